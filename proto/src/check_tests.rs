@@ -1,0 +1,230 @@
+//! Tests of the walk: against decoding and counting, and against bytes made to hurt.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{limits::PEER_ELEMENTS_MAX, v1};
+
+fn frame(body: v1::peer_frame::Body) -> v1::PeerFrame {
+    v1::PeerFrame { body: Some(body) }
+}
+
+/// How many elements the walk finds: the smallest bound that it accepts.
+fn found<M: Shaped>(bytes: &[u8]) -> usize {
+    let mut elements = 0;
+    count(bytes, M::SHAPE, &mut elements, usize::MAX).expect("a message");
+    elements
+}
+
+/// The same by decoding, for messages between nodes.
+fn naive(frame: &v1::PeerFrame) -> usize {
+    use v1::peer_frame::Body;
+    let voters = |genesis: &Option<v1::Genesis>| genesis.as_ref().map_or(0, |genesis| genesis.voters.len());
+    match &frame.body {
+        Some(Body::Hello(hello)) => hello.voters.len(),
+        Some(Body::Prepare(prepare)) => voters(&prepare.genesis),
+        Some(Body::Formed(formed)) => voters(&formed.genesis),
+        Some(Body::AckEpoch(ack)) => ack.boundaries.len(),
+        Some(Body::Propose(propose)) => propose.entries.len(),
+        _ => 0,
+    }
+}
+
+fn node_messages() -> impl Strategy<Value = v1::PeerFrame> {
+    use v1::peer_frame::Body;
+    let zxid = (any::<u64>(), any::<u64>()).prop_map(|(epoch, counter)| v1::Zxid { epoch, counter });
+    let entry = (prop::option::of(zxid.clone()), any::<u32>(), prop::collection::vec(any::<u8>(), 0..200))
+        .prop_map(|(zxid, kind, payload)| v1::LogEntry { zxid, kind, level: 1, payload: payload.into() });
+    let voter = any::<u64>().prop_map(|node| v1::Voter {
+        node,
+        addresses: Some(v1::PeerAddresses { message: node.to_string(), ..Default::default() }),
+        ..Default::default()
+    });
+    let voters = prop::collection::vec(voter, 0..20);
+    prop_oneof![
+        voters.clone().prop_map(|voters| frame(Body::Hello(v1::PeerHello { voters, ..Default::default() }))),
+        voters.prop_map(|voters| frame(Body::Formed(v1::Formed {
+            genesis: Some(v1::Genesis { voters, ..Default::default() })
+        }))),
+        prop::collection::vec(zxid, 0..50)
+            .prop_map(|boundaries| frame(Body::AckEpoch(v1::AckEpoch { boundaries, ..Default::default() }))),
+        prop::collection::vec(entry, 0..50)
+            .prop_map(|entries| frame(Body::Propose(v1::Propose { entries, ..Default::default() }))),
+        prop::collection::vec(any::<u8>(), 0..100).prop_map(|bytes| frame(Body::Relay(bytes.into()))),
+        Just(v1::PeerFrame::default()),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_walk_counts_what_decoding_makes(message in node_messages()) {
+        let bytes = Bytes::from(message.encode_to_vec());
+        let elements = naive(&message);
+        prop_assert_eq!(found::<v1::PeerFrame>(&bytes), elements);
+        prop_assert_eq!(decode::<v1::PeerFrame>(bytes.clone(), elements), Ok(message));
+        if let Some(fewer) = elements.checked_sub(1) {
+            let refused = Err(DecodeError::TooManyElements { max: fewer });
+            prop_assert_eq!(decode::<v1::PeerFrame>(bytes, fewer), refused);
+        }
+    }
+
+    /// A frame may name the same field twice, and protobuf then joins the two: the count must not be reset.
+    #[test]
+    fn frames_joined_are_counted_together(a in node_messages(), b in node_messages()) {
+        let mut bytes = a.encode_to_vec();
+        bytes.extend(b.encode_to_vec());
+        let joined = v1::PeerFrame::decode(bytes.as_slice()).expect("two messages are one");
+        prop_assert!(found::<v1::PeerFrame>(&bytes) >= naive(&joined));
+        prop_assert_eq!(found::<v1::PeerFrame>(&bytes), naive(&a) + naive(&b));
+    }
+
+    #[test]
+    fn whatever_passes_has_no_more_elements_than_allowed(
+        bytes in prop::collection::vec(prop_oneof![Just(0u8), Just(0x1a), Just(0xaa), any::<u8>()], 0..300),
+        body in prop_oneof![Just(0x0au8), Just(0x12), Just(0x2a), Just(0x62), Just(0xaa)],
+        max in 0usize..20,
+    ) {
+        let mut frame = vec![body];
+        if body == 0xaa {
+            frame.push(1);
+        }
+        prost::encoding::encode_varint(bytes.len() as u64, &mut frame);
+        frame.extend(&bytes);
+        if let Ok(message) = decode::<v1::PeerFrame>(frame.into(), max) {
+            prop_assert!(naive(&message) <= max);
+        }
+    }
+
+    #[test]
+    fn numbers_that_repeat_are_counted_packed_or_not(
+        rejected in prop::collection::vec(any::<u32>(), 0..50),
+        sessions in prop::collection::vec(any::<u64>(), 0..50),
+    ) {
+        let packed = v1::ForwardRejected { id: 1, rejected: rejected.clone(), kind: 1 }.encode_to_vec();
+        prop_assert_eq!(found::<v1::ForwardRejected>(&packed), rejected.len());
+        let packed = v1::Contacts { sessions: sessions.clone() }.encode_to_vec();
+        prop_assert_eq!(found::<v1::Contacts>(&packed), sessions.len());
+
+        let (mut varints, mut fixed) = (Vec::new(), Vec::new());
+        rejected.iter().for_each(|number| prost::encoding::uint32::encode(2, number, &mut varints));
+        sessions.iter().for_each(|number| prost::encoding::fixed64::encode(1, number, &mut fixed));
+        prop_assert_eq!(found::<v1::ForwardRejected>(&varints), rejected.len());
+        prop_assert_eq!(found::<v1::Contacts>(&fixed), sessions.len());
+    }
+
+    #[test]
+    fn numbers_are_read_as_protobuf_reads_them(value in any::<u64>(), cut in 0usize..10) {
+        let mut bytes = Vec::new();
+        prost::encoding::encode_varint(value, &mut bytes);
+        prop_assert_eq!(varint(&mut bytes.as_slice()), Ok(value));
+        if cut < bytes.len() {
+            prop_assert_eq!(varint(&mut &bytes[..cut]), Err(DecodeError::Malformed));
+        }
+    }
+
+    #[test]
+    fn bad_numbers_are_bad_for_both(bytes in prop::collection::vec(128u8..=255, 9..12), last in any::<u8>()) {
+        let mut bytes = bytes;
+        bytes.push(last);
+        let ours = varint(&mut bytes.as_slice()).ok();
+        prop_assert_eq!(ours, prost::encoding::decode_varint(&mut bytes.as_slice()).ok());
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let bytes = Bytes::from(bytes);
+        let _ = decode::<v1::PeerFrame>(bytes.clone(), 10);
+        let _ = decode::<v1::ClientFrame>(bytes.clone(), 10);
+        let _ = decode::<v1::ServerFrame>(bytes.clone(), 10);
+        let _ = decode::<v1::NodeMessage>(bytes.clone(), 10);
+        let _ = decode::<v1::SessionRecord>(bytes, 10);
+    }
+}
+
+/// `length` bytes of one sub-message that repeats an empty element.
+fn hostile(path: &[u8], element: &[u8], length: usize) -> Bytes {
+    let mut inner = element.repeat(length / element.len());
+    for &key in path.iter().rev() {
+        let mut outer = Vec::with_capacity(inner.len() + 8);
+        prost::encoding::encode_varint(u64::from(key), &mut outer);
+        prost::encoding::encode_varint(inner.len() as u64, &mut outer);
+        outer.extend(inner);
+        inner = outer;
+    }
+    inner.into()
+}
+
+/// Key of a length-delimited field.
+const fn key(number: u8) -> u8 {
+    number << 3 | 2
+}
+
+#[test]
+fn a_mebibyte_of_empty_elements_is_refused_wherever_it_hides() {
+    let max = PEER_ELEMENTS_MAX;
+    let refused = DecodeError::TooManyElements { max };
+    for (path, element) in [
+        (&[key(21)][..], &[key(3), 0][..]),
+        (&[key(12)], &[key(5), 0]),
+        (&[key(1)], &[key(9), 0]),
+        (&[key(2), key(1)], &[key(3), 0]),
+        (&[key(5), key(1)], &[key(3), 0]),
+    ] {
+        let bytes = hostile(path, element, 1 << 20);
+        assert_eq!(decode::<v1::PeerFrame>(bytes, max), Err(refused.clone()), "{path:?}");
+    }
+    for (path, element) in
+        [(&[key(1)][..], &[key(2), 0][..]), (&[key(2), key(2)], &[1]), (&[key(5), key(1)], &[0])]
+    {
+        let bytes = hostile(path, element, 1 << 20);
+        assert_eq!(decode::<v1::NodeMessage>(bytes, max), Err(refused.clone()), "{path:?}");
+    }
+    let members = hostile(&[key(6)], &[key(3), 0], 1 << 20);
+    assert_eq!(decode::<v1::ServerFrame>(members, max), Err(refused.clone()));
+    let peers = hostile(&[key(2), key(15)], &[key(14), 0], 1 << 20);
+    assert_eq!(decode::<v1::ServerFrame>(peers, max), Err(refused));
+}
+
+#[test]
+fn what_the_bound_lets_through_is_small() {
+    // No element of a message between nodes takes more than this, so the bound on their number bounds memory:
+    // 4 MiB, and as much again while the list grows.
+    for size in [size_of::<v1::Voter>(), size_of::<v1::LogEntry>(), size_of::<v1::Zxid>(), size_of::<Bytes>()]
+    {
+        assert!(size <= 128, "{size}");
+    }
+    for size in [size_of::<v1::Member>(), size_of::<v1::PeerStatus>(), size_of::<v1::Recorded>()] {
+        assert!(size <= 128, "{size}");
+    }
+}
+
+#[test]
+fn what_clients_send_has_no_elements_at_all() {
+    assert!(v1::ClientFrame::SHAPE.0.is_empty(), "bound their number in client_port before adding any");
+}
+
+#[test]
+fn groups_and_broken_lengths_are_malformed() {
+    for bytes in
+        [&[0x0b_u8][..], &[0x0c], &[0x0f], &[0x0a, 5, 0], &[0x0a], &[0x09, 1, 2], &[0x0d, 1], &[0x80]]
+    {
+        assert_eq!(check_elements::<v1::PeerFrame>(bytes, 9), Err(DecodeError::Malformed), "{bytes:?}");
+    }
+}
+
+#[test]
+fn payloads_are_not_copied() {
+    let entry = v1::LogEntry { payload: Bytes::from(vec![7; 1000]), ..Default::default() };
+    let message =
+        frame(v1::peer_frame::Body::Propose(v1::Propose { entries: vec![entry; 3], ..Default::default() }));
+    let bytes = Bytes::from(message.encode_to_vec());
+    let memory = bytes.as_ptr_range();
+    let Ok(v1::PeerFrame { body: Some(v1::peer_frame::Body::Propose(propose)) }) = decode(bytes.clone(), 3)
+    else {
+        panic!("what was written");
+    };
+    assert_eq!(propose.entries.len(), 3);
+    for entry in &propose.entries {
+        assert!(memory.contains(&entry.payload.as_ptr()));
+    }
+}

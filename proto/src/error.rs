@@ -1,0 +1,295 @@
+//! The table of errors. Numbers are for ever: they are added at the end and never used again.
+//!
+//! This is the one place where the table is written by hand; every other language takes it from here, and
+//! `error.proto` is held to it by the tests below.
+
+use std::fmt;
+
+use crate::v1;
+
+macro_rules! error_kinds {
+    ($($(#[$doc:meta])+ $number:literal $name:ident, $text:literal, retryable: $retryable:literal;)+) => {
+        /// What went wrong.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[non_exhaustive]
+        #[repr(u32)]
+        pub enum ErrorKind {
+            $($(#[$doc])+ $name = $number,)+
+        }
+
+        impl ErrorKind {
+            /// Every kind, ascending by number.
+            pub const ALL: &[ErrorKind] = &[$(ErrorKind::$name,)+];
+
+            /// The kind of a number. One that is not in the table, because a newer program sent it, is
+            /// [`Internal`](ErrorKind::Internal).
+            pub const fn from_number(number: u32) -> ErrorKind {
+                match number {
+                    $($number => ErrorKind::$name,)+
+                    _ => ErrorKind::Internal,
+                }
+            }
+
+            /// The name in programs: `NotFound`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(ErrorKind::$name => stringify!($name),)+
+                }
+            }
+
+            /// The name in sentences: `not found`.
+            pub const fn text(self) -> &'static str {
+                match self {
+                    $(ErrorKind::$name => $text,)+
+                }
+            }
+
+            /// Whether the same call, unchanged, may well succeed when it is made again. It says nothing about
+            /// what the first one did: that is its [`Outcome`].
+            pub const fn retryable(self) -> bool {
+                match self {
+                    $(ErrorKind::$name => $retryable,)+
+                }
+            }
+        }
+    };
+}
+
+error_kinds! {
+    /// The request makes no sense, on any node, at any time.
+    1 InvalidArgument, "invalid argument", retryable: false;
+    /// There is no such key.
+    2 NotFound, "not found", retryable: false;
+    /// The key is there already.
+    3 AlreadyExists, "already exists", retryable: false;
+    /// The key's revision is not the expected one.
+    4 CasMismatch, "revision mismatch", retryable: false;
+    /// No answer within the deadline.
+    5 DeadlineExceeded, "deadline exceeded", retryable: true;
+    /// There is no leader, or no quorum.
+    6 Unavailable, "unavailable", retryable: true;
+    /// Another node leads. Moves a client on; users never see it.
+    7 NotLeader, "not the leader", retryable: true;
+    /// The connection ended before the answer came.
+    8 ConnectionLost, "connection lost", retryable: true;
+    /// A key, a value or a message exceeds its limit.
+    9 TooLarge, "too large", retryable: false;
+    /// The session was ended, or never was; the next call opens another.
+    10 SessionExpired, "session expired", retryable: true;
+    /// The caller has not said who it is.
+    11 Unauthenticated, "unauthenticated", retryable: false;
+    /// The caller may not do this.
+    12 PermissionDenied, "permission denied", retryable: false;
+    /// A bound on what is open or in flight is reached.
+    13 ResourceExhausted, "resource exhausted", retryable: true;
+    /// The revision asked for is no longer kept.
+    14 Compacted, "compacted", retryable: false;
+    /// The caller gave up waiting.
+    15 Cancelled, "cancelled", retryable: false;
+    /// The client was closed.
+    16 Closed, "closed", retryable: false;
+    /// The node does not know this request.
+    17 Unsupported, "unsupported", retryable: false;
+    /// A fault of gometa's own.
+    18 Internal, "internal error", retryable: false;
+    /// The node holds another history than the one the client knows.
+    19 Forked, "forked", retryable: false;
+    /// A write below its session's floor. Users never see it.
+    20 Forgotten, "forgotten", retryable: false;
+}
+
+impl ErrorKind {
+    /// The number on the wire, in C and in exit codes.
+    pub const fn number(self) -> u32 {
+        self as u32
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+/// Whether a request that failed may have taken effect.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Outcome {
+    /// It has not, and never will. Speaks of one attempt.
+    NotApplied,
+    /// It may have, or may yet.
+    Unknown,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Outcome::NotApplied => "not applied",
+            Outcome::Unknown => "unknown",
+        })
+    }
+}
+
+impl From<Outcome> for v1::Outcome {
+    fn from(outcome: Outcome) -> v1::Outcome {
+        match outcome {
+            Outcome::NotApplied => v1::Outcome::NotApplied,
+            Outcome::Unknown => v1::Outcome::Unknown,
+        }
+    }
+}
+
+impl From<v1::Outcome> for Outcome {
+    fn from(outcome: v1::Outcome) -> Outcome {
+        match outcome {
+            v1::Outcome::NotApplied => Outcome::NotApplied,
+            v1::Outcome::Unknown => Outcome::Unknown,
+        }
+    }
+}
+
+/// Hand-written beside the generated fields.
+impl v1::Error {
+    /// An error. The message is one line for people: lower case, no full stop, naming the object.
+    pub fn new(kind: ErrorKind, message: impl Into<String>, outcome: Outcome) -> v1::Error {
+        v1::Error {
+            kind: kind.number(),
+            message: message.into(),
+            outcome: v1::Outcome::from(outcome).into(),
+            ..v1::Error::default()
+        }
+    }
+
+    /// An error of a request that has had no effect, and never will have.
+    pub fn not_applied(kind: ErrorKind, message: impl Into<String>) -> v1::Error {
+        v1::Error::new(kind, message, Outcome::NotApplied)
+    }
+
+    /// An error of a request that may have taken effect.
+    pub fn unknown(kind: ErrorKind, message: impl Into<String>) -> v1::Error {
+        v1::Error::new(kind, message, Outcome::Unknown)
+    }
+
+    /// The same with the key's mod_revision, 0 where the key is absent.
+    pub fn with_actual_revision(self, actual_revision: u64) -> v1::Error {
+        v1::Error { actual_revision, ..self }
+    }
+
+    /// The same with the leader's request address; empty where it is not known.
+    pub fn with_leader(self, leader: impl Into<String>) -> v1::Error {
+        v1::Error { leader: leader.into(), ..self }
+    }
+
+    /// The same with the time to wait before the next attempt, in milliseconds; 0 says nothing.
+    pub fn with_retry_after_ms(self, retry_after_ms: u32) -> v1::Error {
+        v1::Error { retry_after_ms, ..self }
+    }
+
+    /// What went wrong; a number that is not in the table is [`ErrorKind::Internal`].
+    pub fn error_kind(&self) -> ErrorKind {
+        ErrorKind::from_number(self.kind)
+    }
+
+    /// Whether the request may have taken effect; a number that is not known promises nothing.
+    pub fn error_outcome(&self) -> Outcome {
+        // The generated accessor falls back to the enum's zero, which is `Unknown`.
+        self.outcome().into()
+    }
+}
+
+impl fmt::Display for v1::Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.message.as_str() {
+            "" => write!(f, "{}", self.error_kind()),
+            message => write!(f, "{}: {message}", self.error_kind()),
+        }
+    }
+}
+
+impl std::error::Error for v1::Error {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prost::Message;
+
+    use super::*;
+
+    /// `NotFound` → `ERROR_KIND_NOT_FOUND`.
+    fn schema_name(kind: ErrorKind) -> String {
+        let mut name = String::from("ERROR_KIND");
+        for letter in kind.name().chars() {
+            if letter.is_ascii_uppercase() {
+                name.push('_');
+            }
+            name.push(letter.to_ascii_uppercase());
+        }
+        name
+    }
+
+    #[test]
+    fn the_table_and_the_schema_are_the_same() {
+        for (position, &kind) in ErrorKind::ALL.iter().enumerate() {
+            assert_eq!(kind.number() as usize, position + 1, "{kind:?}: numbers rise from 1 without a gap");
+            let twin = v1::ErrorKind::try_from(kind.number() as i32).expect("every kind is in the schema");
+            assert_eq!(twin.as_str_name(), schema_name(kind));
+        }
+        for number in (ErrorKind::ALL.len() as i32 + 1)..100_000 {
+            assert!(
+                v1::ErrorKind::try_from(number).is_err(),
+                "{number} is in the schema, but not in the table"
+            );
+        }
+        assert_eq!(v1::ErrorKind::try_from(0), Ok(v1::ErrorKind::Unspecified));
+    }
+
+    #[test]
+    fn every_kind_comes_back_from_its_number() {
+        for &kind in ErrorKind::ALL {
+            assert_eq!(ErrorKind::from_number(kind.number()), kind);
+        }
+        for unknown in [0, ErrorKind::ALL.len() as u32 + 1, u32::MAX] {
+            assert_eq!(ErrorKind::from_number(unknown), ErrorKind::Internal);
+        }
+    }
+
+    #[test]
+    fn names_differ_and_texts_read_like_words() {
+        let names: BTreeSet<_> = ErrorKind::ALL.iter().map(|kind| kind.name()).collect();
+        let texts: BTreeSet<_> = ErrorKind::ALL.iter().map(|kind| kind.text()).collect();
+        assert_eq!((names.len(), texts.len()), (ErrorKind::ALL.len(), ErrorKind::ALL.len()));
+        for text in texts {
+            assert!(text.chars().all(|c| c.is_ascii_lowercase() || c == ' '), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_request_is_not_retryable() {
+        let retryable: Vec<_> =
+            ErrorKind::ALL.iter().filter(|kind| kind.retryable()).map(|k| k.number()).collect();
+        assert_eq!(retryable, [5, 6, 7, 8, 10, 13]);
+    }
+
+    #[test]
+    fn an_error_survives_the_wire() {
+        for &kind in ErrorKind::ALL {
+            for outcome in [Outcome::NotApplied, Outcome::Unknown] {
+                let error = v1::Error::new(kind, "key \"a\"", outcome)
+                    .with_actual_revision(7)
+                    .with_leader("127.0.0.1:5003")
+                    .with_retry_after_ms(20);
+                let read = v1::Error::decode(error.encode_to_vec().as_slice()).expect("what was written");
+                assert_eq!(read, error);
+                assert_eq!((read.error_kind(), read.error_outcome()), (kind, outcome));
+                assert_eq!(read.to_string(), format!("{}: key \"a\"", kind.text()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_promises_nothing() {
+        let strange = v1::Error { kind: 999, outcome: 999, ..v1::Error::default() };
+        assert_eq!((strange.error_kind(), strange.error_outcome()), (ErrorKind::Internal, Outcome::Unknown));
+        assert_eq!(v1::Error::default().error_outcome(), Outcome::Unknown);
+    }
+}

@@ -1,0 +1,117 @@
+//! Every size that programs have to agree upon, in one place. Sizes are in bytes unless a name says otherwise.
+//!
+//! Clients are told theirs in the `Welcome`; [`advertised`] makes it. Raising a limit needs every node to know
+//! the new one first: a follower drops a leader whose messages it finds too large.
+
+use crate::v1;
+
+/// A KiB.
+const KIB: usize = 1 << 10;
+/// A MiB.
+const MIB: usize = 1 << 20;
+
+/// The clients' protocol, the only version there is.
+pub const PROTOCOL_VERSION: u32 = 1;
+/// The protocol between nodes, the only version there is.
+pub const PEER_VERSION: u32 = 1;
+
+/// The longest key; the shortest has one byte.
+pub const KEY_MAX: usize = 4 * KIB;
+/// The longest value; the shortest is empty.
+pub const VALUE_MAX: usize = MIB;
+/// The longest encoded command, payload of a log entry: a key, a value, and what stands around them.
+pub const PAYLOAD_MAX: usize = VALUE_MAX + KEY_MAX + KIB;
+
+/// The longest message between client and node, its length prefix not counted.
+pub const CLIENT_FRAME_MAX: usize = MIB + 64 * KIB;
+/// The longest message between nodes, its length prefix not counted.
+pub const PEER_FRAME_MAX: usize = 8 * MIB;
+/// The longest election datagram; fits into one packet on every network.
+pub const DATAGRAM_MAX: usize = 512;
+
+/// The most repeated elements in one message of a client, at all depths together.
+pub const CLIENT_ELEMENTS_MAX: usize = 1024;
+/// The most repeated elements in one message of a node, at all depths together. Above 16,384, which is how many
+/// empty log entries a leader puts into a batch of 1 MiB.
+pub const PEER_ELEMENTS_MAX: usize = 32_768;
+
+/// seq - lowest of one session is below this, and so is the number of answers recorded for it.
+pub const WINDOW_MAX: u64 = 1024;
+/// The most sessions open at a time in one ensemble.
+pub const SESSIONS_MAX: usize = 10_000;
+/// The most requests in flight on one connection.
+pub const REQUESTS_MAX: usize = 1024;
+
+/// The longest address ("host:port").
+pub const ADDRESS_MAX: usize = 256;
+/// The most members of one ensemble, voters and learners together.
+pub const MEMBERS_MAX: usize = 64;
+/// Names and versions of programs, for people.
+pub const NAME_MAX: usize = 64;
+/// Nonces and the ids that are 128 random bits.
+pub const ID_LENGTH: usize = 16;
+
+/// What a request without a deadline gets, in milliseconds.
+pub const DEADLINE_DEFAULT_MS: u32 = 5_000;
+
+/// The limits as a `Welcome` carries them.
+pub fn advertised(session_timeout_ms: u32) -> v1::Limits {
+    v1::Limits {
+        key_max: KEY_MAX as u32,
+        value_max: VALUE_MAX as u32,
+        frame_max: CLIENT_FRAME_MAX as u32,
+        requests_max: REQUESTS_MAX as u32,
+        window_max: WINDOW_MAX as u32,
+        session_timeout_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+
+    #[test]
+    fn the_largest_request_fits_its_frame_and_its_command_the_payload() {
+        let context = v1::WriteContext { session: u64::MAX, seq: u64::MAX, lowest: u64::MAX };
+        let cas =
+            v1::Cas { key: vec![0; KEY_MAX].into(), revision: u64::MAX, value: vec![0; VALUE_MAX].into() };
+        let request = v1::ClientFrame {
+            body: Some(v1::client_frame::Body::Request(v1::Request {
+                id: u64::MAX,
+                deadline_ms: u32::MAX,
+                write: Some(context),
+                operation: Some(v1::request::Operation::Cas(cas.clone())),
+            })),
+        };
+        assert!(request.encoded_len() <= CLIENT_FRAME_MAX);
+        let command = v1::Command {
+            body: Some(v1::command::Body::Write(v1::Write {
+                context: Some(context),
+                operation: Some(v1::write::Operation::Cas(cas)),
+            })),
+        };
+        assert!(command.encoded_len() <= PAYLOAD_MAX);
+        // Ending every session at once is a command like any other.
+        let end = v1::EndSessions { sessions: vec![u64::MAX; SESSIONS_MAX] };
+        assert!(end.encoded_len() + 16 <= PAYLOAD_MAX);
+    }
+
+    #[test]
+    fn the_largest_answer_fits_its_frame() {
+        let entry = v1::Entry {
+            key: vec![0; KEY_MAX].into(),
+            value: vec![0; VALUE_MAX].into(),
+            version: u64::MAX,
+            create_revision: u64::MAX,
+            mod_revision: u64::MAX,
+        };
+        let response = v1::Response {
+            id: u64::MAX,
+            revision: u64::MAX,
+            result: Some(v1::response::Result::Entry(entry)),
+        };
+        assert!(response.encoded_len() + 16 <= CLIENT_FRAME_MAX);
+    }
+}
