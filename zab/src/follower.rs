@@ -1,0 +1,404 @@
+//! Following: from the connection to a leader, through discovery and synchronisation, to broadcast.
+//!
+//! One connection carries everything in one order, so most of the protocol's care is in the stages below:
+//! each says what has been promised, what is durable, and which message may come next. A learner, or a voter
+//! that lost its data directory, goes the very same way; that it is not counted is its leader's business.
+
+use alloc::{format, string::String, vec::Vec};
+
+use crate::{
+    effect::{Effect, HardState, Notice, Rejection, Write},
+    event::Event,
+    message::{Kind, LEVEL, LogEntry, Message, Reason},
+    state::{Core, Next},
+    types::{Epoch, LinkId, NodeId, Ticks, Token, Zxid},
+};
+
+/// Epochs that a follower tells its leader about at most: the newest. Only a node that diverged this many
+/// leaderships ago would need more, and it gets a snapshot.
+pub const BOUNDARIES_MAX: usize = 1_000;
+
+/// Connections tried before a leader is given up.
+const ATTEMPTS_MAX: u32 = 3;
+
+enum Stage {
+    /// No connection yet, or one without a greeting.
+    Connecting { attempts: u32, retry_at: Option<Ticks> },
+    /// Greeted; FollowerEpoch goes out when every earlier write is done (rule 11a).
+    Settling,
+    /// FollowerEpoch is sent.
+    Discovering,
+    /// The promise of this epoch is being written.
+    Promising { token: Token, epoch: Epoch },
+    /// AckEpoch is sent; the Diff comes next.
+    Acknowledged { epoch: Epoch },
+    /// The log is at the Diff's base or above, and grows.
+    Synchronising { epoch: Epoch },
+    /// NewLeader has come: the history is made durable, then the epoch (rule 18).
+    Hardening { epoch: Epoch, history: Token, claim: Option<Token> },
+    /// AckNewLeader is sent.
+    Waiting { epoch: Epoch },
+    /// Up to date: broadcast.
+    Serving { epoch: Epoch },
+}
+
+/// A node that has a leader.
+pub(crate) struct Follower {
+    leader: NodeId,
+    link: Option<LinkId>,
+    stage: Stage,
+    /// The last sign of progress: a message, or a step of our own.
+    heard: Ticks,
+    /// What was told last in a Progress or an Ack.
+    told: Zxid,
+}
+
+impl Follower {
+    pub(crate) fn new(core: &mut Core, leader: NodeId) -> Follower {
+        core.dial(leader);
+        Follower {
+            leader,
+            link: None,
+            stage: Stage::Connecting { attempts: 0, retry_at: None },
+            heard: core.now,
+            told: Zxid::ZERO,
+        }
+    }
+
+    pub(crate) fn leader(&self) -> NodeId {
+        self.leader
+    }
+
+    pub(crate) fn link(&self) -> Option<LinkId> {
+        self.link
+    }
+
+    /// The epoch in which this node is up to date.
+    pub(crate) fn established(&self) -> Option<Epoch> {
+        match self.stage {
+            Stage::Serving { epoch } => Some(epoch),
+            _ => None,
+        }
+    }
+
+    /// The epoch of the leadership, once it is promised.
+    fn epoch(&self) -> Option<Epoch> {
+        match self.stage {
+            Stage::Connecting { .. } | Stage::Settling | Stage::Discovering | Stage::Promising { .. } => None,
+            Stage::Acknowledged { epoch }
+            | Stage::Synchronising { epoch }
+            | Stage::Hardening { epoch, .. }
+            | Stage::Waiting { epoch }
+            | Stage::Serving { epoch } => Some(epoch),
+        }
+    }
+
+    pub(crate) fn connected(&mut self, core: &mut Core, peer: NodeId, link: LinkId) {
+        if peer == self.leader && self.link.is_none() {
+            self.link = Some(link);
+            self.heard = core.now;
+        } else {
+            core.close(link);
+        }
+    }
+
+    pub(crate) fn connect_failed(&mut self, core: &mut Core, peer: NodeId) -> Next {
+        if peer != self.leader || self.link.is_some() {
+            return Next::Stay;
+        }
+        core.failed(peer);
+        if let Stage::Connecting { attempts, retry_at } = &mut self.stage {
+            *attempts += 1;
+            if *attempts >= ATTEMPTS_MAX {
+                return Next::Look("the leader cannot be reached");
+            }
+            *retry_at = Some(core.now.plus(core.config.timeouts.reconnect));
+        }
+        Next::Stay
+    }
+
+    pub(crate) fn closed(&mut self, link: LinkId) -> Next {
+        if self.link == Some(link) {
+            Next::Look("the connection to the leader has ended")
+        } else {
+            Next::Stay
+        }
+    }
+
+    /// The leader said who it is, and was believed.
+    pub(crate) fn greeted(&mut self, core: &mut Core, link: LinkId, joined: bool) -> Next {
+        if self.link != Some(link) {
+            return Next::Stay;
+        }
+        if !joined {
+            return Next::Look("the leader belongs to no ensemble");
+        }
+        core.reached(self.leader);
+        self.stage = Stage::Settling;
+        self.check(core)
+    }
+
+    pub(crate) fn on_message(&mut self, core: &mut Core, message: Message) -> Next {
+        self.heard = core.now;
+        match message {
+            Message::NewEpoch(epoch) => self.on_new_epoch(core, epoch),
+            Message::Diff { epoch, base } => self.on_diff(core, epoch, base),
+            Message::Propose { epoch, previous, entries, commit } => {
+                if self.epoch() != Some(epoch) {
+                    return Next::Stay;
+                }
+                self.on_propose(core, previous, entries, commit)
+            }
+            Message::NewLeader { epoch, last } => {
+                let expected = matches!(self.stage, Stage::Synchronising { epoch: own } if own == epoch);
+                if !expected || core.history.epochs().at(last.counter) != Some(last) {
+                    return Next::Look("the leader is out of step: NewLeader");
+                }
+                // What was issued so far is the history that NewLeader speaks of, and maybe a little more.
+                let history = core.fence();
+                self.stage = Stage::Hardening { epoch, history, claim: None };
+                self.check(core)
+            }
+            Message::UpToDate { epoch, commit } => {
+                if !matches!(self.stage, Stage::Waiting { epoch: own } if own == epoch) {
+                    return Next::Look("the leader is out of step: UpToDate");
+                }
+                core.learn_commit(commit);
+                self.stage = Stage::Serving { epoch };
+                core.notice(Notice::UpToDate { epoch, leader: self.leader });
+                Next::Stay
+            }
+            // May come before UpToDate (ZOOKEEPER-4394): it is a fact, and is kept.
+            Message::Commit { epoch, commit } => {
+                if self.epoch() == Some(epoch) {
+                    core.learn_commit(commit);
+                }
+                Next::Stay
+            }
+            Message::Heartbeat { epoch, id, commit } => {
+                if self.epoch() == Some(epoch) {
+                    core.learn_commit(commit);
+                    // The promise stands, for a node keeps only one leader at a time (zab.md 6.2).
+                    if (core.hard.accepted_epoch, core.hard.accepted_leader) == (epoch, Some(self.leader)) {
+                        self.send(core, Message::HeartbeatAck { epoch, id });
+                    }
+                }
+                Next::Stay
+            }
+            Message::Relay(payload) => {
+                if let (Stage::Serving { .. }, Some(link)) = (&self.stage, self.link) {
+                    core.effects.push(Effect::Relayed { link, payload });
+                }
+                Next::Stay
+            }
+            Message::Refuse(reason) => {
+                core.notice(Notice::Refused { peer: Some(self.leader), reason });
+                match reason {
+                    Reason::NotLeading => Next::Look("the chosen leader does not lead"),
+                    Reason::TooSoon => Next::Look("the leader asks for patience"),
+                    _ => {
+                        core.failed(self.leader);
+                        Next::Look("the leader refuses this node")
+                    }
+                }
+            }
+            Message::Hello(_)
+            | Message::Prepare(_)
+            | Message::Prepared(_)
+            | Message::Seal(_)
+            | Message::Formed(_)
+            | Message::FollowerEpoch { .. }
+            | Message::AckEpoch { .. }
+            | Message::RefuseEpoch { .. }
+            | Message::Progress { .. }
+            | Message::AckNewLeader { .. }
+            | Message::Ack { .. }
+            | Message::HeartbeatAck { .. } => Next::Look("the leader speaks like a follower"),
+        }
+    }
+
+    fn on_new_epoch(&mut self, core: &mut Core, epoch: Epoch) -> Next {
+        if !matches!(self.stage, Stage::Discovering) {
+            return Next::Stay; // Said again; the answer is on its way.
+        }
+        let HardState { accepted_epoch, accepted_leader, current_epoch } = core.hard;
+        if epoch >= Epoch::MAX {
+            Next::Look("the leader asks for an impossible epoch")
+        } else if epoch > accepted_epoch {
+            let promise =
+                HardState { accepted_epoch: epoch, accepted_leader: Some(self.leader), current_epoch };
+            let token = core.write(Write::HardState(promise));
+            self.stage = Stage::Promising { token, epoch };
+            Next::Stay
+        } else if epoch == accepted_epoch && accepted_leader == Some(self.leader) {
+            self.acknowledge(core, epoch);
+            Next::Stay
+        } else {
+            self.send(core, Message::RefuseEpoch { accepted: accepted_epoch, leader: accepted_leader });
+            Next::Look("another leader has this node's promise")
+        }
+    }
+
+    fn acknowledge(&mut self, core: &mut Core, epoch: Epoch) {
+        let told = core.history.epochs().recent(BOUNDARIES_MAX);
+        assert!(core.settled(), "an AckEpoch speaks of durable history only (rule 11a)");
+        let message = Message::AckEpoch {
+            epoch,
+            current: core.hard.current_epoch,
+            last: told.last(),
+            oldest: told.base(),
+            boundaries: told.ends().to_vec(),
+        };
+        self.send(core, message);
+        self.stage = Stage::Acknowledged { epoch };
+    }
+
+    fn on_diff(&mut self, core: &mut Core, epoch: Epoch, base: Zxid) -> Next {
+        if !matches!(self.stage, Stage::Acknowledged { epoch: own } if own == epoch) {
+            return Next::Look("the leader is out of step: Diff");
+        }
+        if core.history.epochs().at(base.counter) != Some(base) {
+            self.send(core, Message::Refuse(Reason::NoCommonPoint));
+            return Next::Look("the leader names a common point that is not in this log");
+        }
+        if base.counter < core.history.released() {
+            core.stop(format!(
+                "histories diverged: leader {} of epoch {epoch} goes back to {base}, but this node has applied \
+                 through {}; keep this data directory and compare it with the others before anything else",
+                self.leader,
+                core.history.released()
+            ));
+            return Next::Stay;
+        }
+        let from = core.history.last();
+        if base < from {
+            core.history.truncate(base);
+            core.write(Write::Truncate(base));
+            core.notice(Notice::Truncated { from, to: base });
+        }
+        self.told = base;
+        self.stage = Stage::Synchronising { epoch };
+        Next::Stay
+    }
+
+    fn on_propose(&mut self, core: &mut Core, previous: Zxid, entries: Vec<LogEntry>, commit: u64) -> Next {
+        match self.stage {
+            Stage::Synchronising { .. }
+            | Stage::Hardening { .. }
+            | Stage::Waiting { .. }
+            | Stage::Serving { .. } => {}
+            Stage::Connecting { .. }
+            | Stage::Settling
+            | Stage::Discovering
+            | Stage::Promising { .. }
+            | Stage::Acknowledged { .. } => return Next::Look("the leader is out of step: Propose"),
+        }
+        if previous != core.history.last() || entries.is_empty() {
+            return Next::Look("the leader left a gap in the log");
+        }
+        if let Some(entry) = entries.iter().find(|entry| entry.kind != Kind::Command || entry.level > LEVEL) {
+            core.stop(unknown(entry));
+            return Next::Stay;
+        }
+        for entry in &entries {
+            let last = core.history.last();
+            if entry.zxid.counter != last.counter + 1 || entry.zxid.epoch < last.epoch {
+                return Next::Look("the leader left a gap in the log");
+            }
+            core.history.push(entry.clone());
+        }
+        core.write(Write::Append(entries));
+        core.learn_commit(commit);
+        Next::Stay
+    }
+
+    fn send(&self, core: &mut Core, message: Message) {
+        if let Some(link) = self.link {
+            core.send(link, message);
+        }
+    }
+
+    /// Goes on where a write was waited for.
+    pub(crate) fn check(&mut self, core: &mut Core) -> Next {
+        match self.stage {
+            Stage::Settling if core.settled() => {
+                let accepted = core.hard.accepted_epoch;
+                self.send(core, Message::FollowerEpoch { accepted, config_version: 0 });
+                self.stage = Stage::Discovering;
+            }
+            Stage::Promising { token, epoch } if core.persisted(token) => self.acknowledge(core, epoch),
+            Stage::Hardening { epoch, history, claim: None } if core.persisted(history) => {
+                let claim = core.write(Write::HardState(HardState { current_epoch: epoch, ..core.hard }));
+                self.stage = Stage::Hardening { epoch, history, claim: Some(claim) };
+            }
+            Stage::Hardening { epoch, claim: Some(claim), .. } if core.persisted(claim) => {
+                let last = core.history.durable();
+                self.told = last;
+                self.send(core, Message::AckNewLeader { epoch, last });
+                self.stage = Stage::Waiting { epoch };
+            }
+            _ => {}
+        }
+        Next::Stay
+    }
+
+    /// What is said once for all that happened in a step.
+    pub(crate) fn flush(&mut self, core: &mut Core) {
+        let last = core.history.durable();
+        match self.stage {
+            Stage::Synchronising { epoch } | Stage::Hardening { epoch, .. } if last > self.told => {
+                self.told = last;
+                self.send(core, Message::Progress { epoch, last });
+            }
+            Stage::Waiting { epoch } | Stage::Serving { epoch } if last > self.told => {
+                assert_eq!(core.hard.current_epoch, epoch, "no ack before the epoch is durable (rule 22)");
+                self.told = last;
+                self.send(core, Message::Ack { epoch, last });
+            }
+            _ => {}
+        }
+        if let Stage::Serving { .. } = self.stage {
+            core.release();
+        }
+    }
+
+    /// An event that asks a leader for something.
+    pub(crate) fn on_request(&mut self, core: &mut Core, event: Event) {
+        match event {
+            Event::RelayToLeader(payload) if self.established().is_some() => {
+                self.send(core, Message::Relay(payload));
+            }
+            Event::Propose { id, .. } => {
+                core.effects.push(Effect::Rejected { id, why: Rejection::NotLeader });
+            }
+            Event::Barrier { id } => core.effects.push(Effect::BarrierFailed { id }),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
+        if core.now.since(self.heard) > core.config.timeouts.election {
+            if self.link.is_none() {
+                core.failed(self.leader);
+            }
+            return Next::Look("the leader is silent");
+        }
+        if let Stage::Connecting { retry_at, .. } = &mut self.stage
+            && self.link.is_none()
+            && retry_at.is_some_and(|at| at <= core.now)
+        {
+            *retry_at = None;
+            core.dial(self.leader);
+        }
+        Next::Stay
+    }
+}
+
+/// Why an entry that this build cannot apply stops it.
+pub(crate) fn unknown(entry: &LogEntry) -> String {
+    format!(
+        "log entry {} is of kind {:?} and needs feature level {}, this program knows level {LEVEL}: install a \
+         newer one",
+        entry.zxid, entry.kind, entry.level
+    )
+}

@@ -1,0 +1,383 @@
+//! How an ensemble comes to be (design: *Forming an ensemble*).
+//!
+//! Every configured voter is needed once. The one with the lowest id coordinates: when it is connected with
+//! all others and their configurations agree, it draws a genesis and has everyone make it durable (PREPARE),
+//! then says so (SEAL). Nobody votes before its own seal is durable, so an unsealed genesis may be replaced
+//! by a newer one and nothing is lost. A sealed one never is: whoever has none and meets a sealed node takes
+//! that genesis over, and if the genesis records another data directory for it, it has lost its own and is
+//! not counted any more.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::String,
+    vec::Vec,
+};
+
+use crate::{
+    effect::{Founding, Notice, Write},
+    message::{Genesis, Hello, Message, Reason, Voter},
+    state::{Core, Next},
+    types::{EnsembleId, LinkId, NodeId, Ticks, Token},
+};
+
+/// This node's connection to another configured voter.
+struct Contact {
+    /// The dialled connection whose other end has no ensemble either and agrees on the voters.
+    ready: Option<LinkId>,
+    /// Any dialled connection.
+    link: Option<LinkId>,
+    retry_at: Ticks,
+    retry_after: u64,
+}
+
+enum Stage {
+    /// Not everyone is here.
+    Gathering,
+    /// The coordinator has drawn this genesis and waits for its own disk and all others'.
+    Preparing { genesis: Genesis, token: Token, prepared: BTreeSet<NodeId> },
+    /// A prepared genesis is being written; the coordinator is told when it is durable.
+    Accepting { token: Token, ensemble: EnsembleId, link: LinkId },
+    /// The seal is being written.
+    Sealing { token: Token },
+}
+
+/// A node that belongs to no ensemble yet.
+pub(crate) struct Forming {
+    contacts: BTreeMap<NodeId, Contact>,
+    stage: Stage,
+    told: Option<Vec<NodeId>>,
+    differs: BTreeSet<NodeId>,
+}
+
+impl Forming {
+    pub(crate) fn new(core: &Core) -> Forming {
+        let contact = |node| {
+            let contact = Contact { ready: None, link: None, retry_at: core.now, retry_after: 0 };
+            (node, contact)
+        };
+        Forming {
+            contacts: core.others().into_iter().map(contact).collect(),
+            stage: Stage::Gathering,
+            told: None,
+            differs: BTreeSet::new(),
+        }
+    }
+
+    fn coordinates(core: &Core) -> bool {
+        core.members.voters().first().is_some_and(|voter| voter.node == core.me())
+    }
+
+    pub(crate) fn uses(&self, link: LinkId) -> bool {
+        self.contacts.values().any(|contact| contact.ready == Some(link))
+    }
+
+    pub(crate) fn connected(&mut self, core: &mut Core, peer: NodeId, link: LinkId) {
+        if let Some(contact) = self.contacts.get_mut(&peer) {
+            contact.link = Some(link);
+            contact.retry_after = 0;
+        } else {
+            core.close(link);
+        }
+    }
+
+    pub(crate) fn closed(&mut self, core: &Core, link: LinkId) {
+        let Some((_, contact)) = self.contacts.iter_mut().find(|(_, contact)| contact.link == Some(link))
+        else {
+            return;
+        };
+        contact.link = None;
+        if contact.ready.take().is_some()
+            && let Stage::Preparing { .. } = self.stage
+        {
+            // Whoever comes back may be another: a new genesis is drawn when all are here again.
+            self.stage = Stage::Gathering;
+        }
+        Self::retry_later(core, contact);
+    }
+
+    pub(crate) fn connect_failed(&mut self, core: &Core, peer: NodeId) {
+        if let Some(contact) = self.contacts.get_mut(&peer) {
+            Self::retry_later(core, contact);
+        }
+    }
+
+    fn retry_later(core: &Core, contact: &mut Contact) {
+        let timeouts = &core.config.timeouts;
+        contact.retry_after = (contact.retry_after * 2).clamp(timeouts.reconnect, timeouts.election);
+        contact.retry_at = core.now.plus(contact.retry_after);
+    }
+
+    /// Somebody said who it is, and was believed.
+    pub(crate) fn greeted(&mut self, core: &mut Core, link: LinkId, hello: &Hello) {
+        if hello.ensemble.is_some() {
+            return; // It will tell us its genesis, or refuse us.
+        }
+        let theirs: BTreeMap<NodeId, &Voter> = hello.voters.iter().map(|voter| (voter.node, voter)).collect();
+        let ours: BTreeMap<NodeId, &Voter> =
+            core.members.voters().iter().map(|voter| (voter.node, voter)).collect();
+        let missing = |from: &BTreeMap<NodeId, &Voter>, other: &BTreeMap<NodeId, &Voter>| -> Vec<String> {
+            from.iter()
+                .filter(|(node, _)| !other.contains_key(node))
+                .map(|(_, voter)| voter.addresses.message.clone())
+                .collect()
+        };
+        let (only_theirs, only_ours) = (missing(&theirs, &ours), missing(&ours, &theirs));
+        if !only_theirs.is_empty() || !only_ours.is_empty() {
+            if self.differs.insert(hello.node) {
+                core.notice(Notice::ConfigurationDiffers { peer: hello.node, only_theirs, only_ours });
+            }
+            core.refuse(link, Reason::Configuration);
+            self.closed(core, link);
+            return;
+        }
+        self.differs.remove(&hello.node);
+        if let Some(contact) = self.contacts.get_mut(&hello.node)
+            && contact.link == Some(link)
+        {
+            contact.ready = Some(link);
+        }
+    }
+
+    pub(crate) fn on_message(&mut self, core: &mut Core, link: LinkId, message: Message) -> Next {
+        let Some((node, dialled, formed)) = core
+            .links
+            .get(&link)
+            .and_then(|link| link.hello.as_ref().map(|hello| (hello.node, link.dialled, hello.ensemble)))
+        else {
+            core.close(link);
+            return Next::Stay;
+        };
+        let coordinator = core.members.voters().first().map(|voter| voter.node);
+        match message {
+            Message::Prepare(genesis)
+                if Some(node) == coordinator
+                    && dialled.is_none()
+                    && formed.is_none()
+                    && Self::fits(core, &genesis) =>
+            {
+                match self.stage {
+                    Stage::Gathering | Stage::Accepting { .. } => {
+                        let ensemble = genesis.ensemble;
+                        let token = core.write(Write::Founding(Founding { genesis, sealed: false }));
+                        self.stage = Stage::Accepting { token, ensemble, link };
+                    }
+                    // The seal is on its way to the disk: nothing replaces it.
+                    Stage::Sealing { .. } | Stage::Preparing { .. } => core.close(link),
+                }
+            }
+            Message::Prepared(ensemble) => {
+                if let Stage::Preparing { genesis, prepared, .. } = &mut self.stage
+                    && genesis.ensemble == ensemble
+                    && self.contacts.get(&node).is_some_and(|contact| contact.ready == Some(link))
+                {
+                    prepared.insert(node);
+                }
+            }
+            Message::Seal(ensemble) if Some(node) == coordinator && dialled.is_none() => {
+                match (&self.stage, core.founding.clone()) {
+                    (Stage::Gathering | Stage::Accepting { .. }, Some(founding))
+                        if founding.genesis.ensemble == ensemble && core.settled() =>
+                    {
+                        self.seal(core, founding.genesis);
+                    }
+                    _ => core.close(link),
+                }
+            }
+            Message::Formed(genesis) if formed == Some(genesis.ensemble) => {
+                if let Stage::Sealing { .. } = self.stage {
+                    return Next::Stay;
+                }
+                return self.adopt(core, genesis);
+            }
+            Message::Refuse(reason) => {
+                core.notice(Notice::Refused { peer: Some(node), reason });
+                core.close(link);
+                self.closed(core, link);
+            }
+            Message::Hello(_)
+            | Message::Prepare(_)
+            | Message::Seal(_)
+            | Message::Formed(_)
+            | Message::FollowerEpoch { .. }
+            | Message::NewEpoch(_)
+            | Message::AckEpoch { .. }
+            | Message::RefuseEpoch { .. }
+            | Message::Diff { .. }
+            | Message::Propose { .. }
+            | Message::Progress { .. }
+            | Message::NewLeader { .. }
+            | Message::AckNewLeader { .. }
+            | Message::UpToDate { .. }
+            | Message::Ack { .. }
+            | Message::Commit { .. }
+            | Message::Heartbeat { .. }
+            | Message::HeartbeatAck { .. }
+            | Message::Relay(_) => {
+                core.close(link);
+                self.closed(core, link);
+            }
+        }
+        self.check(core)
+    }
+
+    /// Whether a genesis names the configured voters, all with a data directory, and this node with its own.
+    fn fits(core: &Core, genesis: &Genesis) -> bool {
+        genesis.voters.len() == core.members.voters().len()
+            && genesis
+                .voters
+                .iter()
+                .zip(core.members.voters())
+                .all(|(theirs, ours)| theirs.node == ours.node && theirs.incarnation.is_some())
+            && genesis
+                .voters
+                .iter()
+                .any(|voter| voter.node == core.me() && voter.incarnation == Some(core.config.incarnation))
+    }
+
+    fn seal(&mut self, core: &mut Core, genesis: Genesis) {
+        let token = core.write(Write::Founding(Founding { genesis, sealed: true }));
+        self.stage = Stage::Sealing { token };
+    }
+
+    /// A sealed genesis is law.
+    fn adopt(&mut self, core: &mut Core, genesis: Genesis) -> Next {
+        let Some(own) = genesis.voters.iter().find(|voter| voter.node == core.me()) else {
+            return Next::Stay; // Joining an ensemble as somebody new is not built yet; we were refused.
+        };
+        if own.incarnation == Some(core.config.incarnation) && core.founding.is_none() && core.settled() {
+            // The seal was given only after this very directory had prepared; it holds nothing of it.
+            core.stop(format!(
+                "the ensemble {:?} knows this data directory, but the directory has no memory of it: an older \
+                 copy was put in its place; remove the directory to come back as a node without a vote",
+                genesis.ensemble
+            ));
+            return Next::Stay;
+        }
+        self.seal(core, genesis);
+        Next::Stay
+    }
+
+    /// Goes on where a write or the last missing voter was waited for.
+    pub(crate) fn check(&mut self, core: &mut Core) -> Next {
+        match &self.stage {
+            Stage::Gathering => {
+                let waiting: Vec<NodeId> = self
+                    .contacts
+                    .iter()
+                    .filter(|(_, contact)| contact.ready.is_none())
+                    .map(|(node, _)| *node)
+                    .collect();
+                if Self::coordinates(core) && waiting.is_empty() && core.settled() {
+                    self.prepare(core);
+                }
+                if self.told.as_ref() != Some(&waiting) {
+                    core.notice(Notice::WaitingFor(waiting.clone()));
+                    self.told = Some(waiting);
+                }
+            }
+            Stage::Preparing { genesis, token, prepared } => {
+                if core.persisted(*token) && prepared.len() == self.contacts.len() {
+                    let genesis = genesis.clone();
+                    self.seal(core, genesis);
+                }
+            }
+            Stage::Accepting { token, ensemble, link } => {
+                if core.persisted(*token) {
+                    core.send(*link, Message::Prepared(*ensemble));
+                    self.stage = Stage::Gathering;
+                }
+            }
+            Stage::Sealing { token } => {
+                if core.persisted(*token) {
+                    return self.formed(core);
+                }
+            }
+        }
+        Next::Stay
+    }
+
+    fn prepare(&mut self, core: &mut Core) {
+        let mut voters: Vec<Voter> = Vec::new();
+        for voter in core.members.voters() {
+            let hello = self
+                .contacts
+                .get(&voter.node)
+                .and_then(|contact| contact.ready)
+                .and_then(|link| core.links.get(&link))
+                .and_then(|link| link.hello.as_ref());
+            voters.push(match hello {
+                Some(hello) => Voter {
+                    node: voter.node,
+                    incarnation: Some(hello.incarnation),
+                    addresses: hello.addresses.clone(),
+                },
+                None => Voter {
+                    node: voter.node,
+                    incarnation: Some(core.config.incarnation),
+                    addresses: core.config.addresses.clone(),
+                },
+            });
+        }
+        // A name no other ensemble has: the seed of this start, stirred so that a second draw differs.
+        let stir = (u128::from(core.random_below(u64::MAX)) << 64) | u128::from(core.random_below(u64::MAX));
+        let ensemble = EnsembleId { id: core.config.seed ^ stir, history: 1 };
+        let genesis = Genesis { ensemble, voters };
+        let token = core.write(Write::Founding(Founding { genesis: genesis.clone(), sealed: false }));
+        for contact in self.contacts.values() {
+            if let Some(link) = contact.ready {
+                core.send(link, Message::Prepare(genesis.clone()));
+            }
+        }
+        self.stage = Stage::Preparing { genesis, token, prepared: BTreeSet::new() };
+    }
+
+    fn formed(&mut self, core: &mut Core) -> Next {
+        let Some(ensemble) = core.ensemble() else { return Next::Stay };
+        for link in self.contacts.values().filter_map(|contact| contact.ready) {
+            if Self::coordinates_sealed(core, link) {
+                core.send(link, Message::Seal(ensemble));
+            }
+        }
+        core.notice(Notice::Formed { ensemble, votes: core.votes() });
+        Next::Look("the ensemble is formed")
+    }
+
+    /// Whether the node at the other end waits for this node's seal: it prepared with the coordinator.
+    fn coordinates_sealed(core: &Core, link: LinkId) -> bool {
+        Self::coordinates(core)
+            && core.votes()
+            && core
+                .links
+                .get(&link)
+                .and_then(|link| link.hello.as_ref())
+                .is_some_and(|hello| core.members.is_voter(hello.node, hello.incarnation))
+    }
+
+    pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
+        for (node, contact) in &mut self.contacts {
+            if contact.link.is_some_and(|link| !core.links.contains_key(&link)) {
+                contact.link = None;
+                contact.ready = None;
+                Self::retry_later(core, contact);
+            }
+            if contact.link.is_none() && contact.retry_at <= core.now && !core.dialling.contains(node) {
+                core.dial(*node);
+            }
+        }
+        self.check(core)
+    }
+}
+
+/// What a member says to a node that has no ensemble yet.
+pub(crate) fn inform(core: &mut Core, link: LinkId, hello: &Hello) {
+    let Some(founding) = core.founding.clone() else { return };
+    if core.members.contains(hello.node) {
+        if !core.members.is_voter(hello.node, hello.incarnation) {
+            core.notice(Notice::Amnesiac { peer: hello.node });
+        }
+        core.send(link, Message::Formed(founding.genesis));
+    } else {
+        core.refuse(link, Reason::NotAMember);
+    }
+}

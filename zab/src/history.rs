@@ -1,0 +1,220 @@
+//! What a node knows of its log: how far it goes, how far it is durable, which epochs it is made of, and the
+//! most recent entries themselves.
+//!
+//! The entries live in storage; this is the part of them that decisions are made of. Counters are dense, so
+//! the whole log is described by where each epoch ends ([`Epochs`]), which is also what a follower tells its
+//! leader about its history (rule 12).
+
+use alloc::{collections::VecDeque, vec::Vec};
+
+use crate::{message::LogEntry, types::Zxid};
+
+/// Which epoch each counter of a log belongs to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Epochs {
+    base: Zxid,
+    /// Ascending in epoch and counter: each epoch that has entries above `base`, with its last counter.
+    ends: Vec<Zxid>,
+}
+
+impl Epochs {
+    /// A log that begins above `base` and whose epochs end at `ends`; `None` unless those ascend above it.
+    pub fn new(base: Zxid, ends: Vec<Zxid>) -> Option<Epochs> {
+        let ascend = ends.is_sorted_by(|a, b| a.epoch < b.epoch && a.counter < b.counter)
+            && ends.first().is_none_or(|first| first.counter > base.counter && first.epoch >= base.epoch);
+        ascend.then_some(Epochs { base, ends })
+    }
+
+    /// The zxid below the first entry.
+    pub fn base(&self) -> Zxid {
+        self.base
+    }
+
+    /// The last entry's zxid; the base if there is none.
+    pub fn last(&self) -> Zxid {
+        self.ends.last().copied().unwrap_or(self.base)
+    }
+
+    /// The end of each epoch, ascending.
+    pub fn ends(&self) -> &[Zxid] {
+        &self.ends
+    }
+
+    /// The zxid at this counter, from the base to the last entry.
+    pub fn at(&self, counter: u64) -> Option<Zxid> {
+        if counter == self.base.counter {
+            return Some(self.base);
+        }
+        if counter < self.base.counter {
+            return None;
+        }
+        let run = self.ends.partition_point(|end| end.counter < counter);
+        self.ends.get(run).map(|end| Zxid { epoch: end.epoch, counter })
+    }
+
+    /// The counter before the first entry of the epoch that this counter belongs to.
+    fn before_epoch_of(&self, counter: u64) -> u64 {
+        let run = self.ends.partition_point(|end| end.counter < counter);
+        if run == 0 { self.base.counter } else { self.ends[run - 1].counter }
+    }
+
+    /// The highest zxid that both logs hold: where the epochs at one counter are equal, the logs are equal up
+    /// to there (log matching). `None` if it lies below the base of either.
+    pub fn common_point(&self, other: &Epochs) -> Option<Zxid> {
+        let mut counter = self.last().counter.min(other.last().counter);
+        loop {
+            let (ours, theirs) = (self.at(counter)?, other.at(counter)?);
+            // Epochs never fall along a log, so the log with the higher epoch at this counter differs from
+            // the other throughout that epoch.
+            counter = match ours.epoch.cmp(&theirs.epoch) {
+                core::cmp::Ordering::Equal => return Some(ours),
+                core::cmp::Ordering::Greater if counter > self.base.counter => self.before_epoch_of(counter),
+                core::cmp::Ordering::Less if counter > other.base.counter => other.before_epoch_of(counter),
+                _ => return None,
+            };
+        }
+    }
+
+    /// The same log, described only as far back as its last `count` epochs.
+    pub fn recent(&self, count: usize) -> Epochs {
+        let cut = self.ends.len().saturating_sub(count);
+        if cut == 0 {
+            return self.clone();
+        }
+        Epochs { base: self.ends[cut - 1], ends: self.ends[cut..].to_vec() }
+    }
+
+    fn push(&mut self, zxid: Zxid) {
+        match self.ends.last_mut() {
+            Some(end) if end.epoch == zxid.epoch => *end = zxid,
+            _ => self.ends.push(zxid),
+        }
+    }
+
+    fn truncate(&mut self, to: Zxid) {
+        self.ends.retain(|end| end.counter <= to.counter);
+        if self.last() != to {
+            self.ends.push(to);
+        }
+    }
+}
+
+/// What a node knows of its log.
+#[derive(Debug)]
+pub(crate) struct History {
+    epochs: Epochs,
+    /// Everything through here is durable (rule 24).
+    durable: u64,
+    /// The last counter handed out to be applied.
+    released: u64,
+    /// The last counter that the caller has applied.
+    applied: u64,
+    /// The most recent entries, contiguous up to the last; everything that is not durable is among them.
+    tail: VecDeque<LogEntry>,
+    tail_bytes: usize,
+    tail_bytes_max: usize,
+}
+
+impl History {
+    pub(crate) fn new(epochs: Epochs, applied: u64, tail_bytes_max: usize) -> History {
+        let last = epochs.last().counter;
+        assert!(applied <= last, "the table does not go beyond the log");
+        History {
+            epochs,
+            durable: last,
+            released: applied,
+            applied,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            tail_bytes_max,
+        }
+    }
+
+    pub(crate) fn epochs(&self) -> &Epochs {
+        &self.epochs
+    }
+
+    /// The last entry's zxid, durable or not.
+    pub(crate) fn last(&self) -> Zxid {
+        self.epochs.last()
+    }
+
+    /// The last durable entry's zxid.
+    pub(crate) fn durable(&self) -> Zxid {
+        self.epochs.at(self.durable).expect("the durable mark lies within the log")
+    }
+
+    pub(crate) fn released(&self) -> u64 {
+        self.released
+    }
+
+    pub(crate) fn set_released(&mut self, counter: u64) {
+        assert!(
+            counter >= self.released && counter <= self.durable,
+            "only durable entries are applied, in order"
+        );
+        self.released = counter;
+    }
+
+    pub(crate) fn set_applied(&mut self, counter: u64) {
+        assert!(counter <= self.released, "nothing is applied before it is released");
+        self.applied = self.applied.max(counter);
+        self.evict();
+    }
+
+    /// Adds an entry to the end.
+    pub(crate) fn push(&mut self, entry: LogEntry) {
+        let last = self.last();
+        assert!(
+            entry.zxid.counter == last.counter + 1 && entry.zxid.epoch >= last.epoch,
+            "the log has no gaps: {:?} after {last:?}",
+            entry.zxid
+        );
+        self.epochs.push(entry.zxid);
+        self.tail_bytes += entry.size();
+        self.tail.push_back(entry);
+    }
+
+    /// Removes everything above `to`, which the log holds. The durable mark falls at once (rule 24).
+    pub(crate) fn truncate(&mut self, to: Zxid) {
+        assert_eq!(self.epochs.at(to.counter), Some(to), "truncation goes back to an entry of the log");
+        assert!(to.counter >= self.released, "what may have been applied is never cut (invariant 15)");
+        self.epochs.truncate(to);
+        self.durable = self.durable.min(to.counter);
+        while self.tail.back().is_some_and(|entry| entry.zxid.counter > to.counter) {
+            self.tail_bytes -= self.tail.pop_back().map_or(0, |entry| entry.size());
+        }
+    }
+
+    /// Everything through this counter has become durable.
+    pub(crate) fn set_durable(&mut self, counter: u64) {
+        assert!(counter <= self.last().counter, "only what is in the log becomes durable");
+        self.durable = self.durable.max(counter);
+        self.evict();
+    }
+
+    /// The entry at this counter, if it is among the recent ones.
+    pub(crate) fn recent(&self, counter: u64) -> Option<&LogEntry> {
+        let first = self.tail.front()?.zxid.counter;
+        self.tail.get(usize::try_from(counter.checked_sub(first)?).ok()?)
+    }
+
+    /// The first counter that is among the recent ones; one above the last if there is none.
+    pub(crate) fn recent_from(&self) -> u64 {
+        self.tail.front().map_or(self.last().counter + 1, |entry| entry.zxid.counter)
+    }
+
+    /// Drops old entries from memory: applied ones beyond the budget, others beyond four times of it. What
+    /// is not durable stays, for nobody else has it.
+    fn evict(&mut self) {
+        while self.tail_bytes > self.tail_bytes_max {
+            let beyond = self.tail_bytes > self.tail_bytes_max * 4;
+            let keep_from = if beyond { self.durable } else { self.durable.min(self.applied) };
+            match self.tail.pop_front() {
+                Some(entry) if entry.zxid.counter <= keep_from => self.tail_bytes -= entry.size(),
+                Some(entry) => return self.tail.push_front(entry),
+                None => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! The node: phases, dispatch, every transition between phases.
+
+use alloc::vec::Vec;
+
+use crate::{
+    config::{Config, Recovered},
+    effect::{Effect, Rejection, Role},
+    election::Looking,
+    ensemble::Members,
+    event::Event,
+    follower::Follower,
+    formation::{self, Forming},
+    leader::Leader,
+    message::{LogEntry, Message, Reason, Vote, VoteState},
+    state::{Core, Next},
+    types::{EnsembleId, Epoch, LinkId, NodeId, Ticks, Token, Zxid},
+};
+
+enum Phase {
+    Forming(Forming),
+    Looking(Looking),
+    Following(Follower),
+    Leading(Leader),
+    /// An [`Effect::Stop`] was given: nothing is done any more.
+    Stopped,
+}
+
+/// One node of the protocol.
+///
+/// The caller feeds it events and carries out effects; the node itself does nothing but think.
+pub struct Zab {
+    core: Core,
+    phase: Phase,
+    role: Role,
+}
+
+/// A member as a leader sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FollowerStatus {
+    /// The follower or learner.
+    pub node: NodeId,
+    /// Counted in quorums.
+    pub votes: bool,
+    /// Up to date, and serving.
+    pub serving: bool,
+    /// The last counter it has acknowledged in this epoch; 0 before the first.
+    pub acked: u64,
+}
+
+impl Zab {
+    /// A node at its start, with what its storage held. What it does first comes with the first step.
+    ///
+    /// # Panics
+    ///
+    /// If `recovered` cannot be true: promises below the log or the current epoch, a table beyond the log,
+    /// epochs that do not ascend. Storage has refused such a directory before.
+    pub fn new(config: Config, recovered: Recovered, now: Ticks) -> Zab {
+        let mut core = Core::new(config, recovered, now);
+        let phase = if core.ensemble().is_some() {
+            Phase::Looking(Looking::new(&mut core, "it has started"))
+        } else {
+            Phase::Forming(Forming::new(&core))
+        };
+        Zab { core, phase, role: Role::Forming }
+    }
+
+    /// Takes in what happened, in order, and says what to do about all of it, in order.
+    ///
+    /// What is sent in answer is gathered over the whole step: one append and one proposal to each follower
+    /// for all proposals, one acknowledgement for all writes, one commit for all acknowledgements.
+    ///
+    /// `now` never goes back; a step with an earlier time counts as one at the latest time.
+    pub fn step(&mut self, now: Ticks, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
+        self.core.now = self.core.now.max(now);
+        for event in events {
+            let next = self.take(event);
+            self.turn(next);
+        }
+        let next = self.tick();
+        self.turn(next);
+        match &mut self.phase {
+            Phase::Following(follower) => follower.flush(&mut self.core),
+            Phase::Leading(leader) => leader.flush(&mut self.core),
+            Phase::Forming(_) | Phase::Looking(_) | Phase::Stopped => {}
+        }
+        let role = self.role();
+        if role != self.role {
+            self.role = role;
+            self.core.effects.push(Effect::Role(role));
+        }
+        core::mem::take(&mut self.core.effects)
+    }
+
+    fn take(&mut self, event: Event) -> Next {
+        let core = &mut self.core;
+        match event {
+            Event::Tick => Next::Stay, // Every step looks at the clock.
+            Event::Datagram(vote) => self.on_vote(&vote),
+            Event::Connected { peer, link } => {
+                core.dialling.remove(&peer);
+                core.open(link, Some(peer));
+                match &mut self.phase {
+                    Phase::Forming(forming) => forming.connected(core, peer, link),
+                    Phase::Following(follower) => follower.connected(core, peer, link),
+                    Phase::Looking(_) | Phase::Leading(_) | Phase::Stopped => core.close(link),
+                }
+                Next::Stay
+            }
+            Event::ConnectFailed { peer } => {
+                core.dialling.remove(&peer);
+                match &mut self.phase {
+                    Phase::Forming(forming) => {
+                        forming.connect_failed(core, peer);
+                        Next::Stay
+                    }
+                    Phase::Following(follower) => follower.connect_failed(core, peer),
+                    Phase::Looking(_) | Phase::Leading(_) | Phase::Stopped => Next::Stay,
+                }
+            }
+            Event::Accepted { link } => {
+                core.open(link, None);
+                Next::Stay
+            }
+            Event::Message { link, message } => self.on_message(link, message),
+            Event::Closed { link } => {
+                if core.links.remove(&link).is_none() {
+                    return Next::Stay;
+                }
+                match &mut self.phase {
+                    Phase::Forming(forming) => {
+                        forming.closed(core, link);
+                        Next::Stay
+                    }
+                    Phase::Following(follower) => follower.closed(link),
+                    Phase::Leading(leader) => leader.closed(core, link),
+                    Phase::Looking(_) | Phase::Stopped => Next::Stay,
+                }
+            }
+            Event::Persisted(token) => {
+                core.persist(token);
+                match &mut self.phase {
+                    Phase::Forming(forming) => forming.check(core),
+                    Phase::Following(follower) => follower.check(core),
+                    Phase::Leading(leader) => leader.check(core),
+                    Phase::Looking(_) | Phase::Stopped => Next::Stay,
+                }
+            }
+            Event::LogRead { id, entries } => {
+                if let Phase::Leading(leader) = &mut self.phase {
+                    leader.on_read(core, id, entries);
+                }
+                Next::Stay
+            }
+            Event::Applied { counter } => {
+                core.history.set_applied(counter);
+                Next::Stay
+            }
+            Event::Propose { .. }
+            | Event::Barrier { .. }
+            | Event::RelayToLeader(_)
+            | Event::RelayTo { .. } => {
+                self.on_request(event);
+                Next::Stay
+            }
+        }
+    }
+
+    fn on_request(&mut self, event: Event) {
+        let core = &mut self.core;
+        match &mut self.phase {
+            Phase::Following(follower) => follower.on_request(core, event),
+            Phase::Leading(leader) => leader.on_request(core, event),
+            Phase::Forming(_) | Phase::Looking(_) | Phase::Stopped => {
+                if let Event::Propose { id, .. } = event {
+                    core.effects.push(Effect::Rejected { id, why: Rejection::NotLeader });
+                } else if let Event::Barrier { id } = event {
+                    core.effects.push(Effect::BarrierFailed { id });
+                }
+            }
+        }
+    }
+
+    fn on_vote(&mut self, vote: &Vote) -> Next {
+        let core = &mut self.core;
+        if !core.admit(vote) {
+            return Next::Stay;
+        }
+        match &mut self.phase {
+            Phase::Looking(looking) => looking.on_vote(core, vote),
+            Phase::Leading(leader) => leader.on_vote(core, vote),
+            Phase::Following(follower) => {
+                if matches!(vote.state, VoteState::Looking | VoteState::Seeking) {
+                    let mut candidate = core.candidate();
+                    candidate.node = follower.leader();
+                    core.send_vote(vote.sender, VoteState::Following, candidate, follower.established());
+                }
+                Next::Stay
+            }
+            Phase::Forming(_) | Phase::Stopped => Next::Stay,
+        }
+    }
+
+    fn on_message(&mut self, link: LinkId, message: Message) -> Next {
+        let core = &mut self.core;
+        // A closed connection's last messages may still be on their way: nothing from it is believed.
+        let Some(state) = core.links.get(&link) else { return Next::Stay };
+        let message = match message {
+            Message::Hello(hello) => {
+                if !core.greet(link, hello.clone()) {
+                    return match &mut self.phase {
+                        Phase::Forming(forming) => {
+                            forming.closed(core, link);
+                            Next::Stay
+                        }
+                        Phase::Following(follower) => follower.closed(link),
+                        Phase::Looking(_) | Phase::Leading(_) | Phase::Stopped => Next::Stay,
+                    };
+                }
+                let joined = hello.ensemble.is_some();
+                return match &mut self.phase {
+                    Phase::Forming(forming) => {
+                        forming.greeted(core, link, &hello);
+                        forming.check(core)
+                    }
+                    Phase::Following(follower) if follower.link() == Some(link) => {
+                        follower.greeted(core, link, joined)
+                    }
+                    Phase::Stopped => Next::Stay,
+                    _ => {
+                        if !joined {
+                            formation::inform(core, link, &hello);
+                        }
+                        Next::Stay
+                    }
+                };
+            }
+            message if state.hello.is_none() && !matches!(message, Message::Refuse(_)) => {
+                core.refuse(link, Reason::Version);
+                return self.lost(link, message);
+            }
+            message => message,
+        };
+        match &mut self.phase {
+            Phase::Forming(forming) => forming.on_message(core, link, message),
+            Phase::Leading(leader) => leader.on_message(core, link, message),
+            Phase::Following(follower) if follower.link() == Some(link) => follower.on_message(core, message),
+            Phase::Following(_) => {
+                if matches!(message, Message::FollowerEpoch { .. }) {
+                    core.refuse(link, Reason::NotLeading);
+                } else {
+                    core.close(link);
+                }
+                Next::Stay
+            }
+            Phase::Looking(_) => {
+                match message {
+                    // Its sender has elected this node, which may find out in a moment.
+                    Message::FollowerEpoch { accepted, .. } => {
+                        if let Some(state) = core.links.get_mut(&link) {
+                            state.cepoch = Some(accepted);
+                            state.opened = core.now;
+                        }
+                    }
+                    _ => core.close(link),
+                }
+                Next::Stay
+            }
+            Phase::Stopped => Next::Stay,
+        }
+    }
+
+    /// A connection was closed by this node for what came on it.
+    fn lost(&mut self, link: LinkId, _message: Message) -> Next {
+        match &mut self.phase {
+            Phase::Forming(forming) => {
+                forming.closed(&self.core, link);
+                Next::Stay
+            }
+            Phase::Following(follower) => follower.closed(link),
+            Phase::Looking(_) | Phase::Leading(_) | Phase::Stopped => Next::Stay,
+        }
+    }
+
+    fn tick(&mut self) -> Next {
+        let core = &mut self.core;
+        let next = match &mut self.phase {
+            Phase::Forming(forming) => forming.tick(core),
+            Phase::Looking(looking) => looking.tick(core),
+            Phase::Following(follower) => follower.tick(core),
+            Phase::Leading(leader) => leader.tick(core),
+            Phase::Stopped => Next::Stay,
+        };
+        let phase = &self.phase;
+        core.close_idle(|link| match phase {
+            Phase::Forming(forming) => forming.uses(link),
+            Phase::Following(follower) => follower.link() == Some(link),
+            Phase::Leading(leader) => leader.uses(link),
+            Phase::Looking(_) | Phase::Stopped => false,
+        });
+        next
+    }
+
+    /// Changes the phase until nothing is left to change.
+    fn turn(&mut self, mut next: Next) {
+        loop {
+            if self.core.stopped {
+                self.phase = Phase::Stopped;
+                return;
+            }
+            let core = &mut self.core;
+            next = match next {
+                Next::Stay => return,
+                Next::Look(why) => {
+                    match &mut self.phase {
+                        Phase::Leading(leader) => leader.leave(core),
+                        Phase::Following(follower) => {
+                            if let Some(link) = follower.link() {
+                                core.close(link);
+                            }
+                        }
+                        Phase::Forming(_) => {
+                            let links: Vec<LinkId> = core.links.keys().copied().collect();
+                            for link in links {
+                                core.close(link);
+                            }
+                        }
+                        Phase::Looking(_) | Phase::Stopped => {}
+                    }
+                    let mut looking = Looking::new(core, why);
+                    let next = looking.check(core);
+                    self.phase = Phase::Looking(looking);
+                    next
+                }
+                Next::Lead => {
+                    let supporters = match &self.phase {
+                        Phase::Looking(looking) => looking.supporters().collect(),
+                        _ => Vec::new(),
+                    };
+                    let mut leader = Leader::new(core, supporters);
+                    let next = leader.check(core);
+                    self.phase = Phase::Leading(leader);
+                    next
+                }
+                Next::Follow(leader) => {
+                    let early: Vec<LinkId> = core
+                        .links
+                        .iter()
+                        .filter(|(_, link)| link.cepoch.is_some())
+                        .map(|(link, _)| *link)
+                        .collect();
+                    for link in early {
+                        core.refuse(link, Reason::NotLeading);
+                    }
+                    self.phase = Phase::Following(Follower::new(core, leader));
+                    Next::Stay
+                }
+            };
+        }
+    }
+
+    // ---- What the caller may know
+
+    /// What this node does.
+    pub fn role(&self) -> Role {
+        match &self.phase {
+            Phase::Forming(_) => Role::Forming,
+            Phase::Looking(_) | Phase::Stopped => Role::Looking,
+            Phase::Following(follower) => {
+                Role::Following { leader: follower.leader(), established: follower.established() }
+            }
+            Phase::Leading(leader) => Role::Leading { established: leader.established() },
+        }
+    }
+
+    /// Whether this node is counted in quorums.
+    pub fn votes(&self) -> bool {
+        self.core.ensemble().is_some() && self.core.votes()
+    }
+
+    /// The ensemble, once joined.
+    pub fn ensemble(&self) -> Option<EnsembleId> {
+        self.core.ensemble()
+    }
+
+    /// The ensemble's members; before formation, the configured voters.
+    pub fn members(&self) -> &Members {
+        &self.core.members
+    }
+
+    /// The durable current epoch.
+    pub fn current_epoch(&self) -> Epoch {
+        self.core.hard.current_epoch
+    }
+
+    /// The last log entry, durable or not.
+    pub fn last(&self) -> Zxid {
+        self.core.history.last()
+    }
+
+    /// The last durable log entry.
+    pub fn durable(&self) -> Zxid {
+        self.core.history.durable()
+    }
+
+    /// The last counter known to be committed.
+    pub fn commit(&self) -> u64 {
+        self.core.commit
+    }
+
+    /// A leader's followers and learners.
+    pub fn followers(&self) -> Vec<FollowerStatus> {
+        match &self.phase {
+            Phase::Leading(leader) => leader
+                .followers()
+                .map(|(node, votes, serving, acked)| FollowerStatus { node, votes, serving, acked })
+                .collect(),
+            Phase::Forming(_) | Phase::Looking(_) | Phase::Following(_) | Phase::Stopped => Vec::new(),
+        }
+    }
+
+    /// The log entry at this counter, if it is in memory; storage has it otherwise.
+    pub fn recent(&self, counter: u64) -> Option<&LogEntry> {
+        self.core.history.recent(counter)
+    }
+
+    /// A token for a write of the caller's own, in the one order of all writes.
+    pub fn allocate_token(&mut self) -> Token {
+        self.core.allocate_token()
+    }
+
+    /// A number for a read of the caller's own.
+    pub fn allocate_read(&mut self) -> u64 {
+        self.core.allocate_read()
+    }
+}

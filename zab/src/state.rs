@@ -1,0 +1,439 @@
+//! What a node has whatever its phase: identity, durable promises, the log, its connections, and the list of
+//! things to do.
+//!
+//! Everything durable passes through [`Core::write`] and comes back through [`Core::persisted`]; in between
+//! it is not believed. That is how the table *durable before send* (zab.md 1.5) holds by construction: what
+//! is sent is made from `hard`, `founding` and the durable mark of `history`, and those only move when
+//! storage says so.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    string::String,
+    vec::Vec,
+};
+
+use crate::{
+    config::{Config, Recovered},
+    effect::{Effect, Founding, HardState, Notice, Write},
+    ensemble::Members,
+    history::{Epochs, History},
+    message::{Candidate, Hello, Message, Reason, Vote, VoteState},
+    types::{EnsembleId, Epoch, Incarnation, LinkId, NodeId, Round, Ticks, Token},
+};
+
+/// Failed connections to a candidate after which it is not voted for, for a while (rule 8).
+const FAILURES_MAX: u32 = 3;
+
+/// What the phase should turn into.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Nothing changes.
+    Stay,
+    /// Look for a leader; for this reason.
+    Look(&'static str),
+    /// The election is won.
+    Lead,
+    /// The election is lost to this node, or it leads already.
+    Follow(NodeId),
+}
+
+/// A storage write that has not been reported.
+struct Pending {
+    token: Token,
+    issued: Ticks,
+    change: Change,
+}
+
+/// What a storage write will have changed.
+enum Change {
+    Append { through: u64 },
+    Truncate,
+    HardState(HardState),
+    Founding(Founding),
+}
+
+/// A connection.
+pub(crate) struct Link {
+    /// Whom this node dialled; `None` for an accepted connection.
+    pub(crate) dialled: Option<NodeId>,
+    /// What the other end said of itself, once it has and was believed.
+    pub(crate) hello: Option<Hello>,
+    /// The promise of a follower that came before this node was sure to lead.
+    pub(crate) cepoch: Option<Epoch>,
+    pub(crate) opened: Ticks,
+}
+
+/// How often a candidate could not be reached.
+struct Failures {
+    count: u32,
+    ignored_until: Ticks,
+}
+
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) now: Ticks,
+    pub(crate) hard: HardState,
+    pub(crate) founding: Option<Founding>,
+    pub(crate) members: Members,
+    pub(crate) history: History,
+    pub(crate) round: Round,
+    /// Everything through this counter is known to be committed.
+    pub(crate) commit: u64,
+    /// The next epoch this node leads must exceed every promise that it was refused with (rule 14).
+    pub(crate) epoch_floor: Epoch,
+    /// When this node last gave up a leadership for a higher promise; rate limit of rule 14.
+    pub(crate) rediscovered: Option<Ticks>,
+    pub(crate) links: BTreeMap<LinkId, Link>,
+    pub(crate) dialling: BTreeSet<NodeId>,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) stopped: bool,
+    pending: VecDeque<Pending>,
+    last_token: Token,
+    persisted: Token,
+    next_read: u64,
+    vote_sequence: u64,
+    /// The last (boot, sequence) of each member's datagrams, apart for its recorded and for another data
+    /// directory, so that a stranger with a member's id cannot silence it (rule 7).
+    seen: BTreeMap<(NodeId, bool), (Incarnation, u64, u64)>,
+    failures: BTreeMap<NodeId, Failures>,
+    random: u64,
+}
+
+impl Core {
+    pub(crate) fn new(config: Config, recovered: Recovered, now: Ticks) -> Core {
+        let hard = recovered.hard_state;
+        let epochs =
+            Epochs::new(recovered.oldest, recovered.boundaries).expect("storage checks its log's epochs");
+        assert!(
+            hard.accepted_epoch >= hard.current_epoch,
+            "a promise is never below the current epoch (rule 10)"
+        );
+        assert!(hard.accepted_epoch >= epochs.last().epoch, "a promise is never below the log (rule 10)");
+        let members = match &recovered.founding {
+            Some(founding) if founding.sealed => Members::new(founding.genesis.voters.clone()),
+            _ => Members::new(config.voters.clone()),
+        };
+        let history = History::new(epochs, recovered.applied, config.bounds.tail_bytes);
+        Core {
+            now,
+            hard,
+            founding: recovered.founding,
+            members,
+            commit: history.released(),
+            history,
+            round: Round(0),
+            epoch_floor: Epoch(0),
+            rediscovered: None,
+            links: BTreeMap::new(),
+            dialling: BTreeSet::new(),
+            effects: Vec::new(),
+            stopped: false,
+            pending: VecDeque::new(),
+            last_token: Token(0),
+            persisted: Token(0),
+            next_read: 0,
+            vote_sequence: 0,
+            seen: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            random: (config.seed ^ (config.seed >> 64)) as u64,
+            config,
+        }
+    }
+
+    /// The ensemble, once this node has joined it.
+    pub(crate) fn ensemble(&self) -> Option<EnsembleId> {
+        self.founding.as_ref().filter(|founding| founding.sealed).map(|founding| founding.genesis.ensemble)
+    }
+
+    /// Whether this node is counted in quorums.
+    pub(crate) fn votes(&self) -> bool {
+        self.members.is_voter(self.config.node, self.config.incarnation)
+    }
+
+    pub(crate) fn me(&self) -> NodeId {
+        self.config.node
+    }
+
+    /// This node as a candidate; durable values only (rule 2).
+    pub(crate) fn candidate(&self) -> Candidate {
+        Candidate { epoch: self.hard.current_epoch, last: self.history.durable(), node: self.config.node }
+    }
+
+    pub(crate) fn notice(&mut self, notice: Notice) {
+        self.effects.push(Effect::Notice(notice));
+    }
+
+    /// Going on would endanger what the ensemble has promised.
+    pub(crate) fn stop(&mut self, reason: String) {
+        self.stopped = true;
+        self.effects.push(Effect::Stop(reason));
+    }
+
+    /// A pseudo-random number below `bound`: SplitMix64, good enough for jitter.
+    pub(crate) fn random_below(&mut self, bound: u64) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound.max(1)
+    }
+
+    // ---- Storage
+
+    /// A token for a write that the protocol does not wait for.
+    pub(crate) fn allocate_token(&mut self) -> Token {
+        self.last_token.0 += 1;
+        self.last_token
+    }
+
+    pub(crate) fn allocate_read(&mut self) -> u64 {
+        self.next_read += 1;
+        self.next_read
+    }
+
+    /// Issues a storage write. The memory's view of the log must have been changed already.
+    pub(crate) fn write(&mut self, write: Write) -> Token {
+        let token = self.allocate_token();
+        let change = match &write {
+            Write::Append(_) => Change::Append { through: self.history.last().counter },
+            Write::Truncate(to) => {
+                // Appends issued before are durable only as far as they are not cut (rule 24).
+                for pending in &mut self.pending {
+                    if let Change::Append { through } = &mut pending.change {
+                        *through = (*through).min(to.counter);
+                    }
+                }
+                Change::Truncate
+            }
+            Write::HardState(hard) => Change::HardState(*hard),
+            Write::Founding(founding) => Change::Founding(founding.clone()),
+        };
+        self.pending.push_back(Pending { token, issued: self.now, change });
+        self.effects.push(Effect::Write { token, write });
+        token
+    }
+
+    /// Storage has done every write through `token`.
+    pub(crate) fn persist(&mut self, token: Token) {
+        assert!(token <= self.last_token, "storage reports only what was written");
+        self.persisted = self.persisted.max(token);
+        while self.pending.front().is_some_and(|pending| pending.token <= token) {
+            match self.pending.pop_front().map(|pending| pending.change) {
+                Some(Change::Append { through }) => self.history.set_durable(through),
+                Some(Change::HardState(hard)) => {
+                    assert!(
+                        hard.accepted_epoch >= self.hard.accepted_epoch
+                            && hard.current_epoch >= self.hard.current_epoch,
+                        "epochs never fall (invariant 13)"
+                    );
+                    self.hard = hard;
+                }
+                Some(Change::Founding(founding)) => {
+                    if founding.sealed {
+                        self.members = Members::new(founding.genesis.voters.clone());
+                    }
+                    self.founding = Some(founding);
+                }
+                Some(Change::Truncate) | None => {}
+            }
+        }
+    }
+
+    pub(crate) fn persisted(&self, token: Token) -> bool {
+        self.persisted >= token
+    }
+
+    /// The last storage write issued that is still to be done; once it is persisted, so is all before.
+    pub(crate) fn fence(&self) -> Token {
+        self.pending.back().map_or(self.persisted, |pending| pending.token)
+    }
+
+    /// Whether every storage write of the protocol has been done (rule 11a).
+    pub(crate) fn settled(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Whether this node's own storage takes too long for it to lead (zab.md 6.6).
+    pub(crate) fn stalled(&self) -> bool {
+        self.pending.front().is_some_and(|pending| self.now.since(pending.issued) > self.config.timeouts.disk)
+    }
+
+    /// Hands committed, durable entries out to be applied (rule 24).
+    pub(crate) fn release(&mut self) {
+        let through = self.commit.min(self.history.durable().counter);
+        if through > self.history.released() {
+            self.history.set_released(through);
+            self.effects.push(Effect::Commit { counter: through });
+        }
+    }
+
+    /// Learns from the leader how far the log is committed.
+    pub(crate) fn learn_commit(&mut self, commit: u64) {
+        self.commit = self.commit.max(commit);
+    }
+
+    // ---- Votes
+
+    /// Whether a datagram is worth looking at: this ensemble's, a member's, and not an old one.
+    pub(crate) fn admit(&mut self, vote: &Vote) -> bool {
+        if vote.ensemble.is_none()
+            || vote.ensemble != self.ensemble()
+            || vote.sender == self.me()
+            || !self.members.contains(vote.sender)
+            || !self.members.contains(vote.candidate.node)
+        {
+            return false;
+        }
+        let recorded = self.members.is_voter(vote.sender, vote.incarnation);
+        let now = (vote.incarnation, vote.boot, vote.sequence);
+        match self.seen.get(&(vote.sender, recorded)) {
+            Some(&(incarnation, boot, sequence))
+                if incarnation == vote.incarnation && (boot, sequence) >= (vote.boot, vote.sequence) =>
+            {
+                false
+            }
+            _ => {
+                self.seen.insert((vote.sender, recorded), now);
+                true
+            }
+        }
+    }
+
+    pub(crate) fn send_vote(
+        &mut self,
+        to: NodeId,
+        state: VoteState,
+        candidate: Candidate,
+        established: Option<Epoch>,
+    ) {
+        self.vote_sequence += 1;
+        let vote = Vote {
+            ensemble: self.ensemble(),
+            sender: self.me(),
+            incarnation: self.config.incarnation,
+            boot: self.config.boot,
+            sequence: self.vote_sequence,
+            state,
+            round: self.round,
+            candidate,
+            established,
+            config_version: 0,
+        };
+        self.effects.push(Effect::Datagram { to, vote });
+    }
+
+    /// The other members' ids.
+    pub(crate) fn others(&self) -> Vec<NodeId> {
+        self.members.voters().iter().map(|voter| voter.node).filter(|node| *node != self.me()).collect()
+    }
+
+    /// This candidate could not be reached.
+    pub(crate) fn failed(&mut self, node: NodeId) {
+        let ignored_until = self.now.plus(self.config.timeouts.election * 2);
+        let failures = self.failures.entry(node).or_insert(Failures { count: 0, ignored_until: Ticks(0) });
+        failures.count += 1;
+        if failures.count >= FAILURES_MAX {
+            failures.count = 0;
+            failures.ignored_until = ignored_until;
+        }
+    }
+
+    /// This candidate was reached.
+    pub(crate) fn reached(&mut self, node: NodeId) {
+        self.failures.remove(&node);
+    }
+
+    /// Whether this candidate is left out of elections for now (rule 8).
+    pub(crate) fn ignores(&self, node: NodeId) -> bool {
+        self.failures.get(&node).is_some_and(|failures| failures.ignored_until > self.now)
+    }
+
+    // ---- Connections
+
+    pub(crate) fn dial(&mut self, peer: NodeId) {
+        if self.dialling.insert(peer) {
+            self.effects.push(Effect::Connect { peer });
+        }
+    }
+
+    pub(crate) fn send(&mut self, link: LinkId, message: Message) {
+        if self.links.contains_key(&link) {
+            self.effects.push(Effect::Send { link, message });
+        }
+    }
+
+    pub(crate) fn close(&mut self, link: LinkId) {
+        if self.links.remove(&link).is_some() {
+            self.effects.push(Effect::Close { link });
+        }
+    }
+
+    pub(crate) fn refuse(&mut self, link: LinkId, reason: Reason) {
+        let peer = self.links.get(&link).and_then(|link| link.hello.as_ref().map(|hello| hello.node));
+        self.notice(Notice::Refused { peer, reason });
+        self.send(link, Message::Refuse(reason));
+        self.close(link);
+    }
+
+    pub(crate) fn open(&mut self, link: LinkId, dialled: Option<NodeId>) {
+        if dialled.is_none() && self.links.len() >= self.config.bounds.links_max {
+            self.effects.push(Effect::Close { link });
+            return;
+        }
+        self.links.insert(link, Link { dialled, hello: None, cepoch: None, opened: self.now });
+        let ensemble = self.ensemble();
+        let hello = Hello {
+            node: self.me(),
+            incarnation: self.config.incarnation,
+            boot: self.config.boot,
+            meant: dialled,
+            ensemble,
+            addresses: self.config.addresses.clone(),
+            voters: if ensemble.is_some() { Vec::new() } else { self.config.voters.clone() },
+        };
+        self.send(link, Message::Hello(hello));
+    }
+
+    /// The other end says who it is. True if it is somebody this node speaks with; what that is about is the
+    /// phase's business.
+    pub(crate) fn greet(&mut self, link: LinkId, hello: Hello) -> bool {
+        let Some(state) = self.links.get(&link) else { return false };
+        let reason = if state.hello.is_some() {
+            Some(Reason::Version)
+        } else if hello.node == self.me()
+            || state.dialled.is_some_and(|dialled| dialled != hello.node)
+            || (state.dialled.is_none() && hello.meant != Some(self.me()))
+        {
+            Some(Reason::WrongNode)
+        } else if hello.ensemble.is_some() && self.ensemble().is_some() && hello.ensemble != self.ensemble() {
+            Some(Reason::OtherEnsemble)
+        } else if !self.members.contains(hello.node) && hello.ensemble.is_some() == self.ensemble().is_some()
+        {
+            Some(if self.ensemble().is_some() { Reason::NotAMember } else { Reason::Configuration })
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            self.refuse(link, reason);
+            return false;
+        }
+        if let Some(state) = self.links.get_mut(&link) {
+            state.hello = Some(hello);
+        }
+        true
+    }
+
+    /// Closes every connection that has not come to anything within the election time-out.
+    pub(crate) fn close_idle(&mut self, in_use: impl Fn(LinkId) -> bool) {
+        let patience = self.config.timeouts.election;
+        let idle: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(id, link)| self.now.since(link.opened) > patience && !in_use(**id))
+            .map(|(id, _)| *id)
+            .collect();
+        for link in idle {
+            self.close(link);
+        }
+    }
+}
