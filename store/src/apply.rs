@@ -1,0 +1,227 @@
+//! The store: applies commands, one after the other.
+
+use bytes::Bytes;
+use gometa_proto::{
+    limits::{SESSIONS_MAX, WINDOW_MAX},
+    v1::{self, CommandOutcome, CreateSession, EndSessions, ErrorKind, Write, WriteContext, command::Body},
+};
+
+use crate::{
+    entry::decode_command,
+    failure,
+    keys::Keys,
+    session::{Corrupt, Recall, Sessions},
+    table::{Batch, Checkpoint, Table},
+};
+
+/// The replicated state of one node: a table, and what has been applied since it was written.
+pub struct Store<T> {
+    table: T,
+    /// Counter of the last entry applied.
+    applied: u64,
+    /// What `applied` was when the last batch was taken.
+    taken: u64,
+    keys: Keys,
+    sessions: Sessions,
+}
+
+/// What came of a command, and whose request that answers.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Applied {
+    /// Whose request the command was.
+    pub origin: Origin,
+    /// What came of it. [`EndSessions`] comes to nothing that anybody waits for: its result is left out.
+    pub outcome: CommandOutcome,
+}
+
+/// Whose request a command was.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// A session's write.
+    Write {
+        /// The session's id.
+        session: u64,
+        /// The write's number in it.
+        seq: u64,
+    },
+    /// A client opened a session.
+    CreateSession {
+        /// The client's 16 random bytes.
+        nonce: [u8; 16],
+    },
+    /// The leader ended sessions.
+    EndSessions {
+        /// Those that were live until now, each once.
+        sessions: Vec<u64>,
+    },
+    /// The entry is malformed: nobody can be told.
+    None,
+}
+
+impl<T: Table> Store<T> {
+    /// The store as its table holds it. All sessions are loaded; no key is.
+    ///
+    /// # Errors
+    /// [`Corrupt`] if a session's record is not what a store has written.
+    pub fn open(table: T) -> Result<Store<T>, Corrupt> {
+        let Checkpoint { applied, hash, keys } = table.checkpoint();
+        let sessions = Sessions::load(&table)?;
+        // The table's hash is the sum over both spaces; what is not of the sessions is of the keys.
+        let keys = Keys::new(keys, hash.wrapping_sub(sessions.hash()));
+        Ok(Store { table, applied, taken: applied, keys, sessions })
+    }
+
+    /// The table.
+    pub fn table(&self) -> &T {
+        &self.table
+    }
+
+    /// Counter of the last entry applied; 0 before the first.
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// Hash of all keys and sessions. Costs an encoding of every record changed since the last
+    /// [`take_batch`](Store::take_batch), so nothing right after it.
+    pub fn hash(&self) -> u128 {
+        self.keys.hash().wrapping_add(self.sessions.hash())
+    }
+
+    /// Number of keys.
+    pub fn keys(&self) -> u64 {
+        self.keys.count()
+    }
+
+    /// Number of live sessions.
+    pub fn sessions(&self) -> usize {
+        self.sessions.count()
+    }
+
+    /// Applies the command at `counter`, the next one. Every payload has an outcome, the same on every node.
+    ///
+    /// # Panics
+    /// If `counter` is not the next one, or if the table holds a damaged record.
+    pub fn apply(&mut self, counter: u64, payload: &Bytes) -> Applied {
+        self.advance(counter);
+        let body = decode_command(payload.clone()).ok().and_then(|command| command.body);
+        match body {
+            Some(Body::Write(write)) => self.write(write),
+            Some(Body::CreateSession(create)) => self.create_session(&create),
+            Some(Body::EndSessions(end)) => self.end_sessions(&end),
+            None => malformed(),
+        }
+    }
+
+    /// Takes note of the entry at `counter`, the next one, which is no command.
+    ///
+    /// # Panics
+    /// If `counter` is not the next one.
+    pub fn skip(&mut self, counter: u64) {
+        self.advance(counter);
+    }
+
+    fn advance(&mut self, counter: u64) {
+        assert_eq!(counter, self.applied + 1, "entries are applied one after the other");
+        self.applied = counter;
+    }
+
+    fn write(&mut self, write: Write) -> Applied {
+        let Some(context) = write.context else { return malformed() };
+        let origin = Origin::Write { session: context.session, seq: context.seq };
+        if !is_valid(&context) {
+            return Applied { origin, outcome: failure(ErrorKind::InvalidArgument, 0) };
+        }
+        let outcome = match self.sessions.arrive(&context) {
+            Recall::NoSession => failure(ErrorKind::SessionExpired, 0),
+            Recall::Forgotten => failure(ErrorKind::Forgotten, 0),
+            Recall::Recorded(outcome) => outcome,
+            Recall::New => {
+                let outcome = match write.operation {
+                    Some(operation) => self.keys.execute(&self.table, self.applied, operation),
+                    None => failure(ErrorKind::Unsupported, 0),
+                };
+                self.sessions.record(&context, outcome);
+                outcome
+            }
+        };
+        Applied { origin, outcome }
+    }
+
+    fn create_session(&mut self, create: &CreateSession) -> Applied {
+        let Ok(nonce) = <[u8; 16]>::try_from(create.nonce.as_ref()) else { return malformed() };
+        let outcome = if let Some(session) = self.sessions.of_nonce(&nonce) {
+            self.sessions.opened(session)
+        } else if self.sessions.count() >= SESSIONS_MAX {
+            failure(ErrorKind::ResourceExhausted, 0)
+        } else {
+            self.sessions.create(self.applied, nonce, create.timeout_ms);
+            self.sessions.opened(self.applied)
+        };
+        Applied { origin: Origin::CreateSession { nonce }, outcome }
+    }
+
+    fn end_sessions(&mut self, end: &EndSessions) -> Applied {
+        let sessions = end.sessions.iter().copied().filter(|&session| self.sessions.end(session)).collect();
+        Applied { origin: Origin::EndSessions { sessions }, outcome: CommandOutcome::default() }
+    }
+
+    /// Everything applied since the last call, as one batch; None if nothing was. Batches must reach the table
+    /// in the order in which they were taken.
+    pub fn take_batch(&mut self) -> Option<Batch> {
+        if self.taken == self.applied {
+            return None;
+        }
+        self.taken = self.applied;
+        let mut writes = Vec::new();
+        self.keys.take(&mut writes);
+        self.sessions.take(&mut writes);
+        let checkpoint = Checkpoint { applied: self.applied, hash: self.hash(), keys: self.keys.count() };
+        Some(Batch { checkpoint, writes })
+    }
+
+    /// The oldest batch taken and not yet reported can be read from the table: its records leave the overlay.
+    ///
+    /// # Panics
+    /// If no batch is outstanding.
+    pub fn batch_written(&mut self) {
+        self.keys.batch_written();
+    }
+
+    /// A key, as of [`applied`](Store::applied).
+    ///
+    /// # Panics
+    /// If the table holds a damaged record.
+    pub fn get(&self, key: &[u8]) -> Option<v1::Entry> {
+        self.keys.get(&self.table, key)
+    }
+
+    /// What a write with this (session, seq) would meet if it were applied now.
+    pub fn recall(&self, session: u64, seq: u64) -> Recall {
+        self.sessions.recall(session, seq)
+    }
+
+    /// The live session that was created with this nonce.
+    pub fn session_of_nonce(&self, nonce: &[u8]) -> Option<u64> {
+        self.sessions.of_nonce(nonce)
+    }
+
+    /// Every live session's id and time-out in milliseconds, ascending by id.
+    pub fn session_timeouts(&self) -> impl Iterator<Item = (u64, u32)> {
+        self.sessions.timeouts()
+    }
+
+    /// A live session's time-out in milliseconds.
+    pub fn session_timeout(&self, session: u64) -> Option<u32> {
+        self.sessions.timeout(session)
+    }
+}
+
+/// Whether a write's numbers can be right.
+fn is_valid(context: &WriteContext) -> bool {
+    let WriteContext { seq, lowest, .. } = *context;
+    lowest >= 1 && seq.checked_sub(lowest).is_some_and(|ahead| ahead < WINDOW_MAX)
+}
+
+fn malformed() -> Applied {
+    Applied { origin: Origin::None, outcome: failure(ErrorKind::InvalidArgument, 0) }
+}

@@ -1,0 +1,257 @@
+//! The keys: what the operations do to them, and the overlay of what the table does not hold yet.
+
+use std::collections::{HashMap, VecDeque, hash_map::Entry as Slot};
+
+use bytes::Bytes;
+use gometa_proto::{
+    limits::{KEY_MAX, VALUE_MAX},
+    v1::{self, CommandOutcome, Deleted, ErrorKind, KeyRecord, Written, command_outcome, write::Operation},
+};
+use prost::Message;
+
+use crate::{
+    failure,
+    hash::record_hash,
+    table::{Space, Table},
+};
+
+/// All keys: the overlay over the table.
+pub(crate) struct Keys {
+    /// The newest state of every key that some batch not yet written holds or will hold. Only looked up, never
+    /// walked: a map's order differs from node to node.
+    overlay: HashMap<Bytes, Overlaid>,
+    /// The keys changed since the last batch was taken, in the order of their first change, each once.
+    changed: Vec<Bytes>,
+    /// The keys of each batch taken and not yet written, oldest first.
+    outstanding: VecDeque<Vec<Bytes>>,
+    /// How many batches have been taken, and how many of them are written.
+    taken: u64,
+    written: u64,
+    /// The sum of the hashes of all records but the changed ones.
+    settled_hash: u128,
+    /// Number of keys.
+    count: u64,
+}
+
+/// The newest state of a key.
+struct Overlaid {
+    /// None where the key has been deleted.
+    record: Option<KeyRecord>,
+    /// The record's part in `settled_hash` (0 where there is no record); None while the key is among the changed.
+    settled: Option<u128>,
+    /// The number of the last batch that took this key; 0 before the first.
+    batch: u64,
+}
+
+/// What an operation finds under its key.
+enum Found {
+    /// In the overlay.
+    Overlaid(Option<KeyRecord>),
+    /// In the table: the record as it is stored there.
+    Stored(Option<(KeyRecord, Bytes)>),
+}
+
+impl Found {
+    fn record(&self) -> Option<&KeyRecord> {
+        match self {
+            Found::Overlaid(record) => record.as_ref(),
+            Found::Stored(record) => record.as_ref().map(|(record, _)| record),
+        }
+    }
+
+    /// The key's mod_revision, 0 where it is absent.
+    fn revision(&self) -> u64 {
+        self.record().map_or(0, |record| record.mod_revision)
+    }
+}
+
+impl Keys {
+    /// The keys of a table that holds `count` of them; `hash` is the hash of their records (and of whatever else
+    /// the caller wants to have in the sum).
+    pub(crate) fn new(count: u64, hash: u128) -> Keys {
+        Keys {
+            overlay: HashMap::new(),
+            changed: Vec::new(),
+            outstanding: VecDeque::new(),
+            taken: 0,
+            written: 0,
+            settled_hash: hash,
+            count,
+        }
+    }
+
+    /// Number of keys.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The hash of all records. Costs an encoding of every key changed since the last batch.
+    pub(crate) fn hash(&self) -> u128 {
+        let changed = self.changed.iter().filter_map(|key| {
+            let record = self.overlay[key].record.as_ref()?;
+            Some(record_hash(Space::Data, key, &record.encode_to_vec()))
+        });
+        changed.fold(self.settled_hash, u128::wrapping_add)
+    }
+
+    /// A key as clients see it.
+    pub(crate) fn get(&self, table: &impl Table, key: &[u8]) -> Option<v1::Entry> {
+        let record = match self.overlay.get(key) {
+            Some(overlaid) => overlaid.record.clone()?,
+            None => decode(key, table.get(Space::Data, key)?),
+        };
+        Some(v1::Entry {
+            key: Bytes::copy_from_slice(key),
+            value: record.value,
+            version: record.version,
+            create_revision: record.create_revision,
+            mod_revision: record.mod_revision,
+        })
+    }
+
+    /// Executes an operation as the entry at `revision`.
+    pub(crate) fn execute(
+        &mut self,
+        table: &impl Table,
+        revision: u64,
+        operation: Operation,
+    ) -> CommandOutcome {
+        if let Err(kind) = check(&operation) {
+            return failure(kind, 0);
+        }
+        match operation {
+            Operation::Add(add) => {
+                let found = self.find(table, &add.key);
+                match found.record() {
+                    Some(record) => failure(ErrorKind::AlreadyExists, record.mod_revision),
+                    None => self.put(revision, add.key, add.value, found),
+                }
+            }
+            Operation::Set(set) => {
+                let found = self.find(table, &set.key);
+                self.put(revision, set.key, set.value, found)
+            }
+            Operation::Cas(cas) => {
+                let found = self.find(table, &cas.key);
+                if found.revision() != cas.revision {
+                    return failure(ErrorKind::CasMismatch, found.revision());
+                }
+                self.put(revision, cas.key, cas.value, found)
+            }
+            Operation::Delete(delete) => {
+                let found = self.find(table, &delete.key);
+                if delete.revision.is_some_and(|expected| expected != found.revision()) {
+                    return failure(ErrorKind::CasMismatch, found.revision());
+                }
+                let existed = found.record().is_some();
+                if existed {
+                    self.count -= 1;
+                    self.change(delete.key, None, found);
+                }
+                let deleted = Deleted { revision: if existed { revision } else { 0 }, existed };
+                CommandOutcome { result: Some(command_outcome::Result::Deleted(deleted)) }
+            }
+        }
+    }
+
+    fn find(&self, table: &impl Table, key: &[u8]) -> Found {
+        match self.overlay.get(key) {
+            Some(overlaid) => Found::Overlaid(overlaid.record.clone()),
+            None => {
+                Found::Stored(table.get(Space::Data, key).map(|stored| (decode(key, stored.clone()), stored)))
+            }
+        }
+    }
+
+    fn put(&mut self, revision: u64, key: Bytes, value: Bytes, found: Found) -> CommandOutcome {
+        let (create_revision, version) = match found.record() {
+            Some(record) => (record.create_revision, record.version + 1),
+            None => {
+                self.count += 1;
+                (revision, 1)
+            }
+        };
+        let record = KeyRecord { create_revision, mod_revision: revision, version, value };
+        self.change(key, Some(record), found);
+        CommandOutcome { result: Some(command_outcome::Result::Written(Written { revision, version })) }
+    }
+
+    /// Gives a key its new state; `found` is its old one.
+    fn change(&mut self, key: Bytes, record: Option<KeyRecord>, found: Found) {
+        match self.overlay.entry(key) {
+            Slot::Occupied(mut slot) => {
+                if let Some(settled) = slot.get_mut().settled.take() {
+                    self.settled_hash = self.settled_hash.wrapping_sub(settled);
+                    self.changed.push(slot.key().clone());
+                }
+                slot.get_mut().record = record;
+            }
+            Slot::Vacant(slot) => {
+                if let Found::Stored(Some((_, stored))) = found {
+                    let settled = record_hash(Space::Data, slot.key(), &stored);
+                    self.settled_hash = self.settled_hash.wrapping_sub(settled);
+                }
+                self.changed.push(slot.key().clone());
+                slot.insert(Overlaid { record, settled: None, batch: 0 });
+            }
+        }
+    }
+
+    /// Moves what has changed since the last batch into the next one.
+    pub(crate) fn take(&mut self, writes: &mut Vec<(Space, Bytes, Option<Bytes>)>) {
+        self.taken += 1;
+        let keys = std::mem::take(&mut self.changed);
+        writes.reserve(keys.len());
+        for key in &keys {
+            let overlaid =
+                self.overlay.get_mut(key).expect("a changed key stays in the overlay until it is written");
+            let stored = overlaid.record.as_ref().map(|record| Bytes::from(record.encode_to_vec()));
+            let settled = stored.as_ref().map_or(0, |stored| record_hash(Space::Data, key, stored));
+            overlaid.settled = Some(settled);
+            overlaid.batch = self.taken;
+            self.settled_hash = self.settled_hash.wrapping_add(settled);
+            writes.push((Space::Data, key.clone(), stored));
+        }
+        self.outstanding.push_back(keys);
+    }
+
+    /// The oldest outstanding batch is in the table: what has not changed since is read from there.
+    pub(crate) fn batch_written(&mut self) {
+        let keys =
+            self.outstanding.pop_front().expect("a batch was reported as written that was never taken");
+        self.written += 1;
+        for key in keys {
+            if let Slot::Occupied(slot) = self.overlay.entry(key)
+                && slot.get().settled.is_some()
+                && slot.get().batch == self.written
+            {
+                slot.remove();
+            }
+        }
+    }
+}
+
+/// What must hold of an operation's sizes, on every node.
+fn check(operation: &Operation) -> Result<(), ErrorKind> {
+    let (key, value_len) = match operation {
+        Operation::Add(add) => (&add.key, add.value.len()),
+        Operation::Set(set) => (&set.key, set.value.len()),
+        Operation::Cas(cas) => (&cas.key, cas.value.len()),
+        Operation::Delete(delete) => (&delete.key, 0),
+    };
+    if key.is_empty() {
+        Err(ErrorKind::InvalidArgument)
+    } else if key.len() > KEY_MAX || value_len > VALUE_MAX {
+        Err(ErrorKind::TooLarge)
+    } else {
+        Ok(())
+    }
+}
+
+/// A key's record as the table holds it.
+fn decode(key: &[u8], stored: Bytes) -> KeyRecord {
+    // Whoever goes on with a damaged record differs from the other nodes without knowing it.
+    KeyRecord::decode(stored).unwrap_or_else(|error| {
+        panic!("the table is damaged: record of key {:?}: {error}", Bytes::copy_from_slice(key))
+    })
+}

@@ -1,0 +1,266 @@
+//! The sessions: which of a client's writes have happened, and what came of them.
+//!
+//! All sessions are held in memory; a session's record is written at most once per batch, however many of its
+//! writes the batch holds.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use bytes::Bytes;
+use gometa_proto::{
+    limits::WINDOW_MAX,
+    v1::{CommandOutcome, Recorded, SessionOpened, SessionRecord, WriteContext, command_outcome},
+};
+use prost::Message;
+
+use crate::{
+    hash::record_hash,
+    table::{Checkpoint, Space, Table},
+};
+
+/// The table of sessions is damaged: the data directory cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the table of sessions is damaged: {0}")]
+pub struct Corrupt(String);
+
+/// What a write would meet if it were applied now.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Recall {
+    /// There is no such session: it has ended, or it has not been created yet as far as this node has applied.
+    NoSession,
+    /// The write is below the session's floor: whether it has happened is forgotten, and it will not happen.
+    Forgotten,
+    /// The write has happened, and this came of it.
+    Recorded(CommandOutcome),
+    /// The write has not happened.
+    New,
+}
+
+/// All sessions.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    /// By id, in order: the node walks them, and must do so alike in every run of a simulation.
+    live: BTreeMap<u64, Session>,
+    /// Nonce → id, of the live sessions.
+    nonces: HashMap<[u8; 16], u64>,
+    /// Ids of the sessions changed or ended since the last batch was taken, in the order of their first change,
+    /// each once.
+    changed: Vec<u64>,
+    /// The sum of the hashes of all records but the changed ones.
+    settled_hash: u128,
+}
+
+/// One session.
+struct Session {
+    nonce: [u8; 16],
+    timeout_ms: u32,
+    /// Writes below this seq are forgotten; at least 1.
+    floor: u64,
+    /// Ascending by seq, none below the floor, all less than the window above it.
+    recorded: VecDeque<Recorded>,
+    /// The record's part in `settled_hash`; None while the session is among the changed.
+    settled: Option<u128>,
+}
+
+impl Session {
+    fn recall(&self, seq: u64) -> Recall {
+        if seq < self.floor {
+            return Recall::Forgotten;
+        }
+        match self.place(seq) {
+            Ok(at) => Recall::Recorded(outcome(&self.recorded[at])),
+            Err(_) => Recall::New,
+        }
+    }
+
+    /// Where the seq stands among the recorded, or would stand.
+    fn place(&self, seq: u64) -> Result<usize, usize> {
+        match self.recorded.back() {
+            Some(last) if seq <= last.seq => {
+                self.recorded.binary_search_by_key(&seq, |recorded| recorded.seq)
+            }
+            _ => Err(self.recorded.len()),
+        }
+    }
+
+    /// The session changes: from now until the next batch, its record has no part in the settled hash.
+    fn touch(&mut self, id: u64, settled_hash: &mut u128, changed: &mut Vec<u64>) {
+        if let Some(settled) = self.settled.take() {
+            *settled_hash = settled_hash.wrapping_sub(settled);
+            changed.push(id);
+        }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let record = SessionRecord {
+            nonce: Bytes::copy_from_slice(&self.nonce),
+            timeout_ms: self.timeout_ms,
+            floor: self.floor,
+            recorded: self.recorded.iter().copied().collect(),
+        };
+        record.encode_to_vec()
+    }
+
+    fn decode(stored: &[u8]) -> Result<Session, String> {
+        let record = SessionRecord::decode(stored).map_err(|error| error.to_string())?;
+        let nonce =
+            record.nonce.as_ref().try_into().map_err(|_| "its nonce is not 16 bytes long".to_owned())?;
+        if record.floor == 0 {
+            return Err("its floor is 0".to_owned());
+        }
+        let in_window = |seq: u64| seq.checked_sub(record.floor).is_some_and(|above| above < WINDOW_MAX);
+        if !record.recorded.iter().all(|recorded| in_window(recorded.seq)) {
+            return Err("an outcome lies outside its window".to_owned());
+        }
+        if !record.recorded.is_sorted_by(|before, after| before.seq < after.seq) {
+            return Err("its outcomes are out of order".to_owned());
+        }
+        if !record
+            .recorded
+            .iter()
+            .all(|recorded| recorded.outcome.is_some_and(|outcome| outcome.result.is_some()))
+        {
+            return Err("it holds an outcome that does not decode".to_owned());
+        }
+        Ok(Session {
+            nonce,
+            timeout_ms: record.timeout_ms,
+            floor: record.floor,
+            recorded: record.recorded.into(),
+            settled: None,
+        })
+    }
+}
+
+fn outcome(recorded: &Recorded) -> CommandOutcome {
+    recorded.outcome.unwrap_or_default()
+}
+
+impl Sessions {
+    /// The sessions of a table, and the hash of their records.
+    pub(crate) fn load(table: &impl Table) -> Result<Sessions, Corrupt> {
+        let Checkpoint { applied, .. } = table.checkpoint();
+        let mut sessions = Sessions::default();
+        let mut damage = None;
+        table.scan(Space::Session, &mut |key, stored| {
+            if damage.is_none()
+                && let Err(why) = sessions.load_one(applied, key, stored)
+            {
+                damage = Some(Corrupt(format!("record {:?}: {why}", Bytes::copy_from_slice(key))));
+            }
+        });
+        damage.map_or(Ok(sessions), Err)
+    }
+
+    fn load_one(&mut self, applied: u64, key: &[u8], stored: &[u8]) -> Result<(), String> {
+        let id = u64::from_be_bytes(key.try_into().map_err(|_| "its key is not 8 bytes long")?);
+        if id == 0 || id > applied {
+            return Err(format!("no entry up to {applied} can have created it"));
+        }
+        let mut session = Session::decode(stored)?;
+        if let Some(other) = self.nonces.insert(session.nonce, id) {
+            return Err(format!("it has the nonce of session {other}"));
+        }
+        let hash = record_hash(Space::Session, key, stored);
+        session.settled = Some(hash);
+        self.settled_hash = self.settled_hash.wrapping_add(hash);
+        self.live.insert(id, session);
+        Ok(())
+    }
+
+    /// Number of live sessions.
+    pub(crate) fn count(&self) -> usize {
+        self.live.len()
+    }
+
+    /// The hash of all records. Costs an encoding of every session changed since the last batch.
+    pub(crate) fn hash(&self) -> u128 {
+        let changed = self.changed.iter().filter_map(|id| {
+            let session = self.live.get(id)?;
+            Some(record_hash(Space::Session, &id.to_be_bytes(), &session.encode()))
+        });
+        changed.fold(self.settled_hash, u128::wrapping_add)
+    }
+
+    /// The live session of a nonce.
+    pub(crate) fn of_nonce(&self, nonce: &[u8]) -> Option<u64> {
+        self.nonces.get(nonce).copied()
+    }
+
+    /// Every live session's time-out in milliseconds, ascending by id.
+    pub(crate) fn timeouts(&self) -> impl Iterator<Item = (u64, u32)> {
+        self.live.iter().map(|(id, session)| (*id, session.timeout_ms))
+    }
+
+    /// A live session's time-out in milliseconds.
+    pub(crate) fn timeout(&self, id: u64) -> Option<u32> {
+        self.live.get(&id).map(|session| session.timeout_ms)
+    }
+
+    /// What a write would meet.
+    pub(crate) fn recall(&self, id: u64, seq: u64) -> Recall {
+        self.live.get(&id).map_or(Recall::NoSession, |session| session.recall(seq))
+    }
+
+    /// What tells a client of its session.
+    pub(crate) fn opened(&self, id: u64) -> CommandOutcome {
+        let timeout_ms = self.live[&id].timeout_ms;
+        let opened = SessionOpened { session: id, timeout_ms };
+        CommandOutcome { result: Some(command_outcome::Result::SessionOpened(opened)) }
+    }
+
+    /// Creates the session `id`; there must be none with this nonce.
+    pub(crate) fn create(&mut self, id: u64, nonce: [u8; 16], timeout_ms: u32) {
+        let session = Session { nonce, timeout_ms, floor: 1, recorded: VecDeque::new(), settled: None };
+        assert!(self.live.insert(id, session).is_none(), "session {id} is created a second time");
+        assert!(self.nonces.insert(nonce, id).is_none(), "a second session is created for one nonce");
+        self.changed.push(id);
+    }
+
+    /// Ends a session; says whether it was live.
+    pub(crate) fn end(&mut self, id: u64) -> bool {
+        let Some(session) = self.live.remove(&id) else { return false };
+        self.nonces.remove(&session.nonce);
+        if let Some(settled) = session.settled {
+            self.settled_hash = self.settled_hash.wrapping_sub(settled);
+            self.changed.push(id);
+        }
+        true
+    }
+
+    /// A write has come: raises the session's floor, forgets what is below it, and says what the write meets.
+    pub(crate) fn arrive(&mut self, context: &WriteContext) -> Recall {
+        let Some(session) = self.live.get_mut(&context.session) else { return Recall::NoSession };
+        if session.floor < context.lowest {
+            session.floor = context.lowest;
+            while session.recorded.front().is_some_and(|recorded| recorded.seq < session.floor) {
+                session.recorded.pop_front();
+            }
+            session.touch(context.session, &mut self.settled_hash, &mut self.changed);
+        }
+        session.recall(context.seq)
+    }
+
+    /// Records what came of a write that met [`Recall::New`].
+    pub(crate) fn record(&mut self, context: &WriteContext, outcome: CommandOutcome) {
+        let session = self.live.get_mut(&context.session).expect("the session met the write as new");
+        let at = session.place(context.seq).expect_err("the write was new");
+        session.recorded.insert(at, Recorded { seq: context.seq, outcome: Some(outcome) });
+        session.touch(context.session, &mut self.settled_hash, &mut self.changed);
+    }
+
+    /// Moves what has changed since the last batch into the next one.
+    pub(crate) fn take(&mut self, writes: &mut Vec<(Space, Bytes, Option<Bytes>)>) {
+        writes.reserve(self.changed.len());
+        for id in self.changed.drain(..) {
+            let key = id.to_be_bytes();
+            let stored = self.live.get_mut(&id).map(|session| {
+                let stored = session.encode();
+                let settled = record_hash(Space::Session, &key, &stored);
+                session.settled = Some(settled);
+                self.settled_hash = self.settled_hash.wrapping_add(settled);
+                Bytes::from(stored)
+            });
+            writes.push((Space::Session, Bytes::copy_from_slice(&key), stored));
+        }
+    }
+}
