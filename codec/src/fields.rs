@@ -1,0 +1,206 @@
+//! The parts that messages, votes and records are made of, and what each of them must look like.
+
+use bytes::Bytes;
+use gometa_proto::v1;
+use gometa_zab::{Addresses, EnsembleId, Epoch, Genesis, Incarnation, Kind, LEVEL, NodeId, Voter, Zxid};
+
+use crate::{
+    DecodeError,
+    error::invalid,
+    limits::{ADDRESS_MAX, ID_LENGTH, MEMBERS_MAX, NUMBER_MAX},
+};
+
+/// A number that counts up.
+pub(crate) fn number(value: u64, field: &'static str) -> Result<u64, DecodeError> {
+    if value > NUMBER_MAX { Err(invalid(field, "is out of range")) } else { Ok(value) }
+}
+
+/// An epoch, or zero for the time before the first.
+pub(crate) fn epoch(value: u64, field: &'static str) -> Result<Epoch, DecodeError> {
+    Ok(Epoch(number(value, field)?))
+}
+
+/// The epoch of a leadership.
+pub(crate) fn leadership(value: u64) -> Result<Epoch, DecodeError> {
+    match epoch(value, "epoch")? {
+        Epoch(0) => Err(invalid("epoch", "is zero")),
+        epoch => Ok(epoch),
+    }
+}
+
+/// Somebody.
+pub(crate) fn node(value: u64, field: &'static str) -> Result<NodeId, DecodeError> {
+    optional_node(value).ok_or_else(|| invalid(field, "is nobody"))
+}
+
+/// Somebody or, as zero, nobody.
+pub(crate) fn optional_node(value: u64) -> Option<NodeId> {
+    (value != 0).then_some(NodeId(value))
+}
+
+/// An epoch and a counter, both of them zero (the genesis) or none.
+pub(crate) fn zxid_of(epoch: u64, counter: u64, field: &'static str) -> Result<Zxid, DecodeError> {
+    if (epoch == 0) != (counter == 0) {
+        return Err(invalid(field, "is neither the genesis nor an entry"));
+    }
+    Ok(Zxid::new(number(epoch, field)?, number(counter, field)?))
+}
+
+/// A zxid that must be there.
+pub(crate) fn zxid(value: Option<v1::Zxid>, field: &'static str) -> Result<Zxid, DecodeError> {
+    let v1::Zxid { epoch, counter } = value.ok_or_else(|| invalid(field, "is missing"))?;
+    zxid_of(epoch, counter, field)
+}
+
+/// A zxid that a node can hold in this leadership.
+pub(crate) fn zxid_within(
+    value: Option<v1::Zxid>,
+    leadership: Epoch,
+    field: &'static str,
+) -> Result<Zxid, DecodeError> {
+    let zxid = zxid(value, field)?;
+    if zxid.epoch > leadership { Err(invalid(field, "is of a later epoch")) } else { Ok(zxid) }
+}
+
+/// The wire's form of a zxid.
+pub(crate) fn zxid_message(zxid: Zxid) -> v1::Zxid {
+    v1::Zxid { epoch: zxid.epoch.0, counter: zxid.counter }
+}
+
+/// 128 random bits.
+pub(crate) fn id(bytes: &[u8], field: &'static str) -> Result<u128, DecodeError> {
+    let bytes: [u8; ID_LENGTH] = bytes.try_into().map_err(|_| invalid(field, "is not 16 bytes long"))?;
+    Ok(u128::from_be_bytes(bytes))
+}
+
+/// The wire's form of 128 random bits.
+pub(crate) fn id_bytes(id: u128) -> Bytes {
+    Bytes::copy_from_slice(&id.to_be_bytes())
+}
+
+/// Which data directory a node has.
+pub(crate) fn incarnation(bytes: &[u8]) -> Result<Incarnation, DecodeError> {
+    id(bytes, "incarnation").map(Incarnation)
+}
+
+/// An ensemble that must be there.
+pub(crate) fn ensemble(bytes: &[u8], history: u64) -> Result<EnsembleId, DecodeError> {
+    Ok(EnsembleId { id: id(bytes, "ensemble id")?, history })
+}
+
+/// An ensemble, or none from a node that has not joined one.
+pub(crate) fn optional_ensemble(bytes: &[u8], history: u64) -> Result<Option<EnsembleId>, DecodeError> {
+    match (bytes.is_empty(), history) {
+        (true, 0) => Ok(None),
+        (true, _) => Err(invalid("history", "belongs to no ensemble")),
+        (false, _) => ensemble(bytes, history).map(Some),
+    }
+}
+
+/// The wire's form of an ensemble, or of none.
+pub(crate) fn ensemble_fields(ensemble: Option<EnsembleId>) -> (Bytes, u64) {
+    ensemble.map_or_else(Default::default, |ensemble| (id_bytes(ensemble.id), ensemble.history))
+}
+
+/// An address ends up in logs and terminals, and is dialled: no spaces, no control characters.
+fn address(value: String, field: &'static str) -> Result<String, DecodeError> {
+    if value.len() > ADDRESS_MAX {
+        return Err(invalid(field, "is too long"));
+    }
+    if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(invalid(field, "has characters that no address has"));
+    }
+    Ok(value)
+}
+
+/// Addresses that must be there; each of them may be empty.
+pub(crate) fn addresses(value: Option<v1::PeerAddresses>) -> Result<Addresses, DecodeError> {
+    let value = value.ok_or_else(|| invalid("addresses", "are missing"))?;
+    Ok(Addresses {
+        election: address(value.election, "election address")?,
+        message: address(value.message, "message address")?,
+        request: address(value.request, "request address")?,
+    })
+}
+
+/// The wire's form of addresses.
+pub(crate) fn addresses_message(addresses: &Addresses) -> v1::PeerAddresses {
+    v1::PeerAddresses {
+        election: addresses.election.clone(),
+        message: addresses.message.clone(),
+        request: addresses.request.clone(),
+    }
+}
+
+/// Voters, ascending by node id; none of them twice.
+pub(crate) fn voters(values: Vec<v1::Voter>) -> Result<Vec<Voter>, DecodeError> {
+    if values.len() > MEMBERS_MAX {
+        return Err(invalid("voters", "are too many"));
+    }
+    let mut voters: Vec<Voter> = Vec::with_capacity(values.len());
+    for value in values {
+        let node = node(value.node, "voter")?;
+        if voters.last().is_some_and(|before| before.node >= node) {
+            return Err(invalid("voters", "do not ascend"));
+        }
+        let incarnation =
+            if value.incarnation.is_empty() { None } else { Some(incarnation(&value.incarnation)?) };
+        voters.push(Voter { node, incarnation, addresses: addresses(value.addresses)? });
+    }
+    Ok(voters)
+}
+
+/// The wire's form of voters.
+pub(crate) fn voter_messages(voters: &[Voter]) -> Vec<v1::Voter> {
+    voters
+        .iter()
+        .map(|voter| v1::Voter {
+            node: voter.node.0,
+            incarnation: voter.incarnation.map(|incarnation| id_bytes(incarnation.0)).unwrap_or_default(),
+            addresses: Some(addresses_message(&voter.addresses)),
+        })
+        .collect()
+}
+
+/// A genesis that must be there.
+pub(crate) fn genesis(value: Option<v1::Genesis>) -> Result<Genesis, DecodeError> {
+    let value = value.ok_or_else(|| invalid("genesis", "is missing"))?;
+    let ensemble = ensemble(&value.ensemble, value.history)?;
+    let voters = voters(value.voters)?;
+    if voters.is_empty() {
+        return Err(invalid("genesis", "has no voters"));
+    }
+    Ok(Genesis { ensemble, voters })
+}
+
+/// The wire's form of a genesis.
+pub(crate) fn genesis_message(genesis: &Genesis) -> v1::Genesis {
+    v1::Genesis {
+        ensemble: id_bytes(genesis.ensemble.id),
+        history: genesis.ensemble.history,
+        voters: voter_messages(&genesis.voters),
+    }
+}
+
+/// What a log entry is for, and what it demands. A number of zero was never written by any node, newer or not:
+/// that is damage, and no reason to stop.
+pub(crate) fn kind_and_level(kind: u32, level: u32) -> Result<Kind, DecodeError> {
+    if level == 0 {
+        return Err(invalid("level", "is zero"));
+    }
+    let known = match kind {
+        0 => return Err(invalid("kind", "is zero")),
+        1 => Kind::Command,
+        2 => Kind::Membership,
+        unknown => return Err(DecodeError::UnknownKind(unknown)),
+    };
+    if level > LEVEL { Err(DecodeError::UnknownLevel(level)) } else { Ok(known) }
+}
+
+/// The number of a kind, on the wire and on disk.
+pub(crate) fn kind_number(kind: Kind) -> u8 {
+    match kind {
+        Kind::Command => 1,
+        Kind::Membership => 2,
+    }
+}

@@ -1,0 +1,313 @@
+//! Messages between nodes: one `PeerFrame` each, behind its length (u32, big endian).
+
+use bytes::{Bytes, BytesMut};
+use gometa_proto::{
+    check,
+    frame::{self, TooLarge},
+    v1::{self, peer_frame::Body},
+};
+use gometa_zab::{EnsembleId, Epoch, Hello, LogEntry, Message, Reason, Zxid};
+
+use crate::{
+    DecodeError,
+    error::invalid,
+    fields,
+    limits::{BOUNDARIES_MAX, ENTRIES_MAX, PAYLOAD_MAX, PEER_ELEMENTS_MAX, PEER_FRAME_MAX, PEER_VERSION},
+    storage::follows,
+};
+
+/// Appends a message and, before it, its length. Only a message that nobody would accept is refused; what is
+/// not sent must not be followed by anything, so the caller closes the connection.
+pub fn encode(message: &Message, buffer: &mut BytesMut) -> Result<(), TooLarge> {
+    frame::encode(&v1::PeerFrame { body: Some(body(message)) }, PEER_FRAME_MAX, buffer)
+}
+
+/// The message of a frame, as [`gometa_proto::frame::decode_frame`] cuts it from the stream, whole and
+/// well-formed. Payloads of log entries, and what is relayed, share the frame's memory.
+///
+/// A Hello of another version is refused as such ([`DecodeError::Version`]), so that the other side can be
+/// told. A log entry of an unknown kind or level is [fatal](DecodeError::is_fatal).
+pub fn decode(frame: Bytes) -> Result<Message, DecodeError> {
+    if frame.len() > PEER_FRAME_MAX {
+        return Err(TooLarge { length: frame.len(), max: PEER_FRAME_MAX }.into());
+    }
+    let frame: v1::PeerFrame = check::decode(frame, PEER_ELEMENTS_MAX)?;
+    message(frame.body.ok_or(DecodeError::UnknownMessage)?)
+}
+
+/// The wire's form of a message.
+fn body(message: &Message) -> Body {
+    match message {
+        Message::Hello(hello) => Body::Hello(hello_message(hello)),
+        Message::Prepare(genesis) => {
+            Body::Prepare(v1::Prepare { genesis: Some(fields::genesis_message(genesis)) })
+        }
+        Message::Prepared(EnsembleId { id, history }) => {
+            Body::Prepared(v1::Prepared { ensemble: fields::id_bytes(*id), history: *history })
+        }
+        Message::Seal(EnsembleId { id, history }) => {
+            Body::Seal(v1::Seal { ensemble: fields::id_bytes(*id), history: *history })
+        }
+        Message::Formed(genesis) => {
+            Body::Formed(v1::Formed { genesis: Some(fields::genesis_message(genesis)) })
+        }
+        Message::FollowerEpoch { accepted, config_version } => {
+            Body::Cepoch(v1::FollowerEpoch { accepted_epoch: accepted.0, config_version: *config_version })
+        }
+        Message::NewEpoch(epoch) => Body::NewEpoch(v1::EpochMessage { epoch: epoch.0 }),
+        Message::AckEpoch { epoch, current, last, oldest, boundaries } => Body::AckEpoch(v1::AckEpoch {
+            epoch: epoch.0,
+            current_epoch: current.0,
+            last: Some(fields::zxid_message(*last)),
+            oldest: Some(fields::zxid_message(*oldest)),
+            boundaries: boundaries.iter().map(|zxid| fields::zxid_message(*zxid)).collect(),
+        }),
+        Message::RefuseEpoch { accepted, leader } => Body::RefuseEpoch(v1::RefuseEpoch {
+            accepted_epoch: accepted.0,
+            accepted_leader: leader.map_or(0, |leader| leader.0),
+        }),
+        Message::Refuse(reason) => Body::Refuse(v1::Refuse { reason: reason_message(*reason).into() }),
+        Message::Diff { epoch, base } => Body::Diff(zxid_message(*epoch, *base)),
+        Message::Propose { epoch, previous, entries, commit } => Body::Propose(v1::Propose {
+            epoch: epoch.0,
+            previous: Some(fields::zxid_message(*previous)),
+            entries: entries.iter().map(entry_message).collect(),
+            commit: *commit,
+        }),
+        Message::Progress { epoch, last } => Body::Progress(zxid_message(*epoch, *last)),
+        Message::NewLeader { epoch, last } => Body::NewLeader(zxid_message(*epoch, *last)),
+        Message::AckNewLeader { epoch, last } => Body::AckNewLeader(zxid_message(*epoch, *last)),
+        Message::UpToDate { epoch, commit } => {
+            Body::UpToDate(v1::CommitMessage { epoch: epoch.0, commit: *commit })
+        }
+        Message::Ack { epoch, last } => Body::Ack(zxid_message(*epoch, *last)),
+        Message::Commit { epoch, commit } => {
+            Body::Commit(v1::CommitMessage { epoch: epoch.0, commit: *commit })
+        }
+        Message::Heartbeat { epoch, id, commit } => {
+            Body::Heartbeat(v1::Heartbeat { epoch: epoch.0, id: *id, commit: *commit })
+        }
+        Message::HeartbeatAck { epoch, id } => {
+            Body::HeartbeatAck(v1::HeartbeatAck { epoch: epoch.0, id: *id })
+        }
+        Message::Relay(payload) => Body::Relay(payload.clone()),
+    }
+}
+
+/// The message that the wire's form says.
+fn message(body: Body) -> Result<Message, DecodeError> {
+    Ok(match body {
+        Body::Hello(body) => Message::Hello(hello(body)?),
+        Body::Prepare(body) => Message::Prepare(fields::genesis(body.genesis)?),
+        Body::Prepared(body) => Message::Prepared(fields::ensemble(&body.ensemble, body.history)?),
+        Body::Seal(body) => Message::Seal(fields::ensemble(&body.ensemble, body.history)?),
+        Body::Formed(body) => Message::Formed(fields::genesis(body.genesis)?),
+        Body::Cepoch(body) => Message::FollowerEpoch {
+            accepted: fields::epoch(body.accepted_epoch, "accepted epoch")?,
+            config_version: fields::number(body.config_version, "config version")?,
+        },
+        Body::NewEpoch(body) => Message::NewEpoch(fields::leadership(body.epoch)?),
+        Body::AckEpoch(body) => ack_epoch(body)?,
+        Body::RefuseEpoch(body) => Message::RefuseEpoch {
+            accepted: fields::epoch(body.accepted_epoch, "accepted epoch")?,
+            leader: fields::optional_node(body.accepted_leader),
+        },
+        Body::Refuse(body) => Message::Refuse(reason(body.reason())?),
+        Body::Diff(body) => {
+            let (epoch, base) = epoch_and_zxid(body, "base")?;
+            Message::Diff { epoch, base }
+        }
+        Body::Propose(body) => propose(body)?,
+        Body::Progress(body) => {
+            let (epoch, last) = epoch_and_zxid(body, "last zxid")?;
+            Message::Progress { epoch, last }
+        }
+        Body::NewLeader(body) => {
+            let (epoch, last) = epoch_and_zxid(body, "last zxid")?;
+            Message::NewLeader { epoch, last }
+        }
+        Body::AckNewLeader(body) => {
+            let (epoch, last) = epoch_and_zxid(body, "last zxid")?;
+            Message::AckNewLeader { epoch, last }
+        }
+        Body::UpToDate(body) => {
+            let (epoch, commit) = epoch_and_commit(body)?;
+            Message::UpToDate { epoch, commit }
+        }
+        Body::Ack(body) => {
+            let (epoch, last) = epoch_and_zxid(body, "last zxid")?;
+            Message::Ack { epoch, last }
+        }
+        Body::Commit(body) => {
+            let (epoch, commit) = epoch_and_commit(body)?;
+            Message::Commit { epoch, commit }
+        }
+        Body::Heartbeat(body) => Message::Heartbeat {
+            epoch: fields::leadership(body.epoch)?,
+            id: fields::number(body.id, "heartbeat's id")?,
+            commit: fields::number(body.commit, "commit index")?,
+        },
+        Body::HeartbeatAck(body) => Message::HeartbeatAck {
+            epoch: fields::leadership(body.epoch)?,
+            id: fields::number(body.id, "heartbeat's id")?,
+        },
+        Body::Relay(payload) => Message::Relay(payload),
+    })
+}
+
+fn hello_message(hello: &Hello) -> v1::PeerHello {
+    let (ensemble, history) = fields::ensemble_fields(hello.ensemble);
+    v1::PeerHello {
+        version: PEER_VERSION,
+        node: hello.node.0,
+        incarnation: fields::id_bytes(hello.incarnation.0),
+        boot: hello.boot,
+        meant: hello.meant.map_or(0, |meant| meant.0),
+        ensemble,
+        history,
+        addresses: Some(fields::addresses_message(&hello.addresses)),
+        voters: fields::voter_messages(&hello.voters),
+    }
+}
+
+fn hello(body: v1::PeerHello) -> Result<Hello, DecodeError> {
+    // First, since another version may mean something else by all the rest.
+    if body.version != PEER_VERSION {
+        return Err(DecodeError::Version(body.version));
+    }
+    Ok(Hello {
+        node: fields::node(body.node, "sender")?,
+        incarnation: fields::incarnation(&body.incarnation)?,
+        boot: fields::number(body.boot, "boot")?,
+        meant: fields::optional_node(body.meant),
+        ensemble: fields::optional_ensemble(&body.ensemble, body.history)?,
+        addresses: fields::addresses(body.addresses)?,
+        voters: fields::voters(body.voters)?,
+    })
+}
+
+/// A follower's description of its log: boundaries ascend from its base, in epoch and in counter, and the last
+/// of them is its last entry; nothing in it is of a later epoch than the one it has promised (rule 10).
+fn ack_epoch(body: v1::AckEpoch) -> Result<Message, DecodeError> {
+    let epoch = fields::leadership(body.epoch)?;
+    let current = fields::epoch(body.current_epoch, "current epoch")?;
+    if current > epoch {
+        return Err(invalid("current epoch", "is above the promised one"));
+    }
+    let last = fields::zxid_within(body.last, epoch, "last zxid")?;
+    let oldest = fields::zxid(body.oldest, "base of the log")?;
+    if body.boundaries.len() > BOUNDARIES_MAX {
+        return Err(invalid("boundaries", "are too many"));
+    }
+    let mut boundaries: Vec<Zxid> = Vec::with_capacity(body.boundaries.len());
+    let mut before = oldest;
+    for boundary in body.boundaries {
+        let boundary = fields::zxid(Some(boundary), "boundary")?;
+        // The epoch of the base may go on above it.
+        let epoch_ascends =
+            boundary.epoch > before.epoch || (boundaries.is_empty() && boundary.epoch == before.epoch);
+        if !epoch_ascends || boundary.counter <= before.counter {
+            return Err(invalid("boundaries", "do not ascend"));
+        }
+        before = boundary;
+        boundaries.push(boundary);
+    }
+    if before != last {
+        return Err(invalid("last zxid", "is not the last boundary"));
+    }
+    Ok(Message::AckEpoch { epoch, current, last, oldest, boundaries })
+}
+
+/// Log entries: at least one, the first directly after `previous`, each directly after the one before, none of
+/// a later epoch than the leadership.
+fn propose(body: v1::Propose) -> Result<Message, DecodeError> {
+    let epoch = fields::leadership(body.epoch)?;
+    let previous = fields::zxid_within(body.previous, epoch, "previous zxid")?;
+    let commit = fields::number(body.commit, "commit index")?;
+    if body.entries.is_empty() {
+        return Err(invalid("entries", "are missing"));
+    }
+    if body.entries.len() > ENTRIES_MAX {
+        return Err(invalid("entries", "are too many"));
+    }
+    let mut entries = Vec::with_capacity(body.entries.len());
+    let mut before = previous;
+    // What must stop the node is told only of a message that is otherwise as it should be.
+    let mut unknown = None;
+    for entry in body.entries {
+        let zxid = fields::zxid(entry.zxid, "entry's zxid")?;
+        if !follows(zxid, before) {
+            return Err(invalid("entry's zxid", "does not follow the one before"));
+        }
+        if zxid.epoch > epoch {
+            return Err(invalid("entry's zxid", "is of a later epoch"));
+        }
+        let length = entry.payload.len();
+        if length > PAYLOAD_MAX {
+            return Err(TooLarge { length, max: PAYLOAD_MAX }.into());
+        }
+        match fields::kind_and_level(entry.kind, entry.level) {
+            Ok(kind) => entries.push(LogEntry { zxid, kind, level: entry.level, payload: entry.payload }),
+            Err(error) if error.is_fatal() => unknown = unknown.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+        before = zxid;
+    }
+    match unknown {
+        Some(error) => Err(error),
+        None => Ok(Message::Propose { epoch, previous, entries, commit }),
+    }
+}
+
+fn entry_message(entry: &LogEntry) -> v1::LogEntry {
+    v1::LogEntry {
+        zxid: Some(fields::zxid_message(entry.zxid)),
+        kind: fields::kind_number(entry.kind).into(),
+        level: entry.level,
+        payload: entry.payload.clone(),
+    }
+}
+
+fn zxid_message(epoch: Epoch, zxid: Zxid) -> v1::ZxidMessage {
+    v1::ZxidMessage { epoch: epoch.0, zxid: Some(fields::zxid_message(zxid)) }
+}
+
+fn epoch_and_zxid(body: v1::ZxidMessage, field: &'static str) -> Result<(Epoch, Zxid), DecodeError> {
+    let epoch = fields::leadership(body.epoch)?;
+    Ok((epoch, fields::zxid_within(body.zxid, epoch, field)?))
+}
+
+fn epoch_and_commit(body: v1::CommitMessage) -> Result<(Epoch, u64), DecodeError> {
+    Ok((fields::leadership(body.epoch)?, fields::number(body.commit, "commit index")?))
+}
+
+fn reason_message(reason: Reason) -> v1::refuse::Reason {
+    use v1::refuse::Reason as Wire;
+    match reason {
+        Reason::NotLeading => Wire::NotLeading,
+        Reason::SnapshotNeeded => Wire::SnapshotNeeded,
+        Reason::NoCommonPoint => Wire::NoCommonPoint,
+        Reason::WrongNode => Wire::WrongNode,
+        Reason::OtherEnsemble => Wire::OtherEnsemble,
+        Reason::NotAMember => Wire::NotAMember,
+        Reason::Configuration => Wire::Configuration,
+        Reason::Version => Wire::Version,
+        Reason::TooSoon => Wire::TooSoon,
+    }
+}
+
+fn reason(reason: v1::refuse::Reason) -> Result<Reason, DecodeError> {
+    use v1::refuse::Reason as Wire;
+    Ok(match reason {
+        Wire::Unspecified => return Err(invalid("reason", "is unknown")),
+        Wire::NotLeading => Reason::NotLeading,
+        Wire::SnapshotNeeded => Reason::SnapshotNeeded,
+        Wire::NoCommonPoint => Reason::NoCommonPoint,
+        Wire::WrongNode => Reason::WrongNode,
+        Wire::OtherEnsemble => Reason::OtherEnsemble,
+        Wire::NotAMember => Reason::NotAMember,
+        Wire::Configuration => Reason::Configuration,
+        Wire::Version => Reason::Version,
+        Wire::TooSoon => Reason::TooSoon,
+    })
+}

@@ -1,0 +1,101 @@
+//! Votes: one datagram each. Version (u8, 1), CRC-32C of the rest (u32, big endian), a `VoteDatagram`; at most
+//! 512 bytes in all (rule 7).
+
+use bytes::{Bytes, BytesMut};
+use gometa_proto::{
+    check,
+    frame::TooLarge,
+    v1::{VoteDatagram, vote_datagram::State},
+};
+use gometa_zab::{Candidate, NodeId, Round, Vote, VoteState};
+use prost::Message;
+
+use crate::{DecodeError, envelope, error::invalid, fields, limits::DATAGRAM_MAX};
+
+/// The datagram of a vote; far below 512 bytes.
+pub fn encode(vote: &Vote) -> Bytes {
+    let (ensemble, history) = fields::ensemble_fields(vote.ensemble);
+    let datagram = VoteDatagram {
+        ensemble,
+        history,
+        sender: vote.sender.0,
+        incarnation: fields::id_bytes(vote.incarnation.0),
+        boot: vote.boot,
+        sequence: vote.sequence,
+        state: match vote.state {
+            VoteState::Looking => State::Looking,
+            VoteState::Following => State::Following,
+            VoteState::Leading => State::Leading,
+            VoteState::Seeking => State::Seeking,
+        }
+        .into(),
+        round: vote.round.0,
+        candidate: vote.candidate.node.0,
+        candidate_epoch: vote.candidate.epoch.0,
+        candidate_last_epoch: vote.candidate.last.epoch.0,
+        candidate_last_counter: vote.candidate.last.counter,
+        established: vote.established.map(|epoch| epoch.0),
+        config_version: vote.config_version,
+        tag: Bytes::new(),
+    };
+    let mut out = BytesMut::with_capacity(envelope::HEADER + datagram.encoded_len());
+    envelope::seal(b"", &mut out, |out| datagram.encode_raw(out));
+    debug_assert!(out.len() <= DATAGRAM_MAX);
+    out.freeze()
+}
+
+/// The vote of a datagram, whole and well-formed:
+///
+/// - The sender is somebody; so is the candidate, except in the vote of one who votes for nobody.
+/// - Who leads votes for itself, who follows for another; only they name an established epoch.
+/// - The candidate's last entry may be of a later epoch than the candidate's own: so it is after a crash in the
+///   middle of synchronisation (rule 10).
+pub fn decode(datagram: &[u8]) -> Result<Vote, DecodeError> {
+    if datagram.len() > DATAGRAM_MAX {
+        return Err(TooLarge { length: datagram.len(), max: DATAGRAM_MAX }.into());
+    }
+    let body = envelope::open(b"", datagram)?;
+    let message = VoteDatagram::decode(body).map_err(check::DecodeError::from)?;
+
+    let sender = fields::node(message.sender, "sender")?;
+    let state = match message.state() {
+        State::Unspecified => return Err(invalid("state", "is unknown")),
+        State::Looking => VoteState::Looking,
+        State::Following => VoteState::Following,
+        State::Leading => VoteState::Leading,
+        State::Seeking => VoteState::Seeking,
+    };
+    let candidate = NodeId(message.candidate);
+    match state {
+        VoteState::Seeking => {}
+        _ if candidate == NodeId(0) => return Err(invalid("candidate", "is nobody")),
+        VoteState::Leading if candidate != sender => return Err(invalid("candidate", "is not the leader")),
+        VoteState::Following if candidate == sender => return Err(invalid("candidate", "is the follower")),
+        VoteState::Looking | VoteState::Leading | VoteState::Following => {}
+    }
+    let established = message.established.map(fields::leadership).transpose()?;
+    if established.is_some() && matches!(state, VoteState::Looking | VoteState::Seeking) {
+        return Err(invalid("established epoch", "of a node that has no leader"));
+    }
+    let last = fields::zxid_of(
+        message.candidate_last_epoch,
+        message.candidate_last_counter,
+        "candidate's last zxid",
+    )?;
+    Ok(Vote {
+        ensemble: fields::optional_ensemble(&message.ensemble, message.history)?,
+        sender,
+        incarnation: fields::incarnation(&message.incarnation)?,
+        boot: fields::number(message.boot, "boot")?,
+        sequence: fields::number(message.sequence, "sequence")?,
+        state,
+        round: Round(fields::number(message.round, "round")?),
+        candidate: Candidate {
+            epoch: fields::epoch(message.candidate_epoch, "candidate's epoch")?,
+            last,
+            node: candidate,
+        },
+        established,
+        config_version: fields::number(message.config_version, "config version")?,
+    })
+}

@@ -1,0 +1,444 @@
+//! Messages that are whole, and say what cannot be. Each starts from one that passes.
+
+use bytes::Bytes;
+use gometa_codec::{
+    DecodeError,
+    limits::{ADDRESS_MAX, BOUNDARIES_MAX, MEMBERS_MAX, NUMBER_MAX},
+    message, storage, vote,
+};
+use gometa_proto::v1::{self, peer_frame::Body, vote_datagram::State};
+use gometa_zab::{Epoch, HardState, Kind, LogEntry, NodeId, Zxid};
+use prost::Message;
+
+/// What is changed, and the words in which that is refused.
+type Change<T> = (&'static str, fn(&mut T));
+
+fn decode(body: Body) -> Result<gometa_zab::Message, DecodeError> {
+    message::decode(v1::PeerFrame { body: Some(body) }.encode_to_vec().into())
+}
+
+/// The good one passes; each change makes it fail, and says so in these words.
+fn each<T: Clone>(good: T, body: impl Fn(T) -> Body, changes: &[Change<T>]) {
+    decode(body(good.clone())).expect("the good one passes");
+    for (words, change) in changes {
+        let mut bad = good.clone();
+        change(&mut bad);
+        let error = decode(body(bad)).expect_err(words);
+        assert_eq!(&error.to_string(), words);
+        assert!(!error.is_fatal());
+    }
+}
+
+fn id() -> Bytes {
+    Bytes::from(vec![7; 16])
+}
+
+fn zxid(epoch: u64, counter: u64) -> v1::Zxid {
+    v1::Zxid { epoch, counter }
+}
+
+fn voter(node: u64) -> v1::Voter {
+    v1::Voter { node, incarnation: id(), addresses: Some(v1::PeerAddresses::default()) }
+}
+
+fn genesis() -> v1::Genesis {
+    v1::Genesis { ensemble: id(), history: 1, voters: vec![voter(1), voter(2), voter(3)] }
+}
+
+#[test]
+fn nothing_is_not_known() {
+    assert_eq!(message::decode(Bytes::new()), Err(DecodeError::UnknownMessage));
+    let mut newer = Vec::new();
+    prost::encoding::bytes::encode(77, &vec![1, 2, 3], &mut newer);
+    assert_eq!(message::decode(newer.into()), Err(DecodeError::UnknownMessage));
+}
+
+#[test]
+fn hello() {
+    let good = v1::PeerHello {
+        version: 1,
+        node: 1,
+        incarnation: id(),
+        boot: 1,
+        meant: 2,
+        ensemble: id(),
+        history: 1,
+        addresses: Some(v1::PeerAddresses { message: "[::1]:5002".into(), ..Default::default() }),
+        voters: vec![voter(1), voter(2)],
+    };
+    each(
+        good,
+        Body::Hello,
+        &[
+            ("version 0 is not known here", |hello| hello.version = 0),
+            ("version 2 is not known here", |hello| (hello.version, hello.node) = (2, 0)),
+            ("sender is nobody", |hello| hello.node = 0),
+            ("incarnation is not 16 bytes long", |hello| hello.incarnation = Bytes::new()),
+            ("incarnation is not 16 bytes long", |hello| hello.incarnation = vec![1; 17].into()),
+            ("boot is out of range", |hello| hello.boot = u64::MAX),
+            ("ensemble id is not 16 bytes long", |hello| hello.ensemble = vec![1; 15].into()),
+            ("history belongs to no ensemble", |hello| hello.ensemble = Bytes::new()),
+            ("addresses are missing", |hello| hello.addresses = None),
+            ("message address is too long", |hello| {
+                hello.addresses.as_mut().expect("there").message = "a".repeat(ADDRESS_MAX + 1);
+            }),
+            ("election address has characters that no address has", |hello| {
+                hello.addresses.as_mut().expect("there").election = "a\n2026 INFO all is well".into();
+            }),
+            ("request address has characters that no address has", |hello| {
+                hello.addresses.as_mut().expect("there").request = "\u{202e}:5003".into();
+            }),
+            ("voters do not ascend", |hello| hello.voters.swap(0, 1)),
+            ("voters do not ascend", |hello| hello.voters[1].node = 1),
+            ("voters are too many", |hello| {
+                hello.voters = (1..=MEMBERS_MAX as u64 + 1).map(voter).collect();
+            }),
+            ("voter is nobody", |hello| hello.voters[0].node = 0),
+            ("addresses are missing", |hello| hello.voters[0].addresses = None),
+        ],
+    );
+    let many = v1::PeerHello {
+        version: 1,
+        voters: (1..=MEMBERS_MAX as u64).map(voter).collect(),
+        ..Default::default()
+    };
+    let longest = v1::PeerAddresses { election: "a".repeat(ADDRESS_MAX), ..Default::default() };
+    let most = v1::PeerHello { node: 1, incarnation: id(), addresses: Some(longest), ..many };
+    decode(Body::Hello(most)).expect("at the limits");
+}
+
+#[test]
+fn formation() {
+    let changes: &[Change<Option<v1::Genesis>>] = &[
+        ("genesis is missing", |genesis| *genesis = None),
+        ("genesis has no voters", |genesis| genesis.as_mut().expect("there").voters.clear()),
+        ("ensemble id is not 16 bytes long", |genesis| genesis.as_mut().expect("there").ensemble.clear()),
+        ("voters do not ascend", |genesis| genesis.as_mut().expect("there").voters.reverse()),
+        ("incarnation is not 16 bytes long", |genesis| {
+            genesis.as_mut().expect("there").voters[0].incarnation = vec![1].into();
+        }),
+    ];
+    each(Some(genesis()), |genesis| Body::Prepare(v1::Prepare { genesis }), changes);
+    each(Some(genesis()), |genesis| Body::Formed(v1::Formed { genesis }), changes);
+    let none: &[Change<Bytes>] = &[("ensemble id is not 16 bytes long", |id| id.clear())];
+    each(id(), |ensemble| Body::Prepared(v1::Prepared { ensemble, history: 1 }), none);
+    each(id(), |ensemble| Body::Seal(v1::Seal { ensemble, history: 1 }), none);
+}
+
+#[test]
+fn discovery() {
+    let good = v1::FollowerEpoch { accepted_epoch: NUMBER_MAX, config_version: 0 };
+    each(
+        good,
+        Body::Cepoch,
+        &[
+            ("accepted epoch is out of range", |cepoch| cepoch.accepted_epoch += 1),
+            ("config version is out of range", |cepoch| cepoch.config_version = u64::MAX),
+        ],
+    );
+    each(
+        v1::EpochMessage { epoch: NUMBER_MAX },
+        Body::NewEpoch,
+        &[
+            ("epoch is zero", |new_epoch| new_epoch.epoch = 0),
+            ("epoch is out of range", |new_epoch| new_epoch.epoch += 1),
+        ],
+    );
+    each(
+        v1::RefuseEpoch { accepted_epoch: 1, accepted_leader: 0 },
+        Body::RefuseEpoch,
+        &[("accepted epoch is out of range", |refuse| refuse.accepted_epoch = u64::MAX)],
+    );
+    each(
+        v1::Refuse { reason: 1 },
+        Body::Refuse,
+        &[
+            ("reason is unknown", |refuse| refuse.reason = 0),
+            ("reason is unknown", |refuse| refuse.reason = 99),
+        ],
+    );
+}
+
+#[test]
+fn ack_epoch() {
+    let good = v1::AckEpoch {
+        epoch: 9,
+        current_epoch: 8,
+        last: Some(zxid(7, 70)),
+        oldest: Some(zxid(3, 10)),
+        boundaries: vec![zxid(3, 20), zxid(5, 50), zxid(7, 70)],
+    };
+    each(
+        good.clone(),
+        Body::AckEpoch,
+        &[
+            ("epoch is zero", |ack| ack.epoch = 0),
+            ("current epoch is above the promised one", |ack| ack.current_epoch = 10),
+            ("last zxid is missing", |ack| ack.last = None),
+            ("last zxid is of a later epoch", |ack| (ack.epoch, ack.current_epoch) = (6, 6)),
+            ("last zxid is not the last boundary", |ack| ack.last = Some(zxid(7, 71))),
+            ("last zxid is not the last boundary", |ack| ack.boundaries.clear()),
+            ("base of the log is missing", |ack| ack.oldest = None),
+            ("base of the log is neither the genesis nor an entry", |ack| ack.oldest = Some(zxid(0, 10))),
+            ("boundary is neither the genesis nor an entry", |ack| ack.boundaries[0].epoch = 0),
+            ("boundary is out of range", |ack| ack.boundaries[2].counter = u64::MAX),
+            ("boundaries do not ascend", |ack| ack.boundaries[0] = zxid(2, 20)),
+            ("boundaries do not ascend", |ack| ack.boundaries[0] = zxid(3, 10)),
+            ("boundaries do not ascend", |ack| ack.boundaries[1].epoch = 3),
+            ("boundaries do not ascend", |ack| ack.boundaries[1].counter = 20),
+            ("boundaries do not ascend", |ack| ack.boundaries.swap(0, 1)),
+            ("boundaries do not ascend", |ack| ack.boundaries[0] = zxid(0, 0)),
+            ("boundaries are too many", |ack| ack.boundaries = vec![zxid(7, 70); BOUNDARIES_MAX + 1]),
+        ],
+    );
+    let empty = v1::AckEpoch { last: good.oldest, boundaries: Vec::new(), ..good.clone() };
+    decode(Body::AckEpoch(empty)).expect("a log that has nothing above its base");
+    let ahead = v1::AckEpoch { current_epoch: 2, ..good };
+    decode(Body::AckEpoch(ahead)).expect("an epoch behind the last entry, after a crash in mid-sync");
+    let first =
+        v1::AckEpoch { epoch: 1, last: Some(zxid(0, 0)), oldest: Some(zxid(0, 0)), ..Default::default() };
+    decode(Body::AckEpoch(first)).expect("a node that holds nothing");
+}
+
+fn entries() -> Vec<v1::LogEntry> {
+    [(2, 11), (2, 12), (4, 13)]
+        .map(|(epoch, counter)| v1::LogEntry {
+            zxid: Some(zxid(epoch, counter)),
+            kind: 1,
+            level: 1,
+            payload: Bytes::from_static(b"payload"),
+        })
+        .into()
+}
+
+#[test]
+fn propose() {
+    let good = v1::Propose { epoch: 4, previous: Some(zxid(2, 10)), entries: entries(), commit: NUMBER_MAX };
+    each(
+        good,
+        Body::Propose,
+        &[
+            ("epoch is zero", |propose| propose.epoch = 0),
+            ("previous zxid is missing", |propose| propose.previous = None),
+            ("previous zxid is of a later epoch", |propose| propose.previous = Some(zxid(5, 10))),
+            ("previous zxid is neither the genesis nor an entry", |p| p.previous = Some(zxid(2, 0))),
+            ("commit index is out of range", |propose| propose.commit += 1),
+            ("entries are missing", |propose| propose.entries.clear()),
+            ("entry's zxid is missing", |propose| propose.entries[1].zxid = None),
+            ("entry's zxid does not follow the one before", |p| p.previous = Some(zxid(2, 9))),
+            ("entry's zxid does not follow the one before", |p| p.previous = Some(zxid(2, 11))),
+            ("entry's zxid does not follow the one before", |p| p.previous = Some(zxid(3, 10))),
+            ("entry's zxid does not follow the one before", |p| p.previous = Some(zxid(0, 0))),
+            ("entry's zxid does not follow the one before", |p| drop(p.entries.remove(1))),
+            ("entry's zxid does not follow the one before", |p| p.entries.swap(0, 1)),
+            ("entry's zxid does not follow the one before", |p| p.entries[1] = p.entries[0].clone()),
+            ("entry's zxid does not follow the one before", |p| p.entries[1].zxid = Some(zxid(1, 12))),
+            ("entry's zxid is of a later epoch", |propose| propose.epoch = 3),
+            ("entry's zxid is neither the genesis nor an entry", |p| p.entries[1].zxid = Some(zxid(0, 12))),
+            ("kind is zero", |propose| propose.entries[0].kind = 0),
+            ("level is zero", |propose| propose.entries[0].level = 0),
+        ],
+    );
+}
+
+#[test]
+fn an_unknown_kind_or_level_stops_the_node_if_nothing_else_is_wrong() {
+    let propose = |change: fn(&mut Vec<v1::LogEntry>)| {
+        let mut entries = entries();
+        change(&mut entries);
+        decode(Body::Propose(v1::Propose { epoch: 4, previous: Some(zxid(2, 10)), entries, commit: 0 }))
+    };
+    let error = propose(|entries| entries[1].kind = 3).expect_err("a kind of the future");
+    assert_eq!((&error, error.is_fatal()), (&DecodeError::UnknownKind(3), true));
+    let error = propose(|entries| entries[2].level = 2).expect_err("a level of the future");
+    assert_eq!((&error, error.is_fatal()), (&DecodeError::UnknownLevel(2), true));
+    let error = propose(|entries| {
+        entries[1].kind = 3;
+        entries[2].zxid = Some(zxid(4, 14));
+    })
+    .expect_err("a gap");
+    assert!(!error.is_fatal(), "{error}");
+}
+
+#[test]
+fn synchronisation_and_broadcast() {
+    let changes: &[Change<v1::ZxidMessage>] = &[
+        ("epoch is zero", |message| message.epoch = 0),
+        ("epoch is out of range", |message| message.epoch = u64::MAX),
+    ];
+    let good = v1::ZxidMessage { epoch: 4, zxid: Some(zxid(3, 30)) };
+    for body in [Body::Diff, Body::NewLeader, Body::AckNewLeader, Body::Ack, Body::Progress] {
+        each(good, body, changes);
+        for zxid in [None, Some(zxid(5, 30)), Some(zxid(0, 30)), Some(zxid(3, u64::MAX))] {
+            let error = decode(body(v1::ZxidMessage { zxid, ..good })).expect_err("no zxid of this epoch");
+            assert!(matches!(error, DecodeError::Invalid { .. }), "{error}");
+        }
+        decode(body(v1::ZxidMessage { zxid: Some(zxid(0, 0)), ..good })).expect("the genesis");
+    }
+    let changes: &[Change<v1::CommitMessage>] = &[
+        ("epoch is zero", |message| message.epoch = 0),
+        ("commit index is out of range", |message| message.commit = u64::MAX),
+    ];
+    for body in [Body::UpToDate, Body::Commit] {
+        each(v1::CommitMessage { epoch: 1, commit: 0 }, body, changes);
+    }
+    each(
+        v1::Heartbeat { epoch: 1, id: 1, commit: 1 },
+        Body::Heartbeat,
+        &[
+            ("epoch is zero", |heartbeat| heartbeat.epoch = 0),
+            ("heartbeat's id is out of range", |heartbeat| heartbeat.id = u64::MAX),
+            ("commit index is out of range", |heartbeat| heartbeat.commit = u64::MAX),
+        ],
+    );
+    each(
+        v1::HeartbeatAck { epoch: 1, id: 1 },
+        Body::HeartbeatAck,
+        &[
+            ("epoch is zero", |ack| ack.epoch = 0),
+            ("heartbeat's id is out of range", |ack| ack.id = u64::MAX),
+        ],
+    );
+}
+
+/// A datagram whose version and checksum are right.
+fn datagram(message: &v1::VoteDatagram) -> Vec<u8> {
+    let body = message.encode_to_vec();
+    let mut datagram = vec![1];
+    datagram.extend(crc32c::crc32c(&body).to_be_bytes());
+    datagram.extend(body);
+    datagram
+}
+
+#[test]
+fn votes() {
+    let good = v1::VoteDatagram {
+        ensemble: id(),
+        history: 1,
+        sender: 2,
+        incarnation: id(),
+        boot: 1,
+        sequence: 1,
+        state: State::Following.into(),
+        round: 1,
+        candidate: 3,
+        candidate_epoch: 4,
+        candidate_last_epoch: 5,
+        candidate_last_counter: 6,
+        established: Some(4),
+        config_version: 0,
+        tag: Bytes::from_static(b"a tag is passed over"),
+    };
+    vote::decode(&datagram(&good)).expect("the good one passes");
+    let changes: &[Change<v1::VoteDatagram>] = &[
+        ("ensemble id is not 16 bytes long", |vote| vote.ensemble = vec![1; 15].into()),
+        ("history belongs to no ensemble", |vote| vote.ensemble.clear()),
+        ("sender is nobody", |vote| vote.sender = 0),
+        ("incarnation is not 16 bytes long", |vote| vote.incarnation.clear()),
+        ("boot is out of range", |vote| vote.boot = u64::MAX),
+        ("sequence is out of range", |vote| vote.sequence = u64::MAX),
+        ("round is out of range", |vote| vote.round = u64::MAX),
+        ("state is unknown", |vote| vote.state = 0),
+        ("state is unknown", |vote| vote.state = 5),
+        ("candidate is nobody", |vote| vote.candidate = 0),
+        ("candidate is the follower", |vote| vote.candidate = 2),
+        ("candidate is not the leader", |vote| vote.state = State::Leading.into()),
+        ("established epoch of a node that has no leader", |vote| vote.state = State::Looking.into()),
+        ("established epoch of a node that has no leader", |vote| vote.state = State::Seeking.into()),
+        ("epoch is zero", |vote| vote.established = Some(0)),
+        ("candidate's epoch is out of range", |vote| vote.candidate_epoch = u64::MAX),
+        ("candidate's last zxid is out of range", |vote| vote.candidate_last_epoch = u64::MAX),
+        ("candidate's last zxid is neither the genesis nor an entry", |vote| vote.candidate_last_counter = 0),
+        ("config version is out of range", |vote| vote.config_version = u64::MAX),
+    ];
+    for (words, change) in changes {
+        let mut bad = good.clone();
+        change(&mut bad);
+        assert_eq!(&vote::decode(&datagram(&bad)).expect_err(words).to_string(), words);
+    }
+}
+
+/// A record whose version and checksum are right.
+fn record(context: &[u8], body: &[&[u8]]) -> Bytes {
+    let body = body.concat();
+    let mut record = vec![1];
+    record.extend(crc32c::crc32c_append(crc32c::crc32c(context), &body).to_be_bytes());
+    record.extend(body);
+    record.into()
+}
+
+#[test]
+fn hard_states() {
+    let decode = |accepted: u64, leader: u64, current: u64| {
+        let body = [accepted.to_be_bytes(), leader.to_be_bytes(), current.to_be_bytes()].concat();
+        storage::decode_hard_state(&record(b"gometa hard state", &[&body]))
+    };
+    let good =
+        HardState { accepted_epoch: Epoch(3), accepted_leader: Some(NodeId(7)), current_epoch: Epoch(2) };
+    assert_eq!(decode(3, 7, 2), Ok(good));
+    assert_eq!(decode(0, 0, 0), Ok(HardState::default()));
+    for (accepted, leader, current) in [(3, 7, 4), (3, 0, 2), (0, 7, 0), (0, 0, 1), (u64::MAX, 7, 1)] {
+        assert!(matches!(decode(accepted, leader, current), Err(DecodeError::Invalid { .. })));
+    }
+    for length in [0, 23, 25] {
+        let short = storage::decode_hard_state(&record(b"gometa hard state", &[&vec![0; length]]));
+        assert!(matches!(short, Err(DecodeError::Invalid { .. })));
+    }
+}
+
+#[test]
+fn foundings() {
+    let decode = |sealed: &[u8], genesis: v1::Genesis| {
+        storage::decode_founding(&record(b"gometa founding", &[sealed, &genesis.encode_to_vec()]))
+    };
+    decode(&[0], genesis()).expect("prepared");
+    decode(&[1], genesis()).expect("sealed");
+    assert!(matches!(decode(&[2], genesis()), Err(DecodeError::Invalid { .. })));
+    assert!(matches!(decode(&[], v1::Genesis::default()), Err(DecodeError::Invalid { .. })));
+    assert!(matches!(decode(&[1], v1::Genesis::default()), Err(DecodeError::Invalid { .. })));
+}
+
+#[test]
+fn log_entries() {
+    let decode = |counter: u64, epoch: u64, previous: u64, kind: u8, level: u32| {
+        let body: [&[u8]; 4] = [&epoch.to_be_bytes(), &previous.to_be_bytes(), &[kind], &level.to_be_bytes()];
+        storage::decode_log_entry(counter, record(&counter.to_be_bytes(), &body))
+    };
+    decode(1, 1, 0, 1, 1).expect("the first entry");
+    decode(9, 5, 5, 2, 1).expect("a later one");
+    for (counter, epoch, previous, kind, level) in [
+        // The genesis is no entry; entries have an epoch; only the first follows the genesis.
+        (0, 0, 0, 1, 1),
+        (0, 1, 0, 1, 1),
+        (1, 0, 0, 1, 1),
+        (1, 1, 1, 1, 1),
+        (9, 5, 0, 1, 1),
+        (9, 5, 6, 1, 1),
+        (9, u64::MAX, 5, 1, 1),
+        (u64::MAX, 5, 5, 1, 1),
+        (9, 5, 5, 0, 1),
+        (9, 5, 5, 1, 0),
+    ] {
+        let refused = decode(counter, epoch, previous, kind, level);
+        assert!(matches!(refused, Err(DecodeError::Invalid { .. })), "{refused:?}");
+    }
+    assert_eq!(decode(9, 5, 5, 3, 1), Err(DecodeError::UnknownKind(3)));
+    assert_eq!(decode(9, 5, 5, 1, 2), Err(DecodeError::UnknownLevel(2)));
+    let short = storage::decode_log_entry(9, record(&9u64.to_be_bytes(), &[&[0; 20]]));
+    assert!(matches!(short, Err(DecodeError::Invalid { .. })));
+}
+
+#[test]
+#[should_panic(expected = "cannot follow")]
+fn a_gap_is_never_written() {
+    let entry = LogEntry { zxid: Zxid::new(1, 3), kind: Kind::Command, level: 1, payload: Bytes::new() };
+    storage::encode_log_entry(Zxid::new(1, 1), &entry);
+}
+
+#[test]
+fn what_is_merely_wrong_is_not_fatal() {
+    assert!(DecodeError::UnknownKind(9).is_fatal() && DecodeError::UnknownLevel(9).is_fatal());
+    for harmless in [DecodeError::Checksum, DecodeError::Version(2), DecodeError::UnknownMessage] {
+        assert!(!harmless.is_fatal());
+    }
+}

@@ -1,0 +1,246 @@
+//! Well-formed messages, votes and records, at random.
+
+use bytes::Bytes;
+use gometa_codec::limits::NUMBER_MAX;
+use gometa_zab::{
+    Addresses, Candidate, EnsembleId, Epoch, Founding, Genesis, HardState, Hello, Incarnation, Kind, LEVEL,
+    LogEntry, Message, NodeId, Reason, Round, Vote, VoteState, Voter, Zxid,
+};
+use proptest::{collection::vec, option, prelude::*};
+
+/// Anything up to the highest, with both ends more likely than they deserve.
+pub(crate) fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), Just(1), 0..1000u64, 0..=NUMBER_MAX, Just(NUMBER_MAX)]
+}
+
+fn leadership() -> impl Strategy<Value = u64> {
+    prop_oneof![1..1000u64, 1..=NUMBER_MAX]
+}
+
+fn node() -> impl Strategy<Value = NodeId> {
+    prop_oneof![1..10u64, 1..=u64::MAX].prop_map(NodeId)
+}
+
+pub(crate) fn zxid() -> impl Strategy<Value = Zxid> {
+    prop_oneof![
+        1 => Just(Zxid::ZERO),
+        4 => (leadership(), leadership()).prop_map(|(epoch, counter)| Zxid::new(epoch, counter)),
+    ]
+}
+
+/// An epoch, and a zxid that a node can hold in it.
+fn epoch_and_zxid() -> impl Strategy<Value = (Epoch, Zxid)> {
+    (leadership(), zxid()).prop_map(|(epoch, zxid)| (Epoch(epoch.max(zxid.epoch.0)), zxid))
+}
+
+fn ensemble() -> impl Strategy<Value = EnsembleId> {
+    (any::<u128>(), any::<u64>()).prop_map(|(id, history)| EnsembleId { id, history })
+}
+
+fn incarnation() -> impl Strategy<Value = Incarnation> {
+    any::<u128>().prop_map(Incarnation)
+}
+
+fn address() -> impl Strategy<Value = String> {
+    prop_oneof![Just(String::new()), "[a-z0-9.-]{1,40}:[0-9]{1,5}", "\\[[0-9a-f:]{2,39}\\]:[0-9]{1,5}"]
+}
+
+fn addresses() -> impl Strategy<Value = Addresses> {
+    (address(), address(), address()).prop_map(|(election, message, request)| Addresses {
+        election,
+        message,
+        request,
+    })
+}
+
+fn voters(min: usize) -> impl Strategy<Value = Vec<Voter>> {
+    prop::collection::btree_map(node(), (option::of(incarnation()), addresses()), min..9).prop_map(|voters| {
+        voters
+            .into_iter()
+            .map(|(node, (incarnation, addresses))| Voter { node, incarnation, addresses })
+            .collect()
+    })
+}
+
+fn genesis() -> impl Strategy<Value = Genesis> {
+    (ensemble(), voters(1)).prop_map(|(ensemble, voters)| Genesis { ensemble, voters })
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![Just(Kind::Command), Just(Kind::Membership)]
+}
+
+fn payload() -> impl Strategy<Value = Bytes> {
+    vec(any::<u8>(), 0..100).prop_map(Bytes::from)
+}
+
+/// The zxid before, and entries that follow it without a gap.
+fn entries() -> impl Strategy<Value = (Zxid, Vec<LogEntry>)> {
+    let small = prop_oneof![
+        Just(Zxid::ZERO),
+        (1..1u64 << 40, 1..1u64 << 40).prop_map(|(epoch, counter)| Zxid::new(epoch, counter)),
+    ];
+    let step = prop_oneof![5 => Just(0), 1 => 1..1000u64];
+    (small, vec((step, kind(), 1..=LEVEL, payload()), 1..20)).prop_map(|(previous, steps)| {
+        let mut zxid = previous;
+        let entries = steps
+            .into_iter()
+            .map(|(step, kind, level, payload)| {
+                zxid = Zxid::new((zxid.epoch.0 + step).max(1), zxid.counter + 1);
+                LogEntry { zxid, kind, level, payload }
+            })
+            .collect();
+        (previous, entries)
+    })
+}
+
+fn propose() -> impl Strategy<Value = Message> {
+    (entries(), 0..3u64, number()).prop_map(|((previous, entries), later, commit)| {
+        let epoch = Epoch(entries.last().expect("at least one").zxid.epoch.0 + later);
+        Message::Propose { epoch, previous, entries, commit }
+    })
+}
+
+fn ack_epoch() -> impl Strategy<Value = Message> {
+    let small = prop_oneof![
+        Just(Zxid::ZERO),
+        (1..1u64 << 40, 1..1u64 << 40).prop_map(|(epoch, counter)| Zxid::new(epoch, counter)),
+    ];
+    let steps = vec((1..1u64 << 20, 1..1u64 << 20), 0..20);
+    (small, any::<bool>(), steps, 0..3u64, 0..3u64).prop_map(|(oldest, goes_on, steps, later, behind)| {
+        let mut last = oldest;
+        let mut boundaries = Vec::new();
+        for (epochs, counters) in steps {
+            let stays = goes_on && boundaries.is_empty() && oldest != Zxid::ZERO;
+            last = Zxid::new(last.epoch.0 + if stays { 0 } else { epochs }, last.counter + counters);
+            boundaries.push(last);
+        }
+        let epoch = last.epoch.0 + later + 1;
+        Message::AckEpoch {
+            epoch: Epoch(epoch),
+            current: Epoch(epoch.saturating_sub(behind)),
+            last,
+            oldest,
+            boundaries,
+        }
+    })
+}
+
+fn hello() -> impl Strategy<Value = Message> {
+    (node(), incarnation(), number(), option::of(node()), option::of(ensemble()), addresses(), voters(0))
+        .prop_map(|(node, incarnation, boot, meant, ensemble, addresses, voters)| {
+            Message::Hello(Hello { node, incarnation, boot, meant, ensemble, addresses, voters })
+        })
+}
+
+fn reason() -> impl Strategy<Value = Reason> {
+    prop::sample::select(vec![
+        Reason::NotLeading,
+        Reason::SnapshotNeeded,
+        Reason::NoCommonPoint,
+        Reason::WrongNode,
+        Reason::OtherEnsemble,
+        Reason::NotAMember,
+        Reason::Configuration,
+        Reason::Version,
+        Reason::TooSoon,
+    ])
+}
+
+/// Every variant.
+pub(crate) fn message() -> impl Strategy<Value = Message> {
+    let epoch = || leadership().prop_map(Epoch);
+    // Two groups, since one cannot hold so many.
+    let before = prop_oneof![
+        hello(),
+        genesis().prop_map(Message::Prepare),
+        ensemble().prop_map(Message::Prepared),
+        ensemble().prop_map(Message::Seal),
+        genesis().prop_map(Message::Formed),
+        (number(), number()).prop_map(|(accepted, config_version)| {
+            Message::FollowerEpoch { accepted: Epoch(accepted), config_version }
+        }),
+        epoch().prop_map(Message::NewEpoch),
+        ack_epoch(),
+        (number(), option::of(node()))
+            .prop_map(|(accepted, leader)| Message::RefuseEpoch { accepted: Epoch(accepted), leader }),
+        reason().prop_map(Message::Refuse),
+    ];
+    let behind = prop_oneof![
+        epoch_and_zxid().prop_map(|(epoch, base)| Message::Diff { epoch, base }),
+        propose(),
+        epoch_and_zxid().prop_map(|(epoch, last)| Message::Progress { epoch, last }),
+        epoch_and_zxid().prop_map(|(epoch, last)| Message::NewLeader { epoch, last }),
+        epoch_and_zxid().prop_map(|(epoch, last)| Message::AckNewLeader { epoch, last }),
+        (epoch(), number()).prop_map(|(epoch, commit)| Message::UpToDate { epoch, commit }),
+        epoch_and_zxid().prop_map(|(epoch, last)| Message::Ack { epoch, last }),
+        (epoch(), number()).prop_map(|(epoch, commit)| Message::Commit { epoch, commit }),
+        (epoch(), number(), number()).prop_map(|(epoch, id, commit)| Message::Heartbeat {
+            epoch,
+            id,
+            commit
+        }),
+        (epoch(), number()).prop_map(|(epoch, id)| Message::HeartbeatAck { epoch, id }),
+        payload().prop_map(Message::Relay),
+    ];
+    prop_oneof![before, behind]
+}
+
+pub(crate) fn vote() -> impl Strategy<Value = Vote> {
+    let state = prop_oneof![
+        Just(VoteState::Looking),
+        Just(VoteState::Following),
+        Just(VoteState::Leading),
+        Just(VoteState::Seeking),
+    ];
+    let candidate = (node(), number(), zxid());
+    let sender = (option::of(ensemble()), node(), incarnation(), number(), number());
+    (sender, state, number(), candidate, option::of(leadership()), number(), any::<bool>()).prop_map(
+        |(sender, state, round, (candidate, epoch, last), established, config_version, nobody)| {
+            let (ensemble, sender, incarnation, boot, sequence) = sender;
+            let (candidate, established) = match state {
+                VoteState::Looking => (candidate, None),
+                VoteState::Following if candidate == sender => (NodeId(sender.0 ^ 1 << 63), established),
+                VoteState::Following => (candidate, established),
+                VoteState::Leading => (sender, established),
+                VoteState::Seeking if nobody => (NodeId(0), None),
+                VoteState::Seeking => (candidate, None),
+            };
+            Vote {
+                ensemble,
+                sender,
+                incarnation,
+                boot,
+                sequence,
+                state,
+                round: Round(round),
+                candidate: Candidate { epoch: Epoch(epoch), last, node: candidate },
+                established: established.map(Epoch),
+                config_version,
+            }
+        },
+    )
+}
+
+pub(crate) fn hard_state() -> impl Strategy<Value = HardState> {
+    prop_oneof![
+        1 => Just(HardState::default()),
+        9 => (leadership(), node(), number()).prop_map(|(accepted, leader, current)| HardState {
+            accepted_epoch: Epoch(accepted),
+            accepted_leader: Some(leader),
+            current_epoch: Epoch(current.min(accepted)),
+        }),
+    ]
+}
+
+pub(crate) fn founding() -> impl Strategy<Value = Founding> {
+    (genesis(), any::<bool>()).prop_map(|(genesis, sealed)| Founding { genesis, sealed })
+}
+
+/// A log entry, and the zxid before it.
+pub(crate) fn log_entry() -> impl Strategy<Value = (Zxid, LogEntry)> {
+    entries().prop_map(|(previous, mut entries)| {
+        let last = entries.pop().expect("at least one");
+        (entries.last().map_or(previous, |entry| entry.zxid), last)
+    })
+}
