@@ -1,0 +1,41 @@
+//! What happens to a node.
+
+use gometa_proto::v1::Request;
+
+/// One client's connection to this node; numbers are never used again in a process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ClientId(pub u64);
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// To the protocol: time, votes, connections between nodes, finished writes and reads. The caller passes
+    /// on `Tick`, `Datagram`, `Connected`, `ConnectFailed`, `Accepted`, `Message`, `Closed`, `Persisted` and
+    /// `LogRead`; the others are this crate's own to make.
+    Zab(gometa_zab::Event),
+    /// A client asks; answered by exactly one [`Effect::Respond`](crate::Effect::Respond), unless the client
+    /// cancels or goes first.
+    Request {
+        /// Who asks.
+        client: ClientId,
+        /// What; nothing in it has been checked.
+        request: Request,
+    },
+    /// A client no longer waits for an answer.
+    Cancel {
+        /// The client.
+        client: ClientId,
+        /// The request's id.
+        id: u64,
+    },
+    /// A client of this session gave a sign of life.
+    Contact {
+        /// The session's id.
+        session: u64,
+    },
+    /// A client's connection has ended.
+    ClientGone {
+        /// The client.
+        client: ClientId,
+    },
+}

@@ -1,0 +1,643 @@
+//! The node: events in, effects out; protocol, store and waiting requests joined.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use gometa_proto::{
+    ErrorKind, Outcome,
+    v1::{
+        self, Consistency, Error, Request, Response, command, command_outcome, node_message::Body,
+        response::Result as Answer,
+    },
+};
+use gometa_store::{Applied, Corrupt, Origin, Recall, Store, Table, encode_command};
+use gometa_zab::{self as zab, Kind, LinkId, LogEntry, Rejection, Role, Ticks, Token, Zab};
+
+use crate::{
+    barrier::{Asker, Barriers},
+    checks::{self, Checked},
+    clocks::Clocks,
+    config::Config,
+    effect::{Effect, Write},
+    event::{ClientId, Event},
+    forward::{self, Forwarding, Proposer},
+    requests::{At, Requests, Ticket, Waiting, Want, WriteKey},
+    status,
+};
+
+/// Entries applied in one step at most; the rest follows when the table has taken these.
+const APPLY_MAX: usize = 8_192;
+
+/// Bytes of log entries read back for applying at once.
+const READ_BYTES_MAX: usize = 1 << 20;
+
+/// The longest deadline a request may ask for: an hour.
+const DEADLINE_MAX_MS: u32 = 3_600_000;
+
+/// One node: the protocol, the store, and everyone who waits for them.
+pub struct Node<T: Table> {
+    pub(crate) config: Config,
+    pub(crate) zab: Zab,
+    pub(crate) store: Store<T>,
+    now: Ticks,
+    /// For the protocol core, in the step under way.
+    inbox: Vec<zab::Event>,
+    effects: Vec<Effect>,
+    requests: Requests,
+    barriers: Barriers,
+    forwarding: Forwarding,
+    clocks: Clocks,
+    /// Everything through this counter may be applied.
+    released: u64,
+    /// Entries read back from storage, in order, and the read under way.
+    read_back: VecDeque<LogEntry>,
+    reading: Option<u64>,
+    /// Batches that the table has not taken yet.
+    batches: VecDeque<Token>,
+    role: Role,
+    /// Since when there has been no established leader.
+    leaderless: Option<Ticks>,
+    /// This node has been up to date once since its start: it may answer local reads.
+    synchronised: bool,
+    stopped: bool,
+}
+
+impl<T: Table> Node<T> {
+    /// A node at its start, with what its storage held, and the first things to do.
+    ///
+    /// # Errors
+    ///
+    /// If the table's records are damaged.
+    pub fn new(
+        config: Config,
+        recovered: zab::Recovered,
+        table: T,
+        now: Ticks,
+    ) -> Result<(Node<T>, Vec<Effect>), Corrupt> {
+        let store = Store::open(table)?;
+        assert_eq!(store.applied(), recovered.applied, "log and table are recovered together");
+        let zab = Zab::new(config.zab.clone(), recovered, now);
+        let mut node = Node {
+            released: store.applied(),
+            config,
+            zab,
+            store,
+            now,
+            inbox: Vec::new(),
+            effects: Vec::new(),
+            requests: Requests::default(),
+            barriers: Barriers::default(),
+            forwarding: Forwarding::default(),
+            clocks: Clocks::default(),
+            read_back: VecDeque::new(),
+            reading: None,
+            batches: VecDeque::new(),
+            role: Role::Forming,
+            leaderless: Some(now),
+            synchronised: false,
+            stopped: false,
+        };
+        node.effects.push(Effect::View(status::view(&node.zab, &node.config)));
+        let effects = node.step(now, [Event::Zab(zab::Event::Tick)]);
+        Ok((node, effects))
+    }
+
+    /// Takes in what happened, in order, and says what to do about all of it, in order.
+    pub fn step(&mut self, now: Ticks, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
+        self.now = self.now.max(now);
+        for event in events {
+            self.take(event);
+        }
+        self.expire();
+        self.look_at_sessions();
+        // The core always gets its step, for the clock; then another for whatever follows from it.
+        loop {
+            let role = self.role;
+            self.send_on();
+            let inbox = std::mem::take(&mut self.inbox);
+            for effect in self.zab.step(self.now, inbox) {
+                self.carry_out(effect);
+            }
+            self.apply();
+            if self.inbox.is_empty() && self.role == role {
+                break;
+            }
+        }
+        std::mem::take(&mut self.effects)
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Zab(zab::Event::Persisted(token)) => {
+                while self.batches.front().is_some_and(|batch| *batch <= token) {
+                    self.batches.pop_front();
+                    self.store.batch_written();
+                }
+                self.inbox.push(zab::Event::Persisted(token));
+            }
+            Event::Zab(zab::Event::LogRead { id, entries }) if self.reading == Some(id) => {
+                self.reading = None;
+                self.read_back.extend(entries);
+            }
+            Event::Zab(event) => self.inbox.push(event),
+            Event::Request { client, request } => self.request(client, request),
+            Event::Cancel { client, id } => {
+                if let Some(ticket) = self.requests.of_client(client, id) {
+                    self.requests.remove(ticket);
+                }
+            }
+            Event::Contact { session } => self.contact(session),
+            Event::ClientGone { client } => {
+                for ticket in self.requests.all_of_client(client) {
+                    self.requests.remove(ticket);
+                }
+            }
+        }
+    }
+
+    // ---- Requests
+
+    fn request(&mut self, client: ClientId, request: Request) {
+        let id = request.id;
+        let deadline_ms = match request.deadline_ms {
+            0 => self.config.deadline_default_ms,
+            deadline_ms => deadline_ms.min(DEADLINE_MAX_MS),
+        };
+        let deadline = self.now.plus(u64::from(deadline_ms) * 1_000);
+        let checked = match checks::check(request, self.config.session_timeout_ms) {
+            Ok(checked) => checked,
+            Err(error) => return self.respond(client, id, Answer::Error(error)),
+        };
+        let want = match checked {
+            Checked::Status => {
+                let status = status::node(self);
+                return self.respond(client, id, Answer::Status(status));
+            }
+            Checked::Get(get) if get.consistency() == Consistency::Local => Want::LocalRead(get),
+            Checked::Get(get) => Want::Read(get),
+            Checked::OpenSession(create) => {
+                if let Some(session) = self.store.session_of_nonce(&create.nonce) {
+                    let timeout_ms = self.store.session_timeout(session).unwrap_or_default();
+                    let opened = v1::SessionOpened { session, timeout_ms };
+                    return self.respond(client, id, Answer::SessionOpened(opened));
+                }
+                let key = WriteKey::Open { nonce: create.nonce.clone() };
+                let command = checks::command(command::Body::CreateSession(create));
+                return self.write(client, id, deadline, key, command);
+            }
+            Checked::Write(write) => {
+                let context = write.context.unwrap_or_default();
+                self.contact(context.session);
+                // Applied already: the answer is known. A session that is not known here may be known to the
+                // leader; that is for the log to say.
+                match self.store.recall(context.session, context.seq) {
+                    Recall::Recorded(outcome) => return self.answer(client, id, &outcome, Outcome::Unknown),
+                    Recall::Forgotten => {
+                        return self.respond(client, id, Answer::Error(forgotten()));
+                    }
+                    Recall::NoSession | Recall::New => {}
+                }
+                let key = WriteKey::Write { session: context.session, seq: context.seq };
+                let command = checks::command(command::Body::Write(write));
+                return self.write(client, id, deadline, key, command);
+            }
+        };
+        let local = matches!(want, Want::LocalRead(_));
+        let Some(ticket) = self.wait(client, id, deadline, want) else { return };
+        if local { self.read_local(ticket) } else { self.barriers.join(ticket) }
+    }
+
+    fn write(&mut self, client: ClientId, id: u64, deadline: Ticks, key: WriteKey, command: v1::Command) {
+        let Some(ticket) = self.wait(client, id, deadline, Want::Write(key.clone())) else { return };
+        self.requests.submit(key, ticket, || encode_command(&command));
+    }
+
+    fn wait(&mut self, client: ClientId, id: u64, deadline: Ticks, want: Want) -> Option<Ticket> {
+        let error = if self.requests.len() >= self.config.requests_max {
+            let message = "this node has too many requests waiting";
+            Error::not_applied(ErrorKind::ResourceExhausted, message).with_retry_after_ms(100)
+        } else if self.unavailable() {
+            self.no_leader(Outcome::NotApplied)
+        } else if let Some(ticket) = self.requests.add(Waiting { client, id, deadline, want }) {
+            return Some(ticket);
+        } else {
+            Error::not_applied(ErrorKind::InvalidArgument, format!("request {id} is in flight already"))
+        };
+        self.respond(client, id, Answer::Error(error));
+        None
+    }
+
+    /// Whether there has been no leader for so long that clients had better go elsewhere.
+    fn unavailable(&self) -> bool {
+        self.leaderless.is_some_and(|since| self.now.since(since) > self.config.zab.timeouts.election)
+    }
+
+    fn no_leader(&self, outcome: Outcome) -> Error {
+        let message = match self.role {
+            Role::Forming => "the ensemble is not formed yet",
+            Role::Looking | Role::Following { .. } | Role::Leading { .. } => {
+                "this node has no leader, or the leader no quorum"
+            }
+        };
+        let retry_after_ms = u32::try_from(self.config.zab.timeouts.heartbeat / 1_000).unwrap_or(u32::MAX);
+        Error::new(ErrorKind::Unavailable, message, outcome).with_retry_after_ms(retry_after_ms)
+    }
+
+    fn respond(&mut self, client: ClientId, id: u64, answer: Answer) {
+        let answer = match answer {
+            Answer::Error(error) => Answer::Error(error.with_leader(status::leader_address(&self.zab))),
+            answer => answer,
+        };
+        let response = Response { id, revision: self.store.applied(), result: Some(answer) };
+        self.effects.push(Effect::Respond { client, response });
+    }
+
+    fn respond_to(&mut self, ticket: Ticket, answer: Answer) {
+        if let Some(waiting) = self.requests.remove(ticket) {
+            self.respond(waiting.client, waiting.id, answer);
+        }
+    }
+
+    /// Answers with the outcome of a command. A failure says so for this attempt: `otherwise` is what may be
+    /// said of the write itself where the session table cannot tell.
+    fn answer(&mut self, client: ClientId, id: u64, outcome: &v1::CommandOutcome, otherwise: Outcome) {
+        let answer = match outcome.result {
+            Some(command_outcome::Result::SessionOpened(opened)) => Answer::SessionOpened(opened),
+            Some(command_outcome::Result::Written(written)) => Answer::Written(written),
+            Some(command_outcome::Result::Deleted(deleted)) => Answer::Deleted(deleted),
+            Some(command_outcome::Result::Failure(failure)) => Answer::Error(failed(failure, otherwise)),
+            None => Answer::Error(Error::unknown(ErrorKind::Internal, "the command has no outcome")),
+        };
+        self.respond(client, id, answer);
+    }
+
+    /// Ends requests whose deadline has come, and, without a leader, all that need one.
+    fn expire(&mut self) {
+        let expired = self.requests.expired(self.now);
+        let ended = !expired.is_empty() || self.unavailable();
+        for ticket in expired {
+            let outcome = self.outcome_of(ticket);
+            let error = Error::new(ErrorKind::DeadlineExceeded, "the deadline has passed", outcome);
+            self.respond_to(ticket, Answer::Error(error));
+        }
+        if self.unavailable() {
+            for ticket in self.requests.all() {
+                let outcome = self.outcome_of(ticket);
+                let error = self.no_leader(outcome);
+                self.respond_to(ticket, Answer::Error(error));
+            }
+        }
+        if ended {
+            let requests = &self.requests;
+            self.barriers.retain(|ticket| requests.get(ticket).is_some());
+        }
+    }
+
+    fn outcome_of(&self, ticket: Ticket) -> Outcome {
+        match self.requests.get(ticket).map(|waiting| &waiting.want) {
+            Some(Want::Write(key)) => {
+                self.requests.submission(key).map_or(Outcome::Unknown, |submission| submission.outcome())
+            }
+            Some(Want::Read(_) | Want::LocalRead(_)) | None => Outcome::NotApplied,
+        }
+    }
+
+    // ---- Towards the leader
+
+    /// Passes on what waits for a leader, if there is one.
+    fn send_on(&mut self) {
+        match self.role {
+            Role::Leading { established: Some(_) } => {
+                for key in self.requests.take_held() {
+                    let Some(submission) = self.requests.submission_mut(&key) else { continue };
+                    submission.at = At::Proposed;
+                    let payload = submission.payload.clone();
+                    let id = self.forwarding.propose(Proposer::Own(key));
+                    self.inbox.push(zab::Event::Propose { id, payload });
+                }
+                if let Some(id) = self.barriers.ask_own() {
+                    self.inbox.push(zab::Event::Barrier { id });
+                }
+            }
+            Role::Following { established: Some(_), .. } => {
+                let mut commands = Vec::new();
+                for key in self.requests.take_held() {
+                    let Some(submission) = self.requests.submission_mut(&key) else { continue };
+                    submission.at = At::Forwarded;
+                    commands.push((key, submission.payload.clone()));
+                }
+                for message in self.forwarding.forward(commands) {
+                    self.inbox.push(zab::Event::RelayToLeader(message));
+                }
+                if let Some(id) = self.barriers.forward() {
+                    let question = Body::BarrierRequest(v1::BarrierRequest { id });
+                    self.inbox.push(zab::Event::RelayToLeader(forward::encode(question)));
+                }
+            }
+            Role::Forming | Role::Looking | Role::Following { .. } | Role::Leading { .. } => {}
+        }
+    }
+
+    fn relayed(&mut self, link: LinkId, payload: Bytes) {
+        let Some(body) = forward::decode(payload) else { return };
+        match body {
+            Body::Forward(forwarded) => {
+                for (position, payload) in forwarded.commands.into_iter().enumerate() {
+                    let position = u32::try_from(position).unwrap_or(u32::MAX);
+                    let proposer = Proposer::Follower { link, forward: forwarded.id, position };
+                    let id = self.forwarding.propose(proposer);
+                    self.inbox.push(zab::Event::Propose { id, payload });
+                }
+            }
+            Body::ForwardRejected(rejected) => {
+                for key in self.forwarding.rejected(&rejected) {
+                    self.refused(&key, ErrorKind::from_number(rejected.kind));
+                }
+            }
+            Body::BarrierRequest(request) => {
+                let id = self.barriers.ask(Asker::Follower { link, id: request.id });
+                self.inbox.push(zab::Event::Barrier { id });
+            }
+            Body::BarrierReply(reply) => {
+                let commit = reply.passed.then_some(reply.commit);
+                self.barriers.forward_answered(reply.id, commit);
+            }
+            Body::Contacts(contacts) => {
+                for session in contacts.sessions {
+                    self.contact(session);
+                }
+            }
+        }
+    }
+
+    /// An attempt was not proposed. Without a leader it waits for the next one; with a busy one it fails.
+    fn refused(&mut self, key: &WriteKey, kind: ErrorKind) {
+        let Some(submission) = self.requests.submission_mut(key) else { return };
+        submission.at = At::Held;
+        if kind == ErrorKind::NotLeader {
+            self.requests.hold(key);
+            return;
+        }
+        let outcome = submission.outcome();
+        for ticket in self.requests.settle(key) {
+            let error = Error::new(kind, "too many writes are in flight", outcome).with_retry_after_ms(20);
+            self.respond_to(ticket, Answer::Error(error));
+        }
+    }
+
+    fn answer_barrier(&mut self, id: u64, commit: Option<u64>) {
+        match (self.barriers.answered(id), commit) {
+            (Some(Asker::Own(tickets)), Some(commit)) => self.barriers.confirm(commit, tickets),
+            (Some(Asker::Own(tickets)), None) => self.barriers.rejoin(tickets),
+            (Some(Asker::Follower { link, id }), commit) => {
+                let reply =
+                    v1::BarrierReply { id, passed: commit.is_some(), commit: commit.unwrap_or_default() };
+                let payload = forward::encode(Body::BarrierReply(reply));
+                self.inbox.push(zab::Event::RelayTo { link, payload });
+            }
+            (None, _) => {}
+        }
+    }
+
+    // ---- Effects of the core
+
+    fn carry_out(&mut self, effect: zab::Effect) {
+        match effect {
+            zab::Effect::Write { token, write } => {
+                self.effects.push(Effect::Write { token, write: Write::Zab(write) });
+            }
+            zab::Effect::Read { id, from, to, bytes_max } => {
+                self.effects.push(Effect::Read { id, from, to, bytes_max });
+            }
+            zab::Effect::Datagram { to, vote } => self.effects.push(Effect::Datagram { to, vote }),
+            zab::Effect::Connect { peer } => self.effects.push(Effect::Connect { peer }),
+            zab::Effect::Send { link, message } => self.effects.push(Effect::Send { link, message }),
+            zab::Effect::Close { link } => self.effects.push(Effect::Close { link }),
+            zab::Effect::Commit { counter } => self.released = counter,
+            zab::Effect::Proposed { id, .. } => {
+                self.forwarding.decided(id);
+            }
+            zab::Effect::Rejected { id, why } => {
+                let kind = match why {
+                    Rejection::NotLeader => ErrorKind::NotLeader,
+                    Rejection::Full => ErrorKind::ResourceExhausted,
+                };
+                match self.forwarding.decided(id) {
+                    Some(Proposer::Own(key)) => self.refused(&key, kind),
+                    Some(Proposer::Follower { link, forward, position }) => {
+                        let payload = forward::rejection(forward, vec![position], kind);
+                        self.inbox.push(zab::Event::RelayTo { link, payload });
+                    }
+                    Some(Proposer::Clock) | None => {}
+                }
+            }
+            zab::Effect::BarrierPassed { id, commit } => self.answer_barrier(id, Some(commit)),
+            zab::Effect::BarrierFailed { id } => self.answer_barrier(id, None),
+            zab::Effect::Relayed { link, payload } => self.relayed(link, payload),
+            zab::Effect::Role(role) => self.become_role(role),
+            zab::Effect::Notice(notice) => self.effects.push(Effect::Notice(notice)),
+            zab::Effect::Stop(reason) => self.stop(reason),
+        }
+    }
+
+    fn stop(&mut self, reason: String) {
+        if !self.stopped {
+            self.stopped = true;
+            self.effects.push(Effect::Stop(reason));
+        }
+    }
+
+    fn become_role(&mut self, role: Role) {
+        let before = std::mem::replace(&mut self.role, role);
+        let established = |role| match role {
+            Role::Leading { established } | Role::Following { established, .. } => established,
+            Role::Forming | Role::Looking => None,
+        };
+        if established(before).is_some() {
+            self.requests.hold_all();
+            self.barriers.hold_forwarded();
+            self.forwarding.forget();
+            self.clocks.rest();
+        }
+        match role {
+            Role::Leading { established: Some(_) } => {
+                self.clocks.lead(self.now, self.store.session_timeouts());
+            }
+            Role::Following { .. } | Role::Leading { .. } | Role::Forming | Role::Looking => {}
+        }
+        if established(role).is_some() {
+            self.leaderless = None;
+            self.synchronised = true;
+        } else {
+            self.leaderless.get_or_insert(self.now);
+        }
+        self.effects.push(Effect::Role(role));
+        self.effects.push(Effect::View(status::view(&self.zab, &self.config)));
+    }
+
+    // ---- Applying
+
+    fn apply(&mut self) {
+        let before = self.store.applied();
+        for _ in 0..APPLY_MAX {
+            let counter = self.store.applied() + 1;
+            if counter > self.released || self.stopped {
+                break;
+            }
+            while self.read_back.front().is_some_and(|entry| entry.zxid.counter < counter) {
+                self.read_back.pop_front();
+            }
+            let entry = match self.read_back.front() {
+                Some(entry) if entry.zxid.counter == counter => entry.clone(),
+                _ => match self.zab.recent(counter) {
+                    Some(entry) => entry.clone(),
+                    None => {
+                        self.read_log(counter);
+                        break;
+                    }
+                },
+            };
+            match entry.kind {
+                Kind::Command => {
+                    let applied = self.store.apply(counter, &entry.payload);
+                    self.settle(&applied);
+                }
+                Kind::Membership => self.store.skip(counter),
+            }
+        }
+        if self.store.applied() > before {
+            if let Some(batch) = self.store.take_batch() {
+                let token = self.zab.allocate_token();
+                self.batches.push_back(token);
+                self.effects.push(Effect::Write { token, write: Write::Apply(batch) });
+            }
+            self.inbox.push(zab::Event::Applied { counter: self.store.applied() });
+        }
+        self.read_confirmed();
+    }
+
+    fn read_log(&mut self, from: u64) {
+        if self.reading.is_none() {
+            let id = self.zab.allocate_read();
+            self.reading = Some(id);
+            let effect = Effect::Read { id, from, to: self.released, bytes_max: READ_BYTES_MAX };
+            self.effects.push(effect);
+        }
+    }
+
+    /// A command has its outcome: whoever waits for it is answered.
+    fn settle(&mut self, applied: &Applied) {
+        let key = match &applied.origin {
+            Origin::Write { session, seq } => WriteKey::Write { session: *session, seq: *seq },
+            Origin::CreateSession { nonce } => {
+                if let Some(command_outcome::Result::SessionOpened(opened)) = applied.outcome.result {
+                    self.contact(opened.session);
+                }
+                WriteKey::Open { nonce: Bytes::copy_from_slice(nonce) }
+            }
+            Origin::EndSessions { sessions } => {
+                for session in sessions {
+                    self.clocks.end(*session);
+                }
+                return;
+            }
+            Origin::None => return,
+        };
+        let Some(submission) = self.requests.submission(&key) else { return };
+        // What the log says of one attempt is final unless an earlier one may be in the log as well.
+        let otherwise = if submission.exposed { Outcome::Unknown } else { Outcome::NotApplied };
+        for ticket in self.requests.settle(&key) {
+            if let Some(waiting) = self.requests.remove(ticket) {
+                self.answer(waiting.client, waiting.id, &applied.outcome, otherwise);
+            }
+        }
+    }
+
+    // ---- Reads
+
+    fn read_local(&mut self, ticket: Ticket) {
+        let Some(Waiting { want: Want::LocalRead(get), .. }) = self.requests.get(ticket) else { return };
+        let min_revision = get.min_revision;
+        if self.synchronised && self.store.applied() >= min_revision {
+            self.read(ticket);
+        } else {
+            // Before the first synchronisation there is nothing to read; its end comes with an apply or a role.
+            self.barriers.confirm(min_revision, vec![ticket]);
+        }
+    }
+
+    /// Answers the reads that wait for no more than what is applied.
+    fn read_confirmed(&mut self) {
+        if !self.synchronised {
+            return;
+        }
+        for ticket in self.barriers.ready(self.store.applied()) {
+            self.read(ticket);
+        }
+    }
+
+    fn read(&mut self, ticket: Ticket) {
+        let Some(waiting) = self.requests.get(ticket) else { return };
+        let (Want::Read(get) | Want::LocalRead(get)) = &waiting.want else { return };
+        let answer = match self.store.get(&get.key) {
+            Some(entry) => Answer::Entry(entry),
+            None => Answer::Error(Error::not_applied(ErrorKind::NotFound, "there is no such key")),
+        };
+        self.respond_to(ticket, answer);
+    }
+
+    // ---- Sessions
+
+    fn contact(&mut self, session: u64) {
+        if let Some(timeout_ms) = self.store.session_timeout(session) {
+            self.clocks.contact(self.now, session, timeout_ms);
+        }
+    }
+
+    /// A leader ends silent sessions; a follower reports whom it has heard of.
+    fn look_at_sessions(&mut self) {
+        let store = &self.store;
+        let silent = self.clocks.silent(self.now, |session| store.session_timeout(session));
+        if !silent.is_empty() {
+            let command = checks::command(command::Body::EndSessions(v1::EndSessions { sessions: silent }));
+            let id = self.forwarding.propose(Proposer::Clock);
+            self.inbox.push(zab::Event::Propose { id, payload: encode_command(&command) });
+        }
+        let report = self.clocks.report(self.now, self.config.session_timeout_ms / 6);
+        if !report.is_empty() {
+            let contacts = Body::Contacts(v1::Contacts { sessions: report });
+            self.inbox.push(zab::Event::RelayToLeader(forward::encode(contacts)));
+        }
+    }
+
+    /// What other nodes' states are, for whoever asks: see [`status::node`].
+    pub(crate) fn peers_acked(&self) -> BTreeMap<zab::NodeId, zab::FollowerStatus> {
+        self.zab.followers().into_iter().map(|follower| (follower.node, follower)).collect()
+    }
+}
+
+fn forgotten() -> Error {
+    Error::unknown(
+        ErrorKind::Forgotten,
+        "the write is below its session's floor: its answer was given before",
+    )
+}
+
+/// A recorded failure in words.
+fn failed(failure: v1::Failure, otherwise: Outcome) -> Error {
+    let kind = ErrorKind::from_number(failure.kind);
+    let actual = failure.actual_revision;
+    let message = match kind {
+        ErrorKind::AlreadyExists => format!("the key exists at revision {actual}"),
+        ErrorKind::CasMismatch if actual == 0 => "the key does not exist".to_owned(),
+        ErrorKind::CasMismatch => format!("the key is at revision {actual}"),
+        ErrorKind::SessionExpired => "the session has ended, or never was".to_owned(),
+        ErrorKind::Forgotten => return forgotten(),
+        ErrorKind::ResourceExhausted => "there are too many sessions".to_owned(),
+        other => other.text().to_owned(),
+    };
+    // A session that has ended cannot tell whether an earlier attempt took effect; all other failures are
+    // recorded outcomes, and final.
+    let outcome = if kind == ErrorKind::SessionExpired { otherwise } else { Outcome::NotApplied };
+    Error::new(kind, message, outcome).with_actual_revision(actual)
+}

@@ -1,0 +1,128 @@
+//! What a node says of itself: to clients, that they find the leader; to people, that they see what is wrong.
+
+use gometa_proto::v1::{self, Member, NodeStatus, PeerStatus, View};
+use gometa_store::Table;
+use gometa_zab::{NodeId, Role, Zab};
+
+use crate::{config::Config, machine::Node};
+
+fn member(voter: &gometa_zab::Voter) -> Member {
+    Member {
+        node: voter.node.0,
+        message_address: voter.addresses.message.clone(),
+        request_address: voter.addresses.request.clone(),
+    }
+}
+
+fn members(zab: &Zab, config: &Config) -> Vec<Member> {
+    let mut members: Vec<Member> = zab.members().voters().iter().map(member).collect();
+    if let Some(own) = members.iter_mut().find(|member| member.node == config.zab.node.0) {
+        // What this node announces of itself is newer than what was recorded of it.
+        own.message_address.clone_from(&config.zab.addresses.message);
+        own.request_address.clone_from(&config.zab.addresses.request);
+    }
+    members
+}
+
+/// Who leads, as far as this node knows for certain.
+fn leader(zab: &Zab) -> Option<NodeId> {
+    match zab.role() {
+        Role::Following { leader, established: Some(_) } => Some(leader),
+        Role::Forming | Role::Looking | Role::Following { .. } | Role::Leading { .. } => None,
+    }
+}
+
+/// The leader's request address, where it is another node and known.
+pub(crate) fn leader_address(zab: &Zab) -> String {
+    leader(zab)
+        .and_then(|leader| zab.members().voters().iter().find(|voter| voter.node == leader))
+        .map(|voter| voter.addresses.request.clone())
+        .unwrap_or_default()
+}
+
+fn role(zab: &Zab) -> v1::Role {
+    match zab.role() {
+        Role::Forming => v1::Role::Forming,
+        Role::Following { .. } if !zab.votes() => v1::Role::Learning,
+        Role::Following { established: Some(_), .. } => v1::Role::Following,
+        Role::Leading { established: Some(_) } => v1::Role::Leading,
+        Role::Looking | Role::Following { .. } | Role::Leading { .. } => v1::Role::Looking,
+    }
+}
+
+/// What clients are told when they connect, and when it changes.
+pub(crate) fn view(zab: &Zab, config: &Config) -> View {
+    let leader = match zab.role() {
+        Role::Leading { established: Some(_) } => config.zab.addresses.request.clone(),
+        _ => leader_address(zab),
+    };
+    View { role: role(zab).into(), leader, members: members(zab, config) }
+}
+
+/// What this node knows, for people.
+pub(crate) fn node<T: Table>(node: &Node<T>) -> NodeStatus {
+    let zab = &node.zab;
+    let own = node.config.zab.node;
+    let leads = matches!(zab.role(), Role::Leading { established: Some(_) });
+    let leader_id = if leads { Some(own) } else { leader(zab) };
+    let followers = node.peers_acked();
+    let peers: Vec<PeerStatus> = zab
+        .members()
+        .voters()
+        .iter()
+        .filter(|voter| voter.node != own)
+        .map(|voter| {
+            let follower = followers.get(&voter.node);
+            let detail = match follower {
+                Some(follower) if !follower.votes => {
+                    "its data directory was replaced: it is kept up to date, and counted in no quorum"
+                }
+                Some(follower) if !follower.serving => "it is catching up",
+                None if leads => "it is not connected",
+                Some(_) | None => "",
+            };
+            PeerStatus {
+                member: Some(member(voter)),
+                votes: follower.is_none_or(|follower| follower.votes),
+                connected: follower.is_some() || leader(zab) == Some(voter.node),
+                acked_revision: follower.map_or(0, |follower| follower.acked),
+                detail: detail.to_owned(),
+            }
+        })
+        .collect();
+    NodeStatus {
+        node: own.0,
+        role: role(zab).into(),
+        leader: leader_id.map_or(0, |leader| leader.0),
+        epoch: zab.current_epoch().0,
+        last_revision: zab.durable().counter,
+        commit_revision: zab.commit(),
+        applied_revision: node.store.applied(),
+        state_hash: node.store.hash().to_be_bytes().to_vec().into(),
+        sessions: node.store.sessions() as u64,
+        votes: zab.votes(),
+        detail: detail(zab),
+        version: node.config.version.clone(),
+        ensemble: zab.ensemble().map(|ensemble| v1::EnsembleRef {
+            id: ensemble.id.to_be_bytes().to_vec().into(),
+            history: ensemble.history,
+        }),
+        peers,
+        keys: node.store.keys(),
+    }
+}
+
+fn detail(zab: &Zab) -> String {
+    let text = match zab.role() {
+        Role::Forming => "waits for every configured voter to form the ensemble",
+        _ if !zab.votes() => {
+            "the ensemble knows this node with another data directory: it is kept up to date, does not vote, and \
+             is counted in no quorum"
+        }
+        Role::Looking => "looks for a leader",
+        Role::Following { established: None, .. } => "is catching up with the leader",
+        Role::Leading { established: None } => "waits for a quorum of followers",
+        Role::Following { .. } | Role::Leading { .. } => "",
+    };
+    text.to_owned()
+}
