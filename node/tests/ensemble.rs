@@ -1,0 +1,136 @@
+//! What clients of an ensemble may rely on when nothing but a crash goes wrong.
+#![allow(missing_docs, reason = "a test")]
+
+mod harness;
+
+use gometa_proto::v1::{self, ErrorKind, response::Result as Answer};
+use harness::{Ensemble, context, get, set};
+
+#[test]
+fn three_nodes_form_elect_and_serve_on_every_node() {
+    let mut ensemble = Ensemble::new(3);
+    ensemble.run(500);
+    let leader = ensemble.leader().expect("a leader");
+    let session = ensemble.open_session((leader + 1) % 3, 1);
+    for (seq, node) in (0..3).enumerate() {
+        let written = ensemble.call(node, context(session, seq as u64 + 1), set("k", &format!("v{node}")));
+        assert!(matches!(written, Some(Answer::Written(_))), "node {node}: {written:?}");
+        for reader in 0..3 {
+            match ensemble.call(reader, None, get("k")) {
+                Some(Answer::Entry(entry)) => assert_eq!(entry.value, format!("v{node}")),
+                other => panic!("node {reader}: {other:?}"),
+            }
+        }
+    }
+    let hashes: Vec<_> = (0..3).map(|node| ensemble.status(node).state_hash).collect();
+    assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn one_node_alone_serves() {
+    let mut ensemble = Ensemble::new(1);
+    ensemble.run(50);
+    let session = ensemble.open_session(0, 1);
+    assert!(matches!(ensemble.call(0, context(session, 1), set("k", "v")), Some(Answer::Written(_))));
+    assert!(matches!(ensemble.call(0, None, get("k")), Some(Answer::Entry(_))));
+    ensemble.kill(0);
+    ensemble.start(0);
+    ensemble.run(50);
+    assert!(matches!(ensemble.call(0, None, get("k")), Some(Answer::Entry(_))));
+}
+
+#[test]
+fn a_write_waits_out_the_crash_of_the_leader_and_happens_once() {
+    let mut ensemble = Ensemble::new(3);
+    ensemble.run(500);
+    let leader = ensemble.leader().expect("a leader");
+    let (one, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    let session = ensemble.open_session(one, 1);
+    ensemble.kill(leader);
+    let id = ensemble.ask(one, context(session, 1), set("k", "v"));
+    ensemble.run(600);
+    let first = ensemble.answer(one, id);
+    let Some(Answer::Written(written)) = first else { panic!("{first:?}") };
+    // The same write again, through the other node: the recorded answer.
+    let again = ensemble.call(other, context(session, 1), set("k", "v"));
+    assert_eq!(again, Some(Answer::Written(written)));
+    ensemble.start(leader);
+    ensemble.run(500);
+    let status = ensemble.status(leader);
+    assert_eq!(status.state_hash, ensemble.status(one).state_hash);
+}
+
+#[test]
+fn a_node_without_a_quorum_answers_nothing_that_needs_one() {
+    let mut ensemble = Ensemble::new(3);
+    ensemble.run(500);
+    let leader = ensemble.leader().expect("a leader");
+    let session = ensemble.open_session(leader, 1);
+    assert!(ensemble.call(leader, context(session, 1), set("k", "old")).is_some());
+    ensemble.members[leader].cut = true;
+    let read = ensemble.ask(leader, None, get("k"));
+    let write = ensemble.ask(leader, context(session, 2), set("k", "new"));
+    ensemble.run(200);
+    assert_eq!((ensemble.answer(leader, read), ensemble.answer(leader, write)), (None, None));
+    ensemble.run(6_000);
+    let kind = |answer: Option<Answer>| match answer {
+        Some(Answer::Error(error)) => error.kind,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(kind(ensemble.answer(leader, read)), ErrorKind::Unavailable as u32);
+    assert_eq!(kind(ensemble.answer(leader, write)), ErrorKind::Unavailable as u32);
+    // The others went on, and the isolated node's tail is cut when it is back.
+    let one = (leader + 1) % 3;
+    assert!(matches!(ensemble.call(one, context(session, 3), set("k", "newer")), Some(Answer::Written(_))));
+    ensemble.members[leader].cut = false;
+    ensemble.run(3_000);
+    match ensemble.call(leader, None, get("k")) {
+        Some(Answer::Entry(entry)) => assert_eq!(entry.value, "newer"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(ensemble.status(leader).state_hash, ensemble.status(one).state_hash);
+}
+
+#[test]
+fn a_wiped_voter_is_served_and_not_counted() {
+    let mut ensemble = Ensemble::new(3);
+    ensemble.run(500);
+    let leader = ensemble.leader().expect("a leader");
+    let session = ensemble.open_session(leader, 1);
+    for seq in 1..=20 {
+        assert!(ensemble.call(leader, context(session, seq), set(&format!("k{seq}"), "v")).is_some());
+    }
+    let wiped = (leader + 1) % 3;
+    ensemble.kill(wiped);
+    ensemble.members[wiped].disk = harness::DiskTable::default();
+    ensemble.members[wiped].incarnation = 900;
+    ensemble.start(wiped);
+    ensemble.run(1_000);
+    let status = ensemble.status(wiped);
+    assert_eq!((status.role(), status.votes), (v1::Role::Learning, false));
+    assert_eq!(status.state_hash, ensemble.status(leader).state_hash);
+    // With the other voter gone the leader has no quorum, whatever the wiped node acknowledges.
+    ensemble.kill((leader + 2) % 3);
+    ensemble.run(3_000);
+    assert_eq!(ensemble.leader(), None);
+}
+
+#[test]
+fn a_silent_session_ends_and_one_that_is_heard_of_does_not() {
+    let mut ensemble = Ensemble::new(3);
+    ensemble.run(500);
+    let leader = ensemble.leader().expect("a leader");
+    let follower = (leader + 1) % 3;
+    let (silent, alive) = (ensemble.open_session(follower, 1), ensemble.open_session(follower, 2));
+    for seq in 1..=8 {
+        ensemble.run(2_000);
+        assert!(matches!(
+            ensemble.call(follower, context(alive, seq), set("k", "v")),
+            Some(Answer::Written(_))
+        ));
+    }
+    match ensemble.call(follower, context(silent, 1), set("k", "v")) {
+        Some(Answer::Error(error)) => assert_eq!(error.kind, ErrorKind::SessionExpired as u32),
+        other => panic!("{other:?}"),
+    }
+}
