@@ -29,19 +29,17 @@ pub enum DecodeError {
     /// None of the messages that this build knows. A newer build may say such things; nothing depends on them.
     #[error("a message that is not known here")]
     UnknownMessage,
-    /// A log entry of a kind that this build does not know, in an otherwise well-formed message or record.
+    /// A log entry of a kind that this build does not know, in an otherwise well-formed record.
     #[error("a log entry of kind {0}, which this version of gometa does not know")]
     UnknownKind(u32),
-    /// A log entry that demands a higher feature level, in an otherwise well-formed message or record.
+    /// A log entry that demands a higher feature level, in an otherwise well-formed record.
     #[error("a log entry of feature level {0}, which this version of gometa does not have")]
     UnknownLevel(u32),
 }
 
 impl DecodeError {
-    /// Whether the node must stop, if the bytes came from its leader or its own disk: an entry that it cannot
-    /// understand must not be dropped and the next one taken. From anybody else, the connection is closed.
-    /// Everything else is dropped and counted.
-    pub fn is_fatal(&self) -> bool {
+    /// Whether a record is sound and was written by a newer build: nothing to repair, but to upgrade.
+    pub fn is_newer(&self) -> bool {
         matches!(self, DecodeError::UnknownKind(_) | DecodeError::UnknownLevel(_))
     }
 }

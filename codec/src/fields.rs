@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use gometa_proto::v1;
-use gometa_zab::{Addresses, EnsembleId, Epoch, Genesis, Incarnation, Kind, LEVEL, NodeId, Voter, Zxid};
+use gometa_zab::{Addresses, EnsembleId, Epoch, Genesis, Incarnation, Kind, NodeId, Voter, Zxid};
 
 use crate::{
     DecodeError,
@@ -182,25 +182,25 @@ pub(crate) fn genesis_message(genesis: &Genesis) -> v1::Genesis {
     }
 }
 
-/// What a log entry is for, and what it demands. A number of zero was never written by any node, newer or not:
-/// that is damage, and no reason to stop.
-pub(crate) fn kind_and_level(kind: u32, level: u32) -> Result<Kind, DecodeError> {
+/// What a log entry is for. A number of zero was never written by any node, newer or not: that is damage. One
+/// that is not known here may be a newer node's; what to do about that is the protocol's to say.
+pub(crate) fn kind(number: u32, level: u32) -> Result<Kind, DecodeError> {
     if level == 0 {
         return Err(invalid("level", "is zero"));
     }
-    let known = match kind {
+    Ok(match number {
         0 => return Err(invalid("kind", "is zero")),
         1 => Kind::Command,
         2 => Kind::Membership,
-        unknown => return Err(DecodeError::UnknownKind(unknown)),
-    };
-    if level > LEVEL { Err(DecodeError::UnknownLevel(level)) } else { Ok(known) }
+        unknown => Kind::Unknown(unknown),
+    })
 }
 
 /// The number of a kind, on the wire and on disk.
-pub(crate) fn kind_number(kind: Kind) -> u8 {
+pub(crate) fn kind_number(kind: Kind) -> u32 {
     match kind {
         Kind::Command => 1,
         Kind::Membership => 2,
+        Kind::Unknown(number) => number,
     }
 }

@@ -26,7 +26,8 @@ pub fn encode(message: &Message, buffer: &mut BytesMut) -> Result<(), TooLarge> 
 /// well-formed. Payloads of log entries, and what is relayed, share the frame's memory.
 ///
 /// A Hello of another version is refused as such ([`DecodeError::Version`]), so that the other side can be
-/// told. A log entry of an unknown kind or level is [fatal](DecodeError::is_fatal).
+/// told. A log entry of an unknown kind or level is passed on: only the node knows whether it comes from its
+/// leader, and must stop it, or from anybody.
 pub fn decode(frame: Bytes) -> Result<Message, DecodeError> {
     if frame.len() > PEER_FRAME_MAX {
         return Err(TooLarge { length: frame.len(), max: PEER_FRAME_MAX }.into());
@@ -232,8 +233,6 @@ fn propose(body: v1::Propose) -> Result<Message, DecodeError> {
     }
     let mut entries = Vec::with_capacity(body.entries.len());
     let mut before = previous;
-    // What must stop the node is told only of a message that is otherwise as it should be.
-    let mut unknown = None;
     for entry in body.entries {
         let zxid = fields::zxid(entry.zxid, "entry's zxid")?;
         if !follows(zxid, before) {
@@ -246,23 +245,17 @@ fn propose(body: v1::Propose) -> Result<Message, DecodeError> {
         if length > PAYLOAD_MAX {
             return Err(TooLarge { length, max: PAYLOAD_MAX }.into());
         }
-        match fields::kind_and_level(entry.kind, entry.level) {
-            Ok(kind) => entries.push(LogEntry { zxid, kind, level: entry.level, payload: entry.payload }),
-            Err(error) if error.is_fatal() => unknown = unknown.or(Some(error)),
-            Err(error) => return Err(error),
-        }
+        let kind = fields::kind(entry.kind, entry.level)?;
+        entries.push(LogEntry { zxid, kind, level: entry.level, payload: entry.payload });
         before = zxid;
     }
-    match unknown {
-        Some(error) => Err(error),
-        None => Ok(Message::Propose { epoch, previous, entries, commit }),
-    }
+    Ok(Message::Propose { epoch, previous, entries, commit })
 }
 
 fn entry_message(entry: &LogEntry) -> v1::LogEntry {
     v1::LogEntry {
         zxid: Some(fields::zxid_message(entry.zxid)),
-        kind: fields::kind_number(entry.kind).into(),
+        kind: fields::kind_number(entry.kind),
         level: entry.level,
         payload: entry.payload.clone(),
     }

@@ -12,7 +12,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use gometa_proto::{check, frame::TooLarge, v1};
-use gometa_zab::{Founding, HardState, LogEntry, Zxid};
+use gometa_zab::{Founding, HardState, Kind, LEVEL, LogEntry, Zxid};
 use prost::Message;
 
 use crate::{
@@ -126,7 +126,9 @@ pub fn encode_log_entry_into(previous: Zxid, entry: &LogEntry, out: &mut BytesMu
     envelope::seal(&log_key(entry.zxid.counter), out, |out| {
         out.put_u64(entry.zxid.epoch.0);
         out.put_u64(previous.epoch.0);
-        out.put_u8(fields::kind_number(entry.kind));
+        out.put_u8(
+            u8::try_from(fields::kind_number(entry.kind)).expect("a node logs only kinds that it knows"),
+        );
         out.put_u32(entry.level);
         out.put_slice(&entry.payload);
     });
@@ -134,7 +136,7 @@ pub fn encode_log_entry_into(previous: Zxid, entry: &LogEntry, out: &mut BytesMu
 
 /// The log entry of a record that lies under the key of `counter`. The payload shares the record's memory.
 ///
-/// An entry of an unknown kind or level is [fatal](DecodeError::is_fatal), here as everywhere.
+/// An entry of an unknown kind or level is [newer](DecodeError::is_newer) than this build, not damaged.
 pub fn decode_log_entry(counter: u64, record: Bytes) -> Result<LogRecord, DecodeError> {
     let mut body = envelope::open(&log_key(counter), &record)?;
     if record.len() < LOG_ENTRY_HEADER {
@@ -151,7 +153,11 @@ pub fn decode_log_entry(counter: u64, record: Bytes) -> Result<LogRecord, Decode
     if length > PAYLOAD_MAX {
         return Err(TooLarge { length, max: PAYLOAD_MAX }.into());
     }
-    let kind = fields::kind_and_level(kind.into(), level)?;
+    let kind = match fields::kind(kind.into(), level)? {
+        Kind::Unknown(kind) => return Err(DecodeError::UnknownKind(kind)),
+        known if level <= LEVEL => known,
+        _ => return Err(DecodeError::UnknownLevel(level)),
+    };
     let entry = LogEntry { zxid, kind, level, payload: record.slice(LOG_ENTRY_HEADER..) };
     Ok(LogRecord { previous, entry })
 }

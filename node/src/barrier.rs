@@ -1,4 +1,4 @@
-//! Linearizable reads: which of them wait for which confirmation (zab.md 6.2).
+//! Linearizable reads: which of them wait for which confirmation (protocol.md 6.2).
 //!
 //! Reads that arrive together share one question to the leader; a read joins only a question that has not
 //! been asked yet. The answer names the counter to apply before reading.

@@ -502,7 +502,7 @@ impl<T: Table> Node<T> {
                     let applied = self.store.apply(counter, &entry.payload);
                     self.settle(&applied);
                 }
-                Kind::Membership => self.store.skip(counter),
+                Kind::Membership | Kind::Unknown(_) => self.store.skip(counter),
             }
         }
         if self.store.applied() > before {

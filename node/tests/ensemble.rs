@@ -1,5 +1,4 @@
 //! What clients of an ensemble may rely on when nothing but a crash goes wrong.
-#![allow(missing_docs, reason = "a test")]
 
 mod harness;
 

@@ -15,7 +15,7 @@ pub struct Timeouts {
     pub heartbeat: u64,
     /// A follower without a sign of its leader, and a leader without signs of a quorum, give up after this.
     pub election: u64,
-    /// A leader whose own storage write takes longer steps down (zab.md 6.6).
+    /// A leader whose own storage write takes longer steps down (protocol.md 6.6).
     pub disk: u64,
     /// A quorum that has not heard every voter waits this long for a better vote (rule 5).
     pub finalise: u64,
@@ -96,7 +96,7 @@ pub struct Config {
     pub bounds: Bounds,
 }
 
-/// What storage held at the start. All of it is durable, the log's last entry included (zab.md 1.5).
+/// What storage held at the start. All of it is durable, the log's last entry included (protocol.md 1.5).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recovered {
     /// The hard state.

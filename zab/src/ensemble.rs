@@ -1,9 +1,9 @@
 //! Who belongs to the ensemble, and what counts as a quorum of it.
 //!
-//! Membership comes from the log alone (zab.md 5.3); as long as no membership entries are made, that is the
+//! Membership comes from the log alone (protocol.md 5.3); as long as no membership entries are made, that is the
 //! genesis. A voter is its id *and* its data directory: one that comes with another incarnation than the
 //! recorded one may have forgotten what it promised, so it is served like a learner and counted nowhere
-//! (zab.md 5.8).
+//! (protocol.md 5.8).
 
 use alloc::vec::Vec;
 

@@ -178,7 +178,7 @@ impl Follower {
             Message::Heartbeat { epoch, id, commit } => {
                 if self.epoch() == Some(epoch) {
                     core.learn_commit(commit);
-                    // The promise stands, for a node keeps only one leader at a time (zab.md 6.2).
+                    // The promise stands, for a node keeps only one leader at a time (protocol.md 6.2).
                     if (core.hard.accepted_epoch, core.hard.accepted_leader) == (epoch, Some(self.leader)) {
                         self.send(core, Message::HeartbeatAck { epoch, id });
                     }

@@ -606,7 +606,7 @@ impl Leader {
         }
     }
 
-    /// Begins a round for the barriers asked for since the last one (zab.md 6.2): the commit index is taken
+    /// Begins a round for the barriers asked for since the last one (protocol.md 6.2): the commit index is taken
     /// after the last of them has joined and before the first heartbeat leaves.
     fn begin_round(&mut self, core: &mut Core) {
         let asked = core::mem::take(&mut self.asked);

@@ -16,6 +16,8 @@ pub enum Kind {
     Command,
     /// A change of the ensemble's members; decides quorums from the moment it is logged. No node makes one yet.
     Membership,
+    /// Something that a newer build knows. Whoever is given one by its leader stops: it must not be dropped.
+    Unknown(u32),
 }
 
 /// The feature level of this build: entries that demand more stop the node.

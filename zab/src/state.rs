@@ -2,7 +2,7 @@
 //! things to do.
 //!
 //! Everything durable passes through [`Core::write`] and comes back through [`Core::persisted`]; in between
-//! it is not believed. That is how the table *durable before send* (zab.md 1.5) holds by construction: what
+//! it is not believed. That is how the table *durable before send* (protocol.md 1.5) holds by construction: what
 //! is sent is made from `hard`, `founding` and the durable mark of `history`, and those only move when
 //! storage says so.
 
@@ -253,7 +253,7 @@ impl Core {
         self.pending.is_empty()
     }
 
-    /// Whether this node's own storage takes too long for it to lead (zab.md 6.6).
+    /// Whether this node's own storage takes too long for it to lead (protocol.md 6.6).
     pub(crate) fn stalled(&self) -> bool {
         self.pending.front().is_some_and(|pending| self.now.since(pending.issued) > self.config.timeouts.disk)
     }

@@ -25,7 +25,7 @@ fn each<T: Clone>(good: T, body: impl Fn(T) -> Body, changes: &[Change<T>]) {
         change(&mut bad);
         let error = decode(body(bad)).expect_err(words);
         assert_eq!(&error.to_string(), words);
-        assert!(!error.is_fatal());
+        assert!(!error.is_newer());
     }
 }
 
@@ -242,22 +242,18 @@ fn propose() {
 }
 
 #[test]
-fn an_unknown_kind_or_level_stops_the_node_if_nothing_else_is_wrong() {
+fn an_unknown_kind_or_level_is_passed_on_for_the_node_to_judge() {
     let propose = |change: fn(&mut Vec<v1::LogEntry>)| {
         let mut entries = entries();
         change(&mut entries);
         decode(Body::Propose(v1::Propose { epoch: 4, previous: Some(zxid(2, 10)), entries, commit: 0 }))
     };
-    let error = propose(|entries| entries[1].kind = 3).expect_err("a kind of the future");
-    assert_eq!((&error, error.is_fatal()), (&DecodeError::UnknownKind(3), true));
-    let error = propose(|entries| entries[2].level = 2).expect_err("a level of the future");
-    assert_eq!((&error, error.is_fatal()), (&DecodeError::UnknownLevel(2), true));
-    let error = propose(|entries| {
-        entries[1].kind = 3;
-        entries[2].zxid = Some(zxid(4, 14));
-    })
-    .expect_err("a gap");
-    assert!(!error.is_fatal(), "{error}");
+    let second = |message: Result<gometa_zab::Message, DecodeError>| match message {
+        Ok(gometa_zab::Message::Propose { entries, .. }) => (entries[1].kind, entries[1].level),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(second(propose(|entries| entries[1].kind = 3)).0, Kind::Unknown(3));
+    assert_eq!(second(propose(|entries| entries[1].level = 2)).1, 2);
 }
 
 #[test]
@@ -436,9 +432,9 @@ fn a_gap_is_never_written() {
 }
 
 #[test]
-fn what_is_merely_wrong_is_not_fatal() {
-    assert!(DecodeError::UnknownKind(9).is_fatal() && DecodeError::UnknownLevel(9).is_fatal());
-    for harmless in [DecodeError::Checksum, DecodeError::Version(2), DecodeError::UnknownMessage] {
-        assert!(!harmless.is_fatal());
+fn what_is_merely_wrong_is_not_newer() {
+    assert!(DecodeError::UnknownKind(9).is_newer() && DecodeError::UnknownLevel(9).is_newer());
+    for damaged in [DecodeError::Checksum, DecodeError::Version(2), DecodeError::UnknownMessage] {
+        assert!(!damaged.is_newer());
     }
 }

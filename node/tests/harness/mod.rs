@@ -164,7 +164,7 @@ impl Ensemble {
                     match write {
                         Write::Zab(gometa_zab::Write::Append(entries)) => disk.log.extend(entries),
                         Write::Zab(gometa_zab::Write::Truncate(to)) => {
-                            disk.log.truncate(usize::try_from(to.counter).unwrap());
+                            disk.log.truncate(usize::try_from(to.counter).expect("a small number"));
                         }
                         Write::Zab(gometa_zab::Write::HardState(hard)) => disk.hard_state = hard,
                         Write::Zab(gometa_zab::Write::Founding(founding)) => disk.founding = Some(founding),
@@ -186,13 +186,13 @@ impl Ensemble {
                     self.members[index].inbox.push(Event::Zab(Zab::LogRead { id, entries }));
                 }
                 Effect::Datagram { to, vote } => {
-                    let peer = usize::try_from(to.0 - 1).unwrap();
+                    let peer = usize::try_from(to.0 - 1).expect("a small number");
                     if self.reaches(index, peer) {
                         self.members[peer].inbox.push(Event::Zab(Zab::Datagram(vote)));
                     }
                 }
                 Effect::Connect { peer } => {
-                    let to = usize::try_from(peer.0 - 1).unwrap();
+                    let to = usize::try_from(peer.0 - 1).expect("a small number");
                     if self.reaches(index, to) {
                         let (ours, theirs) = (LinkId(self.next_link + 1), LinkId(self.next_link + 2));
                         self.next_link += 2;
@@ -220,8 +220,9 @@ impl Ensemble {
                     }
                 }
                 Effect::Respond { client, response } => {
-                    let before =
-                        self.answers.insert((usize::try_from(client.0).unwrap(), response.id), response);
+                    let before = self
+                        .answers
+                        .insert((usize::try_from(client.0).expect("a small number"), response.id), response);
                     assert!(before.is_none(), "a request is answered once");
                 }
                 Effect::Stop(reason) => self.members[index].stopped = Some(reason),
