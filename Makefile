@@ -1,0 +1,71 @@
+# Everything a day's work needs. `make help` lists it; CONTRIBUTING.md says more.
+#
+# One profile (--release) and always the whole workspace, here as in every script: RocksDB takes about ten minutes to
+# compile on two cores, and another profile or another choice of features compiles it again.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+SEEDS ?= 2000
+KEEP ?=
+
+# rustup puts cargo here, and not every shell knows.
+export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
+# Nothing is written into the tree but target/, and not even that where CARGO_TARGET_DIR says otherwise.
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help run test fix install prepare build check format lint doc repo unit sim e2e
+
+help: ## Says what can be made
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: prepare ## Starts three nodes, writes, kills the leader, recovers; KEEP=1 leaves them running
+	@python3 scripts/run.py $(if $(filter-out 0 no false,$(KEEP)),--keep)
+
+test: ## Checks and tests everything (installs what is missing, on Debian)
+	@sh scripts/prepare.sh checks
+	@python3 scripts/suite.py --seeds $(SEEDS) all
+
+fix: ## Formats, and mends what clippy can mend
+	@sh scripts/prepare.sh checks
+	cargo clippy --release --workspace --all-targets --fix --allow-dirty --allow-staged
+	cargo fmt --all
+
+install: build ## Installs gometa-server and gometa below PREFIX (default /usr/local)
+	@python3 scripts/suite.py --destdir "$(DESTDIR)" --prefix "$(PREFIX)" install
+
+prepare: ## Installs what building needs, where it is missing
+	@sh scripts/prepare.sh
+
+build: prepare ## Builds every program
+	cargo build --locked --release --workspace
+
+check: ## Format, lints, documentation, the repository's own rules
+	@sh scripts/prepare.sh checks
+	@python3 scripts/suite.py check
+
+format: ## Checks the format only
+	@sh scripts/prepare.sh checks
+	@python3 scripts/suite.py format
+
+lint: ## Runs clippy only
+	@sh scripts/prepare.sh checks
+	@python3 scripts/suite.py lint
+
+doc: prepare ## Builds the documentation; warnings fail it
+	@python3 scripts/suite.py doc
+
+repo: prepare ## Checks arrows, unsafe, channels, lengths: the repository's own rules
+	@python3 scripts/suite.py repo
+
+unit: prepare ## Unit, golden and property tests
+	@python3 scripts/suite.py unit
+
+sim: prepare ## Simulates whole ensembles; SEEDS=2000 of them
+	@python3 scripts/suite.py --seeds $(SEEDS) sim
+
+e2e: prepare ## Tests real processes
+	@python3 scripts/suite.py e2e

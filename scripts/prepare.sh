@@ -1,0 +1,125 @@
+#!/bin/sh
+# Looks for everything that building and testing need, and installs what is missing.
+#
+# Expected to be there: Rust (cargo), Python 3, make, a C compiler. Looked for, and on Debian and its relatives
+# installed with apt-get when missing (as root, or with sudo): a C++ compiler, libclang with its headers (RocksDB's
+# bindings are generated with it), root certificates (cargo downloads with them). With the argument `checks` also
+# rustfmt and clippy, installed with rustup. Changes nothing when nothing is missing.
+set -u
+
+say() { printf 'prepare: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+scratch=$(mktemp -d) || fail "cannot make a scratch directory in ${TMPDIR:-/tmp}"
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 130' INT TERM
+
+# Whether a small program that uses the standard library compiles and links.
+c_works() {
+    have "${CC:-cc}" || return 1
+    printf '#include <stdio.h>\nint main(void) { return puts("") < 0; }\n' >"$scratch/c.c"
+    ${CC:-cc} "$scratch/c.c" -o "$scratch/c" 2>/dev/null
+}
+
+cxx_works() {
+    have "${CXX:-c++}" || return 1
+    printf '#include <string>\n#include <thread>\nint main() { return std::string("a").size() != 1; }\n' >"$scratch/cxx.cc"
+    ${CXX:-c++} -std=c++20 "$scratch/cxx.cc" -o "$scratch/cxx" 2>/dev/null
+}
+
+# Whether any of these paths exists; the caller's patterns have been expanded by the shell.
+any() {
+    for path in "$@"; do [ -e "$path" ] && return 0; done
+    return 1
+}
+
+# bindgen loads libclang.so at build time and reads stddef.h and its like from clang's own directory.
+libclang_works() {
+    if [ -n "${LIBCLANG_PATH:-}" ]; then
+        any "$LIBCLANG_PATH" && return 0
+        say "LIBCLANG_PATH=$LIBCLANG_PATH does not exist; looking elsewhere"
+    fi
+    any /usr/lib/llvm-*/lib/libclang.so* /usr/lib/llvm-*/lib/libclang-*.so* /usr/lib/*/libclang*.so* \
+        /usr/lib/libclang*.so* /usr/lib64/libclang*.so* /usr/local/lib/libclang*.so* || return 1
+    any /usr/lib/llvm-*/lib/clang/*/include/stddef.h /usr/lib/clang/*/include/stddef.h \
+        /usr/lib64/clang/*/include/stddef.h /usr/local/lib/clang/*/include/stddef.h
+}
+
+certificates_work() {
+    [ -n "${SSL_CERT_FILE:-}${SSL_CERT_DIR:-}${CARGO_HTTP_CAINFO:-}" ] && return 0
+    any /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem \
+        /etc/ssl/cert.pem
+}
+
+# Prints the Debian packages that would mend what is missing.
+missing() {
+    packages=
+    c_works || packages="$packages gcc libc6-dev"
+    cxx_works || packages="$packages g++"
+    libclang_works || packages="$packages libclang-dev"
+    certificates_work || packages="$packages ca-certificates"
+    # Unquoted: one space between words.
+    echo $packages
+}
+
+# Runs a command as root.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    else
+        # sudo drops the environment, so apt-get's is named again.
+        sudo env DEBIAN_FRONTEND=noninteractive "$@"
+    fi
+}
+
+install_packages() {
+    have apt-get || fail "missing: $* (the names are Debian's; there is no apt-get here, install their like and try again)"
+    if [ "$(id -u)" -ne 0 ]; then
+        have sudo || fail "missing: $*; as root, run: apt-get update && apt-get install -y $*"
+        if [ ! -t 0 ] && ! sudo -n true 2>/dev/null; then
+            fail "missing: $*, and sudo wants a password here; run: sudo apt-get update && sudo apt-get install -y $*"
+        fi
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    say "installing with apt-get: $*"
+    # Another apt-get may hold the lock, for example unattended-upgrades on a machine that was just started.
+    set -- -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@"
+    # The lists of packages may be absent or too old; the first attempt finds out without the network.
+    if ! as_root apt-get -q "$@" >"$scratch/apt.log" 2>&1 </dev/null; then
+        say "updating the lists of packages first"
+        as_root apt-get -q -o DPkg::Lock::Timeout=300 update >"$scratch/update.log" 2>&1 </dev/null ||
+            { tail -n 5 "$scratch/update.log" >&2; say "apt-get update failed; trying to go on"; }
+        as_root apt-get -q "$@" >"$scratch/apt.log" 2>&1 </dev/null ||
+            { tail -n 15 "$scratch/apt.log" >&2; fail "apt-get $* failed"; }
+    fi
+}
+
+# rustup's own environment script may not have been read by this shell.
+if ! have cargo && [ -x "${CARGO_HOME:-${HOME:-}/.cargo}/bin/cargo" ]; then
+    PATH="${CARGO_HOME:-${HOME:-}/.cargo}/bin:$PATH"
+fi
+have cargo || fail "cargo is missing; install Rust 1.88 or newer (https://rustup.rs) and try again"
+rust=$(cargo --version | sed -n 's/^cargo 1\.\([0-9]*\).*/\1/p')
+[ "${rust:-88}" -ge 88 ] || fail "$(cargo --version) is too old; install Rust 1.88 or newer (https://rustup.rs)"
+have python3 || fail "python3 is missing; install Python 3.9 or newer and try again"
+
+wanted=$(missing)
+if [ -n "$wanted" ]; then
+    # Unquoted: one argument for each package.
+    install_packages $wanted
+    wanted=$(missing)
+    [ -z "$wanted" ] || fail "still missing after the installation: $wanted"
+    say "done"
+fi
+
+if [ "${1:-}" = checks ]; then
+    for component in rustfmt clippy; do
+        cargo "${component#rust}" --version >/dev/null 2>&1 && continue
+        have rustup || fail "cargo ${component#rust} is missing; install the $component of $(rustc --version)"
+        say "installing with rustup: $component"
+        rustup component add "$component" >&2 || fail "rustup component add $component failed"
+    done
+fi
+exit 0

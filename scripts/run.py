@@ -1,0 +1,351 @@
+#!/usr/bin/env python3
+"""The first five minutes: three real nodes on this machine, and what happens when the leader dies.
+
+Builds the programs, writes three configuration files into a scratch directory, starts three servers from them,
+writes and reads through different nodes, kills the leader with SIGKILL, measures how long the next write takes,
+restarts the node and shows that it has caught up. Stops everything it started, also on errors and Ctrl-C, unless
+told to keep it. Standard library only.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+USUAL_PORTS = [(5001, 5002, 5003), (6001, 6002, 6003), (7001, 7002, 7003)]
+# Seconds.
+READY_DEADLINE = 60
+COMMAND_DEADLINE = 20
+FAILOVER_DEADLINE = 60
+STOP_DEADLINE = 10
+
+
+class Trouble(Exception):
+    """Something did not go as it should; the message is for people."""
+
+
+class Stopped(Exception):
+    """Asked to stop by a signal."""
+
+
+class Node:
+    """One server process, its files and its addresses."""
+
+    def __init__(self, number, directory, ports):
+        self.number = number
+        self.directory = directory
+        self.election, self.message, self.request = (f"127.0.0.1:{port}" for port in ports)
+        self.config = directory / "node.json"
+        self.log = directory / "log"
+        self.process = None
+        self.ready = None
+
+    def addresses(self):
+        return {"ElectionAddr": self.election, "MessageAddr": self.message, "RequestAddr": self.request}
+
+    def write_config(self, peers):
+        self.directory.mkdir()
+        config = {"Host": self.addresses(), "Peer": [peer.addresses() for peer in peers]}
+        self.config.write_text(json.dumps(config, indent=2) + "\n")
+
+    def command(self, server):
+        return [str(server), f"-config={self.config}", f"-data-dir={self.directory / 'data'}", "-watch-stdin=false"]
+
+    def start(self, server):
+        """Starts the process in a session of its own, so that Ctrl-C reaches this script only."""
+        self.ready = None
+        # A fresh file each time: it holds the READY line of this start.
+        with open(self.directory / "stdout", "wb") as stdout, open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                self.command(server), cwd=self.directory, stdin=subprocess.DEVNULL, stdout=stdout, stderr=log,
+                start_new_session=True,
+            )
+
+    def look_for_ready(self):
+        """Reads the READY line if it is there; complains if the process has ended."""
+        for line in (self.directory / "stdout").read_text(errors="replace").splitlines(keepends=True):
+            if line.startswith("GOMETA READY ") and line.endswith("\n"):
+                self.ready = json.loads(line.removeprefix("GOMETA READY "))
+        if self.ready is None and self.process.poll() is not None:
+            raise Trouble(f"node {self.number} ended with status {self.process.returncode}\n{self.last_log_lines()}")
+        return self.ready is not None
+
+    def last_log_lines(self):
+        lines = self.log.read_text(errors="replace").splitlines()[-15:]
+        return "\n".join([f"the end of {self.log}:", *(f"    {line}" for line in lines)])
+
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+
+def say(text=""):
+    print(text, flush=True)
+
+
+def heading(text):
+    say(f"\n== {text}")
+
+
+def is_free(port, kind):
+    with socket.socket(socket.AF_INET, kind) as probe:
+        if kind == socket.SOCK_STREAM:
+            # As servers do: a port whose last connections are still winding down is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def choose_ports():
+    """The ports of the README if all are free, else some that the system has left."""
+    kinds = (socket.SOCK_DGRAM, socket.SOCK_STREAM, socket.SOCK_STREAM)
+    if all(is_free(port, kind) for ports in USUAL_PORTS for port, kind in zip(ports, kinds)):
+        return USUAL_PORTS
+    # All are held until the last is chosen, so that none comes twice.
+    held, chosen = [], []
+    try:
+        for _ in range(3):
+            ports = []
+            for kind in kinds:
+                probe = socket.socket(socket.AF_INET, kind)
+                held.append(probe)
+                probe.bind(("127.0.0.1", 0))
+                ports.append(probe.getsockname()[1])
+            chosen.append(tuple(ports))
+    finally:
+        for probe in held:
+            probe.close()
+    return chosen
+
+
+def wait_until_ready(nodes):
+    deadline = time.monotonic() + READY_DEADLINE
+    waiting = list(nodes)
+    while waiting:
+        # A list of all, so that each is looked at.
+        waiting = [node for node in waiting if not node.look_for_ready()]
+        if waiting and time.monotonic() > deadline:
+            numbers = ", ".join(str(node.number) for node in waiting)
+            raise Trouble(f"not ready within {READY_DEADLINE} s: node {numbers}\n{waiting[0].last_log_lines()}")
+        time.sleep(0.02)
+
+
+class Cli:
+    """The gometa command."""
+
+    def __init__(self, program):
+        self.program = program
+
+    def attempt(self, nodes, *arguments):
+        peers = ",".join(node.request for node in nodes)
+        command = [str(self.program), "--peers", peers, *arguments]
+        try:
+            return subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                timeout=COMMAND_DEADLINE, check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise Trouble(f"no answer within {COMMAND_DEADLINE} s: {shlex.join(command)}") from error
+
+    def __call__(self, nodes, *arguments, quiet=False):
+        """Runs it through some nodes, shows it, and returns what it printed; anything but success is trouble."""
+        shown = shlex.join(["gometa", "--peers", ",".join(node.request for node in nodes), *arguments])
+        if not quiet:
+            say(f"$ {shown}")
+        done = self.attempt(nodes, *arguments)
+        if done.returncode != 0:
+            raise Trouble(f"`{shown}` ended with status {done.returncode}: {(done.stderr or done.stdout).strip()}")
+        if not quiet:
+            for line in done.stdout.splitlines():
+                say(f"  {line}")
+        return done.stdout
+
+
+def expect(got, wanted):
+    if got.rstrip("\n") != wanted:
+        raise Trouble(f"expected {wanted!r}, got {got!r}")
+
+
+def objects(value):
+    """Every object inside a JSON value, the outer ones first."""
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from objects(inner)
+
+
+def leads(status):
+    return str(status.get("role", "")).lower() in ("leading", "leader")
+
+
+def find_leader(cli, nodes):
+    """Asks the ensemble; what the nodes said when they became ready may be out of date."""
+    done = cli.attempt(nodes, "-o", "json", "status")
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError as error:
+        raise Trouble(f"`gometa -o json status` printed no JSON: {(done.stderr or done.stdout).strip()}") from error
+    for status in filter(leads, objects(answer)):
+        known = [text for text in status.values() if isinstance(text, str)]
+        for node in nodes:
+            if node.request in known or node.message in known or (node.ready or {}).get("node") in known:
+                return node
+    raise Trouble(f"no node says that it leads: {answer}")
+
+
+def failover(cli, leader, others):
+    """Kills the leader; returns the milliseconds until the others have acknowledged a write."""
+    say(f"$ kill -9 {leader.process.pid}")
+    killed = time.monotonic()
+    leader.process.kill()
+    while True:
+        done = cli.attempt(others, "set", "after/kill", "still here")
+        took = time.monotonic() - killed
+        if done.returncode == 0:
+            leader.process.wait()
+            return took * 1000
+        if took > FAILOVER_DEADLINE:
+            raise Trouble(f"no write succeeded within {FAILOVER_DEADLINE} s: {done.stderr.strip()}")
+
+
+def show(server, cli, nodes):
+    heading("Three configuration files, three processes")
+    for node in nodes:
+        node.write_config([peer for peer in nodes if peer is not node])
+    for node in nodes:
+        node.start(server)
+        say(f"node {node.number}: pid {node.process.pid}, clients at {node.request}, files in {node.directory}")
+    began = time.monotonic()
+    wait_until_ready(nodes)
+    say(f"all ready after {time.monotonic() - began:.1f} s")
+
+    heading("Write through one node, read through the others")
+    first, second, third = nodes
+    cli([first], "set", "shard/7/owner", "node-a")
+    expect(cli([second], "get", "shard/7/owner"), "node-a")
+    cli([third], "set", "shard/7/owner", "node-b")
+    expect(cli([first], "get", "shard/7/owner"), "node-b")
+    cli(nodes, "status")
+
+    heading("Kill the leader")
+    leader = find_leader(cli, nodes)
+    others = [node for node in nodes if node is not leader]
+    say(f"node {leader.number} leads")
+    took_ms = failover(cli, leader, others)
+    say(f"the next write was acknowledged {took_ms:.0f} ms after the kill (starting the command included)")
+    expect(cli([others[0]], "get", "after/kill"), "still here")
+    expect(cli([others[1]], "get", "shard/7/owner"), "node-b")
+
+    heading("Write on without it, then start it again")
+    for number in range(20):
+        cli(others, "set", f"while/away/{number}", f"value-{number}", quiet=True)
+    say("20 keys written")
+    leader.start(server)
+    wait_until_ready([leader])
+    say(f"node {leader.number} is back: pid {leader.process.pid}, {leader.ready.get('role', 'ready')}")
+    expect(cli([leader], "get", "while/away/19"), "value-19")
+    cli(nodes, "status")
+
+
+def stop(nodes):
+    """Ends what is still running: politely first."""
+    for node in nodes:
+        if node.alive():
+            node.process.terminate()
+    deadline = time.monotonic() + STOP_DEADLINE
+    for node in nodes:
+        if node.process is None:
+            continue
+        try:
+            node.process.wait(timeout=max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            say(f"node {node.number} did not stop within {STOP_DEADLINE} s; killing it")
+            node.process.kill()
+            node.process.wait()
+
+
+def build():
+    """Returns the directory of the built programs."""
+    shared = ["--locked", "--release", "--workspace"]
+    say("building (the first time, RocksDB takes about ten minutes)")
+    # The same choice as everywhere, see the Makefile.
+    if subprocess.run(["cargo", "build", *shared], cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode != 0:
+        raise Trouble("cargo build failed")
+    metadata = subprocess.run(
+        ["cargo", "metadata", "--locked", "--no-deps", "--format-version", "1"],
+        cwd=ROOT, stdout=subprocess.PIPE, check=False,
+    )
+    if metadata.returncode != 0:
+        raise Trouble("cargo metadata failed")
+    return Path(json.loads(metadata.stdout)["target_directory"]) / "release"
+
+
+def farewell(programs, scratch, nodes, kept):
+    peers = ",".join(node.request for node in nodes)
+    heading("Where things are")
+    say(f"logs: {scratch}/node*/log")
+    if kept:
+        pids = " ".join(str(node.process.pid) for node in nodes)
+        say("the three nodes are still running; play on with")
+        say(f"    export GOMETA_PEERS={peers}")
+        say(f"    {programs / 'gometa'} set greeting hello")
+        say(f"    {programs / 'gometa'} get greeting")
+        say(f"    {programs / 'gometa'} status")
+        say(f"and stop them with\n    kill {pids}")
+    else:
+        say("to play on, `make run KEEP=1` leaves the nodes running; or start these again, each in a terminal:")
+        for node in nodes:
+            say(f"    {shlex.join(node.command(programs / 'gometa-server'))}")
+    say(f"everything is below {scratch}; remove it with\n    rm -r {scratch}")
+
+
+def interrupted(signum, _frame):
+    raise Stopped(signal.Signals(signum).name)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keep", action="store_true", help="leave the nodes running at the end")
+    parser.add_argument("--programs", type=Path, help="directory of gometa-server and gometa; nothing is built then")
+    arguments = parser.parse_args()
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, interrupted)
+
+    nodes, kept, scratch = [], False, None
+    try:
+        programs = arguments.programs.resolve() if arguments.programs else build()
+        scratch = Path(tempfile.mkdtemp(prefix="gometa-run-"))
+        nodes = [Node(number, scratch / f"node{number}", ports) for number, ports in enumerate(choose_ports(), 1)]
+        show(programs / "gometa-server", Cli(programs / "gometa"), nodes)
+        kept = arguments.keep
+        farewell(programs, scratch, nodes, kept)
+        return 0
+    except (Trouble, OSError) as error:
+        say(f"\nrun: {error}")
+    except Stopped as error:
+        say(f"\nrun: stopped by {error}")
+    finally:
+        if not kept:
+            # Nothing keeps this from its end now.
+            for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(signum, signal.SIG_IGN)
+            stop(nodes)
+            if any(node.process for node in nodes):
+                say("\nall nodes are stopped")
+    if scratch is not None:
+        say(f"logs: {scratch}/node*/log")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,227 @@
+#!/usr/bin/env python3
+"""Runs the stages of the test suite, says how long each took, and counts.
+
+    suite.py [--seeds N] STAGE…        stages: see STAGES; `check` and `all` are groups
+    suite.py --prefix DIR [--destdir DIR] install
+
+A failing stage does not keep the later ones from running, except where they need its products. The last line is
+`N passed, N failed`: tests, and one for each stage that is not made of tests. The exit status is 0 only if nothing
+failed. Standard library only; writes nothing but cargo's target directory.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# The same for every invocation, so that all share one compilation of RocksDB (see the Makefile).
+SHARED = ["--locked", "--release", "--workspace"]
+PROGRAMS = ["gometa-server", "gometa"]
+SUMMARY = re.compile(rb"^test result: \S+\. (\d+) passed; (\d+) failed;", re.MULTILINE)
+
+
+class Stage:
+    """One command, and how its success is counted."""
+
+    def __init__(self, title, command, *, needs=None, env=None, tests=False):
+        self.title = title
+        self.command = command
+        # The stage whose products this one runs.
+        self.needs = needs
+        self.env = env or {}
+        # Whether it prints cargo's summaries, which are then counted.
+        self.tests = tests
+
+
+def target_directory():
+    metadata = subprocess.run(
+        ["cargo", "metadata", "--locked", "--no-deps", "--format-version", "1"],
+        cwd=ROOT, stdout=subprocess.PIPE, check=False,
+    )
+    if metadata.returncode != 0:
+        sys.exit("suite: cargo metadata failed")
+    return Path(json.loads(metadata.stdout)["target_directory"])
+
+
+def stages(seeds, target):
+    """Every stage by name, in the order in which `all` runs them."""
+    # Cheap ones first; the lints compile everything, RocksDB included, and the rest builds on that.
+    return {
+        "format": Stage("format", ["cargo", "fmt", "--all", "--check"]),
+        "repo": Stage(
+            "the repository's own rules",
+            ["cargo", "test", *SHARED, "--test", "repo"], tests=True,
+        ),
+        "build": Stage("build (the first time, RocksDB takes about ten minutes)", ["cargo", "build", *SHARED]),
+        "lint": Stage("lints", ["cargo", "clippy", *SHARED, "--all-targets", "--", "-D", "warnings"]),
+        "lint-e2e": Stage(
+            "lints of the tests of real processes",
+            ["cargo", "clippy", *SHARED, "--test", "e2e*", "--", "-D", "warnings"],
+        ),
+        "doc": Stage(
+            "documentation",
+            ["cargo", "doc", *SHARED, "--no-deps"],
+            env={"RUSTDOCFLAGS": "-D warnings"},
+        ),
+        "unit": Stage("unit, golden, property and repository tests", ["cargo", "test", *SHARED, "--no-fail-fast"], tests=True),
+        "sim": Stage(
+            f"simulation, {seeds} seeds",
+            [str(target / "release" / "gometa-sim"), "--seeds", str(seeds)], needs="build",
+        ),
+        "e2e": Stage(
+            "real processes",
+            ["cargo", "test", *SHARED, "--no-fail-fast", "--test", "e2e*", "--", "--test-threads=1"],
+            needs="build", tests=True,
+        ),
+    }
+
+
+def run(stage):
+    """Runs a stage, passing its output on; returns (tests passed, tests failed, whether it succeeded)."""
+    process = subprocess.Popen(
+        stage.command, cwd=ROOT, env={**os.environ, **stage.env},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if stage.tests else None,
+    )
+    passed = failed = 0
+    try:
+        if stage.tests:
+            for line in process.stdout:
+                sys.stdout.buffer.write(line)
+                sys.stdout.flush()
+                for summary in SUMMARY.finditer(line):
+                    passed += int(summary.group(1))
+                    failed += int(summary.group(2))
+        process.wait()
+    except KeyboardInterrupt:
+        # From a terminal the command got the signal too; otherwise it hears of it here.
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        raise
+    return passed, failed, process.returncode == 0
+
+
+def minutes(seconds):
+    return f"{int(seconds) // 60} min {int(seconds) % 60:02} s" if seconds >= 60 else f"{seconds:.1f} s"
+
+
+def rocksdb_builds(target):
+    """When each compilation of RocksDB under the target directory was made."""
+    return {
+        str(path.parent): path.stat().st_mtime_ns
+        for path in (target / "release" / "build").glob("librocksdb-sys-*/output")
+    }
+
+
+def run_all(names, table, target):
+    started = time.monotonic()
+    before = rocksdb_builds(target)
+    passed = failed = 0
+    report = []
+    broken = set()
+    for name in names:
+        stage = table[name]
+        if stage.needs in broken:
+            failed += 1
+            report.append((name, "not run", f"{stage.needs} failed"))
+            continue
+        print(f"\n==> {stage.title}\n    {' '.join(stage.command)}", flush=True)
+        began = time.monotonic()
+        try:
+            stage_passed, stage_failed, succeeded = run(stage)
+        except OSError as error:
+            print(f"suite: {stage.command[0]}: {error}", flush=True)
+            stage_passed, stage_failed, succeeded = 0, 0, False
+        took = minutes(time.monotonic() - began)
+        if not succeeded:
+            broken.add(name)
+            # A stage may fail without a failing test, for example when it does not compile.
+            stage_failed = max(stage_failed, 1)
+        elif not stage.tests:
+            stage_passed = 1
+        elif stage_passed == 0:
+            print(f"suite: {name} ran no tests", flush=True)
+            broken.add(name)
+            succeeded, stage_failed = False, 1
+        passed += stage_passed
+        failed += stage_failed
+        said = "ok" if succeeded else "FAILED"
+        report.append((name, took, f"{said}, {stage_passed} tests" if stage.tests else said))
+        print(f"<== {stage.title}: {said}, {took}", flush=True)
+
+    fresh = [path for path, made in rocksdb_builds(target).items() if before.get(path) != made]
+    if len(fresh) > 1:
+        failed += 1
+        report.append(("rocksdb", "", f"FAILED, compiled {len(fresh)} times: the stages differ in profile or features"))
+
+    print("\n==> summary")
+    for name, took, said in report:
+        print(f"    {name:<10} {took:>13}  {said}")
+    print(f"    {'all':<10} {minutes(time.monotonic() - started):>13}")
+    print(f"{passed} passed, {failed} failed", flush=True)
+    return failed == 0
+
+
+def install(target, destdir, prefix):
+    """Copies the programs; each arrives whole under its name, also over a running one."""
+    directory = Path(f"{destdir}{os.path.expanduser(prefix)}") / "bin"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for program in PROGRAMS:
+            arriving = directory / f".{program}.new"
+            shutil.copyfile(target / "release" / program, arriving)
+            arriving.chmod(0o755)
+            arriving.replace(directory / program)
+            print(f"installed {directory / program}")
+    except OSError as error:
+        sys.exit(f"install: {error}")
+
+
+def main():
+    # A stopped suite takes its stage with it, as on Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=2000)
+    parser.add_argument("--prefix", default="/usr/local")
+    parser.add_argument("--destdir", default="")
+    parser.add_argument("stages", nargs="+", metavar="STAGE")
+    arguments = parser.parse_args()
+
+    target = target_directory()
+    if arguments.stages == ["install"]:
+        install(target, arguments.destdir, arguments.prefix)
+        return
+    table = stages(arguments.seeds, target)
+    if not list((ROOT / "tests" / "tests").glob("e2e*")):
+        del table["e2e"], table["lint-e2e"]
+    groups = {
+        # The repository's own rules are among the unit tests there.
+        "all": [name for name in table if name != "repo"],
+        "check": [name for name in ("format", "repo", "lint", "lint-e2e", "doc") if name in table],
+        # What a person asks for by name runs on fresh programs.
+        "sim": ["build", "sim"],
+        "e2e": [name for name in ("build", "e2e") if name in table],
+        "lint": [name for name in ("lint", "lint-e2e") if name in table],
+    }
+    names = []
+    for asked in arguments.stages:
+        if asked not in groups and asked not in table:
+            parser.error(f"there is no stage {asked}; there are {', '.join([*table, 'check', 'all'])}")
+        names += [name for name in groups.get(asked, [asked]) if name not in names]
+    try:
+        sys.exit(0 if run_all(names, table, target) else 1)
+    except KeyboardInterrupt:
+        sys.exit("suite: interrupted")
+
+
+if __name__ == "__main__":
+    main()

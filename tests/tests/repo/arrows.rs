@@ -1,0 +1,141 @@
+//! Which crate may use which. The table is the rule; docs/architecture.md explains it.
+
+use crate::manifest::{Dependency, Member, Section, Workspace};
+
+/// Each crate, by its directory, and the crates of the workspace that it may name in its manifest.
+const ARROWS: [(&str, &[&str]); 10] = [
+    ("proto", &[]),
+    ("zab", &[]),
+    // Commands and outcomes are messages.
+    ("store", &["proto"]),
+    // A node answers requests, which are messages too.
+    ("node", &["zab", "store", "proto"]),
+    ("codec", &["zab", "proto"]),
+    // What drives a node names the types in its events and effects (docs/decisions/006).
+    ("sim", &["node", "zab", "store", "codec", "proto"]),
+    // The client is for the console only.
+    ("server", &["node", "zab", "store", "codec", "proto", "client"]),
+    ("client", &["proto"]),
+    ("cli", &["client", "proto"]),
+    ("tests", &["client", "sim"]),
+];
+
+/// What zab may depend on, tests aside.
+const PROTOCOL_DEPENDENCIES: [&str; 1] = ["bytes"];
+
+fn allowed(directory: &str) -> Option<&'static [&'static str]> {
+    ARROWS.iter().find(|(from, _)| *from == directory).map(|(_, to)| *to)
+}
+
+/// Everything that can be reached from a crate along the arrows: what its tests may look at.
+fn reachable(directory: &str) -> Vec<&'static str> {
+    let mut found: Vec<&'static str> = allowed(directory).unwrap_or_default().to_vec();
+    let mut next = 0;
+    while next < found.len() {
+        for to in allowed(found[next]).unwrap_or_default() {
+            if !found.contains(to) {
+                found.push(to);
+            }
+        }
+        next += 1;
+    }
+    found
+}
+
+/// Arrows that the table does not have, and crates that it does not know.
+///
+/// Dev-dependencies may also name what lies further along the arrows, since a crate's tests may look at anything
+/// that the crate is built on; never what is built on it. Build scripts use no crate of the workspace.
+pub(crate) fn faults(workspace: &Workspace) -> Vec<String> {
+    let mut faults = Vec::new();
+    for member in &workspace.members {
+        let from = &member.directory;
+        let Some(direct) = allowed(from) else {
+            faults.push(format!("{from}/ has no line in the table of arrows"));
+            continue;
+        };
+        for Dependency { package, section, .. } in &member.dependencies {
+            let Some(to) = package.strip_prefix("gometa-") else { continue };
+            let fine = match section {
+                Section::Normal => direct.contains(&to),
+                Section::Dev => reachable(from).contains(&to),
+                Section::Build => false,
+            };
+            if !fine {
+                faults.push(format!("{from} ──> {to} ({section:?} dependency) is not an arrow of the table"));
+            }
+        }
+    }
+    faults
+}
+
+/// What zab depends on and should not. Its tests may use what they like outside the workspace.
+pub(crate) fn protocol_dependency_faults(zab: &Member) -> Vec<String> {
+    zab.dependencies
+        .iter()
+        .filter(|found| {
+            found.section != Section::Dev && !PROTOCOL_DEPENDENCIES.contains(&found.package.as_str())
+        })
+        .map(|found| format!("zab/Cargo.toml: {} ({:?} dependency)", found.package, found.section))
+        .collect()
+}
+
+#[cfg(test)]
+fn member(directory: &str, dependencies: &str) -> Member {
+    Member::parse(directory, &format!("[package]\nname = \"gometa-{directory}\"\n{dependencies}"))
+}
+
+#[cfg(test)]
+fn faults_of(directory: &str, dependencies: &str) -> Vec<String> {
+    faults(&Workspace { version: String::new(), members: vec![member(directory, dependencies)] })
+}
+
+#[test]
+fn arrows_of_the_table_are_accepted() {
+    for (directory, dependencies) in [
+        ("node", "[dependencies]\ngometa-zab.workspace = true\nbytes.workspace = true"),
+        ("server", "[target.'cfg(unix)'.dependencies]\ngometa-client.workspace = true"),
+        ("sim", "[dev-dependencies]\ngometa-store.workspace = true"),
+        ("tests", "[dev-dependencies]\ngometa-zab.workspace = true"),
+    ] {
+        assert_eq!(faults_of(directory, dependencies), Vec::<String>::new(), "{directory}");
+    }
+}
+
+#[test]
+fn other_arrows_are_faults() {
+    for (directory, dependencies) in [
+        ("store", "[dependencies]\ngometa-node.workspace = true"),
+        ("zab", "[dependencies]\ngometa-proto.workspace = true"),
+        ("zab", "[dev-dependencies]\ngometa-proto.workspace = true"),
+        ("sim", "[dependencies]\ngometa-store.workspace = true"),
+        ("client", "[dev-dependencies]\ngometa-server.workspace = true"),
+        ("node", "[build-dependencies]\ngometa-proto.workspace = true"),
+        ("cli", "[dependencies]\nwhatever = { package = \"gometa-server\", workspace = true }"),
+        ("cli", "[target.'cfg(unix)'.dependencies]\ngometa-node.workspace = true"),
+        ("shop", ""),
+    ] {
+        assert_eq!(faults_of(directory, dependencies).len(), 1, "{directory}: {dependencies}");
+    }
+}
+
+#[test]
+fn the_table_has_no_cycle_and_no_stranger() {
+    for (from, direct) in ARROWS {
+        assert!(!reachable(from).contains(&from), "{from} reaches itself");
+        assert!(direct.iter().all(|to| allowed(to).is_some()), "{from} points outside the table");
+    }
+}
+
+#[test]
+fn the_protocol_may_use_bytes_only() {
+    let fine = member(
+        "zab",
+        "[dependencies]\nbytes.workspace = true\n[dev-dependencies]\nproptest.workspace = true",
+    );
+    assert_eq!(protocol_dependency_faults(&fine), Vec::<String>::new());
+    for section in ["dependencies", "build-dependencies"] {
+        let more = member("zab", &format!("[{section}]\nrand.workspace = true"));
+        assert_eq!(protocol_dependency_faults(&more).len(), 1);
+    }
+}

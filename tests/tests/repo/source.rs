@@ -1,0 +1,244 @@
+//! Rules about Rust code, checked on its tokens: what stands in comments and strings does not count.
+
+/// The words and signs of a Rust source, each with its line (from 1). Comments are dropped; a string, byte string
+/// or character literal becomes one empty token. Lifetimes are kept with their quote (`'a`).
+fn tokens(source: &str) -> Vec<(usize, &str)> {
+    let bytes = source.as_bytes();
+    let is_word = |byte: u8| byte == b'_' || byte.is_ascii_alphanumeric() || byte >= 0x80;
+    let mut found = Vec::new();
+    let (mut at, mut line) = (0, 1);
+    while at < bytes.len() {
+        let start = at;
+        let rest = &source[at..];
+        if bytes[at].is_ascii_whitespace() {
+            at += 1;
+        } else if rest.starts_with("//") {
+            at += rest.find('\n').unwrap_or(rest.len());
+        } else if rest.starts_with("/*") {
+            at += block_comment(rest);
+        } else if let Some(length) = literal(rest) {
+            found.push((line, &source[at..at]));
+            at += length;
+        } else if is_word(bytes[at]) || bytes[at] == b'\'' {
+            at += 1;
+            while at < bytes.len() && is_word(bytes[at]) {
+                at += 1;
+            }
+            found.push((line, &source[start..at]));
+        } else {
+            at += if rest.starts_with("::") { 2 } else { 1 };
+            found.push((line, &source[start..at]));
+        }
+        line += bytes[start..at].iter().filter(|byte| **byte == b'\n').count();
+    }
+    found
+}
+
+/// Length of the block comment that `rest` begins with; they nest.
+fn block_comment(rest: &str) -> usize {
+    let (mut at, mut depth) = (2, 1);
+    while depth > 0 && at < rest.len() {
+        let here = &rest.as_bytes()[at..];
+        if here.starts_with(b"/*") || here.starts_with(b"*/") {
+            depth = if here[0] == b'/' { depth + 1 } else { depth - 1 };
+            at += 2;
+        } else {
+            at += 1;
+        }
+    }
+    at
+}
+
+/// Length of the string or character literal that `rest` begins with, if it does.
+fn literal(rest: &str) -> Option<usize> {
+    let bytes = rest.as_bytes();
+    let prefix = bytes.iter().take(2).take_while(|byte| b"bcr".contains(byte)).count();
+    let raw = bytes[..prefix].contains(&b'r');
+    if raw {
+        let hashes = bytes[prefix..].iter().take_while(|byte| **byte == b'#').count();
+        let open = prefix + hashes;
+        if bytes.get(open) != Some(&b'"') {
+            return None;
+        }
+        let close = format!("\"{}", "#".repeat(hashes));
+        return Some(rest[open + 1..].find(&close).map_or(rest.len(), |at| open + 1 + at + close.len()));
+    }
+    match bytes.get(prefix)? {
+        b'"' => Some(quoted(bytes, prefix, b'"')),
+        b'\'' => {
+            // A character if it is escaped or closes behind one character; else a lifetime.
+            let mut characters = rest[prefix + 1..].chars();
+            let escaped = characters.next()? == '\\';
+            (escaped || characters.next() == Some('\'')).then(|| quoted(bytes, prefix, b'\''))
+        }
+        _ => None,
+    }
+}
+
+/// Where the literal ends whose opening quote is at `open`.
+fn quoted(bytes: &[u8], open: usize, quote: u8) -> usize {
+    let mut at = open + 1;
+    while at < bytes.len() && bytes[at] != quote {
+        at += if bytes[at] == b'\\' { 2 } else { 1 };
+    }
+    (at + 1).min(bytes.len())
+}
+
+/// Whether the tokens at `at` are these.
+fn follows(tokens: &[(usize, &str)], at: usize, expected: &[&str]) -> bool {
+    tokens.len() >= at + expected.len() && tokens[at..].iter().zip(expected).all(|((_, is), want)| is == want)
+}
+
+/// The keyword `unsafe` outside ffi/.
+pub(crate) fn unsafe_faults(path: &str, source: &str) -> Vec<String> {
+    if path.starts_with("ffi/") {
+        return Vec::new();
+    }
+    let found = tokens(source).into_iter().filter(|(_, token)| *token == "unsafe");
+    found.map(|(line, _)| format!("{path}:{line}: `unsafe`")).collect()
+}
+
+/// A crate root that does not forbid unsafe code by itself.
+pub(crate) fn root_faults(path: &str, source: &str) -> Vec<String> {
+    let tokens = tokens(source);
+    let wanted = ["#", "!", "[", "forbid", "(", "unsafe_code", ")", "]"];
+    if (0..tokens.len()).any(|at| follows(&tokens, at, &wanted)) {
+        return Vec::new();
+    }
+    vec![format!("{path}: does not say #![forbid(unsafe_code)]")]
+}
+
+/// Channels without a bound: tokio's `unbounded_channel`, `unbounded` of crossbeam, flume and their like, and
+/// `channel()` of std, which is told from the bounded ones by having no argument. A `oneshot::channel()` holds one.
+pub(crate) fn channel_faults(path: &str, source: &str) -> Vec<String> {
+    let tokens = tokens(source);
+    let mut faults = Vec::new();
+    for (at, (line, token)) in tokens.iter().enumerate() {
+        let method = at > 0 && [".", "fn"].contains(&tokens[at - 1].1);
+        let bad = match *token {
+            "unbounded_channel" | "UnboundedSender" | "UnboundedReceiver" => true,
+            "unbounded" => {
+                !method && (follows(&tokens, at + 1, &["("]) || follows(&tokens, at + 1, &["::", "<"]))
+            }
+            "channel" => {
+                let oneshot = at >= 2 && follows(&tokens, at - 2, &["oneshot", "::"]);
+                !method && !oneshot && called_without_argument(&tokens, at + 1)
+            }
+            _ => false,
+        };
+        if bad {
+            faults.push(format!("{path}:{line}: `{token}` makes a channel without a bound"));
+        }
+    }
+    faults
+}
+
+/// Whether `()` or `::<…>()` stands at `at`.
+fn called_without_argument(tokens: &[(usize, &str)], mut at: usize) -> bool {
+    if follows(tokens, at, &["::", "<"]) {
+        let mut depth = 0;
+        at += 1;
+        while let Some((_, token)) = tokens.get(at) {
+            match *token {
+                "<" => depth += 1,
+                ">" => depth -= 1,
+                _ => {}
+            }
+            at += 1;
+            if depth == 0 {
+                break;
+            }
+        }
+    }
+    follows(tokens, at, &["(", ")"])
+}
+
+/// A part of zab that takes std in outside tests, or its root without `no_std`.
+pub(crate) fn std_faults(path: &str, source: &str) -> Vec<String> {
+    let tokens = tokens(source);
+    let mut faults = Vec::new();
+    if path.ends_with("src/lib.rs")
+        && !(0..tokens.len()).any(|at| follows(&tokens, at, &["[", "no_std", "]"]))
+    {
+        faults.push(format!("{path}: does not say #![no_std]"));
+    }
+    let test_only = ["#", "[", "cfg", "(", "test", ")", "]"];
+    for at in (0..tokens.len()).filter(|at| follows(&tokens, *at, &["extern", "crate", "std"])) {
+        if at < test_only.len() || !follows(&tokens, at - test_only.len(), &test_only) {
+            faults.push(format!("{path}:{}: `extern crate std` outside tests", tokens[at].0));
+        }
+    }
+    faults
+}
+
+#[test]
+fn tokens_leave_out_comments_and_literals() {
+    let source =
+        "fn a<'a>() { // unsafe\n let s = \"unsafe \\\" \"; /* unsafe /* x */ */ b'\\'' ; r#\"a\"b\"# 'x' }";
+    let words: Vec<_> = tokens(source).into_iter().map(|(_, token)| token).collect();
+    assert_eq!(
+        words,
+        ["fn", "a", "<", "'a", ">", "(", ")", "{", "let", "s", "=", "", ";", "", ";", "", "", "}"]
+    );
+    let lines: Vec<_> = tokens("a\n\"x\ny\"\nb").into_iter().map(|(line, _)| line).collect();
+    assert_eq!(lines, [1, 2, 4]);
+    let open_ends = ["\"", "'", "r#\"a", "/* a", "b'\\", "'é", "r", "b", "br"];
+    for source in open_ends {
+        tokens(source);
+    }
+}
+
+#[test]
+fn unsafe_is_found_as_a_keyword_only() {
+    for bad in ["unsafe { f() }", "pub unsafe fn f();", "#[unsafe(no_mangle)]", "\"a\"; unsafe impl A {}"] {
+        assert_eq!(unsafe_faults("store/src/lib.rs", bad).len(), 1, "{bad}");
+        assert_eq!(unsafe_faults("ffi/src/lib.rs", bad).len(), 0, "{bad}");
+    }
+    for good in ["#![forbid(unsafe_code)]", "// unsafe", "let a = \"unsafe\";", "let unsafely = 1;"] {
+        assert_eq!(unsafe_faults("store/src/lib.rs", good), Vec::<String>::new(), "{good}");
+    }
+    assert_eq!(unsafe_faults("a.rs", "\n\nunsafe {}"), ["a.rs:3: `unsafe`"]);
+}
+
+#[test]
+fn roots_must_forbid() {
+    assert_eq!(root_faults("a", "//! Doc.\n#![no_std]\n#![forbid(unsafe_code)]"), Vec::<String>::new());
+    for bad in ["", "#![deny(unsafe_code)]", "// #![forbid(unsafe_code)]", "#[forbid(unsafe_code)] mod a;"] {
+        assert_eq!(root_faults("a", bad).len(), 1, "{bad}");
+    }
+}
+
+#[test]
+fn channels_without_a_bound_are_found() {
+    for bad in [
+        "let (a, b) = mpsc::unbounded_channel();",
+        "let (a, b) = std::sync::mpsc::channel();",
+        "let (a, b) = channel::<Vec<u8>>();",
+        "let c = crossbeam_channel::unbounded();",
+        "let c = flume::unbounded::<u8>();",
+        "fn f(sender: UnboundedSender<u8>) {}",
+    ] {
+        assert_eq!(channel_faults("a.rs", bad).len(), 1, "{bad}");
+    }
+    for good in [
+        "let (a, b) = mpsc::channel(64);",
+        "let (a, b) = mpsc::channel::<Vec<u8>>(64);",
+        "let (a, b) = mpsc::sync_channel(0);",
+        "let (a, b) = oneshot::channel::<u8>();",
+        "let a = self.channel(); fn channel() {} fn unbounded() {}",
+        "map.range((Bound::Unbounded, Bound::Included(1)))",
+        "// unbounded_channel()",
+    ] {
+        assert_eq!(channel_faults("a.rs", good), Vec::<String>::new(), "{good}");
+    }
+}
+
+#[test]
+fn std_in_the_protocol_is_found() {
+    let root = "zab/src/lib.rs";
+    assert_eq!(std_faults(root, "#![no_std]\n#[cfg(test)]\nextern crate std;"), Vec::<String>::new());
+    assert_eq!(std_faults(root, "#![no_std]\nextern crate alloc;"), Vec::<String>::new());
+    assert_eq!(std_faults(root, "extern crate alloc;").len(), 1);
+    assert_eq!(std_faults(root, "#![no_std]\nextern crate std;").len(), 1);
+    assert_eq!(std_faults("zab/src/leader.rs", "fn f() {}"), Vec::<String>::new());
+}
