@@ -1,0 +1,326 @@
+//! The command line, in Go's flag style: `-config=x`, `--config x` and `-config x` mean the same.
+//!
+//! Go style is rewritten to the double dash and then parsed by clap; every flag may come from the environment
+//! as `GOMETA_…` too. What is refused here is refused in one line that names the flag and the remedy.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{
+    ArgAction, CommandFactory, Parser, ValueEnum,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+/// What the command line asks for.
+#[derive(Parser, Clone, PartialEq, Eq, Debug)]
+#[command(
+    name = "gometa-server",
+    about = "One node of a gometa ensemble: a small metadata store, replicated by Zab",
+    after_help = AFTER_HELP,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    args_override_self = true
+)]
+pub struct Args {
+    /// Configuration file (JSON). Without it: an ensemble of one node on 127.0.0.1:5001, 5002 and 5003
+    #[arg(long, env = "GOMETA_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Run the interactive client on the RequestAddrs that the configuration file lists
+    #[arg(long, env = "GOMETA_CLIENT", value_name = "BOOL", value_parser = parse_bool, action = ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub client: bool,
+
+    /// Run as observer. Not offered yet
+    #[arg(long, env = "GOMETA_WATCHER", value_name = "BOOL", value_parser = parse_bool, action = ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub watcher: bool,
+
+    /// End at a newline or the end of standard input; auto: only if it is a pipe
+    #[arg(long, env = "GOMETA_WATCH_STDIN", value_name = "WHEN", default_value = "auto")]
+    pub watch_stdin: WatchStdin,
+
+    /// Data directory, instead of the configuration's DataDir
+    #[arg(long, env = "GOMETA_DATA_DIR", value_name = "DIRECTORY")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Run N nodes (3 if not said) in this one process, for trying things out: ports 5001…5003, 6001…6003, …
+    #[arg(long, env = "GOMETA_DEV", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=7),
+          num_args = 0..=1, require_equals = true, default_missing_value = "3")]
+    pub dev: Option<u16>,
+
+    /// Form of the log on standard error
+    #[arg(long, env = "GOMETA_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// What to log: error, warn, info, debug, trace, or a filter such as info,gometa_server::driver=debug
+    #[arg(long, env = "GOMETA_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    pub log_level: String,
+
+    /// Read the configuration, say what was understood, and exit
+    #[arg(long, env = "GOMETA_CHECK", value_name = "BOOL", value_parser = parse_bool, action = ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub check: bool,
+
+    /// Who must be there when the ensemble is formed for the first time. quorum would form with a majority, at
+    /// the risk of two ensembles if the absent ones hold data; it is refused until membership changes exist
+    #[arg(long, env = "GOMETA_BOOTSTRAP", value_name = "WHO", default_value = "all")]
+    pub bootstrap: Bootstrap,
+
+    /// Print the version
+    #[arg(long, action = ArgAction::Version)]
+    version: Option<bool>,
+
+    /// Print this help
+    #[arg(short, long, action = ArgAction::Help)]
+    help: Option<bool>,
+}
+
+const AFTER_HELP: &str = "\
+One dash or two, `=` or a space before the value: all the same. Switches take =true and =false as well.
+Exit status: 0 only when asked to stop; otherwise the last line on standard error says what to do.";
+
+/// Whether the end of standard input ends the process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum WatchStdin {
+    /// Only if it is a pipe.
+    Auto,
+    /// Whatever it is.
+    True,
+    /// Never.
+    False,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Who must be there when an ensemble is formed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Bootstrap {
+    /// Every configured voter.
+    All,
+    /// A majority of them.
+    Quorum,
+}
+
+/// Why there is nothing to run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// This text was asked for; exit status 0.
+    Print(String),
+    /// One line for people; exit status not 0.
+    Refuse(String),
+}
+
+/// Reads the command line, the program's name first, and the environment.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Args, Exit> {
+    let mut verbatim = false;
+    let arguments = arguments.into_iter().enumerate().map(|(position, argument)| {
+        verbatim |= argument == "--";
+        if position == 0 || verbatim { argument } else { double_dash(argument) }
+    });
+    let args = Args::command()
+        .version(env!("CARGO_PKG_VERSION"))
+        .try_get_matches_from(arguments)
+        .and_then(|matches| <Args as clap::FromArgMatches>::from_arg_matches(&matches))
+        .map_err(|error| explain(&error))?;
+    check(&args).map_err(Exit::Refuse)?;
+    Ok(args)
+}
+
+/// `-flag…` becomes `--flag…`; `-h` and everything else stay as they are.
+fn double_dash(argument: OsString) -> OsString {
+    match argument.to_str() {
+        Some(text) if text.len() > 2 && text.starts_with('-') && !text.starts_with("--") => {
+            format!("-{text}").into()
+        }
+        _ => argument,
+    }
+}
+
+/// The words that Go's `flag` package takes for a boolean.
+fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("expected true or false".to_owned()),
+    }
+}
+
+/// What clap has no words for.
+fn check(args: &Args) -> Result<(), String> {
+    if args.watcher {
+        return Err("-watcher: the observer mode of the original is not offered yet; \
+                    run without it, as a voter listed in the configuration"
+            .to_owned());
+    }
+    if args.bootstrap == Bootstrap::Quorum {
+        return Err("-bootstrap=quorum is refused until membership changes exist; \
+                    start every configured node once, without -bootstrap"
+            .to_owned());
+    }
+    if args.dev.is_some() && args.config.is_some() {
+        return Err(
+            "-dev and -config exclude each other: -dev makes its own configuration; give one of them"
+                .to_owned(),
+        );
+    }
+    if args.client && args.config.is_none() {
+        return Err("-client needs -config=FILE with the RequestAddrs to connect to".to_owned());
+    }
+    Ok(())
+}
+
+/// clap's errors in one line each.
+fn explain(error: &clap::Error) -> Exit {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return Exit::Print(error.render().to_string());
+    }
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let flag = text(ContextKind::InvalidArg).unwrap_or_default();
+    // "--config <FILE>" → "-config"
+    let flag = flag.split([' ', '=', '[']).next().unwrap_or_default();
+    let flag = flag.strip_prefix('-').filter(|rest| rest.starts_with('-')).unwrap_or(flag);
+    let value = text(ContextKind::InvalidValue).unwrap_or_default();
+    let line = match error.kind() {
+        ErrorKind::UnknownArgument if flag.starts_with('-') => match nearest_flag(flag) {
+            Some(near) => format!("unknown flag {flag}; did you mean -{near}? (-help lists all flags)"),
+            None => format!("unknown flag {flag} (-help lists all flags)"),
+        },
+        ErrorKind::UnknownArgument => {
+            format!(
+                "unexpected argument {flag:?}: write the value of a switch behind `=`, as in -client=true"
+            )
+        }
+        ErrorKind::InvalidValue if value.is_empty() => format!("{flag} needs a value, as in {flag}=…"),
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let expected = match error.get(ContextKind::ValidValue) {
+                Some(ContextValue::Strings(words)) => format!("expected one of {}", words.join(", ")),
+                _ => std::error::Error::source(error).map(ToString::to_string).unwrap_or_default(),
+            };
+            format!("{flag}={value}: {expected}")
+        }
+        _ => {
+            let rendered = error.render().to_string();
+            let first = rendered.lines().next().unwrap_or_default();
+            format!("{} (-help lists all flags)", first.strip_prefix("error: ").unwrap_or(first))
+        }
+    };
+    Exit::Refuse(line)
+}
+
+fn nearest_flag(flag: &str) -> Option<String> {
+    let command = Args::command();
+    let names: Vec<&str> = command.get_arguments().filter_map(|argument| argument.get_long()).collect();
+    crate::config::nearest(flag.trim_start_matches('-'), &names).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(words: &[&str]) -> Result<Args, Exit> {
+        parse(std::iter::once("gometa-server").chain(words.iter().copied()).map(OsString::from))
+    }
+
+    fn refusal(words: &[&str]) -> String {
+        match parse_words(words) {
+            Err(Exit::Refuse(line)) => line,
+            other => panic!("{words:?} gave {other:?}"),
+        }
+    }
+
+    #[test]
+    fn one_dash_or_two_and_equals_or_space_mean_the_same() {
+        let expected = parse_words(&["--config=node.json"]).unwrap();
+        assert_eq!(expected.config.as_deref(), Some(std::path::Path::new("node.json")));
+        for words in [&["-config=node.json"][..], &["-config", "node.json"], &["--config", "node.json"]] {
+            assert_eq!(parse_words(words).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn switches_take_go_booleans() {
+        for on in ["-check", "--check", "-check=true", "-check=1", "-check=T"] {
+            assert!(parse_words(&[on]).unwrap().check, "{on}");
+        }
+        for off in ["-check=false", "--check=0", "-check=F"] {
+            assert!(!parse_words(&[off]).unwrap().check, "{off}");
+        }
+        assert!(parse_words(&["-client", "-config=c.json"]).unwrap().client);
+        assert!(!parse_words(&["-watcher=false"]).unwrap().watcher);
+    }
+
+    #[test]
+    fn the_defaults() {
+        let args = parse_words(&[]).unwrap();
+        assert_eq!(
+            (args.config, args.dev, args.watch_stdin, args.log_format, args.log_level.as_str()),
+            (None, None, WatchStdin::Auto, LogFormat::Text, "info")
+        );
+        assert_eq!(args.bootstrap, Bootstrap::All);
+    }
+
+    #[test]
+    fn dev_counts_its_nodes() {
+        assert_eq!(parse_words(&["-dev"]).unwrap().dev, Some(3));
+        assert_eq!(parse_words(&["-dev=1"]).unwrap().dev, Some(1));
+        assert_eq!(parse_words(&["--dev=5"]).unwrap().dev, Some(5));
+        assert_eq!(refusal(&["-dev=0"]), "-dev=0: 0 is not in 1..=7");
+    }
+
+    #[test]
+    fn the_last_word_wins() {
+        assert_eq!(parse_words(&["-log-level=info", "-log-level=debug"]).unwrap().log_level, "debug");
+    }
+
+    #[test]
+    fn help_and_version_are_printed() {
+        let Err(Exit::Print(help)) = parse_words(&["-help"]) else { panic!("no help") };
+        assert!(help.contains("--watch-stdin") && help.contains("GOMETA_CONFIG"), "{help}");
+        let Err(Exit::Print(version)) = parse_words(&["-version"]) else { panic!("no version") };
+        assert_eq!(version.trim(), format!("gometa-server {}", env!("CARGO_PKG_VERSION")));
+        assert!(matches!(parse_words(&["-h"]), Err(Exit::Print(_))));
+    }
+
+    #[test]
+    fn refusals_are_one_line_that_names_the_flag_and_the_remedy() {
+        for (words, expected) in [
+            (&["-confg=x"][..], "unknown flag -confg; did you mean -config? (-help lists all flags)"),
+            (&["--zzz"], "unknown flag -zzz (-help lists all flags)"),
+            (
+                &["-client", "true"],
+                "unexpected argument \"true\": write the value of a switch behind `=`, as in -client=true",
+            ),
+            (&["-config"], "-config needs a value, as in -config=…"),
+            (&["-client=maybe"], "-client=maybe: expected true or false"),
+            (&["-log-format=xml"], "-log-format=xml: expected one of text, json"),
+            (&["-watch-stdin=perhaps"], "-watch-stdin=perhaps: expected one of auto, true, false"),
+            (
+                &["-watcher"],
+                "-watcher: the observer mode of the original is not offered yet; run without it, as a voter \
+                 listed in the configuration",
+            ),
+            (
+                &["-bootstrap=quorum"],
+                "-bootstrap=quorum is refused until membership changes exist; start every configured node \
+                 once, without -bootstrap",
+            ),
+            (
+                &["-dev", "-config=x"],
+                "-dev and -config exclude each other: -dev makes its own configuration; give one of them",
+            ),
+            (&["-client"], "-client needs -config=FILE with the RequestAddrs to connect to"),
+        ] {
+            assert_eq!(refusal(words), expected, "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The interactive client, `gometa-server -client=true -config=client.json`: asks for a host, then for commands.
+//!
+//! It lists the RequestAddrs of its file with their numbers, asks to select one, and then, again and again, for a
+//! command (Add, Set, Delete, Get), a key, a value and a repetition. With a repetition n above 1 it sends key-0 …
+//! key-(n-1) with value-0 … value-(n-1), several at a time, and prints how it goes on and how fast it went. Errors
+//! are printed, and it asks on; the end of input ends it.
+//!
+//! It talks to the selected node and to no other, wherever the leader is: what that node cannot do itself it has
+//! to forward, and seeing that is what this client is for. `gometa` is the one for everyday use.
+
+use std::{
+    collections::VecDeque,
+    io::{self, BufRead, Read, Write},
+    path::Path,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use gometa_client::{Builder, Client, Error, blocking};
+
+use crate::config;
+
+/// Bytes of a line; above the longest value.
+const LINE_MAX: u64 = 2 << 20;
+/// Requests of one repetition that are in flight together.
+const IN_FLIGHT_MAX: usize = 32;
+/// A repetition is given up after so many failures in a row that are the node's fault, not the request's.
+const FAILURES_MAX: usize = 32;
+/// Failures of one repetition that are printed; the others are counted.
+const FAILURES_SHOWN_MAX: usize = 10;
+/// What a request may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Runs it on standard input and output, with the addresses that a file lists.
+///
+/// # Errors
+/// What is wrong with the file, and failures of standard input and output.
+pub fn run(config: &Path) -> anyhow::Result<ExitCode> {
+    let config = config::load_client(config)?;
+    let mut errors = io::stderr().lock();
+    for warning in &config.warnings {
+        writeln!(errors, "{warning}")?;
+    }
+    let hosts: Vec<String> = config.request_addresses.iter().map(|address| address.text.clone()).collect();
+    match run_with(&hosts, Client::builder().timeout(TIMEOUT), io::stdin().lock(), io::stdout().lock()) {
+        // Whoever reads has seen enough.
+        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+        result => result.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Runs it on any input and output. Must not be called on a thread that drives a tokio runtime.
+///
+/// # Errors
+/// Failures of input and output, and hosts that are no addresses.
+pub fn run_with(
+    hosts: &[String],
+    settings: Builder,
+    input: impl BufRead,
+    output: impl Write,
+) -> anyhow::Result<()> {
+    let mut console = Console { input, output };
+    let Some(host) = console.select(hosts)? else { return Ok(()) };
+    let client = blocking::Client::with_settings(settings.name("gometa-console").pinned(true), [host])?;
+    while let Some(task) = console.task()? {
+        match task {
+            Ok(task) => console.carry_out(&client, &task)?,
+            Err(complaint) => console.say(&format!("Error : {complaint}"))?,
+        }
+    }
+    console.say("")?;
+    Ok(())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verb {
+    Add,
+    Set,
+    Delete,
+    Get,
+}
+
+/// What was asked for.
+#[derive(Debug)]
+struct Task {
+    verb: Verb,
+    key: Vec<u8>,
+    value: Vec<u8>,
+    repetition: u32,
+}
+
+struct Console<I, O> {
+    input: I,
+    output: O,
+}
+
+impl<I: BufRead, O: Write> Console<I, O> {
+    /// Prints a line at once, for the next prompt may wait for ever.
+    fn say(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self.output, "{line}")?;
+        self.output.flush()
+    }
+
+    /// Asks for a line; None at the end of input. Without spaces around it.
+    fn ask(&mut self, prompt: &str) -> io::Result<Option<Vec<u8>>> {
+        self.say(prompt)?;
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            if (&mut self.input).take(LINE_MAX).read_until(b'\n', &mut line)? == 0 {
+                return Ok(None);
+            }
+            if line.len() as u64 == LINE_MAX && !line.ends_with(b"\n") {
+                self.skip_line()?;
+                self.say(&format!("Error : a line has at most {LINE_MAX} bytes; once more"))?;
+                continue;
+            }
+            return Ok(Some(line.trim_ascii().to_vec()));
+        }
+    }
+
+    fn skip_line(&mut self) -> io::Result<()> {
+        loop {
+            let available = self.input.fill_buf()?;
+            let (length, end) = match available.iter().position(|byte| *byte == b'\n') {
+                Some(position) => (position + 1, true),
+                None => (available.len(), available.is_empty()),
+            };
+            self.input.consume(length);
+            if end {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The host of the number that is entered; None at the end of input.
+    fn select<'a>(&mut self, hosts: &'a [String]) -> io::Result<Option<&'a String>> {
+        for (number, host) in hosts.iter().enumerate() {
+            self.say(&format!("\t{number} - {host}"))?;
+        }
+        loop {
+            let Some(line) = self.ask("Select Host (number)")? else { return Ok(None) };
+            let number = std::str::from_utf8(&line).ok().and_then(|text| text.parse::<usize>().ok());
+            match number.and_then(|number| hosts.get(number)) {
+                Some(host) => return Ok(Some(host)),
+                None => self.say(&format!(
+                    "Error : {} is not a number from 0 to {}",
+                    line.escape_ascii(),
+                    hosts.len().saturating_sub(1)
+                ))?,
+            }
+        }
+    }
+
+    /// The next thing to do, or what is wrong with it; None at the end of input.
+    fn task(&mut self) -> io::Result<Option<Result<Task, String>>> {
+        let Some(command) = self.ask("Enter command(Add, Set, Delete, Get)")? else { return Ok(None) };
+        let verb = match command.to_ascii_lowercase().as_slice() {
+            b"add" => Verb::Add,
+            b"set" => Verb::Set,
+            b"delete" => Verb::Delete,
+            b"get" => Verb::Get,
+            b"" => return Ok(Some(Err("no command: enter Add, Set, Delete or Get".to_owned()))),
+            _ => return Ok(Some(Err(format!("unknown command {}", command.escape_ascii())))),
+        };
+        let Some(key) = self.ask("Enter Key")? else { return Ok(None) };
+        let value = match verb {
+            Verb::Add | Verb::Set => match self.ask("Enter Value")? {
+                Some(value) => value,
+                None => return Ok(None),
+            },
+            Verb::Delete | Verb::Get => Vec::new(),
+        };
+        let Some(repetition) = self.ask("Enter Repetition (1 if empty)")? else { return Ok(None) };
+        let repetition = match repetition.as_slice() {
+            b"" => Ok(1),
+            text => std::str::from_utf8(text).unwrap_or_default().parse(),
+        };
+        Ok(Some(match repetition {
+            Ok(repetition @ 1..) => Ok(Task { verb, key, value, repetition }),
+            _ => Err("a repetition is a number from 1 on".to_owned()),
+        }))
+    }
+
+    fn carry_out(&mut self, client: &blocking::Client, task: &Task) -> io::Result<()> {
+        if task.repetition > 1 {
+            return client.block_on(self.repeat(client.asynchronous(), task));
+        }
+        let result = client.block_on(send(
+            client.asynchronous().clone(),
+            task.verb,
+            task.key.clone(),
+            task.value.clone(),
+        ));
+        match result {
+            Ok(result) => self.show(&result),
+            Err(error) => self.say(&format!("Error : {error}")),
+        }
+    }
+
+    fn show(&mut self, result: &Done) -> io::Result<()> {
+        match result {
+            Done::Text(text) => self.say(&format!("Result = {text}")),
+            Done::Value(value) => {
+                self.output.write_all(b"Result = ")?;
+                self.output.write_all(value)?;
+                self.say(&format!(", len(result) = {}", value.len()))
+            }
+        }
+    }
+
+    /// Sends all of a repetition, several at a time, and tells of them in order.
+    async fn repeat(&mut self, client: &Client, task: &Task) -> io::Result<()> {
+        let started = Instant::now();
+        let total = task.repetition;
+        let step = (total / 10).max(1);
+        let (mut sent, mut answered, mut failed, mut failed_in_row) = (0, 0, 0, 0);
+        let mut in_flight = VecDeque::with_capacity(IN_FLIGHT_MAX);
+        loop {
+            while sent < total && in_flight.len() < IN_FLIGHT_MAX && failed_in_row < FAILURES_MAX {
+                let (key, value) = (numbered(&task.key, sent), numbered(&task.value, sent));
+                in_flight.push_back((sent, tokio::spawn(send(client.clone(), task.verb, key, value))));
+                sent += 1;
+            }
+            let Some((number, answer)) = in_flight.pop_front() else { break };
+            let answer = answer.await.map_err(io::Error::other)?;
+            answered += 1;
+            match answer {
+                Ok(done) => {
+                    failed_in_row = 0;
+                    if task.verb == Verb::Get {
+                        self.show(&done)?;
+                    }
+                }
+                Err(error) => {
+                    failed += 1;
+                    failed_in_row = if error.is_retryable() { failed_in_row + 1 } else { 0 };
+                    if failed <= FAILURES_SHOWN_MAX {
+                        self.say(&format!("Error : {error}"))?;
+                    }
+                }
+            }
+            if answered % step == 0 && task.verb != Verb::Get {
+                self.say(&format!(
+                    "{answered} of {total}, up to {}",
+                    numbered(&task.key, number).escape_ascii()
+                ))?;
+            }
+        }
+        let elapsed = started.elapsed().as_secs_f64();
+        let rate = f64::from(answered) / elapsed.max(1e-9);
+        self.say(&format!(
+            "{answered} sent, {failed} failed, in {elapsed:.3} s: {rate:.0}/s, {IN_FLIGHT_MAX} at a time"
+        ))?;
+        if sent < total {
+            let rest = total - sent;
+            self.say(&format!("Error : given up after {FAILURES_MAX} failures in a row, {rest} not sent"))?;
+        }
+        Ok(())
+    }
+}
+
+/// What came of a request.
+enum Done {
+    Text(String),
+    Value(Vec<u8>),
+}
+
+async fn send(client: Client, verb: Verb, key: Vec<u8>, value: Vec<u8>) -> Result<Done, Error> {
+    let written = match verb {
+        Verb::Add => client.add(&key, &value).await?,
+        Verb::Set => client.set(&key, &value).await?,
+        Verb::Delete => {
+            let deleted = client.delete(&key).await?;
+            return Ok(Done::Text(match deleted.existed {
+                true => format!("deleted at revision {}", deleted.revision),
+                false => "there was no such key".to_owned(),
+            }));
+        }
+        Verb::Get => return Ok(Done::Value(client.get(&key).await?.value.to_vec())),
+    };
+    Ok(Done::Text(format!("revision {}, version {}", written.revision, written.version)))
+}
+
+/// `name-number`.
+fn numbered(name: &[u8], number: u32) -> Vec<u8> {
+    [name, b"-", number.to_string().as_bytes()].concat()
+}
+
+#[cfg(test)]
+#[path = "console_tests.rs"]
+mod tests;

@@ -1,0 +1,293 @@
+//! The directory around the database: lock, format, identity, boot count, live generation.
+//!
+//! Small files are text that ends with a checksum, so that people can read them and nobody edits them by mistake.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use gometa_zab::{Incarnation, NodeId};
+use rustix::fs::FlockOperation;
+
+use super::{DiskError, Identity, database, records, synced};
+
+/// The layout that this program writes, and the newest that it reads.
+const FORMAT_VERSION: u64 = 1;
+const FORMAT_TITLE: &str = "gometa data directory";
+
+const LOCK: &str = "LOCK";
+const CREATING: &str = "CREATING";
+const FORMAT: &str = "FORMAT";
+const IDENTITY: &str = "IDENTITY";
+const BOOT: &str = "BOOT";
+const GENERATION: &str = "GENERATION";
+const GENERATION_FIRST: &str = "gen-1";
+/// What a file is called until it is whole.
+const UNFINISHED: &str = ".new";
+/// Every file system may bring this one along.
+const LOST_AND_FOUND: &str = "lost+found";
+
+const PRIVATE_DIRECTORY: u32 = 0o700;
+const PRIVATE_FILE: u32 = 0o600;
+
+/// A locked data directory that is known to be ours.
+pub(super) struct Directory {
+    dir: PathBuf,
+    node: NodeId,
+    incarnation: Incarnation,
+    boot: u64,
+    generation: PathBuf,
+    /// Locked for as long as it is open.
+    _lock: File,
+}
+
+impl Directory {
+    /// Locks the directory; creates what belongs into it if it is missing or empty.
+    pub(super) fn open(dir: &Path, node: NodeId) -> Result<Directory, DiskError> {
+        make_directory(dir)?;
+        // Before the lock file is made, lest somebody else's directory get one.
+        refuse_foreign(dir, &names(dir)?)?;
+        let lock = lock(dir)?;
+        let names = names(dir)?;
+        let has = |name: &str| names.iter().any(|other| other == name);
+        refuse_foreign(dir, &names)?;
+        if has(FORMAT) {
+            check_format(dir)?;
+        }
+        if has(IDENTITY) {
+            if !has(FORMAT) {
+                return Err(DiskError::damaged(dir, format!("{FORMAT} is missing")));
+            }
+            if has(CREATING) {
+                remove(&dir.join(CREATING), dir)?;
+            }
+        } else if has(CREATING) || names.is_empty() {
+            create(dir, node, &names)?;
+        } else {
+            return Err(DiskError::damaged(dir, format!("{IDENTITY} is missing")));
+        }
+        let (node, incarnation) = read_identity(dir)?;
+        let boot = read_number(dir, BOOT, "boot")?;
+        let generation = dir.join(read_generation(dir)?);
+        Ok(Directory { dir: dir.to_owned(), node, incarnation, boot, generation, _lock: lock })
+    }
+
+    /// Where the live generation's database is.
+    pub(super) fn database(&self) -> PathBuf {
+        self.generation.join("db")
+    }
+
+    /// Where the live generation's mark is.
+    pub(super) fn synced(&self) -> PathBuf {
+        self.generation.join("SYNCED")
+    }
+
+    /// The data directory itself.
+    pub(super) fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Counts this opening, durably.
+    pub(super) fn raise_boot(&self) -> Result<Identity, DiskError> {
+        let boot = self.boot + 1;
+        write_sealed(&self.dir, BOOT, &format!("boot {boot}\n"))?;
+        Ok(Identity { node: self.node, incarnation: self.incarnation, boot })
+    }
+}
+
+fn make_directory(dir: &Path) -> Result<(), DiskError> {
+    match fs::metadata(dir) {
+        Ok(meta) if meta.is_dir() => return Ok(()),
+        Ok(_) => {
+            let source = io::Error::from(io::ErrorKind::NotADirectory);
+            return Err(DiskError::file("use", dir)(source));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(DiskError::file("open", dir)(error)),
+    }
+    let made = DirBuilder::new().recursive(true).mode(PRIVATE_DIRECTORY).create(dir);
+    made.map_err(DiskError::file("create", dir))?;
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
+        _ => sync_directory(Path::new(".")),
+    }
+}
+
+/// The names in the directory, without those that say nothing about it.
+fn names(dir: &Path) -> Result<Vec<String>, DiskError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(DiskError::file("read", dir))? {
+        let name = entry.map_err(DiskError::file("read", dir))?.file_name().to_string_lossy().into_owned();
+        if name != LOCK && name != LOST_AND_FOUND {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn is_ours(name: &str) -> bool {
+    let name = name.strip_suffix(UNFINISHED).unwrap_or(name);
+    [CREATING, FORMAT, IDENTITY, BOOT, GENERATION, GENERATION_FIRST].contains(&name)
+}
+
+fn refuse_foreign(dir: &Path, names: &[String]) -> Result<(), DiskError> {
+    match names.first() {
+        Some(name) if !names.iter().any(|name| is_ours(name)) => {
+            Err(DiskError::Foreign { dir: dir.to_owned(), name: name.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, DiskError> {
+    let path = dir.join(LOCK);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(PRIVATE_FILE).open(&path);
+    let file = file.map_err(DiskError::file("create", &path))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(DiskError::InUse { dir: dir.to_owned() }),
+        Err(error) => Err(DiskError::file("lock", &path)(error)),
+    }
+}
+
+fn check_format(dir: &Path) -> Result<(), DiskError> {
+    let path = dir.join(FORMAT);
+    let text = fs::read(&path).map_err(DiskError::file("read", &path))?;
+    let text = String::from_utf8_lossy(&text);
+    let mut lines = text.lines();
+    if lines.next() != Some(FORMAT_TITLE) {
+        return Err(DiskError::Foreign { dir: dir.to_owned(), name: FORMAT.to_owned() });
+    }
+    let found = lines.next().and_then(|line| line.strip_prefix("format ")?.parse::<u64>().ok());
+    match found {
+        Some(FORMAT_VERSION) => Ok(()),
+        Some(found) if found > FORMAT_VERSION => {
+            Err(DiskError::Newer { dir: dir.to_owned(), found, known: FORMAT_VERSION })
+        }
+        _ => Err(DiskError::damaged(dir, format!("{FORMAT} names no format"))),
+    }
+}
+
+/// Makes everything, `IDENTITY` last. What an interrupted attempt has left, `names`, is removed first: without an
+/// identity the node has sent nothing, so nobody depends on it.
+fn create(dir: &Path, node: NodeId, names: &[String]) -> Result<(), DiskError> {
+    let mode = fs::Permissions::from_mode(PRIVATE_DIRECTORY);
+    fs::set_permissions(dir, mode).map_err(DiskError::file("change the mode of", dir))?;
+    let creating = dir.join(CREATING);
+    if !names.iter().any(|name| name == CREATING) {
+        let made =
+            OpenOptions::new().create(true).truncate(true).write(true).mode(PRIVATE_FILE).open(&creating);
+        made.map_err(DiskError::file("create", &creating))?;
+        sync_directory(dir)?;
+    }
+    for name in names.iter().filter(|name| is_ours(name) && *name != CREATING) {
+        let path = dir.join(name);
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.map_err(DiskError::file("remove", &path))?;
+    }
+    write_whole(dir, FORMAT, format!("{FORMAT_TITLE}\nformat {FORMAT_VERSION}\n").as_bytes())?;
+    let generation = dir.join(GENERATION_FIRST);
+    let made = DirBuilder::new().mode(PRIVATE_DIRECTORY).create(&generation);
+    made.map_err(DiskError::file("create", &generation))?;
+    let mark = database::create(dir, &generation.join("db"))?;
+    synced::SyncMark::create(&generation.join("SYNCED"), mark)?;
+    sync_directory(&generation)?;
+    write_sealed(dir, GENERATION, &format!("generation {GENERATION_FIRST}\n"))?;
+    write_sealed(dir, BOOT, "boot 0\n")?;
+    let mut random = [0; 16];
+    if let Err(error) = getrandom::fill(&mut random) {
+        return Err(DiskError::file("draw an identity for", dir)(io::Error::other(error)));
+    }
+    let incarnation = Incarnation(u128::from_be_bytes(random));
+    write_sealed(dir, IDENTITY, &format!("node {node}\nincarnation {incarnation}\n"))?;
+    remove(&creating, dir)
+}
+
+fn read_identity(dir: &Path) -> Result<(NodeId, Incarnation), DiskError> {
+    let body = read_sealed(dir, IDENTITY)?;
+    let node = field(&body, "node").and_then(|text| u64::from_str_radix(text, 16).ok());
+    let incarnation = field(&body, "incarnation").and_then(|text| u128::from_str_radix(text, 16).ok());
+    match (node, incarnation) {
+        (Some(node), Some(incarnation)) => Ok((NodeId(node), Incarnation(incarnation))),
+        _ => Err(DiskError::damaged(dir, format!("{IDENTITY} is malformed"))),
+    }
+}
+
+fn read_number(dir: &Path, name: &str, label: &str) -> Result<u64, DiskError> {
+    let body = read_sealed(dir, name)?;
+    let number = field(&body, label).and_then(|text| text.parse().ok());
+    number.ok_or_else(|| DiskError::damaged(dir, format!("{name} is malformed")))
+}
+
+fn read_generation(dir: &Path) -> Result<String, DiskError> {
+    let body = read_sealed(dir, GENERATION)?;
+    let name = field(&body, "generation")
+        .filter(|name| name.strip_prefix("gen-").is_some_and(|number| number.parse::<u64>().is_ok()));
+    let Some(name) = name else {
+        return Err(DiskError::damaged(dir, format!("{GENERATION} is malformed")));
+    };
+    if !dir.join(name).join("db").is_dir() {
+        return Err(DiskError::damaged(dir, format!("{GENERATION} names {name}, and {name}/db is missing")));
+    }
+    Ok(name.to_owned())
+}
+
+fn field<'a>(body: &'a str, label: &str) -> Option<&'a str> {
+    body.lines().find_map(|line| line.strip_prefix(label)?.strip_prefix(' '))
+}
+
+/// The text of a small file, without its checksum.
+fn read_sealed(dir: &Path, name: &str) -> Result<String, DiskError> {
+    let path = dir.join(name);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(DiskError::damaged(dir, format!("{name} is missing")));
+        }
+        Err(error) => return Err(DiskError::file("read", &path)(error)),
+    };
+    let whole = String::from_utf8(bytes).ok().and_then(|text| {
+        let body = &text[..text.rfind("checksum ")?];
+        (seal(body) == text).then(|| body.to_owned())
+    });
+    whole.ok_or_else(|| DiskError::damaged(dir, format!("the checksum of {name} is wrong")))
+}
+
+fn write_sealed(dir: &Path, name: &str, body: &str) -> Result<(), DiskError> {
+    write_whole(dir, name, seal(body).as_bytes())
+}
+
+fn seal(body: &str) -> String {
+    let mut text = body.to_owned();
+    let sum = records::checksum(body.as_bytes());
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "checksum {sum:08x}");
+    text
+}
+
+/// Replaces a file in one step: after a crash the old one or the new one is there, and after this returns the new.
+fn write_whole(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
+    let path = dir.join(name);
+    let beside = dir.join(format!("{name}{UNFINISHED}"));
+    let file = OpenOptions::new().create(true).truncate(true).write(true).mode(PRIVATE_FILE).open(&beside);
+    let mut file = file.map_err(DiskError::file("create", &beside))?;
+    file.write_all(bytes).map_err(DiskError::file("write", &beside))?;
+    file.sync_all().map_err(DiskError::file("sync", &beside))?;
+    fs::rename(&beside, &path).map_err(DiskError::file("rename to", &path))?;
+    sync_directory(dir)
+}
+
+fn remove(path: &Path, dir: &Path) -> Result<(), DiskError> {
+    fs::remove_file(path).map_err(DiskError::file("remove", path))?;
+    sync_directory(dir)
+}
+
+fn sync_directory(dir: &Path) -> Result<(), DiskError> {
+    let synced = File::open(dir).and_then(|file| file.sync_all());
+    synced.map_err(DiskError::file("sync", dir))
+}

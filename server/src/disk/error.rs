@@ -1,0 +1,153 @@
+//! Why a data directory cannot be used: one line each, with the cause and the remedy.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DiskError {
+    /// Another process has it open.
+    #[error("data directory {} is in use by another process: stop that one, or name another directory", dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A later version of the program has written it.
+    #[error(
+        "data directory {} has format {found}, and this program knows formats up to {known}: run the newer \
+         gometa-server on it",
+        dir.display()
+    )]
+    Newer {
+        /// The directory.
+        dir: PathBuf,
+        /// Its format.
+        found: u64,
+        /// The last format known here.
+        known: u64,
+    },
+    /// A later version of the program has written something into the log that this one cannot act on.
+    #[error(
+        "log entry {counter} in data directory {} is {what}: run the newer gometa-server on it",
+        dir.display()
+    )]
+    NewerEntry {
+        /// The directory.
+        dir: PathBuf,
+        /// The entry's counter.
+        counter: u64,
+        /// What it is.
+        what: String,
+    },
+    /// Somebody else's files are in it.
+    #[error(
+        "directory {} is no gometa data directory, it holds {name:?}: name an empty or a new directory",
+        dir.display()
+    )]
+    Foreign {
+        /// The directory.
+        dir: PathBuf,
+        /// One of the files.
+        name: String,
+    },
+    /// It is not whole, or contradicts itself.
+    #[error(
+        "data directory {} is damaged: {what}; move it away: with an empty directory the node comes back without \
+         a vote, and the others bring it up to date",
+        dir.display()
+    )]
+    Damaged {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// It ends below what was once synced, and so perhaps below what this node has acknowledged.
+    #[error(
+        "data directory {} has lost writes that were synced: {what}; look after the disk, then move the directory \
+         away: with an empty directory the node comes back without a vote, and the others bring it up to date",
+        dir.display()
+    )]
+    Lost {
+        /// The directory.
+        dir: PathBuf,
+        /// What is missing.
+        what: String,
+    },
+    /// The file system refuses.
+    #[error("cannot {action} {}: {source}{}", path.display(), remedy(source))]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// RocksDB refuses, for a reason that does not lie in the files.
+    #[error("cannot {action} the database in {}: {reason}", dir.display())]
+    Database {
+        /// What was tried.
+        action: &'static str,
+        /// The data directory.
+        dir: PathBuf,
+        /// What RocksDB said.
+        reason: String,
+    },
+    /// A thread could not be started.
+    #[error("cannot start the thread {name}: {source}")]
+    Thread {
+        /// Its name.
+        name: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl DiskError {
+    pub(super) fn damaged(dir: &Path, what: impl Into<String>) -> DiskError {
+        DiskError::Damaged { dir: dir.to_owned(), what: what.into() }
+    }
+
+    /// For `map_err`: what was being done to which file.
+    pub(super) fn file<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(E) -> DiskError {
+        let path = path.to_owned();
+        move |error| DiskError::File { action, path, source: error.into() }
+    }
+
+    /// For `map_err`: what was being done to the database. Errors that speak of the files' contents are damage.
+    pub(super) fn database(action: &'static str, dir: &Path) -> impl FnOnce(rocksdb::Error) -> DiskError {
+        let dir = dir.to_owned();
+        move |error| {
+            let reason = one_line(&error);
+            let missing =
+                matches!(error.kind(), rocksdb::ErrorKind::IOError) && reason.contains("No such file");
+            match error.kind() {
+                rocksdb::ErrorKind::Corruption
+                | rocksdb::ErrorKind::InvalidArgument
+                | rocksdb::ErrorKind::NotFound => DiskError::Damaged { dir, what: reason },
+                _ if missing => DiskError::Damaged { dir, what: reason },
+                _ => DiskError::Database { action, dir, reason },
+            }
+        }
+    }
+}
+
+/// RocksDB's message on one line.
+pub(super) fn one_line(error: &rocksdb::Error) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            ": make the directory writable for this user, or name another one"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": free some space",
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => ": name a directory",
+        _ => "",
+    }
+}

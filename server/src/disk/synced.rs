@@ -1,0 +1,218 @@
+//! `SYNCED`: how far the generation is known to be synced.
+//!
+//! Written after each sync of the database and read when it is opened: a database that ends below it has lost
+//! something that this node may have acknowledged. The file is two slots written in turn, so that a torn write
+//! spoils at most the one that matters less. It is itself synced only now and then: a mark that is a little old
+//! finds fewer losses, and never a false one.
+//!
+//! A mark has two halves. RocksDB's sequence number rises with every record of every column family, so it speaks
+//! for hard state and founding as well, and a truncation needs no exception. The log's end, which people
+//! understand, sees also a log whose records are gone while the sequence number is not; it does need one: a
+//! truncation lowers it, in both slots and synced, before the truncating batch is issued. Crash before that
+//! batch, and the log ends above the mark; crash after it, and it ends at the mark; neither is an alarm.
+
+use std::{
+    fs::{File, OpenOptions},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use gometa_zab::{Epoch, Zxid};
+
+use super::{DiskError, records};
+
+/// Slots stand in blocks of their own, so that a torn write cannot reach both.
+const SLOT_DISTANCE: u64 = 4_096;
+const SLOT_SIZE: usize = 36;
+/// The file is synced this often while marks change.
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How far a generation was synced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Mark {
+    /// RocksDB's sequence number.
+    pub(super) sequence: u64,
+    /// The log's end.
+    pub(super) last: Zxid,
+}
+
+/// The open file.
+pub(super) struct SyncMark {
+    path: PathBuf,
+    file: File,
+    /// Number of the newest mark; its lowest bit is its slot.
+    index: u64,
+    known: Mark,
+    /// Since when a mark has been written that is not synced; `None` if all are.
+    unsynced_since: Option<Instant>,
+}
+
+impl SyncMark {
+    /// Makes the file, durable except for its name in the directory.
+    pub(super) fn create(path: &Path, mark: Mark) -> Result<(), DiskError> {
+        let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path);
+        let file = file.map_err(DiskError::file("create", path))?;
+        let mut synced =
+            SyncMark { path: path.to_owned(), file, index: 0, known: mark, unsynced_since: None };
+        synced.lower(mark)
+    }
+
+    /// Opens the file and finds the newest mark.
+    pub(super) fn open(dir: &Path, path: &Path) -> Result<SyncMark, DiskError> {
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(DiskError::damaged(dir, format!("{} is missing", path.display())));
+            }
+            Err(error) => return Err(DiskError::file("open", path)(error)),
+        };
+        let mut newest = None;
+        for slot in 0..2 {
+            let mut bytes = [0; SLOT_SIZE];
+            match file.read_exact_at(&mut bytes, slot * SLOT_DISTANCE) {
+                Ok(()) => newest = newest.max_by_index(decode(&bytes)),
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {}
+                Err(error) => return Err(DiskError::file("read", path)(error)),
+            }
+        }
+        let Some((index, known)) = newest else {
+            return Err(DiskError::damaged(dir, format!("{} holds no valid mark", path.display())));
+        };
+        Ok(SyncMark { path: path.to_owned(), file, index, known, unsynced_since: None })
+    }
+
+    /// The newest mark.
+    pub(super) fn known(&self) -> Mark {
+        self.known
+    }
+
+    /// Writes a mark for what has just been synced. Syncs the file itself if that is due.
+    pub(super) fn raise(&mut self, mark: Mark) -> Result<(), DiskError> {
+        self.write(mark)?;
+        let since = *self.unsynced_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= SYNC_INTERVAL { self.sync() } else { Ok(()) }
+    }
+
+    /// Writes a mark whose log end may lie below the last one's, durable in both slots when this returns.
+    pub(super) fn lower(&mut self, mark: Mark) -> Result<(), DiskError> {
+        for _ in 0..2 {
+            self.write(mark)?;
+            self.unsynced_since = Some(Instant::now());
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// How long until the file should be synced; `None` if it is.
+    pub(super) fn sync_due_in(&self) -> Option<Duration> {
+        self.unsynced_since.map(|since| SYNC_INTERVAL.saturating_sub(since.elapsed()))
+    }
+
+    /// Syncs the file if anything in it is not synced.
+    pub(super) fn sync(&mut self) -> Result<(), DiskError> {
+        if self.unsynced_since.take().is_some() {
+            self.file.sync_data().map_err(DiskError::file("sync", &self.path))?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, mark: Mark) -> Result<(), DiskError> {
+        self.index += 1;
+        self.known = mark;
+        let offset = (self.index & 1) * SLOT_DISTANCE;
+        let bytes = encode(self.index, mark);
+        self.file.write_all_at(&bytes, offset).map_err(DiskError::file("write", &self.path))
+    }
+}
+
+/// Keeps the newer of two marks.
+trait Newest {
+    fn max_by_index(self, other: Self) -> Self;
+}
+
+impl Newest for Option<(u64, Mark)> {
+    fn max_by_index(self, other: Self) -> Self {
+        match (self, other) {
+            (Some(one), Some(two)) => Some(if one.0 > two.0 { one } else { two }),
+            (one, two) => one.or(two),
+        }
+    }
+}
+
+fn encode(index: u64, mark: Mark) -> [u8; SLOT_SIZE] {
+    let mut bytes = [0; SLOT_SIZE];
+    let words = [index, mark.sequence, mark.last.epoch.0, mark.last.counter];
+    for (at, word) in words.into_iter().enumerate() {
+        bytes[at * 8..at * 8 + 8].copy_from_slice(&word.to_be_bytes());
+    }
+    let sum = records::checksum(&bytes[..32]);
+    bytes[32..].copy_from_slice(&sum.to_be_bytes());
+    bytes
+}
+
+fn decode(bytes: &[u8; SLOT_SIZE]) -> Option<(u64, Mark)> {
+    let word =
+        |at: usize| bytes[at * 8..at * 8 + 8].iter().fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
+    if records::checksum(&bytes[..32]).to_be_bytes() != bytes[32..] {
+        return None;
+    }
+    let last = Zxid { epoch: Epoch(word(2)), counter: word(3) };
+    Some((word(0), Mark { sequence: word(1), last }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(n: u64) -> Mark {
+        Mark { sequence: n * 10, last: Zxid::new(1, n) }
+    }
+
+    #[test]
+    fn a_torn_write_loses_only_the_mark_being_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("SYNCED");
+        SyncMark::create(&path, mark(0)).unwrap();
+        for n in 1..20 {
+            let mut synced = SyncMark::open(dir.path(), &path).unwrap();
+            assert_eq!(synced.known(), mark(n - 1));
+            synced.raise(mark(n)).unwrap();
+            let whole = std::fs::read(&path).unwrap();
+            let slot = (synced.index & 1) * SLOT_DISTANCE;
+            for torn in 0..SLOT_SIZE {
+                synced.file.write_all_at(&[whole[slot as usize + torn] ^ 0x40], slot + torn as u64).unwrap();
+                assert_eq!(SyncMark::open(dir.path(), &path).unwrap().known(), mark(n - 1));
+                synced.file.write_all_at(&whole[slot as usize..], slot).unwrap();
+            }
+            assert_eq!(SyncMark::open(dir.path(), &path).unwrap().known(), mark(n));
+        }
+    }
+
+    #[test]
+    fn a_lowered_mark_stands_whichever_slot_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("SYNCED");
+        SyncMark::create(&path, mark(7)).unwrap();
+        let mut synced = SyncMark::open(dir.path(), &path).unwrap();
+        synced.raise(mark(9)).unwrap();
+        synced.lower(mark(3)).unwrap();
+        for slot in [0, SLOT_DISTANCE] {
+            let whole = std::fs::read(&path).unwrap();
+            synced.file.write_all_at(&[0xff; SLOT_SIZE], slot).unwrap();
+            assert_eq!(SyncMark::open(dir.path(), &path).unwrap().known(), mark(3));
+            std::fs::write(&path, whole).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_mark_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("SYNCED");
+        assert!(matches!(SyncMark::open(dir.path(), &path), Err(DiskError::Damaged { .. })));
+        std::fs::write(&path, [0; 9_000]).unwrap();
+        assert!(matches!(SyncMark::open(dir.path(), &path), Err(DiskError::Damaged { .. })));
+        std::fs::write(&path, b"short").unwrap();
+        assert!(matches!(SyncMark::open(dir.path(), &path), Err(DiskError::Damaged { .. })));
+    }
+}

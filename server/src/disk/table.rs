@@ -1,0 +1,63 @@
+//! The applied records, as the store reads them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gometa_store::{Checkpoint, Space, Table};
+use rocksdb::ReadOptions;
+
+use super::{
+    database::{CHECKPOINT_KEY, Database, META},
+    error::one_line,
+    records,
+};
+
+/// Read access to the table in the data directory. It sees a batch from before its token is reported.
+///
+/// If storage fails, the failure is reported through the hooks and the call does not return: it waits for the
+/// end of the process.
+#[derive(Clone)]
+pub struct RocksTable {
+    database: Arc<Database>,
+}
+
+impl RocksTable {
+    pub(super) fn new(database: Arc<Database>) -> RocksTable {
+        RocksTable { database }
+    }
+}
+
+impl Table for RocksTable {
+    fn checkpoint(&self) -> Checkpoint {
+        let meta = self.database.family(META);
+        match self.database.rocks.get_pinned_cf(meta, CHECKPOINT_KEY) {
+            Ok(Some(bytes)) => records::decode_checkpoint(&bytes)
+                .unwrap_or_else(|| self.database.fail_and_park(&"the checkpoint is damaged")),
+            Ok(None) => self.database.fail_and_park(&"the checkpoint is missing"),
+            Err(error) => self.database.fail_and_park(&one_line(&error)),
+        }
+    }
+
+    fn get(&self, space: Space, key: &[u8]) -> Option<Bytes> {
+        let family = self.database.space(space);
+        match self.database.rocks.get_pinned_cf(family, key) {
+            Ok(found) => found.map(|bytes| Bytes::copy_from_slice(&bytes)),
+            Err(error) => self.database.fail_and_park(&one_line(&error)),
+        }
+    }
+
+    fn scan(&self, space: Space, visit: &mut dyn FnMut(&[u8], &[u8])) {
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        options.set_readahead_size(2 << 20);
+        let mut records = self.database.rocks.raw_iterator_cf_opt(self.database.space(space), options);
+        records.seek_to_first();
+        while let Some((key, value)) = records.item() {
+            visit(key, value);
+            records.next();
+        }
+        if let Err(error) = records.status() {
+            self.database.fail_and_park(&one_line(&error));
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! Writes: one thread takes everything queued and makes it one batch with one sync (group commit).
+
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    thread::{self, JoinHandle},
+};
+
+use bytes::{Bytes, BytesMut};
+use gometa_codec::storage;
+use gometa_node::Write;
+use gometa_store::Batch;
+use gometa_zab::{LogEntry, Token, Zxid};
+use rocksdb::WriteBatch;
+
+use super::{
+    DiskError,
+    boundaries::Boundaries,
+    database::{CHECKPOINT_KEY, Database, FOUNDING_KEY, HARD_STATE_KEY, LOG, META, write_options},
+    error::one_line,
+    records,
+    synced::{Mark, SyncMark},
+};
+
+const THREAD: &str = "gometa-write";
+/// A batch takes no further write once it has this size. Larger ones gain nothing, and the first of their
+/// writes waits for the last.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Takes writes. Dropping it waits until everything submitted is written.
+pub struct Writer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// The protocol bounds what it has in flight.
+    writes: VecDeque<(Token, Write)>,
+    closing: bool,
+    /// After a failure: nothing is kept any more.
+    failed: bool,
+}
+
+impl Writer {
+    pub(super) fn start(
+        database: Arc<Database>,
+        mark: SyncMark,
+        boundaries: Boundaries,
+        applied: u64,
+    ) -> Result<Writer, DiskError> {
+        let mut worker = Worker::new(database, mark, boundaries, applied);
+        let shared = worker.shared.clone();
+        // All that was found is in synced files by now.
+        worker.raise_mark()?;
+        worker.mark.sync()?;
+        let thread = thread::Builder::new().name(THREAD.to_owned()).spawn(move || worker.run());
+        let thread = thread.map_err(|source| DiskError::Thread { name: THREAD, source })?;
+        Ok(Writer { shared, thread: Some(thread) })
+    }
+
+    /// Queues a write. Tokens rise. Never blocks.
+    pub fn submit(&self, token: Token, write: Write) {
+        let mut queue = self.shared.lock();
+        if queue.failed {
+            return;
+        }
+        queue.writes.push_back((token, write));
+        let first = queue.writes.len() == 1;
+        drop(queue);
+        if first {
+            self.shared.wake.notify_one();
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shared.lock().closing = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != thread::current().id()
+        {
+            // A panic has been told where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The writing thread's own.
+struct Worker {
+    shared: Arc<Shared>,
+    database: Arc<Database>,
+    mark: SyncMark,
+    /// The log as it is after everything that was put into a batch so far.
+    boundaries: Boundaries,
+    /// The last counter that was applied.
+    applied: u64,
+    last_token: Option<Token>,
+    pending: VecDeque<(Token, Write)>,
+    /// Where records are made; kept for its memory.
+    record: BytesMut,
+}
+
+/// Writes that go to the database as one.
+struct Group {
+    batch: WriteBatch,
+    /// The last write's token.
+    token: Token,
+    /// Something in it must be durable before its token is reported.
+    sync: bool,
+    truncates: bool,
+}
+
+impl Worker {
+    fn new(database: Arc<Database>, mark: SyncMark, boundaries: Boundaries, applied: u64) -> Worker {
+        Worker {
+            shared: Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new() }),
+            database,
+            mark,
+            boundaries,
+            applied,
+            last_token: None,
+            pending: VecDeque::new(),
+            record: BytesMut::new(),
+        }
+    }
+
+    fn run(mut self) {
+        match self.work() {
+            Ok(()) => {}
+            Err(reason) => {
+                let mut queue = self.shared.lock();
+                queue.failed = true;
+                queue.writes.clear();
+                drop(queue);
+                self.database.fail("write to", &reason);
+            }
+        }
+    }
+
+    fn work(&mut self) -> Result<(), String> {
+        while self.wait_for_writes()? {
+            while let Some(group) = self.next_group()? {
+                self.write(group)?;
+            }
+        }
+        self.mark.sync().map_err(|error| error.to_string())
+    }
+
+    /// Takes everything queued; false at the end. Syncs the mark when there is nothing better to do.
+    fn wait_for_writes(&mut self) -> Result<bool, String> {
+        let shared = self.shared.clone();
+        let mut queue = shared.lock();
+        while queue.writes.is_empty() {
+            if queue.closing {
+                return Ok(false);
+            }
+            queue = match self.mark.sync_due_in() {
+                None => shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Some(wait) if wait.is_zero() => {
+                    drop(queue);
+                    self.mark.sync().map_err(|error| error.to_string())?;
+                    shared.lock()
+                }
+                Some(wait) => shared.wake.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+        mem::swap(&mut queue.writes, &mut self.pending);
+        Ok(true)
+    }
+
+    fn next_group(&mut self) -> Result<Option<Group>, String> {
+        let Some((token, _)) = self.pending.front() else { return Ok(None) };
+        let mut group = Group { batch: WriteBatch::default(), token: *token, sync: false, truncates: false };
+        while let Some((token, write)) = self.pending.pop_front() {
+            // A truncation opens its group: the mark is lowered beside it, and must not be raised again by the
+            // writes before it.
+            let truncates = matches!(&write, Write::Zab(gometa_zab::Write::Truncate(_)));
+            if group.batch.size_in_bytes() >= BATCH_BYTES || (truncates && !group.batch.is_empty()) {
+                self.pending.push_front((token, write));
+                break;
+            }
+            assert!(self.last_token < Some(token), "token {token} follows {:?}", self.last_token);
+            self.last_token = Some(token);
+            group.token = token;
+            match write {
+                Write::Apply(batch) => self.apply(&mut group, &batch)?,
+                Write::Zab(write) => {
+                    group.sync = true;
+                    self.zab(&mut group, write)?;
+                }
+            }
+        }
+        Ok(Some(group))
+    }
+
+    fn apply(&mut self, group: &mut Group, batch: &Batch) -> Result<(), String> {
+        let (applied, last) = (batch.checkpoint.applied, self.boundaries.last());
+        if applied < self.applied || applied > last.counter {
+            return Err(format!(
+                "{applied} cannot be applied after {}, the log ends at {last}",
+                self.applied
+            ));
+        }
+        self.applied = applied;
+        for (space, key, value) in &batch.writes {
+            let family = self.database.space(*space);
+            match value {
+                Some(value) => group.batch.put_cf(family, key, value),
+                None => group.batch.delete_cf(family, key),
+            }
+        }
+        let checkpoint = records::encode_checkpoint(&batch.checkpoint);
+        group.batch.put_cf(self.database.family(META), CHECKPOINT_KEY, checkpoint);
+        Ok(())
+    }
+
+    fn zab(&mut self, group: &mut Group, write: gometa_zab::Write) -> Result<(), String> {
+        let meta = self.database.family(META);
+        match write {
+            gometa_zab::Write::Append(entries) => self.append(group, &entries)?,
+            gometa_zab::Write::Truncate(to) => self.truncate(group, to)?,
+            gometa_zab::Write::HardState(hard_state) => {
+                group.batch.put_cf(meta, HARD_STATE_KEY, storage::encode_hard_state(&hard_state));
+            }
+            gometa_zab::Write::Founding(founding) => {
+                group.batch.put_cf(meta, FOUNDING_KEY, storage::encode_founding(&founding));
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, group: &mut Group, entries: &[LogEntry]) -> Result<(), String> {
+        let database = self.database.clone();
+        let log = database.family(LOG);
+        for entry in entries {
+            let previous = self.boundaries.last();
+            if !self.boundaries.append(entry.zxid) {
+                return Err(format!("log entry {} cannot follow {previous}", entry.zxid));
+            }
+            self.record.clear();
+            storage::encode_log_entry_into(previous, entry, &mut self.record);
+            group.batch.put_cf(log, storage::log_key(entry.zxid.counter), &self.record);
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, group: &mut Group, to: Zxid) -> Result<(), String> {
+        let last = self.boundaries.last();
+        if to.counter < self.applied || !self.boundaries.truncate(to) {
+            let applied = self.applied;
+            return Err(format!(
+                "the log, which ends at {last}, cannot be truncated to {to}; {applied} is applied"
+            ));
+        }
+        if to == last {
+            return Ok(());
+        }
+        let mark = Mark { sequence: self.mark.known().sequence, last: self.mark.known().last.min(to) };
+        self.mark.lower(mark).map_err(|error| error.to_string())?;
+        self.database.truncations.fetch_add(1, Ordering::SeqCst);
+        // Ends at the log's end: a deletion that reached further would lie over all that is appended later, and
+        // be compacted together with it.
+        let (from, end) = (storage::log_key(to.counter + 1), storage::log_key(last.counter + 1));
+        group.batch.delete_range_cf(self.database.family(LOG), from, end);
+        group.truncates = true;
+        Ok(())
+    }
+
+    fn write(&mut self, group: Group) -> Result<(), String> {
+        if !group.batch.is_empty() {
+            let written = self.database.rocks.write_opt(group.batch, &write_options(group.sync));
+            written.map_err(|error| one_line(&error))?;
+        }
+        if group.truncates {
+            self.verify_end()?;
+        }
+        if group.sync {
+            self.raise_mark().map_err(|error| error.to_string())?;
+        }
+        if !self.database.has_failed() {
+            (self.database.hooks.persisted)(group.token);
+        }
+        Ok(())
+    }
+
+    /// Reads the log's end back: what was cut must be gone, and nothing more.
+    fn verify_end(&self) -> Result<(), String> {
+        let mut stored = self.database.rocks.raw_iterator_cf(self.database.family(LOG));
+        stored.seek_to_last();
+        let found = match stored.item() {
+            Some((key, value)) => {
+                let record = storage::decode_log_key(key)
+                    .and_then(|counter| storage::decode_log_entry(counter, Bytes::copy_from_slice(value)));
+                record.map_err(|error| format!("the end of the log: {error}"))?.entry.zxid
+            }
+            None => Zxid::ZERO,
+        };
+        stored.status().map_err(|error| one_line(&error))?;
+        let last = self.boundaries.last();
+        if found == last {
+            Ok(())
+        } else {
+            Err(format!("the log was cut to end at {last}, and ends at {found}"))
+        }
+    }
+
+    fn raise_mark(&mut self) -> Result<(), DiskError> {
+        let sequence = self.database.rocks.latest_sequence_number();
+        self.mark.raise(Mark { sequence, last: self.boundaries.last() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::FileExt, path::Path};
+
+    use gometa_zab::{Epoch, Founding, Genesis, HardState, Kind, NodeId};
+
+    use super::{super::*, *};
+
+    fn hooks() -> Hooks {
+        Hooks {
+            persisted: Box::new(|_| {}),
+            failed: Box::new(|reason| panic!("{reason}")),
+            read: Box::new(|_, _| {}),
+        }
+    }
+
+    /// A writer without its thread, on a new directory.
+    fn worker(dir: &Path) -> Worker {
+        let directory = Directory::open(dir, NodeId(1)).unwrap();
+        let rocks = database::open(dir, &directory.database()).unwrap();
+        let mark = SyncMark::open(dir, &directory.synced()).unwrap();
+        let (recovered, boundaries) = recovery::recover(dir, &rocks, mark.known()).unwrap();
+        Worker::new(Arc::new(Database::new(rocks, directory, hooks())), mark, boundaries, recovered.applied)
+    }
+
+    fn queue(worker: &mut Worker, write: gometa_zab::Write) {
+        let before = worker.pending.back().map(|(token, _)| *token).or(worker.last_token);
+        let token = Token(before.map_or(1, |token| token.0 + 1));
+        worker.pending.push_back((token, Write::Zab(write)));
+    }
+
+    /// Where the log ends after a crash at this moment, whichever slot of the mark is lost with it.
+    fn after_a_crash(dir: &Path) -> Zxid {
+        let mut ends = Vec::new();
+        for lost in [None, Some(0), Some(4_096)] {
+            let copied = tempfile::tempdir().unwrap();
+            copy(dir, copied.path());
+            if let Some(slot) = lost {
+                let synced =
+                    fs::OpenOptions::new().write(true).open(copied.path().join("gen-1/SYNCED")).unwrap();
+                synced.write_all_at(&[0xff; 36], slot).unwrap();
+            }
+            let disk = Disk::open(copied.path(), NodeId(1), hooks()).unwrap();
+            ends.push(disk.recovered.boundaries.last().copied().unwrap());
+        }
+        assert!(ends.iter().all(|end| *end == ends[0]), "{ends:?}");
+        ends[0]
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for item in fs::read_dir(from).unwrap() {
+            let item = item.unwrap();
+            let target = to.join(item.file_name());
+            if item.path().is_dir() {
+                copy(&item.path(), &target);
+            } else {
+                fs::copy(item.path(), target).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_crash_at_any_step_of_a_truncation_is_no_alarm() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut worker = worker(dir.path());
+        let genesis = Genesis {
+            ensemble: gometa_zab::EnsembleId { id: 1, history: 1 },
+            voters: vec![gometa_zab::Voter {
+                node: NodeId(1),
+                incarnation: Some(gometa_zab::Incarnation(7)),
+                addresses: gometa_zab::Addresses::default(),
+            }],
+        };
+        queue(&mut worker, gometa_zab::Write::Founding(Founding { genesis, sealed: true }));
+        let (accepted_epoch, accepted_leader) = (Epoch(1), Some(NodeId(1)));
+        let promised = HardState { accepted_epoch, accepted_leader, current_epoch: Epoch(1) };
+        queue(&mut worker, gometa_zab::Write::HardState(promised));
+        let entries = (1..=5).map(|counter| LogEntry {
+            zxid: Zxid::new(1, counter),
+            kind: Kind::Command,
+            level: 1,
+            payload: Bytes::from_static(b"payload"),
+        });
+        queue(&mut worker, gometa_zab::Write::Append(entries.collect()));
+        let group = worker.next_group().unwrap().unwrap();
+        worker.write(group).unwrap();
+        assert_eq!(worker.mark.known().last, Zxid::new(1, 5));
+        assert_eq!(after_a_crash(dir.path()), Zxid::new(1, 5));
+
+        queue(&mut worker, gometa_zab::Write::Truncate(Zxid::new(1, 3)));
+        let group = worker.next_group().unwrap().unwrap();
+        assert_eq!(worker.mark.known().last, Zxid::new(1, 3), "lowered before the batch is written");
+        assert_eq!(worker.mark.sync_due_in(), None, "and synced");
+        assert_eq!(after_a_crash(dir.path()), Zxid::new(1, 5));
+        worker.database.rocks.write_opt(group.batch, &write_options(true)).unwrap();
+        assert_eq!(after_a_crash(dir.path()), Zxid::new(1, 3));
+    }
+}

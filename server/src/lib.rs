@@ -1,0 +1,44 @@
+//! The gometa server: the only place with IO. Around one pure [`gometa_node::Node`] it puts sockets, a disk,
+//! a clock and threads.
+//!
+//! ```text
+//!   UDP  vote_socket ─┐                          ┌─> disk (writer, log reader)
+//!   TCP  peer_link  ──┼─> inbox ─> driver(Node) ─┼─> vote_socket, outbox per link
+//!   TCP  client_port ─┘     ▲                    └─> outbox per client
+//!                           └── disk: writes done, log read
+//! ```
+//!
+//! - [`args`], [`config`]: what the process is told; `process` makes it run and end.
+//! - `server` puts one node together: `listen` opens its ports, `disk` its directory.
+//! - `inbox`, `driver`, `outbox`: events in, effects out. The driver's thread owns the node and waits only for
+//!   the inbox; sockets have an outbox each, and the disk has threads of its own.
+//! - `vote_socket`, `peer_link`, `client_port` (with `clients`): bytes to events and back, every bound on
+//!   foreign input that is not the codec's. `address_book`: who is where.
+//! - `narrate`, `ready`, `logging`, `ending`, `counters`: what people and supervisors are told.
+//! - [`console`]: the interactive client.
+//!
+//! Deliberately not here yet: TLS, the admin port, metrics, snapshots, changes of membership.
+#![forbid(unsafe_code)]
+
+mod address_book;
+pub mod args;
+mod client_port;
+mod clients;
+pub mod config;
+pub mod console;
+mod counters;
+pub mod disk;
+mod driver;
+mod ending;
+mod inbox;
+mod listen;
+mod logging;
+mod narrate;
+mod outbox;
+mod peer_link;
+mod process;
+mod ready;
+mod server;
+mod vote_socket;
+
+pub use process::run;

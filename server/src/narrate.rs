@@ -1,0 +1,145 @@
+//! What happens to a node, in one line each that people understand: nodes by their message addresses, zxids
+//! by epoch and revision.
+
+use gometa_zab::{NodeId, Notice, Reason, Role, Zxid};
+use tracing::{debug, info, warn};
+
+use crate::address_book::AddressBook;
+
+/// Logs a change of role. Elections are told by their notices; this is for those who look closer.
+pub(crate) fn role(role: &Role, book: &AddressBook) {
+    match role {
+        Role::Forming => info!("waits for the other nodes, to form the ensemble"),
+        Role::Looking => debug!("role: looking"),
+        Role::Following { leader, established: None } => {
+            debug!("role: about to follow {}", book.name(*leader));
+        }
+        Role::Following { leader, established: Some(epoch) } => {
+            debug!("role: follows {} in epoch {epoch}", book.name(*leader));
+        }
+        Role::Leading { established: None } => debug!("role: about to lead"),
+        Role::Leading { established: Some(epoch) } => debug!("role: leads epoch {epoch}"),
+    }
+}
+
+/// Logs a notice.
+pub(crate) fn notice(notice: &Notice, me: NodeId, book: &AddressBook) {
+    match notice {
+        Notice::WaitingFor(nodes) if nodes.is_empty() => info!("all nodes are there"),
+        Notice::WaitingFor(nodes) => info!("waits for {} to form the ensemble", book.names(nodes)),
+        Notice::ConfigurationDiffers { peer, only_theirs, only_ours } => {
+            warn!("{}", difference(&book.name(*peer), only_theirs, only_ours));
+        }
+        Notice::Formed { ensemble, votes: true } => {
+            info!("belongs to ensemble {:032x}, and votes in it", ensemble.id);
+        }
+        Notice::Formed { ensemble, votes: false } => warn!(
+            "belongs to ensemble {:032x}, but its data directory is not the one that the ensemble was formed with: it \
+             is kept up to date and counted in no quorum, until it is removed and added again",
+            ensemble.id
+        ),
+        Notice::Looking { round, why } => info!("looks for a leader in round {round}: {why}"),
+        Notice::Elected { round, leader } if *leader == me => info!("was elected leader in round {round}"),
+        Notice::Elected { round, leader } => {
+            info!("{} was elected leader in round {round}", book.name(*leader))
+        }
+        Notice::Discovered { epoch, last } => {
+            debug!("a quorum has promised epoch {epoch}; the initial history ends at {}", place(*last));
+        }
+        Notice::Established { epoch, last } => {
+            info!("leads epoch {epoch}, from {} on", place(*last));
+        }
+        Notice::Synchronising { peer, votes, from, base } => {
+            let cut = if from == base { String::new() } else { format!(", cut back to {}", place(*base)) };
+            let learner = if *votes { "" } else { " (counted in no quorum)" };
+            debug!("brings {}{learner} up to date from {}{cut}", book.name(*peer), place(*from));
+        }
+        Notice::Synchronised { peer, last } => {
+            info!("{} is up to date at {}", book.name(*peer), place(*last));
+        }
+        Notice::UpToDate { epoch, leader } => {
+            info!("follows {} in epoch {epoch} and is up to date", book.name(*leader));
+        }
+        Notice::Truncated { from, to } => warn!(
+            "cut its log from {} back to {}: what was cut was never acknowledged",
+            place(*from),
+            place(*to)
+        ),
+        Notice::LostFollower { peer, why } => info!("lost its follower {}: {why}", book.name(*peer)),
+        Notice::Refused { peer, reason } => {
+            let peer = peer.map_or_else(|| "an unknown node".to_owned(), |peer| book.name(peer));
+            let why = reason_text(*reason);
+            match reason {
+                // Part of every election.
+                Reason::NotLeading | Reason::TooSoon => debug!("refused {peer}: {why}"),
+                _ => warn!("refused {peer}: {why}"),
+            }
+        }
+        Notice::Amnesiac { peer } => warn!(
+            "{} came with another data directory than the ensemble was formed with: it is kept up to date and counted \
+             in no quorum",
+            book.name(*peer)
+        ),
+    }
+}
+
+/// How two configurations differ, in one line.
+fn difference(peer: &str, only_theirs: &[String], only_ours: &[String]) -> String {
+    let voters = |list: &[String]| match list {
+        [one] => format!("voter {one}"),
+        many => format!("voters {}", many.join(", ")),
+    };
+    match (only_theirs, only_ours) {
+        ([], []) => format!("the configuration of {peer} names the same voters with other ids"),
+        (theirs, []) => format!("the configuration of {peer} lists {}, ours does not", voters(theirs)),
+        ([], ours) => format!("our configuration lists {}, that of {peer} does not", voters(ours)),
+        (theirs, ours) => {
+            format!("the configuration of {peer} lists {} where ours lists {}", voters(theirs), voters(ours))
+        }
+    }
+}
+
+fn place(zxid: Zxid) -> String {
+    if zxid == Zxid::ZERO {
+        return "the beginning".to_owned();
+    }
+    format!("revision {} of epoch {}", zxid.counter, zxid.epoch)
+}
+
+fn reason_text(reason: Reason) -> &'static str {
+    match reason {
+        Reason::NotLeading => "this node does not lead",
+        Reason::SnapshotNeeded => {
+            "it is too far behind for the log that is left, and snapshots do not exist yet"
+        }
+        Reason::NoCommonPoint => "it does not hold the point that it was told to go back to",
+        Reason::WrongNode => "another node was meant; check MessageAddr and Id in the configurations",
+        Reason::OtherEnsemble => "it belongs to another ensemble; check its data directory",
+        Reason::NotAMember => "it is no member of this ensemble; check the Peer lists",
+        Reason::Configuration => "its configuration lists other voters",
+        Reason::Version => "it speaks another version of the protocol",
+        Reason::TooSoon => "a new epoch is due for it, but not yet",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configurations_that_disagree_say_how() {
+        let one = |text: &str| vec![text.to_owned()];
+        assert_eq!(
+            difference("127.0.0.1:6002", &one("127.0.0.1:7002"), &[]),
+            "the configuration of 127.0.0.1:6002 lists voter 127.0.0.1:7002, ours does not"
+        );
+        assert_eq!(
+            difference("127.0.0.1:6002", &[], &one("127.0.0.1:7002")),
+            "our configuration lists voter 127.0.0.1:7002, that of 127.0.0.1:6002 does not"
+        );
+        assert_eq!(
+            difference("a:2", &["b:2".to_owned(), "c:2".to_owned()], &one("d:2")),
+            "the configuration of a:2 lists voters b:2, c:2 where ours lists voter d:2"
+        );
+    }
+}

@@ -1,0 +1,391 @@
+//! What waits to be written to one connection.
+//!
+//! The driver puts and goes on; it never waits for a socket. A little that waits is written at once, from the
+//! thread that put it, which saves a wake-up for every answer; anything more, and whatever the socket does
+//! not take, is left to the connection's task. Order is kept either way. A full outbox means that the other
+//! end is too slow, and the connection is given up.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::{net::TcpStream, sync::Notify};
+
+/// Up to this much is encoded and written by whoever puts it, in bytes.
+const INLINE_MAX: usize = 32 << 10;
+/// What the task takes out at a time, in bytes.
+const CHUNK: usize = 256 << 10;
+/// A buffer larger than this is not kept, in bytes.
+const BUFFER_KEPT_MAX: usize = 64 << 10;
+
+/// Something that is sent.
+pub(crate) trait Outgoing: Send {
+    /// Its length when encoded, in bytes, roughly.
+    fn size(&self) -> usize;
+    /// Appends it, length prefix included.
+    fn encode(&self, buffer: &mut BytesMut);
+}
+
+/// How much may wait.
+#[derive(Clone)]
+pub(crate) struct Bounds {
+    /// Items.
+    pub(crate) count_max: usize,
+    /// Bytes. One item alone may exceed it.
+    pub(crate) bytes_max: usize,
+    /// Bytes that wait on all connections of a kind together, and their bound.
+    pub(crate) together: Arc<AtomicUsize>,
+    /// Beyond this, connections that something waits for already take no more.
+    pub(crate) together_max: usize,
+}
+
+/// The way out of one connection; holds its socket.
+pub(crate) struct Outbox<T> {
+    stream: TcpStream,
+    bounds: Bounds,
+    state: Mutex<State<T>>,
+    /// Tells the task that it has something to do.
+    wake: Notify,
+}
+
+struct State<T> {
+    queue: VecDeque<T>,
+    queue_bytes: usize,
+    /// Encoded, and not yet taken by the socket.
+    buffer: BytesMut,
+    /// The task writes; others only put.
+    task_writes: bool,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Nothing more is put; what waits still goes out.
+    Closing,
+    /// Nothing more goes out.
+    Dead,
+}
+
+/// What became of an item.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Put {
+    /// It is the first that waits: the caller calls [`Outbox::flush`] when it has put all it has.
+    First,
+    /// It waits behind others.
+    Behind,
+    /// There is no room.
+    Full,
+    /// The connection is about to end.
+    Closed,
+}
+
+impl<T: Outgoing> Outbox<T> {
+    pub(crate) fn new(stream: TcpStream, bounds: Bounds) -> Outbox<T> {
+        let state = State {
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            buffer: BytesMut::new(),
+            task_writes: false,
+            phase: Phase::Open,
+        };
+        Outbox { stream, bounds, state: Mutex::new(state), wake: Notify::new() }
+    }
+
+    /// The socket, for reading.
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn put(&self, item: T) -> Put {
+        let size = item.size();
+        let mut state = self.lock();
+        if state.phase != Phase::Open {
+            return Put::Closed;
+        }
+        let waiting = state.queue_bytes + state.buffer.len();
+        if waiting > 0 || !state.queue.is_empty() {
+            let together = self.bounds.together.load(Ordering::Relaxed) + size;
+            if state.queue.len() >= self.bounds.count_max
+                || waiting + size > self.bounds.bytes_max
+                || together > self.bounds.together_max
+            {
+                return Put::Full;
+            }
+        }
+        let first = state.queue.is_empty();
+        self.bounds.together.fetch_add(size, Ordering::Relaxed);
+        state.queue_bytes += size;
+        state.queue.push_back(item);
+        if first { Put::First } else { Put::Behind }
+    }
+
+    /// Sends what waits, or has the task do it.
+    pub(crate) fn flush(&self) {
+        let mut state = self.lock();
+        if state.task_writes || state.phase == Phase::Dead {
+            return;
+        }
+        if state.queue_bytes <= INLINE_MAX {
+            self.encode(&mut state, usize::MAX);
+            while !state.buffer.is_empty() {
+                match self.stream.try_write(&state.buffer) {
+                    Ok(written) => state.buffer.advance(written),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(_) => {
+                        self.die(&mut state);
+                        break;
+                    }
+                }
+            }
+        }
+        if state.buffer.is_empty() && state.queue.is_empty() && state.phase == Phase::Open {
+            shrink(&mut state.buffer);
+            return;
+        }
+        state.task_writes = true;
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Moves items from the queue to the buffer until it holds `enough` bytes.
+    fn encode(&self, state: &mut State<T>, enough: usize) {
+        while state.buffer.len() < enough {
+            let Some(item) = state.queue.pop_front() else { break };
+            let size = item.size();
+            state.queue_bytes -= size;
+            self.bounds.together.fetch_sub(size, Ordering::Relaxed);
+            item.encode(&mut state.buffer);
+        }
+    }
+
+    /// Lets go out what waits, takes nothing more, and then ends [`Outbox::run`].
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        if state.phase == Phase::Open {
+            state.phase = Phase::Closing;
+        }
+        drop(state);
+        self.flush();
+    }
+
+    /// Ends [`Outbox::run`] without sending what waits.
+    pub(crate) fn abort(&self) {
+        let mut state = self.lock();
+        self.die(&mut state);
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    fn die(&self, state: &mut State<T>) {
+        state.phase = Phase::Dead;
+        self.bounds.together.fetch_sub(state.queue_bytes, Ordering::Relaxed);
+        state.queue_bytes = 0;
+        state.queue.clear();
+        state.buffer = BytesMut::new();
+    }
+
+    /// The connection's task: writes what is left to it, until the outbox is closed and empty, or dead.
+    pub(crate) async fn run(&self) {
+        let mut chunk = BytesMut::new();
+        loop {
+            self.wake.notified().await;
+            loop {
+                let items = {
+                    let mut state = self.lock();
+                    if state.phase == Phase::Dead {
+                        return;
+                    }
+                    std::mem::swap(&mut chunk, &mut state.buffer);
+                    let items = self.take_chunk(&mut state);
+                    if chunk.is_empty() && items.is_empty() {
+                        state.task_writes = false;
+                        if state.phase == Phase::Closing {
+                            return;
+                        }
+                        break;
+                    }
+                    items
+                };
+                // Encoded outside the lock: these may be large.
+                items.iter().for_each(|item| item.encode(&mut chunk));
+                if self.write(&mut chunk).await.is_err() {
+                    self.die(&mut self.lock());
+                    return;
+                }
+                shrink(&mut chunk);
+            }
+        }
+    }
+
+    fn take_chunk(&self, state: &mut State<T>) -> Vec<T> {
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        while bytes < CHUNK {
+            let Some(item) = state.queue.pop_front() else { break };
+            bytes += item.size();
+            items.push(item);
+        }
+        state.queue_bytes -= bytes;
+        self.bounds.together.fetch_sub(bytes, Ordering::Relaxed);
+        items
+    }
+
+    async fn write(&self, chunk: &mut BytesMut) -> io::Result<()> {
+        while !chunk.is_empty() {
+            tokio::select! {
+                writable = self.stream.writable() => writable?,
+                // While the task writes, only an abort has something to tell it.
+                () = self.wake.notified() => {}
+            }
+            if self.lock().phase == Phase::Dead {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            match self.stream.try_write(chunk) {
+                Ok(written) => chunk.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<T> Drop for Outbox<T> {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.bounds.together.fetch_sub(state.queue_bytes, Ordering::Relaxed);
+    }
+}
+
+/// An emptied buffer starts at the front of its memory again, if that is worth keeping.
+fn shrink(buffer: &mut BytesMut) {
+    debug_assert!(buffer.is_empty());
+    if buffer.capacity() > BUFFER_KEPT_MAX {
+        *buffer = BytesMut::new();
+    } else {
+        buffer.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BufMut;
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+
+    use super::*;
+
+    struct Blob(u8, usize);
+
+    impl Outgoing for Blob {
+        fn size(&self) -> usize {
+            self.1
+        }
+
+        fn encode(&self, buffer: &mut BytesMut) {
+            buffer.put_bytes(self.0, self.1);
+        }
+    }
+
+    fn bounds(count_max: usize, bytes_max: usize) -> Bounds {
+        Bounds { count_max, bytes_max, together: Arc::default(), together_max: 1 << 30 }
+    }
+
+    async fn pair(bounds: Bounds) -> (Arc<Outbox<Blob>>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (theirs, _) = listener.accept().await.unwrap();
+        (Arc::new(Outbox::new(ours, bounds)), theirs)
+    }
+
+    #[tokio::test]
+    async fn a_little_is_written_by_the_one_who_puts_it() {
+        let (outbox, mut far) = pair(bounds(10, 1_000)).await;
+        outbox.stream().writable().await.unwrap();
+        assert_eq!(outbox.put(Blob(1, 3)), Put::First);
+        assert_eq!(outbox.put(Blob(2, 2)), Put::Behind);
+        outbox.flush();
+        let mut read = [0; 5];
+        // No task runs.
+        far.read_exact(&mut read).await.unwrap();
+        assert_eq!(read, [1, 1, 1, 2, 2]);
+        assert_eq!(outbox.bounds.together.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn everything_arrives_in_order_and_closing_sends_what_waits() {
+        let (outbox, mut far) = pair(bounds(1_000, 1 << 30)).await;
+        let task = tokio::spawn({
+            let outbox = outbox.clone();
+            async move { outbox.run().await }
+        });
+        let reader = tokio::spawn(async move {
+            let mut all = Vec::new();
+            far.read_to_end(&mut all).await.unwrap();
+            all
+        });
+        for number in 0..200 {
+            outbox.put(Blob(number, 1 + usize::from(number) * 331));
+            if number % 3 == 0 {
+                outbox.flush();
+            }
+        }
+        outbox.close();
+        assert_eq!(outbox.put(Blob(0, 1)), Put::Closed);
+        task.await.unwrap();
+        let together = outbox.bounds.together.clone();
+        drop(outbox);
+        let all = reader.await.unwrap();
+        assert!(all.is_sorted());
+        assert_eq!(all.len(), (0..200).map(|number| 1 + number * 331).sum::<usize>());
+        assert_eq!(together.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_full_outbox_says_so() {
+        let (outbox, _far) = pair(bounds(2, 100)).await;
+        // One alone may be larger than the bound.
+        assert_eq!(outbox.put(Blob(0, 500)), Put::First);
+        assert_eq!(outbox.put(Blob(0, 1)), Put::Full);
+        let (outbox, _far) = pair(bounds(2, 100)).await;
+        assert_eq!(outbox.put(Blob(0, 1)), Put::First);
+        assert_eq!(outbox.put(Blob(0, 1)), Put::Behind);
+        assert_eq!(outbox.put(Blob(0, 1)), Put::Full);
+        let together = outbox.bounds.together.clone();
+        assert_eq!(together.load(Ordering::Relaxed), 2);
+        outbox.abort();
+        assert_eq!(outbox.put(Blob(0, 1)), Put::Closed);
+        assert_eq!(together.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_stalls_never_blocks_the_one_who_puts() {
+        let (outbox, far) = pair(bounds(1_000, 32 << 20)).await;
+        let task = tokio::spawn({
+            let outbox = outbox.clone();
+            async move { outbox.run().await }
+        });
+        let mut full = false;
+        for _ in 0..1_000 {
+            full = outbox.put(Blob(0, 1 << 20)) == Put::Full;
+            if full {
+                break;
+            }
+            outbox.flush();
+            tokio::task::yield_now().await;
+        }
+        assert!(full);
+        outbox.abort();
+        task.await.unwrap();
+        drop(far);
+    }
+}

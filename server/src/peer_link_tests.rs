@@ -1,0 +1,132 @@
+//! Links between a port and sockets that the test holds, and between two ports.
+
+use std::collections::VecDeque;
+
+use gometa_zab::{Epoch, Kind, LogEntry, Zxid};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+use crate::{inbox::Taken, outbox::Put};
+
+struct Port {
+    port: Arc<PeerPort>,
+    address: std::net::SocketAddr,
+    items: VecDeque<Item>,
+}
+
+impl Port {
+    async fn open() -> Port {
+        let port = Arc::new(PeerPort {
+            inbox: Arc::new(Inbox::new()),
+            counters: Arc::default(),
+            together: Arc::default(),
+            connect_timeout: Duration::from_secs(5),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(port.clone().run(listener));
+        Port { port, address, items: VecDeque::new() }
+    }
+
+    async fn item(&mut self) -> Item {
+        while self.items.is_empty() {
+            let mut taken = Taken::default();
+            self.port.inbox.take(&mut taken, std::time::Instant::now());
+            self.items.extend(taken.peers);
+            tokio::task::yield_now().await;
+        }
+        self.items.pop_front().unwrap()
+    }
+
+    async fn up(&mut self) -> (LinkId, Arc<Outbox<Message>>, gometa_zab::Event) {
+        match self.item().await {
+            Item::LinkUp { link, outbox, event: Event::Zab(event) } => (link, outbox, event),
+            _ => panic!("no link"),
+        }
+    }
+
+    async fn event(&mut self) -> gometa_zab::Event {
+        match self.item().await {
+            Item::Event(Event::Zab(event)) => event,
+            _ => panic!("no event"),
+        }
+    }
+}
+
+fn heartbeat(id: u64) -> Message {
+    Message::Heartbeat { epoch: Epoch(1), id, commit: 0 }
+}
+
+fn large(counter: u64) -> Message {
+    let previous = if counter == 1 { Zxid::ZERO } else { Zxid::new(1, counter - 1) };
+    let entry = LogEntry {
+        zxid: Zxid::new(1, counter),
+        kind: Kind::Command,
+        level: 1,
+        payload: vec![7; 600_000].into(),
+    };
+    Message::Propose { epoch: Epoch(1), previous, entries: vec![entry], commit: 0 }
+}
+
+fn send(outbox: &Outbox<Message>, message: Message) {
+    if outbox.put(message) == Put::First {
+        outbox.flush();
+    }
+}
+
+#[tokio::test]
+async fn messages_pass_both_ways_in_order_large_or_small() {
+    let (mut ours, mut theirs) = (Port::open().await, Port::open().await);
+    let peer = NodeId(2);
+    tokio::spawn(ours.port.clone().dial(peer, theirs.address.to_string()));
+    let (near, outbox, event) = ours.up().await;
+    assert!(matches!(event, gometa_zab::Event::Connected { peer: who, link } if who == peer && link == near));
+    let (far, back, event) = theirs.up().await;
+    assert!(matches!(event, gometa_zab::Event::Accepted { link } if link == far));
+    assert_ne!(near, far);
+    let messages = [heartbeat(1), large(1), heartbeat(2), large(2), large(3), heartbeat(3)];
+    for message in &messages {
+        send(&outbox, message.clone());
+    }
+    for expected in &messages {
+        let gometa_zab::Event::Message { link, message } = theirs.event().await else { panic!("no message") };
+        assert_eq!((link, &message), (far, expected));
+    }
+    send(&back, heartbeat(4));
+    assert!(
+        matches!(ours.event().await, gometa_zab::Event::Message { message, .. } if message == heartbeat(4))
+    );
+    // What was put before a close still arrives.
+    send(&outbox, heartbeat(5));
+    outbox.close();
+    assert!(
+        matches!(theirs.event().await, gometa_zab::Event::Message { message, .. } if message == heartbeat(5))
+    );
+    assert!(matches!(theirs.event().await, gometa_zab::Event::Closed { link } if link == far));
+}
+
+#[tokio::test]
+async fn what_is_no_message_ends_its_link_and_is_counted() {
+    let mut port = Port::open().await;
+    for (count, bytes) in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0, 0, 0, 1, 0xff], &[0, 0, 0, 0], &[0xff; 64]]
+        .into_iter()
+        .enumerate()
+    {
+        let mut stream = TcpStream::connect(port.address).await.unwrap();
+        let (up, _, _) = port.up().await;
+        stream.write_all(bytes).await.unwrap();
+        assert!(matches!(port.event().await, gometa_zab::Event::Closed { link } if link == up));
+        assert_eq!(stream.read(&mut [0; 16]).await.unwrap_or(0), 0);
+        assert_eq!(port.port.counters.links_malformed.load(Ordering::Relaxed), count as u64 + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_port_where_nobody_listens_fails_to_connect() {
+    let mut port = Port::open().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    port.port.clone().dial(NodeId(3), address).await;
+    assert!(matches!(port.event().await, gometa_zab::Event::ConnectFailed { peer: NodeId(3) }));
+}

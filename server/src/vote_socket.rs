@@ -1,0 +1,130 @@
+//! The election port: votes in and out, one datagram each. What is no vote is dropped and counted; what cannot
+//! be sent at once is dropped too, since votes are repeated.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use gometa_node::Event;
+use gometa_proto::limits;
+use gometa_zab::Vote;
+use tracing::debug;
+
+use crate::{counters::Counters, inbox::Inbox};
+
+/// Sends votes, from the driver's thread.
+pub(crate) struct VoteSender {
+    socket: std::net::UdpSocket,
+    counters: Arc<Counters>,
+}
+
+impl VoteSender {
+    /// The way out, and the way in for [`receive`]. Must be called within the runtime.
+    pub(crate) fn new(
+        socket: std::net::UdpSocket,
+        counters: Arc<Counters>,
+    ) -> io::Result<(VoteSender, tokio::net::UdpSocket)> {
+        let receiver = tokio::net::UdpSocket::from_std(socket.try_clone()?)?;
+        Ok((VoteSender { socket, counters }, receiver))
+    }
+
+    /// What addresses must be like to be reachable from this socket.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        self.socket.local_addr().ok()
+    }
+
+    /// Never waits: the socket is non-blocking.
+    pub(crate) fn send(&self, to: SocketAddr, vote: &Vote) {
+        if let Err(error) = self.socket.send_to(&gometa_codec::vote::encode(vote), to) {
+            let count = Counters::count(&self.counters.datagrams_unsent);
+            debug!("a vote to {to} was not sent: {error} ({count} so far)");
+        }
+    }
+}
+
+/// Receives votes for ever.
+pub(crate) async fn receive(socket: tokio::net::UdpSocket, inbox: Arc<Inbox>, counters: Arc<Counters>) {
+    // One byte more than allowed, to see what is longer.
+    let mut buffer = [0; limits::DATAGRAM_MAX + 1];
+    loop {
+        let (length, from) = match socket.recv_from(&mut buffer).await {
+            Ok(received) => received,
+            // On some systems, the echo of a datagram that nobody took.
+            Err(error) => {
+                debug!("the election port reports: {error}");
+                tokio::task::yield_now().await;
+                continue;
+            }
+        };
+        match gometa_codec::vote::decode(&buffer[..length]) {
+            Ok(vote) => {
+                if !inbox.try_put_datagram(Event::Zab(gometa_zab::Event::Datagram(vote))) {
+                    let count = Counters::count(&counters.datagrams_dropped);
+                    debug!("no room for a vote from {from} ({count} so far)");
+                }
+            }
+            Err(error) => {
+                let count = Counters::count(&counters.datagrams_malformed);
+                debug!("a datagram from {from} is no vote: {error} ({count} so far)");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gometa_zab::{Candidate, Epoch, Incarnation, NodeId, Round, VoteState, Zxid};
+
+    use super::*;
+    use crate::inbox::{Item, Taken};
+
+    fn vote(sequence: u64) -> Vote {
+        Vote {
+            ensemble: None,
+            sender: NodeId(1),
+            incarnation: Incarnation(2),
+            boot: 1,
+            sequence,
+            state: VoteState::Looking,
+            round: Round(1),
+            candidate: Candidate { epoch: Epoch(0), last: Zxid::ZERO, node: NodeId(1) },
+            established: None,
+            config_version: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn votes_pass_and_everything_else_is_dropped_and_counted() {
+        let socket = || {
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket
+        };
+        let counters = Arc::new(Counters::default());
+        let inbox = Arc::new(Inbox::new());
+        let near = socket();
+        let to = near.local_addr().unwrap();
+        let (_, receiver) = VoteSender::new(near, counters.clone()).unwrap();
+        let task = tokio::spawn(receive(receiver, inbox.clone(), counters.clone()));
+
+        let far = socket();
+        let good = gometa_codec::vote::encode(&vote(1));
+        let mut broken = good.to_vec();
+        *broken.last_mut().unwrap() ^= 1;
+        for bytes in [&b""[..], b"x", &broken, &[0; 512], &[1; 600], &[0xff; 9_000]] {
+            far.send_to(bytes, to).unwrap();
+        }
+        let (sender, _) = VoteSender::new(far, counters.clone()).unwrap();
+        sender.send(to, &vote(2));
+
+        let mut taken = Taken::default();
+        while taken.peers.is_empty() {
+            tokio::task::yield_now().await;
+            inbox.take(&mut taken, std::time::Instant::now());
+        }
+        task.abort();
+        let [Item::Event(Event::Zab(gometa_zab::Event::Datagram(got)))] = &taken.peers[..] else {
+            panic!("not one vote")
+        };
+        assert_eq!(*got, vote(2));
+        assert_eq!(counters.datagrams_malformed.load(std::sync::atomic::Ordering::Relaxed), 6);
+    }
+}

@@ -1,0 +1,323 @@
+//! What a crash leaves: kills in mid-write, and write-ahead logs that end anywhere.
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use gometa_server::disk::{Disk, DiskError, Hooks};
+use gometa_store::{Space, Table};
+use gometa_zab::{LogEntry, Token, Zxid};
+
+use super::support::*;
+
+const CHILD_DIR: &str = "GOMETA_TEST_DISK_DIR";
+const CHILD_WORK: &str = "GOMETA_TEST_DISK_WORK";
+/// Writes that a child has in flight.
+const IN_FLIGHT: u64 = 64;
+
+/// Runs this test binary again, as a process that writes until it is killed.
+fn spawn(dir: &Path, work: &str, through: Option<&str>) -> (Child, impl Iterator<Item = String> + use<>) {
+    let program = env::current_exe().unwrap();
+    let mut command = match through {
+        None => Command::new(&program),
+        Some(script) => {
+            let mut command = Command::new("sh");
+            command.args(["-c", script, "sh"]).arg(&program);
+            command
+        }
+    };
+    command.args(["--exact", "crash::child", "--ignored", "--nocapture", "--test-threads=1"]);
+    command.env(CHILD_DIR, dir).env(CHILD_WORK, work).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    (child, lines.map_while(Result::ok))
+}
+
+/// The number behind a word, if the line has it.
+fn number(line: &str, word: &str) -> Option<u64> {
+    line.split_once(word)?.1.trim().parse().ok()
+}
+
+/// Not a test: the process that others kill. It appends entries and applies them, one token each in turn, from
+/// where the directory ends, and tells what is persisted.
+#[test]
+#[ignore = "run by the other tests"]
+fn child() {
+    let Some(dir) = env::var_os(CHILD_DIR) else { return };
+    let work = env::var(CHILD_WORK).unwrap();
+    let done = Arc::new((Mutex::new(0), Condvar::new()));
+    let base = Arc::new(AtomicU64::new(0));
+    let hooks = Hooks {
+        persisted: Box::new({
+            let (done, base) = (done.clone(), base.clone());
+            move |token: Token| {
+                // Even tokens are appends of the counter that is half of them.
+                println!("acked {}", base.load(Ordering::SeqCst) + token.0 / 2);
+                *done.0.lock().unwrap() = token.0;
+                done.1.notify_all();
+            }
+        }),
+        failed: Box::new(|reason| {
+            println!("failed {reason}");
+            std::process::exit(3);
+        }),
+        read: Box::new(|_, _| {}),
+    };
+    let disk = Disk::open(Path::new(&dir), NODE, hooks).unwrap();
+    let last = disk.recovered.boundaries.last().copied().unwrap_or(Zxid::ZERO);
+    base.store(last.counter, Ordering::SeqCst);
+    if disk.recovered.founding.is_none() {
+        disk.writer.submit(Token(0), founding(true));
+    }
+    disk.writer.submit(Token(1), promise(1, 1));
+    let mut applied = disk.recovered.applied;
+    println!("opened {}", last.counter);
+    for step in 1_u64.. {
+        let counter = last.counter + step;
+        disk.writer.submit(Token(step * 2), written(counter, work == "large"));
+        let mut persisted = done.0.lock().unwrap();
+        while *persisted + IN_FLIGHT < step * 2 {
+            persisted = done.1.wait(persisted).unwrap();
+        }
+        // Only what is durable is applied.
+        let durable = last.counter + *persisted / 2;
+        drop(persisted);
+        if work != "truncate" && durable > applied {
+            applied = durable;
+            disk.writer.submit(Token(step * 2 + 1), apply(applied));
+        }
+        if work == "truncate" && step == 200 {
+            disk.writer.submit(Token(step * 2 + 2), truncate(1, counter - 100));
+            let mut persisted = done.0.lock().unwrap();
+            while *persisted < step * 2 + 2 {
+                persisted = done.1.wait(persisted).unwrap();
+            }
+            println!("truncated {}", counter - 100);
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+}
+
+/// An entry; a large one fills a memtable with a few hundred of its kind.
+fn written(counter: u64, large: bool) -> gometa_node::Write {
+    let mut entry = entry(1, counter);
+    if large {
+        let mut payload = entry.payload.to_vec();
+        payload.resize(60_000, counter as u8);
+        entry.payload = payload.into();
+    }
+    gometa_node::Write::Zab(gometa_zab::Write::Append(vec![entry]))
+}
+
+/// The directory holds 1 … last, as written, and the table is of one piece.
+fn check(dir: &Path) -> u64 {
+    check_entries(dir, false)
+}
+
+fn check_entries(dir: &Path, large: bool) -> u64 {
+    let mut opened = Opened::open(dir).unwrap();
+    let last = opened.last();
+    if last.counter > 0 {
+        let entries = opened.read(1, last.counter, usize::MAX);
+        assert_eq!(entries.len() as u64, last.counter);
+        for (entry, counter) in entries.into_iter().zip(1..) {
+            assert!(append_of(entry) == written(counter, large), "entry {counter} has changed");
+        }
+    }
+    let table = &opened.disk.table;
+    let applied = table.checkpoint().applied;
+    assert_eq!(applied, opened.disk.recovered.applied);
+    assert!(applied <= last.counter);
+    if applied > 0 {
+        assert_eq!(table.checkpoint(), checkpoint(applied));
+        let value = applied.to_string();
+        for (space, key) in [(Space::Data, "first"), (Space::Data, "second"), (Space::Session, "session")] {
+            assert_eq!(table.get(space, key.as_bytes()).unwrap(), value.as_bytes());
+        }
+        assert_eq!(table.get(Space::Data, format!("only {applied}").as_bytes()).unwrap(), value.as_bytes());
+    }
+    last.counter
+}
+
+fn append_of(entry: LogEntry) -> gometa_node::Write {
+    gometa_node::Write::Zab(gometa_zab::Write::Append(vec![entry]))
+}
+
+#[test]
+fn a_kill_loses_nothing_that_was_acknowledged() {
+    kill_rounds("append", 8, 100);
+}
+
+#[test]
+fn a_kill_amid_flushes_loses_nothing_that_was_acknowledged() {
+    kill_rounds("large", 3, 300);
+}
+
+/// Kills a writing child once it has written a multiple of `step` entries, again and again.
+fn kill_rounds(work: &str, rounds: u64, step: u64) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut boots = 0;
+    for round in 1..=rounds {
+        let (mut child, lines) = spawn(dir.path(), work, None);
+        let (mut opened, mut acked) = (0, 0);
+        for line in lines {
+            opened = number(&line, "opened ").unwrap_or(opened);
+            acked = number(&line, "acked ").unwrap_or(acked).max(acked);
+            if acked > opened + step * round {
+                break;
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let last = check_entries(dir.path(), work == "large");
+        assert!(acked > 0 && last >= acked, "{last} < {acked}");
+        boots += 2;
+    }
+    assert_eq!(Opened::open(dir.path()).unwrap().disk.identity.boot, boots + 1);
+}
+
+#[test]
+fn a_kill_behind_a_truncation_does_not_bring_the_tail_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut child, mut lines) = spawn(dir.path(), "truncate", None);
+    let truncated = lines.find_map(|line| number(&line, "truncated ")).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let opened = Opened::open(dir.path()).unwrap();
+    assert_eq!(opened.last(), Zxid::new(1, truncated));
+    drop(opened);
+    tamper(dir.path(), |rocks| {
+        let log = rocks.cf_handle("log").unwrap();
+        assert_eq!(rocks.iterator_cf(log, rocksdb::IteratorMode::Start).count() as u64, truncated);
+    });
+}
+
+#[test]
+fn an_error_of_the_file_system_ends_the_writing_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Opened::open(dir.path()).unwrap());
+    // No file may grow beyond 64 KiB; the signal that says so is ignored, so that the write fails.
+    let (mut child, lines) = spawn(dir.path(), "append", Some("trap '' XFSZ; ulimit -f 128; exec \"$@\""));
+    let (mut acked, mut failed) = (0, None);
+    for line in lines {
+        acked = number(&line, "acked ").unwrap_or(acked).max(acked);
+        if let Some((_, reason)) = line.split_once("failed ") {
+            failed = Some(reason.to_owned());
+            break;
+        }
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    let failed = failed.unwrap();
+    assert!(failed.contains("cannot write to data directory"), "{failed}");
+    assert!(check(dir.path()) >= acked);
+}
+
+/// A directory as a crash at this moment would leave it, with nothing lost.
+fn crashed(from: &Path) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    copy(from, dir.path());
+    dir
+}
+
+/// The size of the newest write-ahead log.
+fn wal_size(dir: &Path) -> u64 {
+    fs::metadata(database_files(dir, "log").pop().unwrap()).unwrap().len()
+}
+
+fn cut(dir: &Path, size: u64) {
+    let wal = database_files(dir, "log").pop().unwrap();
+    fs::OpenOptions::new().write(true).open(wal).unwrap().set_len(size).unwrap();
+}
+
+#[test]
+fn whatever_was_synced_must_be_in_the_write_ahead_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = Opened::open(dir.path()).unwrap();
+    opened.found();
+    let start = wal_size(dir.path());
+    opened.append(1, 1..=3);
+    opened.append(1, 4..=5);
+    let logged = wal_size(dir.path());
+    assert_eq!(check(crashed(dir.path()).path()), 5);
+    for size in (start..logged).step_by(5) {
+        let crashed = crashed(dir.path());
+        cut(crashed.path(), size);
+        let error = refusal(crashed.path());
+        assert!(matches!(error, DiskError::Lost { .. }), "{size}: {error}");
+    }
+    for at in [start + 3, start + 20, logged - 1] {
+        let crashed = crashed(dir.path());
+        flip(&database_files(crashed.path(), "log").pop().unwrap(), |_| at as usize);
+        let error = refusal(crashed.path());
+        assert!(matches!(error, DiskError::Lost { .. }), "{at}: {error}");
+    }
+    // A promise is no shorter log, and is missed all the same.
+    opened.write(promise(2, 1));
+    let crashed = crashed(dir.path());
+    cut(crashed.path(), logged);
+    let error = refusal(crashed.path());
+    assert!(matches!(error, DiskError::Lost { .. }), "{error}");
+}
+
+#[test]
+fn what_was_never_synced_may_be_torn() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = Opened::open(dir.path()).unwrap();
+    opened.found();
+    opened.append(1, 1..=5);
+    let synced = wal_size(dir.path());
+    opened.write(apply(3));
+    opened.write(apply(4));
+    let whole = wal_size(dir.path());
+    assert_eq!(Opened::open(crashed(dir.path()).path()).unwrap().disk.recovered.applied, 4);
+    let mut seen = Vec::new();
+    for size in (synced..whole).step_by(7) {
+        let crashed = crashed(dir.path());
+        cut(crashed.path(), size);
+        assert_eq!(check(crashed.path()), 5);
+        seen.push(Opened::open(crashed.path()).unwrap().disk.recovered.applied);
+    }
+    seen.dedup();
+    assert_eq!(seen, [0, 3]);
+    // Pages reach the disk in any order: a hole in what was not synced is no damage either.
+    let holed = crashed(dir.path());
+    flip(&database_files(holed.path(), "log").pop().unwrap(), |_| synced as usize + 10);
+    assert_eq!(check(holed.path()), 5);
+    let garbled = crashed(dir.path());
+    let wal = database_files(garbled.path(), "log").pop().unwrap();
+    let mut bytes = fs::read(&wal).unwrap();
+    bytes.extend([0xa5; 3_000]);
+    fs::write(&wal, bytes).unwrap();
+    assert_eq!(check(garbled.path()), 5);
+}
+
+#[test]
+fn a_crash_anywhere_around_a_truncation_is_no_alarm() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = Opened::open(dir.path()).unwrap();
+    opened.found();
+    opened.append(1, 1..=50);
+    let before = crashed(dir.path());
+    let before_size = wal_size(dir.path());
+    opened.write(truncate(1, 30));
+    let after = crashed(dir.path());
+    opened.write(promise(2, 2));
+    opened.append(2, 31..=33);
+    let later = crashed(dir.path());
+    assert_eq!(Opened::open(before.path()).unwrap().last(), Zxid::new(1, 50));
+    assert_eq!(Opened::open(after.path()).unwrap().last(), Zxid::new(1, 30));
+    assert_eq!(Opened::open(later.path()).unwrap().last(), Zxid::new(2, 33));
+    // Once reported, the truncation is one of the things that must not be lost.
+    let undone = crashed(dir.path());
+    cut(undone.path(), before_size);
+    assert!(matches!(refusal(undone.path()), DiskError::Lost { .. }));
+}

@@ -1,0 +1,356 @@
+//! The data directory, through its public face: what it keeps, what it refuses, what a kill leaves.
+#![expect(clippy::unwrap_used, reason = "all of this is tests")]
+
+mod crash;
+mod damage;
+mod support;
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use gometa_server::disk::DiskError;
+use gometa_store::{Space, Table};
+use gometa_zab::{NodeId, Recovered, Token, Zxid};
+
+use support::*;
+
+#[test]
+fn a_new_directory_is_empty_private_and_has_an_identity() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("deep/data");
+    let opened = Opened::open(&path).unwrap();
+    assert_eq!(opened.disk.recovered, Recovered::default());
+    assert_eq!(opened.disk.identity.node, NODE);
+    assert_eq!(opened.disk.identity.boot, 1);
+    assert_ne!(opened.disk.identity.incarnation.0, 0);
+    assert_eq!(opened.disk.table.checkpoint(), checkpoint_zero());
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    let other = Opened::open(&dir.path().join("other")).unwrap();
+    assert_ne!(opened.disk.identity.incarnation, other.disk.identity.incarnation);
+}
+
+fn checkpoint_zero() -> gometa_store::Checkpoint {
+    gometa_store::Checkpoint::default()
+}
+
+#[test]
+fn everything_written_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = Opened::open(dir.path()).unwrap();
+    let first = opened.disk.identity;
+    opened.write(founding(false));
+    opened.write(founding(true));
+    opened.write(promise(2, 1));
+    opened.append(1, 1..=1_000);
+    opened.append(2, 1_001..=1_005);
+    opened.write(apply(1));
+    opened.write(apply(2));
+    opened.write(promise(5, 3));
+    opened.append(5, 1_006..=1_006);
+    drop(opened);
+
+    // The id in the directory wins over a changed configuration.
+    let mut opened = Opened::open_as(dir.path(), NodeId(99)).unwrap();
+    assert_eq!(opened.disk.identity.node, first.node);
+    assert_eq!(opened.disk.identity.incarnation, first.incarnation);
+    assert_eq!(opened.disk.identity.boot, 2);
+    let recovered = Recovered {
+        hard_state: hard_state(5, 3),
+        founding: Some(founding_record(true)),
+        oldest: Zxid::ZERO,
+        boundaries: vec![Zxid::new(1, 1_000), Zxid::new(2, 1_005), Zxid::new(5, 1_006)],
+        applied: 2,
+    };
+    assert_eq!(opened.disk.recovered, recovered);
+    assert_eq!(opened.disk.table.checkpoint(), checkpoint(2));
+    assert_eq!(opened.disk.table.get(Space::Data, b"first").unwrap(), "2");
+    assert_eq!(opened.disk.table.get(Space::Data, b"only 1"), None);
+    assert_eq!(opened.disk.table.get(Space::Session, b"first"), None);
+    let mut keys = Vec::new();
+    opened.disk.table.scan(Space::Data, &mut |key, value| {
+        assert_eq!(value, b"2");
+        keys.push(String::from_utf8(key.to_vec()).unwrap());
+    });
+    assert_eq!(keys, ["first", "only 2", "second"]);
+    let all = opened.read(1, 1_006, usize::MAX);
+    let expected: Vec<_> = (1..=1_006)
+        .map(|counter| {
+            entry(
+                if counter <= 1_000 {
+                    1
+                } else if counter <= 1_005 {
+                    2
+                } else {
+                    5
+                },
+                counter,
+            )
+        })
+        .collect();
+    assert_eq!(all, expected);
+    drop(opened);
+    assert_eq!(Opened::open(dir.path()).unwrap().disk.identity.boot, 3);
+}
+
+#[test]
+fn queued_writes_are_reported_in_order_and_readable() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = Opened::open(dir.path()).unwrap();
+    opened.found();
+    let mut last = Token(0);
+    for counter in 1..=500 {
+        opened.submit(append(1, [counter]));
+        last = opened.submit(apply(counter));
+    }
+    opened.wait("all of it", |told| {
+        assert!(told.persisted.is_sorted());
+        told.persisted.last() == Some(&last)
+    });
+    assert_eq!(opened.disk.table.checkpoint(), checkpoint(500));
+    assert_eq!(opened.disk.table.get(Space::Data, b"second").unwrap(), "500");
+    assert_eq!(opened.read(500, 500, 1).len(), 1);
+    assert_eq!(opened.failed(), Vec::<String>::new());
+}
+
+#[test]
+fn dropping_writes_what_was_submitted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = Opened::open(dir.path()).unwrap();
+    opened.found();
+    for counter in 1..=300 {
+        opened.submit(append(1, [counter]));
+    }
+    drop(opened);
+    assert_eq!(Opened::open(dir.path()).unwrap().last(), Zxid::new(1, 300));
+}
+
+#[test]
+fn a_truncated_tail_is_gone_and_the_log_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = Opened::open(dir.path()).unwrap();
+    opened.found();
+    opened.append(1, 1..=100);
+    opened.write(truncate(1, 60));
+    drop(opened);
+
+    let mut opened = Opened::open(dir.path()).unwrap();
+    assert_eq!(opened.disk.recovered.boundaries, [Zxid::new(1, 60)]);
+    opened.write(promise(4, 4));
+    // In one go, so that truncations stand between other writes of a group.
+    opened.submit(append(1, 61..=70));
+    opened.submit(append(4, 71..=80));
+    opened.submit(truncate(1, 65));
+    opened.submit(truncate(1, 65));
+    opened.submit(append(4, 66..=66));
+    opened.submit(truncate(1, 65));
+    opened.submit(truncate(1, 62));
+    opened.write(append(4, 63..=64));
+    assert_eq!(opened.read(62, 64, usize::MAX), [entry(1, 62), entry(4, 63), entry(4, 64)]);
+    drop(opened);
+
+    let mut opened = Opened::open(dir.path()).unwrap();
+    assert_eq!(opened.disk.recovered.boundaries, [Zxid::new(1, 62), Zxid::new(4, 64)]);
+    opened.write(truncate(0, 0));
+    drop(opened);
+    let opened = Opened::open(dir.path()).unwrap();
+    assert_eq!(opened.disk.recovered.boundaries, []);
+    assert_eq!(opened.disk.recovered.hard_state, hard_state(4, 4));
+}
+
+#[test]
+fn a_crash_leaves_an_epoch_above_the_current_one_and_that_is_legal() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = Opened::open(dir.path()).unwrap();
+    opened.write(founding(true));
+    opened.write(promise(6, 0));
+    opened.append(6, 1..=3);
+    drop(opened);
+    let opened = Opened::open(dir.path()).unwrap();
+    assert_eq!(opened.disk.recovered.hard_state, hard_state(6, 0));
+    assert_eq!(opened.last(), Zxid::new(6, 3));
+}
+
+#[test]
+fn log_reads_keep_to_their_bounds() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = Opened::open(dir.path()).unwrap();
+    opened.found();
+    opened.append(1, 1..=100);
+    let counters = |entries: Vec<gometa_zab::LogEntry>| -> Vec<u64> {
+        entries.iter().map(|entry| entry.zxid.counter).collect()
+    };
+    assert_eq!(counters(opened.read(10, 13, usize::MAX)), [10, 11, 12, 13]);
+    assert_eq!(counters(opened.read(100, 100, usize::MAX)), [100]);
+    assert_eq!(counters(opened.read(10, 13, 0)), [10]);
+    let two = entry(1, 10).size() + entry(1, 11).size();
+    assert_eq!(counters(opened.read(10, 13, two)), [10, 11]);
+    assert_eq!(counters(opened.read(10, 13, two - 1)), [10]);
+    // Asked before a truncation, read after it: what is left, and no alarm.
+    opened.disk.log.submit(1_000, 49, 60, usize::MAX);
+    opened.write(truncate(1, 50));
+    opened.wait("the answer", |told| {
+        told.read.iter().any(|(id, entries)| *id == 1_000 && [2, 12].contains(&entries.len()))
+    });
+    assert_eq!(opened.failed(), Vec::<String>::new());
+}
+
+#[test]
+fn a_missing_entry_is_a_failure_not_an_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = Opened::open(dir.path()).unwrap();
+    opened.found();
+    opened.append(1, 1..=5);
+    opened.disk.log.submit(1, 4, 6, usize::MAX);
+    opened.wait("the failure", |told| !told.failed.is_empty());
+    assert!(opened.failed()[0].contains("log entry 6 is missing"), "{:?}", opened.failed());
+}
+
+#[test]
+fn after_a_failure_nothing_more_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = Opened::open(dir.path()).unwrap();
+    opened.found();
+    opened.append(1, 1..=5);
+    let good = opened.submit(append(1, [6]));
+    opened.submit(append(1, [8]));
+    opened.wait("the failure", |told| !told.failed.is_empty());
+    opened.submit(append(1, [7]));
+    opened.submit(promise(9, 9));
+    assert_eq!(opened.failed().len(), 1);
+    let line = opened.failed()[0].clone();
+    assert!(line.contains("log entry (1, 8) cannot follow (1, 6)"), "{line}");
+    opened.wait("no later token", |told| told.persisted.iter().all(|token| *token <= good));
+    drop(opened);
+    let opened = Opened::open(dir.path()).unwrap();
+    assert!(opened.last() <= Zxid::new(1, 6));
+    assert_eq!(opened.disk.recovered.hard_state, hard_state(1, 1));
+}
+
+#[test]
+fn what_contradicts_the_log_fails() {
+    for (write, expected) in [
+        (truncate(2, 3), "cannot be truncated to (2, 3)"),
+        (truncate(1, 6), "cannot be truncated to (1, 6)"),
+        (truncate(1, 1), "cannot be truncated to (1, 1); 2 is applied"),
+        (apply(1), "1 cannot be applied after 2"),
+        (apply(6), "6 cannot be applied after 2, the log ends at (1, 5)"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut opened = Opened::open(dir.path()).unwrap();
+        opened.found();
+        opened.append(1, 1..=5);
+        opened.write(apply(2));
+        opened.submit(write);
+        opened.wait("the failure", |told| !told.failed.is_empty());
+        assert!(opened.failed()[0].contains(expected), "{:?}", opened.failed());
+        drop(opened);
+        assert_eq!(Opened::open(dir.path()).unwrap().last(), Zxid::new(1, 5));
+    }
+}
+
+#[test]
+fn a_directory_in_use_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = Opened::open(dir.path()).unwrap();
+    let error = refusal(dir.path());
+    assert!(matches!(error, DiskError::InUse { .. }), "{error}");
+    // Whatever part of it lives on.
+    let table = opened.disk.table.clone();
+    drop(opened);
+    assert!(matches!(refusal(dir.path()), DiskError::InUse { .. }));
+    drop(table);
+    assert_eq!(Opened::open(dir.path()).unwrap().disk.identity.boot, 2);
+}
+
+#[test]
+fn somebody_elses_directory_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("holiday.jpg"), "sun").unwrap();
+    let error = refusal(dir.path());
+    assert!(matches!(error, DiskError::Foreign { .. }), "{error}");
+    assert!(error.to_string().contains("holiday.jpg"), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    // Even if one of its names is one of ours.
+    fs::write(dir.path().join("FORMAT"), "A4, landscape\n").unwrap();
+    let error = refusal(dir.path());
+    assert!(matches!(error, DiskError::Foreign { .. }), "{error}");
+}
+
+#[test]
+fn a_volume_with_nothing_but_lost_and_found_is_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("lost+found")).unwrap();
+    assert_eq!(Opened::open(dir.path()).unwrap().disk.identity.boot, 1);
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Opened::open(dir.path()).unwrap());
+    fs::write(dir.path().join("FORMAT"), "gometa data directory\nformat 7\nwhatever comes\n").unwrap();
+    let error = refusal(dir.path());
+    assert!(matches!(error, DiskError::Newer { found: 7, known: 1, .. }), "{error}");
+    assert!(error.to_string().contains("run the newer gometa-server"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_written_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    assert!(refusal(&file).to_string().contains("name a directory"));
+    assert!(matches!(refusal(&file.join("below")), DiskError::File { .. }));
+    let closed = dir.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o500)).unwrap();
+    // To root nothing is closed.
+    if !rustix::process::geteuid().is_root() {
+        assert!(refusal(&closed).to_string().contains("make the directory writable"));
+        assert!(refusal(&closed.join("below")).to_string().contains("make the directory writable"));
+    }
+}
+
+#[test]
+fn an_interrupted_creation_begins_anew() {
+    let whole = tempfile::tempdir().unwrap();
+    let old = Opened::open(whole.path()).unwrap().disk.identity;
+    // In the order in which they are made.
+    let steps = ["FORMAT", "gen-1", "GENERATION", "BOOT"];
+    for count in 0..=steps.len() {
+        for halfway in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("CREATING"), "").unwrap();
+            for step in &steps[..count] {
+                let (from, to) = (whole.path().join(step), dir.path().join(step));
+                if from.is_dir() {
+                    copy(&from, &to);
+                } else {
+                    fs::copy(from, to).unwrap();
+                }
+            }
+            if halfway {
+                match steps.get(count) {
+                    Some(&"gen-1") => fs::create_dir_all(dir.path().join("gen-1/db")).unwrap(),
+                    Some(name) => fs::write(dir.path().join(format!("{name}.new")), "g").unwrap(),
+                    None => fs::write(dir.path().join("IDENTITY.new"), "node 000").unwrap(),
+                }
+            }
+            let opened = Opened::open(dir.path()).unwrap();
+            assert_eq!(opened.disk.identity.boot, 1);
+            assert_ne!(opened.disk.identity.incarnation, old.incarnation);
+            assert!(!dir.path().join("CREATING").exists());
+        }
+    }
+}
+
+#[test]
+fn a_creation_interrupted_at_its_very_end_is_complete() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = Opened::open(dir.path()).unwrap().disk.identity;
+    fs::write(dir.path().join("CREATING"), "").unwrap();
+    let new = Opened::open(dir.path()).unwrap().disk.identity;
+    assert_eq!((new.incarnation, new.boot), (old.incarnation, 2));
+    assert!(!dir.path().join("CREATING").exists());
+    // And an interrupted replacement of a file leaves the old one.
+    fs::write(dir.path().join("BOOT.new"), "boot 9").unwrap();
+    assert_eq!(Opened::open(dir.path()).unwrap().disk.identity.boot, 3);
+}

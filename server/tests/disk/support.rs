@@ -1,0 +1,232 @@
+//! What the tests of the data directory share: a disk with a memory of what it reported, and ways to spoil it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use gometa_node::Write;
+use gometa_server::disk::{Disk, DiskError, Hooks};
+use gometa_store::{Batch, Checkpoint, Space};
+use gometa_zab::{
+    Addresses, EnsembleId, Epoch, Founding, Genesis, HardState, Incarnation, Kind, LogEntry, NodeId, Token,
+    Voter, Zxid,
+};
+
+pub(crate) const NODE: NodeId = NodeId(0x5001);
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What the hooks were told.
+#[derive(Default)]
+pub(crate) struct Told {
+    pub(crate) persisted: Vec<Token>,
+    pub(crate) failed: Vec<String>,
+    pub(crate) read: Vec<(u64, Vec<LogEntry>)>,
+}
+
+/// An open disk, with tokens counted and answers kept.
+pub(crate) struct Opened {
+    pub(crate) disk: Disk,
+    told: Arc<(Mutex<Told>, Condvar)>,
+    token: u64,
+    read: u64,
+}
+
+impl Opened {
+    pub(crate) fn open(dir: &Path) -> Result<Opened, DiskError> {
+        Opened::open_as(dir, NODE)
+    }
+
+    pub(crate) fn open_as(dir: &Path, node: NodeId) -> Result<Opened, DiskError> {
+        let told = Arc::new((Mutex::new(Told::default()), Condvar::new()));
+        let tell = |change: fn(&mut Told, Change)| {
+            let told = told.clone();
+            move |what: Change| {
+                change(&mut told.0.lock().unwrap(), what);
+                told.1.notify_all();
+            }
+        };
+        enum Change {
+            Persisted(Token),
+            Failed(String),
+            Read(u64, Vec<LogEntry>),
+        }
+        let apply = |told: &mut Told, change: Change| match change {
+            Change::Persisted(token) => told.persisted.push(token),
+            Change::Failed(reason) => told.failed.push(reason),
+            Change::Read(id, entries) => told.read.push((id, entries)),
+        };
+        let (persisted, failed, read) = (tell(apply), tell(apply), tell(apply));
+        let hooks = Hooks {
+            persisted: Box::new(move |token| persisted(Change::Persisted(token))),
+            failed: Box::new(move |reason| failed(Change::Failed(reason))),
+            read: Box::new(move |id, entries| read(Change::Read(id, entries))),
+        };
+        Ok(Opened { disk: Disk::open(dir, node, hooks)?, told, token: 0, read: 0 })
+    }
+
+    /// Submits a write; does not wait.
+    pub(crate) fn submit(&mut self, write: Write) -> Token {
+        self.token += 1;
+        self.disk.writer.submit(Token(self.token), write);
+        Token(self.token)
+    }
+
+    /// Submits a write and waits until it is done.
+    pub(crate) fn write(&mut self, write: Write) {
+        let token = self.submit(write);
+        self.wait("persisted", |told| told.persisted.last().is_some_and(|last| *last >= token));
+    }
+
+    pub(crate) fn found(&mut self) {
+        self.write(founding(true));
+        self.write(promise(1, 1));
+    }
+
+    /// Appends entries of one epoch, and waits.
+    pub(crate) fn append(&mut self, epoch: u64, counters: impl IntoIterator<Item = u64>) {
+        self.write(append(epoch, counters));
+    }
+
+    pub(crate) fn read(&mut self, from: u64, to: u64, bytes_max: usize) -> Vec<LogEntry> {
+        self.read += 1;
+        let id = self.read;
+        self.disk.log.submit(id, from, to, bytes_max);
+        self.wait("read", |told| told.read.iter().any(|(read, _)| *read == id));
+        let told = self.told.0.lock().unwrap();
+        told.read.iter().find(|(read, _)| *read == id).unwrap().1.clone()
+    }
+
+    pub(crate) fn wait(&self, what: &str, done: impl Fn(&Told) -> bool) {
+        let deadline = Instant::now() + DEADLINE;
+        let mut told = self.told.0.lock().unwrap();
+        while !done(&told) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "still waiting for: {what}; failures: {:?}", told.failed);
+            told = self.told.1.wait_timeout(told, left).unwrap().0;
+        }
+    }
+
+    pub(crate) fn failed(&self) -> Vec<String> {
+        self.told.0.lock().unwrap().failed.clone()
+    }
+
+    pub(crate) fn last(&self) -> Zxid {
+        self.disk.recovered.boundaries.last().copied().unwrap_or(Zxid::ZERO)
+    }
+}
+
+pub(crate) fn payload(counter: u64) -> Bytes {
+    Bytes::from(format!("payload of {counter} {}", "x".repeat((counter * 7 % 300) as usize)))
+}
+
+pub(crate) fn entry(epoch: u64, counter: u64) -> LogEntry {
+    LogEntry { zxid: Zxid::new(epoch, counter), kind: Kind::Command, level: 1, payload: payload(counter) }
+}
+
+pub(crate) fn append(epoch: u64, counters: impl IntoIterator<Item = u64>) -> Write {
+    Write::Zab(gometa_zab::Write::Append(counters.into_iter().map(|counter| entry(epoch, counter)).collect()))
+}
+
+pub(crate) fn truncate(epoch: u64, counter: u64) -> Write {
+    Write::Zab(gometa_zab::Write::Truncate(Zxid::new(epoch, counter)))
+}
+
+pub(crate) fn promise(accepted: u64, current: u64) -> Write {
+    Write::Zab(gometa_zab::Write::HardState(hard_state(accepted, current)))
+}
+
+pub(crate) fn hard_state(accepted: u64, current: u64) -> HardState {
+    HardState {
+        accepted_epoch: Epoch(accepted),
+        accepted_leader: (accepted > 0).then_some(NODE),
+        current_epoch: Epoch(current),
+    }
+}
+
+pub(crate) fn founding(sealed: bool) -> Write {
+    Write::Zab(gometa_zab::Write::Founding(founding_record(sealed)))
+}
+
+pub(crate) fn founding_record(sealed: bool) -> Founding {
+    let voter = |node: u64| Voter {
+        node: NodeId(node),
+        incarnation: Some(Incarnation(u128::from(node) << 64 | 1)),
+        addresses: Addresses {
+            election: format!("127.0.0.1:{node}"),
+            message: format!("127.0.0.1:{}", node + 1),
+            request: String::new(),
+        },
+    };
+    let voters = vec![voter(0x5001), voter(0x6001), voter(0x7001)];
+    Founding { genesis: Genesis { ensemble: EnsembleId { id: 77, history: 3 }, voters }, sealed }
+}
+
+/// Three keys and a session that all say how far the table has come.
+pub(crate) fn apply(applied: u64) -> Write {
+    let value = Bytes::from(applied.to_string());
+    let record = |space, key: &'static str| (space, Bytes::from(key), Some(value.clone()));
+    let mut writes = vec![
+        record(Space::Data, "first"),
+        record(Space::Data, "second"),
+        record(Space::Session, "session"),
+        (Space::Data, Bytes::from(format!("only {applied}")), Some(value.clone())),
+    ];
+    if applied > 1 {
+        writes.push((Space::Data, Bytes::from(format!("only {}", applied - 1)), None));
+    }
+    Write::Apply(Batch { checkpoint: checkpoint(applied), writes })
+}
+
+pub(crate) fn checkpoint(applied: u64) -> Checkpoint {
+    Checkpoint { applied, hash: u128::from(applied) * 0x0123_4567_89ab_cdef_0123, keys: 3 }
+}
+
+pub(crate) fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for item in fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        let target = to.join(item.file_name());
+        if item.file_type().unwrap().is_dir() {
+            copy(&item.path(), &target);
+        } else {
+            fs::copy(item.path(), target).unwrap();
+        }
+    }
+}
+
+/// Files of the database with this extension, oldest first.
+pub(crate) fn database_files(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let items = fs::read_dir(dir.join("gen-1/db")).unwrap().map(|item| item.unwrap().path());
+    let mut paths: Vec<_> = items.filter(|path| path.extension().is_some_and(|e| e == extension)).collect();
+    paths.sort();
+    paths
+}
+
+/// Changes the database behind gometa's back.
+pub(crate) fn tamper(dir: &Path, change: impl FnOnce(&rocksdb::DB)) {
+    let path = dir.join("gen-1/db");
+    let options = rocksdb::Options::default();
+    let families = rocksdb::DB::list_cf(&options, &path).unwrap();
+    let rocks = rocksdb::DB::open_cf(&options, &path, families).unwrap();
+    change(&rocks);
+}
+
+pub(crate) fn flip(path: &Path, at: impl FnOnce(usize) -> usize) {
+    let mut bytes = fs::read(path).unwrap();
+    let at = at(bytes.len());
+    bytes[at] ^= 0x10;
+    fs::write(path, bytes).unwrap();
+}
+
+/// The error of an open that must fail: one line that names the directory and says what to do.
+pub(crate) fn refusal(dir: &Path) -> DiskError {
+    let Err(error) = Opened::open(dir) else { panic!("{} was opened", dir.display()) };
+    let line = error.to_string();
+    assert!(!line.contains('\n'), "{line}");
+    assert!(line.contains(dir.to_str().unwrap()), "{line}");
+    error
+}
