@@ -94,7 +94,7 @@ impl Looking {
             if leads && !core.ignores(vote.sender) {
                 core.round = self.toward(core, vote.round);
                 core.notice(Notice::Elected { round: core.round, leader: vote.sender });
-                return Next::Follow(vote.sender);
+                return Next::Follow(vote.candidate);
             }
             return Next::Stay;
         }
@@ -147,7 +147,7 @@ impl Looking {
         }
         let leader = self.vote.node;
         core.notice(Notice::Elected { round: core.round, leader });
-        if leader == core.me() { Next::Lead } else { Next::Follow(leader) }
+        if leader == core.me() { Next::Lead } else { Next::Follow(self.vote) }
     }
 
     /// Who backed the winner, this node included.

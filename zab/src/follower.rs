@@ -9,7 +9,7 @@ use alloc::{format, string::String, vec::Vec};
 use crate::{
     effect::{Effect, HardState, Notice, Rejection, Write},
     event::Event,
-    message::{Kind, LEVEL, LogEntry, Message, Reason},
+    message::{Candidate, Kind, LEVEL, LogEntry, Message, Reason},
     state::{Core, Next},
     types::{Epoch, LinkId, NodeId, Ticks, Token, Zxid},
 };
@@ -45,19 +45,26 @@ enum Stage {
 /// A node that has a leader.
 pub(crate) struct Follower {
     leader: NodeId,
+    /// What this node's vote for the leader said.
+    vote: Candidate,
     link: Option<LinkId>,
     stage: Stage,
     /// The last sign of progress: a message, or a step of our own.
     heard: Ticks,
     /// What was told last in a Progress or an Ack.
     told: Zxid,
+    /// The leader said itself that it does not lead: no failure of its.
+    excused: bool,
 }
 
 impl Follower {
-    pub(crate) fn new(core: &mut Core, leader: NodeId) -> Follower {
+    pub(crate) fn new(core: &mut Core, vote: Candidate) -> Follower {
+        let leader = vote.node;
         core.dial(leader);
         Follower {
             leader,
+            vote,
+            excused: false,
             link: None,
             stage: Stage::Connecting { attempts: 0, retry_at: None },
             heard: core.now,
@@ -67,6 +74,16 @@ impl Follower {
 
     pub(crate) fn leader(&self) -> NodeId {
         self.leader
+    }
+
+    /// What this node's vote for the leader said.
+    pub(crate) fn vote(&self) -> Candidate {
+        self.vote
+    }
+
+    /// Whether the leader is to blame if this node looks for another now (rule 8).
+    pub(crate) fn failed(&self) -> bool {
+        !self.excused && self.established().is_none()
     }
 
     pub(crate) fn link(&self) -> Option<LinkId> {
@@ -106,7 +123,6 @@ impl Follower {
         if peer != self.leader || self.link.is_some() {
             return Next::Stay;
         }
-        core.failed(peer);
         if let Stage::Connecting { attempts, retry_at } = &mut self.stage {
             *attempts += 1;
             if *attempts >= ATTEMPTS_MAX {
@@ -133,7 +149,6 @@ impl Follower {
         if !joined {
             return Next::Look("the leader belongs to no ensemble");
         }
-        core.reached(self.leader);
         self.stage = Stage::Settling;
         self.check(core)
     }
@@ -147,7 +162,7 @@ impl Follower {
                 if self.epoch() != Some(epoch) {
                     return Next::Stay;
                 }
-                self.on_propose(core, previous, entries, commit)
+                self.on_propose(core, epoch, previous, entries, commit)
             }
             Message::NewLeader { epoch, last } => {
                 let expected = matches!(self.stage, Stage::Synchronising { epoch: own } if own == epoch);
@@ -165,6 +180,7 @@ impl Follower {
                 }
                 core.learn_commit(commit);
                 self.stage = Stage::Serving { epoch };
+                core.succeeded(self.leader);
                 core.notice(Notice::UpToDate { epoch, leader: self.leader });
                 Next::Stay
             }
@@ -194,12 +210,18 @@ impl Follower {
             Message::Refuse(reason) => {
                 core.notice(Notice::Refused { peer: Some(self.leader), reason });
                 match reason {
-                    Reason::NotLeading => Next::Look("the chosen leader does not lead"),
-                    Reason::TooSoon => Next::Look("the leader asks for patience"),
-                    _ => {
-                        core.failed(self.leader);
-                        Next::Look("the leader refuses this node")
+                    Reason::NotLeading => {
+                        self.excused = true;
+                        Next::Look("the chosen leader does not lead")
                     }
+                    Reason::TooSoon => Next::Look("the leader asks for patience"),
+                    Reason::SnapshotNeeded
+                    | Reason::NoCommonPoint
+                    | Reason::WrongNode
+                    | Reason::OtherEnsemble
+                    | Reason::NotAMember
+                    | Reason::Configuration
+                    | Reason::Version => Next::Look("the leader refuses this node"),
                 }
             }
             Message::Hello(_)
@@ -222,7 +244,7 @@ impl Follower {
             return Next::Stay; // Said again; the answer is on its way.
         }
         let HardState { accepted_epoch, accepted_leader, current_epoch } = core.hard;
-        if epoch >= Epoch::MAX {
+        if !core.plausible(epoch) {
             Next::Look("the leader asks for an impossible epoch")
         } else if epoch > accepted_epoch {
             let promise =
@@ -281,7 +303,14 @@ impl Follower {
         Next::Stay
     }
 
-    fn on_propose(&mut self, core: &mut Core, previous: Zxid, entries: Vec<LogEntry>, commit: u64) -> Next {
+    fn on_propose(
+        &mut self,
+        core: &mut Core,
+        epoch: Epoch,
+        previous: Zxid,
+        entries: Vec<LogEntry>,
+        commit: u64,
+    ) -> Next {
         match self.stage {
             Stage::Synchronising { .. }
             | Stage::Hardening { .. }
@@ -293,7 +322,12 @@ impl Follower {
             | Stage::Promising { .. }
             | Stage::Acknowledged { .. } => return Next::Look("the leader is out of step: Propose"),
         }
-        if previous != core.history.last() || entries.is_empty() {
+        let mut last = previous;
+        let contiguous = entries.iter().all(|entry| {
+            let before = core::mem::replace(&mut last, entry.zxid);
+            entry.zxid.counter == before.counter + 1 && (before.epoch..=epoch).contains(&entry.zxid.epoch)
+        });
+        if previous != core.history.last() || entries.is_empty() || !contiguous {
             return Next::Look("the leader left a gap in the log");
         }
         if let Some(entry) = entries.iter().find(|entry| entry.kind != Kind::Command || entry.level > LEVEL) {
@@ -301,10 +335,6 @@ impl Follower {
             return Next::Stay;
         }
         for entry in &entries {
-            let last = core.history.last();
-            if entry.zxid.counter != last.counter + 1 || entry.zxid.epoch < last.epoch {
-                return Next::Look("the leader left a gap in the log");
-            }
             core.history.push(entry.clone());
         }
         core.write(Write::Append(entries));
@@ -378,9 +408,6 @@ impl Follower {
 
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
         if core.now.since(self.heard) > core.config.timeouts.election {
-            if self.link.is_none() {
-                core.failed(self.leader);
-            }
             return Next::Look("the leader is silent");
         }
         if let Stage::Connecting { retry_at, .. } = &mut self.stage

@@ -68,10 +68,6 @@ impl Forming {
         core.members.voters().first().is_some_and(|voter| voter.node == core.me())
     }
 
-    pub(crate) fn uses(&self, link: LinkId) -> bool {
-        self.contacts.values().any(|contact| contact.ready == Some(link))
-    }
-
     pub(crate) fn connected(&mut self, core: &mut Core, peer: NodeId, link: LinkId) {
         if let Some(contact) = self.contacts.get_mut(&peer) {
             contact.link = Some(link);
@@ -132,10 +128,21 @@ impl Forming {
             return;
         }
         self.differs.remove(&hello.node);
-        if let Some(contact) = self.contacts.get_mut(&hello.node)
-            && contact.link == Some(link)
-        {
-            contact.ready = Some(link);
+        match self.contacts.get_mut(&hello.node) {
+            Some(contact) if contact.link == Some(link) => contact.ready = Some(link),
+            _ => {
+                // Whoever connects anew has no use for its older connection.
+                let accepted = core.links.iter().filter(|(_, state)| state.dialled.is_none());
+                let older: Vec<LinkId> = accepted
+                    .filter(|(other, state)| {
+                        **other != link && state.hello.as_ref().is_some_and(|other| other.node == hello.node)
+                    })
+                    .map(|(other, _)| *other)
+                    .collect();
+                for link in older {
+                    core.close(link);
+                }
+            }
         }
     }
 
@@ -185,10 +192,12 @@ impl Forming {
                 }
             }
             Message::Formed(genesis) if formed == Some(genesis.ensemble) => {
-                if let Stage::Sealing { .. } = self.stage {
-                    return Next::Stay;
+                if core.settled() {
+                    return self.adopt(core, genesis);
                 }
-                return self.adopt(core, genesis);
+                // It is judged by what is durable: once more, when the write under way is done.
+                core.close(link);
+                self.closed(core, link);
             }
             Message::Refuse(reason) => {
                 core.notice(Notice::Refused { peer: Some(node), reason });
@@ -245,8 +254,9 @@ impl Forming {
         let Some(own) = genesis.voters.iter().find(|voter| voter.node == core.me()) else {
             return Next::Stay; // Joining an ensemble as somebody new is not built yet; we were refused.
         };
-        if own.incarnation == Some(core.config.incarnation) && core.founding.is_none() && core.settled() {
-            // The seal was given only after this very directory had prepared; it holds nothing of it.
+        let prepared = core.founding.as_ref().map(|founding| founding.genesis.ensemble);
+        if own.incarnation == Some(core.config.incarnation) && prepared != Some(genesis.ensemble) {
+            // The seal was given only after this very directory had prepared; it has forgotten.
             core.stop(format!(
                 "the ensemble {:?} knows this data directory, but the directory has no memory of it: an older \
                  copy was put in its place; remove the directory to come back as a node without a vote",

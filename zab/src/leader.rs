@@ -182,7 +182,10 @@ impl Leader {
         }) else {
             return core.close(link);
         };
-        if accepted >= Epoch::MAX {
+        if hello.ensemble != core.ensemble() {
+            return core.refuse(link, Reason::OtherEnsemble); // Nobody counts before its seal is durable.
+        }
+        if !core.plausible(accepted) {
             return core.refuse(link, Reason::Version);
         }
         // A node has one connection to its leader; an older one is a leftover.
@@ -210,6 +213,9 @@ impl Leader {
             beat: 0,
         };
         self.peers.insert(link, peer);
+        if votes {
+            self.contact.insert(hello.node, core.now);
+        }
         if !matches!(self.stage, Stage::Discovering | Stage::Promising { .. }) {
             core.send(link, Message::NewEpoch(self.epoch));
         }
@@ -222,6 +228,12 @@ impl Leader {
         let patience = core.config.timeouts.election * 2;
         if core.rediscovered.is_none_or(|at| core.now.since(at) >= patience) {
             core.rediscovered = Some(core.now);
+            // The connection stays: its promise is the first of the next discovery.
+            if !self.peers.contains_key(&link)
+                && let Some(state) = core.links.get_mut(&link)
+            {
+                state.cepoch = Some(accepted);
+            }
             return Next::Look("a node has promised a later epoch");
         }
         self.peers.remove(&link);
@@ -234,11 +246,8 @@ impl Leader {
             if self.peers.contains_key(&link) {
                 return Next::Stay;
             }
-            if accepted >= Epoch::MAX {
-                core.refuse(link, Reason::Version);
-                return Next::Stay;
-            }
-            if !matches!(self.stage, Stage::Discovering) && accepted > self.epoch {
+            if !matches!(self.stage, Stage::Discovering) && accepted > self.epoch && core.plausible(accepted)
+            {
                 return self.outbid(core, link, accepted);
             }
             self.admit(core, link, accepted);
@@ -274,7 +283,7 @@ impl Leader {
                 self.check(core)
             }
             Message::RefuseEpoch { accepted, .. } => {
-                if accepted >= self.epoch && accepted < Epoch::MAX {
+                if accepted >= self.epoch && core.plausible(accepted) {
                     self.outbid(core, link, accepted)
                 } else {
                     self.drop_peer(core, link, "it refuses the epoch");
@@ -377,7 +386,8 @@ impl Leader {
         }
         if self.established().is_none() && vote.state == VoteState::Looking && vote.round > core.round {
             self.supporters.retain(|node| *node != vote.sender);
-            if !core.members.quorum(|node| self.supporters.contains(&node)) {
+            let follows = |node| self.peers.values().any(|peer| peer.node == node && peer.votes);
+            if !core.members.quorum(|node| self.supporters.contains(&node) || follows(node)) {
                 return Next::Look("its supporters are looking again");
             }
         }
@@ -561,7 +571,7 @@ impl Leader {
                 core.effects.push(Effect::Proposed { id, zxid });
             }
             Event::Barrier { id } => {
-                if self.established().is_some() {
+                if self.established().is_some() && self.asked.len() < core.config.bounds.proposals_max {
                     self.asked.push(id);
                 } else {
                     core.effects.push(Effect::BarrierFailed { id });

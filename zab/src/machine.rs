@@ -73,11 +73,15 @@ impl Zab {
     pub fn step(&mut self, now: Ticks, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
         self.core.now = self.core.now.max(now);
         for event in events {
-            let next = self.take(event);
+            if !self.core.stopped {
+                let next = self.take(event);
+                self.turn(next);
+            }
+        }
+        if !self.core.stopped {
+            let next = self.tick();
             self.turn(next);
         }
-        let next = self.tick();
-        self.turn(next);
         match &mut self.phase {
             Phase::Following(follower) => follower.flush(&mut self.core),
             Phase::Leading(leader) => leader.flush(&mut self.core),
@@ -190,9 +194,12 @@ impl Zab {
             Phase::Leading(leader) => leader.on_vote(core, vote),
             Phase::Following(follower) => {
                 if matches!(vote.state, VoteState::Looking | VoteState::Seeking) {
-                    let mut candidate = core.candidate();
-                    candidate.node = follower.leader();
-                    core.send_vote(vote.sender, VoteState::Following, candidate, follower.established());
+                    core.send_vote(
+                        vote.sender,
+                        VoteState::Following,
+                        follower.vote(),
+                        follower.established(),
+                    );
                 }
                 Next::Stay
             }
@@ -291,8 +298,8 @@ impl Zab {
             Phase::Stopped => Next::Stay,
         };
         let phase = &self.phase;
-        core.close_idle(|link| match phase {
-            Phase::Forming(forming) => forming.uses(link),
+        core.close_idle(|link, state| match phase {
+            Phase::Forming(_) => state.hello.is_some(),
             Phase::Following(follower) => follower.link() == Some(link),
             Phase::Leading(leader) => leader.uses(link),
             Phase::Looking(_) | Phase::Stopped => false,
@@ -314,6 +321,9 @@ impl Zab {
                     match &mut self.phase {
                         Phase::Leading(leader) => leader.leave(core),
                         Phase::Following(follower) => {
+                            if follower.failed() {
+                                core.failed(follower.leader());
+                            }
                             if let Some(link) = follower.link() {
                                 core.close(link);
                             }
@@ -341,7 +351,7 @@ impl Zab {
                     self.phase = Phase::Leading(leader);
                     next
                 }
-                Next::Follow(leader) => {
+                Next::Follow(vote) => {
                     let early: Vec<LinkId> = core
                         .links
                         .iter()
@@ -351,7 +361,7 @@ impl Zab {
                     for link in early {
                         core.refuse(link, Reason::NotLeading);
                     }
-                    self.phase = Phase::Following(Follower::new(core, leader));
+                    self.phase = Phase::Following(Follower::new(core, vote));
                     Next::Stay
                 }
             };

@@ -21,7 +21,11 @@ use crate::{
     types::{EnsembleId, Epoch, Incarnation, LinkId, NodeId, Round, Ticks, Token},
 };
 
-/// Failed connections to a candidate after which it is not voted for, for a while (rule 8).
+/// How far a promise may be ahead of what this node has promised, to be believed: no ensemble lives through so
+/// many leaderships, and one damaged number must not use the epochs up.
+const EPOCHS_AHEAD_MAX: u64 = 1 << 32;
+
+/// Failed attempts to follow a candidate after which it is not voted for, for a while (rule 8).
 const FAILURES_MAX: u32 = 3;
 
 /// What the phase should turn into.
@@ -33,8 +37,8 @@ pub(crate) enum Next {
     Look(&'static str),
     /// The election is won.
     Lead,
-    /// The election is lost to this node, or it leads already.
-    Follow(NodeId),
+    /// This candidate has won the election, or leads already.
+    Follow(Candidate),
 }
 
 /// A storage write that has not been reported.
@@ -272,6 +276,12 @@ impl Core {
         self.commit = self.commit.max(commit);
     }
 
+    /// Whether an epoch that somebody else names can be true.
+    pub(crate) fn plausible(&self, epoch: Epoch) -> bool {
+        epoch.0 <= self.hard.accepted_epoch.max(self.epoch_floor).0.saturating_add(EPOCHS_AHEAD_MAX)
+            && epoch.0 + 1 < Epoch::MAX.0
+    }
+
     // ---- Votes
 
     /// Whether a datagram is worth looking at: this ensemble's, a member's, and not an old one.
@@ -327,7 +337,8 @@ impl Core {
         self.members.voters().iter().map(|voter| voter.node).filter(|node| *node != self.me()).collect()
     }
 
-    /// This candidate could not be reached.
+    /// This candidate could not be followed: it was out of reach, or refused, or fell silent before this node
+    /// could serve.
     pub(crate) fn failed(&mut self, node: NodeId) {
         let ignored_until = self.now.plus(self.config.timeouts.election * 2);
         let failures = self.failures.entry(node).or_insert(Failures { count: 0, ignored_until: Ticks(0) });
@@ -338,8 +349,8 @@ impl Core {
         }
     }
 
-    /// This candidate was reached.
-    pub(crate) fn reached(&mut self, node: NodeId) {
+    /// This candidate led this node to where it could serve.
+    pub(crate) fn succeeded(&mut self, node: NodeId) {
         self.failures.remove(&node);
     }
 
@@ -424,12 +435,12 @@ impl Core {
     }
 
     /// Closes every connection that has not come to anything within the election time-out.
-    pub(crate) fn close_idle(&mut self, in_use: impl Fn(LinkId) -> bool) {
+    pub(crate) fn close_idle(&mut self, in_use: impl Fn(LinkId, &Link) -> bool) {
         let patience = self.config.timeouts.election;
         let idle: Vec<LinkId> = self
             .links
             .iter()
-            .filter(|(id, link)| self.now.since(link.opened) > patience && !in_use(**id))
+            .filter(|(id, link)| self.now.since(link.opened) > patience && !in_use(**id, link))
             .map(|(id, _)| *id)
             .collect();
         for link in idle {
