@@ -1,0 +1,201 @@
+//! Arguments, and the client that they ask for.
+
+use std::{ffi::OsString, fs, path::PathBuf, time::Duration};
+
+use clap::{Parser, Subcommand};
+use gometa_client::{Client, parse_peers, peers_from_json};
+
+use crate::output::{Failure, Format};
+
+/// Where an ensemble on one machine listens.
+pub(crate) const PEERS_DEFAULT: &str = "127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003";
+/// The environment variable that names the peers.
+pub(crate) const PEERS_VARIABLE: &str = "GOMETA_PEERS";
+
+const AFTER_HELP: &str = "\
+Keys and values are bytes. A value of \"-\" is read from standard input, all of it, newlines included.
+Any node will do as a peer: the others are found through it.
+
+Peers are taken from --peers, else --config, else GOMETA_PEERS, else
+127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003.
+
+Exit status:
+  0  done
+  1  another error
+  2  wrong usage, configuration or argument
+  3  the key was not found
+  4  add: the key exists already; cas, delete --revision: its revision is another one
+  5  no node could be had, or none answered in time; a write was not applied
+  6  a write may or may not have taken effect: read before you repeat it";
+
+/// Read and write the metadata of a gometa ensemble.
+#[derive(Parser, Debug)]
+#[command(name = "gometa", version, after_help = AFTER_HELP, max_term_width = 110)]
+pub(crate) struct Args {
+    /// Request addresses, host:port,host:port,…
+    #[arg(long, global = true, value_name = "ADDRESSES", conflicts_with = "config")]
+    pub(crate) peers: Option<String>,
+
+    /// A JSON file that names them: {"Peer": [{"RequestAddr": "host:port"}, …]}
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// How results are shown
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+
+    /// How long to try: 500ms, 5s, 2m; without a unit, seconds
+    #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Print the value of a key, and a newline
+    Get(Get),
+    /// Create or replace a key
+    Set(Set),
+    /// Create a key that does not exist yet
+    Add(Add),
+    /// Replace a key if it is still at a revision
+    Cas(Cas),
+    /// Remove a key; one that does not exist is no error
+    Delete(Delete),
+    /// Show every node: role, epoch, how far it is, who is missing
+    Status,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Get {
+    pub(crate) key: OsString,
+
+    /// Print the value's bytes and nothing else
+    #[arg(long)]
+    pub(crate) raw: bool,
+
+    /// Read what the answering node has, without asking for confirmation: quicker, possibly behind
+    #[arg(long)]
+    pub(crate) local: bool,
+
+    /// With --local: wait until the node has got as far as this revision
+    #[arg(long, value_name = "REVISION", requires = "local", default_value_t = 0)]
+    pub(crate) min_revision: u64,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Set {
+    pub(crate) key: OsString,
+    /// "-" reads it from standard input
+    pub(crate) value: OsString,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Add {
+    pub(crate) key: OsString,
+    /// "-" reads it from standard input
+    pub(crate) value: OsString,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Cas {
+    pub(crate) key: OsString,
+    /// The mod_revision that the key must have, 0 if it must not exist; `gometa get KEY -o json` shows it
+    pub(crate) revision: u64,
+    /// "-" reads it from standard input
+    pub(crate) value: OsString,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Delete {
+    pub(crate) key: OsString,
+
+    /// Only if this is the key's mod_revision
+    #[arg(long)]
+    pub(crate) revision: Option<u64>,
+}
+
+impl Args {
+    /// The peers, as addresses; no IO but reading the file.
+    pub(crate) fn addresses(&self) -> Result<Vec<String>, Failure> {
+        if let Some(peers) = &self.peers {
+            return parse_peers(peers)
+                .map_err(|error| Failure::usage(format!("--peers: {}", error.message())));
+        }
+        if let Some(path) = &self.config {
+            let text = fs::read_to_string(path)
+                .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+            return peers_from_json(&text)
+                .map_err(|error| Failure::usage(format!("{}: {}", path.display(), error.message())));
+        }
+        match std::env::var(PEERS_VARIABLE) {
+            Ok(peers) if !peers.is_empty() => parse_peers(&peers)
+                .map_err(|error| Failure::usage(format!("{PEERS_VARIABLE}: {}", error.message()))),
+            _ => Ok(parse_peers(PEERS_DEFAULT)?),
+        }
+    }
+
+    /// Whether somebody has named the peers.
+    pub(crate) fn names_peers(&self) -> bool {
+        self.peers.is_some()
+            || self.config.is_some()
+            || std::env::var_os(PEERS_VARIABLE).is_some_and(|peers| !peers.is_empty())
+    }
+
+    /// A client for these peers.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::builder().timeout(self.timeout).name("gometa-cli").build(self.addresses()?)?)
+    }
+}
+
+/// Reads a time as people write it.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let seconds_per_unit = match &text[digits.len()..] {
+        "ms" => 1e-3,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        unit => return Err(format!("unknown unit {unit:?}: use ms, s or m")),
+    };
+    let number: f64 = digits.parse().map_err(|_| "write it like 500ms, 5s or 2m".to_owned())?;
+    match Duration::try_from_secs_f64(number * seconds_per_unit) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("it must be more than nothing and less than for ever".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_read() {
+        for (text, expected_ms) in
+            [("500ms", 500), ("5s", 5000), ("5", 5000), ("1.5s", 1500), ("2m", 120_000)]
+        {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(expected_ms)), "{text}");
+        }
+        for text in ["", "s", "5h", "-1s", "0", "1e400", "ms", "nan"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn options_may_stand_before_and_after_the_command() {
+        let args =
+            Args::parse_from(["gometa", "--peers", "a:1", "get", "k", "-o", "json", "--timeout", "1s"]);
+        assert_eq!((args.output, args.timeout), (Format::Json, Duration::from_secs(1)));
+        assert_eq!(args.addresses().unwrap(), ["a:1"]);
+        assert!(Args::try_parse_from(["gometa", "--peers", "a:1", "--config", "f", "status"]).is_err());
+        assert!(Args::try_parse_from(["gometa", "get", "k", "--min-revision", "3"]).is_err());
+    }
+}

@@ -1,0 +1,21 @@
+//! `gometa cas`: replaces a key if it is still at a revision.
+
+use std::{io::Write, os::unix::ffi::OsStrExt};
+
+use gometa_client::Client;
+
+use super::{show_written, value};
+use crate::{
+    args::Cas,
+    output::{Failure, Format},
+};
+
+pub(super) async fn run(
+    client: &Client,
+    args: &Cas,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let written = client.cas(args.key.as_bytes(), args.revision, value(&args.value)?).await?;
+    show_written(written, format, out)
+}

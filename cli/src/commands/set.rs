@@ -1,0 +1,21 @@
+//! `gometa set`: creates or replaces a key.
+
+use std::{io::Write, os::unix::ffi::OsStrExt};
+
+use gometa_client::Client;
+
+use super::{show_written, value};
+use crate::{
+    args::Set,
+    output::{Failure, Format},
+};
+
+pub(super) async fn run(
+    client: &Client,
+    args: &Set,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let written = client.set(args.key.as_bytes(), value(&args.value)?).await?;
+    show_written(written, format, out)
+}

@@ -1,0 +1,223 @@
+//! What is printed: results and failures, for people and as JSON.
+
+use std::{fmt, io, io::Write};
+
+use clap::ValueEnum;
+use gometa_client::{Error, ErrorKind, Operation, Outcome};
+use serde_json::{Map, Value, json};
+
+/// How results are shown.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// For programs: one JSON value per result; errors as JSON on standard error
+    Json,
+}
+
+/// Why the command failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// What was asked for makes no sense.
+    Usage(String),
+    /// A call failed.
+    Call(Error),
+    /// No node answered, although several were asked.
+    NobodyAnswers(String),
+    /// Standard input or output failed.
+    Io(io::Error),
+}
+
+impl Failure {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::Usage(message.into())
+    }
+
+    /// As documented by `gometa --help`.
+    pub(crate) fn exit_status(&self) -> u8 {
+        match self {
+            Self::Io(_) => 1,
+            Self::Usage(_) => 2,
+            Self::NobodyAnswers(_) => 5,
+            Self::Call(error) => match error.kind() {
+                ErrorKind::NotFound => 3,
+                ErrorKind::AlreadyExists | ErrorKind::CasMismatch => 4,
+                _ if error.operation().is_write() && error.outcome() == Outcome::Unknown => 6,
+                ErrorKind::InvalidArgument | ErrorKind::TooLarge => 2,
+                ErrorKind::DeadlineExceeded
+                | ErrorKind::Unavailable
+                | ErrorKind::NotLeader
+                | ErrorKind::ConnectionLost
+                | ErrorKind::ResourceExhausted
+                | ErrorKind::SessionExpired => 5,
+                _ => 1,
+            },
+        }
+    }
+
+    /// What to try next, in one line.
+    pub(crate) fn advice(&self) -> Option<String> {
+        let no_node = "is the ensemble running, and are these its request addresses? `gometa status` shows who \
+                       answers; name others with --peers host:port,… or GOMETA_PEERS";
+        let error = match self {
+            Self::Call(error) => error,
+            Self::NobodyAnswers(_) => return Some(no_node.to_owned()),
+            Self::Usage(_) | Self::Io(_) => return None,
+        };
+        let key = error.key().map(|key| key.escape_ascii().to_string()).unwrap_or_default();
+        if error.operation().is_write() && error.outcome() == Outcome::Unknown {
+            return Some(format!("read the key before you repeat the write: gometa get {key}"));
+        }
+        match (error.kind(), error.actual_revision()) {
+            (ErrorKind::NotFound, _) => Some(format!("create it with: gometa set {key} VALUE")),
+            (ErrorKind::AlreadyExists, revision) => {
+                let revision = revision.unwrap_or_default();
+                Some(format!(
+                    "replace it with: gometa set {key} VALUE, or: gometa cas {key} {revision} VALUE"
+                ))
+            }
+            (ErrorKind::CasMismatch, Some(0)) if error.operation() == Operation::Cas => {
+                Some(format!("the key does not exist; create it with: gometa cas {key} 0 VALUE"))
+            }
+            (ErrorKind::CasMismatch, Some(0)) => Some("the key does not exist".to_owned()),
+            (ErrorKind::CasMismatch, Some(revision)) => {
+                Some(format!("the key is at revision {revision} now; see what it is: gometa get {key}"))
+            }
+            (ErrorKind::DeadlineExceeded | ErrorKind::Unavailable | ErrorKind::ConnectionLost, _) => {
+                Some(no_node.to_owned())
+            }
+            (ErrorKind::Forked, _) => {
+                Some("the peers belong to different ensembles: name only those of one".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        let mut fields = Map::new();
+        match self {
+            Self::Call(error) => {
+                fields.insert("kind".to_owned(), error.kind().name().into());
+                fields.insert("operation".to_owned(), error.operation().name().into());
+                if let Some(key) = error.key() {
+                    put_bytes(&mut fields, "key", key);
+                }
+                fields.insert("message".to_owned(), error.message().into());
+                fields.insert("retryable".to_owned(), error.is_retryable().into());
+                let outcome = match error.outcome() {
+                    Outcome::NotApplied => "not_applied",
+                    Outcome::Unknown => "unknown",
+                };
+                fields.insert("outcome".to_owned(), outcome.into());
+                if let Some(revision) = error.actual_revision() {
+                    fields.insert("actual_revision".to_owned(), revision.into());
+                }
+            }
+            Self::Usage(message) => {
+                fields.insert("kind".to_owned(), ErrorKind::InvalidArgument.name().into());
+                fields.insert("message".to_owned(), message.as_str().into());
+            }
+            Self::NobodyAnswers(message) => {
+                fields.insert("kind".to_owned(), ErrorKind::Unavailable.name().into());
+                fields.insert("message".to_owned(), message.as_str().into());
+            }
+            Self::Io(error) => {
+                fields.insert("kind".to_owned(), "Io".into());
+                fields.insert("message".to_owned(), error.to_string().into());
+            }
+        }
+        if let Some(advice) = self.advice() {
+            fields.insert("advice".to_owned(), advice.into());
+        }
+        json!({ "error": fields })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(message) | Self::NobodyAnswers(message) => f.write_str(message),
+            Self::Call(error) => write!(f, "{error}"),
+            Self::Io(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Puts bytes under `name` if they are UTF-8, else in base64 under `name_base64`.
+pub(crate) fn put_bytes(fields: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => fields.insert(name.to_owned(), text.into()),
+        Err(_) => fields.insert(format!("{name}_base64"), base64(bytes).into()),
+    };
+}
+
+/// The standard alphabet, padded (RFC 4648, section 4).
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let mut group = [0; 3];
+        group[..chunk.len()].copy_from_slice(chunk);
+        let bits = u32::from_be_bytes([0, group[0], group[1], group[2]]);
+        for position in 0..4 {
+            let letter = ALPHABET[(bits >> (18 - 6 * position)) as usize & 63];
+            text.push(if position <= chunk.len() { char::from(letter) } else { '=' });
+        }
+    }
+    text
+}
+
+/// Writes rows under a heading, in columns as wide as need be.
+pub(crate) fn table(out: &mut dyn Write, rows: &[Vec<String>]) -> io::Result<()> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    for row in rows {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_agrees_with_the_standards_examples() {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+        assert_eq!(base64(&[0xff, 0xfe]), "//4=");
+    }
+
+    #[test]
+    fn tables_line_up() {
+        let rows = [["A", "LONG"], ["wide", "é"]].map(|row| row.map(str::to_owned).to_vec());
+        let mut out = Vec::new();
+        table(&mut out, &rows).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "A     LONG\nwide  é\n");
+    }
+}

@@ -1,0 +1,284 @@
+//! The built command against a scripted node: output, exit status, errors.
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "../../client/tests/scripted/node.rs"]
+#[allow(dead_code, reason = "the client's tests use all of it")]
+mod node;
+
+use std::{
+    io::Write,
+    process::{Command, Output, Stdio},
+};
+
+use gometa_proto::{
+    ErrorKind,
+    v1::{Deleted, Error, Member, NodeStatus, PeerStatus, Request, Role, request::Operation, response},
+};
+use node::{Node, ensemble, entry, view, welcome, written};
+
+fn gometa(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gometa"));
+    command.args(arguments).env_remove("GOMETA_PEERS").stdin(Stdio::null());
+    command
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// Runs the command with standard input beside a node that answers as told.
+async fn run_with(
+    mut command: Command,
+    input: &'static [u8],
+    node: &Node,
+    mut answer: impl FnMut(&Request) -> response::Result,
+) -> Output {
+    let running = tokio::task::spawn_blocking(move || {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // A command that does not read its input may be gone.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        child.wait_with_output().unwrap()
+    });
+    let serving = async {
+        loop {
+            let leading = welcome(view(Role::Leading, &node.address, &[&node.address]));
+            let mut link = node.accept_with(leading).await;
+            while let Some(request) = link.next_request().await {
+                let result = match &request.operation {
+                    Some(Operation::OpenSession(_)) => response::Result::SessionOpened(Default::default()),
+                    _ => answer(&request),
+                };
+                let result = match result {
+                    response::Result::SessionOpened(_) => {
+                        response::Result::SessionOpened(gometa_proto::v1::SessionOpened {
+                            session: 1,
+                            timeout_ms: 30_000,
+                        })
+                    }
+                    result => result,
+                };
+                link.answer(&request, result).await;
+            }
+        }
+    };
+    node::within(async {
+        tokio::select! {
+            output = running => output.unwrap(),
+            () = serving => unreachable!("it never ends"),
+        }
+    })
+    .await
+}
+
+async fn run(
+    arguments: &[&str],
+    input: &'static [u8],
+    answer: impl FnMut(&Request) -> response::Result,
+) -> Output {
+    let node = Node::start().await;
+    let mut command = gometa(arguments);
+    command.env("GOMETA_PEERS", &node.address);
+    run_with(command, input, &node, answer).await
+}
+
+fn operation(request: &Request) -> Operation {
+    request.operation.clone().unwrap()
+}
+
+#[tokio::test]
+async fn get_prints_the_value_and_a_newline() {
+    let answer = |request: &Request| match operation(request) {
+        Operation::Get(get) => entry(&get.key, b"v\xff"),
+        other => panic!("{other:?}"),
+    };
+    let output = run(&["get", "k"], b"", answer).await;
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"v\xff\n"[..]), "{output:?}");
+    let output = run(&["get", "k", "--raw"], b"", answer).await;
+    assert_eq!(output.stdout, b"v\xff");
+    let output = run(&["get", "k", "-o", "json"], b"", answer).await;
+    assert_eq!(
+        text(&output.stdout),
+        "{\"create_revision\":1,\"key\":\"k\",\"mod_revision\":1,\"value_base64\":\"dv8=\",\"version\":1}\n"
+    );
+    let output =
+        run(&["get", "k", "--local", "--min-revision", "9"], b"", |request| match operation(request) {
+            Operation::Get(get) => {
+                assert_eq!((get.consistency, get.min_revision), (1, 9));
+                entry(&get.key, b"")
+            }
+            other => panic!("{other:?}"),
+        })
+        .await;
+    assert_eq!(output.stdout, b"\n");
+}
+
+#[tokio::test]
+async fn writes_say_what_they_made() {
+    let output = run(&["set", "k", "v"], b"", |_| written(12)).await;
+    assert_eq!(
+        (output.status.code(), text(&output.stdout)),
+        (Some(0), "revision 12, version 1\n"),
+        "{output:?}"
+    );
+    let output = run(&["-o", "json", "add", "k", "v"], b"", |_| written(12)).await;
+    assert_eq!(text(&output.stdout), "{\"revision\":12,\"version\":1}\n");
+    let output = run(&["cas", "k", "7", "v"], b"", |request| match operation(request) {
+        Operation::Cas(cas) => written(cas.revision + 1),
+        other => panic!("{other:?}"),
+    })
+    .await;
+    assert_eq!(text(&output.stdout), "revision 8, version 1\n");
+    for (existed, expected) in [(true, "deleted at revision 5\n"), (false, "there was no such key\n")] {
+        let revision = if existed { 5 } else { 0 };
+        let output =
+            run(&["delete", "k"], b"", |_| response::Result::Deleted(Deleted { revision, existed })).await;
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), expected));
+    }
+}
+
+#[tokio::test]
+async fn dash_reads_the_value_from_standard_input() {
+    let output = run(&["set", "k", "-"], b"a\n\xff\0", |request| match operation(request) {
+        Operation::Set(set) => {
+            assert_eq!(set.value, &b"a\n\xff\0"[..]);
+            written(1)
+        }
+        other => panic!("{other:?}"),
+    })
+    .await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[tokio::test]
+async fn failures_have_an_exit_status_and_advice() {
+    let error = |kind: ErrorKind, revision: u64| {
+        move |_: &Request| {
+            response::Result::Error(Error::not_applied(kind, kind.text()).with_actual_revision(revision))
+        }
+    };
+    for (arguments, kind, revision, status, advice) in [
+        (&["get", "k"][..], ErrorKind::NotFound, 0, 3, "create it with: gometa set k VALUE"),
+        (&["add", "k", "v"], ErrorKind::AlreadyExists, 7, 4, "gometa cas k 7 VALUE"),
+        (&["cas", "k", "1", "v"], ErrorKind::CasMismatch, 7, 4, "the key is at revision 7 now"),
+        (&["cas", "k", "1", "v"], ErrorKind::CasMismatch, 0, 4, "gometa cas k 0 VALUE"),
+        (&["delete", "k", "--revision", "3"], ErrorKind::CasMismatch, 7, 4, "revision 7 now"),
+        (&["set", "k", "v"], ErrorKind::PermissionDenied, 0, 1, ""),
+        (&["set", "k", "v"], ErrorKind::TooLarge, 0, 2, ""),
+        (
+            &["set", "k", "v"],
+            ErrorKind::Forgotten,
+            0,
+            6,
+            "read the key before you repeat the write: gometa get k",
+        ),
+    ] {
+        let output = run(arguments, b"", error(kind, revision)).await;
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {output:?}");
+        let message = text(&output.stderr);
+        assert!(message.starts_with("gometa: ") && message.contains(advice), "{message}");
+        assert!(output.stdout.is_empty());
+    }
+    let output = run(&["add", "k", "v", "-o", "json"], b"", error(ErrorKind::AlreadyExists, 7)).await;
+    let message = text(&output.stderr);
+    for part in [
+        "\"kind\":\"AlreadyExists\"",
+        "\"actual_revision\":7",
+        "\"outcome\":\"not_applied\"",
+        "\"key\":\"k\"",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_there_ends_with_advice_within_the_time() {
+    let nowhere = Node::nowhere().await;
+    for command in ["status", "get k"] {
+        let mut arguments = vec!["--peers", &nowhere, "--timeout", "200ms"];
+        arguments.extend(command.split(' '));
+        let output = gometa(&arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(5), "{output:?}");
+        let message = text(&output.stderr);
+        assert!(
+            message.contains("connection refused") && message.contains("is the ensemble running"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn wrong_usage_and_configuration_end_with_status_2() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("client.json");
+    std::fs::write(&file, "{\n\"Peer\": [").unwrap();
+    let file = file.to_str().unwrap();
+    for (arguments, expected) in [
+        (&["nonsense"][..], "unrecognized subcommand"),
+        (&["get"], "<KEY>"),
+        (&["get", ""], "the key is empty"),
+        (&["--peers", "nonsense", "status"], "port is missing"),
+        (&["--config", "/nowhere/client.json", "status"], "cannot read /nowhere/client.json"),
+        (&["--config", file, "status"], "line 2"),
+        (&["--timeout", "5h", "status"], "unknown unit"),
+    ] {
+        let output = gometa(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+        assert!(text(&output.stderr).contains(expected), "{output:?}");
+    }
+}
+
+#[test]
+fn help_documents_the_exit_status_and_the_peers() {
+    let output = gometa(&["--help"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    for part in ["Exit status:", "3  the key was not found", "GOMETA_PEERS", "127.0.0.1:7003"] {
+        assert!(text(&output.stdout).contains(part), "{part}");
+    }
+}
+
+#[tokio::test]
+async fn status_shows_who_answers_and_who_is_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("client.json");
+    let (node, nowhere) = (Node::start().await, Node::nowhere().await);
+    std::fs::write(&file, format!("{{\"Peer\": [{{\"RequestAddr\": \"{}\"}}]}}", node.address)).unwrap();
+    let status = NodeStatus {
+        node: 1,
+        role: Role::Leading.into(),
+        leader: 1,
+        epoch: 3,
+        last_revision: 9,
+        commit_revision: 9,
+        applied_revision: 9,
+        state_hash: vec![0xab; 16].into(),
+        votes: true,
+        ensemble: Some(ensemble(1)),
+        peers: vec![PeerStatus {
+            member: Some(Member {
+                node: 2,
+                message_address: "127.0.0.1:6002".into(),
+                request_address: nowhere.clone(),
+            }),
+            votes: true,
+            ..PeerStatus::default()
+        }],
+        ..NodeStatus::default()
+    };
+    for format in ["table", "json"] {
+        let command = gometa(&["--config", file.to_str().unwrap(), "-o", format, "status"]);
+        let output = run_with(command, b"", &node, |_| response::Result::Status(status.clone())).await;
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let shown = text(&output.stdout);
+        let parts = match format {
+            "table" => {
+                [format!("missing: {nowhere}"), "connection refused".to_owned(), "abababab".to_owned()]
+            }
+            _ => [format!("\"missing\":[\"{nowhere}\"]"), "\"epoch\":3".to_owned(), "\"lag\":0".to_owned()],
+        };
+        for part in parts {
+            assert!(shown.contains(&part), "{part} in {shown}");
+        }
+    }
+}

@@ -1,0 +1,484 @@
+//! The client: what a call is, from its arguments to its deadline.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use gometa_proto::{
+    ErrorKind, Outcome,
+    v1::{self, Member, NodeStatus, View, request::Operation as Body, response},
+};
+use tracing::Instrument;
+
+use crate::{
+    Result,
+    call::{Call, Counted, Counts, Shared, deadline_in, request, text_of},
+    connection::CallError,
+    error::{Error, Operation},
+    peers,
+    router::{self, Router},
+    session::Sessions,
+};
+
+/// What a call may take unless it is said otherwise.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// What resolving, connecting and the handshake may take unless it is said otherwise.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A node that owes an answer is asked for a sign of life after this long without one.
+const QUIET_MAX: Duration = Duration::from_secs(1);
+/// It is left after this long without one since it was asked.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
+
+/// A handle on an ensemble. Clones share one connection, one session and one set of counters; cloning is cheap.
+///
+/// Calls must be made inside a tokio runtime; [`blocking::Client`](crate::blocking::Client) brings its own.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+    timeout: Duration,
+}
+
+/// What a client and its clones have done so far.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Calls made.
+    pub requests: u64,
+    /// Attempts beyond a call's first.
+    pub retries: u64,
+    /// Connections beyond the first: after losses, and when moving to the leader.
+    pub reconnects: u64,
+    /// Calls that have not ended yet.
+    pub in_flight: usize,
+}
+
+/// A write's result.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Written {
+    /// The revision that the write made: the key's new `mod_revision`.
+    pub revision: u64,
+    /// 1, 2, … since the key was created.
+    pub version: u64,
+}
+
+/// A deletion's result.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Deleted {
+    /// Whether the key was there.
+    pub existed: bool,
+    /// The revision of the deletion, 0 where there was nothing to delete.
+    pub revision: u64,
+}
+
+/// A key as it stands.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Entry {
+    /// Its name.
+    pub key: Bytes,
+    /// Its value.
+    pub value: Bytes,
+    /// 1, 2, … since it was created.
+    pub version: u64,
+    /// The revision that created it.
+    pub create_revision: u64,
+    /// The revision that changed it last: what [`Client::cas`] compares.
+    pub mod_revision: u64,
+}
+
+/// What a read sees.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub enum Consistency {
+    /// Every write that was acknowledged, to anybody, before the read began.
+    #[default]
+    Linearizable,
+    /// What the answering node has applied, but nothing older than what this client has seen before.
+    Local,
+}
+
+/// How to read.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[non_exhaustive]
+pub struct ReadOptions {
+    /// What the read sees.
+    pub consistency: Consistency,
+    /// Local reads only: the answer waits until the node has applied this revision, or the highest one that this
+    /// client has seen if that is higher.
+    pub min_revision: u64,
+}
+
+impl ReadOptions {
+    /// A local read.
+    #[must_use]
+    pub fn local() -> Self {
+        Self { consistency: Consistency::Local, min_revision: 0 }
+    }
+
+    /// The same, not older than `revision`.
+    #[must_use]
+    pub fn with_min_revision(self, revision: u64) -> Self {
+        Self { min_revision: revision, ..self }
+    }
+}
+
+/// Settings of a client before it is built.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    timeout: Duration,
+    connect_timeout: Duration,
+    quiet_max: Duration,
+    silence_max: Duration,
+    name: String,
+    pinned: bool,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            timeout: TIMEOUT,
+            connect_timeout: CONNECT_TIMEOUT,
+            quiet_max: QUIET_MAX,
+            silence_max: SILENCE_MAX,
+            name: "gometa-rust".to_owned(),
+            pinned: false,
+        }
+    }
+}
+
+impl Builder {
+    /// What a call may take, everything included; 5 s if not set.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// What resolving a name, connecting and the handshake with one node may take together; 2 s if not set.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How silent a node may be that owes an answer: it is asked for a sign of life after `quiet_max` (1 s if not
+    /// set) and left `silence_max` later (2 s if not set).
+    #[must_use]
+    pub fn silence(mut self, quiet_max: Duration, silence_max: Duration) -> Self {
+        self.quiet_max = quiet_max;
+        self.silence_max = silence_max;
+        self
+    }
+
+    /// The application's name in the nodes' logs; its first 16 characters count.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Use only the given addresses, in their order, and follow neither the leader's hint nor the members'
+    /// addresses. For tools that examine one node; what it cannot do itself it forwards.
+    #[must_use]
+    pub fn pinned(mut self, pinned: bool) -> Self {
+        self.pinned = pinned;
+        self
+    }
+
+    /// The client. Does no IO, so it succeeds with every peer down. Each item is an address, `host:port`, or a
+    /// comma-separated list of them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] if there is no address or one that cannot be an address.
+    pub fn build<S: AsRef<str>>(self, peers: impl IntoIterator<Item = S>) -> Result<Client> {
+        let seeds = peers::collect(peers)?.into_iter().map(Arc::from).collect();
+        let counts = Arc::new(Counts::default());
+        let sessions = Sessions::default();
+        let options = router::Options {
+            seeds,
+            name: self.name.into(),
+            connect_timeout: self.connect_timeout,
+            quiet_max: self.quiet_max,
+            silence_max: self.silence_max,
+            pinned: self.pinned,
+        };
+        let router = Arc::new(Router::new(options, sessions.id(), Arc::clone(&counts)));
+        let shared = Shared { router, sessions, counts, seen: AtomicU64::new(0) };
+        Ok(Client { shared: Arc::new(shared), timeout: self.timeout })
+    }
+}
+
+impl Client {
+    /// A client with the usual settings; see [`Builder::build`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] if there is no address or one that cannot be an address.
+    pub fn new<S: AsRef<str>>(peers: impl IntoIterator<Item = S>) -> Result<Self> {
+        Self::builder().build(peers)
+    }
+
+    /// Settings.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The same client, whose calls may take this long.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { shared: Arc::clone(&self.shared), timeout }
+    }
+
+    /// What this client and its clones have done so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.shared.counts.read()
+    }
+
+    /// Creates `key`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`], with the revision at which it is, and what every write can meet: see
+    /// [`set`](Self::set).
+    pub async fn add(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Written> {
+        let (key, value) = (copied(key), copied(value));
+        self.call(Operation::Add, Some(key.clone()), Body::Add(v1::Add { key, value }), written).await
+    }
+
+    /// Creates or replaces `key`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for an empty key, [`ErrorKind::TooLarge`],
+    /// [`ErrorKind::DeadlineExceeded`] if no node could be had or none answered in time,
+    /// [`ErrorKind::SessionExpired`] if the session ended between two attempts, and refusals of all nodes.
+    /// [`Error::outcome`] says whether the write may have taken effect.
+    pub async fn set(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Written> {
+        let (key, value) = (copied(key), copied(value));
+        self.call(Operation::Set, Some(key.clone()), Body::Set(v1::Set { key, value }), written).await
+    }
+
+    /// Replaces `key` if its `mod_revision` is `revision`; 0 stands for "it does not exist".
+    ///
+    /// # Errors
+    /// [`ErrorKind::CasMismatch`], with the actual revision, and what every write can meet: see
+    /// [`set`](Self::set).
+    pub async fn cas(
+        &self,
+        key: impl AsRef<[u8]>,
+        revision: u64,
+        value: impl AsRef<[u8]>,
+    ) -> Result<Written> {
+        let (key, value) = (copied(key), copied(value));
+        self.call(Operation::Cas, Some(key.clone()), Body::Cas(v1::Cas { key, revision, value }), written)
+            .await
+    }
+
+    /// Removes `key`, whether it is there or not.
+    ///
+    /// # Errors
+    /// What every write can meet: see [`set`](Self::set).
+    pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<Deleted> {
+        self.remove(copied(key), None).await
+    }
+
+    /// Removes `key` if its `mod_revision` is `revision`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::CasMismatch`], with the actual revision, and what every write can meet: see
+    /// [`set`](Self::set).
+    pub async fn delete_if(&self, key: impl AsRef<[u8]>, revision: u64) -> Result<Deleted> {
+        self.remove(copied(key), Some(revision)).await
+    }
+
+    async fn remove(&self, key: Bytes, revision: Option<u64>) -> Result<Deleted> {
+        let body = Body::Delete(v1::Delete { key: key.clone(), revision });
+        self.call(Operation::Delete, Some(key), body, |result| match result {
+            response::Result::Deleted(deleted) => {
+                Some(Deleted { existed: deleted.existed, revision: deleted.revision })
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    /// Reads `key`, seeing every write that was acknowledged before.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidArgument`] for an empty key, [`ErrorKind::TooLarge`],
+    /// [`ErrorKind::DeadlineExceeded`], and refusals of all nodes.
+    pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Entry> {
+        self.get_with(key, ReadOptions::default()).await
+    }
+
+    /// Reads `key` from what the node in use has applied: quicker, and possibly behind, but never behind what this
+    /// client has seen.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_local(&self, key: impl AsRef<[u8]>) -> Result<Entry> {
+        self.get_with(key, ReadOptions::local()).await
+    }
+
+    /// Reads `key` as `options` say.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_with(&self, key: impl AsRef<[u8]>, options: ReadOptions) -> Result<Entry> {
+        let key = copied(key);
+        let (consistency, min_revision) = match options.consistency {
+            Consistency::Linearizable => (v1::Consistency::Linearizable, 0),
+            Consistency::Local => (v1::Consistency::Local, options.min_revision.max(self.seen_revision())),
+        };
+        let body = Body::Get(v1::Get { key: key.clone(), consistency: consistency.into(), min_revision });
+        self.call(Operation::Get, Some(key), body, |result| match result {
+            response::Result::Entry(entry) => Some(Entry {
+                key: entry.key,
+                value: entry.value,
+                version: entry.version,
+                create_revision: entry.create_revision,
+                mod_revision: entry.mod_revision,
+            }),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The highest revision that this client has seen, 0 before its first answer.
+    #[must_use]
+    pub fn seen_revision(&self) -> u64 {
+        self.shared.seen.load(Ordering::Relaxed)
+    }
+
+    /// How the node in use is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DeadlineExceeded`], and refusals of all nodes.
+    pub async fn status(&self) -> Result<NodeStatus> {
+        self.call(Operation::Status, None, Body::Status(v1::Status {}), status).await
+    }
+
+    /// How the node at `address` is, over a connection of its own, asked once. It may be of another ensemble.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for what cannot be an address, [`ErrorKind::Unavailable`] if it cannot be
+    /// reached, [`ErrorKind::ConnectionLost`], [`ErrorKind::DeadlineExceeded`], and its refusals.
+    pub async fn status_of(&self, address: &str) -> Result<NodeStatus> {
+        let addresses = peers::parse_peers(address)?;
+        let [address] = addresses.as_slice() else {
+            return Err(Error::new(ErrorKind::InvalidArgument, Operation::Status, "one address at a time"));
+        };
+        let operation = Operation::Status;
+        let deadline = deadline_in(self.timeout);
+        let asking = async {
+            let connection = (self.shared.router.dial_once(address).await)
+                .map_err(|error| Error::new(error.kind, operation, error.to_string()))?;
+            let build = |id| request(id, deadline, None, Body::Status(v1::Status {}));
+            let response = connection.call(build).await.map_err(|error| {
+                let (CallError::NotSent(reason) | CallError::Lost(reason)) = error;
+                Error::new(ErrorKind::ConnectionLost, operation, format!("{address}: {reason}"))
+            })?;
+            match response.result {
+                Some(response::Result::Status(status)) => Ok(status),
+                Some(response::Result::Error(error)) => {
+                    let message = format!("{address}: {}", text_of(&error));
+                    Err(Error::new(error.error_kind(), operation, message).with_leader(&error.leader))
+                }
+                _ => Err(Error::new(
+                    ErrorKind::Internal,
+                    operation,
+                    format!("{address}: answered something else"),
+                )),
+            }
+        };
+        let _counted = Counted::new(&self.shared.counts);
+        match tokio::time::timeout_at(deadline, asking).await {
+            Ok(result) => result,
+            Err(_) => {
+                let message = format!("{address}: no answer within {:?}", self.timeout);
+                Err(Error::new(ErrorKind::DeadlineExceeded, operation, message))
+            }
+        }
+    }
+
+    /// What the node in use says of role, leader and members; connects if need be.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DeadlineExceeded`], and refusals of all nodes.
+    pub async fn view(&self) -> Result<View> {
+        Call::new(&self.shared, Operation::Members, None, self.timeout).view().await
+    }
+
+    /// The members, as the node in use knows them; connects if need be.
+    ///
+    /// # Errors
+    /// As [`view`](Self::view).
+    pub async fn members(&self) -> Result<Vec<Member>> {
+        Ok(self.view().await?.members)
+    }
+
+    async fn call<T>(
+        &self,
+        operation: Operation,
+        key: Option<Bytes>,
+        body: Body,
+        take: impl FnOnce(response::Result) -> Option<T>,
+    ) -> Result<T> {
+        let span = tracing::debug_span!("gometa", %operation, key = %Key(key.as_ref()));
+        async move {
+            let mut call = Call::new(&self.shared, operation, key, self.timeout);
+            let result = call.run(&body).await;
+            let result = result.and_then(|result| {
+                take(result).ok_or_else(|| {
+                    let doubt = if operation.is_write() { Outcome::Unknown } else { Outcome::NotApplied };
+                    call.error(ErrorKind::Internal, "the node answered something else").with_outcome(doubt)
+                })
+            });
+            if let Err(error) = &result {
+                tracing::debug!(kind = ?error.kind(), outcome = ?error.outcome(), message = error.message(), "failed");
+            }
+            result
+        }
+        .instrument(span)
+        .await
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+fn copied(bytes: impl AsRef<[u8]>) -> Bytes {
+    Bytes::copy_from_slice(bytes.as_ref())
+}
+
+fn written(result: response::Result) -> Option<Written> {
+    match result {
+        response::Result::Written(written) => {
+            Some(Written { revision: written.revision, version: written.version })
+        }
+        _ => None,
+    }
+}
+
+fn status(result: response::Result) -> Option<NodeStatus> {
+    match result {
+        response::Result::Status(status) => Some(status),
+        _ => None,
+    }
+}
+
+/// Shows a key in a span.
+struct Key<'a>(Option<&'a Bytes>);
+
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.0.map(|key| &key[..key.len().min(64)]).unwrap_or_default();
+        write!(f, "{}", key.escape_ascii())
+    }
+}

@@ -1,0 +1,161 @@
+//! Lists of addresses, as people write them: `host:port,host:port`, or a client's JSON file.
+
+use gometa_proto::{
+    ErrorKind,
+    limits::{ADDRESS_MAX, MEMBERS_MAX},
+};
+use serde_json::Value;
+
+use crate::error::{Error, Operation};
+
+/// Addresses that one client takes.
+const PEERS_MAX: usize = MEMBERS_MAX;
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidArgument, Operation::Build, message)
+}
+
+/// Why `address` cannot be one.
+fn fault(address: &str) -> Option<&'static str> {
+    let Some((host, port)) = address.rsplit_once(':') else {
+        return Some("a port is missing: write host:port");
+    };
+    if address.len() > ADDRESS_MAX {
+        return Some("it is too long");
+    }
+    if address.contains("//") {
+        return Some("write host:port, without a scheme");
+    }
+    if host.is_empty() {
+        return Some("a host is missing: write host:port");
+    }
+    if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
+        return Some("write IPv6 addresses in brackets: [::1]:5003");
+    }
+    if host.chars().any(|c| c.is_whitespace() || c.is_control() || "/@?#".contains(c)) {
+        return Some("the host contains a character that no host name has");
+    }
+    match port.parse::<u16>() {
+        Ok(0) => Some("port 0 is no port to connect to"),
+        Ok(_) => None,
+        Err(_) => Some("the port is not a number from 1 to 65535"),
+    }
+}
+
+/// Whether `address` has the form of one; members that do not are left aside.
+pub(crate) fn is_plausible(address: &str) -> bool {
+    fault(address).is_none()
+}
+
+/// Reads a comma-separated list of request addresses, `host:port,host:port`; doubled ones are dropped.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`] for a list without an address, with more than 64, or with something that
+/// cannot be an address. Names are not resolved.
+pub fn parse_peers(list: &str) -> Result<Vec<String>, Error> {
+    collect([list])
+}
+
+/// As [`parse_peers`], for several lists.
+pub(crate) fn collect<S: AsRef<str>>(lists: impl IntoIterator<Item = S>) -> Result<Vec<String>, Error> {
+    let mut peers: Vec<String> = Vec::new();
+    for list in lists {
+        for address in list.as_ref().split(',').map(str::trim).filter(|address| !address.is_empty()) {
+            if let Some(fault) = fault(address) {
+                let shown: String = address.chars().take(80).collect();
+                return Err(invalid(format!("peer {shown:?}: {fault}")));
+            }
+            if !peers.iter().any(|known| known == address) {
+                peers.push(address.to_owned());
+            }
+            if peers.len() > PEERS_MAX {
+                return Err(invalid(format!("more than {PEERS_MAX} peers")));
+            }
+        }
+    }
+    if peers.is_empty() {
+        return Err(invalid("no peers: name at least one request address, host:port"));
+    }
+    Ok(peers)
+}
+
+/// Looks `name` up without regard to case.
+fn field<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
+    object.as_object()?.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
+
+/// Reads the request addresses from a client's configuration, `{"Peer": [{"RequestAddr": "host:port"}, …]}`.
+/// A node's configuration file works too: then its own `Host` comes first, and peers without a `RequestAddr`
+/// are passed over. Names are matched without regard to case.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`], with line and column where the text is not JSON.
+pub fn peers_from_json(text: &str) -> Result<Vec<String>, Error> {
+    let config: Value = serde_json::from_str(text).map_err(|error| invalid(format!("not JSON: {error}")))?;
+    let peers = match field(&config, "Peer") {
+        None => &[],
+        Some(Value::Array(peers)) => peers.as_slice(),
+        Some(_) => return Err(invalid("\"Peer\" must be a list: [{\"RequestAddr\": \"host:port\"}, …]")),
+    };
+    let mut addresses = Vec::new();
+    for member in field(&config, "Host").into_iter().chain(peers) {
+        match field(member, "RequestAddr") {
+            None => {}
+            Some(Value::String(address)) => addresses.push(address.as_str()),
+            Some(other) => {
+                return Err(invalid(format!("\"RequestAddr\" must be a string \"host:port\", not {other}")));
+            }
+        }
+    }
+    if addresses.is_empty() {
+        return Err(invalid(
+            "no \"RequestAddr\" in it: expected {\"Peer\": [{\"RequestAddr\": \"host:port\"}, …]}",
+        ));
+    }
+    collect(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_read_and_nonsense_is_named() {
+        assert_eq!(parse_peers(" a:1, b:2,,a:1 ").unwrap(), ["a:1", "b:2"]);
+        assert_eq!(parse_peers("[::1]:5003").unwrap(), ["[::1]:5003"]);
+        for (list, expected) in [
+            ("", "no peers"),
+            (" , ", "no peers"),
+            ("host", "port is missing"),
+            (":5003", "host is missing"),
+            ("a:0", "port 0"),
+            ("a:b", "not a number"),
+            ("a:70000", "not a number"),
+            ("http://a:1", "without a scheme"),
+            ("::1:5003", "brackets"),
+            ("a b:1", "no host name has"),
+        ] {
+            let error = parse_peers(list).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(error.to_string().contains(expected), "{list:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn files_are_read_and_nonsense_is_named() {
+        let client = r#"{"Peer": [{"RequestAddr": "127.0.0.1:5003"}, {"requestaddr": "127.0.0.1:6003"}]}"#;
+        assert_eq!(peers_from_json(client).unwrap(), ["127.0.0.1:5003", "127.0.0.1:6003"]);
+        let node = r#"{"Host": {"RequestAddr": "h:1"}, "Peer": [{"MessageAddr": "p:2"}]}"#;
+        assert_eq!(peers_from_json(node).unwrap(), ["h:1"]);
+        for (text, expected) in [
+            ("{\n \"Peer\": [}", "line 2 column"),
+            ("[]", "no \"RequestAddr\""),
+            ("{\"Peer\": 3}", "must be a list"),
+            ("{\"Peer\": [{\"RequestAddr\": 3}]}", "must be a string"),
+            ("{\"Peer\": [{\"RequestAddr\": \"x\"}]}", "port is missing"),
+        ] {
+            let error = peers_from_json(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The session: what makes a write happen once, however often it is sent.
+//!
+//! One session serves all clones of a client. Each write takes the next number, `seq`, and keeps it over all
+//! its attempts. `lowest`, the smallest seq that is still awaited, tells the ensemble which recorded outcomes
+//! nobody will ask for again; so a seq counts as awaited from the moment it is given out until its [`Ticket`]
+//! is dropped, by success, failure or cancellation. A write waits for its seq while the window is full.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use gometa_proto::v1::WriteContext;
+use tokio::sync::Notify;
+
+/// The session in use, and how one is opened.
+#[derive(Default, Debug)]
+pub(crate) struct Sessions {
+    current: Mutex<Current>,
+    /// Held while a session is being opened, so that one call does it and the others wait.
+    opening: tokio::sync::Mutex<()>,
+    /// The id of the session in use, 0 for none: read by connections for their pings.
+    id: Arc<AtomicU64>,
+}
+
+#[derive(Default, Debug)]
+struct Current {
+    session: Option<Arc<Session>>,
+    /// Of the session that is being opened. Kept until it is, over calls that gave up in between, so that they
+    /// do not leave a trail of sessions.
+    nonce: Option<Bytes>,
+}
+
+impl Sessions {
+    /// The cell that holds the id of the session in use, 0 for none.
+    pub(crate) fn id(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.id)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session in use.
+    pub(crate) fn current(&self) -> Option<Arc<Session>> {
+        self.lock().session.clone()
+    }
+
+    /// Waits until no other call opens a session.
+    pub(crate) async fn opening(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.opening.lock().await
+    }
+
+    /// The nonce to open the next session with. Call it while holding `opening`.
+    pub(crate) fn nonce(&self) -> Result<Bytes, getrandom::Error> {
+        let mut current = self.lock();
+        if let Some(nonce) = &current.nonce {
+            return Ok(nonce.clone());
+        }
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)?;
+        let nonce = Bytes::copy_from_slice(&random);
+        current.nonce = Some(nonce.clone());
+        Ok(nonce)
+    }
+
+    /// A session was opened with that nonce.
+    pub(crate) fn opened(&self, id: u64) -> Arc<Session> {
+        let session = Arc::new(Session::new(id));
+        let mut current = self.lock();
+        current.nonce = None;
+        current.session = Some(Arc::clone(&session));
+        self.id.store(id, Ordering::Relaxed);
+        session
+    }
+
+    /// The ensemble knows session `id` no longer: the next write opens another.
+    pub(crate) fn expired(&self, id: u64) {
+        let mut current = self.lock();
+        if current.session.as_ref().is_some_and(|session| session.id == id) {
+            current.session = None;
+            self.id.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    id: u64,
+    window: Mutex<Window>,
+    /// Held by the one write that waits for room; the others queue behind it, in order.
+    gate: tokio::sync::Mutex<()>,
+    /// A ticket was dropped.
+    room: Notify,
+}
+
+#[derive(Debug)]
+struct Window {
+    /// The next seq to give out, from 1.
+    next: u64,
+    /// Given out and still awaited; at most the window's size.
+    awaited: BTreeSet<u64>,
+}
+
+impl Window {
+    fn lowest(&self) -> u64 {
+        self.awaited.first().copied().unwrap_or(self.next)
+    }
+}
+
+impl Session {
+    fn new(id: u64) -> Self {
+        Self {
+            id,
+            window: Mutex::new(Window { next: 1, awaited: BTreeSet::new() }),
+            gate: tokio::sync::Mutex::default(),
+            room: Notify::new(),
+        }
+    }
+
+    /// The session's id.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives out the next seq once seq - lowest is below `window_max`.
+    pub(crate) async fn reserve(self: &Arc<Self>, window_max: u64) -> Ticket {
+        let _gate = self.gate.lock().await;
+        loop {
+            {
+                let mut window = self.lock();
+                if window.next - window.lowest() < window_max.max(1) {
+                    let seq = window.next;
+                    window.next += 1;
+                    window.awaited.insert(seq);
+                    return Ticket { session: Arc::clone(self), seq };
+                }
+            }
+            // A ticket dropped in between has left its permit, so no wake-up is missed.
+            self.room.notified().await;
+        }
+    }
+}
+
+/// A seq that is awaited until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    session: Arc<Session>,
+    seq: u64,
+}
+
+impl Ticket {
+    /// What an attempt carries if it is sent now.
+    pub(crate) fn context(&self) -> WriteContext {
+        WriteContext { session: self.session.id, seq: self.seq, lowest: self.session.lock().lowest() }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.session.lock().awaited.remove(&self.seq);
+        self.session.room.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{future::Future, pin::pin, task::Poll};
+
+    async fn is_pending(future: impl Future) -> bool {
+        let mut future = pin!(future);
+        std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await
+    }
+
+    #[tokio::test]
+    async fn lowest_is_the_smallest_seq_awaited() {
+        let session = Arc::new(Session::new(7));
+        let first = session.reserve(4).await;
+        let second = session.reserve(4).await;
+        assert_eq!(first.context(), WriteContext { session: 7, seq: 1, lowest: 1 });
+        assert_eq!(second.context(), WriteContext { session: 7, seq: 2, lowest: 1 });
+        drop(first);
+        assert_eq!(second.context().lowest, 2);
+        drop(second);
+        assert_eq!(session.reserve(4).await.context(), WriteContext { session: 7, seq: 3, lowest: 3 });
+    }
+
+    #[tokio::test]
+    async fn window_bounds_the_distance_from_lowest() {
+        let session = Arc::new(Session::new(7));
+        let mut tickets = Vec::new();
+        for _ in 0..4 {
+            tickets.push(session.reserve(4).await);
+        }
+        drop(tickets.pop());
+        assert!(is_pending(session.reserve(4)).await, "seq 5 is 4 away from lowest 1");
+        let waiting = tokio::spawn({
+            let session = Arc::clone(&session);
+            async move { session.reserve(4).await.context().seq }
+        });
+        drop(tickets.remove(0));
+        assert_eq!(waiting.await.unwrap(), 5);
+    }
+
+    #[tokio::test]
+    async fn nonce_is_kept_until_its_session_is_open() {
+        let sessions = Sessions::default();
+        let nonce = sessions.nonce().unwrap();
+        assert_eq!(nonce.len(), 16);
+        assert_eq!(sessions.nonce().unwrap(), nonce);
+        sessions.opened(3);
+        assert_ne!(sessions.nonce().unwrap(), nonce);
+        sessions.expired(2);
+        assert!(sessions.current().is_some());
+        sessions.expired(3);
+        assert!(sessions.current().is_none());
+        assert_eq!(sessions.id().load(Ordering::Relaxed), 0);
+    }
+}
