@@ -102,7 +102,10 @@ impl Looking {
             return Next::Stay;
         }
         // Who follows or leads without an established epoch has voted in its round like one that looks.
-        let theirs = Some(vote.candidate).filter(|candidate| !core.ignores(candidate.node));
+        // What this node holds it knows better than anybody who speaks of it.
+        let own = vote.candidate.node == core.me();
+        let candidate = if own { self.initial } else { vote.candidate };
+        let theirs = Some(candidate).filter(|candidate| !core.ignores(candidate.node));
         if vote.round > core.round {
             core.round = self.toward(core, vote.round);
             self.vote = theirs.map_or(self.initial, |theirs| theirs.max(self.initial));
