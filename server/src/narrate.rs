@@ -75,6 +75,11 @@ pub(crate) fn notice(notice: &Notice, me: NodeId, book: &AddressBook) {
                 _ => warn!("refused {peer}: {why}"),
             }
         }
+        Notice::OtherEnsemble { peer, ensemble } => warn!(
+            "{} belongs to another ensemble ({ensemble:?}): one of the two has the wrong data directory, and they do \
+             not speak with each other",
+            book.name(*peer)
+        ),
         Notice::Amnesiac { peer } => warn!(
             "{} came with another data directory than the ensemble was formed with: it is kept up to date and counted \
              in no quorum",
@@ -84,7 +89,7 @@ pub(crate) fn notice(notice: &Notice, me: NodeId, book: &AddressBook) {
 }
 
 /// How two configurations differ, in one line.
-fn difference(peer: &str, only_theirs: &[String], only_ours: &[String]) -> String {
+pub(crate) fn difference(peer: &str, only_theirs: &[String], only_ours: &[String]) -> String {
     let voters = |list: &[String]| match list {
         [one] => format!("voter {one}"),
         many => format!("voters {}", many.join(", ")),

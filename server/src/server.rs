@@ -25,7 +25,7 @@ use crate::{
     driver::{Driver, Storage, Surroundings},
     ending::{Ending, Reason},
     inbox::{Inbox, Item},
-    listen,
+    listen, narrate,
     peer_link::PeerPort,
     ready::Ready,
     vote_socket::{self, VoteSender},
@@ -95,6 +95,7 @@ impl Server {
             book.add_voters(&founding.genesis.voters);
             if founding.sealed {
                 clients.set_ensemble(founding.genesis.ensemble);
+                warn_if_other_voters(&config.voters, &founding.genesis.voters);
             }
         }
 
@@ -193,6 +194,22 @@ fn unreadable(config: &ServerConfig, error: &dyn std::error::Error) -> String {
          vote, and the others bring it up to date",
         config.data_dir.display()
     )
+}
+
+/// The ensemble's members come from its history; a configuration that names others changes nothing, and whoever
+/// wrote it should know.
+fn warn_if_other_voters(configured: &[Voter], members: &[Voter]) {
+    let missing = |from: &[Voter], other: &[Voter]| -> Vec<String> {
+        from.iter()
+            .filter(|voter| !other.iter().any(|other| other.node == voter.node))
+            .map(|voter| voter.addresses.message.clone())
+            .collect()
+    };
+    let (only_members, only_configured) = (missing(members, configured), missing(configured, members));
+    if !only_members.is_empty() || !only_configured.is_empty() {
+        let difference = narrate::difference("the ensemble", &only_members, &only_configured);
+        warn!("{difference}; the ensemble was formed before, and its own list of members holds");
+    }
 }
 
 /// The configured voters, under the id that the data directory gives this node.

@@ -261,6 +261,13 @@ pub enum Notice {
         /// Why.
         reason: Reason,
     },
+    /// A member's vote names another ensemble: one of the two has the wrong data directory. Told once per peer.
+    OtherEnsemble {
+        /// The peer.
+        peer: NodeId,
+        /// Its ensemble.
+        ensemble: EnsembleId,
+    },
     /// A voter came with another data directory than the recorded one; it is treated as a learner.
     Amnesiac {
         /// The voter.

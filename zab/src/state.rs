@@ -99,6 +99,8 @@ pub(crate) struct Core {
     /// The last (boot, sequence) of each member's datagrams, apart for its recorded and for another data
     /// directory, so that a stranger with a member's id cannot silence it (rule 7).
     seen: BTreeMap<(NodeId, bool), (Incarnation, u64, u64)>,
+    /// Members whose votes named another ensemble.
+    foreign: BTreeSet<NodeId>,
     failures: BTreeMap<NodeId, Failures>,
     random: u64,
 }
@@ -138,6 +140,7 @@ impl Core {
             next_read: 0,
             vote_sequence: 0,
             seen: BTreeMap::new(),
+            foreign: BTreeSet::new(),
             failures: BTreeMap::new(),
             random: (config.seed ^ (config.seed >> 64)) as u64,
             config,
@@ -286,6 +289,13 @@ impl Core {
 
     /// Whether a datagram is worth looking at: this ensemble's, a member's, and not an old one.
     pub(crate) fn admit(&mut self, vote: &Vote) -> bool {
+        if let (Some(theirs), Some(ours)) = (vote.ensemble, self.ensemble())
+            && theirs != ours
+            && self.members.contains(vote.sender)
+            && self.foreign.insert(vote.sender)
+        {
+            self.notice(Notice::OtherEnsemble { peer: vote.sender, ensemble: theirs });
+        }
         if vote.ensemble.is_none()
             || vote.ensemble != self.ensemble()
             || vote.sender == self.me()
