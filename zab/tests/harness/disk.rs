@@ -1,0 +1,161 @@
+//! A disk on which nothing is durable until it is told so, and the table *durable before send* (zab.md 1.5)
+//! checked against it.
+
+use std::collections::VecDeque;
+
+use gometa_zab::{
+    Effect, Founding, HardState, LogEntry, Message, NodeId, Recovered, Token, Vote, VoteState, Write, Zxid,
+};
+
+/// What a crash leaves, and what it does not.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Disk {
+    /// The hard state.
+    pub(crate) hard: HardState,
+    /// The genesis.
+    pub(crate) founding: Option<Founding>,
+    /// The log from counter 1 on.
+    pub(crate) log: Vec<LogEntry>,
+    /// How far the table is applied.
+    pub(crate) applied: u64,
+    /// Written and not yet durable.
+    pub(crate) pending: VecDeque<(Token, Write)>,
+}
+
+impl Disk {
+    /// The zxid of the last durable entry.
+    pub(crate) fn last(&self) -> Zxid {
+        self.log.last().map_or(Zxid::ZERO, |entry| entry.zxid)
+    }
+
+    /// Whether the durable log has this zxid.
+    pub(crate) fn holds(&self, zxid: Zxid) -> bool {
+        if zxid == Zxid::ZERO {
+            return true;
+        }
+        let index = usize::try_from(zxid.counter).ok().and_then(|counter| counter.checked_sub(1));
+        index.and_then(|index| self.log.get(index)).is_some_and(|entry| entry.zxid == zxid)
+    }
+
+    /// What a node finds at its start.
+    pub(crate) fn recover(&self) -> Recovered {
+        let mut boundaries: Vec<Zxid> = Vec::new();
+        for entry in &self.log {
+            match boundaries.last_mut() {
+                Some(end) if end.epoch == entry.zxid.epoch => *end = entry.zxid,
+                _ => boundaries.push(entry.zxid),
+            }
+        }
+        Recovered {
+            hard_state: self.hard,
+            founding: self.founding.clone(),
+            oldest: Zxid::ZERO,
+            boundaries,
+            applied: self.applied,
+        }
+    }
+
+    /// Makes the oldest write durable.
+    pub(crate) fn persist(&mut self) -> Option<Token> {
+        let (token, write) = self.pending.pop_front()?;
+        match write {
+            Write::Append(entries) => {
+                for entry in entries {
+                    assert_eq!(entry.zxid.counter, self.log.len() as u64 + 1, "invariant 12: no gap on disk");
+                    assert!(entry.zxid.epoch >= self.last().epoch, "epochs never fall along a log");
+                    self.log.push(entry);
+                }
+            }
+            Write::Truncate(to) => {
+                assert!(self.holds(to), "a log is cut at one of its entries");
+                assert!(to.counter >= self.applied, "invariant 15: nothing applied is cut");
+                self.log.truncate(usize::try_from(to.counter).expect("a short log"));
+            }
+            Write::HardState(hard) => {
+                assert!(hard.accepted_epoch >= self.hard.accepted_epoch, "invariant 13: promises never fall");
+                assert!(hard.current_epoch >= self.hard.current_epoch, "invariant 13: epochs never fall");
+                assert!(hard.accepted_epoch >= hard.current_epoch, "invariant 13: p >= a");
+                if hard.accepted_epoch == self.hard.accepted_epoch {
+                    assert_eq!(hard.accepted_leader, self.hard.accepted_leader, "a promise is to one leader");
+                }
+                self.hard = hard;
+            }
+            Write::Founding(founding) => {
+                let sealed = self.founding.as_ref().filter(|founding| founding.sealed);
+                assert!(sealed.is_none_or(|old| *old == founding), "a sealed genesis is never replaced");
+                self.founding = Some(founding);
+            }
+        }
+        assert!(self.hard.accepted_epoch >= self.last().epoch, "invariant 13: p >= epoch(last)");
+        Some(token)
+    }
+
+    /// Forgets what was not durable.
+    pub(crate) fn crash(&mut self) {
+        self.pending.clear();
+    }
+
+    /// Panics if what `node` is about to say or do claims more than its disk would show after a crash.
+    pub(crate) fn vouch(&self, node: NodeId, effect: &Effect) {
+        match effect {
+            Effect::Send { message, .. } => self.vouch_message(node, message),
+            Effect::Datagram { vote, .. } => self.vouch_vote(node, vote),
+            Effect::Commit { counter } => {
+                assert!(*counter <= self.log.len() as u64, "rule 24: {counter} is applied but not durable");
+            }
+            Effect::Read { to, .. } => {
+                assert!(*to <= self.log.len() as u64, "{to} is read but not durable");
+            }
+            _ => {}
+        }
+    }
+
+    fn vouch_message(&self, node: NodeId, message: &Message) {
+        let sealed = self.founding.as_ref().is_some_and(|founding| founding.sealed);
+        match message {
+            Message::FollowerEpoch { accepted, .. } => {
+                assert!(sealed, "nobody takes part before its seal is durable");
+                assert!(self.pending.is_empty(), "rule 11a: writes are in flight at CEPOCH");
+                assert_eq!(*accepted, self.hard.accepted_epoch, "CEPOCH tells the durable promise");
+            }
+            Message::NewEpoch(epoch) => {
+                let promise = (self.hard.accepted_epoch, self.hard.accepted_leader);
+                assert_eq!(promise, (*epoch, Some(node)), "NEWEPOCH before the leader's own promise");
+            }
+            Message::AckEpoch { epoch, current, last, .. } => {
+                assert_eq!(*epoch, self.hard.accepted_epoch, "ACKEPOCH before the promise");
+                assert_eq!(*current, self.hard.current_epoch, "ACKEPOCH tells the durable epoch");
+                assert_eq!(*last, self.last(), "ACKEPOCH tells the durable log");
+                assert!(self.pending.is_empty(), "rule 11a: writes are in flight at ACKEPOCH");
+            }
+            Message::AckNewLeader { epoch, last } | Message::Ack { epoch, last } => {
+                assert_eq!(self.hard.current_epoch, *epoch, "rule 22: ack while a < e");
+                assert!(self.holds(*last), "ack of {last}, which is not durable");
+            }
+            Message::Progress { last, .. } => {
+                assert!(self.holds(*last), "progress to {last}, which is not durable");
+            }
+            Message::HeartbeatAck { epoch, .. } => {
+                assert_eq!(self.hard.accepted_epoch, *epoch, "a heartbeat is answered within the promise");
+            }
+            Message::Prepared(ensemble) => {
+                let own = self.founding.as_ref().map(|founding| founding.genesis.ensemble);
+                assert_eq!(own, Some(*ensemble), "PREPARED before the genesis is durable");
+            }
+            Message::Seal(ensemble) => {
+                let own = self.founding.as_ref().filter(|_| sealed).map(|founding| founding.genesis.ensemble);
+                assert_eq!(own, Some(*ensemble), "SEAL before the seal is durable");
+            }
+            _ => {}
+        }
+    }
+
+    fn vouch_vote(&self, node: NodeId, vote: &Vote) {
+        assert!(self.founding.as_ref().is_some_and(|founding| founding.sealed), "a vote before the seal");
+        let own = vote.candidate.node == node && vote.state != VoteState::Following;
+        if own {
+            assert!(vote.candidate.epoch <= self.hard.current_epoch, "a vote claims an epoch");
+            assert!(self.holds(vote.candidate.last), "a vote claims {}", vote.candidate.last);
+        }
+    }
+}
