@@ -33,6 +33,13 @@ pub enum Event {
         /// The session's id.
         session: u64,
     },
+    /// Every answer given to a client so far is out of its socket. Owed after answers for which
+    /// [`is_large`](crate::is_large) holds, whether they were sent or dropped: the client's further reads may
+    /// wait for it. One report for several such answers is enough, if it comes behind the last.
+    Sent {
+        /// The client.
+        client: ClientId,
+    },
     /// A client's connection has ended.
     ClientGone {
         /// The client.

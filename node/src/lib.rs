@@ -16,12 +16,15 @@
 //! # The life of a read
 //!
 //! A linearizable read joins a question to the leader (`barrier`), waits until this node has applied what the
-//! leader had committed, and is answered from this node's own table. A local read is answered at once.
+//! leader had committed, and is answered from this node's own table. A local read is answered by any node that
+//! has been up to date once since its start, leader or not. Either way a step answers only so much, and a client
+//! that does not read its answers gets no more large ones (`reads`).
 //!
 //! # Invariants
 //!
 //! - A request gets exactly one answer, unless its client cancels it or goes.
 //! - *Not applied* is said only if no attempt that this node knows of can have been proposed.
+//! - The answers of one step, and what a client has not read of them, are bounded in bytes.
 //! - Nothing is applied that the protocol has not released, and nothing twice.
 //! - What is applied is written to the table in order; until the table has it, it is read from memory.
 #![forbid(unsafe_code)]
@@ -34,6 +37,7 @@ mod effect;
 mod event;
 mod forward;
 mod machine;
+mod reads;
 mod requests;
 mod status;
 
@@ -42,3 +46,4 @@ pub use effect::{Effect, Write};
 pub use event::{ClientId, Event};
 pub use gometa_store::Corrupt;
 pub use machine::Node;
+pub use reads::is_large;

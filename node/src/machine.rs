@@ -21,6 +21,7 @@ use crate::{
     effect::{Effect, Write},
     event::{ClientId, Event},
     forward::{self, Forwarding, Proposer},
+    reads::{self, Reads},
     requests::{At, Requests, Ticket, Waiting, Want, WriteKey},
     status,
 };
@@ -30,6 +31,9 @@ const APPLY_MAX: usize = 8_192;
 
 /// Bytes of log entries read back for applying at once.
 const READ_BYTES_MAX: usize = 1 << 20;
+
+/// Requests that were given up and of which something is still kept, until it is looked for.
+const TRACES_MAX: usize = 1_024;
 
 /// The longest deadline a request may ask for: an hour.
 const DEADLINE_MAX_MS: u32 = 3_600_000;
@@ -45,6 +49,9 @@ pub struct Node<T: Table> {
     effects: Vec<Effect>,
     requests: Requests,
     barriers: Barriers,
+    reads: Reads,
+    /// Requests given up by their clients since `barriers` and `reads` last forgot such.
+    traces: usize,
     forwarding: Forwarding,
     clocks: Clocks,
     /// Everything through this counter may be applied.
@@ -57,6 +64,8 @@ pub struct Node<T: Table> {
     role: Role,
     /// Since when there has been no established leader.
     leaderless: Option<Ticks>,
+    /// For so long that those who waited for one have been turned away.
+    turned_away: bool,
     /// This node has been up to date once since its start: it may answer local reads.
     synchronised: bool,
     stopped: bool,
@@ -87,6 +96,8 @@ impl<T: Table> Node<T> {
             effects: Vec::new(),
             requests: Requests::default(),
             barriers: Barriers::default(),
+            reads: Reads::default(),
+            traces: 0,
             forwarding: Forwarding::default(),
             clocks: Clocks::default(),
             read_back: VecDeque::new(),
@@ -94,6 +105,7 @@ impl<T: Table> Node<T> {
             batches: VecDeque::new(),
             role: Role::Forming,
             leaderless: Some(now),
+            turned_away: false,
             synchronised: false,
             stopped: false,
         };
@@ -103,6 +115,8 @@ impl<T: Table> Node<T> {
     }
 
     /// Takes in what happened, in order, and says what to do about all of it, in order.
+    ///
+    /// Not all reads that could be answered are: see [`Node::has_more`].
     pub fn step(&mut self, now: Ticks, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
         self.now = self.now.max(now);
         for event in events {
@@ -123,7 +137,15 @@ impl<T: Table> Node<T> {
                 break;
             }
         }
+        self.answer_reads();
         std::mem::take(&mut self.effects)
+    }
+
+    /// Whether there are reads that the last step could have answered, had it not answered enough: the caller
+    /// takes in what has arrived meanwhile, if anything, and steps again at once.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.reads.has_more()
     }
 
     fn take(&mut self, event: Event) {
@@ -144,13 +166,17 @@ impl<T: Table> Node<T> {
             Event::Cancel { client, id } => {
                 if let Some(ticket) = self.requests.of_client(client, id) {
                     self.requests.remove(ticket);
+                    self.traces += 1;
                 }
             }
             Event::Contact { session } => self.contact(session),
+            Event::Sent { client } => self.reads.sent(client),
             Event::ClientGone { client } => {
                 for ticket in self.requests.all_of_client(client) {
                     self.requests.remove(ticket);
+                    self.traces += 1;
                 }
+                self.reads.gone(client);
             }
         }
     }
@@ -216,7 +242,7 @@ impl<T: Table> Node<T> {
         let error = if self.requests.len() >= self.config.requests_max {
             let message = "this node has too many requests waiting";
             Error::not_applied(ErrorKind::ResourceExhausted, message).with_retry_after_ms(100)
-        } else if self.unavailable() {
+        } else if self.unavailable() && self.needs_leader(&want) {
             self.no_leader(Outcome::NotApplied)
         } else if let Some(ticket) = self.requests.add(Waiting { client, id, deadline, want }) {
             return Some(ticket);
@@ -230,6 +256,11 @@ impl<T: Table> Node<T> {
     /// Whether there has been no leader for so long that clients had better go elsewhere.
     fn unavailable(&self) -> bool {
         self.leaderless.is_some_and(|since| self.now.since(since) > self.config.zab.timeouts.election)
+    }
+
+    /// What a node has once been given it can read without anyone's help.
+    fn needs_leader(&self, want: &Want) -> bool {
+        !(self.synchronised && matches!(want, Want::LocalRead(_)))
     }
 
     fn no_leader(&self, outcome: Outcome) -> Error {
@@ -274,22 +305,28 @@ impl<T: Table> Node<T> {
     /// Ends requests whose deadline has come, and, without a leader, all that need one.
     fn expire(&mut self) {
         let expired = self.requests.expired(self.now);
-        let ended = !expired.is_empty() || self.unavailable();
+        self.traces += expired.len();
         for ticket in expired {
             let outcome = self.outcome_of(ticket);
             let error = Error::new(ErrorKind::DeadlineExceeded, "the deadline has passed", outcome);
             self.respond_to(ticket, Answer::Error(error));
         }
-        if self.unavailable() {
+        // From then on whoever needs a leader is refused at once.
+        if self.unavailable() && !self.turned_away {
+            self.turned_away = true;
             for ticket in self.requests.all() {
-                let outcome = self.outcome_of(ticket);
-                let error = self.no_leader(outcome);
-                self.respond_to(ticket, Answer::Error(error));
+                if self.requests.get(ticket).is_some_and(|waiting| self.needs_leader(&waiting.want)) {
+                    let error = self.no_leader(self.outcome_of(ticket));
+                    self.respond_to(ticket, Answer::Error(error));
+                    self.traces += 1;
+                }
             }
         }
-        if ended {
+        if self.traces > TRACES_MAX {
+            self.traces = 0;
             let requests = &self.requests;
             self.barriers.retain(|ticket| requests.get(ticket).is_some());
+            self.reads.retain(|ticket| requests.get(ticket).is_some());
         }
     }
 
@@ -467,6 +504,7 @@ impl<T: Table> Node<T> {
         }
         if established(role).is_some() {
             self.leaderless = None;
+            self.turned_away = false;
             self.synchronised = true;
         } else {
             self.leaderless.get_or_insert(self.now);
@@ -513,7 +551,6 @@ impl<T: Table> Node<T> {
             }
             self.inbox.push(zab::Event::Applied { counter: self.store.applied() });
         }
-        self.read_confirmed();
     }
 
     fn read_log(&mut self, from: u64) {
@@ -556,34 +593,46 @@ impl<T: Table> Node<T> {
     // ---- Reads
 
     fn read_local(&mut self, ticket: Ticket) {
-        let Some(Waiting { want: Want::LocalRead(get), .. }) = self.requests.get(ticket) else { return };
-        let min_revision = get.min_revision;
-        if self.synchronised && self.store.applied() >= min_revision {
-            self.read(ticket);
+        let Some(Waiting { want: Want::LocalRead(get), client, .. }) = self.requests.get(ticket) else {
+            return;
+        };
+        if self.synchronised && self.store.applied() >= get.min_revision {
+            self.reads.push(*client, ticket);
         } else {
             // Before the first synchronisation there is nothing to read; its end comes with an apply or a role.
-            self.barriers.confirm(min_revision, vec![ticket]);
+            self.barriers.confirm(get.min_revision, vec![ticket]);
         }
     }
 
-    /// Answers the reads that wait for no more than what is applied.
-    fn read_confirmed(&mut self) {
-        if !self.synchronised {
-            return;
+    /// Answers reads that wait for no more than what is applied: as many as the step allows.
+    fn answer_reads(&mut self) {
+        if self.synchronised {
+            for ticket in self.barriers.ready(self.store.applied()) {
+                if let Some(waiting) = self.requests.get(ticket) {
+                    self.reads.push(waiting.client, ticket);
+                }
+            }
         }
-        for ticket in self.barriers.ready(self.store.applied()) {
-            self.read(ticket);
+        self.reads.begin_step();
+        while let Some((client, ticket)) = self.reads.next() {
+            let bytes = self.read(ticket);
+            self.reads.answered(client, bytes);
         }
     }
 
-    fn read(&mut self, ticket: Ticket) {
-        let Some(waiting) = self.requests.get(ticket) else { return };
-        let (Want::Read(get) | Want::LocalRead(get)) = &waiting.want else { return };
-        let answer = match self.store.get(&get.key) {
-            Some(entry) => Answer::Entry(entry),
-            None => Answer::Error(Error::not_applied(ErrorKind::NotFound, "there is no such key")),
+    /// Answers a read; the size of what it found, in bytes.
+    fn read(&mut self, ticket: Ticket) -> usize {
+        let Some(waiting) = self.requests.get(ticket) else { return 0 };
+        let (Want::Read(get) | Want::LocalRead(get)) = &waiting.want else { return 0 };
+        let (answer, bytes) = match self.store.get(&get.key) {
+            Some(entry) => {
+                let bytes = reads::size(&entry);
+                (Answer::Entry(entry), bytes)
+            }
+            None => (Answer::Error(Error::not_applied(ErrorKind::NotFound, "there is no such key")), 0),
         };
         self.respond_to(ticket, answer);
+        bytes
     }
 
     // ---- Sessions

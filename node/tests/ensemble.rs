@@ -1,9 +1,10 @@
 //! What clients of an ensemble may rely on when nothing but a crash goes wrong.
 
 mod harness;
+mod reads;
 
 use gometa_proto::v1::{self, ErrorKind, response::Result as Answer};
-use harness::{Ensemble, context, get, set};
+use harness::{Ensemble, context, get, get_local, set};
 
 #[test]
 fn three_nodes_form_elect_and_serve_on_every_node() {
@@ -88,6 +89,50 @@ fn a_node_without_a_quorum_answers_nothing_that_needs_one() {
         other => panic!("{other:?}"),
     }
     assert_eq!(ensemble.status(leader).state_hash, ensemble.status(one).state_hash);
+}
+
+#[test]
+fn a_node_alone_answers_local_reads_once_it_has_been_up_to_date() {
+    let mut ensemble = Ensemble::new(3);
+    ensemble.run(500);
+    let leader = ensemble.leader().expect("a leader");
+    let alone = (leader + 1) % 3;
+    let session = ensemble.open_session(leader, 1);
+    assert!(ensemble.call(leader, context(session, 1), set("k", "v")).is_some());
+    ensemble.run(500);
+    let is_v = |answer: Option<Answer>| matches!(answer, Some(Answer::Entry(entry)) if entry.value == "v");
+    let kind = |answer: Option<Answer>| match answer {
+        Some(Answer::Error(error)) => error.kind,
+        other => panic!("{other:?}"),
+    };
+    assert!(is_v(ensemble.call(alone, None, get_local("k", 0))));
+    ensemble.members[alone].cut = true;
+    // From before it noticed, and from after.
+    ensemble.run(1_000);
+    let far = ensemble.ask(alone, None, get_local("k", 1 << 40));
+    ensemble.run(2_000);
+    assert_eq!(ensemble.status(alone).role(), v1::Role::Looking);
+    assert!(is_v(ensemble.call(alone, None, get_local("k", 0))));
+    assert_eq!(kind(ensemble.call(alone, None, get("k"))), ErrorKind::Unavailable as u32);
+    let later = ensemble.ask(alone, None, get_local("k", 1 << 40));
+    ensemble.run(1_000);
+    assert_eq!((ensemble.answer(alone, far), ensemble.answer(alone, later)), (None, None));
+    ensemble.run(4_500);
+    for id in [far, later] {
+        assert_eq!(kind(ensemble.answer(alone, id)), ErrorKind::DeadlineExceeded as u32);
+    }
+    // After a start it has to hear from a leader first.
+    ensemble.kill(alone);
+    ensemble.start(alone);
+    let early = ensemble.ask(alone, None, get_local("k", 0));
+    ensemble.run(500);
+    assert_eq!(ensemble.answer(alone, early), None);
+    ensemble.run(1_500);
+    assert_eq!(kind(ensemble.answer(alone, early)), ErrorKind::Unavailable as u32);
+    assert_eq!(kind(ensemble.call(alone, None, get_local("k", 0))), ErrorKind::Unavailable as u32);
+    ensemble.members[alone].cut = false;
+    ensemble.run(2_000);
+    assert!(is_v(ensemble.call(alone, None, get_local("k", 0))));
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl ClientPort {
     }
 
     async fn turn_away(&self, stream: TcpStream) {
-        let client = self.clients.make(stream);
+        let client = self.clients.make(stream, &self.inbox);
         let max = self.manners.connections_max;
         let error = v1::Error::not_applied(
             ErrorKind::ResourceExhausted,
@@ -125,7 +125,7 @@ impl ClientPort {
     }
 
     async fn serve(&self, stream: TcpStream) {
-        let client = self.clients.make(stream);
+        let client = self.clients.make(stream, &self.inbox);
         let mut conversation = Conversation { port: self, client: &client, buffer: BytesMut::new(), told: 0 };
         let mut writing = pin!(client.outbox.run());
         let end = tokio::select! {

@@ -15,7 +15,7 @@ use tokio::{
 use v1::{client_frame::Body as Ask, request::Operation, server_frame::Body as Answer};
 
 use super::*;
-use crate::inbox::Taken;
+use crate::inbox::{Item, Taken};
 
 struct Port {
     clients: Arc<Clients>,
@@ -359,6 +359,55 @@ async fn a_silent_client_is_pinged_and_then_closed() {
     while let Some(frame) = talk.answer().await {
         assert!(matches!(frame, Answer::Ping(_)), "{frame:?}");
     }
+}
+
+#[tokio::test]
+async fn that_large_answers_are_out_is_reported_once() {
+    let port = Port::open(Manners::default()).await;
+    let mut talk = port.greet().await;
+    let respond = |client, id, length: usize| {
+        let entry = v1::Entry { value: vec![0; length].into(), ..v1::Entry::default() };
+        let response = v1::Response { id, revision: 0, result: Some(v1::response::Result::Entry(entry)) };
+        port.clients.answer([(client, response)].into_iter()).iter().for_each(|client| client.outbox.flush());
+    };
+    let ask = async |talk: &mut Talk, id| {
+        talk.ask(get(id)).await;
+        let Event::Request { client, .. } = port.events(1).await[0] else { panic!("no request") };
+        client
+    };
+    let reports = || {
+        let mut taken = Taken::default();
+        port.inbox.take(&mut taken, std::time::Instant::now());
+        assert!(taken.clients.is_empty());
+        let reported = |item| match item {
+            Item::Event(Event::Sent { client }) => client,
+            _ => panic!("not a report"),
+        };
+        taken.peers.into_iter().map(reported).collect::<Vec<_>>()
+    };
+    let client = ask(&mut talk, 1).await;
+    respond(client, 1, 100);
+    talk.response().await;
+    assert_eq!(reports(), [], "it is small");
+    ask(&mut talk, 2).await;
+    ask(&mut talk, 3).await;
+    respond(client, 2, 5_000);
+    respond(client, 3, 5_000);
+    talk.response().await;
+    talk.response().await;
+    // Written by the one who answered, since the socket takes as much as this.
+    assert_eq!(reports(), [client]);
+    assert!(port.clients.report_holds(client));
+    // The node does not know that the client has cancelled.
+    ask(&mut talk, 4).await;
+    talk.ask(Ask::Cancel(v1::Cancel { id: 4 })).await;
+    assert!(matches!(port.events(1).await[0], Event::Cancel { id: 4, .. }));
+    respond(client, 4, limits::VALUE_MAX);
+    assert_eq!(reports(), [client]);
+    // Nobody asks for those who have gone.
+    drop(talk);
+    assert!(matches!(port.events(1).await[0], Event::ClientGone { .. }));
+    assert!(!port.clients.report_holds(client));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use gometa_node::ClientId;
+use gometa_node::{ClientId, Event, is_large};
 use gometa_proto::{ErrorKind, frame, limits, v1};
 use gometa_zab::{EnsembleId, NodeId};
 use prost::Message;
@@ -21,13 +21,16 @@ use tracing::debug;
 
 use crate::{
     counters::Counters,
+    inbox::{Inbox, Item},
     outbox::{Bounds, Outbox, Outgoing, Put},
 };
 
 /// Answers waiting on one connection.
 const ANSWERS_MAX: usize = 2 * limits::REQUESTS_MAX;
-/// Bytes of answers waiting on one connection.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Bytes of answers waiting on one connection. The node gives no more than about 2 MiB of large ones to a client
+/// that does not read them, and small ones to as many requests as may be in flight are less than 6 MiB: only a
+/// client that goes on asking without reading gets so far.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// Bytes of answers waiting on all connections.
 const TOGETHER_MAX: usize = 256 << 20;
 
@@ -156,8 +159,9 @@ impl Clients {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A client that has not said hello yet.
-    pub(crate) fn make(&self, stream: TcpStream) -> Arc<Client> {
+    /// A client that has not said hello yet. That its large answers are out is reported to the inbox, by one
+    /// event at a time.
+    pub(crate) fn make(&self, stream: TcpStream, inbox: &Arc<Inbox>) -> Arc<Client> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let bounds = Bounds {
             count_max: ANSWERS_MAX,
@@ -165,9 +169,12 @@ impl Clients {
             together: self.together.clone(),
             together_max: TOGETHER_MAX,
         };
+        let id = ClientId(NEXT.fetch_add(1, Ordering::Relaxed));
+        let inbox = inbox.clone();
+        let report = move || inbox.put_answer(Item::Event(Event::Sent { client: id }));
         Arc::new(Client {
-            id: ClientId(NEXT.fetch_add(1, Ordering::Relaxed)),
-            outbox: Outbox::new(stream, bounds),
+            id,
+            outbox: Outbox::new(stream, bounds).reporting(report),
             waiting: Mutex::default(),
             heard: AtomicU64::new(self.round()),
             counters: self.counters.clone(),
@@ -237,14 +244,25 @@ impl Clients {
         let state = self.lock();
         for (id, response) in answers {
             let Some(client) = state.connected.get(&id) else { continue };
+            let large = is_large(&response);
             // One that was cancelled in the meantime is not answered.
-            if client.waiting().remove(&response.id)
-                && client.put(v1::ServerFrame { body: Some(v1::server_frame::Body::Response(response)) })
-            {
+            let mut flush = client.waiting().remove(&response.id)
+                && client.put(v1::ServerFrame { body: Some(v1::server_frame::Body::Response(response)) });
+            if large {
+                // Also for one that was cancelled: the node does not know.
+                client.outbox.report();
+                flush = true;
+            }
+            if flush {
                 touched.push(client.clone());
             }
         }
         touched
+    }
+
+    /// A report has arrived that a client's large answers are out: whether it holds for all of them.
+    pub(crate) fn report_holds(&self, client: ClientId) -> bool {
+        self.lock().connected.get(&client).is_some_and(|client| client.outbox.report_holds())
     }
 
     /// The caretaker's round.

@@ -2,7 +2,8 @@
 //!
 //! It takes whatever has arrived, steps the node once over all of it, and carries out the effects in order:
 //! writes go to the disk's threads, votes to a non-blocking socket, messages and answers to outboxes. It waits
-//! for nothing but the inbox, so heartbeats and votes pass neither behind the disk nor behind a slow socket.
+//! for nothing but the inbox, so heartbeats and votes pass neither behind the disk nor behind a slow socket; and
+//! not even for that while the node has more to answer, which it does a bounded piece at a time.
 
 use std::{
     collections::HashMap,
@@ -96,7 +97,8 @@ impl<T: Table> Driver<T> {
         let mut events = Vec::new();
         let mut next_tick = Instant::now();
         while !self.stopped {
-            let until = if self.pending.is_empty() { next_tick } else { Instant::now() };
+            let busy = !self.pending.is_empty() || self.node.has_more();
+            let until = if busy { Instant::now() } else { next_tick };
             self.around.inbox.take(&mut taken, until);
             if taken.stopping {
                 break;
@@ -115,7 +117,7 @@ impl<T: Table> Driver<T> {
                 events.push(Event::Zab(gometa_zab::Event::Tick));
                 next_tick = now + TICK;
             }
-            if !events.is_empty() {
+            if !events.is_empty() || self.node.has_more() {
                 let ticks = Ticks(now.duration_since(self.around.start).as_micros() as u64);
                 let effects = self.node.step(ticks, events.drain(..));
                 self.carry_out(effects);
@@ -147,6 +149,12 @@ impl<T: Table> Driver<T> {
             Item::Event(Event::Zab(gometa_zab::Event::Closed { link })) => {
                 if self.links.remove(&link).is_some() {
                     events.push(Event::Zab(gometa_zab::Event::Closed { link }));
+                }
+            }
+            // One that another answer has overtaken is followed by another report.
+            Item::Event(Event::Sent { client }) => {
+                if self.around.clients.report_holds(client) {
+                    events.push(Event::Sent { client });
                 }
             }
             Item::Event(event) => events.push(event),

@@ -4,6 +4,9 @@
 //! thread that put it, which saves a wake-up for every answer; anything more, and whatever the socket does
 //! not take, is left to the connection's task. Order is kept either way. A full outbox means that the other
 //! end is too slow, and the connection is given up.
+//!
+//! Whoever puts large things and wants to be told when the socket has taken them asks for a *report*. There is
+//! at most one on its way, and it is overtaken by nothing: see [`Outbox::report`].
 
 use std::{
     collections::VecDeque,
@@ -45,10 +48,14 @@ pub(crate) struct Bounds {
     pub(crate) together_max: usize,
 }
 
+/// Sends a report; must not wait.
+type Reporter = Box<dyn Fn() + Send + Sync>;
+
 /// The way out of one connection; holds its socket.
 pub(crate) struct Outbox<T> {
     stream: TcpStream,
     bounds: Bounds,
+    reporter: Option<Reporter>,
     state: Mutex<State<T>>,
     /// Tells the task that it has something to do.
     wake: Notify,
@@ -57,6 +64,13 @@ pub(crate) struct Outbox<T> {
 struct State<T> {
     queue: VecDeque<T>,
     queue_bytes: usize,
+    /// Items that have been put, and those of them that have left the queue, since the beginning.
+    put: u64,
+    taken: u64,
+    /// A report is owed when this many items are out.
+    report_at: Option<u64>,
+    /// A report has been sent and not been received.
+    reported: bool,
     /// Encoded, and not yet taken by the socket.
     buffer: BytesMut,
     /// The task writes; others only put.
@@ -91,11 +105,21 @@ impl<T: Outgoing> Outbox<T> {
         let state = State {
             queue: VecDeque::new(),
             queue_bytes: 0,
+            put: 0,
+            taken: 0,
+            report_at: None,
+            reported: false,
             buffer: BytesMut::new(),
             task_writes: false,
             phase: Phase::Open,
         };
-        Outbox { stream, bounds, state: Mutex::new(state), wake: Notify::new() }
+        Outbox { stream, bounds, reporter: None, state: Mutex::new(state), wake: Notify::new() }
+    }
+
+    /// The same, for [`Outbox::report`].
+    pub(crate) fn reporting(mut self, reporter: impl Fn() + Send + Sync + 'static) -> Outbox<T> {
+        self.reporter = Some(Box::new(reporter));
+        self
     }
 
     /// The socket, for reading.
@@ -126,8 +150,39 @@ impl<T: Outgoing> Outbox<T> {
         let first = state.queue.is_empty();
         self.bounds.together.fetch_add(size, Ordering::Relaxed);
         state.queue_bytes += size;
+        state.put += 1;
         state.queue.push_back(item);
         if first { Put::First } else { Put::Behind }
+    }
+
+    /// Asks for a report when the socket has taken everything put so far; the caller flushes afterwards. If one
+    /// is owed already, it comes later instead. None comes from a connection that ends first.
+    pub(crate) fn report(&self) {
+        let mut state = self.lock();
+        state.report_at = Some(state.put);
+    }
+
+    /// A report has arrived: whether it holds. If not, another has been asked for since, which will come.
+    pub(crate) fn report_holds(&self) -> bool {
+        let mut state = self.lock();
+        state.reported = false;
+        state.report_at.is_none()
+    }
+
+    /// Whether to send a report; everything taken from the queue must be out.
+    fn due(&self, state: &mut State<T>) -> bool {
+        if state.report_at.is_none_or(|at| state.taken < at) {
+            return false;
+        }
+        state.report_at = None;
+        // One that is on its way serves for this one as well.
+        !std::mem::replace(&mut state.reported, true)
+    }
+
+    fn send_report(&self) {
+        if let Some(reporter) = &self.reporter {
+            reporter();
+        }
     }
 
     /// Sends what waits, or has the task do it.
@@ -149,13 +204,19 @@ impl<T: Outgoing> Outbox<T> {
                 }
             }
         }
-        if state.buffer.is_empty() && state.queue.is_empty() && state.phase == Phase::Open {
+        let report = state.buffer.is_empty() && self.due(&mut state);
+        let done = state.buffer.is_empty() && state.queue.is_empty() && state.phase == Phase::Open;
+        if done {
             shrink(&mut state.buffer);
-            return;
         }
-        state.task_writes = true;
+        state.task_writes = !done;
         drop(state);
-        self.wake.notify_one();
+        if report {
+            self.send_report();
+        }
+        if !done {
+            self.wake.notify_one();
+        }
     }
 
     /// Moves items from the queue to the buffer until it holds `enough` bytes.
@@ -164,6 +225,7 @@ impl<T: Outgoing> Outbox<T> {
             let Some(item) = state.queue.pop_front() else { break };
             let size = item.size();
             state.queue_bytes -= size;
+            state.taken += 1;
             self.bounds.together.fetch_sub(size, Ordering::Relaxed);
             item.encode(&mut state.buffer);
         }
@@ -201,22 +263,26 @@ impl<T: Outgoing> Outbox<T> {
         loop {
             self.wake.notified().await;
             loop {
-                let items = {
+                let (items, report, phase) = {
                     let mut state = self.lock();
                     if state.phase == Phase::Dead {
                         return;
                     }
+                    let report = state.buffer.is_empty() && self.due(&mut state);
                     std::mem::swap(&mut chunk, &mut state.buffer);
                     let items = self.take_chunk(&mut state);
-                    if chunk.is_empty() && items.is_empty() {
-                        state.task_writes = false;
-                        if state.phase == Phase::Closing {
-                            return;
-                        }
-                        break;
-                    }
-                    items
+                    state.task_writes = !chunk.is_empty() || !items.is_empty();
+                    (items, report, state.phase)
                 };
+                if report {
+                    self.send_report();
+                }
+                if chunk.is_empty() && items.is_empty() {
+                    if phase == Phase::Closing {
+                        return;
+                    }
+                    break;
+                }
                 // Encoded outside the lock: these may be large.
                 items.iter().for_each(|item| item.encode(&mut chunk));
                 if self.write(&mut chunk).await.is_err() {
@@ -236,6 +302,7 @@ impl<T: Outgoing> Outbox<T> {
             items.push(item);
         }
         state.queue_bytes -= bytes;
+        state.taken += items.len() as u64;
         self.bounds.together.fetch_sub(bytes, Ordering::Relaxed);
         items
     }
@@ -286,6 +353,9 @@ mod tests {
 
     struct Blob(u8, usize);
 
+    /// Reports that have arrived.
+    type Reports = Arc<AtomicUsize>;
+
     impl Outgoing for Blob {
         fn size(&self) -> usize {
             self.1
@@ -305,6 +375,19 @@ mod tests {
         let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (theirs, _) = listener.accept().await.unwrap();
         (Arc::new(Outbox::new(ours, bounds)), theirs)
+    }
+
+    async fn reporting_pair() -> (Arc<Outbox<Blob>>, TcpStream, Reports) {
+        let (outbox, far) = pair(bounds(1_000, 1 << 30)).await;
+        let reports = Reports::default();
+        outbox.stream().writable().await.unwrap();
+        let outbox = Arc::into_inner(outbox).unwrap().reporting({
+            let reports = reports.clone();
+            move || {
+                reports.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        (Arc::new(outbox), far, reports)
     }
 
     #[tokio::test]
@@ -387,5 +470,86 @@ mod tests {
         outbox.abort();
         task.await.unwrap();
         drop(far);
+    }
+
+    #[tokio::test]
+    async fn a_report_comes_once_when_it_was_asked_for() {
+        let (outbox, _far, reports) = reporting_pair().await;
+        outbox.put(Blob(0, 1));
+        outbox.flush();
+        assert_eq!(reports.load(Ordering::Relaxed), 0, "nobody has asked");
+        outbox.put(Blob(0, 1));
+        outbox.report();
+        outbox.put(Blob(0, 1));
+        outbox.report();
+        assert_eq!(reports.load(Ordering::Relaxed), 0, "nothing is out");
+        outbox.flush();
+        assert_eq!(reports.load(Ordering::Relaxed), 1);
+        assert!(outbox.report_holds());
+        outbox.put(Blob(0, 1));
+        outbox.flush();
+        assert_eq!(reports.load(Ordering::Relaxed), 1, "once");
+        // With nothing put since, it is due at once.
+        outbox.report();
+        outbox.flush();
+        assert_eq!(reports.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn no_two_reports_are_on_their_way_and_an_overtaken_one_does_not_hold() {
+        let (outbox, _far, reports) = reporting_pair().await;
+        for _ in 0..3 {
+            outbox.put(Blob(0, 1));
+            outbox.report();
+            outbox.flush();
+        }
+        assert_eq!(reports.load(Ordering::Relaxed), 1);
+        assert!(outbox.report_holds(), "all three are out");
+        outbox.put(Blob(0, 1));
+        outbox.report();
+        outbox.flush();
+        assert_eq!(reports.load(Ordering::Relaxed), 2);
+        outbox.put(Blob(0, 1));
+        outbox.report();
+        assert!(!outbox.report_holds(), "something has been put since");
+        outbox.flush();
+        assert_eq!(reports.load(Ordering::Relaxed), 3, "and so there is another");
+        assert!(outbox.report_holds());
+    }
+
+    #[tokio::test]
+    async fn the_task_reports_when_the_socket_has_taken_it_all() {
+        /// More than the two sockets hold.
+        const LARGE: usize = 64 << 20;
+        let (outbox, mut far, reports) = reporting_pair().await;
+        let task = tokio::spawn({
+            let outbox = outbox.clone();
+            async move { outbox.run().await }
+        });
+        outbox.put(Blob(7, LARGE));
+        outbox.report();
+        outbox.flush();
+        let mut buffer = vec![0; 1 << 20];
+        let mut read = far.read(&mut buffer).await.unwrap();
+        assert_eq!(reports.load(Ordering::Relaxed), 0, "most of it waits");
+        while read < LARGE {
+            read += far.read(&mut buffer).await.unwrap();
+        }
+        outbox.put(Blob(8, 1));
+        outbox.close();
+        task.await.unwrap();
+        assert_eq!(reports.load(Ordering::Relaxed), 1);
+        // Who is given up reports nothing.
+        let (outbox, _far, reports) = reporting_pair().await;
+        let task = tokio::spawn({
+            let outbox = outbox.clone();
+            async move { outbox.run().await }
+        });
+        outbox.put(Blob(7, LARGE));
+        outbox.report();
+        outbox.flush();
+        outbox.abort();
+        task.await.unwrap();
+        assert_eq!(reports.load(Ordering::Relaxed), 0);
     }
 }

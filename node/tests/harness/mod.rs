@@ -55,7 +55,10 @@ pub(crate) struct Ensemble {
     pub(crate) now: Ticks,
     next_link: u64,
     next_request: u64,
+    /// Answers by client and request; the client that [`Ensemble::ask`] plays has its node's index.
     pub(crate) answers: BTreeMap<(usize, u64), Response>,
+    /// In the order in which they were given: client and request.
+    pub(crate) answered: Vec<(u64, u64)>,
 }
 
 fn id(index: usize) -> NodeId {
@@ -79,6 +82,7 @@ impl Ensemble {
             next_link: 0,
             next_request: 0,
             answers: BTreeMap::new(),
+            answered: Vec::new(),
         };
         for index in 0..count {
             ensemble.members.push(Member {
@@ -220,6 +224,7 @@ impl Ensemble {
                     }
                 }
                 Effect::Respond { client, response } => {
+                    self.answered.push((client.0, response.id));
                     let before = self
                         .answers
                         .insert((usize::try_from(client.0).expect("a small number"), response.id), response);
@@ -245,16 +250,11 @@ impl Ensemble {
             for _ in 0..200 {
                 let mut quiet = true;
                 for index in 0..self.members.len() {
-                    let inbox = std::mem::take(&mut self.members[index].inbox);
-                    if inbox.is_empty() {
+                    if self.members[index].inbox.is_empty() && !self.has_more(index) {
                         continue;
                     }
                     quiet = false;
-                    let now = self.now;
-                    if let Some(node) = &mut self.members[index].node {
-                        let effects = node.step(now, inbox);
-                        self.carry_out(index, effects);
-                    }
+                    self.step(index);
                 }
                 if quiet {
                     break;
@@ -263,11 +263,42 @@ impl Ensemble {
         }
     }
 
+    pub(crate) fn has_more(&self, index: usize) -> bool {
+        self.members[index].node.as_ref().is_some_and(Node::has_more)
+    }
+
+    /// One step of one node, over whatever has arrived.
+    pub(crate) fn step(&mut self, index: usize) {
+        let inbox = std::mem::take(&mut self.members[index].inbox);
+        let now = self.now;
+        if let Some(node) = &mut self.members[index].node {
+            let effects = node.step(now, inbox);
+            self.carry_out(index, effects);
+        }
+    }
+
+    /// Lets something happen to a node in its next step.
+    pub(crate) fn tell(&mut self, index: usize, event: Event) {
+        self.members[index].inbox.push(event);
+    }
+
     /// Sends a request to a node; its number.
     pub(crate) fn ask(&mut self, index: usize, write: Option<v1::WriteContext>, operation: Operation) -> u64 {
+        self.ask_as(index, index as u64, 0, write, operation)
+    }
+
+    /// Sends a request to a node as this client, with this deadline in milliseconds; its number.
+    pub(crate) fn ask_as(
+        &mut self,
+        index: usize,
+        client: u64,
+        deadline_ms: u32,
+        write: Option<v1::WriteContext>,
+        operation: Operation,
+    ) -> u64 {
         self.next_request += 1;
-        let request = Request { id: self.next_request, deadline_ms: 0, write, operation: Some(operation) };
-        self.members[index].inbox.push(Event::Request { client: ClientId(index as u64), request });
+        let request = Request { id: self.next_request, deadline_ms, write, operation: Some(operation) };
+        self.tell(index, Event::Request { client: ClientId(client), request });
         self.next_request
     }
 
@@ -315,6 +346,11 @@ pub(crate) fn set(key: &str, value: &str) -> Operation {
 
 pub(crate) fn get(key: &str) -> Operation {
     Operation::Get(v1::Get { key: key.to_owned().into(), consistency: 0, min_revision: 0 })
+}
+
+pub(crate) fn get_local(key: &str, min_revision: u64) -> Operation {
+    let consistency = v1::Consistency::Local.into();
+    Operation::Get(v1::Get { key: key.to_owned().into(), consistency, min_revision })
 }
 
 pub(crate) fn context(session: u64, seq: u64) -> Option<v1::WriteContext> {
