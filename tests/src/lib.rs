@@ -1,4 +1,22 @@
 //! What the tests of real processes share: starting `gometa-server`s, waiting for them, stopping them.
 //!
-//! Nothing yet. The repository's own rules are in `tests/repo/` and need none of it.
+//! - [`ensemble`]: a supervisor of several nodes; [`program`]: one process.
+//! - [`network`]: proxies between the nodes, to cut, delay and lose what passes.
+//! - [`wait`]: conditions with deadlines; [`random`]: seeds.
+//!
+//! What is amiss is told by panicking: these are tests. The repository's own rules are in `tests/repo/` and need
+//! none of it.
 #![forbid(unsafe_code)]
+
+pub mod ensemble;
+pub mod network;
+pub mod program;
+pub mod random;
+pub mod wait;
+
+use std::io::Write;
+
+/// Tells the person who runs the tests. Always shown, also by tests that pass.
+pub fn say(text: &str) {
+    drop(writeln!(std::io::stderr().lock(), "\n    {}", text.replace('\n', "\n    ")));
+}
