@@ -108,7 +108,7 @@ fn other_arrows_are_faults() {
         ("store", "[dependencies]\ngometa-node.workspace = true"),
         ("zab", "[dependencies]\ngometa-proto.workspace = true"),
         ("zab", "[dev-dependencies]\ngometa-proto.workspace = true"),
-        ("sim", "[dependencies]\ngometa-store.workspace = true"),
+        ("sim", "[dependencies]\ngometa-client.workspace = true"),
         ("client", "[dev-dependencies]\ngometa-server.workspace = true"),
         ("node", "[build-dependencies]\ngometa-proto.workspace = true"),
         ("cli", "[dependencies]\nwhatever = { package = \"gometa-server\", workspace = true }"),

@@ -1,4 +1,4 @@
-//! A disk on which nothing is durable until it is told so, and the table *durable before send* (zab.md 1.5)
+//! A disk on which nothing is durable until it is told so, and the table *durable before send* (docs/protocol.md 1.5)
 //! checked against it.
 
 use std::collections::VecDeque;

@@ -1,0 +1,535 @@
+//! A supervisor: an ensemble of real `gometa-server` processes on one machine, to be killed, stopped and wiped.
+//!
+//! Each node has a scratch directory of its own, which is its working directory, with `node.json`, `gometa-data`,
+//! and the output of each of its starts. Each ensemble has a loopback address of its own (127.x.y.z), and the
+//! system picks the ports there: connections that start from 127.0.0.1, as all others on the machine do, cannot
+//! take the port of a node that is being restarted.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+    time::Duration,
+};
+
+use gometa_client::{Client, NodeStatus, Role};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    network::{Network, Target},
+    program::{Process, program},
+    random::Random,
+    say,
+    wait::{PATIENCE, until},
+};
+
+/// How long a node may take to say how it is.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
+/// Lines shown of each node's log after a failure.
+const TAIL_LINES: usize = 40;
+
+/// A node's three addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Addresses {
+    /// UDP.
+    pub election: SocketAddr,
+    /// TCP, for nodes.
+    pub message: SocketAddr,
+    /// TCP, for clients.
+    pub request: SocketAddr,
+}
+
+/// Ports that nobody else gets while this is there.
+pub struct Reserved {
+    /// The addresses.
+    pub addresses: Addresses,
+    _sockets: (UdpSocket, TcpListener, TcpListener),
+}
+
+impl Addresses {
+    /// Ports that are free, and held until what is returned is dropped.
+    ///
+    /// # Panics
+    /// If the system has none.
+    pub fn reserve(ip: IpAddr) -> Reserved {
+        let pick = || {
+            let election = UdpSocket::bind((ip, 0))?;
+            let (message, request) = (TcpListener::bind((ip, 0))?, TcpListener::bind((ip, 0))?);
+            let addresses = Addresses {
+                election: election.local_addr()?,
+                message: message.local_addr()?,
+                request: request.local_addr()?,
+            };
+            std::io::Result::Ok(Reserved { addresses, _sockets: (election, message, request) })
+        };
+        pick().unwrap_or_else(|error| panic!("no free port on {ip}: {error}"))
+    }
+
+    /// Ports that are free at this moment.
+    ///
+    /// # Panics
+    /// If the system has none.
+    pub fn free(ip: IpAddr) -> Addresses {
+        Addresses::reserve(ip).addresses
+    }
+
+    /// As a configuration file has them.
+    pub fn json(&self) -> Value {
+        json!({
+            "ElectionAddr": self.election.to_string(),
+            "MessageAddr": self.message.to_string(),
+            "RequestAddr": self.request.to_string(),
+        })
+    }
+}
+
+/// A loopback address that is most likely nobody else's.
+///
+/// # Panics
+/// If the system has no random numbers.
+pub fn loopback_address() -> IpAddr {
+    let random = getrandom::u32().unwrap_or_else(|error| panic!("no random numbers: {error}"));
+    let octet = |shift: u32| 1 + ((random >> shift) as u8 % 254);
+    IpAddr::V4(Ipv4Addr::new(127, octet(0), octet(8), octet(16)))
+}
+
+struct Node {
+    directory: PathBuf,
+    addresses: Addresses,
+    process: Option<Process>,
+    starts: usize,
+}
+
+/// An ensemble. Its processes end with its value; its directory too, unless the test has failed.
+pub struct Ensemble {
+    nodes: Vec<Node>,
+    network: Option<Network>,
+    observer: Client,
+    scratch: TempDir,
+}
+
+impl Ensemble {
+    /// An ensemble of so many nodes, all of them ready.
+    pub async fn start(nodes: usize) -> Ensemble {
+        let mut ensemble = Ensemble::prepare(nodes);
+        ensemble.start_all().await;
+        ensemble
+    }
+
+    /// The same with a network between the nodes that can be broken.
+    pub async fn start_on_network(nodes: usize, random: &mut Random) -> Ensemble {
+        let mut ensemble = Ensemble::prepare_on_network(nodes, random).await;
+        ensemble.start_all().await;
+        ensemble
+    }
+
+    /// Directories and configuration files; nothing is started.
+    ///
+    /// # Panics
+    /// If there is no room for them.
+    pub fn prepare(nodes: usize) -> Ensemble {
+        Ensemble::prepare_reserving(nodes).0
+    }
+
+    /// The ports stay reserved with the second value.
+    fn prepare_reserving(nodes: usize) -> (Ensemble, Vec<Reserved>) {
+        let scratch = tempfile::Builder::new().prefix("gometa-e2e-").tempdir();
+        let scratch = scratch.unwrap_or_else(|error| panic!("no scratch directory: {error}"));
+        let ip = loopback_address();
+        let reserved: Vec<Reserved> = (0..nodes).map(|_| Addresses::reserve(ip)).collect();
+        let nodes: Vec<Node> = reserved
+            .iter()
+            .enumerate()
+            .map(|(index, reserved)| Node {
+                directory: scratch.path().join(format!("node-{}", index + 1)),
+                addresses: reserved.addresses,
+                process: None,
+                starts: 0,
+            })
+            .collect();
+        let observer = Client::builder().timeout(STATUS_TIMEOUT).pinned(true);
+        let observer = observer.build(nodes.iter().map(|node| node.addresses.request.to_string()));
+        let observer = observer.unwrap_or_else(|error| panic!("no client: {error}"));
+        let ensemble = Ensemble { nodes, network: None, observer, scratch };
+        for (index, node) in ensemble.nodes.iter().enumerate() {
+            let peers = ensemble.nodes.iter().enumerate().filter(|(peer, _)| *peer != index);
+            let peers: Vec<Value> = peers.map(|(_, peer)| peer.addresses.json()).collect();
+            write_configuration(&node.directory, &json!({"Host": node.addresses.json(), "Peer": peers}));
+        }
+        (ensemble, reserved)
+    }
+
+    /// As [`prepare`](Self::prepare), with proxies between the nodes. Every node sees its peers at other addresses,
+    /// so their ids are configured.
+    pub async fn prepare_on_network(nodes: usize, random: &mut Random) -> Ensemble {
+        let (mut ensemble, reserved) = Ensemble::prepare_reserving(nodes);
+        let targets: Vec<Target> = ensemble
+            .nodes
+            .iter()
+            .map(|node| Target { election: node.addresses.election, message: node.addresses.message })
+            .collect();
+        let ip = ensemble.nodes[0].addresses.message.ip();
+        let network = Network::between(&targets, ip, random.number()).await;
+        drop(reserved);
+        let with_id = |mut addresses: Value, index: usize| {
+            addresses["Id"] = format!("{:x}", index + 1).into();
+            addresses
+        };
+        for (index, node) in ensemble.nodes.iter().enumerate() {
+            let peer = |peer: usize| {
+                let proxy = network.proxy(index, peer);
+                let addresses = json!({
+                    "ElectionAddr": proxy.election.to_string(),
+                    "MessageAddr": proxy.message.to_string(),
+                });
+                with_id(addresses, peer)
+            };
+            let peers: Vec<Value> = (0..nodes).filter(|other| *other != index).map(peer).collect();
+            let host = with_id(node.addresses.json(), index);
+            write_configuration(&node.directory, &json!({"Host": host, "Peer": peers}));
+        }
+        ensemble.network = Some(network);
+        ensemble
+    }
+
+    /// How many nodes there are.
+    pub fn size(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// All nodes.
+    pub fn all(&self) -> Vec<usize> {
+        (0..self.nodes.len()).collect()
+    }
+
+    /// All nodes but one.
+    pub fn others(&self, node: usize) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|other| *other != node).collect()
+    }
+
+    /// The network between the nodes.
+    ///
+    /// # Panics
+    /// If they are connected directly.
+    pub fn network(&self) -> &Network {
+        self.network.as_ref().unwrap_or_else(|| panic!("this ensemble has no network that can be broken"))
+    }
+
+    /// Where an ensemble's node listens.
+    pub fn addresses(&self, node: usize) -> Addresses {
+        self.nodes[node].addresses
+    }
+
+    /// Where clients reach a node.
+    pub fn request(&self, node: usize) -> String {
+        self.nodes[node].addresses.request.to_string()
+    }
+
+    /// Where clients reach the nodes, beginning with `first`.
+    pub fn requests_from(&self, first: usize) -> Vec<String> {
+        (0..self.size()).map(|offset| self.request((first + offset) % self.size())).collect()
+    }
+
+    /// A client that knows all nodes.
+    ///
+    /// # Panics
+    /// Never: the addresses are addresses.
+    pub fn client(&self, timeout: Duration) -> Client {
+        let built = Client::builder().timeout(timeout).build(self.requests_from(0));
+        built.unwrap_or_else(|error| panic!("no client: {error}"))
+    }
+
+    /// A client that asks one node, whoever leads.
+    ///
+    /// # Panics
+    /// Never: the address is one.
+    pub fn client_of(&self, node: usize, timeout: Duration) -> Client {
+        let built = Client::builder().timeout(timeout).pinned(true).build([self.request(node)]);
+        built.unwrap_or_else(|error| panic!("no client: {error}"))
+    }
+
+    /// A node's working directory.
+    pub fn directory(&self, node: usize) -> &Path {
+        &self.nodes[node].directory
+    }
+
+    /// A directory for whatever else a test needs.
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// A node's data directory.
+    pub fn data(&self, node: usize) -> PathBuf {
+        self.nodes[node].directory.join("gometa-data")
+    }
+
+    /// Starts a node and does not wait for it.
+    ///
+    /// # Panics
+    /// If it runs.
+    pub fn spawn(&mut self, node: usize) {
+        self.spawn_as(node, Command::new(program("gometa-server")));
+    }
+
+    /// Starts a node whose files cannot grow beyond so many blocks of 512 bytes: as on a full disk, the write that
+    /// would make one longer fails. Does not wait for it.
+    ///
+    /// # Panics
+    /// If it runs.
+    pub fn spawn_with_short_files(&mut self, node: usize, blocks: u64) {
+        let mut command = Command::new("sh");
+        let server = program("gometa-server");
+        // Without the trap, the signal behind the limit would end the process before it sees an error.
+        command.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")).arg(server);
+        self.spawn_as(node, command);
+    }
+
+    fn spawn_as(&mut self, node: usize, mut command: Command) {
+        let node = &mut self.nodes[node];
+        assert!(node.process.is_none(), "{} runs already", node.addresses.message);
+        node.starts += 1;
+        command.current_dir(&node.directory).args(["-config=node.json", "-watch-stdin=true"]);
+        node.process = Some(Process::start(&mut command, &node.directory, &format!("start-{}", node.starts)));
+    }
+
+    /// Waits until a node has ended by itself, and gives its status and its last line.
+    ///
+    /// # Panics
+    /// If it does not run, or does not end.
+    pub async fn end(&mut self, node: usize) -> (ExitStatus, String) {
+        let process = self.nodes[node].process.take().unwrap_or_else(|| panic!("node {node} does not run"));
+        let status = process.end(PATIENCE).await;
+        (status, last_line(&process.err()))
+    }
+
+    /// Waits until a node says that it is ready, and gives the line's JSON.
+    ///
+    /// # Panics
+    /// If it ends, or takes too long.
+    pub async fn ready(&self, node: usize) -> Value {
+        let what = format!("node {node} is ready");
+        until(&what, PATIENCE, || async {
+            let process = self.process(node);
+            match process.out().lines().find_map(|line| line.strip_prefix("GOMETA READY ")) {
+                Some(line) => {
+                    Ok(serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+                }
+                None => {
+                    let log = process.err();
+                    assert!(process.ended().is_none(), "node {node} has ended: {}", last_line(&log));
+                    Err(last_line(&log))
+                }
+            }
+        })
+        .await
+    }
+
+    /// Starts all nodes, and waits until they are ready.
+    pub async fn start_all(&mut self) {
+        self.all().into_iter().for_each(|node| self.spawn(node));
+        for node in self.all() {
+            self.ready(node).await;
+        }
+    }
+
+    /// Starts a node, and waits until it is ready.
+    pub async fn restart(&mut self, node: usize) -> Value {
+        self.spawn(node);
+        self.ready(node).await
+    }
+
+    /// The process of a node that runs.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn process(&self, node: usize) -> &Process {
+        self.nodes[node].process.as_ref().unwrap_or_else(|| panic!("node {node} does not run"))
+    }
+
+    /// Kills a node with SIGKILL.
+    pub fn kill(&mut self, node: usize) {
+        if let Some(process) = self.nodes[node].process.take() {
+            process.kill();
+        }
+    }
+
+    /// Stops a node with SIGSTOP: it stands still, and keeps everything.
+    pub fn pause(&self, node: usize) {
+        self.process(node).signal(Signal::STOP);
+    }
+
+    /// Lets a node go on that was paused.
+    pub fn resume(&self, node: usize) {
+        self.process(node).signal(Signal::CONT);
+    }
+
+    /// Asks a node to end with SIGTERM, and waits until it has.
+    ///
+    /// # Panics
+    /// If it does not run, or does not end.
+    pub async fn terminate(&mut self, node: usize) -> ExitStatus {
+        let process = self.nodes[node].process.take().unwrap_or_else(|| panic!("node {node} does not run"));
+        process.signal(Signal::TERM);
+        process.end(PATIENCE).await
+    }
+
+    /// Closes a node's standard input, which it watches, and waits until it has ended.
+    ///
+    /// # Panics
+    /// If it does not run, or does not end.
+    pub async fn close_stdin(&mut self, node: usize) -> ExitStatus {
+        let mut process =
+            self.nodes[node].process.take().unwrap_or_else(|| panic!("node {node} does not run"));
+        process.close_stdin();
+        process.end(PATIENCE).await
+    }
+
+    /// Removes a node's data directory. The node must not run.
+    ///
+    /// # Panics
+    /// If it runs, or the directory cannot be removed.
+    pub fn wipe(&mut self, node: usize) {
+        assert!(self.nodes[node].process.is_none(), "node {node} runs");
+        let data = self.data(node);
+        fs::remove_dir_all(&data).unwrap_or_else(|error| panic!("cannot remove {}: {error}", data.display()));
+    }
+
+    /// The log of a node's latest start.
+    pub fn log(&self, node: usize) -> String {
+        let node = &self.nodes[node];
+        fs::read(node.directory.join(format!("start-{}.err", node.starts)))
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// Waits until the log of a node's latest start has a line with all these words, and gives it.
+    ///
+    /// # Panics
+    /// If it never has.
+    pub async fn logged(&self, node: usize, words: &[&str]) -> String {
+        let what = format!("node {node} logs {words:?}");
+        until(&what, PATIENCE, || async {
+            let log = self.log(node);
+            let found = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
+            found.map(str::to_owned).ok_or_else(|| format!("its last line: {}", last_line(&log)))
+        })
+        .await
+    }
+
+    /// How a node is.
+    ///
+    /// # Errors
+    /// If it does not say in time.
+    pub async fn status(&self, node: usize) -> gometa_client::Result<NodeStatus> {
+        self.observer.status_of(&self.request(node)).await
+    }
+
+    /// Waits until a node is as `wanted` says, which names what is missing.
+    ///
+    /// # Panics
+    /// If it never is.
+    pub async fn status_when(
+        &self,
+        node: usize,
+        what: &str,
+        wanted: impl Fn(&NodeStatus) -> bool,
+    ) -> NodeStatus {
+        until(&format!("node {node} {what}"), PATIENCE, || async {
+            let status = self.status(node).await.map_err(|error| error.to_string())?;
+            if wanted(&status) { Ok(status) } else { Err(format!("{status:?}")) }
+        })
+        .await
+    }
+
+    /// Waits until one of these nodes leads, and says which: the one with the highest epoch.
+    ///
+    /// # Panics
+    /// If none ever does.
+    pub async fn leader_among(&self, nodes: &[usize]) -> usize {
+        until(&format!("a leader among {nodes:?}"), PATIENCE, || async {
+            let mut found = None;
+            for node in nodes {
+                if let Ok(status) = self.status(*node).await
+                    && status.role() == Role::Leading
+                {
+                    found = found.max(Some((status.epoch, *node)));
+                }
+            }
+            found.map(|(_, node)| node).ok_or_else(|| "none leads".to_owned())
+        })
+        .await
+    }
+
+    /// Waits until one of the nodes that run leads, and says which.
+    pub async fn leader(&self) -> usize {
+        let running: Vec<usize> =
+            self.all().into_iter().filter(|node| self.nodes[*node].process.is_some()).collect();
+        self.leader_among(&running).await
+    }
+
+    /// Waits until one of these nodes leads, the others follow, and all have applied everything that the leader
+    /// has; gives their statuses in the same order.
+    ///
+    /// # Panics
+    /// If that never happens, or if two nodes are at the same revision with different states.
+    pub async fn converged(&self, nodes: &[usize]) -> Vec<NodeStatus> {
+        until(&format!("nodes {nodes:?} are at the same revision"), PATIENCE, || async {
+            let mut statuses = Vec::new();
+            for node in nodes {
+                statuses.push(self.status(*node).await.map_err(|error| error.to_string())?);
+            }
+            let first = &statuses[0];
+            for (node, status) in nodes.iter().zip(&statuses) {
+                let same = status.applied_revision == first.applied_revision;
+                assert!(
+                    !same || status.state_hash == first.state_hash,
+                    "nodes {} and {node} differ at revision {}: {statuses:#?}",
+                    nodes[0],
+                    first.applied_revision
+                );
+            }
+            let leaders = statuses.iter().filter(|status| status.role() == Role::Leading).count();
+            let level = statuses.iter().all(|status| {
+                status.applied_revision == first.applied_revision
+                    && status.last_revision == first.applied_revision
+                    && status.leader == first.leader
+                    && status.leader != 0
+            });
+            if leaders == 1 && level { Ok(statuses) } else { Err(format!("{statuses:#?}")) }
+        })
+        .await
+    }
+}
+
+impl Drop for Ensemble {
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            node.process = None;
+        }
+        if std::thread::panicking() {
+            self.scratch.disable_cleanup(true);
+            let mut text = format!("directories and logs are kept in {}", self.scratch.path().display());
+            for (index, node) in self.nodes.iter().enumerate() {
+                let log = self.log(index);
+                let skip = log.lines().count().saturating_sub(TAIL_LINES);
+                let (path, starts) = (node.addresses.message, node.starts);
+                text += &format!("\n--- node {index} ({path}), end of the log of start {starts}:\n");
+                text += &log.lines().skip(skip).collect::<Vec<_>>().join("\n");
+            }
+            say(&text);
+        }
+    }
+}
+
+fn write_configuration(directory: &Path, configuration: &Value) {
+    let written = fs::create_dir_all(directory)
+        .and_then(|()| fs::write(directory.join("node.json"), format!("{configuration:#}\n")));
+    written.unwrap_or_else(|error| panic!("cannot write {}/node.json: {error}", directory.display()));
+}
+
+fn last_line(text: &str) -> String {
+    text.lines().last().unwrap_or("it has logged nothing").to_owned()
+}

@@ -1,0 +1,18 @@
+//! gometa as real processes: killed, stopped, cut off, wiped, fed with nonsense.
+//!
+//! Needs the built programs beside it (`make e2e` builds them) and runs one test at a time (`--test-threads=1`).
+//! Random choices come from a seed that each test prints; `GOMETA_TEST_SEED` repeats one. After a failure the
+//! directories and logs are kept, and the ends of the logs are shown.
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "all of this is tests")]
+
+mod behind;
+mod first_use;
+mod isolation;
+mod kills;
+mod load;
+mod nonsense;
+mod refused;
+mod strangers;
+mod wiped;
+mod wire;

@@ -1,0 +1,134 @@
+//! Nodes whose data directory is gone: they come back without a vote, and never make a quorum.
+
+use std::{process::Command, time::Duration};
+
+use gometa_client::{Client, Role};
+use gometa_tests::{ensemble::Ensemble, program::program, random::Random};
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// What calls get that must fail: several election time-outs.
+const SHORT: Duration = Duration::from_secs(3);
+
+fn client_of(ensemble: &Ensemble, nodes: &[usize], timeout: Duration) -> Client {
+    let addresses = nodes.iter().map(|node| ensemble.request(*node));
+    Client::builder().timeout(timeout).pinned(true).build(addresses).unwrap()
+}
+
+/// What `gometa status` prints for these nodes.
+fn shown(ensemble: &Ensemble, nodes: &[usize]) -> String {
+    let peers: Vec<String> = nodes.iter().map(|node| ensemble.request(*node)).collect();
+    let output =
+        Command::new(program("gometa")).args(["--peers", &peers.join(","), "status"]).output().unwrap();
+    assert!(output.status.success(), "gometa status: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_node_is_brought_up_to_date_and_counted_in_no_quorum() {
+    const WRITES: usize = 100;
+    let mut random = Random::of_this_run("wiped");
+    let mut ensemble = Ensemble::start(3).await;
+    let everyone = ensemble.all();
+    let client = ensemble.client(TIMEOUT);
+    for number in 0..WRITES {
+        client.set(format!("k/{number}"), "kept").await.unwrap();
+    }
+    let leader = ensemble.leader().await;
+    let wiped = ensemble.others(leader)[random.below(2) as usize];
+    let voter = everyone.iter().copied().find(|node| ![leader, wiped].contains(node)).unwrap();
+    ensemble.kill(wiped);
+    ensemble.wipe(wiped);
+    let line = ensemble.restart(wiped).await;
+    assert_eq!(line["role"], "learner", "{line}");
+
+    // Everybody says what is going on.
+    ensemble.logged(wiped, &["data directory", "counted in no quorum"]).await;
+    ensemble.logged(leader, &["another data directory", "counted in no quorum"]).await;
+    let statuses = ensemble.converged(&everyone).await;
+    let status = &statuses[wiped];
+    assert_eq!((status.role(), status.votes), (Role::Learning, false), "{status:?}");
+    assert!(status.detail.contains("counted in no quorum"), "{status:?}");
+    assert!(status.keys >= WRITES as u64, "{status:?}");
+    let seen = statuses[leader].peers.iter();
+    let seen = seen.filter(|peer| peer.member.as_ref().is_some_and(|member| member.node == status.node));
+    let seen: Vec<_> = seen.collect();
+    assert!(seen.len() == 1 && !seen[0].votes && seen[0].connected, "{seen:?}");
+    let shown = shown(&ensemble, &everyone);
+    assert!(shown.contains("counted in no quorum"), "{shown}");
+
+    // It serves, and takes writes for others.
+    let through = client_of(&ensemble, &[wiped], TIMEOUT);
+    through.set("through", "x").await.unwrap();
+    assert_eq!(through.get("k/0").await.unwrap().value, "kept");
+
+    // Two are there, and only one of them counts.
+    ensemble.kill(voter);
+    let both = client_of(&ensemble, &[leader, wiped], SHORT);
+    both.set("lost", "x").await.expect_err("a write was acknowledged by one voter of three");
+    both.get("k/0").await.expect_err("a read was confirmed by one voter of three");
+    for node in [leader, wiped] {
+        ensemble.status_when(node, "has no leader", |status| status.leader == 0).await;
+    }
+    // Nor does it help the other voter, with the leader gone.
+    ensemble.kill(leader);
+    ensemble.spawn(voter);
+    let both = client_of(&ensemble, &[voter, wiped], SHORT);
+    both.set("lost", "x").await.expect_err("a write was acknowledged by one voter of three");
+    assert_eq!(ensemble.status(voter).await.unwrap().leader, 0);
+
+    ensemble.spawn(leader);
+    for node in &everyone {
+        ensemble.ready(*node).await;
+    }
+    // No write is lost, and the node is still a learner.
+    client.set("after", "x").await.unwrap();
+    let statuses = ensemble.converged(&everyone).await;
+    assert_eq!((statuses[wiped].role(), statuses[wiped].votes), (Role::Learning, false));
+    for node in everyone {
+        let client = ensemble.client_of(node, TIMEOUT);
+        for number in 0..WRITES {
+            assert_eq!(client.get(format!("k/{number}")).await.unwrap().value, "kept");
+        }
+        assert_eq!(client.get("through").await.unwrap().value, "x");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_wiped_nodes_form_no_ensemble_with_or_without_the_third() {
+    let mut random = Random::of_this_run("two wiped");
+    let mut ensemble = Ensemble::start(3).await;
+    let everyone = ensemble.all();
+    ensemble.client(TIMEOUT).set("k", "kept").await.unwrap();
+    ensemble.converged(&everyone).await;
+    let kept = random.below(3) as usize;
+    let wiped = ensemble.others(kept);
+    everyone.iter().for_each(|node| ensemble.kill(*node));
+    for node in &wiped {
+        ensemble.wipe(*node);
+        ensemble.spawn(*node);
+    }
+    let missing = ensemble.addresses(kept).message.to_string();
+    for node in &wiped {
+        ensemble.logged(*node, &["waits for", &missing]).await;
+    }
+    let two = client_of(&ensemble, &wiped, SHORT);
+    two.set("lost", "x").await.expect_err("two wiped nodes have formed an ensemble");
+    for node in &wiped {
+        let status = ensemble.status(*node).await.unwrap();
+        assert_eq!((status.role(), status.leader, status.last_revision), (Role::Forming, 0, 0), "{status:?}");
+    }
+    // With the third they learn which ensemble they belonged to, and that they are strangers to it.
+    ensemble.spawn(kept);
+    for node in &wiped {
+        ensemble.logged(*node, &["data directory", "counted in no quorum"]).await;
+    }
+    let all = client_of(&ensemble, &everyone, SHORT);
+    all.set("lost", "x").await.expect_err("a write was acknowledged by one voter of three");
+    for node in &everyone {
+        let status = ensemble.status(*node).await.unwrap();
+        assert_eq!(status.leader, 0, "{status:?}");
+        assert_eq!(status.votes, *node == kept, "{status:?}");
+    }
+    let local = ensemble.status(kept).await.unwrap();
+    assert_eq!(local.keys, 1, "what the third holds is still there: {local:?}");
+}
