@@ -104,7 +104,7 @@ impl PeerPort {
     pub(crate) async fn dial(self: Arc<Self>, peer: NodeId, address: String) {
         let connect = async {
             let stream = TcpStream::connect(&address).await?;
-            stream.set_nodelay(true)?;
+            listen::prepare(&stream)?;
             io::Result::Ok(stream)
         };
         let why = match timeout(self.connect_timeout, connect).await {

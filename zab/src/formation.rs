@@ -365,6 +365,23 @@ impl Forming {
     }
 
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
+        // While a genesis is prepared and not sealed, something is waited for; the other end of an old connection
+        // may be gone without a word. So it is asked anew, now and then.
+        let patience = core.config.timeouts.election * 4;
+        if core.founding.is_some() && !matches!(self.stage, Stage::Sealing { .. }) {
+            let old: Vec<LinkId> = self
+                .contacts
+                .values()
+                .filter_map(|contact| contact.ready)
+                .filter(|link| {
+                    core.links.get(link).is_some_and(|state| core.now.since(state.opened) > patience)
+                })
+                .collect();
+            for link in old {
+                core.close(link);
+                self.closed(core, link);
+            }
+        }
         for (node, contact) in &mut self.contacts {
             if contact.link.is_some_and(|link| !core.links.contains_key(&link)) {
                 contact.link = None;

@@ -1,0 +1,192 @@
+//! 3. **Agreement**, 4. **Total order**, 6. **Global primary order**: what nodes apply are prefixes of one log.
+//! 10. **Leader completeness** (and 7, primary integrity): an established leader's initial history holds every
+//!     entry committed in lower epochs, where committed = durable on a quorum whose current epoch is the one that
+//!     replicated it, noticed by anybody or not.
+//! 15. **Commit monotone**: nobody is told a commit index without such a quorum; nothing is applied before it is
+//!     committed and durable at the applying node; what is applied or committed is never truncated.
+
+use std::collections::BTreeMap;
+
+use gometa_zab::{Epoch, Zxid};
+
+use super::{Check, ensure, leaders::Leaders, log::Registry};
+use crate::disk::{Disk, Image};
+
+/// The one committed log.
+pub(super) struct Commits {
+    nodes: usize,
+    /// For each epoch: how far each counted voter has ever held its leader's log durably while it was its current
+    /// epoch; None before it was.
+    held: BTreeMap<u64, Vec<Option<u64>>>,
+    /// For each epoch: what it has committed.
+    tips: BTreeMap<u64, Zxid>,
+    /// The entry with counter c stands at c - 1.
+    log: Vec<Zxid>,
+}
+
+impl Commits {
+    pub(super) fn new(nodes: usize) -> Commits {
+        Commits { nodes, held: BTreeMap::new(), tips: BTreeMap::new(), log: Vec::new() }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.log.len() as u64
+    }
+
+    /// The committed entry with this counter.
+    pub(super) fn zxid(&self, counter: u64) -> Zxid {
+        self.log[counter as usize - 1]
+    }
+
+    /// The durable image of a counted voter has changed.
+    pub(super) fn hardened(
+        &mut self,
+        registry: &Registry,
+        leaders: &Leaders,
+        node: usize,
+        image: &Image,
+        quorum: usize,
+    ) -> Check {
+        let epoch = image.hard_state.current_epoch;
+        let Some(leadership) = leaders.get(epoch.0) else { return Ok(()) };
+        let last = image.last();
+        // Behind a newer epoch's sync, the log may already have left this epoch's.
+        if last.epoch != epoch && !leaders.is_prefix(last, leadership.initial) {
+            return Ok(());
+        }
+        let held = self.held.entry(epoch.0).or_insert_with(|| vec![None; self.nodes]);
+        if held[node].is_some_and(|held| held >= last.counter) {
+            return Ok(());
+        }
+        held[node] = Some(last.counter);
+        let Some(committed) = quorum_holds(held, quorum) else { return Ok(()) };
+        if committed < leadership.initial.counter {
+            return Ok(());
+        }
+        let tip = leaders.at(Zxid { epoch, counter: u64::MAX }, committed);
+        self.advance(registry, leaders, epoch, tip)
+    }
+
+    fn advance(&mut self, _: &Registry, leaders: &Leaders, epoch: Epoch, tip: Zxid) -> Check {
+        let known = self.tips.insert(epoch.0, tip);
+        if known == Some(tip) {
+            return Ok(());
+        }
+        for (higher, leadership) in leaders.established_above(epoch.0) {
+            ensure!(
+                leaders.is_prefix(tip, leadership.initial),
+                "10 leader completeness",
+                "{tip} is committed in epoch {epoch}, but epoch {higher} began with a history that ends at {}",
+                leadership.initial
+            );
+        }
+        let count = self.count();
+        let shared = count.min(tip.counter);
+        if shared > 0 {
+            let (ours, theirs) = (self.zxid(shared), leaders.at(tip, shared));
+            ensure!(
+                ours == theirs,
+                "3 agreement",
+                "epoch {epoch} commits {theirs} where {ours} was committed before"
+            );
+        }
+        for counter in count + 1..=tip.counter {
+            self.log.push(leaders.at(tip, counter));
+        }
+        Ok(())
+    }
+
+    /// A leader is established.
+    pub(super) fn established(
+        &self,
+        leaders: &Leaders,
+        epoch: Epoch,
+        last: Zxid,
+        counted: bool,
+        quorum: usize,
+    ) -> Check {
+        ensure!(
+            counted,
+            "8 leader uniqueness",
+            "epoch {epoch} is led by a node that is counted in no quorum"
+        );
+        let held = self.held.get(&epoch.0);
+        let by_quorum = held.and_then(|held| quorum_holds(held, quorum));
+        ensure!(
+            by_quorum.is_some_and(|held| held >= last.counter),
+            "15 commit monotone",
+            "epoch {epoch} is established at {last}, but its voters hold {held:?}"
+        );
+        for (lower, tip) in self.tips.range(..epoch.0) {
+            ensure!(
+                leaders.is_prefix(*tip, last),
+                "10 leader completeness",
+                "epoch {epoch} begins with a history that ends at {last}, but {tip} was committed in epoch {lower}"
+            );
+        }
+        Ok(())
+    }
+
+    /// A leader tells its commit index.
+    pub(super) fn told(&self, node: usize, epoch: Epoch, commit: u64) -> Check {
+        ensure!(
+            commit <= self.count(),
+            "15 commit monotone",
+            "n{node} says in epoch {epoch} that {commit} is committed, a quorum holds {}",
+            self.count()
+        );
+        Ok(())
+    }
+
+    /// A node has applied through this counter.
+    pub(super) fn applies(&self, node: usize, disk: &Disk, applied: u64) -> Check {
+        let before = disk.applied();
+        let (committed, durable) = (self.count(), disk.durable.log.len() as u64);
+        ensure!(before < applied, "15 commit monotone", "n{node} applies through {applied} after {before}");
+        ensure!(
+            applied <= committed.min(durable),
+            "15 commit monotone",
+            "n{node} applies through {applied}; committed is {committed}, durable here {durable}"
+        );
+        for counter in before + 1..=applied {
+            let (ours, theirs) = (self.zxid(counter), disk.issued.log.get(counter as usize - 1));
+            ensure!(
+                theirs.is_some_and(|entry| entry.zxid == ours),
+                "3 agreement",
+                "n{node} applies {:?} where {ours} is committed",
+                theirs.map(|entry| entry.zxid)
+            );
+        }
+        Ok(())
+    }
+
+    /// A node cuts its log.
+    pub(super) fn truncates(&self, node: usize, disk: &Disk, to: Zxid) -> Check {
+        let (applied, last) = (disk.applied(), disk.issued.last());
+        ensure!(
+            to.counter >= applied,
+            "15 commit monotone",
+            "n{node} cuts its log back to {to}, but has applied {applied}"
+        );
+        ensure!(
+            disk.issued.contains(to),
+            "12 log contiguity",
+            "n{node} cuts its log ({last}) to {to}, not in it"
+        );
+        let first = disk.issued.log.get(to.counter as usize).map(|entry| entry.zxid);
+        let committed = self.log.get(to.counter as usize).copied();
+        ensure!(
+            first.is_none() || first != committed,
+            "10 leader completeness",
+            "n{node} cuts its log ({last}) to {to}, and with it {first:?}, which is committed"
+        );
+        Ok(())
+    }
+}
+
+/// The counter through which a quorum holds an epoch's log.
+fn quorum_holds(held: &[Option<u64>], quorum: usize) -> Option<u64> {
+    let mut sorted = held.to_vec();
+    sorted.sort_unstable_by(|a, b| b.cmp(a));
+    sorted.get(quorum - 1).copied().flatten()
+}

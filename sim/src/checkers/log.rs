@@ -1,0 +1,110 @@
+//! 1. **Integrity**: every entry in any log was proposed by the established leader of its epoch.
+//! 2. **Identity**: equal zxid ⇒ equal payload, everywhere, for ever.
+//! 5. **Local primary order**: the entries of an epoch form one contiguous range of counters, beginning right
+//!    after the end of its initial history.
+//! 11. **Log matching**: the same zxid in two logs ⇒ equal logs up to it.
+//! 12. **Log contiguity**: every entry follows its predecessor without a gap.
+//!
+//! All of them hold if every entry that is ever appended or sent has the same payload and the same predecessor as
+//! when its leader proposed it; so this remembers each epoch's entries in order, and what they stand on.
+
+use std::collections::{BTreeMap, btree_map::Entry as Slot};
+
+use bytes::Bytes;
+use gometa_zab::{LogEntry, Zxid};
+
+use super::{Check, ensure, leaders::Leaders};
+
+/// The entries of one epoch.
+struct Proposals {
+    /// The entry before the first.
+    base: Zxid,
+    payloads: Vec<Bytes>,
+}
+
+/// Every entry ever proposed.
+#[derive(Default)]
+pub(super) struct Registry {
+    epochs: BTreeMap<u64, Proposals>,
+}
+
+impl Registry {
+    /// An entry is about to stand in a log, or is offered to one, behind `previous`.
+    pub(super) fn admit(
+        &mut self,
+        leaders: &Leaders,
+        node: usize,
+        previous: Zxid,
+        entry: &LogEntry,
+    ) -> Check {
+        let zxid = entry.zxid;
+        ensure!(
+            zxid.counter == previous.counter + 1 && zxid.epoch >= previous.epoch,
+            "12 log contiguity",
+            "n{node} puts {zxid} behind {previous}"
+        );
+        let epoch = zxid.epoch.0;
+        let proposals = match self.epochs.entry(epoch) {
+            Slot::Occupied(slot) => slot.into_mut(),
+            Slot::Vacant(slot) => {
+                let leadership = leaders.get(epoch);
+                let proposer = leadership.filter(|it| it.established && it.leader == node);
+                ensure!(
+                    proposer.is_some(),
+                    "1 integrity",
+                    "n{node} has {zxid} first, but the leadership of that epoch is {leadership:?}"
+                );
+                ensure!(
+                    proposer.is_some_and(|it| it.initial == previous),
+                    "5 local primary order",
+                    "the first proposal of epoch {epoch}, {zxid}, follows {previous}, but its leadership is {leadership:?}"
+                );
+                slot.insert(Proposals { base: previous, payloads: Vec::new() })
+            }
+        };
+        let Some(index) = zxid.counter.checked_sub(proposals.base.counter + 1) else {
+            ensure!(
+                false,
+                "2 identity",
+                "n{node} has {zxid}, but epoch {epoch} begins behind {}",
+                proposals.base
+            );
+            return Ok(());
+        };
+        let expected = if index == 0 { proposals.base } else { Zxid::new(epoch, zxid.counter - 1) };
+        ensure!(
+            previous == expected,
+            "11 log matching",
+            "n{node} has {zxid} behind {previous}, its leader had it behind {expected}"
+        );
+        match proposals.payloads.get(index as usize) {
+            Some(payload) => {
+                ensure!(
+                    *payload == entry.payload,
+                    "2 identity",
+                    "n{node} has {zxid} with another payload than its leader proposed"
+                );
+            }
+            None => {
+                let leader = leaders.get(epoch).map(|it| it.leader);
+                ensure!(
+                    index as usize == proposals.payloads.len() && leader == Some(node),
+                    "1 integrity",
+                    "n{node} has {zxid} first, but {leader:?} leads that epoch and has proposed {}",
+                    proposals.payloads.len()
+                );
+                proposals.payloads.push(entry.payload.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// The payload of an entry that was admitted.
+    ///
+    /// # Panics
+    /// If it was not.
+    pub(super) fn payload(&self, zxid: Zxid) -> &Bytes {
+        let proposals = &self.epochs[&zxid.epoch.0];
+        &proposals.payloads[(zxid.counter - proposals.base.counter - 1) as usize]
+    }
+}

@@ -1,0 +1,621 @@
+//! The event loop: a whole ensemble, its clients, network and disks in one thread, from one seed.
+//!
+//! Everything that will happen waits in a heap ordered by (virtual time, sequence). A node is woken with all that
+//! has arrived for it since its last step, takes it in with one [`Node::step`](gometa_node::Node::step), and its
+//! effects are checked by the oracle and carried out, in order. Faults are events like any others.
+//!
+//! Besides whole runs ([`Ensemble::run`]), the same object serves scenarios made by hand: every fault is a
+//! method, and [`Ensemble::run_until`] lets time pass between them.
+
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use bytes::Bytes;
+use gometa_node::{ClientId, Event};
+use gometa_proto::v1::{Request, Response};
+use gometa_zab::{Addresses, Incarnation, LogEntry, Voter};
+
+use crate::{
+    checkers::{Check, Oracle, Violation, node_id},
+    client_links::{ClientLinks, ClientTransit},
+    disk::Disk,
+    history::{self, Verdict},
+    network::{Arrival, Network, Transit},
+    process::Process,
+    random::{Random, Stream},
+    settings::{MILLISECOND, SECOND, Settings},
+    trace::{Sink, Trace},
+    workload::Workload,
+};
+
+/// How long after the last fault everything must be well again, in microseconds.
+pub const LIVENESS_TIME: u64 = 30 * SECOND;
+/// Between two looks at whether everything is well, in microseconds.
+const JUDGE_EVERY: u64 = 50 * MILLISECOND;
+/// Steps of the search for a legal order, for each key.
+const HISTORY_BUDGET: u64 = 2_000_000;
+/// What a request without a deadline gets, in milliseconds.
+pub(crate) const DEADLINE_DEFAULT_MS: u32 = 5_000;
+
+/// Something that will happen.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// In the network between nodes.
+    Network(Transit),
+    /// Between clients and nodes.
+    Client(ClientTransit),
+    /// A client looks around.
+    Poll { client: usize },
+    /// A node takes in what has arrived.
+    Wake { node: usize, life: u64 },
+    /// Time has passed at a node.
+    Tick { node: usize, life: u64 },
+    /// A disk has finished a group.
+    DiskDone { node: usize, life: u64, fails: bool },
+    /// A disk has read some of the log.
+    ReadDone { node: usize, life: u64, id: u64, entries: Vec<LogEntry> },
+    /// A node starts.
+    Start { node: usize },
+    /// A pause ends.
+    Resume { node: usize, life: u64 },
+    /// A partition begins.
+    Partition,
+    /// Some of a partition ends.
+    Heal { pairs: Vec<(usize, usize)> },
+    /// A node, or all, crash.
+    Crash,
+    /// The same, if the ensemble is not formed yet.
+    EarlyCrash,
+    /// A node is paused.
+    Pause,
+    /// The faults end.
+    Calm,
+    /// Is everything well?
+    Judge,
+}
+
+#[derive(Debug)]
+struct Scheduled {
+    at: u64,
+    sequence: u64,
+    action: Action,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Scheduled) -> bool {
+        (self.at, self.sequence) == (other.at, other.sequence)
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Scheduled) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Scheduled) -> std::cmp::Ordering {
+        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+    }
+}
+
+/// What a run went through, in numbers.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Counts {
+    /// Logs cut back in synchronisation.
+    pub truncations: u64,
+    /// Epochs established.
+    pub established: u64,
+    /// Crashes that lost log entries which were not durable.
+    pub lost_tails: u64,
+    /// Crashes after which writes that were not durable had survived by luck.
+    pub lucky_tails: u64,
+    /// Linearizable reads that passed a barrier and were answered.
+    pub barriers: u64,
+    /// Local reads answered.
+    pub local_reads: u64,
+    /// Writes acknowledged.
+    pub writes: u64,
+    /// Writes acknowledged after more than one attempt.
+    pub retried: u64,
+    /// Committed entries without effect, because their write had happened before.
+    pub suppressed: u64,
+    /// Writes whose outcome their client never learned.
+    pub unknown: u64,
+    /// Processes started again.
+    pub restarts: u64,
+    /// Processes paused.
+    pub pauses: u64,
+    /// Directories lost.
+    pub wipes: u64,
+    /// Ensembles formed.
+    pub formations: u64,
+    /// Crashes before the ensemble was formed.
+    pub early_crashes: u64,
+    /// Partitions.
+    pub partitions: u64,
+    /// Connections reset or stalled.
+    pub broken_links: u64,
+    /// Datagrams lost, doubled, replayed, damaged or made up.
+    pub strange_datagrams: u64,
+    /// Per-key histories that no order was found or excluded for within the budget.
+    pub unverified: u64,
+    /// Per-key histories found linearizable.
+    pub verified: u64,
+    /// Entries committed.
+    pub committed: u64,
+    /// Virtual time of the run, in microseconds.
+    pub time: u64,
+    /// Events.
+    pub events: u64,
+}
+
+/// An ensemble.
+pub struct Ensemble {
+    pub(crate) now: u64,
+    sequence: u64,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    pub(crate) settings: Settings,
+    /// Disks and processes.
+    pub(crate) machine: Random,
+    pub(crate) network: Network,
+    pub(crate) processes: Vec<Process>,
+    pub(crate) links: ClientLinks,
+    pub(crate) workload: Workload,
+    pub(crate) oracle: Oracle,
+    pub(crate) trace: Trace,
+    pub(crate) counts: Counts,
+    /// Every node has sealed the genesis.
+    pub(crate) formed: bool,
+    pub(crate) calm: bool,
+    calm_at: u64,
+    well: bool,
+    voters: Vec<Voter>,
+}
+
+impl Ensemble {
+    /// The ensemble of a run, about to start; lines of its trace go to the sink.
+    pub fn new(settings: Settings, sink: Option<Sink>) -> Ensemble {
+        let Settings { seed, nodes, .. } = settings;
+        let mut machine = Random::new(seed, Stream::Machine);
+        let voters = (0..nodes)
+            .map(|node| Voter { node: node_id(node), incarnation: None, addresses: addresses(node) })
+            .collect();
+        let processes = (0..nodes)
+            .map(|_| Process::new(Disk::new(Incarnation(machine.wide()), settings.disk.clone())))
+            .collect();
+        let mut ensemble = Ensemble {
+            now: 0,
+            sequence: 0,
+            queue: BinaryHeap::new(),
+            machine,
+            network: Network::new(seed, nodes, settings.network.clone()),
+            processes,
+            links: ClientLinks::default(),
+            workload: Workload::new(seed, nodes, settings.workload.clone()),
+            oracle: Oracle::new(nodes),
+            trace: Trace::new(sink),
+            counts: Counts::default(),
+            formed: false,
+            calm: false,
+            calm_at: 0,
+            well: false,
+            voters,
+            settings,
+        };
+        for node in 0..nodes {
+            let at = ensemble.machine.below(200 * MILLISECOND);
+            ensemble.schedule(at, Action::Start { node });
+        }
+        ensemble
+    }
+
+    /// Lets clients come and faults happen, as the settings say.
+    pub fn unleash(&mut self) {
+        for client in 0..self.workload.clients() {
+            let at = self.now + self.workload.random().below(100 * MILLISECOND);
+            self.schedule(at, Action::Poll { client });
+        }
+        self.schedule_faults();
+        let end = self.now + self.settings.fault_time;
+        self.schedule(end, Action::Calm);
+    }
+
+    /// A whole run: faults, then the liveness phase, then the judgement of the histories.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn run(&mut self) -> Check {
+        self.unleash();
+        while !self.well {
+            self.step()?;
+        }
+        self.judge_histories()
+    }
+
+    /// The hash of everything that happened.
+    pub fn trace_hash(&self) -> u64 {
+        self.trace.hash()
+    }
+
+    /// Virtual time in microseconds.
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// What happened so far, in numbers.
+    pub fn counts(&self) -> Counts {
+        let workload = self.workload.counts;
+        let network = self.network.counts;
+        Counts {
+            established: self.oracle.established() as u64,
+            barriers: workload.barriers,
+            local_reads: workload.local_reads,
+            writes: workload.writes,
+            retried: workload.retried,
+            suppressed: self.oracle.suppressed(),
+            unknown: workload.unknown,
+            broken_links: network.resets + network.stalls,
+            strange_datagrams: network.lost + network.strange,
+            committed: self.oracle.committed(),
+            time: self.now,
+            ..self.counts
+        }
+    }
+
+    /// The network, for scenarios made by hand.
+    pub fn network(&mut self) -> &mut Network {
+        &mut self.network
+    }
+
+    /// A node's machine, for scenarios made by hand.
+    pub fn process(&self, node: usize) -> &Process {
+        &self.processes[node]
+    }
+
+    /// What answers have reached a client that was made by hand; empties the list.
+    pub fn take_answers(&mut self, client: ClientId) -> Vec<Response> {
+        self.links.take_answers(client)
+    }
+
+    /// A client made by hand, connected to a node. Its answers wait in [`Ensemble::take_answers`].
+    pub fn connect(&mut self, node: usize) -> ClientId {
+        self.links.connect_by_hand(node, self.processes[node].life)
+    }
+
+    /// A client made by hand asks; the request arrives at once.
+    pub fn request(&mut self, client: ClientId, request: Request) {
+        if let Some((node, event)) = self.links.request_by_hand(client, request)
+            && self.processes[node].is_up()
+        {
+            if let Event::Request { request, .. } = &event {
+                self.oracle.asked(self.now, node, client.0, request);
+            }
+            self.deliver(node, event);
+        }
+    }
+
+    /// Any bytes reach a node's election port, as from a stranger; says whether they passed for a vote.
+    pub fn inject_datagram(&mut self, node: usize, bytes: &[u8]) -> bool {
+        let vote = gometa_codec::vote::decode(bytes);
+        let passed = vote.is_ok() && self.processes[node].is_up();
+        if let Ok(vote) = vote
+            && passed
+        {
+            self.deliver(node, Event::Zab(gometa_zab::Event::Datagram(vote)));
+        }
+        passed
+    }
+
+    pub(crate) fn voters(&self) -> &[Voter] {
+        &self.voters
+    }
+
+    pub(crate) fn schedule(&mut self, at: u64, action: Action) {
+        self.sequence += 1;
+        self.queue.push(Reverse(Scheduled { at: at.max(self.now), sequence: self.sequence, action }));
+    }
+
+    /// Lets time pass.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn run_until(&mut self, until: u64) -> Check {
+        while self.queue.peek().is_some_and(|Reverse(scheduled)| scheduled.at <= until) {
+            self.step()?;
+        }
+        self.now = self.now.max(until);
+        Ok(())
+    }
+
+    /// The next thing happens.
+    ///
+    /// # Errors
+    /// A violation.
+    pub fn step(&mut self) -> Check {
+        self.collect();
+        let Some(Reverse(Scheduled { at, sequence, action })) = self.queue.pop() else {
+            self.well = true;
+            return Ok(());
+        };
+        self.now = at;
+        self.counts.events += 1;
+        self.trace.mix(at);
+        self.trace.mix(sequence);
+        self.perform(action)?;
+        self.collect();
+        Ok(())
+    }
+
+    /// Schedules what the network and the client links have set under way.
+    fn collect(&mut self) {
+        let mut out = std::mem::take(&mut self.network.out);
+        for (at, transit) in out.drain(..) {
+            self.schedule(at, Action::Network(transit));
+        }
+        self.network.out = out;
+        let mut out = std::mem::take(&mut self.links.out);
+        for (at, transit) in out.drain(..) {
+            self.schedule(at, Action::Client(transit));
+        }
+        self.links.out = out;
+    }
+
+    fn perform(&mut self, action: Action) -> Check {
+        match action {
+            Action::Network(transit) => match self.network.perform(self.now, transit) {
+                Some(arrival) => self.arrives(arrival),
+                None => Ok(()),
+            },
+            Action::Client(transit) => self.client_transit(transit),
+            Action::Poll { client } => self.poll(client),
+            Action::Wake { node, life } => self.wake(node, life),
+            Action::Tick { node, life } => self.tick(node, life),
+            Action::DiskDone { node, life, fails } => self.disk_done(node, life, fails),
+            Action::ReadDone { node, life, id, entries } => {
+                if self.processes[node].life == life && self.processes[node].is_up() {
+                    self.deliver(node, Event::Zab(gometa_zab::Event::LogRead { id, entries }));
+                }
+                Ok(())
+            }
+            Action::Start { node } => self.start(node),
+            Action::Resume { node, life } => {
+                if self.processes[node].life == life && self.processes[node].is_up() {
+                    self.trace.say(self.now, Some(node), || "goes on".to_owned());
+                    self.processes[node].paused_until = 0;
+                    self.deliver(node, Event::Zab(gometa_zab::Event::Tick));
+                }
+                Ok(())
+            }
+            Action::Partition => {
+                self.partition();
+                Ok(())
+            }
+            Action::Heal { pairs } => {
+                for (from, to) in pairs {
+                    self.network.unblock(self.now, from, to);
+                }
+                Ok(())
+            }
+            Action::Crash => self.random_crash(),
+            Action::EarlyCrash => self.early_crash(),
+            Action::Pause => {
+                self.random_pause();
+                Ok(())
+            }
+            Action::Calm => self.calm_down(),
+            Action::Judge => self.judge(),
+        }
+    }
+
+    /// Hands an event to a node; it wakes soon, unless it is paused.
+    pub(crate) fn deliver(&mut self, node: usize, event: Event) {
+        let process = &mut self.processes[node];
+        process.inbox.push(event);
+        if process.waking || process.paused_until > self.now {
+            return;
+        }
+        process.waking = true;
+        let life = process.life;
+        // A busy thread takes in several things at once.
+        let delay = if self.machine.one_in(4) { self.machine.below(300) } else { self.machine.below(20) };
+        self.schedule(self.now + delay, Action::Wake { node, life });
+    }
+
+    fn arrives(&mut self, arrival: Arrival) -> Check {
+        match arrival {
+            Arrival::Datagram { host, bytes, genuine } => self.datagram(host, &bytes, genuine),
+            Arrival::Accepted { host, link } => {
+                self.deliver(host, Event::Zab(gometa_zab::Event::Accepted { link }));
+                Ok(())
+            }
+            Arrival::Connected { host, peer, link } => {
+                let peer = node_id(peer);
+                self.deliver(host, Event::Zab(gometa_zab::Event::Connected { peer, link }));
+                Ok(())
+            }
+            Arrival::ConnectFailed { host, peer } => {
+                let peer = node_id(peer);
+                self.deliver(host, Event::Zab(gometa_zab::Event::ConnectFailed { peer }));
+                Ok(())
+            }
+            Arrival::Frame { host, link, bytes } => self.frame(host, link, bytes),
+            Arrival::Closed { host, link } => {
+                self.trace.say(self.now, Some(host), || format!("{link}: closed by the other side"));
+                self.deliver(host, Event::Zab(gometa_zab::Event::Closed { link }));
+                Ok(())
+            }
+        }
+    }
+
+    fn datagram(&mut self, node: usize, bytes: &Bytes, genuine: bool) -> Check {
+        self.trace.mix_bytes(bytes);
+        match gometa_codec::vote::decode(bytes) {
+            Ok(vote) if genuine => {
+                self.deliver(node, Event::Zab(gometa_zab::Event::Datagram(vote)));
+                Ok(())
+            }
+            Err(_) if !genuine => Ok(()),
+            Ok(vote) => violation("codec: damaged datagrams are dropped", format!("decoded as {vote:?}")),
+            Err(error) => violation("codec: what is sent arrives", format!("a vote is refused: {error}")),
+        }
+    }
+
+    fn frame(&mut self, node: usize, link: gometa_zab::LinkId, bytes: Bytes) -> Check {
+        self.trace.mix_bytes(&bytes);
+        // Behind the length.
+        match gometa_codec::message::decode(bytes.slice(4..)) {
+            Ok(message) => {
+                self.deliver(node, Event::Zab(gometa_zab::Event::Message { link, message }));
+                Ok(())
+            }
+            Err(error) => violation("codec: what is sent arrives", format!("a message is refused: {error}")),
+        }
+    }
+
+    fn tick(&mut self, node: usize, life: u64) -> Check {
+        let process = &self.processes[node];
+        if process.life != life || !process.is_up() {
+            return Ok(());
+        }
+        let paused = process.paused_until > self.now;
+        let interval = (self.settings.heartbeat_ms * MILLISECOND / 2).min(10 * MILLISECOND);
+        self.schedule(self.now + interval, Action::Tick { node, life });
+        if paused {
+            return Ok(());
+        }
+        self.processes[node].inbox.push(Event::Zab(gometa_zab::Event::Tick));
+        self.take_in(node)
+    }
+
+    fn wake(&mut self, node: usize, life: u64) -> Check {
+        let process = &mut self.processes[node];
+        if process.life != life || !process.is_up() {
+            return Ok(());
+        }
+        process.waking = false;
+        if process.paused_until > self.now {
+            return Ok(());
+        }
+        self.take_in(node)
+    }
+
+    /// One step of a node.
+    fn take_in(&mut self, node: usize) -> Check {
+        let process = &mut self.processes[node];
+        let now = process.clock.at(self.now);
+        let mut events = std::mem::take(&mut process.inbox);
+        // Sometimes not all at once, and not in one order: what comes from clients and what comes from peers, disk
+        // and clock come by different ways. After a pause often, for then it matters.
+        let whole = events.len() < 2;
+        let chosen = self.machine.below(if events.len() > 8 { 6 } else { 24 });
+        let is_client = |event: &mut Event| !matches!(event, Event::Zab(_));
+        match chosen {
+            0 if !whole => process.inbox = events.split_off(1 + self.machine.index(events.len() - 1)),
+            1 if !whole => process.inbox = events.extract_if(.., |event| !is_client(event)).collect(),
+            2 if !whole => process.inbox = events.extract_if(.., is_client).collect(),
+            _ => {}
+        }
+        let Some(state) = &mut process.node else { return Ok(()) };
+        let idle = events.is_empty() && !state.has_more();
+        let effects = if idle { Vec::new() } else { state.step(now, events) };
+        let again = state.has_more() || !process.inbox.is_empty();
+        if again && !process.waking {
+            process.waking = true;
+            let life = process.life;
+            let at = self.now + self.machine.below(300);
+            self.schedule(at, Action::Wake { node, life });
+        }
+        self.execute(node, effects)
+    }
+
+    /// The faults end: everything that can be is made well, and must come to rest.
+    fn calm_down(&mut self) -> Check {
+        self.calm = true;
+        self.calm_at = self.now;
+        self.trace.say(self.now, None, || "all faults end".to_owned());
+        self.network.calm();
+        self.network.heal(self.now);
+        self.workload.drain();
+        for node in 0..self.processes.len() {
+            self.processes[node].disk.calm();
+            self.processes[node].dies_after = None;
+            if !self.processes[node].is_up() {
+                self.schedule(self.now, Action::Start { node });
+            } else if self.processes[node].paused_until > self.now {
+                let life = self.processes[node].life;
+                self.schedule(self.now, Action::Resume { node, life });
+            }
+        }
+        self.schedule(self.now + JUDGE_EVERY, Action::Judge);
+        Ok(())
+    }
+
+    /// 21. **Eventual**: some time after the last fault, a write and a linearizable read succeed, every client's
+    ///     writes are resolved, and all nodes hold the same.
+    fn judge(&mut self) -> Check {
+        match self.unwell() {
+            None => {
+                self.well = true;
+                Ok(())
+            }
+            Some(why) if self.now >= self.calm_at + LIVENESS_TIME => violation("21 eventual", why),
+            Some(_) => {
+                self.schedule(self.now + JUDGE_EVERY, Action::Judge);
+                Ok(())
+            }
+        }
+    }
+
+    fn unwell(&self) -> Option<String> {
+        if let Some(unfinished) = self.workload.unfinished() {
+            return Some(unfinished);
+        }
+        if let Some(unanswered) = self.oracle.unanswered(self.now, DEADLINE_DEFAULT_MS) {
+            return Some(format!("n{} owes an answer: {}", unanswered.node, unanswered.detail));
+        }
+        let committed = self.oracle.committed();
+        for (node, process) in self.processes.iter().enumerate() {
+            let applied = process.disk.applied();
+            if !process.is_up() || applied != committed {
+                return Some(format!(
+                    "n{node} has applied {applied} of {committed}, up: {}",
+                    process.is_up()
+                ));
+            }
+        }
+        None
+    }
+
+    fn judge_histories(&mut self) -> Check {
+        for (node, process) in self.processes.iter().enumerate() {
+            self.oracle.compare_tables(node, &process.disk)?;
+        }
+        for (key, operations) in self.workload.histories().iter().enumerate() {
+            match history::check(operations, HISTORY_BUDGET) {
+                Verdict::Linearizable => self.counts.verified += 1,
+                Verdict::Unverified => self.counts.unverified += 1,
+                Verdict::Illegal => {
+                    let count = operations.len();
+                    return violation(
+                        "18 linearizability",
+                        format!("key {key}: no legal order of its {count} operations: {operations:?}"),
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A violation.
+pub(crate) fn violation(invariant: &'static str, detail: String) -> Check {
+    Err(Violation { invariant, detail })
+}
+
+/// Where a node claims to be reached.
+pub(crate) fn addresses(node: usize) -> Addresses {
+    let address = |port: u32| format!("n{node}:{port}");
+    Addresses { election: address(5001), message: address(5002), request: address(5003) }
+}

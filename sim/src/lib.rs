@@ -1,0 +1,34 @@
+//! Whole ensembles in one thread: seeded faults, checked invariants.
+//!
+//! A run is a function of its seed. It drives real [`gometa_node::Node`]s, the very thing that the server drives,
+//! over a simulated network, simulated disks and clocks; nothing of the protocol is imitated. An oracle that sees
+//! everything checks the protocol's invariants after every effect, and the clients' histories are judged on their
+//! own. After the faults comes the liveness phase: everything must be well again within thirty seconds.
+//!
+//! Reading order: [`settings`] (what a run is made of), [`ensemble`] (the event loop), `effects` and `faults` (what
+//! nodes and fate do), [`network`], [`disk`], [`process`], [`workload`], then [`checkers`] and [`history`] (what is
+//! promised), [`runner`].
+//!
+//! Determinism: three streams of random numbers, split from the seed, for network, machines and clients; a heap
+//! ordered by time and sequence; no iteration over maps whose order differs from run to run. One seed in a hundred
+//! is run twice and must leave the same trace.
+#![forbid(unsafe_code)]
+
+pub mod checkers;
+mod client_links;
+pub mod disk;
+mod effects;
+pub mod ensemble;
+mod faults;
+pub mod history;
+pub mod network;
+pub mod process;
+pub mod random;
+pub mod runner;
+pub mod settings;
+pub mod trace;
+pub mod workload;
+
+pub use checkers::Violation;
+pub use ensemble::Ensemble;
+pub use settings::Settings;

@@ -1,0 +1,91 @@
+//! One node's process: the real [`Node`], its clock, what has arrived and not been taken in yet.
+
+use gometa_node::{Event, Node};
+use gometa_zab::Ticks;
+
+use crate::{
+    disk::{Disk, TableView},
+    random::Random,
+};
+
+/// Monotonic time as one process sees it: from an arbitrary start, a little too fast or too slow.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    started: u64,
+    offset: u64,
+    /// Ticks of this clock in a million of true microseconds.
+    rate: u64,
+}
+
+impl Clock {
+    /// A clock that is wrong by at most `drift` per million.
+    pub fn new(now: u64, drift: u32, random: &mut Random) -> Clock {
+        let drift = u64::from(drift);
+        let rate = random.between(1_000_000 - drift, 1_000_000 + drift);
+        Clock { started: now, offset: random.below(1 << 40), rate }
+    }
+
+    /// What it shows.
+    pub fn at(&self, now: u64) -> Ticks {
+        Ticks(self.offset + (now - self.started) * self.rate / 1_000_000)
+    }
+}
+
+/// One node's machine.
+pub struct Process {
+    /// The node, while the process runs.
+    pub node: Option<Node<TableView>>,
+    /// Which process this is; rises with each start, also over replaced directories.
+    pub life: u64,
+    /// The process's clock.
+    pub clock: Clock,
+    /// The node's storage.
+    pub disk: Disk,
+    /// What has happened to the node since its last step.
+    pub inbox: Vec<Event>,
+    /// A wake-up is under way.
+    pub waking: bool,
+    /// The process is stopped, as by SIGSTOP, until then.
+    pub paused_until: u64,
+    /// The process ends before the effect after this many more.
+    pub dies_after: Option<u32>,
+}
+
+impl Process {
+    /// A machine whose process does not run.
+    pub fn new(disk: Disk) -> Process {
+        Process {
+            node: None,
+            life: 0,
+            clock: Clock { started: 0, offset: 0, rate: 1_000_000 },
+            disk,
+            inbox: Vec::new(),
+            waking: false,
+            paused_until: 0,
+            dies_after: None,
+        }
+    }
+
+    /// Whether the process runs, paused or not.
+    pub fn is_up(&self) -> bool {
+        self.node.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Stream;
+
+    #[test]
+    fn clocks_drift_within_their_bound_and_never_go_back() {
+        let mut random = Random::new(5, Stream::Machine);
+        for _ in 0..100 {
+            let clock = Clock::new(1_000, 50_000, &mut random);
+            let start = clock.at(1_000);
+            let second = clock.at(1_001_000).since(start);
+            assert!((950_000..=1_050_000).contains(&second), "{second}");
+            assert!(clock.at(1_001) >= start);
+        }
+    }
+}

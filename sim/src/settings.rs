@@ -1,0 +1,246 @@
+//! What one run is made of: the size of the ensemble and the faults it meets, drawn from the seed.
+//!
+//! Every kind of fault is left out of some runs, so that the others are seen on their own too.
+
+use gometa_zab::Bounds;
+
+use crate::random::{Random, Stream};
+
+/// One second of virtual time.
+pub const SECOND: u64 = 1_000_000;
+/// One millisecond of virtual time.
+pub const MILLISECOND: u64 = 1_000;
+
+/// Faults of the network. Shares are per million, times in microseconds.
+#[derive(Clone, Debug)]
+pub struct NetworkSettings {
+    /// The shortest delay.
+    pub delay_min: u64,
+    /// The longest common delay.
+    pub delay_max: u64,
+    /// Messages and datagrams that take up to fifty times `delay_max`.
+    pub slow: u32,
+    /// Datagrams lost.
+    pub loss: u32,
+    /// Datagrams that arrive twice.
+    pub duplicate: u32,
+    /// Datagrams behind which an earlier one arrives again.
+    pub replay: u32,
+    /// Datagrams with some bits flipped.
+    pub flip: u32,
+    /// Datagrams accompanied by one of random bytes.
+    pub garbage: u32,
+    /// Messages on which the connection is reset.
+    pub reset: u32,
+    /// Messages on which one direction of the connection stalls.
+    pub stall: u32,
+    /// The longest stall.
+    pub stall_max: u64,
+    /// Mean time between partitions; 0 for none.
+    pub partition_every: u64,
+    /// The longest partition.
+    pub partition_max: u64,
+}
+
+/// Faults of the disk. Shares are per million, times in microseconds.
+#[derive(Clone, Debug)]
+pub struct DiskSettings {
+    /// The fastest sync.
+    pub sync_min: u64,
+    /// The slowest common sync.
+    pub sync_max: u64,
+    /// Syncs that stall.
+    pub stall: u32,
+    /// The longest stall.
+    pub stall_max: u64,
+    /// Syncs that fail, which ends the process.
+    pub error: u32,
+    /// Groups that take only a part of what is queued.
+    pub partial: u32,
+}
+
+/// Faults of the machine. Times in microseconds.
+#[derive(Clone, Debug)]
+pub struct ProcessSettings {
+    /// Mean time between crashes; 0 for none.
+    pub crash_every: u64,
+    /// Mean time between pauses; 0 for none.
+    pub pause_every: u64,
+    /// The longest time down.
+    pub down_max: u64,
+    /// The longest pause.
+    pub pause_max: u64,
+    /// Crashes that hit every node at once, per million.
+    pub blackout: u32,
+    /// Crashes after which the data directory is gone, per million; at most a minority, ever.
+    pub wipe: u32,
+    /// Some crashes while the ensemble forms.
+    pub early_crashes: bool,
+    /// How far a node's clock may run too fast or too slow, per million.
+    pub drift: u32,
+}
+
+/// What clients do.
+#[derive(Clone, Debug)]
+pub struct WorkloadSettings {
+    /// How many.
+    pub clients: usize,
+    /// Keys among them.
+    pub keys: usize,
+    /// Most operations that one client has in flight.
+    pub in_flight_max: usize,
+    /// Mean pause of a client between operations, in microseconds.
+    pub think: u64,
+    /// Operations given up before their answer, per million.
+    pub give_up: u32,
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The seed.
+    pub seed: u64,
+    /// Nodes, all of them voters.
+    pub nodes: usize,
+    /// Milliseconds.
+    pub heartbeat_ms: u64,
+    /// Milliseconds.
+    pub election_ms: u64,
+    /// Milliseconds.
+    pub session_timeout_ms: u32,
+    /// How long faults go on, in microseconds.
+    pub fault_time: u64,
+    /// How much a node holds.
+    pub bounds: Bounds,
+    /// The network's faults.
+    pub network: NetworkSettings,
+    /// The disks' faults.
+    pub disk: DiskSettings,
+    /// The machines' faults.
+    pub process: ProcessSettings,
+    /// The clients.
+    pub workload: WorkloadSettings,
+}
+
+impl Settings {
+    /// A run without faults.
+    pub fn quiet(seed: u64, nodes: usize) -> Settings {
+        Settings {
+            seed,
+            nodes,
+            heartbeat_ms: 50,
+            election_ms: 400,
+            session_timeout_ms: 10_000,
+            fault_time: 5 * SECOND,
+            bounds: Bounds::default(),
+            network: NetworkSettings {
+                delay_min: 100,
+                delay_max: 400,
+                slow: 0,
+                loss: 0,
+                duplicate: 0,
+                replay: 0,
+                flip: 0,
+                garbage: 0,
+                reset: 0,
+                stall: 0,
+                stall_max: 0,
+                partition_every: 0,
+                partition_max: 0,
+            },
+            disk: DiskSettings { sync_min: 150, sync_max: 400, stall: 0, stall_max: 0, error: 0, partial: 0 },
+            process: ProcessSettings {
+                crash_every: 0,
+                pause_every: 0,
+                down_max: 0,
+                pause_max: 0,
+                blackout: 0,
+                wipe: 0,
+                early_crashes: false,
+                drift: 0,
+            },
+            workload: WorkloadSettings { clients: 3, keys: 4, in_flight_max: 2, think: 50_000, give_up: 0 },
+        }
+    }
+
+    /// The run of a seed.
+    pub fn of_seed(seed: u64) -> Settings {
+        let mut random = Random::new(seed, Stream::Shape);
+        let r = &mut random;
+        let nodes = match r.below(20) {
+            0 => 1,
+            1..=3 => 5,
+            _ => 3,
+        };
+        let (heartbeat_ms, election_ms) = r.pick(&[(20, 200), (50, 400), (50, 400), (100, 1_000)]);
+        let mut bounds = Bounds { proposals_max: 256, ..Bounds::default() };
+        if r.one_in(2) {
+            bounds.tail_bytes = r.pick(&[0, 400, 4_000]);
+            bounds.batch_bytes_max = r.pick(&[1, 300, 2_000]);
+            bounds.window_bytes_max = r.pick(&[4_000, 40_000]);
+        }
+        let sometimes =
+            |r: &mut Random, share: u32| if r.chance(700_000) { r.below(u64::from(share)) as u32 } else { 0 };
+        let every = |r: &mut Random, low: u64, high: u64| {
+            if r.chance(700_000) { r.between(low, high) * MILLISECOND } else { 0 }
+        };
+        let network = NetworkSettings {
+            delay_min: 50,
+            delay_max: r.pick(&[300, 1_000, 5_000, 20_000]),
+            slow: sometimes(r, 20_000),
+            loss: sometimes(r, 300_000),
+            duplicate: sometimes(r, 100_000),
+            replay: sometimes(r, 100_000),
+            flip: sometimes(r, 50_000),
+            garbage: sometimes(r, 50_000),
+            reset: sometimes(r, 3_000),
+            stall: sometimes(r, 3_000),
+            stall_max: r.pick(&[50, 500, 3_000]) * MILLISECOND,
+            partition_every: every(r, 800, 7_000),
+            partition_max: r.pick(&[500, 2_000, 6_000]) * MILLISECOND,
+        };
+        let disk = DiskSettings {
+            sync_min: 100,
+            sync_max: r.pick(&[200, 1_000, 10_000, 40_000]),
+            stall: sometimes(r, 6_000),
+            stall_max: r.pick(&[100, 1_000, 8_000]) * MILLISECOND,
+            error: if r.one_in(4) { 500 } else { 0 },
+            partial: sometimes(r, 500_000),
+        };
+        let process = ProcessSettings {
+            crash_every: every(r, 400, 6_000),
+            pause_every: every(r, 1_000, 7_000),
+            down_max: r.pick(&[20, 500, 4_000]) * MILLISECOND,
+            pause_max: r.pick(&[50, 1_000, 5_000]) * MILLISECOND,
+            blackout: sometimes(r, 250_000),
+            wipe: if r.one_in(5) { 200_000 } else { 0 },
+            early_crashes: r.one_in(3),
+            drift: if r.chance(700_000) { 50_000 } else { 0 },
+        };
+        let workload = WorkloadSettings {
+            clients: r.between(3, 6) as usize,
+            keys: r.between(1, 5) as usize,
+            in_flight_max: r.pick(&[1, 2, 4, 8]),
+            think: r.between(10, 150) * MILLISECOND,
+            give_up: sometimes(r, 60_000),
+        };
+        Settings {
+            seed,
+            nodes,
+            heartbeat_ms,
+            election_ms,
+            session_timeout_ms: r.pick(&[1_500, 4_000, 20_000]),
+            fault_time: r.between(10, 18) * SECOND,
+            bounds,
+            network,
+            disk,
+            process,
+            workload,
+        }
+    }
+
+    /// How many nodes may lose their disks.
+    pub fn wipes_max(&self) -> usize {
+        (self.nodes - 1) / 2
+    }
+}

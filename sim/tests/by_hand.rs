@@ -1,0 +1,194 @@
+//! Scenarios made by hand, without random faults: each says what is done to the ensemble, and what must follow.
+
+use bytes::Bytes;
+use gometa_node::ClientId;
+use gometa_proto::v1::{self, Request, Response, Role, WriteContext, request, response};
+use gometa_sim::{Ensemble, Settings, settings::SECOND};
+
+struct Bench {
+    ensemble: Ensemble,
+    next: u64,
+}
+
+impl Bench {
+    /// Three nodes, a while after their start.
+    fn new() -> Bench {
+        let mut bench = Bench { ensemble: Ensemble::new(Settings::quiet(1, 3), None), next: 0 };
+        bench.pass(2 * SECOND);
+        bench
+    }
+
+    fn pass(&mut self, time: u64) {
+        let until = self.ensemble.now() + time;
+        self.ensemble.run_until(until).expect("no promise is broken");
+    }
+
+    fn ask(&mut self, client: ClientId, write: Option<WriteContext>, operation: request::Operation) {
+        self.next += 1;
+        let request = Request { id: self.next, deadline_ms: 1_000, write, operation: Some(operation) };
+        self.ensemble.request(client, request);
+    }
+
+    fn answer(&mut self, client: ClientId) -> response::Result {
+        self.pass(2 * SECOND);
+        match &self.ensemble.take_answers(client)[..] {
+            [Response { result: Some(result), .. }] => result.clone(),
+            other => panic!("not one answer: {other:?}"),
+        }
+    }
+
+    fn open_session(&mut self, client: ClientId) -> u64 {
+        self.ask(
+            client,
+            None,
+            request::Operation::OpenSession(v1::OpenSession { nonce: vec![3; 16].into() }),
+        );
+        match self.answer(client) {
+            response::Result::SessionOpened(opened) => opened.session,
+            other => panic!("no session: {other:?}"),
+        }
+    }
+
+    fn set(&mut self, client: ClientId, session: u64, seq: u64, value: &'static str) {
+        let set = v1::Set { key: "k".into(), value: value.into() };
+        self.ask(client, Some(WriteContext { session, seq, lowest: 1 }), request::Operation::Set(set));
+    }
+
+    fn get(&mut self, node: usize) -> Bytes {
+        let client = self.ensemble.connect(node);
+        let get = v1::Get { key: "k".into(), ..v1::Get::default() };
+        self.ask(client, None, request::Operation::Get(get));
+        match self.answer(client) {
+            response::Result::Entry(entry) => entry.value,
+            other => panic!("no entry: {other:?}"),
+        }
+    }
+
+    fn leader(&mut self) -> usize {
+        let leads = |node: &usize| {
+            let client = self.ensemble.connect(*node);
+            self.ask(client, None, request::Operation::Status(v1::Status {}));
+            match self.answer(client) {
+                response::Result::Status(status) => status.role == Role::Leading as i32,
+                other => panic!("no status: {other:?}"),
+            }
+        };
+        (0..3).find(leads).expect("somebody leads")
+    }
+}
+
+#[test]
+fn a_write_through_a_follower_is_read_everywhere() {
+    let mut bench = Bench::new();
+    let follower = (bench.leader() + 1) % 3;
+    let client = bench.ensemble.connect(follower);
+    let session = bench.open_session(client);
+    bench.set(client, session, 1, "one");
+    assert!(matches!(bench.answer(client), response::Result::Written(_)));
+    for node in 0..3 {
+        assert_eq!(bench.get(node), "one");
+    }
+}
+
+#[test]
+fn an_isolated_leaders_tail_is_cut_and_its_write_happens_once_by_a_retry() {
+    let mut bench = Bench::new();
+    let old = bench.leader();
+    let others = [(old + 1) % 3, (old + 2) % 3];
+    let client = bench.ensemble.connect(old);
+    let session = bench.open_session(client);
+    for other in others {
+        bench.ensemble.network().block(old, other);
+        bench.ensemble.network().block(other, old);
+    }
+    bench.set(client, session, 1, "one");
+    bench.pass(2 * SECOND);
+    let elsewhere = bench.ensemble.connect(others[0]);
+    bench.set(elsewhere, session, 1, "one");
+    let response::Result::Written(written) = bench.answer(elsewhere) else { panic!("the retry is answered") };
+    let now = bench.ensemble.now();
+    bench.ensemble.network().heal(now);
+    bench.pass(2 * SECOND);
+    assert!(bench.ensemble.counts().truncations > 0, "the tail that nobody else had was cut");
+    let again = bench.ensemble.connect(old);
+    bench.set(again, session, 1, "one");
+    assert_eq!(bench.answer(again), response::Result::Written(written));
+    assert_eq!(bench.get(old), "one");
+}
+
+#[test]
+fn what_was_acknowledged_survives_the_loss_of_power_everywhere() {
+    let mut bench = Bench::new();
+    let client = bench.ensemble.connect(0);
+    let session = bench.open_session(client);
+    bench.set(client, session, 1, "one");
+    assert!(matches!(bench.answer(client), response::Result::Written(_)));
+    for node in 0..3 {
+        bench.ensemble.crash(node, true).expect("no promise is broken");
+    }
+    bench.pass(SECOND);
+    for node in 0..3 {
+        bench.ensemble.start(node).expect("no promise is broken");
+    }
+    bench.pass(2 * SECOND);
+    assert_eq!(bench.get(1), "one");
+}
+
+#[test]
+fn a_wiped_node_is_brought_up_to_date_and_two_of_them_form_nothing() {
+    let mut bench = Bench::new();
+    let client = bench.ensemble.connect(0);
+    let session = bench.open_session(client);
+    bench.set(client, session, 1, "one");
+    assert!(matches!(bench.answer(client), response::Result::Written(_)));
+    bench.ensemble.crash(2, true).expect("no promise is broken");
+    bench.ensemble.wipe(2);
+    bench.ensemble.start(2).expect("no promise is broken");
+    bench.pass(3 * SECOND);
+    assert_eq!(bench.ensemble.process(2).disk.applied(), bench.ensemble.process(0).disk.applied());
+    for node in 0..2 {
+        bench.ensemble.crash(node, true).expect("no promise is broken");
+    }
+    bench.ensemble.wipe(1);
+    bench.ensemble.start(1).expect("no promise is broken");
+    bench.pass(5 * SECOND);
+    let client = bench.ensemble.connect(1);
+    let get = v1::Get { key: "k".into(), ..v1::Get::default() };
+    bench.ask(client, None, request::Operation::Get(get));
+    assert!(matches!(bench.answer(client), response::Result::Error(_)));
+}
+
+#[test]
+fn datagrams_of_garbage_change_nothing() {
+    let mut bench = Bench::new();
+    let leader = bench.leader();
+    let established = bench.ensemble.counts().established;
+    for length in 0..600usize {
+        let bytes: Vec<u8> = (0..length).map(|at| (at * 31 + length) as u8).collect();
+        for node in 0..3 {
+            assert!(!bench.ensemble.inject_datagram(node, &bytes));
+        }
+    }
+    bench.pass(2 * SECOND);
+    assert_eq!(bench.leader(), leader);
+    assert_eq!(bench.ensemble.counts().established, established);
+}
+
+#[test]
+fn a_failing_disk_ends_the_process_and_loses_nothing_acknowledged() {
+    let mut bench = Bench::new();
+    let client = bench.ensemble.connect(0);
+    let session = bench.open_session(client);
+    bench.set(client, session, 1, "one");
+    assert!(matches!(bench.answer(client), response::Result::Written(_)));
+    let leader = bench.leader();
+    bench.ensemble.set_disk_failing(leader, true);
+    let other = bench.ensemble.connect((leader + 1) % 3);
+    bench.set(other, session, 2, "two");
+    bench.pass(2 * SECOND);
+    bench.ensemble.set_disk_failing(leader, false);
+    assert!(matches!(bench.answer(other), response::Result::Written(_)), "the others go on");
+    bench.pass(2 * SECOND);
+    assert!(bench.ensemble.counts().restarts > 0);
+    assert_eq!(bench.get(leader), "two");
+}

@@ -1,0 +1,181 @@
+//! What a node's election port may be sent: bytes that are no votes, votes that are not what they were, and votes
+//! that were true once. Everything is a function of a seed and of the votes that were sent so far.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use gometa_codec::limits::{DATAGRAM_MAX, NUMBER_MAX};
+use gometa_proto::v1::VoteDatagram;
+use gometa_sim::random::Random;
+use gometa_zab::{Incarnation, NodeId, Round, Vote, VoteState};
+use prost::Message as _;
+
+/// The largest payload of a datagram over IPv4, in bytes.
+const UDP_MAX: usize = 65_507;
+/// CRC-32C finds every error of up to five bits in so few bytes.
+const FLIPS_MAX: u64 = 5;
+
+/// What to make.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// Any bytes.
+    Random,
+    /// Genuine votes cut short, or with something behind them.
+    Resized,
+    /// Genuine votes with up to five bits flipped.
+    Flipped,
+    /// Larger than any vote may be; some begin like one.
+    Huge,
+    /// A sound envelope around fields that say anything.
+    Nonsense,
+    /// Genuine votes, again.
+    Replayed,
+    /// Genuine votes with the next sequence number and a round higher than any counter may be.
+    ImpossibleRound,
+    /// Genuine votes with the next sequence number and the highest round there is.
+    MaximalRound,
+}
+
+impl Kind {
+    pub(crate) fn parse(text: &str) -> Result<Kind, String> {
+        Ok(match text {
+            "random" => Kind::Random,
+            "resized" => Kind::Resized,
+            "flipped" => Kind::Flipped,
+            "huge" => Kind::Huge,
+            "nonsense" => Kind::Nonsense,
+            "replayed" => Kind::Replayed,
+            "impossible-round" => Kind::ImpossibleRound,
+            "maximal-round" => Kind::MaximalRound,
+            other => return Err(format!("{other} is no kind of garbage")),
+        })
+    }
+}
+
+fn random_bytes(random: &mut Random, length: usize) -> Bytes {
+    (0..length).map(|_| random.word() as u8).collect()
+}
+
+/// A sound envelope: version, CRC-32C of the body, body.
+fn envelope(body: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(body.len() + 5);
+    out.put_u8(1);
+    out.put_u32(crc32c::crc32c(body));
+    out.put_slice(body);
+    out.freeze()
+}
+
+/// A number as a liar would choose it.
+fn number(random: &mut Random) -> u64 {
+    match random.below(4) {
+        0 => random.below(4),
+        1 => NUMBER_MAX - 1 + random.below(3),
+        2 => u64::MAX,
+        _ => random.word(),
+    }
+}
+
+/// The genuine vote with its round replaced, as the next that its sender might send.
+fn with_round(vote: &Vote, round: u64) -> Vote {
+    Vote {
+        sequence: vote.sequence + 1,
+        round: Round(round),
+        state: VoteState::Looking,
+        established: None,
+        ..vote.clone()
+    }
+}
+
+/// One datagram; `None` if it takes a genuine vote and there is none.
+pub(crate) fn make(kind: Kind, random: &mut Random, genuine: &[Bytes]) -> Option<Bytes> {
+    let pick = |random: &mut Random| {
+        if genuine.is_empty() { None } else { Some(genuine[random.index(genuine.len())].clone()) }
+    };
+    let vote_of = |bytes: &Bytes| gometa_codec::vote::decode(bytes).ok();
+    Some(match kind {
+        Kind::Random => {
+            let length = random.index(DATAGRAM_MAX + 100);
+            random_bytes(random, length)
+        }
+        Kind::Resized => {
+            let vote = pick(random)?;
+            if random.one_in(2) {
+                vote.slice(..random.index(vote.len()))
+            } else {
+                let more = 1 + random.index(100);
+                let zero = random.one_in(2);
+                let tail = if zero { Bytes::from(vec![0; more]) } else { random_bytes(random, more) };
+                [vote, tail].concat().into()
+            }
+        }
+        Kind::Flipped => {
+            let mut vote = BytesMut::from(&pick(random)?[..]);
+            let mut bits: Vec<usize> = Vec::new();
+            for _ in 0..random.between(1, FLIPS_MAX) {
+                let bit = random.index(vote.len() * 8);
+                if !bits.contains(&bit) {
+                    bits.push(bit);
+                    vote[bit / 8] ^= 1 << (bit % 8);
+                }
+            }
+            vote.freeze()
+        }
+        Kind::Huge => {
+            let length = DATAGRAM_MAX + 1 + random.index(UDP_MAX - DATAGRAM_MAX);
+            let mut bytes = BytesMut::from(&random_bytes(random, length)[..]);
+            if let Some(vote) = pick(random).filter(|_| random.one_in(2)) {
+                bytes[..vote.len()].copy_from_slice(&vote);
+            }
+            bytes.freeze()
+        }
+        Kind::Nonsense => {
+            let id = |random: &mut Random| Bytes::copy_from_slice(&random.wide().to_be_bytes());
+            let length = if random.one_in(4) { random.index(40) } else { 16 };
+            let datagram = VoteDatagram {
+                ensemble: random_bytes(random, length),
+                history: number(random),
+                sender: random.below(6),
+                incarnation: id(random),
+                boot: number(random),
+                sequence: number(random),
+                state: random.below(7) as i32 - 1,
+                round: number(random),
+                candidate: random.below(6),
+                candidate_epoch: number(random),
+                candidate_last_epoch: number(random),
+                candidate_last_counter: number(random),
+                established: if random.one_in(2) { Some(number(random)) } else { None },
+                config_version: number(random),
+                tag: Bytes::new(),
+            };
+            envelope(&datagram.encode_to_vec())
+        }
+        Kind::Replayed => pick(random)?,
+        Kind::ImpossibleRound => {
+            let vote = vote_of(&pick(random)?)?;
+            gometa_codec::vote::encode(&with_round(&vote, number(random).max(NUMBER_MAX + 1)))
+        }
+        Kind::MaximalRound => {
+            // The latest of one sender's, or it would be dropped as an old one.
+            let sender = vote_of(&pick(random)?)?.sender;
+            let votes = genuine.iter().filter_map(vote_of).filter(|vote| vote.sender == sender);
+            let latest = votes.max_by_key(|vote| (vote.boot, vote.sequence))?;
+            gometa_codec::vote::encode(&with_round(&latest, NUMBER_MAX))
+        }
+    })
+}
+
+/// Why a datagram was dropped, in a word or two.
+pub(crate) fn reason(error: &gometa_codec::DecodeError) -> String {
+    match error {
+        gometa_codec::DecodeError::TooLarge(_) => "too large".to_owned(),
+        gometa_codec::DecodeError::Message(_) => "no vote".to_owned(),
+        gometa_codec::DecodeError::Version(_) => "unknown version".to_owned(),
+        gometa_codec::DecodeError::Checksum => "checksum".to_owned(),
+        gometa_codec::DecodeError::Invalid { .. } => "impossible field".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// A stranger's directory is nobody's: garbage never carries a true one by chance.
+pub(crate) fn is_of(vote: &Vote, sender: NodeId, incarnation: Incarnation) -> bool {
+    vote.sender == sender && vote.incarnation == incarnation
+}
