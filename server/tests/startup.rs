@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// A refusal comes within this.
 const REFUSAL_MAX: Duration = Duration::from_secs(2);
 
@@ -82,9 +84,8 @@ struct Running {
 }
 
 impl Running {
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Waits for the end; the exit status and what stands on standard error.
@@ -108,7 +109,7 @@ fn last_line(stderr: &[u8]) -> String {
 
 #[test]
 fn a_node_says_that_it_is_ready_and_ends_when_asked() {
-    for (signal, restarts) in [("-TERM", 2), ("-INT", 1)] {
+    for (signal, restarts) in [(Signal::TERM, 2), (Signal::INT, 1)] {
         let scratch = Scratch::new();
         for start in 1..=restarts {
             let (server, line) = scratch.start(&["-config=node.json"], Stdio::null());
@@ -132,13 +133,13 @@ fn a_node_says_that_it_is_ready_and_ends_when_asked() {
 fn a_killed_node_comes_back() {
     let scratch = Scratch::new();
     let (first, _) = scratch.start(&["-config=node.json", "-log-format=json"], Stdio::null());
-    first.signal("-KILL");
+    first.signal(Signal::KILL);
     let (status, log) = first.end();
     assert_eq!(status, None);
     assert!(log.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{log}");
     let (second, line) = scratch.start(&["-config=node.json"], Stdio::null());
     assert!(line.starts_with("GOMETA READY"), "{line}");
-    second.signal("-TERM");
+    second.signal(Signal::TERM);
     assert_eq!(second.end().0, Some(0));
 }
 
