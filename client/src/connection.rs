@@ -20,13 +20,12 @@ use std::{
 
 use bytes::BytesMut;
 use gometa_proto::{
-    ErrorKind, check, frame, limits,
+    ErrorKind, frame, limits,
     v1::{
-        Cancel, ClientFrame, EnsembleRef, Hello, Limits, Ping, Pong, Request, Response, Role, ServerFrame,
-        View, Welcome, client_frame, server_frame,
+        Cancel, ClientFrame, EnsembleRef, Hello, Limits, Ping, Pong, Request, Response, Role, View, Welcome,
+        client_frame, server_frame,
     },
 };
-use prost::Message;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, tcp},
@@ -34,19 +33,14 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-/// Bytes of the longest frame that is believed before the node has said its limits.
-const WELCOME_MAX: usize = 64 << 10;
-/// Bytes of the longest frame that is believed whatever a node says its limit is.
-const FRAME_MAX: usize = 64 << 20;
+use crate::incoming::{FRAME_MAX, WELCOME_MAX, sane, shown, take_frame};
+
 /// Frames that wait to be written.
 const QUEUE_MAX: usize = 1024;
 /// Bytes that are collected before they are written.
 const BATCH_BYTES: usize = 64 << 10;
 /// An idle connection says at least this often that it is there.
 const IDLE_MAX: Duration = Duration::from_secs(5);
-/// Longest text of a node's that errors repeat, in characters.
-const SHOWN_MAX: usize = 300;
-
 /// How to dial.
 pub(crate) struct Dial {
     /// "host:port"; resolved now.
@@ -334,23 +328,6 @@ fn start(stream: TcpStream, buffer: BytesMut, welcome: Welcome, dial: Dial) -> C
     }
 }
 
-/// Our own limits where the node names none.
-fn sane(mut limits: Limits) -> Limits {
-    let usual = limits::advertised(limits.session_timeout_ms);
-    for (limit, usual) in [
-        (&mut limits.key_max, usual.key_max),
-        (&mut limits.value_max, usual.value_max),
-        (&mut limits.frame_max, usual.frame_max),
-        (&mut limits.requests_max, usual.requests_max),
-        (&mut limits.window_max, usual.window_max),
-    ] {
-        if *limit == 0 {
-            *limit = usual;
-        }
-    }
-    limits
-}
-
 /// Refusals that the next dial will meet with again.
 fn is_lasting(kind: ErrorKind) -> bool {
     matches!(
@@ -361,19 +338,6 @@ fn is_lasting(kind: ErrorKind) -> bool {
             | ErrorKind::Unsupported
             | ErrorKind::InvalidArgument
     )
-}
-
-/// One frame off the front of what has arrived, if it is all there. A frame of a kind that is not known here, as a
-/// newer node may send, comes as a Pong: a sign of life and nothing else.
-fn take_frame(buffer: &mut BytesMut, frame_max: usize) -> Result<Option<server_frame::Body>, String> {
-    let Some(bytes) = frame::decode_frame(buffer, frame_max).map_err(|error| error.to_string())? else {
-        return Ok(None);
-    };
-    check::check_elements::<ServerFrame>(&bytes, limits::CLIENT_ELEMENTS_MAX)
-        .map_err(|error| error.to_string())?;
-    // From a slice, so that a small value does not keep the whole read buffer alive.
-    let frame = ServerFrame::decode(&*bytes).map_err(|error| format!("malformed message: {error}"))?;
-    Ok(Some(frame.body.unwrap_or(server_frame::Body::Pong(Pong::default()))))
 }
 
 /// Writes what is queued until the connection is dropped; returns why it ended.
@@ -533,9 +497,4 @@ fn plain(error: &std::io::Error) -> String {
         Io::BrokenPipe => "the node closed the connection".to_owned(),
         _ => error.to_string(),
     }
-}
-
-/// A node's text, short and in one line.
-fn shown(text: &str) -> String {
-    text.chars().take(SHOWN_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -31,7 +31,7 @@
 //!   time, the session's window, back-off.
 //!
 //! Reading order: `client` and `call` (what a call is), `retry` (what may be repeated), `session` (exactly once),
-//! `router` (which node), `connection` (frames).
+//! `router` (which node), `connection` and `incoming` (frames).
 //!
 //! Left out for now: TLS and authentication, watches, transactions, scans; the wire has none of them yet.
 #![forbid(unsafe_code)]
@@ -41,6 +41,7 @@ mod call;
 mod client;
 mod connection;
 mod error;
+mod incoming;
 mod peers;
 mod retry;
 mod router;

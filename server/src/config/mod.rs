@@ -461,7 +461,7 @@ fn locate(file: &str, json: &str, error: &serde_json::Error) -> ConfigError {
     }
 }
 
-fn parse_server(file: &str, text: &str) -> Result<ServerConfig, ConfigError> {
+pub(crate) fn parse_server(file: &str, text: &str) -> Result<ServerConfig, ConfigError> {
     let (document, mut warnings) = parse_document(file, text)?;
     let whole = |what: String| ConfigError::Whole { file: file.to_owned(), what };
     let Some(Host(host)) = document.host else {
@@ -580,7 +580,7 @@ fn claim(
     Ok(())
 }
 
-fn parse_client(file: &str, text: &str) -> Result<ClientConfig, ConfigError> {
+pub(crate) fn parse_client(file: &str, text: &str) -> Result<ClientConfig, ConfigError> {
     let (document, warnings) = parse_document(file, text)?;
     let expected = "expected \"Peer\": [{\"RequestAddr\": \"host:port\"}, …]";
     let whole = |what: String| ConfigError::Whole { file: file.to_owned(), what };

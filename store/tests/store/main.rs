@@ -5,3 +5,4 @@ mod driver;
 mod model;
 mod operations;
 mod sessions;
+mod world;

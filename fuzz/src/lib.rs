@@ -1,0 +1,49 @@
+//! Bad input: what every reader of foreign bytes must withstand.
+//!
+//! Each target is a function of any bytes at all. It panics if the code that it drives does, or if that code breaks
+//! one of the promises stated at the target. Two things call it: a fuzzer, from the workspace of its own in
+//! `libfuzzer/` (`make fuzz`), and the tests of this crate, which replay the inputs that fuzzing has found worth
+//! keeping, `corpus/<target>/`, with small changes to each. So everybody's `make test` goes where the fuzzers have been,
+//! without needing one.
+//!
+//! Bytes are bytes where that is what arrives: a datagram, a stream of frames, a record, a file. Where a checksum
+//! would keep everything out, the target also puts the right one before the bytes, as somebody hostile would. Where
+//! order matters more than encoding (the protocol, the store), the bytes choose from what may happen next, so that
+//! most inputs mean something.
+//!
+//! What has no public face is compiled in by path: the harnesses of `zab`'s, `node`'s and `store`'s own tests (so that
+//! there is one of each), the server's configuration (which so comes without RocksDB), the client's reading of frames.
+//!
+//! Left out: sockets (`tests/` sends nonsense to real processes), RocksDB's own files, and the size of what decoding
+//! allocates, which the fuzzer watches from outside and the codec's tests bound by counting elements.
+#![forbid(unsafe_code)]
+
+mod client;
+mod codec;
+mod configuration;
+mod node;
+mod protocol;
+mod store;
+
+pub use client::server_frame;
+pub use codec::{datagram, peer_frame, record};
+pub use configuration::configuration;
+pub use node::client_frame;
+pub use protocol::{protocol, reached};
+pub use store::{command, store};
+
+/// A target.
+pub type Target = fn(&[u8]);
+
+/// Every target, by the name of its corpus.
+pub const TARGETS: [(&str, Target); 9] = [
+    ("client_frame", client_frame),
+    ("command", command),
+    ("configuration", configuration),
+    ("datagram", datagram),
+    ("peer_frame", peer_frame),
+    ("protocol", protocol),
+    ("record", record),
+    ("server_frame", server_frame),
+    ("store", store),
+];

@@ -1,0 +1,106 @@
+//! What clients send, to a whole node.
+
+use arbitrary::Unstructured;
+use bytes::BytesMut;
+use gometa_node::{ClientId, Event};
+use gometa_proto::{
+    check, frame,
+    limits::{CLIENT_ELEMENTS_MAX, CLIENT_FRAME_MAX},
+    v1::{ClientFrame, ServerFrame, client_frame::Body, server_frame},
+};
+
+#[allow(dead_code, reason = "the node's tests', compiled in here; they use more of it")]
+#[path = "../../node/tests/harness/mod.rs"]
+mod harness;
+
+use harness::Ensemble;
+
+/// Clients that take turns.
+const CLIENTS: u64 = 3;
+/// Longer than any deadline that a request can name, in microseconds.
+const LONG: u64 = 2 * 1_000 * u32::MAX as u64;
+
+/// What clients say, to an ensemble of one node with a prompt disk. The bytes are pieces behind their lengths (one byte,
+/// and one that says who sends it and what happens after it); a piece is a frame, or belongs to a stream of frames.
+///
+/// Nothing panics; every request has exactly one answer at the end, however it was numbered, unless its client has
+/// cancelled it or gone; every answer fits a frame and can be read.
+pub fn client_frame(data: &[u8]) {
+    let mut ensemble = Ensemble::new(1);
+    ensemble.run(100);
+    let mut asked: Vec<(u64, u64)> = Vec::new();
+    let mut streams: [BytesMut; CLIENTS as usize] = Default::default();
+    let mut next = 0;
+    let mut u = Unstructured::new(data);
+    while !u.is_empty() {
+        let (Ok(length), Ok(how)) = (u.arbitrary::<u8>(), u.arbitrary::<u8>()) else { break };
+        let length = usize::from(length).min(u.len());
+        let Ok(piece) = u.bytes(length) else { break };
+        let client = u64::from(how) % CLIENTS;
+        let mut frames = Vec::new();
+        if how & 0x80 == 0 {
+            frames.push(check::decode::<ClientFrame>(
+                bytes::Bytes::copy_from_slice(piece),
+                CLIENT_ELEMENTS_MAX,
+            ));
+        } else {
+            let stream = &mut streams[how as usize % CLIENTS as usize];
+            stream.extend_from_slice(piece);
+            while let Ok(Some(bytes)) = frame::decode_frame(stream, CLIENT_FRAME_MAX) {
+                frames.push(check::decode(bytes, CLIENT_ELEMENTS_MAX));
+            }
+        }
+        for frame in frames.into_iter().flatten() {
+            match frame.body {
+                Some(Body::Request(mut request)) => {
+                    // The server refuses doubled numbers; here they are all different.
+                    next += 1;
+                    request.id = next;
+                    asked.push((client, next));
+                    ensemble.tell(0, Event::Request { client: ClientId(client), request });
+                }
+                Some(Body::Cancel(cancel)) => {
+                    let id = next.saturating_sub(cancel.id % 4);
+                    asked.retain(|known| *known != (client, id));
+                    ensemble.tell(0, Event::Cancel { client: ClientId(client), id });
+                }
+                Some(Body::Ping(ping)) if ping.session != 0 => {
+                    ensemble.tell(0, Event::Contact { session: ping.session });
+                }
+                Some(Body::Hello(_) | Body::Ping(_) | Body::Pong(_)) | None => {}
+            }
+        }
+        match (how >> 2) & 0x0f {
+            0..=7 => {}
+            8..=11 => ensemble.step(0),
+            12 | 13 => ensemble.run(5),
+            14 => ensemble.run(50),
+            _ => {
+                asked.retain(|(known, _)| *known != client);
+                ensemble.tell(0, Event::ClientGone { client: ClientId(client) });
+            }
+        }
+        if how & 0x40 != 0 {
+            ensemble.tell(0, Event::Sent { client: ClientId(client) });
+        }
+    }
+    ensemble.run(20);
+    ensemble.now = ensemble.now.plus(LONG);
+    ensemble.run(10);
+    for client in 0..CLIENTS {
+        ensemble.tell(0, Event::Sent { client: ClientId(client) });
+    }
+    ensemble.run(10);
+    assert_eq!(ensemble.members[0].stopped, None);
+    for request in &asked {
+        assert!(ensemble.answered.contains(request), "{request:?} has no answer");
+    }
+    for response in std::mem::take(&mut ensemble.answers).into_values() {
+        let said = ServerFrame { body: Some(server_frame::Body::Response(response)) };
+        let mut buffer = BytesMut::new();
+        frame::encode(&said, CLIENT_FRAME_MAX, &mut buffer).expect("answers fit a frame");
+        let bytes =
+            frame::decode_frame(&mut buffer, CLIENT_FRAME_MAX).expect("within the limit").expect("whole");
+        assert_eq!(check::decode::<ServerFrame>(bytes, CLIENT_ELEMENTS_MAX), Ok(said));
+    }
+}

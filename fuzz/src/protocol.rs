@@ -1,0 +1,294 @@
+//! The protocol, one node of it, against everything that the codec lets through.
+
+use arbitrary::{Result, Unstructured};
+use bytes::{Bytes, BytesMut};
+use gometa_codec::{limits::PEER_FRAME_MAX, message, vote};
+use gometa_proto::frame;
+use gometa_zab::{
+    Addresses, Candidate, EnsembleId, Epoch, Genesis, Hello, Incarnation, Kind, LEVEL, LogEntry, Message,
+    NodeId, Reason, Round, Vote, VoteState, Zxid,
+};
+
+#[path = "../../zab/tests/harness/disk.rs"]
+mod disk;
+#[path = "../../zab/tests/harness/world.rs"]
+mod world;
+
+use disk::Disk;
+use world::{Ask, HOME, Happening, ME, TOP, World, genesis, voters};
+
+/// Happenings of one life.
+const HAPPENINGS_MAX: usize = 400;
+
+/// What happens to one node, chosen by the bytes: time, its disk, crashes, connections, messages and votes, those that a
+/// well-behaved ensemble would send and any others that survive being encoded and decoded.
+///
+/// Nothing panics, nothing is said that the disk would not show after a crash, every request has one answer, and the
+/// node comes to rest.
+pub fn protocol(data: &[u8]) {
+    reached(data);
+}
+
+/// As [`protocol`]; how often the node was established, welcomed a follower, synchronised, applied.
+pub fn reached(data: &[u8]) -> [usize; 4] {
+    let mut u = Unstructured::new(data);
+    let Ok(disk) = disk(&mut u) else { return [0; 4] };
+    let Ok(calm) = u.ratio(2_u8, 3) else { return [0; 4] };
+    let mut world = World::new(disk);
+    for _ in 0..HAPPENINGS_MAX {
+        if u.is_empty() {
+            break;
+        }
+        match happening(&mut u, calm) {
+            Ok(Some(happening)) => world.happen(happening),
+            Ok(None) => {}
+            Err(_) => break,
+        }
+    }
+    world.depth
+}
+
+fn disk(u: &mut Unstructured<'_>) -> Result<Disk> {
+    Ok(match u.int_in_range(0..=5_u8)? {
+        0 => Disk::default(),
+        1 => world::prepared(),
+        _ => {
+            let count = u.int_in_range(0..=3_u8)?;
+            let run = |u: &mut Unstructured<'_>| Ok((u.int_in_range(1..=2)?, u.int_in_range(1..=3)?));
+            let runs = (0..count).map(|_| run(u)).collect::<Result<Vec<_>>>()?;
+            world::member(&runs, u.int_in_range(0..=2)?, u.int_in_range(0..=2)?, u.int_in_range(0..=20)?)
+        }
+    })
+}
+
+/// What happens next; `None` if the codec would not let it through. In a calm life nearly everything is what a
+/// well-behaved ensemble would do: only so are there times when the node leads, follows and serves.
+fn happening(u: &mut Unstructured<'_>, calm: bool) -> Result<Option<Happening>> {
+    let kind = match u.arbitrary::<u8>()? {
+        // Now and then something that disturbs.
+        251.. => u.int_in_range(47..=63)?,
+        kind if calm => kind % 47,
+        kind => kind % 64,
+    };
+    let mut link = || u.int_in_range(0..=3_usize);
+    Ok(Some(match kind {
+        0..=21 => Happening::Answer { link: link()?, variant: u.arbitrary()? },
+        22..=30 => Happening::Persist { count: u.int_in_range(1..=3)? },
+        31..=35 => Happening::Pass { ms: u.int_in_range(1..=40)? },
+        36..=39 => Happening::Connect,
+        40 | 41 => Happening::Accept,
+        42..=44 => {
+            let peer = *u.choose(&[NodeId(1), NodeId(3)])?;
+            Happening::Support { peer, variant: u.arbitrary()? }
+        }
+        45 | 46 => Happening::Ask(ask(u)?),
+        47 => Happening::Pass { ms: u.int_in_range(40..=1_200)? },
+        48 => Happening::Pass { ms: 6_000 },
+        49 => Happening::Crash,
+        50 => Happening::FailToConnect,
+        51 | 52 => Happening::Close { link: link()? },
+        53 | 54 => {
+            let link = link()?;
+            let Some(Message::Hello(hello)) = passed(Message::Hello(hello(u)?)) else { return Ok(None) };
+            Happening::Greet { link, hello: Box::new(hello) }
+        }
+        55..=60 => {
+            let link = link()?;
+            let Some(message) = passed(message(u)?) else { return Ok(None) };
+            Happening::Message { link, message }
+        }
+        _ => {
+            let said = vote(u)?;
+            let Ok(heard) = vote::decode(&vote::encode(&said)) else { return Ok(None) };
+            assert_eq!(heard, said);
+            Happening::Vote(Box::new(heard))
+        }
+    }))
+}
+
+/// The message as it arrives, if it does.
+fn passed(message: Message) -> Option<Message> {
+    let mut buffer = BytesMut::new();
+    message::encode(&message, &mut buffer).ok()?;
+    let bytes = frame::decode_frame(&mut buffer, PEER_FRAME_MAX).ok()??;
+    let heard = message::decode(bytes).ok()?;
+    assert_eq!(heard, message);
+    Some(heard)
+}
+
+fn ask(u: &mut Unstructured<'_>) -> Result<Ask> {
+    Ok(match u.int_in_range(0..=5_u8)? {
+        0..=2 => Ask::Propose(u.int_in_range(0..=60)?),
+        3 => Ask::Barrier,
+        4 => Ask::RelayToLeader,
+        _ => Ask::RelayTo { link: u.int_in_range(0..=3)? },
+    })
+}
+
+fn number(u: &mut Unstructured<'_>) -> Result<u64> {
+    Ok(match u.arbitrary::<u8>()? {
+        small @ 0..=199 => u64::from(small % 8),
+        wide @ 200..=247 => u64::from(wide - 200) * 5,
+        248 | 249 => TOP,
+        250 | 251 => TOP - 1,
+        252 => 1 << 40,
+        _ => u.arbitrary()?,
+    })
+}
+
+fn epoch(u: &mut Unstructured<'_>) -> Result<Epoch> {
+    number(u).map(Epoch)
+}
+
+fn zxid(u: &mut Unstructured<'_>) -> Result<Zxid> {
+    Ok(Zxid { epoch: epoch(u)?, counter: number(u)? })
+}
+
+fn node(u: &mut Unstructured<'_>) -> Result<NodeId> {
+    u.int_in_range(0..=5).map(NodeId)
+}
+
+fn incarnation(u: &mut Unstructured<'_>, node: NodeId) -> Result<Incarnation> {
+    Ok(Incarnation(if u.ratio(5, 6)? { u128::from(node.0) } else { 99 }))
+}
+
+fn ensemble_id(u: &mut Unstructured<'_>) -> Result<EnsembleId> {
+    Ok(if u.ratio(6, 7)? { HOME } else { EnsembleId { id: 8, history: 1 } })
+}
+
+fn ensemble(u: &mut Unstructured<'_>) -> Result<Option<EnsembleId>> {
+    Ok(if u.ratio(3, 4)? { Some(ensemble_id(u)?) } else { None })
+}
+
+fn founding(u: &mut Unstructured<'_>) -> Result<Genesis> {
+    if u.ratio(1, 2)? {
+        return Ok(genesis());
+    }
+    let mut voters = voters(u.arbitrary()?);
+    let keep: u8 = u.arbitrary()?;
+    let mut at = 0;
+    voters.retain(|_| {
+        at += 1;
+        keep & (1 << at) != 0
+    });
+    Ok(Genesis { ensemble: ensemble_id(u)?, voters })
+}
+
+fn hello(u: &mut Unstructured<'_>) -> Result<Hello> {
+    let node = node(u)?;
+    let names = match u.int_in_range(0..=6_u8)? {
+        0..=4 => voters(false),
+        5 => Vec::new(),
+        _ => founding(u)?.voters,
+    };
+    let meant = match u.int_in_range(0..=6_u8)? {
+        0..=4 => Some(ME),
+        5 => None,
+        _ => Some(self::node(u)?).filter(|node| node.0 > 0),
+    };
+    Ok(Hello {
+        node,
+        incarnation: incarnation(u, node)?,
+        boot: number(u)?,
+        meant,
+        ensemble: ensemble(u)?,
+        addresses: Addresses::default(),
+        voters: names,
+    })
+}
+
+fn vote(u: &mut Unstructured<'_>) -> Result<Vote> {
+    let sender = node(u)?;
+    let state =
+        *u.choose(&[VoteState::Looking, VoteState::Following, VoteState::Leading, VoteState::Seeking])?;
+    let candidate = match state {
+        VoteState::Leading => sender,
+        VoteState::Following | VoteState::Looking | VoteState::Seeking => node(u)?,
+    };
+    let settled = matches!(state, VoteState::Leading | VoteState::Following);
+    Ok(Vote {
+        ensemble: ensemble(u)?,
+        sender,
+        incarnation: incarnation(u, sender)?,
+        boot: number(u)?,
+        sequence: number(u)?,
+        state,
+        round: Round(number(u)?),
+        candidate: Candidate { epoch: epoch(u)?, last: zxid(u)?, node: candidate },
+        established: if settled && u.ratio(2, 3)? { Some(epoch(u)?) } else { None },
+        config_version: if u.ratio(1, 8)? { number(u)? } else { 0 },
+    })
+}
+
+const REASONS: [Reason; 9] = [
+    Reason::NotLeading,
+    Reason::SnapshotNeeded,
+    Reason::NoCommonPoint,
+    Reason::WrongNode,
+    Reason::OtherEnsemble,
+    Reason::NotAMember,
+    Reason::Configuration,
+    Reason::Version,
+    Reason::TooSoon,
+];
+
+fn message(u: &mut Unstructured<'_>) -> Result<Message> {
+    Ok(match u.int_in_range(0..=23_u8)? {
+        0 => Message::Prepare(founding(u)?),
+        1 => Message::Prepared(ensemble_id(u)?),
+        2 => Message::Seal(ensemble_id(u)?),
+        3 => Message::Formed(founding(u)?),
+        4 => {
+            let config_version = if u.ratio(1, 8)? { number(u)? } else { 0 };
+            Message::FollowerEpoch { accepted: epoch(u)?, config_version }
+        }
+        5 => Message::NewEpoch(epoch(u)?),
+        6 | 7 => {
+            let oldest = if u.ratio(3, 4)? { Zxid::ZERO } else { zxid(u)? };
+            let count = u.int_in_range(0..=3_u8)?;
+            let mut last = oldest;
+            let mut boundaries = Vec::new();
+            for _ in 0..count {
+                let (rise, run) = (u.int_in_range(0..=3)?, u.int_in_range(0..=4)?);
+                last = Zxid::new(last.epoch.0.saturating_add(rise), last.counter.saturating_add(run));
+                boundaries.push(last);
+            }
+            if u.ratio(1, 8)? {
+                last = zxid(u)?;
+            }
+            Message::AckEpoch { epoch: epoch(u)?, current: epoch(u)?, last, oldest, boundaries }
+        }
+        8 => Message::RefuseEpoch { accepted: epoch(u)?, leader: Some(node(u)?).filter(|node| node.0 > 0) },
+        9 => Message::Refuse(*u.choose(&REASONS)?),
+        10 => Message::Diff { epoch: epoch(u)?, base: zxid(u)? },
+        11..=13 => {
+            let (epoch, previous) = (epoch(u)?, zxid(u)?);
+            let count = u.int_in_range(1..=4_u8)?;
+            let mut last = previous;
+            let mut entries = Vec::new();
+            for _ in 0..count {
+                let rise = u.int_in_range(0..=2)?;
+                last = Zxid::new(last.epoch.0.saturating_add(rise), last.counter.saturating_add(1));
+                let (kind, level) = match u.int_in_range(0..=15_u8)? {
+                    0 => (Kind::Membership, LEVEL),
+                    1 => (Kind::Unknown(u.int_in_range(7..=9)?), LEVEL),
+                    2 => (Kind::Command, u.int_in_range(0..=3)?),
+                    _ => (Kind::Command, LEVEL),
+                };
+                let payload = Bytes::from(vec![b'x'; u.int_in_range(0..=40)?]);
+                entries.push(LogEntry { zxid: last, kind, level, payload });
+            }
+            Message::Propose { epoch, previous, entries, commit: number(u)? }
+        }
+        14 => Message::Progress { epoch: epoch(u)?, last: zxid(u)? },
+        15 => Message::NewLeader { epoch: epoch(u)?, last: zxid(u)? },
+        16 => Message::AckNewLeader { epoch: epoch(u)?, last: zxid(u)? },
+        17 => Message::UpToDate { epoch: epoch(u)?, commit: number(u)? },
+        18 => Message::Ack { epoch: epoch(u)?, last: zxid(u)? },
+        19 => Message::Commit { epoch: epoch(u)?, commit: number(u)? },
+        20 => Message::Heartbeat { epoch: epoch(u)?, id: number(u)?, commit: number(u)? },
+        21 => Message::HeartbeatAck { epoch: epoch(u)?, id: number(u)? },
+        22 => Message::Relay(Bytes::from_static(b"relayed")),
+        _ => Message::Hello(hello(u)?),
+    })
+}

@@ -1,0 +1,121 @@
+//! What reaches the store: commands, each after the other.
+
+use arbitrary::{Result, Unstructured};
+use bytes::Bytes;
+use gometa_store::{Store, Table, rehash};
+
+#[allow(dead_code, reason = "the store's tests', compiled in here; they use more of it")]
+#[path = "../../store/tests/store/driver.rs"]
+mod driver;
+#[path = "../../store/tests/store/world.rs"]
+mod world;
+
+use driver::{Shared, open};
+use world::{Act, Number, Revision, Step, Verb, World};
+
+/// Steps of one history.
+const STEPS_MAX: usize = 60;
+
+/// Histories of commands, batches and crashes, chosen by the bytes, against the model of the store's own tests.
+///
+/// Every outcome is the model's; nothing executes twice; batches, crashes and encodings make no difference.
+pub fn store(data: &[u8]) {
+    let mut u = Unstructured::new(data);
+    let mut world = World::new();
+    for _ in 0..STEPS_MAX {
+        if u.is_empty() {
+            break;
+        }
+        let Ok(step) = step(&mut u) else { break };
+        world.step(&step);
+    }
+    world.settle();
+}
+
+fn step(u: &mut Unstructured<'_>) -> Result<Step> {
+    Ok(match u.int_in_range(0..=31_u8)? {
+        0..=15 => Step::Write { session: u.int_in_range(0..=7)?, number: number(u)?, act: act(u)? },
+        16..=18 => Step::Create { nonce: u.int_in_range(0..=4)? },
+        19 => {
+            let count = u.int_in_range(0..=2_u8)?;
+            let sessions = (0..count).map(|_| u.int_in_range(0..=7)).collect::<Result<_>>()?;
+            Step::End { sessions }
+        }
+        20 => {
+            let length = u.int_in_range(0..=40)?.min(u.len());
+            Step::Junk(u.bytes(length)?.to_vec())
+        }
+        21 => Step::Skip,
+        22..=24 => Step::Take,
+        25..=27 => Step::Land,
+        28 | 29 => Step::Report,
+        _ => Step::Crash,
+    })
+}
+
+fn number(u: &mut Unstructured<'_>) -> Result<Number> {
+    Ok(match u.int_in_range(0..=15_u8)? {
+        0..=5 => Number::Next { lag: u.int_in_range(0..=20)? },
+        6 | 7 => Number::Ahead { by: u.int_in_range(0..=8)?, lag: u.int_in_range(0..=20)? },
+        8..=13 => Number::Retry { back: u.int_in_range(0..=8)?, lag: u.int_in_range(0..=20)? },
+        _ => Number::Any { seq: u.int_in_range(0..=1_100)?, lowest: u.int_in_range(0..=20)? },
+    })
+}
+
+fn act(u: &mut Unstructured<'_>) -> Result<Act> {
+    let verb = *u.choose(&[Verb::Add, Verb::Set, Verb::Cas, Verb::Delete])?;
+    let key = u.int_in_range(0..=4)?;
+    let length = u.int_in_range(0..=12)?.min(u.len());
+    let value = u.bytes(length)?.to_vec();
+    let revision = match u.int_in_range(0..=3_u8)? {
+        0 => None,
+        1 => Some(Revision::Any(u.int_in_range(0..=20)?)),
+        _ => Some(Revision::Actual),
+    };
+    Ok(Act { verb, key, value, revision })
+}
+
+/// Commands of any bytes, each behind its length (one byte, and one that says what happens after it), applied by a
+/// store that writes every batch at once and by one that is slow and crashes.
+///
+/// Nothing panics; both have the same outcomes and the same state; the hash is that of the records.
+pub fn command(data: &[u8]) {
+    let (prompt_table, slow_table) = (Shared::default(), Shared::default());
+    let (mut prompt, mut slow) = (open(&prompt_table), open(&slow_table));
+    let mut payloads: Vec<Bytes> = Vec::new();
+    let mut u = Unstructured::new(data);
+    while !u.is_empty() {
+        let (Ok(length), Ok(after)) = (u.arbitrary::<u8>(), u.arbitrary::<u8>()) else { break };
+        let length = usize::from(length).min(u.len());
+        let Ok(payload) = u.bytes(length) else { break };
+        let payload = Bytes::copy_from_slice(payload);
+        payloads.push(payload.clone());
+        let counter = payloads.len() as u64;
+        let applied = prompt.apply(counter, &payload);
+        assert_eq!(slow.apply(counter, &payload), applied);
+        write(&mut prompt, &prompt_table);
+        match after % 8 {
+            0 => write(&mut slow, &slow_table),
+            1 => {
+                slow = open(&slow_table);
+                for (counter, payload) in
+                    (1..).zip(&payloads).skip(usize::try_from(slow.applied()).unwrap_or(0))
+                {
+                    slow.apply(counter, payload);
+                }
+            }
+            _ => {}
+        }
+        assert_eq!(slow.hash(), prompt.hash());
+    }
+    write(&mut slow, &slow_table);
+    assert_eq!(prompt_table.checkpoint(), rehash(&prompt_table));
+    assert!(slow_table.snapshot() == prompt_table.snapshot(), "the tables differ");
+}
+
+fn write(store: &mut Store<Shared>, table: &Shared) {
+    if let Some(batch) = store.take_batch() {
+        table.write(&batch);
+        store.batch_written();
+    }
+}

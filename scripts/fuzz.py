@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Runs the fuzzers, each for a while, and says what they did.
+
+    fuzz.py [--seconds N] [--sanitizer none|address] [--keep] [TARGET…]
+
+Builds in cargo's target directory, below `fuzz-none` or `fuzz-address`; there too lie what the fuzzers learn, so that the
+next run goes on from it, and the inputs that something failed on (`artifacts/`). Begins with the inputs kept in
+`fuzz/corpus/`. With `--keep`, what was learned is minimised into `fuzz/corpus/`, which `make test` replays; that is the only
+thing that writes into the tree. The exit status is 0 only if nothing failed. Installs cargo-fuzz if it is missing.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FUZZERS = ROOT / "fuzz" / "libfuzzer"
+KEPT = ROOT / "fuzz" / "corpus"
+# Of one target's kept inputs; all of them together must stay below 200 KiB.
+KEPT_BYTES_MAX = 20 << 10
+# The longest input that is tried. Everything of interest happens on a few hundred bytes.
+INPUT_BYTES_MAX = 2048
+UNITS = re.compile(r"^stat::number_of_executed_units:\s*(\d+)", re.MULTILINE)
+COVERED = re.compile(r"cov: (\d+)")
+# Here bytes are decisions, and little happens in few of them: long inputs from the beginning.
+LONG = {"client_frame", "protocol", "store"}
+# One input takes longer than this only if something is wrong.
+INPUT_SECONDS_MAX = 20
+MEMORY_MIB_MAX = 1024
+
+
+def targets():
+    return sorted(path.stem for path in (FUZZERS / "targets").glob("*.rs"))
+
+
+def directory(sanitizer):
+    metadata = subprocess.run(
+        ["cargo", "metadata", "--locked", "--no-deps", "--format-version", "1"],
+        cwd=ROOT, stdout=subprocess.PIPE, check=True,
+    )
+    return Path(json.loads(metadata.stdout)["target_directory"]) / f"fuzz-{sanitizer}"
+
+
+def build(into, sanitizer):
+    if shutil.which("cargo-fuzz") is None:
+        subprocess.run(["cargo", "install", "--locked", "cargo-fuzz"], check=True)
+    env = {**os.environ, "CARGO_TARGET_DIR": str(into)}
+    if sanitizer != "none":
+        # Sanitizers are not in stable Rust; this is what there is instead of a nightly.
+        env["RUSTC_BOOTSTRAP"] = "1"
+    command = ["cargo", "fuzz", "build", "--fuzz-dir", ".", "--sanitizer", sanitizer]
+    subprocess.run(command, cwd=FUZZERS, env=env, check=True)
+    host = re.search(r"^host: (\S+)", subprocess.check_output(["rustc", "-vV"], text=True), re.MULTILINE)
+    return into / host.group(1) / "release"
+
+
+def fuzz(program, into, seconds):
+    """Runs one target; returns (executions, edges covered, whether nothing failed)."""
+    name = program.name
+    learned, artifacts = into / "corpus" / name, into / "artifacts" / name
+    learned.mkdir(parents=True, exist_ok=True)
+    artifacts.mkdir(parents=True, exist_ok=True)
+    command = [
+        program, f"-max_total_time={seconds}", f"-max_len={INPUT_BYTES_MAX}", f"-timeout={INPUT_SECONDS_MAX}",
+        f"-rss_limit_mb={MEMORY_MIB_MAX}", "-print_final_stats=1", f"-artifact_prefix={artifacts}/", learned, KEPT / name,
+    ]
+    if name in LONG:
+        command.insert(1, "-len_control=0")
+    process = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
+    units, covered = UNITS.findall(process.stderr), COVERED.findall(process.stderr)
+    if process.returncode != 0:
+        print("\n".join(process.stderr.splitlines()[-40:]), flush=True)
+        print(f"fuzz: {name} failed; the input is in {artifacts}", flush=True)
+    return int(units[-1]) if units else 0, int(covered[-1]) if covered else 0, process.returncode == 0
+
+
+def keep(program, into):
+    """Replaces the kept inputs of one target by some that together reach as much, or, where these are too many, by an
+    even choice of short and long ones; returns how many bytes they take."""
+    name = program.name
+    fresh = into / "merged" / name
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    command = [program, "-merge=1", f"-max_len={INPUT_BYTES_MAX}", fresh, KEPT / name, into / "corpus" / name]
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    # Named by their content, as libFuzzer does it.
+    found = sorted(fresh.iterdir(), key=lambda path: (path.stat().st_size, path.name))
+    shutil.rmtree(KEPT / name)
+    (KEPT / name).mkdir()
+    every = max(1, -(-sum(path.stat().st_size for path in found) // KEPT_BYTES_MAX))
+    total = 0
+    for path in found[every - 1::every]:
+        size = path.stat().st_size
+        if total + size <= KEPT_BYTES_MAX:
+            total += size
+            shutil.copyfile(path, KEPT / name / path.name)
+    return total
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=int, default=60, help="for each target (default 60)")
+    parser.add_argument("--sanitizer", choices=["none", "address"], default="none")
+    parser.add_argument("--keep", action="store_true", help="minimise what was learned into fuzz/corpus/")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(targets())} (default all)")
+    arguments = parser.parse_args()
+    unknown = set(arguments.targets) - set(targets())
+    if unknown:
+        parser.error(f"no such target: {', '.join(sorted(unknown))}")
+
+    into = directory(arguments.sanitizer)
+    programs = build(into, arguments.sanitizer)
+    failed, executions = [], 0
+    for name in arguments.targets or targets():
+        units, covered, fine = fuzz(programs / name, into, arguments.seconds)
+        executions += units
+        line = f"{name:<16} {units:>12,} executions {covered:>6,} edges"
+        if not fine:
+            failed.append(name)
+            line += "  FAILED"
+        elif arguments.keep:
+            line += f"  {keep(programs / name, into):>6,} bytes kept"
+        print(line, flush=True)
+    print(f"{executions:,} executions, {len(failed)} targets failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

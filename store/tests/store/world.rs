@@ -1,0 +1,375 @@
+//! Two stores and a model that knows no batches, no overlay, no encoding, and forgets no answer: what the tests of
+//! random histories and the fuzz target (`fuzz/`, which includes this file) drive.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use gometa_proto::v1::{Command, CommandOutcome, ErrorKind, command::Body, write::Operation};
+use gometa_store::{Applied, Batch, Origin, Recall, Store, Table, encode_command, rehash};
+
+use super::driver::{
+    Shared, add, cas, create, delete, deleted, end, failed, nonce, open, opened, set, write, written,
+};
+
+/// The state, in the plainest form that the rules allow.
+#[derive(Default)]
+struct Model {
+    keys: BTreeMap<Bytes, ModelKey>,
+    sessions: BTreeMap<u64, ModelSession>,
+    /// Every (session, seq) that has executed.
+    executed: BTreeSet<(u64, u64)>,
+}
+
+#[derive(Clone)]
+struct ModelKey {
+    value: Bytes,
+    version: u64,
+    created: u64,
+    modified: u64,
+}
+
+struct ModelSession {
+    nonce: Bytes,
+    floor: u64,
+    /// Of all its writes, ever.
+    answers: BTreeMap<u64, CommandOutcome>,
+}
+
+impl Model {
+    fn apply(&mut self, counter: u64, body: &Body) -> CommandOutcome {
+        match body {
+            Body::CreateSession(create) => {
+                let known = self.sessions.iter().find(|(_, session)| session.nonce == create.nonce);
+                let id = known.map_or(counter, |(id, _)| *id);
+                self.sessions.entry(id).or_insert_with(|| ModelSession {
+                    nonce: create.nonce.clone(),
+                    floor: 0,
+                    answers: BTreeMap::new(),
+                });
+                opened(id, create.timeout_ms)
+            }
+            Body::EndSessions(end) => {
+                self.sessions.retain(|id, _| !end.sessions.contains(id));
+                CommandOutcome::default()
+            }
+            Body::Write(write) => {
+                let (Some(context), Some(operation)) = (&write.context, &write.operation) else {
+                    panic!("the script makes whole writes only")
+                };
+                let (seq, lowest) = (context.seq, context.lowest);
+                if seq == 0 || lowest == 0 || lowest > seq || seq >= lowest + 1_024 {
+                    return failed(ErrorKind::InvalidArgument, 0);
+                }
+                let Some(session) = self.sessions.get_mut(&context.session) else {
+                    return failed(ErrorKind::SessionExpired, 0);
+                };
+                session.floor = session.floor.max(lowest);
+                if seq < session.floor {
+                    return failed(ErrorKind::Forgotten, 0);
+                }
+                if let Some(answer) = session.answers.get(&seq) {
+                    return *answer;
+                }
+                assert!(self.executed.insert((context.session, seq)), "executed twice");
+                let answer = execute(&mut self.keys, counter, operation);
+                session.answers.insert(seq, answer);
+                answer
+            }
+        }
+    }
+
+    fn recall(&self, session: u64, seq: u64) -> Recall {
+        match self.sessions.get(&session) {
+            None => Recall::NoSession,
+            Some(session) if seq < session.floor.max(1) => Recall::Forgotten,
+            Some(session) => {
+                session.answers.get(&seq).map_or(Recall::New, |answer| Recall::Recorded(*answer))
+            }
+        }
+    }
+}
+
+fn execute(keys: &mut BTreeMap<Bytes, ModelKey>, counter: u64, operation: &Operation) -> CommandOutcome {
+    let (key, value, condition) = match operation {
+        Operation::Add(add) => (&add.key, Some(&add.value), None),
+        Operation::Set(set) => (&set.key, Some(&set.value), None),
+        Operation::Cas(cas) => (&cas.key, Some(&cas.value), Some(cas.revision)),
+        Operation::Delete(delete) => (&delete.key, None, delete.revision),
+    };
+    if key.is_empty() {
+        return failed(ErrorKind::InvalidArgument, 0);
+    }
+    let old = keys.get(key).cloned();
+    let actual = old.as_ref().map_or(0, |old| old.modified);
+    if matches!(operation, Operation::Add(_)) && old.is_some() {
+        return failed(ErrorKind::AlreadyExists, actual);
+    }
+    if condition.is_some_and(|condition| condition != actual) {
+        return failed(ErrorKind::CasMismatch, actual);
+    }
+    let Some(value) = value else {
+        keys.remove(key);
+        return if old.is_some() { deleted(counter, true) } else { deleted(0, false) };
+    };
+    let (version, created) = old.map_or((1, counter), |old| (old.version + 1, old.created));
+    keys.insert(key.clone(), ModelKey { value: value.clone(), version, created, modified: counter });
+    written(counter, version)
+}
+
+/// One step of a random history. Sessions, seqs and revisions are picked from what the history has come to.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Create {
+        nonce: u8,
+    },
+    End {
+        sessions: Vec<usize>,
+    },
+    Write {
+        session: usize,
+        number: Number,
+        act: Act,
+    },
+    /// A payload of any bytes.
+    Junk(Vec<u8>),
+    /// An entry that is no command.
+    Skip,
+    /// The store hands out a batch.
+    Take,
+    /// The oldest batch handed out reaches the table.
+    Land,
+    /// The store hears of the oldest batch that has.
+    Report,
+    /// The process dies: batches that have not reached the table are lost.
+    Crash,
+}
+
+/// Which seq a write carries, and how far below it lowest is.
+#[derive(Clone, Debug)]
+pub(crate) enum Number {
+    Next { lag: u64 },
+    Ahead { by: u64, lag: u64 },
+    Retry { back: u64, lag: u64 },
+    Any { seq: u64, lowest: u64 },
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Act {
+    pub(crate) verb: Verb,
+    /// 0 is the empty key.
+    pub(crate) key: u8,
+    pub(crate) value: Vec<u8>,
+    pub(crate) revision: Option<Revision>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Verb {
+    Add,
+    Set,
+    Cas,
+    Delete,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Revision {
+    Actual,
+    Any(u64),
+}
+
+impl Act {
+    fn operation(&self, model: &Model) -> Operation {
+        let key = vec![b'k'; usize::from(self.key)];
+        let revision = self.revision.map(|revision| match revision {
+            Revision::Actual => model.keys.get(key.as_slice()).map_or(0, |key| key.modified),
+            Revision::Any(revision) => revision,
+        });
+        match self.verb {
+            Verb::Add => add(key, &self.value),
+            Verb::Set => set(key, &self.value),
+            Verb::Cas => cas(key, revision.unwrap_or(0), &self.value),
+            Verb::Delete => delete(key, revision),
+        }
+    }
+}
+
+/// A store with a slow, forgetful table, one whose table is written entry by entry, and the model.
+pub(crate) struct World {
+    store: Store<Shared>,
+    table: Shared,
+    /// Batches handed out and not yet in the table.
+    in_flight: VecDeque<Batch>,
+    /// Batches in the table of which the store has not heard.
+    landed: usize,
+    prompt: Store<Shared>,
+    prompt_table: Shared,
+    model: Model,
+    /// All entries, from counter 1, and what came of them the first time.
+    log: Vec<(Option<Bytes>, Option<Applied>)>,
+    /// Ids of all sessions ever, the highest seq that each has used.
+    used: Vec<(u64, u64)>,
+}
+
+impl World {
+    pub(crate) fn new() -> World {
+        let (table, prompt_table) = (Shared::default(), Shared::default());
+        World {
+            store: open(&table),
+            table,
+            in_flight: VecDeque::new(),
+            landed: 0,
+            prompt: open(&prompt_table),
+            prompt_table,
+            model: Model::default(),
+            log: Vec::new(),
+            // A session that nobody has created.
+            used: vec![(u64::MAX, 0)],
+        }
+    }
+
+    fn counter(&self) -> u64 {
+        self.log.len() as u64 + 1
+    }
+
+    pub(crate) fn step(&mut self, step: &Step) {
+        match step {
+            Step::Create { nonce } => {
+                let counter = self.counter();
+                if self.apply(create(*nonce)).outcome == opened(counter, 4_000) {
+                    self.used.push((counter, 0));
+                }
+            }
+            Step::End { sessions } => {
+                let ids: Vec<u64> = sessions.iter().map(|pick| self.used[pick % self.used.len()].0).collect();
+                self.apply(end(&ids));
+            }
+            Step::Write { session, number, act } => {
+                let pick = session % self.used.len();
+                let (id, highest) = self.used[pick];
+                let (seq, lowest) = match *number {
+                    Number::Next { lag } => (highest + 1, (highest + 1).saturating_sub(lag).max(1)),
+                    Number::Ahead { by, lag } => (highest + 1 + by, (highest + 1).saturating_sub(lag).max(1)),
+                    Number::Retry { back, lag } => {
+                        let seq = highest.saturating_sub(back).max(1);
+                        (seq, seq.saturating_sub(lag).max(1))
+                    }
+                    Number::Any { seq, lowest } => (seq, lowest),
+                };
+                if !matches!(number, Number::Any { .. }) {
+                    self.used[pick].1 = highest.max(seq);
+                }
+                let operation = act.operation(&self.model);
+                let applied = self.apply(write(id, seq, lowest, Some(operation)));
+                assert_eq!(applied.origin, Origin::Write { session: id, seq });
+            }
+            Step::Junk(bytes) => {
+                let payload = Bytes::from(bytes.clone());
+                let decoded = gometa_store::decode_command(payload.clone());
+                if decoded.is_err() {
+                    let applied = self.enter(Some(payload));
+                    assert_eq!(applied.map(|applied| applied.origin), Some(Origin::None));
+                }
+            }
+            Step::Skip => assert_eq!(self.enter(None), None),
+            Step::Take => self.in_flight.extend(self.store.take_batch()),
+            Step::Land => {
+                if let Some(batch) = self.in_flight.pop_front() {
+                    self.table.write(&batch);
+                    self.landed += 1;
+                }
+            }
+            Step::Report => {
+                if self.landed > 0 {
+                    self.landed -= 1;
+                    self.store.batch_written();
+                }
+            }
+            Step::Crash => self.crash(),
+        }
+        self.check();
+    }
+
+    fn apply(&mut self, body: Body) -> Applied {
+        let expected = self.model.apply(self.counter(), &body);
+        let applied = self.enter(Some(encode_command(&Command { body: Some(body) })));
+        let applied = applied.unwrap_or_else(|| panic!("a command is applied"));
+        assert_eq!(applied.outcome, expected);
+        applied
+    }
+
+    /// Puts an entry into the log and through both stores.
+    fn enter(&mut self, payload: Option<Bytes>) -> Option<Applied> {
+        let counter = self.counter();
+        let applied = feed(&mut self.store, counter, payload.as_ref());
+        assert_eq!(feed(&mut self.prompt, counter, payload.as_ref()), applied);
+        if let Some(batch) = self.prompt.take_batch() {
+            self.prompt_table.write(&batch);
+            self.prompt.batch_written();
+        }
+        self.log.push((payload, applied.clone()));
+        applied
+    }
+
+    /// What has not reached the table is lost, and comes back from the log, with the same outcomes.
+    fn crash(&mut self) {
+        self.in_flight.clear();
+        self.landed = 0;
+        self.store = open(&self.table);
+        let from = self.store.applied();
+        assert_eq!(self.store.hash(), rehash(&self.table).hash);
+        for (counter, (payload, applied)) in (1..).zip(&self.log).filter(|(counter, _)| *counter > from) {
+            assert_eq!(&feed(&mut self.store, counter, payload.as_ref()), applied);
+        }
+    }
+
+    fn check(&self) {
+        assert_eq!(self.store.applied(), self.log.len() as u64);
+        assert_eq!(self.store.hash(), self.prompt.hash());
+        assert_eq!(self.prompt_table.checkpoint(), rehash(&self.prompt_table));
+        assert_eq!(self.store.keys(), self.model.keys.len() as u64);
+        assert_eq!(self.store.sessions(), self.model.sessions.len());
+        for key in (0..6).map(|len| vec![b'k'; len]) {
+            let entry = self.store.get(&key);
+            assert_eq!(self.prompt.get(&key), entry);
+            let seen =
+                entry.map(|entry| (entry.value, entry.version, entry.create_revision, entry.mod_revision));
+            let known = self.model.keys.get(key.as_slice()).cloned();
+            assert_eq!(seen, known.map(|key| (key.value, key.version, key.created, key.modified)));
+        }
+        for &(session, highest) in &self.used {
+            for seq in (0..highest + 2).chain(900..1_100) {
+                assert_eq!(self.store.recall(session, seq), self.model.recall(session, seq));
+            }
+            let timeout = self.model.sessions.contains_key(&session).then_some(4_000);
+            assert_eq!(self.store.session_timeout(session), timeout);
+        }
+        assert!(self.store.session_timeouts().map(|(id, _)| id).eq(self.model.sessions.keys().copied()));
+        for byte in 0..6 {
+            let known = self.model.sessions.iter().find(|(_, session)| session.nonce[..] == nonce(byte));
+            assert_eq!(self.store.session_of_nonce(&nonce(byte)), known.map(|(id, _)| *id));
+        }
+    }
+
+    /// Everything reaches the table.
+    pub(crate) fn settle(mut self) {
+        self.in_flight.extend(self.store.take_batch());
+        for batch in &self.in_flight {
+            self.table.write(batch);
+        }
+        assert_eq!(self.table.checkpoint(), rehash(&self.table));
+        assert!(self.table.snapshot() == self.prompt_table.snapshot(), "the tables differ");
+        for _ in 0..self.landed + self.in_flight.len() {
+            self.store.batch_written();
+        }
+        self.check();
+    }
+}
+
+fn feed(store: &mut Store<Shared>, counter: u64, payload: Option<&Bytes>) -> Option<Applied> {
+    match payload {
+        Some(payload) => Some(store.apply(counter, payload)),
+        None => {
+            store.skip(counter);
+            None
+        }
+    }
+}
