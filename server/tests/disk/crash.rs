@@ -1,10 +1,11 @@
 //! What a crash leaves: kills in mid-write, and write-ahead logs that end anywhere.
 
 use std::{
-    env, fs,
-    io::{BufRead, BufReader},
+    env,
+    ffi::OsStr,
+    fs,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::Child,
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -22,27 +23,11 @@ const CHILD_WORK: &str = "GOMETA_TEST_DISK_WORK";
 /// Writes that a child has in flight.
 const IN_FLIGHT: u64 = 64;
 
-/// Runs this test binary again, as a process that writes until it is killed.
+/// Runs the writing child, through a shell script if there is one.
 fn spawn(dir: &Path, work: &str, through: Option<&str>) -> (Child, impl Iterator<Item = String> + use<>) {
-    let program = env::current_exe().unwrap();
-    let mut command = match through {
-        None => Command::new(&program),
-        Some(script) => {
-            let mut command = Command::new("sh");
-            command.args(["-c", script, "sh"]).arg(&program);
-            command
-        }
-    };
-    command.args(["--exact", "crash::child", "--ignored", "--nocapture", "--test-threads=1"]);
-    command.env(CHILD_DIR, dir).env(CHILD_WORK, work).stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    (child, lines.map_while(Result::ok))
-}
-
-/// The number behind a word, if the line has it.
-fn number(line: &str, word: &str) -> Option<u64> {
-    line.split_once(word)?.1.trim().parse().ok()
+    let shell = through.map(|script| ["sh", "-c", script, "sh"]);
+    let wrapper: &[&str] = shell.as_ref().map_or(&[], |shell| shell);
+    rerun(wrapper, "crash::child", &[(CHILD_DIR, dir.as_os_str()), (CHILD_WORK, OsStr::new(work))])
 }
 
 /// Not a test: the process that others kill. It appends entries and applies them, one token each in turn, from

@@ -1,6 +1,7 @@
 //! The data directory, through its public face: what it keeps, what it refuses, what a kill leaves.
 #![expect(clippy::unwrap_used, reason = "all of this is tests")]
 
+mod contract;
 mod crash;
 mod damage;
 mod support;

@@ -1,8 +1,12 @@
 //! What the tests of the data directory share: a disk with a memory of what it reported, and ways to spoil it.
 
 use std::{
+    env,
+    ffi::OsStr,
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
     sync::{Arc, Condvar, Mutex},
     time::{Duration, Instant},
 };
@@ -110,6 +114,24 @@ impl Opened {
         }
     }
 
+    /// Closes the disk; every token that was reported until it was closed.
+    pub(crate) fn close(self) -> Vec<Token> {
+        drop(self.disk);
+        self.told.0.lock().unwrap().persisted.clone()
+    }
+
+    /// The report behind the first `heard` ones; waits for it, or for a failure, if asked to.
+    pub(crate) fn report_after(&self, heard: usize, wait: bool) -> Option<Result<Token, String>> {
+        if wait {
+            self.wait("a report", |told| told.persisted.len() > heard || !told.failed.is_empty());
+        }
+        let told = self.told.0.lock().unwrap();
+        match told.persisted.get(heard) {
+            Some(token) => Some(Ok(*token)),
+            None => told.failed.first().map(|reason| Err(reason.clone())),
+        }
+    }
+
     pub(crate) fn failed(&self) -> Vec<String> {
         self.told.0.lock().unwrap().failed.clone()
     }
@@ -117,6 +139,34 @@ impl Opened {
     pub(crate) fn last(&self) -> Zxid {
         self.disk.recovered.boundaries.last().copied().unwrap_or(Zxid::ZERO)
     }
+}
+
+/// Runs one ignored test of this binary in a process of its own, through `wrapper` where it is not empty, and gives
+/// what it prints. Its standard input ends with the [`Child`].
+pub(crate) fn rerun(
+    wrapper: &[&str],
+    test: &str,
+    environment: &[(&str, &OsStr)],
+) -> (Child, impl Iterator<Item = String> + use<>) {
+    let program = env::current_exe().unwrap();
+    let mut command = match wrapper.split_first() {
+        None => Command::new(&program),
+        Some((wrapper, arguments)) => {
+            let mut command = Command::new(wrapper);
+            command.args(arguments).arg(&program);
+            command
+        }
+    };
+    command.args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"]);
+    command.envs(environment.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    (child, lines.map_while(Result::ok))
+}
+
+/// The number behind a word, if the line has it.
+pub(crate) fn number(line: &str, word: &str) -> Option<u64> {
+    line.split_once(word)?.1.trim().parse().ok()
 }
 
 pub(crate) fn payload(counter: u64) -> Bytes {

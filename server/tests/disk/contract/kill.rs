@@ -1,0 +1,122 @@
+//! The contract under kill -9: a process that carries out a plan ends at any line of what it tells.
+
+use std::{env, ffi::OsStr, io::Read, path::Path};
+
+use gometa_sim::{
+    contract::{Broken, Directory, Event, Model, Plan, Promise, Shape, State, run},
+    random::{Random, Stream},
+};
+use gometa_zab::Token;
+
+use super::{
+    super::support::{number, rerun},
+    Rocks, first_seed, times,
+};
+
+const CHILD_DIR: &str = "GOMETA_TEST_CONTRACT_DIR";
+const CHILD_SEED: &str = "GOMETA_TEST_CONTRACT_SEED";
+/// Openings of a directory before a new one is made, so that the making is killed as well.
+const OPENINGS: u64 = 8;
+
+fn shape(seed: u64) -> Shape {
+    if seed.is_multiple_of(16) { Shape::BULKY } else { Shape::SMALL }
+}
+
+/// Not a test: the process that is killed. It tells what it is about to submit and what was reported.
+#[test]
+#[ignore = "run by the other tests"]
+fn child() {
+    let Some(dir) = env::var_os(CHILD_DIR) else { return };
+    let seed = env::var(CHILD_SEED).unwrap().parse().unwrap();
+    println!("\nopening");
+    let (mut rocks, found) = Rocks::open(Path::new(&dir), &mut Directory::default()).unwrap();
+    println!("opened {}", rocks.opened.disk.identity.boot);
+    let plan = Plan::new(seed, &found, shape(seed));
+    let mut model = Model::new(found);
+    let ended = run(&mut rocks, &mut model, &plan.steps, &mut |event| match event {
+        Event::Submit(Token(token)) => println!("submit {token}"),
+        Event::Persisted(Token(token)) => println!("persisted {token}"),
+    });
+    println!("ended {ended:?}");
+    // Killed here, or else the one who would kill is gone.
+    let _ = std::io::stdin().read(&mut [0]);
+    std::process::exit(0);
+}
+
+/// Lines of the child that are about the contract, as they were printed.
+fn is_told(line: &str) -> bool {
+    ["opening", "opened ", "submit ", "persisted ", "ended "].iter().any(|word| line.starts_with(word))
+}
+
+/// One life and death of the child. What the directory holds afterwards.
+fn kill(
+    dir: &Path,
+    seed: u64,
+    base: State,
+    directory: &mut Directory,
+    lost: &mut u64,
+) -> Result<State, Broken> {
+    let plan = Plan::new(seed, &base, shape(seed));
+    let writes = plan.writes();
+    let mut random = Random::new(seed, Stream::Machine);
+    // Beyond the last line: everything is done, and the child idles when it is killed.
+    let lines_max = random.index(writes.len() * 2 + 4);
+    let text = seed.to_string();
+    let environment = [(CHILD_DIR, dir.as_os_str()), (CHILD_SEED, OsStr::new(&text))];
+    let (mut child, lines) = rerun(&[], "contract::kill::child", &environment);
+    let mut lines = lines.filter(|line| is_told(line));
+    let mut told = Vec::new();
+    while told.len() <= lines_max {
+        let Some(line) = lines.next() else { break };
+        let ended = line.starts_with("ended ");
+        told.push(line);
+        if ended {
+            break;
+        }
+    }
+    child.kill().unwrap();
+    // What it told before it died counts too.
+    told.extend(lines);
+    child.wait().unwrap();
+
+    let mut model = Model::new(base);
+    let mut boot = 0;
+    for line in &told {
+        boot = number(line, "opened ").unwrap_or(boot);
+        if let Some(token) = number(line, "submit ") {
+            let write = writes.get(token as usize - 1).expect("the child follows the same plan");
+            assert_eq!(model.submit(write), Token(token));
+        }
+        if let Some(token) = number(line, "persisted ") {
+            model.report(Token(token))?;
+        }
+        if line.starts_with("ended ") && line != "ended Ok(Done)" {
+            return Err(Broken::new(Promise::Opens, format!("the child says: {line}")));
+        }
+    }
+    if told.is_empty() {
+        return Err(Broken::new(Promise::Opens, "the child has said nothing"));
+    }
+    let (rocks, found) = Rocks::open(dir, directory)?;
+    if rocks.opened.disk.identity.boot <= boot {
+        return Err(Broken::new(Promise::Identity, format!("the child was boot {boot}, and so is the next")));
+    }
+    *lost += model.judge(&found)?.lost as u64;
+    Ok(found)
+}
+
+#[test]
+fn the_data_directory_keeps_the_contract_under_kills() {
+    let kills = times("GOMETA_TEST_KILLS", 60);
+    let (mut dir, mut directory, mut base) = (None, Directory::default(), State::default());
+    let mut lost = 0;
+    for (round, seed) in (first_seed()..).take(kills as usize).enumerate() {
+        if (round as u64).is_multiple_of(OPENINGS) {
+            (dir, directory, base) = (None, Directory::default(), State::default());
+        }
+        let dir = dir.get_or_insert_with(|| tempfile::tempdir().unwrap());
+        base = kill(dir.path(), seed, base, &mut directory, &mut lost)
+            .unwrap_or_else(|broken| panic!("kill with seed {seed}, round {round}: {broken}"));
+    }
+    println!("{kills} kills; {lost} writes lost, none of them reported");
+}

@@ -1,0 +1,100 @@
+//! The storage contract (`gometa_sim::contract`) on the data directory: closed in order, killed, without power.
+
+mod kill;
+mod power;
+
+use std::{env, path::Path};
+
+use gometa_node::Write;
+use gometa_server::disk::DiskError;
+use gometa_sim::{
+    contract::{Broken, Directory, Ended, Model, Opening, Plan, Promise, Report, Shape, State, Storage, run},
+    random::{Random, Stream},
+};
+use gometa_store::Table;
+use gometa_zab::{LogEntry, Token};
+
+use super::support::Opened;
+
+/// An open data directory as the contract sees it.
+struct Rocks {
+    opened: Opened,
+    /// Reports heard so far.
+    heard: usize,
+}
+
+impl Rocks {
+    /// Opens the directory and reads all of it.
+    fn open(dir: &Path, directory: &mut Directory) -> Result<(Rocks, State), Broken> {
+        let opened =
+            Opened::open(dir).map_err(|error: DiskError| Broken::new(Promise::Opens, error.to_string()))?;
+        let identity = opened.disk.identity;
+        let opening = Opening {
+            incarnation: identity.incarnation,
+            boot: identity.boot,
+            recovered: opened.disk.recovered.clone(),
+        };
+        directory.opened(opening.incarnation, opening.boot)?;
+        let mut rocks = Rocks { opened, heard: 0 };
+        let state = State::found(&mut rocks, &opening)?;
+        Ok((rocks, state))
+    }
+}
+
+impl Storage for Rocks {
+    fn submit(&mut self, token: Token, write: Write) {
+        assert_eq!(self.opened.submit(write), token);
+    }
+
+    fn report(&mut self, wait: bool) -> Report {
+        match self.opened.report_after(self.heard, wait) {
+            Some(Ok(token)) => {
+                self.heard += 1;
+                Report::Persisted(token)
+            }
+            Some(Err(reason)) => Report::Failed(reason),
+            None => Report::Nothing,
+        }
+    }
+
+    fn table(&self) -> &dyn Table {
+        &self.opened.disk.table
+    }
+
+    fn read(&mut self, from: u64, to: u64, bytes_max: usize) -> Vec<LogEntry> {
+        self.opened.read(from, to, bytes_max)
+    }
+}
+
+/// How often to do something: as often as this variable says, or else `usual` times.
+fn times(variable: &str, usual: u64) -> u64 {
+    env::var(variable).map_or(usual, |value| value.parse().unwrap())
+}
+
+/// The seed to begin with; others follow it.
+fn first_seed() -> u64 {
+    env::var("GOMETA_TEST_SEED").map_or(1, |value| value.parse().unwrap())
+}
+
+#[test]
+fn a_directory_that_is_closed_in_order_keeps_everything() {
+    let seed = first_seed();
+    let mut random = Random::new(seed, Stream::Shape);
+    let dir = tempfile::tempdir().unwrap();
+    let mut directory = Directory::default();
+    let mut base = State::default();
+    for round in 0..30 {
+        let mut judged = || -> Result<State, Broken> {
+            let (mut rocks, found) = Rocks::open(dir.path(), &mut directory)?;
+            assert!(found == base, "an opening that follows a closing finds what was closed");
+            let shape = if round % 10 == 9 { Shape::BULKY } else { Shape::SMALL };
+            let plan = Plan::new(random.word(), &found, shape);
+            let mut model = Model::new(found);
+            let ended = run(&mut rocks, &mut model, &plan.steps, &mut |_| {})?;
+            assert_eq!(ended, Ended::Done);
+            model.closed();
+            Ok(model.issued().clone())
+        };
+        base = judged().unwrap_or_else(|broken| panic!("seed {seed}, round {round}: {broken}"));
+    }
+}
