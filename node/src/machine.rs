@@ -11,7 +11,7 @@ use gometa_proto::{
     },
 };
 use gometa_store::{Applied, Corrupt, Origin, Recall, Store, Table, encode_command};
-use gometa_zab::{self as zab, Kind, LinkId, LogEntry, Rejection, Role, Ticks, Token, Zab};
+use gometa_zab::{self as zab, Kind, LinkId, LogEntry, Rejection, Role, Ticks, Token, Zab, mutant};
 
 use crate::{
     barrier::{Asker, Barriers},
@@ -596,7 +596,7 @@ impl<T: Table> Node<T> {
         let Some(Waiting { want: Want::LocalRead(get), client, .. }) = self.requests.get(ticket) else {
             return;
         };
-        if self.synchronised && self.store.applied() >= get.min_revision {
+        if self.synchronised && (self.store.applied() >= get.min_revision || mutant!(M38)) {
             self.reads.push(*client, ticket);
         } else {
             // Before the first synchronisation there is nothing to read; its end comes with an apply or a role.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use gometa_proto::{Outcome, v1};
-use gometa_zab::Ticks;
+use gometa_zab::{Ticks, mutant};
 
 use crate::event::ClientId;
 
@@ -72,7 +72,7 @@ impl Submission {
 
     /// The attempt under way, if any, is given up; another may follow.
     pub(crate) fn hold(&mut self) {
-        self.exposed |= self.at != At::Held;
+        self.exposed |= self.at != At::Held && !mutant!(M37);
         self.at = At::Held;
     }
 }

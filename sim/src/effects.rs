@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use gometa_node::{Effect, Node, Write};
-use gometa_zab::{Notice, Timeouts};
+use gometa_zab::{Message, Notice, Timeouts};
 
 use crate::{
     checkers::Check,
@@ -75,6 +75,11 @@ impl Ensemble {
     /// A step's effects, in order.
     pub(crate) fn execute(&mut self, node: usize, effects: Vec<Effect>) -> Check {
         for effect in effects {
+            if let Effect::Send { message, .. } = &effect
+                && is_of_joining(message)
+            {
+                self.ambush(node);
+            }
             if let Some(left) = &mut self.processes[node].dies_after {
                 if *left == 0 {
                     return self.crash(node, false);
@@ -95,6 +100,7 @@ impl Ensemble {
                         self.trace.mix(zab_write_digest(zab));
                         self.trace.say(now, Some(node), || format!("{token} writes {}", describe(zab)));
                         self.oracle.issues(node, &self.processes[node].disk, zab)?;
+                        self.oracle.times(now, node, zab, self.settings.session_timeout_ms)?;
                     }
                     Write::Apply(batch) => {
                         let checkpoint = batch.checkpoint;
@@ -201,7 +207,7 @@ impl Ensemble {
             Notice::Discovered { epoch, last } => {
                 self.oracle.discovered(node, epoch, last, &self.processes[node].disk)
             }
-            Notice::Established { epoch, last } => self.oracle.established_by(node, epoch, last),
+            Notice::Established { epoch, last } => self.oracle.established_by(self.now, node, epoch, last),
             Notice::Truncated { .. } => {
                 self.counts.truncations += 1;
                 Ok(())
@@ -270,6 +276,21 @@ fn zab_write_digest(write: &gometa_zab::Write) -> u64 {
         gometa_zab::Write::HardState(state) => 2 << 60 | state.accepted_epoch.0 << 20 | state.current_epoch.0,
         gometa_zab::Write::Founding(founding) => 3 << 60 | u64::from(founding.sealed),
     }
+}
+
+/// Whether a message belongs to discovery or synchronisation, where a crash hurts most.
+fn is_of_joining(message: &Message) -> bool {
+    matches!(
+        message,
+        Message::FollowerEpoch { .. }
+            | Message::NewEpoch(_)
+            | Message::AckEpoch { .. }
+            | Message::RefuseEpoch { .. }
+            | Message::Diff { .. }
+            | Message::NewLeader { .. }
+            | Message::AckNewLeader { .. }
+            | Message::UpToDate { .. }
+    )
 }
 
 fn describe(write: &gometa_zab::Write) -> String {

@@ -133,6 +133,8 @@ pub struct Counts {
     pub formations: u64,
     /// Crashes before the ensemble was formed.
     pub early_crashes: u64,
+    /// Crashes in the midst of discovery or synchronisation.
+    pub ambushes: u64,
     /// Partitions.
     pub partitions: u64,
     /// Connections reset or stalled.
@@ -532,6 +534,9 @@ impl Ensemble {
 
     /// The faults end: everything that can be is made well, and must come to rest.
     fn calm_down(&mut self) -> Check {
+        if self.calm {
+            return Ok(());
+        }
         self.calm = true;
         self.calm_at = self.now;
         self.trace.say(self.now, None, || "all faults end".to_owned());

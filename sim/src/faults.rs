@@ -152,6 +152,31 @@ impl Ensemble {
         Ok(())
     }
 
+    /// A node is about to send a message of discovery or synchronisation: perhaps it crashes before that, or soon
+    /// after. Nodes that were paused go on then, among them perhaps a leader that others have given up already; and
+    /// sometimes this was the last of all faults, so that nothing else covers what it has left behind.
+    pub(crate) fn ambush(&mut self, node: usize) {
+        let share = self.settings.process.ambush;
+        if share == 0 || self.calm || self.processes[node].dies_after.is_some() || !self.machine.chance(share)
+        {
+            return;
+        }
+        self.counts.ambushes += 1;
+        let effects = self.machine.below(3) as u32;
+        self.processes[node].dies_after = Some(effects);
+        for node in 0..self.processes.len() {
+            if self.processes[node].is_up() && self.processes[node].paused_until > self.now {
+                let life = self.processes[node].life;
+                let at = self.now + self.machine.below(20 * MILLISECOND);
+                self.schedule(at, Action::Resume { node, life });
+            }
+        }
+        if self.formed && self.now > self.settings.fault_time / 2 && self.machine.one_in(4) {
+            let at = self.now + MILLISECOND + self.machine.below(50 * MILLISECOND);
+            self.schedule(at, Action::Calm);
+        }
+    }
+
     /// One node is paused.
     pub(crate) fn random_pause(&mut self) {
         if self.calm {

@@ -7,7 +7,7 @@
 //!
 //! Reading order: [`settings`] (what a run is made of), [`ensemble`] (the event loop), `effects` and `faults` (what
 //! nodes and fate do), [`network`], [`disk`], [`process`], [`workload`], then [`checkers`] and [`history`] (what is
-//! promised), [`runner`].
+//! promised), [`runner`]. [`contract`] stands apart: what any storage owes, the simulated disk and the server's alike.
 //!
 //! Determinism: three streams of random numbers, split from the seed, for network, machines and clients; a heap
 //! ordered by time and sequence; no iteration over maps whose order differs from run to run. One seed in a hundred
@@ -16,11 +16,13 @@
 
 pub mod checkers;
 mod client_links;
+pub mod contract;
 pub mod disk;
 mod effects;
 pub mod ensemble;
 mod faults;
 pub mod history;
+pub mod mutants;
 pub mod network;
 pub mod process;
 pub mod random;

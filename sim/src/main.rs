@@ -11,7 +11,10 @@ use std::{
 };
 
 use clap::Parser;
-use gometa_sim::runner::{self, Outcome, Plan, Summary};
+use gometa_sim::{
+    mutants,
+    runner::{self, Outcome, Plan, Summary},
+};
 use serde_json::{Map, Value, json};
 
 /// Violations of one kind that are printed in full.
@@ -42,10 +45,26 @@ struct Arguments {
     /// Go on after a violation.
     #[arg(long)]
     all: bool,
+    /// Run each planted fault until it is caught, at most as many seeds as given, and print who caught it. Only
+    /// in the program that `make mutants` builds.
+    #[arg(long, conflicts_with_all = ["seed", "trace", "start", "all"])]
+    mutants: bool,
+    /// With --mutants: only these.
+    #[arg(long, requires = "mutants", value_delimiter = ',')]
+    only: Vec<String>,
+}
+
+impl Arguments {
+    fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
+    }
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
+    if arguments.mutants {
+        return mutants(&arguments);
+    }
     // A panic in a node is reported with its seed, as a violation; here it only says where.
     panic::set_hook(Box::new(|info| {
         let written = writeln!(io::stderr(), "\n{info}");
@@ -59,6 +78,57 @@ fn main() -> anyhow::Result<ExitCode> {
     report(&arguments, &summary, began)?;
     let missing = arguments.seed.is_none() && summary.seeds >= 1_000 && !summary.missing().is_empty();
     Ok(if summary.failures.is_empty() && !missing { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Judges the planted faults; fails if a harmful one survives or a benign one is caught.
+fn mutants(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if !mutants::is_built_in() {
+        anyhow::bail!("this program has no mutants: `make mutants` builds one that has");
+    }
+    // A marker that linking drops would show nothing in other programs.
+    #[cfg(gometa_mutants)]
+    anyhow::ensure!(
+        std::fs::read(std::env::current_exe()?)?.windows(32).any(|bytes| bytes == mutants::MARKER),
+        "this program has mutants and does not bear their mark"
+    );
+    // A panic is what some of them are caught by.
+    panic::set_hook(Box::new(|_| ()));
+    let mut out = io::stdout().lock();
+    let mut verdicts = Vec::new();
+    let wanted = |id: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == id);
+    if !arguments.json {
+        writeln!(out, "  id   {:<70}   seeds  caught by", "what it does")?;
+    }
+    for mutant in mutants::MUTANTS.iter().filter(|mutant| wanted(mutant.id)) {
+        let verdict = mutants::judge(mutant, arguments.seeds, arguments.threads());
+        if !arguments.json {
+            writeln!(out, "{verdict}")?;
+            out.flush()?;
+        }
+        verdicts.push(verdict);
+    }
+    let bad = verdicts.iter().filter(|verdict| !verdict.is_good()).count();
+    if arguments.json {
+        let table: Vec<_> = verdicts.iter().map(verdict_json).collect();
+        writeln!(out, "{}", json!({ "mutants": table, "bad": bad }))?;
+    } else {
+        let benign = verdicts.iter().filter(|verdict| verdict.mutant.is_benign()).count();
+        let harmful = verdicts.len() - benign;
+        writeln!(out, "{harmful} harmful mutants, {benign} benign ones: {bad} not as they ought to be")?;
+    }
+    Ok(if bad == 0 && !verdicts.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn verdict_json(verdict: &mutants::Verdict) -> Value {
+    json!({
+        "id": verdict.mutant.id,
+        "what": verdict.mutant.what,
+        "breaks": verdict.mutant.breaks,
+        "seeds": verdict.seeds,
+        "caught_by": verdict.caught.as_ref().map(|(invariant, _)| *invariant),
+        "detail": verdict.caught.as_ref().map(|(_, detail)| detail),
+        "seconds": verdict.took.as_secs_f64(),
+    })
 }
 
 fn one(seed: u64, trace: bool) -> Summary {
@@ -76,11 +146,10 @@ fn one(seed: u64, trace: bool) -> Summary {
 }
 
 fn many(arguments: &Arguments) -> Summary {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
     let plan = Plan {
         start: arguments.start,
         seeds: arguments.seeds,
-        threads: arguments.threads.unwrap_or(cores),
+        threads: arguments.threads(),
         all: arguments.all,
     };
     let show = io::stderr().is_terminal();

@@ -91,6 +91,7 @@ impl Summary {
             ("wipes", counts.wipes),
             ("formations", counts.formations),
             ("crashes before formation", counts.early_crashes),
+            ("ambushes", counts.ambushes),
         ]
         .into_iter()
         .filter_map(|(name, count)| (count == 0).then_some(name))
@@ -121,6 +122,7 @@ fn fields_mut(counts: &mut Counts) -> Vec<(&'static str, &mut u64)> {
         wipes,
         formations,
         early_crashes,
+        ambushes,
         partitions,
         broken_links,
         strange_datagrams,
@@ -146,6 +148,7 @@ fn fields_mut(counts: &mut Counts) -> Vec<(&'static str, &mut u64)> {
         ("wipes", wipes),
         ("formations", formations),
         ("crashes_before_formation", early_crashes),
+        ("ambushes", ambushes),
         ("partitions", partitions),
         ("broken_links", broken_links),
         ("strange_datagrams", strange_datagrams),

@@ -76,6 +76,8 @@ pub struct ProcessSettings {
     pub wipe: u32,
     /// Some crashes while the ensemble forms.
     pub early_crashes: bool,
+    /// Messages of discovery and synchronisation before or behind which their sender crashes, per million.
+    pub ambush: u32,
     /// How far a node's clock may run too fast or too slow, per million.
     pub drift: u32,
 }
@@ -157,6 +159,7 @@ impl Settings {
                 blackout: 0,
                 wipe: 0,
                 early_crashes: false,
+                ambush: 0,
                 drift: 0,
             },
             workload: WorkloadSettings { clients: 3, keys: 4, in_flight_max: 2, think: 50_000, give_up: 0 },
@@ -215,6 +218,7 @@ impl Settings {
             blackout: sometimes(r, 250_000),
             wipe: if r.one_in(5) { 200_000 } else { 0 },
             early_crashes: r.one_in(3),
+            ambush: if r.one_in(3) { r.pick(&[30_000, 150_000]) } else { 0 },
             drift: if r.chance(700_000) { 50_000 } else { 0 },
         };
         let workload = WorkloadSettings {

@@ -132,19 +132,25 @@ impl<T: Table> Store<T> {
             return Applied { origin, outcome: failure(ErrorKind::InvalidArgument, 0) };
         }
         let outcome = match self.sessions.arrive(&context) {
+            Recall::Recorded(_) if mutant!(M32) => self.execute(write.operation),
+            Recall::NoSession if mutant!(M34) => self.execute(write.operation),
             Recall::NoSession => failure(ErrorKind::SessionExpired, 0),
             Recall::Forgotten => failure(ErrorKind::Forgotten, 0),
             Recall::Recorded(outcome) => outcome,
             Recall::New => {
-                let outcome = match write.operation {
-                    Some(operation) => self.keys.execute(&self.table, self.applied, operation),
-                    None => failure(ErrorKind::Unsupported, 0),
-                };
+                let outcome = self.execute(write.operation);
                 self.sessions.record(&context, outcome);
                 outcome
             }
         };
         Applied { origin, outcome }
+    }
+
+    fn execute(&mut self, operation: Option<v1::write::Operation>) -> CommandOutcome {
+        match operation {
+            Some(operation) => self.keys.execute(&self.table, self.applied, operation),
+            None => failure(ErrorKind::Unsupported, 0),
+        }
     }
 
     fn create_session(&mut self, create: &CreateSession) -> Applied {

@@ -171,6 +171,9 @@ impl Follower {
                 }
                 // What was issued so far is the history that NewLeader speaks of, and maybe a little more.
                 let history = core.fence();
+                if mutant!(M02) {
+                    self.send(core, Message::AckNewLeader { epoch, last: core.history.last() });
+                }
                 self.stage = Stage::Hardening { epoch, history, claim: None };
                 self.check(core)
             }
@@ -246,13 +249,16 @@ impl Follower {
         let HardState { accepted_epoch, accepted_leader, current_epoch } = core.hard;
         if !core.plausible(epoch) {
             Next::Look("the leader asks for an impossible epoch")
-        } else if epoch > accepted_epoch {
+        } else if epoch > accepted_epoch || mutant!(M07) {
             let promise =
                 HardState { accepted_epoch: epoch, accepted_leader: Some(self.leader), current_epoch };
             let token = core.write(Write::HardState(promise));
             self.stage = Stage::Promising { token, epoch };
+            if mutant!(M04) {
+                self.acknowledge(core, epoch);
+            }
             Next::Stay
-        } else if epoch == accepted_epoch && accepted_leader == Some(self.leader) {
+        } else if epoch == accepted_epoch && (accepted_leader == Some(self.leader) || mutant!(M06)) {
             self.acknowledge(core, epoch);
             Next::Stay
         } else {
@@ -263,7 +269,7 @@ impl Follower {
 
     fn acknowledge(&mut self, core: &mut Core, epoch: Epoch) {
         let told = core.history.epochs().recent(BOUNDARIES_MAX);
-        assert!(core.settled(), "an AckEpoch speaks of durable history only (rule 11a)");
+        assert!(core.settled() || mutant!(M04), "an AckEpoch speaks of durable history only (rule 11a)");
         let message = Message::AckEpoch {
             epoch,
             current: core.hard.current_epoch,
@@ -293,10 +299,15 @@ impl Follower {
             return Next::Stay;
         }
         let from = core.history.last();
-        if base < from {
+        if base < from && !mutant!(M12) {
             core.history.truncate(base);
-            core.write(Write::Truncate(base));
+            if !mutant!(M13) {
+                core.write(Write::Truncate(base));
+            }
             core.notice(Notice::Truncated { from, to: base });
+        }
+        if mutant!(M03) {
+            core.write(Write::HardState(HardState { current_epoch: epoch, ..core.hard }));
         }
         self.told = base;
         self.stage = Stage::Synchronising { epoch };
@@ -337,7 +348,9 @@ impl Follower {
         for entry in &entries {
             core.history.push(entry.clone());
         }
-        core.write(Write::Append(entries));
+        if !(mutant!(M19) && matches!(self.stage, Stage::Waiting { .. })) {
+            core.write(Write::Append(entries));
+        }
         core.learn_commit(commit);
         Next::Stay
     }
@@ -351,7 +364,7 @@ impl Follower {
     /// Goes on where a write was waited for.
     pub(crate) fn check(&mut self, core: &mut Core) -> Next {
         match self.stage {
-            Stage::Settling if core.settled() => {
+            Stage::Settling if core.settled() || mutant!(M08) => {
                 let accepted = core.hard.accepted_epoch;
                 self.send(core, Message::FollowerEpoch { accepted, config_version: 0 });
                 self.stage = Stage::Discovering;
@@ -374,7 +387,7 @@ impl Follower {
 
     /// What is said once for all that happened in a step.
     pub(crate) fn flush(&mut self, core: &mut Core) {
-        let last = core.history.durable();
+        let last = if mutant!(M01) { core.history.last() } else { core.history.durable() };
         match self.stage {
             Stage::Synchronising { epoch } | Stage::Hardening { epoch, .. } if last > self.told => {
                 self.told = last;
@@ -388,6 +401,9 @@ impl Follower {
             _ => {}
         }
         if let Stage::Serving { .. } = self.stage {
+            if mutant!(M27) {
+                core.learn_commit(last.counter);
+            }
             core.release();
         }
     }
@@ -407,7 +423,7 @@ impl Follower {
     }
 
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
-        if core.now.since(self.heard) > core.config.timeouts.election {
+        if core.now.since(self.heard) > core.config.timeouts.election && !mutant!(M42) {
             return Next::Look("the leader is silent");
         }
         if let Stage::Connecting { retry_at, .. } = &mut self.stage

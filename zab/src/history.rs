@@ -68,6 +68,7 @@ impl Epochs {
             // the other throughout that epoch.
             counter = match ours.epoch.cmp(&theirs.epoch) {
                 core::cmp::Ordering::Equal => return Some(ours),
+                _ if mutant!(M39) => return Some(ours),
                 core::cmp::Ordering::Greater if counter > self.base.counter => self.before_epoch_of(counter),
                 core::cmp::Ordering::Less if counter > other.base.counter => other.before_epoch_of(counter),
                 _ => return None,
@@ -180,7 +181,9 @@ impl History {
         assert_eq!(self.epochs.at(to.counter), Some(to), "truncation goes back to an entry of the log");
         assert!(to.counter >= self.released, "what may have been applied is never cut (invariant 15)");
         self.epochs.truncate(to);
-        self.durable = self.durable.min(to.counter);
+        if !mutant!(M23) {
+            self.durable = self.durable.min(to.counter);
+        }
         while self.tail.back().is_some_and(|entry| entry.zxid.counter > to.counter) {
             self.tail_bytes -= self.tail.pop_back().map_or(0, |entry| entry.size());
         }

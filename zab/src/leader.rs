@@ -193,7 +193,7 @@ impl Leader {
         if let Some(old) = old {
             self.drop_peer(core, old, "it has connected anew");
         }
-        let votes = core.members.is_voter(hello.node, hello.incarnation);
+        let votes = core.members.is_voter(hello.node, hello.incarnation) || mutant!(M15);
         if !votes {
             core.notice(Notice::Amnesiac { peer: hello.node });
         }
@@ -226,7 +226,7 @@ impl Leader {
     fn outbid(&mut self, core: &mut Core, link: LinkId, accepted: Epoch) -> Next {
         core.epoch_floor = core.epoch_floor.max(accepted);
         let patience = core.config.timeouts.election * 2;
-        if core.rediscovered.is_none_or(|at| core.now.since(at) >= patience) {
+        if core.rediscovered.is_none_or(|at| core.now.since(at) >= patience) && !mutant!(M22) {
             core.rediscovered = Some(core.now);
             // The connection stays: its promise is the first of the next discovery.
             if !self.peers.contains_key(&link)
@@ -272,7 +272,7 @@ impl Leader {
                 };
                 // Rule 12, for as long as the quorum is not closed. Afterwards a voter may well hold more: an
                 // unacknowledged tail, which is cut.
-                let newer = (current, last) > (self.own.epoch, self.own.last);
+                let newer = (current, last) > (self.own.epoch, self.own.last) && !mutant!(M09);
                 if peer.votes && newer && matches!(self.stage, Stage::Promising { .. } | Stage::Gathering) {
                     return Next::Look("a follower knows a newer history");
                 }
@@ -293,6 +293,9 @@ impl Leader {
             Message::Progress { epoch, last } => {
                 if epoch == self.epoch {
                     peer.release_window(last.counter);
+                    if mutant!(M18) {
+                        peer.acked = peer.acked.max(last.counter);
+                    }
                 }
                 Next::Stay
             }
@@ -415,7 +418,7 @@ impl Leader {
                 self.own = core.candidate();
                 let highest = self.peers.values().map(|peer| peer.accepted).max().unwrap_or_default();
                 let highest = highest.max(core.hard.accepted_epoch).max(core.epoch_floor);
-                self.epoch = Epoch(highest.0 + 1);
+                self.epoch = Epoch(highest.0 + u64::from(!mutant!(M43)));
                 let token = core.write(Write::HardState(HardState {
                     accepted_epoch: self.epoch,
                     accepted_leader: Some(core.me()),
@@ -424,7 +427,7 @@ impl Leader {
                 self.stage = Stage::Promising { token };
                 Next::Stay
             }
-            Stage::Promising { token } if core.persisted(token) => {
+            Stage::Promising { token } if core.persisted(token) || mutant!(M05) => {
                 self.stage = Stage::Gathering;
                 let links: Vec<LinkId> = self.peers.keys().copied().collect();
                 for link in links {
@@ -432,7 +435,7 @@ impl Leader {
                 }
                 self.check(core)
             }
-            Stage::Gathering if self.quorum(core, true, Peer::promised) => {
+            Stage::Gathering if self.quorum(core, true, Peer::promised) || mutant!(M10) => {
                 let hard = HardState { current_epoch: self.epoch, ..core.hard };
                 let token = core.write(Write::HardState(hard));
                 self.stage = Stage::Claiming { token };
@@ -448,7 +451,7 @@ impl Leader {
                 }
                 self.check(core)
             }
-            Stage::Synchronising if self.quorum(core, true, Peer::counts) => {
+            Stage::Synchronising if self.quorum(core, true, Peer::counts) || mutant!(M11) => {
                 self.stage = Stage::Established;
                 core.commit = core.commit.max(self.initial.counter);
                 core.notice(Notice::Established { epoch: self.epoch, last: self.initial });
@@ -467,6 +470,8 @@ impl Leader {
         let Sync::Acknowledged { log } = &peer.sync else { return };
         match plan(core.history.epochs(), log) {
             Plan::Diff { base } => {
+                let below = core.history.epochs().at(base.counter.saturating_sub(1));
+                let base = below.filter(|_| mutant!(M14)).unwrap_or(base);
                 let (node, votes, from) = (peer.node, peer.votes, log.last());
                 peer.next = base.counter + 1;
                 peer.sync = Sync::Streaming;
@@ -500,7 +505,7 @@ impl Leader {
             let mut entries = Vec::new();
             let mut bytes = 0;
             while let Some(entry) = core.history.recent(peer.next + entries.len() as u64) {
-                if !entries.is_empty() && bytes + entry.size() > bounds.batch_bytes_max {
+                if !entries.is_empty() && (mutant!(B02) || bytes + entry.size() > bounds.batch_bytes_max) {
                     break;
                 }
                 bytes += entry.size();
@@ -571,7 +576,12 @@ impl Leader {
                 core.effects.push(Effect::Proposed { id, zxid });
             }
             Event::Barrier { id } => {
-                if self.established().is_some() && self.asked.len() < core.config.bounds.proposals_max {
+                if mutant!(M21)
+                    && let Some(round) = self.rounds.back_mut()
+                {
+                    round.asked.push(id);
+                } else if self.established().is_some() && self.asked.len() < core.config.bounds.proposals_max
+                {
                     self.asked.push(id);
                 } else {
                     core.effects.push(Effect::BarrierFailed { id });
@@ -588,13 +598,15 @@ impl Leader {
 
     /// Commits what a quorum holds (rule 23).
     fn advance_commit(&mut self, core: &mut Core) {
-        let own = if core.votes() { core.history.durable().counter } else { 0 };
+        let durable = if mutant!(M25) { core.history.last() } else { core.history.durable() };
+        let own = if core.votes() { durable.counter } else { 0 };
         let me = core.me();
         let reached = core.members.quorum_value(|node| {
-            if node == me {
+            if node == me || mutant!(M17) {
                 return own;
             }
-            let peers = self.peers.values().filter(|peer| peer.node == node && peer.counts());
+            let counts = |peer: &&Peer| peer.counts() || (mutant!(M18) && peer.votes);
+            let peers = self.peers.values().filter(|peer| peer.node == node).filter(counts);
             peers.map(|peer| peer.acked).max().unwrap_or(0)
         });
         core.learn_commit(reached);
@@ -606,7 +618,7 @@ impl Leader {
 
     fn beat(&mut self, core: &mut Core) {
         self.beat += 1;
-        self.heartbeat_at = core.now.plus(core.config.timeouts.heartbeat);
+        self.heartbeat_at = core.now.plus(core.config.timeouts.heartbeat * if mutant!(B01) { 2 } else { 1 });
         for (link, peer) in &mut self.peers {
             if peer.promised() {
                 let commit = if matches!(peer.sync, Sync::Serving) { core.commit } else { 0 };
@@ -628,7 +640,7 @@ impl Leader {
 
     fn pass_barriers(&mut self, core: &mut Core) {
         while let Some(round) = self.rounds.pop_front() {
-            if !self.quorum(core, true, |peer| peer.beat >= round.id) {
+            if !self.quorum(core, true, |peer| peer.beat >= round.id) && !mutant!(M20) {
                 self.rounds.push_front(round);
                 return;
             }
@@ -660,6 +672,9 @@ impl Leader {
             if matches!(peer.sync, Sync::Serving) && core.commit > peer.commit_sent {
                 peer.commit_sent = core.commit;
                 core.send(link, Message::Commit { epoch: self.epoch, commit: core.commit });
+                if mutant!(B03) {
+                    core.send(link, Message::Commit { epoch: self.epoch, commit: core.commit });
+                }
             }
         }
         if self.established().is_some() {
@@ -697,7 +712,9 @@ impl Leader {
         }
         let me = core.me();
         if !core.members.quorum(|node| {
-            node == me || self.contact.get(&node).is_some_and(|at| core.now.since(*at) <= patience)
+            mutant!(M41)
+                || node == me
+                || self.contact.get(&node).is_some_and(|at| core.now.since(*at) <= patience)
         }) {
             return Next::Look("a quorum of followers is out of reach");
         }

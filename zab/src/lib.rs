@@ -67,6 +67,13 @@
 #![forbid(unsafe_code)]
 extern crate alloc;
 
+#[macro_use]
+#[cfg(not(gometa_mutants))]
+mod mutant;
+#[macro_use]
+#[cfg(gometa_mutants)]
+pub mod mutant;
+
 mod config;
 mod effect;
 mod election;

@@ -149,12 +149,15 @@ impl Core {
 
     /// The ensemble, once this node has joined it.
     pub(crate) fn ensemble(&self) -> Option<EnsembleId> {
-        self.founding.as_ref().filter(|founding| founding.sealed).map(|founding| founding.genesis.ensemble)
+        self.founding
+            .as_ref()
+            .filter(|founding| founding.sealed || mutant!(M30))
+            .map(|founding| founding.genesis.ensemble)
     }
 
     /// Whether this node is counted in quorums.
     pub(crate) fn votes(&self) -> bool {
-        self.members.is_voter(self.config.node, self.config.incarnation)
+        self.members.is_voter(self.config.node, self.config.incarnation) || mutant!(M26)
     }
 
     pub(crate) fn me(&self) -> NodeId {
@@ -163,7 +166,8 @@ impl Core {
 
     /// This node as a candidate; durable values only (rule 2).
     pub(crate) fn candidate(&self) -> Candidate {
-        Candidate { epoch: self.hard.current_epoch, last: self.history.durable(), node: self.config.node }
+        let last = if mutant!(M24) { self.history.last() } else { self.history.durable() };
+        Candidate { epoch: self.hard.current_epoch, last, node: self.config.node }
     }
 
     pub(crate) fn notice(&mut self, notice: Notice) {
@@ -267,7 +271,8 @@ impl Core {
 
     /// Hands committed, durable entries out to be applied (rule 24).
     pub(crate) fn release(&mut self) {
-        let through = self.commit.min(self.history.durable().counter);
+        let durable = if mutant!(M28) { self.history.last() } else { self.history.durable() };
+        let through = self.commit.min(durable.counter);
         if through > self.history.released() {
             self.history.set_released(through);
             self.effects.push(Effect::Commit { counter: through });
@@ -276,7 +281,7 @@ impl Core {
 
     /// Learns from the leader how far the log is committed.
     pub(crate) fn learn_commit(&mut self, commit: u64) {
-        self.commit = self.commit.max(commit);
+        self.commit = if mutant!(M16) { commit } else { self.commit.max(commit) };
     }
 
     /// Whether an epoch that somebody else names can be true.
@@ -291,6 +296,7 @@ impl Core {
     pub(crate) fn admit(&mut self, vote: &Vote) -> bool {
         if let (Some(theirs), Some(ours)) = (vote.ensemble, self.ensemble())
             && theirs != ours
+            && vote.sender != self.me()
             && self.members.contains(vote.sender)
             && self.foreign.insert(vote.sender)
         {

@@ -14,6 +14,7 @@
 //! | `state` | 17 state equality |
 //! | `model` | what a store ought to do, written down a second time, naively |
 //! | `replies` | 16 no acknowledged loss, 19 exactly once, real-time order, what reads may say |
+//! | `sessions` | no session ends before its time |
 //!
 //! 18, linearizability as clients see it, is in `history`; 21, that all this comes to an end, in `ensemble`.
 
@@ -24,6 +25,7 @@ mod leaders;
 mod log;
 mod model;
 mod replies;
+mod sessions;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -35,7 +37,8 @@ use gometa_zab::{EnsembleId, Epoch, Founding, LogEntry, Message, NodeId, Vote, W
 
 pub use self::replies::Unanswered;
 use self::{
-    commits::Commits, epochs::Epochs, leaders::Leaders, log::Registry, replies::Replies, state::State,
+    commits::Commits, epochs::Epochs, leaders::Leaders, log::Registry, replies::Replies, sessions::Sessions,
+    state::State,
 };
 use crate::disk::{Disk, Image};
 
@@ -84,6 +87,7 @@ pub struct Oracle {
     epochs: Epochs,
     state: State,
     replies: Replies,
+    sessions: Sessions,
 }
 
 impl Oracle {
@@ -98,6 +102,7 @@ impl Oracle {
             epochs: Epochs::new(nodes),
             state: State::new(),
             replies: Replies::default(),
+            sessions: Sessions::default(),
         }
     }
 
@@ -157,6 +162,16 @@ impl Oracle {
             }
             Write::Founding(founding) => self.founds(node, disk, founding),
         }
+    }
+
+    /// A node issues a write at this moment, in a run whose sessions have this time-out.
+    pub fn times(&self, now: u64, node: usize, write: &Write, timeout_ms: u32) -> Check {
+        if let Write::Append(entries) = write {
+            for entry in entries {
+                self.sessions.appends(now, node, entry, timeout_ms)?;
+            }
+        }
+        Ok(())
     }
 
     fn founds(&self, node: usize, disk: &Disk, founding: &Founding) -> Check {
@@ -248,7 +263,8 @@ impl Oracle {
     }
 
     /// A node is established as leader.
-    pub fn established_by(&mut self, node: usize, epoch: Epoch, last: Zxid) -> Check {
+    pub fn established_by(&mut self, now: u64, node: usize, epoch: Epoch, last: Zxid) -> Check {
+        self.sessions.established(now, node, epoch);
         self.leaders.established(node, epoch, last)?;
         self.commits.established(&self.leaders, epoch, last, self.counted[node], self.quorum())
     }

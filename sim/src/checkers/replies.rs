@@ -191,7 +191,8 @@ impl Replies {
                         ONCE,
                         "n{node}, having applied {applied}, says that session {session} has expired, which is live"
                     );
-                } else if error.outcome == ErrorOutcome::NotApplied as i32 && attempts.count == 1 {
+                }
+                if error.outcome == ErrorOutcome::NotApplied as i32 && attempts.count == 1 {
                     attempts.denied = true;
                     let done = model.done(session, seq);
                     ensure!(

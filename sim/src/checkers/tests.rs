@@ -76,7 +76,7 @@ impl Bench {
         for node in 0..2 {
             bench.promise(node, 1, 0, 1).unwrap();
         }
-        bench.oracle.established_by(0, Epoch(1), Zxid::ZERO).unwrap();
+        bench.oracle.established_by(0, 0, Epoch(1), Zxid::ZERO).unwrap();
         bench
     }
 
@@ -135,7 +135,7 @@ fn an_epoch_has_one_leader() {
     let mut bench = Bench::established();
     let disk = &bench.disks[2];
     breaks(bench.oracle.discovered(2, Epoch(1), Zxid::ZERO, disk), "8 leader uniqueness");
-    breaks(bench.oracle.established_by(2, Epoch(1), Zxid::ZERO), "8 leader uniqueness");
+    breaks(bench.oracle.established_by(0, 2, Epoch(1), Zxid::ZERO), "8 leader uniqueness");
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_leader_is_established_by_a_quorum_only() {
     let mut bench = Bench::new();
     bench.promise(0, 1, 0, 0).unwrap();
     bench.promise(0, 1, 0, 1).unwrap();
-    breaks(bench.oracle.established_by(0, Epoch(1), Zxid::ZERO), "15 commit monotone");
+    breaks(bench.oracle.established_by(0, 0, Epoch(1), Zxid::ZERO), "15 commit monotone");
 }
 
 #[test]

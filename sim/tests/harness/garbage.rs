@@ -5,7 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use gometa_codec::limits::{DATAGRAM_MAX, NUMBER_MAX};
 use gometa_proto::v1::VoteDatagram;
 use gometa_sim::random::Random;
-use gometa_zab::{Incarnation, NodeId, Round, Vote, VoteState};
+use gometa_zab::{Round, Vote, VoteState};
 use prost::Message as _;
 
 /// The largest payload of a datagram over IPv4, in bytes.
@@ -63,13 +63,14 @@ fn envelope(body: &[u8]) -> Bytes {
     out.freeze()
 }
 
-/// A number as a liar would choose it.
+/// A number as a liar would choose it: now and then one that no counter reaches.
 fn number(random: &mut Random) -> u64 {
-    match random.below(4) {
-        0 => random.below(4),
-        1 => NUMBER_MAX - 1 + random.below(3),
-        2 => u64::MAX,
-        _ => random.word(),
+    match random.below(32) {
+        0 => random.word(),
+        1 => u64::MAX,
+        2 => NUMBER_MAX + 1,
+        3..=8 => NUMBER_MAX - random.below(2),
+        _ => random.below(4),
     }
 }
 
@@ -173,9 +174,4 @@ pub(crate) fn reason(error: &gometa_codec::DecodeError) -> String {
         gometa_codec::DecodeError::Invalid { .. } => "impossible field".to_owned(),
         other => other.to_string(),
     }
-}
-
-/// A stranger's directory is nobody's: garbage never carries a true one by chance.
-pub(crate) fn is_of(vote: &Vote, sender: NodeId, incarnation: Incarnation) -> bool {
-    vote.sender == sender && vote.incarnation == incarnation
 }

@@ -145,9 +145,7 @@ pub(crate) fn message(message: &Message) -> (Topic, String) {
         }
         Message::Refuse(reason) => (Topic::Links, format!("Refuse: {reason:?}")),
         Message::Diff { base, .. } => (Topic::Joining, format!("Diff from {base}")),
-        Message::NewLeader { epoch, last } => {
-            (Topic::Joining, format!("NewLeader {epoch} through {last}"))
-        }
+        Message::NewLeader { epoch, last } => (Topic::Joining, format!("NewLeader {epoch} through {last}")),
         Message::AckNewLeader { epoch, last } => {
             (Topic::Joining, format!("AckNewLeader {epoch} through {last}"))
         }
@@ -219,6 +217,9 @@ pub(crate) fn notice(me: &str, notice: &Notice) -> (Topic, String) {
         Notice::Synchronised { peer, last } => {
             (Topic::Joining, format!("{me} has {} up to date at {last}", name(*peer)))
         }
+        Notice::OtherEnsemble { peer, .. } => {
+            (Topic::Story, format!("{me} hears a vote of {} for another ensemble", name(*peer)))
+        }
         Notice::Refused { .. } => (Topic::Links, format!("{me} notes a refusal")),
         other => (Topic::Story, format!("{me} notes {other:?}")),
     }
@@ -247,5 +248,11 @@ pub(crate) fn answer(response: &Response) -> String {
 
 /// A key's record.
 pub(crate) fn entry_found(entry: &v1::Entry) -> String {
-    format!("{} = {} at {}, version {}", text(&entry.key), text(&entry.value), entry.mod_revision, entry.version)
+    format!(
+        "{} = {} at {}, version {}",
+        text(&entry.key),
+        text(&entry.value),
+        entry.mod_revision,
+        entry.version
+    )
 }
