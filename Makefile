@@ -10,6 +10,8 @@ SHELL := /bin/sh
 PREFIX ?= /usr/local
 DESTDIR ?=
 SEEDS ?= 2000
+SECONDS ?= 60
+HOURS ?= 1
 KEEP ?=
 
 # rustup puts cargo here, and not every shell knows.
@@ -17,7 +19,7 @@ export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 # Nothing is written into the tree but target/, and not even that where CARGO_TARGET_DIR says otherwise.
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help run test fix install prepare build check format lint doc repo unit sim e2e
+.PHONY: help run test fix install prepare build check format lint doc repo unit sim mutants e2e chaos soak fuzz
 
 help: ## Says what can be made
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -27,7 +29,7 @@ run: prepare ## Starts three nodes, writes, kills the leader, recovers; KEEP=1 l
 
 test: ## Checks and tests everything (installs what is missing, on Debian)
 	@sh scripts/prepare.sh checks
-	@python3 scripts/suite.py --seeds $(SEEDS) all
+	@python3 scripts/suite.py --seeds $(SEEDS) --seconds $(SECONDS) all
 
 fix: ## Formats, and mends what clippy can mend
 	@sh scripts/prepare.sh checks
@@ -67,5 +69,17 @@ unit: prepare ## Unit, golden and property tests
 sim: prepare ## Simulates whole ensembles; SEEDS=2000 of them
 	@python3 scripts/suite.py --seeds $(SEEDS) sim
 
+mutants: prepare ## Plants faults one by one and sees the simulator catch them
+	@python3 scripts/suite.py mutants
+
 e2e: prepare ## Tests real processes
 	@python3 scripts/suite.py e2e
+
+chaos: prepare ## Faults on real processes for SECONDS=60, and a verdict
+	@python3 scripts/suite.py --seconds $(SECONDS) chaos
+
+soak: prepare ## The same for HOURS=1, with a line in docs/evidence.md
+	@python3 scripts/suite.py --hours $(HOURS) soak
+
+fuzz: prepare ## Fuzzes each reader of foreign bytes for SECONDS=60; KEEP=1 keeps what is learned
+	@python3 scripts/fuzz.py --seconds $(SECONDS) $(if $(filter-out 0 no false,$(KEEP)),--keep)

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Runs the stages of the test suite, says how long each took, and counts.
 
-    suite.py [--seeds N] STAGE…        stages: see STAGES; `check` and `all` are groups
+    suite.py [--seeds N] [--seconds N] STAGE…        stages: see STAGES; `check` and `all` are groups
     suite.py --prefix DIR [--destdir DIR] install
 
 A failing stage does not keep the later ones from running, except where they need its products. The last line is
 `N passed, N failed`: tests, and one for each stage that is not made of tests. The exit status is 0 only if nothing
-failed. Standard library only; writes nothing but cargo's target directory.
+failed. Standard library only; writes nothing but cargo's target directory,
+and a line in docs/evidence.md where `soak` is asked for.
 """
 
 import argparse
@@ -50,8 +51,19 @@ def target_directory():
     return Path(json.loads(metadata.stdout)["target_directory"])
 
 
-def stages(seeds, target):
+def note(hours):
+    """What a line of evidence begins with: date, commit, command."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=10"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False,
+    )
+    commit = described.stdout.strip() or "unknown"
+    return f"{time.strftime('%Y-%m-%d', time.gmtime())}, commit {commit}, `make soak HOURS={hours:g}`"
+
+
+def stages(seeds, seconds, hours, target):
     """Every stage by name, in the order in which `all` runs them."""
+    chaos = str(target / "release" / "gometa-chaos")
     # Cheap ones first; the lints compile everything, RocksDB included, and the rest builds on that.
     return {
         "format": Stage("format", ["cargo", "fmt", "--all", "--check"]),
@@ -75,10 +87,29 @@ def stages(seeds, target):
             f"simulation, {seeds} seeds",
             [str(target / "release" / "gometa-sim"), "--seeds", str(seeds)], needs="build",
         ),
+        # Planted faults are in no other build: a directory of its own, and nothing of RocksDB.
+        "mutants-build": Stage(
+            "build of the simulator with planted faults",
+            ["cargo", "build", "--locked", "--release", "-p", "gometa-sim"],
+            env={"RUSTFLAGS": "--cfg gometa_mutants", "CARGO_TARGET_DIR": str(target / "mutants")},
+        ),
+        "mutants": Stage(
+            "planted faults are caught",
+            [str(target / "mutants" / "release" / "gometa-sim"), "--mutants", "--seeds", "10000"],
+            needs="mutants-build",
+        ),
         "e2e": Stage(
             "real processes",
             ["cargo", "test", *SHARED, "--no-fail-fast", "--test", "e2e*", "--", "--test-threads=1"],
             needs="build", tests=True,
+        ),
+        "chaos": Stage(
+            f"faults on real processes for {seconds} s", [chaos, "--seconds", str(seconds)], needs="build",
+        ),
+        # Adds a line to the tree when it is asked for by name.
+        "soak": Stage(
+            f"faults on real processes for {hours:g} h",
+            [chaos, "--hours", str(hours), "--evidence", "docs/evidence.md", "--note", note(hours)], needs="build",
         ),
     }
 
@@ -165,8 +196,8 @@ def run_all(names, table, target):
 
     print("\n==> summary")
     for name, took, said in report:
-        print(f"    {name:<10} {took:>13}  {said}")
-    print(f"    {'all':<10} {minutes(time.monotonic() - started):>13}")
+        print(f"    {name:<13} {took:>13}  {said}")
+    print(f"    {'all':<13} {minutes(time.monotonic() - started):>13}")
     print(f"{passed} passed, {failed} failed", flush=True)
     return failed == 0
 
@@ -191,6 +222,8 @@ def main():
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=2000)
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--hours", type=float, default=1)
     parser.add_argument("--prefix", default="/usr/local")
     parser.add_argument("--destdir", default="")
     parser.add_argument("stages", nargs="+", metavar="STAGE")
@@ -200,16 +233,19 @@ def main():
     if arguments.stages == ["install"]:
         install(target, arguments.destdir, arguments.prefix)
         return
-    table = stages(arguments.seeds, target)
+    table = stages(arguments.seeds, arguments.seconds, arguments.hours, target)
     if not list((ROOT / "tests" / "tests").glob("e2e*")):
         del table["e2e"], table["lint-e2e"]
     groups = {
         # The repository's own rules are among the unit tests there.
-        "all": [name for name in table if name != "repo"],
+        "all": [name for name in table if name not in ("repo", "soak")],
         "check": [name for name in ("format", "repo", "lint", "lint-e2e", "doc") if name in table],
         # What a person asks for by name runs on fresh programs.
         "sim": ["build", "sim"],
+        "mutants": ["mutants-build", "mutants"],
         "e2e": [name for name in ("build", "e2e") if name in table],
+        "chaos": ["build", "chaos"],
+        "soak": ["build", "soak"],
         "lint": [name for name in ("lint", "lint-e2e") if name in table],
     }
     names = []

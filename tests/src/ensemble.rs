@@ -271,7 +271,7 @@ impl Ensemble {
     /// # Panics
     /// If it runs.
     pub fn spawn(&mut self, node: usize) {
-        self.spawn_as(node, Command::new(program("gometa-server")));
+        self.spawn_with(node, Command::new(program("gometa-server")));
     }
 
     /// Starts a node whose files cannot grow beyond so many blocks of 512 bytes: as on a full disk, the write that
@@ -284,10 +284,14 @@ impl Ensemble {
         let server = program("gometa-server");
         // Without the trap, the signal behind the limit would end the process before it sees an error.
         command.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")).arg(server);
-        self.spawn_as(node, command);
+        self.spawn_with(node, command);
     }
 
-    fn spawn_as(&mut self, node: usize, mut command: Command) {
+    /// Starts a node by a command of the caller's, to which the server's arguments are added. Does not wait for it.
+    ///
+    /// # Panics
+    /// If it runs.
+    pub fn spawn_with(&mut self, node: usize, mut command: Command) {
         let node = &mut self.nodes[node];
         assert!(node.process.is_none(), "{} runs already", node.addresses.message);
         node.starts += 1;

@@ -2,12 +2,14 @@
 //!
 //! - [`ensemble`]: a supervisor of several nodes; [`program`]: one process.
 //! - [`network`]: proxies between the nodes, to cut, delay and lose what passes.
+//! - [`chaos`]: faults on a whole ensemble, and the verdict; the program `gometa-chaos` runs it.
 //! - [`wait`]: conditions with deadlines; [`random`]: seeds.
 //!
 //! What is amiss is told by panicking: these are tests. The repository's own rules are in `tests/repo/` and need
 //! none of it.
 #![forbid(unsafe_code)]
 
+pub mod chaos;
 pub mod ensemble;
 pub mod network;
 pub mod program;

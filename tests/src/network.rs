@@ -70,6 +70,8 @@ pub struct Network {
 struct Counts {
     passed: AtomicU64,
     lost: AtomicU64,
+    held: AtomicU64,
+    delayed: AtomicU64,
 }
 
 impl Network {
@@ -102,7 +104,7 @@ impl Network {
             let (there, back) = (lines[pair].subscribe(), lines[to * nodes + from].subscribe());
             let random = Random::new(seed ^ pair as u64);
             tasks.spawn(carry_votes(votes, targets[to].election, there.clone(), random, counts.clone()));
-            tasks.spawn(carry_links(links, targets[to].message, there, back));
+            tasks.spawn(carry_links(links, targets[to].message, there, back, counts.clone()));
         }
         Network { nodes, lines, proxies, counts, _tasks: tasks }
     }
@@ -149,6 +151,16 @@ impl Network {
     pub fn datagrams(&self) -> (u64, u64) {
         (self.counts.passed.load(Ordering::Relaxed), self.counts.lost.load(Ordering::Relaxed))
     }
+
+    /// How often something came to a cut line: datagrams that were dropped there, bytes that had to wait.
+    pub fn held(&self) -> u64 {
+        self.counts.held.load(Ordering::Relaxed)
+    }
+
+    /// How often something was delayed by a slow line.
+    pub fn delayed(&self) -> u64 {
+        self.counts.delayed.load(Ordering::Relaxed)
+    }
 }
 
 async fn carry_votes(
@@ -168,6 +180,7 @@ async fn carry_votes(
         let Ok((length, _)) = socket.recv_from(&mut buffer).await else { continue };
         let fault = *line.borrow();
         if fault.cut {
+            counts.held.fetch_add(1, Ordering::Relaxed);
             continue;
         }
         if random.lock().unwrap_or_else(PoisonError::into_inner).percent(fault.loss_percent) {
@@ -179,6 +192,7 @@ async fn carry_votes(
             drop(socket.send_to(&buffer[..length], target).await);
             continue;
         }
+        counts.delayed.fetch_add(1, Ordering::Relaxed);
         let (socket, datagram, due) =
             (socket.clone(), buffer[..length].to_vec(), Instant::now() + fault.delay);
         delayed.spawn(async move {
@@ -193,12 +207,13 @@ async fn carry_links(
     target: SocketAddr,
     there: watch::Receiver<Line>,
     back: watch::Receiver<Line>,
+    counts: Arc<Counts>,
 ) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
         let Ok((stream, _)) = listener.accept().await else { continue };
-        let (mut there, mut back) = (there.clone(), back.clone());
+        let (mut there, mut back, counts) = (there.clone(), back.clone(), counts.clone());
         connections.spawn(async move {
             // A connection is made of packets both ways.
             if there.wait_for(|line| !line.cut).await.is_err()
@@ -211,13 +226,13 @@ async fn carry_links(
                 return;
             }
             let ((near_in, near_out), (far_in, far_out)) = (stream.into_split(), onward.into_split());
-            tokio::join!(pump(near_in, far_out, there), pump(far_in, near_out, back));
+            tokio::join!(pump(near_in, far_out, there, &counts), pump(far_in, near_out, back, &counts));
         });
     }
 }
 
 /// Carries one direction of a connection, in order, until its end.
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: watch::Receiver<Line>) {
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: watch::Receiver<Line>, counts: &Counts) {
     let (sender, mut chunks) = mpsc::channel::<(Instant, Vec<u8>)>(CHUNKS_MAX);
     let mut gate = line.clone();
     let reading = async move {
@@ -225,7 +240,11 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: watch::Rece
             let mut chunk = vec![0; CHUNK_BYTES];
             let Ok(length @ 1..) = from.read(&mut chunk).await else { break };
             chunk.truncate(length);
-            let due = Instant::now() + line.borrow().delay;
+            let delay = line.borrow().delay;
+            if !delay.is_zero() {
+                counts.delayed.fetch_add(1, Ordering::Relaxed);
+            }
+            let due = Instant::now() + delay;
             if sender.send((due, chunk)).await.is_err() {
                 break;
             }
@@ -234,6 +253,9 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: watch::Rece
     let writing = async move {
         while let Some((due, chunk)) = chunks.recv().await {
             sleep_until(due).await;
+            if gate.borrow().cut {
+                counts.held.fetch_add(1, Ordering::Relaxed);
+            }
             if gate.wait_for(|line| !line.cut).await.is_err() || to.write_all(&chunk).await.is_err() {
                 return;
             }

@@ -14,21 +14,22 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait::until;
 
-/// Where a program lies that was built together with the test that runs: beside the directory of tests.
+/// Where a program lies that was built together with the one that runs: beside it, or beside the directory of
+/// tests that it is in.
 ///
 /// # Panics
 /// If it is not there.
 pub fn program(name: &str) -> PathBuf {
-    let test =
-        env::current_exe().unwrap_or_else(|error| panic!("this test's own path is not known: {error}"));
-    let directory = test.ancestors().nth(2).unwrap_or_else(|| panic!("{} lies nowhere", test.display()));
-    let program = directory.join(name);
-    assert!(
-        program.is_file(),
-        "{} is not built: run `cargo build --release -p gometa-server -p gometa-cli` first, or `make e2e`, which does",
-        program.display()
-    );
-    program
+    let running =
+        env::current_exe().unwrap_or_else(|error| panic!("this program's path is not known: {error}"));
+    let places = running.ancestors().skip(1).take(2).map(|directory| directory.join(name));
+    places.filter(|place| place.is_file()).last().unwrap_or_else(|| {
+        panic!(
+            "{name} is not built beside {}: run `cargo build --release -p gometa-server -p gometa-cli` first, or the \
+             make target, which does",
+            running.display()
+        )
+    })
 }
 
 /// A program that runs. Killed with its value.

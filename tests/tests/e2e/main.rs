@@ -12,6 +12,7 @@ mod isolation;
 mod kills;
 mod load;
 mod nonsense;
+mod planted;
 mod refused;
 mod strangers;
 mod wiped;

@@ -3,7 +3,7 @@
 use crate::manifest::{Dependency, Member, Section, Workspace};
 
 /// Each crate, by its directory, and the crates of the workspace that it may name in its manifest.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("proto", &[]),
     ("zab", &[]),
     // Commands and outcomes are messages.
@@ -18,7 +18,13 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("client", &["proto"]),
     ("cli", &["client", "proto"]),
     ("tests", &["client", "sim"]),
+    // Everything that reads foreign bytes, and what those are then told to.
+    ("fuzz", &["node", "zab", "store", "codec", "proto"]),
 ];
+
+/// What a crate's tests may use beside that. Whoever builds a storage takes it through the simulator's storage
+/// contract (docs/decisions/007).
+const TEST_ARROWS: [(&str, &str); 1] = [("server", "sim")];
 
 /// What zab may depend on, tests aside.
 const PROTOCOL_DEPENDENCIES: [&str; 1] = ["bytes"];
@@ -45,7 +51,8 @@ fn reachable(directory: &str) -> Vec<&'static str> {
 /// Arrows that the table does not have, and crates that it does not know.
 ///
 /// Dev-dependencies may also name what lies further along the arrows, since a crate's tests may look at anything
-/// that the crate is built on; never what is built on it. Build scripts use no crate of the workspace.
+/// that the crate is built on, and what [`TEST_ARROWS`] adds; never what is built on it. Build scripts use no
+/// crate of the workspace.
 pub(crate) fn faults(workspace: &Workspace) -> Vec<String> {
     let mut faults = Vec::new();
     for member in &workspace.members {
@@ -58,7 +65,7 @@ pub(crate) fn faults(workspace: &Workspace) -> Vec<String> {
             let Some(to) = package.strip_prefix("gometa-") else { continue };
             let fine = match section {
                 Section::Normal => direct.contains(&to),
-                Section::Dev => reachable(from).contains(&to),
+                Section::Dev => reachable(from).contains(&to) || TEST_ARROWS.contains(&(from.as_str(), to)),
                 Section::Build => false,
             };
             if !fine {
@@ -87,7 +94,7 @@ fn member(directory: &str, dependencies: &str) -> Member {
 
 #[cfg(test)]
 fn faults_of(directory: &str, dependencies: &str) -> Vec<String> {
-    faults(&Workspace { version: String::new(), members: vec![member(directory, dependencies)] })
+    faults(&Workspace::of("", vec![member(directory, dependencies)]))
 }
 
 #[test]
@@ -97,6 +104,7 @@ fn arrows_of_the_table_are_accepted() {
         ("server", "[target.'cfg(unix)'.dependencies]\ngometa-client.workspace = true"),
         ("sim", "[dev-dependencies]\ngometa-store.workspace = true"),
         ("tests", "[dev-dependencies]\ngometa-zab.workspace = true"),
+        ("server", "[dev-dependencies]\ngometa-sim.workspace = true"),
     ] {
         assert_eq!(faults_of(directory, dependencies), Vec::<String>::new(), "{directory}");
     }
@@ -113,6 +121,8 @@ fn other_arrows_are_faults() {
         ("node", "[build-dependencies]\ngometa-proto.workspace = true"),
         ("cli", "[dependencies]\nwhatever = { package = \"gometa-server\", workspace = true }"),
         ("cli", "[target.'cfg(unix)'.dependencies]\ngometa-node.workspace = true"),
+        ("server", "[dependencies]\ngometa-sim.workspace = true"),
+        ("node", "[dev-dependencies]\ngometa-sim.workspace = true"),
         ("shop", ""),
     ] {
         assert_eq!(faults_of(directory, dependencies).len(), 1, "{directory}: {dependencies}");
@@ -124,6 +134,10 @@ fn the_table_has_no_cycle_and_no_stranger() {
     for (from, direct) in ARROWS {
         assert!(!reachable(from).contains(&from), "{from} reaches itself");
         assert!(direct.iter().all(|to| allowed(to).is_some()), "{from} points outside the table");
+    }
+    for (from, to) in TEST_ARROWS {
+        assert!(allowed(from).is_some() && allowed(to).is_some(), "{from} or {to} is outside the table");
+        assert!(!reachable(to).contains(&from), "the tests of {from} use what is built on it");
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Member {
 pub(crate) struct Workspace {
     pub(crate) version: String,
     pub(crate) members: Vec<Member>,
+    /// Directories with a workspace of their own.
+    excluded: Vec<String>,
 }
 
 impl Workspace {
@@ -58,7 +60,14 @@ impl Workspace {
             .map(|directory| directory.as_str().expect("members are directories"))
             .map(|directory| Member::read(directory, table(tree, &format!("{directory}/Cargo.toml"))))
             .collect();
-        Workspace { version, members }
+        let excluded = workspace.get("exclude").and_then(Value::as_array).into_iter().flatten();
+        let excluded = excluded.filter_map(|directory| directory.as_str().map(str::to_string)).collect();
+        Workspace { version, members, excluded }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(version: &str, members: Vec<Member>) -> Workspace {
+        Workspace { version: version.to_string(), members, excluded: Vec::new() }
     }
 
     /// The member in a directory.
@@ -130,11 +139,14 @@ pub(crate) fn member_faults(member: &Member) -> Vec<String> {
     faults
 }
 
-/// Manifests that the workspace does not list.
+/// Manifests that the workspace neither lists nor excludes.
 pub(crate) fn listing_faults(workspace: &Workspace, tree: &Tree) -> Vec<String> {
     tree.ending(&["/Cargo.toml"])
         .filter_map(|(path, _)| path.strip_suffix("/Cargo.toml"))
-        .filter(|directory| workspace.member(directory).is_none())
+        .filter(|directory| {
+            workspace.member(directory).is_none()
+                && !workspace.excluded.iter().any(|excluded| excluded == directory)
+        })
         .map(|directory| format!("{directory}/Cargo.toml is not listed in the workspace"))
         .collect()
 }
@@ -211,7 +223,7 @@ fn each_missing_inheritance_is_a_fault() {
 #[test]
 fn unlisted_manifests_and_odd_versions_are_faults() {
     let tree = Tree::of_files(&[("store/Cargo.toml", ""), ("shop/Cargo.toml", "")]);
-    let workspace = Workspace { version: "0.2.0".to_string(), members: vec![Member::parse("store", GOOD)] };
+    let workspace = Workspace::of("0.2.0", vec![Member::parse("store", GOOD)]);
     assert_eq!(listing_faults(&workspace, &tree), ["shop/Cargo.toml is not listed in the workspace"]);
     let lock = |version: &str| format!("[[package]]\nname = \"gometa-store\"\nversion = \"{version}\"\n");
     assert_eq!(lock_faults(&workspace, &lock("0.2.0")), Vec::<String>::new());

@@ -1,0 +1,91 @@
+/*
+ * Makes fsync and fdatasync of one process fail or slow, from one moment to the next.
+ *
+ * Preloaded (LD_PRELOAD) into a server under test. GOMETA_SYNC_FAULT names a file: while it is not there, every sync
+ * is the system's own. It says "fail" (the sync fails with EIO and nothing is synced) or "slow N" (the sync waits N
+ * milliseconds first) or "lie" (the sync does nothing and succeeds). Each sync that was interfered with leaves one byte in the file of that name and ".hits".
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef int sync_function(int);
+
+/* Notes a hit, so that a test knows that its fault had an effect. */
+static void note(const char *path)
+{
+    char hits[4096];
+    int length = snprintf(hits, sizeof hits, "%s.hits", path);
+    if (length < 0 || (size_t)length >= sizeof hits)
+        return;
+    int file = open(hits, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (file < 0)
+        return;
+    if (write(file, "x", 1) != 1)
+        _exit(97);
+    close(file);
+}
+
+enum fate { SYNC, FAIL, LIE };
+
+/* What becomes of this sync; waits first where it has to be slow. */
+static enum fate fate(void)
+{
+    const char *path = getenv("GOMETA_SYNC_FAULT");
+    char text[32] = "";
+    enum fate fate = SYNC;
+    int saved = errno;
+    int file = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    if (file >= 0) {
+        ssize_t length = read(file, text, sizeof text - 1);
+        close(file);
+        if (length > 0 && strncmp(text, "fail", 4) == 0) {
+            fate = FAIL;
+            note(path);
+        } else if (length > 0 && strncmp(text, "lie", 3) == 0) {
+            fate = LIE;
+            note(path);
+        } else if (length > 0 && strncmp(text, "slow ", 5) == 0) {
+            long milliseconds = strtol(text + 5, NULL, 10);
+            struct timespec pause = { milliseconds / 1000, milliseconds % 1000 * 1000000 };
+            note(path);
+            nanosleep(&pause, NULL);
+        }
+    }
+    errno = saved;
+    return fate;
+}
+
+static int synced(const char *name, int file)
+{
+    sync_function *real;
+    switch (fate()) {
+    case FAIL:
+        errno = EIO;
+        return -1;
+    case LIE:
+        return 0;
+    case SYNC:
+        break;
+    }
+    *(void **)&real = dlsym(RTLD_NEXT, name);
+    if (real == NULL)
+        _exit(98);
+    return real(file);
+}
+
+int fsync(int file)
+{
+    return synced("fsync", file);
+}
+
+int fdatasync(int file)
+{
+    return synced("fdatasync", file);
+}

@@ -1,0 +1,227 @@
+//! What a run counts, and how it says it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::faults::Kind;
+
+/// Acknowledged operations a second that the clients must reach before a fault, or the fault counts as invalid.
+pub(super) const RATE_MIN: f64 = 200.0;
+/// Violations that are shown.
+const SHOWN_MAX: usize = 20;
+
+/// One kind of fault.
+#[derive(Clone, Default, Debug)]
+pub struct Struck {
+    /// Faults that had an effect, under load.
+    pub valid: u64,
+    /// Processes that these have hit.
+    pub processes: u64,
+    /// Faults that proved nothing.
+    pub invalid: u64,
+    /// How long after each valid one the next write was acknowledged.
+    pub served: Vec<Duration>,
+}
+
+/// Everything that is counted.
+#[derive(Clone, Default, Debug)]
+pub struct Tally {
+    /// Ensembles that were started.
+    pub ensembles: u64,
+    /// By kind.
+    pub faults: BTreeMap<Kind, Struck>,
+    /// Operations that clients called.
+    pub operations: u64,
+    /// Those that were answered for good.
+    pub acknowledged: u64,
+    /// Those that were answered with a failure that promises no effect.
+    pub refused: u64,
+    /// Writes whose outcome nobody knows.
+    pub unknown: u64,
+    /// Acknowledged writes that were looked for, on every node.
+    pub looked_for: u64,
+    /// Acknowledged writes that a node did not have.
+    pub lost: u64,
+    /// Histories of one key.
+    pub histories: u64,
+    /// Those without a legal order.
+    pub illegal: u64,
+    /// Those whose check ran out of steps.
+    pub unverified: u64,
+    /// The slowest and the sum of the rates before faults, and how many there were.
+    pub rate_lowest: Option<f64>,
+    /// Sum of the rates before faults.
+    pub rate_sum: f64,
+    /// Rates in that sum.
+    pub rates: u64,
+    /// What must never be, one line each.
+    pub violations: Vec<String>,
+    /// Why faults were invalid, and how often.
+    pub reasons: BTreeMap<String, u64>,
+    /// Kinds of faults that this machine does not allow, and why.
+    pub skipped: Vec<String>,
+}
+
+impl Tally {
+    /// A rate before a fault.
+    pub fn rate(&mut self, rate: f64) {
+        self.rate_lowest = Some(self.rate_lowest.map_or(rate, |lowest| lowest.min(rate)));
+        self.rate_sum += rate;
+        self.rates += 1;
+    }
+
+    /// A fault and its recovery.
+    pub fn fault(&mut self, kind: Kind, processes: usize, effect: Result<(), String>, served: Duration) {
+        let struck = self.faults.entry(kind).or_default();
+        match effect {
+            Ok(()) => {
+                struck.valid += 1;
+                struck.processes += processes as u64;
+                struck.served.push(served);
+            }
+            Err(reason) => {
+                struck.invalid += 1;
+                *self.reasons.entry(reason).or_default() += 1;
+            }
+        }
+    }
+
+    /// Faults that had an effect, and those that had none.
+    pub fn struck(&self) -> (u64, u64) {
+        let sum = |count: fn(&Struck) -> u64| self.faults.values().map(count).sum();
+        (sum(|struck| struck.valid), sum(|struck| struck.invalid))
+    }
+
+    /// Whether nothing was wrong.
+    pub fn is_clean(&self) -> bool {
+        self.violations.is_empty() && self.lost == 0 && self.illegal == 0
+    }
+
+    /// The summary, for people.
+    pub fn table(&self) -> String {
+        let mut text = format!(
+            "{:<26} {:>7} {:>10} {:>8} {:>24}\n",
+            "fault", "faults", "processes", "invalid", "served again: p50, max"
+        );
+        let line = |name: &str, struck: &Struck| {
+            let times = percentile(&struck.served, 50).zip(percentile(&struck.served, 100));
+            let times = times.map_or("-".to_owned(), |(p50, max)| format!("{p50:.0?}, {max:.0?}"));
+            format!(
+                "{name:<26} {:>7} {:>10} {:>8} {times:>24}\n",
+                struck.valid, struck.processes, struck.invalid
+            )
+        };
+        let mut all = Struck::default();
+        for (kind, struck) in &self.faults {
+            text += &line(kind.name(), struck);
+            all.valid += struck.valid;
+            all.processes += struck.processes;
+            all.invalid += struck.invalid;
+            all.served.extend(&struck.served);
+        }
+        text += &line("all", &all);
+        if let Some(leader) = self.faults.get(&Kind::KillLeader) {
+            let at = |percent| percentile(&leader.served, percent).unwrap_or_default();
+            let count = leader.served.len();
+            text += &format!(
+                "leader killed {count} times: next write acknowledged after p50 {:.0?}, p90 {:.0?}, p99 {:.0?}, max {:.0?}\n",
+                at(50),
+                at(90),
+                at(99),
+                at(100)
+            );
+        }
+        let rate = self.rate_sum / self.rates.max(1) as f64;
+        text += &format!(
+            "{} ensembles; {} operations: {} acknowledged, {} refused, {} unknown; before the faults {rate:.0}/s, at \
+             the slowest {:.0}/s\n",
+            self.ensembles,
+            self.operations,
+            self.acknowledged,
+            self.refused,
+            self.unknown,
+            self.rate_lowest.unwrap_or_default()
+        );
+        text += &format!(
+            "{} acknowledged writes looked for on every node, {} lost; {} histories of one key, {} illegal, {} \
+             unverified\n",
+            self.looked_for, self.lost, self.histories, self.illegal, self.unverified
+        );
+        self.reasons
+            .iter()
+            .for_each(|(reason, count)| text += &format!("invalid, {count} times: {reason}\n"));
+        self.skipped.iter().for_each(|skipped| text += &format!("not tried on this machine: {skipped}\n"));
+        let shown = self.violations.iter().take(SHOWN_MAX);
+        shown.for_each(|violation| text += &format!("VIOLATION: {violation}\n"));
+        text += &format!("{} violations", self.violations.len());
+        text
+    }
+
+    /// The summary in one line, for the record.
+    pub fn line(&self) -> String {
+        let (valid, invalid) = self.struck();
+        let count = |kinds: &[Kind]| {
+            let found = kinds.iter().filter_map(|kind| self.faults.get(kind));
+            found.map(|struck| struck.processes).sum::<u64>()
+        };
+        let served: Vec<Duration> = self.faults.values().flat_map(|struck| struck.served.clone()).collect();
+        let at = |percent| percentile(&served, percent).unwrap_or_default();
+        format!(
+            "{valid} faults ({} kill -9, {} power cuts, {} pauses, {} partitions, {} full disks, {} failing syncs), \
+             {invalid} invalid; {} operations, {} acknowledged, {} unknown; {} lost, {} illegal, {} unverified of {} \
+             histories; {} violations; served again after p50 {:.0?}, max {:.0?}",
+            count(&[Kind::Kill, Kind::KillLeader, Kind::KillAll, Kind::Loss]),
+            count(&[Kind::PowerCut, Kind::PowerCutAll]),
+            count(&[Kind::Pause, Kind::PauseLeader]),
+            count(&[Kind::Isolate, Kind::IsolateLeader, Kind::OneWay, Kind::Bridge]),
+            count(&[Kind::DiskFull]),
+            count(&[Kind::SyncFails]),
+            self.operations,
+            self.acknowledged,
+            self.unknown,
+            self.lost,
+            self.illegal,
+            self.unverified,
+            self.histories,
+            self.violations.len(),
+            at(50),
+            at(100),
+        )
+    }
+}
+
+/// The time within which so many of a hundred were; `None` of none.
+fn percentile(times: &[Duration], percent: usize) -> Option<Duration> {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    let last = times.len().checked_sub(1)?;
+    times.get((last * percent).div_ceil(100)).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_the_list() {
+        let times: Vec<Duration> = (1..=101).rev().map(Duration::from_millis).collect();
+        for (percent, millis) in [(0, 1), (50, 51), (99, 100), (100, 101)] {
+            assert_eq!(percentile(&times, percent), Some(Duration::from_millis(millis)));
+        }
+        assert_eq!(percentile(&[], 50), None);
+    }
+
+    #[test]
+    fn an_invalid_fault_counts_for_nothing_else() {
+        let mut tally = Tally::default();
+        tally.fault(Kind::KillAll, 3, Ok(()), Duration::from_millis(7));
+        tally.fault(Kind::KillAll, 3, Err("slow".to_owned()), Duration::from_secs(7));
+        assert_eq!(tally.struck(), (1, 1));
+        assert!(tally.line().starts_with("1 faults (3 kill -9, 0 power cuts"), "{}", tally.line());
+        assert!(tally.line().ends_with("max 7ms"), "{}", tally.line());
+        let table = tally.table();
+        assert!(table.contains("invalid, 1 times: slow") && table.ends_with("0 violations"), "{table}");
+        assert!(tally.is_clean());
+        tally.lost = 1;
+        assert!(!tally.is_clean());
+    }
+}

@@ -1,0 +1,373 @@
+//! Clients under faults: each has two lanes, one for keys that all share, whose histories are judged afterwards, and
+//! one for promises of its own: keys written once, and counters that show a write that happened twice.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use gometa_client::{Client, Entry, Error, ErrorKind, Outcome, Result as Answered};
+use gometa_sim::history::{Action, Answer, Operation};
+use tokio::task::JoinSet;
+
+use crate::{ensemble::Ensemble, random::Random};
+
+/// Keys in use at a time by all clients together.
+const SLOTS: u64 = 6;
+/// Operations on a key until another takes its place: what the checker can judge.
+const OPERATIONS_PER_KEY: u64 = 250;
+/// What calls may take, by client. Some are shorter than most outages, so that outcomes become unknown; some longer,
+/// so that writes are repeated until they are answered.
+const TIMEOUTS_MS: [u64; 4] = [4_000, 300, 8_000, 1_500];
+/// The counter that all clients raise.
+pub(super) const COUNTER: &str = "counter";
+
+/// A read of what one node had: key, revision, value.
+pub(super) type Seen = (String, u64, u64);
+
+/// What one client was promised.
+#[derive(Default)]
+pub(super) struct Promises {
+    /// Acknowledged writes of keys that are written once, with their revisions; the value is the key.
+    pub(super) written: Vec<(String, u64)>,
+    /// Such keys whose write has an unknown outcome.
+    pub(super) doubtful: Vec<String>,
+    /// Sets of the client's own counter: acknowledged, unknown.
+    pub(super) hits: (u64, u64),
+    /// Times that it raised the shared counter: acknowledged, unknown.
+    pub(super) raises: (u64, u64),
+    /// Operations on shared keys.
+    pub(super) history: Vec<(String, Operation)>,
+    /// Local reads of shared keys.
+    pub(super) seen: Vec<Seen>,
+}
+
+/// What all clients share.
+pub(super) struct Shared {
+    begun: Instant,
+    stop: AtomicBool,
+    /// Operations on each slot so far.
+    slots: Vec<AtomicU64>,
+    /// The next value: no two writes have the same.
+    value: AtomicU64,
+    pub(super) operations: AtomicU64,
+    pub(super) acknowledged: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) unknown: AtomicU64,
+    violations: Mutex<Vec<String>>,
+}
+
+impl Shared {
+    fn new() -> Shared {
+        Shared {
+            begun: Instant::now(),
+            stop: AtomicBool::default(),
+            slots: (0..SLOTS).map(|_| AtomicU64::default()).collect(),
+            value: AtomicU64::new(1),
+            operations: AtomicU64::default(),
+            acknowledged: AtomicU64::default(),
+            refused: AtomicU64::default(),
+            unknown: AtomicU64::default(),
+            violations: Mutex::default(),
+        }
+    }
+
+    /// Nanoseconds since the beginning, on the monotonic clock.
+    pub(super) fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn violation(&self, text: String) {
+        self.violations.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    }
+
+    /// What must never be and was, so far.
+    pub(super) fn violations(&self) -> Vec<String> {
+        self.violations.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts a call's end.
+    fn count<T>(&self, result: &Answered<T>) {
+        self.operations.fetch_add(1, Relaxed);
+        let counter = match result {
+            Ok(_) => &self.acknowledged,
+            Err(error) if is_answer(error) => &self.acknowledged,
+            Err(error) if error.outcome() == Outcome::Unknown => &self.unknown,
+            Err(_) => &self.refused,
+        };
+        counter.fetch_add(1, Relaxed);
+    }
+}
+
+/// Whether an error is what the store says of a key, not a failure to ask it.
+fn is_answer(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::CasMismatch)
+}
+
+/// Clients at work. They are gone with the value.
+pub(super) struct Workload {
+    pub(super) shared: Arc<Shared>,
+    running: JoinSet<Promises>,
+    /// How many there are.
+    pub(super) clients: usize,
+}
+
+impl Workload {
+    /// Nobody.
+    pub(super) fn none() -> Workload {
+        Workload { shared: Arc::new(Shared::new()), running: JoinSet::new(), clients: 0 }
+    }
+
+    /// Starts so many clients.
+    pub(super) fn start(ensemble: &Ensemble, clients: usize, random: &mut Random) -> Workload {
+        let shared = Arc::new(Shared::new());
+        let mut running = JoinSet::new();
+        for name in 0..clients {
+            let node = name % ensemble.size();
+            let timeout = Duration::from_millis(TIMEOUTS_MS[name % TIMEOUTS_MS.len()]);
+            // One in four always asks the same node, whoever leads; the others go to the leader.
+            let client = if name % 4 == 3 {
+                ensemble.client_of(node, timeout)
+            } else {
+                let built = Client::builder().timeout(timeout).build(ensemble.requests_from(node));
+                built.unwrap_or_else(|error| panic!("no client: {error}"))
+            };
+            let lane = |random: &mut Random| Lane {
+                name,
+                client: client.clone(),
+                shared: shared.clone(),
+                random: Random::new(random.number()),
+                known: HashMap::new(),
+                promises: Promises::default(),
+                next: 0,
+                last_hit: 0,
+            };
+            running.spawn(lane(random).share());
+            running.spawn(lane(random).promise());
+        }
+        Workload { shared, running, clients }
+    }
+
+    /// Operations acknowledged so far.
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.shared.acknowledged.load(Relaxed)
+    }
+
+    /// Lets every client end what it is at, and gives what they were promised.
+    pub(super) async fn stop(&mut self) -> Vec<Promises> {
+        self.shared.stop.store(true, Relaxed);
+        let mut promises = Vec::new();
+        while let Some(ended) = self.running.join_next().await {
+            promises.push(ended.unwrap_or_else(|error| panic!("a client failed: {error}")));
+        }
+        promises
+    }
+}
+
+/// The key that counts a client's sets of it.
+pub(super) fn hits_key(client: usize) -> String {
+    format!("hits/{client}")
+}
+
+/// One thing after the other, in a client's name.
+struct Lane {
+    name: usize,
+    client: Client,
+    shared: Arc<Shared>,
+    random: Random,
+    /// The revision at which this lane has last seen a shared key.
+    known: HashMap<String, u64>,
+    promises: Promises,
+    /// The next key of its own.
+    next: u64,
+    /// Version of the client's counter after its last acknowledged set.
+    last_hit: u64,
+}
+
+impl Lane {
+    /// Works on keys that all share.
+    async fn share(mut self) -> Promises {
+        while !self.shared.stop.load(Relaxed) {
+            let slot = self.random.below(SLOTS);
+            let number = self.shared.slots[slot as usize].fetch_add(1, Relaxed);
+            let key = format!("shared/{slot}/{}", number / OPERATIONS_PER_KEY);
+            if self.random.percent(10) {
+                self.read_local(&key).await;
+            } else {
+                self.operate(key).await;
+            }
+        }
+        self.promises
+    }
+
+    async fn operate(&mut self, key: String) {
+        let value = self.shared.value.fetch_add(1, Relaxed);
+        let known = self.known.get(&key).copied();
+        let action = match self.random.below(100) {
+            0..30 => Action::Get,
+            30..55 => Action::Set { value },
+            55..75 => Action::Cas { expected: known.unwrap_or(0), value },
+            75..88 => Action::Add { value },
+            88..94 => Action::Delete { expected: None },
+            _ => Action::Delete { expected: Some(known.unwrap_or(1)) },
+        };
+        let called = self.shared.now();
+        let answer = answer(&self.client, &self.shared, &key, action).await;
+        let answered = self.shared.now();
+        let Some(answer) = answer else { return };
+        match answer {
+            Answer::Written { revision } | Answer::Found { revision, .. } => {
+                self.known.insert(key.clone(), revision);
+            }
+            Answer::Conflict { actual } => drop(self.known.insert(key.clone(), actual)),
+            Answer::Deleted { .. } | Answer::Missing => drop(self.known.remove(&key)),
+            Answer::Unknown => {}
+        }
+        self.promises.history.push((key, Operation { called, answered, action, answer }));
+    }
+
+    /// What some node has: not older than what this client has seen of the key, and at a revision that was made.
+    async fn read_local(&mut self, key: &str) {
+        let result = self.client.get_local(key).await;
+        self.shared.count(&result);
+        let Ok(entry) = result else { return };
+        let known = self.known.get(key).copied().unwrap_or(0);
+        if entry.mod_revision < known {
+            let text = format!("client {} read {key} at {} after {known}", self.name, entry.mod_revision);
+            self.shared.violation(text);
+        }
+        match value_of(&entry) {
+            Some(value) => self.promises.seen.push((key.to_owned(), entry.mod_revision, value)),
+            None => self.shared.violation(format!("{key} has a value that nobody wrote: {entry:?}")),
+        }
+    }
+
+    /// Works on what nobody else writes, and on the shared counter.
+    async fn promise(mut self) -> Promises {
+        while !self.shared.stop.load(Relaxed) {
+            match self.random.below(4) {
+                0 => self.hit().await,
+                1 => self.raise().await,
+                _ => self.write_once().await,
+            }
+        }
+        self.promises
+    }
+
+    /// A key that is written once: its version is 1, and an add of it finds nothing there.
+    async fn write_once(&mut self) {
+        let key = format!("own/{}/{}", self.name, self.next);
+        self.next += 1;
+        let add = self.random.percent(50);
+        let result = if add { self.client.add(&key, &key).await } else { self.client.set(&key, &key).await };
+        self.shared.count(&result);
+        match result {
+            Ok(written) => {
+                if written.version != 1 {
+                    self.shared
+                        .violation(format!("the only write of {key} made version {}", written.version));
+                }
+                self.promises.written.push((key, written.revision));
+            }
+            Err(error) if error.outcome() == Outcome::Unknown => self.promises.doubtful.push(key),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                self.shared.violation(format!("the only write of {key} happened twice: {error}"));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// The client's own counter: each acknowledged set is one version further, and each unknown one may be.
+    async fn hit(&mut self) {
+        let key = hits_key(self.name);
+        let result = self.client.set(&key, "x").await;
+        self.shared.count(&result);
+        let (acknowledged, unknown) = &mut self.promises.hits;
+        match result {
+            Ok(written) => {
+                *acknowledged += 1;
+                let fits = (*acknowledged..=*acknowledged + *unknown).contains(&written.version);
+                if !fits || written.version <= self.last_hit {
+                    self.shared.violation(format!(
+                        "{key} is at version {} after {}, with {acknowledged} acknowledged and {unknown} unknown sets",
+                        written.version, self.last_hit
+                    ));
+                }
+                self.last_hit = written.version;
+            }
+            Err(error) if error.outcome() == Outcome::Unknown => *unknown += 1,
+            Err(_) => {}
+        }
+    }
+
+    /// The shared counter, raised by compare-and-swap.
+    async fn raise(&mut self) {
+        let read = self.client.get(COUNTER).await;
+        self.shared.count(&read);
+        let Ok(entry) = read else { return };
+        let Some(count) = value_of(&entry) else {
+            return self.shared.violation(format!("the counter has a value that nobody wrote: {entry:?}"));
+        };
+        let result = self.client.cas(COUNTER, entry.mod_revision, (count + 1).to_string()).await;
+        self.shared.count(&result);
+        match result {
+            Ok(_) => self.promises.raises.0 += 1,
+            Err(error) if error.outcome() == Outcome::Unknown => self.promises.raises.1 += 1,
+            Err(_) => {}
+        }
+    }
+}
+
+/// The number that a value stands for.
+pub(super) fn value_of(entry: &Entry) -> Option<u64> {
+    std::str::from_utf8(&entry.value).ok()?.parse().ok()
+}
+
+/// Makes one call; `None` where it has certainly had no effect and says nothing.
+pub(super) async fn answer(client: &Client, shared: &Shared, key: &str, action: Action) -> Option<Answer> {
+    let result = match action {
+        Action::Get => client.get(key).await.map(|entry| match value_of(&entry) {
+            Some(value) => Answer::Found { value, revision: entry.mod_revision },
+            None => {
+                shared.violation(format!("{key} has a value that nobody wrote: {entry:?}"));
+                Answer::Unknown
+            }
+        }),
+        Action::Set { value } => client.set(key, value.to_string()).await.map(written),
+        Action::Add { value } => client.add(key, value.to_string()).await.map(written),
+        Action::Cas { expected, value } => client.cas(key, expected, value.to_string()).await.map(written),
+        Action::Delete { expected } => {
+            let deleted = match expected {
+                Some(revision) => client.delete_if(key, revision).await,
+                None => client.delete(key).await,
+            };
+            deleted.map(|deleted| Answer::Deleted { revision: deleted.revision })
+        }
+    };
+    shared.count(&result);
+    match result {
+        Ok(answer) => Some(answer),
+        Err(error) if error.kind() == ErrorKind::NotFound => Some(Answer::Missing),
+        Err(error) if is_answer(&error) => {
+            Some(Answer::Conflict { actual: error.actual_revision().unwrap_or(0) })
+        }
+        Err(error) => (error.outcome() == Outcome::Unknown).then_some(Answer::Unknown),
+    }
+}
+
+fn written(written: gometa_client::Written) -> Answer {
+    Answer::Written { revision: written.revision }
+}
+
+/// The histories of all clients, by key.
+pub(super) fn by_key(promises: &[Promises]) -> BTreeMap<String, Vec<Operation>> {
+    let mut histories: BTreeMap<String, Vec<Operation>> = BTreeMap::new();
+    for (key, operation) in promises.iter().flat_map(|promises| &promises.history) {
+        histories.entry(key.clone()).or_default().push(*operation);
+    }
+    histories
+}
