@@ -23,6 +23,7 @@ FUZZERS = ROOT / "fuzz" / "libfuzzer"
 KEPT = ROOT / "fuzz" / "corpus"
 # Of one target's kept inputs; all of them together must stay below 200 KiB.
 KEPT_BYTES_MAX = 20 << 10
+KEPT_FILES_MAX = 100
 # The longest input that is tried. Everything of interest happens on a few hundred bytes.
 INPUT_BYTES_MAX = 2048
 UNITS = re.compile(r"^stat::number_of_executed_units:\s*(\d+)", re.MULTILINE)
@@ -92,7 +93,8 @@ def keep(program, into):
     found = sorted(fresh.iterdir(), key=lambda path: (path.stat().st_size, path.name))
     shutil.rmtree(KEPT / name)
     (KEPT / name).mkdir()
-    every = max(1, -(-sum(path.stat().st_size for path in found) // KEPT_BYTES_MAX))
+    size = sum(path.stat().st_size for path in found)
+    every = max(1, -(-size // KEPT_BYTES_MAX), -(-len(found) // KEPT_FILES_MAX))
     total = 0
     for path in found[every - 1::every]:
         size = path.stat().st_size

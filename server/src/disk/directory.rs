@@ -42,7 +42,7 @@ pub(super) struct Directory {
     boot: u64,
     generation: PathBuf,
     /// Locked for as long as it is open.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Directory {
@@ -144,12 +144,23 @@ fn refuse_foreign(dir: &Path, names: &[String]) -> Result<(), DiskError> {
     }
 }
 
-fn lock(dir: &Path) -> Result<File, DiskError> {
+/// The lock of a directory; whoever holds it has the directory for itself.
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file would do, were there no child processes: between fork and exec a child holds it, too.
+        // What fails here ends with the process.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+fn lock(dir: &Path) -> Result<Lock, DiskError> {
     let path = dir.join(LOCK);
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(PRIVATE_FILE).open(&path);
     let file = file.map_err(DiskError::file("create", &path))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(DiskError::InUse { dir: dir.to_owned() }),
         Err(error) => Err(DiskError::file("lock", &path)(error)),
     }
