@@ -89,7 +89,7 @@ fn serve(args: &Args) -> Result<(), String> {
     let reason = ending.wait();
     let patience = match &reason {
         Reason::Asked(by) => {
-            info!("ends: {by}");
+            info!("is asked to end: {by}");
             END_TIMEOUT
         }
         Reason::Failed(_) => FAIL_TIMEOUT,
@@ -99,11 +99,13 @@ fn serve(args: &Args) -> Result<(), String> {
     let late = servers.iter().filter(|server| !server.wait(until)).count();
     runtime.shutdown_background();
     match reason {
-        Reason::Asked(_) => {
+        Reason::Asked(by) => {
             if late > 0 {
                 // Everything acknowledged is synced; what is not written yet was promised to nobody.
                 warn!("did not wait any longer for the disk");
             }
+            // The nodes' threads are done, and say no more.
+            info!("ended: {by}");
             Ok(())
         }
         Reason::Failed(line) => Err(line),

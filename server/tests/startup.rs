@@ -153,7 +153,8 @@ fn standard_input_is_watched_if_it_is_a_pipe() {
     // The end of what is no pipe counts only on demand.
     let output = scratch.run(&["-config=node.json", "-watch-stdin=true"]);
     assert_eq!(output.status.code(), Some(0));
-    assert!(last_line(&output.stderr).ends_with("ends: end of standard input"));
+    let last = last_line(&output.stderr);
+    assert!(last.ends_with("ended: end of standard input"), "{last}");
 }
 
 #[test]
