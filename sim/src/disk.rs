@@ -1,68 +1,52 @@
-//! The seeded disk of one node: a durable image, and a tail of writes that a crash may lose.
+//! The seeded disk of one node: synced files, a write-ahead log behind them, and what a crash makes of the two.
 //!
 //! Writes are one FIFO. The writer takes everything queued (or a part of it) as one group; when the group's sync
 //! is done, its log writes and whatever stands before the last of them are durable. A write to the table alone
-//! is done without a sync: it is readable, but stays in the tail until a later log write is synced. A crash
-//! keeps a random prefix of the tail, whole writes.
+//! is done without a sync: it is readable, but may be lost until a later log write is synced. All but the table's
+//! records are kept as the bytes that the codec makes, and decoded at every start and every read.
 //!
-//! Left out so far: torn and flipped records, full disks, dropped syncs, old images.
+//! # Crashes and starts
+//!
+//! The end of a *process* leaves a prefix of what was not synced in the page cache, of a random length. A loss of
+//! *power* loses that too, again but for a prefix; the write behind it may be torn, and ends the log for whoever
+//! reads it. A start reads what there is, proves it, writes it to synced files, and only then lets the node speak:
+//! what a failed sync left in the page cache is durable from then on, and lost if the power goes before.
+//!
+//! # Damage
+//!
+//! [`Disk::drop_next_sync`], [`Disk::flip`], [`Disk::spoil`], [`Disk::roll_back`], and a full disk by
+//! [`Disk::set_full`]. The first four break what a disk promises. They are held against the mark, the server's
+//! `SYNCED`, which says how far the disk was once synced: it is current after the end of a process, and after a loss
+//! of power may be as old as a second. What was lost behind it cannot be told from what was never synced, so no
+//! storage can answer for it, and it is not simulated: a dropped sync that the mark does not cover turns out to have
+//! reached the disk after all. A whole directory replaced by an older copy of itself, mark included, is the same
+//! case, and not simulated either.
+//!
+//! # Left out
+//!
+//! Damaged records of the table: RocksDB's checksums find them when they are read, and a table has no way to say
+//! so here. Files that RocksDB writes between two starts: everything since the last start is in the write-ahead log.
+
+mod medium;
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
 use bytes::Bytes;
 use gometa_node::Write;
 use gometa_store::{Checkpoint, MemoryTable, Space, Table};
-use gometa_zab::{Founding, HardState, Incarnation, LogEntry, Recovered, Token, Zxid};
+use gometa_zab::{Founding, Incarnation, LogEntry, Recovered, Token, Zxid};
 
-use crate::{random::Random, settings::DiskSettings};
+pub use self::medium::{Flipped, Image, Refused};
+use self::medium::{Mark, Medium};
+use crate::{
+    random::Random,
+    settings::{DiskSettings, MILLISECOND, SECOND},
+};
 
-/// What storage holds at some point of its FIFO of writes.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Image {
-    /// Promises.
-    pub hard_state: HardState,
-    /// The genesis.
-    pub founding: Option<Founding>,
-    /// The log; the entry with counter c stands at c - 1.
-    pub log: Vec<LogEntry>,
-}
-
-impl Image {
-    /// The last entry's zxid.
-    pub fn last(&self) -> Zxid {
-        self.log.last().map_or(Zxid::ZERO, |entry| entry.zxid)
-    }
-
-    /// Whether the log holds this zxid; the genesis is in every log.
-    pub fn contains(&self, zxid: Zxid) -> bool {
-        match zxid.counter.checked_sub(1) {
-            None => zxid == Zxid::ZERO,
-            Some(at) => self.log.get(at as usize).is_some_and(|entry| entry.zxid == zxid),
-        }
-    }
-
-    /// Ascending: each epoch that has entries, with its last counter.
-    pub fn boundaries(&self) -> Vec<Zxid> {
-        let mut boundaries: Vec<Zxid> = Vec::new();
-        let mut end = self.log.len();
-        while let Some(at) = end.checked_sub(1) {
-            let last = self.log[at].zxid;
-            boundaries.push(last);
-            end = self.log[..end].partition_point(|entry| entry.zxid.epoch < last.epoch);
-        }
-        boundaries.reverse();
-        boundaries
-    }
-
-    fn write(&mut self, write: &gometa_zab::Write) {
-        match write {
-            gometa_zab::Write::Append(entries) => self.log.extend(entries.iter().cloned()),
-            gometa_zab::Write::Truncate(zxid) => self.log.truncate(zxid.counter as usize),
-            gometa_zab::Write::HardState(hard_state) => self.hard_state = *hard_state,
-            gometa_zab::Write::Founding(founding) => self.founding = Some(founding.clone()),
-        }
-    }
-}
+/// The mark is synced this long after it was written, in microseconds.
+const MARK_INTERVAL: u64 = SECOND;
+/// Syncs from this long on are called stalls, in microseconds.
+pub const STALL: u64 = 10 * MILLISECOND;
 
 /// The table as the node reads it: everything issued, durable or not.
 #[derive(Clone, Default, Debug)]
@@ -94,10 +78,16 @@ impl Table for TableView {
     }
 }
 
+/// A write in the write-ahead log, or on its way there.
 #[derive(Clone, Debug)]
 struct Pending {
     token: Token,
     write: Write,
+    records: Vec<Bytes>,
+    /// False: recovery ends before it.
+    whole: bool,
+    /// Its sync was reported, and did nothing.
+    dropped: bool,
 }
 
 impl Pending {
@@ -113,6 +103,8 @@ pub struct Done {
     pub token: Token,
     /// The durable image has changed.
     pub synced: bool,
+    /// So it is reported, but it has not.
+    pub dropped: bool,
 }
 
 /// What a crash cost.
@@ -124,6 +116,19 @@ pub struct Lost {
     pub entries: usize,
     /// Unsynced writes that survived by luck.
     pub kept: usize,
+    /// The first write lost is half there.
+    pub torn: bool,
+    /// Writes whose sync was reported are gone.
+    pub dropped: bool,
+}
+
+/// How a process ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// It is killed, or ends by itself; the page cache stays.
+    Killed,
+    /// The machine loses power, and with it the page cache.
+    PowerLost,
 }
 
 /// One node's storage.
@@ -134,54 +139,139 @@ pub struct Disk {
     pub incarnation: Incarnation,
     /// Starts so far.
     pub boots: u64,
-    /// What certainly survives a crash.
+    /// What certainly survives a crash, unless the disk breaks its promises.
     pub durable: Image,
-    durable_table: MemoryTable,
     /// What the node has issued, all of it.
     pub issued: Image,
+    /// The same as records.
+    issued_log: Vec<Bytes>,
     /// The table the node reads.
     pub table: TableView,
-    tail: VecDeque<Pending>,
-    /// How many of the tail's first writes are done without being durable.
+    /// As the last start wrote them.
+    files: Medium,
+    /// Everything issued since, behind what `files` holds.
+    wal: VecDeque<Pending>,
+    /// How many of the first of these are synced.
+    synced: usize,
+    /// How many of those behind are done without being durable.
     done: usize,
-    /// How many of the tail's writes after those are being written; 0 while idle.
+    /// How many of those behind are being written; 0 while idle.
     busy: usize,
+    /// Which group is being written, or was last.
+    pub group: u64,
+    mark: Mark,
+    /// As it is after a loss of power.
+    mark_synced: Mark,
+    /// Since when they differ.
+    mark_since: Option<u64>,
+    dropping: bool,
+    full: bool,
 }
 
 impl Disk {
     /// An empty data directory.
     pub fn new(incarnation: Incarnation, settings: DiskSettings) -> Disk {
+        let mark = Mark { sequence: 0, last: Zxid::ZERO };
         Disk {
             settings,
             incarnation,
             boots: 0,
             durable: Image::default(),
-            durable_table: MemoryTable::default(),
             issued: Image::default(),
+            issued_log: Vec::new(),
             table: TableView::default(),
-            tail: VecDeque::new(),
+            files: Medium::new(),
+            wal: VecDeque::new(),
+            synced: 0,
             done: 0,
             busy: 0,
+            group: 0,
+            mark,
+            mark_synced: mark,
+            mark_since: None,
+            dropping: false,
+            full: false,
         }
     }
 
-    /// No more faults.
+    /// The directory of a node that was in an ensemble from the first; for scenarios made by hand.
+    pub fn founded(incarnation: Incarnation, settings: DiskSettings, founding: Founding) -> Disk {
+        let mut disk = Disk::new(incarnation, settings);
+        let write = Write::Zab(gometa_zab::Write::Founding(founding.clone()));
+        disk.files.write(&write, &medium::records(&write, &disk.issued));
+        disk.durable.founding = Some(founding.clone());
+        disk.issued.founding = Some(founding);
+        disk
+    }
+
+    /// No more faults; what is damaged stays so.
     pub fn calm(&mut self) {
         let sync_max = self.settings.sync_max.min(1_000);
         self.settings = DiskSettings { sync_max, stall: 0, error: 0, ..self.settings.clone() };
+        self.full = false;
+        self.dropping = false;
     }
 
-    /// What a process finds at its start. Must follow a crash, or be the first.
-    pub fn recover(&mut self) -> Recovered {
-        debug_assert!(self.tail.is_empty());
+    /// What a process finds at its start, which is durable from now on. Must follow a crash, or be the first.
+    ///
+    /// # Errors
+    /// Why it cannot start. Nothing is changed then.
+    pub fn recover(&mut self) -> Result<Recovered, Refused> {
+        let (files, image) = self.look()?;
         self.boots += 1;
-        Recovered {
+        let table = files.table.clone();
+        self.issued_log.clone_from(&files.log);
+        self.mark = Mark { sequence: files.sequence, last: image.last() };
+        if self.settings.trusting {
+            // What a failed sync has left is never written, and nothing notices.
+            self.wal.truncate((files.sequence - self.files.sequence) as usize);
+            self.wal.range_mut(self.synced..).for_each(|pending| pending.dropped = true);
+            self.synced = self.wal.len();
+        } else {
+            self.files = files;
+            self.wal.clear();
+        }
+        self.rest();
+        self.mark_synced = self.mark;
+        self.mark_since = None;
+        self.table = TableView::of(table);
+        self.issued = image.clone();
+        self.durable = image;
+        Ok(Recovered {
             hard_state: self.durable.hard_state,
             founding: self.durable.founding.clone(),
             oldest: Zxid::ZERO,
             boundaries: self.durable.boundaries(),
-            applied: self.durable_table.checkpoint().applied,
+            applied: self.applied(),
+        })
+    }
+
+    /// What a start would find now, while no process runs.
+    ///
+    /// # Errors
+    /// Why none can.
+    pub fn found(&self) -> Result<Image, Refused> {
+        self.look().map(|(_, image)| image)
+    }
+
+    fn look(&self) -> Result<(Medium, Image), Refused> {
+        if self.full {
+            return Err(Refused::Full);
         }
+        let mut files = self.files.clone();
+        for pending in self.wal.iter().take_while(|pending| pending.whole) {
+            files.write(&pending.write, &pending.records);
+        }
+        let mark = if self.settings.blind { Mark { sequence: 0, last: Zxid::ZERO } } else { self.mark };
+        let image = files.open(mark)?;
+        Ok((files, image))
+    }
+
+    fn rest(&mut self) {
+        self.synced = self.synced.min(self.wal.len());
+        self.done = 0;
+        self.busy = 0;
+        self.dropping = false;
     }
 
     /// Every sync fails from now on, or none but by chance; for scenarios made by hand.
@@ -189,23 +279,47 @@ impl Disk {
         self.settings.error = if failing { 1_000_000 } else { 0 };
     }
 
+    /// No space is left, or there is again. While there is none, writes fail, and so do starts.
+    pub fn set_full(&mut self, full: bool) {
+        self.full = full;
+    }
+
+    /// Whether no space is left.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
     /// Queues a write; the node sees it at once.
     pub fn issue(&mut self, token: Token, write: Write) {
+        let records = medium::records(&write, &self.issued);
         match &write {
-            Write::Zab(write) => self.issued.write(write),
+            Write::Zab(zab) => {
+                self.issued.write(zab);
+                match zab {
+                    gometa_zab::Write::Append(_) => self.issued_log.extend(records.iter().cloned()),
+                    gometa_zab::Write::Truncate(to) => self.issued_log.truncate(to.counter as usize),
+                    gometa_zab::Write::HardState(_) | gometa_zab::Write::Founding(_) => {}
+                }
+            }
             Write::Apply(batch) => self.table.write(batch),
         }
-        self.tail.push_back(Pending { token, write });
+        self.wal.push_back(Pending { token, write, records, whole: true, dropped: false });
     }
 
     /// Starts on what is queued, if idle; says how long it takes, in microseconds, and whether it will fail.
     pub fn start(&mut self, random: &mut Random) -> Option<(u64, bool)> {
-        let queued = self.tail.len() - self.done;
+        let queued = self.wal.len() - self.synced - self.done;
         if self.busy > 0 || queued == 0 {
             return None;
         }
         self.busy = if random.chance(self.settings.partial) { 1 + random.index(queued) } else { queued };
-        let sync = self.tail.iter().skip(self.done).take(self.busy).any(Pending::needs_sync);
+        self.group += 1;
+        let from = self.synced + self.done;
+        let sync = self.wal.range(from..from + self.busy).any(Pending::needs_sync);
+        self.lower_mark(from, from + self.busy);
+        if self.full {
+            return Some((random.between(2, 400), true));
+        }
         if !sync {
             return Some((random.between(2, 40), false));
         }
@@ -218,62 +332,213 @@ impl Disk {
         Some((time, random.chance(error)))
     }
 
-    /// The group under way is done.
-    pub fn finish(&mut self) -> Option<Done> {
-        let through = self.done + std::mem::take(&mut self.busy);
-        let token = self.tail.get(through.checked_sub(1)?)?.token;
-        let synced = self.tail.iter().take(through).skip(self.done).rposition(Pending::needs_sync);
-        let Some(last) = synced else {
-            self.done = through;
-            return Some(Done { token, synced: false });
-        };
-        let durable = self.done + last + 1;
-        for _ in 0..durable {
-            self.harden();
+    /// A truncation lowers the mark, synced, before it is written.
+    fn lower_mark(&mut self, from: usize, to: usize) {
+        for pending in self.wal.range(from..to) {
+            if let Write::Zab(gometa_zab::Write::Truncate(zxid)) = &pending.write {
+                self.mark.last = self.mark.last.min(*zxid);
+                self.mark_synced = self.mark;
+                self.mark_since = None;
+            }
         }
-        self.done = through - durable;
-        Some(Done { token, synced: true })
     }
 
-    fn harden(&mut self) {
-        match self.tail.pop_front().map(|pending| pending.write) {
-            Some(Write::Zab(write)) => self.durable.write(&write),
-            Some(Write::Apply(batch)) => self.durable_table.write(&batch),
-            None => {}
+    /// The group under way is done, at this moment.
+    pub fn finish(&mut self, now: u64) -> Option<Done> {
+        let busy = std::mem::take(&mut self.busy);
+        let through = self.done + busy;
+        let last = (self.synced + through).checked_sub(1).filter(|_| busy > 0)?;
+        let token = self.wal.get(last)?.token;
+        let unsynced = self.wal.range(self.synced..self.synced + through);
+        let Some(last) = unsynced.rev().position(Pending::needs_sync) else {
+            self.done = through;
+            return Some(Done { token, synced: false, dropped: false });
+        };
+        let durable = through - last;
+        let dropped = std::mem::take(&mut self.dropping);
+        for pending in self.wal.range_mut(self.synced..self.synced + durable) {
+            pending.dropped = dropped;
+            if let Write::Zab(write) = &pending.write {
+                self.durable.write(write);
+            }
         }
+        self.synced += durable;
+        self.done = through - durable;
+        self.mark = Mark { sequence: self.files.sequence + self.synced as u64, last: self.durable.last() };
+        if now >= *self.mark_since.get_or_insert(now) + MARK_INTERVAL {
+            self.sync_mark();
+        }
+        Some(Done { token, synced: true, dropped })
+    }
+
+    fn sync_mark(&mut self) {
+        self.mark_synced = self.mark;
+        self.mark_since = None;
     }
 
     /// Log, hard state and founding writes that were issued and are not durable.
     pub fn unsynced(&self) -> usize {
-        self.tail.iter().filter(|pending| pending.needs_sync()).count()
+        self.wal.range(self.synced..).filter(|pending| pending.needs_sync()).count()
     }
 
-    /// The process ends: a prefix of the tail, of a random length, becomes durable; the rest is gone.
-    pub fn crash(&mut self, random: &mut Random) -> Lost {
+    /// What is in the page cache only.
+    pub fn has_unsynced(&self) -> bool {
+        self.wal.len() > self.synced
+    }
+
+    /// The process ends at this moment: of what was not synced a prefix of a random length stays, for the next
+    /// start to find.
+    pub fn crash(&mut self, now: u64, end: End, random: &mut Random) -> Lost {
+        let unsynced = self.wal.len() - self.synced;
         let kept = match random.below(3) {
             0 => 0,
-            1 => self.tail.len(),
-            _ => random.index(self.tail.len() + 1),
+            1 => unsynced,
+            _ => random.index(unsynced + 1),
         };
-        for _ in 0..kept {
-            self.harden();
+        // Whatever stays had been written.
+        self.lower_mark(self.synced, self.synced + kept);
+        if self.mark_since.is_some_and(|since| now >= since + MARK_INTERVAL) {
+            // Nothing else came to be synced.
+            self.sync_mark();
         }
-        let entries = self.tail.iter().map(|pending| match &pending.write {
-            Write::Zab(gometa_zab::Write::Append(entries)) => entries.len(),
-            _ => 0,
-        });
-        let lost = Lost { writes: self.tail.len(), entries: entries.sum(), kept };
-        self.tail.clear();
-        self.done = 0;
-        self.busy = 0;
-        self.issued = self.durable.clone();
-        self.table = TableView::of(self.durable_table.clone());
+        let mut lost = self.keep(kept, random);
+        if end == End::PowerLost {
+            lost.dropped = self.forget(random);
+        }
+        self.table = TableView::default();
         lost
+    }
+
+    /// While no process runs, the machine loses power, at this moment: of what was in the page cache only, a prefix
+    /// of a random length stays.
+    pub fn lose_power(&mut self, random: &mut Random) -> Lost {
+        let unsynced = self.wal.len() - self.synced;
+        let mut lost = self.keep(random.index(unsynced + 1), random);
+        lost.dropped = self.forget(random);
+        lost
+    }
+
+    /// Loses what is not synced, but for so many writes.
+    fn keep(&mut self, kept: usize, random: &mut Random) -> Lost {
+        let through = self.synced + kept;
+        let mut lost = Lost { writes: self.wal.len() - through, kept, ..Lost::default() };
+        for pending in self.wal.range(through..) {
+            if let Write::Zab(gometa_zab::Write::Append(entries)) = &pending.write {
+                lost.entries += entries.len();
+            }
+        }
+        lost.torn = lost.writes > 0 && random.one_in(3);
+        self.wal.truncate(through + usize::from(lost.torn));
+        if lost.torn
+            && let Some(last) = self.wal.back_mut()
+        {
+            last.whole = false;
+        }
+        self.rest();
+        lost
+    }
+
+    /// What was never written to the disk is gone, where that can be told; the mark may be an older one.
+    fn forget(&mut self, random: &mut Random) -> bool {
+        if random.one_in(2) {
+            self.mark = self.mark_synced;
+        }
+        self.sync_mark();
+        let told = self.told();
+        let Some(first) = self.wal.iter().position(|pending| pending.dropped) else { return false };
+        for pending in &mut self.wal {
+            pending.whole &= !(pending.dropped && first < told);
+            pending.dropped = false;
+        }
+        first < told
+    }
+
+    /// How many of the first writes of the write-ahead log the mark speaks for.
+    fn told(&self) -> usize {
+        (self.mark.sequence.saturating_sub(self.files.sequence) as usize).min(self.wal.len())
+    }
+
+    /// The next sync is reported and does nothing: what it was for is gone with the next loss of power, unless a
+    /// start comes before that. While writes behind it are durable.
+    pub fn drop_next_sync(&mut self) {
+        self.dropping = true;
+    }
+
+    /// A bit of a synced record flips; says in which. The next start finds it, or the next read.
+    pub fn flip(&mut self, random: &mut Random) -> Flipped {
+        let written = self.wal.range_mut(..self.synced).flat_map(|pending| &mut pending.records);
+        let own = [&mut self.files.hard_state].into_iter().chain(&mut self.files.founding);
+        let mut records: Vec<&mut Bytes> = own.chain(&mut self.files.log).chain(written).collect();
+        // Rather one that will be wanted soon.
+        let latest = random.one_in(2);
+        let at = if latest {
+            records.len() - 1 - random.index(records.len().min(8))
+        } else {
+            random.index(records.len())
+        };
+        let record = &mut records[at];
+        let before = record.as_ptr();
+        let mut bytes = record.to_vec();
+        let bit = random.index(bytes.len() * 8);
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        **record = bytes.into();
+        let record = record.clone();
+        // The same bytes, as the node reads them.
+        match self.issued_log.iter().position(|issued| issued.as_ptr() == before) {
+            Some(at) => {
+                self.issued_log[at] = record;
+                Flipped::Entry(at as u64 + 1)
+            }
+            None => Flipped::Other,
+        }
+    }
+
+    /// A synced record of the write-ahead log is damaged, so that it seems to end there. The process must not run.
+    /// False if there is none that the mark speaks for.
+    pub fn spoil(&mut self, random: &mut Random) -> bool {
+        let at = random.index(self.told());
+        let told = self.told() > 0;
+        if told {
+            self.wal[at].whole = false;
+            // That it was the mark's turn to be lost as well is the case that nobody can answer for.
+            self.sync_mark();
+        }
+        told
+    }
+
+    /// The database is as the last start left it, while the mark is not. The process must not run. False if nothing
+    /// has been synced since.
+    pub fn roll_back(&mut self) -> bool {
+        let told = self.told() > 0;
+        if told {
+            self.wal.clear();
+            self.rest();
+            self.sync_mark();
+        }
+        told
+    }
+
+    /// Puts another log in place of the one that the next start would find, as no disk should; for tests of tests.
+    /// Told are that log and how far it is applied.
+    ///
+    /// # Errors
+    /// Why the next start would fail.
+    pub fn forge(&mut self, forge: impl FnOnce(&mut Vec<LogEntry>, u64)) -> Result<(), Refused> {
+        let boots = self.boots;
+        self.recover()?;
+        self.boots = boots;
+        let mut log = std::mem::take(&mut self.issued.log);
+        forge(&mut log, self.applied());
+        let write = Write::Zab(gometa_zab::Write::Append(log));
+        self.files.log = medium::records(&write, &self.issued);
+        self.mark = Mark { sequence: 0, last: Zxid::ZERO };
+        self.table = TableView::default();
+        Ok(())
     }
 
     /// The data directory is gone; a new one is made.
     pub fn wipe(&mut self, incarnation: Incarnation) {
-        *self = Disk::new(incarnation, self.settings.clone());
+        *self = Disk { full: self.full, ..Disk::new(incarnation, self.settings.clone()) };
     }
 
     /// Counter of the last entry that the node has applied.
@@ -282,18 +547,11 @@ impl Disk {
     }
 
     /// Reads log entries from `from` to `to`, stopping before the entry that exceeds `bytes_max` in all.
-    pub fn read(&self, from: u64, to: u64, bytes_max: usize) -> Vec<LogEntry> {
-        let mut entries = Vec::new();
-        let mut bytes = 0;
-        let start = from.saturating_sub(1) as usize;
-        for entry in self.issued.log.iter().take(to as usize).skip(start) {
-            bytes += entry.size();
-            if bytes > bytes_max && !entries.is_empty() {
-                break;
-            }
-            entries.push(entry.clone());
-        }
-        entries
+    ///
+    /// # Errors
+    /// One of them is damaged, which ends the process.
+    pub fn read(&self, from: u64, to: u64, bytes_max: usize) -> Result<Vec<LogEntry>, Refused> {
+        medium::read(&self.issued_log, from, to, bytes_max)
     }
 }
 

@@ -2,13 +2,14 @@
 
 use bytes::BytesMut;
 use gometa_node::{Effect, Node, Write};
-use gometa_zab::{Message, Notice, Timeouts};
+use gometa_zab::{Message, Notice, Recovered, Timeouts};
 
 use crate::{
-    checkers::Check,
+    checkers::{Check, Violation},
+    disk::{Refused, STALL},
     ensemble::{Action, DEADLINE_DEFAULT_MS, Ensemble, addresses, violation},
     process::Clock,
-    settings::MILLISECOND,
+    settings::{MILLISECOND, SECOND},
 };
 
 impl Ensemble {
@@ -17,9 +18,10 @@ impl Ensemble {
     /// # Errors
     /// A violation.
     pub fn start(&mut self, node: usize) -> Check {
-        if self.processes[node].is_up() {
+        if self.processes[node].is_up() || self.processes[node].stopped {
             return Ok(());
         }
+        let Some(recovered) = self.recover(node)? else { return Ok(()) };
         let config = {
             let process = &mut self.processes[node];
             process.life += 1;
@@ -27,12 +29,13 @@ impl Ensemble {
             process.waking = false;
             process.paused_until = 0;
             process.dies_after = None;
+            process.leads = false;
             process.clock = Clock::new(self.now, self.settings.process.drift, &mut self.machine);
             gometa_node::Config {
                 zab: gometa_zab::Config {
                     node: crate::checkers::node_id(node),
                     incarnation: process.disk.incarnation,
-                    boot: process.disk.boots + 1,
+                    boot: process.disk.boots,
                     addresses: addresses(node),
                     voters: self.voters().to_vec(),
                     seed: self.machine.wide(),
@@ -45,14 +48,9 @@ impl Ensemble {
                 version: "simulated".to_owned(),
             }
         };
-        let process = &mut self.processes[node];
-        let recovered = process.disk.recover();
         self.trace
             .say(self.now, Some(node), || format!("starts, boot {}, with {recovered:?}", config.zab.boot));
-        if recovered.applied > process.disk.durable.log.len() as u64 {
-            let detail = format!("n{node} starts with {recovered:?}");
-            return violation("simulation: the table is never ahead of the log", detail);
-        }
+        let process = &mut self.processes[node];
         self.oracle.hardened(node, &process.disk.durable)?;
         if process.life > 1 {
             self.counts.restarts += 1;
@@ -72,6 +70,52 @@ impl Ensemble {
         self.execute(node, effects)
     }
 
+    /// What a process finds on its disk; None if it has ended over that, to be started again, or not.
+    fn recover(&mut self, node: usize) -> Result<Option<Recovered>, Violation> {
+        let cut = if self.calm { 0 } else { self.settings.disk.cut_start };
+        let process = &mut self.processes[node];
+        if process.disk.has_unsynced() && self.machine.chance(cut) {
+            // It has read what there is, and not yet made it durable.
+            if self.machine.one_in(2) {
+                let lost = process.disk.lose_power(&mut self.machine);
+                self.counts.faults.cut_starts += u64::from(lost.writes > 0);
+                self.trace.say(self.now, Some(node), || format!("loses power in its start, {lost:?}"));
+                self.lost(node, lost);
+            } else {
+                self.counts.faults.failed_starts += 1;
+                self.trace.say(self.now, Some(node), || "cannot sync what it has found".to_owned());
+            }
+            self.start_later(node);
+            return Ok(None);
+        }
+        match process.disk.recover() {
+            Ok(recovered) => return Ok(Some(recovered)),
+            Err(Refused::Full) => {
+                // Its supervisor tries again.
+                self.counts.faults.full_starts += 1;
+                self.trace.say(self.now, Some(node), || "cannot start: its disk is full".to_owned());
+                let at = self.now + self.machine.between(50, 1_000) * MILLISECOND;
+                self.schedule(at, Action::Start { node });
+            }
+            Err(refused) if !process.spent => {
+                let detail =
+                    format!("n{node} cannot start on a disk that has kept its promises: {refused:?}");
+                return violation("a node must not stop", detail).map(|()| None);
+            }
+            Err(refused) => {
+                process.stopped = true;
+                self.counts.faults.stops += 1;
+                self.trace.say(self.now, Some(node), || format!("stops for good: {refused:?}"));
+                if self.machine.one_in(2) {
+                    // Somebody puts an empty directory in the place of this one.
+                    let at = self.now + self.machine.below(2 * SECOND);
+                    self.schedule(at, Action::Replace { node });
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// A step's effects, in order.
     pub(crate) fn execute(&mut self, node: usize, effects: Vec<Effect>) -> Check {
         for effect in effects {
@@ -87,6 +131,9 @@ impl Ensemble {
                 *left -= 1;
             }
             self.effect(node, effect)?;
+            if !self.processes[node].is_up() {
+                break;
+            }
         }
         Ok(())
     }
@@ -124,8 +171,21 @@ impl Ensemble {
                     let detail = format!("n{node} reads {from}..={to} of {durable} durable entries");
                     return violation("12 log contiguity", detail);
                 }
-                let entries = process.disk.read(from, to, bytes_max);
                 let life = process.life;
+                let entries = match process.disk.read(from, to, bytes_max) {
+                    Ok(entries) => entries,
+                    Err(refused) if process.spent => {
+                        self.counts.faults.flipped_bits_read += 1;
+                        self.trace.say(now, Some(node), || format!("cannot read its log: {refused:?}"));
+                        self.crash(node, false)?;
+                        self.start_later(node);
+                        return Ok(());
+                    }
+                    Err(refused) => {
+                        let detail = format!("n{node} cannot read its log: {refused:?}");
+                        return violation("a node must not stop", detail);
+                    }
+                };
                 let at = now + self.machine.between(20, 2 * MILLISECOND);
                 self.schedule(at, Action::ReadDone { node, life, id, entries });
                 Ok(())
@@ -194,6 +254,7 @@ impl Ensemble {
             Effect::View(_) => Ok(()),
             Effect::Role(role) => {
                 self.trace.say(now, Some(node), || format!("is {role:?}"));
+                self.processes[node].leads = matches!(role, gometa_zab::Role::Leading { .. });
                 Ok(())
             }
             Effect::Notice(notice) => self.notice(node, notice),
@@ -224,25 +285,33 @@ impl Ensemble {
     fn start_disk(&mut self, node: usize) {
         let process = &mut self.processes[node];
         if let Some((time, fails)) = process.disk.start(&mut self.machine) {
-            let life = process.life;
-            self.schedule(self.now + time, Action::DiskDone { node, life, fails });
+            let (life, group) = (process.life, process.disk.group);
+            self.counts.faults.disk_stalls += u64::from(time >= STALL);
+            self.counts.faults.long_disk_stalls += u64::from(time >= SECOND);
+            self.schedule(self.now + time, Action::DiskDone { node, life, group, fails });
         }
     }
 
     /// A disk has finished a group of writes, or failed.
-    pub(crate) fn disk_done(&mut self, node: usize, life: u64, fails: bool) -> Check {
+    pub(crate) fn disk_done(&mut self, node: usize, life: u64, group: u64, fails: bool) -> Check {
         let process = &mut self.processes[node];
-        if process.life != life || !process.is_up() {
+        if process.life != life || !process.is_up() || process.disk.group != group {
             return Ok(());
         }
         if fails && !self.calm {
-            self.trace.say(self.now, Some(node), || "its disk fails".to_owned());
+            let full = process.disk.is_full();
+            self.trace.say(self.now, Some(node), || format!("its disk fails (full: {full})"));
             self.crash(node, false)?;
-            let at = self.now + self.machine.below(self.settings.process.down_max.max(1));
-            self.schedule(at, Action::Start { node });
+            let kept = self.processes[node].disk.has_unsynced();
+            let faults = &mut self.counts.faults;
+            faults.full_disks += u64::from(full);
+            faults.failed_syncs += u64::from(!full);
+            faults.failed_syncs_kept += u64::from(!full && kept);
+            self.start_later(node);
             return Ok(());
         }
-        if let Some(done) = process.disk.finish() {
+        if let Some(done) = process.disk.finish(self.now) {
+            self.counts.faults.dropped_syncs += u64::from(done.dropped);
             self.trace.mix(done.token.0);
             if done.synced {
                 self.trace.say(self.now, Some(node), || format!("{} is durable", done.token));

@@ -9,15 +9,19 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use gometa_node::{ClientId, Event};
-use gometa_proto::v1::{Request, Response};
+use gometa_proto::{
+    frame,
+    v1::{Request, Response},
+};
 use gometa_zab::{Addresses, Incarnation, LogEntry, Voter};
 
 use crate::{
     checkers::{Check, Oracle, Violation, node_id},
     client_links::{ClientLinks, ClientTransit},
     disk::Disk,
+    fault_counts::FaultCounts,
     history::{self, Verdict},
     network::{Arrival, Network, Transit},
     process::Process,
@@ -29,6 +33,9 @@ use crate::{
 
 /// How long after the last fault everything must be well again, in microseconds.
 pub const LIVENESS_TIME: u64 = 30 * SECOND;
+/// How long an ensemble without a quorum is watched after the last fault, in microseconds: longer than any request
+/// may wait for its answer.
+const QUIET_TIME: u64 = 8 * SECOND;
 /// Between two looks at whether everything is well, in microseconds.
 const JUDGE_EVERY: u64 = 50 * MILLISECOND;
 /// Steps of the search for a legal order, for each key.
@@ -50,15 +57,27 @@ pub(crate) enum Action {
     /// Time has passed at a node.
     Tick { node: usize, life: u64 },
     /// A disk has finished a group.
-    DiskDone { node: usize, life: u64, fails: bool },
+    DiskDone { node: usize, life: u64, group: u64, fails: bool },
     /// A disk has read some of the log.
     ReadDone { node: usize, life: u64, id: u64, entries: Vec<LogEntry> },
     /// A node starts.
     Start { node: usize },
     /// A pause ends.
     Resume { node: usize, life: u64 },
+    /// A machine loses power.
+    PowerCut { node: usize },
+    /// A node that has stopped gets an empty directory.
+    Replace { node: usize },
+    /// A disk is full.
+    Fill,
+    /// There is space again.
+    Free { node: usize },
+    /// A disk breaks a promise.
+    Damage,
     /// A partition begins.
     Partition,
+    /// More of it.
+    Cut { pairs: Vec<(usize, usize)> },
     /// Some of a partition ends.
     Heal { pairs: Vec<(usize, usize)> },
     /// A node, or all, crash.
@@ -151,6 +170,8 @@ pub struct Counts {
     pub time: u64,
     /// Events.
     pub events: u64,
+    /// Faults, kind by kind.
+    pub faults: FaultCounts,
 }
 
 /// An ensemble.
@@ -249,7 +270,9 @@ impl Ensemble {
     /// What happened so far, in numbers.
     pub fn counts(&self) -> Counts {
         let workload = self.workload.counts;
+        let mut faults = self.counts.faults;
         let network = self.network.counts;
+        faults.add(&network);
         Counts {
             established: self.oracle.established() as u64,
             barriers: workload.barriers,
@@ -258,10 +281,16 @@ impl Ensemble {
             retried: workload.retried,
             suppressed: self.oracle.suppressed(),
             unknown: workload.unknown,
-            broken_links: network.resets + network.stalls,
-            strange_datagrams: network.lost + network.strange,
+            broken_links: network.resets + network.stalled_links,
+            strange_datagrams: network.lost_datagrams
+                + network.blocked_datagrams
+                + network.doubled_datagrams
+                + network.replayed_datagrams
+                + network.damaged_datagrams
+                + network.made_up_datagrams,
             committed: self.oracle.committed(),
             time: self.now,
+            faults,
             ..self.counts
         }
     }
@@ -374,7 +403,7 @@ impl Ensemble {
             Action::Poll { client } => self.poll(client),
             Action::Wake { node, life } => self.wake(node, life),
             Action::Tick { node, life } => self.tick(node, life),
-            Action::DiskDone { node, life, fails } => self.disk_done(node, life, fails),
+            Action::DiskDone { node, life, group, fails } => self.disk_done(node, life, group, fails),
             Action::ReadDone { node, life, id, entries } => {
                 if self.processes[node].life == life && self.processes[node].is_up() {
                     self.deliver(node, Event::Zab(gometa_zab::Event::LogRead { id, entries }));
@@ -385,13 +414,32 @@ impl Ensemble {
             Action::Resume { node, life } => {
                 if self.processes[node].life == life && self.processes[node].is_up() {
                     self.trace.say(self.now, Some(node), || "goes on".to_owned());
-                    self.processes[node].paused_until = 0;
+                    let process = &mut self.processes[node];
+                    if std::mem::take(&mut process.paused_until) > 0 {
+                        let paused = self.now - process.paused_since;
+                        self.counts.faults.long_pauses += u64::from(paused >= 10 * SECOND);
+                    }
                     self.deliver(node, Event::Zab(gometa_zab::Event::Tick));
                 }
                 Ok(())
             }
+            Action::PowerCut { node } => self.power_cut(node),
+            Action::Replace { node } => self.replace(node),
+            Action::Fill => {
+                self.fill();
+                Ok(())
+            }
+            Action::Free { node } => {
+                self.free(node);
+                Ok(())
+            }
+            Action::Damage => self.damage(),
             Action::Partition => {
                 self.partition();
+                Ok(())
+            }
+            Action::Cut { pairs } => {
+                self.cut(&pairs);
                 Ok(())
             }
             Action::Heal { pairs } => {
@@ -466,8 +514,17 @@ impl Ensemble {
 
     fn frame(&mut self, node: usize, link: gometa_zab::LinkId, bytes: Bytes) -> Check {
         self.trace.mix_bytes(&bytes);
-        // Behind the length.
-        match gometa_codec::message::decode(bytes.slice(4..)) {
+        let mut stream = BytesMut::from(bytes);
+        let frame = match frame::decode_frame(&mut stream, gometa_codec::limits::PEER_FRAME_MAX) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => {
+                // The rest will never come: the connection has been reset.
+                self.counts.faults.cut_messages += 1;
+                return Ok(());
+            }
+            Err(error) => return violation("codec: what is sent arrives", format!("no frame: {error}")),
+        };
+        match gometa_codec::message::decode(frame) {
             Ok(message) => {
                 self.deliver(node, Event::Zab(gometa_zab::Event::Message { link, message }));
                 Ok(())
@@ -544,8 +601,12 @@ impl Ensemble {
         self.network.heal(self.now);
         self.workload.drain();
         for node in 0..self.processes.len() {
-            self.processes[node].disk.calm();
-            self.processes[node].dies_after = None;
+            let process = &mut self.processes[node];
+            process.disk.calm();
+            process.dies_after = None;
+            // A sync that stalls comes to its end.
+            let (life, group) = (process.life, process.disk.group);
+            self.schedule(self.now + MILLISECOND, Action::DiskDone { node, life, group, fails: false });
             if !self.processes[node].is_up() {
                 self.schedule(self.now, Action::Start { node });
             } else if self.processes[node].paused_until > self.now {
@@ -558,8 +619,21 @@ impl Ensemble {
     }
 
     /// 21. **Eventual**: some time after the last fault, a write and a linearizable read succeed, every client's
-    ///     writes are resolved, and all nodes hold the same.
+    ///     writes are resolved, and all nodes hold the same; but for those that have stopped for good, as a minority
+    ///     may: their disks have broken what they promised, or their machines never come back.
+    ///
+    ///     Without a quorum nothing is asked but that every request is answered in time, if only with an error.
     fn judge(&mut self) -> Check {
+        if self.has_no_quorum() && self.now >= self.calm_at + QUIET_TIME {
+            if let Some(unanswered) = self.oracle.unanswered(self.now, DEADLINE_DEFAULT_MS) {
+                let detail = format!("n{} owes an answer: {}", unanswered.node, unanswered.detail);
+                return violation("21 eventual", detail);
+            }
+            self.workload.give_up(self.now);
+            self.counts.faults.stopped_ensembles += 1;
+            self.well = true;
+            return Ok(());
+        }
         match self.unwell() {
             None => {
                 self.well = true;
@@ -573,6 +647,12 @@ impl Ensemble {
         }
     }
 
+    fn has_no_quorum(&self) -> bool {
+        let voters = self.processes.iter().enumerate();
+        let left = voters.filter(|(node, process)| !process.stopped && self.oracle.is_counted(*node));
+        left.count() < self.oracle.quorum()
+    }
+
     fn unwell(&self) -> Option<String> {
         if let Some(unfinished) = self.workload.unfinished() {
             return Some(unfinished);
@@ -581,7 +661,7 @@ impl Ensemble {
             return Some(format!("n{} owes an answer: {}", unanswered.node, unanswered.detail));
         }
         let committed = self.oracle.committed();
-        for (node, process) in self.processes.iter().enumerate() {
+        for (node, process) in self.processes.iter().enumerate().filter(|(_, process)| !process.stopped) {
             let applied = process.disk.applied();
             if !process.is_up() || applied != committed {
                 return Some(format!(
@@ -594,7 +674,10 @@ impl Ensemble {
     }
 
     fn judge_histories(&mut self) -> Check {
-        for (node, process) in self.processes.iter().enumerate() {
+        let whole = !self.has_no_quorum();
+        for (node, process) in
+            self.processes.iter().enumerate().filter(|(_, process)| whole && !process.stopped)
+        {
             self.oracle.compare_tables(node, &process.disk)?;
         }
         for (key, operations) in self.workload.histories().iter().enumerate() {

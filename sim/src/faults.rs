@@ -4,6 +4,7 @@ use gometa_zab::Incarnation;
 
 use crate::{
     checkers::Check,
+    disk::{End, Lost},
     ensemble::{Action, Ensemble},
     settings::MILLISECOND,
 };
@@ -12,8 +13,11 @@ impl Ensemble {
     /// The first fault of each kind.
     pub(crate) fn schedule_faults(&mut self) {
         self.next_partition();
-        self.next_crash();
-        self.next_pause();
+        let (process, disk) = (self.settings.process.clone(), self.settings.disk.clone());
+        self.next(process.crash_every, Action::Crash);
+        self.next(process.pause_every, Action::Pause);
+        self.next(disk.full_every, Action::Fill);
+        self.next(disk.damage_every, Action::Damage);
         if self.settings.process.early_crashes {
             // While the ensemble forms, which takes a moment only.
             for _ in 0..4 {
@@ -31,20 +35,18 @@ impl Ensemble {
         }
     }
 
-    fn next_crash(&mut self) {
-        let every = self.settings.process.crash_every;
+    /// Schedules the next of the faults of machines that come every so often.
+    fn next(&mut self, every: u64, action: Action) {
         if every > 0 && !self.calm {
             let at = self.now + self.machine.around(every);
-            self.schedule(at, Action::Crash);
+            self.schedule(at, action);
         }
     }
 
-    fn next_pause(&mut self) {
-        let every = self.settings.process.pause_every;
-        if every > 0 && !self.calm {
-            let at = self.now + self.machine.around(every);
-            self.schedule(at, Action::Pause);
-        }
+    /// Whether a node may be lost for good: a quorum of others, whose disks keep their promises, must remain.
+    fn may_spend(&self, node: usize) -> bool {
+        let spent = self.processes.iter().filter(|process| process.spent).count();
+        self.formed && (self.processes[node].spent || spent < self.settings.spent_max())
     }
 
     /// Cuts some links, and lets them heal in another order.
@@ -60,7 +62,14 @@ impl Ensemble {
         let random = self.network.random();
         let mut order: Vec<usize> = (0..nodes).collect();
         random.shuffle(&mut order);
-        let kind = random.below(6);
+        let mut kind = random.below(8);
+        if kind >= 6 {
+            kind = 6;
+            // The leader comes first, if there is one.
+            let leader = order.iter().position(|node| self.processes[*node].leads).unwrap_or(0);
+            order.swap(0, leader);
+        }
+        let random = self.network.random();
         let cut = random.between(1, nodes as u64 - 1) as usize;
         let mut pairs = Vec::new();
         for (i, &one) in order.iter().enumerate() {
@@ -77,7 +86,9 @@ impl Ensemble {
                     // One way: one node does not hear.
                     4 => i != 0 && j == 0,
                     // Any links.
-                    _ => i != j && random.one_in(3),
+                    5 => i != j && random.one_in(3),
+                    // The leader reaches only a quorum, of which the others reach everybody.
+                    _ => (i == 0 && j > nodes / 2) || (j == 0 && i > nodes / 2),
                 };
                 if between {
                     pairs.push((one, other));
@@ -87,18 +98,36 @@ impl Ensemble {
         if pairs.is_empty() {
             return;
         }
+        let faults = &mut self.counts.faults;
+        *match kind {
+            0 => &mut faults.partitions_one,
+            1 => &mut faults.partitions_halves,
+            2 => &mut faults.partitions_bridge,
+            3 => &mut faults.partitions_mute,
+            4 => &mut faults.partitions_deaf,
+            5 => &mut faults.partitions_any,
+            _ => &mut faults.partitions_quorum,
+        } += 1;
         self.counts.partitions += 1;
         self.trace.say(self.now, None, || format!("partition: {pairs:?} are cut"));
         let max = self.settings.network.partition_max;
         let random = self.network.random();
         let until = self.now + random.around(max / 2);
+        if random.one_in(4) {
+            // One by one, all of them before the first heals.
+            for &pair in &pairs {
+                let at = self.now + self.network.random().below(max / 8);
+                self.schedule(at, Action::Cut { pairs: vec![pair] });
+            }
+            self.counts.faults.partitions_slow += 1;
+        } else {
+            self.cut(&pairs);
+        }
+        let random = self.network.random();
         let together = random.one_in(2);
         random.shuffle(&mut pairs);
         let mut ends: Vec<u64> = pairs.iter().map(|_| until + random.below(max / 2 + 1)).collect();
         ends.sort_unstable();
-        for &(from, to) in &pairs {
-            self.network.block(from, to);
-        }
         if together {
             self.schedule(until, Action::Heal { pairs });
         } else {
@@ -108,12 +137,129 @@ impl Ensemble {
         }
     }
 
+    /// Stops some links.
+    pub(crate) fn cut(&mut self, pairs: &[(usize, usize)]) {
+        if !self.calm {
+            for &(from, to) in pairs {
+                self.network.block(from, to);
+            }
+        }
+    }
+
+    /// Some disk has no space left, for a while.
+    pub(crate) fn fill(&mut self) {
+        if self.calm {
+            return;
+        }
+        self.next(self.settings.disk.full_every, Action::Fill);
+        let node = self.machine.index(self.processes.len());
+        if self.processes[node].disk.is_full() {
+            return;
+        }
+        self.processes[node].disk.set_full(true);
+        self.trace.say(self.now, Some(node), || "has a full disk".to_owned());
+        let at = self.now + self.machine.below(self.settings.disk.full_max);
+        self.schedule(at, Action::Free { node });
+    }
+
+    /// There is space again.
+    pub(crate) fn free(&mut self, node: usize) {
+        self.processes[node].disk.set_full(false);
+        self.trace.say(self.now, Some(node), || "has space on its disk".to_owned());
+    }
+
+    /// A disk breaks what it has promised, in a way that it will be found out by.
+    pub(crate) fn damage(&mut self) -> Check {
+        if self.calm {
+            return Ok(());
+        }
+        self.next(self.settings.disk.damage_every, Action::Damage);
+        // The leader rather than others: it reads its log for them.
+        let leader = self.processes.iter().position(|process| process.leads);
+        let any = self.machine.index(self.processes.len());
+        let node = leader.filter(|_| self.machine.one_in(2)).unwrap_or(any);
+        if !self.may_spend(node) || self.processes[node].stopped {
+            return Ok(());
+        }
+        let kind = self.machine.below(4);
+        let up = self.processes[node].is_up();
+        let crash = if kind == 1 { self.machine.one_in(2) } else { kind > 1 };
+        match kind {
+            0 if up => {
+                self.processes[node].spent = true;
+                self.processes[node].disk.drop_next_sync();
+                self.trace.say(self.now, Some(node), || "will have a sync dropped".to_owned());
+                let at = self.now + self.machine.between(500, 4_000) * MILLISECOND;
+                self.schedule(at, Action::PowerCut { node });
+            }
+            0 => {}
+            1 => {
+                self.processes[node].spent = true;
+                self.counts.faults.flipped_bits += 1;
+                let flipped = self.processes[node].disk.flip(&mut self.machine);
+                self.trace.say(self.now, Some(node), || format!("has a flipped bit: {flipped:?}"));
+            }
+            _ => {}
+        }
+        if crash && up {
+            let power_lost = self.machine.one_in(2);
+            self.crash(node, power_lost)?;
+            self.start_later(node);
+        }
+        if kind > 1 {
+            let disk = &mut self.processes[node].disk;
+            let (struck, what, count) = if kind == 2 {
+                (
+                    disk.spoil(&mut self.machine),
+                    "a log that seems to end early",
+                    &mut self.counts.faults.early_ends,
+                )
+            } else {
+                (disk.roll_back(), "an old database", &mut self.counts.faults.old_images)
+            };
+            if struck {
+                *count += 1;
+                self.processes[node].spent = true;
+                self.trace.say(self.now, Some(node), || format!("has {what}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A machine loses power.
+    pub(crate) fn power_cut(&mut self, node: usize) -> Check {
+        if self.calm || self.processes[node].stopped {
+            return Ok(());
+        }
+        if self.processes[node].is_up() {
+            self.crash(node, true)?;
+            self.start_later(node);
+        } else {
+            let lost = self.processes[node].disk.lose_power(&mut self.machine);
+            self.lost(node, lost);
+        }
+        Ok(())
+    }
+
+    /// A node starts again when somebody has seen to it.
+    pub(crate) fn start_later(&mut self, node: usize) {
+        let at = self.now + self.machine.below(self.settings.process.down_max.max(1));
+        self.schedule(at, Action::Start { node });
+    }
+
+    /// A node that has stopped gets an empty directory.
+    pub(crate) fn replace(&mut self, node: usize) -> Check {
+        self.counts.faults.replaced_disks += 1;
+        self.wipe(node);
+        self.start(node)
+    }
+
     /// One node crashes, or all.
     pub(crate) fn random_crash(&mut self) -> Check {
         if self.calm {
             return Ok(());
         }
-        self.next_crash();
+        self.next(self.settings.process.crash_every, Action::Crash);
         self.crash_some()
     }
 
@@ -143,8 +289,13 @@ impl Ensemble {
                 continue;
             }
             self.crash(node, power_lost)?;
-            if wipe && self.formed && (self.counts.wipes as usize) < self.settings.wipes_max() {
+            if wipe && self.may_spend(node) {
                 self.wipe(node);
+            } else if self.may_spend(node) && self.machine.chance(self.settings.process.never) {
+                self.counts.faults.abandoned_nodes += 1;
+                self.processes[node].spent = true;
+                self.processes[node].stopped = true;
+                self.trace.say(self.now, Some(node), || "never comes back".to_owned());
             }
             let at = self.now + down;
             self.schedule(at, Action::Start { node });
@@ -182,7 +333,7 @@ impl Ensemble {
         if self.calm {
             return;
         }
-        self.next_pause();
+        self.next(self.settings.process.pause_every, Action::Pause);
         let node = self.machine.index(self.processes.len());
         let time = self.machine.below(self.settings.process.pause_max.max(1));
         self.pause(node, time);
@@ -195,6 +346,7 @@ impl Ensemble {
             return;
         }
         process.paused_until = self.now + time;
+        process.paused_since = self.now;
         let life = process.life;
         self.counts.pauses += 1;
         self.trace.say(self.now, Some(node), || format!("is paused for {time} µs"));
@@ -214,22 +366,32 @@ impl Ensemble {
         process.node = None;
         process.inbox.clear();
         process.waking = false;
-        let lost = process.disk.crash(&mut self.machine);
-        self.counts.lost_tails += u64::from(lost.entries > 0);
-        self.counts.lucky_tails += u64::from(lost.kept > 0);
+        let end = if power_lost { End::PowerLost } else { End::Killed };
+        let lost = process.disk.crash(self.now, end, &mut self.machine);
         self.counts.early_crashes += u64::from(!self.formed);
-        self.trace.mix(lost.writes as u64);
         self.trace.say(self.now, Some(node), || format!("crashes (power lost: {power_lost}), {lost:?}"));
+        self.lost(node, lost);
         self.network.host_down(self.now, node, power_lost);
         let gone = self.links.node_down(self.now, self.workload.random(), node, power_lost);
         for client in gone {
             self.oracle.unasked(client, None);
         }
         if planned {
-            let at = self.now + self.machine.below(self.settings.process.down_max.max(1));
-            self.schedule(at, Action::Start { node });
+            self.start_later(node);
         }
         Ok(())
+    }
+
+    /// What a crash has cost.
+    pub(crate) fn lost(&mut self, node: usize, lost: Lost) {
+        self.trace.mix(lost.writes as u64);
+        self.counts.lost_tails += u64::from(lost.entries > 0);
+        self.counts.lucky_tails += u64::from(lost.kept > 0);
+        self.counts.faults.torn_records += u64::from(lost.torn);
+        self.counts.faults.dropped_syncs_lost += u64::from(lost.dropped);
+        if lost.dropped {
+            self.trace.say(self.now, Some(node), || "has lost what it had synced".to_owned());
+        }
     }
 
     /// Makes every sync of a node's disk fail, which ends its process, or none; a process that has ended so is
@@ -245,7 +407,10 @@ impl Ensemble {
     pub fn wipe(&mut self, node: usize) {
         assert!(!self.processes[node].is_up(), "a directory is replaced while nobody uses it");
         let incarnation = Incarnation(self.machine.wide());
-        self.processes[node].disk.wipe(incarnation);
+        let process = &mut self.processes[node];
+        process.disk.wipe(incarnation);
+        process.spent = true;
+        process.stopped = false;
         self.oracle.wiped(node);
         self.counts.wipes += 1;
         self.trace.say(self.now, Some(node), || "has lost its directory".to_owned());

@@ -20,6 +20,7 @@ pub mod contract;
 pub mod disk;
 mod effects;
 pub mod ensemble;
+pub mod fault_counts;
 mod faults;
 pub mod history;
 pub mod mutants;

@@ -10,12 +10,13 @@ use bytes::{Bytes, BytesMut};
 use gometa_zab::LinkId;
 
 use crate::{
+    fault_counts::FaultCounts,
     random::{Random, Stream},
     settings::{MILLISECOND, NetworkSettings},
 };
 
 /// Datagrams remembered for replay.
-const RECENT_MAX: usize = 64;
+const RECENT_MAX: usize = 128;
 /// How long an unanswered dial takes to fail, in microseconds.
 const CONNECT_TIMEOUT: u64 = 250 * MILLISECOND;
 /// How long a sender behind a partition may take to notice that it is gone, in microseconds.
@@ -41,6 +42,8 @@ pub enum Transit {
         bytes: Bytes,
         /// It is what was sent, neither damaged nor made up.
         genuine: bool,
+        /// How many were set under way before it.
+        sequence: u64,
     },
     /// The first frame waiting on one direction of a connection may be due.
     Pump {
@@ -111,7 +114,7 @@ pub enum Arrival {
         host: usize,
         /// Its name for the connection.
         link: LinkId,
-        /// The frame.
+        /// The frame; the last one of a connection that was reset may be the first part of one only.
         bytes: Bytes,
     },
     /// A connection ended.
@@ -157,11 +160,15 @@ struct End {
     /// A [`Transit::Pump`] for this direction is under way.
     pumping: bool,
     stalled_until: u64,
+    /// Bytes of this direction were lost, so nothing behind them arrives.
+    cut: bool,
 }
 
 #[derive(Debug)]
 struct Connection {
     ends: [End; 2],
+    /// How much longer than on others everything takes on it.
+    lag: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -175,19 +182,6 @@ struct Host {
     links: Vec<(usize, Side)>,
 }
 
-/// What happened, in numbers.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct NetworkCounts {
-    /// Datagrams lost or blocked.
-    pub lost: u64,
-    /// Datagrams doubled, replayed, damaged or made up.
-    pub strange: u64,
-    /// Connections reset.
-    pub resets: u64,
-    /// Connections stalled.
-    pub stalls: u64,
-}
-
 /// The network between the hosts 0, 1, ….
 #[derive(Debug)]
 pub struct Network {
@@ -198,10 +192,15 @@ pub struct Network {
     /// blocked[from * hosts + to]
     blocked: Vec<bool>,
     recent: VecDeque<(usize, Bytes)>,
+    datagrams: u64,
+    /// latest[from * hosts + to]: the latest datagram that arrived.
+    latest: Vec<u64>,
+    /// newest[lower * hosts + higher]: the newest connection between two hosts that was accepted.
+    newest: Vec<usize>,
     /// What has been set under way since the caller looked, and when it is due.
     pub out: Vec<(u64, Transit)>,
     /// What happened so far.
-    pub counts: NetworkCounts,
+    pub counts: FaultCounts,
 }
 
 impl Network {
@@ -215,8 +214,11 @@ impl Network {
             connections: Vec::new(),
             blocked: vec![false; hosts * hosts],
             recent: VecDeque::new(),
+            datagrams: 0,
+            latest: vec![0; hosts * hosts],
+            newest: vec![0; hosts * hosts],
             out: Vec::new(),
-            counts: NetworkCounts::default(),
+            counts: FaultCounts::default(),
         }
     }
 
@@ -241,6 +243,7 @@ impl Network {
             garbage: 0,
             reset: 0,
             stall: 0,
+            slow_link: 0,
             partition_every: 0,
             delay_max: self.settings.delay_max.min(1_000),
             ..self.settings.clone()
@@ -330,6 +333,7 @@ impl Network {
         if self.random.chance(garbage) {
             let length = self.random.index(600);
             let made_up: Bytes = (0..length).map(|_| self.random.word() as u8).collect();
+            self.counts.made_up_datagrams += 1;
             self.datagram_later(now, from, to, made_up, false);
         }
         if self.random.chance(replay) && !self.recent.is_empty() {
@@ -337,7 +341,7 @@ impl Network {
             let (sender, old) = self.recent[self.random.index(self.recent.len())].clone();
             let receiver = if self.random.one_in(2) { to } else { self.random.index(self.hosts.len()) };
             if receiver != sender {
-                self.counts.strange += 1;
+                self.counts.replayed_datagrams += 1;
                 self.datagram_later(now, sender, receiver, old, true);
             }
         }
@@ -347,11 +351,11 @@ impl Network {
         }
         self.recent.push_back((from, bytes.clone()));
         if self.random.chance(loss) {
-            self.counts.lost += 1;
+            self.counts.lost_datagrams += 1;
             return;
         }
         if self.random.chance(duplicate) {
-            self.counts.strange += 1;
+            self.counts.doubled_datagrams += 1;
             self.datagram_later(now, from, to, bytes.clone(), true);
         }
         if self.random.chance(flip) && !bytes.is_empty() {
@@ -361,6 +365,7 @@ impl Network {
                 damaged[at] ^= 1 << self.random.below(8);
             }
             let genuine = damaged == bytes;
+            self.counts.damaged_datagrams += u64::from(!genuine);
             self.datagram_later(now, from, to, damaged.freeze(), genuine);
             return;
         }
@@ -368,9 +373,10 @@ impl Network {
     }
 
     fn datagram_later(&mut self, now: u64, from: usize, to: usize, bytes: Bytes, genuine: bool) {
-        self.counts.strange += u64::from(!genuine);
         let at = now + self.delay();
-        self.out.push((at, Transit::Datagram { from, to, bytes, genuine }));
+        self.datagrams += 1;
+        let sequence = self.datagrams;
+        self.out.push((at, Transit::Datagram { from, to, bytes, genuine, sequence }));
     }
 
     /// Dials.
@@ -384,9 +390,13 @@ impl Network {
             last_due: 0,
             pumping: false,
             stalled_until: 0,
+            cut: false,
         };
+        let slow = self.random.chance(self.settings.slow_link);
+        let lag = if slow { self.random.below(20 * self.settings.delay_max) } else { 0 };
+        self.counts.slow_links += u64::from(slow);
         let connection = self.connections.len();
-        self.connections.push(Connection { ends: [end(from, self.hosts[from].boot), end(to, 0)] });
+        self.connections.push(Connection { ends: [end(from, self.hosts[from].boot), end(to, 0)], lag });
         let at = now + self.delay();
         self.out.push((at, Transit::Dial { connection }));
     }
@@ -404,10 +414,14 @@ impl Network {
             self.reset(now, connection);
             return;
         }
-        let delay = self.delay();
+        if self.connections[connection].ends[side].cut {
+            // The sender does not know yet.
+            return;
+        }
+        let delay = self.delay() + self.connections[connection].lag;
         let stall = self.random.chance(self.settings.stall);
         let stalled = if stall { self.random.below(self.settings.stall_max) } else { 0 };
-        self.counts.stalls += u64::from(stall);
+        self.counts.stalled_links += u64::from(stall);
         let end = &mut self.connections[connection].ends[side];
         end.stalled_until = end.stalled_until.max(now + stalled);
         let due = end.last_due.max(now + delay);
@@ -463,9 +477,21 @@ impl Network {
     fn reset(&mut self, now: u64, connection: usize) {
         self.counts.resets += 1;
         let told = self.random.below(5);
+        self.counts.half_open += u64::from(told < 2);
         for side in 0..2 {
-            let kept = self.random.index(self.connections[connection].ends[side].queue.len() + 1);
-            self.connections[connection].ends[side].queue.truncate(kept);
+            let end = &mut self.connections[connection].ends[side];
+            let kept = self.random.index(end.queue.len() + 1);
+            end.cut = true;
+            if let Some(Frame::Data { due, bytes }) = end.queue.get(kept)
+                && self.random.one_in(2)
+            {
+                // Some bytes of the first message that is lost arrive too.
+                let partial = Frame::Data { due: *due, bytes: bytes.slice(..self.random.index(bytes.len())) };
+                end.queue.truncate(kept);
+                end.queue.push_back(partial);
+            } else {
+                end.queue.truncate(kept);
+            }
             // Half open: the other end learns it when it sends, or by its keepalive.
             let late = if told == side as u64 { self.random.below(KEEPALIVE) } else { 0 };
             let at = now + late + self.delay();
@@ -488,7 +514,18 @@ impl Network {
         end.state = EndState::Open;
         end.link = LinkId(host.links.len() as u64);
         host.links.push((connection, side));
-        end.link
+        let link = end.link;
+        if side == 1 {
+            let pair = self.pair(connection);
+            self.newest[pair] = connection;
+        }
+        link
+    }
+
+    /// Where [`Network::newest`] keeps what there is between a connection's hosts.
+    fn pair(&self, connection: usize) -> usize {
+        let [one, other] = &self.connections[connection].ends;
+        one.host.min(other.host) * self.hosts.len() + one.host.max(other.host)
     }
 
     fn is_alive(&self, connection: usize, side: Side) -> bool {
@@ -500,11 +537,14 @@ impl Network {
     /// Carries out what is due, and says what arrives.
     pub fn perform(&mut self, now: u64, transit: Transit) -> Option<Arrival> {
         match transit {
-            Transit::Datagram { from, to, bytes, genuine } => {
+            Transit::Datagram { from, to, bytes, genuine, sequence } => {
                 if self.is_blocked(from, to) {
-                    self.counts.lost += 1;
+                    self.counts.blocked_datagrams += 1;
                     return None;
                 }
+                let latest = &mut self.latest[from * self.hosts.len() + to];
+                self.counts.overtaken_datagrams += u64::from(sequence < *latest);
+                *latest = sequence.max(*latest);
                 self.hosts[to].up.then_some(Arrival::Datagram { host: to, bytes, genuine })
             }
             Transit::Pump { connection, side } => self.pump(now, connection, side),
@@ -601,10 +641,14 @@ impl Network {
             let at = next.due().max(now);
             self.pump_later(connection, side, at);
         }
+        let late = connection < self.newest[self.pair(connection)];
         let other = &mut self.connections[connection].ends[1 - side];
         let (host, link) = (other.host, other.link);
         match frame {
-            Frame::Data { bytes, .. } => Some(Arrival::Frame { host, link, bytes }),
+            Frame::Data { bytes, .. } => {
+                self.counts.late_messages += u64::from(late);
+                Some(Arrival::Frame { host, link, bytes })
+            }
             Frame::End { .. } => {
                 other.state = EndState::Closed;
                 Some(Arrival::Closed { host, link })

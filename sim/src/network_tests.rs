@@ -190,3 +190,72 @@ fn strange_datagrams_are_marked() {
     }
     assert!(genuine > 50 && genuine < bench.seen.len(), "{genuine} of {}", bench.seen.len());
 }
+
+#[test]
+fn nothing_arrives_behind_what_a_reset_has_lost() {
+    let (mut halves, mut late) = (0, 0);
+    for seed in 0..200 {
+        let mut bench = Bench::new(|settings| settings.delay_max = 20_000);
+        bench.network.random = Random::new(seed, Stream::Network);
+        let (ours, _) = bench.connect(0, 1);
+        let frame = |value: u8| Bytes::from(vec![value; 9]);
+        for value in 0..10 {
+            bench.network.send(bench.now, 0, ours, frame(value));
+        }
+        bench.network.reset_between(bench.now, 0, 1);
+        // Whoever does not know yet goes on sending.
+        for value in 10..20 {
+            bench.network.send(bench.now, 0, ours, frame(value));
+        }
+        bench.run(bench.now + 2 * KEEPALIVE);
+        let arrived: Vec<&Bytes> = bench.seen.iter().filter_map(bytes_of).collect();
+        let whole = arrived.iter().take_while(|bytes| bytes.len() == 9).count();
+        assert!(arrived.iter().enumerate().all(|(at, bytes)| bytes.iter().all(|byte| *byte == at as u8)));
+        assert!(whole <= 10 && arrived.len() <= whole + 1, "{arrived:?}");
+        halves += arrived.len() - whole;
+        late += usize::from(bench.seen.iter().any(|seen| matches!(seen, Arrival::Closed { host: 0, .. })));
+        assert!(!bench.network.is_open(0, ours));
+    }
+    assert!(halves > 5 && late == 200, "{halves} {late}");
+}
+
+fn bytes_of(arrival: &Arrival) -> Option<&Bytes> {
+    match arrival {
+        Arrival::Frame { bytes, .. } => Some(bytes),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_slow_connection_is_slow_for_all_of_its_life_and_may_end_behind_its_successor() {
+    let mut bench = Bench::new(|settings| {
+        settings.delay_min = 1_000;
+        settings.delay_max = 1_000;
+        settings.slow_link = 1_000_000;
+    });
+    let (old, _) = bench.connect(0, 1);
+    bench.network.connections[0].lag = 500_000;
+    for value in 0..3 {
+        bench.network.send(bench.now, 0, old, byte(value));
+    }
+    bench.network.close(bench.now, 0, old);
+    bench.network.settings.slow_link = 0;
+    let (new, theirs) = bench.connect(0, 1);
+    bench.network.send(bench.now, 0, new, byte(9));
+    let until = bench.now + 2_000_000;
+    bench.run(until);
+    assert_eq!(bench.frames(), [9, 0, 1, 2]);
+    assert!(matches!(bench.seen[0], Arrival::Frame { link, .. } if link == theirs));
+    assert_eq!((bench.network.counts.slow_links, bench.network.counts.late_messages), (1, 3));
+}
+
+#[test]
+fn datagrams_overtake_each_other() {
+    let mut bench = Bench::new(|settings| settings.delay_max = 50_000);
+    for value in 0..100 {
+        bench.network.send_datagram(bench.now, 0, 1, byte(value));
+    }
+    bench.run(1_000_000);
+    assert_eq!(bench.seen.len(), 100);
+    assert!(bench.network.counts.overtaken_datagrams > 10);
+}

@@ -1,4 +1,9 @@
 //! One node's process: the real [`Node`], its clock, what has arrived and not been taken in yet.
+//!
+//! There is no wall clock here, since nothing that a node does depends on one: `zab`, `store` and `node` are given
+//! monotonic time and cannot ask for any, and the server asks for none but for the times in its log. So there is
+//! nothing that a jump of the wall clock could change. Monotonic time runs too fast or too slow, and starts
+//! anywhere.
 
 use gometa_node::{Event, Node};
 use gometa_zab::Ticks;
@@ -47,8 +52,16 @@ pub struct Process {
     pub waking: bool,
     /// The process is stopped, as by SIGSTOP, until then.
     pub paused_until: u64,
+    /// Since when it was last stopped so.
+    pub paused_since: u64,
     /// The process ends before the effect after this many more.
     pub dies_after: Option<u32>,
+    /// Its disk has broken a promise, was lost, or it never comes back: of the minority that a quorum makes up for.
+    pub spent: bool,
+    /// It does not run, and nobody starts it again.
+    pub stopped: bool,
+    /// It leads, or is about to.
+    pub leads: bool,
 }
 
 impl Process {
@@ -62,7 +75,11 @@ impl Process {
             inbox: Vec::new(),
             waking: false,
             paused_until: 0,
+            paused_since: 0,
             dies_after: None,
+            spent: false,
+            stopped: false,
+            leads: false,
         }
     }
 

@@ -94,6 +94,7 @@ impl Summary {
             ("ambushes", counts.ambushes),
         ]
         .into_iter()
+        .chain(counts.faults.clone().fields_mut().into_iter().map(|(name, count)| (name, *count)))
         .filter_map(|(name, count)| (count == 0).then_some(name))
         .collect()
     }
@@ -131,8 +132,9 @@ fn fields_mut(counts: &mut Counts) -> Vec<(&'static str, &mut u64)> {
         committed,
         time,
         events,
+        faults,
     } = counts;
-    vec![
+    let mut fields = vec![
         ("truncations", truncations),
         ("established_epochs", established),
         ("lost_tails", lost_tails),
@@ -157,7 +159,9 @@ fn fields_mut(counts: &mut Counts) -> Vec<(&'static str, &mut u64)> {
         ("committed_entries", committed),
         ("virtual_time_us", time),
         ("events", events),
-    ]
+    ];
+    fields.extend(faults.fields_mut());
+    fields
 }
 
 /// What to run.

@@ -36,6 +36,8 @@ pub struct NetworkSettings {
     pub stall: u32,
     /// The longest stall.
     pub stall_max: u64,
+    /// Connections that are up to twenty times slower than others, for all of their life.
+    pub slow_link: u32,
     /// Mean time between partitions; 0 for none.
     pub partition_every: u64,
     /// The longest partition.
@@ -57,6 +59,18 @@ pub struct DiskSettings {
     pub error: u32,
     /// Groups that take only a part of what is queued.
     pub partial: u32,
+    /// Starts that come to their end before what they found is durable: the power goes, or the sync fails.
+    pub cut_start: u32,
+    /// Mean time until a disk is full; 0 for none.
+    pub full_every: u64,
+    /// The longest time until there is space again.
+    pub full_max: u64,
+    /// A storage that is wrong, for tests of the simulator: a start does not look at the mark.
+    pub blind: bool,
+    /// A storage that is wrong, for tests of the simulator: a start does not sync what it has found.
+    pub trusting: bool,
+    /// Mean time until a disk breaks a promise; 0 for none. At most a minority of the disks, ever.
+    pub damage_every: u64,
 }
 
 /// Faults of the machine. Times in microseconds.
@@ -74,6 +88,12 @@ pub struct ProcessSettings {
     pub blackout: u32,
     /// Crashes after which the data directory is gone, per million; at most a minority, ever.
     pub wipe: u32,
+    /// Crashes after which the node never comes back, per million; of the same minority.
+    pub never: u32,
+    /// Not a minority only: all disks but one may be lost or damaged, and all nodes but one never come back. Without
+    /// a quorum nothing may happen any more, wrong or right. (When all directories are empty, there is no ensemble
+    /// left, and the nodes form a new one.)
+    pub beyond: bool,
     /// Some crashes while the ensemble forms.
     pub early_crashes: bool,
     /// Messages of discovery and synchronisation before or behind which their sender crashes, per million.
@@ -147,10 +167,24 @@ impl Settings {
                 reset: 0,
                 stall: 0,
                 stall_max: 0,
+                slow_link: 0,
                 partition_every: 0,
                 partition_max: 0,
             },
-            disk: DiskSettings { sync_min: 150, sync_max: 400, stall: 0, stall_max: 0, error: 0, partial: 0 },
+            disk: DiskSettings {
+                sync_min: 150,
+                sync_max: 400,
+                stall: 0,
+                stall_max: 0,
+                error: 0,
+                partial: 0,
+                cut_start: 0,
+                full_every: 0,
+                full_max: 0,
+                blind: false,
+                trusting: false,
+                damage_every: 0,
+            },
             process: ProcessSettings {
                 crash_every: 0,
                 pause_every: 0,
@@ -158,6 +192,8 @@ impl Settings {
                 pause_max: 0,
                 blackout: 0,
                 wipe: 0,
+                never: 0,
+                beyond: false,
                 early_crashes: false,
                 ambush: 0,
                 drift: 0,
@@ -199,6 +235,7 @@ impl Settings {
             reset: sometimes(r, 3_000),
             stall: sometimes(r, 3_000),
             stall_max: r.pick(&[50, 500, 3_000]) * MILLISECOND,
+            slow_link: sometimes(r, 200_000),
             partition_every: every(r, 800, 7_000),
             partition_max: r.pick(&[500, 2_000, 6_000]) * MILLISECOND,
         };
@@ -206,26 +243,38 @@ impl Settings {
             sync_min: 100,
             sync_max: r.pick(&[200, 1_000, 10_000, 40_000]),
             stall: sometimes(r, 6_000),
-            stall_max: r.pick(&[100, 1_000, 8_000]) * MILLISECOND,
+            stall_max: r.pick(&[100, 1_000, 8_000, 30_000]) * MILLISECOND,
             error: if r.one_in(4) { 500 } else { 0 },
             partial: sometimes(r, 500_000),
+            cut_start: if r.one_in(3) { r.pick(&[50_000, 300_000]) } else { 0 },
+            full_every: if r.one_in(6) { r.between(1_000, 8_000) * MILLISECOND } else { 0 },
+            full_max: r.pick(&[200, 2_000, 20_000]) * MILLISECOND,
+            blind: false,
+            trusting: false,
+            damage_every: if r.one_in(4) { r.between(500, 6_000) * MILLISECOND } else { 0 },
         };
+        // Such a run takes several times as long, so there are few of them.
+        let long = r.one_in(40);
         let process = ProcessSettings {
             crash_every: every(r, 400, 6_000),
             pause_every: every(r, 1_000, 7_000),
             down_max: r.pick(&[20, 500, 4_000]) * MILLISECOND,
-            pause_max: r.pick(&[50, 1_000, 5_000]) * MILLISECOND,
+            pause_max: if long { 60 * SECOND } else { r.pick(&[50, 1_000, 5_000]) * MILLISECOND },
             blackout: sometimes(r, 250_000),
             wipe: if r.one_in(5) { 200_000 } else { 0 },
+            never: if r.one_in(8) { 150_000 } else { 0 },
+            beyond: r.one_in(12),
             early_crashes: r.one_in(3),
             ambush: if r.one_in(3) { r.pick(&[30_000, 150_000]) } else { 0 },
             drift: if r.chance(700_000) { 50_000 } else { 0 },
         };
+        let clients = if r.one_in(4) { r.between(7, 10) } else { r.between(3, 6) } as usize;
         let workload = WorkloadSettings {
-            clients: r.between(3, 6) as usize,
+            clients,
             keys: r.between(1, 5) as usize,
             in_flight_max: r.pick(&[1, 2, 4, 8]),
-            think: r.between(10, 150) * MILLISECOND,
+            // The more clients, the less each of them does: a key's history is to be short enough for its judge.
+            think: r.between(10, 150) * MILLISECOND * clients.max(4) as u64 / 4,
             give_up: sometimes(r, 60_000),
         };
         Settings {
@@ -234,7 +283,7 @@ impl Settings {
             heartbeat_ms,
             election_ms,
             session_timeout_ms: r.pick(&[1_500, 4_000, 20_000]),
-            fault_time: r.between(10, 18) * SECOND,
+            fault_time: if long { r.between(30, 70) } else { r.between(10, 18) } * SECOND,
             bounds,
             network,
             disk,
@@ -243,8 +292,8 @@ impl Settings {
         }
     }
 
-    /// How many nodes may lose their disks.
-    pub fn wipes_max(&self) -> usize {
-        (self.nodes - 1) / 2
+    /// How many nodes may lose their disks, or never come back.
+    pub fn spent_max(&self) -> usize {
+        if self.process.beyond { self.nodes - 1 } else { (self.nodes - 1) / 2 }
     }
 }

@@ -203,6 +203,17 @@ impl Workload {
         }
     }
 
+    /// Nobody will answer any more: nobody will know what became of what is in flight.
+    pub fn give_up(&mut self, now: u64) {
+        for client in 0..self.clients.len() {
+            for flight in std::mem::take(&mut self.clients[client].flights).into_values() {
+                if flight.attempts > 0 {
+                    self.conclude(now, &flight, Answer::Unknown);
+                }
+            }
+        }
+    }
+
     /// What is still in flight in the liveness phase; None if nothing is.
     pub fn unfinished(&self) -> Option<String> {
         for (index, client) in self.clients.iter().enumerate() {

@@ -107,7 +107,7 @@ impl Oracle {
     }
 
     /// The voters' majority.
-    fn quorum(&self) -> usize {
+    pub fn quorum(&self) -> usize {
         self.counted.len() / 2 + 1
     }
 

@@ -52,7 +52,7 @@ impl Bench {
 
     fn harden(&mut self, node: usize) -> Check {
         while self.disks[node].start(&mut self.random).is_some() {
-            self.disks[node].finish();
+            self.disks[node].finish(0);
         }
         self.oracle.hardened(node, &self.disks[node].durable)
     }

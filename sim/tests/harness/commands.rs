@@ -164,7 +164,7 @@ pub(crate) enum Command {
     Hide(Vec<String>),
     /// What nodes do, have promised, hold, and have applied.
     Status(#[arg(optional)] Vec<Name>),
-    /// What is durable in a node's log.
+    /// What is durable in a node's log; of a node that is down, what its next start will find.
     Log(#[arg(optional)] Vec<Name>),
     /// What nodes have in their tables, and how many log entries had no effect because their write had happened.
     Tables(#[arg(optional)] Vec<Name>),
@@ -328,8 +328,10 @@ impl Stage {
     }
 
     fn log(&self, index: usize) -> String {
-        let disk = &self.ensemble.machines[index].disk;
-        let entries: Vec<String> = disk.durable.log.iter().map(show::entry).collect();
+        let machine = &self.ensemble.machines[index];
+        let found = if machine.node.is_some() { None } else { machine.disk.found().ok() };
+        let log = found.as_ref().map_or(&machine.disk.durable.log, |found| &found.log);
+        let entries: Vec<String> = log.iter().map(show::entry).collect();
         let entries = if entries.is_empty() { "nothing".to_owned() } else { entries.join(", ") };
         format!("{}: {entries}", letter(index))
     }

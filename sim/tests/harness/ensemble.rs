@@ -11,7 +11,7 @@ use gometa_proto::v1::{Request, Response};
 use gometa_sim::{
     Settings, Violation,
     checkers::Oracle,
-    disk::{Disk, TableView},
+    disk::{Disk, End, TableView},
     random::{Random, Stream},
 };
 use gometa_store::Checkpoint;
@@ -169,12 +169,10 @@ impl Ensemble {
         self.configured = (0..nodes).map(|index| voter(index, None)).collect();
         let voters = (0..nodes).map(|index| voter(index, Some(own(index)))).collect();
         let genesis = Genesis { ensemble: EnsembleId { id: 0xA11, history: 1 }, voters };
-        let founding = Some(Founding { genesis, sealed: true });
+        let founding = Founding { genesis, sealed: true };
         self.oracle = Oracle::new(nodes);
         for index in 0..nodes {
-            let mut disk = Disk::new(own(index), Settings::quiet(0, nodes).disk);
-            disk.durable.founding.clone_from(&founding);
-            disk.issued.founding.clone_from(&founding);
+            let disk = Disk::founded(own(index), Settings::quiet(0, nodes).disk, founding.clone());
             self.machines.push(Machine {
                 disk,
                 node: None,
@@ -230,6 +228,8 @@ impl Ensemble {
         machine.fault = None;
         machine.disk.set_failing(false);
         let recovered = machine.disk.recover();
+        let recovered =
+            recovered.map_err(|refused| format!("{} cannot start: {refused:?}", letter(index)))?;
         machine.hard_written = recovered.hard_state;
         let zab = gometa_zab::Config {
             node: gometa_sim::checkers::node_id(index),
@@ -264,7 +264,7 @@ impl Ensemble {
         if machine.node.take().is_none() {
             return Err(format!("{} is down", letter(index)));
         }
-        let lost = machine.disk.crash(&mut fate(kept));
+        let lost = machine.disk.crash(self.now.0, End::Killed, &mut fate(kept));
         assert!(
             if kept { lost.writes == 0 } else { lost.kept == 0 },
             "the fate of {} is known",
@@ -369,7 +369,7 @@ impl Ensemble {
             Effect::Read { id, from, to, bytes_max } => {
                 self.say(Topic::Links, format!("{me} reads {from} to {to}"));
                 let machine = &self.machines[index];
-                let entries = machine.disk.read(from, to, bytes_max);
+                let entries = machine.disk.read(from, to, bytes_max).expect("no record is damaged");
                 let life = machine.life;
                 self.fly(Flight::Read { node: index, life, id, entries });
             }
@@ -488,7 +488,7 @@ impl Ensemble {
         if fails {
             return self.disk_fails(index, fault.is_some_and(|fault| fault.kept));
         }
-        let Some(done) = machine.disk.finish() else { return };
+        let Some(done) = machine.disk.finish(self.now.0) else { return };
         machine.writing.retain(|(token, _, _)| *token > done.token);
         if done.synced {
             let check = self.oracle.hardened(index, &self.machines[index].disk.durable);

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use gometa_node::Write;
 use gometa_sim::{
-    contract::{Broken, Directory, Opening, Report, State, Storage},
-    disk::{Disk, TableView},
+    contract::{Broken, Directory, Opening, Promise, Report, State, Storage},
+    disk::{Disk, End, TableView},
     random::{Random, Stream},
     settings::{DiskSettings, Settings},
 };
@@ -143,6 +143,7 @@ impl Machine {
     /// A process starts. What it finds, if it is of one piece.
     pub(crate) fn open(&mut self) -> Result<State, Broken> {
         let recovered = self.disk.recover();
+        let recovered = recovered.map_err(|refused| Broken::new(Promise::Opens, format!("{refused:?}")))?;
         let mut opening = Opening { incarnation: self.disk.incarnation, boot: self.disk.boots, recovered };
         match self.fault {
             Some(Fault::BoundaryMissing) => drop(opening.recovered.boundaries.pop()),
@@ -173,28 +174,37 @@ impl Machine {
     /// The process ends, and with it all that was not synced, or some of it. How many writes were lost.
     pub(crate) fn crash(&mut self) -> usize {
         let before = self.disk.durable.log.clone();
-        let mut lost = self.disk.crash(&mut self.random).writes;
+        let end = self.random.pick(&[End::Killed, End::PowerLost]);
+        let mut lost = self.disk.crash(0, end, &mut self.random).writes;
+        if end == End::Killed && self.random.one_in(4) {
+            // The power goes before the next start, or in it.
+            lost += self.disk.lose_power(&mut self.random).writes;
+        }
         match self.fault {
             Some(Fault::TruncationUndone) => {
-                let log = &mut self.disk.durable.log;
-                if self.cut.first().is_some_and(|entry| entry.zxid.counter == log.len() as u64 + 1) {
-                    log.append(&mut self.cut);
-                }
+                let cut = std::mem::take(&mut self.cut);
+                self.forge(|log, _| {
+                    if cut.first().is_some_and(|entry| entry.zxid.counter == log.len() as u64 + 1) {
+                        log.extend(cut);
+                    }
+                });
             }
             Some(Fault::RecoveredUnsynced) => {
-                if let Some(synced) = self.synced.replace(before)
-                    && self.disk.durable.log.starts_with(&synced)
-                    && self.disk.durable.log.len() as u64 > self.disk.applied()
-                {
-                    lost += 1;
-                    let keep = synced.len().max(self.disk.applied() as usize);
-                    self.disk.durable.log.truncate(keep);
+                if let Some(synced) = self.synced.replace(before) {
+                    self.forge(|log, applied| {
+                        if log.starts_with(&synced) && log.len() as u64 > applied {
+                            log.truncate(synced.len().max(applied as usize));
+                        }
+                    });
                 }
             }
             _ => {}
         }
-        self.disk.issued = self.disk.durable.clone();
         lost
+    }
+
+    fn forge(&mut self, forge: impl FnOnce(&mut Vec<LogEntry>, u64)) {
+        self.disk.forge(forge).expect("what these faults have left opens");
     }
 
     fn issue(&mut self, token: Token, write: Write) {
@@ -295,7 +305,7 @@ impl Machine {
         match self.under_way.take() {
             Some(true) => Err("a sync failed".to_owned()),
             Some(false) => {
-                let done = self.disk.finish();
+                let done = self.disk.finish(0);
                 if let Some(done) = done {
                     self.report_through(done.token);
                 }
@@ -360,17 +370,12 @@ impl Storage for Machine {
     }
 
     fn read(&mut self, from: u64, to: u64, bytes_max: usize) -> Vec<LogEntry> {
-        match self.fault {
-            Some(Fault::ReadUnbounded) => self.disk.read(from, to, usize::MAX),
-            Some(Fault::ReadEmpty) => {
-                let entries = self.disk.read(from, to, bytes_max);
-                if entries.first().is_some_and(|entry| entry.size() > bytes_max) {
-                    Vec::new()
-                } else {
-                    entries
-                }
-            }
-            _ => self.disk.read(from, to, bytes_max),
+        let bytes_max = if self.has(Fault::ReadUnbounded) { usize::MAX } else { bytes_max };
+        // What cannot be read is not there.
+        let entries = self.disk.read(from, to, bytes_max).unwrap_or_default();
+        if self.has(Fault::ReadEmpty) && entries.first().is_some_and(|entry| entry.size() > bytes_max) {
+            return Vec::new();
         }
+        entries
     }
 }

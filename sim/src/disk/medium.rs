@@ -1,0 +1,202 @@
+//! What stands on a disk, as bytes: the records that `gometa_codec::storage` makes, and what a start makes of them.
+//!
+//! A start believes nothing: every record is decoded, every link to a predecessor compared, and the whole held
+//! against the mark of what was once synced, as the server's `disk/recovery.rs` does. The table's records are kept
+//! as they are: their checksums are RocksDB's.
+
+use bytes::Bytes;
+use gometa_codec::storage;
+use gometa_node::Write;
+use gometa_store::{MemoryTable, Table};
+use gometa_zab::{Founding, HardState, LogEntry, Zxid};
+
+/// What storage holds at some point of its FIFO of writes.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Image {
+    /// Promises.
+    pub hard_state: HardState,
+    /// The genesis.
+    pub founding: Option<Founding>,
+    /// The log; the entry with counter c stands at c - 1.
+    pub log: Vec<LogEntry>,
+}
+
+impl Image {
+    /// The last entry's zxid.
+    pub fn last(&self) -> Zxid {
+        self.log.last().map_or(Zxid::ZERO, |entry| entry.zxid)
+    }
+
+    /// Whether the log holds this zxid; the genesis is in every log.
+    pub fn contains(&self, zxid: Zxid) -> bool {
+        match zxid.counter.checked_sub(1) {
+            None => zxid == Zxid::ZERO,
+            Some(at) => self.log.get(at as usize).is_some_and(|entry| entry.zxid == zxid),
+        }
+    }
+
+    /// Ascending: each epoch that has entries, with its last counter.
+    pub fn boundaries(&self) -> Vec<Zxid> {
+        let mut boundaries: Vec<Zxid> = Vec::new();
+        let mut end = self.log.len();
+        while let Some(at) = end.checked_sub(1) {
+            let last = self.log[at].zxid;
+            boundaries.push(last);
+            end = self.log[..end].partition_point(|entry| entry.zxid.epoch < last.epoch);
+        }
+        boundaries.reverse();
+        boundaries
+    }
+
+    pub(super) fn write(&mut self, write: &gometa_zab::Write) {
+        match write {
+            gometa_zab::Write::Append(entries) => self.log.extend(entries.iter().cloned()),
+            gometa_zab::Write::Truncate(zxid) => self.log.truncate(zxid.counter as usize),
+            gometa_zab::Write::HardState(hard_state) => self.hard_state = *hard_state,
+            gometa_zab::Write::Founding(founding) => self.founding = Some(founding.clone()),
+        }
+    }
+}
+
+/// Why a process cannot start on what its disk holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// No space is left; once there is, it can.
+    Full,
+    /// Something in it is not whole, or contradicts the rest.
+    Damaged(String),
+    /// It ends below what was once synced.
+    Lost(String),
+}
+
+/// How far a disk is known to have been synced: the server's `SYNCED`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Mark {
+    /// Writes of any kind.
+    pub(super) sequence: u64,
+    /// The log's end.
+    pub(super) last: Zxid,
+}
+
+/// The records that a write puts on a disk; none for a truncation or a batch of the table. An entry follows the one
+/// that `issued` has before it.
+pub(super) fn records(write: &Write, issued: &Image) -> Vec<Bytes> {
+    match write {
+        Write::Zab(gometa_zab::Write::Append(entries)) => {
+            let mut previous = issued.last();
+            let record = |entry: &LogEntry| {
+                let before = std::mem::replace(&mut previous, entry.zxid);
+                let follows = before.counter + 1 == entry.zxid.counter && before.epoch <= entry.zxid.epoch;
+                // The codec makes no record that cannot follow. One that does not is found by its link.
+                let other = Zxid { counter: entry.zxid.counter.saturating_sub(1), ..entry.zxid };
+                storage::encode_log_entry(if follows { before } else { other }, entry)
+            };
+            entries.iter().map(record).collect()
+        }
+        Write::Zab(gometa_zab::Write::HardState(hard_state)) => vec![storage::encode_hard_state(hard_state)],
+        Write::Zab(gometa_zab::Write::Founding(founding)) => vec![storage::encode_founding(founding)],
+        Write::Zab(gometa_zab::Write::Truncate(_)) | Write::Apply(_) => Vec::new(),
+    }
+}
+
+/// The files of a data directory.
+#[derive(Clone, Debug)]
+pub(super) struct Medium {
+    /// Writes so far, of any kind: RocksDB's sequence number.
+    pub(super) sequence: u64,
+    pub(super) hard_state: Bytes,
+    pub(super) founding: Option<Bytes>,
+    /// The record of the entry with counter c stands at c - 1.
+    pub(super) log: Vec<Bytes>,
+    pub(super) table: MemoryTable,
+}
+
+impl Medium {
+    /// A new directory.
+    pub(super) fn new() -> Medium {
+        Medium {
+            sequence: 0,
+            hard_state: storage::encode_hard_state(&HardState::default()),
+            founding: None,
+            log: Vec::new(),
+            table: MemoryTable::default(),
+        }
+    }
+
+    /// One write more, whose records these are.
+    pub(super) fn write(&mut self, write: &Write, records: &[Bytes]) {
+        self.sequence += 1;
+        match write {
+            Write::Zab(gometa_zab::Write::Append(_)) => self.log.extend(records.iter().cloned()),
+            Write::Zab(gometa_zab::Write::Truncate(to)) => self.log.truncate(to.counter as usize),
+            Write::Zab(gometa_zab::Write::HardState(_)) => {
+                self.hard_state = records.first().cloned().unwrap_or_default();
+            }
+            Write::Zab(gometa_zab::Write::Founding(_)) => self.founding = records.first().cloned(),
+            Write::Apply(batch) => self.table.write(batch),
+        }
+    }
+
+    /// What the records say, if each is whole and all agree with each other and with the mark.
+    pub(super) fn open(&self, mark: Mark) -> Result<Image, Refused> {
+        let damaged = |what: &str, why: &dyn std::fmt::Display| Refused::Damaged(format!("{what}: {why}"));
+        if self.sequence < mark.sequence {
+            let (sequence, marked) = (self.sequence, mark.sequence);
+            return Err(Refused::Lost(format!("it ends at write {sequence}, and {marked} was synced")));
+        }
+        let hard_state = storage::decode_hard_state(&self.hard_state);
+        let hard_state = hard_state.map_err(|error| damaged("hard state", &error))?;
+        let founding = self.founding.as_ref().map(|record| storage::decode_founding(record)).transpose();
+        let founding = founding.map_err(|error| damaged("founding", &error))?;
+        let log = read(&self.log, 1, self.log.len() as u64, usize::MAX)?;
+        let image = Image { hard_state, founding, log };
+        let last = image.last();
+        if last < mark.last {
+            return Err(Refused::Lost(format!("the log ends at {last}, and {} was synced", mark.last)));
+        }
+        let applied = self.table.checkpoint().applied;
+        if last.counter < applied {
+            return Err(Refused::Lost(format!("the log ends at {last}, and {applied} was applied")));
+        }
+        if last != Zxid::ZERO && !image.founding.as_ref().is_some_and(|founding| founding.sealed) {
+            return Err(damaged("founding", &"there is a log, and nothing is sealed"));
+        }
+        if hard_state.accepted_epoch < last.epoch {
+            return Err(damaged("hard state", &format!("{hard_state:?} below the log's end {last}")));
+        }
+        Ok(image)
+    }
+}
+
+/// Which record has a wrong bit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flipped {
+    /// The log entry with this counter.
+    Entry(u64),
+    /// Another one, perhaps one that has been replaced since.
+    Other,
+}
+
+/// Reads the entries with the counters `from` to `to`, as far as there are any, and stops before the one that
+/// exceeds `bytes_max` in all, but not before the first.
+pub(super) fn read(log: &[Bytes], from: u64, to: u64, bytes_max: usize) -> Result<Vec<LogEntry>, Refused> {
+    let damaged = |counter: u64, why: String| Refused::Damaged(format!("log entry {counter}: {why}"));
+    let mut entries: Vec<LogEntry> = Vec::new();
+    let mut bytes = 0;
+    let mut previous = None;
+    for counter in from.max(1)..=to.min(log.len() as u64) {
+        let record = storage::decode_log_entry(counter, log[counter as usize - 1].clone());
+        let record = record.map_err(|error| damaged(counter, error.to_string()))?;
+        let expected = previous.replace(record.entry.zxid);
+        let expected = if counter == 1 { Some(Zxid::ZERO) } else { expected };
+        if expected.is_some_and(|expected| expected != record.previous) {
+            return Err(damaged(counter, format!("follows {}, not {expected:?}", record.previous)));
+        }
+        bytes += record.entry.size();
+        if bytes > bytes_max && !entries.is_empty() {
+            break;
+        }
+        entries.push(record.entry);
+    }
+    Ok(entries)
+}

@@ -1,0 +1,109 @@
+//! How often each kind of fault has struck. None of them may stay away from a large number of runs.
+
+/// Declares the counts, once.
+macro_rules! fault_counts {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// Faults, in numbers.
+        #[derive(Clone, Copy, Default, Debug)]
+        pub struct FaultCounts {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl FaultCounts {
+            /// Adds others to them.
+            pub fn add(&mut self, other: &FaultCounts) {
+                $(self.$name += other.$name;)+
+            }
+
+            /// Every count and its name.
+            pub fn fields_mut(&mut self) -> Vec<(&'static str, &mut u64)> {
+                vec![$((stringify!($name), &mut self.$name),)+]
+            }
+        }
+    };
+}
+
+fault_counts! {
+    /// Syncs that took 10 ms or longer.
+    disk_stalls,
+    /// Syncs that took a second or longer.
+    long_disk_stalls,
+    /// Syncs that failed, which ended the process.
+    failed_syncs,
+    /// Of these, those whose data the page cache kept for the next start.
+    failed_syncs_kept,
+    /// Last records half written.
+    torn_records,
+    /// Losses of power before a start had made durable what it found, and lost some of it.
+    cut_starts,
+    /// Syncs that failed in a start, which ended it.
+    failed_starts,
+    /// Processes that ended because their disk was full.
+    full_disks,
+    /// Starts that failed for that reason.
+    full_starts,
+    /// Syncs that were reported and had done nothing.
+    dropped_syncs,
+    /// Of these, those after which a loss of power lost what later syncs stood on.
+    dropped_syncs_lost,
+    /// Bits flipped in a synced record.
+    flipped_bits,
+    /// Of these, those that a read for another node found, which ended the process.
+    flipped_bits_read,
+    /// Write-ahead logs that seemed to end too early.
+    early_ends,
+    /// Databases put back to an older state.
+    old_images,
+    /// Nodes that stopped because what they had promised is not all there.
+    stops,
+    /// Of these, those started again with an empty directory.
+    replaced_disks,
+    /// Nodes that never came back.
+    abandoned_nodes,
+    /// Ensembles that stopped because so many of their nodes had.
+    stopped_ensembles,
+    /// Pauses of ten seconds or longer.
+    long_pauses,
+    /// Datagrams lost by chance.
+    lost_datagrams,
+    /// Datagrams that found their way blocked.
+    blocked_datagrams,
+    /// Datagrams that arrived twice.
+    doubled_datagrams,
+    /// Earlier datagrams that arrived again.
+    replayed_datagrams,
+    /// Datagrams with flipped bits.
+    damaged_datagrams,
+    /// Datagrams that nobody had sent.
+    made_up_datagrams,
+    /// Datagrams overtaken by later ones.
+    overtaken_datagrams,
+    /// Connections reset.
+    resets,
+    /// Of these, those of which one end learned late.
+    half_open,
+    /// Of these, those that ended within a message.
+    cut_messages,
+    /// Connections that stood still for a while.
+    stalled_links,
+    /// Connections slower than others for all of their life.
+    slow_links,
+    /// Messages that arrived when the two nodes had a newer connection.
+    late_messages,
+    /// Partitions: one node alone.
+    partitions_one,
+    /// Partitions: two halves.
+    partitions_halves,
+    /// Partitions: two halves, and one node that reaches both.
+    partitions_bridge,
+    /// Partitions: one node is not heard.
+    partitions_mute,
+    /// Partitions: one node does not hear.
+    partitions_deaf,
+    /// Partitions: any links.
+    partitions_any,
+    /// Partitions: the leader reaches no more than a quorum.
+    partitions_quorum,
+    /// Partitions whose links were stopped one by one.
+    partitions_slow,
+}
