@@ -9,7 +9,7 @@ SHELL := /bin/sh
 
 PREFIX ?= /usr/local
 DESTDIR ?=
-SEEDS ?= 2000
+SEEDS ?= 10000
 SECONDS ?= 60
 HOURS ?= 1
 KEEP ?=
@@ -66,7 +66,7 @@ repo: prepare ## Checks arrows, unsafe, channels, lengths: the repository's own 
 unit: prepare ## Unit, golden and property tests
 	@python3 scripts/suite.py unit
 
-sim: prepare ## Simulates whole ensembles; SEEDS=2000 of them
+sim: prepare ## Simulates whole ensembles; SEEDS=10000 of them, which must hit every probe
 	@python3 scripts/suite.py --seeds $(SEEDS) sim
 
 mutants: prepare ## Plants faults one by one and sees the simulator catch them

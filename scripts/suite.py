@@ -64,6 +64,10 @@ def note(hours):
 def stages(seeds, seconds, hours, target):
     """Every stage by name, in the order in which `all` runs them."""
     chaos = str(target / "release" / "gometa-chaos")
+    simulator = str(target / "instrumented" / "release" / "gometa-sim")
+    instrumented = {
+        "RUSTFLAGS": "--cfg gometa_instrumented", "CARGO_TARGET_DIR": str(target / "instrumented"),
+    }
     # Cheap ones first; the lints compile everything, RocksDB included, and the rest builds on that.
     return {
         "format": Stage("format", ["cargo", "fmt", "--all", "--check"]),
@@ -83,20 +87,20 @@ def stages(seeds, seconds, hours, target):
             env={"RUSTDOCFLAGS": "-D warnings"},
         ),
         "unit": Stage("unit, golden, property and repository tests", ["cargo", "test", *SHARED, "--no-fail-fast"], tests=True),
-        "sim": Stage(
-            f"simulation, {seeds} seeds",
-            [str(target / "release" / "gometa-sim"), "--seeds", str(seeds)], needs="build",
+        # Probes and planted faults are in no other build: a directory of its own, and nothing of RocksDB.
+        "sim-build": Stage(
+            "build of the simulator with probes and planted faults",
+            ["cargo", "build", "--locked", "--release", "-p", "gometa-sim"], env=instrumented,
         ),
-        # Planted faults are in no other build: a directory of its own, and nothing of RocksDB.
-        "mutants-build": Stage(
-            "build of the simulator with planted faults",
-            ["cargo", "build", "--locked", "--release", "-p", "gometa-sim"],
-            env={"RUSTFLAGS": "--cfg gometa_mutants", "CARGO_TARGET_DIR": str(target / "mutants")},
+        # From 10,000 seeds on it fails if a probe is not hit.
+        "sim": Stage(f"simulation, {seeds} seeds", [simulator, "--seeds", str(seeds)], needs="sim-build"),
+        "shrink": Stage(
+            "failing runs are made small",
+            ["cargo", "test", "--locked", "--release", "-p", "gometa-sim", "--test", "planted"],
+            env=instrumented, needs="sim-build", tests=True,
         ),
         "mutants": Stage(
-            "planted faults are caught",
-            [str(target / "mutants" / "release" / "gometa-sim"), "--mutants", "--seeds", "10000"],
-            needs="mutants-build",
+            "planted faults are caught", [simulator, "--mutants", "--seeds", "10000"], needs="sim-build",
         ),
         "e2e": Stage(
             "real processes",
@@ -221,7 +225,7 @@ def main():
     # A stopped suite takes its stage with it, as on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=2000)
+    parser.add_argument("--seeds", type=int, default=10000)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--hours", type=float, default=1)
     parser.add_argument("--prefix", default="/usr/local")
@@ -241,8 +245,9 @@ def main():
         "all": [name for name in table if name not in ("repo", "soak")],
         "check": [name for name in ("format", "repo", "lint", "lint-e2e", "doc") if name in table],
         # What a person asks for by name runs on fresh programs.
-        "sim": ["build", "sim"],
-        "mutants": ["mutants-build", "mutants"],
+        "sim": ["sim-build", "sim"],
+        "shrink": ["sim-build", "shrink"],
+        "mutants": ["sim-build", "mutants"],
         "e2e": [name for name in ("build", "e2e") if name in table],
         "chaos": ["build", "chaos"],
         "soak": ["build", "soak"],

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use gometa_zab::{LinkId, mutant};
+use gometa_zab::{LinkId, mutant, probe};
 
 use crate::requests::Ticket;
 
@@ -75,7 +75,10 @@ impl Barriers {
         if let Some(tickets) = self.forwarded.remove(&id) {
             match commit {
                 Some(commit) => self.confirm(commit, tickets),
-                None => self.joining.extend(tickets),
+                None => {
+                    probe!("read.leader-could-not-confirm");
+                    self.joining.extend(tickets);
+                }
             }
         }
     }
@@ -92,6 +95,7 @@ impl Barriers {
     /// The leadership is over: questions put to the leader go to the next one.
     pub(crate) fn hold_forwarded(&mut self) {
         for (_, tickets) in std::mem::take(&mut self.forwarded) {
+            probe!("read.outlives-a-leader");
             self.joining.extend(tickets);
         }
     }

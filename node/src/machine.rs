@@ -11,7 +11,7 @@ use gometa_proto::{
     },
 };
 use gometa_store::{Applied, Corrupt, Origin, Recall, Store, Table, encode_command};
-use gometa_zab::{self as zab, Kind, LinkId, LogEntry, Rejection, Role, Ticks, Token, Zab, mutant};
+use gometa_zab::{self as zab, Kind, LinkId, LogEntry, Rejection, Role, Ticks, Token, Zab, mutant, probe};
 
 use crate::{
     barrier::{Asker, Barriers},
@@ -165,6 +165,7 @@ impl<T: Table> Node<T> {
             Event::Request { client, request } => self.request(client, request),
             Event::Cancel { client, id } => {
                 if let Some(ticket) = self.requests.of_client(client, id) {
+                    probe!("request.cancelled");
                     self.requests.remove(ticket);
                     self.traces += 1;
                 }
@@ -173,6 +174,7 @@ impl<T: Table> Node<T> {
             Event::Sent { client } => self.reads.sent(client),
             Event::ClientGone { client } => {
                 for ticket in self.requests.all_of_client(client) {
+                    probe!("request.client-gone");
                     self.requests.remove(ticket);
                     self.traces += 1;
                 }
@@ -203,6 +205,7 @@ impl<T: Table> Node<T> {
             Checked::Get(get) => Want::Read(get),
             Checked::OpenSession(create) => {
                 if let Some(session) = self.store.session_of_nonce(&create.nonce) {
+                    probe!("session.open-already");
                     let timeout_ms = self.store.session_timeout(session).unwrap_or_default();
                     let opened = v1::SessionOpened { session, timeout_ms };
                     return self.respond(client, id, Answer::SessionOpened(opened));
@@ -217,7 +220,10 @@ impl<T: Table> Node<T> {
                 // Applied already: the answer is known. A session that is not known here may be known to the
                 // leader; that is for the log to say.
                 match self.store.recall(context.session, context.seq) {
-                    Recall::Recorded(outcome) => return self.answer(client, id, &outcome, Outcome::Unknown),
+                    Recall::Recorded(outcome) => {
+                        probe!("write.answered-from-memory");
+                        return self.answer(client, id, &outcome, Outcome::Unknown);
+                    }
                     Recall::Forgotten => {
                         return self.respond(client, id, Answer::Error(forgotten()));
                     }
@@ -240,9 +246,11 @@ impl<T: Table> Node<T> {
 
     fn wait(&mut self, client: ClientId, id: u64, deadline: Ticks, want: Want) -> Option<Ticket> {
         let error = if self.requests.len() >= self.config.requests_max {
+            probe!("request.too-many");
             let message = "this node has too many requests waiting";
             Error::not_applied(ErrorKind::ResourceExhausted, message).with_retry_after_ms(100)
         } else if self.unavailable() && self.needs_leader(&want) {
+            probe!("request.no-leader-for-long");
             self.no_leader(Outcome::NotApplied)
         } else if let Some(ticket) = self.requests.add(Waiting { client, id, deadline, want }) {
             return Some(ticket);
@@ -308,6 +316,8 @@ impl<T: Table> Node<T> {
         self.traces += expired.len();
         for ticket in expired {
             let outcome = self.outcome_of(ticket);
+            probe!("deadline.of-what-was-not-proposed", outcome == Outcome::NotApplied);
+            probe!("deadline.of-what-may-happen", outcome == Outcome::Unknown);
             let error = Error::new(ErrorKind::DeadlineExceeded, "the deadline has passed", outcome);
             self.respond_to(ticket, Answer::Error(error));
         }
@@ -316,6 +326,7 @@ impl<T: Table> Node<T> {
             self.turned_away = true;
             for ticket in self.requests.all() {
                 if self.requests.get(ticket).is_some_and(|waiting| self.needs_leader(&waiting.want)) {
+                    probe!("request.turned-away");
                     let error = self.no_leader(self.outcome_of(ticket));
                     self.respond_to(ticket, Answer::Error(error));
                     self.traces += 1;
@@ -347,6 +358,7 @@ impl<T: Table> Node<T> {
             Role::Leading { established: Some(_) } => {
                 for key in self.requests.take_held() {
                     let Some(submission) = self.requests.submission_mut(&key) else { continue };
+                    probe!("write.proposed-again", submission.exposed);
                     submission.at = At::Proposed;
                     let payload = submission.payload.clone();
                     let id = self.forwarding.propose(Proposer::Own(key));
@@ -360,6 +372,7 @@ impl<T: Table> Node<T> {
                 let mut commands = Vec::new();
                 for key in self.requests.take_held() {
                     let Some(submission) = self.requests.submission_mut(&key) else { continue };
+                    probe!("write.forwarded-again", submission.exposed);
                     submission.at = At::Forwarded;
                     commands.push((key, submission.payload.clone()));
                 }
@@ -415,6 +428,7 @@ impl<T: Table> Node<T> {
             self.requests.hold(key);
             return;
         }
+        probe!("write.refused-for-good");
         let outcome = submission.outcome();
         for ticket in self.requests.settle(key) {
             let error = Error::new(kind, "too many writes are in flight", outcome).with_retry_after_ms(20);
@@ -425,8 +439,12 @@ impl<T: Table> Node<T> {
     fn answer_barrier(&mut self, id: u64, commit: Option<u64>) {
         match (self.barriers.answered(id), commit) {
             (Some(Asker::Own(tickets)), Some(commit)) => self.barriers.confirm(commit, tickets),
-            (Some(Asker::Own(tickets)), None) => self.barriers.rejoin(tickets),
+            (Some(Asker::Own(tickets)), None) => {
+                probe!("read.asks-again");
+                self.barriers.rejoin(tickets);
+            }
             (Some(Asker::Follower { link, id }), commit) => {
+                probe!("read.follower-told-to-ask-again", commit.is_none());
                 let reply =
                     v1::BarrierReply { id, passed: commit.is_some(), commit: commit.unwrap_or_default() };
                 let payload = forward::encode(Body::BarrierReply(reply));
@@ -462,10 +480,12 @@ impl<T: Table> Node<T> {
                 match self.forwarding.decided(id) {
                     Some(Proposer::Own(key)) => self.refused(&key, kind),
                     Some(Proposer::Follower { link, forward, position }) => {
+                        probe!("forward.refused");
                         let payload = forward::rejection(forward, vec![position], kind);
                         self.inbox.push(zab::Event::RelayTo { link, payload });
                     }
-                    Some(Proposer::Clock) | None => {}
+                    Some(Proposer::Clock) => probe!("session.end-refused"),
+                    None => {}
                 }
             }
             zab::Effect::BarrierPassed { id, commit } => self.answer_barrier(id, Some(commit)),
@@ -530,6 +550,7 @@ impl<T: Table> Node<T> {
                 _ => match self.zab.recent(counter) {
                     Some(entry) => entry.clone(),
                     None => {
+                        probe!("apply.from-the-log");
                         self.read_log(counter);
                         break;
                     }
@@ -582,6 +603,7 @@ impl<T: Table> Node<T> {
         };
         let Some(submission) = self.requests.submission(&key) else { return };
         // What the log says of one attempt is final unless an earlier one may be in the log as well.
+        probe!("write.settled-by-an-earlier-attempt", submission.exposed && submission.at == At::Held);
         let otherwise = if submission.exposed { Outcome::Unknown } else { Outcome::NotApplied };
         for ticket in self.requests.settle(&key) {
             if let Some(waiting) = self.requests.remove(ticket) {
@@ -596,9 +618,12 @@ impl<T: Table> Node<T> {
         let Some(Waiting { want: Want::LocalRead(get), client, .. }) = self.requests.get(ticket) else {
             return;
         };
-        if self.synchronised && (self.store.applied() >= get.min_revision || mutant!(M38)) {
+        let up_to_date = self.synchronised || mutant!(M50);
+        if up_to_date && (self.store.applied() >= get.min_revision || mutant!(M38)) {
             self.reads.push(*client, ticket);
         } else {
+            probe!("read.local-before-the-first-synchronisation", !self.synchronised);
+            probe!("read.local-ahead-of-this-node", self.synchronised);
             // Before the first synchronisation there is nothing to read; its end comes with an apply or a role.
             self.barriers.confirm(get.min_revision, vec![ticket]);
         }
@@ -648,6 +673,7 @@ impl<T: Table> Node<T> {
         let store = &self.store;
         let silent = self.clocks.silent(self.now, |session| store.session_timeout(session));
         if !silent.is_empty() {
+            probe!("session.silent-too-long");
             let command = checks::command(command::Body::EndSessions(v1::EndSessions { sessions: silent }));
             let id = self.forwarding.propose(Proposer::Clock);
             self.inbox.push(zab::Event::Propose { id, payload: encode_command(&command) });
@@ -687,6 +713,10 @@ fn failed(failure: v1::Failure, otherwise: Outcome) -> Error {
     };
     // A session that has ended cannot tell whether an earlier attempt took effect; all other failures are
     // recorded outcomes, and final.
+    probe!(
+        "session.end-hides-an-outcome",
+        kind == ErrorKind::SessionExpired && otherwise == Outcome::Unknown
+    );
     let outcome = if kind == ErrorKind::SessionExpired { otherwise } else { Outcome::NotApplied };
     Error::new(kind, message, outcome).with_actual_revision(actual)
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use gometa_proto::{Outcome, v1};
-use gometa_zab::{Ticks, mutant};
+use gometa_zab::{Ticks, mutant, probe};
 
 use crate::event::ClientId;
 
@@ -111,7 +111,10 @@ impl Requests {
     /// Adds a write: a new submission, or another ticket for one that is under way.
     pub(crate) fn submit(&mut self, key: WriteKey, ticket: Ticket, payload: impl FnOnce() -> Bytes) {
         match self.submissions.get_mut(&key) {
-            Some(submission) => submission.tickets.push(ticket),
+            Some(submission) => {
+                probe!("write.asked-for-twice");
+                submission.tickets.push(ticket);
+            }
             None => {
                 let submission =
                     Submission { payload: payload(), tickets: vec![ticket], at: At::Held, exposed: false };
@@ -188,6 +191,7 @@ impl Requests {
             .submissions
             .iter_mut()
             .map(|(key, submission)| {
+                probe!("write.outlives-a-leader", submission.at != At::Held);
                 submission.hold();
                 (submission.tickets.iter().min().copied(), key.clone())
             })

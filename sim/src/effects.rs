@@ -44,13 +44,14 @@ impl Ensemble {
                 },
                 session_timeout_ms: self.settings.session_timeout_ms,
                 deadline_default_ms: DEADLINE_DEFAULT_MS,
-                requests_max: 64,
+                requests_max: 24,
                 version: "simulated".to_owned(),
             }
         };
         self.trace
             .say(self.now, Some(node), || format!("starts, boot {}, with {recovered:?}", config.zab.boot));
         let process = &mut self.processes[node];
+        self.oracle.starts(node);
         self.oracle.hardened(node, &process.disk.durable)?;
         if process.life > 1 {
             self.counts.restarts += 1;
@@ -253,6 +254,7 @@ impl Ensemble {
             }
             Effect::View(_) => Ok(()),
             Effect::Role(role) => {
+                self.oracle.plays(node, role);
                 self.trace.say(now, Some(node), || format!("is {role:?}"));
                 self.processes[node].leads = matches!(role, gometa_zab::Role::Leading { .. });
                 Ok(())

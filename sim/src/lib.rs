@@ -7,16 +7,19 @@
 //!
 //! Reading order: [`settings`] (what a run is made of), [`ensemble`] (the event loop), `effects` and `faults` (what
 //! nodes and fate do), [`network`], [`disk`], [`process`], [`workload`], then [`checkers`] and [`history`] (what is
-//! promised), [`runner`]. [`contract`] stands apart: what any storage owes, the simulated disk and the server's alike.
+//! promised), [`runner`], [`changes`] and [`shrink`] (a failing run made small), [`mutants`] and [`coverage`] (what
+//! all this is worth). [`contract`] stands apart: what any storage owes, the simulated disk and the server's alike.
 //!
 //! Determinism: three streams of random numbers, split from the seed, for network, machines and clients; a heap
 //! ordered by time and sequence; no iteration over maps whose order differs from run to run. One seed in a hundred
 //! is run twice and must leave the same trace.
 #![forbid(unsafe_code)]
 
+pub mod changes;
 pub mod checkers;
 mod client_links;
 pub mod contract;
+pub mod coverage;
 pub mod disk;
 mod effects;
 pub mod ensemble;
@@ -29,6 +32,7 @@ pub mod process;
 pub mod random;
 pub mod runner;
 pub mod settings;
+pub mod shrink;
 pub mod trace;
 pub mod workload;
 

@@ -10,15 +10,27 @@ use std::{
     time::Instant,
 };
 
-use clap::Parser;
+use clap::{
+    Parser,
+    builder::{PossibleValue, PossibleValuesParser},
+};
 use gometa_sim::{
-    mutants,
+    changes::{Changes, KNOBS, Knob, parse_time},
+    coverage::{self, Coverage},
+    mutants::{self, Mutant},
     runner::{self, Outcome, Plan, Summary},
+    shrink::{Budget, Shrunk, shrink},
 };
 use serde_json::{Map, Value, json};
 
 /// Violations of one kind that are printed in full.
 const SHOWN_MAX: u64 = 3;
+
+/// So many seeds must have met everything that runs are counted for.
+const ALL_COUNTS_SEEDS: u64 = 1_000;
+
+/// So many seeds must have hit every probe.
+const ALL_PROBES_SEEDS: u64 = 10_000;
 
 /// Runs whole ensembles in one thread each, with seeded faults, and checks the protocol's invariants.
 #[derive(Parser, Debug)]
@@ -36,6 +48,10 @@ struct Arguments {
     /// With --seed: print what happens.
     #[arg(long, requires = "seed")]
     trace: bool,
+    /// With --seed: take away from a failing run whatever it fails without, and print the command that is left.
+    /// After many seeds this is done for the first that fails, for half a minute at most.
+    #[arg(long, requires = "seed", conflicts_with = "trace")]
+    shrink: bool,
     /// Print the summary as one JSON object.
     #[arg(long)]
     json: bool,
@@ -45,23 +61,125 @@ struct Arguments {
     /// Go on after a violation.
     #[arg(long)]
     all: bool,
-    /// Run each planted fault until it is caught, at most as many seeds as given, and print who caught it. Only
-    /// in the program that `make mutants` builds.
-    #[arg(long, conflicts_with_all = ["seed", "trace", "start", "all"])]
+    /// Print how often each probe was hit. Only in the instrumented program, as all below.
+    #[arg(long)]
+    probes: bool,
+    /// Run with this planted fault.
+    #[arg(long, value_parser = PossibleValuesParser::new(mutants::MUTANTS.iter().map(|mutant| mutant.id)))]
+    #[arg(hide_possible_values = true)]
+    mutant: Option<String>,
+    /// Run each planted fault until it is caught, at most as many seeds as given, and print who caught it.
+    #[arg(long, conflicts_with_all = ["seed", "trace", "start", "all", "mutant", "probes"])]
     mutants: bool,
     /// With --mutants: only these.
     #[arg(long, requires = "mutants", value_delimiter = ',')]
     only: Vec<String>,
+    #[command(flatten)]
+    changes: ChangeArguments,
+}
+
+/// In what runs differ from those of their seeds.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "In what runs differ from those of their seeds")]
+struct ChangeArguments {
+    /// Leave these kinds of trouble out.
+    #[arg(long, value_delimiter = ',', value_parser = knob_names(), conflicts_with = "mutants")]
+    without: Vec<String>,
+    /// So many nodes.
+    #[arg(long, value_parser = at_least_one, conflicts_with = "mutants")]
+    nodes: Option<usize>,
+    /// So many clients.
+    #[arg(long, value_parser = at_least_one, conflicts_with = "mutants")]
+    clients: Option<usize>,
+    /// So many keys.
+    #[arg(long, value_parser = at_least_one, conflicts_with = "mutants")]
+    keys: Option<usize>,
+    /// So many operations of one client in flight at most.
+    #[arg(long, value_parser = at_least_one, conflicts_with = "mutants")]
+    in_flight: Option<usize>,
+    /// Faults end then, such as 3.2s or 900ms.
+    #[arg(long, value_parser = parse_time, value_name = "TIME", conflicts_with = "mutants")]
+    until: Option<u64>,
+    /// Another run of the same settings, for each number.
+    #[arg(long, default_value_t = 0, value_name = "NUMBER", conflicts_with = "mutants")]
+    stir: u64,
+}
+
+fn knob_names() -> PossibleValuesParser {
+    KNOBS.iter().map(|knob| PossibleValue::new(knob.name).help(knob.what)).collect::<Vec<_>>().into()
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number >= 1).ok_or_else(|| "must be a number from 1".to_owned())
 }
 
 impl Arguments {
     fn threads(&self) -> usize {
-        self.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
+        self.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from)).max(1)
+    }
+
+    fn changes(&self) -> Changes {
+        let ChangeArguments { without, nodes, clients, keys, in_flight, until, stir } = &self.changes;
+        let mut changes = Changes {
+            without: Vec::new(),
+            nodes: *nodes,
+            clients: *clients,
+            keys: *keys,
+            in_flight: *in_flight,
+            until: *until,
+            stir: *stir,
+        };
+        for knob in without.iter().filter_map(|name| Knob::of_name(name)) {
+            changes.leave_out(knob);
+        }
+        changes
+    }
+
+    fn mutant(&self) -> Option<&'static Mutant> {
+        self.mutant.as_deref().and_then(mutants::of_name)
+    }
+
+    /// The command that repeats a run.
+    fn command(&self, seed: u64, changes: &Changes) -> String {
+        let mutant = self.mutant().map_or_else(String::new, |mutant| format!(" --mutant {}", mutant.id));
+        format!("gometa-sim --seed {seed}{changes}{mutant} --trace")
+    }
+
+    /// Whether the runs are those of their seeds, in the program that is meant.
+    fn is_plain(&self) -> bool {
+        self.seed.is_none() && self.mutant.is_none() && self.changes().is_none()
+    }
+}
+
+/// What came of it all.
+struct Report {
+    summary: Summary,
+    coverage: Option<Coverage>,
+    /// The first failing run, made small.
+    shrunk: Option<Shrunk>,
+    seconds: f64,
+    threads: usize,
+    /// Time that cores gave to the runs, in seconds.
+    processor_seconds: f64,
+}
+
+impl Report {
+    /// Of one core: what else runs on the machine is not counted.
+    fn times_real_time(&self) -> f64 {
+        self.summary.simulated_seconds() / self.processor_seconds
+    }
+
+    /// Of one core.
+    fn seeds_a_minute(&self) -> f64 {
+        (self.summary.seeds + self.summary.twice) as f64 * 60.0 / self.processor_seconds
     }
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
+    if arguments.mutants || arguments.probes || arguments.mutant.is_some() {
+        is_instrumented()?;
+    }
     if arguments.mutants {
         return mutants(&arguments);
     }
@@ -70,27 +188,68 @@ fn main() -> anyhow::Result<ExitCode> {
         let written = writeln!(io::stderr(), "\n{info}");
         debug_assert!(written.is_ok());
     }));
+    mutants::choose(arguments.mutant());
     let began = Instant::now();
-    let summary = match arguments.seed {
-        Some(seed) => one(seed, arguments.trace),
-        None => many(&arguments),
+    let (summary, threads) = match arguments.seed {
+        Some(seed) => (one(seed, &arguments), 1),
+        None => (many(&arguments), arguments.threads()),
     };
-    report(&arguments, &summary, began)?;
-    let missing = arguments.seed.is_none() && summary.seeds >= 1_000 && !summary.missing().is_empty();
-    Ok(if summary.failures.is_empty() && !missing { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let seconds = began.elapsed().as_secs_f64().max(1e-6);
+    let processor_seconds = processor_seconds().unwrap_or(seconds * threads as f64).max(1e-6);
+    let coverage = coverage::taken();
+    let shrunk = if arguments.seed.is_none() || arguments.shrink {
+        panic::set_hook(Box::new(|_| ()));
+        let budget = if arguments.shrink { Budget::FULL } else { Budget::SHORT };
+        let first = summary.failures.first();
+        first.and_then(|failure| shrink(failure.seed, &arguments.changes(), budget))
+    } else {
+        None
+    };
+    let report = Report { summary, coverage, shrunk, seconds, threads, processor_seconds };
+    print(&arguments, &report)?;
+    let Report { summary, coverage, .. } = report;
+    let plain = arguments.is_plain();
+    let missing = plain && summary.seeds >= ALL_COUNTS_SEEDS && !summary.missing().is_empty();
+    let unhit = coverage.is_some_and(|coverage| !coverage.unhit().is_empty());
+    let unhit = plain && summary.seeds >= ALL_PROBES_SEEDS && unhit;
+    let good = summary.failures.is_empty() && !missing && !unhit;
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// How long this process has kept cores busy so far, in seconds; None where the system does not say it like Linux.
+fn processor_seconds() -> Option<f64> {
+    /// Linux counts in these, whatever the machine.
+    const TICKS_A_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // Behind the name in brackets, which may hold anything: user and system time are the 12th and 13th.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut next = || fields.next()?.parse::<f64>().ok();
+    Some((next()? + next()?) / TICKS_A_SECOND)
+}
+
+/// Fails in a program without mutants and probes, and in one that has them and does not say so.
+fn is_instrumented() -> anyhow::Result<()> {
+    anyhow::ensure!(
+        mutants::is_built_in(),
+        "this program has neither mutants nor probes: `make mutants` builds one that has"
+    );
+    // A marker that linking drops would show nothing in other programs.
+    #[cfg(gometa_instrumented)]
+    {
+        let program = std::fs::read(std::env::current_exe()?)?;
+        for marker in [mutants::MARKER, coverage::MARKER] {
+            anyhow::ensure!(
+                program.windows(marker.len()).any(|bytes| bytes == marker),
+                "this program is instrumented and does not bear the mark {:?}",
+                String::from_utf8_lossy(&marker)
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Judges the planted faults; fails if a harmful one survives or a benign one is caught.
 fn mutants(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    if !mutants::is_built_in() {
-        anyhow::bail!("this program has no mutants: `make mutants` builds one that has");
-    }
-    // A marker that linking drops would show nothing in other programs.
-    #[cfg(gometa_mutants)]
-    anyhow::ensure!(
-        std::fs::read(std::env::current_exe()?)?.windows(32).any(|bytes| bytes == mutants::MARKER),
-        "this program has mutants and does not bear their mark"
-    );
     // A panic is what some of them are caught by.
     panic::set_hook(Box::new(|_| ()));
     let mut out = io::stdout().lock();
@@ -131,8 +290,8 @@ fn verdict_json(verdict: &mutants::Verdict) -> Value {
     })
 }
 
-fn one(seed: u64, trace: bool) -> Summary {
-    let sink = trace.then(|| -> gometa_sim::trace::Sink {
+fn one(seed: u64, arguments: &Arguments) -> Summary {
+    let sink = arguments.trace.then(|| -> gometa_sim::trace::Sink {
         let mut out = io::BufWriter::new(io::stdout());
         Box::new(move |line| {
             // A reader that has gone needs no more lines.
@@ -140,7 +299,7 @@ fn one(seed: u64, trace: bool) -> Summary {
             debug_assert!(written.is_ok() || !line.is_empty());
         })
     });
-    let outcome = runner::run(seed, sink);
+    let outcome = runner::run_changed(seed, &arguments.changes(), sink);
     let failures = if outcome.violation.is_some() { vec![outcome.clone()] } else { Vec::new() };
     Summary { seeds: 1, twice: 0, counts: outcome.counts, failures }
 }
@@ -151,6 +310,7 @@ fn many(arguments: &Arguments) -> Summary {
         seeds: arguments.seeds,
         threads: arguments.threads(),
         all: arguments.all,
+        changes: arguments.changes(),
     };
     let show = io::stderr().is_terminal();
     let mut last = Instant::now();
@@ -159,11 +319,16 @@ fn many(arguments: &Arguments) -> Summary {
             return;
         }
         last = Instant::now();
-        let (done, all, failed) = (summary.seeds, plan.seeds, summary.failures.len());
+        let (done, all) = (summary.seeds, plan.seeds);
+        let (simulated, faults) = (span(summary.simulated_seconds()), summary.faults());
+        let failed = summary.failures.len();
         let rate = done as f64 * 60.0 / elapsed.as_secs_f64().max(0.001);
         let end = if show { "\r" } else { "\n" };
-        let written =
-            write!(io::stderr(), "{done}/{all} seeds, {rate:.0} a minute, {failed} violations {end}");
+        let written = write!(
+            io::stderr(),
+            "{done}/{all} seeds, {simulated} simulated, {faults} faults, {failed} violations, \
+             {rate:.0} seeds a minute {end}"
+        );
         debug_assert!(written.is_ok());
     });
     if show {
@@ -173,23 +338,21 @@ fn many(arguments: &Arguments) -> Summary {
     summary
 }
 
-fn report(arguments: &Arguments, summary: &Summary, began: Instant) -> anyhow::Result<()> {
+/// A time for people.
+fn span(seconds: f64) -> String {
+    let minutes = (seconds / 60.0) as u64;
+    if minutes < 1 {
+        format!("{seconds:.1} s")
+    } else {
+        format!("{} h {:02} min", minutes / 60, minutes % 60)
+    }
+}
+
+fn print(arguments: &Arguments, report: &Report) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    let seconds = began.elapsed().as_secs_f64();
-    let fields = runner::fields(&summary.counts);
+    let Report { summary, coverage, shrunk, seconds, threads, processor_seconds } = report;
     if arguments.json {
-        let counts: Map<String, Value> =
-            fields.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-        let failures: Vec<_> = summary.failures.iter().map(failure_json).collect();
-        let value = json!({
-            "seeds": summary.seeds,
-            "run_twice": summary.twice,
-            "seconds": seconds,
-            "counts": counts,
-            "missing": summary.missing(),
-            "violations": failures,
-        });
-        writeln!(out, "{value}")?;
+        writeln!(out, "{}", report_json(arguments, report))?;
         return Ok(());
     }
     let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
@@ -203,28 +366,101 @@ fn report(arguments: &Arguments, summary: &Summary, began: Instant) -> anyhow::R
         if let Some(violation) = &failure.violation {
             writeln!(out, "seed {}: {}", failure.seed, violation.invariant)?;
             writeln!(out, "    {}", violation.detail)?;
-            writeln!(out, "    replay: gometa-sim --seed {} --trace", failure.seed)?;
+            writeln!(out, "    replay: {}", arguments.command(failure.seed, &arguments.changes()))?;
         }
+    }
+    if let Some(shrunk) = shrunk {
+        let (before, after) = shrunk.sizes;
+        writeln!(out, "seed {}, shrunk in {} runs", shrunk.seed, shrunk.runs)?;
+        writeln!(out, "    from    {before}")?;
+        writeln!(out, "    to      {after}")?;
+        writeln!(out, "    {}: {}", shrunk.failure.violation.invariant, shrunk.failure.violation.detail)?;
+        writeln!(out, "    replay: {}", arguments.command(shrunk.seed, &shrunk.changes))?;
+    } else if arguments.shrink {
+        writeln!(out, "nothing to shrink: this run does not fail")?;
     }
     for (kind, count) in kinds {
         writeln!(out, "{count:>14}  × {kind}")?;
     }
-    for (name, value) in fields {
+    if arguments.probes {
+        for (name, hits) in coverage.iter().flat_map(|coverage| &coverage.probes).rev() {
+            writeln!(out, "{hits:>14}  {name}")?;
+        }
+    }
+    for (name, value) in runner::fields(&summary.counts) {
         writeln!(out, "{value:>14}  {}", name.replace('_', " "))?;
     }
     if summary.seeds > 1 && !summary.missing().is_empty() {
         writeln!(out, "never happened: {}", summary.missing().join(", "))?;
     }
-    let (seeds, twice, violations) = (summary.seeds, summary.twice, summary.failures.len());
-    writeln!(out, "{seeds} seeds ({twice} run twice) in {seconds:.1} s: {violations} violations")?;
+    if let Some(coverage) = coverage {
+        writeln!(out, "{coverage}")?;
+    }
+    let (simulated, times) = (span(summary.simulated_seconds()), report.times_real_time());
+    let rate = report.seeds_a_minute();
+    writeln!(
+        out,
+        "{simulated} simulated in {processor_seconds:.1} s of processor time ({threads} threads): a core runs {times:.0} × \
+         real time, {rate:.0} seeds a minute"
+    )?;
+    let (seeds, twice, faults, violations) =
+        (summary.seeds, summary.twice, summary.faults(), summary.failures.len());
+    writeln!(
+        out,
+        "{seeds} seeds ({twice} run twice) in {seconds:.1} s: {faults} faults, {violations} violations"
+    )?;
     Ok(())
 }
 
-fn failure_json(failure: &Outcome) -> Value {
+fn report_json(arguments: &Arguments, report: &Report) -> Value {
+    let Report { summary, coverage, shrunk, seconds, threads, processor_seconds } = report;
+    let counts: Map<String, Value> = runner::fields(&summary.counts)
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect();
+    let probes = coverage.as_ref().map(|coverage| {
+        let hits = coverage.probes.iter().map(|(name, hits)| ((*name).to_owned(), (*hits).into()));
+        hits.collect::<Map<String, Value>>()
+    });
+    let failures: Vec<_> = summary.failures.iter().map(|failure| failure_json(arguments, failure)).collect();
+    json!({
+        "seeds": summary.seeds,
+        "run_twice": summary.twice,
+        "seconds": seconds,
+        "threads": threads,
+        "processor_seconds": processor_seconds,
+        "simulated_seconds": summary.simulated_seconds(),
+        "times_real_time_per_core": report.times_real_time(),
+        "seeds_per_minute_and_core": report.seeds_a_minute(),
+        "faults": summary.faults(),
+        "counts": counts,
+        "missing": summary.missing(),
+        "probes": probes,
+        "unhit": coverage.as_ref().map(Coverage::unhit),
+        "violations": failures,
+        "shrunk": shrunk.as_ref().map(|shrunk| shrunk_json(arguments, shrunk)),
+    })
+}
+
+fn failure_json(arguments: &Arguments, failure: &Outcome) -> Value {
     let violation = failure.violation.as_ref();
     json!({
         "seed": failure.seed,
         "invariant": violation.map(|violation| violation.invariant),
         "detail": violation.map(|violation| &violation.detail),
+        "replay": arguments.command(failure.seed, &arguments.changes()),
+    })
+}
+
+fn shrunk_json(arguments: &Arguments, shrunk: &Shrunk) -> Value {
+    let size = |size: gometa_sim::shrink::Size| json!({ "kinds": size.kinds, "until_us": size.until, "nodes": size.nodes, "clients": size.clients });
+    json!({
+        "seed": shrunk.seed,
+        "invariant": shrunk.failure.violation.invariant,
+        "detail": shrunk.failure.violation.detail,
+        "replay": arguments.command(shrunk.seed, &shrunk.changes),
+        "from": size(shrunk.sizes.0),
+        "to": size(shrunk.sizes.1),
+        "runs": shrunk.runs,
     })
 }

@@ -7,7 +7,10 @@
 
 use std::{fmt, time::Duration};
 
-use crate::runner::{self, Plan, Summary};
+use crate::{
+    changes::Changes,
+    runner::{self, Plan, Summary},
+};
 
 /// Seeds that a benign mutant is given.
 const BENIGN_SEEDS: u64 = 300;
@@ -36,7 +39,7 @@ const fn mutant(id: &'static str, what: &'static str, breaks: &'static str) -> M
 }
 
 /// All of them.
-pub const MUTANTS: [Mutant; MUTANTS_COUNT] = [
+pub const MUTANTS: &[Mutant] = &[
     mutant("M01", "a follower acknowledges what it has not synced", "rule 22, invariant 14"),
     mutant("M02", "NewLeader is acknowledged before history and epoch are durable", "rule 18, invariant 14"),
     mutant("M03", "the epoch becomes durable before the history", "rule 18, invariant 10"),
@@ -84,13 +87,24 @@ pub const MUTANTS: [Mutant; MUTANTS_COUNT] = [
     mutant("M41", "a leader goes on without a quorum in reach", "section 6.6, invariant 21"),
     mutant("M42", "a follower waits for a silent leader for ever", "invariant 21"),
     mutant("M43", "a new leader takes an epoch that was promised before", "rule 11, invariant 13"),
+    mutant("M44", "a leader draws its epoch while writes are under way", "rule 11a, invariant 13"),
+    mutant(
+        "M45",
+        "a leader brings others to its history before its claim is durable",
+        "rule 13, invariant 14",
+    ),
+    mutant("M46", "a barrier is told the commit index of an earlier moment", "section 6.2, invariant 18"),
+    mutant("M47", "what is proposed in the step that ends a leadership is not logged", "invariant 12"),
+    mutant("M48", "what is cut from the log stays in memory", "rule 16, invariant 15"),
+    mutant("M49", "the floor of a session is not raised", "section 6.9, invariant 17"),
+    mutant("M50", "local reads are answered before a node has been up to date", "section 6.2"),
+    mutant("M51", "cas replaces whatever it finds", "invariant 18"),
+    mutant("M52", "a session that has ended is still in the table", "section 6.9, invariant 17"),
     mutant("B01", "the heart beats half as often", "nothing"),
     mutant("B02", "entries are sent one by one", "nothing"),
     mutant("B03", "each commit is sent twice", "nothing"),
     mutant("B04", "votes are repeated at more widely scattered times", "nothing"),
 ];
-
-const MUTANTS_COUNT: usize = 47;
 
 /// What became of a mutant.
 #[derive(Clone, Debug)]
@@ -131,29 +145,34 @@ impl fmt::Display for Verdict {
 
 /// Whether this program was built with mutants.
 pub fn is_built_in() -> bool {
-    cfg!(gometa_mutants)
+    cfg!(gometa_instrumented)
+}
+
+/// The one of this name.
+pub fn of_name(id: &str) -> Option<&'static Mutant> {
+    MUTANTS.iter().find(|mutant| mutant.id == id)
 }
 
 /// Puts a mutant under test in the whole process, or none.
-#[cfg(gometa_mutants)]
-fn choose(mutant: Option<&Mutant>) {
+#[cfg(gometa_instrumented)]
+pub fn choose(mutant: Option<&Mutant>) {
     let number = mutant.map_or(0, |mutant| gometa_zab::mutant::number(mutant.id));
     gometa_zab::mutant::choose(number);
     gometa_store::mutant::choose(number);
 }
 
 /// There are none.
-#[cfg(not(gometa_mutants))]
-fn choose(_: Option<&Mutant>) {}
+#[cfg(not(gometa_instrumented))]
+pub fn choose(_: Option<&Mutant>) {}
 
 /// What every program that has mutants contains, and no other.
-#[cfg(gometa_mutants)]
+#[cfg(gometa_instrumented)]
 pub const MARKER: [u8; 32] = gometa_zab::mutant::MARKER;
 
 /// Runs one mutant until it is caught or the seeds are used up. Nothing else may run in the process meanwhile.
 pub fn judge(mutant: &Mutant, seeds: u64, threads: usize) -> Verdict {
     let seeds = if mutant.is_benign() { seeds.min(BENIGN_SEEDS) } else { seeds };
-    let plan = Plan { start: 0, seeds, threads, all: false };
+    let plan = Plan { start: 0, seeds, threads, all: false, changes: Changes::default() };
     choose(Some(mutant));
     let mut took = Duration::ZERO;
     let summary: Summary = runner::run_many(&plan, |_, elapsed| took = elapsed);
@@ -167,35 +186,34 @@ pub fn judge(mutant: &Mutant, seeds: u64, threads: usize) -> Verdict {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::{collections::BTreeSet, fs, path::Path};
 
     use super::*;
 
-    /// Every name in a `mutant!(…)` below a directory.
-    fn places(directory: &Path, found: &mut BTreeSet<String>) {
+    /// What follows upon each occurrence of `opening` in the code below a directory.
+    pub(crate) fn places(directory: &Path, opening: &str, found: &mut Vec<String>) {
         for entry in fs::read_dir(directory).expect("the directory is there") {
             let path = entry.expect("it can be listed").path();
             if path.is_dir() {
-                places(&path, found);
+                places(&path, opening, found);
                 continue;
             }
             let text = fs::read_to_string(&path).unwrap_or_default();
-            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-            for line in code {
-                let names = line.split("mutant!(").skip(1).filter_map(|rest| rest.split(')').next());
-                found.extend(names.map(str::to_owned));
-            }
+            let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+            found.extend(code.join("\n").split(opening).skip(1).map(str::to_owned));
         }
     }
 
     #[test]
     fn every_mutant_has_its_place_in_the_code_and_its_line_in_the_table() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let mut found = BTreeSet::new();
+        let mut found = Vec::new();
         for member in ["zab", "store", "node"] {
-            places(&root.join(member).join("src"), &mut found);
+            places(&root.join(member).join("src"), "mutant!(", &mut found);
         }
+        let names = found.iter().filter_map(|place| place.split(')').next());
+        let found: BTreeSet<String> = names.map(str::to_owned).collect();
         let table: BTreeSet<String> = MUTANTS.iter().map(|mutant| mutant.id.to_owned()).collect();
         assert_eq!(table.len(), MUTANTS.len(), "names are given once");
         assert_eq!(found, table);

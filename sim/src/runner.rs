@@ -12,14 +12,17 @@ use std::{
 };
 
 use crate::{
+    changes::Changes,
     checkers::Violation,
     ensemble::{Counts, Ensemble},
-    settings::Settings,
     trace::Sink,
 };
 
 /// Of so many seeds, one is run twice.
 const TWICE_EVERY: u64 = 100;
+
+/// The counts that count faults.
+const FAULTS: [&str; 6] = ["restarts", "pauses", "wipes", "partitions", "broken_links", "strange_datagrams"];
 
 /// What came of a run.
 #[derive(Clone, Debug)]
@@ -36,7 +39,12 @@ pub struct Outcome {
 
 /// One run. A panic of the nodes' code is a violation like any other.
 pub fn run(seed: u64, sink: Option<Sink>) -> Outcome {
-    let mut ensemble = Ensemble::new(Settings::of_seed(seed), sink);
+    run_changed(seed, &Changes::default(), sink)
+}
+
+/// A run from which something was left out.
+pub fn run_changed(seed: u64, changes: &Changes, sink: Option<Sink>) -> Outcome {
+    let mut ensemble = Ensemble::new(changes.settings(seed), sink);
     let result = panic::catch_unwind(AssertUnwindSafe(|| ensemble.run()));
     let violation = match result {
         Ok(Ok(())) => None,
@@ -75,6 +83,17 @@ impl Summary {
             let at = self.failures.partition_point(|failure| failure.seed < outcome.seed);
             self.failures.insert(at, outcome);
         }
+    }
+
+    /// Faults of all kinds.
+    pub fn faults(&self) -> u64 {
+        let counted = fields(&self.counts).into_iter().filter(|(name, _)| FAULTS.contains(name));
+        counted.map(|(_, count)| count).sum()
+    }
+
+    /// Virtual time, in seconds.
+    pub fn simulated_seconds(&self) -> f64 {
+        self.counts.time as f64 / 1e6
     }
 
     /// What must have happened in any large number of runs, and did not.
@@ -175,6 +194,8 @@ pub struct Plan {
     pub threads: usize,
     /// Go on after a violation.
     pub all: bool,
+    /// What is left out of every run.
+    pub changes: Changes,
 }
 
 /// Runs many seeds; `progress` is called every now and then.
@@ -192,10 +213,10 @@ pub fn run_many(plan: &Plan, mut progress: impl FnMut(&Summary, Duration)) -> Su
                 if seed >= end {
                     break;
                 }
-                let mut outcome = run(seed, None);
+                let mut outcome = run_changed(seed, &plan.changes, None);
                 let twice = seed.is_multiple_of(TWICE_EVERY) && outcome.violation.is_none();
                 if twice {
-                    let again = run(seed, None).trace_hash;
+                    let again = run_changed(seed, &plan.changes, None).trace_hash;
                     if again != outcome.trace_hash {
                         let detail =
                             format!("two runs leave the traces {:016x} and {again:016x}", outcome.trace_hash);

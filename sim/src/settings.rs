@@ -12,7 +12,7 @@ pub const SECOND: u64 = 1_000_000;
 pub const MILLISECOND: u64 = 1_000;
 
 /// Faults of the network. Shares are per million, times in microseconds.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct NetworkSettings {
     /// The shortest delay.
     pub delay_min: u64,
@@ -45,7 +45,7 @@ pub struct NetworkSettings {
 }
 
 /// Faults of the disk. Shares are per million, times in microseconds.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct DiskSettings {
     /// The fastest sync.
     pub sync_min: u64,
@@ -74,7 +74,7 @@ pub struct DiskSettings {
 }
 
 /// Faults of the machine. Times in microseconds.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct ProcessSettings {
     /// Mean time between crashes; 0 for none.
     pub crash_every: u64,
@@ -103,7 +103,7 @@ pub struct ProcessSettings {
 }
 
 /// What clients do.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct WorkloadSettings {
     /// How many.
     pub clients: usize,
@@ -118,7 +118,7 @@ pub struct WorkloadSettings {
 }
 
 /// One run.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Settings {
     /// The seed.
     pub seed: u64,
@@ -277,6 +277,8 @@ impl Settings {
             think: r.between(10, 150) * MILLISECOND * clients.max(4) as u64 / 4,
             give_up: sometimes(r, 60_000),
         };
+        bounds.round_jump_max = r.pick(&[2, bounds.round_jump_max]);
+        bounds.proposals_max = r.pick(&[3, bounds.proposals_max, bounds.proposals_max]);
         Settings {
             seed,
             nodes,

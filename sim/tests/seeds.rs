@@ -1,11 +1,14 @@
 //! Thousands of whole runs: no promise broken, all well in the end, and every kind of trouble was met.
 
-use gometa_sim::runner::{Plan, fields, run, run_many};
+use gometa_sim::{
+    changes::Changes,
+    runner::{Plan, fields, run, run_many},
+};
 
 #[test]
 fn two_thousand_seeds_break_no_promise() {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let plan = Plan { start: 0, seeds: 2_000, threads, all: false };
+    let plan = Plan { start: 0, seeds: 2_000, threads, all: false, changes: Changes::default() };
     let summary = run_many(&plan, |_, _| ());
     if let Some(failure) = summary.failures.first() {
         panic!("seed {}: {:?}", failure.seed, failure.violation);

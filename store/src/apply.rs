@@ -134,9 +134,18 @@ impl<T: Table> Store<T> {
         let outcome = match self.sessions.arrive(&context) {
             Recall::Recorded(_) if mutant!(M32) => self.execute(write.operation),
             Recall::NoSession if mutant!(M34) => self.execute(write.operation),
-            Recall::NoSession => failure(ErrorKind::SessionExpired, 0),
-            Recall::Forgotten => failure(ErrorKind::Forgotten, 0),
-            Recall::Recorded(outcome) => outcome,
+            Recall::NoSession => {
+                probe!("session.write-after-its-end");
+                failure(ErrorKind::SessionExpired, 0)
+            }
+            Recall::Forgotten => {
+                probe!("session.write-below-the-floor");
+                failure(ErrorKind::Forgotten, 0)
+            }
+            Recall::Recorded(outcome) => {
+                probe!("session.write-twice-in-the-log");
+                outcome
+            }
             Recall::New => {
                 let outcome = self.execute(write.operation);
                 self.sessions.record(&context, outcome);
@@ -156,6 +165,7 @@ impl<T: Table> Store<T> {
     fn create_session(&mut self, create: &CreateSession) -> Applied {
         let Ok(nonce) = <[u8; 16]>::try_from(create.nonce.as_ref()) else { return malformed() };
         let outcome = if let Some(session) = self.sessions.of_nonce(&nonce) {
+            probe!("session.opened-twice");
             self.sessions.opened(session)
         } else if self.sessions.count() >= SESSIONS_MAX {
             failure(ErrorKind::ResourceExhausted, 0)

@@ -133,7 +133,7 @@ impl Keys {
             }
             Operation::Cas(cas) => {
                 let found = self.find(table, &cas.key);
-                if found.revision() != cas.revision {
+                if found.revision() != cas.revision && !mutant!(M51) {
                     return failure(ErrorKind::CasMismatch, found.revision());
                 }
                 self.put(revision, cas.key, cas.value, found)
@@ -144,6 +144,7 @@ impl Keys {
                     return failure(ErrorKind::CasMismatch, found.revision());
                 }
                 let existed = found.record().is_some();
+                probe!("keys.delete-of-nothing", !existed);
                 if existed {
                     self.count -= 1;
                     self.change(delete.key, None, found);
@@ -156,7 +157,10 @@ impl Keys {
 
     fn find(&self, table: &impl Table, key: &[u8]) -> Found {
         match self.overlay.get(key) {
-            Some(overlaid) => Found::Overlaid(overlaid.record.clone()),
+            Some(overlaid) => {
+                probe!("table.overlaid-absence", overlaid.record.is_none());
+                Found::Overlaid(overlaid.record.clone())
+            }
             None => {
                 Found::Stored(table.get(Space::Data, key).map(|stored| (decode(key, stored.clone()), stored)))
             }
@@ -221,6 +225,10 @@ impl Keys {
             self.outstanding.pop_front().expect("a batch was reported as written that was never taken");
         self.written += 1;
         for key in keys {
+            probe!(
+                "table.behind-the-overlay",
+                self.overlay.get(&key).is_some_and(|overlaid| overlaid.batch > self.written)
+            );
             if let Slot::Occupied(slot) = self.overlay.entry(key)
                 && slot.get().settled.is_some()
                 && slot.get().batch == self.written

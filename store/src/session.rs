@@ -221,11 +221,15 @@ impl Sessions {
 
     /// Ends a session; says whether it was live.
     pub(crate) fn end(&mut self, id: u64) -> bool {
+        probe!("session.ended-twice", !self.live.contains_key(&id));
         let Some(session) = self.live.remove(&id) else { return false };
+        probe!("session.ended-before-its-batch", session.settled.is_none());
         self.nonces.remove(&session.nonce);
         if let Some(settled) = session.settled {
             self.settled_hash = self.settled_hash.wrapping_sub(settled);
-            self.changed.push(id);
+            if !mutant!(M52) {
+                self.changed.push(id);
+            }
         }
         true
     }
@@ -233,9 +237,10 @@ impl Sessions {
     /// A write has come: raises the session's floor, forgets what is below it, and says what the write meets.
     pub(crate) fn arrive(&mut self, context: &WriteContext) -> Recall {
         let Some(session) = self.live.get_mut(&context.session) else { return Recall::NoSession };
-        if session.floor < context.lowest {
+        if session.floor < context.lowest && !mutant!(M49) {
             session.floor = context.lowest;
             while session.recorded.front().is_some_and(|recorded| recorded.seq < session.floor) {
+                probe!("session.forgets");
                 session.recorded.pop_front();
             }
             session.touch(context.session, &mut self.settled_hash, &mut self.changed);
@@ -247,6 +252,7 @@ impl Sessions {
     pub(crate) fn record(&mut self, context: &WriteContext, outcome: CommandOutcome) {
         let session = self.live.get_mut(&context.session).expect("the session met the write as new");
         let at = session.place(context.seq).expect_err("the write was new");
+        probe!("session.out-of-order", at < session.recorded.len());
         session.recorded.insert(at, Recorded { seq: context.seq, outcome: Some(outcome) });
         session.touch(context.session, &mut self.settled_hash, &mut self.changed);
     }

@@ -83,9 +83,11 @@ impl Looking {
 
     pub(crate) fn on_vote(&mut self, core: &mut Core, vote: &Vote) -> Next {
         if !core.members.is_voter(vote.sender, vote.incarnation) && !mutant!(M26) {
+            probe!("election.vote-without-weight");
             return Next::Stay;
         }
         if vote.state == VoteState::Seeking {
+            probe!("election.seeker");
             return Next::Stay;
         }
         if vote.established.is_some() {
@@ -93,12 +95,15 @@ impl Looking {
             let leads = vote.state == VoteState::Leading && vote.candidate.node == vote.sender;
             if leads && !core.ignores(vote.sender) {
                 core.round = self.toward(core, vote.round);
+                probe!("election.joins-established");
                 core.notice(Notice::Elected { round: core.round, leader: vote.sender });
                 return Next::Follow(vote.candidate);
             }
+            probe!("election.leader-ignored", leads);
             return Next::Stay;
         }
         if !Self::campaigns(core) {
+            probe!("election.may-not-campaign");
             return Next::Stay;
         }
         // Who follows or leads without an established epoch has voted in its round like one that looks.
@@ -106,7 +111,10 @@ impl Looking {
         let own = vote.candidate.node == core.me();
         let candidate = if own { self.initial } else { vote.candidate };
         let theirs = Some(candidate).filter(|candidate| !core.ignores(candidate.node));
+        probe!("election.candidate-ignored", theirs.is_none());
+        probe!("election.own-name-corrected", own && vote.candidate != self.initial);
         if vote.round > core.round {
+            probe!("election.higher-round");
             core.round = self.toward(core, vote.round);
             self.vote = theirs.map_or(self.initial, |theirs| theirs.max(self.initial));
             self.restart(core);
@@ -114,6 +122,7 @@ impl Looking {
             self.multicast(core);
         } else if vote.round < core.round {
             if vote.state == VoteState::Looking {
+                probe!("election.lower-round-answered");
                 core.send_vote(vote.sender, Self::state(core), self.vote, None);
             }
             return Next::Stay;
@@ -130,6 +139,7 @@ impl Looking {
     /// up; its vote counts all the same (rule 7).
     fn toward(&self, core: &Core, round: Round) -> Round {
         let reachable = core.round.0.saturating_add(core.config.bounds.round_jump_max);
+        probe!("election.round-capped", round.0 > reachable);
         Round(round.0.min(reachable).max(core.round.0))
     }
 
@@ -140,6 +150,7 @@ impl Looking {
         }
         let backed = |node| self.tally.get(&node) == Some(&self.vote.node);
         if !core.members.quorum(backed) {
+            probe!("election.quorum-lost", self.quorum_since.is_some());
             self.quorum_since = None;
             return Next::Stay;
         }
@@ -148,6 +159,7 @@ impl Looking {
         if !everyone && core.now.since(since) < core.config.timeouts.finalise {
             return Next::Stay;
         }
+        probe!("election.over-without-everyone", !everyone);
         let leader = self.vote.node;
         core.notice(Notice::Elected { round: core.round, leader });
         if leader == core.me() { Next::Lead } else { Next::Follow(self.vote) }
@@ -161,6 +173,7 @@ impl Looking {
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
         if core.now >= self.resend_at {
             // What was written since the round began may have become durable.
+            probe!("election.grows-while-looking", core.candidate() > self.initial);
             self.initial = core.candidate().max(self.initial);
             if self.vote.node == core.me() {
                 self.vote = self.initial;

@@ -115,6 +115,7 @@ impl Follower {
             self.link = Some(link);
             self.heard = core.now;
         } else {
+            probe!("follow.connection-unwanted");
             core.close(link);
         }
     }
@@ -126,6 +127,7 @@ impl Follower {
         if let Stage::Connecting { attempts, retry_at } = &mut self.stage {
             *attempts += 1;
             if *attempts >= ATTEMPTS_MAX {
+                probe!("follow.leader-out-of-reach");
                 return Next::Look("the leader cannot be reached");
             }
             *retry_at = Some(core.now.plus(core.config.timeouts.reconnect));
@@ -135,6 +137,7 @@ impl Follower {
 
     pub(crate) fn closed(&mut self, link: LinkId) -> Next {
         if self.link == Some(link) {
+            probe!("follow.connection-lost-in-sync", self.epoch().is_some() && self.established().is_none());
             Next::Look("the connection to the leader has ended")
         } else {
             Next::Stay
@@ -149,6 +152,7 @@ impl Follower {
         if !joined {
             return Next::Look("the leader belongs to no ensemble");
         }
+        probe!("follow.settles-first", !core.settled());
         self.stage = Stage::Settling;
         self.check(core)
     }
@@ -214,6 +218,7 @@ impl Follower {
                 core.notice(Notice::Refused { peer: Some(self.leader), reason });
                 match reason {
                     Reason::NotLeading => {
+                        probe!("follow.leader-does-not-lead");
                         self.excused = true;
                         Next::Look("the chosen leader does not lead")
                     }
@@ -259,15 +264,18 @@ impl Follower {
             }
             Next::Stay
         } else if epoch == accepted_epoch && (accepted_leader == Some(self.leader) || mutant!(M06)) {
+            probe!("epoch.promised-to-it-before");
             self.acknowledge(core, epoch);
             Next::Stay
         } else {
+            probe!("epoch.refused");
             self.send(core, Message::RefuseEpoch { accepted: accepted_epoch, leader: accepted_leader });
             Next::Look("another leader has this node's promise")
         }
     }
 
     fn acknowledge(&mut self, core: &mut Core, epoch: Epoch) {
+        probe!("sync.interrupted-before", core.history.last().epoch > core.hard.current_epoch);
         let told = core.history.epochs().recent(BOUNDARIES_MAX);
         assert!(core.settled() || mutant!(M04), "an AckEpoch speaks of durable history only (rule 11a)");
         let message = Message::AckEpoch {
@@ -300,6 +308,9 @@ impl Follower {
         }
         let from = core.history.last();
         if base < from && !mutant!(M12) {
+            probe!("sync.trunc");
+            probe!("sync.trunc-within-an-epoch", base.epoch == from.epoch);
+            probe!("sync.trunc-everything", base == Zxid::ZERO);
             core.history.truncate(base);
             if !mutant!(M13) {
                 core.write(Write::Truncate(base));
@@ -341,6 +352,8 @@ impl Follower {
         if previous != core.history.last() || entries.is_empty() || !contiguous {
             return Next::Look("the leader left a gap in the log");
         }
+        probe!("sync.propose-while-hardening", matches!(self.stage, Stage::Hardening { .. }));
+        probe!("sync.propose-before-up-to-date", matches!(self.stage, Stage::Waiting { .. }));
         if let Some(entry) = entries.iter().find(|entry| entry.kind != Kind::Command || entry.level > LEVEL) {
             core.stop(unknown(entry));
             return Next::Stay;
@@ -390,6 +403,7 @@ impl Follower {
         let last = if mutant!(M01) { core.history.last() } else { core.history.durable() };
         match self.stage {
             Stage::Synchronising { epoch } | Stage::Hardening { epoch, .. } if last > self.told => {
+                probe!("sync.progress-while-hardening", matches!(self.stage, Stage::Hardening { .. }));
                 self.told = last;
                 self.send(core, Message::Progress { epoch, last });
             }
@@ -418,18 +432,22 @@ impl Follower {
                 core.effects.push(Effect::Rejected { id, why: Rejection::NotLeader });
             }
             Event::Barrier { id } => core.effects.push(Effect::BarrierFailed { id }),
+            Event::RelayToLeader(_) => probe!("relay.leader-lost"),
             _ => {}
         }
     }
 
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
         if core.now.since(self.heard) > core.config.timeouts.election && !mutant!(M42) {
+            probe!("follow.leader-silent-in-sync", self.epoch().is_some() && self.established().is_none());
+            probe!("follow.leader-silent", self.established().is_some());
             return Next::Look("the leader is silent");
         }
         if let Stage::Connecting { retry_at, .. } = &mut self.stage
             && self.link.is_none()
             && retry_at.is_some_and(|at| at <= core.now)
         {
+            probe!("follow.dials-again");
             *retry_at = None;
             core.dial(self.leader);
         }

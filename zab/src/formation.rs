@@ -56,6 +56,7 @@ impl Forming {
             let contact = Contact { ready: None, link: None, retry_at: core.now, retry_after: 0 };
             (node, contact)
         };
+        probe!("formation.starts-prepared", core.founding.is_some());
         Forming {
             contacts: core.others().into_iter().map(contact).collect(),
             stage: Stage::Gathering,
@@ -87,6 +88,7 @@ impl Forming {
             && let Stage::Preparing { .. } = self.stage
         {
             // Whoever comes back may be another: a new genesis is drawn when all are here again.
+            probe!("formation.begins-again");
             self.stage = Stage::Gathering;
         }
         Self::retry_later(core, contact);
@@ -140,6 +142,7 @@ impl Forming {
                     .map(|(other, _)| *other)
                     .collect();
                 for link in older {
+                    probe!("formation.older-connection");
                     core.close(link);
                 }
             }
@@ -165,6 +168,11 @@ impl Forming {
             {
                 match self.stage {
                     Stage::Gathering | Stage::Accepting { .. } => {
+                        probe!("formation.prepared-anew", core.founding.is_some());
+                        probe!(
+                            "formation.prepared-over-a-write",
+                            matches!(self.stage, Stage::Accepting { .. })
+                        );
                         let ensemble = genesis.ensemble;
                         let token = core.write(Write::Founding(Founding { genesis, sealed: false }));
                         self.stage = Stage::Accepting { token, ensemble, link };
@@ -188,13 +196,17 @@ impl Forming {
                     {
                         self.seal(core, founding.genesis);
                     }
-                    _ => core.close(link),
+                    _ => {
+                        probe!("formation.seal-out-of-place");
+                        core.close(link);
+                    }
                 }
             }
             Message::Formed(genesis) if formed == Some(genesis.ensemble) => {
                 if core.settled() {
                     return self.adopt(core, genesis);
                 }
+                probe!("formation.news-while-writing");
                 // It is judged by what is durable: once more, when the write under way is done.
                 core.close(link);
                 self.closed(core, link);
@@ -264,6 +276,8 @@ impl Forming {
             ));
             return Next::Stay;
         }
+        probe!("formation.seal-missed", prepared == Some(genesis.ensemble));
+        probe!("formation.directory-lost", own.incarnation != Some(core.config.incarnation));
         self.seal(core, genesis);
         Next::Stay
     }
@@ -379,12 +393,14 @@ impl Forming {
                 })
                 .collect();
             for link in old {
+                probe!("formation.asks-anew");
                 core.close(link);
                 self.closed(core, link);
             }
         }
         for (node, contact) in &mut self.contacts {
             if contact.link.is_some_and(|link| !core.links.contains_key(&link)) {
+                probe!("formation.contact-lost");
                 contact.link = None;
                 contact.ready = None;
                 Self::retry_later(core, contact);

@@ -69,7 +69,10 @@ impl Epochs {
             counter = match ours.epoch.cmp(&theirs.epoch) {
                 core::cmp::Ordering::Equal => return Some(ours),
                 _ if mutant!(M39) => return Some(ours),
-                core::cmp::Ordering::Greater if counter > self.base.counter => self.before_epoch_of(counter),
+                core::cmp::Ordering::Greater if counter > self.base.counter => {
+                    probe!("sync.leader-has-the-later-epoch");
+                    self.before_epoch_of(counter)
+                }
                 core::cmp::Ordering::Less if counter > other.base.counter => other.before_epoch_of(counter),
                 _ => return None,
             };
@@ -184,7 +187,7 @@ impl History {
         if !mutant!(M23) {
             self.durable = self.durable.min(to.counter);
         }
-        while self.tail.back().is_some_and(|entry| entry.zxid.counter > to.counter) {
+        while self.tail.back().is_some_and(|entry| entry.zxid.counter > to.counter && !mutant!(M48)) {
             self.tail_bytes -= self.tail.pop_back().map_or(0, |entry| entry.size());
         }
     }
@@ -212,10 +215,14 @@ impl History {
     fn evict(&mut self) {
         while self.tail_bytes > self.tail_bytes_max {
             let beyond = self.tail_bytes > self.tail_bytes_max * 4;
+            probe!("memory.evicts-what-is-not-applied", beyond && self.durable > self.applied);
             let keep_from = if beyond { self.durable } else { self.durable.min(self.applied) };
             match self.tail.pop_front() {
                 Some(entry) if entry.zxid.counter <= keep_from => self.tail_bytes -= entry.size(),
-                Some(entry) => return self.tail.push_front(entry),
+                Some(entry) => {
+                    probe!("memory.keeps-beyond-its-budget");
+                    return self.tail.push_front(entry);
+                }
                 None => return,
             }
         }

@@ -151,6 +151,7 @@ impl Leader {
         let early: Vec<(LinkId, Epoch)> =
             core.links.iter().filter_map(|(id, link)| link.cepoch.map(|accepted| (*id, accepted))).collect();
         for (link, accepted) in early {
+            probe!("lead.early-follower");
             leader.admit(core, link, accepted);
         }
         leader
@@ -191,10 +192,12 @@ impl Leader {
         // A node has one connection to its leader; an older one is a leftover.
         let old = self.peers.iter().find(|(_, peer)| peer.node == hello.node).map(|(id, _)| *id);
         if let Some(old) = old {
+            probe!("lead.follower-connects-anew");
             self.drop_peer(core, old, "it has connected anew");
         }
         let votes = core.members.is_voter(hello.node, hello.incarnation) || mutant!(M15);
         if !votes {
+            probe!("lead.follower-without-vote");
             core.notice(Notice::Amnesiac { peer: hello.node });
         }
         let peer = Peer {
@@ -217,6 +220,7 @@ impl Leader {
             self.contact.insert(hello.node, core.now);
         }
         if !matches!(self.stage, Stage::Discovering | Stage::Promising { .. }) {
+            probe!("lead.late-joiner");
             core.send(link, Message::NewEpoch(self.epoch));
         }
     }
@@ -227,6 +231,8 @@ impl Leader {
         core.epoch_floor = core.epoch_floor.max(accepted);
         let patience = core.config.timeouts.election * 2;
         if core.rediscovered.is_none_or(|at| core.now.since(at) >= patience) && !mutant!(M22) {
+            probe!("lead.outbid");
+            probe!("lead.outbid-when-established", self.established().is_some());
             core.rediscovered = Some(core.now);
             // The connection stays: its promise is the first of the next discovery.
             if !self.peers.contains_key(&link)
@@ -274,8 +280,10 @@ impl Leader {
                 // unacknowledged tail, which is cut.
                 let newer = (current, last) > (self.own.epoch, self.own.last) && !mutant!(M09);
                 if peer.votes && newer && matches!(self.stage, Stage::Promising { .. } | Stage::Gathering) {
+                    probe!("lead.abdicates");
                     return Next::Look("a follower knows a newer history");
                 }
+                probe!("lead.voter-holds-more", peer.votes && newer);
                 peer.sync = Sync::Acknowledged { log };
                 if matches!(self.stage, Stage::Synchronising | Stage::Established) {
                     self.synchronise(core, link);
@@ -308,6 +316,7 @@ impl Leader {
                     self.drop_peer(core, link, "it acknowledges a log that is not this leader's");
                     return Next::Stay;
                 }
+                probe!("lead.follower-holds-more-than-initial", last > self.initial);
                 peer.acked = last.counter;
                 peer.release_window(last.counter);
                 peer.sync = Sync::Following { target: core.commit };
@@ -388,9 +397,11 @@ impl Leader {
             self.announce(core, vote.sender);
         }
         if self.established().is_none() && vote.state == VoteState::Looking && vote.round > core.round {
+            probe!("lead.supporter-leaves", self.supporters.contains(&vote.sender));
             self.supporters.retain(|node| *node != vote.sender);
             let follows = |node| self.peers.values().any(|peer| peer.node == node && peer.votes);
             if !core.members.quorum(|node| self.supporters.contains(&node) || follows(node)) {
+                probe!("lead.supporters-gone");
                 return Next::Look("its supporters are looking again");
             }
         }
@@ -413,7 +424,7 @@ impl Leader {
     /// Goes on where a write or a quorum was waited for.
     pub(crate) fn check(&mut self, core: &mut Core) -> Next {
         match self.stage {
-            Stage::Discovering if core.settled() && self.quorum(core, true, |_| true) => {
+            Stage::Discovering if (core.settled() || mutant!(M44)) && self.quorum(core, true, |_| true) => {
                 // What was in flight when this node won may have landed since.
                 self.own = core.candidate();
                 let highest = self.peers.values().map(|peer| peer.accepted).max().unwrap_or_default();
@@ -441,7 +452,7 @@ impl Leader {
                 self.stage = Stage::Claiming { token };
                 Next::Stay
             }
-            Stage::Claiming { token } if core.persisted(token) => {
+            Stage::Claiming { token } if core.persisted(token) || mutant!(M45) => {
                 self.initial = core.history.last();
                 self.stage = Stage::Synchronising;
                 core.notice(Notice::Discovered { epoch: self.epoch, last: self.initial });
@@ -453,6 +464,7 @@ impl Leader {
             }
             Stage::Synchronising if self.quorum(core, true, Peer::counts) || mutant!(M11) => {
                 self.stage = Stage::Established;
+                probe!("lead.commits-inherited", core.commit < self.initial.counter);
                 core.commit = core.commit.max(self.initial.counter);
                 core.notice(Notice::Established { epoch: self.epoch, last: self.initial });
                 self.announce_at = core.now;
@@ -496,6 +508,7 @@ impl Leader {
         while peer.next <= last && peer.reading.is_none() && peer.window_bytes < bounds.window_bytes_max {
             let recent_from = core.history.recent_from();
             if peer.next < recent_from {
+                probe!("sync.from-disk");
                 let id = core.allocate_read();
                 peer.reading = Some(id);
                 let (from, to) = (peer.next, recent_from - 1);
@@ -513,6 +526,7 @@ impl Leader {
             }
             Self::propose_to(core, link, peer, self.epoch, entries, bytes);
         }
+        probe!("sync.window-full", peer.next <= last && peer.reading.is_none());
         if peer.next > self.initial.counter && !peer.new_leader_sent {
             peer.new_leader_sent = true;
             core.send(link, Message::NewLeader { epoch: self.epoch, last: self.initial });
@@ -539,6 +553,7 @@ impl Leader {
     /// Entries for a follower have come from storage.
     pub(crate) fn on_read(&mut self, core: &mut Core, id: u64, entries: Vec<LogEntry>) {
         let Some((link, peer)) = self.peers.iter_mut().find(|(_, peer)| peer.reading == Some(id)) else {
+            probe!("sync.read-for-nobody");
             return;
         };
         peer.reading = None;
@@ -564,6 +579,7 @@ impl Leader {
                     None
                 };
                 if let Some(why) = why {
+                    probe!("propose.too-many", why == Rejection::Full);
                     core.effects.push(Effect::Rejected { id, why });
                     return;
                 }
@@ -609,6 +625,7 @@ impl Leader {
             let peers = self.peers.values().filter(|peer| peer.node == node).filter(counts);
             peers.map(|peer| peer.acked).max().unwrap_or(0)
         });
+        probe!("commit.without-own-disk", reached > own);
         core.learn_commit(reached);
         let done = core.commit.min(core.history.durable().counter);
         while self.inflight.front().is_some_and(|(counter, _)| *counter <= done) {
@@ -632,7 +649,8 @@ impl Leader {
     /// after the last of them has joined and before the first heartbeat leaves.
     fn begin_round(&mut self, core: &mut Core) {
         let asked = core::mem::take(&mut self.asked);
-        let commit = core.commit;
+        probe!("barrier.shared", asked.len() > 1);
+        let commit = core.commit.saturating_sub(u64::from(mutant!(M46)));
         self.beat(core);
         self.rounds.push_back(BarrierRound { id: self.beat, commit, asked });
         self.pass_barriers(core);
@@ -687,6 +705,7 @@ impl Leader {
         let Some(peer) = self.peers.get_mut(&link) else { return };
         let Sync::Following { target } = peer.sync else { return };
         if peer.acked < target {
+            probe!("sync.behind-its-target");
             return;
         }
         peer.sync = Sync::Serving;
@@ -698,6 +717,7 @@ impl Leader {
 
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
         if core.stalled() {
+            probe!("lead.own-disk-stalls");
             return Next::Look("its own disk does not answer");
         }
         let patience = core.config.timeouts.election;
@@ -708,6 +728,7 @@ impl Leader {
             .map(|(link, _)| *link)
             .collect();
         for link in silent {
+            probe!("lead.follower-silent");
             self.drop_peer(core, link, "it is silent");
         }
         let me = core.me();
@@ -716,6 +737,7 @@ impl Leader {
                 || node == me
                 || self.contact.get(&node).is_some_and(|at| core.now.since(*at) <= patience)
         }) {
+            probe!("lead.quorum-lost");
             return Next::Look("a quorum of followers is out of reach");
         }
         if core.now >= self.heartbeat_at
@@ -736,14 +758,18 @@ impl Leader {
 
     /// The leadership ends: nobody is left waiting.
     pub(crate) fn leave(&mut self, core: &mut Core) {
+        probe!("lead.ends-with-fresh-proposals", !self.fresh.is_empty());
         // What was proposed in this very step still has its place in the log: it is written, and may yet be
         // committed by another leader.
         if !self.fresh.is_empty() {
             let entries = core::mem::take(&mut self.fresh);
-            core.write(Write::Append(entries));
+            if !mutant!(M47) {
+                core.write(Write::Append(entries));
+            }
         }
         let rounds = core::mem::take(&mut self.rounds);
         let asked = core::mem::take(&mut self.asked);
+        probe!("lead.ends-with-barriers", !rounds.is_empty());
         for id in rounds.into_iter().flat_map(|round| round.asked).chain(asked) {
             core.effects.push(Effect::BarrierFailed { id });
         }

@@ -68,11 +68,17 @@
 extern crate alloc;
 
 #[macro_use]
-#[cfg(not(gometa_mutants))]
+#[cfg(not(gometa_instrumented))]
 mod mutant;
 #[macro_use]
-#[cfg(gometa_mutants)]
+#[cfg(gometa_instrumented)]
 pub mod mutant;
+#[macro_use]
+#[cfg(not(gometa_instrumented))]
+mod probe;
+#[macro_use]
+#[cfg(gometa_instrumented)]
+pub mod probe;
 
 mod config;
 mod effect;

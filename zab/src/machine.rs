@@ -106,7 +106,10 @@ impl Zab {
                 match &mut self.phase {
                     Phase::Forming(forming) => forming.connected(core, peer, link),
                     Phase::Following(follower) => follower.connected(core, peer, link),
-                    Phase::Looking(_) | Phase::Leading(_) | Phase::Stopped => core.close(link),
+                    Phase::Looking(_) | Phase::Leading(_) | Phase::Stopped => {
+                        probe!("link.dialled-too-late");
+                        core.close(link);
+                    }
                 }
                 Next::Stay
             }
@@ -152,6 +155,8 @@ impl Zab {
             Event::LogRead { id, entries } => {
                 if let Phase::Leading(leader) = &mut self.phase {
                     leader.on_read(core, id, entries);
+                } else {
+                    probe!("sync.read-after-leadership");
                 }
                 Next::Stay
             }
@@ -176,8 +181,10 @@ impl Zab {
             Phase::Leading(leader) => leader.on_request(core, event),
             Phase::Forming(_) | Phase::Looking(_) | Phase::Stopped => {
                 if let Event::Propose { id, .. } = event {
+                    probe!("propose.without-leader");
                     core.effects.push(Effect::Rejected { id, why: Rejection::NotLeader });
                 } else if let Event::Barrier { id } = event {
+                    probe!("barrier.without-leader");
                     core.effects.push(Effect::BarrierFailed { id });
                 }
             }
@@ -210,6 +217,7 @@ impl Zab {
     fn on_message(&mut self, link: LinkId, message: Message) -> Next {
         let core = &mut self.core;
         // A closed connection's last messages may still be on their way: nothing from it is believed.
+        probe!("link.message-after-its-end", !core.links.contains_key(&link));
         let Some(state) = core.links.get(&link) else { return Next::Stay };
         let message = match message {
             Message::Hello(hello) => {
@@ -235,6 +243,7 @@ impl Zab {
                     Phase::Stopped => Next::Stay,
                     _ => {
                         if !joined {
+                            probe!("formation.informs");
                             formation::inform(core, link, &hello);
                         }
                         Next::Stay
@@ -253,6 +262,7 @@ impl Zab {
             Phase::Following(follower) if follower.link() == Some(link) => follower.on_message(core, message),
             Phase::Following(_) => {
                 if matches!(message, Message::FollowerEpoch { .. }) {
+                    probe!("follow.refuses-a-follower");
                     core.refuse(link, Reason::NotLeading);
                 } else {
                     core.close(link);
@@ -263,6 +273,7 @@ impl Zab {
                 match message {
                     // Its sender has elected this node, which may find out in a moment.
                     Message::FollowerEpoch { accepted, .. } => {
+                        probe!("lead.follower-before-victory");
                         if let Some(state) = core.links.get_mut(&link) {
                             state.cepoch = Some(accepted);
                             state.opened = core.now;
@@ -359,6 +370,7 @@ impl Zab {
                         .map(|(link, _)| *link)
                         .collect();
                     for link in early {
+                        probe!("follow.refuses-an-early-follower");
                         core.refuse(link, Reason::NotLeading);
                     }
                     self.phase = Phase::Following(Follower::new(core, vote));

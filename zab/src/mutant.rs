@@ -1,7 +1,8 @@
 //! Planted faults, to see whether the simulator has teeth.
 //!
 //! `mutant!(M07)` stands where one of them would show. It is `false`, and leaves no trace, in every build but the
-//! one with `--cfg gometa_mutants`, which only `make mutants` makes, in a target directory of its own. There it says
+//! one with `--cfg gometa_instrumented`, which only `make sim` and `make mutants` make, in a target directory of their
+//! own. There it says
 //! whether this is the mutant under test, which the simulator chooses with `choose`; its table says what each of
 //! them does wrong and who ought to notice.
 //!
@@ -9,7 +10,7 @@
 //! `store` shares this file and not this crate; each has a choice of its own.
 
 /// Whether this planted fault is the one under test.
-#[cfg(not(gometa_mutants))]
+#[cfg(not(gometa_instrumented))]
 #[macro_export]
 macro_rules! mutant {
     ($id:ident) => {
@@ -18,7 +19,7 @@ macro_rules! mutant {
 }
 
 /// Whether this planted fault is the one under test.
-#[cfg(gometa_mutants)]
+#[cfg(gometa_instrumented)]
 #[macro_export]
 macro_rules! mutant {
     ($id:ident) => {{
@@ -27,7 +28,7 @@ macro_rules! mutant {
     }};
 }
 
-#[cfg(gometa_mutants)]
+#[cfg(gometa_instrumented)]
 mod chosen {
     use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -68,5 +69,5 @@ mod chosen {
     }
 }
 
-#[cfg(gometa_mutants)]
+#[cfg(gometa_instrumented)]
 pub use chosen::{MARKER, choose, is_chosen, number};

@@ -272,6 +272,7 @@ impl Core {
     /// Hands committed, durable entries out to be applied (rule 24).
     pub(crate) fn release(&mut self) {
         let durable = if mutant!(M28) { self.history.last() } else { self.history.durable() };
+        probe!("apply.waits-for-own-disk", self.commit > durable.counter);
         let through = self.commit.min(durable.counter);
         if through > self.history.released() {
             self.history.set_released(through);
@@ -316,6 +317,7 @@ impl Core {
             Some(&(incarnation, boot, sequence))
                 if incarnation == vote.incarnation && (boot, sequence) >= (vote.boot, vote.sequence) =>
             {
+                probe!("vote.stale");
                 false
             }
             _ => {
@@ -360,6 +362,7 @@ impl Core {
         let failures = self.failures.entry(node).or_insert(Failures { count: 0, ignored_until: Ticks(0) });
         failures.count += 1;
         if failures.count >= FAILURES_MAX {
+            probe!("election.begins-to-ignore");
             failures.count = 0;
             failures.ignored_until = ignored_until;
         }
@@ -460,6 +463,7 @@ impl Core {
             .map(|(id, _)| *id)
             .collect();
         for link in idle {
+            probe!("link.idle-closed");
             self.close(link);
         }
     }

@@ -33,7 +33,7 @@ mod tests;
 use std::fmt;
 
 use gometa_proto::v1::{Request, Response};
-use gometa_zab::{EnsembleId, Epoch, Founding, LogEntry, Message, NodeId, Vote, Write, Zxid};
+use gometa_zab::{EnsembleId, Epoch, Founding, LogEntry, Message, NodeId, Role, Vote, Write, Zxid};
 
 pub use self::replies::Unanswered;
 use self::{
@@ -79,6 +79,8 @@ pub fn node_id(node: usize) -> NodeId {
 pub struct Oracle {
     /// Counted in quorums: a voter whose disk is the one that it was formed with.
     counted: Vec<bool>,
+    /// Has been up to date once since its process started.
+    up_to_date: Vec<bool>,
     /// The one sealed genesis.
     ensemble: Option<EnsembleId>,
     registry: Registry,
@@ -95,6 +97,7 @@ impl Oracle {
     pub fn new(nodes: usize) -> Oracle {
         Oracle {
             counted: vec![true; nodes],
+            up_to_date: vec![false; nodes],
             ensemble: None,
             registry: Registry::default(),
             leaders: Leaders::default(),
@@ -135,6 +138,20 @@ impl Oracle {
     /// Committed entries that had no effect, because the write had happened before.
     pub fn suppressed(&self) -> u64 {
         self.state.model().suppressed
+    }
+
+    /// A node's process starts.
+    pub fn starts(&mut self, node: usize) {
+        self.up_to_date[node] = false;
+    }
+
+    /// A node plays this role now.
+    pub fn plays(&mut self, node: usize, role: Role) {
+        let established = match role {
+            Role::Leading { established } | Role::Following { established, .. } => established,
+            Role::Forming | Role::Looking => None,
+        };
+        self.up_to_date[node] |= established.is_some();
     }
 
     /// A node issues a write; `disk` is as it was before.
@@ -287,7 +304,7 @@ impl Oracle {
 
     /// A node answers a client; it may have applied this far.
     pub fn answers(&mut self, node: usize, applied: u64, client: u64, response: &Response) -> Check {
-        self.replies.answers(self.state.model(), node, applied, client, response)
+        self.replies.answers(self.state.model(), node, self.up_to_date[node], applied, client, response)
     }
 
     /// A request that should have been answered long ago.

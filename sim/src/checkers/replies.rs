@@ -4,6 +4,7 @@
 //!
 //! And what clients may conclude from answers: a reply follows from the log; what was acknowledged or shown before
 //! a request arrived comes before it (real-time order); a read shows the log's state at the revision it names;
+//! nothing is read from a node that has not been up to date once since its start;
 //! *not applied*, said of a write's only attempt, means never; SessionExpired is not said of a live session; each
 //! request is answered once, and in time.
 
@@ -19,6 +20,7 @@ use super::{Check, Violation, ensure, model::Model};
 const REPLY: &str = "18 a reply follows from the log";
 const REAL_TIME: &str = "18 real-time order";
 const ONCE: &str = "19 exactly once";
+const READ: &str = "section 6.2, no read before a node is up to date";
 const ACKED: &str = "16 no acknowledged loss";
 
 /// A request that a node has received.
@@ -119,6 +121,7 @@ impl Replies {
         &mut self,
         model: &Model,
         node: usize,
+        up_to_date: bool,
         applied: u64,
         client: u64,
         response: &Response,
@@ -145,7 +148,15 @@ impl Replies {
         };
         let mut shown = response.revision;
         match &asked.request.operation {
-            Some(Operation::Get(get)) => read(model, &asked, get, response, answer)?,
+            Some(Operation::Get(get)) => {
+                ensure!(
+                    up_to_date
+                        || matches!(answer, Answer::Error(error) if error.kind != ErrorKind::NotFound as u32),
+                    READ,
+                    "n{node} has not been up to date since its start, and answers {get:?} with {answer:?}"
+                );
+                read(model, &asked, get, response, answer)?;
+            }
             Some(Operation::OpenSession(open)) => {
                 if let Answer::SessionOpened(opened) = answer {
                     ensure!(

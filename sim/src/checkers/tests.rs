@@ -77,6 +77,7 @@ impl Bench {
             bench.promise(node, 1, 0, 1).unwrap();
         }
         bench.oracle.established_by(0, 0, Epoch(1), Zxid::ZERO).unwrap();
+        bench.oracle.plays(0, Role::Leading { established: Some(Epoch(1)) });
         bench
     }
 
@@ -273,6 +274,30 @@ fn a_write_called_after_another_was_answered_comes_after_it() {
     let result = Some(response::Result::Entry(v1::Entry::default()));
     let stale = Response { id: 7, revision: 1, result };
     breaks(late.oracle.answers(0, 2, 9, &stale), "18 real-time order");
+}
+
+#[test]
+fn nothing_is_read_from_a_node_that_has_not_been_up_to_date() {
+    let get = v1::Get { key: "none".into(), consistency: v1::Consistency::Local.into(), min_revision: 0 };
+    let operation = Some(request::Operation::Get(get));
+    let error = |kind: v1::ErrorKind| v1::Error { kind: kind as u32, ..v1::Error::default() };
+    let answer = |bench: &mut Bench, id, kind| {
+        let request = Request { id, deadline_ms: 0, write: None, operation: operation.clone() };
+        bench.oracle.asked(0, 0, 9, &request);
+        let result = Some(response::Result::Error(error(kind)));
+        bench.oracle.answers(0, 2, 9, &Response { id, revision: 2, result })
+    };
+    let mut bench = Bench::committed();
+    answer(&mut bench, 1, v1::ErrorKind::NotFound).unwrap();
+    bench.oracle.starts(0);
+    bench.oracle.plays(0, Role::Following { leader: node_id(1), established: None });
+    answer(&mut bench, 2, v1::ErrorKind::Unavailable).unwrap();
+    breaks(
+        answer(&mut bench, 3, v1::ErrorKind::NotFound),
+        "section 6.2, no read before a node is up to date",
+    );
+    bench.oracle.plays(0, Role::Following { leader: node_id(1), established: Some(Epoch(1)) });
+    answer(&mut bench, 4, v1::ErrorKind::NotFound).unwrap();
 }
 
 #[test]
