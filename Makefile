@@ -19,10 +19,10 @@ export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 # Nothing is written into the tree but target/, and not even that where CARGO_TARGET_DIR says otherwise.
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help run test fix install prepare build check format lint doc repo unit sim mutants e2e chaos soak fuzz
+.PHONY: help run test fix install prepare build check format lint doc repo unit sim exhaustive mutants e2e chaos soak fuzz
 
 help: ## Says what can be made
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 run: prepare ## Starts three nodes, writes, kills the leader, recovers; KEEP=1 leaves them running
 	@python3 scripts/run.py $(if $(filter-out 0 no false,$(KEEP)),--keep)
@@ -68,6 +68,9 @@ unit: prepare ## Unit, golden and property tests
 
 sim: prepare ## Simulates whole ensembles; SEEDS=10000 of them, which must hit every probe
 	@python3 scripts/suite.py --seeds $(SEEDS) sim
+
+exhaustive: prepare ## Searches every state of a small ensemble, for about ten minutes
+	@python3 scripts/suite.py exhaustive
 
 mutants: prepare ## Plants faults one by one and sees the simulator catch them
 	@python3 scripts/suite.py mutants

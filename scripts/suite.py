@@ -99,8 +99,16 @@ def stages(seeds, seconds, hours, target):
             ["cargo", "test", "--locked", "--release", "-p", "gometa-sim", "--test", "planted"],
             env=instrumented, needs="sim-build", tests=True,
         ),
+        "scope": Stage(
+            "every state of a small ensemble, up to 1,500,000",
+            [str(target / "release" / "gometa-sim"), "--exhaustive", "--states", "1500000"], needs="build",
+        ),
         "mutants": Stage(
             "planted faults are caught", [simulator, "--mutants", "--seeds", "10000"], needs="sim-build",
+        ),
+        "scope-mutants": Stage(
+            "planted faults are found in a small ensemble",
+            [simulator, "--exhaustive", "--mutants", "--states", "300000"], needs="sim-build",
         ),
         "e2e": Stage(
             "real processes",
@@ -109,6 +117,11 @@ def stages(seeds, seconds, hours, target):
         ),
         "chaos": Stage(
             f"faults on real processes for {seconds} s", [chaos, "--seconds", str(seconds)], needs="build",
+        ),
+        # Takes ten minutes, or as many as its states need.
+        "exhaustive": Stage(
+            "every state of a small ensemble, more of them",
+            [str(target / "release" / "gometa-sim"), "--exhaustive", "--wide"], needs="build",
         ),
         # Adds a line to the tree when it is asked for by name.
         "soak": Stage(
@@ -242,12 +255,13 @@ def main():
         del table["e2e"], table["lint-e2e"]
     groups = {
         # The repository's own rules are among the unit tests there.
-        "all": [name for name in table if name not in ("repo", "soak")],
+        "all": [name for name in table if name not in ("repo", "exhaustive", "soak")],
         "check": [name for name in ("format", "repo", "lint", "lint-e2e", "doc") if name in table],
         # What a person asks for by name runs on fresh programs.
         "sim": ["sim-build", "sim"],
         "shrink": ["sim-build", "shrink"],
-        "mutants": ["sim-build", "mutants"],
+        "mutants": ["sim-build", "mutants", "scope-mutants"],
+        "exhaustive": ["build", "scope", "exhaustive"],
         "e2e": [name for name in ("build", "e2e") if name in table],
         "chaos": ["build", "chaos"],
         "soak": ["build", "soak"],

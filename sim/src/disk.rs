@@ -28,6 +28,7 @@
 //! so here. Files that RocksDB writes between two starts: everything since the last start is in the write-ahead log.
 
 mod medium;
+mod steps;
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
@@ -364,11 +365,15 @@ impl Disk {
         }
         self.synced += durable;
         self.done = through - durable;
-        self.mark = Mark { sequence: self.files.sequence + self.synced as u64, last: self.durable.last() };
+        self.mark_through_synced();
         if now >= *self.mark_since.get_or_insert(now) + MARK_INTERVAL {
             self.sync_mark();
         }
         Some(Done { token, synced: true, dropped })
+    }
+
+    fn mark_through_synced(&mut self) {
+        self.mark = Mark { sequence: self.files.sequence + self.synced as u64, last: self.durable.last() };
     }
 
     fn sync_mark(&mut self) {
@@ -464,18 +469,16 @@ impl Disk {
         self.dropping = true;
     }
 
-    /// A bit of a synced record flips; says in which. The next start finds it, or the next read.
-    pub fn flip(&mut self, random: &mut Random) -> Flipped {
+    /// A bit of a synced record flips, of the entry with a counter or of any; says in which. The next start finds
+    /// it, or the next read.
+    pub fn flip(&mut self, wanted: Option<u64>, random: &mut Random) -> Flipped {
+        let wanted = wanted.and_then(|counter| self.issued_log.get(counter.checked_sub(1)? as usize));
+        let wanted = wanted.map(|record| record.as_ptr());
         let written = self.wal.range_mut(..self.synced).flat_map(|pending| &mut pending.records);
         let own = [&mut self.files.hard_state].into_iter().chain(&mut self.files.founding);
         let mut records: Vec<&mut Bytes> = own.chain(&mut self.files.log).chain(written).collect();
-        // Rather one that will be wanted soon.
-        let latest = random.one_in(2);
-        let at = if latest {
-            records.len() - 1 - random.index(records.len().min(8))
-        } else {
-            random.index(records.len())
-        };
+        let any = random.index(records.len());
+        let at = records.iter().position(|record| Some(record.as_ptr()) == wanted).unwrap_or(any);
         let record = &mut records[at];
         let before = record.as_ptr();
         let mut bytes = record.to_vec();

@@ -195,12 +195,15 @@ fn a_full_disk_refuses_writes_and_starts_and_loses_nothing() {
 fn every_flipped_bit_is_found_by_the_next_start_or_read() {
     for seed in 0..500 {
         let (mut disk, mut random) = six(seed);
-        match disk.flip(&mut random) {
+        match disk.flip(None, &mut random) {
             Flipped::Entry(counter) => {
                 assert!(matches!(disk.read(counter, counter, usize::MAX), Err(Refused::Damaged(_))));
             }
             Flipped::Other => assert_eq!(disk.read(1, 6, usize::MAX).map(|read| read.len()), Ok(6)),
         }
+        let (mut other, mut fate) = six(seed);
+        let counter = 1 + seed % 6;
+        assert_eq!(other.flip(Some(counter), &mut fate), Flipped::Entry(counter));
         disk.crash(9, End::Killed, &mut random);
         for _ in 0..2 {
             let refused = disk.recover();

@@ -172,6 +172,8 @@ impl Ensemble {
                     let detail = format!("n{node} reads {from}..={to} of {durable} durable entries");
                     return violation("12 log contiguity", detail);
                 }
+                self.damage_read(node, from, to);
+                let process = &self.processes[node];
                 let life = process.life;
                 let entries = match process.disk.read(from, to, bytes_max) {
                     Ok(entries) => entries,

@@ -174,10 +174,7 @@ impl Ensemble {
             return Ok(());
         }
         self.next(self.settings.disk.damage_every, Action::Damage);
-        // The leader rather than others: it reads its log for them.
-        let leader = self.processes.iter().position(|process| process.leads);
-        let any = self.machine.index(self.processes.len());
-        let node = leader.filter(|_| self.machine.one_in(2)).unwrap_or(any);
+        let node = self.machine.index(self.processes.len());
         if !self.may_spend(node) || self.processes[node].stopped {
             return Ok(());
         }
@@ -196,7 +193,7 @@ impl Ensemble {
             1 => {
                 self.processes[node].spent = true;
                 self.counts.faults.flipped_bits += 1;
-                let flipped = self.processes[node].disk.flip(&mut self.machine);
+                let flipped = self.processes[node].disk.flip(None, &mut self.machine);
                 self.trace.say(self.now, Some(node), || format!("has a flipped bit: {flipped:?}"));
             }
             _ => {}
@@ -224,6 +221,18 @@ impl Ensemble {
             }
         }
         Ok(())
+    }
+
+    /// A node is about to read entries for another one: perhaps a bit of one of them flips before that.
+    pub(crate) fn damage_read(&mut self, node: usize, from: u64, to: u64) {
+        let chance = if self.settings.disk.damage_every > 0 && !self.calm { 20_000 } else { 0 };
+        if self.machine.chance(chance) && self.may_spend(node) {
+            self.processes[node].spent = true;
+            self.counts.faults.flipped_bits += 1;
+            let counter = self.machine.between(from, to);
+            let flipped = self.processes[node].disk.flip(Some(counter), &mut self.machine);
+            self.trace.say(self.now, Some(node), || format!("has a flipped bit: {flipped:?}"));
+        }
     }
 
     /// A machine loses power.

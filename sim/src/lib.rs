@@ -8,7 +8,8 @@
 //! Reading order: [`settings`] (what a run is made of), [`ensemble`] (the event loop), `effects` and `faults` (what
 //! nodes and fate do), [`network`], [`disk`], [`process`], [`workload`], then [`checkers`] and [`history`] (what is
 //! promised), [`runner`], [`changes`] and [`shrink`] (a failing run made small), [`mutants`] and [`coverage`] (what
-//! all this is worth). [`contract`] stands apart: what any storage owes, the simulated disk and the server's alike.
+//! all this is worth). [`small_scope`] takes no seeds: it searches every state of three nodes. [`contract`] stands
+//! apart: what any storage owes, the simulated disk and the server's alike.
 //!
 //! Determinism: three streams of random numbers, split from the seed, for network, machines and clients; a heap
 //! ordered by time and sequence; no iteration over maps whose order differs from run to run. One seed in a hundred
@@ -33,6 +34,7 @@ pub mod random;
 pub mod runner;
 pub mod settings;
 pub mod shrink;
+pub mod small_scope;
 pub mod trace;
 pub mod workload;
 

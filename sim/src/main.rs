@@ -7,7 +7,7 @@ use std::{
     panic,
     process::ExitCode,
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use clap::{
@@ -20,6 +20,7 @@ use gometa_sim::{
     mutants::{self, Mutant},
     runner::{self, Outcome, Plan, Summary},
     shrink::{Budget, Shrunk, shrink},
+    small_scope::{self, Limits},
 };
 use serde_json::{Map, Value, json};
 
@@ -71,11 +72,13 @@ struct Arguments {
     /// Run each planted fault until it is caught, at most as many seeds as given, and print who caught it.
     #[arg(long, conflicts_with_all = ["seed", "trace", "start", "all", "mutant", "probes"])]
     mutants: bool,
-    /// With --mutants: only these.
-    #[arg(long, requires = "mutants", value_delimiter = ',')]
+    /// With --mutants or --exhaustive: only these.
+    #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     #[command(flatten)]
     changes: ChangeArguments,
+    #[command(flatten)]
+    scope: Scope,
 }
 
 /// In what runs differ from those of their seeds.
@@ -111,6 +114,26 @@ fn knob_names() -> PossibleValuesParser {
 
 fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|number| *number >= 1).ok_or_else(|| "must be a number from 1".to_owned())
+}
+
+/// The search through every state of a small ensemble.
+#[derive(clap::Args, Debug)]
+struct Scope {
+    /// Search every state of three nodes that so many steps lead to, breadth first, instead of running seeds.
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "start", "trace", "all", "threads", "json"])]
+    exhaustive: bool,
+    /// With --exhaustive: let more happen than the search is likely to come to the end of.
+    #[arg(long, requires = "exhaustive")]
+    wide: bool,
+    /// With --exhaustive: steps from where a scenario begins.
+    #[arg(long, requires = "exhaustive", default_value_t = 1_000)]
+    depth: u32,
+    /// With --exhaustive: distinct states, shared among the scenarios.
+    #[arg(long, requires = "exhaustive", default_value_t = 20_000_000)]
+    states: u64,
+    /// With --exhaustive: minutes, shared among the scenarios.
+    #[arg(long, requires = "exhaustive", default_value_t = 10.0)]
+    minutes: f64,
 }
 
 impl Arguments {
@@ -179,6 +202,17 @@ fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     if arguments.mutants || arguments.probes || arguments.mutant.is_some() {
         is_instrumented()?;
+    }
+    if arguments.scope.exhaustive {
+        let Scope { depth, states, minutes, wide, .. } = arguments.scope;
+        let limits = Limits { depth, states, time: Duration::try_from_secs_f64(minutes * 60.0)?, wide };
+        let mut out = io::stdout().lock();
+        let good = if arguments.mutants {
+            small_scope::report::print_teeth(&mut out, &arguments.only, limits)?
+        } else {
+            small_scope::report::print(&mut out, &arguments.only, limits)?
+        };
+        return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     if arguments.mutants {
         return mutants(&arguments);

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// What a node has promised and joined; one record, written whole (rule 10).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct HardState {
     /// *p*: no leader of a lower epoch is acknowledged again.
     pub accepted_epoch: Epoch,
@@ -21,7 +21,7 @@ pub struct HardState {
 }
 
 /// A genesis as a node keeps it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Founding {
     /// The base of the log.
     pub genesis: Genesis,
@@ -30,7 +30,7 @@ pub struct Founding {
 }
 
 /// One write to storage. Writes are done in the order in which they are issued.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Write {
     /// Add these to the end of the log; contiguous, at least one.
     Append(Vec<LogEntry>),
@@ -43,7 +43,7 @@ pub enum Write {
 }
 
 /// What a node does, as others and the caller see it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Role {
     /// Waits for every configured voter to form the ensemble.
     Forming,

@@ -15,6 +15,7 @@ use crate::{
 };
 
 /// A node without a leader. One that has no vote only asks around.
+#[derive(Clone, Hash)]
 pub(crate) struct Looking {
     /// The vote this node began the round with: for itself.
     initial: Candidate,

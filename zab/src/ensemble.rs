@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The members of an ensemble.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Members {
     voters: Vec<Voter>,
 }

@@ -21,6 +21,7 @@ pub const BOUNDARIES_MAX: usize = 1_000;
 /// Connections tried before a leader is given up.
 const ATTEMPTS_MAX: u32 = 3;
 
+#[derive(Clone, Hash)]
 enum Stage {
     /// No connection yet, or one without a greeting.
     Connecting { attempts: u32, retry_at: Option<Ticks> },
@@ -43,6 +44,7 @@ enum Stage {
 }
 
 /// A node that has a leader.
+#[derive(Clone, Hash)]
 pub(crate) struct Follower {
     leader: NodeId,
     /// What this node's vote for the leader said.

@@ -22,6 +22,7 @@ use crate::{
 };
 
 /// This node's connection to another configured voter.
+#[derive(Clone, Hash)]
 struct Contact {
     /// The dialled connection whose other end has no ensemble either and agrees on the voters.
     ready: Option<LinkId>,
@@ -31,6 +32,7 @@ struct Contact {
     retry_after: u64,
 }
 
+#[derive(Clone, Hash)]
 enum Stage {
     /// Not everyone is here.
     Gathering,
@@ -43,6 +45,7 @@ enum Stage {
 }
 
 /// A node that belongs to no ensemble yet.
+#[derive(Clone, Hash)]
 pub(crate) struct Forming {
     contacts: BTreeMap<NodeId, Contact>,
     stage: Stage,

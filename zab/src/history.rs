@@ -10,7 +10,7 @@ use alloc::{collections::VecDeque, vec::Vec};
 use crate::{message::LogEntry, types::Zxid};
 
 /// Which epoch each counter of a log belongs to.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Epochs {
     base: Zxid,
     /// Ascending in epoch and counter: each epoch that has entries above `base`, with its last counter.
@@ -104,7 +104,7 @@ impl Epochs {
 }
 
 /// What a node knows of its log.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct History {
     epochs: Epochs,
     /// Everything through here is durable (rule 24).

@@ -28,6 +28,7 @@ use crate::{
 /// Barrier rounds under way at once; later ones wait and share the next.
 const ROUNDS_MAX: usize = 16;
 
+#[derive(Clone, Hash)]
 enum Stage {
     /// Collects promises (CEPOCH); begins when every earlier write is done (rule 11a).
     Discovering,
@@ -44,6 +45,7 @@ enum Stage {
 }
 
 /// How far a follower is.
+#[derive(Clone, Hash)]
 enum Sync {
     /// Its promise (CEPOCH) has come.
     Promised,
@@ -58,6 +60,7 @@ enum Sync {
 }
 
 /// A follower or learner of this leader.
+#[derive(Clone, Hash)]
 struct Peer {
     node: NodeId,
     /// Counted in quorums.
@@ -97,6 +100,7 @@ impl Peer {
 }
 
 /// A barrier round under way: its heartbeat's id, the commit index to read at, and who asked.
+#[derive(Clone, Hash)]
 struct BarrierRound {
     id: u64,
     commit: u64,
@@ -104,6 +108,7 @@ struct BarrierRound {
 }
 
 /// A node that leads, or is about to.
+#[derive(Clone, Hash)]
 pub(crate) struct Leader {
     stage: Stage,
     epoch: Epoch,

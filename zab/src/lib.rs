@@ -85,6 +85,7 @@ mod effect;
 mod election;
 mod ensemble;
 mod event;
+mod fingerprint;
 mod follower;
 mod formation;
 mod history;

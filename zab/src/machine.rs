@@ -16,6 +16,7 @@ use crate::{
     types::{EnsembleId, Epoch, LinkId, NodeId, Ticks, Token, Zxid},
 };
 
+#[derive(Clone, Hash)]
 enum Phase {
     Forming(Forming),
     Looking(Looking),
@@ -28,8 +29,9 @@ enum Phase {
 /// One node of the protocol.
 ///
 /// The caller feeds it events and carries out effects; the node itself does nothing but think.
+#[derive(Clone, Hash)]
 pub struct Zab {
-    core: Core,
+    pub(crate) core: Core,
     phase: Phase,
     role: Role,
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::types::{EnsembleId, Epoch, Incarnation, NodeId, Round, Zxid};
 
 /// What a log entry is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Kind {
     /// The store's; opaque here.
     Command,
@@ -24,7 +24,7 @@ pub enum Kind {
 pub const LEVEL: u32 = 1;
 
 /// One item of the replicated log.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct LogEntry {
     /// Its identity and place.
     pub zxid: Zxid,
@@ -55,7 +55,7 @@ pub struct Addresses {
 }
 
 /// A voter as a configuration or a genesis names it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Voter {
     /// Its id.
     pub node: NodeId,
@@ -66,7 +66,7 @@ pub struct Voter {
 }
 
 /// What an ensemble is founded on: the base of every log, at zxid (0, 0).
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Genesis {
     /// The ensemble this founds.
     pub ensemble: EnsembleId,
@@ -88,7 +88,7 @@ pub enum VoteState {
 }
 
 /// A candidate, and how recent its history is. The order in which votes are preferred: (epoch, last, node).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Candidate {
     /// The candidate's durable current epoch.
     pub epoch: Epoch,
@@ -124,7 +124,7 @@ pub struct Vote {
 }
 
 /// The first message on a connection, from either side.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Hello {
     /// The sender.
     pub node: NodeId,
@@ -143,7 +143,7 @@ pub struct Hello {
 }
 
 /// Why a connection is refused; it is closed behind the refusal.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Reason {
     /// The dialled node does not lead, and is not about to.
     NotLeading,
@@ -168,7 +168,7 @@ pub enum Reason {
 /// What nodes say on a connection.
 ///
 /// *Link* messages of a leadership carry its epoch and are dropped where it is not the receiver's (rule 21).
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Message {
     /// Who speaks.
     Hello(Hello),

@@ -42,14 +42,16 @@ pub(crate) enum Next {
 }
 
 /// A storage write that has not been reported.
-struct Pending {
+#[derive(Clone, Hash)]
+pub(crate) struct Pending {
     token: Token,
     issued: Ticks,
     change: Change,
 }
 
 /// What a storage write will have changed.
-enum Change {
+#[derive(Clone, Hash)]
+pub(crate) enum Change {
     Append { through: u64 },
     Truncate,
     HardState(HardState),
@@ -57,6 +59,7 @@ enum Change {
 }
 
 /// A connection.
+#[derive(Clone, Hash)]
 pub(crate) struct Link {
     /// Whom this node dialled; `None` for an accepted connection.
     pub(crate) dialled: Option<NodeId>,
@@ -68,11 +71,13 @@ pub(crate) struct Link {
 }
 
 /// How often a candidate could not be reached.
-struct Failures {
+#[derive(Clone, Hash)]
+pub(crate) struct Failures {
     count: u32,
     ignored_until: Ticks,
 }
 
+#[derive(Clone)]
 pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) now: Ticks,
@@ -91,18 +96,18 @@ pub(crate) struct Core {
     pub(crate) dialling: BTreeSet<NodeId>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) stopped: bool,
-    pending: VecDeque<Pending>,
-    last_token: Token,
-    persisted: Token,
-    next_read: u64,
-    vote_sequence: u64,
+    pub(crate) pending: VecDeque<Pending>,
+    pub(crate) last_token: Token,
+    pub(crate) persisted: Token,
+    pub(crate) next_read: u64,
+    pub(crate) vote_sequence: u64,
     /// The last (boot, sequence) of each member's datagrams, apart for its recorded and for another data
     /// directory, so that a stranger with a member's id cannot silence it (rule 7).
-    seen: BTreeMap<(NodeId, bool), (Incarnation, u64, u64)>,
+    pub(crate) seen: BTreeMap<(NodeId, bool), (Incarnation, u64, u64)>,
     /// Members whose votes named another ensemble.
-    foreign: BTreeSet<NodeId>,
-    failures: BTreeMap<NodeId, Failures>,
-    random: u64,
+    pub(crate) foreign: BTreeSet<NodeId>,
+    pub(crate) failures: BTreeMap<NodeId, Failures>,
+    pub(crate) random: u64,
 }
 
 impl Core {

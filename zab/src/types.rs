@@ -47,7 +47,7 @@ impl Zxid {
 }
 
 /// Monotonic time in microseconds since an arbitrary start; never the wall clock.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub struct Ticks(pub u64);
 
 impl Ticks {
@@ -83,7 +83,7 @@ pub struct EnsembleId {
 pub struct LinkId(pub u64);
 
 /// Names a storage write. Tokens rise in the order in which writes are issued.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Token(pub u64);
 
 macro_rules! debug_as {

@@ -13,6 +13,7 @@ use super::{Check, ensure, leaders::Leaders, log::Registry};
 use crate::disk::{Disk, Image};
 
 /// The one committed log.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Commits {
     nodes: usize,
     /// For each epoch: how far each counted voter has ever held its leader's log durably while it was its current

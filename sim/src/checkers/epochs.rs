@@ -10,6 +10,7 @@ use crate::disk::Image;
 const NAME: &str = "13 epochs";
 
 /// Each node's durable promises, as last seen.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Epochs {
     durable: Vec<HardState>,
 }

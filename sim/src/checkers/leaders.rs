@@ -14,7 +14,7 @@ use super::{Check, ensure};
 use crate::disk::{Disk, Image};
 
 /// One epoch's leadership.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Leadership {
     pub(super) leader: usize,
     /// The end of the initial history.
@@ -23,7 +23,7 @@ pub(super) struct Leadership {
 }
 
 /// All leaderships so far, and with them the shape of all logs.
-#[derive(Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Leaders {
     epochs: BTreeMap<u64, Leadership>,
 }

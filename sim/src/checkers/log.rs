@@ -16,6 +16,7 @@ use gometa_zab::{LogEntry, Zxid};
 use super::{Check, ensure, leaders::Leaders};
 
 /// The entries of one epoch.
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Proposals {
     /// The entry before the first.
     base: Zxid,
@@ -23,7 +24,7 @@ struct Proposals {
 }
 
 /// Every entry ever proposed.
-#[derive(Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Registry {
     epochs: BTreeMap<u64, Proposals>,
 }

@@ -11,6 +11,7 @@
 //! | `commits` | 3 agreement, 4 and 6 order, 10 leader completeness, 15 commit monotone |
 //! | `epochs` | 13 epochs |
 //! | `durability` | 14 durable before sent |
+//! | `protocol` | all of the above: whatever needs neither store nor clients |
 //! | `state` | 17 state equality |
 //! | `model` | what a store ought to do, written down a second time, naively |
 //! | `replies` | 16 no acknowledged loss, 19 exactly once, real-time order, what reads may say |
@@ -24,6 +25,7 @@ mod epochs;
 mod leaders;
 mod log;
 mod model;
+mod protocol;
 mod replies;
 mod sessions;
 mod state;
@@ -33,13 +35,11 @@ mod tests;
 use std::fmt;
 
 use gometa_proto::v1::{Request, Response};
-use gometa_zab::{EnsembleId, Epoch, Founding, LogEntry, Message, NodeId, Role, Vote, Write, Zxid};
+use gometa_zab::{Epoch, Message, NodeId, Role, Vote, Write, Zxid};
 
+pub(crate) use self::protocol::Protocol;
 pub use self::replies::Unanswered;
-use self::{
-    commits::Commits, epochs::Epochs, leaders::Leaders, log::Registry, replies::Replies, sessions::Sessions,
-    state::State,
-};
+use self::{replies::Replies, sessions::Sessions, state::State};
 use crate::disk::{Disk, Image};
 
 /// A promise of the protocol is broken.
@@ -77,16 +77,9 @@ pub fn node_id(node: usize) -> NodeId {
 
 /// Everything known about a run so far.
 pub struct Oracle {
-    /// Counted in quorums: a voter whose disk is the one that it was formed with.
-    counted: Vec<bool>,
+    protocol: Protocol,
     /// Has been up to date once since its process started.
     up_to_date: Vec<bool>,
-    /// The one sealed genesis.
-    ensemble: Option<EnsembleId>,
-    registry: Registry,
-    leaders: Leaders,
-    commits: Commits,
-    epochs: Epochs,
     state: State,
     replies: Replies,
     sessions: Sessions,
@@ -96,13 +89,8 @@ impl Oracle {
     /// An oracle for an ensemble of so many voters.
     pub fn new(nodes: usize) -> Oracle {
         Oracle {
-            counted: vec![true; nodes],
+            protocol: Protocol::new(nodes),
             up_to_date: vec![false; nodes],
-            ensemble: None,
-            registry: Registry::default(),
-            leaders: Leaders::default(),
-            commits: Commits::new(nodes),
-            epochs: Epochs::new(nodes),
             state: State::new(),
             replies: Replies::default(),
             sessions: Sessions::default(),
@@ -111,28 +99,27 @@ impl Oracle {
 
     /// The voters' majority.
     pub fn quorum(&self) -> usize {
-        self.counted.len() / 2 + 1
+        self.protocol.quorum()
     }
 
     /// A node's directory was replaced after the ensemble was formed.
     pub fn wiped(&mut self, node: usize) {
-        self.counted[node] = false;
-        self.epochs.forget(node);
+        self.protocol.wiped(node);
     }
 
     /// Whether a node is counted in quorums.
     pub fn is_counted(&self, node: usize) -> bool {
-        self.counted[node]
+        self.protocol.is_counted(node)
     }
 
     /// Entries committed so far, noticed or not.
     pub fn committed(&self) -> u64 {
-        self.commits.count()
+        self.protocol.committed()
     }
 
     /// Epochs established so far.
     pub fn established(&self) -> usize {
-        self.leaders.established_count()
+        self.protocol.established()
     }
 
     /// Committed entries that had no effect, because the write had happened before.
@@ -156,29 +143,7 @@ impl Oracle {
 
     /// A node issues a write; `disk` is as it was before.
     pub fn issues(&mut self, node: usize, disk: &Disk, write: &Write) -> Check {
-        match write {
-            Write::Append(entries) => {
-                let mut previous = disk.issued.last();
-                ensure!(!entries.is_empty(), "12 log contiguity", "n{node} appends nothing");
-                for entry in entries {
-                    self.admit(node, previous, entry)?;
-                    previous = entry.zxid;
-                }
-                Ok(())
-            }
-            Write::Truncate(to) => self.commits.truncates(node, disk, *to),
-            Write::HardState(state) => {
-                let old = &disk.issued.hard_state;
-                self.epochs.issues(node, old, state)?;
-                let own = state.accepted_leader == Some(node_id(node));
-                if own && state.current_epoch > old.current_epoch {
-                    // A leader claims its epoch: its history as it stands now is the initial one.
-                    self.leaders.discovered(node, state.current_epoch, disk.issued.last(), disk)?;
-                }
-                Ok(())
-            }
-            Write::Founding(founding) => self.founds(node, disk, founding),
-        }
+        self.protocol.issues(node, disk, write)
     }
 
     /// A node issues a write at this moment, in a run whose sessions have this time-out.
@@ -191,48 +156,12 @@ impl Oracle {
         Ok(())
     }
 
-    fn founds(&self, node: usize, disk: &Disk, founding: &Founding) -> Check {
-        if let Some(held) = &disk.issued.founding
-            && held.sealed
-        {
-            ensure!(
-                founding.sealed && held.genesis == founding.genesis,
-                "formation: sealed for ever",
-                "n{node} is sealed in {:?} and writes {founding:?}",
-                held.genesis.ensemble
-            );
-        }
-        Ok(())
-    }
-
-    fn admit(&mut self, node: usize, previous: Zxid, entry: &LogEntry) -> Check {
-        self.registry.admit(&self.leaders, node, previous, entry)
-    }
-
     /// A node's durable image has changed, or was found at a start.
     pub fn hardened(&mut self, node: usize, image: &Image) -> Check {
-        if let Some(founding) = image.founding.as_ref().filter(|founding| founding.sealed) {
-            let ensemble = founding.genesis.ensemble;
-            let known = *self.ensemble.get_or_insert(ensemble);
-            ensure!(
-                known == ensemble,
-                "formation: one ensemble",
-                "n{node} has sealed {ensemble:?}, but {known:?} was sealed before"
-            );
-        }
-        let promoted = self.epochs.hardened(node, image)?;
-        if promoted {
-            self.leaders.joined(node, image)?;
-        }
-        if !self.counted[node] {
-            return Ok(());
-        }
-        let quorum = self.quorum();
-        let from = self.commits.count();
-        self.commits.hardened(&self.registry, &self.leaders, node, image, quorum)?;
-        for counter in from + 1..=self.commits.count() {
-            let zxid = self.commits.zxid(counter);
-            let executed = self.state.commit(counter, self.registry.payload(zxid))?;
+        let from = self.protocol.committed();
+        self.protocol.hardened(node, image)?;
+        for counter in from + 1..=self.protocol.committed() {
+            let executed = self.state.commit(counter, self.protocol.payload(counter))?;
             if let Some((session, seq)) = executed {
                 self.replies.executed(session, seq)?;
             }
@@ -242,53 +171,28 @@ impl Oracle {
 
     /// A node sends a message to a peer.
     pub fn sends(&mut self, node: usize, peer: Option<usize>, disk: &Disk, message: &Message) -> Check {
-        durability::message(node, peer, disk, message)?;
-        let commit = match message {
-            Message::Propose { epoch, previous, entries, commit } => {
-                let mut previous = *previous;
-                for entry in entries {
-                    ensure!(
-                        entry.zxid.epoch <= *epoch,
-                        "1 integrity",
-                        "n{node} proposes {} in epoch {epoch}",
-                        entry.zxid
-                    );
-                    self.admit(node, previous, entry)?;
-                    previous = entry.zxid;
-                }
-                Some((*epoch, *commit))
-            }
-            Message::UpToDate { epoch, commit }
-            | Message::Commit { epoch, commit }
-            | Message::Heartbeat { epoch, commit, .. } => Some((*epoch, *commit)),
-            _ => None,
-        };
-        match commit {
-            Some((epoch, commit)) => self.commits.told(node, epoch, commit),
-            None => Ok(()),
-        }
+        self.protocol.sends(node, peer, disk, message)
     }
 
     /// A node sends a vote.
     pub fn votes(&self, node: usize, disk: &Disk, vote: &Vote) -> Check {
-        durability::vote(node, disk, vote)
+        self.protocol.votes(node, disk, vote)
     }
 
     /// A quorum has promised an epoch to a node, which has claimed it.
     pub fn discovered(&mut self, node: usize, epoch: Epoch, last: Zxid, disk: &Disk) -> Check {
-        self.leaders.discovered(node, epoch, last, disk)
+        self.protocol.discovered(node, epoch, last, disk)
     }
 
     /// A node is established as leader.
     pub fn established_by(&mut self, now: u64, node: usize, epoch: Epoch, last: Zxid) -> Check {
         self.sessions.established(now, node, epoch);
-        self.leaders.established(node, epoch, last)?;
-        self.commits.established(&self.leaders, epoch, last, self.counted[node], self.quorum())
+        self.protocol.established_by(node, epoch, last)
     }
 
     /// A node writes what it has applied: through `applied`, with this hash; `disk` is as it was before.
     pub fn applies(&mut self, node: usize, disk: &Disk, applied: u64, hash: u128) -> Check {
-        self.commits.applies(node, disk, applied)?;
+        self.protocol.applies(node, disk, applied)?;
         self.state.compare(node, applied, hash)
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use gometa_node::Write as NodeWrite;
 use gometa_proto::v1::{self, Command, WriteContext, command, request, response};
-use gometa_zab::{HardState, Incarnation, Kind, Token};
+use gometa_zab::{HardState, Incarnation, Kind, LogEntry, Token};
 use prost::Message as _;
 
 use super::*;

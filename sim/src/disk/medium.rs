@@ -11,7 +11,7 @@ use gometa_store::{MemoryTable, Table};
 use gometa_zab::{Founding, HardState, LogEntry, Zxid};
 
 /// What storage holds at some point of its FIFO of writes.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Hash, Debug, Default)]
 pub struct Image {
     /// Promises.
     pub hard_state: HardState,

@@ -1,0 +1,194 @@
+//! The invariants that speak of nothing but the protocol: what nodes hold, write and say. It needs no store and no
+//! clients, so it can be copied with the ensemble that it watches, state by state ([`crate::small_scope`]).
+
+use bytes::Bytes;
+use gometa_zab::{EnsembleId, Epoch, Founding, LogEntry, Message, Vote, Write, Zxid};
+
+use super::{
+    Check, commits::Commits, durability, ensure, epochs::Epochs, leaders::Leaders, log::Registry, node_id,
+};
+use crate::disk::{Disk, Image};
+
+/// What is known of the protocol's run so far.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Protocol {
+    /// Counted in quorums: a voter whose disk is the one that it was formed with.
+    counted: Vec<bool>,
+    /// The one sealed genesis.
+    ensemble: Option<EnsembleId>,
+    registry: Registry,
+    leaders: Leaders,
+    commits: Commits,
+    epochs: Epochs,
+}
+
+impl Protocol {
+    /// Before an ensemble of so many voters starts.
+    pub(crate) fn new(nodes: usize) -> Protocol {
+        Protocol {
+            counted: vec![true; nodes],
+            ensemble: None,
+            registry: Registry::default(),
+            leaders: Leaders::default(),
+            commits: Commits::new(nodes),
+            epochs: Epochs::new(nodes),
+        }
+    }
+
+    /// The voters' majority.
+    pub(crate) fn quorum(&self) -> usize {
+        self.counted.len() / 2 + 1
+    }
+
+    /// A node's directory was replaced after the ensemble was formed.
+    pub(crate) fn wiped(&mut self, node: usize) {
+        self.counted[node] = false;
+        self.epochs.forget(node);
+    }
+
+    /// Whether a node is counted in quorums.
+    pub(crate) fn is_counted(&self, node: usize) -> bool {
+        self.counted[node]
+    }
+
+    /// Entries committed so far, noticed or not.
+    pub(crate) fn committed(&self) -> u64 {
+        self.commits.count()
+    }
+
+    /// The payload of a committed entry.
+    ///
+    /// # Panics
+    /// If no entry with this counter is committed.
+    pub(crate) fn payload(&self, counter: u64) -> &Bytes {
+        self.registry.payload(self.commits.zxid(counter))
+    }
+
+    /// Epochs established so far.
+    pub(crate) fn established(&self) -> usize {
+        self.leaders.established_count()
+    }
+
+    /// A node issues a write; `disk` is as it was before.
+    pub(crate) fn issues(&mut self, node: usize, disk: &Disk, write: &Write) -> Check {
+        match write {
+            Write::Append(entries) => {
+                let mut previous = disk.issued.last();
+                ensure!(!entries.is_empty(), "12 log contiguity", "n{node} appends nothing");
+                for entry in entries {
+                    self.admit(node, previous, entry)?;
+                    previous = entry.zxid;
+                }
+                Ok(())
+            }
+            Write::Truncate(to) => self.commits.truncates(node, disk, *to),
+            Write::HardState(state) => {
+                let old = &disk.issued.hard_state;
+                self.epochs.issues(node, old, state)?;
+                let own = state.accepted_leader == Some(node_id(node));
+                if own && state.current_epoch > old.current_epoch {
+                    // A leader claims its epoch: its history as it stands now is the initial one.
+                    self.leaders.discovered(node, state.current_epoch, disk.issued.last(), disk)?;
+                }
+                Ok(())
+            }
+            Write::Founding(founding) => self.founds(node, disk, founding),
+        }
+    }
+
+    fn founds(&self, node: usize, disk: &Disk, founding: &Founding) -> Check {
+        if let Some(held) = &disk.issued.founding
+            && held.sealed
+        {
+            ensure!(
+                founding.sealed && held.genesis == founding.genesis,
+                "formation: sealed for ever",
+                "n{node} is sealed in {:?} and writes {founding:?}",
+                held.genesis.ensemble
+            );
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self, node: usize, previous: Zxid, entry: &LogEntry) -> Check {
+        self.registry.admit(&self.leaders, node, previous, entry)
+    }
+
+    /// A node's durable image has changed, or was found at a start.
+    pub(crate) fn hardened(&mut self, node: usize, image: &Image) -> Check {
+        if let Some(founding) = image.founding.as_ref().filter(|founding| founding.sealed) {
+            let ensemble = founding.genesis.ensemble;
+            let known = *self.ensemble.get_or_insert(ensemble);
+            ensure!(
+                known == ensemble,
+                "formation: one ensemble",
+                "n{node} has sealed {ensemble:?}, but {known:?} was sealed before"
+            );
+        }
+        let promoted = self.epochs.hardened(node, image)?;
+        if promoted {
+            self.leaders.joined(node, image)?;
+        }
+        if !self.counted[node] {
+            return Ok(());
+        }
+        let quorum = self.quorum();
+        self.commits.hardened(&self.registry, &self.leaders, node, image, quorum)
+    }
+
+    /// A node sends a message to a peer.
+    pub(crate) fn sends(
+        &mut self,
+        node: usize,
+        peer: Option<usize>,
+        disk: &Disk,
+        message: &Message,
+    ) -> Check {
+        durability::message(node, peer, disk, message)?;
+        let commit = match message {
+            Message::Propose { epoch, previous, entries, commit } => {
+                let mut previous = *previous;
+                for entry in entries {
+                    ensure!(
+                        entry.zxid.epoch <= *epoch,
+                        "1 integrity",
+                        "n{node} proposes {} in epoch {epoch}",
+                        entry.zxid
+                    );
+                    self.admit(node, previous, entry)?;
+                    previous = entry.zxid;
+                }
+                Some((*epoch, *commit))
+            }
+            Message::UpToDate { epoch, commit }
+            | Message::Commit { epoch, commit }
+            | Message::Heartbeat { epoch, commit, .. } => Some((*epoch, *commit)),
+            _ => None,
+        };
+        match commit {
+            Some((epoch, commit)) => self.commits.told(node, epoch, commit),
+            None => Ok(()),
+        }
+    }
+
+    /// A node sends a vote.
+    pub(crate) fn votes(&self, node: usize, disk: &Disk, vote: &Vote) -> Check {
+        durability::vote(node, disk, vote)
+    }
+
+    /// A quorum has promised an epoch to a node, which has claimed it.
+    pub(crate) fn discovered(&mut self, node: usize, epoch: Epoch, last: Zxid, disk: &Disk) -> Check {
+        self.leaders.discovered(node, epoch, last, disk)
+    }
+
+    /// A node is established as leader.
+    pub(crate) fn established_by(&mut self, node: usize, epoch: Epoch, last: Zxid) -> Check {
+        self.leaders.established(node, epoch, last)?;
+        self.commits.established(&self.leaders, epoch, last, self.counted[node], self.quorum())
+    }
+
+    /// A node writes that it has applied through `applied`; `disk` is as it was before.
+    pub(crate) fn applies(&self, node: usize, disk: &Disk, applied: u64) -> Check {
+        self.commits.applies(node, disk, applied)
+    }
+}

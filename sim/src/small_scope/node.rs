@@ -1,0 +1,385 @@
+//! One node of the search: the real [`Zab`] on a simulated [`Disk`], and what can happen to it.
+//!
+//! What happens to a node changes that node and nothing else; what it sends is for the world to deliver. So a step is
+//! a function of node and input, and is computed once for all the states of the ensemble in which it can be taken.
+
+use std::{
+    any::Any,
+    collections::VecDeque,
+    hash::Hash,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use bytes::Bytes;
+use gometa_store::{Batch, Checkpoint};
+use gometa_zab::{
+    Bounds, Candidate, Config, Effect, EnsembleId, Epoch, Event, Founding, Genesis, HardState, Incarnation,
+    LinkId, Message, NodeId, Role, Round, Ticks, Timeouts, Vote, VoteState, Voter, Zab, Zxid,
+};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::links;
+use crate::{
+    checkers::{Violation, node_id},
+    disk::Disk,
+    settings::Settings,
+};
+
+/// Nodes of the ensemble.
+pub(super) const NODES: usize = 3;
+
+/// The election time-out, in microseconds.
+const ELECTION: u64 = 1_000;
+
+/// From one era of a node's clock to the next: see `zab::fingerprint`.
+const ERA: u64 = 10 * ELECTION;
+
+const ENSEMBLE: EnsembleId = EnsembleId { id: 7, history: 0 };
+
+/// What can happen to a node.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Input {
+    /// A message, by its number among all messages, has arrived.
+    Message { link: u8, message: u32 },
+    /// A connection has ended.
+    Closed { link: u8 },
+    /// The connection that it dialled stands.
+    Connected { link: u8 },
+    /// Somebody has connected to it.
+    Accepted { link: u8 },
+    /// The first write under way that needs a sync is durable.
+    Persist,
+    /// The process ends; so many of the writes under way survive.
+    Crash { kept: u8 },
+    /// The process starts.
+    Start,
+    /// Its election time-out passes without a word from anybody.
+    GiveUp,
+    /// An election ends: this node is to lead.
+    Lead,
+    /// An election ends: this node is to follow that one.
+    Follow { leader: u8 },
+    /// A client writes; this is the how manieth write.
+    Propose { write: u8 },
+    /// A client asks for a linearizable read; this is the how manieth.
+    Barrier { id: u8 },
+}
+
+/// What an input comes to, in order, for those who judge it.
+pub(super) enum Deed {
+    /// The disk did what was asked for first; see [`Disk::sync_one`].
+    Synced,
+    /// The process ended; see [`Disk::crash_keeping`].
+    Crashed { kept: usize },
+    /// The process has started.
+    Started,
+    /// A read was asked for.
+    Asked { id: u64 },
+    /// The node did something.
+    Did(Effect),
+}
+
+/// What a node says to the network.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Output {
+    Send { link: u8, message: Message },
+    Close { link: u8 },
+}
+
+/// What became of an input.
+pub(super) struct Outcome {
+    pub(super) node: Node,
+    pub(super) deeds: Vec<Deed>,
+    pub(super) outputs: Vec<Output>,
+    /// What is wrong whatever else holds: the code's own checks, a stop, an index that fell.
+    pub(super) violation: Option<Violation>,
+}
+
+/// A node's process, and its disk.
+pub(super) struct Node {
+    index: usize,
+    /// `None` while the process is down.
+    pub(super) zab: Option<Zab>,
+    pub(super) disk: Disk,
+    /// Whom it dials, a bit each.
+    dialling: u8,
+    /// How often its election time-out has passed; not in the fingerprint.
+    era: u64,
+    /// Election results that it was told, which makes the next one newer; not in the fingerprint.
+    told: u64,
+}
+
+fn voters() -> Vec<Voter> {
+    (0..NODES)
+        .map(|node| Voter {
+            node: node_id(node),
+            incarnation: Some(incarnation(node)),
+            addresses: gometa_zab::Addresses::default(),
+        })
+        .collect()
+}
+
+fn incarnation(node: usize) -> Incarnation {
+    Incarnation(100 + node as u128)
+}
+
+impl Node {
+    /// A node of an ensemble that was just formed, down.
+    pub(super) fn formed(index: usize) -> Node {
+        let genesis = Genesis { ensemble: ENSEMBLE, voters: voters() };
+        let founding = Founding { genesis, sealed: true };
+        let disk = Disk::founded(incarnation(index), Settings::quiet(0, NODES).disk, founding);
+        Node { index, zab: None, disk, dialling: 0, era: 0, told: 0 }
+    }
+
+    /// Which node this is, from 0.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// A copy that shares nothing with this one.
+    pub(super) fn fork(&self) -> Node {
+        Node { zab: self.zab.clone(), disk: self.disk.fork(), ..*self }
+    }
+
+    /// Equal for nodes that behave alike from here on.
+    pub(super) fn fingerprint(&self) -> u128 {
+        let mut hasher = Xxh3::new();
+        (self.index, self.dialling, self.zab.is_some()).hash(&mut hasher);
+        self.disk.fingerprint(&mut hasher);
+        if let Some(zab) = &self.zab {
+            zab.fingerprint(&mut hasher);
+        }
+        hasher.digest128()
+    }
+
+    /// What it does; `None` while it is down.
+    pub(super) fn role(&self) -> Option<Role> {
+        self.zab.as_ref().map(Zab::role)
+    }
+
+    /// Whom it dials as a follower.
+    pub(super) fn dials(&self) -> Option<usize> {
+        (0..NODES).find(|peer| self.dialling & 1 << peer != 0)
+    }
+
+    fn now(&self) -> Ticks {
+        Ticks(ERA * (1 + self.era))
+    }
+
+    fn config(&self) -> Config {
+        Config {
+            node: node_id(self.index),
+            incarnation: incarnation(self.index),
+            boot: self.disk.boots,
+            addresses: gometa_zab::Addresses::default(),
+            voters: voters(),
+            seed: 0,
+            // Votes, heartbeats and dials are never repeated within an era, and a quorum decides an election.
+            timeouts: Timeouts {
+                heartbeat: ELECTION / 2,
+                election: ELECTION,
+                disk: u64::MAX / 2,
+                finalise: 0,
+                vote_min: ELECTION / 2,
+                vote_max: ELECTION / 2,
+                reconnect: ELECTION / 2,
+            },
+            bounds: Bounds::default(),
+        }
+    }
+
+    /// An election's result, in the form of a vote from somebody else that decides it at once.
+    fn verdict(&mut self, leader: usize) -> Event {
+        self.told += 1;
+        let own = leader == self.index;
+        let sender = if own { (leader + 1) % NODES } else { leader };
+        Event::Datagram(Vote {
+            ensemble: Some(ENSEMBLE),
+            sender: node_id(sender),
+            incarnation: incarnation(sender),
+            boot: u64::MAX,
+            sequence: self.told,
+            state: if own { VoteState::Looking } else { VoteState::Leading },
+            // Beyond the node's own, which comes nearer in bounded steps.
+            round: Round(u64::MAX),
+            candidate: Candidate { epoch: Epoch(0), last: Zxid::ZERO, node: node_id(leader) },
+            established: (!own).then_some(Epoch(1)),
+            config_version: 0,
+        })
+    }
+
+    /// The node after an input, and what it does. `message` is the input's, if it is one.
+    pub(super) fn take(&self, input: Input, message: Option<&Message>) -> Outcome {
+        let mut outcome =
+            Outcome { node: self.fork(), deeds: Vec::new(), outputs: Vec::new(), violation: None };
+        let node = &mut outcome.node;
+        let link_id = |link: u8| LinkId(link.into());
+        let event = match input {
+            Input::Message { link, .. } => match message {
+                Some(message) => Event::Message { link: link_id(link), message: message.clone() },
+                None => Event::Tick,
+            },
+            Input::Closed { link } => Event::Closed { link: link_id(link) },
+            Input::Connected { link } => {
+                let peer = links::target(link);
+                node.dialling &= !(1 << peer);
+                Event::Connected { peer: node_id(peer), link: link_id(link) }
+            }
+            Input::Accepted { link } => Event::Accepted { link: link_id(link) },
+            Input::Persist => match node.disk.sync_one() {
+                Some(token) => {
+                    outcome.deeds.push(Deed::Synced);
+                    Event::Persisted(token)
+                }
+                None => Event::Tick,
+            },
+            Input::Crash { kept } => {
+                node.disk.crash_keeping(kept.into());
+                node.zab = None;
+                node.dialling = 0;
+                outcome.deeds.push(Deed::Crashed { kept: kept.into() });
+                return outcome;
+            }
+            Input::Start => {
+                let recovered = match node.disk.recover() {
+                    Ok(recovered) => recovered,
+                    // The judge finds the same, and says so.
+                    Err(_) => {
+                        outcome.deeds.push(Deed::Started);
+                        return outcome;
+                    }
+                };
+                node.zab = Some(Zab::new(node.config(), recovered, node.now()));
+                outcome.deeds.push(Deed::Started);
+                Event::Tick
+            }
+            Input::GiveUp => {
+                node.era += 1;
+                Event::Tick
+            }
+            Input::Lead => node.verdict(node.index),
+            Input::Follow { leader } => node.verdict(leader.into()),
+            Input::Propose { write } => {
+                Event::Propose { id: write.into(), payload: Bytes::copy_from_slice(&[b'w', b'0' + write]) }
+            }
+            Input::Barrier { id } => {
+                outcome.deeds.push(Deed::Asked { id: id.into() });
+                Event::Barrier { id: id.into() }
+            }
+        };
+        outcome.feed(event);
+        outcome
+    }
+}
+
+impl Outcome {
+    fn feed(&mut self, event: Event) {
+        let commit_before = self.node.zab.as_ref().map(Zab::commit);
+        let now = self.node.now();
+        let mut events = VecDeque::from([event]);
+        while let (Some(event), None) = (events.pop_front(), &self.violation) {
+            let Some(zab) = &mut self.node.zab else { return };
+            match catch_unwind(AssertUnwindSafe(|| zab.step(now, [event]))) {
+                Ok(effects) => {
+                    for effect in effects {
+                        self.carry_out(effect, &mut events);
+                    }
+                }
+                Err(panic) => {
+                    let detail = format!("n{}: {}", self.node.index, panic_text(&*panic));
+                    self.violation = Some(Violation { invariant: "no panic", detail });
+                }
+            }
+            if events.is_empty() {
+                events.extend(self.give_up_dials());
+            }
+        }
+        let commit = self.node.zab.as_ref().map(Zab::commit);
+        if let (Some(before), Some(after), None) = (commit_before, commit, &self.violation)
+            && after < before
+        {
+            let detail = format!("n{}: the commit index falls from {before} to {after}", self.node.index);
+            self.violation = Some(Violation { invariant: "15 commit monotone", detail });
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect, events: &mut VecDeque<Event>) {
+        let node = &mut self.node;
+        match &effect {
+            Effect::Write { token, write } => {
+                node.disk.issue(*token, gometa_node::Write::Zab(write.clone()));
+            }
+            // Entries that are read are durable and stay as they are, so when that happens is all one.
+            Effect::Read { id, from, to, bytes_max } => {
+                let entries = node.disk.read(*from, *to, *bytes_max).unwrap_or_default();
+                events.push_back(Event::LogRead { id: *id, entries });
+            }
+            Effect::Connect { peer } => node.dialling |= 1 << (peer.0 - 1),
+            Effect::Send { link, message } => {
+                self.outputs.push(Output::Send { link: link.0 as u8, message: message.clone() });
+            }
+            Effect::Close { link } => self.outputs.push(Output::Close { link: link.0 as u8 }),
+            Effect::Commit { counter } => {
+                // Applied at once; the table is written behind the log, in the one order of all writes.
+                if let Some(zab) = &mut node.zab {
+                    node.disk.issue(zab.allocate_token(), applied(*counter));
+                    events.push_back(Event::Applied { counter: *counter });
+                }
+            }
+            Effect::Stop(why) => {
+                let detail = format!("n{} stops: {why}", node.index);
+                self.violation = Some(Violation { invariant: "a node must not stop", detail });
+            }
+            // Votes are judged and then lost: see the module's parent.
+            Effect::Datagram { .. }
+            | Effect::Proposed { .. }
+            | Effect::Rejected { .. }
+            | Effect::BarrierPassed { .. }
+            | Effect::BarrierFailed { .. }
+            | Effect::Relayed { .. }
+            | Effect::Role(_)
+            | Effect::Notice(_) => {}
+        }
+        self.deeds.push(Deed::Did(effect));
+    }
+
+    /// A dial that the node no longer waits for comes to nothing.
+    fn give_up_dials(&mut self) -> Option<Event> {
+        let wanted = match self.node.role() {
+            Some(Role::Following { leader, .. }) => 1 << (leader.0 - 1),
+            _ => 0,
+        };
+        let unwanted = (0..NODES).find(|peer| self.node.dialling & !wanted & 1 << peer != 0)?;
+        self.node.dialling &= !(1 << unwanted);
+        Some(Event::ConnectFailed { peer: node_id(unwanted) })
+    }
+}
+
+/// The table's write of everything through a counter.
+pub(super) fn applied(counter: u64) -> gometa_node::Write {
+    let checkpoint = Checkpoint { applied: counter, ..Checkpoint::default() };
+    gometa_node::Write::Apply(Batch { checkpoint, writes: Vec::new() })
+}
+
+/// What a panic said.
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("something else than text").to_owned()
+}
+
+/// What a node holds, in words.
+pub(super) fn describe(node: &Node) -> String {
+    let HardState { accepted_epoch, accepted_leader, current_epoch } = node.disk.durable.hard_state;
+    let promised = accepted_leader.map_or(0, |NodeId(leader)| leader);
+    format!(
+        "n{}: {:?}, durable: p {accepted_epoch} (of n{}), a {current_epoch}, last {}; issued: last {}, {} under way; applied {}",
+        node.index,
+        node.role(),
+        promised.wrapping_sub(1) as i64,
+        node.disk.durable.last(),
+        node.disk.issued.last(),
+        node.disk.losable(),
+        node.disk.applied()
+    )
+}
