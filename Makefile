@@ -19,10 +19,11 @@ export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 # Nothing is written into the tree but target/, and not even that where CARGO_TARGET_DIR says otherwise.
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help run test fix install prepare build check format lint doc repo unit sim exhaustive mutants e2e chaos soak fuzz
+.PHONY: help run test fix install prepare build check format lint doc repo unit sim exhaustive mutants e2e chaos soak fuzz \
+        cargo-mutants
 
 help: ## Says what can be made
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: prepare ## Starts three nodes, writes, kills the leader, recovers; KEEP=1 leaves them running
 	@python3 scripts/run.py $(if $(filter-out 0 no false,$(KEEP)),--keep)
@@ -71,6 +72,10 @@ sim: prepare ## Simulates whole ensembles; SEEDS=10000 of them, which must hit e
 
 exhaustive: prepare ## Searches every state of a small ensemble, for about ten minutes
 	@python3 scripts/suite.py exhaustive
+
+cargo-mutants: prepare ## Changes zab/ place by place and sees its tests fail (an hour or two; needs cargo-mutants)
+	@mkdir -p target
+	CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=false cargo mutants -p gometa-zab --output target
 
 mutants: prepare ## Plants faults one by one and sees the simulator catch them
 	@python3 scripts/suite.py mutants

@@ -1,0 +1,370 @@
+//! One node, its disk, and peers without a will of their own.
+
+use bytes::Bytes;
+use gometa_zab::{
+    Addresses, Bounds, Candidate, Config, Effect, EnsembleId, Epoch, Event, Founding, Genesis, HardState,
+    Hello, Incarnation, Kind, LEVEL, LinkId, LogEntry, Message, NodeId, Notice, Reason, Role, Round, Ticks,
+    Timeouts, Vote, VoteState, Voter, Zab, Zxid,
+};
+
+use super::disk::Disk;
+
+pub(crate) const HOME: EnsembleId = EnsembleId { id: 7, history: 1 };
+/// Microseconds.
+pub(crate) const MS: u64 = 1_000;
+/// The election time-out of every test, in microseconds; the heart beats ten times in it.
+pub(crate) const ELECTION: u64 = 1_000 * MS;
+
+pub(crate) fn zxid(epoch: u64, counter: u64) -> Zxid {
+    Zxid::new(epoch, counter)
+}
+
+pub(crate) fn voter(node: u64, recorded: bool) -> Voter {
+    let addresses = Addresses { message: format!("n{node}"), ..Addresses::default() };
+    Voter { node: NodeId(node), incarnation: recorded.then_some(Incarnation(u128::from(node))), addresses }
+}
+
+pub(crate) fn voters(count: u64, recorded: bool) -> Vec<Voter> {
+    (1..=count).map(|node| voter(node, recorded)).collect()
+}
+
+pub(crate) fn genesis(count: u64) -> Genesis {
+    Genesis { ensemble: HOME, voters: voters(count, true) }
+}
+
+/// An entry whose size is taken to be `size`.
+pub(crate) fn entry(epoch: u64, counter: u64, size: usize) -> LogEntry {
+    let payload = Bytes::from(vec![b'x'; size - 64]);
+    LogEntry { zxid: zxid(epoch, counter), kind: Kind::Command, level: LEVEL, payload }
+}
+
+/// A member's disk: a log of entries of 100 bytes, (epoch, through which counter); its promise and current epoch are
+/// those of the last entry.
+pub(crate) fn member(count: u64, log: &[(u64, u64)]) -> Disk {
+    let mut disk =
+        Disk { founding: Some(Founding { genesis: genesis(count), sealed: true }), ..Disk::default() };
+    for &(epoch, through) in log {
+        for counter in disk.last().counter + 1..=through {
+            disk.log.push(entry(epoch, counter, 100));
+        }
+    }
+    let epoch = disk.last().epoch;
+    promise(&mut disk, epoch.0, 1);
+    disk.hard.current_epoch = epoch;
+    disk
+}
+
+/// Has the disk hold this promise.
+pub(crate) fn promise(disk: &mut Disk, epoch: u64, leader: u64) {
+    disk.hard.accepted_epoch = Epoch(epoch);
+    disk.hard.accepted_leader = (epoch > 0).then_some(NodeId(leader));
+}
+
+/// What a voter that looks says: it backs `candidate`, which has no history, in this round.
+pub(crate) fn vote(sender: u64, candidate: u64, round: u64) -> Vote {
+    Vote {
+        ensemble: Some(HOME),
+        sender: NodeId(sender),
+        incarnation: Incarnation(u128::from(sender)),
+        boot: 1,
+        sequence: 0,
+        state: VoteState::Looking,
+        round: Round(round),
+        candidate: Candidate { epoch: Epoch(0), last: Zxid::ZERO, node: NodeId(candidate) },
+        established: None,
+        config_version: 0,
+    }
+}
+
+/// What an established leader says.
+pub(crate) fn leads(sender: u64, epoch: u64, round: u64) -> Vote {
+    let vote = vote(sender, sender, round);
+    Vote { state: VoteState::Leading, established: Some(Epoch(epoch)), ..vote }
+}
+
+pub(crate) struct Solo {
+    pub(crate) zab: Zab,
+    pub(crate) disk: Disk,
+    pub(crate) me: u64,
+    pub(crate) count: u64,
+    now: Ticks,
+    next_link: u64,
+    sequence: u64,
+    /// What it said when it was started.
+    pub(crate) first: Vec<Effect>,
+}
+
+impl Solo {
+    pub(crate) fn new(me: u64, count: u64, disk: Disk, bounds: Bounds) -> Solo {
+        let config = Config {
+            node: NodeId(me),
+            incarnation: Incarnation(u128::from(me)),
+            boot: 1,
+            addresses: voter(me, false).addresses,
+            voters: voters(count, false),
+            seed: 5,
+            timeouts: Timeouts::from_ms(100, 1_000),
+            bounds,
+        };
+        let now = Ticks(77 * MS);
+        let zab = Zab::new(config, disk.recover(), now);
+        let mut solo = Solo { zab, disk, me, count, now, next_link: 0, sequence: 0, first: Vec::new() };
+        solo.first = solo.step(Vec::new());
+        solo
+    }
+
+    pub(crate) fn step(&mut self, events: Vec<Event>) -> Vec<Effect> {
+        let effects = self.zab.step(self.now, events);
+        for effect in &effects {
+            self.disk.vouch(NodeId(self.me), effect);
+            if let Effect::Write { token, write } = effect {
+                self.disk.pending.push_back((*token, write.clone()));
+            }
+        }
+        effects
+    }
+
+    /// So many microseconds later.
+    pub(crate) fn after(&mut self, micros: u64) -> Vec<Effect> {
+        self.now = self.now.plus(micros);
+        self.step(vec![Event::Tick])
+    }
+
+    /// The process ends, and what was not durable is gone; it is started again.
+    pub(crate) fn restart(self, bounds: Bounds) -> Solo {
+        let mut disk = self.disk;
+        disk.crash();
+        Solo::new(self.me, self.count, disk, bounds)
+    }
+
+    /// Everything written is durable.
+    pub(crate) fn persist(&mut self) -> Vec<Effect> {
+        let mut last = None;
+        while let Some(token) = self.disk.persist() {
+            last = Some(token);
+        }
+        last.map_or_else(Vec::new, |token| self.step(vec![Event::Persisted(token)]))
+    }
+
+    fn link(&mut self) -> LinkId {
+        self.next_link += 1;
+        LinkId(self.next_link)
+    }
+
+    pub(crate) fn hello(&self, node: u64) -> Hello {
+        Hello {
+            node: NodeId(node),
+            incarnation: Incarnation(u128::from(node)),
+            boot: 1,
+            meant: Some(NodeId(self.me)),
+            ensemble: Some(HOME),
+            addresses: voter(node, false).addresses,
+            voters: Vec::new(),
+        }
+    }
+
+    /// Somebody connects, and says this of itself.
+    pub(crate) fn accept_as(&mut self, hello: Hello) -> (LinkId, Vec<Effect>) {
+        let link = self.link();
+        self.step(vec![Event::Accepted { link }]);
+        (link, self.say(link, Message::Hello(hello)))
+    }
+
+    /// A member connects.
+    pub(crate) fn accept(&mut self, node: u64) -> LinkId {
+        self.accept_as(self.hello(node)).0
+    }
+
+    /// The connection that the node asked for stands; nothing was said on it.
+    pub(crate) fn connected(&mut self, node: u64) -> LinkId {
+        let link = self.link();
+        self.step(vec![Event::Connected { peer: NodeId(node), link }]);
+        link
+    }
+
+    pub(crate) fn connect_failed(&mut self, node: u64) -> Vec<Effect> {
+        self.step(vec![Event::ConnectFailed { peer: NodeId(node) }])
+    }
+
+    pub(crate) fn say(&mut self, link: LinkId, message: Message) -> Vec<Effect> {
+        self.step(vec![Event::Message { link, message }])
+    }
+
+    /// A datagram, newer than all before.
+    pub(crate) fn hear(&mut self, vote: Vote) -> Vec<Effect> {
+        self.sequence += 1;
+        let sequence = self.sequence;
+        self.step(vec![Event::Datagram(Vote { sequence, ..vote })])
+    }
+
+    pub(crate) fn propose(&mut self, id: u64, size: usize) -> Vec<Effect> {
+        let payload = entry(1, 1, size).payload;
+        self.step(vec![Event::Propose { id, payload }])
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.zab.role()
+    }
+
+    /// All others back it in its first round, and it is about to lead.
+    pub(crate) fn elected(&mut self) -> Vec<Effect> {
+        let round = rounds(&self.first).last().copied().expect("it looks");
+        let (me, mut effects) = (self.me, Vec::new());
+        for node in (1..=self.count).filter(|node| *node != me) {
+            effects = self.hear(vote(node, me, round));
+        }
+        assert_eq!(self.role(), Role::Leading { established: None });
+        effects
+    }
+
+    /// It is elected, has the promises of these voters, and has promised itself; they are asked for the epoch.
+    pub(crate) fn gathers(&mut self, peers: &[u64]) -> Vec<LinkId> {
+        self.elected();
+        let links: Vec<LinkId> = peers.iter().map(|node| self.accept(*node)).collect();
+        for link in &links {
+            self.say(*link, Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 });
+        }
+        self.persist();
+        links
+    }
+
+    /// The epoch that it leads, or is about to.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.disk.hard.accepted_epoch
+    }
+
+    /// What a follower with the same history as this node answers to NewEpoch.
+    pub(crate) fn ack_epoch(&self) -> Message {
+        let last = self.disk.last();
+        Message::AckEpoch {
+            epoch: self.epoch(),
+            current: Epoch(0),
+            last,
+            oldest: Zxid::ZERO,
+            boundaries: self.disk.recover().boundaries,
+        }
+    }
+
+    /// It synchronises these voters, which hold all that it holds, and has not heard of any that this is done.
+    pub(crate) fn synchronises(&mut self, peers: &[u64]) -> Vec<LinkId> {
+        let links = self.gathers(peers);
+        for link in &links {
+            self.say(*link, self.ack_epoch());
+        }
+        self.persist();
+        links
+    }
+
+    /// It is established, with these voters up to date, and everything is durable.
+    pub(crate) fn established(&mut self, peers: &[u64]) -> Vec<LinkId> {
+        let links = self.synchronises(peers);
+        let (epoch, last) = (self.epoch(), self.disk.last());
+        for link in &links {
+            self.say(*link, Message::AckNewLeader { epoch, last });
+        }
+        assert_eq!(self.role(), Role::Leading { established: Some(epoch) });
+        links
+    }
+
+    /// It follows `leader` in this epoch, which it has promised and acknowledged.
+    pub(crate) fn acknowledged(&mut self, leader: u64, epoch: u64) -> LinkId {
+        self.hear(leads(leader, epoch, 1));
+        let link = self.connected(leader);
+        self.say(link, Message::Hello(Hello { meant: None, ..self.hello(leader) }));
+        self.say(link, Message::NewEpoch(Epoch(epoch)));
+        self.persist();
+        link
+    }
+
+    /// It is up to date with `leader` in this epoch; it had everything.
+    pub(crate) fn serves(&mut self, leader: u64, epoch: u64) -> LinkId {
+        let link = self.acknowledged(leader, epoch);
+        let (epoch, base) = (Epoch(epoch), self.disk.last());
+        self.say(link, Message::Diff { epoch, base });
+        self.say(link, Message::NewLeader { epoch, last: base });
+        self.persist();
+        self.say(link, Message::UpToDate { epoch, commit: base.counter });
+        assert_eq!(self.role(), Role::Following { leader: NodeId(leader), established: Some(epoch) });
+        link
+    }
+}
+
+/// What was sent on this connection.
+pub(crate) fn sent(effects: &[Effect], link: LinkId) -> Vec<Message> {
+    let on = |effect: &Effect| match effect {
+        Effect::Send { link: to, message } if *to == link => Some(message.clone()),
+        _ => None,
+    };
+    effects.iter().filter_map(on).collect()
+}
+
+pub(crate) fn closes(effects: &[Effect], link: LinkId) -> bool {
+    effects.contains(&Effect::Close { link })
+}
+
+/// Whether the connection was refused for this reason and closed.
+pub(crate) fn refuses(effects: &[Effect], link: LinkId, reason: Reason) -> bool {
+    sent(effects, link).contains(&Message::Refuse(reason)) && closes(effects, link)
+}
+
+/// The votes sent, with whom they were sent to.
+pub(crate) fn votes(effects: &[Effect]) -> Vec<(u64, Vote)> {
+    let datagram = |effect: &Effect| match effect {
+        Effect::Datagram { to, vote } => Some((to.0, vote.clone())),
+        _ => None,
+    };
+    effects.iter().filter_map(datagram).collect()
+}
+
+/// To whom votes were sent.
+pub(crate) fn asked(effects: &[Effect]) -> Vec<u64> {
+    votes(effects).into_iter().map(|(to, _)| to).collect()
+}
+
+/// The rounds that votes name.
+pub(crate) fn rounds(effects: &[Effect]) -> Vec<u64> {
+    votes(effects).into_iter().map(|(_, vote)| vote.round.0).collect()
+}
+
+/// Why the node looks for a leader now, if it began to.
+pub(crate) fn looks(effects: &[Effect]) -> Option<&'static str> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Notice(Notice::Looking { why, .. }) => Some(*why),
+        _ => None,
+    })
+}
+
+/// The followers lost, and why.
+pub(crate) fn losses(effects: &[Effect]) -> Vec<(u64, &'static str)> {
+    let lost = |effect: &Effect| match effect {
+        Effect::Notice(Notice::LostFollower { peer, why }) => Some((peer.0, *why)),
+        _ => None,
+    };
+    effects.iter().filter_map(lost).collect()
+}
+
+/// Whom the node dials.
+pub(crate) fn dials(effects: &[Effect]) -> Vec<u64> {
+    let dial = |effect: &Effect| match effect {
+        Effect::Connect { peer } => Some(peer.0),
+        _ => None,
+    };
+    effects.iter().filter_map(dial).collect()
+}
+
+/// The reason to stop, if there was one.
+pub(crate) fn stops(effects: &[Effect]) -> Option<String> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Stop(why) => Some(why.clone()),
+        _ => None,
+    })
+}
+
+/// The hard states written.
+pub(crate) fn hard_states(effects: &[Effect]) -> Vec<HardState> {
+    let hard = |effect: &Effect| match effect {
+        Effect::Write { write: gometa_zab::Write::HardState(hard), .. } => Some(*hard),
+        _ => None,
+    };
+    effects.iter().filter_map(hard).collect()
+}

@@ -1,0 +1,227 @@
+//! What goes to one follower: in which pieces, from where, and how much at once.
+
+use gometa_zab::{Bounds, Effect, Epoch, Event, LinkId, Message, Zxid};
+
+use super::solo::{Solo, entry, losses, member, sent, zxid};
+
+/// The entries of each proposal to a follower, by counter.
+fn pieces(effects: &[Effect], link: LinkId) -> Vec<Vec<u64>> {
+    let piece = |message| match message {
+        Message::Propose { previous, entries, .. } => {
+            assert_eq!(previous.counter + 1, entries[0].zxid.counter, "it names what comes before (rule 17)");
+            Some(entries.iter().map(|entry| entry.zxid.counter).collect())
+        }
+        _ => None,
+    };
+    sent(effects, link).into_iter().filter_map(piece).collect()
+}
+
+fn reads(effects: &[Effect]) -> Vec<(u64, u64, u64, usize)> {
+    let read = |effect: &Effect| match effect {
+        Effect::Read { id, from, to, bytes_max } => Some((*id, *from, *to, *bytes_max)),
+        _ => None,
+    };
+    effects.iter().filter_map(read).collect()
+}
+
+fn new_leader(effects: &[Effect], link: LinkId) -> bool {
+    sent(effects, link).iter().any(|message| matches!(message, Message::NewLeader { .. }))
+}
+
+/// One of three, with two followers that are up to date; entries of 100 bytes, two in a message.
+fn solo(bounds: Bounds) -> (Solo, Vec<LinkId>) {
+    let mut solo = Solo::new(3, 3, member(3, &[]), Bounds { batch_bytes_max: 200, ..bounds });
+    let links = solo.established(&[1, 2]);
+    (solo, links)
+}
+
+fn proposals(solo: &mut Solo, count: u64) -> Vec<Effect> {
+    let payload = entry(1, 1, 100).payload;
+    solo.step((0..count).map(|id| Event::Propose { id, payload: payload.clone() }).collect())
+}
+
+#[test]
+fn entries_that_just_fit_go_in_one_message() {
+    let (mut solo, links) = solo(Bounds::default());
+    assert_eq!(pieces(&proposals(&mut solo, 5), links[0]), [vec![1, 2], vec![3, 4], vec![5]]);
+    // One that does not fit goes alone, and is not left behind.
+    let said = solo.propose(9, 500);
+    assert_eq!(pieces(&said, links[0]), [vec![6]]);
+    let payload = entry(1, 1, 101).payload;
+    let events = (0..2).map(|id| Event::Propose { id, payload: payload.clone() }).collect();
+    assert_eq!(pieces(&solo.step(events), links[0]), [vec![7], vec![8]]);
+}
+
+#[test]
+fn a_full_window_holds_back_and_each_acknowledgement_opens_it() {
+    // Rule 25. Two messages of 200 bytes fill it.
+    let (mut solo, links) = solo(Bounds { window_bytes_max: 400, ..Bounds::default() });
+    let epoch = solo.epoch();
+    assert_eq!(pieces(&proposals(&mut solo, 9), links[0]), [[1, 2], [3, 4]]);
+    assert_eq!(
+        pieces(&solo.say(links[1], Message::Ack { epoch, last: zxid(1, 1) }), links[1]),
+        [] as [Vec<u64>; 0]
+    );
+    let said = solo.say(links[0], Message::Ack { epoch, last: zxid(1, 2) });
+    assert_eq!(pieces(&said, links[0]), [[5, 6]]);
+    let said = solo.say(links[0], Message::Ack { epoch, last: zxid(1, 6) });
+    assert_eq!(pieces(&said, links[0]), [vec![7, 8], vec![9]]);
+    let said = solo.say(links[0], Message::Ack { epoch, last: zxid(1, 9) });
+    assert_eq!(pieces(&said, links[0]), [] as [Vec<u64>; 0]);
+    assert_eq!(pieces(&proposals(&mut solo, 4), links[0]), [[10, 11], [12, 13]]);
+}
+
+/// A leader whose log is on its disk and not in memory, and a follower that holds none of it.
+fn behind(bounds: Bounds, through: u64) -> (Solo, LinkId, Vec<Effect>) {
+    let mut solo = Solo::new(3, 3, member(3, &[(4, through)]), bounds);
+    let links = solo.gathers(&[1]);
+    let epoch = solo.epoch();
+    let message = Message::AckEpoch {
+        epoch,
+        current: Epoch(0),
+        last: Zxid::ZERO,
+        oldest: Zxid::ZERO,
+        boundaries: Vec::new(),
+    };
+    solo.say(links[0], message);
+    let said = solo.persist();
+    (solo, links[0], said)
+}
+
+fn read(id: u64, counters: core::ops::RangeInclusive<u64>) -> Event {
+    Event::LogRead { id, entries: counters.map(|counter| entry(4, counter, 100)).collect() }
+}
+
+#[test]
+fn new_leader_comes_behind_the_last_entry_of_the_initial_history() {
+    let (mut solo, link, said) = behind(Bounds { batch_bytes_max: 200, ..Bounds::default() }, 3);
+    let [(first, 1, 3, 200)] = reads(&said)[..] else { panic!("{said:?}") };
+    assert!(!new_leader(&said, link));
+    let said = solo.step(vec![read(first, 1..=2)]);
+    assert_eq!(pieces(&said, link), [[1, 2]]);
+    assert!(!new_leader(&said, link), "the third is still to come");
+    let [(second, 3, 3, 200)] = reads(&said)[..] else { panic!("{said:?}") };
+    assert_ne!(first, second, "an answer is known by its number");
+    let said = solo.step(vec![read(second, 3..=3)]);
+    assert_eq!(pieces(&said, link), [[3]]);
+    assert!(new_leader(&said, link));
+    assert!(!new_leader(&solo.after(1), link), "once");
+}
+
+#[test]
+fn an_answer_that_nobody_waits_for_is_nothing() {
+    let (mut solo, link, said) = behind(Bounds::default(), 3);
+    let (id, ..) = reads(&said)[0];
+    assert_eq!(solo.step(vec![read(id + 1, 1..=3)]), []);
+    assert_eq!(pieces(&solo.step(vec![read(id, 1..=3)]), link), [[1, 2, 3]]);
+    assert_eq!(solo.step(vec![read(id, 1..=3)]), []);
+}
+
+#[test]
+#[should_panic(expected = "storage returns the log entries that it was asked for")]
+fn storage_that_leaves_out_the_first_entry_is_not_believed() {
+    let (mut solo, _, said) = behind(Bounds::default(), 3);
+    let (id, ..) = reads(&said)[0];
+    solo.step(vec![read(id, 2..=3)]);
+}
+
+#[test]
+#[should_panic(expected = "storage returns the log entries that it was asked for")]
+fn storage_that_returns_another_epochs_entries_is_not_believed() {
+    let (mut solo, _, said) = behind(Bounds::default(), 3);
+    let (id, ..) = reads(&said)[0];
+    let entries = vec![entry(4, 1, 100), entry(3, 2, 100)];
+    solo.step(vec![Event::LogRead { id, entries }]);
+}
+
+#[test]
+fn progress_opens_the_window_of_one_that_synchronises_and_counts_for_nothing_else() {
+    // Rule 23, and deviation 4.
+    let bounds = Bounds { batch_bytes_max: 200, window_bytes_max: 200, ..Bounds::default() };
+    let (mut solo, link, said) = behind(bounds, 4);
+    let epoch = solo.epoch();
+    let said = solo.step(vec![read(reads(&said)[0].0, 1..=2)]);
+    assert_eq!(reads(&said), [], "the window is full");
+    let progress = |epoch, counter| Message::Progress { epoch, last: zxid(4, counter) };
+    assert_eq!(reads(&solo.say(link, progress(Epoch(epoch.0 - 1), 2))), []);
+    // An acknowledgement before AckNewLeader is ignored, and no fault (ZOOKEEPER-4685).
+    let said = solo.say(link, Message::Ack { epoch, last: zxid(4, 2) });
+    assert_eq!((reads(&said), losses(&said)), (vec![], vec![]));
+    let said = solo.say(link, progress(epoch, 2));
+    assert_eq!(reads(&said).len(), 1);
+    assert_eq!(solo.zab.followers()[0].acked, 0);
+    let said = solo.step(vec![read(reads(&said)[0].0, 3..=4)]);
+    assert!(new_leader(&said, link));
+    assert!(!solo.zab.followers()[0].serving);
+}
+
+#[test]
+fn what_was_proposed_meanwhile_follows_what_storage_had() {
+    // Rule 16: one cursor, no moment at which an entry could be missed.
+    let mut solo = Solo::new(3, 3, member(3, &[(4, 2)]), Bounds::default());
+    solo.established(&[1]);
+    let epoch = solo.epoch();
+    solo.propose(1, 100);
+    let late = solo.accept(2);
+    solo.say(late, Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 });
+    let account = Message::AckEpoch {
+        epoch,
+        current: Epoch(0),
+        last: Zxid::ZERO,
+        oldest: Zxid::ZERO,
+        boundaries: Vec::new(),
+    };
+    let said = solo.say(late, account);
+    let [(id, 1, 2, _)] = reads(&said)[..] else { panic!("{said:?}") };
+    assert_eq!(pieces(&solo.propose(2, 100), late), [] as [Vec<u64>; 0], "its cursor has not come so far");
+    let said = solo.step(vec![read(id, 1..=2)]);
+    assert_eq!(pieces(&said, late), [[1, 2], [3, 4]]);
+}
+
+#[test]
+fn recent_entries_stay_in_memory_within_their_budget() {
+    let (mut solo, links) = solo(Bounds { tail_bytes: 300, ..Bounds::default() });
+    let epoch = solo.epoch();
+    let kept = |solo: &Solo| (1..=20).find(|counter| solo.zab.recent(*counter).is_some());
+    proposals(&mut solo, 3);
+    solo.persist();
+    solo.say(links[0], Message::Ack { epoch, last: zxid(1, 3) });
+    assert_eq!(solo.zab.commit(), 3);
+    solo.step(vec![Event::Applied { counter: 3 }]);
+    assert_eq!(kept(&solo), Some(1), "300 bytes fit");
+    proposals(&mut solo, 1);
+    solo.persist();
+    assert_eq!(kept(&solo), Some(2), "the oldest was applied, and goes");
+    // Applied ones are dropped for the new, others stay up to four times the budget.
+    proposals(&mut solo, 8);
+    solo.persist();
+    assert_eq!(kept(&solo), Some(4), "4 to 12 are not applied");
+    proposals(&mut solo, 3);
+    solo.persist();
+    assert_eq!(kept(&solo), Some(4), "1,200 bytes");
+    proposals(&mut solo, 1);
+    assert_eq!(kept(&solo), Some(4), "what is not durable is nowhere else");
+    solo.persist();
+    assert_eq!(kept(&solo), Some(5), "1,300 bytes");
+    assert_eq!(solo.zab.recent(16).map(|entry| entry.zxid), Some(zxid(1, 16)));
+    assert_eq!(solo.zab.recent(17), None);
+    // Once applied, they are within the budget again.
+    solo.say(links[0], Message::Ack { epoch, last: zxid(1, 16) });
+    solo.step(vec![Event::Applied { counter: 16 }]);
+    assert_eq!(kept(&solo), Some(14));
+}
+
+#[test]
+fn what_is_not_durable_stays_in_memory_whatever_it_costs() {
+    let (mut solo, _) = solo(Bounds { tail_bytes: 100, ..Bounds::default() });
+    proposals(&mut solo, 30);
+    assert!(solo.persist().is_empty() || solo.zab.recent(30).is_some());
+    let mut solo = Solo::new(3, 3, member(3, &[]), Bounds { tail_bytes: 0, ..Bounds::default() });
+    let links = solo.established(&[1, 2]);
+    proposals(&mut solo, 1);
+    solo.persist();
+    proposals(&mut solo, 30);
+    solo.say(links[0], Message::Ack { epoch: solo.epoch(), last: zxid(1, 1) });
+    solo.step(vec![Event::Applied { counter: 1 }]);
+    assert!((2..=31).all(|counter| solo.zab.recent(counter).is_some()));
+}
