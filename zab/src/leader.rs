@@ -715,7 +715,7 @@ impl Leader {
         }
         peer.sync = Sync::Serving;
         peer.commit_sent = core.commit;
-        let last = Zxid { counter: peer.acked, ..core.history.epochs().at(peer.acked).unwrap_or_default() };
+        let last = core.history.epochs().at(peer.acked).unwrap_or_default();
         core.notice(Notice::Synchronised { peer: peer.node, last });
         core.send(link, Message::UpToDate { epoch: self.epoch, commit: core.commit });
     }

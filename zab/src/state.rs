@@ -212,13 +212,12 @@ impl Core {
         let token = self.allocate_token();
         let change = match &write {
             Write::Append(_) => Change::Append { through: self.history.last().counter },
-            Write::Truncate(to) => {
-                // Appends issued before are durable only as far as they are not cut (rule 24).
-                for pending in &mut self.pending {
-                    if let Change::Append { through } = &mut pending.change {
-                        *through = (*through).min(to.counter);
-                    }
-                }
+            Write::Truncate(_) => {
+                // No append issued before may raise the durable mark above the cut (rule 24). There is none: a node
+                // tells of its log when all its writes are done (rule 11a), and appends nothing until it is told
+                // where to cut.
+                let appending = |pending: &Pending| matches!(pending.change, Change::Append { .. });
+                assert!(!self.pending.iter().any(appending), "a log is cut when its appends are done");
                 Change::Truncate
             }
             Write::HardState(hard) => Change::HardState(*hard),

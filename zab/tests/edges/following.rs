@@ -324,6 +324,25 @@ fn history_becomes_durable_then_the_epoch_then_it_is_acknowledged() {
 }
 
 #[test]
+fn a_write_of_the_upper_half_vouches_for_nothing() {
+    let mut solo = node(&[]);
+    let (link, _) = greeted(&mut solo);
+    let table = solo.zab.allocate_token();
+    solo.say(link, Message::NewEpoch(Epoch(5)));
+    assert_eq!(solo.step(vec![Event::Persisted(table)]), [], "the promise is behind it");
+    assert_eq!(sent(&solo.persist(), link).len(), 1);
+    solo.say(link, Message::Diff { epoch: Epoch(5), base: Zxid::ZERO });
+    let table = solo.zab.allocate_token();
+    solo.say(link, propose(5, Zxid::ZERO, vec![entry(4, 1, 100)]));
+    let behind = solo.zab.allocate_token();
+    solo.say(link, Message::NewLeader { epoch: Epoch(5), last: zxid(4, 1) });
+    assert_eq!(solo.step(vec![Event::Persisted(table)]), [], "so is the history");
+    assert_eq!(hard_states(&solo.persist()).len(), 1);
+    assert_eq!(solo.step(vec![Event::Persisted(behind)]), [], "and the epoch");
+    assert_eq!(sent(&solo.persist(), link).len(), 1);
+}
+
+#[test]
 fn one_acknowledgement_says_all_that_is_durable_and_nothing_twice() {
     // Rule 22.
     let mut solo = node(&[]);

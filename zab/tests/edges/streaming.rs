@@ -64,6 +64,8 @@ fn a_full_window_holds_back_and_each_acknowledgement_opens_it() {
     );
     let said = solo.say(links[0], Message::Ack { epoch, last: zxid(1, 2) });
     assert_eq!(pieces(&said, links[0]), [[5, 6]]);
+    let said = solo.say(links[1], Message::Ack { epoch, last: zxid(1, 5) });
+    assert_eq!(losses(&said), [(2, "it acknowledges what it was not sent")], "it had four");
     let said = solo.say(links[0], Message::Ack { epoch, last: zxid(1, 6) });
     assert_eq!(pieces(&said, links[0]), [vec![7, 8], vec![9]]);
     let said = solo.say(links[0], Message::Ack { epoch, last: zxid(1, 9) });
@@ -153,6 +155,31 @@ fn progress_opens_the_window_of_one_that_synchronises_and_counts_for_nothing_els
     let said = solo.step(vec![read(reads(&said)[0].0, 3..=4)]);
     assert!(new_leader(&said, link));
     assert!(!solo.zab.followers()[0].serving);
+}
+
+#[test]
+fn new_leader_is_acknowledged_after_it_was_sent_and_only_as_far_as_was_sent() {
+    // Rule 19. The window is full before the end of the initial history: NewLeader is still to come.
+    let bounds = Bounds { batch_bytes_max: 200, window_bytes_max: 200, ..Bounds::default() };
+    let (mut solo, link, said) = behind(bounds, 4);
+    let epoch = solo.epoch();
+    solo.step(vec![read(reads(&said)[0].0, 1..=2)]);
+    let said = solo.say(link, Message::AckNewLeader { epoch, last: zxid(4, 2) });
+    assert_eq!((said, solo.zab.followers()[0].acked), (vec![], 0));
+
+    // It is full behind NewLeader: what was proposed since is not sent.
+    for (counter, sent) in [(2, true), (3, false), (4, false)] {
+        let mut solo = Solo::new(3, 3, member(3, &[]), bounds);
+        solo.established(&[1]);
+        let late = solo.accept(2);
+        solo.say(late, Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 });
+        solo.say(late, solo.ack_epoch());
+        let epoch = solo.epoch();
+        assert_eq!(pieces(&proposals(&mut solo, 4), late), [[1, 2]]);
+        let said = solo.say(late, Message::AckNewLeader { epoch, last: zxid(1, counter) });
+        assert_eq!(losses(&said).is_empty(), sent, "{counter}");
+        assert!(solo.zab.followers().iter().all(|status| status.acked == 0 || sent));
+    }
 }
 
 #[test]
