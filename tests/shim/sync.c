@@ -1,9 +1,11 @@
 /*
- * Makes fsync and fdatasync of one process fail or slow, from one moment to the next.
+ * Makes fsync and fdatasync of one process fail, slow, or lie, from one moment to the next.
  *
  * Preloaded (LD_PRELOAD) into a server under test. GOMETA_SYNC_FAULT names a file: while it is not there, every sync
- * is the system's own. It says "fail" (the sync fails with EIO and nothing is synced) or "slow N" (the sync waits N
- * milliseconds first) or "lie" (the sync does nothing and succeeds). Each sync that was interfered with leaves one byte in the file of that name and ".hits".
+ * is the system's own. It says "fail" (the sync fails with EIO and nothing is synced), "slow N" (the sync waits N
+ * milliseconds first), "lie" (the sync does nothing and succeeds) or "lie-log" (the same, for the write-ahead log and
+ * the mark of what is synced only). Each sync that was interfered with leaves one byte in the file of that name and
+ * ".hits".
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -32,10 +34,28 @@ static void note(const char *path)
     close(file);
 }
 
+static int ends_in(const char *text, const char *end)
+{
+    size_t length = strlen(text), tail = strlen(end);
+    return length >= tail && strcmp(text + length - tail, end) == 0;
+}
+
+/* Whether a descriptor is the write-ahead log's or the mark's. */
+static int of_the_log(int file)
+{
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    if (length < 0)
+        return 0;
+    path[length] = 0;
+    return ends_in(path, ".log") || ends_in(path, "/SYNCED");
+}
+
 enum fate { SYNC, FAIL, LIE };
 
 /* What becomes of this sync; waits first where it has to be slow. */
-static enum fate fate(void)
+static enum fate fate(int synced)
 {
     const char *path = getenv("GOMETA_SYNC_FAULT");
     char text[32] = "";
@@ -45,10 +65,11 @@ static enum fate fate(void)
     if (file >= 0) {
         ssize_t length = read(file, text, sizeof text - 1);
         close(file);
-        if (length > 0 && strncmp(text, "fail", 4) == 0) {
+        if (length > 0 && strcmp(text, "fail") == 0) {
             fate = FAIL;
             note(path);
-        } else if (length > 0 && strncmp(text, "lie", 3) == 0) {
+        } else if (length > 0
+                   && (strcmp(text, "lie") == 0 || (strcmp(text, "lie-log") == 0 && of_the_log(synced)))) {
             fate = LIE;
             note(path);
         } else if (length > 0 && strncmp(text, "slow ", 5) == 0) {
@@ -65,7 +86,7 @@ static enum fate fate(void)
 static int synced(const char *name, int file)
 {
     sync_function *real;
-    switch (fate()) {
+    switch (fate(file)) {
     case FAIL:
         errno = EIO;
         return -1;

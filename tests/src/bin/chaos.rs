@@ -1,14 +1,17 @@
-//! `gometa-chaos`: faults on real processes for as long as it is told; see `gometa_tests::chaos`.
+//! `gometa-chaos`: faults on real processes; see `gometa_tests::chaos`.
 //!
-//! The last lines are the summary. The exit status is 0 if nothing was violated and at least one fault was valid, 1
+//! For as long as it is told, or until there were so many valid faults of each kind. The last lines are the summary.
+//! The exit status is 0 if nothing was violated and as many faults were valid as were asked for (at least one), 1
 //! otherwise, 130 if it was interrupted. With `--evidence` a line is added to that document.
+//!
+//! `--teeth` shows that the judge finds what is wrong, `--failovers` measures how long a killed leader is missed.
 #![forbid(unsafe_code)]
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::Parser;
-use gometa_tests::chaos::{Tally, run, tell};
+use gometa_tests::chaos::{Counts, Plan, Tally, failover::failovers, plot::svg, run, teeth::teeth, tell};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Under this heading the record of long runs stands.
@@ -23,13 +26,22 @@ struct Arguments {
     /// The same in hours, instead.
     #[arg(long)]
     hours: Option<f64>,
+    /// Until there were so many valid faults of each of these kinds, instead: kill=300,power-cut=50,pause=100.
+    #[arg(long, conflicts_with = "hours")]
+    counts: Option<Counts>,
     /// Repeats the order of the faults of a run; random if not given.
     #[arg(long)]
     seed: Option<u64>,
-    /// Shows that lost syncs are noticed, by the nodes at their start or by the verdict: no sync does anything, and
-    /// all power is cut. Succeeds only if there are violations.
+    /// Runs cases in which something is wrong instead, each of which has to be found: forged histories, old images of
+    /// all disks, disks that lie.
     #[arg(long)]
-    lying_disks: bool,
+    teeth: bool,
+    /// Kills the leader so many times instead, and measures the time to the next acknowledged write.
+    #[arg(long)]
+    failovers: Option<usize>,
+    /// Where a picture of these times goes, as SVG.
+    #[arg(long, requires = "failovers")]
+    plot: Option<PathBuf>,
     /// A document that gets a line with the result.
     #[arg(long, requires = "note")]
     evidence: Option<PathBuf>,
@@ -40,34 +52,88 @@ struct Arguments {
 
 fn main() -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(chaos(Arguments::parse()))
+    runtime.block_on(async {
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        tokio::select! {
+            ended = begin(Arguments::parse()) => ended,
+            _ = terminate.recv() => Ok(ExitCode::from(130)),
+            _ = interrupt.recv() => Ok(ExitCode::from(130)),
+        }
+    })
 }
 
-async fn chaos(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let time = match arguments.hours {
-        Some(hours) => Duration::try_from_secs_f64(hours * 3_600.0).context("--hours")?,
-        None => Duration::from_secs(arguments.seconds),
-    };
+async fn begin(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let seed = arguments.seed.map_or_else(getrandom::u64, Ok)?;
-    tell(&format!("chaos for {time:?}, --seed {seed}"));
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let tally = tokio::select! {
-        tally = run(seed, time, arguments.lying_disks) => tally,
-        _ = terminate.recv() => return Ok(ExitCode::from(130)),
-        _ = interrupt.recv() => return Ok(ExitCode::from(130)),
-    };
-    tell(&format!("\n{}", tally.table()));
-    if arguments.lying_disks {
-        let found = !tally.is_clean();
-        tell(if found { "as it should be: the disks lied" } else { "the disks lied, and nothing was found" });
-        return Ok(if found { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    if arguments.teeth {
+        return Ok(show_teeth(seed).await);
     }
+    if let Some(count) = arguments.failovers {
+        return measure(seed, count, arguments.plot).await;
+    }
+    chaos(seed, arguments).await
+}
+
+async fn chaos(seed: u64, arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let plan = match (&arguments.counts, arguments.hours) {
+        (Some(counts), _) => Plan::Counts(counts.clone()),
+        (None, Some(hours)) => Plan::Time(Duration::try_from_secs_f64(hours * 3_600.0).context("--hours")?),
+        (None, None) => Plan::Time(Duration::from_secs(arguments.seconds)),
+    };
+    tell(&format!("chaos, --seed {seed}: {plan:?}"));
+    let tally = run(seed, plan).await;
+    tell(&format!("\n{}", tally.table()));
     if let (Some(path), Some(note)) = (&arguments.evidence, &arguments.note) {
         let old = fs::read_to_string(path).unwrap_or_else(|_| "# Evidence\n".to_owned());
         let new = with_line(&old, &format!("- {note}, seed {seed}: {}", tally.line()));
         fs::write(path, new).with_context(|| path.display().to_string())?;
     }
-    Ok(status(&tally))
+    let met = arguments.counts.as_ref().is_none_or(|counts| are_met(counts, &tally));
+    Ok(if met { status(&tally) } else { ExitCode::FAILURE })
+}
+
+/// Says how many valid faults there were of each group that was asked for, and whether that is enough.
+fn are_met(counts: &Counts, tally: &Tally) -> bool {
+    let mut met = true;
+    for (group, count) in counts.each() {
+        let struck = tally.group(group);
+        met &= struck.valid >= count;
+        tell(&format!(
+            "{group}: {} valid faults of {count} asked for, on {} processes, {} invalid",
+            struck.valid, struck.processes, struck.invalid
+        ));
+    }
+    met
+}
+
+async fn show_teeth(seed: u64) -> ExitCode {
+    tell(&format!("what must be found, --seed {seed}"));
+    let cases = teeth(seed).await;
+    for case in &cases {
+        let found = match &case.found {
+            Ok(how) => format!("found: {how}"),
+            Err(seen) => format!("NOT FOUND: {seen}"),
+        };
+        tell(&format!("{:<60} {found}", case.name));
+    }
+    let missed = cases.iter().filter(|case| case.found.is_err()).count();
+    tell(&format!("{} cases, {missed} not found", cases.len()));
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn measure(seed: u64, count: usize, plot: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    tell(&format!("the leader is killed {count} times, --seed {seed}"));
+    let measured = failovers(seed, count).await;
+    tell(&format!("\n{}", measured.table()));
+    if let Some(path) = plot {
+        let panels: [(&str, &[Duration]); 2] = [
+            ("until any client has a write acknowledged", &measured.first),
+            ("until every client has", &measured.every),
+        ];
+        let title = format!("leader killed {count} times: time to the next acknowledged write");
+        fs::write(&path, svg(&title, &panels)).with_context(|| path.display().to_string())?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn status(tally: &Tally) -> ExitCode {

@@ -1,6 +1,8 @@
 //! One ensemble, its clients and its faults, from the start to the verdict.
 
 use std::{
+    collections::BTreeSet,
+    path::PathBuf,
     process::{self, Command},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
@@ -9,11 +11,12 @@ use std::{
 use gometa_client::{Client, Role};
 
 use super::{
-    faults::{DECK, Kind},
+    faults::Blow,
     images::{Images, RUN_VARIABLE},
-    judge::judge,
-    sync_fault::SyncFaults,
-    tally::{RATE_MIN, Tally},
+    judge::{Evidence, judge},
+    kinds::{Deck, Group, Kind, Plan},
+    preload::Preload,
+    tally::{RATE_MIN, SHOWN_MAX, Tally},
     tell,
     workload::{COUNTER, Workload},
 };
@@ -27,6 +30,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Operations between two faults, at least, and the time in which their rate is measured, at least.
 const CALM_OPERATIONS: u64 = 100;
 const CALM_TIME: Duration = Duration::from_millis(300);
+/// Damages of the node that is to be wiped in the end, at most.
+const WIPING_MAX: usize = 5;
 
 /// See the module. What is first ends first: clients, then processes, then the disks under them.
 pub(super) struct Arena {
@@ -34,33 +39,44 @@ pub(super) struct Arena {
     probe: Client,
     pub(super) ensemble: Ensemble,
     pub(super) images: Option<Images>,
-    pub(super) syncs: Option<SyncFaults>,
+    preload: Option<Preload>,
     pub(super) random: Random,
-    lying: bool,
+    /// A node that has lost its directory: it is counted in no quorum, so there are no faults after that.
+    pub(super) wiped: Option<usize>,
+    /// Nodes that go on with files in which bits have changed that nobody needs.
+    pub(super) damaged: BTreeSet<usize>,
 }
 
 impl Arena {
-    /// Three nodes, ready, and clients at work. Where the disks lie, no sync does anything and all power is cut, again
-    /// and again.
-    pub(super) async fn start(seed: u64, lying: bool, tally: &Mutex<Tally>) -> Arena {
+    /// Three nodes, ready, and clients at work.
+    pub(super) async fn start(seed: u64, tally: &Mutex<Tally>) -> Arena {
         let mut random = Random::new(seed);
         let images = Images::mount(NODES);
         let ensemble = Ensemble::prepare_on_network(NODES, &mut random).await;
-        let syncs = SyncFaults::compile(ensemble.scratch());
+        let preload = Preload::compile(ensemble.scratch(), NODES);
         let mut skipped = Vec::new();
         if let Err(error) = &images {
             skipped.push(format!("full disks and power cuts: no loop-mounted images ({error})"));
         }
-        if let Err(error) = &syncs {
-            skipped.push(format!("failing and slow syncs: no library for them ({error})"));
+        if let Err(error) = &preload {
+            skipped.push(format!("failing and slow syncs, jumping clocks: no library for them ({error})"));
         }
         lock(tally).skipped = skipped;
         let probe = ensemble.client(PROBE_TIMEOUT);
         let clients = 4 + random.below(5) as usize;
         // Clients call nobody before they run, and this value ends what was started if anything fails.
         let workload = Workload::none();
-        let (images, syncs) = (images.ok(), syncs.ok());
-        let mut arena = Arena { workload, probe, ensemble, images, syncs, random, lying };
+        let (images, preload) = (images.ok(), preload.ok());
+        let mut arena = Arena {
+            workload,
+            probe,
+            ensemble,
+            images,
+            preload,
+            random,
+            wiped: None,
+            damaged: BTreeSet::new(),
+        };
         for node in arena.ensemble.all() {
             arena.spawn(node);
         }
@@ -69,17 +85,49 @@ impl Arena {
         }
         let counter = arena.probe.add(COUNTER, "0").await;
         counter.unwrap_or_else(|error| panic!("a new ensemble takes no write: {error}"));
-        for node in arena.ensemble.all().into_iter().filter(|_| lying) {
-            let syncs = arena.syncs.as_ref().unwrap_or_else(|| panic!("lying disks need the library"));
-            syncs.lie(node).unwrap_or_else(|error| panic!("lying disks: {error}"));
-        }
         arena.workload = Workload::start(&arena.ensemble, clients, &mut arena.random);
         arena
+    }
+
+    /// The disk images.
+    ///
+    /// # Panics
+    /// If there are none: kinds that need them are not in the deck then.
+    pub(super) fn images(&self) -> &Images {
+        self.images.as_ref().unwrap_or_else(|| panic!("there are no disk images"))
+    }
+
+    /// The library between servers and system.
+    ///
+    /// # Panics
+    /// If there is none: kinds that need it are not in the deck then.
+    pub(super) fn library(&self) -> &Preload {
+        self.preload.as_ref().unwrap_or_else(|| panic!("there is no library"))
+    }
+
+    /// Whether there are disk images and the library.
+    pub(super) fn has_all_means(&self) -> bool {
+        self.images.is_some() && self.preload.is_some()
+    }
+
+    /// Where a node's data is.
+    pub(super) fn data(&self, node: usize) -> PathBuf {
+        self.images.as_ref().map_or_else(|| self.ensemble.data(node), |images| images.data(node))
+    }
+
+    /// Acknowledged writes of keys that are written once, so far, with their revisions.
+    pub(super) fn written(&self) -> Vec<(String, u64)> {
+        self.workload.shared.written()
     }
 
     /// How many clients there are.
     pub(super) fn clients(&self) -> usize {
         self.workload.clients
+    }
+
+    /// Nanoseconds since the clients began, as in their histories.
+    pub(super) fn now(&self) -> u64 {
+        self.workload.shared.now()
     }
 
     /// Starts a node and does not wait for it.
@@ -89,56 +137,82 @@ impl Arena {
         if let Some(images) = &self.images {
             command.env("GOMETA_DATA_DIR", images.data(node));
         }
-        if let Some(syncs) = &self.syncs {
-            syncs.apply(node, &mut command);
+        if let Some(preload) = &self.preload {
+            preload.apply(node, &mut command);
         }
         self.ensemble.spawn_with(node, command);
     }
 
-    /// Strikes until the time is over, then judges.
-    pub(super) async fn run(&mut self, time: Duration, tally: &Mutex<Tally>) {
+    /// Strikes until the time is over or the plan is carried out, then judges.
+    pub(super) async fn run(&mut self, time: Duration, plan: &Plan, tally: &Mutex<Tally>) {
         let begun = Instant::now();
-        let mut deck = Vec::new();
-        while begun.elapsed() < time {
-            if deck.is_empty() {
-                deck = self.deck();
-            }
-            let Some(kind) = deck.pop() else { break };
+        let mut deck = Deck::of(|kind| {
+            (self.images.is_some() || !kind.needs_images())
+                && (self.preload.is_some() || !kind.needs_library())
+        });
+        while begun.elapsed() < time && self.wiped.is_none() {
+            let drawn = deck.draw(plan, &lock(tally), &mut self.random);
+            let Some(kind) = drawn else { break };
             let rate = self.calm().await;
-            let mut blow = self.strike(kind).await;
+            let blow = self.strike(kind).await;
             self.whole().await;
-            if rate < RATE_MIN {
-                let reason = format!("fewer than {RATE_MIN:.0} operations a second before the fault");
-                blow.effect = blow.effect.and(Err(reason));
-            }
-            let said = match &blow.effect {
-                Ok(()) => String::new(),
-                Err(reason) => format!("; INVALID: {reason}"),
-            };
-            tell(&format!(
-                "{:>7.1} s  {:<28} {rate:>6.0}/s before, served after {:>7.0?}  {}{said}",
-                begun.elapsed().as_secs_f64(),
-                kind.name(),
-                blow.served,
-                blow.what
-            ));
-            let mut tally = lock(tally);
-            tally.rate(rate);
-            tally.fault(kind, blow.processes, blow.effect, blow.served);
+            record(begun, kind, rate, blow, tally);
         }
+        self.wipe_one(begun, &deck, plan, tally).await;
         self.calm().await;
+        self.judged(tally).await;
+    }
+
+    /// The last fault: the files of a node are damaged until it refuses to start, and it gets an empty directory.
+    async fn wipe_one(&mut self, begun: Instant, deck: &Deck, plan: &Plan, tally: &Mutex<Tally>) {
+        let wanted = match plan {
+            Plan::Time(_) => deck.has(Kind::Flip),
+            Plan::Counts(counts) => counts.each().any(|(group, _)| group == Group::FlippedBit),
+        };
+        for _ in 0..WIPING_MAX {
+            // Damage that had no effect so far stays until the verdict.
+            let whole = self.without(&self.damaged);
+            if !wanted || self.wiped.is_some() || whole.is_empty() {
+                return;
+            }
+            let node = whole[self.random.below(whole.len() as u64) as usize];
+            let rate = self.calm().await;
+            let blow = self.flip(node, true).await;
+            self.whole().await;
+            record(begun, Kind::Flip, rate, blow, tally);
+        }
+    }
+
+    /// Stops the clients, and gives what they were promised.
+    pub(super) async fn stop(&mut self) -> Evidence {
         let promises = self.workload.stop().await;
-        let shared = self.workload.shared.clone();
+        Evidence { clients: self.workload.clients, promises, written: self.workload.shared.written() }
+    }
+
+    /// Judges what the clients were promised, who have stopped, and nothing else.
+    pub(super) async fn verdict(&self, evidence: &Evidence) -> Tally {
         let mut verdict = Tally::default();
-        judge(&self.ensemble, &shared, &promises, self.workload.clients, &mut verdict).await;
+        judge(&self.ensemble, &self.workload.shared, evidence, &mut verdict).await;
+        verdict
+    }
+
+    /// The end: a verdict, which is added to the tally.
+    ///
+    /// # Panics
+    /// If anything was violated, so that this ends like any other failure: directories, images and logs are kept.
+    async fn judged(&mut self, tally: &Mutex<Tally>) {
+        let evidence = self.stop().await;
+        let mut verdict = self.verdict(&evidence).await;
         let failed = !verdict.is_clean();
-        let violations = verdict.violations.join("\n");
+        let shown = verdict.violations.iter().take(SHOWN_MAX).cloned().collect::<Vec<_>>().join("\n");
         {
+            let shared = &self.workload.shared;
             let mut tally = lock(tally);
             tally.operations += shared.operations.load(Relaxed);
             tally.acknowledged += shared.acknowledged.load(Relaxed);
             tally.refused += shared.refused.load(Relaxed);
             tally.unknown += shared.unknown.load(Relaxed);
+            tally.judged += 1;
             tally.looked_for += verdict.looked_for;
             tally.lost += verdict.lost;
             tally.histories += verdict.histories;
@@ -146,28 +220,11 @@ impl Arena {
             tally.unverified += verdict.unverified;
             tally.violations.append(&mut verdict.violations);
         }
-        // Ends like any other failure: directories, images and logs are kept.
-        assert!(!failed, "{JUDGED}:\n{violations}");
-    }
-
-    /// All kinds that this machine allows, shuffled.
-    fn deck(&mut self) -> Vec<Kind> {
-        if self.lying {
-            return vec![Kind::PowerCutAll];
-        }
-        let all = DECK.iter().flat_map(|(kind, times)| std::iter::repeat_n(*kind, *times));
-        let allowed = all.filter(|kind| {
-            (self.images.is_some() || !kind.needs_images()) && (self.syncs.is_some() || !kind.needs_library())
-        });
-        let mut deck: Vec<Kind> = allowed.collect();
-        for place in (1..deck.len()).rev() {
-            deck.swap(place, self.random.below(place as u64 + 1) as usize);
-        }
-        deck
+        assert!(!failed, "{JUDGED}:\n{shown}");
     }
 
     /// Lets the clients work for a while, and gives the operations a second that were acknowledged.
-    async fn calm(&self) -> f64 {
+    pub(super) async fn calm(&self) -> f64 {
         let (begun, before) = (Instant::now(), self.workload.acknowledged());
         until("the clients go on", RECOVERY_MAX, || async {
             let done = self.workload.acknowledged() - before;
@@ -190,32 +247,59 @@ impl Arena {
         since.elapsed()
     }
 
-    /// Waits until one node leads, all others follow it, all vote, and all have what was written last.
-    async fn whole(&self) {
-        let written = until("a write through the whole ensemble", RECOVERY_MAX, || async {
-            self.probe.set("probe", "x").await.map_err(|error| error.to_string())
-        })
-        .await;
-        until("the ensemble is whole again", RECOVERY_MAX, || async {
-            let mut leaders = 0;
-            let mut statuses = Vec::new();
-            for node in self.ensemble.all() {
-                statuses.push(self.ensemble.status(node).await.map_err(|error| error.to_string())?);
-            }
-            for status in &statuses {
-                leaders += usize::from(status.role() == Role::Leading);
-                let well = matches!(status.role(), Role::Leading | Role::Following)
-                    && status.votes
-                    && status.leader == statuses[0].leader
-                    && status.applied_revision >= written.revision;
-                if !well {
-                    return Err(format!("{status:?}"));
-                }
-            }
-            if leaders == 1 { Ok(()) } else { Err(format!("{leaders} lead")) }
-        })
-        .await;
+    /// Waits until the ensemble is whole.
+    pub(super) async fn whole(&self) {
+        whole(&self.ensemble, &self.probe, self.wiped).await;
     }
+}
+
+/// Waits until one node leads, all others follow it, all vote, and all have what was written last. A node that was
+/// wiped learns, and has no vote.
+pub(super) async fn whole(ensemble: &Ensemble, probe: &Client, wiped: Option<usize>) {
+    let written = until("a write through the whole ensemble", RECOVERY_MAX, || async {
+        probe.set("probe", "x").await.map_err(|error| error.to_string())
+    })
+    .await;
+    until("the ensemble is whole again", RECOVERY_MAX, || async {
+        let mut leaders = 0;
+        let mut statuses = Vec::new();
+        for node in ensemble.all() {
+            statuses.push(ensemble.status(node).await.map_err(|error| error.to_string())?);
+        }
+        for (node, status) in statuses.iter().enumerate() {
+            leaders += usize::from(status.role() == Role::Leading);
+            let voter = matches!(status.role(), Role::Leading | Role::Following) && status.votes;
+            let well = (if wiped == Some(node) { status.role() == Role::Learning } else { voter })
+                && status.leader == statuses[0].leader
+                && status.applied_revision >= written.revision;
+            if !well {
+                return Err(format!("{status:?}"));
+            }
+        }
+        if leaders == 1 { Ok(()) } else { Err(format!("{leaders} lead")) }
+    })
+    .await;
+}
+
+/// Tells of a fault, and counts it.
+fn record(begun: Instant, kind: Kind, rate: f64, blow: Blow, tally: &Mutex<Tally>) {
+    let Blow { what, processes, mut effect, served, outcome } = blow;
+    if rate < RATE_MIN {
+        effect = effect.and(Err(format!("fewer than {RATE_MIN:.0} operations a second before the fault")));
+    }
+    let said = match &effect {
+        Ok(()) => String::new(),
+        Err(reason) => format!("; INVALID: {reason}"),
+    };
+    let at = begun.elapsed().as_secs_f64();
+    let name = kind.name();
+    tell(&format!("{at:>7.1} s  {name:<32} {rate:>6.0}/s before, served after {served:>7.0?}  {what}{said}"));
+    let mut tally = lock(tally);
+    tally.rate(rate);
+    if let (Ok(()), Some(outcome)) = (&effect, outcome) {
+        *tally.outcomes.entry(format!("{name}: {outcome}")).or_default() += 1;
+    }
+    tally.fault(kind, processes, effect, served);
 }
 
 /// What a failure begins with whose violations are counted already.

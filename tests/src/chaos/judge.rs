@@ -22,31 +22,64 @@ const TOGETHER: usize = 64;
 /// For a healthy ensemble this is far too long: a call that fails is a fault.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Judges an ensemble that is healthy again and whose clients have stopped.
-pub(super) async fn judge(
-    ensemble: &Ensemble,
-    shared: &Shared,
-    promises: &[Promises],
-    clients: usize,
-    tally: &mut Tally,
-) {
-    tally.violations.extend(shared.violations());
-    // Same revision, same state hash; panics where they differ.
-    ensemble.converged(&ensemble.all()).await;
-    let readers: Vec<Client> = ensemble.all().iter().map(|node| ensemble.client_of(*node, TIMEOUT)).collect();
-    for (node, reader) in readers.iter().enumerate() {
-        kept(node, reader, promises, tally).await;
-    }
-    histories(&readers, shared, promises, tally).await;
-    counters(&readers[0], promises, clients, tally).await;
+/// What the clients were promised, all together.
+#[derive(Clone, Default)]
+pub(super) struct Evidence {
+    /// How many clients there were.
+    pub(super) clients: usize,
+    /// What each lane of each was promised.
+    pub(super) promises: Vec<Promises>,
+    /// Acknowledged writes of keys that are written once, with their revisions.
+    pub(super) written: Vec<(String, u64)>,
 }
 
-/// Every acknowledged write is on this node, and none of unknown outcome happened twice.
-async fn kept(node: usize, reader: &Client, promises: &[Promises], tally: &mut Tally) {
-    let sure = promises.iter().flat_map(|promises| &promises.written);
-    let sure = sure.map(|(key, revision)| (key.clone(), Some(*revision)));
-    let doubtful = promises.iter().flat_map(|promises| &promises.doubtful).map(|key| (key.clone(), None));
-    let keys: Vec<(String, Option<u64>)> = sure.chain(doubtful).collect();
+/// Judges an ensemble that is healthy again and whose clients have stopped.
+pub(super) async fn judge(ensemble: &Ensemble, shared: &Shared, evidence: &Evidence, tally: &mut Tally) {
+    tally.violations.extend(shared.violations());
+    // Same revision, same state hash; panics where they differ.
+    let statuses = ensemble.converged(&ensemble.all()).await;
+    let readers: Vec<Client> = ensemble.all().iter().map(|node| ensemble.client_of(*node, TIMEOUT)).collect();
+    tally.looked_for += evidence.written.len() as u64;
+    for (node, reader) in readers.iter().enumerate() {
+        kept(node, reader, statuses[node].applied_revision, evidence, tally).await;
+    }
+    histories(&readers, shared, &evidence.promises, tally).await;
+    counters(&readers[0], &evidence.promises, evidence.clients, tally).await;
+}
+
+/// Every acknowledged write is on this node, which has everything to revision `last`, and none of unknown outcome
+/// happened twice.
+async fn kept(node: usize, reader: &Client, last: u64, evidence: &Evidence, tally: &mut Tally) {
+    let (there, beyond): (Vec<_>, Vec<_>) =
+        evidence.written.iter().cloned().partition(|(_, revision)| *revision <= last);
+    // To ask for these would be to wait for revisions that never come.
+    let mut lost: Vec<String> = beyond
+        .iter()
+        .map(|(key, revision)| format!("{key}, acknowledged at revision {revision}: the last one is {last}"))
+        .collect();
+    lost.extend(missing(reader, &there).await.into_iter().map(|amiss| amiss.what));
+    tally.lost += lost.len() as u64;
+    let doubtful =
+        evidence.promises.iter().flat_map(|promises| &promises.doubtful).map(|key| (key.clone(), None));
+    let twice = differences(reader, doubtful.collect()).await.into_iter().map(|amiss| amiss.what);
+    tally.violations.extend(lost.into_iter().chain(twice).map(|what| format!("node {node}: {what}")));
+}
+
+/// What is not as it should be with a key.
+pub(super) struct Amiss {
+    /// For people.
+    pub(super) what: String,
+    /// The node has answered, and the answer is wrong; otherwise it has not answered.
+    pub(super) wrong: bool,
+}
+
+/// Looks for acknowledged writes of keys that are written once, and gives those that are amiss.
+pub(super) async fn missing(reader: &Client, written: &[(String, u64)]) -> Vec<Amiss> {
+    differences(reader, written.iter().map(|(key, revision)| (key.clone(), Some(*revision))).collect()).await
+}
+
+/// The same for writes of which some have an unknown outcome, and no revision.
+async fn differences(reader: &Client, keys: Vec<(String, Option<u64>)>) -> Vec<Amiss> {
     let mut flying = JoinSet::new();
     for chunk in keys.chunks(keys.len().div_ceil(TOGETHER).max(1)) {
         let (reader, chunk) = (reader.clone(), chunk.to_vec());
@@ -54,33 +87,34 @@ async fn kept(node: usize, reader: &Client, promises: &[Promises], tally: &mut T
             let mut amiss = Vec::new();
             for (key, revision) in chunk {
                 let options = ReadOptions::local().with_min_revision(revision.unwrap_or(0));
-                let read = reader.get_with(&key, options).await;
-                if let Some(what) = difference(&key, revision, read) {
-                    amiss.push((what, revision.is_some()));
-                }
+                amiss.extend(difference(&key, revision, reader.get_with(&key, options).await));
             }
             amiss
         });
     }
-    for (what, sure) in flying.join_all().await.concat() {
-        tally.lost += u64::from(sure);
-        tally.violations.push(format!("node {node}: {what}"));
-    }
-    tally.looked_for += keys.iter().filter(|(_, revision)| revision.is_some()).count() as u64;
+    flying.join_all().await.into_iter().flatten().collect()
 }
 
 /// What is wrong with a key that was written once, at this revision if it was acknowledged.
-fn difference(key: &str, revision: Option<u64>, read: gometa_client::Result<Entry>) -> Option<String> {
+fn difference(key: &str, revision: Option<u64>, read: gometa_client::Result<Entry>) -> Option<Amiss> {
+    let amiss = |what: String, wrong| Some(Amiss { what, wrong });
     match (read, revision) {
         (Ok(entry), _) => {
             let fits = entry.value == key.as_bytes()
                 && entry.version == 1
                 && revision.is_none_or(|revision| revision == entry.mod_revision);
-            (!fits).then(|| format!("{key}, written once at {revision:?}, is {entry:?}"))
+            if fits {
+                None
+            } else {
+                amiss(format!("{key}, written once at {revision:?}, is {entry:?}"), true)
+            }
         }
-        (Err(error), Some(revision)) => Some(format!("{key}, acknowledged at revision {revision}: {error}")),
+        (Err(error), Some(revision)) => {
+            let wrong = error.kind() == ErrorKind::NotFound;
+            amiss(format!("{key}, acknowledged at revision {revision}: {error}"), wrong)
+        }
         (Err(error), None) if error.kind() == ErrorKind::NotFound => None,
-        (Err(error), None) => Some(format!("{key}, of unknown outcome: {error}")),
+        (Err(error), None) => amiss(format!("{key}, of unknown outcome: {error}"), false),
     }
 }
 

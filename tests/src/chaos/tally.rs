@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::faults::Kind;
+use super::kinds::{Group, Kind};
 
 /// Acknowledged operations a second that the clients must reach before a fault, or the fault counts as invalid.
 pub(super) const RATE_MIN: f64 = 200.0;
 /// Violations that are shown.
-const SHOWN_MAX: usize = 20;
+pub(super) const SHOWN_MAX: usize = 20;
 
 /// One kind of fault.
 #[derive(Clone, Default, Debug)]
@@ -22,11 +22,22 @@ pub struct Struck {
     pub served: Vec<Duration>,
 }
 
+impl Struck {
+    fn add(&mut self, other: &Struck) {
+        self.valid += other.valid;
+        self.processes += other.processes;
+        self.invalid += other.invalid;
+        self.served.extend(&other.served);
+    }
+}
+
 /// Everything that is counted.
 #[derive(Clone, Default, Debug)]
 pub struct Tally {
     /// Ensembles that were started.
     pub ensembles: u64,
+    /// Those that came to a verdict.
+    pub judged: u64,
     /// By kind.
     pub faults: BTreeMap<Kind, Struck>,
     /// Operations that clients called.
@@ -37,9 +48,9 @@ pub struct Tally {
     pub refused: u64,
     /// Writes whose outcome nobody knows.
     pub unknown: u64,
-    /// Acknowledged writes that were looked for, on every node.
+    /// Acknowledged writes that were looked for, each on every node.
     pub looked_for: u64,
-    /// Acknowledged writes that a node did not have.
+    /// How often a node did not have one.
     pub lost: u64,
     /// Histories of one key.
     pub histories: u64,
@@ -55,6 +66,8 @@ pub struct Tally {
     pub rates: u64,
     /// What must never be, one line each.
     pub violations: Vec<String>,
+    /// How valid faults ended that may end in several ways, and how often.
+    pub outcomes: BTreeMap<String, u64>,
     /// Why faults were invalid, and how often.
     pub reasons: BTreeMap<String, u64>,
     /// Kinds of faults that this machine does not allow, and why.
@@ -85,6 +98,15 @@ impl Tally {
         }
     }
 
+    /// All kinds of a group together.
+    pub fn group(&self, group: Group) -> Struck {
+        let mut all = Struck::default();
+        for struck in group.kinds().filter_map(|kind| self.faults.get(&kind)) {
+            all.add(struck);
+        }
+        all
+    }
+
     /// Faults that had an effect, and those that had none.
     pub fn struck(&self) -> (u64, u64) {
         let sum = |count: fn(&Struck) -> u64| self.faults.values().map(count).sum();
@@ -99,42 +121,41 @@ impl Tally {
     /// The summary, for people.
     pub fn table(&self) -> String {
         let mut text = format!(
-            "{:<26} {:>7} {:>10} {:>8} {:>24}\n",
-            "fault", "faults", "processes", "invalid", "served again: p50, max"
+            "{:<32} {:>7} {:>10} {:>8} {:>30}\n",
+            "fault", "faults", "processes", "invalid", "served again: p50, p99, max"
         );
         let line = |name: &str, struck: &Struck| {
-            let times = percentile(&struck.served, 50).zip(percentile(&struck.served, 100));
-            let times = times.map_or("-".to_owned(), |(p50, max)| format!("{p50:.0?}, {max:.0?}"));
+            let at = |percent| percentile(&struck.served, percent).unwrap_or_default();
+            let times = match struck.served.len() {
+                0 => "-".to_owned(),
+                _ => format!("{:.0?}, {:.0?}, {:.0?}", at(50), at(99), at(100)),
+            };
             format!(
-                "{name:<26} {:>7} {:>10} {:>8} {times:>24}\n",
+                "{name:<32} {:>7} {:>10} {:>8} {times:>30}\n",
                 struck.valid, struck.processes, struck.invalid
             )
         };
         let mut all = Struck::default();
-        for (kind, struck) in &self.faults {
-            text += &line(kind.name(), struck);
-            all.valid += struck.valid;
-            all.processes += struck.processes;
-            all.invalid += struck.invalid;
-            all.served.extend(&struck.served);
+        for group in Group::all() {
+            let kinds: Vec<(Kind, &Struck)> =
+                group.kinds().filter_map(|kind| Some((kind, self.faults.get(&kind)?))).collect();
+            for (kind, struck) in &kinds {
+                text += &line(kind.name(), struck);
+            }
+            let together = self.group(group);
+            if kinds.len() > 1 {
+                text += &line(&format!("= {group}"), &together);
+            }
+            all.add(&together);
         }
-        text += &line("all", &all);
-        if let Some(leader) = self.faults.get(&Kind::KillLeader) {
-            let at = |percent| percentile(&leader.served, percent).unwrap_or_default();
-            let count = leader.served.len();
-            text += &format!(
-                "leader killed {count} times: next write acknowledged after p50 {:.0?}, p90 {:.0?}, p99 {:.0?}, max {:.0?}\n",
-                at(50),
-                at(90),
-                at(99),
-                at(100)
-            );
-        }
+        text += &line("= all", &all);
+        self.outcomes.iter().for_each(|(outcome, count)| text += &format!("{outcome}, {count} times\n"));
         let rate = self.rate_sum / self.rates.max(1) as f64;
         text += &format!(
-            "{} ensembles; {} operations: {} acknowledged, {} refused, {} unknown; before the faults {rate:.0}/s, at \
-             the slowest {:.0}/s\n",
+            "{} ensembles, {} judged; {} operations: {} acknowledged, {} refused, {} unknown; before the faults \
+             {rate:.0}/s, at the slowest {:.0}/s\n",
             self.ensembles,
+            self.judged,
             self.operations,
             self.acknowledged,
             self.refused,
@@ -159,22 +180,20 @@ impl Tally {
     /// The summary in one line, for the record.
     pub fn line(&self) -> String {
         let (valid, invalid) = self.struck();
-        let count = |kinds: &[Kind]| {
-            let found = kinds.iter().filter_map(|kind| self.faults.get(kind));
-            found.map(|struck| struck.processes).sum::<u64>()
+        let count = |group| {
+            let Struck { valid, processes, .. } = self.group(group);
+            if processes == valid { valid.to_string() } else { format!("{valid} of {processes} processes") }
         };
+        let groups: Vec<String> = Group::all()
+            .filter(|group| self.group(*group).valid > 0)
+            .map(|group| format!("{group} {}", count(group)))
+            .collect();
         let served: Vec<Duration> = self.faults.values().flat_map(|struck| struck.served.clone()).collect();
         let at = |percent| percentile(&served, percent).unwrap_or_default();
         format!(
-            "{valid} faults ({} kill -9, {} power cuts, {} pauses, {} partitions, {} full disks, {} failing syncs), \
-             {invalid} invalid; {} operations, {} acknowledged, {} unknown; {} lost, {} illegal, {} unverified of {} \
-             histories; {} violations; served again after p50 {:.0?}, max {:.0?}",
-            count(&[Kind::Kill, Kind::KillLeader, Kind::KillAll, Kind::Loss]),
-            count(&[Kind::PowerCut, Kind::PowerCutAll]),
-            count(&[Kind::Pause, Kind::PauseLeader]),
-            count(&[Kind::Isolate, Kind::IsolateLeader, Kind::OneWay, Kind::Bridge]),
-            count(&[Kind::DiskFull]),
-            count(&[Kind::SyncFails]),
+            "{valid} faults ({}), {invalid} invalid; {} operations, {} acknowledged, {} unknown; {} lost, {} illegal, \
+             {} unverified of {} histories; {} violations; served again after p50 {:.0?}, max {:.0?}",
+            groups.join(", "),
             self.operations,
             self.acknowledged,
             self.unknown,
@@ -190,7 +209,7 @@ impl Tally {
 }
 
 /// The time within which so many of a hundred were; `None` of none.
-fn percentile(times: &[Duration], percent: usize) -> Option<Duration> {
+pub(super) fn percentile(times: &[Duration], percent: usize) -> Option<Duration> {
     let mut times = times.to_vec();
     times.sort_unstable();
     let last = times.len().checked_sub(1)?;
@@ -216,7 +235,7 @@ mod tests {
         tally.fault(Kind::KillAll, 3, Ok(()), Duration::from_millis(7));
         tally.fault(Kind::KillAll, 3, Err("slow".to_owned()), Duration::from_secs(7));
         assert_eq!(tally.struck(), (1, 1));
-        assert!(tally.line().starts_with("1 faults (3 kill -9, 0 power cuts"), "{}", tally.line());
+        assert!(tally.line().starts_with("1 faults (kill 1 of 3 processes), 1 invalid;"), "{}", tally.line());
         assert!(tally.line().ends_with("max 7ms"), "{}", tally.line());
         let table = tally.table();
         assert!(table.contains("invalid, 1 times: slow") && table.ends_with("0 violations"), "{table}");

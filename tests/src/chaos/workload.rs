@@ -29,11 +29,9 @@ pub(super) const COUNTER: &str = "counter";
 /// A read of what one node had: key, revision, value.
 pub(super) type Seen = (String, u64, u64);
 
-/// What one client was promised.
-#[derive(Default)]
+/// What one client was promised, but for the writes that [`Shared`] has.
+#[derive(Clone, Default)]
 pub(super) struct Promises {
-    /// Acknowledged writes of keys that are written once, with their revisions; the value is the key.
-    pub(super) written: Vec<(String, u64)>,
     /// Such keys whose write has an unknown outcome.
     pub(super) doubtful: Vec<String>,
     /// Sets of the client's own counter: acknowledged, unknown.
@@ -58,6 +56,8 @@ pub(super) struct Shared {
     pub(super) acknowledged: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) unknown: AtomicU64,
+    /// Acknowledged writes of keys that are written once, with their revisions; the value is the key.
+    written: Mutex<Vec<(String, u64)>>,
     violations: Mutex<Vec<String>>,
 }
 
@@ -72,6 +72,7 @@ impl Shared {
             acknowledged: AtomicU64::default(),
             refused: AtomicU64::default(),
             unknown: AtomicU64::default(),
+            written: Mutex::default(),
             violations: Mutex::default(),
         }
     }
@@ -83,6 +84,16 @@ impl Shared {
 
     fn violation(&self, text: String) {
         self.violations.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    }
+
+    /// Keys that are written once, whose writes are acknowledged so far, with their revisions.
+    pub(super) fn written(&self) -> Vec<(String, u64)> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Another such write.
+    fn promise(&self, key: String, revision: u64) {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).push((key, revision));
     }
 
     /// What must never be and was, so far.
@@ -271,7 +282,7 @@ impl Lane {
                     self.shared
                         .violation(format!("the only write of {key} made version {}", written.version));
                 }
-                self.promises.written.push((key, written.revision));
+                self.shared.promise(key, written.revision);
             }
             Err(error) if error.outcome() == Outcome::Unknown => self.promises.doubtful.push(key),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {

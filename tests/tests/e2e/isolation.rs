@@ -4,7 +4,12 @@ use std::time::{Duration, Instant};
 
 use gometa_client::{Client, ErrorKind, Outcome, ReadOptions, Role};
 use gometa_proto::v1::WriteContext;
-use gometa_tests::{ensemble::Ensemble, network::Line, random::Random, say};
+use gometa_tests::{
+    ensemble::Ensemble,
+    network::{Line, Seen},
+    random::Random,
+    say,
+};
 use tokio::task::JoinSet;
 
 use crate::wire::Wire;
@@ -233,7 +238,7 @@ async fn elections_succeed_while_a_third_of_the_datagrams_is_lost() {
         ensemble.restart(leader).await;
         ensemble.converged(&ensemble.all()).await;
     }
-    let (passed, lost) = ensemble.network().datagrams();
+    let Seen { passed, lost, .. } = ensemble.network().seen();
     assert!(lost * 5 > passed + lost, "{lost} of {} datagrams were lost: that is not 30 %", passed + lost);
     times.sort();
     let (p50, max) = (times[KILLS / 2], times[KILLS - 1]);

@@ -9,6 +9,7 @@
 mod behind;
 mod first_use;
 mod isolation;
+mod judged;
 mod kills;
 mod load;
 mod nonsense;

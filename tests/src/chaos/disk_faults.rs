@@ -1,0 +1,287 @@
+//! Faults of the disks.
+
+use std::{
+    fs, io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+    time::{Duration, Instant},
+};
+
+use super::{
+    arena::Arena,
+    faults::{Blow, counted},
+    images::run,
+    judge::missing,
+};
+use crate::wait::until;
+
+/// What a node may take to end by itself once its disk fails it.
+const ENDING_MAX: Duration = Duration::from_secs(15);
+/// What a node may take to be ready or to refuse, on files that are not what they were.
+const STARTING_MAX: Duration = Duration::from_secs(30);
+/// What a disk loses at a time.
+const SECTOR_BYTES: u64 = 512;
+/// Places that are tried until one is found at which damage changes something.
+const DAMAGES_MAX: usize = 10_000;
+
+impl Arena {
+    /// Waits until a node has ended by itself, and gives its last line; None if it goes on.
+    async fn ends(&self, node: usize) -> Option<String> {
+        let process = self.ensemble.process(node);
+        let ended = tokio::time::timeout(ENDING_MAX, process.end(2 * ENDING_MAX)).await.ok()?;
+        let log = self.ensemble.log(node);
+        assert!(!ended.success(), "node {node} ended with status 0 although nobody asked: {log}");
+        Some(log.lines().last().unwrap_or("without a word").to_owned())
+    }
+
+    pub(super) async fn fill(&mut self, node: usize) -> Blow {
+        // So that nothing grows between what is given back and what is taken.
+        self.ensemble.pause(node);
+        self.stopped(node).await;
+        self.images().fill(node).unwrap_or_else(|error| panic!("the disk of node {node}: {error}"));
+        self.ensemble.resume(node);
+        let ended = self.ends(node).await;
+        let served = self.serves_again(Instant::now()).await;
+        self.ensemble.kill(node);
+        self.images().free(node).unwrap_or_else(|error| panic!("the disk of node {node}: {error}"));
+        self.restart(&[node]).await;
+        let effect = match &ended {
+            Some(line) if line.contains("No space left") => Ok(()),
+            Some(line) => Err(format!("a node with a full disk ended for another reason: {line}")),
+            None => Err("a node with a full disk went on".to_owned()),
+        };
+        Blow { what: format!("node {node}: {ended:?}"), processes: 1, effect, served, outcome: None }
+    }
+
+    pub(super) async fn fail_syncs(&mut self, node: usize) -> Blow {
+        self.library().fail_syncs(node).unwrap_or_else(|error| panic!("failing syncs: {error}"));
+        let ended = self.ends(node).await;
+        let served = self.serves_again(Instant::now()).await;
+        let hits = self.library().heal_syncs(node);
+        let log = self.ensemble.log(node);
+        assert!(hits == 0 || ended.is_some(), "node {node} went on after {hits} failed syncs: {log}");
+        self.ensemble.kill(node);
+        // What was not synced is still in memory, and a restart sees it; after a power cut it does not.
+        let mut then = "restarted";
+        if self.random.percent(50)
+            && let Some(images) = &self.images
+        {
+            then = "power cut";
+            let cut = images.cut_power(&[node]).and_then(|()| images.repair(node));
+            cut.unwrap_or_else(|error| panic!("the disk of node {node}: {error}"));
+        }
+        self.restart(&[node]).await;
+        let what = format!("node {node}, {hits} syncs, then {then}: {ended:?}");
+        Blow { what, processes: 1, effect: counted("failed syncs", hits), served, outcome: None }
+    }
+
+    pub(super) async fn slow_syncs(&mut self, node: usize) -> Blow {
+        let (time, each) = (self.millis(500, 4_000), self.millis(20, 1_500));
+        let millis = each.as_millis() as u64;
+        self.library().slow_syncs(node, millis).unwrap_or_else(|error| panic!("slow syncs: {error}"));
+        let (served, ()) = tokio::join!(self.serves_again(Instant::now()), self.hold(time));
+        let hits = self.library().heal_syncs(node);
+        let what = format!("node {node} for {time:.0?}, {hits} syncs slower by {each:.0?}");
+        Blow { what, processes: 1, effect: counted("slow syncs", hits), served, outcome: None }
+    }
+
+    pub(super) async fn cut_power(&mut self, victims: &[usize]) -> Blow {
+        let mut effect = Ok(());
+        self.images().cut_power(victims).unwrap_or_else(|error| panic!("the power cut: {error}"));
+        let mut struck = Instant::now();
+        victims.iter().for_each(|node| self.ensemble.kill(*node));
+        let majority = victims.len() < self.ensemble.size();
+        let mut served = Duration::ZERO;
+        if majority {
+            served = self.serves_again(struck).await;
+        }
+        for node in victims {
+            effect = effect.and(self.images().repair(*node));
+        }
+        if !majority {
+            struck = Instant::now();
+        }
+        self.restart(victims).await;
+        if !majority {
+            served = self.serves_again(struck).await;
+        }
+        Blow { what: format!("nodes {victims:?}"), processes: victims.len(), effect, served, outcome: None }
+    }
+
+    /// One node is killed, bits change in one of its files, and it is started again. Either it refuses, and gets back
+    /// what it had (or, to `wipe` it, what operators are told to do: an empty directory), or it serves, and then
+    /// everything is there.
+    ///
+    /// # Panics
+    /// If it serves something else, or ends without saying why.
+    pub(super) async fn flip(&mut self, node: usize, wipe: bool) -> Blow {
+        let struck = Instant::now();
+        self.ensemble.kill(node);
+        let served = self.serves_again(struck).await;
+        let (data, before) = (self.data(node), self.ensemble.scratch().join("before"));
+        let written = self.written();
+        copy(&data, &before);
+        let damage = self.damage(&data);
+        self.spawn(node);
+        let refused = self.refuses(node).await;
+        let mut stopped = None;
+        if refused.is_none() {
+            // Whatever is read is right, unless the node ends over it.
+            let reader = self.ensemble.client_of(node, STARTING_MAX);
+            for amiss in missing(&reader, &written).await {
+                let ended = self.ensemble.process(node).ended().is_some();
+                assert!(ended && !amiss.wrong, "node {node} after {damage}: {}", amiss.what);
+            }
+            if let Some(status) = self.ensemble.process(node).ended() {
+                stopped = Some(self.last_words(node, status, &damage));
+            }
+        }
+        let (outcome, said) = match (&refused, &stopped) {
+            (Some(said), _) => ("refused to start", said.as_str()),
+            (None, Some(said)) => ("stopped later", said.as_str()),
+            (None, None) => ("had no effect", ""),
+        };
+        let mut what = format!("node {node}, {damage}: {outcome} {said}");
+        if refused.is_none() && stopped.is_none() {
+            self.damaged.insert(node);
+        } else {
+            self.ensemble.kill(node);
+            remove(&data);
+            // A node that has served since must not go back to an older state.
+            if wipe || stopped.is_some() {
+                make(&data);
+                what += "; wiped";
+                self.wiped = Some(node);
+            } else {
+                copy(&before, &data);
+            }
+            self.restart(&[node]).await;
+        }
+        remove(&before);
+        Blow { what, processes: 1, effect: Ok(()), served, outcome: Some(outcome) }
+    }
+
+    /// Waits until a node is ready, or has refused to start; gives its last words then.
+    async fn refuses(&self, node: usize) -> Option<String> {
+        until(&format!("node {node} is ready or refuses"), STARTING_MAX, || async {
+            let process = self.ensemble.process(node);
+            if process.out().contains("GOMETA READY") {
+                return Ok(None);
+            }
+            match process.ended() {
+                Some(status) => Ok(Some(self.last_words(node, status, "its files were changed"))),
+                None => Err(self.ensemble.log(node).lines().last().unwrap_or_default().to_owned()),
+            }
+        })
+        .await
+    }
+
+    /// Why a node has ended, in its own words.
+    ///
+    /// # Panics
+    /// If it does not say, or a signal has ended it.
+    pub(super) fn last_words(&self, node: usize, status: ExitStatus, why: &str) -> String {
+        let log = self.ensemble.log(node);
+        let last = log.lines().last().unwrap_or_default();
+        let clear = status.code().is_some_and(|code| code != 0) && last.starts_with("gometa-server: ");
+        assert!(clear, "node {node} ended without saying why, {status}, after {why}: {log}");
+        last.to_owned()
+    }
+
+    /// Changes one bit, or makes zeros of a sector, in a file below this directory, and says where.
+    fn damage(&mut self, directory: &Path) -> String {
+        let files: Vec<(PathBuf, u64)> = files(directory)
+            .unwrap_or_else(|error| panic!("{}: {error}", directory.display()))
+            .into_iter()
+            // Nobody reads what RocksDB tells of itself.
+            .filter(|(path, length)| *length > 0 && !name(path).starts_with("LOG"))
+            .collect();
+        let sum: u64 = files.iter().map(|(_, length)| length).sum();
+        for _ in 0..DAMAGES_MAX {
+            let mut place = self.random.below(sum);
+            let mut file = self.random.below(files.len() as u64) as usize;
+            if self.random.percent(50) {
+                // Any byte of all alike, not any file.
+                file = files
+                    .iter()
+                    .position(|(_, length)| {
+                        let here = place < *length;
+                        if !here {
+                            place -= length;
+                        }
+                        here
+                    })
+                    .unwrap_or_default();
+            }
+            let (path, length) = &files[file];
+            let (at, zeros, bit) =
+                (self.random.below(*length), self.random.percent(30), self.random.below(8));
+            let damaged = if zeros { zero(path, at, *length) } else { flip_bit(path, at, bit) };
+            let damaged = damaged.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            if damaged {
+                let how = if zeros { "zeros in the sector" } else { "one bit flipped" };
+                return format!("{how} at byte {at} of {length} of {}", name(path));
+            }
+        }
+        panic!("nothing below {} can be damaged", directory.display());
+    }
+}
+
+/// Flips a bit of a byte.
+fn flip_bit(path: &Path, at: u64, bit: u64) -> io::Result<bool> {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path)?;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at)?;
+    byte[0] ^= 1 << bit;
+    file.write_all_at(&byte, at)?;
+    Ok(true)
+}
+
+/// Makes zeros of the sector around a byte; says whether that changed anything.
+fn zero(path: &Path, at: u64, length: u64) -> io::Result<bool> {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path)?;
+    let begin = at - at % SECTOR_BYTES;
+    let mut bytes = vec![0; SECTOR_BYTES.min(length - begin) as usize];
+    file.read_exact_at(&mut bytes, begin)?;
+    let changes = bytes.iter().any(|byte| *byte != 0);
+    bytes.fill(0);
+    file.write_all_at(&bytes, begin)?;
+    Ok(changes)
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().display().to_string()
+}
+
+/// All files below a directory, with their lengths.
+fn files(directory: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_dir() {
+            found.append(&mut files(&entry.path())?);
+        } else if metadata.is_file() {
+            found.push((entry.path(), metadata.len()));
+        }
+    }
+    // The system names them in any order, and a seed should repeat the choice.
+    found.sort();
+    Ok(found)
+}
+
+/// Copies a directory to where nothing is. The copy outlives power cuts, as what it is a copy of did.
+pub(super) fn copy(from: &Path, to: &Path) {
+    let copied = run(Command::new("cp").args(["-a", "--"]).arg(from).arg(to))
+        .and_then(|()| run(Command::new("sync").arg("-f").arg(to)));
+    copied.unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+}
+
+pub(super) fn remove(directory: &Path) {
+    fs::remove_dir_all(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+}
+
+fn make(directory: &Path) {
+    fs::create_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+}

@@ -1,0 +1,195 @@
+//! The leader is killed again and again under light load: how long until clients have their writes acknowledged.
+//!
+//! Nothing stands between the nodes, and nothing else is broken. A trial begins when all nodes vote and have everything.
+//! A write counts if it was called after the kill; it begins on a connection to a dead leader like any other.
+
+use std::{
+    process::Command,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use gometa_client::Client;
+use tokio::{task::JoinSet, time::sleep};
+
+use super::{arena::whole, tally::percentile, tell};
+use crate::{ensemble::Ensemble, program::program, random::Random, wait::until};
+
+/// Clients that write all the time.
+pub const CLIENTS: usize = 4;
+/// What a client waits between two writes: the load is light.
+const PACE: Duration = Duration::from_millis(5);
+/// One call; no trial takes that long, or it fails.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two kills, at random, on top of what recovery takes: the kills meet all phases of heartbeats.
+const GAP_MAX_MS: u64 = 300;
+/// A line for those who watch after so many trials.
+const TOLD_EVERY: usize = 20;
+
+/// What was measured.
+#[derive(Clone, Default, Debug)]
+pub struct Failovers {
+    /// From each kill to the first write that was called after it and acknowledged to any client.
+    pub first: Vec<Duration>,
+    /// From each kill until every client had such a write.
+    pub every: Vec<Duration>,
+    /// Writes that were acknowledged in all.
+    pub acknowledged: u64,
+    /// How long it took in all.
+    pub time: Duration,
+}
+
+/// One client's latest news.
+#[derive(Clone, Copy)]
+struct News {
+    /// The first acknowledged write that was called after the latest kill: when the answer came.
+    answered: Option<Instant>,
+    /// Acknowledged writes so far.
+    writes: u64,
+}
+
+struct Watch {
+    stop: AtomicBool,
+    /// When the leader was killed last.
+    struck: Mutex<Option<Instant>>,
+    news: Vec<Mutex<News>>,
+}
+
+impl Watch {
+    fn news(&self, client: usize) -> std::sync::MutexGuard<'_, News> {
+        self.news[client].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn struck(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.struck.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answered(&self) -> Vec<Instant> {
+        (0..CLIENTS).filter_map(|client| self.news(client).answered).collect()
+    }
+}
+
+/// Kills the leader so many times.
+///
+/// # Panics
+/// If an acknowledged write is lost, or the ensemble does not recover.
+pub async fn failovers(seed: u64, count: usize) -> Failovers {
+    let mut random = Random::new(seed);
+    let mut ensemble = Ensemble::start(3).await;
+    let probe = ensemble.client(TIMEOUT);
+    let news = || Mutex::new(News { answered: None, writes: 0 });
+    let watch = Arc::new(Watch {
+        stop: AtomicBool::default(),
+        struck: Mutex::default(),
+        news: (0..CLIENTS).map(|_| news()).collect(),
+    });
+    let mut clients = JoinSet::new();
+    for name in 0..CLIENTS {
+        let client = Client::builder().timeout(TIMEOUT).build(ensemble.requests_from(name % ensemble.size()));
+        let client = client.unwrap_or_else(|error| panic!("no client: {error}"));
+        clients.spawn(write(name, client, watch.clone()));
+    }
+    let begun = Instant::now();
+    let mut measured = Failovers::default();
+    for trial in 1..=count {
+        whole(&ensemble, &probe, None).await;
+        let gap = Duration::from_millis(random.below(GAP_MAX_MS));
+        sleep(gap).await;
+        let leader = ensemble.leader().await;
+        let struck = {
+            let mut noted = watch.struck();
+            (0..CLIENTS).for_each(|client| watch.news(client).answered = None);
+            let struck = Instant::now();
+            *noted = Some(struck);
+            ensemble.process(leader).signal(rustix::process::Signal::KILL);
+            struck
+        };
+        let answered = until("every client's next write", TIMEOUT, || async {
+            let answered = watch.answered();
+            if answered.len() == CLIENTS { Ok(answered) } else { Err(format!("{} have one", answered.len())) }
+        })
+        .await;
+        let times: Vec<Duration> = answered.iter().map(|at| at.saturating_duration_since(struck)).collect();
+        measured.first.extend(times.iter().min());
+        measured.every.extend(times.iter().max());
+        if trial % TOLD_EVERY == 0 {
+            let p50 = percentile(&measured.first, 50).unwrap_or_default();
+            tell(&format!("{trial} of {count} kills, p50 so far {p50:.0?}"));
+        }
+        ensemble.kill(leader);
+        ensemble.spawn_with(leader, Command::new(program("gometa-server")));
+        ensemble.ready(leader).await;
+    }
+    measured.time = begun.elapsed();
+    watch.stop.store(true, Relaxed);
+    while let Some(ended) = clients.join_next().await {
+        ended.unwrap_or_else(|error| panic!("a client failed: {error}"));
+    }
+    ensemble.converged(&ensemble.all()).await;
+    for client in 0..CLIENTS {
+        let News { writes, .. } = *watch.news(client);
+        let entry = probe.get(key(client)).await;
+        let version =
+            entry.unwrap_or_else(|error| panic!("what client {client} has written: {error}")).version;
+        assert!(
+            version >= writes,
+            "client {client} had {writes} writes acknowledged, and {version} are there"
+        );
+        measured.acknowledged += writes;
+    }
+    measured
+}
+
+fn key(client: usize) -> String {
+    format!("failover/{client}")
+}
+
+/// Writes one key again and again: each acknowledged write makes a version above the one before.
+async fn write(name: usize, client: Client, watch: Arc<Watch>) {
+    let mut version = 0;
+    while !watch.stop.load(Relaxed) {
+        let called = Instant::now();
+        let written = client.set(key(name), "x").await;
+        let answered = Instant::now();
+        let written = written.unwrap_or_else(|error| panic!("a write within {TIMEOUT:?}: {error}"));
+        assert!(written.version > version, "version {} after version {version}", written.version);
+        version = written.version;
+        let after = watch.struck().is_some_and(|struck| called >= struck);
+        {
+            let mut news = watch.news(name);
+            news.writes += 1;
+            if after {
+                news.answered.get_or_insert(answered);
+            }
+        }
+        sleep(PACE).await;
+    }
+}
+
+impl Failovers {
+    /// The summary, for people.
+    pub fn table(&self) -> String {
+        let mut text = format!(
+            "{} kills of the leader in {:.0?}, {CLIENTS} clients, {} acknowledged writes, none lost\n\n{:<28} {:>8} {:>8} {:>8} {:>8}\n",
+            self.first.len(),
+            self.time,
+            self.acknowledged,
+            "next acknowledged write",
+            "p50",
+            "p90",
+            "p99",
+            "max"
+        );
+        for (name, times) in [("of any client", &self.first), ("of every client", &self.every)] {
+            let at = |percent| format!("{:.0?}", percentile(times, percent).unwrap_or_default());
+            text += &format!("{name:<28} {:>8} {:>8} {:>8} {:>8}\n", at(50), at(90), at(99), at(100));
+        }
+        for (name, times) in [("any client", &self.first), ("every client", &self.every)] {
+            text += &format!("\nms to the next acknowledged write of {name}\n{}", super::plot::text(times));
+        }
+        text
+    }
+}

@@ -1,0 +1,296 @@
+//! Whether the judge would notice: cases in which something *is* wrong, and has to be found.
+//!
+//! - Forged evidence: a healthy ensemble is judged by what its clients were told, with one thing changed.
+//! - Old images: all nodes get back the directories that they had a moment ago, whole, and forget what they have
+//!   acknowledged since. No node can notice; the judge must.
+//! - Disks that lie about the log: syncs of the write-ahead log and of the mark that would tell of it do nothing, and
+//!   all power is cut. No node can notice.
+//! - Disks that lie about everything: mostly the nodes find their directories damaged, and refuse to start.
+
+use std::time::Duration;
+
+use gometa_sim::history::{Action, Answer, Operation};
+
+use super::{
+    arena::{Arena, SharedTally},
+    caught, clear_leftovers,
+    disk_faults::{copy, remove},
+    judge::Evidence,
+    tally::Tally,
+    workload::by_key,
+};
+use crate::{random::Random, wait::until};
+
+/// Acknowledged writes that are to be lost, at least.
+const LOST_MIN: usize = 300;
+/// How long the clients may take to be told of so many, and a node to start or refuse.
+const WORK_MAX: Duration = Duration::from_secs(60);
+
+/// One case.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// What was wrong.
+    pub name: String,
+    /// How it was found; an error says what was seen instead.
+    pub found: Result<String, String>,
+}
+
+/// Tries all cases; those that need disk images or the library only where the machine has them.
+pub async fn teeth(seed: u64) -> Vec<Case> {
+    clear_leftovers();
+    let mut random = Random::new(seed);
+    let mut cases = Vec::new();
+    let seeds: Vec<u64> = (0..4).map(|_| random.number()).collect();
+    let failed = |name: &str, error| vec![Case { name: name.to_owned(), found: Err(error) }];
+    let forged = caught(forgeries(seeds[0])).await;
+    cases.extend(forged.unwrap_or_else(|error| failed("forged evidence", error)));
+    let old = caught(old_images(seeds[1])).await;
+    cases.extend(old.unwrap_or_else(|error| failed("old images of all nodes", error)));
+    for (seed, whole) in [(seeds[2], false), (seeds[3], true)] {
+        let lied = caught(lies(seed, whole)).await;
+        cases.extend(lied.unwrap_or_else(|error| failed("disks that lie", error)));
+    }
+    cases
+}
+
+/// What a forged history must be found by.
+type Forgery = (&'static str, fn(&mut Evidence, u64) -> Option<()>, fn(&Tally) -> bool);
+
+const FORGERIES: [Forgery; 8] = [
+    ("an acknowledged write that is on no node", nowhere, |verdict| verdict.lost == 3),
+    ("an acknowledged write at another revision", elsewhere, |verdict| verdict.lost == 3),
+    ("a read of what was overwritten before", stale, |verdict| verdict.illegal == 1),
+    ("a value that was read and never written", unwritten, |verdict| verdict.illegal == 1),
+    ("an acknowledged compare-and-swap that met another revision", swapped, |verdict| verdict.illegal == 1),
+    ("a local read of what was never there", never, |verdict| says(verdict, "nobody wrote that")),
+    ("an acknowledged step of the shared counter too many", raised, |verdict| says(verdict, "counter is at")),
+    ("an acknowledged set of an own counter too many", hit, |verdict| {
+        says(verdict, "clients' counters is at")
+    }),
+];
+
+fn says(verdict: &Tally, words: &str) -> bool {
+    verdict.violations.iter().any(|violation| violation.contains(words))
+}
+
+fn nowhere(evidence: &mut Evidence, _: u64) -> Option<()> {
+    let revision = evidence.written.last()?.1;
+    evidence.written.push(("own/nobody/0".to_owned(), revision));
+    Some(())
+}
+
+fn elsewhere(evidence: &mut Evidence, _: u64) -> Option<()> {
+    let middle = evidence.written.len() / 2;
+    evidence.written.get_mut(middle)?.1 -= 1;
+    Some(())
+}
+
+/// The value and the revision that an acknowledged operation has made.
+fn made(operation: &Operation) -> Option<(u64, u64)> {
+    match (operation.action, operation.answer) {
+        (
+            Action::Set { value } | Action::Add { value } | Action::Cas { value, .. },
+            Answer::Written { revision },
+        ) => Some((value, revision)),
+        _ => None,
+    }
+}
+
+fn stale(evidence: &mut Evidence, now: u64) -> Option<()> {
+    let (key, (value, revision)) = by_key(&evidence.promises).into_iter().find_map(|(key, operations)| {
+        let overwritten = operations.iter().find(|first| {
+            made(first).is_some()
+                && operations.iter().any(|later| made(later).is_some() && later.called > first.answered)
+        })?;
+        Some((key, made(overwritten)?))
+    })?;
+    let answer = Answer::Found { value, revision };
+    let read = Operation { called: now, answered: now + 1, action: Action::Get, answer };
+    evidence.promises.first_mut()?.history.push((key, read));
+    Some(())
+}
+
+fn unwritten(evidence: &mut Evidence, _: u64) -> Option<()> {
+    let read =
+        by_key(&evidence.promises).into_values().flatten().find_map(|operation| match operation.answer {
+            Answer::Found { value, .. } => Some(value),
+            _ => None,
+        })?;
+    for promises in &mut evidence.promises {
+        promises.history.retain(|(_, operation)| made(operation).is_none_or(|(value, _)| value != read));
+        promises.seen.retain(|(.., value)| *value != read);
+    }
+    Some(())
+}
+
+fn swapped(evidence: &mut Evidence, _: u64) -> Option<()> {
+    let mut all = evidence.promises.iter_mut().flat_map(|promises| &mut promises.history);
+    all.find_map(|(_, operation)| match (operation.action, operation.answer) {
+        // Had the key been absent meanwhile, an expected 0 might have been right.
+        (Action::Cas { expected: 1.., .. }, Answer::Conflict { actual: actual @ 1.. }) => {
+            operation.answer = Answer::Written { revision: actual + 1 };
+            Some(())
+        }
+        _ => None,
+    })
+}
+
+fn never(evidence: &mut Evidence, _: u64) -> Option<()> {
+    let (key, revision) = evidence
+        .promises
+        .iter()
+        .flat_map(|promises| &promises.seen)
+        .next()
+        .map(|(key, revision, _)| (key.clone(), *revision))?;
+    evidence.promises.first_mut()?.seen.push((key, revision, u64::MAX));
+    Some(())
+}
+
+fn raised(evidence: &mut Evidence, _: u64) -> Option<()> {
+    let unknown: u64 = evidence.promises.iter().map(|promises| promises.raises.1).sum();
+    evidence.promises.first_mut()?.raises.0 += unknown + 1;
+    Some(())
+}
+
+fn hit(evidence: &mut Evidence, _: u64) -> Option<()> {
+    let unknown: u64 = evidence.promises.iter().map(|promises| promises.hits.1).sum();
+    evidence.promises.first_mut()?.hits.0 += unknown + 1;
+    Some(())
+}
+
+/// Each forgery on its own, on what the clients of one ensemble were told, through a change of the leader.
+async fn forgeries(seed: u64) -> Vec<Case> {
+    let mut arena = Arena::start(seed, &SharedTally::default()).await;
+    work(&arena).await;
+    let leader = arena.ensemble.leader().await;
+    arena.kill(&[leader]).await;
+    work(&arena).await;
+    arena.whole().await;
+    let evidence = arena.stop().await;
+    let honest = arena.verdict(&evidence).await;
+    let found = if honest.is_clean() && honest.unverified == 0 {
+        Ok("nothing is found, as it should be".to_owned())
+    } else {
+        Err(format!("{honest:?}"))
+    };
+    let mut cases = vec![Case { name: "nothing".to_owned(), found }];
+    for (name, forge, caught_by) in FORGERIES {
+        let mut forged = evidence.clone();
+        let found = match forge(&mut forged, arena.now()) {
+            None => Err("the history has no place for it".to_owned()),
+            Some(()) => {
+                let verdict = arena.verdict(&forged).await;
+                if caught_by(&verdict) { Ok(described(&verdict)) } else { Err(format!("{verdict:?}")) }
+            }
+        };
+        cases.push(Case { name: name.to_owned(), found });
+    }
+    cases
+}
+
+/// Lets the clients be told of more acknowledged writes.
+async fn work(arena: &Arena) {
+    let before = arena.written().len();
+    until("acknowledged writes", WORK_MAX, || async {
+        let done = arena.written().len() - before;
+        if done >= LOST_MIN { Ok(()) } else { Err(format!("{done}")) }
+    })
+    .await;
+}
+
+/// What a verdict has found.
+fn described(verdict: &Tally) -> String {
+    let Tally { lost, illegal, .. } = verdict;
+    let others = verdict.violations.len() as u64 - (lost + illegal).min(verdict.violations.len() as u64);
+    let named =
+        [(*lost, "lost writes (on all nodes together)"), (*illegal, "illegal histories"), (others, "others")];
+    let said = named.iter().filter(|(count, _)| *count > 0).map(|(count, name)| format!("{count} {name}"));
+    format!("violations: {}", said.collect::<Vec<_>>().join(", "))
+}
+
+async fn old_images(seed: u64) -> Vec<Case> {
+    let mut arena = Arena::start(seed, &SharedTally::default()).await;
+    work(&arena).await;
+    let everyone = arena.ensemble.all();
+    let old = |node: usize| arena.ensemble.scratch().join(format!("old-{node}"));
+    everyone.iter().for_each(|node| arena.ensemble.pause(*node));
+    for node in &everyone {
+        arena.stopped(*node).await;
+        copy(&arena.data(*node), &old(*node));
+    }
+    everyone.iter().for_each(|node| arena.ensemble.resume(*node));
+    let olds: Vec<_> = everyone.iter().map(|node| old(*node)).collect();
+    work(&arena).await;
+    for (node, old) in everyone.iter().zip(olds) {
+        arena.ensemble.kill(*node);
+        remove(&arena.data(*node));
+        copy(&old, &arena.data(*node));
+    }
+    arena.restart(&everyone).await;
+    let found = lost(&mut arena, &[]).await;
+    vec![Case { name: "old images of all nodes".to_owned(), found }]
+}
+
+/// No sync does anything (or none of the log and its mark), and all power is cut.
+async fn lies(seed: u64, about_all: bool) -> Vec<Case> {
+    let name = if about_all {
+        "disks that lie, and a power cut"
+    } else {
+        "disks that lie of the log, and a power cut"
+    };
+    let mut arena = Arena::start(seed, &SharedTally::default()).await;
+    if !arena.has_all_means() {
+        return Vec::new();
+    }
+    work(&arena).await;
+    let everyone = arena.ensemble.all();
+    for node in &everyone {
+        let library = arena.library();
+        let set = if about_all { library.lie(*node) } else { library.lie_about_the_log(*node) };
+        set.unwrap_or_else(|error| panic!("lying disks: {error}"));
+    }
+    work(&arena).await;
+    arena.images().cut_power(&everyone).unwrap_or_else(|error| panic!("the power cut: {error}"));
+    let mut refusals = Vec::new();
+    for node in &everyone {
+        arena.ensemble.kill(*node);
+        assert!(arena.library().heal_syncs(*node) > 0, "node {node} has synced nothing");
+        arena.images().repair(*node).unwrap_or_else(|error| panic!("the power cut: {error}"));
+    }
+    everyone.iter().for_each(|node| arena.spawn(*node));
+    // Without a majority nobody becomes ready, so one may wait for ever.
+    until("all nodes are ready or a majority refuses", WORK_MAX, || async {
+        let ended = everyone.iter().filter(|node| arena.ensemble.process(**node).ended().is_some()).count();
+        let ready =
+            everyone.iter().filter(|node| arena.ensemble.process(**node).out().contains("GOMETA READY"));
+        let ready = ready.count();
+        if 2 * ended > everyone.len() || ended + ready == everyone.len() {
+            Ok(())
+        } else {
+            Err(format!("{ended} have refused, {ready} are ready"))
+        }
+    })
+    .await;
+    for node in &everyone {
+        if let Some(status) = arena.ensemble.process(*node).ended() {
+            refusals.push(arena.last_words(*node, status, "a power cut on disks that lie"));
+        }
+    }
+    let found = lost(&mut arena, &refusals).await;
+    vec![Case { name: name.to_owned(), found }]
+}
+
+/// What the nodes have found themselves, or, if all serve, what the judge has.
+async fn lost(arena: &mut Arena, refusals: &[String]) -> Result<String, String> {
+    if let Some(first) = refusals.first() {
+        return Ok(format!("{} nodes refuse to start; the first one: {first}", refusals.len()));
+    }
+    arena.whole().await;
+    let evidence = arena.stop().await;
+    let verdict = arena.verdict(&evidence).await;
+    if verdict.lost > 0 {
+        Ok(format!("all nodes start; {}", described(&verdict)))
+    } else {
+        Err(format!("{verdict:?}"))
+    }
+}
