@@ -12,6 +12,8 @@ DESTDIR ?=
 SEEDS ?= 10000
 SECONDS ?= 60
 HOURS ?= 1
+COUNTS ?= kill=300,power-cut=50,pause=100,partition=50,disk-full=20,failing-sync=20
+KILLS ?= 200
 KEEP ?=
 
 # rustup puts cargo here, and not every shell knows.
@@ -19,7 +21,7 @@ export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 # Nothing is written into the tree but target/, and not even that where CARGO_TARGET_DIR says otherwise.
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help run test fix install prepare build check format lint doc repo unit sim exhaustive mutants e2e chaos soak fuzz \
+.PHONY: help run test fix install prepare build check format lint doc repo unit sim exhaustive mutants e2e chaos campaign failover soak fuzz \
         cargo-mutants
 
 help: ## Says what can be made
@@ -85,6 +87,12 @@ e2e: prepare ## Tests real processes
 
 chaos: prepare ## Faults on real processes for SECONDS=60, and a verdict
 	@python3 scripts/suite.py --seconds $(SECONDS) chaos
+
+campaign: prepare ## The same until there were so many valid faults of each kind: COUNTS=kill=300,pause=100
+	@python3 scripts/suite.py --counts $(COUNTS) campaign
+
+failover: prepare ## Kills the leader KILLS=200 times and measures the next write; draws docs/failover.svg
+	@python3 scripts/suite.py --kills $(KILLS) failover
 
 soak: prepare ## The same for HOURS=1, with a line in docs/evidence.md
 	@python3 scripts/suite.py --hours $(HOURS) soak

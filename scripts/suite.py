@@ -7,7 +7,7 @@
 A failing stage does not keep the later ones from running, except where they need its products. The last line is
 `N passed, N failed`: tests, and one for each stage that is not made of tests. The exit status is 0 only if nothing
 failed. Standard library only; writes nothing but cargo's target directory,
-and a line in docs/evidence.md where `soak` is asked for.
+a line in docs/evidence.md where `soak` is asked for, and docs/failover.svg where `failover` is.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def note(hours):
     return f"{time.strftime('%Y-%m-%d', time.gmtime())}, commit {commit}, `make soak HOURS={hours:g}`"
 
 
-def stages(seeds, seconds, hours, target):
+def stages(seeds, seconds, hours, counts, kills, target):
     """Every stage by name, in the order in which `all` runs them."""
     chaos = str(target / "release" / "gometa-chaos")
     simulator = str(target / "instrumented" / "release" / "gometa-sim")
@@ -122,6 +122,11 @@ def stages(seeds, seconds, hours, target):
         "exhaustive": Stage(
             "every state of a small ensemble, more of them",
             [str(target / "release" / "gometa-sim"), "--exhaustive", "--wide"], needs="build",
+        ),
+        "campaign": Stage(f"faults on real processes, {counts}", [chaos, "--counts", counts], needs="build"),
+        "failover": Stage(
+            f"the leader is killed {kills} times",
+            [chaos, "--failovers", str(kills), "--plot", "docs/failover.svg"], needs="build",
         ),
         # Adds a line to the tree when it is asked for by name.
         "soak": Stage(
@@ -241,6 +246,8 @@ def main():
     parser.add_argument("--seeds", type=int, default=10000)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--hours", type=float, default=1)
+    parser.add_argument("--counts", default="kill=30,power-cut=5")
+    parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--prefix", default="/usr/local")
     parser.add_argument("--destdir", default="")
     parser.add_argument("stages", nargs="+", metavar="STAGE")
@@ -250,12 +257,12 @@ def main():
     if arguments.stages == ["install"]:
         install(target, arguments.destdir, arguments.prefix)
         return
-    table = stages(arguments.seeds, arguments.seconds, arguments.hours, target)
+    table = stages(arguments.seeds, arguments.seconds, arguments.hours, arguments.counts, arguments.kills, target)
     if not list((ROOT / "tests" / "tests").glob("e2e*")):
         del table["e2e"], table["lint-e2e"]
     groups = {
         # The repository's own rules are among the unit tests there.
-        "all": [name for name in table if name not in ("repo", "exhaustive", "soak")],
+        "all": [name for name in table if name not in ("repo", "exhaustive", "campaign", "failover", "soak")],
         "check": [name for name in ("format", "repo", "lint", "lint-e2e", "doc") if name in table],
         # What a person asks for by name runs on fresh programs.
         "sim": ["sim-build", "sim"],
@@ -264,6 +271,8 @@ def main():
         "exhaustive": ["build", "scope", "exhaustive"],
         "e2e": [name for name in ("build", "e2e") if name in table],
         "chaos": ["build", "chaos"],
+        "campaign": ["build", "campaign"],
+        "failover": ["build", "failover"],
         "soak": ["build", "soak"],
         "lint": [name for name in ("lint", "lint-e2e") if name in table],
     }

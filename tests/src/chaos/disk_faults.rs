@@ -20,6 +20,8 @@ use crate::wait::until;
 const ENDING_MAX: Duration = Duration::from_secs(15);
 /// What a node may take to be ready or to refuse, on files that are not what they were.
 const STARTING_MAX: Duration = Duration::from_secs(30);
+/// What a node may take for one read while it is brought up to date.
+const READING_MAX: Duration = Duration::from_secs(10);
 /// What a disk loses at a time.
 const SECTOR_BYTES: u64 = 512;
 /// Places that are tried until one is found at which damage changes something.
@@ -128,7 +130,7 @@ impl Arena {
         let mut stopped = None;
         if refused.is_none() {
             // Whatever is read is right, unless the node ends over it.
-            let reader = self.ensemble.client_of(node, STARTING_MAX);
+            let reader = self.ensemble.client_of(node, READING_MAX);
             for amiss in missing(&reader, &written).await {
                 let ended = self.ensemble.process(node).ended().is_some();
                 assert!(ended && !amiss.wrong, "node {node} after {damage}: {}", amiss.what);

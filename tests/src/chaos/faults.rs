@@ -219,8 +219,8 @@ impl Arena {
         Blow { what, processes: victims.len(), effect: Ok(()), served, outcome: None }
     }
 
-    /// One clock is wrong, or all are, each by something else; half of the time a node is killed and started again
-    /// while they are.
+    /// One clock is wrong, or all are, each by something else; mostly a node is killed and started again while they
+    /// are, for a node that is at work seldom looks at the clock.
     async fn jump_clocks(&mut self, any: usize) -> Blow {
         let victims = if self.random.percent(50) { vec![any] } else { self.ensemble.all() };
         let jumps: Vec<(usize, i64)> = victims
@@ -230,7 +230,7 @@ impl Arena {
                 (*node, if self.random.percent(50) { size } else { -size })
             })
             .collect();
-        let (time, killed) = (self.millis(200, 3_000), self.random.percent(50));
+        let (time, killed) = (self.millis(200, 3_000), self.random.percent(80));
         let before = self.wrong_reads(&victims);
         for (node, jump) in &jumps {
             let jumped = self.library().jump(*node, *jump);

@@ -73,7 +73,8 @@ pub(super) struct Amiss {
     pub(super) wrong: bool,
 }
 
-/// Looks for acknowledged writes of keys that are written once, and gives those that are amiss.
+/// Looks for acknowledged writes of keys that are written once, and gives those that are amiss. A node that does not
+/// answer is not asked for everything.
 pub(super) async fn missing(reader: &Client, written: &[(String, u64)]) -> Vec<Amiss> {
     differences(reader, written.iter().map(|(key, revision)| (key.clone(), Some(*revision))).collect()).await
 }
@@ -87,7 +88,12 @@ async fn differences(reader: &Client, keys: Vec<(String, Option<u64>)>) -> Vec<A
             let mut amiss = Vec::new();
             for (key, revision) in chunk {
                 let options = ReadOptions::local().with_min_revision(revision.unwrap_or(0));
-                amiss.extend(difference(&key, revision, reader.get_with(&key, options).await));
+                let found = difference(&key, revision, reader.get_with(&key, options).await);
+                let silent = found.as_ref().is_some_and(|amiss| !amiss.wrong);
+                amiss.extend(found);
+                if silent {
+                    break;
+                }
             }
             amiss
         });

@@ -1,6 +1,6 @@
 //! Histograms of times, as text and as SVG.
 
-use std::{fmt::Write, time::Duration};
+use std::time::Duration;
 
 use super::tally::percentile;
 
