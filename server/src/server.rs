@@ -1,6 +1,7 @@
 //! One node of this process: its sockets, its data directory, its driver, put together and taken apart.
 
 use std::{
+    path::Path,
     sync::{
         Arc,
         mpsc::{Receiver, sync_channel},
@@ -138,13 +139,18 @@ impl Server {
             runtime: runtime.handle().clone(),
             start,
         };
-        let (node, first) = Node::new(node_config, disk.recovered, disk.table, Ticks::default())
-            .map_err(|error| unreadable(config, &error))?;
         let (done, ended) = sync_channel(1);
         let span = shared.then(|| info_span!("node", at = %config.announced.message.text));
+        let (recovered, table) = (disk.recovered, disk.table);
+        let (data_dir, ending) = (config.data_dir.clone(), ending.clone());
         let drive = move || {
             let _entered = span.as_ref().map(tracing::Span::enter);
-            Driver::new(node, first, around).run();
+            // Here and not before: this reads the table, and a thread that reads damage never returns. It is up to
+            // the main thread to end the process then.
+            match Node::new(node_config, recovered, table, Ticks::default()) {
+                Ok((node, first)) => Driver::new(node, first, around).run(),
+                Err(error) => ending.end(Reason::Failed(unreadable(&data_dir, &error))),
+            }
             // Nobody listens if the process could not wait any longer.
             let _ = done.send(());
         };
@@ -188,11 +194,11 @@ fn hooks(inbox: &Arc<Inbox>, ending: &Arc<Ending>) -> Hooks {
     }
 }
 
-fn unreadable(config: &ServerConfig, error: &dyn std::error::Error) -> String {
+fn unreadable(data_dir: &Path, error: &dyn std::error::Error) -> String {
     format!(
         "data directory {} is damaged: {error}; move it away: with an empty directory the node comes back without a \
          vote, and the others bring it up to date",
-        config.data_dir.display()
+        data_dir.display()
     )
 }
 

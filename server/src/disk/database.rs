@@ -69,8 +69,7 @@ impl Database {
     /// Reports the first failure; later ones are its consequences.
     pub(super) fn fail(&self, action: &str, reason: &dyn std::fmt::Display) {
         if !self.failed.swap(true, Ordering::SeqCst) {
-            let dir = self.directory.path().display();
-            (self.hooks.failed)(format!("cannot {action} data directory {dir}: {reason}"));
+            (self.hooks.failed)(failure(self.directory.path(), action, &reason.to_string()));
         }
     }
 
@@ -86,6 +85,15 @@ impl Database {
             thread::park();
         }
     }
+}
+
+/// What is said of a failure while the directory is in use. Contents that are not what was written are damage as
+/// they are at the start, with the same remedy.
+fn failure(dir: &Path, action: &str, reason: &str) -> String {
+    if ["Corruption: ", "is damaged", "is missing"].iter().any(|word| reason.contains(word)) {
+        return DiskError::damaged(dir, reason).to_string();
+    }
+    format!("cannot {action} data directory {}: {reason}", dir.display())
 }
 
 /// One of the column families that the database was opened with.
@@ -183,4 +191,22 @@ fn family_options(cache: &Cache, memtable_bytes: usize, block_bytes: usize, look
     options.set_target_file_size_base(32 << 20);
     options.set_max_bytes_for_level_base(128 << 20);
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_that_is_found_later_comes_with_the_same_remedy() {
+        let dir = Path::new("data");
+        for reason in ["Corruption: block checksum mismatch", "log entry 7 is damaged: its checksum is wrong"]
+        {
+            let said = failure(dir, "read from", reason);
+            assert!(said.starts_with("data directory data is damaged: ") && said.contains(reason), "{said}");
+            assert!(said.contains("move it away"), "{said}");
+        }
+        let full = failure(dir, "write to", "IO error: No space left on device");
+        assert_eq!(full, "cannot write to data directory data: IO error: No space left on device");
+    }
 }
