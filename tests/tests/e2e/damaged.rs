@@ -88,9 +88,10 @@ async fn a_node_with_any_damaged_file_ends_or_serves_what_was_written() {
         if ended.is_none() {
             outcome = "serves";
             for key in 0..KEYS {
-                match client.get(format!("k/{key}")).await {
-                    Ok(entry) => assert_eq!(entry.value, format!("value {key}"), "{name}"),
-                    Err(_) => {
+                let name = format!("k/{key}");
+                tokio::select! {
+                    read = client.get(&name) => assert_eq!(read.unwrap().value, format!("value {key}"), "{name}"),
+                    _ = ensemble.process(0).end(2 * TIMEOUT) => {
                         outcome = "ends later";
                         break;
                     }
