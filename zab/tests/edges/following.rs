@@ -37,7 +37,12 @@ fn ack(epoch: u64, last: Zxid) -> Message {
 
 /// A connection to the leader with a greeting on it, before anything else.
 fn greeted(solo: &mut Solo) -> (LinkId, Vec<Effect>) {
-    solo.hear(leads(3, 5, 1));
+    greeted_in(solo, 5)
+}
+
+/// The same, where the leader says that it is established in this epoch.
+fn greeted_in(solo: &mut Solo, epoch: u64) -> (LinkId, Vec<Effect>) {
+    solo.hear(leads(3, epoch, 1));
     let link = solo.connected(3);
     let said = solo.say(link, Message::Hello(Hello { meant: None, ..solo.hello(3) }));
     (link, said)
@@ -177,6 +182,25 @@ fn an_epoch_that_cannot_be_true_is_not_promised() {
         let said = solo.say(link, Message::NewEpoch(Epoch(asked)));
         assert_eq!(hard_states(&said).len(), usize::from(believed), "{asked}");
     }
+}
+
+#[test]
+fn the_newest_thousand_epochs_of_a_log_are_told() {
+    // Deviation 7. The oldest one told is the base of what is described.
+    let account = |epochs: u64| {
+        let log: Vec<(u64, u64)> = (1..=epochs).map(|epoch| (epoch, epoch)).collect();
+        let mut solo = node(&log);
+        let (link, _) = greeted_in(&mut solo, epochs + 1);
+        solo.say(link, Message::NewEpoch(Epoch(epochs + 1)));
+        match sent(&solo.persist(), link).remove(0) {
+            Message::AckEpoch { oldest, boundaries, .. } => (oldest, boundaries),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(account(3), (Zxid::ZERO, vec![zxid(1, 1), zxid(2, 2), zxid(3, 3)]));
+    let (oldest, boundaries) = account(1_003);
+    assert_eq!((oldest, boundaries.len()), (zxid(3, 3), 1_000));
+    assert_eq!((boundaries[0], boundaries[999]), (zxid(4, 4), zxid(1_003, 1_003)));
 }
 
 #[test]

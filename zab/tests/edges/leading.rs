@@ -443,9 +443,46 @@ fn proposals_in_flight_are_bounded_by_their_bytes() {
             assert!(!rejects(&solo.propose(id, 100)), "round {round}");
         }
         assert!(rejects(&solo.propose(4, 100)), "round {round}");
-        solo.say(links[0], ack(epoch, zxid(1, round * 3 + 3)));
+        solo.persist();
+        // One is committed, and makes room for one.
+        solo.say(links[0], ack(epoch, zxid(1, round * 4 + 1)));
+        assert!(!rejects(&solo.propose(5, 100)), "round {round}");
+        assert!(rejects(&solo.propose(6, 100)), "round {round}");
+        solo.say(links[0], ack(epoch, zxid(1, round * 4 + 4)));
         solo.persist();
     }
+}
+
+#[test]
+fn a_commit_needs_a_majority_and_each_voter_speaks_for_itself() {
+    // Rule 23.
+    let mut solo = Solo::new(5, 5, member(5, &[]), BOUNDS());
+    let links = solo.established(&[1, 2, 3]);
+    let epoch = solo.epoch();
+    solo.propose(1, 100);
+    solo.propose(2, 100);
+    solo.persist();
+    solo.say(links[0], ack(epoch, zxid(1, 2)));
+    assert_eq!(solo.zab.commit(), 0, "two of five");
+    solo.say(links[0], ack(epoch, zxid(1, 2)));
+    assert_eq!(solo.zab.commit(), 0, "nobody counts twice");
+    assert_eq!(applies(&solo.say(links[2], ack(epoch, zxid(1, 1)))), Some(1));
+    assert_eq!(applies(&solo.say(links[1], ack(epoch, zxid(1, 2)))), Some(2));
+}
+
+#[test]
+fn a_change_of_the_role_is_told_once() {
+    let roles = |effects: &[Effect]| {
+        let role = |effect: &Effect| match effect {
+            Effect::Role(role) => Some(*role),
+            _ => None,
+        };
+        effects.iter().filter_map(role).collect::<Vec<Role>>()
+    };
+    let mut solo = leader(&[]);
+    assert_eq!(roles(&solo.first), [Role::Looking]);
+    assert_eq!(roles(&solo.elected()), [Role::Leading { established: None }]);
+    assert_eq!(roles(&solo.after(MS)), []);
 }
 
 #[test]
