@@ -49,6 +49,11 @@ impl Commits {
         quorum: usize,
     ) -> Check {
         let epoch = image.hard_state.current_epoch;
+        // It has promised a later epoch, and acknowledges nothing to this one's leader any more: what it is given by
+        // a later leader may be of this epoch too, but it is there for the later one to commit.
+        if image.hard_state.accepted_epoch > epoch {
+            return Ok(());
+        }
         let Some(leadership) = leaders.get(epoch.0) else { return Ok(()) };
         let last = image.last();
         // Behind a newer epoch's sync, the log may already have left this epoch's.

@@ -132,6 +132,27 @@ fn only_the_established_leader_proposes() {
 }
 
 #[test]
+fn what_a_later_leader_gives_is_not_committed_by_an_earlier_ones_quorum() {
+    // As seed 4806 had it once: node 0 alone holds the second write of epoch 1, node 1 gets it in the synchronisation
+    // of epoch 3 and does not come to acknowledge that. On a quorum, but committed by none, it may vanish.
+    let mut bench = Bench::committed();
+    bench.append(0, vec![entry(1, 3, payload(2))]).unwrap();
+    bench.harden(0).unwrap();
+    bench.promise(1, 3, 0, 1).unwrap();
+    bench.append(1, vec![entry(1, 3, payload(2))]).unwrap();
+    bench.harden(1).unwrap();
+    assert_eq!(bench.oracle.committed(), 2);
+    bench.issue(1, Write::Truncate(Zxid::new(1, 2))).unwrap();
+    // Had it not promised, that would have been a quorum.
+    let mut bench = Bench::committed();
+    for node in 0..2 {
+        bench.append(node, vec![entry(1, 3, payload(2))]).unwrap();
+        bench.harden(node).unwrap();
+    }
+    assert_eq!(bench.oracle.committed(), 3);
+}
+
+#[test]
 fn an_epoch_has_one_leader() {
     let mut bench = Bench::established();
     let disk = &bench.disks[2];
