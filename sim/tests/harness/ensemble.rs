@@ -248,6 +248,7 @@ impl Ensemble {
             requests_max: 64,
             version: "scripted".to_owned(),
         };
+        self.oracle.starts(index);
         let check = self.oracle.hardened(index, &self.machines[index].disk.durable);
         self.judge(check);
         let machine = &mut self.machines[index];
@@ -406,6 +407,7 @@ impl Ensemble {
             Effect::Respond { client, response } => self.answered(index, client, response),
             Effect::View(_) => {}
             Effect::Role(role) => {
+                self.oracle.plays(index, role);
                 self.say(Topic::Links, format!("{me} is {role:?}"));
                 self.machines[index].role = role;
             }
