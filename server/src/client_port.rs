@@ -4,8 +4,13 @@
 //! go to the node in the order in which they arrive, and answers come as the driver puts them. What is wrong
 //! with one request is answered under its id; what is wrong with the stream is answered with an `Error` frame,
 //! behind which the connection ends. Keys, values and sessions are not looked at here.
+//!
+//! Whoever connects is taken for hostile until it has said hello, and for greedy ever after: what a connection holds
+//! without asking is little ([`CONNECTION_BYTES`](crate::memory::CONNECTION_BYTES)), a larger frame waits for room before it is read, no frame
+//! may dawdle, and when there are too many connections those go first that say nothing.
 
 use std::{
+    cell::RefCell,
     io,
     pin::{Pin, pin},
     sync::Arc,
@@ -19,25 +24,28 @@ use gometa_proto::{
     frame::{self, FrameError},
     limits, v1,
 };
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    time::timeout,
+    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
+    time::{Instant, timeout, timeout_at},
 };
 use tracing::debug;
 
 use crate::{
     clients::{Admission, Client, Clients, refuse},
     counters::Counters,
+    fields,
+    frame_room::{self, FrameRoom},
     inbox::Inbox,
     listen,
+    memory::SMALL_FRAME,
 };
 
 /// How the port treats its clients.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Manners {
-    /// Connections at a time.
-    pub(crate) connections_max: usize,
     /// A client that has not said hello after this long is closed.
     pub(crate) hello_timeout: Duration,
     /// Length of the caretaker's round.
@@ -51,7 +59,6 @@ pub(crate) struct Manners {
 impl Default for Manners {
     fn default() -> Manners {
         Manners {
-            connections_max: 10_000,
             hello_timeout: Duration::from_secs(10),
             round: Duration::from_secs(10),
             ping_after: 3,
@@ -60,8 +67,25 @@ impl Default for Manners {
     }
 }
 
-/// Room for this much is made before each read, in bytes.
+/// Bytes read at a time.
 const READ_ROOM: usize = 8 << 10;
+/// Events taken out of what was read before they are put into the inbox: a few bytes make an event, which is much
+/// larger.
+const EVENTS_MAX: usize = 32;
+/// A request that shares its memory with more than this, and a quarter of itself, gets memory of its own.
+const COPY_MIN: usize = 256;
+/// A hello and what it names are shorter than this.
+const HELLO_MAX: usize = SMALL_FRAME;
+/// What is written and cannot be sent yet stays here, where it is accounted, and not in the system's buffers; only
+/// so much is left to those, in bytes.
+#[cfg(target_os = "linux")]
+const UNSENT_MAX: u32 = 128 << 10;
+/// Connections for which another one makes room, at a time; further ones are just closed.
+const SUCCESSORS_MAX: usize = 64;
+/// How long that may take.
+const SUCCESSION: Duration = Duration::from_secs(1);
+/// A client that has not read more than this is not told why it is closed, in bytes.
+const UNREAD_MAX: usize = 8 << 10;
 /// Connections beyond the bound that are told so at a time; further ones are just closed.
 const REFUSALS_MAX: usize = 64;
 /// How long a connection that was refused may take to read why.
@@ -76,13 +100,23 @@ pub(crate) struct ClientPort {
     pub(crate) clients: Arc<Clients>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) counters: Arc<Counters>,
+    /// Connections at a time.
+    pub(crate) clients_max: usize,
+    /// For large frames that are arriving.
+    pub(crate) frames: FrameRoom,
     pub(crate) manners: Manners,
+}
+
+thread_local! {
+    /// What is read, until it is known how much it is.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_ROOM].into());
 }
 
 impl ClientPort {
     /// Accepts clients for ever, and looks after the silent ones.
     pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
-        let room = Arc::new(Semaphore::new(self.manners.connections_max));
+        let room = Arc::new(Semaphore::new(self.clients_max));
+        let successors = Arc::new(Semaphore::new(SUCCESSORS_MAX));
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
         let mut rounds = tokio::time::interval(self.manners.round);
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -94,17 +128,39 @@ impl ClientPort {
                     continue;
                 }
             };
-            let port = self.clone();
+            // Where the system has no such thing, it keeps its own bounds.
+            #[cfg(target_os = "linux")]
+            drop(SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX));
             if let Ok(permit) = room.clone().try_acquire_owned() {
-                tokio::spawn(async move {
-                    port.serve(stream).await;
-                    drop(permit);
-                });
+                // Known before the next one comes, for which it may have to make room.
+                let client = self.clients.enter(stream, &self.inbox);
+                tokio::spawn(self.clone().serve(client, permit));
+                continue;
+            }
+            if let Ok(successor) = successors.clone().try_acquire_owned() {
+                if self.clients.make_room(self.manners.ping_after) {
+                    let client = self.clients.enter(stream, &self.inbox);
+                    let (port, room) = (self.clone(), room.clone());
+                    tokio::spawn(async move {
+                        match timeout(SUCCESSION, room.acquire_owned()).await {
+                            Ok(Ok(permit)) => {
+                                drop(successor);
+                                port.serve(client, permit).await;
+                            }
+                            _ => port.clients.leave(client.id),
+                        }
+                    });
+                    continue;
+                }
+            } else {
+                // Room is being made as fast as it can be.
+                Counters::count(&self.counters.connections_refused);
                 continue;
             }
             let count = Counters::count(&self.counters.connections_refused);
-            debug!("a client was refused, {} are connected ({count} so far)", self.manners.connections_max);
+            debug!("a client was refused, {} are connected ({count} so far)", self.clients_max);
             if let Ok(permit) = refusals.clone().try_acquire_owned() {
+                let port = self.clone();
                 tokio::spawn(async move {
                     port.turn_away(stream).await;
                     drop(permit);
@@ -115,7 +171,7 @@ impl ClientPort {
 
     async fn turn_away(&self, stream: TcpStream) {
         let client = self.clients.make(stream, &self.inbox);
-        let max = self.manners.connections_max;
+        let max = self.clients_max;
         let error = v1::Error::not_applied(
             ErrorKind::ResourceExhausted,
             format!("this node serves no more than {max} connections"),
@@ -124,17 +180,19 @@ impl ClientPort {
         part(&client, error.with_retry_after_ms(RETRY_AFTER_MS), writing).await;
     }
 
-    async fn serve(&self, stream: TcpStream) {
-        let client = self.clients.make(stream, &self.inbox);
-        let mut conversation = Conversation { port: self, client: &client, buffer: BytesMut::new(), told: 0 };
+    async fn serve(self: Arc<Self>, client: Arc<Client>, _permit: OwnedSemaphorePermit) {
         let mut writing = pin!(client.outbox.run());
-        let end = tokio::select! {
-            end = conversation.hold() => end,
-            () = &mut writing => End::Gone,
+        let (end, told) = {
+            let mut conversation = Conversation::new(&self, &client);
+            let end = tokio::select! {
+                end = conversation.hold() => end,
+                () = &mut writing => End::Gone,
+            };
+            (end, conversation.told)
         };
         // First nobody answers it any more, then the node hears that it is gone.
-        self.clients.remove(client.id);
-        if conversation.told > 0 {
+        self.clients.part(&client);
+        if told > 0 {
             drop(self.inbox.put_client(&mut vec![(Event::ClientGone { client: client.id }, 0)]).await);
         }
         match end {
@@ -144,6 +202,7 @@ impl ClientPort {
                 part(&client, error, writing).await;
             }
         }
+        self.clients.leave(client.id);
     }
 }
 
@@ -171,12 +230,25 @@ impl From<io::Error> for End {
 struct Conversation<'a> {
     port: &'a ClientPort,
     client: &'a Arc<Client>,
+    /// What has arrived and is no whole frame yet.
     buffer: BytesMut,
+    /// Since when, if anything has.
+    begun: Option<Instant>,
+    /// What was there when the last frames were cut off it, in bytes: they share its memory.
+    block: usize,
+    /// Room for the large frame that is arriving.
+    room: Option<SemaphorePermit<'a>>,
+    greeted: bool,
     /// Events put into the inbox so far.
     told: u64,
 }
 
-impl Conversation<'_> {
+impl<'a> Conversation<'a> {
+    fn new(port: &'a ClientPort, client: &'a Arc<Client>) -> Conversation<'a> {
+        let buffer = BytesMut::new();
+        Conversation { port, client, buffer, begun: None, block: 0, room: None, greeted: false, told: 0 }
+    }
+
     async fn hold(&mut self) -> End {
         match self.converse().await {
             Ok(never) => match never {},
@@ -185,9 +257,38 @@ impl Conversation<'_> {
     }
 
     async fn converse(&mut self) -> Result<std::convert::Infallible, End> {
-        let hello = timeout(self.port.manners.hello_timeout, self.first()).await.map_err(|_| {
+        let first = timeout(self.port.manners.hello_timeout, self.first()).await;
+        let hello = first.map_err(|_| {
             v1::Error::not_applied(ErrorKind::DeadlineExceeded, "no Hello within the time-out")
         })??;
+        self.greet(hello)?;
+        let mut events = Vec::new();
+        loop {
+            let mut answered = false;
+            self.block = self.buffer.len();
+            while let Some(frame) = self.next()? {
+                answered |= self.take(frame, &mut events)?;
+                if events.len() >= EVENTS_MAX {
+                    self.pass_on(&mut events).await?;
+                }
+            }
+            if answered {
+                self.client.outbox.flush();
+                self.port.clients.relieve();
+            }
+            self.pass_on(&mut events).await?;
+            self.tidy();
+            self.read().await?;
+            self.client.hear(self.port.clients.round());
+        }
+    }
+
+    async fn pass_on(&mut self, events: &mut Vec<(Event, usize)>) -> Result<(), End> {
+        self.told += events.len() as u64;
+        self.port.inbox.put_client(events).await.map_err(|_| End::Gone)
+    }
+
+    fn greet(&mut self, hello: v1::Hello) -> Result<(), End> {
         if !(hello.protocol_min..=hello.protocol_max).contains(&limits::PROTOCOL_VERSION) {
             let message = format!(
                 "this node speaks protocol {}, the client {} to {}",
@@ -204,22 +305,8 @@ impl Conversation<'_> {
             name(&hello.client),
             name(&hello.version)
         );
-        self.port.clients.welcome(self.client, hello.ensemble.as_ref())?;
-
-        let mut events = Vec::new();
-        loop {
-            let mut answered = false;
-            while let Some(frame) = self.next()? {
-                answered |= self.take(frame, &mut events)?;
-            }
-            if answered {
-                self.client.outbox.flush();
-            }
-            self.told += events.len() as u64;
-            self.port.inbox.put_client(&mut events).await.map_err(|_| End::Gone)?;
-            self.read().await?;
-            self.client.hear(self.port.clients.round());
-        }
+        self.greeted = true;
+        Ok(self.port.clients.welcome(self.client, hello.ensemble.as_ref())?)
     }
 
     /// The hello.
@@ -233,13 +320,26 @@ impl Conversation<'_> {
                     let message = "the first frame of a connection is a Hello";
                     return Err(v1::Error::not_applied(ErrorKind::InvalidArgument, message).into());
                 }
-                None => self.read().await?,
+                None => {
+                    self.tidy();
+                    self.read().await?;
+                }
             }
         }
     }
 
     /// The next frame, if it is there whole.
     fn next(&mut self) -> Result<Option<v1::ClientFrame>, End> {
+        if let Some(length) = announced(&self.buffer) {
+            if !self.greeted && (HELLO_MAX + 1..=limits::CLIENT_FRAME_MAX).contains(&length) {
+                let message = format!("a first frame of {length} bytes exceeds the limit of {HELLO_MAX}");
+                return Err(self.malformed(v1::Error::not_applied(ErrorKind::TooLarge, message)));
+            }
+            // Not even room is made for more than may arrive.
+            if length <= limits::CLIENT_FRAME_MAX && self.buffer.len() < frame::PREFIX + length {
+                return Ok(None);
+            }
+        }
         let bytes: Bytes = match frame::decode_frame(&mut self.buffer, limits::CLIENT_FRAME_MAX) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(None),
@@ -254,6 +354,11 @@ impl Conversation<'_> {
                 );
             }
         };
+        self.begun = None;
+        if bytes.len() > SMALL_FRAME && !fields::are_few(&bytes) {
+            let message = "a frame with more fields than it has any use for";
+            return Err(self.malformed(v1::Error::not_applied(ErrorKind::InvalidArgument, message)));
+        }
         match check::decode(bytes, limits::CLIENT_ELEMENTS_MAX) {
             Ok(frame) => Ok(Some(frame)),
             Err(error) => {
@@ -268,18 +373,70 @@ impl Conversation<'_> {
         error.into()
     }
 
-    /// Waits until more bytes are there.
-    async fn read(&mut self) -> io::Result<()> {
+    /// Keeps of what has been read no more than what no frame was made of.
+    fn tidy(&mut self) {
+        if self.room.is_some() && self.begun.is_some() {
+            return;
+        }
+        // What came of a large frame is accounted as a request by now.
+        self.room = None;
+        // A few bytes left must not keep the memory of all the frames before them.
+        self.buffer = BytesMut::from(&self.buffer[..]);
+        if !self.buffer.is_empty() {
+            self.begun.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Waits until more bytes are there; for a large frame, first until there is room for it.
+    async fn read(&mut self) -> Result<(), End> {
+        if let Some(length) = announced(&self.buffer)
+            && length > SMALL_FRAME
+            && self.room.is_none()
+        {
+            self.room = Some(self.port.frames.take(length).await);
+            let mut buffer = BytesMut::with_capacity(frame::PREFIX + length);
+            buffer.extend_from_slice(&self.buffer);
+            self.buffer = buffer;
+            self.begun = Some(Instant::now());
+        }
         loop {
-            self.client.outbox.stream().readable().await?;
-            self.buffer.reserve(READ_ROOM);
-            match self.client.outbox.stream().try_read_buf(&mut self.buffer) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            self.readable().await?;
+            match self.pull() {
+                Ok(0) => return Err(End::Gone),
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Waits for bytes: as long as it takes between frames, not so long within one.
+    async fn readable(&self) -> Result<(), End> {
+        let Some(begun) = self.begun else { return Ok(self.client.outbox.stream().readable().await?) };
+        loop {
+            let until = begun + self.port.frames.patience(self.buffer.len(), self.room.is_some());
+            let look = (Instant::now() + frame_room::LOOK).min(until);
+            match timeout_at(look, self.client.outbox.stream().readable()).await {
+                Ok(readable) => return Ok(readable?),
+                Err(_) if Instant::now() >= until => {
+                    let message = "a frame takes too long to arrive";
+                    return Err(self.malformed(v1::Error::not_applied(ErrorKind::DeadlineExceeded, message)));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn pull(&mut self) -> io::Result<usize> {
+        let stream = self.client.outbox.stream();
+        if self.room.is_some() {
+            return stream.try_read_buf(&mut self.buffer);
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let count = stream.try_read(scratch)?;
+            self.buffer.extend_from_slice(&scratch[..count]);
+            Ok(count)
+        })
     }
 
     /// Takes in one frame; says whether the outbox is to be flushed.
@@ -288,7 +445,7 @@ impl Conversation<'_> {
         match frame.body {
             Some(v1::client_frame::Body::Request(request)) => return self.request(request, events),
             Some(v1::client_frame::Body::Cancel(v1::Cancel { id })) => {
-                if self.client.cancel(id) {
+                if self.client.end(id) {
                     events.push((Event::Cancel { client, id }, 0));
                 }
             }
@@ -312,22 +469,30 @@ impl Conversation<'_> {
         Ok(false)
     }
 
-    fn request(&mut self, request: v1::Request, events: &mut Vec<(Event, usize)>) -> Result<bool, End> {
+    fn request(&mut self, mut request: v1::Request, events: &mut Vec<(Event, usize)>) -> Result<bool, End> {
         let id = request.id;
-        let Some(operation) = &request.operation else {
+        let Some(operation) = &mut request.operation else {
             let message = "a request of a kind that this node does not know";
             let error = v1::Error::not_applied(ErrorKind::Unsupported, message);
             return Ok(self.client.put(refuse(id, error)));
         };
         let size = size(operation);
-        match self.client.admit(id) {
+        match self.client.admit(id, size) {
             Admission::Admitted => {
+                // A few bytes that wait must not keep the memory of all that was read with them, nor of fields that
+                // nobody knows.
+                if self.block > size + size / 4 + COPY_MIN {
+                    copy(operation);
+                }
                 events.push((Event::Request { client: self.client.id, request }, size));
                 Ok(false)
             }
-            Admission::Full => {
-                let message =
-                    format!("more than {} requests in flight on one connection", limits::REQUESTS_MAX);
+            refused @ (Admission::Full | Admission::Crowded) => {
+                let message = if refused == Admission::Full {
+                    format!("more than {} requests in flight on one connection", limits::REQUESTS_MAX)
+                } else {
+                    "this node has too many requests waiting".to_owned()
+                };
                 let error = v1::Error::not_applied(ErrorKind::ResourceExhausted, message);
                 Ok(self.client.put(refuse(id, error.with_retry_after_ms(RETRY_AFTER_MS))))
             }
@@ -354,8 +519,32 @@ fn size(operation: &v1::request::Operation) -> usize {
     }
 }
 
+/// Gives an operation memory of its own.
+fn copy(operation: &mut v1::request::Operation) {
+    use v1::request::Operation::{Add, Cas, Delete, Get, OpenSession, Set, Status};
+    let own = |bytes: &mut Bytes| *bytes = Bytes::copy_from_slice(bytes);
+    match operation {
+        Add(v1::Add { key, value }) | Set(v1::Set { key, value }) | Cas(v1::Cas { key, value, .. }) => {
+            own(key);
+            own(value);
+        }
+        Delete(v1::Delete { key, .. }) | Get(v1::Get { key, .. }) => own(key),
+        OpenSession(v1::OpenSession { nonce }) => own(nonce),
+        Status(_) => {}
+    }
+}
+
+/// The length that the first frame in a buffer announces, if that much has arrived.
+fn announced(buffer: &BytesMut) -> Option<usize> {
+    buffer.first_chunk::<{ frame::PREFIX }>().map(|prefix| u32::from_be_bytes(*prefix) as usize)
+}
+
 /// Tells a client why, behind what is being written to it.
 async fn part(client: &Client, error: v1::Error, writing: Pin<&mut impl Future<Output = ()>>) {
+    if client.outbox.behind().is_some_and(|(bytes, _)| bytes > UNREAD_MAX) {
+        // It would hold all of that for as long as it takes to see that it does not read.
+        return;
+    }
     client.put(v1::ServerFrame { body: Some(v1::server_frame::Body::Error(error)) });
     client.outbox.close();
     if timeout(LINGER, writing).await.is_ok() {

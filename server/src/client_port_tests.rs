@@ -15,7 +15,10 @@ use tokio::{
 use v1::{client_frame::Body as Ask, request::Operation, server_frame::Body as Answer};
 
 use super::*;
-use crate::inbox::{Item, Taken};
+use crate::{
+    inbox::{Item, Taken},
+    memory::Allowance,
+};
 
 struct Port {
     clients: Arc<Clients>,
@@ -32,13 +35,24 @@ impl Drop for Port {
 
 impl Port {
     async fn open(manners: Manners) -> Port {
+        Port::open_with(manners, Allowance { clients_max: 100, bytes: 256 << 20 }).await
+    }
+
+    async fn open_with(manners: Manners, allowance: Allowance) -> Port {
         let counters = Arc::new(Counters::default());
-        let clients = Arc::new(Clients::new(NodeId(7), 60_000, counters.clone()));
+        let clients = Arc::new(Clients::new(NodeId(7), 60_000, allowance, counters.clone()));
         clients.set_ensemble(EnsembleId { id: 0xabcd, history: 1 });
         let inbox = Arc::new(Inbox::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let port = ClientPort { clients: clients.clone(), inbox: inbox.clone(), counters, manners };
+        let port = ClientPort {
+            clients: clients.clone(),
+            inbox: inbox.clone(),
+            counters,
+            clients_max: allowance.clients_max,
+            frames: FrameRoom::new(allowance.frames()),
+            manners,
+        };
         let task = tokio::spawn(Arc::new(port).run(listener));
         Port { clients, inbox, address, task }
     }
@@ -334,7 +348,7 @@ async fn a_changed_view_is_told_to_everybody() {
 
 #[tokio::test]
 async fn connections_are_bounded() {
-    let port = Port::open(Manners { connections_max: 1, ..Manners::default() }).await;
+    let port = Port::open_with(Manners::default(), Allowance { clients_max: 1, bytes: 256 << 20 }).await;
     let first = port.greet().await;
     let error = port.connect().await.farewell().await;
     assert_eq!(error.error_kind(), ErrorKind::ResourceExhausted);
@@ -440,4 +454,175 @@ async fn a_client_that_does_not_read_holds_up_nobody() {
     assert!(gone);
     other.ask(get(1)).await;
     assert!(matches!(&port.events(1).await[0], Event::Request { request, .. } if request.id == 1));
+}
+
+fn allowance(clients_max: usize) -> Allowance {
+    Allowance { clients_max, bytes: 16 << 20 }
+}
+
+#[tokio::test]
+async fn whoever_says_nothing_gives_way_to_whoever_speaks() {
+    let port = Port::open_with(Manners::default(), allowance(2)).await;
+    let mut greeted = port.greet().await;
+    let mut silent = port.connect().await;
+    let mut newest = port.greet().await;
+    assert_eq!(silent.answer().await, None, "the silent one is closed");
+    // Nobody is left who says nothing.
+    let error = port.connect().await.farewell().await;
+    assert_eq!(error.error_kind(), ErrorKind::ResourceExhausted);
+    for talk in [&mut greeted, &mut newest] {
+        talk.ask(Ask::Ping(v1::Ping { nonce: 1, session: 0 })).await;
+        assert!(matches!(talk.answer().await, Some(Answer::Pong(_))));
+    }
+}
+
+#[tokio::test]
+async fn whoever_answers_no_ping_gives_way() {
+    let round = Duration::from_millis(5);
+    let manners = Manners { round, ping_after: 1, close_after: u64::MAX, ..Manners::default() };
+    let port = Port::open_with(manners, allowance(1)).await;
+    let mut dumb = port.greet().await;
+    assert!(matches!(dumb.answer().await, Some(Answer::Ping(_))));
+    // As soon as a round has passed.
+    loop {
+        let mut talk = port.connect().await;
+        talk.ask(hello(1, 1, None)).await;
+        if let Some(Answer::Welcome(_)) = talk.answer().await {
+            break;
+        }
+    }
+    while let Some(frame) = dumb.answer().await {
+        assert!(matches!(frame, Answer::Ping(_)), "{frame:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_hello_is_short() {
+    let port = Port::open(Manners::default()).await;
+    let mut talk = port.connect().await;
+    talk.stream.write_all(&(HELLO_MAX as u32 + 1).to_be_bytes()).await.unwrap();
+    let error = talk.farewell().await;
+    assert_eq!(error.error_kind(), ErrorKind::TooLarge);
+    assert!(error.message.contains("exceeds the limit of 4096"), "{}", error.message);
+}
+
+/// A connection that announces a frame of the maximal length, and sends some of it.
+async fn announce(port: &Port) -> Talk {
+    let mut talk = port.greet().await;
+    let length = u32::try_from(limits::CLIENT_FRAME_MAX).unwrap().to_be_bytes();
+    talk.stream.write_all(&[&length[..], &[0; 100]].concat()).await.unwrap();
+    talk
+}
+
+#[tokio::test]
+async fn whoever_has_room_for_a_frame_and_dawdles_makes_room_for_others() {
+    let port = Port::open_with(Manners::default(), allowance(10)).await;
+    // Room for three, and a little.
+    let mut dawdlers = Vec::new();
+    for _ in 0..3 {
+        dawdlers.push(announce(&port).await);
+    }
+    let mut honest = port.greet().await;
+    let value = bytes::Bytes::from(vec![1; limits::VALUE_MAX]);
+    let set = Operation::Set(v1::Set { key: "k".into(), value: value.clone() });
+    honest.ask(Ask::Request(v1::Request { id: 1, operation: Some(set), ..v1::Request::default() })).await;
+    let Event::Request { request, .. } = &port.events(1).await[0] else { panic!("no request") };
+    assert!(matches!(&request.operation, Some(Operation::Set(set)) if set.value == value));
+    let error = dawdlers[0].farewell().await;
+    assert_eq!(error.error_kind(), ErrorKind::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn a_request_keeps_no_more_memory_than_it_is_counted_for() {
+    let port = Port::open(Manners::default()).await;
+    let mut talk = port.greet().await;
+    // A small key behind a megabyte of a field that nobody knows.
+    let request = v1::Request {
+        id: 1,
+        operation: Some(Operation::Get(v1::Get { key: "key".into(), ..v1::Get::default() })),
+        ..v1::Request::default()
+    };
+    let mut body = vec![0xe2, 0x03];
+    prost::encoding::encode_varint(limits::VALUE_MAX as u64, &mut body);
+    body.extend(vec![0; limits::VALUE_MAX]);
+    body.extend(request.encode_to_vec());
+    let mut frame = vec![0x12];
+    prost::encoding::encode_varint(body.len() as u64, &mut frame);
+    frame.extend(body);
+    let length = u32::try_from(frame.len()).unwrap().to_be_bytes();
+    talk.stream.write_all(&[&length[..], &frame].concat()).await.unwrap();
+    let Event::Request { request, .. } = port.events(1).await.remove(0) else { panic!("no request") };
+    let Some(Operation::Get(v1::Get { key, .. })) = request.operation else { panic!("no get") };
+    assert_eq!(key, "key");
+    // It shares its memory with nothing: what can be made mutable has one owner, and ends where it ends.
+    assert_eq!(key.try_into_mut().expect("its own").capacity(), 3);
+}
+
+#[tokio::test]
+async fn a_client_that_has_more_waiting_than_is_left_is_refused_and_another_is_not() {
+    let port = Port::open_with(Manners::default(), allowance(10)).await;
+    let (mut greedy, mut other) = (port.greet().await, port.greet().await);
+    // 4 MiB for requests: half of them for one alone.
+    let add = |id| {
+        let add = v1::Add { key: "k".into(), value: vec![0; 500_000].into() };
+        Ask::Request(v1::Request { id, operation: Some(Operation::Add(add)), ..v1::Request::default() })
+    };
+    for id in 1..=5 {
+        greedy.ask(add(id)).await;
+    }
+    let response = greedy.response().await;
+    assert_eq!(response.id, 5);
+    let error = refusal(response);
+    assert_eq!(error.error_kind(), ErrorKind::ResourceExhausted);
+    assert!(error.message.contains("this node has too many requests waiting"), "{}", error.message);
+    other.ask(add(1)).await;
+    assert_eq!(port.events(5).await.len(), 5);
+    // What a client had is free when it has gone.
+    drop(greedy);
+    assert!(matches!(port.events(1).await[0], Event::ClientGone { .. }));
+    other.ask(add(2)).await;
+    other.ask(add(3)).await;
+    assert_eq!(port.events(2).await.len(), 2);
+}
+
+#[tokio::test]
+async fn when_answers_exceed_their_bound_those_go_who_do_not_read() {
+    const DEAF: usize = 12;
+    let port = Port::open_with(Manners::default(), allowance(100)).await;
+    let answer = |client: ClientId, id: u64| {
+        let entry = v1::Entry { value: vec![0; limits::VALUE_MAX].into(), ..v1::Entry::default() };
+        let response = v1::Response { id, revision: 0, result: Some(v1::response::Result::Entry(entry)) };
+        port.clients.answer([(client, response)].into_iter()).iter().for_each(|client| client.outbox.flush());
+    };
+    let mut honest = port.greet().await;
+    let mut deaf = Vec::new();
+    let mut gone = 0;
+    for number in 0..DEAF {
+        let mut talk = port.greet().await;
+        talk.ask(get(1)).await;
+        talk.ask(get(2)).await;
+        let mut events = port.events(2).await;
+        while !matches!(&events[..], [Event::Request { .. }, Event::Request { .. }]) {
+            gone += events.iter().filter(|event| matches!(event, Event::ClientGone { .. })).count();
+            events.retain(|event| !matches!(event, Event::ClientGone { .. }));
+            let missing = 2 - events.len();
+            events.extend(port.events(missing).await);
+        }
+        let Event::Request { client, .. } = events[0] else { panic!("{events:?}") };
+        answer(client, 1);
+        answer(client, 2);
+        deaf.push(talk);
+        // One who reads all along, as much at a time as the deaf ones were given.
+        honest.ask(get(number as u64)).await;
+        let client = loop {
+            match port.events(1).await.remove(0) {
+                Event::Request { client, .. } => break client,
+                Event::ClientGone { .. } => gone += 1,
+                event => panic!("{event:?}"),
+            }
+        };
+        answer(client, number as u64);
+        assert_eq!(honest.response().await.id, number as u64);
+    }
+    assert!(gone > 0, "8 MiB hold no 24 MiB");
 }

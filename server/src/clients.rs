@@ -2,13 +2,21 @@
 //!
 //! The port adds a client when it has said hello; the driver finds it here to answer it. What a client is
 //! told of role and leader lies here too, so that a `Welcome` and the first `View` behind it never contradict.
+//!
+//! What all of them hold is bounded here, and who has to give way is decided here:
+//!
+//! - Answers that are not read: when they exceed their bound together, connections are closed, those first that have
+//!   kept most bytes waiting for longest. Whoever reads has few bytes waiting, and not for long.
+//! - Requests that wait: see [`Shares`].
+//! - Connections: when there are too many, the one goes that has said nothing for longest, not the newest.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::BytesMut;
@@ -20,8 +28,10 @@ use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::{
+    admission::{Share, Shares},
     counters::Counters,
     inbox::{Inbox, Item},
+    memory::Allowance,
     outbox::{Bounds, Outbox, Outgoing, Put},
 };
 
@@ -31,8 +41,10 @@ const ANSWERS_MAX: usize = 2 * limits::REQUESTS_MAX;
 /// that does not read them, and small ones to as many requests as may be in flight are less than 6 MiB: only a
 /// client that goes on asking without reading gets so far.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
-/// Bytes of answers waiting on all connections.
-const TOGETHER_MAX: usize = 256 << 20;
+/// A client whose oldest answer has waited for this long does not read.
+const UNREAD_MAX: Duration = Duration::from_secs(30);
+/// Room for more requests than this is not kept for a client without any.
+const REQUESTS_KEPT_MAX: usize = 16;
 
 impl Outgoing for v1::ServerFrame {
     fn size(&self) -> usize {
@@ -60,11 +72,21 @@ pub(crate) fn refuse(id: u64, error: v1::Error) -> v1::ServerFrame {
 pub(crate) struct Client {
     pub(crate) id: ClientId,
     pub(crate) outbox: Outbox<v1::ServerFrame>,
-    /// The requests passed on and not yet answered.
-    waiting: Mutex<HashSet<u64>>,
+    waiting: Mutex<Waiting>,
+    shares: Arc<Shares>,
     /// When something last arrived, in rounds of the caretaker.
     heard: AtomicU64,
     counters: Arc<Counters>,
+}
+
+/// The requests passed on and not yet answered.
+#[derive(Default)]
+struct Waiting {
+    /// What each of them costs.
+    costs: HashMap<u64, usize>,
+    share: Share,
+    /// The client is gone.
+    closed: bool,
 }
 
 /// Whether a request may be passed on.
@@ -74,30 +96,54 @@ pub(crate) enum Admission {
     Admitted,
     /// Another one with its id is waiting.
     Doubled,
-    /// Too many are waiting.
+    /// Too many of this client are waiting.
     Full,
+    /// Too many of all clients are waiting.
+    Crowded,
 }
 
 impl Client {
-    fn waiting(&self) -> MutexGuard<'_, HashSet<u64>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn admit(&self, request: u64) -> Admission {
+    /// Takes in a request whose key and value have `size` bytes.
+    pub(crate) fn admit(&self, request: u64, size: usize) -> Admission {
         let mut waiting = self.waiting();
-        if waiting.contains(&request) {
+        if waiting.costs.contains_key(&request) {
             return Admission::Doubled;
         }
-        if waiting.len() >= limits::REQUESTS_MAX {
+        if waiting.costs.len() >= limits::REQUESTS_MAX {
             return Admission::Full;
         }
-        waiting.insert(request);
-        Admission::Admitted
+        match self.shares.take(&mut waiting.share, size) {
+            Some(cost) => {
+                waiting.costs.insert(request, cost);
+                Admission::Admitted
+            }
+            None => Admission::Crowded,
+        }
     }
 
-    /// Whether the request was still waiting.
-    pub(crate) fn cancel(&self, request: u64) -> bool {
-        self.waiting().remove(&request)
+    /// Whether the request was still waiting; it is no more.
+    pub(crate) fn end(&self, request: u64) -> bool {
+        let mut waiting = self.waiting();
+        let Some(cost) = waiting.costs.remove(&request) else { return false };
+        if !waiting.closed {
+            self.shares.give_back(&mut waiting.share, cost);
+        }
+        if waiting.costs.is_empty() && waiting.costs.capacity() > REQUESTS_KEPT_MAX {
+            waiting.costs = HashMap::new();
+        }
+        true
+    }
+
+    /// Nobody waits any more.
+    fn end_all(&self) {
+        let mut waiting = self.waiting();
+        waiting.closed = true;
+        waiting.costs = HashMap::new();
+        self.shares.give_back_all(&mut waiting.share);
     }
 
     /// Puts a frame into the outbox; a client that does not read is given up. Says whether to flush.
@@ -130,7 +176,10 @@ pub(crate) struct Clients {
     node: NodeId,
     session_timeout_ms: u32,
     state: Mutex<State>,
-    together: Arc<AtomicUsize>,
+    /// Bytes of answers waiting on all connections, and their bound.
+    answers: Arc<AtomicUsize>,
+    answers_max: usize,
+    requests: Arc<Shares>,
     counters: Arc<Counters>,
     /// The caretaker's round.
     round: AtomicU64,
@@ -138,18 +187,31 @@ pub(crate) struct Clients {
 
 #[derive(Default)]
 struct State {
+    /// They have not said hello yet; the oldest is the first.
+    strangers: BTreeMap<ClientId, Arc<Client>>,
     connected: HashMap<ClientId, Arc<Client>>,
+    /// They are answered no more, and told why.
+    parting: HashMap<ClientId, Arc<Client>>,
+    /// The last round of the caretaker in which everybody was found to answer pings.
+    all_well: Option<u64>,
     view: v1::View,
     ensemble: Option<v1::EnsembleRef>,
 }
 
 impl Clients {
-    pub(crate) fn new(node: NodeId, session_timeout_ms: u32, counters: Arc<Counters>) -> Clients {
+    pub(crate) fn new(
+        node: NodeId,
+        session_timeout_ms: u32,
+        allowance: Allowance,
+        counters: Arc<Counters>,
+    ) -> Clients {
         Clients {
             node,
             session_timeout_ms,
             state: Mutex::default(),
-            together: Arc::default(),
+            answers: Arc::default(),
+            answers_max: allowance.answers(),
+            requests: Arc::new(Shares::new(allowance.requests())),
             counters,
             round: AtomicU64::new(0),
         }
@@ -166,8 +228,9 @@ impl Clients {
         let bounds = Bounds {
             count_max: ANSWERS_MAX,
             bytes_max: ANSWER_BYTES_MAX,
-            together: self.together.clone(),
-            together_max: TOGETHER_MAX,
+            together: self.answers.clone(),
+            // Who gives way is for `relieve` to say, and it is not whoever comes last.
+            together_max: usize::MAX,
         };
         let id = ClientId(NEXT.fetch_add(1, Ordering::Relaxed));
         let inbox = inbox.clone();
@@ -176,9 +239,17 @@ impl Clients {
             id,
             outbox: Outbox::new(stream, bounds).reporting(report),
             waiting: Mutex::default(),
+            shares: self.requests.clone(),
             heard: AtomicU64::new(self.round()),
             counters: self.counters.clone(),
         })
+    }
+
+    /// The same, known from now on, until it leaves.
+    pub(crate) fn enter(&self, stream: TcpStream, inbox: &Arc<Inbox>) -> Arc<Client> {
+        let client = self.make(stream, inbox);
+        self.lock().strangers.insert(client.id, client.clone());
+        client
     }
 
     /// Answers a hello, and from now on tells the client of changes. Refuses one that knows another ensemble.
@@ -205,14 +276,82 @@ impl Clients {
             view: Some(state.view.clone()),
         };
         client.put(v1::ServerFrame { body: Some(v1::server_frame::Body::Welcome(welcome)) });
+        state.strangers.remove(&client.id);
         state.connected.insert(client.id, client.clone());
         drop(state);
         client.outbox.flush();
         Ok(())
     }
 
-    pub(crate) fn remove(&self, client: ClientId) {
-        self.lock().connected.remove(&client);
+    /// From now on a client is answered no more; what waits for it may still go out.
+    pub(crate) fn part(&self, client: &Arc<Client>) {
+        let mut state = self.lock();
+        state.strangers.remove(&client.id);
+        state.connected.remove(&client.id);
+        state.parting.insert(client.id, client.clone());
+        drop(state);
+        client.end_all();
+    }
+
+    /// A client is gone.
+    pub(crate) fn leave(&self, client: ClientId) {
+        let mut state = self.lock();
+        state.strangers.remove(&client);
+        state.parting.remove(&client);
+    }
+
+    /// Makes room for another connection: closes the one that has been silent for longest without a hello, or one
+    /// that has said hello and does not answer a ping. Says whether there was one.
+    pub(crate) fn make_room(&self, ping_after: u64) -> bool {
+        let mut state = self.lock();
+        if let Some((_, stranger)) = state.strangers.pop_first() {
+            drop(state);
+            stranger.outbox.abort();
+            return true;
+        }
+        let round = self.round();
+        if state.all_well == Some(round) {
+            return false;
+        }
+        let dumb = |client: &&Arc<Client>| client.silent_for(round) > ping_after;
+        let dumb =
+            state.connected.values().filter(dumb).max_by_key(|client| client.silent_for(round)).cloned();
+        let Some(dumb) = dumb else {
+            state.all_well = Some(round);
+            return false;
+        };
+        state.connected.remove(&dumb.id);
+        drop(state);
+        dumb.outbox.abort();
+        true
+    }
+
+    /// Closes connections if the answers that wait on all of them exceed their bound.
+    pub(crate) fn relieve(&self) {
+        if self.answers.load(Ordering::Relaxed) > self.answers_max {
+            self.relieve_among(&self.lock());
+        }
+    }
+
+    /// The longer a client has kept answers waiting, and the more, the sooner it goes. A quarter of the bound is made
+    /// free at once, so that this is not done for every answer.
+    fn relieve_among(&self, state: &State) {
+        let everybody =
+            state.connected.values().chain(state.parting.values()).chain(state.strangers.values());
+        let mut behind: Vec<(u128, &Arc<Client>)> = everybody
+            .filter_map(|client| {
+                client.outbox.behind().map(|(bytes, age)| (bytes as u128 * age.as_millis(), client))
+            })
+            .collect();
+        behind.sort_unstable_by_key(|(burden, _)| std::cmp::Reverse(*burden));
+        for (_, client) in behind {
+            if self.answers.load(Ordering::Relaxed) <= self.answers_max / 4 * 3 {
+                break;
+            }
+            let count = Counters::count(&self.counters.clients_slow);
+            debug!("client {} reads too slowly, and memory is short: closed ({count} so far)", client.id.0);
+            client.outbox.abort();
+        }
     }
 
     /// Which ensemble this node belongs to, from now on.
@@ -246,7 +385,7 @@ impl Clients {
             let Some(client) = state.connected.get(&id) else { continue };
             let large = is_large(&response);
             // One that was cancelled in the meantime is not answered.
-            let mut flush = client.waiting().remove(&response.id)
+            let mut flush = client.end(response.id)
                 && client.put(v1::ServerFrame { body: Some(v1::server_frame::Body::Response(response)) });
             if large {
                 // Also for one that was cancelled: the node does not know.
@@ -255,6 +394,13 @@ impl Clients {
             }
             if flush {
                 touched.push(client.clone());
+            }
+            if self.answers.load(Ordering::Relaxed) > self.answers_max {
+                // What has only just been put may be out at once.
+                touched.drain(..).for_each(|client| client.outbox.flush());
+                if self.answers.load(Ordering::Relaxed) > self.answers_max {
+                    self.relieve_among(&state);
+                }
             }
         }
         touched
@@ -278,6 +424,10 @@ impl Clients {
             let silence = client.silent_for(round);
             if silence >= close_after {
                 debug!("client {} is silent: closed", client.id.0);
+                client.outbox.abort();
+            } else if client.outbox.behind().is_some_and(|(_, age)| age >= UNREAD_MAX) {
+                let count = Counters::count(&self.counters.clients_slow);
+                debug!("client {} does not read its answers: closed ({count} so far)", client.id.0);
                 client.outbox.abort();
             } else if silence >= ping_after {
                 let ping = v1::Ping { nonce: round, session: 0 };

@@ -71,6 +71,7 @@ pub(crate) struct Driver<T: Table> {
     answers: Vec<(ClientId, v1::Response)>,
     /// The last role that the node took.
     role: Role,
+    refusals: narrate::Refusals,
     stopped: bool,
 }
 
@@ -85,6 +86,7 @@ impl<T: Table> Driver<T> {
             flush: Vec::new(),
             answers: Vec::new(),
             role: Role::Forming,
+            refusals: narrate::Refusals::default(),
             stopped: false,
         };
         driver.carry_out(first);
@@ -189,7 +191,7 @@ impl<T: Table> Driver<T> {
                     if let Notice::Formed { ensemble, .. } = &notice {
                         self.around.clients.set_ensemble(*ensemble);
                     }
-                    narrate::notice(&notice, self.around.me, &self.around.book);
+                    narrate::notice(&notice, self.around.me, &self.around.book, &mut self.refusals);
                 }
                 Effect::Stop(reason) => {
                     self.around.ending.end(Reason::Failed(reason));

@@ -2,8 +2,8 @@
 //!
 //! Peers' messages, votes and finished writes go in one lane and are always taken whole; clients' requests go
 //! in the other and are taken a bounded number at a time, so that no burst of requests delays a heartbeat.
-//! Each lane keeps its order. Sockets wait for room (and are not read meanwhile); datagrams are dropped
-//! without room; what the disk reports never waits, and is bounded by what the node has in flight.
+//! Each lane keeps its order. Sockets wait for room (and are not read meanwhile); datagrams have little room of
+//! their own, so that a flood of them leaves the peers theirs, and are dropped without it; what the disk reports never waits, and is bounded by what the node has in flight.
 
 use std::{
     collections::VecDeque,
@@ -22,6 +22,8 @@ use crate::outbox::Outbox;
 const PEER_ROOM: u32 = 65_536;
 /// What clients' events may hold in memory, in units of [`UNIT`].
 const CLIENT_ROOM: u32 = 65_536;
+/// Datagrams that wait. Votes are repeated, and a newer one of the same node says more.
+const DATAGRAMS_MAX: usize = 1_024;
 /// Bytes counted as one. Every event costs at least one unit.
 const UNIT: usize = 1 << 10;
 /// Clients' events taken at a time.
@@ -42,6 +44,7 @@ pub(crate) struct Inbox {
     state: Mutex<State>,
     wake: Condvar,
     peer_room: Semaphore,
+    datagram_room: Semaphore,
     client_room: Semaphore,
 }
 
@@ -50,6 +53,8 @@ struct State {
     peers: Vec<Item>,
     /// Units to give back when `peers` is taken.
     peer_units: usize,
+    /// How many of `peers` came by datagram.
+    datagrams: usize,
     clients: VecDeque<(Event, u32)>,
     /// The highest token reported.
     persisted: Option<Token>,
@@ -80,6 +85,7 @@ impl Inbox {
             state: Mutex::default(),
             wake: Condvar::new(),
             peer_room: Semaphore::new(PEER_ROOM as usize),
+            datagram_room: Semaphore::new(DATAGRAMS_MAX),
             client_room: Semaphore::new(CLIENT_ROOM as usize),
         }
     }
@@ -113,11 +119,11 @@ impl Inbox {
 
     /// Puts what came by datagram, if there is room.
     pub(crate) fn try_put_datagram(&self, event: Event) -> bool {
-        let Ok(permit) = self.peer_room.try_acquire() else { return false };
+        let Ok(permit) = self.datagram_room.try_acquire() else { return false };
         permit.forget();
         self.put(|state| {
             state.peers.push(Item::Event(event));
-            state.peer_units += 1;
+            state.datagrams += 1;
         });
         true
     }
@@ -188,8 +194,10 @@ impl Inbox {
             event
         }));
         let peer_units = std::mem::take(&mut state.peer_units);
+        let datagrams = std::mem::take(&mut state.datagrams);
         drop(state);
         self.peer_room.add_permits(peer_units);
+        self.datagram_room.add_permits(datagrams);
         self.client_room.add_permits(client_units);
     }
 }
@@ -237,11 +245,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_lane_makes_its_sockets_wait_and_drops_datagrams() {
+    async fn a_full_lane_makes_its_sockets_wait() {
         let inbox = Arc::new(Inbox::new());
         let mut items = vec![Item::Event(gone(1))];
         inbox.put_peer(&mut items, usize::MAX).await.unwrap();
-        assert!(!inbox.try_put_datagram(gone(2)));
         let waiting = tokio::spawn({
             let inbox = inbox.clone();
             async move { inbox.put_peer(&mut vec![Item::Event(gone(3))], 0).await.is_ok() }
@@ -254,6 +261,16 @@ mod tests {
         assert_eq!((taken.peers.len(), taken.clients.len()), (1, 1));
         assert!(waiting.await.unwrap());
         assert_eq!(take_now(&inbox).peers.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn datagrams_are_dropped_without_room_and_take_none_of_the_peers() {
+        let inbox = Inbox::new();
+        let kept = (0..2 * DATAGRAMS_MAX as u64).filter(|n| inbox.try_put_datagram(gone(*n))).count();
+        assert_eq!(kept, DATAGRAMS_MAX);
+        inbox.put_peer(&mut vec![Item::Event(gone(1))], usize::MAX).await.unwrap();
+        assert_eq!(take_now(&inbox).peers.len(), DATAGRAMS_MAX + 1);
+        assert!(inbox.try_put_datagram(gone(2)));
     }
 
     #[tokio::test]

@@ -14,6 +14,8 @@
 //!   the inbox; sockets have an outbox each, and the disk has threads of its own.
 //! - `vote_socket`, `peer_link`, `client_port` (with `clients`): bytes to events and back, every bound on
 //!   foreign input that is not the codec's. `address_book`: who is where.
+//! - `memory`: what all of them may hold, and the formula; `frame_room`, `admission`: how it is shared out;
+//!   `descriptors`: how many of them there may be; `allocator`: that what is freed is given back.
 //! - `narrate`, `ready`, `logging`, `ending`, `counters`: what people and supervisors are told.
 //! - [`console`]: the interactive client.
 //!
@@ -21,18 +23,24 @@
 #![forbid(unsafe_code)]
 
 mod address_book;
+mod admission;
+mod allocator;
 pub mod args;
 mod client_port;
 mod clients;
 pub mod config;
 pub mod console;
 mod counters;
+mod descriptors;
 pub mod disk;
 mod driver;
 mod ending;
+mod fields;
+mod frame_room;
 mod inbox;
 mod listen;
 mod logging;
+mod memory;
 mod narrate;
 mod outbox;
 mod peer_link;

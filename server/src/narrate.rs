@@ -1,6 +1,8 @@
 //! What happens to a node, in one line each that people understand: nodes by their message addresses, zxids
 //! by epoch and revision.
 
+use std::time::{Duration, Instant};
+
 use gometa_zab::{NodeId, Notice, Reason, Role, Zxid};
 use tracing::{debug, info, warn};
 
@@ -22,8 +24,34 @@ pub(crate) fn role(role: &Role, book: &AddressBook) {
     }
 }
 
+/// Refusals told in a row ...
+const REFUSALS_MAX: u32 = 10;
+/// ... of this length. Anybody can be refused as often as they like.
+const REFUSALS_SPAN: Duration = Duration::from_secs(60);
+
+/// How many refusals were told of late.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    since: Option<Instant>,
+    count: u32,
+}
+
+impl Refusals {
+    /// Whether to tell another one.
+    fn admit(&mut self, now: Instant) -> bool {
+        if self.since.is_none_or(|since| now.duration_since(since) >= REFUSALS_SPAN) {
+            *self = Refusals { since: Some(now), count: 0 };
+        }
+        self.count += 1;
+        if self.count == REFUSALS_MAX + 1 {
+            warn!("many nodes are refused: for a minute, no more of them are told");
+        }
+        self.count <= REFUSALS_MAX
+    }
+}
+
 /// Logs a notice.
-pub(crate) fn notice(notice: &Notice, me: NodeId, book: &AddressBook) {
+pub(crate) fn notice(notice: &Notice, me: NodeId, book: &AddressBook, refusals: &mut Refusals) {
     match notice {
         Notice::WaitingFor(nodes) if nodes.is_empty() => info!("all nodes are there"),
         Notice::WaitingFor(nodes) => info!("waits for {} to form the ensemble", book.names(nodes)),
@@ -72,7 +100,8 @@ pub(crate) fn notice(notice: &Notice, me: NodeId, book: &AddressBook) {
             match reason {
                 // Part of every election.
                 Reason::NotLeading | Reason::TooSoon => debug!("refused {peer}: {why}"),
-                _ => warn!("refused {peer}: {why}"),
+                _ if refusals.admit(Instant::now()) => warn!("refused {peer}: {why}"),
+                _ => {}
             }
         }
         Notice::OtherEnsemble { peer, ensemble } => warn!(
@@ -130,6 +159,16 @@ fn reason_text(reason: Reason) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusals_do_not_fill_the_log() {
+        let mut refusals = Refusals::default();
+        let now = Instant::now();
+        let told = |refusals: &mut Refusals, at| (0..100).filter(|_| refusals.admit(at)).count();
+        assert_eq!(told(&mut refusals, now), REFUSALS_MAX as usize);
+        assert_eq!(told(&mut refusals, now + REFUSALS_SPAN / 2), 0);
+        assert_eq!(told(&mut refusals, now + REFUSALS_SPAN), REFUSALS_MAX as usize);
+    }
 
     #[test]
     fn configurations_that_disagree_say_how() {

@@ -5,6 +5,10 @@
 //! not take, is left to the connection's task. Order is kept either way. A full outbox means that the other
 //! end is too slow, and the connection is given up.
 //!
+//! What waits is *charged*: from the put until the socket has taken it, in whichever form it waits, to this outbox
+//! and to all outboxes of its kind together. How long it has waited is known too ([`Outbox::behind`]), so that
+//! whoever must make room can tell those who do not read from those who only read much.
+//!
 //! Whoever puts large things and wants to be told when the socket has taken them asks for a *report*. There is
 //! at most one on its way, and it is overtaken by nothing: see [`Outbox::report`].
 
@@ -15,17 +19,21 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use bytes::{Buf, BytesMut};
+use socket2::SockRef;
 use tokio::{net::TcpStream, sync::Notify};
 
 /// Up to this much is encoded and written by whoever puts it, in bytes.
 const INLINE_MAX: usize = 32 << 10;
 /// What the task takes out at a time, in bytes.
 const CHUNK: usize = 256 << 10;
-/// A buffer larger than this is not kept, in bytes.
-const BUFFER_KEPT_MAX: usize = 64 << 10;
+/// A buffer larger than this is not kept, in bytes: there may be ten thousand.
+const BUFFER_KEPT_MAX: usize = 2 << 10;
+/// Nor is room for more items than this.
+const ITEMS_KEPT_MAX: usize = 16;
 
 /// Something that is sent.
 pub(crate) trait Outgoing: Send {
@@ -63,7 +71,17 @@ pub(crate) struct Outbox<T> {
 
 struct State<T> {
     queue: VecDeque<T>,
+    /// What the queue will be when encoded.
     queue_bytes: usize,
+    /// Encoded and in the hands of the task.
+    writing: usize,
+    /// What is charged for all that waits: at each settlement the queue with its items' own size, the buffer, and
+    /// what the task writes.
+    charged: usize,
+    /// When this many items have been taken and are out, ...
+    mark: u64,
+    /// ... nothing waits any more of what was put before this.
+    marked: Instant,
     /// Items that have been put, and those of them that have left the queue, since the beginning.
     put: u64,
     taken: u64,
@@ -105,6 +123,10 @@ impl<T: Outgoing> Outbox<T> {
         let state = State {
             queue: VecDeque::new(),
             queue_bytes: 0,
+            writing: 0,
+            charged: 0,
+            mark: 0,
+            marked: Instant::now(),
             put: 0,
             taken: 0,
             report_at: None,
@@ -137,22 +159,50 @@ impl<T: Outgoing> Outbox<T> {
         if state.phase != Phase::Open {
             return Put::Closed;
         }
-        let waiting = state.queue_bytes + state.buffer.len();
-        if waiting > 0 || !state.queue.is_empty() {
-            let together = self.bounds.together.load(Ordering::Relaxed) + size;
+        let charge = size + size_of::<T>();
+        if state.charged > 0 {
+            let together = self.bounds.together.load(Ordering::Relaxed) + charge;
             if state.queue.len() >= self.bounds.count_max
-                || waiting + size > self.bounds.bytes_max
+                || state.charged + charge > self.bounds.bytes_max
                 || together > self.bounds.together_max
             {
                 return Put::Full;
             }
+        } else {
+            state.mark = state.put + 1;
+            state.marked = Instant::now();
         }
         let first = state.queue.is_empty();
-        self.bounds.together.fetch_add(size, Ordering::Relaxed);
+        self.bounds.together.fetch_add(charge, Ordering::Relaxed);
+        state.charged += charge;
         state.queue_bytes += size;
         state.put += 1;
         state.queue.push_back(item);
         if first { Put::First } else { Put::Behind }
+    }
+
+    /// Charges what waits now, and no more.
+    fn settle(&self, state: &mut State<T>) {
+        let charge =
+            state.queue_bytes + state.queue.len() * size_of::<T>() + state.buffer.len() + state.writing;
+        let before = std::mem::replace(&mut state.charged, charge);
+        if charge >= before {
+            self.bounds.together.fetch_add(charge - before, Ordering::Relaxed);
+        } else {
+            self.bounds.together.fetch_sub(before - charge, Ordering::Relaxed);
+        }
+        let out = state.buffer.is_empty() && state.writing == 0;
+        if out && charge > 0 && state.taken >= state.mark {
+            state.mark = state.put;
+            state.marked = Instant::now();
+        }
+    }
+
+    /// How many bytes are charged for what waits, and at least for how long the oldest of it has waited; `None`
+    /// when nothing waits.
+    pub(crate) fn behind(&self) -> Option<(usize, Duration)> {
+        let state = self.lock();
+        (state.charged > 0).then(|| (state.charged, state.marked.elapsed()))
     }
 
     /// Asks for a report when the socket has taken everything put so far; the caller flushes afterwards. If one
@@ -208,7 +258,9 @@ impl<T: Outgoing> Outbox<T> {
         let done = state.buffer.is_empty() && state.queue.is_empty() && state.phase == Phase::Open;
         if done {
             shrink(&mut state.buffer);
+            shrink_queue(&mut state.queue);
         }
+        self.settle(&mut state);
         state.task_writes = !done;
         drop(state);
         if report {
@@ -226,7 +278,6 @@ impl<T: Outgoing> Outbox<T> {
             let size = item.size();
             state.queue_bytes -= size;
             state.taken += 1;
-            self.bounds.together.fetch_sub(size, Ordering::Relaxed);
             item.encode(&mut state.buffer);
         }
     }
@@ -241,8 +292,10 @@ impl<T: Outgoing> Outbox<T> {
         self.flush();
     }
 
-    /// Ends [`Outbox::run`] without sending what waits.
+    /// Ends [`Outbox::run`] without sending what waits, and the connection without the system doing so: what it has
+    /// taken for one who does not read is its memory.
     pub(crate) fn abort(&self) {
+        drop(SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)));
         let mut state = self.lock();
         self.die(&mut state);
         drop(state);
@@ -251,10 +304,12 @@ impl<T: Outgoing> Outbox<T> {
 
     fn die(&self, state: &mut State<T>) {
         state.phase = Phase::Dead;
-        self.bounds.together.fetch_sub(state.queue_bytes, Ordering::Relaxed);
         state.queue_bytes = 0;
-        state.queue.clear();
+        state.queue = VecDeque::new();
         state.buffer = BytesMut::new();
+        // The task lets go of what it holds as soon as it notices.
+        state.writing = 0;
+        self.settle(state);
     }
 
     /// The connection's task: writes what is left to it, until the outbox is closed and empty, or dead.
@@ -263,16 +318,22 @@ impl<T: Outgoing> Outbox<T> {
         loop {
             self.wake.notified().await;
             loop {
-                let (items, report, phase) = {
+                let (items, bytes, report, phase) = {
                     let mut state = self.lock();
                     if state.phase == Phase::Dead {
                         return;
                     }
+                    state.writing = 0;
+                    self.settle(&mut state);
                     let report = state.buffer.is_empty() && self.due(&mut state);
                     std::mem::swap(&mut chunk, &mut state.buffer);
-                    let items = self.take_chunk(&mut state);
+                    let (items, bytes) = take_chunk(&mut state);
                     state.task_writes = !chunk.is_empty() || !items.is_empty();
-                    (items, report, state.phase)
+                    state.writing = chunk.len() + bytes;
+                    if !state.task_writes {
+                        shrink_queue(&mut state.queue);
+                    }
+                    (items, bytes, report, state.phase)
                 };
                 if report {
                     self.send_report();
@@ -284,7 +345,10 @@ impl<T: Outgoing> Outbox<T> {
                     break;
                 }
                 // Encoded outside the lock: these may be large.
-                items.iter().for_each(|item| item.encode(&mut chunk));
+                if !items.is_empty() {
+                    chunk.reserve(bytes);
+                    items.into_iter().for_each(|item| item.encode(&mut chunk));
+                }
                 if self.write(&mut chunk).await.is_err() {
                     self.die(&mut self.lock());
                     return;
@@ -292,19 +356,6 @@ impl<T: Outgoing> Outbox<T> {
                 shrink(&mut chunk);
             }
         }
-    }
-
-    fn take_chunk(&self, state: &mut State<T>) -> Vec<T> {
-        let (mut items, mut bytes) = (Vec::new(), 0);
-        while bytes < CHUNK {
-            let Some(item) = state.queue.pop_front() else { break };
-            bytes += item.size();
-            items.push(item);
-        }
-        state.queue_bytes -= bytes;
-        state.taken += items.len() as u64;
-        self.bounds.together.fetch_sub(bytes, Ordering::Relaxed);
-        items
     }
 
     async fn write(&self, chunk: &mut BytesMut) -> io::Result<()> {
@@ -318,7 +369,14 @@ impl<T: Outgoing> Outbox<T> {
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
             match self.stream.try_write(chunk) {
-                Ok(written) => chunk.advance(written),
+                Ok(written) => {
+                    chunk.advance(written);
+                    let mut state = self.lock();
+                    if state.phase != Phase::Dead {
+                        state.writing = chunk.len();
+                        self.settle(&mut state);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
@@ -330,7 +388,27 @@ impl<T: Outgoing> Outbox<T> {
 impl<T> Drop for Outbox<T> {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.bounds.together.fetch_sub(state.queue_bytes, Ordering::Relaxed);
+        self.bounds.together.fetch_sub(state.charged, Ordering::Relaxed);
+    }
+}
+
+/// Takes items from the queue for the task, and says how long they will be when encoded.
+fn take_chunk<T: Outgoing>(state: &mut State<T>) -> (Vec<T>, usize) {
+    let (mut items, mut bytes) = (Vec::new(), 0);
+    while bytes < CHUNK {
+        let Some(item) = state.queue.pop_front() else { break };
+        bytes += item.size();
+        items.push(item);
+    }
+    state.queue_bytes -= bytes;
+    state.taken += items.len() as u64;
+    (items, bytes)
+}
+
+/// Room for many items is not kept.
+fn shrink_queue<T>(queue: &mut VecDeque<T>) {
+    if queue.is_empty() && queue.capacity() > ITEMS_KEPT_MAX {
+        *queue = VecDeque::new();
     }
 }
 
@@ -444,7 +522,7 @@ mod tests {
         assert_eq!(outbox.put(Blob(0, 1)), Put::Behind);
         assert_eq!(outbox.put(Blob(0, 1)), Put::Full);
         let together = outbox.bounds.together.clone();
-        assert_eq!(together.load(Ordering::Relaxed), 2);
+        assert_eq!(together.load(Ordering::Relaxed), 2 * (1 + size_of::<Blob>()));
         outbox.abort();
         assert_eq!(outbox.put(Blob(0, 1)), Put::Closed);
         assert_eq!(together.load(Ordering::Relaxed), 0);

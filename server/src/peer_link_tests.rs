@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use gometa_zab::{Epoch, Kind, LogEntry, Zxid};
+use gometa_zab::{Addresses, Epoch, Hello, Incarnation, Kind, LogEntry, Zxid};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -21,6 +21,8 @@ impl Port {
             counters: Arc::default(),
             together: Arc::default(),
             connect_timeout: Duration::from_secs(5),
+            frames: FrameRoom::new(FRAMES_BYTES),
+            strangers: Strangers::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -53,6 +55,24 @@ impl Port {
     }
 }
 
+fn hello() -> Message {
+    Message::Hello(Hello {
+        node: NodeId(1),
+        incarnation: Incarnation(2),
+        boot: 1,
+        meant: Some(NodeId(2)),
+        ensemble: None,
+        addresses: Addresses::default(),
+        voters: Vec::new(),
+    })
+}
+
+fn encoded(message: &Message) -> Vec<u8> {
+    let mut bytes = BytesMut::new();
+    message::encode(message, &mut bytes).unwrap();
+    bytes.to_vec()
+}
+
 fn heartbeat(id: u64) -> Message {
     Message::Heartbeat { epoch: Epoch(1), id, commit: 0 }
 }
@@ -81,9 +101,13 @@ async fn messages_pass_both_ways_in_order_large_or_small() {
     tokio::spawn(ours.port.clone().dial(peer, theirs.address.to_string()));
     let (near, outbox, event) = ours.up().await;
     assert!(matches!(event, gometa_zab::Event::Connected { peer: who, link } if who == peer && link == near));
+    // The other one hears of it with the hello, and not before.
+    send(&outbox, hello());
     let (far, back, event) = theirs.up().await;
     assert!(matches!(event, gometa_zab::Event::Accepted { link } if link == far));
     assert_ne!(near, far);
+    let gometa_zab::Event::Message { link, message } = theirs.event().await else { panic!("no hello") };
+    assert_eq!((link, message), (far, hello()));
     let messages = [heartbeat(1), large(1), heartbeat(2), large(2), large(3), heartbeat(3)];
     for message in &messages {
         send(&outbox, message.clone());
@@ -112,13 +136,56 @@ async fn what_is_no_message_ends_its_link_and_is_counted() {
         .into_iter()
         .enumerate()
     {
+        // From a stranger: the node never hears of it.
         let mut stream = TcpStream::connect(port.address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        assert_eq!(stream.read(&mut [0; 16]).await.unwrap_or(0), 0);
+        // Behind a hello.
+        let mut stream = TcpStream::connect(port.address).await.unwrap();
+        stream.write_all(&encoded(&hello())).await.unwrap();
         let (up, _, _) = port.up().await;
+        assert!(matches!(port.event().await, gometa_zab::Event::Message { .. }));
         stream.write_all(bytes).await.unwrap();
         assert!(matches!(port.event().await, gometa_zab::Event::Closed { link } if link == up));
         assert_eq!(stream.read(&mut [0; 16]).await.unwrap_or(0), 0);
-        assert_eq!(port.port.counters.links_malformed.load(Ordering::Relaxed), count as u64 + 1);
+        assert_eq!(port.port.counters.links_malformed.load(Ordering::Relaxed), 2 * (count as u64 + 1));
     }
+}
+
+#[tokio::test]
+async fn strangers_are_closed_for_long_or_other_words_than_hello() {
+    let port = Port::open().await;
+    for bytes in [encoded(&heartbeat(1)), (HELLO_MAX as u32 + 1).to_be_bytes().to_vec()] {
+        let mut stream = TcpStream::connect(port.address).await.unwrap();
+        stream.write_all(&bytes).await.unwrap();
+        assert_eq!(stream.read(&mut [0; 16]).await.unwrap_or(0), 0);
+    }
+    assert_eq!(port.port.counters.links_malformed.load(Ordering::Relaxed), 2);
+    let mut taken = Taken::default();
+    port.port.inbox.take(&mut taken, std::time::Instant::now());
+    assert!(taken.peers.is_empty(), "the node hears of none of them");
+}
+
+#[tokio::test]
+async fn a_peer_finds_its_way_in_among_strangers_and_the_oldest_gives_way() {
+    let mut port = Port::open().await;
+    let mut strangers = Vec::new();
+    for _ in 0..STRANGERS_MAX + 1 {
+        strangers.push(TcpStream::connect(port.address).await.unwrap());
+    }
+    assert_eq!(strangers[0].read(&mut [0; 16]).await.unwrap_or(0), 0);
+    let mut peer = TcpStream::connect(port.address).await.unwrap();
+    // In two pieces.
+    let hello = encoded(&hello());
+    peer.write_all(&hello[..7]).await.unwrap();
+    peer.write_all(&hello[7..]).await.unwrap();
+    let (up, _, event) = port.up().await;
+    assert!(matches!(event, gometa_zab::Event::Accepted { link } if link == up));
+    assert_eq!(strangers[1].read(&mut [0; 16]).await.unwrap_or(0), 0);
+    // One who has said hello is no stranger any more, and room for one is free.
+    let before = port.port.counters.connections_refused.load(Ordering::Relaxed);
+    drop(TcpStream::connect(port.address).await.unwrap());
+    assert_eq!((before, port.port.strangers.lock().len() <= STRANGERS_MAX), (2, true));
 }
 
 #[tokio::test]

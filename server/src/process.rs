@@ -20,11 +20,13 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
+    allocator,
     args::{self, Args, Exit, WatchStdin},
     config::{self, ServerConfig},
-    console,
+    console, descriptors,
     ending::{Ending, Reason},
     listen, logging,
+    memory::{Allowance, MIB},
     server::Server,
 };
 
@@ -67,10 +69,12 @@ pub fn run() -> ExitCode {
 
 fn serve(args: &Args) -> Result<(), String> {
     logging::start(args.log_format, &args.log_level)?;
-    let configs = configurations(args)?;
+    let mut configs = configurations(args)?;
     if args.check {
         return configs.iter().try_for_each(check);
     }
+    allocator::pin_sizes();
+    descriptors::fit(&mut configs)?;
     logging::abort_on_panic();
     let runtime = Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -116,7 +120,8 @@ fn serve(args: &Args) -> Result<(), String> {
 fn check(config: &ServerConfig) -> Result<(), String> {
     listen::resolve_all(config)?;
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
-    say(&config.to_string());
+    let memory = Allowance::of(config).memory_max() / MIB;
+    say(&format!("{config}memory            below {memory} MiB, whatever arrives"));
     Ok(())
 }
 

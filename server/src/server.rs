@@ -18,6 +18,7 @@ use tracing::{info, info_span, warn};
 
 use crate::{
     address_book::{self, AddressBook},
+    admission,
     client_port::{ClientPort, Manners},
     clients::Clients,
     config::ServerConfig,
@@ -25,15 +26,19 @@ use crate::{
     disk::{Disk, Hooks, LogReader, Writer},
     driver::{Driver, Storage, Surroundings},
     ending::{Ending, Reason},
+    frame_room::FrameRoom,
     inbox::{Inbox, Item},
-    listen, narrate,
-    peer_link::PeerPort,
+    listen,
+    memory::Allowance,
+    narrate,
+    peer_link::{self, PeerPort, Strangers},
     ready::Ready,
     vote_socket::{self, VoteSender},
 };
 
-/// Requests waiting in one node; beyond it they are refused.
-const REQUESTS_MAX: usize = 65_536;
+/// Requests waiting in one node; beyond it they are refused. The client port admits half as many: some of those
+/// whose clients are gone are still known to the node.
+const REQUESTS_MAX: usize = 2 * admission::REQUESTS_MAX;
 /// Dialling a peer takes no longer than the election time-out, and may take as long as this.
 const CONNECT_TIMEOUT_MIN: Duration = Duration::from_millis(200);
 
@@ -88,7 +93,8 @@ impl Server {
         );
 
         let counters = Arc::new(Counters::default());
-        let clients = Arc::new(Clients::new(me, config.session_timeout_ms, counters.clone()));
+        let allowance = Allowance::of(config);
+        let clients = Arc::new(Clients::new(me, config.session_timeout_ms, allowance, counters.clone()));
         let (names, names_receiver) = mpsc::channel(address_book::NAMES_MAX);
         let mut book = AddressBook::new(names);
         book.add_voters(&voters);
@@ -113,11 +119,15 @@ impl Server {
             counters: counters.clone(),
             together: Arc::default(),
             connect_timeout: Duration::from_millis(config.election_timeout_ms).max(CONNECT_TIMEOUT_MIN),
+            frames: FrameRoom::new(peer_link::FRAMES_BYTES),
+            strangers: Strangers::default(),
         });
         let client_port = Arc::new(ClientPort {
             clients: clients.clone(),
             inbox: inbox.clone(),
             counters: counters.clone(),
+            clients_max: allowance.clients_max,
+            frames: FrameRoom::new(allowance.frames()),
             manners: Manners::default(),
         });
         let like = votes.local_address();

@@ -143,14 +143,16 @@ impl<T, F: FnOnce(&str) -> Result<T, String>> Visitor<'_> for TextSeed<F> {
     }
 }
 
-/// Reads a whole number of milliseconds within bounds, both included.
-pub(super) struct MillisecondsSeed {
+/// Reads a whole number within bounds, both included.
+pub(super) struct NumberSeed {
     pub(super) key: &'static str,
+    /// What it counts, for people.
+    pub(super) unit: &'static str,
     pub(super) min: u64,
     pub(super) max: u64,
 }
 
-impl<'de> DeserializeSeed<'de> for MillisecondsSeed {
+impl<'de> DeserializeSeed<'de> for NumberSeed {
     type Value = u64;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
@@ -158,23 +160,23 @@ impl<'de> DeserializeSeed<'de> for MillisecondsSeed {
     }
 }
 
-impl Visitor<'_> for MillisecondsSeed {
+impl Visitor<'_> for NumberSeed {
     type Value = u64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} as a whole number of milliseconds from {} to {}", self.key, self.min, self.max)
+        write!(f, "{} as a whole number of {} from {} to {}", self.key, self.unit, self.min, self.max)
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<u64, E> {
         if (self.min..=self.max).contains(&value) {
             return Ok(value);
         }
-        let MillisecondsSeed { key, min, max } = self;
-        Err(E::custom(format_args!("{key} is {value}: expected milliseconds from {min} to {max}")))
+        let NumberSeed { key, unit, min, max } = self;
+        Err(E::custom(format_args!("{key} is {value}: expected {unit} from {min} to {max}")))
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<u64, E> {
-        let MillisecondsSeed { key, min, max } = self;
-        Err(E::custom(format_args!("{key} is {value}: expected milliseconds from {min} to {max}")))
+        let NumberSeed { key, unit, min, max } = self;
+        Err(E::custom(format_args!("{key} is {value}: expected {unit} from {min} to {max}")))
     }
 }

@@ -20,7 +20,7 @@ use std::{
 
 pub use address::Address;
 use gometa_zab::{Addresses, NodeId, Voter};
-use json::{ListSeed, MillisecondsSeed, Section, SectionSeed, TextSeed, Unknowns};
+use json::{ListSeed, NumberSeed, Section, SectionSeed, TextSeed, Unknowns};
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess};
 
 /// A configuration file is at most this long, in bytes.
@@ -31,6 +31,10 @@ const PEERS_MAX: usize = 63;
 const NAME_MAX: usize = 100;
 /// Where data is kept if nothing else is said, in the working directory.
 pub const DATA_DIR_DEFAULT: &str = "gometa-data";
+/// Clients connected at a time, unless configured.
+pub const CLIENTS_MAX_DEFAULT: usize = 10_000;
+/// What clients' frames, requests and answers may hold in memory together, in MiB, unless configured.
+pub const CLIENT_MEMORY_MB_DEFAULT: usize = 256;
 
 /// What a node is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,6 +59,10 @@ pub struct ServerConfig {
     pub election_timeout_ms: u64,
     /// A session without contact for this long ends, in milliseconds.
     pub session_timeout_ms: u32,
+    /// Clients connected at a time.
+    pub clients_max: usize,
+    /// What clients' frames, requests and answers may hold in memory together, in MiB.
+    pub client_memory_mb: usize,
     /// For the log: what is odd but does not hinder.
     pub warnings: Vec<String>,
 }
@@ -114,6 +122,8 @@ impl ServerConfig {
             heartbeat_ms: Milliseconds::default().heartbeat,
             election_timeout_ms: Milliseconds::default().election,
             session_timeout_ms: SESSION_TIMEOUT_MS_DEFAULT,
+            clients_max: CLIENTS_MAX_DEFAULT,
+            client_memory_mb: CLIENT_MEMORY_MB_DEFAULT,
             warnings: Vec::new(),
         }
     }
@@ -143,7 +153,9 @@ impl fmt::Display for ServerConfig {
         writeln!(f, "data directory    {}", self.data_dir.display())?;
         writeln!(f, "heartbeat         {} ms", self.heartbeat_ms)?;
         writeln!(f, "election timeout  {} ms", self.election_timeout_ms)?;
-        writeln!(f, "session timeout   {} ms", self.session_timeout_ms)
+        writeln!(f, "session timeout   {} ms", self.session_timeout_ms)?;
+        writeln!(f, "clients           at most {}", self.clients_max)?;
+        writeln!(f, "client memory     {} MiB", self.client_memory_mb)
     }
 }
 
@@ -256,6 +268,8 @@ struct Document {
     heartbeat_ms: Option<u64>,
     election_timeout_ms: Option<u64>,
     session_timeout_ms: Option<u64>,
+    clients_max: Option<usize>,
+    client_memory_mb: Option<usize>,
     admin_address: Option<Address>,
 }
 
@@ -341,6 +355,8 @@ impl Section for Document {
         "HeartbeatMs",
         "ElectionTimeoutMs",
         "SessionTimeoutMs",
+        "ClientsMax",
+        "ClientMemoryMb",
         "AdminAddr",
         "Join",
         "Tls",
@@ -378,6 +394,8 @@ impl Section for Document {
             "HeartbeatMs" => self.heartbeat_ms = Some(milliseconds(map, key, 10, 60_000)?),
             "ElectionTimeoutMs" => self.election_timeout_ms = Some(milliseconds(map, key, 100, 600_000)?),
             "SessionTimeoutMs" => self.session_timeout_ms = Some(milliseconds(map, key, 1_000, 86_400_000)?),
+            "ClientsMax" => self.clients_max = Some(number(map, key, "clients", 16, 1_000_000)?),
+            "ClientMemoryMb" => self.client_memory_mb = Some(number(map, key, "MiB", 16, 65_536)?),
             "AdminAddr" => {
                 let seed = TextSeed { key, expected: address::EXPECTED, parse: Address::parse };
                 self.admin_address = Some(map.next_value_seed(seed)?);
@@ -406,7 +424,18 @@ fn milliseconds<'de, M: MapAccess<'de>>(
     min: u64,
     max: u64,
 ) -> Result<u64, M::Error> {
-    map.next_value_seed(MillisecondsSeed { key, min, max })
+    map.next_value_seed(NumberSeed { key, unit: "milliseconds", min, max })
+}
+
+fn number<'de, M: MapAccess<'de>>(
+    map: &mut M,
+    key: &'static str,
+    unit: &'static str,
+    min: u64,
+    max: u64,
+) -> Result<usize, M::Error> {
+    let number = map.next_value_seed(NumberSeed { key, unit, min, max })?;
+    usize::try_from(number).map_err(|_| M::Error::custom(format_args!("{key} is too large for this machine")))
 }
 
 /// Reads the JSON, with what is odd about its keys.
@@ -559,6 +588,8 @@ pub(crate) fn parse_server(file: &str, text: &str) -> Result<ServerConfig, Confi
             .session_timeout_ms
             .and_then(|ms| u32::try_from(ms).ok())
             .unwrap_or(SESSION_TIMEOUT_MS_DEFAULT),
+        clients_max: document.clients_max.unwrap_or(CLIENTS_MAX_DEFAULT),
+        client_memory_mb: document.client_memory_mb.unwrap_or(CLIENT_MEMORY_MB_DEFAULT),
         warnings,
     })
 }

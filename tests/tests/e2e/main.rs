@@ -9,6 +9,8 @@
 mod behind;
 mod damaged;
 mod first_use;
+mod flood;
+mod flood_bombs;
 mod isolation;
 mod judged;
 mod kills;
