@@ -48,6 +48,9 @@ enum Stage {
 #[derive(Clone, Hash)]
 pub(crate) struct Forming {
     contacts: BTreeMap<NodeId, Contact>,
+    /// The latest connection that each voter has made to this node and said hello on. Connections are accepted in the
+    /// order in which they were made, so whatever still comes by an earlier one was said before.
+    latest: BTreeMap<NodeId, LinkId>,
     stage: Stage,
     told: Option<Vec<NodeId>>,
     differs: BTreeSet<NodeId>,
@@ -62,6 +65,7 @@ impl Forming {
         probe!("formation.starts-prepared", core.founding.is_some());
         Forming {
             contacts: core.others().into_iter().map(contact).collect(),
+            latest: BTreeMap::new(),
             stage: Stage::Gathering,
             told: None,
             differs: BTreeSet::new(),
@@ -136,6 +140,14 @@ impl Forming {
         match self.contacts.get_mut(&hello.node) {
             Some(contact) if contact.link == Some(link) => contact.ready = Some(link),
             _ => {
+                let latest = self.latest.entry(hello.node).or_insert(link);
+                if link < *latest {
+                    // Its genesis would replace the one that is meant.
+                    probe!("formation.hello-too-late");
+                    core.close(link);
+                    return;
+                }
+                *latest = link;
                 // Whoever connects anew has no use for its older connection.
                 let accepted = core.links.iter().filter(|(_, state)| state.dialled.is_none());
                 let older: Vec<LinkId> = accepted

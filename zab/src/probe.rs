@@ -79,6 +79,7 @@ mod counted {
         "formation.begins-again",
         "formation.contact-lost",
         "formation.directory-lost",
+        "formation.hello-too-late",
         "formation.informs",
         "formation.news-while-writing",
         "formation.older-connection",

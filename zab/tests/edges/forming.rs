@@ -334,6 +334,25 @@ fn a_voter_that_connects_anew_has_no_use_for_its_older_connection() {
 }
 
 #[test]
+fn a_hello_that_comes_late_by_an_older_connection_is_not_believed() {
+    // The simulator's seed 182347: the coordinator was restarted and drew another genesis. What its earlier life had
+    // sent came behind that, and replaced what this voter had just prepared, and the others then sealed: it stopped.
+    let mut solo = node(2);
+    let older = [solo.accept_silent(), solo.accept_silent()];
+    let (newer, _) = solo.accept_as(hello(&solo, 1));
+    solo.say(newer, Message::Prepare(genesis(3)));
+    assert_eq!(sent(&solo.persist(), newer), [Message::Prepared(HOME)]);
+    let said = solo.say(older[0], Message::Hello(hello(&solo, 1)));
+    assert!(closes(&said, older[0]) && !closes(&said, newer));
+    let other = Genesis { ensemble: EnsembleId { id: 77, history: 1 }, ..genesis(3) };
+    assert_eq!(foundings(&solo.say(older[0], Message::Prepare(other.clone()))), []);
+    // Also when the newer one is gone.
+    solo.step(vec![Event::Closed { link: newer }]);
+    assert!(closes(&solo.say(older[1], Message::Hello(hello(&solo, 1))), older[1]));
+    assert_eq!(foundings(&solo.say(older[1], Message::Prepare(other))), []);
+}
+
+#[test]
 fn old_connections_are_asked_anew_while_a_genesis_waits_for_its_seal() {
     // The other end may be gone without a word: four election time-outs.
     let (mut solo, [two, three], _) = preparing();

@@ -170,6 +170,13 @@ impl Solo {
         (link, self.say(link, Message::Hello(hello)))
     }
 
+    /// Somebody connects, and says nothing yet.
+    pub(crate) fn accept_silent(&mut self) -> LinkId {
+        let link = self.link();
+        self.step(vec![Event::Accepted { link }]);
+        link
+    }
+
     /// A member connects.
     pub(crate) fn accept(&mut self, node: u64) -> LinkId {
         self.accept_as(self.hello(node)).0
