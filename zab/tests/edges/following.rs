@@ -455,6 +455,33 @@ fn an_append_under_way_does_not_vouch_for_what_replaces_it() {
 }
 
 #[test]
+fn a_cut_takes_its_entries_from_memory_and_no_others() {
+    let bounds = Bounds { tail_bytes: 300, ..Bounds::default() };
+    let mut solo = Solo::new(1, 3, member(3, &[]), bounds);
+    let link = solo.serves(3, 5);
+    solo.say(link, propose(5, Zxid::ZERO, (1..=3).map(|counter| entry(5, counter, 100)).collect()));
+    solo.persist();
+    solo.step(vec![Event::Closed { link }]);
+    let (link, _) = greeted(&mut solo);
+    solo.say(link, Message::NewEpoch(Epoch(6)));
+    solo.persist();
+    solo.say(link, Message::Diff { epoch: Epoch(6), base: zxid(5, 2) });
+    let recent = |solo: &Solo, counter: u64| solo.zab.recent(counter).map(|entry| entry.zxid);
+    assert_eq!((recent(&solo, 2), recent(&solo, 3)), (Some(zxid(5, 2)), None));
+    solo.say(link, propose(6, zxid(5, 2), vec![entry(6, 3, 100)]));
+    assert_eq!((recent(&solo, 2), recent(&solo, 3)), (Some(zxid(5, 2)), Some(zxid(6, 3))));
+    solo.say(link, Message::NewLeader { epoch: Epoch(6), last: zxid(5, 2) });
+    solo.persist();
+    solo.persist();
+    assert_eq!(applies(&solo.say(link, Message::UpToDate { epoch: Epoch(6), commit: 3 })), Some(3));
+    solo.step(vec![Event::Applied { counter: 3 }]);
+    assert_eq!(recent(&solo, 1), Some(zxid(5, 1)), "what was cut costs nothing any more");
+    solo.say(link, propose(6, zxid(6, 3), vec![entry(6, 4, 100)]));
+    solo.persist();
+    assert_eq!((recent(&solo, 1), recent(&solo, 2)), (None, Some(zxid(5, 2))));
+}
+
+#[test]
 fn a_node_with_a_leader_tells_lookers_whom_it_follows() {
     // Rule 6.
     let mut solo = node(&[]);

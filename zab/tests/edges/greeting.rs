@@ -171,14 +171,20 @@ fn a_connection_asked_for_before_the_phase_changed_is_closed() {
 fn a_node_without_an_ensemble_is_told_the_genesis() {
     // Section 5.7; a voter with a new directory is not counted any more (section 5.8).
     for (incarnation, forgotten) in [(1, false), (99, true)] {
-        for established in [false, true] {
+        for role in ["looks", "leads", "follows"] {
             let mut solo = node();
-            if established {
-                solo.established(&[1, 2]);
+            match role {
+                "leads" => {
+                    solo.established(&[1, 2]);
+                }
+                "follows" => {
+                    solo.serves(2, 4);
+                }
+                _ => {}
             }
             let hello = Hello { ensemble: None, incarnation: Incarnation(incarnation), ..solo.hello(1) };
             let (link, said) = solo.accept_as(hello);
-            assert_eq!(sent(&said, link), [Message::Formed(genesis(3))]);
+            assert_eq!(sent(&said, link), [Message::Formed(genesis(3))], "one that {role}");
             let told = said.contains(&Effect::Notice(Notice::Amnesiac { peer: NodeId(1) }));
             assert_eq!(told, forgotten);
         }
