@@ -106,7 +106,8 @@ impl Talk {
             if let Some(bytes) = frame::decode_frame(&mut self.buffer, limits::CLIENT_FRAME_MAX).unwrap() {
                 return Some(v1::ServerFrame::decode(bytes).unwrap().body.unwrap());
             }
-            if self.stream.read_buf(&mut self.buffer).await.unwrap() == 0 {
+            // A connection that gives way is reset.
+            if self.stream.read_buf(&mut self.buffer).await.unwrap_or(0) == 0 {
                 return None;
             }
         }

@@ -4,7 +4,9 @@
 //! answers may hold together (`ClientMemoryMb`). Everything else has a bound of its own, and is added up in
 //! [`NODE_BYTES`]. A node's resident memory stays below
 //!
-//!     NODE_BYTES + ClientsMax × CONNECTION_BYTES + ClientMemoryMb
+//! ```text
+//! NODE_BYTES + ClientsMax × CONNECTION_BYTES + ClientMemoryMb
+//! ```
 //!
 //! under any input from those who are not its peers; `docs/operations.md` has the same formula, `-check` prints what
 //! it gives, and a test floods three nodes and looks. What the ensemble *keeps* on behalf of its clients comes on
