@@ -86,9 +86,6 @@ impl Failure {
             (ErrorKind::DeadlineExceeded | ErrorKind::Unavailable | ErrorKind::ConnectionLost, _) => {
                 Some(no_node.to_owned())
             }
-            (ErrorKind::Forked, _) => {
-                Some("the peers belong to different ensembles: name only those of one".to_owned())
-            }
             _ => None,
         }
     }

@@ -1,27 +1,25 @@
 //! The same client for programs without an asynchronous runtime: each call blocks its thread.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use gometa_proto::{ErrorKind, v1::NodeStatus};
-use tokio::runtime::{self, Runtime};
+use gometa_proto::v1::NodeStatus;
 
-use crate::{Builder, Deleted, Entry, ReadOptions, Result, Written, error::Error, error::Operation};
+use crate::{Builder, Deleted, Entry, Operation, ReadOptions, Result, Written, runtime::Hosted};
 
-/// A client with a runtime of its own: one thread, which ends with the last clone.
+/// A client on the process's own runtime, which all of them share; its thread ends with the last of them.
 ///
-/// Its calls, and dropping the last clone, panic on a thread that drives a tokio runtime: there,
-/// use [`crate::Client`].
+/// Its calls panic on a thread that drives a tokio runtime: there, use [`crate::Client`]. In a child of the process
+/// that made it they fail with [`ErrorKind::Forked`](crate::ErrorKind::Forked), and dropping it does nothing.
 #[derive(Clone, Debug)]
 pub struct Client {
-    client: crate::Client,
-    runtime: Arc<Runtime>,
+    hosted: Hosted<crate::Client>,
 }
 
 impl Client {
     /// A client with the usual settings; see [`Builder::build`].
     ///
     /// # Errors
-    /// As [`Builder::build`], and [`ErrorKind::Internal`] if no thread can be started.
+    /// As [`Builder::build`], and [`ErrorKind::Internal`](crate::ErrorKind::Internal) if no thread can be started.
     pub fn new<S: AsRef<str>>(peers: impl IntoIterator<Item = S>) -> Result<Self> {
         Self::with_settings(Builder::default(), peers)
     }
@@ -34,37 +32,26 @@ impl Client {
         settings: Builder,
         peers: impl IntoIterator<Item = S>,
     ) -> Result<Self> {
-        let client = settings.build(peers)?;
-        let runtime = runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("gometa-client")
-            .enable_all()
-            .build()
-            .map_err(|error| {
-                Error::new(
-                    ErrorKind::Internal,
-                    Operation::Build,
-                    format!("no thread for the client: {error}"),
-                )
-            })?;
-        Ok(Self { client, runtime: Arc::new(runtime) })
+        Ok(Self { hosted: Hosted::new(settings.build(peers)?)? })
     }
 
     /// The same client, whose calls may take this long.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Self { client: self.client.with_timeout(timeout), runtime: Arc::clone(&self.runtime) }
+        Self { hosted: self.hosted.map(|client| client.with_timeout(timeout)) }
     }
 
-    /// The asynchronous client within, for what has no blocking form.
+    /// The asynchronous client within, and the runtime it lives on, for what has no blocking form.
     #[must_use]
-    pub fn asynchronous(&self) -> &crate::Client {
-        &self.client
+    pub fn hosted(&self) -> &Hosted<crate::Client> {
+        &self.hosted
     }
 
-    /// Runs a future on this client's runtime, for several calls at a time.
-    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        self.runtime.block_on(future)
+    /// See [`crate::Client::close`]. In a child of the process that made the client there is nothing to close.
+    pub fn close(&self) {
+        if let Ok((client, _)) = self.hosted.get(Operation::Build) {
+            client.close();
+        }
     }
 
     /// See [`crate::Client::add`].
@@ -72,7 +59,8 @@ impl Client {
     /// # Errors
     /// See there.
     pub fn add(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Written> {
-        self.block_on(self.client.add(key, value))
+        let (client, runtime) = self.hosted.get(Operation::Add)?;
+        runtime.block_on(client.add(key, value))
     }
 
     /// See [`crate::Client::set`].
@@ -80,7 +68,8 @@ impl Client {
     /// # Errors
     /// See there.
     pub fn set(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Written> {
-        self.block_on(self.client.set(key, value))
+        let (client, runtime) = self.hosted.get(Operation::Set)?;
+        runtime.block_on(client.set(key, value))
     }
 
     /// See [`crate::Client::cas`].
@@ -88,7 +77,8 @@ impl Client {
     /// # Errors
     /// See there.
     pub fn cas(&self, key: impl AsRef<[u8]>, revision: u64, value: impl AsRef<[u8]>) -> Result<Written> {
-        self.block_on(self.client.cas(key, revision, value))
+        let (client, runtime) = self.hosted.get(Operation::Cas)?;
+        runtime.block_on(client.cas(key, revision, value))
     }
 
     /// See [`crate::Client::delete`].
@@ -96,7 +86,8 @@ impl Client {
     /// # Errors
     /// See there.
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<Deleted> {
-        self.block_on(self.client.delete(key))
+        let (client, runtime) = self.hosted.get(Operation::Delete)?;
+        runtime.block_on(client.delete(key))
     }
 
     /// See [`crate::Client::delete_if`].
@@ -104,7 +95,8 @@ impl Client {
     /// # Errors
     /// See there.
     pub fn delete_if(&self, key: impl AsRef<[u8]>, revision: u64) -> Result<Deleted> {
-        self.block_on(self.client.delete_if(key, revision))
+        let (client, runtime) = self.hosted.get(Operation::Delete)?;
+        runtime.block_on(client.delete_if(key, revision))
     }
 
     /// See [`crate::Client::get`].
@@ -112,7 +104,8 @@ impl Client {
     /// # Errors
     /// See there.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Entry> {
-        self.block_on(self.client.get(key))
+        let (client, runtime) = self.hosted.get(Operation::Get)?;
+        runtime.block_on(client.get(key))
     }
 
     /// See [`crate::Client::get_with`].
@@ -120,7 +113,8 @@ impl Client {
     /// # Errors
     /// See there.
     pub fn get_with(&self, key: impl AsRef<[u8]>, options: ReadOptions) -> Result<Entry> {
-        self.block_on(self.client.get_with(key, options))
+        let (client, runtime) = self.hosted.get(Operation::Get)?;
+        runtime.block_on(client.get_with(key, options))
     }
 
     /// See [`crate::Client::status_of`].
@@ -128,6 +122,7 @@ impl Client {
     /// # Errors
     /// See there.
     pub fn status_of(&self, address: &str) -> Result<NodeStatus> {
-        self.block_on(self.client.status_of(address))
+        let (client, runtime) = self.hosted.get(Operation::Status)?;
+        runtime.block_on(client.status_of(address))
     }
 }

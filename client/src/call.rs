@@ -225,7 +225,7 @@ impl Call {
                     drop(ticket);
                     // Not at once: an ensemble that ends sessions as soon as they are open shall not be hammered.
                     self.stage = Stage::Pausing;
-                    tokio::time::sleep(backoff.pause()).await;
+                    self.shared.router.pause(backoff.pause()).await;
                 }
             }
         }

@@ -31,9 +31,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// What resolving, connecting and the handshake may take unless it is said otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A node that owes an answer is asked for a sign of life after this long without one.
-const QUIET_MAX: Duration = Duration::from_secs(1);
+const QUIET_MAX: Duration = Duration::from_millis(500);
 /// It is left after this long without one since it was asked.
-const SILENCE_MAX: Duration = Duration::from_secs(2);
+const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// A handle on an ensemble. Clones share one connection, one session and one set of counters; cloning is cheap.
 ///
@@ -165,8 +165,8 @@ impl Builder {
         self
     }
 
-    /// How silent a node may be that owes an answer: it is asked for a sign of life after `quiet_max` (1 s if not
-    /// set) and left `silence_max` later (2 s if not set).
+    /// How silent a node may be that owes an answer: it is asked for a sign of life after `quiet_max` (0.5 s
+    /// if not set) and left `silence_max` later (1 s if not set).
     #[must_use]
     pub fn silence(mut self, quiet_max: Duration, silence_max: Duration) -> Self {
         self.quiet_max = quiet_max;
@@ -231,6 +231,12 @@ impl Client {
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self { shared: Arc::clone(&self.shared), timeout }
+    }
+
+    /// Ends the client and its clones: calls that run fail with [`ErrorKind::Closed`], and so does every later one.
+    /// A write under way then has the outcome that is known of it. Closing again does nothing.
+    pub fn close(&self) {
+        self.shared.router.close();
     }
 
     /// What this client and its clones have done so far.
@@ -372,9 +378,11 @@ impl Client {
             return Err(Error::new(ErrorKind::InvalidArgument, Operation::Status, "one address at a time"));
         };
         let operation = Operation::Status;
+        let router = &self.shared.router;
+        router.check_open().map_err(|error| Error::new(error.kind, operation, error.to_string()))?;
         let deadline = deadline_in(self.timeout);
         let asking = async {
-            let connection = (self.shared.router.dial_once(address).await)
+            let connection = (router.dial_once(address).await)
                 .map_err(|error| Error::new(error.kind, operation, error.to_string()))?;
             let build = |id| request(id, deadline, None, Body::Status(v1::Status {}));
             let response = connection.call(build).await.map_err(|error| {

@@ -66,6 +66,7 @@ pub(crate) struct Dial {
 /// Why there is no connection.
 #[derive(Clone, Debug)]
 pub(crate) struct DialError {
+    /// Empty if the failure is no node's.
     pub(crate) address: Arc<str>,
     pub(crate) kind: ErrorKind,
     pub(crate) message: String,
@@ -75,6 +76,9 @@ pub(crate) struct DialError {
 
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.address.is_empty() {
+            return f.write_str(&self.message);
+        }
         write!(f, "{}: {}", self.address, self.message)
     }
 }
@@ -165,6 +169,11 @@ impl Connection {
     /// Why it has ended, if it has.
     pub(crate) fn closed(&self) -> Option<Arc<str>> {
         self.link.waiting().closed.clone()
+    }
+
+    /// Ends every call on it. Its task ends when the last of them has dropped it.
+    pub(crate) fn close(&self, reason: &str) {
+        self.link.close(reason);
     }
 
     /// Sends the request that `build` makes for an id, at the moment when it is certain to be queued, and waits
@@ -277,8 +286,9 @@ async fn establish(
         && known != found
     {
         return Err(fail(
-            ErrorKind::Forked,
-            "holds another history than the one this client knows".to_owned(),
+            ErrorKind::InvalidArgument,
+            "belongs to another ensemble than the one this client knows; name only the peers of one"
+                .to_owned(),
             true,
         ));
     }
@@ -332,8 +342,7 @@ fn start(stream: TcpStream, buffer: BytesMut, welcome: Welcome, dial: Dial) -> C
 fn is_lasting(kind: ErrorKind) -> bool {
     matches!(
         kind,
-        ErrorKind::Forked
-            | ErrorKind::Unauthenticated
+        ErrorKind::Unauthenticated
             | ErrorKind::PermissionDenied
             | ErrorKind::Unsupported
             | ErrorKind::InvalidArgument

@@ -31,7 +31,7 @@
 //!   time, the session's window, back-off.
 //!
 //! Reading order: `client` and `call` (what a call is), `retry` (what may be repeated), `session` (exactly once),
-//! `router` (which node), `connection` and `incoming` (frames).
+//! `router` (which node), `connection` and `incoming` (frames); [`blocking`] and `runtime` for programs without one.
 //!
 //! Left out for now: TLS and authentication, watches, transactions, scans; the wire has none of them yet.
 #![forbid(unsafe_code)]
@@ -45,6 +45,7 @@ mod incoming;
 mod peers;
 mod retry;
 mod router;
+mod runtime;
 mod session;
 
 pub use client::{Builder, Client, Consistency, Counters, Deleted, Entry, ReadOptions, Written};
@@ -52,6 +53,7 @@ pub use error::{Error, Operation};
 pub use gometa_proto::v1::{EnsembleRef, Member, NodeStatus, PeerStatus, Role, View};
 pub use gometa_proto::{ErrorKind, Outcome};
 pub use peers::{parse_peers, peers_from_json};
+pub use runtime::Hosted;
 
 /// What calls return.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -12,6 +12,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -20,6 +21,7 @@ use std::{
 };
 
 use gometa_proto::{
+    ErrorKind,
     limits::MEMBERS_MAX,
     v1::{EnsembleRef, View},
 };
@@ -41,6 +43,8 @@ const STAGGER: Duration = Duration::from_millis(250);
 const DIALS_MAX: usize = 4;
 /// How often a hinted leader is dialed before the next hint is waited for.
 const MOVES_MAX: u32 = 8;
+/// Why a call on a closed client fails.
+const CLOSED: &str = "the client is closed";
 /// Addresses whose failures are remembered.
 const HEALTH_MAX: usize = 4 * MEMBERS_MAX;
 
@@ -65,11 +69,15 @@ pub(crate) struct Router {
     generations: AtomicU64,
     /// A leader became known, or a connection to one: worth trying again at once.
     hope: Notify,
+    /// The router was closed.
+    closing: Notify,
     moving: AtomicBool,
 }
 
 #[derive(Default)]
 struct State {
+    /// For good: nothing is dialed or put to use any more.
+    closed: bool,
     current: Option<Arc<Connection>>,
     ensemble: Option<EnsembleRef>,
     leader: Option<Arc<str>>,
@@ -132,6 +140,7 @@ impl Router {
             dialing: tokio::sync::Mutex::default(),
             generations: AtomicU64::new(1),
             hope: Notify::new(),
+            closing: Notify::new(),
             moving: AtomicBool::new(false),
         }
     }
@@ -198,6 +207,9 @@ impl Router {
         let mut dialed: HashSet<Arc<str>> = HashSet::new();
         let mut failed: HashSet<Arc<str>> = HashSet::new();
         loop {
+            let mut closing = pin!(self.closing.notified());
+            closing.as_mut().enable();
+            self.check_open()?;
             // Another call, or a move to the leader, may have brought a connection meanwhile.
             if let Some(connection) = self.usable() {
                 return Ok(connection);
@@ -239,6 +251,7 @@ impl Router {
                     Err(_) => {}
                 },
                 () = tokio::time::sleep_until(wake) => {}
+                () = closing => {}
             }
         }
     }
@@ -283,6 +296,9 @@ impl Router {
         let connection = Arc::new(connection);
         {
             let mut state = self.state();
+            if state.closed {
+                return connection;
+            }
             tracing::debug!(address = %connection.address, leads = connection.is_leader(), "connected");
             if std::mem::replace(&mut state.connected_before, true) {
                 self.counts.reconnects.fetch_add(1, Ordering::Relaxed);
@@ -394,6 +410,35 @@ impl Router {
             () = tokio::time::sleep(pause) => {}
             () = self.hope.notified() => {}
         }
+    }
+
+    /// Ends the connection in use, with every call on it; from now on there is none.
+    pub(crate) fn close(&self) {
+        let connection = {
+            let mut state = self.state();
+            state.closed = true;
+            state.leader = None;
+            state.current.take()
+        };
+        if let Some(connection) = connection {
+            connection.close(CLOSED);
+        }
+        self.closing.notify_waiters();
+        self.hope.notify_waiters();
+    }
+
+    /// # Errors
+    /// The router was closed.
+    pub(crate) fn check_open(&self) -> Result<(), DialError> {
+        if !self.state().closed {
+            return Ok(());
+        }
+        Err(DialError {
+            address: "".into(),
+            kind: ErrorKind::Closed,
+            message: CLOSED.to_owned(),
+            lasting: true,
+        })
     }
 
     /// What is held against the nodes, for people: "a: connection refused; b: …". Empty if nothing is.

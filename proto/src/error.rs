@@ -92,7 +92,7 @@ error_kinds! {
     17 Unsupported, "unsupported", retryable: false;
     /// A fault of gometa's own.
     18 Internal, "internal error", retryable: false;
-    /// The node holds another history than the one the client knows.
+    /// The process was forked after the client was made: the child needs a client of its own. Never on the wire.
     19 Forked, "forked", retryable: false;
     /// A write below its session's floor. Users never see it.
     20 Forgotten, "forgotten", retryable: false;

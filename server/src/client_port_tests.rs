@@ -163,7 +163,7 @@ async fn hellos_that_do_not_fit_are_refused_in_words() {
     let stranger = v1::EnsembleRef { id: vec![1; 16].into(), history: 1 };
     for (ask, kind, words) in [
         (hello(2, 5, None), ErrorKind::Unsupported, "this node speaks protocol 1, the client 2 to 5"),
-        (hello(1, 1, Some(stranger)), ErrorKind::Forked, "another ensemble"),
+        (hello(1, 1, Some(stranger)), ErrorKind::InvalidArgument, "another ensemble"),
         (get(1), ErrorKind::InvalidArgument, "the first frame of a connection is a Hello"),
     ] {
         let mut talk = port.connect().await;

@@ -263,7 +263,7 @@ impl Clients {
             && known != ours
         {
             return Err(v1::Error::not_applied(
-                ErrorKind::Forked,
+                ErrorKind::InvalidArgument,
                 "this node belongs to another ensemble than the one the client knows",
             ));
         }

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gometa_client::{Builder, Client, Error, blocking};
+use gometa_client::{Builder, Client, Error, Operation, blocking};
 
 use crate::config;
 
@@ -187,15 +187,11 @@ impl<I: BufRead, O: Write> Console<I, O> {
     }
 
     fn carry_out(&mut self, client: &blocking::Client, task: &Task) -> io::Result<()> {
+        let (client, runtime) = client.hosted().get(Operation::Status).map_err(io::Error::other)?;
         if task.repetition > 1 {
-            return client.block_on(self.repeat(client.asynchronous(), task));
+            return runtime.block_on(self.repeat(client, task));
         }
-        let result = client.block_on(send(
-            client.asynchronous().clone(),
-            task.verb,
-            task.key.clone(),
-            task.value.clone(),
-        ));
+        let result = runtime.block_on(send(client.clone(), task.verb, task.key.clone(), task.value.clone()));
         match result {
             Ok(result) => self.show(&result),
             Err(error) => self.say(&format!("Error : {error}")),

@@ -367,7 +367,7 @@ async fn blocking_client_does_the_same() {
             assert_eq!(client.get("k").unwrap().value, "v");
             client.set("k", "v").unwrap();
             client.with_timeout(Duration::from_secs(1)).get("k").unwrap();
-            client.asynchronous().counters().requests
+            client.hosted().get(gometa_client::Operation::Get).unwrap().0.counters().requests
         });
         tokio::select! {
             requests = calls => assert_eq!(requests.unwrap(), 3),

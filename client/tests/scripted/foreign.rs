@@ -141,7 +141,7 @@ async fn frames_that_are_odd_but_legal_are_passed_over() {
 
 #[tokio::test]
 async fn lasting_refusals_fail_at_once() {
-    for kind in [ErrorKind::Unauthenticated, ErrorKind::Unsupported, ErrorKind::Forked] {
+    for kind in [ErrorKind::Unauthenticated, ErrorKind::Unsupported, ErrorKind::InvalidArgument] {
         within(async {
             let node = Node::start().await;
             let client = client(&[&node]);

@@ -285,9 +285,9 @@ async fn reconnecting_names_the_ensemble_and_a_fork_is_an_error() {
         drop(link);
         let mut link = node.accept_hello().await;
         assert_eq!(link.hello.ensemble, Some(ensemble(1)));
-        link.send(FromNode::Error(Error::not_applied(ErrorKind::Forked, "another history"))).await;
+        link.send(FromNode::Error(Error::not_applied(ErrorKind::InvalidArgument, "another history"))).await;
         let error = call.await.unwrap().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Forked);
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert!(error.to_string().contains("another history"), "{error}");
     })
     .await;
