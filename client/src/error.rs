@@ -76,7 +76,10 @@ struct Details {
 }
 
 impl Error {
-    pub(crate) fn new(kind: ErrorKind, operation: Operation, message: impl Into<String>) -> Self {
+    /// A failure of which nothing has taken effect: for the faces of this client in other languages, which have failures
+    /// of their own.
+    #[must_use]
+    pub fn new(kind: ErrorKind, operation: Operation, message: impl Into<String>) -> Self {
         Self(Box::new(Details {
             kind,
             operation,
@@ -96,6 +99,12 @@ impl Error {
     pub(crate) fn with_outcome(mut self, outcome: Outcome) -> Self {
         self.0.outcome = outcome;
         self
+    }
+
+    /// The same, of a call that may have taken effect.
+    #[must_use]
+    pub fn with_unknown_outcome(self) -> Self {
+        self.with_outcome(Outcome::Unknown)
     }
 
     pub(crate) fn with_leader(mut self, leader: &str) -> Self {
