@@ -140,6 +140,50 @@ typedef uint32_t gometa_role_t;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+// What a read sees.
+enum gometa_consistency_t
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // Every write that was acknowledged, to anybody, before the read began.
+  GOMETA_LINEARIZABLE = 0,
+  // What the answering node has applied, but nothing older than what this client has seen before.
+  GOMETA_LOCAL = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum gometa_consistency_t gometa_consistency_t;
+#else
+typedef uint32_t gometa_consistency_t;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// What a client counts.
+enum gometa_counter_t
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // Calls made.
+  GOMETA_COUNTER_REQUESTS = 1,
+  // Attempts beyond a call's first.
+  GOMETA_COUNTER_RETRIES = 2,
+  // Connections beyond the first.
+  GOMETA_COUNTER_RECONNECTS = 3,
+  // Calls that have not ended yet.
+  GOMETA_COUNTER_IN_FLIGHT = 4,
+  // The highest revision that an answer has shown.
+  GOMETA_COUNTER_SEEN_REVISION = 5,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum gometa_counter_t gometa_counter_t;
+#else
+typedef uint32_t gometa_counter_t;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 // A handle on an ensemble. Any number of threads may use it at a time. It does no IO before its first call.
 typedef struct gometa_client_t gometa_client_t;
 

@@ -3,7 +3,7 @@
 use crate::manifest::{Dependency, Member, Section, Workspace};
 
 /// Each crate, by its directory, and the crates of the workspace that it may name in its manifest.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("proto", &[]),
     ("zab", &[]),
     // Commands and outcomes are messages.
@@ -17,6 +17,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("server", &["node", "zab", "store", "codec", "proto", "client"]),
     ("client", &["proto"]),
     ("cli", &["client", "proto"]),
+    ("ffi", &["client"]),
     ("tests", &["client", "sim"]),
     // Everything that reads foreign bytes, and what those are then told to.
     ("fuzz", &["node", "zab", "store", "codec", "proto"]),
