@@ -11,13 +11,13 @@
 #include <string.h>
 
 /* Ends the program with what went wrong. */
-static void must(gometa_status_t status, gometa_error_t *error)
+static void must(gometa_status_t status, gometa_error_t **error)
 {
     if (status == GOMETA_OK) {
         return;
     }
-    fprintf(stderr, "%s: %s\n", gometa_status_name(status), gometa_error_message(error));
-    gometa_error_free(error);
+    fprintf(stderr, "%s: %s\n", gometa_status_name(status), gometa_error_message(*error));
+    gometa_error_free(*error);
     exit(1);
 }
 
@@ -29,24 +29,24 @@ int main(int count, char **arguments)
     }
     gometa_client_t *client = NULL;
     gometa_error_t *error = NULL;
-    must(gometa_client_new(arguments[1], NULL, &client, &error), error);
+    must(gometa_client_new(arguments[1], NULL, &client, &error), &error);
 
     /* A write, and what it made of the key. */
     const char *key = "tour/colour";
     gometa_written_t written;
-    must(gometa_client_set(client, key, strlen(key), "red", 3, &written, &error), error);
+    must(gometa_client_set(client, key, strlen(key), "red", 3, &written, &error), &error);
     printf("set at revision %" PRIu64 "\n", written.revision);
 
     /* A read sees every write that was acknowledged before. */
     gometa_entry_t *entry = NULL;
-    must(gometa_client_get(client, key, strlen(key), &entry, &error), error);
+    must(gometa_client_get(client, key, strlen(key), &entry, &error), &error);
     size_t length = 0;
     const uint8_t *value = gometa_entry_value(entry, &length);
     printf("value %.*s, version %" PRIu64 "\n", (int)length, (const char *)value, gometa_entry_version(entry));
     gometa_entry_free(entry);
 
     /* A change that happens only if nobody else was quicker. */
-    must(gometa_client_cas(client, key, strlen(key), written.revision, "green", 5, NULL, &error), error);
+    must(gometa_client_cas(client, key, strlen(key), written.revision, "green", 5, NULL, &error), &error);
     gometa_status_t status =
         gometa_client_cas(client, key, strlen(key), written.revision, "blue", 4, NULL, &error);
     uint64_t actual = 0;
@@ -59,12 +59,12 @@ int main(int count, char **arguments)
     gometa_queue_t *queue = NULL;
     gometa_future_t *future = NULL;
     uint64_t tag = 0;
-    must(gometa_queue_new(&queue, &error), error);
-    must(gometa_client_delete_async(client, key, strlen(key), &future, &error), error);
-    must(gometa_future_enqueue(future, queue, 7, &error), error);
-    must(gometa_queue_next(queue, 5000, &tag, &error), error);
+    must(gometa_queue_new(&queue, &error), &error);
+    must(gometa_client_delete_async(client, key, strlen(key), &future, &error), &error);
+    must(gometa_future_enqueue(future, queue, 7, &error), &error);
+    must(gometa_queue_next(queue, 5000, &tag, &error), &error);
     gometa_deleted_t deleted;
-    must(gometa_future_deleted(future, &deleted, &error), error);
+    must(gometa_future_deleted(future, &deleted, &error), &error);
     printf("future %" PRIu64 " is ready: deleted %s\n", tag, deleted.existed ? "it" : "nothing");
     gometa_future_free(future);
     gometa_queue_free(queue);

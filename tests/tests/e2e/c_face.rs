@@ -19,7 +19,16 @@ fn compile(source: &str, directory: &Path) -> PathBuf {
     let libraries = program("libgometa.so").parent().unwrap().to_path_buf();
     let made = directory.join(Path::new(source).file_stem().unwrap());
     let Output { status, stderr, .. } = Command::new("cc")
-        .args(["-std=c99", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-g"])
+        .args([
+            "-std=c99",
+            "-D_POSIX_C_SOURCE=200809L",
+            "-Wall",
+            "-Wextra",
+            "-Wpedantic",
+            "-Werror",
+            "-O1",
+            "-g",
+        ])
         .arg(root().join(source))
         .arg("-I")
         .arg(root().join("include"))
@@ -63,7 +72,7 @@ async fn the_example_in_c_does_what_it_says() {
             "value red, version 1",
             "somebody was quicker: revision 1",
             "future 7 is ready: deleted it",
-            "NotFound: get \"tour/colour\": no such key",
+            "NotFound: get \"tour/colour\": there is no such key",
         ]
     );
 }
@@ -87,8 +96,11 @@ fn the_library_exports_what_the_header_declares_and_nothing_else() {
     let mut exported: Vec<&str> = listed.lines().filter_map(|line| line.split(' ').nth(2)).collect();
     exported.sort_unstable();
     let calls = header.split(|sign: char| !(sign.is_ascii_alphanumeric() || sign == '_' || sign == '('));
-    let mut declared: Vec<&str> =
-        calls.filter_map(|word| word.split_once('(')).map(|(name, _)| name).filter(|name| name.starts_with("gometa_")).collect();
+    let mut declared: Vec<&str> = calls
+        .filter_map(|word| word.split_once('('))
+        .map(|(name, _)| name)
+        .filter(|name| name.starts_with("gometa_"))
+        .collect();
     declared.sort_unstable();
     assert_eq!(exported, declared);
 }
