@@ -29,14 +29,14 @@ use crate::{
     types::{Ticks, Token},
 };
 
-/// As no other type of this crate, so that [`Relative`] can tell times.
+/// As no other type of this crate, so that the hasher, `Relative`, can tell times.
 impl Hash for Ticks {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_i64(self.0.cast_signed());
     }
 }
 
-/// As no other type of this crate, so that [`Relative`] can tell tokens.
+/// As no other type of this crate, so that the hasher, `Relative`, can tell tokens.
 impl Hash for Token {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_i128(self.0.into());
