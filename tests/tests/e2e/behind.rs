@@ -49,7 +49,7 @@ async fn a_follower_that_stands_still_leaves_the_leaders_memory_flat() {
     const WRITES: u64 = 100_000;
     const VALUE_BYTES: usize = 512;
     /// Less than half of what an unbounded queue would take.
-    const GROWTH_MAX_KIB: u64 = 24 << 10;
+    const GROWTH_MAX_KIB: u64 = 40 << 10;
     let mut random = Random::of_this_run("standing still");
     let ensemble = Ensemble::start(3).await;
     let client = ensemble.client(TIMEOUT);
