@@ -48,7 +48,7 @@ async fn a_follower_that_stands_still_leaves_the_leaders_memory_flat() {
     const WARM_UP: u64 = 60_000;
     const WRITES: u64 = 100_000;
     const VALUE_BYTES: usize = 512;
-    /// Less than half of what an unbounded queue would take.
+    /// Less than an unbounded queue would take: the values alone are 50 MiB.
     const GROWTH_MAX_KIB: u64 = 40 << 10;
     let mut random = Random::of_this_run("standing still");
     let ensemble = Ensemble::start(3).await;
