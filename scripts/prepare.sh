@@ -3,9 +3,13 @@
 #
 # Expected to be there: Rust (cargo), Python 3, make, a C compiler. Looked for, and on Debian and its relatives
 # installed with apt-get when missing (as root, or with sudo): a C++ compiler, libclang with its headers (RocksDB's
-# bindings are generated with it), root certificates (cargo downloads with them). With the argument `checks` also
-# rustfmt and clippy, installed with rustup. Changes nothing when nothing is missing.
+# bindings are generated with it), root certificates (cargo downloads with them). With the argument `checks` also what
+# the suite tests with: rustfmt and clippy, installed with rustup; Go, Erlang, valgrind, CMake, pkg-config, and Python's
+# venv. Changes nothing when nothing is missing.
 set -u
+
+checks=no
+[ "${1:-}" = checks ] && checks=yes
 
 say() { printf 'prepare: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -53,9 +57,29 @@ certificates_work() {
         /etc/ssl/cert.pem
 }
 
+# Whether Python makes environments with a pip of their own, and bindings can be compiled for it if need be.
+venv_works() {
+    python3 -c 'import ensurepip, venv' 2>/dev/null
+}
+
+# The package uses what Go 1.19 has.
+go_works() {
+    have go || return 1
+    minor=$(go env GOVERSION 2>/dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
+    [ "${minor:-0}" -ge 19 ]
+}
+
 # Prints the Debian packages that would mend what is missing.
 missing() {
     packages=
+    if [ "$checks" = yes ]; then
+        go_works || packages="$packages golang-go"
+        have escript || packages="$packages erlang-base"
+        have valgrind || packages="$packages valgrind"
+        have cmake || packages="$packages cmake"
+        have pkg-config || packages="$packages pkg-config"
+        venv_works || packages="$packages python3-venv"
+    fi
     c_works || packages="$packages gcc libc6-dev"
     cxx_works || packages="$packages g++"
     libclang_works || packages="$packages libclang-dev"
@@ -114,7 +138,7 @@ if [ -n "$wanted" ]; then
     say "done"
 fi
 
-if [ "${1:-}" = checks ]; then
+if [ "$checks" = yes ]; then
     for component in rustfmt clippy; do
         cargo "${component#rust}" --version >/dev/null 2>&1 && continue
         have rustup || fail "cargo ${component#rust} is missing; install the $component of $(rustc --version)"
