@@ -57,14 +57,19 @@ pub fn run() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let done = match (&args.config, args.client) {
-        (Some(path), true) => console::run(path).map_err(|error| format!("{error:#}")),
-        _ => serve(&args).map(|()| ExitCode::SUCCESS),
-    };
-    done.unwrap_or_else(|line| {
-        logging::last_line(&line);
-        ExitCode::FAILURE
-    })
+    if let (Some(path), true) = (&args.config, args.client) {
+        return console::run(path).unwrap_or_else(|error| {
+            logging::last_line(&format!("{error:#}"));
+            ExitCode::FAILURE
+        });
+    }
+    let done = serve(&args);
+    if let Err(line) = &done {
+        logging::last_line(line);
+    }
+    // A thread that read damage never returns, and one that waits for the disk may be late. The usual end would take
+    // from under them what RocksDB keeps for the whole process, and what it locks then kills it in place of the status.
+    signal_hook::low_level::exit(i32::from(done.is_err()))
 }
 
 fn serve(args: &Args) -> Result<(), String> {

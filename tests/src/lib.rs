@@ -3,6 +3,7 @@
 //! - [`ensemble`]: a supervisor of several nodes; [`program`]: one process.
 //! - [`network`]: proxies between the nodes, to cut, delay and lose what passes.
 //! - [`chaos`]: faults on a whole ensemble, and the verdict; the program `gometa-chaos` runs it.
+//! - [`impostors`]: what else may listen where a client expects a node.
 //! - [`wait`]: conditions with deadlines; [`random`]: seeds.
 //!
 //! What is amiss is told by panicking: these are tests. The repository's own rules are in `tests/repo/` and need
@@ -11,6 +12,7 @@
 
 pub mod chaos;
 pub mod ensemble;
+pub mod impostors;
 pub mod network;
 pub mod program;
 pub mod random;
