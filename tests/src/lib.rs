@@ -3,6 +3,7 @@
 //! - [`ensemble`]: a supervisor of several nodes; [`program`]: one process.
 //! - [`network`]: proxies between the nodes, to cut, delay and lose what passes.
 //! - [`chaos`]: faults on a whole ensemble, and the verdict; the program `gometa-chaos` runs it.
+//! - [`faces`]: the ways to use gometa, held to one behaviour; the program `gometa-faces` runs it.
 //! - [`impostors`]: what else may listen where a client expects a node.
 //! - [`wait`]: conditions with deadlines; [`random`]: seeds.
 //!
@@ -12,6 +13,7 @@
 
 pub mod chaos;
 pub mod ensemble;
+pub mod faces;
 pub mod impostors;
 pub mod network;
 pub mod program;

@@ -1,0 +1,232 @@
+//! `gometa-face`: the runner of the Rust client; `tests/faces/README.md` says how it is spoken to.
+//!
+//! One caller's bench is the blocking client's, more callers' are tasks.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use gometa_client::{
+    Client, Deleted, Error, ErrorKind, Operation, Outcome, ReadOptions, Role, Written, blocking,
+};
+use gometa_tests::faces::line::{Line, hex};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    sync::Notify,
+    task::JoinSet,
+};
+
+/// What a line came to: what is written behind its number.
+type Said = Result<String, Error>;
+
+/// A client that was opened, in both of its forms.
+#[derive(Clone)]
+struct Opened {
+    client: Client,
+    blocking: blocking::Client,
+}
+
+/// What is there to be spoken of.
+#[derive(Default)]
+struct State {
+    clients: Mutex<BTreeMap<String, Opened>>,
+    calls: Mutex<BTreeMap<u64, Arc<Notify>>>,
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 1)]
+async fn main() -> anyhow::Result<()> {
+    write("face rust");
+    let state = Arc::new(State::default());
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut calls = JoinSet::new();
+    while let Some(text) = lines.next_line().await? {
+        while calls.try_join_next().is_some() {}
+        let (number, line) = Line::parse(&text)?;
+        // A client is there as soon as its line has been read.
+        if matches!(line.verb.as_str(), "open" | "close" | "cancel") {
+            report(number, at_once(&state, &line)?);
+            continue;
+        }
+        let opened = lock(&state.clients).get(line.wanted("client")?).cloned();
+        let opened = opened.with_context(|| format!("no such client: {text}"))?;
+        let cancelled = Arc::new(Notify::new());
+        lock(&state.calls).insert(number, cancelled.clone());
+        let state = state.clone();
+        calls.spawn(async move {
+            let said = tokio::select! {
+                said = call(opened, &line) => said,
+                () = cancelled.notified() => {
+                    Ok(Err(Error::new(ErrorKind::Cancelled, Operation::Get, "the call was cancelled")))
+                }
+            };
+            lock(&state.calls).remove(&number);
+            said.map(|said| report(number, said))
+        });
+    }
+    while let Some(done) = calls.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+fn at_once(state: &State, line: &Line) -> anyhow::Result<Said> {
+    if line.verb == "cancel" {
+        let call = line.number("call")?.context("cancel needs call")?;
+        if let Some(call) = lock(&state.calls).get(&call) {
+            call.notify_one();
+        }
+        return Ok(Ok("ok".to_owned()));
+    }
+    let name = line.wanted("client")?.to_owned();
+    if line.verb == "close" {
+        let closed = lock(&state.clients).get(&name).cloned();
+        closed.context("no such client")?.client.close();
+        return Ok(Ok("ok".to_owned()));
+    }
+    let timeout = Duration::from_millis(line.number("timeout_ms")?.unwrap_or(5_000));
+    let builder = Client::builder().timeout(timeout).name("face");
+    let peers = [line.wanted("peers")?];
+    let opened = builder
+        .clone()
+        .build(peers)
+        .and_then(|client| Ok(Opened { client, blocking: blocking::Client::with_settings(builder, peers)? }));
+    Ok(opened.map(|opened| {
+        lock(&state.clients).insert(name, opened);
+        "ok".to_owned()
+    }))
+}
+
+async fn call(opened: Opened, line: &Line) -> anyhow::Result<Said> {
+    if line.verb == "bench" {
+        return bench(opened, line).await;
+    }
+    let client = match line.number("timeout_ms")? {
+        Some(ms) => opened.client.with_timeout(Duration::from_millis(ms)),
+        None => opened.client,
+    };
+    let written = |written: Written| format!("ok revision={} version={}", written.revision, written.version);
+    let key = || line.bytes("key");
+    Ok(match line.verb.as_str() {
+        "add" => client.add(key()?, line.bytes("value")?).await.map(written),
+        "set" => client.set(key()?, line.bytes("value")?).await.map(written),
+        "cas" => {
+            let revision = line.number("revision")?.context("cas needs revision")?;
+            client.cas(key()?, revision, line.bytes("value")?).await.map(written)
+        }
+        "delete" => {
+            let deleted = match line.number("revision")? {
+                Some(revision) => client.delete_if(key()?, revision).await,
+                None => client.delete(key()?).await,
+            };
+            deleted.map(|Deleted { existed, revision }| format!("ok existed={existed} revision={revision}"))
+        }
+        "get" => {
+            let options = match line.field("consistency") {
+                Some("local") => {
+                    ReadOptions::local().with_min_revision(line.number("min_revision")?.unwrap_or(0))
+                }
+                _ => ReadOptions::default(),
+            };
+            client.get_with(key()?, options).await.map(|entry| {
+                format!(
+                    "ok value={} version={} create_revision={} mod_revision={}",
+                    hex(&entry.value),
+                    entry.version,
+                    entry.create_revision,
+                    entry.mod_revision
+                )
+            })
+        }
+        "status" => client.status().await.map(|status| {
+            let role = match status.role() {
+                Role::Forming => "forming",
+                Role::Looking => "looking",
+                Role::Following => "following",
+                Role::Leading => "leading",
+                Role::Learning => "learning",
+                Role::Unspecified => "unknown",
+            };
+            format!("ok role={role} applied_revision={} keys={}", status.applied_revision, status.keys)
+        }),
+        "members" => client
+            .view()
+            .await
+            .map(|view| format!("ok members={} leader={}", view.members.len(), view.leader)),
+        verb => anyhow::bail!("there is no {verb}"),
+    })
+}
+
+async fn bench(opened: Opened, line: &Line) -> anyhow::Result<Said> {
+    let (key, value) = (line.bytes("key")?, line.bytes("value")?);
+    let number = |name: &str| line.number(name).and_then(|number| number.context("bench needs its numbers"));
+    let (count, callers) = (number("count")?, number("callers")?.max(1));
+    let sets = line.wanted("call")? == "set";
+    let begun = Instant::now();
+    let mut failed = 0;
+    if callers == 1 {
+        let client = opened.blocking;
+        let calls = move || {
+            let call = |_: &u64| match sets {
+                true => client.set(&key, &value).is_err(),
+                false => client.get(&key).is_err(),
+            };
+            (0..count).filter(call).count()
+        };
+        failed += tokio::task::spawn_blocking(calls).await?;
+    } else {
+        let mut tasks = JoinSet::new();
+        for caller in 0..callers {
+            let (client, key, value) = (opened.client.clone(), key.clone(), value.clone());
+            let share = count / callers + u64::from(caller < count % callers);
+            tasks.spawn(async move {
+                let mut failed = 0;
+                for _ in 0..share {
+                    let call_failed = match sets {
+                        true => client.set(&key, &value).await.is_err(),
+                        false => client.get(&key).await.is_err(),
+                    };
+                    failed += usize::from(call_failed);
+                }
+                failed
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            failed += done?;
+        }
+    }
+    Ok(Ok(format!("ok seconds={:.6} failed={failed}", begun.elapsed().as_secs_f64())))
+}
+
+fn report(number: u64, said: Said) {
+    let said = said.unwrap_or_else(|error| {
+        let outcome = match error.outcome() {
+            Outcome::NotApplied => "not_applied",
+            Outcome::Unknown => "unknown",
+        };
+        let actual = error.actual_revision().map(|revision| format!(" actual_revision={revision}"));
+        format!(
+            "error kind={} number={} retryable={} outcome={outcome}{} message={}",
+            error.kind().name(),
+            error.kind().number(),
+            error.is_retryable(),
+            actual.unwrap_or_default(),
+            hex(error.to_string().as_bytes())
+        )
+    });
+    write(&format!("{number} {said}"));
+}
+
+/// A line that is whole, and there at once. Nobody left to read it is the end of the input too.
+fn write(line: &str) {
+    let mut out = std::io::stdout().lock();
+    drop(out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush()));
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

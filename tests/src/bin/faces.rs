@@ -1,0 +1,144 @@
+//! `gometa-faces`: holds every way to use gometa to one behaviour; see `gometa_tests::faces`.
+//!
+//!     gometa-faces conformance [--faces rust,c] [--only TEXT]
+//!     gometa-faces exactly-once [--increments 10000] [--every-ms 3000]
+//!     gometa-faces bench [--rounds 9]
+//!
+//! The exit status is 0 if all of it is as it should be. The conformance ends with a line in the shape of a test
+//! program's, a test for each cell.
+#![forbid(unsafe_code)]
+
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use gometa_tests::faces::{
+    Places,
+    bench::bench,
+    counters::exactly_once,
+    table::{all_faces, conformance, root},
+};
+
+/// Holds every way to use gometa to one behaviour.
+#[derive(Parser)]
+struct Arguments {
+    /// Which faces, with commas between them; all if not given.
+    #[arg(long, global = true, value_delimiter = ',')]
+    faces: Vec<String>,
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// The same scenarios for each face.
+    Conformance {
+        /// Only scenarios with this in their name, or in their file's.
+        #[arg(long, default_value = "")]
+        only: String,
+    },
+    /// Concurrent increments by each face while leaders are killed.
+    ExactlyOnce {
+        /// By each face; by the command line 500 at most.
+        #[arg(long, default_value_t = 10_000)]
+        increments: usize,
+        /// Between two kills.
+        #[arg(long, default_value_t = 3_000)]
+        every_ms: u64,
+    },
+    /// What each face costs over the Rust client.
+    Bench {
+        /// So many of each, interleaved; medians are compared.
+        #[arg(long, default_value_t = 9)]
+        rounds: usize,
+    },
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let faces = if arguments.faces.is_empty() { all_faces() } else { arguments.faces };
+    let running = std::env::current_exe()?;
+    // target/release/gometa-faces
+    let target: PathBuf = running.ancestors().nth(2).context("this program has a directory")?.to_owned();
+    let places = Places { root: root(), target: &target };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        match arguments.task {
+            Task::Conformance { only } => check(&places, &faces, &only).await,
+            Task::ExactlyOnce { increments, every_ms } => {
+                count(&places, &faces, increments, Duration::from_millis(every_ms)).await
+            }
+            Task::Bench { rounds } => measure(&places, &faces, rounds).await,
+        }
+    })
+}
+
+async fn check(places: &Places<'_>, faces: &[String], only: &str) -> anyhow::Result<ExitCode> {
+    let results = conformance(places, faces, only).await?;
+    tell(&results.text());
+    results.failures().iter().for_each(|failure| tell(&format!("{failure}\n")));
+    let (passed, failed) = (results.passed(), results.failures().len());
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    tell(&format!("test result: {word}. {passed} passed; {failed} failed;\n"));
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn count(
+    places: &Places<'_>,
+    faces: &[String],
+    increments: usize,
+    every: Duration,
+) -> anyhow::Result<ExitCode> {
+    let (sums, kills) = exactly_once(places, faces, increments, every).await?;
+    for sum in &sums {
+        let seconds = sum.took.as_secs_f64();
+        tell(&format!(
+            "{:<12} {:>6} increments, {:>6} revision mismatches, {seconds:>6.1} s\n",
+            sum.face, sum.increments, sum.mismatches
+        ));
+    }
+    tell(&format!("every sum is exact; the leader was killed {kills} times\n"));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn measure(places: &Places<'_>, faces: &[String], rounds: usize) -> anyhow::Result<ExitCode> {
+    let all = bench(places, faces, rounds).await?;
+    let mut short = false;
+    for rates in &all {
+        let base = all.iter().find(|base| base.load == rates.load).context("a base")?.median();
+        let share = 100.0 * rates.median() / base;
+        let verdict = match rates.wanted {
+            Some(wanted) if share < wanted => {
+                short = true;
+                format!("  below {wanted:.0} %")
+            }
+            Some(wanted) => format!("  at least {wanted:.0} % wanted"),
+            None => String::new(),
+        };
+        tell(&format!(
+            "{:<16} {:<12} {:>8.0}/s {share:>5.0} %{verdict}\n",
+            rates.load,
+            rates.face,
+            rates.median()
+        ));
+    }
+    Ok(if short { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Writes to standard output. Nobody there to read it is no failure.
+fn tell(text: &str) {
+    let mut out = std::io::stdout().lock();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Arguments::command().debug_assert();
+        assert!(root().join("Cargo.toml").is_file());
+    }
+}

@@ -1,0 +1,162 @@
+//! An ensemble for the faces: clients reach it through proxies, and everything that is broken can be mended.
+
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+
+use gometa_client::{Client, ErrorKind};
+use tokio::time::{Instant, sleep};
+
+use super::front::Front;
+use crate::{ensemble::Ensemble, impostors::Impostors, wait::PATIENCE};
+
+/// How long the observer's own reads may take.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two of them.
+const LOOK_PAUSE: Duration = Duration::from_millis(5);
+
+/// Three nodes behind proxies, and impostors beside them.
+pub struct Arena {
+    ensemble: Ensemble,
+    front: Front,
+    impostors: Impostors,
+    killed: BTreeSet<usize>,
+    paused: BTreeSet<usize>,
+}
+
+impl Arena {
+    /// Three nodes that are ready.
+    pub async fn start() -> Arena {
+        let mut ensemble = Ensemble::prepare(3);
+        let targets: Vec<SocketAddr> =
+            ensemble.all().iter().map(|node| ensemble.addresses(*node).request).collect();
+        let front = Front::of(&targets).await;
+        ensemble.announce(front.addresses());
+        ensemble.start_all().await;
+        let impostors = Impostors::start().await;
+        Arena { ensemble, front, impostors, killed: BTreeSet::new(), paused: BTreeSet::new() }
+    }
+
+    /// Peers by name: `$nodes`, `$http`, `$noise`, `$silent`, `$dead`; anything else is an address already.
+    pub fn peers(&self, name: &str) -> String {
+        match name {
+            "$nodes" => {
+                let all: Vec<String> = self.front.addresses().iter().map(ToString::to_string).collect();
+                all.join(",")
+            }
+            "$http" => self.impostors.http.to_string(),
+            "$noise" => self.impostors.noise.to_string(),
+            "$silent" => self.impostors.silent.to_string(),
+            "$dead" => self.impostors.dead.to_string(),
+            address => address.to_owned(),
+        }
+    }
+
+    /// The nodes' own addresses.
+    pub fn direct(&self) -> Vec<String> {
+        self.ensemble.requests_from(0)
+    }
+
+    /// A client of the nodes themselves, whose answers nobody withholds: it does not go where they say.
+    ///
+    /// # Panics
+    /// Never: the addresses are addresses.
+    pub fn observer(&self) -> Client {
+        let built = Client::builder().timeout(LOOK_TIMEOUT).pinned(true).build(self.direct());
+        built.unwrap_or_else(|error| panic!("no client: {error}"))
+    }
+
+    /// Waits until a key is there with this value, or not there at all.
+    ///
+    /// # Errors
+    /// If that does not come about.
+    pub async fn until_written(&self, key: &[u8], value: Option<&[u8]>) -> anyhow::Result<()> {
+        let (observer, begun) = (self.observer(), Instant::now());
+        loop {
+            let read = observer.get(key).await;
+            let found = match &read {
+                Ok(entry) => Some(&*entry.value),
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                Err(error) => anyhow::bail!("{error}"),
+            };
+            if found == value {
+                return Ok(());
+            }
+            anyhow::ensure!(begun.elapsed() < PATIENCE, "the write is not made");
+            sleep(LOOK_PAUSE).await;
+        }
+    }
+
+    /// What a scenario wants to happen.
+    ///
+    /// # Errors
+    /// If there is no such fault.
+    ///
+    /// # Panics
+    /// If the nodes do not behave.
+    pub async fn fault(&mut self, name: &str) -> anyhow::Result<()> {
+        match name {
+            "withhold-answers" => self.front.withhold(),
+            "release-answers" => self.front.release(),
+            "kill-leader" => {
+                let leader = self.ensemble.leader().await;
+                self.kill(leader);
+            }
+            "lose-quorum" => {
+                let leader = self.ensemble.leader().await;
+                for node in self.ensemble.others(leader) {
+                    self.kill(node);
+                }
+            }
+            "regain-quorum" | "restart-killed" => self.start_killed().await,
+            "restart-all" => {
+                self.ensemble.all().into_iter().for_each(|node| self.kill(node));
+                self.start_killed().await;
+            }
+            "pause-leader" => {
+                let leader = self.ensemble.leader().await;
+                self.ensemble.pause(leader);
+                self.paused.insert(leader);
+            }
+            "resume" => self.resume(),
+            "cut-connections" => self.ensemble.all().into_iter().for_each(|node| self.front.cut(node)),
+            _ => anyhow::bail!("there is no fault {name}"),
+        }
+        Ok(())
+    }
+
+    /// Kills the leader, and starts it again when another leads.
+    pub async fn change_leader(&mut self) {
+        let leader = self.ensemble.leader().await;
+        self.kill(leader);
+        self.ensemble.leader().await;
+        self.start_killed().await;
+    }
+
+    /// Takes every fault away, and waits until the nodes are one ensemble again.
+    pub async fn mend(&mut self) {
+        self.front.release();
+        self.resume();
+        self.start_killed().await;
+        self.ensemble.converged(&self.ensemble.all()).await;
+    }
+
+    fn kill(&mut self, node: usize) {
+        if self.killed.insert(node) {
+            self.ensemble.kill(node);
+            self.front.cut(node);
+        }
+    }
+
+    async fn start_killed(&mut self) {
+        let killed = std::mem::take(&mut self.killed);
+        killed.iter().for_each(|node| self.ensemble.spawn(*node));
+        for node in killed {
+            self.ensemble.ready(node).await;
+        }
+    }
+
+    fn resume(&mut self) {
+        for node in std::mem::take(&mut self.paused) {
+            self.ensemble.resume(node);
+        }
+    }
+}

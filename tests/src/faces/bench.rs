@@ -1,0 +1,120 @@
+//! What each face costs over the Rust client: the same load, face after face, round after round.
+
+use anyhow::{Context as _, ensure};
+
+use super::{
+    Face, Places,
+    arena::Arena,
+    line::{Answer, Line},
+};
+
+/// A load.
+pub struct Load {
+    /// What it is called.
+    pub name: &'static str,
+    /// The verb.
+    pub call: &'static str,
+    /// Callers at a time.
+    pub callers: usize,
+    /// Calls in each round.
+    pub count: usize,
+    /// Faces that are held to a share of the Rust client's rate, in percent.
+    pub shares: &'static [(&'static str, f64)],
+}
+
+/// One caller that reads, and 64 that write at a time.
+pub const LOADS: [Load; 2] = [
+    Load {
+        name: "get, 1 caller",
+        call: "get",
+        callers: 1,
+        count: 4_000,
+        shares: &[("c", 90.0), ("python", 60.0)],
+    },
+    Load {
+        name: "set, 64 callers",
+        call: "set",
+        callers: 64,
+        count: 16_000,
+        shares: &[("python-aio", 50.0)],
+    },
+];
+
+/// A face's rates, in calls a second, one for each round.
+pub struct Rates {
+    /// The load's name.
+    pub load: &'static str,
+    /// The face's name.
+    pub face: String,
+    /// As they came.
+    pub rates: Vec<f64>,
+    /// The least share of the Rust client's rate, in percent, where one is demanded.
+    pub wanted: Option<f64>,
+}
+
+impl Rates {
+    /// The one in the middle.
+    pub fn median(&self) -> f64 {
+        let mut sorted = self.rates.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+    }
+}
+
+/// Measures every face that can be, interleaved; the first one is what the others are compared with.
+///
+/// # Errors
+/// If a face does not do what it should.
+pub async fn bench(places: &Places<'_>, faces: &[String], rounds: usize) -> anyhow::Result<Vec<Rates>> {
+    let arena = Arena::start().await;
+    // Nobody stands between a client and its node here.
+    let peers = arena.direct().join(",");
+    arena.observer().set("bench", [b'v'; 128]).await?;
+    let mut running = Vec::new();
+    for name in faces {
+        let face = Face::start(name, places).await?;
+        if face.without().contains("bench") {
+            continue;
+        }
+        let line = Line::new("open").with("client", 1).with("peers", &peers).with("timeout_ms", 10_000);
+        let opened = face.call(&line).await?;
+        ensure!(matches!(opened, Answer::Ok(_)), "{name}: {opened}");
+        running.push((name, face));
+    }
+    let mut all = Vec::new();
+    for load in &LOADS {
+        let mut rates: Vec<Rates> = running
+            .iter()
+            .map(|(name, _)| Rates {
+                load: load.name,
+                face: (*name).clone(),
+                rates: Vec::new(),
+                wanted: load.shares.iter().find(|(face, _)| face == name).map(|(_, share)| *share),
+            })
+            .collect();
+        // The first round warms caches and connections, and does not count.
+        for round in 0..=rounds {
+            for ((name, face), rates) in running.iter().zip(&mut rates) {
+                let line = Line::new("bench")
+                    .with("client", 1)
+                    .with("call", load.call)
+                    .with_bytes("key", b"bench")
+                    .with_bytes("value", &[b'v'; 128])
+                    .with("count", load.count)
+                    .with("callers", load.callers);
+                let answer = face.call(&line).await?;
+                let Answer::Ok(fields) = &answer else { anyhow::bail!("{name}: {answer}") };
+                ensure!(fields.get("failed").is_some_and(|failed| failed == "0"), "{name}: {answer}");
+                let seconds: f64 = fields.get("seconds").context("bench says its seconds")?.parse()?;
+                if round > 0 {
+                    rates.rates.push(load.count as f64 / seconds);
+                }
+            }
+        }
+        all.extend(rates);
+    }
+    for (_, face) in running {
+        face.end().await?;
+    }
+    Ok(all)
+}

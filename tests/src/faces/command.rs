@@ -1,0 +1,205 @@
+//! The command line as a face: a process of `gometa` for each call.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    os::unix::ffi::OsStringExt,
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::Context as _;
+use serde_json::Value;
+use tokio::{io::AsyncWriteExt, process::Command, sync::Semaphore};
+
+use super::line::{Answer, Line, hex};
+use crate::program::program;
+
+/// Processes that run at a time; more calls wait.
+const PROCESSES_MAX: usize = 16;
+
+/// Runs the command for each call.
+pub struct Commands {
+    program: std::path::PathBuf,
+    /// Peers and time-out of each client that was opened.
+    clients: Mutex<BTreeMap<String, (String, String)>>,
+    room: Arc<Semaphore>,
+    without: BTreeSet<String>,
+}
+
+impl Commands {
+    /// The command that was built beside this program.
+    ///
+    /// # Panics
+    /// If it was not.
+    pub fn new() -> Commands {
+        Commands {
+            program: program("gometa"),
+            clients: Mutex::default(),
+            room: Arc::new(Semaphore::new(PROCESSES_MAX)),
+            without: ["cancel", "close", "bench", "many", "zero-bytes"].map(str::to_owned).into(),
+        }
+    }
+
+    /// The verbs that make no sense for it.
+    pub fn without(&self) -> &BTreeSet<String> {
+        &self.without
+    }
+
+    /// Begins a call.
+    pub fn begin(&self, line: &Line) -> impl Future<Output = anyhow::Result<Answer>> + Send + use<> {
+        let prepared = self.prepare(line);
+        let opens = line.verb == "open";
+        let room = self.room.clone();
+        async move {
+            let Some((mut command, input)) = prepared? else { return Ok(Answer::Ok(BTreeMap::new())) };
+            let _place = room.acquire().await?;
+            let mut child = command.spawn().context("gometa does not start")?;
+            let mut stdin = child.stdin.take().context("it has an input")?;
+            let feeding = tokio::spawn(async move {
+                // What does not want it closes it.
+                drop(stdin.write_all(&input).await);
+            });
+            let output = child.wait_with_output().await?;
+            feeding.await?;
+            answer(opens, output.status.code(), &output.stdout, &output.stderr)
+        }
+    }
+
+    /// The process for a call, and its input; none where there is nothing to do.
+    fn prepare(&self, line: &Line) -> anyhow::Result<Option<(Command, Vec<u8>)>> {
+        let client = line.wanted("client")?.to_owned();
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let opens = line.verb == "open";
+        if opens {
+            let timeout = line.field("timeout_ms").unwrap_or("5000");
+            clients.insert(client.clone(), (line.wanted("peers")?.to_owned(), format!("{timeout}ms")));
+        } else if line.verb == "close" {
+            clients.remove(&client);
+            return Ok(None);
+        }
+        let (peers, timeout) =
+            clients.get(&client).with_context(|| format!("client {client} is not open"))?;
+        let timeout = line.number("timeout_ms")?.map_or(timeout.clone(), |ms| format!("{ms}ms"));
+        let mut arguments: Vec<OsString> =
+            ["-o", "json", "--peers", peers, "--timeout", &timeout].map(OsString::from).into();
+        let mut input = Vec::new();
+        if opens {
+            // A call that is refused before anybody is asked, because of its peers or because of its key.
+            arguments.extend(["get", ""].map(OsString::from));
+        } else {
+            arguments.push(line.verb.clone().into());
+            for (name, value) in &line.fields {
+                match name.as_str() {
+                    "revision" if line.verb == "delete" => {
+                        arguments.push(format!("--revision={value}").into())
+                    }
+                    "min_revision" => arguments.push(format!("--min-revision={value}").into()),
+                    "consistency" if value == "local" => arguments.push("--local".into()),
+                    _ => {}
+                }
+            }
+            if line.field("key").is_some() {
+                arguments.push("--".into());
+                arguments.push(OsString::from_vec(line.bytes("key")?));
+            }
+            if line.verb == "cas" {
+                arguments.push(line.wanted("revision")?.into());
+            }
+            if line.field("value").is_some() {
+                // Long, or with zero bytes: no argument can be that.
+                input = line.bytes("value")?;
+                arguments.push("-".into());
+            }
+        }
+        let mut command = Command::new(&self.program);
+        command.args(arguments).env_remove("GOMETA_PEERS").kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(Some((command, input)))
+    }
+}
+
+impl Default for Commands {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn answer(opens: bool, status: Option<i32>, out: &[u8], err: &[u8]) -> anyhow::Result<Answer> {
+    if status == Some(0) {
+        let value: Value = serde_json::from_slice(out).context("gometa printed no JSON")?;
+        return Ok(Answer::Ok(results(&value)));
+    }
+    let text = String::from_utf8_lossy(err);
+    let value: Value = serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))?;
+    if opens && value["error"]["operation"].is_string() {
+        return Ok(Answer::Ok(BTreeMap::new()));
+    }
+    let mut fields = BTreeMap::new();
+    for name in ["kind", "number", "retryable", "outcome", "actual_revision"] {
+        if let Some(value) = value["error"].get(name) {
+            fields.insert(name.to_owned(), plain(value));
+        }
+    }
+    let message = value["error"]["message"].as_str().unwrap_or_default();
+    fields.insert("message".to_owned(), hex(message.as_bytes()));
+    Ok(Answer::Error(fields))
+}
+
+/// What a result says, in the names of the runners. Of the nodes whose status is shown, the leader's counts.
+fn results(value: &Value) -> BTreeMap<String, String> {
+    let nodes = value["nodes"].as_array();
+    let leading = nodes.and_then(|nodes| nodes.iter().find(|node| node["role"] == "leading"));
+    let value = leading.unwrap_or(value);
+    let mut fields = BTreeMap::new();
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let (name, text) = match (name.as_str(), value.as_str()) {
+            ("value", Some(text)) => ("value", hex(text.as_bytes())),
+            ("value_base64", Some(text)) => ("value", hex(&unbase64(text))),
+            ("members", _) => ("members", value.as_array().map_or(0, Vec::len).to_string()),
+            (name, _) => (name, plain(value)),
+        };
+        fields.insert(name.to_owned(), text);
+    }
+    fields
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Base64 as the command writes it.
+fn unbase64(text: &str) -> Vec<u8> {
+    let number = |letter: u8| match letter {
+        b'A'..=b'Z' => u32::from(letter - b'A'),
+        b'a'..=b'z' => u32::from(letter - b'a') + 26,
+        b'0'..=b'9' => u32::from(letter - b'0') + 52,
+        b'+' => 62,
+        _ => 63,
+    };
+    let letters: Vec<u8> = text.bytes().filter(|letter| *letter != b'=').collect();
+    let groups = letters.chunks(4).flat_map(|group| {
+        let bits =
+            group.iter().fold(0, |bits, letter| bits << 6 | number(*letter)) << (6 * (4 - group.len()));
+        bits.to_be_bytes().into_iter().skip(1).take(group.len() * 6 / 8).collect::<Vec<u8>>()
+    });
+    groups.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_read() {
+        for (text, bytes) in [
+            ("", &b""[..]),
+            ("/w==", b"\xff"),
+            ("AP8=", b"\0\xff"),
+            ("Zm9v", b"foo"),
+            ("+/8A", b"\xfb\xff\0"),
+        ] {
+            assert_eq!(unbase64(text), bytes, "{text}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Proxies in front of the nodes' ports for clients, so that answers to calls can be withheld: connections are made and
+//! sessions opened meanwhile, and what is kept alive stays so.
+//!
+//! A write whose answer is withheld has been made, and its client cannot know; killing the node then is the case
+//! that exactly-once writes are for.
+
+use std::{io, net::SocketAddr};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::watch,
+    task::JoinSet,
+};
+
+/// Bytes of the length before a frame.
+const PREFIX_BYTES: usize = 4;
+/// A ServerFrame's field with a Response.
+const RESPONSE: u64 = 2;
+/// A Response's field with a session.
+const SESSION_OPENED: u64 = 11;
+
+/// What happens to one node's connections.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Mode {
+    /// The node's answers to calls wait.
+    withheld: bool,
+    /// Rises when every connection is to end, with what waits on it.
+    cuts: u64,
+}
+
+/// Proxies, one for each node. They end with their value.
+pub struct Front {
+    modes: Vec<watch::Sender<Mode>>,
+    addresses: Vec<SocketAddr>,
+    _tasks: JoinSet<()>,
+}
+
+impl Front {
+    /// Proxies to these addresses.
+    ///
+    /// # Panics
+    /// If the system has no ports.
+    pub async fn of(targets: &[SocketAddr]) -> Front {
+        let mut front = Front { modes: Vec::new(), addresses: Vec::new(), _tasks: JoinSet::new() };
+        for target in targets {
+            let opened = async {
+                let listener = TcpListener::bind((target.ip(), 0)).await?;
+                let address = listener.local_addr()?;
+                io::Result::Ok((listener, address))
+            };
+            let (listener, address) =
+                opened.await.unwrap_or_else(|error| panic!("no port for a proxy: {error}"));
+            let (mode, seen) = watch::channel(Mode::default());
+            front.modes.push(mode);
+            front.addresses.push(address);
+            front._tasks.spawn(serve(listener, *target, seen));
+        }
+        front
+    }
+
+    /// Where clients are to go, in the nodes' order.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// From now on no answer arrives, of any node.
+    pub fn withhold(&self) {
+        self.modes.iter().for_each(|mode| mode.send_modify(|mode| mode.withheld = true));
+    }
+
+    /// Answers arrive again, also those that waited.
+    pub fn release(&self) {
+        self.modes.iter().for_each(|mode| mode.send_modify(|mode| mode.withheld = false));
+    }
+
+    /// Ends every connection to a node, with what waits on it.
+    pub fn cut(&self, node: usize) {
+        self.modes[node].send_modify(|mode| mode.cuts += 1);
+    }
+}
+
+async fn serve(listener: TcpListener, target: SocketAddr, seen: watch::Receiver<Mode>) {
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let mut cut = seen.clone();
+        let (seen, cuts) = (seen.clone(), cut.borrow_and_update().cuts);
+        connections.spawn(async move {
+            tokio::select! {
+                _ = carry(stream, target, seen) => {}
+                _ = cut.wait_for(|mode| mode.cuts != cuts) => {}
+            }
+        });
+    }
+}
+
+async fn carry(stream: TcpStream, target: SocketAddr, seen: watch::Receiver<Mode>) -> io::Result<()> {
+    // A node that is down is one that nobody can reach.
+    let onward = TcpStream::connect(target).await?;
+    stream.set_nodelay(true)?;
+    onward.set_nodelay(true)?;
+    let ((near_in, near_out), (far_in, far_out)) = (stream.into_split(), onward.into_split());
+    // Whichever side ends, the other is told.
+    tokio::select! {
+        ended = pass(near_in, far_out) => ended,
+        ended = gate(far_in, near_out, seen) => ended,
+    }
+}
+
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<()> {
+    tokio::io::copy(&mut from, &mut to).await?;
+    to.shutdown().await
+}
+
+/// Passes a node's frames on, answers to calls only while they are not withheld. Answers may overtake each other: clients
+/// know them by their ids.
+async fn gate(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut seen: watch::Receiver<Mode>,
+) -> io::Result<()> {
+    let (mut read, mut withheld) = (Vec::new(), Vec::new());
+    loop {
+        tokio::select! {
+            length = from.read_buf(&mut read) => if length? == 0 {
+                return to.shutdown().await;
+            },
+            changed = seen.changed() => if changed.is_err() {
+                return Ok(());
+            },
+        }
+        let withhold = seen.borrow_and_update().withheld;
+        while let Some(frame) = take_frame(&mut read) {
+            match withhold && answers_a_call(&frame[PREFIX_BYTES..]) {
+                true => withheld.push(frame),
+                false => to.write_all(&frame).await?,
+            }
+        }
+        if !withhold {
+            for frame in withheld.drain(..) {
+                to.write_all(&frame).await?;
+            }
+        }
+    }
+}
+
+/// The first frame, prefix and all, if it is there to its end.
+fn take_frame(read: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let length = read.first_chunk::<PREFIX_BYTES>().map(|prefix| u32::from_be_bytes(*prefix) as usize)?;
+    let rest = (read.len() >= PREFIX_BYTES + length).then(|| read.split_off(PREFIX_BYTES + length))?;
+    Some(std::mem::replace(read, rest))
+}
+
+/// Whether a ServerFrame is the answer to a call: a response with anything but an opened session in it.
+fn answers_a_call(frame: &[u8]) -> bool {
+    let mut fields = Fields(frame);
+    let Some((RESPONSE, response)) = fields.next() else { return false };
+    Fields(response).all(|(number, _)| number != SESSION_OPENED)
+}
+
+/// The fields of a protobuf message: numbers, and bytes where a field has such.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = *self.0.split_off_first()?;
+            value |= u64::from(byte & 127) << shift;
+            if byte < 128 {
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (u64, &'a [u8]);
+
+    fn next(&mut self) -> Option<(u64, &'a [u8])> {
+        let tag = self.varint()?;
+        let bytes = match tag & 7 {
+            0 => self.varint().map(|_| &[][..])?,
+            1 => self.0.split_off(..8)?,
+            5 => self.0.split_off(..4)?,
+            _ => {
+                let length = usize::try_from(self.varint()?).ok()?;
+                self.0.split_off(..length)?
+            }
+        };
+        Some((tag >> 3, bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_to_calls_are_told_from_the_rest() {
+        // Welcome; Pong 5; Response {id 1, revision 300, session_opened {session 7}}.
+        for frame in [
+            &b"\x0a\x02\x08\x01"[..],
+            b"\x1a\x02\x08\x05",
+            b"\x12\x10\x08\x01\x10\xac\x02\x5a\x09\x09\x07\0\0\0\0\0\0\0",
+        ] {
+            assert!(!answers_a_call(frame), "{frame:x?}");
+        }
+        // Response {id 1, written {revision 2}}; Response {id 1, error {}}.
+        for frame in [&b"\x12\x06\x08\x01\x62\x02\x08\x02"[..], b"\x12\x04\x08\x01\x52\x00"] {
+            assert!(answers_a_call(frame), "{frame:x?}");
+        }
+    }
+
+    #[test]
+    fn frames_are_taken_whole() {
+        let mut read = b"\0\0\0\x02ab\0\0\0\x01".to_vec();
+        assert_eq!(take_frame(&mut read).unwrap(), b"\0\0\0\x02ab");
+        assert_eq!(take_frame(&mut read), None);
+        read.push(b'c');
+        assert_eq!(take_frame(&mut read).unwrap(), b"\0\0\0\x01c");
+        assert_eq!(take_frame(&mut read), None);
+    }
+}

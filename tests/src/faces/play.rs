@@ -1,0 +1,286 @@
+//! One scenario against one face.
+//!
+//! Beside what the scenario says, of every call: it ends by its deadline, or shortly after; an error has the number of
+//! its kind, a message, and says whether to try again as the table says.
+
+use std::{collections::BTreeMap, pin::Pin, time::Duration};
+
+use anyhow::{Context as _, bail, ensure};
+use gometa_client::ErrorKind;
+use serde_json::Value;
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+
+use super::{
+    Face,
+    arena::Arena,
+    line::{Answer, Line, hex, unhex},
+    scenario::{Bytes, Call, Scenario, Step, Wanted},
+};
+
+/// The usual client's, for each call: leaders are elected meanwhile.
+const TIMEOUT_MS: u64 = 15_000;
+/// How much later than its deadline a call may end, where a busy machine runs eight runtimes and starts processes.
+const LATE_MAX: Duration = Duration::from_secs(3);
+
+/// A scenario under way.
+struct Play<'a> {
+    face: &'a Face,
+    arena: &'a mut Arena,
+    prefix: String,
+    /// Milliseconds for each call, by client.
+    clients: BTreeMap<u64, u64>,
+    saved: BTreeMap<String, u64>,
+    started: BTreeMap<String, Vec<Started>>,
+}
+
+struct Started {
+    number: u64,
+    call: Call,
+    index: usize,
+    answer: JoinHandle<anyhow::Result<(Answer, Duration)>>,
+}
+
+/// Plays it. `prefix` keeps its keys apart from everybody else's. Everything is mended at the end.
+///
+/// # Errors
+/// At the first thing that is not as it should be.
+pub async fn play(face: &Face, arena: &mut Arena, scenario: &Scenario, prefix: String) -> anyhow::Result<()> {
+    let mut play = Play {
+        face,
+        arena,
+        prefix,
+        clients: BTreeMap::new(),
+        saved: BTreeMap::new(),
+        started: BTreeMap::new(),
+    };
+    let played = play.steps(&scenario.steps).await;
+    let clients: Vec<u64> = play.clients.keys().copied().collect();
+    play.arena.mend().await;
+    for client in clients {
+        let closed = face.call(&Line::new("close").with("client", client)).await;
+        if played.is_ok() {
+            closed?;
+        }
+    }
+    played
+}
+
+impl Play<'_> {
+    async fn steps(&mut self, steps: &[Step]) -> anyhow::Result<()> {
+        self.open(1, &["$nodes".to_owned()], TIMEOUT_MS, None).await.context("open")?;
+        for (index, step) in steps.iter().enumerate() {
+            Box::pin(self.step(step)).await.with_context(|| format!("step {}", index + 1))?;
+        }
+        match self.started.keys().next() {
+            None => Ok(()),
+            Some(name) => bail!("{name} was never awaited"),
+        }
+    }
+
+    fn step<'a>(&'a mut self, step: &'a Step) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + 'a>> {
+        Box::pin(async move {
+            match step {
+                Step::Open(open) => {
+                    self.open(open.client, &open.peers, open.timeout_ms, open.error.as_ref()).await
+                }
+                Step::Close(close) => {
+                    let answer = self.face.call(&Line::new("close").with("client", close.client)).await?;
+                    ensure!(matches!(answer, Answer::Ok(_)), "close: {answer}");
+                    Ok(())
+                }
+                Step::Call(call) => {
+                    let started = self.begin(call, 0)?;
+                    self.judge(started, None).await
+                }
+                Step::Start(start) => {
+                    let calls = (0..start.times).map(|index| self.begin(&start.call, index));
+                    let calls = calls.collect::<anyhow::Result<_>>()?;
+                    ensure!(
+                        self.started.insert(start.name.clone(), calls).is_none(),
+                        "{} was started before",
+                        start.name
+                    );
+                    Ok(())
+                }
+                Step::Await(wanted) => {
+                    let calls = self.started.remove(&wanted.name);
+                    for call in calls.with_context(|| format!("{} was not started", wanted.name))? {
+                        self.judge(call, wanted.error.as_ref()).await?;
+                    }
+                    Ok(())
+                }
+                Step::Cancel(name) => {
+                    let calls = self.started.get(name).with_context(|| format!("{name} was not started"))?;
+                    for call in calls {
+                        let answer = self.face.call(&Line::new("cancel").with("call", call.number)).await?;
+                        ensure!(matches!(answer, Answer::Ok(_)), "cancel: {answer}");
+                    }
+                    Ok(())
+                }
+                Step::Fault(name) => self.arena.fault(name).await,
+                Step::Written(held) => {
+                    let value = held.value.as_ref().map(|value| bytes_of(value, 0)).transpose()?;
+                    self.arena.until_written(&self.key(&held.key, 0)?, value.as_deref()).await
+                }
+            }
+        })
+    }
+
+    async fn open(
+        &mut self,
+        client: u64,
+        peers: &[String],
+        timeout_ms: u64,
+        error: Option<&Wanted>,
+    ) -> anyhow::Result<()> {
+        let peers: Vec<String> = peers.iter().map(|peer| self.arena.peers(peer)).collect();
+        let line = Line::new("open")
+            .with("client", client)
+            .with("peers", peers.join(","))
+            .with("timeout_ms", timeout_ms);
+        let answer = self.face.call(&line).await?;
+        match (&answer, error) {
+            (Answer::Ok(_), None) => {
+                self.clients.insert(client, timeout_ms);
+                Ok(())
+            }
+            (Answer::Error(fields), Some(wanted)) => self.refused(fields, wanted),
+            _ => bail!("{line}: {answer}"),
+        }
+    }
+
+    fn begin(&self, call: &Call, index: usize) -> anyhow::Result<Started> {
+        let mut line = Line::new(&call.verb).with("client", call.client);
+        if let Some(key) = &call.key {
+            line = line.with_bytes("key", &self.key(key, index)?);
+        }
+        if let Some(revision) = &call.revision {
+            line = line.with("revision", self.number(revision)?);
+        }
+        if let Some(value) = &call.value {
+            line = line.with_bytes("value", &bytes_of(value, index)?);
+        }
+        if let Some(consistency) = &call.consistency {
+            line = line.with("consistency", consistency);
+        }
+        if let Some(revision) = &call.min_revision {
+            line = line.with("min_revision", self.number(revision)?);
+        }
+        if let Some(timeout_ms) = call.timeout_ms {
+            line = line.with("timeout_ms", timeout_ms);
+        }
+        let begun = Instant::now();
+        let allowed = call.timeout_ms.or(self.clients.get(&call.client).copied()).unwrap_or(TIMEOUT_MS);
+        let allowed = Duration::from_millis(allowed) + LATE_MAX;
+        let (number, answer) = self.face.begin(&line);
+        let answer = tokio::spawn(async move {
+            let answered = timeout(allowed, answer).await;
+            let answer = answered.with_context(|| format!("no answer within {allowed:?}"))??;
+            Ok((answer, begun.elapsed()))
+        });
+        Ok(Started { number, call: call.clone(), index, answer })
+    }
+
+    async fn judge(&mut self, started: Started, error: Option<&Wanted>) -> anyhow::Result<()> {
+        let Started { call, index, answer, .. } = started;
+        let (answer, _) = answer.await?.with_context(|| call.verb.clone())?;
+        let judged = match (&answer, error.or(call.error.as_ref())) {
+            (Answer::Ok(fields), None) => self.accepted(fields, &call, index),
+            (Answer::Error(fields), Some(wanted)) => self.refused(fields, wanted),
+            (_, Some(_)) => Err(anyhow::anyhow!("it was to fail")),
+            (_, None) => Err(anyhow::anyhow!("it was to succeed")),
+        };
+        judged.with_context(|| format!("{} #{index}: {answer}", call.verb))
+    }
+
+    fn accepted(
+        &mut self,
+        fields: &BTreeMap<String, String>,
+        call: &Call,
+        index: usize,
+    ) -> anyhow::Result<()> {
+        for (name, wanted) in call.ok.iter().flatten() {
+            let found = fields.get(name).with_context(|| format!("the answer has no {name}"))?;
+            match (name.as_str(), wanted) {
+                ("value", wanted) => {
+                    let wanted = bytes_of(&serde_json::from_value(wanted.clone())?, index)?;
+                    ensure!(*found == hex(&wanted), "value: {} bytes wanted", wanted.len());
+                }
+                (_, Value::Object(bound)) => {
+                    let above = bound.get("above").context("bounds are {\"above\": …}")?;
+                    ensure!(
+                        found.parse::<u64>()? > self.number(above)?,
+                        "{name}: {found} is not above {above}"
+                    );
+                }
+                (_, Value::String(text)) if !text.starts_with('$') => {
+                    ensure!(found == text, "{name}: {text} wanted");
+                }
+                (_, Value::Bool(wanted)) => ensure!(*found == wanted.to_string(), "{name}: {wanted} wanted"),
+                (_, wanted) => {
+                    let number = self.number(wanted)?;
+                    ensure!(*found == number.to_string(), "{name}: {number} wanted");
+                }
+            }
+        }
+        for (name, saved) in &call.save {
+            let found = fields.get(name).with_context(|| format!("the answer has no {name}"))?;
+            self.saved.insert(saved.clone(), found.parse()?);
+        }
+        Ok(())
+    }
+
+    fn refused(&self, fields: &BTreeMap<String, String>, wanted: &Wanted) -> anyhow::Result<()> {
+        let field = |name: &str| fields.get(name).with_context(|| format!("the error has no {name}"));
+        let kind = field("kind")?;
+        ensure!(wanted.kind.have(kind), "{:?} wanted", wanted.kind);
+        let row = ErrorKind::ALL.iter().find(|row| row.name() == kind);
+        let row = row.with_context(|| format!("the table has no {kind}"))?;
+        ensure!(*field("number")? == row.number().to_string(), "{kind} has number {}", row.number());
+        ensure!(
+            *field("retryable")? == row.retryable().to_string(),
+            "{kind}: retryable is {}",
+            row.retryable()
+        );
+        ensure!(!unhex(field("message")?)?.is_empty(), "the error says nothing");
+        let outcome = field("outcome")?;
+        ensure!(outcome == "not_applied" || outcome == "unknown", "outcome {outcome}");
+        if let Some(wanted) = &wanted.outcome {
+            ensure!(outcome == wanted, "outcome {wanted} wanted");
+        }
+        match (&wanted.actual_revision, fields.get("actual_revision")) {
+            (None, _) => Ok(()),
+            (Some(wanted), Some(found)) if *found == self.number(wanted)?.to_string() => Ok(()),
+            (Some(wanted), _) => bail!("actual_revision {wanted} wanted"),
+        }
+    }
+
+    /// A number as it stands in a scenario.
+    fn number(&self, value: &Value) -> anyhow::Result<u64> {
+        match value {
+            Value::String(name) => {
+                let name = name.trim_start_matches('$');
+                self.saved.get(name).copied().with_context(|| format!("nothing was saved as {name}"))
+            }
+            value => value.as_u64().with_context(|| format!("{value} is no number")),
+        }
+    }
+
+    fn key(&self, key: &Bytes, index: usize) -> anyhow::Result<Vec<u8>> {
+        let bytes = bytes_of(key, index)?;
+        let own = !bytes.is_empty() && !matches!(key, Bytes::Repeated { .. });
+        let prefix = if own { self.prefix.as_bytes() } else { b"" };
+        Ok([prefix, &bytes].concat())
+    }
+}
+
+fn bytes_of(bytes: &Bytes, index: usize) -> anyhow::Result<Vec<u8>> {
+    Ok(match bytes {
+        Bytes::Text(text) => text.replace("{i}", &index.to_string()).into_bytes(),
+        Bytes::Hex { hex } => unhex(hex)?,
+        Bytes::Repeated { repeat, times } => repeat.repeat(*times).into_bytes(),
+    })
+}

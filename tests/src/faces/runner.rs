@@ -1,0 +1,157 @@
+//! A runner: a process that reads calls and writes answers.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    process::Stdio,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    process::{Child, Command},
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use super::line::{Answer, Line};
+
+/// How long a runner may take to say what it is: interpreters load.
+const START_MAX: Duration = Duration::from_secs(20);
+/// How long it may take to end.
+const END_MAX: Duration = Duration::from_secs(20);
+/// Lines on their way to it. As many calls as a scenario begins at once.
+const LINES_MAX: usize = 4_096;
+
+/// A face's process. Killed with its value.
+pub struct Runner {
+    name: String,
+    child: Child,
+    lines: mpsc::Sender<String>,
+    waiting: Arc<Mutex<Waiting>>,
+    next: AtomicU64,
+    without: BTreeSet<String>,
+}
+
+/// Calls under way, and why there can be no more of them.
+#[derive(Default)]
+struct Waiting {
+    calls: BTreeMap<u64, oneshot::Sender<Answer>>,
+    ended: Option<String>,
+}
+
+impl Runner {
+    /// Starts a runner, with these variables beside its caller's.
+    ///
+    /// # Errors
+    /// If it cannot be started, or says nothing sensible first.
+    pub async fn start(
+        name: &str,
+        command: &[OsString],
+        variables: &[(String, OsString)],
+    ) -> anyhow::Result<Runner> {
+        let (program, arguments) = command.split_first().context("a command has a program")?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("face {name}: {} does not start", program.to_string_lossy()))?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let (mut stdin, stdout) = (stdin.context("it has an input")?, stdout.context("it has an output")?);
+        let mut said = BufReader::new(stdout).lines();
+        let first = timeout(START_MAX, said.next_line()).await.context("it says nothing")??;
+        let first = first.with_context(|| format!("face {name} ends at once"))?;
+        let without = first
+            .strip_prefix("face ")
+            .map(|rest| rest.split_once(" without ").map_or("", |(_, without)| without))
+            .with_context(|| format!("face {name} begins with {first:?}"))?;
+        let without = without.split(',').filter(|verb| !verb.is_empty()).map(str::to_owned).collect();
+        let (lines, mut to_write) = mpsc::channel::<String>(LINES_MAX);
+        tokio::spawn(async move {
+            while let Some(line) = to_write.recv().await {
+                if stdin.write_all(line.as_bytes()).await.is_err() {
+                    break;
+                }
+            }
+        });
+        let waiting = Arc::new(Mutex::new(Waiting::default()));
+        tokio::spawn({
+            let waiting = waiting.clone();
+            async move {
+                let why = loop {
+                    match said.next_line().await {
+                        Ok(Some(line)) => match Answer::parse(&line) {
+                            Ok((number, answer)) => match lock(&waiting).calls.remove(&number) {
+                                // Whoever asked may have given up.
+                                Some(call) => drop(call.send(answer)),
+                                None => break format!("it answers what nobody asked: {line}"),
+                            },
+                            Err(error) => break format!("{line}: {error}"),
+                        },
+                        Ok(None) => break "it has ended".to_owned(),
+                        Err(error) => break error.to_string(),
+                    }
+                };
+                let mut waiting = lock(&waiting);
+                waiting.calls.clear();
+                waiting.ended = Some(why);
+            }
+        });
+        Ok(Runner { name: name.to_owned(), child, lines, waiting, next: AtomicU64::new(1), without })
+    }
+
+    /// The verbs that it cannot do.
+    pub fn without(&self) -> &BTreeSet<String> {
+        &self.without
+    }
+
+    /// Begins a call, and gives its number and what will be its answer.
+    pub fn begin(&self, line: &Line) -> (u64, impl Future<Output = anyhow::Result<Answer>> + Send + use<>) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = oneshot::channel();
+        let ended = {
+            let mut waiting = lock(&self.waiting);
+            waiting.calls.insert(number, sender);
+            waiting.ended.clone()
+        };
+        let sent = self.lines.try_send(format!("{number} {line}\n"));
+        let (name, waiting) = (self.name.clone(), self.waiting.clone());
+        let waited = async move {
+            if let Some(why) = ended {
+                anyhow::bail!("face {name}: {why}");
+            }
+            sent.with_context(|| format!("face {name} takes no more lines"))?;
+            answer.await.map_err(|_| {
+                let why = lock(&waiting).ended.clone().unwrap_or_default();
+                anyhow::anyhow!("face {name}: {why}")
+            })
+        };
+        (number, waited)
+    }
+
+    /// Closes its input, and waits for its end.
+    ///
+    /// # Errors
+    /// If it does not end, or not well.
+    pub async fn end(self) -> anyhow::Result<()> {
+        let Runner { name, mut child, lines, .. } = self;
+        drop(lines);
+        let status = timeout(END_MAX, child.wait()).await;
+        let status = status.with_context(|| format!("face {name} does not end with its input"))??;
+        anyhow::ensure!(status.success(), "face {name} ended with {status}");
+        Ok(())
+    }
+}
+
+fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
