@@ -9,6 +9,7 @@ SHELL := /bin/sh
 
 PREFIX ?= /usr/local
 DESTDIR ?=
+LIBDIR ?=
 SEEDS ?= 10000
 SECONDS ?= 60
 HOURS ?= 1
@@ -39,8 +40,8 @@ fix: ## Formats, and mends what clippy can mend
 	cargo clippy --release --workspace --all-targets --fix --allow-dirty --allow-staged
 	cargo fmt --all
 
-install: build ## Installs gometa-server and gometa below PREFIX (default /usr/local)
-	@python3 scripts/suite.py --destdir "$(DESTDIR)" --prefix "$(PREFIX)" install
+install: build ## Installs the programs and libgometa below PREFIX (default /usr/local)
+	@python3 scripts/install.py --destdir "$(DESTDIR)" --prefix "$(PREFIX)" $(if $(LIBDIR),--libdir "$(LIBDIR)")
 
 prepare: ## Installs what building needs, where it is missing
 	@sh scripts/prepare.sh

@@ -2,7 +2,6 @@
 """Runs the stages of the test suite, says how long each took, and counts.
 
     suite.py [--seeds N] [--seconds N] STAGE…        stages: see STAGES; `check` and `all` are groups
-    suite.py --prefix DIR [--destdir DIR] install
 
 A failing stage does not keep the later ones from running, except where they need its products. The last line is
 `N passed, N failed`: tests, and one for each stage that is not made of tests. The exit status is 0 only if nothing
@@ -14,7 +13,6 @@ import argparse
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +22,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # The same for every invocation, so that all share one compilation of RocksDB (see the Makefile).
 SHARED = ["--locked", "--release", "--workspace"]
-PROGRAMS = ["gometa-server", "gometa"]
 SUMMARY = re.compile(rb"^test result: \S+\. (\d+) passed; (\d+) failed;", re.MULTILINE)
 
 
@@ -224,21 +221,6 @@ def run_all(names, table, target):
     return failed == 0
 
 
-def install(target, destdir, prefix):
-    """Copies the programs; each arrives whole under its name, also over a running one."""
-    directory = Path(f"{destdir}{os.path.expanduser(prefix)}") / "bin"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for program in PROGRAMS:
-            arriving = directory / f".{program}.new"
-            shutil.copyfile(target / "release" / program, arriving)
-            arriving.chmod(0o755)
-            arriving.replace(directory / program)
-            print(f"installed {directory / program}")
-    except OSError as error:
-        sys.exit(f"install: {error}")
-
-
 def main():
     # A stopped suite takes its stage with it, as on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -248,15 +230,10 @@ def main():
     parser.add_argument("--hours", type=float, default=1)
     parser.add_argument("--counts", default="kill=30,power-cut=5")
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--prefix", default="/usr/local")
-    parser.add_argument("--destdir", default="")
     parser.add_argument("stages", nargs="+", metavar="STAGE")
     arguments = parser.parse_args()
 
     target = target_directory()
-    if arguments.stages == ["install"]:
-        install(target, arguments.destdir, arguments.prefix)
-        return
     table = stages(arguments.seeds, arguments.seconds, arguments.hours, arguments.counts, arguments.kills, target)
     if not list((ROOT / "tests" / "tests").glob("e2e*")):
         del table["e2e"], table["lint-e2e"]
