@@ -1,0 +1,3 @@
+module gometa
+
+go 1.19

@@ -1,0 +1,580 @@
+package gometa
+
+// This file is the only one that knows C. Go calls C here, a few short calls for each request; C never calls Go.
+//
+// A request is a future of libgometa's. Its end is told by a tag in the client's queue, whose descriptor the Go
+// runtime watches like any other: a client that is idle holds no thread, and a goroutine that waits is parked.
+
+/*
+#cgo !gometa_static pkg-config: gometa
+#cgo gometa_static pkg-config: gometa-static
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <gometa.h>
+
+// What went wrong, read out of an error, which is freed with its texts.
+typedef struct {
+    gometa_error_t *error;
+    gometa_status_t status;
+    gometa_outcome_t outcome;
+    bool retryable;
+    bool has_actual_revision;
+    uint64_t actual_revision;
+    const char *message;
+    const char *operation;
+    const char *leader;
+} failure_t;
+
+static void read_failure(gometa_error_t *error, failure_t *failure)
+{
+    failure->error = error;
+    failure->status = gometa_error_status(error);
+    failure->outcome = gometa_error_outcome(error);
+    failure->retryable = gometa_error_is_retryable(error);
+    failure->has_actual_revision = gometa_error_actual_revision(error, &failure->actual_revision);
+    failure->message = gometa_error_message(error);
+    failure->operation = gometa_error_operation(error);
+    failure->leader = gometa_error_leader(error);
+}
+
+// The calls, by number, for one way into C.
+enum { CALL_ADD, CALL_SET, CALL_CAS, CALL_DELETE, CALL_DELETE_IF, CALL_GET, CALL_STATUS, CALL_STATUS_OF, CALL_MEMBERS };
+
+// A request under way, and then its result.
+typedef struct {
+    gometa_future_t *future;
+    failure_t failure;
+    gometa_written_t written;
+    gometa_deleted_t deleted;
+    gometa_entry_t *entry;
+    const uint8_t *value;
+    size_t value_len;
+    uint64_t version, create_revision, mod_revision;
+    gometa_node_status_t *status;
+    gometa_members_t *members;
+} request_t;
+
+// Starts a request and has its tag told to the queue. timeout_ms is 0 for the client's own.
+static gometa_status_t start(const gometa_client_t *client, const gometa_queue_t *queue, int call, uint64_t tag,
+                             uint64_t timeout_ms, _GoString_ key, _GoString_ value, uint64_t revision,
+                             uint32_t consistency, request_t *request)
+{
+    const void *k = _GoStringPtr(key);
+    const void *v = _GoStringPtr(value);
+    size_t k_len = _GoStringLen(key);
+    size_t v_len = _GoStringLen(value);
+    gometa_client_t *hasty = NULL;
+    gometa_future_t **future = &request->future;
+    gometa_error_t *error = NULL;
+    gometa_status_t status = GOMETA_OK;
+
+    if (timeout_ms != 0) {
+        status = gometa_client_with_timeout(client, timeout_ms, &hasty, &error);
+        client = hasty;
+    }
+    if (status == GOMETA_OK) {
+        switch (call) {
+        case CALL_ADD:
+            status = gometa_client_add_async(client, k, k_len, v, v_len, future, &error);
+            break;
+        case CALL_SET:
+            status = gometa_client_set_async(client, k, k_len, v, v_len, future, &error);
+            break;
+        case CALL_CAS:
+            status = gometa_client_cas_async(client, k, k_len, revision, v, v_len, future, &error);
+            break;
+        case CALL_DELETE:
+            status = gometa_client_delete_async(client, k, k_len, future, &error);
+            break;
+        case CALL_DELETE_IF:
+            status = gometa_client_delete_if_async(client, k, k_len, revision, future, &error);
+            break;
+        case CALL_GET:
+            status = gometa_client_get_with_async(client, k, k_len, consistency, revision, future, &error);
+            break;
+        case CALL_STATUS:
+            status = gometa_client_status_async(client, NULL, future, &error);
+            break;
+        case CALL_STATUS_OF:
+            // The caller has put a zero byte behind it.
+            status = gometa_client_status_async(client, k, future, &error);
+            break;
+        case CALL_MEMBERS:
+            status = gometa_client_members_async(client, future, &error);
+            break;
+        }
+    }
+    if (status == GOMETA_OK) {
+        status = gometa_future_enqueue(request->future, queue, tag, &error);
+    }
+    if (status != GOMETA_OK) {
+        read_failure(error, &request->failure);
+    }
+    gometa_client_free(hasty);
+    return status;
+}
+
+// The result of a request whose future is ready.
+static gometa_status_t take(int call, request_t *request)
+{
+    gometa_error_t *error = NULL;
+    gometa_status_t status;
+    switch (call) {
+    case CALL_ADD:
+    case CALL_SET:
+    case CALL_CAS:
+        status = gometa_future_written(request->future, &request->written, &error);
+        break;
+    case CALL_DELETE:
+    case CALL_DELETE_IF:
+        status = gometa_future_deleted(request->future, &request->deleted, &error);
+        break;
+    case CALL_GET:
+        status = gometa_future_entry(request->future, &request->entry, &error);
+        if (status == GOMETA_OK) {
+            request->value = gometa_entry_value(request->entry, &request->value_len);
+            request->version = gometa_entry_version(request->entry);
+            request->create_revision = gometa_entry_create_revision(request->entry);
+            request->mod_revision = gometa_entry_mod_revision(request->entry);
+        }
+        break;
+    case CALL_STATUS:
+    case CALL_STATUS_OF:
+        status = gometa_future_status(request->future, &request->status, &error);
+        break;
+    default:
+        status = gometa_future_members(request->future, &request->members, &error);
+        break;
+    }
+    if (status != GOMETA_OK) {
+        read_failure(error, &request->failure);
+    }
+    return status;
+}
+
+// Frees everything that a request has.
+static void release(request_t *request)
+{
+    gometa_future_free(request->future);
+    gometa_error_free(request->failure.error);
+    gometa_entry_free(request->entry);
+    gometa_node_status_free(request->status);
+    gometa_members_free(request->members);
+}
+
+// Takes as many tags as there are, and has room for; gives how many, or -1 when the queue is closed.
+static int tags(const gometa_queue_t *queue, uint64_t *tags, int room)
+{
+    int count = 0;
+    while (count < room) {
+        gometa_status_t status = gometa_queue_next(queue, 0, &tags[count], NULL);
+        if (status == GOMETA_OK) {
+            count++;
+        } else if (status == GOMETA_DEADLINE_EXCEEDED) {
+            break;
+        } else {
+            return -1;
+        }
+    }
+    return count;
+}
+
+static int duplicate(int descriptor)
+{
+    return fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+}
+*/
+import "C"
+
+import (
+	"math"
+	"os"
+	"strings"
+	"time"
+	"unsafe"
+)
+
+// The numbers of the header, for the constants that the package exports.
+const (
+	numberInvalidArgument   = C.GOMETA_INVALID_ARGUMENT
+	numberNotFound          = C.GOMETA_NOT_FOUND
+	numberAlreadyExists     = C.GOMETA_ALREADY_EXISTS
+	numberCasMismatch       = C.GOMETA_CAS_MISMATCH
+	numberDeadlineExceeded  = C.GOMETA_DEADLINE_EXCEEDED
+	numberUnavailable       = C.GOMETA_UNAVAILABLE
+	numberNotLeader         = C.GOMETA_NOT_LEADER
+	numberConnectionLost    = C.GOMETA_CONNECTION_LOST
+	numberTooLarge          = C.GOMETA_TOO_LARGE
+	numberSessionExpired    = C.GOMETA_SESSION_EXPIRED
+	numberUnauthenticated   = C.GOMETA_UNAUTHENTICATED
+	numberPermissionDenied  = C.GOMETA_PERMISSION_DENIED
+	numberResourceExhausted = C.GOMETA_RESOURCE_EXHAUSTED
+	numberCompacted         = C.GOMETA_COMPACTED
+	numberCancelled         = C.GOMETA_CANCELLED
+	numberClosed            = C.GOMETA_CLOSED
+	numberUnsupported       = C.GOMETA_UNSUPPORTED
+	numberInternal          = C.GOMETA_INTERNAL
+	numberForked            = C.GOMETA_FORKED
+	numberForgotten         = C.GOMETA_FORGOTTEN
+
+	numberOutcomeUnknown    = C.GOMETA_OUTCOME_UNKNOWN
+	numberOutcomeNotApplied = C.GOMETA_OUTCOME_NOT_APPLIED
+
+	numberRoleUnknown   = C.GOMETA_ROLE_UNKNOWN
+	numberRoleForming   = C.GOMETA_ROLE_FORMING
+	numberRoleLooking   = C.GOMETA_ROLE_LOOKING
+	numberRoleFollowing = C.GOMETA_ROLE_FOLLOWING
+	numberRoleLeading   = C.GOMETA_ROLE_LEADING
+	numberRoleLearning  = C.GOMETA_ROLE_LEARNING
+
+	consistencyLinearizable = C.GOMETA_LINEARIZABLE
+	consistencyLocal        = C.GOMETA_LOCAL
+
+	headerMajor = C.GOMETA_VERSION_MAJOR
+	headerMinor = C.GOMETA_VERSION_MINOR
+	headerPatch = C.GOMETA_VERSION_PATCH
+)
+
+const (
+	callAdd      = C.CALL_ADD
+	callSet      = C.CALL_SET
+	callCas      = C.CALL_CAS
+	callDelete   = C.CALL_DELETE
+	callDeleteIf = C.CALL_DELETE_IF
+	callGet      = C.CALL_GET
+	callStatus   = C.CALL_STATUS
+	callStatusOf = C.CALL_STATUS_OF
+	callMembers  = C.CALL_MEMBERS
+)
+
+// tagsMax is how many tags are taken from the queue at a time.
+const tagsMax = 64
+
+// library is a client of libgometa's and its queue.
+type library struct {
+	client *C.gometa_client_t
+	queue  *C.gometa_queue_t
+	// watched is a copy of the queue's descriptor, which the Go runtime watches, and closes.
+	watched *os.File
+}
+
+// openLibrary makes a client of peers, addresses with commas between them.
+func openLibrary(peers string, settings *settings) (*library, error) {
+	var options *C.gometa_options_t
+	var failed *C.gometa_error_t
+	if C.gometa_options_new(&options, &failed) != C.GOMETA_OK {
+		return nil, failureOf(failed)
+	}
+	defer C.gometa_options_free(options)
+	if err := apply(options, settings); err != nil {
+		return nil, err
+	}
+	text, err := cString(peers, "peers")
+	if err != nil {
+		return nil, err
+	}
+	defer C.free(unsafe.Pointer(text))
+
+	opened := &library{}
+	if C.gometa_client_new(text, options, &opened.client, &failed) != C.GOMETA_OK {
+		return nil, failureOf(failed)
+	}
+	if C.gometa_queue_new(&opened.queue, &failed) != C.GOMETA_OK {
+		opened.free()
+		return nil, failureOf(failed)
+	}
+	descriptor := C.duplicate(C.int(C.gometa_queue_fd(opened.queue)))
+	if descriptor < 0 {
+		opened.free()
+		return nil, &Error{Kind: ErrResourceExhausted, Operation: "build client", Outcome: NotApplied, Retryable: true,
+			Message: "build client: no descriptor for the queue"}
+	}
+	opened.watched = os.NewFile(uintptr(descriptor), "gometa-queue")
+	return opened, nil
+}
+
+// apply sets what was asked for, and leaves the rest to the library.
+func apply(options *C.gometa_options_t, settings *settings) error {
+	var failed *C.gometa_error_t
+	if settings.timeout != nil {
+		if C.gometa_options_set_timeout_ms(options, milliseconds(*settings.timeout), &failed) != C.GOMETA_OK {
+			return failureOf(failed)
+		}
+	}
+	if settings.connectTimeout != nil {
+		timeout := milliseconds(*settings.connectTimeout)
+		if C.gometa_options_set_connect_timeout_ms(options, timeout, &failed) != C.GOMETA_OK {
+			return failureOf(failed)
+		}
+	}
+	if settings.quiet != nil {
+		quiet, silence := milliseconds(*settings.quiet), milliseconds(*settings.silence)
+		if C.gometa_options_set_silence_ms(options, quiet, silence, &failed) != C.GOMETA_OK {
+			return failureOf(failed)
+		}
+	}
+	name, err := cString(settings.name, "name")
+	if err != nil {
+		return err
+	}
+	defer C.free(unsafe.Pointer(name))
+	if C.gometa_options_set_name(options, name, &failed) != C.GOMETA_OK {
+		return failureOf(failed)
+	}
+	if C.gometa_options_set_pinned(options, C.bool(settings.pinned), &failed) != C.GOMETA_OK {
+		return failureOf(failed)
+	}
+	return nil
+}
+
+// milliseconds rounds up, so that what is more than nothing stays more than nothing; what is less is nothing.
+func milliseconds(duration time.Duration) C.uint64_t {
+	if duration <= 0 {
+		return 0
+	}
+	return C.uint64_t((duration-1)/time.Millisecond + 1)
+}
+
+// cString copies a text for C, where a zero byte would end it.
+func cString(text, name string) (*C.char, error) {
+	if strings.IndexByte(text, 0) >= 0 {
+		return nil, invalid("build client", name+" has a zero byte in it")
+	}
+	return C.CString(text), nil
+}
+
+// close ends every call that runs, and every later one.
+func (l *library) close() {
+	C.gometa_client_close(l.client)
+}
+
+// closeQueue ends watch.
+func (l *library) closeQueue() {
+	C.gometa_queue_close(l.queue)
+}
+
+// free gives everything back. Nobody may use the library any more.
+func (l *library) free() {
+	if l.watched != nil {
+		l.watched.Close()
+	}
+	C.gometa_queue_free(l.queue)
+	C.gometa_client_free(l.client)
+	*l = library{}
+}
+
+// watch calls ready with the tags of the requests that have ended, until the queue is closed.
+func (l *library) watch(ready func(tags []uint64)) {
+	var taken [tagsMax]C.uint64_t
+	tags := make([]uint64, 0, tagsMax)
+	// take passes on what is there, and says whether there will be more.
+	take := func() bool {
+		for {
+			count := C.tags(l.queue, &taken[0], tagsMax)
+			if count < 0 {
+				return false
+			}
+			tags = tags[:0]
+			for _, tag := range taken[:count] {
+				tags = append(tags, uint64(tag))
+			}
+			ready(tags)
+			if count < tagsMax {
+				return true
+			}
+		}
+	}
+	// The function is called whenever the descriptor has become readable; it says when it has seen enough.
+	if raw, err := l.watched.SyscallConn(); err == nil {
+		if raw.Read(func(uintptr) bool { return !take() }) == nil {
+			return
+		}
+	}
+	// The runtime cannot watch descriptors here, so a thread waits.
+	for {
+		var tag C.uint64_t
+		switch C.gometa_queue_next(l.queue, math.MaxInt32, &tag, nil) {
+		case C.GOMETA_OK:
+			ready([]uint64{uint64(tag)})
+		case C.GOMETA_DEADLINE_EXCEEDED:
+		default:
+			return
+		}
+	}
+}
+
+func (l *library) counter(counter C.uint32_t) uint64 {
+	var value C.uint64_t
+	C.gometa_client_counter(l.client, counter, &value, nil)
+	return uint64(value)
+}
+
+func (l *library) counters() Counters {
+	return Counters{
+		Requests:     l.counter(C.GOMETA_COUNTER_REQUESTS),
+		Retries:      l.counter(C.GOMETA_COUNTER_RETRIES),
+		Reconnects:   l.counter(C.GOMETA_COUNTER_RECONNECTS),
+		InFlight:     l.counter(C.GOMETA_COUNTER_IN_FLIGHT),
+		SeenRevision: l.counter(C.GOMETA_COUNTER_SEEN_REVISION),
+	}
+}
+
+// arguments are those of any call; each uses what it has.
+type arguments struct {
+	call        C.int
+	key         string
+	value       []byte
+	revision    uint64
+	consistency uint32
+}
+
+// request is one that was started, and its result. Its methods must not run at the same time.
+type request struct {
+	call C.int
+	raw  C.request_t
+}
+
+// start starts a request; its end is told by its tag, which may be at once. The library copies the arguments. timeout
+// is 0 for the client's own.
+func (l *library) start(asked *arguments, tag uint64, timeout time.Duration) (*request, error) {
+	started := &request{call: asked.call}
+	// The bytes as a string, not as a pointer: what they may lie in is none of cgo's business.
+	value := *(*string)(unsafe.Pointer(&asked.value))
+	status := C.start(l.client, l.queue, asked.call, C.uint64_t(tag), milliseconds(timeout), asked.key, value,
+		C.uint64_t(asked.revision), C.uint32_t(asked.consistency), &started.raw)
+	if status != C.GOMETA_OK {
+		defer started.release()
+		return nil, started.failure()
+	}
+	return started, nil
+}
+
+// cancel has the request end now, if it has not.
+func (r *request) cancel() {
+	C.gometa_future_cancel(r.raw.future)
+}
+
+// take gets the result of a request that has ended; the methods below read it.
+func (r *request) take() error {
+	if C.take(r.call, &r.raw) != C.GOMETA_OK {
+		return r.failure()
+	}
+	return nil
+}
+
+// release gives back what the request has, result included.
+func (r *request) release() {
+	C.release(&r.raw)
+	r.raw = C.request_t{}
+}
+
+func (r *request) failure() *Error {
+	return errorOf(&r.raw.failure)
+}
+
+func (r *request) written() Written {
+	return Written{Revision: uint64(r.raw.written.revision), Version: uint64(r.raw.written.version)}
+}
+
+func (r *request) deleted() Deleted {
+	return Deleted{Existed: bool(r.raw.deleted.existed), Revision: uint64(r.raw.deleted.revision)}
+}
+
+func (r *request) entry() Entry {
+	return Entry{
+		Value:          C.GoBytes(unsafe.Pointer(r.raw.value), C.int(r.raw.value_len)),
+		Version:        uint64(r.raw.version),
+		CreateRevision: uint64(r.raw.create_revision),
+		ModRevision:    uint64(r.raw.mod_revision),
+	}
+}
+
+func (r *request) nodeStatus() NodeStatus {
+	status := r.raw.status
+	var length C.size_t
+	hash := C.gometa_node_status_state_hash(status, &length)
+	read := NodeStatus{
+		Node:            uint64(C.gometa_node_status_node(status)),
+		Role:            Role(C.gometa_node_status_role(status)),
+		Leader:          uint64(C.gometa_node_status_leader(status)),
+		Epoch:           uint64(C.gometa_node_status_epoch(status)),
+		LastRevision:    uint64(C.gometa_node_status_last_revision(status)),
+		CommitRevision:  uint64(C.gometa_node_status_commit_revision(status)),
+		AppliedRevision: uint64(C.gometa_node_status_applied_revision(status)),
+		Sessions:        uint64(C.gometa_node_status_sessions(status)),
+		Keys:            uint64(C.gometa_node_status_keys(status)),
+		Votes:           bool(C.gometa_node_status_votes(status)),
+		Detail:          C.GoString(C.gometa_node_status_detail(status)),
+		Version:         C.GoString(C.gometa_node_status_version(status)),
+		StateHash:       C.GoBytes(unsafe.Pointer(hash), C.int(length)),
+		Peers:           make([]PeerStatus, int(C.gometa_node_status_peers(status))),
+	}
+	for i := range read.Peers {
+		peer := C.size_t(i)
+		read.Peers[i] = PeerStatus{
+			Member: Member{
+				Node:           uint64(C.gometa_node_status_peer_node(status, peer)),
+				MessageAddress: C.GoString(C.gometa_node_status_peer_message_address(status, peer)),
+				RequestAddress: C.GoString(C.gometa_node_status_peer_request_address(status, peer)),
+			},
+			Votes:         bool(C.gometa_node_status_peer_votes(status, peer)),
+			Connected:     bool(C.gometa_node_status_peer_connected(status, peer)),
+			AckedRevision: uint64(C.gometa_node_status_peer_acked_revision(status, peer)),
+			Detail:        C.GoString(C.gometa_node_status_peer_detail(status, peer)),
+		}
+	}
+	return read
+}
+
+func (r *request) members() Members {
+	members := r.raw.members
+	read := Members{
+		Role:    Role(C.gometa_members_role(members)),
+		Leader:  C.GoString(C.gometa_members_leader(members)),
+		Members: make([]Member, int(C.gometa_members_count(members))),
+	}
+	for i := range read.Members {
+		member := C.size_t(i)
+		read.Members[i] = Member{
+			Node:           uint64(C.gometa_members_node(members, member)),
+			MessageAddress: C.GoString(C.gometa_members_message_address(members, member)),
+			RequestAddress: C.GoString(C.gometa_members_request_address(members, member)),
+		}
+	}
+	return read
+}
+
+// failureOf reads an error and frees it.
+func failureOf(failed *C.gometa_error_t) *Error {
+	defer C.gometa_error_free(failed)
+	var failure C.failure_t
+	C.read_failure(failed, &failure)
+	return errorOf(&failure)
+}
+
+func errorOf(failure *C.failure_t) *Error {
+	read := &Error{
+		Kind:      Kind(failure.status),
+		Operation: C.GoString(failure.operation),
+		Message:   C.GoString(failure.message),
+		Retryable: bool(failure.retryable),
+		Outcome:   Outcome(failure.outcome),
+		Leader:    C.GoString(failure.leader),
+	}
+	if failure.has_actual_revision {
+		revision := uint64(failure.actual_revision)
+		read.ActualRevision = &revision
+	}
+	return read
+}
+
+// nameOf names a number of the table: "Unknown" for one that is none.
+func nameOf(number uint32) string {
+	return C.GoString(C.gometa_status_name(C.uint32_t(number)))
+}
+
+// libraryVersion is that of the library that runs.
+func libraryVersion() string {
+	return C.GoString(C.gometa_version())
+}

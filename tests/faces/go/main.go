@@ -1,0 +1,287 @@
+// The runner of the face "go": it does what it is told on standard input, by ../README.md.
+//
+//	go build -o go-face .        with libgometa where pkg-config finds it
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gometa"
+)
+
+// lineMax is more than the longest line: a key and a value at and beyond their limits, in hexadecimal.
+const lineMax = 8 << 20
+
+// command is a line that was read.
+type command struct {
+	number string
+	verb   string
+	words  map[string]string
+}
+
+func fail(format string, arguments ...any) {
+	fmt.Fprintf(os.Stderr, "go-face: "+format+"\n", arguments...)
+	os.Exit(1)
+}
+
+func parse(line string) command {
+	words := strings.Split(line, " ")
+	if len(words) < 2 {
+		fail("cannot understand %q", line)
+	}
+	read := command{number: words[0], verb: words[1], words: map[string]string{}}
+	for _, word := range words[2:] {
+		name, value, found := strings.Cut(word, "=")
+		if !found {
+			fail("cannot understand %q in %q", word, line)
+		}
+		read.words[name] = value
+	}
+	return read
+}
+
+func (c command) has(name string) bool {
+	_, has := c.words[name]
+	return has
+}
+
+func (c command) text(name string) string {
+	if !c.has(name) {
+		fail("line %s: %s without %s", c.number, c.verb, name)
+	}
+	return c.words[name]
+}
+
+func (c command) bytes(name string) []byte {
+	value, err := hex.DecodeString(c.text(name))
+	if err != nil {
+		fail("line %s: %s: %v", c.number, name, err)
+	}
+	return value
+}
+
+func (c command) unsigned(name string) uint64 {
+	value, err := strconv.ParseUint(c.text(name), 10, 64)
+	if err != nil {
+		fail("line %s: %s: %v", c.number, name, err)
+	}
+	return value
+}
+
+func (c command) key() string {
+	return string(c.bytes("key"))
+}
+
+// runner is what the lines have made so far.
+type runner struct {
+	clients map[string]*gometa.Client
+
+	mutex sync.Mutex
+	// cancels has the calls that are under way.
+	cancels map[string]context.CancelFunc
+	out     *bufio.Writer
+	calls   sync.WaitGroup
+}
+
+func (r *runner) say(format string, arguments ...any) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	fmt.Fprintf(r.out, format+"\n", arguments...)
+	if err := r.out.Flush(); err != nil {
+		fail("%v", err)
+	}
+}
+
+func (r *runner) answer(number, result string, err error) {
+	if err == nil {
+		r.say("%s", strings.TrimSuffix(number+" ok "+result, " "))
+		return
+	}
+	var failed *gometa.Error
+	if !errors.As(err, &failed) {
+		fail("line %s: %T is no *gometa.Error: %v", number, err, err)
+	}
+	text := fmt.Sprintf("%s error kind=%s number=%d retryable=%t outcome=%s", number, failed.Kind.String(), uint32(failed.Kind),
+		failed.Retryable, strings.ReplaceAll(failed.Outcome.String(), " ", "_"))
+	if failed.ActualRevision != nil {
+		text += fmt.Sprintf(" actual_revision=%d", *failed.ActualRevision)
+	}
+	r.say("%s message=%s", text, hex.EncodeToString([]byte(err.Error())))
+}
+
+func (r *runner) client(line command) *gometa.Client {
+	client := r.clients[line.text("client")]
+	if client == nil {
+		fail("line %s: there is no client %s", line.number, line.text("client"))
+	}
+	return client
+}
+
+// do does what one line says, or starts it.
+func (r *runner) do(line command) {
+	switch line.verb {
+	case "open":
+		var options []gometa.Option
+		if line.has("timeout_ms") {
+			options = append(options, gometa.WithTimeout(time.Duration(line.unsigned("timeout_ms"))*time.Millisecond))
+		}
+		client, err := gometa.New(strings.Split(line.text("peers"), ","), options...)
+		if err == nil {
+			r.clients[line.text("client")] = client
+		}
+		r.answer(line.number, "", err)
+	case "close":
+		r.answer(line.number, "", r.client(line).Close())
+	case "cancel":
+		r.mutex.Lock()
+		cancel := r.cancels[line.text("call")]
+		r.mutex.Unlock()
+		if cancel != nil {
+			cancel()
+		}
+		r.answer(line.number, "", nil)
+	case "add", "set", "cas", "delete", "get", "status", "members", "bench":
+		ctx, cancel := context.WithCancel(context.Background())
+		if line.has("timeout_ms") {
+			timeout := time.Duration(line.unsigned("timeout_ms")) * time.Millisecond
+			ctx, cancel = context.WithTimeout(context.Background(), timeout)
+		}
+		r.mutex.Lock()
+		r.cancels[line.number] = cancel
+		r.mutex.Unlock()
+		client := r.client(line)
+		r.calls.Add(1)
+		go func() {
+			defer r.calls.Done()
+			result, err := call(ctx, client, line)
+			r.mutex.Lock()
+			delete(r.cancels, line.number)
+			r.mutex.Unlock()
+			cancel()
+			r.answer(line.number, result, err)
+		}()
+	default:
+		r.say("%s unsupported", line.number)
+	}
+}
+
+// call makes a call and says what came of it.
+func call(ctx context.Context, client *gometa.Client, line command) (string, error) {
+	switch line.verb {
+	case "add":
+		return wrote(client.Add(ctx, line.key(), line.bytes("value")))
+	case "set":
+		return wrote(client.Set(ctx, line.key(), line.bytes("value")))
+	case "cas":
+		return wrote(client.CAS(ctx, line.key(), line.unsigned("revision"), line.bytes("value")))
+	case "delete":
+		var deleted gometa.Deleted
+		var err error
+		if line.has("revision") {
+			deleted, err = client.DeleteIf(ctx, line.key(), line.unsigned("revision"))
+		} else {
+			deleted, err = client.Delete(ctx, line.key())
+		}
+		return fmt.Sprintf("existed=%t revision=%d", deleted.Existed, deleted.Revision), err
+	case "get":
+		entry, err := client.Get(ctx, line.key(), reading(line)...)
+		return fmt.Sprintf("value=%x version=%d create_revision=%d mod_revision=%d", entry.Value, entry.Version,
+			entry.CreateRevision, entry.ModRevision), err
+	case "status":
+		status, err := client.Status(ctx)
+		return fmt.Sprintf("role=%s applied_revision=%d keys=%d", status.Role, status.AppliedRevision, status.Keys), err
+	case "members":
+		members, err := client.Members(ctx)
+		return fmt.Sprintf("members=%d leader=%s", len(members.Members), members.Leader), err
+	default:
+		return bench(ctx, client, line), nil
+	}
+}
+
+func wrote(written gometa.Written, err error) (string, error) {
+	return fmt.Sprintf("revision=%d version=%d", written.Revision, written.Version), err
+}
+
+func reading(line command) []gometa.GetOption {
+	var options []gometa.GetOption
+	if line.has("consistency") {
+		switch line.text("consistency") {
+		case "linearizable":
+		case "local":
+			options = append(options, gometa.Local())
+		default:
+			fail("line %s: there is no consistency %s", line.number, line.text("consistency"))
+		}
+	}
+	if line.has("min_revision") {
+		options = append(options, gometa.MinRevision(line.unsigned("min_revision")))
+	}
+	return options
+}
+
+// bench makes many calls, by so many callers at a time.
+func bench(ctx context.Context, client *gometa.Client, line command) string {
+	key, count, callers := line.key(), int64(line.unsigned("count")), int(line.unsigned("callers"))
+	one := func() error {
+		_, err := client.Get(ctx, key)
+		return err
+	}
+	switch line.text("call") {
+	case "get":
+	case "set":
+		value := line.bytes("value")
+		one = func() error {
+			_, err := client.Set(ctx, key, value)
+			return err
+		}
+	default:
+		fail("line %s: there is no bench of %s", line.number, line.text("call"))
+	}
+	var begun, failed int64
+	var ended sync.WaitGroup
+	start := time.Now()
+	for caller := 0; caller < callers; caller++ {
+		ended.Add(1)
+		go func() {
+			defer ended.Done()
+			for atomic.AddInt64(&begun, 1) <= count {
+				if one() != nil {
+					atomic.AddInt64(&failed, 1)
+				}
+			}
+		}()
+	}
+	ended.Wait()
+	return fmt.Sprintf("seconds=%.6f failed=%d", time.Since(start).Seconds(), failed)
+}
+
+func main() {
+	r := &runner{
+		clients: map[string]*gometa.Client{},
+		cancels: map[string]context.CancelFunc{},
+		out:     bufio.NewWriter(os.Stdout),
+	}
+	r.say("face go")
+	lines := bufio.NewScanner(os.Stdin)
+	lines.Buffer(make([]byte, 0, 64<<10), lineMax)
+	for lines.Scan() {
+		r.do(parse(lines.Text()))
+	}
+	if err := lines.Err(); err != nil {
+		fail("%v", err)
+	}
+	for _, client := range r.clients {
+		client.Close()
+	}
+	r.calls.Wait()
+}
