@@ -1,0 +1,653 @@
+/*
+ * The runner of the face "c": it does what it is told on standard input, by README.md beside this file.
+ *
+ *     cc -std=c99 -D_POSIX_C_SOURCE=200809L face.c $(pkg-config --cflags --libs gometa) -lpthread -o c-face
+ *
+ * One thread reads lines and takes results from a queue, whichever there is; each caller of a bench has a thread of its
+ * own, for that is what calls that block are for.
+ */
+#include <errno.h>
+#include <gometa.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WORDS_MAX 16
+
+static void fail(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("c-face: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+    exit(1);
+}
+
+static void *must(void *memory)
+{
+    if (memory == NULL) {
+        fail("no memory");
+    }
+    return memory;
+}
+
+static char *copy_of(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    return memcpy(must(malloc(size)), text, size);
+}
+
+/* A line: number, verb, and what stands behind them as name=value. It is taken apart where it lies. */
+typedef struct {
+    char *number, *verb;
+    char *names[WORDS_MAX], *values[WORDS_MAX];
+    int count;
+} line_t;
+
+static void parse(char *text, line_t *line)
+{
+    memset(line, 0, sizeof *line);
+    for (char *word = text; word != NULL;) {
+        char *next = strchr(word, ' ');
+        if (next != NULL) {
+            *next++ = '\0';
+        }
+        if (line->number == NULL) {
+            line->number = word;
+        } else if (line->verb == NULL) {
+            line->verb = word;
+        } else {
+            char *value = strchr(word, '=');
+            if (value == NULL || line->count == WORDS_MAX) {
+                fail("cannot understand %s of line %s", word, line->number);
+            }
+            *value = '\0';
+            line->names[line->count] = word;
+            line->values[line->count++] = value + 1;
+        }
+        word = next;
+    }
+    if (line->verb == NULL) {
+        fail("cannot understand a line");
+    }
+}
+
+/* NULL where the line has it not. */
+static char *find(const line_t *line, const char *name)
+{
+    for (int i = 0; i < line->count; i++) {
+        if (strcmp(line->names[i], name) == 0) {
+            return line->values[i];
+        }
+    }
+    return NULL;
+}
+
+static char *text_of(const line_t *line, const char *name)
+{
+    char *value = find(line, name);
+    if (value == NULL) {
+        fail("line %s: %s without %s", line->number, line->verb, name);
+    }
+    return value;
+}
+
+static uint64_t number_in(const char *text)
+{
+    char *end = NULL;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (errno != 0 || *text < '0' || *text > '9' || *end != '\0') {
+        fail("%s is no number", text);
+    }
+    return number;
+}
+
+static uint64_t number_of(const line_t *line, const char *name)
+{
+    return number_in(text_of(line, name));
+}
+
+typedef struct {
+    unsigned char *data;
+    size_t length;
+} bytes_t;
+
+static int digit(char sign)
+{
+    const char *digits = "0123456789abcdef";
+    const char *found = sign == '\0' ? NULL : strchr(digits, sign);
+    return found == NULL ? -1 : (int)(found - digits);
+}
+
+static bytes_t bytes_of(const line_t *line, const char *name)
+{
+    const char *text = text_of(line, name);
+    bytes_t bytes = {NULL, strlen(text) / 2};
+    if (strlen(text) % 2 != 0) {
+        fail("line %s: %s has half a byte", line->number, name);
+    }
+    bytes.data = must(malloc(bytes.length + 1));
+    for (size_t i = 0; i < bytes.length; i++) {
+        int high = digit(text[2 * i]), low = digit(text[2 * i + 1]);
+        if (high < 0 || low < 0) {
+            fail("line %s: %s is not hexadecimal", line->number, name);
+        }
+        bytes.data[i] = (unsigned char)(high << 4 | low);
+    }
+    return bytes;
+}
+
+/* Answers: each line is written at once, by one thread at a time. */
+static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;
+
+static void begin(void)
+{
+    pthread_mutex_lock(&writing);
+}
+
+static void end(void)
+{
+    putchar('\n');
+    if (fflush(stdout) != 0) {
+        fail("cannot write");
+    }
+    pthread_mutex_unlock(&writing);
+}
+
+static void put_hex(const void *data, size_t length)
+{
+    const unsigned char *bytes = data;
+    for (size_t i = 0; i < length; i++) {
+        putchar("0123456789abcdef"[bytes[i] >> 4]);
+        putchar("0123456789abcdef"[bytes[i] & 15]);
+    }
+}
+
+static void answer(const char *number, const char *what)
+{
+    begin();
+    printf("%s %s", number, what);
+    end();
+}
+
+/* Frees the error. */
+static void answer_error(const char *number, gometa_error_t *error)
+{
+    gometa_status_t status = gometa_error_status(error);
+    const char *outcome = gometa_error_outcome(error) == GOMETA_OUTCOME_NOT_APPLIED ? "not_applied" : "unknown";
+    const char *retryable = gometa_error_is_retryable(error) ? "true" : "false";
+    uint64_t actual = 0;
+    begin();
+    printf("%s error kind=%s number=%" PRIu32 " retryable=%s outcome=%s", number, gometa_status_name(status),
+           (uint32_t)status, retryable, outcome);
+    if (gometa_error_actual_revision(error, &actual)) {
+        printf(" actual_revision=%" PRIu64, actual);
+    }
+    printf(" message=");
+    put_hex(gometa_error_message(error), strlen(gometa_error_message(error)));
+    end();
+    gometa_error_free(error);
+}
+
+/* Clients, by the number that they were opened with, the newest first. They are freed at the end. */
+typedef struct client {
+    struct client *next;
+    char *name;
+    gometa_client_t *handle;
+} client_t;
+
+static client_t *clients;
+
+static client_t *find_client(const char *name)
+{
+    client_t *client = clients;
+    while (client != NULL && strcmp(client->name, name) != 0) {
+        client = client->next;
+    }
+    return client;
+}
+
+static gometa_client_t *client_of(const line_t *line)
+{
+    client_t *client = find_client(text_of(line, "client"));
+    if (client == NULL) {
+        fail("line %s: there is no client %s", line->number, text_of(line, "client"));
+    }
+    return client->handle;
+}
+
+static void open_client(const line_t *line)
+{
+    gometa_options_t *options = NULL;
+    gometa_client_t *handle = NULL;
+    gometa_error_t *error = NULL;
+    gometa_status_t status = gometa_options_new(&options, &error);
+    if (status == GOMETA_OK && find(line, "timeout_ms") != NULL) {
+        status = gometa_options_set_timeout_ms(options, number_of(line, "timeout_ms"), &error);
+    }
+    if (status == GOMETA_OK) {
+        status = gometa_client_new(text_of(line, "peers"), options, &handle, &error);
+    }
+    gometa_options_free(options);
+    if (status != GOMETA_OK) {
+        answer_error(line->number, error);
+        return;
+    }
+    client_t *client = must(malloc(sizeof *client));
+    *client = (client_t){clients, copy_of(text_of(line, "client")), handle};
+    clients = client;
+    answer(line->number, "ok");
+}
+
+/* Calls that are under way; their tags in the queue. */
+typedef struct call {
+    struct call *next;
+    uint64_t tag;
+    char *number;
+    char kind; /* What its result is: w(ritten), d(eleted), e(ntry), s(tatus), m(embers). */
+    gometa_future_t *future;
+} call_t;
+
+static call_t *calls;
+static gometa_queue_t *queue;
+
+static uint32_t consistency_of(const line_t *line)
+{
+    const char *name = find(line, "consistency");
+    if (name == NULL || strcmp(name, "linearizable") == 0) {
+        return GOMETA_LINEARIZABLE;
+    }
+    if (strcmp(name, "local") != 0) {
+        fail("line %s: there is no consistency %s", line->number, name);
+    }
+    return GOMETA_LOCAL;
+}
+
+static gometa_status_t start(const line_t *line, const gometa_client_t *client, call_t *call, gometa_error_t **error)
+{
+    gometa_future_t **future = &call->future;
+    const char *verb = line->verb;
+    if (strcmp(verb, "status") == 0) {
+        call->kind = 's';
+        return gometa_client_status_async(client, NULL, future, error);
+    }
+    if (strcmp(verb, "members") == 0) {
+        call->kind = 'm';
+        return gometa_client_members_async(client, future, error);
+    }
+    bytes_t key = bytes_of(line, "key");
+    bytes_t value = {NULL, 0};
+    gometa_status_t status;
+    call->kind = 'w';
+    if (strcmp(verb, "add") == 0) {
+        value = bytes_of(line, "value");
+        status = gometa_client_add_async(client, key.data, key.length, value.data, value.length, future, error);
+    } else if (strcmp(verb, "set") == 0) {
+        value = bytes_of(line, "value");
+        status = gometa_client_set_async(client, key.data, key.length, value.data, value.length, future, error);
+    } else if (strcmp(verb, "cas") == 0) {
+        uint64_t revision = number_of(line, "revision");
+        value = bytes_of(line, "value");
+        status =
+            gometa_client_cas_async(client, key.data, key.length, revision, value.data, value.length, future, error);
+    } else if (strcmp(verb, "delete") == 0) {
+        call->kind = 'd';
+        if (find(line, "revision") != NULL) {
+            uint64_t revision = number_of(line, "revision");
+            status = gometa_client_delete_if_async(client, key.data, key.length, revision, future, error);
+        } else {
+            status = gometa_client_delete_async(client, key.data, key.length, future, error);
+        }
+    } else {
+        uint64_t min_revision = find(line, "min_revision") != NULL ? number_of(line, "min_revision") : 0;
+        call->kind = 'e';
+        if (find(line, "consistency") == NULL && min_revision == 0) {
+            status = gometa_client_get_async(client, key.data, key.length, future, error);
+        } else {
+            status = gometa_client_get_with_async(client, key.data, key.length, consistency_of(line), min_revision,
+                                                  future, error);
+        }
+    }
+    free(key.data);
+    free(value.data);
+    return status;
+}
+
+static void start_call(const line_t *line)
+{
+    static uint64_t last_tag;
+    const gometa_client_t *client = client_of(line);
+    gometa_client_t *hasty = NULL;
+    gometa_error_t *error = NULL;
+    gometa_status_t status = GOMETA_OK;
+    call_t *call = must(calloc(1, sizeof *call));
+    if (find(line, "timeout_ms") != NULL) {
+        status = gometa_client_with_timeout(client, number_of(line, "timeout_ms"), &hasty, &error);
+        client = hasty;
+    }
+    if (status == GOMETA_OK) {
+        status = start(line, client, call, &error);
+    }
+    gometa_client_free(hasty);
+    call->tag = ++last_tag;
+    if (status == GOMETA_OK) {
+        status = gometa_future_enqueue(call->future, queue, call->tag, &error);
+    }
+    if (status != GOMETA_OK) {
+        answer_error(line->number, error);
+        gometa_future_free(call->future);
+        free(call);
+        return;
+    }
+    call->number = copy_of(line->number);
+    call->next = calls;
+    calls = call;
+}
+
+static void cancel_call(const line_t *line)
+{
+    for (call_t *call = calls; call != NULL; call = call->next) {
+        if (strcmp(call->number, text_of(line, "call")) == 0) {
+            gometa_future_cancel(call->future);
+        }
+    }
+    answer(line->number, "ok");
+}
+
+static const char *role_name(gometa_role_t role)
+{
+    static const char *names[] = {"unknown", "forming", "looking", "following", "leading", "learning"};
+    return role < sizeof names / sizeof *names ? names[role] : names[0];
+}
+
+static void end_call(call_t *call)
+{
+    gometa_error_t *error = NULL;
+    gometa_written_t written;
+    gometa_deleted_t deleted;
+    gometa_entry_t *entry = NULL;
+    gometa_node_status_t *status = NULL;
+    gometa_members_t *members = NULL;
+    size_t length = 0;
+    switch (call->kind) {
+    case 'w':
+        if (gometa_future_written(call->future, &written, &error) == GOMETA_OK) {
+            begin();
+            printf("%s ok revision=%" PRIu64 " version=%" PRIu64, call->number, written.revision, written.version);
+            end();
+        }
+        break;
+    case 'd':
+        if (gometa_future_deleted(call->future, &deleted, &error) == GOMETA_OK) {
+            begin();
+            printf("%s ok existed=%s revision=%" PRIu64, call->number, deleted.existed ? "true" : "false",
+                   deleted.revision);
+            end();
+        }
+        break;
+    case 'e':
+        if (gometa_future_entry(call->future, &entry, &error) == GOMETA_OK) {
+            const uint8_t *value = gometa_entry_value(entry, &length);
+            begin();
+            printf("%s ok value=", call->number);
+            put_hex(value, length);
+            printf(" version=%" PRIu64 " create_revision=%" PRIu64 " mod_revision=%" PRIu64,
+                   gometa_entry_version(entry), gometa_entry_create_revision(entry), gometa_entry_mod_revision(entry));
+            end();
+        }
+        break;
+    case 's':
+        if (gometa_future_status(call->future, &status, &error) == GOMETA_OK) {
+            begin();
+            printf("%s ok role=%s applied_revision=%" PRIu64 " keys=%" PRIu64, call->number,
+                   role_name(gometa_node_status_role(status)), gometa_node_status_applied_revision(status),
+                   gometa_node_status_keys(status));
+            end();
+        }
+        break;
+    default:
+        if (gometa_future_members(call->future, &members, &error) == GOMETA_OK) {
+            begin();
+            printf("%s ok members=%zu leader=%s", call->number, gometa_members_count(members),
+                   gometa_members_leader(members));
+            end();
+        }
+        break;
+    }
+    if (error != NULL) {
+        answer_error(call->number, error);
+    }
+    gometa_entry_free(entry);
+    gometa_node_status_free(status);
+    gometa_members_free(members);
+    gometa_future_free(call->future);
+    free(call->number);
+    free(call);
+}
+
+/* Answers the calls that have ended, as many as there are. */
+static void end_calls(void)
+{
+    uint64_t tag = 0;
+    while (gometa_queue_next(queue, 0, &tag, NULL) == GOMETA_OK) {
+        call_t **place = &calls;
+        while (*place != NULL && (*place)->tag != tag) {
+            place = &(*place)->next;
+        }
+        if (*place != NULL) {
+            call_t *call = *place;
+            *place = call->next;
+            end_call(call);
+        }
+    }
+}
+
+/* A bench: a thread that makes others, and waits for them. */
+typedef struct bench {
+    struct bench *next;
+    pthread_t thread;
+    gometa_client_t *client;
+    char *number;
+    bool set;
+    bytes_t key, value;
+    uint64_t callers, count, begun, failed;
+    pthread_mutex_t lock;
+} bench_t;
+
+static bench_t *benches;
+
+static void *call_often(void *context)
+{
+    bench_t *bench = context;
+    for (;;) {
+        pthread_mutex_lock(&bench->lock);
+        bool more = bench->begun < bench->count;
+        bench->begun += more;
+        pthread_mutex_unlock(&bench->lock);
+        if (!more) {
+            return NULL;
+        }
+        gometa_status_t status;
+        if (bench->set) {
+            status = gometa_client_set(bench->client, bench->key.data, bench->key.length, bench->value.data,
+                                       bench->value.length, NULL, NULL);
+        } else {
+            gometa_entry_t *entry = NULL;
+            status = gometa_client_get(bench->client, bench->key.data, bench->key.length, &entry, NULL);
+            gometa_entry_free(entry);
+        }
+        if (status != GOMETA_OK) {
+            pthread_mutex_lock(&bench->lock);
+            bench->failed++;
+            pthread_mutex_unlock(&bench->lock);
+        }
+    }
+}
+
+static void *run_bench(void *context)
+{
+    bench_t *bench = context;
+    pthread_t *threads = must(calloc(bench->callers + 1, sizeof *threads));
+    struct timespec from, to;
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    for (uint64_t i = 0; i < bench->callers; i++) {
+        if (pthread_create(&threads[i], NULL, call_often, bench) != 0) {
+            fail("line %s: no thread", bench->number);
+        }
+    }
+    for (uint64_t i = 0; i < bench->callers; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    free(threads);
+    begin();
+    printf("%s ok seconds=%.6f failed=%" PRIu64, bench->number,
+           (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9, bench->failed);
+    end();
+    return NULL;
+}
+
+static void start_bench(const line_t *line)
+{
+    bench_t *bench = must(calloc(1, sizeof *bench));
+    const char *wanted = text_of(line, "call");
+    bench->client = client_of(line);
+    bench->set = strcmp(wanted, "set") == 0;
+    if (!bench->set && strcmp(wanted, "get") != 0) {
+        fail("line %s: there is no bench of %s", line->number, wanted);
+    }
+    bench->key = bytes_of(line, "key");
+    if (bench->set) {
+        bench->value = bytes_of(line, "value");
+    }
+    bench->count = number_of(line, "count");
+    bench->callers = number_of(line, "callers");
+    bench->number = copy_of(line->number);
+    pthread_mutex_init(&bench->lock, NULL);
+    if (pthread_create(&bench->thread, NULL, run_bench, bench) != 0) {
+        fail("line %s: no thread", line->number);
+    }
+    bench->next = benches;
+    benches = bench;
+}
+
+static void obey(char *text)
+{
+    static const char *called[] = {"add", "set", "cas", "delete", "get", "status", "members"};
+    line_t line;
+    parse(text, &line);
+    if (strcmp(line.verb, "open") == 0) {
+        open_client(&line);
+    } else if (strcmp(line.verb, "close") == 0) {
+        gometa_client_close(client_of(&line));
+        answer(line.number, "ok");
+    } else if (strcmp(line.verb, "cancel") == 0) {
+        cancel_call(&line);
+    } else if (strcmp(line.verb, "bench") == 0) {
+        start_bench(&line);
+    } else {
+        for (size_t i = 0; i < sizeof called / sizeof *called; i++) {
+            if (strcmp(line.verb, called[i]) == 0) {
+                start_call(&line);
+                return;
+            }
+        }
+        answer(line.number, "unsupported");
+    }
+}
+
+/* What was read and not yet obeyed. */
+static struct {
+    char *data;
+    size_t length, room;
+} input;
+
+/* Reads what there is, and obeys the whole lines in it. False at the end. */
+static bool read_lines(void)
+{
+    if (input.room - input.length < 65536) {
+        input.room = 2 * input.room + 65536;
+        input.data = must(realloc(input.data, input.room));
+    }
+    ssize_t count = read(STDIN_FILENO, input.data + input.length, input.room - input.length);
+    if (count < 0 && errno != EINTR) {
+        fail("cannot read: %s", strerror(errno));
+    }
+    if (count == 0) {
+        return false;
+    }
+    input.length += count > 0 ? (size_t)count : 0;
+    char *from = input.data;
+    char *newline;
+    while ((newline = memchr(from, '\n', input.length - (size_t)(from - input.data))) != NULL) {
+        *newline = '\0';
+        obey(from);
+        from = newline + 1;
+    }
+    input.length -= (size_t)(from - input.data);
+    memmove(input.data, from, input.length);
+    return true;
+}
+
+int main(void)
+{
+    gometa_error_t *error = NULL;
+    if (gometa_queue_new(&queue, &error) != GOMETA_OK) {
+        fail("%s", gometa_error_message(error));
+    }
+    puts("face c");
+    fflush(stdout);
+
+    struct pollfd watched[] = {{gometa_queue_fd(queue), POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
+    bool more = true;
+    while (more) {
+        if (poll(watched, 2, -1) < 0 && errno != EINTR) {
+            fail("poll: %s", strerror(errno));
+        }
+        if (watched[0].revents != 0) {
+            end_calls();
+        }
+        if (watched[1].revents != 0) {
+            more = read_lines();
+        }
+    }
+
+    for (client_t *client = clients; client != NULL; client = client->next) {
+        gometa_client_close(client->handle);
+    }
+    while (calls != NULL) {
+        if (poll(watched, 1, -1) < 0 && errno != EINTR) {
+            fail("poll: %s", strerror(errno));
+        }
+        end_calls();
+    }
+    while (benches != NULL) {
+        bench_t *bench = benches;
+        benches = bench->next;
+        pthread_join(bench->thread, NULL);
+        pthread_mutex_destroy(&bench->lock);
+        free(bench->number);
+        free(bench->key.data);
+        free(bench->value.data);
+        free(bench);
+    }
+    while (clients != NULL) {
+        client_t *client = clients;
+        clients = client->next;
+        gometa_client_free(client->handle);
+        free(client->name);
+        free(client);
+    }
+    gometa_queue_free(queue);
+    free(input.data);
+    return 0;
+}
