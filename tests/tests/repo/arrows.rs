@@ -3,7 +3,7 @@
 use crate::manifest::{Dependency, Member, Section, Workspace};
 
 /// Each crate, by its directory, and the crates of the workspace that it may name in its manifest.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("proto", &[]),
     ("zab", &[]),
     // Commands and outcomes are messages.
@@ -18,6 +18,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("client", &["proto"]),
     ("cli", &["client", "proto"]),
     ("ffi", &["client"]),
+    ("python", &["client"]),
     ("tests", &["client", "sim"]),
     // Everything that reads foreign bytes, and what those are then told to.
     ("fuzz", &["node", "zab", "store", "codec", "proto"]),

@@ -1,0 +1,34 @@
+"""gometa: a client of the metadata store gometa.
+
+    import gometa
+
+    with gometa.Client("127.0.0.1:5003,127.0.0.1:6003") as client:
+        written = client.set("k", "v")
+        assert client.get("k") == b"v"
+
+``gometa.aio.Client`` has the same calls for asyncio. All errors derive from ``gometa.GometaError``. What the client
+has to say of its connections goes to the logger ``gometa``.
+"""
+
+import logging as _logging
+
+from . import aio as aio
+from ._client import Client as Client
+from ._errors import *  # noqa: F403 - made from the table of errors; the stub lists them
+from ._errors import __all__ as _error_names
+from ._gometa import VERSION as __version__
+from ._types import Consistency as Consistency
+from ._types import Counters as Counters
+from ._types import Data as Data
+from ._types import Deleted as Deleted
+from ._types import Ensemble as Ensemble
+from ._types import Entry as Entry
+from ._types import Member as Member
+from ._types import Members as Members
+from ._types import PeerStatus as PeerStatus
+from ._types import Role as Role
+from ._types import Status as Status
+from ._types import Written as Written
+
+# Where nobody has set logging up, the library says nothing.
+_logging.getLogger("gometa").addHandler(_logging.NullHandler())

@@ -1,0 +1,86 @@
+"""The part that is written in Rust. Private: use the package."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar, final, overload
+
+from ._types import Consistency, Counters, Data, Deleted, Entry, Members, Status, Written
+
+_T = TypeVar("_T")
+Call = tuple[asyncio.Future[_T], int]
+
+VERSION: str
+"""The library's version."""
+ERROR_KINDS: list[tuple[int, str, str, bool]]
+"""The table of errors: number, name, meaning, whether the same call may succeed when it is made again."""
+
+@final
+class Core:
+    """A client, of either class. Each call blocks, or, with an inbox, starts and gives the future and its number."""
+
+    def __new__(
+        cls,
+        peers: list[str],
+        timeout: float,
+        connect_timeout: float,
+        quiet: float,
+        silence: float,
+        name: str,
+        pinned: bool,
+    ) -> Core: ...
+    def peers(self) -> str: ...
+    def close(self) -> None: ...
+    def counters(self) -> Counters: ...
+    @overload
+    def add(self, key: Data, value: Data, timeout: float | None, inbox: None) -> Written: ...
+    @overload
+    def add(self, key: Data, value: Data, timeout: float | None, inbox: Inbox) -> Call[Written]: ...
+    @overload
+    def set(self, key: Data, value: Data, timeout: float | None, inbox: None) -> Written: ...
+    @overload
+    def set(self, key: Data, value: Data, timeout: float | None, inbox: Inbox) -> Call[Written]: ...
+    @overload
+    def cas(self, key: Data, revision: int, value: Data, timeout: float | None, inbox: None) -> Written: ...
+    @overload
+    def cas(self, key: Data, revision: int, value: Data, timeout: float | None, inbox: Inbox) -> Call[Written]: ...
+    @overload
+    def delete(self, key: Data, revision: int | None, timeout: float | None, inbox: None) -> Deleted: ...
+    @overload
+    def delete(self, key: Data, revision: int | None, timeout: float | None, inbox: Inbox) -> Call[Deleted]: ...
+    @overload
+    def get(self, key: Data, consistency: Consistency, min_revision: int, timeout: float | None, inbox: None) -> bytes | None: ...
+    @overload
+    def get(self, key: Data, consistency: Consistency, min_revision: int, timeout: float | None, inbox: Inbox) -> Call[bytes | None]: ...
+    @overload
+    def entry(self, key: Data, consistency: Consistency, min_revision: int, timeout: float | None, inbox: None) -> Entry: ...
+    @overload
+    def entry(self, key: Data, consistency: Consistency, min_revision: int, timeout: float | None, inbox: Inbox) -> Call[Entry]: ...
+    @overload
+    def status(self, address: str | None, timeout: float | None, inbox: None) -> Status: ...
+    @overload
+    def status(self, address: str | None, timeout: float | None, inbox: Inbox) -> Call[Status]: ...
+    @overload
+    def members(self, timeout: float | None, inbox: None) -> Members: ...
+    @overload
+    def members(self, timeout: float | None, inbox: Inbox) -> Call[Members]: ...
+
+@final
+class Courier:
+    """Names the inboxes that hold results."""
+
+    def __new__(cls) -> Courier: ...
+    def due(self) -> list[int]:
+        """Waits for an inbox that holds something, and names all that do."""
+
+@final
+class Inbox:
+    """The calls of one event loop."""
+
+    def __new__(
+        cls, id: int, courier: Courier, create_future: Callable[[], asyncio.Future[Any]]
+    ) -> Inbox: ...
+    def empty(self) -> None:
+        """Completes the futures of the results that are there."""
+
+    def cancel(self, call: int) -> None:
+        """Gives a call up, if it is still under way."""

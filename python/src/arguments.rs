@@ -1,0 +1,96 @@
+//! What callers hand over, checked and copied.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use gometa_client::{Consistency, Operation, ReadOptions};
+use pyo3::{
+    exceptions::{PyOverflowError, PyTypeError, PyUnicodeEncodeError},
+    prelude::*,
+    types::{PyByteArray, PyBytes, PyMemoryView, PyString},
+};
+
+use crate::error::invalid;
+
+fn type_error(value: &Bound<'_, PyAny>, name: &str, expected: &str) -> PyErr {
+    let found = value.get_type().name().map_or_else(|_| "something else".to_owned(), |name| name.to_string());
+    PyTypeError::new_err(format!("{name} must be {expected}, not {found}"))
+}
+
+/// A key or a value: a copy of its bytes, of a string those of its UTF-8.
+pub(crate) fn bytes(value: &Bound<'_, PyAny>, operation: Operation, name: &str) -> PyResult<Bytes> {
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        Ok(Bytes::copy_from_slice(bytes.as_bytes()))
+    } else if value.is_instance_of::<PyString>() {
+        text(value, operation, name).map(Bytes::from)
+    } else if let Ok(array) = value.cast::<PyByteArray>() {
+        Ok(Bytes::from(array.to_vec()))
+    } else if value.is_instance_of::<PyMemoryView>() {
+        // It may have strides, and only later versions of the stable ABI let it be read in place.
+        let copy = value.call_method0("tobytes")?;
+        Ok(Bytes::copy_from_slice(copy.cast::<PyBytes>()?.as_bytes()))
+    } else {
+        Err(type_error(value, name, "str, bytes, bytearray or memoryview"))
+    }
+}
+
+/// A string, which must be one that UTF-8 can express.
+pub(crate) fn text(value: &Bound<'_, PyAny>, operation: Operation, name: &str) -> PyResult<String> {
+    let py = value.py();
+    let string = value.cast::<PyString>().map_err(|_| type_error(value, name, "str"))?;
+    string.to_cow().map(|text| text.into_owned()).map_err(|error| {
+        if !error.is_instance_of::<PyUnicodeEncodeError>(py) {
+            return error;
+        }
+        let better = invalid(py, operation, format!("{name} is not UTF-8: it holds surrogates"));
+        better.set_cause(py, Some(error));
+        better
+    })
+}
+
+/// A revision.
+pub(crate) fn revision(value: &Bound<'_, PyAny>, operation: Operation, name: &str) -> PyResult<u64> {
+    value.extract().map_err(|error: PyErr| {
+        if error.is_instance_of::<PyOverflowError>(value.py()) {
+            invalid(value.py(), operation, format!("{name} is a number from 0 to 2^64-1"))
+        } else {
+            type_error(value, name, "int")
+        }
+    })
+}
+
+/// A number of seconds.
+pub(crate) fn seconds(value: &Bound<'_, PyAny>, operation: Operation, name: &str) -> PyResult<Duration> {
+    let seconds: f64 = value.extract().map_err(|error: PyErr| {
+        if error.is_instance_of::<PyOverflowError>(value.py()) {
+            invalid(value.py(), operation, format!("{name} is too large"))
+        } else {
+            type_error(value, name, "a number of seconds")
+        }
+    })?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => {
+            let message = format!("{name} is {seconds}; it is a number of seconds above 0");
+            Err(invalid(value.py(), operation, message))
+        }
+    }
+}
+
+/// How to read.
+pub(crate) fn read_options(
+    consistency: &Bound<'_, PyAny>,
+    min_revision: &Bound<'_, PyAny>,
+) -> PyResult<ReadOptions> {
+    let min_revision = revision(min_revision, Operation::Get, "min_revision")?;
+    let mut options = ReadOptions::default().with_min_revision(min_revision);
+    options.consistency = match text(consistency, Operation::Get, "consistency")?.as_str() {
+        "linearizable" => Consistency::Linearizable,
+        "local" => Consistency::Local,
+        other => {
+            let message = format!("consistency is {other:?}; it is \"linearizable\" or \"local\"");
+            return Err(invalid(consistency.py(), Operation::Get, message));
+        }
+    };
+    Ok(options)
+}

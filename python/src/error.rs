@@ -1,0 +1,44 @@
+//! The client's errors as Python's exceptions. The table of kinds goes to `gometa/_errors.py`, which makes a class of each.
+
+use gometa_client::{Error, ErrorKind, Operation, Outcome};
+use pyo3::{prelude::*, sync::PyOnceLock, types::PyBytes};
+
+/// A row of the table: number, name, meaning, whether it may succeed when tried again.
+pub(crate) type Row = (u32, &'static str, &'static str, bool);
+
+pub(crate) fn table() -> Vec<Row> {
+    ErrorKind::ALL.iter().map(|kind| (kind.number(), kind.name(), kind.text(), kind.retryable())).collect()
+}
+
+/// The exception of an error.
+pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
+    static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let make = || -> PyResult<Bound<'_, PyAny>> {
+        let make = MAKE.get_or_try_init(py, || -> PyResult<_> {
+            Ok(py.import("gometa._errors")?.getattr("from_core")?.unbind())
+        })?;
+        let outcome = match error.outcome() {
+            Outcome::NotApplied => "not_applied",
+            Outcome::Unknown => "unknown",
+        };
+        make.bind(py).call1((
+            error.kind().number(),
+            error.to_string(),
+            error.message(),
+            error.operation().name(),
+            error.key().map(|key| PyBytes::new(py, key)),
+            outcome,
+            error.leader(),
+            error.actual_revision(),
+        ))
+    };
+    match make() {
+        Ok(exception) => PyErr::from_value(exception),
+        Err(failure) => failure,
+    }
+}
+
+/// The exception for an argument that makes no sense.
+pub(crate) fn invalid(py: Python<'_>, operation: Operation, message: impl Into<String>) -> PyErr {
+    exception(py, &Error::new(ErrorKind::InvalidArgument, operation, message))
+}

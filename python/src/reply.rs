@@ -1,0 +1,226 @@
+//! What can be asked, and its answers as Python's objects; the classes are those of `gometa/_types.py`.
+
+use bytes::Bytes;
+use gometa_client::{
+    Client, Counters, Deleted, EnsembleRef, Entry, Error, ErrorKind, Member, NodeStatus, Operation,
+    ReadOptions, Role, View, Written,
+};
+use pyo3::{
+    IntoPyObjectExt,
+    prelude::*,
+    sync::PyOnceLock,
+    types::{PyBytes, PyTuple},
+};
+
+use crate::error::exception;
+
+/// A call and its arguments.
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
+    Add {
+        key: Bytes,
+        value: Bytes,
+    },
+    Set {
+        key: Bytes,
+        value: Bytes,
+    },
+    Cas {
+        key: Bytes,
+        revision: u64,
+        value: Bytes,
+    },
+    Delete {
+        key: Bytes,
+        revision: Option<u64>,
+    },
+    /// The value, or None where there is no such key.
+    Value {
+        key: Bytes,
+        options: ReadOptions,
+    },
+    Entry {
+        key: Bytes,
+        options: ReadOptions,
+    },
+    /// Of the node in use, or of the one at an address.
+    Status {
+        address: Option<String>,
+    },
+    Members,
+}
+
+/// What a call came to.
+#[derive(Clone, Debug)]
+pub(crate) enum Reply {
+    Written(Written),
+    Deleted(Deleted),
+    Value(Option<Bytes>),
+    Entry(Entry),
+    Status(Box<NodeStatus>),
+    Members(Box<View>),
+}
+
+impl Request {
+    pub(crate) fn operation(&self) -> Operation {
+        match self {
+            Request::Add { .. } => Operation::Add,
+            Request::Set { .. } => Operation::Set,
+            Request::Cas { .. } => Operation::Cas,
+            Request::Delete { .. } => Operation::Delete,
+            Request::Value { .. } | Request::Entry { .. } => Operation::Get,
+            Request::Status { .. } => Operation::Status,
+            Request::Members => Operation::Members,
+        }
+    }
+
+    /// Makes the call.
+    pub(crate) async fn perform(self, client: &Client) -> Result<Reply, Error> {
+        Ok(match self {
+            Request::Add { key, value } => Reply::Written(client.add(key, value).await?),
+            Request::Set { key, value } => Reply::Written(client.set(key, value).await?),
+            Request::Cas { key, revision, value } => Reply::Written(client.cas(key, revision, value).await?),
+            Request::Delete { key, revision: None } => Reply::Deleted(client.delete(key).await?),
+            Request::Delete { key, revision: Some(revision) } => {
+                Reply::Deleted(client.delete_if(key, revision).await?)
+            }
+            Request::Value { key, options } => Reply::Value(match client.get_with(key, options).await {
+                Ok(entry) => Some(entry.value),
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            }),
+            Request::Entry { key, options } => Reply::Entry(client.get_with(key, options).await?),
+            Request::Status { address: None } => Reply::Status(Box::new(client.status().await?)),
+            Request::Status { address: Some(address) } => {
+                Reply::Status(Box::new(client.status_of(&address).await?))
+            }
+            Request::Members => Reply::Members(Box::new(client.view().await?)),
+        })
+    }
+}
+
+/// The classes of results, looked up once.
+struct Types {
+    written: Py<PyAny>,
+    deleted: Py<PyAny>,
+    entry: Py<PyAny>,
+    counters: Py<PyAny>,
+    ensemble: Py<PyAny>,
+    member: Py<PyAny>,
+    members: Py<PyAny>,
+    peer_status: Py<PyAny>,
+    status: Py<PyAny>,
+}
+
+fn types(py: Python<'_>) -> PyResult<&Types> {
+    static TYPES: PyOnceLock<Types> = PyOnceLock::new();
+    TYPES.get_or_try_init(py, || {
+        let module = py.import("gometa._types")?;
+        let get = |name: &str| module.getattr(name).map(Bound::unbind);
+        Ok(Types {
+            written: get("Written")?,
+            deleted: get("Deleted")?,
+            entry: get("Entry")?,
+            counters: get("Counters")?,
+            ensemble: get("Ensemble")?,
+            member: get("Member")?,
+            members: get("Members")?,
+            peer_status: get("PeerStatus")?,
+            status: get("Status")?,
+        })
+    })
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Unspecified => "unknown",
+        Role::Forming => "forming",
+        Role::Looking => "looking",
+        Role::Following => "following",
+        Role::Leading => "leading",
+        Role::Learning => "learning",
+    }
+}
+
+fn bytes<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyBytes> {
+    PyBytes::new(py, bytes)
+}
+
+/// A text, or None for an empty one.
+fn optional(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn ensemble(py: Python<'_>, ensemble: Option<&EnsembleRef>) -> PyResult<Py<PyAny>> {
+    match ensemble {
+        Some(ensemble) => types(py)?.ensemble.call1(py, (bytes(py, &ensemble.id), ensemble.history)),
+        None => Ok(py.None()),
+    }
+}
+
+fn member(py: Python<'_>, member: &Member) -> PyResult<Py<PyAny>> {
+    let arguments = (member.node, member.message_address.as_str(), optional(&member.request_address));
+    types(py)?.member.call1(py, arguments)
+}
+
+fn status(py: Python<'_>, status: &NodeStatus) -> PyResult<Py<PyAny>> {
+    let peers = status.peers.iter().map(|peer| {
+        let known = peer.member.clone().unwrap_or_default();
+        let arguments =
+            (member(py, &known)?, peer.votes, peer.connected, peer.acked_revision, peer.detail.as_str());
+        types(py)?.peer_status.call1(py, arguments)
+    });
+    let peers = PyTuple::new(py, peers.collect::<PyResult<Vec<_>>>()?)?;
+    let fields = [
+        status.node.into_py_any(py)?,
+        role(status.role()).into_py_any(py)?,
+        (status.leader != 0).then_some(status.leader).into_py_any(py)?,
+        status.epoch.into_py_any(py)?,
+        status.last_revision.into_py_any(py)?,
+        status.commit_revision.into_py_any(py)?,
+        status.applied_revision.into_py_any(py)?,
+        bytes(py, &status.state_hash).into_py_any(py)?,
+        status.sessions.into_py_any(py)?,
+        status.keys.into_py_any(py)?,
+        status.votes.into_py_any(py)?,
+        status.detail.as_str().into_py_any(py)?,
+        status.version.as_str().into_py_any(py)?,
+        ensemble(py, status.ensemble.as_ref())?,
+        peers.into_py_any(py)?,
+    ];
+    types(py)?.status.call1(py, PyTuple::new(py, fields)?)
+}
+
+fn members(py: Python<'_>, view: &View) -> PyResult<Py<PyAny>> {
+    let listed = view.members.iter().map(|known| member(py, known)).collect::<PyResult<Vec<_>>>()?;
+    let arguments = (role(view.role()), optional(&view.leader), PyTuple::new(py, listed)?);
+    types(py)?.members.call1(py, arguments)
+}
+
+/// What a call came to, for its caller.
+pub(crate) fn object(py: Python<'_>, result: Result<Reply, Error>) -> PyResult<Py<PyAny>> {
+    match result.map_err(|error| exception(py, &error))? {
+        Reply::Written(made) => types(py)?.written.call1(py, (made.revision, made.version)),
+        Reply::Deleted(made) => types(py)?.deleted.call1(py, (made.existed, made.revision)),
+        Reply::Value(Some(value)) => bytes(py, &value).into_py_any(py),
+        Reply::Value(None) => Ok(py.None()),
+        Reply::Entry(entry) => types(py)?.entry.call1(
+            py,
+            (
+                bytes(py, &entry.key),
+                bytes(py, &entry.value),
+                entry.version,
+                entry.create_revision,
+                entry.mod_revision,
+            ),
+        ),
+        Reply::Status(known) => status(py, &known),
+        Reply::Members(view) => members(py, &view),
+    }
+}
+
+/// A client's counters, for its caller.
+pub(crate) fn counters(py: Python<'_>, counters: Counters, seen_revision: u64) -> PyResult<Py<PyAny>> {
+    let Counters { requests, retries, reconnects, in_flight, .. } = counters;
+    types(py)?.counters.call1(py, (requests, retries, reconnects, in_flight, seen_revision))
+}
