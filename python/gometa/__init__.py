@@ -6,8 +6,8 @@
         written = client.set("k", "v")
         assert client.get("k") == b"v"
 
-``gometa.aio.Client`` has the same calls for asyncio. All errors derive from ``gometa.GometaError``. What the client
-has to say of its connections goes to the logger ``gometa``.
+``gometa.aio.Client`` has the same calls for asyncio. All errors derive from ``gometa.GometaError``. What the
+client has to say of its connections goes to the logger ``gometa``.
 """
 
 import logging as _logging
@@ -15,8 +15,7 @@ import logging as _logging
 from . import aio as aio
 from ._client import Client as Client
 from ._errors import *  # noqa: F403 - made from the table of errors; the stub lists them
-from ._errors import __all__ as _error_names
-from ._gometa import VERSION as __version__
+from ._gometa import VERSION as __version__  # noqa: F401
 from ._types import Consistency as Consistency
 from ._types import Counters as Counters
 from ._types import Data as Data

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import NoReturn, TypeVar, overload
 
 from ._gometa import Core
-from ._types import Consistency, Counters, Data, Entry, Deleted, Members, Status, Written
+from ._types import Consistency, Counters, Data, Deleted, Entry, Members, Status, Written
 
 _Default = TypeVar("_Default")
 _Self = TypeVar("_Self", bound="Client")

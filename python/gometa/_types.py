@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Optional, Union
+from typing import Literal, NamedTuple, Union
 
 Data = Union[str, bytes, bytearray, memoryview]
 """What keys and values are given as; of a ``str``, its UTF-8 counts."""
@@ -77,7 +77,7 @@ class Member(NamedTuple):
     """Its id."""
     message_address: str
     """Where other nodes reach it; people are shown this one."""
-    request_address: Optional[str]
+    request_address: str | None
     """Where clients reach it, ``None`` if that is not known."""
 
 
@@ -86,7 +86,7 @@ class Members(NamedTuple):
 
     role: Role
     """The role of the node that says it."""
-    leader: Optional[str]
+    leader: str | None
     """The leader's address for clients, ``None`` if that is not known."""
     members: tuple[Member, ...]
 
@@ -111,7 +111,7 @@ class Status(NamedTuple):
     node: int
     """Its id."""
     role: Role
-    leader: Optional[int]
+    leader: int | None
     """The leader's id, ``None`` if none is known."""
     epoch: int
     """The leadership that the node is in."""
@@ -133,6 +133,6 @@ class Status(NamedTuple):
     """One line that says what the node waits for, empty if all is well."""
     version: str
     """Of the server program."""
-    ensemble: Optional[Ensemble]
+    ensemble: Ensemble | None
     peers: tuple[PeerStatus, ...]
     """The other members."""

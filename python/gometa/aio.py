@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import threading
@@ -51,11 +52,9 @@ class _Post:
                 joined = self._loops.get(id)
                 if joined is None:
                     continue
-                try:
+                # A RuntimeError says that the loop is closed: nobody waits there any more.
+                with contextlib.suppress(RuntimeError):
                     joined.loop.call_soon_threadsafe(joined.inbox.empty)
-                except RuntimeError:
-                    # The loop is closed: nobody waits there any more.
-                    pass
                 # Or the last loop would live until the next one has something.
                 del joined
 
@@ -130,9 +129,7 @@ class Client(_Base):
         """Removes a key, with ``revision`` only if that is its ``mod_revision``. ``True`` if it was there."""
         return (await self.remove(key, revision, timeout=timeout)).existed
 
-    async def remove(
-        self, key: Data, revision: int | None = None, *, timeout: float | None = None
-    ) -> Deleted:
+    async def remove(self, key: Data, revision: int | None = None, *, timeout: float | None = None) -> Deleted:
         """The same as ``delete``, and says at which revision the key was removed."""
         loop = self._loop()
         return await self._answer(loop, self._core.delete(key, revision, timeout, loop.inbox))

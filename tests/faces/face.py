@@ -1,0 +1,174 @@
+"""The runner of the face `python`: `gometa.Client`. See README.md beside this file."""
+
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import gometa
+
+WRITES = ("add", "set", "cas", "delete")
+
+
+class Line:
+    """A line that was read: its number, what it asks for, and the fields."""
+
+    def __init__(self, text):
+        words = text.split(" ")
+        if len(words) < 2:
+            sys.exit(f"cannot understand: {text!r}")
+        self.number = words[0]
+        self.verb = words[1]
+        self.fields = dict(word.split("=", 1) for word in words[2:])
+
+    def __getitem__(self, name):
+        if name not in self.fields:
+            sys.exit(f"line {self.number}, {self.verb}: there is no {name}")
+        return self.fields[name]
+
+    def key(self):
+        return bytes.fromhex(self["key"])
+
+    def value(self):
+        return bytes.fromhex(self["value"])
+
+    def seconds(self):
+        """The fields that say how long, as arguments of a call."""
+        return {"timeout": int(self["timeout_ms"]) / 1000} if "timeout_ms" in self.fields else {}
+
+    def arguments(self):
+        """Name and arguments of the client's call that the line asks for."""
+        keywords = self.seconds()
+        if self.verb in ("add", "set"):
+            return self.verb, (self.key(), self.value()), keywords
+        if self.verb == "cas":
+            return "cas", (self.key(), int(self["revision"]), self.value()), keywords
+        if self.verb == "delete":
+            revision = int(self["revision"]) if "revision" in self.fields else None
+            return "remove", (self.key(), revision), keywords
+        if self.verb == "get":
+            if "consistency" in self.fields:
+                keywords["consistency"] = self["consistency"]
+            if "min_revision" in self.fields:
+                keywords["min_revision"] = int(self["min_revision"])
+            return "entry", (self.key(),), keywords
+        if self.verb in ("status", "members"):
+            return self.verb, (), keywords
+        sys.exit(f"line {self.number}: there is no {self.verb}")
+
+    def work(self):
+        """Name and arguments of the call that a `bench` line repeats."""
+        if self["call"] == "get":
+            return "get", (self.key(),)
+        if self["call"] == "set":
+            return "set", (self.key(), self.value())
+        sys.exit(f"line {self.number}: cannot bench {self['call']}")
+
+
+def truth(value):
+    return "true" if value else "false"
+
+
+def said(verb, result):
+    """What a call came to, in words."""
+    if verb in ("add", "set", "cas"):
+        return f"ok revision={result.revision} version={result.version}"
+    if verb == "delete":
+        return f"ok existed={truth(result.existed)} revision={result.revision}"
+    if verb == "get":
+        return (
+            f"ok value={result.value.hex()} version={result.version} "
+            f"create_revision={result.create_revision} mod_revision={result.mod_revision}"
+        )
+    if verb == "status":
+        return f"ok role={result.role} applied_revision={result.applied_revision} keys={result.keys}"
+    return f"ok members={len(result.members)} leader={result.leader or ''}"
+
+
+def failed(error):
+    actual = "" if error.actual is None else f" actual_revision={error.actual}"
+    return (
+        f"error kind={error.kind} number={error.number} retryable={truth(error.retryable)} "
+        f"outcome={error.outcome}{actual} message={str(error).encode().hex()}"
+    )
+
+
+writing = threading.Lock()
+
+
+def write(text):
+    with writing:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def call(client, line):
+    name, arguments, keywords = line.arguments()
+    try:
+        result = getattr(client, name)(*arguments, **keywords)
+    except gometa.GometaError as error:
+        write(f"{line.number} {failed(error)}")
+    else:
+        write(f"{line.number} {said(line.verb, result)}")
+
+
+def bench(client, line):
+    name, arguments = line.work()
+    count, callers = int(line["count"]), int(line["callers"])
+    work = getattr(client, name)
+    failures = []
+
+    def repeat(times):
+        for _ in range(times):
+            try:
+                work(*arguments)
+            except gometa.GometaError as error:
+                failures.append(error)
+
+    shares = [count // callers + (caller < count % callers) for caller in range(callers)]
+    started = time.monotonic()
+    if callers == 1:
+        repeat(count)
+    else:
+        threads = [threading.Thread(target=repeat, args=(share,)) for share in shares]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    write(f"{line.number} ok seconds={time.monotonic() - started:.6f} failed={len(failures)}")
+
+
+def main():
+    # A call that waits has its thread.
+    threads = ThreadPoolExecutor(max_workers=4096)
+    clients = {}
+    # A thread of Python's cannot be made to give up a call: that takes a signal, or the end of its client.
+    write("face python without cancel")
+    for text in sys.stdin:
+        line = Line(text.rstrip("\n"))
+        if line.verb == "cancel":
+            write(f"{line.number} unsupported")
+        elif line.verb == "open":
+            try:
+                clients[line["client"]] = gometa.Client(line["peers"], **line.seconds())
+            except gometa.GometaError as error:
+                write(f"{line.number} {failed(error)}")
+            else:
+                write(f"{line.number} ok")
+        elif line["client"] not in clients:
+            sys.exit(f"line {line.number}: there is no client {line['client']}")
+        elif line.verb == "close":
+            clients[line["client"]].close()
+            write(f"{line.number} ok")
+        elif line.verb == "bench":
+            threads.submit(bench, clients[line["client"]], line)
+        else:
+            line.arguments()
+            threads.submit(call, clients[line["client"]], line)
+    for client in clients.values():
+        client.close()
+    threads.shutdown()
+
+
+if __name__ == "__main__":
+    main()

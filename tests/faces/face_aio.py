@@ -1,0 +1,85 @@
+"""The runner of the face `python-aio`: `gometa.aio.Client`. See README.md beside this file."""
+
+import asyncio
+import sys
+import time
+
+from face import WRITES, Line, failed, said, write
+
+import gometa
+
+
+async def call(client, line):
+    name, arguments, keywords = line.arguments()
+    try:
+        result = await getattr(client, name)(*arguments, **keywords)
+    except asyncio.CancelledError:
+        # asyncio has an exception of its own for this, which carries nothing.
+        error = gometa.CancelledError(
+            f"{line.verb}: the call was cancelled",
+            outcome="unknown" if line.verb in WRITES else "not_applied",
+        )
+        write(f"{line.number} {failed(error)}")
+    except gometa.GometaError as error:
+        write(f"{line.number} {failed(error)}")
+    else:
+        write(f"{line.number} {said(line.verb, result)}")
+
+
+async def bench(client, line):
+    name, arguments = line.work()
+    count, callers = int(line["count"]), int(line["callers"])
+    work = getattr(client, name)
+    failures = []
+
+    async def repeat(times):
+        for _ in range(times):
+            try:
+                await work(*arguments)
+            except gometa.GometaError as error:
+                failures.append(error)
+
+    shares = [count // callers + (caller < count % callers) for caller in range(callers)]
+    started = time.monotonic()
+    await asyncio.gather(*map(repeat, shares))
+    write(f"{line.number} ok seconds={time.monotonic() - started:.6f} failed={len(failures)}")
+
+
+async def main():
+    clients = {}
+    calls = {}
+    loop = asyncio.get_running_loop()
+    lines = asyncio.StreamReader(limit=1 << 26)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    write("face python-aio")
+    while text := await lines.readline():
+        line = Line(text.decode().rstrip("\n"))
+        if line.verb == "cancel":
+            if line["call"] in calls:
+                calls[line["call"]].cancel()
+            write(f"{line.number} ok")
+        elif line.verb == "open":
+            try:
+                clients[line["client"]] = gometa.aio.Client(line["peers"], **line.seconds())
+            except gometa.GometaError as error:
+                write(f"{line.number} {failed(error)}")
+            else:
+                write(f"{line.number} ok")
+        elif line["client"] not in clients:
+            sys.exit(f"line {line.number}: there is no client {line['client']}")
+        elif line.verb == "close":
+            await clients[line["client"]].close()
+            write(f"{line.number} ok")
+        else:
+            work = bench if line.verb == "bench" else call
+            if work is call:
+                line.arguments()
+            task = calls[line.number] = asyncio.create_task(work(clients[line["client"]], line))
+            task.add_done_callback(lambda _, number=line.number: calls.pop(number))
+    for client in clients.values():
+        await client.close()
+    await asyncio.gather(*calls.values())
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
