@@ -1,0 +1,877 @@
+%% A gometa client made of stock Erlang alone: docs/wire.md, carried out.
+%%
+%%     {ok, Client} = gometa_raw:start_link("127.0.0.1:5003,127.0.0.1:6003"),
+%%     {ok, #{revision := Revision}} = gometa_raw:set(Client, <<"k">>, <<"v">>),
+%%     {ok, #{value := <<"v">>}} = gometa_raw:get(Client, <<"k">>),
+%%     {error, #{kind := not_found}} = gometa_raw:get(Client, <<"no such key">>).
+%%
+%% Three kinds of processes. A connection owns a socket and matches answers to questions by their id. The client
+%% chooses among nodes, dials, and gives out the numbers of the session's writes. Whoever calls walks through the
+%% call itself (attempts, pauses, the deadline, and what an error may promise), so a process that is killed while it
+%% waits has cancelled its call. Any number of processes may use one client.
+-module(gometa_raw).
+
+-export([start_link/1, start_link/2, stop/1]).
+-export([add/3, add/4, set/3, set/4, cas/4, cas/5, delete/2, delete/3, get/2, get/3]).
+-export([status/1, status/2, view/1, view/2, cancel/2, kinds/0]).
+
+%% Bytes of a frame that is believed before the node has said its limits.
+-define(WELCOME_MAX, 65536).
+%% A node that owes an answer is asked for a sign of life after so long without one, in ms, ...
+-define(QUIET_MAX, 500).
+%% ... and left after so long without one since then.
+-define(SILENCE_MAX, 1000).
+%% An idle connection says at least this often that it is there, in ms.
+-define(IDLE_MAX, 5000).
+%% How often connections and the client look after themselves, in ms.
+-define(ROUND, 100).
+%% From, to: ms between attempts; ms before an address that failed is dialed again.
+-define(PAUSE, {10, 200}).
+-define(REST, {20, 500}).
+%% A dial that takes longer, in ms, is joined by a dial of the next address.
+-define(STAGGER, 250).
+-define(DIALS_MAX, 4).
+
+%% ------------------------------------------------------------------------------------------------------ calls
+%%
+%% Keys and values are binaries. Options: timeout in ms, cancel (a reference, see cancel/2); delete knows revision,
+%% get knows local (a boolean) and min_revision. Calls give {ok, Map} or {error, Map}, where an error has kind,
+%% number, retryable, outcome (not_applied or unknown), message, and where they apply actual_revision and leader.
+
+%% Options: timeout of calls (5000 ms), connect_timeout (2000 ms), name (for the nodes' logs).
+start_link(Peers) ->
+    start_link(Peers, #{}).
+
+start_link(Peers, Options) ->
+    try addresses(Peers) of
+        Seeds ->
+            Seen = atomics:new(1, [{signed, false}]),
+            Owner = self(),
+            Pid = spawn_link(fun() -> client_start(Owner, Seeds, Seen, Options) end),
+            {ok, #{pid => Pid, seen => Seen, timeout => maps:get(timeout, Options, 5000)}}
+    catch
+        throw:{failed, Error} -> {error, Error}
+    end.
+
+%% Ends the client and every call under way.
+stop(#{pid := Pid}) ->
+    Monitor = monitor(process, Pid),
+    Pid ! stop,
+    receive
+        {'DOWN', Monitor, process, Pid, _} -> ok
+    end.
+
+%% Gives up the call which Pid makes with the option #{cancel => Ref}.
+cancel(Pid, Ref) ->
+    Pid ! {cancel, Ref},
+    ok.
+
+add(Client, Key, Value) -> add(Client, Key, Value, #{}).
+add(Client, Key, Value, Options) ->
+    write(Client, add, Key, Value, blob(11, [blob(1, Key), blob(2, Value)]), 12, Options).
+
+set(Client, Key, Value) -> set(Client, Key, Value, #{}).
+set(Client, Key, Value, Options) ->
+    write(Client, set, Key, Value, blob(12, [blob(1, Key), blob(2, Value)]), 12, Options).
+
+%% Replaces the key if its mod_revision is Revision, 0 for "it does not exist".
+cas(Client, Key, Revision, Value) -> cas(Client, Key, Revision, Value, #{}).
+cas(Client, Key, Revision, Value, Options) ->
+    write(Client, cas, Key, Value, blob(13, [blob(1, Key), uint(2, Revision), blob(3, Value)]), 12, Options).
+
+delete(Client, Key) -> delete(Client, Key, #{}).
+delete(Client, Key, Options) ->
+    %% An `optional` field: zero is said, not left out.
+    Revision = [[varint(2 bsl 3), varint(R)] || #{revision := R} <- [Options]],
+    write(Client, delete, Key, <<>>, blob(14, [blob(1, Key), Revision]), 13, Options).
+
+get(Client, Key) -> get(Client, Key, #{}).
+get(Client, Key, Options) ->
+    Local = case Options of
+        #{local := true} ->
+            [uint(2, 1), uint(3, max(maps:get(min_revision, Options, 0), atomics:get(maps:get(seen, Client), 1)))];
+        _ -> []
+    end,
+    call(Client, #{name => get, key => Key}, Options, fun(Call) ->
+        Entry = expect(Call, 14, exchange(Call, blob(15, [blob(1, Key), Local]), none)),
+        #{key => bytes(1, Entry), value => bytes(2, Entry), version => number(3, Entry),
+          create_revision => number(4, Entry), mod_revision => number(5, Entry)}
+    end).
+
+status(Client) -> status(Client, #{}).
+status(Client, Options) ->
+    call(Client, #{name => status}, Options, fun(Call) ->
+        Status = expect(Call, 15, exchange(Call, blob(16, <<>>), none)),
+        #{node => number(1, Status), role => role(number(2, Status)), leader => number(3, Status),
+          epoch => number(4, Status), last_revision => number(5, Status), commit_revision => number(6, Status),
+          applied_revision => number(7, Status), state_hash => bytes(8, Status), sessions => number(9, Status),
+          votes => number(10, Status) =/= 0, detail => bytes(11, Status), version => bytes(12, Status),
+          keys => number(15, Status),
+          peers => [#{member => member(message(1, Peer)), votes => number(2, Peer) =/= 0,
+                      connected => number(3, Peer) =/= 0, acked_revision => number(4, Peer),
+                      detail => bytes(5, Peer)} || Peer <- messages(14, Status)]}
+    end).
+
+%% Role, leader and members, as the node in use has said them last.
+view(Client) -> view(Client, #{}).
+view(Client, Options) ->
+    call(Client, #{name => members}, Options, fun(Call) ->
+        #{view := View} = connected(Call, none),
+        View
+    end).
+
+%% Number, kind, whether the same call may succeed when it is made again.
+kinds() ->
+    [{1, invalid_argument, false}, {2, not_found, false}, {3, already_exists, false}, {4, cas_mismatch, false},
+     {5, deadline_exceeded, true}, {6, unavailable, true}, {7, not_leader, true}, {8, connection_lost, true},
+     {9, too_large, false}, {10, session_expired, true}, {11, unauthenticated, false},
+     {12, permission_denied, false}, {13, resource_exhausted, true}, {14, compacted, false},
+     {15, cancelled, false}, {16, closed, false}, {17, unsupported, false}, {18, internal, false},
+     {19, forked, false}, {20, forgotten, false}].
+
+%% ------------------------------------------------------------------------------------ from a call to its answer
+
+call(#{pid := Pid, timeout := Usual} = Client, Fields, Options, Work) ->
+    Timeout = maps:get(timeout, Options, Usual),
+    %% Everything that is said to this call is said to its alias, so nothing is left in the mailbox behind it.
+    Alias = monitor(process, Pid, [{alias, explicit_unalias}]),
+    %% Of the attempts under the present (session, seq): one is under way (open); an earlier one may take effect yet
+    %% (doubt). With what the latest one met (setback) this is all that changes during a call.
+    put(gometa_attempts, {false, false}),
+    erase(gometa_setback),
+    Call = Fields#{client => Client, alias => Alias, timeout => Timeout, deadline => now_ms() + Timeout,
+                   cancel => maps:get(cancel, Options, make_ref())},
+    try
+        maps:get(key, Call, <<"-">>) =:= <<>> andalso
+            fail(Call, invalid_argument, "the key is empty; keys have at least 1 byte"),
+        {ok, Work(Call)}
+    catch
+        throw:{failed, Error} -> {error, Error}
+    after
+        unalias(Alias),
+        demonitor(Alias, [flush]),
+        flush(Alias),
+        erase(gometa_attempts),
+        erase(gometa_setback)
+    end.
+
+flush(Alias) ->
+    receive
+        {Alias, _} -> flush(Alias)
+    after 0 -> ok
+    end.
+
+%% Makes a write happen once, however often it has to be sent. Its answer is field Expected of Response.
+write(Client, Name, Key, Value, Operation, Expected, Options) ->
+    Fields = #{name => Name, key => Key, value => Value, write => true},
+    call(Client, Fields, Options, fun(Call) ->
+        Result = expect(Call, Expected, once(Call, Operation, element(1, ?PAUSE))),
+        case Expected of
+            12 -> #{revision => number(1, Result), version => number(2, Result)};
+            13 -> #{existed => number(2, Result) =/= 0, revision => number(1, Result)}
+        end
+    end).
+
+once(#{client := #{pid := Pid}, alias := Alias} = Call, Operation, Pause) ->
+    %% Given out by the client once there is a session and room in its window; kept over all attempts.
+    Pid ! {ticket, Alias, self()},
+    {ticket, {Session, _} = Ticket} = wait(Call, "no session, or too many writes of this client in flight: no room"),
+    Result =
+        try
+            exchange(Call, Operation, Ticket)
+        catch
+            throw:{failed, #{kind := session_expired}} = Failed ->
+                Pid ! {expired, Session},
+                throw(Failed)
+        after
+            Pid ! {release, Ticket}
+        end,
+    case Result of
+        new_session ->
+            Pid ! {expired, Session},
+            put(gometa_attempts, {false, false}),
+            pause(Call, jitter(Pause)),
+            once(Call, Operation, min(Pause * 2, element(2, ?PAUSE)));
+        _ -> Result
+    end.
+
+%% Sends a request until it is answered for good: its Response, or new_session for a write that never took effect
+%% and whose session has ended. A ticket, {Session, Seq}, makes it a numbered write.
+exchange(Call, Operation, Ticket) ->
+    exchange(Call, Operation, Ticket, element(1, ?PAUSE)).
+
+exchange(#{client := #{pid := Pid, seen := Seen}} = Call, Operation, Ticket, Pause) ->
+    #{connection := Connection, address := Address, limits := Limits} = Node = connected(Call, Ticket),
+    check_size(Call, "key", key, maps:get(key_max, Limits)),
+    check_size(Call, "value", value, maps:get(value_max, Limits)),
+    {Open, Doubt} = get(gometa_attempts),
+    put(gometa_attempts, {Ticket =/= none, Doubt orelse Open}),
+    case attempt(Call, Connection, Address, Operation, maps:get(context, Node)) of
+        {ok, Response} ->
+            Made = max(number(1, message(12, Response)), number(1, message(13, Response))),
+            note(Seen, max(number(2, Response), Made)),
+            Response;
+        {error, #{kind := Kind, message := Message, outcome := Outcome} = Error} ->
+            {WasOpen, WasDoubt} = get(gometa_attempts),
+            put(gometa_attempts, {false, WasDoubt orelse (WasOpen andalso Outcome =:= unknown)}),
+            put(gometa_setback, [Address, ": ", Message]),
+            case judge(Call, Kind, Ticket) of
+                recorded -> throw({failed, Error#{outcome := not_applied}});
+                fail -> throw({failed, Error#{outcome := outcome(Call)}});
+                new_session -> new_session;
+                forgotten ->
+                    put(gometa_attempts, {false, true}),
+                    fail(Call, internal, Message);
+                Again ->
+                    Again =:= leave andalso (Pid ! {leave, Connection, Error}),
+                    Asked = maps:get(retry_after, Error, 0),
+                    %% A lost connection needs no pause: the client paces its dials.
+                    Kind =/= connection_lost andalso pause(Call, max(jitter(Pause), Asked)),
+                    exchange(Call, Operation, Ticket, min(Pause * 2, element(2, ?PAUSE)))
+            end
+    end.
+
+%% What to do about an attempt that failed.
+judge(_, Kind, _) when Kind =:= not_leader; Kind =:= unavailable; Kind =:= connection_lost -> leave;
+judge(_, Kind, _) when Kind =:= resource_exhausted; Kind =:= deadline_exceeded -> stay;
+%% Recorded under this number when the write was applied: it speaks of all attempts.
+judge(_, Kind, _) when Kind =:= already_exists; Kind =:= cas_mismatch -> recorded;
+judge(_, forgotten, _) -> forgotten;
+judge(Call, session_expired, Ticket) when Ticket =/= none ->
+    case outcome(Call) of
+        not_applied -> new_session;
+        unknown -> fail
+    end;
+judge(_, _, _) -> fail.
+
+%% Sends a request once.
+attempt(#{alias := Alias, deadline := Deadline} = Call, Connection, Address, Operation, Context) ->
+    Monitor = monitor(process, Connection),
+    Left = min(max(Deadline - now_ms(), 1), 16#FFFFFFFF),
+    Connection ! {ask, Alias, Monitor, [uint(2, Left), Context, Operation]},
+    try wait(Call#{connection => Monitor}, ["no answer from ", Address]) of
+        {answer, Monitor, Response} ->
+            case has(10, Response) of
+                true -> {error, wire_error(message(10, Response))};
+                false -> {ok, Response}
+            end;
+        {lost, noproc} ->
+            {error, failure(connection_lost, "the connection had ended before", not_applied)};
+        {lost, Reason} ->
+            {error, failure(connection_lost, reason(Reason), unknown)}
+    after
+        demonitor(Monitor, [flush]),
+        Connection ! {forget, Monitor}
+    end.
+
+%% A connection, and what goes with a write.
+connected(#{client := #{pid := Pid}, alias := Alias} = Call, Ticket) ->
+    Pid ! {connection, Alias, Ticket},
+    wait(Call, "no node could be had").
+
+%% The next thing that is said to this call.
+wait(Call, Doing) ->
+    case news(Call, maps:get(deadline, Call)) of
+        timeout -> fail(Call, deadline_exceeded, [Doing, io_lib:format(" within ~b ms", [maps:get(timeout, Call)]),
+                                                  setback(Call)]);
+        News -> News
+    end.
+
+%% Sleeps; what was meant for earlier attempts is dropped.
+pause(Call, Duration) ->
+    Until = now_ms() + Duration,
+    case news(Call, Until) of
+        timeout ->
+            %% The deadline may have come before.
+            now_ms() < Until andalso wait(Call, "no success");
+        _ -> pause(Call, max(Until - now_ms(), 0))
+    end.
+
+news(#{alias := Alias, cancel := Cancel, deadline := Deadline} = Call, Until) ->
+    Connection = maps:get(connection, Call, none),
+    receive
+        {Alias, {failed, Kind, Message}} -> fail(Call, Kind, Message);
+        {Alias, {answer, Other, _}} when Other =/= Connection -> news(Call, Until);
+        {Alias, News} -> News;
+        {'DOWN', Alias, process, _, _} -> fail(Call, closed, "the client is closed");
+        {'DOWN', Connection, process, _, Reason} -> {lost, Reason};
+        {cancel, Cancel} -> fail(Call, cancelled, "given up by the caller")
+    after max(min(Until, Deadline) - now_ms(), 0) -> timeout
+    end.
+
+setback(#{client := #{pid := Pid}, alias := Alias}) ->
+    case get(gometa_setback) of
+        undefined ->
+            %% Nothing was sent yet: what stands against the nodes is known to the client.
+            Pid ! {complaints, Alias},
+            receive
+                {Alias, {complaints, []}} -> "";
+                {Alias, {complaints, Complaints}} -> ["; before: ", lists:join("; ", Complaints)]
+            after ?ROUND -> ""
+            end;
+        Setback -> ["; before: ", Setback]
+    end.
+
+check_size(Call, What, Field, Max) ->
+    Size = byte_size(maps:get(Field, Call, <<>>)),
+    Size =< Max orelse
+        fail(Call, too_large, io_lib:format("a ~s of ~b bytes exceeds the limit of ~b bytes", [What, Size, Max])).
+
+note(Seen, Revision) ->
+    case atomics:get(Seen, 1) of
+        Known when Known >= Revision -> ok;
+        Known ->
+            case atomics:compare_exchange(Seen, 1, Known, Revision) of
+                ok -> ok;
+                _ -> note(Seen, Revision)
+            end
+    end.
+
+expect(Call, Field, Response) ->
+    has(Field, Response) orelse begin
+        put(gometa_attempts, {false, true}),
+        fail(Call, internal, "the node answered something else")
+    end,
+    message(Field, Response).
+
+%% ------------------------------------------------------------------------------------------------------- errors
+
+outcome(#{write := true}) ->
+    case get(gometa_attempts) of
+        {false, false} -> not_applied;
+        _ -> unknown
+    end;
+outcome(_) ->
+    not_applied.
+
+fail(#{name := Name} = Call, Kind, Message) ->
+    throw({failed, failure(Kind, [atom_to_list(Name), ": ", Message], outcome(Call))}).
+
+failure(Kind, Message, Outcome) ->
+    {Number, Kind, Retryable} = lists:keyfind(Kind, 2, kinds()),
+    #{kind => Kind, number => Number, retryable => Retryable, outcome => Outcome,
+      message => unicode:characters_to_binary(Message)}.
+
+%% An Error of the wire. A kind that is not in the table comes from a newer node.
+wire_error(Error) ->
+    {_, Kind, _} = case lists:keyfind(number(1, Error), 1, kinds()) of
+        false -> {18, internal, false};
+        Found -> Found
+    end,
+    Outcome = case number(3, Error) of 1 -> not_applied; _ -> unknown end,
+    Text = case bytes(2, Error) of <<>> -> atom_to_list(Kind); Given -> Given end,
+    Plain = (failure(Kind, Text, Outcome))#{leader => bytes(5, Error), retry_after => number(6, Error)},
+    case lists:member(Kind, [already_exists, cas_mismatch]) of
+        true -> Plain#{actual_revision => number(4, Error)};
+        false -> Plain
+    end.
+
+reason({failed, #{message := Message}}) -> Message;
+reason(Other) -> io_lib:format("~0p", [Other]).
+
+%% --------------------------------------------------------------------------------------------------- the client
+%%
+%% One process. What it waits for is in its state; nothing in here takes time.
+
+client_start(Owner, Seeds, Seen, Options) ->
+    process_flag(trap_exit, true),
+    erlang:send_after(?ROUND, self(), look),
+    client(#{
+        owner => Owner, seeds => Seeds, seen => Seen, name => maps:get(name, Options, "gometa-raw-erl"),
+        connect_timeout => maps:get(connect_timeout, Options, 2000),
+        %% The connection in use; what is known of all of them, by process; addresses being dialed, by process.
+        current => none, connections => #{}, dialing => #{}, next_dial => now_ms(), tries => 0,
+        ensemble => <<>>, leader => [], members => [], health => #{},
+        %% Requests of callers for a connection and for a ticket, oldest last.
+        waiting => [], tickets => queue:new(),
+        %% The session in use: none, {opening, Pid}, or a map. Who holds which number of which session.
+        session => none, nonce => none, holders => #{}
+    }).
+
+client(State) ->
+    client(dial_if_needed(serve(handle(receive News -> News end, State)))).
+
+handle(stop, State) ->
+    client_end(State);
+handle({'EXIT', Owner, _}, #{owner := Owner} = State) ->
+    client_end(State);
+handle(look, #{connections := Connections, current := Current, session := Session} = State) ->
+    erlang:send_after(?ROUND, self(), look),
+    Number = case Session of #{number := Known} -> Known; _ -> 0 end,
+    [Pid ! {look, Number, Pid =:= Current} || Pid <- maps:keys(Connections)],
+    State;
+handle({connection, Alias, Ticket}, #{waiting := Waiting} = State) ->
+    State#{waiting := [{Alias, Ticket} | Waiting]};
+handle({complaints, Alias}, #{health := Health} = State) ->
+    Alias ! {Alias, {complaints, [[Address, ": ", maps:get(message, Error)]
+                                  || {Address, #{error := Error}} <- maps:to_list(Health), Error =/= none]}},
+    State;
+%% Writes and their numbers.
+handle({ticket, Alias, Pid}, #{tickets := Tickets} = State) ->
+    State#{tickets := queue:in({Alias, Pid}, Tickets)};
+handle({release, Ticket}, #{holders := Holders} = State) ->
+    {Monitor, Left} = maps:take(Ticket, Holders),
+    demonitor(Monitor, [flush]),
+    released(Ticket, State#{holders := Left});
+handle({'DOWN', Monitor, process, _, _}, #{holders := Holders} = State) ->
+    %% The caller was killed: nobody waits for that answer any more.
+    case [Ticket || {Ticket, Holder} <- maps:to_list(Holders), Holder =:= Monitor] of
+        [Ticket] -> released(Ticket, State#{holders := maps:remove(Ticket, Holders)});
+        [] -> State
+    end;
+handle({opened, Number}, State) ->
+    State#{session := #{number => Number, next => 1, awaited => gb_sets:new()}, nonce := none};
+handle({not_opened, #{kind := Kind, message := Message}}, #{tickets := Tickets} = State) ->
+    %% The deadlines of those who wait are their own affair.
+    Lasting = Kind =/= deadline_exceeded,
+    [Alias ! {Alias, {failed, Kind, Message}} || Lasting, {Alias, _} <- queue:to_list(Tickets)],
+    State#{session := none, tickets := case Lasting of true -> queue:new(); false -> Tickets end};
+handle({expired, Number}, #{session := #{number := Number}} = State) ->
+    State#{session := none};
+handle({expired, _}, State) ->
+    State;
+%% Connections.
+handle({welcomed, Pid, Welcome}, State) ->
+    welcomed(Pid, Welcome, State);
+handle({view, Pid, View}, #{connections := Connections, current := Current} = State) ->
+    Next = State#{connections := maps:update_with(Pid, fun(Known) -> Known#{view := View} end, Connections)},
+    case Pid of
+        Current -> adopt(View, Next);
+        _ -> Next
+    end;
+handle({leave, Pid, #{leader := Leader} = Error}, #{current := Pid, connections := Connections} = State) ->
+    #{Pid := #{address := Address}} = Connections,
+    Held = penalise(Address, Error, State),
+    Named = case binary_to_list(Leader) of
+        [] -> Held;
+        Address -> Held;
+        Other -> Held#{leader := Other}
+    end,
+    %% With nobody else to turn to, a connection that stands is better than none.
+    case [Free || Free <- candidates(Named), Free =/= Address, rested(Free, Named)] of
+        [] -> Named;
+        _ -> Named#{current := none}
+    end;
+handle({leave, _, _}, State) ->
+    State;
+handle({'EXIT', Pid, _}, #{session := {opening, Pid}} = State) ->
+    State#{session := none};
+handle({'EXIT', Pid, Reason}, #{connections := Connections, dialing := Dialing, current := Current} = State) ->
+    Error = case Reason of
+        {failed, Known} -> Known;
+        _ -> failure(unavailable, reason(Reason), not_applied)
+    end,
+    case {Connections, Dialing} of
+        {#{Pid := #{address := Address}}, _} ->
+            Left = State#{connections := maps:remove(Pid, Connections)},
+            case Pid of
+                Current -> penalise(Address, Error, Left#{current := none});
+                _ -> Left
+            end;
+        {_, #{Pid := Address}} ->
+            dial_failed(Address, Error, penalise(Address, Error, State#{dialing := maps:remove(Pid, Dialing),
+                                                               next_dial := now_ms()}));
+        _ -> State
+    end;
+handle(_, State) ->
+    State.
+
+client_end(#{owner := Owner, connections := Connections, dialing := Dialing}) ->
+    unlink(Owner),
+    [exit(Pid, shutdown) || Pid <- maps:keys(Connections) ++ maps:keys(Dialing)],
+    exit(normal).
+
+%% Gives those who wait what there is.
+serve(State) ->
+    serve_tickets(open_session(serve_connections(State))).
+
+serve_connections(#{current := none} = State) ->
+    State;
+serve_connections(#{current := Current, connections := Connections, waiting := Waiting} = State) ->
+    #{Current := Known} = Connections,
+    [Alias ! {Alias, Known#{connection => Current, context => context(Ticket, State)}}
+     || {Alias, Ticket} <- lists:reverse(Waiting)],
+    State#{waiting := []}.
+
+%% The WriteContext of a write that is sent now.
+context(none, _) ->
+    [];
+context({Number, Seq}, #{session := Session}) ->
+    Lowest = case Session of
+        #{number := Number, awaited := Awaited} -> gb_sets:smallest(Awaited);
+        %% It has ended, so it has nothing left to forget.
+        _ -> Seq
+    end,
+    blob(3, [fixed64(1, Number), uint(2, Seq), uint(3, Lowest)]).
+
+%% Opened by a process of its own, when the first write waits for it.
+open_session(#{session := none, tickets := Tickets, seen := Seen, nonce := Known} = State) ->
+    case queue:is_empty(Tickets) of
+        true -> State;
+        false ->
+            %% Kept until the session is open, so that giving up in between leaves no trail of sessions.
+            Nonce = case Known of none -> random(16); _ -> Known end,
+            Client = #{pid => self(), seen => Seen, timeout => 5000},
+            Pid = spawn_link(fun() ->
+                Opened = call(Client, #{name => open_session}, #{}, fun(Call) ->
+                    number(1, expect(Call, 11, exchange(Call, blob(10, blob(1, Nonce)), none)))
+                end),
+                maps:get(pid, Client) ! case Opened of
+                    {ok, Number} -> {opened, Number};
+                    {error, Error} -> {not_opened, Error}
+                end
+            end),
+            State#{session := {opening, Pid}, nonce := Nonce}
+    end;
+open_session(State) ->
+    State.
+
+serve_tickets(#{session := #{number := Number, next := Next, awaited := Awaited} = Session, tickets := Tickets,
+                holders := Holders, window_max := Window} = State) ->
+    Lowest = case gb_sets:is_empty(Awaited) of true -> Next; false -> gb_sets:smallest(Awaited) end,
+    case queue:out(Tickets) of
+        {{value, {Alias, Pid}}, Left} when Next - Lowest < Window ->
+            Alias ! {Alias, {ticket, {Number, Next}}},
+            serve_tickets(State#{
+                session := Session#{next := Next + 1, awaited := gb_sets:add(Next, Awaited)},
+                holders := Holders#{{Number, Next} => monitor(process, Pid)},
+                tickets := Left
+            });
+        _ -> State
+    end;
+serve_tickets(State) ->
+    State.
+
+released({Number, Seq}, #{session := #{number := Number, awaited := Awaited} = Session} = State) ->
+    State#{session := Session#{awaited := gb_sets:delete_any(Seq, Awaited)}};
+released(_, State) ->
+    State.
+
+%% Which node.
+
+dial_if_needed(#{current := none, waiting := [_ | _], next_dial := Next, dialing := Dialing} = State) ->
+    case now_ms() >= Next andalso map_size(Dialing) < ?DIALS_MAX of
+        true -> dial_first(candidates(State), State);
+        false -> State
+    end;
+dial_if_needed(#{current := Current, leader := [_ | _] = Leader, connections := Connections} = State)
+        when Current =/= none ->
+    case Connections of
+        #{Current := #{address := Leader}} -> State;
+        #{Current := #{view := #{role := leading}}} -> State;
+        %% Calls go on through the node in use meanwhile, which forwards them.
+        _ -> dial_first([Leader], State)
+    end;
+dial_if_needed(State) ->
+    State.
+
+dial_first(Addresses, #{dialing := Dialing, health := Health, tries := Tries} = State) ->
+    Free = [Address || Address <- Addresses, not lists:member(Address, maps:values(Dialing)), rested(Address, State)],
+    case Free of
+        [] -> State;
+        [Address | _] ->
+            #{name := Name, ensemble := Ensemble, connect_timeout := Timeout} = State,
+            Hello = [uint(1, 1), uint(2, 1), blob(3, string:slice(Name, 0, 16)), blob(4, "1"),
+                     [blob(5, Ensemble) || Ensemble =/= <<>>]],
+            Client = self(),
+            Pid = spawn_link(fun() -> connection_start(Client, Address, Hello, Timeout) end),
+            Known = health(Address, State),
+            State#{dialing := Dialing#{Pid => Address}, next_dial := now_ms() + ?STAGGER, tries := Tries + 1,
+                   health := Health#{Address => Known#{tried := Tries + 1}}}
+    end.
+
+%% The leader, then those that were not tried for longest: members that the nodes have named, and the seeds.
+candidates(#{leader := Leader, members := Members, seeds := Seeds} = State) ->
+    Known = lists:sort([{maps:get(tried, health(Address, State)), Address} || Address <- Members ++ Seeds]),
+    lists:uniq([Leader || Leader =/= []] ++ [Address || {_, Address} <- Known]).
+
+health(Address, #{health := Health}) ->
+    maps:get(Address, Health, #{failures => 0, rest_until => now_ms(), tried => 0, error => none}).
+
+rested(Address, State) ->
+    maps:get(rest_until, health(Address, State)) =< now_ms().
+
+penalise(Address, Error, #{health := Health, leader := Leader} = State) ->
+    #{failures := Failures} = Known = health(Address, State),
+    {From, To} = ?REST,
+    Rest = jitter(min(From bsl Failures, To)),
+    Held = Known#{failures := min(Failures + 1, 8), rest_until := now_ms() + Rest, error := Error},
+    State#{health := Health#{Address => Held}, leader := case Leader of Address -> []; _ -> Leader end}.
+
+welcomed(Pid, #{view := View, ensemble := Ensemble} = Known, #{connections := Connections} = State) ->
+    #{dialing := Dialing, current := Current, health := Health, ensemble := Before} = State,
+    #{address := Address, limits := #{window_max := Window}} = Known,
+    Next = State#{connections := Connections#{Pid => Known}, dialing := maps:remove(Pid, Dialing),
+                  next_dial := now_ms(), window_max => Window},
+    Leads = fun(#{view := #{role := Role}}) -> Role =:= leading end,
+    Old = health(Address, State),
+    case Current =:= none orelse (Leads(Known) andalso not Leads(maps:get(Current, Connections))) of
+        true ->
+            adopt(View, Next#{current := Pid, health := Health#{Address => Old#{failures := 0, error := none}},
+                              ensemble := case Before of <<>> -> Ensemble; _ -> Before end});
+        false ->
+            %% It ends when it is looked at. If it was to be the leader, it is dialed again in a while.
+            Next#{health := Health#{Address => Old#{rest_until := now_ms() + element(2, ?REST)}}}
+    end.
+
+adopt(#{leader := Leader, members := Members}, #{members := Before} = State) ->
+    Known = [binary_to_list(Address) || #{request_address := Address} <- Members, Address =/= <<>>],
+    State#{leader := binary_to_list(Leader), members := case Known of [] -> Before; _ -> Known end}.
+
+dial_failed(Address, #{kind := Kind, message := Message}, #{waiting := Waiting, current := none} = State) ->
+    Lasting = [invalid_argument, unauthenticated, permission_denied, unsupported],
+    Errors = [maps:get(error, health(Known, State)) || Known <- candidates(State)],
+    case lists:member(Kind, Lasting) andalso not lists:member(none, Errors) of
+        true ->
+            %% Everybody has had a turn, and trying again will not help.
+            [Alias ! {Alias, {failed, Kind, [Address, ": ", Message]}} || {Alias, _} <- Waiting],
+            State#{waiting := []};
+        false -> State
+    end;
+dial_failed(_, _, State) ->
+    State.
+
+%% "host:port,host:port", or a list of them.
+addresses([First | _] = Peers) when is_list(First); is_binary(First) ->
+    addresses(lists:join(",", Peers));
+addresses(Peers) ->
+    Listed = [string:trim(Address) || Address <- string:split(unicode:characters_to_list(Peers), ",", all)],
+    case lists:uniq([Address || Address <- Listed, Address =/= ""]) of
+        [] -> throw({failed, failure(invalid_argument, "no peers: name at least one request address", not_applied)});
+        Found ->
+            [split(Address) =/= error orelse
+                throw({failed, failure(invalid_argument, ["peer ", Address, ": write host:port"], not_applied)})
+             || Address <- Found],
+            Found
+    end.
+
+split(Address) ->
+    case string:split(Address, ":", trailing) of
+        [[_ | _] = Host, Port] ->
+            Bracketed = hd(Host) =:= $[ andalso lists:last(Host) =:= $],
+            Fault = [C || C <- Host, lists:member(C, "/@?# \t\n")] =/= []
+                orelse (lists:member($:, Host) andalso not Bracketed),
+            case string:to_integer(Port) of
+                {Number, ""} when Number > 0, Number < 65536, not Fault -> {string:trim(Host, both, "[]"), Number};
+                _ -> error
+            end;
+        _ -> error
+    end.
+
+%% ---------------------------------------------------------------------------------------------- one connection
+
+connection_start(Client, Address, Hello, Timeout) ->
+    {Host, Port} = split(Address),
+    {Target, Family} = case inet:parse_address(Host) of
+        {ok, IP} when tuple_size(IP) =:= 8 -> {IP, [inet6]};
+        _ -> {Host, []}
+    end,
+    Options = Family ++ [binary, {packet, 4}, {packet_size, ?WELCOME_MAX}, {active, false}, {nodelay, true},
+                         {send_timeout, ?SILENCE_MAX}, {send_timeout_close, true}],
+    Deadline = now_ms() + Timeout,
+    Socket = must(gen_tcp:connect(Target, Port, Options, Timeout)),
+    must(gen_tcp:send(Socket, blob(1, Hello))),
+    First = must(gen_tcp:recv(Socket, 0, max(Deadline - now_ms(), 0))),
+    Answer = parsed(fun() -> {fields(First), message(1, fields(First))} end),
+    Limits = case Answer of
+        {Frame, Welcome} ->
+            case {has(5, Frame), number(1, Welcome)} of
+                {true, _} ->
+                    #{message := Message} = Error = wire_error(message(5, Frame)),
+                    exit({failed, Error#{message := iolist_to_binary(["refused: ", Message])}});
+                {false, 1} -> limits(message(5, Welcome));
+                _ -> foreign("its first frame is no welcome")
+            end
+    end,
+    ok = inet:setopts(Socket, [{packet_size, maps:get(frame_max, Limits)}, {active, once}]),
+    {_, Said} = Answer,
+    Client ! {welcomed, self(), #{address => Address, limits => Limits, view => to_view(message(6, Said)),
+                                  ensemble => bytes(2, Said)}},
+    connection(#{client => Client, socket => Socket, limits => Limits,
+                 %% {Alias, Tag} of callers by request id, ids by tag; and who waits for one of those to end.
+                 pending => #{}, ids => #{}, queue => queue:new(), last => 0,
+                 heard => now_ms(), pinged => now_ms(), unanswered => none}).
+
+must(ok) -> ok;
+must({ok, Result}) -> Result;
+must({error, emsgsize}) -> foreign("its first frame is too long");
+must({error, timeout}) -> end_with("no welcome in time");
+must({error, closed}) -> end_with("closed the connection before its welcome");
+must({error, Reason}) -> end_with(inet:format_error(Reason)).
+
+foreign(What) -> end_with(["does not speak gometa's client protocol: ", What]).
+
+end_with(Message) -> exit({failed, failure(unavailable, Message, not_applied)}).
+
+parsed(Parse) ->
+    try Parse() catch error:_ -> foreign("malformed message") end.
+
+%% What a Welcome leaves out is what this protocol has always had.
+limits(Limits) ->
+    maps:from_list([{Name, case number(Field, Limits) of 0 -> Usual; Said -> Said end}
+                    || {Name, Field, Usual} <- [{key_max, 1, 4096}, {value_max, 2, 1048576}, {frame_max, 3, 1114112},
+                                                {requests_max, 4, 1024}, {window_max, 5, 1024},
+                                                {session_timeout, 6, 60000}]]).
+
+connection(State) ->
+    connection(converse(receive News -> News end, State)).
+
+converse({tcp, Socket, Data}, #{socket := Socket} = State) ->
+    Next = parsed(fun() -> take(fields(Data), State#{heard := now_ms(), unanswered := none}) end),
+    ok =:= inet:setopts(Socket, [{active, once}]) orelse end_with("the connection has ended"),
+    Next;
+converse({tcp_closed, _}, _) ->
+    end_with("the node closed the connection");
+converse({tcp_error, _, Reason}, _) ->
+    end_with(inet:format_error(Reason));
+converse({ask, Alias, Tag, Request}, #{queue := Queue} = State) ->
+    ask_queued(State#{queue := queue:in({Alias, Tag, Request}, Queue)});
+converse({forget, Tag}, #{ids := Ids, pending := Pending, queue := Queue} = State) ->
+    case maps:take(Tag, Ids) of
+        {Id, Left} ->
+            send(blob(3, uint(1, Id)), State),
+            ask_queued(State#{ids := Left, pending := maps:remove(Id, Pending)});
+        error ->
+            Others = fun({_, Other, _}) -> Other =/= Tag end,
+            State#{queue := case queue:is_empty(Queue) of true -> Queue; false -> queue:filter(Others, Queue) end}
+    end;
+converse({look, Session, InUse}, State) ->
+    look(Session, InUse, now_ms(), State);
+converse(_, State) ->
+    State.
+
+%% Sends as many requests as the node allows in flight.
+ask_queued(#{pending := Pending, ids := Ids, queue := Queue, last := Last, limits := Limits} = State) ->
+    case map_size(Pending) < maps:get(requests_max, Limits) andalso queue:out(Queue) of
+        {{value, {Alias, Tag, Request}}, Left} ->
+            Id = Last + 1,
+            send(blob(2, [uint(1, Id), Request]), State),
+            ask_queued(State#{pending := Pending#{Id => {Alias, Tag}}, ids := Ids#{Tag => Id}, queue := Left, last := Id});
+        _ -> State
+    end.
+
+take(Frame, #{pending := Pending, ids := Ids, client := Client} = State) ->
+    case Frame of
+        [{2, Response}] ->
+            Fields = fields(Response),
+            case maps:take(number(1, Fields), Pending) of
+                {{Alias, Tag}, Left} ->
+                    Alias ! {Alias, {answer, Tag, Fields}},
+                    ask_queued(State#{pending := Left, ids := maps:remove(Tag, Ids)});
+                %% The answer to a cancelled request finds nobody.
+                error -> State
+            end;
+        [{4, Ping}] ->
+            send(blob(5, uint(1, number(1, fields(Ping)))), State),
+            State;
+        [{5, Error}] ->
+            end_with(["the node ended the connection: ", maps:get(message, wire_error(fields(Error)))]);
+        [{6, View}] ->
+            Client ! {view, self(), to_view(fields(View))},
+            State;
+        %% A Pong, or something newer than this client: a sign of life.
+        _ -> State
+    end.
+
+look(_, _, Now, #{unanswered := Since, heard := Heard} = State) when is_integer(Since) ->
+    Now - Since >= ?SILENCE_MAX andalso
+        end_with(io_lib:format("the node is silent, for ~b ms now", [Now - Heard])),
+    State;
+look(_, false, _, #{pending := Pending}) when map_size(Pending) =:= 0 ->
+    %% Another connection is in use.
+    exit(shutdown);
+look(Session, _, Now, #{pending := Pending, heard := Heard, pinged := Pinged, limits := Limits} = State) ->
+    Quiet = map_size(Pending) > 0 andalso Now - Heard >= ?QUIET_MAX,
+    Idle = Now - Pinged >= min(?IDLE_MAX, maps:get(session_timeout, Limits) div 3),
+    case Quiet orelse Idle of
+        true ->
+            %% Naming the session keeps it alive.
+            send(blob(4, [uint(1, 1), fixed64(2, Session)]), State),
+            State#{pinged := Now, unanswered := Now};
+        false -> State
+    end.
+
+send(Frame, #{socket := Socket}) ->
+    case gen_tcp:send(Socket, Frame) of
+        ok -> ok;
+        {error, Reason} -> end_with(inet:format_error(Reason))
+    end.
+
+%% ---------------------------------------------------------------------------------------------------- protobuf
+
+%% Seven bits a byte, the lowest first; all bytes but the last have the eighth bit set.
+varint(Number) when Number < 128 -> <<Number>>;
+varint(Number) -> <<1:1, (Number band 127):7, (varint(Number bsr 7))/binary>>.
+
+%% A field of type uint32, uint64, bool or enum. Zero is what a missing field means, so it is left out.
+uint(_, 0) -> [];
+uint(Field, Value) -> [varint(Field bsl 3), varint(Value)].
+
+%% A field of type fixed64: eight bytes, little endian.
+fixed64(_, 0) -> [];
+fixed64(Field, Value) -> [varint(Field bsl 3 bor 1), <<Value:64/little>>].
+
+%% A field of type bytes, string or message, written also when it is empty: in a `oneof` that says which it is.
+blob(Field, Value) -> [varint(Field bsl 3 bor 2), varint(iolist_size(Value)), Value].
+
+%% The fields of a message, in their order: numbers and binaries. Those that nobody asks for are skipped.
+fields(<<>>) ->
+    [];
+fields(Data) ->
+    {Key, Rest} = take_varint(Data, 0, 0),
+    {Value, Left} = case Key band 7 of
+        0 -> take_varint(Rest, 0, 0);
+        1 -> <<Fixed:64/little, Behind/binary>> = Rest, {Fixed, Behind};
+        2 ->
+            {Size, From} = take_varint(Rest, 0, 0),
+            <<Bytes:Size/binary, Behind/binary>> = From,
+            {Bytes, Behind};
+        5 -> <<Fixed:32/little, Behind/binary>> = Rest, {Fixed, Behind}
+    end,
+    [{Key bsr 3, Value} | fields(Left)].
+
+take_varint(<<More:1, Bits:7, Rest/binary>>, Shift, Sum) when Shift < 70 ->
+    Next = Sum bor (Bits bsl Shift),
+    case More of
+        1 -> take_varint(Rest, Shift + 7, Next);
+        0 -> {Next, Rest}
+    end.
+
+has(Field, Fields) -> lists:keymember(Field, 1, Fields).
+
+%% The last one counts.
+value(Field, Fields, Default) ->
+    case lists:keyfind(Field, 1, lists:reverse(Fields)) of
+        {_, Value} -> Value;
+        false -> Default
+    end.
+
+number(Field, Fields) -> value(Field, Fields, 0).
+bytes(Field, Fields) -> binary:copy(value(Field, Fields, <<>>)).
+message(Field, Fields) -> fields(value(Field, Fields, <<>>)).
+messages(Field, Fields) -> [fields(Message) || {Number, Message} <- Fields, Number =:= Field].
+
+role(Number) ->
+    Roles = {unknown, forming, looking, following, leading, learning},
+    element(case Number < tuple_size(Roles) of true -> Number + 1; false -> 1 end, Roles).
+
+member(Member) ->
+    #{node => number(1, Member), message_address => bytes(2, Member), request_address => bytes(3, Member)}.
+
+to_view(View) ->
+    #{role => role(number(1, View)), leader => bytes(2, View),
+      members => [member(Member) || Member <- messages(3, View)]}.
+
+%% ------------------------------------------------------------------------------------------------- odds and ends
+
+now_ms() -> erlang:monotonic_time(millisecond).
+
+%% Between a half and the whole: clients must not come in step.
+jitter(Duration) -> Duration - rand:uniform(Duration div 2 + 1) + 1.
+
+%% Unique is what a nonce must be. Use crypto:strong_rand_bytes/1 where there is the application crypto.
+random(Size) ->
+    {ok, File} = file:open("/dev/urandom", [read, raw, binary]),
+    {ok, Bytes} = file:read(File, Size),
+    ok = file:close(File),
+    Bytes.

@@ -1,0 +1,1022 @@
+"""A gometa client made of the standard library alone: docs/wire.md, carried out.
+
+    from gometa_raw import Client, GometaError
+
+    with Client("127.0.0.1:5003,127.0.0.1:6003") as client:
+        written = client.set(b"k", b"v")
+        print(client.get(b"k").value, written.revision)
+
+Copy this file into a program that can have no other library, or read it beside docs/wire.md to write the same in
+another language. It reads from top to bottom: protobuf, errors, one connection, the client.
+
+A client may be used by any number of threads. Their calls share one connection, and answers find their call by the
+request's id. Every call has a mailbox, in which everything arrives that can happen to it: its answer, the end of its
+connection, the news that it may go on, that it is cancelled, that the client is closed. Waiting is waiting at the
+mailbox, so every wait has the call's deadline and can be cancelled.
+"""
+
+import collections
+import itertools
+import os
+import queue
+import random
+import socket
+import struct
+import threading
+import time
+from typing import NamedTuple
+
+# ---------------------------------------------------------------------------------------------------- protobuf
+
+VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
+
+
+def varint(number):
+    """Seven bits a byte, the lowest first; all bytes but the last have the eighth bit set."""
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def uint(field, value):
+    """A field of type uint32, uint64, bool or enum. Zero is what a missing field means, so it is left out."""
+    return varint(field << 3 | VARINT) + varint(value) if value else b""
+
+
+def fixed64(field, value):
+    """A field of type fixed64: eight bytes, little endian."""
+    return varint(field << 3 | FIXED64) + struct.pack("<Q", value) if value else b""
+
+
+def blob(field, value):
+    """A field of type bytes, string or message, written also when it is empty: in a `oneof` that says which it is."""
+    return varint(field << 3 | LENGTH) + varint(len(value)) + value
+
+
+class Message:
+    """The fields of a message by number. Those that nobody asks for are skipped, whatever they are."""
+
+    def __init__(self, data):
+        self._fields = collections.defaultdict(list)
+        at = 0
+        while at < len(data):
+            key, at = self._varint(data, at)
+            wire = key & 7
+            if wire == VARINT:
+                value, at = self._varint(data, at)
+            else:
+                size = 8 if wire == FIXED64 else 4
+                if wire == LENGTH:
+                    size, at = self._varint(data, at)
+                elif wire not in (FIXED64, FIXED32):
+                    raise ValueError("malformed message")
+                value, at = data[at:at + size], at + size
+                if at > len(data):
+                    raise ValueError("malformed message")
+                if wire != LENGTH:
+                    value = int.from_bytes(value, "little")
+            self._fields[key >> 3].append(value)
+
+    @staticmethod
+    def _varint(data, at):
+        number = 0
+        for shift in range(0, 70, 7):
+            if at >= len(data):
+                raise ValueError("malformed message")
+            number |= (data[at] & 0x7F) << shift
+            at += 1
+            if data[at - 1] < 0x80:
+                return number, at
+        raise ValueError("malformed message")
+
+    def _last(self, field, kind, default):
+        value = self._fields[field][-1] if field in self._fields else default
+        if not isinstance(value, kind):
+            raise ValueError("malformed message")
+        return value
+
+    def has(self, field):
+        return field in self._fields
+
+    def uint(self, field):
+        return self._last(field, int, 0)
+
+    def bytes(self, field):
+        return self._last(field, bytes, b"")
+
+    def text(self, field):
+        return self.bytes(field).decode("utf-8", "replace")
+
+    def message(self, field):
+        return Message(self.bytes(field))
+
+    def messages(self, field):
+        return [Message(value) for value in self._fields.get(field, [])]
+
+
+# ------------------------------------------------------------------------------------------- results and errors
+
+ROLES = ("unknown", "forming", "looking", "following", "leading", "learning")
+
+# Number, name, whether the same call may succeed when it is made again.
+KINDS = {
+    1: ("InvalidArgument", False),
+    2: ("NotFound", False),
+    3: ("AlreadyExists", False),
+    4: ("CasMismatch", False),
+    5: ("DeadlineExceeded", True),
+    6: ("Unavailable", True),
+    7: ("NotLeader", True),
+    8: ("ConnectionLost", True),
+    9: ("TooLarge", False),
+    10: ("SessionExpired", True),
+    11: ("Unauthenticated", False),
+    12: ("PermissionDenied", False),
+    13: ("ResourceExhausted", True),
+    14: ("Compacted", False),
+    15: ("Cancelled", False),
+    16: ("Closed", False),
+    17: ("Unsupported", False),
+    18: ("Internal", False),
+    19: ("Forked", False),
+    20: ("Forgotten", False),
+}
+NUMBERS = {name: number for number, (name, _) in KINDS.items()}
+
+# Refusals which the same node will repeat.
+LASTING = ("InvalidArgument", "Unauthenticated", "PermissionDenied", "Unsupported")
+
+
+class GometaError(Exception):
+    """What went wrong: `kind` (see KINDS), `message`, and for writes `outcome`, "not_applied" or "unknown"."""
+
+    def __init__(self, kind, message, outcome="not_applied", actual_revision=None, leader="", retry_after=0.0):
+        super().__init__(f"{kind}: {message}")
+        self.kind = kind
+        self.number = NUMBERS[kind]
+        self.retryable = KINDS[self.number][1]
+        self.message = message
+        self.outcome = outcome
+        # CasMismatch and AlreadyExists: the key's mod_revision, 0 where it is absent.
+        self.actual_revision = actual_revision
+        # The leader's request address, where the node that failed named it.
+        self.leader = leader
+        # Seconds to wait before the next attempt.
+        self.retry_after = retry_after
+
+    @classmethod
+    def of(cls, error):
+        """From an Error on the wire. A kind that is not in the table comes from a newer node."""
+        kind = KINDS.get(error.uint(1), KINDS[NUMBERS["Internal"]])[0]
+        return cls(
+            kind,
+            error.text(2) or kind,
+            outcome="not_applied" if error.uint(3) == 1 else "unknown",
+            actual_revision=error.uint(4) if kind in ("CasMismatch", "AlreadyExists") else None,
+            leader=error.text(5),
+            retry_after=error.uint(6) / 1000,
+        )
+
+
+class Written(NamedTuple):
+    revision: int
+    version: int
+
+
+class Deleted(NamedTuple):
+    existed: bool
+    revision: int
+
+
+class Entry(NamedTuple):
+    key: bytes
+    value: bytes
+    version: int
+    create_revision: int
+    mod_revision: int
+
+
+class Member(NamedTuple):
+    node: int
+    message_address: str
+    request_address: str
+
+    @classmethod
+    def of(cls, member):
+        return cls(member.uint(1), member.text(2), member.text(3))
+
+
+class View(NamedTuple):
+    """What a node knows of its ensemble."""
+
+    role: str
+    leader: str
+    members: list
+
+    @classmethod
+    def of(cls, view):
+        return cls(role(view.uint(1)), view.text(2), [Member.of(member) for member in view.messages(3)])
+
+
+class Peer(NamedTuple):
+    member: Member
+    votes: bool
+    connected: bool
+    acked_revision: int
+    detail: str
+
+
+class NodeStatus(NamedTuple):
+    node: int
+    role: str
+    leader: int
+    epoch: int
+    last_revision: int
+    commit_revision: int
+    applied_revision: int
+    state_hash: bytes
+    sessions: int
+    keys: int
+    votes: bool
+    detail: str
+    version: str
+    peers: list
+
+
+def role(number):
+    return ROLES[number] if number < len(ROLES) else ROLES[0]
+
+
+# ------------------------------------------------------------------------------------------------ one connection
+
+PROTOCOL = 1
+# Bytes of a frame that is believed before the node has said its limits.
+WELCOME_MAX = 64 << 10
+# Seconds: a node that owes an answer is asked for a sign of life after so long without one, …
+QUIET_MAX = 0.5
+# … and left after so long without one since then.
+SILENCE_MAX = 1.0
+# An idle connection says at least this often that it is there.
+IDLE_MAX = 5.0
+
+
+def frame(body):
+    return struct.pack(">I", len(body)) + body
+
+
+class Connection:
+    """A stream on which a node has said Welcome. One thread reads it, one writes; neither waits for the other."""
+
+    def __init__(self, address, hello, timeout):
+        """Connects and says Hello. Raises GometaError, Unavailable unless the node says otherwise."""
+        self.address = address
+        host, port = address.rsplit(":", 1)
+        deadline = time.monotonic() + timeout
+        try:
+            self._socket = socket.create_connection((host.strip("[]"), int(port)), timeout)
+        except OSError as error:
+            raise GometaError("Unavailable", f"{address}: {error.strerror or error}") from None
+        try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket.sendall(frame(blob(1, hello)))
+            welcome = self._welcome(deadline)
+            limits = welcome.message(5)
+            # What a Welcome leaves out is what this protocol has always had.
+            self.key_max = limits.uint(1) or 4096
+            self.value_max = limits.uint(2) or 1 << 20
+            self.frame_max = limits.uint(3) or 1114112
+            self.requests_max = limits.uint(4) or 1024
+            self.window_max = limits.uint(5) or 1024
+            self.idle_max = min(IDLE_MAX, (limits.uint(6) or 60_000) / 3000)
+            self.ensemble = welcome.bytes(2)
+            self.view = View.of(welcome.message(6))
+            self._socket.settimeout(None)
+        except (OSError, ValueError) as error:
+            self._socket.close()
+            silent = isinstance(error, TimeoutError)
+            reason = f"no welcome within {timeout:g} s" if silent else getattr(error, "strerror", None) or error
+            raise GometaError("Unavailable", f"{address}: {reason}") from None
+        except GometaError:
+            self._socket.close()
+            raise
+        self.lock = threading.Lock()
+        # Why it has ended.
+        self.ended = None
+        # Mailboxes of calls, by request id.
+        self.pending = {}
+        self._last_id = 0
+        self._outgoing = queue.SimpleQueue()
+        self._heard = self._pinged = time.monotonic()
+        # Since when a Ping is without any answer.
+        self._unanswered = None
+
+    def _welcome(self, deadline):
+        def take(count):
+            data = b""
+            while len(data) < count:
+                self._socket.settimeout(max(deadline - time.monotonic(), 1e-3))
+                more = self._socket.recv(count - len(data))
+                if not more:
+                    raise ValueError("closed the connection before its welcome")
+                data += more
+            return data
+
+        (length,) = struct.unpack(">I", take(4))
+        if length > WELCOME_MAX:
+            raise ValueError("does not speak gometa's client protocol: its first frame is too long")
+        try:
+            answer = Message(take(length))
+            welcome, error = answer.message(1), answer.message(5)
+        except ValueError as error:
+            raise ValueError(f"does not speak gometa's client protocol: {error}") from None
+        if answer.has(5):
+            refusal = GometaError.of(error)
+            refusal.message = f"{self.address}: refused: {refusal.message}"
+            raise refusal
+        if welcome.uint(1) != PROTOCOL:
+            raise ValueError("does not speak gometa's client protocol: its first frame is no welcome")
+        return welcome
+
+    def start(self, client):
+        for loop in (self._read, self._write):
+            threading.Thread(target=loop, args=(client,), daemon=True).start()
+
+    def leads(self):
+        return self.view.role == "leading"
+
+    def ask(self, mailbox, request):
+        """Sends what `request` makes for an id. The answer, or the end of the connection, goes to the mailbox."""
+        with self.lock:
+            if self.ended:
+                return None
+            self._last_id += 1
+            self.pending[self._last_id] = mailbox
+            self._outgoing.put(frame(blob(2, request(self._last_id))))
+            return self._last_id
+
+    def forget(self, number):
+        """Nobody waits for that answer any longer."""
+        with self.lock:
+            if self.pending.pop(number, None) and not self.ended:
+                self._outgoing.put(frame(blob(3, uint(1, number))))
+
+    def look(self, session):
+        """Called ten times a second: pings where there is reason to; ends what stays silent."""
+        now = time.monotonic()
+        if self._unanswered is not None:
+            if now - self._unanswered >= SILENCE_MAX:
+                self.end(f"the node is silent, for {now - self._heard:.1f} s now")
+            return
+        quiet = bool(self.pending) and now - self._heard >= QUIET_MAX
+        if quiet or now - self._pinged >= self.idle_max:
+            self._pinged = self._unanswered = now
+            # Naming the session keeps it alive.
+            self._outgoing.put(frame(blob(4, uint(1, 1) + fixed64(2, session))))
+
+    def end(self, reason):
+        """Ends it, and tells everybody who waits for an answer."""
+        with self.lock:
+            if self.ended:
+                return
+            self.ended = reason
+            pending, self.pending = self.pending, {}
+        self._outgoing.put(None)
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        for number, mailbox in pending.items():
+            mailbox.put((self, number, None))
+
+    def _write(self, _client):
+        while (data := self._outgoing.get()) is not None:
+            # What else is there goes out with it.
+            while len(data) < 1 << 16 and not self._outgoing.empty():
+                more = self._outgoing.get()
+                if more is None:
+                    return
+                data += more
+            try:
+                self._socket.sendall(data)
+            except OSError as error:
+                return self.end(error.strerror or str(error))
+
+    def _read(self, client):
+        stream = self._socket.makefile("rb")
+        try:
+            while True:
+                length = stream.read(4)
+                if len(length) < 4:
+                    raise ValueError("the node closed the connection")
+                (length,) = struct.unpack(">I", length)
+                if length > self.frame_max:
+                    raise ValueError("sent what is not gometa's client protocol")
+                data = stream.read(length)
+                if len(data) < length:
+                    raise ValueError("the node closed the connection")
+                self._heard, self._unanswered = time.monotonic(), None
+                self._take(Message(data), client)
+        except (OSError, ValueError) as error:
+            self.end(getattr(error, "strerror", None) or str(error))
+        finally:
+            stream.close()
+            self._socket.close()
+            client.gone(self)
+
+    def _take(self, message, client):
+        if message.has(2):
+            response = message.message(2)
+            number = response.uint(1)
+            with self.lock:
+                mailbox = self.pending.pop(number, None)
+            if mailbox:
+                mailbox.put((self, number, response))
+            client.answered()
+        elif message.has(4):
+            self._outgoing.put(frame(blob(5, uint(1, message.message(4).uint(1)))))
+        elif message.has(5):
+            raise ValueError(f"the node ended the connection: {GometaError.of(message.message(5)).message}")
+        elif message.has(6):
+            self.view = View.of(message.message(6))
+            client.viewed(self)
+        # Anything else is a Pong, or something newer than this client: a sign of life.
+
+
+# ----------------------------------------------------------------------------------------------------- the client
+
+# Seconds between attempts: from, to.
+PAUSE = (0.010, 0.200)
+# Seconds before an address that failed is dialed again: from, to.
+REST = (0.020, 0.500)
+# A dial that takes longer is joined by a dial of the next address.
+STAGGER = 0.25
+DIALS_MAX = 4
+# How often the keeper looks after its connections.
+ROUND = 0.1
+
+
+def jitter(seconds):
+    """Between a half and the whole: clients must not come in step."""
+    return seconds * random.uniform(0.5, 1.0)
+
+
+def addresses(peers):
+    """Reads "host:port,host:port", or a list of them."""
+    listed = [peers] if isinstance(peers, str) else list(peers)
+    found = [address.strip() for item in listed for address in item.split(",") if address.strip()]
+    for address in found:
+        host, colon, port = address.rpartition(":")
+        bare = ":" in host and not (host.startswith("[") and host.endswith("]"))
+        if not colon or not host or bare or set(host) & set("/@?# \t\n"):
+            raise GometaError("InvalidArgument", f"peer {address!r}: write host:port")
+        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise GometaError("InvalidArgument", f"peer {address!r}: the port is not a number from 1 to 65535")
+    if not found:
+        raise GometaError("InvalidArgument", "no peers: name at least one request address, host:port")
+    return list(dict.fromkeys(found))
+
+
+class Cancel:
+    """Pass one as `cancel=` to a call, and `cancel()` gives the call up, from any thread."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._cancelled, self._mailbox = False, None
+
+    def cancel(self):
+        with self._lock:
+            self._cancelled = True
+            if self._mailbox:
+                self._mailbox.put("cancelled")
+
+    def attach(self, mailbox):
+        with self._lock:
+            self._mailbox = mailbox
+            if self._cancelled:
+                mailbox.put("cancelled")
+
+
+class Health:
+    """What is held against an address."""
+
+    def __init__(self):
+        self.failures, self.rest_until, self.tried, self.error = 0, 0.0, 0, None
+
+
+class Session:
+    def __init__(self, number):
+        self.number = number
+        self.next = 1
+        # Numbers of writes whose answer is awaited, in the order in which they were given out.
+        self.awaited = {}
+
+    def lowest(self):
+        return next(iter(self.awaited), self.next)
+
+
+class NewSession(Exception):
+    """The write never took effect in its session, which has ended: another one may have it."""
+
+
+class Call:
+    """One call on its way."""
+
+    def __init__(self, name, timeout, write, complaints):
+        self.name, self.timeout, self.write, self.complaints = name, timeout, write, complaints
+        self.deadline = time.monotonic() + timeout
+        self.mailbox = queue.SimpleQueue()
+        self.doing, self.setback = "no node could be had", ""
+        # Of the attempts under the present (session, seq): one is under way; an earlier one may take effect yet.
+        self.open = self.doubt = False
+
+    def outcome(self):
+        return "unknown" if self.write and (self.open or self.doubt) else "not_applied"
+
+    def error(self, kind, message):
+        return GometaError(kind, f"{self.name}: {message}", self.outcome())
+
+    def left(self):
+        return self.deadline - time.monotonic()
+
+    def receive(self, timeout=None):
+        """The next thing that happens to this call, or None after `timeout` seconds."""
+        left = self.left()
+        try:
+            wait = left if timeout is None else min(timeout, left)
+            news = self.mailbox.get(timeout=max(wait, 0))
+        except queue.Empty:
+            if timeout is not None and timeout < left:
+                return None
+            setback = self.setback or self.complaints()
+            before = f"; before: {setback}" if setback else ""
+            raise self.error("DeadlineExceeded", f"{self.doing} within {self.timeout:g} s{before}") from None
+        if news == "cancelled":
+            raise self.error("Cancelled", "given up by the caller")
+        if news == "closed":
+            raise self.error("Closed", "the client is closed")
+        if isinstance(news, GometaError):
+            raise self.error(news.kind, news.message)
+        return news
+
+    def pause(self, seconds):
+        """Sleeps; what was meant for earlier attempts is dropped."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.receive(left)
+
+
+class Client:
+    """A client of an ensemble: any node's address will do, the others are found through it.
+
+    Calls take keys and values as bytes, `timeout` in seconds and a `cancel`, and raise GometaError.
+    """
+
+    def __init__(self, peers, timeout=5.0, connect_timeout=2.0, name="gometa-raw"):
+        self._seeds = addresses(peers)
+        self._timeout, self._connect_timeout, self._name = timeout, connect_timeout, name[:16]
+        self._lock = threading.Lock()
+        self._calls = set()
+        # Mailboxes of those who wait for something of the client's, by what it is, first come first.
+        self._waiting = {what: {} for what in ("connection", "slot", "session", "window")}
+        self._closed = False
+        self._connection, self._connections = None, set()
+        self._ensemble, self._leader, self._members = b"", "", []
+        self._health = collections.defaultdict(Health)
+        self._tries, self._dialing, self._next_dial = 0, set(), 0.0
+        self._wake, self._keeper = threading.Event(), None
+        self._session, self._opening, self._nonce = None, False, None
+        self._seen = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    # Calls.
+
+    def add(self, key, value, **how):
+        """Creates a key; AlreadyExists if it is there."""
+        return self._written("add", key, blob(11, blob(1, key) + blob(2, value)), value, how)
+
+    def set(self, key, value, **how):
+        """Creates or replaces a key."""
+        return self._written("set", key, blob(12, blob(1, key) + blob(2, value)), value, how)
+
+    def cas(self, key, revision, value, **how):
+        """Replaces a key whose mod_revision is `revision`, 0 for "it does not exist"; else CasMismatch."""
+        body = blob(1, key) + uint(2, revision) + blob(3, value)
+        return self._written("cas", key, blob(13, body), value, how)
+
+    def delete(self, key, revision=None, **how):
+        """Removes a key; with a revision only if that is its mod_revision, else CasMismatch."""
+        body = blob(1, key)
+        if revision is not None:
+            # An `optional` field: zero is said, not left out.
+            body += varint(2 << 3 | VARINT) + varint(revision)
+        result = self._call("delete", key, blob(14, body), 13, how)
+        return Deleted(bool(result.uint(2)), result.uint(1))
+
+    def get(self, key, local=False, min_revision=0, **how):
+        """Reads a key, NotFound if it is absent: the latest, or `local`, what the node in use has applied."""
+        body = blob(1, key)
+        if local:
+            body += uint(2, 1) + uint(3, max(min_revision, self._seen))
+        entry = self._call("get", key, blob(15, body), 14, how)
+        return Entry(entry.bytes(1), entry.bytes(2), entry.uint(3), entry.uint(4), entry.uint(5))
+
+    def status(self, **how):
+        """What the node in use is and knows."""
+        status = self._call("status", None, blob(16, b""), 15, how)
+        peers = [
+            Peer(Member.of(peer.message(1)), bool(peer.uint(2)), bool(peer.uint(3)), peer.uint(4), peer.text(5))
+            for peer in status.messages(14)
+        ]
+        numbers = [status.uint(field) for field in (3, 4, 5, 6, 7)]
+        return NodeStatus(
+            status.uint(1), role(status.uint(2)), *numbers, status.bytes(8), status.uint(9), status.uint(15),
+            bool(status.uint(10)), status.text(11), status.text(12), peers,
+        )
+
+    def view(self, timeout=None, cancel=None):
+        """Role, leader and members, as the node in use has said them last."""
+        return self._run("members", timeout, cancel, False, lambda call: self._connected(call).view)
+
+    def members(self, **how):
+        """The members, as the node in use knows them."""
+        return self.view(**how).members
+
+    def close(self):
+        """Ends the client and every call that is under way."""
+        with self._lock:
+            self._closed = True
+            calls, connections = list(self._calls), list(self._connections)
+        for call in calls:
+            call.mailbox.put("closed")
+        for connection in connections:
+            connection.end("the client is closed")
+        self._wake.set()
+
+    # From a call to its answer.
+
+    def _written(self, name, key, operation, value, how):
+        result = self._call(name, key, operation, 12, how, value)
+        return Written(result.uint(1), result.uint(2))
+
+    def _call(self, name, key, operation, expected, how, value=b""):
+        """Makes a call whose answer is field `expected` of Response."""
+        write = name in ("add", "set", "cas", "delete")
+        if key is not None and len(key) == 0:
+            raise GometaError("InvalidArgument", f"{name}: the key is empty; keys have at least 1 byte")
+
+        def work(call):
+            sizes = (len(key or b""), len(value))
+            exchange = self._once if write else self._exchange
+            result = exchange(call, operation, sizes)
+            if not result.has(expected):
+                call.doubt = True
+                raise call.error("Internal", "the node answered something else")
+            return result.message(expected)
+
+        return self._run(name, how.pop("timeout", None), how.pop("cancel", None), write, work, **how)
+
+    def _run(self, name, timeout, cancel, write, work):
+        call = Call(name, self._timeout if timeout is None else timeout, write, self._complaints)
+        with self._lock:
+            if self._closed:
+                raise call.error("Closed", "the client is closed")
+            self._calls.add(call)
+            if self._keeper is None:
+                self._keeper = threading.Thread(target=self._keep, daemon=True)
+                self._keeper.start()
+        if cancel:
+            cancel.attach(call.mailbox)
+        try:
+            return work(call)
+        finally:
+            with self._lock:
+                self._calls.discard(call)
+                # It may have been told of room that it has not taken.
+                self._nudge("slot", 1)
+                self._nudge("window", 1)
+
+    def _once(self, call, operation, sizes):
+        """Makes a write happen once, however often it has to be sent."""
+        pause = PAUSE[0]
+        while True:
+            session = self._in_session(call)
+            window = self._connected(call).window_max
+            call.doing = "too many writes of this client are in flight: no room"
+            seq = self._until(call, "window", lambda: self._reserve(session, window))
+            try:
+                return self._exchange(call, operation, sizes, session, seq)
+            except NewSession:
+                self._expired(session)
+                call.open = call.doubt = False
+            except GometaError as error:
+                if error.kind == "SessionExpired":
+                    self._expired(session)
+                raise
+            finally:
+                with self._lock:
+                    del session.awaited[seq]
+                    self._nudge("window", window - (session.next - session.lowest()))
+            call.pause(jitter(pause))
+            pause = min(pause * 2, PAUSE[1])
+
+    def _reserve(self, session, window):
+        if session.next - session.lowest() >= window:
+            return None
+        seq, session.next = session.next, session.next + 1
+        session.awaited[seq] = True
+        return seq
+
+    def _in_session(self, call):
+        """The session in use, opened if there is none. One call opens it, the others wait."""
+
+        def session_or_turn():
+            if self._session:
+                return self._session
+            if self._opening:
+                return None
+            self._opening = True
+            # Kept until the session is open, so that giving up in between leaves no trail of sessions.
+            self._nonce = self._nonce or os.urandom(16)
+            return self._nonce
+
+        found = self._until(call, "session", session_or_turn)
+        if isinstance(found, Session):
+            return found
+        opened = None
+        # Nothing is written yet, so nothing is in doubt.
+        call.write = False
+        try:
+            answer = self._exchange(call, blob(10, blob(1, found)), (0, 0))
+            number = answer.message(11).uint(1)
+            if not number:
+                raise call.error("Internal", "the node opened no session and gave no reason")
+            opened = Session(number)
+            return opened
+        finally:
+            call.write = True
+            with self._lock:
+                self._opening = False
+                if opened:
+                    self._session, self._nonce = opened, None
+                self._nudge("session")
+
+    def _expired(self, session):
+        with self._lock:
+            if self._session is session:
+                self._session = None
+
+    def _exchange(self, call, operation, sizes, session=None, seq=None):
+        """Sends a request until it is answered for good. A seq makes it a numbered write of that session."""
+        pause = PAUSE[0]
+        while True:
+            connection = self._connected(call)
+            for what, size, most in (("key", sizes[0], connection.key_max), ("value", sizes[1], connection.value_max)):
+                if size > most:
+                    raise call.error("TooLarge", f"a {what} of {size} bytes exceeds the limit of {most} bytes")
+            failure = self._attempt(call, connection, operation, session, seq)
+            if not isinstance(failure, GometaError):
+                return failure
+            call.doubt |= call.open and failure.outcome == "unknown"
+            call.open = False
+            kind = failure.kind
+            if kind in ("NotLeader", "Unavailable", "ConnectionLost"):
+                # Another node may do better.
+                self._leave(connection, failure)
+            elif kind in ("AlreadyExists", "CasMismatch"):
+                # Recorded under this seq when the write was applied: it speaks of all attempts.
+                failure.outcome = "not_applied"
+                raise failure
+            elif kind == "SessionExpired" and seq and call.outcome() == "not_applied":
+                raise NewSession
+            elif kind == "Forgotten":
+                call.doubt = True
+                raise call.error("Internal", failure.message)
+            elif kind not in ("ResourceExhausted", "DeadlineExceeded"):
+                failure.outcome = call.outcome()
+                raise failure
+            call.setback = f"{connection.address}: {failure.message}"
+            if kind != "ConnectionLost":
+                call.pause(max(jitter(pause), failure.retry_after))
+                pause = min(pause * 2, PAUSE[1])
+
+    def _attempt(self, call, connection, operation, session, seq):
+        """Sends a request once: its response, or a GometaError."""
+
+        def request(number):
+            context = b""
+            if seq:
+                with self._lock:
+                    lowest = session.lowest()
+                context = blob(3, fixed64(1, session.number) + uint(2, seq) + uint(3, lowest))
+            deadline_ms = min(max(int(call.left() * 1000), 1), 0xFFFFFFFF)
+            return uint(1, number) + uint(2, deadline_ms) + context + operation
+
+        call.doubt |= call.open
+        was_open, call.open = call.open, bool(seq)
+        number = connection.ask(call.mailbox, request)
+        if number is None:
+            call.open = was_open
+            return GometaError("ConnectionLost", connection.ended)
+        call.doing = f"no answer from {connection.address}"
+        try:
+            while True:
+                news = call.receive()
+                if isinstance(news, tuple) and news[:2] == (connection, number):
+                    break
+        finally:
+            connection.forget(number)
+        response = news[2]
+        if response is None:
+            return GometaError("ConnectionLost", connection.ended, "unknown")
+        if response.has(10):
+            return GometaError.of(response.message(10))
+        made = response.message(12).uint(1) or response.message(13).uint(1)
+        with self._lock:
+            self._seen = max(self._seen, response.uint(2), made)
+        return response
+
+    # What calls wait for.
+
+    def _connected(self, call):
+        """A connection with room for another request."""
+        call.doing = "no node could be had"
+
+        def connected():
+            return self._connection
+
+        def with_room():
+            connection = self._connection
+            # If it is gone meanwhile, the caller comes back for the next one.
+            return connection is None or len(connection.pending) < connection.requests_max or None
+
+        while True:
+            connection = self._until(call, "connection", connected)
+            self._until(call, "slot", with_room)
+            if connection is self._connection:
+                return connection
+
+    def _until(self, call, what, ready):
+        """Waits until `ready`, called under the lock, gives something."""
+        while True:
+            with self._lock:
+                found = ready()
+                if found is not None:
+                    return found
+                self._waiting[what][call.mailbox] = True
+            if what == "connection":
+                self._wake.set()
+            try:
+                call.receive()
+            finally:
+                with self._lock:
+                    self._waiting[what].pop(call.mailbox, None)
+
+    def _nudge(self, what, count=None):
+        """Has so many who wait for it look again. Called under the lock."""
+        waiting = self._waiting[what]
+        for mailbox in list(itertools.islice(waiting, None if count is None else max(count, 0))):
+            del waiting[mailbox]
+            mailbox.put("look again")
+
+    def _complaints(self):
+        with self._lock:
+            errors = [self._health[address].error for address in self._candidates()]
+        return "; ".join(error.message for error in errors if error)
+
+    def answered(self):
+        with self._lock:
+            self._nudge("slot", 1)
+
+    # Which node.
+
+    def _candidates(self):
+        """The leader, then those that were not tried for longest: members that the nodes have named, and the seeds."""
+        known = [member.request_address for member in self._members if member.request_address] + self._seeds
+        known.sort(key=lambda address: self._health[address].tried)
+        return list(dict.fromkeys(([self._leader] if self._leader else []) + known))
+
+    def _adopt(self, view):
+        self._leader = view.leader
+        self._members = view.members or self._members
+
+    def viewed(self, connection):
+        """A View came."""
+        with self._lock:
+            if connection is self._connection:
+                self._adopt(connection.view)
+        self._wake.set()
+
+    def gone(self, connection):
+        """A connection has ended."""
+        with self._lock:
+            self._connections.discard(connection)
+            if connection is self._connection:
+                self._connection = None
+                self._penalise(connection.address, GometaError("Unavailable", connection.ended))
+            self._nudge("slot")
+        self._wake.set()
+
+    def _penalise(self, address, error):
+        health = self._health[address]
+        health.rest_until = time.monotonic() + jitter(min(REST[0] * 2**health.failures, REST[1]))
+        health.failures = min(health.failures + 1, 8)
+        health.error = error
+        if self._leader == address:
+            self._leader = ""
+
+    def _leave(self, connection, failure):
+        """That node cannot serve for now: turn to another if there is one."""
+        with self._lock:
+            if connection is not self._connection:
+                return
+            self._penalise(connection.address, failure)
+            if failure.leader and failure.leader != connection.address:
+                self._leader = failure.leader
+            now = time.monotonic()
+            others = (address for address in self._candidates() if address != connection.address)
+            if connection.ended or any(self._health[address].rest_until <= now for address in others):
+                self._connection = None
+        self._wake.set()
+
+    def _keep(self):
+        """Dials what is needed and looks after the connections, until the client is closed."""
+        while True:
+            self._wake.wait(ROUND)
+            self._wake.clear()
+            with self._lock:
+                if self._closed:
+                    return
+                self._dial_if_needed(time.monotonic())
+                session = self._session.number if self._session else 0
+                connections, current = list(self._connections), self._connection
+            for connection in connections:
+                connection.look(session)
+                if connection is not current and not connection.pending:
+                    connection.end("no longer used")
+
+    def _dial_if_needed(self, now):
+        wanted = []
+        if self._connection is None:
+            if self._waiting["connection"] and now >= self._next_dial and len(self._dialing) < DIALS_MAX:
+                wanted = self._candidates()
+        elif self._leader not in ("", self._connection.address) and not self._connection.leads():
+            # Calls go on through the node in use meanwhile, which forwards them.
+            wanted = [self._leader]
+        for address in wanted:
+            if address not in self._dialing and self._health[address].rest_until <= now:
+                self._next_dial = now + STAGGER
+                self._tries += 1
+                self._health[address].tried = self._tries
+                self._dialing.add(address)
+                threading.Thread(target=self._dial, args=(address,), daemon=True).start()
+                return
+
+    def _dial(self, address):
+        hello = uint(1, PROTOCOL) + uint(2, PROTOCOL) + blob(3, self._name.encode()) + blob(4, b"1")
+        with self._lock:
+            known = self._ensemble
+        if known:
+            hello += blob(5, known)
+        try:
+            self._dialed(address, Connection(address, hello, self._connect_timeout))
+        except GometaError as error:
+            self._dialed(address, error)
+        self._wake.set()
+
+    def _dialed(self, address, result):
+        with self._lock:
+            self._dialing.discard(address)
+            self._next_dial = 0.0
+            if isinstance(result, GometaError):
+                self._penalise(address, result)
+                errors = [self._health[candidate].error for candidate in self._candidates()]
+                lasting = next((error for error in errors if error and error.kind in LASTING), None)
+                if lasting and all(errors) and self._connection is None:
+                    # Everybody has had a turn, and trying again will not help.
+                    for mailbox in self._waiting["connection"]:
+                        mailbox.put(lasting)
+                return
+            self._connections.add(result)
+            result.start(self)
+            current = self._connection
+            if self._closed:
+                # Nobody looks after it any more.
+                threading.Thread(target=result.end, args=("the client is closed",)).start()
+            elif current is None or (result.leads() and not current.leads()):
+                self._health[address].failures, self._health[address].error = 0, None
+                self._ensemble = self._ensemble or result.ensemble
+                self._connection = result
+                self._adopt(result.view)
+                self._nudge("connection")
+                self._nudge("slot")
+            else:
+                # The keeper ends it. If it was to be the leader, it is dialed again in a while.
+                self._health[address].rest_until = time.monotonic() + REST[1]

@@ -1,0 +1,135 @@
+#!/usr/bin/env escript
+%% The runner of the face `raw-erlang`; README.md beside it says what it reads and writes.
+%% Every call is a process of its own.
+-mode(compile).
+
+main(_) ->
+    load(),
+    ok = io:setopts([binary, {encoding, latin1}]),
+    %% Of calls under way, by their number: who makes them, and what cancels them.
+    calls = ets:new(calls, [named_table, public]),
+    say([<<"face raw-erlang">>]),
+    read(#{}).
+
+read(Clients) ->
+    case io:get_line("") of
+        eof -> [gometa_raw:stop(Client) || Client <- maps:values(Clients)];
+        Line ->
+            [Number, Verb | Words] = binary:split(string:trim(Line), <<" ">>, [global]),
+            Fields = maps:from_list([list_to_tuple(binary:split(Word, <<"=">>)) || Word <- Words]),
+            read(take(Number, Verb, Fields, Clients))
+    end.
+
+take(Number, <<"open">>, #{<<"client">> := Client, <<"peers">> := Peers} = Fields, Clients) ->
+    case gometa_raw:start_link(Peers, timeout(Fields)) of
+        {ok, Opened} ->
+            say([Number, <<"ok">>]),
+            Clients#{Client => Opened};
+        {error, Error} ->
+            answer(Number, {error, Error}),
+            Clients
+    end;
+take(Number, <<"close">>, #{<<"client">> := Client}, Clients) ->
+    gometa_raw:stop(maps:get(Client, Clients)),
+    say([Number, <<"ok">>]),
+    Clients;
+take(Number, <<"cancel">>, #{<<"call">> := Call}, Clients) ->
+    [gometa_raw:cancel(Pid, Ref) || {_, Pid, Ref} <- ets:lookup(calls, Call)],
+    say([Number, <<"ok">>]),
+    Clients;
+take(Number, Verb, #{<<"client">> := Client} = Fields, Clients) ->
+    Opened = maps:get(Client, Clients),
+    Ref = make_ref(),
+    Options = (timeout(Fields))#{cancel => Ref},
+    Pid = spawn_link(fun() ->
+        receive go -> ok end,
+        Answer = call(Verb, Opened, Fields, Options),
+        ets:delete(calls, Number),
+        answer(Number, Answer)
+    end),
+    ets:insert(calls, {Number, Pid, Ref}),
+    Pid ! go,
+    Clients.
+
+timeout(#{<<"timeout_ms">> := Timeout}) -> #{timeout => binary_to_integer(Timeout)};
+timeout(_) -> #{}.
+
+call(<<"add">>, Client, Fields, Options) ->
+    gometa_raw:add(Client, key(Fields), value(Fields), Options);
+call(<<"set">>, Client, Fields, Options) ->
+    gometa_raw:set(Client, key(Fields), value(Fields), Options);
+call(<<"cas">>, Client, #{<<"revision">> := Revision} = Fields, Options) ->
+    gometa_raw:cas(Client, key(Fields), binary_to_integer(Revision), value(Fields), Options);
+call(<<"delete">>, Client, #{<<"revision">> := Revision} = Fields, Options) ->
+    gometa_raw:delete(Client, key(Fields), Options#{revision => binary_to_integer(Revision)});
+call(<<"delete">>, Client, Fields, Options) ->
+    gometa_raw:delete(Client, key(Fields), Options);
+call(<<"get">>, Client, Fields, Options) ->
+    Local = maps:get(<<"consistency">>, Fields, <<"linearizable">>) =:= <<"local">>,
+    MinRevision = binary_to_integer(maps:get(<<"min_revision">>, Fields, <<"0">>)),
+    gometa_raw:get(Client, key(Fields), Options#{local => Local, min_revision => MinRevision});
+call(<<"status">>, Client, _, Options) ->
+    gometa_raw:status(Client, Options);
+call(<<"members">>, Client, _, Options) ->
+    gometa_raw:view(Client, Options);
+call(<<"bench">>, Client, #{<<"call">> := What, <<"count">> := Count, <<"callers">> := Callers} = Fields, Options) ->
+    Shares = shares(binary_to_integer(Count), binary_to_integer(Callers)),
+    Begun = erlang:monotonic_time(),
+    Workers = [spawn_monitor(fun() -> exit({failed, work(Share, What, Client, Fields, Options, 0)}) end)
+               || Share <- Shares],
+    Failed = [receive {'DOWN', Monitor, process, Pid, {failed, Some}} -> Some end || {Pid, Monitor} <- Workers],
+    Took = erlang:convert_time_unit(erlang:monotonic_time() - Begun, native, microsecond),
+    {ok, #{seconds => Took / 1.0e6, failed => lists:sum(Failed)}}.
+
+shares(Count, Callers) ->
+    [Count div Callers + case Caller =< Count rem Callers of true -> 1; false -> 0 end
+     || Caller <- lists:seq(1, Callers)].
+
+work(0, _, _, _, _, Failed) -> Failed;
+work(Left, What, Client, Fields, Options, Failed) ->
+    case call(What, Client, Fields, Options) of
+        {ok, _} -> work(Left - 1, What, Client, Fields, Options, Failed);
+        {error, _} -> work(Left - 1, What, Client, Fields, Options, Failed + 1)
+    end.
+
+answer(Number, {ok, #{existed := Existed, revision := Revision}}) ->
+    say([Number, <<"ok">>, pair(existed, Existed), pair(revision, Revision)]);
+answer(Number, {ok, #{create_revision := Created, mod_revision := Changed, value := Value, version := Version}}) ->
+    say([Number, <<"ok">>, pair(value, binary:encode_hex(Value)), pair(version, Version),
+         pair(create_revision, Created), pair(mod_revision, Changed)]);
+answer(Number, {ok, #{role := Role, applied_revision := Applied, keys := Keys}}) ->
+    say([Number, <<"ok">>, pair(role, Role), pair(applied_revision, Applied), pair(keys, Keys)]);
+answer(Number, {ok, #{leader := Leader, members := Members}}) ->
+    say([Number, <<"ok">>, pair(members, length(Members)), pair(leader, Leader)]);
+answer(Number, {ok, #{seconds := Seconds, failed := Failed}}) ->
+    say([Number, <<"ok">>, pair(seconds, float_to_binary(Seconds, [{decimals, 6}])), pair(failed, Failed)]);
+answer(Number, {ok, #{revision := Revision, version := Version}}) ->
+    say([Number, <<"ok">>, pair(revision, Revision), pair(version, Version)]);
+answer(Number, {error, Error}) ->
+    #{kind := Kind, number := Code, retryable := Retryable, outcome := Outcome, message := Message} = Error,
+    Words = [string:titlecase(Word) || Word <- string:split(atom_to_list(Kind), "_", all)],
+    Actual = [pair(actual_revision, Revision) || #{actual_revision := Revision} <- [Error]],
+    say([Number, <<"error">>, pair(kind, iolist_to_binary(Words)), pair(number, Code), pair(retryable, Retryable),
+         pair(outcome, Outcome)] ++ Actual ++ [pair(message, binary:encode_hex(Message))]).
+
+pair(Name, Value) ->
+    Text = if
+        is_integer(Value) -> integer_to_binary(Value);
+        is_atom(Value) -> atom_to_binary(Value);
+        Name =:= value; Name =:= message -> string:lowercase(Value);
+        true -> Value
+    end,
+    [atom_to_binary(Name), <<"=">>, Text].
+
+say(Words) ->
+    io:put_chars([lists:join(<<" ">>, Words), <<"\n">>]).
+
+key(#{<<"key">> := Key}) -> binary:decode_hex(Key).
+value(#{<<"value">> := Value}) -> binary:decode_hex(Value).
+
+%% Compiles the module into memory.
+load() ->
+    Here = filename:dirname(filename:absname(escript:script_name())),
+    Source = filename:join([Here, "..", "..", "examples", "erlang", "gometa_raw.erl"]),
+    {ok, gometa_raw, Code} = compile:file(Source, [binary, report]),
+    {module, gometa_raw} = code:load_binary(gometa_raw, Source, Code).

@@ -1,0 +1,155 @@
+"""The runner of the face `raw-python`; README.md beside it says what it reads and writes."""
+
+import os
+import sys
+import threading
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "examples", "python-raw"))
+
+from gometa_raw import Cancel, Client, GometaError  # noqa: E402
+
+# Many calls may wait at a time, each in a thread of its own.
+threading.stack_size(256 << 10)
+
+
+class Runner:
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._clients, self._cancels = {}, {}
+
+    def say(self, line):
+        with self._lock:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+
+    def take(self, line):
+        """Understands one line, and starts what it asks for."""
+        number, verb, *words = line.split(" ")
+        fields = dict(word.split("=", 1) for word in words)
+        client = int(fields.pop("client", 0))
+        how = {"timeout": int(fields.pop("timeout_ms")) / 1000} if "timeout_ms" in fields else {}
+        if verb == "open":
+            return self.run(number, self.open, client, fields["peers"], how)
+        if verb == "cancel":
+            if cancel := self._cancels.get(fields["call"]):
+                cancel.cancel()
+            return self.say(f"{number} ok")
+        work = getattr(self, f"do_{verb}")
+        # No such client: the caller's fault, and the end.
+        arguments = (number, work, self._clients[client], fields, how)
+        if verb == "close":
+            return self.run(*arguments)
+        if verb != "bench":
+            how["cancel"] = self._cancels[number] = Cancel()
+        threading.Thread(target=self.run, args=arguments).start()
+
+    def run(self, number, work, *arguments):
+        try:
+            self.say(" ".join([number, "ok", *work(*arguments)]))
+        except GometaError as error:
+            words = [
+                f"kind={error.kind}",
+                f"number={error.number}",
+                f"retryable={str(error.retryable).lower()}",
+                f"outcome={error.outcome}",
+            ]
+            if error.actual_revision is not None:
+                words.append(f"actual_revision={error.actual_revision}")
+            self.say(" ".join([number, "error", *words, f"message={error.message.encode().hex()}"]))
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+        finally:
+            self._cancels.pop(number, None)
+
+    def open(self, client, peers, how):
+        self._clients[client] = Client(peers, **how)
+        return []
+
+    def end(self):
+        for client in self._clients.values():
+            client.close()
+
+    def do_close(self, client, _fields, _how):
+        client.close()
+        return []
+
+    def do_add(self, client, fields, how):
+        return written(client.add(key(fields), value(fields), **how))
+
+    def do_set(self, client, fields, how):
+        return written(client.set(key(fields), value(fields), **how))
+
+    def do_cas(self, client, fields, how):
+        return written(client.cas(key(fields), int(fields["revision"]), value(fields), **how))
+
+    def do_delete(self, client, fields, how):
+        revision = int(fields["revision"]) if "revision" in fields else None
+        deleted = client.delete(key(fields), revision, **how)
+        return [f"existed={str(deleted.existed).lower()}", f"revision={deleted.revision}"]
+
+    def do_get(self, client, fields, how):
+        local = fields.get("consistency") == "local"
+        entry = client.get(key(fields), local, int(fields.get("min_revision", 0)), **how)
+        return [
+            f"value={entry.value.hex()}",
+            f"version={entry.version}",
+            f"create_revision={entry.create_revision}",
+            f"mod_revision={entry.mod_revision}",
+        ]
+
+    def do_status(self, client, _fields, how):
+        status = client.status(**how)
+        return [f"role={status.role}", f"applied_revision={status.applied_revision}", f"keys={status.keys}"]
+
+    def do_members(self, client, _fields, how):
+        view = client.view(**how)
+        return [f"members={len(view.members)}", f"leader={view.leader}"]
+
+    def do_bench(self, client, fields, how):
+        count, callers, failed = int(fields["count"]), int(fields["callers"]), []
+        what = (lambda: client.get(key(fields), **how)) if fields["call"] == "get" else (
+            lambda: client.set(key(fields), value(fields), **how)
+        )
+
+        def work(share):
+            for _ in range(share):
+                try:
+                    what()
+                except GometaError as error:
+                    failed.append(error)
+
+        shares = [count // callers + (caller < count % callers) for caller in range(callers)]
+        threads = [threading.Thread(target=work, args=(share,)) for share in shares]
+        begun = time.monotonic()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return [f"seconds={time.monotonic() - begun:.6f}", f"failed={len(failed)}"]
+
+
+def key(fields):
+    return bytes.fromhex(fields["key"])
+
+
+def value(fields):
+    return bytes.fromhex(fields["value"])
+
+
+def written(written):
+    return [f"revision={written.revision}", f"version={written.version}"]
+
+
+def main():
+    runner = Runner()
+    runner.say("face raw-python")
+    for line in sys.stdin:
+        runner.take(line.rstrip("\n"))
+    runner.end()
+
+
+if __name__ == "__main__":
+    main()
