@@ -76,6 +76,8 @@ async def main():
                 line.arguments()
             task = calls[line.number] = asyncio.create_task(work(clients[line["client"]], line))
             task.add_done_callback(lambda _, number=line.number: calls.pop(number))
+            # A task that is cancelled before its first step would say nothing.
+            await asyncio.sleep(0)
     for client in clients.values():
         await client.close()
     await asyncio.gather(*calls.values())

@@ -82,9 +82,9 @@ impl Face {
     }
 
     /// Why there are such verbs.
-    pub fn why_without(&self) -> &'static str {
+    pub fn why_without(&self) -> &str {
         match self {
-            Face::Runner(_) => "not in an example of the wire",
+            Face::Runner(runner) => runner.why_without(),
             Face::Commands(_) => "each call is a process of its own",
         }
     }
@@ -94,9 +94,9 @@ impl Face {
         match self {
             Face::Runner(runner) => {
                 let (number, answer) = runner.begin(line);
-                (number, futures_either(Some(answer), None))
+                (number, whichever(Some(answer), None))
             }
-            Face::Commands(commands) => (0, futures_either(None, Some(commands.begin(line)))),
+            Face::Commands(commands) => (0, whichever(None, Some(commands.begin(line)))),
         }
     }
 
@@ -121,7 +121,7 @@ impl Face {
 }
 
 /// Whichever of the two there is.
-async fn futures_either<A, B>(one: Option<A>, other: Option<B>) -> anyhow::Result<Answer>
+async fn whichever<A, B>(one: Option<A>, other: Option<B>) -> anyhow::Result<Answer>
 where
     A: Future<Output = anyhow::Result<Answer>>,
     B: Future<Output = anyhow::Result<Answer>>,

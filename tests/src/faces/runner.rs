@@ -36,6 +36,7 @@ pub struct Runner {
     waiting: Arc<Mutex<Waiting>>,
     next: AtomicU64,
     without: BTreeSet<String>,
+    why_without: String,
 }
 
 /// Calls under way, and why there can be no more of them.
@@ -70,11 +71,13 @@ impl Runner {
         let mut said = BufReader::new(stdout).lines();
         let first = timeout(START_MAX, said.next_line()).await.context("it says nothing")??;
         let first = first.with_context(|| format!("face {name} ends at once"))?;
-        let without = first
-            .strip_prefix("face ")
-            .map(|rest| rest.split_once(" without ").map_or("", |(_, without)| without))
-            .with_context(|| format!("face {name} begins with {first:?}"))?;
+        anyhow::ensure!(first.starts_with(&format!("face {name}")), "face {name} begins with {first:?}");
+        let (without, why) = match first.split_once(" without ") {
+            Some((_, rest)) => rest.split_once(": ").with_context(|| format!("face {name}: and why?"))?,
+            None => ("", ""),
+        };
         let without = without.split(',').filter(|verb| !verb.is_empty()).map(str::to_owned).collect();
+        let why_without = why.to_owned();
         let (lines, mut to_write) = mpsc::channel::<String>(LINES_MAX);
         tokio::spawn(async move {
             while let Some(line) = to_write.recv().await {
@@ -106,12 +109,25 @@ impl Runner {
                 waiting.ended = Some(why);
             }
         });
-        Ok(Runner { name: name.to_owned(), child, lines, waiting, next: AtomicU64::new(1), without })
+        Ok(Runner {
+            name: name.to_owned(),
+            child,
+            lines,
+            waiting,
+            next: AtomicU64::new(1),
+            without,
+            why_without,
+        })
     }
 
     /// The verbs that it cannot do.
     pub fn without(&self) -> &BTreeSet<String> {
         &self.without
+    }
+
+    /// Why there are such verbs.
+    pub fn why_without(&self) -> &str {
+        &self.why_without
     }
 
     /// Begins a call, and gives its number and what will be its answer.

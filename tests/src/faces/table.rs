@@ -46,7 +46,7 @@ pub async fn conformance(places: &Places<'_>, faces: &[String], only: &str) -> a
         let mut face = Face::start(name, places).await?;
         for (number, (topic, scenario, cells)) in rows.iter_mut().enumerate() {
             if let Some(verb) = scenario.needs.iter().find(|verb| face.without().contains(*verb)) {
-                let reason = format!("{name} has no {verb}: {}", face.why_without());
+                let reason = format!("{name}, {verb}: {}", face.why_without());
                 let at = reasons.iter().position(|known| *known == reason).unwrap_or_else(|| {
                     reasons.push(reason);
                     reasons.len() - 1
