@@ -1,0 +1,251 @@
+"""Every call of both clients, with the same names, arguments and results."""
+
+import inspect
+import math
+
+import pytest
+
+import gometa
+
+LIMIT = 1 << 20
+
+
+def test_a_key_from_its_making_to_its_end(client, key):
+    added = client.add(key, "one")
+    assert added == gometa.Written(revision=added.revision, version=1)
+    set_ = client.set(key, b"two")
+    assert set_.revision > added.revision and set_.version == 2
+    changed = client.cas(key, set_.revision, "three")
+    assert changed.revision > set_.revision and changed.version == 3
+    assert client.entry(key) == gometa.Entry(
+        key=key.encode(),
+        value=b"three",
+        version=3,
+        create_revision=added.revision,
+        mod_revision=changed.revision,
+    )
+    assert client.get(key) == b"three"
+    assert client.delete(key) is True
+    assert client.delete(key) is False
+    assert client.get(key) is None
+    assert client.add(key, "").version == 1
+
+
+def test_add_does_not_replace(client, key):
+    written = client.set(key, "first")
+    with pytest.raises(gometa.AlreadyExistsError) as caught:
+        client.add(key, "second")
+    assert caught.value.actual == written.revision
+    assert client.get(key) == b"first"
+
+
+def test_cas_compares(client, key):
+    with pytest.raises(gometa.CasMismatchError) as caught:
+        client.cas(key, 7, "v")
+    assert caught.value.actual == 0
+    made = client.cas(key, 0, "v")
+    with pytest.raises(gometa.CasMismatchError) as caught:
+        client.cas(key, 0, "w")
+    assert caught.value.actual == made.revision
+    assert client.get(key) == b"v"
+
+
+def test_delete_compares_where_it_is_asked_to(client, key):
+    with pytest.raises(gometa.CasMismatchError) as caught:
+        client.delete(key, 7)
+    assert caught.value.actual == 0
+    written = client.set(key, "v")
+    with pytest.raises(gometa.CasMismatchError) as caught:
+        client.delete(key, revision=written.revision + 1)
+    assert caught.value.actual == written.revision
+    assert client.delete(key, revision=written.revision) is True
+    assert client.get(key) is None
+
+
+def test_remove_says_when(client, key):
+    assert client.remove(key) == gometa.Deleted(existed=False, revision=0)
+    written = client.set(key, "v")
+    removed = client.remove(key, written.revision)
+    assert removed.existed and removed.revision > written.revision
+
+
+def test_get_has_a_default(client, key):
+    assert client.get(key) is None
+    assert client.get(key, b"other") == b"other"
+    assert client.get(key, default=5) == 5
+    client.set(key, "")
+    assert client.get(key, b"other") == b""
+    with pytest.raises(gometa.NotFoundError):
+        client.entry(key + "/no")
+
+
+@pytest.mark.parametrize(
+    "made", [str, str.encode, lambda s: bytearray(s.encode()), lambda s: memoryview(s.encode())]
+)
+def test_keys_and_values_come_in_many_types(client, key, made):
+    text = key + "/grün €"
+    client.set(made(text), made("Wert ü"))
+    assert client.get(made(text)) == "Wert ü".encode()
+    assert client.entry(made(text)).key == text.encode()
+    assert type(client.get(text)) is bytes
+    assert client.delete(made(text)) is True
+
+
+def test_memoryviews_with_strides_are_read_in_their_order(client, key):
+    client.set(key, memoryview(b"abcdef")[::-2])
+    assert client.get(key) == b"fdb"
+
+
+def test_arguments_are_copied(face, key):
+    client = face.client()
+    value = bytearray(b"before")
+    client.set(key, value)
+    value[:] = b"after!"
+    assert client.get(key) == b"before"
+
+
+def test_bytes_are_bytes(client, key):
+    odd = bytes(range(256))
+    client.set(key.encode() + odd, odd)
+    assert client.get(key.encode() + odd) == odd
+
+
+def test_the_largest_value_and_the_largest_key(client, key):
+    value = b"x" * LIMIT
+    client.set(key, value)
+    assert client.get(key) == value
+    long = key.ljust(4096, "k")
+    client.set(long, "v")
+    assert client.entry(long).key == long.encode()
+
+
+def test_local_reads_wait_for_a_revision(client, key):
+    written = client.set(key, "v")
+    assert client.get(key, consistency="local") == b"v"
+    assert client.entry(key, consistency="local", min_revision=written.revision).mod_revision == written.revision
+    with pytest.raises(gometa.DeadlineExceededError) as caught:
+        client.get(key, consistency="local", min_revision=1 << 60, timeout=0.2)
+    assert caught.value.outcome == "not_applied" and caught.value.retryable
+
+
+def test_status_of_the_node_in_use_and_of_another(client, key, peers):
+    client.set(key, "v")
+    status = client.status()
+    assert status.role in ("leading", "following") and status.votes and status.keys > 0
+    assert status.applied_revision <= status.commit_revision <= status.last_revision
+    assert len(status.state_hash) == 16 and status.version == gometa.__version__
+    assert len(status.ensemble.id) == 16 and status.ensemble.history >= 1
+    assert len(status.peers) == 2 and {peer.member.node for peer in status.peers}.isdisjoint({status.node})
+    seen = [client.status(address) for address in peers.split(",")]
+    assert sorted(found.role for found in seen) == ["following", "following", "leading"]
+    assert len({found.node for found in seen}) == 3
+    leader = next(found for found in seen if found.role == "leading")
+    assert {found.leader for found in seen} == {leader.node}
+    assert all(peer.connected and peer.acked_revision > 0 for peer in leader.peers)
+
+
+def test_members(client, peers):
+    members = client.members()
+    assert members.role in ("leading", "following")
+    assert {member.request_address for member in members.members} == set(peers.split(","))
+    assert members.leader in peers.split(",")
+    assert client.status(members.leader).role == "leading"
+
+
+def test_counters_count(client, key):
+    assert client.counters() == gometa.Counters(0, 0, 0, 0, 0)
+    written = client.set(key, "v")
+    for _ in range(10):
+        client.get(key)
+    counters = client.counters()
+    assert counters.requests == 11 and counters.in_flight == 0
+    assert counters.seen_revision >= written.revision
+    client.close()
+    assert client.counters() == counters
+
+
+def test_peers_are_a_string_or_several(face, key, peers):
+    for given in (peers, peers.split(","), tuple(peers.split(",")), iter(peers.split(",")), [peers]):
+        client = face.client(given)
+        assert client.peers == peers
+        client.set(key, "v")
+
+
+def test_clients_say_who_they_are(peers):
+    assert repr(gometa.Client(peers)) == f"<gometa.Client of {peers}>"
+    assert repr(gometa.aio.Client(peers)) == f"<gometa.aio.Client of {peers}>"
+
+
+def test_settings_are_taken(face, key, peers):
+    client = face.client(
+        peers.split(",")[0], timeout=3, connect_timeout=1.5, quiet=0.2, silence=0.4, name="Grüße", pinned=True
+    )
+    client.set(key, "v")
+    # Pinned: the node in use is the one that was named, whoever leads.
+    assert client.status().node == client.status(peers.split(",")[0]).node
+
+
+def test_the_client_is_a_context(face, key, peers):
+    if face.name == "blocking":
+        with gometa.Client(peers) as client:
+            client.set(key, "v")
+        with pytest.raises(gometa.ClosedError):
+            client.get(key)
+        with pytest.raises(ZeroDivisionError), gometa.Client(peers) as client:
+            raise ZeroDivisionError
+        with pytest.raises(gometa.ClosedError):
+            client.get(key)
+    else:
+
+        async def work():
+            async with gometa.aio.Client(peers) as client:
+                await client.set(key, "v")
+            with pytest.raises(gometa.ClosedError):
+                await client.get(key)
+
+        face._loop.run_until_complete(work())
+
+
+def test_results_are_tuples_with_names():
+    written = gometa.Written(revision=3, version=1)
+    assert repr(written) == "Written(revision=3, version=1)"
+    assert written == (3, 1) and hash(written) == hash((3, 1))
+    with pytest.raises(AttributeError):
+        written.revision = 4
+
+
+def test_both_clients_have_the_same_calls():
+    def calls(cls):
+        return {
+            name: inspect.signature(found)
+            for name, found in inspect.getmembers(cls, inspect.isfunction)
+            if not name.startswith("_")
+        }
+
+    blocking, awaited = calls(gometa.Client), calls(gometa.aio.Client)
+    assert blocking == awaited
+    assert set(blocking) == {
+        "add",
+        "set",
+        "cas",
+        "delete",
+        "remove",
+        "get",
+        "entry",
+        "status",
+        "members",
+        "counters",
+        "close",
+    }
+    waiting = set(blocking) - {"counters"}
+    assert {name for name in awaited if inspect.iscoroutinefunction(getattr(gometa.aio.Client, name))} == waiting
+    for name in waiting - {"close"}:
+        parameter = blocking[name].parameters["timeout"]
+        assert parameter.kind is parameter.KEYWORD_ONLY and parameter.default is None
+    for cls in (gometa.Client, gometa.aio.Client):
+        assert all(inspect.getdoc(getattr(cls, name)) for name in blocking)
+
+
+def test_the_longest_timeout_is_a_long_one(client, key):
+    client.set(key, "v", timeout=1e12)
+    assert math.isfinite(client.entry(key, timeout=10**10).version)

@@ -1,0 +1,44 @@
+"""A program whose types mypy has to see through; checked, not run."""
+
+import asyncio
+from typing import Optional, Union
+
+import gometa
+
+
+def typed(client: gometa.Client) -> None:
+    written: gometa.Written = client.set("k", b"v", timeout=1)
+    revision: int = client.cas(b"k", written.revision, bytearray(b"w")).revision
+    added: gometa.Written = client.add(memoryview(b"k2"), "v")
+    value: Optional[bytes] = client.get("k")
+    fallback: Union[bytes, int] = client.get("k", 5, consistency="local", min_revision=added.version)
+    entry: gometa.Entry = client.entry("k")
+    there: bool = client.delete("k", revision)
+    removed: gometa.Deleted = client.remove("k")
+    leader: Optional[str] = client.members().leader
+    role: gometa.Role = client.status(leader).role
+    history = client.status().ensemble
+    number: int = history.history if history else 0
+    print(value, fallback, entry.value.hex(), there, removed.revision, role, number, client.counters().requests)
+    client.set(1, "v")  # type: ignore[arg-type]
+    client.get("k", consistency="sometimes")  # type: ignore[call-overload]
+    client.set("k", "v", 3)  # type: ignore[call-arg]
+
+
+def caught(error: gometa.GometaError) -> int:
+    if isinstance(error, gometa.CasMismatchError):
+        return error.actual
+    if isinstance(error, (KeyError, TimeoutError)):
+        return error.number
+    outcome: str = error.outcome
+    return len(outcome) + (error.actual or 0)
+
+
+async def awaited() -> None:
+    async with gometa.aio.Client(["a:1", "b:2"], timeout=2.5, pinned=True) as client:
+        written: gometa.Written = await client.set("k", "v")
+        value: Optional[bytes] = await client.get("k")
+        fallback: Union[bytes, str] = await client.get("k", "none")
+        both: list[gometa.Written] = list(await asyncio.gather(client.add("a", ""), client.add("b", "")))
+        print(written, value, fallback, both, await client.delete("k"), (await client.status()).peers[0].member)
+        written.revision = 5  # type: ignore[misc]

@@ -1,0 +1,243 @@
+#!/usr/bin/env python3
+"""Builds and tests the Python package: python/.
+
+    python.py --target DIR [--testbed PROGRAM] [--python PYTHON] [-- PYTEST ARGUMENT…]
+
+DIR is cargo's target directory; what Python needs is made in DIR/python: an environment with the tools that
+python/requirements-test.txt pins, the wheel and the source distribution, and an empty environment for each way to
+install. PROGRAM is gometa-testbed, DIR/release/gometa-testbed if not given. What has not changed since it last
+succeeded is not installed again. Writes nothing into the tree.
+
+The last line is `test result: ok. N passed; M failed;`: pytest's tests, and one for each step before them. The exit
+status is 0 only if nothing failed. Standard library only.
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# What the package is built from.
+SOURCES = ["Cargo.toml", "Cargo.lock", "proto", "client", "python/Cargo.toml", "python/pyproject.toml", "python/src", "python/gometa", "python/README.md"]
+# Programs that have to be well formatted, as all of python/ has.
+PROGRAMS = ["examples/python", "tests/faces/face.py", "tests/faces/face_aio.py"]
+
+
+class Failed(Exception):
+    """A step did not succeed; what it printed says why."""
+
+
+def digest(paths):
+    """A hash of the files at and below these paths."""
+    found = hashlib.sha256(sys.version.encode())
+    for path in paths:
+        top = ROOT / path
+        files = sorted(file for file in top.rglob("*") if file.is_file()) if top.is_dir() else [top]
+        for file in files:
+            if "__pycache__" not in file.parts:
+                found.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes())
+    return found.hexdigest()
+
+
+class Stage:
+    """The steps, and their count."""
+
+    def __init__(self, target, testbed, python, arguments):
+        self.target = target
+        self.work = target / "python"
+        self.testbed = testbed
+        self.python = python
+        self.arguments = arguments
+        self.passed = 0
+        self.failed = 0
+        self.env = {
+            **os.environ,
+            "CARGO_TARGET_DIR": str(target),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "PIP_NO_INPUT": "1",
+        }
+        # Ours are the environments below; another one's variables would lead out of them.
+        for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX"):
+            self.env.pop(name, None)
+        self.tools = self.work / "venv" / "bin"
+
+    def run(self, *command, cwd=None):
+        command = [str(word) for word in command]
+        if subprocess.run(command, cwd=cwd or self.work, env=self.env, check=False).returncode != 0:
+            raise Failed(" ".join(command))
+
+    def step(self, title, work):
+        """One step, which counts as a test."""
+        started = time.monotonic()
+        try:
+            said = work() or "ok"
+        except (Failed, OSError) as error:
+            self.failed += 1
+            print(f"python: {title}: FAILED: {error}", flush=True)
+            return False
+        self.passed += 1
+        print(f"python: {title}: {said}, {time.monotonic() - started:.1f} s", flush=True)
+        return True
+
+    def once(self, name, key, work):
+        """Does the work unless it has succeeded for the same key."""
+        stamp = self.work / f"{name}.done"
+        if stamp.exists() and stamp.read_text() == key:
+            return "unchanged"
+        stamp.unlink(missing_ok=True)
+        work()
+        stamp.write_text(key)
+        return None
+
+    def environment(self, name):
+        """A new environment with nothing in it; its Python."""
+        directory = self.work / name
+        shutil.rmtree(directory, ignore_errors=True)
+        self.run(self.python, "-m", "venv", directory)
+        return directory / "bin" / "python"
+
+    def make_tools(self):
+        requirements = ROOT / "python" / "requirements-test.txt"
+
+        def work():
+            python = self.environment("venv")
+            self.run(python, "-m", "pip", "install", "-q", "-r", requirements)
+
+        return self.once("venv", digest(["python/requirements-test.txt"]), work)
+
+    def distribute(self):
+        made = self.work / "dist"
+        shutil.rmtree(made, ignore_errors=True)
+        self.run(self.tools / "maturin", "build", "--release", "--locked", "-q", "--out", made, cwd=ROOT / "python")
+        self.run(self.tools / "maturin", "sdist", "--out", made, cwd=ROOT / "python")
+
+    def distribution(self, ending):
+        found = list((self.work / "dist").glob(f"gometa-*{ending}"))
+        if len(found) != 1:
+            raise Failed(f"dist/ has {len(found)} files that end in {ending}")
+        return found[0]
+
+    def install(self, name, *what):
+        """Installs into an empty environment, and looks at what is there then."""
+
+        def work():
+            python = self.environment(name)
+            self.run(python, "-m", "pip", "install", "-q", *what)
+            self.run(python, "-m", "pip", "check")
+            self.run(python, "-c", INSTALLED)
+            # What the next run does not look at need not stay.
+            shutil.rmtree(self.work / name)
+
+        return self.once(name, digest(SOURCES), work)
+
+    def install_into_tools(self):
+        wheel = self.distribution(".whl")
+        self.run(self.tools / "python", "-m", "pip", "install", "-q", "--no-index", "--force-reinstall", wheel)
+
+    def mypy(self):
+        options = ["--strict", "--config-file", ROOT / "python" / "pyproject.toml", "--cache-dir", self.work / "mypy"]
+        self.run(self.tools / "mypy", *options, ROOT / "python" / "gometa")
+        # Programs are checked against the package as it is installed.
+        samples = [ROOT / "python" / "tests" / "typed.py", *sorted((ROOT / "examples" / "python").glob("*.py"))]
+        self.run(self.tools / "mypy", *options, *samples)
+
+    def stubtest(self):
+        self.run(
+            self.tools / "python", "-m", "mypy.stubtest", "gometa",
+            "--mypy-config-file", ROOT / "python" / "pyproject.toml",
+            "--allowlist", ROOT / "python" / "stubtest-allowlist.txt",
+        )
+
+    def ruff(self):
+        programs = [ROOT / path for path in ["python", *PROGRAMS]]
+        config = ["--no-cache", "--config", ROOT / "python" / "pyproject.toml"]
+        self.run(self.tools / "ruff", "check", "-q", *config, *programs)
+        self.run(self.tools / "ruff", "format", "--check", "-q", *config, *programs)
+
+    def pytest(self):
+        report = self.work / "pytest.xml"
+        report.unlink(missing_ok=True)
+        command = [
+            self.testbed, "--", self.tools / "python", "-m", "pytest", "-p", "no:cacheprovider", "-q",
+            f"--junitxml={report}", ROOT / "python" / "tests", *self.arguments,
+        ]
+        try:
+            self.run(*command)
+        except Failed:
+            # Its tests are counted; a pytest that ran none is a failure of its own.
+            pass
+        if not report.exists():
+            raise Failed("pytest left no report")
+        counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
+        for suite in xml.etree.ElementTree.parse(report).getroot().iter("testsuite"):
+            for name in counts:
+                counts[name] += int(suite.get(name, 0))
+        failed = counts["failures"] + counts["errors"]
+        passed = counts["tests"] - failed - counts["skipped"]
+        self.passed += passed
+        self.failed += failed
+        if passed == 0:
+            raise Failed("no test passed")
+        return f"{passed} passed, {failed} failed, {counts['skipped']} skipped"
+
+    def all(self):
+        self.work.mkdir(parents=True, exist_ok=True)
+        if not self.step("tools", self.make_tools):
+            return
+        if not self.step("wheel and source distribution", self.distribute):
+            return
+        self.step(
+            "the wheel in an empty environment",
+            lambda: self.install("from-wheel", "--no-index", self.distribution(".whl")),
+        )
+        self.step(
+            "the source distribution in an empty environment",
+            lambda: self.install("from-sdist", self.distribution(".tar.gz")),
+        )
+        self.step("pip install ./python", lambda: self.install("from-tree", ROOT / "python"))
+        if not self.step("the wheel among the tools", self.install_into_tools):
+            return
+        self.step("mypy --strict", self.mypy)
+        self.step("stubtest", self.stubtest)
+        self.step("ruff", self.ruff)
+        self.step("pytest", self.pytest)
+
+
+# Run in an environment that was empty: the package works, has its types with it, and nothing came along.
+INSTALLED = """
+import importlib.metadata, pathlib, gometa
+assert gometa.Client("127.0.0.1:1").peers == "127.0.0.1:1"
+assert gometa.aio.Client(["127.0.0.1:1"]).peers == "127.0.0.1:1"
+assert (pathlib.Path(gometa.__file__).parent / "py.typed").exists()
+assert importlib.metadata.version("gometa") == gometa.__version__
+assert not importlib.metadata.requires("gometa")
+there = {found.metadata["Name"] for found in importlib.metadata.distributions()}
+assert there <= {"gometa", "pip", "setuptools"}, there
+"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--target", type=Path, required=True)
+    parser.add_argument("--testbed", type=Path)
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("arguments", nargs="*", metavar="PYTEST ARGUMENT")
+    arguments = parser.parse_args()
+    target = arguments.target.resolve()
+    testbed = (arguments.testbed or target / "release" / "gometa-testbed").resolve()
+    stage = Stage(target, testbed, arguments.python, arguments.arguments)
+    stage.all()
+    said = "ok" if stage.failed == 0 else "FAILED"
+    print(f"test result: {said}. {stage.passed} passed; {stage.failed} failed;", flush=True)
+    sys.exit(0 if stage.failed == 0 else 1)
+
+
+if __name__ == "__main__":
+    main()
