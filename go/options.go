@@ -63,3 +63,8 @@ func Local() GetOption {
 func MinRevision(revision uint64) GetOption {
 	return func(reading *reading) { reading.minRevision = revision }
 }
+
+// Version is that of the libgometa that runs: "0.1.0".
+func Version() string {
+	return libraryVersion()
+}

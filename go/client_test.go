@@ -1,0 +1,212 @@
+package gometa_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"gometa"
+)
+
+func TestEveryCall(t *testing.T) {
+	client, ctx, key := open(t), within(t), fresh(t, "k")
+
+	added, err := client.Add(ctx, key, []byte("1"))
+	if err != nil || added.Version != 1 || added.Revision == 0 {
+		t.Fatal(added, err)
+	}
+	_, err = client.Add(ctx, key, []byte("2"))
+	if failed := fails(t, err, gometa.ErrAlreadyExists); *failed.ActualRevision != added.Revision {
+		t.Fatal(*failed.ActualRevision, added)
+	}
+	set, err := client.Set(ctx, key, []byte("2"))
+	if err != nil || set.Version != 2 || set.Revision <= added.Revision {
+		t.Fatal(set, err)
+	}
+	swapped, err := client.CAS(ctx, key, set.Revision, []byte("3"))
+	if err != nil || swapped.Version != 3 {
+		t.Fatal(swapped, err)
+	}
+	_, err = client.CAS(ctx, key, set.Revision, []byte("4"))
+	failed := fails(t, err, gometa.ErrCasMismatch)
+	if *failed.ActualRevision != swapped.Revision || failed.Outcome != gometa.NotApplied || failed.Retryable {
+		t.Fatalf("%#v", failed)
+	}
+
+	entry, err := client.Get(ctx, key)
+	if err != nil || entry.Key != key || string(entry.Value) != "3" || entry.Version != 3 ||
+		entry.CreateRevision != added.Revision || entry.ModRevision != swapped.Revision {
+		t.Fatal(entry, err)
+	}
+	local, err := client.Get(ctx, key, gometa.Local(), gometa.MinRevision(swapped.Revision))
+	if err != nil || local.ModRevision != swapped.Revision {
+		t.Fatal(local, err)
+	}
+	if local, err = client.Get(ctx, key, gometa.Local()); err != nil || local.ModRevision != swapped.Revision {
+		t.Fatal("a local read went back", local, err)
+	}
+
+	_, err = client.DeleteIf(ctx, key, set.Revision)
+	if failed := fails(t, err, gometa.ErrCasMismatch); *failed.ActualRevision != swapped.Revision {
+		t.Fatal(*failed.ActualRevision)
+	}
+	deleted, err := client.DeleteIf(ctx, key, swapped.Revision)
+	if err != nil || !deleted.Existed || deleted.Revision <= swapped.Revision {
+		t.Fatal(deleted, err)
+	}
+	if deleted, err = client.Delete(ctx, key); err != nil || deleted.Existed || deleted.Revision != 0 {
+		t.Fatal(deleted, err)
+	}
+	_, err = client.Get(ctx, key)
+	if failed := fails(t, err, gometa.ErrNotFound); failed.ActualRevision != nil || failed.Operation != "get" {
+		t.Fatalf("%#v", failed)
+	}
+	// Revision 0 stands for a key that there is not.
+	if created, err := client.CAS(ctx, key, 0, nil); err != nil || created.Version != 1 {
+		t.Fatal(created, err)
+	}
+	if deleted, err = client.Delete(ctx, key); err != nil || !deleted.Existed {
+		t.Fatal(deleted, err)
+	}
+}
+
+func TestStatusMembersAndCounters(t *testing.T) {
+	client, ctx := open(t, gometa.WithName("status test")), within(t)
+	written, err := client.Set(ctx, fresh(t, "k"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	members, err := client.Members(ctx)
+	if err != nil || len(members.Members) != 3 || members.Leader == "" {
+		t.Fatal(members, err)
+	}
+	leaders := 0
+	for _, member := range members.Members {
+		if member.Node == 0 || member.MessageAddress == "" || member.RequestAddress == "" {
+			t.Fatalf("%+v", member)
+		}
+		status, err := client.StatusOf(ctx, member.RequestAddress)
+		if err != nil || status.Node != member.Node || len(status.Peers) != 2 || !status.Votes {
+			t.Fatalf("%+v %v", status, err)
+		}
+		if status.Role == gometa.RoleLeading {
+			leaders++
+			if member.RequestAddress != members.Leader {
+				t.Fatal(member, members.Leader)
+			}
+		} else if status.Role != gometa.RoleFollowing {
+			t.Fatal(status.Role)
+		}
+		for _, peer := range status.Peers {
+			if peer.Node == member.Node || peer.MessageAddress == "" {
+				t.Fatalf("%+v", peer)
+			}
+		}
+	}
+	if leaders != 1 {
+		t.Fatal(leaders, "leaders")
+	}
+
+	status, err := client.Status(ctx)
+	if err != nil || status.AppliedRevision < written.Revision || status.CommitRevision < written.Revision ||
+		status.LastRevision < written.Revision || status.Keys == 0 || status.Sessions == 0 || status.Epoch == 0 ||
+		status.Leader == 0 || status.Detail != "" || status.Version != gometa.Version() || len(status.StateHash) != 16 {
+		t.Fatalf("%+v %v", status, err)
+	}
+	// The node in use leads, and knows what the others have acknowledged.
+	if status.Role == gometa.RoleLeading {
+		connected := 0
+		for _, peer := range status.Peers {
+			if peer.Connected && peer.Votes && peer.AckedRevision > 0 {
+				connected++
+			}
+		}
+		if connected == 0 {
+			t.Fatalf("%+v", status.Peers)
+		}
+	}
+
+	counters := client.Counters()
+	if counters.Requests != 6 || counters.InFlight != 0 || counters.SeenRevision < written.Revision {
+		t.Fatalf("%+v", counters)
+	}
+	client.Close()
+	if last := client.Counters(); last.Requests != counters.Requests {
+		t.Fatalf("%+v after Close, %+v before", last, counters)
+	}
+}
+
+func TestBytesOfAllKinds(t *testing.T) {
+	client, ctx := open(t), within(t)
+	// A value that lies in something with pointers: cgo must not look around it.
+	type record struct {
+		next  *record
+		value [64]byte
+	}
+	lying := &record{next: &record{}}
+	copy(lying.value[:], "in a record")
+	for name, value := range map[string][]byte{
+		"empty": {}, "zeros": {0, 0, 0}, "not UTF-8\xff": {0xff, 0xfe}, "zero \x00 in the key": []byte("v"),
+		"1 MiB": bytes.Repeat([]byte{7}, 1<<20), "in a record": lying.value[3:9],
+	} {
+		key := fresh(t, name)
+		if _, err := client.Set(ctx, key, value); err != nil {
+			t.Fatalf("%q: %v", name, err)
+		}
+		entry, err := client.Get(ctx, key)
+		if err != nil || !bytes.Equal(entry.Value, value) || entry.Value == nil || entry.Key != key {
+			t.Fatalf("%q: %v", name, err)
+		}
+	}
+	// A nil value is an empty one, and a long key a key.
+	long := fresh(t, string(bytes.Repeat([]byte("k"), 4096)))[:4096]
+	if _, err := client.Set(ctx, long, nil); err != nil {
+		t.Fatal(err)
+	}
+	if entry, err := client.Get(ctx, long); err != nil || entry.Value == nil || len(entry.Value) != 0 {
+		t.Fatal(entry.Value, err)
+	}
+	// What Get returns belongs to the caller.
+	key := fresh(t, "own")
+	if _, err := client.Set(ctx, key, []byte("abc")); err != nil {
+		t.Fatal(err)
+	}
+	first, _ := client.Get(ctx, key)
+	first.Value[0] = 'x'
+	if second, err := client.Get(ctx, key); err != nil || string(second.Value) != "abc" {
+		t.Fatal(string(second.Value), err)
+	}
+}
+
+func TestALaterDeadlineThanTheClientsCounts(t *testing.T) {
+	// With nobody there, a call takes its whole time.
+	client := openAt(t, []string{dead()}, gometa.WithTimeout(50*time.Millisecond))
+	begun := time.Now()
+	_, err := client.Get(context.Background(), "k")
+	fails(t, err, gometa.ErrDeadlineExceeded)
+	if errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal("the context had no deadline:", err)
+	}
+	if took := time.Since(begun); took < 50*time.Millisecond || took > time.Second {
+		t.Fatal("the client's timeout:", took)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	begun = time.Now()
+	_, err = client.Get(ctx, "k")
+	fails(t, err, gometa.ErrDeadlineExceeded)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal("the context's deadline ended it:", err)
+	}
+	if took := time.Since(begun); took < 150*time.Millisecond || took > time.Second {
+		t.Fatal("the context's deadline:", took)
+	}
+}
+
+func TestTheVersionIsTheHeaders(t *testing.T) {
+	if header := gometa.HeaderVersion; gometa.Version() != header {
+		t.Fatalf("the library is %s, the header %s", gometa.Version(), header)
+	}
+}

@@ -1,0 +1,147 @@
+package gometa_test
+
+import (
+	"context"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"strings"
+	"testing"
+	"time"
+
+	"gometa"
+)
+
+// kinds is every Kind of the package, by the name of its constant, read from its source: a row that was forgotten here
+// cannot be forgotten there.
+var kinds = map[string]gometa.Kind{
+	"ErrInvalidArgument":   gometa.ErrInvalidArgument,
+	"ErrNotFound":          gometa.ErrNotFound,
+	"ErrAlreadyExists":     gometa.ErrAlreadyExists,
+	"ErrCasMismatch":       gometa.ErrCasMismatch,
+	"ErrDeadlineExceeded":  gometa.ErrDeadlineExceeded,
+	"ErrUnavailable":       gometa.ErrUnavailable,
+	"ErrNotLeader":         gometa.ErrNotLeader,
+	"ErrConnectionLost":    gometa.ErrConnectionLost,
+	"ErrTooLarge":          gometa.ErrTooLarge,
+	"ErrSessionExpired":    gometa.ErrSessionExpired,
+	"ErrUnauthenticated":   gometa.ErrUnauthenticated,
+	"ErrPermissionDenied":  gometa.ErrPermissionDenied,
+	"ErrResourceExhausted": gometa.ErrResourceExhausted,
+	"ErrCompacted":         gometa.ErrCompacted,
+	"ErrCancelled":         gometa.ErrCancelled,
+	"ErrClosed":            gometa.ErrClosed,
+	"ErrUnsupported":       gometa.ErrUnsupported,
+	"ErrInternal":          gometa.ErrInternal,
+	"ErrForked":            gometa.ErrForked,
+	"ErrForgotten":         gometa.ErrForgotten,
+}
+
+func TestTheTableIsTheLibrarys(t *testing.T) {
+	// Every number that the library names has a constant of that name, and there are no others.
+	named := map[gometa.Kind]bool{}
+	for number := gometa.Kind(1); number < 1000; number++ {
+		name := number.String()
+		if name == "Unknown" {
+			continue
+		}
+		named[number] = true
+		if kind, known := kinds["Err"+name]; !known || kind != number {
+			t.Errorf("%d is %s in the library, and here %d (known: %t)", number, name, kind, known)
+		}
+		if !errors.Is(&gometa.Error{Kind: number}, number) {
+			t.Errorf("an error of kind %s is not of kind %s", name, name)
+		}
+		if text := number.Error(); text != "gometa: "+name {
+			t.Error(text)
+		}
+	}
+	if len(named) != len(kinds) || len(named) < 20 {
+		t.Errorf("the library names %d kinds, the package %d", len(named), len(kinds))
+	}
+	if gometa.Kind(0).String() != "Ok" || gometa.Kind(4711).String() != "Unknown" {
+		t.Error(gometa.Kind(0).String(), gometa.Kind(4711).String())
+	}
+
+	// The map above has what the package exports.
+	source, err := parser.ParseFile(token.NewFileSet(), "errors.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	declared := 0
+	ast.Inspect(source, func(node ast.Node) bool {
+		if value, is := node.(*ast.ValueSpec); is {
+			for _, name := range value.Names {
+				if strings.HasPrefix(name.Name, "Err") {
+					declared++
+					if _, known := kinds[name.Name]; !known {
+						t.Errorf("%s is in no test", name.Name)
+					}
+				}
+			}
+		}
+		return true
+	})
+	if declared != len(kinds) {
+		t.Errorf("%d constants, %d in the test", declared, len(kinds))
+	}
+}
+
+// What the package says of itself must be what the library would say.
+func TestErrorsOfThePackageAreLikeTheLibrarys(t *testing.T) {
+	client := openAt(t, []string{dead()}, gometa.WithTimeout(30*time.Millisecond))
+
+	_, err := client.Set(context.Background(), "k", nil)
+	ofLibrary := fails(t, err, gometa.ErrDeadlineExceeded)
+	past, cancel := context.WithDeadline(context.Background(), time.Now().Add(-time.Second))
+	defer cancel()
+	_, err = client.Set(past, "k", nil)
+	ofPackage := fails(t, err, gometa.ErrDeadlineExceeded)
+	if ofLibrary.Retryable != ofPackage.Retryable || ofPackage.Outcome != gometa.NotApplied ||
+		ofLibrary.Operation != ofPackage.Operation || !ofPackage.Timeout() || !ofLibrary.Timeout() {
+		t.Fatalf("%#v, %#v", ofLibrary, ofPackage)
+	}
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err = client.Set(gone, "k", nil)
+	cancelled := fails(t, err, gometa.ErrCancelled)
+	if !errors.Is(err, context.Canceled) || cancelled.Outcome != gometa.NotApplied || cancelled.Retryable || cancelled.Timeout() {
+		t.Fatalf("%#v", cancelled)
+	}
+
+	// A call that close ends, and one that comes behind it.
+	ended := make(chan error)
+	ctx := within(t)
+	go func() {
+		_, err := client.Get(ctx, "k")
+		ended <- err
+	}()
+	until(t, "the call runs", func() bool { return client.Counters().InFlight == 1 })
+	client.Close()
+	during := fails(t, <-ended, gometa.ErrClosed)
+	_, err = client.Get(context.Background(), "k")
+	behind := fails(t, err, gometa.ErrClosed)
+	if during.Retryable != behind.Retryable || during.Outcome != behind.Outcome || during.Operation != behind.Operation {
+		t.Fatalf("%#v, %#v", during, behind)
+	}
+
+	if gometa.NotApplied.String() != "not applied" || gometa.OutcomeUnknown.String() != "unknown" {
+		t.Fatal(gometa.NotApplied, gometa.OutcomeUnknown)
+	}
+}
+
+func TestRolesHaveNames(t *testing.T) {
+	for role, name := range map[gometa.Role]string{
+		gometa.RoleUnknown: "unknown", gometa.RoleForming: "forming", gometa.RoleLooking: "looking",
+		gometa.RoleFollowing: "following", gometa.RoleLeading: "leading", gometa.RoleLearning: "learning", 99: "unknown",
+	} {
+		if role.String() != name {
+			t.Error(role, name)
+		}
+	}
+}

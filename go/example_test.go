@@ -1,0 +1,133 @@
+package gometa_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"time"
+
+	"gometa"
+)
+
+// Where the ensemble is: "127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003".
+var ensemble = os.Getenv("GOMETA_PEERS")
+
+func Example() {
+	client, err := gometa.New([]string{ensemble}, gometa.WithTimeout(5*time.Second))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	ctx := context.Background()
+	written, err := client.Set(ctx, "example/colour", []byte("red"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	entry, err := client.Get(ctx, "example/colour")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s is %s, as it was written: %t\n", entry.Key, entry.Value, entry.ModRevision == written.Revision)
+
+	_, err = client.Get(ctx, "example/shape")
+	fmt.Println(err, errors.Is(err, gometa.ErrNotFound))
+	// Output:
+	// example/colour is red, as it was written: true
+	// gometa: get "example/shape": there is no such key true
+}
+
+// A change that must not undo what somebody else has done meanwhile.
+func ExampleClient_CAS() {
+	client, err := gometa.New([]string{ensemble})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	ctx := context.Background()
+	if _, err := client.Set(ctx, "example/list", []byte("a")); err != nil {
+		log.Fatal(err)
+	}
+
+	for {
+		entry, err := client.Get(ctx, "example/list")
+		if err != nil {
+			log.Fatal(err)
+		}
+		_, err = client.CAS(ctx, entry.Key, entry.ModRevision, append(entry.Value, ",b"...))
+		if errors.Is(err, gometa.ErrCasMismatch) {
+			continue
+		}
+		if err != nil {
+			log.Fatal(err)
+		}
+		break
+	}
+	entry, err := client.Get(ctx, "example/list")
+	fmt.Printf("%s %v\n", entry.Value, err)
+	// Output: a,b <nil>
+}
+
+// A local read asks whatever node is in use, and can wait until that has seen a write of somebody else's.
+func ExampleClient_Get_local() {
+	writer, err := gometa.New([]string{ensemble})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer writer.Close()
+	reader, err := gometa.New([]string{ensemble})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer reader.Close()
+	ctx := context.Background()
+	written, err := writer.Set(ctx, "example/number", []byte("42"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	entry, err := reader.Get(ctx, "example/number", gometa.Local(), gometa.MinRevision(written.Revision))
+	fmt.Printf("%s %v\n", entry.Value, err)
+	// Output: 42 <nil>
+}
+
+// What an error says, and how a context's deadline becomes one.
+func ExampleError() {
+	// Nobody listens there.
+	client, err := gometa.New([]string{os.Getenv("GOMETA_DEAD")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+
+	_, err = client.Set(ctx, "k", []byte("v"))
+	var failed *gometa.Error
+	if errors.As(err, &failed) {
+		fmt.Println(failed.Kind == gometa.ErrDeadlineExceeded, failed.Operation, failed.Retryable, failed.Outcome)
+	}
+	fmt.Println(errors.Is(err, context.DeadlineExceeded))
+	// Output:
+	// true set true not applied
+	// true
+}
+
+func ExampleClient_Members() {
+	client, err := gometa.New([]string{ensemble})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	members, err := client.Members(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	leader, err := client.StatusOf(context.Background(), members.Leader)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(members.Members), "members;", "the leader is", leader.Role)
+	// Output: 3 members; the leader is leading
+}
