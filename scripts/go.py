@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Checks the Go package and its example, runs their tests, and builds the runners of the faces `go` and `c`.
+
+    go.py [--target DIR] [--testbed PATH] [--go PATH] [--runners]
+
+Uses what cargo has built in DIR/release, installed below DIR/faces/prefix as anybody would: format, vet, the tests with
+the race detector and cgo's checks, the tests without them, the example, docs/go.md. --runners builds the runners only:
+DIR/faces/go-face and DIR/faces/c-face. Writes nothing outside DIR, and downloads nothing: the package needs no other.
+The last line is `test result: ok. N passed; M failed;`. Standard library only.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+import install
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = [ROOT / "go", ROOT / "examples" / "go", ROOT / "tests" / "faces" / "go"]
+OUTCOME = re.compile(r"^--- (PASS|FAIL|SKIP)", re.MULTILINE)
+TOUR = [
+    "it is there already, as we wrote it: true",
+    "value green, version 2",
+    "somebody was quicker: true",
+    "value yellow, version 3",
+    "cancelled: true true",
+    "3 members, the leader is leading",
+    "the node in use has what we wrote: true",
+    "deleted: true",
+    'gometa: get "tour/go/colour": there is no such key',
+    "calls: 114",
+]
+
+
+class Run:
+    """Runs steps, and counts."""
+
+    def __init__(self, environment):
+        self.environment = environment
+        self.passed = 0
+        self.failed = 0
+
+    def command(self, command, directory, extra=None):
+        """Runs a command to its end; returns whether it succeeded, and its output."""
+        done = subprocess.run(
+            [str(word) for word in command], cwd=directory, env={**self.environment, **(extra or {})},
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        )
+        return done.returncode == 0, done.stdout
+
+    def count(self, name, succeeded, output=""):
+        print(f"go: {name}: {'ok' if succeeded else 'FAILED'}", flush=True)
+        if succeeded:
+            self.passed += 1
+        else:
+            print(output, flush=True)
+            self.failed += 1
+
+    def tests(self, name, command, extra=None):
+        """Runs `go test -v`, and counts each test. A test that was skipped has failed."""
+        succeeded, output = self.command(command, MODULES[0], extra)
+        outcomes = OUTCOME.findall(output)
+        passed = outcomes.count("PASS")
+        failed = len(outcomes) - passed
+        if not succeeded or failed:
+            print(output, flush=True)
+            failed = max(failed, 1)
+        elif passed == 0:
+            print(f"{output}\ngo: {name} ran no tests", flush=True)
+            failed = 1
+        print(f"go: {name}: {passed} passed, {failed} failed", flush=True)
+        self.passed += passed
+        self.failed += failed
+
+    def runners(self, go, directory):
+        """Builds what plays the faces."""
+        for name, command, where in [
+            ("the runner go-face", [go, "build", "-o", directory / "go-face", "."], MODULES[2]),
+            ("the runner c-face", [
+                os.environ.get("CC", "cc"), "-std=c99", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Wpedantic",
+                "-Werror", "-O2", "-g", "tests/faces/face.c", *self.flags("--cflags"), *self.flags("--libs"),
+                f"-Wl,-rpath,{directory}/prefix/lib", "-lpthread", "-o", directory / "c-face",
+            ], ROOT),
+        ]:
+            self.count(name, *self.command(command, where))
+
+    def flags(self, which):
+        succeeded, output = self.command(["pkg-config", which, "gometa"], ROOT)
+        if not succeeded:
+            sys.exit(f"go: pkg-config does not find gometa: {output}")
+        return output.split()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--target", type=Path, help="cargo's target directory, if it is not the usual one")
+    parser.add_argument("--testbed", type=Path, help="the program gometa-testbed, if it is not in DIR/release")
+    parser.add_argument("--go", default="go", help="the command go")
+    parser.add_argument("--runners", action="store_true")
+    arguments = parser.parse_args()
+
+    target = (arguments.target or install.target_directory()).resolve()
+    testbed = (arguments.testbed or target / "release" / "gometa-testbed").resolve()
+    go = arguments.go
+    faces = target / "faces"
+    prefix = faces / "prefix"
+    try:
+        install.install_library(target / "release", "", str(prefix), str(prefix / "lib"))
+    except OSError as error:
+        sys.exit(f"go: cargo has not built the library: {error}")
+    run = Run({
+        **os.environ,
+        "PKG_CONFIG_PATH": f"{prefix}/lib/pkgconfig",
+        # Programs find the library without further ado.
+        "CGO_LDFLAGS": f"-O2 -g -Wl,-rpath,{prefix}/lib",
+        "GOCACHE": str(faces / "go-cache"),
+        "GOFLAGS": "-buildvcs=false",
+        "GOPROXY": "off",
+        "GOTOOLCHAIN": "local",
+        "GOWORK": "off",
+    })
+    run.runners(go, faces)
+    if not arguments.runners:
+        minor = int(re.match(r"go1\.(\d+)", run.command([go, "env", "GOVERSION"], ROOT)[1]).group(1))
+        formatted = Path(run.command([go, "env", "GOROOT"], ROOT)[1].strip()) / "bin" / "gofmt"
+        for module in MODULES:
+            name = module.relative_to(ROOT)
+            succeeded, output = run.command([formatted, "-l", "."], module)
+            run.count(f"the format of {name}", succeeded and not output, output)
+            run.count(f"go vet of {name}", *run.command([go, "vet", "./..."], module))
+        # The thorough check of what Go gives to C is set when compiling since Go 1.21, before when running.
+        thorough = {"GOEXPERIMENT": "cgocheck2"} if minor >= 21 else {"GODEBUG": "cgocheck=2"}
+        test = [testbed, "--", go, "test", "-v", "-count=1"]
+        run.tests("the tests, with the race detector and cgo's checks", [*test, "-race", "./..."], thorough)
+        run.tests("the tests, as they are", [*test, "./..."])
+        tour = [testbed, "--", "sh", "-c", f"exec '{go}' run . \"$GOMETA_PEERS\""]
+        succeeded, output = run.command(tour, MODULES[1])
+        run.count("the example", succeeded and output.splitlines()[-len(TOUR):] == TOUR, output)
+    said = "FAILED" if run.failed else "ok"
+    print(f"test result: {said}. {run.passed} passed; {run.failed} failed;", flush=True)
+    sys.exit(1 if run.failed else 0)
+
+
+if __name__ == "__main__":
+    main()
