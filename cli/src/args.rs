@@ -3,7 +3,7 @@
 use std::{ffi::OsString, fs, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
-use gometa_client::{Client, parse_peers, peers_from_json};
+use gometa_client::{parse_peers, peers_from_json};
 
 use crate::output::{Failure, Format};
 
@@ -13,8 +13,9 @@ pub(crate) const PEERS_DEFAULT: &str = "127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:
 pub(crate) const PEERS_VARIABLE: &str = "GOMETA_PEERS";
 
 const AFTER_HELP: &str = "\
-Keys and values are bytes. A value of \"-\" is read from standard input, all of it, newlines included.
-Any node will do as a peer: the others are found through it.
+Keys and values are bytes. A value of \"-\" is read from standard input, all of it, newlines included;
+one that begins with a hyphen stands behind \"--\". Any node will do as a peer: the others are found
+through it.
 
 Peers are taken from --peers, else --config, else GOMETA_PEERS, else
 127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003.
@@ -26,7 +27,22 @@ Exit status:
   3  the key was not found
   4  add: the key exists already; cas, delete --revision: its revision is another one
   5  no node could be had, or none answered in time; a write was not applied
-  6  a write may or may not have taken effect: read before you repeat it";
+  6  a write may or may not have taken effect: read before you repeat it
+130  interrupted";
+
+/// Where the scripts belong.
+const COMPLETION_HELP: &str = "\
+  bash  gometa completion bash > ~/.local/share/bash-completion/completions/gometa
+  zsh   gometa completion zsh > ~/.zfunc/_gometa     (with ~/.zfunc in fpath, before compinit)
+  fish  gometa completion fish > ~/.config/fish/completions/gometa.fish";
+
+/// How lines of the shell are written.
+const SHELL_HELP: &str = "\
+A line is a command as after `gometa`, without its name. Words are separated by spaces.
+  'single quotes'  hold everything as it is
+  \"double quotes\"  hold everything but escapes: \\n \\t \\r \\0 \\\\ \\\" and \\xff for any byte
+  outside quotes   the same escapes, and a backslash before any other character stands for that character
+  # at a line's start begins a comment";
 
 /// Read and write the metadata of a gometa ensemble.
 #[derive(Parser, Debug)]
@@ -55,6 +71,48 @@ pub(crate) struct Args {
 /// What to do.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
+    #[command(flatten)]
+    Call(Call),
+    /// Type commands one after another, with editing and a history; or read them from standard input
+    #[command(after_help = SHELL_HELP)]
+    Shell(Shell),
+    /// Put a load on the ensemble for a moment, and say how fast it was
+    Bench(Bench),
+    /// Print a script that makes a shell complete this command's words
+    #[command(after_help = COMPLETION_HELP)]
+    Completion(Completion),
+}
+
+/// A line of the shell.
+#[derive(Parser, Debug)]
+#[command(name = "gometa", no_binary_name = true, after_help = SHELL_HELP, max_term_width = 110)]
+#[command(override_usage = "COMMAND [OPTIONS] ARGUMENTS")]
+pub(crate) struct Line {
+    /// How this result is shown
+    #[arg(short, long, global = true, value_enum)]
+    pub(crate) output: Option<Format>,
+
+    /// How long to try
+    #[arg(long, global = true, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+
+    #[command(subcommand)]
+    pub(crate) command: LineCommand,
+}
+
+/// What a line of the shell may ask for.
+#[derive(Subcommand, Debug)]
+pub(crate) enum LineCommand {
+    #[command(flatten)]
+    Call(Call),
+    /// Leave the shell; so does the end of input, Ctrl-D
+    #[command(alias = "quit")]
+    Exit,
+}
+
+/// One call, or a few.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Call {
     /// Print the value of a key, and a newline
     Get(Get),
     /// Create or replace a key
@@ -67,6 +125,69 @@ pub(crate) enum Command {
     Delete(Delete),
     /// Show every node: role, epoch, how far it is, who is missing
     Status,
+    /// Show who the members are and who leads, as one node knows it
+    Members,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Shell {
+    /// End at the first command that fails; else the first failure is only the exit status
+    #[arg(short = 'e', long)]
+    pub(crate) exit_on_error: bool,
+
+    /// Where the lines typed are kept, nowhere if empty; lines that begin with a space are not. If not given:
+    /// gometa/history below $XDG_STATE_HOME or ~/.local/state
+    #[arg(long, value_name = "FILE", env = "GOMETA_HISTORY")]
+    pub(crate) history: Option<PathBuf>,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Bench {
+    /// Clients, each with a connection and a session of its own
+    #[arg(short, long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) clients: u32,
+
+    /// Calls of each client that are under way at a time
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) in_flight: u32,
+
+    /// Bytes of a value
+    #[arg(short = 's', long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(0..=1 << 20))]
+    pub(crate) value_size: u32,
+
+    /// Per cent of the calls that are reads
+    #[arg(short, long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) read_share: u32,
+
+    /// Read what the answering node has, without asking for confirmation
+    #[arg(long)]
+    pub(crate) local: bool,
+
+    /// How long
+    #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub(crate) duration: Duration,
+
+    /// How many calls, instead of how long
+    #[arg(short = 'n', long, conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+
+    /// Different keys
+    #[arg(short, long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) keys: u32,
+
+    /// What the keys begin with; if not given, gometa-bench/ and a random number
+    #[arg(long)]
+    pub(crate) prefix: Option<String>,
+
+    /// Leave the keys where they are afterwards
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Completion {
+    /// For which shell
+    pub(crate) shell: clap_complete::Shell,
 }
 
 #[derive(clap::Args, Debug)]
@@ -143,11 +264,6 @@ impl Args {
         self.peers.is_some()
             || self.config.is_some()
             || std::env::var_os(PEERS_VARIABLE).is_some_and(|peers| !peers.is_empty())
-    }
-
-    /// A client for these peers.
-    pub(crate) fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::builder().timeout(self.timeout).name("gometa-cli").build(self.addresses()?)?)
     }
 }
 

@@ -6,6 +6,8 @@ use clap::ValueEnum;
 use gometa_client::{Error, ErrorKind, Operation, Outcome};
 use serde_json::{Map, Value, json};
 
+use crate::words::quoted;
+
 /// How results are shown.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
 pub(crate) enum Format {
@@ -57,14 +59,12 @@ impl Failure {
 
     /// What to try next, in one line.
     pub(crate) fn advice(&self) -> Option<String> {
-        let no_node = "is the ensemble running, and are these its request addresses? `gometa status` shows who \
-                       answers; name others with --peers host:port,… or GOMETA_PEERS";
         let error = match self {
             Self::Call(error) => error,
-            Self::NobodyAnswers(_) => return Some(no_node.to_owned()),
+            Self::NobodyAnswers(message) => return Some(no_node(message).to_owned()),
             Self::Usage(_) | Self::Io(_) => return None,
         };
-        let key = error.key().map(|key| key.escape_ascii().to_string()).unwrap_or_default();
+        let key = error.key().map(quoted).unwrap_or_default();
         if error.operation().is_write() && error.outcome() == Outcome::Unknown {
             return Some(format!("read the key before you repeat the write: gometa get {key}"));
         }
@@ -84,8 +84,17 @@ impl Failure {
                 Some(format!("the key is at revision {revision} now; see what it is: gometa get {key}"))
             }
             (ErrorKind::DeadlineExceeded | ErrorKind::Unavailable | ErrorKind::ConnectionLost, _) => {
-                Some(no_node.to_owned())
+                Some(no_node(error.message()).to_owned())
             }
+            (ErrorKind::InvalidArgument | ErrorKind::Unsupported, _)
+                if error.message().contains("refused: ") =>
+            {
+                Some(
+                    "are these nodes of one ensemble, and of this version? `gometa status` asks each"
+                        .to_owned(),
+                )
+            }
+            (ErrorKind::TooLarge, _) => Some("keys have at most 4 KiB, values at most 1 MiB".to_owned()),
             _ => None,
         }
     }
@@ -94,13 +103,12 @@ impl Failure {
         let mut fields = Map::new();
         match self {
             Self::Call(error) => {
-                fields.insert("kind".to_owned(), error.kind().name().into());
+                put_kind(&mut fields, error.kind());
                 fields.insert("operation".to_owned(), error.operation().name().into());
                 if let Some(key) = error.key() {
                     put_bytes(&mut fields, "key", key);
                 }
                 fields.insert("message".to_owned(), error.message().into());
-                fields.insert("retryable".to_owned(), error.is_retryable().into());
                 let outcome = match error.outcome() {
                     Outcome::NotApplied => "not_applied",
                     Outcome::Unknown => "unknown",
@@ -109,13 +117,17 @@ impl Failure {
                 if let Some(revision) = error.actual_revision() {
                     fields.insert("actual_revision".to_owned(), revision.into());
                 }
+                if let Some(leader) = error.leader() {
+                    fields.insert("leader".to_owned(), leader.into());
+                }
             }
-            Self::Usage(message) => {
-                fields.insert("kind".to_owned(), ErrorKind::InvalidArgument.name().into());
-                fields.insert("message".to_owned(), message.as_str().into());
-            }
-            Self::NobodyAnswers(message) => {
-                fields.insert("kind".to_owned(), ErrorKind::Unavailable.name().into());
+            Self::Usage(message) | Self::NobodyAnswers(message) => {
+                let usage = matches!(self, Self::Usage(_));
+                put_kind(
+                    &mut fields,
+                    if usage { ErrorKind::InvalidArgument } else { ErrorKind::Unavailable },
+                );
+                fields.insert("outcome".to_owned(), "not_applied".into());
                 fields.insert("message".to_owned(), message.as_str().into());
             }
             Self::Io(error) => {
@@ -128,6 +140,45 @@ impl Failure {
         }
         json!({ "error": fields })
     }
+}
+
+/// What to try when no node can be had, by why that is.
+fn no_node(reasons: &str) -> &'static str {
+    if reasons.contains("another ensemble") {
+        return "name only the peers of one ensemble; `gometa status` says who belongs where";
+    }
+    if reasons.contains("does not speak") {
+        return "something else listens there: name a node's RequestAddr, host:port, with --peers or GOMETA_PEERS";
+    }
+    if reasons.contains("before its welcome") {
+        return "is it a node's RequestAddr? ElectionAddr and MessageAddr are for nodes only; `gometa members` lists \
+                them";
+    }
+    if reasons.contains("lookup address") {
+        return "check the host's name; names are resolved at every try, so there is nothing to restart";
+    }
+    "is the ensemble running, and are these its request addresses? `gometa status` shows who answers; name others \
+     with --peers host:port,… or GOMETA_PEERS"
+}
+
+/// Says on `err` what failed and what to try next.
+pub(crate) fn report(failure: &Failure, format: Format, err: &mut dyn Write) -> io::Result<()> {
+    match format {
+        Format::Json => writeln!(err, "{}", failure.to_json()),
+        Format::Table => {
+            writeln!(err, "gometa: {failure}")?;
+            match failure.advice() {
+                Some(advice) => writeln!(err, "  {advice}"),
+                None => Ok(()),
+            }
+        }
+    }
+}
+
+fn put_kind(fields: &mut Map<String, Value>, kind: ErrorKind) {
+    fields.insert("kind".to_owned(), kind.name().into());
+    fields.insert("number".to_owned(), kind.number().into());
+    fields.insert("retryable".to_owned(), kind.retryable().into());
 }
 
 impl fmt::Display for Failure {

@@ -33,7 +33,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-use crate::incoming::{FRAME_MAX, WELCOME_MAX, sane, shown, take_frame};
+use crate::incoming::{FRAME_MAX, WELCOME_MAX, sane, shown, stranger, take_frame};
 
 /// Frames that wait to be written.
 const QUEUE_MAX: usize = 1024;
@@ -259,7 +259,9 @@ async fn establish(
         fail(ErrorKind::Unavailable, format!("does not speak gometa's client protocol: {what}"), false)
     };
     let welcome = loop {
-        match take_frame(&mut buffer, WELCOME_MAX).map_err(foreign)? {
+        let first: [u8; 4] = buffer.first_chunk().copied().unwrap_or_default();
+        let frame = take_frame(&mut buffer, WELCOME_MAX);
+        match frame.map_err(|what| foreign(stranger(&first).map_or(what, str::to_owned)))? {
             Some(server_frame::Body::Welcome(welcome)) => break welcome,
             Some(server_frame::Body::Error(error)) => {
                 let kind = error.error_kind();

@@ -49,6 +49,17 @@ pub(crate) fn take_frame(
     Ok(Some(frame.body.unwrap_or(server_frame::Body::Pong(Pong::default()))))
 }
 
+/// What else may speak like this, where it is no node: the first bytes of its answer to a Hello tell.
+pub(crate) fn stranger(first: &[u8]) -> Option<&'static str> {
+    let speaks: [(&[u8], &str); 4] = [
+        (b"HTTP", "an HTTP server answers there"),
+        (b"<", "an HTTP server answers there"),
+        (b"SSH-", "an SSH server answers there"),
+        (&[0x15, 3], "a TLS server answers there"),
+    ];
+    speaks.into_iter().find(|(start, _)| first.starts_with(start)).map(|(_, who)| who)
+}
+
 /// A node's text, short and in one line.
 pub(crate) fn shown(text: &str) -> String {
     text.chars().take(SHOWN_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()

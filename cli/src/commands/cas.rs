@@ -4,7 +4,7 @@ use std::{io::Write, os::unix::ffi::OsStrExt};
 
 use gometa_client::Client;
 
-use super::{show_written, value};
+use super::show_written;
 use crate::{
     args::Cas,
     output::{Failure, Format},
@@ -13,9 +13,10 @@ use crate::{
 pub(super) async fn run(
     client: &Client,
     args: &Cas,
+    value: Vec<u8>,
     format: Format,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let written = client.cas(args.key.as_bytes(), args.revision, value(&args.value)?).await?;
+    let written = client.cas(args.key.as_bytes(), args.revision, value).await?;
     show_written(written, format, out)
 }

@@ -9,10 +9,8 @@ use gometa_client::{Client, Error, NodeStatus, PeerStatus, Role};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use crate::{
-    args::Args,
-    output::{Failure, Format, table},
-};
+use super::{Setting, role_name};
+use crate::output::{Failure, Format, table};
 
 /// A node that takes longer than this counts as missing.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
@@ -20,20 +18,20 @@ const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// By request address.
 type Answers = BTreeMap<String, Result<NodeStatus, Error>>;
 
-pub(super) async fn run(client: &Client, args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = client.with_timeout(args.timeout.min(ANSWER_MAX));
-    let named = args.addresses()?;
+pub(super) async fn run(setting: &Setting, out: &mut dyn Write) -> Result<(), Failure> {
+    let client = setting.client.with_timeout(setting.timeout.min(ANSWER_MAX));
+    let named = setting.addresses.clone();
     let mut answers = ask(&client, named.clone()).await;
     let members = members(&answers);
     let further = members.values().map(|member| member.address.clone());
     let further = further.filter(|address| !address.is_empty() && !answers.contains_key(address)).collect();
     answers.extend(ask(&client, further).await);
-    let Some(report) = Report::new(&answers, if args.names_peers() { &named } else { &[] }) else {
+    let Some(report) = Report::new(&answers, if setting.named { &named } else { &[] }) else {
         let reasons: Vec<&str> =
             answers.values().filter_map(|answer| answer.as_ref().err()).map(Error::message).collect();
         return Err(Failure::NobodyAnswers(format!("no node answers: {}", reasons.join("; "))));
     };
-    match args.output {
+    match setting.format {
         Format::Json => writeln!(out, "{}", serde_json::to_string(&report).map_err(std::io::Error::from)?)?,
         Format::Table => report.show(out)?,
     }
@@ -204,14 +202,7 @@ impl Row {
             node: format!("{:016x}", status.node),
             address: heard.address.clone(),
             message_address: heard.message_address.clone(),
-            role: match status.role() {
-                Role::Forming => "forming",
-                Role::Looking => "looking",
-                Role::Following => "following",
-                Role::Leading => "leading",
-                Role::Learning => "learning",
-                Role::Unspecified => "unknown",
-            },
+            role: role_name(status.role()),
             epoch: Some(status.epoch),
             last_revision: Some(status.last_revision),
             applied_revision: Some(status.applied_revision),

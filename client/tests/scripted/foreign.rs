@@ -49,7 +49,10 @@ async fn call_against(bytes: &[u8], hold: bool) -> gometa_client::Error {
 async fn web_server() {
     within(async {
         let error = call_against(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", false).await;
-        assert!(error.to_string().contains("does not speak gometa's client protocol"), "{error}");
+        let expected = "does not speak gometa's client protocol: an HTTP server answers there";
+        assert!(error.to_string().contains(expected), "{error}");
+        let error = call_against(b"SSH-2.0-OpenSSH_9.2\r\n", false).await;
+        assert!(error.to_string().contains("an SSH server answers there"), "{error}");
     })
     .await;
 }
