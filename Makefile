@@ -15,6 +15,7 @@ SECONDS ?= 60
 HOURS ?= 1
 COUNTS ?= kill=300,power-cut=50,pause=100,partition=50,disk-full=20,failing-sync=20
 KILLS ?= 200
+INCREMENTS ?= 10000
 KEEP ?=
 
 # rustup puts cargo here, and not every shell knows.
@@ -22,8 +23,8 @@ export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 # Nothing is written into the tree but target/, and not even that where CARGO_TARGET_DIR says otherwise.
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help run test fix install prepare build check format lint doc repo unit sim exhaustive mutants e2e chaos campaign failover soak fuzz \
-        cargo-mutants
+.PHONY: help run test fix install prepare build check format lint doc repo unit sim exhaustive mutants e2e python go \
+        conformance exactly-once bench-faces chaos campaign failover soak fuzz cargo-mutants tools
 
 help: ## Says what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +46,10 @@ install: build ## Installs the programs and libgometa below PREFIX (default /usr
 
 prepare: ## Installs what building needs, where it is missing
 	@sh scripts/prepare.sh
+
+# What the tests need beside that: Go, Erlang, valgrind and so on.
+tools:
+	@sh scripts/prepare.sh checks
 
 build: prepare ## Builds every program
 	cargo build --locked --release --workspace
@@ -85,6 +90,21 @@ mutants: prepare ## Plants faults one by one and sees the simulator catch them
 
 e2e: prepare ## Tests real processes
 	@python3 scripts/suite.py e2e
+
+python: tools ## Builds and tests the Python package
+	@python3 scripts/suite.py python
+
+go: tools ## Tests the Go package
+	@python3 scripts/suite.py go
+
+conformance: tools ## Plays the same scenarios to every language, and prints the table
+	@python3 scripts/suite.py conformance
+
+exactly-once: tools ## INCREMENTS=10000 by each language while leaders are killed, which must sum exactly
+	@python3 scripts/suite.py --increments $(INCREMENTS) exactly-once
+
+bench-faces: tools ## Measures what each language costs over the Rust client
+	@python3 scripts/suite.py bench-faces
 
 chaos: prepare ## Faults on real processes for SECONDS=60, and a verdict
 	@python3 scripts/suite.py --seconds $(SECONDS) chaos

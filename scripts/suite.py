@@ -22,6 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # The same for every invocation, so that all share one compilation of RocksDB (see the Makefile).
 SHARED = ["--locked", "--release", "--workspace"]
+# Stages that `all` leaves out: the repository's own rules are among the unit tests there, the others take long or measure.
+LEFT_OUT = ["repo", "exhaustive", "campaign", "failover", "soak", "bench-faces"]
 SUMMARY = re.compile(rb"^test result: \S+\. (\d+) passed; (\d+) failed;", re.MULTILINE)
 
 
@@ -58,9 +60,10 @@ def note(hours):
     return f"{time.strftime('%Y-%m-%d', time.gmtime())}, commit {commit}, `make soak HOURS={hours:g}`"
 
 
-def stages(seeds, seconds, hours, counts, kills, target):
+def stages(seeds, seconds, hours, counts, kills, increments, target):
     """Every stage by name, in the order in which `all` runs them."""
     chaos = str(target / "release" / "gometa-chaos")
+    faces = str(target / "release" / "gometa-faces")
     simulator = str(target / "instrumented" / "release" / "gometa-sim")
     instrumented = {
         "RUSTFLAGS": "--cfg gometa_instrumented", "CARGO_TARGET_DIR": str(target / "instrumented"),
@@ -112,6 +115,22 @@ def stages(seeds, seconds, hours, counts, kills, target):
             ["cargo", "test", *SHARED, "--no-fail-fast", "--test", "e2e*", "--", "--test-threads=1"],
             needs="build", tests=True,
         ),
+        # The languages' own tests, each beside an ensemble; they also make what runs their faces below.
+        "python": Stage(
+            "the Python package", [sys.executable, "scripts/python.py", "--target", str(target)],
+            needs="build", tests=True,
+        ),
+        "go": Stage(
+            "the Go package", [sys.executable, "scripts/go.py", "--target", str(target)], needs="build", tests=True,
+        ),
+        "conformance": Stage(
+            "one behaviour in every language", [faces, "conformance"], needs="build", tests=True,
+        ),
+        "exactly-once": Stage(
+            f"{increments} increments in every language while leaders are killed",
+            [faces, "exactly-once", "--increments", str(increments)], needs="build",
+        ),
+        "bench-faces": Stage("what each language costs over Rust", [faces, "bench"], needs="build"),
         "chaos": Stage(
             f"faults on real processes for {seconds} s", [chaos, "--seconds", str(seconds)], needs="build",
         ),
@@ -230,16 +249,19 @@ def main():
     parser.add_argument("--hours", type=float, default=1)
     parser.add_argument("--counts", default="kill=30,power-cut=5")
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--increments", type=int, default=1000)
     parser.add_argument("stages", nargs="+", metavar="STAGE")
     arguments = parser.parse_args()
 
     target = target_directory()
-    table = stages(arguments.seeds, arguments.seconds, arguments.hours, arguments.counts, arguments.kills, target)
+    table = stages(
+        arguments.seeds, arguments.seconds, arguments.hours, arguments.counts, arguments.kills, arguments.increments,
+        target,
+    )
     if not list((ROOT / "tests" / "tests").glob("e2e*")):
         del table["e2e"], table["lint-e2e"]
     groups = {
-        # The repository's own rules are among the unit tests there.
-        "all": [name for name in table if name not in ("repo", "exhaustive", "campaign", "failover", "soak")],
+        "all": [name for name in table if name not in LEFT_OUT],
         "check": [name for name in ("format", "repo", "lint", "lint-e2e", "doc") if name in table],
         # What a person asks for by name runs on fresh programs.
         "sim": ["sim-build", "sim"],
@@ -247,6 +269,11 @@ def main():
         "mutants": ["sim-build", "mutants", "scope-mutants"],
         "exhaustive": ["build", "scope", "exhaustive"],
         "e2e": [name for name in ("build", "e2e") if name in table],
+        "python": ["build", "python"],
+        "go": ["build", "go"],
+        "conformance": ["build", "python", "go", "conformance"],
+        "exactly-once": ["build", "python", "go", "exactly-once"],
+        "bench-faces": ["build", "python", "go", "bench-faces"],
         "chaos": ["build", "chaos"],
         "campaign": ["build", "campaign"],
         "failover": ["build", "failover"],
