@@ -79,6 +79,8 @@ struct State {
     /// For good: nothing is dialed or put to use any more.
     closed: bool,
     current: Option<Arc<Connection>>,
+    /// All that were put to use and still stand, for calls wait on those before the current one too.
+    installed: Vec<Weak<Connection>>,
     ensemble: Option<EnsembleRef>,
     leader: Option<Arc<str>>,
     /// The members' request addresses; at most `MEMBERS_MAX`.
@@ -297,6 +299,8 @@ impl Router {
         {
             let mut state = self.state();
             if state.closed {
+                // Nothing is asked on it: a call that was waiting for it finds it closed, and then the router.
+                connection.close(CLOSED);
                 return connection;
             }
             tracing::debug!(address = %connection.address, leads = connection.is_leader(), "connected");
@@ -306,6 +310,8 @@ impl Router {
             if state.ensemble.is_none() {
                 state.ensemble.clone_from(&connection.ensemble);
             }
+            state.installed.retain(|earlier| earlier.strong_count() > 0);
+            state.installed.push(Arc::downgrade(&connection));
             state.current = Some(Arc::clone(&connection));
             // After it is in use: a View in between is either in here or comes by `viewed`.
             state.adopt(&connection.view());
@@ -412,17 +418,18 @@ impl Router {
         }
     }
 
-    /// Ends the connection in use, with every call on it; from now on there is none.
+    /// Ends every connection that calls wait on, with these calls; from now on there is none.
     pub(crate) fn close(&self) {
-        let connection = {
+        let (current, installed) = {
             let mut state = self.state();
             state.closed = true;
             state.leader = None;
-            state.current.take()
+            (state.current.take(), std::mem::take(&mut state.installed))
         };
-        if let Some(connection) = connection {
+        for connection in installed.iter().filter_map(Weak::upgrade) {
             connection.close(CLOSED);
         }
+        drop(current);
         self.closing.notify_waiters();
         self.hope.notify_waiters();
     }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use gometa_client::{Client, ErrorKind, Outcome, blocking};
+use gometa_client::{Client, ErrorKind, Outcome, Role, blocking};
+use gometa_proto::v1::server_frame::Body as FromNode;
 
-use crate::node::{Node, client, limited, within};
+use crate::node::{Node, builder, client, limited, view, within};
 
 #[tokio::test]
 async fn running_calls_end_at_once_and_later_ones_never_start() {
@@ -71,6 +72,31 @@ async fn calls_that_wait_to_be_sent_end_too() {
             unknown += usize::from(error.outcome() == Outcome::Unknown);
         }
         assert_eq!(unknown, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn calls_on_an_earlier_connection_end_too() {
+    within(async {
+        let (follower, leader) = (Node::start().await, Node::start().await);
+        // Silence shall not end what closing has to end.
+        let patience = Duration::from_secs(60);
+        let client = builder().silence(patience, patience).build([&follower.address]).unwrap();
+        let calling = client.clone();
+        let slow = tokio::spawn(async move { calling.get("slow").await });
+        let mut link = follower.accept().await;
+        link.request().await;
+        // The client moves; what is in flight is awaited where it was asked.
+        link.send(FromNode::View(view(Role::Following, &leader.address, &[]))).await;
+        let _at_leader = leader.accept().await;
+        while client.counters().reconnects == 0 {
+            tokio::task::yield_now().await;
+        }
+        client.close();
+        let error = slow.await.unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Closed, Outcome::NotApplied), "{error}");
+        while link.frame().await.is_some() {}
     })
     .await;
 }
