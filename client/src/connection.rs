@@ -41,6 +41,9 @@ const QUEUE_MAX: usize = 1024;
 const BATCH_BYTES: usize = 64 << 10;
 /// An idle connection says at least this often that it is there.
 const IDLE_MAX: Duration = Duration::from_secs(5);
+/// Why a connection ended that nobody holds any more.
+const UNUSED: &str = "no longer used";
+
 /// How to dial.
 pub(crate) struct Dial {
     /// "host:port"; resolved now.
@@ -324,7 +327,11 @@ fn start(stream: TcpStream, buffer: BytesMut, welcome: Welcome, dial: Dial) -> C
             reason = reader.run(input, buffer) => reason,
             reason = write(output, frames, frame_max) => reason,
         };
-        tracing::debug!(%address, reason, "connection ended");
+        if reason == UNUSED {
+            tracing::debug!(%address, reason, "connection ended");
+        } else {
+            tracing::warn!(%address, reason, "connection ended");
+        }
         closing.0.close(reason);
     });
     Connection {
@@ -375,7 +382,7 @@ async fn write(
         }
         buffer.clear();
     }
-    "no longer used".to_owned()
+    UNUSED.to_owned()
 }
 
 /// The reading half of a connection's task.

@@ -241,9 +241,8 @@ impl Router {
                         return Ok(self.install(connection));
                     }
                     Ok(Err(error)) => {
-                        tracing::debug!(address = %error.address, reason = error.message, "dial failed");
                         dialed.remove(&error.address);
-                        self.state().penalise(&error.address, &error.message);
+                        self.dial_failed(&error);
                         failed.insert(Arc::clone(&error.address));
                         if error.lasting {
                             lasting = Some(error);
@@ -255,6 +254,19 @@ impl Router {
                 () = tokio::time::sleep_until(wake) => {}
                 () = closing => {}
             }
+        }
+    }
+
+    fn dial_failed(&self, error: &DialError) {
+        let mut state = self.state();
+        let first = state.health.get(&error.address).is_none_or(|health| health.failures == 0);
+        state.penalise(&error.address, &error.message);
+        drop(state);
+        // Said aloud once until it serves again, not at every attempt.
+        if first {
+            tracing::warn!(address = %error.address, reason = error.message, "dial failed");
+        } else {
+            tracing::debug!(address = %error.address, reason = error.message, "dial failed again");
         }
     }
 
@@ -303,9 +315,12 @@ impl Router {
                 connection.close(CLOSED);
                 return connection;
             }
-            tracing::debug!(address = %connection.address, leads = connection.is_leader(), "connected");
+            let (address, leads) = (&connection.address, connection.is_leader());
             if std::mem::replace(&mut state.connected_before, true) {
                 self.counts.reconnects.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(%address, leads, "connected again");
+            } else {
+                tracing::debug!(%address, leads, "connected");
             }
             if state.ensemble.is_none() {
                 state.ensemble.clone_from(&connection.ensemble);
