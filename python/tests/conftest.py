@@ -139,7 +139,7 @@ def testbed():
 
 @pytest.fixture
 def run():
-    """Runs a program of its own: `run(source, *arguments)` gives what it printed; it must end well, and in time."""
+    """Runs a program: `run(source, *arguments)` gives what it printed; it must end well, and in time."""
 
     def run(source, *arguments, timeout=60):
         ended = subprocess.run(

@@ -4,9 +4,8 @@ import asyncio
 import sys
 import time
 
-from face import WRITES, Line, failed, said, write
-
 import gometa
+from face import WRITES, Line, failed, said, write
 
 
 async def call(client, line):

@@ -1,0 +1,85 @@
+"""What the client says goes to the logger `gometa`."""
+
+import logging
+import os
+
+import pytest
+
+import gometa
+
+
+def test_a_node_that_cannot_be_had_is_a_warning(face, caplog):
+    dead = os.environ["GOMETA_DEAD"]
+    with caplog.at_level(logging.INFO, logger="gometa"):
+        client = face.client(dead, timeout=0.3)
+        with pytest.raises(gometa.DeadlineExceededError):
+            client.get("k")
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    # One, and not one for each attempt.
+    assert len(warnings) == 1, [record.getMessage() for record in caplog.records]
+    assert warnings[0].name == "gometa" and dead in warnings[0].getMessage()
+    assert "refused" in warnings[0].getMessage()
+
+
+def test_a_lost_connection_and_the_next_one_are_said(face, key, testbed, caplog):
+    client = face.client(timeout=30)
+    client.set(key, "v")
+    # To the leader, whose end the client then notices.
+    leader = client.members().leader
+    while client.status().role != "leading":
+        pass
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="gometa"):
+        testbed("kill-leader")
+        assert client.get(key) == b"v"
+        client.set(key, "w")
+    said = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert any(level == "WARNING" and "connection ended" in text and leader in text for level, text in said), said
+    assert any(level == "INFO" and "connected" in text for level, text in said), said
+
+
+def test_debug_says_more(face, key, caplog):
+    with caplog.at_level(logging.DEBUG, logger="gometa"):
+        client = face.client()
+        client.set(key, "v")
+    assert any("session opened" in record.getMessage() for record in caplog.records)
+    assert all("%" not in record.msg or record.msg == "%s" for record in caplog.records)
+
+
+def test_nothing_is_said_where_nobody_listens(run):
+    source = """
+import sys, gometa
+try:
+    gometa.Client(sys.argv[1], timeout=0.3).get("k")
+except gometa.DeadlineExceededError:
+    pass
+"""
+    import subprocess
+    import sys
+
+    ended = subprocess.run(
+        [sys.executable, "-c", source, os.environ["GOMETA_DEAD"]],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert (ended.stdout, ended.stderr) == ("", "")
+
+
+def test_a_handler_may_use_the_client(blocking, key, caplog):
+    heard = []
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            heard.append(blocking.get(key))
+
+    blocking.set(key, "v")
+    handler = Handler()
+    logging.getLogger("gometa").addHandler(handler)
+    try:
+        with pytest.raises(gometa.DeadlineExceededError):
+            gometa.Client(os.environ["GOMETA_DEAD"], timeout=0.2).get("k")
+    finally:
+        logging.getLogger("gometa").removeHandler(handler)
+    assert heard and set(heard) == {b"v"}
