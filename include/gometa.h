@@ -193,23 +193,24 @@ typedef struct gometa_entry_t gometa_entry_t;
 // The particulars of a failure. Free it with gometa_error_free. Any thread may read it.
 typedef struct gometa_error_t gometa_error_t;
 
-// A call under way. Free it with gometa_future_free. One thread at a time, but for gometa_future_cancel, which any thread
-// may call meanwhile.
+// A call under way. Free it with gometa_future_free. One thread at a time, but for gometa_future_cancel,
+// which any thread may call meanwhile.
 typedef struct gometa_future_t gometa_future_t;
 
-// The members of the ensemble, as the node in use knows them. Free it with gometa_members_free. Any thread may read it.
+// The members of the ensemble, as the node in use knows them. Free it with gometa_members_free. Any thread
+// may read it.
 typedef struct gometa_members_t gometa_members_t;
 
-// How a node is. Free it with gometa_node_status_free. Any thread may read it. Getters of numbers give 0 for NULL, of
-// truths false, of strings an empty one.
+// How a node is. Free it with gometa_node_status_free. Any thread may read it. Getters of numbers give 0 for
+// NULL, of truths false, of strings an empty one.
 typedef struct gometa_node_status_t gometa_node_status_t;
 
-// Settings of a client. Free them with gometa_options_free, also after gometa_client_new, which copies them. One
-// thread at a time.
+// Settings of a client. Free them with gometa_options_free, also after gometa_client_new, which copies them.
+// One thread at a time.
 typedef struct gometa_options_t gometa_options_t;
 
-// Tags of futures that are ready, in the order in which they became so. Any number of threads may use it at a time. Free it
-// with gometa_queue_free.
+// Tags of futures that are ready, in the order in which they became so. Any number of threads may use it at
+// a time. Free it with gometa_queue_free.
 typedef struct gometa_queue_t gometa_queue_t;
 
 // What a write came to.
@@ -228,18 +229,20 @@ typedef struct {
   bool existed;
 } gometa_deleted_t;
 
-// Called when a future is ready, on a thread of the library. *context* is what gometa_future_on_ready was given.
+// Called when a future is ready, on a thread of the library. *context* is what gometa_future_on_ready was
+// given.
 typedef void (*gometa_callback_t)(void *context, gometa_future_t *future);
 
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
 
-// Makes a client of these peers: addresses of nodes' ports for clients, "host:port", with commas between them. Does no
-// IO, so it succeeds with every peer down. *options* may be NULL. Free *client* with gometa_client_free.
+// Makes a client of these peers: addresses of nodes' ports for clients, "host:port", with commas between
+// them. Does no IO, so it succeeds with every peer down. *options* may be NULL. Free *client* with
+// gometa_client_free.
 //
-// GOMETA_INVALID_ARGUMENT if there is no address or one that cannot be an address; GOMETA_INTERNAL if no thread can be
-// started.
+// GOMETA_INVALID_ARGUMENT if there is no address or one that cannot be an address; GOMETA_INTERNAL if no
+// thread can be started.
 gometa_status_t gometa_client_new(const char *peers,
                                   const gometa_options_t *options,
                                   gometa_client_t **client,
@@ -252,12 +255,12 @@ gometa_status_t gometa_client_with_timeout(const gometa_client_t *client,
                                            gometa_client_t **other,
                                            gometa_error_t **error);
 
-// Ends every call that runs on the client, with GOMETA_CLOSED, and every later one. Closing again does nothing, nor does
-// NULL. Any thread.
+// Ends every call that runs on the client, with GOMETA_CLOSED, and every later one. Closing again does
+// nothing, nor does NULL. Any thread.
 void gometa_client_close(const gometa_client_t *client);
 
-// Frees a client, which nobody may use any more. Futures of its calls go on; gometa_client_close ends them. NULL is
-// nothing.
+// Frees a client, which nobody may use any more. Futures of its calls go on; gometa_client_close ends them.
+// NULL is nothing.
 void gometa_client_free(gometa_client_t *client);
 
 // What the client and its handles have done so far; a counter is one of gometa_counter_t.
@@ -291,9 +294,9 @@ gometa_status_t gometa_client_add_async(const gometa_client_t *client,
 
 // Creates or replaces a key. *written* may be NULL. Blocks.
 //
-// GOMETA_INVALID_ARGUMENT for an empty key, GOMETA_TOO_LARGE, GOMETA_DEADLINE_EXCEEDED if no node could be had or none
-// answered in time, GOMETA_SESSION_EXPIRED, GOMETA_CLOSED, GOMETA_FORKED. gometa_error_outcome says whether the write
-// may have taken effect.
+// GOMETA_INVALID_ARGUMENT for an empty key, GOMETA_TOO_LARGE, GOMETA_DEADLINE_EXCEEDED if no node could be
+// had or none answered in time, GOMETA_SESSION_EXPIRED, GOMETA_CLOSED, GOMETA_FORKED. gometa_error_outcome
+// says whether the write may have taken effect.
 gometa_status_t gometa_client_set(const gometa_client_t *client,
                                   const void *key,
                                   size_t key_len,
@@ -314,7 +317,8 @@ gometa_status_t gometa_client_set_async(const gometa_client_t *client,
                                         gometa_future_t **future,
                                         gometa_error_t **error);
 
-// Replaces a key if its mod_revision is *revision*; 0 stands for "it does not exist". *written* may be NULL. Blocks.
+// Replaces a key if its mod_revision is *revision*; 0 stands for "it does not exist". *written* may be NULL.
+// Blocks.
 //
 // GOMETA_CAS_MISMATCH, and what every write can meet: see gometa_client_set.
 gometa_status_t gometa_client_cas(const gometa_client_t *client,
@@ -381,8 +385,8 @@ gometa_status_t gometa_client_delete_if_async(const gometa_client_t *client,
 
 // Reads a key, seeing every write that was acknowledged before. Free *entry* with gometa_entry_free. Blocks.
 //
-// GOMETA_NOT_FOUND, GOMETA_INVALID_ARGUMENT for an empty key, GOMETA_TOO_LARGE, GOMETA_DEADLINE_EXCEEDED, GOMETA_CLOSED,
-// GOMETA_FORKED.
+// GOMETA_NOT_FOUND, GOMETA_INVALID_ARGUMENT for an empty key, GOMETA_TOO_LARGE, GOMETA_DEADLINE_EXCEEDED,
+// GOMETA_CLOSED, GOMETA_FORKED.
 gometa_status_t gometa_client_get(const gometa_client_t *client,
                                   const void *key,
                                   size_t key_len,
@@ -400,7 +404,8 @@ gometa_status_t gometa_client_get_async(const gometa_client_t *client,
                                         gometa_error_t **error);
 
 // Reads a key with a gometa_consistency_t. With GOMETA_LOCAL the answer waits until the node has applied
-// *min_revision*, or the highest one that this client has seen if that is higher. Free *entry* with gometa_entry_free. Blocks.
+// *min_revision*, or the highest one that this client has seen if that is higher. Free *entry* with
+// gometa_entry_free. Blocks.
 //
 // As gometa_client_get, and GOMETA_INVALID_ARGUMENT for a consistency that is none.
 gometa_status_t gometa_client_get_with(const gometa_client_t *client,
@@ -423,7 +428,8 @@ gometa_status_t gometa_client_get_with_async(const gometa_client_t *client,
                                              gometa_future_t **future,
                                              gometa_error_t **error);
 
-// How the node in use is, or the one at *address*, "host:port", over a connection of its own, if that is not NULL. Free *status* with gometa_node_status_free. Blocks.
+// How the node in use is, or the one at *address*, "host:port", over a connection of its own, if that is not
+// NULL. Free *status* with gometa_node_status_free. Blocks.
 //
 // GOMETA_INVALID_ARGUMENT for what cannot be an address, GOMETA_UNAVAILABLE if it cannot be reached,
 // GOMETA_CONNECTION_LOST, GOMETA_DEADLINE_EXCEEDED, GOMETA_CLOSED, GOMETA_FORKED.
@@ -441,7 +447,8 @@ gometa_status_t gometa_client_status_async(const gometa_client_t *client,
                                            gometa_future_t **future,
                                            gometa_error_t **error);
 
-// Who the members are, and what the node in use says of its role and the leader. Free *members* with gometa_members_free. Blocks.
+// Who the members are, and what the node in use says of its role and the leader. Free *members* with
+// gometa_members_free. Blocks.
 //
 // GOMETA_DEADLINE_EXCEEDED, GOMETA_CLOSED, GOMETA_FORKED.
 gometa_status_t gometa_client_members(const gometa_client_t *client,
@@ -456,14 +463,13 @@ gometa_status_t gometa_client_members_async(const gometa_client_t *client,
                                             gometa_future_t **future,
                                             gometa_error_t **error);
 
-// Its name, and in *len* (may be NULL) how many bytes that is. It lives as long as the entry. NULL and 0 for NULL.
-const uint8_t *gometa_entry_key(const gometa_entry_t *entry,
-                                size_t *len);
+// Its name, and in *len* (may be NULL) how many bytes that is. It lives as long as the entry. NULL and 0 for
+// NULL.
+const uint8_t *gometa_entry_key(const gometa_entry_t *entry, size_t *len);
 
-// Its value, and in *len* (may be NULL) how many bytes that is; the pointer is not NULL where the length is 0. It lives
-// as long as the entry. NULL and 0 for NULL.
-const uint8_t *gometa_entry_value(const gometa_entry_t *entry,
-                                  size_t *len);
+// Its value, and in *len* (may be NULL) how many bytes that is; the pointer is not NULL where the length is
+// 0. It lives as long as the entry. NULL and 0 for NULL.
+const uint8_t *gometa_entry_value(const gometa_entry_t *entry, size_t *len);
 
 // 1, 2, ... since the key was created. 0 for NULL.
 uint64_t gometa_entry_version(const gometa_entry_t *entry);
@@ -480,22 +486,22 @@ void gometa_entry_free(gometa_entry_t *entry);
 // What went wrong. GOMETA_OK for NULL.
 gometa_status_t gometa_error_status(const gometa_error_t *error);
 
-// What happened, to what, in one line for people, UTF-8, without a line feed. It lives as long as the error. Empty for
-// NULL.
+// What happened, to what, in one line for people, UTF-8, without a line feed. It lives as long as the error.
+// Empty for NULL.
 const char *gometa_error_message(const gometa_error_t *error);
 
 // What was wanted: "set", "get", "build client". It lives as long as the error. Empty for NULL.
 const char *gometa_error_operation(const gometa_error_t *error);
 
-// Whether the same call may succeed when it is made again. It is then a new call: look at gometa_error_outcome first,
-// where it matters that a write happens once. False for NULL.
+// Whether the same call may succeed when it is made again. It is then a new call: look at
+// gometa_error_outcome first, where it matters that a write happens once. False for NULL.
 bool gometa_error_is_retryable(const gometa_error_t *error);
 
 // Whether the call may have taken effect all the same. GOMETA_OUTCOME_NOT_APPLIED for reads and for NULL.
 gometa_outcome_t gometa_error_outcome(const gometa_error_t *error);
 
-// The leader's address for clients, "host:port", where the failing node named it; else empty. It lives as long as the
-// error.
+// The leader's address for clients, "host:port", where the failing node named it; else empty. It lives as
+// long as the error.
 const char *gometa_error_leader(const gometa_error_t *error);
 
 // The key's mod_revision, 0 where there is no such key. Returns whether the error has it, which those of
@@ -505,8 +511,9 @@ bool gometa_error_actual_revision(const gometa_error_t *error, uint64_t *revisio
 // Frees an error. NULL is nothing.
 void gometa_error_free(gometa_error_t *error);
 
-// Waits until the future is ready, at most timeout_ms milliseconds; 0 only looks. The call's own deadline ends it in any
-// case. GOMETA_OK if it is ready, however the call ended; GOMETA_DEADLINE_EXCEEDED if it is not; GOMETA_FORKED.
+// Waits until the future is ready, at most timeout_ms milliseconds; 0 only looks. The call's own deadline
+// ends it in any case. GOMETA_OK if it is ready, however the call ended; GOMETA_DEADLINE_EXCEEDED if it is
+// not; GOMETA_FORKED.
 gometa_status_t gometa_future_wait(const gometa_future_t *future,
                                    uint64_t timeout_ms,
                                    gometa_error_t **error);
@@ -514,56 +521,61 @@ gometa_status_t gometa_future_wait(const gometa_future_t *future,
 // Whether the future is ready. False for NULL and in a forked child.
 bool gometa_future_is_ready(const gometa_future_t *future);
 
-// Ends the call: the future is ready then, with GOMETA_CANCELLED, if it was not before. A write may take effect all the
-// same. Any thread, at any time before gometa_future_free. NULL is nothing.
+// Ends the call: the future is ready then, with GOMETA_CANCELLED, if it was not before. A write may take
+// effect all the same. Any thread, at any time before gometa_future_free. NULL is nothing.
 void gometa_future_cancel(const gometa_future_t *future);
 
-// Frees a future. A call that is not done is cancelled, and neither its callback nor its queue hears of it any more; but a
-// callback that runs at this moment is not waited for, so free a future that has one in the callback or behind it. NULL is
-// nothing.
+// Frees a future. A call that is not done is cancelled, and neither its callback nor its queue hears of it
+// any more; but a callback that runs at this moment is not waited for, so free a future that has one in the
+// callback or behind it. NULL is nothing.
 void gometa_future_free(gometa_future_t *future);
 
-// Has *callback* called with *context* and the future, once, when it is ready, which may be at once, on a thread of the
-// library, never within a call of the caller's. Callbacks of one client come one after another. A future tells one
-// callback or one queue, and one time: GOMETA_INVALID_ARGUMENT otherwise.
+// Has *callback* called with *context* and the future, once, when it is ready, which may be at once, on a
+// thread of the library, never within a call of the caller's. Callbacks of one client come one after
+// another. A future tells one callback or one queue, and one time: GOMETA_INVALID_ARGUMENT otherwise.
 gometa_status_t gometa_future_on_ready(gometa_future_t *future,
                                        void *context,
                                        gometa_callback_t callback,
                                        gometa_error_t **error);
 
-// Has *tag* put into *queue* when the future is ready, which may be at once. A future tells one callback or one queue, and
-// one time: GOMETA_INVALID_ARGUMENT otherwise.
+// Has *tag* put into *queue* when the future is ready, which may be at once. A future tells one callback or
+// one queue, and one time: GOMETA_INVALID_ARGUMENT otherwise.
 gometa_status_t gometa_future_enqueue(const gometa_future_t *future,
                                       const gometa_queue_t *queue,
                                       uint64_t tag,
                                       gometa_error_t **error);
 
-// The result of a future of add, set and cas; it can be had again. The call's own failure, GOMETA_UNAVAILABLE if the
-// future is not ready, GOMETA_INVALID_ARGUMENT if it is another call's, GOMETA_FORKED.
+// The result of a future of add, set and cas; it can be had again. The call's own failure,
+// GOMETA_UNAVAILABLE if the future is not ready, GOMETA_INVALID_ARGUMENT if it is another call's,
+// GOMETA_FORKED.
 gometa_status_t gometa_future_written(const gometa_future_t *future,
                                       gometa_written_t *written,
                                       gometa_error_t **error);
 
-// The result of a future of delete and delete_if; it can be had again. The call's own failure, GOMETA_UNAVAILABLE if the
-// future is not ready, GOMETA_INVALID_ARGUMENT if it is another call's, GOMETA_FORKED.
+// The result of a future of delete and delete_if; it can be had again. The call's own failure,
+// GOMETA_UNAVAILABLE if the future is not ready, GOMETA_INVALID_ARGUMENT if it is another call's,
+// GOMETA_FORKED.
 gometa_status_t gometa_future_deleted(const gometa_future_t *future,
                                       gometa_deleted_t *deleted,
                                       gometa_error_t **error);
 
-// The result of a future of get and get_with; it can be had again. Free *entry* with gometa_entry_free. The call's own failure, GOMETA_UNAVAILABLE if the
-// future is not ready, GOMETA_INVALID_ARGUMENT if it is another call's, GOMETA_FORKED.
+// The result of a future of get and get_with; it can be had again. Free *entry* with gometa_entry_free. The
+// call's own failure, GOMETA_UNAVAILABLE if the future is not ready, GOMETA_INVALID_ARGUMENT if it is
+// another call's, GOMETA_FORKED.
 gometa_status_t gometa_future_entry(const gometa_future_t *future,
                                     gometa_entry_t **entry,
                                     gometa_error_t **error);
 
-// The result of a future of status; it can be had again. Free *status* with gometa_node_status_free. The call's own failure, GOMETA_UNAVAILABLE if the
-// future is not ready, GOMETA_INVALID_ARGUMENT if it is another call's, GOMETA_FORKED.
+// The result of a future of status; it can be had again. Free *status* with gometa_node_status_free. The
+// call's own failure, GOMETA_UNAVAILABLE if the future is not ready, GOMETA_INVALID_ARGUMENT if it is
+// another call's, GOMETA_FORKED.
 gometa_status_t gometa_future_status(const gometa_future_t *future,
                                      gometa_node_status_t **status,
                                      gometa_error_t **error);
 
-// The result of a future of members; it can be had again. Free *members* with gometa_members_free. The call's own failure, GOMETA_UNAVAILABLE if the
-// future is not ready, GOMETA_INVALID_ARGUMENT if it is another call's, GOMETA_FORKED.
+// The result of a future of members; it can be had again. Free *members* with gometa_members_free. The
+// call's own failure, GOMETA_UNAVAILABLE if the future is not ready, GOMETA_INVALID_ARGUMENT if it is
+// another call's, GOMETA_FORKED.
 gometa_status_t gometa_future_members(const gometa_future_t *future,
                                       gometa_members_t **members,
                                       gometa_error_t **error);
@@ -580,15 +592,13 @@ size_t gometa_members_count(const gometa_members_t *members);
 // The id of member number *member*, from 0. 0 for NULL and where there is none of this number.
 uint64_t gometa_members_node(const gometa_members_t *members, size_t member);
 
-// The address for nodes, which people are shown, of member number *member*, from 0. It lives as long as *members*. Empty
-// for NULL and where there is none of this number.
-const char *gometa_members_message_address(const gometa_members_t *members,
-                                           size_t member);
+// The address for nodes, which people are shown, of member number *member*, from 0. It lives as long as
+// *members*. Empty for NULL and where there is none of this number.
+const char *gometa_members_message_address(const gometa_members_t *members, size_t member);
 
-// The address for clients of member number *member*, from 0; empty where it is not known, for NULL, and where there is
-// none of this number. It lives as long as *members*.
-const char *gometa_members_request_address(const gometa_members_t *members,
-                                           size_t member);
+// The address for clients of member number *member*, from 0; empty where it is not known, for NULL, and
+// where there is none of this number. It lives as long as *members*.
+const char *gometa_members_request_address(const gometa_members_t *members, size_t member);
 
 // Frees them. NULL is nothing.
 void gometa_members_free(gometa_members_t *members);
@@ -623,44 +633,44 @@ uint64_t gometa_node_status_keys(const gometa_node_status_t *status);
 // Whether it is counted in quorums.
 bool gometa_node_status_votes(const gometa_node_status_t *status);
 
-// One line that says what it waits for or why it is counted in no quorum; empty if all is well. It lives as long as
-// the status.
+// One line that says what it waits for or why it is counted in no quorum; empty if all is well. It lives as
+// long as the status.
 const char *gometa_node_status_detail(const gometa_node_status_t *status);
 
 // The version of its program. It lives as long as the status.
 const char *gometa_node_status_version(const gometa_node_status_t *status);
 
-// The hash of everything that it holds at its applied_revision, 16 bytes, and in *len* (may be NULL) their number: equal
-// on all nodes at one revision. It lives as long as the status. NULL and 0 for NULL.
-const uint8_t *gometa_node_status_state_hash(const gometa_node_status_t *status,
-                                             size_t *len);
+// The hash of everything that it holds at its applied_revision, 16 bytes, and in *len* (may be NULL) their
+// number: equal on all nodes at one revision. It lives as long as the status. NULL and 0 for NULL.
+const uint8_t *gometa_node_status_state_hash(const gometa_node_status_t *status, size_t *len);
 
 // How many other members there are.
 size_t gometa_node_status_peers(const gometa_node_status_t *status);
 
-// The id. Of the other member number *peer*, from 0.
+// The id of the other member number *peer*, from 0. 0 if there is none of this number.
 uint64_t gometa_node_status_peer_node(const gometa_node_status_t *status, size_t peer);
 
-// The address for nodes, which people are shown. It lives as long as the status. Of the other member number *peer*, from 0.
-const char *gometa_node_status_peer_message_address(const gometa_node_status_t *status,
-                                                    size_t peer);
+// The address for nodes, which people are shown, of the other member number *peer*, from 0. It lives as long
+// as the status. Empty if there is none of this number.
+const char *gometa_node_status_peer_message_address(const gometa_node_status_t *status, size_t peer);
 
-// The address for clients, empty where it is not known. It lives as long as the status. Of the other member number *peer*, from 0.
-const char *gometa_node_status_peer_request_address(const gometa_node_status_t *status,
-                                                    size_t peer);
+// The address for clients of the other member number *peer*, from 0; empty where it is not known, and if
+// there is none of this number. It lives as long as the status.
+const char *gometa_node_status_peer_request_address(const gometa_node_status_t *status, size_t peer);
 
-// Whether it is counted in quorums. Of the other member number *peer*, from 0.
+// Whether the other member number *peer*, from 0, is counted in quorums.
 bool gometa_node_status_peer_votes(const gometa_node_status_t *status, size_t peer);
 
-// If the status is a leader's: whether the member follows it now; else: whether the member is the leader followed. Of the other member number *peer*, from 0.
-bool gometa_node_status_peer_connected(const gometa_node_status_t *status,
-                                       size_t peer);
+// In a leader's status: whether the other member number *peer*, from 0, follows it now. In another's:
+// whether that member is the leader that it follows.
+bool gometa_node_status_peer_connected(const gometa_node_status_t *status, size_t peer);
 
-// If the status is a leader's: the last revision that the member has acknowledged as durable. Of the other member number *peer*, from 0.
-uint64_t gometa_node_status_peer_acked_revision(const gometa_node_status_t *status,
-                                                size_t peer);
+// In a leader's status: the last revision that the other member number *peer*, from 0, has acknowledged as
+// durable.
+uint64_t gometa_node_status_peer_acked_revision(const gometa_node_status_t *status, size_t peer);
 
-// One line, empty if all is well. It lives as long as the status. Of the other member number *peer*, from 0.
+// What the node says of the other member number *peer*, from 0, in one line; empty if all is well. It lives
+// as long as the status.
 const char *gometa_node_status_peer_detail(const gometa_node_status_t *status, size_t peer);
 
 // Frees a status. NULL is nothing.
@@ -672,19 +682,20 @@ gometa_status_t gometa_options_new(gometa_options_t **options, gometa_error_t **
 // Frees settings. NULL is nothing.
 void gometa_options_free(gometa_options_t *options);
 
-// What a call may take, everything included, in milliseconds; 5,000 if not set. GOMETA_INVALID_ARGUMENT for 0.
+// What a call may take, everything included, in milliseconds; 5,000 if not set. GOMETA_INVALID_ARGUMENT for
+// 0.
 gometa_status_t gometa_options_set_timeout_ms(gometa_options_t *options,
                                               uint64_t timeout_ms,
                                               gometa_error_t **error);
 
-// What resolving a name, connecting and the handshake with one node may take together, in milliseconds; 2,000 if not
-// set. GOMETA_INVALID_ARGUMENT for 0.
+// What resolving a name, connecting and the handshake with one node may take together, in milliseconds;
+// 2,000 if not set. GOMETA_INVALID_ARGUMENT for 0.
 gometa_status_t gometa_options_set_connect_timeout_ms(gometa_options_t *options,
                                                       uint64_t timeout_ms,
                                                       gometa_error_t **error);
 
-// How silent a node may be that owes an answer, in milliseconds: it is asked for a sign of life after quiet_ms (500
-// if not set), and left silence_ms later (1,000 if not set). GOMETA_INVALID_ARGUMENT for a 0.
+// How silent a node may be that owes an answer, in milliseconds: it is asked for a sign of life after
+// quiet_ms (500 if not set), and left silence_ms later (1,000 if not set). GOMETA_INVALID_ARGUMENT for a 0.
 gometa_status_t gometa_options_set_silence_ms(gometa_options_t *options,
                                               uint64_t quiet_ms,
                                               uint64_t silence_ms,
@@ -693,35 +704,34 @@ gometa_status_t gometa_options_set_silence_ms(gometa_options_t *options,
 // The application's name in the nodes' logs; its first 16 characters count. "gometa-c" if not set.
 gometa_status_t gometa_options_set_name(gometa_options_t *options, const char *name, gometa_error_t **error);
 
-// Whether to use only the given addresses, in their order, and to follow neither the leader's hint nor the members'
-// addresses: for tools that examine one node. False if not set.
-gometa_status_t gometa_options_set_pinned(gometa_options_t *options,
-                                          bool pinned,
-                                          gometa_error_t **error);
+// Whether to use only the given addresses, in their order, and to follow neither the leader's hint nor the
+// members' addresses: for tools that examine one node. False if not set.
+gometa_status_t gometa_options_set_pinned(gometa_options_t *options, bool pinned, gometa_error_t **error);
 
 // A queue. GOMETA_RESOURCE_EXHAUSTED if there is no descriptor to be had.
 gometa_status_t gometa_queue_new(gometa_queue_t **queue, gometa_error_t **error);
 
-// A descriptor that is readable while the queue holds a tag, or is closed: for poll, epoll and their like. Do not read
-// from it and do not close it; it lives as long as the queue. -1 for NULL.
+// A descriptor that is readable while the queue holds a tag, or is closed: for poll, epoll and their like.
+// Do not read from it and do not close it; it lives as long as the queue. -1 for NULL.
 int32_t gometa_queue_fd(const gometa_queue_t *queue);
 
-// The next tag; waits for one, at most timeout_ms milliseconds; 0 only looks. GOMETA_DEADLINE_EXCEEDED if there is none,
-// GOMETA_CLOSED, GOMETA_FORKED.
+// The next tag; waits for one, at most timeout_ms milliseconds; 0 only looks. GOMETA_DEADLINE_EXCEEDED if
+// there is none, GOMETA_CLOSED, GOMETA_FORKED.
 gometa_status_t gometa_queue_next(const gometa_queue_t *queue,
                                   uint64_t timeout_ms,
                                   uint64_t *tag,
                                   gometa_error_t **error);
 
-// Wakes every thread that waits in gometa_queue_next, which says GOMETA_CLOSED from now on. Closing again does nothing, nor
-// does NULL. Any thread.
+// Wakes every thread that waits in gometa_queue_next, which says GOMETA_CLOSED from now on. Closing again
+// does nothing, nor does NULL. Any thread.
 void gometa_queue_close(const gometa_queue_t *queue);
 
-// Frees a queue, which nobody may use any more; futures that would have told it tell nobody. NULL is nothing.
+// Frees a queue, which nobody may use any more; futures that would have told it tell nobody. NULL is
+// nothing.
 void gometa_queue_free(gometa_queue_t *queue);
 
-// The name of a status: "NotFound"; "Ok" for GOMETA_OK, "Unknown" for a number that is none. It lives as long as the
-// program. Any thread.
+// The name of a status: "NotFound"; "Ok" for GOMETA_OK, "Unknown" for a number that is none. It lives as
+// long as the program. Any thread.
 const char *gometa_status_name(uint32_t status);
 
 // The version of the library that runs: "0.1.0". It lives as long as the program. Any thread.

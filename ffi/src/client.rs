@@ -91,11 +91,12 @@ impl gometa_client_t {
     }
 }
 
-/// Makes a client of these peers: addresses of nodes' ports for clients, "host:port", with commas between them. Does no
-/// IO, so it succeeds with every peer down. *options* may be NULL. Free *client* with gometa_client_free.
+/// Makes a client of these peers: addresses of nodes' ports for clients, "host:port", with commas between
+/// them. Does no IO, so it succeeds with every peer down. *options* may be NULL. Free *client* with
+/// gometa_client_free.
 ///
-/// GOMETA_INVALID_ARGUMENT if there is no address or one that cannot be an address; GOMETA_INTERNAL if no thread can be
-/// started.
+/// GOMETA_INVALID_ARGUMENT if there is no address or one that cannot be an address; GOMETA_INTERNAL if no
+/// thread can be started.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_new(
     peers: *const c_char,
@@ -143,8 +144,8 @@ pub unsafe extern "C" fn gometa_client_with_timeout(
     unsafe { guard_client(Operation::Build, client, error, body) }
 }
 
-/// Ends every call that runs on the client, with GOMETA_CLOSED, and every later one. Closing again does nothing, nor does
-/// NULL. Any thread.
+/// Ends every call that runs on the client, with GOMETA_CLOSED, and every later one. Closing again does
+/// nothing, nor does NULL. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_close(client: *const gometa_client_t) {
     let body = |client: &gometa_client_t| {
@@ -155,8 +156,8 @@ pub unsafe extern "C" fn gometa_client_close(client: *const gometa_client_t) {
     unsafe { guard_client(Operation::Build, client, std::ptr::null_mut(), body) };
 }
 
-/// Frees a client, which nobody may use any more. Futures of its calls go on; gometa_client_close ends them. NULL is
-/// nothing.
+/// Frees a client, which nobody may use any more. Futures of its calls go on; gometa_client_close ends them.
+/// NULL is nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_free(client: *mut gometa_client_t) {
     // SAFETY: NULL, or a client that the caller gives up.
@@ -313,9 +314,9 @@ pub unsafe extern "C" fn gometa_client_add_async(
 
 /// Creates or replaces a key. *written* may be NULL. Blocks.
 ///
-/// GOMETA_INVALID_ARGUMENT for an empty key, GOMETA_TOO_LARGE, GOMETA_DEADLINE_EXCEEDED if no node could be had or none
-/// answered in time, GOMETA_SESSION_EXPIRED, GOMETA_CLOSED, GOMETA_FORKED. gometa_error_outcome says whether the write
-/// may have taken effect.
+/// GOMETA_INVALID_ARGUMENT for an empty key, GOMETA_TOO_LARGE, GOMETA_DEADLINE_EXCEEDED if no node could be
+/// had or none answered in time, GOMETA_SESSION_EXPIRED, GOMETA_CLOSED, GOMETA_FORKED. gometa_error_outcome
+/// says whether the write may have taken effect.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_set(
     client: *const gometa_client_t,
@@ -369,7 +370,8 @@ pub unsafe extern "C" fn gometa_client_set_async(
     unsafe { start(Operation::Set, client, future, error, request) }
 }
 
-/// Replaces a key if its mod_revision is *revision*; 0 stands for "it does not exist". *written* may be NULL. Blocks.
+/// Replaces a key if its mod_revision is *revision*; 0 stands for "it does not exist". *written* may be NULL.
+/// Blocks.
 ///
 /// GOMETA_CAS_MISMATCH, and what every write can meet: see gometa_client_set.
 #[unsafe(no_mangle)]
@@ -527,8 +529,8 @@ pub unsafe extern "C" fn gometa_client_delete_if_async(
 
 /// Reads a key, seeing every write that was acknowledged before. Free *entry* with gometa_entry_free. Blocks.
 ///
-/// GOMETA_NOT_FOUND, GOMETA_INVALID_ARGUMENT for an empty key, GOMETA_TOO_LARGE, GOMETA_DEADLINE_EXCEEDED, GOMETA_CLOSED,
-/// GOMETA_FORKED.
+/// GOMETA_NOT_FOUND, GOMETA_INVALID_ARGUMENT for an empty key, GOMETA_TOO_LARGE, GOMETA_DEADLINE_EXCEEDED,
+/// GOMETA_CLOSED, GOMETA_FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_get(
     client: *const gometa_client_t,
@@ -577,7 +579,8 @@ pub unsafe extern "C" fn gometa_client_get_async(
 }
 
 /// Reads a key with a gometa_consistency_t. With GOMETA_LOCAL the answer waits until the node has applied
-/// *min_revision*, or the highest one that this client has seen if that is higher. Free *entry* with gometa_entry_free. Blocks.
+/// *min_revision*, or the highest one that this client has seen if that is higher. Free *entry* with
+/// gometa_entry_free. Blocks.
 ///
 /// As gometa_client_get, and GOMETA_INVALID_ARGUMENT for a consistency that is none.
 #[unsafe(no_mangle)]
@@ -631,7 +634,8 @@ pub unsafe extern "C" fn gometa_client_get_with_async(
     unsafe { start(Operation::Get, client, future, error, request) }
 }
 
-/// How the node in use is, or the one at *address*, "host:port", over a connection of its own, if that is not NULL. Free *status* with gometa_node_status_free. Blocks.
+/// How the node in use is, or the one at *address*, "host:port", over a connection of its own, if that is not
+/// NULL. Free *status* with gometa_node_status_free. Blocks.
 ///
 /// GOMETA_INVALID_ARGUMENT for what cannot be an address, GOMETA_UNAVAILABLE if it cannot be reached,
 /// GOMETA_CONNECTION_LOST, GOMETA_DEADLINE_EXCEEDED, GOMETA_CLOSED, GOMETA_FORKED.
@@ -688,7 +692,8 @@ pub unsafe extern "C" fn gometa_client_status_async(
     unsafe { start(Operation::Status, client, future, error, request) }
 }
 
-/// Who the members are, and what the node in use says of its role and the leader. Free *members* with gometa_members_free. Blocks.
+/// Who the members are, and what the node in use says of its role and the leader. Free *members* with
+/// gometa_members_free. Blocks.
 ///
 /// GOMETA_DEADLINE_EXCEEDED, GOMETA_CLOSED, GOMETA_FORKED.
 #[unsafe(no_mangle)]

@@ -15,7 +15,8 @@ impl From<Entry> for gometa_entry_t {
     }
 }
 
-/// Its name, and in *len* (may be NULL) how many bytes that is. It lives as long as the entry. NULL and 0 for NULL.
+/// Its name, and in *len* (may be NULL) how many bytes that is. It lives as long as the entry. NULL and 0 for
+/// NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_entry_key(entry: *const gometa_entry_t, len: *mut usize) -> *const u8 {
     // SAFETY: NULL, or what the caller holds.
@@ -24,8 +25,8 @@ pub unsafe extern "C" fn gometa_entry_key(entry: *const gometa_entry_t, len: *mu
     entry.map_or_else(|| unsafe { nothing(len) }, |entry| unsafe { lend(&entry.entry.key, len) })
 }
 
-/// Its value, and in *len* (may be NULL) how many bytes that is; the pointer is not NULL where the length is 0. It lives
-/// as long as the entry. NULL and 0 for NULL.
+/// Its value, and in *len* (may be NULL) how many bytes that is; the pointer is not NULL where the length is
+/// 0. It lives as long as the entry. NULL and 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_entry_value(entry: *const gometa_entry_t, len: *mut usize) -> *const u8 {
     // SAFETY: NULL, or what the caller holds.

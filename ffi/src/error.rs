@@ -42,8 +42,8 @@ pub unsafe extern "C" fn gometa_error_status(error: *const gometa_error_t) -> go
     unsafe { error.as_ref() }.map_or(gometa_status_t::GOMETA_OK, |error| error.status)
 }
 
-/// What happened, to what, in one line for people, UTF-8, without a line feed. It lives as long as the error. Empty for
-/// NULL.
+/// What happened, to what, in one line for people, UTF-8, without a line feed. It lives as long as the error.
+/// Empty for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_error_message(error: *const gometa_error_t) -> *const c_char {
     // SAFETY: NULL, or an error that the caller holds.
@@ -57,8 +57,8 @@ pub unsafe extern "C" fn gometa_error_operation(error: *const gometa_error_t) ->
     unsafe { error.as_ref() }.map_or(c"".as_ptr(), |error| error.operation.as_ptr())
 }
 
-/// Whether the same call may succeed when it is made again. It is then a new call: look at gometa_error_outcome first,
-/// where it matters that a write happens once. False for NULL.
+/// Whether the same call may succeed when it is made again. It is then a new call: look at
+/// gometa_error_outcome first, where it matters that a write happens once. False for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_error_is_retryable(error: *const gometa_error_t) -> bool {
     // SAFETY: NULL, or an error that the caller holds.
@@ -72,8 +72,8 @@ pub unsafe extern "C" fn gometa_error_outcome(error: *const gometa_error_t) -> g
     unsafe { error.as_ref() }.map_or(gometa_outcome_t::GOMETA_OUTCOME_NOT_APPLIED, |error| error.outcome)
 }
 
-/// The leader's address for clients, "host:port", where the failing node named it; else empty. It lives as long as the
-/// error.
+/// The leader's address for clients, "host:port", where the failing node named it; else empty. It lives as
+/// long as the error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_error_leader(error: *const gometa_error_t) -> *const c_char {
     // SAFETY: NULL, or an error that the caller holds.

@@ -30,14 +30,15 @@ use crate::{
 /// Waits that end later than this end then.
 const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// A call under way. Free it with gometa_future_free. One thread at a time, but for gometa_future_cancel, which any thread
-/// may call meanwhile.
+/// A call under way. Free it with gometa_future_free. One thread at a time, but for gometa_future_cancel,
+/// which any thread may call meanwhile.
 pub struct gometa_future_t {
     pending: Hosted<Arc<Pending>>,
     operation: Operation,
 }
 
-/// Called when a future is ready, on a thread of the library. *context* is what gometa_future_on_ready was given.
+/// Called when a future is ready, on a thread of the library. *context* is what gometa_future_on_ready was
+/// given.
 pub type gometa_callback_t = Option<unsafe extern "C" fn(context: *mut c_void, future: *mut gometa_future_t)>;
 
 struct Pending {
@@ -286,8 +287,9 @@ impl Drop for Abandoned {
     }
 }
 
-/// Waits until the future is ready, at most timeout_ms milliseconds; 0 only looks. The call's own deadline ends it in any
-/// case. GOMETA_OK if it is ready, however the call ended; GOMETA_DEADLINE_EXCEEDED if it is not; GOMETA_FORKED.
+/// Waits until the future is ready, at most timeout_ms milliseconds; 0 only looks. The call's own deadline
+/// ends it in any case. GOMETA_OK if it is ready, however the call ended; GOMETA_DEADLINE_EXCEEDED if it is
+/// not; GOMETA_FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_wait(
     future: *const gometa_future_t,
@@ -316,8 +318,8 @@ pub unsafe extern "C" fn gometa_future_is_ready(future: *const gometa_future_t) 
     future.is_some_and(|future| future.with_result(|_| Ok(())).is_ok())
 }
 
-/// Ends the call: the future is ready then, with GOMETA_CANCELLED, if it was not before. A write may take effect all the
-/// same. Any thread, at any time before gometa_future_free. NULL is nothing.
+/// Ends the call: the future is ready then, with GOMETA_CANCELLED, if it was not before. A write may take
+/// effect all the same. Any thread, at any time before gometa_future_free. NULL is nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_cancel(future: *const gometa_future_t) {
     let body = || {
@@ -329,18 +331,18 @@ pub unsafe extern "C" fn gometa_future_cancel(future: *const gometa_future_t) {
     unsafe { guard(Operation::Status, std::ptr::null_mut(), body) };
 }
 
-/// Frees a future. A call that is not done is cancelled, and neither its callback nor its queue hears of it any more; but a
-/// callback that runs at this moment is not waited for, so free a future that has one in the callback or behind it. NULL is
-/// nothing.
+/// Frees a future. A call that is not done is cancelled, and neither its callback nor its queue hears of it
+/// any more; but a callback that runs at this moment is not waited for, so free a future that has one in the
+/// callback or behind it. NULL is nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_free(future: *mut gometa_future_t) {
     // SAFETY: NULL, or a future that the caller gives up.
     unsafe { input::free(future) };
 }
 
-/// Has *callback* called with *context* and the future, once, when it is ready, which may be at once, on a thread of the
-/// library, never within a call of the caller's. Callbacks of one client come one after another. A future tells one
-/// callback or one queue, and one time: GOMETA_INVALID_ARGUMENT otherwise.
+/// Has *callback* called with *context* and the future, once, when it is ready, which may be at once, on a
+/// thread of the library, never within a call of the caller's. Callbacks of one client come one after
+/// another. A future tells one callback or one queue, and one time: GOMETA_INVALID_ARGUMENT otherwise.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_on_ready(
     future: *mut gometa_future_t,
@@ -361,8 +363,8 @@ pub unsafe extern "C" fn gometa_future_on_ready(
     unsafe { guard(Operation::Status, error, body) }
 }
 
-/// Has *tag* put into *queue* when the future is ready, which may be at once. A future tells one callback or one queue, and
-/// one time: GOMETA_INVALID_ARGUMENT otherwise.
+/// Has *tag* put into *queue* when the future is ready, which may be at once. A future tells one callback or
+/// one queue, and one time: GOMETA_INVALID_ARGUMENT otherwise.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_enqueue(
     future: *const gometa_future_t,
@@ -411,8 +413,9 @@ unsafe fn result<T>(
     unsafe { guard(Operation::Status, error, body) }
 }
 
-/// The result of a future of add, set and cas; it can be had again. The call's own failure, GOMETA_UNAVAILABLE if the
-/// future is not ready, GOMETA_INVALID_ARGUMENT if it is another call's, GOMETA_FORKED.
+/// The result of a future of add, set and cas; it can be had again. The call's own failure,
+/// GOMETA_UNAVAILABLE if the future is not ready, GOMETA_INVALID_ARGUMENT if it is another call's,
+/// GOMETA_FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_written(
     future: *const gometa_future_t,
@@ -429,8 +432,9 @@ pub unsafe extern "C" fn gometa_future_written(
     unsafe { result(future, error, pick, |written: gometa_written_t| place.put(written)) }
 }
 
-/// The result of a future of delete and delete_if; it can be had again. The call's own failure, GOMETA_UNAVAILABLE if the
-/// future is not ready, GOMETA_INVALID_ARGUMENT if it is another call's, GOMETA_FORKED.
+/// The result of a future of delete and delete_if; it can be had again. The call's own failure,
+/// GOMETA_UNAVAILABLE if the future is not ready, GOMETA_INVALID_ARGUMENT if it is another call's,
+/// GOMETA_FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_deleted(
     future: *const gometa_future_t,
@@ -447,8 +451,9 @@ pub unsafe extern "C" fn gometa_future_deleted(
     unsafe { result(future, error, pick, |deleted: gometa_deleted_t| place.put(deleted)) }
 }
 
-/// The result of a future of get and get_with; it can be had again. Free *entry* with gometa_entry_free. The call's own failure, GOMETA_UNAVAILABLE if the
-/// future is not ready, GOMETA_INVALID_ARGUMENT if it is another call's, GOMETA_FORKED.
+/// The result of a future of get and get_with; it can be had again. Free *entry* with gometa_entry_free. The
+/// call's own failure, GOMETA_UNAVAILABLE if the future is not ready, GOMETA_INVALID_ARGUMENT if it is
+/// another call's, GOMETA_FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_entry(
     future: *const gometa_future_t,
@@ -465,8 +470,9 @@ pub unsafe extern "C" fn gometa_future_entry(
     unsafe { result(future, error, pick, |entry: gometa_entry_t| place.give(entry)) }
 }
 
-/// The result of a future of status; it can be had again. Free *status* with gometa_node_status_free. The call's own failure, GOMETA_UNAVAILABLE if the
-/// future is not ready, GOMETA_INVALID_ARGUMENT if it is another call's, GOMETA_FORKED.
+/// The result of a future of status; it can be had again. Free *status* with gometa_node_status_free. The
+/// call's own failure, GOMETA_UNAVAILABLE if the future is not ready, GOMETA_INVALID_ARGUMENT if it is
+/// another call's, GOMETA_FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_status(
     future: *const gometa_future_t,
@@ -483,8 +489,9 @@ pub unsafe extern "C" fn gometa_future_status(
     unsafe { result(future, error, pick, |status: gometa_node_status_t| place.give(status)) }
 }
 
-/// The result of a future of members; it can be had again. Free *members* with gometa_members_free. The call's own failure, GOMETA_UNAVAILABLE if the
-/// future is not ready, GOMETA_INVALID_ARGUMENT if it is another call's, GOMETA_FORKED.
+/// The result of a future of members; it can be had again. Free *members* with gometa_members_free. The
+/// call's own failure, GOMETA_UNAVAILABLE if the future is not ready, GOMETA_INVALID_ARGUMENT if it is
+/// another call's, GOMETA_FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_members(
     future: *const gometa_future_t,

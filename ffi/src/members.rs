@@ -6,7 +6,8 @@ use gometa_client::{Role, View};
 
 use crate::{input, node_status::gometa_role_t, text::c_string};
 
-/// The members of the ensemble, as the node in use knows them. Free it with gometa_members_free. Any thread may read it.
+/// The members of the ensemble, as the node in use knows them. Free it with gometa_members_free. Any thread
+/// may read it.
 pub struct gometa_members_t {
     role: Role,
     leader: CString,
@@ -63,8 +64,8 @@ pub unsafe extern "C" fn gometa_members_node(members: *const gometa_members_t, m
     members.and_then(|members| members.members.get(member)).map_or(0, |member| member.node)
 }
 
-/// The address for nodes, which people are shown, of member number *member*, from 0. It lives as long as *members*. Empty
-/// for NULL and where there is none of this number.
+/// The address for nodes, which people are shown, of member number *member*, from 0. It lives as long as
+/// *members*. Empty for NULL and where there is none of this number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_members_message_address(
     members: *const gometa_members_t,
@@ -77,8 +78,8 @@ pub unsafe extern "C" fn gometa_members_message_address(
         .map_or(c"".as_ptr(), |member| member.message_address.as_ptr())
 }
 
-/// The address for clients of member number *member*, from 0; empty where it is not known, for NULL, and where there is
-/// none of this number. It lives as long as *members*.
+/// The address for clients of member number *member*, from 0; empty where it is not known, for NULL, and
+/// where there is none of this number. It lives as long as *members*.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_members_request_address(
     members: *const gometa_members_t,

@@ -40,8 +40,8 @@ impl From<Role> for gometa_role_t {
     }
 }
 
-/// How a node is. Free it with gometa_node_status_free. Any thread may read it. Getters of numbers give 0 for NULL, of
-/// truths false, of strings an empty one.
+/// How a node is. Free it with gometa_node_status_free. Any thread may read it. Getters of numbers give 0 for
+/// NULL, of truths false, of strings an empty one.
 pub struct gometa_node_status_t {
     status: NodeStatus,
     detail: CString,
@@ -147,8 +147,8 @@ pub unsafe extern "C" fn gometa_node_status_votes(status: *const gometa_node_sta
     unsafe { status.as_ref() }.is_some_and(|status| status.status.votes)
 }
 
-/// One line that says what it waits for or why it is counted in no quorum; empty if all is well. It lives as long as
-/// the status.
+/// One line that says what it waits for or why it is counted in no quorum; empty if all is well. It lives as
+/// long as the status.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_detail(status: *const gometa_node_status_t) -> *const c_char {
     // SAFETY: NULL, or what the caller holds.
@@ -162,8 +162,8 @@ pub unsafe extern "C" fn gometa_node_status_version(status: *const gometa_node_s
     unsafe { status.as_ref() }.map_or(c"".as_ptr(), |status| status.version.as_ptr())
 }
 
-/// The hash of everything that it holds at its applied_revision, 16 bytes, and in *len* (may be NULL) their number: equal
-/// on all nodes at one revision. It lives as long as the status. NULL and 0 for NULL.
+/// The hash of everything that it holds at its applied_revision, 16 bytes, and in *len* (may be NULL) their
+/// number: equal on all nodes at one revision. It lives as long as the status. NULL and 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_state_hash(
     status: *const gometa_node_status_t,
@@ -183,7 +183,7 @@ pub unsafe extern "C" fn gometa_node_status_peers(status: *const gometa_node_sta
     unsafe { status.as_ref() }.map_or(0, |status| status.peers.len())
 }
 
-/// The id. Of the other member number *peer*, from 0.
+/// The id of the other member number *peer*, from 0. 0 if there is none of this number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_node(
     status: *const gometa_node_status_t,
@@ -194,7 +194,8 @@ pub unsafe extern "C" fn gometa_node_status_peer_node(
         .map_or(0, |peer| peer.status.member.as_ref().map_or(0, |member| member.node))
 }
 
-/// The address for nodes, which people are shown. It lives as long as the status. Of the other member number *peer*, from 0.
+/// The address for nodes, which people are shown, of the other member number *peer*, from 0. It lives as long
+/// as the status. Empty if there is none of this number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_message_address(
     status: *const gometa_node_status_t,
@@ -204,7 +205,8 @@ pub unsafe extern "C" fn gometa_node_status_peer_message_address(
     unsafe { peer_of(status, peer) }.map_or(c"".as_ptr(), |peer| peer.message_address.as_ptr())
 }
 
-/// The address for clients, empty where it is not known. It lives as long as the status. Of the other member number *peer*, from 0.
+/// The address for clients of the other member number *peer*, from 0; empty where it is not known, and if
+/// there is none of this number. It lives as long as the status.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_request_address(
     status: *const gometa_node_status_t,
@@ -214,7 +216,7 @@ pub unsafe extern "C" fn gometa_node_status_peer_request_address(
     unsafe { peer_of(status, peer) }.map_or(c"".as_ptr(), |peer| peer.request_address.as_ptr())
 }
 
-/// Whether it is counted in quorums. Of the other member number *peer*, from 0.
+/// Whether the other member number *peer*, from 0, is counted in quorums.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_votes(
     status: *const gometa_node_status_t,
@@ -224,7 +226,8 @@ pub unsafe extern "C" fn gometa_node_status_peer_votes(
     unsafe { peer_of(status, peer) }.is_some_and(|peer| peer.status.votes)
 }
 
-/// If the status is a leader's: whether the member follows it now; else: whether the member is the leader followed. Of the other member number *peer*, from 0.
+/// In a leader's status: whether the other member number *peer*, from 0, follows it now. In another's:
+/// whether that member is the leader that it follows.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_connected(
     status: *const gometa_node_status_t,
@@ -234,7 +237,8 @@ pub unsafe extern "C" fn gometa_node_status_peer_connected(
     unsafe { peer_of(status, peer) }.is_some_and(|peer| peer.status.connected)
 }
 
-/// If the status is a leader's: the last revision that the member has acknowledged as durable. Of the other member number *peer*, from 0.
+/// In a leader's status: the last revision that the other member number *peer*, from 0, has acknowledged as
+/// durable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_acked_revision(
     status: *const gometa_node_status_t,
@@ -244,7 +248,8 @@ pub unsafe extern "C" fn gometa_node_status_peer_acked_revision(
     unsafe { peer_of(status, peer) }.map_or(0, |peer| peer.status.acked_revision)
 }
 
-/// One line, empty if all is well. It lives as long as the status. Of the other member number *peer*, from 0.
+/// What the node says of the other member number *peer*, from 0, in one line; empty if all is well. It lives
+/// as long as the status.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_detail(
     status: *const gometa_node_status_t,

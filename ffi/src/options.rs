@@ -13,8 +13,8 @@ use crate::{
 
 const ARGUMENTS: Arguments = Arguments(Operation::Build);
 
-/// Settings of a client. Free them with gometa_options_free, also after gometa_client_new, which copies them. One
-/// thread at a time.
+/// Settings of a client. Free them with gometa_options_free, also after gometa_client_new, which copies them.
+/// One thread at a time.
 pub struct gometa_options_t {
     pub(crate) builder: Builder,
 }
@@ -48,7 +48,8 @@ pub unsafe extern "C" fn gometa_options_free(options: *mut gometa_options_t) {
     unsafe { input::free(options) };
 }
 
-/// What a call may take, everything included, in milliseconds; 5,000 if not set. GOMETA_INVALID_ARGUMENT for 0.
+/// What a call may take, everything included, in milliseconds; 5,000 if not set. GOMETA_INVALID_ARGUMENT for
+/// 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_options_set_timeout_ms(
     options: *mut gometa_options_t,
@@ -60,8 +61,8 @@ pub unsafe extern "C" fn gometa_options_set_timeout_ms(
     unsafe { set(options, error, change) }
 }
 
-/// What resolving a name, connecting and the handshake with one node may take together, in milliseconds; 2,000 if not
-/// set. GOMETA_INVALID_ARGUMENT for 0.
+/// What resolving a name, connecting and the handshake with one node may take together, in milliseconds;
+/// 2,000 if not set. GOMETA_INVALID_ARGUMENT for 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_options_set_connect_timeout_ms(
     options: *mut gometa_options_t,
@@ -73,8 +74,8 @@ pub unsafe extern "C" fn gometa_options_set_connect_timeout_ms(
     unsafe { set(options, error, change) }
 }
 
-/// How silent a node may be that owes an answer, in milliseconds: it is asked for a sign of life after quiet_ms (500
-/// if not set), and left silence_ms later (1,000 if not set). GOMETA_INVALID_ARGUMENT for a 0.
+/// How silent a node may be that owes an answer, in milliseconds: it is asked for a sign of life after
+/// quiet_ms (500 if not set), and left silence_ms later (1,000 if not set). GOMETA_INVALID_ARGUMENT for a 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_options_set_silence_ms(
     options: *mut gometa_options_t,
@@ -105,8 +106,8 @@ pub unsafe extern "C" fn gometa_options_set_name(
     unsafe { set(options, error, change) }
 }
 
-/// Whether to use only the given addresses, in their order, and to follow neither the leader's hint nor the members'
-/// addresses: for tools that examine one node. False if not set.
+/// Whether to use only the given addresses, in their order, and to follow neither the leader's hint nor the
+/// members' addresses: for tools that examine one node. False if not set.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_options_set_pinned(
     options: *mut gometa_options_t,

@@ -21,8 +21,8 @@ const ARGUMENTS: Arguments = Arguments(Operation::Status);
 /// Waits that end later than this end then.
 const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Tags of futures that are ready, in the order in which they became so. Any number of threads may use it at a time. Free it
-/// with gometa_queue_free.
+/// Tags of futures that are ready, in the order in which they became so. Any number of threads may use it at
+/// a time. Free it with gometa_queue_free.
 pub struct gometa_queue_t {
     mailbox: Hosted<Arc<Mailbox>>,
     descriptor: i32,
@@ -145,16 +145,16 @@ pub unsafe extern "C" fn gometa_queue_new(
     unsafe { guard(Operation::Build, error, body) }
 }
 
-/// A descriptor that is readable while the queue holds a tag, or is closed: for poll, epoll and their like. Do not read
-/// from it and do not close it; it lives as long as the queue. -1 for NULL.
+/// A descriptor that is readable while the queue holds a tag, or is closed: for poll, epoll and their like.
+/// Do not read from it and do not close it; it lives as long as the queue. -1 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_queue_fd(queue: *const gometa_queue_t) -> i32 {
     // SAFETY: NULL, or what the caller holds.
     unsafe { queue.as_ref() }.map_or(-1, |queue| queue.descriptor)
 }
 
-/// The next tag; waits for one, at most timeout_ms milliseconds; 0 only looks. GOMETA_DEADLINE_EXCEEDED if there is none,
-/// GOMETA_CLOSED, GOMETA_FORKED.
+/// The next tag; waits for one, at most timeout_ms milliseconds; 0 only looks. GOMETA_DEADLINE_EXCEEDED if
+/// there is none, GOMETA_CLOSED, GOMETA_FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_queue_next(
     queue: *const gometa_queue_t,
@@ -178,8 +178,8 @@ pub unsafe extern "C" fn gometa_queue_next(
     unsafe { guard(Operation::Status, error, body) }
 }
 
-/// Wakes every thread that waits in gometa_queue_next, which says GOMETA_CLOSED from now on. Closing again does nothing, nor
-/// does NULL. Any thread.
+/// Wakes every thread that waits in gometa_queue_next, which says GOMETA_CLOSED from now on. Closing again
+/// does nothing, nor does NULL. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_queue_close(queue: *const gometa_queue_t) {
     let body = || {
@@ -192,7 +192,8 @@ pub unsafe extern "C" fn gometa_queue_close(queue: *const gometa_queue_t) {
     unsafe { guard(Operation::Status, std::ptr::null_mut(), body) };
 }
 
-/// Frees a queue, which nobody may use any more; futures that would have told it tell nobody. NULL is nothing.
+/// Frees a queue, which nobody may use any more; futures that would have told it tell nobody. NULL is
+/// nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_queue_free(queue: *mut gometa_queue_t) {
     // SAFETY: NULL, or a queue that the caller gives up.

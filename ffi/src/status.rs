@@ -102,8 +102,8 @@ impl From<Outcome> for gometa_outcome_t {
     }
 }
 
-/// The name of a status: "NotFound"; "Ok" for GOMETA_OK, "Unknown" for a number that is none. It lives as long as the
-/// program. Any thread.
+/// The name of a status: "NotFound"; "Ok" for GOMETA_OK, "Unknown" for a number that is none. It lives as
+/// long as the program. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn gometa_status_name(status: u32) -> *const c_char {
     let row = TABLE.iter().find(|(known, ..)| *known as u32 == status);

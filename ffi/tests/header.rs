@@ -16,6 +16,8 @@ fn the_header_is_fresh() {
         fs::write(&path, &made).unwrap();
     }
     let kept = fs::read_to_string(&path).unwrap_or_default();
+    let wide = made.lines().find(|line| line.chars().count() > 120);
+    assert_eq!(wide, None, "a line of the header is wider than 120 columns");
     assert!(
         kept == made,
         "include/gometa.h is stale; UPDATE_HEADER=1 cargo test -p gometa-ffi --test header"
