@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Checks the Go package and its example, runs their tests, and builds the runners of the faces `go` and `c`.
+"""Checks the Go package and its example, runs their tests and what the pages on Go and C show, and builds the runners
+of the faces `go` and `c`.
 
     go.py [--target DIR] [--testbed PATH] [--go PATH] [--runners]
 
 Uses what cargo has built in DIR/release, installed below DIR/faces/prefix as anybody would: format, vet, the tests with
-the race detector and cgo's checks, the tests without them, the example, docs/go.md. --runners builds the runners only:
+the race detector and cgo's checks, the tests without them, the example, docs/go.md and docs/c.md. --runners builds the runners only:
 DIR/faces/go-face and DIR/faces/c-face. Writes nothing outside DIR, and downloads nothing: the package needs no other.
 The last line is `test result: ok. N passed; M failed;`. Standard library only.
 """
@@ -14,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -140,6 +142,10 @@ def main():
         tour = [testbed, "--", "sh", "-c", f"exec '{go}' run . \"$GOMETA_PEERS\""]
         succeeded, output = run.command(tour, MODULES[1])
         run.count("the example", succeeded and output.splitlines()[-len(TOUR):] == TOUR, output)
+        for page in ["go", "c"]:
+            with tempfile.TemporaryDirectory(prefix="gometa-page-") as directory:
+                shown = [sys.executable, "-B", "scripts/pages.py", target, directory, f"docs/{page}.md"]
+                run.count(f"docs/{page}.md", *run.command([testbed, "--", *shown], ROOT))
     said = "FAILED" if run.failed else "ok"
     print(f"test result: {said}. {run.passed} passed; {run.failed} failed;", flush=True)
     sys.exit(1 if run.failed else 0)
