@@ -1,36 +1,17 @@
 /*
- * Whatever a caller may do wrong gets an error of the right kind, within the deadline: never a crash or a hang.
+ * Whatever a caller may do wrong, and whoever may answer at an address, gets an error of the right kind within the
+ * deadline: never a crash or a hang.
  *
- *     misuse PEERS NOBODY      addresses of an ensemble, and one where nobody listens
+ *     misuse PATIENCE PEERS NOBODY BAD...
+ *
+ * PEERS are an ensemble's addresses; at NOBODY nobody listens; at each BAD something does that is no gometa. PATIENCE,
+ * 1 where nothing slows the program down, is what its deadlines are multiplied with.
  */
-#include <gometa.h>
+#include "check.h"
 #include <poll.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#define CHECK(holds)                                                              \
-    do {                                                                          \
-        if (!(holds)) {                                                           \
-            fprintf(stderr, "misuse.c:%d: %s does not hold\n", __LINE__, #holds); \
-            exit(1);                                                              \
-        }                                                                         \
-    } while (0)
-
-/* An error of that kind, with a message. Asked for by its place, since a call may come behind its other arguments. */
-static void fails(gometa_status_t status, gometa_error_t **error, gometa_status_t expected)
-{
-    if (status != expected || gometa_error_status(*error) != expected || *gometa_error_message(*error) == '\0') {
-        fprintf(stderr, "expected %s, not %s: %s\n", gometa_status_name(expected), gometa_status_name(status),
-                gometa_error_message(*error));
-        exit(1);
-    }
-    gometa_error_free(*error);
-    *error = NULL;
-}
+static uint64_t patience;
 
 static void arguments(const char *peers)
 {
@@ -45,39 +26,43 @@ static void arguments(const char *peers)
             gometa_client_free(client);
             CHECK(strcmp(nonsense[i], "a:1,,b") != 0);
         } else {
-            fails(status, &error, GOMETA_INVALID_ARGUMENT);
+            FAILS(status, GOMETA_INVALID_ARGUMENT);
         }
     }
-    fails(gometa_client_new(NULL, NULL, &client, &error), &error, GOMETA_INVALID_ARGUMENT);
-    fails(gometa_client_new(peers, NULL, NULL, &error), &error, GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_new(NULL, NULL, &client, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_new(peers, NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
     CHECK(gometa_client_new(NULL, NULL, &client, NULL) == GOMETA_INVALID_ARGUMENT);
-    fails(gometa_options_new(NULL, &error), &error, GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_options_new(NULL, &error), GOMETA_INVALID_ARGUMENT);
     CHECK(gometa_options_new(&options, &error) == GOMETA_OK && error == NULL);
-    fails(gometa_options_set_timeout_ms(options, 0, &error), &error, GOMETA_INVALID_ARGUMENT);
-    fails(gometa_options_set_timeout_ms(NULL, 1, &error), &error, GOMETA_INVALID_ARGUMENT);
-    fails(gometa_options_set_name(options, NULL, &error), &error, GOMETA_INVALID_ARGUMENT);
-    fails(gometa_options_set_name(options, "\xff", &error), &error, GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_options_set_timeout_ms(options, 0, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_options_set_timeout_ms(NULL, 1, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_options_set_name(options, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_options_set_name(options, "\xff", &error), GOMETA_INVALID_ARGUMENT);
     gometa_options_free(options);
 
     CHECK(gometa_client_new(peers, NULL, &client, &error) == GOMETA_OK);
     gometa_written_t written = {42, 42};
     gometa_entry_t *entry = NULL;
     gometa_future_t *future = NULL;
-    fails(gometa_client_set(NULL, "k", 1, "v", 1, &written, &error), &error, GOMETA_INVALID_ARGUMENT);
-    fails(gometa_client_set(client, NULL, 1, "v", 1, &written, &error), &error, GOMETA_INVALID_ARGUMENT);
-    fails(gometa_client_set(client, "k", 1, NULL, 1, &written, &error), &error, GOMETA_INVALID_ARGUMENT);
-    fails(gometa_client_set(client, NULL, 0, "v", 1, &written, &error), &error, GOMETA_INVALID_ARGUMENT);
-    fails(gometa_client_get(client, "k", 1, NULL, &error), &error, GOMETA_INVALID_ARGUMENT);
-    fails(gometa_client_get_with(client, "k", 1, 9, 0, &entry, &error), &error, GOMETA_INVALID_ARGUMENT);
-    fails(gometa_client_get_async(client, "k", 1, NULL, &error), &error, GOMETA_INVALID_ARGUMENT);
-    fails(gometa_future_wait(NULL, 1, &error), &error, GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_set(NULL, "k", 1, "v", 1, &written, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_set(client, NULL, 1, "v", 1, &written, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_set(client, "k", 1, NULL, 1, &written, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_set(client, NULL, 0, "v", 1, &written, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_get(client, "k", 1, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_get_with(client, "k", 1, 9, 0, &entry, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_get_async(client, "k", 1, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_future_wait(NULL, 1, &error), GOMETA_INVALID_ARGUMENT);
     CHECK(written.revision == 42 && written.version == 42 && entry == NULL);
 
     /* Sizes at and beyond the limits, and bytes of all kinds. */
     static char large[(1 << 20) + 1];
     CHECK(gometa_client_set(client, "large", 5, large, 1 << 20, &written, &error) == GOMETA_OK);
-    fails(gometa_client_set(client, "large", 5, large, sizeof large, NULL, &error), &error, GOMETA_TOO_LARGE);
-    fails(gometa_client_set(client, large, 4097, "v", 1, NULL, &error), &error, GOMETA_TOO_LARGE);
+    FAILS(gometa_client_set(client, "large", 5, large, sizeof large, NULL, &error), GOMETA_TOO_LARGE);
+    FAILS(gometa_client_set(client, large, 4097, "v", 1, NULL, &error), GOMETA_TOO_LARGE);
+    FAILS(gometa_client_get(client, large, 4097, &entry, &error), GOMETA_TOO_LARGE);
+    FAILS(gometa_client_set(client, "k", 1, large, SIZE_MAX, NULL, &error), GOMETA_TOO_LARGE);
+    FAILS(gometa_client_set(client, large, SIZE_MAX, "v", 1, NULL, &error), GOMETA_TOO_LARGE);
+    CHECK(gometa_client_set(client, large, 4096, "v", 1, NULL, &error) == GOMETA_OK);
     CHECK(gometa_client_set(client, "a\0b", 3, NULL, 0, NULL, &error) == GOMETA_OK);
     size_t length = 9;
     CHECK(gometa_client_get(client, "a\0b", 3, &entry, &error) == GOMETA_OK);
@@ -85,28 +70,82 @@ static void arguments(const char *peers)
     CHECK(memcmp(gometa_entry_key(entry, &length), "a\0b", 3) == 0 && length == 3);
     gometa_entry_free(entry);
     entry = NULL;
-    fails(gometa_client_get(client, "a", 1, &entry, &error), &error, GOMETA_NOT_FOUND);
+    FAILS(gometa_client_get(client, "a", 1, &entry, &error), GOMETA_NOT_FOUND);
     CHECK(entry == NULL);
 
     /* A future asked too soon, for the wrong thing, twice, and cancelled. */
     gometa_deleted_t deleted;
     written.revision = 0;
     CHECK(gometa_client_set_async(client, "k", 1, "v", 1, &future, &error) == GOMETA_OK);
-    CHECK(gometa_future_wait(future, 5000, &error) == GOMETA_OK && gometa_future_is_ready(future));
-    fails(gometa_future_deleted(future, &deleted, &error), &error, GOMETA_INVALID_ARGUMENT);
+    CHECK(gometa_future_wait(future, 5000 * patience, &error) == GOMETA_OK && gometa_future_is_ready(future));
+    FAILS(gometa_future_deleted(future, &deleted, &error), GOMETA_INVALID_ARGUMENT);
     CHECK(gometa_future_written(future, &written, &error) == GOMETA_OK && written.revision > 0);
     CHECK(gometa_future_written(future, NULL, &error) == GOMETA_OK);
     gometa_future_cancel(future);
     CHECK(gometa_future_written(future, NULL, &error) == GOMETA_OK);
-    fails(gometa_future_on_ready(future, NULL, NULL, &error), &error, GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_future_on_ready(future, NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
     gometa_future_free(future);
 
-    /* Use after closing. */
-    gometa_client_close(client);
-    gometa_client_close(client);
-    fails(gometa_client_get(client, "k", 1, &entry, &error), &error, GOMETA_CLOSED);
     gometa_client_free(client);
+}
 
+/* Every call on a client that was closed, in both forms. */
+static void use_after_close(const char *peers)
+{
+    gometa_error_t *error = NULL;
+    gometa_client_t *client = NULL;
+    gometa_client_t *other = NULL;
+    gometa_entry_t *entry = NULL;
+    gometa_node_status_t *status = NULL;
+    gometa_members_t *members = NULL;
+    uint64_t requests = 0;
+    CHECK(gometa_client_new(peers, NULL, &client, &error) == GOMETA_OK);
+    CHECK(gometa_client_with_timeout(client, 1000, &other, &error) == GOMETA_OK);
+    CHECK(gometa_client_set(client, "k", 1, "v", 1, NULL, &error) == GOMETA_OK);
+    gometa_client_close(other);
+    gometa_client_close(client);
+    gometa_client_close(client);
+    for (int i = 0; i < 2; i++) {
+        const gometa_client_t *closed = i == 0 ? client : other;
+        FAILS(gometa_client_add(closed, "k", 1, "v", 1, NULL, &error), GOMETA_CLOSED);
+        FAILS(gometa_client_set(closed, "k", 1, "v", 1, NULL, &error), GOMETA_CLOSED);
+        FAILS(gometa_client_cas(closed, "k", 1, 1, "v", 1, NULL, &error), GOMETA_CLOSED);
+        FAILS(gometa_client_delete(closed, "k", 1, NULL, &error), GOMETA_CLOSED);
+        FAILS(gometa_client_delete_if(closed, "k", 1, 1, NULL, &error), GOMETA_CLOSED);
+        FAILS(gometa_client_get(closed, "k", 1, &entry, &error), GOMETA_CLOSED);
+        FAILS(gometa_client_get_with(closed, "k", 1, GOMETA_LOCAL, 0, &entry, &error), GOMETA_CLOSED);
+        FAILS(gometa_client_status(closed, NULL, &status, &error), GOMETA_CLOSED);
+        FAILS(gometa_client_status(closed, peers, &status, &error), GOMETA_INVALID_ARGUMENT);
+        FAILS(gometa_client_members(closed, &members, &error), GOMETA_CLOSED);
+        CHECK(gometa_client_counter(closed, GOMETA_COUNTER_IN_FLIGHT, &requests, &error) == GOMETA_OK && requests == 0);
+    }
+    gometa_future_t *futures[3] = {NULL, NULL, NULL};
+    CHECK(gometa_client_set_async(client, "k", 1, "v", 1, &futures[0], &error) == GOMETA_OK);
+    CHECK(gometa_client_get_async(client, "k", 1, &futures[1], &error) == GOMETA_OK);
+    CHECK(gometa_client_delete_async(other, "k", 1, &futures[2], &error) == GOMETA_OK);
+    for (int i = 0; i < 3; i++) {
+        CHECK(gometa_future_wait(futures[i], 5000 * patience, &error) == GOMETA_OK);
+    }
+    FAILS(gometa_future_written(futures[0], NULL, &error), GOMETA_CLOSED);
+    FAILS(gometa_future_entry(futures[1], &entry, &error), GOMETA_CLOSED);
+    FAILS(gometa_future_deleted(futures[2], NULL, &error), GOMETA_CLOSED);
+    for (int i = 0; i < 3; i++) {
+        gometa_future_free(futures[i]);
+    }
+    gometa_client_free(client);
+    gometa_client_free(other);
+    CHECK(entry == NULL && status == NULL && members == NULL);
+}
+
+/* NULL wherever a pointer goes. */
+static void nulls(const char *peers)
+{
+    gometa_error_t *error = NULL;
+    gometa_client_t *client = NULL;
+    gometa_future_t *future = NULL;
+    gometa_queue_t *queue = NULL;
+    uint64_t number = 42;
+    size_t length = 9;
     gometa_error_free(NULL);
     gometa_client_free(NULL);
     gometa_client_close(NULL);
@@ -115,23 +154,70 @@ static void arguments(const char *peers)
     gometa_queue_free(NULL);
     gometa_node_status_free(NULL);
     gometa_members_free(NULL);
+    gometa_options_free(NULL);
+    gometa_queue_close(NULL);
+    gometa_future_cancel(NULL);
     CHECK(gometa_entry_version(NULL) == 0 && gometa_entry_value(NULL, &length) == NULL && length == 0);
+    length = 9;
+    CHECK(gometa_entry_key(NULL, &length) == NULL && length == 0);
+    CHECK(gometa_entry_create_revision(NULL) == 0 && gometa_entry_mod_revision(NULL) == 0);
     CHECK(gometa_error_status(NULL) == GOMETA_OK && *gometa_error_message(NULL) == '\0');
-}
+    CHECK(*gometa_error_operation(NULL) == '\0' && *gometa_error_leader(NULL) == '\0');
+    CHECK(!gometa_error_is_retryable(NULL) && gometa_error_outcome(NULL) == GOMETA_OUTCOME_NOT_APPLIED);
+    CHECK(!gometa_error_actual_revision(NULL, &number) && number == 42);
+    CHECK(gometa_members_role(NULL) == GOMETA_ROLE_UNKNOWN && *gometa_members_leader(NULL) == '\0');
+    CHECK(gometa_members_count(NULL) == 0 && gometa_members_node(NULL, 0) == 0);
+    CHECK(*gometa_members_message_address(NULL, 0) == '\0' && *gometa_members_request_address(NULL, 0) == '\0');
+    CHECK(gometa_node_status_role(NULL) == GOMETA_ROLE_UNKNOWN && gometa_node_status_node(NULL) == 0);
+    CHECK(gometa_node_status_leader(NULL) == 0 && gometa_node_status_epoch(NULL) == 0);
+    CHECK(gometa_node_status_last_revision(NULL) == 0 && gometa_node_status_commit_revision(NULL) == 0);
+    CHECK(gometa_node_status_applied_revision(NULL) == 0 && gometa_node_status_sessions(NULL) == 0);
+    CHECK(gometa_node_status_keys(NULL) == 0 && !gometa_node_status_votes(NULL));
+    CHECK(*gometa_node_status_detail(NULL) == '\0' && *gometa_node_status_version(NULL) == '\0');
+    CHECK(gometa_node_status_state_hash(NULL, &length) == NULL && length == 0 && gometa_node_status_peers(NULL) == 0);
+    CHECK(gometa_node_status_peer_node(NULL, 0) == 0 && *gometa_node_status_peer_detail(NULL, 0) == '\0');
+    CHECK(*gometa_node_status_peer_message_address(NULL, 0) == '\0');
+    CHECK(*gometa_node_status_peer_request_address(NULL, 0) == '\0');
+    CHECK(!gometa_node_status_peer_votes(NULL, 0) && !gometa_node_status_peer_connected(NULL, 0));
+    CHECK(gometa_node_status_peer_acked_revision(NULL, 0) == 0);
+    CHECK(!gometa_future_is_ready(NULL) && gometa_queue_fd(NULL) == -1);
 
-static void table(void)
-{
-    /* 0 is Ok, 1 to 20 have names, and there are no others. */
-    for (uint32_t status = 0; status <= 20; status++) {
-        CHECK(strcmp(gometa_status_name(status), "Unknown") != 0);
-    }
-    CHECK(strcmp(gometa_status_name(GOMETA_OK), "Ok") == 0);
-    CHECK(strcmp(gometa_status_name(GOMETA_CAS_MISMATCH), "CasMismatch") == 0);
-    CHECK(strcmp(gometa_status_name(GOMETA_FORGOTTEN), "Forgotten") == 0);
-    CHECK(strcmp(gometa_status_name(21), "Unknown") == 0);
-    char version[32];
-    snprintf(version, sizeof version, "%d.%d.%d", GOMETA_VERSION_MAJOR, GOMETA_VERSION_MINOR, GOMETA_VERSION_PATCH);
-    CHECK(strcmp(version, gometa_version()) == 0);
+    FAILS(gometa_client_with_timeout(NULL, 1, &client, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_counter(NULL, GOMETA_COUNTER_REQUESTS, &number, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_add(NULL, "k", 1, "v", 1, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_cas(NULL, "k", 1, 1, "v", 1, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_delete(NULL, "k", 1, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_delete_if(NULL, "k", 1, 1, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_set_async(NULL, "k", 1, "v", 1, &future, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_status(NULL, NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_members(NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_future_written(NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_future_deleted(NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_future_entry(NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_future_status(NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_future_members(NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_future_enqueue(NULL, NULL, 1, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_future_on_ready(NULL, NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_queue_new(NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_queue_next(NULL, 0, &number, &error), GOMETA_INVALID_ARGUMENT);
+    CHECK(client == NULL && future == NULL && number == 42);
+
+    CHECK(gometa_client_new(peers, NULL, &client, &error) == GOMETA_OK);
+    CHECK(gometa_queue_new(&queue, &error) == GOMETA_OK);
+    FAILS(gometa_client_counter(client, GOMETA_COUNTER_REQUESTS, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_with_timeout(client, 1, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_status(client, NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_members(client, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_members_async(client, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_queue_next(queue, 0, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    CHECK(gometa_client_get_async(client, "k", 1, &future, &error) == GOMETA_OK);
+    FAILS(gometa_future_enqueue(future, NULL, 1, &error), GOMETA_INVALID_ARGUMENT);
+    /* Without a place for the error there is the status. */
+    CHECK(gometa_future_enqueue(future, NULL, 1, NULL) == GOMETA_INVALID_ARGUMENT);
+    CHECK(gometa_client_set(client, NULL, 0, NULL, 0, NULL, NULL) == GOMETA_INVALID_ARGUMENT);
+    gometa_future_free(future);
+    gometa_queue_free(queue);
+    gometa_client_free(client);
 }
 
 static void nobody(const char *address)
@@ -140,10 +226,10 @@ static void nobody(const char *address)
     gometa_client_t *client = NULL;
     gometa_client_t *hasty = NULL;
     CHECK(gometa_client_new(address, NULL, &client, &error) == GOMETA_OK);
-    CHECK(gometa_client_with_timeout(client, 200, &hasty, &error) == GOMETA_OK);
+    CHECK(gometa_client_with_timeout(client, 200 * patience, &hasty, &error) == GOMETA_OK);
     gometa_status_t status = gometa_client_set(hasty, "k", 1, "v", 1, NULL, &error);
     CHECK(gometa_error_is_retryable(error) && gometa_error_outcome(error) == GOMETA_OUTCOME_NOT_APPLIED);
-    fails(status, &error, GOMETA_DEADLINE_EXCEEDED);
+    FAILS(status, GOMETA_DEADLINE_EXCEEDED);
 
     /* A queue, and a future that is cancelled while it waits. */
     gometa_queue_t *queue = NULL;
@@ -153,109 +239,59 @@ static void nobody(const char *address)
     struct pollfd look = {gometa_queue_fd(queue), POLLIN, 0};
     CHECK(gometa_client_get_async(client, "k", 1, &future, &error) == GOMETA_OK);
     CHECK(gometa_future_enqueue(future, queue, 99, &error) == GOMETA_OK);
-    fails(gometa_future_enqueue(future, queue, 98, &error), &error, GOMETA_INVALID_ARGUMENT);
-    fails(gometa_queue_next(queue, 10, &tag, &error), &error, GOMETA_DEADLINE_EXCEEDED);
-    fails(gometa_future_wait(future, 0, &error), &error, GOMETA_DEADLINE_EXCEEDED);
+    FAILS(gometa_future_enqueue(future, queue, 98, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_queue_next(queue, 10, &tag, &error), GOMETA_DEADLINE_EXCEEDED);
+    FAILS(gometa_future_wait(future, 0, &error), GOMETA_DEADLINE_EXCEEDED);
     gometa_entry_t *entry = NULL;
-    fails(gometa_future_entry(future, &entry, &error), &error, GOMETA_UNAVAILABLE);
+    FAILS(gometa_future_entry(future, &entry, &error), GOMETA_UNAVAILABLE);
     CHECK(poll(&look, 1, 0) == 0);
     gometa_future_cancel(future);
-    CHECK(poll(&look, 1, 5000) == 1);
-    CHECK(gometa_queue_next(queue, 5000, &tag, &error) == GOMETA_OK && tag == 99);
+    CHECK(poll(&look, 1, (int)(5000 * patience)) == 1);
+    CHECK(gometa_queue_next(queue, 5000 * patience, &tag, &error) == GOMETA_OK && tag == 99);
     CHECK(poll(&look, 1, 0) == 0);
-    fails(gometa_future_entry(future, &entry, &error), &error, GOMETA_CANCELLED);
+    FAILS(gometa_future_entry(future, &entry, &error), GOMETA_CANCELLED);
     gometa_future_free(future);
     gometa_queue_close(queue);
     CHECK(poll(&look, 1, 0) == 1);
-    fails(gometa_queue_next(queue, 5000, &tag, &error), &error, GOMETA_CLOSED);
+    FAILS(gometa_queue_next(queue, 5000 * patience, &tag, &error), GOMETA_CLOSED);
+    gometa_queue_close(queue);
+    /* A future whose queue is closed, or gone, tells nobody. */
+    CHECK(gometa_client_get_async(hasty, "k", 1, &future, &error) == GOMETA_OK);
+    CHECK(gometa_future_enqueue(future, queue, 1, &error) == GOMETA_OK);
     gometa_queue_free(queue);
+    CHECK(gometa_future_wait(future, 5000 * patience, &error) == GOMETA_OK);
+    FAILS(gometa_future_entry(future, &entry, &error), GOMETA_DEADLINE_EXCEEDED);
+    gometa_future_free(future);
     gometa_client_free(client);
     gometa_client_free(hasty);
 }
 
-/* Futures that call back: each once, one after the other, with its context, where calls are allowed. */
-#define CALLS 100
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-static int called, running;
-static gometa_client_t *shared;
-
-static void ready(void *context, gometa_future_t *future)
+/* Somebody answers there, or does not, but it is no gometa. */
+static void bad(const char *address)
 {
-    pthread_mutex_lock(&lock);
-    CHECK(running++ == 0);
-    pthread_mutex_unlock(&lock);
-    CHECK(gometa_future_is_ready(future));
-    CHECK(gometa_future_written(future, NULL, NULL) == GOMETA_OK);
-    CHECK(gometa_client_set(shared, "within", 6, "v", 1, NULL, NULL) == GOMETA_OK);
-    gometa_future_free(future);
-    pthread_mutex_lock(&lock);
-    running--;
-    (*(int *)context)++;
-    called++;
-    pthread_cond_signal(&changed);
-    pthread_mutex_unlock(&lock);
-}
-
-static void callbacks(const char *peers)
-{
-    static int counts[CALLS];
-    CHECK(gometa_client_new(peers, NULL, &shared, NULL) == GOMETA_OK);
-    for (int i = 0; i < CALLS; i++) {
-        gometa_future_t *future = NULL;
-        CHECK(gometa_client_set_async(shared, "k", 1, "v", 1, &future, NULL) == GOMETA_OK);
-        CHECK(gometa_future_on_ready(future, &counts[i], ready, NULL) == GOMETA_OK);
-    }
-    pthread_mutex_lock(&lock);
-    while (called < CALLS) {
-        pthread_cond_wait(&changed, &lock);
-    }
-    pthread_mutex_unlock(&lock);
-    for (int i = 0; i < CALLS; i++) {
-        CHECK(counts[i] == 1);
-    }
-    gometa_client_free(shared);
-}
-
-/* A child of a process that has a client: what it inherited is of no use and does no harm; its own works. */
-static void forked(const char *peers)
-{
+    uint64_t timeout = 500 * patience;
     gometa_error_t *error = NULL;
     gometa_client_t *client = NULL;
-    gometa_future_t *future = NULL;
-    gometa_queue_t *queue = NULL;
-    CHECK(gometa_client_new(peers, NULL, &client, &error) == GOMETA_OK);
-    CHECK(gometa_queue_new(&queue, &error) == GOMETA_OK);
-    CHECK(gometa_client_set(client, "parent", 6, "1", 1, NULL, &error) == GOMETA_OK);
-    CHECK(gometa_client_get_async(client, "parent", 6, &future, &error) == GOMETA_OK);
-    pid_t child = fork();
-    CHECK(child >= 0);
-    if (child == 0) {
-        gometa_entry_t *entry = NULL;
-        uint64_t tag = 0;
-        fails(gometa_client_get(client, "parent", 6, &entry, &error), &error, GOMETA_FORKED);
-        fails(gometa_future_wait(future, 1000, &error), &error, GOMETA_FORKED);
-        fails(gometa_queue_next(queue, 1000, &tag, &error), &error, GOMETA_FORKED);
-        CHECK(!gometa_future_is_ready(future));
-        gometa_future_free(future);
-        gometa_queue_free(queue);
-        gometa_client_close(client);
-        gometa_client_free(client);
-        CHECK(gometa_client_new(peers, NULL, &client, &error) == GOMETA_OK);
-        CHECK(gometa_client_set(client, "child", 5, "1", 1, NULL, &error) == GOMETA_OK);
-        gometa_client_free(client);
-        exit(0);
-    }
-    int status = 0;
-    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    gometa_options_t *options = NULL;
     gometa_entry_t *entry = NULL;
-    CHECK(gometa_future_wait(future, 5000, &error) == GOMETA_OK);
-    CHECK(gometa_future_entry(future, &entry, &error) == GOMETA_OK);
-    gometa_entry_free(entry);
-    CHECK(gometa_client_get(client, "child", 5, &entry, &error) == GOMETA_OK);
-    gometa_entry_free(entry);
-    gometa_future_free(future);
-    gometa_queue_free(queue);
+    gometa_node_status_t *status = NULL;
+    CHECK(gometa_options_new(&options, &error) == GOMETA_OK);
+    CHECK(gometa_options_set_timeout_ms(options, timeout, &error) == GOMETA_OK);
+    CHECK(gometa_client_new(address, options, &client, &error) == GOMETA_OK);
+    gometa_options_free(options);
+    uint64_t begun = now_ms();
+    gometa_status_t ended = gometa_client_set(client, "k", 1, "v", 1, NULL, &error);
+    CHECK(gometa_error_is_retryable(error) && gometa_error_outcome(error) == GOMETA_OUTCOME_NOT_APPLIED);
+    FAILS(ended, GOMETA_DEADLINE_EXCEEDED);
+    FAILS(gometa_client_get(client, "k", 1, &entry, &error), GOMETA_DEADLINE_EXCEEDED);
+    CHECK(now_ms() - begun < 2 * timeout + 2000 * patience);
+    /* Asked once and by itself, it is told what there is. */
+    begun = now_ms();
+    ended = gometa_client_status(client, address, &status, &error);
+    CHECK(now_ms() - begun < timeout + 1000 * patience);
+    CHECK(ended == GOMETA_UNAVAILABLE || ended == GOMETA_CONNECTION_LOST || ended == GOMETA_DEADLINE_EXCEEDED);
+    FAILS(ended, ended);
+    CHECK(entry == NULL && status == NULL);
     gometa_client_free(client);
 }
 
@@ -276,8 +312,8 @@ static void about(const char *peers)
     size_t length = 0;
     CHECK(gometa_node_status_state_hash(status, &length) != NULL && length == 16);
     CHECK(gometa_client_counter(client, GOMETA_COUNTER_REQUESTS, &requests, &error) == GOMETA_OK && requests == 2);
-    fails(gometa_client_counter(client, 77, &requests, &error), &error, GOMETA_INVALID_ARGUMENT);
-    fails(gometa_client_status(client, "nonsense", &status, &error), &error, GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_counter(client, 77, &requests, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_status(client, "nonsense", &status, &error), GOMETA_INVALID_ARGUMENT);
     gometa_node_status_free(status);
     gometa_members_free(members);
     gometa_client_free(client);
@@ -285,13 +321,19 @@ static void about(const char *peers)
 
 int main(int count, char **given)
 {
-    CHECK(count == 3);
-    table();
-    arguments(given[1]);
-    about(given[1]);
-    nobody(given[2]);
-    callbacks(given[1]);
-    forked(given[1]);
+    CHECK(count >= 4);
+    patience = strtoull(given[1], NULL, 10);
+    CHECK(patience > 0);
+    arguments(given[2]);
+    use_after_close(given[2]);
+    nulls(given[2]);
+    about(given[2]);
+    nobody(given[3]);
+    bad(given[3]);
+    bad("nobody.invalid:5003");
+    for (int i = 4; i < count; i++) {
+        bad(given[i]);
+    }
     puts("all is well");
     return 0;
 }

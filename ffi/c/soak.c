@@ -1,0 +1,275 @@
+/*
+ * Many calls of every form, of all outcomes, leave the process as large as it was.
+ *
+ *     soak COUNT GROWTH_KIB PEERS NOBODY
+ *
+ * For each form: COUNT / 5 calls to warm up, then COUNT, behind which the resident size may be GROWTH_KIB larger; 0
+ * does not look, for where something else fills the memory. PEERS are an ensemble's addresses; at NOBODY nobody
+ * listens.
+ */
+#include "check.h"
+#include <pthread.h>
+#include <unistd.h>
+
+#define THREADS 16
+#define BATCH 64
+
+static const char *peers;
+static gometa_client_t *client;
+
+/* In KiB. */
+static long resident(void)
+{
+    long pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "r");
+    CHECK(statm != NULL && fscanf(statm, "%*s %ld", &pages) == 1);
+    fclose(statm);
+    return pages * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+/* Calls that block, by several threads: those that succeed, on a key and without. */
+static void *block(void *context)
+{
+    long count = *(long *)context;
+    for (long i = 0; i < count; i++) {
+        gometa_entry_t *entry = NULL;
+        gometa_written_t written;
+        gometa_deleted_t deleted;
+        switch (i % 8) {
+        case 0:
+            CHECK(gometa_client_set(client, "k", 1, "some value", 10, &written, NULL) == GOMETA_OK);
+            break;
+        case 1:
+            CHECK(gometa_client_delete(client, "absent", 6, &deleted, NULL) == GOMETA_OK);
+            break;
+        case 2:
+            CHECK(gometa_client_get_with(client, "k", 1, GOMETA_LOCAL, 0, &entry, NULL) == GOMETA_OK);
+            break;
+        default:
+            CHECK(gometa_client_get(client, "k", 1, &entry, NULL) == GOMETA_OK);
+        }
+        gometa_entry_free(entry);
+    }
+    return NULL;
+}
+
+static void blocking(long count)
+{
+    pthread_t threads[THREADS];
+    long each = count / THREADS;
+    for (int i = 0; i < THREADS; i++) {
+        CHECK(pthread_create(&threads[i], NULL, block, &each) == 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    }
+}
+
+/* Futures: waited for, cancelled, or freed before they are ready. */
+static void futures(long count)
+{
+    for (long done = 0; done < count; done += BATCH) {
+        gometa_future_t *batch[BATCH];
+        for (int i = 0; i < BATCH; i++) {
+            if (i % 2 == 0) {
+                CHECK(gometa_client_set_async(client, "k", 1, "v", 1, &batch[i], NULL) == GOMETA_OK);
+            } else {
+                CHECK(gometa_client_get_async(client, "k", 1, &batch[i], NULL) == GOMETA_OK);
+            }
+        }
+        for (int i = 0; i < BATCH; i++) {
+            gometa_entry_t *entry = NULL;
+            if (i % 16 == 14) {
+                gometa_future_cancel(batch[i]);
+            } else if (i % 16 != 15) {
+                CHECK(gometa_future_wait(batch[i], 60000, NULL) == GOMETA_OK);
+            }
+            if (i % 2 == 0) {
+                gometa_status_t status = gometa_future_written(batch[i], NULL, NULL);
+                CHECK(status == GOMETA_OK || status == GOMETA_CANCELLED);
+            } else if (gometa_future_entry(batch[i], &entry, NULL) == GOMETA_OK) {
+                gometa_entry_free(entry);
+            }
+            gometa_future_free(batch[i]);
+        }
+    }
+}
+
+/* The same through a queue, several for each. */
+static void queued(long count)
+{
+    gometa_queue_t *queue = NULL;
+    gometa_future_t *batch[BATCH];
+    CHECK(gometa_queue_new(&queue, NULL) == GOMETA_OK);
+    for (long done = 0; done < count; done += BATCH) {
+        for (int i = 0; i < BATCH; i++) {
+            CHECK(gometa_client_set_async(client, "k", 1, "v", 1, &batch[i], NULL) == GOMETA_OK);
+            CHECK(gometa_future_enqueue(batch[i], queue, (uint64_t)i, NULL) == GOMETA_OK);
+        }
+        for (int i = 0; i < BATCH; i++) {
+            uint64_t tag = BATCH;
+            CHECK(gometa_queue_next(queue, 60000, &tag, NULL) == GOMETA_OK && tag < BATCH);
+            CHECK(gometa_future_written(batch[tag], NULL, NULL) == GOMETA_OK);
+            gometa_future_free(batch[tag]);
+        }
+        if (done % (16 * BATCH) == 0) {
+            gometa_queue_free(queue);
+            CHECK(gometa_queue_new(&queue, NULL) == GOMETA_OK);
+        }
+    }
+    gometa_queue_free(queue);
+}
+
+/* And called back. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static long called;
+
+static void ready(void *context, gometa_future_t *future)
+{
+    (void)context;
+    CHECK(gometa_future_written(future, NULL, NULL) == GOMETA_OK);
+    gometa_future_free(future);
+    pthread_mutex_lock(&lock);
+    called++;
+    pthread_cond_signal(&changed);
+    pthread_mutex_unlock(&lock);
+}
+
+static void wait_until_called(long times)
+{
+    pthread_mutex_lock(&lock);
+    while (called < times) {
+        pthread_cond_wait(&changed, &lock);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+static void called_back(long count)
+{
+    called = 0;
+    for (long started = 0; started < count; started++) {
+        gometa_future_t *future = NULL;
+        CHECK(gometa_client_set_async(client, "k", 1, "v", 1, &future, NULL) == GOMETA_OK);
+        CHECK(gometa_future_on_ready(future, NULL, ready, NULL) == GOMETA_OK);
+        wait_until_called(started + 1 - BATCH);
+    }
+    wait_until_called(count);
+}
+
+/* Calls that fail, on the node, in the library, and by their deadline; with their errors looked at. */
+static const char *nobody;
+
+static void *fail(void *context)
+{
+    long count = *(long *)context;
+    gometa_client_t *alone = NULL;
+    gometa_client_t *hasty = NULL;
+    CHECK(gometa_client_new(nobody, NULL, &alone, NULL) == GOMETA_OK);
+    CHECK(gometa_client_with_timeout(alone, 1, &hasty, NULL) == GOMETA_OK);
+    for (long i = 0; i < count; i++) {
+        gometa_error_t *error = NULL;
+        gometa_entry_t *entry = NULL;
+        gometa_client_t *none = NULL;
+        uint64_t actual = 0;
+        switch (i % 8) {
+        case 0:
+            FAILS(gometa_client_get(client, "absent", 6, &entry, &error), GOMETA_NOT_FOUND);
+            break;
+        case 1:
+            FAILS(gometa_client_add(client, "k", 1, "v", 1, NULL, &error), GOMETA_ALREADY_EXISTS);
+            break;
+        case 2:
+            CHECK(gometa_client_cas(client, "k", 1, 1, "v", 1, NULL, &error) == GOMETA_CAS_MISMATCH);
+            CHECK(gometa_error_actual_revision(error, &actual) && actual > 1);
+            gometa_error_free(error);
+            break;
+        case 3:
+            FAILS(gometa_client_set(client, NULL, 0, "v", 1, NULL, &error), GOMETA_INVALID_ARGUMENT);
+            break;
+        case 4:
+            FAILS(gometa_client_new("nonsense", NULL, &none, &error), GOMETA_INVALID_ARGUMENT);
+            break;
+        case 5:
+            if (i % 64 == 5) {
+                FAILS(gometa_client_get(hasty, "k", 1, &entry, &error), GOMETA_DEADLINE_EXCEEDED);
+            }
+            break;
+        default:
+            /* Without a place for the error, nothing is to be freed. */
+            CHECK(gometa_client_get(client, "absent", 6, &entry, NULL) == GOMETA_NOT_FOUND);
+        }
+    }
+    gometa_client_free(hasty);
+    gometa_client_free(alone);
+    return NULL;
+}
+
+static void failing(long count)
+{
+    pthread_t threads[THREADS];
+    long each = count / THREADS;
+    for (int i = 0; i < THREADS; i++) {
+        CHECK(pthread_create(&threads[i], NULL, fail, &each) == 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    }
+}
+
+/* Clients themselves, and what they are asked of the ensemble; a hundredth as many. */
+static void clients(long count)
+{
+    for (long i = 0; i < count; i += 100) {
+        gometa_client_t *other = NULL;
+        gometa_node_status_t *status = NULL;
+        gometa_members_t *members = NULL;
+        gometa_options_t *options = NULL;
+        CHECK(gometa_options_new(&options, NULL) == GOMETA_OK);
+        CHECK(gometa_options_set_name(options, "soak", NULL) == GOMETA_OK);
+        CHECK(gometa_client_new(peers, options, &other, NULL) == GOMETA_OK);
+        gometa_options_free(options);
+        CHECK(gometa_client_status(other, NULL, &status, NULL) == GOMETA_OK);
+        CHECK(gometa_client_members(other, &members, NULL) == GOMETA_OK);
+        CHECK(gometa_members_count(members) == 3 && gometa_node_status_peers(status) == 2);
+        gometa_node_status_free(status);
+        gometa_members_free(members);
+        gometa_client_free(other);
+    }
+}
+
+int main(int count, char **given)
+{
+    CHECK(count == 5);
+    long calls = strtol(given[1], NULL, 10);
+    long growth_max = strtol(given[2], NULL, 10);
+    peers = given[3];
+    nobody = given[4];
+    CHECK(calls >= 100);
+    static const struct {
+        const char *name;
+        void (*run)(long count);
+    } forms[] = {
+        {"blocking", blocking}, {"futures", futures}, {"queued", queued},
+        {"called back", called_back}, {"failing", failing}, {"clients", clients},
+    };
+    CHECK(gometa_client_new(peers, NULL, &client, NULL) == GOMETA_OK);
+    CHECK(gometa_client_set(client, "k", 1, "v", 1, NULL, NULL) == GOMETA_OK);
+    CHECK(gometa_client_set(client, "k", 1, "v", 1, NULL, NULL) == GOMETA_OK);
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        forms[i].run(calls / 5);
+        long before = resident();
+        uint64_t begun = now_ms();
+        forms[i].run(calls);
+        long growth = resident() - before;
+        printf("%s: %ld calls in %ld ms, %ld KiB, and %ld KiB more\n", forms[i].name, calls,
+               (long)(now_ms() - begun), before, growth);
+        fflush(stdout);
+        CHECK(growth_max == 0 || growth <= growth_max);
+    }
+    uint64_t in_flight = 1;
+    CHECK(gometa_client_counter(client, GOMETA_COUNTER_IN_FLIGHT, &in_flight, NULL) == GOMETA_OK && in_flight == 0);
+    gometa_client_free(client);
+    puts("all is well");
+    return 0;
+}

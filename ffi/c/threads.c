@@ -1,0 +1,267 @@
+/*
+ * Several threads, several processes: callbacks, closing and cancelling while others call, forking.
+ *
+ *     threads PATIENCE PEERS NOBODY [nofork]
+ *
+ * PEERS are an ensemble's addresses; at NOBODY nobody listens. PATIENCE, 1 where nothing slows the program down, is
+ * what its deadlines are multiplied with. A checker of memory cannot see that a forked child gives up what it inherited
+ * by design: `nofork` leaves that part out.
+ */
+#include "check.h"
+#include <pthread.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define CALLS 100
+#define THREADS 8
+#define ROUNDS 10
+
+static uint64_t patience;
+
+/* Futures that call back: each once, one after the other, with its context, where calls are allowed. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static int called, running;
+static gometa_client_t *shared;
+
+static void ready(void *context, gometa_future_t *future)
+{
+    pthread_mutex_lock(&lock);
+    CHECK(running++ == 0);
+    pthread_mutex_unlock(&lock);
+    CHECK(gometa_future_is_ready(future));
+    CHECK(gometa_future_written(future, NULL, NULL) == GOMETA_OK);
+    CHECK(gometa_client_set(shared, "within", 6, "v", 1, NULL, NULL) == GOMETA_OK);
+    gometa_future_free(future);
+    pthread_mutex_lock(&lock);
+    running--;
+    (*(int *)context)++;
+    called++;
+    pthread_cond_signal(&changed);
+    pthread_mutex_unlock(&lock);
+}
+
+static void never(void *context, gometa_future_t *future)
+{
+    (void)context;
+    (void)future;
+    CHECK(!"a future that was freed calls nobody back");
+}
+
+static void callbacks(const char *peers, const char *nobody)
+{
+    static int counts[CALLS];
+    gometa_client_t *waiting = NULL;
+    gometa_future_t *future = NULL;
+    CHECK(gometa_client_new(nobody, NULL, &waiting, NULL) == GOMETA_OK);
+    CHECK(gometa_client_get_async(waiting, "k", 1, &future, NULL) == GOMETA_OK);
+    CHECK(gometa_future_on_ready(future, NULL, never, NULL) == GOMETA_OK);
+    gometa_future_free(future);
+
+    CHECK(gometa_client_new(peers, NULL, &shared, NULL) == GOMETA_OK);
+    for (int i = 0; i < CALLS; i++) {
+        CHECK(gometa_client_set_async(shared, "k", 1, "v", 1, &future, NULL) == GOMETA_OK);
+        CHECK(gometa_future_on_ready(future, &counts[i], ready, NULL) == GOMETA_OK);
+    }
+    pthread_mutex_lock(&lock);
+    while (called < CALLS) {
+        pthread_cond_wait(&changed, &lock);
+    }
+    pthread_mutex_unlock(&lock);
+    for (int i = 0; i < CALLS; i++) {
+        CHECK(counts[i] == 1);
+    }
+    gometa_client_free(shared);
+    gometa_client_free(waiting);
+}
+
+/* A thread that calls until its client is closed. */
+static void *call_until_closed(void *context)
+{
+    const gometa_client_t *client = context;
+    for (;;) {
+        gometa_entry_t *entry = NULL;
+        gometa_error_t *error = NULL;
+        gometa_status_t status = gometa_client_get(client, "k", 1, &entry, &error);
+        gometa_entry_free(entry);
+        if (status != GOMETA_OK) {
+            FAILS(status, GOMETA_CLOSED);
+            return NULL;
+        }
+    }
+}
+
+static void wait_for_calls(const gometa_client_t *client, uint64_t calls)
+{
+    uint64_t made = 0;
+    for (uint64_t begun = now_ms(); made < calls;) {
+        CHECK(gometa_client_counter(client, GOMETA_COUNTER_REQUESTS, &made, NULL) == GOMETA_OK);
+        CHECK(now_ms() - begun < 30000 * patience);
+    }
+}
+
+static void close_among_calls(const char *peers)
+{
+    for (int round = 0; round < ROUNDS; round++) {
+        gometa_client_t *client = NULL;
+        pthread_t threads[THREADS];
+        CHECK(gometa_client_new(peers, NULL, &client, NULL) == GOMETA_OK);
+        CHECK(gometa_client_set(client, "k", 1, "v", 1, NULL, NULL) == GOMETA_OK);
+        for (int i = 0; i < THREADS; i++) {
+            CHECK(pthread_create(&threads[i], NULL, call_until_closed, client) == 0);
+        }
+        wait_for_calls(client, (uint64_t)(1 + 10 * round));
+        gometa_client_close(client);
+        for (int i = 0; i < THREADS; i++) {
+            CHECK(pthread_join(threads[i], NULL) == 0);
+        }
+        gometa_client_free(client);
+    }
+}
+
+/* One thread waits for a future that another cancels; one waits for a queue that another closes. */
+static void *wait_for_future(void *context)
+{
+    CHECK(gometa_future_wait(context, 60000 * patience, NULL) == GOMETA_OK);
+    return NULL;
+}
+
+static void *wait_for_queue(void *context)
+{
+    uint64_t tag = 0;
+    gometa_error_t *error = NULL;
+    FAILS(gometa_queue_next(context, 60000 * patience, &tag, &error), GOMETA_CLOSED);
+    return NULL;
+}
+
+static void wake_waiters(const char *nobody)
+{
+    gometa_client_t *client = NULL;
+    gometa_options_t *options = NULL;
+    gometa_future_t *future = NULL;
+    gometa_error_t *error = NULL;
+    gometa_queue_t *queue = NULL;
+    pthread_t threads[2];
+    uint64_t begun = now_ms();
+    CHECK(gometa_options_new(&options, NULL) == GOMETA_OK);
+    CHECK(gometa_options_set_timeout_ms(options, 60000 * patience, NULL) == GOMETA_OK);
+    CHECK(gometa_client_new(nobody, options, &client, NULL) == GOMETA_OK);
+    gometa_options_free(options);
+    CHECK(gometa_client_set_async(client, "k", 1, "v", 1, &future, NULL) == GOMETA_OK);
+    CHECK(gometa_queue_new(&queue, NULL) == GOMETA_OK);
+    CHECK(pthread_create(&threads[0], NULL, wait_for_future, future) == 0);
+    CHECK(pthread_create(&threads[1], NULL, wait_for_queue, queue) == 0);
+    gometa_future_cancel(future);
+    gometa_future_cancel(future);
+    gometa_queue_close(queue);
+    CHECK(pthread_join(threads[0], NULL) == 0 && pthread_join(threads[1], NULL) == 0);
+    gometa_status_t status = gometa_future_written(future, NULL, &error);
+    CHECK(gometa_error_outcome(error) == GOMETA_OUTCOME_UNKNOWN);
+    FAILS(status, GOMETA_CANCELLED);
+    gometa_future_free(future);
+    gometa_queue_free(queue);
+
+    /* Closing ends what runs, and what is done with the handle afterwards is nobody's business but its owner's. */
+    CHECK(gometa_client_get_async(client, "k", 1, &future, NULL) == GOMETA_OK);
+    gometa_client_close(client);
+    CHECK(gometa_future_wait(future, 5000 * patience, NULL) == GOMETA_OK);
+    gometa_entry_t *entry = NULL;
+    gometa_client_free(client);
+    FAILS(gometa_future_entry(future, &entry, &error), GOMETA_CLOSED);
+    gometa_future_free(future);
+    CHECK(now_ms() - begun < 30000 * patience);
+}
+
+/* What a child may do with what it inherited, which is nothing; and with a client of its own, which is everything. */
+static void be_a_child(const char *peers, gometa_client_t *client, gometa_future_t *future, gometa_queue_t *queue)
+{
+    gometa_error_t *error = NULL;
+    gometa_entry_t *entry = NULL;
+    gometa_client_t *other = NULL;
+    gometa_future_t *started = NULL;
+    uint64_t tag = 0;
+    /* A child that hangs is killed, which its parent sees. */
+    alarm((unsigned)(30 * patience));
+    FAILS(gometa_client_get(client, "parent", 6, &entry, &error), GOMETA_FORKED);
+    FAILS(gometa_client_set(client, "parent", 6, "2", 1, NULL, &error), GOMETA_FORKED);
+    FAILS(gometa_client_set_async(client, "parent", 6, "2", 1, &started, &error), GOMETA_FORKED);
+    FAILS(gometa_client_counter(client, GOMETA_COUNTER_REQUESTS, &tag, &error), GOMETA_FORKED);
+    FAILS(gometa_future_wait(future, 1000, &error), GOMETA_FORKED);
+    FAILS(gometa_future_entry(future, &entry, &error), GOMETA_FORKED);
+    FAILS(gometa_queue_next(queue, 1000, &tag, &error), GOMETA_FORKED);
+    CHECK(!gometa_future_is_ready(future) && started == NULL && entry == NULL);
+    gometa_future_cancel(future);
+    gometa_future_free(future);
+    gometa_queue_close(queue);
+    gometa_queue_free(queue);
+    if (gometa_client_with_timeout(client, 1000, &other, &error) == GOMETA_OK) {
+        FAILS(gometa_client_get(other, "parent", 6, &entry, &error), GOMETA_FORKED);
+        gometa_client_free(other);
+    } else {
+        FAILS(gometa_error_status(error), GOMETA_FORKED);
+    }
+    gometa_client_close(client);
+    gometa_client_free(client);
+    CHECK(gometa_client_new(peers, NULL, &client, &error) == GOMETA_OK);
+    CHECK(gometa_client_set(client, "child", 5, "1", 1, NULL, &error) == GOMETA_OK);
+    gometa_client_free(client);
+    exit(0);
+}
+
+static void forked(const char *peers)
+{
+    gometa_error_t *error = NULL;
+    gometa_client_t *client = NULL;
+    gometa_future_t *future = NULL;
+    gometa_queue_t *queue = NULL;
+    gometa_entry_t *entry = NULL;
+    pthread_t threads[THREADS];
+    CHECK(gometa_client_new(peers, NULL, &client, &error) == GOMETA_OK);
+    CHECK(gometa_queue_new(&queue, &error) == GOMETA_OK);
+    CHECK(gometa_client_set(client, "parent", 6, "1", 1, NULL, &error) == GOMETA_OK);
+    CHECK(gometa_client_set(client, "k", 1, "v", 1, NULL, &error) == GOMETA_OK);
+    CHECK(gometa_client_get_async(client, "parent", 6, &future, &error) == GOMETA_OK);
+    /* Whatever locks the other threads hold at that moment, the child has them as they are. */
+    for (int i = 0; i < THREADS; i++) {
+        CHECK(pthread_create(&threads[i], NULL, call_until_closed, client) == 0);
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        wait_for_calls(client, (uint64_t)(100 * round));
+        pid_t child = fork();
+        CHECK(child >= 0);
+        if (child == 0) {
+            be_a_child(peers, client, future, queue);
+        }
+        int status = 0;
+        CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    /* The parent goes on. */
+    CHECK(gometa_future_wait(future, 5000 * patience, &error) == GOMETA_OK);
+    CHECK(gometa_future_entry(future, &entry, &error) == GOMETA_OK);
+    gometa_entry_free(entry);
+    CHECK(gometa_client_get(client, "child", 5, &entry, &error) == GOMETA_OK);
+    gometa_entry_free(entry);
+    gometa_client_close(client);
+    for (int i = 0; i < THREADS; i++) {
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    }
+    gometa_future_free(future);
+    gometa_queue_free(queue);
+    gometa_client_free(client);
+}
+
+int main(int count, char **given)
+{
+    CHECK(count == 4 || (count == 5 && strcmp(given[4], "nofork") == 0));
+    patience = strtoull(given[1], NULL, 10);
+    CHECK(patience > 0);
+    callbacks(given[2], given[3]);
+    close_among_calls(given[2]);
+    wake_waiters(given[3]);
+    if (count == 4) {
+        forked(given[2]);
+    }
+    puts("all is well");
+    return 0;
+}
