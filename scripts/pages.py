@@ -80,7 +80,7 @@ def c_fragments(fragments, directory):
     put(directory / "fragments.c", C_PROGRAM % (functions, calls))
     return (
         "cc -std=c99 -Wall -Wextra -Werror -Wno-unused-parameter \"$HOME\"/fragments.c "
-        "$(pkg-config --cflags --libs gometa) -Wl,-rpath,$HOME/gometa/lib -o \"$HOME\"/fragments && "
+        "$(pkg-config --cflags --libs gometa) -Wl,-rpath,$HOME/gometa/lib -o \"$HOME\"/fragments\n"
         "\"$HOME\"/fragments \"$GOMETA_PEERS\"\n"
     )
 
@@ -96,7 +96,7 @@ def go_fragments(fragments, directory):
     put(directory / "fragments" / "main.go", GO_PROGRAM % names)
     put(directory / "fragments" / "go.mod",
         f"module fragments\n\ngo 1.19\n\nrequire gometa v0.0.0\n\nreplace gometa => {ROOT / 'go'}\n")
-    return "cd \"$HOME\"/fragments && go run . \"$GOMETA_PEERS\"\n"
+    return "cd \"$HOME\"/fragments\ngo run . \"$GOMETA_PEERS\"\n"
 
 
 def prepare(page, directory, peers):
