@@ -8,6 +8,8 @@ package gometa
 /*
 #cgo !gometa_static pkg-config: gometa
 #cgo gometa_static pkg-config: gometa-static
+// Go's build cache looks at flags, and not at what pkg-config says: without this it would confuse the two.
+#cgo gometa_static CFLAGS: -DGOMETA_STATIC
 
 #include <fcntl.h>
 #include <stdlib.h>

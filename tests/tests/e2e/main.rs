@@ -8,6 +8,8 @@
 
 mod behind;
 mod c_face;
+mod c_install;
+mod c_memory;
 mod damaged;
 mod first_use;
 mod flood;

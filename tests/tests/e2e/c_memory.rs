@@ -1,0 +1,59 @@
+//! libgometa under valgrind: no error, and nothing lost, neither directly nor by what is lost.
+//!
+//! What is still reachable at the end is not lost: the runtime keeps some for the process. A forked child gives up by
+//! design what it inherited, so forking is left out here.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use gometa_tests::{ensemble::Ensemble, impostors::Impostors};
+
+use crate::c_face::{addresses, compile, run};
+
+/// How much longer than usual the programs wait for anything.
+const PATIENCE: &str = "3";
+const RUN_MAX: Duration = Duration::from_secs(300);
+
+/// Runs a program under valgrind, with these arguments.
+async fn check(program: &Path, arguments: &[&str], rest: &[String]) -> String {
+    let mut command = Command::new("valgrind");
+    command.args(["--quiet", "--error-exitcode=9", "--leak-check=full"]);
+    command.args(["--errors-for-leak-kinds=definite,indirect", "--show-leak-kinds=definite,indirect"]);
+    command.arg(program).args(arguments).args(rest);
+    run(command, program.parent().unwrap(), "", RUN_MAX).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn valgrind_finds_nothing_in_the_programs_in_c() {
+    let (ensemble, impostors) = (Ensemble::start(3).await, Impostors::start().await);
+    let peers = ensemble.requests_from(0).join(",");
+    let (dead, all) = (impostors.dead.to_string(), addresses(&impostors));
+    let compiled = |source: &str| compile(source, ensemble.scratch());
+    for example in ["examples/c/tour.c", "examples/c/event_loop.c"] {
+        check(&compiled(example), &[&peers], &[]).await;
+    }
+    let said = check(&compiled("ffi/c/misuse.c"), &[PATIENCE, &peers], &all).await;
+    assert_eq!(said, "all is well\n");
+    let said = check(&compiled("ffi/c/threads.c"), &[PATIENCE, &peers, &dead, "nofork"], &[]).await;
+    assert_eq!(said, "all is well\n");
+    let said = check(&compiled("ffi/c/soak.c"), &["5000", "0", &peers, &dead], &[]).await;
+    assert!(said.ends_with("all is well\n"), "{said}");
+}
+
+#[test]
+fn valgrind_would_find_what_is_lost() {
+    let scratch = tempfile::tempdir().unwrap();
+    let source = scratch.path().join("lost.c");
+    let text = "#include <gometa.h>\nint main(void)\n{\n    gometa_options_t *options = NULL;\n    \
+                gometa_options_new(&options, NULL);\n    options = NULL;\n    return options != NULL;\n}\n";
+    std::fs::write(&source, text).unwrap();
+    let lost = compile(source.to_str().unwrap(), scratch.path());
+    let mut command = Command::new("valgrind");
+    command.args([
+        "--quiet",
+        "--error-exitcode=9",
+        "--leak-check=full",
+        "--errors-for-leak-kinds=definite,indirect",
+    ]);
+    let ended = command.arg(&lost).env("LD_LIBRARY_PATH", scratch.path()).output().unwrap();
+    assert_eq!(ended.status.code(), Some(9), "{}", String::from_utf8_lossy(&ended.stderr));
+}
