@@ -89,7 +89,9 @@ def fill(template, path, values):
 
 def install_library(release, root, prefix, libdir):
     """libgometa, its header, and the files by which pkg-config and CMake find them."""
-    there = lambda path: Path(f"{root}{path}")
+    def there(path):
+        return Path(f"{root}{path}")
+
     number, full = soname(), version()
     up = os.path.relpath(prefix, libdir)
     values = {

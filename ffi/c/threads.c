@@ -1,10 +1,10 @@
 /*
- * Several threads, several processes: callbacks, closing and cancelling while others call, forking.
+ * Several threads, several processes: callbacks, closing and cancelling while others call, one queue for all, forking.
  *
  *     threads PATIENCE PEERS NOBODY [nofork]
  *
- * PEERS are an ensemble's addresses; at NOBODY nobody listens. PATIENCE, 1 where nothing slows the program down, is
- * what its deadlines are multiplied with. A checker of memory cannot see that a forked child gives up what it inherited
+ * PEERS are an ensemble's addresses; at NOBODY nobody listens. PATIENCE, 1 where nothing slows the program down,
+ * is what its deadlines are multiplied with. A checker of memory cannot see that a forked child gives up what it inherited
  * by design: `nofork` leaves that part out.
  */
 #include "check.h"
@@ -173,6 +173,58 @@ static void wake_waiters(const char *nobody)
     CHECK(now_ms() - begun < 30000 * patience);
 }
 
+/* Several threads take from one queue: each tag comes once, to one of them. */
+static gometa_queue_t *common;
+static int taken[CALLS];
+
+static void *take_tags(void *context)
+{
+    uint64_t tag = 0;
+    (void)context;
+    while (gometa_queue_next(common, 60000 * patience, &tag, NULL) == GOMETA_OK) {
+        CHECK(tag < CALLS);
+        pthread_mutex_lock(&lock);
+        taken[tag]++;
+        called++;
+        pthread_cond_signal(&changed);
+        pthread_mutex_unlock(&lock);
+    }
+    return NULL;
+}
+
+static void share_a_queue(const char *peers)
+{
+    gometa_client_t *client = NULL;
+    gometa_future_t *futures[CALLS];
+    pthread_t threads[THREADS];
+    called = 0;
+    CHECK(gometa_queue_new(&common, NULL) == GOMETA_OK);
+    CHECK(gometa_client_new(peers, NULL, &client, NULL) == GOMETA_OK);
+    for (int i = 0; i < THREADS; i++) {
+        CHECK(pthread_create(&threads[i], NULL, take_tags, NULL) == 0);
+    }
+    for (uint64_t i = 0; i < CALLS; i++) {
+        CHECK(gometa_client_set_async(client, "k", 1, "v", 1, &futures[i], NULL) == GOMETA_OK);
+        CHECK(gometa_future_enqueue(futures[i], common, i, NULL) == GOMETA_OK);
+    }
+    pthread_mutex_lock(&lock);
+    while (called < CALLS) {
+        pthread_cond_wait(&changed, &lock);
+    }
+    pthread_mutex_unlock(&lock);
+    gometa_queue_close(common);
+    for (int i = 0; i < THREADS; i++) {
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    }
+    for (int i = 0; i < CALLS; i++) {
+        CHECK(taken[i] == 1);
+        CHECK(gometa_future_written(futures[i], NULL, NULL) == GOMETA_OK);
+        gometa_future_free(futures[i]);
+    }
+    gometa_queue_free(common);
+    gometa_client_free(client);
+}
+
 /* What a child may do with what it inherited, which is nothing; and with a client of its own, which is everything. */
 static void be_a_child(const char *peers, gometa_client_t *client, gometa_future_t *future, gometa_queue_t *queue)
 {
@@ -259,6 +311,7 @@ int main(int count, char **given)
     callbacks(given[2], given[3]);
     close_among_calls(given[2]);
     wake_waiters(given[3]);
+    share_a_queue(given[2]);
     if (count == 4) {
         forked(given[2]);
     }

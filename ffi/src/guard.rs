@@ -60,3 +60,73 @@ pub(crate) unsafe fn guard_client(
     // SAFETY: the caller's promise.
     unsafe { guard(operation, error, body) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ptr;
+
+    use super::*;
+    use crate::{
+        client::{gometa_client_close, gometa_client_free, gometa_client_new},
+        error::{gometa_error_free, gometa_error_message, gometa_error_outcome, gometa_error_status},
+        status::gometa_outcome_t,
+    };
+
+    /// What an error says, which is then freed.
+    fn read(error: *mut gometa_error_t) -> (gometa_status_t, gometa_outcome_t, String) {
+        // SAFETY: an error, or NULL.
+        let (status, outcome) =
+            (unsafe { gometa_error_status(error) }, unsafe { gometa_error_outcome(error) });
+        // SAFETY: an error, or NULL.
+        let message = unsafe { gometa_error_message(error) };
+        // SAFETY: a string of the error's.
+        let message = unsafe { std::ffi::CStr::from_ptr(message) }.to_str().unwrap().to_owned();
+        // SAFETY: not used again.
+        unsafe { gometa_error_free(error) };
+        (status, outcome, message)
+    }
+
+    #[test]
+    fn a_panic_becomes_an_error() {
+        let bodies: [fn() -> Result<(), Error>; 3] =
+            [|| panic!("words"), || panic!("{} words", 2), || std::panic::panic_any(3)];
+        for (body, words) in bodies.into_iter().zip(["words", "2 words", "no words"]) {
+            let mut error = ptr::null_mut();
+            // SAFETY: a place for an error.
+            let status = unsafe { guard(Operation::Set, &raw mut error, body) };
+            assert_eq!(status, gometa_status_t::GOMETA_INTERNAL);
+            let (kept, outcome, message) = read(error);
+            assert_eq!((kept, outcome), (status, gometa_outcome_t::GOMETA_OUTCOME_UNKNOWN));
+            assert!(message.contains(words), "{message}");
+            // SAFETY: no place for an error.
+            assert_eq!(unsafe { guard(Operation::Set, ptr::null_mut(), body) }, status);
+        }
+    }
+
+    #[test]
+    fn a_panic_closes_the_client_that_it_happened_in() {
+        let mut client = ptr::null_mut();
+        let peers = c"127.0.0.1:9".as_ptr();
+        // SAFETY: a string, and places to write to.
+        let made = unsafe { gometa_client_new(peers, ptr::null(), &raw mut client, ptr::null_mut()) };
+        assert_eq!(made, gometa_status_t::GOMETA_OK);
+        let mut error = ptr::null_mut();
+        // SAFETY: a client, and a place for an error.
+        let status = unsafe { guard_client(Operation::Get, client, &raw mut error, |_| panic!("words")) };
+        assert_eq!(status, gometa_status_t::GOMETA_INTERNAL);
+        assert!(read(error).2.contains("words"));
+        let call = || {
+            let (mut entry, mut error) = (ptr::null_mut(), ptr::null_mut());
+            let key = c"k".as_ptr().cast();
+            // SAFETY: a client, a key, and places to write to.
+            unsafe { crate::client::gometa_client_get(client, key, 1, &raw mut entry, &raw mut error) };
+            read(error).0
+        };
+        assert_eq!(call(), gometa_status_t::GOMETA_CLOSED);
+        // SAFETY: a client.
+        unsafe { gometa_client_close(client) };
+        assert_eq!(call(), gometa_status_t::GOMETA_CLOSED);
+        // SAFETY: not used again.
+        unsafe { gometa_client_free(client) };
+    }
+}
