@@ -1,0 +1,268 @@
+//! The frames that `docs/wire.md` shows are what the encoder makes of the messages below, byte for byte, with each field
+//! named as the schema names it. `UPDATE_WIRE_PAGE=1` rewrites the page's blocks.
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::{fmt::Write, fs, path::PathBuf};
+
+use bytes::{Bytes, BytesMut};
+use gometa_proto::{
+    ErrorKind, frame, limits,
+    v1::{
+        Cancel, Cas, ClientFrame, Delete, EnsembleRef, Entry, Error, Get, Hello, Member, OpenSession, Ping,
+        Pong, Request, Response, Role, ServerFrame, SessionOpened, Set, Status, View, Welcome, WriteContext,
+        Written, client_frame::Body as FromClient, request::Operation, response::Result as Answer,
+        server_frame::Body as FromNode,
+    },
+};
+use prost::Message;
+use protox::prost_reflect::{DescriptorPool, Kind, MessageDescriptor};
+
+/// Bytes of a line.
+const LINE: usize = 12;
+/// Where the words begin.
+const COLUMN: usize = 46;
+
+enum Frame {
+    Client(FromClient),
+    Node(FromNode),
+}
+
+fn asks(id: u64, seq: u64, operation: Operation) -> Frame {
+    let write = (seq > 0).then_some(WriteContext { session: SESSION, seq, lowest: seq });
+    Frame::Client(FromClient::Request(Request { id, deadline_ms: 5000, write, operation: Some(operation) }))
+}
+
+fn answers(id: u64, revision: u64, result: Answer) -> Frame {
+    Frame::Node(FromNode::Response(Response { id, revision, result: Some(result) }))
+}
+
+const SESSION: u64 = 0x0102_0304_0506_0708;
+
+/// Every frame on the page, by the name of its block.
+fn frames() -> Vec<(&'static str, Frame)> {
+    let key = Bytes::from_static(b"k");
+    let view = || View {
+        role: Role::Leading.into(),
+        leader: "10.0.0.1:5003".to_owned(),
+        members: [(0x11, 1), (0x22, 2)]
+            .map(|(node, host)| Member {
+                node,
+                message_address: format!("10.0.0.{host}:5002"),
+                request_address: format!("10.0.0.{host}:5003"),
+            })
+            .to_vec(),
+    };
+    let hello = Hello {
+        protocol_min: 1,
+        protocol_max: 1,
+        client: "mine".into(),
+        version: "1.0".into(),
+        ensemble: None,
+    };
+    let welcome = Welcome {
+        protocol: 1,
+        ensemble: Some(EnsembleRef { id: Bytes::from_static(b"sixteen bytes id"), history: 1 }),
+        node: 0x11,
+        version: "0.1.0".to_owned(),
+        limits: Some(limits::advertised(60_000)),
+        view: Some(view()),
+    };
+    let opened = SessionOpened { session: SESSION, timeout_ms: 60_000 };
+    let entry =
+        Entry { key: key.clone(), value: "v".into(), version: 1, create_revision: 300, mod_revision: 300 };
+    let mismatch =
+        Error::not_applied(ErrorKind::CasMismatch, "the key is at revision 300").with_actual_revision(300);
+    let farewell =
+        Error::not_applied(ErrorKind::InvalidArgument, "the first frame of a connection is a Hello");
+    vec![
+        ("hello", Frame::Client(FromClient::Hello(hello))),
+        ("welcome", Frame::Node(FromNode::Welcome(welcome))),
+        (
+            "open-session",
+            asks(1, 0, Operation::OpenSession(OpenSession { nonce: "a random nonce.!".into() })),
+        ),
+        ("session-opened", answers(1, 299, Answer::SessionOpened(opened))),
+        ("set", asks(2, 1, Operation::Set(Set { key: key.clone(), value: "v".into() }))),
+        ("written", answers(2, 300, Answer::Written(Written { revision: 300, version: 1 }))),
+        ("get", asks(3, 0, Operation::Get(Get { key: key.clone(), ..Get::default() }))),
+        ("entry", answers(3, 300, Answer::Entry(entry))),
+        ("cas", asks(4, 2, Operation::Cas(Cas { key: key.clone(), revision: 7, value: "w".into() }))),
+        ("cas-mismatch", answers(4, 301, Answer::Error(mismatch))),
+        ("delete", asks(5, 3, Operation::Delete(Delete { key, revision: Some(0) }))),
+        ("status", asks(6, 0, Operation::Status(Status {}))),
+        ("cancel", Frame::Client(FromClient::Cancel(Cancel { id: 6 }))),
+        ("ping", Frame::Client(FromClient::Ping(Ping { nonce: 1, session: SESSION }))),
+        ("pong", Frame::Node(FromNode::Pong(Pong { nonce: 1 }))),
+        ("view", Frame::Node(FromNode::View(View { role: Role::Looking.into(), ..View::default() }))),
+        ("farewell", Frame::Node(FromNode::Error(farewell))),
+    ]
+}
+
+impl Frame {
+    fn encode(self) -> (Bytes, &'static str) {
+        let mut buffer = BytesMut::new();
+        let message = match self {
+            Frame::Client(body) => {
+                frame::encode(&ClientFrame { body: Some(body) }, limits::CLIENT_FRAME_MAX, &mut buffer)
+                    .unwrap();
+                "ClientFrame"
+            }
+            Frame::Node(body) => {
+                frame::encode(&ServerFrame { body: Some(body) }, limits::CLIENT_FRAME_MAX, &mut buffer)
+                    .unwrap();
+                "ServerFrame"
+            }
+        };
+        (buffer.freeze(), message)
+    }
+}
+
+/// Writes bytes and what they are, a few to a line.
+fn line(out: &mut String, depth: usize, bytes: &[u8], words: &str) {
+    for (index, chunk) in bytes.chunks(LINE).enumerate() {
+        let hex: Vec<String> = chunk.iter().map(|byte| format!("{byte:02x}")).collect();
+        let shown = format!("{:indent$}{}", "", hex.join(" "), indent = 2 * depth);
+        let words = if index == 0 { words } else { "" };
+        writeln!(out, "{}", format!("{shown:COLUMN$}{words}").trim_end()).unwrap();
+    }
+}
+
+fn varint(bytes: &mut &[u8]) -> u64 {
+    let mut value = 0;
+    for shift in (0..).step_by(7) {
+        let (byte, rest) = bytes.split_first().unwrap();
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    value
+}
+
+/// Writes a message field by field, each under its name in the schema.
+fn annotate(out: &mut String, depth: usize, mut bytes: &[u8], message: &MessageDescriptor) {
+    while !bytes.is_empty() {
+        let whole = bytes;
+        let key = varint(&mut bytes);
+        let field = message.get_field((key >> 3) as u32).unwrap();
+        let name = field.name();
+        let taken = |rest: &[u8]| &whole[..whole.len() - rest.len()];
+        match key & 7 {
+            0 => {
+                let value = varint(&mut bytes);
+                let value = match field.kind() {
+                    Kind::Enum(kinds) => {
+                        let known = kinds.get_value(value as i32).unwrap();
+                        format!("{value} = {}", known.name())
+                    }
+                    _ => value.to_string(),
+                };
+                line(out, depth, taken(bytes), &format!("{name}: {value}"));
+            }
+            1 => {
+                let (value, rest) = bytes.split_first_chunk().unwrap();
+                bytes = rest;
+                line(out, depth, taken(rest), &format!("{name}: 0x{:016x}", u64::from_le_bytes(*value)));
+            }
+            2 => {
+                let length = varint(&mut bytes) as usize;
+                let (body, rest) = bytes.split_at(length);
+                match field.kind() {
+                    Kind::Message(inner) => {
+                        line(out, depth, taken(bytes), &format!("{name}, {length} bytes"));
+                        annotate(out, depth + 1, body, &inner);
+                    }
+                    _ => {
+                        let words = format!("{name}: \"{}\"", body.escape_ascii());
+                        line(out, depth, taken(rest), &words);
+                    }
+                }
+                bytes = rest;
+            }
+            wire => panic!("wire type {wire} in {name}"),
+        }
+    }
+}
+
+fn schema() -> DescriptorPool {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let compiled = protox::compile(["gometa/v1/request.proto"], [root]).unwrap();
+    DescriptorPool::from_file_descriptor_set(compiled).unwrap()
+}
+
+fn block(bytes: &[u8], message: &MessageDescriptor) -> String {
+    let mut out = String::new();
+    line(&mut out, 0, &bytes[..frame::PREFIX], &format!("length, {}", bytes.len() - frame::PREFIX));
+    annotate(&mut out, 0, &bytes[frame::PREFIX..], message);
+    out
+}
+
+/// The hexadecimal digits of a block.
+fn bytes_of(block: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for line in block.lines() {
+        let hex = line.get(..COLUMN).unwrap_or(line);
+        bytes.extend(hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()));
+    }
+    bytes
+}
+
+#[test]
+fn the_pages_frames_are_what_the_encoder_makes() {
+    let page_path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/wire.md");
+    let page = fs::read_to_string(&page_path).unwrap();
+    let (schema, mut renewed) = (schema(), page.clone());
+    for (name, frame) in frames() {
+        let (bytes, kind) = frame.encode();
+        let expected = block(&bytes, &schema.get_message_by_name(&format!("gometa.v1.{kind}")).unwrap());
+        let start = format!("```frame {name}\n");
+        let (_, rest) = page.split_once(&start).unwrap_or_else(|| panic!("the page shows no frame {name}"));
+        let (shown, _) = rest.split_once("```").unwrap();
+        renewed = renewed.replacen(&format!("{start}{shown}"), &format!("{start}{expected}"), 1);
+        if std::env::var_os("UPDATE_WIRE_PAGE").is_none() {
+            assert_eq!(shown, expected, "frame {name}");
+            // And back: what is shown reads as what is described.
+            let shown = bytes_of(shown);
+            let again = match kind {
+                "ClientFrame" => ClientFrame::decode(&shown[frame::PREFIX..]).unwrap().encode_to_vec(),
+                _ => ServerFrame::decode(&shown[frame::PREFIX..]).unwrap().encode_to_vec(),
+            };
+            assert_eq!(again, shown[frame::PREFIX..], "frame {name}");
+        }
+    }
+    assert_eq!(page.matches("```frame ").count(), frames().len(), "the page shows frames that nobody checks");
+    if std::env::var_os("UPDATE_WIRE_PAGE").is_some() {
+        fs::write(page_path, renewed).unwrap();
+    }
+}
+
+#[test]
+fn the_pages_limits_are_those_of_the_program() {
+    let page = fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/wire.md")).unwrap();
+    let row = |name: &str| {
+        let line = page.lines().find(|line| line.starts_with(&format!("| `{name}` |"))).unwrap();
+        line.split('|').nth(2).unwrap().trim().replace(',', "").parse::<u64>().unwrap()
+    };
+    let advertised = limits::advertised(60_000);
+    for (name, value) in [
+        ("key_max", advertised.key_max),
+        ("value_max", advertised.value_max),
+        ("frame_max", advertised.frame_max),
+        ("requests_max", advertised.requests_max),
+        ("window_max", advertised.window_max),
+    ] {
+        assert_eq!(row(name), u64::from(value), "{name}");
+    }
+}
+
+#[test]
+fn the_pages_errors_say_as_the_table_whether_to_retry() {
+    let page = fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/wire.md")).unwrap();
+    for kind in ErrorKind::ALL {
+        let retryable = if kind.retryable() { " yes " } else { " " };
+        let start = format!("| {} | {} |{retryable}| ", kind.number(), kind.name());
+        assert!(page.lines().any(|line| line.starts_with(&start)), "no line begins with {start:?}");
+    }
+}
