@@ -204,8 +204,9 @@ async fn measure(
     mut interrupted: std::pin::Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Report, Failure> {
     let mut clients = Vec::new();
-    for _ in 0..options.clients {
-        let client = setting.another()?;
+    for number in 0..options.clients {
+        // The first has written the keys.
+        let client = if number == 0 { setting.client.clone() } else { setting.another()? };
         // Connected before the clock starts.
         client.get(&load.keys[0]).await.ok();
         clients.push(client);

@@ -150,7 +150,7 @@ fn no_node(reasons: &str) -> &'static str {
     if reasons.contains("does not speak") {
         return "something else listens there: name a node's RequestAddr, host:port, with --peers or GOMETA_PEERS";
     }
-    if reasons.contains("before its welcome") {
+    if reasons.contains("before its welcome") || reasons.contains("connection reset") {
         return "is it a node's RequestAddr? ElectionAddr and MessageAddr are for nodes only; `gometa members` lists \
                 them";
     }
@@ -259,6 +259,44 @@ mod tests {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
         assert_eq!(base64(&[0xff, 0xfe]), "//4=");
+    }
+
+    #[test]
+    fn every_kind_of_error_has_a_status_and_all_its_fields() {
+        let unsent = |kind: ErrorKind| match kind {
+            ErrorKind::NotFound => 3,
+            ErrorKind::AlreadyExists | ErrorKind::CasMismatch => 4,
+            ErrorKind::InvalidArgument | ErrorKind::TooLarge => 2,
+            ErrorKind::DeadlineExceeded
+            | ErrorKind::Unavailable
+            | ErrorKind::NotLeader
+            | ErrorKind::ConnectionLost
+            | ErrorKind::ResourceExhausted
+            | ErrorKind::SessionExpired => 5,
+            _ => 1,
+        };
+        for &kind in ErrorKind::ALL {
+            for operation in [Operation::Get, Operation::Set] {
+                let error = Error::new(kind, operation, "what happened");
+                let doubtful = Failure::Call(error.clone().with_unknown_outcome());
+                let failure = Failure::Call(error);
+                assert_eq!(failure.exit_status(), unsent(kind), "{kind:?}");
+                let replied =
+                    matches!(kind, ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::CasMismatch);
+                let expected = if operation == Operation::Set && !replied { 6 } else { unsent(kind) };
+                assert_eq!(doubtful.exit_status(), expected, "{kind:?}");
+                let shown = &failure.to_json()["error"];
+                assert_eq!(shown["kind"], kind.name());
+                assert_eq!(shown["number"], kind.number());
+                assert_eq!(shown["retryable"], kind.retryable());
+                assert_eq!(shown["outcome"], "not_applied");
+                assert_eq!(doubtful.to_json()["error"]["outcome"], "unknown");
+                assert_eq!(
+                    (&shown["operation"], &shown["message"]),
+                    (&operation.name().into(), &"what happened".into())
+                );
+            }
+        }
     }
 
     #[test]

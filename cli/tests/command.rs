@@ -282,3 +282,193 @@ async fn status_shows_who_answers_and_who_is_missing() {
         }
     }
 }
+
+#[tokio::test]
+async fn members_are_shown_with_their_leader() {
+    let node = Node::start().await;
+    let shows = |format: &'static str| {
+        let mut command = gometa(&["-o", format, "members"]);
+        command.env("GOMETA_PEERS", &node.address);
+        run_with(command, b"", &node, |request| panic!("{request:?}"))
+    };
+    let output = shows("table").await;
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(shown.contains(&format!("0000000000000001            {}  yes", node.address)), "{shown}");
+    let output = shows("json").await;
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        shown,
+        serde_json::json!({
+            "leader": node.address,
+            "role": "leading",
+            "members": [{
+                "node": "0000000000000001",
+                "message_address": "",
+                "request_address": node.address,
+                "leader": true,
+            }],
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_load_is_measured_and_its_keys_are_removed() {
+    let mut keys = std::collections::BTreeSet::new();
+    let mut seen = [0; 3];
+    let arguments =
+        ["-o", "json", "bench", "-n", "200", "-c", "1", "--in-flight", "4", "-k", "5", "--prefix", "p/"];
+    let output = run(&arguments, b"", |request| match operation(request) {
+        Operation::Set(set) => {
+            assert_eq!(set.value.len(), 128);
+            seen[0] += 1;
+            keys.insert(set.key);
+            written(1)
+        }
+        Operation::Get(get) => {
+            seen[1] += 1;
+            entry(&get.key, b"v")
+        }
+        Operation::Delete(delete) => {
+            seen[2] += 1;
+            assert!(keys.remove(&delete.key));
+            response::Result::Deleted(Deleted { revision: 2, existed: true })
+        }
+        other => panic!("{other:?}"),
+    })
+    .await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let count = |part: &str| shown[part]["count"].as_u64().unwrap();
+    assert_eq!(count("reads") + count("writes"), 200, "{shown}");
+    // Every key is written once before, and one read before the clock starts.
+    assert_eq!(seen, [count("writes") + 5, count("reads") + 1, 5]);
+    assert!(keys.is_empty() && shown["left_behind"].is_null(), "{shown}");
+    for field in ["p50_us", "p99_us", "max_us"] {
+        assert!(shown["reads"][field].as_u64().unwrap() > 0, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_load_says_what_went_wrong() {
+    let mut sets = 0;
+    let arguments = ["bench", "-n", "20", "-c", "1", "-k", "2", "-r", "0", "--keep"];
+    let output = run(&arguments, b"", |request| match operation(request) {
+        Operation::Set(_) if sets < 2 => {
+            sets += 1;
+            written(1)
+        }
+        Operation::Get(get) => entry(&get.key, b"v"),
+        _ => response::Result::Error(Error::not_applied(ErrorKind::PermissionDenied, "not today")),
+    })
+    .await;
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(5), "nothing succeeded: {shown}");
+    assert!(shown.contains("20 errors") && shown.contains("PermissionDenied     20"), "{shown}");
+    assert!(shown.contains("not today"), "{shown}");
+    let output = run(&arguments, b"", |_| {
+        response::Result::Error(Error::not_applied(ErrorKind::PermissionDenied, "not today"))
+    })
+    .await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains("not today"), "{output:?}");
+}
+
+#[test]
+fn completion_works_in_bash_and_is_there_for_others() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = gometa(&["completion", shell]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        for word in ["members", "min-revision"] {
+            assert!(text(&output.stdout).contains(word), "{shell}: {word}");
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gometa.bash");
+    std::fs::write(&file, gometa(&["completion", "bash"]).output().unwrap().stdout).unwrap();
+    for (words, expected) in [
+        ("gometa me", "members"),
+        ("gometa get k --lo", "--local"),
+        ("gometa -o j", "json"),
+        ("gometa completion f", "fish"),
+    ] {
+        let complete = "source \"$0\"; COMP_WORDS=($1); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); \
+                        _gometa gometa \"${COMP_WORDS[COMP_CWORD]}\" \"${COMP_WORDS[COMP_CWORD-1]}\"; echo \"${COMPREPLY[@]}\"";
+        let output =
+            Command::new("bash").args(["--norc", "-c", complete]).arg(&file).arg(words).output().unwrap();
+        assert_eq!(text(&output.stdout).trim(), expected, "{words}: {output:?}");
+    }
+}
+
+#[test]
+fn usage_errors_are_json_where_it_is_asked_for_and_name_what_was_meant() {
+    let output = gometa(&["-o", "json", "gte", "k"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let shown: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!((&shown["error"]["kind"], &shown["error"]["number"]), (&"InvalidArgument".into(), &1.into()));
+    assert!(shown["error"]["message"].as_str().unwrap().contains("'get'"), "{shown}");
+    let output = gometa(&["gte", "k"]).output().unwrap();
+    assert!(text(&output.stderr).contains("a similar subcommand exists: 'get'"), "{output:?}");
+    for arguments in [&["--help"][..], &["help", "bench"], &["shell", "--help"], &["--version"]] {
+        let output = gometa(arguments).output().unwrap();
+        assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{output:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_at_the_address_is_named_with_advice() {
+    for (speech, reason, advice) in [
+        (
+            &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
+            "an HTTP server answers there",
+            "something else listens there",
+        ),
+        (b"", "closed the connection before its welcome", "ElectionAddr and MessageAddr are for nodes only"),
+    ] {
+        let node = Node::start().await;
+        let mut command = gometa(&["--timeout", "300ms", "get", "k"]);
+        command.env("GOMETA_PEERS", &node.address);
+        let running = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let serving = async {
+            loop {
+                // What is not read would make a reset of the end.
+                let mut link = node.accept_hello().await;
+                link.send_raw(speech).await;
+            }
+        };
+        let output = tokio::select! {
+            output = running => output.unwrap(),
+            () = serving => unreachable!("it never ends"),
+        };
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(5), "{message}");
+        assert!(message.contains(reason) && message.contains(advice), "{message}");
+    }
+    let output = gometa(&["--timeout", "300ms", "--peers", "nosuch.invalid:1", "get", "k"]).output().unwrap();
+    assert!(text(&output.stderr).contains("check the host's name"), "{output:?}");
+}
+
+#[tokio::test]
+async fn keys_and_values_are_bytes() {
+    use std::os::unix::ffi::OsStrExt;
+    let mut command = gometa(&["-o", "json", "get"]);
+    command.arg(std::ffi::OsStr::from_bytes(b"k\xff"));
+    let node = Node::start().await;
+    command.env("GOMETA_PEERS", &node.address);
+    let output = run_with(command, b"", &node, |request| match operation(request) {
+        Operation::Get(get) => entry(&get.key, &get.key),
+        other => panic!("{other:?}"),
+    })
+    .await;
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&shown["key_base64"], &shown["value_base64"]), (&"a/8=".into(), &"a/8=".into()), "{shown}");
+    let output = run(&["set", "k", "--", "-5"], b"", |request| match operation(request) {
+        Operation::Set(set) => {
+            assert_eq!(set.value, &b"-5"[..]);
+            written(1)
+        }
+        other => panic!("{other:?}"),
+    })
+    .await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}

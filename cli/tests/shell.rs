@@ -1,0 +1,291 @@
+//! The shell: on a terminal, with editing, history and completion; and reading lines.
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "../../client/tests/scripted/node.rs"]
+#[allow(dead_code, reason = "the client's tests use all of it")]
+mod node;
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{Read, Write},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use gometa_proto::{
+    ErrorKind,
+    v1::{Error, Role, SessionOpened, request::Operation, response},
+};
+use node::{Node, entry, view, welcome, written};
+use rustix::{
+    fs::{Mode, OFlags, open},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+};
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A node that keeps what is set, until the process ends; its address. A get of `slow` is never answered, but told of.
+fn store() -> (String, mpsc::Receiver<()>) {
+    let (named, name) = mpsc::sync_channel(1);
+    let (tell, asked) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let node = Node::start().await;
+            named.send(node.address.clone()).unwrap();
+            let mut values: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
+            let mut revision = 0;
+            loop {
+                let leading = welcome(view(Role::Leading, &node.address, &[&node.address]));
+                let mut link = node.accept_with(leading).await;
+                while let Some(request) = link.next_request().await {
+                    let result = match request.operation.clone().unwrap() {
+                        Operation::OpenSession(_) => {
+                            response::Result::SessionOpened(SessionOpened { session: 1, timeout_ms: 30_000 })
+                        }
+                        Operation::Set(set) => {
+                            revision += 1;
+                            values.insert(set.key.to_vec(), set.value.to_vec());
+                            written(revision)
+                        }
+                        Operation::Get(get) if get.key == "slow" => {
+                            tell.send(()).unwrap();
+                            continue;
+                        }
+                        Operation::Get(get) => match values.get(&get.key[..]) {
+                            Some(value) => entry(&get.key, value),
+                            None => response::Result::Error(Error::not_applied(
+                                ErrorKind::NotFound,
+                                "there is no such key",
+                            )),
+                        },
+                        other => panic!("{other:?}"),
+                    };
+                    link.answer(&request, result).await;
+                }
+            }
+        });
+    });
+    (name.recv_timeout(PATIENCE).unwrap(), asked)
+}
+
+fn gometa(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gometa"));
+    command.args(arguments).env_remove("GOMETA_PEERS").env_remove("GOMETA_HISTORY");
+    command
+}
+
+/// A shell on a terminal of its own.
+struct Terminal {
+    keys: File,
+    output: mpsc::Receiver<Vec<u8>>,
+    /// What has been shown and not been asked for yet, without colours and movements.
+    shown: String,
+    child: Child,
+}
+
+impl Terminal {
+    fn start(address: &str, history: &Path) -> Terminal {
+        let keys = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&keys).unwrap();
+        unlockpt(&keys).unwrap();
+        let name = ptsname(&keys, Vec::new()).unwrap();
+        let screen =
+            open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let screen = || Stdio::from(screen.try_clone().unwrap());
+        let mut command = gometa(&["--peers", address, "shell", "--history", history.to_str().unwrap()]);
+        let child = command
+            .env("TERM", "xterm")
+            .env_remove("NO_COLOR")
+            .stdin(screen())
+            .stdout(screen())
+            .stderr(screen())
+            .spawn()
+            .unwrap();
+        let keys = File::from(keys);
+        let mut reading = keys.try_clone().unwrap();
+        let (tell, output) = mpsc::sync_channel(1024);
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            // A terminal that nobody has open any more is an error.
+            while let Ok(count @ 1..) = reading.read(&mut bytes) {
+                if tell.send(bytes[..count].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut terminal = Terminal { keys, output, shown: String::new(), child };
+        terminal.wait_for("gometa> ");
+        terminal
+    }
+
+    fn type_keys(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits until `text` is shown, and gives what came before.
+    fn wait_for(&mut self, text: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.shown.find(text) {
+                let before = self.shown[..at].to_owned();
+                self.shown.drain(..at + text.len());
+                return before;
+            }
+            match self.output.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(bytes) => self.shown.push_str(&without_escapes(&bytes)),
+                Err(_) => panic!("{text:?} is not shown: {:?}", self.shown),
+            }
+        }
+    }
+
+    /// Types a line and gives what is shown between it and the next prompt.
+    fn line(&mut self, keys: &str) -> String {
+        self.type_keys(keys);
+        self.type_keys("\r");
+        // The line itself is shown anew with each key; its end is the first line feed.
+        self.wait_for("\n");
+        self.wait_for("gometa> ")
+    }
+
+    fn end(mut self) -> i32 {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap();
+            }
+            assert!(Instant::now() < until, "the shell does not end: {:?}", self.shown);
+            // What it writes must go somewhere.
+            let _ = self.output.recv_timeout(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Text without what moves the cursor and colours it.
+fn without_escapes(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut plain = String::new();
+    let mut signs = text.chars();
+    while let Some(sign) = signs.next() {
+        if sign != '\u{1b}' {
+            plain.push(sign);
+        } else if signs.next() == Some('[') {
+            signs.by_ref().find(|end| ('@'..='~').contains(end));
+        }
+    }
+    plain
+}
+
+#[test]
+fn lines_are_edited_completed_and_remembered() {
+    let (address, _asked) = store();
+    let directory = tempfile::tempdir().unwrap();
+    let history = directory.path().join("state/history");
+
+    let mut terminal = Terminal::start(&address, &history);
+    // Left, left, and a letter in between; the beginning; the end.
+    assert!(terminal.line("set kex vaue\u{1b}[D\u{1b}[Dl").contains("revision 1, version 1"));
+    assert_eq!(terminal.line("kex\u{1}get \u{5}").trim(), "value");
+    // Completed: a command, an option, and what that takes.
+    let shown = terminal.line("g\tkex -\u{8}--ou\tj\t");
+    assert!(shown.contains("\"key\":\"kex\"") && shown.contains("\"value\":\"value\""), "{shown}");
+    // The line before the last one again, changed.
+    assert!(terminal.line("\u{1b}[A\u{1b}[A\u{17}nope").contains("no such key"));
+    // Given up, and not sent.
+    terminal.type_keys("set kex other\u{3}");
+    terminal.wait_for("gometa> ");
+    assert_eq!(terminal.line("get kex").trim(), "value");
+    // A secret that is not kept.
+    assert!(terminal.line(" set secret s3cret").contains("revision 2"));
+    assert!(terminal.line("frobnicate").contains("unrecognized subcommand 'frobnicate'"));
+    terminal.type_keys("\u{4}");
+    assert_eq!(terminal.end(), 3, "the first failure was a key that is not there");
+
+    let kept = std::fs::read_to_string(&history).unwrap();
+    assert!(kept.contains("set kex value") && !kept.contains("s3cret"), "{kept}");
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(std::fs::metadata(&history).unwrap().permissions().mode() & 0o777, 0o600);
+
+    // Another shell knows what was typed in the first.
+    let mut terminal = Terminal::start(&address, &history);
+    assert_eq!(terminal.line("\u{12}get k").trim(), "value");
+    terminal.type_keys("\u{4}");
+    terminal.end();
+}
+
+#[test]
+fn a_call_that_hangs_is_interrupted_and_the_shell_goes_on() {
+    let (address, asked) = store();
+    let directory = tempfile::tempdir().unwrap();
+    let mut terminal = Terminal::start(&address, &directory.path().join("history"));
+    terminal.type_keys("get slow --timeout 1m\r");
+    terminal.wait_for("\n");
+    asked.recv_timeout(PATIENCE).unwrap();
+    // Outside its editor the terminal makes a signal of the key only for a session's leader, which this is not.
+    let pid = rustix::process::Pid::from_child(&terminal.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    terminal.wait_for("interrupted");
+    terminal.wait_for("gometa> ");
+    assert!(terminal.line("set k v").contains("revision 1"));
+    terminal.type_keys("exit\r");
+    assert_eq!(terminal.end(), 0);
+}
+
+/// A shell that reads these lines.
+fn script(address: &str, arguments: &[&str], lines: &'static [u8]) -> Output {
+    let mut child = gometa(&["--peers", address, "shell"])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    // One that ends early may be gone.
+    std::thread::spawn(move || input.write_all(lines));
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn lines_that_are_read_are_carried_out_and_the_first_failure_is_the_status() {
+    let (address, _asked) = store();
+    let lines =
+        b"# a script\n\n set 'a b' \"x\\ty\\xff\"\nget \"a b\"\nget nope\nset 'open\nset - -\nget -\n\
+                  get 'a b' -o json\nexit\nget nope\n";
+    let output = script(&address, &[], lines);
+    assert_eq!(
+        output.stdout,
+        b"revision 1, version 1\nx\ty\xff\nrevision 2, version 1\n-\n{\"create_revision\":1,\"key\":\"a b\",\
+          \"mod_revision\":1,\"value_base64\":\"eAl5/w==\",\"version\":1}\n",
+        "{output:?}"
+    );
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.contains("no such key") && errors.contains("a quote ' is not closed"), "{errors}");
+
+    let output = script(&address, &["-e"], b"get nope\nset k v\n");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(3), 0), "{output:?}");
+    let output = script(&address, &["-o", "json"], b"set k v\ncas k\n");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.starts_with("{\"error\":{\"kind\":\"InvalidArgument\""), "{errors}");
+    let output = script(&address, &[], b"help\nhelp get\nget --help");
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{shown}");
+    assert!(
+        shown.contains("members") && shown.contains("exit") && shown.contains("--min-revision"),
+        "{shown}"
+    );
+}
