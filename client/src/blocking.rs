@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use gometa_proto::v1::NodeStatus;
+use gometa_proto::v1::{Member, NodeStatus, View};
 
-use crate::{Builder, Deleted, Entry, Operation, ReadOptions, Result, Written, runtime::Hosted};
+use crate::{Builder, Counters, Deleted, Entry, Operation, ReadOptions, Result, Written, runtime::Hosted};
 
 /// A client on the process's own runtime, which all of them share; its thread ends with the last of them.
 ///
@@ -108,6 +108,14 @@ impl Client {
         runtime.block_on(client.get(key))
     }
 
+    /// See [`crate::Client::get_local`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn get_local(&self, key: impl AsRef<[u8]>) -> Result<Entry> {
+        self.get_with(key, ReadOptions::local())
+    }
+
     /// See [`crate::Client::get_with`].
     ///
     /// # Errors
@@ -115,6 +123,44 @@ impl Client {
     pub fn get_with(&self, key: impl AsRef<[u8]>, options: ReadOptions) -> Result<Entry> {
         let (client, runtime) = self.hosted.get(Operation::Get)?;
         runtime.block_on(client.get_with(key, options))
+    }
+
+    /// See [`crate::Client::status`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn status(&self) -> Result<NodeStatus> {
+        let (client, runtime) = self.hosted.get(Operation::Status)?;
+        runtime.block_on(client.status())
+    }
+
+    /// See [`crate::Client::view`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn view(&self) -> Result<View> {
+        let (client, runtime) = self.hosted.get(Operation::Members)?;
+        runtime.block_on(client.view())
+    }
+
+    /// See [`crate::Client::members`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn members(&self) -> Result<Vec<Member>> {
+        Ok(self.view()?.members)
+    }
+
+    /// See [`crate::Client::seen_revision`]; 0 in a child of the process that made the client.
+    #[must_use]
+    pub fn seen_revision(&self) -> u64 {
+        self.hosted.get(Operation::Get).map_or(0, |(client, _)| client.seen_revision())
+    }
+
+    /// See [`crate::Client::counters`]; all zero in a child of the process that made the client.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.hosted.get(Operation::Get).map(|(client, _)| client.counters()).unwrap_or_default()
     }
 
     /// See [`crate::Client::status_of`].

@@ -367,10 +367,13 @@ async fn blocking_client_does_the_same() {
             assert_eq!(client.get("k").unwrap().value, "v");
             client.set("k", "v").unwrap();
             client.with_timeout(Duration::from_secs(1)).get("k").unwrap();
-            client.hosted().get(gometa_client::Operation::Get).unwrap().0.counters().requests
+            let view = client.view().unwrap();
+            assert_eq!((view.members.len(), client.members().unwrap().len()), (0, 0));
+            assert!(client.seen_revision() > 0);
+            client.counters().requests
         });
         tokio::select! {
-            requests = calls => assert_eq!(requests.unwrap(), 3),
+            requests = calls => assert_eq!(requests.unwrap(), 5),
             () = async { node.accept().await.serve("v").await; std::future::pending().await } => {}
         }
     })

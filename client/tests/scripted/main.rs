@@ -8,3 +8,4 @@ mod flow;
 mod foreign;
 mod node;
 mod routing;
+mod watched;
