@@ -1,0 +1,128 @@
+//! What the pages for users show: the commands of `docs/cli.md` print what stands there, and the examples that
+//! `docs/rust.md` is made of run.
+
+use std::path::Path;
+
+use gometa_tests::{ensemble::Ensemble, program::program, wait::PATIENCE};
+
+#[path = "../../../client/examples/tour.rs"]
+#[allow(dead_code, reason = "its main is for people")]
+mod tour;
+
+#[path = "../../../client/examples/hello.rs"]
+#[allow(dead_code, reason = "it is enough that it compiles here: the tour makes the same calls")]
+mod hello;
+
+/// Blocks of a page that show a terminal: commands, each with what it prints.
+fn conversations(page: &str) -> Vec<Vec<(String, Vec<String>)>> {
+    let blocks = page.split("```console\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0));
+    blocks
+        .map(|block| {
+            let mut commands: Vec<(String, Vec<String>)> = Vec::new();
+            for line in block.lines() {
+                match (line.strip_prefix("$ "), commands.last_mut()) {
+                    (Some(command), _) => commands.push((command.to_owned(), Vec::new())),
+                    (None, Some((_, printed))) => printed.push(line.to_owned()),
+                    (None, None) => panic!("printed by no command: {line}"),
+                }
+            }
+            commands
+        })
+        .collect()
+}
+
+/// Any number is as good as another, and so is the width of a gap.
+fn plain(line: &str) -> String {
+    let mut plain = String::new();
+    for sign in line.chars() {
+        let sign = if sign.is_ascii_digit() { '0' } else { sign };
+        if !(plain.ends_with(sign) && (sign == '0' || sign == ' ')) {
+            plain.push(sign);
+        }
+    }
+    plain
+}
+
+/// Whether a line is as the page shows it, where "…" stands for anything.
+fn is_as_shown(printed: &str, shown: &str) -> bool {
+    let (printed, shown) = (plain(printed), plain(shown));
+    let mut parts = shown.split('…');
+    let Some(mut rest) = printed.strip_prefix(parts.next().unwrap()) else { return false };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, between)) = parts.split_last() else { return rest.is_empty() };
+    for part in between {
+        let Some((_, behind)) = rest.split_once(part) else { return false };
+        rest = behind;
+    }
+    rest.ends_with(last)
+}
+
+/// Whether lines are as the page shows them, where a line "…" stands for any number of lines.
+fn are_as_shown(printed: &[&str], shown: &[String]) -> bool {
+    match (printed, shown) {
+        ([], []) => true,
+        (_, [line, shown @ ..]) if line == "…" => {
+            (0..=printed.len()).any(|skipped| are_as_shown(&printed[skipped..], shown))
+        }
+        ([first, printed @ ..], [line, shown @ ..]) => {
+            is_as_shown(first, line) && are_as_shown(printed, shown)
+        }
+        _ => false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_commands_on_the_page_print_what_it_shows() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cli.md")).unwrap();
+    let conversations = conversations(&page);
+    assert!(conversations.len() > 8, "only {} blocks found", conversations.len());
+    let ensemble = Ensemble::start(3).await;
+    let programs = program("gometa").parent().unwrap().to_path_buf();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    for conversation in conversations {
+        // One shell for each block, as in a terminal; a line of its own ends what each command prints.
+        let mut script = String::from("exec 2>&1\n");
+        for (command, _) in &conversation {
+            script += &format!("{command}\nstatus=$?; echo \"-- end\"; (exit $status)\n");
+        }
+        let running = tokio::process::Command::new("bash")
+            .args(["--norc", "-c", &script])
+            .env("PATH", &path)
+            .env("HOSTNAME", "here")
+            .env("GOMETA_PEERS", ensemble.requests_from(0).join(","))
+            .current_dir(ensemble.scratch())
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(PATIENCE, running).await.expect("it does not end").unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let mut printed = said.split("-- end\n");
+        for (command, shown) in &conversation {
+            let printed: Vec<&str> = printed.next().unwrap().lines().collect();
+            assert!(are_as_shown(&printed, shown), "$ {command}\n{printed:#?}\nis not\n{shown:#?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tour_in_rust_does_what_it_says() {
+    let ensemble = Ensemble::start(3).await;
+    tour::tour(&ensemble.requests_from(0).join(",")).await.unwrap();
+}
+
+#[test]
+fn what_is_shown_is_compared() {
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    for (printed, shown, same) in [
+        ("revision 12", "revision 3", true),
+        ("revision x", "revision 3", false),
+        ("a 1\nb\nc", "a …\n…", true),
+        ("a\nb\nc", "a\nc", false),
+        ("a\nb\nc", "…\nc", true),
+        ("a  b, c", "a … c", true),
+        ("a  b, d", "a … c", false),
+        ("", "x", false),
+    ] {
+        let printed: Vec<&str> = printed.lines().collect();
+        assert_eq!(are_as_shown(&printed, &lines(shown)), same, "{printed:?} {shown:?}");
+    }
+}
