@@ -24,7 +24,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # What the package is built from.
-SOURCES = ["Cargo.toml", "Cargo.lock", "proto", "client", "python/Cargo.toml", "python/pyproject.toml", "python/src", "python/gometa", "python/README.md"]
+SOURCES = [
+    "Cargo.toml", "Cargo.lock", "proto", "client",
+    "python/Cargo.toml", "python/pyproject.toml", "python/README.md", "python/src", "python/gometa",
+]
 # Programs that have to be well formatted, as all of python/ has.
 PROGRAMS = ["examples/python", "tests/faces/face.py", "tests/faces/face_aio.py"]
 
@@ -68,9 +71,13 @@ class Stage:
             self.env.pop(name, None)
         self.tools = self.work / "venv" / "bin"
 
-    def run(self, *command, cwd=None):
+    def run(self, *command, cwd=None, quiet=False):
+        """Runs a command, which must succeed; a quiet one is heard only if it does not."""
         command = [str(word) for word in command]
-        if subprocess.run(command, cwd=cwd or self.work, env=self.env, check=False).returncode != 0:
+        said = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {}
+        ended = subprocess.run(command, cwd=cwd or self.work, env=self.env, check=False, **said)
+        if ended.returncode != 0:
+            sys.stdout.buffer.write(ended.stdout or b"")
             raise Failed(" ".join(command))
 
     def step(self, title, work):
@@ -115,8 +122,9 @@ class Stage:
     def distribute(self):
         made = self.work / "dist"
         shutil.rmtree(made, ignore_errors=True)
-        self.run(self.tools / "maturin", "build", "--release", "--locked", "-q", "--out", made, cwd=ROOT / "python")
-        self.run(self.tools / "maturin", "sdist", "--out", made, cwd=ROOT / "python")
+        maturin, place = self.tools / "maturin", ROOT / "python"
+        self.run(maturin, "build", "--release", "--locked", "--out", made, cwd=place, quiet=True)
+        self.run(maturin, "sdist", "--out", made, cwd=place, quiet=True)
 
     def distribution(self, ending):
         found = list((self.work / "dist").glob(f"gometa-*{ending}"))
@@ -130,7 +138,7 @@ class Stage:
         def work():
             python = self.environment(name)
             self.run(python, "-m", "pip", "install", "-q", *what)
-            self.run(python, "-m", "pip", "check")
+            self.run(python, "-m", "pip", "check", quiet=True)
             self.run(python, "-c", INSTALLED)
             # What the next run does not look at need not stay.
             shutil.rmtree(self.work / name)

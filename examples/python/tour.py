@@ -1,6 +1,6 @@
 """Every call of gometa.Client once, and what can go wrong with it.
 
-    python tour.py 127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003
+python tour.py 127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Every call of gometa.aio.Client once, and what asyncio adds to it.
 
-    python tour_aio.py 127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003
+python tour_aio.py 127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003
 """
 
 import asyncio

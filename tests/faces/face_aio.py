@@ -5,6 +5,7 @@ import sys
 import time
 
 import gometa
+
 from face import WRITES, Line, failed, said, write
 
 
