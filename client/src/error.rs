@@ -91,7 +91,9 @@ impl Error {
         }))
     }
 
-    pub(crate) fn with_key(mut self, key: Option<&Bytes>) -> Self {
+    /// The same, of a call on a key.
+    #[must_use]
+    pub fn with_key(mut self, key: Option<&Bytes>) -> Self {
         self.0.key = key.cloned();
         self
     }

@@ -39,7 +39,7 @@ async def tour(client: gometa.aio.Client) -> None:
     waiting = client.get("tour/shape", consistency="local", min_revision=far)
     try:
         await asyncio.wait_for(waiting, timeout=0.2)
-    except TimeoutError:
+    except asyncio.TimeoutError:
         print("given up")
 
     # The client's own time limit is an error of gometa's, which says what it waited for.

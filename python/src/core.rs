@@ -78,7 +78,7 @@ impl Core {
             Some(timeout) => Some(arguments::seconds(timeout, operation, "timeout")?),
             None => None,
         };
-        let hosted = self.hosted(operation).map_err(|error| exception(py, &error))?;
+        let hosted = self.hosted(operation).map_err(|error| exception(py, &error.with_key(request.key())))?;
         match inbox {
             Some(inbox) => inbox.get().start(py, hosted, timeout, request),
             None => block(py, hosted, timeout, request),

@@ -74,6 +74,19 @@ impl Request {
         }
     }
 
+    /// What it is about.
+    pub(crate) fn key(&self) -> Option<&Bytes> {
+        match self {
+            Request::Add { key, .. }
+            | Request::Set { key, .. }
+            | Request::Cas { key, .. }
+            | Request::Delete { key, .. }
+            | Request::Value { key, .. }
+            | Request::Entry { key, .. } => Some(key),
+            Request::Status { .. } | Request::Members => None,
+        }
+    }
+
     /// Makes the call.
     pub(crate) async fn perform(self, client: &Client) -> Result<Reply, Error> {
         Ok(match self {

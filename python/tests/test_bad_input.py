@@ -193,6 +193,9 @@ def test_use_after_close(face, key):
         with pytest.raises(gometa.ClosedError, match="closed") as caught:
             call()
         assert caught.value.outcome == "not_applied" and isinstance(caught.value, RuntimeError)
+    with pytest.raises(gometa.ClosedError) as caught:
+        client.set(key, "v")
+    assert str(caught.value) == f'set "{key}": the client is closed' and caught.value.key == key.encode()
     # What is wrong in itself is said first.
     with pytest.raises(TypeError):
         client.set(key, None)
