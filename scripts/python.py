@@ -15,6 +15,8 @@ status is 0 only if nothing failed. Standard library only.
 import argparse
 import hashlib
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -36,9 +38,9 @@ class Failed(Exception):
     """A step did not succeed; what it printed says why."""
 
 
-def digest(paths):
-    """A hash of the files at and below these paths."""
-    found = hashlib.sha256(sys.version.encode())
+def digest(python, paths):
+    """A hash of which Python it is for, and of the files at and below these paths."""
+    found = hashlib.sha256(f"{sys.version}\0{python}\0".encode())
     for path in paths:
         top = ROOT / path
         files = sorted(file for file in top.rglob("*") if file.is_file()) if top.is_dir() else [top]
@@ -117,7 +119,7 @@ class Stage:
             python = self.environment("venv")
             self.run(python, "-m", "pip", "install", "-q", "-r", requirements)
 
-        return self.once("venv", digest(["python/requirements-test.txt"]), work)
+        return self.once("venv", digest(self.python, ["python/requirements-test.txt"]), work)
 
     def distribute(self):
         made = self.work / "dist"
@@ -138,12 +140,32 @@ class Stage:
         def work():
             python = self.environment(name)
             self.run(python, "-m", "pip", "install", "-q", *what)
-            self.run(python, "-m", "pip", "check", quiet=True)
-            self.run(python, "-c", INSTALLED)
-            # What the next run does not look at need not stay.
-            shutil.rmtree(self.work / name)
+            self.look(python)
 
-        return self.once(name, digest(SOURCES), work)
+        return self.once(name, digest(self.python, SOURCES), work)
+
+    def look(self, python):
+        self.run(python, "-m", "pip", "check", quiet=True)
+        self.run(python, "-c", INSTALLED)
+        # What the next run does not look at need not stay.
+        shutil.rmtree(python.parent.parent)
+
+    def install_as_documented(self):
+        """Does what docs/python.md tells a newcomer to do, with the environment in another place."""
+        page = (ROOT / "docs" / "python.md").read_text()
+        blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+        if len(blocks) != 1 or "pip install ./python" not in blocks[0]:
+            raise Failed("docs/python.md does not say how to install")
+        place = self.work / "from-tree"
+
+        def work():
+            shutil.rmtree(place, ignore_errors=True)
+            commands = re.sub(r"\bpython3\b", shlex.quote(str(self.python)), blocks[0])
+            commands = re.sub(r"\bvenv(?=/|$)", shlex.quote(str(place)), commands, flags=re.MULTILINE)
+            self.run("sh", "-e", "-c", commands, cwd=ROOT, quiet=True)
+            self.look(place / "bin" / "python")
+
+        return self.once("from-tree", digest(self.python, [*SOURCES, "docs/python.md"]), work)
 
     def install_into_tools(self):
         wheel = self.distribution(".whl")
@@ -209,7 +231,7 @@ class Stage:
             "the source distribution in an empty environment",
             lambda: self.install("from-sdist", self.distribution(".tar.gz")),
         )
-        self.step("pip install ./python", lambda: self.install("from-tree", ROOT / "python"))
+        self.step("pip install ./python, as documented", self.install_as_documented)
         if not self.step("the wheel among the tools", self.install_into_tools):
             return
         self.step("mypy --strict", self.mypy)

@@ -5,6 +5,7 @@ import contextlib
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import gometa
 
@@ -18,7 +19,7 @@ def resident():
 def test_memory_stays_flat_over_many_blocking_calls(blocking, key):
     value = os.urandom(100)
 
-    def calls(count):
+    def work(count):
         for _ in range(count // 10):
             blocking.set(key, value)
             for _ in range(6):
@@ -29,10 +30,15 @@ def test_memory_stays_flat_over_many_blocking_calls(blocking, key):
             with contextlib.suppress(gometa.CasMismatchError):
                 blocking.cas(key, 0, value)
 
-    calls(10_000)
-    before = resident()
-    calls(100_000)
-    grown = resident() - before
+    with ThreadPoolExecutor(max_workers=8) as threads:
+
+        def calls(count):
+            list(threads.map(work, [count // 8] * 8))
+
+        calls(10_000)
+        before = resident()
+        calls(100_000)
+        grown = resident() - before
     assert grown < 4 << 20, f"{grown} bytes in 100,000 calls"
 
 
