@@ -101,7 +101,7 @@ fn block(
     let every = on_main_thread(py)?.then_some(LOOK);
     let look = || {
         Python::attach(|py| {
-            log::deliver(py);
+            log::deliver(py)?;
             py.check_signals()
         })
     };
@@ -118,8 +118,9 @@ fn block(
         drop(hosted);
         result
     });
-    log::deliver(py);
-    reply::object(py, waited?)
+    let reply = reply::object(py, waited?);
+    log::deliver(py)?;
+    reply
 }
 
 /// Whether this is the process's main thread, in Python's sense.
@@ -171,11 +172,11 @@ impl Core {
         self.peers.join(",")
     }
 
-    fn close(&self, py: Python<'_>) {
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
         let known = {
             let mut state = self.state();
             let closed = match &*state {
-                State::Closed(..) => return,
+                State::Closed(..) => return Ok(()),
                 State::Fresh => State::Closed(Counters::default(), 0),
                 State::Open(hosted) => match hosted.get(Operation::Build) {
                     Ok((client, _)) => {
@@ -191,7 +192,7 @@ impl Core {
         if let State::Open(hosted) = known {
             release(hosted);
         }
-        log::deliver(py);
+        log::deliver(py)
     }
 
     fn counters(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {

@@ -193,13 +193,12 @@ impl Inbox {
     }
 
     /// Completes the futures of the results that are there.
-    fn empty(&self, py: Python<'_>) {
+    fn empty(&self, py: Python<'_>) -> PyResult<()> {
         let results = {
             let mut contents = lock(&self.mailbox.contents);
             contents.announced = false;
             std::mem::take(&mut contents.results)
         };
-        log::deliver(py);
         for (call, result) in results {
             // A call that was cancelled has gone.
             let Some(open) = lock(&self.calls).open.remove(&call) else { continue };
@@ -209,6 +208,7 @@ impl Inbox {
                 error.write_unraisable(py, Some(future.bind(py)));
             }
         }
+        log::deliver(py)
     }
 
     /// Gives a call up, if it is still under way.

@@ -165,27 +165,24 @@ pub(crate) fn follow_level(py: Python<'_>) {
 }
 
 /// Logs what has been kept.
-pub(crate) fn deliver(py: Python<'_>) {
+///
+/// # Errors
+/// What a handler or a filter lets out, and what a signal's handler raises meanwhile: Ctrl-C, for one.
+pub(crate) fn deliver(py: Python<'_>) -> PyResult<()> {
     if WAITING.load(Ordering::Acquire) == 0 {
-        return;
+        return Ok(());
     }
     WAITING.store(0, Ordering::Relaxed);
     let kept = records().map(|mut records| std::mem::take(&mut *records)).unwrap_or_default();
     let lost = LOST.swap(0, Ordering::Relaxed);
     let process = process::id();
-    let log = || -> PyResult<()> {
-        let logger = logger(py)?;
-        // What a parent has kept is the parent's to log.
-        for record in kept.iter().filter(|record| record.process == process) {
-            logger
-                .call_method1(intern!(py, "log"), (record.level, intern!(py, "%s"), record.text.as_str()))?;
-        }
-        if lost > 0 {
-            logger.call_method1(intern!(py, "log"), (30, intern!(py, "%d records were lost"), lost))?;
-        }
-        Ok(())
-    };
-    if let Err(error) = log() {
-        error.write_unraisable(py, None);
+    let logger = logger(py)?;
+    // What a parent has kept is the parent's to log.
+    for record in kept.iter().filter(|record| record.process == process) {
+        logger.call_method1(intern!(py, "log"), (record.level, intern!(py, "%s"), record.text.as_str()))?;
     }
+    if lost > 0 {
+        logger.call_method1(intern!(py, "log"), (30, intern!(py, "%d records were lost"), lost))?;
+    }
+    Ok(())
 }

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -54,9 +56,6 @@ try:
 except gometa.DeadlineExceededError:
     pass
 """
-    import subprocess
-    import sys
-
     ended = subprocess.run(
         [sys.executable, "-c", source, os.environ["GOMETA_DEAD"]],
         capture_output=True,
@@ -83,3 +82,22 @@ def test_a_handler_may_use_the_client(blocking, key, caplog):
     finally:
         logging.getLogger("gometa").removeHandler(handler)
     assert heard and set(heard) == {b"v"}
+
+
+@pytest.mark.parametrize("how", [KeyboardInterrupt, SystemExit, ZeroDivisionError])
+def test_what_a_handler_raises_is_not_lost(how):
+    """Among it is Ctrl-C, when it is pressed just then."""
+
+    class Raising(logging.Handler):
+        def handle(self, record):
+            raise how
+
+    client = gometa.Client(os.environ["GOMETA_DEAD"], timeout=30)
+    handler = Raising()
+    logging.getLogger("gometa").addHandler(handler)
+    try:
+        with pytest.raises(how):
+            client.get("k")
+    finally:
+        logging.getLogger("gometa").removeHandler(handler)
+    assert client.counters().in_flight == 0
