@@ -18,7 +18,7 @@ use std::{
 
 use gometa_proto::{
     ErrorKind,
-    v1::{Error, Role, SessionOpened, request::Operation, response},
+    v1::{Deleted, Error, Role, SessionOpened, request::Operation, response},
 };
 use node::{Node, entry, view, welcome, written};
 use rustix::{
@@ -64,6 +64,10 @@ fn store() -> (String, mpsc::Receiver<()>) {
                                 "there is no such key",
                             )),
                         },
+                        Operation::Delete(delete) => {
+                            let existed = values.remove(&delete.key[..]).is_some();
+                            response::Result::Deleted(Deleted { revision, existed })
+                        }
                         other => panic!("{other:?}"),
                     };
                     link.answer(&request, result).await;
@@ -80,7 +84,7 @@ fn gometa(arguments: &[&str]) -> Command {
     command
 }
 
-/// A shell on a terminal of its own.
+/// The command on a terminal of its own.
 struct Terminal {
     keys: File,
     output: mpsc::Receiver<Vec<u8>>,
@@ -90,7 +94,15 @@ struct Terminal {
 }
 
 impl Terminal {
+    /// A shell, ready to be typed into.
     fn start(address: &str, history: &Path) -> Terminal {
+        let arguments = ["--peers", address, "shell", "--history", history.to_str().unwrap()];
+        let mut terminal = Terminal::run(&arguments);
+        terminal.wait_for("gometa> ");
+        terminal
+    }
+
+    fn run(arguments: &[&str]) -> Terminal {
         let keys = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&keys).unwrap();
         unlockpt(&keys).unwrap();
@@ -98,8 +110,7 @@ impl Terminal {
         let screen =
             open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
         let screen = || Stdio::from(screen.try_clone().unwrap());
-        let mut command = gometa(&["--peers", address, "shell", "--history", history.to_str().unwrap()]);
-        let child = command
+        let child = gometa(arguments)
             .env("TERM", "xterm")
             .env_remove("NO_COLOR")
             .stdin(screen())
@@ -119,9 +130,13 @@ impl Terminal {
                 }
             }
         });
-        let mut terminal = Terminal { keys, output, shown: String::new(), child };
-        terminal.wait_for("gometa> ");
-        terminal
+        Terminal { keys, output, shown: String::new(), child }
+    }
+
+    /// Outside an editor a terminal makes this signal of Ctrl-C, but only for the leader of a session, which this is not.
+    fn interrupt(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     }
 
     fn type_keys(&mut self, keys: &str) {
@@ -233,14 +248,31 @@ fn a_call_that_hangs_is_interrupted_and_the_shell_goes_on() {
     terminal.type_keys("get slow --timeout 1m\r");
     terminal.wait_for("\n");
     asked.recv_timeout(PATIENCE).unwrap();
-    // Outside its editor the terminal makes a signal of the key only for a session's leader, which this is not.
-    let pid = rustix::process::Pid::from_child(&terminal.child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    terminal.interrupt();
     terminal.wait_for("interrupted");
     terminal.wait_for("gometa> ");
     assert!(terminal.line("set k v").contains("revision 1"));
     terminal.type_keys("exit\r");
     assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn a_load_shows_how_it_goes_and_ends_with_its_summary_when_interrupted() {
+    let (address, _asked) = store();
+    let mut terminal =
+        Terminal::run(&["--peers", &address, "bench", "-c", "1", "-k", "9", "-d", "1m", "--prefix", "b/"]);
+    terminal.wait_for(" of 60 s: ");
+    terminal.wait_for("0 errors");
+    terminal.interrupt();
+    terminal.wait_for("writes ");
+    terminal.wait_for(" 0 errors, interrupted");
+    assert_eq!(terminal.end(), 0);
+    let output = script(&address, &[], b"get b/0\nget b/8\n");
+    assert_eq!(
+        (output.status.code(), output.stdout.len()),
+        (Some(3), 0),
+        "the keys were removed: {output:?}"
+    );
 }
 
 /// A shell that reads these lines.
