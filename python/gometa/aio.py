@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
+import logging
 import os
 import threading
 import weakref
@@ -16,6 +16,8 @@ from ._gometa import Courier, Inbox
 from ._types import Consistency, Data, Deleted, Entry, Members, Status, Written
 
 __all__ = ["Client"]
+
+_log = logging.getLogger("gometa")
 
 _T = TypeVar("_T")
 _Default = TypeVar("_Default")
@@ -52,9 +54,14 @@ class _Post:
                 joined = self._loops.get(id)
                 if joined is None:
                     continue
-                # A RuntimeError says that the loop is closed: nobody waits there any more.
-                with contextlib.suppress(RuntimeError):
+                try:
                     joined.loop.call_soon_threadsafe(joined.inbox.empty)
+                except RuntimeError:
+                    # The loop is closed: nobody waits there any more.
+                    _log.debug("an event loop is closed with calls under way")
+                except Exception:
+                    # One loop's failure is not the others'.
+                    _log.exception("an event loop cannot be told of its results")
                 # Or the last loop would live until the next one has something.
                 del joined
 

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -23,6 +24,14 @@ def pytest_configure():
             "or all of it with scripts/python.py",
             returncode=2,
         )
+
+
+def patience(seconds=30):
+    """Goes on until the condition that its loop waits for is there, or for too long."""
+    until = time.monotonic() + seconds
+    while True:
+        yield
+        assert time.monotonic() < until, "what is waited for does not happen"
 
 
 class Blocking:

@@ -9,6 +9,8 @@ import pytest
 
 import gometa
 
+from conftest import patience
+
 
 def test_a_node_that_cannot_be_had_is_a_warning(face, caplog):
     dead = os.environ["GOMETA_DEAD"]
@@ -28,8 +30,9 @@ def test_a_lost_connection_and_the_next_one_are_said(face, key, testbed, caplog)
     client.set(key, "v")
     # To the leader, whose end the client then notices.
     leader = client.members().leader
-    while client.status().role != "leading":
-        pass
+    for _ in patience():
+        if client.status().role == "leading":
+            break
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="gometa"):
         testbed("kill-leader")

@@ -11,7 +11,10 @@ import pytest
 
 import gometa
 
-# Blocks in a call to an ensemble that cannot be reached, and says how long after the signal it was let go.
+from conftest import patience
+
+# Blocks in a call to an ensemble that cannot be reached, and says how long after the signal it was let go; for
+# signals that come at different times.
 BLOCKED = """
 import os, signal, sys, threading, time
 import gometa
@@ -19,39 +22,42 @@ import gometa
 signal.signal(signal.SIGINT, signal.default_int_handler)
 client = gometa.Client(sys.argv[1])
 
-def interrupt():
+def interrupt(later):
     while client.counters().in_flight == 0:
         time.sleep(0.001)
-    # Well into the wait.
-    time.sleep(0.12)
+    time.sleep(later)
     global sent
     sent = time.monotonic()
     os.kill(os.getpid(), signal.SIGINT)
 
-threading.Thread(target=interrupt).start()
-try:
-    client.{call}
-except KeyboardInterrupt:
-    print(time.monotonic() - sent)
+for later in (0.0, 0.13, 0.17, 0.21, 0.26, 0.33):
+    thread = threading.Thread(target=interrupt, args=(later,))
+    thread.start()
+    try:
+        client.{call}
+    except KeyboardInterrupt:
+        print(time.monotonic() - sent)
+    thread.join()
     # The client is as good as before.
     assert client.counters().in_flight == 0
-    try:
-        client.get("k", timeout=0.05)
-    except gometa.DeadlineExceededError:
-        print("still a client")
+try:
+    client.get("k", timeout=0.05)
+except gometa.DeadlineExceededError:
+    print("still a client")
 """
 
 
 @pytest.mark.parametrize("there", ["DEAD", "SILENT"])
 @pytest.mark.parametrize("call", ["get('k', timeout=30)", "set('k', 'v', timeout=30)", "members(timeout=30)"])
 def test_ctrl_c_is_heard(run, there, call):
-    delays = []
-    # The best of a few: what is measured is the library, not a machine that is busy at that moment.
-    while len(delays) < 5 and min(delays, default=1) > 0.1:
-        delay, after = run(BLOCKED.replace("{call}", call), os.environ[f"GOMETA_{there}"]).split("\n")[:2]
-        assert after == "still a client"
-        delays.append(float(delay))
-    assert min(delays) <= 0.1, delays
+    # More than once if need be: what is measured is the library, not a machine that is busy at that moment.
+    for _ in range(4):
+        *delays, after = run(BLOCKED.replace("{call}", call), os.environ[f"GOMETA_{there}"]).splitlines()
+        assert after == "still a client" and len(delays) == 6
+        slowest = sorted(map(float, delays))
+        if slowest[-2] <= 0.1:
+            break
+    assert slowest[-2] <= 0.1, slowest
 
 
 def test_ctrl_c_from_outside_ends_a_program():
@@ -179,7 +185,9 @@ def test_closing_ends_calls_of_other_threads(blocking, key):
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
         thread.start()
-    while blocking.counters().in_flight < 8:
+    for _ in patience():
+        if blocking.counters().in_flight == 8:
+            break
         time.sleep(0.001)
     started = time.monotonic()
     blocking.close()
