@@ -4,8 +4,8 @@
  *
  *     misuse PATIENCE PEERS NOBODY BAD...
  *
- * PEERS are an ensemble's addresses; at NOBODY nobody listens; at each BAD something does that is no gometa. PATIENCE,
- * 1 where nothing slows the program down, is what its deadlines are multiplied with.
+ * PEERS are an ensemble's addresses; at NOBODY nobody listens; at each BAD something does that is no gometa.
+ * PATIENCE, 1 where nothing slows the program down, is what its deadlines are multiplied with.
  */
 #include "check.h"
 #include <poll.h>
