@@ -9,7 +9,7 @@ use gometa_proto::{
 #[path = "../../client/src/incoming.rs"]
 mod incoming;
 
-use incoming::{FRAME_MAX, WELCOME_MAX, sane, shown, take_frame};
+use incoming::{FRAME_MAX, WELCOME_MAX, sane, shown, stranger, take_frame};
 
 /// The longest text of a node's that a client repeats, in characters.
 const SHOWN_MAX: usize = 300;
@@ -18,7 +18,8 @@ const SHOWN_MAX: usize = 300;
 /// one frame.
 ///
 /// The cuts make no difference; no limit that a node names is zero afterwards, or believed beyond the client's own;
-/// no text of a node's is repeated at length or over several lines; what was understood can be said again.
+/// no text of a node's is repeated at length or over several lines; what was understood can be said again, and does not
+/// come from what speaks like an HTTP server or its like.
 pub fn server_frame(data: &[u8]) {
     let Some((&cut, stream)) = data.split_first() else { return };
     let mut framed = BytesMut::new();
@@ -26,6 +27,7 @@ pub fn server_frame(data: &[u8]) {
     framed.put_slice(stream);
     let whole = heard(stream, stream.len().max(1));
     assert_eq!(heard(stream, usize::from(cut).max(1)), whole);
+    assert!(stranger(stream).is_none() || whole.is_empty(), "a node was taken for something else");
     for body in whole.into_iter().chain(heard(&framed, framed.len())) {
         judge(&body);
         let said = ServerFrame { body: Some(body.clone()) };

@@ -2,13 +2,13 @@
 //!
 //! `tests/faces/README.md` says what a face is and how its runner is spoken to.
 //!
-//! - [`line`]: what is said to a runner, and its answers.
+//! - [`mod@line`]: what is said to a runner, and its answers.
 //! - [`runner`]: a runner that is a process of its own; [`command`]: the command line, a process for each call.
 //! - [`arena`]: an ensemble whose answers to clients can be withheld, and its faults; [`front`]: the proxies for that.
 //! - [`scenario`]: scenarios as they stand in `tests/conformance/`; [`play`]: one of them against one face;
 //!   [`table`]: all of them against all faces.
 //! - [`counters`]: concurrent increments while leaders are killed, which must sum exactly.
-//! - [`bench`]: what each face costs over the Rust client.
+//! - [`mod@bench`]: what each face costs over the Rust client.
 
 pub mod arena;
 pub mod bench;
