@@ -1,8 +1,10 @@
 //! `gometa-faces`: holds every way to use gometa to one behaviour; see `gometa_tests::faces`.
 //!
-//!     gometa-faces conformance [--faces rust,c] [--only TEXT]
-//!     gometa-faces exactly-once [--increments 10000] [--every-ms 3000]
-//!     gometa-faces bench [--rounds 9]
+//! ```text
+//! gometa-faces conformance [--faces rust,c] [--only TEXT]
+//! gometa-faces exactly-once [--increments 10000] [--every-ms 3000]
+//! gometa-faces bench [--rounds 9]
+//! ```
 //!
 //! The exit status is 0 if all of it is as it should be. The conformance ends with a line in the shape of a test
 //! program's, a test for each cell.

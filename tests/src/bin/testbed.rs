@@ -1,6 +1,8 @@
 //! `gometa-testbed`: runs a command beside an ensemble of real nodes, for tests in other languages.
 //!
-//!     gometa-testbed [--nodes 3] -- COMMAND…
+//! ```text
+//! gometa-testbed [--nodes 3] -- COMMAND…
+//! ```
 //!
 //! The command finds in its environment
 //!
