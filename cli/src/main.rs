@@ -1,7 +1,7 @@
 //! `gometa`, the command: reads and writes the keys of an ensemble, and shows how its nodes are.
 //!
 //! A thin face over `gometa-client`: it reads arguments ([`args`]), makes one call or a few ([`commands`]), many from
-//! lines that are typed ([`shell`]) or as a load ([`bench`]), and prints what came of it, for people or as JSON
+//! lines that are typed ([`shell`]) or as a load ([`mod@bench`]), and prints what came of it, for people or as JSON
 //! ([`output`]). Results go to standard output, errors to standard error; the exit status says which kind of error it
 //! was, so that scripts need not read the text.
 #![forbid(unsafe_code)]
