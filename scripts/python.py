@@ -18,6 +18,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -77,9 +78,19 @@ class Stage:
         """Runs a command, which must succeed; a quiet one is heard only if it does not."""
         command = [str(word) for word in command]
         said = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {}
-        ended = subprocess.run(command, cwd=cwd or self.work, env=self.env, check=False, **said)
-        if ended.returncode != 0:
-            sys.stdout.buffer.write(ended.stdout or b"")
+        process = subprocess.Popen(command, cwd=cwd or self.work, env=self.env, **said)
+        try:
+            printed, _ = process.communicate()
+        except KeyboardInterrupt:
+            # Not killed at once: a testbed ends its nodes first.
+            process.terminate()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+        if process.returncode != 0:
+            sys.stdout.buffer.write(printed or b"")
             raise Failed(" ".join(command))
 
     def step(self, title, work):
@@ -254,6 +265,8 @@ assert there <= {"gometa", "pip", "setuptools"}, there
 
 
 def main():
+    # A stage that is stopped takes its step with it, as on Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", type=Path, required=True)
     parser.add_argument("--testbed", type=Path)
@@ -263,7 +276,10 @@ def main():
     target = arguments.target.resolve()
     testbed = (arguments.testbed or target / "release" / "gometa-testbed").resolve()
     stage = Stage(target, testbed, arguments.python, arguments.arguments)
-    stage.all()
+    try:
+        stage.all()
+    except KeyboardInterrupt:
+        sys.exit("python: interrupted")
     said = "ok" if stage.failed == 0 else "FAILED"
     print(f"test result: {said}. {stage.passed} passed; {stage.failed} failed;", flush=True)
     sys.exit(0 if stage.failed == 0 else 1)
