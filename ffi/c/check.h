@@ -33,6 +33,18 @@ static inline void check_failure(const char *file, int line, gometa_status_t sta
     *error = NULL;
 }
 
+/* A client whose calls may take so long: where a machine is busy, or a checker slows the program down. */
+static inline gometa_client_t *open_client(const char *peers, uint64_t timeout_ms)
+{
+    gometa_options_t *options = NULL;
+    gometa_client_t *client = NULL;
+    CHECK(gometa_options_new(&options, NULL) == GOMETA_OK);
+    CHECK(gometa_options_set_timeout_ms(options, timeout_ms, NULL) == GOMETA_OK);
+    CHECK(gometa_client_new(peers, options, &client, NULL) == GOMETA_OK);
+    gometa_options_free(options);
+    return client;
+}
+
 /* Milliseconds since some moment. */
 static inline uint64_t now_ms(void)
 {

@@ -40,7 +40,7 @@ static void arguments(const char *peers)
     FAILS(gometa_options_set_name(options, "\xff", &error), GOMETA_INVALID_ARGUMENT);
     gometa_options_free(options);
 
-    CHECK(gometa_client_new(peers, NULL, &client, &error) == GOMETA_OK);
+    client = open_client(peers, 20000 * patience);
     gometa_written_t written = {42, 42};
     gometa_entry_t *entry = NULL;
     gometa_future_t *future = NULL;
@@ -99,7 +99,7 @@ static void use_after_close(const char *peers)
     gometa_node_status_t *status = NULL;
     gometa_members_t *members = NULL;
     uint64_t requests = 0;
-    CHECK(gometa_client_new(peers, NULL, &client, &error) == GOMETA_OK);
+    client = open_client(peers, 20000 * patience);
     CHECK(gometa_client_with_timeout(client, 1000, &other, &error) == GOMETA_OK);
     CHECK(gometa_client_set(client, "k", 1, "v", 1, NULL, &error) == GOMETA_OK);
     gometa_client_close(other);
@@ -203,7 +203,7 @@ static void nulls(const char *peers)
     FAILS(gometa_queue_next(NULL, 0, &number, &error), GOMETA_INVALID_ARGUMENT);
     CHECK(client == NULL && future == NULL && number == 42);
 
-    CHECK(gometa_client_new(peers, NULL, &client, &error) == GOMETA_OK);
+    client = open_client(peers, 20000 * patience);
     CHECK(gometa_queue_new(&queue, &error) == GOMETA_OK);
     FAILS(gometa_client_counter(client, GOMETA_COUNTER_REQUESTS, NULL, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_client_with_timeout(client, 1, NULL, &error), GOMETA_INVALID_ARGUMENT);
@@ -226,7 +226,7 @@ static void nobody(const char *address)
     gometa_error_t *error = NULL;
     gometa_client_t *client = NULL;
     gometa_client_t *hasty = NULL;
-    CHECK(gometa_client_new(address, NULL, &client, &error) == GOMETA_OK);
+    client = open_client(address, 20000 * patience);
     CHECK(gometa_client_with_timeout(client, 200 * patience, &hasty, &error) == GOMETA_OK);
     gometa_status_t status = gometa_client_set(hasty, "k", 1, "v", 1, NULL, &error);
     CHECK(gometa_error_is_retryable(error) && gometa_error_outcome(error) == GOMETA_OUTCOME_NOT_APPLIED);
@@ -303,7 +303,7 @@ static void about(const char *peers)
     gometa_members_t *members = NULL;
     gometa_node_status_t *status = NULL;
     uint64_t requests = 0;
-    CHECK(gometa_client_new(peers, NULL, &client, &error) == GOMETA_OK);
+    client = open_client(peers, 20000 * patience);
     CHECK(gometa_client_members(client, &members, &error) == GOMETA_OK);
     CHECK(gometa_members_count(members) == 3 && *gometa_members_leader(members) != '\0');
     CHECK(*gometa_members_request_address(members, 2) != '\0' && *gometa_members_request_address(members, 3) == '\0');

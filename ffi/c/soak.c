@@ -165,7 +165,7 @@ static void *fail(void *context)
     long count = *(long *)context;
     gometa_client_t *alone = NULL;
     gometa_client_t *hasty = NULL;
-    CHECK(gometa_client_new(nobody, NULL, &alone, NULL) == GOMETA_OK);
+    alone = open_client(nobody, 60000);
     CHECK(gometa_client_with_timeout(alone, 1, &hasty, NULL) == GOMETA_OK);
     for (long i = 0; i < count; i++) {
         gometa_error_t *error = NULL;
@@ -253,7 +253,7 @@ int main(int count, char **given)
         {"blocking", blocking}, {"futures", futures}, {"queued", queued},
         {"called back", called_back}, {"failing", failing}, {"clients", clients},
     };
-    CHECK(gometa_client_new(peers, NULL, &client, NULL) == GOMETA_OK);
+    client = open_client(peers, 60000);
     CHECK(gometa_client_set(client, "k", 1, "v", 1, NULL, NULL) == GOMETA_OK);
     CHECK(gometa_client_set(client, "k", 1, "v", 1, NULL, NULL) == GOMETA_OK);
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {

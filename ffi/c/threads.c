@@ -54,12 +54,12 @@ static void callbacks(const char *peers, const char *nobody)
     static int counts[CALLS];
     gometa_client_t *waiting = NULL;
     gometa_future_t *future = NULL;
-    CHECK(gometa_client_new(nobody, NULL, &waiting, NULL) == GOMETA_OK);
+    waiting = open_client(nobody, 20000 * patience);
     CHECK(gometa_client_get_async(waiting, "k", 1, &future, NULL) == GOMETA_OK);
     CHECK(gometa_future_on_ready(future, NULL, never, NULL) == GOMETA_OK);
     gometa_future_free(future);
 
-    CHECK(gometa_client_new(peers, NULL, &shared, NULL) == GOMETA_OK);
+    shared = open_client(peers, 20000 * patience);
     for (int i = 0; i < CALLS; i++) {
         CHECK(gometa_client_set_async(shared, "k", 1, "v", 1, &future, NULL) == GOMETA_OK);
         CHECK(gometa_future_on_ready(future, &counts[i], ready, NULL) == GOMETA_OK);
@@ -106,7 +106,7 @@ static void close_among_calls(const char *peers)
     for (int round = 0; round < ROUNDS; round++) {
         gometa_client_t *client = NULL;
         pthread_t threads[THREADS];
-        CHECK(gometa_client_new(peers, NULL, &client, NULL) == GOMETA_OK);
+        client = open_client(peers, 20000 * patience);
         CHECK(gometa_client_set(client, "k", 1, "v", 1, NULL, NULL) == GOMETA_OK);
         for (int i = 0; i < THREADS; i++) {
             CHECK(pthread_create(&threads[i], NULL, call_until_closed, client) == 0);
@@ -199,7 +199,7 @@ static void share_a_queue(const char *peers)
     pthread_t threads[THREADS];
     called = 0;
     CHECK(gometa_queue_new(&common, NULL) == GOMETA_OK);
-    CHECK(gometa_client_new(peers, NULL, &client, NULL) == GOMETA_OK);
+    client = open_client(peers, 20000 * patience);
     for (int i = 0; i < THREADS; i++) {
         CHECK(pthread_create(&threads[i], NULL, take_tags, NULL) == 0);
     }
@@ -255,7 +255,7 @@ static void be_a_child(const char *peers, gometa_client_t *client, gometa_future
     }
     gometa_client_close(client);
     gometa_client_free(client);
-    CHECK(gometa_client_new(peers, NULL, &client, &error) == GOMETA_OK);
+    client = open_client(peers, 20000 * patience);
     CHECK(gometa_client_set(client, "child", 5, "1", 1, NULL, &error) == GOMETA_OK);
     gometa_client_free(client);
     exit(0);
@@ -269,7 +269,7 @@ static void forked(const char *peers)
     gometa_queue_t *queue = NULL;
     gometa_entry_t *entry = NULL;
     pthread_t threads[THREADS];
-    CHECK(gometa_client_new(peers, NULL, &client, &error) == GOMETA_OK);
+    client = open_client(peers, 20000 * patience);
     CHECK(gometa_queue_new(&queue, &error) == GOMETA_OK);
     CHECK(gometa_client_set(client, "parent", 6, "1", 1, NULL, &error) == GOMETA_OK);
     CHECK(gometa_client_set(client, "k", 1, "v", 1, NULL, &error) == GOMETA_OK);
