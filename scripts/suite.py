@@ -16,6 +16,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -30,11 +31,13 @@ SUMMARY = re.compile(rb"^test result: \S+\. (\d+) passed; (\d+) failed;", re.MUL
 class Stage:
     """One command, and how its success is counted."""
 
-    def __init__(self, title, command, *, needs=None, env=None, tests=False):
+    def __init__(self, title, command, *, needs=None, beside=None, env=None, tests=False):
         self.title = title
         self.command = command
         # The stage whose products this one runs.
         self.needs = needs
+        # A stage that mostly waits, at whose start this one is started too; its output is shown at its own turn.
+        self.beside = beside
         self.env = env or {}
         # Whether it prints cargo's summaries, which are then counted.
         self.tests = tests
@@ -112,7 +115,13 @@ def stages(seeds, seconds, hours, counts, kills, increments, target):
         ),
         "e2e": Stage(
             "real processes",
-            ["cargo", "test", *SHARED, "--no-fail-fast", "--test", "e2e*", "--", "--test-threads=1"],
+            ["cargo", "test", *SHARED, "--no-fail-fast", "--test", "e2e", "--", "--test-threads=1"],
+            needs="build", tests=True,
+        ),
+        # These mostly wait.
+        "e2e-languages": Stage(
+            "programs in other languages",
+            ["cargo", "test", *SHARED, "--no-fail-fast", "--test", "e2e_languages", "--", "--test-threads=2"],
             needs="build", tests=True,
         ),
         # The languages' own tests, each beside an ensemble; they also make what runs their faces below.
@@ -121,7 +130,8 @@ def stages(seeds, seconds, hours, counts, kills, increments, target):
             needs="build", tests=True,
         ),
         "go": Stage(
-            "the Go package", [sys.executable, "scripts/go.py", "--target", str(target)], needs="build", tests=True,
+            "the Go package", [sys.executable, "scripts/go.py", "--target", str(target)], needs="build", beside="python",
+            tests=True,
         ),
         "conformance": Stage(
             "one behaviour in every language", [faces, "conformance"], needs="build", tests=True,
@@ -152,16 +162,26 @@ def stages(seeds, seconds, hours, counts, kills, increments, target):
     }
 
 
-def run(stage):
-    """Runs a stage, passing its output on; returns (tests passed, tests failed, whether it succeeded)."""
-    process = subprocess.Popen(
-        stage.command, cwd=ROOT, env={**os.environ, **stage.env},
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if stage.tests else None,
+def start(stage, output):
+    """Starts a stage's command."""
+    return subprocess.Popen(
+        stage.command, cwd=ROOT, env={**os.environ, **stage.env}, stdin=subprocess.DEVNULL, stdout=output,
     )
+
+
+def run(stage, early):
+    """Runs a stage, passing its output on; returns (tests passed, tests failed, whether it succeeded).
+
+    `early` has the process of a stage that was started beside an earlier one, and the file with its output.
+    """
+    process, output = early or (start(stage, subprocess.PIPE if stage.tests else None), None)
     passed = failed = 0
     try:
+        if output:
+            process.wait()
+            output.seek(0)
         if stage.tests:
-            for line in process.stdout:
+            for line in output or process.stdout:
                 sys.stdout.buffer.write(line)
                 sys.stdout.flush()
                 for summary in SUMMARY.finditer(line):
@@ -170,13 +190,17 @@ def run(stage):
         process.wait()
     except KeyboardInterrupt:
         # From a terminal the command got the signal too; otherwise it hears of it here.
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        end(process)
         raise
     return passed, failed, process.returncode == 0
+
+
+def end(process):
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def minutes(seconds):
@@ -197,6 +221,8 @@ def run_all(names, table, target):
     passed = failed = 0
     report = []
     broken = set()
+    # Stages that were started beside another one: their processes, and the files that their output goes to.
+    early = {}
     for name in names:
         stage = table[name]
         if stage.needs in broken:
@@ -206,7 +232,15 @@ def run_all(names, table, target):
         print(f"\n==> {stage.title}\n    {' '.join(stage.command)}", flush=True)
         began = time.monotonic()
         try:
-            stage_passed, stage_failed, succeeded = run(stage)
+            for other in names:
+                if table[other].beside == name:
+                    output = tempfile.TemporaryFile()
+                    early[other] = start(table[other], output), output
+            stage_passed, stage_failed, succeeded = run(stage, early.pop(name, None))
+        except KeyboardInterrupt:
+            for process, _ in early.values():
+                end(process)
+            raise
         except OSError as error:
             print(f"suite: {stage.command[0]}: {error}", flush=True)
             stage_passed, stage_failed, succeeded = 0, 0, False
@@ -258,17 +292,15 @@ def main():
         arguments.seeds, arguments.seconds, arguments.hours, arguments.counts, arguments.kills, arguments.increments,
         target,
     )
-    if not list((ROOT / "tests" / "tests").glob("e2e*")):
-        del table["e2e"], table["lint-e2e"]
     groups = {
         "all": [name for name in table if name not in LEFT_OUT],
-        "check": [name for name in ("format", "repo", "lint", "lint-e2e", "doc") if name in table],
+        "check": ["format", "repo", "lint", "lint-e2e", "doc"],
         # What a person asks for by name runs on fresh programs.
         "sim": ["sim-build", "sim"],
         "shrink": ["sim-build", "shrink"],
         "mutants": ["sim-build", "mutants", "scope-mutants"],
         "exhaustive": ["build", "scope", "exhaustive"],
-        "e2e": [name for name in ("build", "e2e") if name in table],
+        "e2e": ["build", "e2e", "e2e-languages"],
         "python": ["build", "python"],
         "go": ["build", "go"],
         "conformance": ["build", "python", "go", "conformance"],
@@ -278,7 +310,7 @@ def main():
         "campaign": ["build", "campaign"],
         "failover": ["build", "failover"],
         "soak": ["build", "soak"],
-        "lint": [name for name in ("lint", "lint-e2e") if name in table],
+        "lint": ["lint", "lint-e2e"],
     }
     names = []
     for asked in arguments.stages:

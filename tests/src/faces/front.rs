@@ -16,6 +16,8 @@ use tokio::{
     task::JoinSet,
 };
 
+use crate::ensemble::loopback_address;
+
 /// Bytes of the length before a frame.
 const PREFIX_BYTES: usize = 4;
 /// A ServerFrame's field with a Response.
@@ -46,9 +48,11 @@ impl Front {
     /// If the system has no ports.
     pub async fn of(targets: &[SocketAddr]) -> Front {
         let mut front = Front { modes: Vec::new(), addresses: Vec::new(), _tasks: JoinSet::new() };
+        // Not the nodes' address, whose ports are free until they start.
+        let ip = loopback_address();
         for target in targets {
             let opened = async {
-                let listener = TcpListener::bind((target.ip(), 0)).await?;
+                let listener = TcpListener::bind((ip, 0)).await?;
                 let address = listener.local_addr()?;
                 io::Result::Ok((listener, address))
             };

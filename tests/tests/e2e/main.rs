@@ -7,9 +7,6 @@
 #![expect(clippy::unwrap_used, reason = "all of this is tests")]
 
 mod behind;
-mod c_face;
-mod c_install;
-mod c_memory;
 mod damaged;
 mod first_use;
 mod flood;
@@ -19,9 +16,7 @@ mod judged;
 mod kills;
 mod load;
 mod nonsense;
-mod pages;
 mod planted;
-mod raw;
 mod refused;
 mod strangers;
 mod wiped;
