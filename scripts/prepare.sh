@@ -62,6 +62,11 @@ venv_works() {
     python3 -c 'import ensurepip, venv' 2>/dev/null
 }
 
+# Without the symbols of the dynamic linker it refuses to start.
+valgrind_works() {
+    have valgrind && valgrind -q true >/dev/null 2>&1
+}
+
 # The package uses what Go 1.19 has.
 go_works() {
     have go || return 1
@@ -75,7 +80,7 @@ missing() {
     if [ "$checks" = yes ]; then
         go_works || packages="$packages golang-go"
         have escript || packages="$packages erlang-base"
-        have valgrind || packages="$packages valgrind"
+        valgrind_works || packages="$packages valgrind libc6-dbg"
         have cmake || packages="$packages cmake"
         have pkg-config || packages="$packages pkg-config"
         venv_works || packages="$packages python3-venv"
