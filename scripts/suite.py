@@ -138,7 +138,7 @@ def stages(seeds, seconds, hours, counts, kills, increments, target):
         ),
         "exactly-once": Stage(
             f"{increments} increments in every language while leaders are killed",
-            [faces, "exactly-once", "--increments", str(increments)], needs="build",
+            [faces, "exactly-once", "--increments", str(increments)], needs="build", beside="conformance",
         ),
         "bench-faces": Stage("what each language costs over Rust", [faces, "bench"], needs="build"),
         "chaos": Stage(

@@ -216,6 +216,9 @@ impl Play<'_> {
                         "{name}: {found} is not above {above}"
                     );
                 }
+                (_, Value::Array(any)) => {
+                    ensure!(any.iter().any(|one| one == found.as_str()), "{name}: one of {any:?} wanted");
+                }
                 (_, Value::String(text)) if !text.starts_with('$') => {
                     ensure!(found == text, "{name}: {text} wanted");
                 }

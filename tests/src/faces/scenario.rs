@@ -95,7 +95,7 @@ pub struct Call {
     pub min_revision: Option<Value>,
     /// Milliseconds, if not the client's.
     pub timeout_ms: Option<u64>,
-    /// What it gives, if it is to succeed.
+    /// What it gives, if it is to succeed: a number, `"$name"`, a word, any of several words, or `{"above": …}`.
     pub ok: Option<BTreeMap<String, Value>>,
     /// How it fails, if it is to.
     pub error: Option<Wanted>,
