@@ -251,7 +251,10 @@ impl Client {
     /// [`ErrorKind::AlreadyExists`], with the revision at which it is, and what every write can meet: see
     /// [`set`](Self::set).
     pub async fn add(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Written> {
-        let (key, value) = (copied(key), copied(value));
+        self.add_owned(copied(key), copied(value)).await
+    }
+
+    pub(crate) async fn add_owned(&self, key: Bytes, value: Bytes) -> Result<Written> {
         self.call(Operation::Add, Some(key.clone()), Body::Add(v1::Add { key, value }), written).await
     }
 
@@ -263,7 +266,10 @@ impl Client {
     /// [`ErrorKind::SessionExpired`] if the session ended between two attempts, and refusals of all nodes.
     /// [`Error::outcome`] says whether the write may have taken effect.
     pub async fn set(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Written> {
-        let (key, value) = (copied(key), copied(value));
+        self.set_owned(copied(key), copied(value)).await
+    }
+
+    pub(crate) async fn set_owned(&self, key: Bytes, value: Bytes) -> Result<Written> {
         self.call(Operation::Set, Some(key.clone()), Body::Set(v1::Set { key, value }), written).await
     }
 
@@ -278,9 +284,12 @@ impl Client {
         revision: u64,
         value: impl AsRef<[u8]>,
     ) -> Result<Written> {
-        let (key, value) = (copied(key), copied(value));
-        self.call(Operation::Cas, Some(key.clone()), Body::Cas(v1::Cas { key, revision, value }), written)
-            .await
+        self.cas_owned(copied(key), revision, copied(value)).await
+    }
+
+    pub(crate) async fn cas_owned(&self, key: Bytes, revision: u64, value: Bytes) -> Result<Written> {
+        let body = Body::Cas(v1::Cas { key: key.clone(), revision, value });
+        self.call(Operation::Cas, Some(key), body, written).await
     }
 
     /// Removes `key`, whether it is there or not.
@@ -288,7 +297,7 @@ impl Client {
     /// # Errors
     /// What every write can meet: see [`set`](Self::set).
     pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<Deleted> {
-        self.remove(copied(key), None).await
+        self.delete_owned(copied(key), None).await
     }
 
     /// Removes `key` if its `mod_revision` is `revision`.
@@ -297,10 +306,10 @@ impl Client {
     /// [`ErrorKind::CasMismatch`], with the actual revision, and what every write can meet: see
     /// [`set`](Self::set).
     pub async fn delete_if(&self, key: impl AsRef<[u8]>, revision: u64) -> Result<Deleted> {
-        self.remove(copied(key), Some(revision)).await
+        self.delete_owned(copied(key), Some(revision)).await
     }
 
-    async fn remove(&self, key: Bytes, revision: Option<u64>) -> Result<Deleted> {
+    pub(crate) async fn delete_owned(&self, key: Bytes, revision: Option<u64>) -> Result<Deleted> {
         let body = Body::Delete(v1::Delete { key: key.clone(), revision });
         self.call(Operation::Delete, Some(key), body, |result| match result {
             response::Result::Deleted(deleted) => {
@@ -334,7 +343,10 @@ impl Client {
     /// # Errors
     /// As [`get`](Self::get).
     pub async fn get_with(&self, key: impl AsRef<[u8]>, options: ReadOptions) -> Result<Entry> {
-        let key = copied(key);
+        self.get_owned(copied(key), options).await
+    }
+
+    pub(crate) async fn get_owned(&self, key: Bytes, options: ReadOptions) -> Result<Entry> {
         let (consistency, min_revision) = match options.consistency {
             Consistency::Linearizable => (v1::Consistency::Linearizable, 0),
             Consistency::Local => (v1::Consistency::Local, options.min_revision.max(self.seen_revision())),

@@ -30,7 +30,7 @@
 //! - **Every queue and loop has a maximum**: requests in flight, frames waiting to be written, dials at a
 //!   time, the session's window, back-off.
 //!
-//! Reading order: `client` and `call` (what a call is), `retry` (what may be repeated), `session` (exactly once),
+//! Reading order: `client`, `dispatch` and `call` (what a call is), `retry` (what may be repeated), `session` (exactly once),
 //! `router` (which node), `connection` and `incoming` (frames); [`blocking`] and `runtime` for programs without one.
 //!
 //! Left out for now: TLS and authentication, watches, transactions, scans; the wire has none of them yet.
@@ -40,6 +40,7 @@ pub mod blocking;
 mod call;
 mod client;
 mod connection;
+mod dispatch;
 mod error;
 mod incoming;
 mod peers;
@@ -49,6 +50,8 @@ mod runtime;
 mod session;
 
 pub use client::{Builder, Client, Consistency, Counters, Deleted, Entry, ReadOptions, Written};
+#[doc(hidden)]
+pub use dispatch::{Reply, Request};
 pub use error::{Error, Operation};
 pub use gometa_proto::v1::{EnsembleRef, Member, NodeStatus, PeerStatus, Role, View};
 pub use gometa_proto::{ErrorKind, Outcome};

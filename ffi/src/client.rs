@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use gometa_client::{Client, Consistency, Error, Hosted, Operation, ReadOptions};
+use gometa_client::{Client, Consistency, Error, Hosted, Operation, ReadOptions, Reply, Request};
 
 use crate::{
     entry::gometa_entry_t,
@@ -17,7 +17,6 @@ use crate::{
     members::gometa_members_t,
     node_status::gometa_node_status_t,
     options::gometa_options_t,
-    request::{Reply, Request},
     status::gometa_status_t,
 };
 
@@ -83,7 +82,7 @@ impl gometa_client_t {
 
     fn call(&self, request: Request) -> Result<Reply, Error> {
         let (client, runtime) = self.hosted.get(request.operation())?;
-        runtime.block_on(request.perform(client))
+        runtime.block_on(client.perform(request))
     }
 
     fn start(&self, request: Request) -> Result<gometa_future_t, Error> {

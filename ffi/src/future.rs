@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gometa_client::{Client, Error, ErrorKind, Hosted, Operation};
+use gometa_client::{Client, Error, ErrorKind, Hosted, Operation, Reply, Request};
 use tokio::{runtime::Handle, task::AbortHandle};
 
 use crate::{
@@ -23,7 +23,6 @@ use crate::{
     members::gometa_members_t,
     node_status::gometa_node_status_t,
     queue::{Mailbox, gometa_queue_t},
-    request::{Reply, Request},
     status::gometa_status_t,
 };
 
@@ -206,7 +205,7 @@ impl gometa_future_t {
             let closing = Abandoned { pending: Arc::clone(&pending), handle: handle.clone(), operation };
             let client = client.get(operation)?.0.clone();
             async move {
-                let result = request.perform(&client).await;
+                let result = client.perform(request).await;
                 drop(client);
                 pending.complete(&handle, result);
                 drop(closing);

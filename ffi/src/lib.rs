@@ -11,9 +11,9 @@
 //! - **Nothing is borrowed** from the caller beyond a call.
 //! - **A forked child touches nothing** of its parent's ([`gometa_client::Hosted`]).
 //!
-//! Reading order: [`status`] and [`error`], [`input`] and [`guard`], [`options`] and [`client`], [`request`] (the one
-//! list of what can be asked, whether the caller blocks or not), [`future`], [`queue`], and the results: [`entry`],
-//! [`node_status`], [`members`].
+//! Reading order: [`status`] and [`error`], [`input`] and [`guard`], [`options`] and [`client`], [`future`], [`queue`],
+//! and the results: [`entry`], [`node_status`], [`members`]. What can be asked, whether the caller blocks or not, is
+//! [`gometa_client::Request`].
 //!
 //! Types have their C names, so that there is one name for one thing.
 #![expect(unsafe_code, reason = "this crate is where pointers come in from C")]
@@ -33,7 +33,6 @@ pub mod members;
 pub mod node_status;
 pub mod options;
 pub mod queue;
-pub mod request;
 pub mod status;
 pub mod text;
 pub mod version;

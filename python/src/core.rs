@@ -7,17 +7,10 @@ use std::{
     time::Duration,
 };
 
-use gometa_client::{Builder, Client, Counters, Error, ErrorKind, Hosted, Operation};
+use gometa_client::{Builder, Client, Counters, Error, ErrorKind, Hosted, Operation, Request};
 use pyo3::{prelude::*, types::PyBool};
 
-use crate::{
-    arguments,
-    error::exception,
-    inbox::Inbox,
-    log,
-    reply::{self, Request},
-    wait::wait,
-};
+use crate::{arguments, error::exception, inbox::Inbox, log, reply, wait::wait};
 
 /// How often a blocked main thread looks for signals: half of what a person notices of Ctrl-C.
 const LOOK: Duration = Duration::from_millis(50);
@@ -69,7 +62,7 @@ impl Core {
     fn call(
         &self,
         py: Python<'_>,
-        request: Request,
+        request: reply::Request,
         timeout: Option<&Bound<'_, PyAny>>,
         inbox: Option<&Bound<'_, Inbox>>,
     ) -> PyResult<Py<PyAny>> {
@@ -95,7 +88,7 @@ fn block(
     py: Python<'_>,
     hosted: Arc<Hosted<Client>>,
     timeout: Option<Duration>,
-    request: Request,
+    request: reply::Request,
 ) -> PyResult<Py<PyAny>> {
     // Only the main thread hears of signals.
     let every = on_main_thread(py)?.then_some(LOOK);
@@ -217,7 +210,7 @@ impl Core {
     ) -> PyResult<Py<PyAny>> {
         let key = arguments::bytes(key, Operation::Add, "key")?;
         let value = arguments::bytes(value, Operation::Add, "value")?;
-        self.call(py, Request::Add { key, value }, timeout, inbox)
+        self.call(py, Request::Add { key, value }.into(), timeout, inbox)
     }
 
     fn set(
@@ -230,7 +223,7 @@ impl Core {
     ) -> PyResult<Py<PyAny>> {
         let key = arguments::bytes(key, Operation::Set, "key")?;
         let value = arguments::bytes(value, Operation::Set, "value")?;
-        self.call(py, Request::Set { key, value }, timeout, inbox)
+        self.call(py, Request::Set { key, value }.into(), timeout, inbox)
     }
 
     fn cas(
@@ -245,7 +238,7 @@ impl Core {
         let key = arguments::bytes(key, Operation::Cas, "key")?;
         let revision = arguments::revision(revision, Operation::Cas, "revision")?;
         let value = arguments::bytes(value, Operation::Cas, "value")?;
-        self.call(py, Request::Cas { key, revision, value }, timeout, inbox)
+        self.call(py, Request::Cas { key, revision, value }.into(), timeout, inbox)
     }
 
     fn delete(
@@ -261,7 +254,7 @@ impl Core {
             Some(revision) => Some(arguments::revision(revision, Operation::Delete, "revision")?),
             None => None,
         };
-        self.call(py, Request::Delete { key, revision }, timeout, inbox)
+        self.call(py, Request::Delete { key, revision }.into(), timeout, inbox)
     }
 
     fn get(
@@ -275,7 +268,12 @@ impl Core {
     ) -> PyResult<Py<PyAny>> {
         let key = arguments::bytes(key, Operation::Get, "key")?;
         let options = arguments::read_options(consistency, min_revision)?;
-        self.call(py, Request::Value { key, options }, timeout, inbox)
+        self.call(
+            py,
+            reply::Request { call: Request::Get { key, options }, value_only: true },
+            timeout,
+            inbox,
+        )
     }
 
     fn entry(
@@ -289,7 +287,7 @@ impl Core {
     ) -> PyResult<Py<PyAny>> {
         let key = arguments::bytes(key, Operation::Get, "key")?;
         let options = arguments::read_options(consistency, min_revision)?;
-        self.call(py, Request::Entry { key, options }, timeout, inbox)
+        self.call(py, Request::Get { key, options }.into(), timeout, inbox)
     }
 
     fn status(
@@ -303,7 +301,7 @@ impl Core {
             Some(address) => Some(arguments::text(address, Operation::Status, "address")?),
             None => None,
         };
-        self.call(py, Request::Status { address }, timeout, inbox)
+        self.call(py, Request::Status { address }.into(), timeout, inbox)
     }
 
     fn members(
@@ -312,7 +310,7 @@ impl Core {
         timeout: Option<&Bound<'_, PyAny>>,
         inbox: Option<&Bound<'_, Inbox>>,
     ) -> PyResult<Py<PyAny>> {
-        self.call(py, Request::Members, timeout, inbox)
+        self.call(py, Request::Members.into(), timeout, inbox)
     }
 }
 

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use gometa_client::{
-    Client, Counters, Deleted, EnsembleRef, Entry, Error, ErrorKind, Member, NodeStatus, Operation,
-    ReadOptions, Role, View, Written,
+    Client, Counters, EnsembleRef, Error, ErrorKind, Member, NodeStatus, Operation, Role, View,
 };
 use pyo3::{
     IntoPyObjectExt,
@@ -16,99 +15,43 @@ use crate::error::exception;
 
 /// A call and its arguments.
 #[derive(Clone, Debug)]
-pub(crate) enum Request {
-    Add {
-        key: Bytes,
-        value: Bytes,
-    },
-    Set {
-        key: Bytes,
-        value: Bytes,
-    },
-    Cas {
-        key: Bytes,
-        revision: u64,
-        value: Bytes,
-    },
-    Delete {
-        key: Bytes,
-        revision: Option<u64>,
-    },
-    /// The value, or None where there is no such key.
-    Value {
-        key: Bytes,
-        options: ReadOptions,
-    },
-    Entry {
-        key: Bytes,
-        options: ReadOptions,
-    },
-    /// Of the node in use, or of the one at an address.
-    Status {
-        address: Option<String>,
-    },
-    Members,
+pub(crate) struct Request {
+    pub(crate) call: gometa_client::Request,
+    /// Of a read: its value is enough, and no such key no failure.
+    pub(crate) value_only: bool,
 }
 
 /// What a call came to.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
-    Written(Written),
-    Deleted(Deleted),
+    /// A read whose value is enough.
     Value(Option<Bytes>),
-    Entry(Entry),
-    Status(Box<NodeStatus>),
-    Members(Box<View>),
+    Other(gometa_client::Reply),
+}
+
+impl From<gometa_client::Request> for Request {
+    fn from(call: gometa_client::Request) -> Request {
+        Request { call, value_only: false }
+    }
 }
 
 impl Request {
     pub(crate) fn operation(&self) -> Operation {
-        match self {
-            Request::Add { .. } => Operation::Add,
-            Request::Set { .. } => Operation::Set,
-            Request::Cas { .. } => Operation::Cas,
-            Request::Delete { .. } => Operation::Delete,
-            Request::Value { .. } | Request::Entry { .. } => Operation::Get,
-            Request::Status { .. } => Operation::Status,
-            Request::Members => Operation::Members,
-        }
+        self.call.operation()
     }
 
     /// What it is about.
     pub(crate) fn key(&self) -> Option<&Bytes> {
-        match self {
-            Request::Add { key, .. }
-            | Request::Set { key, .. }
-            | Request::Cas { key, .. }
-            | Request::Delete { key, .. }
-            | Request::Value { key, .. }
-            | Request::Entry { key, .. } => Some(key),
-            Request::Status { .. } | Request::Members => None,
-        }
+        self.call.key()
     }
 
     /// Makes the call.
     pub(crate) async fn perform(self, client: &Client) -> Result<Reply, Error> {
-        Ok(match self {
-            Request::Add { key, value } => Reply::Written(client.add(key, value).await?),
-            Request::Set { key, value } => Reply::Written(client.set(key, value).await?),
-            Request::Cas { key, revision, value } => Reply::Written(client.cas(key, revision, value).await?),
-            Request::Delete { key, revision: None } => Reply::Deleted(client.delete(key).await?),
-            Request::Delete { key, revision: Some(revision) } => {
-                Reply::Deleted(client.delete_if(key, revision).await?)
-            }
-            Request::Value { key, options } => Reply::Value(match client.get_with(key, options).await {
-                Ok(entry) => Some(entry.value),
-                Err(error) if error.kind() == ErrorKind::NotFound => None,
-                Err(error) => return Err(error),
-            }),
-            Request::Entry { key, options } => Reply::Entry(client.get_with(key, options).await?),
-            Request::Status { address: None } => Reply::Status(Box::new(client.status().await?)),
-            Request::Status { address: Some(address) } => {
-                Reply::Status(Box::new(client.status_of(&address).await?))
-            }
-            Request::Members => Reply::Members(Box::new(client.view().await?)),
-        })
+        match client.perform(self.call).await {
+            Ok(gometa_client::Reply::Entry(entry)) if self.value_only => Ok(Reply::Value(Some(entry.value))),
+            Err(error) if self.value_only && error.kind() == ErrorKind::NotFound => Ok(Reply::Value(None)),
+            result => result.map(Reply::Other),
+        }
     }
 }
 
@@ -212,12 +155,16 @@ fn members(py: Python<'_>, view: &View) -> PyResult<Py<PyAny>> {
 
 /// What a call came to, for its caller.
 pub(crate) fn object(py: Python<'_>, result: Result<Reply, Error>) -> PyResult<Py<PyAny>> {
-    match result.map_err(|error| exception(py, &error))? {
-        Reply::Written(made) => types(py)?.written.call1(py, (made.revision, made.version)),
-        Reply::Deleted(made) => types(py)?.deleted.call1(py, (made.existed, made.revision)),
-        Reply::Value(Some(value)) => bytes(py, &value).into_py_any(py),
-        Reply::Value(None) => Ok(py.None()),
-        Reply::Entry(entry) => types(py)?.entry.call1(
+    use gometa_client::Reply as Made;
+    let made = match result.map_err(|error| exception(py, &error))? {
+        Reply::Value(Some(value)) => return bytes(py, &value).into_py_any(py),
+        Reply::Value(None) => return Ok(py.None()),
+        Reply::Other(made) => made,
+    };
+    match made {
+        Made::Written(made) => types(py)?.written.call1(py, (made.revision, made.version)),
+        Made::Deleted(made) => types(py)?.deleted.call1(py, (made.existed, made.revision)),
+        Made::Entry(entry) => types(py)?.entry.call1(
             py,
             (
                 bytes(py, &entry.key),
@@ -227,8 +174,8 @@ pub(crate) fn object(py: Python<'_>, result: Result<Reply, Error>) -> PyResult<P
                 entry.mod_revision,
             ),
         ),
-        Reply::Status(known) => status(py, &known),
-        Reply::Members(view) => members(py, &view),
+        Made::Status(known) => status(py, &known),
+        Made::Members(view) => members(py, &view),
     }
 }
 

@@ -13,11 +13,8 @@ import pytest
 
 import gometa
 
-pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),
-    # Python 3.12 and newer warn of forks beside threads, which is what this is about.
-    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
-]
+# Python 3.12 and newer warn of forks beside threads, which is what this is about.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 # Seconds within which a child has to end.
 LIMIT = 30
