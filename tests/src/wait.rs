@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 use tokio::time::{Instant, sleep};
 
 /// What anything may take before a test gives up: far more than it ever does on a machine that has time.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at a condition.
 const PAUSE: Duration = Duration::from_millis(5);
 

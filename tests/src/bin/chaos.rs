@@ -39,6 +39,9 @@ struct Arguments {
     /// Kills the leader so many times instead, and measures the time to the next acknowledged write.
     #[arg(long)]
     failovers: Option<usize>,
+    /// With --failovers: all disks are slow, each sync takes so many milliseconds longer.
+    #[arg(long, requires = "failovers", value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    sync_ms: Option<u64>,
     /// Where a picture of these times goes, as SVG.
     #[arg(long, requires = "failovers")]
     plot: Option<PathBuf>,
@@ -69,7 +72,7 @@ async fn begin(arguments: Arguments) -> anyhow::Result<ExitCode> {
         return Ok(show_teeth(seed).await);
     }
     if let Some(count) = arguments.failovers {
-        return measure(seed, count, arguments.plot).await;
+        return measure(seed, count, arguments.sync_ms, arguments.plot).await;
     }
     chaos(seed, arguments).await
 }
@@ -121,9 +124,15 @@ async fn show_teeth(seed: u64) -> ExitCode {
     if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn measure(seed: u64, count: usize, plot: Option<PathBuf>) -> anyhow::Result<ExitCode> {
-    tell(&format!("the leader is killed {count} times, --seed {seed}"));
-    let measured = failovers(seed, count).await;
+async fn measure(
+    seed: u64,
+    count: usize,
+    sync_ms: Option<u64>,
+    plot: Option<PathBuf>,
+) -> anyhow::Result<ExitCode> {
+    let slow = sync_ms.map_or(String::new(), |ms| format!(", each sync takes {ms} ms longer"));
+    tell(&format!("the leader is killed {count} times{slow}, --seed {seed}"));
+    let measured = failovers(seed, count, sync_ms).await;
     tell(&format!("\n{}", measured.table()));
     if let Some(path) = plot {
         let panels: [(&str, &[Duration]); 2] = [

@@ -1,6 +1,6 @@
 //! The leader is killed again and again under light load: how long until clients have their writes acknowledged.
 //!
-//! Nothing stands between the nodes, and nothing else is broken. A trial begins when all nodes vote and have everything.
+//! Nothing stands between the nodes, and nothing else is broken, except that all disks may be slow. A trial begins when all nodes vote and have everything.
 //! A write counts if it was called after the kill; it begins on a connection to a dead leader like any other.
 
 use std::{
@@ -15,7 +15,7 @@ use std::{
 use gometa_client::Client;
 use tokio::{task::JoinSet, time::sleep};
 
-use super::{arena::whole, tally::percentile, tell};
+use super::{arena::whole, preload::Preload, tally::percentile, tell};
 use crate::{ensemble::Ensemble, program::program, random::Random, wait::until};
 
 /// Clients that write all the time.
@@ -40,6 +40,8 @@ pub struct Failovers {
     pub acknowledged: u64,
     /// How long it took in all.
     pub time: Duration,
+    /// From the start of three nodes with empty directories until all were ready.
+    pub formed: Duration,
 }
 
 /// One client's latest news.
@@ -72,13 +74,60 @@ impl Watch {
     }
 }
 
-/// Kills the leader so many times.
+/// Nodes, and the fault library where their disks are slow.
+struct Nodes {
+    ensemble: Ensemble,
+    preload: Option<Preload>,
+}
+
+impl Nodes {
+    /// Starts three nodes with empty directories, and waits until they are ready. With `sync_ms`, each sync takes
+    /// that many milliseconds longer, from the first one on.
+    async fn start(sync_ms: Option<u64>) -> Nodes {
+        let ensemble = Ensemble::prepare(3);
+        let preload = sync_ms.map(|milliseconds| {
+            let preload = Preload::compile(ensemble.scratch(), ensemble.size());
+            let preload = preload.unwrap_or_else(|error| panic!("no library for slow syncs: {error}"));
+            for node in ensemble.all() {
+                let slowed = preload.slow_syncs(node, milliseconds);
+                slowed.unwrap_or_else(|error| panic!("cannot slow down the syncs of node {node}: {error}"));
+            }
+            preload
+        });
+        let mut nodes = Nodes { ensemble, preload };
+        nodes.ensemble.all().into_iter().for_each(|node| nodes.spawn(node));
+        for node in nodes.ensemble.all() {
+            nodes.ensemble.ready(node).await;
+        }
+        nodes
+    }
+
+    /// Starts a node without waiting for it.
+    fn spawn(&mut self, node: usize) {
+        let mut command = Command::new(program("gometa-server"));
+        if let Some(preload) = &self.preload {
+            preload.apply(node, &mut command);
+        }
+        self.ensemble.spawn_with(node, command);
+    }
+
+    /// The number of syncs that were slowed down.
+    fn slowed(&self) -> u64 {
+        let of_node = |node| self.preload.as_ref().map_or(0, |preload| preload.heal_syncs(node));
+        self.ensemble.all().into_iter().map(of_node).sum()
+    }
+}
+
+/// Kills the leader so many times. With `sync_ms`, all disks are slow: each sync takes that many milliseconds longer.
 ///
 /// # Panics
-/// If an acknowledged write is lost, or the ensemble does not recover.
-pub async fn failovers(seed: u64, count: usize) -> Failovers {
+/// If an acknowledged write is lost, or the ensemble does not form or recover; if `sync_ms` had no effect.
+pub async fn failovers(seed: u64, count: usize, sync_ms: Option<u64>) -> Failovers {
     let mut random = Random::new(seed);
-    let mut ensemble = Ensemble::start(3).await;
+    let formed = Instant::now();
+    let mut nodes = Nodes::start(sync_ms).await;
+    let formed = formed.elapsed();
+    let ensemble = &nodes.ensemble;
     let probe = ensemble.client(TIMEOUT);
     let news = || Mutex::new(News { answered: None, writes: 0 });
     let watch = Arc::new(Watch {
@@ -93,9 +142,10 @@ pub async fn failovers(seed: u64, count: usize) -> Failovers {
         clients.spawn(write(name, client, watch.clone()));
     }
     let begun = Instant::now();
-    let mut measured = Failovers::default();
+    let mut measured = Failovers { formed, ..Failovers::default() };
     for trial in 1..=count {
-        whole(&ensemble, &probe, None).await;
+        let ensemble = &mut nodes.ensemble;
+        whole(ensemble, &probe, None).await;
         let gap = Duration::from_millis(random.below(GAP_MAX_MS));
         sleep(gap).await;
         let leader = ensemble.leader().await;
@@ -120,15 +170,17 @@ pub async fn failovers(seed: u64, count: usize) -> Failovers {
             tell(&format!("{trial} of {count} kills, p50 so far {p50:.0?}"));
         }
         ensemble.kill(leader);
-        ensemble.spawn_with(leader, Command::new(program("gometa-server")));
-        ensemble.ready(leader).await;
+        nodes.spawn(leader);
+        nodes.ensemble.ready(leader).await;
     }
     measured.time = begun.elapsed();
     watch.stop.store(true, Relaxed);
     while let Some(ended) = clients.join_next().await {
         ended.unwrap_or_else(|error| panic!("a client failed: {error}"));
     }
-    ensemble.converged(&ensemble.all()).await;
+    nodes.ensemble.converged(&nodes.ensemble.all()).await;
+    let slowed = nodes.slowed();
+    assert!(sync_ms.is_none() || slowed > 0, "no sync was slowed down");
     for client in 0..CLIENTS {
         let News { writes, .. } = *watch.news(client);
         let entry = probe.get(key(client)).await;
@@ -169,11 +221,17 @@ async fn write(name: usize, client: Client, watch: Arc<Watch>) {
     }
 }
 
+/// A time with a precision of milliseconds below a second, of tenths above.
+fn shown(time: Duration) -> String {
+    if time < Duration::from_secs(1) { format!("{time:.0?}") } else { format!("{time:.1?}") }
+}
+
 impl Failovers {
     /// The summary, for people.
     pub fn table(&self) -> String {
         let mut text = format!(
-            "{} kills of the leader in {:.0?}, {CLIENTS} clients, {} acknowledged writes, none lost\n\n{:<28} {:>8} {:>8} {:>8} {:>8}\n",
+            "formed in {:.1?}; {} kills of the leader in {:.0?}, {CLIENTS} clients, {} acknowledged writes, none lost\n\n{:<28} {:>8} {:>8} {:>8} {:>8}\n",
+            self.formed,
             self.first.len(),
             self.time,
             self.acknowledged,
@@ -184,7 +242,7 @@ impl Failovers {
             "max"
         );
         for (name, times) in [("of any client", &self.first), ("of every client", &self.every)] {
-            let at = |percent| format!("{:.0?}", percentile(times, percent).unwrap_or_default());
+            let at = |percent| shown(percentile(times, percent).unwrap_or_default());
             text += &format!("{name:<28} {:>8} {:>8} {:>8} {:>8}\n", at(50), at(90), at(99), at(100));
         }
         for (name, times) in [("any client", &self.first), ("every client", &self.every)] {
