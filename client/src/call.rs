@@ -355,7 +355,7 @@ impl Call {
             Body::Cas(cas) => (cas.key.len(), cas.value.len()),
             Body::Delete(delete) => (delete.key.len(), 0),
             Body::Get(get) => (get.key.len(), 0),
-            Body::OpenSession(_) | Body::Status(_) => (0, 0),
+            Body::OpenSession(_) | Body::EndSession(_) | Body::Status(_) => (0, 0),
         };
         for (what, size, max) in [("key", key, limits.key_max), ("value", value, limits.value_max)] {
             if size > max as usize {

@@ -10,6 +10,7 @@ use gometa_proto::{
 pub(crate) enum Checked {
     OpenSession(v1::CreateSession),
     Write(v1::Write),
+    EndSession(u64),
     Get(v1::Get),
     Status,
 }
@@ -32,6 +33,7 @@ pub(crate) fn check(request: Request, session_timeout_ms: u32) -> Result<Checked
                 timeout_ms: session_timeout_ms,
             }));
         }
+        Some(Operation::EndSession(end)) => return Ok(Checked::EndSession(end.session)),
         Some(Operation::Get(get)) => {
             check_key(&get.key)?;
             if v1::Consistency::try_from(get.consistency).is_err() {

@@ -1,5 +1,7 @@
 //! What a node does about it; the caller carries these out, in order.
 
+use std::sync::Arc;
+
 use gometa_proto::v1::{Response, View};
 use gometa_store::Batch;
 use gometa_zab::{LinkId, Message, NodeId, Notice, Role, Token, Vote};
@@ -76,6 +78,14 @@ pub enum Effect {
     Role(Role),
     /// For logs and metrics.
     Notice(Notice),
+    /// Three quarters of the sessions, or more, are in use; reported once a minute.
+    SessionsShort {
+        /// How many are.
+        live: usize,
+        /// The clients that opened most of them through this node, as [`Event::ClientNamed`](crate::Event::ClientNamed)
+        /// named them, and how many each of them did.
+        openers: Vec<(Arc<str>, usize)>,
+    },
     /// The process must end, for this reason.
     Stop(String),
 }

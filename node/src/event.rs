@@ -1,5 +1,7 @@
 //! What happens to a node.
 
+use std::sync::Arc;
+
 use gometa_proto::v1::Request;
 
 /// One client's connection to this node; numbers are never used again in a process.
@@ -13,6 +15,13 @@ pub enum Event {
     /// on `Tick`, `Datagram`, `Connected`, `ConnectFailed`, `Accepted`, `Message`, `Closed`, `Persisted` and
     /// `LogRead`; the others are this crate's own to make.
     Zab(gometa_zab::Event),
+    /// A client has said who it is; clients that never do are counted together.
+    ClientNamed {
+        /// The client.
+        client: ClientId,
+        /// Address and program, for people; the same for clients that are to be counted together.
+        name: Arc<str>,
+    },
     /// A client asks; answered by exactly one [`Effect::Respond`](crate::Effect::Respond), unless the client
     /// cancels or goes first.
     Request {

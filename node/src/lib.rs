@@ -37,6 +37,7 @@ mod effect;
 mod event;
 mod forward;
 mod machine;
+mod openers;
 mod reads;
 mod requests;
 mod status;

@@ -21,10 +21,13 @@ use crate::{
     effect::{Effect, Write},
     event::{ClientId, Event},
     forward::{self, Forwarding, Proposer},
+    openers::Openers,
     reads::{self, Reads},
     requests::{At, Requests, Ticket, Waiting, Want, WriteKey},
     status,
 };
+
+mod sessions;
 
 /// Entries applied in one step at most; the rest follows when the table has taken these.
 const APPLY_MAX: usize = 8_192;
@@ -54,6 +57,7 @@ pub struct Node<T: Table> {
     traces: usize,
     forwarding: Forwarding,
     clocks: Clocks,
+    openers: Openers,
     /// Everything through this counter may be applied.
     released: u64,
     /// Entries read back from storage, in order, and the read under way.
@@ -100,6 +104,7 @@ impl<T: Table> Node<T> {
             traces: 0,
             forwarding: Forwarding::default(),
             clocks: Clocks::default(),
+            openers: Openers::default(),
             read_back: VecDeque::new(),
             reading: None,
             batches: VecDeque::new(),
@@ -163,10 +168,11 @@ impl<T: Table> Node<T> {
             }
             Event::Zab(event) => self.inbox.push(event),
             Event::Request { client, request } => self.request(client, request),
+            Event::ClientNamed { client, name } => self.openers.name(client, name),
             Event::Cancel { client, id } => {
                 if let Some(ticket) = self.requests.of_client(client, id) {
                     probe!("request.cancelled");
-                    self.requests.remove(ticket);
+                    self.give_up(ticket);
                     self.traces += 1;
                 }
             }
@@ -175,10 +181,11 @@ impl<T: Table> Node<T> {
             Event::ClientGone { client } => {
                 for ticket in self.requests.all_of_client(client) {
                     probe!("request.client-gone");
-                    self.requests.remove(ticket);
+                    self.give_up(ticket);
                     self.traces += 1;
                 }
                 self.reads.gone(client);
+                self.openers.gone(client);
             }
         }
     }
@@ -203,17 +210,8 @@ impl<T: Table> Node<T> {
             }
             Checked::Get(get) if get.consistency() == Consistency::Local => Want::LocalRead(get),
             Checked::Get(get) => Want::Read(get),
-            Checked::OpenSession(create) => {
-                if let Some(session) = self.store.session_of_nonce(&create.nonce) {
-                    probe!("session.open-already");
-                    let timeout_ms = self.store.session_timeout(session).unwrap_or_default();
-                    let opened = v1::SessionOpened { session, timeout_ms };
-                    return self.respond(client, id, Answer::SessionOpened(opened));
-                }
-                let key = WriteKey::Open { nonce: create.nonce.clone() };
-                let command = checks::command(command::Body::CreateSession(create));
-                return self.write(client, id, deadline, key, command);
-            }
+            Checked::OpenSession(create) => return self.open_session(client, id, deadline, create),
+            Checked::EndSession(session) => return self.end_session(client, id, deadline, session),
             Checked::Write(write) => {
                 let context = write.context.unwrap_or_default();
                 self.contact(context.session);
@@ -231,7 +229,8 @@ impl<T: Table> Node<T> {
                 }
                 let key = WriteKey::Write { session: context.session, seq: context.seq };
                 let command = checks::command(command::Body::Write(write));
-                return self.write(client, id, deadline, key, command);
+                self.write(client, id, deadline, key, &command);
+                return;
             }
         };
         let local = matches!(want, Want::LocalRead(_));
@@ -239,9 +238,18 @@ impl<T: Table> Node<T> {
         if local { self.read_local(ticket) } else { self.barriers.join(ticket) }
     }
 
-    fn write(&mut self, client: ClientId, id: u64, deadline: Ticks, key: WriteKey, command: v1::Command) {
-        let Some(ticket) = self.wait(client, id, deadline, Want::Write(key.clone())) else { return };
-        self.requests.submit(key, ticket, || encode_command(&command));
+    /// Whether the write is on its way; if not, it is answered.
+    fn write(
+        &mut self,
+        client: ClientId,
+        id: u64,
+        deadline: Ticks,
+        key: WriteKey,
+        command: &v1::Command,
+    ) -> bool {
+        let Some(ticket) = self.wait(client, id, deadline, Want::Write(key.clone())) else { return false };
+        self.requests.submit(key, ticket, || encode_command(command));
+        true
     }
 
     fn wait(&mut self, client: ClientId, id: u64, deadline: Ticks, want: Want) -> Option<Ticket> {
@@ -297,6 +305,25 @@ impl<T: Table> Node<T> {
         }
     }
 
+    /// Takes out a request whose answer is not known, or never will be.
+    fn give_up(&mut self, ticket: Ticket) -> Option<Waiting> {
+        let not_applied = self.outcome_of(ticket) == Outcome::NotApplied;
+        let waiting = self.requests.remove(ticket)?;
+        if let Want::Write(WriteKey::Open { nonce }) = &waiting.want
+            && not_applied
+        {
+            self.openers.withdraw(waiting.client, nonce);
+        }
+        Some(waiting)
+    }
+
+    /// Answers a request with an error other than a command's outcome.
+    fn fail(&mut self, ticket: Ticket, error: Error) {
+        if let Some(waiting) = self.give_up(ticket) {
+            self.respond(waiting.client, waiting.id, Answer::Error(error));
+        }
+    }
+
     /// Answers with the outcome of a command. A failure says so for this attempt: `otherwise` is what may be
     /// said of the write itself where the session table cannot tell.
     fn answer(&mut self, client: ClientId, id: u64, outcome: &v1::CommandOutcome, otherwise: Outcome) {
@@ -319,7 +346,7 @@ impl<T: Table> Node<T> {
             probe!("deadline.of-what-was-not-proposed", outcome == Outcome::NotApplied);
             probe!("deadline.of-what-may-happen", outcome == Outcome::Unknown);
             let error = Error::new(ErrorKind::DeadlineExceeded, "the deadline has passed", outcome);
-            self.respond_to(ticket, Answer::Error(error));
+            self.fail(ticket, error);
         }
         // From then on whoever needs a leader is refused at once.
         if self.unavailable() && !self.turned_away {
@@ -328,7 +355,7 @@ impl<T: Table> Node<T> {
                 if self.requests.get(ticket).is_some_and(|waiting| self.needs_leader(&waiting.want)) {
                     probe!("request.turned-away");
                     let error = self.no_leader(self.outcome_of(ticket));
-                    self.respond_to(ticket, Answer::Error(error));
+                    self.fail(ticket, error);
                     self.traces += 1;
                 }
             }
@@ -430,9 +457,9 @@ impl<T: Table> Node<T> {
         }
         probe!("write.refused-for-good");
         let outcome = submission.outcome();
-        for ticket in self.requests.settle(key) {
+        for ticket in submission.tickets.clone() {
             let error = Error::new(kind, "too many writes are in flight", outcome).with_retry_after_ms(20);
-            self.respond_to(ticket, Answer::Error(error));
+            self.fail(ticket, error);
         }
     }
 
@@ -589,13 +616,13 @@ impl<T: Table> Node<T> {
             Origin::Write { session, seq } => WriteKey::Write { session: *session, seq: *seq },
             Origin::CreateSession { nonce } => {
                 if let Some(command_outcome::Result::SessionOpened(opened)) = applied.outcome.result {
-                    self.contact(opened.session);
+                    self.session_opened(nonce, opened.session);
                 }
                 WriteKey::Open { nonce: Bytes::copy_from_slice(nonce) }
             }
             Origin::EndSessions { sessions } => {
-                for session in sessions {
-                    self.clocks.end(*session);
+                for (session, existed) in sessions {
+                    self.session_ended(*session, *existed);
                 }
                 return;
             }
@@ -658,31 +685,6 @@ impl<T: Table> Node<T> {
         };
         self.respond_to(ticket, answer);
         bytes
-    }
-
-    // ---- Sessions
-
-    fn contact(&mut self, session: u64) {
-        if let Some(timeout_ms) = self.store.session_timeout(session) {
-            self.clocks.contact(self.now, session, timeout_ms);
-        }
-    }
-
-    /// A leader ends silent sessions; a follower reports whom it has heard of.
-    fn look_at_sessions(&mut self) {
-        let store = &self.store;
-        let silent = self.clocks.silent(self.now, |session| store.session_timeout(session));
-        if !silent.is_empty() {
-            probe!("session.silent-too-long");
-            let command = checks::command(command::Body::EndSessions(v1::EndSessions { sessions: silent }));
-            let id = self.forwarding.propose(Proposer::Clock);
-            self.inbox.push(zab::Event::Propose { id, payload: encode_command(&command) });
-        }
-        let report = self.clocks.report(self.now, self.config.session_timeout_ms / 6);
-        if !report.is_empty() {
-            let contacts = Body::Contacts(v1::Contacts { sessions: report });
-            self.inbox.push(zab::Event::RelayToLeader(forward::encode(contacts)));
-        }
     }
 
     /// What other nodes' states are, for whoever asks: see [`status::node`].

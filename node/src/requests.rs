@@ -24,6 +24,8 @@ pub(crate) enum WriteKey {
     Write { session: u64, seq: u64 },
     /// The opening of a session.
     Open { nonce: Bytes },
+    /// The end of a session.
+    End { session: u64 },
 }
 
 /// What a ticket waits for.

@@ -2,6 +2,7 @@
 
 mod harness;
 mod reads;
+mod sessions;
 
 use gometa_proto::v1::{self, ErrorKind, response::Result as Answer};
 use harness::{Ensemble, context, get, get_local, set};
@@ -157,24 +158,4 @@ fn a_wiped_voter_is_served_and_not_counted() {
     ensemble.kill((leader + 2) % 3);
     ensemble.run(3_000);
     assert_eq!(ensemble.leader(), None);
-}
-
-#[test]
-fn a_silent_session_ends_and_one_that_is_heard_of_does_not() {
-    let mut ensemble = Ensemble::new(3);
-    ensemble.run(500);
-    let leader = ensemble.leader().expect("a leader");
-    let follower = (leader + 1) % 3;
-    let (silent, alive) = (ensemble.open_session(follower, 1), ensemble.open_session(follower, 2));
-    for seq in 1..=8 {
-        ensemble.run(2_000);
-        assert!(matches!(
-            ensemble.call(follower, context(alive, seq), set("k", "v")),
-            Some(Answer::Written(_))
-        ));
-    }
-    match ensemble.call(follower, context(silent, 1), set("k", "v")) {
-        Some(Answer::Error(error)) => assert_eq!(error.kind, ErrorKind::SessionExpired as u32),
-        other => panic!("{other:?}"),
-    }
 }

@@ -39,6 +39,8 @@ pub const PEER_ELEMENTS_MAX: usize = 32_768;
 pub const WINDOW_MAX: u64 = 1024;
 /// The most sessions open at a time in one ensemble.
 pub const SESSIONS_MAX: usize = 10_000;
+/// The most sessions that were opened over one connection and have not ended.
+pub const CONNECTION_SESSIONS_MAX: usize = 16;
 /// The most requests in flight on one connection.
 pub const REQUESTS_MAX: usize = 1024;
 
@@ -63,6 +65,7 @@ pub fn advertised(session_timeout_ms: u32) -> v1::Limits {
         requests_max: REQUESTS_MAX as u32,
         window_max: WINDOW_MAX as u32,
         session_timeout_ms,
+        sessions_max: CONNECTION_SESSIONS_MAX as u32,
     }
 }
 

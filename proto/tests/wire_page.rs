@@ -9,10 +9,10 @@ use bytes::{Bytes, BytesMut};
 use gometa_proto::{
     ErrorKind, frame, limits,
     v1::{
-        Cancel, Cas, ClientFrame, Delete, EnsembleRef, Entry, Error, Get, Hello, Member, OpenSession, Ping,
-        Pong, Request, Response, Role, ServerFrame, SessionOpened, Set, Status, View, Welcome, WriteContext,
-        Written, client_frame::Body as FromClient, request::Operation, response::Result as Answer,
-        server_frame::Body as FromNode,
+        Cancel, Cas, ClientFrame, Delete, EndSession, EnsembleRef, Entry, Error, Get, Hello, Member,
+        OpenSession, Ping, Pong, Request, Response, Role, ServerFrame, SessionEnded, SessionOpened, Set,
+        Status, View, Welcome, WriteContext, Written, client_frame::Body as FromClient, request::Operation,
+        response::Result as Answer, server_frame::Body as FromNode,
     },
 };
 use prost::Message;
@@ -90,6 +90,8 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("cas", asks(4, 2, Operation::Cas(Cas { key: key.clone(), revision: 7, value: "w".into() }))),
         ("cas-mismatch", answers(4, 301, Answer::Error(mismatch))),
         ("delete", asks(5, 3, Operation::Delete(Delete { key, revision: Some(0) }))),
+        ("end-session", asks(7, 0, Operation::EndSession(EndSession { session: SESSION }))),
+        ("session-ended", answers(7, 303, Answer::SessionEnded(SessionEnded { existed: true }))),
         ("status", asks(6, 0, Operation::Status(Status {}))),
         ("cancel", Frame::Client(FromClient::Cancel(Cancel { id: 6 }))),
         ("ping", Frame::Client(FromClient::Ping(Ping { nonce: 1, session: SESSION }))),
@@ -252,6 +254,7 @@ fn the_pages_limits_are_those_of_the_program() {
         ("frame_max", advertised.frame_max),
         ("requests_max", advertised.requests_max),
         ("window_max", advertised.window_max),
+        ("sessions_max", advertised.sessions_max),
     ] {
         assert_eq!(row(name), u64::from(value), "{name}");
     }

@@ -261,8 +261,7 @@ impl<'a> Conversation<'a> {
         let hello = first.map_err(|_| {
             v1::Error::not_applied(ErrorKind::DeadlineExceeded, "no Hello within the time-out")
         })??;
-        self.greet(hello)?;
-        let mut events = Vec::new();
+        let mut events = vec![(self.greet(hello)?, 0)];
         loop {
             let mut answered = false;
             self.block = self.buffer.len();
@@ -288,7 +287,8 @@ impl<'a> Conversation<'a> {
         self.port.inbox.put_client(events).await.map_err(|_| End::Gone)
     }
 
-    fn greet(&mut self, hello: v1::Hello) -> Result<(), End> {
+    /// Welcomes a client; the event that tells the node who it is.
+    fn greet(&mut self, hello: v1::Hello) -> Result<Event, End> {
         if !(hello.protocol_min..=hello.protocol_max).contains(&limits::PROTOCOL_VERSION) {
             let message = format!(
                 "this node speaks protocol {}, the client {} to {}",
@@ -299,14 +299,13 @@ impl<'a> Conversation<'a> {
             return Err(v1::Error::not_applied(ErrorKind::Unsupported, message).into());
         }
         let name = |text: &str| text.chars().take(limits::NAME_MAX).collect::<String>();
-        debug!(
-            "client {} says hello: {:?} {:?}",
-            self.client.id.0,
-            name(&hello.client),
-            name(&hello.version)
-        );
+        let program = format!("{:?} {:?}", name(&hello.client), name(&hello.version));
+        debug!("client {} says hello: {program}", self.client.id.0);
         self.greeted = true;
-        Ok(self.port.clients.welcome(self.client, hello.ensemble.as_ref())?)
+        self.port.clients.welcome(self.client, hello.ensemble.as_ref())?;
+        // Without the port: the connections of one program on one machine are counted together.
+        let address = self.client.outbox.stream().peer_addr()?.ip().to_canonical();
+        Ok(Event::ClientNamed { client: self.client.id, name: format!("{address} {program}").into() })
     }
 
     /// The hello.
@@ -507,7 +506,7 @@ impl<'a> Conversation<'a> {
 
 /// What a request holds in memory beyond its struct, in bytes.
 fn size(operation: &v1::request::Operation) -> usize {
-    use v1::request::Operation::{Add, Cas, Delete, Get, OpenSession, Set, Status};
+    use v1::request::Operation::{Add, Cas, Delete, EndSession, Get, OpenSession, Set, Status};
     match operation {
         Add(add) => add.key.len() + add.value.len(),
         Set(set) => set.key.len() + set.value.len(),
@@ -515,13 +514,13 @@ fn size(operation: &v1::request::Operation) -> usize {
         Delete(delete) => delete.key.len(),
         Get(get) => get.key.len(),
         OpenSession(open) => open.nonce.len(),
-        Status(_) => 0,
+        EndSession(_) | Status(_) => 0,
     }
 }
 
 /// Gives an operation memory of its own.
 fn copy(operation: &mut v1::request::Operation) {
-    use v1::request::Operation::{Add, Cas, Delete, Get, OpenSession, Set, Status};
+    use v1::request::Operation::{Add, Cas, Delete, EndSession, Get, OpenSession, Set, Status};
     let own = |bytes: &mut Bytes| *bytes = Bytes::copy_from_slice(bytes);
     match operation {
         Add(v1::Add { key, value }) | Set(v1::Set { key, value }) | Cas(v1::Cas { key, value, .. }) => {
@@ -530,7 +529,7 @@ fn copy(operation: &mut v1::request::Operation) {
         }
         Delete(v1::Delete { key, .. }) | Get(v1::Get { key, .. }) => own(key),
         OpenSession(v1::OpenSession { nonce }) => own(nonce),
-        Status(_) => {}
+        EndSession(_) | Status(_) => {}
     }
 }
 

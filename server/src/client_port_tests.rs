@@ -70,12 +70,21 @@ impl Port {
     }
 
     /// The next events that the driver would see.
+    async fn all_events(&self, count: usize) -> Vec<Event> {
+        self.events_but(count, |_| false).await
+    }
+
+    /// The same without those that name clients.
     async fn events(&self, count: usize) -> Vec<Event> {
+        self.events_but(count, |event| matches!(event, Event::ClientNamed { .. })).await
+    }
+
+    async fn events_but(&self, count: usize, skipped: impl Fn(&Event) -> bool) -> Vec<Event> {
         let mut events = Vec::new();
         while events.len() < count {
             let mut taken = Taken::default();
             self.inbox.take(&mut taken, std::time::Instant::now());
-            events.append(&mut taken.clients);
+            events.extend(taken.clients.into_iter().filter(|event| !skipped(event)));
             tokio::task::yield_now().await;
         }
         events
@@ -321,6 +330,26 @@ async fn one_id_for_two_requests_ends_the_connection() {
     talk.ask(get(1)).await;
     talk.ask(get(1)).await;
     assert_eq!(talk.farewell().await.message, "request id 1 is in flight already");
+}
+
+#[tokio::test]
+async fn the_node_hears_which_program_on_which_machine_a_client_is() {
+    let port = Port::open(Manners::default()).await;
+    let mut talk = port.connect().await;
+    let name = "line\n".to_owned() + &"x".repeat(100);
+    talk.ask(Ask::Hello(v1::Hello {
+        protocol_min: 1,
+        protocol_max: 1,
+        client: name,
+        version: "1".into(),
+        ensemble: None,
+    }))
+    .await;
+    talk.ask(get(1)).await;
+    let events = port.all_events(2).await;
+    let Event::ClientNamed { client, name } = &events[0] else { panic!("{events:?}") };
+    assert_eq!(**name, *format!("127.0.0.1 \"line\\n{}\" \"1\"", "x".repeat(59)));
+    assert!(matches!(&events[1], Event::Request { client: who, .. } if who == client), "{events:?}");
 }
 
 #[tokio::test]

@@ -193,6 +193,7 @@ impl<T: Table> Driver<T> {
                     }
                     narrate::notice(&notice, self.around.me, &self.around.book, &mut self.refusals);
                 }
+                Effect::SessionsShort { live, openers } => narrate::sessions_short(live, &openers),
                 Effect::Stop(reason) => {
                     self.around.ending.end(Reason::Failed(reason));
                     self.stopped = true;

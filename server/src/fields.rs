@@ -81,6 +81,7 @@ mod tests {
             Operation::Set(v1::Set { key: key.clone(), value: value.clone() }),
             Operation::Cas(v1::Cas { key: key.clone(), revision: u64::MAX, value }),
             Operation::Get(v1::Get { key, consistency: 1, min_revision: u64::MAX }),
+            Operation::EndSession(v1::EndSession { session: u64::MAX }),
         ];
         for operation in operations {
             let request = v1::Request {

@@ -1,8 +1,12 @@
 //! What happens to a node, in one line each that people understand: nodes by their message addresses, zxids
 //! by epoch and revision.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use gometa_proto::limits;
 use gometa_zab::{NodeId, Notice, Reason, Role, Zxid};
 use tracing::{debug, info, warn};
 
@@ -48,6 +52,21 @@ impl Refusals {
         }
         self.count <= REFUSALS_MAX
     }
+}
+
+/// Logs that sessions run short, and which clients opened most of them through this node.
+pub(crate) fn sessions_short(live: usize, openers: &[(Arc<str>, usize)]) {
+    warn!("{}", shortage(live, openers));
+}
+
+fn shortage(live: usize, openers: &[(Arc<str>, usize)]) -> String {
+    let max = limits::SESSIONS_MAX;
+    let most: Vec<String> = openers.iter().map(|(name, count)| format!("{count} by {name}")).collect();
+    let most = if most.is_empty() { "none".to_owned() } else { most.join(", ") };
+    format!(
+        "{live} of {max} sessions are in use; opened through this node and not ended: {most}; share one client per \
+         process, and close clients, which ends their sessions"
+    )
 }
 
 /// Logs a notice.
@@ -168,6 +187,18 @@ mod tests {
         assert_eq!(told(&mut refusals, now), REFUSALS_MAX as usize);
         assert_eq!(told(&mut refusals, now + REFUSALS_SPAN / 2), 0);
         assert_eq!(told(&mut refusals, now + REFUSALS_SPAN), REFUSALS_MAX as usize);
+    }
+
+    #[test]
+    fn a_shortage_of_sessions_names_the_clients_that_opened_most() {
+        let openers = [("10.0.0.7 \"gometa-python\" \"0.1.0\"".into(), 7_490), ("10.0.0.8".into(), 2)];
+        assert_eq!(
+            shortage(7_500, &openers),
+            "7500 of 10000 sessions are in use; opened through this node and not ended: 7490 by 10.0.0.7 \
+             \"gometa-python\" \"0.1.0\", 2 by 10.0.0.8; share one client per process, and close clients, which ends \
+             their sessions"
+        );
+        assert!(shortage(7_500, &[]).contains("not ended: none;"));
     }
 
     #[test]

@@ -254,7 +254,7 @@ impl Ensemble {
                 self.links.respond(now, self.workload.random(), client, response);
                 Ok(())
             }
-            Effect::View(_) => Ok(()),
+            Effect::View(_) | Effect::SessionsShort { .. } => Ok(()),
             Effect::Role(role) => {
                 self.oracle.plays(node, role);
                 self.trace.say(now, Some(node), || format!("is {role:?}"));

@@ -100,6 +100,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("M50", "local reads are answered before a node has been up to date", "section 6.2"),
     mutant("M51", "cas replaces whatever it finds", "invariant 18"),
     mutant("M52", "a session that has ended is still in the table", "section 6.9, invariant 17"),
+    mutant("M60", "the end of a session is acknowledged and not replicated", "invariant 16"),
     mutant("B01", "the heart beats half as often", "nothing"),
     mutant("B02", "entries are sent one by one", "nothing"),
     mutant("B03", "each commit is sent twice", "nothing"),

@@ -366,6 +366,20 @@ impl Workload {
                 out.push(Ask::Contact(session));
             }
         }
+        if let Some(session) = client.session
+            && !draining
+            && random.one_in(300)
+        {
+            // It is done with this session, and does not wait for the answer; its next write opens another one.
+            for _ in 0..random.between(1, 2) {
+                let id = client.next_request;
+                client.next_request += 1;
+                let operation = Some(request::Operation::EndSession(v1::EndSession { session }));
+                out.push(Ask::Request(Box::new(Request { id, deadline_ms: 0, write: None, operation })));
+            }
+            client.session = None;
+            client.nonce = Bytes::copy_from_slice(&random.wide().to_be_bytes());
+        }
         let writes = client.flights.values().any(|flight| matches!(flight.wish, Wish::Write(_)));
         if writes && client.session.is_none() && client.opening.is_none() {
             let id = client.next_request;

@@ -30,7 +30,7 @@ pub struct Store<T> {
 pub struct Applied {
     /// Whose request the command was.
     pub origin: Origin,
-    /// What came of it. [`EndSessions`] comes to nothing that anybody waits for: its result is left out.
+    /// What came of it; without a result for [`EndSessions`], whose origin has it.
     pub outcome: CommandOutcome,
 }
 
@@ -49,10 +49,10 @@ pub enum Origin {
         /// The client's 16 random bytes.
         nonce: [u8; 16],
     },
-    /// The leader ended sessions.
+    /// Sessions were ended, by the leader's clock or at a client's request.
     EndSessions {
-        /// Those that were live until now, each once.
-        sessions: Vec<u64>,
+        /// The sessions named, in order, and whether each was live until then.
+        sessions: Vec<(u64, bool)>,
     },
     /// The entry is malformed: nobody can be told.
     None,
@@ -177,7 +177,7 @@ impl<T: Table> Store<T> {
     }
 
     fn end_sessions(&mut self, end: &EndSessions) -> Applied {
-        let sessions = end.sessions.iter().copied().filter(|&session| self.sessions.end(session)).collect();
+        let sessions = end.sessions.iter().map(|&session| (session, self.sessions.end(session))).collect();
         Applied { origin: Origin::EndSessions { sessions }, outcome: CommandOutcome::default() }
     }
 

@@ -129,6 +129,8 @@ mod counted {
         "request.turned-away",
         "session.end-hides-an-outcome",
         "session.end-refused",
+        "session.ended-already",
+        "session.ended-at-a-clients-request",
         "session.ended-before-its-batch",
         "session.ended-twice",
         "session.forgets",

@@ -231,7 +231,7 @@ impl Ensemble {
                     assert!(before.is_none(), "a request is answered once");
                 }
                 Effect::Stop(reason) => self.members[index].stopped = Some(reason),
-                Effect::View(_) | Effect::Role(_) | Effect::Notice(_) => {}
+                Effect::View(_) | Effect::Role(_) | Effect::Notice(_) | Effect::SessionsShort { .. } => {}
             }
         }
     }

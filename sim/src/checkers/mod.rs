@@ -198,6 +198,7 @@ impl Oracle {
 
     /// A client's request has reached a node.
     pub fn asked(&mut self, now: u64, node: usize, client: u64, request: &Request) {
+        self.sessions.asked(request);
         self.replies.asked(now, node, client, request);
     }
 

@@ -167,6 +167,16 @@ impl Replies {
                     );
                 }
             }
+            Some(Operation::EndSession(end)) => {
+                if let Answer::SessionEnded(_) = answer {
+                    ensure!(
+                        !model.sessions.contains_key(&end.session),
+                        ACKED,
+                        "n{node} says that session {} has ended, which is live in the log",
+                        end.session
+                    );
+                }
+            }
             Some(Operation::Status(_)) | None => {}
             Some(_) => {
                 let counter = self.written(model, node, applied, &asked, answer)?;

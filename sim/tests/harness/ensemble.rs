@@ -405,7 +405,7 @@ impl Ensemble {
                 self.post(place, Item::Closed);
             }
             Effect::Respond { client, response } => self.answered(index, client, response),
-            Effect::View(_) => {}
+            Effect::View(_) | Effect::SessionsShort { .. } => {}
             Effect::Role(role) => {
                 self.oracle.plays(index, role);
                 self.say(Topic::Links, format!("{me} is {role:?}"));

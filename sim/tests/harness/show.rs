@@ -229,6 +229,8 @@ pub(crate) fn notice(me: &str, notice: &Notice) -> (Topic, String) {
 pub(crate) fn answer(response: &Response) -> String {
     match &response.result {
         Some(Answer::SessionOpened(opened)) => format!("session {} is open", opened.session),
+        Some(Answer::SessionEnded(v1::SessionEnded { existed: true })) => "the session has ended".to_owned(),
+        Some(Answer::SessionEnded(_)) => "there was no session to end".to_owned(),
         Some(Answer::Written(written)) => {
             format!("written at {}, version {}", written.revision, written.version)
         }

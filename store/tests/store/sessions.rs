@@ -72,7 +72,10 @@ fn an_ended_session_writes_no_more() {
     let mut driver = Driver::new();
     driver.run(set("k", "a"));
     let applied = driver.apply(end(&[5, 1, 1, 9]));
-    assert_eq!(applied.origin, Origin::EndSessions { sessions: vec![1] });
+    assert_eq!(
+        applied.origin,
+        Origin::EndSessions { sessions: vec![(5, false), (1, true), (1, false), (9, false)] }
+    );
     assert_eq!(applied.outcome.result, None);
     assert_eq!(driver.write(1, 1, 1, set("k", "a")), failed(ErrorKind::SessionExpired, 0));
     assert_eq!(driver.write(1, 2, 1, set("k", "b")), failed(ErrorKind::SessionExpired, 0));

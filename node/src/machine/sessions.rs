@@ -1,0 +1,106 @@
+//! Sessions: their openings and ends, and the signs of life between.
+
+use gometa_proto::{
+    ErrorKind,
+    limits::CONNECTION_SESSIONS_MAX,
+    v1::{self, Error, command, node_message::Body, response::Result as Answer},
+};
+use gometa_store::{Table, encode_command};
+use gometa_zab::{self as zab, Ticks, mutant, probe};
+
+use super::Node;
+use crate::{
+    checks,
+    effect::Effect,
+    event::ClientId,
+    forward::{self, Proposer},
+    requests::WriteKey,
+};
+
+impl<T: Table> Node<T> {
+    pub(super) fn open_session(
+        &mut self,
+        client: ClientId,
+        id: u64,
+        deadline: Ticks,
+        create: v1::CreateSession,
+    ) {
+        let nonce = create.nonce.clone();
+        if !self.openers.admits(client, &nonce) {
+            let message = format!(
+                "{CONNECTION_SESSIONS_MAX} sessions opened over this connection have not ended, more are not allowed: \
+                 end those that are no longer needed (EndSession), or use another connection"
+            );
+            let error = Error::not_applied(ErrorKind::ResourceExhausted, message);
+            return self.respond(client, id, Answer::Error(error));
+        }
+        if let Some(session) = self.store.session_of_nonce(&nonce) {
+            probe!("session.open-already");
+            let timeout_ms = self.store.session_timeout(session).unwrap_or_default();
+            self.openers.open(client, &nonce);
+            self.openers.opened(&nonce, session);
+            let opened = v1::SessionOpened { session, timeout_ms };
+            return self.respond(client, id, Answer::SessionOpened(opened));
+        }
+        let key = WriteKey::Open { nonce: nonce.clone() };
+        let command = checks::command(command::Body::CreateSession(create));
+        if self.write(client, id, deadline, key, &command) {
+            self.openers.open(client, &nonce);
+        }
+    }
+
+    pub(super) fn end_session(&mut self, client: ClientId, id: u64, deadline: Ticks, session: u64) {
+        // A session's id is the counter of the entry that created it, so this node knows all up to there.
+        let ended = session <= self.store.applied() && self.store.session_timeout(session).is_none();
+        if ended || mutant!(M60) {
+            probe!("session.ended-already");
+            return self.respond(client, id, Answer::SessionEnded(v1::SessionEnded { existed: false }));
+        }
+        let end = v1::EndSessions { sessions: vec![session] };
+        let command = checks::command(command::Body::EndSessions(end));
+        self.write(client, id, deadline, WriteKey::End { session }, &command);
+    }
+
+    /// A session is open, as the log says.
+    pub(super) fn session_opened(&mut self, nonce: &[u8], session: u64) {
+        self.openers.opened(nonce, session);
+        self.contact(session);
+    }
+
+    /// A session has ended, as the log says; whoever asked for it is answered.
+    pub(super) fn session_ended(&mut self, session: u64, existed: bool) {
+        self.clocks.end(session);
+        self.openers.ended(session);
+        for ticket in self.requests.settle(&WriteKey::End { session }) {
+            probe!("session.ended-at-a-clients-request");
+            self.respond_to(ticket, Answer::SessionEnded(v1::SessionEnded { existed }));
+        }
+    }
+
+    pub(super) fn contact(&mut self, session: u64) {
+        if let Some(timeout_ms) = self.store.session_timeout(session) {
+            self.clocks.contact(self.now, session, timeout_ms);
+        }
+    }
+
+    /// A leader ends silent sessions; a follower reports which ones it has heard of.
+    pub(super) fn look_at_sessions(&mut self) {
+        let store = &self.store;
+        let silent = self.clocks.silent(self.now, |session| store.session_timeout(session));
+        if !silent.is_empty() {
+            probe!("session.silent-too-long");
+            let command = checks::command(command::Body::EndSessions(v1::EndSessions { sessions: silent }));
+            let id = self.forwarding.propose(Proposer::Clock);
+            self.inbox.push(zab::Event::Propose { id, payload: encode_command(&command) });
+        }
+        let report = self.clocks.report(self.now, self.config.session_timeout_ms / 6);
+        if !report.is_empty() {
+            let contacts = Body::Contacts(v1::Contacts { sessions: report });
+            self.inbox.push(zab::Event::RelayToLeader(forward::encode(contacts)));
+        }
+        let live = self.store.sessions();
+        if let Some(openers) = self.openers.report(self.now, live) {
+            self.effects.push(Effect::SessionsShort { live, openers });
+        }
+    }
+}
