@@ -1,16 +1,33 @@
 //! Arguments, and the client that they ask for.
 
-use std::{ffi::OsString, fs, path::PathBuf, time::Duration};
+use std::{
+    env,
+    ffi::OsString,
+    fmt,
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Parser, Subcommand};
 use gometa_client::{parse_peers, peers_from_json};
 
-use crate::output::{Failure, Format};
+use crate::{
+    input::without_byte_order_mark,
+    output::{Failure, Format},
+};
 
 /// Where an ensemble on one machine listens.
 pub(crate) const PEERS_DEFAULT: &str = "127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003";
-/// The environment variable that names the peers.
+/// The environment variable that names the peers. Empty, it counts as not set.
 pub(crate) const PEERS_VARIABLE: &str = "GOMETA_PEERS";
+/// The environment variable that names the shell's history. Empty, it counts as not set.
+pub(crate) const HISTORY_VARIABLE: &str = "GOMETA_HISTORY";
+/// Bytes of the longest configuration file.
+const CONFIG_MAX: u64 = 1 << 20;
+/// The shortest and the longest time that an option takes.
+const TIMES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(365 * 24 * 3600));
 
 const AFTER_HELP: &str = "\
 Keys and values are bytes. A value of \"-\" is read from standard input, all of it, newlines included;
@@ -26,7 +43,8 @@ Exit status:
   2  wrong usage, configuration or argument
   3  the key was not found
   4  add: the key exists already; cas, delete --revision: its revision is another one
-  5  no node could be had, or none answered in time; a write was not applied
+  5  no node could be had, or none answered in time; a write was not applied;
+     status: no leader, or no quorum that is up to date; health: unhealthy
   6  a write may or may not have taken effect: read before you repeat it
 130  interrupted";
 
@@ -78,6 +96,8 @@ pub(crate) enum Command {
     Shell(Shell),
     /// Put a load on the ensemble for a moment, and say how fast it was
     Bench(Bench),
+    /// Print the version
+    Version,
     /// Print a script that makes a shell complete this command's words
     #[command(after_help = COMPLETION_HELP)]
     Completion(Completion),
@@ -105,6 +125,8 @@ pub(crate) struct Line {
 pub(crate) enum LineCommand {
     #[command(flatten)]
     Call(Call),
+    /// Print the version
+    Version,
     /// Leave the shell; so does the end of input, Ctrl-D
     #[command(alias = "quit")]
     Exit,
@@ -116,15 +138,19 @@ pub(crate) enum Call {
     /// Print the value of a key, and a newline
     Get(Get),
     /// Create or replace a key
+    #[command(visible_alias = "put")]
     Set(Set),
     /// Create a key that does not exist yet
     Add(Add),
     /// Replace a key if it is still at a revision
     Cas(Cas),
     /// Remove a key; one that does not exist is no error
+    #[command(visible_alias = "rm")]
     Delete(Delete),
-    /// Show every node: role, epoch, how far it is, who is missing
+    /// Show every node: role, epoch, how far it is, who is missing; exit status 5 without leader or quorum
     Status,
+    /// Test whether the ensemble, or one node, serves reads: exit status 0 or 5
+    Health(Health),
     /// Show who the members are and who leads, as one node knows it
     Members,
 }
@@ -136,9 +162,9 @@ pub(crate) struct Shell {
     pub(crate) exit_on_error: bool,
 
     /// Where the lines typed are kept, nowhere if empty; lines that begin with a space are not. If not given:
-    /// gometa/history below $XDG_STATE_HOME or ~/.local/state
-    #[arg(long, value_name = "FILE", env = "GOMETA_HISTORY")]
-    pub(crate) history: Option<PathBuf>,
+    /// the file that GOMETA_HISTORY names, else gometa/history below $XDG_STATE_HOME or ~/.local/state
+    #[arg(long, value_name = "FILE")]
+    pub(crate) history: Option<OsString>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -194,7 +220,7 @@ pub(crate) struct Completion {
 pub(crate) struct Get {
     pub(crate) key: OsString,
 
-    /// Print the value's bytes and nothing else
+    /// Print the value's bytes and nothing else; without it, a terminal is shown control characters as \x1b
     #[arg(long)]
     pub(crate) raw: bool,
 
@@ -205,6 +231,17 @@ pub(crate) struct Get {
     /// With --local: wait until the node has got as far as this revision
     #[arg(long, value_name = "REVISION", requires = "local", default_value_t = 0)]
     pub(crate) min_revision: u64,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Health {
+    /// Test the node at this request address alone: whether it answers a local read
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) node: Option<String>,
+
+    /// Test until it passes, for at most this long
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) wait: Option<Duration>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -239,32 +276,81 @@ pub(crate) struct Delete {
     pub(crate) revision: Option<u64>,
 }
 
+/// Where the peers' addresses come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Source {
+    Flag,
+    /// Absolute.
+    File(PathBuf),
+    Variable,
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("--peers"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Variable => f.write_str(PEERS_VARIABLE),
+            Self::Default => f.write_str("the default; none were named"),
+        }
+    }
+}
+
 impl Args {
-    /// The peers, as addresses; no IO but reading the file.
-    pub(crate) fn addresses(&self) -> Result<Vec<String>, Failure> {
-        if let Some(peers) = &self.peers {
-            return parse_peers(peers)
-                .map_err(|error| Failure::usage(format!("--peers: {}", error.message())));
+    /// Where the peers' addresses come from.
+    pub(crate) fn source(&self) -> Source {
+        if self.peers.is_some() {
+            return Source::Flag;
         }
-        if let Some(path) = &self.config {
-            let text = fs::read_to_string(path)
-                .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
-            return peers_from_json(&text)
-                .map_err(|error| Failure::usage(format!("{}: {}", path.display(), error.message())));
-        }
-        match std::env::var(PEERS_VARIABLE) {
-            Ok(peers) if !peers.is_empty() => parse_peers(&peers)
-                .map_err(|error| Failure::usage(format!("{PEERS_VARIABLE}: {}", error.message()))),
-            _ => Ok(parse_peers(PEERS_DEFAULT)?),
+        match &self.config {
+            Some(path) => Source::File(absolute(path)),
+            None if variable(PEERS_VARIABLE).is_some() => Source::Variable,
+            None => Source::Default,
         }
     }
 
-    /// Whether somebody has named the peers.
-    pub(crate) fn names_peers(&self) -> bool {
-        self.peers.is_some()
-            || self.config.is_some()
-            || std::env::var_os(PEERS_VARIABLE).is_some_and(|peers| !peers.is_empty())
+    /// The peers, as addresses; no IO but reading the file.
+    pub(crate) fn addresses(&self) -> Result<Vec<String>, Failure> {
+        let source = self.source();
+        let addresses = match &source {
+            Source::Flag => parse_peers(self.peers.as_deref().unwrap_or_default()),
+            Source::File(path) => {
+                let text =
+                    read(path).map_err(|why| Failure::usage(format!("cannot read {source}: {why}")))?;
+                peers_from_json(&text)
+            }
+            Source::Variable => {
+                let peers = variable(PEERS_VARIABLE).unwrap_or_default();
+                // What is not UTF-8 is no address either.
+                parse_peers(&peers.to_string_lossy())
+            }
+            Source::Default => parse_peers(PEERS_DEFAULT),
+        };
+        addresses.map_err(|error| Failure::usage(format!("{source}: {}", error.message())))
     }
+}
+
+/// The value of an environment variable that is set and not empty.
+pub(crate) fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// `path` from the root, for messages; as it is if there is no working directory.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The text of a configuration file, or what is wrong with it.
+fn read(path: &Path) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    file.take(CONFIG_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > CONFIG_MAX {
+        return Err(format!("it is longer than {CONFIG_MAX} bytes"));
+    }
+    let text = without_byte_order_mark(&bytes).to_vec();
+    String::from_utf8(text).map_err(|_| "it is not UTF-8 text".to_owned())
 }
 
 /// Reads a time as people write it.
@@ -277,9 +363,10 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         unit => return Err(format!("unknown unit {unit:?}: use ms, s or m")),
     };
     let number: f64 = digits.parse().map_err(|_| "write it like 500ms, 5s or 2m".to_owned())?;
+    let (min, max) = TIMES;
     match Duration::try_from_secs_f64(number * seconds_per_unit) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("it must be more than nothing and less than for ever".to_owned()),
+        Ok(duration) if (min..=max).contains(&duration) => Ok(duration),
+        _ => Err("it must be from 1ms to 525600m, a year".to_owned()),
     }
 }
 
@@ -296,11 +383,14 @@ mod tests {
     #[test]
     fn times_are_read() {
         for (text, expected_ms) in
-            [("500ms", 500), ("5s", 5000), ("5", 5000), ("1.5s", 1500), ("2m", 120_000)]
+            [("500ms", 500), ("5s", 5000), ("5", 5000), ("1.5s", 1500), ("2m", 120_000), ("1ms", 1)]
         {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(expected_ms)), "{text}");
         }
-        for text in ["", "s", "5h", "-1s", "0", "1e400", "ms", "nan"] {
+        assert_eq!(parse_duration("525600m"), Ok(TIMES.1));
+        for text in [
+            "", "s", "5h", "-1s", "0", "0ms", "0.9ms", "1e-9", "525601m", "1e18", "1e400", "inf", "ms", "nan",
+        ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

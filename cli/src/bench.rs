@@ -23,6 +23,7 @@ use crate::{
     commands::Setting,
     latency::Latencies,
     output::{Failure, Format},
+    text::{Layout, printable},
 };
 
 /// How often the live line changes.
@@ -152,7 +153,8 @@ pub(crate) async fn run(setting: &Setting, options: &Bench, out: &mut dyn Write)
         }
     }
     if let Some((prefix, error)) = left {
-        writeln!(io::stderr(), "gometa: keys that begin with {prefix} are left behind: {error}")?;
+        let line = format!("gometa: keys that begin with {prefix} are left behind: {error}");
+        writeln!(io::stderr(), "{}", printable(line.as_bytes(), Layout::OneLine))?;
     }
     match (failed, ended) {
         (Some(error), _) => Err(error.into()),
@@ -348,7 +350,9 @@ impl Report {
             writeln!(out, "{kind:<20} {count}")?;
         }
         match first {
-            Some(first) => writeln!(out, "the first error: {first}"),
+            Some(first) => {
+                writeln!(out, "the first error: {}", printable(first.as_bytes(), Layout::OneLine))
+            }
             None => Ok(()),
         }
     }

@@ -6,12 +6,15 @@
 //! was, so that scripts need not read the text.
 #![forbid(unsafe_code)]
 
+mod advice;
 mod args;
 mod bench;
 mod commands;
+mod input;
 mod latency;
 mod output;
 mod shell;
+mod text;
 mod usage;
 mod words;
 
@@ -26,7 +29,7 @@ use tokio::runtime::Builder;
 use crate::{
     args::{Args, Command},
     commands::Setting,
-    output::Failure,
+    output::{Failure, Format},
 };
 
 fn main() -> ExitCode {
@@ -34,16 +37,20 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return usage::answer(error),
     };
-    let format = args.output;
+    let (format, source) = (args.output, args.source().to_string());
     let mut out = io::stdout().lock();
     let result = run(&args, &mut out).and_then(|status| Ok((out.flush()?, status).1));
+    end(result, format, &source)
+}
+
+/// The exit status of a result; a failure is reported on standard error.
+fn end(result: Result<u8, Failure>, format: Format, source: &str) -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
-        // Whoever reads has seen enough.
-        Err(Failure::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            // Nobody is left to tell if this fails too.
-            let _ = output::report(&failure, format, &mut io::stderr());
+            // If standard error cannot be written to either, the exit status is all that is left.
+            let _ = output::report(&failure, format, source, &mut io::stderr());
             ExitCode::from(failure.exit_status())
         }
     }
@@ -51,6 +58,7 @@ fn main() -> ExitCode {
 
 /// The exit status, where that is not a failure's own.
 fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
+    let threads = |error| Failure::Io { what: "cannot start threads", error };
     match &args.command {
         Command::Completion(completion) => {
             let mut script = Vec::new();
@@ -58,21 +66,25 @@ fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
             out.write_all(&script)?;
             Ok(0)
         }
+        Command::Version => {
+            write!(out, "{}", Args::command().render_version())?;
+            Ok(0)
+        }
         Command::Call(call) => {
             let setting = Setting::new(args)?;
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(commands::run(&setting, call, out))?;
-            Ok(0)
+            let runtime = Builder::new_current_thread().enable_all().build().map_err(threads)?;
+            runtime.block_on(commands::run(&setting, call, out))
         }
         Command::Shell(options) => {
             let setting = Setting::new(args)?;
             // A thread beside the one that waits for lines keeps the connection and the session alive.
-            let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+            let runtime =
+                Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(threads)?;
             shell::run(&setting, options, &runtime, out)
         }
         Command::Bench(options) => {
             let setting = Setting::new(args)?;
-            let runtime = Builder::new_multi_thread().enable_all().build()?;
+            let runtime = Builder::new_multi_thread().enable_all().build().map_err(threads)?;
             runtime.block_on(bench::run(&setting, options, out))
         }
     }

@@ -3,10 +3,13 @@
 use std::{fmt, io, io::Write};
 
 use clap::ValueEnum;
-use gometa_client::{Error, ErrorKind, Operation, Outcome};
+use gometa_client::{Error, ErrorKind, Outcome};
 use serde_json::{Map, Value, json};
 
-use crate::words::quoted;
+use crate::{
+    advice,
+    text::{Layout, printable},
+};
 
 /// How results are shown.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
@@ -24,10 +27,14 @@ pub(crate) enum Failure {
     Usage(String),
     /// A call failed.
     Call(Error),
-    /// No node answered, although several were asked.
-    NobodyAnswers(String),
-    /// Standard input or output failed.
-    Io(io::Error),
+    /// None of the nodes that were asked for their status answered.
+    NoAnswer(String),
+    /// Standard input, standard output or the terminal failed.
+    Io {
+        /// What could not be done.
+        what: &'static str,
+        error: io::Error,
+    },
 }
 
 impl Failure {
@@ -35,12 +42,22 @@ impl Failure {
         Self::Usage(message.into())
     }
 
+    /// Standard input cannot be read.
+    pub(crate) fn input(error: io::Error) -> Self {
+        Self::Io { what: "cannot read standard input", error }
+    }
+
+    /// Whether the reader of standard output has gone away, which ends a command without an error.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Io { error, .. } if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
     /// As documented by `gometa --help`.
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
-            Self::Io(_) => 1,
+            Self::Io { .. } => 1,
             Self::Usage(_) => 2,
-            Self::NobodyAnswers(_) => 5,
+            Self::NoAnswer(_) => 5,
             Self::Call(error) => match error.kind() {
                 ErrorKind::NotFound => 3,
                 ErrorKind::AlreadyExists | ErrorKind::CasMismatch => 4,
@@ -57,49 +74,19 @@ impl Failure {
         }
     }
 
-    /// What to try next, in one line.
-    pub(crate) fn advice(&self) -> Option<String> {
-        let error = match self {
-            Self::Call(error) => error,
-            Self::NobodyAnswers(message) => return Some(no_node(message).to_owned()),
-            Self::Usage(_) | Self::Io(_) => return None,
-        };
-        let key = error.key().map(quoted).unwrap_or_default();
-        if error.operation().is_write() && error.outcome() == Outcome::Unknown {
-            return Some(format!("read the key before you repeat the write: gometa get {key}"));
-        }
-        match (error.kind(), error.actual_revision()) {
-            (ErrorKind::NotFound, _) => Some(format!("create it with: gometa set {key} VALUE")),
-            (ErrorKind::AlreadyExists, revision) => {
-                let revision = revision.unwrap_or_default();
-                Some(format!(
-                    "replace it with: gometa set {key} VALUE, or: gometa cas {key} {revision} VALUE"
-                ))
+    /// What to try next, in one line. `source` says where the peers' addresses come from.
+    pub(crate) fn advice(&self, source: &str) -> Option<String> {
+        match self {
+            Self::Call(error) => advice::of_call(error, source),
+            Self::NoAnswer(reasons) => Some(advice::of_silence(reasons, source)),
+            Self::Io { error, .. } if error.kind() == io::ErrorKind::NotConnected => {
+                Some("give an input, or the value as an argument; an empty value is \"\"".to_owned())
             }
-            (ErrorKind::CasMismatch, Some(0)) if error.operation() == Operation::Cas => {
-                Some(format!("the key does not exist; create it with: gometa cas {key} 0 VALUE"))
-            }
-            (ErrorKind::CasMismatch, Some(0)) => Some("the key does not exist".to_owned()),
-            (ErrorKind::CasMismatch, Some(revision)) => {
-                Some(format!("the key is at revision {revision} now; see what it is: gometa get {key}"))
-            }
-            (ErrorKind::DeadlineExceeded | ErrorKind::Unavailable | ErrorKind::ConnectionLost, _) => {
-                Some(no_node(error.message()).to_owned())
-            }
-            (ErrorKind::InvalidArgument | ErrorKind::Unsupported, _)
-                if error.message().contains("refused: ") =>
-            {
-                Some(
-                    "are these nodes of one ensemble, and of this version? `gometa status` asks each"
-                        .to_owned(),
-                )
-            }
-            (ErrorKind::TooLarge, _) => Some("keys have at most 4 KiB, values at most 1 MiB".to_owned()),
-            _ => None,
+            Self::Usage(_) | Self::Io { .. } => None,
         }
     }
 
-    pub(crate) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self, source: &str) -> Value {
         let mut fields = Map::new();
         match self {
             Self::Call(error) => {
@@ -121,7 +108,7 @@ impl Failure {
                     fields.insert("leader".to_owned(), leader.into());
                 }
             }
-            Self::Usage(message) | Self::NobodyAnswers(message) => {
+            Self::Usage(message) | Self::NoAnswer(message) => {
                 let usage = matches!(self, Self::Usage(_));
                 put_kind(
                     &mut fields,
@@ -130,45 +117,28 @@ impl Failure {
                 fields.insert("outcome".to_owned(), "not_applied".into());
                 fields.insert("message".to_owned(), message.as_str().into());
             }
-            Self::Io(error) => {
+            Self::Io { .. } => {
                 fields.insert("kind".to_owned(), "Io".into());
-                fields.insert("message".to_owned(), error.to_string().into());
+                fields.insert("message".to_owned(), self.to_string().into());
             }
         }
-        if let Some(advice) = self.advice() {
+        if let Some(advice) = self.advice(source) {
             fields.insert("advice".to_owned(), advice.into());
         }
         json!({ "error": fields })
     }
 }
 
-/// What to try when no node can be had, by why that is.
-fn no_node(reasons: &str) -> &'static str {
-    if reasons.contains("another ensemble") {
-        return "name only the peers of one ensemble; `gometa status` says who belongs where";
-    }
-    if reasons.contains("does not speak") {
-        return "something else listens there: name a node's RequestAddr, host:port, with --peers or GOMETA_PEERS";
-    }
-    if reasons.contains("before its welcome") || reasons.contains("connection reset") {
-        return "is it a node's RequestAddr? ElectionAddr and MessageAddr are for nodes only; `gometa members` lists \
-                them";
-    }
-    if reasons.contains("lookup address") {
-        return "check the host's name; names are resolved at every try, so there is nothing to restart";
-    }
-    "is the ensemble running, and are these its request addresses? `gometa status` shows who answers; name others \
-     with --peers host:port,… or GOMETA_PEERS"
-}
-
-/// Says on `err` what failed and what to try next.
-pub(crate) fn report(failure: &Failure, format: Format, err: &mut dyn Write) -> io::Result<()> {
+/// Writes to `err` what failed and what to try next. `source` says where the peers' addresses come from.
+pub(crate) fn report(failure: &Failure, format: Format, source: &str, err: &mut dyn Write) -> io::Result<()> {
     match format {
-        Format::Json => writeln!(err, "{}", failure.to_json()),
+        Format::Json => writeln!(err, "{}", failure.to_json(source)),
         Format::Table => {
-            writeln!(err, "gometa: {failure}")?;
-            match failure.advice() {
-                Some(advice) => writeln!(err, "  {advice}"),
+            // Parts of the text come from nodes and from files.
+            let line = |text: String| printable(text.as_bytes(), Layout::OneLine);
+            writeln!(err, "gometa: {}", line(failure.to_string()))?;
+            match failure.advice(source) {
+                Some(advice) => writeln!(err, "  {}", line(advice)),
                 None => Ok(()),
             }
         }
@@ -184,9 +154,9 @@ fn put_kind(fields: &mut Map<String, Value>, kind: ErrorKind) {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(message) | Self::NobodyAnswers(message) => f.write_str(message),
+            Self::Usage(message) | Self::NoAnswer(message) => f.write_str(message),
             Self::Call(error) => write!(f, "{error}"),
-            Self::Io(error) => write!(f, "{error}"),
+            Self::Io { what, error } => write!(f, "{what}: {error}"),
         }
     }
 }
@@ -197,9 +167,10 @@ impl From<Error> for Failure {
     }
 }
 
+/// Nearly all IO of a command is the writing of its result.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self::Io(error)
+        Self::Io { what: "cannot write to standard output", error }
     }
 }
 
@@ -227,13 +198,17 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// Writes rows under a heading, in columns as wide as need be.
+/// Writes rows under a heading, in columns as wide as need be. Cells are one line each, whatever they hold.
 pub(crate) fn table(out: &mut dyn Write, rows: &[Vec<String>]) -> io::Result<()> {
+    let printed = |row: &Vec<String>| -> Vec<String> {
+        row.iter().map(|cell| printable(cell.as_bytes(), Layout::OneLine)).collect()
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(printed).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width =
         |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    for row in rows {
+    for row in &rows {
         let cells: Vec<String> =
             row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         writeln!(out, "{}", cells.join("  ").trim_end())?;
@@ -243,6 +218,8 @@ pub(crate) fn table(out: &mut dyn Write, rows: &[Vec<String>]) -> io::Result<()>
 
 #[cfg(test)]
 mod tests {
+    use gometa_client::Operation;
+
     use super::*;
 
     #[test]
@@ -285,18 +262,30 @@ mod tests {
                     matches!(kind, ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::CasMismatch);
                 let expected = if operation == Operation::Set && !replied { 6 } else { unsent(kind) };
                 assert_eq!(doubtful.exit_status(), expected, "{kind:?}");
-                let shown = &failure.to_json()["error"];
+                let shown = &failure.to_json("")["error"];
                 assert_eq!(shown["kind"], kind.name());
                 assert_eq!(shown["number"], kind.number());
                 assert_eq!(shown["retryable"], kind.retryable());
                 assert_eq!(shown["outcome"], "not_applied");
-                assert_eq!(doubtful.to_json()["error"]["outcome"], "unknown");
+                assert_eq!(doubtful.to_json("")["error"]["outcome"], "unknown");
                 assert_eq!(
                     (&shown["operation"], &shown["message"]),
                     (&operation.name().into(), &"what happened".into())
                 );
             }
         }
+    }
+
+    #[test]
+    fn text_of_a_node_cannot_control_the_terminal() {
+        let error = Error::new(ErrorKind::Internal, Operation::Get, "\x1b]0;title\x07 two\nlines");
+        let mut err = Vec::new();
+        report(&Failure::Call(error), Format::Table, "", &mut err).unwrap();
+        let text = String::from_utf8(err).unwrap();
+        assert!(text.starts_with("gometa: get: \\x1b]0;title\\x07 two\\nlines\n"), "{text:?}");
+        let mut out = Vec::new();
+        table(&mut out, &[vec!["\x1b[31m".to_owned(), "b\nc".to_owned()]]).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "\\x1b[31m  b\\nc\n");
     }
 
     #[test]

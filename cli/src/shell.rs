@@ -4,7 +4,7 @@
 //! make many calls without starting a program for each.
 
 use std::{
-    env, fs,
+    fs,
     io::{self, BufRead, IsTerminal, Read, Write},
     path::{Path, PathBuf},
 };
@@ -20,8 +20,9 @@ use rustyline::{
 use tokio::runtime::Runtime;
 
 use crate::{
-    args::{Line, LineCommand, Shell},
+    args::{Args, HISTORY_VARIABLE, Line, LineCommand, Shell, absolute, variable},
     commands::{self, Setting},
+    input,
     output::{Failure, report},
     usage,
     words::{before_cursor, split},
@@ -56,18 +57,21 @@ pub(crate) fn run(
         return typed(&setting, options, runtime, out);
     }
     let mut first = 0;
-    let mut input = io::stdin().lock();
+    let mut input = input::lock().map_err(Failure::input)?;
     let mut line = Vec::new();
-    loop {
+    for number in 1u64.. {
         line.clear();
-        input.by_ref().take(LINE_MAX + 1).read_until(b'\n', &mut line)?;
+        input.by_ref().take(LINE_MAX + 1).read_until(b'\n', &mut line).map_err(Failure::input)?;
         if line.is_empty() {
-            return Ok(first);
+            break;
         }
         if line.len() as u64 > LINE_MAX {
-            return Err(Failure::usage(format!("a line of more than {LINE_MAX} bytes")));
+            return Err(Failure::usage(format!("line {number} has more than {LINE_MAX} bytes")));
         }
-        let status = match carry_out(&setting, &line, runtime, out)? {
+        // As an editor of another system may have written it.
+        let text = line.strip_suffix(b"\r\n").unwrap_or(&line);
+        let text = if number == 1 { input::without_byte_order_mark(text) } else { text };
+        let status = match carry_out(&setting, text, runtime, out)? {
             Done::Exit => return Ok(first),
             Done::Interrupted => return Ok(INTERRUPTED),
             Done::Line(status) => status,
@@ -78,9 +82,10 @@ pub(crate) fn run(
             first = status;
         }
         if first != 0 && options.exit_on_error {
-            return Ok(first);
+            break;
         }
     }
+    Ok(first)
 }
 
 /// Lines from a terminal.
@@ -95,8 +100,8 @@ fn typed(setting: &Setting, options: &Shell, runtime: &Runtime, out: &mut dyn Wr
     let mut editor: Editor<Words, FileHistory> = Editor::with_config(config).map_err(broken)?;
     editor.set_auto_add_history(true);
     editor.set_helper(Some(Words { verbs: Verbs::new() }));
-    let history = options.history.clone().or_else(history_file).filter(|path| !path.as_os_str().is_empty());
-    if let Some(path) = &history {
+    let history = history(options);
+    if let Some((path, _)) = &history {
         // There may be none yet.
         let _ = editor.load_history(path);
     }
@@ -124,10 +129,11 @@ fn typed(setting: &Setting, options: &Shell, runtime: &Runtime, out: &mut dyn Wr
             break Ok(first);
         }
     };
-    if let Some(path) = &history {
+    if let Some((path, source)) = &history {
         let saved = prepare(path).and_then(|()| editor.append_history(path).map_err(io::Error::other));
         if let Err(error) = saved {
-            writeln!(io::stderr(), "gometa: the history is not kept in {}: {error}", path.display())?;
+            let path = path.display();
+            writeln!(io::stderr(), "gometa: the history is not kept in {path} (from {source}): {error}")?;
         }
     }
     end
@@ -135,17 +141,27 @@ fn typed(setting: &Setting, options: &Shell, runtime: &Runtime, out: &mut dyn Wr
 
 /// The terminal cannot be used.
 fn broken(error: ReadlineError) -> Failure {
-    match error {
-        ReadlineError::Io(error) => Failure::Io(error),
-        error => Failure::Io(io::Error::other(error)),
-    }
+    let error = match error {
+        ReadlineError::Io(error) => error,
+        error => io::Error::other(error),
+    };
+    Failure::Io { what: "cannot use the terminal", error }
 }
 
-/// Where the history is if nobody says otherwise; nowhere without a home.
-fn history_file() -> Option<PathBuf> {
-    let named = |variable| env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = named("XDG_STATE_HOME").or_else(|| Some(named("HOME")?.join(".local/state")))?;
-    Some(state.join("gometa/history"))
+/// The file of the history, absolute, and where its name comes from. None if an option says so, or without a home.
+fn history(options: &Shell) -> Option<(PathBuf, &'static str)> {
+    if let Some(named) = &options.history {
+        return (!named.is_empty()).then(|| (absolute(Path::new(named)), "--history"));
+    }
+    if let Some(named) = variable(HISTORY_VARIABLE) {
+        return Some((absolute(Path::new(&named)), HISTORY_VARIABLE));
+    }
+    let directory = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let (state, source) = match directory("XDG_STATE_HOME") {
+        Some(state) => (state, "XDG_STATE_HOME"),
+        None => (directory("HOME")?.join(".local/state"), "HOME"),
+    };
+    Some((state.join("gometa/history"), source))
 }
 
 /// Makes the directory of the history, and a file that nobody else may read: values may be secrets.
@@ -165,7 +181,7 @@ fn carry_out(
     out: &mut dyn Write,
 ) -> Result<Done, Failure> {
     let fail = |failure: Failure, format| -> Result<Done, Failure> {
-        report(&failure, format, &mut io::stderr())?;
+        report(&failure, format, &setting.source, &mut io::stderr())?;
         Ok(Done::Line(failure.exit_status()))
     };
     let words = match split(line) {
@@ -181,11 +197,21 @@ fn carry_out(
                 write!(out, "{error}")?;
                 return Ok(Done::Line(0));
             }
+            if let Some(message) = usage::planned(&error) {
+                return fail(Failure::Usage(message), setting.format);
+            }
             let message = usage::in_one_line(&error);
             return fail(Failure::usage(format!("{message}; help lists the commands")), setting.format);
         }
     };
-    let LineCommand::Call(call) = command else { return Ok(Done::Exit) };
+    let call = match command {
+        LineCommand::Call(call) => call,
+        LineCommand::Version => {
+            write!(out, "{}", Args::command().render_version())?;
+            return Ok(Done::Line(0));
+        }
+        LineCommand::Exit => return Ok(Done::Exit),
+    };
     let format = output.unwrap_or(setting.format);
     let mut setting = Setting { format, ..setting.clone() };
     if let Some(timeout) = timeout {
@@ -199,9 +225,8 @@ fn carry_out(
         }
     });
     match done {
-        Some(Ok(())) => Ok(Done::Line(0)),
-        // Whoever reads has seen enough.
-        Some(Err(Failure::Io(error))) => Err(Failure::Io(error)),
+        Some(Ok(status)) => Ok(Done::Line(status)),
+        Some(Err(failure @ Failure::Io { .. })) => Err(failure),
         Some(Err(failure)) => fail(failure, format),
         None => Ok(Done::Interrupted),
     }
@@ -280,6 +305,7 @@ mod tests {
         };
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         assert_eq!(complete("s"), (0, words(&["set", "status"])));
+        assert_eq!(complete("h"), (0, words(&["health", "help"])));
         assert_eq!(complete("help me"), (5, words(&["members"])));
         assert_eq!(complete("get k --l"), (6, words(&["--local"])));
         assert_eq!(complete("get k -o j"), (9, words(&["json"])));

@@ -1,4 +1,4 @@
-//! What is said about arguments that make no sense, and the help that was asked for.
+//! Usage errors, and the help and the version where they were asked for.
 
 use std::{
     ffi::OsString,
@@ -13,24 +13,53 @@ use clap::{
 
 use crate::{
     args::Args,
-    output::{Failure, Format, report},
+    end,
+    output::{Failure, Format},
 };
 
 /// Letters by which a word may differ from the command that it is taken for.
 const DISTANCE_MAX: usize = 2;
+/// Commands that are suggested for an unknown word. None of them writes: a suggestion may be carried out without another
+/// look.
+const SUGGESTED: &[&str] =
+    &["get", "status", "health", "members", "shell", "completion", "version", "help", "exit"];
+/// Commands that users of other stores know and that do not exist yet, and what to do instead.
+const PLANNED: &[(&[&str], &str)] = &[
+    (
+        &["ls", "list", "keys", "scan", "range"],
+        "listing keys is planned and not available yet; `gometa get KEY` reads one key",
+    ),
+    (&["watch"], "watching keys is planned and not available yet; `gometa get KEY` reads one key"),
+    (
+        &["txn", "lease", "lock", "elect"],
+        "it is planned and not available yet; `gometa help` lists the commands",
+    ),
+];
 
 /// Prints help or a usage error: as JSON if the arguments ask for it.
 pub(crate) fn answer(error: Error) -> ExitCode {
     let error = suggest(error, &Args::command());
-    if !is_help(&error) && wants_json(std::env::args_os().skip(1)) {
-        let failure = Failure::usage(in_one_line(&error));
-        // Nobody is left to tell if this fails.
-        let _ = report(&failure, Format::Json, &mut io::stderr());
-        return ExitCode::from(failure.exit_status());
+    let format = if wants_json(std::env::args_os().skip(1)) { Format::Json } else { Format::Table };
+    if is_help(&error) && !error.use_stderr() {
+        let printed = error.print().and_then(|()| io::stdout().flush());
+        return end(printed.map(|()| 0).map_err(Failure::from), format, "");
     }
-    let status = u8::try_from(error.exit_code()).unwrap_or(2);
-    let _ = error.print().and_then(|()| io::stdout().flush());
-    ExitCode::from(status)
+    if let Some(message) = planned(&error) {
+        return end(Err(Failure::Usage(message)), format, "");
+    }
+    if !is_help(&error) && format == Format::Json {
+        return end(Err(Failure::Usage(in_one_line(&error))), format, "");
+    }
+    // With clap's colours; if standard error cannot be written to, the exit status is all that is left.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// What to say of a command that is planned.
+pub(crate) fn planned(error: &Error) -> Option<String> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let (_, message) = PLANNED.iter().find(|(words, _)| words.contains(&&*word.to_lowercase()))?;
+    Some(format!("{word}: {message}"))
 }
 
 /// Whether it is what was asked for, and no error.
@@ -43,22 +72,26 @@ pub(crate) fn is_help(error: &Error) -> bool {
     )
 }
 
-/// Names the command that was probably meant, where nothing has been named yet.
+/// Names the command that was probably meant, if it reads only.
 pub(crate) fn suggest(mut error: Error, command: &clap::Command) -> Error {
-    if error.kind() != ErrorKind::InvalidSubcommand || error.get(ContextKind::SuggestedSubcommand).is_some() {
+    if error.kind() != ErrorKind::InvalidSubcommand {
         return error;
     }
+    // clap's own suggestions include commands that write.
+    error.remove(ContextKind::SuggestedSubcommand);
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return error };
     let distance = |name: &str| strsim::damerau_levenshtein(&word.to_lowercase(), name);
-    let names = command.get_subcommands().map(clap::Command::get_name);
-    let nearest = names.min_by_key(|name| distance(name)).filter(|name| distance(name) <= DISTANCE_MAX);
+    let known = command.get_subcommands().map(clap::Command::get_name);
+    // A word that is as near to a command that writes is not taken for one that reads either.
+    let nearest = known.min_by_key(|name| (distance(name), SUGGESTED.contains(name)));
+    let nearest = nearest.filter(|name| distance(name) <= DISTANCE_MAX && SUGGESTED.contains(name));
     if let Some(name) = nearest.map(str::to_owned) {
         error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![name]));
     }
     error
 }
 
-/// The complaint, without usage and hints.
+/// The message, in one line without usage and hints.
 pub(crate) fn in_one_line(error: &Error) -> String {
     let text = error.to_string();
     let words: Vec<&str> =
@@ -87,6 +120,7 @@ fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Line;
 
     #[test]
     fn json_is_recognised_where_it_is_meant() {
@@ -105,11 +139,46 @@ mod tests {
             let error = Args::command().try_get_matches_from(["gometa", word]).unwrap_err();
             suggest(error, &Args::command()).to_string()
         };
-        for (word, meant) in
-            [("gte", "'get'"), ("staus", "'status'"), ("DELETE", "'delete'"), ("shel", "'shell'")]
-        {
+        for (word, meant) in [
+            ("gte", "'get'"),
+            ("staus", "'status'"),
+            ("STATUS", "'status'"),
+            ("shel", "'shell'"),
+            ("healt", "'health'"),
+        ] {
             assert!(said(word).contains(meant), "{}", said(word));
         }
-        assert!(!said("frobnicate").contains("similar"), "{}", said("frobnicate"));
+        for word in
+            ["frobnicate", "ls", "list", "DELETE", "delet", "st", "sett", "ad", "cass", "bnch", "puts", "rmm"]
+        {
+            assert!(!said(word).contains("similar"), "{}", said(word));
+        }
+    }
+
+    #[test]
+    fn every_command_is_suggested_or_writes() {
+        let writes = ["set", "add", "cas", "delete", "bench"];
+        for command in [Args::command(), Line::command()] {
+            for name in command.get_subcommands().map(clap::Command::get_name) {
+                assert!(SUGGESTED.contains(&name) != writes.contains(&name), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn planned_commands_are_known() {
+        let said = |word: &str| {
+            planned(&Args::command().try_get_matches_from(["gometa", word, "/x", "--all"]).unwrap_err())
+        };
+        for word in ["ls", "LIST", "scan", "watch", "txn"] {
+            assert!(said(word).is_some_and(|message| message.contains("not available yet")), "{word}");
+        }
+        assert_eq!(said("frobnicate"), None);
+        for word in PLANNED.iter().flat_map(|(words, _)| *words) {
+            assert!(
+                Args::command().get_subcommands().all(|command| command.get_name() != *word),
+                "{word} exists"
+            );
+        }
     }
 }

@@ -205,6 +205,253 @@ async fn nobody_there_ends_with_advice_within_the_time() {
             message.contains("connection refused") && message.contains("is the ensemble running"),
             "{message}"
         );
+        assert!(message.contains("(from --peers)"), "{message}");
+        assert!(command != "status" || !message.contains("gometa status"), "it advises itself: {message}");
+    }
+}
+
+#[tokio::test]
+async fn health_is_one_line_and_an_exit_status() {
+    let absent = |_: &Request| {
+        response::Result::Error(Error::not_applied(ErrorKind::NotFound, "there is no such key"))
+    };
+    // A read that finds nothing has passed as well.
+    let output = run(&["health"], b"", absent).await;
+    let shown = text(&output.stdout);
+    assert_eq!((output.status.code(), shown.lines().count()), (Some(0), 1), "{output:?}");
+    assert!(
+        shown.starts_with("healthy: a linearizable read took ") && output.stderr.is_empty(),
+        "{output:?}"
+    );
+    let output = run(&["-o", "json", "health"], b"", absent).await;
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&shown["healthy"], &shown["node"], &shown["kind"]), (&true.into(), &().into(), &().into()));
+
+    let refuses = |_: &Request| {
+        let message = "this node has no leader, or the leader no quorum";
+        response::Result::Error(Error::not_applied(ErrorKind::Unavailable, message))
+    };
+    let arguments = ["health", "--timeout", "300ms"];
+    let output = run(&arguments, b"", refuses).await;
+    let shown = text(&output.stdout);
+    assert_eq!((output.status.code(), shown.lines().count()), (Some(5), 1), "{output:?}");
+    assert!(shown.starts_with("unhealthy: no linearizable read: ") && shown.contains("no quorum"), "{shown}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    let output = run(&["-o", "json", "health", "--timeout", "300ms"], b"", refuses).await;
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &shown["healthy"]), (Some(5), &false.into()), "{shown}");
+    assert!(shown["kind"].is_string() && shown["message"].as_str().unwrap().contains("no quorum"), "{shown}");
+}
+
+#[tokio::test]
+async fn health_of_a_node_is_a_local_read_from_it_alone() {
+    let (node, nowhere) = (Node::start().await, Node::nowhere().await);
+    let mut command = gometa(&["health", "--node", &node.address]);
+    command.env("GOMETA_PEERS", &nowhere);
+    let output = run_with(command, b"", &node, |request| match operation(request) {
+        Operation::Get(get) => {
+            assert_eq!((get.consistency, get.min_revision), (1, 0));
+            entry(&get.key, b"")
+        }
+        other => panic!("{other:?}"),
+    })
+    .await;
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(shown.starts_with(&format!("{} is healthy: a local read took ", node.address)), "{shown}");
+
+    let mut command = gometa(&["health", "--node", &nowhere, "--timeout", "200ms"]);
+    command.env("GOMETA_PEERS", &node.address);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    assert!(text(&output.stdout).contains("connection refused"), "{output:?}");
+    for (value, expected) in [("a:1,b:1", "name one node"), ("nonsense", "port is missing"), ("", "no peers")]
+    {
+        let output = gometa(&["health", "--node", value]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(text(&output.stderr).contains(expected), "{output:?}");
+    }
+}
+
+#[tokio::test]
+async fn health_waits_until_it_passes() {
+    let mut refusals = 0;
+    let output = run(&["health", "--timeout", "100ms", "--wait", "1m"], b"", |request| {
+        refusals += 1;
+        match operation(request) {
+            Operation::Get(get) if refusals > 20 => entry(&get.key, b""),
+            _ => response::Result::Error(Error::not_applied(ErrorKind::Unavailable, "no leader yet")),
+        }
+    })
+    .await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(refusals > 20 && text(&output.stdout).starts_with("healthy"), "{output:?}");
+}
+
+#[test]
+fn results_and_help_that_cannot_be_written_are_an_error() {
+    let full = || Stdio::from(std::fs::File::options().write(true).open("/dev/full").unwrap());
+    for arguments in [
+        &["--help"][..],
+        &["help", "get"],
+        &["--version"],
+        &["version"],
+        &["completion", "bash"],
+        &["-o", "json", "--help"],
+    ] {
+        let output = gometa(arguments).stdout(full()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
+        let message = text(&output.stderr);
+        assert!(message.contains("cannot write to standard output: No space left"), "{message}");
+    }
+    // No place for the message is no reason to succeed.
+    let output = gometa(&["--help"]).stdout(full()).stderr(full()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let output = gometa(&["nonsense"]).stderr(full()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_result_that_cannot_be_written_is_an_error() {
+    let node = Node::start().await;
+    for arguments in
+        [&["get", "k"][..], &["get", "k", "--raw"], &["set", "k", "v"], &["members"], &["health"]]
+    {
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$0\" \"$@\" > /dev/full", env!("CARGO_BIN_EXE_gometa")]);
+        command.args(arguments).env("GOMETA_PEERS", &node.address);
+        let output = run_with(command, b"", &node, |request| match operation(request) {
+            Operation::Get(get) => entry(&get.key, b"v"),
+            _ => written(1),
+        })
+        .await;
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
+        assert!(text(&output.stderr).contains("cannot write to standard output: No space"), "{output:?}");
+    }
+}
+
+#[tokio::test]
+async fn closed_standard_input_is_no_empty_value() {
+    let node = Node::start().await;
+    let run_in_shell = |redirection: &'static str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec \"$0\" set k - {redirection}"), env!("CARGO_BIN_EXE_gometa")]);
+        command.env("GOMETA_PEERS", &node.address);
+        run_with(command, b"", &node, |request| match operation(request) {
+            Operation::Set(set) => {
+                assert!(set.value.is_empty());
+                written(1)
+            }
+            other => panic!("{other:?}"),
+        })
+    };
+    let output = run_in_shell("<&-").await;
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{output:?}");
+    assert!(text(&output.stderr).contains("cannot read standard input: it is closed"), "{output:?}");
+    // Empty inputs are empty values.
+    for redirection in ["", "< /dev/null"] {
+        let output = run_in_shell(redirection).await;
+        assert_eq!(output.status.code(), Some(0), "{redirection}: {output:?}");
+    }
+    let shell = "exec \"$0\" shell <&-";
+    let output = Command::new("sh").args(["-c", shell, env!("CARGO_BIN_EXE_gometa")]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+#[tokio::test]
+async fn words_of_other_stores_are_known() {
+    let output = run(&["put", "k", "v"], b"", |request| match operation(request) {
+        Operation::Set(_) => written(12),
+        other => panic!("{other:?}"),
+    })
+    .await;
+    assert_eq!(text(&output.stdout), "revision 12, version 1\n", "{output:?}");
+    let output = run(&["rm", "k"], b"", |request| match operation(request) {
+        Operation::Delete(_) => response::Result::Deleted(Deleted { revision: 5, existed: true }),
+        other => panic!("{other:?}"),
+    })
+    .await;
+    assert_eq!(text(&output.stdout), "deleted at revision 5\n", "{output:?}");
+    let [version, flag] = ["version", "--version"].map(|word| gometa(&[word]).output().unwrap().stdout);
+    assert_eq!(text(&version), text(&flag));
+    for arguments in [&["ls"][..], &["list", "/config", "-l"]] {
+        let output = gometa(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let message = text(&output.stderr);
+        assert!(message.contains("listing keys is planned and not available yet"), "{message}");
+        assert!(!message.contains("cas"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn configuration_files_of_other_systems_are_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("client.json");
+    let node = Node::start().await;
+    let text = format!("\u{feff}{{\r\n\"Peer\": [\r\n{{\"RequestAddr\": \"{}\"}}]\r\n}}\r\n", node.address);
+    std::fs::write(&file, text).unwrap();
+    let command = gometa(&["--config", file.to_str().unwrap(), "get", "k"]);
+    let output = run_with(command, b"", &node, |request| match operation(request) {
+        Operation::Get(get) => entry(&get.key, b"v"),
+        other => panic!("{other:?}"),
+    })
+    .await;
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"v\n"[..]), "{output:?}");
+}
+
+#[test]
+fn messages_name_where_the_peers_come_from() {
+    use std::os::unix::ffi::OsStrExt;
+    let directory = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str], peers: Option<&std::ffi::OsStr>| {
+        let mut command = gometa(&["--timeout", "100ms"]);
+        command.args(arguments).current_dir(directory.path());
+        if let Some(peers) = peers {
+            command.env("GOMETA_PEERS", peers);
+        }
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let path = std::fs::canonicalize(directory.path()).unwrap();
+    for (arguments, peers, status, expected) in [
+        (&["--peers", "x", "get", "k"][..], None, 2, "--peers: peer \"x\": a port is missing".to_owned()),
+        (&["get", "k"], Some(&b"x"[..]), 2, "GOMETA_PEERS: peer \"x\": a port is missing".to_owned()),
+        (&["get", "k"], Some(b"a\xff:1,x"), 2, "GOMETA_PEERS: peer".to_owned()),
+        (
+            &["--config", "no.json", "get", "k"],
+            None,
+            2,
+            format!("cannot read {}/no.json: No such", path.display()),
+        ),
+        (&["--config", "bad.json", "get", "k"], None, 2, format!("{}/bad.json: not JSON", path.display())),
+        (&["--config", ".", "get", "k"], None, 2, format!("cannot read {}: Is a directory", path.display())),
+        (&["--config", "/dev/zero", "get", "k"], None, 2, "longer than 1048576 bytes".to_owned()),
+        // An empty variable is none.
+        (&["--peers", "127.0.0.1:1", "get", "k"], Some(b""), 5, "(from --peers)".to_owned()),
+        (&["get", "k"], Some(b"127.0.0.1:1"), 5, "(from GOMETA_PEERS)".to_owned()),
+    ] {
+        std::fs::write(directory.path().join("bad.json"), "x").unwrap();
+        let (code, message) = run(arguments, peers.map(std::ffi::OsStr::from_bytes));
+        assert_eq!(code, Some(status), "{arguments:?}: {message}");
+        assert!(message.contains(&expected), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
+fn times_of_nothing_and_without_end_are_refused() {
+    for option in [
+        &["--timeout", "0", "get", "k"][..],
+        &["--timeout", "1e300", "get", "k"],
+        &["--timeout=-1s", "get", "k"],
+        &["bench", "-d", "0s"],
+        &["bench", "-d", "1e15s"],
+        &["health", "--wait", "0ms"],
+        &["health", "--wait", "inf"],
+        &["bench", "-n", "0"],
+        &["bench", "-c", "0"],
+    ] {
+        let output = gometa(option).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{option:?}: {output:?}");
     }
 }
 
@@ -269,13 +516,22 @@ async fn status_shows_who_answers_and_who_is_missing() {
     for format in ["table", "json"] {
         let command = gometa(&["--config", file.to_str().unwrap(), "-o", format, "status"]);
         let output = run_with(command, b"", &node, |_| response::Result::Status(status.clone())).await;
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert_eq!(output.status.code(), Some(5), "one of two voters is no quorum: {output:?}");
+        assert!(output.stderr.is_empty(), "{output:?}");
         let shown = text(&output.stdout);
         let parts = match format {
-            "table" => {
-                [format!("missing: {nowhere}"), "connection refused".to_owned(), "abababab".to_owned()]
-            }
-            _ => [format!("\"missing\":[\"{nowhere}\"]"), "\"epoch\":3".to_owned(), "\"lag\":0".to_owned()],
+            "table" => [
+                format!("missing: {nowhere}"),
+                "connection refused".to_owned(),
+                "abababab".to_owned(),
+                "1 of 2 voters up to date, quorum 2: no writes and no linearizable reads".to_owned(),
+            ],
+            _ => [
+                format!("\"missing\":[\"{nowhere}\"]"),
+                "\"epoch\":3".to_owned(),
+                "\"lag\":0".to_owned(),
+                "\"voters\":2,\"up_to_date\":1,\"quorum\":2,\"may_fail\":null".to_owned(),
+            ],
         };
         for part in parts {
             assert!(shown.contains(&part), "{part} in {shown}");

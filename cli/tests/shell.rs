@@ -103,6 +103,10 @@ impl Terminal {
     }
 
     fn run(arguments: &[&str]) -> Terminal {
+        Terminal::run_in(arguments, &[])
+    }
+
+    fn run_in(arguments: &[&str], variables: &[(&str, &str)]) -> Terminal {
         let keys = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&keys).unwrap();
         unlockpt(&keys).unwrap();
@@ -111,6 +115,7 @@ impl Terminal {
             open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
         let screen = || Stdio::from(screen.try_clone().unwrap());
         let child = gometa(arguments)
+            .envs(variables.iter().copied())
             .env("TERM", "xterm")
             .env_remove("NO_COLOR")
             .stdin(screen())
@@ -241,6 +246,51 @@ fn lines_are_edited_completed_and_remembered() {
 }
 
 #[test]
+fn control_characters_do_not_reach_the_terminal() {
+    let (address, _asked) = store();
+    let directory = tempfile::tempdir().unwrap();
+    let mut terminal = Terminal::start(&address, &directory.path().join("history"));
+    terminal.line("set k \"\\x1b]0;title\\x07one\\ntwo\\rthree\"");
+    assert_eq!(terminal.line("get k").trim().replace('\r', ""), "\\x1b]0;title\\x07one\ntwo\\rthree");
+    terminal.type_keys("get k --raw\r");
+    terminal.wait_for("\n");
+    // The test's own screen drops escape sequences; the bell stays.
+    assert!(terminal.wait_for("gometa> ").contains("\u{7}one"));
+    // A key in an error.
+    let shown = terminal.line("get \"\\x1b[2Jkey\"");
+    assert!(shown.contains("\\x1b[2Jkey"), "{shown}");
+    terminal.type_keys("\u{4}");
+    terminal.end();
+}
+
+#[test]
+fn history_goes_where_the_option_the_variable_or_the_default_says() {
+    let (address, _asked) = store();
+    let home = tempfile::tempdir().unwrap();
+    let state = home.path().join(".local/state/gometa/history");
+    let named = home.path().join("named");
+    let types = |arguments: &[&str], variable: &str| {
+        let mut all = vec!["--peers", &address, "shell"];
+        all.extend(arguments);
+        let home = home.path().to_str().unwrap();
+        let mut terminal =
+            Terminal::run_in(&all, &[("HOME", home), ("XDG_STATE_HOME", ""), ("GOMETA_HISTORY", variable)]);
+        terminal.wait_for("gometa> ");
+        terminal.line("set k v");
+        terminal.type_keys("\u{4}");
+        assert_eq!(terminal.end(), 0);
+        let kept = (state.exists(), named.exists());
+        let _ = (std::fs::remove_file(&state), std::fs::remove_file(&named));
+        kept
+    };
+    let named_text = named.to_str().unwrap();
+    assert_eq!(types(&[], ""), (true, false), "an empty variable is none");
+    assert_eq!(types(&[], named_text), (false, true));
+    assert_eq!(types(&["--history", named_text], ""), (false, true));
+    assert_eq!(types(&["--history", ""], named_text), (false, false), "nowhere");
+}
+
+#[test]
 fn a_call_that_hangs_is_interrupted_and_the_shell_goes_on() {
     let (address, asked) = store();
     let directory = tempfile::tempdir().unwrap();
@@ -306,6 +356,18 @@ fn lines_that_are_read_are_carried_out_and_the_first_failure_is_the_status() {
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(errors.contains("no such key") && errors.contains("a quote ' is not closed"), "{errors}");
+
+    // As an editor of another system saves it.
+    let output =
+        script(&address, &[], b"\xef\xbb\xbfset k 'v'\r\nget k\r\n\r\n# end\r\nset k \"a\\r\"\r\nget k");
+    assert_eq!(output.stdout, b"revision 3, version 1\nv\nrevision 4, version 1\na\r\n", "{output:?}");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let output = script(&address, &[], b"version\nls\nstatu\nsett k v\n");
+    let (shown, errors) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!((output.status.code(), shown.starts_with("gometa 0.")), (Some(2), true), "{shown}");
+    assert!(errors.contains("listing keys is planned"), "{errors}");
+    assert!(errors.contains("'status'") && !errors.contains("'set'"), "{errors}");
 
     let output = script(&address, &["-e"], b"get nope\nset k v\n");
     assert_eq!((output.status.code(), output.stdout.len()), (Some(3), 0), "{output:?}");

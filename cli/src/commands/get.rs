@@ -2,32 +2,32 @@
 
 use std::{io::Write, os::unix::ffi::OsStrExt};
 
-use gometa_client::{Client, ReadOptions};
+use gometa_client::ReadOptions;
 use serde_json::{Map, Value};
 
+use super::Setting;
 use crate::{
     args::Get,
     output::{Failure, Format, put_bytes},
+    text::{Layout, printable},
 };
 
-pub(super) async fn run(
-    client: &Client,
-    args: &Get,
-    format: Format,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
+pub(super) async fn run(setting: &Setting, args: &Get, out: &mut dyn Write) -> Result<(), Failure> {
     let options = match args.local {
         true => ReadOptions::local().with_min_revision(args.min_revision),
         false => ReadOptions::default(),
     };
-    let entry = client.get_with(args.key.as_bytes(), options).await?;
-    // Bytes as they are, also where they are no text.
-    if args.raw || format == Format::Table {
-        out.write_all(&entry.value)?;
-        if !args.raw {
-            out.write_all(b"\n")?;
+    let entry = setting.client.get_with(args.key.as_bytes(), options).await?;
+    if args.raw {
+        return Ok(out.write_all(&entry.value)?);
+    }
+    if setting.format == Format::Table {
+        // Elsewhere than on a terminal the bytes are as they are, also where they are not text.
+        match setting.terminal {
+            true => out.write_all(printable(&entry.value, Layout::Lines).as_bytes())?,
+            false => out.write_all(&entry.value)?,
         }
-        return Ok(());
+        return Ok(out.write_all(b"\n")?);
     }
     let mut fields = Map::new();
     put_bytes(&mut fields, "key", &entry.key);

@@ -4,22 +4,24 @@ mod add;
 mod cas;
 mod delete;
 mod get;
+mod health;
 mod members;
 mod set;
 mod status;
 
 use std::{
     ffi::{OsStr, OsString},
-    io::{self, Read, Write},
+    io::{self, IsTerminal, Read, Write},
     os::unix::ffi::OsStrExt,
     time::Duration,
 };
 
-use gometa_client::{Client, Role, Written};
+use gometa_client::{Client, Role, Written, parse_peers};
 use serde_json::json;
 
 use crate::{
-    args::{Args, Call},
+    args::{Args, Call, Source},
+    input,
     output::{Failure, Format},
 };
 
@@ -32,23 +34,29 @@ pub(crate) struct Setting {
     pub(crate) client: Client,
     /// The peers.
     pub(crate) addresses: Vec<String>,
-    /// Whether somebody has named them.
+    /// Whether they were named, and are not the default.
     pub(crate) named: bool,
+    /// Where they come from, for messages.
+    pub(crate) source: String,
     pub(crate) timeout: Duration,
     pub(crate) format: Format,
+    /// Whether results go to a terminal.
+    pub(crate) terminal: bool,
     /// Whether a value of "-" stands for standard input.
     pub(crate) dash: bool,
 }
 
 impl Setting {
     pub(crate) fn new(args: &Args) -> Result<Setting, Failure> {
-        let addresses = args.addresses()?;
+        let (addresses, source) = (args.addresses()?, args.source());
         Ok(Setting {
             client: Setting::client(&addresses, args.timeout)?,
             addresses,
-            named: args.names_peers(),
+            named: source != Source::Default,
+            source: source.to_string(),
             timeout: args.timeout,
             format: args.output,
+            terminal: io::stdout().is_terminal(),
             dash: true,
         })
     }
@@ -56,6 +64,16 @@ impl Setting {
     /// Another client of the same peers.
     pub(crate) fn another(&self) -> Result<Client, Failure> {
         Setting::client(&self.addresses, self.timeout)
+    }
+
+    /// A client of one node alone, wherever the leader is.
+    fn one_node(&self, address: &str) -> Result<Client, Failure> {
+        let usage = |message: &str| Failure::usage(format!("--node {address}: {message}"));
+        let [address] = &*parse_peers(address).map_err(|error| usage(error.message()))? else {
+            return Err(usage("name one node"));
+        };
+        let settings = Client::builder().timeout(self.timeout).name("gometa-cli").pinned(true);
+        Ok(settings.build([address])?)
     }
 
     fn client(addresses: &[String], timeout: Duration) -> Result<Client, Failure> {
@@ -68,19 +86,24 @@ impl Setting {
     }
 }
 
-/// Carries one call out.
-pub(crate) async fn run(setting: &Setting, call: &Call, out: &mut dyn Write) -> Result<(), Failure> {
+/// Carries one call out; returns the exit status.
+pub(crate) async fn run(setting: &Setting, call: &Call, out: &mut dyn Write) -> Result<u8, Failure> {
     let (client, format) = (&setting.client, setting.format);
     match call {
-        Call::Get(get) => get::run(client, get, format, out).await,
+        Call::Status => return status::run(setting, out).await,
+        Call::Health(health) => return health::run(setting, health, out).await,
+        Call::Get(get) => get::run(setting, get, out).await,
         Call::Set(set) => set::run(client, set, setting.value(&set.value)?, format, out).await,
         Call::Add(add) => add::run(client, add, setting.value(&add.value)?, format, out).await,
         Call::Cas(cas) => cas::run(client, cas, setting.value(&cas.value)?, format, out).await,
         Call::Delete(delete) => delete::run(client, delete, format, out).await,
-        Call::Status => status::run(setting, out).await,
         Call::Members => members::run(client, format, out).await,
     }
+    .map(|()| 0)
 }
+
+/// The exit status of `status` and `health` where something is wrong.
+const UNHEALTHY: u8 = 5;
 
 /// How roles are called.
 fn role_name(role: Role) -> &'static str {
@@ -99,7 +122,8 @@ fn value(argument: &OsStr) -> Result<Vec<u8>, Failure> {
         return Ok(argument.as_bytes().to_vec());
     }
     let mut value = Vec::new();
-    io::stdin().lock().take(INPUT_MAX + 1).read_to_end(&mut value)?;
+    let input = input::lock().map_err(Failure::input)?;
+    input.take(INPUT_MAX + 1).read_to_end(&mut value).map_err(Failure::input)?;
     if value.len() as u64 > INPUT_MAX {
         return Err(Failure::usage(format!(
             "standard input holds more than {INPUT_MAX} bytes: too much for a value"

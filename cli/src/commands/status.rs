@@ -1,4 +1,4 @@
-//! `gometa status`: every node, how far it is, and who is missing.
+//! `gometa status`: every node, how far it is, who is missing, and how many more nodes may fail.
 //!
 //! Each node is asked itself, all at once, for what others say of it is old by nature. The peers that were named
 //! are asked first; what they answer names the other members, which are asked then.
@@ -9,8 +9,11 @@ use gometa_client::{Client, Error, NodeStatus, PeerStatus, Role};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use super::{Setting, role_name};
-use crate::output::{Failure, Format, table};
+use super::{Setting, UNHEALTHY, role_name};
+use crate::{
+    output::{Failure, Format, table},
+    text::{Layout, printable},
+};
 
 /// A node that takes longer than this counts as missing.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
@@ -18,7 +21,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// By request address.
 type Answers = BTreeMap<String, Result<NodeStatus, Error>>;
 
-pub(super) async fn run(setting: &Setting, out: &mut dyn Write) -> Result<(), Failure> {
+/// Shows the report. The exit status is 0 if a leader answers and a quorum is up to date.
+pub(super) async fn run(setting: &Setting, out: &mut dyn Write) -> Result<u8, Failure> {
     let client = setting.client.with_timeout(setting.timeout.min(ANSWER_MAX));
     let named = setting.addresses.clone();
     let mut answers = ask(&client, named.clone()).await;
@@ -29,13 +33,13 @@ pub(super) async fn run(setting: &Setting, out: &mut dyn Write) -> Result<(), Fa
     let Some(report) = Report::new(&answers, if setting.named { &named } else { &[] }) else {
         let reasons: Vec<&str> =
             answers.values().filter_map(|answer| answer.as_ref().err()).map(Error::message).collect();
-        return Err(Failure::NobodyAnswers(format!("no node answers: {}", reasons.join("; "))));
+        return Err(Failure::NoAnswer(format!("no node answers: {}", reasons.join("; "))));
     };
     match setting.format {
         Format::Json => writeln!(out, "{}", serde_json::to_string(&report).map_err(std::io::Error::from)?)?,
         Format::Table => report.show(out)?,
     }
-    Ok(())
+    Ok(if report.may_fail.is_some() { 0 } else { UNHEALTHY })
 }
 
 /// Asks all of them at once; there are at most as many as an ensemble has members.
@@ -87,6 +91,23 @@ fn members(answers: &Answers) -> BTreeMap<u64, Hearsay> {
     members
 }
 
+/// Whether `leader` can count `node` in its quorums: it is the leader, or it follows it with all that it needs to serve,
+/// as both of them say.
+fn counts(node: &NodeStatus, leader: &NodeStatus) -> bool {
+    let known = |peer: &&PeerStatus| peer.member.as_ref().is_some_and(|member| member.node == node.node);
+    let follows = || {
+        node.role() == Role::Following
+            && (node.leader, node.epoch) == (leader.node, leader.epoch)
+            && leader.peers.iter().find(known).is_some_and(|peer| peer.votes && peer.connected)
+    };
+    node.votes && (node.node == leader.node || follows())
+}
+
+/// A node's id, for people.
+fn hex(id: u64) -> String {
+    format!("{id:016x}")
+}
+
 /// One node in the report. Numbers are null for a node that does not answer.
 #[derive(Serialize, Debug)]
 struct Row {
@@ -120,6 +141,16 @@ struct Report {
     members: usize,
     /// How to name those that do not.
     missing: Vec<String>,
+    /// Members whose votes make quorums; all of them, until learners can be added.
+    voters: usize,
+    /// Voters that are up to date: the leader, and those that follow it in its epoch.
+    up_to_date: usize,
+    /// So many voters must be up to date for writes and linearizable reads.
+    quorum: usize,
+    /// How many of those may still fail. Null without a leader that answers, or without a quorum.
+    may_fail: Option<usize>,
+    /// The four in a sentence.
+    summary: String,
     nodes: Vec<Row>,
     /// What else is worth knowing, a sentence each.
     notes: Vec<String>,
@@ -145,10 +176,15 @@ impl Report {
         let commit =
             answered.values().filter(|status| ours(status)).map(|status| status.commit_revision).max()?;
 
+        // One that was deposed may not know it yet.
+        let leading = answered.values().filter(|status| ours(status) && status.role() == Role::Leading);
+        let leader = leading.max_by_key(|status| status.epoch);
         let mut rows: Vec<Row> = Vec::new();
+        let mut up_to_date = 0;
         for (id, heard) in members(&own) {
             let status =
                 answered.get(heard.address.as_str()).filter(|status| status.node == id && ours(status));
+            up_to_date += usize::from(status.zip(leader).is_some_and(|(node, leader)| counts(node, leader)));
             rows.push(match status {
                 Some(status) => Row::of(status, &heard, commit),
                 None => Row::missing(id, &heard, answers.get(&heard.address)),
@@ -157,8 +193,8 @@ impl Report {
         let mut notes = Vec::new();
         for (address, status) in answered.iter().filter(|(_, status)| !ours(status)) {
             notes.push(format!(
-                "{address} belongs to another ensemble: it is node {:016x} there",
-                status.node
+                "{address} belongs to another ensemble: it is node {} there",
+                hex(status.node)
             ));
         }
         for address in named.iter().filter(|address| rows.iter().all(|row| row.address != **address)) {
@@ -166,14 +202,28 @@ impl Report {
                 notes.push(format!("{}, and no member is known by this address", error.message()));
             }
         }
-        let leader = rows.iter().find(|row| row.role == "leading").map(|row| row.address.clone());
+        let leader = leader.and_then(|leader| rows.iter().find(|row| row.node == hex(leader.node)));
         let missing: Vec<String> =
             rows.iter().filter(|row| row.role == "missing").map(|row| row.name().to_owned()).collect();
+        let voters = rows.len();
+        let quorum = voters / 2 + 1;
+        let may_fail = up_to_date.checked_sub(quorum).filter(|_| leader.is_some());
+        let consequence = match may_fail {
+            Some(0) => "no further node may fail".to_owned(),
+            Some(1) => "1 further node may fail".to_owned(),
+            Some(nodes) => format!("{nodes} further nodes may fail"),
+            None => "no writes and no linearizable reads".to_owned(),
+        };
         Some(Self {
-            leader,
+            leader: leader.map(|row| row.address.clone()),
             answering: rows.len() - missing.len(),
             members: rows.len(),
             missing,
+            voters,
+            up_to_date,
+            quorum,
+            may_fail,
+            summary: format!("{up_to_date} of {voters} voters up to date, quorum {quorum}: {consequence}"),
             nodes: rows,
             notes,
         })
@@ -191,7 +241,9 @@ impl Report {
             write!(out, ", missing: {}", self.missing.join(", "))?;
         }
         writeln!(out)?;
-        self.notes.iter().try_for_each(|note| writeln!(out, "note: {note}"))
+        writeln!(out, "{}", self.summary)?;
+        let printed = |note: &String| printable(note.as_bytes(), Layout::OneLine);
+        self.notes.iter().try_for_each(|note| writeln!(out, "note: {}", printed(note)))
     }
 }
 
@@ -199,7 +251,7 @@ impl Row {
     fn of(status: &NodeStatus, heard: &Hearsay, commit: u64) -> Self {
         let detail = if status.detail.is_empty() { &heard.detail } else { &status.detail };
         Self {
-            node: format!("{:016x}", status.node),
+            node: hex(status.node),
             address: heard.address.clone(),
             message_address: heard.message_address.clone(),
             role: role_name(status.role()),
@@ -223,12 +275,12 @@ impl Row {
                 .strip_prefix(&format!("{}: ", heard.address))
                 .unwrap_or(error.message())
                 .to_owned(),
-            Some(Ok(other)) => format!("another node answers there: {:016x}", other.node),
+            Some(Ok(other)) => format!("another node answers there: {}", hex(other.node)),
             None => "its request address is not known".to_owned(),
         };
         let detail = if heard.detail.is_empty() { reason } else { format!("{reason}; {}", heard.detail) };
         Self {
-            node: format!("{id:016x}"),
+            node: hex(id),
             address: heard.address.clone(),
             message_address: heard.message_address.clone(),
             role: "missing",

@@ -14,7 +14,12 @@ fn member(node: u64) -> Member {
 
 /// Node 1, 2 or 3 of three, the first of which leads.
 fn status(node: u64) -> NodeStatus {
-    let peer = |other: u64| PeerStatus { member: Some(member(other)), votes: true, ..PeerStatus::default() };
+    let peer = |other: u64| PeerStatus {
+        member: Some(member(other)),
+        votes: true,
+        connected: node == 1 || other == 1,
+        ..PeerStatus::default()
+    };
     NodeStatus {
         node,
         role: if node == 1 { Role::Leading } else { Role::Following }.into(),
@@ -65,7 +70,86 @@ fn whole_ensemble_is_shown() {
         "{text}"
     );
     assert_eq!(lines[4], "3 of 3 nodes answer, leader 127.0.0.1:5003");
-    assert_eq!(lines.len(), 5);
+    assert_eq!(lines[5], "3 of 3 voters up to date, quorum 2: 1 further node may fail");
+    assert_eq!(lines.len(), 6);
+}
+
+/// The sentence, and how many more nodes may fail, when nodes 1 to `up` of `all` answer as `change` has them.
+fn summary(all: u64, up: u64, change: impl Fn(&mut NodeStatus)) -> (String, Option<usize>) {
+    let address = |node: u64| format!("127.0.0.1:{}", 5003 + 10 * node);
+    let peer = |node: u64, other: u64| PeerStatus {
+        member: Some(Member { node: other, message_address: String::new(), request_address: address(other) }),
+        votes: true,
+        connected: node == 1 || other == 1,
+        ..PeerStatus::default()
+    };
+    let answer = |node: u64| {
+        let mut status = status(1);
+        status.node = node;
+        status.role = if node == 1 { Role::Leading } else { Role::Following }.into();
+        status.peers = (1..=all).filter(|other| *other != node).map(|other| peer(node, other)).collect();
+        change(&mut status);
+        (address(node), Ok(status))
+    };
+    let report = Report::new(&(1..=up).map(answer).collect(), &[]).unwrap();
+    (report.summary, report.may_fail)
+}
+
+#[test]
+fn summary_says_how_many_more_nodes_may_fail() {
+    for (all, up, expected, may_fail) in [
+        (3, 3, "3 of 3 voters up to date, quorum 2: 1 further node may fail", Some(1)),
+        (3, 2, "2 of 3 voters up to date, quorum 2: no further node may fail", Some(0)),
+        (3, 1, "1 of 3 voters up to date, quorum 2: no writes and no linearizable reads", None),
+        (5, 5, "5 of 5 voters up to date, quorum 3: 2 further nodes may fail", Some(2)),
+        (4, 3, "3 of 4 voters up to date, quorum 3: no further node may fail", Some(0)),
+        (1, 1, "1 of 1 voters up to date, quorum 1: no further node may fail", Some(0)),
+    ] {
+        assert_eq!(summary(all, up, |_| {}), (expected.to_owned(), may_fail));
+    }
+}
+
+#[test]
+fn nodes_that_the_leader_cannot_count_are_not_up_to_date() {
+    let none = |(summary, may_fail): (String, Option<usize>), start: &str| {
+        assert!(summary.starts_with(start) && may_fail.is_none(), "{summary} {may_fail:?}");
+    };
+    // Without a leader; two that still catch up; two of an earlier epoch; two that follow a deposed leader.
+    none(summary(3, 3, |status| status.role = Role::Looking.into()), "0 of 3");
+    let others = |change: fn(&mut NodeStatus)| {
+        move |status: &mut NodeStatus| {
+            if status.node > 1 {
+                change(status);
+            }
+        }
+    };
+    none(summary(3, 3, others(|status| status.role = Role::Looking.into())), "1 of 3");
+    none(summary(3, 3, others(|status| status.epoch -= 1)), "1 of 3");
+    none(summary(3, 3, others(|status| status.leader = 9)), "1 of 3");
+    // Two whose data directories were replaced, as they say and as the leader says: still voters of the ensemble.
+    none(summary(5, 4, |status| status.votes = status.node < 3), "2 of 5");
+    let says = |change: fn(&mut PeerStatus)| {
+        move |status: &mut NodeStatus| status.peers.iter_mut().take(2).for_each(change)
+    };
+    none(summary(5, 4, says(|peer| peer.votes = false)), "2 of 5");
+    none(summary(5, 4, says(|peer| peer.connected = false)), "2 of 5");
+}
+
+#[test]
+fn leader_is_the_one_of_the_highest_epoch() {
+    // Node 1 led before and does not know yet that node 2 does.
+    let mut answers = answers(&[1, 2, 3]);
+    for node in [2, 3] {
+        let status = answers.get_mut(ADDRESSES[node - 1]).unwrap().as_mut().unwrap();
+        (status.epoch, status.leader) = (5, 2);
+        status.role = if node == 2 { Role::Leading } else { Role::Following }.into();
+        status.peers.iter_mut().for_each(|peer| peer.connected = peer.member.as_ref().unwrap().node != 1);
+    }
+    let report = Report::new(&answers, &[]).unwrap();
+    assert_eq!(
+        (report.leader.as_deref(), report.up_to_date, report.may_fail),
+        (Some(ADDRESSES[1]), 2, Some(0))
+    );
 }
 
 #[test]
@@ -137,4 +221,9 @@ fn json_names_every_field() {
     assert_eq!(json["nodes"][1]["lag"], 1);
     assert_eq!(json["nodes"][2]["role"], "missing");
     assert!(json["nodes"][2]["epoch"].is_null());
+    assert_eq!(
+        (&json["voters"], &json["up_to_date"], &json["quorum"], &json["may_fail"]),
+        (&3.into(), &2.into(), &2.into(), &0.into())
+    );
+    assert_eq!(json["summary"], report.summary);
 }
