@@ -1,22 +1,23 @@
 //! The frames that `docs/wire.md` shows are what the encoder makes of the messages below, byte for byte, with each field
-//! named as the schema names it. `UPDATE_WIRE_PAGE=1` rewrites the page's blocks.
+//! named as the schema names it; `UPDATE_WIRE_PAGE=1` rewrites the page's blocks. The page lists every message, field and
+//! enumeration of the client protocol's schemas, and none that they do not have.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::{fmt::Write, fs, path::PathBuf};
+use std::{collections::BTreeMap, fmt::Write, fs, path::PathBuf};
 
 use bytes::{Bytes, BytesMut};
 use gometa_proto::{
     ErrorKind, frame, limits,
     v1::{
-        Cancel, Cas, ClientFrame, Delete, EndSession, EnsembleRef, Entry, Error, Get, Hello, Member,
+        Cancel, Cas, ClientFrame, Delete, Deleted, EndSession, EnsembleRef, Entry, Error, Get, Hello, Member,
         OpenSession, Ping, Pong, Request, Response, Role, ServerFrame, SessionEnded, SessionOpened, Set,
         Status, View, Welcome, WriteContext, Written, client_frame::Body as FromClient, request::Operation,
         response::Result as Answer, server_frame::Body as FromNode,
     },
 };
 use prost::Message;
-use protox::prost_reflect::{DescriptorPool, Kind, MessageDescriptor};
+use protox::prost_reflect::{DescriptorPool, EnumValueDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 
 /// Bytes of a line.
 const LINE: usize = 12;
@@ -73,6 +74,8 @@ fn frames() -> Vec<(&'static str, Frame)> {
         Entry { key: key.clone(), value: "v".into(), version: 1, create_revision: 300, mod_revision: 300 };
     let mismatch =
         Error::not_applied(ErrorKind::CasMismatch, "the key is at revision 300").with_actual_revision(300);
+    let not_leader =
+        Error::not_applied(ErrorKind::NotLeader, "another node leads").with_leader("10.0.0.1:5003");
     let farewell =
         Error::not_applied(ErrorKind::InvalidArgument, "the first frame of a connection is a Hello");
     vec![
@@ -90,12 +93,16 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("cas", asks(4, 2, Operation::Cas(Cas { key: key.clone(), revision: 7, value: "w".into() }))),
         ("cas-mismatch", answers(4, 301, Answer::Error(mismatch))),
         ("delete", asks(5, 3, Operation::Delete(Delete { key, revision: Some(0) }))),
-        ("end-session", asks(7, 0, Operation::EndSession(EndSession { session: SESSION }))),
-        ("session-ended", answers(7, 303, Answer::SessionEnded(SessionEnded { existed: true }))),
+        ("deleted", answers(7, 303, Answer::Deleted(Deleted { revision: 303, existed: true }))),
+        ("end-session", asks(8, 0, Operation::EndSession(EndSession { session: SESSION }))),
+        ("session-ended", answers(8, 303, Answer::SessionEnded(SessionEnded { existed: true }))),
         ("status", asks(6, 0, Operation::Status(Status {}))),
         ("cancel", Frame::Client(FromClient::Cancel(Cancel { id: 6 }))),
         ("ping", Frame::Client(FromClient::Ping(Ping { nonce: 1, session: SESSION }))),
         ("pong", Frame::Node(FromNode::Pong(Pong { nonce: 1 }))),
+        ("node-ping", Frame::Node(FromNode::Ping(Ping { nonce: 7, session: 0 }))),
+        ("client-pong", Frame::Client(FromClient::Pong(Pong { nonce: 7 }))),
+        ("not-leader", answers(2, 299, Answer::Error(not_leader))),
         ("view", Frame::Node(FromNode::View(View { role: Role::Looking.into(), ..View::default() }))),
         ("farewell", Frame::Node(FromNode::Error(farewell))),
     ]
@@ -238,6 +245,73 @@ fn the_pages_frames_are_what_the_encoder_makes() {
     if std::env::var_os("UPDATE_WIRE_PAGE").is_some() {
         fs::write(page_path, renewed).unwrap();
     }
+}
+
+/// A field's type as the page writes it.
+fn type_of(field: &FieldDescriptor) -> String {
+    let name = match field.kind() {
+        Kind::Message(message) => message.name().to_owned(),
+        Kind::Enum(kinds) => kinds.name().to_owned(),
+        scalar => format!("{scalar:?}").to_lowercase(),
+    };
+    if field.is_list() {
+        return format!("`repeated {name}`");
+    }
+    match field.containing_oneof() {
+        // An `optional` field is alone in a oneof that the compiler has made.
+        Some(group) if group.fields().len() == 1 && group.name().starts_with('_') => {
+            format!("`optional {name}`")
+        }
+        Some(group) => format!("`{name}`, one of `{}`", group.name()),
+        None => format!("`{name}`"),
+    }
+}
+
+/// The rows of a table without their last cell, which is for people.
+fn rows(text: &str) -> Vec<String> {
+    let cells = |line: &str| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        cells[..cells.len() - 1].join(" | ")
+    };
+    let rows = text.lines().filter(|line| line.starts_with('|'));
+    // The heading and the line below it.
+    rows.skip(2).map(cells).collect()
+}
+
+#[test]
+fn the_page_lists_every_message_field_and_enumeration() {
+    let page = fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/wire.md")).unwrap();
+    let (_, reference) = page.split_once("\n## Every message\n").unwrap();
+    let (reference, _) = reference.split_once("\n## ").unwrap();
+    let mut sections: BTreeMap<&str, &str> =
+        reference.split("\n### ").skip(1).map(|section| section.split_once('\n').unwrap()).collect();
+    let schema = schema();
+    let enumerations = sections.remove("Enumerations").unwrap();
+    for message in schema.all_messages() {
+        let title = format!("`{}`", message.name());
+        let section =
+            sections.remove(&*title).unwrap_or_else(|| panic!("the page has no section ### {title}"));
+        let fields = message.fields();
+        let expected: Vec<String> = fields
+            .map(|field| format!("{} | `{}` | {}", field.number(), field.name(), type_of(&field)))
+            .collect();
+        assert_eq!(rows(section), expected, "{title}");
+    }
+    assert!(sections.is_empty(), "messages that the schemas do not have: {:?}", sections.keys());
+    // The kinds of errors have a table of their own, which is tested below.
+    let kinds = schema.all_enums().filter(|kinds| kinds.name() != "ErrorKind");
+    let mut expected: Vec<String> = kinds
+        .flat_map(|kinds| {
+            let row = |value: EnumValueDescriptor| {
+                format!("`{}` | {} | `{}`", kinds.name(), value.number(), value.name())
+            };
+            kinds.values().map(row).collect::<Vec<_>>()
+        })
+        .collect();
+    let mut shown = rows(enumerations);
+    expected.sort();
+    shown.sort();
+    assert_eq!(shown, expected);
 }
 
 #[test]
