@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gometa_client::{Client, Error, ErrorKind, ReadOptions};
+use gometa_client::{Client, Error, ErrorKind, Layout, ReadOptions, printable};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -23,7 +23,6 @@ use crate::{
     commands::Setting,
     latency::Latencies,
     output::{Failure, Format},
-    text::{Layout, printable},
 };
 
 /// How often the live line changes.

@@ -14,7 +14,6 @@ mod input;
 mod latency;
 mod output;
 mod shell;
-mod text;
 mod usage;
 mod words;
 

@@ -3,13 +3,10 @@
 use std::{fmt, io, io::Write};
 
 use clap::ValueEnum;
-use gometa_client::{Error, ErrorKind, Outcome};
+use gometa_client::{Error, ErrorKind, Layout, Outcome, printable};
 use serde_json::{Map, Value, json};
 
-use crate::{
-    advice,
-    text::{Layout, printable},
-};
+use crate::advice;
 
 /// How results are shown.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]

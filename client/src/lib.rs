@@ -44,6 +44,7 @@ mod dispatch;
 mod error;
 mod incoming;
 mod peers;
+mod printable;
 mod retry;
 mod router;
 mod runtime;
@@ -56,6 +57,8 @@ pub use error::{Error, Operation};
 pub use gometa_proto::v1::{EnsembleRef, Member, NodeStatus, PeerStatus, Role, View};
 pub use gometa_proto::{ErrorKind, Outcome};
 pub use peers::{parse_peers, peers_from_json};
+#[doc(hidden)]
+pub use printable::{Layout, printable};
 pub use runtime::Hosted;
 
 /// What calls return.

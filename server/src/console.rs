@@ -10,13 +10,14 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, BufRead, Read, Write},
+    io::{self, BufRead, IsTerminal, Read, Write},
     path::Path,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
-use gometa_client::{Builder, Client, Error, Operation, blocking};
+use anyhow::Context;
+use gometa_client::{Builder, Client, Error, Layout, Operation, blocking, printable};
 
 use crate::config;
 
@@ -42,10 +43,11 @@ pub fn run(config: &Path) -> anyhow::Result<ExitCode> {
         writeln!(errors, "{warning}")?;
     }
     let hosts: Vec<String> = config.request_addresses.iter().map(|address| address.text.clone()).collect();
-    match run_with(&hosts, Client::builder().timeout(TIMEOUT), io::stdin().lock(), io::stdout().lock()) {
-        // Whoever reads has seen enough.
+    let (output, terminal) = (io::stdout().lock(), io::stdout().is_terminal());
+    match run_with(&hosts, Client::builder().timeout(TIMEOUT), io::stdin().lock(), output, terminal) {
+        // The reader of the output has gone away.
         Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
-        result => result.map(|()| ExitCode::SUCCESS),
+        result => result.map(|()| ExitCode::SUCCESS).context("the interactive client ended early"),
     }
 }
 
@@ -53,7 +55,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Runs it on any input and output. Must not be called on a thread that drives a tokio runtime.
+/// Runs it on any input and output. `terminal`: control characters in values are escaped. Must not be called on a thread
+/// that drives a tokio runtime.
 ///
 /// # Errors
 /// Failures of input and output, and hosts that are no addresses.
@@ -62,8 +65,9 @@ pub fn run_with(
     settings: Builder,
     input: impl BufRead,
     output: impl Write,
+    terminal: bool,
 ) -> anyhow::Result<()> {
-    let mut console = Console { input, output };
+    let mut console = Console { input, output, terminal, at_start: true };
     let Some(host) = console.select(hosts)? else { return Ok(()) };
     let client = blocking::Client::with_settings(settings.name("gometa-console").pinned(true), [host])?;
     while let Some(task) = console.task()? {
@@ -84,6 +88,27 @@ enum Verb {
     Get,
 }
 
+impl Verb {
+    /// Reads a command, in any case, and those by which other stores call the same; or says what is wrong with it.
+    fn read(command: &[u8]) -> Result<Verb, String> {
+        match command.to_ascii_lowercase().as_slice() {
+            b"add" => Ok(Verb::Add),
+            b"set" | b"put" => Ok(Verb::Set),
+            b"delete" | b"rm" => Ok(Verb::Delete),
+            b"get" => Ok(Verb::Get),
+            b"" => Err("no command: enter Add, Set, Delete or Get".to_owned()),
+            b"ls" | b"list" => {
+                Err("listing keys is planned and not available yet; Get reads one key".to_owned())
+            }
+            b"version" => Err(format!(
+                "this is gometa-server {}; enter Add, Set, Delete or Get",
+                env!("CARGO_PKG_VERSION")
+            )),
+            _ => Err(format!("unknown command {}: enter Add, Set, Delete or Get", command.escape_ascii())),
+        }
+    }
+}
+
 /// What was asked for.
 #[derive(Debug)]
 struct Task {
@@ -96,6 +121,10 @@ struct Task {
 struct Console<I, O> {
     input: I,
     output: O,
+    /// Whether the output is a terminal.
+    terminal: bool,
+    /// Whether nothing has been read yet.
+    at_start: bool,
 }
 
 impl<I: BufRead, O: Write> Console<I, O> {
@@ -119,6 +148,9 @@ impl<I: BufRead, O: Write> Console<I, O> {
                 self.say(&format!("Error : a line has at most {LINE_MAX} bytes; once more"))?;
                 continue;
             }
+            // Some editors put a byte order mark before UTF-8.
+            let mark: &[u8] = if std::mem::take(&mut self.at_start) { b"\xef\xbb\xbf" } else { b"" };
+            let line = line.strip_prefix(mark).unwrap_or(&line);
             return Ok(Some(line.trim_ascii().to_vec()));
         }
     }
@@ -159,13 +191,9 @@ impl<I: BufRead, O: Write> Console<I, O> {
     /// The next thing to do, or what is wrong with it; None at the end of input.
     fn task(&mut self) -> io::Result<Option<Result<Task, String>>> {
         let Some(command) = self.ask("Enter command(Add, Set, Delete, Get)")? else { return Ok(None) };
-        let verb = match command.to_ascii_lowercase().as_slice() {
-            b"add" => Verb::Add,
-            b"set" => Verb::Set,
-            b"delete" => Verb::Delete,
-            b"get" => Verb::Get,
-            b"" => return Ok(Some(Err("no command: enter Add, Set, Delete or Get".to_owned()))),
-            _ => return Ok(Some(Err(format!("unknown command {}", command.escape_ascii())))),
+        let verb = match Verb::read(&command) {
+            Ok(verb) => verb,
+            Err(why) => return Ok(Some(Err(why))),
         };
         let Some(key) = self.ask("Enter Key")? else { return Ok(None) };
         let value = match verb {
@@ -203,7 +231,10 @@ impl<I: BufRead, O: Write> Console<I, O> {
             Done::Text(text) => self.say(&format!("Result = {text}")),
             Done::Value(value) => {
                 self.output.write_all(b"Result = ")?;
-                self.output.write_all(value)?;
+                match self.terminal {
+                    true => self.output.write_all(printable(value, Layout::Lines).as_bytes())?,
+                    false => self.output.write_all(value)?,
+                }
                 self.say(&format!(", len(result) = {}", value.len()))
             }
         }

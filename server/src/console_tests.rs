@@ -127,9 +127,14 @@ fn answer(operation: Operation, keys: &mut BTreeMap<Bytes, Bytes>) -> response::
 
 /// What the console prints for this input, prompts left out.
 fn dialogue(hosts: &[String], input: impl AsRef<[u8]>) -> Vec<String> {
+    dialogue_on(hosts, input, false)
+}
+
+/// The same on a terminal or not.
+fn dialogue_on(hosts: &[String], input: impl AsRef<[u8]>, terminal: bool) -> Vec<String> {
     let mut output = Vec::new();
     let settings = Client::builder().timeout(Duration::from_millis(500));
-    run_with(hosts, settings, Cursor::new(input), &mut output).unwrap();
+    run_with(hosts, settings, Cursor::new(input), &mut output, terminal).unwrap();
     let prompts = ["Enter ", "Select ", "\t"];
     String::from_utf8_lossy(&output)
         .lines()
@@ -198,13 +203,44 @@ fn nonsense_is_answered_and_the_loop_goes_on() {
         [
             "Error : 7 is not a number from 0 to 0",
             "Error : x is not a number from 0 to 0",
-            "Error : unknown command nonsense",
+            "Error : unknown command nonsense: enter Add, Set, Delete or Get",
             "Error : no command: enter Add, Set, Delete or Get",
             "Error : a repetition is a number from 1 on",
             "Error : a repetition is a number from 1 on",
             "Error : get \"\": the key is empty; keys have at least 1 byte",
             "Error : a line has at most 2097152 bytes; once more",
             "Error : get \"k\": not found",
+        ]
+    );
+}
+
+#[test]
+fn control_characters_do_not_reach_the_terminal() {
+    let node = MapNode::start();
+    let hosts = [node.address.to_string()];
+    let input = b"0\nSet\nk\na\x1b[2Jb\xff\n1\nGet\nk\n1\n";
+    let get = |terminal| dialogue_on(&hosts, input, terminal).pop().unwrap();
+    assert_eq!(get(true), "Result = a\\x1b[2Jb\\xff, len(result) = 7");
+    assert_eq!(get(false), "Result = a\x1b[2Jb\u{fffd}, len(result) = 7");
+}
+
+#[test]
+fn input_of_other_systems_and_words_of_other_stores_are_understood() {
+    let node = MapNode::start();
+    let hosts = [node.address.to_string()];
+    let input = "\u{feff}0\r\nput\r\nk\r\nv\r\n\r\nget\r\nk\r\n1\r\nrm\r\nk\r\n1\r\nls\r\nVersion\r\n";
+    let lines = dialogue(&hosts, input);
+    assert_eq!(
+        lines,
+        [
+            "Result = revision 7, version 1".to_owned(),
+            "Result = v, len(result) = 1".to_owned(),
+            "Result = deleted at revision 9".to_owned(),
+            "Error : listing keys is planned and not available yet; Get reads one key".to_owned(),
+            format!(
+                "Error : this is gometa-server {}; enter Add, Set, Delete or Get",
+                env!("CARGO_PKG_VERSION")
+            ),
         ]
     );
 }

@@ -2,14 +2,13 @@
 
 use std::{io::Write, os::unix::ffi::OsStrExt};
 
-use gometa_client::ReadOptions;
+use gometa_client::{Layout, ReadOptions, printable};
 use serde_json::{Map, Value};
 
 use super::Setting;
 use crate::{
     args::Get,
     output::{Failure, Format, put_bytes},
-    text::{Layout, printable},
 };
 
 pub(super) async fn run(setting: &Setting, args: &Get, out: &mut dyn Write) -> Result<(), Failure> {

@@ -9,14 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gometa_client::{Client, Error, ErrorKind, ReadOptions};
+use gometa_client::{Client, Error, ErrorKind, Layout, ReadOptions, printable};
 use serde_json::json;
 
 use super::{Setting, UNHEALTHY};
 use crate::{
     args::Health,
     output::{Failure, Format},
-    text::{Layout, printable},
 };
 
 /// The key that is read. That it does not exist is an answer too.

@@ -5,15 +5,12 @@
 
 use std::{collections::BTreeMap, io::Write, time::Duration};
 
-use gometa_client::{Client, Error, NodeStatus, PeerStatus, Role};
+use gometa_client::{Client, Error, Layout, NodeStatus, PeerStatus, Role, printable};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::{Setting, UNHEALTHY, role_name};
-use crate::{
-    output::{Failure, Format, table},
-    text::{Layout, printable},
-};
+use crate::output::{Failure, Format, table};
 
 /// A node that takes longer than this counts as missing.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
@@ -223,7 +220,14 @@ impl Report {
             up_to_date,
             quorum,
             may_fail,
-            summary: format!("{up_to_date} of {voters} voters up to date, quorum {quorum}: {consequence}"),
+            summary: match ensemble {
+                Some(_) => {
+                    format!("{up_to_date} of {voters} voters up to date, quorum {quorum}: {consequence}")
+                }
+                None => format!(
+                    "the ensemble is not formed yet, which needs every configured voter: {consequence}"
+                ),
+            },
             nodes: rows,
             notes,
         })

@@ -114,6 +114,10 @@ fn nodes_that_the_leader_cannot_count_are_not_up_to_date() {
     let none = |(summary, may_fail): (String, Option<usize>), start: &str| {
         assert!(summary.starts_with(start) && may_fail.is_none(), "{summary} {may_fail:?}");
     };
+    none(
+        summary(3, 1, |status| (status.role, status.ensemble) = (Role::Forming.into(), None)),
+        "the ensemble is not formed yet",
+    );
     // Without a leader; two that still catch up; two of an earlier epoch; two that follow a deposed leader.
     none(summary(3, 3, |status| status.role = Role::Looking.into()), "0 of 3");
     let others = |change: fn(&mut NodeStatus)| {

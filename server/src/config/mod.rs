@@ -195,12 +195,19 @@ pub enum ConfigError {
 
 /// Reads a node's configuration file.
 pub fn load_server(path: &Path) -> Result<ServerConfig, ConfigError> {
+    let path = &absolute(path);
     parse_server(&path.display().to_string(), &read(path)?)
 }
 
 /// Reads a client's configuration file. A node's file serves as well, if its peers have RequestAddrs.
 pub fn load_client(path: &Path) -> Result<ClientConfig, ConfigError> {
+    let path = &absolute(path);
     parse_client(&path.display().to_string(), &read(path)?)
+}
+
+/// `path` from the root, for messages; as it is if there is no working directory.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// The name most like `word`, if one is like it at all.
@@ -223,7 +230,9 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     if bytes.len() as u64 > FILE_MAX {
         return Err(whole(format!("longer than {FILE_MAX} bytes: expected a configuration in JSON")));
     }
-    String::from_utf8(bytes).map_err(|_| whole("not UTF-8 text: expected a configuration in JSON".to_owned()))
+    // Some editors put a byte order mark before UTF-8.
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes).to_vec();
+    String::from_utf8(text).map_err(|_| whole("not UTF-8 text: expected a configuration in JSON".to_owned()))
 }
 
 const SESSION_TIMEOUT_MS_DEFAULT: u32 = 60_000;

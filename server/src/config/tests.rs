@@ -295,6 +295,19 @@ fn a_file_that_cannot_be_read_is_named() {
     assert!(error.ends_with("check the path given with -config"), "{error}");
     std::fs::write(&path, [0xff, 0xfe]).unwrap();
     assert!(load_server(&path).unwrap_err().to_string().contains("not UTF-8 text"));
+    // By its absolute path, wherever it was started.
+    let here = std::env::current_dir().unwrap();
+    let error = load_client(std::path::Path::new("absent.json")).unwrap_err().to_string();
+    assert!(error.starts_with(&here.join("absent.json").display().to_string()), "{error}");
+}
+
+#[test]
+fn a_byte_order_mark_and_windows_line_ends_are_accepted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("client.json");
+    let text = "\u{feff}{\r\n\"Peer\": [\r\n{\"RequestAddr\": \"127.0.0.1:5003\"}]\r\n}\r\n";
+    std::fs::write(&path, text).unwrap();
+    assert_eq!(load_client(&path).unwrap().request_addresses[0].text, "127.0.0.1:5003");
 }
 
 #[test]

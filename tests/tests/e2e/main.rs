@@ -11,6 +11,7 @@ mod damaged;
 mod first_use;
 mod flood;
 mod flood_bombs;
+mod health;
 mod isolation;
 mod judged;
 mod kills;

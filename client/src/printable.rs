@@ -1,9 +1,9 @@
 //! Bytes from outside as text that a terminal only shows: no escape sequence in a key, a value or a node's message moves
-//! the cursor, changes colours or retitles the window.
+//! the cursor, changes colours or retitles the window. For the programs of this repository that print such bytes.
 
 /// What stays as it is besides printable characters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Layout {
+pub enum Layout {
     /// Line feeds and tabs, as in a value of several lines.
     Lines,
     /// Nothing: the result is one line.
@@ -12,7 +12,7 @@ pub(crate) enum Layout {
 
 /// The text of `bytes`, in which control characters, characters that change the direction of writing, and bytes that are
 /// not UTF-8 are escaped: `\r`, `\x1b`, `\u{202e}`.
-pub(crate) fn printable(bytes: &[u8], layout: Layout) -> String {
+pub fn printable(bytes: &[u8], layout: Layout) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
