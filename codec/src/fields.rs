@@ -1,13 +1,13 @@
 //! The parts that messages, votes and records are made of, and what each of them must look like.
 
 use bytes::Bytes;
-use gometa_proto::v1;
+use gometa_proto::{check, v1};
 use gometa_zab::{Addresses, EnsembleId, Epoch, Genesis, Incarnation, Kind, NodeId, Voter, Zxid};
 
 use crate::{
     DecodeError,
     error::invalid,
-    limits::{ADDRESS_MAX, ID_LENGTH, MEMBERS_MAX, NUMBER_MAX},
+    limits::{ID_LENGTH, MEMBERS_MAX, NUMBER_MAX},
 };
 
 /// A number that counts up.
@@ -102,14 +102,8 @@ pub(crate) fn ensemble_fields(ensemble: Option<EnsembleId>) -> (Bytes, u64) {
     ensemble.map_or_else(Default::default, |ensemble| (id_bytes(ensemble.id), ensemble.history))
 }
 
-/// An address ends up in logs and terminals, and is dialled: no spaces, no control characters.
 fn address(value: String, field: &'static str) -> Result<String, DecodeError> {
-    if value.len() > ADDRESS_MAX {
-        return Err(invalid(field, "is too long"));
-    }
-    if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(invalid(field, "has characters that no address has"));
-    }
+    check::address(&value).map_err(|why| invalid(field, why))?;
     Ok(value)
 }
 

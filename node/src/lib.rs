@@ -29,6 +29,7 @@
 //! - What is applied is written to the table in order; until the table has it, it is read from memory.
 #![forbid(unsafe_code)]
 
+mod announced;
 mod barrier;
 mod checks;
 mod clocks;

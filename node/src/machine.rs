@@ -14,6 +14,7 @@ use gometa_store::{Applied, Corrupt, Origin, Recall, Store, Table, encode_comman
 use gometa_zab::{self as zab, Kind, LinkId, LogEntry, Rejection, Role, Ticks, Token, Zab, mutant, probe};
 
 use crate::{
+    announced::Announced,
     barrier::{Asker, Barriers},
     checks::{self, Checked},
     clocks::Clocks,
@@ -58,6 +59,7 @@ pub struct Node<T: Table> {
     forwarding: Forwarding,
     clocks: Clocks,
     openers: Openers,
+    pub(crate) announced: Announced,
     /// Everything through this counter may be applied.
     released: u64,
     /// Entries read back from storage, in order, and the read under way.
@@ -105,6 +107,7 @@ impl<T: Table> Node<T> {
             forwarding: Forwarding::default(),
             clocks: Clocks::default(),
             openers: Openers::default(),
+            announced: Announced::default(),
             read_back: VecDeque::new(),
             reading: None,
             batches: VecDeque::new(),
@@ -114,7 +117,7 @@ impl<T: Table> Node<T> {
             synchronised: false,
             stopped: false,
         };
-        node.effects.push(Effect::View(status::view(&node.zab, &node.config)));
+        node.show();
         let effects = node.step(now, [Event::Zab(zab::Event::Tick)]);
         Ok((node, effects))
     }
@@ -137,6 +140,7 @@ impl<T: Table> Node<T> {
             for effect in self.zab.step(self.now, inbox) {
                 self.carry_out(effect);
             }
+            self.look_at_members();
             self.apply();
             if self.inbox.is_empty() && self.role == role {
                 break;
@@ -292,7 +296,7 @@ impl<T: Table> Node<T> {
 
     fn respond(&mut self, client: ClientId, id: u64, answer: Answer) {
         let answer = match answer {
-            Answer::Error(error) => Answer::Error(error.with_leader(status::leader_address(&self.zab))),
+            Answer::Error(error) => Answer::Error(error.with_leader(status::leader_address(self))),
             answer => answer,
         };
         let response = Response { id, revision: self.store.applied(), result: Some(answer) };
@@ -439,6 +443,16 @@ impl<T: Table> Node<T> {
                 let commit = reply.passed.then_some(reply.commit);
                 self.barriers.forward_answered(reply.id, commit);
             }
+            Body::Announcements(announcements) => {
+                let me = self.config.zab.node;
+                let members = self.zab.members().voters();
+                if matches!(self.role, Role::Following { .. })
+                    && self.announced.learn_all(announcements, me, members)
+                {
+                    probe!("members.told-by-the-leader");
+                    self.show();
+                }
+            }
             Body::Contacts(contacts) => {
                 for session in contacts.sessions {
                     self.contact(session);
@@ -557,7 +571,32 @@ impl<T: Table> Node<T> {
             self.leaderless.get_or_insert(self.now);
         }
         self.effects.push(Effect::Role(role));
-        self.effects.push(Effect::View(status::view(&self.zab, &self.config)));
+        self.show();
+    }
+
+    // ---- Whom clients hear of
+
+    fn show(&mut self) {
+        let view = status::view(self);
+        self.effects.push(Effect::View(view));
+    }
+
+    /// Learns where the members are that have said hello, and passes it on.
+    fn look_at_members(&mut self) {
+        let mut moved = false;
+        for (member, hello) in self.zab.connected_members() {
+            moved |= self.announced.learn(member, hello.boot, &hello.addresses);
+        }
+        if moved {
+            probe!("members.moved");
+            self.show();
+        }
+        if matches!(self.role, Role::Leading { established: Some(_) }) && !mutant!(M80) {
+            let serving = self.zab.followers().into_iter().filter(|follower| follower.serving);
+            for (link, payload) in self.announced.unsent(serving.map(|follower| follower.link)) {
+                self.inbox.push(zab::Event::RelayTo { link, payload });
+            }
+        }
     }
 
     // ---- Applying

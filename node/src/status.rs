@@ -2,11 +2,11 @@
 
 use gometa_proto::v1::{self, Member, NodeStatus, PeerStatus, View};
 use gometa_store::Table;
-use gometa_zab::{NodeId, Role, Zab};
+use gometa_zab::{NodeId, Role, Voter, Zab};
 
-use crate::{config::Config, machine::Node};
+use crate::machine::Node;
 
-fn member(voter: &gometa_zab::Voter) -> Member {
+fn member(voter: &Voter) -> Member {
     Member {
         node: voter.node.0,
         message_address: voter.addresses.message.clone(),
@@ -14,14 +14,19 @@ fn member(voter: &gometa_zab::Voter) -> Member {
     }
 }
 
-fn members(zab: &Zab, config: &Config) -> Vec<Member> {
-    let mut members: Vec<Member> = zab.members().voters().iter().map(member).collect();
-    if let Some(own) = members.iter_mut().find(|member| member.node == config.zab.node.0) {
-        // What this node announces of itself is newer than what was recorded of it.
-        own.message_address.clone_from(&config.zab.addresses.message);
-        own.request_address.clone_from(&config.zab.addresses.request);
+/// Where clients may go: the members that the ensemble has recorded, at their latest addresses. A node without an
+/// ensemble names itself only: one that its configuration lists may have founded another ensemble.
+fn members<T: Table>(node: &Node<T>) -> Vec<Member> {
+    let own = &node.config.zab;
+    let itself = Voter { node: own.node, incarnation: None, addresses: own.addresses.clone() };
+    if node.zab.ensemble().is_none() {
+        return vec![member(&itself)];
     }
-    members
+    let latest = |voter: &Voter| match voter.node == own.node {
+        true => member(&itself),
+        false => member(&node.announced.latest(voter)),
+    };
+    node.zab.members().voters().iter().map(latest).collect()
 }
 
 /// Who leads, as far as this node knows for certain.
@@ -33,10 +38,10 @@ fn leader(zab: &Zab) -> Option<NodeId> {
 }
 
 /// The leader's request address, where it is another node and known.
-pub(crate) fn leader_address(zab: &Zab) -> String {
-    leader(zab)
-        .and_then(|leader| zab.members().voters().iter().find(|voter| voter.node == leader))
-        .map(|voter| voter.addresses.request.clone())
+pub(crate) fn leader_address<T: Table>(node: &Node<T>) -> String {
+    leader(&node.zab)
+        .and_then(|leader| node.zab.members().voters().iter().find(|voter| voter.node == leader))
+        .map(|voter| node.announced.latest(voter).addresses.request)
         .unwrap_or_default()
 }
 
@@ -51,12 +56,12 @@ fn role(zab: &Zab) -> v1::Role {
 }
 
 /// What clients are told when they connect, and when it changes.
-pub(crate) fn view(zab: &Zab, config: &Config) -> View {
-    let leader = match zab.role() {
-        Role::Leading { established: Some(_) } => config.zab.addresses.request.clone(),
-        _ => leader_address(zab),
+pub(crate) fn view<T: Table>(node: &Node<T>) -> View {
+    let leader = match node.zab.role() {
+        Role::Leading { established: Some(_) } => node.config.zab.addresses.request.clone(),
+        _ => leader_address(node),
     };
-    View { role: role(zab).into(), leader, members: members(zab, config) }
+    View { role: role(&node.zab).into(), leader, members: members(node) }
 }
 
 /// What this node knows, for people.
@@ -82,7 +87,7 @@ pub(crate) fn node<T: Table>(node: &Node<T>) -> NodeStatus {
                 Some(_) | None => "",
             };
             PeerStatus {
-                member: Some(member(voter)),
+                member: Some(member(&node.announced.latest(voter))),
                 votes: follower.is_none_or(|follower| follower.votes),
                 connected: follower.is_some() || leader(zab) == Some(voter.node),
                 acked_revision: follower.map_or(0, |follower| follower.acked),

@@ -12,6 +12,8 @@
 use bytes::Bytes;
 use prost::Message;
 
+use crate::limits::ADDRESS_MAX;
+
 /// Which fields of a message can repeat, at every depth; a constant that is generated from the schema.
 #[derive(Debug)]
 pub struct Shape(&'static [(u32, Field)]);
@@ -67,6 +69,18 @@ pub fn decode<M: Shaped>(bytes: Bytes, elements_max: usize) -> Result<M, DecodeE
 /// no memory. Passing says nothing else about the bytes: decoding may find fault with them yet.
 pub fn check_elements<M: Shaped>(bytes: &[u8], elements_max: usize) -> Result<(), DecodeError> {
     count(bytes, M::SHAPE, &mut 0, elements_max)
+}
+
+/// Refuses what cannot be an address that a node announces, and says why. Addresses end up in logs and terminals, and
+/// are dialled: no spaces, no control characters. An empty one is for *not known*.
+pub fn address(text: &str) -> Result<(), &'static str> {
+    if text.len() > ADDRESS_MAX {
+        return Err("is too long");
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("has characters that no address has");
+    }
+    Ok(())
 }
 
 /// Adds the elements of one message to `elements`.

@@ -35,7 +35,7 @@ fn disk_of(seed: u64) -> (Disk, Random) {
     let voter = gometa_zab::Voter {
         node: NodeId(1),
         incarnation: Some(Incarnation(1)),
-        addresses: crate::ensemble::addresses(0),
+        addresses: crate::ensemble::addresses(0, 0),
     };
     let genesis = Genesis { ensemble: EnsembleId { id: 1, history: 1 }, voters: vec![voter] };
     let founding = Founding { genesis, sealed: true };

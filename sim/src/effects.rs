@@ -25,6 +25,7 @@ impl Ensemble {
         let config = {
             let process = &mut self.processes[node];
             process.life += 1;
+            process.addresses = addresses(node, process.life);
             process.inbox.clear();
             process.waking = false;
             process.paused_until = 0;
@@ -36,7 +37,7 @@ impl Ensemble {
                     node: crate::checkers::node_id(node),
                     incarnation: process.disk.incarnation,
                     boot: process.disk.boots,
-                    addresses: addresses(node),
+                    addresses: process.addresses.clone(),
                     voters: self.voters().to_vec(),
                     seed: self.machine.wide(),
                     timeouts: Timeouts::from_ms(self.settings.heartbeat_ms, self.settings.election_ms),
@@ -254,7 +255,11 @@ impl Ensemble {
                 self.links.respond(now, self.workload.random(), client, response);
                 Ok(())
             }
-            Effect::View(_) | Effect::SessionsShort { .. } => Ok(()),
+            Effect::SessionsShort { .. } => Ok(()),
+            Effect::View(view) => {
+                self.processes[node].view = view;
+                Ok(())
+            }
             Effect::Role(role) => {
                 self.oracle.plays(node, role);
                 self.trace.say(now, Some(node), || format!("is {role:?}"));

@@ -203,7 +203,7 @@ impl Ensemble {
         let Settings { seed, nodes, .. } = settings;
         let mut machine = Random::new(seed, Stream::Machine);
         let voters = (0..nodes)
-            .map(|node| Voter { node: node_id(node), incarnation: None, addresses: addresses(node) })
+            .map(|node| Voter { node: node_id(node), incarnation: None, addresses: addresses(node, 0) })
             .collect();
         let processes = (0..nodes)
             .map(|_| Process::new(Disk::new(Incarnation(machine.wide()), settings.disk.clone())))
@@ -662,6 +662,9 @@ impl Ensemble {
         }
         let committed = self.oracle.committed();
         for (node, process) in self.processes.iter().enumerate().filter(|(_, process)| !process.stopped) {
+            if let Some(astray) = self.leads_astray(process) {
+                return Some(format!("n{node} {astray}"));
+            }
             let applied = process.disk.applied();
             if !process.is_up() || applied != committed {
                 return Some(format!(
@@ -671,6 +674,20 @@ impl Ensemble {
             }
         }
         None
+    }
+
+    /// Whether a process names a member to its clients where that one is not any more.
+    fn leads_astray(&self, process: &Process) -> Option<String> {
+        let others = self.processes.iter().enumerate();
+        others.filter(|(other, there)| !there.stopped && self.oracle.is_counted(*other)).find_map(
+            |(other, there)| {
+                let told = process.view.members.iter().find(|member| member.node == node_id(other).0);
+                let told = told.map(|member| member.request_address.as_str());
+                let wanted = &there.addresses.request;
+                (told != Some(wanted.as_str()))
+                    .then(|| format!("names {told:?} for n{other}, which is at {wanted}"))
+            },
+        )
     }
 
     fn judge_histories(&mut self) -> Check {
@@ -702,8 +719,8 @@ pub(crate) fn violation(invariant: &'static str, detail: String) -> Check {
     Err(Violation { invariant, detail })
 }
 
-/// Where a node claims to be reached.
-pub(crate) fn addresses(node: usize) -> Addresses {
-    let address = |port: u32| format!("n{node}:{port}");
-    Addresses { election: address(5001), message: address(5002), request: address(5003) }
+/// Where a node claims to be reached. Every few starts its clients must look for it elsewhere.
+pub(crate) fn addresses(node: usize, life: u64) -> Addresses {
+    let address = |port: u64| format!("n{node}:{port}");
+    Addresses { election: address(5001), message: address(5002), request: address(5003 + life / 2) }
 }

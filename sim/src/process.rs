@@ -6,7 +6,8 @@
 //! anywhere.
 
 use gometa_node::{Event, Node};
-use gometa_zab::Ticks;
+use gometa_proto::v1::View;
+use gometa_zab::{Addresses, Ticks};
 
 use crate::{
     disk::{Disk, TableView},
@@ -42,6 +43,10 @@ pub struct Process {
     pub node: Option<Node<TableView>>,
     /// Which process this is; rises with each start, also over replaced directories.
     pub life: u64,
+    /// What the process announces of itself.
+    pub addresses: Addresses,
+    /// What its clients were told last of the ensemble.
+    pub view: View,
     /// The process's clock.
     pub clock: Clock,
     /// The node's storage.
@@ -70,6 +75,8 @@ impl Process {
         Process {
             node: None,
             life: 0,
+            addresses: Addresses::default(),
+            view: View::default(),
             clock: Clock { started: 0, offset: 0, rate: 1_000_000 },
             disk,
             inbox: Vec::new(),

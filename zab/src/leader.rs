@@ -171,11 +171,12 @@ impl Leader {
         self.peers.contains_key(&link)
     }
 
-    /// Every follower: its node, whether it is counted, whether it is up to date, what it has acknowledged.
-    pub(crate) fn followers(&self) -> impl Iterator<Item = (NodeId, bool, bool, u64)> + '_ {
-        self.peers
-            .values()
-            .map(|peer| (peer.node, peer.votes, matches!(peer.sync, Sync::Serving), peer.acked))
+    /// Every follower: its connection, its node, whether it is counted, whether it is up to date, what it has
+    /// acknowledged.
+    pub(crate) fn followers(&self) -> impl Iterator<Item = (LinkId, NodeId, bool, bool, u64)> + '_ {
+        self.peers.iter().map(|(link, peer)| {
+            (*link, peer.node, peer.votes, matches!(peer.sync, Sync::Serving), peer.acked)
+        })
     }
 
     // ---- Discovery

@@ -11,7 +11,7 @@ use crate::{
     follower::Follower,
     formation::{self, Forming},
     leader::Leader,
-    message::{LogEntry, Message, Reason, Vote, VoteState},
+    message::{Hello, LogEntry, Message, Reason, Vote, VoteState, Voter},
     state::{Core, Next},
     types::{EnsembleId, Epoch, LinkId, NodeId, Ticks, Token, Zxid},
 };
@@ -47,6 +47,8 @@ pub struct FollowerStatus {
     pub serving: bool,
     /// The last counter it has acknowledged in this epoch; 0 before the first.
     pub acked: u64,
+    /// Its connection.
+    pub link: LinkId,
 }
 
 impl Zab {
@@ -436,10 +438,36 @@ impl Zab {
         match &self.phase {
             Phase::Leading(leader) => leader
                 .followers()
-                .map(|(node, votes, serving, acked)| FollowerStatus { node, votes, serving, acked })
+                .map(|(link, node, votes, serving, acked)| FollowerStatus {
+                    node,
+                    votes,
+                    serving,
+                    acked,
+                    link,
+                })
                 .collect(),
             Phase::Forming(_) | Phase::Looking(_) | Phase::Following(_) | Phase::Stopped => Vec::new(),
         }
+    }
+
+    /// The members that this node leads or follows now, as recorded, and what each said of itself when it connected.
+    /// Those with another data directory than the recorded one are left out.
+    pub fn connected_members(&self) -> impl Iterator<Item = (&Voter, &Hello)> {
+        self.core
+            .links
+            .iter()
+            .filter(|(link, _)| match &self.phase {
+                Phase::Leading(leader) => leader.uses(**link),
+                Phase::Following(follower) => follower.link() == Some(**link),
+                Phase::Forming(_) | Phase::Looking(_) | Phase::Stopped => false,
+            })
+            .filter_map(|(_, link)| {
+                let hello = link.hello.as_ref()?;
+                let mut members = self.core.members.voters().iter();
+                let recorded =
+                    |voter: &&Voter| voter.node == hello.node && voter.incarnation == Some(hello.incarnation);
+                members.find(recorded).map(|member| (member, hello))
+            })
     }
 
     /// The log entry at this counter, if it is in memory; storage has it otherwise.

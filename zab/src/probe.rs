@@ -111,6 +111,8 @@ mod counted {
         "link.dialled-too-late",
         "link.idle-closed",
         "link.message-after-its-end",
+        "members.moved",
+        "members.told-by-the-leader",
         "memory.evicts-what-is-not-applied",
         "memory.keeps-beyond-its-budget",
         "propose.too-many",

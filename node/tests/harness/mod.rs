@@ -45,6 +45,10 @@ pub(crate) struct Member {
     links: BTreeMap<LinkId, (usize, LinkId)>,
     boot: u64,
     pub(crate) incarnation: u128,
+    /// What this node announces, from its next start on.
+    pub(crate) addresses: Addresses,
+    /// The last that its clients were told.
+    pub(crate) view: v1::View,
     pub(crate) stopped: Option<String>,
     /// Messages to and from this node vanish.
     pub(crate) cut: bool,
@@ -92,6 +96,8 @@ impl Ensemble {
                 links: BTreeMap::new(),
                 boot: 0,
                 incarnation: 100 + index as u128,
+                addresses: addresses(index),
+                view: v1::View::default(),
                 stopped: None,
                 cut: false,
             });
@@ -115,7 +121,7 @@ impl Ensemble {
                 node: id(index),
                 incarnation: Incarnation(member.incarnation),
                 boot: member.boot,
-                addresses: addresses(index),
+                addresses: member.addresses.clone(),
                 voters,
                 seed: (index as u128 + 7) * 0x1234_5678_9abc_def1 + u128::from(member.boot),
                 timeouts: Timeouts::from_ms(100, 1_000),
@@ -231,7 +237,8 @@ impl Ensemble {
                     assert!(before.is_none(), "a request is answered once");
                 }
                 Effect::Stop(reason) => self.members[index].stopped = Some(reason),
-                Effect::View(_) | Effect::Role(_) | Effect::Notice(_) | Effect::SessionsShort { .. } => {}
+                Effect::View(view) => self.members[index].view = view,
+                Effect::Role(_) | Effect::Notice(_) | Effect::SessionsShort { .. } => {}
             }
         }
     }
