@@ -10,6 +10,8 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
+use crate::{config::UnknownKeys, lenient};
+
 /// What the command line asks for.
 #[derive(Parser, Clone, PartialEq, Eq, Debug)]
 #[command(
@@ -65,6 +67,15 @@ pub struct Args {
     /// the risk of two ensembles if the absent ones hold data; it is refused until membership changes exist
     #[arg(long, env = "GOMETA_BOOTSTRAP", value_name = "WHO", default_value = "all")]
     pub bootstrap: Bootstrap,
+
+    /// Pass over unknown flags, and unknown keys of the configuration file, with a warning each
+    #[arg(long, env = "GOMETA_LENIENT_FLAGS", value_name = "BOOL", value_parser = parse_bool, action = ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub lenient_flags: bool,
+
+    /// For the log: what was passed over.
+    #[arg(skip)]
+    pub warnings: Vec<String>,
 
     /// Print the version
     #[arg(long, action = ArgAction::Version)]
@@ -124,13 +135,22 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Args, Exit
         verbatim |= argument == "--";
         if position == 0 || verbatim { argument } else { double_dash(argument) }
     });
-    let args = Args::command()
-        .version(env!("CARGO_PKG_VERSION"))
+    let command = Args::command().version(env!("CARGO_PKG_VERSION"));
+    let (arguments, warnings) = lenient::pass_over_unknown(arguments.collect(), &command);
+    let mut args = command
         .try_get_matches_from(arguments)
         .and_then(|matches| <Args as clap::FromArgMatches>::from_arg_matches(&matches))
         .map_err(|error| explain(&error))?;
+    args.warnings = warnings;
     check(&args).map_err(Exit::Refuse)?;
     Ok(args)
+}
+
+impl Args {
+    /// What becomes of unknown keys in the configuration file.
+    pub(crate) fn unknown_keys(&self) -> UnknownKeys {
+        if self.lenient_flags { UnknownKeys::Warn } else { UnknownKeys::Refuse }
+    }
 }
 
 /// `-flag…` becomes `--flag…`; `-h` and everything else stay as they are.
@@ -144,7 +164,7 @@ fn double_dash(argument: OsString) -> OsString {
 }
 
 /// The words that Go's `flag` package takes for a boolean.
-fn parse_bool(text: &str) -> Result<bool, String> {
+pub(crate) fn parse_bool(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
@@ -191,10 +211,9 @@ fn explain(error: &clap::Error) -> Exit {
     let flag = flag.strip_prefix('-').filter(|rest| rest.starts_with('-')).unwrap_or(flag);
     let value = text(ContextKind::InvalidValue).unwrap_or_default();
     let line = match error.kind() {
-        ErrorKind::UnknownArgument if flag.starts_with('-') => match nearest_flag(flag) {
-            Some(near) => format!("unknown flag {flag}; did you mean -{near}? (-help lists all flags)"),
-            None => format!("unknown flag {flag} (-help lists all flags)"),
-        },
+        ErrorKind::UnknownArgument if flag.starts_with('-') => {
+            format!("{} (-help lists all flags)", unknown_flag(flag, &Args::command()))
+        }
         ErrorKind::UnknownArgument => {
             format!(
                 "unexpected argument {flag:?}: write the value of a switch behind `=`, as in -client=true"
@@ -217,10 +236,13 @@ fn explain(error: &clap::Error) -> Exit {
     Exit::Refuse(line)
 }
 
-fn nearest_flag(flag: &str) -> Option<String> {
-    let command = Args::command();
+/// That a flag is not known, and which one may be meant.
+pub(crate) fn unknown_flag(flag: &str, command: &clap::Command) -> String {
     let names: Vec<&str> = command.get_arguments().filter_map(|argument| argument.get_long()).collect();
-    crate::config::nearest(flag.trim_start_matches('-'), &names).map(str::to_owned)
+    match crate::config::nearest(flag.trim_start_matches('-'), &names) {
+        Some(near) => format!("unknown flag {flag}; did you mean -{near}?"),
+        None => format!("unknown flag {flag}"),
+    }
 }
 
 #[cfg(test)]
@@ -275,6 +297,30 @@ mod tests {
         assert_eq!(parse_words(&["-dev=1"]).unwrap().dev, Some(1));
         assert_eq!(parse_words(&["--dev=5"]).unwrap().dev, Some(5));
         assert_eq!(refusal(&["-dev=0"]), "-dev=0: 0 is not in 1..=7");
+    }
+
+    #[test]
+    fn lenience_passes_over_unknown_flags_with_their_values() {
+        let words = ["-confg=x", "-lenient-flags", "--zzz", "value", "-log-level=debug", "-dvv", "-check"];
+        let args = parse_words(&words).unwrap();
+        assert!(args.lenient_flags && args.check);
+        assert_eq!((args.config.clone(), args.log_level.as_str()), (None, "debug"));
+        assert_eq!(
+            args.warnings,
+            [
+                "ignored: unknown flag -confg; did you mean -config?",
+                "ignored: unknown flag -zzz, with its value \"value\"",
+                "ignored: unknown flag -dvv; did you mean -dev?",
+            ]
+        );
+        assert_eq!(refusal(&["-lenient-flags=false", "-zzz"]), "unknown flag -zzz (-help lists all flags)");
+        // A value of a known flag is not looked at, and neither is a word that belongs to no flag.
+        let args = parse_words(&["-lenient-flags", "-log-level", "warn", "-data-dir", "--zzz"]);
+        assert_eq!(args.unwrap_err(), Exit::Refuse("-data-dir needs a value, as in -data-dir=…".to_owned()));
+        assert_eq!(
+            refusal(&["-lenient-flags", "word"]),
+            "unexpected argument \"word\": write the value of a switch behind `=`, as in -client=true"
+        );
     }
 
     #[test]

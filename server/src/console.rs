@@ -19,7 +19,7 @@ use std::{
 use anyhow::Context;
 use gometa_client::{Builder, Client, Error, Layout, Operation, blocking, printable};
 
-use crate::config;
+use crate::config::{self, UnknownKeys};
 
 /// Bytes of a line; above the longest value.
 const LINE_MAX: u64 = 2 << 20;
@@ -36,10 +36,10 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// What is wrong with the file, and failures of standard input and output.
-pub fn run(config: &Path) -> anyhow::Result<ExitCode> {
-    let config = config::load_client(config)?;
+pub fn run(config: &Path, unknown_keys: UnknownKeys, warnings: &[String]) -> anyhow::Result<ExitCode> {
+    let config = config::load_client(config, unknown_keys)?;
     let mut errors = io::stderr().lock();
-    for warning in &config.warnings {
+    for warning in warnings.iter().chain(&config.warnings) {
         writeln!(errors, "{warning}")?;
     }
     let hosts: Vec<String> = config.request_addresses.iter().map(|address| address.text.clone()).collect();

@@ -8,8 +8,9 @@
 //!                           └── disk: writes done, log read
 //! ```
 //!
-//! - [`args`], [`config`]: what the process is told; `process` makes it run and end.
-//! - `server` puts one node together: `listen` opens its ports, `disk` its directory.
+//! - [`args`] (with `lenient`), [`config`]: what the process is told; `process` makes it run and end.
+//! - `server` puts one node together: `listen` opens its ports, `disk` its directory; `identity` compares that with
+//!   the configuration.
 //! - `inbox`, `driver`, `outbox`: events in, effects out. The driver's thread owns the node and waits only for
 //!   the inbox; sockets have an outbox each, and the disk has threads of its own.
 //! - `vote_socket`, `peer_link`, `client_port` (with `clients`): bytes to events and back, every bound on
@@ -37,7 +38,9 @@ mod driver;
 mod ending;
 mod fields;
 mod frame_room;
+mod identity;
 mod inbox;
+mod lenient;
 mod listen;
 mod logging;
 mod memory;

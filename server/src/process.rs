@@ -58,7 +58,7 @@ pub fn run() -> ExitCode {
         }
     };
     if let (Some(path), true) = (&args.config, args.client) {
-        return console::run(path).unwrap_or_else(|error| {
+        return console::run(path, args.unknown_keys(), &args.warnings).unwrap_or_else(|error| {
             logging::last_line(&format!("{error:#}"));
             ExitCode::FAILURE
         });
@@ -74,6 +74,7 @@ pub fn run() -> ExitCode {
 
 fn serve(args: &Args) -> Result<(), String> {
     logging::start(args.log_format, &args.log_level)?;
+    args.warnings.iter().for_each(|warning| warn!("{warning}"));
     let mut configs = configurations(args)?;
     if args.check {
         return configs.iter().try_for_each(check);
@@ -131,32 +132,24 @@ fn check(config: &ServerConfig) -> Result<(), String> {
 }
 
 fn configurations(args: &Args) -> Result<Vec<ServerConfig>, String> {
-    let data_dir = |or: &str| args.data_dir.clone().unwrap_or_else(|| PathBuf::from(or));
     if let Some(count) = args.dev {
-        let base = data_dir(DEV_DIR);
+        let base = config::absolute(args.data_dir.as_deref().unwrap_or(Path::new(DEV_DIR)));
         let node = |index: u16| {
             let dir = base.join(format!("node-{}", index + 1));
             ServerConfig::on_this_machine(&format!("-dev={count}"), index, count, dir)
         };
-        // Whether it can be made or not is the data directories' affair, and said there.
-        drop(std::fs::create_dir_all(&base));
         return Ok((0..count).map(node).collect());
     }
     let mut config = match &args.config {
-        Some(path) => load(path)?,
+        Some(path) => config::load_server(path, args.unknown_keys()).map_err(|error| error.to_string())?,
         None => {
             let dir = PathBuf::from(config::DATA_DIR_DEFAULT);
             ServerConfig::on_this_machine("the default configuration", 0, 1, dir)
         }
     };
-    if let Some(dir) = &args.data_dir {
-        config.data_dir.clone_from(dir);
-    }
+    // Absolute, because messages name it, to people who may not know the working directory.
+    config.data_dir = config::absolute(args.data_dir.as_ref().unwrap_or(&config.data_dir));
     Ok(vec![config])
-}
-
-fn load(path: &Path) -> Result<ServerConfig, String> {
-    config::load_server(path).map_err(|error| error.to_string())
 }
 
 /// Writes to standard output. Nobody there to read it is no failure.

@@ -12,7 +12,7 @@ use std::{
 
 use gometa_node::{Event, Node, Write};
 use gometa_proto::limits;
-use gometa_zab::{NodeId, Ticks, Timeouts, Token, Voter};
+use gometa_zab::{Ticks, Timeouts, Token, Voter};
 use tokio::{net::TcpListener, runtime::Runtime, sync::mpsc, task::JoinHandle};
 use tracing::{info, info_span, warn};
 
@@ -27,10 +27,10 @@ use crate::{
     driver::{Driver, Storage, Surroundings},
     ending::{Ending, Reason},
     frame_room::FrameRoom,
+    identity,
     inbox::{Inbox, Item},
     listen,
     memory::Allowance,
-    narrate,
     peer_link::{self, PeerPort, Strangers},
     ready::Ready,
     vote_socket::{self, VoteSender},
@@ -81,7 +81,10 @@ impl Server {
         let disk = Disk::open(&config.data_dir, config.node, hooks(&inbox, ending))
             .map_err(|error| error.to_string())?;
         let me = disk.identity.node;
-        let voters = voters_with(config, me, disk.recovered.founding.is_some())?;
+        if let Some(founding) = &disk.recovered.founding {
+            identity::refuse_if_founded_alone(config, founding)?;
+        }
+        let voters = identity::voters_with(config, me, disk.recovered.founding.is_some())?;
         config.warnings.iter().for_each(|warning| warn!("{warning}"));
         listen::warn_if_exposed(&sockets);
         info!(
@@ -102,7 +105,7 @@ impl Server {
             book.add_voters(&founding.genesis.voters);
             if founding.sealed {
                 clients.set_ensemble(founding.genesis.ensemble);
-                warn_if_other_voters(&config.voters, &founding.genesis.voters);
+                identity::warn_if_other_voters(&voters, &founding.genesis.voters);
             }
         }
 
@@ -212,47 +215,6 @@ fn unreadable(data_dir: &Path, error: &dyn std::error::Error) -> String {
     )
 }
 
-/// The ensemble's members come from its history; a configuration that names others changes nothing, and whoever
-/// wrote it should know.
-fn warn_if_other_voters(configured: &[Voter], members: &[Voter]) {
-    let missing = |from: &[Voter], other: &[Voter]| -> Vec<String> {
-        from.iter()
-            .filter(|voter| !other.iter().any(|other| other.node == voter.node))
-            .map(|voter| voter.addresses.message.clone())
-            .collect()
-    };
-    let (only_members, only_configured) = (missing(members, configured), missing(configured, members));
-    if !only_members.is_empty() || !only_configured.is_empty() {
-        let difference = narrate::difference("the ensemble", &only_members, &only_configured);
-        warn!("{difference}; the ensemble was formed before, and its own list of members holds");
-    }
-}
-
-/// The configured voters, under the id that the data directory gives this node.
-fn voters_with(config: &ServerConfig, me: NodeId, founded: bool) -> Result<Vec<Voter>, String> {
-    let mut voters = config.voters.clone();
-    if me == config.node {
-        return Ok(voters);
-    }
-    let directory = config.data_dir.display();
-    if let Some(other) = voters.iter().find(|voter| voter.node == me) {
-        return Err(format!(
-            "data directory {directory} belongs to {}, not to {}: give each node its own directory",
-            other.addresses.message, config.announced.message.text
-        ));
-    }
-    if !founded {
-        return Err(format!(
-            "data directory {directory} was made for another MessageAddr or Id than {} now names, and belongs to no \
-             ensemble yet: remove it, or name another one",
-            config.source
-        ));
-    }
-    voters.iter_mut().filter(|voter| voter.node == config.node).for_each(|voter| voter.node = me);
-    voters.sort_by_key(|voter| voter.node);
-    Ok(voters)
-}
-
 fn node_config(
     config: &ServerConfig,
     disk: &Disk,
@@ -276,37 +238,4 @@ fn node_config(
         requests_max: REQUESTS_MAX,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::*;
-
-    #[test]
-    fn the_id_in_the_data_directory_wins_once_the_ensemble_is_formed() {
-        let config = ServerConfig::on_this_machine("node.json", 0, 3, PathBuf::from("data"));
-        let kept = NodeId(7);
-        let voters = voters_with(&config, kept, true).unwrap();
-        assert!(voters.is_sorted_by_key(|voter| voter.node));
-        assert_eq!(voters.len(), 3);
-        assert!(voters.iter().any(|voter| voter.node == kept && voter.addresses.message == "127.0.0.1:5002"));
-        assert!(voters.iter().all(|voter| voter.node != config.node));
-        assert_eq!(
-            voters_with(&config, kept, false).unwrap_err(),
-            "data directory data was made for another MessageAddr or Id than node.json now names, and belongs to no \
-             ensemble yet: remove it, or name another one"
-        );
-    }
-
-    #[test]
-    fn the_directory_of_a_peer_is_refused() {
-        let config = ServerConfig::on_this_machine("node.json", 0, 3, PathBuf::from("data"));
-        let peer = ServerConfig::on_this_machine("node.json", 1, 3, PathBuf::new()).node;
-        assert_eq!(
-            voters_with(&config, peer, true).unwrap_err(),
-            "data directory data belongs to 127.0.0.1:6002, not to 127.0.0.1:5002: give each node its own directory"
-        );
-    }
 }

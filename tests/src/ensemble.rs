@@ -195,25 +195,40 @@ impl Ensemble {
         ensemble
     }
 
+    /// What a node's configuration file says.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    pub fn configuration(&self, node: usize) -> Value {
+        let file = self.nodes[node].directory.join("node.json");
+        let read = fs::read(&file).map_err(|error| error.to_string());
+        let read = read.and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string()));
+        read.unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+    }
+
+    /// Replaces a node's configuration file; it counts from the node's next start on.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn configure(&self, node: usize, configuration: &Value) {
+        write_configuration(&self.nodes[node].directory, configuration);
+    }
+
     /// Has the nodes announce these addresses to clients in place of those where they listen. For nodes that have not
     /// been started.
     ///
     /// # Panics
     /// If a configuration file cannot be read or written.
     pub fn announce(&self, requests: &[SocketAddr]) {
-        for (node, announced) in self.nodes.iter().zip(requests) {
-            let file = node.directory.join("node.json");
-            let read = fs::read(&file).map_err(|error| error.to_string());
-            let read =
-                read.and_then(|text| serde_json::from_slice::<Value>(&text).map_err(|e| e.to_string()));
-            let mut configuration = read.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        for (node, announced) in requests.iter().enumerate().take(self.nodes.len()) {
+            let mut configuration = self.configuration(node);
             configuration["Bind"] = json!({"RequestAddr": configuration["Host"]["RequestAddr"]});
             configuration["Host"]["RequestAddr"] = announced.to_string().into();
             // The others say themselves where clients reach them.
             for peer in configuration["Peer"].as_array_mut().into_iter().flatten() {
                 peer.as_object_mut().and_then(|peer| peer.remove("RequestAddr"));
             }
-            write_configuration(&node.directory, &configuration);
+            self.configure(node, &configuration);
         }
     }
 

@@ -1,21 +1,54 @@
-//! Reading JSON objects with positions in every error: keys matched without regard to case, unknown ones
+//! Reading JSON objects with positions in every error: keys matched without regard to case, unknown ones refused or
 //! collected, doubled ones refused.
 
 use std::{cell::RefCell, fmt, marker::PhantomData};
 
+use super::UnknownKeys;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// An unknown key: the section it stands in, the key, and the nearest known one.
-pub(super) struct Unknown {
-    pub(super) section: &'static str,
-    pub(super) key: String,
-    pub(super) nearest: Option<&'static str>,
+/// What happens to keys that no section knows.
+pub(super) struct Unknowns {
+    policy: UnknownKeys,
+    /// With [`UnknownKeys::Warn`], the keys met so far: the key, and what is wrong. Only the first few are kept.
+    met: RefCell<Vec<(String, String)>>,
 }
 
-/// The unknown keys met so far. Only the first few are kept.
-pub(super) type Unknowns = RefCell<Vec<Unknown>>;
-
 const UNKNOWNS_MAX: usize = 16;
+/// Characters of an unknown key that are shown.
+const KEY_SHOWN_MAX: usize = 60;
+
+impl Unknowns {
+    pub(super) fn new(policy: UnknownKeys) -> Unknowns {
+        Unknowns { policy, met: RefCell::default() }
+    }
+
+    /// The keys that were passed over, and what is wrong with each.
+    pub(super) fn into_warnings(self) -> Vec<(String, String)> {
+        self.met.into_inner()
+    }
+
+    /// Takes note of a key that the section `S` does not know.
+    fn meet<S: Section, E: Error>(&self, key: String) -> Result<(), E> {
+        let shown: String = key.chars().take(KEY_SHOWN_MAX).flat_map(char::escape_debug).collect();
+        let remedy = match super::nearest(&key, S::KEYS) {
+            Some(name) => format!("did you mean {name}?"),
+            None => format!("expected one of {}", S::KEYS.join(", ")),
+        };
+        let what = format!("unknown key {shown} in {}; {remedy}", S::NAME);
+        match self.policy {
+            UnknownKeys::Refuse => {
+                Err(E::custom(format_args!("{what} (-lenient-flags makes this a warning)")))
+            }
+            UnknownKeys::Warn => {
+                let mut met = self.met.borrow_mut();
+                if met.len() < UNKNOWNS_MAX {
+                    met.push((key, what));
+                }
+                Ok(())
+            }
+        }
+    }
+}
 
 /// One kind of JSON object.
 pub(super) trait Section: Default {
@@ -62,12 +95,7 @@ impl<'de, S: Section> Visitor<'de> for SectionSeed<'_, S> {
         let mut seen: Vec<&str> = Vec::new();
         while let Some(key) = map.next_key::<String>()? {
             let Some(known) = S::KEYS.iter().copied().find(|known| known.eq_ignore_ascii_case(&key)) else {
-                let mut unknowns = self.0.borrow_mut();
-                if unknowns.len() < UNKNOWNS_MAX {
-                    let nearest = super::nearest(&key, S::KEYS);
-                    unknowns.push(Unknown { section: S::NAME, key, nearest });
-                }
-                drop(unknowns);
+                self.0.meet::<S, M::Error>(key)?;
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
@@ -100,7 +128,7 @@ impl<'de, S: Section> Visitor<'de> for ListSeed<'_, S> {
     type Value = Vec<S>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a list [{{…}}, …] of {} objects", S::NAME)
+        write!(f, "a list [{{…}}, …] of {} objects, [] if there are none", S::NAME)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<S>, A::Error> {

@@ -1,8 +1,9 @@
 //! The configuration: one JSON file, read and checked once, before anything is opened.
 //!
 //! A node's file names its own three addresses (`Host`) and the other nodes' (`Peer`); a client's file has
-//! `Peer` with `RequestAddr`s only. Keys are matched without regard to case; unknown keys are warned about with
-//! the nearest known name. Errors name file, line and column where they have one, and what was expected.
+//! `Peer` with `RequestAddr`s only. Keys are matched without regard to case; an unknown key is an error that names
+//! the nearest known one, because a misspelt `Peer` would found an ensemble of its own. Errors name file, line and
+//! column where they have one, and what was expected.
 //! What needs the network (resolving, listening) is not done here.
 
 mod address;
@@ -29,12 +30,24 @@ const FILE_MAX: u64 = 1 << 20;
 const PEERS_MAX: usize = 63;
 /// Length of an ensemble's name, in bytes.
 const NAME_MAX: usize = 100;
+/// What a node's file says about its peers.
+const PEER_EXPECTED: &str = "expected \"Peer\": [{\"ElectionAddr\": \"…\", \"MessageAddr\": \"…\"}, …] with the \
+                             other nodes, or \"Peer\": [] for an ensemble of this node alone";
 /// Where data is kept if nothing else is said, in the working directory.
 pub const DATA_DIR_DEFAULT: &str = "gometa-data";
 /// Clients connected at a time, unless configured.
 pub const CLIENTS_MAX_DEFAULT: usize = 10_000;
 /// What clients' frames, requests and answers may hold in memory together, in MiB, unless configured.
 pub const CLIENT_MEMORY_MB_DEFAULT: usize = 256;
+
+/// What becomes of keys that are not known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UnknownKeys {
+    /// The file is refused.
+    Refuse,
+    /// They are passed over, with a warning each.
+    Warn,
+}
 
 /// What a node is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -193,20 +206,20 @@ pub enum ConfigError {
     },
 }
 
-/// Reads a node's configuration file.
-pub fn load_server(path: &Path) -> Result<ServerConfig, ConfigError> {
-    let path = &absolute(path);
-    parse_server(&path.display().to_string(), &read(path)?)
+/// Reads a node's configuration file. Errors name it by its absolute path.
+pub fn load_server(path: &Path, unknown_keys: UnknownKeys) -> Result<ServerConfig, ConfigError> {
+    let path = absolute(path);
+    parse_server(&path.display().to_string(), &read(&path)?, unknown_keys)
 }
 
 /// Reads a client's configuration file. A node's file serves as well, if its peers have RequestAddrs.
-pub fn load_client(path: &Path) -> Result<ClientConfig, ConfigError> {
-    let path = &absolute(path);
-    parse_client(&path.display().to_string(), &read(path)?)
+pub fn load_client(path: &Path, unknown_keys: UnknownKeys) -> Result<ClientConfig, ConfigError> {
+    let path = absolute(path);
+    parse_client(&path.display().to_string(), &read(&path)?, unknown_keys)
 }
 
-/// `path` from the root, for messages; as it is if there is no working directory.
-fn absolute(path: &Path) -> PathBuf {
+/// The path from the root on; as it is where the working directory is not known.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
@@ -230,9 +243,7 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     if bytes.len() as u64 > FILE_MAX {
         return Err(whole(format!("longer than {FILE_MAX} bytes: expected a configuration in JSON")));
     }
-    // Some editors put a byte order mark before UTF-8.
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes).to_vec();
-    String::from_utf8(text).map_err(|_| whole("not UTF-8 text: expected a configuration in JSON".to_owned()))
+    String::from_utf8(bytes).map_err(|_| whole("not UTF-8 text: expected a configuration in JSON".to_owned()))
 }
 
 const SESSION_TIMEOUT_MS_DEFAULT: u32 = 60_000;
@@ -447,24 +458,27 @@ fn number<'de, M: MapAccess<'de>>(
     usize::try_from(number).map_err(|_| M::Error::custom(format_args!("{key} is too large for this machine")))
 }
 
-/// Reads the JSON, with what is odd about its keys.
-fn parse_document(file: &str, text: &str) -> Result<(Document, Vec<String>), ConfigError> {
+/// Reads the JSON, with a warning for each key that was passed over.
+fn parse_document(
+    file: &str,
+    text: &str,
+    unknown_keys: UnknownKeys,
+) -> Result<(Document, Vec<String>), ConfigError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let unknowns = Unknowns::default();
+    let unknowns = Unknowns::new(unknown_keys);
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let document = SectionSeed::<Document>::new(&unknowns)
         .deserialize(&mut deserializer)
         .and_then(|document| deserializer.end().map(|()| document))
         .map_err(|error| locate(file, text, &error))?;
     let warnings = unknowns
-        .into_inner()
+        .into_warnings()
         .into_iter()
-        .map(|unknown| {
+        .map(|(key, what)| {
             let line = text
-                .find(&format!("\"{}\"", unknown.key))
+                .find(&format!("\"{key}\""))
                 .map_or(1, |offset| text[..offset].bytes().filter(|byte| *byte == b'\n').count() + 1);
-            let meant = unknown.nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-            format!("{file}:{line}: unknown key {} in {} is ignored{meant}", unknown.key, unknown.section)
+            format!("{file}:{line}: ignored: {what}")
         })
         .collect();
     Ok((document, warnings))
@@ -499,8 +513,12 @@ fn locate(file: &str, json: &str, error: &serde_json::Error) -> ConfigError {
     }
 }
 
-pub(crate) fn parse_server(file: &str, text: &str) -> Result<ServerConfig, ConfigError> {
-    let (document, mut warnings) = parse_document(file, text)?;
+pub(crate) fn parse_server(
+    file: &str,
+    text: &str,
+    unknown_keys: UnknownKeys,
+) -> Result<ServerConfig, ConfigError> {
+    let (document, mut warnings) = parse_document(file, text, unknown_keys)?;
     let whole = |what: String| ConfigError::Whole { file: file.to_owned(), what };
     let Some(Host(host)) = document.host else {
         let hint = match &document.peers {
@@ -523,7 +541,7 @@ pub(crate) fn parse_server(file: &str, text: &str) -> Result<ServerConfig, Confi
         request: host.request.ok_or_else(|| missing("RequestAddr", "Host"))?,
     };
     let node = host.id.unwrap_or_else(|| announced.message.node_id());
-    let mut taken: Vec<(String, String)> = Vec::new();
+    let mut taken: Vec<Taken> = Vec::new();
     claim(
         &mut taken,
         "Host",
@@ -531,8 +549,12 @@ pub(crate) fn parse_server(file: &str, text: &str) -> Result<ServerConfig, Confi
     )
     .map_err(whole)?;
 
+    // An ensemble of one is founded only where the file asks for it: a list that was forgotten, or that names
+    // nobody else, would found one that the other nodes' clients are led to.
+    let peers = document.peers.ok_or_else(|| whole(format!("Peer is missing: {PEER_EXPECTED}")))?;
+    let alone = peers.is_empty();
     let mut voters = vec![Voter { node, incarnation: None, addresses: announced.texts() }];
-    for (index, Peer(peer)) in document.peers.unwrap_or_default().into_iter().enumerate() {
+    for (index, Peer(peer)) in peers.into_iter().enumerate() {
         let place = format!("Peer number {}", index + 1);
         let message = peer.message.as_ref().ok_or_else(|| missing("MessageAddr", &place))?;
         let election = peer.election.as_ref().ok_or_else(|| missing("ElectionAddr", &place))?;
@@ -555,6 +577,9 @@ pub(crate) fn parse_server(file: &str, text: &str) -> Result<ServerConfig, Confi
             request: peer.request.map(|address| address.text).unwrap_or_default(),
         };
         voters.push(Voter { node: id, incarnation: None, addresses });
+    }
+    if voters.len() == 1 && !alone {
+        return Err(whole(format!("Peer lists this node only: {PEER_EXPECTED}")));
     }
     voters.sort_by_key(|voter| voter.node);
 
@@ -603,25 +628,40 @@ pub(crate) fn parse_server(file: &str, text: &str) -> Result<ServerConfig, Confi
     })
 }
 
+/// An address that stands in the file.
+struct Taken {
+    canonical: String,
+    /// As it was written.
+    text: String,
+    /// Its key and section.
+    place: String,
+}
+
 /// Notes a node's addresses; each may stand in one place only.
-fn claim(
-    taken: &mut Vec<(String, String)>,
-    place: &str,
-    addresses: [Option<&Address>; 3],
-) -> Result<(), String> {
+fn claim(taken: &mut Vec<Taken>, place: &str, addresses: [Option<&Address>; 3]) -> Result<(), String> {
     for (key, address) in ["ElectionAddr", "MessageAddr", "RequestAddr"].into_iter().zip(addresses) {
         let Some(address) = address else { continue };
         let (canonical, here) = (address.canonical(), format!("{key} of {place}"));
-        if let Some((_, there)) = taken.iter().find(|(other, _)| *other == canonical) {
-            return Err(format!("{here} is {}, and so is {there}: give each its own port", address.text));
+        if let Some(other) = taken.iter().find(|other| other.canonical == canonical) {
+            let (there, text) = (&other.place, &address.text);
+            let both = if other.text == *text {
+                format!("{here} is {text}, and so is {there}")
+            } else {
+                format!("{here} is {text}, and {there} is {}, which is the same address", other.text)
+            };
+            return Err(format!("{both}: give each its own port"));
         }
-        taken.push((canonical, here));
+        taken.push(Taken { canonical, text: address.text.clone(), place: here });
     }
     Ok(())
 }
 
-pub(crate) fn parse_client(file: &str, text: &str) -> Result<ClientConfig, ConfigError> {
-    let (document, warnings) = parse_document(file, text)?;
+pub(crate) fn parse_client(
+    file: &str,
+    text: &str,
+    unknown_keys: UnknownKeys,
+) -> Result<ClientConfig, ConfigError> {
+    let (document, warnings) = parse_document(file, text, unknown_keys)?;
     let expected = "expected \"Peer\": [{\"RequestAddr\": \"host:port\"}, …]";
     let whole = |what: String| ConfigError::Whole { file: file.to_owned(), what };
     let mut request_addresses: Vec<Address> = Vec::new();

@@ -16,7 +16,11 @@ const README: &str = r#"{
 "#;
 
 fn server(text: &str) -> Result<ServerConfig, String> {
-    parse_server("node.json", text).map_err(|error| error.to_string())
+    parse_server("node.json", text, UnknownKeys::Refuse).map_err(|error| error.to_string())
+}
+
+fn client(text: &str) -> Result<ClientConfig, String> {
+    parse_client("client.json", text, UnknownKeys::Refuse).map_err(|error| error.to_string())
 }
 
 fn refusal(text: &str) -> String {
@@ -66,20 +70,106 @@ fn keys_are_matched_without_regard_to_case() {
 }
 
 #[test]
-fn unknown_keys_are_warned_about_with_the_nearest_name() {
-    let config = server(&readme_with("\"Peer\"", "\"Datadir2\": 1, \"xyz\": {}, \"Peer\"")).unwrap();
-    assert_eq!(
-        config.warnings,
-        [
-            "node.json:7: unknown key Datadir2 in the configuration is ignored; did you mean DataDir?",
-            "node.json:7: unknown key xyz in the configuration is ignored"
-        ]
+fn unknown_keys_are_refused_with_the_nearest_name() {
+    let cases = [
+        (
+            "\"Peer\"",
+            "\"Peers\"",
+            "node.json:7:12: unknown key Peers in the configuration; did you mean Peer? (-lenient-flags makes this a \
+             warning)",
+        ),
+        (
+            "\"RequestAddr\"",
+            "\"ReqAddr\": \"a:1\", \"RequestAddr\"",
+            "node.json:5:18: unknown key ReqAddr in Host; did you mean RequestAddr? (-lenient-flags makes this a \
+             warning)",
+        ),
+        (
+            "\"MessageAddr\"  : \"localhost:6002\"",
+            "\"MessageAddr\": \"localhost:6002\", \"xyz\": {}",
+            "node.json:9:49: unknown key xyz in Peer; expected one of ElectionAddr, MessageAddr, RequestAddr, Id \
+             (-lenient-flags makes this a warning)",
+        ),
+        // A key may hold what would break the line.
+        (
+            "\"Host\"",
+            "\"Ho\\nst\": 1, \"Host\"",
+            "node.json:2:13: unknown key Ho\\nst in the configuration; did you mean Host? (-lenient-flags makes this \
+             a warning)",
+        ),
+    ];
+    for (old, new, expected) in cases {
+        assert_eq!(refusal(&readme_with(old, new)), expected);
+    }
+    let error = client(r#"{"Peers": [{"RequestAddr": "a:1"}]}"#).unwrap_err();
+    assert!(
+        error.starts_with("client.json:1:9: unknown key Peers in the configuration; did you mean Peer?"),
+        "{error}"
     );
-    let config = server(&readme_with("\"RequestAddr\"", "\"ReqAddr\": \"a:1\", \"RequestAddr\"")).unwrap();
-    assert_eq!(
-        config.warnings,
-        ["node.json:5: unknown key ReqAddr in Host is ignored; did you mean RequestAddr?"]
+}
+
+#[test]
+fn unknown_keys_are_warned_about_if_lenience_is_asked_for() {
+    let text = readme_with("\"Peer\"", "\"Datadir2\": 1, \"xyz\": {}, \"Peer\"").replacen(
+        "\"RequestAddr\"",
+        "\"ReqAddr\": \"a:1\", \"RequestAddr\"",
+        1,
     );
+    let config = parse_server("node.json", &text, UnknownKeys::Warn).unwrap();
+    assert_eq!(config.voters.len(), 3);
+    let [host, near, far] = &config.warnings[..] else { panic!("{:?}", config.warnings) };
+    assert_eq!(host, "node.json:5: ignored: unknown key ReqAddr in Host; did you mean RequestAddr?");
+    assert_eq!(
+        near,
+        "node.json:7: ignored: unknown key Datadir2 in the configuration; did you mean DataDir?"
+    );
+    assert!(
+        far.starts_with("node.json:7: ignored: unknown key xyz in the configuration; expected one of Host"),
+        "{far}"
+    );
+}
+
+#[test]
+fn an_ensemble_of_one_is_founded_only_where_the_file_says_so() {
+    let host = r#""Host": {"ElectionAddr": "a:1", "MessageAddr": "a:2", "RequestAddr": "a:3"}"#;
+    let with = |peer: &str| format!("{{{host}{peer}}}");
+    assert_eq!(server(&with(r#", "Peer": []"#)).unwrap().voters.len(), 1);
+    let expected = "expected \"Peer\": [{\"ElectionAddr\": \"…\", \"MessageAddr\": \"…\"}, …] with the other nodes, or \
+                    \"Peer\": [] for an ensemble of this node alone";
+    assert_eq!(refusal(&with("")), format!("node.json: Peer is missing: {expected}"));
+    assert!(
+        refusal(&with(r#", "Peer": null"#)).contains("invalid type: null, expected a list [{…}, …] of Peer")
+    );
+    let itself = r#", "Peer": [{"ElectionAddr": "a:1", "MessageAddr": "a:2"}]"#;
+    assert_eq!(refusal(&with(itself)), format!("node.json: Peer lists this node only: {expected}"));
+    // Lenience is for keys that are not known, not for one that is missing.
+    for peer in ["", r#", "Peer": null"#, r#", "Peers": []"#] {
+        let error = parse_server("node.json", &with(peer), UnknownKeys::Warn).unwrap_err().to_string();
+        assert!(error.contains("Peer"), "{error}");
+    }
+}
+
+#[test]
+fn byte_order_marks_and_carriage_returns_are_accepted() {
+    let windows = |text: &str| format!("\u{feff}{}", text.replace('\n', "\r\n"));
+    assert_eq!(server(&windows(README)), server(README));
+    // The place of an error is the same.
+    let broken = readme_with("\"localhost:7002\"}", "\"localhost:7002}");
+    assert_eq!(server(&windows(&broken)), server(&broken));
+    let clients = "{\"Peer\": [\n{\"RequestAddr\": \"localhost:5003\"}]}";
+    assert_eq!(client(&windows(clients)), client(clients));
+}
+
+#[test]
+fn times_that_are_zero_or_overflow_are_refused() {
+    for key in ["HeartbeatMs", "ElectionTimeoutMs", "SessionTimeoutMs"] {
+        for value in
+            ["0", "-1", "86400001", "4294967296", "18446744073709551615", "18446744073709551616", "1e400"]
+        {
+            let error = refusal(&readme_with("\"Host\"", &format!("\"{key}\": {value}, \"Host\"")));
+            assert!(error.starts_with("node.json:2:"), "{key} {value}: {error}");
+        }
+    }
 }
 
 #[test]
@@ -122,7 +212,11 @@ fn refusals_name_the_place_and_what_was_expected() {
     let cases: &[(&str, &str, &str)] = &[
         // What JSON itself is not.
         ("\"localhost:5001\",", "\"localhost:5001\"", "node.json:4:9: expected `,` or `}`"),
-        (": [\n", ": \n", "node.json:8:8: invalid type: map, expected a list [{…}, …] of Peer objects"),
+        (
+            ": [\n",
+            ": \n",
+            "node.json:8:8: invalid type: map, expected a list [{…}, …] of Peer objects, [] if there are none",
+        ),
         (
             "\"localhost:5003\"\n",
             "\"localhost:5003\",\n",
@@ -183,7 +277,8 @@ fn refusals_name_the_place_and_what_was_expected() {
         (
             "\"localhost:5003\"",
             "\"127.0.0.1:5002\"",
-            "node.json: RequestAddr of Host is 127.0.0.1:5002, and so is MessageAddr of Host: give each its own port",
+            "node.json: RequestAddr of Host is 127.0.0.1:5002, and MessageAddr of Host is localhost:5002, which is the \
+             same address: give each its own port",
         ),
         (
             "localhost:7002",
@@ -194,8 +289,8 @@ fn refusals_name_the_place_and_what_was_expected() {
         (
             "localhost:7001",
             "LOCALHOST:5001",
-            "node.json: ElectionAddr of Peer number 2 is LOCALHOST:5001, and so is ElectionAddr of Host: give each \
-             its own port",
+            "node.json: ElectionAddr of Peer number 2 is LOCALHOST:5001, and ElectionAddr of Host is localhost:5001, \
+             which is the same address: give each its own port",
         ),
         (
             ",\n         \"MessageAddr\"  : \"localhost:7002\"",
@@ -272,15 +367,15 @@ fn a_client_file_is_not_a_node_file() {
         "node.json: Host is missing: expected \"Host\": {\"ElectionAddr\": \"…\", \"MessageAddr\": \"…\", \
          \"RequestAddr\": \"…\"} (this looks like a client's file: use it with -client=true)"
     );
-    let parsed = parse_client("client.json", client).unwrap();
+    let parsed = self::client(client).unwrap();
     let texts: Vec<&str> = parsed.request_addresses.iter().map(|address| address.text.as_str()).collect();
     assert_eq!(texts, ["localhost:5003", "localhost:6003"]);
     assert_eq!(
-        parse_client("client.json", "{}").unwrap_err().to_string(),
+        self::client("{}").unwrap_err(),
         "client.json: Peer is missing or empty: expected \"Peer\": [{\"RequestAddr\": \"host:port\"}, …]"
     );
     assert_eq!(
-        parse_client("client.json", r#"{"Peer": [{}]}"#).unwrap_err().to_string(),
+        self::client(r#"{"Peer": [{}]}"#).unwrap_err(),
         "client.json: RequestAddr is missing in Peer number 1: expected \"Peer\": [{\"RequestAddr\": \
          \"host:port\"}, …]"
     );
@@ -290,24 +385,15 @@ fn a_client_file_is_not_a_node_file() {
 fn a_file_that_cannot_be_read_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("absent.json");
-    let error = load_server(&path).unwrap_err().to_string();
+    let error = load_server(&path, UnknownKeys::Refuse).unwrap_err().to_string();
     assert!(error.starts_with(&format!("{}: cannot be read: No such file", path.display())), "{error}");
     assert!(error.ends_with("check the path given with -config"), "{error}");
     std::fs::write(&path, [0xff, 0xfe]).unwrap();
-    assert!(load_server(&path).unwrap_err().to_string().contains("not UTF-8 text"));
-    // By its absolute path, wherever it was started.
-    let here = std::env::current_dir().unwrap();
-    let error = load_client(std::path::Path::new("absent.json")).unwrap_err().to_string();
-    assert!(error.starts_with(&here.join("absent.json").display().to_string()), "{error}");
-}
-
-#[test]
-fn a_byte_order_mark_and_windows_line_ends_are_accepted() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("client.json");
-    let text = "\u{feff}{\r\n\"Peer\": [\r\n{\"RequestAddr\": \"127.0.0.1:5003\"}]\r\n}\r\n";
-    std::fs::write(&path, text).unwrap();
-    assert_eq!(load_client(&path).unwrap().request_addresses[0].text, "127.0.0.1:5003");
+    assert!(load_server(&path, UnknownKeys::Refuse).unwrap_err().to_string().contains("not UTF-8 text"));
+    // A path from the working directory is shown from the root on.
+    let error = load_client(Path::new("absent.json"), UnknownKeys::Refuse).unwrap_err().to_string();
+    let expected = std::env::current_dir().unwrap().join("absent.json");
+    assert!(error.starts_with(&format!("{}: cannot be read", expected.display())), "{error}");
 }
 
 #[test]

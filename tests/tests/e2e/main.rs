@@ -12,6 +12,7 @@ mod first_use;
 mod flood;
 mod flood_bombs;
 mod health;
+mod founding;
 mod isolation;
 mod judged;
 mod kills;

@@ -4,28 +4,18 @@ use std::{fs, time::Duration};
 
 use gometa_client::ReadOptions;
 use gometa_tests::{ensemble::Ensemble, random::Random};
-use serde_json::Value;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// What calls get that must fail.
 const SHORT: Duration = Duration::from_secs(3);
 
-fn configuration(ensemble: &Ensemble, node: usize) -> Value {
-    let text = fs::read_to_string(ensemble.directory(node).join("node.json")).unwrap();
-    serde_json::from_str(&text).unwrap()
-}
-
-fn configure(ensemble: &Ensemble, node: usize, configuration: &Value) {
-    fs::write(ensemble.directory(node).join("node.json"), configuration.to_string()).unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn configurations_that_disagree_say_how_and_form_nothing() {
     let mut ensemble = Ensemble::prepare(3);
     // The first does not know of the third.
-    let mut shorter = configuration(&ensemble, 0);
+    let mut shorter = ensemble.configuration(0);
     shorter["Peer"].as_array_mut().unwrap().pop();
-    configure(&ensemble, 0, &shorter);
+    ensemble.configure(0, &shorter);
     ensemble.spawn(0);
     ensemble.spawn(1);
     let third = ensemble.addresses(2).message.to_string();

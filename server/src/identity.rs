@@ -1,0 +1,221 @@
+//! What the data directory and the configuration say of this node and its ensemble, compared at the start.
+//!
+//! The directory's id wins once an ensemble is formed, and so does the ensemble's list of members. What cannot be meant
+//! is refused: the directory of another node, and one whose ensemble was founded by this node alone where the
+//! configuration lists peers.
+
+use std::path::Path;
+
+use gometa_zab::{Founding, NodeId, Voter};
+use tracing::warn;
+
+use crate::{
+    config::{Address, ServerConfig},
+    narrate,
+};
+
+/// Refuses a directory that a node has founded an ensemble of one in, if the configuration lists peers: it would go on
+/// alone, as a second ensemble beside that of the peers.
+pub(crate) fn refuse_if_founded_alone(config: &ServerConfig, founding: &Founding) -> Result<(), String> {
+    let [alone] = &founding.genesis.voters[..] else { return Ok(()) };
+    if !founding.sealed || config.voters.len() == 1 {
+        return Ok(());
+    }
+    let (own, peers): (Vec<&Voter>, Vec<&Voter>) =
+        config.voters.iter().partition(|voter| voter.node == config.node);
+    let listed: Vec<&str> =
+        own.into_iter().chain(peers).map(|voter| voter.addresses.message.as_str()).collect();
+    Err(format!(
+        "data directory {} belongs to an ensemble of one node, {}, and {} lists {}: a node that was founded alone does \
+         not join others; to start it with an empty directory, which leaves behind what was written to it alone, run: \
+         {}; to go on with it alone, write \"Peer\": [] in the configuration",
+        config.data_dir.display(),
+        alone.addresses.message,
+        config.source,
+        listed.join(", "),
+        move_away(&config.data_dir)
+    ))
+}
+
+/// The command that moves a directory away, to a name that does not exist.
+fn move_away(dir: &Path) -> String {
+    let dir = dir.display().to_string();
+    let target = (1..).map(|number| format!("{dir}.old-{number}")).find(|target| !Path::new(target).exists());
+    format!("mv {} {}", quoted(&dir), quoted(&target.unwrap_or_default()))
+}
+
+/// A word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,".contains(c);
+    if !word.is_empty() && !word.starts_with('-') && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// Warns, once, if the configuration differs from the ensemble, whose own list of members counts.
+pub(crate) fn warn_if_other_voters(configured: &[Voter], members: &[Voter]) {
+    if let Some(difference) = differences(configured, members) {
+        warn!(
+            "{difference}; the ensemble was formed before, and its own list of members counts: what the configuration \
+             says of others only helps to reach them"
+        );
+    }
+}
+
+fn differences(configured: &[Voter], members: &[Voter]) -> Option<String> {
+    let find = |voters: &'_ [Voter], node| voters.iter().find(|voter| voter.node == node).cloned();
+    let missing = |from: &[Voter], other: &[Voter]| -> Vec<String> {
+        from.iter()
+            .filter(|voter| find(other, voter.node).is_none())
+            .map(|voter| voter.addresses.message.clone())
+            .collect()
+    };
+    let (only_members, only_configured) = (missing(members, configured), missing(configured, members));
+    let mut parts = Vec::new();
+    if !only_members.is_empty() || !only_configured.is_empty() {
+        parts.push(narrate::difference("the ensemble", &only_members, &only_configured));
+    }
+    for member in members {
+        if let Some(listed) = find(configured, member.node)
+            && !same_address(&listed.addresses.message, &member.addresses.message)
+        {
+            parts.push(format!(
+                "the configuration lists node {} at {}, the ensemble knows it at {}",
+                member.node, listed.addresses.message, member.addresses.message
+            ));
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// Whether two texts name one address; a host's name and its IP address are not known to.
+fn same_address(one: &str, other: &str) -> bool {
+    let canonical =
+        |text: &str| Address::parse(text).map_or_else(|_| text.to_owned(), |parsed| parsed.canonical());
+    canonical(one) == canonical(other)
+}
+
+/// The configured voters, under the id that the data directory gives this node.
+pub(crate) fn voters_with(config: &ServerConfig, me: NodeId, founded: bool) -> Result<Vec<Voter>, String> {
+    let mut voters = config.voters.clone();
+    if me == config.node {
+        return Ok(voters);
+    }
+    let directory = config.data_dir.display();
+    if let Some(other) = voters.iter().find(|voter| voter.node == me) {
+        return Err(format!(
+            "data directory {directory} belongs to {}, not to {}: give each node its own directory",
+            other.addresses.message, config.announced.message.text
+        ));
+    }
+    if !founded {
+        return Err(format!(
+            "data directory {directory} was made for another MessageAddr or Id than {} now names, and belongs to no \
+             ensemble yet: remove it, or name another one",
+            config.source
+        ));
+    }
+    voters.iter_mut().filter(|voter| voter.node == config.node).for_each(|voter| voter.node = me);
+    voters.sort_by_key(|voter| voter.node);
+    Ok(voters)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use gometa_zab::{EnsembleId, Genesis};
+
+    use super::*;
+
+    #[test]
+    fn the_id_in_the_data_directory_wins_once_the_ensemble_is_formed() {
+        let config = ServerConfig::on_this_machine("node.json", 0, 3, PathBuf::from("data"));
+        let kept = NodeId(7);
+        let voters = voters_with(&config, kept, true).unwrap();
+        assert!(voters.is_sorted_by_key(|voter| voter.node));
+        assert_eq!(voters.len(), 3);
+        assert!(voters.iter().any(|voter| voter.node == kept && voter.addresses.message == "127.0.0.1:5002"));
+        assert!(voters.iter().all(|voter| voter.node != config.node));
+        assert_eq!(
+            voters_with(&config, kept, false).unwrap_err(),
+            "data directory data was made for another MessageAddr or Id than node.json now names, and belongs to no \
+             ensemble yet: remove it, or name another one"
+        );
+    }
+
+    #[test]
+    fn the_directory_of_a_peer_is_refused() {
+        let config = ServerConfig::on_this_machine("node.json", 0, 3, PathBuf::from("data"));
+        let peer = ServerConfig::on_this_machine("node.json", 1, 3, PathBuf::new()).node;
+        assert_eq!(
+            voters_with(&config, peer, true).unwrap_err(),
+            "data directory data belongs to 127.0.0.1:6002, not to 127.0.0.1:5002: give each node its own directory"
+        );
+    }
+
+    fn founded_by(config: &ServerConfig, sealed: bool) -> Founding {
+        let genesis = Genesis { ensemble: EnsembleId { id: 1, history: 1 }, voters: config.voters.clone() };
+        Founding { genesis, sealed }
+    }
+
+    #[test]
+    fn a_directory_that_was_founded_alone_is_refused_with_peers() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("gometa data");
+        let alone = ServerConfig::on_this_machine("node.json", 0, 1, data.clone());
+        let three = ServerConfig::on_this_machine("node.json", 0, 3, data.clone());
+        let expected = |number: u32| {
+            let data = data.display();
+            Err(format!(
+                "data directory {data} belongs to an ensemble of one node, 127.0.0.1:5002, and node.json lists \
+                 127.0.0.1:5002, 127.0.0.1:6002, 127.0.0.1:7002: a node that was founded alone does not join others; \
+                 to start it with an empty directory, which leaves behind what was written to it alone, run: mv \
+                 '{data}' '{data}.old-{number}'; to go on with it alone, write \"Peer\": [] in the configuration"
+            ))
+        };
+        assert_eq!(refuse_if_founded_alone(&three, &founded_by(&alone, true)), expected(1));
+        std::fs::create_dir(directory.path().join("gometa data.old-1")).unwrap();
+        assert_eq!(refuse_if_founded_alone(&three, &founded_by(&alone, true)), expected(2));
+        // Nothing was acknowledged before the seal; and a member of three is none that was founded alone.
+        assert_eq!(refuse_if_founded_alone(&three, &founded_by(&alone, false)), Ok(()));
+        assert_eq!(refuse_if_founded_alone(&alone, &founded_by(&alone, true)), Ok(()));
+        assert_eq!(refuse_if_founded_alone(&alone, &founded_by(&three, true)), Ok(()));
+        assert_eq!(refuse_if_founded_alone(&three, &founded_by(&three, true)), Ok(()));
+    }
+
+    #[test]
+    fn words_are_quoted_as_a_shell_needs_them() {
+        assert_eq!(quoted("/srv/gometa-data"), "/srv/gometa-data");
+        assert_eq!(quoted("/srv/my data"), "'/srv/my data'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+
+    #[test]
+    fn every_other_difference_is_one_sentence() {
+        let members = ServerConfig::on_this_machine("node.json", 0, 3, PathBuf::new()).voters;
+        assert_eq!(differences(&members, &members), None);
+        let mut renamed = members.clone();
+        for voter in &mut renamed {
+            voter.addresses.message = voter.addresses.message.replace("127.0.0.1", "LocalHost");
+        }
+        assert_eq!(differences(&renamed, &members), None, "another spelling of the same address");
+        let (node, kept) = (members[0].node, members[0].addresses.message.clone());
+        renamed[0].addresses.message = "10.0.0.1:5002".to_owned();
+        assert_eq!(
+            differences(&renamed, &members).unwrap(),
+            format!("the configuration lists node {node} at 10.0.0.1:5002, the ensemble knows it at {kept}")
+        );
+        renamed.pop();
+        let lost = &members[2].addresses.message;
+        assert_eq!(
+            differences(&renamed, &members).unwrap(),
+            format!(
+                "the configuration of the ensemble lists voter {lost}, ours does not; the configuration lists node \
+                 {node} at 10.0.0.1:5002, the ensemble knows it at {kept}"
+            )
+        );
+    }
+}

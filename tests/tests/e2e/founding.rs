@@ -1,0 +1,152 @@
+//! What founds an ensemble, and what does not: no slip in a configuration file founds a second one beside the first.
+
+use std::{process::Command, time::Duration};
+
+use gometa_tests::{ensemble::Ensemble, program::program};
+use serde_json::{Value, json};
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A node's configuration with `Peer` under another key.
+fn renamed(configuration: &Value, key: &str) -> Value {
+    json!({"Host": configuration["Host"], key: configuration["Peer"]})
+}
+
+/// Starts a node with `-lenient-flags` and flags of another version.
+fn spawn_leniently(ensemble: &mut Ensemble, node: usize, further: &[&str]) {
+    let mut command = Command::new(program("gometa-server"));
+    command.arg("-lenient-flags").args(further);
+    ensemble.spawn_with(node, command);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_misspelt_list_of_peers_founds_nothing_and_leads_no_client_astray() {
+    let mut ensemble = Ensemble::prepare(3);
+    let proper = ensemble.configuration(2);
+    ensemble.spawn(0);
+    ensemble.spawn(1);
+
+    ensemble.configure(2, &renamed(&proper, "Peers"));
+    ensemble.spawn(2);
+    let (status, line) = ensemble.end(2).await;
+    assert!(
+        !status.success() && line.contains("unknown key Peers") && line.contains("did you mean Peer?"),
+        "{line}"
+    );
+    let file = ensemble.directory(2).join("node.json").display().to_string();
+    assert!(line.contains(&file), "{line}");
+
+    for (configuration, words) in [
+        (renamed(&proper, "Peers"), "Peer is missing"),
+        (renamed(&proper, "Mirrors"), "Peer is missing"),
+        (json!({"Host": proper["Host"], "Peer": null}), "invalid type: null"),
+        (json!({"Host": proper["Host"], "Peer": [proper["Host"]]}), "Peer lists this node only"),
+    ] {
+        ensemble.configure(2, &configuration);
+        spawn_leniently(&mut ensemble, 2, &[]);
+        let (status, line) = ensemble.end(2).await;
+        assert!(!status.success() && line.contains(words) && line.contains("[]"), "{line}");
+        assert!(!ensemble.data(2).exists(), "nothing is made");
+    }
+
+    // Until the ensemble is formed, clients are led to no other node.
+    for node in [0, 1] {
+        let members = ensemble.client_of(node, TIMEOUT).members().await.unwrap();
+        let addresses: Vec<&str> = members.iter().map(|member| member.request_address.as_str()).collect();
+        assert_eq!(addresses, [ensemble.request(node)]);
+    }
+
+    ensemble.configure(2, &proper);
+    ensemble.spawn(2);
+    for node in ensemble.all() {
+        ensemble.ready(node).await;
+        let members = ensemble.client_of(node, TIMEOUT).members().await.unwrap();
+        assert_eq!(members.len(), 3, "{members:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lenience_makes_unknown_keys_and_flags_warnings() {
+    let mut ensemble = Ensemble::prepare(1);
+    let mut configuration = ensemble.configuration(0);
+    configuration["Ensmble"] = json!("later");
+    ensemble.configure(0, &configuration);
+    spawn_leniently(&mut ensemble, 0, &["-shine=bright", "-log-levl", "debug"]);
+    ensemble.ready(0).await;
+    ensemble.logged(0, &["WARN", "unknown key Ensmble", "did you mean Ensemble?"]).await;
+    ensemble.logged(0, &["WARN", "unknown flag -shine"]).await;
+    ensemble.logged(0, &["WARN", "unknown flag -log-levl", "did you mean -log-level?", "debug"]).await;
+    ensemble.terminate(0).await;
+
+    let mut command = Command::new(program("gometa-server"));
+    command.env("GOMETA_LENIENT_FLAGS", "true");
+    ensemble.spawn_with(0, command);
+    ensemble.ready(0).await;
+    ensemble.terminate(0).await;
+
+    ensemble.spawn(0);
+    let (status, line) = ensemble.end(0).await;
+    assert!(!status.success() && line.contains("did you mean Ensemble?"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_was_founded_alone_does_not_serve_beside_the_peers() {
+    let mut ensemble = Ensemble::prepare(3);
+    let proper = ensemble.configuration(0);
+    let mut alone = proper.clone();
+    alone["Peer"] = json!([]);
+    ensemble.configure(0, &alone);
+    ensemble.restart(0).await;
+    ensemble.client_of(0, TIMEOUT).set("k", "of the trial").await.unwrap();
+    assert!(ensemble.terminate(0).await.success());
+
+    ensemble.configure(0, &proper);
+    ensemble.spawn(1);
+    ensemble.spawn(2);
+    ensemble.spawn(0);
+    let (status, line) = ensemble.end(0).await;
+    assert!(!status.success(), "{line}");
+    let data = ensemble.data(0).display().to_string();
+    for words in [data.as_str(), "ensemble of one node", "does not join others", "\"Peer\": []"] {
+        assert!(line.contains(words), "{words} is not in {line}");
+    }
+    for node in ensemble.all() {
+        let address = ensemble.addresses(node).message.to_string();
+        assert!(line.contains(&address), "{address} is not in {line}");
+    }
+
+    // It goes on alone where it is told to, and joins the others after the command.
+    ensemble.configure(0, &alone);
+    ensemble.restart(0).await;
+    assert_eq!(ensemble.client_of(0, TIMEOUT).get("k").await.unwrap().value, "of the trial");
+    ensemble.terminate(0).await;
+    ensemble.configure(0, &proper);
+    let command = line.split("run: ").nth(1).and_then(|rest| rest.split(';').next()).unwrap();
+    assert!(command.starts_with("mv "), "{command}");
+    assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
+    ensemble.restart(0).await;
+    let statuses = ensemble.converged(&ensemble.all()).await;
+    assert_eq!((statuses.len(), statuses[0].keys), (3, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_other_difference_from_the_formed_ensemble_is_one_warning() {
+    let mut ensemble = Ensemble::start(3).await;
+    ensemble.client(TIMEOUT).set("k", "v").await.unwrap();
+    ensemble.terminate(0).await;
+    let mut configuration = ensemble.configuration(0);
+    let lost = configuration["Peer"].as_array_mut().unwrap().pop().unwrap();
+    configuration["Peer"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"ElectionAddr": "127.0.0.1:1", "MessageAddr": "127.0.0.1:2"}));
+    ensemble.configure(0, &configuration);
+    ensemble.restart(0).await;
+    let lost = lost["MessageAddr"].as_str().unwrap();
+    ensemble.logged(0, &["WARN", lost, "127.0.0.1:2", "its own list of members counts"]).await;
+    let warnings = ensemble.log(0).lines().filter(|line| line.contains("WARN")).count();
+    assert_eq!(warnings, if ensemble.log(0).contains("without encryption") { 2 } else { 1 });
+    let members = ensemble.client_of(0, TIMEOUT).members().await.unwrap();
+    assert!(members.iter().any(|member| member.message_address == lost), "{members:?}");
+    ensemble.converged(&ensemble.all()).await;
+}
