@@ -286,6 +286,12 @@ impl<T: Table> Node<T> {
     fn no_leader(&self, outcome: Outcome) -> Error {
         let message = match self.role {
             Role::Forming => "the ensemble is not formed yet",
+            Role::Following { established: None, .. } => {
+                "this node is catching up with its leader, and does not serve yet"
+            }
+            Role::Leading { established: None } if self.zab.serves_from().is_some() => {
+                "this node leads, and applies its log before it serves"
+            }
             Role::Looking | Role::Following { .. } | Role::Leading { .. } => {
                 "this node has no leader, or the leader no quorum"
             }

@@ -48,7 +48,7 @@ pub(crate) fn leader_address<T: Table>(node: &Node<T>) -> String {
 fn role(zab: &Zab) -> v1::Role {
     match zab.role() {
         Role::Forming => v1::Role::Forming,
-        Role::Following { .. } if !zab.votes() => v1::Role::Learning,
+        Role::Following { established: Some(_), .. } if !zab.votes() => v1::Role::Learning,
         Role::Following { established: Some(_), .. } => v1::Role::Following,
         Role::Leading { established: Some(_) } => v1::Role::Leading,
         Role::Looking | Role::Following { .. } | Role::Leading { .. } => v1::Role::Looking,
@@ -79,19 +79,22 @@ pub(crate) fn node<T: Table>(node: &Node<T>) -> NodeStatus {
         .map(|voter| {
             let follower = followers.get(&voter.node);
             let detail = match follower {
+                Some(follower) if !follower.serving => {
+                    format!("it is catching up: it holds {} of {}", follower.held, zab.last().counter)
+                }
                 Some(follower) if !follower.votes => {
                     "its data directory was replaced: it is kept up to date, and counted in no quorum"
+                        .to_owned()
                 }
-                Some(follower) if !follower.serving => "it is catching up",
-                None if leads => "it is not connected",
-                Some(_) | None => "",
+                None if leads => "it is not connected".to_owned(),
+                Some(_) | None => String::new(),
             };
             PeerStatus {
                 member: Some(member(&node.announced.latest(voter))),
                 votes: follower.is_none_or(|follower| follower.votes),
                 connected: follower.is_some() || leader(zab) == Some(voter.node),
                 acked_revision: follower.map_or(0, |follower| follower.acked),
-                detail: detail.to_owned(),
+                detail,
             }
         })
         .collect();
@@ -106,7 +109,7 @@ pub(crate) fn node<T: Table>(node: &Node<T>) -> NodeStatus {
         state_hash: node.store.hash().to_be_bytes().to_vec().into(),
         sessions: node.store.sessions() as u64,
         votes: zab.votes(),
-        detail: detail(zab),
+        detail: detail(zab, node.store.applied()),
         version: node.config.version.clone(),
         ensemble: zab.ensemble().map(|ensemble| v1::EnsembleRef {
             id: ensemble.id.to_be_bytes().to_vec().into(),
@@ -117,17 +120,28 @@ pub(crate) fn node<T: Table>(node: &Node<T>) -> NodeStatus {
     }
 }
 
-fn detail(zab: &Zab) -> String {
-    let text = match zab.role() {
-        Role::Forming => "waits for every configured voter to form the ensemble",
-        _ if !zab.votes() => {
-            "the ensemble knows this node with another data directory: it is kept up to date, does not vote, and \
-             is counted in no quorum"
+/// What keeps this node from serving, in words, with how much is left.
+fn detail(zab: &Zab, applied: u64) -> String {
+    let left = match zab.serves_from() {
+        Some(from) if from > applied => format!(": {applied} of {from} revisions are applied"),
+        None if zab.commit() > applied => {
+            format!(": {applied} of {} revisions known to be committed are applied", zab.commit())
         }
-        Role::Looking => "looks for a leader",
-        Role::Following { established: None, .. } => "is catching up with the leader",
-        Role::Leading { established: None } => "waits for a quorum of followers",
-        Role::Following { .. } | Role::Leading { .. } => "",
+        Some(_) | None => String::new(),
     };
-    text.to_owned()
+    match zab.role() {
+        Role::Forming => "waits for every configured voter to form the ensemble".to_owned(),
+        Role::Looking => "looks for a leader".to_owned(),
+        Role::Following { established: None, .. } => format!("is catching up with the leader{left}"),
+        Role::Leading { established: None } if zab.serves_from().is_some() => {
+            format!("leads, and applies its log before it serves{left}")
+        }
+        Role::Leading { established: None } => "waits for a quorum of followers".to_owned(),
+        _ if !zab.votes() => {
+            "the ensemble knows this node with another data directory: it is kept up to date, does not vote, and is \
+             counted in no quorum"
+                .to_owned()
+        }
+        Role::Following { .. } | Role::Leading { .. } => String::new(),
+    }
 }

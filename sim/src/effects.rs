@@ -257,14 +257,14 @@ impl Ensemble {
             }
             Effect::SessionsShort { .. } => Ok(()),
             Effect::View(view) => {
+                let check = self.oracle.shows(node, &view);
                 self.processes[node].view = view;
-                Ok(())
+                check
             }
             Effect::Role(role) => {
-                self.oracle.plays(node, role);
                 self.trace.say(now, Some(node), || format!("is {role:?}"));
                 self.processes[node].leads = matches!(role, gometa_zab::Role::Leading { .. });
-                Ok(())
+                self.oracle.plays(node, role, &self.processes[node].disk)
             }
             Effect::Notice(notice) => self.notice(node, notice),
             Effect::Stop(why) => violation("a node must not stop", format!("n{node} stops: {why}")),

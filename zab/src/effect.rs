@@ -49,16 +49,17 @@ pub enum Role {
     Forming,
     /// Elects, or seeks the leader.
     Looking,
-    /// Has a leader; not yet, or no longer, up to date where `established` is `None`.
+    /// Has a leader, and serves where `established` is not `None`.
     Following {
         /// Its leader.
         leader: NodeId,
-        /// The epoch in which it is up to date.
+        /// The epoch in which it serves: its leader has called it up to date, and it has applied everything that was
+        /// committed then.
         established: Option<Epoch>,
     },
     /// Leads, or is about to where `established` is `None`.
     Leading {
-        /// The epoch in which it is established.
+        /// The epoch in which it serves: it is established, and has applied its initial history.
         established: Option<Epoch>,
     },
 }
@@ -233,7 +234,7 @@ pub enum Notice {
         /// What it holds.
         last: Zxid,
     },
-    /// This follower is up to date with its leader.
+    /// This follower is up to date with its leader, and serves.
     UpToDate {
         /// The epoch.
         epoch: Epoch,

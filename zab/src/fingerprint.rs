@@ -100,6 +100,8 @@ impl Hash for Core {
             foreign,
             failures,
             random: _,
+            #[cfg(gometa_instrumented)]
+                remembered: _, // No part of any node but one with a planted fault.
         } = self;
         (hard, founding, members, history, commit, epoch_floor, rediscovered).hash(state);
         (links, dialling, stopped, pending, last_token, foreign, failures).hash(state);

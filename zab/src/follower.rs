@@ -39,8 +39,8 @@ enum Stage {
     Hardening { epoch: Epoch, history: Token, claim: Option<Token> },
     /// AckNewLeader is sent.
     Waiting { epoch: Epoch },
-    /// Up to date: broadcast.
-    Serving { epoch: Epoch },
+    /// UpToDate has come: broadcast. Serves once everything through `from`, UpToDate's commit index, is applied.
+    Serving { epoch: Epoch, from: u64, announced: bool },
 }
 
 /// A node that has a leader.
@@ -92,11 +92,40 @@ impl Follower {
         self.link
     }
 
-    /// The epoch in which this node is up to date.
+    /// The epoch in which this node has been told that it is up to date.
     pub(crate) fn established(&self) -> Option<Epoch> {
         match self.stage {
-            Stage::Serving { epoch } => Some(epoch),
+            Stage::Serving { epoch, .. } => Some(epoch),
             _ => None,
+        }
+    }
+
+    /// The counter through which this node must have applied before it serves, once it is known.
+    pub(crate) fn serves_from(&self) -> Option<u64> {
+        match self.stage {
+            Stage::Serving { from, .. } => Some(from),
+            _ => None,
+        }
+    }
+
+    /// The epoch in which this node serves: up to date, and everything applied that was committed then.
+    pub(crate) fn serves(&self, core: &Core) -> Option<Epoch> {
+        let applied = |from: &u64| core.history.applied() >= *from || mutant!(M53);
+        self.serves_from().filter(applied).and_then(|_| self.established())
+    }
+
+    /// Whether this node's log is a prefix of the leader's: the Diff has cut what was not.
+    fn is_prefix(&self) -> bool {
+        match self.stage {
+            Stage::Synchronising { .. }
+            | Stage::Hardening { .. }
+            | Stage::Waiting { .. }
+            | Stage::Serving { .. } => true,
+            Stage::Connecting { .. }
+            | Stage::Settling
+            | Stage::Discovering
+            | Stage::Promising { .. }
+            | Stage::Acknowledged { .. } => false,
         }
     }
 
@@ -108,7 +137,7 @@ impl Follower {
             | Stage::Synchronising { epoch }
             | Stage::Hardening { epoch, .. }
             | Stage::Waiting { epoch }
-            | Stage::Serving { epoch } => Some(epoch),
+            | Stage::Serving { epoch, .. } => Some(epoch),
         }
     }
 
@@ -188,21 +217,18 @@ impl Follower {
                     return Next::Look("the leader is out of step: UpToDate");
                 }
                 core.learn_commit(commit);
-                self.stage = Stage::Serving { epoch };
+                self.stage = Stage::Serving { epoch, from: commit, announced: false };
                 core.succeeded(self.leader);
-                core.notice(Notice::UpToDate { epoch, leader: self.leader });
                 Next::Stay
             }
             // May come before UpToDate (ZOOKEEPER-4394): it is a fact, and is kept.
             Message::Commit { epoch, commit } => {
-                if self.epoch() == Some(epoch) {
-                    core.learn_commit(commit);
-                }
+                self.learn_commit(core, epoch, commit);
                 Next::Stay
             }
             Message::Heartbeat { epoch, id, commit } => {
                 if self.epoch() == Some(epoch) {
-                    core.learn_commit(commit);
+                    self.learn_commit(core, epoch, commit);
                     // The promise stands, for a node keeps only one leader at a time (protocol.md 6.2).
                     if (core.hard.accepted_epoch, core.hard.accepted_leader) == (epoch, Some(self.leader)) {
                         self.send(core, Message::HeartbeatAck { epoch, id });
@@ -246,6 +272,14 @@ impl Follower {
             | Message::AckNewLeader { .. }
             | Message::Ack { .. }
             | Message::HeartbeatAck { .. } => Next::Look("the leader speaks like a follower"),
+        }
+    }
+
+    /// The leader says how far its log is committed. That speaks of this node's log only where the two are equal,
+    /// so nothing is believed before the Diff (rule 20).
+    fn learn_commit(&self, core: &mut Core, epoch: Epoch, commit: u64) {
+        if self.epoch() == Some(epoch) && self.is_prefix() {
+            core.learn_commit(commit);
         }
     }
 
@@ -335,16 +369,8 @@ impl Follower {
         entries: Vec<LogEntry>,
         commit: u64,
     ) -> Next {
-        match self.stage {
-            Stage::Synchronising { .. }
-            | Stage::Hardening { .. }
-            | Stage::Waiting { .. }
-            | Stage::Serving { .. } => {}
-            Stage::Connecting { .. }
-            | Stage::Settling
-            | Stage::Discovering
-            | Stage::Promising { .. }
-            | Stage::Acknowledged { .. } => return Next::Look("the leader is out of step: Propose"),
+        if !self.is_prefix() {
+            return Next::Look("the leader is out of step: Propose");
         }
         let mut last = previous;
         let contiguous = entries.iter().all(|entry| {
@@ -409,18 +435,31 @@ impl Follower {
                 self.told = last;
                 self.send(core, Message::Progress { epoch, last });
             }
-            Stage::Waiting { epoch } | Stage::Serving { epoch } if last > self.told => {
+            Stage::Waiting { epoch } | Stage::Serving { epoch, .. } if last > self.told => {
                 assert_eq!(core.hard.current_epoch, epoch, "no ack before the epoch is durable (rule 22)");
                 self.told = last;
                 self.send(core, Message::Ack { epoch, last });
             }
             _ => {}
         }
-        if let Stage::Serving { .. } = self.stage {
-            if mutant!(M27) {
+        if self.is_prefix() {
+            if mutant!(M27) && self.established().is_some() {
                 core.learn_commit(last.counter);
             }
+            // Also while the log is still streamed: an established leader says what of it is committed.
+            probe!(
+                "sync.applies-while-streaming",
+                matches!(self.stage, Stage::Synchronising { .. }) && core.can_release()
+            );
             core.release();
+        }
+        let serves = self.serves(core);
+        if let Stage::Serving { announced, .. } = &mut self.stage {
+            probe!("sync.applies-before-it-serves", serves.is_none());
+            if let Some(epoch) = serves.filter(|_| !*announced) {
+                *announced = true;
+                core.notice(Notice::UpToDate { epoch, leader: self.leader });
+            }
         }
     }
 

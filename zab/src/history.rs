@@ -152,6 +152,11 @@ impl History {
         self.released
     }
 
+    /// The last counter that the caller has applied.
+    pub(crate) fn applied(&self) -> u64 {
+        self.applied
+    }
+
     pub(crate) fn set_released(&mut self, counter: u64) {
         assert!(
             counter >= self.released && counter <= self.durable,

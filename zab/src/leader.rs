@@ -20,6 +20,7 @@ use crate::{
     event::Event,
     history::Epochs,
     message::{Candidate, Kind, LEVEL, LogEntry, Message, Reason, Vote, VoteState},
+    peer::{Peer, Sync},
     state::{Core, Next},
     sync::{Plan, plan},
     types::{Epoch, LinkId, NodeId, Ticks, Token, Zxid},
@@ -42,61 +43,6 @@ enum Stage {
     Synchronising,
     /// A quorum holds the initial history: broadcast.
     Established,
-}
-
-/// How far a follower is.
-#[derive(Clone, Hash)]
-enum Sync {
-    /// Its promise (CEPOCH) has come.
-    Promised,
-    /// It has promised this epoch, and waits until synchronisation begins.
-    Acknowledged { log: Epochs },
-    /// It is being brought to the initial history.
-    Streaming,
-    /// Its AckNewLeader has come: it counts. UpToDate goes out when it has acked through `target`.
-    Following { target: u64 },
-    /// UpToDate is sent.
-    Serving,
-}
-
-/// A follower or learner of this leader.
-#[derive(Clone, Hash)]
-struct Peer {
-    node: NodeId,
-    /// Counted in quorums.
-    votes: bool,
-    accepted: Epoch,
-    sync: Sync,
-    /// The next counter to send.
-    next: u64,
-    new_leader_sent: bool,
-    /// The last counter it has acknowledged as durable in this epoch.
-    acked: u64,
-    commit_sent: u64,
-    /// Sent and neither acknowledged nor reported as written: (last counter, bytes).
-    window: VecDeque<(u64, usize)>,
-    window_bytes: usize,
-    /// The read from storage that its next entries come from.
-    reading: Option<u64>,
-    heard: Ticks,
-    /// The last heartbeat it has answered.
-    beat: u64,
-}
-
-impl Peer {
-    fn counts(&self) -> bool {
-        self.votes && matches!(self.sync, Sync::Following { .. } | Sync::Serving)
-    }
-
-    fn promised(&self) -> bool {
-        !matches!(self.sync, Sync::Promised)
-    }
-
-    fn release_window(&mut self, through: u64) {
-        while self.window.front().is_some_and(|(counter, _)| *counter <= through) {
-            self.window_bytes -= self.window.pop_front().map_or(0, |(_, bytes)| bytes);
-        }
-    }
 }
 
 /// A barrier round under way: its heartbeat's id, the commit index to read at, and who asked.
@@ -167,16 +113,25 @@ impl Leader {
         matches!(self.stage, Stage::Established).then_some(self.epoch)
     }
 
+    /// The counter through which this leader must have applied before it serves: the end of the initial history.
+    /// `None` until it is established.
+    pub(crate) fn serves_from(&self) -> Option<u64> {
+        self.established().map(|_| self.initial.counter)
+    }
+
+    /// The epoch in which this leader serves: established, and its initial history applied.
+    pub(crate) fn serves(&self, core: &Core) -> Option<Epoch> {
+        let applied = |from: &u64| core.history.applied() >= *from || mutant!(M53);
+        self.serves_from().filter(applied).map(|_| self.epoch)
+    }
+
     pub(crate) fn uses(&self, link: LinkId) -> bool {
         self.peers.contains_key(&link)
     }
 
-    /// Every follower: its connection, its node, whether it is counted, whether it is up to date, what it has
-    /// acknowledged.
-    pub(crate) fn followers(&self) -> impl Iterator<Item = (LinkId, NodeId, bool, bool, u64)> + '_ {
-        self.peers.iter().map(|(link, peer)| {
-            (*link, peer.node, peer.votes, matches!(peer.sync, Sync::Serving), peer.acked)
-        })
+    /// Every follower, with its connection.
+    pub(crate) fn followers(&self) -> impl Iterator<Item = (LinkId, &Peer)> + '_ {
+        self.peers.iter().map(|(link, peer)| (*link, peer))
     }
 
     // ---- Discovery
@@ -206,21 +161,7 @@ impl Leader {
             probe!("lead.follower-without-vote");
             core.notice(Notice::Amnesiac { peer: hello.node });
         }
-        let peer = Peer {
-            node: hello.node,
-            votes,
-            accepted,
-            sync: Sync::Promised,
-            next: 0,
-            new_leader_sent: false,
-            acked: 0,
-            commit_sent: 0,
-            window: VecDeque::new(),
-            window_bytes: 0,
-            reading: None,
-            heard: core.now,
-            beat: 0,
-        };
+        let peer = Peer::new(hello.node, votes, accepted, core.now);
         self.peers.insert(link, peer);
         if votes {
             self.contact.insert(hello.node, core.now);
@@ -273,6 +214,9 @@ impl Leader {
         if peer.votes {
             self.contact.insert(peer.node, core.now);
         }
+        if mutant!(M55) || (mutant!(M57) && matches!(message, Message::Ack { .. })) {
+            peer.beat = self.beat;
+        }
         match message {
             Message::AckEpoch { epoch, current, last, oldest, boundaries } => {
                 if epoch != self.epoch || peer.promised() {
@@ -324,6 +268,10 @@ impl Leader {
                 }
                 probe!("lead.follower-holds-more-than-initial", last > self.initial);
                 peer.acked = last.counter;
+                if mutant!(M60) {
+                    peer.acked = peer.acked.max(core.acked_before(peer.node));
+                }
+                core.remember(peer.node, last.counter);
                 peer.release_window(last.counter);
                 peer.sync = Sync::Following { target: core.commit };
                 self.check(core)
@@ -339,12 +287,14 @@ impl Leader {
                         return Next::Stay;
                     }
                     peer.acked = last.counter;
+                    core.remember(peer.node, last.counter);
                     peer.release_window(last.counter);
                 }
                 self.check(core)
             }
             Message::HeartbeatAck { epoch, id } => {
                 if epoch == self.epoch && peer.promised() && id <= self.beat {
+                    let id = if mutant!(M56) { self.beat } else { id };
                     peer.beat = peer.beat.max(id);
                     self.pass_barriers(core);
                 }
@@ -468,7 +418,11 @@ impl Leader {
                 }
                 self.check(core)
             }
-            Stage::Synchronising if self.quorum(core, true, Peer::counts) || mutant!(M11) => {
+            Stage::Synchronising
+                if self.quorum(core, true, |peer| {
+                    peer.counts() || (mutant!(M62) && core.acked_before(peer.node) > 0)
+                }) || mutant!(M11) =>
+            {
                 self.stage = Stage::Established;
                 probe!("lead.commits-inherited", core.commit < self.initial.counter);
                 core.commit = core.commit.max(self.initial.counter);
@@ -503,10 +457,21 @@ impl Leader {
         }
     }
 
+    /// The commit index that followers may know whose logs are prefixes of this one's: an established leader's, so
+    /// that they apply while they are streamed to (rule 20); 0 before that.
+    fn commit_to_tell(&self, core: &Core) -> u64 {
+        match self.established() {
+            Some(_) => core.commit,
+            None if mutant!(M54) => self.initial.counter,
+            None => 0,
+        }
+    }
+
     /// Sends a follower what its cursor has not passed, within its window.
     fn pump(&mut self, core: &mut Core, link: LinkId) {
+        let commit = self.commit_to_tell(core);
         let Some(peer) = self.peers.get_mut(&link) else { return };
-        if !matches!(peer.sync, Sync::Streaming | Sync::Following { .. } | Sync::Serving) {
+        if !peer.is_streamed() {
             return;
         }
         let last = core.history.last().counter;
@@ -530,7 +495,7 @@ impl Leader {
                 bytes += entry.size();
                 entries.push(entry.clone());
             }
-            Self::propose_to(core, link, peer, self.epoch, entries, bytes);
+            Self::propose_to(core, link, peer, (self.epoch, commit), entries, bytes);
         }
         probe!("sync.window-full", peer.next <= last && peer.reading.is_none());
         if peer.next > self.initial.counter && !peer.new_leader_sent {
@@ -543,7 +508,7 @@ impl Leader {
         core: &mut Core,
         link: LinkId,
         peer: &mut Peer,
-        epoch: Epoch,
+        (epoch, commit): (Epoch, u64),
         entries: Vec<LogEntry>,
         bytes: usize,
     ) {
@@ -551,13 +516,13 @@ impl Leader {
         peer.next += entries.len() as u64;
         peer.window.push_back((peer.next - 1, bytes));
         peer.window_bytes += bytes;
-        let commit = if matches!(peer.sync, Sync::Serving) { core.commit } else { 0 };
         peer.commit_sent = peer.commit_sent.max(commit);
         core.send(link, Message::Propose { epoch, previous, entries, commit });
     }
 
     /// Entries for a follower have come from storage.
     pub(crate) fn on_read(&mut self, core: &mut Core, id: u64, entries: Vec<LogEntry>) {
+        let commit = self.commit_to_tell(core);
         let Some((link, peer)) = self.peers.iter_mut().find(|(_, peer)| peer.reading == Some(id)) else {
             probe!("sync.read-for-nobody");
             return;
@@ -567,7 +532,7 @@ impl Leader {
             && entries.iter().all(|entry| core.history.epochs().at(entry.zxid.counter) == Some(entry.zxid));
         assert!(fits, "storage returns the log entries that it was asked for");
         let bytes = entries.iter().map(LogEntry::size).sum();
-        Self::propose_to(core, *link, peer, self.epoch, entries, bytes);
+        Self::propose_to(core, *link, peer, (self.epoch, commit), entries, bytes);
     }
 
     // ---- Broadcast
@@ -629,7 +594,8 @@ impl Leader {
             }
             let counts = |peer: &&Peer| peer.counts() || (mutant!(M18) && peer.votes);
             let peers = self.peers.values().filter(|peer| peer.node == node).filter(counts);
-            peers.map(|peer| peer.acked).max().unwrap_or(0)
+            let before = if mutant!(M61) { core.acked_before(node) } else { 0 };
+            peers.map(|peer| peer.acked).max().unwrap_or(before)
         });
         probe!("commit.without-own-disk", reached > own);
         core.learn_commit(reached);
@@ -640,11 +606,12 @@ impl Leader {
     }
 
     fn beat(&mut self, core: &mut Core) {
+        let told = self.commit_to_tell(core);
         self.beat += 1;
         self.heartbeat_at = core.now.plus(core.config.timeouts.heartbeat * if mutant!(B01) { 2 } else { 1 });
         for (link, peer) in &mut self.peers {
             if peer.promised() {
-                let commit = if matches!(peer.sync, Sync::Serving) { core.commit } else { 0 };
+                let commit = if peer.is_streamed() { told } else { 0 };
                 peer.commit_sent = peer.commit_sent.max(commit);
                 core.send(*link, Message::Heartbeat { epoch: self.epoch, id: self.beat, commit });
             }
@@ -664,7 +631,12 @@ impl Leader {
 
     fn pass_barriers(&mut self, core: &mut Core) {
         while let Some(round) = self.rounds.pop_front() {
-            if !self.quorum(core, true, |peer| peer.beat >= round.id) && !mutant!(M20) {
+            let patience = core.config.timeouts.election;
+            let confirms = |peer: &Peer| {
+                peer.beat + u64::from(mutant!(M58)) >= round.id
+                    || (mutant!(M59) && core.now.since(peer.heard) <= patience)
+            };
+            if !self.quorum(core, true, confirms) && !mutant!(M20) {
                 self.rounds.push_front(round);
                 return;
             }
@@ -703,6 +675,7 @@ impl Leader {
         }
         if self.established().is_some() {
             core.release();
+            probe!("lead.applies-before-it-serves", self.serves(core).is_none());
         }
     }
 

@@ -49,6 +49,8 @@ pub struct FollowerStatus {
     pub acked: u64,
     /// Its connection.
     pub link: LinkId,
+    /// The last counter that it has reported to hold durably in this epoch, acknowledged or not; 0 before the first.
+    pub held: u64,
 }
 
 impl Zab {
@@ -392,9 +394,9 @@ impl Zab {
             Phase::Forming(_) => Role::Forming,
             Phase::Looking(_) | Phase::Stopped => Role::Looking,
             Phase::Following(follower) => {
-                Role::Following { leader: follower.leader(), established: follower.established() }
+                Role::Following { leader: follower.leader(), established: follower.serves(&self.core) }
             }
-            Phase::Leading(leader) => Role::Leading { established: leader.established() },
+            Phase::Leading(leader) => Role::Leading { established: leader.serves(&self.core) },
         }
     }
 
@@ -433,16 +435,27 @@ impl Zab {
         self.core.commit
     }
 
+    /// The counter through which this node must have applied before it serves (rule 20): the commit index of
+    /// UpToDate on a follower, the end of the initial history on an established leader. `None` until it is known.
+    pub fn serves_from(&self) -> Option<u64> {
+        match &self.phase {
+            Phase::Following(follower) => follower.serves_from(),
+            Phase::Leading(leader) => leader.serves_from(),
+            Phase::Forming(_) | Phase::Looking(_) | Phase::Stopped => None,
+        }
+    }
+
     /// A leader's followers and learners.
     pub fn followers(&self) -> Vec<FollowerStatus> {
         match &self.phase {
             Phase::Leading(leader) => leader
                 .followers()
-                .map(|(link, node, votes, serving, acked)| FollowerStatus {
-                    node,
-                    votes,
-                    serving,
-                    acked,
+                .map(|(link, peer)| FollowerStatus {
+                    node: peer.node,
+                    votes: peer.votes,
+                    serving: peer.is_up_to_date(),
+                    acked: peer.acked,
+                    held: peer.held,
                     link,
                 })
                 .collect(),

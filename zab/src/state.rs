@@ -108,6 +108,9 @@ pub(crate) struct Core {
     pub(crate) foreign: BTreeSet<NodeId>,
     pub(crate) failures: BTreeMap<NodeId, Failures>,
     pub(crate) random: u64,
+    /// For planted faults only: what each node has ever acknowledged to this one.
+    #[cfg(gometa_instrumented)]
+    pub(crate) remembered: BTreeMap<NodeId, u64>,
 }
 
 impl Core {
@@ -148,6 +151,8 @@ impl Core {
             foreign: BTreeSet::new(),
             failures: BTreeMap::new(),
             random: (config.seed ^ (config.seed >> 64)) as u64,
+            #[cfg(gometa_instrumented)]
+            remembered: BTreeMap::new(),
             config,
         }
     }
@@ -271,6 +276,31 @@ impl Core {
     /// Whether this node's own storage takes too long for it to lead (protocol.md 6.6).
     pub(crate) fn stalled(&self) -> bool {
         self.pending.front().is_some_and(|pending| self.now.since(pending.issued) > self.config.timeouts.disk)
+    }
+
+    /// For planted faults only: a node acknowledges this to this one.
+    #[cfg(gometa_instrumented)]
+    pub(crate) fn remember(&mut self, node: NodeId, acked: u64) {
+        let known = self.remembered.entry(node).or_default();
+        *known = acked.max(*known);
+    }
+
+    /// For planted faults only: nothing is remembered from one leadership to the next.
+    #[cfg(not(gometa_instrumented))]
+    pub(crate) fn remember(&self, _: NodeId, _: u64) {}
+
+    /// For planted faults only: the most that a node has ever acknowledged to this one.
+    pub(crate) fn acked_before(&self, _node: NodeId) -> u64 {
+        #[cfg(gometa_instrumented)]
+        return self.remembered.get(&_node).copied().unwrap_or_default();
+        #[cfg(not(gometa_instrumented))]
+        0
+    }
+
+    /// Whether [`Core::release`] has anything to hand out.
+    #[cfg(gometa_instrumented)]
+    pub(crate) fn can_release(&self) -> bool {
+        self.commit.min(self.history.durable().counter) > self.history.released()
     }
 
     /// Hands committed, durable entries out to be applied (rule 24).

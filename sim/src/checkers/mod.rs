@@ -16,6 +16,7 @@
 //! | `model` | what a store ought to do, written down a second time, naively |
 //! | `replies` | 16 no acknowledged loss, 19 exactly once, real-time order, what reads may say |
 //! | `sessions` | no session ends before its time |
+//! | `serving` | rule 20: a node that serves has applied what it must |
 //!
 //! 18, linearizability as clients see it, is in `history`; 21, that all this comes to an end, in `ensemble`.
 
@@ -27,6 +28,7 @@ mod log;
 mod model;
 mod protocol;
 mod replies;
+mod serving;
 mod sessions;
 mod state;
 #[cfg(test)]
@@ -34,12 +36,12 @@ mod tests;
 
 use std::fmt;
 
-use gometa_proto::v1::{Request, Response};
+use gometa_proto::v1::{Request, Response, View};
 use gometa_zab::{Epoch, Message, NodeId, Role, Vote, Write, Zxid};
 
 pub(crate) use self::protocol::Protocol;
 pub use self::replies::Unanswered;
-use self::{replies::Replies, sessions::Sessions, state::State};
+use self::{replies::Replies, serving::Serving, sessions::Sessions, state::State};
 use crate::disk::{Disk, Image};
 
 /// A promise of the protocol is broken.
@@ -78,8 +80,7 @@ pub fn node_id(node: usize) -> NodeId {
 /// Everything known about a run so far.
 pub struct Oracle {
     protocol: Protocol,
-    /// Has been up to date once since its process started.
-    up_to_date: Vec<bool>,
+    serving: Serving,
     state: State,
     replies: Replies,
     sessions: Sessions,
@@ -90,7 +91,7 @@ impl Oracle {
     pub fn new(nodes: usize) -> Oracle {
         Oracle {
             protocol: Protocol::new(nodes),
-            up_to_date: vec![false; nodes],
+            serving: Serving::new(nodes),
             state: State::new(),
             replies: Replies::default(),
             sessions: Sessions::default(),
@@ -129,16 +130,18 @@ impl Oracle {
 
     /// A node's process starts.
     pub fn starts(&mut self, node: usize) {
-        self.up_to_date[node] = false;
+        self.serving.starts(node);
     }
 
-    /// A node plays this role now.
-    pub fn plays(&mut self, node: usize, role: Role) {
-        let established = match role {
-            Role::Leading { established } | Role::Following { established, .. } => established,
-            Role::Forming | Role::Looking => None,
-        };
-        self.up_to_date[node] |= established.is_some();
+    /// A node takes this role now; `disk` is as it is then.
+    pub fn plays(&mut self, node: usize, role: Role, disk: &Disk) -> Check {
+        let protocol = &self.protocol;
+        self.serving.plays(node, role, disk, |epoch| protocol.leadership(epoch))
+    }
+
+    /// A node shows this to its clients.
+    pub fn shows(&self, node: usize, view: &View) -> Check {
+        self.serving.shows(node, view)
     }
 
     /// A node issues a write; `disk` is as it was before.
@@ -171,6 +174,7 @@ impl Oracle {
 
     /// A node sends a message to a peer.
     pub fn sends(&mut self, node: usize, peer: Option<usize>, disk: &Disk, message: &Message) -> Check {
+        self.serving.sends(peer, message);
         self.protocol.sends(node, peer, disk, message)
     }
 
@@ -209,7 +213,8 @@ impl Oracle {
 
     /// A node answers a client; it may have applied this far.
     pub fn answers(&mut self, node: usize, applied: u64, client: u64, response: &Response) -> Check {
-        self.replies.answers(self.state.model(), node, self.up_to_date[node], applied, client, response)
+        let served = self.serving.has_served(node);
+        self.replies.answers(self.state.model(), node, served, applied, client, response)
     }
 
     /// A request that should have been answered long ago.

@@ -5,7 +5,13 @@ use bytes::Bytes;
 use gometa_zab::{EnsembleId, Epoch, Founding, LogEntry, Message, Vote, Write, Zxid};
 
 use super::{
-    Check, commits::Commits, durability, ensure, epochs::Epochs, leaders::Leaders, log::Registry, node_id,
+    Check,
+    commits::Commits,
+    durability, ensure,
+    epochs::Epochs,
+    leaders::{Leaders, Leadership},
+    log::Registry,
+    node_id,
 };
 use crate::disk::{Disk, Image};
 
@@ -62,6 +68,11 @@ impl Protocol {
     /// If no entry with this counter is committed.
     pub(crate) fn payload(&self, counter: u64) -> &Bytes {
         self.registry.payload(self.commits.zxid(counter))
+    }
+
+    /// The leadership of an epoch, once a quorum has promised it.
+    pub(super) fn leadership(&self, epoch: Epoch) -> Option<&Leadership> {
+        self.leaders.get(epoch.0)
     }
 
     /// Epochs established so far.

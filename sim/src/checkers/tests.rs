@@ -77,8 +77,18 @@ impl Bench {
             bench.promise(node, 1, 0, 1).unwrap();
         }
         bench.oracle.established_by(0, 0, Epoch(1), Zxid::ZERO).unwrap();
-        bench.oracle.plays(0, Role::Leading { established: Some(Epoch(1)) });
+        bench.plays(0, Role::Leading { established: Some(Epoch(1)) }).unwrap();
         bench
+    }
+
+    fn plays(&mut self, node: usize, role: Role) -> Check {
+        self.oracle.plays(node, role, &self.disks[node])
+    }
+
+    /// A node is told that it is up to date.
+    fn up_to_date(&mut self, node: usize, commit: u64) -> Check {
+        let message = Message::UpToDate { epoch: Epoch(1), commit };
+        self.oracle.sends(1 - node, Some(node), &self.disks[1 - node], &message)
     }
 
     fn append(&mut self, node: usize, entries: Vec<LogEntry>) -> Check {
@@ -311,14 +321,34 @@ fn nothing_is_read_from_a_node_that_has_not_been_up_to_date() {
     let mut bench = Bench::committed();
     answer(&mut bench, 1, v1::ErrorKind::NotFound).unwrap();
     bench.oracle.starts(0);
-    bench.oracle.plays(0, Role::Following { leader: node_id(1), established: None });
+    bench.plays(0, Role::Following { leader: node_id(1), established: None }).unwrap();
     answer(&mut bench, 2, v1::ErrorKind::Unavailable).unwrap();
     breaks(
         answer(&mut bench, 3, v1::ErrorKind::NotFound),
         "section 6.2, no read before a node is up to date",
     );
-    bench.oracle.plays(0, Role::Following { leader: node_id(1), established: Some(Epoch(1)) });
+    bench.up_to_date(0, 0).unwrap();
+    bench.plays(0, Role::Following { leader: node_id(1), established: Some(Epoch(1)) }).unwrap();
     answer(&mut bench, 4, v1::ErrorKind::NotFound).unwrap();
+}
+
+#[test]
+fn a_node_that_serves_has_applied_what_it_must() {
+    const RULE: &str = "rule 20, applied before serving";
+    let follows = Role::Following { leader: node_id(0), established: Some(Epoch(1)) };
+    let mut bench = Bench::committed();
+    breaks(bench.plays(1, follows), RULE);
+    bench.up_to_date(1, 2).unwrap();
+    breaks(bench.plays(1, follows), RULE);
+    let view = |role: v1::Role| v1::View { role: role.into(), ..v1::View::default() };
+    bench.oracle.shows(1, &view(v1::Role::Looking)).unwrap();
+    for role in [v1::Role::Following, v1::Role::Leading, v1::Role::Learning] {
+        breaks(bench.oracle.shows(1, &view(role)), RULE);
+    }
+    bench.up_to_date(1, 0).unwrap();
+    bench.plays(1, follows).unwrap();
+    bench.oracle.shows(1, &view(v1::Role::Following)).unwrap();
+    breaks(bench.plays(1, Role::Leading { established: Some(Epoch(2)) }), RULE);
 }
 
 #[test]

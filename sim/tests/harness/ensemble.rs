@@ -405,9 +405,14 @@ impl Ensemble {
                 self.post(place, Item::Closed);
             }
             Effect::Respond { client, response } => self.answered(index, client, response),
-            Effect::View(_) | Effect::SessionsShort { .. } => {}
+            Effect::SessionsShort { .. } => {}
+            Effect::View(view) => {
+                let check = self.oracle.shows(index, &view);
+                self.judge(check);
+            }
             Effect::Role(role) => {
-                self.oracle.plays(index, role);
+                let check = self.oracle.plays(index, role, &self.machines[index].disk);
+                self.judge(check);
                 self.say(Topic::Links, format!("{me} is {role:?}"));
                 self.machines[index].role = role;
             }

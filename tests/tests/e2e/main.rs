@@ -20,6 +20,7 @@ mod load;
 mod nonsense;
 mod planted;
 mod refused;
+mod serving;
 mod strangers;
 mod wiped;
 mod wire;

@@ -11,6 +11,7 @@ mod forming;
 mod greeting;
 mod leading;
 mod looking;
+mod serving;
 mod solo;
 mod streaming;
 mod words;

@@ -269,6 +269,7 @@ impl Solo {
         for link in &links {
             self.say(*link, Message::AckNewLeader { epoch, last });
         }
+        self.apply();
         assert_eq!(self.role(), Role::Leading { established: Some(epoch) });
         links
     }
@@ -291,8 +292,20 @@ impl Solo {
         self.say(link, Message::NewLeader { epoch, last: base });
         self.persist();
         self.say(link, Message::UpToDate { epoch, commit: base.counter });
+        self.apply();
         assert_eq!(self.role(), Role::Following { leader: NodeId(leader), established: Some(epoch) });
         link
+    }
+
+    /// It applies what it must have applied before it serves, if it does not serve yet.
+    fn apply(&mut self) {
+        let serves = matches!(
+            self.role(),
+            Role::Leading { established: Some(_) } | Role::Following { established: Some(_), .. }
+        );
+        if let Some(counter) = self.zab.serves_from().filter(|_| !serves) {
+            self.step(vec![Event::Applied { counter }]);
+        }
     }
 }
 

@@ -1,0 +1,81 @@
+//! A node serves when it has applied what was committed when it joined, and not before.
+
+use std::time::{Duration, Instant};
+
+use gometa_client::{Client, ErrorKind, Role};
+use gometa_tests::{ensemble::Ensemble, random::Random, say};
+use tokio::task::JoinSet;
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// More than a node keeps of its log in memory, so that it has to be read back for applying.
+const WRITES: u64 = 1_600;
+const VALUE_BYTES: usize = 64 << 10;
+const TOGETHER: u64 = 32;
+
+async fn fill(client: &Client) {
+    let mut flying = JoinSet::new();
+    for lane in 0..TOGETHER {
+        let client = client.clone();
+        flying.spawn(async move {
+            for number in (lane..WRITES).step_by(TOGETHER as usize) {
+                let written = client.set(format!("old/{number}"), vec![b'x'; VALUE_BYTES]).await;
+                written.unwrap_or_else(|error| panic!("{error}"));
+            }
+        });
+    }
+    flying.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_an_emptied_directory_is_ready_when_it_has_applied_the_log() {
+    let mut random = Random::of_this_run("serving");
+    let mut ensemble = Ensemble::start(3).await;
+    fill(&ensemble.client(TIMEOUT)).await;
+    let leader = ensemble.leader().await;
+    let node = ensemble.others(leader)[random.below(2) as usize];
+    ensemble.kill(node);
+    ensemble.wipe(node);
+    ensemble.spawn(node);
+
+    // From its start on it is asked again and again; what it answers before READY is no state of the store.
+    let started = Instant::now();
+    let short = Client::builder().timeout(Duration::from_millis(500)).pinned(true);
+    let reader = short.build([ensemble.request(node)]).unwrap();
+    let mut early = 0;
+    let mut details = Vec::new();
+    loop {
+        let ready = ensemble.process(node).out().contains("GOMETA READY");
+        let local = reader.get_local("old/0").await;
+        let status = ensemble.status(node).await.ok();
+        match &local {
+            Ok(entry) => assert_eq!(entry.value.len(), VALUE_BYTES),
+            Err(error) => assert_ne!(error.kind(), ErrorKind::NotFound, "ready: {ready}, {status:?}"),
+        }
+        if let Some(status) = &status {
+            let serves = matches!(status.role(), Role::Following | Role::Leading | Role::Learning);
+            let applied = status.applied_revision >= WRITES;
+            assert!(applied || !serves, "it says that it serves: {status:?}");
+            assert!(applied || !ready, "READY: {status:?}");
+            assert!(applied || local.is_err(), "it has answered: {status:?}");
+            if status.detail.contains("applied") {
+                details.push(status.detail.clone());
+            }
+        }
+        if ready && local.is_ok() {
+            break;
+        }
+        early += u32::from(!ready);
+        assert!(started.elapsed() < TIMEOUT, "not ready: {status:?}");
+    }
+    say(&format!(
+        "{} MiB of log are applied and served {:.1} s after the start; asked {early} times before, details: {:?}",
+        (WRITES * VALUE_BYTES as u64) >> 20,
+        started.elapsed().as_secs_f64(),
+        details.last()
+    ));
+    assert!(early > 0, "the node was not asked before it was ready");
+    let linearizable = ensemble.client_of(node, TIMEOUT);
+    for number in [0, WRITES / 2, WRITES - 1] {
+        assert_eq!(linearizable.get(format!("old/{number}")).await.unwrap().value.len(), VALUE_BYTES);
+    }
+}
