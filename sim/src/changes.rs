@@ -48,6 +48,7 @@ pub const KNOBS: &[Knob] = &[
     knob("crash", "crashes at any time", |s| s.process.crash_every = 0),
     knob("early-crash", "crashes while the ensemble forms", |s| s.process.early_crashes = false),
     knob("ambush", "crashes in the midst of discovery and synchronisation", |s| s.process.ambush = 0),
+    knob("depose", "leaders that are deposed on purpose", |s| s.process.depose_every = 0),
     knob("blackout", "crashes of all nodes at once", |s| s.process.blackout = 0),
     knob("wipe", "lost data directories", |s| s.process.wipe = 0),
     knob("never", "nodes that never come back", |s| s.process.never = 0),
@@ -235,6 +236,7 @@ mod tests {
             beyond,
             early_crashes,
             ambush,
+            depose_every,
             drift,
         } = process;
         let WorkloadSettings { clients: _, keys: _, in_flight_max: _, think: _, give_up } = workload;
@@ -263,6 +265,7 @@ mod tests {
             ("beyond", u64::from(*beyond)),
             ("early crash", u64::from(*early_crashes)),
             ("ambush", u64::from(*ambush)),
+            ("depose", *depose_every),
             ("drift", u64::from(*drift)),
             ("give up", u64::from(*give_up)),
         ]

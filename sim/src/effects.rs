@@ -31,6 +31,8 @@ impl Ensemble {
             process.paused_until = 0;
             process.dies_after = None;
             process.leads = false;
+            process.role = gometa_zab::Role::Forming;
+            process.led = false;
             process.clock = Clock::new(self.now, self.settings.process.drift, &mut self.machine);
             gometa_node::Config {
                 zab: gometa_zab::Config {
@@ -263,7 +265,13 @@ impl Ensemble {
             }
             Effect::Role(role) => {
                 self.trace.say(now, Some(node), || format!("is {role:?}"));
-                self.processes[node].leads = matches!(role, gometa_zab::Role::Leading { .. });
+                let process = &mut self.processes[node];
+                process.leads = matches!(role, gometa_zab::Role::Leading { .. });
+                process.role = role;
+                if let gometa_zab::Role::Leading { established: Some(_) } = role {
+                    self.counts.faults.led_again += u64::from(process.led);
+                    process.led = true;
+                }
                 self.oracle.plays(node, role, &self.processes[node].disk)
             }
             Effect::Notice(notice) => self.notice(node, notice),

@@ -20,6 +20,7 @@ use gometa_zab::{Addresses, Incarnation, LogEntry, Voter};
 use crate::{
     checkers::{Check, Oracle, Violation, node_id},
     client_links::{ClientLinks, ClientTransit},
+    depositions::Deposition,
     disk::Disk,
     fault_counts::FaultCounts,
     history::{self, Verdict},
@@ -86,6 +87,10 @@ pub(crate) enum Action {
     EarlyCrash,
     /// A node is paused.
     Pause,
+    /// A leader is deposed on purpose.
+    Depose,
+    /// More of that.
+    Deposing,
     /// The faults end.
     Calm,
     /// Is everything well?
@@ -191,6 +196,7 @@ pub struct Ensemble {
     pub(crate) counts: Counts,
     /// Every node has sealed the genesis.
     pub(crate) formed: bool,
+    pub(crate) deposition: Option<Deposition>,
     pub(crate) calm: bool,
     calm_at: u64,
     well: bool,
@@ -221,6 +227,7 @@ impl Ensemble {
             trace: Trace::new(sink),
             counts: Counts::default(),
             formed: false,
+            deposition: None,
             calm: false,
             calm_at: 0,
             well: false,
@@ -454,6 +461,11 @@ impl Ensemble {
                 self.random_pause();
                 Ok(())
             }
+            Action::Depose => {
+                self.depose();
+                Ok(())
+            }
+            Action::Deposing => self.deposing(),
             Action::Calm => self.calm_down(),
             Action::Judge => self.judge(),
         }

@@ -106,4 +106,12 @@ fault_counts! {
     partitions_quorum,
     /// Partitions whose links were stopped one by one.
     partitions_slow,
+    /// Leaders deposed while what was sent to them arrived later and later.
+    late_depositions,
+    /// Leaders that all followers lost at once, without their knowing.
+    jilted_leaders,
+    /// Leaders that were deposed with a minority, and followed the next one when it crashed.
+    seesaws,
+    /// Nodes established as leader again, without a restart.
+    led_again,
 }

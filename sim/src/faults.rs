@@ -18,6 +18,7 @@ impl Ensemble {
         self.next(process.pause_every, Action::Pause);
         self.next(disk.full_every, Action::Fill);
         self.next(disk.damage_every, Action::Damage);
+        self.next(process.depose_every, Action::Depose);
         if self.settings.process.early_crashes {
             // While the ensemble forms, which takes a moment only.
             for _ in 0..4 {
@@ -36,7 +37,7 @@ impl Ensemble {
     }
 
     /// Schedules the next of the faults of machines that come every so often.
-    fn next(&mut self, every: u64, action: Action) {
+    pub(crate) fn next(&mut self, every: u64, action: Action) {
         if every > 0 && !self.calm {
             let at = self.now + self.machine.around(every);
             self.schedule(at, action);

@@ -5,8 +5,8 @@
 //! everything checks the protocol's invariants after every effect, and the clients' histories are judged on their
 //! own. After the faults comes the liveness phase: everything must be well again within thirty seconds.
 //!
-//! Reading order: [`settings`] (what a run is made of), [`ensemble`] (the event loop), `effects` and `faults` (what
-//! nodes and fate do), [`network`], [`disk`], [`process`], [`workload`], then [`checkers`] and [`history`] (what is
+//! Reading order: [`settings`] (what a run is made of), [`ensemble`] (the event loop), `effects`, `faults` and `depositions`
+//! (what nodes and fate do), [`network`], [`disk`], [`process`], [`workload`], then [`checkers`] and [`history`] (what is
 //! promised), [`runner`], [`changes`] and [`shrink`] (a failing run made small), [`mutants`] and [`coverage`] (what
 //! all this is worth). [`small_scope`] takes no seeds: it searches every state of three nodes. [`contract`] stands
 //! apart: what any storage owes, the simulated disk and the server's alike.
@@ -21,6 +21,7 @@ pub mod checkers;
 mod client_links;
 pub mod contract;
 pub mod coverage;
+mod depositions;
 pub mod disk;
 mod effects;
 pub mod ensemble;

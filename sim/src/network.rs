@@ -193,6 +193,8 @@ pub struct Network {
     blocked: Vec<bool>,
     recent: VecDeque<(usize, Bytes)>,
     datagrams: u64,
+    /// stretched[from * hosts + to]: since when, how much, and up to how much what is sent takes longer and longer.
+    stretched: Vec<Option<(u64, u64, u64)>>,
     /// latest[from * hosts + to]: the latest datagram that arrived.
     latest: Vec<u64>,
     /// newest[lower * hosts + higher]: the newest connection between two hosts that was accepted.
@@ -215,6 +217,7 @@ impl Network {
             blocked: vec![false; hosts * hosts],
             recent: VecDeque::new(),
             datagrams: 0,
+            stretched: vec![None; hosts * hosts],
             latest: vec![0; hosts * hosts],
             newest: vec![0; hosts * hosts],
             out: Vec::new(),
@@ -234,6 +237,7 @@ impl Network {
 
     /// No more faults; what is under way stays under way.
     pub fn calm(&mut self) {
+        self.stretched.fill(None);
         let calm = NetworkSettings {
             slow: 0,
             loss: 0,
@@ -313,6 +317,41 @@ impl Network {
                 if ends[side].host == from && ends[1 - side].host == to && !ends[side].queue.is_empty() {
                     let at = now + self.random.below(RETRANSMIT_MAX);
                     self.pump_later(connection, side, at);
+                }
+            }
+        }
+    }
+
+    /// What one host sends to the other on connections takes longer and longer: what is sent within 1 µs arrives within
+    /// `factor`, until it takes `most` longer.
+    pub fn stretch(&mut self, now: u64, from: usize, to: usize, factor: u64, most: u64) {
+        let hosts = self.hosts.len();
+        self.stretched[from * hosts + to] = Some((now, factor, most));
+    }
+
+    /// Ends [`Network::stretch`]; nothing overtakes what is under way.
+    pub fn unstretch(&mut self, from: usize, to: usize) {
+        let hosts = self.hosts.len();
+        self.stretched[from * hosts + to] = None;
+    }
+
+    fn stretched(&self, now: u64, from: usize, to: usize) -> u64 {
+        let stretched = self.stretched[from * self.hosts.len() + to];
+        stretched.map_or(0, |(since, factor, most)| ((now - since) * (factor - 1)).min(most))
+    }
+
+    /// Every other host learns that its connections to this one are gone; this one does not, until it sends or by its
+    /// keepalive.
+    pub fn jilt(&mut self, now: u64, host: usize) {
+        for connection in 0..self.connections.len() {
+            for side in 0..2 {
+                let ends = &self.connections[connection].ends;
+                let open = ends.iter().all(|end| end.state == EndState::Open);
+                if open && ends[side].host == host {
+                    let at = now + self.delay();
+                    self.out.push((at, Transit::Broken { connection, side: 1 - side }));
+                    let late = KEEPALIVE + self.random.below(KEEPALIVE);
+                    self.out.push((now + late, Transit::Broken { connection, side }));
                 }
             }
         }
@@ -418,7 +457,8 @@ impl Network {
             // The sender does not know yet.
             return;
         }
-        let delay = self.delay() + self.connections[connection].lag;
+        let [one, other] = [side, 1 - side].map(|side| self.connections[connection].ends[side].host);
+        let delay = self.delay() + self.connections[connection].lag + self.stretched(now, one, other);
         let stall = self.random.chance(self.settings.stall);
         let stalled = if stall { self.random.below(self.settings.stall_max) } else { 0 };
         self.counts.stalled_links += u64::from(stall);

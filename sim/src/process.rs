@@ -7,7 +7,7 @@
 
 use gometa_node::{Event, Node};
 use gometa_proto::v1::View;
-use gometa_zab::{Addresses, Ticks};
+use gometa_zab::{Addresses, Role, Ticks};
 
 use crate::{
     disk::{Disk, TableView},
@@ -67,6 +67,10 @@ pub struct Process {
     pub stopped: bool,
     /// It leads, or is about to.
     pub leads: bool,
+    /// What it does.
+    pub role: Role,
+    /// It has been established as leader since its process started.
+    pub led: bool,
 }
 
 impl Process {
@@ -87,6 +91,8 @@ impl Process {
             spent: false,
             stopped: false,
             leads: false,
+            role: Role::Forming,
+            led: false,
         }
     }
 

@@ -98,6 +98,8 @@ pub struct ProcessSettings {
     pub early_crashes: bool,
     /// Messages of discovery and synchronisation before or behind which their sender crashes, per million.
     pub ambush: u32,
+    /// Mean time between leaders that are deposed on purpose; 0 for none.
+    pub depose_every: u64,
     /// How far a node's clock may run too fast or too slow, per million.
     pub drift: u32,
 }
@@ -196,6 +198,7 @@ impl Settings {
                 beyond: false,
                 early_crashes: false,
                 ambush: 0,
+                depose_every: 0,
                 drift: 0,
             },
             workload: WorkloadSettings { clients: 3, keys: 4, in_flight_max: 2, think: 50_000, give_up: 0 },
@@ -255,7 +258,7 @@ impl Settings {
         };
         // Such a run takes several times as long, so there are few of them.
         let long = r.one_in(40);
-        let process = ProcessSettings {
+        let mut process = ProcessSettings {
             crash_every: every(r, 400, 6_000),
             pause_every: every(r, 1_000, 7_000),
             down_max: r.pick(&[20, 500, 4_000]) * MILLISECOND,
@@ -267,6 +270,7 @@ impl Settings {
             early_crashes: r.one_in(3),
             ambush: if r.one_in(3) { r.pick(&[30_000, 150_000]) } else { 0 },
             drift: if r.chance(700_000) { 50_000 } else { 0 },
+            depose_every: 0,
         };
         let clients = if r.one_in(4) { r.between(7, 10) } else { r.between(3, 6) } as usize;
         let workload = WorkloadSettings {
@@ -279,13 +283,18 @@ impl Settings {
         };
         bounds.round_jump_max = r.pick(&[2, bounds.round_jump_max]);
         bounds.proposals_max = r.pick(&[3, bounds.proposals_max, bounds.proposals_max]);
+        let session_timeout_ms = r.pick(&[1_500, 4_000, 20_000]);
+        let fault_time = if long { r.between(30, 70) } else { r.between(10, 18) } * SECOND;
+        if r.one_in(if nodes == 5 { 2 } else { 3 }) {
+            process.depose_every = r.between(700, 4_000) * MILLISECOND;
+        }
         Settings {
             seed,
             nodes,
             heartbeat_ms,
             election_ms,
-            session_timeout_ms: r.pick(&[1_500, 4_000, 20_000]),
-            fault_time: if long { r.between(30, 70) } else { r.between(10, 18) } * SECOND,
+            session_timeout_ms,
+            fault_time,
             bounds,
             network,
             disk,
