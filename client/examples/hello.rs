@@ -11,5 +11,6 @@ async fn main() -> Result<(), gometa_client::Error> {
     let entry = client.get("greeting").await?;
     assert_eq!(entry.mod_revision, written.revision);
     assert_eq!(entry.value, "hello");
+    client.close().await;
     Ok(())
 }

@@ -10,6 +10,8 @@ use crate::{Builder, Counters, Deleted, Entry, Operation, ReadOptions, Result, W
 ///
 /// Its calls panic on a thread that drives a tokio runtime: there, use [`crate::Client`]. In a child of the process
 /// that made it they fail with [`ErrorKind::Forked`](crate::ErrorKind::Forked), and dropping it does nothing.
+///
+/// [`close`](Self::close), and dropping the last clone, end its session, for which they wait 200 ms at most.
 #[derive(Clone, Debug)]
 pub struct Client {
     hosted: Hosted<crate::Client>,
@@ -47,11 +49,10 @@ impl Client {
         &self.hosted
     }
 
-    /// See [`crate::Client::close`]. In a child of the process that made the client there is nothing to close.
+    /// See [`crate::Client::close`]. Waits for the end of the session, 200 ms at most; on a thread that drives a tokio
+    /// runtime it does not wait. In a child of the process that made the client there is nothing to close.
     pub fn close(&self) {
-        if let Ok((client, _)) = self.hosted.get(Operation::Build) {
-            client.close();
-        }
+        self.hosted.close();
     }
 
     /// See [`crate::Client::add`].
@@ -170,5 +171,11 @@ impl Client {
     pub fn status_of(&self, address: &str) -> Result<NodeStatus> {
         let (client, runtime) = self.hosted.get(Operation::Status)?;
         runtime.block_on(client.status_of(address))
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.hosted.release();
     }
 }

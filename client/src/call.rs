@@ -21,19 +21,21 @@ use crate::{
     client::Counters,
     connection::{CallError, Connection},
     error::{Error, Operation},
+    log::{Log, log},
     retry::{self, Attempts, Backoff, Verdict},
     router::Router,
     session::{Session, Sessions, Ticket},
 };
 
-/// Deadlines farther off than this are moved here.
-const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Longest timeout: what a request can carry, 49 days.
+pub(crate) const TIMEOUT_MAX: Duration = Duration::from_millis(u32::MAX as u64);
 
 /// What the clones of a client share.
 pub(crate) struct Shared {
     pub(crate) router: Arc<Router>,
     pub(crate) sessions: Sessions,
     pub(crate) counts: Arc<Counts>,
+    pub(crate) log: Log,
     /// The highest revision that any answer has shown.
     pub(crate) seen: AtomicU64,
 }
@@ -74,6 +76,12 @@ pub(crate) fn text_of(error: &v1::Error) -> String {
     if error.message.is_empty() { error.error_kind().to_string() } else { error.message.clone() }
 }
 
+/// Why a timeout cannot be one, if it cannot.
+pub(crate) fn fault_of(timeout: Duration) -> Option<String> {
+    let fits = !timeout.is_zero() && timeout <= TIMEOUT_MAX;
+    (!fits).then(|| format!("{timeout:?} is no timeout: it is above 0 and at most 4294967.295 s (49 days)"))
+}
+
 /// Counts a call while it runs.
 pub(crate) struct Counted(Arc<Counts>);
 
@@ -91,7 +99,7 @@ impl Drop for Counted {
     }
 }
 
-/// What a call is doing: said when its deadline comes.
+/// What a call is doing, for the error at its deadline.
 enum Stage {
     Connecting,
     Waiting(Arc<str>),
@@ -106,12 +114,30 @@ enum Stop {
     NewSession(String),
 }
 
+/// An attempt that waits for its answer. Dropped without one, by the deadline or by the caller, it counts against the
+/// node.
+struct Awaiting<'a> {
+    router: &'a Router,
+    connection: &'a Connection,
+    since: Instant,
+    answered: bool,
+}
+
+impl Drop for Awaiting<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.router.unanswered(self.connection, self.since);
+        }
+    }
+}
+
 /// One call on its way.
 pub(crate) struct Call {
     shared: Arc<Shared>,
     operation: Operation,
     key: Option<Bytes>,
     timeout: Duration,
+    begun: Instant,
     deadline: Instant,
     attempts: Attempts,
     stage: Stage,
@@ -132,6 +158,7 @@ impl Call {
             operation,
             key,
             timeout,
+            begun: Instant::now(),
             deadline: deadline_in(timeout),
             attempts: Attempts::default(),
             stage: Stage::Connecting,
@@ -144,8 +171,13 @@ impl Call {
         Error::new(kind, self.operation, message).with_key(self.key.as_ref())
     }
 
+    fn check_timeout(&self) -> Result<()> {
+        fault_of(self.timeout).map_or(Ok(()), |fault| Err(self.error(ErrorKind::InvalidArgument, fault)))
+    }
+
     /// Gets the request answered for good, or fails at the deadline.
     pub(crate) async fn run(&mut self, body: &Body) -> Result<response::Result> {
+        self.check_timeout()?;
         if self.key.as_ref().is_some_and(Bytes::is_empty) {
             return Err(self.error(ErrorKind::InvalidArgument, "the key is empty; keys have at least 1 byte"));
         }
@@ -167,30 +199,35 @@ impl Call {
 
     /// What the node in use says of its ensemble.
     pub(crate) async fn view(&mut self) -> Result<View> {
+        self.check_timeout()?;
         let connected = tokio::time::timeout_at(self.deadline, self.connection()).await;
         connected.map_or_else(|_| Err(self.late()), |connection| Ok(connection?.view()))
     }
 
-    /// The error at the deadline.
+    /// The error at the deadline. If there was no connection all the time, nothing can have been sent.
     fn late(&self) -> Error {
-        let complaints = self.shared.router.complaints();
+        let router = &self.shared.router;
+        let connected = router.connected_since(self.begun);
         let mut message = match &self.stage {
-            Stage::Connecting => format!("no node could be had within {:?}", self.timeout),
+            Stage::Connecting | Stage::Queueing if !connected => {
+                format!("no connection to any node within {:?}", self.timeout)
+            }
+            Stage::Connecting => format!("no other connection within {:?}", self.timeout),
             Stage::Waiting(address) => format!("no answer from {address} within {:?}", self.timeout),
             Stage::Pausing => format!("no success within {:?}", self.timeout),
             Stage::Queueing => {
                 format!("too many writes of this client are in flight: no room within {:?}", self.timeout)
             }
         };
+        let dials = router.dials_since(self.begun);
         if let Some(setback) = &self.setback {
             message = format!("{message}; before: {setback}");
-        } else if !complaints.is_empty() {
-            message = format!("{message} ({complaints})");
+        } else if matches!(self.stage, Stage::Connecting) && !dials.is_empty() {
+            message = format!("{message} ({dials})");
         }
         let outcome = if self.attempts.may_apply() { Outcome::Unknown } else { Outcome::NotApplied };
-        self.error(ErrorKind::DeadlineExceeded, message)
-            .with_outcome(outcome)
-            .with_leader(&self.shared.router.leader())
+        let kind = if connected { ErrorKind::DeadlineExceeded } else { ErrorKind::Unavailable };
+        self.error(kind, message).with_outcome(outcome).with_leader(&router.leader())
     }
 
     async fn connection(&mut self) -> Result<Arc<Connection>> {
@@ -217,7 +254,8 @@ impl Call {
                     return Err(error);
                 }
                 Err(Stop::NewSession(message)) => {
-                    tracing::debug!(session = session.id(), "session expired; opening another");
+                    let log = &self.shared.log;
+                    log!(log, debug, "session expired; opening another", session = session.id());
                     self.shared.sessions.expired(session.id());
                     self.shared.counts.retries.fetch_add(1, Ordering::Relaxed);
                     self.setback = Some(message);
@@ -255,7 +293,8 @@ impl Call {
         let result = self.exchange(&Body::OpenSession(v1::OpenSession { nonce }), None).await;
         match result {
             Ok(response::Result::SessionOpened(opened)) if opened.session != 0 => {
-                tracing::debug!(session = opened.session, timeout_ms = opened.timeout_ms, "session opened");
+                let (log, timeout_ms) = (&self.shared.log, opened.timeout_ms);
+                log!(log, debug, "session opened", session = opened.session, timeout_ms = timeout_ms);
                 Ok(sessions.opened(opened.session))
             }
             Ok(_) => Err(self.error(ErrorKind::Internal, "the node opened no session and gave no reason")),
@@ -294,7 +333,7 @@ impl Call {
                 Verdict::Leave => self.shared.router.leave(&connection, &text_of(&failure), &failure.leader),
                 Verdict::Stay => {}
             }
-            tracing::debug!(setback = message, "trying again");
+            log!(self.shared.log, debug, "trying again", setback = message);
             self.shared.counts.retries.fetch_add(1, Ordering::Relaxed);
             self.setback = Some(message);
             self.stage = Stage::Pausing;
@@ -322,7 +361,14 @@ impl Call {
             });
             request(id, deadline, context, body.clone())
         };
-        let response = connection.call(build).await.map_err(|error| match error {
+        let router = &*self.shared.router;
+        let mut awaiting = Awaiting { router, connection, since: Instant::now(), answered: false };
+        let result = connection.call(build).await;
+        // That the node gave up itself is no answer.
+        awaiting.answered = !matches!(&result, Ok(Response { result: Some(response::Result::Error(error)), .. })
+            if error.error_kind() == ErrorKind::DeadlineExceeded);
+        drop(awaiting);
+        let response = result.map_err(|error| match error {
             CallError::NotSent(reason) => v1::Error::not_applied(ErrorKind::ConnectionLost, &*reason),
             CallError::Lost(reason) => v1::Error::unknown(ErrorKind::ConnectionLost, &*reason),
         })?;

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -18,9 +18,10 @@ use tracing::Instrument;
 
 use crate::{
     Result,
-    call::{Call, Counted, Counts, Shared, deadline_in, request, text_of},
+    call::{Call, Counted, Counts, Shared, deadline_in, fault_of, request, text_of},
     connection::CallError,
     error::{Error, Operation},
+    log::{Log, LogLevel, LogRecord, log},
     peers,
     router::{self, Router},
     session::Sessions,
@@ -30,12 +31,17 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// What resolving, connecting and the handshake may take unless it is said otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A node that owes an answer is asked for a sign of life after this long without one.
+/// A node that owes an answer is asked for a sign of life after this long without one; one that still owes it when a
+/// call gives up after that time is left.
 const QUIET_MAX: Duration = Duration::from_millis(500);
 /// It is left after this long without one since it was asked.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// A handle on an ensemble. Clones share one connection, one session and one set of counters; cloning is cheap.
+///
+/// [`close`](Self::close) it at its end: that ends its session, which otherwise stays with the ensemble for its session
+/// timeout. Dropping the last clone sends the same request without waiting, which comes to nothing if the runtime ends
+/// at the same time.
 ///
 /// Calls must be made inside a tokio runtime; [`blocking::Client`](crate::blocking::Client) brings its own.
 #[derive(Clone)]
@@ -52,7 +58,7 @@ pub struct Counters {
     pub requests: u64,
     /// Attempts beyond a call's first.
     pub retries: u64,
-    /// Connections beyond the first: after losses, and when moving to the leader.
+    /// Connections made after one was lost or left. The first is none, nor is a move to the leader.
     pub reconnects: u64,
     /// Calls that have not ended yet.
     pub in_flight: usize,
@@ -135,6 +141,7 @@ pub struct Builder {
     silence_max: Duration,
     name: String,
     pinned: bool,
+    log: Log,
 }
 
 impl Default for Builder {
@@ -146,12 +153,14 @@ impl Default for Builder {
             silence_max: SILENCE_MAX,
             name: "gometa-rust".to_owned(),
             pinned: false,
+            log: Log::default(),
         }
     }
 }
 
 impl Builder {
-    /// What a call may take, everything included; 5 s if not set.
+    /// What a call may take, everything included; 5 s if not set. [`build`](Self::build) refuses 0 and more than
+    /// 2³²-1 ms (49 days), as it does for every timeout.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -166,7 +175,8 @@ impl Builder {
     }
 
     /// How silent a node may be that owes an answer: it is asked for a sign of life after `quiet_max` (0.5 s
-    /// if not set) and left `silence_max` later (1 s if not set).
+    /// if not set) and left `silence_max` later (1 s if not set). A node that has owed an answer for `quiet_max` when a
+    /// call's deadline passes is left too, if there is another.
     #[must_use]
     pub fn silence(mut self, quiet_max: Duration, silence_max: Duration) -> Self {
         self.quiet_max = quiet_max;
@@ -189,12 +199,33 @@ impl Builder {
         self
     }
 
+    /// Has `sink` called with what the client reports of its connections, up to `level`; it is reported to `tracing` in
+    /// any case. `sink` is called on the threads that make calls and on those of the runtime: it must not block, nor use
+    /// the client.
+    #[must_use]
+    pub fn log(mut self, level: LogLevel, sink: impl Fn(LogRecord) + Send + Sync + 'static) -> Self {
+        self.log = Log::new(level, sink);
+        self
+    }
+
     /// The client. Does no IO, so it succeeds with every peer down. Each item is an address, `host:port`, or a
     /// comma-separated list of them.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] if there is no address or one that cannot be an address.
+    /// [`ErrorKind::InvalidArgument`] if there is no address or one that cannot be an address, and for a timeout that is
+    /// none.
     pub fn build<S: AsRef<str>>(self, peers: impl IntoIterator<Item = S>) -> Result<Client> {
+        for (name, timeout) in [
+            ("timeout", self.timeout),
+            ("connect_timeout", self.connect_timeout),
+            ("quiet_max", self.quiet_max),
+            ("silence_max", self.silence_max),
+        ] {
+            if let Some(fault) = fault_of(timeout) {
+                let message = format!("{name}: {fault}");
+                return Err(Error::new(ErrorKind::InvalidArgument, Operation::Build, message));
+            }
+        }
         let seeds = peers::collect(peers)?.into_iter().map(Arc::from).collect();
         let counts = Arc::new(Counts::default());
         let sessions = Sessions::default();
@@ -205,9 +236,10 @@ impl Builder {
             quiet_max: self.quiet_max,
             silence_max: self.silence_max,
             pinned: self.pinned,
+            log: self.log.clone(),
         };
         let router = Arc::new(Router::new(options, sessions.id(), Arc::clone(&counts)));
-        let shared = Shared { router, sessions, counts, seen: AtomicU64::new(0) };
+        let shared = Shared { router, sessions, counts, log: self.log, seen: AtomicU64::new(0) };
         Ok(Client { shared: Arc::new(shared), timeout: self.timeout })
     }
 }
@@ -227,16 +259,25 @@ impl Client {
         Builder::default()
     }
 
-    /// The same client, whose calls may take this long.
+    /// The same client, whose calls may take this long. With a timeout that is none (see [`Builder::timeout`]) they fail
+    /// with [`ErrorKind::InvalidArgument`].
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self { shared: Arc::clone(&self.shared), timeout }
     }
 
-    /// Ends the client and its clones: calls that run fail with [`ErrorKind::Closed`], and so does every later one.
-    /// A write under way then has the outcome that is known of it. Closing again does nothing.
-    pub fn close(&self) {
-        self.shared.router.close();
+    /// Ends the client and its clones, at once: calls that run fail with [`ErrorKind::Closed`], and so does every later
+    /// one. A write under way then has the outcome that is known of it. Closing again does nothing.
+    ///
+    /// The result is to be awaited: it asks the node in use to end the client's session, and takes 200 ms at most. Only
+    /// the first [`close`](Self::close) has a session to end.
+    pub fn close(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.shared.close()
+    }
+
+    /// Gives this handle up; as [`close`](Self::close) if it is the last one and no call runs.
+    pub(crate) fn release(self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        Arc::into_inner(self.shared).map(|shared| shared.close())
     }
 
     /// What this client and its clones have done so far.
@@ -262,7 +303,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for an empty key, [`ErrorKind::TooLarge`],
-    /// [`ErrorKind::DeadlineExceeded`] if no node could be had or none answered in time,
+    /// [`ErrorKind::Unavailable`] if there was no connection to any node until the deadline,
+    /// [`ErrorKind::DeadlineExceeded`] if there was one and no answer in time,
     /// [`ErrorKind::SessionExpired`] if the session ended between two attempts, and refusals of all nodes.
     /// [`Error::outcome`] says whether the write may have taken effect.
     pub async fn set(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Written> {
@@ -324,7 +366,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidArgument`] for an empty key, [`ErrorKind::TooLarge`],
-    /// [`ErrorKind::DeadlineExceeded`], and refusals of all nodes.
+    /// [`ErrorKind::Unavailable`], [`ErrorKind::DeadlineExceeded`], and refusals of all nodes.
     pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Entry> {
         self.get_with(key, ReadOptions::default()).await
     }
@@ -374,7 +416,7 @@ impl Client {
     /// How the node in use is.
     ///
     /// # Errors
-    /// [`ErrorKind::DeadlineExceeded`], and refusals of all nodes.
+    /// [`ErrorKind::Unavailable`], [`ErrorKind::DeadlineExceeded`], and refusals of all nodes.
     pub async fn status(&self) -> Result<NodeStatus> {
         self.call(Operation::Status, None, Body::Status(v1::Status {}), status).await
     }
@@ -392,10 +434,15 @@ impl Client {
         let operation = Operation::Status;
         let router = &self.shared.router;
         router.check_open().map_err(|error| Error::new(error.kind, operation, error.to_string()))?;
+        if let Some(fault) = fault_of(self.timeout) {
+            return Err(Error::new(ErrorKind::InvalidArgument, operation, fault));
+        }
         let deadline = deadline_in(self.timeout);
+        let connected = AtomicBool::new(false);
         let asking = async {
             let connection = (router.dial_once(address).await)
                 .map_err(|error| Error::new(error.kind, operation, error.to_string()))?;
+            connected.store(true, Ordering::Relaxed);
             let build = |id| request(id, deadline, None, Body::Status(v1::Status {}));
             let response = connection.call(build).await.map_err(|error| {
                 let (CallError::NotSent(reason) | CallError::Lost(reason)) = error;
@@ -417,9 +464,13 @@ impl Client {
         let _counted = Counted::new(&self.shared.counts);
         match tokio::time::timeout_at(deadline, asking).await {
             Ok(result) => result,
-            Err(_) => {
+            Err(_) if connected.load(Ordering::Relaxed) => {
                 let message = format!("{address}: no answer within {:?}", self.timeout);
                 Err(Error::new(ErrorKind::DeadlineExceeded, operation, message))
+            }
+            Err(_) => {
+                let message = format!("{address}: no connection within {:?}", self.timeout);
+                Err(Error::new(ErrorKind::Unavailable, operation, message))
             }
         }
     }
@@ -427,7 +478,7 @@ impl Client {
     /// What the node in use says of role, leader and members; connects if need be.
     ///
     /// # Errors
-    /// [`ErrorKind::DeadlineExceeded`], and refusals of all nodes.
+    /// [`ErrorKind::Unavailable`], [`ErrorKind::DeadlineExceeded`], and refusals of all nodes.
     pub async fn view(&self) -> Result<View> {
         Call::new(&self.shared, Operation::Members, None, self.timeout).view().await
     }
@@ -458,7 +509,8 @@ impl Client {
                 })
             });
             if let Err(error) = &result {
-                tracing::debug!(kind = ?error.kind(), outcome = ?error.outcome(), message = error.message(), "failed");
+                let (log, kind) = (&self.shared.log, error.kind().name());
+                log!(log, debug, "call failed", kind = kind, outcome = error.outcome(), error = error);
             }
             result
         }

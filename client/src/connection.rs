@@ -4,13 +4,18 @@
 //! in one buffer, so that many requests in flight cost few system calls; it reads answers and completes the
 //! waiting calls. Nothing a node sends makes it wait, so a node and a client cannot block each other.
 //!
-//! A node that is silent while an answer is awaited is asked with a Ping; if that brings nothing either, the
-//! connection is given up, as it is for anything that is not the protocol. Idle connections ping often enough
-//! to keep the session alive. When a connection ends, every call that still waits on it is told so.
+//! A node that owes an answer and sends nothing for `quiet_max` is asked with a Ping; after `silence_max` more
+//! without a byte the connection ends, as it does for anything that is not the protocol. A node answers a Ping only
+//! while it works, and its own Pings prove nothing. Idle connections ping often enough to keep the session alive.
+//! When a connection ends, every call that still waits on it fails.
+//!
+//! Request ids count up from 1 and are never used again on a connection, so that the late answer to a cancelled
+//! request cannot be taken for another's.
 
 use std::{
     collections::HashMap,
     fmt,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -30,18 +35,25 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, tcp},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
-    time::{Instant, MissedTickBehavior},
+    time::Instant,
 };
 
-use crate::incoming::{FRAME_MAX, WELCOME_MAX, sane, shown, stranger, take_frame};
+use crate::{
+    incoming::{FRAME_MAX, WELCOME_MAX, sane, shown, stranger, take_frame},
+    log::{Log, log},
+};
 
 /// Frames that wait to be written.
 const QUEUE_MAX: usize = 1024;
 /// Bytes that are collected before they are written.
 const BATCH_BYTES: usize = 64 << 10;
-/// An idle connection says at least this often that it is there.
+/// Bytes of the longest Ping, its length included.
+const PING_BYTES_MAX: usize = 32;
+/// An idle connection pings at least this often.
 const IDLE_MAX: Duration = Duration::from_secs(5);
-/// Why a connection ended that nobody holds any more.
+/// Shortest time between two looks at a connection's silence.
+const LOOK_MIN: Duration = Duration::from_millis(1);
+/// Why a connection ended that is not referred to any more.
 const UNUSED: &str = "no longer used";
 
 /// How to dial.
@@ -58,10 +70,12 @@ pub(crate) struct Dial {
     pub(crate) session: Arc<AtomicU64>,
     /// For resolving, connecting and the handshake together.
     pub(crate) timeout: Duration,
-    /// While an answer is awaited: a Ping after this long without a byte …
+    /// While an answer is owed: a Ping after this long without a byte …
     pub(crate) quiet_max: Duration,
     /// … and the end of the connection after this long without one since.
     pub(crate) silence_max: Duration,
+    /// The client's log.
+    pub(crate) log: Log,
     /// Called with the generation after each View that the node sends.
     pub(crate) on_view: Box<dyn Fn(u64) + Send + Sync>,
 }
@@ -118,16 +132,25 @@ struct Link {
 
 #[derive(Default)]
 struct Waiting {
-    /// By request id; at most as many as there are slots.
+    /// By request id; at most as many as there are slots, and one for the end of the session.
     requests: HashMap<u64, Waiter>,
-    /// Why the connection has ended, once it has.
-    closed: Option<Arc<str>>,
+    /// Since when the node owes an answer: the first request since its last answer, also if its call has given up.
+    owed: Option<Instant>,
+    /// Once the connection has ended, or takes no requests any more.
+    closed: Option<Closed>,
+}
+
+/// The end of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Closed {
+    pub(crate) reason: Arc<str>,
+    pub(crate) at: Instant,
 }
 
 struct Waiter {
-    /// None: nobody waits any longer, but the node has not been told and will answer.
+    /// None: no call waits any longer, but the Cancel could not be queued and the node will answer.
     answer: Option<oneshot::Sender<Response>>,
-    _slot: OwnedSemaphorePermit,
+    _slot: Option<OwnedSemaphorePermit>,
 }
 
 impl Link {
@@ -142,7 +165,7 @@ impl Link {
     fn close(&self, reason: impl Into<Arc<str>>) {
         let mut waiting = self.waiting();
         if waiting.closed.is_none() {
-            waiting.closed = Some(reason.into());
+            waiting.closed = Some(Closed { reason: reason.into(), at: Instant::now() });
         }
         // Dropping the senders wakes the callers.
         waiting.requests.clear();
@@ -169,8 +192,8 @@ impl Connection {
         self.link.view().role() == Role::Leading
     }
 
-    /// Why it has ended, if it has.
-    pub(crate) fn closed(&self) -> Option<Arc<str>> {
+    /// Why and when it has ended, if it has.
+    pub(crate) fn closed(&self) -> Option<Closed> {
         self.link.waiting().closed.clone()
     }
 
@@ -179,28 +202,50 @@ impl Connection {
         self.link.close(reason);
     }
 
+    /// How long the node has owed an answer to a call that asked at `since`, or to others before it.
+    pub(crate) fn unanswered_for(&self, since: Instant) -> Duration {
+        self.link.waiting().owed.map_or(since, |owed| owed.min(since)).elapsed()
+    }
+
+    /// Queues a request on a connection that takes none of calls any more; None if it has ended, or its queue is full.
+    pub(crate) fn ask_last(&self, build: impl FnOnce(u64) -> Request) -> Option<oneshot::Receiver<Response>> {
+        let place = self.queue.try_reserve().ok()?;
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        self.link.waiting().requests.insert(id, Waiter { answer: Some(answer), _slot: None });
+        place.send(ClientFrame { body: Some(client_frame::Body::Request(build(id))) });
+        Some(answered)
+    }
+
     /// Sends the request that `build` makes for an id, at the moment when it is certain to be queued, and waits
     /// for the answer. Dropping the future cancels the request.
     pub(crate) async fn call(&self, build: impl FnOnce(u64) -> Request) -> Result<Response, CallError> {
-        let gone =
-            |link: &Link| CallError::NotSent(link.waiting().closed.clone().unwrap_or_else(|| "ended".into()));
+        let gone = |link: &Link| {
+            let closed = link.waiting().closed.clone();
+            CallError::NotSent(closed.map_or_else(|| "ended".into(), |closed| closed.reason))
+        };
         let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| gone(&self.link))?;
         let place = self.queue.reserve().await.map_err(|_| gone(&self.link))?;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         {
             let mut waiting = self.link.waiting();
-            if let Some(reason) = &waiting.closed {
-                return Err(CallError::NotSent(Arc::clone(reason)));
+            if let Some(closed) = &waiting.closed {
+                return Err(CallError::NotSent(Arc::clone(&closed.reason)));
             }
-            waiting.requests.insert(id, Waiter { answer: Some(answer), _slot: slot });
+            waiting.requests.insert(id, Waiter { answer: Some(answer), _slot: Some(slot) });
+            waiting.owed.get_or_insert_with(Instant::now);
         }
         let guard = CancelOnDrop { connection: self, id };
         place.send(ClientFrame { body: Some(client_frame::Body::Request(build(id))) });
         let response = answered.await;
         // Answered or closed: there is nothing left to cancel.
         std::mem::forget(guard);
-        response.map_err(|_| CallError::Lost(self.closed().unwrap_or_else(|| "the answer was lost".into())))
+        response.map_err(|_| {
+            CallError::Lost(
+                self.closed().map_or_else(|| "the answer was lost".into(), |closed| closed.reason),
+            )
+        })
     }
 }
 
@@ -314,12 +359,12 @@ fn start(stream: TcpStream, buffer: BytesMut, welcome: Welcome, dial: Dial) -> C
         generation: dial.generation,
         on_view: dial.on_view,
         session: dial.session,
-        quiet_max: dial.quiet_max,
-        silence_max: dial.silence_max,
+        quiet_max: dial.quiet_max.max(LOOK_MIN),
+        silence_max: dial.silence_max.max(LOOK_MIN),
         idle_max: idle.max(Duration::from_millis(10)),
     };
     let frame_max = limits.frame_max as usize;
-    let address = Arc::clone(&dial.address);
+    let (address, log) = (Arc::clone(&dial.address), dial.log);
     tokio::spawn(async move {
         let closing = CloseOnDrop(Arc::clone(&reader.link));
         let (input, output) = stream.into_split();
@@ -327,10 +372,11 @@ fn start(stream: TcpStream, buffer: BytesMut, welcome: Welcome, dial: Dial) -> C
             reason = reader.run(input, buffer) => reason,
             reason = write(output, frames, frame_max) => reason,
         };
-        if reason == UNUSED {
-            tracing::debug!(%address, reason, "connection ended");
+        // An end of this side's own making is no news.
+        if reason == UNUSED || closing.0.waiting().closed.is_some() {
+            log!(log, debug, "connection ended", address = address, reason = reason);
         } else {
-            tracing::warn!(%address, reason, "connection ended");
+            log!(log, warn, "connection ended", address = address, reason = reason);
         }
         closing.0.close(reason);
     });
@@ -402,15 +448,17 @@ struct Reader {
 impl Reader {
     /// Reads until the connection ends; returns why it did.
     async fn run(self, mut input: tcp::OwnedReadHalf, mut buffer: BytesMut) -> String {
-        let period =
-            self.quiet_max.min(self.silence_max / 2).min(self.idle_max).max(Duration::from_millis(1));
-        let mut ticks = tokio::time::interval(period);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut pulse = Pulse { heard: Instant::now(), pinged: Instant::now(), unanswered: None, nonce: 0 };
+        let now = Instant::now();
+        let mut pulse = Pulse { heard: now, pinged: now, unanswered: None, nonce: 0 };
+        let mut look = pin!(tokio::time::sleep_until(self.next_look(&pulse)));
         loop {
             loop {
                 match take_frame(&mut buffer, self.frame_max) {
                     Ok(Some(body)) => {
+                        // A node pings without regard to whether it works.
+                        if !matches!(body, server_frame::Body::Ping(_)) {
+                            pulse.hear();
+                        }
                         if let Some(reason) = self.handle(body) {
                             return reason;
                         }
@@ -423,12 +471,17 @@ impl Reader {
             tokio::select! {
                 read = input.read_buf(&mut buffer) => match read {
                     Ok(0) => return "the node closed the connection".to_owned(),
-                    Ok(_) => pulse.hear(),
+                    // Part of a long frame is a sign of life as well.
+                    Ok(_) if buffer.len() > PING_BYTES_MAX => pulse.hear(),
+                    Ok(_) => {}
                     Err(error) => return plain(&error),
                 },
-                _ = ticks.tick() => if let Some(reason) = self.tick(&mut pulse) {
-                    return reason;
-                },
+                () = look.as_mut() => {
+                    if let Some(reason) = self.look(&mut pulse) {
+                        return reason;
+                    }
+                    look.as_mut().reset(self.next_look(&pulse));
+                }
             }
         }
     }
@@ -437,8 +490,13 @@ impl Reader {
     fn handle(&self, body: server_frame::Body) -> Option<String> {
         match body {
             server_frame::Body::Response(response) => {
-                let waiter = self.link.waiting().requests.remove(&response.id);
-                // The answer to a cancelled request finds nobody.
+                let waiter = {
+                    let mut waiting = self.link.waiting();
+                    let waiter = waiting.requests.remove(&response.id);
+                    waiting.owed = (!waiting.requests.is_empty()).then(Instant::now);
+                    waiter
+                };
+                // No call waits for the answer to a cancelled request.
                 if let Some(answer) = waiter.and_then(|waiter| waiter.answer) {
                     let _ = answer.send(response);
                 }
@@ -453,23 +511,42 @@ impl Reader {
             server_frame::Body::Error(error) => {
                 return Some(format!("the node ended the connection: {}", shown(&error.to_string())));
             }
-            server_frame::Body::Pong(_) | server_frame::Body::Welcome(_) => {}
+            server_frame::Body::Pong(_) => {
+                let mut waiting = self.link.waiting();
+                if waiting.requests.is_empty() {
+                    waiting.owed = None;
+                }
+            }
+            server_frame::Body::Welcome(_) => {}
         }
         None
     }
 
-    /// Returns why the connection ends, if it does.
-    fn tick(&self, pulse: &mut Pulse) -> Option<String> {
+    /// Since when the node has owed an answer without a byte.
+    fn quiet_since(&self, pulse: &Pulse) -> Option<Instant> {
+        self.link.waiting().owed.map(|owed| owed.max(pulse.heard))
+    }
+
+    /// When to look next: as soon as there can be something to do. A request that is sent until then is due no sooner
+    /// than `quiet_max` from now.
+    fn next_look(&self, pulse: &Pulse) -> Instant {
+        let due = match (pulse.unanswered, self.quiet_since(pulse)) {
+            (Some(since), _) => since + self.silence_max,
+            (None, Some(since)) => (since + self.quiet_max).min(pulse.pinged + self.idle_max),
+            (None, None) => pulse.pinged + self.idle_max,
+        };
+        due.min(Instant::now() + self.quiet_max)
+    }
+
+    /// Pings where there is reason to. Returns why the connection ends, if it does.
+    fn look(&self, pulse: &mut Pulse) -> Option<String> {
         let now = Instant::now();
-        match pulse.unanswered {
-            Some(since) if now - since >= self.silence_max => {
-                return Some(format!("the node is silent, for {:?} now", now - pulse.heard));
-            }
-            Some(_) => return None,
-            None => {}
+        if let Some(since) = pulse.unanswered {
+            return (now - since >= self.silence_max)
+                .then(|| format!("the node is silent, for {:.1?} now", now - pulse.heard));
         }
-        let awaited = !self.link.waiting().requests.is_empty();
-        if (awaited && now - pulse.heard >= self.quiet_max) || now - pulse.pinged >= self.idle_max {
+        let quiet = self.quiet_since(pulse).is_some_and(|since| now - since >= self.quiet_max);
+        if quiet || now - pulse.pinged >= self.idle_max {
             pulse.nonce += 1;
             pulse.pinged = now;
             // A Ping that finds the queue full counts as unanswered: then the node does not read.

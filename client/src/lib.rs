@@ -18,7 +18,7 @@
 //! What holds:
 //!
 //! - **Every call ends by its deadline.** Connecting, waiting for room, retrying and backing off all happen
-//!   inside it. Building a client does no IO.
+//!   inside it. Building a client does no IO. A connection, once begun, is completed also if its call has ended.
 //! - **A write happens at most once**, however often it had to be sent. The first write opens a session;
 //!   every write has a number in it and keeps that number over all its attempts (`session`, `retry`).
 //! - **"Not applied" is a promise.** An error says [`Outcome::NotApplied`] only if no attempt of the call can
@@ -27,11 +27,13 @@
 //!   answer is dropped by its id (`connection`).
 //! - **Reads by one client never go back**, also local ones on different nodes: they name the highest
 //!   revision that the client has seen.
+//! - **A client that is closed leaves no session behind**, as far as its node can be reached (`closing`).
 //! - **Every queue and loop has a maximum**: requests in flight, frames waiting to be written, dials at a
 //!   time, the session's window, back-off.
 //!
 //! Reading order: `client`, `dispatch` and `call` (what a call is), `retry` (what may be repeated), `session` (exactly once),
-//! `router` (which node), `connection` and `incoming` (frames); [`blocking`] and `runtime` for programs without one.
+//! `router` (which node), `connection` and `incoming` (frames), `closing`; `log`; [`blocking`] and `runtime` for programs
+//! without one.
 //!
 //! Left out for now: TLS and authentication, watches, transactions, scans; the wire has none of them yet.
 #![forbid(unsafe_code)]
@@ -39,10 +41,12 @@
 pub mod blocking;
 mod call;
 mod client;
+mod closing;
 mod connection;
 mod dispatch;
 mod error;
 mod incoming;
+mod log;
 mod peers;
 mod printable;
 mod retry;
@@ -56,6 +60,7 @@ pub use dispatch::{Reply, Request};
 pub use error::{Error, Operation};
 pub use gometa_proto::v1::{EnsembleRef, Member, NodeStatus, PeerStatus, Role, View};
 pub use gometa_proto::{ErrorKind, Outcome};
+pub use log::{LogLevel, LogRecord};
 pub use peers::{parse_peers, peers_from_json};
 #[doc(hidden)]
 pub use printable::{Layout, printable};

@@ -1,12 +1,17 @@
 //! Which node to talk to: addresses, the leader's hint, health, dialing.
 //!
-//! One connection is in use at a time. When there is none, the first call that needs one dials and the others
-//! wait for it; candidates are the leader, then the members that the nodes have named and the seed list, those
-//! first that were not tried for longest. The next candidate is dialed when one fails or takes long, so that a
-//! host that is off costs little. Each address has its own back-off.
+//! One connection is in use at a time. When there is none, calls wait, and a task of the router's own dials for them,
+//! so that a dial outlives the call that it began for: calls that are shorter than a handshake find the connection that
+//! an earlier one has begun. The task dials new addresses only while calls wait. Candidates are the leader, then the
+//! members that the nodes have named and the seed list, those first that were not tried for longest. The next candidate
+//! is dialed when one fails or takes long, so that a host that is off costs little. Each address has its own back-off.
+//!
+//! A node that lets a call's deadline pass, and has owed an answer for `quiet_max` or longer by then, is left as one
+//! that says that it cannot serve: it rests, and the next call goes to another if there is one.
 //!
 //! When the node in use names another as the leader, a task of its own dials that one and swaps connections once
-//! the leader has said that it leads: calls go on meanwhile through the follower, which forwards them.
+//! the leader has said that it leads: calls go on meanwhile through the follower, which forwards them. An address that
+//! rests is not moved to.
 //!
 //! A *pinned* router uses only the seeds, in their order, and follows no hint.
 
@@ -15,7 +20,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -29,7 +34,8 @@ use tokio::{sync::Notify, task::JoinSet, time::Instant};
 
 use crate::{
     call::Counts,
-    connection::{self, Connection, Dial, DialError},
+    connection::{self, Closed, Connection, Dial, DialError},
+    log::{Log, log},
     peers, retry,
 };
 
@@ -48,7 +54,7 @@ const CLOSED: &str = "the client is closed";
 /// Addresses whose failures are remembered.
 const HEALTH_MAX: usize = 4 * MEMBERS_MAX;
 
-/// What a router is told when it is built.
+/// A router's settings.
 pub(crate) struct Options {
     pub(crate) seeds: Vec<Arc<str>>,
     pub(crate) name: Arc<str>,
@@ -56,6 +62,7 @@ pub(crate) struct Options {
     pub(crate) quiet_max: Duration,
     pub(crate) silence_max: Duration,
     pub(crate) pinned: bool,
+    pub(crate) log: Log,
 }
 
 /// See the module.
@@ -64,13 +71,18 @@ pub(crate) struct Router {
     session: Arc<AtomicU64>,
     counts: Arc<Counts>,
     state: Mutex<State>,
-    /// Held by the call that dials.
-    dialing: tokio::sync::Mutex<()>,
+    /// The dialing task runs.
+    dialing: AtomicBool,
+    /// Wakes the dialing task: a call waits, or the router is gone.
+    wanted: Arc<Notify>,
+    /// Calls that wait for a connection.
+    waiting: AtomicUsize,
+    /// Wakes calls that wait: there is a connection or a lasting refusal, the dialing task has ended, or the router was
+    /// closed.
+    news: Notify,
     generations: AtomicU64,
     /// A leader became known, or a connection to one: worth trying again at once.
     hope: Notify,
-    /// The router was closed.
-    closing: Notify,
     moving: AtomicBool,
 }
 
@@ -81,13 +93,21 @@ struct State {
     current: Option<Arc<Connection>>,
     /// All that were put to use and still stand, for calls wait on those before the current one too.
     installed: Vec<Weak<Connection>>,
+    /// There was one.
+    connected: bool,
+    /// When the connection in use was lost or left, if there was one.
+    lost: Option<Instant>,
+    /// Addresses that are being dialed, and since when; at most `DIALS_MAX`.
+    dialed: Vec<(Arc<str>, Instant)>,
+    /// The latest lasting refusal that was the answer to every waiting call, and how many there were.
+    refusal: Option<DialError>,
+    refusals: u64,
     ensemble: Option<EnsembleRef>,
     leader: Option<Arc<str>>,
     /// The members' request addresses; at most `MEMBERS_MAX`.
     members: Vec<Arc<str>>,
     health: HashMap<Arc<str>, Health>,
     tries: u64,
-    connected_before: bool,
 }
 
 #[derive(Default)]
@@ -98,8 +118,8 @@ struct Health {
     rest_until: Option<Instant>,
     /// Number of the latest try, 0 for none.
     tried: u64,
-    /// Of the latest failure; empty if all is well.
-    reason: String,
+    /// The latest failure and when it happened; none since the address last served.
+    failure: Option<(String, Instant)>,
 }
 
 impl State {
@@ -107,18 +127,26 @@ impl State {
         self.health.get(address).and_then(|health| health.rest_until).is_none_or(|until| until <= now)
     }
 
-    fn penalise(&mut self, address: &Arc<str>, reason: &str) {
+    /// Has an address rest, for at least `rest_min`.
+    fn penalise(&mut self, address: &Arc<str>, reason: &str, rest_min: Duration) {
         if self.health.len() >= HEALTH_MAX && !self.health.contains_key(address) {
             self.health.clear();
         }
         let health = self.health.entry(Arc::clone(address)).or_default();
         let rest = REST_MIN.saturating_mul(1 << health.failures.min(8)).min(REST_MAX);
         health.failures = health.failures.saturating_add(1);
-        health.rest_until = Some(Instant::now() + retry::jitter(rest));
-        health.reason = reason.to_owned();
+        let now = Instant::now();
+        health.rest_until = Some(now + retry::jitter(rest).max(rest_min));
+        health.failure = Some((reason.to_owned(), now));
         if self.leader.as_ref() == Some(address) {
             self.leader = None;
         }
+    }
+
+    /// The connection in use has ended, or is in use no longer.
+    fn lose(&mut self, at: Instant) {
+        self.current = None;
+        self.lost = self.lost.max(Some(at));
     }
 
     fn adopt(&mut self, view: &View) {
@@ -139,10 +167,12 @@ impl Router {
             session,
             counts,
             state: Mutex::default(),
-            dialing: tokio::sync::Mutex::default(),
+            dialing: AtomicBool::new(false),
+            wanted: Arc::default(),
+            waiting: AtomicUsize::new(0),
+            news: Notify::new(),
             generations: AtomicU64::new(1),
             hope: Notify::new(),
-            closing: Notify::new(),
             moving: AtomicBool::new(false),
         }
     }
@@ -151,29 +181,53 @@ impl Router {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection in use; dials until there is one.
+    /// The connection in use; waits until there is one.
     ///
     /// # Errors
     /// Only what trying again will not mend, and only when no other node can be had.
     pub(crate) async fn connection(self: &Arc<Self>) -> Result<Arc<Connection>, DialError> {
-        if let Some(connection) = self.usable() {
-            return Ok(connection);
+        let refusals = self.state().refusals;
+        loop {
+            let mut news = pin!(self.news.notified());
+            news.as_mut().enable();
+            self.check_open()?;
+            if let Some(connection) = self.usable() {
+                return Ok(connection);
+            }
+            {
+                let state = self.state();
+                if let Some(error) = state.refusal.as_ref().filter(|_| state.refusals != refusals) {
+                    return Err(error.clone());
+                }
+            }
+            let _waiting = Waiting::new(&self.waiting);
+            self.dial();
+            news.await;
         }
-        let _dialing = self.dialing.lock().await;
-        self.dial_any().await
     }
 
     /// The connection in use, unless it has ended.
     fn usable(&self) -> Option<Arc<Connection>> {
         let mut state = self.state();
         let connection = state.current.as_ref()?;
-        let Some(reason) = connection.closed() else {
+        let Some(Closed { reason, at }) = connection.closed() else {
             return Some(Arc::clone(connection));
         };
         let address = Arc::clone(&connection.address);
-        state.current = None;
-        state.penalise(&address, &reason);
+        state.lose(at);
+        state.penalise(&address, &reason, Duration::ZERO);
         None
+    }
+
+    /// Whether there was a connection at any time since `begun`.
+    pub(crate) fn connected_since(&self, begun: Instant) -> bool {
+        let state = self.state();
+        let stands = state.current.as_ref().map(|current| current.closed());
+        match stands {
+            Some(None) => true,
+            Some(Some(closed)) => closed.at >= begun,
+            None => state.lost.is_some_and(|lost| lost >= begun),
+        }
     }
 
     /// Addresses in the order in which to dial them.
@@ -188,85 +242,57 @@ impl Router {
     }
 
     /// The next address to dial; or when there will be one, if all others rest.
-    fn next_candidate(&self, dialed: &HashSet<Arc<str>>) -> Result<Arc<str>, Instant> {
+    fn next_candidate(&self) -> Result<Arc<str>, Instant> {
         let mut state = self.state();
         let now = Instant::now();
         let mut candidates = self.candidates(&state);
-        candidates.retain(|address| !dialed.contains(address));
+        candidates.retain(|address| !state.dialed.iter().any(|(dialed, _)| dialed == address));
         if let Some(address) = candidates.iter().find(|address| state.rested(address, now)) {
             state.tries += 1;
             let tried = state.tries;
             state.health.entry(Arc::clone(address)).or_default().tried = tried;
+            state.dialed.push((Arc::clone(address), now));
             return Ok(Arc::clone(address));
         }
         let earliest = candidates.iter().filter_map(|address| state.health.get(address)?.rest_until).min();
         Err(earliest.unwrap_or(now + REST_MAX))
     }
 
-    async fn dial_any(self: &Arc<Self>) -> Result<Arc<Connection>, DialError> {
-        let mut lasting: Option<DialError> = None;
-        let mut dials: JoinSet<Result<Connection, DialError>> = JoinSet::new();
-        let mut dialed: HashSet<Arc<str>> = HashSet::new();
-        let mut failed: HashSet<Arc<str>> = HashSet::new();
-        loop {
-            let mut closing = pin!(self.closing.notified());
-            closing.as_mut().enable();
-            self.check_open()?;
-            // Another call, or a move to the leader, may have brought a connection meanwhile.
-            if let Some(connection) = self.usable() {
-                return Ok(connection);
-            }
-            let mut wake = Instant::now() + STAGGER;
-            if dials.len() < DIALS_MAX {
-                match self.next_candidate(&dialed) {
-                    Ok(address) => {
-                        dialed.insert(Arc::clone(&address));
-                        dials.spawn(connection::dial(self.dial_options(address)));
-                    }
-                    Err(earliest) => {
-                        // A lasting refusal is the answer once everybody has had a turn.
-                        let all =
-                            || self.candidates(&self.state()).iter().all(|known| failed.contains(known));
-                        if let Some(error) = lasting.take_if(|_| dials.is_empty() && all()) {
-                            return Err(error);
-                        }
-                        wake = earliest;
-                    }
-                }
-            }
-            tokio::select! {
-                Some(joined) = dials.join_next() => match joined {
-                    Ok(Ok(connection)) => {
-                        dialed.remove(&connection.address);
-                        return Ok(self.install(connection));
-                    }
-                    Ok(Err(error)) => {
-                        dialed.remove(&error.address);
-                        self.dial_failed(&error);
-                        failed.insert(Arc::clone(&error.address));
-                        if error.lasting {
-                            lasting = Some(error);
-                        }
-                    }
-                    // A runtime that is shutting down: this future ends with it.
-                    Err(_) => {}
-                },
-                () = tokio::time::sleep_until(wake) => {}
-                () = closing => {}
-            }
+    /// Has the dialing task look for a connection; starts it if it does not run.
+    fn dial(self: &Arc<Self>) {
+        if self.dialing.swap(true, Ordering::AcqRel) {
+            self.wanted.notify_one();
+            return;
         }
+        let dialing = Dialing(Arc::downgrade(self));
+        tokio::spawn(dialing.run(Arc::clone(&self.wanted)));
+    }
+
+    /// The answer to every call that waits: trying again will not help.
+    fn refuse(&self, error: DialError) {
+        let mut state = self.state();
+        state.refusal = Some(error);
+        state.refusals += 1;
+        drop(state);
+        self.news.notify_waiters();
     }
 
     fn dial_failed(&self, error: &DialError) {
         let mut state = self.state();
         let first = state.health.get(&error.address).is_none_or(|health| health.failures == 0);
-        state.penalise(&error.address, &error.message);
+        state.penalise(&error.address, &error.message, Duration::ZERO);
         drop(state);
-        // Said aloud once until it serves again, not at every attempt.
+        // At level warn once until it serves again, not at every attempt.
         if first {
-            tracing::warn!(address = %error.address, reason = error.message, "dial failed");
+            log!(self.options.log, warn, "dial failed", address = error.address, reason = error.message);
         } else {
-            tracing::debug!(address = %error.address, reason = error.message, "dial failed again");
+            log!(
+                self.options.log,
+                debug,
+                "dial failed again",
+                address = error.address,
+                reason = error.message
+            );
         }
     }
 
@@ -281,6 +307,7 @@ impl Router {
             timeout: self.options.connect_timeout,
             quiet_max: self.options.quiet_max,
             silence_max: self.options.silence_max,
+            log: self.options.log.clone(),
             on_view: Box::new(move |generation| {
                 if let Some(router) = Weak::upgrade(&router) {
                     router.viewed(generation);
@@ -300,42 +327,48 @@ impl Router {
             timeout: self.options.connect_timeout,
             quiet_max: self.options.quiet_max,
             silence_max: self.options.silence_max,
+            log: self.options.log.clone(),
             on_view: Box::new(|_| {}),
         })
         .await
     }
 
     /// Puts a connection to use. What is in flight on the one before is answered there.
-    fn install(self: &Arc<Self>, connection: Connection) -> Arc<Connection> {
+    fn install(self: &Arc<Self>, connection: Connection) {
         let connection = Arc::new(connection);
         {
             let mut state = self.state();
             if state.closed {
-                // Nothing is asked on it: a call that was waiting for it finds it closed, and then the router.
+                // Nothing is asked on it: a call that was waiting for it finds the router closed.
                 connection.close(CLOSED);
-                return connection;
+                return;
             }
             let (address, leads) = (&connection.address, connection.is_leader());
-            if std::mem::replace(&mut state.connected_before, true) {
-                self.counts.reconnects.fetch_add(1, Ordering::Relaxed);
-                tracing::info!(%address, leads, "connected again");
+            let log = &self.options.log;
+            let moved = state.current.as_ref().is_some_and(|current| current.closed().is_none());
+            if moved {
+                log!(log, debug, "moved to the leader", address = address);
+            } else if !state.connected {
+                log!(log, debug, "connected", address = address, leads = leads);
             } else {
-                tracing::debug!(%address, leads, "connected");
+                self.counts.reconnects.fetch_add(1, Ordering::Relaxed);
+                log!(log, info, "connected again", address = address, leads = leads);
             }
             if state.ensemble.is_none() {
                 state.ensemble.clone_from(&connection.ensemble);
             }
             state.installed.retain(|earlier| earlier.strong_count() > 0);
             state.installed.push(Arc::downgrade(&connection));
+            state.connected = true;
             state.current = Some(Arc::clone(&connection));
             // After it is in use: a View in between is either in here or comes by `viewed`.
             state.adopt(&connection.view());
         }
+        self.news.notify_waiters();
         if connection.is_leader() {
             self.hope.notify_waiters();
         }
         self.follow_leader();
-        connection
     }
 
     /// The connection of that generation has a new View.
@@ -347,7 +380,8 @@ impl Router {
                 return;
             };
             let view = connection.view();
-            tracing::debug!(address = %connection.address, leader = view.leader, "view changed");
+            let log = &self.options.log;
+            log!(log, debug, "view changed", address = connection.address, leader = view.leader);
             state.adopt(&view);
             if state.leader.is_some() {
                 self.hope.notify_waiters();
@@ -356,14 +390,16 @@ impl Router {
         self.follow_leader();
     }
 
-    /// The leader's address, if it is another than the one in use.
-    fn elsewhere(&self) -> Option<Arc<str>> {
+    /// The leader's address, if it is another than the one in use, and when it may be dialed.
+    fn elsewhere(&self) -> Option<(Arc<str>, Option<Instant>)> {
         let state = self.state();
         let leader = state.leader.as_ref()?;
         let current = state.current.as_ref()?;
         // A node may be known under several addresses; what it says of itself counts.
-        (!self.options.pinned && *leader != current.address && !current.is_leader())
-            .then(|| Arc::clone(leader))
+        (!self.options.pinned && *leader != current.address && !current.is_leader()).then(|| {
+            let rest_until = state.health.get(leader).and_then(|health| health.rest_until);
+            (Arc::clone(leader), rest_until.filter(|until| *until > Instant::now()))
+        })
     }
 
     /// Moves to the leader beside the running calls, if the node in use names one.
@@ -377,18 +413,24 @@ impl Router {
             for _ in 0..MOVES_MAX {
                 // Not held while pausing, so that dropping the last client ends this.
                 let Some(router) = moving.0.upgrade() else { return };
-                let Some(leader) = router.elsewhere() else {
+                let Some((leader, rest_until)) = router.elsewhere() else {
                     drop(moving);
                     // A hint that came while this was ending found it still running.
                     return router.follow_leader();
                 };
+                if let Some(until) = rest_until {
+                    drop(router);
+                    tokio::time::sleep_until(until).await;
+                    continue;
+                }
+                let log = router.options.log.clone();
                 match connection::dial(router.dial_options(leader)).await {
                     Ok(connection) if connection.is_leader() => {
                         router.install(connection);
                         continue;
                     }
-                    Ok(connection) => tracing::debug!(address = %connection.address, "does not lead yet"),
-                    Err(error) => tracing::debug!(%error, "moving to the leader failed"),
+                    Ok(connection) => log!(log, debug, "does not lead yet", address = connection.address),
+                    Err(error) => log!(log, debug, "moving to the leader failed", reason = error),
                 }
                 drop(router);
                 tokio::time::sleep(backoff.pause()).await;
@@ -398,19 +440,33 @@ impl Router {
 
     /// `connection` cannot serve for now: use another if one is ready, and `leader` first if it is named.
     pub(crate) fn leave(&self, connection: &Connection, reason: &str, leader: &str) {
+        self.leave_for(connection, reason, leader, Duration::ZERO);
+    }
+
+    /// A call that asked on `connection` at `since` waits no longer: too late, or given up.
+    pub(crate) fn unanswered(&self, connection: &Connection, since: Instant) {
+        let owed = connection.unanswered_for(since);
+        if owed >= self.options.quiet_max {
+            self.leave_for(connection, &format!("no answer for {owed:.1?}"), "", REST_MAX);
+        }
+    }
+
+    fn leave_for(&self, connection: &Connection, reason: &str, leader: &str, rest_min: Duration) {
         let mut state = self.state();
         if state.current.as_ref().is_none_or(|current| current.generation != connection.generation) {
             return;
         }
-        state.penalise(&connection.address, reason);
+        state.penalise(&connection.address, reason, rest_min);
         if !self.options.pinned && peers::is_plausible(leader) && *leader != *connection.address {
             state.leader = Some(leader.into());
         }
         let now = Instant::now();
         let other = |address: &Arc<str>| *address != connection.address && state.rested(address, now);
-        // With nobody else to turn to, a connection that stands is better than none.
+        // With no other to turn to, a connection that stands is better than none.
         if self.candidates(&state).iter().any(other) {
-            state.current = None;
+            state.lose(now);
+            let log = &self.options.log;
+            log!(log, debug, "node left", address = connection.address, reason = reason);
         }
     }
 
@@ -421,7 +477,7 @@ impl Router {
         {
             health.failures = 0;
             health.rest_until = None;
-            health.reason.clear();
+            health.failure = None;
         }
     }
 
@@ -433,20 +489,23 @@ impl Router {
         }
     }
 
-    /// Ends every connection that calls wait on, with these calls; from now on there is none.
-    pub(crate) fn close(&self) {
+    /// Ends every connection that calls wait on, with these calls; from now on there is none. Returns the one that was
+    /// in use, if it stands, for a last request.
+    pub(crate) fn close(&self) -> Option<Arc<Connection>> {
         let (current, installed) = {
             let mut state = self.state();
             state.closed = true;
             state.leader = None;
             (state.current.take(), std::mem::take(&mut state.installed))
         };
+        let last = current.filter(|connection| connection.closed().is_none());
         for connection in installed.iter().filter_map(Weak::upgrade) {
             connection.close(CLOSED);
         }
-        drop(current);
-        self.closing.notify_waiters();
+        self.news.notify_waiters();
+        self.wanted.notify_one();
         self.hope.notify_waiters();
+        last
     }
 
     /// # Errors
@@ -463,24 +522,146 @@ impl Router {
         })
     }
 
-    /// What is held against the nodes, for people: "a: connection refused; b: …". Empty if nothing is.
-    pub(crate) fn complaints(&self) -> String {
+    /// What dialing met with since `begun`, for people: "a: connection refused; b: still connecting". Of an address that
+    /// rested all the time it says why. Empty if there is nothing to say.
+    pub(crate) fn dials_since(&self, begun: Instant) -> String {
         let state = self.state();
-        let complaints: Vec<String> = self
-            .candidates(&state)
-            .iter()
-            .filter_map(|address| {
-                let reason = &state.health.get(address)?.reason;
-                (!reason.is_empty()).then(|| format!("{address}: {reason}"))
-            })
-            .take(5)
-            .collect();
-        complaints.join("; ")
+        let tried = |address: &Arc<str>| {
+            let health = state.health.get(address);
+            let failure = health.and_then(|health| health.failure.as_ref());
+            if let Some((reason, _)) = failure.filter(|(_, at)| *at >= begun) {
+                return Some(format!("{address}: {reason}"));
+            }
+            if let Some((_, since)) = state.dialed.iter().find(|(dialed, _)| dialed == address) {
+                return Some(format!("{address}: still connecting, for {:.1?} now", since.elapsed()));
+            }
+            let rested = health.and_then(|health| health.rest_until).is_some_and(|until| until > begun);
+            let (reason, at) = failure.filter(|_| rested)?;
+            Some(format!("{address}: {reason}, {:.1?} before this call", begun - *at))
+        };
+        self.candidates(&state).iter().filter_map(tried).take(5).collect::<Vec<_>>().join("; ")
     }
 
     /// The leader's address as last heard, empty if unknown.
     pub(crate) fn leader(&self) -> String {
         self.state().leader.as_deref().unwrap_or_default().to_owned()
+    }
+}
+
+/// A call that waits for a connection.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The dialing task. Ends in order also when the runtime is shut down under it: calls on another runtime start it again.
+struct Dialing(Weak<Router>);
+
+impl Dialing {
+    /// Dials until there is a connection, or no call waits for one and no dial is under way.
+    async fn run(self, wanted: Arc<Notify>) {
+        let mut dials: JoinSet<Result<Connection, DialError>> = JoinSet::new();
+        let mut lasting: Option<DialError> = None;
+        let mut failed: HashSet<Arc<str>> = HashSet::new();
+        // A slow dial is joined by the next one only then.
+        let mut next_dial = Instant::now();
+        loop {
+            let wake = {
+                // Not held while waiting, so that dropping the last client ends this.
+                let Some(router) = self.0.upgrade() else { return };
+                // A move to the leader may have brought a connection meanwhile.
+                if router.check_open().is_err() || router.usable().is_some() {
+                    return;
+                }
+                let needed = router.waiting.load(Ordering::Acquire) > 0;
+                if !needed && dials.is_empty() {
+                    return;
+                }
+                let now = Instant::now();
+                if !needed || dials.len() >= DIALS_MAX {
+                    None
+                } else if now < next_dial {
+                    Some(next_dial)
+                } else {
+                    match router.next_candidate() {
+                        Ok(address) => {
+                            dials.spawn(connection::dial(router.dial_options(address)));
+                            next_dial = now + STAGGER;
+                            Some(next_dial)
+                        }
+                        Err(earliest) => {
+                            // A lasting refusal is the answer once every address has had a turn.
+                            let all = || {
+                                let state = router.state();
+                                router.candidates(&state).iter().all(|known| failed.contains(known))
+                            };
+                            if let Some(error) = lasting.take_if(|_| dials.is_empty() && all()) {
+                                failed.clear();
+                                router.refuse(error);
+                            }
+                            Some(earliest)
+                        }
+                    }
+                }
+            };
+            let due = async {
+                match wake {
+                    Some(wake) => tokio::time::sleep_until(wake).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let joined = tokio::select! {
+                Some(joined) = dials.join_next() => joined,
+                () = due => continue,
+                () = wanted.notified() => continue,
+            };
+            let Some(router) = self.0.upgrade() else { return };
+            // What cannot be joined was stopped by a runtime that is shutting down, which ends this too.
+            let Ok(result) = joined else { continue };
+            let address = match &result {
+                Ok(connection) => &connection.address,
+                Err(error) => &error.address,
+            };
+            router.state().dialed.retain(|(dialed, _)| dialed != address);
+            match result {
+                Ok(connection) => return router.install(connection),
+                Err(error) => {
+                    router.dial_failed(&error);
+                    next_dial = Instant::now();
+                    failed.insert(Arc::clone(&error.address));
+                    if error.lasting {
+                        lasting = Some(error);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Dialing {
+    fn drop(&mut self) {
+        if let Some(router) = self.0.upgrade() {
+            router.state().dialed.clear();
+            router.dialing.store(false, Ordering::Release);
+            // Calls that began to wait while this was ending start it again.
+            router.news.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        self.wanted.notify_one();
     }
 }
 

@@ -17,7 +17,10 @@ use std::{
 use gometa_proto::ErrorKind;
 use tokio::runtime::{self, Handle, Runtime};
 
-use crate::error::{Error, Operation};
+use crate::{
+    Client,
+    error::{Error, Operation},
+};
 
 /// The callers' own threads run their calls; this one reads, writes and keeps time.
 const THREADS: usize = 1;
@@ -107,6 +110,53 @@ impl<T> Hosted<T> {
     }
 }
 
+impl Hosted<Client> {
+    /// Closes the client; see [`Client::close`]. Waits for the end of the session, 200 ms at most, but not on a thread
+    /// that drives a runtime: there it is awaited in the background. In a forked child there is nothing to close.
+    pub fn close(&self) {
+        if let (Some((client, runtime)), false) = (&self.held, self.is_forked()) {
+            finish(client.close(), Arc::clone(runtime));
+        }
+    }
+
+    /// Gives the client up: closes it if this is its last handle and no call runs. Waits as [`close`](Self::close).
+    /// Nothing else may be done with it afterwards.
+    pub fn release(&mut self) {
+        if self.is_forked() {
+            return;
+        }
+        let Some((client, runtime)) = self.held.take() else { return };
+        match client.release() {
+            Some(closing) => finish(closing, runtime),
+            None => end(runtime),
+        }
+    }
+}
+
+/// Runs what is left to do for a client, then gives the runtime up.
+fn finish(closing: impl Future<Output = ()> + Send + 'static, runtime: Arc<Runtime>) {
+    if Handle::try_current().is_err() {
+        runtime.block_on(closing);
+        return end(runtime);
+    }
+    let handle = runtime.handle().clone();
+    handle.spawn(async move {
+        closing.await;
+        end(runtime);
+    });
+}
+
+/// Gives the runtime up, and ends it with its last value.
+fn end(runtime: Arc<Runtime>) {
+    let Some(runtime) = Arc::into_inner(runtime) else { return };
+    if Handle::try_current().is_ok() {
+        // A thread that drives a runtime, perhaps this one, must not wait.
+        runtime.shutdown_background();
+    } else {
+        runtime.shutdown_timeout(END_TIMEOUT);
+    }
+}
+
 impl<T: Clone> Clone for Hosted<T> {
     fn clone(&self) -> Hosted<T> {
         self.map(T::clone)
@@ -121,13 +171,7 @@ impl<T> Drop for Hosted<T> {
         }
         let Some((value, runtime)) = self.held.take() else { return };
         drop(value);
-        let Some(runtime) = Arc::into_inner(runtime) else { return };
-        if Handle::try_current().is_ok() {
-            // A thread that drives a runtime, perhaps this one, must not wait.
-            runtime.shutdown_background();
-        } else {
-            runtime.shutdown_timeout(END_TIMEOUT);
-        }
+        end(runtime);
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::{
     collections::BTreeSet,
+    process,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -27,9 +28,20 @@ pub(crate) struct Sessions {
     id: Arc<AtomicU64>,
 }
 
+/// What a client that is closed leaves behind.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Last {
+    /// A session, by its id.
+    Open(u64),
+    /// An attempt to open one, by its nonce, of which the outcome is not known.
+    Opening(Bytes),
+}
+
 #[derive(Default, Debug)]
 struct Current {
     session: Option<Arc<Session>>,
+    /// The process that asked for it. A forked child must not end its parent's session.
+    process: u32,
     /// Of the session that is being opened. Kept until it is, over calls that gave up in between, so that they
     /// do not leave a trail of sessions.
     nonce: Option<Bytes>,
@@ -65,6 +77,7 @@ impl Sessions {
         getrandom::fill(&mut random)?;
         let nonce = Bytes::copy_from_slice(&random);
         current.nonce = Some(nonce.clone());
+        current.process = process::id();
         Ok(nonce)
     }
 
@@ -76,6 +89,15 @@ impl Sessions {
         current.session = Some(Arc::clone(&session));
         self.id.store(id, Ordering::Relaxed);
         session
+    }
+
+    /// Gives the session up, once: what is to be ended, if this process has asked for one.
+    pub(crate) fn end(&self) -> Option<Last> {
+        let mut current = self.lock();
+        let (session, nonce) = (current.session.take(), current.nonce.take());
+        self.id.store(0, Ordering::Relaxed);
+        let last = session.map(|session| Last::Open(session.id)).or(nonce.map(Last::Opening));
+        last.filter(|_| current.process == process::id())
     }
 
     /// The ensemble knows session `id` no longer: the next write opens another.
@@ -225,5 +247,20 @@ mod tests {
         sessions.expired(3);
         assert!(sessions.current().is_none());
         assert_eq!(sessions.id().load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_to_be_ended_is_named_once_and_only_to_the_process_that_opened_it() {
+        let sessions = Sessions::default();
+        assert_eq!(sessions.end(), None);
+        let nonce = sessions.nonce().unwrap();
+        assert_eq!(sessions.end(), Some(Last::Opening(nonce)));
+        sessions.nonce().unwrap();
+        sessions.opened(3);
+        assert_eq!((sessions.end(), sessions.end()), (Some(Last::Open(3)), None));
+        sessions.nonce().unwrap();
+        sessions.opened(4);
+        sessions.lock().process += 1;
+        assert_eq!(sessions.end(), None);
     }
 }

@@ -260,7 +260,7 @@ fn host_that_is_down_is_an_error_and_repetitions_are_given_up() {
         listener.local_addr().unwrap().to_string()
     }];
     let lines = dialogue(&hosts, "0\nGet\nk\n1\nSet\nk\nv\n1000\n");
-    assert!(lines[0].starts_with("Error : get \"k\": no node could be had within 500ms"), "{lines:?}");
+    assert!(lines[0].starts_with("Error : get \"k\": no connection to any node within 500ms"), "{lines:?}");
     assert!(lines[0].contains("connection refused"), "{lines:?}");
     assert!(lines.last().unwrap().starts_with("Error : given up after 32 failures in a row"), "{lines:?}");
 }

@@ -39,7 +39,7 @@ fn status(node: u64) -> NodeStatus {
 /// The error of a node that is not there.
 fn refused(address: &str) -> Error {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let client = Client::builder().connect_timeout(Duration::ZERO).build([address]).unwrap();
+    let client = Client::builder().connect_timeout(Duration::from_nanos(1)).build([address]).unwrap();
     runtime.block_on(client.status_of(address)).unwrap_err()
 }
 

@@ -1,11 +1,14 @@
-//! Closing a client: what runs ends at once, and nothing begins any more.
+//! Closing a client: what runs ends at once, nothing begins any more, and its session is ended.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gometa_client::{Client, ErrorKind, Outcome, Role, blocking};
-use gometa_proto::v1::server_frame::Body as FromNode;
+use gometa_proto::v1::{
+    EndSession, Request, SessionEnded, SessionOpened, client_frame::Body as FromClient, request::Operation,
+    response, server_frame::Body as FromNode,
+};
 
-use crate::node::{Node, builder, client, limited, view, within};
+use crate::node::{Link, Node, builder, client, entry, limited, not_applied, view, within, written};
 
 #[tokio::test]
 async fn running_calls_end_at_once_and_later_ones_never_start() {
@@ -19,13 +22,13 @@ async fn running_calls_end_at_once_and_later_ones_never_start() {
         link.request().await;
         let get = tokio::spawn(async move { getting.get("k").await });
         link.request().await;
-        client.close();
+        client.close().await;
         let error = set.await.unwrap().unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Closed, Outcome::Unknown), "{error}");
         let error = get.await.unwrap().unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Closed, Outcome::NotApplied), "{error}");
         while link.frame().await.is_some() {}
-        client.close();
+        client.close().await;
         let error = client.set("k", "v").await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Closed, Outcome::NotApplied), "{error}");
         assert_eq!(error.to_string(), "set \"k\": the client is closed");
@@ -64,7 +67,7 @@ async fn calls_that_wait_to_be_sent_end_too() {
         link.open_session(7).await;
         link.request().await;
         link.request().await;
-        client.close();
+        client.close().await;
         let mut unknown = 0;
         for call in calls {
             let error = call.await.unwrap().unwrap_err();
@@ -90,10 +93,10 @@ async fn calls_on_an_earlier_connection_end_too() {
         // The client moves; what is in flight is awaited where it was asked.
         link.send(FromNode::View(view(Role::Following, &leader.address, &[]))).await;
         let _at_leader = leader.accept().await;
-        while client.counters().reconnects == 0 {
+        while client.view().await.unwrap().role() != Role::Leading {
             tokio::task::yield_now().await;
         }
-        client.close();
+        client.close().await;
         let error = slow.await.unwrap().unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Closed, Outcome::NotApplied), "{error}");
         while link.frame().await.is_some() {}
@@ -114,7 +117,7 @@ async fn dialing_ends() {
         let calling = client.clone();
         let call = tokio::spawn(async move { calling.get("k").await });
         let _link = silent.accept_hello().await;
-        client.close();
+        client.close().await;
         assert_eq!(call.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
     })
     .await;
@@ -130,4 +133,170 @@ fn blocked_calls_end() {
     let _link = runtime.block_on(node.accept_hello());
     client.close();
     assert_eq!(call.join().unwrap().unwrap_err().kind(), ErrorKind::Closed);
+}
+
+/// A client whose session, 7, is open, and its connection.
+async fn opened(node: &Node) -> (Client, Link) {
+    let client = client(&[node]);
+    let setting = client.clone();
+    let set = tokio::spawn(async move { setting.set("k", "v").await });
+    let mut link = node.accept().await;
+    link.open_session(7).await;
+    let request = link.request().await;
+    link.answer(&request, written(1)).await;
+    set.await.unwrap().unwrap();
+    (client, link)
+}
+
+/// Expects the end of the session; answers it with `result`.
+async fn ends(link: &mut Link, result: response::Result) -> Request {
+    let request = link.request().await;
+    assert_eq!(request.operation, Some(Operation::EndSession(EndSession { session: 7 })));
+    assert_eq!(request.write, None);
+    assert!(request.deadline_ms >= 1000, "a slow node shall end it as well: {}", request.deadline_ms);
+    link.answer(&request, result).await;
+    request
+}
+
+fn ended() -> response::Result {
+    response::Result::SessionEnded(SessionEnded { existed: true })
+}
+
+#[tokio::test]
+async fn closing_ends_the_session_and_then_the_connection() {
+    within(async {
+        let node = Node::start().await;
+        let (client, mut link) = opened(&node).await;
+        let closing = tokio::spawn(client.close());
+        ends(&mut link, ended()).await;
+        closing.await.unwrap();
+        assert!(link.next_request().await.is_none());
+        // Only the first time.
+        let begun = Instant::now();
+        client.close().await;
+        assert!(begun.elapsed() < Duration::from_millis(100));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn closing_asks_again_while_the_node_cannot() {
+    within(async {
+        let node = Node::start().await;
+        let (client, mut link) = opened(&node).await;
+        let closing = tokio::spawn(client.close());
+        let first = ends(&mut link, not_applied(ErrorKind::Unavailable)).await;
+        let second = ends(&mut link, ended()).await;
+        assert!(second.id > first.id);
+        closing.await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn closing_waits_200_ms_at_most() {
+    within(async {
+        let node = Node::start().await;
+        let (client, mut link) = opened(&node).await;
+        let begun = Instant::now();
+        client.close().await;
+        let took = begun.elapsed();
+        assert!((Duration::from_millis(200)..Duration::from_millis(600)).contains(&took), "{took:?}");
+        link.request().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn closing_asks_for_nothing_where_no_session_was_opened() {
+    within(async {
+        let node = Node::start().await;
+        let client = client(&[&node]);
+        let getting = client.clone();
+        let get = tokio::spawn(async move { getting.get("k").await });
+        let mut link = node.accept().await;
+        let request = link.request().await;
+        link.answer(&request, entry(b"k", b"v")).await;
+        get.await.unwrap().unwrap();
+        client.close().await;
+        drop(client);
+        assert!(link.next_request().await.is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn closing_ends_a_session_of_which_the_opening_was_not_awaited() {
+    within(async {
+        let node = Node::start().await;
+        let client = client(&[&node]).with_timeout(Duration::from_millis(50));
+        let setting = client.clone();
+        let set = tokio::spawn(async move { setting.set("k", "v").await });
+        let mut link = node.accept().await;
+        let lost = link.request().await;
+        set.await.unwrap().unwrap_err();
+        let closing = tokio::spawn(client.close());
+        let again = link.request().await;
+        assert_eq!(lost.operation, again.operation, "the same nonce");
+        let opened = SessionOpened { session: 7, timeout_ms: 30_000 };
+        link.answer(&again, response::Result::SessionOpened(opened)).await;
+        ends(&mut link, ended()).await;
+        closing.await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn dropping_the_last_handle_ends_the_session() {
+    within(async {
+        let node = Node::start().await;
+        let (client, mut link) = opened(&node).await;
+        let other = client.clone();
+        drop(client);
+        let getting = tokio::spawn(async move { other.get("k").await });
+        let request = link.request().await;
+        assert!(matches!(request.operation, Some(Operation::Get(_))), "{request:?}");
+        link.answer(&request, entry(b"k", b"v")).await;
+        getting.await.unwrap().unwrap();
+        ends(&mut link, ended()).await;
+        assert!(link.next_request().await.is_none());
+    })
+    .await;
+}
+
+#[test]
+fn a_blocking_client_ends_its_session_when_it_is_closed_and_when_it_is_dropped() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for close in [true, false] {
+        runtime.block_on(within(async {
+            let node = Node::start().await;
+            let address = node.address.clone();
+            let life = tokio::task::spawn_blocking(move || {
+                std::thread::spawn(move || {
+                    let client = blocking::Client::new([address]).unwrap();
+                    let other = client.clone();
+                    client.set("k", "v").unwrap();
+                    drop(other);
+                    if close {
+                        client.close();
+                        assert_eq!(client.get("k").unwrap_err().kind(), ErrorKind::Closed);
+                    }
+                })
+                .join()
+            });
+            let mut link = node.accept().await;
+            link.open_session(7).await;
+            let request = link.request().await;
+            link.answer(&request, written(1)).await;
+            ends(&mut link, ended()).await;
+            life.await.unwrap().unwrap();
+            loop {
+                match link.frame().await {
+                    None => break,
+                    Some(FromClient::Request(request)) => panic!("{request:?}"),
+                    Some(_) => {}
+                }
+            }
+        }));
+    }
 }

@@ -47,8 +47,19 @@ async fn main() -> anyhow::Result<()> {
     while let Some(text) = lines.next_line().await? {
         while calls.try_join_next().is_some() {}
         let (number, line) = Line::parse(&text)?;
+        if line.verb == "close" {
+            let closed = lock(&state.clients).get(line.wanted("client")?).cloned();
+            // From here on its calls fail; the answer waits for the end of its session.
+            let closing = closed.with_context(|| format!("no such client: {text}"))?.client.close();
+            calls.spawn(async move {
+                closing.await;
+                report(number, Ok("ok".to_owned()));
+                Ok(())
+            });
+            continue;
+        }
         // A client is there as soon as its line has been read.
-        if matches!(line.verb.as_str(), "open" | "close" | "cancel") {
+        if matches!(line.verb.as_str(), "open" | "cancel") {
             report(number, at_once(&state, &line)?);
             continue;
         }
@@ -71,6 +82,9 @@ async fn main() -> anyhow::Result<()> {
     while let Some(done) = calls.join_next().await {
         done??;
     }
+    for opened in std::mem::take(&mut *lock(&state.clients)).into_values() {
+        opened.client.close().await;
+    }
     Ok(())
 }
 
@@ -83,11 +97,6 @@ fn at_once(state: &State, line: &Line) -> anyhow::Result<Said> {
         return Ok(Ok("ok".to_owned()));
     }
     let name = line.wanted("client")?.to_owned();
-    if line.verb == "close" {
-        let closed = lock(&state.clients).get(&name).cloned();
-        closed.context("no such client")?.client.close();
-        return Ok(Ok("ok".to_owned()));
-    }
     let timeout = Duration::from_millis(line.number("timeout_ms")?.unwrap_or(5_000));
     let builder = Client::builder().timeout(timeout).name("face");
     let peers = [line.wanted("peers")?];

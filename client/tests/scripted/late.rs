@@ -1,0 +1,326 @@
+//! Deadlines and silence: what a call that is too late says, and what it means for the node that it waited for.
+
+use std::time::{Duration, Instant};
+
+use gometa_client::{Client, ErrorKind, Outcome, Role};
+use gometa_proto::v1::{Ping, Pong, client_frame::Body as FromClient, server_frame::Body as FromNode};
+use tokio::task::JoinHandle;
+
+use crate::node::{Link, Node, builder, client, entry, not_applied, view, welcome, within};
+
+const SHORT: Duration = Duration::from_millis(50);
+
+fn get(client: &Client, key: &'static str) -> JoinHandle<Result<String, gometa_client::Error>> {
+    let client = client.clone();
+    tokio::spawn(async move { Ok(String::from_utf8_lossy(&client.get(key).await?.value).into_owned()) })
+}
+
+/// Answers one request with a value; says which key it was about.
+async fn answer(link: &mut Link, value: &[u8]) {
+    let request = link.request().await;
+    link.answer(&request, entry(b"k", value)).await;
+}
+
+#[tokio::test]
+async fn calls_that_are_shorter_than_a_handshake_find_the_connection_that_an_earlier_one_began() {
+    within(async {
+        let node = Node::start().await;
+        let client = client(&[&node]).with_timeout(SHORT);
+        let first = get(&client, "k");
+        let mut link = node.accept_hello().await;
+        // The handshake is not over before the call is.
+        let error = first.await.unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied));
+        assert!(error.to_string().contains(&format!("{}: still connecting", node.address)), "{error}");
+        link.send(FromNode::Welcome(welcome(view(Role::Leading, "", &[])))).await;
+        let calls = async {
+            while let Err(error) = client.get("k").await {
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            }
+        };
+        tokio::select! {
+            () = calls => {}
+            () = async { answer(&mut link, b"v").await; std::future::pending().await } => {}
+            _ = node.accept_raw() => panic!("dialed again"),
+        }
+        assert_eq!(client.counters().reconnects, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_deadline_that_passes_counts_against_the_node_although_it_pongs() {
+    within(async {
+        let (hung, node) = (Node::start().await, Node::start().await);
+        let client = client(&[&hung, &node]).with_timeout(Duration::from_millis(150));
+        let late = get(&client, "k");
+        let mut link = hung.accept().await;
+        link.request().await;
+        // It answers Pings, and nothing else.
+        let ponging = tokio::spawn(async move { assert!(link.next_request().await.is_none()) });
+        let error = late.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
+        assert!(error.to_string().contains(&format!("no answer from {}", hung.address)), "{error}");
+        let next = get(&client, "k");
+        answer(&mut node.accept().await, b"elsewhere").await;
+        assert_eq!(next.await.unwrap().unwrap(), "elsewhere");
+        ponging.await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_its_caller_gives_up_counts_as_well() {
+    within(async {
+        let (hung, node) = (Node::start().await, Node::start().await);
+        let client = client(&[&hung, &node]);
+        let given_up = get(&client, "k");
+        let mut link = hung.accept().await;
+        link.request().await;
+        let asked = Instant::now();
+        while asked.elapsed() < Duration::from_millis(100) {
+            if let Ok(Some(FromClient::Ping(Ping { nonce, .. }))) =
+                tokio::time::timeout(Duration::from_millis(10), link.frame()).await
+            {
+                link.send(FromNode::Pong(Pong { nonce })).await;
+            }
+        }
+        given_up.abort();
+        assert!(given_up.await.is_err());
+        let next = get(&client, "k");
+        answer(&mut node.accept().await, b"elsewhere").await;
+        assert_eq!(next.await.unwrap().unwrap(), "elsewhere");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_short_deadline_alone_drives_nobody_away() {
+    within(async {
+        let (node, other) = (Node::start().await, Node::start().await);
+        let patience = Duration::from_secs(10);
+        let client = Client::builder().silence(patience, patience).build([&node.address, &other.address]);
+        let client = client.unwrap();
+        let late = get(&client.with_timeout(SHORT), "k");
+        let mut link = node.accept().await;
+        link.request().await;
+        assert_eq!(late.await.unwrap().unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+        let next = get(&client, "k");
+        tokio::select! {
+            () = answer(&mut link, b"still here") => {}
+            _ = other.accept_raw() => panic!("left for a call of {SHORT:?}"),
+        }
+        assert_eq!(next.await.unwrap().unwrap(), "still here");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn with_no_other_node_the_one_in_use_stays() {
+    within(async {
+        let node = Node::start().await;
+        let client = client(&[&node]);
+        let late = get(&client.with_timeout(Duration::from_millis(150)), "k");
+        let mut link = node.accept().await;
+        link.request().await;
+        let next = tokio::spawn(async move {
+            assert_eq!(late.await.unwrap().unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+            client.get("k").await
+        });
+        answer(&mut link, b"v").await;
+        next.await.unwrap().unwrap();
+    })
+    .await;
+}
+
+/// When a node is left that takes everything and says no more than `chatter` does, with the usual settings.
+async fn left_after(chatter: impl AsyncFn(&mut Link)) -> Duration {
+    let (dead, node) = (Node::start().await, Node::start().await);
+    let client = Client::new([&dead.address, &node.address]).unwrap();
+    let call = get(&client, "first");
+    let mut link = dead.accept().await;
+    answer(&mut link, b"alive").await;
+    call.await.unwrap().unwrap();
+    let call = get(&client, "second");
+    link.request().await;
+    let asked = Instant::now();
+    let mut next = tokio::select! {
+        next = node.accept() => next,
+        () = async { loop { chatter(&mut link).await } } => unreachable!("it never ends"),
+    };
+    let took = asked.elapsed();
+    answer(&mut next, b"v").await;
+    call.await.unwrap().unwrap();
+    took
+}
+
+#[tokio::test]
+async fn a_dead_connection_is_left_a_second_and_a_half_after_the_request() {
+    within(async {
+        let took = left_after(async |_| std::future::pending().await).await;
+        assert!((Duration::from_millis(1450)..Duration::from_millis(1900)).contains(&took), "{took:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_that_pings_and_does_not_pong_is_left_as_well() {
+    within(async {
+        // The port of a node pings by itself; only a Pong says that the node works.
+        let took = left_after(async |link| {
+            link.send(FromNode::Ping(Ping { nonce: 1, session: 0 })).await;
+            let _ = tokio::time::timeout(Duration::from_millis(100), link.frame()).await;
+        })
+        .await;
+        assert!((Duration::from_millis(1450)..Duration::from_millis(1900)).contains(&took), "{took:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_silent_node_is_left_also_by_calls_that_are_shorter_than_the_silence() {
+    within(async {
+        let (silent, node) = (Node::start().await, Node::start().await);
+        let quiet = Duration::from_millis(100);
+        let client = Client::builder().silence(quiet, quiet).build([&silent.address, &node.address]).unwrap();
+        let short = client.with_timeout(Duration::from_millis(20));
+        let calls = async { while short.get("k").await.is_err() {} };
+        let serving = async {
+            let _held = silent.accept().await;
+            node.accept().await.serve("v").await;
+        };
+        tokio::select! {
+            () = calls => {}
+            () = serving => panic!("the client hung up"),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_had_a_connection_is_late_and_one_that_had_none_meets_nobody() {
+    within(async {
+        let node = Node::start().await;
+        let client = client(&[&node]).with_timeout(Duration::from_millis(300));
+        let setting = client.clone();
+        let set = tokio::spawn(async move { setting.set("k", "v").await });
+        let mut link = node.accept().await;
+        link.open_session(7).await;
+        link.request().await;
+        drop((link, node));
+        let error = set.await.unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::DeadlineExceeded, Outcome::Unknown));
+        // The connection was lost before this one began.
+        let begun = Instant::now();
+        let error = client.set("k", "v").await.unwrap_err();
+        assert!(begun.elapsed() >= Duration::from_millis(300), "not before its deadline");
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied));
+        assert!(error.is_retryable());
+        for error in [client.status().await.map(drop), client.view().await.map(drop)] {
+            assert_eq!(error.unwrap_err().kind(), ErrorKind::Unavailable);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_tells_what_happened_in_its_own_call_only() {
+    within(async {
+        let (first, second) = (Node::start().await, Node::start().await);
+        let client = client(&[&first, &second]);
+        let call = get(&client, "k");
+        let mut link = first.accept().await;
+        link.request().await;
+        drop(link);
+        let mut link = second.accept().await;
+        answer(&mut link, b"v").await;
+        call.await.unwrap().unwrap();
+        assert_eq!(client.counters().reconnects, 1);
+        let call = get(&client, "k");
+        answer(&mut link, b"v").await;
+        call.await.unwrap().unwrap();
+
+        let error = get(&client.with_timeout(SHORT), "k").await.unwrap().unwrap_err();
+        let expected = format!("get \"k\": no answer from {} within {SHORT:?}", second.address);
+        assert_eq!(error.to_string(), expected);
+        // What this call met with is in it.
+        let call = get(&client.with_timeout(Duration::from_millis(500)), "k");
+        link.request().await;
+        let request = link.request().await;
+        link.answer(&request, not_applied(ErrorKind::ResourceExhausted)).await;
+        let error = call.await.unwrap().unwrap_err();
+        assert!(error.to_string().contains(&format!("before: {}: ", second.address)), "{error}");
+        assert!(!error.to_string().contains(&first.address), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_begins_while_all_nodes_rest_says_why() {
+    within(async {
+        let address = Node::nowhere().await;
+        let client = builder().timeout(Duration::from_millis(700)).build([&address]).unwrap();
+        client.get("k").await.unwrap_err();
+        // By now the address rests for longer than this call takes.
+        let error = client.with_timeout(Duration::from_millis(5)).get("k").await.unwrap_err();
+        assert!(error.to_string().contains(&format!("({address}: connection refused")), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_timeout_of_zero_and_none_beyond_what_a_request_can_carry() {
+    let (zero, tick) = (Duration::ZERO, Duration::from_nanos(1));
+    let (most, more) =
+        (Duration::from_millis(u32::MAX.into()), Duration::from_millis(u64::from(u32::MAX) + 1));
+    let peers = [Node::nowhere().await];
+    for fault in [zero, more, Duration::MAX] {
+        for builder in [
+            Client::builder().timeout(fault),
+            Client::builder().connect_timeout(fault),
+            Client::builder().silence(fault, tick),
+            Client::builder().silence(tick, fault),
+        ] {
+            let error = builder.build(&peers).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(error.to_string().contains("is no timeout"), "{error}");
+        }
+        let client = Client::new(&peers).unwrap().with_timeout(fault);
+        for kind in [
+            client.get("k").await.unwrap_err().kind(),
+            client.set("k", "v").await.unwrap_err().kind(),
+            client.view().await.unwrap_err().kind(),
+            client.status_of(&peers[0]).await.unwrap_err().kind(),
+        ] {
+            assert_eq!(kind, ErrorKind::InvalidArgument);
+        }
+    }
+    for fine in [tick, most] {
+        Client::builder().timeout(fine).connect_timeout(fine).silence(fine, fine).build(&peers).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn request_ids_are_never_used_again() {
+    within(async {
+        let node = Node::start().await;
+        let client = client(&[&node]);
+        let call = get(&client, "k");
+        let mut link = node.accept().await;
+        let first = link.request().await;
+        call.abort();
+        assert!(matches!(link.frame().await, Some(FromClient::Cancel(cancel)) if cancel.id == first.id));
+        let mut last = first.id;
+        for _ in 0..3 {
+            let call = get(&client, "k");
+            let request = link.request().await;
+            assert!(request.id > last);
+            last = request.id;
+            // The answer to the first one, late, is no answer to this one.
+            link.answer(&first, entry(b"k", b"late")).await;
+            link.answer(&request, entry(b"k", b"v")).await;
+            assert_eq!(call.await.unwrap().unwrap(), "v");
+        }
+    })
+    .await;
+}
