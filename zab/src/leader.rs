@@ -214,7 +214,7 @@ impl Leader {
         if peer.votes {
             self.contact.insert(peer.node, core.now);
         }
-        if mutant!(M55) || (mutant!(M57) && matches!(message, Message::Ack { .. })) {
+        if mutant!(M55) {
             peer.beat = self.beat;
         }
         match message {
@@ -277,6 +277,9 @@ impl Leader {
                 self.check(core)
             }
             Message::Ack { epoch, last } => {
+                if mutant!(M57) {
+                    peer.beat = self.beat;
+                }
                 // One that came before AckNewLeader counts for nothing, and is no fault (rule 23).
                 if epoch != self.epoch || !matches!(peer.sync, Sync::Following { .. } | Sync::Serving) {
                     return Next::Stay;
