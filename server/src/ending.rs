@@ -1,6 +1,8 @@
 //! How the process comes to its end: the first reason given counts.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use crate::logging;
 
 /// Why the process ends.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -11,28 +13,36 @@ pub(crate) enum Reason {
     Failed(String),
 }
 
+/// The reason that counts, and the node whose thread has given it, if it was one's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Ended {
+    pub(crate) node: Option<Arc<str>>,
+    pub(crate) reason: Reason,
+}
+
 /// Where reasons are given, from any thread, and waited for, by the main one.
 #[derive(Default)]
 pub(crate) struct Ending {
-    reason: Mutex<Option<Reason>>,
+    ended: Mutex<Option<Ended>>,
     given: Condvar,
 }
 
 impl Ending {
     /// Ends the process, unless it is ending already.
     pub(crate) fn end(&self, reason: Reason) {
-        self.reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+        let ended = Ended { node: logging::thread_node(), reason };
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(ended);
         self.given.notify_all();
     }
 
     /// Waits for a reason.
-    pub(crate) fn wait(&self) -> Reason {
-        let mut reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn wait(&self) -> Ended {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if let Some(reason) = &*reason {
-                return reason.clone();
+            if let Some(ended) = &*ended {
+                return ended.clone();
             }
-            reason = self.given.wait(reason).unwrap_or_else(PoisonError::into_inner);
+            ended = self.given.wait(ended).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -46,6 +56,6 @@ mod tests {
         let ending = Ending::default();
         ending.end(Reason::Failed("the disk".to_owned()));
         ending.end(Reason::Asked("SIGTERM".to_owned()));
-        assert_eq!(ending.wait(), Reason::Failed("the disk".to_owned()));
+        assert_eq!(ending.wait().reason, Reason::Failed("the disk".to_owned()));
     }
 }

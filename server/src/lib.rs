@@ -17,7 +17,9 @@
 //!   foreign input that is not the codec's. `address_book`: who is where.
 //! - `memory`: what all of them may hold, and the formula; `frame_room`, `admission`: how it is shared out;
 //!   `descriptors`: how many of them there may be; `allocator`: that what is freed is given back.
-//! - `narrate`, `ready`, `logging`, `ending`, `counters`: what people and supervisors are told.
+//! - `narrate`, `ready`, `logging`, `ending`, `counters`: the log, the READY line, the last line. `output`: the only
+//!   way to the standard streams while a node runs, which never waits for a reader.
+//! - `signals`, `threads`: what signals do; threads with names.
 //! - [`console`]: the interactive client.
 //!
 //! Deliberately not here yet: TLS, the admin port, metrics, snapshots, changes of membership.
@@ -46,10 +48,13 @@ mod logging;
 mod memory;
 mod narrate;
 mod outbox;
+mod output;
 mod peer_link;
 mod process;
 mod ready;
 mod server;
+mod signals;
+mod threads;
 mod vote_socket;
 
 pub use process::run;

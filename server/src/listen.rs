@@ -4,7 +4,6 @@ use std::{
     io::{self, ErrorKind},
     net::{IpAddr, Shutdown, SocketAddr, ToSocketAddrs},
     sync::mpsc::{RecvTimeoutError, sync_channel},
-    thread,
     time::Duration,
 };
 
@@ -12,7 +11,10 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::warn;
 
-use crate::config::{Address, ServerConfig};
+use crate::{
+    config::{Address, ServerConfig},
+    threads,
+};
 
 /// A name that is not resolved after this long is taken for unresolvable.
 const RESOLVE_TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -67,7 +69,7 @@ fn resolve(key: &str, address: &Address) -> Result<SocketAddr, String> {
         // Nobody listens any more if it took too long.
         drop(sender.send(found));
     };
-    let why = match thread::Builder::new().name("gometa-resolve".to_owned()).spawn(lookup) {
+    let why = match threads::spawn("gometa-resolve", lookup) {
         Err(error) => error.to_string(),
         Ok(_) => match receiver.recv_timeout(RESOLVE_TIMEOUT) {
             Ok(Ok(Some(found))) => return Ok(found),

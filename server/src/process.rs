@@ -1,22 +1,21 @@
 //! The process: from the command line to the exit status.
 //!
-//! Whatever goes wrong ends up here as one line, which is the last one on standard error; the exit status is 0
-//! only when the process was asked to stop, or to say something.
+//! Every failure ends up here as one line, which is the last one on standard error; the exit status is 0 only when
+//! the process was asked to stop, or to print something.
+//!
+//! The main thread waits for the reason to end, whatever the others wait for: nodes are started by a thread of their
+//! own, because reading a long log takes time.
 
 use std::{
     env,
     io::{self, Read, Write},
+    mem,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
-    thread,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use tokio::{
-    runtime::{Builder, Runtime},
-    signal::unix::{SignalKind, signal},
-};
 use tracing::{info, warn};
 
 use crate::{
@@ -27,14 +26,11 @@ use crate::{
     ending::{Ending, Reason},
     listen, logging,
     memory::{Allowance, MIB},
+    output,
     server::Server,
+    signals, threads,
 };
 
-/// Threads that serve sockets. The driver and the disk have their own; on a machine with two cores, more would
-/// only take turns with them.
-const WORKERS: usize = 2;
-/// Threads that look up names.
-const LOOKUPS_MAX: usize = 8;
 /// How long an orderly end may take.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an end for failure waits for those who still write.
@@ -52,63 +48,64 @@ pub fn run() -> ExitCode {
             say(&text);
             return ExitCode::SUCCESS;
         }
-        Err(Exit::Refuse(line)) => {
-            logging::last_line(&line);
-            return ExitCode::from(USAGE);
-        }
+        Err(Exit::Refuse(line)) => return refuse(&line, USAGE),
     };
+    logging::set_format(args.log_format);
     if let (Some(path), true) = (&args.config, args.client) {
-        return console::run(path, args.unknown_keys(), &args.warnings).unwrap_or_else(|error| {
-            logging::last_line(&format!("{error:#}"));
-            ExitCode::FAILURE
-        });
+        return console::run(path, args.unknown_keys(), &args.warnings)
+            .unwrap_or_else(|error| refuse(&format!("{error:#}"), 1));
     }
     let done = serve(&args);
     if let Err(line) = &done {
         logging::last_line(line);
     }
+    output::finish();
     // A thread that read damage never returns, and one that waits for the disk may be late. The usual end would take
     // from under them what RocksDB keeps for the whole process, and what it locks then kills it in place of the status.
     signal_hook::low_level::exit(i32::from(done.is_err()))
 }
 
+/// Writes the last line of a process that has not started anything, and gives its exit status.
+fn refuse(line: &str, status: u8) -> ExitCode {
+    logging::last_line(line);
+    output::finish();
+    ExitCode::from(status)
+}
+
 fn serve(args: &Args) -> Result<(), String> {
-    logging::start(args.log_format, &args.log_level)?;
+    logging::abort_on_panic();
+    logging::start(&args.log_level, "-log-level")?;
     args.warnings.iter().for_each(|warning| warn!("{warning}"));
     let mut configs = configurations(args)?;
+    match &configs[..] {
+        [config] => logging::set_process(&config.announced.message.text),
+        several => logging::set_process(&format!("-dev={}", several.len())),
+    }
     if args.check {
         return configs.iter().try_for_each(check);
     }
     allocator::pin_sizes();
-    descriptors::fit(&mut configs)?;
-    logging::abort_on_panic();
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .max_blocking_threads(LOOKUPS_MAX)
-        .thread_name("gometa-io")
-        .enable_all()
-        .build()
-        .map_err(|error| format!("cannot start threads: {error}; look at the limits of this process"))?;
     let ending = Arc::new(Ending::default());
-    watch_signals(&runtime, &ending)?;
-    let mut servers = Vec::new();
-    for config in &configs {
-        servers.push(Server::start(config, &runtime, &ending, configs.len() > 1)?);
-    }
+    signals::watch(&ending)?;
     watch_stdin(args.watch_stdin, &ending);
-    let reason = ending.wait();
-    let patience = match &reason {
+    descriptors::fit(&mut configs)?;
+    let servers = Arc::new(Mutex::new(Vec::new()));
+    start(configs, &servers, &ending)?;
+    let ended = ending.wait();
+    logging::set_thread_node(ended.node);
+    let patience = match &ended.reason {
         Reason::Asked(by) => {
             info!("is asked to end: {by}");
             END_TIMEOUT
         }
         Reason::Failed(_) => FAIL_TIMEOUT,
     };
+    // A node that is still being started has promised nothing in this process, and ends with it.
+    let servers = mem::take(&mut *servers.lock().unwrap_or_else(PoisonError::into_inner));
     servers.iter().for_each(Server::stop);
     let until = Instant::now() + patience;
-    let late = servers.iter().filter(|server| !server.wait(until)).count();
-    runtime.shutdown_background();
-    match reason {
+    let late = servers.into_iter().map(|server| server.wait(until)).filter(|ended| !ended).count();
+    match ended.reason {
         Reason::Asked(by) => {
             if late > 0 {
                 // Everything acknowledged is synced; what is not written yet was promised to nobody.
@@ -120,6 +117,26 @@ fn serve(args: &Args) -> Result<(), String> {
         }
         Reason::Failed(line) => Err(line),
     }
+}
+
+/// Starts the nodes, one after the other; one that cannot be started ends the process.
+fn start(
+    configs: Vec<ServerConfig>,
+    servers: &Arc<Mutex<Vec<Server>>>,
+    ending: &Arc<Ending>,
+) -> Result<(), String> {
+    let (servers, ending) = (servers.clone(), ending.clone());
+    let starting = move || {
+        for config in &configs {
+            match Server::start(config, &ending) {
+                Ok(server) => servers.lock().unwrap_or_else(PoisonError::into_inner).push(server),
+                Err(line) => return ending.end(Reason::Failed(line)),
+            }
+        }
+    };
+    threads::spawn("gometa-start", starting)
+        .map(drop)
+        .map_err(|error| format!("cannot start threads: {error}; look at the limits of this process"))
 }
 
 /// Prints what was understood, or what is wrong.
@@ -158,20 +175,6 @@ fn say(text: &str) {
     drop(writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()));
 }
 
-fn watch_signals(runtime: &Runtime, ending: &Arc<Ending>) -> Result<(), String> {
-    let _guard = runtime.enter();
-    for (kind, name) in [(SignalKind::terminate(), "SIGTERM"), (SignalKind::interrupt(), "SIGINT")] {
-        let mut signals = signal(kind).map_err(|error| format!("cannot listen for {name}: {error}"))?;
-        let ending = ending.clone();
-        runtime.spawn(async move {
-            if signals.recv().await.is_some() {
-                ending.end(Reason::Asked(name.to_owned()));
-            }
-        });
-    }
-    Ok(())
-}
-
 /// Ends the process with standard input, or at a newline there.
 fn watch_stdin(when: WatchStdin, ending: &Arc<Ending>) {
     let watch = match when {
@@ -199,7 +202,7 @@ fn watch_stdin(when: WatchStdin, ending: &Arc<Ending>) {
             }
         }
     };
-    if let Err(error) = thread::Builder::new().name("gometa-stdin".to_owned()).spawn(watching) {
+    if let Err(error) = threads::spawn("gometa-stdin", watching) {
         warn!("cannot watch standard input: {error}");
     }
 }

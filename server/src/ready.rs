@@ -1,10 +1,10 @@
 //! The one line on standard output, once: this node belongs to an ensemble and is up to date.
 
-use std::io::Write;
-
 use gometa_proto::v1;
 use gometa_zab::{Addresses, NodeId, Role};
 use serde::Serialize;
+
+use crate::output;
 
 /// Says that a node is ready, the first time that it is.
 pub(crate) struct Ready {
@@ -35,9 +35,7 @@ impl Ready {
         }
         if let Some(line) = self.line(role, shown) {
             self.said = true;
-            // A supervisor that went away does not stop the node.
-            let mut out = std::io::stdout().lock();
-            drop(writeln!(out, "{line}").and_then(|()| out.flush()));
+            output::announce(format!("{line}\n").as_bytes());
         }
     }
 

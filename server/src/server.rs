@@ -6,15 +6,19 @@ use std::{
         Arc,
         mpsc::{Receiver, sync_channel},
     },
-    thread,
     time::{Duration, Instant},
 };
 
 use gometa_node::{Event, Node, Write};
 use gometa_proto::limits;
 use gometa_zab::{Ticks, Timeouts, Token, Voter};
-use tokio::{net::TcpListener, runtime::Runtime, sync::mpsc, task::JoinHandle};
-use tracing::{info, info_span, warn};
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Runtime},
+    sync::mpsc,
+    task::JoinHandle,
+};
+use tracing::{info, warn};
 
 use crate::{
     address_book::{self, AddressBook},
@@ -29,13 +33,19 @@ use crate::{
     frame_room::FrameRoom,
     identity,
     inbox::{Inbox, Item},
-    listen,
+    listen, logging,
     memory::Allowance,
     peer_link::{self, PeerPort, Strangers},
     ready::Ready,
+    threads,
     vote_socket::{self, VoteSender},
 };
 
+/// Threads that serve a node's sockets. The driver and the disk have their own; on a machine with two cores, more would
+/// only take turns with them.
+const WORKERS: usize = 2;
+/// Threads that look up names.
+const LOOKUPS_MAX: usize = 8;
 /// Requests waiting in one node; beyond it they are refused. The client port admits half as many: some of those
 /// whose clients are gone are still known to the node.
 const REQUESTS_MAX: usize = 2 * admission::REQUESTS_MAX;
@@ -44,6 +54,7 @@ const CONNECT_TIMEOUT_MIN: Duration = Duration::from_millis(200);
 
 /// A running node.
 pub(crate) struct Server {
+    runtime: Runtime,
     inbox: Arc<Inbox>,
     tasks: Vec<JoinHandle<()>>,
     /// Says when the driver has ended and the data directory is closed.
@@ -67,15 +78,12 @@ impl Storage for DiskStorage {
 }
 
 impl Server {
-    /// Starts a node. An error is one line that names the thing and the remedy. `shared` tells that other
-    /// nodes run in this process, whose log lines must be told apart.
-    pub(crate) fn start(
-        config: &ServerConfig,
-        runtime: &Runtime,
-        ending: &Arc<Ending>,
-        shared: bool,
-    ) -> Result<Server, String> {
-        let _guard = runtime.enter();
+    /// Starts a node, to which the calling thread belongs from now on. An error is one line that names the thing and
+    /// the remedy.
+    pub(crate) fn start(config: &ServerConfig, ending: &Arc<Ending>) -> Result<Server, String> {
+        logging::set_thread_node(Some(config.announced.message.text.as_str().into()));
+        let runtime = runtime()?;
+        let entered = runtime.enter();
         let sockets = listen::open(config)?;
         let inbox = Arc::new(Inbox::new());
         let disk = Disk::open(&config.data_dir, config.node, hooks(&inbox, ending))
@@ -153,11 +161,9 @@ impl Server {
             start,
         };
         let (done, ended) = sync_channel(1);
-        let span = shared.then(|| info_span!("node", at = %config.announced.message.text));
         let (recovered, table) = (disk.recovered, disk.table);
         let (data_dir, ending) = (config.data_dir.clone(), ending.clone());
         let drive = move || {
-            let _entered = span.as_ref().map(tracing::Span::enter);
             // Here and not before: this reads the table, and a thread that reads damage never returns. It is up to
             // the main thread to end the process then.
             match Node::new(node_config, recovered, table, Ticks::default()) {
@@ -167,17 +173,15 @@ impl Server {
             // Nobody listens if the process could not wait any longer.
             let _ = done.send(());
         };
-        thread::Builder::new()
-            .name("gometa-driver".to_owned())
-            .spawn(drive)
-            .map_err(system("start the driver's thread"))?;
+        threads::spawn("gometa-driver", drive).map_err(system("start the driver's thread"))?;
         let tasks = vec![
             tokio::spawn(vote_socket::receive(vote_receiver, inbox.clone(), counters)),
             tokio::spawn(peers.run(message)),
             tokio::spawn(client_port.run(request)),
             tokio::spawn(address_book::resolve(names_receiver, inbox.clone(), like)),
         ];
-        Ok(Server { inbox, tasks, ended })
+        drop(entered);
+        Ok(Server { runtime, inbox, tasks, ended })
     }
 
     /// Asks the node to end: what has been answered goes out, what has been submitted is written.
@@ -186,10 +190,26 @@ impl Server {
         self.inbox.stop();
     }
 
-    /// Waits for the end, but not beyond `until`; says whether it came.
-    pub(crate) fn wait(&self, until: Instant) -> bool {
-        self.ended.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok()
+    /// Waits for the end, but not beyond `until`; returns whether it came. What is left of its threads ends with the
+    /// process.
+    pub(crate) fn wait(self, until: Instant) -> bool {
+        let ended = self.ended.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok();
+        self.runtime.shutdown_background();
+        ended
     }
+}
+
+/// A node has a runtime of its own, so that each thread belongs to one node.
+fn runtime() -> Result<Runtime, String> {
+    let node = logging::thread_node();
+    Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(LOOKUPS_MAX)
+        .thread_name("gometa-io")
+        .on_thread_start(move || logging::set_thread_node(node.clone()))
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start threads: {error}; look at the limits of this process"))
 }
 
 /// What the disk tells, into the inbox.

@@ -3,14 +3,17 @@
 use std::{
     env, fs,
     fs::{File, OpenOptions},
-    io,
+    io::{self, PipeReader, PipeWriter, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    fs::{OFlags, fcntl_getfl, fcntl_setfl},
+    process::{Pid, Signal, kill_process},
+};
 
 use crate::wait::until;
 
@@ -43,6 +46,8 @@ pub struct Process {
     stdin: Option<ChildStdin>,
     out: PathBuf,
     err: PathBuf,
+    /// The end of a pipe from which nothing is read, while both outputs are blocked.
+    blocked: Option<PipeReader>,
 }
 
 impl Process {
@@ -52,12 +57,42 @@ impl Process {
     /// If it cannot be started.
     pub fn start(command: &mut Command, directory: &Path, name: &str) -> Process {
         let (out, err) = (directory.join(format!("{name}.out")), directory.join(format!("{name}.err")));
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(create(&out)).stderr(create(&err)).spawn().unwrap_or_else(
-                |error| panic!("{} does not start: {error}", command.get_program().display()),
-            );
+        let mut process = Process::spawn(command.stdout(create(&out)).stderr(create(&err)));
+        (process.out, process.err) = (out, err);
+        process
+    }
+
+    /// Starts `command` with both of its outputs blocked: a pipe that is full, and from which nothing is read.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start_blocked(command: &mut Command) -> Process {
+        let pipe = full_pipe().and_then(|(reader, writer)| Ok((reader, writer.try_clone()?, writer)));
+        let (reader, out, err) = pipe.unwrap_or_else(|error| panic!("no pipe: {error}"));
+        let mut process = Process::spawn(command.stdout(out).stderr(err));
+        // The command holds the other end as well; in its place it gets what nobody looks at.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        process.blocked = Some(reader);
+        process
+    }
+
+    fn spawn(command: &mut Command) -> Process {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{} does not start: {error}", command.get_program().display()));
         let stdin = child.stdin.take();
-        Process { id: child.id(), child: Mutex::new(child), stdin, out, err }
+        let (out, err) = (PathBuf::new(), PathBuf::new());
+        Process { id: child.id(), child: Mutex::new(child), stdin, out, err, blocked: None }
+    }
+
+    /// The pipe of a process that was started with blocked outputs, for reading after all. If it is dropped, writes to
+    /// the outputs fail.
+    ///
+    /// # Panics
+    /// If it was not, or the pipe was taken before.
+    pub fn unblock(&mut self) -> PipeReader {
+        self.blocked.take().unwrap_or_else(|| panic!("the outputs of process {} are not blocked", self.id))
     }
 
     /// The id of the process.
@@ -156,6 +191,25 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A pipe into which nothing more goes.
+fn full_pipe() -> io::Result<(PipeReader, PipeWriter)> {
+    let (reader, mut writer) = io::pipe()?;
+    let flags = fcntl_getfl(&writer)?;
+    fcntl_setfl(&writer, flags | OFlags::NONBLOCK)?;
+    // Whole pages leave no room in the last one.
+    let page = [b'\n'; 4_096];
+    loop {
+        match writer.write(&page) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    // The process shares these flags, and is to wait in a write, as with any pipe.
+    fcntl_setfl(&writer, flags)?;
+    Ok((reader, writer))
 }
 
 fn create(path: &Path) -> File {

@@ -16,6 +16,7 @@ use super::{
     database::{Database, LOG},
     error::one_line,
 };
+use crate::threads;
 
 const THREAD: &str = "gometa-log-read";
 
@@ -50,7 +51,7 @@ struct Asked {
 impl LogReader {
     pub(super) fn start(database: Arc<Database>) -> Result<LogReader, DiskError> {
         let shared = Arc::new(Shared { database, queue: Mutex::default(), wake: Condvar::new() });
-        let thread = thread::Builder::new().name(THREAD.to_owned()).spawn({
+        let thread = threads::spawn(THREAD, {
             let shared = shared.clone();
             move || shared.run()
         });

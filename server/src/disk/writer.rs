@@ -22,6 +22,7 @@ use super::{
     records,
     synced::{Mark, SyncMark},
 };
+use crate::threads;
 
 const THREAD: &str = "gometa-write";
 /// A batch takes no further write once it has this size. Larger ones gain nothing, and the first of their
@@ -60,7 +61,7 @@ impl Writer {
         // All that was found is in synced files by now.
         worker.raise_mark()?;
         worker.mark.sync()?;
-        let thread = thread::Builder::new().name(THREAD.to_owned()).spawn(move || worker.run());
+        let thread = threads::spawn(THREAD, move || worker.run());
         let thread = thread.map_err(|source| DiskError::Thread { name: THREAD, source })?;
         Ok(Writer { shared, thread: Some(thread) })
     }

@@ -11,7 +11,9 @@ use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::Parser;
-use gometa_tests::chaos::{Counts, Plan, Tally, failover::failovers, plot::svg, run, teeth::teeth, tell};
+use gometa_tests::chaos::{
+    Counts, Outputs, Plan, Tally, failover::failovers, plot::svg, run, teeth::teeth, tell,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Under this heading the record of long runs stands.
@@ -32,6 +34,9 @@ struct Arguments {
     /// Repeats the order of the faults of a run; random if not given.
     #[arg(long)]
     seed: Option<u64>,
+    /// Runs all nodes with blocked outputs: full pipes that nobody reads.
+    #[arg(long, conflicts_with_all = ["teeth", "failovers"])]
+    blocked_outputs: bool,
     /// Runs cases in which something is wrong instead, each of which has to be found: forged histories, old images of
     /// all disks, disks that lie.
     #[arg(long)]
@@ -83,8 +88,9 @@ async fn chaos(seed: u64, arguments: Arguments) -> anyhow::Result<ExitCode> {
         (None, Some(hours)) => Plan::Time(Duration::try_from_secs_f64(hours * 3_600.0).context("--hours")?),
         (None, None) => Plan::Time(Duration::from_secs(arguments.seconds)),
     };
-    tell(&format!("chaos, --seed {seed}: {plan:?}"));
-    let tally = run(seed, plan).await;
+    let outputs = if arguments.blocked_outputs { Outputs::Blocked } else { Outputs::Kept };
+    tell(&format!("chaos, --seed {seed}: {plan:?}, outputs of the nodes: {outputs:?}"));
+    let tally = run(seed, plan, outputs).await;
     tell(&format!("\n{}", tally.table()));
     if let (Some(path), Some(note)) = (&arguments.evidence, &arguments.note) {
         let old = fs::read_to_string(path).unwrap_or_else(|_| "# Evidence\n".to_owned());

@@ -14,7 +14,7 @@ use super::{
     faults::Blow,
     images::{Images, RUN_VARIABLE},
     judge::{Evidence, judge},
-    kinds::{Deck, Group, Kind, Plan},
+    kinds::{Deck, Group, Kind, Outputs, Plan},
     preload::Preload,
     tally::{RATE_MIN, SHOWN_MAX, Tally},
     tell,
@@ -49,10 +49,13 @@ pub(super) struct Arena {
 
 impl Arena {
     /// Three nodes, ready, and clients at work.
-    pub(super) async fn start(seed: u64, tally: &Mutex<Tally>) -> Arena {
+    pub(super) async fn start(seed: u64, outputs: Outputs, tally: &Mutex<Tally>) -> Arena {
         let mut random = Random::new(seed);
         let images = Images::mount(NODES);
-        let ensemble = Ensemble::prepare_on_network(NODES, &mut random).await;
+        let mut ensemble = Ensemble::prepare_on_network(NODES, &mut random).await;
+        if outputs == Outputs::Blocked {
+            ensemble.block_outputs();
+        }
         let preload = Preload::compile(ensemble.scratch(), NODES);
         let mut skipped = Vec::new();
         if let Err(error) = &images {

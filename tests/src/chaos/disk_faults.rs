@@ -49,6 +49,7 @@ impl Arena {
         self.images().free(node).unwrap_or_else(|error| panic!("the disk of node {node}: {error}"));
         self.restart(&[node]).await;
         let effect = match &ended {
+            Some(_) if self.ensemble.has_blocked_outputs() => Ok(()),
             Some(line) if line.contains("No space left") => Ok(()),
             Some(line) => Err(format!("a node with a full disk ended for another reason: {line}")),
             None => Err("a node with a full disk went on".to_owned()),
@@ -167,26 +168,27 @@ impl Arena {
     /// Waits until a node is ready, or has refused to start; gives its last words then.
     async fn refuses(&self, node: usize) -> Option<String> {
         until(&format!("node {node} is ready or refuses"), STARTING_MAX, || async {
-            let process = self.ensemble.process(node);
-            if process.out().contains("GOMETA READY") {
-                return Ok(None);
-            }
-            match process.ended() {
+            let missing = match self.ensemble.looks_ready(node).await {
+                Ok(_) => return Ok(None),
+                Err(missing) => missing,
+            };
+            match self.ensemble.process(node).ended() {
                 Some(status) => Ok(Some(self.last_words(node, status, "its files were changed"))),
-                None => Err(self.ensemble.log(node).lines().last().unwrap_or_default().to_owned()),
+                None => Err(missing),
             }
         })
         .await
     }
 
-    /// Why a node has ended, in its own words.
+    /// Why a node has ended, in its own words, if its outputs are not blocked.
     ///
     /// # Panics
     /// If it does not say, or a signal has ended it.
     pub(super) fn last_words(&self, node: usize, status: ExitStatus, why: &str) -> String {
         let log = self.ensemble.log(node);
         let last = log.lines().last().unwrap_or_default();
-        let clear = status.code().is_some_and(|code| code != 0) && last.starts_with("gometa-server: ");
+        let said = self.ensemble.has_blocked_outputs() || last.starts_with("gometa-server: ");
+        let clear = status.code().is_some_and(|code| code != 0) && said;
         assert!(clear, "node {node} ended without saying why, {status}, after {why}: {log}");
         last.to_owned()
     }

@@ -241,6 +241,15 @@ impl FromStr for Counts {
     }
 }
 
+/// What becomes of the standard output and standard error of all nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outputs {
+    /// They go into files, and last lines are looked at.
+    Kept,
+    /// They are full pipes that nobody reads.
+    Blocked,
+}
+
 /// When a run is over, and so what is struck next.
 #[derive(Clone, Debug)]
 pub enum Plan {

@@ -16,6 +16,9 @@
 //! A run lasts for a time, or until so many faults of each kind were valid. The last fault of an ensemble damages the
 //! files of one node until it refuses to start; then it gets an empty directory and comes back as a learner.
 //!
+//! With blocked outputs, standard output and standard error of every node are full pipes that nobody reads, in every
+//! start: nothing here then depends on what a node prints, and no last line is looked at.
+//!
 //! Whether the judge would notice anything is shown by [`teeth`]; [`failover`] measures how long the ensemble is
 //! without a leader when the leader is killed, and [`plot`] draws that.
 //!
@@ -47,7 +50,7 @@ use std::{
 
 use crate::random::Random;
 use arena::{Arena, JUDGED, SharedTally, lock};
-pub use kinds::{Counts, Group, Kind, Plan};
+pub use kinds::{Counts, Group, Kind, Outputs, Plan};
 pub use tally::{Struck, Tally};
 
 /// How long one ensemble is used; then another takes its place, so that a long run forms many, and its histories
@@ -61,7 +64,7 @@ const INVALID_MAX: u64 = 100;
 /// Runs faults as the plan says, and gives what was counted. Whatever fails is a violation.
 ///
 /// A run whose future is dropped ends its processes and unmounts its disks.
-pub async fn run(seed: u64, plan: Plan) -> Tally {
+pub async fn run(seed: u64, plan: Plan, outputs: Outputs) -> Tally {
     clear_leftovers();
     let tally = SharedTally::default();
     let begun = Instant::now();
@@ -89,7 +92,7 @@ pub async fn run(seed: u64, plan: Plan) -> Tally {
         let (shared, planned) = (Arc::clone(&tally), plan.clone());
         let ended = caught(async move {
             lock(&shared).ensembles += 1;
-            let mut arena = Arena::start(seed, &shared).await;
+            let mut arena = Arena::start(seed, outputs, &shared).await;
             tell(&format!("ensemble of seed {seed}, {} clients", arena.clients()));
             lock(&shared).skipped.iter().for_each(|skipped| tell(&format!("not tried: {skipped}")));
             arena.run(left.min(ENSEMBLE_TIME), &planned, &shared).await;

@@ -16,6 +16,7 @@ use super::{
     caught, clear_leftovers,
     disk_faults::{copy, remove},
     judge::Evidence,
+    kinds::Outputs,
     tally::Tally,
     workload::by_key,
 };
@@ -160,7 +161,7 @@ fn hit(evidence: &mut Evidence, _: u64) -> Option<()> {
 
 /// Each forgery on its own, on what the clients of one ensemble were told, through a change of the leader.
 async fn forgeries(seed: u64) -> Vec<Case> {
-    let mut arena = Arena::start(seed, &SharedTally::default()).await;
+    let mut arena = Arena::start(seed, Outputs::Kept, &SharedTally::default()).await;
     work(&arena).await;
     let leader = arena.ensemble.leader().await;
     arena.kill(&[leader]).await;
@@ -209,7 +210,7 @@ fn described(verdict: &Tally) -> String {
 }
 
 async fn old_images(seed: u64) -> Vec<Case> {
-    let mut arena = Arena::start(seed, &SharedTally::default()).await;
+    let mut arena = Arena::start(seed, Outputs::Kept, &SharedTally::default()).await;
     work(&arena).await;
     let everyone = arena.ensemble.all();
     let old = |node: usize| arena.ensemble.scratch().join(format!("old-{node}"));
@@ -238,7 +239,7 @@ async fn lies(seed: u64, about_all: bool) -> Vec<Case> {
     } else {
         "disks that lie of the log, and a power cut"
     };
-    let mut arena = Arena::start(seed, &SharedTally::default()).await;
+    let mut arena = Arena::start(seed, Outputs::Kept, &SharedTally::default()).await;
     if !arena.has_all_means() {
         return Vec::new();
     }

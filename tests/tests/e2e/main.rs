@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "all of this is tests")]
 
 mod behind;
+mod blocked;
 mod damaged;
 mod first_use;
 mod flood;

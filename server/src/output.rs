@@ -1,0 +1,372 @@
+//! Standard output and standard error, written by threads of their own.
+//!
+//! A write to a pipe that is full and that nobody reads waits until it is read, possibly for ever. The threads that
+//! the protocol needs therefore only queue lines here. Each of the two streams has a bounded queue and a thread: a
+//! blocked standard error does not keep back the READY line on standard output.
+//!
+//! When a queue is full, lines are dropped until everything queued is written; then one line tells how many were
+//! dropped. The end of the process waits for what is queued, [`END_WAIT_MAX`] at most.
+//!
+//! Whoever runs the program for its text (`-help`, `-version`, `-check`) gets it by a plain write that fails where
+//! it must: see `process`.
+
+use std::{
+    collections::VecDeque,
+    io::{self, Write},
+    os::fd::BorrowedFd,
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::logging;
+
+/// Bytes of lines that wait for one stream.
+const QUEUE_BYTES_MAX: usize = 1 << 20;
+/// What a queued line costs beside its bytes.
+const LINE_OVERHEAD: usize = 64;
+/// How long the end of the process waits for lines that are queued.
+pub(crate) const END_WAIT_MAX: Duration = Duration::from_millis(200);
+
+static STREAMS: OnceLock<Streams> = OnceLock::new();
+
+struct Streams {
+    out: Output,
+    err: Output,
+}
+
+/// The streams, whose threads start with the first use.
+fn streams() -> &'static Streams {
+    STREAMS.get_or_init(|| Streams {
+        out: Output::start("gometa-stdout", Descriptor(rustix::stdio::stdout())),
+        err: Output::start("gometa-stderr", Descriptor(rustix::stdio::stderr())),
+    })
+}
+
+/// Queues lines of the log, newline included, for standard error. Never waits for a reader; drops them if too much
+/// is queued.
+pub(crate) fn log(lines: &[u8]) {
+    streams().err.put(lines);
+}
+
+/// Queues the last line for standard error, newline included. It is never dropped, and nothing comes behind it.
+pub(crate) fn last(line: Vec<u8>) {
+    let err = &streams().err;
+    if err.has_thread {
+        err.put_last(line);
+    } else {
+        // The process ends because it can start no threads, so none of the protocol's waits for this.
+        drop(Descriptor(rustix::stdio::stderr()).write_all(&line));
+    }
+}
+
+/// Queues a line for standard output, newline included. It is never dropped: there are few such lines.
+pub(crate) fn announce(line: &[u8]) {
+    streams().out.put_always(line);
+}
+
+/// Waits until everything queued is written, [`END_WAIT_MAX`] at most.
+pub(crate) fn finish() {
+    let until = Instant::now() + END_WAIT_MAX;
+    if let Some(streams) = STREAMS.get() {
+        streams.out.wait(until);
+        streams.err.wait(until);
+    }
+}
+
+/// A standard stream without the buffers and locks of the standard library, so that nothing else waits for a thread
+/// that is blocked in a write.
+struct Descriptor(BorrowedFd<'static>);
+
+impl Write for Descriptor {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(self.0, bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A bounded queue of lines, and the thread that writes them.
+struct Output {
+    shared: Arc<Shared>,
+    has_thread: bool,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    /// There is something to write.
+    wake: Condvar,
+    /// Everything is written.
+    idle: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    lines: VecDeque<Vec<u8>>,
+    /// Of `lines`, with their overhead.
+    bytes: usize,
+    /// Lines are dropped until `lines` is empty.
+    full: bool,
+    /// Lines that were dropped, or could not be written, since this was last reported.
+    dropped: u64,
+    /// The latest write failed: the report of dropped lines waits until one succeeds.
+    broken: bool,
+    /// A line is being written.
+    writing: bool,
+    /// Comes behind all lines.
+    last: Option<Vec<u8>>,
+    /// The last line was queued: no more lines are taken.
+    closed: bool,
+}
+
+impl Queue {
+    /// The next line to write; the report of dropped lines comes before the last line.
+    fn next(&mut self) -> Option<Next> {
+        if let Some(line) = self.lines.pop_front() {
+            self.bytes -= line.len() + LINE_OVERHEAD;
+            return Some(Next::Line(line));
+        }
+        self.full = false;
+        if self.must_report() {
+            return Some(Next::Report(std::mem::take(&mut self.dropped)));
+        }
+        self.last.take().map(Next::Line)
+    }
+
+    fn must_report(&self) -> bool {
+        self.dropped > 0 && !self.broken
+    }
+
+    fn is_idle(&self) -> bool {
+        self.lines.is_empty() && self.last.is_none() && !self.writing && !self.must_report()
+    }
+}
+
+/// What the thread writes next.
+enum Next {
+    /// A line, newline included.
+    Line(Vec<u8>),
+    /// The report that so many lines were dropped.
+    Report(u64),
+}
+
+impl Output {
+    /// An output whose thread has this name. If the thread cannot be started, all lines are dropped.
+    fn start(name: &str, sink: impl Write + Send + 'static) -> Output {
+        let queue = Mutex::new(Queue::default());
+        let shared = Arc::new(Shared { queue, wake: Condvar::new(), idle: Condvar::new() });
+        let worker = shared.clone();
+        let started = thread::Builder::new().name(name.to_owned()).spawn(move || worker.run(sink));
+        let has_thread = started.is_ok();
+        shared.lock().closed = !has_thread;
+        Output { shared, has_thread }
+    }
+
+    /// Queues a line, or drops it if too much is queued.
+    fn put(&self, line: &[u8]) {
+        let mut queue = self.shared.lock();
+        if queue.closed {
+            return;
+        }
+        queue.full |= queue.bytes + line.len() + LINE_OVERHEAD > QUEUE_BYTES_MAX;
+        if queue.full {
+            queue.dropped += 1;
+        } else {
+            self.shared.push(queue, line);
+        }
+    }
+
+    /// Queues a line, whatever is queued.
+    fn put_always(&self, line: &[u8]) {
+        let queue = self.shared.lock();
+        if !queue.closed {
+            self.shared.push(queue, line);
+        }
+    }
+
+    /// Queues the last line; of two last lines, the first counts.
+    fn put_last(&self, line: Vec<u8>) {
+        let mut queue = self.shared.lock();
+        if !queue.closed {
+            queue.closed = true;
+            queue.last = Some(line);
+            drop(queue);
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Waits until everything is written, but not beyond `until`; returns whether it is.
+    fn wait(&self, until: Instant) -> bool {
+        let left = until.saturating_duration_since(Instant::now());
+        let waited = self.shared.idle.wait_timeout_while(self.shared.lock(), left, |queue| !queue.is_idle());
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_idle()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, mut queue: MutexGuard<'_, Queue>, line: &[u8]) {
+        queue.bytes += line.len() + LINE_OVERHEAD;
+        queue.lines.push_back(line.to_vec());
+        drop(queue);
+        self.wake.notify_one();
+    }
+
+    /// Writes lines for as long as the process runs. Holds no lock while it writes.
+    fn run(&self, mut sink: impl Write) {
+        let mut queue = self.lock();
+        loop {
+            let Some(next) = queue.next() else {
+                self.idle.notify_all();
+                queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            queue.writing = true;
+            drop(queue);
+            let (lines, text) = match next {
+                Next::Line(line) => (1, line),
+                Next::Report(dropped) => (dropped, logging::dropped_lines(dropped)),
+            };
+            // A stream that was closed, or a file on a full disk: the lines are lost, and the node goes on.
+            let written = sink.write_all(&text).and_then(|()| sink.flush());
+            queue = self.lock();
+            queue.writing = false;
+            queue.broken = written.is_err();
+            if queue.broken {
+                queue.dropped += lines;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// A reader that takes each write only when the test lets it, and passes on what was written.
+    struct Gate {
+        permits: Receiver<io::Result<()>>,
+        written: Sender<String>,
+    }
+
+    impl Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // Once the test is over, everything passes.
+            self.permits.recv().unwrap_or(Ok(()))?;
+            drop(self.written.send(String::from_utf8_lossy(bytes).into_owned()));
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn gated() -> (Output, SyncSender<io::Result<()>>, Receiver<String>) {
+        let ((permit, permits), (sender, written)) = (sync_channel(1 << 16), channel());
+        (Output::start("test", Gate { permits, written: sender }), permit, written)
+    }
+
+    fn next(written: &Receiver<String>) -> String {
+        written.recv_timeout(PATIENCE).unwrap()
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + PATIENCE
+    }
+
+    #[test]
+    fn lines_are_written_in_order_and_waited_for() {
+        let (output, permit, written) = gated();
+        for line in ["a\n", "b\n"] {
+            output.put(line.as_bytes());
+            permit.send(Ok(())).unwrap();
+        }
+        assert!(output.wait(soon()));
+        assert_eq!((next(&written), next(&written)), ("a\n".to_owned(), "b\n".to_owned()));
+    }
+
+    #[test]
+    fn a_blocked_reader_costs_lines_and_no_time_and_their_count_is_written() {
+        let (output, permit, written) = gated();
+        let line = format!("{}\n", "x".repeat(1_000));
+        let count = 10 * QUEUE_BYTES_MAX / line.len();
+        let begun = Instant::now();
+        (0..count).for_each(|_| output.put(line.as_bytes()));
+        assert!(begun.elapsed() < PATIENCE, "queueing waits for the reader");
+        assert!(output.shared.lock().bytes <= QUEUE_BYTES_MAX);
+        assert!(!output.wait(Instant::now() + Duration::from_millis(1)));
+        output.put_last(b"the last line\n".to_vec());
+        output.put(b"behind the last line\n");
+        (0..count + 2).for_each(|_| permit.send(Ok(())).unwrap());
+        assert!(output.wait(soon()));
+        let all: Vec<String> = written.try_iter().collect();
+        let kept = all.iter().filter(|text| **text == line).count();
+        assert!(kept > 0 && kept < count, "{kept} of {count}");
+        assert_eq!(all.len(), kept + 2, "{all:?}");
+        assert!(
+            all[kept].contains(&format!("{} lines of the log were dropped", count - kept)),
+            "{}",
+            all[kept]
+        );
+        assert_eq!(all[kept + 1], "the last line\n");
+    }
+
+    #[test]
+    fn after_lines_were_dropped_the_log_goes_on() {
+        let (output, permit, written) = gated();
+        let line = vec![b'x'; QUEUE_BYTES_MAX / 2];
+        for _ in 0..4 {
+            output.put(&line);
+        }
+        for _ in 0..4 {
+            permit.send(Ok(())).unwrap();
+        }
+        assert!(output.wait(soon()));
+        output.put(b"next\n");
+        permit.send(Ok(())).unwrap();
+        assert!(output.wait(soon()));
+        let all: Vec<String> = written.try_iter().collect();
+        let [lines @ .., report, next] = &all[..] else { panic!("{}", all.len()) };
+        assert!(report.contains(&format!("{} lines of the log were dropped", 4 - lines.len())), "{report}");
+        assert_eq!(next, "next\n");
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted_and_reported_once_one_can() {
+        let (output, permit, written) = gated();
+        for _ in 0..3 {
+            output.put(b"lost\n");
+            permit.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
+        }
+        // The report waits: it would be lost as well.
+        assert!(output.wait(soon()));
+        output.put(b"kept\n");
+        permit.send(Ok(())).unwrap();
+        permit.send(Ok(())).unwrap();
+        assert!(output.wait(soon()));
+        assert_eq!(next(&written), "kept\n");
+        let report = next(&written);
+        assert!(report.contains("3 lines of the log were dropped"), "{report}");
+    }
+
+    #[test]
+    fn lines_that_must_not_be_lost_pass_a_full_queue() {
+        let (output, permit, written) = gated();
+        let line = vec![b'x'; QUEUE_BYTES_MAX / 3];
+        (0..5).for_each(|_| output.put(&line));
+        output.put_always(b"GOMETA READY\n");
+        (0..10).for_each(|_| permit.send(Ok(())).unwrap());
+        assert!(output.wait(soon()));
+        assert!(written.try_iter().any(|text| text == "GOMETA READY\n"));
+    }
+}
