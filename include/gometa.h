@@ -12,9 +12,10 @@
  *   length 0. Other strings end with a zero byte and are UTF-8.
  * - What a call returns by a pointer to a pointer belongs to the caller, until the _free of its type, which takes
  *   NULL too. What a getter returns belongs to the object it is asked of, and lives as long.
- * - A client, a queue may be used by several threads at a time; a _free must be the last use of an object. Anything
- *   else belongs to one thread at a time; pointers to const are only read, by any number of threads.
- * - Every wait has an end: each call has a deadline, 5 seconds unless it is set otherwise.
+ * - A client, a queue, a log may be used by several threads at a time; a _free must be the last use of an object.
+ *   Anything else belongs to one thread at a time; pointers to const are only read, by any number of threads.
+ * - Every wait has an end: each call has a deadline, 5 seconds unless it is set otherwise. Closing a client, or
+ *   freeing the last handle on it, ends its session and takes 200 ms at most.
  * - A process that was forked cannot use what its parent made: calls say GOMETA_FORKED, and _free only gives the
  *   handle up. It makes a client of its own.
  */
@@ -53,9 +54,9 @@ enum gometa_status_t
   GOMETA_ALREADY_EXISTS = 3,
   // The key's revision is not the expected one; gometa_error_actual_revision says which it is.
   GOMETA_CAS_MISMATCH = 4,
-  // No answer within the deadline.
+  // No answer within the deadline, of a node that could be reached.
   GOMETA_DEADLINE_EXCEEDED = 5,
-  // There is no leader, or no quorum, or no node to be had.
+  // There was no connection to any node until the deadline, or the one that was asked cannot be reached.
   GOMETA_UNAVAILABLE = 6,
   // Another node leads. The library moves on by itself; callers do not see it.
   GOMETA_NOT_LEADER = 7,
@@ -169,7 +170,7 @@ enum gometa_counter_t
   GOMETA_COUNTER_REQUESTS = 1,
   // Attempts beyond a call's first.
   GOMETA_COUNTER_RETRIES = 2,
-  // Connections beyond the first.
+  // Connections made after one was lost or left; neither the first one nor a move to the leader.
   GOMETA_COUNTER_RECONNECTS = 3,
   // Calls that have not ended yet.
   GOMETA_COUNTER_IN_FLIGHT = 4,
@@ -181,6 +182,27 @@ enum gometa_counter_t
 typedef enum gometa_counter_t gometa_counter_t;
 #else
 typedef uint32_t gometa_counter_t;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// How much a record matters.
+enum gometa_log_level_t
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // A node cannot be used.
+  GOMETA_LOG_WARN = 1,
+  // A connection stands again after one was lost.
+  GOMETA_LOG_INFO = 2,
+  // Everything else: attempts, sessions, moves to the leader.
+  GOMETA_LOG_DEBUG = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum gometa_log_level_t gometa_log_level_t;
+#else
+typedef uint32_t gometa_log_level_t;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -196,6 +218,13 @@ typedef struct gometa_error_t gometa_error_t;
 // A call under way. Free it with gometa_future_free. One thread at a time, but for gometa_future_cancel,
 // which any thread may call meanwhile.
 typedef struct gometa_future_t gometa_future_t;
+
+// One thing that a client reports. Free it with gometa_log_record_free. Any thread may read it.
+typedef struct gometa_log_record_t gometa_log_record_t;
+
+// Where records of clients wait, in the order in which they were made. Any number of threads may use it at a
+// time. Free it with gometa_log_free.
+typedef struct gometa_log_t gometa_log_t;
 
 // The members of the ensemble, as the node in use knows them. Free it with gometa_members_free. Any thread
 // may read it.
@@ -249,18 +278,21 @@ gometa_status_t gometa_client_new(const char *peers,
                                   gometa_error_t **error);
 
 // The same client, with its connection, whose calls may take timeout_ms milliseconds. Free *other* with
-// gometa_client_free, in any order. Closing either closes both.
+// gometa_client_free, in any order. Closing either closes both. GOMETA_INVALID_ARGUMENT for a timeout of 0 and
+// for more than 2^32-1.
 gometa_status_t gometa_client_with_timeout(const gometa_client_t *client,
                                            uint64_t timeout_ms,
                                            gometa_client_t **other,
                                            gometa_error_t **error);
 
-// Ends every call that runs on the client, with GOMETA_CLOSED, and every later one. Closing again does
-// nothing, nor does NULL. Any thread.
+// Ends every call that runs on the client, with GOMETA_CLOSED, and every later one, at once. Then has the
+// client's session ended, which takes 200 ms at most; in a callback it does not wait for that. Closing again
+// does nothing, nor does NULL. Any thread.
 void gometa_client_close(const gometa_client_t *client);
 
-// Frees a client, which nobody may use any more. Futures of its calls go on; gometa_client_close ends them.
-// NULL is nothing.
+// Frees a client, which no thread may use any more. The last handle that is freed has the client's session
+// ended, as gometa_client_close, if no future runs. Futures of its calls go on; gometa_client_close ends them.
+// In a forked child it gives the handle up and leaves the parent's session alone. NULL is nothing.
 void gometa_client_free(gometa_client_t *client);
 
 // What the client and its handles have done so far; a counter is one of gometa_counter_t.
@@ -294,9 +326,10 @@ gometa_status_t gometa_client_add_async(const gometa_client_t *client,
 
 // Creates or replaces a key. *written* may be NULL. Blocks.
 //
-// GOMETA_INVALID_ARGUMENT for an empty key, GOMETA_TOO_LARGE, GOMETA_DEADLINE_EXCEEDED if no node could be
-// had or none answered in time, GOMETA_SESSION_EXPIRED, GOMETA_CLOSED, GOMETA_FORKED. gometa_error_outcome
-// says whether the write may have taken effect.
+// GOMETA_INVALID_ARGUMENT for an empty key, GOMETA_TOO_LARGE, GOMETA_UNAVAILABLE if there was no connection to
+// any node until the deadline, GOMETA_DEADLINE_EXCEEDED if there was one and no answer in time,
+// GOMETA_SESSION_EXPIRED, GOMETA_CLOSED, GOMETA_FORKED. gometa_error_outcome says whether the write may have
+// taken effect; with GOMETA_UNAVAILABLE it has not.
 gometa_status_t gometa_client_set(const gometa_client_t *client,
                                   const void *key,
                                   size_t key_len,
@@ -385,8 +418,8 @@ gometa_status_t gometa_client_delete_if_async(const gometa_client_t *client,
 
 // Reads a key, seeing every write that was acknowledged before. Free *entry* with gometa_entry_free. Blocks.
 //
-// GOMETA_NOT_FOUND, GOMETA_INVALID_ARGUMENT for an empty key, GOMETA_TOO_LARGE, GOMETA_DEADLINE_EXCEEDED,
-// GOMETA_CLOSED, GOMETA_FORKED.
+// GOMETA_NOT_FOUND, GOMETA_INVALID_ARGUMENT for an empty key, GOMETA_TOO_LARGE, GOMETA_UNAVAILABLE,
+// GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED, GOMETA_CLOSED, GOMETA_FORKED.
 gometa_status_t gometa_client_get(const gometa_client_t *client,
                                   const void *key,
                                   size_t key_len,
@@ -580,6 +613,48 @@ gometa_status_t gometa_future_members(const gometa_future_t *future,
                                       gometa_members_t **members,
                                       gometa_error_t **error);
 
+// A log that keeps records up to *level*, a gometa_log_level_t: 1,000 at a time; later ones are lost, and the
+// next record that finds room says how many. GOMETA_RESOURCE_EXHAUSTED if there is no descriptor.
+gometa_status_t gometa_log_new(uint32_t level, gometa_log_t **log, gometa_error_t **error);
+
+// Has clients that are made of *options* put their records into *log*. One log may serve several clients. It
+// may be freed before them; then they report to none.
+gometa_status_t gometa_options_set_log(gometa_options_t *options,
+                                       const gometa_log_t *log,
+                                       gometa_error_t **error);
+
+// A descriptor that is readable while the log holds a record, or is closed: for poll, epoll and their like. Do
+// not read from it and do not close it; it lives as long as the log. -1 for NULL.
+int32_t gometa_log_fd(const gometa_log_t *log);
+
+// The next record; waits for one, at most timeout_ms milliseconds; 0 only looks. Free *record* with
+// gometa_log_record_free. GOMETA_DEADLINE_EXCEEDED if there is none, GOMETA_CLOSED if the log is closed and
+// empty, GOMETA_FORKED.
+gometa_status_t gometa_log_next(const gometa_log_t *log,
+                                uint64_t timeout_ms,
+                                gometa_log_record_t **record,
+                                gometa_error_t **error);
+
+// How much a record matters. 0 for NULL.
+uint32_t gometa_log_record_level(const gometa_log_record_t *record);
+
+// When it happened, in microseconds since 1970-01-01 00:00 UTC. 0 for NULL.
+uint64_t gometa_log_record_time_us(const gometa_log_record_t *record);
+
+// A fixed phrase and its fields in one line, UTF-8, without a line feed:
+// "dial failed address=127.0.0.1:5003 reason=connection refused". It lives as long as the record. Empty for NULL.
+const char *gometa_log_record_message(const gometa_log_record_t *record);
+
+// Frees a record. NULL is nothing.
+void gometa_log_record_free(gometa_log_record_t *record);
+
+// Wakes every thread that waits in gometa_log_next, which returns the records that are there and then
+// GOMETA_CLOSED. Closing again does nothing, nor does NULL. Any thread.
+void gometa_log_close(const gometa_log_t *log);
+
+// Frees a log, which no thread may use any more; clients that it served report to none. NULL is nothing.
+void gometa_log_free(gometa_log_t *log);
+
 // What the node in use does. GOMETA_ROLE_UNKNOWN for NULL.
 gometa_role_t gometa_members_role(const gometa_members_t *members);
 
@@ -683,19 +758,21 @@ gometa_status_t gometa_options_new(gometa_options_t **options, gometa_error_t **
 void gometa_options_free(gometa_options_t *options);
 
 // What a call may take, everything included, in milliseconds; 5,000 if not set. GOMETA_INVALID_ARGUMENT for
-// 0.
+// 0 and for more than 2^32-1 (49 days).
 gometa_status_t gometa_options_set_timeout_ms(gometa_options_t *options,
                                               uint64_t timeout_ms,
                                               gometa_error_t **error);
 
 // What resolving a name, connecting and the handshake with one node may take together, in milliseconds;
-// 2,000 if not set. GOMETA_INVALID_ARGUMENT for 0.
+// 2,000 if not set. GOMETA_INVALID_ARGUMENT for 0 and for more than 2^32-1.
 gometa_status_t gometa_options_set_connect_timeout_ms(gometa_options_t *options,
                                                       uint64_t timeout_ms,
                                                       gometa_error_t **error);
 
 // How silent a node may be that owes an answer, in milliseconds: it is asked for a sign of life after
-// quiet_ms (500 if not set), and left silence_ms later (1,000 if not set). GOMETA_INVALID_ARGUMENT for a 0.
+// quiet_ms (500 if not set), and left silence_ms later (1,000 if not set). A node that has owed an answer for
+// quiet_ms when a call's deadline passes is left too. GOMETA_INVALID_ARGUMENT for a 0 and for more than
+// 2^32-1.
 gometa_status_t gometa_options_set_silence_ms(gometa_options_t *options,
                                               uint64_t quiet_ms,
                                               uint64_t silence_ms,

@@ -7,8 +7,6 @@ use std::{fmt, sync::Arc, time::SystemTime};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum LogLevel {
-    /// Reserved: the client has no such records yet.
-    Error,
     /// A node cannot be used.
     Warn,
     /// A connection stands again after one was lost.

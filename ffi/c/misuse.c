@@ -34,13 +34,24 @@ static void arguments(const char *peers)
     CHECK(gometa_client_new(NULL, NULL, &client, NULL) == GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_options_new(NULL, &error), GOMETA_INVALID_ARGUMENT);
     CHECK(gometa_options_new(&options, &error) == GOMETA_OK && error == NULL);
-    FAILS(gometa_options_set_timeout_ms(options, 0, &error), GOMETA_INVALID_ARGUMENT);
+    const uint64_t no_timeouts[] = {0, (uint64_t)UINT32_MAX + 1, UINT64_MAX};
+    for (size_t i = 0; i < sizeof no_timeouts / sizeof *no_timeouts; i++) {
+        FAILS(gometa_options_set_timeout_ms(options, no_timeouts[i], &error), GOMETA_INVALID_ARGUMENT);
+        FAILS(gometa_options_set_connect_timeout_ms(options, no_timeouts[i], &error), GOMETA_INVALID_ARGUMENT);
+        FAILS(gometa_options_set_silence_ms(options, no_timeouts[i], 1, &error), GOMETA_INVALID_ARGUMENT);
+        FAILS(gometa_options_set_silence_ms(options, 1, no_timeouts[i], &error), GOMETA_INVALID_ARGUMENT);
+    }
     FAILS(gometa_options_set_timeout_ms(NULL, 1, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_options_set_name(options, NULL, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_options_set_name(options, "\xff", &error), GOMETA_INVALID_ARGUMENT);
     gometa_options_free(options);
 
     client = open_client(peers, 20000 * patience);
+    gometa_client_t *never = NULL;
+    for (size_t i = 0; i < sizeof no_timeouts / sizeof *no_timeouts; i++) {
+        FAILS(gometa_client_with_timeout(client, no_timeouts[i], &never, &error), GOMETA_INVALID_ARGUMENT);
+    }
+    CHECK(never == NULL);
     gometa_written_t written = {42, 42};
     gometa_entry_t *entry = NULL;
     gometa_future_t *future = NULL;
@@ -230,7 +241,7 @@ static void nobody(const char *address)
     CHECK(gometa_client_with_timeout(client, 200 * patience, &hasty, &error) == GOMETA_OK);
     gometa_status_t status = gometa_client_set(hasty, "k", 1, "v", 1, NULL, &error);
     CHECK(gometa_error_is_retryable(error) && gometa_error_outcome(error) == GOMETA_OUTCOME_NOT_APPLIED);
-    FAILS(status, GOMETA_DEADLINE_EXCEEDED);
+    FAILS(status, GOMETA_UNAVAILABLE);
 
     /* A queue, and a future that is cancelled while it waits. */
     gometa_queue_t *queue = NULL;
@@ -261,10 +272,105 @@ static void nobody(const char *address)
     CHECK(gometa_future_enqueue(future, queue, 1, &error) == GOMETA_OK);
     gometa_queue_free(queue);
     CHECK(gometa_future_wait(future, 5000 * patience, &error) == GOMETA_OK);
-    FAILS(gometa_future_entry(future, &entry, &error), GOMETA_DEADLINE_EXCEEDED);
+    FAILS(gometa_future_entry(future, &entry, &error), GOMETA_UNAVAILABLE);
     gometa_future_free(future);
     gometa_client_free(client);
     gometa_client_free(hasty);
+}
+
+/* A client reports to its log that no node listens, and nothing to another's. */
+static void logs(const char *address)
+{
+    gometa_error_t *error = NULL;
+    gometa_options_t *options = NULL;
+    gometa_client_t *client = NULL;
+    gometa_log_t *log = NULL;
+    gometa_log_t *other = NULL;
+    gometa_log_record_t *record = NULL;
+    gometa_entry_t *entry = NULL;
+    FAILS(gometa_log_new(0, &log, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_log_new(4, &log, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_log_new(GOMETA_LOG_WARN, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    CHECK(gometa_log_new(GOMETA_LOG_WARN, &log, &error) == GOMETA_OK);
+    CHECK(gometa_log_new(GOMETA_LOG_DEBUG, &other, &error) == GOMETA_OK);
+    struct pollfd look = {gometa_log_fd(log), POLLIN, 0};
+    CHECK(poll(&look, 1, 0) == 0);
+    FAILS(gometa_log_next(log, 0, &record, &error), GOMETA_DEADLINE_EXCEEDED);
+    CHECK(gometa_options_new(&options, &error) == GOMETA_OK);
+    FAILS(gometa_options_set_log(options, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_options_set_log(NULL, log, &error), GOMETA_INVALID_ARGUMENT);
+    CHECK(gometa_options_set_timeout_ms(options, 200 * patience, &error) == GOMETA_OK);
+    CHECK(gometa_options_set_log(options, log, &error) == GOMETA_OK);
+    CHECK(gometa_client_new(address, options, &client, &error) == GOMETA_OK);
+    gometa_options_free(options);
+
+    uint64_t before = (uint64_t)time(NULL) * 1000000;
+    FAILS(gometa_client_get(client, "k", 1, &entry, &error), GOMETA_UNAVAILABLE);
+    CHECK(poll(&look, 1, 0) == 1);
+    FAILS(gometa_log_next(log, 0, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    CHECK(gometa_log_next(log, 0, &record, &error) == GOMETA_OK);
+    CHECK(gometa_log_record_level(record) == GOMETA_LOG_WARN);
+    CHECK(gometa_log_record_time_us(record) >= before && gometa_log_record_time_us(record) < before + 600000000);
+    CHECK(strstr(gometa_log_record_message(record), "dial failed address=") != NULL);
+    CHECK(strstr(gometa_log_record_message(record), address) != NULL);
+    gometa_log_record_free(record);
+    FAILS(gometa_log_next(other, 0, &record, &error), GOMETA_DEADLINE_EXCEEDED);
+
+    /* Closed, it gives what it has; freed, it is no loss for its client. */
+    gometa_log_close(log);
+    gometa_log_close(log);
+    CHECK(poll(&look, 1, 0) == 1);
+    FAILS(gometa_log_next(log, 1000, &record, &error), GOMETA_CLOSED);
+    gometa_log_free(log);
+    FAILS(gometa_client_get(client, "k", 1, &entry, &error), GOMETA_UNAVAILABLE);
+    gometa_client_free(client);
+    gometa_log_free(other);
+    gometa_log_free(NULL);
+    gometa_log_close(NULL);
+    gometa_log_record_free(NULL);
+    CHECK(gometa_log_fd(NULL) == -1 && gometa_log_record_level(NULL) == 0 && gometa_log_record_time_us(NULL) == 0);
+    CHECK(*gometa_log_record_message(NULL) == '\0');
+    FAILS(gometa_log_next(NULL, 0, &record, &error), GOMETA_INVALID_ARGUMENT);
+}
+
+/* Waits until the leader has so many sessions. */
+static void until_sessions(const gometa_client_t *client, uint64_t wanted)
+{
+    uint64_t begun = now_ms();
+    for (uint64_t found = wanted + 1; found != wanted;) {
+        gometa_members_t *members = NULL;
+        gometa_node_status_t *status = NULL;
+        CHECK(now_ms() - begun < 20000 * patience);
+        CHECK(gometa_client_members(client, &members, NULL) == GOMETA_OK);
+        CHECK(gometa_client_status(client, gometa_members_leader(members), &status, NULL) == GOMETA_OK);
+        found = gometa_node_status_sessions(status);
+        gometa_node_status_free(status);
+        gometa_members_free(members);
+    }
+}
+
+/* Closing and freeing end a client's session; freeing one of two handles does not. */
+static void sessions_end(const char *peers)
+{
+    gometa_client_t *looking = open_client(peers, 20000 * patience);
+    gometa_client_t *other = NULL;
+    for (int i = 0; i < 2; i++) {
+        gometa_client_t *client = open_client(peers, 20000 * patience);
+        CHECK(gometa_client_set(client, "k", 1, "v", 1, NULL, NULL) == GOMETA_OK);
+        CHECK(gometa_client_with_timeout(client, 20000 * patience, &other, NULL) == GOMETA_OK);
+        gometa_client_free(other);
+        until_sessions(looking, 1);
+        if (i == 0) {
+            gometa_client_close(client);
+        } else {
+            gometa_client_free(client);
+        }
+        until_sessions(looking, 0);
+        if (i == 0) {
+            gometa_client_free(client);
+        }
+    }
+    gometa_client_free(looking);
 }
 
 /* Somebody answers there, or does not, but it is no gometa. */
@@ -283,8 +389,9 @@ static void bad(const char *address)
     uint64_t begun = now_ms();
     gometa_status_t ended = gometa_client_set(client, "k", 1, "v", 1, NULL, &error);
     CHECK(gometa_error_is_retryable(error) && gometa_error_outcome(error) == GOMETA_OUTCOME_NOT_APPLIED);
-    FAILS(ended, GOMETA_DEADLINE_EXCEEDED);
-    FAILS(gometa_client_get(client, "k", 1, &entry, &error), GOMETA_DEADLINE_EXCEEDED);
+    FAILS(ended, GOMETA_UNAVAILABLE);
+    FAILS(gometa_client_get(client, "k", 1, &entry, &error), GOMETA_UNAVAILABLE);
+    CHECK(now_ms() - begun >= 2 * timeout - 20);
     CHECK(now_ms() - begun < 2 * timeout + 2000 * patience);
     /* Asked once and by itself, it is told what there is. */
     begun = now_ms();
@@ -325,11 +432,14 @@ int main(int count, char **given)
     CHECK(count >= 4);
     patience = strtoull(given[1], NULL, 10);
     CHECK(patience > 0);
+    /* First, while the ensemble has no sessions. */
+    sessions_end(given[2]);
     arguments(given[2]);
     use_after_close(given[2]);
     nulls(given[2]);
     about(given[2]);
     nobody(given[3]);
+    logs(given[3]);
     bad(given[3]);
     bad("nobody.invalid:5003");
     for (int i = 4; i < count; i++) {

@@ -192,7 +192,7 @@ static void *fail(void *context)
             break;
         case 5:
             if (i % 64 == 5) {
-                FAILS(gometa_client_get(hasty, "k", 1, &entry, &error), GOMETA_DEADLINE_EXCEEDED);
+                FAILS(gometa_client_get(hasty, "k", 1, &entry, &error), GOMETA_UNAVAILABLE);
             }
             break;
         default:

@@ -1,9 +1,6 @@
 //! The client, and its calls: each in a form that blocks and in one that gives a future.
 
-use std::{
-    ffi::{c_char, c_void},
-    time::Duration,
-};
+use std::ffi::{c_char, c_void};
 
 use bytes::Bytes;
 use gometa_client::{Client, Consistency, Error, Hosted, Operation, ReadOptions, Reply, Request};
@@ -16,7 +13,7 @@ use crate::{
     input::{self, Arguments, Output},
     members::gometa_members_t,
     node_status::gometa_node_status_t,
-    options::gometa_options_t,
+    options::{duration, gometa_options_t},
     status::gometa_status_t,
 };
 
@@ -64,7 +61,7 @@ pub enum gometa_counter_t {
     GOMETA_COUNTER_REQUESTS = 1,
     /// Attempts beyond a call's first.
     GOMETA_COUNTER_RETRIES = 2,
-    /// Connections beyond the first.
+    /// Connections made after one was lost or left; neither the first one nor a move to the leader.
     GOMETA_COUNTER_RECONNECTS = 3,
     /// Calls that have not ended yet.
     GOMETA_COUNTER_IN_FLIGHT = 4,
@@ -73,11 +70,9 @@ pub enum gometa_counter_t {
 }
 
 impl gometa_client_t {
-    /// Ends what runs on it.
+    /// Ends what runs on it, and its session.
     pub(crate) fn close(&self) {
-        if let Ok((client, _)) = self.hosted.get(Operation::Build) {
-            client.close();
-        }
+        self.hosted.close();
     }
 
     fn call(&self, request: Request) -> Result<Reply, Error> {
@@ -87,6 +82,12 @@ impl gometa_client_t {
 
     fn start(&self, request: Request) -> Result<gometa_future_t, Error> {
         gometa_future_t::start(&self.hosted, &self.callbacks, request)
+    }
+}
+
+impl Drop for gometa_client_t {
+    fn drop(&mut self) {
+        self.hosted.release();
     }
 }
 
@@ -122,7 +123,8 @@ pub unsafe extern "C" fn gometa_client_new(
 }
 
 /// The same client, with its connection, whose calls may take timeout_ms milliseconds. Free *other* with
-/// gometa_client_free, in any order. Closing either closes both.
+/// gometa_client_free, in any order. Closing either closes both. GOMETA_INVALID_ARGUMENT for a timeout of 0 and
+/// for more than 2^32-1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_with_timeout(
     client: *const gometa_client_t,
@@ -134,7 +136,7 @@ pub unsafe extern "C" fn gometa_client_with_timeout(
     let body = |client: &gometa_client_t| {
         // SAFETY: NULL, or a place of the caller's.
         let place = unsafe { arguments.output(other, "other") }?;
-        let timeout = Duration::from_millis(timeout_ms);
+        let timeout = duration(timeout_ms, "timeout_ms")?;
         let hosted = client.hosted.map(|client| client.with_timeout(timeout));
         place.give(gometa_client_t { hosted, callbacks: client.callbacks.clone() });
         Ok(())
@@ -143,8 +145,9 @@ pub unsafe extern "C" fn gometa_client_with_timeout(
     unsafe { guard_client(Operation::Build, client, error, body) }
 }
 
-/// Ends every call that runs on the client, with GOMETA_CLOSED, and every later one. Closing again does
-/// nothing, nor does NULL. Any thread.
+/// Ends every call that runs on the client, with GOMETA_CLOSED, and every later one, at once. Then has the
+/// client's session ended, which takes 200 ms at most; in a callback it does not wait for that. Closing again
+/// does nothing, nor does NULL. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_close(client: *const gometa_client_t) {
     let body = |client: &gometa_client_t| {
@@ -155,8 +158,9 @@ pub unsafe extern "C" fn gometa_client_close(client: *const gometa_client_t) {
     unsafe { guard_client(Operation::Build, client, std::ptr::null_mut(), body) };
 }
 
-/// Frees a client, which nobody may use any more. Futures of its calls go on; gometa_client_close ends them.
-/// NULL is nothing.
+/// Frees a client, which no thread may use any more. The last handle that is freed has the client's session
+/// ended, as gometa_client_close, if no future runs. Futures of its calls go on; gometa_client_close ends them.
+/// In a forked child it gives the handle up and leaves the parent's session alone. NULL is nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_free(client: *mut gometa_client_t) {
     // SAFETY: NULL, or a client that the caller gives up.
@@ -313,9 +317,10 @@ pub unsafe extern "C" fn gometa_client_add_async(
 
 /// Creates or replaces a key. *written* may be NULL. Blocks.
 ///
-/// GOMETA_INVALID_ARGUMENT for an empty key, GOMETA_TOO_LARGE, GOMETA_DEADLINE_EXCEEDED if no node could be
-/// had or none answered in time, GOMETA_SESSION_EXPIRED, GOMETA_CLOSED, GOMETA_FORKED. gometa_error_outcome
-/// says whether the write may have taken effect.
+/// GOMETA_INVALID_ARGUMENT for an empty key, GOMETA_TOO_LARGE, GOMETA_UNAVAILABLE if there was no connection to
+/// any node until the deadline, GOMETA_DEADLINE_EXCEEDED if there was one and no answer in time,
+/// GOMETA_SESSION_EXPIRED, GOMETA_CLOSED, GOMETA_FORKED. gometa_error_outcome says whether the write may have
+/// taken effect; with GOMETA_UNAVAILABLE it has not.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_set(
     client: *const gometa_client_t,
@@ -528,8 +533,8 @@ pub unsafe extern "C" fn gometa_client_delete_if_async(
 
 /// Reads a key, seeing every write that was acknowledged before. Free *entry* with gometa_entry_free. Blocks.
 ///
-/// GOMETA_NOT_FOUND, GOMETA_INVALID_ARGUMENT for an empty key, GOMETA_TOO_LARGE, GOMETA_DEADLINE_EXCEEDED,
-/// GOMETA_CLOSED, GOMETA_FORKED.
+/// GOMETA_NOT_FOUND, GOMETA_INVALID_ARGUMENT for an empty key, GOMETA_TOO_LARGE, GOMETA_UNAVAILABLE,
+/// GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED, GOMETA_CLOSED, GOMETA_FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_get(
     client: *const gometa_client_t,

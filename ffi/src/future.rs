@@ -97,7 +97,9 @@ impl Pending {
 
     fn tell(self: &Arc<Pending>, runtime: &Handle, listener: Listener) {
         match listener {
-            Listener::Mailbox { mailbox, tag } => mailbox.put(tag),
+            Listener::Mailbox { mailbox, tag } => {
+                mailbox.put(tag, usize::MAX);
+            }
             Listener::Callback(callback) => self.callbacks.enqueue(runtime, Arc::clone(self), callback),
         }
     }

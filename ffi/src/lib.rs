@@ -11,8 +11,8 @@
 //! - **Nothing is borrowed** from the caller beyond a call.
 //! - **A forked child touches nothing** of its parent's ([`gometa_client::Hosted`]).
 //!
-//! Reading order: [`status`] and [`error`], [`input`] and [`guard`], [`options`] and [`client`], [`future`], [`queue`],
-//! and the results: [`entry`], [`node_status`], [`members`]. What can be asked, whether the caller blocks or not, is
+//! Reading order: [`status`] and [`error`], [`input`] and [`guard`], [`options`] and [`client`], [`future`], [`mailbox`]
+//! with [`queue`] and [`log`], and the results: [`entry`], [`node_status`], [`members`]. What can be asked, whether the caller blocks or not, is
 //! [`gometa_client::Request`].
 //!
 //! Types have their C names, so that there is one name for one thing.
@@ -29,6 +29,8 @@ pub mod error;
 pub mod future;
 pub mod guard;
 pub mod input;
+pub mod log;
+pub mod mailbox;
 pub mod members;
 pub mod node_status;
 pub mod options;

@@ -49,7 +49,7 @@ pub unsafe extern "C" fn gometa_options_free(options: *mut gometa_options_t) {
 }
 
 /// What a call may take, everything included, in milliseconds; 5,000 if not set. GOMETA_INVALID_ARGUMENT for
-/// 0.
+/// 0 and for more than 2^32-1 (49 days).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_options_set_timeout_ms(
     options: *mut gometa_options_t,
@@ -62,7 +62,7 @@ pub unsafe extern "C" fn gometa_options_set_timeout_ms(
 }
 
 /// What resolving a name, connecting and the handshake with one node may take together, in milliseconds;
-/// 2,000 if not set. GOMETA_INVALID_ARGUMENT for 0.
+/// 2,000 if not set. GOMETA_INVALID_ARGUMENT for 0 and for more than 2^32-1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_options_set_connect_timeout_ms(
     options: *mut gometa_options_t,
@@ -75,7 +75,9 @@ pub unsafe extern "C" fn gometa_options_set_connect_timeout_ms(
 }
 
 /// How silent a node may be that owes an answer, in milliseconds: it is asked for a sign of life after
-/// quiet_ms (500 if not set), and left silence_ms later (1,000 if not set). GOMETA_INVALID_ARGUMENT for a 0.
+/// quiet_ms (500 if not set), and left silence_ms later (1,000 if not set). A node that has owed an answer for
+/// quiet_ms when a call's deadline passes is left too. GOMETA_INVALID_ARGUMENT for a 0 and for more than
+/// 2^32-1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_options_set_silence_ms(
     options: *mut gometa_options_t,
@@ -118,9 +120,12 @@ pub unsafe extern "C" fn gometa_options_set_pinned(
     unsafe { set(options, error, |builder| Ok(builder.pinned(pinned))) }
 }
 
-fn duration(milliseconds: u64, name: &str) -> Result<Duration, Error> {
-    if milliseconds == 0 {
-        return Err(ARGUMENTS.invalid(format!("{name} is 0; it is a number of milliseconds from 1 on")));
+/// A timeout, which fits into a request.
+pub(crate) fn duration(milliseconds: u64, name: &str) -> Result<Duration, Error> {
+    if milliseconds == 0 || milliseconds > u64::from(u32::MAX) {
+        let message =
+            format!("{name} is {milliseconds}; it is a number of milliseconds from 1 to 2^32-1 (49 days)");
+        return Err(ARGUMENTS.invalid(message));
     }
     Ok(Duration::from_millis(milliseconds))
 }
@@ -129,7 +134,7 @@ fn duration(milliseconds: u64, name: &str) -> Result<Duration, Error> {
 ///
 /// # Safety
 /// `options` is NULL or settings that only this thread uses; `error` is NULL or may be written to.
-unsafe fn set(
+pub(crate) unsafe fn set(
     options: *mut gometa_options_t,
     error: *mut *mut gometa_error_t,
     change: impl FnOnce(Builder) -> Result<Builder, Error>,

@@ -18,9 +18,9 @@ pub enum gometa_status_t {
     GOMETA_ALREADY_EXISTS = 3,
     /// The key's revision is not the expected one; gometa_error_actual_revision says which it is.
     GOMETA_CAS_MISMATCH = 4,
-    /// No answer within the deadline.
+    /// No answer within the deadline, of a node that could be reached.
     GOMETA_DEADLINE_EXCEEDED = 5,
-    /// There is no leader, or no quorum, or no node to be had.
+    /// There was no connection to any node until the deadline, or the one that was asked cannot be reached.
     GOMETA_UNAVAILABLE = 6,
     /// Another node leads. The library moves on by itself; callers do not see it.
     GOMETA_NOT_LEADER = 7,
