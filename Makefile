@@ -18,6 +18,9 @@ KILLS ?= 200
 INCREMENTS ?= 10000
 KEEP ?=
 
+# The flag that KEEP stands for.
+keep = $(if $(filter-out 0 no false 1 yes true,$(KEEP)),$(error KEEP is "$(KEEP)": expected 1 or 0, as in KEEP=1),$(if $(filter 1 yes true,$(KEEP)),--keep))
+
 # rustup puts cargo here, and not every shell knows.
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 # Nothing is written into the tree but target/, and not even that where CARGO_TARGET_DIR says otherwise.
@@ -30,11 +33,11 @@ help: ## Says what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: prepare ## Starts three nodes, writes, kills the leader, recovers; KEEP=1 leaves them running
-	@python3 scripts/run.py $(if $(filter-out 0 no false,$(KEEP)),--keep)
+	@python3 scripts/run.py $(keep)
 
 test: ## Checks and tests everything (installs what is missing, on Debian)
 	@sh scripts/prepare.sh checks
-	@python3 scripts/suite.py --seeds $(SEEDS) --seconds $(SECONDS) all
+	@python3 scripts/suite.py --seeds "$(SEEDS)" --seconds "$(SECONDS)" all
 
 fix: ## Formats, and mends what clippy can mend
 	@sh scripts/prepare.sh checks
@@ -42,6 +45,7 @@ fix: ## Formats, and mends what clippy can mend
 	cargo fmt --all
 
 install: build ## Installs the programs and libgometa below PREFIX (default /usr/local)
+	$(if $(strip $(PREFIX)),,$(error PREFIX is empty: expected a directory, as in PREFIX=/usr/local))
 	@python3 scripts/install.py --destdir "$(DESTDIR)" --prefix "$(PREFIX)" $(if $(LIBDIR),--libdir "$(LIBDIR)")
 
 prepare: ## Installs what building needs, where it is missing
@@ -76,7 +80,7 @@ unit: prepare ## Unit, golden and property tests
 	@python3 scripts/suite.py unit
 
 sim: prepare ## Simulates whole ensembles; SEEDS=10000 of them, which must hit every probe
-	@python3 scripts/suite.py --seeds $(SEEDS) sim
+	@python3 scripts/suite.py --seeds "$(SEEDS)" sim
 
 exhaustive: prepare ## Searches every state of a small ensemble, for about ten minutes
 	@python3 scripts/suite.py exhaustive
@@ -101,22 +105,22 @@ conformance: tools ## Plays the same scenarios to every language, and prints the
 	@python3 scripts/suite.py conformance
 
 exactly-once: tools ## INCREMENTS=10000 by each language while leaders are killed, which must sum exactly
-	@python3 scripts/suite.py --increments $(INCREMENTS) exactly-once
+	@python3 scripts/suite.py --increments "$(INCREMENTS)" exactly-once
 
 bench-faces: tools ## Measures what each language costs over the Rust client
 	@python3 scripts/suite.py bench-faces
 
 chaos: prepare ## Faults on real processes for SECONDS=60, and a verdict
-	@python3 scripts/suite.py --seconds $(SECONDS) chaos
+	@python3 scripts/suite.py --seconds "$(SECONDS)" chaos
 
 campaign: prepare ## The same until there were so many valid faults of each kind: COUNTS=kill=300,pause=100
-	@python3 scripts/suite.py --counts $(COUNTS) campaign
+	@python3 scripts/suite.py --counts "$(COUNTS)" campaign
 
 failover: prepare ## Kills the leader KILLS=200 times and measures the next write; draws docs/failover.svg
-	@python3 scripts/suite.py --kills $(KILLS) failover
+	@python3 scripts/suite.py --kills "$(KILLS)" failover
 
 soak: prepare ## The same for HOURS=1, with a line in docs/evidence.md
-	@python3 scripts/suite.py --hours $(HOURS) soak
+	@python3 scripts/suite.py --hours "$(HOURS)" soak
 
 fuzz: prepare ## Fuzzes each reader of foreign bytes for SECONDS=60; KEEP=1 keeps what is learned
-	@python3 scripts/fuzz.py --seconds $(SECONDS) $(if $(filter-out 0 no false,$(KEEP)),--keep)
+	@python3 scripts/fuzz.py --seconds "$(SECONDS)" $(keep)

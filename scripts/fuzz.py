@@ -18,6 +18,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import variables
+
 ROOT = Path(__file__).resolve().parent.parent
 FUZZERS = ROOT / "fuzz" / "libfuzzer"
 KEPT = ROOT / "fuzz" / "corpus"
@@ -106,7 +108,7 @@ def keep(program, into):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=60, help="for each target (default 60)")
+    parser.add_argument("--seconds", type=variables.whole("SECONDS", 60), default=60, help="for each target (default 60)")
     parser.add_argument("--sanitizer", choices=["none", "address"], default="none")
     parser.add_argument("--keep", action="store_true", help="minimise what was learned into fuzz/corpus/")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(targets())} (default all)")

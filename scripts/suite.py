@@ -20,6 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import variables
+
 ROOT = Path(__file__).resolve().parent.parent
 # The same for every invocation, so that all share one compilation of RocksDB (see the Makefile).
 SHARED = ["--locked", "--release", "--workspace"]
@@ -278,12 +280,12 @@ def main():
     # A stopped suite takes its stage with it, as on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10000)
-    parser.add_argument("--seconds", type=int, default=60)
-    parser.add_argument("--hours", type=float, default=1)
-    parser.add_argument("--counts", default="kill=30,power-cut=5")
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--increments", type=int, default=1000)
+    parser.add_argument("--seeds", type=variables.whole("SEEDS", 10000), default=10000)
+    parser.add_argument("--seconds", type=variables.whole("SECONDS", 60), default=60)
+    parser.add_argument("--hours", type=variables.positive("HOURS", 1), default=1)
+    parser.add_argument("--counts", type=variables.counts("COUNTS", "kill=30,pause=5"), default="kill=30,power-cut=5")
+    parser.add_argument("--kills", type=variables.whole("KILLS", 200), default=200)
+    parser.add_argument("--increments", type=variables.whole("INCREMENTS", 1000), default=1000)
     parser.add_argument("stages", nargs="+", metavar="STAGE")
     arguments = parser.parse_args()
 

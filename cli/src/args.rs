@@ -26,8 +26,8 @@ pub(crate) const PEERS_VARIABLE: &str = "GOMETA_PEERS";
 pub(crate) const HISTORY_VARIABLE: &str = "GOMETA_HISTORY";
 /// Bytes of the longest configuration file.
 const CONFIG_MAX: u64 = 1 << 20;
-/// The shortest and the longest time that an option takes.
-const TIMES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(365 * 24 * 3600));
+/// The shortest and the longest time that an option takes: what the wire can say, in milliseconds.
+const TIMES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(u32::MAX as u64));
 
 const AFTER_HELP: &str = "\
 Keys and values are bytes. A value of \"-\" is read from standard input, all of it, newlines included;
@@ -366,7 +366,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     let (min, max) = TIMES;
     match Duration::try_from_secs_f64(number * seconds_per_unit) {
         Ok(duration) if (min..=max).contains(&duration) => Ok(duration),
-        _ => Err("it must be from 1ms to 525600m, a year".to_owned()),
+        _ => Err("it must be from 1ms to 71582m, which is 49 days".to_owned()),
     }
 }
 
@@ -387,9 +387,24 @@ mod tests {
         {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(expected_ms)), "{text}");
         }
-        assert_eq!(parse_duration("525600m"), Ok(TIMES.1));
+        assert_eq!(parse_duration("4294967295ms"), Ok(TIMES.1));
+        assert!(parse_duration("71582m").is_ok());
         for text in [
-            "", "s", "5h", "-1s", "0", "0ms", "0.9ms", "1e-9", "525601m", "1e18", "1e400", "inf", "ms", "nan",
+            "",
+            "s",
+            "5h",
+            "-1s",
+            "0",
+            "0ms",
+            "0.9ms",
+            "1e-9",
+            "71583m",
+            "4294967296ms",
+            "1e18",
+            "1e400",
+            "inf",
+            "ms",
+            "nan",
         ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }

@@ -1,16 +1,26 @@
 //! Every call of the Rust client once, and what can go wrong with it.
 //!
 //!     cargo run --release -p gometa-client --example tour 127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003
-use std::{process::ExitCode, time::Duration};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
 
 use gometa_client::{Client, Consistency, Error, ErrorKind, Outcome, ReadOptions, blocking};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Some(peers) = std::env::args().nth(1) else { return ExitCode::from(2) };
+    let Some(peers) = std::env::args().nth(1) else {
+        let _ = writeln!(io::stderr(), "usage: tour PEERS (host:port,...)");
+        return ExitCode::from(2);
+    };
     match tour(&peers).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "tour: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

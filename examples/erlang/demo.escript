@@ -8,7 +8,9 @@
 main([Peers]) ->
     load(),
     case gometa_raw:start_link(Peers) of
-        {ok, Client} -> tour(Client);
+        {ok, Client} ->
+            %% A call of the tour that fails in another way than it expects ends it.
+            try tour(Client) catch error:{badmatch, {error, Error}} -> give_up(Error) end;
         {error, Error} -> give_up(Error)
     end;
 main(_) ->

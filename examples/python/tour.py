@@ -69,5 +69,8 @@ def tour(client: gometa.Client) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(f"usage: {sys.argv[0]} PEERS (host:port,...)")
-    with gometa.Client(sys.argv[1], name="tour") as client:
-        tour(client)
+    try:
+        with gometa.Client(sys.argv[1], name="tour") as client:
+            tour(client)
+    except gometa.GometaError as error:
+        sys.exit(f"tour: {error}")

@@ -68,4 +68,7 @@ async def main(peers: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(f"usage: {sys.argv[0]} PEERS (host:port,...)")
-    asyncio.run(main(sys.argv[1]))
+    try:
+        asyncio.run(main(sys.argv[1]))
+    except gometa.GometaError as error:
+        sys.exit(f"tour: {error}")

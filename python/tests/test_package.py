@@ -85,6 +85,18 @@ def test_the_tours_say_how_to_call_them(name):
     assert ended.returncode == 1 and ended.stderr.startswith("usage: ")
 
 
+@pytest.mark.parametrize("name", ["tour.py", "tour_aio.py"])
+def test_the_tours_say_why_they_fail(name):
+    # Discard: reserved, and nothing listens there.
+    for peers in ["127.0.0.1:9", "nonsense"]:
+        ended = subprocess.run(
+            [sys.executable, ROOT / "examples" / "python" / name, peers],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr.startswith("tour: ") and len(ended.stderr.splitlines()) == 1, ended.stderr
+
+
 PAGE = (ROOT / "docs" / "python.md").read_text()
 SNIPPETS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 SAID = re.findall(r"^```text\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)

@@ -205,6 +205,7 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     if arguments.scope.exhaustive {
         let Scope { depth, states, minutes, wide, .. } = arguments.scope;
+        anyhow::ensure!(minutes > 0.0, "--minutes is {minutes}: expected a number above 0");
         let limits = Limits { depth, states, time: Duration::try_from_secs_f64(minutes * 60.0)?, wide };
         let mut out = io::stdout().lock();
         let good = if arguments.mutants {

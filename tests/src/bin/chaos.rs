@@ -23,7 +23,7 @@ const HEADING: &str = "## Soaks";
 #[derive(Parser)]
 struct Arguments {
     /// How long faults strike; starting and judging come on top.
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// The same in hours, instead.
     #[arg(long)]
@@ -85,7 +85,10 @@ async fn begin(arguments: Arguments) -> anyhow::Result<ExitCode> {
 async fn chaos(seed: u64, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let plan = match (&arguments.counts, arguments.hours) {
         (Some(counts), _) => Plan::Counts(counts.clone()),
-        (None, Some(hours)) => Plan::Time(Duration::try_from_secs_f64(hours * 3_600.0).context("--hours")?),
+        (None, Some(hours)) => {
+            anyhow::ensure!(hours > 0.0, "--hours is {hours}: expected a number above 0");
+            Plan::Time(Duration::try_from_secs_f64(hours * 3_600.0).context("--hours")?)
+        }
         (None, None) => Plan::Time(Duration::from_secs(arguments.seconds)),
     };
     let outputs = if arguments.blocked_outputs { Outputs::Blocked } else { Outputs::Kept };

@@ -112,6 +112,26 @@ async fn the_event_loop_in_c_keeps_many_calls_in_flight() {
     assert_eq!(client.get("event_loop/999").await.unwrap().value, "value 999");
 }
 
+#[test]
+fn programs_in_c_that_find_no_node_say_why_and_fail() {
+    let scratch = tempfile::tempdir().unwrap();
+    let page = fs::read_to_string(root().join("docs/c.md")).unwrap();
+    let (_, hello) = page.split_once("```c file=hello.c\n").unwrap();
+    fs::write(scratch.path().join("hello.c"), hello.split_once("```").unwrap().0).unwrap();
+    // A path from the root stays as it is.
+    let hello = scratch.path().join("hello.c");
+    for source in ["examples/c/tour.c", "examples/c/event_loop.c", hello.to_str().unwrap()] {
+        let program = compile(source, scratch.path());
+        // Discard: reserved, and nothing listens there.
+        for (arguments, status) in [(&["127.0.0.1:9"][..], 1), (&["nonsense"], 1), (&[], 2)] {
+            let mut command = command(&program, arguments);
+            let output = command.env("LD_LIBRARY_PATH", scratch.path()).output().unwrap();
+            assert_eq!(output.status.code(), Some(status), "{source}: {output:?}");
+            assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{source}: {output:?}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn misuse_from_c_gets_errors() {
     let (ensemble, impostors) = (Ensemble::start(3).await, Impostors::start().await);

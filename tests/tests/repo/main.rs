@@ -5,6 +5,7 @@
 //! the network.
 
 mod arrows;
+mod makefile;
 mod manifest;
 mod proto;
 mod source;
