@@ -2,11 +2,14 @@
 //!
 //! Only the leader ends sessions, through the log, and on its own monotonic clock: a new leader starts every
 //! clock afresh, so a change of leader can lengthen a session's life and never shorten it. Followers report
-//! whom they have heard of.
+//! which ones they have heard of.
+//!
+//! The clock shows *attended time*: between two steps at most 100 ms count. While a process is paused, what its
+//! clients send waits in sockets and queues, and their silence is the process's own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gometa_zab::{Ticks, mutant};
+use gometa_zab::{Ticks, mutant, probe};
 
 /// Sessions named in one command or report at most.
 const NAMED_MAX: usize = 256;
@@ -14,8 +17,17 @@ const NAMED_MAX: usize = 256;
 /// How often silent sessions are looked for, in microseconds.
 const LOOK_EVERY: u64 = 250_000;
 
-#[derive(Debug, Default)]
+/// What counts between two steps at most, in microseconds; ten ticks of the server.
+const GAP_MAX: u64 = 100_000;
+
+#[derive(Debug)]
 pub(crate) struct Clocks {
+    /// The time of the last step.
+    stepped: Ticks,
+    /// Attended time.
+    now: Ticks,
+    /// The step under way comes late: what arrived since the one before has not all been seen.
+    late: bool,
     /// A leader's: when each session ends unless it is heard of. `None` on other nodes.
     ends: Option<BTreeMap<u64, Ticks>>,
     /// A follower's: sessions heard of since the last report.
@@ -25,8 +37,30 @@ pub(crate) struct Clocks {
 }
 
 impl Clocks {
+    pub(crate) fn new(now: Ticks) -> Clocks {
+        Clocks {
+            stepped: now,
+            now: Ticks(0),
+            late: false,
+            ends: None,
+            heard: BTreeSet::new(),
+            next_look: Ticks(0),
+            next_report: Ticks(0),
+        }
+    }
+
+    /// A step begins.
+    pub(crate) fn step(&mut self, now: Ticks) {
+        let gap = now.since(self.stepped);
+        self.stepped = now;
+        self.late = gap > GAP_MAX;
+        probe!("session.pause-does-not-count", self.late && self.ends.is_some());
+        self.now = self.now.plus(if mutant!(M71) { gap } else { gap.min(GAP_MAX) });
+    }
+
     /// This node is established: every session begins its time-out now.
-    pub(crate) fn lead(&mut self, now: Ticks, sessions: impl Iterator<Item = (u64, u32)>) {
+    pub(crate) fn lead(&mut self, sessions: impl Iterator<Item = (u64, u32)>) {
+        let now = self.now;
         self.ends = Some(sessions.map(|(session, timeout_ms)| (session, after(now, timeout_ms))).collect());
         self.heard.clear();
     }
@@ -38,10 +72,10 @@ impl Clocks {
     }
 
     /// A session of this time-out gave a sign of life.
-    pub(crate) fn contact(&mut self, now: Ticks, session: u64, timeout_ms: u32) {
+    pub(crate) fn contact(&mut self, session: u64, timeout_ms: u32) {
         match &mut self.ends {
             Some(ends) => {
-                ends.insert(session, after(now, if mutant!(M40) { timeout_ms / 8 } else { timeout_ms }));
+                ends.insert(session, after(self.now, if mutant!(M40) { timeout_ms / 8 } else { timeout_ms }));
             }
             None => {
                 self.heard.insert(session);
@@ -57,10 +91,11 @@ impl Clocks {
         self.heard.remove(&session);
     }
 
-    /// A leader's silent sessions; each is named once per time-out until its end is applied.
-    pub(crate) fn silent(&mut self, now: Ticks, timeout_ms: impl Fn(u64) -> Option<u32>) -> Vec<u64> {
+    /// A leader's silent sessions; each is named once per time-out until its end is applied. None in a late step.
+    pub(crate) fn silent(&mut self, timeout_ms: impl Fn(u64) -> Option<u32>) -> Vec<u64> {
+        let now = self.now;
         let Some(ends) = &mut self.ends else { return Vec::new() };
-        if now < self.next_look {
+        if now < self.next_look || (self.late && !mutant!(M72)) {
             return Vec::new();
         }
         self.next_look = now.plus(LOOK_EVERY);
@@ -76,8 +111,8 @@ impl Clocks {
     }
 
     /// A follower's report, when it is due.
-    pub(crate) fn report(&mut self, now: Ticks, every_ms: u32) -> Vec<u64> {
-        if self.ends.is_some() || self.heard.is_empty() || now < self.next_report {
+    pub(crate) fn report(&mut self, every_ms: u32) -> Vec<u64> {
+        if self.ends.is_some() || self.heard.is_empty() || self.now < self.next_report {
             return Vec::new();
         }
         let report: Vec<u64> = self.heard.iter().copied().take(NAMED_MAX).collect();
@@ -85,7 +120,7 @@ impl Clocks {
             self.heard.remove(session);
         }
         if self.heard.is_empty() {
-            self.next_report = after(now, every_ms);
+            self.next_report = after(self.now, every_ms);
         }
         report
     }

@@ -15,7 +15,7 @@ use gometa_proto::{
 use gometa_zab::LinkId;
 use prost::Message as _;
 
-use crate::requests::WriteKey;
+use crate::requests::Attempt;
 
 /// Commands in one Forward at most.
 const COMMANDS_MAX: usize = 4_096;
@@ -27,7 +27,7 @@ const BYTES_MAX: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) enum Proposer {
     /// A client of this node.
-    Own(WriteKey),
+    Own(Attempt),
     /// A follower: its connection, its Forward, the command's position.
     Follower { link: LinkId, forward: u64, position: u32 },
     /// This node: the end of silent sessions.
@@ -40,13 +40,15 @@ pub(crate) struct Forwarding {
     next: u64,
     /// This node's Forwards to its leader, by number, until the leadership ends. Only the newest are kept: an
     /// answer to an older one is overdue, and its commands are settled by apply or by their deadlines.
-    sent: BTreeMap<u64, Vec<WriteKey>>,
+    sent: BTreeMap<u64, Vec<Attempt>>,
+    /// Attempts in all of `sent`.
+    sent_count: usize,
     /// Proposals of the step under way, by number.
     proposed: HashMap<u64, Proposer>,
 }
 
-/// Forwards whose rejection is still understood.
-const SENT_MAX: usize = 1_024;
+/// Forwarded attempts whose rejection is still understood; about 4 MiB.
+const SENT_MAX: usize = 65_536;
 
 impl Forwarding {
     /// Notes a proposal to this node's core; its number.
@@ -62,44 +64,48 @@ impl Forwarding {
     }
 
     /// Encodes commands for the leader, in as many messages as they need.
-    pub(crate) fn forward(&mut self, commands: Vec<(WriteKey, Bytes)>) -> Vec<Bytes> {
+    pub(crate) fn forward(&mut self, commands: Vec<(Attempt, Bytes)>) -> Vec<Bytes> {
         let mut messages = Vec::new();
-        let mut keys = Vec::new();
+        let mut attempts = Vec::new();
         let mut payloads: Vec<Bytes> = Vec::new();
         let mut bytes = 0;
-        for (key, payload) in commands {
+        for (attempt, payload) in commands {
             if payloads.len() >= COMMANDS_MAX || (!payloads.is_empty() && bytes + payload.len() > BYTES_MAX) {
-                messages.push(self.finish(std::mem::take(&mut keys), std::mem::take(&mut payloads)));
+                messages.push(self.finish(std::mem::take(&mut attempts), std::mem::take(&mut payloads)));
                 bytes = 0;
             }
             bytes += payload.len();
-            keys.push(key);
+            attempts.push(attempt);
             payloads.push(payload);
         }
         if !payloads.is_empty() {
-            messages.push(self.finish(keys, payloads));
+            messages.push(self.finish(attempts, payloads));
         }
         messages
     }
 
-    fn finish(&mut self, keys: Vec<WriteKey>, commands: Vec<Bytes>) -> Bytes {
+    fn finish(&mut self, attempts: Vec<Attempt>, commands: Vec<Bytes>) -> Bytes {
         self.next += 1;
-        self.sent.insert(self.next, keys);
-        if self.sent.len() > SENT_MAX {
-            self.sent.pop_first();
+        self.sent_count += attempts.len();
+        self.sent.insert(self.next, attempts);
+        while self.sent_count > SENT_MAX
+            && let Some((_, oldest)) = self.sent.pop_first()
+        {
+            self.sent_count -= oldest.len();
         }
         encode(Body::Forward(v1::Forward { id: self.next, commands }))
     }
 
     /// The leader did not propose some commands of a Forward.
-    pub(crate) fn rejected(&mut self, rejected: &v1::ForwardRejected) -> Vec<WriteKey> {
-        let Some(keys) = self.sent.get(&rejected.id) else { return Vec::new() };
-        rejected.rejected.iter().filter_map(|position| keys.get(*position as usize).cloned()).collect()
+    pub(crate) fn rejected(&mut self, rejected: &v1::ForwardRejected) -> Vec<Attempt> {
+        let Some(attempts) = self.sent.get(&rejected.id) else { return Vec::new() };
+        rejected.rejected.iter().filter_map(|position| attempts.get(*position as usize).cloned()).collect()
     }
 
     /// The leadership is over.
     pub(crate) fn forget(&mut self) {
         self.sent.clear();
+        self.sent_count = 0;
     }
 }
 

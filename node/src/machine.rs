@@ -24,7 +24,7 @@ use crate::{
     forward::{self, Forwarding, Proposer},
     openers::Openers,
     reads::{self, Reads},
-    requests::{At, Requests, Ticket, Waiting, Want, WriteKey},
+    requests::{At, Attempt, Requests, Ticket, Waiting, Want, WriteKey},
     status,
 };
 
@@ -105,7 +105,7 @@ impl<T: Table> Node<T> {
             reads: Reads::default(),
             traces: 0,
             forwarding: Forwarding::default(),
-            clocks: Clocks::default(),
+            clocks: Clocks::new(now),
             openers: Openers::default(),
             announced: Announced::default(),
             read_back: VecDeque::new(),
@@ -127,6 +127,7 @@ impl<T: Table> Node<T> {
     /// Not all reads that could be answered are: see [`Node::has_more`].
     pub fn step(&mut self, now: Ticks, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
         self.now = self.now.max(now);
+        self.clocks.step(self.now);
         for event in events {
             self.take(event);
         }
@@ -393,12 +394,8 @@ impl<T: Table> Node<T> {
     fn send_on(&mut self) {
         match self.role {
             Role::Leading { established: Some(_) } => {
-                for key in self.requests.take_held() {
-                    let Some(submission) = self.requests.submission_mut(&key) else { continue };
-                    probe!("write.proposed-again", submission.exposed);
-                    submission.at = At::Proposed;
-                    let payload = submission.payload.clone();
-                    let id = self.forwarding.propose(Proposer::Own(key));
+                for (attempt, payload) in self.requests.send_held(At::Proposed) {
+                    let id = self.forwarding.propose(Proposer::Own(attempt));
                     self.inbox.push(zab::Event::Propose { id, payload });
                 }
                 if let Some(id) = self.barriers.ask_own() {
@@ -406,13 +403,7 @@ impl<T: Table> Node<T> {
                 }
             }
             Role::Following { established: Some(_), .. } => {
-                let mut commands = Vec::new();
-                for key in self.requests.take_held() {
-                    let Some(submission) = self.requests.submission_mut(&key) else { continue };
-                    probe!("write.forwarded-again", submission.exposed);
-                    submission.at = At::Forwarded;
-                    commands.push((key, submission.payload.clone()));
-                }
+                let commands = self.requests.send_held(At::Forwarded);
                 for message in self.forwarding.forward(commands) {
                     self.inbox.push(zab::Event::RelayToLeader(message));
                 }
@@ -437,8 +428,8 @@ impl<T: Table> Node<T> {
                 }
             }
             Body::ForwardRejected(rejected) => {
-                for key in self.forwarding.rejected(&rejected) {
-                    self.refused(&key, ErrorKind::from_number(rejected.kind));
+                for attempt in self.forwarding.rejected(&rejected) {
+                    self.refused(&attempt, ErrorKind::from_number(rejected.kind));
                 }
             }
             Body::BarrierRequest(request) => {
@@ -468,11 +459,10 @@ impl<T: Table> Node<T> {
     }
 
     /// An attempt was not proposed. Without a leader it waits for the next one; with a busy one it fails.
-    fn refused(&mut self, key: &WriteKey, kind: ErrorKind) {
-        let Some(submission) = self.requests.submission_mut(key) else { return };
-        submission.at = At::Held;
+    fn refused(&mut self, attempt: &Attempt, kind: ErrorKind) {
+        let Some(submission) = self.requests.refused(attempt) else { return };
         if kind == ErrorKind::NotLeader {
-            self.requests.hold(key);
+            self.requests.hold(attempt.key.clone());
             return;
         }
         probe!("write.refused-for-good");
@@ -525,7 +515,7 @@ impl<T: Table> Node<T> {
                     Rejection::Full => ErrorKind::ResourceExhausted,
                 };
                 match self.forwarding.decided(id) {
-                    Some(Proposer::Own(key)) => self.refused(&key, kind),
+                    Some(Proposer::Own(attempt)) => self.refused(&attempt, kind),
                     Some(Proposer::Follower { link, forward, position }) => {
                         probe!("forward.refused");
                         let payload = forward::rejection(forward, vec![position], kind);
@@ -565,7 +555,7 @@ impl<T: Table> Node<T> {
         }
         match role {
             Role::Leading { established: Some(_) } => {
-                self.clocks.lead(self.now, self.store.session_timeouts());
+                self.clocks.lead(self.store.session_timeouts());
             }
             Role::Following { .. } | Role::Leading { .. } | Role::Forming | Role::Looking => {}
         }

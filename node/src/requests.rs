@@ -57,11 +57,20 @@ pub(crate) enum At {
     Forwarded,
 }
 
+/// One attempt to have a write proposed: what is said of an earlier one does not concern it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) key: WriteKey,
+    number: u64,
+}
+
 #[derive(Debug)]
 pub(crate) struct Submission {
-    pub(crate) payload: Bytes,
+    payload: Bytes,
     pub(crate) tickets: Vec<Ticket>,
     pub(crate) at: At,
+    /// The number of the last attempt; 0 before the first.
+    attempt: u64,
     /// An earlier attempt may have been proposed.
     pub(crate) exposed: bool,
 }
@@ -87,8 +96,10 @@ pub(crate) struct Requests {
     by_client: BTreeMap<(ClientId, u64), Ticket>,
     by_deadline: BTreeSet<(Ticks, Ticket)>,
     submissions: HashMap<WriteKey, Submission>,
-    /// Submissions in the order in which they came, to be sent on in that order.
+    /// Submissions in the order in which they came, to be sent on in that order. A key may stand here twice, and
+    /// without a submission that is held: when the first one's deadline has passed, and there is another one since.
     held: Vec<WriteKey>,
+    attempts: u64,
 }
 
 impl Requests {
@@ -118,8 +129,13 @@ impl Requests {
                 submission.tickets.push(ticket);
             }
             None => {
-                let submission =
-                    Submission { payload: payload(), tickets: vec![ticket], at: At::Held, exposed: false };
+                let submission = Submission {
+                    payload: payload(),
+                    tickets: vec![ticket],
+                    at: At::Held,
+                    attempt: 0,
+                    exposed: false,
+                };
                 self.submissions.insert(key.clone(), submission);
                 self.held.push(key);
             }
@@ -163,28 +179,46 @@ impl Requests {
         self.submissions.get(key)
     }
 
-    pub(crate) fn submission_mut(&mut self, key: &WriteKey) -> Option<&mut Submission> {
-        self.submissions.get_mut(key)
-    }
-
     /// Takes a submission out whose outcome is known.
     pub(crate) fn settle(&mut self, key: &WriteKey) -> Vec<Ticket> {
         self.submissions.remove(key).map(|submission| submission.tickets).unwrap_or_default()
     }
 
-    /// The held submissions, in order; the caller sends them on.
-    pub(crate) fn take_held(&mut self) -> Vec<WriteKey> {
-        let mut held = std::mem::take(&mut self.held);
-        held.retain(|key| self.submissions.get(key).is_some_and(|submission| submission.at == At::Held));
-        held
+    /// The held submissions, in order and each once; the caller sends them there, as these attempts.
+    pub(crate) fn send_held(&mut self, to: At) -> Vec<(Attempt, Bytes)> {
+        let mut sent = Vec::new();
+        for key in std::mem::take(&mut self.held) {
+            let Some(submission) = self.submissions.get_mut(&key) else { continue };
+            if submission.at != At::Held {
+                probe!("write.held-twice");
+                if !mutant!(M73) {
+                    continue;
+                }
+            }
+            self.attempts += 1;
+            submission.attempt = self.attempts;
+            submission.at = to;
+            probe!("write.proposed-again", submission.exposed && to == At::Proposed);
+            probe!("write.forwarded-again", submission.exposed && to == At::Forwarded);
+            sent.push((Attempt { key, number: self.attempts }, submission.payload.clone()));
+        }
+        sent
     }
 
-    /// Holds one submission again, behind the others.
-    pub(crate) fn hold(&mut self, key: &WriteKey) {
-        if let Some(submission) = self.submissions.get_mut(key) {
-            submission.hold();
-            self.held.push(key.clone());
+    /// An attempt was certainly not proposed: its submission, unless there has been another attempt since.
+    pub(crate) fn refused(&mut self, attempt: &Attempt) -> Option<&Submission> {
+        let submission = self.submissions.get_mut(&attempt.key)?;
+        if submission.attempt != attempt.number || submission.at == At::Held {
+            probe!("write.refusal-of-an-earlier-attempt");
+            return None;
         }
+        submission.at = At::Held;
+        Some(submission)
+    }
+
+    /// Sends a refused submission again, behind the others.
+    pub(crate) fn hold(&mut self, key: WriteKey) {
+        self.held.push(key);
     }
 
     /// The leadership is over: whatever is under way will be sent again, oldest request first.
@@ -207,5 +241,53 @@ impl Requests {
         let mut all: Vec<Ticket> = self.waiting.keys().copied().collect();
         all.sort();
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: WriteKey = WriteKey::Write { session: 1, seq: 1 };
+
+    fn asked(requests: &mut Requests, id: u64) -> Ticket {
+        let client = ClientId(1);
+        let waiting = Waiting { client, id, deadline: Ticks(id), want: Want::Write(KEY) };
+        let ticket = requests.add(waiting).unwrap();
+        requests.submit(KEY, ticket, || Bytes::from_static(b"command"));
+        ticket
+    }
+
+    fn sent(requests: &mut Requests) -> Vec<Attempt> {
+        requests.send_held(At::Forwarded).into_iter().map(|(attempt, _)| attempt).collect()
+    }
+
+    #[test]
+    fn a_write_that_is_held_again_after_its_deadline_is_sent_once() {
+        let mut requests = Requests::default();
+        for id in 1..=3 {
+            let ticket = asked(&mut requests, id);
+            if id < 3 {
+                requests.remove(ticket);
+            }
+        }
+        assert_eq!(sent(&mut requests).len(), 1);
+        assert_eq!(sent(&mut requests).len(), 0);
+    }
+
+    #[test]
+    fn the_refusal_of_one_attempt_says_nothing_of_the_next() {
+        let mut requests = Requests::default();
+        let first = asked(&mut requests, 1);
+        let attempt = sent(&mut requests).remove(0);
+        requests.remove(first);
+        asked(&mut requests, 2);
+        assert!(requests.refused(&attempt).is_none(), "the second is held");
+        let second = sent(&mut requests).remove(0);
+        assert!(requests.refused(&attempt).is_none(), "the second is under way");
+        assert_eq!(requests.submission(&KEY).unwrap().outcome(), Outcome::Unknown);
+        assert_eq!(requests.refused(&second).unwrap().outcome(), Outcome::NotApplied);
+        requests.hold(KEY);
+        assert_eq!(sent(&mut requests).len(), 1);
     }
 }

@@ -56,6 +56,7 @@ pub const KNOBS: &[Knob] = &[
     knob("pause", "paused processes", |s| s.process.pause_every = 0),
     knob("drift", "clocks that run too fast or too slow", |s| s.process.drift = 0),
     knob("give-up", "operations that are given up", |s| s.workload.give_up = 0),
+    knob("impatient", "attempts with short deadlines", |s| s.workload.attempt_max_ms = 0),
     knob("tight-bounds", "small batches, windows and memories", |s| {
         s.bounds = Bounds { proposals_max: 256, ..Bounds::default() };
     }),
@@ -239,7 +240,8 @@ mod tests {
             depose_every,
             drift,
         } = process;
-        let WorkloadSettings { clients: _, keys: _, in_flight_max: _, think: _, give_up } = workload;
+        let WorkloadSettings { clients: _, keys: _, in_flight_max: _, think: _, give_up, attempt_max_ms } =
+            workload;
         vec![
             ("slow", u64::from(*slow)),
             ("loss", u64::from(*loss)),
@@ -268,6 +270,7 @@ mod tests {
             ("depose", *depose_every),
             ("drift", u64::from(*drift)),
             ("give up", u64::from(*give_up)),
+            ("impatient", u64::from(*attempt_max_ms)),
         ]
     }
 

@@ -54,13 +54,13 @@ impl Ensemble {
         self.trace
             .say(self.now, Some(node), || format!("starts, boot {}, with {recovered:?}", config.zab.boot));
         let process = &mut self.processes[node];
-        self.oracle.starts(node);
         self.oracle.hardened(node, &process.disk.durable)?;
         if process.life > 1 {
             self.counts.restarts += 1;
         }
         let life = process.life;
         let now = process.clock.at(self.now);
+        self.oracle.starts(node, now);
         let (state, effects) = match Node::new(config, recovered, process.disk.table.clone(), now) {
             Ok(started) => started,
             Err(corrupt) => {
@@ -151,7 +151,7 @@ impl Ensemble {
                         self.trace.mix(zab_write_digest(zab));
                         self.trace.say(now, Some(node), || format!("{token} writes {}", describe(zab)));
                         self.oracle.issues(node, &self.processes[node].disk, zab)?;
-                        self.oracle.times(now, node, zab, self.settings.session_timeout_ms)?;
+                        self.oracle.times(node, zab, self.settings.session_timeout_ms)?;
                     }
                     Write::Apply(batch) => {
                         let checkpoint = batch.checkpoint;
@@ -285,7 +285,7 @@ impl Ensemble {
             Notice::Discovered { epoch, last } => {
                 self.oracle.discovered(node, epoch, last, &self.processes[node].disk)
             }
-            Notice::Established { epoch, last } => self.oracle.established_by(self.now, node, epoch, last),
+            Notice::Established { epoch, last } => self.oracle.established_by(node, epoch, last),
             Notice::Truncated { .. } => {
                 self.counts.truncations += 1;
                 Ok(())

@@ -590,6 +590,9 @@ impl Ensemble {
         }
         let Some(state) = &mut process.node else { return Ok(()) };
         let idle = events.is_empty() && !state.has_more();
+        if !idle {
+            self.oracle.steps(node, now, &events);
+        }
         let effects = if idle { Vec::new() } else { state.step(now, events) };
         let again = state.has_more() || !process.inbox.is_empty();
         if again && !process.waking {

@@ -116,6 +116,13 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("M62", "who was up to date in an earlier leadership is taken to be so", "rule 19, invariant 15"),
     mutant("M70", "the end of a session is acknowledged and not replicated", "invariant 16"),
     mutant("M80", "a leader keeps to itself where the members are now", "invariant 21"),
+    mutant("M71", "a pause counts as a session's silence", "section 6.9"),
+    mutant("M72", "sessions are ended in the step that notices a pause", "section 6.9"),
+    mutant(
+        "M73",
+        "a write that is held twice is proposed twice, and called not applied when the second is refused",
+        "section 6.8, invariant 19",
+    ),
     mutant("B01", "the heart beats half as often", "nothing"),
     mutant("B02", "entries are sent one by one", "nothing"),
     mutant("B03", "each commit is sent twice", "nothing"),

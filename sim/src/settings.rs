@@ -117,6 +117,9 @@ pub struct WorkloadSettings {
     pub think: u64,
     /// Operations given up before their answer, per million.
     pub give_up: u32,
+    /// The longest deadline of an attempt, in milliseconds, where the call goes on under the same (session, seq) after
+    /// it; 0 for attempts that mostly name none.
+    pub attempt_max_ms: u32,
 }
 
 /// One run.
@@ -201,7 +204,14 @@ impl Settings {
                 depose_every: 0,
                 drift: 0,
             },
-            workload: WorkloadSettings { clients: 3, keys: 4, in_flight_max: 2, think: 50_000, give_up: 0 },
+            workload: WorkloadSettings {
+                clients: 3,
+                keys: 4,
+                in_flight_max: 2,
+                think: 50_000,
+                give_up: 0,
+                attempt_max_ms: 0,
+            },
         }
     }
 
@@ -280,6 +290,7 @@ impl Settings {
             // The more clients, the less each of them does: a key's history is to be short enough for its judge.
             think: r.between(10, 150) * MILLISECOND * clients.max(4) as u64 / 4,
             give_up: sometimes(r, 60_000),
+            attempt_max_ms: 0,
         };
         bounds.round_jump_max = r.pick(&[2, bounds.round_jump_max]);
         bounds.proposals_max = r.pick(&[3, bounds.proposals_max, bounds.proposals_max]);
@@ -288,6 +299,8 @@ impl Settings {
         if r.one_in(if nodes == 5 { 2 } else { 3 }) {
             process.depose_every = r.between(700, 4_000) * MILLISECOND;
         }
+        let attempt_max_ms = if r.one_in(3) { r.pick(&[60, 200, 500]) } else { 0 };
+        let workload = WorkloadSettings { attempt_max_ms, ..workload };
         Settings {
             seed,
             nodes,

@@ -80,6 +80,8 @@ struct Flight {
     /// The request that carries the present attempt; None between attempts.
     request: Option<u64>,
     attempts: u32,
+    /// An earlier attempt may have had an effect, or may yet.
+    doubt: bool,
     timeout_at: u64,
     retry_at: u64,
     give_up_at: u64,
@@ -306,6 +308,7 @@ impl Workload {
             seq: 0,
             request: None,
             attempts: 0,
+            doubt: false,
             timeout_at: 0,
             retry_at: 0,
             give_up_at: if give_up { now + random.below(2 * SECOND) } else { u64::MAX },
@@ -332,6 +335,7 @@ impl Workload {
                 given_up.push(number);
             } else if flight.request.is_some() && now >= flight.timeout_at {
                 let request = flight.request.take();
+                flight.doubt = true;
                 if self.random.one_in(2) {
                     out.extend(request.map(Ask::Cancel));
                 }
@@ -413,7 +417,13 @@ impl Workload {
             flight.request = Some(id);
             flight.attempts += 1;
             flight.timeout_at = now + random.between(200, 2_500) * MILLISECOND;
-            let deadline_ms = if random.one_in(4) { random.between(20, 1_000) as u32 } else { 0 };
+            let deadline_ms = match self.settings.attempt_max_ms {
+                0 if random.one_in(4) => random.between(20, 1_000) as u32,
+                0 => 0,
+                // The last attempts are to succeed, however slow the network is.
+                _ if draining => 0,
+                max => random.between(10, u64::from(max)) as u32,
+            };
             let operation = Some(operation(flight.key, flight.wish));
             out.push(Ask::Request(Box::new(Request { id, deadline_ms, write, operation })));
         }
@@ -440,6 +450,7 @@ impl Workload {
         client.reconnect_at = now + self.random.below(100 * MILLISECOND);
         for flight in client.flights.values_mut() {
             if flight.request.take().is_some() {
+                flight.doubt = true;
                 flight.retry_at = now + self.random.below(50 * MILLISECOND);
             }
         }
@@ -500,8 +511,8 @@ impl Workload {
                     client.nonce = Bytes::copy_from_slice(&self.random.wide().to_be_bytes());
                 }
                 let scripted = client.script.is_some();
-                if flight.attempts == 1 {
-                    // Never sent before: it may move to a new session.
+                if !flight.doubt {
+                    // No attempt has had an effect: it may move to a new session.
                     self.counts.not_applied += 1;
                     let again = Flight { session: 0, seq: 0, request: None, attempts: 0, ..flight };
                     self.clients[index].flights.insert(number, again);
@@ -520,8 +531,9 @@ impl Workload {
                 let scripted = client.script.is_some();
                 let Some(flight) = client.flights.get_mut(&number) else { return Ok(()) };
                 flight.request = None;
+                flight.doubt |= !not_applied;
                 flight.retry_at = now + self.random.between(5, 120) * MILLISECOND;
-                let over = not_applied && flight.attempts == 1 && !scripted && self.random.one_in(2);
+                let over = !flight.doubt && !scripted && self.random.one_in(3);
                 if over {
                     client.flights.remove(&number);
                     self.counts.not_applied += 1;

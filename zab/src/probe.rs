@@ -140,6 +140,7 @@ mod counted {
         "session.open-already",
         "session.opened-twice",
         "session.out-of-order",
+        "session.pause-does-not-count",
         "session.silent-too-long",
         "session.write-after-its-end",
         "session.write-below-the-floor",
@@ -165,8 +166,10 @@ mod counted {
         "write.answered-from-memory",
         "write.asked-for-twice",
         "write.forwarded-again",
+        "write.held-twice",
         "write.outlives-a-leader",
         "write.proposed-again",
+        "write.refusal-of-an-earlier-attempt",
         "write.refused-for-good",
         "write.settled-by-an-earlier-attempt",
     ];

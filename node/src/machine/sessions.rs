@@ -79,21 +79,21 @@ impl<T: Table> Node<T> {
 
     pub(super) fn contact(&mut self, session: u64) {
         if let Some(timeout_ms) = self.store.session_timeout(session) {
-            self.clocks.contact(self.now, session, timeout_ms);
+            self.clocks.contact(session, timeout_ms);
         }
     }
 
     /// A leader ends silent sessions; a follower reports which ones it has heard of.
     pub(super) fn look_at_sessions(&mut self) {
         let store = &self.store;
-        let silent = self.clocks.silent(self.now, |session| store.session_timeout(session));
+        let silent = self.clocks.silent(|session| store.session_timeout(session));
         if !silent.is_empty() {
             probe!("session.silent-too-long");
             let command = checks::command(command::Body::EndSessions(v1::EndSessions { sessions: silent }));
             let id = self.forwarding.propose(Proposer::Clock);
             self.inbox.push(zab::Event::Propose { id, payload: encode_command(&command) });
         }
-        let report = self.clocks.report(self.now, self.config.session_timeout_ms / 6);
+        let report = self.clocks.report(self.config.session_timeout_ms / 6);
         if !report.is_empty() {
             let contacts = Body::Contacts(v1::Contacts { sessions: report });
             self.inbox.push(zab::Event::RelayToLeader(forward::encode(contacts)));

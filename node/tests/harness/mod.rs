@@ -23,6 +23,12 @@ pub(crate) struct Disk {
 #[derive(Clone, Default)]
 pub(crate) struct DiskTable(Rc<RefCell<Disk>>);
 
+impl DiskTable {
+    pub(crate) fn log(&self) -> Vec<LogEntry> {
+        self.0.borrow().log.clone()
+    }
+}
+
 impl Table for DiskTable {
     fn checkpoint(&self) -> Checkpoint {
         self.0.borrow().table.checkpoint()

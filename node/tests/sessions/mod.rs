@@ -174,3 +174,57 @@ fn cancelled_openings_count_as_long_as_they_may_come_to_something() {
         assert_eq!(error.kind, ErrorKind::Unavailable as u32);
     }
 }
+
+#[test]
+fn a_pause_longer_than_the_time_out_ends_no_session() {
+    for (nodes, contact) in [(1, false), (1, true), (3, false)] {
+        let mut ensemble = Ensemble::new(nodes);
+        ensemble.run(500);
+        let leader = ensemble.leader().expect("a leader");
+        let session = ensemble.open_session(leader, 1);
+        // All are stopped for six time-outs; what the client sends meanwhile is seen a moment after they go on.
+        ensemble.now = ensemble.now.plus(60_000_000);
+        if contact {
+            ensemble.tell(leader, gometa_node::Event::Contact { session });
+        }
+        ensemble.run(2_000);
+        let written = ensemble.call(leader, context(session, 1), set("k", "v"));
+        assert!(matches!(written, Some(Answer::Written(_))), "{nodes} nodes: {written:?}");
+        // Its clock goes on all the same.
+        ensemble.run(12_000);
+        let error = failed(ensemble.call(leader, context(session, 2), set("k", "v")));
+        assert_eq!(error.kind, ErrorKind::SessionExpired as u32);
+    }
+}
+
+#[test]
+fn a_write_tried_again_while_there_is_no_leader_is_sent_to_the_next_one_once() {
+    let (mut ensemble, leader) = formed();
+    let follower = (leader + 1) % 3;
+    let session = ensemble.open_session(follower, 1);
+    // There is no other leader before the third node is in reach again.
+    let third = (leader + 2) % 3;
+    ensemble.members[third].cut = true;
+    ensemble.kill(leader);
+    ensemble.run(10);
+    for deadline_ms in [20, 20, 5_000] {
+        let id = ensemble.ask_as(follower, follower as u64, deadline_ms, context(session, 1), set("k", "v"));
+        ensemble.run(40);
+        if deadline_ms == 20 {
+            let error = failed(ensemble.answer(follower, id));
+            let not_applied = v1::Outcome::NotApplied as i32;
+            assert_eq!((error.kind, error.outcome), (ErrorKind::DeadlineExceeded as u32, not_applied));
+        } else {
+            ensemble.members[third].cut = false;
+            ensemble.run(2_000);
+            let answer = ensemble.answer(follower, id);
+            assert!(matches!(answer, Some(Answer::Written(_))), "{answer:?}");
+        }
+    }
+    let is_write = |payload: bytes::Bytes| {
+        let command = gometa_store::decode_command(payload).ok();
+        matches!(command.and_then(|command| command.body), Some(v1::command::Body::Write(_)))
+    };
+    let log = ensemble.members[follower].disk.log();
+    assert_eq!(log.into_iter().filter(|entry| is_write(entry.payload.clone())).count(), 1);
+}

@@ -36,8 +36,9 @@ mod tests;
 
 use std::fmt;
 
+use gometa_node::Event;
 use gometa_proto::v1::{Request, Response, View};
-use gometa_zab::{Epoch, Message, NodeId, Role, Vote, Write, Zxid};
+use gometa_zab::{Epoch, Message, NodeId, Role, Ticks, Vote, Write, Zxid};
 
 pub(crate) use self::protocol::Protocol;
 pub use self::replies::Unanswered;
@@ -128,9 +129,15 @@ impl Oracle {
         self.state.model().suppressed
     }
 
-    /// A node's process starts.
-    pub fn starts(&mut self, node: usize) {
+    /// A node's process starts at this time of its clock.
+    pub fn starts(&mut self, node: usize, clock: Ticks) {
         self.serving.starts(node);
+        self.sessions.starts(node, clock);
+    }
+
+    /// A node is about to take in these events, at this time of its clock.
+    pub fn steps(&mut self, node: usize, clock: Ticks, events: &[Event]) {
+        self.sessions.steps(node, clock, events);
     }
 
     /// A node takes this role now; `disk` is as it is then.
@@ -149,11 +156,11 @@ impl Oracle {
         self.protocol.issues(node, disk, write)
     }
 
-    /// A node issues a write at this moment, in a run whose sessions have this time-out.
-    pub fn times(&self, now: u64, node: usize, write: &Write, timeout_ms: u32) -> Check {
+    /// A node issues a write, in a run whose sessions have this time-out.
+    pub fn times(&self, node: usize, write: &Write, timeout_ms: u32) -> Check {
         if let Write::Append(entries) = write {
             for entry in entries {
-                self.sessions.appends(now, node, entry, timeout_ms)?;
+                self.sessions.appends(node, entry, timeout_ms)?;
             }
         }
         Ok(())
@@ -189,8 +196,8 @@ impl Oracle {
     }
 
     /// A node is established as leader.
-    pub fn established_by(&mut self, now: u64, node: usize, epoch: Epoch, last: Zxid) -> Check {
-        self.sessions.established(now, node, epoch);
+    pub fn established_by(&mut self, node: usize, epoch: Epoch, last: Zxid) -> Check {
+        self.sessions.established(node, epoch);
         self.protocol.established_by(node, epoch, last)
     }
 

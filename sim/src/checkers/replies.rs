@@ -5,7 +5,7 @@
 //! And what clients may conclude from answers: a reply follows from the log; what was acknowledged or shown before
 //! a request arrived comes before it (real-time order); a read shows the log's state at the revision it names;
 //! nothing is read from a node that has not been up to date once since its start;
-//! *not applied*, said of a write's only attempt, means never; SessionExpired is not said of a live session; each
+//! *not applied*, said of each of a write's attempts, means never; SessionExpired is not said of a live session; each
 //! request is answered once, and in time.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,9 +38,16 @@ struct Attempts {
     count: u32,
     /// The highest revision that any answer had shown when the first attempt arrived.
     shown: u64,
-    /// An answer said *not applied*, and no attempt has come since.
-    denied: bool,
+    /// How many of them were answered with *not applied*.
+    denied: u32,
     answer: Option<CommandOutcome>,
+}
+
+impl Attempts {
+    /// Whether it follows from the answers that the write never happens.
+    fn are_denied(&self) -> bool {
+        self.count > 0 && self.denied == self.count
+    }
 }
 
 /// A request without an answer.
@@ -69,7 +76,6 @@ impl Replies {
             let write = self.writes.entry((context.session, context.seq));
             let attempts = write.or_insert_with(|| Attempts { shown, ..Attempts::default() });
             attempts.count += 1;
-            attempts.denied = false;
         }
         let asked = Asked { at: now, node, shown: self.shown, request: request.clone() };
         self.open.insert((client, request.id), asked);
@@ -95,12 +101,11 @@ impl Replies {
 
     /// A write is committed and happens.
     pub(super) fn executed(&mut self, session: u64, seq: u64) -> Check {
-        let attempts = self.writes.get(&(session, seq));
-        let denied = attempts.is_some_and(|attempts| attempts.denied && attempts.count == 1);
+        let denied = self.writes.get(&(session, seq)).is_some_and(Attempts::are_denied);
         ensure!(
             !denied,
             ONCE,
-            "write {seq} of session {session} happens after its only attempt was *not applied*"
+            "write {seq} of session {session} happens, but each of its attempts was *not applied*"
         );
         Ok(())
     }
@@ -213,13 +218,13 @@ impl Replies {
                         "n{node}, having applied {applied}, says that session {session} has expired, which is live"
                     );
                 }
-                if error.outcome == ErrorOutcome::NotApplied as i32 && attempts.count == 1 {
-                    attempts.denied = true;
+                if error.outcome == ErrorOutcome::NotApplied as i32 {
+                    attempts.denied += 1;
                     let done = model.done(session, seq);
                     ensure!(
-                        done.is_none(),
+                        done.is_none() || !attempts.are_denied(),
                         ONCE,
-                        "n{node} says *not applied* to the only attempt of write {seq} of session {session}: {done:?}"
+                        "n{node} says *not applied* to each attempt of write {seq} of session {session}: {done:?}"
                     );
                 }
                 return Ok(0);

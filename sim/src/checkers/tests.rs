@@ -167,7 +167,7 @@ fn an_epoch_has_one_leader() {
     let mut bench = Bench::established();
     let disk = &bench.disks[2];
     breaks(bench.oracle.discovered(2, Epoch(1), Zxid::ZERO, disk), "8 leader uniqueness");
-    breaks(bench.oracle.established_by(0, 2, Epoch(1), Zxid::ZERO), "8 leader uniqueness");
+    breaks(bench.oracle.established_by(2, Epoch(1), Zxid::ZERO), "8 leader uniqueness");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_leader_is_established_by_a_quorum_only() {
     let mut bench = Bench::new();
     bench.promise(0, 1, 0, 0).unwrap();
     bench.promise(0, 1, 0, 1).unwrap();
-    breaks(bench.oracle.established_by(0, 0, Epoch(1), Zxid::ZERO), "15 commit monotone");
+    breaks(bench.oracle.established_by(0, Epoch(1), Zxid::ZERO), "15 commit monotone");
 }
 
 #[test]
@@ -320,7 +320,7 @@ fn nothing_is_read_from_a_node_that_has_not_been_up_to_date() {
     };
     let mut bench = Bench::committed();
     answer(&mut bench, 1, v1::ErrorKind::NotFound).unwrap();
-    bench.oracle.starts(0);
+    bench.oracle.starts(0, Ticks(0));
     bench.plays(0, Role::Following { leader: node_id(1), established: None }).unwrap();
     answer(&mut bench, 2, v1::ErrorKind::Unavailable).unwrap();
     breaks(

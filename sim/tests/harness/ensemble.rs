@@ -248,7 +248,7 @@ impl Ensemble {
             requests_max: 64,
             version: "scripted".to_owned(),
         };
-        self.oracle.starts(index);
+        self.oracle.starts(index, now);
         let check = self.oracle.hardened(index, &self.machines[index].disk.durable);
         self.judge(check);
         let machine = &mut self.machines[index];
@@ -422,9 +422,7 @@ impl Ensemble {
                 let disk = &self.machines[index].disk;
                 let check = match notice {
                     Notice::Discovered { epoch, last } => self.oracle.discovered(index, epoch, last, disk),
-                    Notice::Established { epoch, last } => {
-                        self.oracle.established_by(self.now.0, index, epoch, last)
-                    }
+                    Notice::Established { epoch, last } => self.oracle.established_by(index, epoch, last),
                     _ => Ok(()),
                 };
                 self.judge(check);
