@@ -95,7 +95,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("delete", asks(5, 3, Operation::Delete(Delete { key, revision: Some(0) }))),
         ("deleted", answers(7, 303, Answer::Deleted(Deleted { revision: 303, existed: true }))),
         ("end-session", asks(8, 0, Operation::EndSession(EndSession { session: SESSION }))),
-        ("session-ended", answers(8, 303, Answer::SessionEnded(SessionEnded { existed: true }))),
+        ("session-ended", answers(8, 304, Answer::SessionEnded(SessionEnded { existed: true }))),
         ("status", asks(6, 0, Operation::Status(Status {}))),
         ("cancel", Frame::Client(FromClient::Cancel(Cancel { id: 6 }))),
         ("ping", Frame::Client(FromClient::Ping(Ping { nonce: 1, session: SESSION }))),
