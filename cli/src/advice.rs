@@ -104,7 +104,7 @@ fn unanswered(kind: ErrorKind, message: &str, source: &str) -> String {
         return advice.to_owned();
     }
     match kind {
-        ErrorKind::DeadlineExceeded if !message.contains("no node could be had") => {
+        ErrorKind::DeadlineExceeded => {
             "the node was reached and gave no answer in time: `gometa status` shows whether there is a leader and a \
              quorum; --timeout TIME waits longer"
                 .to_owned()
@@ -152,21 +152,21 @@ mod tests {
             (AlreadyExists, Operation::Add, "the key exists at revision 7", Some("gometa cas")),
             (CasMismatch, Operation::Cas, "the key is at revision 7", Some("see what it is")),
             (
-                DeadlineExceeded,
+                Unavailable,
                 Operation::Get,
-                "no node could be had within 5s (a:1: connection refused)",
+                "no connection to any node within 5s (a:1: connection refused)",
                 Some("is the ensemble running"),
             ),
             (
-                DeadlineExceeded,
+                Unavailable,
                 Operation::Get,
-                "no node could be had within 5s (a:1: connection reset)",
+                "no connection to any node within 5s (a:1: connection reset)",
                 Some("RequestAddr?"),
             ),
             (
-                DeadlineExceeded,
+                Unavailable,
                 Operation::Get,
-                "no node could be had within 5s (a:1: connection reset; b:1: connection refused)",
+                "no connection to any node within 5s (a:1: connection reset; b:1: connection refused)",
                 Some("is the ensemble running"),
             ),
             (
@@ -202,7 +202,7 @@ mod tests {
             (
                 Unavailable,
                 Operation::Get,
-                "no node could be had within 5s (a:1: failed to lookup address information)",
+                "no connection to any node within 5s (a:1: failed to lookup address information)",
                 Some("host's name"),
             ),
             (
