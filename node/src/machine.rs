@@ -67,7 +67,7 @@ pub struct Node<T: Table> {
     reading: Option<u64>,
     /// Batches that the table has not taken yet.
     batches: VecDeque<Token>,
-    role: Role,
+    pub(crate) role: Role,
     /// Since when there has been no established leader.
     leaderless: Option<Ticks>,
     /// For so long that those who waited for one have been turned away.

@@ -2,7 +2,7 @@
 
 use gometa_proto::v1::{self, Member, NodeStatus, PeerStatus, View};
 use gometa_store::Table;
-use gometa_zab::{NodeId, Role, Voter, Zab};
+use gometa_zab::{NodeId, Role, Voter};
 
 use crate::machine::Node;
 
@@ -30,8 +30,8 @@ fn members<T: Table>(node: &Node<T>) -> Vec<Member> {
 }
 
 /// Who leads, as far as this node knows for certain.
-fn leader(zab: &Zab) -> Option<NodeId> {
-    match zab.role() {
+fn leader<T: Table>(node: &Node<T>) -> Option<NodeId> {
+    match node.role {
         Role::Following { leader, established: Some(_) } => Some(leader),
         Role::Forming | Role::Looking | Role::Following { .. } | Role::Leading { .. } => None,
     }
@@ -39,16 +39,17 @@ fn leader(zab: &Zab) -> Option<NodeId> {
 
 /// The leader's request address, where it is another node and known.
 pub(crate) fn leader_address<T: Table>(node: &Node<T>) -> String {
-    leader(&node.zab)
+    leader(node)
         .and_then(|leader| node.zab.members().voters().iter().find(|voter| voter.node == leader))
         .map(|voter| node.announced.latest(voter).addresses.request)
         .unwrap_or_default()
 }
 
-fn role(zab: &Zab) -> v1::Role {
-    match zab.role() {
+/// The role as this node has announced it. That of the protocol core may be a step ahead.
+fn role<T: Table>(node: &Node<T>) -> v1::Role {
+    match node.role {
         Role::Forming => v1::Role::Forming,
-        Role::Following { established: Some(_), .. } if !zab.votes() => v1::Role::Learning,
+        Role::Following { established: Some(_), .. } if !node.zab.votes() => v1::Role::Learning,
         Role::Following { established: Some(_), .. } => v1::Role::Following,
         Role::Leading { established: Some(_) } => v1::Role::Leading,
         Role::Looking | Role::Following { .. } | Role::Leading { .. } => v1::Role::Looking,
@@ -57,19 +58,19 @@ fn role(zab: &Zab) -> v1::Role {
 
 /// What clients are told when they connect, and when it changes.
 pub(crate) fn view<T: Table>(node: &Node<T>) -> View {
-    let leader = match node.zab.role() {
+    let leader = match node.role {
         Role::Leading { established: Some(_) } => node.config.zab.addresses.request.clone(),
         _ => leader_address(node),
     };
-    View { role: role(&node.zab).into(), leader, members: members(node) }
+    View { role: role(node).into(), leader, members: members(node) }
 }
 
 /// What this node knows, for people.
 pub(crate) fn node<T: Table>(node: &Node<T>) -> NodeStatus {
     let zab = &node.zab;
     let own = node.config.zab.node;
-    let leads = matches!(zab.role(), Role::Leading { established: Some(_) });
-    let leader_id = if leads { Some(own) } else { leader(zab) };
+    let leads = matches!(node.role, Role::Leading { established: Some(_) });
+    let leader_id = if leads { Some(own) } else { leader(node) };
     let followers = node.peers_acked();
     let peers: Vec<PeerStatus> = zab
         .members()
@@ -100,7 +101,7 @@ pub(crate) fn node<T: Table>(node: &Node<T>) -> NodeStatus {
         .collect();
     NodeStatus {
         node: own.0,
-        role: role(zab).into(),
+        role: role(node).into(),
         leader: leader_id.map_or(0, |leader| leader.0),
         epoch: zab.current_epoch().0,
         last_revision: zab.durable().counter,
@@ -109,7 +110,7 @@ pub(crate) fn node<T: Table>(node: &Node<T>) -> NodeStatus {
         state_hash: node.store.hash().to_be_bytes().to_vec().into(),
         sessions: node.store.sessions() as u64,
         votes: zab.votes(),
-        detail: detail(zab, node.store.applied()),
+        detail: detail(node),
         version: node.config.version.clone(),
         ensemble: zab.ensemble().map(|ensemble| v1::EnsembleRef {
             id: ensemble.id.to_be_bytes().to_vec().into(),
@@ -121,7 +122,8 @@ pub(crate) fn node<T: Table>(node: &Node<T>) -> NodeStatus {
 }
 
 /// What keeps this node from serving, in words, with how much is left.
-fn detail(zab: &Zab, applied: u64) -> String {
+fn detail<T: Table>(node: &Node<T>) -> String {
+    let (zab, applied) = (&node.zab, node.store.applied());
     let left = match zab.serves_from() {
         Some(from) if from > applied => format!(": {applied} of {from} revisions are applied"),
         None if zab.commit() > applied => {
@@ -129,7 +131,7 @@ fn detail(zab: &Zab, applied: u64) -> String {
         }
         Some(_) | None => String::new(),
     };
-    match zab.role() {
+    match node.role {
         Role::Forming => "waits for every configured voter to form the ensemble".to_owned(),
         Role::Looking => "looks for a leader".to_owned(),
         Role::Following { established: None, .. } => format!("is catching up with the leader{left}"),

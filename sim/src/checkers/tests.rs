@@ -76,7 +76,7 @@ impl Bench {
         for node in 0..2 {
             bench.promise(node, 1, 0, 1).unwrap();
         }
-        bench.oracle.established_by(0, 0, Epoch(1), Zxid::ZERO).unwrap();
+        bench.oracle.established_by(0, Epoch(1), Zxid::ZERO).unwrap();
         bench.plays(0, Role::Leading { established: Some(Epoch(1)) }).unwrap();
         bench
     }

@@ -95,6 +95,7 @@ fn relayed(payload: &Bytes) -> String {
         }
         Some(node_message::Body::BarrierReply(_)) => "BarrierReply: not passed".to_owned(),
         Some(node_message::Body::Contacts(contacts)) => format!("Contacts {:?}", contacts.sessions),
+        Some(node_message::Body::Announcements(_)) => "Announcements".to_owned(),
         None => "nonsense".to_owned(),
     }
 }
