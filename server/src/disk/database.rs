@@ -14,7 +14,7 @@ use rocksdb::{
     WriteBatch, WriteOptions,
 };
 
-use super::{DiskError, Hooks, directory::Directory, records, synced::Mark};
+use super::{DiskError, Hooks, directory::Directory, error::remedy_in, records, synced::Mark};
 
 /// Hard state, founding, checkpoint: a record each, under the keys below.
 pub(super) const META: &str = "meta";
@@ -93,7 +93,10 @@ fn failure(dir: &Path, action: &str, reason: &str) -> String {
     if ["Corruption: ", "is damaged", "is missing"].iter().any(|word| reason.contains(word)) {
         return DiskError::damaged(dir, reason).to_string();
     }
-    format!("cannot {action} data directory {}: {reason}", dir.display())
+    // Failures of files beside the database have it already.
+    let remedy = remedy_in(reason);
+    let remedy = if reason.ends_with(remedy) { "" } else { remedy };
+    format!("cannot {action} data directory {}: {reason}{remedy}", dir.display())
 }
 
 /// One of the column families that the database was opened with.
@@ -206,7 +209,11 @@ mod tests {
             assert!(said.starts_with("data directory data is damaged: ") && said.contains(reason), "{said}");
             assert!(said.contains("move it away"), "{said}");
         }
-        let full = failure(dir, "write to", "IO error: No space left on device");
-        assert_eq!(full, "cannot write to data directory data: IO error: No space left on device");
+        let reason = "IO error: No space left on device: While appending to file: data/gen-1/db/000012.log: No space \
+                      left on device";
+        let full = failure(dir, "write to", reason);
+        let said = format!("cannot write to data directory data: {reason}: free some space");
+        assert_eq!(full, said);
+        assert_eq!(failure(dir, "write to", &format!("{reason}: free some space")), said);
     }
 }

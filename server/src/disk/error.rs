@@ -78,7 +78,7 @@ pub enum DiskError {
         what: String,
     },
     /// The file system refuses.
-    #[error("cannot {action} {}: {source}{}", path.display(), remedy(source))]
+    #[error("cannot {action} {}: {source}{}", path.display(), remedy(source.kind()))]
     File {
         /// What was tried.
         action: &'static str,
@@ -88,7 +88,7 @@ pub enum DiskError {
         source: io::Error,
     },
     /// RocksDB refuses, for a reason that does not lie in the files.
-    #[error("cannot {action} the database in {}: {reason}", dir.display())]
+    #[error("cannot {action} the database in {}: {reason}{}", dir.display(), remedy_in(reason))]
     Database {
         /// What was tried.
         action: &'static str,
@@ -141,13 +141,58 @@ pub(super) fn one_line(error: &rocksdb::Error) -> String {
     error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn remedy(source: &io::Error) -> &'static str {
-    match source.kind() {
+/// What to do about a failure of the file system.
+fn remedy(kind: io::ErrorKind) -> &'static str {
+    match kind {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             ": make the directory writable for this user, or name another one"
         }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": free some space",
+        io::ErrorKind::StorageFull => ": free some space",
+        io::ErrorKind::QuotaExceeded => ": free some space, or raise the quota",
+        io::ErrorKind::FileTooLarge => ": raise the limit on the size of files (ulimit -f)",
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => ": name a directory",
         _ => "",
+    }
+}
+
+/// What to do about a failure that RocksDB reports. Its messages name files, and end with the system's words for the
+/// error, which the C library has in English as long as nobody sets a locale; this process does not.
+pub(super) fn remedy_in(reason: &str) -> &'static str {
+    const WORDS: [(&str, io::ErrorKind); 5] = [
+        ("No space left on device", io::ErrorKind::StorageFull),
+        ("Disk quota exceeded", io::ErrorKind::QuotaExceeded),
+        ("File too large", io::ErrorKind::FileTooLarge),
+        ("Permission denied", io::ErrorKind::PermissionDenied),
+        ("Read-only file system", io::ErrorKind::ReadOnlyFilesystem),
+    ];
+    let found = WORDS.iter().find(|(words, _)| reason.contains(words));
+    found.map_or("", |(_, kind)| remedy(*kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_comes_with_its_remedy_whoever_reports_it() {
+        let full = DiskError::Database {
+            action: "open",
+            dir: PathBuf::from("/data"),
+            reason: "IO error: No space left on device: While appending to file: /data/gen-1/db/000012.log: No space \
+                     left on device"
+                .to_owned(),
+        };
+        assert!(full.to_string().ends_with("No space left on device: free some space"), "{full}");
+        let full = DiskError::file("write", Path::new("/data/BOOT"))(rustix::io::Errno::NOSPC);
+        assert_eq!(
+            full.to_string(),
+            "cannot write /data/BOOT: No space left on device (os error 28): free some space"
+        );
+        let other = DiskError::Database {
+            action: "open",
+            dir: PathBuf::from("/data"),
+            reason: "IO error: While fsync: /data/gen-1/db/000012.log: Input/output error".to_owned(),
+        };
+        assert!(other.to_string().ends_with("Input/output error"), "{other}");
     }
 }

@@ -1,11 +1,15 @@
 //! What a data directory holds, proven before anything is made of it.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use gometa_codec::storage;
 use gometa_zab::{Recovered, Zxid};
 use rocksdb::{DB, ReadOptions};
+use tracing::info;
 
 use super::{
     DiskError,
@@ -17,6 +21,10 @@ use super::{
 
 /// The log is read from start to end, once, in pieces of this size.
 const READAHEAD_BYTES: usize = 4 << 20;
+/// Between two lines about a log that takes long to verify.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+/// Entries between two looks at the clock.
+const PROGRESS_STEP: u64 = 1_024;
 
 /// Reads and checks everything but the table's records; those carry RocksDB's checksums.
 pub(super) fn recover(dir: &Path, rocks: &DB, synced: Mark) -> Result<(Recovered, Boundaries), DiskError> {
@@ -76,6 +84,8 @@ fn read_log(dir: &Path, rocks: &DB, oldest: Zxid) -> Result<Boundaries, DiskErro
     options.set_verify_checksums(true);
     let mut stored = rocks.raw_iterator_cf_opt(family(rocks, LOG), options);
     let mut boundaries = Boundaries::new(oldest);
+    stored.seek_to_last();
+    let mut progress = Progress::new(stored.key().and_then(|key| storage::decode_log_key(key).ok()));
     stored.seek_to_first();
     while let Some((key, value)) = stored.item() {
         let previous = boundaries.last();
@@ -101,8 +111,57 @@ fn read_log(dir: &Path, rocks: &DB, oldest: Zxid) -> Result<Boundaries, DiskErro
         if !boundaries.append(record.entry.zxid) {
             return Err(damaged(format!("holds {}, which cannot follow {previous}", record.entry.zxid)));
         }
+        if let Some(line) = progress.line(wanted, Instant::now) {
+            info!("{line}");
+        }
         stored.next();
     }
     stored.status().map_err(DiskError::database("read", dir))?;
     Ok(boundaries)
+}
+
+/// What is logged while a log is verified that takes long.
+struct Progress {
+    /// The last entry's counter, if it is known.
+    last: Option<u64>,
+    next: Instant,
+}
+
+impl Progress {
+    fn new(last: Option<u64>) -> Progress {
+        Progress { last, next: Instant::now() + PROGRESS_INTERVAL }
+    }
+
+    /// The line that is due after this entry, if one is.
+    fn line(&mut self, verified: u64, now: impl FnOnce() -> Instant) -> Option<String> {
+        if !verified.is_multiple_of(PROGRESS_STEP) {
+            return None;
+        }
+        let now = now();
+        if now < self.next {
+            return None;
+        }
+        self.next = now + PROGRESS_INTERVAL;
+        let last = self.last.filter(|last| *last >= verified)?;
+        let percent = u128::from(verified) * 100 / u128::from(last);
+        Some(format!("verifies the log: {verified} of {last} entries ({percent} %)"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_takes_long_to_verify_is_reported_on_now_and_then() {
+        let begun = Instant::now();
+        let mut progress = Progress::new(Some(10_000));
+        // A thousandth of the interval for each entry.
+        let at = |entry: u64| begun + PROGRESS_INTERVAL * entry as u32 / 1_000;
+        let lines: Vec<String> =
+            (1..=10_000).filter_map(|entry| progress.line(entry, || at(entry))).collect();
+        assert_eq!(lines.len(), 9, "{lines:?}");
+        assert_eq!(lines[0], "verifies the log: 1024 of 10000 entries (10 %)");
+        assert!(lines[8].contains("(92 %)"), "{lines:?}");
+    }
 }

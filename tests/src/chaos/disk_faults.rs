@@ -50,7 +50,10 @@ impl Arena {
         self.restart(&[node]).await;
         let effect = match &ended {
             Some(_) if self.ensemble.has_blocked_outputs() => Ok(()),
-            Some(line) if line.contains("No space left") => Ok(()),
+            Some(line) if line.contains("No space left") => {
+                assert!(line.contains("free some space"), "no remedy for a full disk: {line}");
+                Ok(())
+            }
             Some(line) => Err(format!("a node with a full disk ended for another reason: {line}")),
             None => Err("a node with a full disk went on".to_owned()),
         };

@@ -88,6 +88,7 @@ async fn a_node_whose_disk_refuses_a_write_ends_with_the_cause_and_comes_back_wh
     let (status, line) = ensemble.end(victim).await;
     assert!(!status.success(), "{line}");
     assert!(line.starts_with("gometa-server: ") && line.contains("large"), "it names no cause: {line}");
+    assert!(line.contains("raise the limit on the size of files"), "it names no remedy: {line}");
 
     ensemble.restart(victim).await;
     ensemble.converged(&ensemble.all()).await;
