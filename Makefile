@@ -7,16 +7,22 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
 
-PREFIX ?= /usr/local
+# A variable that is set and empty, on the command line or in the environment, is one that is not set.
+override PREFIX := $(or $(PREFIX),/usr/local)
+override SEEDS := $(or $(SEEDS),10000)
+override SECONDS := $(or $(SECONDS),60)
+override HOURS := $(or $(HOURS),1)
+comma := ,
+counts := kill=300 power-cut=50 pause=100 partition=50 disk-full=20 failing-sync=20
+override COUNTS := $(or $(COUNTS),$(subst $() ,$(comma),$(counts)))
+override KILLS := $(or $(KILLS),200)
+override INCREMENTS := $(or $(INCREMENTS),10000)
 DESTDIR ?=
 LIBDIR ?=
-SEEDS ?= 10000
-SECONDS ?= 60
-HOURS ?= 1
-COUNTS ?= kill=300,power-cut=50,pause=100,partition=50,disk-full=20,failing-sync=20
-KILLS ?= 200
-INCREMENTS ?= 10000
 KEEP ?=
+ifeq ($(CARGO_TARGET_DIR),)
+unexport CARGO_TARGET_DIR
+endif
 
 # The flag that KEEP stands for.
 keep = $(if $(filter-out 0 no false 1 yes true,$(KEEP)),$(error KEEP is "$(KEEP)": expected 1 or 0, as in KEEP=1),$(if $(filter 1 yes true,$(KEEP)),--keep))

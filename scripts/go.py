@@ -83,7 +83,7 @@ class Run:
         for name, command, where in [
             ("the runner go-face", [go, "build", "-o", directory / "go-face", "."], MODULES[2]),
             ("the runner c-face", [
-                os.environ.get("CC", "cc"), "-std=c99", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Wpedantic",
+                os.environ.get("CC") or "cc", "-std=c99", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Wpedantic",
                 "-Werror", "-O2", "-g", "tests/faces/face.c", *self.flags("--cflags"), *self.flags("--libs"),
                 f"-Wl,-rpath,{directory}/prefix/lib", "-lpthread", "-o", directory / "c-face",
             ], ROOT),

@@ -223,6 +223,7 @@ fn the_pages_frames_are_what_the_encoder_makes() {
     let page_path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/wire.md");
     let page = fs::read_to_string(&page_path).unwrap();
     let (schema, mut renewed) = (schema(), page.clone());
+    let renews = std::env::var_os("UPDATE_WIRE_PAGE").is_some_and(|value| !value.is_empty());
     for (name, frame) in frames() {
         let (bytes, kind) = frame.encode();
         let expected = block(&bytes, &schema.get_message_by_name(&format!("gometa.v1.{kind}")).unwrap());
@@ -230,7 +231,7 @@ fn the_pages_frames_are_what_the_encoder_makes() {
         let (_, rest) = page.split_once(&start).unwrap_or_else(|| panic!("the page shows no frame {name}"));
         let (shown, _) = rest.split_once("```").unwrap();
         renewed = renewed.replacen(&format!("{start}{shown}"), &format!("{start}{expected}"), 1);
-        if std::env::var_os("UPDATE_WIRE_PAGE").is_none() {
+        if !renews {
             assert_eq!(shown, expected, "frame {name}");
             // And back: what is shown reads as what is described.
             let shown = bytes_of(shown);
@@ -242,7 +243,7 @@ fn the_pages_frames_are_what_the_encoder_makes() {
         }
     }
     assert_eq!(page.matches("```frame ").count(), frames().len(), "the page shows frames that nobody checks");
-    if std::env::var_os("UPDATE_WIRE_PAGE").is_some() {
+    if renews {
         fs::write(page_path, renewed).unwrap();
     }
 }

@@ -17,7 +17,7 @@ VARIABLES = ["PEERS", "TESTBED", "HTTP", "NOISE", "SILENT", "DEAD"]
 
 
 def pytest_configure():
-    missing = [f"GOMETA_{name}" for name in VARIABLES if f"GOMETA_{name}" not in os.environ]
+    missing = [f"GOMETA_{name}" for name in VARIABLES if not os.environ.get(f"GOMETA_{name}")]
     if missing:
         pytest.exit(
             f"{', '.join(missing)} not set: run the tests beside an ensemble, gometa-testbed -- pytest …, "

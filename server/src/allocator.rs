@@ -25,8 +25,9 @@ const THEIRS: &str = "MALLOC_";
 
 /// Starts the process anew with the allocator's settings, unless it has them, or others.
 pub(crate) fn pin_sizes() {
-    let set = |name: &OsStr| name == VARIABLE || name.to_str().is_some_and(|name| name.starts_with(THEIRS));
-    if !cfg!(target_env = "gnu") || env::vars_os().any(|(name, _)| set(&name)) {
+    let sets = |name: &OsStr| name == VARIABLE || name.to_str().is_some_and(|name| name.starts_with(THEIRS));
+    let is_set = env::vars_os().any(|(name, value)| sets(&name) && !value.is_empty());
+    if !cfg!(target_env = "gnu") || is_set {
         return;
     }
     let Ok(program) = env::current_exe() else { return };

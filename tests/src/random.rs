@@ -14,14 +14,16 @@ pub struct Random {
 }
 
 impl Random {
-    /// A generator whose seed is in the environment as `GOMETA_TEST_SEED`, or new. Says which.
+    /// A generator whose seed is in the environment as `GOMETA_TEST_SEED`, or new if that is empty or not set. Says which.
     ///
     /// # Panics
     /// If that variable is no number, or the system has no random numbers.
     pub fn of_this_run(test: &str) -> Random {
         let seed = match env::var(VARIABLE) {
-            Ok(text) => text.parse().unwrap_or_else(|error| panic!("{VARIABLE}={text}: {error}")),
-            Err(_) => getrandom::u64().unwrap_or_else(|error| panic!("no random numbers: {error}")),
+            Ok(text) if !text.is_empty() => {
+                text.parse().unwrap_or_else(|error| panic!("{VARIABLE}={text}: {error}"))
+            }
+            _ => getrandom::u64().unwrap_or_else(|error| panic!("no random numbers: {error}")),
         };
         say(&format!("{test}: {VARIABLE}={seed}"));
         Random::new(seed)

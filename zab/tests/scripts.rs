@@ -73,7 +73,7 @@ fn play(path: &Path, update: bool) -> Option<String> {
 
 #[test]
 fn every_script_is_told_as_written() {
-    let update = std::env::var_os("UPDATE_GOLDENFILES").is_some();
+    let update = std::env::var_os("UPDATE_GOLDENFILES").is_some_and(|value| !value.is_empty());
     let only = std::env::var("SCRIPT").unwrap_or_default();
     let all: Vec<PathBuf> =
         scripts().into_iter().filter(|path| path.to_string_lossy().contains(&only)).collect();

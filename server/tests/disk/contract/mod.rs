@@ -66,14 +66,15 @@ impl Storage for Rocks {
     }
 }
 
-/// How often to do something: as often as this variable says, or else `usual` times.
+/// The number that this variable holds, `usual` if it is empty or not set: how often to do something.
 fn times(variable: &str, usual: u64) -> u64 {
-    env::var(variable).map_or(usual, |value| value.parse().unwrap())
+    let value = env::var(variable).ok().filter(|value| !value.is_empty());
+    value.map_or(usual, |value| value.parse().unwrap())
 }
 
 /// The seed to begin with; others follow it.
 fn first_seed() -> u64 {
-    env::var("GOMETA_TEST_SEED").map_or(1, |value| value.parse().unwrap())
+    times("GOMETA_TEST_SEED", 1)
 }
 
 #[test]
