@@ -1,16 +1,26 @@
 //! The command line, in Go's flag style: `-config=x`, `--config x` and `-config x` mean the same.
 //!
 //! Go style is rewritten to the double dash and then parsed by clap; every flag may come from the environment
-//! as `GOMETA_…` too. What is refused here is refused in one line that names the flag and the remedy.
+//! as `GOMETA_…` too, where an empty value is none. What is refused here is refused in one line that names the flag or
+//! the variable, whichever the value came from, and the remedy.
 
-use std::{ffi::OsString, path::PathBuf};
-
-use clap::{
-    ArgAction, CommandFactory, Parser, ValueEnum,
-    error::{ContextKind, ContextValue, ErrorKind},
+use std::{
+    collections::BTreeSet,
+    env,
+    ffi::{OsStr, OsString},
+    path::PathBuf,
 };
 
-use crate::{config::UnknownKeys, lenient};
+use clap::{
+    ArgAction, ArgMatches, Command, CommandFactory, Parser, ValueEnum,
+    error::{ContextKind, ContextValue, ErrorKind},
+    parser::ValueSource,
+};
+
+use crate::{
+    config::{PORT_BASE, PORT_STRIDE, UnknownKeys},
+    lenient,
+};
 
 /// What the command line asks for.
 #[derive(Parser, Clone, PartialEq, Eq, Debug)]
@@ -50,6 +60,11 @@ pub struct Args {
           num_args = 0..=1, require_equals = true, default_missing_value = "3")]
     pub dev: Option<u16>,
 
+    /// With -dev: the first node's ports are PORT+1, PORT+2 and PORT+3, the next one's are 1000 higher, and so on
+    #[arg(long, env = "GOMETA_DEV_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..),
+          default_value_t = PORT_BASE)]
+    pub dev_port: u16,
+
     /// Form of the log on standard error
     #[arg(long, env = "GOMETA_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
@@ -84,10 +99,18 @@ pub struct Args {
     /// Print this help
     #[arg(short, long, action = ArgAction::Help)]
     help: Option<bool>,
+
+    /// Flags whose value came from the environment, by their ids.
+    #[arg(skip)]
+    from_environment: BTreeSet<String>,
 }
+
+/// Ports of one node.
+const PORTS: u16 = 3;
 
 const AFTER_HELP: &str = "\
 One dash or two, `=` or a space before the value: all the same. Switches take =true and =false as well.
+The command line wins over the environment, where an empty value is none.
 Exit status: 0 only when asked to stop; otherwise the last line on standard error says what to do.";
 
 /// Whether the end of standard input ends the process.
@@ -128,29 +151,80 @@ pub enum Exit {
     Refuse(String),
 }
 
+impl Args {
+    /// Where the value of a flag came from, as messages name it: `-data-dir`, or `GOMETA_DATA_DIR`.
+    pub fn source(&self, flag: &str) -> String {
+        let given = self.from_environment.contains(&flag.replace('-', "_"));
+        if given { variable(flag) } else { format!("-{flag}") }
+    }
+
+    /// What becomes of unknown keys in the configuration file.
+    pub(crate) fn unknown_keys(&self) -> UnknownKeys {
+        if self.lenient_flags { UnknownKeys::Warn } else { UnknownKeys::Refuse }
+    }
+}
+
+/// The environment variable of a flag.
+fn variable(flag: &str) -> String {
+    format!("GOMETA_{}", flag.replace('-', "_").to_uppercase())
+}
+
+/// The command line without the variables that are set and empty.
+fn command() -> Command {
+    let is_empty = |variable: &OsStr| env::var_os(variable).is_some_and(|value| value.is_empty());
+    Args::command().version(env!("CARGO_PKG_VERSION")).mut_args(|argument| match argument.get_env() {
+        Some(variable) if is_empty(variable) => argument.env(None::<&'static str>),
+        _ => argument,
+    })
+}
+
 /// Reads the command line, the program's name first, and the environment.
+///
+/// # Errors
+/// A text to print that was asked for, or what is wrong.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Args, Exit> {
     let mut verbatim = false;
-    let arguments = arguments.into_iter().enumerate().map(|(position, argument)| {
-        verbatim |= argument == "--";
-        if position == 0 || verbatim { argument } else { double_dash(argument) }
-    });
-    let command = Args::command().version(env!("CARGO_PKG_VERSION"));
-    let (arguments, warnings) = lenient::pass_over_unknown(arguments.collect(), &command);
+    let arguments: Vec<OsString> = arguments
+        .into_iter()
+        .enumerate()
+        .map(|(position, argument)| {
+            verbatim |= argument == "--";
+            if position == 0 || verbatim { argument } else { double_dash(argument) }
+        })
+        .collect();
+    let command = command();
+    let (arguments, warnings) = lenient::pass_over_unknown(arguments, &command);
     let mut args = command
-        .try_get_matches_from(arguments)
-        .and_then(|matches| <Args as clap::FromArgMatches>::from_arg_matches(&matches))
-        .map_err(|error| explain(&error))?;
+        .try_get_matches_from(&arguments)
+        .and_then(|matches| {
+            let mut args = <Args as clap::FromArgMatches>::from_arg_matches(&matches)?;
+            args.from_environment = from_environment(&matches);
+            Ok(args)
+        })
+        .map_err(|error| explain(&error, &arguments))?;
     args.warnings = warnings;
     check(&args).map_err(Exit::Refuse)?;
     Ok(args)
 }
 
-impl Args {
-    /// What becomes of unknown keys in the configuration file.
-    pub(crate) fn unknown_keys(&self) -> UnknownKeys {
-        if self.lenient_flags { UnknownKeys::Warn } else { UnknownKeys::Refuse }
+fn from_environment(matches: &ArgMatches) -> BTreeSet<String> {
+    let given = |id: &&str| matches.value_source(id) == Some(ValueSource::EnvVariable);
+    matches.ids().map(clap::Id::as_str).filter(given).map(str::to_owned).collect()
+}
+
+/// The form of the log that a command line asks for that may make no sense otherwise.
+pub fn log_format(arguments: impl IntoIterator<Item = OsString>) -> LogFormat {
+    let mut format = env::var_os(variable("log-format")).unwrap_or_default();
+    let mut after_flag = false;
+    for argument in arguments.into_iter().map(double_dash) {
+        if after_flag {
+            format.clone_from(&argument);
+        } else if let Some(value) = argument.to_str().and_then(|text| text.strip_prefix("--log-format=")) {
+            format = value.into();
+        }
+        after_flag = argument == "--log-format";
     }
+    if format == "json" { LogFormat::Json } else { LogFormat::Text }
 }
 
 /// `-flag…` becomes `--flag…`; `-h` and everything else stay as they are.
@@ -175,29 +249,58 @@ pub(crate) fn parse_bool(text: &str) -> Result<bool, String> {
 /// What clap has no words for.
 fn check(args: &Args) -> Result<(), String> {
     if args.watcher {
-        return Err("-watcher: the observer mode of the original is not offered yet; \
-                    run without it, as a voter listed in the configuration"
-            .to_owned());
+        return Err(format!(
+            "{}: the observer mode of the original is not offered yet; run without it, as a voter listed in the \
+             configuration",
+            args.source("watcher")
+        ));
     }
     if args.bootstrap == Bootstrap::Quorum {
-        return Err("-bootstrap=quorum is refused until membership changes exist; \
-                    start every configured node once, without -bootstrap"
-            .to_owned());
+        let source = args.source("bootstrap");
+        return Err(format!(
+            "{source}=quorum is refused until membership changes exist; start every configured node once, without \
+             {source}"
+        ));
     }
     if args.dev.is_some() && args.config.is_some() {
-        return Err(
-            "-dev and -config exclude each other: -dev makes its own configuration; give one of them"
-                .to_owned(),
-        );
+        let (dev, config) = (args.source("dev"), args.source("config"));
+        return Err(format!(
+            "{dev} and {config} exclude each other: {dev} makes its own configuration; give one of them"
+        ));
     }
     if args.client && args.config.is_none() {
-        return Err("-client needs -config=FILE with the RequestAddrs to connect to".to_owned());
+        let client = args.source("client");
+        return Err(format!("{client} needs -config=FILE with the RequestAddrs to connect to"));
+    }
+    let highest = u16::MAX - PORTS - PORT_STRIDE * (args.dev.unwrap_or(1).max(1) - 1);
+    let source = args.source("dev-port");
+    if args.dev_port != PORT_BASE && args.dev.is_none() {
+        return Err(format!("{source} needs -dev: without it, the configuration names the ports"));
+    }
+    if args.dev_port > highest {
+        let (dev, nodes) = (args.source("dev"), args.dev.unwrap_or(1));
+        return Err(format!("{source}={}: expected at most {highest} with {dev}={nodes}", args.dev_port));
     }
     Ok(())
 }
 
+/// The flag of an error, or the variable that the value came from.
+fn name_source(flag: &str, arguments: &[OsString]) -> String {
+    let is_given = arguments.iter().filter_map(|argument| argument.to_str()).any(|argument| {
+        argument
+            .strip_prefix('-')
+            .and_then(|rest| rest.strip_prefix(flag))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    });
+    let variable = variable(flag.trim_start_matches('-'));
+    if !is_given && env::var_os(&variable).is_some_and(|value| !value.is_empty()) {
+        return variable;
+    }
+    flag.to_owned()
+}
+
 /// clap's errors in one line each.
-fn explain(error: &clap::Error) -> Exit {
+fn explain(error: &clap::Error, arguments: &[OsString]) -> Exit {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return Exit::Print(error.render().to_string());
     }
@@ -225,7 +328,7 @@ fn explain(error: &clap::Error) -> Exit {
                 Some(ContextValue::Strings(words)) => format!("expected one of {}", words.join(", ")),
                 _ => std::error::Error::source(error).map(ToString::to_string).unwrap_or_default(),
             };
-            format!("{flag}={value}: {expected}")
+            format!("{}={value}: {expected}", name_source(flag, arguments))
         }
         _ => {
             let rendered = error.render().to_string();
@@ -288,6 +391,7 @@ mod tests {
             (args.config, args.dev, args.watch_stdin, args.log_format, args.log_level.as_str()),
             (None, None, WatchStdin::Auto, LogFormat::Text, "info")
         );
+        assert_eq!(args.dev_port, 5_000);
         assert_eq!(args.bootstrap, Bootstrap::All);
     }
 
@@ -321,6 +425,34 @@ mod tests {
             refusal(&["-lenient-flags", "word"]),
             "unexpected argument \"word\": write the value of a switch behind `=`, as in -client=true"
         );
+    }
+
+    #[test]
+    fn dev_may_have_other_ports() {
+        assert_eq!(parse_words(&["-dev=3", "-dev-port=21000"]).unwrap().dev_port, 21_000);
+        assert_eq!(parse_words(&["-dev=7", "-dev-port=59532"]).unwrap().dev_port, 59_532);
+        assert_eq!(
+            refusal(&["-dev=7", "-dev-port=59533"]),
+            "-dev-port=59533: expected at most 59532 with -dev=7"
+        );
+        assert_eq!(refusal(&["-dev", "-dev-port=0"]), "-dev-port=0: 0 is not in 1..=65535");
+        assert_eq!(
+            refusal(&["-dev-port=21000"]),
+            "-dev-port needs -dev: without it, the configuration names the ports"
+        );
+    }
+
+    #[test]
+    fn the_form_of_the_log_is_known_even_if_the_rest_makes_no_sense() {
+        let of = |words: &[&str]| log_format(words.iter().map(OsString::from));
+        for words in [&["x", "-log-format=json", "-nonsense"][..], &["x", "--log-format", "json"]] {
+            assert_eq!(of(words), LogFormat::Json, "{words:?}");
+        }
+        for words in
+            [&["x", "json"][..], &["x", "-log-format=json", "-log-format=text"], &["x", "-log-format"]]
+        {
+            assert_eq!(of(words), LogFormat::Text, "{words:?}");
+        }
     }
 
     #[test]

@@ -32,12 +32,17 @@ const FAILURES_SHOWN_MAX: usize = 10;
 /// What a request may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs it on standard input and output, with the addresses that a file lists.
+/// Runs it on standard input and output, with the addresses that a file lists, which `source` names.
 ///
 /// # Errors
 /// What is wrong with the file, and failures of standard input and output.
-pub fn run(config: &Path, unknown_keys: UnknownKeys, warnings: &[String]) -> anyhow::Result<ExitCode> {
-    let config = config::load_client(config, unknown_keys)?;
+pub fn run(
+    config: &Path,
+    source: &str,
+    unknown_keys: UnknownKeys,
+    warnings: &[String],
+) -> anyhow::Result<ExitCode> {
+    let config = config::load_client(config, source, unknown_keys)?;
     let mut errors = io::stderr().lock();
     for warning in warnings.iter().chain(&config.warnings) {
         writeln!(errors, "{warning}")?;

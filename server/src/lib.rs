@@ -19,7 +19,7 @@
 //!   `descriptors`: how many of them there may be; `allocator`: that what is freed is given back.
 //! - `narrate`, `ready`, `logging`, `ending`, `counters`: the log, the READY line, the last line. `output`: the only
 //!   way to the standard streams while a node runs, which never waits for a reader.
-//! - `signals`, `threads`: what signals do; threads with names.
+//! - `signals`, `supervisor`, `threads`: what signals do; what systemd is notified of; threads with names.
 //! - [`console`]: the interactive client.
 //!
 //! Deliberately not here yet: TLS, the admin port, metrics, snapshots, changes of membership.
@@ -54,6 +54,7 @@ mod process;
 mod ready;
 mod server;
 mod signals;
+mod supervisor;
 mod threads;
 mod vote_socket;
 

@@ -34,17 +34,17 @@ pub(crate) struct Sockets {
 /// Opens a node's three ports. An error is one line that names the address and the remedy.
 pub(crate) fn open(config: &ServerConfig) -> Result<Sockets, String> {
     let [election, message, request] = resolve_all(config)?;
-    let bind = &config.bind;
+    let (bind, source) = (&config.bind, &config.source);
     Ok(Sockets {
         election: socket(election, Type::DGRAM)
             .map(Into::into)
-            .map_err(|error| explain("ElectionAddr", "UDP", &bind.election, &error))?,
+            .map_err(|error| explain("ElectionAddr", "UDP", &bind.election, &error, source))?,
         message: socket(message, Type::STREAM)
             .map(Into::into)
-            .map_err(|error| explain("MessageAddr", "TCP", &bind.message, &error))?,
+            .map_err(|error| explain("MessageAddr", "TCP", &bind.message, &error, source))?,
         request: socket(request, Type::STREAM)
             .map(Into::into)
-            .map_err(|error| explain("RequestAddr", "TCP", &bind.request, &error))?,
+            .map_err(|error| explain("RequestAddr", "TCP", &bind.request, &error, source))?,
     })
 }
 
@@ -52,13 +52,13 @@ pub(crate) fn open(config: &ServerConfig) -> Result<Sockets, String> {
 pub(crate) fn resolve_all(config: &ServerConfig) -> Result<[SocketAddr; 3], String> {
     let bind = &config.bind;
     Ok([
-        resolve("ElectionAddr", &bind.election)?,
-        resolve("MessageAddr", &bind.message)?,
-        resolve("RequestAddr", &bind.request)?,
+        resolve("ElectionAddr", &bind.election, &config.source)?,
+        resolve("MessageAddr", &bind.message, &config.source)?,
+        resolve("RequestAddr", &bind.request, &config.source)?,
     ])
 }
 
-fn resolve(key: &str, address: &Address) -> Result<SocketAddr, String> {
+fn resolve(key: &str, address: &Address, source: &str) -> Result<SocketAddr, String> {
     if let Ok(ip) = address.host.parse::<IpAddr>() {
         return Ok(SocketAddr::new(ip, address.port));
     }
@@ -79,7 +79,10 @@ fn resolve(key: &str, address: &Address) -> Result<SocketAddr, String> {
             Err(RecvTimeoutError::Disconnected) => "the lookup failed".to_owned(),
         },
     };
-    Err(format!("cannot resolve {key} {}: {why}; correct the host name, or give an IP address", address.text))
+    Err(format!(
+        "cannot resolve {key} {}: {why}; correct the host name in {source}, or give an IP address",
+        address.text
+    ))
 }
 
 /// The address to use of those a name has: of the wanted family, else IPv4 (so that `localhost` is 127.0.0.1
@@ -115,19 +118,21 @@ fn socket(address: SocketAddr, kind: Type) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn explain(key: &str, protocol: &str, address: &Address, error: &io::Error) -> String {
+fn explain(key: &str, protocol: &str, address: &Address, error: &io::Error, source: &str) -> String {
     let address = &address.text;
     match error.kind() {
         ErrorKind::AddrInUse => format!(
-            "{key} {address} ({protocol}) is taken by another process: stop that one, or configure another port"
+            "{key} {address} ({protocol}) is taken by another process: stop that one, or configure another port in {source}"
         ),
         ErrorKind::AddrNotAvailable => format!(
-            "{key} {address} is no address of this machine: correct it, or put the address to listen on in Bind"
+            "{key} {address} is no address of this machine: correct it in {source}, or put the address to listen on in Bind"
         ),
         ErrorKind::PermissionDenied => {
-            format!("no permission to listen on {key} {address}: configure a port above 1023")
+            format!("no permission to listen on {key} {address}: configure a port above 1023 in {source}")
         }
-        _ => format!("cannot listen on {key} {address} ({protocol}): {error}; configure another address"),
+        _ => format!(
+            "cannot listen on {key} {address} ({protocol}): {error}; configure another address in {source}"
+        ),
     }
 }
 
@@ -232,7 +237,7 @@ mod tests {
             error,
             format!(
                 "ElectionAddr 127.0.0.1:{} (UDP) is taken by another process: stop that one, or configure another \
-                 port",
+                 port in test",
                 ports[0]
             )
         );
@@ -250,15 +255,18 @@ mod tests {
         config.bind.message = Address { text: "192.0.2.1:5002".into(), host: "192.0.2.1".into(), port: 5002 };
         assert_eq!(
             open(&config).err().unwrap(),
-            "MessageAddr 192.0.2.1:5002 is no address of this machine: correct it, or put the address to listen on \
-             in Bind"
+            "MessageAddr 192.0.2.1:5002 is no address of this machine: correct it in test, or put the address to \
+             listen on in Bind"
         );
     }
 
     #[test]
     fn localhost_is_ipv4() {
         let address = Address { text: "localhost:5001".into(), host: "localhost".into(), port: 5001 };
-        assert_eq!(resolve("ElectionAddr", &address).unwrap(), "127.0.0.1:5001".parse().unwrap());
+        assert_eq!(
+            resolve("ElectionAddr", &address, "node.json").unwrap(),
+            "127.0.0.1:5001".parse().unwrap()
+        );
         let both = ["[::1]:1".parse().unwrap(), "127.0.0.1:1".parse().unwrap()];
         let v6: SocketAddr = "[::]:0".parse().unwrap();
         assert_eq!(prefer(both.into_iter(), Some(v6)), Some(both[0]));

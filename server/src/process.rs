@@ -28,7 +28,9 @@ use crate::{
     memory::{Allowance, MIB},
     output,
     server::Server,
-    signals, threads,
+    signals,
+    supervisor::Supervisor,
+    threads,
 };
 
 /// How long an orderly end may take.
@@ -37,23 +39,26 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 const FAIL_TIMEOUT: Duration = Duration::from_millis(300);
 /// Where `-dev` keeps its nodes' data, in the working directory.
 const DEV_DIR: &str = "gometa-dev";
+/// Exit status for a failure.
+const FAILURE: u8 = 1;
 /// Exit status for a command line that makes no sense.
 const USAGE: u8 = 2;
 
 /// Runs the program.
 pub fn run() -> ExitCode {
+    logging::set_format(args::log_format(env::args_os()));
     let args = match args::parse(env::args_os()) {
         Ok(args) => args,
-        Err(Exit::Print(text)) => {
-            say(&text);
-            return ExitCode::SUCCESS;
-        }
+        Err(Exit::Print(text)) => match print(&text) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(line) => return refuse(&line, FAILURE),
+        },
         Err(Exit::Refuse(line)) => return refuse(&line, USAGE),
     };
     logging::set_format(args.log_format);
     if let (Some(path), true) = (&args.config, args.client) {
-        return console::run(path, args.unknown_keys(), &args.warnings)
-            .unwrap_or_else(|error| refuse(&format!("{error:#}"), 1));
+        let done = console::run(path, &args.source("config"), args.unknown_keys(), &args.warnings);
+        return done.unwrap_or_else(|error| refuse(&format!("{error:#}"), FAILURE));
     }
     let done = serve(&args);
     if let Err(line) = &done {
@@ -74,7 +79,7 @@ fn refuse(line: &str, status: u8) -> ExitCode {
 
 fn serve(args: &Args) -> Result<(), String> {
     logging::abort_on_panic();
-    logging::start(&args.log_level, "-log-level")?;
+    logging::start(&args.log_level, &args.source("log-level"))?;
     args.warnings.iter().for_each(|warning| warn!("{warning}"));
     let mut configs = configurations(args)?;
     match &configs[..] {
@@ -90,8 +95,10 @@ fn serve(args: &Args) -> Result<(), String> {
     watch_stdin(args.watch_stdin, &ending);
     descriptors::fit(&mut configs)?;
     let servers = Arc::new(Mutex::new(Vec::new()));
-    start(configs, &servers, &ending)?;
+    let supervisor = Arc::new(Supervisor::of_environment(configs.len()));
+    start(configs, &servers, &ending, &supervisor)?;
     let ended = ending.wait();
+    supervisor.stopping();
     logging::set_thread_node(ended.node);
     let patience = match &ended.reason {
         Reason::Asked(by) => {
@@ -124,11 +131,12 @@ fn start(
     configs: Vec<ServerConfig>,
     servers: &Arc<Mutex<Vec<Server>>>,
     ending: &Arc<Ending>,
+    supervisor: &Arc<Supervisor>,
 ) -> Result<(), String> {
-    let (servers, ending) = (servers.clone(), ending.clone());
+    let (servers, ending, supervisor) = (servers.clone(), ending.clone(), supervisor.clone());
     let starting = move || {
         for config in &configs {
-            match Server::start(config, &ending) {
+            match Server::start(config, &ending, &supervisor) {
                 Ok(server) => servers.lock().unwrap_or_else(PoisonError::into_inner).push(server),
                 Err(line) => return ending.end(Reason::Failed(line)),
             }
@@ -144,35 +152,60 @@ fn check(config: &ServerConfig) -> Result<(), String> {
     listen::resolve_all(config)?;
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
     let memory = Allowance::of(config).memory_max() / MIB;
-    say(&format!("{config}memory            below {memory} MiB, whatever arrives"));
-    Ok(())
+    print(&format!("{config}memory            below {memory} MiB, whatever arrives"))
 }
 
+/// The nodes to run, with absolute paths.
 fn configurations(args: &Args) -> Result<Vec<ServerConfig>, String> {
-    if let Some(count) = args.dev {
-        let base = config::absolute(args.data_dir.as_deref().unwrap_or(Path::new(DEV_DIR)));
-        let node = |index: u16| {
-            let dir = base.join(format!("node-{}", index + 1));
-            ServerConfig::on_this_machine(&format!("-dev={count}"), index, count, dir)
-        };
-        return Ok((0..count).map(node).collect());
-    }
-    let mut config = match &args.config {
-        Some(path) => config::load_server(path, args.unknown_keys()).map_err(|error| error.to_string())?,
-        None => {
+    let mut configs = match (&args.config, args.dev) {
+        (_, Some(count)) => dev(args, count),
+        (Some(path), None) => {
+            let loaded = config::load_server(path, &args.source("config"), args.unknown_keys());
+            vec![loaded.map_err(|error| error.to_string())?]
+        }
+        (None, None) => {
             let dir = PathBuf::from(config::DATA_DIR_DEFAULT);
-            ServerConfig::on_this_machine("the default configuration", 0, 1, dir)
+            vec![ServerConfig::on_this_machine("the default configuration", 0, 1, dir)]
         }
     };
-    // Absolute, because messages name it, to people who may not know the working directory.
-    config.data_dir = config::absolute(args.data_dir.as_ref().unwrap_or(&config.data_dir));
-    Ok(vec![config])
+    for config in &mut configs {
+        if let Some(dir) = &args.data_dir {
+            config.data_dir_source = args.source("data-dir");
+            if args.dev.is_none() {
+                config.data_dir.clone_from(dir);
+            }
+        }
+        config.data_dir = config::absolute(&config.data_dir);
+    }
+    Ok(configs)
 }
 
-/// Writes to standard output. Nobody there to read it is no failure.
-fn say(text: &str) {
+/// The nodes of `-dev`. Two ensembles on different ports have different directories, so that they may run together.
+fn dev(args: &Args, count: u16) -> Vec<ServerConfig> {
+    let (mut source, mut base) = (format!("{}={count}", args.source("dev")), PathBuf::from(DEV_DIR));
+    if args.dev_port != config::PORT_BASE {
+        source += &format!(" {}={}", args.source("dev-port"), args.dev_port);
+        base = PathBuf::from(format!("{DEV_DIR}-{}", args.dev_port));
+    }
+    let base = args.data_dir.clone().unwrap_or(base);
+    // Whether it can be made or not is the data directories' affair, and said there.
+    drop(std::fs::create_dir_all(&base));
+    let node = |index: u16| {
+        let dir = base.join(format!("node-{}", index + 1));
+        ServerConfig::on_ports(&source, args.dev_port, index, count, dir)
+    };
+    (0..count).map(node).collect()
+}
+
+/// Writes what was asked for to standard output. A reader that has gone is no failure.
+fn print(text: &str) -> Result<(), String> {
     let mut out = io::stdout().lock();
-    drop(writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()));
+    match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {error}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Ends the process with standard input, or at a newline there.

@@ -1,15 +1,19 @@
-//! The one line on standard output, once: this node belongs to an ensemble and is up to date.
+//! The one line on standard output, once: this node belongs to an ensemble and is up to date. The supervisor is
+//! notified, too.
+
+use std::sync::Arc;
 
 use gometa_proto::v1;
 use gometa_zab::{Addresses, NodeId, Role};
 use serde::Serialize;
 
-use crate::output;
+use crate::{output, supervisor::Supervisor};
 
 /// Says that a node is ready, the first time that it is.
 pub(crate) struct Ready {
     node: NodeId,
     addresses: Addresses,
+    supervisor: Arc<Supervisor>,
     said: bool,
 }
 
@@ -24,8 +28,8 @@ struct Line<'a> {
 }
 
 impl Ready {
-    pub(crate) fn new(node: NodeId, addresses: Addresses) -> Ready {
-        Ready { node, addresses, said: false }
+    pub(crate) fn new(node: NodeId, addresses: Addresses, supervisor: Arc<Supervisor>) -> Ready {
+        Ready { node, addresses, supervisor, said: false }
     }
 
     /// Called after each step with what the node is now.
@@ -36,6 +40,7 @@ impl Ready {
         if let Some(line) = self.line(role, shown) {
             self.said = true;
             output::announce(format!("{line}\n").as_bytes());
+            self.supervisor.ready();
         }
     }
 
@@ -65,7 +70,7 @@ mod tests {
             message: "127.0.0.1:5002".into(),
             request: "127.0.0.1:5003".into(),
         };
-        let ready = Ready::new(NodeId(0xab), addresses);
+        let ready = Ready::new(NodeId(0xab), addresses, Arc::new(Supervisor::of_environment(1)));
         let leader = NodeId(1);
         assert_eq!(ready.line(&Role::Looking, v1::Role::Looking), None);
         assert_eq!(ready.line(&Role::Following { leader, established: None }, v1::Role::Following), None);

@@ -37,6 +37,7 @@ use crate::{
     memory::Allowance,
     peer_link::{self, PeerPort, Strangers},
     ready::Ready,
+    supervisor::Supervisor,
     threads,
     vote_socket::{self, VoteSender},
 };
@@ -80,14 +81,18 @@ impl Storage for DiskStorage {
 impl Server {
     /// Starts a node, to which the calling thread belongs from now on. An error is one line that names the thing and
     /// the remedy.
-    pub(crate) fn start(config: &ServerConfig, ending: &Arc<Ending>) -> Result<Server, String> {
+    pub(crate) fn start(
+        config: &ServerConfig,
+        ending: &Arc<Ending>,
+        supervisor: &Arc<Supervisor>,
+    ) -> Result<Server, String> {
         logging::set_thread_node(Some(config.announced.message.text.as_str().into()));
         let runtime = runtime()?;
         let entered = runtime.enter();
         let sockets = listen::open(config)?;
         let inbox = Arc::new(Inbox::new());
         let disk = Disk::open(&config.data_dir, config.node, hooks(&inbox, ending))
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| format!("{error}; the directory comes from {}", config.data_dir_source))?;
         let me = disk.identity.node;
         if let Some(founding) = &disk.recovered.founding {
             identity::refuse_if_founded_alone(config, founding)?;
@@ -156,7 +161,7 @@ impl Server {
             clients,
             counters: counters.clone(),
             ending: ending.clone(),
-            ready: Ready::new(me, config.addresses()),
+            ready: Ready::new(me, config.addresses(), supervisor.clone()),
             runtime: runtime.handle().clone(),
             start,
         };

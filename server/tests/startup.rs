@@ -3,14 +3,23 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, UdpSocket},
-    path::Path,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::mpsc::channel,
+    thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    io::ioctl_fionbio,
+    process::{Pid, Signal, kill_process},
+};
 
 /// A refusal comes within this.
 const REFUSAL_MAX: Duration = Duration::from_secs(2);
@@ -43,6 +52,11 @@ impl Scratch {
         )
     }
 
+    /// The directory, as the program sees it.
+    fn path(&self) -> PathBuf {
+        self.directory.path().canonicalize().unwrap()
+    }
+
     fn write(&self, name: &str, text: &str) {
         fs::write(self.directory.path().join(name), text).unwrap();
     }
@@ -65,6 +79,13 @@ impl Scratch {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         stdout.read_line(&mut line).unwrap();
         (Running { child }, line.trim_end().to_owned())
+    }
+
+    /// What stands on standard error after a run that fails.
+    fn refused(&self, flags: &[&str]) -> String {
+        let output = self.run(flags);
+        assert!(!output.status.success(), "{flags:?}");
+        String::from_utf8(output.stderr).unwrap()
     }
 
     /// The last line on standard error of a run that fails in time.
@@ -178,11 +199,18 @@ fn refusals_are_the_last_line_on_standard_error() {
     scratch.write("broken.json", "{\n  \"Host\": {\n");
     scratch.write("host.json", &scratch.host("").replacen("127.0.0.1", "no-such-host.invalid", 1));
     scratch.write("file", "");
+    let path = |name: &str| scratch.path().join(name).display().to_string();
     for (flags, expected) in [
-        (&["-config=broken.json"][..], "gometa-server: broken.json:2:"),
-        (&["-config=absent.json"], "gometa-server: absent.json: cannot be read: No such file"),
+        (&["-config=broken.json"][..], &*format!("gometa-server: {}:2:", path("broken.json"))),
+        (
+            &["-config=absent.json"],
+            &format!("gometa-server: {}: cannot be read: No such file", path("absent.json")),
+        ),
         (&["-config=host.json"], "gometa-server: cannot resolve ElectionAddr no-such-host.invalid:"),
-        (&["-config=node.json", "-data-dir=file"], "gometa-server: "),
+        (
+            &["-config=node.json", "-data-dir=file"],
+            &format!("gometa-server: cannot use {}: not a directory: name a directory", path("file")),
+        ),
         (&["-config=node.json", "-log-level=a=b=c"], "gometa-server: -log-level=a=b=c: "),
         (&["-confg=node.json"], "gometa-server: unknown flag -confg; did you mean -config?"),
         (&["-watcher"], "gometa-server: -watcher: the observer mode of the original is not offered yet"),
@@ -200,7 +228,9 @@ fn the_configuration_can_be_checked_without_starting() {
     let output = scratch.run(&["-config=more.json", "-check"]);
     assert!(output.status.success());
     let stdout = String::from_utf8(output.stdout).unwrap();
-    assert!(stdout.starts_with("more.json is valid\n"), "{stdout}");
+    let (file, data) = (scratch.path().join("more.json"), scratch.path().join("gometa-data"));
+    assert!(stdout.starts_with(&format!("{} is valid\n", file.display())), "{stdout}");
+    assert!(stdout.contains(&format!("data directory    {}\n", data.display())), "{stdout}");
     assert!(stdout.contains("heartbeat         50 ms"), "{stdout}");
     let log = String::from_utf8(output.stderr).unwrap();
     assert!(
@@ -219,5 +249,244 @@ fn flags_may_come_from_the_environment() {
         .env("GOMETA_DATA_DIR", "elsewhere")
         .output()
         .unwrap();
-    assert!(String::from_utf8(output.stdout).unwrap().contains("data directory    elsewhere"));
+    let expected = format!("data directory    {}", scratch.path().join("elsewhere").display());
+    assert!(String::from_utf8(output.stdout).unwrap().contains(&expected));
+}
+
+/// All variables that the program reads for its flags.
+const VARIABLES: [&str; 11] = [
+    "GOMETA_CONFIG",
+    "GOMETA_CLIENT",
+    "GOMETA_WATCHER",
+    "GOMETA_WATCH_STDIN",
+    "GOMETA_DATA_DIR",
+    "GOMETA_DEV",
+    "GOMETA_DEV_PORT",
+    "GOMETA_LOG_FORMAT",
+    "GOMETA_LOG_LEVEL",
+    "GOMETA_CHECK",
+    "GOMETA_BOOTSTRAP",
+];
+
+#[test]
+fn an_empty_variable_is_one_that_is_not_set() {
+    let scratch = Scratch::new();
+    // The list is whole.
+    let help = scratch.run(&["-help"]);
+    assert_eq!(String::from_utf8(help.stdout).unwrap().matches("[env: GOMETA_").count(), VARIABLES.len());
+    let output = scratch
+        .command(&["-config=node.json", "-check"])
+        .envs(VARIABLES.iter().map(|variable| (*variable, "")))
+        .env("NOTIFY_SOCKET", "")
+        .env("GLIBC_TUNABLES", "")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(said, "");
+}
+
+#[test]
+fn messages_name_where_a_value_comes_from() {
+    let scratch = Scratch::new();
+    scratch.write("data-dir.json", &scratch.host(", \"DataDir\": \"/proc/none\""));
+    let path = |name: &str| scratch.path().join(name).display().to_string();
+    let (absent, data_dir) = (path("absent.json"), path("data-dir.json"));
+    for (flags, variable, expected) in [
+        (&["-client=maybe"][..], ("", ""), "-client=maybe: expected true or false".to_owned()),
+        (&[], ("GOMETA_CLIENT", "maybe"), "GOMETA_CLIENT=maybe: expected true or false".to_owned()),
+        (&[], ("GOMETA_DEV", "9"), "GOMETA_DEV=9: 9 is not in 1..=7".to_owned()),
+        (&[], ("GOMETA_LOG_LEVEL", "a=b=c"), "GOMETA_LOG_LEVEL=a=b=c: ".to_owned()),
+        (&[], ("GOMETA_WATCHER", "true"), "GOMETA_WATCHER: the observer mode".to_owned()),
+        (&[], ("GOMETA_BOOTSTRAP", "quorum"), "GOMETA_BOOTSTRAP=quorum is refused".to_owned()),
+        (&["-dev"], ("GOMETA_CONFIG", "x"), "-dev and GOMETA_CONFIG exclude each other".to_owned()),
+        (
+            &["-config=absent.json"],
+            ("", ""),
+            format!(
+                "{absent}: cannot be read: No such file or directory (os error \
+            2); check the path given with -config"
+            ),
+        ),
+        (
+            &[],
+            ("GOMETA_CONFIG", "absent.json"),
+            format!(
+                "{absent}: cannot be read: No such file or directory (os \
+            error 2); check the path given with GOMETA_CONFIG"
+            ),
+        ),
+        (&["-config=node.json", "-data-dir=/proc/none"], ("GOMETA_DATA_DIR", "x"), "-data-dir".to_owned()),
+        (&["-config=node.json"], ("GOMETA_DATA_DIR", "/proc/none"), "GOMETA_DATA_DIR".to_owned()),
+        (&["-config=data-dir.json"], ("", ""), format!("DataDir in {data_dir}")),
+    ] {
+        let mut command = scratch.command(flags);
+        if !variable.0.is_empty() {
+            command.env(variable.0, variable.1);
+        }
+        let output = command.output().unwrap();
+        let last = last_line(&output.stderr);
+        assert!(!output.status.success(), "{flags:?} {variable:?}: {last}");
+        if last.contains("/proc/none") {
+            let expected = format!("; the directory comes from {expected} (node ");
+            assert!(last.starts_with("gometa-server: cannot create /proc/none"), "{last}");
+            assert!(last.contains(&expected), "{last}");
+        } else {
+            assert!(last.starts_with(&format!("gometa-server: {expected}")), "{expected}: {last}");
+        }
+    }
+}
+
+#[test]
+fn signals_end_a_node_in_order_or_not_at_all() {
+    for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT"), (Signal::QUIT, "SIGQUIT")] {
+        let scratch = Scratch::new();
+        let (server, _) = scratch.start(&["-config=node.json"], Stdio::null());
+        for ignored in [
+            Signal::HUP,
+            Signal::USR1,
+            Signal::USR2,
+            Signal::ALARM,
+            Signal::VTALARM,
+            Signal::PROF,
+            Signal::IO,
+            Signal::XFSZ,
+        ] {
+            server.signal(ignored);
+        }
+        server.signal(signal);
+        let (status, log) = server.end();
+        assert_eq!(status, Some(0), "{name}: {log}");
+        assert_eq!(log.matches("ignores SIGHUP").count(), 1, "{log}");
+        assert!(log.lines().last().unwrap().ends_with(&format!("ended: {name}")), "{log}");
+    }
+}
+
+#[test]
+fn every_line_is_json_on_demand_and_names_the_node() {
+    let scratch = Scratch::new();
+    let lines = |log: &str| -> Vec<serde_json::Value> {
+        log.lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+            .collect()
+    };
+    let node = format!("127.0.0.1:{}", scratch.ports[1]);
+    let flags = ["-config=node.json", "-log-format=json", "-log-level=debug"];
+    let (server, _) = scratch.start(&flags, Stdio::null());
+    let taken = lines(&scratch.refused(&flags));
+    server.signal(Signal::TERM);
+    let (_, log) = server.end();
+    let log = lines(&log);
+    for line in log.iter().chain(&taken) {
+        assert_eq!(line["node"], *node, "{line}");
+        assert!(
+            line["timestamp"].is_string() && line["level"].is_string() && line["message"].is_string(),
+            "{line}"
+        );
+    }
+    assert_eq!(log.last().unwrap()["message"], "ended: SIGTERM");
+    let last = taken.last().unwrap();
+    assert_eq!(last["level"], "ERROR", "{last}");
+    assert!(last["message"].as_str().unwrap().contains("is taken by another process"), "{last}");
+    // Also of a command line that makes no sense.
+    let last = lines(&scratch.refused(&["-log-format=json", "-nonsense"]));
+    assert!(last[0]["message"].as_str().unwrap().starts_with("unknown flag -nonsense"), "{last:?}");
+
+    let (server, _) = scratch.start(&["-config=node.json", "-log-level=debug"], Stdio::null());
+    server.signal(Signal::TERM);
+    let (_, log) = server.end();
+    assert!(log.lines().all(|line| line.contains(&format!(" {node} "))), "{log}");
+}
+
+#[test]
+fn several_nodes_of_one_process_have_their_own_ports_and_names_in_the_log() {
+    // Three ports that are free, and those 1,000 and 2,000 above them; others may take one before the nodes do.
+    for _ in 0..20 {
+        let scratch = Scratch::new();
+        let port = scratch.ports[1] % 20_000 + 20_000;
+        let flags = ["-dev=3", &format!("-dev-port={port}"), "-log-level=debug"];
+        let (server, line) = scratch.start(&flags, Stdio::null());
+        if line.is_empty() {
+            let (_, log) = server.end();
+            assert!(log.contains("is taken by another process"), "{log}");
+            assert!(log.contains(&format!("-dev=3 -dev-port={port}")), "{log}");
+            continue;
+        }
+        let requests =
+            [0, 1_000, 2_000].map(|above| format!("\"request\":\"127.0.0.1:{}\"", port + above + 3));
+        assert!(requests.iter().any(|request| line.contains(request)), "{line}");
+        server.signal(Signal::TERM);
+        let (status, log) = server.end();
+        assert_eq!(status, Some(0), "{log}");
+        let nodes = [0, 1_000, 2_000].map(|above| format!(" 127.0.0.1:{} ", port + above + 2));
+        for node in &nodes {
+            assert!(log.lines().any(|line| line.contains(node)), "{node}: {log}");
+        }
+        for line in log.lines() {
+            assert!(line.contains(" -dev=3 ") || nodes.iter().any(|node| line.contains(node)), "{line}");
+        }
+        assert!(scratch.path().join(format!("gometa-dev-{port}")).is_dir());
+        return;
+    }
+    panic!("no free ports");
+}
+
+#[test]
+fn text_that_cannot_be_written_is_a_failure() {
+    let scratch = Scratch::new();
+    for flags in [&["-help"][..], &["-version"], &["-config=node.json", "-check"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = scratch.command(flags).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{flags:?}");
+        let last = last_line(&output.stderr);
+        let expected = "gometa-server: cannot write to standard output: No space left on device";
+        assert!(last.starts_with(expected), "{flags:?}: {last}");
+    }
+}
+
+#[test]
+fn systemd_is_notified_when_all_nodes_are_ready_and_when_the_process_ends() {
+    for is_abstract in [false, true] {
+        let scratch = Scratch::new();
+        let name = scratch.path().join("notify").display().to_string();
+        let (address, variable) = if is_abstract {
+            (SocketAddr::from_abstract_name(&name).unwrap(), format!("@{name}"))
+        } else {
+            (SocketAddr::from_pathname(&name).unwrap(), name)
+        };
+        let socket = UnixDatagram::bind_addr(&address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let next = || {
+            let mut bytes = [0; 256];
+            let length = socket.recv(&mut bytes).unwrap();
+            String::from_utf8_lossy(&bytes[..length]).into_owned()
+        };
+        let mut command = scratch.command(&["-config=node.json"]);
+        let server = Running { child: command.env("NOTIFY_SOCKET", variable).spawn().unwrap() };
+        assert_eq!(next(), "READY=1");
+        server.signal(Signal::TERM);
+        assert_eq!(next(), "STOPPING=1");
+        assert_eq!(server.end().0, Some(0));
+    }
+}
+
+#[test]
+fn a_blocked_standard_error_does_not_keep_back_the_ready_line() {
+    let scratch = Scratch::new();
+    let (_unread, mut full) = std::io::pipe().unwrap();
+    ioctl_fionbio(&full, true).unwrap();
+    while full.write(&[0; 4_096]).is_ok() {}
+    ioctl_fionbio(&full, false).unwrap();
+    let mut command = scratch.command(&["-config=node.json"]);
+    let mut server = Running { child: command.stderr(full).spawn().unwrap() };
+    let mut stdout = BufReader::new(server.child.stdout.take().unwrap());
+    let (sender, first) = channel();
+    thread::spawn(move || {
+        let mut line = String::new();
+        drop(stdout.read_line(&mut line).map(|_| sender.send(line)));
+    });
+    let line = first.recv_timeout(Duration::from_secs(30)).unwrap();
+    assert!(line.starts_with("GOMETA READY"), "{line}");
+    server.signal(Signal::TERM);
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
 }

@@ -35,6 +35,11 @@ const PEER_EXPECTED: &str = "expected \"Peer\": [{\"ElectionAddr\": \"…\", \"M
                              other nodes, or \"Peer\": [] for an ensemble of this node alone";
 /// Where data is kept if nothing else is said, in the working directory.
 pub const DATA_DIR_DEFAULT: &str = "gometa-data";
+const DATA_DIR_SOURCE_DEFAULT: &str = "the default; -data-dir names another one";
+/// The port below those of the first node on this machine.
+pub const PORT_BASE: u16 = 5_000;
+/// Between the ports of two nodes on this machine.
+pub const PORT_STRIDE: u16 = 1_000;
 /// Clients connected at a time, unless configured.
 pub const CLIENTS_MAX_DEFAULT: usize = 10_000;
 /// What clients' frames, requests and answers may hold in memory together, in MiB, unless configured.
@@ -66,6 +71,8 @@ pub struct ServerConfig {
     pub ensemble: Option<String>,
     /// Where the data is.
     pub data_dir: PathBuf,
+    /// What to call the source of `data_dir` in error messages: a flag, a variable, a key of the file.
+    pub data_dir_source: String,
     /// Between a leader's heartbeats, in milliseconds.
     pub heartbeat_ms: u64,
     /// Silence after which leader and follower give each other up, in milliseconds.
@@ -109,9 +116,15 @@ impl ServerConfig {
 
     /// Node `index` (from 0) of `count` nodes on this machine: ports 5001…5003, 6001…6003 and so on.
     pub fn on_this_machine(source: &str, index: u16, count: u16, data_dir: PathBuf) -> ServerConfig {
+        ServerConfig::on_ports(source, PORT_BASE, index, count, data_dir)
+    }
+
+    /// Node `index` (from 0) of `count` nodes on this machine: the first one's ports are `base` + 1 to `base` + 3, the
+    /// next one's are 1,000 higher, and so on. All have to be below 65,536.
+    pub fn on_ports(source: &str, base: u16, index: u16, count: u16, data_dir: PathBuf) -> ServerConfig {
         let bind = |index: u16| {
             let address = |port: u16| {
-                let port = (5 + index) * 1_000 + port;
+                let port = base + PORT_STRIDE * index + port;
                 Address { text: format!("127.0.0.1:{port}"), host: "127.0.0.1".to_owned(), port }
             };
             Bind { election: address(1), message: address(2), request: address(3) }
@@ -132,6 +145,7 @@ impl ServerConfig {
             voters,
             ensemble: None,
             data_dir,
+            data_dir_source: DATA_DIR_SOURCE_DEFAULT.to_owned(),
             heartbeat_ms: Milliseconds::default().heartbeat,
             election_timeout_ms: Milliseconds::default().election,
             session_timeout_ms: SESSION_TIMEOUT_MS_DEFAULT,
@@ -206,16 +220,25 @@ pub enum ConfigError {
     },
 }
 
-/// Reads a node's configuration file. Errors name it by its absolute path.
-pub fn load_server(path: &Path, unknown_keys: UnknownKeys) -> Result<ServerConfig, ConfigError> {
+/// Reads a node's configuration file, which `source` names: a flag or a variable. Errors name it by its absolute path.
+pub fn load_server(
+    path: &Path,
+    source: &str,
+    unknown_keys: UnknownKeys,
+) -> Result<ServerConfig, ConfigError> {
     let path = absolute(path);
-    parse_server(&path.display().to_string(), &read(&path)?, unknown_keys)
+    parse_server(&path.display().to_string(), &read(&path, source)?, unknown_keys)
 }
 
-/// Reads a client's configuration file. A node's file serves as well, if its peers have RequestAddrs.
-pub fn load_client(path: &Path, unknown_keys: UnknownKeys) -> Result<ClientConfig, ConfigError> {
+/// Reads a client's configuration file, which `source` names: a flag or a variable. A node's file serves as well, if
+/// its peers have RequestAddrs.
+pub fn load_client(
+    path: &Path,
+    source: &str,
+    unknown_keys: UnknownKeys,
+) -> Result<ClientConfig, ConfigError> {
     let path = absolute(path);
-    parse_client(&path.display().to_string(), &read(&path)?, unknown_keys)
+    parse_client(&path.display().to_string(), &read(&path, source)?, unknown_keys)
 }
 
 /// The path from the root on; as it is where the working directory is not known.
@@ -234,12 +257,12 @@ pub(crate) fn nearest<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
         .map(|(_, name)| name)
 }
 
-fn read(path: &Path) -> Result<String, ConfigError> {
+fn read(path: &Path, source: &str) -> Result<String, ConfigError> {
     let whole = |what: String| ConfigError::Whole { file: path.display().to_string(), what };
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut bytes))
-        .map_err(|error| whole(format!("cannot be read: {error}; check the path given with -config")))?;
+        .map_err(|error| whole(format!("cannot be read: {error}; check the path given with {source}")))?;
     if bytes.len() as u64 > FILE_MAX {
         return Err(whole(format!("longer than {FILE_MAX} bytes: expected a configuration in JSON")));
     }
@@ -615,6 +638,10 @@ pub(crate) fn parse_server(
         bind,
         voters,
         ensemble: document.ensemble,
+        data_dir_source: match &document.data_dir {
+            Some(_) => format!("DataDir in {file}"),
+            None => DATA_DIR_SOURCE_DEFAULT.to_owned(),
+        },
         data_dir: document.data_dir.unwrap_or_else(|| PathBuf::from(DATA_DIR_DEFAULT)),
         heartbeat_ms,
         election_timeout_ms,

@@ -385,13 +385,19 @@ fn a_client_file_is_not_a_node_file() {
 fn a_file_that_cannot_be_read_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("absent.json");
-    let error = load_server(&path, UnknownKeys::Refuse).unwrap_err().to_string();
+    let error = load_server(&path, "-config", UnknownKeys::Refuse).unwrap_err().to_string();
     assert!(error.starts_with(&format!("{}: cannot be read: No such file", path.display())), "{error}");
     assert!(error.ends_with("check the path given with -config"), "{error}");
     std::fs::write(&path, [0xff, 0xfe]).unwrap();
-    assert!(load_server(&path, UnknownKeys::Refuse).unwrap_err().to_string().contains("not UTF-8 text"));
+    assert!(
+        load_server(&path, "-config", UnknownKeys::Refuse)
+            .unwrap_err()
+            .to_string()
+            .contains("not UTF-8 text")
+    );
     // A path from the working directory is shown from the root on.
-    let error = load_client(Path::new("absent.json"), UnknownKeys::Refuse).unwrap_err().to_string();
+    let error =
+        load_client(Path::new("absent.json"), "-config", UnknownKeys::Refuse).unwrap_err().to_string();
     let expected = std::env::current_dir().unwrap().join("absent.json");
     assert!(error.starts_with(&format!("{}: cannot be read", expected.display())), "{error}");
 }
