@@ -5,13 +5,13 @@ use std::{
     ffi::OsString,
     fmt,
     fs::File,
-    io::Read,
+    io::{Read, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use clap::{Parser, Subcommand};
-use gometa_client::{parse_peers, peers_from_json};
+use gometa_client::{parse_peers, peers_from_json, peers_from_json_leniently};
 
 use crate::{
     input::without_byte_order_mark,
@@ -20,6 +20,8 @@ use crate::{
 
 /// Where an ensemble on one machine listens.
 pub(crate) const PEERS_DEFAULT: &str = "127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003";
+/// The environment variable that makes unknown keys of a file warnings.
+const LENIENT_VARIABLE: &str = "GOMETA_LENIENT_FLAGS";
 /// The environment variable that names the peers. Empty, it counts as not set.
 pub(crate) const PEERS_VARIABLE: &str = "GOMETA_PEERS";
 /// The environment variable that names the shell's history. Empty, it counts as not set.
@@ -318,7 +320,11 @@ impl Args {
             Source::File(path) => {
                 let text =
                     read(path).map_err(|why| Failure::usage(format!("cannot read {source}: {why}")))?;
-                peers_from_json(&text)
+                if is_lenient() {
+                    peers_from_json_leniently(&text).map(|read| warn_of_unknown(&source, read))
+                } else {
+                    peers_from_json(&text)
+                }
             }
             Source::Variable => {
                 let peers = variable(PEERS_VARIABLE).unwrap_or_default();
@@ -351,6 +357,21 @@ fn read(path: &Path) -> Result<String, String> {
     }
     let text = without_byte_order_mark(&bytes).to_vec();
     String::from_utf8(text).map_err(|_| "it is not UTF-8 text".to_owned())
+}
+
+/// Warns of the unknown keys of a file that was read leniently, and returns its peers.
+fn warn_of_unknown(source: &Source, (peers, unknown): (Vec<String>, Option<String>)) -> Vec<String> {
+    if let Some(unknown) = unknown {
+        // Without a standard error, the peers are as good.
+        let _ = writeln!(std::io::stderr(), "gometa: {source}: ignored: {unknown}");
+    }
+    peers
+}
+
+/// Whether unknown keys of a file are passed over with a warning, as gometa-server does with this variable.
+fn is_lenient() -> bool {
+    std::env::var(LENIENT_VARIABLE)
+        .is_ok_and(|value| matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
 }
 
 /// Reads a time as people write it.

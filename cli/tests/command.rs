@@ -461,6 +461,9 @@ fn wrong_usage_and_configuration_end_with_status_2() {
     let file = directory.path().join("client.json");
     std::fs::write(&file, "{\n\"Peer\": [").unwrap();
     let file = file.to_str().unwrap();
+    let misspelt = directory.path().join("client2.json");
+    std::fs::write(&misspelt, "{\"Peers\": [{\"RequestAddr\": \"127.0.0.1:1\"}]}").unwrap();
+    let misspelt = misspelt.to_str().unwrap();
     for (arguments, expected) in [
         (&["nonsense"][..], "unrecognized subcommand"),
         (&["get"], "<KEY>"),
@@ -468,6 +471,7 @@ fn wrong_usage_and_configuration_end_with_status_2() {
         (&["--peers", "nonsense", "status"], "port is missing"),
         (&["--config", "/nowhere/client.json", "status"], "cannot read /nowhere/client.json"),
         (&["--config", file, "status"], "line 2"),
+        (&["--config", misspelt, "status"], "client2.json: unknown key \"Peers\"; did you mean Peer?"),
         (&["--timeout", "5h", "status"], "unknown unit"),
     ] {
         let output = gometa(arguments).output().unwrap();

@@ -61,7 +61,7 @@ pub use error::{Error, Operation};
 pub use gometa_proto::v1::{EnsembleRef, Member, NodeStatus, PeerStatus, Role, View};
 pub use gometa_proto::{ErrorKind, Outcome};
 pub use log::{LogLevel, LogRecord};
-pub use peers::{parse_peers, peers_from_json};
+pub use peers::{parse_peers, peers_from_json, peers_from_json_leniently};
 #[doc(hidden)]
 pub use printable::{Layout, printable};
 pub use runtime::Hosted;

@@ -79,6 +79,55 @@ pub(crate) fn collect<S: AsRef<str>>(lists: impl IntoIterator<Item = S>) -> Resu
     Ok(peers)
 }
 
+/// Keys that a file may have, as a client needs them or a node, whose file works here, too.
+const FILE_KEYS: &[&str] = &[
+    "Host",
+    "Peer",
+    "Bind",
+    "Ensemble",
+    "DataDir",
+    "HeartbeatMs",
+    "ElectionTimeoutMs",
+    "SessionTimeoutMs",
+    "ClientsMax",
+    "ClientMemoryMb",
+    "AdminAddr",
+    "Join",
+    "Tls",
+];
+/// Keys of `Host` and of an object in `Peer`.
+const NODE_KEYS: &[&str] = &["ElectionAddr", "MessageAddr", "RequestAddr", "Id"];
+/// Characters of an unknown key that are shown.
+const KEY_SHOWN_MAX: usize = 60;
+
+/// What is wrong with the first key of `object` that is not `known`.
+fn unknown_key(object: &Value, place: &str, known: &[&str]) -> Option<String> {
+    let is_known = |key: &str| known.iter().any(|known| known.eq_ignore_ascii_case(key));
+    let key = object.as_object()?.keys().find(|key| !is_known(key))?;
+    let shown: String = key.chars().take(KEY_SHOWN_MAX).collect();
+    let near = known.iter().map(|known| (distance(key, known), *known)).min();
+    let remedy = match near {
+        Some((distance, near)) if distance <= 2 => format!("did you mean {near}?"),
+        _ => format!("expected one of {}", known.join(", ")),
+    };
+    Some(format!("unknown key {shown:?}{place}; {remedy}"))
+}
+
+/// How many letters of `word` are added, left out or replaced in `other`, which is short; without regard to case.
+fn distance(word: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, letter) in word.chars().take(KEY_SHOWN_MAX).enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
+        for (column, theirs) in other.iter().enumerate() {
+            let replaced = diagonal + usize::from(!letter.eq_ignore_ascii_case(theirs));
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}
+
 /// Looks `name` up without regard to case.
 fn field<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
     object.as_object()?.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
@@ -86,19 +135,44 @@ fn field<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
 
 /// Reads the request addresses from a client's configuration, `{"Peer": [{"RequestAddr": "host:port"}, …]}`.
 /// A node's configuration file works too: then its own `Host` comes first, and peers without a `RequestAddr`
-/// are passed over. Names are matched without regard to case.
+/// are passed over. Names are matched without regard to case; a byte order mark is passed over.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidArgument`], with line and column where the text is not JSON.
+/// [`ErrorKind::InvalidArgument`], with line and column where the text is not JSON, and with the nearest known key
+/// where one is not known.
 pub fn peers_from_json(text: &str) -> Result<Vec<String>, Error> {
+    match read_json(text)? {
+        (_, Some(unknown)) => Err(invalid(unknown)),
+        (peers, None) => Ok(peers),
+    }
+}
+
+/// As [`peers_from_json`], for a file that may have been written for another version: the first key that is not
+/// known is passed over with all others, and what is wrong with it is returned.
+///
+/// # Errors
+/// As for [`peers_from_json`], but for unknown keys.
+pub fn peers_from_json_leniently(text: &str) -> Result<(Vec<String>, Option<String>), Error> {
+    read_json(text)
+}
+
+fn read_json(text: &str) -> Result<(Vec<String>, Option<String>), Error> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let config: Value = serde_json::from_str(text).map_err(|error| invalid(format!("not JSON: {error}")))?;
+    let unknown = unknown_key(&config, "", FILE_KEYS);
+    if let (Some(unknown), None) = (&unknown, field(&config, "Peer").or(field(&config, "Host"))) {
+        // What follows would only say that there is nothing to be found.
+        return Err(invalid(unknown.clone()));
+    }
     let peers = match field(&config, "Peer") {
         None => &[],
         Some(Value::Array(peers)) => peers.as_slice(),
         Some(_) => return Err(invalid("\"Peer\" must be a list: [{\"RequestAddr\": \"host:port\"}, …]")),
     };
     let mut addresses = Vec::new();
+    let mut unknown = unknown;
     for member in field(&config, "Host").into_iter().chain(peers) {
+        unknown = unknown.or_else(|| unknown_key(member, " of a node", NODE_KEYS));
         match field(member, "RequestAddr") {
             None => {}
             Some(Value::String(address)) => addresses.push(address.as_str()),
@@ -112,7 +186,7 @@ pub fn peers_from_json(text: &str) -> Result<Vec<String>, Error> {
             "no \"RequestAddr\" in it: expected {\"Peer\": [{\"RequestAddr\": \"host:port\"}, …]}",
         ));
     }
-    collect(addresses)
+    Ok((collect(addresses)?, unknown))
 }
 
 #[cfg(test)]
@@ -153,9 +227,24 @@ mod tests {
             ("{\"Peer\": 3}", "must be a list"),
             ("{\"Peer\": [{\"RequestAddr\": 3}]}", "must be a string"),
             ("{\"Peer\": [{\"RequestAddr\": \"x\"}]}", "port is missing"),
+            ("{\"Peers\": [{\"RequestAddr\": \"a:1\"}]}", "unknown key \"Peers\"; did you mean Peer?"),
+            (
+                "{\"Peer\": [{\"RequestAddr\": \"a:1\"}], \"Zone\": 1}",
+                "unknown key \"Zone\"; expected one of Host, ",
+            ),
+            (
+                "{\"Peer\": [{\"RequestAddr\": \"a:1\", \"MesageAddr\": \"a:2\"}]}",
+                "unknown key \"MesageAddr\" of a node; did you mean MessageAddr?",
+            ),
         ] {
             let error = peers_from_json(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
         }
+        let later = r#"{"Peer": [{"RequestAddr": "a:1"}], "Zone": 1}"#;
+        let (peers, warning) = peers_from_json_leniently(later).unwrap();
+        assert_eq!((peers.as_slice(), warning.is_some()), (["a:1".to_owned()].as_slice(), true));
+        assert_eq!(peers_from_json_leniently(client).unwrap().1, None);
+        let windows = format!("\u{feff}{}", client.replace(' ', "\r\n"));
+        assert_eq!(peers_from_json(&windows), peers_from_json(client));
     }
 }

@@ -165,6 +165,14 @@ fn commands_are_carried_out_by_the_selected_host() {
 }
 
 #[test]
+fn a_byte_order_mark_and_carriage_returns_are_passed_over() {
+    let node = MapNode::start();
+    let hosts = [node.address.to_string()];
+    let lines = dialogue(&hosts, "\u{feff}0\r\nSet\r\nk\r\nv\r\n1\r\nGet\r\nk\r\n1\r\n");
+    assert_eq!(lines, ["Result = revision 7, version 1", "Result = v, len(result) = 1"]);
+}
+
+#[test]
 fn repetition_numbers_keys_and_values_and_prints_the_rate() {
     let node = MapNode::start();
     let hosts = [node.address.to_string()];

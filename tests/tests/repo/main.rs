@@ -129,6 +129,24 @@ fn field_numbers_are_used_once() {
 }
 
 #[test]
+fn client_and_server_know_the_same_keys_of_a_configuration_file() {
+    let tree = Tree::of_this_repository();
+    let keys = |path: &str, list: &str| -> Vec<String> {
+        let text = tree.text(path).unwrap_or_else(|| panic!("{path} is there"));
+        let (_, rest) = text.split_once(list).unwrap_or_else(|| panic!("{list} is not in {path}"));
+        let list = rest.split_once(']').map_or("", |(list, _)| list);
+        list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    let (server, client) = ("server/src/config/mod.rs", "client/src/peers.rs");
+    let document = "\"the configuration\";\n    const KEYS: &'static [&'static str] = &[";
+    let known = keys(server, document);
+    assert!(known.contains(&"DataDir".to_owned()), "{known:?}");
+    assert_eq!(known, keys(client, "const FILE_KEYS: &[&str] = &["));
+    let host = "\"Host\";\n    const KEYS: &'static [&'static str] = &[";
+    assert_eq!(keys(server, host), keys(client, "const NODE_KEYS: &[&str] = &["));
+}
+
+#[test]
 fn the_documented_errors_are_those_of_the_schema() {
     let tree = Tree::of_this_repository();
     let schema = tree.text("proto/gometa/v1/error.proto").expect("the schema of errors is there");
