@@ -109,11 +109,24 @@ fn make_directory(dir: &Path) -> Result<(), DiskError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(DiskError::file("open", dir)(error)),
     }
-    let made = DirBuilder::new().recursive(true).mode(PRIVATE_DIRECTORY).create(dir);
-    made.map_err(DiskError::file("create", dir))?;
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
-        _ => sync_directory(Path::new(".")),
+    create_nested(dir, &mut sync_directory)
+}
+
+/// Creates a directory and what is missing above it, from the top: each is durable in its parent before anything is
+/// created in it.
+fn create_nested(dir: &Path, sync: &mut dyn FnMut(&Path) -> Result<(), DiskError>) -> Result<(), DiskError> {
+    let parent = match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if fs::metadata(parent).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        create_nested(parent, sync)?;
+    }
+    match DirBuilder::new().mode(PRIVATE_DIRECTORY).create(dir) {
+        Ok(()) => sync(parent),
+        // Another process was faster, and may not have synced it yet.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => sync(parent),
+        Err(error) => Err(DiskError::file("create", dir)(error)),
     }
 }
 
@@ -301,4 +314,26 @@ fn remove(path: &Path, dir: &Path) -> Result<(), DiskError> {
 fn sync_directory(dir: &Path) -> Result<(), DiskError> {
     let synced = File::open(dir).and_then(|file| file.sync_all());
     synced.map_err(DiskError::file("sync", dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_new_directory_is_synced_in_its_parent() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let mut synced = Vec::new();
+        let mut sync = |dir: &Path| {
+            assert!(dir.is_dir());
+            synced.push(dir.to_owned());
+            Ok(())
+        };
+        create_nested(&root.join("a/b/c"), &mut sync).unwrap();
+        create_nested(&root.join("a/d"), &mut sync).unwrap();
+        assert_eq!(synced, [root.to_owned(), root.join("a"), root.join("a/b"), root.join("a")]);
+        let mode = fs::metadata(root.join("a/b")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, PRIVATE_DIRECTORY);
+    }
 }
