@@ -68,6 +68,9 @@ fn body(message: &Message) -> Body {
             accepted_leader: leader.map_or(0, |leader| leader.0),
         }),
         Message::Refuse(reason) => Body::Refuse(v1::Refuse { reason: reason_message(*reason).into() }),
+        Message::Duplicate(addresses) => {
+            Body::Duplicate(v1::Duplicate { addresses: Some(fields::addresses_message(addresses)) })
+        }
         Message::Diff { epoch, base } => Body::Diff(zxid_message(*epoch, *base)),
         Message::Propose { epoch, previous, entries, commit } => Body::Propose(v1::Propose {
             epoch: epoch.0,
@@ -114,6 +117,7 @@ fn message(body: Body) -> Result<Message, DecodeError> {
             leader: fields::optional_node(body.accepted_leader),
         },
         Body::Refuse(body) => Message::Refuse(reason(body.reason())?),
+        Body::Duplicate(body) => Message::Duplicate(fields::addresses(body.addresses)?),
         Body::Diff(body) => {
             let (epoch, base) = epoch_and_zxid(body, "base")?;
             Message::Diff { epoch, base }

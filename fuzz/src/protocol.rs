@@ -288,7 +288,8 @@ fn message(u: &mut Unstructured<'_>) -> Result<Message> {
         19 => Message::Commit { epoch: epoch(u)?, commit: number(u)? },
         20 => Message::Heartbeat { epoch: epoch(u)?, id: number(u)?, commit: number(u)? },
         21 => Message::HeartbeatAck { epoch: epoch(u)?, id: number(u)? },
-        22 => Message::Relay(Bytes::from_static(b"relayed")),
+        22 if u.ratio(7, 8)? => Message::Relay(Bytes::from_static(b"relayed")),
+        22 => Message::Duplicate(hello(u)?.addresses),
         _ => Message::Hello(hello(u)?),
     })
 }

@@ -158,6 +158,16 @@ impl<T: Table> Node<T> {
         self.reads.has_more()
     }
 
+    /// The ensemble, once this node has joined it.
+    pub fn ensemble(&self) -> Option<zab::EnsembleId> {
+        self.zab.ensemble()
+    }
+
+    /// The ensemble's voters as recorded; before it is formed, the configured ones.
+    pub fn voters(&self) -> &[zab::Voter] {
+        self.zab.members().voters()
+    }
+
     fn take(&mut self, event: Event) {
         match event {
             Event::Zab(zab::Event::Persisted(token)) => {

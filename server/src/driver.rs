@@ -14,7 +14,7 @@ use std::{
 use gometa_node::{ClientId, Effect, Event, Node, Write};
 use gometa_proto::v1;
 use gometa_store::Table;
-use gometa_zab::{LinkId, Message, NodeId, Notice, Role, Ticks, Token};
+use gometa_zab::{Hello, LinkId, Message, NodeId, Notice, Role, Ticks, Token};
 use tokio::runtime::Handle;
 use tracing::{debug, warn};
 
@@ -28,6 +28,7 @@ use crate::{
     outbox::{Outbox, Put},
     peer_link::{FAREWELL, PeerPort},
     ready::Ready,
+    search::{DialErrors, Search},
     vote_socket::VoteSender,
 };
 
@@ -55,6 +56,12 @@ pub(crate) struct Surroundings {
     pub(crate) ending: Arc<Ending>,
     pub(crate) ready: Ready,
     pub(crate) runtime: Handle,
+    /// What came of dialling the peers.
+    pub(crate) dial_errors: Arc<DialErrors>,
+    /// As this process says hello to its peers.
+    pub(crate) hello: Hello,
+    /// What is known while there is no leader.
+    pub(crate) search: Search,
     /// The instant of tick 0.
     pub(crate) start: Instant,
 }
@@ -118,6 +125,9 @@ impl<T: Table> Driver<T> {
             if now >= next_tick {
                 events.push(Event::Zab(gometa_zab::Event::Tick));
                 next_tick = now + TICK;
+                if self.around.search.is_due(&self.role, now) {
+                    self.report_search(now);
+                }
             }
             if !events.is_empty() || self.node.has_more() {
                 let ticks = Ticks(now.duration_since(self.around.start).as_micros() as u64);
@@ -152,6 +162,10 @@ impl<T: Table> Driver<T> {
                 if self.links.remove(&link).is_some() {
                     events.push(Event::Zab(gometa_zab::Event::Closed { link }));
                 }
+            }
+            Item::Event(Event::Zab(gometa_zab::Event::Datagram(vote))) => {
+                self.around.search.hear(vote.sender, Instant::now());
+                events.push(Event::Zab(gometa_zab::Event::Datagram(vote)));
             }
             // One that another answer has overtaken is followed by another report.
             Item::Event(Event::Sent { client }) => {
@@ -191,7 +205,9 @@ impl<T: Table> Driver<T> {
                     if let Notice::Formed { ensemble, .. } = &notice {
                         self.around.clients.set_ensemble(*ensemble);
                     }
-                    narrate::notice(&notice, self.around.me, &self.around.book, &mut self.refusals);
+                    let Surroundings { me, hello, book, search, .. } = &mut self.around;
+                    search.notice(&notice, book);
+                    narrate::notice(&notice, *me, &hello.addresses, book, &mut self.refusals);
                 }
                 Effect::SessionsShort { live, openers } => narrate::sessions_short(live, &openers),
                 Effect::Stop(reason) => {
@@ -208,6 +224,17 @@ impl<T: Table> Driver<T> {
             }
         }
         self.around.ready.tell(&self.role, self.around.clients.role());
+    }
+
+    /// Logs why there is no leader.
+    fn report_search(&self, now: Instant) {
+        let Surroundings { book, dial_errors, hello, search, runtime, .. } = &self.around;
+        if self.role == Role::Forming {
+            search.report_forming(book, dial_errors, now);
+        } else {
+            let (ensemble, voters) = (self.node.ensemble(), self.node.voters());
+            runtime.spawn(search.report_looking(hello, ensemble, voters, book, now));
+        }
     }
 
     fn connect(&mut self, peer: NodeId) {

@@ -54,6 +54,22 @@ fn quoted(word: &str) -> String {
     }
 }
 
+/// What to do about an id that was derived from a MessageAddr that has changed: the others know the member by its id, and
+/// look for it where their files or the ensemble's list say.
+pub(crate) fn moved(config: &ServerConfig, me: NodeId, founding: Option<&Founding>) -> Option<String> {
+    if me == config.node {
+        return None;
+    }
+    let recorded = founding?.genesis.voters.iter().find(|voter| voter.node == me)?;
+    let (now, before) = (&config.announced.message.text, &recorded.addresses.message);
+    Some(format!(
+        "this node has joined the ensemble as {before}, and its MessageAddr in {} is {now}, from which another id \
+         follows: the others look for it at {before}; write \"Id\": \"{me}\" into Host here and, with the new addresses, \
+         into its Peer entry in the files of the others, and start them again one by one",
+        config.source
+    ))
+}
+
 /// Warns, once, if the configuration differs from the ensemble, whose own list of members counts.
 pub(crate) fn warn_if_other_voters(configured: &[Voter], members: &[Voter]) {
     if let Some(difference) = differences(configured, members) {
@@ -76,6 +92,14 @@ fn differences(configured: &[Voter], members: &[Voter]) -> Option<String> {
     let mut parts = Vec::new();
     if !only_members.is_empty() || !only_configured.is_empty() {
         parts.push(narrate::difference("the ensemble", &only_members, &only_configured));
+    }
+    if !only_members.is_empty() && !only_configured.is_empty() {
+        let ids: Vec<String> = members
+            .iter()
+            .filter(|member| find(configured, member.node).is_none())
+            .map(|member| format!("{} has the Id {}", member.addresses.message, member.node))
+            .collect();
+        parts.push(format!("a node whose MessageAddr has changed keeps its id by Id ({})", ids.join(", ")));
     }
     for member in members {
         if let Some(listed) = find(configured, member.node)
@@ -184,6 +208,24 @@ mod tests {
         assert_eq!(refuse_if_founded_alone(&alone, &founded_by(&alone, true)), Ok(()));
         assert_eq!(refuse_if_founded_alone(&alone, &founded_by(&three, true)), Ok(()));
         assert_eq!(refuse_if_founded_alone(&three, &founded_by(&three, true)), Ok(()));
+    }
+
+    #[test]
+    fn a_changed_message_address_names_the_id() {
+        let before = ServerConfig::on_this_machine("node.json", 0, 3, PathBuf::from("data"));
+        let founding = founded_by(&before, true);
+        assert_eq!(moved(&before, before.node, Some(&founding)), None);
+        let mut after = ServerConfig::on_this_machine("node.json", 0, 3, PathBuf::from("data"));
+        after.announced.message = Address::parse("127.0.0.1:9002").unwrap();
+        after.node = after.announced.message.node_id();
+        let said = moved(&after, before.node, Some(&founding)).unwrap();
+        let me = before.node;
+        assert!(said.starts_with("this node has joined the ensemble as 127.0.0.1:5002"), "{said}");
+        assert!(
+            said.contains("in node.json is 127.0.0.1:9002") && said.contains(&format!("\"Id\": \"{me}\"")),
+            "{said}"
+        );
+        assert_eq!(moved(&after, before.node, None), None);
     }
 
     #[test]

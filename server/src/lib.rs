@@ -17,7 +17,7 @@
 //!   foreign input that is not the codec's. `address_book`: who is where.
 //! - `memory`: what all of them may hold, and the formula; `frame_room`, `admission`: how it is shared out;
 //!   `descriptors`: how many of them there may be; `allocator`: that what is freed is given back.
-//! - `narrate`, `ready`, `logging`, `ending`, `counters`: the log, the READY line, the last line. `output`: the only
+//! - `narrate`, `search`, `ready`, `logging`, `ending`, `counters`: the log, the READY line, the last line. `output`: the only
 //!   way to the standard streams while a node runs, which never waits for a reader.
 //! - `signals`, `supervisor`, `threads`: what signals do; what systemd is notified of; threads with names.
 //! - [`console`]: the interactive client.
@@ -52,6 +52,7 @@ mod output;
 mod peer_link;
 mod process;
 mod ready;
+mod search;
 mod server;
 mod signals;
 mod supervisor;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use gometa_proto::limits;
-use gometa_zab::{NodeId, Notice, Reason, Role, Zxid};
+use gometa_zab::{Addresses, NodeId, Notice, Reason, Role, Zxid};
 use tracing::{debug, info, warn};
 
 use crate::address_book::AddressBook;
@@ -70,7 +70,13 @@ fn shortage(live: usize, openers: &[(Arc<str>, usize)]) -> String {
 }
 
 /// Logs a notice.
-pub(crate) fn notice(notice: &Notice, me: NodeId, book: &AddressBook, refusals: &mut Refusals) {
+pub(crate) fn notice(
+    notice: &Notice,
+    me: NodeId,
+    own: &Addresses,
+    book: &AddressBook,
+    refusals: &mut Refusals,
+) {
     match notice {
         Notice::WaitingFor(nodes) if nodes.is_empty() => info!("all nodes are there"),
         Notice::WaitingFor(nodes) => info!("waits for {} to form the ensemble", book.names(nodes)),
@@ -123,6 +129,29 @@ pub(crate) fn notice(notice: &Notice, me: NodeId, book: &AddressBook, refusals: 
                 _ => {}
             }
         }
+        Notice::RefusedBy { peer, reason } => {
+            let (peer, why) = (book.name(*peer), reason_from_peer(*reason));
+            match reason {
+                Reason::NotLeading | Reason::TooSoon => debug!("{peer} refuses this node: {why}"),
+                _ if refusals.admit(Instant::now()) => warn!("{peer} refuses this node: {why}"),
+                _ => {}
+            }
+        }
+        Notice::GreetingRefused { dialled, meant, node, addresses, reason } => {
+            if refusals.admit(Instant::now()) {
+                let peer = Greeting { dialled: *dialled, meant: *meant, node: *node, addresses };
+                warn!("{}", greeting_refused(&peer, *reason, me, book));
+            }
+        }
+        Notice::Duplicate { peer, served, other } => warn!(
+            "two processes have the id {peer} and the same data directory: one is {}, the other {}; one of them runs on \
+             a copy: stop it, and start it again with an empty directory and addresses of its own",
+            all_three(served),
+            all_three(other)
+        ),
+        Notice::DuplicateOfThis { peer, addresses } => {
+            warn!("{}", duplicate_of_this(&book.name(*peer), own, addresses));
+        }
         Notice::OtherEnsemble { peer, ensemble } => warn!(
             "{} belongs to another ensemble ({ensemble:?}): one of the two has the wrong data directory, and they do \
              not speak with each other",
@@ -159,6 +188,72 @@ fn place(zxid: Zxid) -> String {
     format!("revision {} of epoch {}", zxid.counter, zxid.epoch)
 }
 
+/// What the other end of a refused connection says of itself.
+struct Greeting<'a> {
+    dialled: Option<NodeId>,
+    meant: Option<NodeId>,
+    node: NodeId,
+    addresses: &'a Addresses,
+}
+
+/// Whom this node does not speak with, with all addresses that may be mixed up.
+fn greeting_refused(greeting: &Greeting<'_>, reason: Reason, me: NodeId, book: &AddressBook) -> String {
+    const REMEDY: &str = "an id follows from the MessageAddr as it is written: write the same one in every file, or \
+                          give the node an Id";
+    let Greeting { dialled, meant, node, addresses } = greeting;
+    let peer = format!("{} (id {node})", addresses.message);
+    match (reason, dialled, meant) {
+        (Reason::WrongNode, Some(dialled), _) => {
+            format!("dialled {} (id {dialled}), and {peer} answers there: {REMEDY}", book.name(*dialled))
+        }
+        (Reason::WrongNode, None, Some(meant)) if *node != me => {
+            format!("{peer} takes this node for id {meant}, and it is {} (id {me}): {REMEDY}", book.name(me))
+        }
+        (Reason::WrongNode, None, _) if *node == me => {
+            format!("refused {}: it has the id of this node, {me}; give each node its own", addresses.message)
+        }
+        _ => format!("refused {peer}: {}", reason_text(reason)),
+    }
+}
+
+/// That this node is one of two.
+pub(crate) fn duplicate_of_this(peer: &str, own: &Addresses, other: &Addresses) -> String {
+    format!(
+        "{peer} is connected to another process with the id and the data directory of this one: this one is {}, the \
+         other {}; one of them runs on a copy: stop it, and start it again with an empty directory and addresses of its \
+         own",
+        all_three(own),
+        all_three(other)
+    )
+}
+
+/// All addresses of one process: which of them differ from another's is for people to see.
+fn all_three(addresses: &Addresses) -> String {
+    format!("{}/{}/{}", addresses.election, addresses.message, addresses.request)
+}
+
+/// Why a peer refuses this node.
+pub(crate) fn reason_from_peer(reason: Reason) -> &'static str {
+    match reason {
+        Reason::NotLeading => "it does not lead",
+        Reason::SnapshotNeeded => {
+            "this node is too far behind for the log that is left there, and snapshots do not exist yet"
+        }
+        Reason::NoCommonPoint => "it does not hold the point that it was told to go back to",
+        Reason::WrongNode => {
+            "it is not the node that was meant; check MessageAddr and Id in the configurations"
+        }
+        Reason::OtherEnsemble => "it belongs to another ensemble; check the data directories of both",
+        Reason::NotAMember => {
+            "this node's id is not that of a member there; check the Peer lists, and if this node's MessageAddr has \
+             changed, give it the Id that it had"
+        }
+        Reason::Configuration => "its configuration lists other voters",
+        Reason::Version => "it speaks another version of the protocol",
+        Reason::TooSoon => "a new epoch is due for this node, but not yet",
+    }
+}
+
 fn reason_text(reason: Reason) -> &'static str {
     match reason {
         Reason::NotLeading => "this node does not lead",
@@ -168,7 +263,10 @@ fn reason_text(reason: Reason) -> &'static str {
         Reason::NoCommonPoint => "it does not hold the point that it was told to go back to",
         Reason::WrongNode => "another node was meant; check MessageAddr and Id in the configurations",
         Reason::OtherEnsemble => "it belongs to another ensemble; check its data directory",
-        Reason::NotAMember => "it is no member of this ensemble; check the Peer lists",
+        Reason::NotAMember => {
+            "it is no member of this ensemble; check the Peer lists, and if its MessageAddr has changed, give it the Id \
+             that it had"
+        }
         Reason::Configuration => "its configuration lists other voters",
         Reason::Version => "it speaks another version of the protocol",
         Reason::TooSoon => "a new epoch is due for it, but not yet",
@@ -199,6 +297,45 @@ mod tests {
              their sessions"
         );
         assert!(shortage(7_500, &[]).contains("not ended: none;"));
+    }
+
+    #[test]
+    fn greetings_that_are_refused_name_both_addresses() {
+        let (names, _receiver) = tokio::sync::mpsc::channel(1);
+        let mut book = AddressBook::new(names);
+        let at = |text: &str| Addresses { message: text.to_owned(), ..Addresses::default() };
+        book.add(NodeId(1), &at("10.0.0.1:5002"));
+        book.add(NodeId(2), &at("10.0.0.2:5002"));
+        let said = |dialled: Option<u64>, meant: Option<u64>, node: u64, reason| {
+            let addresses = at("b.example:5002");
+            let (dialled, meant, node) = (dialled.map(NodeId), meant.map(NodeId), NodeId(node));
+            let greeting = Greeting { dialled, meant, node, addresses: &addresses };
+            greeting_refused(&greeting, reason, NodeId(1), &book)
+        };
+        let remedy = "an id follows from the MessageAddr as it is written: write the same one in every file, or give \
+                      the node an Id";
+        assert_eq!(
+            said(Some(2), None, 3, Reason::WrongNode),
+            format!(
+                "dialled 10.0.0.2:5002 (id 0000000000000002), and b.example:5002 (id 0000000000000003) answers there: \
+                 {remedy}"
+            )
+        );
+        assert_eq!(
+            said(None, Some(9), 3, Reason::WrongNode),
+            format!(
+                "b.example:5002 (id 0000000000000003) takes this node for id 0000000000000009, and it is 10.0.0.1:5002 \
+                 (id 0000000000000001): {remedy}"
+            )
+        );
+        assert_eq!(
+            said(None, Some(1), 1, Reason::WrongNode),
+            "refused b.example:5002: it has the id of this node, 0000000000000001; give each node its own"
+        );
+        assert!(
+            said(None, Some(1), 7, Reason::NotAMember)
+                .starts_with("refused b.example:5002 (id 0000000000000007)")
+        );
     }
 
     #[test]

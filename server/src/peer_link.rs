@@ -36,6 +36,7 @@ use crate::{
     inbox::{Inbox, Item},
     listen,
     outbox::{Bounds, Outbox, Outgoing},
+    search::{self, DialErrors},
 };
 
 /// Room for this much is made before each read, in bytes.
@@ -95,6 +96,8 @@ pub(crate) struct PeerPort {
     pub(crate) together: Arc<AtomicUsize>,
     /// How long dialling may take.
     pub(crate) connect_timeout: Duration,
+    /// What came of it, for the log.
+    pub(crate) dial_errors: Arc<DialErrors>,
     /// For large frames that are arriving.
     pub(crate) frames: FrameRoom,
     pub(crate) strangers: Strangers,
@@ -182,6 +185,7 @@ impl PeerPort {
         let why = match timeout(self.connect_timeout, connect).await {
             Ok(Ok(stream)) => {
                 let link = next_link();
+                self.dial_errors.set(peer, None);
                 let connected = gometa_zab::Event::Connected { peer, link };
                 return self.serve(stream, link, vec![connected], BytesMut::new()).await;
             }
@@ -189,6 +193,8 @@ impl PeerPort {
             Err(_) => "no answer in time".to_owned(),
         };
         debug!("cannot connect to {address}: {why}");
+        let error = format!("cannot connect to {}: {why}", search::with_meaning(&address).await);
+        self.dial_errors.set(peer, Some(error));
         self.inbox.put_answer(Item::Event(Event::Zab(gometa_zab::Event::ConnectFailed { peer })));
     }
 

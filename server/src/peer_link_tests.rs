@@ -21,6 +21,7 @@ impl Port {
             counters: Arc::default(),
             together: Arc::default(),
             connect_timeout: Duration::from_secs(5),
+            dial_errors: Arc::default(),
             frames: FrameRoom::new(FRAMES_BYTES),
             strangers: Strangers::default(),
         });

@@ -11,7 +11,7 @@ use std::{
 
 use gometa_node::{Event, Node, Write};
 use gometa_proto::limits;
-use gometa_zab::{Ticks, Timeouts, Token, Voter};
+use gometa_zab::{Hello, Ticks, Timeouts, Token, Voter};
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
@@ -37,6 +37,7 @@ use crate::{
     memory::Allowance,
     peer_link::{self, PeerPort, Strangers},
     ready::Ready,
+    search::{DialErrors, Search},
     supervisor::Supervisor,
     threads,
     vote_socket::{self, VoteSender},
@@ -130,11 +131,13 @@ impl Server {
             VoteSender::new(sockets.election, counters.clone()).map_err(system("use the election port"))?;
         let message = TcpListener::from_std(sockets.message).map_err(system("use the message port"))?;
         let request = TcpListener::from_std(sockets.request).map_err(system("use the request port"))?;
+        let dial_errors = Arc::new(DialErrors::default());
         let peers = Arc::new(PeerPort {
             inbox: inbox.clone(),
             counters: counters.clone(),
             together: Arc::default(),
             connect_timeout: Duration::from_millis(config.election_timeout_ms).max(CONNECT_TIMEOUT_MIN),
+            dial_errors: dial_errors.clone(),
             frames: FrameRoom::new(peer_link::FRAMES_BYTES),
             strangers: Strangers::default(),
         });
@@ -151,6 +154,16 @@ impl Server {
         let node_config = node_config(config, &disk, voters)?;
         let start = Instant::now();
         let storage = Box::new(DiskStorage { writer: disk.writer, log: disk.log });
+        let hello = Hello {
+            node: me,
+            incarnation: disk.identity.incarnation,
+            boot: disk.identity.boot,
+            meant: None,
+            ensemble: None,
+            addresses: config.addresses(),
+            voters: Vec::new(),
+        };
+        let moved = identity::moved(config, me, disk.recovered.founding.as_ref());
         let around = Surroundings {
             me,
             inbox: inbox.clone(),
@@ -163,6 +176,9 @@ impl Server {
             ending: ending.clone(),
             ready: Ready::new(me, config.addresses(), supervisor.clone()),
             runtime: runtime.handle().clone(),
+            dial_errors,
+            hello,
+            search: Search::new(Duration::from_millis(config.election_timeout_ms), moved),
             start,
         };
         let (done, ended) = sync_channel(1);

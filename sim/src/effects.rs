@@ -290,6 +290,10 @@ impl Ensemble {
                 self.counts.truncations += 1;
                 Ok(())
             }
+            // No directory is copied here, so none is used by two processes at a time.
+            Notice::Duplicate { .. } | Notice::DuplicateOfThis { .. } => {
+                violation("reports are true", format!("n{node} notes {notice:?}"))
+            }
             _ => Ok(()),
         }
     }

@@ -5,7 +5,7 @@ use alloc::{string::String, vec::Vec};
 use bytes::Bytes;
 
 use crate::{
-    message::{Genesis, LogEntry, Message, Reason, Vote},
+    message::{Addresses, Genesis, LogEntry, Message, Reason, Vote},
     types::{EnsembleId, Epoch, LinkId, NodeId, Round, Token, Zxid},
 };
 
@@ -255,12 +255,48 @@ pub enum Notice {
         /// Why, in words.
         why: &'static str,
     },
-    /// A connection or a message was refused.
+    /// This node refused a connection, or a message on it.
     Refused {
         /// The peer, where it is known.
         peer: Option<NodeId>,
         /// Why.
         reason: Reason,
+    },
+    /// A peer refused this node's connection, or a message on it.
+    RefusedBy {
+        /// The peer.
+        peer: NodeId,
+        /// Why.
+        reason: Reason,
+    },
+    /// This node refused to speak with the other end of a connection for what it said of itself.
+    GreetingRefused {
+        /// Whom this node dialled; `None` for an accepted connection.
+        dialled: Option<NodeId>,
+        /// Whom the other end means to reach; `None` where it was dialled.
+        meant: Option<NodeId>,
+        /// Who the other end is.
+        node: NodeId,
+        /// Where the other end says that it can be reached.
+        addresses: Addresses,
+        /// Why.
+        reason: Reason,
+    },
+    /// Two processes are connected that have the same id and data directory: one of them runs on a copy.
+    Duplicate {
+        /// Their id.
+        peer: NodeId,
+        /// What the one announces that goes on being served.
+        served: Addresses,
+        /// What the other one announces.
+        other: Addresses,
+    },
+    /// A peer reports that it is connected to another process with this node's id and data directory.
+    DuplicateOfThis {
+        /// The peer.
+        peer: NodeId,
+        /// What the other process announces.
+        addresses: Addresses,
     },
     /// A member's vote names another ensemble: one of the two has the wrong data directory. Told once per peer.
     OtherEnsemble {

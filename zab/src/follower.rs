@@ -243,7 +243,7 @@ impl Follower {
                 Next::Stay
             }
             Message::Refuse(reason) => {
-                core.notice(Notice::Refused { peer: Some(self.leader), reason });
+                core.notice(Notice::RefusedBy { peer: self.leader, reason });
                 match reason {
                     Reason::NotLeading => {
                         probe!("follow.leader-does-not-lead");
@@ -268,6 +268,7 @@ impl Follower {
             | Message::FollowerEpoch { .. }
             | Message::AckEpoch { .. }
             | Message::RefuseEpoch { .. }
+            | Message::Duplicate(_)
             | Message::Progress { .. }
             | Message::AckNewLeader { .. }
             | Message::Ack { .. }

@@ -30,6 +30,8 @@ struct Contact {
     link: Option<LinkId>,
     retry_at: Ticks,
     retry_after: u64,
+    /// The last connection ended with a refusal, so the next one is not asked for sooner.
+    refused: bool,
 }
 
 #[derive(Clone, Hash)]
@@ -59,7 +61,8 @@ pub(crate) struct Forming {
 impl Forming {
     pub(crate) fn new(core: &Core) -> Forming {
         let contact = |node| {
-            let contact = Contact { ready: None, link: None, retry_at: core.now, retry_after: 0 };
+            let contact =
+                Contact { ready: None, link: None, retry_at: core.now, retry_after: 0, refused: false };
             (node, contact)
         };
         probe!("formation.starts-prepared", core.founding.is_some());
@@ -79,7 +82,6 @@ impl Forming {
     pub(crate) fn connected(&mut self, core: &mut Core, peer: NodeId, link: LinkId) {
         if let Some(contact) = self.contacts.get_mut(&peer) {
             contact.link = Some(link);
-            contact.retry_after = 0;
         } else {
             core.close(link);
         }
@@ -91,6 +93,7 @@ impl Forming {
             return;
         };
         contact.link = None;
+        contact.refused = false;
         if contact.ready.take().is_some()
             && let Stage::Preparing { .. } = self.stage
         {
@@ -138,7 +141,12 @@ impl Forming {
         }
         self.differs.remove(&hello.node);
         match self.contacts.get_mut(&hello.node) {
-            Some(contact) if contact.link == Some(link) => contact.ready = Some(link),
+            Some(contact) if contact.link == Some(link) => {
+                contact.ready = Some(link);
+                if !contact.refused {
+                    contact.retry_after = 0;
+                }
+            }
             _ => {
                 let latest = self.latest.entry(hello.node).or_insert(link);
                 if link < *latest {
@@ -227,9 +235,12 @@ impl Forming {
                 self.closed(core, link);
             }
             Message::Refuse(reason) => {
-                core.notice(Notice::Refused { peer: Some(node), reason });
+                core.notice(Notice::RefusedBy { peer: node, reason });
                 core.close(link);
                 self.closed(core, link);
+                if let Some(contact) = self.contacts.get_mut(&node) {
+                    contact.refused = true;
+                }
             }
             Message::Hello(_)
             | Message::Prepare(_)
@@ -239,6 +250,7 @@ impl Forming {
             | Message::NewEpoch(_)
             | Message::AckEpoch { .. }
             | Message::RefuseEpoch { .. }
+            | Message::Duplicate(_)
             | Message::Diff { .. }
             | Message::Propose { .. }
             | Message::Progress { .. }

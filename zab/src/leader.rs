@@ -154,6 +154,7 @@ impl Leader {
         let old = self.peers.iter().find(|(_, peer)| peer.node == hello.node).map(|(id, _)| *id);
         if let Some(old) = old {
             probe!("lead.follower-connects-anew");
+            core.replaces(link, old);
             self.drop_peer(core, old, "it has connected anew");
         }
         let votes = core.members.is_voter(hello.node, hello.incarnation) || mutant!(M15);
@@ -310,7 +311,7 @@ impl Leader {
                 Next::Stay
             }
             Message::Refuse(reason) => {
-                core.notice(Notice::Refused { peer: Some(peer.node), reason });
+                core.notice(Notice::RefusedBy { peer: peer.node, reason });
                 if reason == Reason::NoCommonPoint {
                     core.send(link, Message::Refuse(Reason::SnapshotNeeded));
                 }
@@ -323,6 +324,7 @@ impl Leader {
             | Message::Seal(_)
             | Message::Formed(_)
             | Message::FollowerEpoch { .. }
+            | Message::Duplicate(_)
             | Message::NewEpoch(_)
             | Message::Diff { .. }
             | Message::Propose { .. }

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::{
     config::{Config, Recovered},
-    effect::{Effect, Rejection, Role},
+    effect::{Effect, Notice, Rejection, Role},
     election::Looking,
     ensemble::Members,
     event::Event,
@@ -256,9 +256,20 @@ impl Zab {
                     }
                 };
             }
+            Message::Duplicate(addresses) if state.hello.is_some() => {
+                if let Some(hello) = &state.hello {
+                    let peer = hello.node;
+                    core.notice(Notice::DuplicateOfThis { peer, addresses });
+                }
+                core.close(link);
+                if let Phase::Leading(leader) = &mut self.phase {
+                    return leader.closed(core, link);
+                }
+                return self.lost(link);
+            }
             message if state.hello.is_none() && !matches!(message, Message::Refuse(_)) => {
                 core.refuse(link, Reason::Version);
-                return self.lost(link, message);
+                return self.lost(link);
             }
             message => message,
         };
@@ -294,7 +305,7 @@ impl Zab {
     }
 
     /// A connection was closed by this node for what came on it.
-    fn lost(&mut self, link: LinkId, _message: Message) -> Next {
+    fn lost(&mut self, link: LinkId) -> Next {
         match &mut self.phase {
             Phase::Forming(forming) => {
                 forming.closed(&self.core, link);

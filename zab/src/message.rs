@@ -211,6 +211,9 @@ pub enum Message {
     },
     /// Either way: no service on this connection.
     Refuse(Reason),
+    /// To one of two processes that have the same id and data directory: what the other one announces. The connection
+    /// is closed behind it.
+    Duplicate(Addresses),
     /// Leader → follower: go back to `base`; what follows it comes as proposals (table 1.3).
     Diff {
         /// The leadership.

@@ -478,7 +478,14 @@ impl Core {
             None
         };
         if let Some(reason) = reason {
-            self.refuse(link, reason);
+            if state.hello.is_some() {
+                self.refuse(link, reason);
+                return false;
+            }
+            let (dialled, Hello { node, meant, addresses, .. }) = (state.dialled, hello);
+            self.notice(Notice::GreetingRefused { dialled, meant, node, addresses, reason });
+            self.send(link, Message::Refuse(reason));
+            self.close(link);
             return false;
         }
         if let Some(state) = self.links.get_mut(&link) {
@@ -498,7 +505,38 @@ impl Core {
             .collect();
         for link in idle {
             probe!("link.idle-closed");
+            // One that is in use has been heard of since this one was opened: two processes are alive.
+            let twin = self.links.iter().find(|(id, twin)| in_use(**id, twin) && self.duplicates(**id, link));
+            if let Some(twin) = twin.map(|(id, _)| *id) {
+                self.tell_duplicate(twin, link);
+            }
             self.close(link);
         }
+    }
+
+    /// Whether two connections are those of two processes with one id and data directory. A process announces the
+    /// same from its start to its end, and no two starts on one directory have the same number.
+    fn duplicates(&self, one: LinkId, other: LinkId) -> bool {
+        let hello = |link| self.links.get(&link).and_then(|link: &Link| link.hello.as_ref());
+        let (Some(one), Some(other)) = (hello(one), hello(other)) else { return false };
+        (one.node, one.incarnation) == (other.node, other.incarnation)
+            && (one.boot, &one.addresses) != (other.boot, &other.addresses)
+    }
+
+    /// A follower connects anew. That it does so at an earlier start of its data directory, or at the same one from
+    /// elsewhere, is told: both processes are alive.
+    pub(crate) fn replaces(&mut self, new: LinkId, old: LinkId) {
+        let boot =
+            |link| self.links.get(&link).and_then(|link: &Link| link.hello.as_ref()).map(|hello| hello.boot);
+        if boot(new) <= boot(old) && self.duplicates(new, old) {
+            self.tell_duplicate(new, old);
+        }
+    }
+
+    fn tell_duplicate(&mut self, served: LinkId, other: LinkId) {
+        let hello = |link| self.links.get(&link).and_then(|link: &Link| link.hello.clone());
+        let (Some(one), Some(two)) = (hello(served), hello(other)) else { return };
+        self.send(other, Message::Duplicate(one.addresses.clone()));
+        self.notice(Notice::Duplicate { peer: one.node, served: one.addresses, other: two.addresses });
     }
 }

@@ -163,6 +163,7 @@ fn message() -> impl Strategy<Value = Message> {
         }),
         (leadership(), number()).prop_map(|(epoch, id)| Message::HeartbeatAck { epoch, id }),
         Just(Message::Relay(Bytes::from_static(b"relayed"))),
+        Just(Message::Duplicate(Addresses::default())),
     ];
     let formation = prop_oneof![
         any_genesis().prop_map(Message::Prepare),

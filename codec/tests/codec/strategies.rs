@@ -182,6 +182,7 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         }),
         (epoch(), number()).prop_map(|(epoch, id)| Message::HeartbeatAck { epoch, id }),
         payload().prop_map(Message::Relay),
+        addresses().prop_map(Message::Duplicate),
     ];
     prop_oneof![before, behind]
 }

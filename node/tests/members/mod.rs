@@ -1,6 +1,9 @@
 //! Whom clients hear of: the members that the ensemble has recorded, and no others.
 
-use crate::harness::Ensemble;
+use gometa_proto::v1::response::Result as Answer;
+use gometa_zab::Addresses;
+
+use crate::harness::{Ensemble, context, set};
 
 /// The request addresses in what a node told its clients last.
 fn told(ensemble: &Ensemble, index: usize) -> Vec<String> {
@@ -22,4 +25,64 @@ fn a_node_without_an_ensemble_names_itself_only() {
     for index in 0..3 {
         assert_eq!(told(&ensemble, index), ["127.0.0.1:5003", "127.0.0.1:6003", "127.0.0.1:7003"]);
     }
+}
+
+fn moved(ensemble: &mut Ensemble, index: usize, request: &str) {
+    ensemble.kill(index);
+    let addresses = &mut ensemble.members[index].addresses;
+    *addresses = Addresses { request: request.to_owned(), ..addresses.clone() };
+    ensemble.start(index);
+    ensemble.run(1_500);
+}
+
+#[test]
+fn a_member_that_has_moved_is_named_where_it_is_by_everyone() {
+    let mut ensemble = Ensemble::new(3);
+    ensemble.run(500);
+    // Each of them once: one that follows tells its leader, which tells the others; one that led finds another leader.
+    for index in 0..3 {
+        let request = format!("127.0.0.1:900{index}");
+        moved(&mut ensemble, index, &request);
+        for other in 0..3 {
+            assert!(
+                told(&ensemble, other).contains(&request),
+                "{index} to {other}: {:?}",
+                told(&ensemble, other)
+            );
+            let status = ensemble.status(other);
+            let mut peers = status.peers.iter().filter_map(|peer| peer.member.as_ref());
+            assert!(other == index || peers.any(|peer| peer.request_address == request), "{status:?}");
+        }
+    }
+    // It is hinted at there, too, as the leader.
+    let leader = ensemble.leader().expect("a leader");
+    for other in (0..3).filter(|other| *other != leader) {
+        assert_eq!(ensemble.members[other].view.leader, format!("127.0.0.1:900{leader}"));
+        match ensemble.call(other, context(77, 1), set("k", "v")) {
+            Some(Answer::Error(error)) => assert_eq!(error.leader, format!("127.0.0.1:900{leader}")),
+            answer => panic!("there is no such session: {answer:?}"),
+        }
+    }
+    // Back where the ensemble has recorded it.
+    moved(&mut ensemble, 0, "127.0.0.1:5003");
+    for other in 0..3 {
+        assert!(told(&ensemble, other).contains(&"127.0.0.1:5003".to_owned()));
+    }
+}
+
+#[test]
+fn what_a_stranger_announces_does_not_count() {
+    let mut ensemble = Ensemble::new(3);
+    ensemble.run(500);
+    // Another data directory than the recorded one.
+    let wiped = (ensemble.leader().expect("a leader") + 1) % 3;
+    ensemble.kill(wiped);
+    ensemble.members[wiped].disk = crate::harness::DiskTable::default();
+    ensemble.members[wiped].incarnation = 900;
+    moved(&mut ensemble, wiped, "127.0.0.1:9003");
+    assert!(!ensemble.status(wiped).votes);
+    for other in (0..3).filter(|other| *other != wiped) {
+        assert!(!told(&ensemble, other).contains(&"127.0.0.1:9003".to_owned()));
+    }
+    assert!(told(&ensemble, wiped).contains(&"127.0.0.1:9003".to_owned()), "it knows its own");
 }

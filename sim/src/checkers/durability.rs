@@ -125,6 +125,7 @@ pub(super) fn message(node: usize, peer: Option<usize>, disk: &Disk, message: &M
         Message::Hello(_)
         | Message::Prepare(_)
         | Message::Refuse(_)
+        | Message::Duplicate(_)
         | Message::Diff { .. }
         | Message::Propose { .. }
         | Message::NewLeader { .. }

@@ -113,6 +113,7 @@ pub(crate) fn kind(message: &Message) -> &'static str {
         Message::AckEpoch { .. } => "AckEpoch",
         Message::RefuseEpoch { .. } => "RefuseEpoch",
         Message::Refuse(_) => "Refuse",
+        Message::Duplicate(_) => "Duplicate",
         Message::Diff { .. } => "Diff",
         Message::Propose { .. } => "Propose",
         Message::Progress { .. } => "Progress",
@@ -135,6 +136,7 @@ pub(crate) fn message(message: &Message) -> (Topic, String) {
         | Message::Prepared(_)
         | Message::Seal(_)
         | Message::Formed(_)
+        | Message::Duplicate(_)
         | Message::Progress { .. } => (Topic::Links, kind(message).to_owned()),
         Message::FollowerEpoch { accepted, .. } => (Topic::Joining, format!("FollowerEpoch {accepted}")),
         Message::NewEpoch(epoch) => (Topic::Joining, format!("NewEpoch {epoch}")),
@@ -221,7 +223,9 @@ pub(crate) fn notice(me: &str, notice: &Notice) -> (Topic, String) {
         Notice::OtherEnsemble { peer, .. } => {
             (Topic::Story, format!("{me} hears a vote of {} for another ensemble", name(*peer)))
         }
-        Notice::Refused { .. } => (Topic::Links, format!("{me} notes a refusal")),
+        Notice::Refused { .. } | Notice::RefusedBy { .. } | Notice::GreetingRefused { .. } => {
+            (Topic::Links, format!("{me} notes a refusal"))
+        }
         other => (Topic::Story, format!("{me} notes {other:?}")),
     }
 }

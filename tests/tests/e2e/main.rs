@@ -18,6 +18,7 @@ mod isolation;
 mod judged;
 mod kills;
 mod load;
+mod moved;
 mod nonsense;
 mod planted;
 mod refused;

@@ -97,8 +97,12 @@ fn a_voter_is_dialled_again_after_a_wait_that_doubles() {
         assert_eq!(dials(&solo.after(1)), [2], "{expected}");
         expected = (expected * 2).min(ELECTION);
     }
-    // One that was reached begins anew.
+    // One that was reached, and agrees, begins anew; that a connection stands says nothing yet.
     let link = solo.connected(2);
+    solo.step(vec![Event::Closed { link }]);
+    assert_eq!(dials(&solo.after(ELECTION - 1)), [] as [u64; 0]);
+    assert_eq!(dials(&solo.after(1)), [2]);
+    let (link, _) = dialled(&mut solo, 2);
     solo.step(vec![Event::Closed { link }]);
     assert_eq!(dials(&solo.after(20 * MS)), [2]);
 }
@@ -385,7 +389,7 @@ fn what_does_not_belong_to_formation_closes_the_connection() {
     assert_eq!(dials(&solo.after(20 * MS)), [2], "and it is asked again");
     let (link, _) = dialled(&mut solo, 2);
     let said = solo.say(link, Message::Refuse(Reason::Version));
-    let refused = Notice::Refused { peer: Some(NodeId(2)), reason: Reason::Version };
+    let refused = Notice::RefusedBy { peer: NodeId(2), reason: Reason::Version };
     assert!(said.contains(&Effect::Notice(refused)) && closes(&said, link));
     assert_eq!(dials(&solo.after(20 * MS)), [2]);
     // Unknown ones, and those that have not greeted, are closed too.
@@ -393,6 +397,33 @@ fn what_does_not_belong_to_formation_closes_the_connection() {
     assert!(closes(&solo.say(link, Message::Prepared(HOME)), link));
     let other = LinkId(90);
     assert!(closes(&solo.step(vec![Event::Connected { peer: NodeId(9), link: other }]), other));
+}
+
+#[test]
+fn a_node_that_is_refused_asks_less_and_less_often() {
+    // Whether it is no member there, or the two disagree: the connection itself stands each time.
+    for agrees in [true, false] {
+        let mut solo = node(1);
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            let link = solo.connected(2);
+            let hello = Hello { meant: None, ensemble: (!agrees).then_some(HOME), ..hello(&solo, 2) };
+            solo.say(link, Message::Hello(hello));
+            solo.say(link, Message::Refuse(Reason::Version));
+            let mut waited = 0;
+            while dials(&solo.after(MS)).is_empty() {
+                waited += 1;
+            }
+            waits.push(waited + 1);
+        }
+        assert_eq!(waits, [20, 40, 80, 160, 320, 640, 1_000, 1_000], "milliseconds");
+        // Once it is let in, it comes back at once after a loss.
+        let (link, _) = dialled(&mut solo, 2);
+        solo.step(vec![Event::Closed { link }]);
+        let (link, _) = dialled(&mut solo, 2);
+        solo.step(vec![Event::Closed { link }]);
+        assert_eq!(dials(&solo.after(20 * MS)), [2]);
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 #[path = "../harness/disk.rs"]
 mod disk;
+mod duplicate;
 mod following;
 mod forming;
 mod greeting;

@@ -80,6 +80,7 @@ impl Names {
                 format!("RefuseEpoch: promised {accepted} to {leader}")
             }
             Message::Refuse(reason) => format!("Refuse: {reason:?}"),
+            Message::Duplicate(addresses) => format!("Duplicate: another one is at {}", addresses.message),
             Message::Diff { base, .. } => format!("Diff from {base}"),
             Message::Propose { previous, entries: list, commit, .. } => {
                 let commit = if *commit > 0 { format!(", commit {commit}") } else { String::new() };
@@ -141,7 +142,20 @@ impl Names {
             }
             Notice::Truncated { from, to } => format!("{me} cuts its log from {from} to {to}"),
             Notice::LostFollower { peer, why } => format!("{me} loses follower {}: {why}", name(*peer)),
-            Notice::Refused { .. } => return (Topic::Links, format!("{me} notes a refusal")),
+            Notice::Refused { .. } | Notice::RefusedBy { .. } | Notice::GreetingRefused { .. } => {
+                return (Topic::Links, format!("{me} notes a refusal"));
+            }
+            Notice::Duplicate { peer, served, other } => {
+                format!(
+                    "{me} hears {} twice: from {} and from {}",
+                    name(*peer),
+                    served.message,
+                    other.message
+                )
+            }
+            Notice::DuplicateOfThis { peer, addresses } => {
+                format!("{me} hears from {} that another {me} is at {}", name(*peer), addresses.message)
+            }
             Notice::OtherEnsemble { peer, .. } => {
                 format!("{me} hears a vote of {} for another ensemble", name(*peer))
             }
@@ -231,6 +245,7 @@ pub(crate) fn kind(message: &Message) -> &'static str {
         Message::AckEpoch { .. } => "AckEpoch",
         Message::RefuseEpoch { .. } => "RefuseEpoch",
         Message::Refuse(_) => "Refuse",
+        Message::Duplicate(_) => "Duplicate",
         Message::Diff { .. } => "Diff",
         Message::Propose { .. } => "Propose",
         Message::Progress { .. } => "Progress",

@@ -1,0 +1,133 @@
+//! Two processes with one id and one data directory: a copy runs beside the original.
+
+use gometa_zab::{Addresses, Bounds, Effect, Epoch, Hello, LinkId, Message, NodeId, Notice};
+
+use super::solo::{ELECTION, Solo, closes, looks, member, sent};
+
+/// Node 3 of three, a member that looks.
+fn node() -> Solo {
+    Solo::new(3, 3, member(3, &[]), Bounds::default())
+}
+
+fn at(message: &str) -> Addresses {
+    Addresses { message: message.to_owned(), ..Addresses::default() }
+}
+
+/// How a copy of a member says hello.
+fn copy(solo: &Solo, node: u64, boot: u64) -> Hello {
+    Hello { boot, addresses: at("copy"), ..solo.hello(node) }
+}
+
+/// Who was reported: the id, which process goes on being served, and the other one.
+fn reports(effects: &[Effect]) -> Vec<(u64, String, String)> {
+    let report = |effect: &Effect| match effect {
+        Effect::Notice(Notice::Duplicate { peer, served, other }) => {
+            Some((peer.0, served.message.clone(), other.message.clone()))
+        }
+        _ => None,
+    };
+    effects.iter().filter_map(report).collect()
+}
+
+fn twice() -> Vec<(u64, String, String)> {
+    vec![(1, "n1".to_owned(), "copy".to_owned())]
+}
+
+/// An election time-out during which these followers are heard.
+fn passes(solo: &mut Solo, links: &[LinkId]) -> Vec<Effect> {
+    solo.after(ELECTION - 1);
+    for link in links {
+        solo.say(*link, Message::HeartbeatAck { epoch: solo.epoch(), id: 1 });
+    }
+    solo.after(2)
+}
+
+#[test]
+fn a_leader_reports_a_second_process_of_a_follower_that_is_alive() {
+    // The start's number tells nothing: original and copy count for themselves.
+    for boot in [1, 2] {
+        let mut solo = node();
+        let links = solo.established(&[1, 2]);
+        let (other, _) = solo.accept_as(copy(&solo, 1, boot));
+        let said = passes(&mut solo, &links);
+        assert_eq!(reports(&said), twice());
+        assert_eq!(sent(&said, other), [Message::Duplicate(at("n1"))]);
+        assert!(closes(&said, other) && !closes(&said, links[0]));
+    }
+}
+
+#[test]
+fn a_follower_that_was_started_again_is_no_second_process() {
+    // The old connection is silent, and given up first.
+    let mut solo = node();
+    let links = solo.established(&[1, 2]);
+    solo.accept_as(Hello { boot: 2, addresses: at("moved"), ..solo.hello(1) });
+    let said = passes(&mut solo, &links[1..]);
+    assert!(closes(&said, links[0]), "{said:?}");
+    assert_eq!(reports(&said), vec![]);
+    // The new one takes its place.
+    let mut solo = node();
+    let links = solo.established(&[1, 2]);
+    let (again, _) = solo.accept_as(Hello { boot: 2, addresses: at("moved"), ..solo.hello(1) });
+    let said = solo.say(again, Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 });
+    assert!(closes(&said, links[0]));
+    assert_eq!(reports(&said), vec![]);
+    // The same process has two connections.
+    let mut solo = node();
+    let links = solo.established(&[1, 2]);
+    solo.accept(1);
+    assert_eq!(reports(&passes(&mut solo, &links)), vec![]);
+}
+
+#[test]
+fn two_processes_that_take_turns_in_following_are_reported() {
+    let mut solo = node();
+    solo.established(&[1, 2]);
+    let follow = Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 };
+    let (second, _) = solo.accept_as(copy(&solo, 1, 2));
+    assert_eq!(reports(&solo.say(second, follow.clone())), vec![], "it may have been started again");
+    let (first, _) = solo.accept_as(solo.hello(1));
+    let said = solo.say(first, follow);
+    assert_eq!(reports(&said), twice());
+    assert_eq!(sent(&said, second), [Message::Duplicate(at("n1"))]);
+    assert!(closes(&said, second));
+}
+
+#[test]
+fn a_follower_reports_a_second_process_of_its_leader() {
+    let mut solo = node();
+    let leader = solo.serves(1, 4);
+    let (other, _) = solo.accept_as(copy(&solo, 1, 1));
+    solo.after(ELECTION - 1);
+    solo.say(leader, Message::Heartbeat { epoch: Epoch(4), id: 1, commit: 0 });
+    let said = solo.after(2);
+    assert_eq!(reports(&said), twice());
+    assert_eq!(sent(&said, other), [Message::Duplicate(at("n1"))]);
+}
+
+#[test]
+fn the_copy_learns_of_it() {
+    let told = |effects: &[Effect]| {
+        effects.contains(&Effect::Notice(Notice::DuplicateOfThis { peer: NodeId(1), addresses: at("n3") }))
+    };
+    let duplicate = || Message::Duplicate(at("n3"));
+    let mut solo = node();
+    let link = solo.accept(1);
+    let said = solo.say(link, duplicate());
+    assert!(told(&said) && closes(&said, link));
+    // One that follows has been replaced.
+    let mut solo = node();
+    let link = solo.serves(1, 4);
+    let said = solo.say(link, duplicate());
+    assert!(told(&said) && closes(&said, link) && looks(&said).is_some());
+    // One that leads loses a follower, and no more.
+    let mut solo = node();
+    let links = solo.established(&[1, 2]);
+    let said = solo.say(links[0], duplicate());
+    assert!(told(&said) && closes(&said, links[0]) && looks(&said).is_none());
+    // Nothing is believed before a greeting.
+    let mut solo = node();
+    let link = solo.accept_silent();
+    let said = solo.say(link, duplicate());
+    assert!(!told(&said) && closes(&said, link));
+}
