@@ -17,6 +17,7 @@ counts := kill=300 power-cut=50 pause=100 partition=50 disk-full=20 failing-sync
 override COUNTS := $(or $(COUNTS),$(subst $() ,$(comma),$(counts)))
 override KILLS := $(or $(KILLS),200)
 override INCREMENTS := $(or $(INCREMENTS),10000)
+override CLIENTS := $(or $(CLIENTS),12000)
 DESTDIR ?=
 LIBDIR ?=
 KEEP ?=
@@ -33,7 +34,7 @@ export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help run test fix install prepare build check format lint doc repo unit sim exhaustive mutants e2e python go \
-        conformance exactly-once bench-faces chaos campaign failover soak fuzz cargo-mutants tools
+        conformance exactly-once short-lived bench-faces chaos campaign failover soak fuzz cargo-mutants tools
 
 help: ## Says what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -112,6 +113,9 @@ conformance: tools ## Plays the same scenarios to every language, and prints the
 
 exactly-once: tools ## INCREMENTS=10000 by each language while leaders are killed, which must sum exactly
 	@python3 scripts/suite.py --increments "$(INCREMENTS)" exactly-once
+
+short-lived: tools ## CLIENTS=12000 of each language that open, write once and close, and leave no session
+	@python3 scripts/suite.py --clients "$(CLIENTS)" short-lived
 
 bench-faces: tools ## Measures what each language costs over the Rust client
 	@python3 scripts/suite.py bench-faces

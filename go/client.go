@@ -1,3 +1,5 @@
+//go:build cgo
+
 package gometa
 
 import (
@@ -10,7 +12,7 @@ import (
 
 // grace is how long a call whose context's deadline has passed waits for the library, which has the same deadline and
 // knows more: whether a write was sent, and why there was no answer.
-const grace = 20 * time.Millisecond
+const grace = 200 * time.Millisecond
 
 // Client is a handle on an ensemble, safe for use by any number of goroutines at a time. One is enough for a program:
 // all its calls share one connection. It does no IO before its first call.
@@ -59,11 +61,15 @@ func New(peers []string, options ...Option) (*Client, error) {
 	}
 	client.unused = sync.NewCond(&client.mutex)
 	go client.watch()
+	if library.log != nil {
+		go library.log.watch(wanted.log)
+	}
 	return client, nil
 }
 
-// Close ends the client: calls that run return ErrClosed, and so does every later one. It returns when all that the
-// client held is given back, at most a second or so later. Closing again does nothing. The error is always nil.
+// Close ends the client: calls that run return ErrClosed, and so does every later one. It has the client's session ended,
+// which takes 200 ms at most, and returns when all that the client held is given back. A client that is not closed leaves
+// its session to the ensemble until that times out. Closing again does nothing. The error is always nil.
 func (c *Client) Close() error {
 	if c == nil || c.library == nil {
 		return nil
@@ -81,6 +87,11 @@ func (c *Client) Close() error {
 		c.mutex.Unlock()
 		c.library.closeQueue()
 		<-c.watched
+		if c.library.log != nil {
+			// Its goroutine passes on what is there and frees it.
+			c.library.log.close()
+			c.library.log = nil
+		}
 		c.library.free()
 	})
 	return nil
@@ -111,9 +122,10 @@ func (c *Client) Add(ctx context.Context, key string, value []byte) (Written, er
 
 // Set creates or replaces a key.
 //
-// It returns ErrInvalidArgument for an empty key, ErrTooLarge, ErrDeadlineExceeded if no node could be had or none
-// answered in time, ErrCancelled if the context was, ErrSessionExpired, ErrClosed. Error.Outcome says whether the write
-// may have taken effect.
+// It returns ErrInvalidArgument for an empty key, ErrTooLarge, ErrUnavailable if there was no connection to any node
+// until the deadline, ErrDeadlineExceeded if there was one and no answer in time, ErrCancelled if the context was,
+// ErrSessionExpired, ErrClosed. Error.Outcome says whether the write may have taken effect; with ErrUnavailable it has
+// not.
 func (c *Client) Set(ctx context.Context, key string, value []byte) (Written, error) {
 	return do(c, ctx, "set", &arguments{call: callSet, key: key, value: value}, (*request).written)
 }
@@ -143,8 +155,8 @@ func (c *Client) DeleteIf(ctx context.Context, key string, revision uint64) (Del
 
 // Get reads a key, seeing every write that was acknowledged before; options say otherwise.
 //
-// It returns ErrNotFound, ErrInvalidArgument for an empty key, ErrTooLarge, ErrDeadlineExceeded, ErrCancelled,
-// ErrClosed.
+// It returns ErrNotFound, ErrInvalidArgument for an empty key, ErrTooLarge, ErrUnavailable, ErrDeadlineExceeded,
+// ErrCancelled, ErrClosed.
 func (c *Client) Get(ctx context.Context, key string, options ...GetOption) (Entry, error) {
 	reading := reading{consistency: consistencyLinearizable}
 	for _, option := range options {
@@ -163,7 +175,7 @@ func (c *Client) Get(ctx context.Context, key string, options ...GetOption) (Ent
 
 // Status says how the node in use is.
 //
-// It returns ErrDeadlineExceeded, ErrCancelled, ErrClosed.
+// It returns ErrUnavailable, ErrDeadlineExceeded, ErrCancelled, ErrClosed.
 func (c *Client) Status(ctx context.Context) (NodeStatus, error) {
 	return do(c, ctx, "status", &arguments{call: callStatus}, (*request).nodeStatus)
 }
@@ -182,7 +194,7 @@ func (c *Client) StatusOf(ctx context.Context, address string) (NodeStatus, erro
 
 // Members says who the members are, and what the node in use says of its role and of the leader.
 //
-// It returns ErrDeadlineExceeded, ErrCancelled, ErrClosed.
+// It returns ErrUnavailable, ErrDeadlineExceeded, ErrCancelled, ErrClosed.
 func (c *Client) Members(ctx context.Context) (Members, error) {
 	return do(c, ctx, "members", &arguments{call: callMembers}, (*request).members)
 }
@@ -205,6 +217,9 @@ func do[T any](
 	if bounded {
 		if timeout = time.Until(deadline); timeout <= 0 {
 			return result, byContext(operation, context.DeadlineExceeded, NotApplied)
+		}
+		if timeout > timeoutMax {
+			timeout = timeoutMax
 		}
 	}
 
@@ -235,6 +250,9 @@ func do[T any](
 		case failed.Kind == ErrCancelled && ctx.Err() != nil:
 			err = byContext(operation, ctx.Err(), failed.Outcome)
 		case failed.Kind == ErrDeadlineExceeded && bounded:
+			failed.cause = context.DeadlineExceeded
+		case failed.Kind == ErrUnavailable && bounded && time.Until(deadline) <= 0:
+			// There was no connection until the context's deadline.
 			failed.cause = context.DeadlineExceeded
 		}
 	}

@@ -1,3 +1,5 @@
+//go:build cgo
+
 // Package gometa is the Go client of gometa, a replicated metadata store.
 //
 //	client, err := gometa.New([]string{"127.0.0.1:5003", "127.0.0.1:6003"})

@@ -1,3 +1,5 @@
+//go:build cgo
+
 package gometa
 
 import "context"
@@ -20,9 +22,10 @@ const (
 	ErrAlreadyExists Kind = numberAlreadyExists
 	// ErrCasMismatch: the key's revision is not the expected one; Error.ActualRevision says which it is.
 	ErrCasMismatch Kind = numberCasMismatch
-	// ErrDeadlineExceeded: no answer within the deadline.
+	// ErrDeadlineExceeded: there was a connection to a node, and no answer within the deadline.
 	ErrDeadlineExceeded Kind = numberDeadlineExceeded
-	// ErrUnavailable: there is no leader, or no quorum, or no node to be had.
+	// ErrUnavailable: there was no connection to any node until the deadline, or the one that was asked cannot be
+	// reached. The call was not applied.
 	ErrUnavailable Kind = numberUnavailable
 	// ErrNotLeader: another node leads. The client moves on by itself; callers do not see it.
 	ErrNotLeader Kind = numberNotLeader
@@ -125,9 +128,9 @@ func (e *Error) Unwrap() error {
 	return e.cause
 }
 
-// Timeout says whether the call ended by its deadline, as net.Error's does.
+// Timeout says whether the call ended by a deadline, as net.Error's does.
 func (e *Error) Timeout() bool {
-	return e.Kind == ErrDeadlineExceeded
+	return e.Kind == ErrDeadlineExceeded || e.cause == context.DeadlineExceeded
 }
 
 // invalid is the error for an argument that C has not seen.

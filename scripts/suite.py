@@ -65,7 +65,7 @@ def note(hours):
     return f"{time.strftime('%Y-%m-%d', time.gmtime())}, commit {commit}, `make soak HOURS={hours:g}`"
 
 
-def stages(seeds, seconds, hours, counts, kills, increments, target):
+def stages(seeds, seconds, hours, counts, kills, increments, clients, target):
     """Every stage by name, in the order in which `all` runs them."""
     chaos = str(target / "release" / "gometa-chaos")
     faces = str(target / "release" / "gometa-faces")
@@ -141,6 +141,10 @@ def stages(seeds, seconds, hours, counts, kills, increments, target):
         "exactly-once": Stage(
             f"{increments} increments in every language while leaders are killed",
             [faces, "exactly-once", "--increments", str(increments)], needs="build", beside="conformance",
+        ),
+        "short-lived": Stage(
+            f"{clients} clients of each language that come and go leave no session",
+            [faces, "short-lived", "--clients", str(clients)], needs="build",
         ),
         "bench-faces": Stage("what each language costs over Rust", [faces, "bench"], needs="build"),
         "chaos": Stage(
@@ -286,13 +290,14 @@ def main():
     parser.add_argument("--counts", type=variables.counts("COUNTS", "kill=30,pause=5"), default="kill=30,power-cut=5")
     parser.add_argument("--kills", type=variables.whole("KILLS", 200), default=200)
     parser.add_argument("--increments", type=variables.whole("INCREMENTS", 1000), default=1000)
+    parser.add_argument("--clients", type=variables.whole("CLIENTS", 12000), default=100)
     parser.add_argument("stages", nargs="+", metavar="STAGE")
     arguments = parser.parse_args()
 
     target = target_directory()
     table = stages(
         arguments.seeds, arguments.seconds, arguments.hours, arguments.counts, arguments.kills, arguments.increments,
-        target,
+        arguments.clients, target,
     )
     groups = {
         "all": [name for name in table if name not in LEFT_OUT],
@@ -307,6 +312,7 @@ def main():
         "go": ["build", "go"],
         "conformance": ["build", "python", "go", "conformance"],
         "exactly-once": ["build", "python", "go", "exactly-once"],
+        "short-lived": ["build", "python", "go", "short-lived"],
         "bench-faces": ["build", "python", "go", "bench-faces"],
         "chaos": ["build", "chaos"],
         "campaign": ["build", "campaign"],

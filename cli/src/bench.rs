@@ -218,7 +218,7 @@ async fn measure(
     }
     let total = Arc::new(Mutex::new(Tally::default()));
     let mut callers = JoinSet::new();
-    for client in clients {
+    for client in &clients {
         for _ in 0..options.in_flight {
             callers.spawn(call(client.clone(), load.clone(), total.clone()));
         }
@@ -240,6 +240,9 @@ async fn measure(
         }
     }
     let took = begun.elapsed();
+    // The first one goes on.
+    let closing: JoinSet<()> = clients.iter().skip(1).map(Client::close).collect();
+    closing.join_all().await;
     if live {
         write!(io::stderr(), "\r\x1b[K")?;
     }

@@ -55,7 +55,7 @@ fn end(result: Result<u8, Failure>, format: Format, source: &str) -> ExitCode {
     }
 }
 
-/// The exit status, where that is not a failure's own.
+/// The exit status, where that is not a failure's own. Whatever becomes of a command, the session of its client is ended.
 fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     let threads = |error| Failure::Io { what: "cannot start threads", error };
     match &args.command {
@@ -72,19 +72,25 @@ fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
         Command::Call(call) => {
             let setting = Setting::new(args)?;
             let runtime = Builder::new_current_thread().enable_all().build().map_err(threads)?;
-            runtime.block_on(commands::run(&setting, call, out))
+            let done = runtime.block_on(commands::run(&setting, call, out));
+            runtime.block_on(setting.client.close());
+            done
         }
         Command::Shell(options) => {
             let setting = Setting::new(args)?;
             // A thread beside the one that waits for lines keeps the connection and the session alive.
             let runtime =
                 Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(threads)?;
-            shell::run(&setting, options, &runtime, out)
+            let done = shell::run(&setting, options, &runtime, out);
+            runtime.block_on(setting.client.close());
+            done
         }
         Command::Bench(options) => {
             let setting = Setting::new(args)?;
             let runtime = Builder::new_multi_thread().enable_all().build().map_err(threads)?;
-            runtime.block_on(bench::run(&setting, options, out))
+            let done = runtime.block_on(bench::run(&setting, options, out));
+            runtime.block_on(setting.client.close());
+            done
         }
     }
 }

@@ -27,8 +27,8 @@ use crate::{
     session::{Session, Sessions, Ticket},
 };
 
-/// Longest timeout: what a request can carry, 49 days.
-pub(crate) const TIMEOUT_MAX: Duration = Duration::from_millis(u32::MAX as u64);
+/// Longest timeout. A request carries 49 days at most; then the node is asked again.
+pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What the clones of a client share.
 pub(crate) struct Shared {
@@ -79,7 +79,7 @@ pub(crate) fn text_of(error: &v1::Error) -> String {
 /// Why a timeout cannot be one, if it cannot.
 pub(crate) fn fault_of(timeout: Duration) -> Option<String> {
     let fits = !timeout.is_zero() && timeout <= TIMEOUT_MAX;
-    (!fits).then(|| format!("{timeout:?} is no timeout: it is above 0 and at most 4294967.295 s (49 days)"))
+    (!fits).then(|| format!("{timeout:?} is no timeout: it is above 0 and at most 365 days"))
 }
 
 /// Counts a call while it runs.

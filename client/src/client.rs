@@ -160,7 +160,7 @@ impl Default for Builder {
 
 impl Builder {
     /// What a call may take, everything included; 5 s if not set. [`build`](Self::build) refuses 0 and more than
-    /// 2³²-1 ms (49 days), as it does for every timeout.
+    /// 365 days, as it does for every timeout.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;

@@ -31,6 +31,10 @@
 %% A dial that takes longer, in ms, is joined by a dial of the next address.
 -define(STAGGER, 250).
 -define(DIALS_MAX, 4).
+%% What stopping waits for the end of the session, in ms.
+-define(CLOSE_MAX, 200).
+%% The longest timeout, in ms: what a request can carry.
+-define(TIMEOUT_MAX, 16#FFFFFFFF).
 
 %% ------------------------------------------------------------------------------------------------------ calls
 %%
@@ -43,8 +47,8 @@ start_link(Peers) ->
     start_link(Peers, #{}).
 
 start_link(Peers, Options) ->
-    try addresses(Peers) of
-        Seeds ->
+    try {[checked(maps:get(Name, Options, 1)) || Name <- [timeout, connect_timeout]], addresses(Peers)} of
+        {_, Seeds} ->
             Seen = atomics:new(1, [{signed, false}]),
             Owner = self(),
             Pid = spawn_link(fun() -> client_start(Owner, Seeds, Seen, Options) end),
@@ -53,13 +57,22 @@ start_link(Peers, Options) ->
         throw:{failed, Error} -> {error, Error}
     end.
 
-%% Ends the client and every call under way.
+%% Ends the client and every call under way, and then its session, which takes 200 ms at most.
 stop(#{pid := Pid}) ->
     Monitor = monitor(process, Pid),
-    Pid ! stop,
+    Pid ! {stop, self(), Monitor},
     receive
+        {Monitor, Farewell} ->
+            Last = monitor(process, Farewell),
+            receive {'DOWN', Last, process, Farewell, _} -> demonitor(Monitor, [flush]) end,
+            ok;
         {'DOWN', Monitor, process, Pid, _} -> ok
     end.
+
+checked(Timeout) when is_integer(Timeout), Timeout > 0, Timeout =< ?TIMEOUT_MAX -> Timeout;
+checked(Timeout) ->
+    Message = io_lib:format("timeout is ~0p; it is a number of milliseconds from 1 to ~b", [Timeout, ?TIMEOUT_MAX]),
+    throw({failed, failure(invalid_argument, Message, not_applied)}).
 
 %% Gives up the call which Pid makes with the option #{cancel => Ref}.
 cancel(Pid, Ref) ->
@@ -131,15 +144,21 @@ kinds() ->
 
 %% ------------------------------------------------------------------------------------ from a call to its answer
 
-call(#{pid := Pid, timeout := Usual} = Client, Fields, Options, Work) ->
-    Timeout = maps:get(timeout, Options, Usual),
+call(#{timeout := Usual} = Client, Fields, Options, Work) ->
+    Timeout = try checked(maps:get(timeout, Options, Usual)) catch throw:{failed, Fault} -> Fault end,
+    call(Client, Fields, Options, Work, Timeout).
+
+call(_, _, _, _, #{kind := _} = Fault) ->
+    {error, Fault};
+call(#{pid := Pid} = Client, Fields, Options, Work, Timeout) ->
     %% Everything that is said to this call is said to its alias, so nothing is left in the mailbox behind it.
     Alias = monitor(process, Pid, [{alias, explicit_unalias}]),
     %% Of the attempts under the present (session, seq): one is under way (open); an earlier one may take effect yet
     %% (doubt). With what the latest one met (setback) this is all that changes during a call.
     put(gometa_attempts, {false, false}),
     erase(gometa_setback),
-    Call = Fields#{client => Client, alias => Alias, timeout => Timeout, deadline => now_ms() + Timeout,
+    Begun = now_ms(),
+    Call = Fields#{client => Client, alias => Alias, timeout => Timeout, begun => Begun, deadline => Begun + Timeout,
                    cancel => maps:get(cancel, Options, make_ref())},
     try
         maps:get(key, Call, <<"-">>) =:= <<>> andalso
@@ -247,18 +266,27 @@ judge(_, _, _) -> fail.
 %% Sends a request once.
 attempt(#{alias := Alias, deadline := Deadline} = Call, Connection, Address, Operation, Context) ->
     Monitor = monitor(process, Connection),
-    Left = min(max(Deadline - now_ms(), 1), 16#FFFFFFFF),
+    Begun = now_ms(),
+    Left = max(Deadline - Begun, 1),
     Connection ! {ask, Alias, Monitor, [uint(2, Left), Context, Operation]},
     try wait(Call#{connection => Monitor}, ["no answer from ", Address]) of
         {answer, Monitor, Response} ->
-            case has(10, Response) of
-                true -> {error, wire_error(message(10, Response))};
-                false -> {ok, Response}
+            case has(10, Response) andalso wire_error(message(10, Response)) of
+                false -> {ok, Response};
+                #{kind := Kind} = Error ->
+                    %% That the node gave up itself is no answer.
+                    Kind =:= deadline_exceeded andalso (Connection ! {unanswered, Begun}),
+                    {error, Error}
             end;
         {lost, noproc} ->
             {error, failure(connection_lost, "the connection had ended before", not_applied)};
         {lost, Reason} ->
             {error, failure(connection_lost, reason(Reason), unknown)}
+    catch
+        throw:{failed, _} = Failed ->
+            %% The deadline has passed, or the caller has given up: that counts against the node.
+            Connection ! {unanswered, Begun},
+            throw(Failed)
     after
         demonitor(Monitor, [flush]),
         Connection ! {forget, Monitor}
@@ -267,13 +295,12 @@ attempt(#{alias := Alias, deadline := Deadline} = Call, Connection, Address, Ope
 %% A connection, and what goes with a write.
 connected(#{client := #{pid := Pid}, alias := Alias} = Call, Ticket) ->
     Pid ! {connection, Alias, Ticket},
-    wait(Call, "no node could be had").
+    wait(Call, "no connection to any node").
 
 %% The next thing that is said to this call.
 wait(Call, Doing) ->
     case news(Call, maps:get(deadline, Call)) of
-        timeout -> fail(Call, deadline_exceeded, [Doing, io_lib:format(" within ~b ms", [maps:get(timeout, Call)]),
-                                                  setback(Call)]);
+        timeout -> late(Call, Doing);
         News -> News
     end.
 
@@ -299,17 +326,24 @@ news(#{alias := Alias, cancel := Cancel, deadline := Deadline} = Call, Until) ->
     after max(min(Until, Deadline) - now_ms(), 0) -> timeout
     end.
 
-setback(#{client := #{pid := Pid}, alias := Alias}) ->
-    case get(gometa_setback) of
-        undefined ->
-            %% Nothing was sent yet: what stands against the nodes is known to the client.
-            Pid ! {complaints, Alias},
-            receive
-                {Alias, {complaints, []}} -> "";
-                {Alias, {complaints, Complaints}} -> ["; before: ", lists:join("; ", Complaints)]
-            after ?ROUND -> ""
-            end;
-        Setback -> ["; before: ", Setback]
+%% The deadline has passed. With no connection since the call began nothing can have been sent: not applied.
+late(#{client := #{pid := Pid}, alias := Alias, begun := Begun, timeout := Timeout} = Call, Doing) ->
+    Pid ! {late, Alias, Begun},
+    {Connected, Complaints} = late_answer(Alias),
+    {Kind, What} = case Connected of
+        true -> {deadline_exceeded, Doing};
+        false -> {unavailable, "no connection to any node"}
+    end,
+    Before = case get(gometa_setback) of
+        undefined -> lists:join("; ", Complaints);
+        Setback -> Setback
+    end,
+    fail(Call, Kind, [What, io_lib:format(" within ~b ms", [Timeout]), [["; before: ", Before] || Before =/= []]]).
+
+late_answer(Alias) ->
+    receive
+        {Alias, {late, Connected, Complaints}} -> {Connected, Complaints}
+    after ?ROUND -> {true, []}
     end.
 
 check_size(Call, What, Field, Max) ->
@@ -380,7 +414,7 @@ client_start(Owner, Seeds, Seen, Options) ->
         owner => Owner, seeds => Seeds, seen => Seen, name => maps:get(name, Options, "gometa-raw-erl"),
         connect_timeout => maps:get(connect_timeout, Options, 2000),
         %% The connection in use; what is known of all of them, by process; addresses being dialed, by process.
-        current => none, connections => #{}, dialing => #{}, next_dial => now_ms(), tries => 0,
+        current => none, lost => none, connections => #{}, dialing => #{}, next_dial => now_ms(), tries => 0,
         ensemble => <<>>, leader => [], members => [], health => #{},
         %% Requests of callers for a connection and for a ticket, oldest last.
         waiting => [], tickets => queue:new(),
@@ -391,10 +425,12 @@ client_start(Owner, Seeds, Seen, Options) ->
 client(State) ->
     client(dial_if_needed(serve(handle(receive News -> News end, State)))).
 
-handle(stop, State) ->
-    client_end(State);
+handle({stop, From, Tag}, State) ->
+    Farewell = farewell(State),
+    From ! {Tag, Farewell},
+    client_end(State, Farewell);
 handle({'EXIT', Owner, _}, #{owner := Owner} = State) ->
-    client_end(State);
+    client_end(State, farewell(State));
 handle(look, #{connections := Connections, current := Current, session := Session} = State) ->
     erlang:send_after(?ROUND, self(), look),
     Number = case Session of #{number := Known} -> Known; _ -> 0 end,
@@ -402,9 +438,11 @@ handle(look, #{connections := Connections, current := Current, session := Sessio
     State;
 handle({connection, Alias, Ticket}, #{waiting := Waiting} = State) ->
     State#{waiting := [{Alias, Ticket} | Waiting]};
-handle({complaints, Alias}, #{health := Health} = State) ->
-    Alias ! {Alias, {complaints, [[Address, ": ", maps:get(message, Error)]
-                                  || {Address, #{error := Error}} <- maps:to_list(Health), Error =/= none]}},
+handle({late, Alias, Begun}, #{health := Health, current := Current, lost := Lost} = State) ->
+    %% What has failed since then, and what addresses rested for that were not tried.
+    Complaints = [[Address, ": ", Message] || {Address, #{error := #{message := Message}} = Known} <- maps:to_list(Health),
+                                              max(maps:get(failed, Known), maps:get(rest_until, Known)) >= Begun],
+    Alias ! {Alias, {late, Current =/= none orelse (is_integer(Lost) andalso Lost >= Begun), Complaints}},
     State;
 %% Writes and their numbers.
 handle({ticket, Alias, Pid}, #{tickets := Tickets} = State) ->
@@ -423,7 +461,7 @@ handle({opened, Number}, State) ->
     State#{session := #{number => Number, next => 1, awaited => gb_sets:new()}, nonce := none};
 handle({not_opened, #{kind := Kind, message := Message}}, #{tickets := Tickets} = State) ->
     %% The deadlines of those who wait are their own affair.
-    Lasting = Kind =/= deadline_exceeded,
+    Lasting = Kind =/= deadline_exceeded andalso Kind =/= unavailable,
     [Alias ! {Alias, {failed, Kind, Message}} || Lasting, {Alias, _} <- queue:to_list(Tickets)],
     State#{session := none, tickets := case Lasting of true -> queue:new(); false -> Tickets end};
 handle({expired, Number}, #{session := #{number := Number}} = State) ->
@@ -450,7 +488,7 @@ handle({leave, Pid, #{leader := Leader} = Error}, #{current := Pid, connections 
     %% With nobody else to turn to, a connection that stands is better than none.
     case [Free || Free <- candidates(Named), Free =/= Address, rested(Free, Named)] of
         [] -> Named;
-        _ -> Named#{current := none}
+        _ -> Named#{current := none, lost := now_ms()}
     end;
 handle({leave, _, _}, State) ->
     State;
@@ -465,7 +503,7 @@ handle({'EXIT', Pid, Reason}, #{connections := Connections, dialing := Dialing, 
         {#{Pid := #{address := Address}}, _} ->
             Left = State#{connections := maps:remove(Pid, Connections)},
             case Pid of
-                Current -> penalise(Address, Error, Left#{current := none});
+                Current -> penalise(Address, Error, Left#{current := none, lost := now_ms()});
                 _ -> Left
             end;
         {_, #{Pid := Address}} ->
@@ -476,10 +514,28 @@ handle({'EXIT', Pid, Reason}, #{connections := Connections, dialing := Dialing, 
 handle(_, State) ->
     State.
 
-client_end(#{owner := Owner, connections := Connections, dialing := Dialing}) ->
+client_end(#{owner := Owner, connections := Connections, dialing := Dialing, current := Current}, Farewell) ->
     unlink(Owner),
-    [exit(Pid, shutdown) || Pid <- maps:keys(Connections) ++ maps:keys(Dialing)],
+    %% Whoever says farewell ends the connection in use.
+    Ended = [Pid || Pid <- maps:keys(Connections) ++ maps:keys(Dialing), Farewell =:= none orelse Pid =/= Current],
+    [exit(Pid, shutdown) || Pid <- Ended],
     exit(normal).
+
+%% Has the session ended, whatever becomes of that: what is not ended so ends by its timeout.
+farewell(#{session := #{number := Number}, current := Current}) when Current =/= none ->
+    unlink(Current),
+    spawn(fun() ->
+        Monitor = monitor(process, Current),
+        Current ! {ask, self(), Monitor, [uint(2, 5000), blob(17, fixed64(1, Number))]},
+        receive
+            {_, {answer, Monitor, _}} -> ok;
+            {'DOWN', Monitor, process, Current, _} -> ok
+        after ?CLOSE_MAX -> ok
+        end,
+        exit(Current, shutdown)
+    end);
+farewell(_) ->
+    none.
 
 %% Gives those who wait what there is.
 serve(State) ->
@@ -586,7 +642,7 @@ candidates(#{leader := Leader, members := Members, seeds := Seeds} = State) ->
     lists:uniq([Leader || Leader =/= []] ++ [Address || {_, Address} <- Known]).
 
 health(Address, #{health := Health}) ->
-    maps:get(Address, Health, #{failures => 0, rest_until => now_ms(), tried => 0, error => none}).
+    maps:get(Address, Health, #{failures => 0, rest_until => now_ms(), tried => 0, error => none, failed => 0}).
 
 rested(Address, State) ->
     maps:get(rest_until, health(Address, State)) =< now_ms().
@@ -595,7 +651,8 @@ penalise(Address, Error, #{health := Health, leader := Leader} = State) ->
     #{failures := Failures} = Known = health(Address, State),
     {From, To} = ?REST,
     Rest = jitter(min(From bsl Failures, To)),
-    Held = Known#{failures := min(Failures + 1, 8), rest_until := now_ms() + Rest, error := Error},
+    Until = now_ms() + max(Rest, maps:get(rest, Error, 0)),
+    Held = Known#{failures := min(Failures + 1, 8), rest_until := Until, error := Error, failed := now_ms()},
     State#{health := Health#{Address => Held}, leader := case Leader of Address -> []; _ -> Leader end}.
 
 welcomed(Pid, #{view := View, ensemble := Ensemble} = Known, #{connections := Connections} = State) ->
@@ -690,6 +747,8 @@ connection_start(Client, Address, Hello, Timeout) ->
     connection(#{client => Client, socket => Socket, limits => Limits,
                  %% {Alias, Tag} of callers by request id, ids by tag; and who waits for one of those to end.
                  pending => #{}, ids => #{}, queue => queue:new(), last => 0,
+                 %% Since when the node owes an answer: the first request since its last one.
+                 owed => none,
                  heard => now_ms(), pinged => now_ms(), unanswered => none}).
 
 must(ok) -> ok;
@@ -717,7 +776,13 @@ connection(State) ->
     connection(converse(receive News -> News end, State)).
 
 converse({tcp, Socket, Data}, #{socket := Socket} = State) ->
-    Next = parsed(fun() -> take(fields(Data), State#{heard := now_ms(), unanswered := none}) end),
+    Next = parsed(fun() ->
+        case fields(Data) of
+            %% A node's own Pings come from its port, and say nothing of whether the node works.
+            [{4, _}] = Ping -> take(Ping, State);
+            Frame -> take(Frame, State#{heard := now_ms(), unanswered := none})
+        end
+    end),
     ok =:= inet:setopts(Socket, [{active, once}]) orelse end_with("the connection has ended"),
     Next;
 converse({tcp_closed, _}, _) ->
@@ -735,18 +800,27 @@ converse({forget, Tag}, #{ids := Ids, pending := Pending, queue := Queue} = Stat
             Others = fun({_, Other, _}) -> Other =/= Tag end,
             State#{queue := case queue:is_empty(Queue) of true -> Queue; false -> queue:filter(Others, Queue) end}
     end;
+converse({unanswered, Begun}, #{client := Client, owed := Since} = State) ->
+    %% A call that asked then has given up; none is an atom, and larger than every number.
+    Owed = now_ms() - min(Begun, Since),
+    Message = io_lib:format("no answer for ~b ms", [Owed]),
+    Error = (failure(unavailable, Message, not_applied))#{leader => <<>>, rest => element(2, ?REST)},
+    Owed >= ?QUIET_MAX andalso (Client ! {leave, self(), Error}),
+    State;
 converse({look, Session, InUse}, State) ->
     look(Session, InUse, now_ms(), State);
 converse(_, State) ->
     State.
 
 %% Sends as many requests as the node allows in flight.
-ask_queued(#{pending := Pending, ids := Ids, queue := Queue, last := Last, limits := Limits} = State) ->
+ask_queued(#{pending := Pending, ids := Ids, queue := Queue, last := Last, limits := Limits, owed := Owed} = State) ->
     case map_size(Pending) < maps:get(requests_max, Limits) andalso queue:out(Queue) of
         {{value, {Alias, Tag, Request}}, Left} ->
+            %% Never used again on this connection, or a late answer could be taken for another's.
             Id = Last + 1,
             send(blob(2, [uint(1, Id), Request]), State),
-            ask_queued(State#{pending := Pending#{Id => {Alias, Tag}}, ids := Ids#{Tag => Id}, queue := Left, last := Id});
+            ask_queued(State#{pending := Pending#{Id => {Alias, Tag}}, ids := Ids#{Tag => Id}, queue := Left, last := Id,
+                             owed := min(Owed, now_ms())});
         _ -> State
     end.
 
@@ -757,9 +831,9 @@ take(Frame, #{pending := Pending, ids := Ids, client := Client} = State) ->
             case maps:take(number(1, Fields), Pending) of
                 {{Alias, Tag}, Left} ->
                     Alias ! {Alias, {answer, Tag, Fields}},
-                    ask_queued(State#{pending := Left, ids := maps:remove(Tag, Ids)});
+                    ask_queued(settled(State#{pending := Left, ids := maps:remove(Tag, Ids)}));
                 %% The answer to a cancelled request finds nobody.
-                error -> State
+                error -> settled(State)
             end;
         [{4, Ping}] ->
             send(blob(5, uint(1, number(1, fields(Ping)))), State),
@@ -770,8 +844,12 @@ take(Frame, #{pending := Pending, ids := Ids, client := Client} = State) ->
             Client ! {view, self(), to_view(fields(View))},
             State;
         %% A Pong, or something newer than this client: a sign of life.
+        _ when map_size(Pending) =:= 0 -> State#{owed := none};
         _ -> State
     end.
+
+settled(#{pending := Pending} = State) ->
+    State#{owed := case map_size(Pending) of 0 -> none; _ -> now_ms() end}.
 
 look(_, _, Now, #{unanswered := Since, heard := Heard} = State) when is_integer(Since) ->
     Now - Since >= ?SILENCE_MAX andalso
@@ -780,8 +858,8 @@ look(_, _, Now, #{unanswered := Since, heard := Heard} = State) when is_integer(
 look(_, false, _, #{pending := Pending}) when map_size(Pending) =:= 0 ->
     %% Another connection is in use.
     exit(shutdown);
-look(Session, _, Now, #{pending := Pending, heard := Heard, pinged := Pinged, limits := Limits} = State) ->
-    Quiet = map_size(Pending) > 0 andalso Now - Heard >= ?QUIET_MAX,
+look(Session, _, Now, #{owed := Owed, heard := Heard, pinged := Pinged, limits := Limits} = State) ->
+    Quiet = Owed =/= none andalso Now - max(Owed, Heard) >= ?QUIET_MAX,
     Idle = Now - Pinged >= min(?IDLE_MAX, maps:get(session_timeout, Limits) div 3),
     case Quiet orelse Idle of
         true ->

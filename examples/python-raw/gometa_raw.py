@@ -28,6 +28,7 @@ from gometa_wire import (
     KINDS,
     LASTING,
     PROTOCOL,
+    QUIET_MAX,
     VARINT,
     Connection,
     Deleted,
@@ -56,6 +57,10 @@ STAGGER = 0.25
 DIALS_MAX = 4
 # How often the keeper looks after its connections.
 ROUND = 0.1
+# What closing waits for the end of the session.
+CLOSE_MAX = 0.2
+# The longest timeout: what a request can carry, 2^32-1 ms.
+TIMEOUT_MAX = 4294967.295
 
 
 def jitter(seconds):
@@ -77,6 +82,13 @@ def addresses(peers):
     if not found:
         raise GometaError("InvalidArgument", "no peers: name at least one request address, host:port")
     return list(dict.fromkeys(found))
+
+
+def checked(timeout):
+    """A number of seconds that can be a timeout."""
+    if not 0 < timeout <= TIMEOUT_MAX:
+        raise GometaError("InvalidArgument", f"timeout is {timeout}; it is above 0 and at most {TIMEOUT_MAX} seconds")
+    return timeout
 
 
 class Cancel:
@@ -103,7 +115,9 @@ class Health:
     """What is held against an address."""
 
     def __init__(self):
-        self.failures, self.rest_until, self.tried, self.error = 0, 0.0, 0, None
+        self.failures, self.rest_until, self.tried = 0, 0.0, 0
+        # The latest failure, and when it happened.
+        self.error, self.failed = None, 0.0
 
 
 class Session:
@@ -124,11 +138,12 @@ class NewSession(Exception):
 class Call:
     """One call on its way."""
 
-    def __init__(self, name, timeout, write, complaints):
-        self.name, self.timeout, self.write, self.complaints = name, timeout, write, complaints
-        self.deadline = time.monotonic() + timeout
+    def __init__(self, name, timeout, write, client):
+        self.name, self.timeout, self.write, self.client = name, timeout, write, client
+        self.begun = time.monotonic()
+        self.deadline = self.begun + timeout
         self.mailbox = queue.SimpleQueue()
-        self.doing, self.setback = "no node could be had", ""
+        self.doing, self.setback = "no connection to any node", ""
         # Of the attempts under the present (session, seq): one is under way; an earlier one may take effect yet.
         self.open = self.doubt = False
 
@@ -150,9 +165,11 @@ class Call:
         except queue.Empty:
             if timeout is not None and timeout < left:
                 return None
-            setback = self.setback or self.complaints()
+            # With no connection all the time nothing can have been sent: not applied.
+            kind = "DeadlineExceeded" if self.client.connected_since(self.begun) else "Unavailable"
+            setback = self.setback or self.client.complaints(self.begun)
             before = f"; before: {setback}" if setback else ""
-            raise self.error("DeadlineExceeded", f"{self.doing} within {self.timeout:g} s{before}") from None
+            raise self.error(kind, f"{self.doing} within {self.timeout:g} s{before}") from None
         if news == "cancelled":
             raise self.error("Cancelled", "given up by the caller")
         if news == "closed":
@@ -176,13 +193,16 @@ class Client:
 
     def __init__(self, peers, timeout=5.0, connect_timeout=2.0, name="gometa-raw"):
         self._seeds = addresses(peers)
-        self._timeout, self._connect_timeout, self._name = timeout, connect_timeout, name[:16]
+        self._timeout, self._connect_timeout, self._name = checked(timeout), checked(connect_timeout), name[:16]
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._calls = set()
         # Mailboxes of those who wait for something of the client's, by what it is, first come first.
         self._waiting = {what: {} for what in ("connection", "slot", "session", "window")}
         self._closed = False
         self._connection, self._connections = None, set()
+        # When the connection in use was lost or left.
+        self._lost = 0.0
         self._ensemble, self._leader, self._members = b"", "", []
         self._health = collections.defaultdict(Health)
         self._tries, self._dialing, self._next_dial = 0, set(), 0.0
@@ -250,12 +270,26 @@ class Client:
         return self.view(**how).members
 
     def close(self):
-        """Ends the client and every call that is under way."""
+        """Ends the client and every call that is under way, and then its session, which takes 0.2 s at most."""
+        if os.getpid() != self._process:
+            # A forked child: connection and session are its parent's.
+            return
         with self._lock:
             self._closed = True
             calls, connections = list(self._calls), list(self._connections)
+            session, self._session = self._session, None
+            current, self._connection = self._connection, None
         for call in calls:
             call.mailbox.put("closed")
+        if session and current:
+            # Whatever becomes of it: a session that is not ended so ends by its timeout.
+            answer = queue.SimpleQueue()
+            end = blob(17, fixed64(1, session.number))
+            if current.ask(answer, lambda number: uint(1, number) + uint(2, 5000) + end):
+                try:
+                    answer.get(timeout=CLOSE_MAX)
+                except queue.Empty:
+                    pass
         for connection in connections:
             connection.end("the client is closed")
         self._wake.set()
@@ -284,7 +318,7 @@ class Client:
         return self._run(name, how.pop("timeout", None), how.pop("cancel", None), write, work, **how)
 
     def _run(self, name, timeout, cancel, write, work):
-        call = Call(name, self._timeout if timeout is None else timeout, write, self._complaints)
+        call = Call(name, self._timeout if timeout is None else checked(timeout), write, self)
         with self._lock:
             if self._closed:
                 raise call.error("Closed", "the client is closed")
@@ -419,6 +453,7 @@ class Client:
             deadline_ms = min(max(int(call.left() * 1000), 1), 0xFFFFFFFF)
             return uint(1, number) + uint(2, deadline_ms) + context + operation
 
+        begun = time.monotonic()
         call.doubt |= call.open
         was_open, call.open = call.open, bool(seq)
         number = connection.ask(call.mailbox, request)
@@ -431,13 +466,21 @@ class Client:
                 news = call.receive()
                 if isinstance(news, tuple) and news[:2] == (connection, number):
                     break
+        except GometaError:
+            # The deadline has passed, or the caller has given up.
+            self._unanswered(connection, begun)
+            raise
         finally:
             connection.forget(number)
         response = news[2]
         if response is None:
             return GometaError("ConnectionLost", connection.ended, "unknown")
         if response.has(10):
-            return GometaError.of(response.message(10))
+            error = GometaError.of(response.message(10))
+            if error.kind == "DeadlineExceeded":
+                # That the node gave up itself is no answer.
+                self._unanswered(connection, begun)
+            return error
         made = response.message(12).uint(1) or response.message(13).uint(1)
         with self._lock:
             self._seen = max(self._seen, response.uint(2), made)
@@ -447,7 +490,7 @@ class Client:
 
     def _connected(self, call):
         """A connection with room for another request."""
-        call.doing = "no node could be had"
+        call.doing = "no connection to any node"
 
         def connected():
             return self._connection
@@ -486,10 +529,17 @@ class Client:
             del waiting[mailbox]
             mailbox.put("look again")
 
-    def _complaints(self):
+    def complaints(self, begun):
+        """What has failed since then, and what addresses rested for that were not tried."""
         with self._lock:
-            errors = [self._health[address].error for address in self._candidates()]
+            known = [self._health[address] for address in self._candidates()]
+            errors = [health.error for health in known if health.failed >= begun or health.rest_until > begun]
         return "; ".join(error.message for error in errors if error)
+
+    def connected_since(self, begun):
+        """Whether there was a connection at any time since then."""
+        with self._lock:
+            return self._connection is not None or self._lost >= begun
 
     def answered(self):
         with self._lock:
@@ -519,31 +569,38 @@ class Client:
         with self._lock:
             self._connections.discard(connection)
             if connection is self._connection:
-                self._connection = None
+                self._connection, self._lost = None, time.monotonic()
                 self._penalise(connection.address, GometaError("Unavailable", connection.ended))
             self._nudge("slot")
         self._wake.set()
 
-    def _penalise(self, address, error):
-        health = self._health[address]
-        health.rest_until = time.monotonic() + jitter(min(REST[0] * 2**health.failures, REST[1]))
+    def _penalise(self, address, error, rest_min=0.0):
+        health, now = self._health[address], time.monotonic()
+        health.rest_until = now + max(jitter(min(REST[0] * 2**health.failures, REST[1])), rest_min)
         health.failures = min(health.failures + 1, 8)
-        health.error = error
+        health.error, health.failed = error, now
         if self._leader == address:
             self._leader = ""
 
-    def _leave(self, connection, failure):
+    def _unanswered(self, connection, begun):
+        """A call that asked then gave up: if the node has owed an answer for long, the next call goes elsewhere."""
+        owed = connection.unanswered_for(begun)
+        if owed >= QUIET_MAX:
+            message = f"{connection.address}: no answer for {owed:.1f} s"
+            self._leave(connection, GometaError("Unavailable", message), REST[1])
+
+    def _leave(self, connection, failure, rest_min=0.0):
         """That node cannot serve for now: turn to another if there is one."""
         with self._lock:
             if connection is not self._connection:
                 return
-            self._penalise(connection.address, failure)
+            self._penalise(connection.address, failure, rest_min)
             if failure.leader and failure.leader != connection.address:
                 self._leader = failure.leader
             now = time.monotonic()
             others = (address for address in self._candidates() if address != connection.address)
             if connection.ended or any(self._health[address].rest_until <= now for address in others):
-                self._connection = None
+                self._connection, self._lost = None, now
         self._wake.set()
 
     def _keep(self):

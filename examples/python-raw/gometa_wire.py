@@ -291,7 +291,10 @@ class Connection:
         self.pending = {}
         self._last_id = 0
         self._outgoing = queue.SimpleQueue()
+        # When the last frame came that shows that the node works.
         self._heard = self._pinged = time.monotonic()
+        # Since when the node owes an answer: the first request since its last one, also if nobody waits any more.
+        self._owed = None
         # Since when a Ping is without any answer.
         self._unanswered = None
 
@@ -330,11 +333,14 @@ class Connection:
         return self.view.role == "leading"
 
     def ask(self, mailbox, request):
-        """Sends what `request` makes for an id. The answer, or the end of the connection, goes to the mailbox."""
+        """Sends what `request` makes for an id, which is never used again on this connection: else the late answer to a
+        request that was given up could be taken for another's. The answer, or the end of the connection, goes to the
+        mailbox."""
         with self.lock:
             if self.ended:
                 return None
             self._last_id += 1
+            self._owed = self._owed or time.monotonic()
             self.pending[self._last_id] = mailbox
             self._outgoing.put(frame(blob(2, request(self._last_id))))
             return self._last_id
@@ -345,6 +351,11 @@ class Connection:
             if self.pending.pop(number, None) and not self.ended:
                 self._outgoing.put(frame(blob(3, uint(1, number))))
 
+    def unanswered_for(self, begun):
+        """Seconds that the node has owed an answer to a call that asked at `begun`, or to others before it."""
+        with self.lock:
+            return time.monotonic() - min(begun, self._owed or begun)
+
     def look(self, session):
         """Called ten times a second: pings where there is reason to; ends what stays silent."""
         now = time.monotonic()
@@ -352,7 +363,8 @@ class Connection:
             if now - self._unanswered >= SILENCE_MAX:
                 self.end(f"the node is silent, for {now - self._heard:.1f} s now")
             return
-        quiet = bool(self.pending) and now - self._heard >= QUIET_MAX
+        with self.lock:
+            quiet = self._owed is not None and now - max(self._owed, self._heard) >= QUIET_MAX
         if quiet or now - self._pinged >= self.idle_max:
             self._pinged = self._unanswered = now
             # Naming the session keeps it alive.
@@ -399,8 +411,11 @@ class Connection:
                 data = stream.read(length)
                 if len(data) < length:
                     raise ValueError("the node closed the connection")
-                self._heard, self._unanswered = time.monotonic(), None
-                self._take(Message(data), client)
+                message = Message(data)
+                # A node's own Pings come from its port, and say nothing of whether the node works.
+                if not message.has(4):
+                    self._heard, self._unanswered = time.monotonic(), None
+                self._take(message, client)
         except (OSError, ValueError) as error:
             self.end(getattr(error, "strerror", None) or str(error))
         finally:
@@ -414,6 +429,7 @@ class Connection:
             number = response.uint(1)
             with self.lock:
                 mailbox = self.pending.pop(number, None)
+                self._owed = time.monotonic() if self.pending else None
             if mailbox:
                 mailbox.put((self, number, response))
             client.answered()
@@ -424,4 +440,8 @@ class Connection:
         elif message.has(6):
             self.view = View.of(message.message(6))
             client.viewed(self)
-        # Anything else is a Pong, or something newer than this client: a sign of life.
+        else:
+            # A Pong, or something newer than this client: a sign of life.
+            with self.lock:
+                if not self.pending:
+                    self._owed = None

@@ -34,7 +34,7 @@ static void arguments(const char *peers)
     CHECK(gometa_client_new(NULL, NULL, &client, NULL) == GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_options_new(NULL, &error), GOMETA_INVALID_ARGUMENT);
     CHECK(gometa_options_new(&options, &error) == GOMETA_OK && error == NULL);
-    const uint64_t no_timeouts[] = {0, (uint64_t)UINT32_MAX + 1, UINT64_MAX};
+    const uint64_t no_timeouts[] = {0, UINT64_C(31536000001), UINT64_MAX};
     for (size_t i = 0; i < sizeof no_timeouts / sizeof *no_timeouts; i++) {
         FAILS(gometa_options_set_timeout_ms(options, no_timeouts[i], &error), GOMETA_INVALID_ARGUMENT);
         FAILS(gometa_options_set_connect_timeout_ms(options, no_timeouts[i], &error), GOMETA_INVALID_ARGUMENT);

@@ -124,7 +124,7 @@ pub unsafe extern "C" fn gometa_client_new(
 
 /// The same client, with its connection, whose calls may take timeout_ms milliseconds. Free *other* with
 /// gometa_client_free, in any order. Closing either closes both. GOMETA_INVALID_ARGUMENT for a timeout of 0 and
-/// for more than 2^32-1.
+/// for more than 31,536,000,000 (365 days).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_with_timeout(
     client: *const gometa_client_t,

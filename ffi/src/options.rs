@@ -12,6 +12,8 @@ use crate::{
 };
 
 const ARGUMENTS: Arguments = Arguments(Operation::Build);
+/// The longest timeout: 365 days.
+const MILLISECONDS_MAX: u64 = 365 * 24 * 3600 * 1000;
 
 /// Settings of a client. Free them with gometa_options_free, also after gometa_client_new, which copies them.
 /// One thread at a time.
@@ -49,7 +51,7 @@ pub unsafe extern "C" fn gometa_options_free(options: *mut gometa_options_t) {
 }
 
 /// What a call may take, everything included, in milliseconds; 5,000 if not set. GOMETA_INVALID_ARGUMENT for
-/// 0 and for more than 2^32-1 (49 days).
+/// 0 and for more than 31,536,000,000 (365 days).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_options_set_timeout_ms(
     options: *mut gometa_options_t,
@@ -62,7 +64,7 @@ pub unsafe extern "C" fn gometa_options_set_timeout_ms(
 }
 
 /// What resolving a name, connecting and the handshake with one node may take together, in milliseconds;
-/// 2,000 if not set. GOMETA_INVALID_ARGUMENT for 0 and for more than 2^32-1.
+/// 2,000 if not set. GOMETA_INVALID_ARGUMENT for 0 and for more than 365 days.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_options_set_connect_timeout_ms(
     options: *mut gometa_options_t,
@@ -77,7 +79,7 @@ pub unsafe extern "C" fn gometa_options_set_connect_timeout_ms(
 /// How silent a node may be that owes an answer, in milliseconds: it is asked for a sign of life after
 /// quiet_ms (500 if not set), and left silence_ms later (1,000 if not set). A node that has owed an answer for
 /// quiet_ms when a call's deadline passes is left too. GOMETA_INVALID_ARGUMENT for a 0 and for more than
-/// 2^32-1.
+/// 365 days.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_options_set_silence_ms(
     options: *mut gometa_options_t,
@@ -120,11 +122,12 @@ pub unsafe extern "C" fn gometa_options_set_pinned(
     unsafe { set(options, error, |builder| Ok(builder.pinned(pinned))) }
 }
 
-/// A timeout, which fits into a request.
+/// A timeout that the client takes.
 pub(crate) fn duration(milliseconds: u64, name: &str) -> Result<Duration, Error> {
-    if milliseconds == 0 || milliseconds > u64::from(u32::MAX) {
-        let message =
-            format!("{name} is {milliseconds}; it is a number of milliseconds from 1 to 2^32-1 (49 days)");
+    if milliseconds == 0 || milliseconds > MILLISECONDS_MAX {
+        let message = format!(
+            "{name} is {milliseconds}; it is a number of milliseconds from 1 to {MILLISECONDS_MAX} (365 days)"
+        );
         return Err(ARGUMENTS.invalid(message));
     }
     Ok(Duration::from_millis(milliseconds))

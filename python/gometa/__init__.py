@@ -6,7 +6,8 @@
         written = client.set("k", "v")
         assert client.get("k") == b"v"
 
-``gometa.aio.Client`` has the same calls for asyncio. All errors derive from ``gometa.GometaError``. What the
+``gometa.aio.Client`` has the same calls for asyncio. Close clients, as ``with`` does: that ends their sessions. All
+errors derive from ``gometa.GometaError``. What the
 client has to say of its connections goes to the logger ``gometa``.
 """
 
@@ -15,7 +16,7 @@ import logging as _logging
 from . import aio as aio
 from ._client import Client as Client
 from ._errors import *  # noqa: F403 - made from the table of errors; the stub lists them
-from ._gometa import VERSION as __version__  # noqa: F401
+from ._gometa import VERSION as _version
 from ._types import Consistency as Consistency
 from ._types import Counters as Counters
 from ._types import Data as Data
@@ -28,6 +29,8 @@ from ._types import PeerStatus as PeerStatus
 from ._types import Role as Role
 from ._types import Status as Status
 from ._types import Written as Written
+
+__version__: str = _version
 
 # Where nobody has set logging up, the library says nothing.
 _logging.getLogger("gometa").addHandler(_logging.NullHandler())

@@ -62,10 +62,12 @@ class Client(_Base):
     first call.
 
     - ``peers``: addresses of nodes' ports for clients, ``"host:port"``, in a list, or in one string with commas.
-    - ``timeout``: seconds that a call may take, everything included. Every call ends by then.
+    - ``timeout``: seconds that a call may take, everything included. Every call ends by then. Like every time that
+      is given in seconds it is above 0 and at most 365 days.
     - ``connect_timeout``: seconds that resolving a name, connecting and the handshake with one node may take.
     - ``quiet``, ``silence``: a node that owes an answer is asked for a sign of life after ``quiet`` seconds
-      without one, and left ``silence`` seconds later.
+      without one, and left ``silence`` seconds later. A node that has owed an answer for ``quiet`` seconds when a
+      call's deadline passes is left too.
     - ``name``: the application's name in the nodes' logs; its first 16 characters count.
     - ``pinned``: use only the given addresses, in their order, and follow neither the leader nor changes of the
       members. For tools that examine one node.
@@ -80,8 +82,9 @@ class Client(_Base):
     def set(self, key: Data, value: Data, *, timeout: float | None = None) -> Written:
         """Creates or replaces a key.
 
-        As every call it raises ``InvalidArgumentError``, ``TooLargeError``, ``DeadlineExceededError``,
-        ``ClosedError``, and what all nodes refuse. The error's ``outcome`` says whether the write may have taken
+        As every call it raises ``InvalidArgumentError``, ``TooLargeError``, ``ClosedError``, and what all nodes
+        refuse; at its deadline ``UnavailableError``, a ``ConnectionError``, if there was no connection to any node,
+        and ``DeadlineExceededError``, a ``TimeoutError``, if there was one and no answer in time. The error's ``outcome`` says whether the write may have taken
         effect; a write never takes effect twice.
         """
         return self._core.set(key, value, timeout, None)
@@ -164,9 +167,11 @@ class Client(_Base):
     def close(self) -> None:
         """Ends the client: calls that run in other threads, and all later ones, raise ``ClosedError``.
 
-        Closing again does nothing.
+        It has the client's session ended, for which it waits 0.2 seconds at most. A client that is not closed leaves
+        its session to the ensemble until that times out. Closing again does nothing, nor does closing a parent's
+        client in a forked child.
         """
-        self._core.close()
+        self._core.close(None)
 
     def __enter__(self: _Self) -> _Self:
         return self

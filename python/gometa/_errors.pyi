@@ -78,17 +78,19 @@ class AlreadyExistsError(GometaError):
     """The key is there already."""
 
     actual: int
+    """The key's ``mod_revision``."""
 
 class CasMismatchError(GometaError):
     """The key's revision is not the expected one."""
 
     actual: int
+    """The key's ``mod_revision``, 0 where there is no such key."""
 
 class DeadlineExceededError(GometaError, TimeoutError):
-    """No answer within the deadline."""
+    """There was a connection to a node, and no answer within the deadline."""
 
 class UnavailableError(GometaError, ConnectionError):
-    """There is no leader, or no quorum."""
+    """There was no connection to any node until the deadline: the call was not applied."""
 
 class NotLeaderError(GometaError, ConnectionError):
     """Another node leads. Moves a client on; users never see it."""

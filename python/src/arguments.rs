@@ -12,6 +12,9 @@ use pyo3::{
 
 use crate::error::invalid;
 
+/// The longest time: 365 days.
+const SECONDS_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
 fn type_error(value: &Bound<'_, PyAny>, name: &str, expected: &str) -> PyErr {
     let found = value.get_type().name().map_or_else(|_| "something else".to_owned(), |name| name.to_string());
     PyTypeError::new_err(format!("{name} must be {expected}, not {found}"))
@@ -69,9 +72,11 @@ pub(crate) fn seconds(value: &Bound<'_, PyAny>, operation: Operation, name: &str
         }
     })?;
     match Duration::try_from_secs_f64(seconds) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
+        Ok(duration) if !duration.is_zero() && duration <= SECONDS_MAX => Ok(duration),
         _ => {
-            let message = format!("{name} is {seconds}; it is a number of seconds above 0");
+            let message = format!(
+                "{name} is {seconds}; it is a number of seconds above 0, at most 31536000 (365 days)"
+            );
             Err(invalid(value.py(), operation, message))
         }
     }

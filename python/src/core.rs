@@ -31,12 +31,14 @@ enum State {
     Closed(Counters, u64),
 }
 
-/// Gives a client up without waiting for the runtime, which may end with it.
+/// Gives a client up without waiting: neither for the end of its session, if that was the last of it, nor for the runtime,
+/// which may end with it.
 pub(crate) fn release(hosted: Arc<Hosted<Client>>) {
+    let Some(mut hosted) = Arc::into_inner(hosted) else { return };
     // A runtime is not waited for where one is entered. In a forked child there is none to enter.
     let runtime = hosted.get(Operation::Build).ok().map(|(_, runtime)| runtime.clone());
     let _entered = runtime.as_ref().map(|runtime| runtime.enter());
-    drop(hosted);
+    hosted.release();
 }
 
 impl Core {
@@ -73,14 +75,19 @@ impl Core {
         };
         let hosted = self.hosted(operation).map_err(|error| exception(py, &error.with_key(request.key())))?;
         match inbox {
-            Some(inbox) => inbox.get().start(py, hosted, timeout, request),
+            Some(inbox) => {
+                let client = hosted.get(operation).map(|(client, _)| limited(client, timeout));
+                let client = client.map_err(|error| exception(py, &error))?;
+                let work = async move { request.perform(&client).await };
+                inbox.get().start(py, hosted, operation, work)
+            }
             None => block(py, hosted, timeout, request),
         }
     }
 }
 
 /// The client within, with a time limit of its own if there is one.
-pub(crate) fn limited(client: &Client, timeout: Option<Duration>) -> Client {
+fn limited(client: &Client, timeout: Option<Duration>) -> Client {
     timeout.map_or_else(|| client.clone(), |timeout| client.with_timeout(timeout))
 }
 
@@ -165,27 +172,45 @@ impl Core {
         self.peers.join(",")
     }
 
-    fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let known = {
+    /// Closes the client, at once, then has its session ended: waits for that, or gives an inbox's future for it; None if
+    /// there is nothing to wait for.
+    fn close(&self, py: Python<'_>, inbox: Option<&Bound<'_, Inbox>>) -> PyResult<Py<PyAny>> {
+        let (known, closing) = {
             let mut state = self.state();
-            let closed = match &*state {
-                State::Closed(..) => return Ok(()),
-                State::Fresh => State::Closed(Counters::default(), 0),
+            let (closed, closing) = match &*state {
+                State::Closed(..) => return Ok(py.None()),
+                State::Fresh => (State::Closed(Counters::default(), 0), None),
                 State::Open(hosted) => match hosted.get(Operation::Build) {
                     Ok((client, _)) => {
-                        client.close();
-                        State::Closed(client.counters(), client.seen_revision())
+                        let closing = client.close();
+                        (State::Closed(client.counters(), client.seen_revision()), Some(closing))
                     }
-                    // A child closes what its parent opened: there is nothing to close.
-                    Err(_) => State::Closed(Counters::default(), 0),
+                    // A child closes what its parent opened: there is nothing to close, nor a session to end.
+                    Err(_) => (State::Closed(Counters::default(), 0), None),
                 },
             };
-            std::mem::replace(&mut *state, closed)
+            (std::mem::replace(&mut *state, closed), closing)
         };
-        if let State::Open(hosted) = known {
-            release(hosted);
+        let State::Open(hosted) = known else { return Ok(py.None()) };
+        let mut future = py.None();
+        match (closing, inbox) {
+            (Some(closing), Some(inbox)) => {
+                let work = async {
+                    closing.await;
+                    Ok(reply::Reply::Nothing)
+                };
+                future = inbox.get().start(py, hosted, Operation::Build, work)?;
+            }
+            (Some(closing), None) => {
+                if let Ok((_, runtime)) = hosted.get(Operation::Build) {
+                    py.detach(|| runtime.block_on(closing));
+                }
+                release(hosted);
+            }
+            (None, _) => release(hosted),
         }
-        log::deliver(py)
+        log::deliver(py)?;
+        Ok(future)
     }
 
     fn counters(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {

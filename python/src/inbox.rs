@@ -8,7 +8,6 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use gometa_client::{Client, Error, ErrorKind, Hosted, Operation};
@@ -16,10 +15,10 @@ use pyo3::{PyTraverseError, PyVisit, intern, prelude::*};
 use tokio::task::AbortHandle;
 
 use crate::{
-    core::{limited, release},
+    core::release,
     error::exception,
     log,
-    reply::{self, Reply, Request},
+    reply::{self, Reply},
 };
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -135,30 +134,29 @@ struct Open {
 }
 
 impl Inbox {
-    /// Starts a call; gives a future of the loop's, and the call's number for [`cancel`](Self::cancel).
+    /// Starts a call, whose client `hosted` is; gives a future of the loop's, and the call's number for
+    /// [`cancel`](Self::cancel).
     pub(crate) fn start(
         &self,
         py: Python<'_>,
         hosted: Arc<Hosted<Client>>,
-        timeout: Option<Duration>,
-        request: Request,
+        operation: Operation,
+        work: impl Future<Output = Result<Reply, Error>> + Send + 'static,
     ) -> PyResult<Py<PyAny>> {
         let create = lock(&self.create_future).as_ref().map(|create| create.clone_ref(py));
         let create = create.ok_or_else(|| {
-            let error = Error::new(ErrorKind::Closed, request.operation(), "the event loop is gone");
+            let error = Error::new(ErrorKind::Closed, operation, "the event loop is gone");
             exception(py, &error)
         })?;
         let future = create.call0(py)?;
-        let (client, runtime) = hosted.get(request.operation()).map_err(|error| exception(py, &error))?;
-        let client = limited(client, timeout);
+        let (_, runtime) = hosted.get(operation).map_err(|error| exception(py, &error))?;
         let mut calls = lock(&self.calls);
         calls.last += 1;
         let call = calls.last;
-        let slip =
-            Slip { mailbox: Arc::clone(&self.mailbox), call, operation: request.operation(), used: false };
+        let slip = Slip { mailbox: Arc::clone(&self.mailbox), call, operation, used: false };
         let task = runtime.spawn(async move {
-            let result = request.perform(&client).await;
-            drop(client);
+            // With it goes what it holds of the client.
+            let result = work.await;
             slip.put(result);
         });
         let open = Open { future: future.clone_ref(py), task: task.abort_handle(), client: hosted };

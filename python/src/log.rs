@@ -12,6 +12,7 @@ use std::{
         Mutex, MutexGuard, TryLockError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use pyo3::{intern, prelude::*};
@@ -42,6 +43,8 @@ static DEBUG: AtomicBool = AtomicBool::new(false);
 
 struct Record {
     process: u32,
+    /// When it was made, in seconds since 1970.
+    created: f64,
     /// Python's number of the level.
     level: u8,
     text: String,
@@ -92,8 +95,13 @@ impl Subscriber for Bridge {
     fn event(&self, event: &Event<'_>) {
         let mut text = Text::default();
         event.record(&mut text);
-        let record =
-            Record { process: process::id(), level: number(event.metadata().level()), text: text.finished() };
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let record = Record {
+            process: process::id(),
+            created: since.as_secs_f64(),
+            level: number(event.metadata().level()),
+            text: text.finished(),
+        };
         match records() {
             Some(mut records) if records.len() < RECORDS_MAX => records.push_back(record),
             _ => {
@@ -164,6 +172,23 @@ pub(crate) fn follow_level(py: Python<'_>) {
     DEBUG.store(wanted.unwrap_or(false), Ordering::Relaxed);
 }
 
+/// Logs a record under the time at which it was made.
+fn handle(py: Python<'_>, logger: &Bound<'_, PyAny>, record: &Record) -> PyResult<()> {
+    if !logger.call_method1(intern!(py, "isEnabledFor"), (record.level,))?.is_truthy()? {
+        return Ok(());
+    }
+    let (place, line) = (intern!(py, "gometa"), 0);
+    let arguments = (place, record.level, place, line, intern!(py, "%s"), (record.text.as_str(),), py.None());
+    let made = logger.call_method1(intern!(py, "makeRecord"), arguments)?;
+    let now: f64 = made.getattr(intern!(py, "created"))?.extract()?;
+    let since_start: f64 = made.getattr(intern!(py, "relativeCreated"))?.extract()?;
+    made.setattr(intern!(py, "created"), record.created)?;
+    made.setattr(intern!(py, "msecs"), (record.created.fract() * 1000.0).floor())?;
+    made.setattr(intern!(py, "relativeCreated"), since_start + (record.created - now) * 1000.0)?;
+    logger.call_method1(intern!(py, "handle"), (made,))?;
+    Ok(())
+}
+
 /// Logs what has been kept.
 ///
 /// # Errors
@@ -179,7 +204,7 @@ pub(crate) fn deliver(py: Python<'_>) -> PyResult<()> {
     let logger = logger(py)?;
     // What a parent has kept is the parent's to log.
     for record in kept.iter().filter(|record| record.process == process) {
-        logger.call_method1(intern!(py, "log"), (record.level, intern!(py, "%s"), record.text.as_str()))?;
+        handle(py, &logger, record)?;
     }
     if lost > 0 {
         logger.call_method1(intern!(py, "log"), (30, intern!(py, "%d records were lost"), lost))?;

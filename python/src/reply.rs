@@ -24,6 +24,8 @@ pub(crate) struct Request {
 /// What a call came to.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
+    /// Of closing.
+    Nothing,
     /// A read whose value is enough.
     Value(Option<Bytes>),
     Other(gometa_client::Reply),
@@ -158,7 +160,7 @@ pub(crate) fn object(py: Python<'_>, result: Result<Reply, Error>) -> PyResult<P
     use gometa_client::Reply as Made;
     let made = match result.map_err(|error| exception(py, &error))? {
         Reply::Value(Some(value)) => return bytes(py, &value).into_py_any(py),
-        Reply::Value(None) => return Ok(py.None()),
+        Reply::Value(None) | Reply::Nothing => return Ok(py.None()),
         Reply::Other(made) => made,
     };
     match made {

@@ -212,9 +212,11 @@ def test_somebody_else_listens(face, key, there):
     client = face.client(address, timeout=0.6, connect_timeout=0.3)
     for call, outcome in ((lambda: client.set(key, "v"), "not_applied"), (lambda: client.get(key), "not_applied")):
         started = time.monotonic()
-        with pytest.raises(gometa.DeadlineExceededError) as caught:
+        # A ConnectionError: nobody was there. Not before the deadline, for somebody might have come.
+        with pytest.raises(ConnectionError) as caught:
             call()
-        assert time.monotonic() - started < 0.6 + LATE
+        assert 0.6 <= time.monotonic() - started < 0.6 + LATE
+        assert isinstance(caught.value, gometa.UnavailableError)
         assert caught.value.outcome == outcome and caught.value.retryable
         assert address in str(caught.value)
     with pytest.raises(gometa.UnavailableError) as caught:
@@ -232,7 +234,7 @@ def test_a_strange_peer_among_good_ones_does_no_harm(face, key, there, peers):
 def test_a_host_that_does_not_resolve(face, key):
     client = face.client("nobody.invalid:5003", timeout=0.8)
     started = time.monotonic()
-    with pytest.raises(gometa.DeadlineExceededError, match=r"nobody\.invalid"):
+    with pytest.raises(gometa.UnavailableError, match=r"nobody\.invalid"):
         client.get(key)
     assert time.monotonic() - started < 0.8 + LATE
 

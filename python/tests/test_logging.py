@@ -4,6 +4,8 @@ import logging
 import os
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -16,13 +18,41 @@ def test_a_node_that_cannot_be_had_is_a_warning(face, caplog):
     dead = os.environ["GOMETA_DEAD"]
     with caplog.at_level(logging.INFO, logger="gometa"):
         client = face.client(dead, timeout=0.3)
-        with pytest.raises(gometa.DeadlineExceededError):
+        with pytest.raises(gometa.UnavailableError):
             client.get("k")
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     # One, and not one for each attempt.
     assert len(warnings) == 1, [record.getMessage() for record in caplog.records]
     assert warnings[0].name == "gometa" and dead in warnings[0].getMessage()
     assert "refused" in warnings[0].getMessage()
+
+
+def test_records_have_the_time_of_the_event(caplog):
+    """And not that of the thread that comes by later and takes them."""
+    client = gometa.Client(os.environ["GOMETA_DEAD"], timeout=1.0)
+    before = time.time()
+    with caplog.at_level(logging.DEBUG, logger="gometa"):
+        # On a thread that looks for nothing while it waits, so that all is delivered when the call has ended.
+        caller = threading.Thread(target=lambda: pytest.raises(gometa.UnavailableError, client.get, "k"))
+        caller.start()
+        caller.join()
+    after = time.time()
+    first = caplog.records[0]
+    assert "dial failed" in first.getMessage()
+    assert before <= first.created < after - 0.7, (before, first.created, after)
+    assert 0 <= first.msecs < 1000 and abs(first.created % 1 * 1000 - first.msecs) <= 1
+    assert [record.created for record in caplog.records] == sorted(record.created for record in caplog.records)
+
+
+def test_the_first_connection_and_a_move_to_the_leader_are_no_reconnects(face, key, caplog):
+    with caplog.at_level(logging.INFO, logger="gometa"):
+        client = face.client(timeout=30)
+        client.set(key, "v")
+        for _ in patience():
+            if client.status().role == "leading":
+                break
+    assert client.counters().reconnects == 0
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 def test_a_lost_connection_and_the_next_one_are_said(face, key, testbed, caplog):
@@ -56,7 +86,7 @@ def test_nothing_is_said_where_nobody_listens(run):
 import sys, gometa
 try:
     gometa.Client(sys.argv[1], timeout=0.3).get("k")
-except gometa.DeadlineExceededError:
+except gometa.UnavailableError:
     pass
 """
     ended = subprocess.run(
@@ -80,7 +110,7 @@ def test_a_handler_may_use_the_client(blocking, key, caplog):
     handler = Handler()
     logging.getLogger("gometa").addHandler(handler)
     try:
-        with pytest.raises(gometa.DeadlineExceededError):
+        with pytest.raises(gometa.UnavailableError):
             gometa.Client(os.environ["GOMETA_DEAD"], timeout=0.2).get("k")
     finally:
         logging.getLogger("gometa").removeHandler(handler)

@@ -6,6 +6,9 @@ from typing import Optional, Union
 import gometa
 
 
+version: str = gometa.__version__
+
+
 def typed(client: gometa.Client) -> None:
     written: gometa.Written = client.set("k", b"v", timeout=1)
     revision: int = client.cas(b"k", written.revision, bytearray(b"w")).revision

@@ -246,6 +246,18 @@ impl Ensemble {
         self.blocked
     }
 
+    /// Changes a setting of every node. For nodes that have not been started.
+    ///
+    /// # Panics
+    /// If a configuration file cannot be read or written.
+    pub fn configure_all(&self, name: &str, value: &Value) {
+        for node in self.all() {
+            let mut configuration = self.configuration(node);
+            configuration[name] = value.clone();
+            self.configure(node, &configuration);
+        }
+    }
+
     /// How many nodes there are.
     pub fn size(&self) -> usize {
         self.nodes.len()

@@ -269,10 +269,9 @@ async fn a_call_that_begins_while_all_nodes_rest_says_why() {
 }
 
 #[tokio::test]
-async fn no_timeout_of_zero_and_none_beyond_what_a_request_can_carry() {
+async fn no_timeout_of_zero_and_none_above_a_year() {
     let (zero, tick) = (Duration::ZERO, Duration::from_nanos(1));
-    let (most, more) =
-        (Duration::from_millis(u32::MAX.into()), Duration::from_millis(u64::from(u32::MAX) + 1));
+    let (most, more) = (Duration::from_secs(31_536_000), Duration::from_secs(31_536_001));
     let peers = [Node::nowhere().await];
     for fault in [zero, more, Duration::MAX] {
         for builder in [

@@ -3,6 +3,7 @@
 //! ```text
 //! gometa-faces conformance [--faces rust,c] [--only TEXT]
 //! gometa-faces exactly-once [--increments 10000] [--every-ms 3000]
+//! gometa-faces short-lived [--clients 12000]
 //! gometa-faces bench [--rounds 9]
 //! ```
 //!
@@ -18,6 +19,7 @@ use gometa_tests::faces::{
     Places,
     bench::bench,
     counters::exactly_once,
+    short_lived::short_lived,
     table::{all_faces, conformance, root},
 };
 
@@ -48,6 +50,12 @@ enum Task {
         #[arg(long, default_value_t = 3_000)]
         every_ms: u64,
     },
+    /// Clients of each face that open, write once and close, one after another; none may leave a session.
+    ShortLived {
+        /// Of each face.
+        #[arg(long, default_value_t = 12_000)]
+        clients: usize,
+    },
     /// What each face costs over the Rust client.
     Bench {
         /// So many of each, interleaved; medians are compared.
@@ -70,6 +78,7 @@ fn main() -> anyhow::Result<ExitCode> {
             Task::ExactlyOnce { increments, every_ms } => {
                 count(&places, &faces, increments, Duration::from_millis(every_ms)).await
             }
+            Task::ShortLived { clients } => come_and_go(&places, &faces, clients).await,
             Task::Bench { rounds } => measure(&places, &faces, rounds).await,
         }
     })
@@ -100,6 +109,19 @@ async fn count(
         ));
     }
     tell(&format!("every sum is exact; the leader was killed {kills} times\n"));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn come_and_go(places: &Places<'_>, faces: &[String], clients: usize) -> anyhow::Result<ExitCode> {
+    for lives in short_lived(places, faces, clients).await? {
+        let (seconds, sessions) = (lives.took.as_secs_f64(), lives.sessions);
+        let rate = lives.clients as f64 / seconds;
+        tell(&format!(
+            "{:<12} {:>6} clients, {seconds:>6.1} s, {rate:>6.0}/s, {sessions} session afterwards\n",
+            lives.face, lives.clients
+        ));
+    }
+    tell("no client has left a session, and no call has failed\n");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -8,6 +8,7 @@
 //! - [`scenario`]: scenarios as they stand in `tests/conformance/`; [`play`]: one of them against one face;
 //!   [`table`]: all of them against all faces.
 //! - [`counters`]: concurrent increments while leaders are killed, which must sum exactly.
+//! - [`mod@short_lived`]: clients that come and go, which leave no session.
 //! - [`mod@bench`]: what each face costs over the Rust client.
 
 pub mod arena;
@@ -19,6 +20,7 @@ pub mod line;
 pub mod play;
 pub mod runner;
 pub mod scenario;
+pub mod short_lived;
 pub mod table;
 
 use std::{collections::BTreeSet, path::Path};

@@ -72,7 +72,7 @@ async fn the_client_in_plain_python_does_what_it_says() {
         last.starts_with("asked a node that is ") && last.ends_with("one of 3, and votes: True"),
         "{last}"
     );
-    refused("python3", "python-raw/demo.py", "InvalidArgument: ", "DeadlineExceeded: ").await;
+    refused("python3", "python-raw/demo.py", "InvalidArgument: ", "Unavailable: ").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,7 +94,7 @@ async fn the_client_in_stock_erlang_does_what_it_says() {
         last.starts_with("asked a node that is ") && last.ends_with("one of 3, and votes: true"),
         "{last}"
     );
-    refused("escript", "erlang/demo.escript", "invalid_argument: ", "deadline_exceeded: ").await;
+    refused("escript", "erlang/demo.escript", "invalid_argument: ", "unavailable: ").await;
 }
 
 #[tokio::test]

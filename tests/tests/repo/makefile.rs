@@ -28,6 +28,7 @@ fn values_that_make_no_sense_are_errors_that_name_the_variable() {
         ("campaign", "COUNTS", "suite.py", "--counts", &["", "kill", "kill=", "kill=3,,pause=1"]),
         ("failover", "KILLS", "suite.py", "--kills", &["", "many"]),
         ("exactly-once", "INCREMENTS", "suite.py", "--increments", &["", "1.5"]),
+        ("short-lived", "CLIENTS", "suite.py", "--clients", &["0", "many"]),
     ] {
         for value in values {
             // The value arrives at the script as it is, also an empty one.

@@ -1,0 +1,56 @@
+"""A client's session ends with the client; a forked child leaves its parent's alone."""
+
+import logging
+
+import gometa
+
+from conftest import patience
+from test_fork import in_child
+
+# So many clients, one after another. Of other tests' sessions some may end meanwhile, none begins.
+CLIENTS = 50
+FEW = 3
+
+
+def sessions(looking):
+    """How many the ensemble has. Asking opens none."""
+    return looking.status(looking.members().leader).sessions
+
+
+def until_few_more_than(looking, before):
+    for _ in patience():
+        if sessions(looking) <= before + FEW:
+            return
+
+
+def test_closing_ends_the_session(face, key, blocking):
+    before = sessions(blocking)
+    for _ in range(CLIENTS):
+        client = face.client()
+        client.set(key, "v")
+        client.close()
+        client.close()
+    until_few_more_than(blocking, before)
+
+
+def test_a_client_that_is_dropped_ends_its_session_too(key, blocking):
+    before = sessions(blocking)
+    for _ in range(CLIENTS):
+        gometa.Client(blocking.peers).set(key, "v")
+    until_few_more_than(blocking, before)
+
+
+def test_a_client_that_has_not_written_has_none(face, key, blocking):
+    before = sessions(blocking)
+    made = [face.client() for _ in range(CLIENTS)]
+    assert all(client.get(key) is None for client in made)
+    assert sessions(blocking) <= before + FEW
+
+
+def test_a_child_does_not_end_its_parents_session(blocking, key, caplog):
+    with caplog.at_level(logging.DEBUG, logger="gometa"):
+        blocking.set(key, "before")
+        in_child(blocking.close)
+        assert blocking.set(key, "after").version == 2
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("session opened" in text for text in said) <= 1 and not any("expired" in text for text in said), said
