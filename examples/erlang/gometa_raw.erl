@@ -427,7 +427,8 @@ client(State) ->
 
 handle({stop, From, Tag}, State) ->
     Farewell = farewell(State),
-    From ! {Tag, Farewell},
+    %% Whoever stops waits for that too.
+    Farewell =/= none andalso (From ! {Tag, Farewell}),
     client_end(State, Farewell);
 handle({'EXIT', Owner, _}, #{owner := Owner} = State) ->
     client_end(State, farewell(State));
