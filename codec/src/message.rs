@@ -94,6 +94,7 @@ fn body(message: &Message) -> Body {
         Message::HeartbeatAck { epoch, id } => {
             Body::HeartbeatAck(v1::HeartbeatAck { epoch: epoch.0, id: *id })
         }
+        Message::Alive { storage } => Body::Alive(v1::Alive { storage_us: *storage }),
         Message::Relay(payload) => Body::Relay(payload.clone()),
     }
 }
@@ -156,6 +157,7 @@ fn message(body: Body) -> Result<Message, DecodeError> {
             epoch: fields::leadership(body.epoch)?,
             id: fields::number(body.id, "heartbeat's id")?,
         },
+        Body::Alive(body) => Message::Alive { storage: fields::number(body.storage_us, "storage's time")? },
         Body::Relay(payload) => Message::Relay(payload),
     })
 }

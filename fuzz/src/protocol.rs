@@ -233,7 +233,7 @@ const REASONS: [Reason; 9] = [
 ];
 
 fn message(u: &mut Unstructured<'_>) -> Result<Message> {
-    Ok(match u.int_in_range(0..=23_u8)? {
+    Ok(match u.int_in_range(0..=24_u8)? {
         0 => Message::Prepare(founding(u)?),
         1 => Message::Prepared(ensemble_id(u)?),
         2 => Message::Seal(ensemble_id(u)?),
@@ -290,6 +290,7 @@ fn message(u: &mut Unstructured<'_>) -> Result<Message> {
         21 => Message::HeartbeatAck { epoch: epoch(u)?, id: number(u)? },
         22 if u.ratio(7, 8)? => Message::Relay(Bytes::from_static(b"relayed")),
         22 => Message::Duplicate(hello(u)?.addresses),
+        23 => Message::Alive { storage: number(u)? },
         _ => Message::Hello(hello(u)?),
     })
 }

@@ -90,10 +90,11 @@ pub(crate) fn node<T: Table>(node: &Node<T>) -> NodeStatus {
                 None if leads => "it is not connected".to_owned(),
                 Some(_) | None => String::new(),
             };
+            let detail = with_disk(detail, "its", zab.storage_of(voter.node));
             PeerStatus {
                 member: Some(member(&node.announced.latest(voter))),
                 votes: follower.is_none_or(|follower| follower.votes),
-                connected: follower.is_some() || leader(zab) == Some(voter.node),
+                connected: follower.is_some() || leader(node) == Some(voter.node),
                 acked_revision: follower.map_or(0, |follower| follower.acked),
                 detail,
             }
@@ -110,7 +111,7 @@ pub(crate) fn node<T: Table>(node: &Node<T>) -> NodeStatus {
         state_hash: node.store.hash().to_be_bytes().to_vec().into(),
         sessions: node.store.sessions() as u64,
         votes: zab.votes(),
-        detail: detail(node),
+        detail: with_disk(detail(node), "its own", zab.storage_of(own)),
         version: node.config.version.clone(),
         ensemble: zab.ensemble().map(|ensemble| v1::EnsembleRef {
             id: ensemble.id.to_be_bytes().to_vec().into(),
@@ -119,6 +120,15 @@ pub(crate) fn node<T: Table>(node: &Node<T>) -> NodeStatus {
         peers,
         keys: node.store.keys(),
     }
+}
+
+/// A detail, and how slow a disk is, in microseconds for a write, if it is.
+fn with_disk(detail: String, whose: &str, storage: u64) -> String {
+    if storage == 0 {
+        return detail;
+    }
+    let disk = format!("{whose} disk is slow, {} ms for a write", storage / 1_000);
+    if detail.is_empty() { disk } else { format!("{detail}; {disk}") }
 }
 
 /// What keeps this node from serving, in words, with how much is left.

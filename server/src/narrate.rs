@@ -157,6 +157,11 @@ pub(crate) fn notice(
              not speak with each other",
             book.name(*peer)
         ),
+        Notice::SlowStorage { node, storage } => warn!(
+            "the disk of {} is slow: {} ms for a write. Every write that waits for it takes as long, and elections too",
+            book.name(*node),
+            storage / 1_000
+        ),
         Notice::Amnesiac { peer } => warn!(
             "{} came with another data directory than the ensemble was formed with: it is kept up to date and counted \
              in no quorum",

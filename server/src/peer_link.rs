@@ -54,6 +54,10 @@ const HELLO_MAX: usize = 64 << 10;
 const STRANGER_READ: usize = 4 << 10;
 /// A frame up to this length is taken in without asking for room, in bytes.
 const SMALL_FRAME: usize = 64 << 10;
+/// Between two reports that a part of a frame has arrived. A part counts as a sign of life of the other end, and so
+/// do all parts until the frame's own time limit ([`FrameRoom::patience`]) has passed: 10 s, and a second more for
+/// each 16 KiB that have arrived.
+const HEARD_EVERY: Duration = Duration::from_millis(20);
 /// Room for larger frames that are arriving on all links, in bytes.
 pub(crate) const FRAMES_BYTES: usize = 64 << 20;
 /// How long a connection that is closed may take to read what was sent on it.
@@ -135,6 +139,8 @@ struct Reading<'a> {
     begun: Option<Instant>,
     /// Room for it, if it is large.
     room: Option<SemaphorePermit<'a>>,
+    /// When the node was last told that a part of a frame has arrived.
+    told: Instant,
 }
 
 impl PeerPort {
@@ -244,7 +250,7 @@ impl PeerPort {
 
 impl<'a> Reading<'a> {
     fn new(port: &'a PeerPort, link: LinkId) -> Reading<'a> {
-        Reading { port, link, buffer: BytesMut::new(), begun: None, room: None }
+        Reading { port, link, buffer: BytesMut::new(), begun: None, room: None, told: Instant::now() }
     }
 
     /// The first message of a stranger.
@@ -289,6 +295,11 @@ impl<'a> Reading<'a> {
                 bytes += frame.len();
                 let message = message::decode(frame).map_err(|error| port.malformed(error))?;
                 items.push(Item::Event(Event::Zab(gometa_zab::Event::Message { link, message })));
+            }
+            if items.is_empty() && !self.buffer.is_empty() && self.told.elapsed() >= HEARD_EVERY {
+                // A slow line may take longer for one frame than the node waits for a sign of life.
+                self.told = Instant::now();
+                items.push(Item::Event(Event::Zab(gometa_zab::Event::Heard { link })));
             }
             if port.inbox.put_peer(&mut items, bytes).await.is_err() {
                 return Ok(());

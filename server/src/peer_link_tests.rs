@@ -49,9 +49,13 @@ impl Port {
     }
 
     async fn event(&mut self) -> gometa_zab::Event {
-        match self.item().await {
-            Item::Event(Event::Zab(event)) => event,
-            _ => panic!("no event"),
+        loop {
+            match self.item().await {
+                // How many of these there are is a matter of time.
+                Item::Event(Event::Zab(gometa_zab::Event::Heard { .. })) => {}
+                Item::Event(Event::Zab(event)) => return event,
+                _ => panic!("no event"),
+            }
         }
     }
 }
@@ -128,6 +132,34 @@ async fn messages_pass_both_ways_in_order_large_or_small() {
         matches!(theirs.event().await, gometa_zab::Event::Message { message, .. } if message == heartbeat(5))
     );
     assert!(matches!(theirs.event().await, gometa_zab::Event::Closed { link } if link == far));
+}
+
+#[tokio::test]
+async fn the_parts_of_a_message_are_signs_of_life_before_it_is_whole() {
+    let mut port = Port::open().await;
+    let mut stream = TcpStream::connect(port.address).await.unwrap();
+    stream.write_all(&encoded(&hello())).await.unwrap();
+    let (up, _, _) = port.up().await;
+    assert!(matches!(port.event().await, gometa_zab::Event::Message { .. }));
+    let message = large(1);
+    let bytes = encoded(&message);
+    let (last, first) = bytes.split_last().unwrap();
+    let mut heard = 0;
+    for piece in first.chunks(4 << 10) {
+        stream.write_all(piece).await.unwrap();
+        // A slow line; the whole of it takes several intervals.
+        if let Ok(item) = timeout(Duration::from_millis(2), port.item()).await {
+            let Item::Event(Event::Zab(gometa_zab::Event::Heard { link })) = item else { panic!("no part") };
+            assert_eq!(link, up);
+            heard += 1;
+        }
+    }
+    assert!(heard > 1, "{heard}");
+    stream.write_all(&[*last]).await.unwrap();
+    let gometa_zab::Event::Message { link, message: whole } = port.event().await else {
+        panic!("no message")
+    };
+    assert_eq!((link, whole), (up, message));
 }
 
 #[tokio::test]

@@ -39,6 +39,7 @@ pub const KNOBS: &[Knob] = &[
     knob("slow-link", "connections that are slow for all of their life", |s| s.network.slow_link = 0),
     knob("partition", "partitions", |s| s.network.partition_every = 0),
     knob("slow-sync", "disks slower than 0.2 ms", |s| s.disk.sync_max = s.disk.sync_max.min(200)),
+    knob("crawl", "disks of which every sync takes about an election time-out", |s| s.disk.crawl = 0),
     knob("disk-stall", "syncs that stall", |s| s.disk.stall = 0),
     knob("disk-error", "syncs that fail", |s| s.disk.error = 0),
     knob("partial", "groups of writes that take only a part of what is queued", |s| s.disk.partial = 0),
@@ -214,6 +215,7 @@ mod tests {
         let DiskSettings {
             sync_min: _,
             sync_max: _,
+            crawl,
             stall: disk_stall,
             stall_max: _,
             error,
@@ -253,6 +255,7 @@ mod tests {
             ("stall", u64::from(*stall)),
             ("slow link", u64::from(*slow_link)),
             ("partition", *partition_every),
+            ("crawl", *crawl),
             ("disk stall", u64::from(*disk_stall)),
             ("disk error", u64::from(*error)),
             ("partial", u64::from(*partial)),

@@ -324,13 +324,13 @@ impl Disk {
         if !sync {
             return Some((random.between(2, 40), false));
         }
-        let DiskSettings { sync_min, sync_max, stall, stall_max, error, .. } = self.settings;
+        let DiskSettings { sync_min, sync_max, crawl, stall, stall_max, error, .. } = self.settings;
         let span = random.between(0, sync_max.saturating_sub(sync_min));
         let mut time = sync_min + random.between(0, span);
         if random.chance(stall) {
             time += random.below(stall_max);
         }
-        Some((time, random.chance(error)))
+        Some((time.max(crawl), random.chance(error)))
     }
 
     /// A truncation lowers the mark, synced, before it is written.

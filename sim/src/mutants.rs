@@ -114,6 +114,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("M60", "what was acknowledged in an earlier leadership counts", "rule 23, invariant 15"),
     mutant("M61", "so it does of nodes that do not follow now", "rule 23, invariant 15"),
     mutant("M62", "who was up to date in an earlier leadership is taken to be so", "rule 19, invariant 15"),
+    mutant("M63", "who waits for a disk in discovery is silent meanwhile", "invariant 21"),
     mutant("M70", "the end of a session is acknowledged and not replicated", "invariant 16"),
     mutant("M80", "a leader keeps to itself where the members are now", "invariant 21"),
     mutant("M71", "a pause counts as a session's silence", "section 6.9"),

@@ -51,6 +51,8 @@ pub struct DiskSettings {
     pub sync_min: u64,
     /// The slowest common sync.
     pub sync_max: u64,
+    /// Every sync takes at least this long, also when the faults have ended: a disk that is just slow.
+    pub crawl: u64,
     /// Syncs that stall.
     pub stall: u32,
     /// The longest stall.
@@ -179,6 +181,7 @@ impl Settings {
             disk: DiskSettings {
                 sync_min: 150,
                 sync_max: 400,
+                crawl: 0,
                 stall: 0,
                 stall_max: 0,
                 error: 0,
@@ -252,9 +255,10 @@ impl Settings {
             partition_every: every(r, 800, 7_000),
             partition_max: r.pick(&[500, 2_000, 6_000]) * MILLISECOND,
         };
-        let disk = DiskSettings {
+        let mut disk = DiskSettings {
             sync_min: 100,
             sync_max: r.pick(&[200, 1_000, 10_000, 40_000]),
+            crawl: 0,
             stall: sometimes(r, 6_000),
             stall_max: r.pick(&[100, 1_000, 8_000, 30_000]) * MILLISECOND,
             error: if r.one_in(4) { 500 } else { 0 },
@@ -301,6 +305,10 @@ impl Settings {
         }
         let attempt_max_ms = if r.one_in(3) { r.pick(&[60, 200, 500]) } else { 0 };
         let workload = WorkloadSettings { attempt_max_ms, ..workload };
+        if r.one_in(16) {
+            // About as long as the election time-out. Longer, and little happens in a run.
+            disk.crawl = (election_ms * r.pick(&[500, 1_000, 1_500])).min(800 * MILLISECOND);
+        }
         Settings {
             seed,
             nodes,

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use gometa_node::ClientId;
 use gometa_proto::v1::{self, Request, Response, Role, WriteContext, request, response};
-use gometa_sim::{Ensemble, Settings, settings::SECOND};
+use gometa_sim::{
+    Ensemble, Settings,
+    settings::{MILLISECOND, SECOND},
+};
 
 struct Bench {
     ensemble: Ensemble,
@@ -16,6 +19,32 @@ impl Bench {
         let mut bench = Bench { ensemble: Ensemble::new(Settings::quiet(1, 3), None), next: 0 };
         bench.pass(2 * SECOND);
         bench
+    }
+
+    /// Three nodes with empty directories, of whose disks every sync takes so long.
+    fn on_slow_disks(sync_ms: u64, election_ms: u64) -> Bench {
+        let mut settings = Settings::quiet(1, 3);
+        (settings.heartbeat_ms, settings.election_ms) = (election_ms / 10, election_ms);
+        settings.session_timeout_ms = 60_000;
+        settings.disk.crawl = sync_ms * MILLISECOND;
+        Bench { ensemble: Ensemble::new(settings, None), next: 0 }
+    }
+
+    /// Asks these nodes in turn, each for a second, until one writes; how long that took, in microseconds. Under one
+    /// number of one session.
+    fn set_somewhere(&mut self, nodes: &[usize], session: u64, seq: u64) -> u64 {
+        let started = self.ensemble.now();
+        for node in nodes.iter().cycle() {
+            let client = self.ensemble.connect(*node);
+            self.set(client, session, seq, "x");
+            self.pass(SECOND);
+            let answers = self.ensemble.take_answers(client);
+            if answers.iter().any(|answer| matches!(answer.result, Some(response::Result::Written(_)))) {
+                break;
+            }
+            assert!(self.ensemble.now() < started + 120 * SECOND, "nobody writes: {answers:?}");
+        }
+        self.ensemble.now() - started
     }
 
     fn pass(&mut self, time: u64) {
@@ -191,4 +220,42 @@ fn a_failing_disk_ends_the_process_and_loses_nothing_acknowledged() {
     bench.pass(2 * SECOND);
     assert!(bench.ensemble.counts().restarts > 0);
     assert_eq!(bench.get(leader), "two");
+}
+
+#[test]
+fn ensembles_on_slow_disks_form_and_take_writes_after_the_death_of_their_leader() {
+    for (sync_ms, election_ms) in [(500, 1_000), (600, 1_000), (900, 1_000), (1_000, 1_000), (600, 100)] {
+        let mut bench = Bench::on_slow_disks(sync_ms, election_ms);
+        let leads = |bench: &Bench| {
+            (0..3).find(|node| {
+                matches!(
+                    bench.ensemble.process(*node).role,
+                    gometa_zab::Role::Leading { established: Some(_) }
+                )
+            })
+        };
+        while leads(&bench).is_none() && bench.ensemble.now() < 60 * SECOND {
+            bench.pass(100 * MILLISECOND);
+        }
+        let formed = bench.ensemble.now();
+        let leader = leads(&bench);
+        assert!(leader.is_some(), "no leader after 60 s at {sync_ms} ms, {election_ms} ms");
+        let client = bench.ensemble.connect(0);
+        let session = loop {
+            let nonce = vec![3; 16].into();
+            bench.ask(client, None, request::Operation::OpenSession(v1::OpenSession { nonce }));
+            if let response::Result::SessionOpened(opened) = bench.answer(client) {
+                break opened.session;
+            }
+        };
+        bench.set_somewhere(&[0, 1, 2], session, 1);
+        let before = bench.ensemble.counts().established;
+        bench.pass(20 * SECOND);
+        assert_eq!(bench.ensemble.counts().established, before, "a slow disk deposes nobody");
+        let leader = leads(&bench).expect("it still leads");
+        bench.ensemble.crash(leader, false).expect("no promise is broken");
+        let took = bench.set_somewhere(&[(leader + 1) % 3, (leader + 2) % 3], session, 2);
+        println!("{sync_ms} ms, {election_ms} ms: {formed} µs, then {took} µs");
+        assert!(took <= 15 * sync_ms * MILLISECOND + SECOND, "{took} µs at {sync_ms} ms, {election_ms} ms");
+    }
 }

@@ -26,7 +26,7 @@ use tokio::{
     },
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 use crate::random::Random;
@@ -55,6 +55,8 @@ pub struct Line {
     pub jitter: Duration,
     /// So many of a hundred datagrams are lost.
     pub loss_percent: u8,
+    /// So many bytes of a connection pass in a second; 0 for any number.
+    pub bytes_per_second: u64,
     /// So many of a hundred come a second time, later.
     pub double_percent: u8,
     /// So many of a hundred are held back, so that others overtake them.
@@ -404,6 +406,10 @@ async fn pump(
     let writing = async move {
         while let Some((due, chunk)) = chunks.recv().await {
             sleep_until(due).await;
+            let rate = gate.borrow().bytes_per_second;
+            if rate > 0 {
+                sleep(Duration::from_micros(chunk.len() as u64 * 1_000_000 / rate)).await;
+            }
             if gate.borrow().cut {
                 counts.held.fetch_add(1, Relaxed);
             }

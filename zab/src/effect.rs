@@ -305,6 +305,13 @@ pub enum Notice {
         /// Its ensemble.
         ensemble: EnsembleId,
     },
+    /// A node's storage is slow, this one's or a peer's. Told of each node twice a minute at most.
+    SlowStorage {
+        /// Whose.
+        node: NodeId,
+        /// How long a write takes, in microseconds.
+        storage: u64,
+    },
     /// A voter came with another data directory than the recorded one; it is treated as a learner.
     Amnesiac {
         /// The voter.

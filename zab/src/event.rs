@@ -40,6 +40,12 @@ pub enum Event {
         /// The message.
         message: Message,
     },
+    /// Some bytes of a message have arrived on a connection, and not all of it: a sign of life (rule 25). Due a few times
+    /// per heartbeat at most.
+    Heard {
+        /// The connection.
+        link: LinkId,
+    },
     /// A connection has ended; nothing more arrives on it.
     Closed {
         /// The connection.

@@ -92,6 +92,8 @@ impl Hash for Core {
             effects: _, // Empty between steps.
             stopped,
             pending,
+            pace: _,      // Compared with time-outs that are never reached, and told of.
+            slow_told: _, // For notices.
             last_token,
             persisted: _,
             next_read: _,

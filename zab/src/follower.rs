@@ -51,8 +51,12 @@ pub(crate) struct Follower {
     vote: Candidate,
     link: Option<LinkId>,
     stage: Stage,
-    /// The last sign of progress: a message, or a step of our own.
+    /// When the leader last showed a sign of life.
     heard: Ticks,
+    /// When this node last sent something to the leader.
+    spoke: Ticks,
+    /// When the leader was last told how slow this node's storage is, and what.
+    reported: (Ticks, u64),
     /// What was told last in a Progress or an Ack.
     told: Zxid,
     /// The leader said itself that it does not lead: no failure of its.
@@ -70,6 +74,8 @@ impl Follower {
             link: None,
             stage: Stage::Connecting { attempts: 0, retry_at: None },
             heard: core.now,
+            spoke: core.now,
+            reported: (core.now, 0),
             told: Zxid::ZERO,
         }
     }
@@ -272,6 +278,7 @@ impl Follower {
             | Message::Progress { .. }
             | Message::AckNewLeader { .. }
             | Message::Ack { .. }
+            | Message::Alive { .. }
             | Message::HeartbeatAck { .. } => Next::Look("the leader speaks like a follower"),
         }
     }
@@ -308,6 +315,27 @@ impl Follower {
             probe!("epoch.refused");
             self.send(core, Message::RefuseEpoch { accepted: accepted_epoch, leader: accepted_leader });
             Next::Look("another leader has this node's promise")
+        }
+    }
+
+    /// Something came from the leader, and be it only a part: it is there.
+    pub(crate) fn heard(&mut self, core: &Core) {
+        self.heard = core.now;
+    }
+
+    /// Shows the leader a sign of life where nothing else was due for two heartbeats: while this node waits for its own
+    /// disk, or heartbeats are behind much else on their way. Tells it when this node's disk is slow.
+    fn show_life(&mut self, core: &mut Core) {
+        let heartbeat = core.config.timeouts.heartbeat;
+        let storage = core.slowness();
+        // Not to a leader that cannot be heard: it is to learn that.
+        let hears = core.now.since(self.heard) <= core.config.timeouts.election / 2;
+        let silent = hears && core.now.since(self.spoke) >= heartbeat * 2;
+        let report = core.now.since(self.reported.0) >= heartbeat * 5 && (storage > 0 || self.reported.1 > 0);
+        if silent || report {
+            probe!("follow.alive-before-the-epoch", self.epoch().is_none());
+            self.reported = (core.now, storage);
+            self.send(core, Message::Alive { storage });
         }
     }
 
@@ -397,8 +425,9 @@ impl Follower {
         Next::Stay
     }
 
-    fn send(&self, core: &mut Core, message: Message) {
+    fn send(&mut self, core: &mut Core, message: Message) {
         if let Some(link) = self.link {
+            self.spoke = core.now;
             core.send(link, message);
         }
     }
@@ -483,7 +512,15 @@ impl Follower {
         if core.now.since(self.heard) > core.config.timeouts.election && !mutant!(M42) {
             probe!("follow.leader-silent-in-sync", self.epoch().is_some() && self.established().is_none());
             probe!("follow.leader-silent", self.established().is_some());
-            return Next::Look("the leader is silent");
+            let storage = self.link.and_then(|link| core.links.get(&link)).map_or(0, |link| link.storage);
+            return Next::Look(if storage > 0 {
+                "the leader is silent, its disk was slow"
+            } else {
+                "the leader is silent"
+            });
+        }
+        if !matches!(self.stage, Stage::Connecting { .. }) && !mutant!(M63) {
+            self.show_life(core);
         }
         if let Stage::Connecting { retry_at, .. } = &mut self.stage
             && self.link.is_none()

@@ -21,6 +21,9 @@ use crate::{
     types::{EnsembleId, LinkId, NodeId, Ticks, Token},
 };
 
+/// The longest wait with a genesis that is not sealed, in election time-outs.
+const ASKED_ANEW_MAX: u64 = 64;
+
 /// This node's connection to another configured voter.
 #[derive(Clone, Hash)]
 struct Contact {
@@ -55,6 +58,11 @@ pub(crate) struct Forming {
     latest: BTreeMap<NodeId, LinkId>,
     stage: Stage,
     told: Option<Vec<NodeId>>,
+    /// When the genesis that is being written or waited with was drawn or came.
+    since: Ticks,
+    /// How long it is waited with before everyone is asked anew, in microseconds. Doubles each time, so that it comes
+    /// to exceed what the slowest disk takes.
+    patience: u64,
     differs: BTreeSet<NodeId>,
 }
 
@@ -71,6 +79,8 @@ impl Forming {
             latest: BTreeMap::new(),
             stage: Stage::Gathering,
             told: None,
+            since: core.now,
+            patience: core.config.timeouts.election * 4,
             differs: BTreeSet::new(),
         }
     }
@@ -198,6 +208,7 @@ impl Forming {
                         );
                         let ensemble = genesis.ensemble;
                         let token = core.write(Write::Founding(Founding { genesis, sealed: false }));
+                        self.since = core.now;
                         self.stage = Stage::Accepting { token, ensemble, link };
                     }
                     // The seal is on its way to the disk: nothing replaces it.
@@ -261,6 +272,7 @@ impl Forming {
             | Message::Commit { .. }
             | Message::Heartbeat { .. }
             | Message::HeartbeatAck { .. }
+            | Message::Alive { .. }
             | Message::Relay(_) => {
                 core.close(link);
                 self.closed(core, link);
@@ -381,6 +393,7 @@ impl Forming {
                 core.send(link, Message::Prepare(genesis.clone()));
             }
         }
+        self.since = core.now;
         self.stage = Stage::Preparing { genesis, token, prepared: BTreeSet::new() };
     }
 
@@ -409,8 +422,11 @@ impl Forming {
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
         // While a genesis is prepared and not sealed, something is waited for; the other end of an old connection
         // may be gone without a word. So it is asked anew, now and then.
-        let patience = core.config.timeouts.election * 4;
-        if core.founding.is_some() && !matches!(self.stage, Stage::Sealing { .. }) {
+        let patience = self.patience;
+        if core.founding.is_some()
+            && !matches!(self.stage, Stage::Sealing { .. })
+            && core.now.since(self.since) > patience
+        {
             let old: Vec<LinkId> = self
                 .contacts
                 .values()
@@ -419,6 +435,10 @@ impl Forming {
                     core.links.get(link).is_some_and(|state| core.now.since(state.opened) > patience)
                 })
                 .collect();
+            if !old.is_empty() {
+                self.since = core.now;
+                self.patience = (patience * 2).min(core.config.timeouts.election * ASKED_ANEW_MAX);
+            }
             for link in old {
                 probe!("formation.asks-anew");
                 core.close(link);

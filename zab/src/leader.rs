@@ -68,6 +68,10 @@ pub(crate) struct Leader {
     /// When each voter was last heard of; the time of the election for those that were not.
     contact: BTreeMap<NodeId, Ticks>,
     heartbeat_at: Ticks,
+    /// When those are next shown a sign of life that are sent no heartbeats.
+    alive_at: Ticks,
+    /// When the followers were last told how slow this node's storage is, and what.
+    reported: (Ticks, u64),
     announce_at: Ticks,
     /// The last heartbeat's id.
     beat: u64,
@@ -91,6 +95,8 @@ impl Leader {
             supporters,
             contact: core.members.voters().iter().map(|voter| (voter.node, core.now)).collect(),
             heartbeat_at: core.now,
+            alive_at: core.now.plus(core.config.timeouts.heartbeat),
+            reported: (core.now, 0),
             announce_at: core.now,
             beat: 0,
             asked: Vec::new(),
@@ -331,6 +337,7 @@ impl Leader {
             | Message::NewLeader { .. }
             | Message::UpToDate { .. }
             | Message::Commit { .. }
+            | Message::Alive { .. }
             | Message::Heartbeat { .. } => {
                 self.drop_peer(core, link, "it speaks like a leader");
                 Next::Stay
@@ -623,6 +630,50 @@ impl Leader {
         }
     }
 
+    /// Something came from the other end of a connection, and be it only a part: it is there. One that is not a
+    /// follower yet is on its way to become one.
+    pub(crate) fn heard(&mut self, core: &mut Core, link: LinkId) {
+        let voter = match self.peers.get_mut(&link) {
+            Some(peer) => {
+                peer.heard = core.now;
+                peer.votes.then_some(peer.node)
+            }
+            None => {
+                let Some(state) = core.links.get_mut(&link) else { return };
+                let Some(hello) = &state.hello else { return };
+                state.opened = core.now;
+                core.members.is_voter(hello.node, hello.incarnation).then_some(hello.node)
+            }
+        };
+        if let Some(voter) = voter {
+            self.contact.insert(voter, core.now);
+        }
+    }
+
+    /// Shows a sign of life to those that are sent no heartbeats: before the epoch is drawn nobody is, and later those
+    /// are not that still wait for their own disks. Tells everyone when this node's disk is slow.
+    fn show_life(&mut self, core: &mut Core) {
+        let heartbeat = core.config.timeouts.heartbeat;
+        let storage = core.slowness();
+        let report = core.now.since(self.reported.0) >= heartbeat * 5 && (storage > 0 || self.reported.1 > 0);
+        if report {
+            self.reported = (core.now, storage);
+        }
+        if core.now < self.alive_at && !report {
+            return;
+        }
+        self.alive_at = core.now.plus(heartbeat);
+        let begun = !matches!(self.stage, Stage::Discovering | Stage::Promising { .. });
+        let beats = |link: &LinkId| begun && self.peers.get(link).is_some_and(Peer::promised);
+        let greeted = core.links.iter().filter(|(_, state)| state.dialled.is_none() && state.hello.is_some());
+        let links: Vec<LinkId> =
+            greeted.map(|(link, _)| *link).filter(|link| report || !beats(link)).collect();
+        for link in links {
+            probe!("lead.alive-before-heartbeats", !begun);
+            core.send(link, Message::Alive { storage });
+        }
+    }
+
     /// Begins a round for the barriers asked for since the last one (protocol.md 6.2): the commit index is taken
     /// after the last of them has joined and before the first heartbeat leaves.
     fn begin_round(&mut self, core: &mut Core) {
@@ -728,6 +779,9 @@ impl Leader {
             && !matches!(self.stage, Stage::Discovering | Stage::Promising { .. })
         {
             self.beat(core);
+        }
+        if !mutant!(M63) {
+            self.show_life(core);
         }
         if core.now >= self.announce_at {
             self.announce_at = core.now.plus(patience / 4);

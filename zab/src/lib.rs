@@ -92,6 +92,7 @@ mod history;
 mod leader;
 mod machine;
 mod message;
+mod pace;
 mod peer;
 mod state;
 mod sync;

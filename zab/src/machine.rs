@@ -135,6 +135,10 @@ impl Zab {
                 Next::Stay
             }
             Event::Message { link, message } => self.on_message(link, message),
+            Event::Heard { link } => {
+                self.heard(link);
+                Next::Stay
+            }
             Event::Closed { link } => {
                 if core.links.remove(&link).is_none() {
                     return Next::Stay;
@@ -267,6 +271,7 @@ impl Zab {
                 }
                 return self.lost(link);
             }
+            Message::Alive { storage } if state.hello.is_some() => return self.on_alive(link, storage),
             message if state.hello.is_none() && !matches!(message, Message::Refuse(_)) => {
                 core.refuse(link, Reason::Version);
                 return self.lost(link);
@@ -304,6 +309,46 @@ impl Zab {
         }
     }
 
+    /// The other end of a connection is at work.
+    fn on_alive(&mut self, link: LinkId, storage: u64) -> Next {
+        let core = &mut self.core;
+        let Some(state) = core.links.get_mut(&link) else { return Next::Stay };
+        state.storage = storage;
+        if let Some(node) = state.hello.as_ref().map(|hello| hello.node) {
+            core.tell_slowness(node, storage);
+        }
+        match &self.phase {
+            // It is about to follow this node, which follows another.
+            Phase::Following(follower) if follower.link() != Some(link) => {
+                core.refuse(link, Reason::NotLeading);
+            }
+            Phase::Forming(_)
+            | Phase::Looking(_)
+            | Phase::Following(_)
+            | Phase::Leading(_)
+            | Phase::Stopped => {
+                self.heard(link);
+            }
+        }
+        Next::Stay
+    }
+
+    /// Something came by a connection that is in use, or about to be.
+    fn heard(&mut self, link: LinkId) {
+        let core = &mut self.core;
+        match &mut self.phase {
+            Phase::Following(follower) if follower.link() == Some(link) => follower.heard(core),
+            Phase::Leading(leader) => leader.heard(core, link),
+            Phase::Looking(_) => {
+                // Its sender has elected this node, which may find out in a moment.
+                if let Some(state) = core.links.get_mut(&link).filter(|state| state.hello.is_some()) {
+                    state.opened = core.now;
+                }
+            }
+            Phase::Forming(_) | Phase::Following(_) | Phase::Stopped => {}
+        }
+    }
+
     /// A connection was closed by this node for what came on it.
     fn lost(&mut self, link: LinkId) -> Next {
         match &mut self.phase {
@@ -318,6 +363,7 @@ impl Zab {
 
     fn tick(&mut self) -> Next {
         let core = &mut self.core;
+        core.tell_slowness(core.me(), core.slowness());
         let next = match &mut self.phase {
             Phase::Forming(forming) => forming.tick(core),
             Phase::Looking(looking) => looking.tick(core),
@@ -444,6 +490,16 @@ impl Zab {
     /// The last counter known to be committed.
     pub fn commit(&self) -> u64 {
         self.core.commit
+    }
+
+    /// How slow a node's storage is, this one's or that of one that it is connected with, in microseconds for a write;
+    /// 0 if it is not slow, or not known.
+    pub fn storage_of(&self, node: NodeId) -> u64 {
+        if node == self.core.me() {
+            return self.core.slowness();
+        }
+        let of = |link: &&crate::state::Link| link.hello.as_ref().is_some_and(|hello| hello.node == node);
+        self.core.links.values().filter(of).map(|link| link.storage).max().unwrap_or(0)
     }
 
     /// The counter through which this node must have applied before it serves (rule 20): the commit index of

@@ -291,6 +291,12 @@ pub enum Message {
         /// The heartbeat's.
         id: u64,
     },
+    /// Either way, where nothing else is due: the sender is at work, and be it with its own disk. It claims nothing
+    /// else, and may come at any time after the Hello.
+    Alive {
+        /// How long a write takes the sender's storage, or has been taking it, in microseconds; 0 if that is not slow.
+        storage: u64,
+    },
     /// Between the nodes' upper halves; opaque here. Delivered only while the sender leads or follows the
     /// receiver in an established epoch.
     Relay(Bytes),

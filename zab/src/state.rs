@@ -18,12 +18,16 @@ use crate::{
     ensemble::Members,
     history::{Epochs, History},
     message::{Candidate, Hello, Message, Reason, Vote, VoteState},
+    pace::Pace,
     types::{EnsembleId, Epoch, Incarnation, LinkId, NodeId, Round, Ticks, Token},
 };
 
 /// How far a promise may be ahead of what this node has promised, to be believed: no ensemble lives through so
 /// many leaderships, and one damaged number must not use the epochs up.
 const EPOCHS_AHEAD_MAX: u64 = 1 << 32;
+
+/// Between two notices of one node's slow storage, in microseconds.
+const SLOW_TOLD_EVERY: u64 = 30_000_000;
 
 /// Failed attempts to follow a candidate after which it is not voted for, for a while (rule 8).
 const FAILURES_MAX: u32 = 3;
@@ -45,7 +49,6 @@ pub(crate) enum Next {
 #[derive(Clone, Hash)]
 pub(crate) struct Pending {
     token: Token,
-    issued: Ticks,
     change: Change,
 }
 
@@ -67,7 +70,10 @@ pub(crate) struct Link {
     pub(crate) hello: Option<Hello>,
     /// The promise of a follower that came before this node was sure to lead.
     pub(crate) cepoch: Option<Epoch>,
+    /// When it was opened, or something came last by a connection that has not come to anything yet.
     pub(crate) opened: Ticks,
+    /// How slow the other end's storage is, as it has said, in microseconds; 0 if it is not.
+    pub(crate) storage: u64,
 }
 
 /// How often a candidate could not be reached.
@@ -97,6 +103,9 @@ pub(crate) struct Core {
     pub(crate) effects: Vec<Effect>,
     pub(crate) stopped: bool,
     pub(crate) pending: VecDeque<Pending>,
+    pub(crate) pace: Pace,
+    /// When each node's slow storage was last told of.
+    pub(crate) slow_told: BTreeMap<NodeId, Ticks>,
     pub(crate) last_token: Token,
     pub(crate) persisted: Token,
     pub(crate) next_read: u64,
@@ -143,6 +152,8 @@ impl Core {
             effects: Vec::new(),
             stopped: false,
             pending: VecDeque::new(),
+            pace: Pace::new(now),
+            slow_told: BTreeMap::new(),
             last_token: Token(0),
             persisted: Token(0),
             next_read: 0,
@@ -228,7 +239,10 @@ impl Core {
             Write::HardState(hard) => Change::HardState(*hard),
             Write::Founding(founding) => Change::Founding(founding.clone()),
         };
-        self.pending.push_back(Pending { token, issued: self.now, change });
+        if self.pending.is_empty() {
+            self.pace.begins(self.now);
+        }
+        self.pending.push_back(Pending { token, change });
         self.effects.push(Effect::Write { token, write });
         token
     }
@@ -237,6 +251,9 @@ impl Core {
     pub(crate) fn persist(&mut self, token: Token) {
         assert!(token <= self.last_token, "storage reports only what was written");
         self.persisted = self.persisted.max(token);
+        if self.pending.front().is_some_and(|pending| pending.token <= token) {
+            self.pace.ends(self.now);
+        }
         while self.pending.front().is_some_and(|pending| pending.token <= token) {
             match self.pending.pop_front().map(|pending| pending.change) {
                 Some(Change::Append { through }) => self.history.set_durable(through),
@@ -273,9 +290,30 @@ impl Core {
         self.pending.is_empty()
     }
 
-    /// Whether this node's own storage takes too long for it to lead (protocol.md 6.6).
+    /// Whether this node's own storage takes too long for it to lead (protocol.md 6.6): it has made no progress for
+    /// longer than the time-out, or than four of its writes have taken of late, where that is more, up to four times
+    /// the time-out.
     pub(crate) fn stalled(&self) -> bool {
-        self.pending.front().is_some_and(|pending| self.now.since(pending.issued) > self.config.timeouts.disk)
+        let disk = self.config.timeouts.disk;
+        let patience = disk.max(self.pace.typical().saturating_mul(4).min(disk.saturating_mul(4)));
+        !self.pending.is_empty() && self.pace.waited(self.now) > patience
+    }
+
+    /// How slow this node's storage is, in microseconds for a write, if it is slow enough to tell: a quarter of the
+    /// election time-out. Else 0.
+    pub(crate) fn slowness(&self) -> u64 {
+        let waited = if self.pending.is_empty() { 0 } else { self.pace.waited(self.now) };
+        let slowness = waited.max(self.pace.typical());
+        if slowness >= self.config.timeouts.election / 4 { slowness } else { 0 }
+    }
+
+    /// Tells of a node's slow storage, not too often.
+    pub(crate) fn tell_slowness(&mut self, node: NodeId, storage: u64) {
+        let told = self.slow_told.get(&node);
+        if storage > 0 && told.is_none_or(|told| self.now.since(*told) >= SLOW_TOLD_EVERY) {
+            self.slow_told.insert(node, self.now);
+            self.notice(Notice::SlowStorage { node, storage });
+        }
     }
 
     /// For planted faults only: a node acknowledges this to this one.
@@ -444,7 +482,7 @@ impl Core {
             self.effects.push(Effect::Close { link });
             return;
         }
-        self.links.insert(link, Link { dialled, hello: None, cepoch: None, opened: self.now });
+        self.links.insert(link, Link { dialled, hello: None, cepoch: None, opened: self.now, storage: 0 });
         let ensemble = self.ensemble();
         let hello = Hello {
             node: self.me(),

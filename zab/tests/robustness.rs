@@ -162,6 +162,7 @@ fn message() -> impl Strategy<Value = Message> {
             commit
         }),
         (leadership(), number()).prop_map(|(epoch, id)| Message::HeartbeatAck { epoch, id }),
+        number().prop_map(|storage| Message::Alive { storage }),
         Just(Message::Relay(Bytes::from_static(b"relayed"))),
         Just(Message::Duplicate(Addresses::default())),
     ];

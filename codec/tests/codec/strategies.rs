@@ -181,6 +181,7 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
             commit
         }),
         (epoch(), number()).prop_map(|(epoch, id)| Message::HeartbeatAck { epoch, id }),
+        number().prop_map(|storage| Message::Alive { storage }),
         payload().prop_map(Message::Relay),
         addresses().prop_map(Message::Duplicate),
     ];

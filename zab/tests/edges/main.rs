@@ -11,6 +11,7 @@ mod following;
 mod forming;
 mod greeting;
 mod leading;
+mod life;
 mod looking;
 mod serving;
 mod solo;

@@ -146,6 +146,12 @@ impl Solo {
         last.map_or_else(Vec::new, |token| self.step(vec![Event::Persisted(token)]))
     }
 
+    /// Makes the oldest write durable, and no other.
+    pub(crate) fn persist_one(&mut self) -> Vec<Effect> {
+        let token = self.disk.persist();
+        token.map_or_else(Vec::new, |token| self.step(vec![Event::Persisted(token)]))
+    }
+
     fn link(&mut self) -> LinkId {
         self.next_link += 1;
         LinkId(self.next_link)

@@ -93,6 +93,7 @@ impl Names {
             Message::Ack { last, .. } => format!("Ack {last}"),
             Message::Commit { commit, .. } => format!("Commit {commit}"),
             Message::Heartbeat { id, .. } => return (Topic::Heartbeats, format!("Heartbeat {id}")),
+            Message::Alive { .. } => return (Topic::Heartbeats, "Alive".to_owned()),
             Message::HeartbeatAck { id, .. } => return (Topic::Heartbeats, format!("HeartbeatAck {id}")),
             Message::Relay(payload) => format!("Relay {}", String::from_utf8_lossy(payload)),
         };
@@ -158,6 +159,9 @@ impl Names {
             }
             Notice::OtherEnsemble { peer, .. } => {
                 format!("{me} hears a vote of {} for another ensemble", name(*peer))
+            }
+            Notice::SlowStorage { node, .. } => {
+                return (Topic::Links, format!("{me} hears of a slow disk: {}", name(*node)));
             }
             Notice::Amnesiac { peer } => {
                 format!("{me} does not count {}: another data directory", name(*peer))
@@ -255,6 +259,7 @@ pub(crate) fn kind(message: &Message) -> &'static str {
         Message::Ack { .. } => "Ack",
         Message::Commit { .. } => "Commit",
         Message::Heartbeat { .. } => "Heartbeat",
+        Message::Alive { .. } => "Alive",
         Message::HeartbeatAck { .. } => "HeartbeatAck",
         Message::Relay(_) => "Relay",
     }

@@ -262,7 +262,11 @@ impl World {
                     Message::AckNewLeader { .. } => self.depth[2] += 1,
                     _ => {}
                 }
-                if !matches!(message, Message::Heartbeat { .. } | Message::Commit { .. }) {
+                let aside = matches!(
+                    message,
+                    Message::Heartbeat { .. } | Message::Commit { .. } | Message::Alive { .. }
+                );
+                if !aside {
                     wire.heard = Some(message);
                 }
             }

@@ -1,0 +1,106 @@
+//! Slow disks and slow lines: whatever makes progress is waited for.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use gometa_client::Client;
+use gometa_tests::{
+    chaos::preload::Preload, ensemble::Ensemble, network::Line, program::program, random::Random, say,
+    wait::until,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+const SYNC_MS: u64 = 1_000;
+
+fn spawn(ensemble: &mut Ensemble, preload: &Preload, node: usize) {
+    let mut command = Command::new(program("gometa-server"));
+    preload.apply(node, &mut command);
+    ensemble.spawn_with(node, command);
+}
+
+/// Waits for the READY line, for longer than other tests do.
+async fn ready(ensemble: &Ensemble, node: usize) {
+    until(&format!("node {node} is ready"), TIMEOUT, || async {
+        let process = ensemble.process(node);
+        assert!(process.ended().is_none(), "node {node} has ended: {}", process.err());
+        if process.out().contains("GOMETA READY") { Ok(()) } else { Err(process.err()) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ensemble_on_slow_disks_forms_and_has_a_new_leader_soon() {
+    let mut ensemble = Ensemble::prepare(3);
+    let everyone = ensemble.all();
+    let preload = Preload::compile(ensemble.scratch(), everyone.len()).unwrap();
+    let started = Instant::now();
+    for node in &everyone {
+        preload.slow_syncs(*node, SYNC_MS).unwrap();
+        spawn(&mut ensemble, &preload, *node);
+    }
+    for node in &everyone {
+        ready(&ensemble, *node).await;
+    }
+    let formed = started.elapsed();
+    assert!(formed < Duration::from_secs(60), "formed after {formed:?}");
+    let client = ensemble.client(TIMEOUT);
+    client.set("k", "one").await.unwrap();
+
+    // Each says which disk is slow.
+    let leader = ensemble.leader().await;
+    ensemble.logged(leader, &["the disk of", "is slow", "ms for a write"]).await;
+    let status = ensemble.status_when(leader, "names slow disks", |status| {
+        let slow = status.peers.iter().filter(|peer| peer.detail.contains("its disk is slow"));
+        status.detail.contains("its own disk is slow") && slow.count() == 2
+    });
+    status.await;
+
+    let killed = Instant::now();
+    ensemble.kill(leader);
+    let left: Vec<String> = ensemble.others(leader).iter().map(|node| ensemble.request(*node)).collect();
+    let client = Client::builder().timeout(TIMEOUT).build(left).unwrap();
+    client.set("k", "two").await.unwrap();
+    let written = killed.elapsed();
+    say(&format!(
+        "{SYNC_MS} ms for each sync: formed after {:.1} s, the next write {:.1} s after the leader's death",
+        formed.as_secs_f64(),
+        written.as_secs_f64()
+    ));
+    assert!(written < Duration::from_secs(15), "written after {written:?}");
+    for node in &everyone {
+        assert!(*node == leader || preload.heal_syncs(*node) > 0, "node {node} was not slow");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_on_which_one_message_takes_longer_than_the_election_time_out_brings_a_node_up() {
+    const WRITES: usize = 40;
+    const VALUE_BYTES: usize = 64 << 10;
+    /// A message of 1 MiB takes four election time-outs.
+    const RATE: u64 = 256 << 10;
+    let mut random = Random::of_this_run("slow line");
+    let mut ensemble = Ensemble::start_on_network(3, &mut random).await;
+    let client = ensemble.client(TIMEOUT);
+    for number in 0..WRITES {
+        client.set(format!("k/{number}"), vec![b'x'; VALUE_BYTES]).await.unwrap();
+    }
+    let leader = ensemble.leader().await;
+    let node = ensemble.others(leader)[random.below(2) as usize];
+    ensemble.kill(node);
+    ensemble.wipe(node);
+    ensemble.network().set(leader, node, Line { bytes_per_second: RATE, ..Line::default() });
+    let started = Instant::now();
+    ensemble.spawn(node);
+    ready(&ensemble, node).await;
+    say(&format!(
+        "{} KiB of log over {} KiB/s: ready after {:.1} s",
+        (WRITES * VALUE_BYTES) >> 10,
+        RATE >> 10,
+        started.elapsed().as_secs_f64()
+    ));
+    let last = ensemble.client_of(node, TIMEOUT).get_local(format!("k/{}", WRITES - 1)).await;
+    assert_eq!(last.unwrap().value.len(), VALUE_BYTES);
+    assert_eq!(ensemble.leader_among(&ensemble.others(node)).await, leader, "nobody else led");
+}
