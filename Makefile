@@ -52,7 +52,6 @@ fix: ## Formats, and mends what clippy can mend
 	cargo fmt --all
 
 install: build ## Installs the programs and libgometa below PREFIX (default /usr/local)
-	$(if $(strip $(PREFIX)),,$(error PREFIX is empty: expected a directory, as in PREFIX=/usr/local))
 	@python3 scripts/install.py --destdir "$(DESTDIR)" --prefix "$(PREFIX)" $(if $(LIBDIR),--libdir "$(LIBDIR)")
 
 prepare: ## Installs what building needs, where it is missing

@@ -141,7 +141,7 @@ mod tests {
     fn each_follower_is_sent_a_change_once() {
         let mut announced = Announced::default();
         let links = [LinkId(1), LinkId(2)];
-        let mut sent = |announced: &mut Announced, links: &[LinkId]| -> Vec<LinkId> {
+        let sent = |announced: &mut Announced, links: &[LinkId]| -> Vec<LinkId> {
             announced.unsent(links.iter().copied()).into_iter().map(|(link, _)| link).collect()
         };
         assert_eq!(sent(&mut announced, &links), [], "nothing is known");

@@ -10,7 +10,7 @@ use std::{
     env,
     io::{self, Read, Write},
     mem,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},

@@ -407,8 +407,8 @@ async fn pump(
         while let Some((due, chunk)) = chunks.recv().await {
             sleep_until(due).await;
             let rate = gate.borrow().bytes_per_second;
-            if rate > 0 {
-                sleep(Duration::from_micros(chunk.len() as u64 * 1_000_000 / rate)).await;
+            if let Some(microseconds) = (chunk.len() as u64 * 1_000_000).checked_div(rate) {
+                sleep(Duration::from_micros(microseconds)).await;
             }
             if gate.borrow().cut {
                 counts.held.fetch_add(1, Relaxed);

@@ -82,7 +82,8 @@ async fn main() -> anyhow::Result<()> {
     while let Some(done) = calls.join_next().await {
         done??;
     }
-    for opened in std::mem::take(&mut *lock(&state.clients)).into_values() {
+    let clients = std::mem::take(&mut *lock(&state.clients));
+    for opened in clients.into_values() {
         opened.client.close().await;
     }
     Ok(())
