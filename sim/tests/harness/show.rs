@@ -82,8 +82,8 @@ fn entries(list: &[LogEntry]) -> String {
 }
 
 /// What one node tells another's upper half.
-fn relayed(payload: &Bytes) -> String {
-    match NodeMessage::decode(payload.clone()).ok().and_then(|message| message.body) {
+fn relayed(payload: &Bytes) -> (Topic, String) {
+    let text = match NodeMessage::decode(payload.clone()).ok().and_then(|message| message.body) {
         Some(node_message::Body::Forward(forward)) => {
             let commands: Vec<String> = forward.commands.iter().map(command).collect();
             format!("Forward {}", commands.join(" and "))
@@ -95,9 +95,10 @@ fn relayed(payload: &Bytes) -> String {
         }
         Some(node_message::Body::BarrierReply(_)) => "BarrierReply: not passed".to_owned(),
         Some(node_message::Body::Contacts(contacts)) => format!("Contacts {:?}", contacts.sessions),
-        Some(node_message::Body::Announcements(_)) => "Announcements".to_owned(),
+        Some(node_message::Body::Announcements(_)) => return (Topic::Links, "Announcements".to_owned()),
         None => "nonsense".to_owned(),
-    }
+    };
+    (Topic::Broadcast, text)
 }
 
 /// The name of a message's kind, for `hold`.
@@ -157,7 +158,7 @@ pub(crate) fn message(message: &Message) -> (Topic, String) {
         Message::Propose { entries: list, .. } => (Topic::Broadcast, format!("Propose {}", entries(list))),
         Message::Ack { last, .. } => (Topic::Broadcast, format!("Ack {last}")),
         Message::Commit { commit, .. } => (Topic::Broadcast, format!("Commit {commit}")),
-        Message::Relay(payload) => (Topic::Broadcast, relayed(payload)),
+        Message::Relay(payload) => relayed(payload),
         Message::Heartbeat { id, .. } => (Topic::Heartbeats, format!("Heartbeat {id}")),
         Message::Alive { .. } => (Topic::Heartbeats, "Alive".to_owned()),
         Message::HeartbeatAck { id, .. } => (Topic::Heartbeats, format!("HeartbeatAck {id}")),
