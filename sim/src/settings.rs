@@ -227,7 +227,8 @@ impl Settings {
             1..=3 => 5,
             _ => 3,
         };
-        let (heartbeat_ms, election_ms) = r.pick(&[(20, 200), (50, 400), (50, 400), (100, 1_000)]);
+        let (heartbeat_ms, election_ms) =
+            r.pick(&[(20, 200), (50, 400), (50, 400), (100, 1_000), (300, 1_000)]);
         let mut bounds = Bounds { proposals_max: 256, ..Bounds::default() };
         if r.one_in(2) {
             bounds.tail_bytes = r.pick(&[0, 400, 4_000]);
@@ -308,6 +309,8 @@ impl Settings {
         if r.one_in(16) {
             // About as long as the election time-out. Longer, and little happens in a run.
             disk.crawl = (election_ms * r.pick(&[500, 1_000, 1_500])).min(800 * MILLISECOND);
+            // Clients that ask anew before such a disk has written would fill a few places with one write.
+            bounds.proposals_max = bounds.proposals_max.max(256);
         }
         Settings {
             seed,

@@ -51,6 +51,8 @@ pub(crate) struct Follower {
     vote: Candidate,
     link: Option<LinkId>,
     stage: Stage,
+    /// When this node began to follow this leader.
+    began: Ticks,
     /// When the leader last showed a sign of life.
     heard: Ticks,
     /// When this node last sent something to the leader.
@@ -73,6 +75,7 @@ impl Follower {
             excused: false,
             link: None,
             stage: Stage::Connecting { attempts: 0, retry_at: None },
+            began: core.now,
             heard: core.now,
             spoke: core.now,
             reported: (core.now, 0),
@@ -326,11 +329,11 @@ impl Follower {
     /// Shows the leader a sign of life where nothing else was due for two heartbeats: while this node waits for its own
     /// disk, or heartbeats are behind much else on their way. Tells it when this node's disk is slow.
     fn show_life(&mut self, core: &mut Core) {
-        let heartbeat = core.config.timeouts.heartbeat;
+        let (heartbeat, election) = (core.config.timeouts.heartbeat, core.config.timeouts.election);
         let storage = core.slowness();
         // Not to a leader that cannot be heard: it is to learn that.
-        let hears = core.now.since(self.heard) <= core.config.timeouts.election / 2;
-        let silent = hears && core.now.since(self.spoke) >= heartbeat * 2;
+        let hears = core.now.since(self.heard) <= election / 2;
+        let silent = hears && core.now.since(self.spoke) >= (heartbeat * 2).min(election / 3);
         let report = core.now.since(self.reported.0) >= heartbeat * 5 && (storage > 0 || self.reported.1 > 0);
         if silent || report {
             probe!("follow.alive-before-the-epoch", self.epoch().is_none());
@@ -518,6 +521,14 @@ impl Follower {
             } else {
                 "the leader is silent"
             });
+        }
+        // A leader that is not established may wait for this node's disk, and another node could lead meanwhile: what
+        // holds for a leader's own disk holds for this one's (section 6.6).
+        let long = core.now.since(self.began) > core.config.timeouts.disk;
+        if long && self.established().is_none() && core.stalled() {
+            probe!("follow.own-disk-stalls");
+            self.excused = true;
+            return Next::Look("its own disk does not answer");
         }
         if !matches!(self.stage, Stage::Connecting { .. }) && !mutant!(M63) {
             self.show_life(core);

@@ -73,6 +73,7 @@ mod counted {
         "follow.leader-out-of-reach",
         "follow.leader-silent",
         "follow.leader-silent-in-sync",
+        "follow.own-disk-stalls",
         "follow.refuses-a-follower",
         "follow.refuses-an-early-follower",
         "follow.settles-first",
