@@ -6,9 +6,9 @@
         written = client.set("k", "v")
         assert client.get("k") == b"v"
 
-``gometa.aio.Client`` has the same calls for asyncio. Close clients, as ``with`` does: that ends their sessions. All
-errors derive from ``gometa.GometaError``. What the
-client has to say of its connections goes to the logger ``gometa``.
+``gometa.aio.Client`` has the same calls for asyncio. Close clients, as ``with`` does: that ends their sessions.
+All errors derive from ``gometa.GometaError``. What the client reports of its connections goes to the logger
+``gometa``.
 """
 
 import logging as _logging

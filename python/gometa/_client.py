@@ -83,9 +83,9 @@ class Client(_Base):
         """Creates or replaces a key.
 
         As every call it raises ``InvalidArgumentError``, ``TooLargeError``, ``ClosedError``, and what all nodes
-        refuse; at its deadline ``UnavailableError``, a ``ConnectionError``, if there was no connection to any node,
-        and ``DeadlineExceededError``, a ``TimeoutError``, if there was one and no answer in time. The error's ``outcome`` says whether the write may have taken
-        effect; a write never takes effect twice.
+        refuse; at its deadline ``UnavailableError``, a ``ConnectionError``, if there was no connection to a node,
+        and ``DeadlineExceededError``, a ``TimeoutError``, if there was one and no answer in time. The error's
+        ``outcome`` says whether the write may have taken effect; a write never takes effect twice.
         """
         return self._core.set(key, value, timeout, None)
 
@@ -167,9 +167,9 @@ class Client(_Base):
     def close(self) -> None:
         """Ends the client: calls that run in other threads, and all later ones, raise ``ClosedError``.
 
-        It has the client's session ended, for which it waits 0.2 seconds at most. A client that is not closed leaves
-        its session to the ensemble until that times out. Closing again does nothing, nor does closing a parent's
-        client in a forked child.
+        It has the client's session ended, for which it waits 0.2 seconds at most. A client that is not closed
+        leaves its session to the ensemble until that times out. Closing again does nothing, nor does closing a
+        parent's client in a forked child.
         """
         self._core.close(None)
 

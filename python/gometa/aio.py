@@ -200,8 +200,9 @@ class Client(_Base):
     async def close(self) -> None:
         """Ends the client: calls that run in other tasks, and all later ones, raise ``ClosedError``.
 
-        It has the client's session ended, for which it waits 0.2 seconds at most; the loop goes on meanwhile. A client
-        that is not closed leaves its session to the ensemble until that times out. Closing again does nothing.
+        It has the client's session ended, for which it waits 0.2 seconds at most; the loop goes on meanwhile. A
+        client that is not closed leaves its session to the ensemble until that times out. Closing again does
+        nothing.
         """
         if self._joined is None:
             # It was never used.

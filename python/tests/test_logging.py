@@ -33,7 +33,11 @@ def test_records_have_the_time_of_the_event(caplog):
     before = time.time()
     with caplog.at_level(logging.DEBUG, logger="gometa"):
         # On a thread that looks for nothing while it waits, so that all is delivered when the call has ended.
-        caller = threading.Thread(target=lambda: pytest.raises(gometa.UnavailableError, client.get, "k"))
+        def call():
+            with pytest.raises(gometa.UnavailableError):
+                client.get("k")
+
+        caller = threading.Thread(target=call)
         caller.start()
         caller.join()
     after = time.time()

@@ -5,7 +5,6 @@ from typing import Optional, Union
 
 import gometa
 
-
 version: str = gometa.__version__
 
 
