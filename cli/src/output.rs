@@ -3,7 +3,8 @@
 use std::{fmt, io, io::Write};
 
 use clap::ValueEnum;
-use gometa_client::{Error, ErrorKind, Layout, Outcome, printable};
+use gometa_client::{Error, ErrorKind, Layout, Outcome, controls_terminal, printable};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::advice;
@@ -129,7 +130,7 @@ impl Failure {
 /// Writes to `err` what failed and what to try next. `source` says where the peers' addresses come from.
 pub(crate) fn report(failure: &Failure, format: Format, source: &str, err: &mut dyn Write) -> io::Result<()> {
     match format {
-        Format::Json => writeln!(err, "{}", failure.to_json(source)),
+        Format::Json => write_json(err, &failure.to_json(source)),
         Format::Table => {
             // Parts of the text come from nodes and from files.
             let line = |text: String| printable(text.as_bytes(), Layout::OneLine);
@@ -169,6 +170,21 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Io { what: "cannot write to standard output", error }
     }
+}
+
+/// Writes a line of JSON. Characters that a terminal may take for commands, and that JSON allows in strings, are escaped.
+pub(crate) fn write_json(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    let json = serde_json::to_string(value)?;
+    let mut line = String::with_capacity(json.len() + 1);
+    for character in json.chars() {
+        if controls_terminal(character) {
+            line.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            line.push(character);
+        }
+    }
+    line.push('\n');
+    out.write_all(line.as_bytes())
 }
 
 /// Puts bytes under `name` if they are UTF-8, else in base64 under `name_base64`.
@@ -283,6 +299,18 @@ mod tests {
         let mut out = Vec::new();
         table(&mut out, &[vec!["\x1b[31m".to_owned(), "b\nc".to_owned()]]).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "\\x1b[31m  b\\nc\n");
+    }
+
+    #[test]
+    fn json_means_the_same_and_cannot_control_the_terminal() {
+        let value = json!({ "é日🦀": "\x1b[2J\x07\x7f\u{9b}31m\u{202e}\n\"" });
+        let mut out = Vec::new();
+        write_json(&mut out, &value).unwrap();
+        let line = String::from_utf8(out).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), value);
+        let line = line.strip_suffix('\n').unwrap();
+        assert_eq!(printable(line.as_bytes(), Layout::OneLine), line);
+        assert!(line.contains("\\u009b31m\\u202e"), "{line}");
     }
 
     #[test]

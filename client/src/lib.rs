@@ -63,7 +63,7 @@ pub use gometa_proto::{ErrorKind, Outcome};
 pub use log::{LogLevel, LogRecord};
 pub use peers::{parse_peers, peers_from_json, peers_from_json_leniently};
 #[doc(hidden)]
-pub use printable::{Layout, printable};
+pub use printable::{Layout, controls_terminal, printable};
 pub use runtime::Hosted;
 
 /// What calls return.

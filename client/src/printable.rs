@@ -19,13 +19,9 @@ pub fn printable(bytes: &[u8], layout: Layout) -> String {
             match character {
                 '\n' | '\t' if layout == Layout::Lines => text.push(character),
                 '\n' | '\t' | '\r' => text.extend(character.escape_default()),
-                '\0'..='\x1f' | '\x7f'..='\u{9f}' => {
-                    text.push_str(&format!("\\x{:02x}", u32::from(character)))
-                }
-                '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                    text.extend(character.escape_unicode());
-                }
-                _ => text.push(character),
+                _ if !controls_terminal(character) => text.push(character),
+                '\0'..='\u{ff}' => text.push_str(&format!("\\x{:02x}", u32::from(character))),
+                _ => text.extend(character.escape_unicode()),
             }
         }
         for byte in chunk.invalid() {
@@ -33,6 +29,15 @@ pub fn printable(bytes: &[u8], layout: Layout) -> String {
         }
     }
     text
+}
+
+/// Whether a terminal may take `character` for a command, or for a change of the direction of writing.
+pub fn controls_terminal(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::Setting;
 use crate::{
     args::Get,
-    output::{Failure, Format, put_bytes},
+    output::{Failure, Format, put_bytes, write_json},
 };
 
 pub(super) async fn run(setting: &Setting, args: &Get, out: &mut dyn Write) -> Result<(), Failure> {
@@ -34,6 +34,5 @@ pub(super) async fn run(setting: &Setting, args: &Get, out: &mut dyn Write) -> R
     fields.insert("version".to_owned(), entry.version.into());
     fields.insert("create_revision".to_owned(), entry.create_revision.into());
     fields.insert("mod_revision".to_owned(), entry.mod_revision.into());
-    writeln!(out, "{}", Value::Object(fields))?;
-    Ok(())
+    Ok(write_json(out, &Value::Object(fields))?)
 }

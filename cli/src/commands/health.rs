@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{Setting, UNHEALTHY};
 use crate::{
     args::Health,
-    output::{Failure, Format},
+    output::{Failure, Format, write_json},
 };
 
 /// The key that is read. That it does not exist is an answer too.
@@ -61,7 +61,7 @@ pub(super) async fn run(setting: &Setting, args: &Health, out: &mut dyn Write) -
                 "kind": result.as_ref().err().map(|error| error.kind().name()),
                 "message": message,
             });
-            writeln!(out, "{fields}")?;
+            write_json(out, &fields)?;
         }
     }
     Ok(if result.is_ok() { 0 } else { UNHEALTHY })

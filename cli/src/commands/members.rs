@@ -6,7 +6,7 @@ use gometa_client::Client;
 use serde_json::json;
 
 use super::role_name;
-use crate::output::{Failure, Format, table};
+use crate::output::{Failure, Format, table, write_json};
 
 pub(super) async fn run(client: &Client, format: Format, out: &mut dyn Write) -> Result<(), Failure> {
     let view = client.view().await?;
@@ -23,10 +23,9 @@ pub(super) async fn run(client: &Client, format: Format, out: &mut dyn Write) ->
             };
             let members: Vec<_> = view.members.iter().map(member).collect();
             let leader = Some(&view.leader).filter(|leader| !leader.is_empty());
-            writeln!(
+            write_json(
                 out,
-                "{}",
-                json!({ "leader": leader, "role": role_name(view.role()), "members": members })
+                &json!({ "leader": leader, "role": role_name(view.role()), "members": members }),
             )?;
         }
         Format::Table => {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::{Setting, UNHEALTHY, role_name};
-use crate::output::{Failure, Format, table};
+use crate::output::{Failure, Format, table, write_json};
 
 /// A node that takes longer than this counts as missing.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ pub(super) async fn run(setting: &Setting, out: &mut dyn Write) -> Result<u8, Fa
         return Err(Failure::NoAnswer(format!("no node answers: {}", reasons.join("; "))));
     };
     match setting.format {
-        Format::Json => writeln!(out, "{}", serde_json::to_string(&report).map_err(std::io::Error::from)?)?,
+        Format::Json => write_json(out, &report)?,
         Format::Table => report.show(out)?,
     }
     Ok(if report.may_fail.is_some() { 0 } else { UNHEALTHY })
