@@ -227,7 +227,7 @@ impl<I: BufRead, O: Write> Console<I, O> {
         let result = runtime.block_on(send(client.clone(), task.verb, task.key.clone(), task.value.clone()));
         match result {
             Ok(result) => self.show(&result),
-            Err(error) => self.say(&failed(&error)),
+            Err(error) => self.say(&failure_line(&error)),
         }
     }
 
@@ -272,7 +272,7 @@ impl<I: BufRead, O: Write> Console<I, O> {
                     failed += 1;
                     failed_in_row = if error.is_retryable() { failed_in_row + 1 } else { 0 };
                     if failed <= FAILURES_SHOWN_MAX {
-                        self.say(&failed(&error))?;
+                        self.say(&failure_line(&error))?;
                     }
                 }
             }
@@ -297,7 +297,7 @@ impl<I: BufRead, O: Write> Console<I, O> {
 }
 
 /// The line of a failure. Parts of it come from nodes.
-fn failed(error: &Error) -> String {
+fn failure_line(error: &Error) -> String {
     format!("Error : {}", printable(error.to_string().as_bytes(), Layout::OneLine))
 }
 
