@@ -246,7 +246,10 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+    use std::{
+        io::Read,
+        sync::mpsc::{Receiver, SyncSender, sync_channel},
+    };
 
     use super::*;
 
@@ -255,7 +258,7 @@ mod tests {
     /// A reader that takes each write only when the test lets it, and passes on what was written.
     struct Gate {
         permits: Receiver<io::Result<()>>,
-        written: Sender<String>,
+        written: SyncSender<String>,
     }
 
     impl Write for Gate {
@@ -272,8 +275,9 @@ mod tests {
     }
 
     fn gated() -> (Output, SyncSender<io::Result<()>>, Receiver<String>) {
-        let ((permit, permits), (sender, written)) = (sync_channel(1 << 16), channel());
-        (Output::start("test", Gate { permits, written: sender }), permit, written)
+        let ((permit, permits), (sender, written)) = (sync_channel(1 << 16), sync_channel(1 << 16));
+        let gate = Gate { permits, written: sender };
+        (Output::start("test", gate, Reports::DroppedLines), permit, written)
     }
 
     fn next(written: &Receiver<String>) -> String {

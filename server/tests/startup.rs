@@ -11,7 +11,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::mpsc::channel,
+    sync::mpsc::sync_channel,
     thread,
     time::{Duration, Instant},
 };
@@ -480,7 +480,7 @@ fn a_blocked_standard_error_does_not_keep_back_the_ready_line() {
     let mut command = scratch.command(&["-config=node.json"]);
     let mut server = Running { child: command.stderr(full).spawn().unwrap() };
     let mut stdout = BufReader::new(server.child.stdout.take().unwrap());
-    let (sender, first) = channel();
+    let (sender, first) = sync_channel(1);
     thread::spawn(move || {
         let mut line = String::new();
         drop(stdout.read_line(&mut line).map(|_| sender.send(line)));

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     net::UdpSocket,
     process::Command,
-    sync::mpsc::channel,
+    sync::mpsc::sync_channel,
     thread,
     time::{Duration, Instant},
 };
@@ -88,7 +88,7 @@ async fn lines_that_were_dropped_while_an_output_was_blocked_are_counted_when_it
     }
     ensemble.client_of(0, PATIENCE).set("key", "x").await.unwrap();
     let pipe = ensemble.unblock(0);
-    let (sender, lines) = channel();
+    let (sender, lines) = sync_channel(1_024);
     let reader = thread::spawn(move || {
         let lines = BufReader::new(pipe).lines().map_while(Result::ok).filter(|line| !line.is_empty());
         lines.for_each(|line| drop(sender.send(line)));
@@ -104,7 +104,7 @@ async fn lines_that_were_dropped_while_an_output_was_blocked_are_counted_when_it
     assert!(queued > 0, "nothing was queued");
     let status = ensemble.terminate(0).await;
     assert_eq!(status.code(), Some(0));
+    let rest: Vec<String> = lines.iter().collect();
     reader.join().unwrap();
-    let rest: Vec<String> = lines.try_iter().collect();
     assert!(rest.last().is_some_and(|line| line.ends_with("ended: SIGTERM")), "{rest:?}");
 }
