@@ -13,9 +13,12 @@ use gometa_proto::{
     check,
     v1::{self, PeerAddresses, node_message::Body},
 };
-use gometa_zab::{Addresses, LinkId, NodeId, Voter};
+use gometa_zab::{Addresses, LinkId, NodeId, Role, Voter, Zab, mutant, probe};
 
 use crate::forward;
+
+/// Connections of which it is kept what was sent on them.
+const SENT_MAX: usize = 256;
 
 /// What the members have announced, as far as this node has heard.
 #[derive(Debug, Default)]
@@ -42,13 +45,25 @@ impl Announced {
         moved
     }
 
-    /// Takes in what this node's leader knows of the others among `members`. True as above, for any of them.
-    pub(crate) fn learn_all(
-        &mut self,
-        announcements: v1::Announcements,
-        me: NodeId,
-        members: &[Voter],
-    ) -> bool {
+    /// Takes in what those announce that this node leads or follows. True as above, for any of them.
+    pub(crate) fn look(&mut self, zab: &Zab) -> bool {
+        let mut moved = false;
+        for (member, hello) in zab.connected_members() {
+            moved |= self.learn(member, hello.boot, &hello.addresses);
+        }
+        probe!("members.moved", moved);
+        moved
+    }
+
+    /// Takes in what another node knows, if it is this node's leader. True as above, for any of them.
+    pub(crate) fn learn_from_leader(&mut self, announcements: v1::Announcements, zab: &Zab) -> bool {
+        let moved = matches!(zab.role(), Role::Following { .. })
+            && self.learn_all(announcements, zab.node(), zab.members().voters());
+        probe!("members.told-by-the-leader", moved);
+        moved
+    }
+
+    fn learn_all(&mut self, announcements: v1::Announcements, me: NodeId, members: &[Voter]) -> bool {
         let mut moved = false;
         for v1::Announcement { node, boot, addresses } in announcements.members {
             let node = NodeId(node);
@@ -67,21 +82,31 @@ impl Announced {
         Voter { addresses: addresses.clone(), ..voter.clone() }
     }
 
-    /// What to send to those of these followers that do not have it yet.
-    pub(crate) fn unsent(&mut self, followers: impl Iterator<Item = LinkId>) -> Vec<(LinkId, Bytes)> {
+    /// What a leader sends to those of its followers that do not have it yet.
+    pub(crate) fn unsent(&mut self, zab: &Zab) -> Vec<(LinkId, Bytes)> {
+        if !matches!(zab.role(), Role::Leading { established: Some(_) }) || mutant!(M80) {
+            return Vec::new();
+        }
+        let serving = zab.followers().into_iter().filter(|follower| follower.serving);
+        self.unsent_to(serving.map(|follower| follower.link))
+    }
+
+    fn unsent_to(&mut self, followers: impl Iterator<Item = LinkId>) -> Vec<(LinkId, Bytes)> {
         if self.members.is_empty() {
             return Vec::new();
         }
-        let before = std::mem::take(&mut self.sent);
         let mut payload: Option<Bytes> = None;
         let mut unsent = Vec::new();
         for link in followers {
-            self.sent.insert(link, self.version);
-            if before.get(&link) != Some(&self.version) {
+            if self.sent.get(&link) != Some(&self.version) {
                 let payload = payload.get_or_insert_with(|| forward::encode(self.message()));
                 unsent.push((link, payload.clone()));
             }
         }
+        if self.sent.len() + unsent.len() > SENT_MAX {
+            self.sent.clear(); // Connections come and go; one that is still used is sent it once more.
+        }
+        self.sent.extend(unsent.iter().map(|(link, _)| (*link, self.version)));
         unsent
     }
 
@@ -142,7 +167,7 @@ mod tests {
         let mut announced = Announced::default();
         let links = [LinkId(1), LinkId(2)];
         let sent = |announced: &mut Announced, links: &[LinkId]| -> Vec<LinkId> {
-            announced.unsent(links.iter().copied()).into_iter().map(|(link, _)| link).collect()
+            announced.unsent_to(links.iter().copied()).into_iter().map(|(link, _)| link).collect()
         };
         assert_eq!(sent(&mut announced, &links), [], "nothing is known");
         announced.learn(&voter(1), 1, &at(6001));

@@ -158,16 +158,6 @@ impl<T: Table> Node<T> {
         self.reads.has_more()
     }
 
-    /// The ensemble, once this node has joined it.
-    pub fn ensemble(&self) -> Option<zab::EnsembleId> {
-        self.zab.ensemble()
-    }
-
-    /// The ensemble's voters as recorded; before it is formed, the configured ones.
-    pub fn voters(&self) -> &[zab::Voter] {
-        self.zab.members().voters()
-    }
-
     fn take(&mut self, event: Event) {
         match event {
             Event::Zab(zab::Event::Persisted(token)) => {
@@ -451,12 +441,7 @@ impl<T: Table> Node<T> {
                 self.barriers.forward_answered(reply.id, commit);
             }
             Body::Announcements(announcements) => {
-                let me = self.config.zab.node;
-                let members = self.zab.members().voters();
-                if matches!(self.role, Role::Following { .. })
-                    && self.announced.learn_all(announcements, me, members)
-                {
-                    probe!("members.told-by-the-leader");
+                if self.announced.learn_from_leader(announcements, &self.zab) {
                     self.show();
                 }
             }
@@ -580,29 +565,18 @@ impl<T: Table> Node<T> {
         self.show();
     }
 
-    // ---- Whom clients hear of
-
     fn show(&mut self) {
         let view = status::view(self);
         self.effects.push(Effect::View(view));
     }
 
-    /// Learns where the members are that have said hello, and passes it on.
+    /// Learns where the members are now, and passes it on.
     fn look_at_members(&mut self) {
-        let mut moved = false;
-        for (member, hello) in self.zab.connected_members() {
-            moved |= self.announced.learn(member, hello.boot, &hello.addresses);
-        }
-        if moved {
-            probe!("members.moved");
+        if self.announced.look(&self.zab) {
             self.show();
         }
-        if matches!(self.role, Role::Leading { established: Some(_) }) && !mutant!(M80) {
-            let serving = self.zab.followers().into_iter().filter(|follower| follower.serving);
-            for (link, payload) in self.announced.unsent(serving.map(|follower| follower.link)) {
-                self.inbox.push(zab::Event::RelayTo { link, payload });
-            }
-        }
+        let unsent = self.announced.unsent(&self.zab).into_iter();
+        self.inbox.extend(unsent.map(|(link, payload)| zab::Event::RelayTo { link, payload }));
     }
 
     // ---- Applying

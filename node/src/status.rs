@@ -2,9 +2,21 @@
 
 use gometa_proto::v1::{self, Member, NodeStatus, PeerStatus, View};
 use gometa_store::Table;
-use gometa_zab::{NodeId, Role, Voter};
+use gometa_zab::{EnsembleId, NodeId, Role, Voter};
 
 use crate::machine::Node;
+
+impl<T: Table> Node<T> {
+    /// The ensemble, once this node has joined it.
+    pub fn ensemble(&self) -> Option<EnsembleId> {
+        self.zab.ensemble()
+    }
+
+    /// The ensemble's voters as recorded; before it is formed, the configured ones.
+    pub fn voters(&self) -> &[Voter] {
+        self.zab.members().voters()
+    }
+}
 
 fn member(voter: &Voter) -> Member {
     Member {

@@ -199,9 +199,10 @@ impl PeerPort {
             Err(_) => "no answer in time".to_owned(),
         };
         debug!("cannot connect to {address}: {why}");
+        self.inbox.put_answer(Item::Event(Event::Zab(gometa_zab::Event::ConnectFailed { peer })));
+        // The node does not wait for what is looked up for people.
         let error = format!("cannot connect to {}: {why}", search::with_meaning(&address).await);
         self.dial_errors.set(peer, Some(error));
-        self.inbox.put_answer(Item::Event(Event::Zab(gometa_zab::Event::ConnectFailed { peer })));
     }
 
     /// Serves a connection of which the node is told by `first`, the rest of what was read with it in `buffer`.

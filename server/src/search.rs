@@ -361,14 +361,15 @@ mod tests {
         let mut search = Search::new(Duration::from_secs(1), None);
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let none: [u64; 0] = [];
         let due = |search: &mut Search, role: Role| -> Vec<u64> {
             (0..140).filter(|second| search.is_due(&role, at(*second))).collect()
         };
         assert_eq!(due(&mut search, Role::Looking), [10, 70, 130]);
         let leader = NodeId(2);
-        assert_eq!(due(&mut search, Role::Following { leader, established: None }), [0_u64; 0]);
+        assert_eq!(due(&mut search, Role::Following { leader, established: None }), none);
         assert!(search.lasts.is_some(), "catching up is no leader yet");
-        assert_eq!(due(&mut search, Role::Following { leader, established: Some(Epoch(1)) }), [0_u64; 0]);
+        assert_eq!(due(&mut search, Role::Following { leader, established: Some(Epoch(1)) }), none);
         assert_eq!(search.lasts, None);
         assert_eq!(due(&mut search, Role::Forming), [10, 70, 130]);
     }

@@ -457,6 +457,11 @@ impl Zab {
         }
     }
 
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.core.me()
+    }
+
     /// Whether this node is counted in quorums.
     pub fn votes(&self) -> bool {
         self.core.ensemble().is_some() && self.core.votes()

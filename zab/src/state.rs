@@ -543,30 +543,33 @@ impl Core {
             .collect();
         for link in idle {
             probe!("link.idle-closed");
-            // One that is in use has been heard of since this one was opened: two processes are alive.
-            let twin = self.links.iter().find(|(id, twin)| in_use(**id, twin) && self.duplicates(**id, link));
-            if let Some(twin) = twin.map(|(id, _)| *id) {
-                self.tell_duplicate(twin, link);
+            let twin = |(used, state): &(&LinkId, &Link)| in_use(**used, state) && self.is_twin(link, **used);
+            if let Some(used) = self.links.iter().find(twin).map(|(used, _)| *used) {
+                self.tell_duplicate(used, link);
             }
             self.close(link);
         }
     }
 
-    /// Whether two connections are those of two processes with one id and data directory. A process announces the
-    /// same from its start to its end, and no two starts on one directory have the same number.
-    fn duplicates(&self, one: LinkId, other: LinkId) -> bool {
-        let hello = |link| self.links.get(&link).and_then(|link: &Link| link.hello.as_ref());
-        let (Some(one), Some(other)) = (hello(one), hello(other)) else { return false };
-        (one.node, one.incarnation) == (other.node, other.incarnation)
-            && (one.boot, &one.addresses) != (other.boot, &other.addresses)
+    /// Whether a connection is that of a second process with the id and the data directory of one whose connection is
+    /// in use, and has been heard of for as long as this one is open. A process announces the same from its start to
+    /// its end, and starts on one directory are numbered.
+    fn is_twin(&self, link: LinkId, used: LinkId) -> bool {
+        let (Some(link), Some(used)) = (self.links.get(&link), self.links.get(&used)) else { return false };
+        let (Some(one), Some(other)) = (&link.hello, &used.hello) else { return false };
+        let differs = (one.boot, &one.addresses) != (other.boot, &other.addresses);
+        // What an earlier start has sent may arrive after its end, but not for ever.
+        let alive =
+            one.boot >= other.boot || link.opened.since(used.opened) > self.config.timeouts.election * 2;
+        (one.node, one.incarnation) == (other.node, other.incarnation) && differs && alive
     }
 
-    /// A follower connects anew. That it does so at an earlier start of its data directory, or at the same one from
-    /// elsewhere, is told: both processes are alive.
+    /// A follower connects anew. That it does so at the same start as before and from elsewhere, or at an earlier one, is
+    /// reported.
     pub(crate) fn replaces(&mut self, new: LinkId, old: LinkId) {
         let boot =
             |link| self.links.get(&link).and_then(|link: &Link| link.hello.as_ref()).map(|hello| hello.boot);
-        if boot(new) <= boot(old) && self.duplicates(new, old) {
+        if boot(new) <= boot(old) && self.is_twin(new, old) {
             self.tell_duplicate(new, old);
         }
     }

@@ -81,20 +81,20 @@ fn unknown_keys_are_refused_with_the_nearest_name() {
         (
             "\"RequestAddr\"",
             "\"ReqAddr\": \"a:1\", \"RequestAddr\"",
-            "node.json:5:18: unknown key ReqAddr in Host; did you mean RequestAddr? (-lenient-flags makes this a \
+            "node.json:5:17: unknown key ReqAddr in Host; did you mean RequestAddr? (-lenient-flags makes this a \
              warning)",
         ),
         (
             "\"MessageAddr\"  : \"localhost:6002\"",
             "\"MessageAddr\": \"localhost:6002\", \"xyz\": {}",
-            "node.json:9:49: unknown key xyz in Peer; expected one of ElectionAddr, MessageAddr, RequestAddr, Id \
+            "node.json:9:47: unknown key xyz in Peer; expected one of ElectionAddr, MessageAddr, RequestAddr, Id \
              (-lenient-flags makes this a warning)",
         ),
         // A key may hold what would break the line.
         (
             "\"Host\"",
             "\"Ho\\nst\": 1, \"Host\"",
-            "node.json:2:13: unknown key Ho\\nst in the configuration; did you mean Host? (-lenient-flags makes this \
+            "node.json:2:12: unknown key Ho\\nst in the configuration; did you mean Host? (-lenient-flags makes this \
              a warning)",
         ),
     ];
@@ -103,7 +103,7 @@ fn unknown_keys_are_refused_with_the_nearest_name() {
     }
     let error = client(r#"{"Peers": [{"RequestAddr": "a:1"}]}"#).unwrap_err();
     assert!(
-        error.starts_with("client.json:1:9: unknown key Peers in the configuration; did you mean Peer?"),
+        error.starts_with("client.json:1:8: unknown key Peers in the configuration; did you mean Peer?"),
         "{error}"
     );
 }

@@ -150,3 +150,27 @@ async fn any_other_difference_from_the_formed_ensemble_is_one_warning() {
     assert!(members.iter().any(|member| member.message_address == lost), "{members:?}");
     ensemble.converged(&ensemble.all()).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn voters_that_are_missing_are_named_with_the_reason_while_it_lasts() {
+    let mut ensemble = Ensemble::prepare(3);
+    let [one, two] = [1, 2].map(|node| ensemble.addresses(node).message.to_string());
+    let refused = |address: &str| format!("{address}: cannot connect to {address}: Connection refused");
+    ensemble.spawn(0);
+    let line = ensemble.logged(0, &["WARN", "has waited for 10 s to form the ensemble"]).await;
+    assert!(line.contains(&refused(&one)) && line.contains(&refused(&two)), "{line}");
+    ensemble.spawn(1);
+    ensemble.spawn(2);
+    for node in ensemble.all() {
+        ensemble.ready(node).await;
+    }
+    // One is not there, and one is there and does not answer.
+    ensemble.kill(1);
+    ensemble.pause(2);
+    let line = ensemble.logged(0, &["WARN", "has found no leader for 10 s"]).await;
+    assert!(line.contains("votes of 1 of 3 voters are heard, 2 are needed"), "{line}");
+    assert!(line.contains(&refused(&one)), "{line}");
+    assert!(line.contains(&format!("{two}: {two} accepts connections and does not answer")), "{line}");
+    ensemble.resume(2);
+    ensemble.leader_among(&[0, 2]).await;
+}

@@ -33,13 +33,16 @@ fn twice() -> Vec<(u64, String, String)> {
     vec![(1, "n1".to_owned(), "copy".to_owned())]
 }
 
-/// An election time-out during which these followers are heard.
+/// A little more than an election time-out, during which these followers are heard; what is done at its end.
 fn passes(solo: &mut Solo, links: &[LinkId]) -> Vec<Effect> {
-    solo.after(ELECTION - 1);
-    for link in links {
-        solo.say(*link, Message::HeartbeatAck { epoch: solo.epoch(), id: 1 });
+    let mut said = Vec::new();
+    for part in [ELECTION / 2, ELECTION / 2 + 1] {
+        said = solo.after(part);
+        for link in links {
+            solo.say(*link, Message::HeartbeatAck { epoch: solo.epoch(), id: 1 });
+        }
     }
-    solo.after(2)
+    said
 }
 
 #[test]
@@ -81,16 +84,41 @@ fn a_follower_that_was_started_again_is_no_second_process() {
 
 #[test]
 fn two_processes_that_take_turns_in_following_are_reported() {
-    let mut solo = node();
-    solo.established(&[1, 2]);
     let follow = Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 };
-    let (second, _) = solo.accept_as(copy(&solo, 1, 2));
-    assert_eq!(reports(&solo.say(second, follow.clone())), vec![], "it may have been started again");
-    let (first, _) = solo.accept_as(solo.hello(1));
-    let said = solo.say(first, follow);
-    assert_eq!(reports(&said), twice());
-    assert_eq!(sent(&said, second), [Message::Duplicate(at("n1"))]);
-    assert!(closes(&said, second));
+    // From elsewhere at the same start.
+    let mut solo = node();
+    let links = solo.established(&[1, 2]);
+    let (second, _) = solo.accept_as(copy(&solo, 1, 1));
+    let said = solo.say(second, follow.clone());
+    assert_eq!(reports(&said), vec![(1, "copy".to_owned(), "n1".to_owned())]);
+    assert_eq!(sent(&said, links[0]), [Message::Duplicate(at("copy"))]);
+    // At an earlier start, once what that may have left behind has arrived.
+    for (pauses, expected) in [(1, vec![]), (2, twice())] {
+        let mut solo = node();
+        let links = solo.established(&[1, 2]);
+        let (second, _) = solo.accept_as(copy(&solo, 1, 2));
+        assert_eq!(reports(&solo.say(second, follow.clone())), vec![], "it may have been started again");
+        for _ in 0..pauses {
+            passes(&mut solo, &[second, links[1]]);
+        }
+        let (first, _) = solo.accept_as(solo.hello(1));
+        let said = solo.say(first, follow.clone());
+        assert_eq!(reports(&said), expected);
+        assert!(closes(&said, second));
+    }
+}
+
+#[test]
+fn what_an_earlier_start_has_left_behind_is_no_second_process() {
+    for (pauses, expected) in [(1, vec![]), (2, twice())] {
+        let mut solo = node();
+        let links = solo.established(&[1, 2]);
+        for _ in 0..pauses {
+            passes(&mut solo, &links);
+        }
+        solo.accept_as(copy(&solo, 1, 0));
+        assert_eq!(reports(&passes(&mut solo, &links)), expected);
+    }
 }
 
 #[test]
