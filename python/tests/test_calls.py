@@ -247,5 +247,7 @@ def test_both_clients_have_the_same_calls():
 
 
 def test_the_longest_timeout_is_a_long_one(client, key):
-    client.set(key, "v", timeout=1e12)
-    assert math.isfinite(client.entry(key, timeout=10**10).version)
+    client.set(key, "v", timeout=31_536_000.0)
+    assert math.isfinite(client.entry(key, timeout=31_536_000).version)
+    with pytest.raises(gometa.InvalidArgumentError, match="365 days"):
+        client.get(key, timeout=31_536_001)
