@@ -226,18 +226,20 @@ impl Connection {
         };
         let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| gone(&self.link))?;
         let place = self.queue.reserve().await.map_err(|_| gone(&self.link))?;
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
-        {
+        let id = {
             let mut waiting = self.link.waiting();
             if let Some(closed) = &waiting.closed {
                 return Err(CallError::NotSent(Arc::clone(&closed.reason)));
             }
+            // Numbered and queued under one lock: ids rise on the wire.
+            let id = self.next_id.fetch_add(1, Ordering::Relaxed);
             waiting.requests.insert(id, Waiter { answer: Some(answer), _slot: Some(slot) });
             waiting.owed.get_or_insert_with(Instant::now);
-        }
+            place.send(ClientFrame { body: Some(client_frame::Body::Request(build(id))) });
+            id
+        };
         let guard = CancelOnDrop { connection: self, id };
-        place.send(ClientFrame { body: Some(client_frame::Body::Request(build(id))) });
         let response = answered.await;
         // Answered or closed: there is nothing left to cancel.
         std::mem::forget(guard);

@@ -28,7 +28,7 @@ mod store;
 pub use client::server_frame;
 pub use codec::{datagram, peer_frame, record};
 pub use configuration::configuration;
-pub use node::client_frame;
+pub use node::{client_frame, relay};
 pub use protocol::{protocol, reached};
 pub use store::{command, store};
 
@@ -36,7 +36,7 @@ pub use store::{command, store};
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its corpus.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("client_frame", client_frame),
     ("command", command),
     ("configuration", configuration),
@@ -44,6 +44,7 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("peer_frame", peer_frame),
     ("protocol", protocol),
     ("record", record),
+    ("relay", relay),
     ("server_frame", server_frame),
     ("store", store),
 ];

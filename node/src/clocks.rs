@@ -129,3 +129,42 @@ impl Clocks {
 fn after(now: Ticks, ms: u32) -> Ticks {
     now.plus(u64::from(ms) * 1_000)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Ticks {
+        Ticks(ms * 1_000)
+    }
+
+    #[test]
+    fn a_session_is_silent_after_its_time_out_of_attended_time_and_not_in_a_late_step() {
+        let mut clocks = Clocks::new(at(0));
+        clocks.lead([(7, 1_000)].into_iter());
+        let mut silent = |ms| {
+            clocks.step(at(ms));
+            clocks.silent(|_| Some(1_000))
+        };
+        for ms in (0..=900).step_by(50) {
+            assert_eq!(silent(ms), [], "{ms}");
+        }
+        // An hour passes between two steps: 100 ms of it count, and the step is late.
+        assert_eq!(silent(3_600_900), []);
+        assert_eq!(silent(3_600_901), [7]);
+    }
+
+    #[test]
+    fn a_sign_of_life_that_is_seen_after_a_pause_counts() {
+        let mut clocks = Clocks::new(at(0));
+        clocks.lead([(7, 1_000)].into_iter());
+        for ms in (0..=900).step_by(50) {
+            clocks.step(at(ms));
+        }
+        clocks.step(at(60_000));
+        assert_eq!(clocks.silent(|_| Some(1_000)), []);
+        clocks.contact(7, 1_000);
+        clocks.step(at(60_090));
+        assert_eq!(clocks.silent(|_| Some(1_000)), []);
+    }
+}

@@ -11,6 +11,8 @@ pub struct Config {
     pub deadline_default_ms: u32,
     /// Requests waiting in this node; beyond it they are answered with ResourceExhausted.
     pub requests_max: usize,
+    /// Bytes applied that the table has not taken; from then on applying waits.
+    pub unstored_bytes_max: usize,
     /// Version of the server program, for people.
     pub version: String,
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use gometa_proto::{
     ErrorKind, Outcome,
+    limits::PAYLOAD_MAX,
     v1::{
         self, Consistency, Error, Request, Response, command, command_outcome, node_message::Body,
         response::Result as Answer,
@@ -65,8 +66,10 @@ pub struct Node<T: Table> {
     /// Entries read back from storage, in order, and the read under way.
     read_back: VecDeque<LogEntry>,
     reading: Option<u64>,
-    /// Batches that the table has not taken yet.
-    batches: VecDeque<Token>,
+    /// Batches that the table has not taken yet, and what each holds in memory, in bytes.
+    batches: VecDeque<(Token, usize)>,
+    /// The sum of these bytes.
+    unstored: usize,
     pub(crate) role: Role,
     /// Since when there has been no established leader.
     leaderless: Option<Ticks>,
@@ -111,6 +114,7 @@ impl<T: Table> Node<T> {
             read_back: VecDeque::new(),
             reading: None,
             batches: VecDeque::new(),
+            unstored: 0,
             role: Role::Forming,
             leaderless: Some(now),
             turned_away: false,
@@ -128,6 +132,7 @@ impl<T: Table> Node<T> {
     pub fn step(&mut self, now: Ticks, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
         self.now = self.now.max(now);
         self.clocks.step(self.now);
+        self.barriers.step(self.now);
         for event in events {
             self.take(event);
         }
@@ -161,8 +166,8 @@ impl<T: Table> Node<T> {
     fn take(&mut self, event: Event) {
         match event {
             Event::Zab(zab::Event::Persisted(token)) => {
-                while self.batches.front().is_some_and(|batch| *batch <= token) {
-                    self.batches.pop_front();
+                while let Some((_, bytes)) = self.batches.pop_front_if(|(batch, _)| *batch <= token) {
+                    self.unstored -= bytes;
                     self.store.batch_written();
                 }
                 self.inbox.push(zab::Event::Persisted(token));
@@ -422,6 +427,13 @@ impl<T: Table> Node<T> {
             Body::Forward(forwarded) => {
                 for (position, payload) in forwarded.commands.into_iter().enumerate() {
                     let position = u32::try_from(position).unwrap_or(u32::MAX);
+                    if payload.len() > PAYLOAD_MAX {
+                        // No node of ours sends it, and none could log it.
+                        let kind = ErrorKind::TooLarge;
+                        let payload = forward::rejection(forwarded.id, vec![position], kind);
+                        self.inbox.push(zab::Event::RelayTo { link, payload });
+                        continue;
+                    }
                     let proposer = Proposer::Follower { link, forward: forwarded.id, position };
                     let id = self.forwarding.propose(proposer);
                     self.inbox.push(zab::Event::Propose { id, payload });
@@ -432,10 +444,14 @@ impl<T: Table> Node<T> {
                     self.refused(&attempt, ErrorKind::from_number(rejected.kind));
                 }
             }
-            Body::BarrierRequest(request) => {
-                let id = self.barriers.ask(Asker::Follower { link, id: request.id });
-                self.inbox.push(zab::Event::Barrier { id });
-            }
+            Body::BarrierRequest(request) => match self.barriers.ask_for(link, request.id) {
+                Some(id) => self.inbox.push(zab::Event::Barrier { id }),
+                None => {
+                    let reply = v1::BarrierReply { id: request.id, passed: false, commit: 0 };
+                    let payload = forward::encode(Body::BarrierReply(reply));
+                    self.inbox.push(zab::Event::RelayTo { link, payload });
+                }
+            },
             Body::BarrierReply(reply) => {
                 let commit = reply.passed.then_some(reply.commit);
                 self.barriers.forward_answered(reply.id, commit);
@@ -453,7 +469,7 @@ impl<T: Table> Node<T> {
         }
     }
 
-    /// An attempt was not proposed. Without a leader it waits for the next one; with a busy one it fails.
+    /// An attempt was not proposed. Without a leader it waits for the next one; else it fails.
     fn refused(&mut self, attempt: &Attempt, kind: ErrorKind) {
         let Some(submission) = self.requests.refused(attempt) else { return };
         if kind == ErrorKind::NotLeader {
@@ -463,7 +479,12 @@ impl<T: Table> Node<T> {
         probe!("write.refused-for-good");
         let outcome = submission.outcome();
         for ticket in submission.tickets.clone() {
-            let error = Error::new(kind, "too many writes are in flight", outcome).with_retry_after_ms(20);
+            let error = match kind {
+                ErrorKind::ResourceExhausted => {
+                    Error::new(kind, "too many writes are in flight", outcome).with_retry_after_ms(20)
+                }
+                other => Error::new(other, "the leader refuses the write", outcome),
+            };
             self.fail(ticket, error);
         }
     }
@@ -588,6 +609,10 @@ impl<T: Table> Node<T> {
             if counter > self.released || self.stopped {
                 break;
             }
+            if self.unstored + self.store.pending_bytes() >= self.config.unstored_bytes_max {
+                probe!("apply.waits-for-the-table");
+                break;
+            }
             while self.read_back.front().is_some_and(|entry| entry.zxid.counter < counter) {
                 self.read_back.pop_front();
             }
@@ -611,9 +636,11 @@ impl<T: Table> Node<T> {
             }
         }
         if self.store.applied() > before {
+            let bytes = self.store.pending_bytes();
             if let Some(batch) = self.store.take_batch() {
                 let token = self.zab.allocate_token();
-                self.batches.push_back(token);
+                self.batches.push_back((token, bytes));
+                self.unstored += bytes;
                 self.effects.push(Effect::Write { token, write: Write::Apply(batch) });
             }
             self.inbox.push(zab::Event::Applied { counter: self.store.applied() });

@@ -1,5 +1,7 @@
 //! What clients of an ensemble may rely on when nothing but a crash goes wrong.
 
+mod applying;
+mod foreign;
 mod harness;
 mod members;
 mod reads;

@@ -5,12 +5,16 @@
 //! with one request is answered under its id; what is wrong with the stream is answered with an `Error` frame,
 //! behind which the connection ends. Keys, values and sessions are not looked at here.
 //!
+//! A `Pong` and a `Welcome` vouch for the driver: without a step of it for two heartbeats they wait, and clients leave
+//! a node whose sockets are served and whose driver hangs.
+//!
 //! Whoever connects is taken for hostile until it has said hello, and for greedy ever after: what a connection holds
 //! without asking is little ([`CONNECTION_BYTES`](crate::memory::CONNECTION_BYTES)), a larger frame waits for room before it is read, no frame
 //! may dawdle, and when there are too many connections those go first that say nothing.
 
 use std::{
     cell::RefCell,
+    collections::VecDeque,
     io,
     pin::{Pin, pin},
     sync::Arc,
@@ -54,6 +58,8 @@ pub(crate) struct Manners {
     pub(crate) ping_after: u64,
     /// Silent rounds before the connection is closed.
     pub(crate) close_after: u64,
+    /// A node whose driver has not stepped for this long gives no sign of life: two heartbeats.
+    pub(crate) driver_silence_max: Duration,
 }
 
 impl Default for Manners {
@@ -63,6 +69,7 @@ impl Default for Manners {
             round: Duration::from_secs(10),
             ping_after: 3,
             close_after: 9,
+            driver_silence_max: Duration::from_secs(1),
         }
     }
 }
@@ -92,6 +99,8 @@ const REFUSALS_MAX: usize = 64;
 const LINGER: Duration = Duration::from_secs(1);
 /// What a refused client may still send while it lingers, in bytes.
 const LINGER_BYTES_MAX: usize = 64 << 20;
+/// Pings of one client that wait for the driver to go on; of more, the oldest are not answered.
+const PINGS_MAX: usize = 16;
 /// What a client should wait before it comes back to a full node, in milliseconds.
 const RETRY_AFTER_MS: u32 = 100;
 
@@ -169,6 +178,11 @@ impl ClientPort {
         }
     }
 
+    /// Whether the driver has stepped of late, so that this node may give a sign of life.
+    fn driver_steps(&self) -> bool {
+        self.inbox.is_attended(self.manners.driver_silence_max)
+    }
+
     async fn turn_away(&self, stream: TcpStream) {
         let client = self.clients.make(stream, &self.inbox);
         let max = self.clients_max;
@@ -239,6 +253,10 @@ struct Conversation<'a> {
     /// Room for the large frame that is arriving.
     room: Option<SemaphorePermit<'a>>,
     greeted: bool,
+    /// The highest id of a request so far: no id is used twice.
+    last_id: Option<u64>,
+    /// Nonces of pings that are answered when the driver goes on.
+    pings: VecDeque<u64>,
     /// Events put into the inbox so far.
     told: u64,
 }
@@ -246,7 +264,18 @@ struct Conversation<'a> {
 impl<'a> Conversation<'a> {
     fn new(port: &'a ClientPort, client: &'a Arc<Client>) -> Conversation<'a> {
         let buffer = BytesMut::new();
-        Conversation { port, client, buffer, begun: None, block: 0, room: None, greeted: false, told: 0 }
+        Conversation {
+            port,
+            client,
+            buffer,
+            begun: None,
+            block: 0,
+            room: None,
+            greeted: false,
+            last_id: None,
+            pings: VecDeque::new(),
+            told: 0,
+        }
     }
 
     async fn hold(&mut self) -> End {
@@ -261,6 +290,14 @@ impl<'a> Conversation<'a> {
         let hello = first.map_err(|_| {
             v1::Error::not_applied(ErrorKind::DeadlineExceeded, "no Hello within the time-out")
         })??;
+        let patience = self.port.manners.hello_timeout;
+        timeout(patience, self.port.inbox.attended(self.port.manners.driver_silence_max)).await.map_err(
+            |_| {
+                let message =
+                    format!("this node does not respond: its driver has not stepped for {patience:?}");
+                v1::Error::not_applied(ErrorKind::Unavailable, message)
+            },
+        )?;
         let mut events = vec![(self.greet(hello)?, 0)];
         loop {
             let mut answered = false;
@@ -277,6 +314,7 @@ impl<'a> Conversation<'a> {
             }
             self.pass_on(&mut events).await?;
             self.tidy();
+            self.vouch().await?;
             self.read().await?;
             self.client.hear(self.port.clients.round());
         }
@@ -426,6 +464,33 @@ impl<'a> Conversation<'a> {
         }
     }
 
+    /// Answers pings as soon as the driver steps, or returns when more has arrived.
+    async fn vouch(&mut self) -> Result<(), End> {
+        if self.pings.is_empty() || self.begun.is_some() {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            () = self.port.inbox.attended(self.port.manners.driver_silence_max) => {
+                if self.answer_pings() {
+                    self.client.outbox.flush();
+                }
+                Ok(())
+            }
+            readable = self.client.outbox.stream().readable() => Ok(readable?),
+        }
+    }
+
+    /// Says whether the outbox is to be flushed.
+    fn answer_pings(&mut self) -> bool {
+        let mut flush = false;
+        for nonce in self.pings.drain(..) {
+            let pong = v1::server_frame::Body::Pong(v1::Pong { nonce });
+            flush |= self.client.put(v1::ServerFrame { body: Some(pong) });
+        }
+        flush
+    }
+
     fn pull(&mut self) -> io::Result<usize> {
         let stream = self.client.outbox.stream();
         if self.room.is_some() {
@@ -452,8 +517,11 @@ impl<'a> Conversation<'a> {
                 if session != 0 {
                     events.push((Event::Contact { session }, 0));
                 }
-                let pong = v1::server_frame::Body::Pong(v1::Pong { nonce });
-                return Ok(self.client.put(v1::ServerFrame { body: Some(pong) }));
+                if self.pings.len() >= PINGS_MAX {
+                    self.pings.pop_front();
+                }
+                self.pings.push_back(nonce);
+                return Ok(self.port.driver_steps() && self.answer_pings());
             }
             Some(v1::client_frame::Body::Pong(_)) => {}
             Some(v1::client_frame::Body::Hello(_)) => {
@@ -470,6 +538,12 @@ impl<'a> Conversation<'a> {
 
     fn request(&mut self, mut request: v1::Request, events: &mut Vec<(Event, usize)>) -> Result<bool, End> {
         let id = request.id;
+        if let Some(last) = self.last_id.filter(|last| *last >= id) {
+            // An answer under this id could be taken for the other one's.
+            let message = format!("request id {id} comes after {last}: ids rise, and none is used twice");
+            return Err(self.malformed(v1::Error::unknown(ErrorKind::InvalidArgument, message)));
+        }
+        self.last_id = Some(id);
         let Some(operation) = &mut request.operation else {
             let message = "a request of a kind that this node does not know";
             let error = v1::Error::not_applied(ErrorKind::Unsupported, message);
@@ -487,18 +561,22 @@ impl<'a> Conversation<'a> {
                 Ok(false)
             }
             refused @ (Admission::Full | Admission::Crowded) => {
-                let message = if refused == Admission::Full {
-                    format!("more than {} requests in flight on one connection", limits::REQUESTS_MAX)
+                let (kind, message) = if !self.port.driver_steps() {
+                    (
+                        ErrorKind::Unavailable,
+                        "this node does not respond: its driver does not step".to_owned(),
+                    )
+                } else if refused == Admission::Full {
+                    let max = limits::REQUESTS_MAX;
+                    (
+                        ErrorKind::ResourceExhausted,
+                        format!("more than {max} requests in flight on one connection"),
+                    )
                 } else {
-                    "this node has too many requests waiting".to_owned()
+                    (ErrorKind::ResourceExhausted, "this node has too many requests waiting".to_owned())
                 };
-                let error = v1::Error::not_applied(ErrorKind::ResourceExhausted, message);
+                let error = v1::Error::not_applied(kind, message);
                 Ok(self.client.put(refuse(id, error.with_retry_after_ms(RETRY_AFTER_MS))))
-            }
-            // An answer under this id would be taken for the other one's.
-            Admission::Doubled => {
-                let message = format!("request id {id} is in flight already");
-                Err(self.malformed(v1::Error::unknown(ErrorKind::InvalidArgument, message)))
             }
         }
     }

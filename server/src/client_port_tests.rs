@@ -324,12 +324,97 @@ async fn too_many_requests_in_flight_are_refused_one_by_one() {
 }
 
 #[tokio::test]
-async fn one_id_for_two_requests_ends_the_connection() {
+async fn an_id_that_does_not_rise_ends_the_connection() {
     let port = Port::open(Manners::default()).await;
-    let mut talk = port.greet().await;
-    talk.ask(get(1)).await;
-    talk.ask(get(1)).await;
-    assert_eq!(talk.farewell().await.message, "request id 1 is in flight already");
+    for (first, second) in [(1, 1), (5, 4), (u64::MAX, 0), (0, 0)] {
+        let mut talk = port.greet().await;
+        talk.ask(get(first)).await;
+        // Not even when nobody waits for the first one any more.
+        talk.ask(Ask::Cancel(v1::Cancel { id: first })).await;
+        talk.ask(get(second)).await;
+        let error = talk.farewell().await;
+        assert_eq!(error.error_kind(), ErrorKind::InvalidArgument);
+        let message = format!("request id {second} comes after {first}: ids rise, and none is used twice");
+        assert_eq!(error.message, message);
+    }
+}
+
+/// Manners of a node whose driver is soon missed, and the driver at work until the guard goes.
+fn soon_missed() -> Manners {
+    Manners { driver_silence_max: Duration::from_millis(20), ..Manners::default() }
+}
+
+async fn driven<T>(port: &Port, talk: impl Future<Output = T>) -> T {
+    let stepping = async {
+        loop {
+            port.inbox.take(&mut Taken::default(), std::time::Instant::now());
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        done = talk => done,
+        never = stepping => never,
+    }
+}
+
+#[tokio::test]
+async fn a_node_whose_driver_hangs_answers_no_ping_before_it_goes_on() {
+    let port = Port::open(soon_missed()).await;
+    let mut talk = driven(&port, port.greet()).await;
+    driven(&port, async {
+        talk.ask(Ask::Ping(v1::Ping { nonce: 1, session: 0 })).await;
+        assert_eq!(talk.answer().await, Some(Answer::Pong(v1::Pong { nonce: 1 })));
+    })
+    .await;
+    // The driver hangs.
+    while port.inbox.is_attended(soon_missed().driver_silence_max) {
+        tokio::task::yield_now().await;
+    }
+    for nonce in 2..=4 {
+        talk.ask(Ask::Ping(v1::Ping { nonce, session: 0 })).await;
+    }
+    // That it has read them shows in what it answers without the driver: a request of no known kind.
+    talk.ask(Ask::Request(v1::Request { id: 1, ..v1::Request::default() })).await;
+    assert_eq!(talk.response().await.id, 1);
+    for nonce in 5..=6 {
+        talk.ask(Ask::Ping(v1::Ping { nonce, session: 0 })).await;
+    }
+    driven(&port, async {
+        for nonce in 2..=6 {
+            assert_eq!(talk.answer().await, Some(Answer::Pong(v1::Pong { nonce })));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_whose_driver_hangs_welcomes_nobody() {
+    let manners = Manners { hello_timeout: Duration::from_millis(100), ..soon_missed() };
+    let port = Port::open(manners).await;
+    while port.inbox.is_attended(manners.driver_silence_max) {
+        tokio::task::yield_now().await;
+    }
+    let mut talk = port.connect().await;
+    talk.ask(hello(1, 1, None)).await;
+    let error = talk.farewell().await;
+    assert_eq!(error.error_kind(), ErrorKind::Unavailable);
+    assert!(error.message.contains("its driver has not stepped"), "{}", error.message);
+    driven(&port, port.greet()).await;
+}
+
+#[tokio::test]
+async fn a_node_whose_driver_hangs_does_not_blame_its_clients() {
+    let port = Port::open(soon_missed()).await;
+    let mut talk = driven(&port, port.greet()).await;
+    while port.inbox.is_attended(soon_missed().driver_silence_max) {
+        tokio::task::yield_now().await;
+    }
+    for id in 1..=limits::REQUESTS_MAX as u64 + 1 {
+        talk.ask(get(id)).await;
+    }
+    let error = refusal(talk.response().await);
+    assert_eq!(error.error_kind(), ErrorKind::Unavailable);
+    assert_eq!(error.outcome, v1::Outcome::NotApplied as i32);
 }
 
 #[tokio::test]
@@ -556,7 +641,14 @@ async fn whoever_has_room_for_a_frame_and_dawdles_makes_room_for_others() {
     let value = bytes::Bytes::from(vec![1; limits::VALUE_MAX]);
     let set = Operation::Set(v1::Set { key: "k".into(), value: value.clone() });
     honest.ask(Ask::Request(v1::Request { id: 1, operation: Some(set), ..v1::Request::default() })).await;
-    let Event::Request { request, .. } = &port.events(1).await[0] else { panic!("no request") };
+    let request = loop {
+        match port.events(1).await.remove(0) {
+            Event::Request { request, .. } => break request,
+            // One who has dawdled.
+            Event::ClientGone { .. } => {}
+            event => panic!("{event:?}"),
+        }
+    };
     assert!(matches!(&request.operation, Some(Operation::Set(set)) if set.value == value));
     let error = dawdlers[0].farewell().await;
     assert_eq!(error.error_kind(), ErrorKind::DeadlineExceeded);

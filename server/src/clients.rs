@@ -94,8 +94,6 @@ struct Waiting {
 pub(crate) enum Admission {
     /// It may.
     Admitted,
-    /// Another one with its id is waiting.
-    Doubled,
     /// Too many of this client are waiting.
     Full,
     /// Too many of all clients are waiting.
@@ -107,12 +105,9 @@ impl Client {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in a request whose key and value have `size` bytes.
+    /// Takes in a request whose key and value have `size` bytes. Its id is new.
     pub(crate) fn admit(&self, request: u64, size: usize) -> Admission {
         let mut waiting = self.waiting();
-        if waiting.costs.contains_key(&request) {
-            return Admission::Doubled;
-        }
         if waiting.costs.len() >= limits::REQUESTS_MAX {
             return Admission::Full;
         }

@@ -4,17 +4,24 @@
 //! in the other and are taken a bounded number at a time, so that no burst of requests delays a heartbeat.
 //! Each lane keeps its order. Sockets wait for room (and are not read meanwhile); datagrams have little room of
 //! their own, so that a flood of them leaves the peers theirs, and are dropped without it; what the disk reports never waits, and is bounded by what the node has in flight.
+//!
+//! The queue also knows when the driver last looked into it, which it does every few milliseconds: a driver that hangs
+//! in a step is seen here, and the client port vouches for it no longer.
 
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    pin::pin,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use gometa_node::Event;
 use gometa_zab::{LinkId, Message, NodeId, Token};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::outbox::Outbox;
 
@@ -46,6 +53,11 @@ pub(crate) struct Inbox {
     peer_room: Semaphore,
     datagram_room: Semaphore,
     client_room: Semaphore,
+    made: Instant,
+    /// When the driver last took something or found nothing, in microseconds since `made`.
+    attended: AtomicU64,
+    /// It has, for those who wait for it.
+    attends: Notify,
 }
 
 #[derive(Default)]
@@ -87,6 +99,27 @@ impl Inbox {
             peer_room: Semaphore::new(PEER_ROOM as usize),
             datagram_room: Semaphore::new(DATAGRAMS_MAX),
             client_room: Semaphore::new(CLIENT_ROOM as usize),
+            made: Instant::now(),
+            attended: AtomicU64::new(0),
+            attends: Notify::new(),
+        }
+    }
+
+    /// Whether the driver has looked into this queue within so long.
+    pub(crate) fn is_attended(&self, within: Duration) -> bool {
+        let attended = Duration::from_micros(self.attended.load(Ordering::Relaxed));
+        self.made.elapsed().saturating_sub(attended) <= within
+    }
+
+    /// Waits until the driver has looked into this queue within so long.
+    pub(crate) async fn attended(&self, within: Duration) {
+        loop {
+            let mut attends = pin!(self.attends.notified());
+            attends.as_mut().enable();
+            if self.is_attended(within) {
+                return;
+            }
+            attends.await;
         }
     }
 
@@ -196,6 +229,8 @@ impl Inbox {
         let peer_units = std::mem::take(&mut state.peer_units);
         let datagrams = std::mem::take(&mut state.datagrams);
         drop(state);
+        self.attended.store(self.made.elapsed().as_micros() as u64, Ordering::Relaxed);
+        self.attends.notify_waiters();
         self.peer_room.add_permits(peer_units);
         self.datagram_room.add_permits(datagrams);
         self.client_room.add_permits(client_units);
@@ -288,6 +323,31 @@ mod tests {
         }
         assert!(putting.await.unwrap());
         assert_eq!(numbers, [0, 1, 2]);
+    }
+
+    #[tokio::test]
+    async fn it_is_known_how_long_ago_the_driver_has_looked() {
+        let inbox = Arc::new(Inbox::new());
+        while inbox.is_attended(Duration::from_millis(1)) {
+            std::thread::yield_now();
+        }
+        assert!(inbox.is_attended(Duration::from_secs(3_600)));
+        let waiting = tokio::spawn({
+            let inbox = inbox.clone();
+            async move { inbox.attended(Duration::from_secs(3_600)).await }
+        });
+        waiting.await.unwrap();
+        let waiting = tokio::spawn({
+            let inbox = inbox.clone();
+            async move { inbox.attended(Duration::from_millis(1)).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        while !waiting.is_finished() {
+            take_now(&inbox);
+            tokio::task::yield_now().await;
+        }
+        waiting.await.unwrap();
     }
 
     #[test]

@@ -20,8 +20,11 @@ use crate::config::ServerConfig;
 pub(crate) const MIB: usize = 1 << 20;
 
 /// What a node takes beside its clients: the program, RocksDB's cache and tables being written, the protocol's
-/// window and tail, both lanes of the inbox, and everything on the nodes' port.
-pub(crate) const NODE_BYTES: usize = 320 * MIB;
+/// window and tail, what is applied and not stored ([`UNSTORED_BYTES_MAX`]), what is remembered of forwarded writes
+/// (4 MiB), both lanes of the inbox, and everything on the nodes' port.
+pub(crate) const NODE_BYTES: usize = 356 * MIB;
+/// What is applied and not in the table yet; then applying waits.
+pub(crate) const UNSTORED_BYTES_MAX: usize = 32 * MIB;
 /// What one connected client may hold that is not accounted in bytes: its task, its small buffers, and a frame of
 /// [`SMALL_FRAME`] that is not whole.
 pub(crate) const CONNECTION_BYTES: usize = 24 << 10;

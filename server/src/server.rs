@@ -34,7 +34,7 @@ use crate::{
     identity,
     inbox::{Inbox, Item},
     listen, logging,
-    memory::Allowance,
+    memory::{self, Allowance},
     peer_link::{self, PeerPort, Strangers},
     ready::Ready,
     search::{DialErrors, Search},
@@ -147,7 +147,10 @@ impl Server {
             counters: counters.clone(),
             clients_max: allowance.clients_max,
             frames: FrameRoom::new(allowance.frames()),
-            manners: Manners::default(),
+            manners: Manners {
+                driver_silence_max: Duration::from_millis(2 * config.heartbeat_ms),
+                ..Manners::default()
+            },
         });
         let like = votes.local_address();
 
@@ -277,6 +280,7 @@ fn node_config(
         session_timeout_ms: config.session_timeout_ms,
         deadline_default_ms: limits::DEADLINE_DEFAULT_MS,
         requests_max: REQUESTS_MAX,
+        unstored_bytes_max: memory::UNSTORED_BYTES_MAX,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
 }

@@ -8,7 +8,7 @@ use std::fmt;
 
 use gometa_zab::Bounds;
 
-use crate::settings::{SECOND, Settings};
+use crate::settings::{SECOND, Settings, UNSTORED_BYTES_MAX};
 
 /// A kind of fault, or of trouble, that can be left out.
 #[derive(Clone, Copy)]
@@ -60,6 +60,7 @@ pub const KNOBS: &[Knob] = &[
     knob("impatient", "attempts with short deadlines", |s| s.workload.attempt_max_ms = 0),
     knob("tight-bounds", "small batches, windows and memories", |s| {
         s.bounds = Bounds { proposals_max: 256, ..Bounds::default() };
+        s.unstored_bytes_max = UNSTORED_BYTES_MAX;
     }),
     knob("short-sessions", "sessions that end within less than 20 s", |s| s.session_timeout_ms = 20_000),
 ];

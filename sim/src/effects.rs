@@ -48,6 +48,7 @@ impl Ensemble {
                 session_timeout_ms: self.settings.session_timeout_ms,
                 deadline_default_ms: DEADLINE_DEFAULT_MS,
                 requests_max: 24,
+                unstored_bytes_max: self.settings.unstored_bytes_max,
                 version: "simulated".to_owned(),
             }
         };

@@ -8,6 +8,8 @@ use crate::random::{Random, Stream};
 
 /// One second of virtual time.
 pub const SECOND: u64 = 1_000_000;
+/// What a server's node applies ahead of its table, in bytes.
+pub const UNSTORED_BYTES_MAX: usize = 32 << 20;
 /// One millisecond of virtual time.
 pub const MILLISECOND: u64 = 1_000;
 
@@ -141,6 +143,8 @@ pub struct Settings {
     pub fault_time: u64,
     /// How much a node holds.
     pub bounds: Bounds,
+    /// How much it applies ahead of its table, in bytes.
+    pub unstored_bytes_max: usize,
     /// The network's faults.
     pub network: NetworkSettings,
     /// The disks' faults.
@@ -162,6 +166,7 @@ impl Settings {
             session_timeout_ms: 10_000,
             fault_time: 5 * SECOND,
             bounds: Bounds::default(),
+            unstored_bytes_max: UNSTORED_BYTES_MAX,
             network: NetworkSettings {
                 delay_min: 100,
                 delay_max: 400,
@@ -304,6 +309,7 @@ impl Settings {
         if r.one_in(if nodes == 5 { 2 } else { 3 }) {
             process.depose_every = r.between(700, 4_000) * MILLISECOND;
         }
+        let unstored_bytes_max = r.pick(&[1, 2_000, UNSTORED_BYTES_MAX, UNSTORED_BYTES_MAX]);
         let attempt_max_ms = if r.one_in(3) { r.pick(&[60, 200, 500]) } else { 0 };
         let workload = WorkloadSettings { attempt_max_ms, ..workload };
         if r.one_in(16) {
@@ -320,6 +326,7 @@ impl Settings {
             session_timeout_ms,
             fault_time,
             bounds,
+            unstored_bytes_max,
             network,
             disk,
             process,

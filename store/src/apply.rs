@@ -181,6 +181,12 @@ impl<T: Table> Store<T> {
         Applied { origin: Origin::EndSessions { sessions }, outcome: CommandOutcome::default() }
     }
 
+    /// What has been applied since the last [`take_batch`](Store::take_batch) and the batch that it will make take in
+    /// memory, in bytes: no less than that.
+    pub fn pending_bytes(&self) -> usize {
+        self.keys.pending() + self.sessions.pending()
+    }
+
     /// Everything applied since the last call, as one batch; None if nothing was. Batches must reach the table
     /// in the order in which they were taken.
     pub fn take_batch(&mut self) -> Option<Batch> {

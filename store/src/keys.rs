@@ -15,6 +15,9 @@ use crate::{
     table::{Space, Table},
 };
 
+/// What a changed key takes beside itself and its value, in bytes: its places in the overlay and in the batch.
+const CHANGE_COST: usize = 256;
+
 /// All keys: the overlay over the table.
 pub(crate) struct Keys {
     /// The newest state of every key that some batch not yet written holds or will hold. Only looked up, never
@@ -22,6 +25,8 @@ pub(crate) struct Keys {
     overlay: HashMap<Bytes, Overlaid>,
     /// The keys changed since the last batch was taken, in the order of their first change, each once.
     changed: Vec<Bytes>,
+    /// What these hold in memory until the next batch is written, in bytes: no less than that.
+    pending: usize,
     /// The keys of each batch taken and not yet written, oldest first.
     outstanding: VecDeque<Vec<Bytes>>,
     /// How many batches have been taken, and how many of them are written.
@@ -72,6 +77,7 @@ impl Keys {
         Keys {
             overlay: HashMap::new(),
             changed: Vec::new(),
+            pending: 0,
             outstanding: VecDeque::new(),
             taken: 0,
             written: 0,
@@ -83,6 +89,11 @@ impl Keys {
     /// Number of keys.
     pub(crate) fn count(&self) -> u64 {
         self.count
+    }
+
+    /// What has changed since the last batch, in bytes of memory.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending
     }
 
     /// The hash of all records. Costs an encoding of every key changed since the last batch.
@@ -182,6 +193,9 @@ impl Keys {
 
     /// Gives a key its new state; `found` is its old one.
     fn change(&mut self, key: Bytes, record: Option<KeyRecord>, found: Found) {
+        // Key and value stand in the overlay and in the batch.
+        let value = record.as_ref().map_or(0, |record| record.value.len());
+        self.pending += CHANGE_COST + 2 * (key.len() + value);
         match self.overlay.entry(key) {
             Slot::Occupied(mut slot) => {
                 if let Some(settled) = slot.get_mut().settled.take() {
@@ -204,6 +218,7 @@ impl Keys {
     /// Moves what has changed since the last batch into the next one.
     pub(crate) fn take(&mut self, writes: &mut Vec<(Space, Bytes, Option<Bytes>)>) {
         self.taken += 1;
+        self.pending = 0;
         let keys = std::mem::take(&mut self.changed);
         writes.reserve(keys.len());
         for key in &keys {

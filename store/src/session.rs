@@ -35,6 +35,12 @@ pub enum Recall {
     New,
 }
 
+/// What a session's record takes without outcomes, in bytes.
+const SESSION_COST: usize = 128;
+
+/// What an outcome takes in a session's record at most, in bytes.
+const RECORDED_COST: usize = 48;
+
 /// All sessions.
 #[derive(Default)]
 pub(crate) struct Sessions {
@@ -45,6 +51,8 @@ pub(crate) struct Sessions {
     /// Ids of the sessions changed or ended since the last batch was taken, in the order of their first change,
     /// each once.
     changed: Vec<u64>,
+    /// What their records take in the next batch, in bytes: no less than that.
+    pending: usize,
     /// The sum of the hashes of all records but the changed ones.
     settled_hash: u128,
 }
@@ -83,10 +91,11 @@ impl Session {
     }
 
     /// The session changes: from now until the next batch, its record has no part in the settled hash.
-    fn touch(&mut self, id: u64, settled_hash: &mut u128, changed: &mut Vec<u64>) {
+    fn touch(&mut self, id: u64, settled_hash: &mut u128, changed: &mut Vec<u64>, pending: &mut usize) {
         if let Some(settled) = self.settled.take() {
             *settled_hash = settled_hash.wrapping_sub(settled);
             changed.push(id);
+            *pending += SESSION_COST + RECORDED_COST * self.recorded.len();
         }
     }
 
@@ -170,6 +179,11 @@ impl Sessions {
         Ok(())
     }
 
+    /// What has changed since the last batch, in bytes of the next one.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending
+    }
+
     /// Number of live sessions.
     pub(crate) fn count(&self) -> usize {
         self.live.len()
@@ -217,6 +231,7 @@ impl Sessions {
         assert!(self.live.insert(id, session).is_none(), "session {id} is created a second time");
         assert!(self.nonces.insert(nonce, id).is_none(), "a second session is created for one nonce");
         self.changed.push(id);
+        self.pending += SESSION_COST;
     }
 
     /// Ends a session; says whether it was live.
@@ -229,6 +244,7 @@ impl Sessions {
             self.settled_hash = self.settled_hash.wrapping_sub(settled);
             if !mutant!(M52) {
                 self.changed.push(id);
+                self.pending += SESSION_COST;
             }
         }
         true
@@ -243,7 +259,8 @@ impl Sessions {
                 probe!("session.forgets");
                 session.recorded.pop_front();
             }
-            session.touch(context.session, &mut self.settled_hash, &mut self.changed);
+            let Sessions { settled_hash, changed, pending, .. } = self;
+            session.touch(context.session, settled_hash, changed, pending);
         }
         session.recall(context.seq)
     }
@@ -254,12 +271,15 @@ impl Sessions {
         let at = session.place(context.seq).expect_err("the write was new");
         probe!("session.out-of-order", at < session.recorded.len());
         session.recorded.insert(at, Recorded { seq: context.seq, outcome: Some(outcome) });
-        session.touch(context.session, &mut self.settled_hash, &mut self.changed);
+        let Sessions { settled_hash, changed, pending, .. } = self;
+        *pending += RECORDED_COST;
+        session.touch(context.session, settled_hash, changed, pending);
     }
 
     /// Moves what has changed since the last batch into the next one.
     pub(crate) fn take(&mut self, writes: &mut Vec<(Space, Bytes, Option<Bytes>)>) {
         writes.reserve(self.changed.len());
+        self.pending = 0;
         for id in self.changed.drain(..) {
             let key = id.to_be_bytes();
             let stored = self.live.get_mut(&id).map(|session| {

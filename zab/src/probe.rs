@@ -44,6 +44,7 @@ mod counted {
     pub const PROBES: &[&str] = &[
         "apply.from-the-log",
         "apply.waits-for-own-disk",
+        "apply.waits-for-the-table",
         "barrier.shared",
         "barrier.without-leader",
         "commit.without-own-disk",

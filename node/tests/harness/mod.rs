@@ -4,12 +4,16 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use gometa_node::{ClientId, Config, Effect, Event, Node, Write};
+use gometa_proto::limits::PAYLOAD_MAX;
 use gometa_proto::v1::{self, Request, Response, request::Operation, response::Result as Answer};
 use gometa_store::{Checkpoint, MemoryTable, Space, Table};
 use gometa_zab::{
     Addresses, Bounds, Founding, HardState, Incarnation, LinkId, LogEntry, NodeId, Recovered, Ticks,
     Timeouts, Voter, Zxid,
 };
+
+/// What a node applies ahead of its table, in bytes.
+pub(crate) const UNSTORED_BYTES_MAX: usize = 1 << 20;
 
 /// What a node's disk holds.
 #[derive(Clone, Default)]
@@ -24,6 +28,11 @@ pub(crate) struct Disk {
 pub(crate) struct DiskTable(Rc<RefCell<Disk>>);
 
 impl DiskTable {
+    /// The table is lost, and the log is not.
+    pub(crate) fn forget_table(&self) {
+        self.0.borrow_mut().table = MemoryTable::default();
+    }
+
     pub(crate) fn log(&self) -> Vec<LogEntry> {
         self.0.borrow().log.clone()
     }
@@ -58,6 +67,14 @@ pub(crate) struct Member {
     pub(crate) stopped: Option<String>,
     /// Messages to and from this node vanish.
     pub(crate) cut: bool,
+    /// From the next batch for its table on, nothing that it writes is reported.
+    pub(crate) stalls: bool,
+    /// Reports that were held back since then.
+    held: Vec<Event>,
+    /// Messages sent to other nodes' upper halves.
+    pub(crate) relays: usize,
+    /// Bytes of keys and values in batches that were not reported.
+    pub(crate) unstored: usize,
 }
 
 pub(crate) struct Ensemble {
@@ -106,6 +123,10 @@ impl Ensemble {
                 view: v1::View::default(),
                 stopped: None,
                 cut: false,
+                stalls: false,
+                held: Vec::new(),
+                relays: 0,
+                unstored: 0,
             });
         }
         for index in 0..count {
@@ -136,6 +157,7 @@ impl Ensemble {
             session_timeout_ms: 10_000,
             deadline_default_ms: 5_000,
             requests_max: 10_000,
+            unstored_bytes_max: UNSTORED_BYTES_MAX,
             version: "test".to_owned(),
         };
         let disk = member.disk.0.borrow();
@@ -176,9 +198,29 @@ impl Ensemble {
         for effect in effects {
             match effect {
                 Effect::Write { token, write } => {
+                    let report = Event::Zab(Zab::Persisted(token));
+                    let member = &mut self.members[index];
+                    if let Write::Apply(batch) = &write
+                        && member.stalls
+                    {
+                        let sizes = batch
+                            .writes
+                            .iter()
+                            .map(|(_, key, value)| key.len() + value.as_ref().map_or(0, bytes::Bytes::len));
+                        member.unstored += sizes.sum::<usize>();
+                        member.held.push(report.clone());
+                    } else if member.held.is_empty() {
+                        member.inbox.push(report);
+                    } else {
+                        member.held.push(report);
+                    }
                     let mut disk = self.members[index].disk.0.borrow_mut();
                     match write {
-                        Write::Zab(gometa_zab::Write::Append(entries)) => disk.log.extend(entries),
+                        Write::Zab(gometa_zab::Write::Append(entries)) => {
+                            // What the codec asserts of a record.
+                            assert!(entries.iter().all(|entry| entry.payload.len() <= PAYLOAD_MAX));
+                            disk.log.extend(entries);
+                        }
                         Write::Zab(gometa_zab::Write::Truncate(to)) => {
                             disk.log.truncate(usize::try_from(to.counter).expect("a small number"));
                         }
@@ -186,8 +228,6 @@ impl Ensemble {
                         Write::Zab(gometa_zab::Write::Founding(founding)) => disk.founding = Some(founding),
                         Write::Apply(batch) => disk.table.write(&batch),
                     }
-                    drop(disk);
-                    self.members[index].inbox.push(Event::Zab(Zab::Persisted(token)));
                 }
                 Effect::Read { id, from, to, .. } => {
                     let disk = self.members[index].disk.0.borrow();
@@ -221,6 +261,8 @@ impl Ensemble {
                     }
                 }
                 Effect::Send { link, message } => {
+                    let is_relay = matches!(message, gometa_zab::Message::Relay(_));
+                    self.members[index].relays += usize::from(is_relay);
                     if let Some((peer, theirs)) = self.members[index].links.get(&link).copied()
                         && self.reaches(index, peer)
                     {
@@ -274,6 +316,19 @@ impl Ensemble {
                 }
             }
         }
+    }
+
+    /// What was written while the disk stalled is reported.
+    pub(crate) fn go_on(&mut self, index: usize) {
+        let member = &mut self.members[index];
+        member.stalls = false;
+        member.unstored = 0;
+        member.inbox.append(&mut member.held);
+    }
+
+    /// At `at`, the connection from `from`.
+    pub(crate) fn link(&self, at: usize, from: usize) -> Option<LinkId> {
+        self.members[at].links.iter().find(|(_, (peer, _))| *peer == from).map(|(link, _)| *link)
     }
 
     pub(crate) fn has_more(&self, index: usize) -> bool {

@@ -246,6 +246,7 @@ impl Ensemble {
             session_timeout_ms,
             deadline_default_ms: DEADLINE_DEFAULT_MS,
             requests_max: 64,
+            unstored_bytes_max: usize::MAX,
             version: "scripted".to_owned(),
         };
         self.oracle.starts(index, now);

@@ -106,11 +106,11 @@ pub(crate) fn all(key: &str) -> Vec<Arc<Vec<u8>>> {
         whole([0x80].repeat(full)),
         prefixed(0xffff_ffff, &[0; 64]),
         prefixed(CLIENT_FRAME_MAX, &[0xff; 64]),
-        padded_get(key),
         ping.repeat(50_000),
         prefixed(0, &[]),
     ];
-    let repeated = bombs.into_iter().map(|bomb| bomb.repeat(4)).chain([waiting, padded_waiting]);
+    let padded_gets: Vec<u8> = (1..=4).flat_map(|id| padded(&get(id, key))).collect();
+    let repeated = bombs.into_iter().map(|bomb| bomb.repeat(4)).chain([padded_gets, waiting, padded_waiting]);
     repeated.map(|bomb| Arc::new([hello(), bomb].concat())).collect()
 }
 
