@@ -166,7 +166,10 @@ impl<T: Table> Node<T> {
     fn take(&mut self, event: Event) {
         match event {
             Event::Zab(zab::Event::Persisted(token)) => {
-                while let Some((_, bytes)) = self.batches.pop_front_if(|(batch, _)| *batch <= token) {
+                while let Some(&(batch, bytes)) = self.batches.front()
+                    && batch <= token
+                {
+                    self.batches.pop_front();
                     self.unstored -= bytes;
                     self.store.batch_written();
                 }

@@ -90,7 +90,8 @@ pub(crate) fn last_line(line: &str) {
 
 /// The line that reports dropped ones.
 pub(crate) fn dropped_lines(count: u64) -> Vec<u8> {
-    let message = format!("{count} lines of the log were dropped: standard error was not read in time");
+    let message =
+        format!("{count} lines of the log were dropped: standard error could not be written in time");
     let line = if JSON.load(Ordering::Relaxed) {
         json(Level::WARN, "gometa_server::output", Map::from_iter([("message".to_owned(), message.into())]))
     } else {
@@ -238,5 +239,49 @@ impl Visit for Fields {
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.insert(field, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        env,
+        io::Write,
+        os::unix::process::ExitStatusExt,
+        process::{Command, Stdio},
+        thread,
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+
+    /// Has this test panic as the server does.
+    const PANICS: &str = "GOMETA_TEST_PANICS";
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_panic_ends_a_process_whose_standard_error_is_blocked() {
+        if env::var_os(PANICS).is_some() {
+            abort_on_panic();
+            panic!("on purpose");
+        }
+        let (_unread, mut full) = io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&full, true).unwrap();
+        while full.write(&[0; 4_096]).is_ok() {}
+        rustix::io::ioctl_fionbio(&full, false).unwrap();
+        let name = thread::current().name().unwrap().to_owned();
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--exact", &name, "--nocapture"]).env(PANICS, "1");
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(full).spawn().unwrap();
+        let begun = Instant::now();
+        let ended = loop {
+            match child.try_wait().unwrap() {
+                None if begun.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(5)),
+                ended => break ended,
+            }
+        };
+        drop(child.kill());
+        drop(child.wait());
+        assert_eq!(ended.and_then(|status| status.signal()), Some(signal_hook::consts::SIGABRT));
     }
 }

@@ -13,10 +13,15 @@
 use std::{
     collections::VecDeque,
     io::{self, Write},
-    os::fd::BorrowedFd,
+    os::fd::AsFd,
     sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
     time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
 };
 
 use crate::logging;
@@ -38,8 +43,8 @@ struct Streams {
 /// The streams, whose threads start with the first use.
 fn streams() -> &'static Streams {
     STREAMS.get_or_init(|| Streams {
-        out: Output::start("gometa-stdout", Descriptor(rustix::stdio::stdout())),
-        err: Output::start("gometa-stderr", Descriptor(rustix::stdio::stderr())),
+        out: Output::start("gometa-stdout", Descriptor(rustix::stdio::stdout()), Reports::Nothing),
+        err: Output::start("gometa-stderr", Descriptor(rustix::stdio::stderr()), Reports::DroppedLines),
     })
 }
 
@@ -74,18 +79,32 @@ pub(crate) fn finish() {
     }
 }
 
-/// A standard stream without the buffers and locks of the standard library, so that nothing else waits for a thread
-/// that is blocked in a write.
-struct Descriptor(BorrowedFd<'static>);
+/// A stream without the buffers and locks of the standard library, so that nothing else waits for a thread that is
+/// blocked in a write.
+struct Descriptor<F>(F);
 
-impl Write for Descriptor {
+impl<F: AsFd> Write for Descriptor<F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(rustix::io::write(self.0, bytes)?)
+        loop {
+            match rustix::io::write(&self.0, bytes) {
+                // Another process that has the stream, too, has set it to non-blocking.
+                Err(Errno::AGAIN) => drop(poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None)),
+                written => break Ok(written?),
+            }
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// What an output writes beside the lines that it is given.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reports {
+    Nothing,
+    /// How many lines were dropped.
+    DroppedLines,
 }
 
 /// A bounded queue of lines, and the thread that writes them.
@@ -102,8 +121,8 @@ struct Shared {
     idle: Condvar,
 }
 
-#[derive(Default)]
 struct Queue {
+    reports: Reports,
     lines: VecDeque<Vec<u8>>,
     /// Of `lines`, with their overhead.
     bytes: usize,
@@ -122,6 +141,20 @@ struct Queue {
 }
 
 impl Queue {
+    fn new(reports: Reports) -> Queue {
+        Queue {
+            reports,
+            lines: VecDeque::new(),
+            bytes: 0,
+            full: false,
+            dropped: 0,
+            broken: false,
+            writing: false,
+            last: None,
+            closed: false,
+        }
+    }
+
     /// The next line to write; the report of dropped lines comes before the last line.
     fn next(&mut self) -> Option<Next> {
         if let Some(line) = self.lines.pop_front() {
@@ -136,7 +169,7 @@ impl Queue {
     }
 
     fn must_report(&self) -> bool {
-        self.dropped > 0 && !self.broken
+        self.reports == Reports::DroppedLines && self.dropped > 0 && !self.broken
     }
 
     fn is_idle(&self) -> bool {
@@ -154,8 +187,8 @@ enum Next {
 
 impl Output {
     /// An output whose thread has this name. If the thread cannot be started, all lines are dropped.
-    fn start(name: &str, sink: impl Write + Send + 'static) -> Output {
-        let queue = Mutex::new(Queue::default());
+    fn start(name: &str, sink: impl Write + Send + 'static, reports: Reports) -> Output {
+        let queue = Mutex::new(Queue::new(reports));
         let shared = Arc::new(Shared { queue, wake: Condvar::new(), idle: Condvar::new() });
         let worker = shared.clone();
         let started = thread::Builder::new().name(name.to_owned()).spawn(move || worker.run(sink));
@@ -361,6 +394,23 @@ mod tests {
         assert_eq!(next(&written), "kept\n");
         let report = next(&written);
         assert!(report.contains("3 lines of the log were dropped"), "{report}");
+    }
+
+    #[test]
+    fn a_stream_that_does_not_block_is_waited_for() {
+        let (mut reader, mut writer) = io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        let mut filled = 0;
+        while let Ok(count) = writer.write(&[0; 4_096]) {
+            filled += count;
+        }
+        let output = Output::start("test", Descriptor(writer), Reports::DroppedLines);
+        output.put(b"line\n");
+        assert!(!output.wait(Instant::now() + Duration::from_millis(1)));
+        let mut all = vec![0; filled + 5];
+        reader.read_exact(&mut all).unwrap();
+        assert_eq!(&all[filled..], b"line\n");
+        assert!(output.wait(soon()));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{OFlags, fcntl_getfl, fcntl_setfl},
+    io::ioctl_fionbio,
     process::{Pid, Signal, kill_process},
 };
 
@@ -196,8 +196,7 @@ impl Drop for Process {
 /// A pipe into which nothing more goes.
 fn full_pipe() -> io::Result<(PipeReader, PipeWriter)> {
     let (reader, mut writer) = io::pipe()?;
-    let flags = fcntl_getfl(&writer)?;
-    fcntl_setfl(&writer, flags | OFlags::NONBLOCK)?;
+    ioctl_fionbio(&writer, true)?;
     // Whole pages leave no room in the last one.
     let page = [b'\n'; 4_096];
     loop {
@@ -207,8 +206,8 @@ fn full_pipe() -> io::Result<(PipeReader, PipeWriter)> {
             Err(error) => return Err(error),
         }
     }
-    // The process shares these flags, and is to wait in a write, as with any pipe.
-    fcntl_setfl(&writer, flags)?;
+    // The process shares this setting, and is to wait in a write, as with any pipe.
+    ioctl_fionbio(&writer, false)?;
     Ok((reader, writer))
 }
 
