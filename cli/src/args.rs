@@ -13,10 +13,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use gometa_client::{parse_peers, peers_from_json, peers_from_json_leniently};
 
-use crate::{
-    input::without_byte_order_mark,
-    output::{Failure, Format},
-};
+use crate::output::{Failure, Format};
 
 /// Where an ensemble on one machine listens.
 pub(crate) const PEERS_DEFAULT: &str = "127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003";
@@ -355,8 +352,7 @@ fn read(path: &Path) -> Result<String, String> {
     if bytes.len() as u64 > CONFIG_MAX {
         return Err(format!("it is longer than {CONFIG_MAX} bytes"));
     }
-    let text = without_byte_order_mark(&bytes).to_vec();
-    String::from_utf8(text).map_err(|_| "it is not UTF-8 text".to_owned())
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
 }
 
 /// Warns of the unknown keys of a file that was read leniently, and returns its peers.

@@ -13,7 +13,10 @@ use std::{
 
 use gometa_proto::{
     ErrorKind,
-    v1::{Deleted, Error, Member, NodeStatus, PeerStatus, Request, Role, request::Operation, response},
+    v1::{
+        Deleted, Error, Member, NodeStatus, PeerStatus, Request, Role, SessionEnded, SessionOpened,
+        request::Operation, response,
+    },
 };
 use node::{Node, ensemble, entry, view, welcome, written};
 
@@ -47,17 +50,13 @@ async fn run_with(
             let mut link = node.accept_with(leading).await;
             while let Some(request) = link.next_request().await {
                 let result = match &request.operation {
-                    Some(Operation::OpenSession(_)) => response::Result::SessionOpened(Default::default()),
-                    _ => answer(&request),
-                };
-                let result = match result {
-                    response::Result::SessionOpened(_) => {
-                        response::Result::SessionOpened(gometa_proto::v1::SessionOpened {
-                            session: 1,
-                            timeout_ms: 30_000,
-                        })
+                    Some(Operation::OpenSession(_)) => {
+                        response::Result::SessionOpened(SessionOpened { session: 1, timeout_ms: 30_000 })
                     }
-                    result => result,
+                    Some(Operation::EndSession(_)) => {
+                        response::Result::SessionEnded(SessionEnded { existed: true })
+                    }
+                    _ => answer(&request),
                 };
                 link.answer(&request, result).await;
             }
