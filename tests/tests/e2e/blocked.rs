@@ -88,7 +88,7 @@ async fn lines_that_were_dropped_while_an_output_was_blocked_are_counted_when_it
     }
     ensemble.client_of(0, PATIENCE).set("key", "x").await.unwrap();
     let pipe = ensemble.unblock(0);
-    let (sender, lines) = sync_channel(1_024);
+    let (sender, lines) = sync_channel(2 * DATAGRAMS);
     let reader = thread::spawn(move || {
         let lines = BufReader::new(pipe).lines().map_while(Result::ok).filter(|line| !line.is_empty());
         lines.for_each(|line| drop(sender.send(line)));
