@@ -61,8 +61,8 @@
 //! # Reading order
 //!
 //! `types` and `message` for the words · [`Event`] and [`Effect`] for the world outside · `ensemble` and `history`
-//! for quorums and logs · `state` for what a node has in every phase · `election`, `leader` and `follower` side by
-//! side · `machine`, which turns one into the other · `formation`, last.
+//! for quorums and logs · `state` for what a node has in every phase, and `pace` for how fast its storage is ·
+//! `election`, `leader` (with `peer`) and `follower` side by side · `machine`, which turns one into the other · `formation`, last.
 #![no_std]
 #![forbid(unsafe_code)]
 extern crate alloc;
