@@ -117,7 +117,7 @@ pub fn relay(data: &[u8]) {
     while !u.is_empty() {
         let Ok([how, what, much]) = u.arbitrary::<[u8; 3]>() else { break };
         let (from, to) = (usize::from(how & 3) % 3, usize::from(how >> 2 & 3) % 3);
-        let count = 1u64 << (much & 0x0f);
+        let count = 1u64 << (much & 0x0f).min(12);
         let mut number =
             || u.arbitrary::<u16>().map_or(0, |number| u64::MAX.wrapping_shl(u32::from(number) % 65) ^ 7);
         let mut bodies: Vec<Bytes> = Vec::new();
