@@ -20,7 +20,7 @@ pub(crate) const CLOSE_MAX: Duration = Duration::from_millis(200);
 /// The deadline that the node is given. Longer, for a node that is slow shall end the session all the same.
 const NODE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// A session that is to be ended, and the first request, which is queued already.
+/// A session that is to be ended, and the request that is queued for it.
 struct Farewell {
     connection: Arc<Connection>,
     last: Last,
@@ -52,7 +52,10 @@ impl Drop for Shared {
 impl Farewell {
     fn new(connection: Arc<Connection>, last: Last) -> Self {
         let mut farewell = Self { connection, last, answered: None };
-        farewell.ask();
+        // Whether an attempt to open a session succeeded is asked only by one who waits for the answer: asking may open it.
+        if matches!(farewell.last, Last::Open(_)) {
+            farewell.ask();
+        }
         farewell
     }
 
@@ -70,6 +73,9 @@ impl Farewell {
     /// Ends when the session has ended, or nothing more can be done about it.
     async fn run(mut self) {
         let mut backoff = Backoff::default();
+        if self.answered.is_none() {
+            self.ask();
+        }
         while let Some(answered) = self.answered.take() {
             let Ok(response) = answered.await else { return };
             match response.result {

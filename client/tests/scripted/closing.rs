@@ -247,6 +247,23 @@ async fn closing_ends_a_session_of_which_the_opening_was_not_awaited() {
 }
 
 #[tokio::test]
+async fn dropping_a_client_opens_no_session() {
+    within(async {
+        let node = Node::start().await;
+        let client = client(&[&node]).with_timeout(Duration::from_millis(50));
+        let setting = client.clone();
+        let set = tokio::spawn(async move { setting.set("k", "v").await });
+        let mut link = node.accept().await;
+        link.request().await;
+        set.await.unwrap().unwrap_err();
+        // Whether there is a session is not known; asking would open one that is never ended.
+        drop(client);
+        assert!(link.next_request().await.is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn dropping_the_last_handle_ends_the_session() {
     within(async {
         let node = Node::start().await;
