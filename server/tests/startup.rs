@@ -47,7 +47,7 @@ impl Scratch {
     fn host(&self, more: &str) -> String {
         let [election, message, request] = self.ports;
         format!(
-            "{{\"Host\": {{\"ElectionAddr\": \"127.0.0.1:{election}\", \"MessageAddr\": \"127.0.0.1:{message}\", \
+            "{{\"Peer\": [], \"Host\": {{\"ElectionAddr\": \"127.0.0.1:{election}\", \"MessageAddr\": \"127.0.0.1:{message}\", \
              \"RequestAddr\": \"127.0.0.1:{request}\"}}{more}}}"
         )
     }

@@ -45,6 +45,11 @@ fn passes(solo: &mut Solo, links: &[LinkId]) -> Vec<Effect> {
     said
 }
 
+/// Whether a message is but a sign of life.
+fn is_alive(message: &Message) -> bool {
+    matches!(message, Message::Alive { .. })
+}
+
 #[test]
 fn a_leader_reports_a_second_process_of_a_follower_that_is_alive() {
     // The start's number tells nothing: original and copy count for themselves.
@@ -54,7 +59,8 @@ fn a_leader_reports_a_second_process_of_a_follower_that_is_alive() {
         let (other, _) = solo.accept_as(copy(&solo, 1, boot));
         let said = passes(&mut solo, &links);
         assert_eq!(reports(&said), twice());
-        assert_eq!(sent(&said, other), [Message::Duplicate(at("n1"))]);
+        let told: Vec<Message> = sent(&said, other).into_iter().filter(|sent| !is_alive(sent)).collect();
+        assert_eq!(told, [Message::Duplicate(at("n1"))]);
         assert!(closes(&said, other) && !closes(&said, links[0]));
     }
 }
