@@ -225,7 +225,7 @@ fn refusals_are_the_last_line_on_standard_error() {
 fn the_configuration_can_be_checked_without_starting() {
     let scratch = Scratch::new();
     scratch.write("more.json", &scratch.host(", \"HeartbeatMS\": 50, \"Datadirectory\": \"x\""));
-    let output = scratch.run(&["-config=more.json", "-check"]);
+    let output = scratch.run(&["-config=more.json", "-check", "-lenient-flags"]);
     assert!(output.status.success());
     let stdout = String::from_utf8(output.stdout).unwrap();
     let (file, data) = (scratch.path().join("more.json"), scratch.path().join("gometa-data"));
@@ -234,7 +234,7 @@ fn the_configuration_can_be_checked_without_starting() {
     assert!(stdout.contains("heartbeat         50 ms"), "{stdout}");
     let log = String::from_utf8(output.stderr).unwrap();
     assert!(
-        log.contains("unknown key Datadirectory in the configuration is ignored; did you mean DataDir?"),
+        log.contains("ignored: unknown key Datadirectory in the configuration; did you mean DataDir?"),
         "{log}"
     );
     assert!(!Path::new("gometa-data").exists());
@@ -254,7 +254,7 @@ fn flags_may_come_from_the_environment() {
 }
 
 /// All variables that the program reads for its flags.
-const VARIABLES: [&str; 11] = [
+const VARIABLES: [&str; 12] = [
     "GOMETA_CONFIG",
     "GOMETA_CLIENT",
     "GOMETA_WATCHER",
@@ -266,6 +266,7 @@ const VARIABLES: [&str; 11] = [
     "GOMETA_LOG_LEVEL",
     "GOMETA_CHECK",
     "GOMETA_BOOTSTRAP",
+    "GOMETA_LENIENT_FLAGS",
 ];
 
 #[test]
