@@ -84,7 +84,7 @@ impl Announced {
 
     /// What a leader sends to those of its followers that do not have it yet.
     pub(crate) fn unsent(&mut self, zab: &Zab) -> Vec<(LinkId, Bytes)> {
-        if !matches!(zab.role(), Role::Leading { established: Some(_) }) || mutant!(M80) {
+        if !matches!(zab.role(), Role::Leading { established: Some(_) }) || mutant!(M68) {
             return Vec::new();
         }
         let serving = zab.followers().into_iter().filter(|follower| follower.serving);

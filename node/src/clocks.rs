@@ -55,7 +55,7 @@ impl Clocks {
         self.stepped = now;
         self.late = gap > GAP_MAX;
         probe!("session.pause-does-not-count", self.late && self.ends.is_some());
-        self.now = self.now.plus(if mutant!(M71) { gap } else { gap.min(GAP_MAX) });
+        self.now = self.now.plus(if mutant!(M65) { gap } else { gap.min(GAP_MAX) });
     }
 
     /// This node is established: every session begins its time-out now.
@@ -95,7 +95,7 @@ impl Clocks {
     pub(crate) fn silent(&mut self, timeout_ms: impl Fn(u64) -> Option<u32>) -> Vec<u64> {
         let now = self.now;
         let Some(ends) = &mut self.ends else { return Vec::new() };
-        if now < self.next_look || (self.late && !mutant!(M72)) {
+        if now < self.next_look || (self.late && !mutant!(M66)) {
             return Vec::new();
         }
         self.next_look = now.plus(LOOK_EVERY);

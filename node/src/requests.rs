@@ -191,7 +191,7 @@ impl Requests {
             let Some(submission) = self.submissions.get_mut(&key) else { continue };
             if submission.at != At::Held {
                 probe!("write.held-twice");
-                if !mutant!(M73) {
+                if !mutant!(M67) {
                     continue;
                 }
             }

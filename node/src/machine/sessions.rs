@@ -52,7 +52,7 @@ impl<T: Table> Node<T> {
     pub(super) fn end_session(&mut self, client: ClientId, id: u64, deadline: Ticks, session: u64) {
         // A session's id is the counter of the entry that created it, so this node knows all up to there.
         let ended = session <= self.store.applied() && self.store.session_timeout(session).is_none();
-        if ended || mutant!(M70) {
+        if ended || mutant!(M64) {
             probe!("session.ended-already");
             return self.respond(client, id, Answer::SessionEnded(v1::SessionEnded { existed: false }));
         }
