@@ -1,4 +1,4 @@
-//! Syncs that fail, are slow or lie, and wall clocks that jump: a small library between the server and the system,
+//! Syncs that fail, are slow or lie, reads that hang, and wall clocks that jump: a small library between the server and the system,
 //! compiled here.
 
 use std::{
@@ -11,9 +11,14 @@ use std::{
 use super::images::run;
 
 /// What the library is made of.
-const SOURCES: [(&str, &str); 2] =
-    [("sync.c", include_str!("../../shim/sync.c")), ("clock.c", include_str!("../../shim/clock.c"))];
+const SOURCES: [(&str, &str); 4] = [
+    ("note.h", include_str!("../../shim/note.h")),
+    ("sync.c", include_str!("../../shim/sync.c")),
+    ("read.c", include_str!("../../shim/read.c")),
+    ("clock.c", include_str!("../../shim/clock.c")),
+];
 const SYNC_VARIABLE: &str = "GOMETA_SYNC_FAULT";
+const READ_VARIABLE: &str = "GOMETA_READ_FAULT";
 const CLOCK_VARIABLE: &str = "GOMETA_CLOCK_FAULT";
 /// Where the number of reads stands in a clock's file, behind by how much it is wrong.
 const READS_OFFSET: u64 = 8;
@@ -36,7 +41,9 @@ impl Preload {
         for (name, text) in SOURCES {
             let source = directory.join(name);
             fs::write(&source, text).map_err(|error| format!("{}: {error}", source.display()))?;
-            command.arg(source);
+            if name.ends_with(".c") {
+                command.arg(source);
+            }
         }
         run(command.arg("-ldl"))?;
         let preload = Preload { library, directory: directory.to_owned() };
@@ -51,10 +58,15 @@ impl Preload {
     pub fn apply(&self, node: usize, command: &mut Command) {
         command.env("LD_PRELOAD", &self.library);
         command.env(SYNC_VARIABLE, self.switch(node)).env(CLOCK_VARIABLE, self.clock(node));
+        command.env(READ_VARIABLE, self.read_switch(node));
     }
 
     fn switch(&self, node: usize) -> PathBuf {
         self.directory.join(format!("sync-{}", node + 1))
+    }
+
+    fn read_switch(&self, node: usize) -> PathBuf {
+        self.directory.join(format!("read-{}", node + 1))
     }
 
     fn clock(&self, node: usize) -> PathBuf {
@@ -91,6 +103,27 @@ impl Preload {
     /// Of the file system.
     pub fn lie_about_the_log(&self, node: usize) -> io::Result<()> {
         self.set(node, "lie-log")
+    }
+
+    /// From now on every read of a file by the thread that drives the node hangs.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn hang_reads(&self, node: usize) -> io::Result<()> {
+        fs::write(self.read_switch(node), "")
+    }
+
+    /// The number of reads that hang, or have hung.
+    pub fn hung_reads(&self, node: usize) -> u64 {
+        fs::metadata(self.read_switch(node).with_extension("hits")).map_or(0, |metadata| metadata.len())
+    }
+
+    /// Lets hanging reads go on.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn heal_reads(&self, node: usize) -> io::Result<()> {
+        fs::remove_file(self.read_switch(node))
     }
 
     fn set(&self, node: usize, text: &str) -> io::Result<()> {

@@ -14,6 +14,7 @@ mod flood;
 mod flood_bombs;
 mod founding;
 mod health;
+mod hung;
 mod isolation;
 mod judged;
 mod kills;

@@ -1,0 +1,73 @@
+//! A node whose driver hangs in a read of its disk: its sockets are served, and nothing else is.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use gometa_tests::{
+    chaos::preload::Preload, ensemble::Ensemble, program::program, say, wait::PATIENCE, wait::until,
+};
+
+const KEYS: usize = 2_000;
+/// The time within which each call must succeed: three seconds more than a client waits for a silent node.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+fn spawn(ensemble: &mut Ensemble, preload: &Preload, node: usize) {
+    let mut command = Command::new(program("gometa-server"));
+    preload.apply(node, &mut command);
+    ensemble.spawn_with(node, command);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_leaves_a_leader_whose_driver_hangs() {
+    let mut ensemble = Ensemble::prepare(3);
+    let everyone = ensemble.all();
+    let preload = Preload::compile(ensemble.scratch(), everyone.len()).unwrap();
+    for node in &everyone {
+        spawn(&mut ensemble, &preload, *node);
+    }
+    for node in &everyone {
+        ensemble.ready(*node).await;
+    }
+    let client = ensemble.client(TIMEOUT);
+    let value = vec![b'v'; 512];
+    for key in 0..KEYS {
+        client.set(format!("k/{key}"), &value).await.unwrap();
+    }
+    // A start moves what was written to tables, so that reads go to the disk.
+    for node in &everyone {
+        ensemble.terminate(*node).await;
+        spawn(&mut ensemble, &preload, *node);
+        ensemble.ready(*node).await;
+    }
+    let leader = ensemble.leader().await;
+    client.set("in use", "x").await.unwrap();
+    preload.hang_reads(leader).unwrap();
+    // Reads of keys that are in no cache, until one hangs.
+    let hung = until("the leader's driver hangs", PATIENCE, || async {
+        for key in 0..KEYS {
+            if preload.hung_reads(leader) > 0 {
+                return Ok(Instant::now());
+            }
+            let called = ensemble.client_of(leader, Duration::from_millis(200));
+            drop(called.get(format!("k/{key}")).await);
+        }
+        Err("no read hangs".to_owned())
+    })
+    .await;
+    let mut longest = Duration::ZERO;
+    for call in 0..15 {
+        let called = Instant::now();
+        let written = client.set("in use", call.to_string()).await;
+        assert!(written.is_ok(), "call {call}, {:?} after the driver hung: {written:?}", hung.elapsed());
+        longest = longest.max(called.elapsed());
+    }
+    say(&format!(
+        "15 writes in {:.1?} beside a leader that hangs, the longest {longest:.1?}",
+        hung.elapsed()
+    ));
+    assert!(preload.hung_reads(leader) > 0);
+    preload.heal_reads(leader).unwrap();
+    ensemble.converged(&everyone).await;
+}
