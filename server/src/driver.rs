@@ -199,6 +199,7 @@ impl<T: Table> Driver<T> {
                 Effect::View(view) => self.around.clients.set_view(view),
                 Effect::Role(role) => {
                     narrate::role(&role, &self.around.book);
+                    self.around.search.role_changed(&self.role, &role);
                     self.role = role;
                 }
                 Effect::Notice(notice) => {

@@ -91,6 +91,10 @@ pub(crate) struct Search {
     waiting: Vec<NodeId>,
 }
 
+fn serves(role: &Role) -> bool {
+    matches!(role, Role::Leading { established: Some(_) } | Role::Following { established: Some(_), .. })
+}
+
 /// What a report needs to connect to a voter.
 struct Asked {
     voter: Voter,
@@ -140,16 +144,21 @@ impl Search {
         }
     }
 
+    /// The node has taken another role. When it has formed or found a leader, the search ends, even if that lasts for
+    /// less than a tick.
+    pub(crate) fn role_changed(&mut self, before: &Role, after: &Role) {
+        let formed = matches!(before, Role::Forming) && !matches!(after, Role::Forming);
+        if formed || serves(after) {
+            self.lasts = None;
+            self.heard.clear();
+            self.refusals.clear();
+        }
+    }
+
     /// Whether it is time to report; called at every tick.
     pub(crate) fn is_due(&mut self, role: &Role, now: Instant) -> bool {
         match role {
-            Role::Leading { established: Some(_) } | Role::Following { established: Some(_), .. } => {
-                if self.lasts.take().is_some() {
-                    self.heard.clear();
-                    self.refusals.clear();
-                }
-                false
-            }
+            Role::Leading { established: Some(_) } | Role::Following { established: Some(_), .. } => false,
             // It has found one, and catches up.
             Role::Following { established: None, .. } => false,
             Role::Forming | Role::Looking | Role::Leading { established: None } => {
@@ -365,13 +374,22 @@ mod tests {
         let due = |search: &mut Search, role: Role| -> Vec<u64> {
             (0..140).filter(|second| search.is_due(&role, at(*second))).collect()
         };
+        assert_eq!(due(&mut search, Role::Forming), [10, 70, 130]);
+        search.role_changed(&Role::Forming, &Role::Looking);
         assert_eq!(due(&mut search, Role::Looking), [10, 70, 130]);
         let leader = NodeId(2);
-        assert_eq!(due(&mut search, Role::Following { leader, established: None }), none);
+        let catching_up = Role::Following { leader, established: None };
+        search.role_changed(&Role::Looking, &catching_up);
+        assert_eq!(due(&mut search, catching_up), none);
         assert!(search.lasts.is_some(), "catching up is no leader yet");
-        assert_eq!(due(&mut search, Role::Following { leader, established: Some(Epoch(1)) }), none);
+        // A leader for less than a tick is one.
+        let follows = Role::Following { leader, established: Some(Epoch(1)) };
+        search.role_changed(&catching_up, &follows);
+        search.role_changed(&follows, &Role::Looking);
+        assert_eq!(due(&mut search, Role::Looking), [10, 70, 130]);
+        search.role_changed(&Role::Looking, &follows);
+        assert_eq!(due(&mut search, follows), none);
         assert_eq!(search.lasts, None);
-        assert_eq!(due(&mut search, Role::Forming), [10, 70, 130]);
     }
 
     #[test]
