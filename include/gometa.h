@@ -292,7 +292,7 @@ void gometa_client_close(const gometa_client_t *client);
 
 // Frees a client, which no thread may use any more. The last handle that is freed has the client's session
 // ended, as gometa_client_close, if no future runs. Futures of its calls go on; gometa_client_close ends them.
-// In a forked child it gives the handle up and leaves the parent's session alone. NULL is nothing.
+// In a forked child it gives the handle up and leaves the parent's session alone. NULL is a no-op.
 void gometa_client_free(gometa_client_t *client);
 
 // What the client and its handles have done so far; a counter is one of gometa_counter_t.
@@ -513,7 +513,7 @@ uint64_t gometa_entry_create_revision(const gometa_entry_t *entry);
 // The revision that changed the key last: what gometa_client_cas compares. 0 for NULL.
 uint64_t gometa_entry_mod_revision(const gometa_entry_t *entry);
 
-// Frees an entry. NULL is nothing.
+// Frees an entry. NULL is a no-op.
 void gometa_entry_free(gometa_entry_t *entry);
 
 // What went wrong. GOMETA_OK for NULL.
@@ -541,7 +541,7 @@ const char *gometa_error_leader(const gometa_error_t *error);
 // GOMETA_CAS_MISMATCH and GOMETA_ALREADY_EXISTS have; otherwise *revision is left as it was.
 bool gometa_error_actual_revision(const gometa_error_t *error, uint64_t *revision);
 
-// Frees an error. NULL is nothing.
+// Frees an error. NULL is a no-op.
 void gometa_error_free(gometa_error_t *error);
 
 // Waits until the future is ready, at most timeout_ms milliseconds; 0 only looks. The call's own deadline
@@ -555,12 +555,12 @@ gometa_status_t gometa_future_wait(const gometa_future_t *future,
 bool gometa_future_is_ready(const gometa_future_t *future);
 
 // Ends the call: the future is ready then, with GOMETA_CANCELLED, if it was not before. A write may take
-// effect all the same. Any thread, at any time before gometa_future_free. NULL is nothing.
+// effect all the same. Any thread, at any time before gometa_future_free. NULL is a no-op.
 void gometa_future_cancel(const gometa_future_t *future);
 
 // Frees a future. A call that is not done is cancelled, and neither its callback nor its queue hears of it
 // any more; but a callback that runs at this moment is not waited for, so free a future that has one in the
-// callback or behind it. NULL is nothing.
+// callback or behind it. NULL is a no-op.
 void gometa_future_free(gometa_future_t *future);
 
 // Has *callback* called with *context* and the future, once, when it is ready, which may be at once, on a
@@ -645,14 +645,14 @@ uint64_t gometa_log_record_time_us(const gometa_log_record_t *record);
 // "dial failed address=127.0.0.1:5003 reason=connection refused". It lives as long as the record. Empty for NULL.
 const char *gometa_log_record_message(const gometa_log_record_t *record);
 
-// Frees a record. NULL is nothing.
+// Frees a record. NULL is a no-op.
 void gometa_log_record_free(gometa_log_record_t *record);
 
 // Wakes every thread that waits in gometa_log_next, which returns the records that are there and then
 // GOMETA_CLOSED. Closing again does nothing, nor does NULL. Any thread.
 void gometa_log_close(const gometa_log_t *log);
 
-// Frees a log, which no thread may use any more; clients that it served report to none. NULL is nothing.
+// Frees a log, which no thread may use any more; clients that it served report to none. NULL is a no-op.
 void gometa_log_free(gometa_log_t *log);
 
 // What the node in use does. GOMETA_ROLE_UNKNOWN for NULL.
@@ -675,7 +675,7 @@ const char *gometa_members_message_address(const gometa_members_t *members, size
 // where there is none of this number. It lives as long as *members*.
 const char *gometa_members_request_address(const gometa_members_t *members, size_t member);
 
-// Frees them. NULL is nothing.
+// Frees them. NULL is a no-op.
 void gometa_members_free(gometa_members_t *members);
 
 // The node's id; people are shown its address for nodes instead.
@@ -748,13 +748,13 @@ uint64_t gometa_node_status_peer_acked_revision(const gometa_node_status_t *stat
 // as long as the status.
 const char *gometa_node_status_peer_detail(const gometa_node_status_t *status, size_t peer);
 
-// Frees a status. NULL is nothing.
+// Frees a status. NULL is a no-op.
 void gometa_node_status_free(gometa_node_status_t *status);
 
 // The usual settings. Cannot fail but for a NULL in *options*.
 gometa_status_t gometa_options_new(gometa_options_t **options, gometa_error_t **error);
 
-// Frees settings. NULL is nothing.
+// Frees settings. NULL is a no-op.
 void gometa_options_free(gometa_options_t *options);
 
 // What a call may take, everything included, in milliseconds; 5,000 if not set. GOMETA_INVALID_ARGUMENT for

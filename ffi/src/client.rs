@@ -160,7 +160,7 @@ pub unsafe extern "C" fn gometa_client_close(client: *const gometa_client_t) {
 
 /// Frees a client, which no thread may use any more. The last handle that is freed has the client's session
 /// ended, as gometa_client_close, if no future runs. Futures of its calls go on; gometa_client_close ends them.
-/// In a forked child it gives the handle up and leaves the parent's session alone. NULL is nothing.
+/// In a forked child it gives the handle up and leaves the parent's session alone. NULL is a no-op.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_free(client: *mut gometa_client_t) {
     // SAFETY: NULL, or a client that the caller gives up.

@@ -56,7 +56,7 @@ pub unsafe extern "C" fn gometa_entry_mod_revision(entry: *const gometa_entry_t)
     unsafe { entry.as_ref() }.map_or(0, |entry| entry.entry.mod_revision)
 }
 
-/// Frees an entry. NULL is nothing.
+/// Frees an entry. NULL is a no-op.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_entry_free(entry: *mut gometa_entry_t) {
     // SAFETY: NULL, or an entry that the caller gives up.

@@ -94,7 +94,7 @@ pub unsafe extern "C" fn gometa_error_actual_revision(
     actual.map(|actual| place.put(actual)).is_some()
 }
 
-/// Frees an error. NULL is nothing.
+/// Frees an error. NULL is a no-op.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_error_free(error: *mut gometa_error_t) {
     // SAFETY: NULL, or an error that the caller gives up.

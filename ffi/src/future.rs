@@ -320,7 +320,7 @@ pub unsafe extern "C" fn gometa_future_is_ready(future: *const gometa_future_t) 
 }
 
 /// Ends the call: the future is ready then, with GOMETA_CANCELLED, if it was not before. A write may take
-/// effect all the same. Any thread, at any time before gometa_future_free. NULL is nothing.
+/// effect all the same. Any thread, at any time before gometa_future_free. NULL is a no-op.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_cancel(future: *const gometa_future_t) {
     let body = || {
@@ -334,7 +334,7 @@ pub unsafe extern "C" fn gometa_future_cancel(future: *const gometa_future_t) {
 
 /// Frees a future. A call that is not done is cancelled, and neither its callback nor its queue hears of it
 /// any more; but a callback that runs at this moment is not waited for, so free a future that has one in the
-/// callback or behind it. NULL is nothing.
+/// callback or behind it. NULL is a no-op.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_free(future: *mut gometa_future_t) {
     // SAFETY: NULL, or a future that the caller gives up.

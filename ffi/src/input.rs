@@ -106,7 +106,7 @@ impl<T> Output<*mut T> {
     }
 }
 
-/// Takes an object back from C and drops it. NULL is nothing.
+/// Takes an object back from C and drops it. NULL is a no-op.
 ///
 /// # Safety
 /// The pointer is NULL or came from [`Output::give`], and is not used again.

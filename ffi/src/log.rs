@@ -189,7 +189,7 @@ pub unsafe extern "C" fn gometa_log_record_message(record: *const gometa_log_rec
     unsafe { record.as_ref() }.map_or(c"".as_ptr(), |record| record.message.as_ptr())
 }
 
-/// Frees a record. NULL is nothing.
+/// Frees a record. NULL is a no-op.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_log_record_free(record: *mut gometa_log_record_t) {
     // SAFETY: NULL, or a record that the caller gives up.
@@ -210,7 +210,7 @@ pub unsafe extern "C" fn gometa_log_close(log: *const gometa_log_t) {
     unsafe { guard(Operation::Status, std::ptr::null_mut(), body) };
 }
 
-/// Frees a log, which no thread may use any more; clients that it served report to none. NULL is nothing.
+/// Frees a log, which no thread may use any more; clients that it served report to none. NULL is a no-op.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_log_free(log: *mut gometa_log_t) {
     // SAFETY: NULL, or a log that the caller gives up.

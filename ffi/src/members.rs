@@ -92,7 +92,7 @@ pub unsafe extern "C" fn gometa_members_request_address(
         .map_or(c"".as_ptr(), |member| member.request_address.as_ptr())
 }
 
-/// Frees them. NULL is nothing.
+/// Frees them. NULL is a no-op.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_members_free(members: *mut gometa_members_t) {
     // SAFETY: NULL, or members that the caller gives up.

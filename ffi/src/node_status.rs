@@ -259,7 +259,7 @@ pub unsafe extern "C" fn gometa_node_status_peer_detail(
     unsafe { peer_of(status, peer) }.map_or(c"".as_ptr(), |peer| peer.detail.as_ptr())
 }
 
-/// Frees a status. NULL is nothing.
+/// Frees a status. NULL is a no-op.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_free(status: *mut gometa_node_status_t) {
     // SAFETY: NULL, or a status that the caller gives up.

@@ -43,7 +43,7 @@ pub unsafe extern "C" fn gometa_options_new(
     unsafe { guard(Operation::Build, error, body) }
 }
 
-/// Frees settings. NULL is nothing.
+/// Frees settings. NULL is a no-op.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_options_free(options: *mut gometa_options_t) {
     // SAFETY: NULL, or settings that the caller gives up.

@@ -1,13 +1,13 @@
 //! Standard output and standard error, written by threads of their own.
 //!
-//! A write to a pipe that is full and that nobody reads waits until it is read, possibly for ever. The threads that
+//! A write to a full pipe waits until the pipe is read, possibly for ever. The threads that
 //! the protocol needs therefore only queue lines here. Each of the two streams has a bounded queue and a thread: a
 //! blocked standard error does not keep back the READY line on standard output.
 //!
 //! When a queue is full, lines are dropped until everything queued is written; then one line tells how many were
 //! dropped. The end of the process waits for what is queued, [`END_WAIT_MAX`] at most.
 //!
-//! Whoever runs the program for its text (`-help`, `-version`, `-check`) gets it by a plain write that fails where
+//! Text that was asked for (`-help`, `-version`, `-check`) is written directly, by a write that fails where
 //! it must: see `process`.
 
 use std::{

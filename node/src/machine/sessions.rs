@@ -67,7 +67,7 @@ impl<T: Table> Node<T> {
         self.contact(session);
     }
 
-    /// A session has ended, as the log says; whoever asked for it is answered.
+    /// A session has ended, as the log says; the requests that asked for it are answered.
     pub(super) fn session_ended(&mut self, session: u64, existed: bool) {
         self.clocks.end(session);
         self.openers.ended(session);

@@ -34,7 +34,7 @@ struct Arguments {
     /// Repeats the order of the faults of a run; random if not given.
     #[arg(long)]
     seed: Option<u64>,
-    /// Runs all nodes with blocked outputs: full pipes that nobody reads.
+    /// Runs all nodes with blocked outputs: full pipes that are not read.
     #[arg(long, conflicts_with_all = ["teeth", "failovers"])]
     blocked_outputs: bool,
     /// Runs cases in which something is wrong instead, each of which has to be found: forged histories, old images of

@@ -246,7 +246,7 @@ impl FromStr for Counts {
 pub enum Outputs {
     /// They go into files, and last lines are looked at.
     Kept,
-    /// They are full pipes that nobody reads.
+    /// They are full pipes that are not read.
     Blocked,
 }
 

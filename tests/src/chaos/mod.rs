@@ -16,7 +16,7 @@
 //! A run lasts for a time, or until so many faults of each kind were valid. The last fault of an ensemble damages the
 //! files of one node until it refuses to start; then it gets an empty directory and comes back as a learner.
 //!
-//! With blocked outputs, standard output and standard error of every node are full pipes that nobody reads, in every
+//! With blocked outputs, standard output and standard error of every node are full pipes that are not read, in every
 //! start: nothing here then depends on what a node prints, and no last line is looked at.
 //!
 //! Whether the judge would notice anything is shown by [`teeth`]; [`failover`] measures how long the ensemble is

@@ -1,4 +1,4 @@
-//! Outputs that nobody reads: standard output and standard error of every node are a full pipe, as below a container
+//! Outputs that are not read: standard output and standard error of every node are a full pipe, as below a container
 //! runtime that is stuck. The ensemble does its work all the same, and ends when it is asked to.
 
 use std::{
