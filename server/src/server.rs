@@ -10,7 +10,7 @@ use std::{
 };
 
 use gometa_node::{Event, Node, Write};
-use gometa_proto::limits;
+use gometa_proto::{limits, v1};
 use gometa_zab::{Hello, Ticks, Timeouts, Token, Voter};
 use tokio::{
     net::TcpListener,
@@ -112,6 +112,16 @@ impl Server {
         let counters = Arc::new(Counters::default());
         let allowance = Allowance::of(config);
         let clients = Arc::new(Clients::new(me, config.session_timeout_ms, allowance, counters.clone()));
+        // For clients that connect before the node's first step: it names itself only.
+        clients.set_view(v1::View {
+            role: v1::Role::Looking.into(),
+            leader: String::new(),
+            members: vec![v1::Member {
+                node: me.0,
+                message_address: config.announced.message.text.clone(),
+                request_address: config.announced.request.text.clone(),
+            }],
+        });
         let (names, names_receiver) = mpsc::channel(address_book::NAMES_MAX);
         let mut book = AddressBook::new(names);
         book.add_voters(&voters);
