@@ -39,7 +39,7 @@ const CAUSES: &[(&str, &str)] = &[
     ),
     (
         "lookup address",
-        "check the host's name; names are resolved at every try, so there is nothing to restart",
+        "check the host's name; names are resolved at every attempt, so no restart is needed",
     ),
 ];
 

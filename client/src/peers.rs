@@ -161,7 +161,7 @@ fn read_json(text: &str) -> Result<(Vec<String>, Option<String>), Error> {
     let config: Value = serde_json::from_str(text).map_err(|error| invalid(format!("not JSON: {error}")))?;
     let unknown = unknown_key(&config, "", FILE_KEYS);
     if let (Some(unknown), None) = (&unknown, field(&config, "Peer").or(field(&config, "Host"))) {
-        // What follows would only say that there is nothing to be found.
+        // The errors below would only report that no peer is listed.
         return Err(invalid(unknown.clone()));
     }
     let peers = match field(&config, "Peer") {
