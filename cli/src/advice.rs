@@ -37,10 +37,7 @@ const CAUSES: &[(&str, &str)] = &[
         "no leader",
         "a majority of the voters must run and reach each other; `gometa status` shows which are missing",
     ),
-    (
-        "lookup address",
-        "check the host's name; names are resolved at every attempt, so no restart is needed",
-    ),
+    ("lookup address", "check the host's name; names are resolved at every attempt, so no restart is needed"),
 ];
 
 /// What to try after a failed call. `source` says where the peers' addresses come from.
