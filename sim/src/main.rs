@@ -62,6 +62,9 @@ struct Arguments {
     /// Go on after a violation.
     #[arg(long)]
     all: bool,
+    /// Print the hash of each run's trace, which a change that only moves or renames code leaves as it is.
+    #[arg(long, conflicts_with_all = ["trace", "shrink", "json", "all", "probes", "mutants"])]
+    hashes: bool,
     /// Print how often each probe was hit. Only in the instrumented program, as all below.
     #[arg(long)]
     probes: bool,
@@ -224,6 +227,15 @@ fn main() -> anyhow::Result<ExitCode> {
         debug_assert!(written.is_ok());
     }));
     mutants::choose(arguments.mutant());
+    if arguments.hashes {
+        let start = arguments.seed.unwrap_or(arguments.start);
+        let seeds = if arguments.seed.is_some() { 1 } else { arguments.seeds };
+        for seed in start..start.saturating_add(seeds) {
+            let outcome = runner::run_changed(seed, &arguments.changes(), None);
+            writeln!(io::stdout(), "{seed:>8} {:016x}", outcome.trace_hash)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let began = Instant::now();
     let (summary, threads) = match arguments.seed {
         Some(seed) => (one(seed, &arguments), 1),
