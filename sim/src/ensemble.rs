@@ -7,24 +7,26 @@
 //! Besides whole runs ([`Ensemble::run`]), the same object serves scenarios made by hand: every fault is a
 //! method, and [`Ensemble::run_until`] lets time pass between them.
 
+mod clients;
+mod depositions;
+mod effects;
+mod faults;
+
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 use bytes::{Bytes, BytesMut};
-use gometa_node::{ClientId, Event};
-use gometa_proto::{
-    frame,
-    v1::{Request, Response},
-};
-use gometa_zab::{Addresses, Incarnation, LogEntry, Voter};
+use gometa_node::Event;
+use gometa_proto::frame;
+use gometa_zab::{Addresses, Incarnation, Voter};
 
 use crate::{
+    actions::{Action, Deposition, Scheduled},
     checkers::{Check, Oracle, Violation, node_id},
-    client_links::{ClientLinks, ClientTransit},
-    depositions::Deposition,
+    client_links::ClientLinks,
+    counts::Counts,
     disk::Disk,
-    fault_counts::FaultCounts,
     history::{self, Verdict},
-    network::{Arrival, Network, Transit},
+    network::{Arrival, Network},
     process::Process,
     random::{Random, Stream},
     settings::{MILLISECOND, SECOND, Settings},
@@ -43,141 +45,6 @@ const JUDGE_EVERY: u64 = 50 * MILLISECOND;
 const HISTORY_BUDGET: u64 = 2_000_000;
 /// What a request without a deadline gets, in milliseconds.
 pub(crate) const DEADLINE_DEFAULT_MS: u32 = 5_000;
-
-/// Something that will happen.
-#[derive(Debug)]
-pub(crate) enum Action {
-    /// In the network between nodes.
-    Network(Transit),
-    /// Between clients and nodes.
-    Client(ClientTransit),
-    /// A client looks around.
-    Poll { client: usize },
-    /// A node takes in what has arrived.
-    Wake { node: usize, life: u64 },
-    /// Time has passed at a node.
-    Tick { node: usize, life: u64 },
-    /// A disk has finished a group.
-    DiskDone { node: usize, life: u64, group: u64, fails: bool },
-    /// A disk has read some of the log.
-    ReadDone { node: usize, life: u64, id: u64, entries: Vec<LogEntry> },
-    /// A node starts.
-    Start { node: usize },
-    /// A pause ends.
-    Resume { node: usize, life: u64 },
-    /// A machine loses power.
-    PowerCut { node: usize },
-    /// A node that has stopped gets an empty directory.
-    Replace { node: usize },
-    /// A disk is full.
-    Fill,
-    /// There is space again.
-    Free { node: usize },
-    /// A disk breaks a promise.
-    Damage,
-    /// A partition begins.
-    Partition,
-    /// More of it.
-    Cut { pairs: Vec<(usize, usize)> },
-    /// Some of a partition ends.
-    Heal { pairs: Vec<(usize, usize)> },
-    /// A node, or all, crash.
-    Crash,
-    /// The same, if the ensemble is not formed yet.
-    EarlyCrash,
-    /// A node is paused.
-    Pause,
-    /// A leader is deposed on purpose.
-    Depose,
-    /// More of that.
-    Deposing,
-    /// The faults end.
-    Calm,
-    /// Is everything well?
-    Judge,
-}
-
-#[derive(Debug)]
-struct Scheduled {
-    at: u64,
-    sequence: u64,
-    action: Action,
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Scheduled) -> bool {
-        (self.at, self.sequence) == (other.at, other.sequence)
-    }
-}
-
-impl Eq for Scheduled {}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Scheduled) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Scheduled) -> std::cmp::Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
-    }
-}
-
-/// What a run went through, in numbers.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Counts {
-    /// Logs cut back in synchronisation.
-    pub truncations: u64,
-    /// Epochs established.
-    pub established: u64,
-    /// Crashes that lost log entries which were not durable.
-    pub lost_tails: u64,
-    /// Crashes after which writes that were not durable had survived by luck.
-    pub lucky_tails: u64,
-    /// Linearizable reads that passed a barrier and were answered.
-    pub barriers: u64,
-    /// Local reads answered.
-    pub local_reads: u64,
-    /// Writes acknowledged.
-    pub writes: u64,
-    /// Writes acknowledged after more than one attempt.
-    pub retried: u64,
-    /// Committed entries without effect, because their write had happened before.
-    pub suppressed: u64,
-    /// Writes whose outcome their client never learned.
-    pub unknown: u64,
-    /// Processes started again.
-    pub restarts: u64,
-    /// Processes paused.
-    pub pauses: u64,
-    /// Directories lost.
-    pub wipes: u64,
-    /// Ensembles formed.
-    pub formations: u64,
-    /// Crashes before the ensemble was formed.
-    pub early_crashes: u64,
-    /// Crashes in the midst of discovery or synchronisation.
-    pub ambushes: u64,
-    /// Partitions.
-    pub partitions: u64,
-    /// Connections reset or stalled.
-    pub broken_links: u64,
-    /// Datagrams lost, doubled, replayed, damaged or made up.
-    pub strange_datagrams: u64,
-    /// Per-key histories that no order was found or excluded for within the budget.
-    pub unverified: u64,
-    /// Per-key histories found linearizable.
-    pub verified: u64,
-    /// Entries committed.
-    pub committed: u64,
-    /// Virtual time of the run, in microseconds.
-    pub time: u64,
-    /// Events.
-    pub events: u64,
-    /// Faults, kind by kind.
-    pub faults: FaultCounts,
-}
 
 /// An ensemble.
 pub struct Ensemble {
@@ -310,28 +177,6 @@ impl Ensemble {
     /// A node's machine, for scenarios made by hand.
     pub fn process(&self, node: usize) -> &Process {
         &self.processes[node]
-    }
-
-    /// What answers have reached a client that was made by hand; empties the list.
-    pub fn take_answers(&mut self, client: ClientId) -> Vec<Response> {
-        self.links.take_answers(client)
-    }
-
-    /// A client made by hand, connected to a node. Its answers wait in [`Ensemble::take_answers`].
-    pub fn connect(&mut self, node: usize) -> ClientId {
-        self.links.connect_by_hand(node, self.processes[node].life)
-    }
-
-    /// A client made by hand asks; the request arrives at once.
-    pub fn request(&mut self, client: ClientId, request: Request) {
-        if let Some((node, event)) = self.links.request_by_hand(client, request)
-            && self.processes[node].is_up()
-        {
-            if let Event::Request { request, .. } = &event {
-                self.oracle.asked(self.now, node, client.0, request);
-            }
-            self.deliver(node, event);
-        }
     }
 
     /// Any bytes reach a node's election port, as from a stranger; says whether they passed for a vote.

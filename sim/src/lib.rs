@@ -5,8 +5,8 @@
 //! everything checks the protocol's invariants after every effect, and the clients' histories are judged on their
 //! own. After the faults comes the liveness phase: everything must be well again within thirty seconds.
 //!
-//! Reading order: [`settings`] (what a run is made of), [`ensemble`] (the event loop), `effects`, `faults` and `depositions`
-//! (what nodes and fate do), [`network`], [`disk`], [`process`], [`workload`], then [`checkers`] and [`history`] (what is
+//! Reading order: [`settings`] (what a run is made of), [`ensemble`] (the event loop; below it what nodes and
+//! clients do, and faults), [`network`], [`disk`], [`process`], [`workload`], then [`checkers`] and [`history`] (what is
 //! promised), [`runner`], [`changes`] and [`shrink`] (a failing run made small), [`mutants`] and [`coverage`] (what
 //! all this is worth). [`small_scope`] takes no seeds: it searches every state of three nodes. [`contract`] stands
 //! apart: what any storage owes, the simulated disk and the server's alike.
@@ -16,17 +16,15 @@
 //! is run twice and must leave the same trace.
 #![forbid(unsafe_code)]
 
+mod actions;
 pub mod changes;
 pub mod checkers;
 mod client_links;
 pub mod contract;
+pub mod counts;
 pub mod coverage;
-mod depositions;
 pub mod disk;
-mod effects;
 pub mod ensemble;
-pub mod fault_counts;
-mod faults;
 pub mod history;
 pub mod mutants;
 pub mod network;

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use gometa_zab::LinkId;
 
 use crate::{
-    fault_counts::FaultCounts,
+    counts::FaultCounts,
     random::{Random, Stream},
     settings::{MILLISECOND, NetworkSettings},
 };

@@ -11,12 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    changes::Changes,
-    checkers::Violation,
-    ensemble::{Counts, Ensemble},
-    trace::Sink,
-};
+use crate::{changes::Changes, checkers::Violation, counts::Counts, ensemble::Ensemble, trace::Sink};
 
 /// Of so many seeds, one is run twice.
 const TWICE_EVERY: u64 = 100;

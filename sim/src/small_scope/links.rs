@@ -5,7 +5,8 @@
 //! used again only when neither end has anything of the old connection left, and nothing of it is under way; the
 //! order of numbers means nothing to a node.
 
-use super::node::NODES;
+/// Nodes of the ensemble.
+pub(super) const NODES: usize = 3;
 
 /// Places for the connections of one pair.
 pub(super) const PLACES: usize = 2;

@@ -18,15 +18,12 @@ use gometa_zab::{
 };
 use xxhash_rust::xxh3::Xxh3;
 
-use super::links;
+use super::links::{self, NODES};
 use crate::{
     checkers::{Violation, node_id},
     disk::Disk,
     settings::Settings,
 };
-
-/// Nodes of the ensemble.
-pub(super) const NODES: usize = 3;
 
 /// The election time-out, in microseconds.
 const ELECTION: u64 = 1_000;

@@ -6,7 +6,7 @@ use gometa_zab::{Role, Zxid};
 
 use super::{
     links,
-    node::NODES,
+    links::NODES,
     tables::Tables,
     world::{Action, Budget, State},
 };

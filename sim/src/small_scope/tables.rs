@@ -14,8 +14,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{
     judge::Ghost,
-    links::Link,
-    node::{Input, NODES, Node, Outcome, Output},
+    links::{Link, NODES},
+    node::{Input, Node, Outcome, Output},
 };
 use crate::Violation;
 

@@ -5,8 +5,8 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     judge::read_id,
-    links::{self, LINKS, Link},
-    node::{Input, NODES, describe},
+    links::{self, LINKS, Link, NODES},
+    node::{Input, describe},
     tables::{Said, Tables},
 };
 use crate::Violation;

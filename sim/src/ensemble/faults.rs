@@ -2,10 +2,11 @@
 
 use gometa_zab::Incarnation;
 
+use super::Ensemble;
 use crate::{
+    actions::Action,
     checkers::Check,
     disk::{End, Lost},
-    ensemble::{Action, Ensemble},
     settings::MILLISECOND,
 };
 

@@ -4,10 +4,11 @@ use bytes::BytesMut;
 use gometa_node::{Effect, Node, Write};
 use gometa_zab::{Message, Notice, Recovered, Timeouts};
 
+use super::{DEADLINE_DEFAULT_MS, Ensemble, addresses, violation};
 use crate::{
+    actions::Action,
     checkers::{Check, Violation},
     disk::{Refused, STALL},
-    ensemble::{Action, DEADLINE_DEFAULT_MS, Ensemble, addresses, violation},
     process::Clock,
     settings::{MILLISECOND, SECOND},
 };

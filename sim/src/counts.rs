@@ -1,4 +1,59 @@
-//! How often each kind of fault has struck. None of them may stay away from a large number of runs.
+//! What runs went through, in numbers. No kind of fault may be missing in a large number of runs.
+
+/// What a run went through, in numbers.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Counts {
+    /// Logs cut back in synchronisation.
+    pub truncations: u64,
+    /// Epochs established.
+    pub established: u64,
+    /// Crashes that lost log entries which were not durable.
+    pub lost_tails: u64,
+    /// Crashes after which writes that were not durable had survived by luck.
+    pub lucky_tails: u64,
+    /// Linearizable reads that passed a barrier and were answered.
+    pub barriers: u64,
+    /// Local reads answered.
+    pub local_reads: u64,
+    /// Writes acknowledged.
+    pub writes: u64,
+    /// Writes acknowledged after more than one attempt.
+    pub retried: u64,
+    /// Committed entries without effect, because their write had happened before.
+    pub suppressed: u64,
+    /// Writes whose outcome their client never learned.
+    pub unknown: u64,
+    /// Processes started again.
+    pub restarts: u64,
+    /// Processes paused.
+    pub pauses: u64,
+    /// Directories lost.
+    pub wipes: u64,
+    /// Ensembles formed.
+    pub formations: u64,
+    /// Crashes before the ensemble was formed.
+    pub early_crashes: u64,
+    /// Crashes in the midst of discovery or synchronisation.
+    pub ambushes: u64,
+    /// Partitions.
+    pub partitions: u64,
+    /// Connections reset or stalled.
+    pub broken_links: u64,
+    /// Datagrams lost, doubled, replayed, damaged or made up.
+    pub strange_datagrams: u64,
+    /// Per-key histories that no order was found or excluded for within the budget.
+    pub unverified: u64,
+    /// Per-key histories found linearizable.
+    pub verified: u64,
+    /// Entries committed.
+    pub committed: u64,
+    /// Virtual time of the run, in microseconds.
+    pub time: u64,
+    /// Events.
+    pub events: u64,
+    /// Faults, kind by kind.
+    pub faults: FaultCounts,
+}
 
 /// Declares the counts, once.
 macro_rules! fault_counts {

@@ -13,9 +13,10 @@
 
 use gometa_zab::{NodeId, Role};
 
+use super::Ensemble;
 use crate::{
+    actions::{Action, Deposition, Stage},
     checkers::{Check, node_id},
-    ensemble::{Action, Ensemble},
     settings::MILLISECOND,
 };
 
@@ -24,30 +25,6 @@ const LOOK_EVERY: u64 = 2 * MILLISECOND;
 /// How much longer the last message takes than the first while everything gets later: sent within 1 µs, it arrives
 /// within 3.
 const STRETCH: u64 = 3;
-
-/// What is done next.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
-    /// Messages to the leader get later until this moment.
-    Stretching { until: u64 },
-    /// The leader is not heard, or cut off with its minority, until another leads, and for so long after that.
-    Deposing { hold: u64 },
-    /// Another leads; the cut ends at this moment.
-    Holding { until: u64 },
-    /// The cut has healed: the old leader is to follow the new one.
-    Rejoining { new: usize },
-}
-
-/// A deposition under way.
-#[derive(Debug)]
-pub(crate) struct Deposition {
-    leader: usize,
-    seesaw: bool,
-    stage: Stage,
-    /// Links that are stopped, or will be.
-    pairs: Vec<(usize, usize)>,
-    give_up_at: u64,
-}
 
 impl Ensemble {
     /// A leader is deposed, if there is one.

@@ -1,0 +1,110 @@
+//! What can happen in a run, and the order in which it does.
+
+use gometa_zab::LogEntry;
+
+use crate::{client_links::ClientTransit, network::Transit};
+
+/// Something that will happen.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// In the network between nodes.
+    Network(Transit),
+    /// Between clients and nodes.
+    Client(ClientTransit),
+    /// A client looks around.
+    Poll { client: usize },
+    /// A node takes in what has arrived.
+    Wake { node: usize, life: u64 },
+    /// Time has passed at a node.
+    Tick { node: usize, life: u64 },
+    /// A disk has finished a group.
+    DiskDone { node: usize, life: u64, group: u64, fails: bool },
+    /// A disk has read some of the log.
+    ReadDone { node: usize, life: u64, id: u64, entries: Vec<LogEntry> },
+    /// A node starts.
+    Start { node: usize },
+    /// A pause ends.
+    Resume { node: usize, life: u64 },
+    /// A machine loses power.
+    PowerCut { node: usize },
+    /// A node that has stopped gets an empty directory.
+    Replace { node: usize },
+    /// A disk is full.
+    Fill,
+    /// There is space again.
+    Free { node: usize },
+    /// A disk breaks a promise.
+    Damage,
+    /// A partition begins.
+    Partition,
+    /// More of it.
+    Cut { pairs: Vec<(usize, usize)> },
+    /// Some of a partition ends.
+    Heal { pairs: Vec<(usize, usize)> },
+    /// A node, or all, crash.
+    Crash,
+    /// The same, if the ensemble is not formed yet.
+    EarlyCrash,
+    /// A node is paused.
+    Pause,
+    /// A leader is deposed on purpose.
+    Depose,
+    /// More of that.
+    Deposing,
+    /// The faults end.
+    Calm,
+    /// Is everything well?
+    Judge,
+}
+
+/// An action and its place in the order of the run.
+#[derive(Debug)]
+pub(crate) struct Scheduled {
+    pub(crate) at: u64,
+    pub(crate) sequence: u64,
+    pub(crate) action: Action,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Scheduled) -> bool {
+        (self.at, self.sequence) == (other.at, other.sequence)
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Scheduled) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Scheduled) -> std::cmp::Ordering {
+        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+    }
+}
+
+/// What is done next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stage {
+    /// Messages to the leader get later until this moment.
+    Stretching { until: u64 },
+    /// The leader is not heard, or cut off with its minority, until another leads, and for so long after that.
+    Deposing { hold: u64 },
+    /// Another leads; the cut ends at this moment.
+    Holding { until: u64 },
+    /// The cut has healed: the old leader is to follow the new one.
+    Rejoining { new: usize },
+}
+
+/// A deposition under way.
+#[derive(Debug)]
+pub(crate) struct Deposition {
+    pub(crate) leader: usize,
+    pub(crate) seesaw: bool,
+    pub(crate) stage: Stage,
+    /// Links that are stopped, or will be.
+    pub(crate) pairs: Vec<(usize, usize)>,
+    pub(crate) give_up_at: u64,
+}
