@@ -19,17 +19,17 @@ use tokio::runtime::Handle;
 use tracing::{debug, warn};
 
 use crate::{
-    address_book::AddressBook,
-    clients::Clients,
-    counters::Counters,
-    ending::{Ending, Reason},
+    client::registry::Clients,
     inbox::{Inbox, Item, Taken},
-    narrate,
-    outbox::{Outbox, Put},
-    peer_link::{FAREWELL, PeerPort},
-    ready::Ready,
-    search::{DialErrors, Search},
-    vote_socket::VoteSender,
+    net::outbox::{Outbox, Put},
+    observe::{counters::Counters, events, ready::Ready},
+    peer::{
+        address_book::AddressBook,
+        link::{FAREWELL, PeerPort},
+        search::{DialErrors, Search},
+        vote_socket::VoteSender,
+    },
+    process::shutdown::{Ending, Reason},
 };
 
 /// Between two ticks.
@@ -78,7 +78,7 @@ pub(crate) struct Driver<T: Table> {
     answers: Vec<(ClientId, v1::Response)>,
     /// The last role that the node took.
     role: Role,
-    refusals: narrate::Refusals,
+    refusals: events::Refusals,
     stopped: bool,
 }
 
@@ -93,7 +93,7 @@ impl<T: Table> Driver<T> {
             flush: Vec::new(),
             answers: Vec::new(),
             role: Role::Forming,
-            refusals: narrate::Refusals::default(),
+            refusals: events::Refusals::default(),
             stopped: false,
         };
         driver.carry_out(first);
@@ -198,7 +198,7 @@ impl<T: Table> Driver<T> {
                 Effect::Respond { client, response } => self.answers.push((client, response)),
                 Effect::View(view) => self.around.clients.set_view(view),
                 Effect::Role(role) => {
-                    narrate::role(&role, &self.around.book);
+                    events::role(&role, &self.around.book);
                     self.around.search.role_changed(&self.role, &role);
                     self.role = role;
                 }
@@ -208,9 +208,9 @@ impl<T: Table> Driver<T> {
                     }
                     let Surroundings { me, hello, book, search, .. } = &mut self.around;
                     search.notice(&notice, book);
-                    narrate::notice(&notice, *me, &hello.addresses, book, &mut self.refusals);
+                    events::notice(&notice, *me, &hello.addresses, book, &mut self.refusals);
                 }
-                Effect::SessionsShort { live, openers } => narrate::sessions_short(live, &openers),
+                Effect::SessionsShort { live, openers } => events::sessions_short(live, &openers),
                 Effect::Stop(reason) => {
                     self.around.ending.end(Reason::Failed(reason));
                     self.stopped = true;

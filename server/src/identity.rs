@@ -11,7 +11,7 @@ use tracing::warn;
 
 use crate::{
     config::{Address, ServerConfig},
-    narrate,
+    observe::events,
 };
 
 /// Refuses a directory that a node has founded an ensemble of one in, if the configuration lists peers: it would go on
@@ -91,7 +91,7 @@ fn differences(configured: &[Voter], members: &[Voter]) -> Option<String> {
     let (only_members, only_configured) = (missing(members, configured), missing(configured, members));
     let mut parts = Vec::new();
     if !only_members.is_empty() || !only_configured.is_empty() {
-        parts.push(narrate::difference("the ensemble", &only_members, &only_configured));
+        parts.push(events::difference("the ensemble", &only_members, &only_configured));
     }
     if !only_members.is_empty() && !only_configured.is_empty() {
         let ids: Vec<String> = members

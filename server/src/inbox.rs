@@ -23,7 +23,7 @@ use gometa_node::Event;
 use gometa_zab::{LinkId, Message, NodeId, Token};
 use tokio::sync::{Notify, Semaphore};
 
-use crate::outbox::Outbox;
+use crate::net::outbox::Outbox;
 
 /// What peers' items may hold in memory, in units of [`UNIT`].
 const PEER_ROOM: u32 = 65_536;

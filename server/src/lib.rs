@@ -25,38 +25,18 @@
 //! Deliberately not here yet: TLS, the admin port, metrics, snapshots, changes of membership.
 #![forbid(unsafe_code)]
 
-mod address_book;
-mod admission;
-mod allocator;
-pub mod args;
-mod client_port;
-mod clients;
+mod client;
 pub mod config;
-pub mod console;
-mod counters;
-mod descriptors;
 pub mod disk;
 mod driver;
-mod ending;
-mod fields;
-mod frame_room;
 mod identity;
 mod inbox;
-mod lenient;
-mod listen;
-mod logging;
 mod memory;
-mod narrate;
-mod outbox;
-mod output;
-mod peer_link;
+mod net;
+mod observe;
+mod peer;
 mod process;
-mod ready;
-mod search;
+mod run;
 mod server;
-mod signals;
-mod supervisor;
-mod threads;
-mod vote_socket;
 
-pub use process::run;
+pub use run::run;

@@ -21,26 +21,31 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    address_book::{self, AddressBook},
-    admission,
-    client_port::{ClientPort, Manners},
-    clients::Clients,
+    client::{
+        admission,
+        port::{ClientPort, Manners},
+        registry::Clients,
+    },
     config::ServerConfig,
-    counters::Counters,
     disk::{Disk, Hooks, LogReader, Writer},
     driver::{Driver, Storage, Surroundings},
-    ending::{Ending, Reason},
-    frame_room::FrameRoom,
     identity,
     inbox::{Inbox, Item},
-    listen, logging,
     memory::{self, Allowance},
-    peer_link::{self, PeerPort, Strangers},
-    ready::Ready,
-    search::{DialErrors, Search},
-    supervisor::Supervisor,
-    threads,
-    vote_socket::{self, VoteSender},
+    net::{frame_budget::FrameRoom, listen},
+    observe::{counters::Counters, ready::Ready},
+    peer::{
+        address_book::{self, AddressBook},
+        link::{self, PeerPort, Strangers},
+        search::{DialErrors, Search},
+        vote_socket::{self, VoteSender},
+    },
+    process::{
+        logging,
+        shutdown::{Ending, Reason},
+        supervisor::Supervisor,
+        threads,
+    },
 };
 
 /// Threads that serve a node's sockets. The driver and the disk have their own; on a machine with two cores, more would
@@ -148,7 +153,7 @@ impl Server {
             together: Arc::default(),
             connect_timeout: Duration::from_millis(config.election_timeout_ms).max(CONNECT_TIMEOUT_MIN),
             dial_errors: dial_errors.clone(),
-            frames: FrameRoom::new(peer_link::FRAMES_BYTES),
+            frames: FrameRoom::new(link::FRAMES_BYTES),
             strangers: Strangers::default(),
         });
         let client_port = Arc::new(ClientPort {

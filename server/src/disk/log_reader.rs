@@ -16,7 +16,7 @@ use super::{
     database::{Database, LOG},
     error::one_line,
 };
-use crate::threads;
+use crate::process::threads;
 
 const THREAD: &str = "gometa-log-read";
 

@@ -22,7 +22,7 @@ use super::{
     records,
     synced::{Mark, SyncMark},
 };
-use crate::threads;
+use crate::process::threads;
 
 const THREAD: &str = "gometa-write";
 /// A batch takes no further write once it has this size. Larger ones gain nothing, and the first of their

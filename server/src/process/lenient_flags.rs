@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 
-use crate::args;
+use crate::process::arguments;
 
 const FLAG: &str = "lenient-flags";
 const VARIABLE: &str = "GOMETA_LENIENT_FLAGS";
@@ -44,7 +44,7 @@ pub(crate) fn pass_over_unknown(
             kept.extend(value);
             continue;
         }
-        let unknown = args::unknown_flag(&format!("-{name}"), command);
+        let unknown = arguments::unknown_flag(&format!("-{name}"), command);
         warnings.push(match value {
             Some(value) => format!("ignored: {unknown}, with its value {:?}", value.to_string_lossy()),
             None => format!("ignored: {unknown}"),
@@ -58,10 +58,10 @@ fn is_asked_for(arguments: &[OsString]) -> bool {
         let rest = argument.to_str()?.strip_prefix("--")?.strip_prefix(FLAG)?;
         match rest.strip_prefix('=') {
             None => rest.is_empty().then_some(true),
-            Some(value) => args::parse_bool(value).ok(),
+            Some(value) => arguments::parse_bool(value).ok(),
         }
     };
     let flags = arguments.iter().take_while(|argument| *argument != "--").filter_map(flag);
-    let variable = || std::env::var(VARIABLE).ok().and_then(|value| args::parse_bool(&value).ok());
+    let variable = || std::env::var(VARIABLE).ok().and_then(|value| arguments::parse_bool(&value).ok());
     flags.last().or_else(variable).unwrap_or(false)
 }

@@ -5,7 +5,7 @@ use std::{
     thread::{Builder, JoinHandle},
 };
 
-use crate::logging;
+use crate::process::logging;
 
 /// Starts a thread. The lines that it logs name the same node as those of the calling thread.
 ///

@@ -7,11 +7,11 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
-use crate::{config::ServerConfig, peer_link};
+use crate::{config::ServerConfig, peer::link};
 
 /// What one node needs beside its clients: the database (256 tables, and logs), links to and from peers, those who
 /// connect to be refused, sockets that listen.
-const NODE: u64 = 256 + 64 + 2 * 64 + peer_link::LINKS_MAX as u64 + peer_link::STRANGERS_MAX as u64 + 256;
+const NODE: u64 = 256 + 64 + 2 * 64 + link::LINKS_MAX as u64 + link::STRANGERS_MAX as u64 + 256;
 /// What the process needs: standard streams, the runtime, whatever the system's libraries open.
 const PROCESS: u64 = 64;
 /// A node that can serve fewer clients than this is of no use.

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use crate::{
     inbox::{Inbox, Item},
-    listen::prefer,
+    net::listen::prefer,
 };
 
 /// Nodes known at a time; more come from nobody who means well.

@@ -25,7 +25,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use crate::{address_book::AddressBook, narrate};
+use crate::{observe::events, peer::address_book::AddressBook};
 
 /// The first report comes after this time without a leader ...
 const REPORT_FIRST: Duration = Duration::from_secs(10);
@@ -128,12 +128,12 @@ impl Search {
         match notice {
             Notice::WaitingFor(nodes) => self.waiting.clone_from(nodes),
             Notice::ConfigurationDiffers { peer, only_theirs, only_ours } => {
-                let difference = narrate::difference(&book.name(*peer), only_theirs, only_ours);
+                let difference = events::difference(&book.name(*peer), only_theirs, only_ours);
                 self.refusals.insert(*peer, difference);
             }
             Notice::RefusedBy { peer, reason } => {
                 self.refusals.entry(*peer).or_insert_with(|| {
-                    format!("it refuses this node: {}", narrate::reason_from_peer(*reason))
+                    format!("it refuses this node: {}", events::reason_from_peer(*reason))
                 });
             }
             Notice::GreetingRefused { dialled: Some(peer), node, addresses, .. } => {
@@ -238,7 +238,7 @@ async fn report(
     let mut missing = Vec::new();
     for (asked, found) in asking.join_all().await {
         if let Ok(Answer { duplicate: Some(other), .. }) = &found {
-            warn!("{}", narrate::duplicate_of_this(&asked.name, &hello.addresses, other));
+            warn!("{}", events::duplicate_of_this(&asked.name, &hello.addresses, other));
         }
         match explain(&asked, &hello, found) {
             Some(why) => missing.push((asked.name, why)),
@@ -282,7 +282,7 @@ fn explain(asked: &Asked, own: &Hello, found: Result<Answer, String>) -> Option<
         Err(error) => return Some(error),
     };
     if let Some(reason) = answer.refusal {
-        return Some(format!("it refuses this node: {}", narrate::reason_from_peer(reason)));
+        return Some(format!("it refuses this node: {}", events::reason_from_peer(reason)));
     }
     let Some(theirs) = answer.hello else {
         return Some(format!("{} accepts connections and does not answer", asked.address));

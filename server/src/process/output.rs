@@ -24,7 +24,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::logging;
+use crate::process::logging;
 
 /// Bytes of lines that wait for one stream.
 const QUEUE_BYTES_MAX: usize = 1 << 20;

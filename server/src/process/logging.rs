@@ -1,5 +1,5 @@
 //! The log: one line an event, each with the node that it is about, and a last line behind which nothing comes. As
-//! text for people, or as one JSON object a line. Where the lines go is the affair of [`output`](crate::output).
+//! text for people, or as one JSON object a line. Where the lines go is the affair of [`output`](crate::process::output).
 
 use std::{
     cell::RefCell,
@@ -26,7 +26,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use crate::{args::LogFormat, output};
+use crate::process::{arguments::LogFormat, output};
 
 /// Whether lines are JSON.
 static JSON: AtomicBool = AtomicBool::new(false);

@@ -28,11 +28,11 @@ use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::{
-    admission::{Share, Shares},
-    counters::Counters,
+    client::admission::{Share, Shares},
     inbox::{Inbox, Item},
     memory::Allowance,
-    outbox::{Bounds, Outbox, Outgoing, Put},
+    net::outbox::{Bounds, Outbox, Outgoing, Put},
+    observe::counters::Counters,
 };
 
 /// Answers waiting on one connection.

@@ -19,7 +19,7 @@ use clap::{
 
 use crate::{
     config::{PORT_BASE, PORT_STRIDE, UnknownKeys},
-    lenient,
+    process::lenient_flags,
 };
 
 /// What the command line asks for.
@@ -32,65 +32,65 @@ use crate::{
     disable_version_flag = true,
     args_override_self = true
 )]
-pub struct Args {
+pub(crate) struct Args {
     /// Configuration file (JSON). Without it: an ensemble of one node on 127.0.0.1:5001, 5002 and 5003
     #[arg(long, env = "GOMETA_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
 
     /// Run the interactive client on the RequestAddrs that the configuration file lists
     #[arg(long, env = "GOMETA_CLIENT", value_name = "BOOL", value_parser = parse_bool, action = ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
-    pub client: bool,
+    pub(crate) client: bool,
 
     /// Run as observer. Not offered yet
     #[arg(long, env = "GOMETA_WATCHER", value_name = "BOOL", value_parser = parse_bool, action = ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
-    pub watcher: bool,
+    pub(crate) watcher: bool,
 
     /// End at a newline or the end of standard input; auto: only if it is a pipe
     #[arg(long, env = "GOMETA_WATCH_STDIN", value_name = "WHEN", default_value = "auto")]
-    pub watch_stdin: WatchStdin,
+    pub(crate) watch_stdin: WatchStdin,
 
     /// Data directory, instead of the configuration's DataDir
     #[arg(long, env = "GOMETA_DATA_DIR", value_name = "DIRECTORY")]
-    pub data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
 
     /// Run N nodes (3 if not said) in this one process, for trying things out: ports 5001…5003, 6001…6003, …
     #[arg(long, env = "GOMETA_DEV", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=7),
           num_args = 0..=1, require_equals = true, default_missing_value = "3")]
-    pub dev: Option<u16>,
+    pub(crate) dev: Option<u16>,
 
     /// With -dev: the first node's ports are PORT+1, PORT+2 and PORT+3, the next one's are 1000 higher, and so on
     #[arg(long, env = "GOMETA_DEV_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..),
           default_value_t = PORT_BASE)]
-    pub dev_port: u16,
+    pub(crate) dev_port: u16,
 
     /// Form of the log on standard error
     #[arg(long, env = "GOMETA_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
-    pub log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
 
     /// What to log: error, warn, info, debug, trace, or a filter such as info,gometa_server::driver=debug
     #[arg(long, env = "GOMETA_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
-    pub log_level: String,
+    pub(crate) log_level: String,
 
     /// Read the configuration, say what was understood, and exit
     #[arg(long, env = "GOMETA_CHECK", value_name = "BOOL", value_parser = parse_bool, action = ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
-    pub check: bool,
+    pub(crate) check: bool,
 
     /// Who must be there when the ensemble is formed for the first time. quorum would form with a majority, at
     /// the risk of two ensembles if the absent ones hold data; it is refused until membership changes exist
     #[arg(long, env = "GOMETA_BOOTSTRAP", value_name = "WHO", default_value = "all")]
-    pub bootstrap: Bootstrap,
+    pub(crate) bootstrap: Bootstrap,
 
     /// Pass over unknown flags, and unknown keys of the configuration file, with a warning each
     #[arg(long, env = "GOMETA_LENIENT_FLAGS", value_name = "BOOL", value_parser = parse_bool, action = ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
-    pub lenient_flags: bool,
+    pub(crate) lenient_flags: bool,
 
     /// For the log: what was passed over.
     #[arg(skip)]
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 
     /// Print the version
     #[arg(long, action = ArgAction::Version)]
@@ -115,7 +115,7 @@ Exit status: 0 only when asked to stop; otherwise the last line on standard erro
 
 /// Whether the end of standard input ends the process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum WatchStdin {
+pub(crate) enum WatchStdin {
     /// Only if it is a pipe.
     Auto,
     /// Whatever it is.
@@ -126,7 +126,7 @@ pub enum WatchStdin {
 
 /// The form of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// For people.
     Text,
     /// One JSON object a line.
@@ -135,7 +135,7 @@ pub enum LogFormat {
 
 /// Who must be there when an ensemble is formed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum Bootstrap {
+pub(crate) enum Bootstrap {
     /// Every configured voter.
     All,
     /// A majority of them.
@@ -144,7 +144,7 @@ pub enum Bootstrap {
 
 /// Why there is nothing to run.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// This text was asked for; exit status 0.
     Print(String),
     /// One line for people; exit status not 0.
@@ -153,7 +153,7 @@ pub enum Exit {
 
 impl Args {
     /// Where the value of a flag came from, as messages name it: `-data-dir`, or `GOMETA_DATA_DIR`.
-    pub fn source(&self, flag: &str) -> String {
+    pub(crate) fn source(&self, flag: &str) -> String {
         let given = self.from_environment.contains(&flag.replace('-', "_"));
         if given { variable(flag) } else { format!("-{flag}") }
     }
@@ -182,7 +182,7 @@ fn command() -> Command {
 ///
 /// # Errors
 /// A text to print that was asked for, or what is wrong.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Args, Exit> {
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Args, Exit> {
     let mut verbatim = false;
     let arguments: Vec<OsString> = arguments
         .into_iter()
@@ -193,7 +193,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Args, Exit
         })
         .collect();
     let command = command();
-    let (arguments, warnings) = lenient::pass_over_unknown(arguments, &command);
+    let (arguments, warnings) = lenient_flags::pass_over_unknown(arguments, &command);
     let mut args = command
         .try_get_matches_from(&arguments)
         .and_then(|matches| {
@@ -213,7 +213,7 @@ fn from_environment(matches: &ArgMatches) -> BTreeSet<String> {
 }
 
 /// The form of the log that a command line asks for that may make no sense otherwise.
-pub fn log_format(arguments: impl IntoIterator<Item = OsString>) -> LogFormat {
+pub(crate) fn log_format(arguments: impl IntoIterator<Item = OsString>) -> LogFormat {
     let mut format = env::var_os(variable("log-format")).unwrap_or_default();
     let mut after_flag = false;
     for argument in arguments.into_iter().map(double_dash) {

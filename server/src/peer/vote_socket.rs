@@ -8,7 +8,7 @@ use gometa_proto::limits;
 use gometa_zab::Vote;
 use tracing::debug;
 
-use crate::{counters::Counters, inbox::Inbox};
+use crate::{inbox::Inbox, observe::counters::Counters};
 
 /// Sends votes, from the driver's thread.
 pub(crate) struct VoteSender {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use crate::logging;
+use crate::process::logging;
 
 /// Why the process ends.
 #[derive(Clone, PartialEq, Eq, Debug)]

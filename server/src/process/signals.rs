@@ -10,8 +10,8 @@ use signal_hook::{
 };
 use tracing::info;
 
-use crate::{
-    ending::{Ending, Reason},
+use crate::process::{
+    shutdown::{Ending, Reason},
     threads,
 };
 

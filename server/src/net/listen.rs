@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::{
     config::{Address, ServerConfig},
-    threads,
+    process::threads,
 };
 
 /// A name that is not resolved after this long is taken for unresolvable.

@@ -19,18 +19,19 @@ use std::{
 use tracing::{info, warn};
 
 use crate::{
-    allocator,
-    args::{self, Args, Exit, WatchStdin},
     config::{self, ServerConfig},
-    console, descriptors,
-    ending::{Ending, Reason},
-    listen, logging,
     memory::{Allowance, MIB},
-    output,
+    net::listen,
+    process::{
+        allocator,
+        arguments::{self, Args, Exit, WatchStdin},
+        console, fd_limit, logging, output,
+        shutdown::{Ending, Reason},
+        signals,
+        supervisor::Supervisor,
+        threads,
+    },
     server::Server,
-    signals,
-    supervisor::Supervisor,
-    threads,
 };
 
 /// How long an orderly end may take.
@@ -46,8 +47,8 @@ const USAGE: u8 = 2;
 
 /// Runs the program.
 pub fn run() -> ExitCode {
-    logging::set_format(args::log_format(env::args_os()));
-    let args = match args::parse(env::args_os()) {
+    logging::set_format(arguments::log_format(env::args_os()));
+    let args = match arguments::parse(env::args_os()) {
         Ok(args) => args,
         Err(Exit::Print(text)) => match print(&text) {
             Ok(()) => return ExitCode::SUCCESS,
@@ -93,7 +94,7 @@ fn serve(args: &Args) -> Result<(), String> {
     let ending = Arc::new(Ending::default());
     signals::watch(&ending)?;
     watch_stdin(args.watch_stdin, &ending);
-    descriptors::fit(&mut configs)?;
+    fd_limit::fit(&mut configs)?;
     let servers = Arc::new(Mutex::new(Vec::new()));
     let supervisor = Arc::new(Supervisor::of_environment(configs.len()));
     start(configs, &servers, &ending, &supervisor)?;

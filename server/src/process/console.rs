@@ -36,7 +36,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// What is wrong with the file, and failures of standard input and output.
-pub fn run(
+pub(crate) fn run(
     config: &Path,
     source: &str,
     unknown_keys: UnknownKeys,
@@ -65,7 +65,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 ///
 /// # Errors
 /// Failures of input and output, and hosts that are no addresses.
-pub fn run_with(
+pub(crate) fn run_with(
     hosts: &[String],
     settings: Builder,
     input: impl BufRead,

@@ -7,7 +7,7 @@ use gometa_proto::v1;
 use gometa_zab::{Addresses, NodeId, Role};
 use serde::Serialize;
 
-use crate::{output, supervisor::Supervisor};
+use crate::process::{output, supervisor::Supervisor};
 
 /// Says that a node is ready, the first time that it is.
 pub(crate) struct Ready {

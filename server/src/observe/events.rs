@@ -10,7 +10,7 @@ use gometa_proto::limits;
 use gometa_zab::{Addresses, NodeId, Notice, Reason, Role, Zxid};
 use tracing::{debug, info, warn};
 
-use crate::address_book::AddressBook;
+use crate::peer::address_book::AddressBook;
 
 /// Logs a change of role. Elections are told by their notices; this is for those who look closer.
 pub(crate) fn role(role: &Role, book: &AddressBook) {

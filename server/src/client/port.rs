@@ -38,13 +38,17 @@ use tokio::{
 use tracing::debug;
 
 use crate::{
-    clients::{Admission, Client, Clients, refuse},
-    counters::Counters,
-    fields,
-    frame_room::{self, FrameRoom},
+    client::{
+        registry::{Admission, Client, Clients, refuse},
+        request_fields,
+    },
     inbox::Inbox,
-    listen,
     memory::SMALL_FRAME,
+    net::{
+        frame_budget::{self, FrameRoom},
+        listen,
+    },
+    observe::counters::Counters,
 };
 
 /// How the port treats its clients.
@@ -392,7 +396,7 @@ impl<'a> Conversation<'a> {
             }
         };
         self.begun = None;
-        if bytes.len() > SMALL_FRAME && !fields::are_few(&bytes) {
+        if bytes.len() > SMALL_FRAME && !request_fields::are_few(&bytes) {
             let message = "a frame with more fields than it has any use for";
             return Err(self.malformed(v1::Error::not_applied(ErrorKind::InvalidArgument, message)));
         }
@@ -452,7 +456,7 @@ impl<'a> Conversation<'a> {
         let Some(begun) = self.begun else { return Ok(self.client.outbox.stream().readable().await?) };
         loop {
             let until = begun + self.port.frames.patience(self.buffer.len(), self.room.is_some());
-            let look = (Instant::now() + frame_room::LOOK).min(until);
+            let look = (Instant::now() + frame_budget::LOOK).min(until);
             match timeout_at(look, self.client.outbox.stream().readable()).await {
                 Ok(readable) => return Ok(readable?),
                 Err(_) if Instant::now() >= until => {
@@ -630,5 +634,5 @@ async fn part(client: &Client, error: v1::Error, writing: Pin<&mut impl Future<O
 }
 
 #[cfg(test)]
-#[path = "client_port_tests.rs"]
+#[path = "port_tests.rs"]
 mod tests;

@@ -18,7 +18,7 @@ use std::{
 
 use tracing::warn;
 
-use crate::threads;
+use crate::process::threads;
 
 const VARIABLE: &str = "NOTIFY_SOCKET";
 /// How long a message may wait for room at a supervisor that does not read.

@@ -6,7 +6,7 @@ use gometa_zab::{Addresses, Epoch, Hello, Incarnation, Kind, LogEntry, Zxid};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::{inbox::Taken, outbox::Put};
+use crate::{inbox::Taken, net::outbox::Put};
 
 struct Port {
     port: Arc<PeerPort>,

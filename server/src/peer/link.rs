@@ -31,12 +31,14 @@ use tokio::{
 use tracing::{debug, error};
 
 use crate::{
-    counters::Counters,
-    frame_room::{self, FrameRoom},
     inbox::{Inbox, Item},
-    listen,
-    outbox::{Bounds, Outbox, Outgoing},
-    search::{self, DialErrors},
+    net::{
+        frame_budget::{self, FrameRoom},
+        listen,
+        outbox::{Bounds, Outbox, Outgoing},
+    },
+    observe::counters::Counters,
+    peer::search::{self, DialErrors},
 };
 
 /// Room for this much is made before each read, in bytes.
@@ -330,7 +332,7 @@ impl<'a> Reading<'a> {
         let room = if self.room.is_some() { 1 } else { READ_ROOM };
         loop {
             let until = begun + self.port.frames.patience(self.buffer.len(), self.room.is_some());
-            let look = (Instant::now() + frame_room::LOOK).min(until);
+            let look = (Instant::now() + frame_budget::LOOK).min(until);
             match timeout_at(look, pull(stream, &mut self.buffer, room)).await {
                 Ok(pulled) => return pulled,
                 Err(_) if Instant::now() >= until => {
@@ -367,5 +369,5 @@ async fn pull(stream: &TcpStream, buffer: &mut BytesMut, room: usize) -> io::Res
 }
 
 #[cfg(test)]
-#[path = "peer_link_tests.rs"]
+#[path = "link_tests.rs"]
 mod tests;

@@ -1,0 +1,4 @@
+pub(crate) mod admission;
+pub(crate) mod port;
+pub(crate) mod registry;
+pub(crate) mod request_fields;

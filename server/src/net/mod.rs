@@ -1,0 +1,3 @@
+pub(crate) mod frame_budget;
+pub(crate) mod listen;
+pub(crate) mod outbox;

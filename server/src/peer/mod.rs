@@ -1,0 +1,4 @@
+pub(crate) mod address_book;
+pub(crate) mod link;
+pub(crate) mod search;
+pub(crate) mod vote_socket;

@@ -1,0 +1,11 @@
+pub(crate) mod allocator;
+pub(crate) mod arguments;
+pub(crate) mod console;
+pub(crate) mod fd_limit;
+pub(crate) mod lenient_flags;
+pub(crate) mod logging;
+pub(crate) mod output;
+pub(crate) mod shutdown;
+pub(crate) mod signals;
+pub(crate) mod supervisor;
+pub(crate) mod threads;
