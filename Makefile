@@ -34,7 +34,7 @@ export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help run test fix install prepare build check format lint doc repo unit sim exhaustive mutants e2e python go \
-        conformance exactly-once short-lived bench-faces chaos campaign failover soak fuzz cargo-mutants tools
+        conformance exactly-once short-lived bench-clients chaos campaign failover soak fuzz cargo-mutants tools
 
 help: ## Says what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -116,8 +116,8 @@ exactly-once: tools ## INCREMENTS=10000 by each language while leaders are kille
 short-lived: tools ## CLIENTS=12000 of each language that open, write once and close, and leave no session
 	@python3 scripts/suite.py --clients "$(CLIENTS)" short-lived
 
-bench-faces: tools ## Measures what each language costs over the Rust client
-	@python3 scripts/suite.py bench-faces
+bench-clients: tools ## Measures what each language costs over the Rust client
+	@python3 scripts/suite.py bench-clients
 
 chaos: prepare ## Faults on real processes for SECONDS=60, and a verdict
 	@python3 scripts/suite.py --seconds "$(SECONDS)" chaos

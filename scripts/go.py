@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Checks the Go package and its example, runs their tests and what the pages on Go and C show, and builds the runners
-of the faces `go` and `c`.
+of the clients `go` and `c`.
 
-    go.py [--target DIR] [--testbed PATH] [--go PATH] [--runners]
+    go.py [--target DIR] [--testbed PATH] [--go PATH] [--drivers]
 
-Uses what cargo has built in DIR/release, installed below DIR/faces/prefix as anybody would: format, vet, the tests with
-the race detector and cgo's checks, the tests without them, the example, docs/go.md and docs/c.md. --runners builds the runners only:
-DIR/faces/go-face and DIR/faces/c-face. Writes nothing outside DIR, and downloads nothing: the package needs no other.
+Uses what cargo has built in DIR/release, installed below DIR/clients/prefix as anybody would: format, vet, the tests with
+the race detector and cgo's checks, the tests without them, the example, docs/go.md and docs/c.md. --drivers builds the runners only:
+DIR/clients/go-driver and DIR/clients/c-driver. Writes nothing outside DIR, and downloads nothing: the package needs no other.
 The last line is `test result: ok. N passed; M failed;`. Standard library only.
 """
 
@@ -22,7 +22,7 @@ sys.dont_write_bytecode = True
 import install
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = [ROOT / "go", ROOT / "examples" / "go", ROOT / "tests" / "faces" / "go"]
+MODULES = [ROOT / "go", ROOT / "examples" / "go", ROOT / "tests" / "clients" / "go"]
 OUTCOME = re.compile(r"^--- (PASS|FAIL|SKIP)", re.MULTILINE)
 TOUR = [
     "it is there already, as we wrote it: true",
@@ -78,14 +78,14 @@ class Run:
         self.passed += passed
         self.failed += failed
 
-    def runners(self, go, directory):
-        """Builds what plays the faces."""
+    def drivers(self, go, directory):
+        """Builds the client drivers."""
         for name, command, where in [
-            ("the runner go-face", [go, "build", "-o", directory / "go-face", "."], MODULES[2]),
-            ("the runner c-face", [
+            ("the driver go-driver", [go, "build", "-o", directory / "go-driver", "."], MODULES[2]),
+            ("the driver c-driver", [
                 os.environ.get("CC") or "cc", "-std=c99", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Wpedantic",
-                "-Werror", "-O2", "-g", "tests/faces/face.c", *self.flags("--cflags"), *self.flags("--libs"),
-                f"-Wl,-rpath,{directory}/prefix/lib", "-lpthread", "-o", directory / "c-face",
+                "-Werror", "-O2", "-g", "tests/clients/driver.c", *self.flags("--cflags"), *self.flags("--libs"),
+                f"-Wl,-rpath,{directory}/prefix/lib", "-lpthread", "-o", directory / "c-driver",
             ], ROOT),
         ]:
             self.count(name, *self.command(command, where))
@@ -102,14 +102,14 @@ def main():
     parser.add_argument("--target", type=Path, help="cargo's target directory, if it is not the usual one")
     parser.add_argument("--testbed", type=Path, help="the program gometa-testbed, if it is not in DIR/release")
     parser.add_argument("--go", default="go", help="the command go")
-    parser.add_argument("--runners", action="store_true")
+    parser.add_argument("--drivers", action="store_true")
     arguments = parser.parse_args()
 
     target = (arguments.target or install.target_directory()).resolve()
     testbed = (arguments.testbed or target / "release" / "gometa-testbed").resolve()
     go = arguments.go
-    faces = target / "faces"
-    prefix = faces / "prefix"
+    clients = target / "clients"
+    prefix = clients / "prefix"
     try:
         install.install_library(target / "release", "", str(prefix), str(prefix / "lib"))
     except OSError as error:
@@ -119,14 +119,14 @@ def main():
         "PKG_CONFIG_PATH": f"{prefix}/lib/pkgconfig",
         # Programs find the library without further ado.
         "CGO_LDFLAGS": f"-O2 -g -Wl,-rpath,{prefix}/lib",
-        "GOCACHE": str(faces / "go-cache"),
+        "GOCACHE": str(clients / "go-cache"),
         "GOFLAGS": "-buildvcs=false",
         "GOPROXY": "off",
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
     })
-    run.runners(go, faces)
-    if not arguments.runners:
+    run.drivers(go, clients)
+    if not arguments.drivers:
         minor = int(re.match(r"go1\.(\d+)", run.command([go, "env", "GOVERSION"], ROOT)[1]).group(1))
         formatted = Path(run.command([go, "env", "GOROOT"], ROOT)[1].strip()) / "bin" / "gofmt"
         for module in MODULES:

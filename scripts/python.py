@@ -32,7 +32,7 @@ SOURCES = [
     "python/Cargo.toml", "python/pyproject.toml", "python/README.md", "python/src", "python/gometa",
 ]
 # Programs that have to be well formatted, as all of python/ has.
-PROGRAMS = ["examples/python", "tests/faces/face.py", "tests/faces/face_aio.py"]
+PROGRAMS = ["examples/python", "tests/clients/driver.py", "tests/clients/driver_aio.py"]
 
 
 class Failed(Exception):

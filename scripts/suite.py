@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The same for every invocation, so that all share one compilation of RocksDB (see the Makefile).
 SHARED = ["--locked", "--release", "--workspace"]
 # Stages that `all` leaves out: the repository's own rules are among the unit tests there, the others take long or measure.
-LEFT_OUT = ["repo", "exhaustive", "campaign", "failover", "soak", "bench-faces"]
+LEFT_OUT = ["repo", "exhaustive", "campaign", "failover", "soak", "bench-clients"]
 SUMMARY = re.compile(rb"^test result: \S+\. (\d+) passed; (\d+) failed;", re.MULTILINE)
 
 
@@ -68,7 +68,7 @@ def note(hours):
 def stages(seeds, seconds, hours, counts, kills, increments, clients, target):
     """Every stage by name, in the order in which `all` runs them."""
     chaos = str(target / "release" / "gometa-chaos")
-    faces = str(target / "release" / "gometa-faces")
+    client_tests = str(target / "release" / "gometa-clients")
     simulator = str(target / "instrumented" / "release" / "gometa-sim")
     instrumented = {
         "RUSTFLAGS": "--cfg gometa_instrumented", "CARGO_TARGET_DIR": str(target / "instrumented"),
@@ -126,7 +126,7 @@ def stages(seeds, seconds, hours, counts, kills, increments, clients, target):
             ["cargo", "test", *SHARED, "--no-fail-fast", "--test", "e2e_languages", "--", "--test-threads=2"],
             needs="build", tests=True,
         ),
-        # The languages' own tests, each beside an ensemble; they also make what runs their faces below.
+        # The languages' own tests, each beside an ensemble; they also make the drivers of the client tests below.
         "python": Stage(
             "the Python package", [sys.executable, "scripts/python.py", "--target", str(target)],
             needs="build", tests=True,
@@ -136,17 +136,17 @@ def stages(seeds, seconds, hours, counts, kills, increments, clients, target):
             tests=True,
         ),
         "conformance": Stage(
-            "one behaviour in every language", [faces, "conformance"], needs="build", tests=True,
+            "one behaviour in every language", [client_tests, "conformance"], needs="build", tests=True,
         ),
         "exactly-once": Stage(
             f"{increments} increments in every language while leaders are killed",
-            [faces, "exactly-once", "--increments", str(increments)], needs="build", beside="conformance",
+            [client_tests, "exactly-once", "--increments", str(increments)], needs="build", beside="conformance",
         ),
         "short-lived": Stage(
             f"{clients} clients of each language that come and go leave no session",
-            [faces, "short-lived", "--clients", str(clients)], needs="build",
+            [client_tests, "short-lived", "--count", str(clients)], needs="build",
         ),
-        "bench-faces": Stage("what each language costs over Rust", [faces, "bench"], needs="build"),
+        "bench-clients": Stage("what each language costs over Rust", [client_tests, "bench"], needs="build"),
         "chaos": Stage(
             f"faults on real processes for {seconds} s", [chaos, "--seconds", str(seconds)], needs="build",
         ),
@@ -313,7 +313,7 @@ def main():
         "conformance": ["build", "python", "go", "conformance"],
         "exactly-once": ["build", "python", "go", "exactly-once"],
         "short-lived": ["build", "python", "go", "short-lived"],
-        "bench-faces": ["build", "python", "go", "bench-faces"],
+        "bench-clients": ["build", "python", "go", "bench-clients"],
         "chaos": ["build", "chaos"],
         "campaign": ["build", "campaign"],
         "failover": ["build", "failover"],

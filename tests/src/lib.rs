@@ -3,7 +3,7 @@
 //! - [`ensemble`]: a supervisor of several nodes; [`program`]: one process.
 //! - [`network`]: proxies between the nodes, to cut, delay and lose what passes.
 //! - [`chaos`]: faults on a whole ensemble, and the verdict; the program `gometa-chaos` runs it.
-//! - [`faces`]: the ways to use gometa, held to one behaviour; the program `gometa-faces` runs it.
+//! - [`clients`]: the ways to use gometa, held to one behaviour; the program `gometa-clients` runs it.
 //! - [`impostors`]: what else may listen where a client expects a node.
 //! - [`wait`]: conditions with deadlines; [`random`]: seeds.
 //!
@@ -12,8 +12,9 @@
 #![forbid(unsafe_code)]
 
 pub mod chaos;
+pub mod clients;
 pub mod ensemble;
-pub mod faces;
+
 pub mod impostors;
 pub mod network;
 pub mod program;
@@ -22,7 +23,12 @@ pub mod wait;
 
 use std::io::Write;
 
-/// Tells the person who runs the tests. Always shown, also by tests that pass.
+/// Writes a line to standard output.
+pub fn print_line(line: &str) {
+    drop(writeln!(std::io::stdout().lock(), "{line}"));
+}
+
+/// Writes to standard error, indented. Shown also by tests that pass.
 pub fn say(text: &str) {
     drop(writeln!(std::io::stderr().lock(), "\n    {}", text.replace('\n', "\n    ")));
 }

@@ -4,15 +4,16 @@
 //! The exit status is 0 if nothing was violated and as many faults were valid as were asked for (at least one), 1
 //! otherwise, 130 if it was interrupted. With `--evidence` a line is added to that document.
 //!
-//! `--teeth` shows that the judge finds what is wrong, `--failovers` measures how long a killed leader is missed.
+//! `--self-check` shows that the judge finds what is wrong, `--failovers` measures how long a killed leader is missed.
 #![forbid(unsafe_code)]
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::Parser;
-use gometa_tests::chaos::{
-    Counts, Outputs, Plan, Tally, failover::failovers, plot::svg, run, teeth::teeth, tell,
+use gometa_tests::{
+    chaos::{Counts, Outputs, Plan, Tally, failover::failovers, plot::svg, run, self_check::self_check},
+    print_line,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -35,12 +36,12 @@ struct Arguments {
     #[arg(long)]
     seed: Option<u64>,
     /// Runs all nodes with blocked outputs: full pipes that are not read.
-    #[arg(long, conflicts_with_all = ["teeth", "failovers"])]
+    #[arg(long, conflicts_with_all = ["self_check", "failovers"])]
     blocked_outputs: bool,
     /// Runs cases in which something is wrong instead, each of which has to be found: forged histories, old images of
     /// all disks, disks that lie.
     #[arg(long)]
-    teeth: bool,
+    self_check: bool,
     /// Kills the leader so many times instead, and measures the time to the next acknowledged write.
     #[arg(long)]
     failovers: Option<usize>,
@@ -73,8 +74,8 @@ fn main() -> anyhow::Result<ExitCode> {
 
 async fn begin(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let seed = arguments.seed.map_or_else(getrandom::u64, Ok)?;
-    if arguments.teeth {
-        return Ok(show_teeth(seed).await);
+    if arguments.self_check {
+        return Ok(show_self_check(seed).await);
     }
     if let Some(count) = arguments.failovers {
         return measure(seed, count, arguments.sync_ms, arguments.plot).await;
@@ -92,9 +93,9 @@ async fn chaos(seed: u64, arguments: Arguments) -> anyhow::Result<ExitCode> {
         (None, None) => Plan::Time(Duration::from_secs(arguments.seconds)),
     };
     let outputs = if arguments.blocked_outputs { Outputs::Blocked } else { Outputs::Kept };
-    tell(&format!("chaos, --seed {seed}: {plan:?}, outputs of the nodes: {outputs:?}"));
+    print_line(&format!("chaos, --seed {seed}: {plan:?}, outputs of the nodes: {outputs:?}"));
     let tally = run(seed, plan, outputs).await;
-    tell(&format!("\n{}", tally.table()));
+    print_line(&format!("\n{}", tally.table()));
     if let (Some(path), Some(note)) = (&arguments.evidence, &arguments.note) {
         let old = fs::read_to_string(path).unwrap_or_else(|_| "# Evidence\n".to_owned());
         let new = with_line(&old, &format!("- {note}, seed {seed}: {}", tally.line()));
@@ -110,7 +111,7 @@ fn are_met(counts: &Counts, tally: &Tally) -> bool {
     for (group, count) in counts.each() {
         let struck = tally.group(group);
         met &= struck.valid >= count;
-        tell(&format!(
+        print_line(&format!(
             "{group}: {} valid faults of {count} asked for, on {} processes, {} invalid",
             struck.valid, struck.processes, struck.invalid
         ));
@@ -118,18 +119,18 @@ fn are_met(counts: &Counts, tally: &Tally) -> bool {
     met
 }
 
-async fn show_teeth(seed: u64) -> ExitCode {
-    tell(&format!("what must be found, --seed {seed}"));
-    let cases = teeth(seed).await;
+async fn show_self_check(seed: u64) -> ExitCode {
+    print_line(&format!("what must be found, --seed {seed}"));
+    let cases = self_check(seed).await;
     for case in &cases {
         let found = match &case.found {
             Ok(how) => format!("found: {how}"),
             Err(seen) => format!("NOT FOUND: {seen}"),
         };
-        tell(&format!("{:<60} {found}", case.name));
+        print_line(&format!("{:<60} {found}", case.name));
     }
     let missed = cases.iter().filter(|case| case.found.is_err()).count();
-    tell(&format!("{} cases, {missed} not found", cases.len()));
+    print_line(&format!("{} cases, {missed} not found", cases.len()));
     if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -140,9 +141,9 @@ async fn measure(
     plot: Option<PathBuf>,
 ) -> anyhow::Result<ExitCode> {
     let slow = sync_ms.map_or(String::new(), |ms| format!(", each sync takes {ms} ms longer"));
-    tell(&format!("the leader is killed {count} times{slow}, --seed {seed}"));
+    print_line(&format!("the leader is killed {count} times{slow}, --seed {seed}"));
     let measured = failovers(seed, count, sync_ms).await;
-    tell(&format!("\n{}", measured.table()));
+    print_line(&format!("\n{}", measured.table()));
     if let Some(path) = plot {
         let panels: [(&str, &[Duration]); 2] = [
             ("until any client has a write acknowledged", &measured.first),
@@ -155,9 +156,9 @@ async fn measure(
 }
 
 fn status(tally: &Tally) -> ExitCode {
-    let (valid, _) = tally.struck();
+    let (valid, _) = tally.fault_counts();
     if valid == 0 {
-        tell("no fault was valid: this run shows nothing");
+        print_line("no fault was valid: this run shows nothing");
     }
     if tally.is_clean() && valid > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    arena::Arena,
-    faults::{Blow, counted},
+    cluster::Cluster,
+    faults::{FaultResult, counted},
     images::run,
     judge::missing,
 };
@@ -27,7 +27,7 @@ const SECTOR_BYTES: u64 = 512;
 /// Places that are tried until one is found at which damage changes something.
 const DAMAGES_MAX: usize = 10_000;
 
-impl Arena {
+impl Cluster {
     /// Waits until a node has ended by itself, and gives its last line; None if it goes on.
     async fn ends(&self, node: usize) -> Option<String> {
         let process = self.ensemble.process(node);
@@ -37,7 +37,7 @@ impl Arena {
         Some(log.lines().last().unwrap_or("without a word").to_owned())
     }
 
-    pub(super) async fn fill(&mut self, node: usize) -> Blow {
+    pub(super) async fn fill(&mut self, node: usize) -> FaultResult {
         // So that nothing grows between what is given back and what is taken.
         self.ensemble.pause(node);
         self.stopped(node).await;
@@ -66,10 +66,10 @@ impl Arena {
         };
         let outcome = if again.is_some() { "refused to start while full" } else { "started while full" };
         let what = format!("node {node}: {ended:?}, then {again:?}");
-        Blow { what, processes: 1, effect, served, outcome: Some(outcome) }
+        FaultResult { what, processes: 1, effect, served, outcome: Some(outcome) }
     }
 
-    pub(super) async fn fail_syncs(&mut self, node: usize) -> Blow {
+    pub(super) async fn fail_syncs(&mut self, node: usize) -> FaultResult {
         self.library().fail_syncs(node).unwrap_or_else(|error| panic!("failing syncs: {error}"));
         let ended = self.ends(node).await;
         let served = self.serves_again(Instant::now()).await;
@@ -88,20 +88,20 @@ impl Arena {
         }
         self.restart(&[node]).await;
         let what = format!("node {node}, {hits} syncs, then {then}: {ended:?}");
-        Blow { what, processes: 1, effect: counted("failed syncs", hits), served, outcome: None }
+        FaultResult { what, processes: 1, effect: counted("failed syncs", hits), served, outcome: None }
     }
 
-    pub(super) async fn slow_syncs(&mut self, node: usize) -> Blow {
+    pub(super) async fn slow_syncs(&mut self, node: usize) -> FaultResult {
         let (time, each) = (self.millis(500, 4_000), self.millis(20, 1_500));
         let millis = each.as_millis() as u64;
         self.library().slow_syncs(node, millis).unwrap_or_else(|error| panic!("slow syncs: {error}"));
         let (served, ()) = tokio::join!(self.serves_again(Instant::now()), self.hold(time));
         let hits = self.library().heal_syncs(node);
         let what = format!("node {node} for {time:.0?}, {hits} syncs slower by {each:.0?}");
-        Blow { what, processes: 1, effect: counted("slow syncs", hits), served, outcome: None }
+        FaultResult { what, processes: 1, effect: counted("slow syncs", hits), served, outcome: None }
     }
 
-    pub(super) async fn cut_power(&mut self, victims: &[usize]) -> Blow {
+    pub(super) async fn cut_power(&mut self, victims: &[usize]) -> FaultResult {
         let mut effect = Ok(());
         self.images().cut_power(victims).unwrap_or_else(|error| panic!("the power cut: {error}"));
         let mut struck = Instant::now();
@@ -121,7 +121,13 @@ impl Arena {
         if !majority {
             served = self.serves_again(struck).await;
         }
-        Blow { what: format!("nodes {victims:?}"), processes: victims.len(), effect, served, outcome: None }
+        FaultResult {
+            what: format!("nodes {victims:?}"),
+            processes: victims.len(),
+            effect,
+            served,
+            outcome: None,
+        }
     }
 
     /// One node is killed, bits change in one of its files, and it is started again. Either it refuses, and gets back
@@ -130,7 +136,7 @@ impl Arena {
     ///
     /// # Panics
     /// If it serves something else, or ends without saying why.
-    pub(super) async fn flip(&mut self, node: usize, wipe: bool) -> Blow {
+    pub(super) async fn flip(&mut self, node: usize, wipe: bool) -> FaultResult {
         let struck = Instant::now();
         self.ensemble.kill(node);
         let served = self.serves_again(struck).await;
@@ -174,7 +180,7 @@ impl Arena {
             self.restart(&[node]).await;
         }
         remove(&before);
-        Blow { what, processes: 1, effect: Ok(()), served, outcome: Some(outcome) }
+        FaultResult { what, processes: 1, effect: Ok(()), served, outcome: Some(outcome) }
     }
 
     /// Waits until a node is ready, or has refused to start; gives its last words then.

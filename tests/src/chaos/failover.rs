@@ -15,8 +15,8 @@ use std::{
 use gometa_client::Client;
 use tokio::{task::JoinSet, time::sleep};
 
-use super::{arena::whole, preload::Preload, tally::percentile, tell};
-use crate::{ensemble::Ensemble, program::program, random::Random, wait::until};
+use super::{cluster::whole, preload::Preload, tally::percentile};
+use crate::{ensemble::Ensemble, print_line, program::program, random::Random, wait::until};
 
 /// Clients that write all the time.
 pub const CLIENTS: usize = 4;
@@ -56,7 +56,7 @@ struct News {
 struct Watch {
     stop: AtomicBool,
     /// When the leader was killed last.
-    struck: Mutex<Option<Instant>>,
+    killed: Mutex<Option<Instant>>,
     news: Vec<Mutex<News>>,
 }
 
@@ -65,8 +65,8 @@ impl Watch {
         self.news[client].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn struck(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.struck.lock().unwrap_or_else(PoisonError::into_inner)
+    fn killed(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.killed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn answered(&self) -> Vec<Instant> {
@@ -132,7 +132,7 @@ pub async fn failovers(seed: u64, count: usize, sync_ms: Option<u64>) -> Failove
     let news = || Mutex::new(News { answered: None, writes: 0 });
     let watch = Arc::new(Watch {
         stop: AtomicBool::default(),
-        struck: Mutex::default(),
+        killed: Mutex::default(),
         news: (0..CLIENTS).map(|_| news()).collect(),
     });
     let mut clients = JoinSet::new();
@@ -149,25 +149,25 @@ pub async fn failovers(seed: u64, count: usize, sync_ms: Option<u64>) -> Failove
         let gap = Duration::from_millis(random.below(GAP_MAX_MS));
         sleep(gap).await;
         let leader = ensemble.leader().await;
-        let struck = {
-            let mut noted = watch.struck();
+        let killed = {
+            let mut noted = watch.killed();
             (0..CLIENTS).for_each(|client| watch.news(client).answered = None);
-            let struck = Instant::now();
-            *noted = Some(struck);
+            let killed = Instant::now();
+            *noted = Some(killed);
             ensemble.process(leader).signal(rustix::process::Signal::KILL);
-            struck
+            killed
         };
         let answered = until("every client's next write", TIMEOUT, || async {
             let answered = watch.answered();
             if answered.len() == CLIENTS { Ok(answered) } else { Err(format!("{} have one", answered.len())) }
         })
         .await;
-        let times: Vec<Duration> = answered.iter().map(|at| at.saturating_duration_since(struck)).collect();
+        let times: Vec<Duration> = answered.iter().map(|at| at.saturating_duration_since(killed)).collect();
         measured.first.extend(times.iter().min());
         measured.every.extend(times.iter().max());
         if trial % TOLD_EVERY == 0 {
             let p50 = percentile(&measured.first, 50).unwrap_or_default();
-            tell(&format!("{trial} of {count} kills, p50 so far {p50:.0?}"));
+            print_line(&format!("{trial} of {count} kills, p50 so far {p50:.0?}"));
         }
         ensemble.kill(leader);
         nodes.spawn(leader);
@@ -209,7 +209,7 @@ async fn write(name: usize, client: Client, watch: Arc<Watch>) {
         let written = written.unwrap_or_else(|error| panic!("a write within {TIMEOUT:?}: {error}"));
         assert!(written.version > version, "version {} after version {version}", written.version);
         version = written.version;
-        let after = watch.struck().is_some_and(|struck| called >= struck);
+        let after = watch.killed().is_some_and(|killed| called >= killed);
         {
             let mut news = watch.news(name);
             news.writes += 1;

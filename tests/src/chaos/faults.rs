@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{arena::Arena, kinds::Kind};
+use super::{cluster::Cluster, kinds::Kind};
 use crate::wait::until;
 
 /// Faults that last are mostly shorter than this, and one in so many is longer.
@@ -21,7 +21,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 const JUMP_MAX_MS: u64 = 10 * 365 * 24 * 3_600 * 1_000;
 
 /// What came of a fault.
-pub(super) struct Blow {
+pub(super) struct FaultResult {
     /// What was hit, and how.
     pub(super) what: String,
     /// Processes that were hit; one that was hit twice counts twice.
@@ -39,9 +39,9 @@ pub(super) fn counted(what: &str, count: u64) -> Result<(), String> {
     if count > 0 { Ok(()) } else { Err(format!("{what}: none")) }
 }
 
-impl Arena {
+impl Cluster {
     /// Strikes, waits for the next acknowledged write, and takes the fault away.
-    pub(super) async fn strike(&mut self, kind: Kind) -> Blow {
+    pub(super) async fn inject(&mut self, kind: Kind) -> FaultResult {
         let leader = self.ensemble.leader().await;
         self.nobody_has_ended();
         let any = self.random.below(self.ensemble.size() as u64) as usize;
@@ -136,7 +136,7 @@ impl Arena {
         }
     }
 
-    pub(super) async fn kill(&mut self, victims: &[usize]) -> Blow {
+    pub(super) async fn kill(&mut self, victims: &[usize]) -> FaultResult {
         let mut struck = Instant::now();
         victims.iter().for_each(|node| self.ensemble.kill(*node));
         let served = if victims.len() < self.ensemble.size() {
@@ -154,10 +154,10 @@ impl Arena {
             self.serves_again(struck).await
         };
         let what = format!("nodes {victims:?}");
-        Blow { what, processes: victims.len(), effect: Ok(()), served, outcome: None }
+        FaultResult { what, processes: victims.len(), effect: Ok(()), served, outcome: None }
     }
 
-    async fn kill_many_times(&mut self) -> Blow {
+    async fn kill_many_times(&mut self) -> FaultResult {
         let (begun, time) = (Instant::now(), self.millis(500, 3_000));
         let mut kills = 0;
         while begun.elapsed() < time {
@@ -175,7 +175,7 @@ impl Arena {
         }
         let served = self.serves_again(struck).await;
         let what = format!("{kills} kills in {time:.0?}");
-        Blow { what, processes: kills, effect: Ok(()), served, outcome: None }
+        FaultResult { what, processes: kills, effect: Ok(()), served, outcome: None }
     }
 
     /// Waits until every thread of a node stands still.
@@ -195,7 +195,7 @@ impl Arena {
         .await;
     }
 
-    async fn pause(&mut self, victims: &[usize]) -> Blow {
+    async fn pause(&mut self, victims: &[usize]) -> FaultResult {
         let time = self.lasting();
         let struck = Instant::now();
         victims.iter().for_each(|node| self.ensemble.pause(*node));
@@ -216,12 +216,12 @@ impl Arena {
             self.serves_again(Instant::now()).await
         };
         let what = format!("nodes {victims:?} for {time:.1?}");
-        Blow { what, processes: victims.len(), effect: Ok(()), served, outcome: None }
+        FaultResult { what, processes: victims.len(), effect: Ok(()), served, outcome: None }
     }
 
     /// One clock is wrong, or all are, each by something else; mostly a node is killed and started again while they
     /// are, for a node that is at work seldom looks at the clock.
-    async fn jump_clocks(&mut self, any: usize) -> Blow {
+    async fn jump_clocks(&mut self, any: usize) -> FaultResult {
         let victims = if self.random.percent(50) { vec![any] } else { self.ensemble.all() };
         let jumps: Vec<(usize, i64)> = victims
             .iter()
@@ -255,7 +255,7 @@ impl Arena {
         let then = if killed { ", one killed meanwhile" } else { "" };
         // A clock that nobody has read did not jump.
         let hit = reads.iter().filter(|reads| **reads > 0).count();
-        Blow {
+        FaultResult {
             what: format!("{}{then}", said.join("; ")),
             processes: hit,
             effect: counted("reads of a wrong clock", hit as u64),

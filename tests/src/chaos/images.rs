@@ -5,7 +5,7 @@
 //! not; [`Images::repair`] proves both with a file of its own, since a cut that cost nothing would prove nothing.
 //!
 //! All of it lies in one directory whose name holds this process's id, so that what a killed run leaves behind can
-//! be told from what a running one uses: [`clear_leftovers`].
+//! be told from what a running one uses: [`report_leftovers`].
 
 use std::{
     fs,
@@ -19,6 +19,8 @@ use rustix::{
     process::{Pid, Signal, kill_process},
 };
 use tempfile::TempDir;
+
+use crate::print_line;
 
 /// What the directories of all runs begin with.
 const PREFIX: &str = "gometa-chaos-";
@@ -196,8 +198,18 @@ fn shorten(directory: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Ends servers, unmounts disks and removes directories of runs that were killed; gives how many of each.
-pub(super) fn clear_leftovers() -> (usize, usize, usize) {
+/// Clears away what killed runs have left behind, and prints a line if there was anything.
+pub(super) fn report_leftovers() {
+    let (processes, mounts, directories) = clear_leftovers();
+    if processes + mounts + directories > 0 {
+        print_line(&format!(
+            "left over from a killed run: {processes} processes, {mounts} mounts, {directories} directories"
+        ));
+    }
+}
+
+/// Kills servers, unmounts disks and removes directories of killed runs, and returns how many of each.
+fn clear_leftovers() -> (usize, usize, usize) {
     let (mut processes, mut mounts, mut directories) = (0, 0, 0);
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };

@@ -1,9 +1,6 @@
-//! The kinds of faults, their groups, and the order in which they are played.
+//! The kinds of faults and their groups.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
-
-use super::tally::Tally;
-use crate::random::Random;
+use std::fmt;
 
 /// A kind of fault.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -88,8 +85,8 @@ pub enum Group {
     FlippedBit,
 }
 
-/// Each kind with its group, and how often it is in a deck. Decks are shuffled, and played to their ends.
-const DECK: [(Kind, Group, u64); 24] = [
+/// Each kind with its group and its weight: how often it occurs in one round of a schedule.
+pub(super) const KINDS: [(Kind, Group, u64); 24] = [
     (Kind::Kill, Group::Kill, 3),
     (Kind::KillLeader, Group::Kill, 3),
     (Kind::KillAll, Group::Kill, 1),
@@ -117,7 +114,7 @@ const DECK: [(Kind, Group, u64); 24] = [
 ];
 
 /// All groups by their names on the command line.
-const GROUPS: [(Group, &str); 12] = [
+pub(super) const GROUPS: [(Group, &str); 12] = [
     (Group::Kill, "kill"),
     (Group::PowerCut, "power-cut"),
     (Group::Pause, "pause"),
@@ -166,10 +163,10 @@ impl Kind {
     /// What it is counted with.
     ///
     /// # Panics
-    /// Never: every kind is in the deck.
+    /// Never: every kind is in the table.
     pub fn group(self) -> Group {
-        let found = DECK.iter().find(|(kind, ..)| *kind == self);
-        found.map(|(_, group, _)| *group).unwrap_or_else(|| panic!("{self:?} is in no deck"))
+        let found = KINDS.iter().find(|(kind, ..)| *kind == self);
+        found.map(|(_, group, _)| *group).unwrap_or_else(|| panic!("{self:?} has no group"))
     }
 
     /// Whether it needs disk images.
@@ -191,7 +188,7 @@ impl Group {
 
     /// The kinds that belong to it.
     pub fn kinds(self) -> impl Iterator<Item = Kind> {
-        DECK.iter().filter(move |(_, group, _)| *group == self).map(|(kind, ..)| *kind)
+        KINDS.iter().filter(move |(_, group, _)| *group == self).map(|(kind, ..)| *kind)
     }
 }
 
@@ -202,171 +199,18 @@ impl fmt::Display for Group {
     }
 }
 
-/// So many valid faults of each group. `kill=300,pause=100` as text.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Counts(BTreeMap<Group, u64>);
-
-impl Counts {
-    /// Each group with what is still missing of it.
-    pub(super) fn missing<'a>(&'a self, tally: &'a Tally) -> impl Iterator<Item = (Group, u64)> + 'a {
-        let missing =
-            |(group, count): (&Group, &u64)| (*group, count.saturating_sub(tally.group(*group).valid));
-        self.0.iter().map(missing).filter(|(_, count)| *count > 0)
-    }
-
-    /// The groups, and how many faults of each.
-    pub fn each(&self) -> impl Iterator<Item = (Group, u64)> + '_ {
-        self.0.iter().map(|(group, count)| (*group, *count))
-    }
-}
-
-impl FromStr for Counts {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Counts, String> {
-        let mut counts = BTreeMap::new();
-        for part in text.split(',') {
-            let named = part.split_once('=').and_then(|(name, count)| {
-                let (group, _) = GROUPS.iter().find(|(_, known)| *known == name.trim())?;
-                Some((*group, count.trim().parse().ok()?))
-            });
-            let known = || GROUPS.map(|(_, name)| name).join(", ");
-            let (group, count) =
-                named.ok_or_else(|| format!("{part:?} is no KIND=COUNT; kinds: {}", known()))?;
-            if counts.insert(group, count).is_some() {
-                return Err(format!("{group} is there twice"));
-            }
-        }
-        Ok(Counts(counts))
-    }
-}
-
-/// What becomes of the standard output and standard error of all nodes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outputs {
-    /// They go into files, and last lines are looked at.
-    Kept,
-    /// They are full pipes that are not read.
-    Blocked,
-}
-
-/// When a run is over, and so what is struck next.
-#[derive(Clone, Debug)]
-pub enum Plan {
-    /// All kinds, for as long as this.
-    Time(std::time::Duration),
-    /// These groups, until there are so many valid faults of each.
-    Counts(Counts),
-}
-
-/// Where the next fault comes from.
-pub(super) struct Deck {
-    allowed: Vec<(Kind, Group, u64)>,
-    cards: Vec<Kind>,
-}
-
-impl Deck {
-    /// All kinds for which this holds.
-    pub(super) fn of(allowed: impl Fn(Kind) -> bool) -> Deck {
-        Deck { allowed: DECK.into_iter().filter(|(kind, ..)| allowed(*kind)).collect(), cards: Vec::new() }
-    }
-
-    /// Whether a kind may come.
-    pub(super) fn has(&self, kind: Kind) -> bool {
-        self.allowed.iter().any(|(allowed, ..)| *allowed == kind)
-    }
-
-    /// The next kind; `None` if nothing is left to do. Where counts are asked for, a group comes the more often the
-    /// more of it is missing, so that all are mixed to the end.
-    pub(super) fn draw(&mut self, plan: &Plan, tally: &Tally, random: &mut Random) -> Option<Kind> {
-        match plan {
-            Plan::Time(_) => {
-                if self.cards.is_empty() {
-                    let times =
-                        |(kind, _, times): &(Kind, Group, u64)| std::iter::repeat_n(*kind, *times as usize);
-                    self.cards = self.allowed.iter().flat_map(times).collect();
-                    for place in (1..self.cards.len()).rev() {
-                        self.cards.swap(place, random.below(place as u64 + 1) as usize);
-                    }
-                }
-                self.cards.pop()
-            }
-            Plan::Counts(counts) => {
-                let missing = counts
-                    .missing(tally)
-                    .filter(|(missing, _)| self.allowed.iter().any(|(_, group, _)| group == missing));
-                let group = weighted(&missing.collect::<Vec<_>>(), random)?;
-                let kinds = self.allowed.iter().filter(|(_, of, _)| *of == group);
-                weighted(&kinds.map(|(kind, _, times)| (*kind, *times)).collect::<Vec<_>>(), random)
-            }
-        }
-    }
-}
-
-/// One of these, each as likely as its number says.
-fn weighted<T: Copy>(choices: &[(T, u64)], random: &mut Random) -> Option<T> {
-    let sum: u64 = choices.iter().map(|(_, weight)| weight).sum();
-    if sum == 0 {
-        return None;
-    }
-    let mut place = random.below(sum);
-    for (choice, weight) in choices {
-        match place.checked_sub(*weight) {
-            Some(rest) => place = rest,
-            None => return Some(*choice),
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
-    fn counts_are_read_and_refused() {
-        let counts: Counts = "kill=300, flipped-bit=2".parse().unwrap();
-        assert_eq!(counts.each().collect::<Vec<_>>(), [(Group::Kill, 300), (Group::FlippedBit, 2)]);
-        for wrong in ["", "kill", "kill=", "kill=-1", "murder=1", "kill=1,kill=2"] {
-            assert!(wrong.parse::<Counts>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
     fn every_kind_is_in_a_group_that_has_a_name() {
-        for (kind, group, times) in DECK {
+        for (kind, group, times) in KINDS {
             assert!(
                 times > 0 && kind.group() == group && group.kinds().any(|other| other == kind),
                 "{kind:?}"
             );
             assert!(GROUPS.iter().any(|(named, _)| *named == group), "{group:?}");
         }
-    }
-
-    #[test]
-    fn a_deck_is_played_to_its_end_and_counts_until_they_are_met() {
-        let mut random = Random::new(1);
-        let mut deck = Deck::of(|kind| kind != Kind::Flip);
-        let plan = Plan::Time(Duration::from_secs(1));
-        let cards: u64 = deck.allowed.iter().map(|(.., times)| times).sum();
-        let drawn: Vec<Kind> =
-            (0..cards).filter_map(|_| deck.draw(&plan, &Tally::default(), &mut random)).collect();
-        assert!(deck.cards.is_empty() && !drawn.contains(&Kind::Flip));
-        assert_eq!(drawn.iter().filter(|kind| **kind == Kind::KillLeader).count(), 3);
-
-        let plan = Plan::Counts("pause=5,disk-full=2,flipped-bit=1".parse().unwrap());
-        let mut tally = Tally::default();
-        while let Some(kind) = deck.draw(&plan, &tally, &mut random) {
-            assert!([Group::Pause, Group::DiskFull].contains(&kind.group()), "{kind:?}");
-            let effect = if random.percent(50) { Ok(()) } else { Err("no".to_owned()) };
-            tally.fault(kind, 1, effect, Duration::ZERO);
-        }
-        // What is not allowed stays missing.
-        let Plan::Counts(counts) = plan else { unreachable!("see above") };
-        assert_eq!(counts.missing(&tally).collect::<Vec<_>>(), [(Group::FlippedBit, 1)]);
-        assert_eq!(tally.group(Group::Pause).valid, 5);
-        assert_eq!(tally.group(Group::DiskFull).valid, 2);
     }
 }

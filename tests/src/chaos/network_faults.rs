@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    arena::Arena,
-    faults::{Blow, counted},
+    cluster::Cluster,
+    faults::{FaultResult, counted},
 };
 use crate::network::Line;
 
-impl Arena {
+impl Cluster {
     /// The directions from and to a node.
     pub(super) fn around(&self, node: usize, from: bool, to: bool) -> Vec<(usize, usize)> {
         let others = self.ensemble.others(node);
@@ -18,7 +18,7 @@ impl Arena {
 
     /// Cuts stay until the others serve, however long that takes: a majority needs nobody to heal it. The lines are
     /// cut one by one and healed in another order, half of the time with gaps.
-    pub(super) async fn cut(&mut self, cuts: &[(usize, usize)]) -> Blow {
+    pub(super) async fn cut(&mut self, cuts: &[(usize, usize)]) -> FaultResult {
         let time = self.lasting();
         let gap = if self.random.percent(50) { self.millis(1, 200) } else { Duration::ZERO };
         let mut order = cuts.to_vec();
@@ -39,11 +39,17 @@ impl Arena {
             self.hold(gap).await;
         }
         let what = format!("{cuts:?} for {time:.1?}, {held} packets held or lost");
-        Blow { what, processes: 1, effect: counted("packets on cut lines", held), served, outcome: None }
+        FaultResult {
+            what,
+            processes: 1,
+            effect: counted("packets on cut lines", held),
+            served,
+            outcome: None,
+        }
     }
 
     /// Connections between a leader and a follower, or among all nodes, have one end.
-    pub(super) async fn half_open(&mut self, leader: usize, follower: usize) -> Blow {
+    pub(super) async fn half_open(&mut self, leader: usize, follower: usize) -> FaultResult {
         let (gone, kept) = if self.random.percent(50) { (leader, follower) } else { (follower, leader) };
         let network = self.ensemble.network();
         let before = network.seen().broken;
@@ -56,11 +62,17 @@ impl Arena {
         let (served, ()) = tokio::join!(self.serves_again(struck), self.hold(time));
         let broken = self.ensemble.network().seen().broken - before;
         let what = format!("{broken} connections of node {kept} ended elsewhere, node {gone} among them");
-        Blow { what, processes: 2, effect: counted("connections broken", broken), served, outcome: None }
+        FaultResult {
+            what,
+            processes: 2,
+            effect: counted("connections broken", broken),
+            served,
+            outcome: None,
+        }
     }
 
     /// The leader's connections, or all, are reset, again and again.
-    pub(super) async fn reset(&mut self, leader: usize) -> Blow {
+    pub(super) async fn reset(&mut self, leader: usize) -> FaultResult {
         let (times, all) = (1 + self.random.below(10), self.random.percent(50));
         let before = self.ensemble.network().seen().broken;
         let mut struck = Instant::now();
@@ -77,10 +89,16 @@ impl Arena {
         let served = self.serves_again(struck).await;
         let broken = self.ensemble.network().seen().broken - before;
         let what = format!("{broken} of {}, {times} times", if all { "all nodes" } else { "the leader" });
-        Blow { what, processes: 3, effect: counted("connections broken", broken), served, outcome: None }
+        FaultResult {
+            what,
+            processes: 3,
+            effect: counted("connections broken", broken),
+            served,
+            outcome: None,
+        }
     }
 
-    pub(super) async fn delay(&mut self, jitter: bool) -> Blow {
+    pub(super) async fn delay(&mut self, jitter: bool) -> FaultResult {
         let time = self.millis(500, 3_000);
         let before = self.ensemble.network().seen();
         let struck = Instant::now();
@@ -95,10 +113,10 @@ impl Arena {
         let delayed = self.ensemble.network().seen().delayed - before.delayed;
         self.ensemble.network().heal();
         let what = format!("for {time:.0?}, {delayed} packets delayed");
-        Blow { what, processes: 3, effect: counted("packets delayed", delayed), served, outcome: None }
+        FaultResult { what, processes: 3, effect: counted("packets delayed", delayed), served, outcome: None }
     }
 
-    pub(super) async fn lose(&mut self, leader: usize) -> Blow {
+    pub(super) async fn lose(&mut self, leader: usize) -> FaultResult {
         let loss_percent = 20 + self.random.below(30) as u8;
         let before = self.ensemble.network().seen().lost;
         self.ensemble.network().set_all(Line { loss_percent, ..Line::default() });
@@ -106,10 +124,10 @@ impl Arena {
         let lost = self.ensemble.network().seen().lost - before;
         self.ensemble.network().heal();
         let what = format!("{loss_percent} %, {lost} datagrams; {}", killed.what);
-        Blow { what, effect: counted("datagrams lost", lost), ..killed }
+        FaultResult { what, effect: counted("datagrams lost", lost), ..killed }
     }
 
-    pub(super) async fn jumble(&mut self, leader: usize) -> Blow {
+    pub(super) async fn jumble(&mut self, leader: usize) -> FaultResult {
         let (double_percent, overtake_percent) =
             (30 + self.random.below(70) as u8, 30 + self.random.below(40) as u8);
         let loss_percent = self.random.below(30) as u8;
@@ -122,6 +140,6 @@ impl Arena {
         let (doubled, overtaken) = (after.doubled - before.doubled, after.overtaken - before.overtaken);
         let what = format!("{doubled} datagrams doubled, {overtaken} overtaken; {}", killed.what);
         let effect = counted("datagrams doubled", doubled).and(counted("datagrams overtaken", overtaken));
-        Blow { what, effect, ..killed }
+        FaultResult { what, effect, ..killed }
     }
 }

@@ -1,6 +1,10 @@
 //! What a run counts, and how it says it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use super::kinds::{Group, Kind};
 
@@ -11,7 +15,7 @@ pub(super) const SHOWN_MAX: usize = 20;
 
 /// One kind of fault.
 #[derive(Clone, Default, Debug)]
-pub struct Struck {
+pub struct FaultCounts {
     /// Faults that had an effect, under load.
     pub valid: u64,
     /// Processes that these have hit.
@@ -22,8 +26,8 @@ pub struct Struck {
     pub served: Vec<Duration>,
 }
 
-impl Struck {
-    fn add(&mut self, other: &Struck) {
+impl FaultCounts {
+    fn add(&mut self, other: &FaultCounts) {
         self.valid += other.valid;
         self.processes += other.processes;
         self.invalid += other.invalid;
@@ -39,7 +43,7 @@ pub struct Tally {
     /// Those that came to a verdict.
     pub judged: u64,
     /// By kind.
-    pub faults: BTreeMap<Kind, Struck>,
+    pub faults: BTreeMap<Kind, FaultCounts>,
     /// Operations that clients called.
     pub operations: u64,
     /// Those that were answered for good.
@@ -84,33 +88,33 @@ impl Tally {
 
     /// A fault and its recovery.
     pub fn fault(&mut self, kind: Kind, processes: usize, effect: Result<(), String>, served: Duration) {
-        let struck = self.faults.entry(kind).or_default();
+        let counts = self.faults.entry(kind).or_default();
         match effect {
             Ok(()) => {
-                struck.valid += 1;
-                struck.processes += processes as u64;
-                struck.served.push(served);
+                counts.valid += 1;
+                counts.processes += processes as u64;
+                counts.served.push(served);
             }
             Err(reason) => {
-                struck.invalid += 1;
+                counts.invalid += 1;
                 *self.reasons.entry(reason).or_default() += 1;
             }
         }
     }
 
     /// All kinds of a group together.
-    pub fn group(&self, group: Group) -> Struck {
-        let mut all = Struck::default();
-        for struck in group.kinds().filter_map(|kind| self.faults.get(&kind)) {
-            all.add(struck);
+    pub fn group(&self, group: Group) -> FaultCounts {
+        let mut all = FaultCounts::default();
+        for counts in group.kinds().filter_map(|kind| self.faults.get(&kind)) {
+            all.add(counts);
         }
         all
     }
 
     /// Faults that had an effect, and those that had none.
-    pub fn struck(&self) -> (u64, u64) {
-        let sum = |count: fn(&Struck) -> u64| self.faults.values().map(count).sum();
-        (sum(|struck| struck.valid), sum(|struck| struck.invalid))
+    pub fn fault_counts(&self) -> (u64, u64) {
+        let sum = |count: fn(&FaultCounts) -> u64| self.faults.values().map(count).sum();
+        (sum(|counts| counts.valid), sum(|counts| counts.invalid))
     }
 
     /// Whether nothing was wrong.
@@ -124,23 +128,23 @@ impl Tally {
             "{:<32} {:>7} {:>10} {:>8} {:>30}\n",
             "fault", "faults", "processes", "invalid", "served again: p50, p99, max"
         );
-        let line = |name: &str, struck: &Struck| {
-            let at = |percent| percentile(&struck.served, percent).unwrap_or_default();
-            let times = match struck.served.len() {
+        let line = |name: &str, counts: &FaultCounts| {
+            let at = |percent| percentile(&counts.served, percent).unwrap_or_default();
+            let times = match counts.served.len() {
                 0 => "-".to_owned(),
                 _ => format!("{:.0?}, {:.0?}, {:.0?}", at(50), at(99), at(100)),
             };
             format!(
                 "{name:<32} {:>7} {:>10} {:>8} {times:>30}\n",
-                struck.valid, struck.processes, struck.invalid
+                counts.valid, counts.processes, counts.invalid
             )
         };
-        let mut all = Struck::default();
+        let mut all = FaultCounts::default();
         for group in Group::all() {
-            let kinds: Vec<(Kind, &Struck)> =
+            let kinds: Vec<(Kind, &FaultCounts)> =
                 group.kinds().filter_map(|kind| Some((kind, self.faults.get(&kind)?))).collect();
-            for (kind, struck) in &kinds {
-                text += &line(kind.name(), struck);
+            for (kind, counts) in &kinds {
+                text += &line(kind.name(), counts);
             }
             let together = self.group(group);
             if kinds.len() > 1 {
@@ -179,16 +183,16 @@ impl Tally {
 
     /// The summary in one line, for the record.
     pub fn line(&self) -> String {
-        let (valid, invalid) = self.struck();
+        let (valid, invalid) = self.fault_counts();
         let count = |group| {
-            let Struck { valid, processes, .. } = self.group(group);
+            let FaultCounts { valid, processes, .. } = self.group(group);
             if processes == valid { valid.to_string() } else { format!("{valid} of {processes} processes") }
         };
         let groups: Vec<String> = Group::all()
             .filter(|group| self.group(*group).valid > 0)
             .map(|group| format!("{group} {}", count(group)))
             .collect();
-        let served: Vec<Duration> = self.faults.values().flat_map(|struck| struck.served.clone()).collect();
+        let served: Vec<Duration> = self.faults.values().flat_map(|counts| counts.served.clone()).collect();
         let at = |percent| percentile(&served, percent).unwrap_or_default();
         format!(
             "{valid} faults ({}), {invalid} invalid; {} operations, {} acknowledged, {} unknown; {} lost, {} illegal, \
@@ -208,7 +212,15 @@ impl Tally {
     }
 }
 
-/// The time within which so many of a hundred were; `None` of none.
+/// Locks a tally, also after a panic elsewhere.
+pub(super) fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
+    tally.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A tally shared by a run and its caller.
+pub(super) type SharedTally = Arc<Mutex<Tally>>;
+
+/// Returns the given percentile, `None` if `times` is empty.
 pub(super) fn percentile(times: &[Duration], percent: usize) -> Option<Duration> {
     let mut times = times.to_vec();
     times.sort_unstable();
@@ -234,7 +246,7 @@ mod tests {
         let mut tally = Tally::default();
         tally.fault(Kind::KillAll, 3, Ok(()), Duration::from_millis(7));
         tally.fault(Kind::KillAll, 3, Err("slow".to_owned()), Duration::from_secs(7));
-        assert_eq!(tally.struck(), (1, 1));
+        assert_eq!(tally.fault_counts(), (1, 1));
         assert!(tally.line().starts_with("1 faults (kill 1 of 3 processes), 1 invalid;"), "{}", tally.line());
         assert!(tally.line().ends_with("max 7ms"), "{}", tally.line());
         let table = tally.table();

@@ -10,7 +10,7 @@ use std::{
 
 use gometa_tests::{ensemble::Ensemble, program::program};
 
-use crate::c_face::{must, root, run};
+use crate::c_client::{must, root, run};
 
 const RUN_MAX: Duration = Duration::from_secs(60);
 
@@ -189,7 +189,7 @@ impl Installed {
         // Go: nothing is downloaded, and nothing written but below the target directory. Its cache looks at flags,
         // and not at what pkg-config says, so without one that tells installations apart it would confuse them.
         command.env("CGO_LDFLAGS", format!("-O2 -g -Wl,-rpath,{}", self.libraries.display()));
-        command.env("GOCACHE", target().join("faces/go-cache")).env("GOFLAGS", "-buildvcs=false");
+        command.env("GOCACHE", target().join("clients/go-cache")).env("GOFLAGS", "-buildvcs=false");
         command.env("GOPROXY", "off").env("GOTOOLCHAIN", "local").env("GOWORK", "off");
         command
     }

@@ -7,7 +7,7 @@ use std::{path::Path, process::Command, time::Duration};
 
 use gometa_tests::{ensemble::Ensemble, impostors::Impostors};
 
-use crate::c_face::{addresses, compile, run};
+use crate::c_client::{addresses, compile, run};
 
 /// How much longer than usual the programs wait for anything.
 const PATIENCE: &str = "3";

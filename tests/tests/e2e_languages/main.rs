@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "all of this is tests")]
 
-mod c_face;
+mod c_client;
 mod c_install;
 mod c_memory;
 mod pages;

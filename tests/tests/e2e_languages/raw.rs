@@ -1,6 +1,6 @@
 //! The clients without a library of ours: what their demonstrations say, and that they know the table of errors.
 //!
-//! How they behave in all the scenarios of `tests/conformance/` is looked at by `gometa-faces`.
+//! How they behave in all the scenarios of `tests/conformance/` is looked at by `gometa-clients`.
 
 use std::{
     path::{Path, PathBuf},

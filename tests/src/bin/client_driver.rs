@@ -1,4 +1,4 @@
-//! `gometa-face`: the runner of the Rust client; `tests/faces/README.md` says how it is spoken to.
+//! `gometa-client`: the driver of the Rust client; `tests/clients/README.md` says how it is spoken to.
 //!
 //! One caller's bench is the blocking client's, more callers' are tasks.
 #![forbid(unsafe_code)]
@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use gometa_client::{
     Client, Deleted, Error, ErrorKind, Operation, Outcome, ReadOptions, Role, Written, blocking,
 };
-use gometa_tests::faces::line::{Line, hex};
+use gometa_tests::clients::line::{Line, hex};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     sync::Notify,
@@ -40,7 +40,7 @@ struct State {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn main() -> anyhow::Result<()> {
-    write("face rust");
+    write("client rust");
     let state = Arc::new(State::default());
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let mut calls = JoinSet::new();
@@ -99,7 +99,7 @@ fn at_once(state: &State, line: &Line) -> anyhow::Result<Said> {
     }
     let name = line.wanted("client")?.to_owned();
     let timeout = Duration::from_millis(line.number("timeout_ms")?.unwrap_or(5_000));
-    let builder = Client::builder().timeout(timeout).name("face");
+    let builder = Client::builder().timeout(timeout).name("client-driver");
     let peers = [line.wanted("peers")?];
     let opened = builder
         .clone()

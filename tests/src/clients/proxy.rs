@@ -35,19 +35,19 @@ struct Mode {
 }
 
 /// Proxies, one for each node. They end with their value.
-pub struct Front {
+pub struct Proxy {
     modes: Vec<watch::Sender<Mode>>,
     addresses: Vec<SocketAddr>,
     _tasks: JoinSet<()>,
 }
 
-impl Front {
+impl Proxy {
     /// Proxies to these addresses.
     ///
     /// # Panics
     /// If the system has no ports.
-    pub async fn of(targets: &[SocketAddr]) -> Front {
-        let mut front = Front { modes: Vec::new(), addresses: Vec::new(), _tasks: JoinSet::new() };
+    pub async fn of(targets: &[SocketAddr]) -> Proxy {
+        let mut proxy = Proxy { modes: Vec::new(), addresses: Vec::new(), _tasks: JoinSet::new() };
         // Not the nodes' address, whose ports are free until they start.
         let ip = loopback_address();
         for target in targets {
@@ -59,11 +59,11 @@ impl Front {
             let (listener, address) =
                 opened.await.unwrap_or_else(|error| panic!("no port for a proxy: {error}"));
             let (mode, seen) = watch::channel(Mode::default());
-            front.modes.push(mode);
-            front.addresses.push(address);
-            front._tasks.spawn(serve(listener, *target, seen));
+            proxy.modes.push(mode);
+            proxy.addresses.push(address);
+            proxy._tasks.spawn(serve(listener, *target, seen));
         }
-        front
+        proxy
     }
 
     /// Where clients are to go, in the nodes' order.

@@ -1,4 +1,4 @@
-//! A runner: a process that reads calls and writes answers.
+//! A driver: a process that reads calls and writes answers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,15 +21,15 @@ use tokio::{
 
 use super::line::{Answer, Line};
 
-/// How long a runner may take to say what it is: interpreters load.
+/// How long a driver may take to say what it is: interpreters load.
 const START_MAX: Duration = Duration::from_secs(20);
 /// How long it may take to end.
 const END_MAX: Duration = Duration::from_secs(20);
 /// Lines on their way to it. As many calls as a scenario begins at once.
 const LINES_MAX: usize = 4_096;
 
-/// A face's process. Killed with its value.
-pub struct Runner {
+/// A client's process. Killed with its value.
+pub struct Process {
     name: String,
     child: Child,
     lines: mpsc::Sender<String>,
@@ -46,8 +46,8 @@ struct Waiting {
     ended: Option<String>,
 }
 
-impl Runner {
-    /// Starts a runner, with these variables beside its caller's.
+impl Process {
+    /// Starts a driver, with these variables beside its caller's.
     ///
     /// # Errors
     /// If it cannot be started, or says nothing sensible first.
@@ -55,7 +55,7 @@ impl Runner {
         name: &str,
         command: &[OsString],
         variables: &[(String, OsString)],
-    ) -> anyhow::Result<Runner> {
+    ) -> anyhow::Result<Process> {
         let (program, arguments) = command.split_first().context("a command has a program")?;
         let mut child = Command::new(program)
             .args(arguments)
@@ -65,15 +65,15 @@ impl Runner {
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("face {name}: {} does not start", program.to_string_lossy()))?;
+            .with_context(|| format!("client {name}: {} does not start", program.to_string_lossy()))?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let (mut stdin, stdout) = (stdin.context("it has an input")?, stdout.context("it has an output")?);
         let mut said = BufReader::new(stdout).lines();
         let first = timeout(START_MAX, said.next_line()).await.context("it says nothing")??;
-        let first = first.with_context(|| format!("face {name} ends at once"))?;
-        anyhow::ensure!(first.starts_with(&format!("face {name}")), "face {name} begins with {first:?}");
+        let first = first.with_context(|| format!("client {name} ends at once"))?;
+        anyhow::ensure!(first.starts_with(&format!("client {name}")), "client {name} begins with {first:?}");
         let (without, why) = match first.split_once(" without ") {
-            Some((_, rest)) => rest.split_once(": ").with_context(|| format!("face {name}: and why?"))?,
+            Some((_, rest)) => rest.split_once(": ").with_context(|| format!("client {name}: and why?"))?,
             None => ("", ""),
         };
         let without = without.split(',').filter(|verb| !verb.is_empty()).map(str::to_owned).collect();
@@ -109,7 +109,7 @@ impl Runner {
                 waiting.ended = Some(why);
             }
         });
-        Ok(Runner {
+        Ok(Process {
             name: name.to_owned(),
             child,
             lines,
@@ -143,12 +143,12 @@ impl Runner {
         let (name, waiting) = (self.name.clone(), self.waiting.clone());
         let waited = async move {
             if let Some(why) = ended {
-                anyhow::bail!("face {name}: {why}");
+                anyhow::bail!("client {name}: {why}");
             }
-            sent.with_context(|| format!("face {name} takes no more lines"))?;
+            sent.with_context(|| format!("client {name} takes no more lines"))?;
             answer.await.map_err(|_| {
                 let why = lock(&waiting).ended.clone().unwrap_or_default();
-                anyhow::anyhow!("face {name}: {why}")
+                anyhow::anyhow!("client {name}: {why}")
             })
         };
         (number, waited)
@@ -159,11 +159,11 @@ impl Runner {
     /// # Errors
     /// If it does not end, or not well.
     pub async fn end(self) -> anyhow::Result<()> {
-        let Runner { name, mut child, lines, .. } = self;
+        let Process { name, mut child, lines, .. } = self;
         drop(lines);
         let status = timeout(END_MAX, child.wait()).await;
-        let status = status.with_context(|| format!("face {name} does not end with its input"))??;
-        anyhow::ensure!(status.success(), "face {name} ended with {status}");
+        let status = status.with_context(|| format!("client {name} does not end with its input"))??;
+        anyhow::ensure!(status.success(), "client {name} ended with {status}");
         Ok(())
     }
 }

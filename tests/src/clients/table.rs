@@ -1,4 +1,4 @@
-//! All scenarios against all faces, and the table of it.
+//! All scenarios against all clients, and the table of it.
 
 use std::{
     path::Path,
@@ -8,8 +8,8 @@ use std::{
 use anyhow::Context as _;
 
 use super::{
-    Face, NAMES, Places,
-    arena::Arena,
+    Driver, NAMES, Places,
+    cluster::Cluster,
     play::play,
     scenario::{self, Scenario},
 };
@@ -20,7 +20,7 @@ use crate::say;
 enum Cell {
     Passed,
     Failed,
-    /// The face cannot do it, for this reason.
+    /// The client cannot do it, for this reason.
     Without(String),
 }
 
@@ -28,23 +28,23 @@ enum Cell {
 pub struct Results {
     /// By scenario: topic and name.
     rows: Vec<(String, String)>,
-    /// By face: a cell for each scenario.
+    /// By client: a cell for each scenario.
     columns: Vec<(String, Vec<Cell>)>,
     failures: Vec<String>,
 }
 
-/// One face's part of them.
+/// One client's part of them.
 struct Column {
-    face: String,
+    client: String,
     cells: Vec<Cell>,
     failures: Vec<String>,
 }
 
-/// Plays every scenario whose name or topic contains `only` to each of these faces.
+/// Plays every scenario whose name or topic contains `only` to each of these clients.
 ///
 /// # Errors
-/// If a scenario cannot be read or a face not started. What a face does wrong is in the results.
-pub async fn conformance(places: &Places<'_>, faces: &[String], only: &str) -> anyhow::Result<Results> {
+/// If a scenario cannot be read or a client not started. What a client does wrong is in the results.
+pub async fn conformance(places: &Places<'_>, clients: &[String], only: &str) -> anyhow::Result<Results> {
     let topics = scenario::read(&places.root.join("tests/conformance"))?;
     let all = topics.iter().flat_map(|(topic, content)| {
         content.scenarios.iter().map(move |scenario| (topic.as_str(), scenario))
@@ -52,22 +52,22 @@ pub async fn conformance(places: &Places<'_>, faces: &[String], only: &str) -> a
     let rows: Vec<(&str, &Scenario)> =
         all.filter(|(topic, scenario)| topic.contains(only) || scenario.name.contains(only)).collect();
     anyhow::ensure!(!rows.is_empty(), "no scenario has {only:?} in its name");
-    // Two faces at a time, each beside an ensemble of its own: most of it is waiting.
+    // Two clients at a time, each beside an ensemble of its own: most of it is waiting.
     let next = AtomicUsize::new(0);
     let lane = async || {
-        let (mut arena, mut columns) = (Arena::start().await, Vec::new());
-        while let Some(face) = faces.get(next.fetch_add(1, Ordering::Relaxed)) {
-            columns.push(column(places, face, &rows, &mut arena).await?);
+        let (mut cluster, mut columns) = (Cluster::start().await, Vec::new());
+        while let Some(client) = clients.get(next.fetch_add(1, Ordering::Relaxed)) {
+            columns.push(column(places, client, &rows, &mut cluster).await?);
         }
         anyhow::Ok(columns)
     };
     let (mut columns, others) = tokio::try_join!(lane(), lane())?;
     columns.extend(others);
-    columns.sort_by_key(|column| faces.iter().position(|face| *face == column.face));
+    columns.sort_by_key(|column| clients.iter().position(|client| *client == column.client));
     Ok(Results {
         rows: rows.iter().map(|(topic, scenario)| ((*topic).to_owned(), scenario.name.clone())).collect(),
         failures: columns.iter().flat_map(|column| column.failures.clone()).collect(),
-        columns: columns.into_iter().map(|column| (column.face, column.cells)).collect(),
+        columns: columns.into_iter().map(|column| (column.client, column.cells)).collect(),
     })
 }
 
@@ -75,39 +75,39 @@ async fn column(
     places: &Places<'_>,
     name: &str,
     rows: &[(&str, &Scenario)],
-    arena: &mut Arena,
+    cluster: &mut Cluster,
 ) -> anyhow::Result<Column> {
     let (mut cells, mut failures) = (Vec::new(), Vec::new());
-    let mut face = Face::start(name, places).await?;
+    let mut driver = Driver::start(name, places).await?;
     for (number, (topic, scenario)) in rows.iter().enumerate() {
-        if let Some(verb) = scenario.needs.iter().find(|verb| face.without().contains(*verb)) {
-            cells.push(Cell::Without(format!("{name}, {verb}: {}", face.why_without())));
+        if let Some(verb) = scenario.needs.iter().find(|verb| driver.without().contains(*verb)) {
+            cells.push(Cell::Without(format!("{name}, {verb}: {}", driver.why_without())));
             continue;
         }
-        match play(&face, arena, scenario, format!("{name}/{number}/")).await {
+        match play(&driver, cluster, scenario, format!("{name}/{number}/")).await {
             Ok(()) => cells.push(Cell::Passed),
             Err(error) => {
                 failures.push(format!("{name}, {topic}: {}: {error:#}", scenario.name));
                 say(failures.last().map_or("", String::as_str));
                 cells.push(Cell::Failed);
                 // It may be anywhere now.
-                drop(face);
-                face = Face::start(name, places).await.context("after a failure")?;
+                drop(driver);
+                driver = Driver::start(name, places).await.context("after a failure")?;
             }
         }
     }
-    if let Err(error) = face.end().await {
+    if let Err(error) = driver.end().await {
         failures.push(format!("{name}: {error:#}"));
     }
-    Ok(Column { face: name.to_owned(), cells, failures })
+    Ok(Column { client: name.to_owned(), cells, failures })
 }
 
 impl Results {
     /// For people.
     pub fn text(&self) -> String {
-        let widths: Vec<usize> = self.columns.iter().map(|(face, _)| face.len().max(3) + 2).collect();
+        let widths: Vec<usize> = self.columns.iter().map(|(client, _)| client.len().max(3) + 2).collect();
         let names = self.rows.iter().map(|(_, name)| name.chars().count()).max().unwrap_or(0);
-        let head = self.columns.iter().zip(&widths).map(|((face, _), width)| format!("{face:>width$}"));
+        let head = self.columns.iter().zip(&widths).map(|((client, _), width)| format!("{client:>width$}"));
         let mut text = format!("{:names$}  {}\n", "", head.collect::<String>());
         let (mut topic, mut reasons) = ("", Vec::new());
         for (row, (of, name)) in self.rows.iter().enumerate() {
@@ -157,7 +157,7 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
-/// Every face's name.
-pub fn all_faces() -> Vec<String> {
+/// Every client's name.
+pub fn all_clients() -> Vec<String> {
     NAMES.map(str::to_owned).into()
 }

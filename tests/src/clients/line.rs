@@ -1,4 +1,4 @@
-//! What is said to a runner, and what it answers: words, `name=value`, bytes in hexadecimal.
+//! What is said to a driver, and what it answers: words, `name=value`, bytes in hexadecimal.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -20,7 +20,7 @@ pub enum Answer {
     Ok(BTreeMap<String, String>),
     /// It failed, with these particulars.
     Error(BTreeMap<String, String>),
-    /// The face has no such thing.
+    /// The client has no such thing.
     Unsupported,
 }
 

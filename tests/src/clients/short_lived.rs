@@ -13,7 +13,7 @@ use anyhow::{Context as _, ensure};
 use gometa_client::Client;
 use serde_json::json;
 
-use super::{Face, Places, line::Line};
+use super::{Driver, Places, line::Line};
 use crate::{ensemble::Ensemble, wait::PATIENCE};
 
 /// What the nodes keep a session for.
@@ -23,26 +23,26 @@ const TIMEOUT_MS: u64 = 20_000;
 /// Between two looks at the number of sessions.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
-/// What one face did.
+/// What one client did.
 pub struct Lives {
     /// Its name.
-    pub face: String,
-    /// Clients that came and went.
-    pub clients: usize,
+    pub client: String,
+    /// The number of clients that were opened and closed.
+    pub count: usize,
     /// How long it took.
     pub took: Duration,
     /// Sessions of all clients at the end, the writer's included.
     pub sessions: u64,
 }
 
-/// `clients` clients of each face, face after face.
+/// Opens and closes `count` clients in each language, one language after the other.
 ///
 /// # Errors
 /// If a call fails, of theirs or of the client that writes meanwhile, or if a session is left.
 pub async fn short_lived(
     places: &Places<'_>,
-    faces: &[String],
-    clients: usize,
+    clients: &[String],
+    count: usize,
 ) -> anyhow::Result<Vec<Lives>> {
     let mut ensemble = Ensemble::prepare(3);
     ensemble.configure_all("SessionTimeoutMs", &json!(SESSION_TIMEOUT_MS));
@@ -52,14 +52,14 @@ pub async fn short_lived(
     writer.set("writer", "0").await?;
     let writing = tokio::spawn(write(writer, Arc::clone(&ended)));
     let mut all = Vec::new();
-    for name in faces {
+    for name in clients {
         let begun = Instant::now();
-        live(places, name, &ensemble.requests_from(0).join(","), clients)
+        live(places, name, &ensemble.requests_from(0).join(","), count)
             .await
             .with_context(|| name.clone())?;
         let took = begun.elapsed();
         let sessions = until_one(&ensemble).await.with_context(|| name.clone())?;
-        all.push(Lives { face: name.clone(), clients, took, sessions });
+        all.push(Lives { client: name.clone(), count, took, sessions });
     }
     ended.store(true, Ordering::Relaxed);
     let written = writing.await??;
@@ -78,25 +78,25 @@ async fn write(writer: Client, ended: Arc<AtomicBool>) -> anyhow::Result<u64> {
     Ok(written)
 }
 
-async fn live(places: &Places<'_>, name: &str, peers: &str, clients: usize) -> anyhow::Result<()> {
-    let face = Face::start(name, places).await?;
+async fn live(places: &Places<'_>, name: &str, peers: &str, count: usize) -> anyhow::Result<()> {
+    let driver = Driver::start(name, places).await?;
     // A process of the command is a client by itself.
-    let by_process = face.without().contains("close");
+    let by_process = driver.without().contains("close");
     let open = Line::new("open").with("client", 1).with("peers", peers).with("timeout_ms", TIMEOUT_MS);
     let set = Line::new("set").with("client", 1).with_bytes("key", b"short-lived").with_bytes("value", b"v");
     let close = Line::new("close").with("client", 1);
-    for client in 0..clients {
+    for client in 0..count {
         let steps: &[&Line] = match (by_process, client) {
             (true, 0) => &[&open, &set],
             (true, _) => &[&set],
             (false, _) => &[&open, &set, &close],
         };
         for step in steps {
-            let answer = face.call(step).await?;
+            let answer = driver.call(step).await?;
             ensure!(answer.kind().is_none(), "client {}: {}: {answer}", client + 1, step.verb);
         }
     }
-    face.end().await
+    driver.end().await
 }
 
 /// Waits until the writer's session is the only one.

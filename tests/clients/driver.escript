@@ -1,5 +1,5 @@
 #!/usr/bin/env escript
-%% The runner of the face `raw-erlang`; README.md beside it says what it reads and writes.
+%% The driver of the client `raw-erlang`; README.md beside it says what it reads and writes.
 %% Every call is a process of its own.
 -mode(compile).
 
@@ -8,7 +8,7 @@ main(_) ->
     ok = io:setopts([binary, {encoding, latin1}]),
     %% Of calls under way, by their number: who makes them, and what cancels them.
     calls = ets:new(calls, [named_table, public]),
-    say([<<"face raw-erlang">>]),
+    say([<<"client raw-erlang">>]),
     read(#{}).
 
 read(Clients) ->

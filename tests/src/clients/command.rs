@@ -1,4 +1,4 @@
-//! The command line as a face: a process of `gometa` for each call.
+//! The command line as a client: a process of `gometa` for each call.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -146,7 +146,7 @@ fn answer(opens: bool, status: Option<i32>, out: &[u8], err: &[u8]) -> anyhow::R
     Ok(Answer::Error(fields))
 }
 
-/// What a result says, in the names of the runners. Of the nodes whose status is shown, the leader's counts.
+/// What a result says, in the names of the drivers. Of the nodes whose status is shown, the leader's counts.
 fn results(value: &Value) -> BTreeMap<String, String> {
     let nodes = value["nodes"].as_array();
     let leading = nodes.and_then(|nodes| nodes.iter().find(|node| node["role"] == "leading"));

@@ -1,6 +1,6 @@
-// The runner of the face "go": it does what it is told on standard input, by ../README.md.
+// The driver of the client "go": it does what it is told on standard input, by ../README.md.
 //
-//	go build -o go-face .        with libgometa where pkg-config finds it
+//	go build -o go-driver .        with libgometa where pkg-config finds it
 package main
 
 import (
@@ -30,7 +30,7 @@ type command struct {
 }
 
 func fail(format string, arguments ...any) {
-	fmt.Fprintf(os.Stderr, "go-face: "+format+"\n", arguments...)
+	fmt.Fprintf(os.Stderr, "go-driver: "+format+"\n", arguments...)
 	os.Exit(1)
 }
 
@@ -271,7 +271,7 @@ func main() {
 		cancels: map[string]context.CancelFunc{},
 		out:     bufio.NewWriter(os.Stdout),
 	}
-	r.say("face go")
+	r.say("client go")
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(make([]byte, 0, 64<<10), lineMax)
 	for lines.Scan() {

@@ -12,12 +12,12 @@ use std::time::Duration;
 use gometa_sim::history::{Action, Answer, Operation};
 
 use super::{
-    arena::{Arena, SharedTally},
-    caught, clear_leftovers,
+    cluster::{Cluster, Outputs},
     disk_faults::{copy, remove},
+    images,
     judge::Evidence,
-    kinds::Outputs,
-    tally::Tally,
+    tally::{SharedTally, Tally},
+    task::caught,
     workload::by_key,
 };
 use crate::{random::Random, wait::until};
@@ -37,8 +37,8 @@ pub struct Case {
 }
 
 /// Tries all cases; those that need disk images or the library only where the machine has them.
-pub async fn teeth(seed: u64) -> Vec<Case> {
-    clear_leftovers();
+pub async fn self_check(seed: u64) -> Vec<Case> {
+    images::report_leftovers();
     let mut random = Random::new(seed);
     let mut cases = Vec::new();
     let seeds: Vec<u64> = (0..4).map(|_| random.number()).collect();
@@ -161,14 +161,14 @@ fn hit(evidence: &mut Evidence, _: u64) -> Option<()> {
 
 /// Each forgery on its own, on what the clients of one ensemble were told, through a change of the leader.
 async fn forgeries(seed: u64) -> Vec<Case> {
-    let mut arena = Arena::start(seed, Outputs::Kept, &SharedTally::default()).await;
-    work(&arena).await;
-    let leader = arena.ensemble.leader().await;
-    arena.kill(&[leader]).await;
-    work(&arena).await;
-    arena.whole().await;
-    let evidence = arena.stop().await;
-    let honest = arena.verdict(&evidence).await;
+    let mut cluster = Cluster::start(seed, Outputs::Kept, &SharedTally::default()).await;
+    work(&cluster).await;
+    let leader = cluster.ensemble.leader().await;
+    cluster.kill(&[leader]).await;
+    work(&cluster).await;
+    cluster.whole().await;
+    let evidence = cluster.stop().await;
+    let honest = cluster.verdict(&evidence).await;
     let found = if honest.is_clean() && honest.unverified == 0 {
         Ok("nothing is found, as it should be".to_owned())
     } else {
@@ -177,10 +177,10 @@ async fn forgeries(seed: u64) -> Vec<Case> {
     let mut cases = vec![Case { name: "nothing".to_owned(), found }];
     for (name, forge, caught_by) in FORGERIES {
         let mut forged = evidence.clone();
-        let found = match forge(&mut forged, arena.now()) {
+        let found = match forge(&mut forged, cluster.now()) {
             None => Err("the history has no place for it".to_owned()),
             Some(()) => {
-                let verdict = arena.verdict(&forged).await;
+                let verdict = cluster.verdict(&forged).await;
                 if caught_by(&verdict) { Ok(described(&verdict)) } else { Err(format!("{verdict:?}")) }
             }
         };
@@ -190,10 +190,10 @@ async fn forgeries(seed: u64) -> Vec<Case> {
 }
 
 /// Lets the clients be told of more acknowledged writes.
-async fn work(arena: &Arena) {
-    let before = arena.written().len();
+async fn work(cluster: &Cluster) {
+    let before = cluster.written().len();
     until("acknowledged writes", WORK_MAX, || async {
-        let done = arena.written().len() - before;
+        let done = cluster.written().len() - before;
         if done >= LOST_MIN { Ok(()) } else { Err(format!("{done}")) }
     })
     .await;
@@ -210,25 +210,25 @@ fn described(verdict: &Tally) -> String {
 }
 
 async fn old_images(seed: u64) -> Vec<Case> {
-    let mut arena = Arena::start(seed, Outputs::Kept, &SharedTally::default()).await;
-    work(&arena).await;
-    let everyone = arena.ensemble.all();
-    let old = |node: usize| arena.ensemble.scratch().join(format!("old-{node}"));
-    everyone.iter().for_each(|node| arena.ensemble.pause(*node));
+    let mut cluster = Cluster::start(seed, Outputs::Kept, &SharedTally::default()).await;
+    work(&cluster).await;
+    let everyone = cluster.ensemble.all();
+    let old = |node: usize| cluster.ensemble.scratch().join(format!("old-{node}"));
+    everyone.iter().for_each(|node| cluster.ensemble.pause(*node));
     for node in &everyone {
-        arena.stopped(*node).await;
-        copy(&arena.data(*node), &old(*node));
+        cluster.stopped(*node).await;
+        copy(&cluster.data(*node), &old(*node));
     }
-    everyone.iter().for_each(|node| arena.ensemble.resume(*node));
+    everyone.iter().for_each(|node| cluster.ensemble.resume(*node));
     let olds: Vec<_> = everyone.iter().map(|node| old(*node)).collect();
-    work(&arena).await;
+    work(&cluster).await;
     for (node, old) in everyone.iter().zip(olds) {
-        arena.ensemble.kill(*node);
-        remove(&arena.data(*node));
-        copy(&old, &arena.data(*node));
+        cluster.ensemble.kill(*node);
+        remove(&cluster.data(*node));
+        copy(&old, &cluster.data(*node));
     }
-    arena.restart(&everyone).await;
-    let found = lost(&mut arena, &[]).await;
+    cluster.restart(&everyone).await;
+    let found = lost(&mut cluster, &[]).await;
     vec![Case { name: "old images of all nodes".to_owned(), found }]
 }
 
@@ -239,31 +239,31 @@ async fn lies(seed: u64, about_all: bool) -> Vec<Case> {
     } else {
         "disks that lie of the log, and a power cut"
     };
-    let mut arena = Arena::start(seed, Outputs::Kept, &SharedTally::default()).await;
-    if !arena.has_all_means() {
+    let mut cluster = Cluster::start(seed, Outputs::Kept, &SharedTally::default()).await;
+    if !cluster.has_all_means() {
         return Vec::new();
     }
-    work(&arena).await;
-    let everyone = arena.ensemble.all();
+    work(&cluster).await;
+    let everyone = cluster.ensemble.all();
     for node in &everyone {
-        let library = arena.library();
+        let library = cluster.library();
         let set = if about_all { library.lie(*node) } else { library.lie_about_the_log(*node) };
         set.unwrap_or_else(|error| panic!("lying disks: {error}"));
     }
-    work(&arena).await;
-    arena.images().cut_power(&everyone).unwrap_or_else(|error| panic!("the power cut: {error}"));
+    work(&cluster).await;
+    cluster.images().cut_power(&everyone).unwrap_or_else(|error| panic!("the power cut: {error}"));
     let mut refusals = Vec::new();
     for node in &everyone {
-        arena.ensemble.kill(*node);
-        assert!(arena.library().heal_syncs(*node) > 0, "node {node} has synced nothing");
-        arena.images().repair(*node).unwrap_or_else(|error| panic!("the power cut: {error}"));
+        cluster.ensemble.kill(*node);
+        assert!(cluster.library().heal_syncs(*node) > 0, "node {node} has synced nothing");
+        cluster.images().repair(*node).unwrap_or_else(|error| panic!("the power cut: {error}"));
     }
-    everyone.iter().for_each(|node| arena.spawn(*node));
+    everyone.iter().for_each(|node| cluster.spawn(*node));
     // Without a majority nobody becomes ready, so one may wait for ever.
     until("all nodes are ready or a majority refuses", WORK_MAX, || async {
-        let ended = everyone.iter().filter(|node| arena.ensemble.process(**node).ended().is_some()).count();
+        let ended = everyone.iter().filter(|node| cluster.ensemble.process(**node).ended().is_some()).count();
         let ready =
-            everyone.iter().filter(|node| arena.ensemble.process(**node).out().contains("GOMETA READY"));
+            everyone.iter().filter(|node| cluster.ensemble.process(**node).out().contains("GOMETA READY"));
         let ready = ready.count();
         if 2 * ended > everyone.len() || ended + ready == everyone.len() {
             Ok(())
@@ -273,22 +273,22 @@ async fn lies(seed: u64, about_all: bool) -> Vec<Case> {
     })
     .await;
     for node in &everyone {
-        if let Some(status) = arena.ensemble.process(*node).ended() {
-            refusals.push(arena.last_words(*node, status, "a power cut on disks that lie"));
+        if let Some(status) = cluster.ensemble.process(*node).ended() {
+            refusals.push(cluster.last_words(*node, status, "a power cut on disks that lie"));
         }
     }
-    let found = lost(&mut arena, &refusals).await;
+    let found = lost(&mut cluster, &refusals).await;
     vec![Case { name: name.to_owned(), found }]
 }
 
 /// What the nodes have found themselves, or, if all serve, what the judge has.
-async fn lost(arena: &mut Arena, refusals: &[String]) -> Result<String, String> {
+async fn lost(cluster: &mut Cluster, refusals: &[String]) -> Result<String, String> {
     if let Some(first) = refusals.first() {
         return Ok(format!("{} nodes refuse to start; the first one: {first}", refusals.len()));
     }
-    arena.whole().await;
-    let evidence = arena.stop().await;
-    let verdict = arena.verdict(&evidence).await;
+    cluster.whole().await;
+    let evidence = cluster.stop().await;
+    let verdict = cluster.verdict(&evidence).await;
     if verdict.lost > 0 {
         Ok(format!("all nodes start; {}", described(&verdict)))
     } else {

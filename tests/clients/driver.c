@@ -1,7 +1,7 @@
 /*
- * The runner of the face "c": it does what it is told on standard input, by README.md beside this file.
+ * The driver of the client "c": it does what it is told on standard input, by README.md beside this file.
  *
- *     cc -std=c99 -D_POSIX_C_SOURCE=200809L face.c $(pkg-config --cflags --libs gometa) -lpthread -o c-face
+ *     cc -std=c99 -D_POSIX_C_SOURCE=200809L driver.c $(pkg-config --cflags --libs gometa) -lpthread -o c-driver
  *
  * One thread reads lines and takes results from a queue, whichever there is; each caller of a bench has a thread of its
  * own, for that is what calls that block are for.
@@ -24,7 +24,7 @@ static void fail(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    fputs("c-face: ", stderr);
+    fputs("c-driver: ", stderr);
     vfprintf(stderr, format, arguments);
     fputc('\n', stderr);
     va_end(arguments);
@@ -604,7 +604,7 @@ int main(void)
     if (gometa_queue_new(&queue, &error) != GOMETA_OK) {
         fail("%s", gometa_error_message(error));
     }
-    puts("face c");
+    puts("client c");
     fflush(stdout);
 
     struct pollfd watched[] = {{gometa_queue_fd(queue), POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};

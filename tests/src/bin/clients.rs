@@ -1,10 +1,10 @@
-//! `gometa-faces`: holds every way to use gometa to one behaviour; see `gometa_tests::faces`.
+//! `gometa-clients`: holds every way to use gometa to one behaviour; see `gometa_tests::clients`.
 //!
 //! ```text
-//! gometa-faces conformance [--faces rust,c] [--only TEXT]
-//! gometa-faces exactly-once [--increments 10000] [--every-ms 3000]
-//! gometa-faces short-lived [--clients 12000]
-//! gometa-faces bench [--rounds 9]
+//! gometa-clients conformance [--clients rust,c] [--only TEXT]
+//! gometa-clients exactly-once [--increments 10000] [--every-ms 3000]
+//! gometa-clients short-lived [--count 12000]
+//! gometa-clients bench [--rounds 9]
 //! ```
 //!
 //! The exit status is 0 if all of it is as it should be. The conformance ends with a line in the shape of a test
@@ -15,48 +15,48 @@ use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use gometa_tests::faces::{
+use gometa_tests::clients::{
     Places,
     bench::bench,
     counters::exactly_once,
     short_lived::short_lived,
-    table::{all_faces, conformance, root},
+    table::{all_clients, conformance, root},
 };
 
 /// Holds every way to use gometa to one behaviour.
 #[derive(Parser)]
 struct Arguments {
-    /// Which faces, with commas between them; all if not given.
+    /// Which clients, with commas between them; all if not given.
     #[arg(long, global = true, value_delimiter = ',')]
-    faces: Vec<String>,
+    clients: Vec<String>,
     #[command(subcommand)]
     task: Task,
 }
 
 #[derive(Subcommand)]
 enum Task {
-    /// The same scenarios for each face.
+    /// The same scenarios for each client.
     Conformance {
         /// Only scenarios with this in their name, or in their file's.
         #[arg(long, default_value = "")]
         only: String,
     },
-    /// Concurrent increments by each face while leaders are killed.
+    /// Concurrent increments by each client while leaders are killed.
     ExactlyOnce {
-        /// By each face; by the command line 500 at most.
+        /// By each client; by the command line 500 at most.
         #[arg(long, default_value_t = 10_000)]
         increments: usize,
         /// Between two kills.
         #[arg(long, default_value_t = 3_000)]
         every_ms: u64,
     },
-    /// Clients of each face that open, write once and close, one after another; none may leave a session.
+    /// Clients of each client that open, write once and close, one after another; none may leave a session.
     ShortLived {
-        /// Of each face.
+        /// Of each client.
         #[arg(long, default_value_t = 12_000)]
-        clients: usize,
+        count: usize,
     },
-    /// What each face costs over the Rust client.
+    /// What each client costs over the Rust client.
     Bench {
         /// So many of each, interleaved; medians are compared.
         #[arg(long, default_value_t = 9)]
@@ -66,26 +66,26 @@ enum Task {
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
-    let faces = if arguments.faces.is_empty() { all_faces() } else { arguments.faces };
+    let clients = if arguments.clients.is_empty() { all_clients() } else { arguments.clients };
     let running = std::env::current_exe()?;
-    // target/release/gometa-faces
+    // target/release/gometa-clients
     let target: PathBuf = running.ancestors().nth(2).context("this program has a directory")?.to_owned();
     let places = Places { root: root(), target: &target };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         match arguments.task {
-            Task::Conformance { only } => check(&places, &faces, &only).await,
+            Task::Conformance { only } => check(&places, &clients, &only).await,
             Task::ExactlyOnce { increments, every_ms } => {
-                count(&places, &faces, increments, Duration::from_millis(every_ms)).await
+                count(&places, &clients, increments, Duration::from_millis(every_ms)).await
             }
-            Task::ShortLived { clients } => come_and_go(&places, &faces, clients).await,
-            Task::Bench { rounds } => measure(&places, &faces, rounds).await,
+            Task::ShortLived { count } => run_short_lived(&places, &clients, count).await,
+            Task::Bench { rounds } => measure(&places, &clients, rounds).await,
         }
     })
 }
 
-async fn check(places: &Places<'_>, faces: &[String], only: &str) -> anyhow::Result<ExitCode> {
-    let results = conformance(places, faces, only).await?;
+async fn check(places: &Places<'_>, clients: &[String], only: &str) -> anyhow::Result<ExitCode> {
+    let results = conformance(places, clients, only).await?;
     tell(&results.text());
     results.failures().iter().for_each(|failure| tell(&format!("{failure}\n")));
     let (passed, failed) = (results.passed(), results.failures().len());
@@ -96,37 +96,37 @@ async fn check(places: &Places<'_>, faces: &[String], only: &str) -> anyhow::Res
 
 async fn count(
     places: &Places<'_>,
-    faces: &[String],
+    clients: &[String],
     increments: usize,
     every: Duration,
 ) -> anyhow::Result<ExitCode> {
-    let (sums, kills) = exactly_once(places, faces, increments, every).await?;
+    let (sums, kills) = exactly_once(places, clients, increments, every).await?;
     for sum in &sums {
         let seconds = sum.took.as_secs_f64();
         tell(&format!(
             "{:<12} {:>6} increments, {:>6} revision mismatches, {seconds:>6.1} s\n",
-            sum.face, sum.increments, sum.mismatches
+            sum.client, sum.increments, sum.mismatches
         ));
     }
     tell(&format!("every sum is exact; the leader was killed {kills} times\n"));
     Ok(ExitCode::SUCCESS)
 }
 
-async fn come_and_go(places: &Places<'_>, faces: &[String], clients: usize) -> anyhow::Result<ExitCode> {
-    for lives in short_lived(places, faces, clients).await? {
+async fn run_short_lived(places: &Places<'_>, clients: &[String], count: usize) -> anyhow::Result<ExitCode> {
+    for lives in short_lived(places, clients, count).await? {
         let (seconds, sessions) = (lives.took.as_secs_f64(), lives.sessions);
-        let rate = lives.clients as f64 / seconds;
+        let rate = lives.count as f64 / seconds;
         tell(&format!(
             "{:<12} {:>6} clients, {seconds:>6.1} s, {rate:>6.0}/s, {sessions} session afterwards\n",
-            lives.face, lives.clients
+            lives.client, lives.count
         ));
     }
     tell("no client has left a session, and no call has failed\n");
     Ok(ExitCode::SUCCESS)
 }
 
-async fn measure(places: &Places<'_>, faces: &[String], rounds: usize) -> anyhow::Result<ExitCode> {
-    let all = bench(places, faces, rounds).await?;
+async fn measure(places: &Places<'_>, clients: &[String], rounds: usize) -> anyhow::Result<ExitCode> {
+    let all = bench(places, clients, rounds).await?;
     let mut short = false;
     for rates in &all {
         let base = all.iter().find(|base| base.load == rates.load).context("a base")?.median();
@@ -142,7 +142,7 @@ async fn measure(places: &Places<'_>, faces: &[String], rounds: usize) -> anyhow
         tell(&format!(
             "{:<16} {:<12} {:>8.0}/s {share:>5.0} %{verdict}\n",
             rates.load,
-            rates.face,
+            rates.client,
             rates.median()
         ));
     }

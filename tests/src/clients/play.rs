@@ -1,4 +1,4 @@
-//! One scenario against one face.
+//! One scenario against one driver.
 //!
 //! Beside what the scenario says, of every call: it ends by its deadline, or shortly after; an error has the number of
 //! its kind, a message, and says whether to try again as the table says.
@@ -14,8 +14,8 @@ use tokio::{
 };
 
 use super::{
-    Face,
-    arena::Arena,
+    Driver,
+    cluster::Cluster,
     line::{Answer, Line, hex, unhex},
     scenario::{Bytes, Call, Scenario, Step, Wanted},
 };
@@ -27,8 +27,8 @@ const LATE_MAX: Duration = Duration::from_secs(3);
 
 /// A scenario under way.
 struct Play<'a> {
-    face: &'a Face,
-    arena: &'a mut Arena,
+    driver: &'a Driver,
+    cluster: &'a mut Cluster,
     prefix: String,
     /// Milliseconds for each call, by client.
     clients: BTreeMap<u64, u64>,
@@ -47,10 +47,15 @@ struct Started {
 ///
 /// # Errors
 /// At the first thing that is not as it should be.
-pub async fn play(face: &Face, arena: &mut Arena, scenario: &Scenario, prefix: String) -> anyhow::Result<()> {
+pub async fn play(
+    driver: &Driver,
+    cluster: &mut Cluster,
+    scenario: &Scenario,
+    prefix: String,
+) -> anyhow::Result<()> {
     let mut play = Play {
-        face,
-        arena,
+        driver,
+        cluster,
         prefix,
         clients: BTreeMap::new(),
         saved: BTreeMap::new(),
@@ -58,9 +63,9 @@ pub async fn play(face: &Face, arena: &mut Arena, scenario: &Scenario, prefix: S
     };
     let played = play.steps(&scenario.steps).await;
     let clients: Vec<u64> = play.clients.keys().copied().collect();
-    play.arena.mend().await;
+    play.cluster.mend().await;
     for client in clients {
-        let closed = face.call(&Line::new("close").with("client", client)).await;
+        let closed = driver.call(&Line::new("close").with("client", client)).await;
         if played.is_ok() {
             closed?;
         }
@@ -87,7 +92,7 @@ impl Play<'_> {
                     self.open(open.client, &open.peers, open.timeout_ms, open.error.as_ref()).await
                 }
                 Step::Close(close) => {
-                    let answer = self.face.call(&Line::new("close").with("client", close.client)).await?;
+                    let answer = self.driver.call(&Line::new("close").with("client", close.client)).await?;
                     ensure!(matches!(answer, Answer::Ok(_)), "close: {answer}");
                     Ok(())
                 }
@@ -115,15 +120,15 @@ impl Play<'_> {
                 Step::Cancel(name) => {
                     let calls = self.started.get(name).with_context(|| format!("{name} was not started"))?;
                     for call in calls {
-                        let answer = self.face.call(&Line::new("cancel").with("call", call.number)).await?;
+                        let answer = self.driver.call(&Line::new("cancel").with("call", call.number)).await?;
                         ensure!(matches!(answer, Answer::Ok(_)), "cancel: {answer}");
                     }
                     Ok(())
                 }
-                Step::Fault(name) => self.arena.fault(name).await,
+                Step::Fault(name) => self.cluster.fault(name).await,
                 Step::Written(held) => {
                     let value = held.value.as_ref().map(|value| bytes_of(value, 0)).transpose()?;
-                    self.arena.until_written(&self.key(&held.key, 0)?, value.as_deref()).await
+                    self.cluster.until_written(&self.key(&held.key, 0)?, value.as_deref()).await
                 }
             }
         })
@@ -136,12 +141,12 @@ impl Play<'_> {
         timeout_ms: u64,
         error: Option<&Wanted>,
     ) -> anyhow::Result<()> {
-        let peers: Vec<String> = peers.iter().map(|peer| self.arena.peers(peer)).collect();
+        let peers: Vec<String> = peers.iter().map(|peer| self.cluster.peers(peer)).collect();
         let line = Line::new("open")
             .with("client", client)
             .with("peers", peers.join(","))
             .with("timeout_ms", timeout_ms);
-        let answer = self.face.call(&line).await?;
+        let answer = self.driver.call(&line).await?;
         match (&answer, error) {
             (Answer::Ok(_), None) => {
                 self.clients.insert(client, timeout_ms);
@@ -175,7 +180,7 @@ impl Play<'_> {
         let begun = Instant::now();
         let allowed = call.timeout_ms.or(self.clients.get(&call.client).copied()).unwrap_or(TIMEOUT_MS);
         let allowed = Duration::from_millis(allowed) + LATE_MAX;
-        let (number, answer) = self.face.begin(&line);
+        let (number, answer) = self.driver.begin(&line);
         let answer = tokio::spawn(async move {
             let answered = timeout(allowed, answer).await;
             let answer = answered.with_context(|| format!("no answer within {allowed:?}"))??;

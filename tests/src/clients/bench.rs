@@ -1,10 +1,10 @@
-//! What each face costs over the Rust client: the same load, face after face, round after round.
+//! What each client costs over the Rust client: the same load, client after client, round after round.
 
 use anyhow::{Context as _, ensure};
 
 use super::{
-    Face, Places,
-    arena::Arena,
+    Driver, Places,
+    cluster::Cluster,
     line::{Answer, Line},
 };
 
@@ -40,12 +40,12 @@ pub const LOADS: [Load; 2] = [
     },
 ];
 
-/// A face's rates, in calls a second, one for each round.
+/// A client's rates, in calls a second, one for each round.
 pub struct Rates {
     /// The load's name.
     pub load: &'static str,
-    /// The face's name.
-    pub face: String,
+    /// The client's name.
+    pub client: String,
     /// As they came.
     pub rates: Vec<f64>,
     /// The least share of the Rust client's rate, in percent, where one is demanded.
@@ -61,25 +61,25 @@ impl Rates {
     }
 }
 
-/// Measures every face that can be, interleaved; the first one is what the others are compared with.
+/// Measures every client that can be, interleaved; the first one is what the others are compared with.
 ///
 /// # Errors
-/// If a face does not do what it should.
-pub async fn bench(places: &Places<'_>, faces: &[String], rounds: usize) -> anyhow::Result<Vec<Rates>> {
-    let arena = Arena::start().await;
+/// If a client does not do what it should.
+pub async fn bench(places: &Places<'_>, clients: &[String], rounds: usize) -> anyhow::Result<Vec<Rates>> {
+    let cluster = Cluster::start().await;
     // Nobody stands between a client and its node here.
-    let peers = arena.direct().join(",");
-    arena.observer().set("bench", [b'v'; 128]).await?;
+    let peers = cluster.direct().join(",");
+    cluster.observer().set("bench", [b'v'; 128]).await?;
     let mut running = Vec::new();
-    for name in faces {
-        let face = Face::start(name, places).await?;
-        if face.without().contains("bench") {
+    for name in clients {
+        let driver = Driver::start(name, places).await?;
+        if driver.without().contains("bench") {
             continue;
         }
         let line = Line::new("open").with("client", 1).with("peers", &peers).with("timeout_ms", 10_000);
-        let opened = face.call(&line).await?;
+        let opened = driver.call(&line).await?;
         ensure!(matches!(opened, Answer::Ok(_)), "{name}: {opened}");
-        running.push((name, face));
+        running.push((name, driver));
     }
     let mut all = Vec::new();
     for load in &LOADS {
@@ -87,14 +87,14 @@ pub async fn bench(places: &Places<'_>, faces: &[String], rounds: usize) -> anyh
             .iter()
             .map(|(name, _)| Rates {
                 load: load.name,
-                face: (*name).clone(),
+                client: (*name).clone(),
                 rates: Vec::new(),
-                wanted: load.shares.iter().find(|(face, _)| face == name).map(|(_, share)| *share),
+                wanted: load.shares.iter().find(|(client, _)| client == name).map(|(_, share)| *share),
             })
             .collect();
         // The first round warms caches and connections, and does not count.
         for round in 0..=rounds {
-            for ((name, face), rates) in running.iter().zip(&mut rates) {
+            for ((name, driver), rates) in running.iter().zip(&mut rates) {
                 let line = Line::new("bench")
                     .with("client", 1)
                     .with("call", load.call)
@@ -102,7 +102,7 @@ pub async fn bench(places: &Places<'_>, faces: &[String], rounds: usize) -> anyh
                     .with_bytes("value", &[b'v'; 128])
                     .with("count", load.count)
                     .with("callers", load.callers);
-                let answer = face.call(&line).await?;
+                let answer = driver.call(&line).await?;
                 let Answer::Ok(fields) = &answer else { anyhow::bail!("{name}: {answer}") };
                 ensure!(fields.get("failed").is_some_and(|failed| failed == "0"), "{name}: {answer}");
                 let seconds: f64 = fields.get("seconds").context("bench says its seconds")?.parse()?;
@@ -113,8 +113,8 @@ pub async fn bench(places: &Places<'_>, faces: &[String], rounds: usize) -> anyh
         }
         all.extend(rates);
     }
-    for (_, face) in running {
-        face.end().await?;
+    for (_, driver) in running {
+        driver.end().await?;
     }
     Ok(all)
 }

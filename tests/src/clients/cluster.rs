@@ -1,11 +1,11 @@
-//! An ensemble for the faces: clients reach it through proxies, and everything that is broken can be mended.
+//! An ensemble for the clients: clients reach it through proxies, and everything that is broken can be mended.
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use gometa_client::{Client, ErrorKind};
 use tokio::time::{Instant, sleep};
 
-use super::front::Front;
+use super::proxy::Proxy;
 use crate::{ensemble::Ensemble, impostors::Impostors, wait::PATIENCE};
 
 /// How long the observer's own reads may take.
@@ -14,32 +14,32 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Three nodes behind proxies, and impostors beside them.
-pub struct Arena {
+pub struct Cluster {
     ensemble: Ensemble,
-    front: Front,
+    proxy: Proxy,
     impostors: Impostors,
     killed: BTreeSet<usize>,
     paused: BTreeSet<usize>,
 }
 
-impl Arena {
+impl Cluster {
     /// Three nodes that are ready.
-    pub async fn start() -> Arena {
+    pub async fn start() -> Cluster {
         let mut ensemble = Ensemble::prepare(3);
         let targets: Vec<SocketAddr> =
             ensemble.all().iter().map(|node| ensemble.addresses(*node).request).collect();
-        let front = Front::of(&targets).await;
-        ensemble.announce(front.addresses());
+        let proxy = Proxy::of(&targets).await;
+        ensemble.announce(proxy.addresses());
         ensemble.start_all().await;
         let impostors = Impostors::start().await;
-        Arena { ensemble, front, impostors, killed: BTreeSet::new(), paused: BTreeSet::new() }
+        Cluster { ensemble, proxy, impostors, killed: BTreeSet::new(), paused: BTreeSet::new() }
     }
 
     /// Peers by name: `$nodes`, `$http`, `$noise`, `$silent`, `$dead`; anything else is an address already.
     pub fn peers(&self, name: &str) -> String {
         match name {
             "$nodes" => {
-                let all: Vec<String> = self.front.addresses().iter().map(ToString::to_string).collect();
+                let all: Vec<String> = self.proxy.addresses().iter().map(ToString::to_string).collect();
                 all.join(",")
             }
             "$http" => self.impostors.http.to_string(),
@@ -94,8 +94,8 @@ impl Arena {
     /// If the nodes do not behave.
     pub async fn fault(&mut self, name: &str) -> anyhow::Result<()> {
         match name {
-            "withhold-answers" => self.front.withhold(),
-            "release-answers" => self.front.release(),
+            "withhold-answers" => self.proxy.withhold(),
+            "release-answers" => self.proxy.release(),
             "kill-leader" => {
                 let leader = self.ensemble.leader().await;
                 self.kill(leader);
@@ -117,7 +117,7 @@ impl Arena {
                 self.paused.insert(leader);
             }
             "resume" => self.resume(),
-            "cut-connections" => self.ensemble.all().into_iter().for_each(|node| self.front.cut(node)),
+            "cut-connections" => self.ensemble.all().into_iter().for_each(|node| self.proxy.cut(node)),
             _ => anyhow::bail!("there is no fault {name}"),
         }
         Ok(())
@@ -133,7 +133,7 @@ impl Arena {
 
     /// Takes every fault away, and waits until the nodes are one ensemble again.
     pub async fn mend(&mut self) {
-        self.front.release();
+        self.proxy.release();
         self.resume();
         self.start_killed().await;
         self.ensemble.converged(&self.ensemble.all()).await;
@@ -142,7 +142,7 @@ impl Arena {
     fn kill(&mut self, node: usize) {
         if self.killed.insert(node) {
             self.ensemble.kill(node);
-            self.front.cut(node);
+            self.proxy.cut(node);
         }
     }
 

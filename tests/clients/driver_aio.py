@@ -1,4 +1,4 @@
-"""The runner of the face `python-aio`: `gometa.aio.Client`. See README.md beside this file."""
+"""The driver of the client `python-aio`: `gometa.aio.Client`. See README.md beside this file."""
 
 import asyncio
 import sys
@@ -6,7 +6,7 @@ import time
 
 import gometa
 
-from face import WRITES, Line, failed, said, write
+from driver import WRITES, Line, failed, said, write
 
 
 async def call(client, line):
@@ -51,7 +51,7 @@ async def main():
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader(limit=1 << 26)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    write("face python-aio")
+    write("client python-aio")
     while text := await lines.readline():
         line = Line(text.decode().rstrip("\n"))
         if line.verb == "cancel":

@@ -1,4 +1,4 @@
-//! Exactly once: concurrent increments through a face while leaders are killed, which must sum exactly.
+//! Exactly once: concurrent increments through a client while leaders are killed, which must sum exactly.
 //!
 //! An increment reads the counter and replaces it under the revision that it read. A write that was made twice, or made
 //! and reported as not made, or reported and not made, shows in the sum.
@@ -15,22 +15,22 @@ use anyhow::{Context as _, ensure};
 use tokio::task::JoinSet;
 
 use super::{
-    Face, Places,
-    arena::Arena,
+    Driver, Places,
+    cluster::Cluster,
     line::{Line, hex, unhex},
 };
 
-/// Concurrent clients of each face.
+/// Concurrent connections in each language.
 const CLIENTS: u64 = 4;
 /// Of the command line, each of whose calls is a process.
 const COMMAND_INCREMENTS: usize = 500;
 /// Any call may take: far longer than an election.
 const TIMEOUT_MS: u64 = 60_000;
 
-/// What one face did.
+/// What one client did.
 pub struct Sum {
     /// Its name.
-    pub face: String,
+    pub client: String,
     /// Increments that were acknowledged, which is as many as were wanted.
     pub increments: usize,
     /// Attempts that found another revision.
@@ -39,25 +39,25 @@ pub struct Sum {
     pub took: Duration,
 }
 
-/// All faces at the same time, each on a counter of its own, `increments` each (fewer by the command line), while the
+/// All clients at the same time, each on a counter of its own, `increments` each (fewer by the command line), while the
 /// leader is killed every `every`. Gives the sums and the number of kills.
 ///
 /// # Errors
-/// If a sum is wrong, or a face does not do what it should.
+/// If a sum is wrong, or a client does not do what it should.
 pub async fn exactly_once(
     places: &Places<'_>,
-    faces: &[String],
+    clients: &[String],
     increments: usize,
     every: Duration,
 ) -> anyhow::Result<(Vec<Sum>, usize)> {
-    let mut arena = Arena::start().await;
-    let (peers, observer) = (arena.peers("$nodes"), arena.observer());
+    let mut cluster = Cluster::start().await;
+    let (peers, observer) = (cluster.peers("$nodes"), cluster.observer());
     let mut running = JoinSet::new();
-    for name in faces {
-        let face = Face::start(name, places).await?;
+    for name in clients {
+        let driver = Driver::start(name, places).await?;
         let wanted = if name == "cli" { increments.min(COMMAND_INCREMENTS) } else { increments };
         observer.set(key(name), "0").await?;
-        running.spawn(count(face, name.clone(), peers.clone(), wanted));
+        running.spawn(count(driver, name.clone(), peers.clone(), wanted));
     }
     let (mut sums, mut kills) = (Vec::new(), 0);
     let mut turn = Box::pin(tokio::time::sleep(every));
@@ -68,47 +68,47 @@ pub async fn exactly_once(
                 None => break,
             },
             () = &mut turn => {
-                arena.change_leader().await;
+                cluster.change_leader().await;
                 kills += 1;
                 turn = Box::pin(tokio::time::sleep(every));
             }
         }
     }
     for sum in &sums {
-        let entry = observer.get(key(&sum.face)).await?;
+        let entry = observer.get(key(&sum.client)).await?;
         let (value, version) = (String::from_utf8_lossy(&entry.value).into_owned(), entry.version);
         ensure!(
             value == sum.increments.to_string() && version == sum.increments as u64 + 1,
             "{}: {} increments were acknowledged, the counter is {value} at version {version}",
-            sum.face,
+            sum.client,
             sum.increments
         );
     }
-    sums.sort_by_key(|sum| faces.iter().position(|face| *face == sum.face));
+    sums.sort_by_key(|sum| clients.iter().position(|client| *client == sum.client));
     Ok((sums, kills))
 }
 
-fn key(face: &str) -> String {
-    format!("exactly-once/{face}")
+fn key(client: &str) -> String {
+    format!("exactly-once/{client}")
 }
 
-async fn count(face: Face, name: String, peers: String, wanted: usize) -> anyhow::Result<Sum> {
+async fn count(driver: Driver, name: String, peers: String, wanted: usize) -> anyhow::Result<Sum> {
     let begun = Instant::now();
-    let face = Arc::new(face);
+    let driver = Arc::new(driver);
     // Increments that somebody has taken upon himself; the mismatches of all.
     let (taken, mismatches) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let failed = Arc::new(AtomicBool::new(false));
     let mut clients = JoinSet::new();
     for client in 1..=CLIENTS {
-        let (face, name, peers) = (face.clone(), name.clone(), peers.clone());
+        let (driver, name, peers) = (driver.clone(), name.clone(), peers.clone());
         let (taken, mismatches, failed) = (taken.clone(), mismatches.clone(), failed.clone());
         clients.spawn(async move {
             let counting = async {
                 let line = Line::new("open").with("client", client).with("peers", peers);
-                let opened = face.call(&line.with("timeout_ms", TIMEOUT_MS)).await?;
+                let opened = driver.call(&line.with("timeout_ms", TIMEOUT_MS)).await?;
                 ensure!(opened.kind().is_none(), "{opened}");
                 while !failed.load(Ordering::Relaxed) && taken.fetch_add(1, Ordering::Relaxed) < wanted {
-                    while !increment(&face, client, key(&name).as_bytes()).await? {
+                    while !increment(&driver, client, key(&name).as_bytes()).await? {
                         mismatches.fetch_add(1, Ordering::Relaxed);
                     }
                 }
@@ -122,10 +122,10 @@ async fn count(face: Face, name: String, peers: String, wanted: usize) -> anyhow
     while let Some(done) = clients.join_next().await {
         done?.with_context(|| name.clone())?;
     }
-    let face = Arc::into_inner(face).context("every client is done")?;
-    face.end().await?;
+    let driver = Arc::into_inner(driver).context("every client is done")?;
+    driver.end().await?;
     Ok(Sum {
-        face: name,
+        client: name,
         increments: wanted,
         mismatches: mismatches.load(Ordering::Relaxed),
         took: begun.elapsed(),
@@ -133,15 +133,15 @@ async fn count(face: Face, name: String, peers: String, wanted: usize) -> anyhow
 }
 
 /// Says whether it was made; if not, somebody was quicker.
-async fn increment(face: &Face, client: u64, key: &[u8]) -> anyhow::Result<bool> {
+async fn increment(driver: &Driver, client: u64, key: &[u8]) -> anyhow::Result<bool> {
     let line = |verb: &str| Line::new(verb).with("client", client).with_bytes("key", key);
-    let read = face.call(&line("get")).await?;
+    let read = driver.call(&line("get")).await?;
     let revision = read.number("mod_revision")?;
     let super::line::Answer::Ok(fields) = &read else { anyhow::bail!("{read}") };
     let value = unhex(fields.get("value").context("a value")?)?;
     let value: u64 = String::from_utf8(value)?.parse()?;
     let next = hex((value + 1).to_string().as_bytes());
-    let answer = face.call(&line("cas").with("revision", revision).with("value", next)).await?;
+    let answer = driver.call(&line("cas").with("revision", revision).with("value", next)).await?;
     match answer.kind() {
         None => answer.number("revision").map(|_| true),
         Some("CasMismatch") => Ok(false),

@@ -1,4 +1,4 @@
-"""The runner of the face `python`: `gometa.Client`. See README.md beside this file."""
+"""The driver of the client `python`: `gometa.Client`. See README.md beside this file."""
 
 import sys
 import threading
@@ -143,7 +143,7 @@ def main():
     threads = ThreadPoolExecutor(max_workers=4096)
     clients = {}
     # A thread of Python's cannot be made to give up a call: that takes a signal, or the end of its client.
-    write("face python without cancel: a call that blocks is given up by its timeout")
+    write("client python without cancel: a call that blocks is given up by its timeout")
     for text in sys.stdin:
         line = Line(text.rstrip("\n"))
         if line.verb == "cancel":

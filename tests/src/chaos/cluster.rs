@@ -1,23 +1,21 @@
-//! One ensemble, its clients and its faults, from the start to the verdict.
+//! One ensemble and its clients, from the start to the verdict.
 
 use std::{
     collections::BTreeSet,
     path::PathBuf,
     process::{self, Command},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
 use gometa_client::{Client, Role};
 
 use super::{
-    faults::Blow,
     images::{Images, RUN_VARIABLE},
     judge::{Evidence, judge},
-    kinds::{Deck, Group, Kind, Outputs, Plan},
+    kinds::Kind,
     preload::Preload,
-    tally::{RATE_MIN, SHOWN_MAX, Tally},
-    tell,
+    tally::{Tally, lock},
     workload::{COUNTER, Workload},
 };
 use crate::{ensemble::Ensemble, program::program, random::Random, wait::until};
@@ -30,12 +28,18 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Operations between two faults, at least, and the time in which their rate is measured, at least.
 const CALM_OPERATIONS: u64 = 100;
 const CALM_TIME: Duration = Duration::from_millis(300);
-/// Damages of the node that is to be wiped in the end, at most.
-const WIPING_MAX: usize = 5;
+/// What becomes of the standard output and standard error of all nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outputs {
+    /// They go into files, and last lines are looked at.
+    Kept,
+    /// They are full pipes that are not read.
+    Blocked,
+}
 
 /// See the module. What is first ends first: clients, then processes, then the disks under them.
-pub(super) struct Arena {
-    workload: Workload,
+pub(super) struct Cluster {
+    pub(super) workload: Workload,
     probe: Client,
     pub(super) ensemble: Ensemble,
     pub(super) images: Option<Images>,
@@ -47,9 +51,9 @@ pub(super) struct Arena {
     pub(super) damaged: BTreeSet<usize>,
 }
 
-impl Arena {
+impl Cluster {
     /// Three nodes, ready, and clients at work.
-    pub(super) async fn start(seed: u64, outputs: Outputs, tally: &Mutex<Tally>) -> Arena {
+    pub(super) async fn start(seed: u64, outputs: Outputs, tally: &Mutex<Tally>) -> Cluster {
         let mut random = Random::new(seed);
         let images = Images::mount(NODES);
         let mut ensemble = Ensemble::prepare_on_network(NODES, &mut random).await;
@@ -70,7 +74,7 @@ impl Arena {
         // Clients call nobody before they run, and this value ends what was started if anything fails.
         let workload = Workload::none();
         let (images, preload) = (images.ok(), preload.ok());
-        let mut arena = Arena {
+        let mut cluster = Cluster {
             workload,
             probe,
             ensemble,
@@ -80,22 +84,22 @@ impl Arena {
             wiped: None,
             damaged: BTreeSet::new(),
         };
-        for node in arena.ensemble.all() {
-            arena.spawn(node);
+        for node in cluster.ensemble.all() {
+            cluster.spawn(node);
         }
-        for node in arena.ensemble.all() {
-            arena.ensemble.ready(node).await;
+        for node in cluster.ensemble.all() {
+            cluster.ensemble.ready(node).await;
         }
-        let counter = arena.probe.add(COUNTER, "0").await;
+        let counter = cluster.probe.add(COUNTER, "0").await;
         counter.unwrap_or_else(|error| panic!("a new ensemble takes no write: {error}"));
-        arena.workload = Workload::start(&arena.ensemble, clients, &mut arena.random);
-        arena
+        cluster.workload = Workload::start(&cluster.ensemble, clients, &mut cluster.random);
+        cluster
     }
 
     /// The disk images.
     ///
     /// # Panics
-    /// If there are none: kinds that need them are not in the deck then.
+    /// If there are none: kinds that need them are not in the schedule then.
     pub(super) fn images(&self) -> &Images {
         self.images.as_ref().unwrap_or_else(|| panic!("there are no disk images"))
     }
@@ -103,9 +107,14 @@ impl Arena {
     /// The library between servers and system.
     ///
     /// # Panics
-    /// If there is none: kinds that need it are not in the deck then.
+    /// If there is none: kinds that need it are not in the schedule then.
     pub(super) fn library(&self) -> &Preload {
         self.preload.as_ref().unwrap_or_else(|| panic!("there is no library"))
+    }
+
+    /// Whether this machine has what a kind of fault needs.
+    pub(super) fn allows(&self, kind: Kind) -> bool {
+        (self.images.is_some() || !kind.needs_images()) && (self.preload.is_some() || !kind.needs_library())
     }
 
     /// Whether there are disk images and the library.
@@ -146,46 +155,6 @@ impl Arena {
         self.ensemble.spawn_with(node, command);
     }
 
-    /// Strikes until the time is over or the plan is carried out, then judges.
-    pub(super) async fn run(&mut self, time: Duration, plan: &Plan, tally: &Mutex<Tally>) {
-        let begun = Instant::now();
-        let mut deck = Deck::of(|kind| {
-            (self.images.is_some() || !kind.needs_images())
-                && (self.preload.is_some() || !kind.needs_library())
-        });
-        while begun.elapsed() < time && self.wiped.is_none() {
-            let drawn = deck.draw(plan, &lock(tally), &mut self.random);
-            let Some(kind) = drawn else { break };
-            let rate = self.calm().await;
-            let blow = self.strike(kind).await;
-            self.whole().await;
-            record(begun, kind, rate, blow, tally);
-        }
-        self.wipe_one(begun, &deck, plan, tally).await;
-        self.calm().await;
-        self.judged(tally).await;
-    }
-
-    /// The last fault: the files of a node are damaged until it refuses to start, and it gets an empty directory.
-    async fn wipe_one(&mut self, begun: Instant, deck: &Deck, plan: &Plan, tally: &Mutex<Tally>) {
-        let wanted = match plan {
-            Plan::Time(_) => deck.has(Kind::Flip),
-            Plan::Counts(counts) => counts.each().any(|(group, _)| group == Group::FlippedBit),
-        };
-        for _ in 0..WIPING_MAX {
-            // Damage that had no effect so far stays until the verdict.
-            let whole = self.without(&self.damaged);
-            if !wanted || self.wiped.is_some() || whole.is_empty() {
-                return;
-            }
-            let node = whole[self.random.below(whole.len() as u64) as usize];
-            let rate = self.calm().await;
-            let blow = self.flip(node, true).await;
-            self.whole().await;
-            record(begun, Kind::Flip, rate, blow, tally);
-        }
-    }
-
     /// Stops the clients, and gives what they were promised.
     pub(super) async fn stop(&mut self) -> Evidence {
         let promises = self.workload.stop().await;
@@ -197,33 +166,6 @@ impl Arena {
         let mut verdict = Tally::default();
         judge(&self.ensemble, &self.workload.shared, evidence, &mut verdict).await;
         verdict
-    }
-
-    /// The end: a verdict, which is added to the tally.
-    ///
-    /// # Panics
-    /// If anything was violated, so that this ends like any other failure: directories, images and logs are kept.
-    async fn judged(&mut self, tally: &Mutex<Tally>) {
-        let evidence = self.stop().await;
-        let mut verdict = self.verdict(&evidence).await;
-        let failed = !verdict.is_clean();
-        let shown = verdict.violations.iter().take(SHOWN_MAX).cloned().collect::<Vec<_>>().join("\n");
-        {
-            let shared = &self.workload.shared;
-            let mut tally = lock(tally);
-            tally.operations += shared.operations.load(Relaxed);
-            tally.acknowledged += shared.acknowledged.load(Relaxed);
-            tally.refused += shared.refused.load(Relaxed);
-            tally.unknown += shared.unknown.load(Relaxed);
-            tally.judged += 1;
-            tally.looked_for += verdict.looked_for;
-            tally.lost += verdict.lost;
-            tally.histories += verdict.histories;
-            tally.illegal += verdict.illegal;
-            tally.unverified += verdict.unverified;
-            tally.violations.append(&mut verdict.violations);
-        }
-        assert!(!failed, "{JUDGED}:\n{shown}");
     }
 
     /// Lets the clients work for a while, and gives the operations a second that were acknowledged.
@@ -283,35 +225,3 @@ pub(super) async fn whole(ensemble: &Ensemble, probe: &Client, wiped: Option<usi
     })
     .await;
 }
-
-/// Tells of a fault, and counts it.
-fn record(begun: Instant, kind: Kind, rate: f64, blow: Blow, tally: &Mutex<Tally>) {
-    let Blow { what, processes, mut effect, served, outcome } = blow;
-    if rate < RATE_MIN {
-        effect = effect.and(Err(format!("fewer than {RATE_MIN:.0} operations a second before the fault")));
-    }
-    let said = match &effect {
-        Ok(()) => String::new(),
-        Err(reason) => format!("; INVALID: {reason}"),
-    };
-    let at = begun.elapsed().as_secs_f64();
-    let name = kind.name();
-    tell(&format!("{at:>7.1} s  {name:<32} {rate:>6.0}/s before, served after {served:>7.0?}  {what}{said}"));
-    let mut tally = lock(tally);
-    tally.rate(rate);
-    if let (Ok(()), Some(outcome)) = (&effect, outcome) {
-        *tally.outcomes.entry(format!("{name}: {outcome}")).or_default() += 1;
-    }
-    tally.fault(kind, processes, effect, served);
-}
-
-/// What a failure begins with whose violations are counted already.
-pub(super) const JUDGED: &str = "the verdict";
-
-/// The tally, also after a failure elsewhere.
-pub(super) fn lock(tally: &Mutex<Tally>) -> std::sync::MutexGuard<'_, Tally> {
-    tally.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a run shares with its caller.
-pub(super) type SharedTally = Arc<Mutex<Tally>>;

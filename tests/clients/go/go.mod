@@ -1,4 +1,4 @@
-module gometa-face
+module gometa-client-driver
 
 go 1.19
 

@@ -1,4 +1,4 @@
-"""The runner of the face `raw-python`; README.md beside it says what it reads and writes."""
+"""The driver of the client `raw-python`; README.md beside it says what it reads and writes."""
 
 import os
 import sys
@@ -145,7 +145,7 @@ def written(written):
 
 def main():
     runner = Runner()
-    runner.say("face raw-python")
+    runner.say("client raw-python")
     for line in sys.stdin:
         runner.take(line.rstrip("\n"))
     runner.end()

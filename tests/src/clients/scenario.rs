@@ -22,7 +22,7 @@ pub struct Topic {
 pub struct Scenario {
     /// The claim.
     pub name: String,
-    /// What a face must be able to do for it, beside the calls.
+    /// What a client must be able to do for it, beside the calls.
     #[serde(default)]
     pub needs: Vec<String>,
     /// In order.
@@ -57,7 +57,7 @@ pub enum Step {
 pub struct Open {
     /// Its number among the scenario's clients; the usual one is 1.
     pub client: u64,
-    /// Addresses, or names of them: see `Arena::peers`.
+    /// Addresses, or names of them: see `Cluster::peers`.
     pub peers: Vec<String>,
     /// Milliseconds for each call.
     pub timeout_ms: u64,

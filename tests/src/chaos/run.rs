@@ -1,0 +1,168 @@
+//! Runs of ensembles under faults: which fault is next, and what is counted of it.
+
+use std::{
+    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use super::{
+    cluster::{Cluster, Outputs},
+    faults::FaultResult,
+    images,
+    kinds::{Group, Kind},
+    schedule::{Plan, Schedule},
+    tally::{RATE_MIN, SHOWN_MAX, SharedTally, Tally, lock},
+    task::caught,
+};
+use crate::{print_line, random::Random};
+
+/// The start of a panic's text if its violations are in the tally already.
+const JUDGED: &str = "the verdict";
+/// Damages of the node that is to be wiped in the end, at most.
+const WIPING_MAX: usize = 5;
+/// How long one ensemble is used; then another takes its place, so that a long run forms many, and its histories
+/// and logs stay small.
+const ENSEMBLE_TIME: Duration = Duration::from_secs(120);
+/// A run ends early after so many ensembles with violations: each keeps its disks.
+const FAILURES_MAX: usize = 5;
+/// A run for counts gives up once there were this many more invalid faults of a kind than were asked for.
+const INVALID_MAX: u64 = 100;
+
+/// Runs faults as the plan says, and gives what was counted. Whatever fails is a violation.
+///
+/// A run whose future is dropped ends its processes and unmounts its disks.
+pub async fn run(seed: u64, plan: Plan, outputs: Outputs) -> Tally {
+    images::report_leftovers();
+    let tally = SharedTally::default();
+    let begun = Instant::now();
+    let mut random = Random::new(seed);
+    let mut failures = 0;
+    while failures < FAILURES_MAX {
+        let left = match &plan {
+            Plan::Time(time) => time.saturating_sub(begun.elapsed()),
+            Plan::Counts(counts) => {
+                let tally = lock(&tally);
+                let hopeless =
+                    counts.each().any(|(group, count)| tally.group(group).invalid > count + INVALID_MAX);
+                if hopeless || counts.missing(&tally).next().is_none() {
+                    Duration::ZERO
+                } else {
+                    ENSEMBLE_TIME
+                }
+            }
+        };
+        if left.is_zero() {
+            break;
+        }
+        let before = lock(&tally).fault_counts();
+        let seed = random.number();
+        let (shared, planned) = (Arc::clone(&tally), plan.clone());
+        let ended = caught(async move {
+            lock(&shared).ensembles += 1;
+            let mut cluster = Cluster::start(seed, outputs, &shared).await;
+            print_line(&format!("ensemble of seed {seed}, {} clients", cluster.clients()));
+            lock(&shared).skipped.iter().for_each(|skipped| print_line(&format!("not tried: {skipped}")));
+            cluster.run(left.min(ENSEMBLE_TIME), &planned, &shared).await;
+        });
+        if let Err(text) = ended.await {
+            failures += 1;
+            if !text.starts_with(JUDGED) {
+                lock(&tally).violations.push(text);
+            }
+        } else if lock(&tally).fault_counts() == before {
+            // What is missing is not possible here.
+            break;
+        }
+    }
+    let tally = lock(&tally);
+    tally.clone()
+}
+
+impl Cluster {
+    /// Strikes until the time is over or the plan is carried out, then judges.
+    pub(super) async fn run(&mut self, time: Duration, plan: &Plan, tally: &Mutex<Tally>) {
+        let begun = Instant::now();
+        let mut schedule = Schedule::of(|kind| self.allows(kind));
+        while begun.elapsed() < time && self.wiped.is_none() {
+            let drawn = schedule.next(plan, &lock(tally), &mut self.random);
+            let Some(kind) = drawn else { break };
+            let rate = self.calm().await;
+            let result = self.inject(kind).await;
+            self.whole().await;
+            record(begun, kind, rate, result, tally);
+        }
+        self.wipe_one(begun, &schedule, plan, tally).await;
+        self.calm().await;
+        self.judged(tally).await;
+    }
+
+    /// The last fault: the files of a node are damaged until it refuses to start, and it gets an empty directory.
+    async fn wipe_one(&mut self, begun: Instant, schedule: &Schedule, plan: &Plan, tally: &Mutex<Tally>) {
+        let wanted = match plan {
+            Plan::Time(_) => schedule.has(Kind::Flip),
+            Plan::Counts(counts) => counts.each().any(|(group, _)| group == Group::FlippedBit),
+        };
+        for _ in 0..WIPING_MAX {
+            // Damage that had no effect so far stays until the verdict.
+            let whole = self.without(&self.damaged);
+            if !wanted || self.wiped.is_some() || whole.is_empty() {
+                return;
+            }
+            let node = whole[self.random.below(whole.len() as u64) as usize];
+            let rate = self.calm().await;
+            let result = self.flip(node, true).await;
+            self.whole().await;
+            record(begun, Kind::Flip, rate, result, tally);
+        }
+    }
+
+    /// The end: a verdict, which is added to the tally.
+    ///
+    /// # Panics
+    /// If anything was violated, so that this ends like any other failure: directories, images and logs are kept.
+    async fn judged(&mut self, tally: &Mutex<Tally>) {
+        let evidence = self.stop().await;
+        let mut verdict = self.verdict(&evidence).await;
+        let failed = !verdict.is_clean();
+        let shown = verdict.violations.iter().take(SHOWN_MAX).cloned().collect::<Vec<_>>().join("\n");
+        {
+            let shared = &self.workload.shared;
+            let mut tally = lock(tally);
+            tally.operations += shared.operations.load(Relaxed);
+            tally.acknowledged += shared.acknowledged.load(Relaxed);
+            tally.refused += shared.refused.load(Relaxed);
+            tally.unknown += shared.unknown.load(Relaxed);
+            tally.judged += 1;
+            tally.looked_for += verdict.looked_for;
+            tally.lost += verdict.lost;
+            tally.histories += verdict.histories;
+            tally.illegal += verdict.illegal;
+            tally.unverified += verdict.unverified;
+            tally.violations.append(&mut verdict.violations);
+        }
+        assert!(!failed, "{JUDGED}:\n{shown}");
+    }
+}
+
+/// Tells of a fault, and counts it.
+fn record(begun: Instant, kind: Kind, rate: f64, result: FaultResult, tally: &Mutex<Tally>) {
+    let FaultResult { what, processes, mut effect, served, outcome } = result;
+    if rate < RATE_MIN {
+        effect = effect.and(Err(format!("fewer than {RATE_MIN:.0} operations a second before the fault")));
+    }
+    let said = match &effect {
+        Ok(()) => String::new(),
+        Err(reason) => format!("; INVALID: {reason}"),
+    };
+    let at = begun.elapsed().as_secs_f64();
+    let name = kind.name();
+    print_line(&format!(
+        "{at:>7.1} s  {name:<32} {rate:>6.0}/s before, served after {served:>7.0?}  {what}{said}"
+    ));
+    let mut tally = lock(tally);
+    tally.rate(rate);
+    if let (Ok(()), Some(outcome)) = (&effect, outcome) {
+        *tally.outcomes.entry(format!("{name}: {outcome}")).or_default() += 1;
+    }
+    tally.fault(kind, processes, effect, served);
+}
