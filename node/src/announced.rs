@@ -13,7 +13,7 @@ use gometa_proto::{
     check,
     v1::{self, PeerAddresses, node_message::Body},
 };
-use gometa_zab::{Addresses, LinkId, NodeId, Role, Voter, Zab, mutant, probe};
+use gometa_zab::{Addresses, LinkId, NodeId, Role, Voter, Zab};
 
 use crate::forward;
 
@@ -84,7 +84,8 @@ impl Announced {
 
     /// What a leader sends to those of its followers that do not have it yet.
     pub(crate) fn unsent(&mut self, zab: &Zab) -> Vec<(LinkId, Bytes)> {
-        if !matches!(zab.role(), Role::Leading { established: Some(_) }) || mutant!(M68) {
+        let leads = matches!(zab.role(), Role::Leading { established: Some(_) });
+        if !planted!(leads, sends_no_announcements => false) {
             return Vec::new();
         }
         let serving = zab.followers().into_iter().filter(|follower| follower.serving);

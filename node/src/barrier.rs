@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use gometa_zab::{LinkId, Ticks, mutant, probe};
+use gometa_zab::{LinkId, Ticks};
 
 use crate::requests::Ticket;
 
@@ -130,7 +130,7 @@ impl Barriers {
     pub(crate) fn ready(&mut self, applied: u64) -> Vec<Ticket> {
         let mut ready = VecDeque::new();
         while let Some(entry) = self.confirmed.first_entry() {
-            if *entry.key() > applied && !mutant!(M36) {
+            if planted!(*entry.key() > applied, reads_before_barrier_applied => false) {
                 break;
             }
             ready.extend(entry.remove());

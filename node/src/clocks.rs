@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gometa_zab::{Ticks, mutant, probe};
+use gometa_zab::Ticks;
 
 /// Sessions named in one command or report at most.
 const NAMED_MAX: usize = 256;
@@ -55,7 +55,7 @@ impl Clocks {
         self.stepped = now;
         self.late = gap > GAP_MAX;
         probe!("session.pause-does-not-count", self.late && self.ends.is_some());
-        self.now = self.now.plus(if mutant!(M65) { gap } else { gap.min(GAP_MAX) });
+        self.now = self.now.plus(planted!(gap.min(GAP_MAX), pause_counts_as_session_silence => gap));
     }
 
     /// This node is established: every session begins its time-out now.
@@ -75,7 +75,8 @@ impl Clocks {
     pub(crate) fn contact(&mut self, session: u64, timeout_ms: u32) {
         match &mut self.ends {
             Some(ends) => {
-                ends.insert(session, after(self.now, if mutant!(M40) { timeout_ms / 8 } else { timeout_ms }));
+                let timeout = planted!(timeout_ms, expires_sessions_early => timeout_ms / 8);
+                ends.insert(session, after(self.now, timeout));
             }
             None => {
                 self.heard.insert(session);
@@ -95,7 +96,7 @@ impl Clocks {
     pub(crate) fn silent(&mut self, timeout_ms: impl Fn(u64) -> Option<u32>) -> Vec<u64> {
         let now = self.now;
         let Some(ends) = &mut self.ends else { return Vec::new() };
-        if now < self.next_look || (self.late && !mutant!(M66)) {
+        if now < self.next_look || planted!(self.late, expires_sessions_in_late_step => false) {
             return Vec::new();
         }
         self.next_look = now.plus(LOOK_EVERY);

@@ -29,6 +29,9 @@
 //! - What is applied is written to the table in order; until the table has it, it is read from memory.
 #![forbid(unsafe_code)]
 
+#[macro_use(planted, probe)]
+extern crate gometa_marks;
+
 mod announced;
 mod barrier;
 mod checks;

@@ -12,7 +12,7 @@ use gometa_proto::{
     },
 };
 use gometa_store::{Applied, Corrupt, Origin, Recall, Store, Table, encode_command};
-use gometa_zab::{self as zab, Kind, LinkId, LogEntry, Rejection, Role, Ticks, Token, Zab, mutant, probe};
+use gometa_zab::{self as zab, Kind, LinkId, LogEntry, Rejection, Role, Ticks, Token, Zab};
 
 use crate::{
     announced::Announced,
@@ -694,8 +694,9 @@ impl<T: Table> Node<T> {
         let Some(Waiting { want: Want::LocalRead(get), client, .. }) = self.requests.get(ticket) else {
             return;
         };
-        let up_to_date = self.synchronised || mutant!(M50);
-        if up_to_date && (self.store.applied() >= get.min_revision || mutant!(M38)) {
+        let up_to_date = planted!(self.synchronised, local_read_before_synchronised => true);
+        let applied = self.store.applied() >= get.min_revision;
+        if up_to_date && planted!(applied, local_read_ignores_min_revision => true) {
             self.reads.push(*client, ticket);
         } else {
             probe!("read.local-before-the-first-synchronisation", !self.synchronised);

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use gometa_proto::{Outcome, v1};
-use gometa_zab::{Ticks, mutant, probe};
+use gometa_zab::Ticks;
 
 use crate::event::ClientId;
 
@@ -83,7 +83,7 @@ impl Submission {
 
     /// The attempt under way, if any, is given up; another may follow.
     pub(crate) fn hold(&mut self) {
-        self.exposed |= self.at != At::Held && !mutant!(M37);
+        self.exposed |= planted!(self.at != At::Held, forgets_earlier_attempts => false);
         self.at = At::Held;
     }
 }
@@ -191,9 +191,7 @@ impl Requests {
             let Some(submission) = self.submissions.get_mut(&key) else { continue };
             if submission.at != At::Held {
                 probe!("write.held-twice");
-                if !mutant!(M67) {
-                    continue;
-                }
+                planted!(continue, proposes_held_write_twice => {});
             }
             self.attempts += 1;
             submission.attempt = self.attempts;

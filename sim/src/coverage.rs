@@ -1,4 +1,4 @@
-//! Which of the rare paths that the code marks with `probe!` were walked (see `zab/src/probe.rs`).
+//! Which of the rare paths that the code marks with `probe!` were walked (see `gometa_marks`).
 
 use std::fmt;
 
@@ -12,9 +12,8 @@ pub struct Coverage {
 /// The coverage so far; None in a program that has no probes.
 #[cfg(gometa_instrumented)]
 pub fn taken() -> Option<Coverage> {
-    let hits = |place| gometa_zab::probe::hits(place) + gometa_store::probe::hits(place);
-    let mut probes: Vec<_> =
-        gometa_zab::probe::PROBES.iter().enumerate().map(|(place, name)| (*name, hits(place))).collect();
+    let names = gometa_marks::PROBES.iter().enumerate();
+    let mut probes: Vec<_> = names.map(|(place, name)| (*name, gometa_marks::hits(place))).collect();
     probes.sort_by_key(|(_, hits)| *hits);
     Some(Coverage { probes })
 }
@@ -24,10 +23,6 @@ pub fn taken() -> Option<Coverage> {
 pub fn taken() -> Option<Coverage> {
     None
 }
-
-/// What every program that has probes contains, and no other.
-#[cfg(gometa_instrumented)]
-pub const MARKER: [u8; 32] = gometa_zab::probe::MARKER;
 
 impl Coverage {
     /// The probes that were not hit.
@@ -50,32 +45,7 @@ impl fmt::Display for Coverage {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
-
     use super::*;
-    use crate::mutants::tests::places;
-
-    #[test]
-    fn every_probe_has_one_place_in_the_code_and_its_line_in_the_table() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let mut found = Vec::new();
-        for member in ["zab", "store", "node", "sim"] {
-            places(&root.join(member).join("src"), concat!("probe", "!("), &mut found);
-        }
-        let mut found: Vec<_> =
-            found.iter().filter_map(|place| place.trim_start().strip_prefix('"')).collect();
-        found.iter_mut().for_each(|place| *place = place.split('"').next().unwrap_or_default());
-        found.sort_unstable();
-        let source = fs::read_to_string(root.join("zab/src/probe.rs")).expect("the table is there");
-        let lines = source.lines().skip_while(|line| !line.contains("PROBES: &[&str] = &[")).skip(1);
-        let table: Vec<_> = lines
-            .take_while(|line| *line != "    ];")
-            .map(|line| line.trim().trim_matches(['"', ',']))
-            .collect();
-        assert!(table.is_sorted(), "the table is in alphabetical order");
-        assert!(table.len() >= 60, "{} probes are not enough", table.len());
-        assert_eq!(found, table);
-    }
 
     #[test]
     fn what_was_not_hit_is_named() {

@@ -162,7 +162,7 @@ impl Arguments {
     }
 
     fn mutant(&self) -> Option<&'static Mutant> {
-        self.mutant.as_deref().and_then(mutants::of_name)
+        self.mutant.as_deref().and_then(mutants::of_id)
     }
 
     /// The command that repeats a run.
@@ -284,13 +284,8 @@ fn is_instrumented() -> anyhow::Result<()> {
     #[cfg(gometa_instrumented)]
     {
         let program = std::fs::read(std::env::current_exe()?)?;
-        for marker in [mutants::MARKER, coverage::MARKER] {
-            anyhow::ensure!(
-                program.windows(marker.len()).any(|bytes| bytes == marker),
-                "this program is instrumented and does not bear the mark {:?}",
-                String::from_utf8_lossy(&marker)
-            );
-        }
+        let marked = program.windows(gometa_marks::MARKER.len()).any(|bytes| bytes == gometa_marks::MARKER);
+        anyhow::ensure!(marked, "this program is instrumented and does not contain the marker of that build");
     }
     Ok(())
 }
@@ -328,6 +323,7 @@ fn mutants(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 fn verdict_json(verdict: &mutants::Verdict) -> Value {
     json!({
         "id": verdict.mutant.id,
+        "name": verdict.mutant.name,
         "what": verdict.mutant.what,
         "breaks": verdict.mutant.breaks,
         "seeds": verdict.seeds,

@@ -1,9 +1,7 @@
-//! The simulator's teeth: faults planted in `zab`, `store` and `node`, each of which must be caught.
+//! The planted faults (mutants) of `zab`, `store` and `node`: what each one does, and a run that must catch it.
 //!
-//! A simulator that finds nothing has shown nothing, unless it is known what it would have found. So the code has
-//! places where a promise can be broken on purpose, `mutant!(M07)`, and this table says what each of them does and
-//! what ought to notice. They exist only in a build of their own (see `zab/src/mutant.rs`). The benign ones change
-//! what may be changed, and must raise nothing.
+//! They measure what the simulator can find. They exist only in the instrumented build (see `gometa_marks`). Benign
+//! mutants change behaviour that no rule fixes, and must not be caught.
 
 use std::{fmt, time::Duration};
 
@@ -18,133 +16,434 @@ const BENIGN_SEEDS: u64 = 300;
 /// A planted fault.
 #[derive(Clone, Copy, Debug)]
 pub struct Mutant {
-    /// Its name at its places in the code: a letter, M for harmful or B for benign, and two digits.
+    /// Its number: M for harmful or B for benign, and two digits.
     pub id: &'static str,
-    /// What it does.
+    /// Its name in the code, in `planted!`.
+    pub name: &'static str,
+    /// The faulty behaviour.
     pub what: &'static str,
-    /// What it breaks: rules and invariants under their numbers in `docs/protocol.md`.
+    /// The rules and invariants that it breaks, as numbered in `docs/protocol.md`.
     pub breaks: &'static str,
 }
 
 impl Mutant {
-    /// Whether it breaks nothing.
+    /// Whether it breaks no rule.
     pub fn is_benign(&self) -> bool {
         self.id.starts_with('B')
     }
 }
 
 /// A line of the table.
-const fn mutant(id: &'static str, what: &'static str, breaks: &'static str) -> Mutant {
-    Mutant { id, what, breaks }
+const fn mutant(id: &'static str, name: &'static str, what: &'static str, breaks: &'static str) -> Mutant {
+    Mutant { id, name, what, breaks }
 }
 
-/// All of them.
+/// All mutants, by number.
 pub const MUTANTS: &[Mutant] = &[
-    mutant("M01", "a follower acknowledges what it has not synced", "rule 22, invariant 14"),
-    mutant("M02", "NewLeader is acknowledged before history and epoch are durable", "rule 18, invariant 14"),
-    mutant("M03", "the epoch becomes durable before the history", "rule 18, invariant 10"),
-    mutant("M04", "a follower promises an epoch before the promise is durable", "rule 11, invariant 14"),
-    mutant("M05", "a leader proposes an epoch before its own promise is durable", "rule 11, invariant 14"),
-    mutant("M06", "an epoch promised to one leader is acknowledged to another", "rule 11, invariant 13"),
-    mutant("M07", "a lower epoch than the promised one is accepted", "rule 11, invariant 13"),
-    mutant("M08", "a follower offers its history while writes are under way", "rule 11a"),
-    mutant("M09", "a leader does not make way for a follower that knows more", "rule 12, invariant 10"),
-    mutant("M10", "a leader claims its epoch without a quorum's promises", "rule 13, invariant 10"),
-    mutant("M11", "a leader is established without a quorum at its history", "rule 19, invariant 15"),
-    mutant("M12", "a follower does not cut what its leader does not have", "rule 16, invariant 21"),
-    mutant("M13", "a cut is made in memory and not in the log", "rule 16, invariant 12"),
-    mutant("M14", "one entry too many is cut", "rule 16, invariant 15"),
-    mutant("M15", "the acknowledgements of a node that lost its directory count", "rule 23, invariant 15"),
-    mutant("M16", "the commit index may fall", "rule 23, invariant 15"),
-    mutant("M17", "a leader commits what it alone holds", "rule 23, invariant 15"),
-    mutant("M18", "progress before AckNewLeader counts as an acknowledgement", "rule 23, invariant 15"),
-    mutant("M19", "what is proposed between NewLeader and UpToDate is not logged", "rule 19, invariant 12"),
-    mutant("M20", "a barrier passes without a quorum", "section 6.2, invariant 18"),
-    mutant("M21", "a read joins a barrier round whose heartbeats have left", "section 6.2, invariant 18"),
-    mutant("M22", "a leader ignores that a node has promised a later epoch", "rule 14, invariant 21"),
-    mutant("M23", "the durable mark stays where it was when the log is cut", "rule 24"),
-    mutant("M24", "a vote speaks of entries that are not durable", "rule 2, invariant 14"),
-    mutant("M25", "a leader counts itself before it has synced", "rule 22, invariant 15"),
-    mutant("M26", "a node that lost its directory votes", "section 5.8, invariant 8"),
-    mutant("M27", "a follower applies what is not known to be committed", "rule 20, invariant 15"),
-    mutant("M28", "entries are applied before they are durable here", "rule 24, invariant 15"),
-    mutant("M29", "the coordinator seals before everyone has prepared", "formation"),
-    mutant("M30", "a node takes part before its seal is durable", "formation, invariant 14"),
-    mutant("M31", "a node says that it has prepared before that is durable", "formation, invariant 14"),
-    mutant("M32", "a write that stands in the log twice is executed twice", "section 6.9, invariant 19"),
-    mutant("M33", "a write below its session's floor is executed", "section 6.9, invariant 19"),
-    mutant("M34", "a write is executed after the end of its session", "section 6.9, invariant 19"),
-    mutant("M35", "a restart loses the table of sessions", "section 6.9, invariant 17"),
     mutant(
-        "M36",
-        "a read is answered before its barrier's commit index is applied",
+        "M01",
+        "acks_before_sync",
+        "a follower acknowledges entries before they are synced",
+        "rule 22, invariant 14",
+    ),
+    mutant(
+        "M02",
+        "acks_new_leader_before_sync",
+        "a follower acknowledges NewLeader before history and epoch are durable",
+        "rule 18, invariant 14",
+    ),
+    mutant(
+        "M03",
+        "writes_epoch_before_history",
+        "a follower makes the current epoch durable before the history",
+        "rule 18, invariant 10",
+    ),
+    mutant(
+        "M04",
+        "promises_before_sync",
+        "a follower acknowledges an epoch before its promise is durable",
+        "rule 11, invariant 14",
+    ),
+    mutant(
+        "M05",
+        "proposes_epoch_before_own_sync",
+        "a leader proposes an epoch before its own promise is durable",
+        "rule 11, invariant 14",
+    ),
+    mutant(
+        "M06",
+        "promises_epoch_to_two_leaders",
+        "a follower acknowledges one epoch to two leaders",
+        "rule 11, invariant 13",
+    ),
+    mutant(
+        "M07",
+        "promises_lower_epoch",
+        "a follower accepts an epoch below its promise",
+        "rule 11, invariant 13",
+    ),
+    mutant(
+        "M08",
+        "offers_history_with_writes_pending",
+        "a follower reports its history while storage writes are pending",
+        "rule 11a",
+    ),
+    mutant(
+        "M09",
+        "leads_with_older_history",
+        "a leader does not step down for a voter with a newer history",
+        "rule 12, invariant 10",
+    ),
+    mutant(
+        "M10",
+        "claims_epoch_without_quorum",
+        "a leader claims its epoch without promises from a quorum",
+        "rule 13, invariant 10",
+    ),
+    mutant(
+        "M11",
+        "established_without_quorum",
+        "a leader is established before a quorum holds its initial history",
+        "rule 19, invariant 15",
+    ),
+    mutant(
+        "M12",
+        "keeps_divergent_tail",
+        "a follower keeps entries that its leader does not have",
+        "rule 16, invariant 21",
+    ),
+    mutant(
+        "M13",
+        "truncates_in_memory_only",
+        "a truncation changes the memory and not the log on disk",
+        "rule 16, invariant 12",
+    ),
+    mutant(
+        "M14",
+        "truncates_one_entry_too_many",
+        "synchronisation truncates one entry too many",
+        "rule 16, invariant 15",
+    ),
+    mutant(
+        "M15",
+        "counts_acks_of_unrecorded_incarnation",
+        "acks from a voter with an unrecorded incarnation are counted",
+        "rule 23, invariant 15",
+    ),
+    mutant("M16", "commit_index_falls", "the commit index can fall", "rule 23, invariant 15"),
+    mutant(
+        "M17",
+        "commits_without_quorum",
+        "a leader commits entries that only it holds",
+        "rule 23, invariant 15",
+    ),
+    mutant(
+        "M18",
+        "counts_progress_as_ack",
+        "Progress before AckNewLeader is counted as an ack",
+        "rule 23, invariant 15",
+    ),
+    mutant(
+        "M19",
+        "drops_proposals_before_up_to_date",
+        "proposals between NewLeader and UpToDate are not logged",
+        "rule 19, invariant 12",
+    ),
+    mutant(
+        "M20",
+        "passes_barrier_without_quorum",
+        "a barrier passes without a quorum",
         "section 6.2, invariant 18",
     ),
-    mutant("M37", "a write that was forwarded before is called not applied", "section 6.8, invariant 19"),
-    mutant("M38", "a local read does not wait for the revision it names", "section 6.2, invariant 18"),
-    mutant("M39", "logs are compared by their length and not by their epochs", "rule 16, invariant 21"),
-    mutant("M40", "a session ends before it was silent for its time-out", "section 6.9"),
-    mutant("M41", "a leader goes on without a quorum in reach", "section 6.6, invariant 21"),
-    mutant("M42", "a follower waits for a silent leader for ever", "invariant 21"),
-    mutant("M43", "a new leader takes an epoch that was promised before", "rule 11, invariant 13"),
-    mutant("M44", "a leader draws its epoch while writes are under way", "rule 11a, invariant 13"),
+    mutant(
+        "M21",
+        "joins_started_barrier_round",
+        "a read joins a barrier round whose heartbeats were already sent",
+        "section 6.2, invariant 18",
+    ),
+    mutant(
+        "M22",
+        "ignores_higher_promise",
+        "a leader ignores a voter that has promised a later epoch",
+        "rule 14, invariant 21",
+    ),
+    mutant(
+        "M23",
+        "keeps_durable_mark_on_truncate",
+        "the durable mark does not fall when the log is truncated",
+        "rule 24",
+    ),
+    mutant(
+        "M24",
+        "votes_with_unsynced_entries",
+        "a vote names entries that are not durable",
+        "rule 2, invariant 14",
+    ),
+    mutant(
+        "M25",
+        "leader_counts_unsynced_entries",
+        "a leader counts its own entries before they are synced",
+        "rule 22, invariant 15",
+    ),
+    mutant(
+        "M26",
+        "unrecorded_incarnation_votes",
+        "a voter with an unrecorded incarnation takes part in elections",
+        "section 5.8, invariant 8",
+    ),
+    mutant(
+        "M27",
+        "applies_uncommitted_entries",
+        "a follower applies entries before they are known to be committed",
+        "rule 20, invariant 15",
+    ),
+    mutant(
+        "M28",
+        "applies_unsynced_entries",
+        "entries are applied before they are durable on this node",
+        "rule 24, invariant 15",
+    ),
+    mutant(
+        "M29",
+        "seals_before_all_prepared",
+        "the coordinator seals the genesis before all voters have prepared it",
+        "formation",
+    ),
+    mutant(
+        "M30",
+        "takes_part_before_sealed",
+        "a node takes part in the protocol before its seal is durable",
+        "formation, invariant 14",
+    ),
+    mutant(
+        "M31",
+        "reports_prepared_before_sync",
+        "a node reports the genesis as prepared before it is durable",
+        "formation, invariant 14",
+    ),
+    mutant(
+        "M32",
+        "executes_duplicate_write",
+        "a write that is in the log twice is executed twice",
+        "section 6.9, invariant 19",
+    ),
+    mutant(
+        "M33",
+        "executes_write_below_floor",
+        "a write below its session's floor is executed",
+        "section 6.9, invariant 19",
+    ),
+    mutant(
+        "M34",
+        "executes_write_of_ended_session",
+        "a write is executed after its session has ended",
+        "section 6.9, invariant 19",
+    ),
+    mutant(
+        "M35",
+        "loses_sessions_on_restart",
+        "a restart loses the session table",
+        "section 6.9, invariant 17",
+    ),
+    mutant(
+        "M36",
+        "reads_before_barrier_applied",
+        "a read is answered before the barrier's commit index is applied",
+        "section 6.2, invariant 18",
+    ),
+    mutant(
+        "M37",
+        "forgets_earlier_attempts",
+        "a write that was forwarded earlier is reported as not applied",
+        "section 6.8, invariant 19",
+    ),
+    mutant(
+        "M38",
+        "local_read_ignores_min_revision",
+        "a local read does not wait for min_revision",
+        "section 6.2, invariant 18",
+    ),
+    mutant(
+        "M39",
+        "compares_logs_by_length",
+        "logs are compared by length instead of by epochs",
+        "rule 16, invariant 21",
+    ),
+    mutant("M40", "expires_sessions_early", "a session expires before its timeout", "section 6.9"),
+    mutant(
+        "M41",
+        "leads_without_quorum_in_reach",
+        "a leader goes on without a reachable quorum",
+        "section 6.6, invariant 21",
+    ),
+    mutant("M42", "follows_silent_leader", "a follower never gives up a silent leader", "invariant 21"),
+    mutant(
+        "M43",
+        "reuses_promised_epoch",
+        "a new leader takes an epoch that was already promised",
+        "rule 11, invariant 13",
+    ),
+    mutant(
+        "M44",
+        "draws_epoch_with_writes_pending",
+        "a leader chooses its epoch while storage writes are pending",
+        "rule 11a, invariant 13",
+    ),
     mutant(
         "M45",
-        "a leader brings others to its history before its claim is durable",
+        "synchronises_before_claim_sync",
+        "a leader synchronises followers before its claim is durable",
         "rule 13, invariant 14",
     ),
-    mutant("M46", "a barrier is told the commit index of an earlier moment", "section 6.2, invariant 18"),
-    mutant("M47", "what is proposed in the step that ends a leadership is not logged", "invariant 12"),
-    mutant("M48", "what is cut from the log stays in memory", "rule 16, invariant 15"),
-    mutant("M49", "the floor of a session is not raised", "section 6.9, invariant 17"),
-    mutant("M50", "local reads are answered before a node has been up to date", "section 6.2"),
-    mutant("M51", "cas replaces whatever it finds", "invariant 18"),
-    mutant("M52", "a session that has ended is still in the table", "section 6.9, invariant 17"),
+    mutant(
+        "M46",
+        "barrier_has_older_commit_index",
+        "a barrier returns a commit index older than its round",
+        "section 6.2, invariant 18",
+    ),
+    mutant(
+        "M47",
+        "drops_last_proposals",
+        "proposals of a leadership's last step are not logged",
+        "invariant 12",
+    ),
+    mutant(
+        "M48",
+        "keeps_truncated_entries_in_memory",
+        "truncated entries stay in memory",
+        "rule 16, invariant 15",
+    ),
+    mutant("M49", "session_floor_stays", "a session's floor is not raised", "section 6.9, invariant 17"),
+    mutant(
+        "M50",
+        "local_read_before_synchronised",
+        "local reads are answered before the first synchronisation",
+        "section 6.2",
+    ),
+    mutant("M51", "cas_ignores_revision", "cas ignores the expected revision", "invariant 18"),
+    mutant(
+        "M52",
+        "keeps_ended_session_in_table",
+        "an ended session stays in the table",
+        "section 6.9, invariant 17",
+    ),
     mutant(
         "M53",
+        "serves_before_applied",
         "a node serves before it has applied what was committed when it joined",
         "rule 20, section 6.2",
     ),
-    mutant("M54", "a leader that is not established calls its history committed", "rule 19, invariant 15"),
-    mutant("M55", "whatever a follower sends confirms a barrier round", "section 6.2, invariant 18"),
-    mutant("M56", "an answer to an earlier heartbeat confirms a barrier round", "section 6.2, invariant 18"),
-    mutant("M57", "an acknowledgement of proposals confirms a barrier round", "section 6.2, invariant 18"),
-    mutant("M58", "an answer to the heartbeat before confirms a barrier round", "section 6.2, invariant 18"),
-    mutant("M59", "having been heard lately confirms a barrier round", "section 6.2, invariant 18"),
-    mutant("M60", "what was acknowledged in an earlier leadership counts", "rule 23, invariant 15"),
-    mutant("M61", "so it does of nodes that do not follow now", "rule 23, invariant 15"),
-    mutant("M62", "who was up to date in an earlier leadership is taken to be so", "rule 19, invariant 15"),
-    mutant("M63", "who waits for a disk in discovery is silent meanwhile", "invariant 21"),
-    mutant("M64", "the end of a session is acknowledged and not replicated", "invariant 16"),
-    mutant("M65", "a pause counts as a session's silence", "section 6.9"),
-    mutant("M66", "sessions are ended in the step that notices a pause", "section 6.9"),
+    mutant(
+        "M54",
+        "sends_commit_before_established",
+        "a leader sends a commit index before it is established",
+        "rule 19, invariant 15",
+    ),
+    mutant(
+        "M55",
+        "any_message_confirms_barrier",
+        "any message from a follower confirms a barrier round",
+        "section 6.2, invariant 18",
+    ),
+    mutant(
+        "M56",
+        "any_heartbeat_ack_confirms_barrier",
+        "an ack of any earlier heartbeat confirms a barrier round",
+        "section 6.2, invariant 18",
+    ),
+    mutant(
+        "M57",
+        "ack_confirms_barrier",
+        "an Ack of proposals confirms a barrier round",
+        "section 6.2, invariant 18",
+    ),
+    mutant(
+        "M58",
+        "previous_heartbeat_confirms_barrier",
+        "an ack of the previous heartbeat confirms a barrier round",
+        "section 6.2, invariant 18",
+    ),
+    mutant(
+        "M59",
+        "recent_contact_confirms_barrier",
+        "recent contact confirms a barrier round",
+        "section 6.2, invariant 18",
+    ),
+    mutant(
+        "M60",
+        "counts_acks_of_earlier_epochs",
+        "acks of earlier epochs are counted",
+        "rule 23, invariant 15",
+    ),
+    mutant(
+        "M61",
+        "counts_acks_of_disconnected_voters",
+        "acks of earlier epochs are counted for disconnected voters",
+        "rule 23, invariant 15",
+    ),
+    mutant(
+        "M62",
+        "counts_earlier_synchronisation",
+        "synchronisation in an earlier epoch counts for establishment",
+        "rule 19, invariant 15",
+    ),
+    mutant(
+        "M63",
+        "sends_no_alive",
+        "no Alive is sent while a node waits for its disk in discovery",
+        "invariant 21",
+    ),
+    mutant(
+        "M64",
+        "session_end_not_replicated",
+        "the end of a session is acknowledged and not replicated",
+        "invariant 16",
+    ),
+    mutant(
+        "M65",
+        "pause_counts_as_session_silence",
+        "a pause of the leader counts as silence of its sessions",
+        "section 6.9",
+    ),
+    mutant(
+        "M66",
+        "expires_sessions_in_late_step",
+        "sessions expire in the step that detects a pause",
+        "section 6.9",
+    ),
     mutant(
         "M67",
-        "a write that is held twice is proposed twice, and called not applied when the second is refused",
+        "proposes_held_write_twice",
+        "a held write is proposed twice, and one refusal reported as not applied",
         "section 6.8, invariant 19",
     ),
-    mutant("M68", "a leader keeps to itself where the members are now", "invariant 21"),
-    mutant("B01", "the heart beats half as often", "nothing"),
-    mutant("B02", "entries are sent one by one", "nothing"),
-    mutant("B03", "each commit is sent twice", "nothing"),
-    mutant("B04", "votes are repeated at more widely scattered times", "nothing"),
+    mutant(
+        "M68",
+        "sends_no_announcements",
+        "a leader does not send the members' announced addresses",
+        "invariant 21",
+    ),
+    mutant("B01", "halves_heartbeat_rate", "the heartbeat interval is doubled", "nothing"),
+    mutant("B02", "sends_entries_one_by_one", "entries are sent one by one", "nothing"),
+    mutant("B03", "sends_commit_twice", "each Commit is sent twice", "nothing"),
+    mutant("B04", "resends_votes_with_more_jitter", "votes are resent with more jitter", "nothing"),
 ];
 
-/// What became of a mutant.
+/// The result of running a mutant.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// Which.
+    /// The mutant.
     pub mutant: Mutant,
-    /// Seeds run; of a mutant that was caught, up to and with the one that caught it.
+    /// The number of seeds run, up to and including the first one that caught it.
     pub seeds: u64,
-    /// Who caught it, and what was said then.
+    /// The invariant that caught it, and the details.
     pub caught: Option<(&'static str, String)>,
-    /// How long that took.
+    /// The time that the run took.
     pub took: Duration,
 }
 
 impl Verdict {
-    /// Whether it is as it ought to be: harmful ones are caught, benign ones are not.
+    /// Whether a harmful mutant was caught, or a benign one was not.
     pub fn is_good(&self) -> bool {
         self.caught.is_some() != self.mutant.is_benign()
     }
@@ -154,7 +453,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Mutant { id, what, .. } = self.mutant;
         let said = match &self.caught {
-            // A panic is the code's own check: what it says is its name.
+            // A panic is an assertion of the code; its message names it.
             Some((invariant, detail)) if *invariant == "no panic" => {
                 let first: String = detail.lines().next().unwrap_or_default().chars().take(50).collect();
                 format!("the code's own check: {first}")
@@ -172,28 +471,22 @@ pub fn is_built_in() -> bool {
     cfg!(gometa_instrumented)
 }
 
-/// The one of this name.
-pub fn of_name(id: &str) -> Option<&'static Mutant> {
+/// The mutant with this number.
+pub fn of_id(id: &str) -> Option<&'static Mutant> {
     MUTANTS.iter().find(|mutant| mutant.id == id)
 }
 
-/// Puts a mutant under test in the whole process, or none.
+/// Activates a mutant in the whole process, or none.
 #[cfg(gometa_instrumented)]
 pub fn choose(mutant: Option<&Mutant>) {
-    let number = mutant.map_or(0, |mutant| gometa_zab::mutant::number(mutant.id));
-    gometa_zab::mutant::choose(number);
-    gometa_store::mutant::choose(number);
+    gometa_marks::choose(mutant.map(|mutant| gometa_marks::mutant(mutant.name)));
 }
 
-/// There are none.
+/// Does nothing: this program has no mutants.
 #[cfg(not(gometa_instrumented))]
 pub fn choose(_: Option<&Mutant>) {}
 
-/// What every program that has mutants contains, and no other.
-#[cfg(gometa_instrumented)]
-pub const MARKER: [u8; 32] = gometa_zab::mutant::MARKER;
-
-/// Runs one mutant until it is caught or the seeds are used up. Nothing else may run in the process meanwhile.
+/// Runs a mutant until it is caught or the seeds are used up. No other simulation may run in the process meanwhile.
 pub fn judge(mutant: &Mutant, seeds: u64, threads: usize) -> Verdict {
     let seeds = if mutant.is_benign() { seeds.min(BENIGN_SEEDS) } else { seeds };
     let plan = Plan { start: 0, seeds, threads, all: false, changes: Changes::default() };
@@ -201,7 +494,7 @@ pub fn judge(mutant: &Mutant, seeds: u64, threads: usize) -> Verdict {
     let mut took = Duration::ZERO;
     let summary: Summary = runner::run_many(&plan, |_, elapsed| took = elapsed);
     choose(None);
-    // Seeds are taken up in order and brought to their ends, so the first failure is the lowest seed that fails.
+    // Seeds run in order and each to its end, so the first failure is the lowest seed that fails.
     let first = summary.failures.into_iter().next();
     let seeds = first.as_ref().map_or(summary.seeds, |outcome| outcome.seed + 1);
     let violation = first.and_then(|outcome| outcome.violation);
@@ -210,41 +503,21 @@ pub fn judge(mutant: &Mutant, seeds: u64, threads: usize) -> Verdict {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::{collections::BTreeSet, fs, path::Path};
+mod tests {
+    use std::collections::BTreeSet;
 
     use super::*;
 
-    /// What follows upon each occurrence of `opening` in the code below a directory.
-    pub(crate) fn places(directory: &Path, opening: &str, found: &mut Vec<String>) {
-        for entry in fs::read_dir(directory).expect("the directory is there") {
-            let path = entry.expect("it can be listed").path();
-            if path.is_dir() {
-                places(&path, opening, found);
-                continue;
-            }
-            let text = fs::read_to_string(&path).unwrap_or_default();
-            let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-            found.extend(code.join("\n").split(opening).skip(1).map(str::to_owned));
-        }
+    #[test]
+    fn the_table_describes_every_mutant_once() {
+        let names: BTreeSet<&str> = MUTANTS.iter().map(|mutant| mutant.name).collect();
+        assert_eq!(names, gometa_marks::MUTANTS.iter().copied().collect());
+        let ids: BTreeSet<&str> = MUTANTS.iter().map(|mutant| mutant.id).collect();
+        assert_eq!((ids.len(), names.len()), (MUTANTS.len(), MUTANTS.len()));
     }
 
     #[test]
-    fn every_mutant_has_its_place_in_the_code_and_its_line_in_the_table() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let mut found = Vec::new();
-        for member in ["zab", "store", "node"] {
-            places(&root.join(member).join("src"), "mutant!(", &mut found);
-        }
-        let names = found.iter().filter_map(|place| place.split(')').next());
-        let found: BTreeSet<String> = names.map(str::to_owned).collect();
-        let table: BTreeSet<String> = MUTANTS.iter().map(|mutant| mutant.id.to_owned()).collect();
-        assert_eq!(table.len(), MUTANTS.len(), "names are given once");
-        assert_eq!(found, table);
-    }
-
-    #[test]
-    fn there_are_enough_of_them() {
+    fn there_are_enough_mutants() {
         let benign = MUTANTS.iter().filter(|mutant| mutant.is_benign()).count();
         assert!(benign >= 4);
         assert!(MUTANTS.len() - benign >= 24);

@@ -132,11 +132,10 @@ impl<T: Table> Store<T> {
             return Applied { origin, outcome: failure(ErrorKind::InvalidArgument, 0) };
         }
         let outcome = match self.sessions.arrive(&context) {
-            Recall::Recorded(_) if mutant!(M32) => self.execute(write.operation),
-            Recall::NoSession if mutant!(M34) => self.execute(write.operation),
             Recall::NoSession => {
                 probe!("session.write-after-its-end");
-                failure(ErrorKind::SessionExpired, 0)
+                let refusal = failure(ErrorKind::SessionExpired, 0);
+                planted!(refusal, executes_write_of_ended_session => self.execute(write.operation))
             }
             Recall::Forgotten => {
                 probe!("session.write-below-the-floor");
@@ -144,7 +143,7 @@ impl<T: Table> Store<T> {
             }
             Recall::Recorded(outcome) => {
                 probe!("session.write-twice-in-the-log");
-                outcome
+                planted!(outcome, executes_duplicate_write => self.execute(write.operation))
             }
             Recall::New => {
                 let outcome = self.execute(write.operation);

@@ -144,7 +144,7 @@ impl Keys {
             }
             Operation::Cas(cas) => {
                 let found = self.find(table, &cas.key);
-                if found.revision() != cas.revision && !mutant!(M51) {
+                if planted!(found.revision() != cas.revision, cas_ignores_revision => false) {
                     return failure(ErrorKind::CasMismatch, found.revision());
                 }
                 self.put(revision, cas.key, cas.value, found)

@@ -43,23 +43,8 @@
 //! `session` (the table of sessions) · `apply` (the store itself) · `hash`.
 #![forbid(unsafe_code)]
 
-// The files are zab's, because neither crate may use the other, and nothing else is below both.
-#[macro_use]
-#[cfg(not(gometa_instrumented))]
-#[path = "../../zab/src/mutant.rs"]
-mod mutant;
-#[macro_use]
-#[cfg(gometa_instrumented)]
-#[path = "../../zab/src/mutant.rs"]
-pub mod mutant;
-#[macro_use]
-#[cfg(not(gometa_instrumented))]
-#[path = "../../zab/src/probe.rs"]
-mod probe;
-#[macro_use]
-#[cfg(gometa_instrumented)]
-#[path = "../../zab/src/probe.rs"]
-pub mod probe;
+#[macro_use(planted, probe)]
+extern crate gometa_marks;
 
 mod apply;
 mod entry;

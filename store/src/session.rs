@@ -71,7 +71,7 @@ struct Session {
 
 impl Session {
     fn recall(&self, seq: u64) -> Recall {
-        if seq < self.floor && !mutant!(M33) {
+        if planted!(seq < self.floor, executes_write_below_floor => false) {
             return Recall::Forgotten;
         }
         match self.place(seq) {
@@ -150,9 +150,7 @@ impl Sessions {
         let Checkpoint { applied, .. } = table.checkpoint();
         let mut sessions = Sessions::default();
         let mut damage = None;
-        if mutant!(M35) {
-            return Ok(sessions);
-        }
+        planted!(loses_sessions_on_restart => return Ok(sessions));
         table.scan(Space::Session, &mut |key, stored| {
             if damage.is_none()
                 && let Err(why) = sessions.load_one(applied, key, stored)
@@ -242,10 +240,8 @@ impl Sessions {
         self.nonces.remove(&session.nonce);
         if let Some(settled) = session.settled {
             self.settled_hash = self.settled_hash.wrapping_sub(settled);
-            if !mutant!(M52) {
-                self.changed.push(id);
-                self.pending += SESSION_COST;
-            }
+            planted!(self.changed.push(id), keeps_ended_session_in_table => {});
+            self.pending += SESSION_COST;
         }
         true
     }
@@ -253,7 +249,7 @@ impl Sessions {
     /// A write has come: raises the session's floor, forgets what is below it, and says what the write meets.
     pub(crate) fn arrive(&mut self, context: &WriteContext) -> Recall {
         let Some(session) = self.live.get_mut(&context.session) else { return Recall::NoSession };
-        if session.floor < context.lowest && !mutant!(M49) {
+        if planted!(session.floor < context.lowest, session_floor_stays => false) {
             session.floor = context.lowest;
             while session.recorded.front().is_some_and(|recorded| recorded.seq < session.floor) {
                 probe!("session.forgets");

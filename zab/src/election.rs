@@ -69,7 +69,8 @@ impl Looking {
         for node in core.others() {
             core.send_vote(node, Self::state(core), self.vote, None);
         }
-        let jitter = core.random_below(self.resend_after / if mutant!(B04) { 1 } else { 4 } + 1);
+        let jitter =
+            core.random_below(self.resend_after / planted!(4, resends_votes_with_more_jitter => 1) + 1);
         self.resend_at = core.now.plus(self.resend_after + jitter);
         self.resend_after = (self.resend_after * 2).min(core.config.timeouts.vote_max);
     }
@@ -83,7 +84,8 @@ impl Looking {
     }
 
     pub(crate) fn on_vote(&mut self, core: &mut Core, vote: &Vote) -> Next {
-        if !core.members.is_voter(vote.sender, vote.incarnation) && !mutant!(M26) {
+        let counts = core.members.is_voter(vote.sender, vote.incarnation);
+        if !planted!(counts, unrecorded_incarnation_votes => true) {
             probe!("election.vote-without-weight");
             return Next::Stay;
         }

@@ -119,7 +119,7 @@ impl Follower {
 
     /// The epoch in which this node serves: up to date, and everything applied that was committed then.
     pub(crate) fn serves(&self, core: &Core) -> Option<Epoch> {
-        let applied = |from: &u64| core.history.applied() >= *from || mutant!(M53);
+        let applied = |from: &u64| planted!(core.history.applied() >= *from, serves_before_applied => true);
         self.serves_from().filter(applied).and_then(|_| self.established())
     }
 
@@ -215,9 +215,9 @@ impl Follower {
                 }
                 // What was issued so far is the history that NewLeader speaks of, and maybe a little more.
                 let history = core.fence();
-                if mutant!(M02) {
-                    self.send(core, Message::AckNewLeader { epoch, last: core.history.last() });
-                }
+                planted!(acks_new_leader_before_sync => {
+                    self.send(core, Message::AckNewLeader { epoch, last: core.history.last() })
+                });
                 self.stage = Stage::Hardening { epoch, history, claim: None };
                 self.check(core)
             }
@@ -301,16 +301,16 @@ impl Follower {
         let HardState { accepted_epoch, accepted_leader, current_epoch } = core.hard;
         if !core.plausible(epoch) {
             Next::Look("the leader asks for an impossible epoch")
-        } else if epoch > accepted_epoch || mutant!(M07) {
+        } else if planted!(epoch > accepted_epoch, promises_lower_epoch => true) {
             let promise =
                 HardState { accepted_epoch: epoch, accepted_leader: Some(self.leader), current_epoch };
             let token = core.write(Write::HardState(promise));
             self.stage = Stage::Promising { token, epoch };
-            if mutant!(M04) {
-                self.acknowledge(core, epoch);
-            }
+            planted!(promises_before_sync => self.acknowledge(core, epoch));
             Next::Stay
-        } else if epoch == accepted_epoch && (accepted_leader == Some(self.leader) || mutant!(M06)) {
+        } else if epoch == accepted_epoch
+            && planted!(accepted_leader == Some(self.leader), promises_epoch_to_two_leaders => true)
+        {
             probe!("epoch.promised-to-it-before");
             self.acknowledge(core, epoch);
             Next::Stay
@@ -345,7 +345,8 @@ impl Follower {
     fn acknowledge(&mut self, core: &mut Core, epoch: Epoch) {
         probe!("sync.interrupted-before", core.history.last().epoch > core.hard.current_epoch);
         let told = core.history.epochs().recent(BOUNDARIES_MAX);
-        assert!(core.settled() || mutant!(M04), "an AckEpoch speaks of durable history only (rule 11a)");
+        let settled = planted!(core.settled(), promises_before_sync => true);
+        assert!(settled, "an AckEpoch speaks of durable history only (rule 11a)");
         let message = Message::AckEpoch {
             epoch,
             current: core.hard.current_epoch,
@@ -375,19 +376,17 @@ impl Follower {
             return Next::Stay;
         }
         let from = core.history.last();
-        if base < from && !mutant!(M12) {
+        if planted!(base < from, keeps_divergent_tail => false) {
             probe!("sync.trunc");
             probe!("sync.trunc-within-an-epoch", base.epoch == from.epoch);
             probe!("sync.trunc-everything", base == Zxid::ZERO);
             core.history.truncate(base);
-            if !mutant!(M13) {
-                core.write(Write::Truncate(base));
-            }
+            planted!(_ = core.write(Write::Truncate(base)), truncates_in_memory_only => {});
             core.notice(Notice::Truncated { from, to: base });
         }
-        if mutant!(M03) {
+        planted!(writes_epoch_before_history => {
             core.write(Write::HardState(HardState { current_epoch: epoch, ..core.hard }));
-        }
+        });
         self.told = base;
         self.stage = Stage::Synchronising { epoch };
         Next::Stay
@@ -421,9 +420,11 @@ impl Follower {
         for entry in &entries {
             core.history.push(entry.clone());
         }
-        if !(mutant!(M19) && matches!(self.stage, Stage::Waiting { .. })) {
-            core.write(Write::Append(entries));
-        }
+        planted!(_ = core.write(Write::Append(entries)), drops_proposals_before_up_to_date => {
+            if !matches!(self.stage, Stage::Waiting { .. }) {
+                core.write(Write::Append(entries));
+            }
+        });
         core.learn_commit(commit);
         Next::Stay
     }
@@ -438,7 +439,7 @@ impl Follower {
     /// Goes on where a write was waited for.
     pub(crate) fn check(&mut self, core: &mut Core) -> Next {
         match self.stage {
-            Stage::Settling if core.settled() || mutant!(M08) => {
+            Stage::Settling if planted!(core.settled(), offers_history_with_writes_pending => true) => {
                 let accepted = core.hard.accepted_epoch;
                 self.send(core, Message::FollowerEpoch { accepted, config_version: 0 });
                 self.stage = Stage::Discovering;
@@ -461,7 +462,7 @@ impl Follower {
 
     /// What is said once for all that happened in a step.
     pub(crate) fn flush(&mut self, core: &mut Core) {
-        let last = if mutant!(M01) { core.history.last() } else { core.history.durable() };
+        let last = planted!(core.history.durable(), acks_before_sync => core.history.last());
         match self.stage {
             Stage::Synchronising { epoch } | Stage::Hardening { epoch, .. } if last > self.told => {
                 probe!("sync.progress-while-hardening", matches!(self.stage, Stage::Hardening { .. }));
@@ -476,9 +477,9 @@ impl Follower {
             _ => {}
         }
         if self.is_prefix() {
-            if mutant!(M27) && self.established().is_some() {
+            planted!(applies_uncommitted_entries => if self.established().is_some() {
                 core.learn_commit(last.counter);
-            }
+            });
             // Also while the log is still streamed: an established leader says what of it is committed.
             probe!(
                 "sync.applies-while-streaming",
@@ -512,7 +513,8 @@ impl Follower {
     }
 
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
-        if core.now.since(self.heard) > core.config.timeouts.election && !mutant!(M42) {
+        let silent = core.now.since(self.heard) > core.config.timeouts.election;
+        if planted!(silent, follows_silent_leader => false) {
             probe!("follow.leader-silent-in-sync", self.epoch().is_some() && self.established().is_none());
             probe!("follow.leader-silent", self.established().is_some());
             let storage = self.link.and_then(|link| core.links.get(&link)).map_or(0, |link| link.storage);
@@ -530,8 +532,8 @@ impl Follower {
             self.excused = true;
             return Next::Look("its own disk does not answer");
         }
-        if !matches!(self.stage, Stage::Connecting { .. }) && !mutant!(M63) {
-            self.show_life(core);
+        if !matches!(self.stage, Stage::Connecting { .. }) {
+            planted!(self.show_life(core), sends_no_alive => {});
         }
         if let Stage::Connecting { retry_at, .. } = &mut self.stage
             && self.link.is_none()

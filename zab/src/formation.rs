@@ -340,14 +340,14 @@ impl Forming {
                 }
             }
             Stage::Preparing { genesis, token, prepared } => {
-                let all = prepared.len() == self.contacts.len() || mutant!(M29);
+                let all = planted!(prepared.len() == self.contacts.len(), seals_before_all_prepared => true);
                 if core.persisted(*token) && all {
                     let genesis = genesis.clone();
                     self.seal(core, genesis);
                 }
             }
             Stage::Accepting { token, ensemble, link } => {
-                if core.persisted(*token) || mutant!(M31) {
+                if planted!(core.persisted(*token), reports_prepared_before_sync => true) {
                     core.send(*link, Message::Prepared(*ensemble));
                     self.stage = Stage::Gathering;
                 }

@@ -66,9 +66,9 @@ impl Epochs {
             let (ours, theirs) = (self.at(counter)?, other.at(counter)?);
             // Epochs never fall along a log, so the log with the higher epoch at this counter differs from
             // the other throughout that epoch.
-            counter = match ours.epoch.cmp(&theirs.epoch) {
+            let order = ours.epoch.cmp(&theirs.epoch);
+            counter = match planted!(order, compares_logs_by_length => core::cmp::Ordering::Equal) {
                 core::cmp::Ordering::Equal => return Some(ours),
-                _ if mutant!(M39) => return Some(ours),
                 core::cmp::Ordering::Greater if counter > self.base.counter => {
                     probe!("sync.leader-has-the-later-epoch");
                     self.before_epoch_of(counter)
@@ -189,10 +189,9 @@ impl History {
         assert_eq!(self.epochs.at(to.counter), Some(to), "truncation goes back to an entry of the log");
         assert!(to.counter >= self.released, "what may have been applied is never cut (invariant 15)");
         self.epochs.truncate(to);
-        if !mutant!(M23) {
-            self.durable = self.durable.min(to.counter);
-        }
-        while self.tail.back().is_some_and(|entry| entry.zxid.counter > to.counter && !mutant!(M48)) {
+        planted!(self.durable = self.durable.min(to.counter), keeps_durable_mark_on_truncate => {});
+        let beyond = |entry: &LogEntry| planted!(entry.zxid.counter > to.counter, keeps_truncated_entries_in_memory => false);
+        while self.tail.back().is_some_and(beyond) {
             self.tail_bytes -= self.tail.pop_back().map_or(0, |entry| entry.size());
         }
     }

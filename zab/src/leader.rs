@@ -129,7 +129,7 @@ impl Leader {
 
     /// The epoch in which this leader serves: established, and its initial history applied.
     pub(crate) fn serves(&self, core: &Core) -> Option<Epoch> {
-        let applied = |from: &u64| core.history.applied() >= *from || mutant!(M53);
+        let applied = |from: &u64| planted!(core.history.applied() >= *from, serves_before_applied => true);
         self.serves_from().filter(applied).map(|_| self.epoch)
     }
 
@@ -165,7 +165,10 @@ impl Leader {
             core.replaces(link, old);
             self.drop_peer(core, old, "it has connected anew");
         }
-        let votes = core.members.is_voter(hello.node, hello.incarnation) || mutant!(M15);
+        let votes = planted!(
+            core.members.is_voter(hello.node, hello.incarnation),
+            counts_acks_of_unrecorded_incarnation => true
+        );
         if !votes {
             probe!("lead.follower-without-vote");
             core.notice(Notice::Amnesiac { peer: hello.node });
@@ -186,7 +189,8 @@ impl Leader {
     fn outbid(&mut self, core: &mut Core, link: LinkId, accepted: Epoch) -> Next {
         core.epoch_floor = core.epoch_floor.max(accepted);
         let patience = core.config.timeouts.election * 2;
-        if core.rediscovered.is_none_or(|at| core.now.since(at) >= patience) && !mutant!(M22) {
+        let due = core.rediscovered.is_none_or(|at| core.now.since(at) >= patience);
+        if planted!(due, ignores_higher_promise => false) {
             probe!("lead.outbid");
             probe!("lead.outbid-when-established", self.established().is_some());
             core.rediscovered = Some(core.now);
@@ -223,9 +227,7 @@ impl Leader {
         if peer.votes {
             self.contact.insert(peer.node, core.now);
         }
-        if mutant!(M55) {
-            peer.beat = self.beat;
-        }
+        planted!(any_message_confirms_barrier => peer.beat = self.beat);
         match message {
             Message::AckEpoch { epoch, current, last, oldest, boundaries } => {
                 if epoch != self.epoch || peer.promised() {
@@ -237,7 +239,10 @@ impl Leader {
                 };
                 // Rule 12, for as long as the quorum is not closed. Afterwards a voter may well hold more: an
                 // unacknowledged tail, which is cut.
-                let newer = (current, last) > (self.own.epoch, self.own.last) && !mutant!(M09);
+                let newer = planted!(
+                    (current, last) > (self.own.epoch, self.own.last),
+                    leads_with_older_history => false
+                );
                 if peer.votes && newer && matches!(self.stage, Stage::Promising { .. } | Stage::Gathering) {
                     probe!("lead.abdicates");
                     return Next::Look("a follower knows a newer history");
@@ -260,9 +265,7 @@ impl Leader {
             Message::Progress { epoch, last } => {
                 if epoch == self.epoch {
                     peer.release_window(last.counter);
-                    if mutant!(M18) {
-                        peer.acked = peer.acked.max(last.counter);
-                    }
+                    planted!(counts_progress_as_ack => peer.acked = peer.acked.max(last.counter));
                 }
                 Next::Stay
             }
@@ -276,19 +279,18 @@ impl Leader {
                     return Next::Stay;
                 }
                 probe!("lead.follower-holds-more-than-initial", last > self.initial);
-                peer.acked = last.counter;
-                if mutant!(M60) {
-                    peer.acked = peer.acked.max(core.acked_before(peer.node));
-                }
+                peer.acked = planted!(
+                    last.counter,
+                    counts_acks_of_earlier_epochs => last.counter.max(core.acked_before(peer.node))
+                );
+                #[cfg(gometa_instrumented)]
                 core.remember(peer.node, last.counter);
                 peer.release_window(last.counter);
                 peer.sync = Sync::Following { target: core.commit };
                 self.check(core)
             }
             Message::Ack { epoch, last } => {
-                if mutant!(M57) {
-                    peer.beat = self.beat;
-                }
+                planted!(ack_confirms_barrier => peer.beat = self.beat);
                 // One that came before AckNewLeader counts for nothing, and is no fault (rule 23).
                 if epoch != self.epoch || !matches!(peer.sync, Sync::Following { .. } | Sync::Serving) {
                     return Next::Stay;
@@ -299,6 +301,7 @@ impl Leader {
                         return Next::Stay;
                     }
                     peer.acked = last.counter;
+                    #[cfg(gometa_instrumented)]
                     core.remember(peer.node, last.counter);
                     peer.release_window(last.counter);
                 }
@@ -306,8 +309,8 @@ impl Leader {
             }
             Message::HeartbeatAck { epoch, id } => {
                 if epoch == self.epoch && peer.promised() && id <= self.beat {
-                    let id = if mutant!(M56) { self.beat } else { id };
-                    peer.beat = peer.beat.max(id);
+                    let confirmed = planted!(id, any_heartbeat_ack_confirms_barrier => self.beat);
+                    peer.beat = peer.beat.max(confirmed);
                     self.pass_barriers(core);
                 }
                 Next::Stay
@@ -394,12 +397,15 @@ impl Leader {
     /// Goes on where a write or a quorum was waited for.
     pub(crate) fn check(&mut self, core: &mut Core) -> Next {
         match self.stage {
-            Stage::Discovering if (core.settled() || mutant!(M44)) && self.quorum(core, true, |_| true) => {
+            Stage::Discovering
+                if planted!(core.settled(), draws_epoch_with_writes_pending => true)
+                    && self.quorum(core, true, |_| true) =>
+            {
                 // What was in flight when this node won may have landed since.
                 self.own = core.candidate();
                 let highest = self.peers.values().map(|peer| peer.accepted).max().unwrap_or_default();
                 let highest = highest.max(core.hard.accepted_epoch).max(core.epoch_floor);
-                self.epoch = Epoch(highest.0 + u64::from(!mutant!(M43)));
+                self.epoch = Epoch(highest.0 + planted!(1, reuses_promised_epoch => 0));
                 let token = core.write(Write::HardState(HardState {
                     accepted_epoch: self.epoch,
                     accepted_leader: Some(core.me()),
@@ -408,7 +414,8 @@ impl Leader {
                 self.stage = Stage::Promising { token };
                 Next::Stay
             }
-            Stage::Promising { token } if core.persisted(token) || mutant!(M05) => {
+            Stage::Promising { token } if planted!(core.persisted(token), proposes_epoch_before_own_sync => true) =>
+            {
                 self.stage = Stage::Gathering;
                 let links: Vec<LinkId> = self.peers.keys().copied().collect();
                 for link in links {
@@ -416,13 +423,15 @@ impl Leader {
                 }
                 self.check(core)
             }
-            Stage::Gathering if self.quorum(core, true, Peer::promised) || mutant!(M10) => {
+            Stage::Gathering if planted!(self.quorum(core, true, Peer::promised), claims_epoch_without_quorum => true) =>
+            {
                 let hard = HardState { current_epoch: self.epoch, ..core.hard };
                 let token = core.write(Write::HardState(hard));
                 self.stage = Stage::Claiming { token };
                 Next::Stay
             }
-            Stage::Claiming { token } if core.persisted(token) || mutant!(M45) => {
+            Stage::Claiming { token } if planted!(core.persisted(token), synchronises_before_claim_sync => true) =>
+            {
                 self.initial = core.history.last();
                 self.stage = Stage::Synchronising;
                 core.notice(Notice::Discovered { epoch: self.epoch, last: self.initial });
@@ -433,9 +442,12 @@ impl Leader {
                 self.check(core)
             }
             Stage::Synchronising
-                if self.quorum(core, true, |peer| {
-                    peer.counts() || (mutant!(M62) && core.acked_before(peer.node) > 0)
-                }) || mutant!(M11) =>
+                if planted!(
+                    self.quorum(core, true, Peer::counts),
+                    established_without_quorum => true,
+                    counts_earlier_synchronisation =>
+                        self.quorum(core, true, |peer| peer.counts() || core.acked_before(peer.node) > 0)
+                ) =>
             {
                 self.stage = Stage::Established;
                 probe!("lead.commits-inherited", core.commit < self.initial.counter);
@@ -455,9 +467,10 @@ impl Leader {
         let Some(peer) = self.peers.get_mut(&link) else { return };
         let Sync::Acknowledged { log } = &peer.sync else { return };
         match plan(core.history.epochs(), log) {
-            Plan::Diff { base } => {
-                let below = core.history.epochs().at(base.counter.saturating_sub(1));
-                let base = below.filter(|_| mutant!(M14)).unwrap_or(base);
+            Plan::Diff { base: common } => {
+                let base = planted!(common, truncates_one_entry_too_many => {
+                    core.history.epochs().at(common.counter.saturating_sub(1)).unwrap_or(common)
+                });
                 let (node, votes, from) = (peer.node, peer.votes, log.last());
                 peer.next = base.counter + 1;
                 peer.sync = Sync::Streaming;
@@ -476,8 +489,7 @@ impl Leader {
     fn commit_to_tell(&self, core: &Core) -> u64 {
         match self.established() {
             Some(_) => core.commit,
-            None if mutant!(M54) => self.initial.counter,
-            None => 0,
+            None => planted!(0, sends_commit_before_established => self.initial.counter),
         }
     }
 
@@ -503,7 +515,8 @@ impl Leader {
             let mut entries = Vec::new();
             let mut bytes = 0;
             while let Some(entry) = core.history.recent(peer.next + entries.len() as u64) {
-                if !entries.is_empty() && (mutant!(B02) || bytes + entry.size() > bounds.batch_bytes_max) {
+                let full = bytes + entry.size() > bounds.batch_bytes_max;
+                if !entries.is_empty() && planted!(full, sends_entries_one_by_one => true) {
                     break;
                 }
                 bytes += entry.size();
@@ -577,12 +590,10 @@ impl Leader {
                 core.effects.push(Effect::Proposed { id, zxid });
             }
             Event::Barrier { id } => {
-                if mutant!(M21)
-                    && let Some(round) = self.rounds.back_mut()
-                {
-                    round.asked.push(id);
-                } else if self.established().is_some() && self.asked.len() < core.config.bounds.proposals_max
-                {
+                planted!(joins_started_barrier_round => if let Some(round) = self.rounds.back_mut() {
+                    return round.asked.push(id);
+                });
+                if self.established().is_some() && self.asked.len() < core.config.bounds.proposals_max {
                     self.asked.push(id);
                 } else {
                     core.effects.push(Effect::BarrierFailed { id });
@@ -599,16 +610,16 @@ impl Leader {
 
     /// Commits what a quorum holds (rule 23).
     fn advance_commit(&mut self, core: &mut Core) {
-        let durable = if mutant!(M25) { core.history.last() } else { core.history.durable() };
+        let durable = planted!(core.history.durable(), leader_counts_unsynced_entries => core.history.last());
         let own = if core.votes() { durable.counter } else { 0 };
         let me = core.me();
         let reached = core.members.quorum_value(|node| {
-            if node == me || mutant!(M17) {
+            if planted!(node == me, commits_without_quorum => true) {
                 return own;
             }
-            let counts = |peer: &&Peer| peer.counts() || (mutant!(M18) && peer.votes);
-            let peers = self.peers.values().filter(|peer| peer.node == node).filter(counts);
-            let before = if mutant!(M61) { core.acked_before(node) } else { 0 };
+            let counts = |peer: &Peer| planted!(peer.counts(), counts_progress_as_ack => peer.votes);
+            let peers = self.peers.values().filter(|peer| peer.node == node && counts(peer));
+            let before = planted!(0, counts_acks_of_disconnected_voters => core.acked_before(node));
             peers.map(|peer| peer.acked).max().unwrap_or(before)
         });
         probe!("commit.without-own-disk", reached > own);
@@ -622,7 +633,8 @@ impl Leader {
     fn beat(&mut self, core: &mut Core) {
         let told = self.commit_to_tell(core);
         self.beat += 1;
-        self.heartbeat_at = core.now.plus(core.config.timeouts.heartbeat * if mutant!(B01) { 2 } else { 1 });
+        let heartbeat = core.config.timeouts.heartbeat;
+        self.heartbeat_at = core.now.plus(planted!(heartbeat, halves_heartbeat_rate => heartbeat * 2));
         for (link, peer) in &mut self.peers {
             if peer.promised() {
                 let commit = if peer.is_streamed() { told } else { 0 };
@@ -637,7 +649,7 @@ impl Leader {
     fn begin_round(&mut self, core: &mut Core) {
         let asked = core::mem::take(&mut self.asked);
         probe!("barrier.shared", asked.len() > 1);
-        let commit = core.commit.saturating_sub(u64::from(mutant!(M46)));
+        let commit = planted!(core.commit, barrier_has_older_commit_index => core.commit.saturating_sub(1));
         self.beat(core);
         self.rounds.push_back(BarrierRound { id: self.beat, commit, asked });
         self.pass_barriers(core);
@@ -645,12 +657,15 @@ impl Leader {
 
     fn pass_barriers(&mut self, core: &mut Core) {
         while let Some(round) = self.rounds.pop_front() {
-            let patience = core.config.timeouts.election;
             let confirms = |peer: &Peer| {
-                peer.beat + u64::from(mutant!(M58)) >= round.id
-                    || (mutant!(M59) && core.now.since(peer.heard) <= patience)
+                planted!(
+                    peer.beat >= round.id,
+                    previous_heartbeat_confirms_barrier => peer.beat + 1 >= round.id,
+                    recent_contact_confirms_barrier => peer.beat >= round.id
+                        || core.now.since(peer.heard) <= core.config.timeouts.election
+                )
             };
-            if !self.quorum(core, true, confirms) && !mutant!(M20) {
+            if !planted!(self.quorum(core, true, confirms), passes_barrier_without_quorum => true) {
                 self.rounds.push_front(round);
                 return;
             }
@@ -682,9 +697,9 @@ impl Leader {
             if matches!(peer.sync, Sync::Serving) && core.commit > peer.commit_sent {
                 peer.commit_sent = core.commit;
                 core.send(link, Message::Commit { epoch: self.epoch, commit: core.commit });
-                if mutant!(B03) {
-                    core.send(link, Message::Commit { epoch: self.epoch, commit: core.commit });
-                }
+                planted!(sends_commit_twice => {
+                    core.send(link, Message::Commit { epoch: self.epoch, commit: core.commit })
+                });
             }
         }
         if self.established().is_some() {
@@ -725,11 +740,10 @@ impl Leader {
             self.drop_peer(core, link, "it is silent");
         }
         let me = core.me();
-        if !core.members.quorum(|node| {
-            mutant!(M41)
-                || node == me
-                || self.contact.get(&node).is_some_and(|at| core.now.since(*at) <= patience)
-        }) {
+        let in_reach = core.members.quorum(|node| {
+            node == me || self.contact.get(&node).is_some_and(|at| core.now.since(*at) <= patience)
+        });
+        if !planted!(in_reach, leads_without_quorum_in_reach => true) {
             probe!("lead.quorum-lost");
             return Next::Look("a quorum of followers is out of reach");
         }
@@ -738,9 +752,7 @@ impl Leader {
         {
             self.beat(core);
         }
-        if !mutant!(M63) {
-            self.show_life(core);
-        }
+        planted!(self.show_life(core), sends_no_alive => {});
         if core.now >= self.announce_at {
             self.announce_at = core.now.plus(patience / 4);
             for node in core.others() {
@@ -759,9 +771,7 @@ impl Leader {
         // committed by another leader.
         if !self.fresh.is_empty() {
             let entries = core::mem::take(&mut self.fresh);
-            if !mutant!(M47) {
-                core.write(Write::Append(entries));
-            }
+            planted!(_ = core.write(Write::Append(entries)), drops_last_proposals => {});
         }
         let rounds = core::mem::take(&mut self.rounds);
         let asked = core::mem::take(&mut self.asked);

@@ -66,19 +66,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 extern crate alloc;
-
-#[macro_use]
-#[cfg(not(gometa_instrumented))]
-mod mutant;
-#[macro_use]
-#[cfg(gometa_instrumented)]
-pub mod mutant;
-#[macro_use]
-#[cfg(not(gometa_instrumented))]
-mod probe;
-#[macro_use]
-#[cfg(gometa_instrumented)]
-pub mod probe;
+#[macro_use(planted, probe)]
+extern crate gometa_marks;
 
 mod config;
 mod effect;

@@ -172,13 +172,16 @@ impl Core {
     pub(crate) fn ensemble(&self) -> Option<EnsembleId> {
         self.founding
             .as_ref()
-            .filter(|founding| founding.sealed || mutant!(M30))
+            .filter(|founding| planted!(founding.sealed, takes_part_before_sealed => true))
             .map(|founding| founding.genesis.ensemble)
     }
 
     /// Whether this node is counted in quorums.
     pub(crate) fn votes(&self) -> bool {
-        self.members.is_voter(self.config.node, self.config.incarnation) || mutant!(M26)
+        planted!(
+            self.members.is_voter(self.config.node, self.config.incarnation),
+            unrecorded_incarnation_votes => true
+        )
     }
 
     pub(crate) fn me(&self) -> NodeId {
@@ -187,7 +190,7 @@ impl Core {
 
     /// This node as a candidate; durable values only (rule 2).
     pub(crate) fn candidate(&self) -> Candidate {
-        let last = if mutant!(M24) { self.history.last() } else { self.history.durable() };
+        let last = planted!(self.history.durable(), votes_with_unsynced_entries => self.history.last());
         Candidate { epoch: self.hard.current_epoch, last, node: self.config.node }
     }
 
@@ -323,16 +326,10 @@ impl Core {
         *known = acked.max(*known);
     }
 
-    /// For planted faults only: nothing is remembered from one leadership to the next.
-    #[cfg(not(gometa_instrumented))]
-    pub(crate) fn remember(&self, _: NodeId, _: u64) {}
-
     /// For planted faults only: the most that a node has ever acknowledged to this one.
-    pub(crate) fn acked_before(&self, _node: NodeId) -> u64 {
-        #[cfg(gometa_instrumented)]
-        return self.remembered.get(&_node).copied().unwrap_or_default();
-        #[cfg(not(gometa_instrumented))]
-        0
+    #[cfg(gometa_instrumented)]
+    pub(crate) fn acked_before(&self, node: NodeId) -> u64 {
+        self.remembered.get(&node).copied().unwrap_or_default()
     }
 
     /// Whether [`Core::release`] has anything to hand out.
@@ -343,7 +340,7 @@ impl Core {
 
     /// Hands committed, durable entries out to be applied (rule 24).
     pub(crate) fn release(&mut self) {
-        let durable = if mutant!(M28) { self.history.last() } else { self.history.durable() };
+        let durable = planted!(self.history.durable(), applies_unsynced_entries => self.history.last());
         probe!("apply.waits-for-own-disk", self.commit > durable.counter);
         let through = self.commit.min(durable.counter);
         if through > self.history.released() {
@@ -354,7 +351,7 @@ impl Core {
 
     /// Learns from the leader how far the log is committed.
     pub(crate) fn learn_commit(&mut self, commit: u64) {
-        self.commit = if mutant!(M16) { commit } else { self.commit.max(commit) };
+        self.commit = planted!(self.commit.max(commit), commit_index_falls => commit);
     }
 
     /// Whether an epoch that somebody else names can be true.

@@ -6,7 +6,7 @@ use gometa_proto::{
     v1::{self, Error, command, node_message::Body, response::Result as Answer},
 };
 use gometa_store::{Table, encode_command};
-use gometa_zab::{self as zab, Ticks, mutant, probe};
+use gometa_zab::{self as zab, Ticks};
 
 use super::Node;
 use crate::{
@@ -52,7 +52,7 @@ impl<T: Table> Node<T> {
     pub(super) fn end_session(&mut self, client: ClientId, id: u64, deadline: Ticks, session: u64) {
         // A session's id is the counter of the entry that created it, so this node knows all up to there.
         let ended = session <= self.store.applied() && self.store.session_timeout(session).is_none();
-        if ended || mutant!(M64) {
+        if planted!(ended, session_end_not_replicated => true) {
             probe!("session.ended-already");
             return self.respond(client, id, Answer::SessionEnded(v1::SessionEnded { existed: false }));
         }

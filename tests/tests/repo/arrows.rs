@@ -3,16 +3,18 @@
 use crate::manifest::{Dependency, Member, Section, Workspace};
 
 /// Each crate, by its directory, and the crates of the workspace that it may name in its manifest.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("proto", &[]),
-    ("zab", &[]),
+    // Probes and planted faults: nothing in most builds.
+    ("marks", &[]),
+    ("zab", &["marks"]),
     // Commands and outcomes are messages.
-    ("store", &["proto"]),
+    ("store", &["proto", "marks"]),
     // A node answers requests, which are messages too.
-    ("node", &["zab", "store", "proto"]),
+    ("node", &["zab", "store", "proto", "marks"]),
     ("codec", &["zab", "proto"]),
     // What drives a node names the types in its events and effects (docs/decisions/006).
-    ("sim", &["node", "zab", "store", "codec", "proto"]),
+    ("sim", &["node", "zab", "store", "codec", "proto", "marks"]),
     // The client is for the console only.
     ("server", &["node", "zab", "store", "codec", "proto", "client"]),
     ("client", &["proto"]),
@@ -29,7 +31,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
 const TEST_ARROWS: [(&str, &str); 1] = [("server", "sim")];
 
 /// What zab may depend on, tests aside.
-const PROTOCOL_DEPENDENCIES: [&str; 1] = ["bytes"];
+const PROTOCOL_DEPENDENCIES: [&str; 2] = ["bytes", "gometa-marks"];
 
 fn allowed(directory: &str) -> Option<&'static [&'static str]> {
     ARROWS.iter().find(|(from, _)| *from == directory).map(|(_, to)| *to)
