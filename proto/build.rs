@@ -1,5 +1,5 @@
-//! Compiles the schemas; needs no protoc on the machine. Beside the messages it generates, for each of them,
-//! the *shape* that `src/check.rs` walks by: which of its fields can repeat, and which lead to such fields.
+//! Compiles the schemas; needs no protoc on the machine. For each message it also generates the *shape* that
+//! `src/check.rs` walks by: which of its fields are messages, and which can repeat.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -69,7 +69,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// The source of the shapes. A message that contains itself would be a constant that contains itself, which
 /// does not compile: so every shape is finite, and the walk needs no bound on depth.
 fn shapes(messages: &BTreeMap<String, Vec<Field>>) -> Result<String, Box<dyn Error>> {
-    // Messages that hold a repeated field, themselves or further down; nothing else is walked.
+    // Messages that hold a repeated field, themselves or further down.
     let mut deep: BTreeSet<&str> = BTreeSet::new();
     loop {
         let before = deep.len();
@@ -87,22 +87,21 @@ fn shapes(messages: &BTreeMap<String, Vec<Field>>) -> Result<String, Box<dyn Err
     }
     let mut source = String::new();
     for (name, fields) in messages {
-        write!(source, "impl Shaped for crate::v1::{name} {{ const SHAPE: &'static Shape = &Shape(&[")?;
+        let repeats = deep.contains(name.as_str());
+        write!(source, "impl Shaped for crate::v1::{name} {{ const SHAPE: &'static Shape = ")?;
+        write!(source, "&Shape {{ repeats: {repeats}, fields: &[")?;
         for Field { number, repeated, holds } in fields {
             let field = match (holds, repeated) {
                 (Ok(held), true) => format!("Elements(<crate::v1::{held} as Shaped>::SHAPE)"),
-                (Ok(held), false) if deep.contains(held.as_str()) => {
-                    format!("Message(<crate::v1::{held} as Shaped>::SHAPE)")
-                }
-                (Ok(_), false) => continue,
-                (Err("TYPE_BYTES" | "TYPE_STRING"), _) => "Elements(&Shape(&[]))".to_owned(),
+                (Ok(held), false) => format!("Message(<crate::v1::{held} as Shaped>::SHAPE)"),
+                (Err("TYPE_BYTES" | "TYPE_STRING"), _) => "Elements(&Shape::EMPTY)".to_owned(),
                 (Err("TYPE_FIXED64" | "TYPE_SFIXED64" | "TYPE_DOUBLE"), _) => "Fixed(8)".to_owned(),
                 (Err("TYPE_FIXED32" | "TYPE_SFIXED32" | "TYPE_FLOAT"), _) => "Fixed(4)".to_owned(),
                 (Err(_), _) => "Varints".to_owned(),
             };
             write!(source, "({number}, Field::{field}), ")?;
         }
-        writeln!(source, "]); }}")?;
+        writeln!(source, "] }}; }}")?;
     }
     Ok(source)
 }

@@ -178,9 +178,7 @@ impl Call {
     /// Gets the request answered for good, or fails at the deadline.
     pub(crate) async fn run(&mut self, body: &Body) -> Result<response::Result> {
         self.check_timeout()?;
-        if self.key.as_ref().is_some_and(Bytes::is_empty) {
-            return Err(self.error(ErrorKind::InvalidArgument, "the key is empty; keys have at least 1 byte"));
-        }
+        body.check_fields().map_err(|error| self.error(error.error_kind(), error.message))?;
         let deadline = self.deadline;
         let working = async {
             if self.operation.is_write() {
@@ -395,22 +393,10 @@ impl Call {
 
     /// Refuses what the node would refuse, before a frame that is too large ends the connection for everybody.
     fn check_sizes(&self, body: &Body, limits: &Limits) -> Result<()> {
-        let (key, value) = match body {
-            Body::Add(add) => (add.key.len(), add.value.len()),
-            Body::Set(set) => (set.key.len(), set.value.len()),
-            Body::Cas(cas) => (cas.key.len(), cas.value.len()),
-            Body::Delete(delete) => (delete.key.len(), 0),
-            Body::Get(get) => (get.key.len(), 0),
-            Body::OpenSession(_) | Body::EndSession(_) | Body::Status(_) => (0, 0),
-        };
-        for (what, size, max) in [("key", key, limits.key_max), ("value", value, limits.value_max)] {
-            if size > max as usize {
-                let outcome = if self.attempts.may_apply() { Outcome::Unknown } else { Outcome::NotApplied };
-                let message = format!("a {what} of {size} bytes exceeds the limit of {max} bytes");
-                return Err(self.error(ErrorKind::TooLarge, message).with_outcome(outcome));
-            }
-        }
-        Ok(())
+        body.check_sizes(limits).map_err(|error| {
+            let outcome = if self.attempts.may_apply() { Outcome::Unknown } else { Outcome::NotApplied };
+            self.error(error.error_kind(), error.message).with_outcome(outcome)
+        })
     }
 }
 

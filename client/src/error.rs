@@ -3,61 +3,11 @@
 use std::fmt;
 
 use bytes::Bytes;
+pub use gometa_proto::Operation;
 use gometa_proto::{ErrorKind, Outcome};
 
 /// Bytes of a key that an error's text shows.
 const KEY_SHOWN_MAX: usize = 64;
-
-/// What a failed call wanted.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[non_exhaustive]
-pub enum Operation {
-    /// To build a client.
-    Build,
-    /// To create a key.
-    Add,
-    /// To create or replace a key.
-    Set,
-    /// To replace a key that is at a revision.
-    Cas,
-    /// To remove a key.
-    Delete,
-    /// To read a key.
-    Get,
-    /// To ask a node how it is.
-    Status,
-    /// To ask who the members are.
-    Members,
-}
-
-impl Operation {
-    /// Whether it changes anything.
-    #[must_use]
-    pub fn is_write(self) -> bool {
-        matches!(self, Self::Add | Self::Set | Self::Cas | Self::Delete)
-    }
-
-    /// Its name, lower case.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Build => "build client",
-            Self::Add => "add",
-            Self::Set => "set",
-            Self::Cas => "cas",
-            Self::Delete => "delete",
-            Self::Get => "get",
-            Self::Status => "status",
-            Self::Members => "members",
-        }
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// Why a call failed.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]

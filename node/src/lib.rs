@@ -8,7 +8,7 @@
 //!
 //! # The life of a write
 //!
-//! A client's request is checked (`checks`), becomes a ticket and a submission (`requests`), is proposed here
+//! A client's request is checked, becomes a ticket and a submission (`requests`), is proposed here
 //! or relayed to the leader (`forward`), gets its place in the log and is made durable by a quorum
 //! ([`gometa_zab`]), is applied ([`gometa_store`]), and is answered by the node that the client asked, when
 //! that node has applied it. Whether it happens once is decided at apply alone, by the session table.
@@ -34,7 +34,6 @@ extern crate gometa_marks;
 
 mod announced;
 mod barrier;
-mod checks;
 mod clocks;
 mod config;
 mod effect;

@@ -7,8 +7,8 @@ use gometa_proto::{
     ErrorKind, Outcome,
     limits::PAYLOAD_MAX,
     v1::{
-        self, Consistency, Error, Request, Response, command, command_outcome, node_message::Body,
-        response::Result as Answer,
+        self, Command, Consistency, Error, Request, Response, command, command_outcome, node_message::Body,
+        request::Operation, response::Result as Answer,
     },
 };
 use gometa_store::{Applied, Corrupt, Origin, Recall, Store, Table, encode_command};
@@ -17,7 +17,6 @@ use gometa_zab::{self as zab, Kind, LinkId, LogEntry, Rejection, Role, Ticks, To
 use crate::{
     announced::Announced,
     barrier::{Asker, Barriers},
-    checks::{self, Checked},
     clocks::Clocks,
     config::Config,
     effect::{Effect, Write},
@@ -212,56 +211,61 @@ impl<T: Table> Node<T> {
             deadline_ms => deadline_ms.min(DEADLINE_MAX_MS),
         };
         let deadline = self.now.plus(u64::from(deadline_ms) * 1_000);
-        let checked = match checks::check(request, self.config.session_timeout_ms) {
-            Ok(checked) => checked,
-            Err(error) => return self.respond(client, id, Answer::Error(error)),
-        };
-        let want = match checked {
-            Checked::Status => {
+        if let Err(error) = request.check() {
+            return self.respond(client, id, Answer::Error(error));
+        }
+        match request.operation {
+            Some(ref operation) if operation.is_write() => self.write(client, deadline, request),
+            Some(Operation::Get(get)) => self.get(client, id, deadline, get),
+            Some(Operation::Status(_)) => {
                 let status = status::node(self);
-                return self.respond(client, id, Answer::Status(status));
+                self.respond(client, id, Answer::Status(status));
             }
-            Checked::Get(get) if get.consistency() == Consistency::Local => Want::LocalRead(get),
-            Checked::Get(get) => Want::Read(get),
-            Checked::OpenSession(create) => return self.open_session(client, id, deadline, create),
-            Checked::EndSession(session) => return self.end_session(client, id, deadline, session),
-            Checked::Write(write) => {
-                let context = write.context.unwrap_or_default();
-                self.contact(context.session);
-                // Applied already: the answer is known. A session that is not known here may be known to the
-                // leader; that is for the log to say.
-                match self.store.recall(context.session, context.seq) {
-                    Recall::Recorded(outcome) => {
-                        probe!("write.answered-from-memory");
-                        return self.answer(client, id, &outcome, Outcome::Unknown);
-                    }
-                    Recall::Forgotten => {
-                        return self.respond(client, id, Answer::Error(forgotten()));
-                    }
-                    Recall::NoSession | Recall::New => {}
-                }
-                let key = WriteKey::Write { session: context.session, seq: context.seq };
-                let command = checks::command(command::Body::Write(write));
-                self.write(client, id, deadline, key, &command);
-                return;
+            Some(Operation::OpenSession(open)) => self.open_session(client, id, deadline, open),
+            Some(Operation::EndSession(end)) => self.end_session(client, id, deadline, end.session),
+            Some(_) | None => {
+                let error = Error::not_applied(ErrorKind::Unsupported, "this node has no such operation");
+                self.respond(client, id, Answer::Error(error));
             }
-        };
-        let local = matches!(want, Want::LocalRead(_));
+        }
+    }
+
+    fn write(&mut self, client: ClientId, deadline: Ticks, request: Request) {
+        let (id, context) = (request.id, request.write.unwrap_or_default());
+        self.contact(context.session);
+        // Applied already: the answer is known. A session that is not known here may be known to the
+        // leader; that is for the log to say.
+        match self.store.recall(context.session, context.seq) {
+            Recall::Recorded(outcome) => {
+                probe!("write.answered-from-memory");
+                return self.answer(client, id, &outcome, Outcome::Unknown);
+            }
+            Recall::Forgotten => return self.respond(client, id, Answer::Error(forgotten())),
+            Recall::NoSession | Recall::New => {}
+        }
+        let key = WriteKey::Write { session: context.session, seq: context.seq };
+        let command = command::Body::Write(Request { id: 0, deadline_ms: 0, ..request });
+        self.submit(client, id, deadline, key, command);
+    }
+
+    fn get(&mut self, client: ClientId, id: u64, deadline: Ticks, get: v1::Get) {
+        let local = get.consistency() == Consistency::Local;
+        let want = if local { Want::LocalRead(get) } else { Want::Read(get) };
         let Some(ticket) = self.wait(client, id, deadline, want) else { return };
         if local { self.read_local(ticket) } else { self.barriers.join(ticket) }
     }
 
-    /// Whether the write is on its way; if not, it is answered.
-    fn write(
+    /// Submits a command for a request; false if the request was refused and answered.
+    fn submit(
         &mut self,
         client: ClientId,
         id: u64,
         deadline: Ticks,
         key: WriteKey,
-        command: &v1::Command,
+        command: command::Body,
     ) -> bool {
         let Some(ticket) = self.wait(client, id, deadline, Want::Write(key.clone())) else { return false };
-        self.requests.submit(key, ticket, || encode_command(command));
+        self.requests.submit(key, ticket, || encode_command(&Command { body: Some(command) }));
         true
     }
 

@@ -1,27 +1,37 @@
-//! Foreign bytes to messages, without taking more memory than they deserve.
+//! Decoding of messages from outside, with bounds on memory and time.
 //!
 //! In protobuf two bytes are an empty sub-message, which decoded takes a hundred: a frame within its limit can
-//! become sixty-six times its size. Only repeated fields do this (everything else takes about what it takes on
-//! the wire), so [`decode`] first walks the bytes and counts the elements of repeated fields, at all depths
-//! together, and refuses the message above a bound.
+//! become sixty-six times its size. Only repeated fields do this (all others take about what they take on the
+//! wire), so [`decode`] first walks the bytes, counts the elements of repeated fields at all depths together, and
+//! refuses the message above a bound. A field that comes again leaves nothing behind but takes as long to decode as
+//! the first time, so [`check_fields`] bounds the number of fields.
 //!
-//! The walk knows from a [`Shape`], generated from the schema like the message itself, which fields repeat and
-//! which sub-messages can hold such fields. It enters these only: in a batch of log entries it touches a few
-//! bytes of each and skips the payloads, and a message without repeated fields is not walked at all.
+//! Both walk by a [`Shape`], generated from the schema like the message itself, which says which fields repeat and
+//! which are messages. Elements are looked for only in messages that can hold some: in a batch of log entries the walk
+//! touches a few bytes of each and skips the payloads.
 
 use bytes::Bytes;
 use prost::Message;
 
 use crate::limits::ADDRESS_MAX;
 
-/// Which fields of a message can repeat, at every depth; a constant that is generated from the schema.
+/// The fields of a message that are messages or repeated, at every depth; a constant that is generated from the
+/// schema.
 #[derive(Debug)]
-pub struct Shape(&'static [(u32, Field)]);
+pub struct Shape {
+    /// Whether it has repeated fields, at any depth.
+    repeats: bool,
+    fields: &'static [(u32, Field)],
+}
 
-/// A field that matters for the count. Fields without a word here neither repeat nor lead to any that do.
+impl Shape {
+    const EMPTY: Shape = Shape { repeats: false, fields: &[] };
+}
+
+/// A field of a shape.
 #[derive(Debug)]
 enum Field {
-    /// A sub-message with repeated fields further down.
+    /// A message.
     Message(&'static Shape),
     /// Repeated messages, strings or bytes.
     Elements(&'static Shape),
@@ -31,7 +41,7 @@ enum Field {
     Varints,
 }
 
-/// A message whose shape is known: every generated one.
+/// A message with a shape: every generated one.
 pub trait Shaped: Message + Default {
     /// Its shape.
     const SHAPE: &'static Shape;
@@ -39,20 +49,26 @@ pub trait Shaped: Message + Default {
 
 include!(concat!(env!("OUT_DIR"), "/shapes.rs"));
 
-/// Bytes are not the message that was expected.
+/// Why bytes are not the expected message.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// More repeated elements than it may have.
+    /// More repeated elements than allowed.
     #[error("a message with more than {max} elements")]
     TooManyElements {
         /// The bound.
         max: usize,
     },
-    /// No protobuf at all.
+    /// More fields than allowed.
+    #[error("a message with more than {max} fields")]
+    TooManyFields {
+        /// The bound.
+        max: usize,
+    },
+    /// Not protobuf.
     #[error("malformed message")]
     Malformed,
-    /// Not this message.
+    /// Another message.
     #[error("malformed message: {0}")]
     Mismatch(#[from] prost::DecodeError),
 }
@@ -66,13 +82,21 @@ pub fn decode<M: Shaped>(bytes: Bytes, elements_max: usize) -> Result<M, DecodeE
 }
 
 /// Refuses bytes that would decode to more than `elements_max` repeated elements, all depths together. Takes
-/// no memory. Passing says nothing else about the bytes: decoding may find fault with them yet.
+/// no memory. Bytes that pass may still fail to decode.
 pub fn check_elements<M: Shaped>(bytes: &[u8], elements_max: usize) -> Result<(), DecodeError> {
-    count(bytes, M::SHAPE, &mut 0, elements_max)
+    count(bytes, M::SHAPE, Unit::Elements, &mut 0, elements_max)
 }
 
-/// Refuses what cannot be an address that a node announces, and says why. Addresses end up in logs and terminals, and
-/// are dialled: no spaces, no control characters. An empty one is for *not known*.
+/// Refuses bytes with more than `fields_max` fields, all depths together. Takes no memory.
+pub fn check_fields<M: Shaped>(bytes: &[u8], fields_max: usize) -> Result<(), DecodeError> {
+    count(bytes, M::SHAPE, Unit::Fields, &mut 0, fields_max)
+}
+
+/// Checks an address that a node announces. Addresses end up in logs and terminals, and are dialled: no spaces, no
+/// control characters. An empty one stands for *not known*.
+///
+/// # Errors
+/// Why it is none, as the end of a sentence.
 pub fn address(text: &str) -> Result<(), &'static str> {
     if text.len() > ADDRESS_MAX {
         return Err("is too long");
@@ -83,19 +107,37 @@ pub fn address(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Adds the elements of one message to `elements`.
-fn count(mut bytes: &[u8], shape: &Shape, elements: &mut usize, max: usize) -> Result<(), DecodeError> {
-    if shape.0.is_empty() {
+/// What is counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Elements,
+    Fields,
+}
+
+/// Adds what one message has to `counted`.
+fn count(
+    mut bytes: &[u8],
+    shape: &Shape,
+    unit: Unit,
+    counted: &mut usize,
+    max: usize,
+) -> Result<(), DecodeError> {
+    if unit == Unit::Elements && !shape.repeats {
         return Ok(());
     }
-    let add = |more: usize, elements: &mut usize| {
-        *elements += more;
-        if *elements > max { Err(DecodeError::TooManyElements { max }) } else { Ok(()) }
+    let add = |more: usize, of: Unit, counted: &mut usize| {
+        *counted += if of == unit { more } else { 0 };
+        match unit {
+            _ if *counted <= max => Ok(()),
+            Unit::Elements => Err(DecodeError::TooManyElements { max }),
+            Unit::Fields => Err(DecodeError::TooManyFields { max }),
+        }
     };
     while !bytes.is_empty() {
         let key = varint(&mut bytes)?;
+        add(1, Unit::Fields, counted)?;
         let number = u32::try_from(key >> 3).map_err(|_| DecodeError::Malformed)?;
-        let field = shape.0.iter().find(|(of, _)| *of == number).map(|(_, field)| field);
+        let field = shape.fields.iter().find(|(of, _)| *of == number).map(|(_, field)| field);
         let length = match key & 7 {
             0 => {
                 varint(&mut bytes)?;
@@ -114,21 +156,23 @@ fn count(mut bytes: &[u8], shape: &Shape, elements: &mut usize, max: usize) -> R
             _ => return Err(DecodeError::Malformed),
         };
         match (length, field) {
-            (None, Some(Field::Fixed(_) | Field::Varints)) => add(1, elements)?,
+            (None, Some(Field::Fixed(_) | Field::Varints)) => add(1, Unit::Elements, counted)?,
             // Decoding refuses a number where there should be a message.
             (None, _) => {}
             (Some(length), field) => {
                 let body = skip(&mut bytes, usize::try_from(length).map_err(|_| DecodeError::Malformed)?)?;
                 match field {
                     None => {}
-                    Some(Field::Message(shape)) => count(body, shape, elements, max)?,
+                    Some(Field::Message(shape)) => count(body, shape, unit, counted, max)?,
                     Some(Field::Elements(shape)) => {
-                        add(1, elements)?;
-                        count(body, shape, elements, max)?;
+                        add(1, Unit::Elements, counted)?;
+                        count(body, shape, unit, counted, max)?;
                     }
-                    Some(Field::Fixed(size)) => add(body.len().div_ceil(*size), elements)?,
+                    Some(Field::Fixed(size)) => add(body.len().div_ceil(*size), Unit::Elements, counted)?,
                     // Each number ends with its only byte below 128.
-                    Some(Field::Varints) => add(body.iter().filter(|byte| **byte < 0x80).count(), elements)?,
+                    Some(Field::Varints) => {
+                        add(body.iter().filter(|byte| **byte < 0x80).count(), Unit::Elements, counted)?;
+                    }
                 }
             }
         }

@@ -12,7 +12,7 @@ fn frame(body: v1::peer_frame::Body) -> v1::PeerFrame {
 /// How many elements the walk finds: the smallest bound that it accepts.
 fn found<M: Shaped>(bytes: &[u8]) -> usize {
     let mut elements = 0;
-    count(bytes, M::SHAPE, &mut elements, usize::MAX).expect("a message");
+    count(bytes, M::SHAPE, Unit::Elements, &mut elements, usize::MAX).expect("a message");
     elements
 }
 
@@ -137,6 +137,7 @@ proptest! {
         let _ = decode::<v1::ClientFrame>(bytes.clone(), 10);
         let _ = decode::<v1::ServerFrame>(bytes.clone(), 10);
         let _ = decode::<v1::NodeMessage>(bytes.clone(), 10);
+        let _ = check_fields::<v1::ClientFrame>(&bytes, 10);
         let _ = decode::<v1::SessionRecord>(bytes, 10);
     }
 }
@@ -200,7 +201,41 @@ fn what_the_bound_lets_through_is_small() {
 
 #[test]
 fn what_clients_send_has_no_elements_at_all() {
-    assert!(v1::ClientFrame::SHAPE.0.is_empty(), "bound their number in client_port before adding any");
+    assert!(!v1::ClientFrame::SHAPE.repeats, "bound their number in the client port before adding any");
+}
+
+#[test]
+fn every_request_has_few_fields() {
+    use v1::request::Operation;
+    // Bytes that read as fields when they are taken for a message.
+    let (key, value) = (Bytes::from(vec![0x0a; 4096]), Bytes::from(vec![0x0a; 1 << 20]));
+    for operation in [
+        Operation::Cas(v1::Cas { key: key.clone(), revision: u64::MAX, value }),
+        Operation::Get(v1::Get { key, consistency: 1, min_revision: u64::MAX }),
+        Operation::EndSession(v1::EndSession { session: u64::MAX }),
+    ] {
+        let write = Some(v1::WriteContext { session: u64::MAX, seq: u64::MAX, lowest: u64::MAX });
+        let request = v1::Request { id: 1, deadline_ms: 1, write, operation: Some(operation) };
+        let frame = v1::ClientFrame { body: Some(v1::client_frame::Body::Request(request)) };
+        assert_eq!(check_fields::<v1::ClientFrame>(&frame.encode_to_vec(), 11), Ok(()));
+    }
+}
+
+#[test]
+fn fields_are_counted_wherever_they_hide() {
+    let few = |bytes: &[u8]| check_fields::<v1::ClientFrame>(bytes, 256);
+    let many = |path: &[u8], element: &[u8]| hostile(path, element, 257 * element.len());
+    for element in [&[0x12, 0][..], &[0x08, 1], &[0xe2, 0x03, 0], &[0x0d, 1, 2, 3, 4]] {
+        for path in [&[][..], &[key(2)], &[key(2), key(12)], &[key(2), key(3)], &[key(1), key(5)]] {
+            let refused = Err(DecodeError::TooManyFields { max: 256 });
+            assert_eq!(few(&many(path, element)), refused, "{path:?} {element:?}");
+        }
+        assert!(few(&many(&[key(2)], &element.repeat(129)).repeat(2)).is_err(), "{element:?}");
+    }
+    // Neither a value nor an unknown field is a message.
+    for path in [&[key(2), key(12), key(2)][..], &[key(2), key(31)]] {
+        assert_eq!(few(&many(path, &[0x12, 0])), Ok(()), "{path:?}");
+    }
 }
 
 #[test]

@@ -14,8 +14,10 @@ pub mod check;
 mod error;
 pub mod frame;
 pub mod limits;
+mod operation;
 
 pub use error::{ErrorKind, Outcome};
+pub use operation::Operation;
 
 /// The generated messages, version 1 of the protocol. `proto/gometa/v1/*.proto` documents them.
 #[allow(missing_docs, clippy::all, reason = "generated from the schemas, which carry the documentation")]

@@ -31,6 +31,8 @@ pub const DATAGRAM_MAX: usize = 512;
 
 /// The most repeated elements in one message of a client, at all depths together.
 pub const CLIENT_ELEMENTS_MAX: usize = 1024;
+/// The most fields in one frame of a client that is longer than a few KiB, at all depths together.
+pub const CLIENT_FIELDS_MAX: usize = 256;
 /// The most repeated elements in one message of a node, at all depths together. Above 16,384, which is how many
 /// empty log entries a leader puts into a batch of 1 MiB.
 pub const PEER_ELEMENTS_MAX: usize = 32_768;
@@ -56,17 +58,20 @@ pub const ID_LENGTH: usize = 16;
 /// What a request without a deadline gets, in milliseconds.
 pub const DEADLINE_DEFAULT_MS: u32 = 5_000;
 
+/// The limits as a `Welcome` carries them, but for the session timeout.
+pub const ADVERTISED: v1::Limits = v1::Limits {
+    key_max: KEY_MAX as u32,
+    value_max: VALUE_MAX as u32,
+    frame_max: CLIENT_FRAME_MAX as u32,
+    requests_max: REQUESTS_MAX as u32,
+    window_max: WINDOW_MAX as u32,
+    session_timeout_ms: 0,
+    sessions_max: CONNECTION_SESSIONS_MAX as u32,
+};
+
 /// The limits as a `Welcome` carries them.
-pub fn advertised(session_timeout_ms: u32) -> v1::Limits {
-    v1::Limits {
-        key_max: KEY_MAX as u32,
-        value_max: VALUE_MAX as u32,
-        frame_max: CLIENT_FRAME_MAX as u32,
-        requests_max: REQUESTS_MAX as u32,
-        window_max: WINDOW_MAX as u32,
-        session_timeout_ms,
-        sessions_max: CONNECTION_SESSIONS_MAX as u32,
-    }
+pub const fn advertised(session_timeout_ms: u32) -> v1::Limits {
+    v1::Limits { session_timeout_ms, ..ADVERTISED }
 }
 
 #[cfg(test)]
@@ -80,21 +85,15 @@ mod tests {
         let context = v1::WriteContext { session: u64::MAX, seq: u64::MAX, lowest: u64::MAX };
         let cas =
             v1::Cas { key: vec![0; KEY_MAX].into(), revision: u64::MAX, value: vec![0; VALUE_MAX].into() };
-        let request = v1::ClientFrame {
-            body: Some(v1::client_frame::Body::Request(v1::Request {
-                id: u64::MAX,
-                deadline_ms: u32::MAX,
-                write: Some(context),
-                operation: Some(v1::request::Operation::Cas(cas.clone())),
-            })),
+        let request = v1::Request {
+            id: u64::MAX,
+            deadline_ms: u32::MAX,
+            write: Some(context),
+            operation: Some(v1::request::Operation::Cas(cas)),
         };
-        assert!(request.encoded_len() <= CLIENT_FRAME_MAX);
-        let command = v1::Command {
-            body: Some(v1::command::Body::Write(v1::Write {
-                context: Some(context),
-                operation: Some(v1::write::Operation::Cas(cas)),
-            })),
-        };
+        let frame = v1::ClientFrame { body: Some(v1::client_frame::Body::Request(request.clone())) };
+        assert!(frame.encoded_len() <= CLIENT_FRAME_MAX);
+        let command = v1::Command { body: Some(v1::command::Body::Write(request)) };
         assert!(command.encoded_len() <= PAYLOAD_MAX);
         // Ending every session at once is a command like any other.
         let end = v1::EndSessions { sessions: vec![u64::MAX; SESSIONS_MAX] };

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use gometa_proto::{
-    limits::{SESSIONS_MAX, WINDOW_MAX},
-    v1::{self, CommandOutcome, CreateSession, EndSessions, ErrorKind, Write, WriteContext, command::Body},
+    ErrorKind,
+    limits::SESSIONS_MAX,
+    v1::{self, CommandOutcome, CreateSession, EndSessions, Request, command::Body, request::Operation},
 };
 
 use crate::{
@@ -125,17 +126,17 @@ impl<T: Table> Store<T> {
         self.applied = counter;
     }
 
-    fn write(&mut self, write: Write) -> Applied {
-        let Some(context) = write.context else { return malformed() };
+    fn write(&mut self, request: Request) -> Applied {
+        let Some(context) = request.write else { return malformed() };
         let origin = Origin::Write { session: context.session, seq: context.seq };
-        if !is_valid(&context) {
+        if context.check().is_err() {
             return Applied { origin, outcome: failure(ErrorKind::InvalidArgument, 0) };
         }
         let outcome = match self.sessions.arrive(&context) {
             Recall::NoSession => {
                 probe!("session.write-after-its-end");
                 let refusal = failure(ErrorKind::SessionExpired, 0);
-                planted!(refusal, executes_write_of_ended_session => self.execute(write.operation))
+                planted!(refusal, executes_write_of_ended_session => self.execute(request.operation))
             }
             Recall::Forgotten => {
                 probe!("session.write-below-the-floor");
@@ -143,10 +144,10 @@ impl<T: Table> Store<T> {
             }
             Recall::Recorded(outcome) => {
                 probe!("session.write-twice-in-the-log");
-                planted!(outcome, executes_duplicate_write => self.execute(write.operation))
+                planted!(outcome, executes_duplicate_write => self.execute(request.operation))
             }
             Recall::New => {
-                let outcome = self.execute(write.operation);
+                let outcome = self.execute(request.operation);
                 self.sessions.record(&context, outcome);
                 outcome
             }
@@ -154,7 +155,7 @@ impl<T: Table> Store<T> {
         Applied { origin, outcome }
     }
 
-    fn execute(&mut self, operation: Option<v1::write::Operation>) -> CommandOutcome {
+    fn execute(&mut self, operation: Option<Operation>) -> CommandOutcome {
         match operation {
             Some(operation) => self.keys.execute(&self.table, self.applied, operation),
             None => failure(ErrorKind::Unsupported, 0),
@@ -235,12 +236,6 @@ impl<T: Table> Store<T> {
     pub fn session_timeout(&self, session: u64) -> Option<u32> {
         self.sessions.timeout(session)
     }
-}
-
-/// Whether a write's numbers can be right.
-fn is_valid(context: &WriteContext) -> bool {
-    let WriteContext { seq, lowest, .. } = *context;
-    lowest >= 1 && seq.checked_sub(lowest).is_some_and(|ahead| ahead < WINDOW_MAX)
 }
 
 fn malformed() -> Applied {

@@ -4,8 +4,8 @@ use std::collections::{HashMap, VecDeque, hash_map::Entry as Slot};
 
 use bytes::Bytes;
 use gometa_proto::{
-    limits::{KEY_MAX, VALUE_MAX},
-    v1::{self, CommandOutcome, Deleted, ErrorKind, KeyRecord, Written, command_outcome, write::Operation},
+    ErrorKind,
+    v1::{self, CommandOutcome, Deleted, KeyRecord, Written, command_outcome, request::Operation},
 };
 use prost::Message;
 
@@ -127,8 +127,8 @@ impl Keys {
         revision: u64,
         operation: Operation,
     ) -> CommandOutcome {
-        if let Err(kind) = check(&operation) {
-            return failure(kind, 0);
+        if let Err(error) = operation.check() {
+            return failure(error.error_kind(), 0);
         }
         match operation {
             Operation::Add(add) => {
@@ -163,6 +163,10 @@ impl Keys {
                 let deleted = Deleted { revision: if existed { revision } else { 0 }, existed };
                 CommandOutcome { result: Some(command_outcome::Result::Deleted(deleted)) }
             }
+            Operation::OpenSession(_)
+            | Operation::EndSession(_)
+            | Operation::Get(_)
+            | Operation::Status(_) => failure(ErrorKind::Unsupported, 0),
         }
     }
 
@@ -251,23 +255,6 @@ impl Keys {
                 slot.remove();
             }
         }
-    }
-}
-
-/// What must hold of an operation's sizes, on every node.
-fn check(operation: &Operation) -> Result<(), ErrorKind> {
-    let (key, value_len) = match operation {
-        Operation::Add(add) => (&add.key, add.value.len()),
-        Operation::Set(set) => (&set.key, set.value.len()),
-        Operation::Cas(cas) => (&cas.key, cas.value.len()),
-        Operation::Delete(delete) => (&delete.key, 0),
-    };
-    if key.is_empty() {
-        Err(ErrorKind::InvalidArgument)
-    } else if key.len() > KEY_MAX || value_len > VALUE_MAX {
-        Err(ErrorKind::TooLarge)
-    } else {
-        Ok(())
     }
 }
 

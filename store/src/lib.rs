@@ -59,10 +59,13 @@ pub use hash::rehash;
 pub use session::{Corrupt, Recall};
 pub use table::{Batch, Checkpoint, MemoryTable, Space, Table};
 
-use gometa_proto::v1::{CommandOutcome, ErrorKind, Failure, command_outcome};
+use gometa_proto::{
+    ErrorKind,
+    v1::{CommandOutcome, Failure, command_outcome},
+};
 
 /// The outcome of a command that failed; `actual` is the key's mod_revision where the kind speaks of one.
 fn failure(kind: ErrorKind, actual: u64) -> CommandOutcome {
-    let failure = Failure { kind: kind as u32, actual_revision: actual };
+    let failure = Failure { kind: kind.number(), actual_revision: actual };
     CommandOutcome { result: Some(command_outcome::Result::Failure(failure)) }
 }

@@ -3,14 +3,13 @@
 use gometa_proto::{
     ErrorKind,
     limits::CONNECTION_SESSIONS_MAX,
-    v1::{self, Error, command, node_message::Body, response::Result as Answer},
+    v1::{self, Command, Error, command, node_message::Body, response::Result as Answer},
 };
 use gometa_store::{Table, encode_command};
 use gometa_zab::{self as zab, Ticks};
 
 use super::Node;
 use crate::{
-    checks,
     effect::Effect,
     event::ClientId,
     forward::{self, Proposer},
@@ -23,9 +22,8 @@ impl<T: Table> Node<T> {
         client: ClientId,
         id: u64,
         deadline: Ticks,
-        create: v1::CreateSession,
+        v1::OpenSession { nonce }: v1::OpenSession,
     ) {
-        let nonce = create.nonce.clone();
         if !self.openers.admits(client, &nonce) {
             let message = format!(
                 "{CONNECTION_SESSIONS_MAX} sessions opened over this connection have not ended, more are not allowed: \
@@ -43,8 +41,8 @@ impl<T: Table> Node<T> {
             return self.respond(client, id, Answer::SessionOpened(opened));
         }
         let key = WriteKey::Open { nonce: nonce.clone() };
-        let command = checks::command(command::Body::CreateSession(create));
-        if self.write(client, id, deadline, key, &command) {
+        let create = v1::CreateSession { nonce: nonce.clone(), timeout_ms: self.config.session_timeout_ms };
+        if self.submit(client, id, deadline, key, command::Body::CreateSession(create)) {
             self.openers.open(client, &nonce);
         }
     }
@@ -56,9 +54,8 @@ impl<T: Table> Node<T> {
             probe!("session.ended-already");
             return self.respond(client, id, Answer::SessionEnded(v1::SessionEnded { existed: false }));
         }
-        let end = v1::EndSessions { sessions: vec![session] };
-        let command = checks::command(command::Body::EndSessions(end));
-        self.write(client, id, deadline, WriteKey::End { session }, &command);
+        let end = command::Body::EndSessions(v1::EndSessions { sessions: vec![session] });
+        self.submit(client, id, deadline, WriteKey::End { session }, end);
     }
 
     /// A session is open, as the log says.
@@ -89,7 +86,8 @@ impl<T: Table> Node<T> {
         let silent = self.clocks.silent(|session| store.session_timeout(session));
         if !silent.is_empty() {
             probe!("session.silent-too-long");
-            let command = checks::command(command::Body::EndSessions(v1::EndSessions { sessions: silent }));
+            let end = command::Body::EndSessions(v1::EndSessions { sessions: silent });
+            let command = Command { body: Some(end) };
             let id = self.forwarding.propose(Proposer::Clock);
             self.inbox.push(zab::Event::Propose { id, payload: encode_command(&command) });
         }

@@ -1,4 +1,3 @@
 pub(crate) mod admission;
 pub(crate) mod port;
 pub(crate) mod registry;
-pub(crate) mod request_fields;

@@ -38,10 +38,7 @@ use tokio::{
 use tracing::debug;
 
 use crate::{
-    client::{
-        registry::{Admission, Client, Clients, refuse},
-        request_fields,
-    },
+    client::registry::{Admission, Client, Clients, refuse},
     inbox::Inbox,
     memory::SMALL_FRAME,
     net::{
@@ -396,11 +393,12 @@ impl<'a> Conversation<'a> {
             }
         };
         self.begun = None;
-        if bytes.len() > SMALL_FRAME && !request_fields::are_few(&bytes) {
-            let message = "a frame with more fields than it has any use for";
-            return Err(self.malformed(v1::Error::not_applied(ErrorKind::InvalidArgument, message)));
-        }
-        match check::decode(bytes, limits::CLIENT_ELEMENTS_MAX) {
+        // A small frame cannot have so many fields that decoding takes long.
+        let checked = match bytes.len() > SMALL_FRAME {
+            true => check::check_fields::<v1::ClientFrame>(&bytes, limits::CLIENT_FIELDS_MAX),
+            false => Ok(()),
+        };
+        match checked.and_then(|()| check::decode(bytes, limits::CLIENT_ELEMENTS_MAX)) {
             Ok(frame) => Ok(Some(frame)),
             Err(error) => {
                 let message = format!("a frame that is no ClientFrame: {error}");
@@ -553,13 +551,13 @@ impl<'a> Conversation<'a> {
             let error = v1::Error::not_applied(ErrorKind::Unsupported, message);
             return Ok(self.client.put(refuse(id, error)));
         };
-        let size = size(operation);
+        let size = operation.size();
         match self.client.admit(id, size) {
             Admission::Admitted => {
                 // A few bytes that wait must not keep the memory of all that was read with them, nor of fields that
                 // nobody knows.
                 if self.block > size + size / 4 + COPY_MIN {
-                    copy(operation);
+                    operation.detach();
                 }
                 events.push((Event::Request { client: self.client.id, request }, size));
                 Ok(false)
@@ -583,35 +581,6 @@ impl<'a> Conversation<'a> {
                 Ok(self.client.put(refuse(id, error.with_retry_after_ms(RETRY_AFTER_MS))))
             }
         }
-    }
-}
-
-/// What a request holds in memory beyond its struct, in bytes.
-fn size(operation: &v1::request::Operation) -> usize {
-    use v1::request::Operation::{Add, Cas, Delete, EndSession, Get, OpenSession, Set, Status};
-    match operation {
-        Add(add) => add.key.len() + add.value.len(),
-        Set(set) => set.key.len() + set.value.len(),
-        Cas(cas) => cas.key.len() + cas.value.len(),
-        Delete(delete) => delete.key.len(),
-        Get(get) => get.key.len(),
-        OpenSession(open) => open.nonce.len(),
-        EndSession(_) | Status(_) => 0,
-    }
-}
-
-/// Gives an operation memory of its own.
-fn copy(operation: &mut v1::request::Operation) {
-    use v1::request::Operation::{Add, Cas, Delete, EndSession, Get, OpenSession, Set, Status};
-    let own = |bytes: &mut Bytes| *bytes = Bytes::copy_from_slice(bytes);
-    match operation {
-        Add(v1::Add { key, value }) | Set(v1::Set { key, value }) | Cas(v1::Cas { key, value, .. }) => {
-            own(key);
-            own(value);
-        }
-        Delete(v1::Delete { key, .. }) | Get(v1::Get { key, .. }) => own(key),
-        OpenSession(v1::OpenSession { nonce }) => own(nonce),
-        EndSession(_) | Status(_) => {}
     }
 }
 

@@ -15,8 +15,8 @@ use rustix::fs::FlockOperation;
 
 use super::{DiskError, Identity, database, records, synced};
 
-/// The layout that this program writes, and the newest that it reads.
-const FORMAT_VERSION: u64 = 1;
+/// The layout and the encoding of log entries that this program writes, and the only ones that it reads.
+const FORMAT_VERSION: u64 = 2;
 const FORMAT_TITLE: &str = "gometa data directory";
 
 const LOCK: &str = "LOCK";
@@ -193,7 +193,8 @@ fn check_format(dir: &Path) -> Result<(), DiskError> {
         Some(found) if found > FORMAT_VERSION => {
             Err(DiskError::Newer { dir: dir.to_owned(), found, known: FORMAT_VERSION })
         }
-        _ => Err(DiskError::damaged(dir, format!("{FORMAT} names no format"))),
+        Some(found) => Err(DiskError::Older { dir: dir.to_owned(), found, known: FORMAT_VERSION }),
+        None => Err(DiskError::damaged(dir, format!("{FORMAT} names no format"))),
     }
 }
 

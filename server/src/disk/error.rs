@@ -29,6 +29,20 @@ pub enum DiskError {
         /// The last format known here.
         known: u64,
     },
+    /// An earlier version of the program has written it.
+    #[error(
+        "data directory {} has format {found}, and this program knows format {known} only: it was written by a version \
+         before the first release; name an empty or a new directory",
+        dir.display()
+    )]
+    Older {
+        /// The directory.
+        dir: PathBuf,
+        /// Its format.
+        found: u64,
+        /// The format known here.
+        known: u64,
+    },
     /// A later version of the program has written something into the log that this one cannot act on.
     #[error(
         "log entry {counter} in data directory {} is {what}: run the newer gometa-server on it",

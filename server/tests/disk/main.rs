@@ -284,13 +284,16 @@ fn a_volume_with_nothing_but_lost_and_found_is_empty() {
 }
 
 #[test]
-fn a_newer_format_is_refused() {
+fn another_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(Opened::open(dir.path()).unwrap());
     fs::write(dir.path().join("FORMAT"), "gometa data directory\nformat 7\nwhatever comes\n").unwrap();
     let error = refusal(dir.path());
-    assert!(matches!(error, DiskError::Newer { found: 7, known: 1, .. }), "{error}");
+    assert!(matches!(error, DiskError::Newer { found: 7, known: 2, .. }), "{error}");
     assert!(error.to_string().contains("run the newer gometa-server"), "{error}");
+    fs::write(dir.path().join("FORMAT"), "gometa data directory\nformat 1\n").unwrap();
+    let error = refusal(dir.path());
+    assert!(matches!(error, DiskError::Older { found: 1, known: 2, .. }), "{error}");
 }
 
 #[test]

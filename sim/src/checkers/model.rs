@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use gometa_proto::v1::{
     Command, CommandOutcome, Deleted, ErrorKind, Failure, KeyRecord, SessionOpened, Written, command::Body,
-    command_outcome::Result as Outcome, write::Operation,
+    command_outcome::Result as Outcome, request::Operation,
 };
 use prost::Message;
 
@@ -85,7 +85,7 @@ impl Model {
                 only(CommandOutcome::default())
             }
             Some(Body::Write(write)) => {
-                let Some(context) = write.context else {
+                let Some(context) = write.write else {
                     return only(failure(ErrorKind::InvalidArgument, 0));
                 };
                 let Some(session) = self.sessions.get_mut(&context.session) else {
@@ -131,6 +131,7 @@ impl Model {
             Operation::Set(set) => &set.key,
             Operation::Cas(cas) => &cas.key,
             Operation::Delete(delete) => &delete.key,
+            _ => return failure(ErrorKind::Unsupported, 0),
         };
         if key.is_empty() {
             return failure(ErrorKind::InvalidArgument, 0);
@@ -155,6 +156,7 @@ impl Model {
                 let revision = if existed { revision } else { 0 };
                 return outcome(Outcome::Deleted(Deleted { revision, existed }));
             }
+            _ => return failure(ErrorKind::Unsupported, 0),
         };
         let (create_revision, version) =
             old.map_or((revision, 1), |old| (old.create_revision, old.version + 1));

@@ -23,7 +23,8 @@ struct Bench {
 fn payload(seq: u64) -> Bytes {
     let context = Some(WriteContext { session: 1, seq, lowest: 1 });
     let set = v1::Set { key: "k".into(), value: seq.to_be_bytes().to_vec().into() };
-    let write = v1::Write { context, operation: Some(v1::write::Operation::Set(set)) };
+    let operation = Some(request::Operation::Set(set));
+    let write = v1::Request { write: context, operation, ..v1::Request::default() };
     Command { body: Some(command::Body::Write(write)) }.encode_to_vec().into()
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, error::Error, fmt::Write as _, str::FromStr};
 
 use bytes::Bytes;
-use gometa_proto::v1::{self, Consistency, Request, WriteContext, request, response, write};
+use gometa_proto::v1::{self, Consistency, Request, WriteContext, request, response};
 use gometa_sim::random::{Random, Stream};
 use gometa_store::Store;
 use gometa_zab::{HardState, Role};
@@ -183,7 +183,7 @@ struct Client {
     session: u64,
     next_seq: u64,
     /// Its writes by number.
-    writes: BTreeMap<u64, (WriteContext, write::Operation)>,
+    writes: BTreeMap<u64, (WriteContext, request::Operation)>,
 }
 
 /// Plays one script.
@@ -259,7 +259,7 @@ impl Stage {
         client: char,
         node: usize,
         key: &str,
-        operation: write::Operation,
+        operation: request::Operation,
         (deadline, lowest): (Option<u32>, Option<u64>),
     ) -> Result<(), String> {
         if !self.keys.iter().any(|known| known == key) {
@@ -283,12 +283,6 @@ impl Stage {
         let known = self.clients.get(&client).and_then(|known| known.writes.get(&seq));
         let (context, operation) = known.cloned().ok_or_else(|| format!("{client} has no write {seq}"))?;
         let what = show::written(context, &operation);
-        let operation = match operation {
-            write::Operation::Add(add) => request::Operation::Add(add),
-            write::Operation::Set(set) => request::Operation::Set(set),
-            write::Operation::Cas(cas) => request::Operation::Cas(cas),
-            write::Operation::Delete(delete) => request::Operation::Delete(delete),
-        };
         self.ask(client, node, operation, Some(context), deadline.unwrap_or(0), what)
     }
 
@@ -465,12 +459,12 @@ impl Stage {
             }
             Command::Set { client, node, key, value, deadline, lowest } => {
                 let set = v1::Set { key: key.clone().into(), value: value.clone().into() };
-                self.write(client.0, node.0, key, write::Operation::Set(set), (*deadline, *lowest))?;
+                self.write(client.0, node.0, key, request::Operation::Set(set), (*deadline, *lowest))?;
             }
             Command::Cas { client, node, key, revision, value, deadline, lowest } => {
                 let (key_bytes, value) = (key.clone().into(), value.clone().into());
                 let cas = v1::Cas { key: key_bytes, revision: *revision, value };
-                self.write(client.0, node.0, key, write::Operation::Cas(cas), (*deadline, *lowest))?;
+                self.write(client.0, node.0, key, request::Operation::Cas(cas), (*deadline, *lowest))?;
             }
             Command::Retry { client, node, seq, deadline } => {
                 let last = self.clients.get(&client.0).map_or(0, |known| known.next_seq);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use gometa_proto::v1::{
-    self, NodeMessage, Response, WriteContext, command, node_message, response::Result as Answer, write,
+    self, NodeMessage, Response, WriteContext, command, node_message, request, response::Result as Answer,
 };
 use gometa_zab::{HardState, LogEntry, Message, NodeId, Notice, Vote, VoteState};
 use prost::Message as _;
@@ -39,19 +39,20 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// An operation, without its session.
-fn operation(operation: &write::Operation) -> String {
+fn operation(operation: &request::Operation) -> String {
     match operation {
-        write::Operation::Add(add) => format!("add {} = {}", text(&add.key), text(&add.value)),
-        write::Operation::Set(set) => format!("set {} = {}", text(&set.key), text(&set.value)),
-        write::Operation::Cas(cas) => {
+        request::Operation::Add(add) => format!("add {} = {}", text(&add.key), text(&add.value)),
+        request::Operation::Set(set) => format!("set {} = {}", text(&set.key), text(&set.value)),
+        request::Operation::Cas(cas) => {
             format!("cas {} at {} = {}", text(&cas.key), cas.revision, text(&cas.value))
         }
-        write::Operation::Delete(delete) => format!("delete {}", text(&delete.key)),
+        request::Operation::Delete(delete) => format!("delete {}", text(&delete.key)),
+        other => format!("{} {other:?}", other.kind().name()),
     }
 }
 
 /// A write with its place in its session: the smallest seq awaited is named where it is not this one.
-pub(crate) fn written(context: WriteContext, what: &write::Operation) -> String {
+pub(crate) fn written(context: WriteContext, what: &request::Operation) -> String {
     let from = if context.lowest == context.seq {
         String::new()
     } else {
@@ -65,8 +66,8 @@ pub(crate) fn command(payload: &Bytes) -> String {
     match gometa_store::decode_command(payload.clone()).ok().and_then(|command| command.body) {
         Some(command::Body::CreateSession(_)) => "open a session".to_owned(),
         Some(command::Body::EndSessions(end)) => format!("end sessions {:?}", end.sessions),
-        Some(command::Body::Write(v1::Write { context, operation: Some(what) })) => {
-            written(context.unwrap_or_default(), &what)
+        Some(command::Body::Write(v1::Request { write, operation: Some(what), .. })) => {
+            written(write.unwrap_or_default(), &what)
         }
         Some(command::Body::Write(_)) | None => "nonsense".to_owned(),
     }

@@ -5,8 +5,8 @@ use std::{cell::RefCell, rc::Rc};
 use bytes::Bytes;
 use gometa_proto::v1::{
     Add, Cas, Command, CommandOutcome, CreateSession, Delete, Deleted, EndSessions, ErrorKind, Failure,
-    SessionOpened, Set, Write, WriteContext, Written, command::Body, command_outcome::Result as Outcome,
-    write::Operation,
+    Request, SessionOpened, Set, WriteContext, Written, command::Body, command_outcome::Result as Outcome,
+    request::Operation,
 };
 use gometa_store::{Applied, Batch, Checkpoint, MemoryTable, Space, Store, Table, encode_command};
 
@@ -124,7 +124,8 @@ pub(crate) fn end(sessions: &[u64]) -> Body {
 }
 
 pub(crate) fn write(session: u64, seq: u64, lowest: u64, operation: Option<Operation>) -> Body {
-    Body::Write(Write { context: Some(WriteContext { session, seq, lowest }), operation })
+    let write = Some(WriteContext { session, seq, lowest });
+    Body::Write(Request { write, operation, ..Request::default() })
 }
 
 fn bytes(text: impl AsRef<[u8]>) -> Bytes {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use gometa_proto::{
     limits::{SESSIONS_MAX, WINDOW_MAX},
-    v1::{Command, CreateSession, ErrorKind, Write, command::Body},
+    v1::{Command, CreateSession, ErrorKind, Request, command::Body},
 };
 use gometa_store::{Batch, Checkpoint, Origin, Recall, Space, Store, encode_command};
 
@@ -189,7 +189,7 @@ fn payloads_that_are_no_command_are_invalid_and_change_nothing_but_applied() {
     let mut driver = Driver::new();
     driver.flush();
     let before = driver.store.hash();
-    let no_context = Body::Write(Write { context: None, operation: Some(set("k", "a")) });
+    let no_context = Body::Write(Request { operation: Some(set("k", "a")), ..Request::default() });
     let payloads = [
         Bytes::new(),
         Bytes::from_static(b"\xff\xff\xff"),

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use gometa_proto::v1::{Command, CommandOutcome, ErrorKind, command::Body, write::Operation};
+use gometa_proto::v1::{Command, CommandOutcome, ErrorKind, command::Body, request::Operation};
 use gometa_store::{Applied, Batch, Origin, Recall, Store, Table, encode_command, rehash};
 
 use super::driver::{
@@ -53,7 +53,7 @@ impl Model {
                 CommandOutcome::default()
             }
             Body::Write(write) => {
-                let (Some(context), Some(operation)) = (&write.context, &write.operation) else {
+                let (Some(context), Some(operation)) = (&write.write, &write.operation) else {
                     panic!("the script makes whole writes only")
                 };
                 let (seq, lowest) = (context.seq, context.lowest);
@@ -95,6 +95,7 @@ fn execute(keys: &mut BTreeMap<Bytes, ModelKey>, counter: u64, operation: &Opera
         Operation::Set(set) => (&set.key, Some(&set.value), None),
         Operation::Cas(cas) => (&cas.key, Some(&cas.value), Some(cas.revision)),
         Operation::Delete(delete) => (&delete.key, None, delete.revision),
+        other => panic!("the script makes writes only, not {other:?}"),
     };
     if key.is_empty() {
         return failed(ErrorKind::InvalidArgument, 0);

@@ -1,0 +1,230 @@
+//! The operations: the name, key, value and checks of each, and whether it is a write. One definition for clients,
+//! nodes and the store.
+//!
+//! Executing an operation is up to `store` (writes) and `node` (the others).
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::{
+    ErrorKind,
+    limits::{ADVERTISED, ID_LENGTH, WINDOW_MAX},
+    v1::{self, Error, Limits, Request, WriteContext, request},
+};
+
+/// Optional facts of an operation: `key` and `value` name those fields, `bytes` another field of type `bytes`, and
+/// `check` a function that checks what is special about the operation.
+macro_rules! operations {
+    ($($(#[$doc:meta])+ $name:ident {
+        name: $text:literal, is_write: $is_write:literal
+        $(, key: $key:ident)? $(, value: $value:ident)? $(, bytes: $bytes:ident)? $(, check: $check:ident)?
+    })+) => {
+        /// What a caller wants of a client, named in errors and logs.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[non_exhaustive]
+        pub enum Operation {
+            /// Build a client. Sends no request.
+            Build,
+            /// List the members. Sends no request.
+            Members,
+            $($(#[$doc])+ $name,)+
+        }
+
+        impl Operation {
+            /// Its name, lower case.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    Operation::Build => "build client",
+                    Operation::Members => "members",
+                    $(Operation::$name => $text,)+
+                }
+            }
+
+            /// Whether it is a write: replicated, and sent with a [`WriteContext`], so that it happens once.
+            #[must_use]
+            pub const fn is_write(self) -> bool {
+                match self {
+                    Operation::Build | Operation::Members => false,
+                    $(Operation::$name => $is_write,)+
+                }
+            }
+        }
+
+        #[expect(unused_variables, reason = "some operations have no field of type bytes")]
+        impl request::Operation {
+            /// Which operation it is.
+            pub fn kind(&self) -> Operation {
+                match self {
+                    $(Self::$name(_) => Operation::$name,)+
+                }
+            }
+
+            /// The key that it is about.
+            pub fn key(&self) -> Option<&Bytes> {
+                match self {
+                    $(Self::$name(operation) => None$(.or(Some(&operation.$key)))?,)+
+                }
+            }
+
+            /// The value that it carries.
+            pub fn value(&self) -> Option<&Bytes> {
+                match self {
+                    $(Self::$name(operation) => None$(.or(Some(&operation.$value)))?,)+
+                }
+            }
+
+            /// The size of its fields of type `bytes`, in bytes.
+            pub fn size(&self) -> usize {
+                match self {
+                    $(Self::$name(operation) => {
+                        0 $(+ operation.$key.len())? $(+ operation.$value.len())? $(+ operation.$bytes.len())?
+                    })+
+                }
+            }
+
+            /// Copies its fields of type `bytes`, so that it keeps no frame in memory.
+            pub fn detach(&mut self) {
+                match self {
+                    $(Self::$name(operation) => {
+                        $(operation.$key = Bytes::copy_from_slice(&operation.$key);)?
+                        $(operation.$value = Bytes::copy_from_slice(&operation.$value);)?
+                        $(operation.$bytes = Bytes::copy_from_slice(&operation.$bytes);)?
+                    })+
+                }
+            }
+
+            /// Checks everything but sizes.
+            ///
+            /// # Errors
+            /// A kind and a message.
+            pub fn check_fields(&self) -> Result<(), Error> {
+                if self.key().is_some_and(Bytes::is_empty) {
+                    return Err(invalid("the key is empty; keys have at least 1 byte"));
+                }
+                match self {
+                    $(Self::$name(operation) => { $($check(operation)?;)? })+
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+operations! {
+    /// Open a session. Part of a client's first write.
+    OpenSession { name: "open session", is_write: false, bytes: nonce, check: check_nonce }
+    /// Create a key.
+    Add { name: "add", is_write: true, key: key, value: value }
+    /// Create or replace a key.
+    Set { name: "set", is_write: true, key: key, value: value }
+    /// Replace a key that is at a revision.
+    Cas { name: "cas", is_write: true, key: key, value: value }
+    /// Remove a key.
+    Delete { name: "delete", is_write: true, key: key }
+    /// Read a key.
+    Get { name: "get", is_write: false, key: key, check: check_consistency }
+    /// Describe the state of a node.
+    Status { name: "status", is_write: false }
+    /// End a session.
+    EndSession { name: "end session", is_write: false }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl request::Operation {
+    /// Checks the sizes of key and value.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`].
+    pub fn check_sizes(&self, limits: &Limits) -> Result<(), Error> {
+        for (what, bytes, max) in
+            [("key", self.key(), limits.key_max), ("value", self.value(), limits.value_max)]
+        {
+            let size = bytes.map_or(0, Bytes::len);
+            if size > max as usize {
+                let message = format!("a {what} of {size} bytes exceeds the limit of {max} bytes");
+                return Err(Error::not_applied(ErrorKind::TooLarge, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks everything, with this program's own limits.
+    ///
+    /// # Errors
+    /// A kind and a message.
+    pub fn check(&self) -> Result<(), Error> {
+        self.check_fields()?;
+        self.check_sizes(&ADVERTISED)
+    }
+
+    /// Whether it is a write: see [`Operation::is_write`].
+    pub fn is_write(&self) -> bool {
+        self.kind().is_write()
+    }
+}
+
+impl Request {
+    /// Checks what a node must check before it carries a request out.
+    ///
+    /// # Errors
+    /// A kind and a message; outcome: not applied.
+    pub fn check(&self) -> Result<(), Error> {
+        let Some(operation) = &self.operation else {
+            return Err(Error::not_applied(ErrorKind::Unsupported, "the request names no known operation"));
+        };
+        operation.check()?;
+        if !operation.is_write() {
+            return Ok(());
+        }
+        match &self.write {
+            Some(context) if context.session != 0 => context.check(),
+            _ => Err(invalid("a write needs a session: open one first")),
+        }
+    }
+}
+
+impl WriteContext {
+    /// Checks the numbers of a write.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] unless 1 <= `lowest` <= `seq`, [`ErrorKind::ResourceExhausted`] if `seq` is
+    /// too far above `lowest`.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.lowest == 0 || self.lowest > self.seq {
+            return Err(invalid("a write needs 1 <= lowest <= seq"));
+        }
+        if self.seq - self.lowest >= WINDOW_MAX {
+            let message = format!("seq - lowest must stay below {WINDOW_MAX}: wait for answers first");
+            return Err(Error::not_applied(ErrorKind::ResourceExhausted, message));
+        }
+        Ok(())
+    }
+}
+
+fn check_nonce(open: &v1::OpenSession) -> Result<(), Error> {
+    match open.nonce.len() {
+        ID_LENGTH => Ok(()),
+        length => Err(invalid(&format!("the nonce has {length} bytes, not {ID_LENGTH}"))),
+    }
+}
+
+fn check_consistency(get: &v1::Get) -> Result<(), Error> {
+    match v1::Consistency::try_from(get.consistency) {
+        Ok(_) => Ok(()),
+        Err(_) => {
+            let message = format!("consistency {} is not known", get.consistency);
+            Err(Error::not_applied(ErrorKind::Unsupported, message))
+        }
+    }
+}
+
+fn invalid(message: &str) -> Error {
+    Error::not_applied(ErrorKind::InvalidArgument, message)
+}
