@@ -92,7 +92,8 @@ pub(crate) async fn tour(peers: &str) -> Result<(), Error> {
     let status = client.status().await?;
     let members = client.members().await?;
     assert!(members.iter().any(|member| member.node == status.node));
-    client.status_of(&members[0].request_address).await?;
+    let address = members[0].request_address.as_deref().expect("every member has one");
+    client.status_of(address).await?;
     let view = client.view().await?;
     assert_eq!(view.members.len(), members.len());
 

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use gometa_proto::v1::{Member, NodeStatus, View};
-
-use crate::{Builder, Counters, Deleted, Entry, Operation, ReadOptions, Result, Written, runtime::Hosted};
+use crate::{
+    Result,
+    client::{self, Builder},
+    error::Operation,
+    runtime::OnSharedRuntime,
+    types::{Counters, Deleted, Entry, Member, NodeStatus, ReadOptions, View, Written},
+};
 
 /// A client on the process's own runtime, which all of them share; its thread ends with the last of them.
 ///
@@ -14,7 +18,7 @@ use crate::{Builder, Counters, Deleted, Entry, Operation, ReadOptions, Result, W
 /// [`close`](Self::close), and dropping the last clone, end its session, for which they wait 200 ms at most.
 #[derive(Clone, Debug)]
 pub struct Client {
-    hosted: Hosted<crate::Client>,
+    inner: OnSharedRuntime<client::Client>,
 }
 
 impl Client {
@@ -34,25 +38,26 @@ impl Client {
         settings: Builder,
         peers: impl IntoIterator<Item = S>,
     ) -> Result<Self> {
-        Ok(Self { hosted: Hosted::new(settings.build(peers)?)? })
+        Ok(Self { inner: OnSharedRuntime::new(settings.build(peers)?)? })
     }
 
     /// The same client, whose calls may take this long.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Self { hosted: self.hosted.map(|client| client.with_timeout(timeout)) }
+        Self { inner: self.inner.map(|client| client.with_timeout(timeout)) }
     }
 
-    /// The asynchronous client within, and the runtime it lives on, for what has no blocking form.
+    /// The asynchronous client inside, and its runtime, for what has no blocking form.
+    #[doc(hidden)]
     #[must_use]
-    pub fn hosted(&self) -> &Hosted<crate::Client> {
-        &self.hosted
+    pub fn inner(&self) -> &OnSharedRuntime<client::Client> {
+        &self.inner
     }
 
     /// See [`crate::Client::close`]. Waits for the end of the session, 200 ms at most; on a thread that drives a tokio
     /// runtime it does not wait. In a child of the process that made the client there is nothing to close.
     pub fn close(&self) {
-        self.hosted.close();
+        self.inner.close();
     }
 
     /// See [`crate::Client::add`].
@@ -60,7 +65,7 @@ impl Client {
     /// # Errors
     /// See there.
     pub fn add(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Written> {
-        let (client, runtime) = self.hosted.get(Operation::Add)?;
+        let (client, runtime) = self.inner.get(Operation::Add)?;
         runtime.block_on(client.add(key, value))
     }
 
@@ -69,7 +74,7 @@ impl Client {
     /// # Errors
     /// See there.
     pub fn set(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Written> {
-        let (client, runtime) = self.hosted.get(Operation::Set)?;
+        let (client, runtime) = self.inner.get(Operation::Set)?;
         runtime.block_on(client.set(key, value))
     }
 
@@ -78,7 +83,7 @@ impl Client {
     /// # Errors
     /// See there.
     pub fn cas(&self, key: impl AsRef<[u8]>, revision: u64, value: impl AsRef<[u8]>) -> Result<Written> {
-        let (client, runtime) = self.hosted.get(Operation::Cas)?;
+        let (client, runtime) = self.inner.get(Operation::Cas)?;
         runtime.block_on(client.cas(key, revision, value))
     }
 
@@ -87,7 +92,7 @@ impl Client {
     /// # Errors
     /// See there.
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<Deleted> {
-        let (client, runtime) = self.hosted.get(Operation::Delete)?;
+        let (client, runtime) = self.inner.get(Operation::Delete)?;
         runtime.block_on(client.delete(key))
     }
 
@@ -96,7 +101,7 @@ impl Client {
     /// # Errors
     /// See there.
     pub fn delete_if(&self, key: impl AsRef<[u8]>, revision: u64) -> Result<Deleted> {
-        let (client, runtime) = self.hosted.get(Operation::Delete)?;
+        let (client, runtime) = self.inner.get(Operation::Delete)?;
         runtime.block_on(client.delete_if(key, revision))
     }
 
@@ -105,7 +110,7 @@ impl Client {
     /// # Errors
     /// See there.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Entry> {
-        let (client, runtime) = self.hosted.get(Operation::Get)?;
+        let (client, runtime) = self.inner.get(Operation::Get)?;
         runtime.block_on(client.get(key))
     }
 
@@ -122,7 +127,7 @@ impl Client {
     /// # Errors
     /// See there.
     pub fn get_with(&self, key: impl AsRef<[u8]>, options: ReadOptions) -> Result<Entry> {
-        let (client, runtime) = self.hosted.get(Operation::Get)?;
+        let (client, runtime) = self.inner.get(Operation::Get)?;
         runtime.block_on(client.get_with(key, options))
     }
 
@@ -131,7 +136,7 @@ impl Client {
     /// # Errors
     /// See there.
     pub fn status(&self) -> Result<NodeStatus> {
-        let (client, runtime) = self.hosted.get(Operation::Status)?;
+        let (client, runtime) = self.inner.get(Operation::Status)?;
         runtime.block_on(client.status())
     }
 
@@ -140,7 +145,7 @@ impl Client {
     /// # Errors
     /// See there.
     pub fn view(&self) -> Result<View> {
-        let (client, runtime) = self.hosted.get(Operation::Members)?;
+        let (client, runtime) = self.inner.get(Operation::Members)?;
         runtime.block_on(client.view())
     }
 
@@ -155,13 +160,13 @@ impl Client {
     /// See [`crate::Client::seen_revision`]; 0 in a child of the process that made the client.
     #[must_use]
     pub fn seen_revision(&self) -> u64 {
-        self.hosted.get(Operation::Get).map_or(0, |(client, _)| client.seen_revision())
+        self.inner.get(Operation::Get).map_or(0, |(client, _)| client.seen_revision())
     }
 
     /// See [`crate::Client::counters`]; all zero in a child of the process that made the client.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.hosted.get(Operation::Get).map(|(client, _)| client.counters()).unwrap_or_default()
+        self.inner.get(Operation::Get).map(|(client, _)| client.counters()).unwrap_or_default()
     }
 
     /// See [`crate::Client::status_of`].
@@ -169,13 +174,13 @@ impl Client {
     /// # Errors
     /// See there.
     pub fn status_of(&self, address: &str) -> Result<NodeStatus> {
-        let (client, runtime) = self.hosted.get(Operation::Status)?;
+        let (client, runtime) = self.inner.get(Operation::Status)?;
         runtime.block_on(client.status_of(address))
     }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.hosted.release();
+        self.inner.release();
     }
 }

@@ -18,13 +18,13 @@ use tokio::time::Instant;
 
 use crate::{
     Result,
-    client::Counters,
     connection::{CallError, Connection},
     error::{Error, Operation},
     log::{Log, log},
     retry::{self, Attempts, Backoff, Verdict},
     router::Router,
     session::{Session, Sessions, Ticket},
+    types::Counters,
 };
 
 /// Longest timeout. A request carries 49 days at most; then the node is asked again.

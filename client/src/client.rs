@@ -12,30 +12,29 @@ use std::{
 use bytes::Bytes;
 use gometa_proto::{
     ErrorKind, Outcome,
-    v1::{self, Member, NodeStatus, View, request::Operation as Body, response},
+    v1::{self, request::Operation as Body, response},
 };
 use tracing::Instrument;
 
 use crate::{
     Result,
     call::{Call, Counted, Counts, Shared, deadline_in, fault_of, request, text_of},
-    connection::CallError,
+    connection::{CallError, Keepalive},
     error::{Error, Operation},
     log::{Log, LogLevel, LogRecord, log},
     peers,
     router::{self, Router},
     session::Sessions,
+    types::{Consistency, Counters, Deleted, Entry, Member, NodeStatus, ReadOptions, View, Written},
 };
 
 /// What a call may take unless it is said otherwise.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// What resolving, connecting and the handshake may take unless it is said otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A node that owes an answer is asked for a sign of life after this long without one; one that still owes it when a
-/// call gives up after that time is left.
-const QUIET_MAX: Duration = Duration::from_millis(500);
-/// It is left after this long without one since it was asked.
-const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// The keepalive of connections unless it is set.
+const KEEPALIVE: Keepalive =
+    Keepalive { interval: Duration::from_millis(500), timeout: Duration::from_secs(1) };
 
 /// A handle on an ensemble. Clones share one connection, one session and one set of counters; cloning is cheap.
 ///
@@ -50,95 +49,12 @@ pub struct Client {
     timeout: Duration,
 }
 
-/// What a client and its clones have done so far.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-#[non_exhaustive]
-pub struct Counters {
-    /// Calls made.
-    pub requests: u64,
-    /// Attempts beyond a call's first.
-    pub retries: u64,
-    /// Connections made after one was lost or left. The first is none, nor is a move to the leader.
-    pub reconnects: u64,
-    /// Calls that have not ended yet.
-    pub in_flight: usize,
-}
-
-/// A write's result.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Written {
-    /// The revision that the write made: the key's new `mod_revision`.
-    pub revision: u64,
-    /// 1, 2, … since the key was created.
-    pub version: u64,
-}
-
-/// A deletion's result.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Deleted {
-    /// Whether the key was there.
-    pub existed: bool,
-    /// The revision of the deletion, 0 where there was nothing to delete.
-    pub revision: u64,
-}
-
-/// A key as it stands.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Entry {
-    /// Its name.
-    pub key: Bytes,
-    /// Its value.
-    pub value: Bytes,
-    /// 1, 2, … since it was created.
-    pub version: u64,
-    /// The revision that created it.
-    pub create_revision: u64,
-    /// The revision that changed it last: what [`Client::cas`] compares.
-    pub mod_revision: u64,
-}
-
-/// What a read sees.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
-pub enum Consistency {
-    /// Every write that was acknowledged, to anybody, before the read began.
-    #[default]
-    Linearizable,
-    /// What the answering node has applied, but nothing older than what this client has seen before.
-    Local,
-}
-
-/// How to read.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
-#[non_exhaustive]
-pub struct ReadOptions {
-    /// What the read sees.
-    pub consistency: Consistency,
-    /// Local reads only: the answer waits until the node has applied this revision, or the highest one that this
-    /// client has seen if that is higher.
-    pub min_revision: u64,
-}
-
-impl ReadOptions {
-    /// A local read.
-    #[must_use]
-    pub fn local() -> Self {
-        Self { consistency: Consistency::Local, min_revision: 0 }
-    }
-
-    /// The same, not older than `revision`.
-    #[must_use]
-    pub fn with_min_revision(self, revision: u64) -> Self {
-        Self { min_revision: revision, ..self }
-    }
-}
-
 /// Settings of a client before it is built.
 #[derive(Clone, Debug)]
 pub struct Builder {
     timeout: Duration,
     connect_timeout: Duration,
-    quiet_max: Duration,
-    silence_max: Duration,
+    keepalive: Keepalive,
     name: String,
     pinned: bool,
     log: Log,
@@ -149,8 +65,7 @@ impl Default for Builder {
         Self {
             timeout: TIMEOUT,
             connect_timeout: CONNECT_TIMEOUT,
-            quiet_max: QUIET_MAX,
-            silence_max: SILENCE_MAX,
+            keepalive: KEEPALIVE,
             name: "gometa-rust".to_owned(),
             pinned: false,
             log: Log::default(),
@@ -174,13 +89,13 @@ impl Builder {
         self
     }
 
-    /// How silent a node may be that owes an answer: it is asked for a sign of life after `quiet_max` (0.5 s
-    /// if not set) and left `silence_max` later (1 s if not set). A node that has owed an answer for `quiet_max` when a
-    /// call's deadline passes is left too, if there is another.
+    /// Sets the keepalive of connections. A node that sends nothing for `interval` (0.5 s if not set) while a request
+    /// waits for its response is sent a Ping. If it sends nothing for another `timeout` (1 s if not set), the connection
+    /// is closed and its requests are retried on another node. A node that has not answered for `interval` when the
+    /// deadline of a call passes is not used again for a while, if there is another one.
     #[must_use]
-    pub fn silence(mut self, quiet_max: Duration, silence_max: Duration) -> Self {
-        self.quiet_max = quiet_max;
-        self.silence_max = silence_max;
+    pub fn keepalive(mut self, interval: Duration, timeout: Duration) -> Self {
+        self.keepalive = Keepalive { interval, timeout };
         self
     }
 
@@ -218,8 +133,8 @@ impl Builder {
         for (name, timeout) in [
             ("timeout", self.timeout),
             ("connect_timeout", self.connect_timeout),
-            ("quiet_max", self.quiet_max),
-            ("silence_max", self.silence_max),
+            ("keepalive interval", self.keepalive.interval),
+            ("keepalive timeout", self.keepalive.timeout),
         ] {
             if let Some(fault) = fault_of(timeout) {
                 let message = format!("{name}: {fault}");
@@ -233,8 +148,7 @@ impl Builder {
             seeds,
             name: self.name.into(),
             connect_timeout: self.connect_timeout,
-            quiet_max: self.quiet_max,
-            silence_max: self.silence_max,
+            keepalive: self.keepalive,
             pinned: self.pinned,
             log: self.log.clone(),
         };
@@ -395,13 +309,7 @@ impl Client {
         };
         let body = Body::Get(v1::Get { key: key.clone(), consistency: consistency.into(), min_revision });
         self.call(Operation::Get, Some(key), body, |result| match result {
-            response::Result::Entry(entry) => Some(Entry {
-                key: entry.key,
-                value: entry.value,
-                version: entry.version,
-                create_revision: entry.create_revision,
-                mod_revision: entry.mod_revision,
-            }),
+            response::Result::Entry(entry) => Some(Entry::from_wire(entry)),
             _ => None,
         })
         .await
@@ -449,7 +357,7 @@ impl Client {
                 Error::new(ErrorKind::ConnectionLost, operation, format!("{address}: {reason}"))
             })?;
             match response.result {
-                Some(response::Result::Status(status)) => Ok(status),
+                Some(response::Result::Status(status)) => Ok(NodeStatus::from_wire(status)),
                 Some(response::Result::Error(error)) => {
                     let message = format!("{address}: {}", text_of(&error));
                     Err(Error::new(error.error_kind(), operation, message).with_leader(&error.leader))
@@ -480,7 +388,8 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Unavailable`], [`ErrorKind::DeadlineExceeded`], and refusals of all nodes.
     pub async fn view(&self) -> Result<View> {
-        Call::new(&self.shared, Operation::Members, None, self.timeout).view().await
+        let view = Call::new(&self.shared, Operation::Members, None, self.timeout).view().await?;
+        Ok(View::from_wire(view))
     }
 
     /// The members, as the node in use knows them; connects if need be.
@@ -540,7 +449,7 @@ fn written(result: response::Result) -> Option<Written> {
 
 fn status(result: response::Result) -> Option<NodeStatus> {
     match result {
-        response::Result::Status(status) => Some(status),
+        response::Result::Status(status) => Some(NodeStatus::from_wire(status)),
         _ => None,
     }
 }

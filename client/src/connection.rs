@@ -4,7 +4,7 @@
 //! in one buffer, so that many requests in flight cost few system calls; it reads answers and completes the
 //! waiting calls. Nothing a node sends makes it wait, so a node and a client cannot block each other.
 //!
-//! A node that owes an answer and sends nothing for `quiet_max` is asked with a Ping; after `silence_max` more
+//! A node that owes an answer and sends nothing for the keepalive interval is sent a Ping; after the keepalive timeout
 //! without a byte the connection ends, as it does for anything that is not the protocol. A node answers a Ping only
 //! while it works, and its own Pings prove nothing. Idle connections ping often enough to keep the session alive.
 //! When a connection ends, every call that still waits on it fails.
@@ -70,14 +70,20 @@ pub(crate) struct Dial {
     pub(crate) session: Arc<AtomicU64>,
     /// For resolving, connecting and the handshake together.
     pub(crate) timeout: Duration,
-    /// While an answer is owed: a Ping after this long without a byte …
-    pub(crate) quiet_max: Duration,
-    /// … and the end of the connection after this long without one since.
-    pub(crate) silence_max: Duration,
+    pub(crate) keepalive: Keepalive,
     /// The client's log.
     pub(crate) log: Log,
     /// Called with the generation after each View that the node sends.
     pub(crate) on_view: Box<dyn Fn(u64) + Send + Sync>,
+}
+
+/// When a connection on which a response is awaited is given up; see [`Builder::keepalive`](crate::Builder::keepalive).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keepalive {
+    /// The time without a byte from the node after which it is sent a Ping.
+    pub(crate) interval: Duration,
+    /// The time without a byte since that Ping after which the connection is closed.
+    pub(crate) timeout: Duration,
 }
 
 /// Why there is no connection.
@@ -361,8 +367,10 @@ fn start(stream: TcpStream, buffer: BytesMut, welcome: Welcome, dial: Dial) -> C
         generation: dial.generation,
         on_view: dial.on_view,
         session: dial.session,
-        quiet_max: dial.quiet_max.max(LOOK_MIN),
-        silence_max: dial.silence_max.max(LOOK_MIN),
+        keepalive: Keepalive {
+            interval: dial.keepalive.interval.max(LOOK_MIN),
+            timeout: dial.keepalive.timeout.max(LOOK_MIN),
+        },
         idle_max: idle.max(Duration::from_millis(10)),
     };
     let frame_max = limits.frame_max as usize;
@@ -442,8 +450,7 @@ struct Reader {
     generation: u64,
     on_view: Box<dyn Fn(u64) + Send + Sync>,
     session: Arc<AtomicU64>,
-    quiet_max: Duration,
-    silence_max: Duration,
+    keepalive: Keepalive,
     idle_max: Duration,
 }
 
@@ -530,24 +537,24 @@ impl Reader {
     }
 
     /// When to look next: as soon as there can be something to do. A request that is sent until then is due no sooner
-    /// than `quiet_max` from now.
+    /// than the keepalive interval from now.
     fn next_look(&self, pulse: &Pulse) -> Instant {
         let due = match (pulse.unanswered, self.quiet_since(pulse)) {
-            (Some(since), _) => since + self.silence_max,
-            (None, Some(since)) => (since + self.quiet_max).min(pulse.pinged + self.idle_max),
+            (Some(since), _) => since + self.keepalive.timeout,
+            (None, Some(since)) => (since + self.keepalive.interval).min(pulse.pinged + self.idle_max),
             (None, None) => pulse.pinged + self.idle_max,
         };
-        due.min(Instant::now() + self.quiet_max)
+        due.min(Instant::now() + self.keepalive.interval)
     }
 
     /// Pings where there is reason to. Returns why the connection ends, if it does.
     fn look(&self, pulse: &mut Pulse) -> Option<String> {
         let now = Instant::now();
         if let Some(since) = pulse.unanswered {
-            return (now - since >= self.silence_max)
+            return (now - since >= self.keepalive.timeout)
                 .then(|| format!("the node is silent, for {:.1?} now", now - pulse.heard));
         }
-        let quiet = self.quiet_since(pulse).is_some_and(|since| now - since >= self.quiet_max);
+        let quiet = self.quiet_since(pulse).is_some_and(|since| now - since >= self.keepalive.interval);
         if quiet || now - pulse.pinged >= self.idle_max {
             pulse.nonce += 1;
             pulse.pinged = now;

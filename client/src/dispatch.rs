@@ -3,9 +3,13 @@
 //! Hidden from the documentation: the list of calls is the methods of [`Client`].
 
 use bytes::Bytes;
-use gometa_proto::v1::{NodeStatus, View};
 
-use crate::{Client, Deleted, Entry, Operation, ReadOptions, Result, Written};
+use crate::{
+    Result,
+    client::Client,
+    error::Operation,
+    types::{Deleted, Entry, NodeStatus, ReadOptions, View, Written},
+};
 
 /// A call and its arguments, for [`Client::perform`]. What is within bounds, and what else can be wrong, is said at the
 /// client's method of the same name.

@@ -53,18 +53,24 @@ mod retry;
 mod router;
 mod runtime;
 mod session;
+mod types;
 
-pub use client::{Builder, Client, Consistency, Counters, Deleted, Entry, ReadOptions, Written};
+pub use client::{Builder, Client};
 #[doc(hidden)]
 pub use dispatch::{Reply, Request};
 pub use error::{Error, Operation};
-pub use gometa_proto::v1::{EnsembleRef, Member, NodeStatus, PeerStatus, Role, View};
+#[doc(inline)]
 pub use gometa_proto::{ErrorKind, Outcome};
 pub use log::{LogLevel, LogRecord};
 pub use peers::{parse_peers, peers_from_json, peers_from_json_leniently};
 #[doc(hidden)]
 pub use printable::{Layout, controls_terminal, printable};
-pub use runtime::Hosted;
+#[doc(hidden)]
+pub use runtime::OnSharedRuntime;
+pub use types::{
+    Consistency, Counters, Deleted, EnsembleId, Entry, Member, NodeStatus, PeerStatus, ReadOptions, Role,
+    View, Written,
+};
 
 /// What calls return.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -6,7 +6,7 @@
 //! members that the nodes have named and the seed list, those first that were not tried for longest. The next candidate
 //! is dialed when one fails or takes long, so that a host that is off costs little. Each address has its own back-off.
 //!
-//! A node that lets a call's deadline pass, and has owed an answer for `quiet_max` or longer by then, is left as one
+//! A node that lets a call's deadline pass, and has owed an answer for the keepalive interval or longer by then, is left as one
 //! that says that it cannot serve: it rests, and the next call goes to another if there is one.
 //!
 //! When the node in use names another as the leader, a task of its own dials that one and swaps connections once
@@ -34,7 +34,7 @@ use tokio::{sync::Notify, task::JoinSet, time::Instant};
 
 use crate::{
     call::Counts,
-    connection::{self, Closed, Connection, Dial, DialError},
+    connection::{self, Closed, Connection, Dial, DialError, Keepalive},
     log::{Log, log},
     peers, retry,
 };
@@ -59,8 +59,7 @@ pub(crate) struct Options {
     pub(crate) seeds: Vec<Arc<str>>,
     pub(crate) name: Arc<str>,
     pub(crate) connect_timeout: Duration,
-    pub(crate) quiet_max: Duration,
-    pub(crate) silence_max: Duration,
+    pub(crate) keepalive: Keepalive,
     pub(crate) pinned: bool,
     pub(crate) log: Log,
 }
@@ -305,8 +304,7 @@ impl Router {
             ensemble: self.state().ensemble.clone(),
             session: Arc::clone(&self.session),
             timeout: self.options.connect_timeout,
-            quiet_max: self.options.quiet_max,
-            silence_max: self.options.silence_max,
+            keepalive: self.options.keepalive,
             log: self.options.log.clone(),
             on_view: Box::new(move |generation| {
                 if let Some(router) = Weak::upgrade(&router) {
@@ -325,8 +323,7 @@ impl Router {
             ensemble: None,
             session: Arc::default(),
             timeout: self.options.connect_timeout,
-            quiet_max: self.options.quiet_max,
-            silence_max: self.options.silence_max,
+            keepalive: self.options.keepalive,
             log: self.options.log.clone(),
             on_view: Box::new(|_| {}),
         })
@@ -446,7 +443,7 @@ impl Router {
     /// A call that asked on `connection` at `since` waits no longer: too late, or given up.
     pub(crate) fn unanswered(&self, connection: &Connection, since: Instant) {
         let owed = connection.unanswered_for(since);
-        if owed >= self.options.quiet_max {
+        if owed >= self.options.keepalive.interval {
             self.leave_for(connection, &format!("no answer for {owed:.1?}"), "", REST_MAX);
         }
     }

@@ -1,8 +1,8 @@
-//! The runtime of programs that have none: one per process, for everything [`Hosted`] in it.
+//! The runtime of programs that have none: one per process, for everything [`OnSharedRuntime`] in it.
 //!
 //! The first value starts it, the last one ends it. A process that was forked has the memory of its parent's runtime
 //! and none of its threads, and some of that memory may be locked for ever by threads that it does not have. So in a
-//! child a value of the parent's is of no use: [`Hosted::get`] says [`ErrorKind::Forked`], and dropping it touches
+//! child a value of the parent's is of no use: [`OnSharedRuntime::get`] says [`ErrorKind::Forked`], and dropping it touches
 //! nothing and gives its memory up. A new value starts a runtime of the child's own.
 
 use std::{
@@ -18,7 +18,7 @@ use gometa_proto::ErrorKind;
 use tokio::runtime::{self, Handle, Runtime};
 
 use crate::{
-    Client,
+    client::Client,
     error::{Error, Operation},
 };
 
@@ -66,26 +66,26 @@ fn current(process: u32) -> Result<Arc<Runtime>, Error> {
 
 /// A value that lives on the process's runtime.
 #[derive(Debug)]
-pub struct Hosted<T> {
+pub struct OnSharedRuntime<T> {
     process: u32,
     /// Until it is dropped.
     held: Option<(T, Arc<Runtime>)>,
 }
 
-impl<T> Hosted<T> {
-    /// Hosts a value in this process's runtime, which is started if need be.
+impl<T> OnSharedRuntime<T> {
+    /// A value on this process's runtime, which is started if it does not run.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] if no thread can be started.
-    pub fn new(value: T) -> Result<Hosted<T>, Error> {
+    pub fn new(value: T) -> Result<OnSharedRuntime<T>, Error> {
         let process = process::id();
-        Ok(Hosted { process, held: Some((value, current(process)?)) })
+        Ok(OnSharedRuntime { process, held: Some((value, current(process)?)) })
     }
 
     /// Another value on the same runtime, copied from this one.
-    pub fn map<U>(&self, copy: impl FnOnce(&T) -> U) -> Hosted<U> {
+    pub fn map<U>(&self, copy: impl FnOnce(&T) -> U) -> OnSharedRuntime<U> {
         let held = self.held.as_ref().map(|(value, runtime)| (copy(value), Arc::clone(runtime)));
-        Hosted { process: self.process, held }
+        OnSharedRuntime { process: self.process, held }
     }
 
     /// The value, and the runtime to spawn or to block on.
@@ -110,7 +110,7 @@ impl<T> Hosted<T> {
     }
 }
 
-impl Hosted<Client> {
+impl OnSharedRuntime<Client> {
     /// Closes the client; see [`Client::close`]. Waits for the end of the session, 200 ms at most, but not on a thread
     /// that drives a runtime: there it is awaited in the background. In a forked child there is nothing to close.
     pub fn close(&self) {
@@ -157,13 +157,13 @@ fn end(runtime: Arc<Runtime>) {
     }
 }
 
-impl<T: Clone> Clone for Hosted<T> {
-    fn clone(&self) -> Hosted<T> {
+impl<T: Clone> Clone for OnSharedRuntime<T> {
+    fn clone(&self) -> OnSharedRuntime<T> {
         self.map(T::clone)
     }
 }
 
-impl<T> Drop for Hosted<T> {
+impl<T> Drop for OnSharedRuntime<T> {
     fn drop(&mut self) {
         if self.is_forked() {
             mem::forget(self.held.take());
@@ -181,10 +181,10 @@ mod tests {
 
     #[test]
     fn all_values_of_a_process_share_one_runtime() {
-        let first = Hosted::new(1).unwrap();
+        let first = OnSharedRuntime::new(1).unwrap();
         let second = first.map(|value| value + 1);
-        let third = Hosted::new(3).unwrap();
-        let id = |hosted: &Hosted<i32>| hosted.get(Operation::Get).unwrap().1.id();
+        let third = OnSharedRuntime::new(3).unwrap();
+        let id = |value: &OnSharedRuntime<i32>| value.get(Operation::Get).unwrap().1.id();
         assert_eq!((id(&first), id(&first)), (id(&second), id(&third)));
         assert_eq!(*second.get(Operation::Get).unwrap().0, 2);
         drop(first);
@@ -193,8 +193,8 @@ mod tests {
 
     #[test]
     fn a_value_may_be_dropped_on_the_runtime() {
-        let outer = Hosted::new(()).unwrap();
-        let inner = Hosted::new(()).unwrap();
+        let outer = OnSharedRuntime::new(()).unwrap();
+        let inner = OnSharedRuntime::new(()).unwrap();
         let (_, handle) = outer.get(Operation::Get).unwrap();
         let task = handle.spawn(async move { drop(inner) });
         handle.block_on(task).unwrap();

@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_void};
 
 use bytes::Bytes;
-use gometa_client::{Client, Consistency, Error, Hosted, Operation, ReadOptions, Reply, Request};
+use gometa_client::{Client, Consistency, Error, OnSharedRuntime, Operation, ReadOptions, Reply, Request};
 
 use crate::{
     entry::gometa_entry_t,
@@ -19,7 +19,7 @@ use crate::{
 
 /// A handle on an ensemble. Any number of threads may use it at a time. It does no IO before its first call.
 pub struct gometa_client_t {
-    hosted: Hosted<Client>,
+    hosted: OnSharedRuntime<Client>,
     callbacks: Callbacks,
 }
 
@@ -114,7 +114,7 @@ pub unsafe extern "C" fn gometa_client_new(
         let options = unsafe { options.as_ref() };
         let builder =
             options.map_or_else(|| gometa_options_t::default().builder, |options| options.builder.clone());
-        let hosted = Hosted::new(builder.build([peers])?)?;
+        let hosted = OnSharedRuntime::new(builder.build([peers])?)?;
         place.give(gometa_client_t { hosted, callbacks: Callbacks::default() });
         Ok(())
     };

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gometa_client::{Client, Error, ErrorKind, Hosted, Operation, Reply, Request};
+use gometa_client::{Client, Error, ErrorKind, OnSharedRuntime, Operation, Reply, Request};
 use tokio::{runtime::Handle, task::AbortHandle};
 
 use crate::{
@@ -32,7 +32,7 @@ const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// A call under way. Free it with gometa_future_free. One thread at a time, but for gometa_future_cancel,
 /// which any thread may call meanwhile.
 pub struct gometa_future_t {
-    pending: Hosted<Arc<Pending>>,
+    pending: OnSharedRuntime<Arc<Pending>>,
     operation: Operation,
 }
 
@@ -191,7 +191,7 @@ impl Callbacks {
 impl gometa_future_t {
     /// Starts a call.
     pub(crate) fn start(
-        client: &Hosted<Client>,
+        client: &OnSharedRuntime<Client>,
         callbacks: &Callbacks,
         request: Request,
     ) -> Result<gometa_future_t, Error> {

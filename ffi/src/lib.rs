@@ -9,7 +9,7 @@
 //!   client that it happened in.
 //! - **Every pointer is looked at** before it is followed ([`input`]): NULL is an error, or nothing where that is said.
 //! - **Nothing is borrowed** from the caller beyond a call.
-//! - **A forked child touches nothing** of its parent's ([`gometa_client::Hosted`]).
+//! - **A forked child touches nothing** of its parent's ([`gometa_client::OnSharedRuntime`]).
 //!
 //! Reading order: [`status`] and [`error`], [`input`] and [`guard`], [`options`] and [`client`], [`future`], [`mailbox`]
 //! with [`queue`] and [`log`], and the results: [`entry`], [`node_status`], [`members`]. What can be asked, whether the caller blocks or not, is

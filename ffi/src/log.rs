@@ -9,7 +9,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use gometa_client::{Builder, Error, Hosted, LogLevel, LogRecord, Operation};
+use gometa_client::{Builder, Error, LogLevel, LogRecord, OnSharedRuntime, Operation};
 
 use crate::{
     error::gometa_error_t,
@@ -40,7 +40,7 @@ pub enum gometa_log_level_t {
 /// Where records of clients wait, in the order in which they were made. Any number of threads may use it at a
 /// time. Free it with gometa_log_free.
 pub struct gometa_log_t {
-    records: Hosted<Arc<Records>>,
+    records: OnSharedRuntime<Arc<Records>>,
     level: LogLevel,
     descriptor: i32,
 }
@@ -107,7 +107,7 @@ pub unsafe extern "C" fn gometa_log_new(
         };
         let records = Records { mailbox: Mailbox::new("log")?, lost: AtomicUsize::new(0) };
         let descriptor = records.mailbox.descriptor();
-        place.give(gometa_log_t { records: Hosted::new(Arc::new(records))?, level, descriptor });
+        place.give(gometa_log_t { records: OnSharedRuntime::new(Arc::new(records))?, level, descriptor });
         Ok(())
     };
     // SAFETY: NULL, or a place of the caller's.

@@ -25,11 +25,11 @@ impl From<View> for gometa_members_t {
         let member = |member: &gometa_client::Member| Member {
             node: member.node,
             message_address: c_string(&member.message_address),
-            request_address: c_string(&member.request_address),
+            request_address: c_string(member.request_address.as_deref().unwrap_or_default()),
         };
         gometa_members_t {
-            role: view.role(),
-            leader: c_string(&view.leader),
+            role: view.role,
+            leader: c_string(view.leader.as_deref().unwrap_or_default()),
             members: view.members.iter().map(member).collect(),
         }
     }

@@ -30,12 +30,12 @@ pub enum gometa_role_t {
 impl From<Role> for gometa_role_t {
     fn from(role: Role) -> gometa_role_t {
         match role {
-            Role::Unspecified => gometa_role_t::GOMETA_ROLE_UNKNOWN,
             Role::Forming => gometa_role_t::GOMETA_ROLE_FORMING,
             Role::Looking => gometa_role_t::GOMETA_ROLE_LOOKING,
             Role::Following => gometa_role_t::GOMETA_ROLE_FOLLOWING,
             Role::Leading => gometa_role_t::GOMETA_ROLE_LEADING,
             Role::Learning => gometa_role_t::GOMETA_ROLE_LEARNING,
+            _ => gometa_role_t::GOMETA_ROLE_UNKNOWN,
         }
     }
 }
@@ -58,14 +58,11 @@ struct Peer {
 
 impl From<NodeStatus> for gometa_node_status_t {
     fn from(status: NodeStatus) -> gometa_node_status_t {
-        let peer = |status: &PeerStatus| {
-            let member = status.member.clone().unwrap_or_default();
-            Peer {
-                message_address: c_string(&member.message_address),
-                request_address: c_string(&member.request_address),
-                detail: c_string(&status.detail),
-                status: status.clone(),
-            }
+        let peer = |status: &PeerStatus| Peer {
+            message_address: c_string(&status.member.message_address),
+            request_address: c_string(status.member.request_address.as_deref().unwrap_or_default()),
+            detail: c_string(&status.detail),
+            status: status.clone(),
         };
         gometa_node_status_t {
             detail: c_string(&status.detail),
@@ -87,15 +84,14 @@ pub unsafe extern "C" fn gometa_node_status_node(status: *const gometa_node_stat
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_role(status: *const gometa_node_status_t) -> gometa_role_t {
     // SAFETY: NULL, or what the caller holds.
-    unsafe { status.as_ref() }
-        .map_or(gometa_role_t::GOMETA_ROLE_UNKNOWN, |status| status.status.role().into())
+    unsafe { status.as_ref() }.map_or(gometa_role_t::GOMETA_ROLE_UNKNOWN, |status| status.status.role.into())
 }
 
 /// The id of the leader that it knows, 0 if it knows none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_leader(status: *const gometa_node_status_t) -> u64 {
     // SAFETY: NULL, or what the caller holds.
-    unsafe { status.as_ref() }.map_or(0, |status| status.status.leader)
+    unsafe { status.as_ref() }.map_or(0, |status| status.status.leader.unwrap_or(0))
 }
 
 /// The epoch of its leader.
@@ -190,8 +186,7 @@ pub unsafe extern "C" fn gometa_node_status_peer_node(
     peer: usize,
 ) -> u64 {
     // SAFETY: NULL, or what the caller holds.
-    unsafe { peer_of(status, peer) }
-        .map_or(0, |peer| peer.status.member.as_ref().map_or(0, |member| member.node))
+    unsafe { peer_of(status, peer) }.map_or(0, |peer| peer.status.member.node)
 }
 
 /// The address for nodes, which people are shown, of the other member number *peer*, from 0. It lives as long

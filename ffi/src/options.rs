@@ -88,7 +88,7 @@ pub unsafe extern "C" fn gometa_options_set_silence_ms(
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
     let change = |builder: Builder| {
-        Ok(builder.silence(duration(quiet_ms, "quiet_ms")?, duration(silence_ms, "silence_ms")?))
+        Ok(builder.keepalive(duration(quiet_ms, "quiet_ms")?, duration(silence_ms, "silence_ms")?))
     };
     // SAFETY: NULL, or what the caller holds.
     unsafe { set(options, error, change) }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gometa_client::{Error, Hosted, Operation};
+use gometa_client::{Error, OnSharedRuntime, Operation};
 
 use crate::{
     error::gometa_error_t,
@@ -20,7 +20,7 @@ pub(crate) type Mailbox = mailbox::Mailbox<u64>;
 /// Tags of futures that are ready, in the order in which they became so. Any number of threads may use it at
 /// a time. Free it with gometa_queue_free.
 pub struct gometa_queue_t {
-    mailbox: Hosted<Arc<Mailbox>>,
+    mailbox: OnSharedRuntime<Arc<Mailbox>>,
     descriptor: i32,
 }
 
@@ -41,7 +41,7 @@ pub unsafe extern "C" fn gometa_queue_new(
         let place = unsafe { ARGUMENTS.output(queue, "queue") }?;
         let mailbox = Mailbox::new("queue")?;
         let descriptor = mailbox.descriptor();
-        place.give(gometa_queue_t { mailbox: Hosted::new(Arc::new(mailbox))?, descriptor });
+        place.give(gometa_queue_t { mailbox: OnSharedRuntime::new(Arc::new(mailbox))?, descriptor });
         Ok(())
     };
     // SAFETY: NULL, or a place of the caller's.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use gometa_client::{Builder, Client, Counters, Error, ErrorKind, Hosted, Operation, Request};
+use gometa_client::{Builder, Client, Counters, Error, ErrorKind, OnSharedRuntime, Operation, Request};
 use pyo3::{prelude::*, types::PyBool};
 
 use crate::{arguments, error::exception, inbox::Inbox, log, reply, wait::wait};
@@ -26,14 +26,14 @@ pub(crate) struct Core {
 enum State {
     /// Not used yet.
     Fresh,
-    Open(Arc<Hosted<Client>>),
+    Open(Arc<OnSharedRuntime<Client>>),
     /// With what it had counted, and the highest revision it had seen.
     Closed(Counters, u64),
 }
 
 /// Gives a client up without waiting: neither for the end of its session, if that was the last of it, nor for the runtime,
 /// which may end with it.
-pub(crate) fn release(hosted: Arc<Hosted<Client>>) {
+pub(crate) fn release(hosted: Arc<OnSharedRuntime<Client>>) {
     let Some(mut hosted) = Arc::into_inner(hosted) else { return };
     // A runtime is not waited for where one is entered. In a forked child there is none to enter.
     let runtime = hosted.get(Operation::Build).ok().map(|(_, runtime)| runtime.clone());
@@ -47,13 +47,13 @@ impl Core {
     }
 
     /// This process's client.
-    fn hosted(&self, operation: Operation) -> Result<Arc<Hosted<Client>>, Error> {
+    fn hosted(&self, operation: Operation) -> Result<Arc<OnSharedRuntime<Client>>, Error> {
         let mut state = self.state();
         match &*state {
             State::Open(hosted) if !hosted.is_forked() => Ok(Arc::clone(hosted)),
             State::Closed(..) => Err(Error::new(ErrorKind::Closed, operation, "the client is closed")),
             State::Fresh | State::Open(_) => {
-                let hosted = Arc::new(Hosted::new(self.builder.clone().build(&self.peers)?)?);
+                let hosted = Arc::new(OnSharedRuntime::new(self.builder.clone().build(&self.peers)?)?);
                 *state = State::Open(Arc::clone(&hosted));
                 Ok(hosted)
             }
@@ -93,7 +93,7 @@ fn limited(client: &Client, timeout: Option<Duration>) -> Client {
 
 fn block(
     py: Python<'_>,
-    hosted: Arc<Hosted<Client>>,
+    hosted: Arc<OnSharedRuntime<Client>>,
     timeout: Option<Duration>,
     request: reply::Request,
 ) -> PyResult<Py<PyAny>> {
@@ -157,7 +157,7 @@ impl Core {
         let builder = Builder::default()
             .timeout(seconds(timeout, "timeout")?)
             .connect_timeout(seconds(connect_timeout, "connect_timeout")?)
-            .silence(seconds(quiet, "quiet")?, seconds(silence, "silence")?)
+            .keepalive(seconds(quiet, "quiet")?, seconds(silence, "silence")?)
             .name(arguments::text(name, operation, "name")?)
             .pinned(pinned.is_true());
         let peers = peers.iter().map(|peer| arguments::text(peer, operation, "a peer"));

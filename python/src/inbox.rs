@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use gometa_client::{Client, Error, ErrorKind, Hosted, Operation};
+use gometa_client::{Client, Error, ErrorKind, OnSharedRuntime, Operation};
 use pyo3::{PyTraverseError, PyVisit, intern, prelude::*};
 use tokio::task::AbortHandle;
 
@@ -130,7 +130,7 @@ struct Open {
     future: Py<PyAny>,
     task: AbortHandle,
     /// The runtime that its task is on.
-    client: Arc<Hosted<Client>>,
+    client: Arc<OnSharedRuntime<Client>>,
 }
 
 impl Inbox {
@@ -139,7 +139,7 @@ impl Inbox {
     pub(crate) fn start(
         &self,
         py: Python<'_>,
-        hosted: Arc<Hosted<Client>>,
+        hosted: Arc<OnSharedRuntime<Client>>,
         operation: Operation,
         work: impl Future<Output = Result<Reply, Error>> + Send + 'static,
     ) -> PyResult<Py<PyAny>> {

@@ -1,9 +1,7 @@
 //! What can be asked, and its answers as Python's objects; the classes are those of `gometa/_types.py`.
 
 use bytes::Bytes;
-use gometa_client::{
-    Client, Counters, EnsembleRef, Error, ErrorKind, Member, NodeStatus, Operation, Role, View,
-};
+use gometa_client::{Client, Counters, EnsembleId, Error, ErrorKind, Member, NodeStatus, Operation, View};
 use pyo3::{
     IntoPyObjectExt,
     prelude::*,
@@ -89,27 +87,11 @@ fn types(py: Python<'_>) -> PyResult<&Types> {
     })
 }
 
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::Unspecified => "unknown",
-        Role::Forming => "forming",
-        Role::Looking => "looking",
-        Role::Following => "following",
-        Role::Leading => "leading",
-        Role::Learning => "learning",
-    }
-}
-
 fn bytes<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyBytes> {
     PyBytes::new(py, bytes)
 }
 
-/// A text, or None for an empty one.
-fn optional(text: &str) -> Option<&str> {
-    (!text.is_empty()).then_some(text)
-}
-
-fn ensemble(py: Python<'_>, ensemble: Option<&EnsembleRef>) -> PyResult<Py<PyAny>> {
+fn ensemble(py: Python<'_>, ensemble: Option<&EnsembleId>) -> PyResult<Py<PyAny>> {
     match ensemble {
         Some(ensemble) => types(py)?.ensemble.call1(py, (bytes(py, &ensemble.id), ensemble.history)),
         None => Ok(py.None()),
@@ -117,22 +99,26 @@ fn ensemble(py: Python<'_>, ensemble: Option<&EnsembleRef>) -> PyResult<Py<PyAny
 }
 
 fn member(py: Python<'_>, member: &Member) -> PyResult<Py<PyAny>> {
-    let arguments = (member.node, member.message_address.as_str(), optional(&member.request_address));
+    let arguments = (member.node, member.message_address.as_str(), member.request_address.as_deref());
     types(py)?.member.call1(py, arguments)
 }
 
 fn status(py: Python<'_>, status: &NodeStatus) -> PyResult<Py<PyAny>> {
     let peers = status.peers.iter().map(|peer| {
-        let known = peer.member.clone().unwrap_or_default();
-        let arguments =
-            (member(py, &known)?, peer.votes, peer.connected, peer.acked_revision, peer.detail.as_str());
+        let arguments = (
+            member(py, &peer.member)?,
+            peer.votes,
+            peer.connected,
+            peer.acked_revision,
+            peer.detail.as_str(),
+        );
         types(py)?.peer_status.call1(py, arguments)
     });
     let peers = PyTuple::new(py, peers.collect::<PyResult<Vec<_>>>()?)?;
     let fields = [
         status.node.into_py_any(py)?,
-        role(status.role()).into_py_any(py)?,
-        (status.leader != 0).then_some(status.leader).into_py_any(py)?,
+        status.role.name().into_py_any(py)?,
+        status.leader.into_py_any(py)?,
         status.epoch.into_py_any(py)?,
         status.last_revision.into_py_any(py)?,
         status.commit_revision.into_py_any(py)?,
@@ -151,7 +137,7 @@ fn status(py: Python<'_>, status: &NodeStatus) -> PyResult<Py<PyAny>> {
 
 fn members(py: Python<'_>, view: &View) -> PyResult<Py<PyAny>> {
     let listed = view.members.iter().map(|known| member(py, known)).collect::<PyResult<Vec<_>>>()?;
-    let arguments = (role(view.role()), optional(&view.leader), PyTuple::new(py, listed)?);
+    let arguments = (view.role.name(), view.leader.as_deref(), PyTuple::new(py, listed)?);
     types(py)?.members.call1(py, arguments)
 }
 

@@ -399,7 +399,7 @@ impl Ensemble {
     pub async fn looks_ready(&self, node: usize) -> Result<Value, String> {
         if self.blocked {
             let status = self.status(node).await.map_err(|error| error.to_string())?;
-            return match status.role() {
+            return match status.role {
                 Role::Leading => Ok(json!({"role": "leader"})),
                 Role::Following => Ok(json!({"role": "follower"})),
                 Role::Learning => Ok(json!({"role": "learner"})),
@@ -548,7 +548,7 @@ impl Ensemble {
             let mut found = None;
             for node in nodes {
                 if let Ok(status) = self.status(*node).await
-                    && status.role() == Role::Leading
+                    && status.role == Role::Leading
                 {
                     found = found.max(Some((status.epoch, *node)));
                 }
@@ -586,12 +586,12 @@ impl Ensemble {
                     first.applied_revision
                 );
             }
-            let leaders = statuses.iter().filter(|status| status.role() == Role::Leading).count();
+            let leaders = statuses.iter().filter(|status| status.role == Role::Leading).count();
             let level = statuses.iter().all(|status| {
                 status.applied_revision == first.applied_revision
                     && status.last_revision == first.applied_revision
                     && status.leader == first.leader
-                    && status.leader != 0
+                    && status.leader.is_some()
             });
             if leaders == 1 && level { Ok(statuses) } else { Err(format!("{statuses:#?}")) }
         })

@@ -17,7 +17,7 @@ pub(super) async fn run(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let key = args.key.as_bytes();
-    let Deleted { existed, revision } = match args.revision {
+    let Deleted { existed, revision, .. } = match args.revision {
         Some(revision) => client.delete_if(key, revision).await?,
         None => client.delete(key).await?,
     };

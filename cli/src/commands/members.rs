@@ -2,31 +2,26 @@
 
 use std::io::Write;
 
-use gometa_client::Client;
+use gometa_client::{Client, Member};
 use serde_json::json;
 
-use super::role_name;
 use crate::output::{Failure, Format, table, write_json};
 
 pub(super) async fn run(client: &Client, format: Format, out: &mut dyn Write) -> Result<(), Failure> {
     let view = client.view().await?;
-    let leads = |address: &str| !address.is_empty() && address == view.leader;
+    let leads = |member: &Member| view.leader.is_some() && member.request_address == view.leader;
     match format {
         Format::Json => {
-            let member = |member: &gometa_client::Member| {
+            let member = |member: &Member| {
                 json!({
                     "node": format!("{:016x}", member.node),
                     "message_address": member.message_address,
-                    "request_address": member.request_address,
-                    "leader": leads(&member.request_address),
+                    "request_address": member.request_address.as_deref().unwrap_or_default(),
+                    "leader": leads(member),
                 })
             };
             let members: Vec<_> = view.members.iter().map(member).collect();
-            let leader = Some(&view.leader).filter(|leader| !leader.is_empty());
-            write_json(
-                out,
-                &json!({ "leader": leader, "role": role_name(view.role()), "members": members }),
-            )?;
+            write_json(out, &json!({ "leader": view.leader, "role": view.role.name(), "members": members }))?;
         }
         Format::Table => {
             let mut rows = vec![["NODE", "MESSAGES", "REQUESTS", "LEADER"].map(str::to_owned).to_vec()];
@@ -34,8 +29,8 @@ pub(super) async fn run(client: &Client, format: Format, out: &mut dyn Write) ->
                 vec![
                     format!("{:016x}", member.node),
                     member.message_address.clone(),
-                    member.request_address.clone(),
-                    if leads(&member.request_address) { "yes" } else { "no" }.to_owned(),
+                    member.request_address.clone().unwrap_or_default(),
+                    if leads(member) { "yes" } else { "no" }.to_owned(),
                 ]
             }));
             table(out, &rows)?;

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use gometa_client::{Client, Role, Written, parse_peers};
+use gometa_client::{Client, Written, parse_peers};
 use serde_json::json;
 
 use crate::{
@@ -105,18 +105,6 @@ pub(crate) async fn run(setting: &Setting, call: &Call, out: &mut dyn Write) -> 
 /// The exit status of `status` and `health` where something is wrong.
 const UNHEALTHY: u8 = 5;
 
-/// How roles are called.
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Forming => "forming",
-        Role::Looking => "looking",
-        Role::Following => "following",
-        Role::Leading => "leading",
-        Role::Learning => "learning",
-        Role::Unspecified => "unknown",
-    }
-}
-
 fn value(argument: &OsStr) -> Result<Vec<u8>, Failure> {
     if argument != "-" {
         return Ok(argument.as_bytes().to_vec());
@@ -133,7 +121,7 @@ fn value(argument: &OsStr) -> Result<Vec<u8>, Failure> {
 }
 
 fn show_written(written: Written, format: Format, out: &mut dyn Write) -> Result<(), Failure> {
-    let Written { revision, version } = written;
+    let Written { revision, version, .. } = written;
     match format {
         Format::Table => writeln!(out, "revision {revision}, version {version}")?,
         Format::Json => writeln!(out, "{}", json!({ "revision": revision, "version": version }))?,

@@ -9,7 +9,7 @@ use gometa_client::{Client, Error, Layout, NodeStatus, PeerStatus, Role, printab
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use super::{Setting, UNHEALTHY, role_name};
+use super::{Setting, UNHEALTHY};
 use crate::output::{Failure, Format, table, write_json};
 
 /// A node that takes longer than this counts as missing.
@@ -71,16 +71,15 @@ fn members(answers: &Answers) -> BTreeMap<u64, Hearsay> {
     {
         members.entry(status.node).or_default().address.clone_from(address);
         for PeerStatus { member, votes, detail, .. } in &status.peers {
-            let Some(member) = member else { continue };
             let heard = members.entry(member.node).or_default();
             heard.votes |= votes;
             if heard.address.is_empty() {
-                heard.address.clone_from(&member.request_address);
+                heard.address = member.request_address.clone().unwrap_or_default();
             }
             if heard.message_address.is_empty() {
                 heard.message_address.clone_from(&member.message_address);
             }
-            if status.role() == Role::Leading {
+            if status.role == Role::Leading {
                 heard.detail.clone_from(detail);
             }
         }
@@ -91,10 +90,10 @@ fn members(answers: &Answers) -> BTreeMap<u64, Hearsay> {
 /// Whether `leader` can count `node` in its quorums: it is the leader, or it follows it with all that it needs to serve,
 /// as both of them say.
 fn counts(node: &NodeStatus, leader: &NodeStatus) -> bool {
-    let known = |peer: &&PeerStatus| peer.member.as_ref().is_some_and(|member| member.node == node.node);
+    let known = |peer: &&PeerStatus| peer.member.node == node.node;
     let follows = || {
-        node.role() == Role::Following
-            && (node.leader, node.epoch) == (leader.node, leader.epoch)
+        node.role == Role::Following
+            && (node.leader, node.epoch) == (Some(leader.node), leader.epoch)
             && leader.peers.iter().find(known).is_some_and(|peer| peer.votes && peer.connected)
     };
     node.votes && (node.node == leader.node || follows())
@@ -174,7 +173,7 @@ impl Report {
             answered.values().filter(|status| ours(status)).map(|status| status.commit_revision).max()?;
 
         // One that was deposed may not know it yet.
-        let leading = answered.values().filter(|status| ours(status) && status.role() == Role::Leading);
+        let leading = answered.values().filter(|status| ours(status) && status.role == Role::Leading);
         let leader = leading.max_by_key(|status| status.epoch);
         let mut rows: Vec<Row> = Vec::new();
         let mut up_to_date = 0;
@@ -258,7 +257,7 @@ impl Row {
             node: hex(status.node),
             address: heard.address.clone(),
             message_address: heard.message_address.clone(),
-            role: role_name(status.role()),
+            role: status.role.name(),
             epoch: Some(status.epoch),
             last_revision: Some(status.last_revision),
             applied_revision: Some(status.applied_revision),

@@ -1,6 +1,6 @@
 //! Reports from made-up answers.
 
-use gometa_client::{Client, EnsembleRef, Member};
+use gometa_client::{Client, EnsembleId, Member};
 
 use super::*;
 
@@ -9,31 +9,42 @@ const MESSAGES: [&str; 3] = ["127.0.0.1:5002", "127.0.0.1:6002", "127.0.0.1:7002
 
 fn member(node: u64) -> Member {
     let index = node as usize - 1;
-    Member { node, message_address: MESSAGES[index].into(), request_address: ADDRESSES[index].into() }
+    let mut member = Member::default();
+    member.node = node;
+    member.message_address = MESSAGES[index].into();
+    member.request_address = Some(ADDRESSES[index].into());
+    member
+}
+
+fn peer(node: u64, member: Member) -> PeerStatus {
+    let mut peer = PeerStatus::default();
+    peer.votes = true;
+    peer.connected = node == 1 || member.node == 1;
+    peer.member = member;
+    peer
+}
+
+fn ensemble(number: u8) -> Option<EnsembleId> {
+    let mut ensemble = EnsembleId::default();
+    ensemble.id = vec![number; 16].into();
+    Some(ensemble)
 }
 
 /// Node 1, 2 or 3 of three, the first of which leads.
 fn status(node: u64) -> NodeStatus {
-    let peer = |other: u64| PeerStatus {
-        member: Some(member(other)),
-        votes: true,
-        connected: node == 1 || other == 1,
-        ..PeerStatus::default()
-    };
-    NodeStatus {
-        node,
-        role: if node == 1 { Role::Leading } else { Role::Following }.into(),
-        leader: 1,
-        epoch: 4,
-        last_revision: 100,
-        commit_revision: if node == 1 { 100 } else { 99 },
-        applied_revision: 100 - (node - 1),
-        state_hash: vec![node as u8; 16].into(),
-        votes: true,
-        ensemble: Some(EnsembleRef { id: vec![1; 16].into(), history: 1 }),
-        peers: (1..=3).filter(|other| *other != node).map(peer).collect(),
-        ..NodeStatus::default()
-    }
+    let mut status = NodeStatus::default();
+    status.node = node;
+    status.role = if node == 1 { Role::Leading } else { Role::Following };
+    status.leader = Some(1);
+    status.epoch = 4;
+    status.last_revision = 100;
+    status.commit_revision = if node == 1 { 100 } else { 99 };
+    status.applied_revision = 100 - (node - 1);
+    status.state_hash = vec![node as u8; 16].into();
+    status.votes = true;
+    status.ensemble = ensemble(1);
+    status.peers = (1..=3).filter(|other| *other != node).map(|other| peer(node, member(other))).collect();
+    status
 }
 
 /// The error of a node that is not there.
@@ -77,17 +88,17 @@ fn whole_ensemble_is_shown() {
 /// The sentence, and how many more nodes may fail, when nodes 1 to `up` of `all` answer as `change` has them.
 fn summary(all: u64, up: u64, change: impl Fn(&mut NodeStatus)) -> (String, Option<usize>) {
     let address = |node: u64| format!("127.0.0.1:{}", 5003 + 10 * node);
-    let peer = |node: u64, other: u64| PeerStatus {
-        member: Some(Member { node: other, message_address: String::new(), request_address: address(other) }),
-        votes: true,
-        connected: node == 1 || other == 1,
-        ..PeerStatus::default()
+    let member = |node: u64| {
+        let mut member = Member::default();
+        (member.node, member.request_address) = (node, Some(address(node)));
+        member
     };
     let answer = |node: u64| {
         let mut status = status(1);
         status.node = node;
-        status.role = if node == 1 { Role::Leading } else { Role::Following }.into();
-        status.peers = (1..=all).filter(|other| *other != node).map(|other| peer(node, other)).collect();
+        status.role = if node == 1 { Role::Leading } else { Role::Following };
+        status.peers =
+            (1..=all).filter(|other| *other != node).map(|other| peer(node, member(other))).collect();
         change(&mut status);
         (address(node), Ok(status))
     };
@@ -115,11 +126,11 @@ fn nodes_that_the_leader_cannot_count_are_not_up_to_date() {
         assert!(summary.starts_with(start) && may_fail.is_none(), "{summary} {may_fail:?}");
     };
     none(
-        summary(3, 1, |status| (status.role, status.ensemble) = (Role::Forming.into(), None)),
+        summary(3, 1, |status| (status.role, status.ensemble) = (Role::Forming, None)),
         "the ensemble is not formed yet",
     );
     // Without a leader; two that still catch up; two of an earlier epoch; two that follow a deposed leader.
-    none(summary(3, 3, |status| status.role = Role::Looking.into()), "0 of 3");
+    none(summary(3, 3, |status| status.role = Role::Looking), "0 of 3");
     let others = |change: fn(&mut NodeStatus)| {
         move |status: &mut NodeStatus| {
             if status.node > 1 {
@@ -127,9 +138,9 @@ fn nodes_that_the_leader_cannot_count_are_not_up_to_date() {
             }
         }
     };
-    none(summary(3, 3, others(|status| status.role = Role::Looking.into())), "1 of 3");
+    none(summary(3, 3, others(|status| status.role = Role::Looking)), "1 of 3");
     none(summary(3, 3, others(|status| status.epoch -= 1)), "1 of 3");
-    none(summary(3, 3, others(|status| status.leader = 9)), "1 of 3");
+    none(summary(3, 3, others(|status| status.leader = Some(9))), "1 of 3");
     // Two whose data directories were replaced, as they say and as the leader says: still voters of the ensemble.
     none(summary(5, 4, |status| status.votes = status.node < 3), "2 of 5");
     let says = |change: fn(&mut PeerStatus)| {
@@ -145,9 +156,9 @@ fn leader_is_the_one_of_the_highest_epoch() {
     let mut answers = answers(&[1, 2, 3]);
     for node in [2, 3] {
         let status = answers.get_mut(ADDRESSES[node - 1]).unwrap().as_mut().unwrap();
-        (status.epoch, status.leader) = (5, 2);
-        status.role = if node == 2 { Role::Leading } else { Role::Following }.into();
-        status.peers.iter_mut().for_each(|peer| peer.connected = peer.member.as_ref().unwrap().node != 1);
+        (status.epoch, status.leader) = (5, Some(2));
+        status.role = if node == 2 { Role::Leading } else { Role::Following };
+        status.peers.iter_mut().for_each(|peer| peer.connected = peer.member.node != 1);
     }
     let report = Report::new(&answers, &[]).unwrap();
     assert_eq!(
@@ -174,7 +185,7 @@ fn missing_member_is_named_with_the_reason() {
 #[test]
 fn member_whose_request_address_is_unknown_is_missing_by_its_message_address() {
     let mut lonely = status(1);
-    lonely.peers[0].member.as_mut().unwrap().request_address.clear();
+    lonely.peers[0].member.request_address = None;
     lonely.peers[0].detail = "has never been seen".to_owned();
     lonely.peers.truncate(1);
     let answers = Answers::from([(ADDRESSES[0].to_owned(), Ok(lonely))]);
@@ -186,7 +197,7 @@ fn member_whose_request_address_is_unknown_is_missing_by_its_message_address() {
 #[test]
 fn strangers_are_noted_and_not_counted() {
     let mut stranger = status(2);
-    stranger.ensemble = Some(EnsembleRef { id: vec![9; 16].into(), history: 1 });
+    stranger.ensemble = ensemble(9);
     stranger.commit_revision = 1_000_000;
     let mut answers = answers(&[1, 3]);
     answers.insert("127.0.0.1:9003".to_owned(), Ok(stranger));

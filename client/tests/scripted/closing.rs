@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use gometa_client::{Client, ErrorKind, Outcome, Role, blocking};
+use gometa_client::{Client, ErrorKind, Outcome, blocking};
 use gometa_proto::v1::{
-    EndSession, Request, SessionEnded, SessionOpened, client_frame::Body as FromClient, request::Operation,
-    response, server_frame::Body as FromNode,
+    EndSession, Request, Role, SessionEnded, SessionOpened, client_frame::Body as FromClient,
+    request::Operation, response, server_frame::Body as FromNode,
 };
 
 use crate::node::{Link, Node, builder, client, entry, limited, not_applied, view, within, written};
@@ -85,7 +85,7 @@ async fn calls_on_an_earlier_connection_end_too() {
         let (follower, leader) = (Node::start().await, Node::start().await);
         // Silence shall not end what closing has to end.
         let patience = Duration::from_secs(60);
-        let client = builder().silence(patience, patience).build([&follower.address]).unwrap();
+        let client = builder().keepalive(patience, patience).build([&follower.address]).unwrap();
         let calling = client.clone();
         let slow = tokio::spawn(async move { calling.get("slow").await });
         let mut link = follower.accept().await;
@@ -93,7 +93,7 @@ async fn calls_on_an_earlier_connection_end_too() {
         // The client moves; what is in flight is awaited where it was asked.
         link.send(FromNode::View(view(Role::Following, &leader.address, &[]))).await;
         let _at_leader = leader.accept().await;
-        while client.view().await.unwrap().role() != Role::Leading {
+        while client.view().await.unwrap().role != gometa_client::Role::Leading {
             tokio::task::yield_now().await;
         }
         client.close().await;

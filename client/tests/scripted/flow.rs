@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gometa_client::{Client, Consistency, ErrorKind, Outcome, ReadOptions, blocking};
 use gometa_proto::v1::{
-    self, Member, NodeStatus, Response, Role, client_frame::Body as FromClient, request::Operation, response,
+    self, NodeStatus, Response, Role, client_frame::Body as FromClient, request::Operation, response,
     server_frame::Body as FromNode,
 };
 use tokio::task::JoinSet;
@@ -293,7 +293,7 @@ async fn status_and_members_of_the_node_in_use_and_of_a_given_one() {
         let call = tokio::spawn({
             let (client, address) = (client.clone(), other.address.clone());
             async move {
-                let members: Vec<Member> = client.members().await.unwrap();
+                let members = client.members().await.unwrap();
                 (members, client.status().await.unwrap(), client.status_of(&address).await.unwrap())
             }
         });
@@ -307,7 +307,7 @@ async fn status_and_members_of_the_node_in_use_and_of_a_given_one() {
         let request = asked.request().await;
         asked.answer(&request, status(2)).await;
         let (members, first, second) = call.await.unwrap();
-        assert_eq!(members[0].request_address, node.address);
+        assert_eq!(members[0].request_address.as_deref(), Some(&*node.address));
         assert_eq!((first.node, second.node), (1, 2));
         assert!(asked.next_request().await.is_none(), "its connection is closed");
 

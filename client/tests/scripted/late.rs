@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use gometa_client::{Client, ErrorKind, Outcome, Role};
-use gometa_proto::v1::{Ping, Pong, client_frame::Body as FromClient, server_frame::Body as FromNode};
+use gometa_client::{Client, ErrorKind, Outcome};
+use gometa_proto::v1::{Ping, Pong, Role, client_frame::Body as FromClient, server_frame::Body as FromNode};
 use tokio::task::JoinHandle;
 
 use crate::node::{Link, Node, builder, client, entry, not_applied, view, welcome, within};
@@ -99,7 +99,7 @@ async fn a_short_deadline_alone_drives_nobody_away() {
     within(async {
         let (node, other) = (Node::start().await, Node::start().await);
         let patience = Duration::from_secs(10);
-        let client = Client::builder().silence(patience, patience).build([&node.address, &other.address]);
+        let client = Client::builder().keepalive(patience, patience).build([&node.address, &other.address]);
         let client = client.unwrap();
         let late = get(&client.with_timeout(SHORT), "k");
         let mut link = node.accept().await;
@@ -182,7 +182,8 @@ async fn a_silent_node_is_left_also_by_calls_that_are_shorter_than_the_silence()
     within(async {
         let (silent, node) = (Node::start().await, Node::start().await);
         let quiet = Duration::from_millis(100);
-        let client = Client::builder().silence(quiet, quiet).build([&silent.address, &node.address]).unwrap();
+        let client =
+            Client::builder().keepalive(quiet, quiet).build([&silent.address, &node.address]).unwrap();
         let short = client.with_timeout(Duration::from_millis(20));
         let calls = async { while short.get("k").await.is_err() {} };
         let serving = async {
@@ -277,8 +278,8 @@ async fn no_timeout_of_zero_and_none_above_a_year() {
         for builder in [
             Client::builder().timeout(fault),
             Client::builder().connect_timeout(fault),
-            Client::builder().silence(fault, tick),
-            Client::builder().silence(tick, fault),
+            Client::builder().keepalive(fault, tick),
+            Client::builder().keepalive(tick, fault),
         ] {
             let error = builder.build(&peers).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
@@ -295,7 +296,7 @@ async fn no_timeout_of_zero_and_none_above_a_year() {
         }
     }
     for fine in [tick, most] {
-        Client::builder().timeout(fine).connect_timeout(fine).silence(fine, fine).build(&peers).unwrap();
+        Client::builder().timeout(fine).connect_timeout(fine).keepalive(fine, fine).build(&peers).unwrap();
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) async fn within<T>(test: impl Future<Output = T>) -> T {
 
 /// A builder that notices silence soon.
 pub(crate) fn builder() -> Builder {
-    Client::builder().silence(Duration::from_millis(100), Duration::from_millis(200))
+    Client::builder().keepalive(Duration::from_millis(100), Duration::from_millis(200))
 }
 
 pub(crate) fn client(nodes: &[&Node]) -> Client {

@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use gometa_client::{Client, ErrorKind, Outcome, Role};
-use gometa_proto::v1::{Error, response, server_frame::Body as FromNode};
+use gometa_client::{Client, ErrorKind, Outcome};
+use gometa_proto::v1::{Error, Role, response, server_frame::Body as FromNode};
 
 use crate::node::{Node, builder, client, ensemble, entry, not_applied, view, welcome, within};
 

@@ -220,7 +220,7 @@ impl<I: BufRead, O: Write> Console<I, O> {
     }
 
     fn carry_out(&mut self, client: &blocking::Client, task: &Task) -> io::Result<()> {
-        let (client, runtime) = client.hosted().get(Operation::Status).map_err(io::Error::other)?;
+        let (client, runtime) = client.inner().get(Operation::Status).map_err(io::Error::other)?;
         if task.repetition > 1 {
             return runtime.block_on(self.repeat(client, task));
         }

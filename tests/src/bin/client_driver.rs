@@ -11,9 +11,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use gometa_client::{
-    Client, Deleted, Error, ErrorKind, Operation, Outcome, ReadOptions, Role, Written, blocking,
-};
+use gometa_client::{Client, Deleted, Error, ErrorKind, Operation, Outcome, ReadOptions, Written, blocking};
 use gometa_tests::clients::line::{Line, hex};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -133,7 +131,8 @@ async fn call(opened: Opened, line: &Line) -> anyhow::Result<Said> {
                 Some(revision) => client.delete_if(key()?, revision).await,
                 None => client.delete(key()?).await,
             };
-            deleted.map(|Deleted { existed, revision }| format!("ok existed={existed} revision={revision}"))
+            deleted
+                .map(|Deleted { existed, revision, .. }| format!("ok existed={existed} revision={revision}"))
         }
         "get" => {
             let options = match line.field("consistency") {
@@ -153,20 +152,12 @@ async fn call(opened: Opened, line: &Line) -> anyhow::Result<Said> {
             })
         }
         "status" => client.status().await.map(|status| {
-            let role = match status.role() {
-                Role::Forming => "forming",
-                Role::Looking => "looking",
-                Role::Following => "following",
-                Role::Leading => "leading",
-                Role::Learning => "learning",
-                Role::Unspecified => "unknown",
-            };
+            let role = status.role.name();
             format!("ok role={role} applied_revision={} keys={}", status.applied_revision, status.keys)
         }),
-        "members" => client
-            .view()
-            .await
-            .map(|view| format!("ok members={} leader={}", view.members.len(), view.leader)),
+        "members" => client.view().await.map(|view| {
+            format!("ok members={} leader={}", view.members.len(), view.leader.unwrap_or_default())
+        }),
         verb => anyhow::bail!("there is no {verb}"),
     })
 }

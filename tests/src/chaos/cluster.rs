@@ -212,9 +212,9 @@ pub(super) async fn whole(ensemble: &Ensemble, probe: &Client, wiped: Option<usi
             statuses.push(ensemble.status(node).await.map_err(|error| error.to_string())?);
         }
         for (node, status) in statuses.iter().enumerate() {
-            leaders += usize::from(status.role() == Role::Leading);
-            let voter = matches!(status.role(), Role::Leading | Role::Following) && status.votes;
-            let well = (if wiped == Some(node) { status.role() == Role::Learning } else { voter })
+            leaders += usize::from(status.role == Role::Leading);
+            let voter = matches!(status.role, Role::Leading | Role::Following) && status.votes;
+            let well = (if wiped == Some(node) { status.role == Role::Learning } else { voter })
                 && status.leader == statuses[0].leader
                 && status.applied_revision >= written.revision;
             if !well {

@@ -52,7 +52,7 @@ async fn a_node_with_an_emptied_directory_is_ready_when_it_has_applied_the_log()
             Err(error) => assert_ne!(error.kind(), ErrorKind::NotFound, "ready: {ready}, {status:?}"),
         }
         if let Some(status) = &status {
-            let serves = matches!(status.role(), Role::Following | Role::Leading | Role::Learning);
+            let serves = matches!(status.role, Role::Following | Role::Leading | Role::Learning);
             let applied = status.applied_revision >= WRITES;
             assert!(applied || !serves, "it says that it serves: {status:?}");
             assert!(applied || !ready, "READY: {status:?}");

@@ -46,7 +46,7 @@ async fn a_wiped_node_is_brought_up_to_date_and_counted_in_no_quorum() {
     ensemble.logged(leader, &["another data directory", "counted in no quorum"]).await;
     let statuses = ensemble.converged(&everyone).await;
     let status = &statuses[wiped];
-    assert_eq!((status.role(), status.votes), (Role::Learning, false), "{status:?}");
+    assert_eq!((status.role, status.votes), (Role::Learning, false), "{status:?}");
     assert!(status.detail.contains("counted in no quorum"), "{status:?}");
     assert!(status.keys >= WRITES as u64, "{status:?}");
     let seen = statuses[leader].peers.iter();
@@ -67,14 +67,14 @@ async fn a_wiped_node_is_brought_up_to_date_and_counted_in_no_quorum() {
     both.set("lost", "x").await.expect_err("a write was acknowledged by one voter of three");
     both.get("k/0").await.expect_err("a read was confirmed by one voter of three");
     for node in [leader, wiped] {
-        ensemble.status_when(node, "has no leader", |status| status.leader == 0).await;
+        ensemble.status_when(node, "has no leader", |status| status.leader.is_none()).await;
     }
     // Nor does it help the other voter, with the leader gone.
     ensemble.kill(leader);
     ensemble.spawn(voter);
     let both = client_of(&ensemble, &[voter, wiped], SHORT);
     both.set("lost", "x").await.expect_err("a write was acknowledged by one voter of three");
-    assert_eq!(ensemble.status(voter).await.unwrap().leader, 0);
+    assert_eq!(ensemble.status(voter).await.unwrap().leader, None);
 
     ensemble.spawn(leader);
     for node in &everyone {
@@ -83,7 +83,7 @@ async fn a_wiped_node_is_brought_up_to_date_and_counted_in_no_quorum() {
     // No write is lost, and the node is still a learner.
     client.set("after", "x").await.unwrap();
     let statuses = ensemble.converged(&everyone).await;
-    assert_eq!((statuses[wiped].role(), statuses[wiped].votes), (Role::Learning, false));
+    assert_eq!((statuses[wiped].role, statuses[wiped].votes), (Role::Learning, false));
     for node in everyone {
         let client = ensemble.client_of(node, TIMEOUT);
         for number in 0..WRITES {
@@ -115,7 +115,11 @@ async fn two_wiped_nodes_form_no_ensemble_with_or_without_the_third() {
     two.set("lost", "x").await.expect_err("two wiped nodes have formed an ensemble");
     for node in &wiped {
         let status = ensemble.status(*node).await.unwrap();
-        assert_eq!((status.role(), status.leader, status.last_revision), (Role::Forming, 0, 0), "{status:?}");
+        assert_eq!(
+            (status.role, status.leader, status.last_revision),
+            (Role::Forming, None, 0),
+            "{status:?}"
+        );
     }
     // With the third they learn which ensemble they belonged to, and that they are strangers to it.
     ensemble.spawn(kept);
@@ -126,7 +130,7 @@ async fn two_wiped_nodes_form_no_ensemble_with_or_without_the_third() {
     all.set("lost", "x").await.expect_err("a write was acknowledged by one voter of three");
     for node in &everyone {
         let status = ensemble.status(*node).await.unwrap();
-        assert_eq!(status.leader, 0, "{status:?}");
+        assert_eq!(status.leader, None, "{status:?}");
         assert_eq!(status.votes, *node == kept, "{status:?}");
     }
     let local = ensemble.status(kept).await.unwrap();

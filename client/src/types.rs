@@ -1,0 +1,289 @@
+//! Arguments and results of calls, as types of this crate's own: the messages of the wire stay inside it.
+//!
+//! All structs are `#[non_exhaustive]`, because operations and fields are added.
+
+use bytes::Bytes;
+use gometa_proto::v1;
+
+/// The totals of a client and its clones since it was built.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct Counters {
+    /// The number of calls begun.
+    pub requests: u64,
+    /// The number of attempts beyond a call's first.
+    pub retries: u64,
+    /// The number of connections that replaced a lost one. Neither the first connection nor a move to the leader counts.
+    pub reconnects: u64,
+    /// The number of calls that have not ended yet.
+    pub in_flight: usize,
+}
+
+/// The result of a write.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub struct Written {
+    /// The revision that the write made: the key's new `mod_revision`.
+    pub revision: u64,
+    /// The number of writes since the key was created, from 1.
+    pub version: u64,
+}
+
+/// The result of a deletion.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub struct Deleted {
+    /// Whether the key existed.
+    pub existed: bool,
+    /// The revision of the deletion, 0 if the key did not exist.
+    pub revision: u64,
+}
+
+/// A key, its value and its revisions.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub struct Entry {
+    /// The key.
+    pub key: Bytes,
+    /// The value.
+    pub value: Bytes,
+    /// The number of writes since the key was created, from 1.
+    pub version: u64,
+    /// The revision that created the key.
+    pub create_revision: u64,
+    /// The revision of the last write to the key, which [`Client::cas`](crate::Client::cas) compares.
+    pub mod_revision: u64,
+}
+
+/// The consistency of a read.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[non_exhaustive]
+pub enum Consistency {
+    /// The read sees every write, of any client, that was acknowledged before the read began.
+    #[default]
+    Linearizable,
+    /// The read sees what the answering node has applied, and never less than an earlier call of the same client.
+    Local,
+}
+
+/// Options of a read.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[non_exhaustive]
+pub struct ReadOptions {
+    /// The consistency of the read.
+    pub consistency: Consistency,
+    /// Local reads only: the node answers once it has applied this revision, or the highest revision that this client
+    /// has seen if that is higher.
+    pub min_revision: u64,
+}
+
+impl ReadOptions {
+    /// The options of a local read.
+    #[must_use]
+    pub fn local() -> Self {
+        Self { consistency: Consistency::Local, min_revision: 0 }
+    }
+
+    /// Sets [`min_revision`](Self::min_revision).
+    #[must_use]
+    pub fn with_min_revision(self, revision: u64) -> Self {
+        Self { min_revision: revision, ..self }
+    }
+}
+
+/// The role of a node in its ensemble.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[non_exhaustive]
+pub enum Role {
+    /// A role that this version of the client does not know.
+    #[default]
+    Unknown,
+    /// Waiting for all configured voters, to form the ensemble.
+    Forming,
+    /// Without a leader, or not caught up with one yet: does not serve requests.
+    Looking,
+    /// Following the leader.
+    Following,
+    /// Leading.
+    Leading,
+    /// Following the leader without a vote.
+    Learning,
+}
+
+impl Role {
+    /// The name in lower case, such as `following`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Forming => "forming",
+            Self::Looking => "looking",
+            Self::Following => "following",
+            Self::Leading => "leading",
+            Self::Learning => "learning",
+        }
+    }
+}
+
+/// The identity of an ensemble.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
+#[non_exhaustive]
+pub struct EnsembleId {
+    /// 16 random bytes, drawn when the ensemble was formed.
+    pub id: Bytes,
+    /// The history, which changes when an ensemble is founded anew from old data.
+    pub history: u64,
+}
+
+/// A member of the ensemble.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
+#[non_exhaustive]
+pub struct Member {
+    /// The node's id.
+    pub node: u64,
+    /// The address for other nodes, by which people know the node.
+    pub message_address: String,
+    /// The address for clients, if it is known.
+    pub request_address: Option<String>,
+}
+
+/// The ensemble as one node knows it.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
+#[non_exhaustive]
+pub struct View {
+    /// The role of the node.
+    pub role: Role,
+    /// The leader's address for clients, if it is known.
+    pub leader: Option<String>,
+    /// The members; the node alone until the ensemble is formed.
+    pub members: Vec<Member>,
+}
+
+/// The state of a node.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
+#[non_exhaustive]
+pub struct NodeStatus {
+    /// The node's id.
+    pub node: u64,
+    /// The node's role.
+    pub role: Role,
+    /// The id of the node's leader, if it has one.
+    pub leader: Option<u64>,
+    /// The epoch of the leader that the node follows, or followed last.
+    pub epoch: u64,
+    /// The revision of the last durable entry in the node's log.
+    pub last_revision: u64,
+    /// The last revision that the node knows to be committed.
+    pub commit_revision: u64,
+    /// The last revision that the node has applied.
+    pub applied_revision: u64,
+    /// The hash of keys and sessions at `applied_revision`, 16 bytes. It is the same on all nodes at one revision.
+    pub state_hash: Bytes,
+    /// The number of sessions.
+    pub sessions: u64,
+    /// The number of keys.
+    pub keys: u64,
+    /// Whether the node counts in quorums. False for a learner, and for a voter whose data directory was replaced.
+    pub votes: bool,
+    /// What the node waits for, or why it does not count in quorums, in one line; empty if all is well.
+    pub detail: String,
+    /// The version of the server program.
+    pub version: String,
+    /// The node's ensemble, if it is formed.
+    pub ensemble: Option<EnsembleId>,
+    /// The other members, as the node sees them.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// Another member, as the answering node sees it.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
+#[non_exhaustive]
+pub struct PeerStatus {
+    /// The member.
+    pub member: Member,
+    /// Whether it counts in quorums.
+    pub votes: bool,
+    /// On a leader: whether the member follows it over an open connection. On other nodes: whether it is their leader.
+    pub connected: bool,
+    /// On a leader: the last revision that the member has acknowledged as durable.
+    pub acked_revision: u64,
+    /// What is wrong with the member, in one line; empty if all is well.
+    pub detail: String,
+}
+
+fn known(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+impl Role {
+    pub(crate) fn from_wire(role: v1::Role) -> Self {
+        match role {
+            v1::Role::Unspecified => Self::Unknown,
+            v1::Role::Forming => Self::Forming,
+            v1::Role::Looking => Self::Looking,
+            v1::Role::Following => Self::Following,
+            v1::Role::Leading => Self::Leading,
+            v1::Role::Learning => Self::Learning,
+        }
+    }
+}
+
+impl Entry {
+    pub(crate) fn from_wire(entry: v1::Entry) -> Self {
+        let v1::Entry { key, value, version, create_revision, mod_revision } = entry;
+        Self { key, value, version, create_revision, mod_revision }
+    }
+}
+
+impl Member {
+    fn from_wire(member: v1::Member) -> Self {
+        let v1::Member { node, message_address, request_address } = member;
+        Self { node, message_address, request_address: known(request_address) }
+    }
+}
+
+impl View {
+    pub(crate) fn from_wire(view: v1::View) -> Self {
+        Self {
+            role: Role::from_wire(view.role()),
+            leader: known(view.leader),
+            members: view.members.into_iter().map(Member::from_wire).collect(),
+        }
+    }
+}
+
+impl NodeStatus {
+    pub(crate) fn from_wire(status: v1::NodeStatus) -> Self {
+        Self {
+            node: status.node,
+            role: Role::from_wire(status.role()),
+            leader: (status.leader != 0).then_some(status.leader),
+            epoch: status.epoch,
+            last_revision: status.last_revision,
+            commit_revision: status.commit_revision,
+            applied_revision: status.applied_revision,
+            state_hash: status.state_hash,
+            sessions: status.sessions,
+            keys: status.keys,
+            votes: status.votes,
+            detail: status.detail,
+            version: status.version,
+            ensemble: status
+                .ensemble
+                .map(|ensemble| EnsembleId { id: ensemble.id, history: ensemble.history }),
+            peers: status.peers.into_iter().map(PeerStatus::from_wire).collect(),
+        }
+    }
+}
+
+impl PeerStatus {
+    fn from_wire(peer: v1::PeerStatus) -> Self {
+        Self {
+            member: Member::from_wire(peer.member.unwrap_or_default()),
+            votes: peer.votes,
+            connected: peer.connected,
+            acked_revision: peer.acked_revision,
+            detail: peer.detail,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The public signatures of the crate; and the code on `docs/rust.md`, which is part of the examples that the tests of
+//! real processes run.
+#![forbid(unsafe_code)]
+
+use std::{fs, path::PathBuf};
+
+fn read(path: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Lines without what indents them.
+fn flat(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn every_snippet_is_part_of_an_example() {
+    let page = read("../docs/rust.md");
+    let examples = flat(&[read("examples/hello.rs"), read("examples/tour.rs")].concat());
+    let snippets: Vec<&str> =
+        page.split("```rust\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
+    assert!(snippets.len() > 5, "only {} snippets found", snippets.len());
+    for snippet in snippets {
+        // Nothing is part of everything.
+        assert!(!snippet.trim().is_empty(), "docs/rust.md has an empty block");
+        assert!(examples.contains(&flat(snippet)), "in no example:\n{snippet}");
+    }
+}
+
+/// The public items of a source file: structs and enums whole, functions without their body.
+fn public_items(source: &str) -> impl Iterator<Item = &str> {
+    source.match_indices("pub ").filter(|(at, _)| source[..*at].ends_with([' ', '\n'])).map(|(at, _)| {
+        let item = &source[at..];
+        let indent = at - source[..at].rfind('\n').map_or(0, |end| end + 1);
+        let whole = item.starts_with("pub struct") || item.starts_with("pub enum");
+        let end =
+            if whole { item.find(&format!("\n{}}}", " ".repeat(indent))) } else { item.find(['{', ';']) };
+        &item[..end.unwrap_or(item.len())]
+    })
+}
+
+#[test]
+fn no_message_of_the_wire_is_in_the_public_api() {
+    let mut items = 0;
+    for file in fs::read_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap() {
+        let path = file.unwrap().path();
+        let source = fs::read_to_string(&path).unwrap();
+        // Names that stand for messages, besides paths through the module that is generated.
+        let imported: Vec<&str> = source
+            .split("v1::{")
+            .skip(1)
+            .filter_map(|rest| rest.split_once('}'))
+            .flat_map(|(names, _)| names.split(',').filter_map(|name| name.split_whitespace().last()))
+            .filter(|name| *name != "self")
+            .collect();
+        for item in public_items(&source) {
+            items += 1;
+            let mut words = item.split(|c: char| !c.is_alphanumeric() && c != '_');
+            let message = words.find(|word| *word == "v1" || imported.contains(word));
+            assert!(message.is_none(), "{}: {message:?} in:\n{item}", path.display());
+        }
+    }
+    assert!(items > 100, "only {items} items found");
+}
