@@ -69,6 +69,7 @@ static gometa_status_t start(const gometa_client_t *client, const gometa_queue_t
     size_t k_len = _GoStringLen(key);
     size_t v_len = _GoStringLen(value);
     gometa_client_t *hasty = NULL;
+    gometa_read_options_t *reading = NULL;
     gometa_future_t **future = &request->future;
     gometa_error_t *error = NULL;
     gometa_status_t status = GOMETA_OK;
@@ -95,7 +96,12 @@ static gometa_status_t start(const gometa_client_t *client, const gometa_queue_t
             status = gometa_client_delete_if_async(client, k, k_len, revision, future, &error);
             break;
         case CALL_GET:
-            status = gometa_client_get_with_async(client, k, k_len, consistency, revision, future, &error);
+            if (consistency != GOMETA_LINEARIZABLE || revision != 0) {
+                gometa_read_options_new(&reading, NULL);
+                gometa_read_options_set_consistency(reading, consistency, NULL);
+                gometa_read_options_set_min_revision(reading, revision, NULL);
+            }
+            status = gometa_client_get_with_async(client, k, k_len, reading, future, &error);
             break;
         case CALL_STATUS:
             status = gometa_client_status_async(client, NULL, future, &error);
@@ -115,6 +121,7 @@ static gometa_status_t start(const gometa_client_t *client, const gometa_queue_t
     if (status != GOMETA_OK) {
         read_failure(error, &request->failure);
     }
+    gometa_read_options_free(reading);
     gometa_client_free(hasty);
     return status;
 }
@@ -420,7 +427,7 @@ func apply(options *C.gometa_options_t, settings *settings) error {
 	}
 	if settings.quiet != nil {
 		quiet, silence := milliseconds(*settings.quiet), milliseconds(*settings.silence)
-		if C.gometa_options_set_silence_ms(options, quiet, silence, &failed) != C.GOMETA_OK {
+		if C.gometa_options_set_keepalive_ms(options, quiet, silence, &failed) != C.GOMETA_OK {
 			return failureOf(failed)
 		}
 	}

@@ -38,8 +38,8 @@ static void arguments(const char *peers)
     for (size_t i = 0; i < sizeof no_timeouts / sizeof *no_timeouts; i++) {
         FAILS(gometa_options_set_timeout_ms(options, no_timeouts[i], &error), GOMETA_INVALID_ARGUMENT);
         FAILS(gometa_options_set_connect_timeout_ms(options, no_timeouts[i], &error), GOMETA_INVALID_ARGUMENT);
-        FAILS(gometa_options_set_silence_ms(options, no_timeouts[i], 1, &error), GOMETA_INVALID_ARGUMENT);
-        FAILS(gometa_options_set_silence_ms(options, 1, no_timeouts[i], &error), GOMETA_INVALID_ARGUMENT);
+        FAILS(gometa_options_set_keepalive_ms(options, no_timeouts[i], 1, &error), GOMETA_INVALID_ARGUMENT);
+        FAILS(gometa_options_set_keepalive_ms(options, 1, no_timeouts[i], &error), GOMETA_INVALID_ARGUMENT);
     }
     FAILS(gometa_options_set_timeout_ms(NULL, 1, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_options_set_name(options, NULL, &error), GOMETA_INVALID_ARGUMENT);
@@ -55,12 +55,20 @@ static void arguments(const char *peers)
     gometa_written_t written = {42, 42};
     gometa_entry_t *entry = NULL;
     gometa_future_t *future = NULL;
+    gometa_read_options_t *reading = NULL;
     FAILS(gometa_client_set(NULL, "k", 1, "v", 1, &written, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_client_set(client, NULL, 1, "v", 1, &written, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_client_set(client, "k", 1, NULL, 1, &written, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_client_set(client, NULL, 0, "v", 1, &written, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_client_get(client, "k", 1, NULL, &error), GOMETA_INVALID_ARGUMENT);
-    FAILS(gometa_client_get_with(client, "k", 1, 9, 0, &entry, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_get_with(client, "k", 1, NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_read_options_new(NULL, &error), GOMETA_INVALID_ARGUMENT);
+    CHECK(gometa_read_options_new(&reading, &error) == GOMETA_OK);
+    FAILS(gometa_read_options_set_consistency(reading, 9, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_read_options_set_consistency(NULL, GOMETA_LOCAL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_read_options_set_min_revision(NULL, 1, &error), GOMETA_INVALID_ARGUMENT);
+    CHECK(gometa_read_options_set_min_revision(reading, UINT64_MAX, &error) == GOMETA_OK);
+    gometa_read_options_free(reading);
     FAILS(gometa_client_get_async(client, "k", 1, NULL, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_future_wait(NULL, 1, &error), GOMETA_INVALID_ARGUMENT);
     CHECK(written.revision == 42 && written.version == 42 && entry == NULL);
@@ -124,7 +132,7 @@ static void use_after_close(const char *peers)
         FAILS(gometa_client_delete(closed, "k", 1, NULL, &error), GOMETA_CLOSED);
         FAILS(gometa_client_delete_if(closed, "k", 1, 1, NULL, &error), GOMETA_CLOSED);
         FAILS(gometa_client_get(closed, "k", 1, &entry, &error), GOMETA_CLOSED);
-        FAILS(gometa_client_get_with(closed, "k", 1, GOMETA_LOCAL, 0, &entry, &error), GOMETA_CLOSED);
+        FAILS(gometa_client_get_with(closed, "k", 1, NULL, &entry, &error), GOMETA_CLOSED);
         FAILS(gometa_client_status(closed, NULL, &status, &error), GOMETA_CLOSED);
         FAILS(gometa_client_status(closed, peers, &status, &error), GOMETA_INVALID_ARGUMENT);
         FAILS(gometa_client_members(closed, &members, &error), GOMETA_CLOSED);
@@ -167,6 +175,7 @@ static void nulls(const char *peers)
     gometa_node_status_free(NULL);
     gometa_members_free(NULL);
     gometa_options_free(NULL);
+    gometa_read_options_free(NULL);
     gometa_queue_close(NULL);
     gometa_future_cancel(NULL);
     CHECK(gometa_entry_version(NULL) == 0 && gometa_entry_value(NULL, &length) == NULL && length == 0);

@@ -16,6 +16,7 @@
 
 static const char *peers;
 static gometa_client_t *client;
+static gometa_read_options_t *local;
 
 /* In KiB. */
 static long resident(void)
@@ -43,7 +44,7 @@ static void *block(void *context)
             CHECK(gometa_client_delete(client, "absent", 6, &deleted, NULL) == GOMETA_OK);
             break;
         case 2:
-            CHECK(gometa_client_get_with(client, "k", 1, GOMETA_LOCAL, 0, &entry, NULL) == GOMETA_OK);
+            CHECK(gometa_client_get_with(client, "k", 1, local, &entry, NULL) == GOMETA_OK);
             break;
         default:
             CHECK(gometa_client_get(client, "k", 1, &entry, NULL) == GOMETA_OK);
@@ -254,6 +255,8 @@ int main(int count, char **given)
         {"called back", called_back}, {"failing", failing}, {"clients", clients},
     };
     client = open_client(peers, 60000);
+    CHECK(gometa_read_options_new(&local, NULL) == GOMETA_OK);
+    CHECK(gometa_read_options_set_consistency(local, GOMETA_LOCAL, NULL) == GOMETA_OK);
     CHECK(gometa_client_set(client, "k", 1, "v", 1, NULL, NULL) == GOMETA_OK);
     CHECK(gometa_client_set(client, "k", 1, "v", 1, NULL, NULL) == GOMETA_OK);
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
@@ -269,6 +272,7 @@ int main(int count, char **given)
     }
     uint64_t in_flight = 1;
     CHECK(gometa_client_counter(client, GOMETA_COUNTER_IN_FLIGHT, &in_flight, NULL) == GOMETA_OK && in_flight == 0);
+    gometa_read_options_free(local);
     gometa_client_free(client);
     puts("all is well");
     return 0;

@@ -1,102 +1,102 @@
-//! The client, and its calls: each in a form that blocks and in one that gives a future.
+//! The client: how it is made, closed and freed.
 
-use std::ffi::{c_char, c_void};
+use std::{
+    ffi::c_char,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+};
 
-use bytes::Bytes;
-use gometa_client::{Client, Consistency, Error, OnSharedRuntime, Operation, ReadOptions, Reply, Request};
+use gometa_client::{Client, Error, OnSharedRuntime, Operation, Reply, Request};
 
 use crate::{
-    entry::gometa_entry_t,
     error::gometa_error_t,
     future::{Callbacks, gometa_future_t},
-    guard::{guard, guard_client},
-    input::{self, Arguments, Output},
-    members::gometa_members_t,
-    node_status::gometa_node_status_t,
+    guard::guard,
+    input::{self, invalid},
+    macros::{free, required, text},
     options::{duration, gometa_options_t},
     status::gometa_status_t,
 };
 
-/// A handle on an ensemble. Any number of threads may use it at a time. It does no IO before its first call.
+/// A client of an ensemble: one connection, shared by all its calls. Thread-safe. Connects on its first call.
 pub struct gometa_client_t {
-    hosted: OnSharedRuntime<Client>,
+    client: OnSharedRuntime<Client>,
     callbacks: Callbacks,
 }
 
-/// What a write came to.
+/// The counters of a client, for gometa_client_counter.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct gometa_written_t {
-    /// The revision that the write made: the key's new mod_revision.
-    pub revision: u64,
-    /// 1, 2, ... since the key was created.
-    pub version: u64,
-}
-
-/// What a deletion came to.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct gometa_deleted_t {
-    /// The revision of the deletion, 0 where there was nothing to delete.
-    pub revision: u64,
-    /// Whether the key was there.
-    pub existed: bool,
-}
-
-/// What a read sees.
-#[repr(u32)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum gometa_consistency_t {
-    /// Every write that was acknowledged, to anybody, before the read began.
-    GOMETA_LINEARIZABLE = 0,
-    /// What the answering node has applied, but nothing older than what this client has seen before.
-    GOMETA_LOCAL = 1,
-}
-
-/// What a client counts.
-#[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum gometa_counter_t {
     /// Calls made.
     GOMETA_COUNTER_REQUESTS = 1,
     /// Attempts beyond a call's first.
     GOMETA_COUNTER_RETRIES = 2,
-    /// Connections made after one was lost or left; neither the first one nor a move to the leader.
+    /// Connections that replaced a lost one. Neither the first connection nor a move to the leader counts.
     GOMETA_COUNTER_RECONNECTS = 3,
-    /// Calls that have not ended yet.
+    /// Calls in flight.
     GOMETA_COUNTER_IN_FLIGHT = 4,
-    /// The highest revision that an answer has shown.
+    /// The highest revision in any answer so far.
     GOMETA_COUNTER_SEEN_REVISION = 5,
 }
 
 impl gometa_client_t {
-    /// Ends what runs on it, and its session.
-    pub(crate) fn close(&self) {
-        self.hosted.close();
-    }
-
-    fn call(&self, request: Request) -> Result<Reply, Error> {
-        let (client, runtime) = self.hosted.get(request.operation())?;
+    /// Makes a call and blocks until its reply.
+    pub(crate) fn call(&self, request: Request) -> Result<Reply, Error> {
+        let (client, runtime) = self.client.get(request.operation())?;
         runtime.block_on(client.perform(request))
     }
 
-    fn start(&self, request: Request) -> Result<gometa_future_t, Error> {
-        gometa_future_t::start(&self.hosted, &self.callbacks, request)
+    /// Starts a call.
+    pub(crate) fn start(&self, request: Request) -> Result<gometa_future_t, Error> {
+        gometa_future_t::start(&self.client, &self.callbacks, request)
     }
 }
 
 impl Drop for gometa_client_t {
     fn drop(&mut self) {
-        self.hosted.release();
+        self.client.release();
     }
 }
 
-/// Makes a client of these peers: addresses of nodes' ports for clients, "host:port", with commas between
-/// them. Does no IO, so it succeeds with every peer down. *options* may be NULL. Free *client* with
-/// gometa_client_free.
+/// Runs the body of an exported function on a client. A panic also closes the client, whose state may be inconsistent.
 ///
-/// GOMETA_INVALID_ARGUMENT if there is no address or one that cannot be an address; GOMETA_INTERNAL if no
-/// thread can be started.
+/// # Safety
+/// `client` is NULL or points to a client; `error` is NULL or may be written to.
+pub(crate) unsafe fn guard_client(
+    operation: Operation,
+    client: *const gometa_client_t,
+    error: *mut *mut gometa_error_t,
+    body: impl FnOnce(&gometa_client_t) -> Result<(), Error>,
+) -> gometa_status_t {
+    let body = || {
+        // SAFETY: the caller's promise.
+        let client = unsafe { input::handle(operation, client, "client") }?;
+        catch_unwind(AssertUnwindSafe(|| body(client))).unwrap_or_else(|panic| {
+            client.client.close();
+            resume_unwind(panic)
+        })
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard(operation, error, body) }
+}
+
+/// The body of an exported function on a client; see [`macros`](crate::macros).
+macro_rules! with_client {
+    ($operation:ident, $client:ident, $error:ident, $body:expr) => {{
+        let body = $body;
+        // SAFETY: `$client` is NULL or a live client, `$error` NULL or writable; see the module `macros`.
+        unsafe { $crate::client::guard_client(gometa_client::Operation::$operation, $client, $error, body) }
+    }};
+}
+pub(crate) use with_client;
+
+/// Creates a client. Does no IO, so it succeeds even if no node can be reached.
+///
+/// `peers` are the client addresses of one or more nodes: "host:port", separated by commas. `options` may be NULL
+/// for the defaults; they are copied. Free `*client` with gometa_client_free.
+///
+/// Returns GOMETA_INVALID_ARGUMENT if `peers` has no address or an invalid one, GOMETA_INTERNAL if no thread can be
+/// started.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_new(
     peers: *const c_char,
@@ -104,27 +104,23 @@ pub unsafe extern "C" fn gometa_client_new(
     client: *mut *mut gometa_client_t,
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
-    let arguments = Arguments(Operation::Build);
-    let body = || {
-        // SAFETY: NULL, or a place of the caller's.
-        let place = unsafe { arguments.output(client, "client") }?;
-        // SAFETY: NULL, or a string of the caller's.
-        let peers = unsafe { arguments.text(peers, "peers") }?;
-        // SAFETY: NULL, or settings of the caller's.
+    crate::macros::guarded!(Build, error, {
+        let output = required!(Build, client);
+        let peers = text!(Build, peers);
+        // SAFETY: NULL or live options; see the module `macros`.
         let options = unsafe { options.as_ref() };
-        let builder =
-            options.map_or_else(|| gometa_options_t::default().builder, |options| options.builder.clone());
-        let hosted = OnSharedRuntime::new(builder.build([peers])?)?;
-        place.give(gometa_client_t { hosted, callbacks: Callbacks::default() });
+        let builder = options.map_or_else(gometa_options_t::defaults, |options| options.builder.clone());
+        let client = OnSharedRuntime::new(builder.build([peers])?)?;
+        output.give(gometa_client_t { client, callbacks: Callbacks::default() });
         Ok(())
-    };
-    // SAFETY: NULL, or a place of the caller's.
-    unsafe { guard(Operation::Build, error, body) }
+    })
 }
 
-/// The same client, with its connection, whose calls may take timeout_ms milliseconds. Free *other* with
-/// gometa_client_free, in any order. Closing either closes both. GOMETA_INVALID_ARGUMENT for a timeout of 0 and
-/// for more than 31,536,000,000 (365 days).
+/// Creates a second handle on the same client and connection, with a timeout of its own for the calls made through it.
+///
+/// Both handles must be freed with gometa_client_free, in any order. Closing either closes both.
+///
+/// Returns GOMETA_INVALID_ARGUMENT if `timeout_ms` is 0 or above 31,536,000,000 (365 days).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_with_timeout(
     client: *const gometa_client_t,
@@ -132,42 +128,40 @@ pub unsafe extern "C" fn gometa_client_with_timeout(
     other: *mut *mut gometa_client_t,
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
-    let arguments = Arguments(Operation::Build);
-    let body = |client: &gometa_client_t| {
-        // SAFETY: NULL, or a place of the caller's.
-        let place = unsafe { arguments.output(other, "other") }?;
+    with_client!(Build, client, error, |client: &gometa_client_t| {
+        let output = required!(Build, other);
         let timeout = duration(timeout_ms, "timeout_ms")?;
-        let hosted = client.hosted.map(|client| client.with_timeout(timeout));
-        place.give(gometa_client_t { hosted, callbacks: client.callbacks.clone() });
+        let other = client.client.map(|client| client.with_timeout(timeout));
+        output.give(gometa_client_t { client: other, callbacks: client.callbacks.clone() });
         Ok(())
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { guard_client(Operation::Build, client, error, body) }
+    })
 }
 
-/// Ends every call that runs on the client, with GOMETA_CLOSED, and every later one, at once. Then has the
-/// client's session ended, which takes 200 ms at most; in a callback it does not wait for that. Closing again
-/// does nothing, nor does NULL. Any thread.
+/// Closes a client: calls in flight and all later calls fail with GOMETA_CLOSED.
+///
+/// Then ends the client's session, which blocks for at most 200 ms; called from a callback, it does not block.
+/// Thread-safe. A second close is a no-op, and so is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_close(client: *const gometa_client_t) {
-    let body = |client: &gometa_client_t| {
-        client.close();
+    let error = std::ptr::null_mut();
+    with_client!(Build, client, error, |client: &gometa_client_t| {
+        client.client.close();
         Ok(())
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { guard_client(Operation::Build, client, std::ptr::null_mut(), body) };
+    });
 }
 
-/// Frees a client, which no thread may use any more. The last handle that is freed has the client's session
-/// ended, as gometa_client_close, if no future runs. Futures of its calls go on; gometa_client_close ends them.
-/// In a forked child it gives the handle up and leaves the parent's session alone. NULL is a no-op.
+/// Frees a client, which must not be in use by any thread. NULL is a no-op.
+///
+/// Futures of its calls keep running; use gometa_client_close to end them. Freeing the last handle ends the session
+/// like gometa_client_close, unless a future is running. In a forked child it does not touch the parent's session.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_free(client: *mut gometa_client_t) {
-    // SAFETY: NULL, or a client that the caller gives up.
-    unsafe { input::free(client) };
+    free!(client);
 }
 
-/// What the client and its handles have done so far; a counter is one of gometa_counter_t.
+/// Reads a counter of a client, which covers all its handles.
+///
+/// Returns GOMETA_INVALID_ARGUMENT if `counter` is not a gometa_counter_t.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_counter(
     client: *const gometa_client_t,
@@ -175,576 +169,47 @@ pub unsafe extern "C" fn gometa_client_counter(
     value: *mut u64,
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
-    let arguments = Arguments(Operation::Status);
-    let body = |client: &gometa_client_t| {
-        // SAFETY: NULL, or a place of the caller's.
-        let place = unsafe { arguments.output(value, "value") }?;
-        let (client, _) = client.hosted.get(Operation::Status)?;
+    with_client!(Status, client, error, |client: &gometa_client_t| {
+        let output = required!(Status, value);
+        let (client, _) = client.client.get(Operation::Status)?;
         let counters = client.counters();
-        place.put(match counter {
+        output.put(match counter {
             1 => counters.requests,
             2 => counters.retries,
             3 => counters.reconnects,
             4 => counters.in_flight as u64,
             5 => client.seen_revision(),
-            _ => return Err(arguments.invalid(format!("there is no counter {counter}"))),
+            _ => return Err(invalid(Operation::Status, format!("there is no counter {counter}"))),
         });
         Ok(())
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { guard_client(Operation::Status, client, error, body) }
+    })
 }
 
-/// The arguments of a request.
-///
-/// # Safety
-/// Each pointer is NULL or points to as many bytes as are said.
-unsafe fn bytes(
-    operation: Operation,
-    pointer: *const c_void,
-    length: usize,
-    name: &str,
-) -> Result<Bytes, Error> {
-    // SAFETY: the caller's promise.
-    unsafe { Arguments(operation).bytes(pointer, length, name) }.map(Bytes::copy_from_slice)
-}
+#[cfg(test)]
+mod tests {
+    use std::ptr;
 
-fn read_options(consistency: u32, min_revision: u64) -> Result<ReadOptions, Error> {
-    let mut options = ReadOptions::default().with_min_revision(min_revision);
-    options.consistency = match consistency {
-        0 => Consistency::Linearizable,
-        1 => Consistency::Local,
-        _ => return Err(Arguments(Operation::Get).invalid(format!("there is no consistency {consistency}"))),
-    };
-    Ok(options)
-}
+    use super::*;
+    use crate::operations::gometa_client_get;
 
-/// A call that blocks: asks, and has `take` write the reply.
-///
-/// # Safety
-/// `client` is NULL or a client, `error` NULL or a place to write to.
-unsafe fn block(
-    operation: Operation,
-    client: *const gometa_client_t,
-    error: *mut *mut gometa_error_t,
-    request: impl FnOnce() -> Result<Request, Error>,
-    take: impl FnOnce(Reply),
-) -> gometa_status_t {
-    let body = |client: &gometa_client_t| {
-        take(client.call(request()?)?);
-        Ok(())
-    };
-    // SAFETY: the caller's promise.
-    unsafe { guard_client(operation, client, error, body) }
-}
-
-/// A call that does not: starts it, and gives the future.
-///
-/// # Safety
-/// `client` is NULL or a client, `future` and `error` NULL or places to write to.
-unsafe fn start(
-    operation: Operation,
-    client: *const gometa_client_t,
-    future: *mut *mut gometa_future_t,
-    error: *mut *mut gometa_error_t,
-    request: impl FnOnce() -> Result<Request, Error>,
-) -> gometa_status_t {
-    let body = |client: &gometa_client_t| {
-        // SAFETY: the caller's promise.
-        let place = unsafe { Arguments(operation).output(future, "future") }?;
-        place.give(client.start(request()?)?);
-        Ok(())
-    };
-    // SAFETY: the caller's promise.
-    unsafe { guard_client(operation, client, error, body) }
-}
-
-/// Creates a key. *written* may be NULL. Blocks.
-///
-/// GOMETA_ALREADY_EXISTS, and what every write can meet: see gometa_client_set.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_client_add(
-    client: *const gometa_client_t,
-    key: *const c_void,
-    key_len: usize,
-    value: *const c_void,
-    value_len: usize,
-    written: *mut gometa_written_t,
-    error: *mut *mut gometa_error_t,
-) -> gometa_status_t {
-    let request = || {
-        // SAFETY: NULL, or bytes of the caller's.
-        let key = unsafe { bytes(Operation::Add, key, key_len, "key") }?;
-        // SAFETY: NULL, or bytes of the caller's.
-        let value = unsafe { bytes(Operation::Add, value, value_len, "value") }?;
-        Ok(Request::Add { key, value })
-    };
-    // SAFETY: NULL, or a place of the caller's.
-    let place = unsafe { Output::optional(written) };
-    let take = |reply| {
-        if let Reply::Written(written) = reply {
-            place.put(gometa_written_t::from(written));
-        }
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { block(Operation::Add, client, error, request, take) }
-}
-
-/// Starts what gometa_client_add does; the result is had by gometa_future_written. Free *future* with
-/// gometa_future_free. Does not block.
-///
-/// GOMETA_INVALID_ARGUMENT for what is none, GOMETA_FORKED; everything else is the future's.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_client_add_async(
-    client: *const gometa_client_t,
-    key: *const c_void,
-    key_len: usize,
-    value: *const c_void,
-    value_len: usize,
-    future: *mut *mut gometa_future_t,
-    error: *mut *mut gometa_error_t,
-) -> gometa_status_t {
-    let request = || {
-        // SAFETY: NULL, or bytes of the caller's.
-        let key = unsafe { bytes(Operation::Add, key, key_len, "key") }?;
-        // SAFETY: NULL, or bytes of the caller's.
-        let value = unsafe { bytes(Operation::Add, value, value_len, "value") }?;
-        Ok(Request::Add { key, value })
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { start(Operation::Add, client, future, error, request) }
-}
-
-/// Creates or replaces a key. *written* may be NULL. Blocks.
-///
-/// GOMETA_INVALID_ARGUMENT for an empty key, GOMETA_TOO_LARGE, GOMETA_UNAVAILABLE if there was no connection to
-/// any node until the deadline, GOMETA_DEADLINE_EXCEEDED if there was one and no answer in time,
-/// GOMETA_SESSION_EXPIRED, GOMETA_CLOSED, GOMETA_FORKED. gometa_error_outcome says whether the write may have
-/// taken effect; with GOMETA_UNAVAILABLE it has not.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_client_set(
-    client: *const gometa_client_t,
-    key: *const c_void,
-    key_len: usize,
-    value: *const c_void,
-    value_len: usize,
-    written: *mut gometa_written_t,
-    error: *mut *mut gometa_error_t,
-) -> gometa_status_t {
-    let request = || {
-        // SAFETY: NULL, or bytes of the caller's.
-        let key = unsafe { bytes(Operation::Set, key, key_len, "key") }?;
-        // SAFETY: NULL, or bytes of the caller's.
-        let value = unsafe { bytes(Operation::Set, value, value_len, "value") }?;
-        Ok(Request::Set { key, value })
-    };
-    // SAFETY: NULL, or a place of the caller's.
-    let place = unsafe { Output::optional(written) };
-    let take = |reply| {
-        if let Reply::Written(written) = reply {
-            place.put(gometa_written_t::from(written));
-        }
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { block(Operation::Set, client, error, request, take) }
-}
-
-/// Starts what gometa_client_set does; the result is had by gometa_future_written. Free *future* with
-/// gometa_future_free. Does not block.
-///
-/// GOMETA_INVALID_ARGUMENT for what is none, GOMETA_FORKED; everything else is the future's.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_client_set_async(
-    client: *const gometa_client_t,
-    key: *const c_void,
-    key_len: usize,
-    value: *const c_void,
-    value_len: usize,
-    future: *mut *mut gometa_future_t,
-    error: *mut *mut gometa_error_t,
-) -> gometa_status_t {
-    let request = || {
-        // SAFETY: NULL, or bytes of the caller's.
-        let key = unsafe { bytes(Operation::Set, key, key_len, "key") }?;
-        // SAFETY: NULL, or bytes of the caller's.
-        let value = unsafe { bytes(Operation::Set, value, value_len, "value") }?;
-        Ok(Request::Set { key, value })
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { start(Operation::Set, client, future, error, request) }
-}
-
-/// Replaces a key if its mod_revision is *revision*; 0 stands for "it does not exist". *written* may be NULL.
-/// Blocks.
-///
-/// GOMETA_CAS_MISMATCH, and what every write can meet: see gometa_client_set.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_client_cas(
-    client: *const gometa_client_t,
-    key: *const c_void,
-    key_len: usize,
-    revision: u64,
-    value: *const c_void,
-    value_len: usize,
-    written: *mut gometa_written_t,
-    error: *mut *mut gometa_error_t,
-) -> gometa_status_t {
-    let request = || {
-        // SAFETY: NULL, or bytes of the caller's.
-        let key = unsafe { bytes(Operation::Cas, key, key_len, "key") }?;
-        // SAFETY: NULL, or bytes of the caller's.
-        let value = unsafe { bytes(Operation::Cas, value, value_len, "value") }?;
-        Ok(Request::Cas { key, revision, value })
-    };
-    // SAFETY: NULL, or a place of the caller's.
-    let place = unsafe { Output::optional(written) };
-    let take = |reply| {
-        if let Reply::Written(written) = reply {
-            place.put(gometa_written_t::from(written));
-        }
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { block(Operation::Cas, client, error, request, take) }
-}
-
-/// Starts what gometa_client_cas does; the result is had by gometa_future_written. Free *future* with
-/// gometa_future_free. Does not block.
-///
-/// GOMETA_INVALID_ARGUMENT for what is none, GOMETA_FORKED; everything else is the future's.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_client_cas_async(
-    client: *const gometa_client_t,
-    key: *const c_void,
-    key_len: usize,
-    revision: u64,
-    value: *const c_void,
-    value_len: usize,
-    future: *mut *mut gometa_future_t,
-    error: *mut *mut gometa_error_t,
-) -> gometa_status_t {
-    let request = || {
-        // SAFETY: NULL, or bytes of the caller's.
-        let key = unsafe { bytes(Operation::Cas, key, key_len, "key") }?;
-        // SAFETY: NULL, or bytes of the caller's.
-        let value = unsafe { bytes(Operation::Cas, value, value_len, "value") }?;
-        Ok(Request::Cas { key, revision, value })
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { start(Operation::Cas, client, future, error, request) }
-}
-
-/// Removes a key, whether it is there or not. *deleted* may be NULL. Blocks.
-///
-/// What every write can meet: see gometa_client_set.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_client_delete(
-    client: *const gometa_client_t,
-    key: *const c_void,
-    key_len: usize,
-    deleted: *mut gometa_deleted_t,
-    error: *mut *mut gometa_error_t,
-) -> gometa_status_t {
-    let request = || {
-        // SAFETY: NULL, or bytes of the caller's.
-        let key = unsafe { bytes(Operation::Delete, key, key_len, "key") }?;
-        Ok(Request::Delete { key, revision: None })
-    };
-    // SAFETY: NULL, or a place of the caller's.
-    let place = unsafe { Output::optional(deleted) };
-    let take = |reply| {
-        if let Reply::Deleted(deleted) = reply {
-            place.put(gometa_deleted_t::from(deleted));
-        }
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { block(Operation::Delete, client, error, request, take) }
-}
-
-/// Starts what gometa_client_delete does; the result is had by gometa_future_deleted. Free *future* with
-/// gometa_future_free. Does not block.
-///
-/// GOMETA_INVALID_ARGUMENT for what is none, GOMETA_FORKED; everything else is the future's.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_client_delete_async(
-    client: *const gometa_client_t,
-    key: *const c_void,
-    key_len: usize,
-    future: *mut *mut gometa_future_t,
-    error: *mut *mut gometa_error_t,
-) -> gometa_status_t {
-    let request = || {
-        // SAFETY: NULL, or bytes of the caller's.
-        let key = unsafe { bytes(Operation::Delete, key, key_len, "key") }?;
-        Ok(Request::Delete { key, revision: None })
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { start(Operation::Delete, client, future, error, request) }
-}
-
-/// Removes a key if its mod_revision is *revision*. *deleted* may be NULL. Blocks.
-///
-/// GOMETA_CAS_MISMATCH, and what every write can meet: see gometa_client_set.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_client_delete_if(
-    client: *const gometa_client_t,
-    key: *const c_void,
-    key_len: usize,
-    revision: u64,
-    deleted: *mut gometa_deleted_t,
-    error: *mut *mut gometa_error_t,
-) -> gometa_status_t {
-    let request = || {
-        // SAFETY: NULL, or bytes of the caller's.
-        let key = unsafe { bytes(Operation::Delete, key, key_len, "key") }?;
-        Ok(Request::Delete { key, revision: Some(revision) })
-    };
-    // SAFETY: NULL, or a place of the caller's.
-    let place = unsafe { Output::optional(deleted) };
-    let take = |reply| {
-        if let Reply::Deleted(deleted) = reply {
-            place.put(gometa_deleted_t::from(deleted));
-        }
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { block(Operation::Delete, client, error, request, take) }
-}
-
-/// Starts what gometa_client_delete_if does; the result is had by gometa_future_deleted. Free *future* with
-/// gometa_future_free. Does not block.
-///
-/// GOMETA_INVALID_ARGUMENT for what is none, GOMETA_FORKED; everything else is the future's.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_client_delete_if_async(
-    client: *const gometa_client_t,
-    key: *const c_void,
-    key_len: usize,
-    revision: u64,
-    future: *mut *mut gometa_future_t,
-    error: *mut *mut gometa_error_t,
-) -> gometa_status_t {
-    let request = || {
-        // SAFETY: NULL, or bytes of the caller's.
-        let key = unsafe { bytes(Operation::Delete, key, key_len, "key") }?;
-        Ok(Request::Delete { key, revision: Some(revision) })
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { start(Operation::Delete, client, future, error, request) }
-}
-
-/// Reads a key, seeing every write that was acknowledged before. Free *entry* with gometa_entry_free. Blocks.
-///
-/// GOMETA_NOT_FOUND, GOMETA_INVALID_ARGUMENT for an empty key, GOMETA_TOO_LARGE, GOMETA_UNAVAILABLE,
-/// GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED, GOMETA_CLOSED, GOMETA_FORKED.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_client_get(
-    client: *const gometa_client_t,
-    key: *const c_void,
-    key_len: usize,
-    entry: *mut *mut gometa_entry_t,
-    error: *mut *mut gometa_error_t,
-) -> gometa_status_t {
-    let request = || {
-        // SAFETY: NULL, or a place of the caller's.
-        unsafe { Arguments(Operation::Get).output(entry, "entry") }?;
-        // SAFETY: NULL, or bytes of the caller's.
-        let key = unsafe { bytes(Operation::Get, key, key_len, "key") }?;
-        Ok(Request::Get { key, options: ReadOptions::default() })
-    };
-    // SAFETY: NULL, or a place of the caller's.
-    let place = unsafe { Output::optional(entry) };
-    let take = |reply| {
-        if let Reply::Entry(entry) = reply {
-            place.give(gometa_entry_t::from(entry));
-        }
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { block(Operation::Get, client, error, request, take) }
-}
-
-/// Starts what gometa_client_get does; the result is had by gometa_future_entry. Free *future* with
-/// gometa_future_free. Does not block.
-///
-/// GOMETA_INVALID_ARGUMENT for what is none, GOMETA_FORKED; everything else is the future's.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_client_get_async(
-    client: *const gometa_client_t,
-    key: *const c_void,
-    key_len: usize,
-    future: *mut *mut gometa_future_t,
-    error: *mut *mut gometa_error_t,
-) -> gometa_status_t {
-    let request = || {
-        // SAFETY: NULL, or bytes of the caller's.
-        let key = unsafe { bytes(Operation::Get, key, key_len, "key") }?;
-        Ok(Request::Get { key, options: ReadOptions::default() })
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { start(Operation::Get, client, future, error, request) }
-}
-
-/// Reads a key with a gometa_consistency_t. With GOMETA_LOCAL the answer waits until the node has applied
-/// *min_revision*, or the highest one that this client has seen if that is higher. Free *entry* with
-/// gometa_entry_free. Blocks.
-///
-/// As gometa_client_get, and GOMETA_INVALID_ARGUMENT for a consistency that is none.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_client_get_with(
-    client: *const gometa_client_t,
-    key: *const c_void,
-    key_len: usize,
-    consistency: u32,
-    min_revision: u64,
-    entry: *mut *mut gometa_entry_t,
-    error: *mut *mut gometa_error_t,
-) -> gometa_status_t {
-    let request = || {
-        // SAFETY: NULL, or a place of the caller's.
-        unsafe { Arguments(Operation::Get).output(entry, "entry") }?;
-        // SAFETY: NULL, or bytes of the caller's.
-        let key = unsafe { bytes(Operation::Get, key, key_len, "key") }?;
-        Ok(Request::Get { key, options: read_options(consistency, min_revision)? })
-    };
-    // SAFETY: NULL, or a place of the caller's.
-    let place = unsafe { Output::optional(entry) };
-    let take = |reply| {
-        if let Reply::Entry(entry) = reply {
-            place.give(gometa_entry_t::from(entry));
-        }
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { block(Operation::Get, client, error, request, take) }
-}
-
-/// Starts what gometa_client_get_with does; the result is had by gometa_future_entry. Free *future* with
-/// gometa_future_free. Does not block.
-///
-/// GOMETA_INVALID_ARGUMENT for what is none, GOMETA_FORKED; everything else is the future's.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_client_get_with_async(
-    client: *const gometa_client_t,
-    key: *const c_void,
-    key_len: usize,
-    consistency: u32,
-    min_revision: u64,
-    future: *mut *mut gometa_future_t,
-    error: *mut *mut gometa_error_t,
-) -> gometa_status_t {
-    let request = || {
-        // SAFETY: NULL, or bytes of the caller's.
-        let key = unsafe { bytes(Operation::Get, key, key_len, "key") }?;
-        Ok(Request::Get { key, options: read_options(consistency, min_revision)? })
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { start(Operation::Get, client, future, error, request) }
-}
-
-/// How the node in use is, or the one at *address*, "host:port", over a connection of its own, if that is not
-/// NULL. Free *status* with gometa_node_status_free. Blocks.
-///
-/// GOMETA_INVALID_ARGUMENT for what cannot be an address, GOMETA_UNAVAILABLE if it cannot be reached,
-/// GOMETA_CONNECTION_LOST, GOMETA_DEADLINE_EXCEEDED, GOMETA_CLOSED, GOMETA_FORKED.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_client_status(
-    client: *const gometa_client_t,
-    address: *const c_char,
-    status: *mut *mut gometa_node_status_t,
-    error: *mut *mut gometa_error_t,
-) -> gometa_status_t {
-    let request = || {
-        // SAFETY: NULL, or a place of the caller's.
-        unsafe { Arguments(Operation::Status).output(status, "status") }?;
-        let address = if address.is_null() {
-            None
-        } else {
-            // SAFETY: a string of the caller's.
-            Some(unsafe { Arguments(Operation::Status).text(address, "address") }?.to_owned())
-        };
-        Ok(Request::Status { address })
-    };
-    // SAFETY: NULL, or a place of the caller's.
-    let place = unsafe { Output::optional(status) };
-    let take = |reply| {
-        if let Reply::Status(status) = reply {
-            place.give(gometa_node_status_t::from(*status));
-        }
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { block(Operation::Status, client, error, request, take) }
-}
-
-/// Starts what gometa_client_status does; the result is had by gometa_future_status. Free *future* with
-/// gometa_future_free. Does not block.
-///
-/// GOMETA_INVALID_ARGUMENT for what is none, GOMETA_FORKED; everything else is the future's.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_client_status_async(
-    client: *const gometa_client_t,
-    address: *const c_char,
-    future: *mut *mut gometa_future_t,
-    error: *mut *mut gometa_error_t,
-) -> gometa_status_t {
-    let request = || {
-        let address = if address.is_null() {
-            None
-        } else {
-            // SAFETY: a string of the caller's.
-            Some(unsafe { Arguments(Operation::Status).text(address, "address") }?.to_owned())
-        };
-        Ok(Request::Status { address })
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { start(Operation::Status, client, future, error, request) }
-}
-
-/// Who the members are, and what the node in use says of its role and the leader. Free *members* with
-/// gometa_members_free. Blocks.
-///
-/// GOMETA_DEADLINE_EXCEEDED, GOMETA_CLOSED, GOMETA_FORKED.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_client_members(
-    client: *const gometa_client_t,
-    members: *mut *mut gometa_members_t,
-    error: *mut *mut gometa_error_t,
-) -> gometa_status_t {
-    let request = || {
-        // SAFETY: NULL, or a place of the caller's.
-        unsafe { Arguments(Operation::Members).output(members, "members") }?;
-        Ok(Request::Members)
-    };
-    // SAFETY: NULL, or a place of the caller's.
-    let place = unsafe { Output::optional(members) };
-    let take = |reply| {
-        if let Reply::Members(members) = reply {
-            place.give(gometa_members_t::from(*members));
-        }
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { block(Operation::Members, client, error, request, take) }
-}
-
-/// Starts what gometa_client_members does; the result is had by gometa_future_members. Free *future* with
-/// gometa_future_free. Does not block.
-///
-/// GOMETA_INVALID_ARGUMENT for what is none, GOMETA_FORKED; everything else is the future's.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_client_members_async(
-    client: *const gometa_client_t,
-    future: *mut *mut gometa_future_t,
-    error: *mut *mut gometa_error_t,
-) -> gometa_status_t {
-    let request = || Ok(Request::Members);
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { start(Operation::Members, client, future, error, request) }
-}
-
-impl From<gometa_client::Written> for gometa_written_t {
-    fn from(written: gometa_client::Written) -> gometa_written_t {
-        gometa_written_t { revision: written.revision, version: written.version }
-    }
-}
-
-impl From<gometa_client::Deleted> for gometa_deleted_t {
-    fn from(deleted: gometa_client::Deleted) -> gometa_deleted_t {
-        gometa_deleted_t { revision: deleted.revision, existed: deleted.existed }
+    #[test]
+    fn a_panic_closes_the_client_that_it_happened_in() {
+        let mut client = ptr::null_mut();
+        let peers = c"127.0.0.1:9".as_ptr();
+        // SAFETY: a string, and a writable output.
+        let made = unsafe { gometa_client_new(peers, ptr::null(), &raw mut client, ptr::null_mut()) };
+        assert_eq!(made, gometa_status_t::GOMETA_OK);
+        // SAFETY: a client.
+        let status = unsafe { guard_client(Operation::Get, client, ptr::null_mut(), |_| panic!("words")) };
+        assert_eq!(status, gometa_status_t::GOMETA_INTERNAL);
+        let mut entry = ptr::null_mut();
+        let key = c"k".as_ptr().cast();
+        // SAFETY: a client, a key, and a writable output.
+        let status = unsafe { gometa_client_get(client, key, 1, &raw mut entry, ptr::null_mut()) };
+        assert_eq!(status, gometa_status_t::GOMETA_CLOSED);
+        // SAFETY: a client.
+        unsafe { gometa_client_close(client) };
+        // SAFETY: not used again.
+        unsafe { gometa_client_free(client) };
     }
 }

@@ -1,16 +1,16 @@
-//! What a failed call says.
+//! The error object: details of a failed call.
 
 use std::ffi::{CString, c_char};
 
 use gometa_client::Error;
 
 use crate::{
-    input::{self, Output},
+    input::c_string,
+    macros::{free, optional, read},
     status::{gometa_outcome_t, gometa_status_t},
-    text::c_string,
 };
 
-/// The particulars of a failure. Free it with gometa_error_free. Any thread may read it.
+/// The details of a failed call. Free with gometa_error_free.
 pub struct gometa_error_t {
     status: gometa_status_t,
     outcome: gometa_outcome_t,
@@ -35,68 +35,60 @@ impl From<Error> for gometa_error_t {
     }
 }
 
-/// What went wrong. GOMETA_OK for NULL.
+/// Returns the status that the failed call returned. GOMETA_OK if `error` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_error_status(error: *const gometa_error_t) -> gometa_status_t {
-    // SAFETY: NULL, or an error that the caller holds.
-    unsafe { error.as_ref() }.map_or(gometa_status_t::GOMETA_OK, |error| error.status)
+    read!(error, gometa_status_t::GOMETA_OK, |error| error.status)
 }
 
-/// What happened, to what, in one line for people, UTF-8, without a line feed. It lives as long as the error.
-/// Empty for NULL.
+/// Returns the message: operation, key and cause, one line of UTF-8. Valid as long as the error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_error_message(error: *const gometa_error_t) -> *const c_char {
-    // SAFETY: NULL, or an error that the caller holds.
-    unsafe { error.as_ref() }.map_or(c"".as_ptr(), |error| error.message.as_ptr())
+    read!(error, c"".as_ptr(), |error| error.message.as_ptr())
 }
 
-/// What was wanted: "set", "get", "build client". It lives as long as the error. Empty for NULL.
+/// Returns the name of the operation: "set", "get", "build client". Valid as long as the error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_error_operation(error: *const gometa_error_t) -> *const c_char {
-    // SAFETY: NULL, or an error that the caller holds.
-    unsafe { error.as_ref() }.map_or(c"".as_ptr(), |error| error.operation.as_ptr())
+    read!(error, c"".as_ptr(), |error| error.operation.as_ptr())
 }
 
-/// Whether the same call may succeed when it is made again. It is then a new call: look at
-/// gometa_error_outcome first, where it matters that a write happens once. False for NULL.
+/// Returns whether the same call may succeed if it is made again. That is a new call: a write may then be applied
+/// twice, unless gometa_error_outcome is GOMETA_OUTCOME_NOT_APPLIED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_error_is_retryable(error: *const gometa_error_t) -> bool {
-    // SAFETY: NULL, or an error that the caller holds.
-    unsafe { error.as_ref() }.is_some_and(|error| error.retryable)
+    read!(error, false, |error| error.retryable)
 }
 
-/// Whether the call may have taken effect all the same. GOMETA_OUTCOME_NOT_APPLIED for reads and for NULL.
+/// Returns whether the call may have been applied. GOMETA_OUTCOME_NOT_APPLIED for reads and if `error` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_error_outcome(error: *const gometa_error_t) -> gometa_outcome_t {
-    // SAFETY: NULL, or an error that the caller holds.
-    unsafe { error.as_ref() }.map_or(gometa_outcome_t::GOMETA_OUTCOME_NOT_APPLIED, |error| error.outcome)
+    read!(error, gometa_outcome_t::GOMETA_OUTCOME_NOT_APPLIED, |error| error.outcome)
 }
 
-/// The leader's address for clients, "host:port", where the failing node named it; else empty. It lives as
-/// long as the error.
+/// Returns the leader's client address, "host:port", if the node that refused the call sent it, else an empty string.
+/// Valid as long as the error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_error_leader(error: *const gometa_error_t) -> *const c_char {
-    // SAFETY: NULL, or an error that the caller holds.
-    unsafe { error.as_ref() }.map_or(c"".as_ptr(), |error| error.leader.as_ptr())
+    read!(error, c"".as_ptr(), |error| error.leader.as_ptr())
 }
 
-/// The key's mod_revision, 0 where there is no such key. Returns whether the error has it, which those of
-/// GOMETA_CAS_MISMATCH and GOMETA_ALREADY_EXISTS have; otherwise *revision is left as it was.
+/// Writes the key's mod_revision, 0 if the key does not exist, to `*revision`, which may be NULL.
+///
+/// Returns whether the error has this revision: GOMETA_CAS_MISMATCH and GOMETA_ALREADY_EXISTS do. If not, `*revision`
+/// is unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_error_actual_revision(
     error: *const gometa_error_t,
     revision: *mut u64,
 ) -> bool {
-    // SAFETY: NULL, or an error that the caller holds.
-    let actual = unsafe { error.as_ref() }.and_then(|error| error.actual_revision);
-    // SAFETY: NULL, or a place of the caller's.
-    let place = unsafe { Output::optional(revision) };
-    actual.map(|actual| place.put(actual)).is_some()
+    let actual = read!(error, None, |error| error.actual_revision);
+    let output = optional!(revision);
+    actual.map(|actual| output.put(actual)).is_some()
 }
 
 /// Frees an error. NULL is a no-op.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_error_free(error: *mut gometa_error_t) {
-    // SAFETY: NULL, or an error that the caller gives up.
-    unsafe { input::free(error) };
+    free!(error);
 }

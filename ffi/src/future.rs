@@ -1,8 +1,7 @@
-//! A call that is under way: waited for, polled, called back for, put into a queue, or cancelled.
+//! The future: a call in flight, to wait for, to poll, to cancel, or to be notified of by a callback or a queue.
 //!
-//! The call runs on the process's runtime and leaves its result in [`Pending`]. Whoever is to be told (a waiting thread, a
-//! callback, a queue) is told from there, once. A callback runs on a thread of the library, one at a time for each
-//! client, where it may call the library as any thread may.
+//! The call runs on the process's runtime and leaves its result in [`Pending`], which notifies waiting threads and the
+//! listener, once. Callbacks run on a thread of the library, one at a time for each client; they may call the library.
 
 use std::{
     collections::VecDeque,
@@ -15,29 +14,26 @@ use gometa_client::{Client, Error, ErrorKind, OnSharedRuntime, Operation, Reply,
 use tokio::{runtime::Handle, task::AbortHandle};
 
 use crate::{
-    client::{gometa_deleted_t, gometa_written_t},
     entry::gometa_entry_t,
     error::gometa_error_t,
-    guard::guard,
-    input::{self, Arguments, Output},
+    input::invalid,
+    macros::{free, guarded, handle, optional, read, required},
+    mailbox::WAIT_MAX,
     members::gometa_members_t,
     node_status::gometa_node_status_t,
     queue::{Mailbox, gometa_queue_t},
     status::gometa_status_t,
+    types::{gometa_deleted_t, gometa_written_t},
 };
 
-/// Waits that end later than this end then.
-const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// A call under way. Free it with gometa_future_free. One thread at a time, but for gometa_future_cancel,
-/// which any thread may call meanwhile.
+/// A call in flight, and its result. Free with gometa_future_free. Not thread-safe, except that gometa_future_cancel
+/// may run concurrently with the other functions.
 pub struct gometa_future_t {
     pending: OnSharedRuntime<Arc<Pending>>,
     operation: Operation,
 }
 
-/// Called when a future is ready, on a thread of the library. *context* is what gometa_future_on_ready was
-/// given.
+/// A function that is called when a future is ready. `context` is the pointer given to gometa_future_on_ready.
 pub type gometa_callback_t = Option<unsafe extern "C" fn(context: *mut c_void, future: *mut gometa_future_t)>;
 
 struct Pending {
@@ -50,27 +46,27 @@ struct Pending {
 struct State {
     result: Option<Result<Reply, Error>>,
     listener: Option<Listener>,
-    /// Somebody has been named, once and for all.
-    named: bool,
-    /// The future was freed: nobody is to be told any more.
+    /// Whether the one listener has been set.
+    listened: bool,
+    /// Whether the future was freed: nothing is notified any more.
     freed: bool,
     task: Option<AbortHandle>,
 }
 
-/// Whom to tell beside waiting threads.
+/// What is notified besides waiting threads.
 enum Listener {
     Callback(Callback),
     Mailbox { mailbox: Arc<Mailbox>, tag: u64 },
 }
 
-/// What the caller asked to be called back with.
+/// The arguments of gometa_future_on_ready.
 struct Callback {
     function: unsafe extern "C" fn(*mut c_void, *mut gometa_future_t),
     context: *mut c_void,
     future: *mut gometa_future_t,
 }
 
-// SAFETY: the pointers are only handed back to the caller's function, which expects to be called on another thread.
+// SAFETY: the pointers are only passed to the caller's function, which the header says runs on another thread.
 unsafe impl Send for Callback {}
 
 impl Pending {
@@ -78,7 +74,7 @@ impl Pending {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves the result, unless there is one already, and tells everybody.
+    /// Sets the result, unless it is set, and notifies waiting threads and the listener.
     fn complete(self: &Arc<Pending>, runtime: &Handle, result: Result<Reply, Error>) {
         let listener = {
             let mut state = self.lock();
@@ -91,11 +87,11 @@ impl Pending {
         };
         self.ready.notify_all();
         if let Some(listener) = listener {
-            self.tell(runtime, listener);
+            self.notify(runtime, listener);
         }
     }
 
-    fn tell(self: &Arc<Pending>, runtime: &Handle, listener: Listener) {
+    fn notify(self: &Arc<Pending>, runtime: &Handle, listener: Listener) {
         match listener {
             Listener::Mailbox { mailbox, tag } => {
                 mailbox.put(tag, usize::MAX);
@@ -104,29 +100,28 @@ impl Pending {
         }
     }
 
-    /// Has the listener told when the result is there, which may be at once.
+    /// Sets the listener. If the result is there, the listener is notified at once.
     fn listen(
         self: &Arc<Pending>,
         runtime: &Handle,
         operation: Operation,
         listener: Listener,
     ) -> Result<(), Error> {
-        let now = {
+        {
             let mut state = self.lock();
-            if std::mem::replace(&mut state.named, true) {
-                return Err(Arguments(operation).invalid("this future tells somebody already"));
+            if std::mem::replace(&mut state.listened, true) {
+                return Err(invalid(operation, "this future has a callback or a queue already"));
             }
             if state.result.is_none() {
                 state.listener = Some(listener);
                 return Ok(());
             }
-            listener
-        };
-        self.tell(runtime, now);
+        }
+        self.notify(runtime, listener);
         Ok(())
     }
 
-    /// Waits for the result; says whether it is there.
+    /// Waits for the result; returns whether it is there.
     fn wait(&self, timeout: Duration) -> bool {
         let until = Instant::now() + timeout.min(WAIT_MAX);
         let mut state = self.lock();
@@ -141,28 +136,28 @@ impl Pending {
     }
 }
 
-/// The callbacks of one client that are due: they come one after the other.
+/// The pending callbacks of one client, which run one after another.
 #[derive(Clone, Default)]
-pub(crate) struct Callbacks(Arc<Mutex<Due>>);
+pub(crate) struct Callbacks(Arc<Mutex<PendingCallbacks>>);
 
 #[derive(Default)]
-struct Due {
+struct PendingCallbacks {
     /// At most one for each future.
     waiting: VecDeque<(Arc<Pending>, Callback)>,
-    /// A thread is at work on them.
+    /// Whether a thread is running them.
     running: bool,
 }
 
 impl Callbacks {
-    fn lock(&self) -> MutexGuard<'_, Due> {
+    fn lock(&self) -> MutexGuard<'_, PendingCallbacks> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn enqueue(&self, runtime: &Handle, pending: Arc<Pending>, callback: Callback) {
         {
-            let mut due = self.lock();
-            due.waiting.push_back((pending, callback));
-            if std::mem::replace(&mut due.running, true) {
+            let mut callbacks = self.lock();
+            callbacks.waiting.push_back((pending, callback));
+            if std::mem::replace(&mut callbacks.running, true) {
                 return;
             }
         }
@@ -173,15 +168,15 @@ impl Callbacks {
     fn run(&self) {
         loop {
             let (pending, callback) = {
-                let mut due = self.lock();
-                let Some(next) = due.waiting.pop_front() else {
-                    due.running = false;
+                let mut callbacks = self.lock();
+                let Some(next) = callbacks.waiting.pop_front() else {
+                    callbacks.running = false;
                     return;
                 };
                 next
             };
             if !pending.lock().freed {
-                // SAFETY: the caller gave this function to be called so, and has not freed the future.
+                // SAFETY: the caller asked for this call, and has not freed the future.
                 unsafe { (callback.function)(callback.context, callback.future) };
             }
         }
@@ -204,13 +199,14 @@ impl gometa_future_t {
         });
         let task = runtime.spawn({
             let (handle, pending) = (runtime.clone(), Arc::clone(&pending));
-            let closing = Abandoned { pending: Arc::clone(&pending), handle: handle.clone(), operation };
+            let on_shutdown =
+                CloseOnDrop { pending: Arc::clone(&pending), handle: handle.clone(), operation };
             let client = client.get(operation)?.0.clone();
             async move {
                 let result = client.perform(request).await;
                 drop(client);
                 pending.complete(&handle, result);
-                drop(closing);
+                drop(on_shutdown);
             }
         });
         {
@@ -222,31 +218,26 @@ impl gometa_future_t {
         Ok(gometa_future_t { pending: client.map(|_| pending), operation })
     }
 
-    fn with_result<T>(
-        &self,
-        take: impl FnOnce(&Result<Reply, Error>) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    /// A copy of the result.
+    fn result(&self) -> Result<Reply, Error> {
         let (pending, _) = self.pending.get(self.operation)?;
-        let state = pending.lock();
-        match &state.result {
-            Some(result) => take(result),
-            None => Err(Error::new(
-                ErrorKind::Unavailable,
-                self.operation,
-                "the future is not ready; wait for it first",
-            )),
-        }
+        pending.lock().result.clone().unwrap_or_else(|| {
+            let message = "the future is not ready; wait for it first";
+            Err(Error::new(ErrorKind::Unavailable, self.operation, message))
+        })
+    }
+
+    fn is_ready(&self) -> bool {
+        self.pending.get(self.operation).is_ok_and(|(pending, _)| pending.lock().result.is_some())
     }
 
     fn cancel(&self) -> Result<(), Error> {
         let (pending, runtime) = self.pending.get(self.operation)?;
         let task = pending.lock().task.take();
-        let message = "the call was cancelled";
-        let mut error = Error::new(ErrorKind::Cancelled, self.operation, message);
-        if self.operation.is_write() {
-            error = error.with_unknown_outcome();
-        }
-        pending.complete(runtime, Err(error));
+        pending.complete(
+            runtime,
+            Err(interrupted(ErrorKind::Cancelled, self.operation, "the call was cancelled")),
+        );
         if let Some(task) = task {
             task.abort();
         }
@@ -256,7 +247,7 @@ impl gometa_future_t {
 
 impl Drop for gometa_future_t {
     fn drop(&mut self) {
-        // In a forked child there is nothing to tell anybody.
+        // In a forked child there is nothing to notify.
         if let Ok((pending, _)) = self.pending.get(self.operation) {
             let task = {
                 let mut state = pending.lock();
@@ -271,79 +262,74 @@ impl Drop for gometa_future_t {
     }
 }
 
-/// Completes the future also if the runtime is shut down under its task.
-struct Abandoned {
+/// The error of a call that ended without an answer.
+fn interrupted(kind: ErrorKind, operation: Operation, message: &str) -> Error {
+    let error = Error::new(kind, operation, message);
+    if operation.is_write() { error.with_unknown_outcome() } else { error }
+}
+
+/// Completes the future if the runtime is shut down while its task runs.
+struct CloseOnDrop {
     pending: Arc<Pending>,
     handle: Handle,
     operation: Operation,
 }
 
-impl Drop for Abandoned {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        let mut error = Error::new(ErrorKind::Closed, self.operation, "the client is closed");
-        if self.operation.is_write() {
-            error = error.with_unknown_outcome();
-        }
+        let error = interrupted(ErrorKind::Closed, self.operation, "the client is closed");
         self.pending.complete(&self.handle, Err(error));
     }
 }
 
-/// Waits until the future is ready, at most timeout_ms milliseconds; 0 only looks. The call's own deadline
-/// ends it in any case. GOMETA_OK if it is ready, however the call ended; GOMETA_DEADLINE_EXCEEDED if it is
-/// not; GOMETA_FORKED.
+/// Waits until the future is ready, for at most `timeout_ms`; 0 means not at all. A future is ready when its call
+/// has succeeded or failed, which happens within the call's timeout.
+///
+/// Returns GOMETA_OK if the future is ready, GOMETA_DEADLINE_EXCEEDED if it is not, GOMETA_FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_wait(
     future: *const gometa_future_t,
     timeout_ms: u64,
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
-    let body = || {
-        // SAFETY: NULL, or what the caller holds.
-        let future = unsafe { Arguments(Operation::Status).handle(future, "future") }?;
+    guarded!(Status, error, {
+        let future = handle!(Status, future);
         let (pending, _) = future.pending.get(future.operation)?;
         if pending.wait(Duration::from_millis(timeout_ms)) {
             return Ok(());
         }
-        let message = format!("the call is not done within {timeout_ms} ms, and goes on");
+        let message = format!("the call has not ended within {timeout_ms} ms; it is still in flight");
         Err(Error::new(ErrorKind::DeadlineExceeded, future.operation, message).with_unknown_outcome())
-    };
-    // SAFETY: NULL, or a place of the caller's.
-    unsafe { guard(Operation::Status, error, body) }
+    })
 }
 
-/// Whether the future is ready. False for NULL and in a forked child.
+/// Returns whether the future is ready. False if `future` is NULL, and in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_is_ready(future: *const gometa_future_t) -> bool {
-    // SAFETY: NULL, or what the caller holds.
-    let future = unsafe { future.as_ref() };
-    future.is_some_and(|future| future.with_result(|_| Ok(())).is_ok())
+    read!(future, false, |future| future.is_ready())
 }
 
-/// Ends the call: the future is ready then, with GOMETA_CANCELLED, if it was not before. A write may take
-/// effect all the same. Any thread, at any time before gometa_future_free. NULL is a no-op.
+/// Cancels the call: unless the future is ready, it becomes ready with GOMETA_CANCELLED. A write may still be applied.
+/// Thread-safe until gometa_future_free. NULL is a no-op.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_cancel(future: *const gometa_future_t) {
-    let body = || {
-        // SAFETY: NULL, or what the caller holds.
-        let future = unsafe { Arguments(Operation::Status).handle(future, "future") }?;
-        future.cancel()
-    };
-    // SAFETY: there is no place for an error.
-    unsafe { guard(Operation::Status, std::ptr::null_mut(), body) };
+    let error = std::ptr::null_mut();
+    guarded!(Status, error, handle!(Status, future).cancel());
 }
 
-/// Frees a future. A call that is not done is cancelled, and neither its callback nor its queue hears of it
-/// any more; but a callback that runs at this moment is not waited for, so free a future that has one in the
-/// callback or behind it. NULL is a no-op.
+/// Frees a future. Its call is cancelled if it is in flight, and its callback or queue is no longer notified. A callback
+/// that is already running is not waited for, so free the future in its callback or after it. NULL is a no-op.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_free(future: *mut gometa_future_t) {
-    // SAFETY: NULL, or a future that the caller gives up.
-    unsafe { input::free(future) };
+    free!(future);
 }
 
-/// Has *callback* called with *context* and the future, once, when it is ready, which may be at once, on a
-/// thread of the library, never within a call of the caller's. Callbacks of one client come one after
-/// another. A future tells one callback or one queue, and one time: GOMETA_INVALID_ARGUMENT otherwise.
+/// Calls `callback` with `context` and the future once it is ready, which may be immediately.
+///
+/// The callback runs on a thread of the library, never within a call of the library, and one at a time for each
+/// client. It may call the library.
+///
+/// Returns GOMETA_INVALID_ARGUMENT if `callback` is NULL or the future has a callback or a queue already.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_on_ready(
     future: *mut gometa_future_t,
@@ -351,21 +337,18 @@ pub unsafe extern "C" fn gometa_future_on_ready(
     callback: gometa_callback_t,
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
-    let arguments = Arguments(Operation::Status);
-    let body = || {
-        // SAFETY: NULL, or what the caller holds.
-        let held = unsafe { arguments.handle(future, "future") }?;
-        let function = callback.ok_or_else(|| arguments.invalid("callback is NULL"))?;
+    guarded!(Status, error, {
+        let held = handle!(Status, future);
+        let function = callback.ok_or_else(|| invalid(Operation::Status, "callback is NULL"))?;
         let (pending, runtime) = held.pending.get(held.operation)?;
         let listener = Listener::Callback(Callback { function, context, future });
         pending.listen(runtime, held.operation, listener)
-    };
-    // SAFETY: NULL, or a place of the caller's.
-    unsafe { guard(Operation::Status, error, body) }
+    })
 }
 
-/// Has *tag* put into *queue* when the future is ready, which may be at once. A future tells one callback or
-/// one queue, and one time: GOMETA_INVALID_ARGUMENT otherwise.
+/// Puts `tag` into `queue` once the future is ready, which may be immediately. The tag is chosen by the caller.
+///
+/// Returns GOMETA_INVALID_ARGUMENT if `queue` is NULL or the future has a callback or a queue already.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_enqueue(
     future: *const gometa_future_t,
@@ -373,138 +356,100 @@ pub unsafe extern "C" fn gometa_future_enqueue(
     tag: u64,
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
-    let arguments = Arguments(Operation::Status);
-    let body = || {
-        // SAFETY: NULL, or what the caller holds.
-        let future = unsafe { arguments.handle(future, "future") }?;
-        // SAFETY: NULL, or what the caller holds.
-        let queue = unsafe { arguments.handle(queue, "queue") }?;
+    guarded!(Status, error, {
+        let future = handle!(Status, future);
+        let queue = handle!(Status, queue);
         let (pending, runtime) = future.pending.get(future.operation)?;
         let mailbox = Arc::clone(queue.mailbox(future.operation)?);
         pending.listen(runtime, future.operation, Listener::Mailbox { mailbox, tag })
-    };
-    // SAFETY: NULL, or a place of the caller's.
-    unsafe { guard(Operation::Status, error, body) }
+    })
 }
 
-/// The result of a future, which it keeps.
+/// Writes a reply to an output, or returns an error if it is a reply to another operation.
+macro_rules! take_reply {
+    ($operation:expr, $result:expr, $reply:ident => $output:ident.$write:ident) => {
+        match $result {
+            gometa_client::Reply::$reply(reply) => {
+                $output.$write(reply.into());
+                Ok(())
+            }
+            _ => Err($crate::future::other_reply($operation)),
+        }
+    };
+}
+pub(crate) use take_reply;
+
+/// The error for reading a result as that of another operation.
+pub(crate) fn other_reply(operation: Operation) -> Error {
+    let message = format!("the future of \"{operation}\" has a result of another type");
+    invalid(operation, message)
+}
+
+/// The body of a function that reads a result: into a struct, which may be NULL, or a `new` object.
+macro_rules! result {
+    ($future:ident, $error:ident, $reply:ident => $output:ident) => {
+        guarded!(Status, $error, {
+            let (future, output) = (handle!(Status, $future), optional!($output));
+            take_reply!(future.operation, future.result()?, $reply => output.put)
+        })
+    };
+    ($future:ident, $error:ident, $reply:ident => new $output:ident) => {
+        guarded!(Status, $error, {
+            let (future, output) = (handle!(Status, $future), required!(Status, $output));
+            take_reply!(future.operation, future.result()?, $reply => output.give)
+        })
+    };
+}
+
+/// Reads the result of add, set or cas. It can be read repeatedly. `written` may be NULL.
 ///
-/// # Safety
-/// `future` is NULL or points to a future; `error` is NULL or may be written to.
-unsafe fn result<T>(
-    future: *const gometa_future_t,
-    error: *mut *mut gometa_error_t,
-    pick: impl FnOnce(&Reply) -> Option<T>,
-    put: impl FnOnce(T),
-) -> gometa_status_t {
-    let body = || {
-        // SAFETY: the caller's promise.
-        let future = unsafe { Arguments(Operation::Status).handle(future, "future") }?;
-        let picked = future.with_result(|result| match result {
-            Ok(reply) => pick(reply).ok_or_else(|| {
-                let message = format!("the future of \"{}\" has another kind of result", future.operation);
-                Arguments(future.operation).invalid(message)
-            }),
-            Err(error) => Err(error.clone()),
-        });
-        put(picked?);
-        Ok(())
-    };
-    // SAFETY: the caller's promise.
-    unsafe { guard(Operation::Status, error, body) }
-}
-
-/// The result of a future of add, set and cas; it can be had again. The call's own failure,
-/// GOMETA_UNAVAILABLE if the future is not ready, GOMETA_INVALID_ARGUMENT if it is another call's,
-/// GOMETA_FORKED.
+/// Returns the error of the call if it failed, GOMETA_UNAVAILABLE if the future is not ready,
+/// GOMETA_INVALID_ARGUMENT if it belongs to another operation, GOMETA_FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_written(
     future: *const gometa_future_t,
     written: *mut gometa_written_t,
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
-    // SAFETY: NULL, or a place of the caller's.
-    let place = unsafe { Output::optional(written) };
-    let pick = |reply: &Reply| match reply {
-        Reply::Written(written) => Some((*written).into()),
-        _ => None,
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { result(future, error, pick, |written: gometa_written_t| place.put(written)) }
+    result!(future, error, Written => written)
 }
 
-/// The result of a future of delete and delete_if; it can be had again. The call's own failure,
-/// GOMETA_UNAVAILABLE if the future is not ready, GOMETA_INVALID_ARGUMENT if it is another call's,
-/// GOMETA_FORKED.
+/// Reads the result of delete or delete_if, like gometa_future_written. `deleted` may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_deleted(
     future: *const gometa_future_t,
     deleted: *mut gometa_deleted_t,
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
-    // SAFETY: NULL, or a place of the caller's.
-    let place = unsafe { Output::optional(deleted) };
-    let pick = |reply: &Reply| match reply {
-        Reply::Deleted(deleted) => Some((*deleted).into()),
-        _ => None,
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { result(future, error, pick, |deleted: gometa_deleted_t| place.put(deleted)) }
+    result!(future, error, Deleted => deleted)
 }
 
-/// The result of a future of get and get_with; it can be had again. Free *entry* with gometa_entry_free. The
-/// call's own failure, GOMETA_UNAVAILABLE if the future is not ready, GOMETA_INVALID_ARGUMENT if it is
-/// another call's, GOMETA_FORKED.
+/// Reads the result of get or get_with, like gometa_future_written. Free `*entry` with gometa_entry_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_entry(
     future: *const gometa_future_t,
     entry: *mut *mut gometa_entry_t,
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
-    // SAFETY: NULL, or a place of the caller's.
-    let place = unsafe { Output::optional(entry) };
-    let pick = |reply: &Reply| match reply {
-        Reply::Entry(entry) => Some(entry.clone().into()),
-        _ => None,
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { result(future, error, pick, |entry: gometa_entry_t| place.give(entry)) }
+    result!(future, error, Entry => new entry)
 }
 
-/// The result of a future of status; it can be had again. Free *status* with gometa_node_status_free. The
-/// call's own failure, GOMETA_UNAVAILABLE if the future is not ready, GOMETA_INVALID_ARGUMENT if it is
-/// another call's, GOMETA_FORKED.
+/// Reads the result of status, like gometa_future_written. Free `*status` with gometa_node_status_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_status(
     future: *const gometa_future_t,
     status: *mut *mut gometa_node_status_t,
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
-    // SAFETY: NULL, or a place of the caller's.
-    let place = unsafe { Output::optional(status) };
-    let pick = |reply: &Reply| match reply {
-        Reply::Status(status) => Some((**status).clone().into()),
-        _ => None,
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { result(future, error, pick, |status: gometa_node_status_t| place.give(status)) }
+    result!(future, error, Status => new status)
 }
 
-/// The result of a future of members; it can be had again. Free *members* with gometa_members_free. The
-/// call's own failure, GOMETA_UNAVAILABLE if the future is not ready, GOMETA_INVALID_ARGUMENT if it is
-/// another call's, GOMETA_FORKED.
+/// Reads the result of members, like gometa_future_written. Free `*members` with gometa_members_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_members(
     future: *const gometa_future_t,
     members: *mut *mut gometa_members_t,
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
-    // SAFETY: NULL, or a place of the caller's.
-    let place = unsafe { Output::optional(members) };
-    let pick = |reply: &Reply| match reply {
-        Reply::Members(members) => Some((**members).clone().into()),
-        _ => None,
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { result(future, error, pick, |members: gometa_members_t| place.give(members)) }
+    result!(future, error, Members => new members)
 }

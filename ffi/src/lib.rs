@@ -1,40 +1,54 @@
 //! libgometa: the client for C, and for every language that calls C.
 //!
-//! A face over [`gometa_client`]: it converts types and errors and holds no logic of its own. `include/gometa.h` is
-//! made from this crate, and says what a caller must know; docs/c.md leads through it.
+//! A binding of [`gometa_client`]: it converts types and errors and has no logic of its own. `include/gometa.h` is
+//! generated from this crate and is its documentation; docs/c.md is the guide.
 //!
-//! What holds:
+//! Invariants:
 //!
-//! - **No panic leaves**: every entry point runs in [`guard`], which turns one into `GOMETA_INTERNAL` and closes the
-//!   client that it happened in.
-//! - **Every pointer is looked at** before it is followed ([`input`]): NULL is an error, or nothing where that is said.
-//! - **Nothing is borrowed** from the caller beyond a call.
-//! - **A forked child touches nothing** of its parent's ([`gometa_client::OnSharedRuntime`]).
+//! - **No panic leaves the library**: every fallible function runs in [`guard`], which turns a panic into
+//!   `GOMETA_INTERNAL`; [`client`] also closes the client in which it happened.
+//! - **Every pointer is checked** before it is followed ([`input`], [`macros`]).
+//! - **Inputs are copied** before a function returns.
+//! - **A forked child does not touch** its parent's objects ([`gometa_client::OnSharedRuntime`]).
 //!
-//! Reading order: [`status`] and [`error`], [`input`] and [`guard`], [`options`] and [`client`], [`future`], [`mailbox`]
-//! with [`queue`] and [`log`], and the results: [`entry`], [`node_status`], [`members`]. What can be asked, whether the caller blocks or not, is
-//! [`gometa_client::Request`].
-//!
-//! Types have their C names, so that there is one name for one thing.
-#![expect(unsafe_code, reason = "this crate is where pointers come in from C")]
+//! Each operation is defined in [`operations`], and a result type in a module of its own. Types have their C names. The
+//! order of the modules is that of the header.
+#![expect(unsafe_code, reason = "this crate is the boundary to C")]
 #![expect(non_camel_case_types, reason = "types have their C names")]
 #![expect(
     clippy::missing_safety_doc,
-    reason = "the header's conventions, and each function's comment, say it in C's words"
+    reason = "the header's conventions and each function's documentation are the contract"
 )]
 
-pub mod client;
-pub mod entry;
-pub mod error;
-pub mod future;
-pub mod guard;
-pub mod input;
-pub mod log;
-pub mod mailbox;
-pub mod members;
-pub mod node_status;
-pub mod options;
-pub mod queue;
-pub mod status;
-pub mod text;
+mod guard;
+mod input;
+mod macros;
+mod mailbox;
+
 pub mod version;
+
+pub mod status;
+
+pub mod error;
+
+pub mod options;
+
+pub mod client;
+
+pub mod operations;
+
+pub mod read_options;
+
+pub mod types;
+
+pub mod entry;
+
+pub mod members;
+
+pub mod node_status;
+
+pub mod future;
+
+pub mod queue;
+
+pub mod log;

@@ -1,4 +1,4 @@
-//! Where items wait for a thread of the caller's: with waiting, and a descriptor that is readable while there are any.
+//! A queue of items for the caller's threads, with a blocking take and a descriptor that is readable while it has items.
 
 use std::{
     collections::VecDeque,
@@ -13,18 +13,18 @@ use std::{
 
 use gometa_client::{Error, ErrorKind, Operation};
 
-/// Waits that end later than this end then.
-const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The longest wait: a longer timeout is cut to it.
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A queue with a descriptor.
 pub(crate) struct Mailbox<T> {
-    /// What it is, for errors: "queue".
+    /// The noun for error messages: "queue".
     name: &'static str,
     content: Mutex<Content<T>>,
     arrived: Condvar,
     /// Holds one byte while there are items.
     signal: UnixStream,
-    /// What an event loop looks at: the signal's other end.
+    /// The other end, which the caller polls.
     watched: UnixStream,
 }
 
@@ -35,7 +35,7 @@ struct Content<T> {
 
 impl<T> Mailbox<T> {
     /// # Errors
-    /// [`ErrorKind::ResourceExhausted`] if there is no descriptor.
+    /// [`ErrorKind::ResourceExhausted`] if no file descriptor is available.
     pub(crate) fn new(name: &'static str) -> Result<Mailbox<T>, Error> {
         let pair = || {
             let (signal, watched) = UnixStream::pair()?;
@@ -44,7 +44,7 @@ impl<T> Mailbox<T> {
             Ok::<_, std::io::Error>((signal, watched))
         };
         let (signal, watched) = pair().map_err(|error| {
-            let message = format!("no descriptor for a {name}: {error}");
+            let message = format!("no file descriptor for a {name}: {error}");
             Error::new(ErrorKind::ResourceExhausted, Operation::Build, message)
         })?;
         let content = Mutex::new(Content { items: VecDeque::new(), closed: false });
@@ -59,7 +59,7 @@ impl<T> Mailbox<T> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an item, unless there are `max` already or the mailbox is closed; says whether it did.
+    /// Adds an item, unless the mailbox has `max` items or is closed; returns whether it was added.
     pub(crate) fn put(&self, item: T, max: usize) -> bool {
         let mut content = self.lock();
         if content.closed || content.items.len() >= max {
@@ -73,7 +73,7 @@ impl<T> Mailbox<T> {
         true
     }
 
-    /// Makes the descriptor readable. It is not; there is room for one byte.
+    /// Makes the descriptor readable, which it is not: the socket's buffer is empty.
     fn raise(&self) {
         let written = (&self.signal).write(&[1]);
         debug_assert!(written.is_ok());
@@ -84,16 +84,16 @@ impl<T> Mailbox<T> {
         while matches!((&self.watched).read(&mut bytes), Err(error) if error.kind() == Io::Interrupted) {}
     }
 
-    /// The next item.
+    /// Takes the next item; waits for at most `timeout`.
     ///
     /// # Errors
-    /// [`ErrorKind::DeadlineExceeded`] if none arrives in time, [`ErrorKind::Closed`].
+    /// [`ErrorKind::DeadlineExceeded`] if there is none, [`ErrorKind::Closed`] if the mailbox is closed and empty.
     pub(crate) fn next(&self, timeout: Duration) -> Result<T, Error> {
         let until = Instant::now() + timeout.min(WAIT_MAX);
         let mut content = self.lock();
         loop {
             if let Some(item) = content.items.pop_front() {
-                // A closed one stays readable.
+                // The descriptor of a closed mailbox stays readable.
                 if content.items.is_empty() && !content.closed {
                     self.lower();
                 }
@@ -105,15 +105,15 @@ impl<T> Mailbox<T> {
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let message = format!("the {} is empty for {timeout:?}", self.name);
+                let message = format!("the {} was empty for {timeout:?}", self.name);
                 return Err(Error::new(ErrorKind::DeadlineExceeded, Operation::Status, message));
             }
             content = self.arrived.wait_timeout(content, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Wakes every waiting thread, for good; the descriptor stays readable. What is there can still be taken if it is
-    /// to be kept.
+    /// Closes the mailbox: wakes waiting threads, and the descriptor stays readable. With `keep`, its items can still be
+    /// taken.
     pub(crate) fn close(&self, keep: bool) {
         let mut content = self.lock();
         if content.closed {

@@ -1,29 +1,29 @@
-//! How a node is.
+//! The status of a node.
 
 use std::ffi::{CString, c_char};
 
 use gometa_client::{NodeStatus, PeerStatus, Role};
 
 use crate::{
-    input::{self, lend},
-    text::c_string,
+    input::{c_string, lend},
+    macros::{free, optional, read},
 };
 
-/// What a node does in its ensemble.
+/// The role of a node.
 #[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum gometa_role_t {
-    /// A role that this library does not know.
+    /// A role that this version of the library does not know.
     GOMETA_ROLE_UNKNOWN = 0,
-    /// Waits for every configured voter to form the ensemble.
+    /// Waiting for all configured voters to form the ensemble.
     GOMETA_ROLE_FORMING = 1,
-    /// Looks for a leader.
+    /// Looking for a leader.
     GOMETA_ROLE_LOOKING = 2,
-    /// Follows the leader.
+    /// Following the leader.
     GOMETA_ROLE_FOLLOWING = 3,
-    /// Leads.
+    /// Leading.
     GOMETA_ROLE_LEADING = 4,
-    /// Follows the leader, but is counted in no quorum.
+    /// Following the leader without counting in quorums.
     GOMETA_ROLE_LEARNING = 5,
 }
 
@@ -40,8 +40,7 @@ impl From<Role> for gometa_role_t {
     }
 }
 
-/// How a node is. Free it with gometa_node_status_free. Any thread may read it. Getters of numbers give 0 for
-/// NULL, of truths false, of strings an empty one.
+/// The status of a node. Free with gometa_node_status_free.
 pub struct gometa_node_status_t {
     status: NodeStatus,
     detail: CString,
@@ -56,8 +55,8 @@ struct Peer {
     detail: CString,
 }
 
-impl From<NodeStatus> for gometa_node_status_t {
-    fn from(status: NodeStatus) -> gometa_node_status_t {
+impl From<Box<NodeStatus>> for gometa_node_status_t {
+    fn from(status: Box<NodeStatus>) -> gometa_node_status_t {
         let peer = |status: &PeerStatus| Peer {
             message_address: c_string(&status.member.message_address),
             request_address: c_string(status.member.request_address.as_deref().unwrap_or_default()),
@@ -68,204 +67,176 @@ impl From<NodeStatus> for gometa_node_status_t {
             detail: c_string(&status.detail),
             version: c_string(&status.version),
             peers: status.peers.iter().map(peer).collect(),
-            status,
+            status: *status,
         }
     }
 }
 
-/// The node's id; people are shown its address for nodes instead.
+impl gometa_node_status_t {
+    fn peer(&self, index: usize) -> Option<&Peer> {
+        self.peers.get(index)
+    }
+}
+
+/// Returns the node's id.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_node(status: *const gometa_node_status_t) -> u64 {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { status.as_ref() }.map_or(0, |status| status.status.node)
+    read!(status, 0, |status| status.status.node)
 }
 
-/// What it does. GOMETA_ROLE_UNKNOWN for NULL.
+/// Returns the node's role.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_role(status: *const gometa_node_status_t) -> gometa_role_t {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { status.as_ref() }.map_or(gometa_role_t::GOMETA_ROLE_UNKNOWN, |status| status.status.role.into())
+    read!(status, gometa_role_t::GOMETA_ROLE_UNKNOWN, |status| status.status.role.into())
 }
 
-/// The id of the leader that it knows, 0 if it knows none.
+/// Returns the id of the leader known to the node, 0 if none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_leader(status: *const gometa_node_status_t) -> u64 {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { status.as_ref() }.map_or(0, |status| status.status.leader.unwrap_or(0))
+    read!(status, 0, |status| status.status.leader.unwrap_or(0))
 }
 
-/// The epoch of its leader.
+/// Returns the epoch of that leader.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_epoch(status: *const gometa_node_status_t) -> u64 {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { status.as_ref() }.map_or(0, |status| status.status.epoch)
+    read!(status, 0, |status| status.status.epoch)
 }
 
-/// The last revision in its log.
+/// Returns the last revision in the node's log.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_last_revision(status: *const gometa_node_status_t) -> u64 {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { status.as_ref() }.map_or(0, |status| status.status.last_revision)
+    read!(status, 0, |status| status.status.last_revision)
 }
 
-/// The last revision that it knows to be committed.
+/// Returns the last revision that the node knows to be committed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_commit_revision(status: *const gometa_node_status_t) -> u64 {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { status.as_ref() }.map_or(0, |status| status.status.commit_revision)
+    read!(status, 0, |status| status.status.commit_revision)
 }
 
-/// The last revision that it has applied.
+/// Returns the last revision that the node has applied.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_applied_revision(status: *const gometa_node_status_t) -> u64 {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { status.as_ref() }.map_or(0, |status| status.status.applied_revision)
+    read!(status, 0, |status| status.status.applied_revision)
 }
 
-/// Sessions of clients.
+/// Returns the number of client sessions.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_sessions(status: *const gometa_node_status_t) -> u64 {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { status.as_ref() }.map_or(0, |status| status.status.sessions)
+    read!(status, 0, |status| status.status.sessions)
 }
 
-/// Keys.
+/// Returns the number of keys.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_keys(status: *const gometa_node_status_t) -> u64 {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { status.as_ref() }.map_or(0, |status| status.status.keys)
+    read!(status, 0, |status| status.status.keys)
 }
 
-/// Whether it is counted in quorums.
+/// Returns whether the node counts in quorums.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_votes(status: *const gometa_node_status_t) -> bool {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { status.as_ref() }.is_some_and(|status| status.status.votes)
+    read!(status, false, |status| status.status.votes)
 }
 
-/// One line that says what it waits for or why it is counted in no quorum; empty if all is well. It lives as
+/// Returns one line: what the node waits for, or why it does not count in quorums. Empty if it is healthy. Valid as
 /// long as the status.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_detail(status: *const gometa_node_status_t) -> *const c_char {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { status.as_ref() }.map_or(c"".as_ptr(), |status| status.detail.as_ptr())
+    read!(status, c"".as_ptr(), |status| status.detail.as_ptr())
 }
 
-/// The version of its program. It lives as long as the status.
+/// Returns the version of the server. Valid as long as the status.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_version(status: *const gometa_node_status_t) -> *const c_char {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { status.as_ref() }.map_or(c"".as_ptr(), |status| status.version.as_ptr())
+    read!(status, c"".as_ptr(), |status| status.version.as_ptr())
 }
 
-/// The hash of everything that it holds at its applied_revision, 16 bytes, and in *len* (may be NULL) their
-/// number: equal on all nodes at one revision. It lives as long as the status. NULL and 0 for NULL.
+/// Returns the hash of all data at the applied revision, 16 bytes, and its length in `*len`, which may be NULL. Nodes
+/// with the same applied revision have the same hash. Valid as long as the status. NULL if `status` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_state_hash(
     status: *const gometa_node_status_t,
     len: *mut usize,
 ) -> *const u8 {
-    // SAFETY: NULL, or what the caller holds.
-    let hash = unsafe { status.as_ref() }.map_or(&[][..], |status| &status.status.state_hash);
-    // SAFETY: NULL, or a place of the caller's.
-    let bytes = unsafe { lend(hash, len) };
+    let bytes = lend(read!(status, &[][..], |status| &status.status.state_hash), optional!(len));
     if status.is_null() { std::ptr::null() } else { bytes }
 }
 
-/// How many other members there are.
+/// Returns the number of peers, the other members of the ensemble.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peers(status: *const gometa_node_status_t) -> usize {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { status.as_ref() }.map_or(0, |status| status.peers.len())
+    read!(status, 0, |status| status.peers.len())
 }
 
-/// The id of the other member number *peer*, from 0. 0 if there is none of this number.
+/// Returns the id of a peer by index, 0 if `index` is out of range.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_node(
     status: *const gometa_node_status_t,
-    peer: usize,
+    index: usize,
 ) -> u64 {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { peer_of(status, peer) }.map_or(0, |peer| peer.status.member.node)
+    read!(status, None, |status| status.peer(index)).map_or(0, |peer| peer.status.member.node)
 }
 
-/// The address for nodes, which people are shown, of the other member number *peer*, from 0. It lives as long
-/// as the status. Empty if there is none of this number.
+/// Returns the peer address of a peer by index, which identifies it to people. Empty if `index` is out of range. Valid
+/// as long as the status.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_message_address(
     status: *const gometa_node_status_t,
-    peer: usize,
+    index: usize,
 ) -> *const c_char {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { peer_of(status, peer) }.map_or(c"".as_ptr(), |peer| peer.message_address.as_ptr())
+    read!(status, None, |status| status.peer(index))
+        .map_or(c"".as_ptr(), |peer| peer.message_address.as_ptr())
 }
 
-/// The address for clients of the other member number *peer*, from 0; empty where it is not known, and if
-/// there is none of this number. It lives as long as the status.
+/// Returns the client address of a peer by index. Empty if it is unknown or `index` is out of range. Valid as long as
+/// the status.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_request_address(
     status: *const gometa_node_status_t,
-    peer: usize,
+    index: usize,
 ) -> *const c_char {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { peer_of(status, peer) }.map_or(c"".as_ptr(), |peer| peer.request_address.as_ptr())
+    read!(status, None, |status| status.peer(index))
+        .map_or(c"".as_ptr(), |peer| peer.request_address.as_ptr())
 }
 
-/// Whether the other member number *peer*, from 0, is counted in quorums.
+/// Returns whether a peer, by index, counts in quorums.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_votes(
     status: *const gometa_node_status_t,
-    peer: usize,
+    index: usize,
 ) -> bool {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { peer_of(status, peer) }.is_some_and(|peer| peer.status.votes)
+    read!(status, None, |status| status.peer(index)).is_some_and(|peer| peer.status.votes)
 }
 
-/// In a leader's status: whether the other member number *peer*, from 0, follows it now. In another's:
-/// whether that member is the leader that it follows.
+/// Returns, if the node leads, whether a peer, by index, follows it; otherwise whether that peer is its leader.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_connected(
     status: *const gometa_node_status_t,
-    peer: usize,
+    index: usize,
 ) -> bool {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { peer_of(status, peer) }.is_some_and(|peer| peer.status.connected)
+    read!(status, None, |status| status.peer(index)).is_some_and(|peer| peer.status.connected)
 }
 
-/// In a leader's status: the last revision that the other member number *peer*, from 0, has acknowledged as
-/// durable.
+/// Returns, if the node leads, the last revision that a peer, by index, has acknowledged as durable; otherwise 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_acked_revision(
     status: *const gometa_node_status_t,
-    peer: usize,
+    index: usize,
 ) -> u64 {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { peer_of(status, peer) }.map_or(0, |peer| peer.status.acked_revision)
+    read!(status, None, |status| status.peer(index)).map_or(0, |peer| peer.status.acked_revision)
 }
 
-/// What the node says of the other member number *peer*, from 0, in one line; empty if all is well. It lives
-/// as long as the status.
+/// Returns one line about a peer, by index. Empty if it is healthy. Valid as long as the status.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_detail(
     status: *const gometa_node_status_t,
-    peer: usize,
+    index: usize,
 ) -> *const c_char {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { peer_of(status, peer) }.map_or(c"".as_ptr(), |peer| peer.detail.as_ptr())
+    read!(status, None, |status| status.peer(index)).map_or(c"".as_ptr(), |peer| peer.detail.as_ptr())
 }
 
 /// Frees a status. NULL is a no-op.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_free(status: *mut gometa_node_status_t) {
-    // SAFETY: NULL, or a status that the caller gives up.
-    unsafe { input::free(status) };
-}
-
-/// The member of that number, if there is one.
-///
-/// # Safety
-/// `status` is NULL or points to a status that lives as long as `'a`.
-unsafe fn peer_of<'a>(status: *const gometa_node_status_t, peer: usize) -> Option<&'a Peer> {
-    // SAFETY: the caller's promise.
-    unsafe { status.as_ref() }?.peers.get(peer)
+    free!(status);
 }

@@ -1,4 +1,4 @@
-//! Settings of a client before it is made.
+//! Options of a client.
 
 use std::{ffi::c_char, time::Duration};
 
@@ -6,148 +6,158 @@ use gometa_client::{Builder, Error, Operation};
 
 use crate::{
     error::gometa_error_t,
-    guard::guard,
-    input::{self, Arguments},
+    input::invalid,
+    log::gometa_log_t,
+    macros::{free, guarded, handle, handle_mut, required, text},
     status::gometa_status_t,
 };
 
-const ARGUMENTS: Arguments = Arguments(Operation::Build);
 /// The longest timeout: 365 days.
 const MILLISECONDS_MAX: u64 = 365 * 24 * 3600 * 1000;
 
-/// Settings of a client. Free them with gometa_options_free, also after gometa_client_new, which copies them.
-/// One thread at a time.
+/// Options of a client. Free with gometa_options_free. Not thread-safe while they are changed.
 pub struct gometa_options_t {
     pub(crate) builder: Builder,
 }
 
-impl Default for gometa_options_t {
-    fn default() -> gometa_options_t {
-        gometa_options_t { builder: Builder::default().name("gometa-c") }
+impl gometa_options_t {
+    /// The settings of a client without options.
+    pub(crate) fn defaults() -> Builder {
+        Builder::default().name("gometa-c")
+    }
+
+    fn change(&mut self, change: impl FnOnce(Builder) -> Builder) {
+        self.builder = change(self.builder.clone());
     }
 }
 
-/// The usual settings. Cannot fail but for a NULL in *options*.
+/// Creates options with defaults. Free `*options` with gometa_options_free, also after gometa_client_new.
+///
+/// Returns GOMETA_INVALID_ARGUMENT if `options` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_options_new(
     options: *mut *mut gometa_options_t,
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
-    let body = || {
-        // SAFETY: NULL, or a place of the caller's.
-        let place = unsafe { ARGUMENTS.output(options, "options") }?;
-        place.give(gometa_options_t::default());
+    guarded!(Build, error, {
+        required!(Build, options).give(gometa_options_t { builder: gometa_options_t::defaults() });
         Ok(())
-    };
-    // SAFETY: NULL, or a place of the caller's.
-    unsafe { guard(Operation::Build, error, body) }
+    })
 }
 
-/// Frees settings. NULL is a no-op.
+/// Frees options. NULL is a no-op.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_options_free(options: *mut gometa_options_t) {
-    // SAFETY: NULL, or settings that the caller gives up.
-    unsafe { input::free(options) };
+    free!(options);
 }
 
-/// What a call may take, everything included, in milliseconds; 5,000 if not set. GOMETA_INVALID_ARGUMENT for
-/// 0 and for more than 31,536,000,000 (365 days).
+/// Sets the timeout of a call in milliseconds, retries included. Default 5,000.
+///
+/// Returns GOMETA_INVALID_ARGUMENT if `timeout_ms` is 0 or above 31,536,000,000 (365 days).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_options_set_timeout_ms(
     options: *mut gometa_options_t,
     timeout_ms: u64,
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
-    let change = |builder: Builder| Ok(builder.timeout(duration(timeout_ms, "timeout_ms")?));
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { set(options, error, change) }
+    guarded!(Build, error, {
+        let timeout = duration(timeout_ms, "timeout_ms")?;
+        handle_mut!(Build, options).change(|builder| builder.timeout(timeout));
+        Ok(())
+    })
 }
 
-/// What resolving a name, connecting and the handshake with one node may take together, in milliseconds;
-/// 2,000 if not set. GOMETA_INVALID_ARGUMENT for 0 and for more than 365 days.
+/// Sets the timeout of connecting to one node in milliseconds, name resolution and handshake included. Default 2,000.
+///
+/// Returns GOMETA_INVALID_ARGUMENT if `timeout_ms` is 0 or above 365 days.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_options_set_connect_timeout_ms(
     options: *mut gometa_options_t,
     timeout_ms: u64,
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
-    let change = |builder: Builder| Ok(builder.connect_timeout(duration(timeout_ms, "timeout_ms")?));
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { set(options, error, change) }
+    guarded!(Build, error, {
+        let timeout = duration(timeout_ms, "timeout_ms")?;
+        handle_mut!(Build, options).change(|builder| builder.connect_timeout(timeout));
+        Ok(())
+    })
 }
 
-/// How silent a node may be that owes an answer, in milliseconds: it is asked for a sign of life after
-/// quiet_ms (500 if not set), and left silence_ms later (1,000 if not set). A node that has owed an answer for
-/// quiet_ms when a call's deadline passes is left too. GOMETA_INVALID_ARGUMENT for a 0 and for more than
-/// 365 days.
+/// Sets the keepalive of the connection in milliseconds. While a response is pending and nothing is received for
+/// `interval_ms` (default 500), the client sends a ping; it closes the connection if nothing is received for another
+/// `timeout_ms` (default 1,000), and connects to another node. It also does so if a call times out on a connection
+/// on which a response has been pending for `interval_ms`.
+///
+/// Returns GOMETA_INVALID_ARGUMENT if either is 0 or above 365 days.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_options_set_silence_ms(
+pub unsafe extern "C" fn gometa_options_set_keepalive_ms(
     options: *mut gometa_options_t,
-    quiet_ms: u64,
-    silence_ms: u64,
+    interval_ms: u64,
+    timeout_ms: u64,
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
-    let change = |builder: Builder| {
-        Ok(builder.keepalive(duration(quiet_ms, "quiet_ms")?, duration(silence_ms, "silence_ms")?))
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { set(options, error, change) }
+    guarded!(Build, error, {
+        let interval = duration(interval_ms, "interval_ms")?;
+        let timeout = duration(timeout_ms, "timeout_ms")?;
+        handle_mut!(Build, options).change(|builder| builder.keepalive(interval, timeout));
+        Ok(())
+    })
 }
 
-/// The application's name in the nodes' logs; its first 16 characters count. "gometa-c" if not set.
+/// Sets the application's name, which the nodes log; at most 16 characters are used. Default "gometa-c".
+///
+/// Returns GOMETA_INVALID_ARGUMENT if `name` is NULL or not UTF-8.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_options_set_name(
     options: *mut gometa_options_t,
     name: *const c_char,
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
-    let change = |builder: Builder| {
-        // SAFETY: NULL, or a string of the caller's.
-        let name = unsafe { ARGUMENTS.text(name, "name") }?;
-        Ok(builder.name(name))
-    };
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { set(options, error, change) }
+    guarded!(Build, error, {
+        let name = text!(Build, name);
+        handle_mut!(Build, options).change(|builder| builder.name(name));
+        Ok(())
+    })
 }
 
-/// Whether to use only the given addresses, in their order, and to follow neither the leader's hint nor the
-/// members' addresses: for tools that examine one node. False if not set.
+/// Sets whether the client uses only the given addresses, in their order, and follows neither leader hints nor the
+/// list of members: for tools that examine one node. Default false.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_options_set_pinned(
     options: *mut gometa_options_t,
     pinned: bool,
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { set(options, error, |builder| Ok(builder.pinned(pinned))) }
+    guarded!(Build, error, {
+        handle_mut!(Build, options).change(|builder| builder.pinned(pinned));
+        Ok(())
+    })
 }
 
-/// A timeout that the client takes.
+/// Sets the log that receives the client's records. One log may serve several clients. It may be freed before them;
+/// later records are dropped.
+///
+/// Returns GOMETA_INVALID_ARGUMENT if `log` is NULL, GOMETA_FORKED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_options_set_log(
+    options: *mut gometa_options_t,
+    log: *const gometa_log_t,
+    error: *mut *mut gometa_error_t,
+) -> gometa_status_t {
+    guarded!(Build, error, {
+        let (level, sink) = handle!(Build, log).sink()?;
+        handle_mut!(Build, options).change(|builder| builder.log(level, sink));
+        Ok(())
+    })
+}
+
+/// A timeout in milliseconds, from 1 to [`MILLISECONDS_MAX`].
 pub(crate) fn duration(milliseconds: u64, name: &str) -> Result<Duration, Error> {
     if milliseconds == 0 || milliseconds > MILLISECONDS_MAX {
         let message = format!(
             "{name} is {milliseconds}; it is a number of milliseconds from 1 to {MILLISECONDS_MAX} (365 days)"
         );
-        return Err(ARGUMENTS.invalid(message));
+        return Err(invalid(Operation::Build, message));
     }
     Ok(Duration::from_millis(milliseconds))
-}
-
-/// Changes one setting.
-///
-/// # Safety
-/// `options` is NULL or settings that only this thread uses; `error` is NULL or may be written to.
-pub(crate) unsafe fn set(
-    options: *mut gometa_options_t,
-    error: *mut *mut gometa_error_t,
-    change: impl FnOnce(Builder) -> Result<Builder, Error>,
-) -> gometa_status_t {
-    let body = || {
-        // SAFETY: the caller's promise.
-        let options = unsafe { options.as_mut() }.ok_or_else(|| ARGUMENTS.invalid("options is NULL"))?;
-        options.builder = change(options.builder.clone())?;
-        Ok(())
-    };
-    // SAFETY: the caller's promise.
-    unsafe { guard(Operation::Build, error, body) }
 }

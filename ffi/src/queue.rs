@@ -1,4 +1,4 @@
-//! Futures that are ready, for event loops: their tags, and a descriptor that is readable while there are any.
+//! The queue: tags of futures that are ready, for event loops.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,19 +6,16 @@ use gometa_client::{Error, OnSharedRuntime, Operation};
 
 use crate::{
     error::gometa_error_t,
-    guard::guard,
-    input::{self, Arguments},
+    macros::{free, guarded, handle, read, required},
     mailbox,
     status::gometa_status_t,
 };
 
-const ARGUMENTS: Arguments = Arguments(Operation::Status);
-
-/// Tags of futures: at most one for each that was put here and not freed.
+/// Tags of futures: at most one for each future that was enqueued and not freed.
 pub(crate) type Mailbox = mailbox::Mailbox<u64>;
 
-/// Tags of futures that are ready, in the order in which they became so. Any number of threads may use it at
-/// a time. Free it with gometa_queue_free.
+/// A queue of the tags of futures that are ready, in the order of their completion. Thread-safe. Free with
+/// gometa_queue_free.
 pub struct gometa_queue_t {
     mailbox: OnSharedRuntime<Arc<Mailbox>>,
     descriptor: i32,
@@ -30,34 +27,33 @@ impl gometa_queue_t {
     }
 }
 
-/// A queue. GOMETA_RESOURCE_EXHAUSTED if there is no descriptor to be had.
+/// Creates a queue. Free `*queue` with gometa_queue_free.
+///
+/// Returns GOMETA_RESOURCE_EXHAUSTED if no file descriptor is available.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_queue_new(
     queue: *mut *mut gometa_queue_t,
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
-    let body = || {
-        // SAFETY: NULL, or a place of the caller's.
-        let place = unsafe { ARGUMENTS.output(queue, "queue") }?;
+    guarded!(Build, error, {
+        let output = required!(Build, queue);
         let mailbox = Mailbox::new("queue")?;
         let descriptor = mailbox.descriptor();
-        place.give(gometa_queue_t { mailbox: OnSharedRuntime::new(Arc::new(mailbox))?, descriptor });
+        output.give(gometa_queue_t { mailbox: OnSharedRuntime::new(Arc::new(mailbox))?, descriptor });
         Ok(())
-    };
-    // SAFETY: NULL, or a place of the caller's.
-    unsafe { guard(Operation::Build, error, body) }
+    })
 }
 
-/// A descriptor that is readable while the queue holds a tag, or is closed: for poll, epoll and their like.
-/// Do not read from it and do not close it; it lives as long as the queue. -1 for NULL.
+/// Returns a file descriptor for poll or epoll, which is readable while the queue has a tag or is closed. Do not read
+/// from it and do not close it. Valid as long as the queue. -1 if `queue` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_queue_fd(queue: *const gometa_queue_t) -> i32 {
-    // SAFETY: NULL, or what the caller holds.
-    unsafe { queue.as_ref() }.map_or(-1, |queue| queue.descriptor)
+    read!(queue, -1, |queue| queue.descriptor)
 }
 
-/// The next tag; waits for one, at most timeout_ms milliseconds; 0 only looks. GOMETA_DEADLINE_EXCEEDED if
-/// there is none, GOMETA_CLOSED, GOMETA_FORKED.
+/// Takes the next tag; waits for at most `timeout_ms`, 0 means not at all.
+///
+/// Returns GOMETA_DEADLINE_EXCEEDED if there is no tag, GOMETA_CLOSED, GOMETA_FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_queue_next(
     queue: *const gometa_queue_t,
@@ -65,36 +61,28 @@ pub unsafe extern "C" fn gometa_queue_next(
     tag: *mut u64,
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
-    let body = || {
-        // SAFETY: NULL, or what the caller holds.
-        let queue = unsafe { ARGUMENTS.handle(queue, "queue") }?;
-        // SAFETY: NULL, or a place of the caller's.
-        let place = unsafe { ARGUMENTS.output(tag, "tag") }?;
-        place.put(queue.mailbox(Operation::Status)?.next(Duration::from_millis(timeout_ms))?);
+    guarded!(Status, error, {
+        let mailbox = handle!(Status, queue).mailbox(Operation::Status)?;
+        let output = required!(Status, tag);
+        output.put(mailbox.next(Duration::from_millis(timeout_ms))?);
         Ok(())
-    };
-    // SAFETY: NULL, or a place of the caller's.
-    unsafe { guard(Operation::Status, error, body) }
+    })
 }
 
-/// Wakes every thread that waits in gometa_queue_next, which says GOMETA_CLOSED from now on. Closing again
-/// does nothing, nor does NULL. Any thread.
+/// Closes a queue and drops its tags: waiting threads are woken, and gometa_queue_next returns GOMETA_CLOSED.
+/// Thread-safe. A second close is a no-op, and so is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_queue_close(queue: *const gometa_queue_t) {
-    let body = || {
-        // SAFETY: NULL, or what the caller holds.
-        let queue = unsafe { ARGUMENTS.handle(queue, "queue") }?;
-        queue.mailbox(Operation::Status)?.close(false);
+    let error = std::ptr::null_mut();
+    guarded!(Status, error, {
+        handle!(Status, queue).mailbox(Operation::Status)?.close(false);
         Ok(())
-    };
-    // SAFETY: there is no place for an error.
-    unsafe { guard(Operation::Status, std::ptr::null_mut(), body) };
+    });
 }
 
-/// Frees a queue, which nobody may use any more; futures that would have told it tell nobody. NULL is
-/// nothing.
+/// Frees a queue, which must not be in use by any thread. Tags of futures that complete later are dropped. NULL is a
+/// no-op.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_queue_free(queue: *mut gometa_queue_t) {
-    // SAFETY: NULL, or a queue that the caller gives up.
-    unsafe { input::free(queue) };
+    free!(queue);
 }

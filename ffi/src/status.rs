@@ -1,58 +1,58 @@
-//! The table of errors, in C's words. `proto/src/error.rs` is the original; a test holds the two together.
+//! The table of errors in C. `proto/src/error.rs` is the original; a test compares them.
 
 use std::ffi::{CStr, c_char};
 
 use gometa_client::{ErrorKind, Outcome};
 
-/// What came of a call. Numbers are for ever.
+/// The result of a call. Numbers are never reused; a newer library may return numbers that are not listed here.
 #[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum gometa_status_t {
-    /// It succeeded.
+    /// Success.
     GOMETA_OK = 0,
-    /// The request makes no sense: a NULL where none may be, an empty key, an address that is none.
+    /// An argument is invalid: a NULL pointer, an empty key, a malformed address.
     GOMETA_INVALID_ARGUMENT = 1,
-    /// There is no such key.
+    /// The key does not exist.
     GOMETA_NOT_FOUND = 2,
-    /// The key is there already; gometa_error_actual_revision says at which revision.
+    /// The key exists. See gometa_error_actual_revision.
     GOMETA_ALREADY_EXISTS = 3,
-    /// The key's revision is not the expected one; gometa_error_actual_revision says which it is.
+    /// The key's revision is not the expected one. See gometa_error_actual_revision.
     GOMETA_CAS_MISMATCH = 4,
-    /// No answer within the deadline, of a node that could be reached.
+    /// A node was reached and did not answer within the timeout.
     GOMETA_DEADLINE_EXCEEDED = 5,
-    /// There was no connection to any node until the deadline, or the one that was asked cannot be reached.
+    /// No node could be reached within the timeout, or the node asked for its status cannot be reached.
     GOMETA_UNAVAILABLE = 6,
-    /// Another node leads. The library moves on by itself; callers do not see it.
+    /// The node is not the leader. Handled by the library, which tries another node.
     GOMETA_NOT_LEADER = 7,
-    /// The connection ended before the answer came, where the library does not try again.
+    /// The connection was lost before the answer, and the library does not retry this operation.
     GOMETA_CONNECTION_LOST = 8,
     /// A key or a value exceeds its limit.
     GOMETA_TOO_LARGE = 9,
-    /// The session ended between two attempts of a write; the next write opens another.
+    /// The session ended between two attempts of a write. The next write opens another.
     GOMETA_SESSION_EXPIRED = 10,
-    /// The client has not said who it is.
+    /// The client is not authenticated.
     GOMETA_UNAUTHENTICATED = 11,
-    /// The client may not do this.
+    /// The client is not authorised for this operation.
     GOMETA_PERMISSION_DENIED = 12,
-    /// A bound on what is open or in flight is reached.
+    /// A limit is reached: connections, requests in flight, sessions, file descriptors.
     GOMETA_RESOURCE_EXHAUSTED = 13,
-    /// The revision asked for is no longer kept.
+    /// The requested revision has been compacted.
     GOMETA_COMPACTED = 14,
     /// The call was cancelled.
     GOMETA_CANCELLED = 15,
-    /// The client, or the queue, was closed.
+    /// The client, the queue or the log was closed.
     GOMETA_CLOSED = 16,
-    /// The node does not know this request.
+    /// The node does not support this request.
     GOMETA_UNSUPPORTED = 17,
-    /// A fault of gometa's own.
+    /// An internal error of gometa.
     GOMETA_INTERNAL = 18,
-    /// The process was forked after the object was made.
+    /// The process was forked after the object was created.
     GOMETA_FORKED = 19,
-    /// A write below its session's floor. Callers do not see it.
+    /// The write is older than the oldest that its session remembers. Handled by the library.
     GOMETA_FORGOTTEN = 20,
 }
 
-/// Each failure, the kind it stands for, and the kind's name.
+/// The table: status, kind, name of the kind.
 const TABLE: [(gometa_status_t, ErrorKind, &CStr); 20] = [
     (gometa_status_t::GOMETA_INVALID_ARGUMENT, ErrorKind::InvalidArgument, c"InvalidArgument"),
     (gometa_status_t::GOMETA_NOT_FOUND, ErrorKind::NotFound, c"NotFound"),
@@ -83,13 +83,13 @@ impl From<ErrorKind> for gometa_status_t {
     }
 }
 
-/// Whether a call that failed may have taken effect all the same.
+/// Whether a failed call may have been applied.
 #[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum gometa_outcome_t {
-    /// It may have, or may yet: a write whose answer was not awaited to the end.
+    /// It may have been applied, or may be applied later.
     GOMETA_OUTCOME_UNKNOWN = 0,
-    /// It has not, and never will.
+    /// It has not been applied and will not be.
     GOMETA_OUTCOME_NOT_APPLIED = 1,
 }
 
@@ -102,8 +102,7 @@ impl From<Outcome> for gometa_outcome_t {
     }
 }
 
-/// The name of a status: "NotFound"; "Ok" for GOMETA_OK, "Unknown" for a number that is none. It lives as
-/// long as the program. Any thread.
+/// Returns the name of a status: "Ok", "NotFound"; "Unknown" for an unknown number. Static, never NULL. Thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn gometa_status_name(status: u32) -> *const c_char {
     let row = TABLE.iter().find(|(known, ..)| *known as u32 == status);

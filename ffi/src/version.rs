@@ -1,15 +1,15 @@
-//! Which version this is.
+//! The version.
 
 use std::ffi::c_char;
 
-/// The major version that the header belongs to.
+/// The major version of the header.
 pub const GOMETA_VERSION_MAJOR: u32 = 0;
-/// The minor version that the header belongs to.
+/// The minor version of the header.
 pub const GOMETA_VERSION_MINOR: u32 = 1;
-/// The patch version that the header belongs to.
+/// The patch version of the header.
 pub const GOMETA_VERSION_PATCH: u32 = 0;
 
-/// The version of the library that runs: "0.1.0". It lives as long as the program. Any thread.
+/// Returns the version of the library: "0.1.0". Static. Thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn gometa_version() -> *const c_char {
     const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");

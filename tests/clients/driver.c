@@ -262,14 +262,30 @@ static gometa_queue_t *queue;
 
 static uint32_t consistency_of(const line_t *line)
 {
-    const char *name = find(line, "consistency");
-    if (name == NULL || strcmp(name, "linearizable") == 0) {
+    const char *name = text_of(line, "consistency");
+    if (strcmp(name, "linearizable") == 0) {
         return GOMETA_LINEARIZABLE;
     }
     if (strcmp(name, "local") != 0) {
         fail("line %s: there is no consistency %s", line->number, name);
     }
     return GOMETA_LOCAL;
+}
+
+/* NULL where the line has no options. */
+static gometa_status_t read_options_of(const line_t *line, gometa_read_options_t **options, gometa_error_t **error)
+{
+    gometa_status_t status = GOMETA_OK;
+    if (find(line, "consistency") != NULL || find(line, "min_revision") != NULL) {
+        status = gometa_read_options_new(options, error);
+    }
+    if (status == GOMETA_OK && find(line, "consistency") != NULL) {
+        status = gometa_read_options_set_consistency(*options, consistency_of(line), error);
+    }
+    if (status == GOMETA_OK && find(line, "min_revision") != NULL) {
+        status = gometa_read_options_set_min_revision(*options, number_of(line, "min_revision"), error);
+    }
+    return status;
 }
 
 static gometa_status_t start(const line_t *line, const gometa_client_t *client, call_t *call, gometa_error_t **error)
@@ -308,14 +324,13 @@ static gometa_status_t start(const line_t *line, const gometa_client_t *client, 
             status = gometa_client_delete_async(client, key.data, key.length, future, error);
         }
     } else {
-        uint64_t min_revision = find(line, "min_revision") != NULL ? number_of(line, "min_revision") : 0;
+        gometa_read_options_t *options = NULL;
         call->kind = 'e';
-        if (find(line, "consistency") == NULL && min_revision == 0) {
-            status = gometa_client_get_async(client, key.data, key.length, future, error);
-        } else {
-            status = gometa_client_get_with_async(client, key.data, key.length, consistency_of(line), min_revision,
-                                                  future, error);
+        status = read_options_of(line, &options, error);
+        if (status == GOMETA_OK) {
+            status = gometa_client_get_with_async(client, key.data, key.length, options, future, error);
         }
+        gometa_read_options_free(options);
     }
     free(key.data);
     free(value.data);
