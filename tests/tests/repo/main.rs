@@ -5,12 +5,15 @@
 //! the network.
 
 mod arrows;
+mod cycles;
 mod makefile;
 mod manifest;
 mod proto;
 mod source;
 mod text;
 mod tree;
+
+use std::io::{self, Write as _};
 
 use manifest::Workspace;
 use tree::Tree;
@@ -37,6 +40,16 @@ fn each_file(endings: &[&str], rule: impl Fn(&str, &str) -> Vec<String>) -> Vec<
 fn arrows_between_crates_point_one_way() {
     let workspace = Workspace::read(&Tree::of_this_repository());
     assert_none("see docs/architecture.md", arrows::faults(&workspace));
+}
+
+#[test]
+fn modules_do_not_import_each_other() {
+    let tree = Tree::of_this_repository();
+    let (report, cyclic) = cycles::report(&Workspace::read(&tree), &tree);
+    if !report.is_empty() {
+        drop(write!(io::stderr().lock(), "\nimport cycles:\n{report}"));
+    }
+    assert_none("see tests/tests/repo/cycles.rs", cycles::faults(&cyclic));
 }
 
 #[test]
@@ -92,6 +105,11 @@ fn crate_roots_forbid_unsafe_code() {
 }
 
 #[test]
+fn crates_do_not_include_each_others_files() {
+    assert_none("a file belongs to one crate", each_file(&[".rs"], source::path_faults));
+}
+
+#[test]
 fn channels_are_bounded() {
     assert_none(
         "a queue without a bound is memory without a bound",
@@ -107,7 +125,7 @@ fn files_stay_readable() {
         .map(|(path, text)| (path, text.lines().count()))
         .collect();
     assert!(lengths.len() > 20, "only {} source files found", lengths.len());
-    assert_none("see tests/tests/repo/text.rs", text::length_faults(&lengths, &text::LONG_FILES));
+    assert_none("see tests/tests/repo/text.rs", text::length_faults(&lengths, text::LONG_FILES));
 }
 
 #[test]

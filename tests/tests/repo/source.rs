@@ -1,8 +1,10 @@
 //! Rules about Rust code, checked on its tokens: what stands in comments and strings does not count.
 
+use crate::text::resolve;
+
 /// The words and signs of a Rust source, each with its line (from 1). Comments are dropped; a string, byte string
 /// or character literal becomes one empty token. Lifetimes are kept with their quote (`'a`).
-fn tokens(source: &str) -> Vec<(usize, &str)> {
+pub(crate) fn tokens(source: &str) -> Vec<(usize, &str)> {
     let bytes = source.as_bytes();
     let is_word = |byte: u8| byte == b'_' || byte.is_ascii_alphanumeric() || byte >= 0x80;
     let mut found = Vec::new();
@@ -85,7 +87,7 @@ fn quoted(bytes: &[u8], open: usize, quote: u8) -> usize {
 }
 
 /// Whether the tokens at `at` are these.
-fn follows(tokens: &[(usize, &str)], at: usize, expected: &[&str]) -> bool {
+pub(crate) fn follows(tokens: &[(usize, &str)], at: usize, expected: &[&str]) -> bool {
     tokens.len() >= at + expected.len() && tokens[at..].iter().zip(expected).all(|((_, is), want)| is == want)
 }
 
@@ -96,6 +98,36 @@ pub(crate) fn unsafe_faults(path: &str, source: &str) -> Vec<String> {
     }
     let found = tokens(source).into_iter().filter(|(_, token)| *token == "unsafe");
     found.map(|(line, _)| format!("{path}:{line}: `unsafe`")).collect()
+}
+
+/// Source files that a crate may compile from another one: where the attribute stands, and the file.
+const INCLUDED: &[(&str, &str)] = &[
+    // The fuzzers would compile RocksDB if they depended on the server.
+    ("fuzz/src/configuration.rs", "server/src/config/mod.rs"),
+    // To be removed.
+    ("cli/tests/command.rs", "client/tests/scripted/node.rs"),
+    ("cli/tests/shell.rs", "client/tests/scripted/node.rs"),
+    ("fuzz/src/client.rs", "client/src/incoming.rs"),
+    ("fuzz/src/node.rs", "node/tests/harness/mod.rs"),
+    ("fuzz/src/protocol.rs", "zab/tests/harness/disk.rs"),
+    ("fuzz/src/protocol.rs", "zab/tests/harness/world.rs"),
+    ("fuzz/src/store.rs", "store/tests/store/driver.rs"),
+    ("fuzz/src/store.rs", "store/tests/store/world.rs"),
+    ("tests/tests/e2e_languages/pages.rs", "client/examples/tour.rs"),
+    ("tests/tests/e2e_languages/pages.rs", "client/examples/hello.rs"),
+];
+
+/// Source files of another crate that `#[path]` includes.
+pub(crate) fn path_faults(path: &str, source: &str) -> Vec<String> {
+    let (directory, _) = path.rsplit_once('/').unwrap_or_default();
+    let (own, _) = path.split_once('/').unwrap_or_default();
+    let included = source.split("#[path = \"").skip(1).filter_map(|rest| rest.split('"').next());
+    included
+        .filter_map(|target| resolve(directory, target))
+        .filter(|target| !target.starts_with(&format!("{own}/")))
+        .filter(|target| !INCLUDED.contains(&(path, target)))
+        .map(|target| format!("{path}: includes {target}, a file of another crate"))
+        .collect()
 }
 
 /// A crate root that does not forbid unsafe code by itself.
@@ -198,6 +230,19 @@ fn unsafe_is_found_as_a_keyword_only() {
         assert_eq!(unsafe_faults("store/src/lib.rs", good), Vec::<String>::new(), "{good}");
     }
     assert_eq!(unsafe_faults("a.rs", "\n\nunsafe {}"), ["a.rs:3: `unsafe`"]);
+}
+
+#[test]
+fn files_of_other_crates_are_not_included() {
+    let attribute = |target: &str| format!("#[path = \"{target}\"]\nmod other;");
+    for good in ["link_tests.rs", "../harness/disk.rs"] {
+        assert_eq!(path_faults("zab/tests/edges/main.rs", &attribute(good)), Vec::<String>::new());
+    }
+    for bad in ["../../../zab/src/probe.rs", "../../../server/src/config/mod.rs"] {
+        assert_eq!(path_faults("store/src/a/b.rs", &attribute(bad)).len(), 1, "{bad}");
+    }
+    let (from, to) = INCLUDED[0];
+    assert_eq!(path_faults(from, &attribute(&format!("../../{to}"))), Vec::<String>::new());
 }
 
 #[test]

@@ -44,6 +44,7 @@ impl Tree {
                         waiting.push((found.path(), format!("{path}/")));
                     }
                 } else if kind.is_file()
+                    && name != ".git"
                     && let Ok(text) = String::from_utf8(fs::read(found.path())?)
                 {
                     files.insert(path, text);
