@@ -57,7 +57,7 @@ impl Announced {
     /// Records the announcements that the leader has forwarded. Returns whether any addresses have changed.
     pub(crate) fn learn_from_leader(&mut self, announcements: v1::Announcements, zab: &Zab) -> bool {
         let moved = matches!(zab.role(), Role::Following { .. })
-            && self.learn_all(announcements, zab.node(), zab.members().voters());
+            && self.learn_all(announcements, zab.node(), zab.configuration().voters());
         probe!("members.told-by-the-leader", moved);
         moved
     }

@@ -154,7 +154,7 @@ impl<T: Table> Node<T> {
 
     /// The ensemble's voters as recorded; before it is formed, the configured ones.
     pub fn voters(&self) -> &[Voter] {
-        self.zab.members().voters()
+        self.zab.configuration().voters()
     }
 
     fn handle_event(&mut self, event: Event) {

@@ -38,7 +38,7 @@ impl Sources<'_> {
             true => member(&itself),
             false => member(&self.announced.latest(voter)),
         };
-        self.zab.members().voters().iter().map(latest).collect()
+        self.zab.configuration().voters().iter().map(latest).collect()
     }
 
     fn leads(&self) -> bool {
@@ -56,7 +56,7 @@ impl Sources<'_> {
     /// The leader's request address, if it is another node and known; else empty.
     pub(crate) fn leader_address(&self) -> String {
         self.leader()
-            .and_then(|leader| self.zab.members().voters().iter().find(|voter| voter.node == leader))
+            .and_then(|leader| self.zab.configuration().voters().iter().find(|voter| voter.node == leader))
             .map(|voter| self.announced.latest(voter).addresses.request)
             .unwrap_or_default()
     }
@@ -131,7 +131,7 @@ impl Sources<'_> {
             }
         };
         let own = self.config.zab.node;
-        zab.members().voters().iter().filter(|voter| voter.node != own).map(peer).collect()
+        zab.configuration().voters().iter().filter(|voter| voter.node != own).map(peer).collect()
     }
 
     /// Why this node does not serve or vote, and how much is left to apply; empty if it does both.
