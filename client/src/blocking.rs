@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    Result,
     client::{self, Builder},
-    error::Operation,
+    error::{Operation, Result},
     runtime::OnSharedRuntime,
     types::{Counters, Deleted, Entry, Member, NodeStatus, ReadOptions, View, Written},
 };

@@ -1,9 +1,9 @@
-//! One call on its way: attempts, sessions, its deadline.
+//! One call in progress: attempts, sessions, its deadline.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -17,18 +17,17 @@ use gometa_proto::{
 use tokio::time::Instant;
 
 use crate::{
-    Result,
     connection::{CallError, Connection},
-    error::{Error, Operation},
+    counters::{Counts, InFlight},
+    error::{Error, Operation, Result},
     log::{Log, log},
-    retry::{self, Attempts, Backoff, Verdict},
+    retry::{self, Attempts, Backoff, Decision},
     router::Router,
     session::{Session, Sessions, Ticket},
-    types::Counters,
 };
 
-/// Longest timeout. A request carries 49 days at most; then the node is asked again.
-pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The longest timeout. A request carries 49 days at most; a call that takes longer sends it again.
+const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What the clones of a client share.
 pub(crate) struct Shared {
@@ -36,28 +35,8 @@ pub(crate) struct Shared {
     pub(crate) sessions: Sessions,
     pub(crate) counts: Arc<Counts>,
     pub(crate) log: Log,
-    /// The highest revision that any answer has shown.
-    pub(crate) seen: AtomicU64,
-}
-
-/// See [`Counters`].
-#[derive(Default, Debug)]
-pub(crate) struct Counts {
-    requests: AtomicU64,
-    retries: AtomicU64,
-    pub(crate) reconnects: AtomicU64,
-    in_flight: AtomicUsize,
-}
-
-impl Counts {
-    pub(crate) fn read(&self) -> Counters {
-        Counters {
-            requests: self.requests.load(Ordering::Relaxed),
-            retries: self.retries.load(Ordering::Relaxed),
-            reconnects: self.reconnects.load(Ordering::Relaxed),
-            in_flight: self.in_flight.load(Ordering::Relaxed),
-        }
-    }
+    /// The highest revision in any response.
+    pub(crate) seen_revision: AtomicU64,
 }
 
 pub(crate) fn deadline_in(timeout: Duration) -> Instant {
@@ -66,64 +45,49 @@ pub(crate) fn deadline_in(timeout: Duration) -> Instant {
 
 pub(crate) fn request(id: u64, deadline: Instant, write: Option<v1::WriteContext>, body: Body) -> Request {
     let left = deadline.saturating_duration_since(Instant::now()).as_millis();
-    // 0 would ask for the node's default.
+    // 0 stands for the node's default.
     let deadline_ms = u32::try_from(left).unwrap_or(u32::MAX).max(1);
     Request { id, deadline_ms, write, operation: Some(body) }
 }
 
-/// A node's words, or the name of what it means if it has none.
-pub(crate) fn text_of(error: &v1::Error) -> String {
+/// The message of a node's error, or the name of its kind if it has none.
+pub(crate) fn message_of(error: &v1::Error) -> String {
     if error.message.is_empty() { error.error_kind().to_string() } else { error.message.clone() }
 }
 
-/// Why a timeout cannot be one, if it cannot.
-pub(crate) fn fault_of(timeout: Duration) -> Option<String> {
-    let fits = !timeout.is_zero() && timeout <= TIMEOUT_MAX;
-    (!fits).then(|| format!("{timeout:?} is no timeout: it is above 0 and at most 365 days"))
-}
-
-/// Counts a call while it runs.
-pub(crate) struct Counted(Arc<Counts>);
-
-impl Counted {
-    pub(crate) fn new(counts: &Arc<Counts>) -> Self {
-        counts.requests.fetch_add(1, Ordering::Relaxed);
-        counts.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(counts))
+/// Checks a timeout. The error is a message.
+pub(crate) fn check_timeout(timeout: Duration) -> std::result::Result<(), String> {
+    if timeout.is_zero() || timeout > TIMEOUT_MAX {
+        return Err(format!("invalid timeout {timeout:?}: must be above 0 and at most 365 days"));
     }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
+    Ok(())
 }
 
 /// What a call is doing, for the error at its deadline.
 enum Stage {
     Connecting,
-    Waiting(Arc<str>),
+    AwaitingAnswer(Arc<str>),
     Pausing,
-    Queueing,
+    AwaitingWindow,
 }
 
 /// Why an exchange has no result.
 enum Stop {
     Failed(Error),
-    /// The write may move to another session; with what the node said.
+    /// The write may move to another session; with the node's message.
     NewSession(String),
 }
 
-/// An attempt that waits for its answer. Dropped without one, by the deadline or by the caller, it counts against the
-/// node.
-struct Awaiting<'a> {
+/// An attempt without an answer yet. Dropped before the answer, by the deadline or by the caller, it may make the router
+/// use another node.
+struct PendingAttempt<'a> {
     router: &'a Router,
     connection: &'a Connection,
     since: Instant,
     answered: bool,
 }
 
-impl Drop for Awaiting<'_> {
+impl Drop for PendingAttempt<'_> {
     fn drop(&mut self) {
         if !self.answered {
             self.router.unanswered(self.connection, self.since);
@@ -131,7 +95,7 @@ impl Drop for Awaiting<'_> {
     }
 }
 
-/// One call on its way.
+/// See the module.
 pub(crate) struct Call {
     shared: Arc<Shared>,
     operation: Operation,
@@ -141,9 +105,9 @@ pub(crate) struct Call {
     deadline: Instant,
     attempts: Attempts,
     stage: Stage,
-    /// What the latest failed attempt met with.
-    setback: Option<String>,
-    _counted: Counted,
+    /// The failure of the latest attempt.
+    last_failure: Option<String>,
+    _in_flight: InFlight,
 }
 
 impl Call {
@@ -162,86 +126,89 @@ impl Call {
             deadline: deadline_in(timeout),
             attempts: Attempts::default(),
             stage: Stage::Connecting,
-            setback: None,
-            _counted: Counted::new(&shared.counts),
+            last_failure: None,
+            _in_flight: InFlight::new(&shared.counts),
         }
     }
 
+    /// An error of this call, not applied.
     pub(crate) fn error(&self, kind: ErrorKind, message: impl Into<String>) -> Error {
         Error::new(kind, self.operation, message).with_key(self.key.as_ref())
     }
 
-    fn check_timeout(&self) -> Result<()> {
-        fault_of(self.timeout).map_or(Ok(()), |fault| Err(self.error(ErrorKind::InvalidArgument, fault)))
+    /// The outcome if the call fails now.
+    fn outcome(&self) -> Outcome {
+        if self.attempts.may_apply() { Outcome::Unknown } else { Outcome::NotApplied }
     }
 
-    /// Gets the request answered for good, or fails at the deadline.
+    fn check_timeout(&self) -> Result<()> {
+        check_timeout(self.timeout).map_err(|message| self.error(ErrorKind::InvalidArgument, message))
+    }
+
+    /// Sends the request until it is answered or the deadline passes.
     pub(crate) async fn run(&mut self, body: &Body) -> Result<response::Result> {
         self.check_timeout()?;
         body.check_fields().map_err(|error| self.error(error.error_kind(), error.message))?;
         let deadline = self.deadline;
-        let working = async {
+        let work = async {
             if self.operation.is_write() {
                 return self.write(body).await;
             }
             match self.exchange(body, None).await {
                 Ok(result) => Ok(result),
                 Err(Stop::Failed(error)) => Err(error),
-                // Said of numbered writes only.
+                // Returned for numbered writes only.
                 Err(Stop::NewSession(message)) => Err(self.error(ErrorKind::SessionExpired, message)),
             }
         };
-        let result = tokio::time::timeout_at(deadline, working).await;
-        result.unwrap_or_else(|_| Err(self.late()))
+        let result = tokio::time::timeout_at(deadline, work).await;
+        result.unwrap_or_else(|_| Err(self.deadline_error()))
     }
 
-    /// What the node in use says of its ensemble.
+    /// The latest View of the node in use.
     pub(crate) async fn view(&mut self) -> Result<View> {
         self.check_timeout()?;
         let connected = tokio::time::timeout_at(self.deadline, self.connection()).await;
-        connected.map_or_else(|_| Err(self.late()), |connection| Ok(connection?.view()))
+        connected.map_or_else(|_| Err(self.deadline_error()), |connection| Ok(connection?.view()))
     }
 
-    /// The error at the deadline. If there was no connection all the time, nothing can have been sent.
-    fn late(&self) -> Error {
+    /// The error at the deadline. Without any connection during the call, nothing can have been sent.
+    fn deadline_error(&self) -> Error {
         let router = &self.shared.router;
         let connected = router.connected_since(self.begun);
         let mut message = match &self.stage {
-            Stage::Connecting | Stage::Queueing if !connected => {
+            Stage::Connecting | Stage::AwaitingWindow if !connected => {
                 format!("no connection to any node within {:?}", self.timeout)
             }
             Stage::Connecting => format!("no other connection within {:?}", self.timeout),
-            Stage::Waiting(address) => format!("no answer from {address} within {:?}", self.timeout),
+            Stage::AwaitingAnswer(address) => format!("no answer from {address} within {:?}", self.timeout),
             Stage::Pausing => format!("no success within {:?}", self.timeout),
-            Stage::Queueing => {
-                format!("too many writes of this client are in flight: no room within {:?}", self.timeout)
+            Stage::AwaitingWindow => {
+                format!("too many writes of this client are in flight, for {:?}", self.timeout)
             }
         };
-        let dials = router.dials_since(self.begun);
-        if let Some(setback) = &self.setback {
-            message = format!("{message}; before: {setback}");
+        let dials = router.failures_since(self.begun);
+        if let Some(failure) = &self.last_failure {
+            message = format!("{message}; before: {failure}");
         } else if matches!(self.stage, Stage::Connecting) && !dials.is_empty() {
             message = format!("{message} ({dials})");
         }
-        let outcome = if self.attempts.may_apply() { Outcome::Unknown } else { Outcome::NotApplied };
         let kind = if connected { ErrorKind::DeadlineExceeded } else { ErrorKind::Unavailable };
-        self.error(kind, message).with_outcome(outcome).with_leader(&router.leader())
+        self.error(kind, message).with_outcome(self.outcome()).with_leader(&router.leader())
     }
 
     async fn connection(&mut self) -> Result<Arc<Connection>> {
         self.stage = Stage::Connecting;
-        self.shared.router.connection().await.map_err(|error| {
-            let outcome = if self.attempts.may_apply() { Outcome::Unknown } else { Outcome::NotApplied };
-            self.error(error.kind, error.to_string()).with_outcome(outcome)
-        })
+        let connection = self.shared.router.connection().await;
+        connection.map_err(|error| self.error(error.kind, error.to_string()).with_outcome(self.outcome()))
     }
 
-    /// Makes a write happen once.
+    /// Executes a write exactly once.
     async fn write(&mut self, body: &Body) -> Result<response::Result> {
         let mut backoff = Backoff::default();
         loop {
             let (session, window_max) = self.session().await?;
-            self.stage = Stage::Queueing;
+            self.stage = Stage::AwaitingWindow;
             let ticket = session.reserve(window_max).await;
             match self.exchange(body, Some(&ticket)).await {
                 Ok(result) => return Ok(result),
@@ -256,10 +223,10 @@ impl Call {
                     log!(log, debug, "session expired; opening another", session = session.id());
                     self.shared.sessions.expired(session.id());
                     self.shared.counts.retries.fetch_add(1, Ordering::Relaxed);
-                    self.setback = Some(message);
+                    self.last_failure = Some(message);
                     self.attempts = Attempts::default();
                     drop(ticket);
-                    // Not at once: an ensemble that ends sessions as soon as they are open shall not be hammered.
+                    // For an ensemble that ends sessions as soon as they are open.
                     self.stage = Stage::Pausing;
                     self.shared.router.pause(backoff.pause()).await;
                 }
@@ -301,7 +268,7 @@ impl Call {
         }
     }
 
-    /// Sends a request until it is answered for good. A ticket makes it a numbered write.
+    /// Sends a request until the answer is final. With a ticket it is a numbered write.
     async fn exchange(
         &mut self,
         body: &Body,
@@ -321,24 +288,26 @@ impl Call {
             if ticket.is_some() {
                 self.attempts.failed(failure.error_outcome());
             }
-            let message = format!("{}: {}", connection.address, text_of(&failure));
-            match retry::judge(failure.error_kind(), ticket.is_some(), self.attempts) {
-                Verdict::Fail { kind, outcome } => {
+            let message = format!("{}: {}", connection.address, message_of(&failure));
+            match retry::decide(failure.error_kind(), ticket.is_some(), self.attempts) {
+                Decision::Fail { kind, outcome } => {
                     self.shared.router.served(&connection);
                     return Err(Stop::Failed(self.failure(kind, outcome, &failure)));
                 }
-                Verdict::NewSession => return Err(Stop::NewSession(message)),
-                Verdict::Leave => self.shared.router.leave(&connection, &text_of(&failure), &failure.leader),
-                Verdict::Stay => {}
+                Decision::NewSession => return Err(Stop::NewSession(message)),
+                Decision::OtherNode => {
+                    self.shared.router.fail_over(&connection, &message_of(&failure), &failure.leader);
+                }
+                Decision::SameNode => {}
             }
-            log!(self.shared.log, debug, "trying again", setback = message);
+            log!(self.shared.log, debug, "retrying", reason = message);
             self.shared.counts.retries.fetch_add(1, Ordering::Relaxed);
-            self.setback = Some(message);
+            self.last_failure = Some(message);
             self.stage = Stage::Pausing;
             // A lost connection needs no pause: the router paces the dials.
             if failure.error_kind() != ErrorKind::ConnectionLost {
-                let asked = Duration::from_millis(failure.retry_after_ms.into());
-                self.shared.router.pause(backoff.pause().max(asked)).await;
+                let pause_min = Duration::from_millis(failure.retry_after_ms.into());
+                self.shared.router.pause(backoff.pause().max(pause_min)).await;
             }
         }
     }
@@ -350,7 +319,7 @@ impl Call {
         body: &Body,
         ticket: Option<&Ticket>,
     ) -> std::result::Result<response::Result, v1::Error> {
-        self.stage = Stage::Waiting(Arc::clone(&connection.address));
+        self.stage = Stage::AwaitingAnswer(Arc::clone(&connection.address));
         let (deadline, attempts) = (self.deadline, &mut self.attempts);
         let build = |id| {
             let context = ticket.map(|ticket| {
@@ -360,29 +329,26 @@ impl Call {
             request(id, deadline, context, body.clone())
         };
         let router = &*self.shared.router;
-        let mut awaiting = Awaiting { router, connection, since: Instant::now(), answered: false };
+        let mut pending = PendingAttempt { router, connection, since: Instant::now(), answered: false };
         let result = connection.call(build).await;
-        // That the node gave up itself is no answer.
-        awaiting.answered = !matches!(&result, Ok(Response { result: Some(response::Result::Error(error)), .. })
+        // A deadline that passed on the node is not an answer.
+        pending.answered = !matches!(&result, Ok(Response { result: Some(response::Result::Error(error)), .. })
             if error.error_kind() == ErrorKind::DeadlineExceeded);
-        drop(awaiting);
+        drop(pending);
         let response = result.map_err(|error| match error {
             CallError::NotSent(reason) => v1::Error::not_applied(ErrorKind::ConnectionLost, &*reason),
             CallError::Lost(reason) => v1::Error::unknown(ErrorKind::ConnectionLost, &*reason),
         })?;
-        self.shared.note(&response);
+        self.shared.record_revision(&response);
         match response.result {
             Some(response::Result::Error(error)) => Err(error),
             Some(result) => Ok(result),
-            None => Err(v1::Error::unknown(
-                ErrorKind::Internal,
-                "the node's answer holds nothing that is known here",
-            )),
+            None => Err(v1::Error::unknown(ErrorKind::Internal, "the node's answer is of an unknown kind")),
         }
     }
 
     fn failure(&self, kind: ErrorKind, outcome: Outcome, failure: &v1::Error) -> Error {
-        let error = self.error(kind, text_of(failure)).with_outcome(outcome).with_leader(&failure.leader);
+        let error = self.error(kind, message_of(failure)).with_outcome(outcome).with_leader(&failure.leader);
         match kind {
             ErrorKind::AlreadyExists | ErrorKind::CasMismatch => {
                 error.with_actual_revision(failure.actual_revision)
@@ -391,23 +357,21 @@ impl Call {
         }
     }
 
-    /// Refuses what the node would refuse, before a frame that is too large ends the connection for everybody.
+    /// Checks what the node would refuse: a frame that is too large ends the connection for all calls.
     fn check_sizes(&self, body: &Body, limits: &Limits) -> Result<()> {
-        body.check_sizes(limits).map_err(|error| {
-            let outcome = if self.attempts.may_apply() { Outcome::Unknown } else { Outcome::NotApplied };
-            self.error(error.error_kind(), error.message).with_outcome(outcome)
-        })
+        let check = body.check_sizes(limits);
+        check.map_err(|error| self.error(error.error_kind(), error.message).with_outcome(self.outcome()))
     }
 }
 
 impl Shared {
-    /// Remembers how far the ensemble is known to be.
-    fn note(&self, response: &Response) {
+    /// Records the highest revision that the client has seen.
+    fn record_revision(&self, response: &Response) {
         let made = match &response.result {
             Some(response::Result::Written(written)) => written.revision,
             Some(response::Result::Deleted(deleted)) => deleted.revision,
             _ => 0,
         };
-        self.seen.fetch_max(response.revision.max(made), Ordering::Relaxed);
+        self.seen_revision.fetch_max(response.revision.max(made), Ordering::Relaxed);
     }
 }

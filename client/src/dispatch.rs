@@ -5,9 +5,8 @@
 use bytes::Bytes;
 
 use crate::{
-    Result,
     client::Client,
-    error::Operation,
+    error::{Operation, Result},
     types::{Deleted, Entry, NodeStatus, ReadOptions, View, Written},
 };
 

@@ -1,4 +1,4 @@
-//! The one error of this crate: what happened, to what, whether to try again, and what is known of the outcome.
+//! The error of this crate: its kind, operation, key and outcome, and whether a retry may succeed.
 
 use std::fmt;
 
@@ -6,10 +6,20 @@ use bytes::Bytes;
 pub use gometa_proto::Operation;
 use gometa_proto::{ErrorKind, Outcome};
 
-/// Bytes of a key that an error's text shows.
+/// The result of a call.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The number of bytes of a key that the text of an error shows.
 const KEY_SHOWN_MAX: usize = 64;
 
-/// Why a call failed.
+/// The error of a call.
+///
+/// - [`kind`](Self::kind) tells what happened; [`ErrorKind`] lists the kinds. A call without a connection to any node
+///   until its deadline fails with [`ErrorKind::Unavailable`], one without an answer in time with
+///   [`ErrorKind::DeadlineExceeded`].
+/// - [`outcome`](Self::outcome) tells whether a write may have taken effect. After [`Outcome::Unknown`], read the key
+///   before repeating the write.
+/// - [`is_retryable`](Self::is_retryable) tells whether the same call may succeed later.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Error(Box<Details>);
@@ -26,8 +36,8 @@ struct Details {
 }
 
 impl Error {
-    /// A failure of which nothing has taken effect: for the faces of this client in other languages, which have failures
-    /// of their own.
+    /// An error with the outcome [`Outcome::NotApplied`], for the errors of bindings in other languages.
+    #[doc(hidden)]
     #[must_use]
     pub fn new(kind: ErrorKind, operation: Operation, message: impl Into<String>) -> Self {
         Self(Box::new(Details {
@@ -41,7 +51,8 @@ impl Error {
         }))
     }
 
-    /// The same, of a call on a key.
+    /// Sets the key.
+    #[doc(hidden)]
     #[must_use]
     pub fn with_key(mut self, key: Option<&Bytes>) -> Self {
         self.0.key = key.cloned();
@@ -53,7 +64,8 @@ impl Error {
         self
     }
 
-    /// The same, of a call that may have taken effect.
+    /// Sets the outcome to [`Outcome::Unknown`].
+    #[doc(hidden)]
     #[must_use]
     pub fn with_unknown_outcome(self) -> Self {
         self.with_outcome(Outcome::Unknown)
@@ -69,32 +81,32 @@ impl Error {
         self
     }
 
-    /// What went wrong.
+    /// The kind of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// What was wanted.
+    /// The operation of the call.
     #[must_use]
     pub fn operation(&self) -> Operation {
         self.0.operation
     }
 
-    /// The key it was wanted of, where there is one.
+    /// The key of the call, if it has one.
     #[must_use]
     pub fn key(&self) -> Option<&[u8]> {
         self.0.key.as_deref()
     }
 
-    /// What happened, in one line without operation and key.
+    /// The message, one line without operation and key.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// Whether the same call may succeed when it is made again. It is then a new call: look at
-    /// [`outcome`](Self::outcome) first, where it matters that a write happens once.
+    /// Whether the same call may succeed if it is repeated. That is a new call: check [`outcome`](Self::outcome) before
+    /// repeating a write that must happen once.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.0.kind.retryable()
@@ -106,13 +118,13 @@ impl Error {
         self.0.outcome
     }
 
-    /// The leader's request address, where the failing node named it.
+    /// The leader's address for clients, if the node has sent it.
     #[must_use]
     pub fn leader(&self) -> Option<&str> {
         self.0.leader.as_deref()
     }
 
-    /// The key's mod_revision, 0 where it is absent. Only with [`ErrorKind::CasMismatch`] and
+    /// The key's `mod_revision`, 0 if the key does not exist. Only with [`ErrorKind::CasMismatch`] and
     /// [`ErrorKind::AlreadyExists`].
     #[must_use]
     pub fn actual_revision(&self) -> Option<u64> {
@@ -146,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_names_operation_key_and_doubt() {
+    fn text_contains_operation_key_and_unknown_outcome() {
         let error = Error::new(ErrorKind::DeadlineExceeded, Operation::Set, "no answer within 5s")
             .with_key(Some(&Bytes::from_static(b"a\xffb")));
         assert_eq!(error.to_string(), "set \"a\\xffb\": no answer within 5s");

@@ -12,40 +12,41 @@
 //! # }
 //! ```
 //!
-//! It sits between an application and the client ports of an ensemble, and knows nothing of an ensemble's
-//! inside but what `proto/gometa/v1/request.proto` says.
+//! It connects an application to the client ports of an ensemble, by the messages of `proto/gometa/v1/request.proto`.
+//! Clients in other languages are built on it.
 //!
-//! What holds:
+//! Guarantees:
 //!
-//! - **Every call ends by its deadline.** Connecting, waiting for room, retrying and backing off all happen
-//!   inside it. Building a client does no IO. A connection, once begun, is completed also if its call has ended.
-//! - **A write happens at most once**, however often it had to be sent. The first write opens a session;
-//!   every write has a number in it and keeps that number over all its attempts (`session`, `retry`).
-//! - **"Not applied" is a promise.** An error says [`Outcome::NotApplied`] only if no attempt of the call can
-//!   take effect any more; otherwise it says [`Outcome::Unknown`].
-//! - **An answer reaches only the call that asked.** A call whose future is dropped is cancelled; its late
-//!   answer is dropped by its id (`connection`).
-//! - **Reads by one client never go back**, also local ones on different nodes: they name the highest
-//!   revision that the client has seen.
-//! - **A client that is closed leaves no session behind**, as far as its node can be reached (`closing`).
-//! - **Every queue and loop has a maximum**: requests in flight, frames waiting to be written, dials at a
-//!   time, the session's window, back-off.
+//! - **Every call ends by its deadline**, which covers connecting, waiting, retries and backoff. Building a client does
+//!   no IO. A dial that has started is completed even if its call has ended.
+//! - **Writes are idempotent**: each happens at most once, however often it is sent. The first write opens a session;
+//!   every write has a sequence number in it, which all its attempts share (`session`, `retry`).
+//! - **[`Outcome::NotApplied`] is certain**: no attempt of the call can take effect any more. Otherwise the outcome is
+//!   [`Outcome::Unknown`].
+//! - **A response reaches the call that it belongs to.** A call whose future is dropped is cancelled, and a late response
+//!   to it is dropped by its id (`connection`).
+//! - **Reads of one client are monotonic**, local reads on different nodes included: they name the highest revision that
+//!   the client has seen.
+//! - **A closed client leaves no session open**, as far as its node can be reached (`closing`).
+//! - **Every queue and loop is bounded**: requests in flight, frames that wait to be written, concurrent dials, the
+//!   session's window, backoff.
 //!
-//! Reading order: `client`, `dispatch` and `call` (what a call is), `retry` (what may be repeated), `session` (exactly once),
-//! `router` (which node), `connection` and `incoming` (frames), `closing`; `log`; [`blocking`] and `runtime` for programs
-//! without one.
+//! Modules, top down: [`blocking`], `runtime` and `dispatch` (for bindings); `client`; `call` (attempts and deadline),
+//! `closing`; `retry`, `session`; `router` (the connection in use), `addresses`; `connection`, `handshake`, `transport`.
 //!
-//! Left out for now: TLS and authentication, watches, transactions, scans; the wire has none of them yet.
+//! Not supported yet: TLS, authentication, watches, transactions, ranges.
 #![forbid(unsafe_code)]
 
+mod addresses;
 pub mod blocking;
 mod call;
 mod client;
 mod closing;
 mod connection;
+mod counters;
 mod dispatch;
 mod error;
-mod incoming;
+mod handshake;
 mod log;
 mod peers;
 mod printable;
@@ -53,12 +54,13 @@ mod retry;
 mod router;
 mod runtime;
 mod session;
+mod transport;
 mod types;
 
 pub use client::{Builder, Client};
 #[doc(hidden)]
 pub use dispatch::{Reply, Request};
-pub use error::{Error, Operation};
+pub use error::{Error, Operation, Result};
 #[doc(inline)]
 pub use gometa_proto::{ErrorKind, Outcome};
 pub use log::{LogLevel, LogRecord};
@@ -71,6 +73,3 @@ pub use types::{
     Consistency, Counters, Deleted, EnsembleId, Entry, Member, NodeStatus, PeerStatus, ReadOptions, Role,
     View, Written,
 };
-
-/// What calls return.
-pub type Result<T> = std::result::Result<T, Error>;

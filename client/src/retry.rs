@@ -1,91 +1,89 @@
-//! What may be repeated, and what an error may promise: the one place where both are decided.
+//! Retries: what is sent again, and the outcome of a call that fails.
 //!
-//! A write is sent under the same (session, seq) however often, so repeating it is always safe. What needs
-//! care is what to say when it fails in the end: an answer "not applied" speaks of the attempt that it
-//! answers. It is passed on only if every earlier attempt of that (session, seq) is known not to take effect;
-//! and only then may the write move to a new session, for the new one knows nothing of the old one's attempts.
-//! [`Attempts`] keeps that record; [`judge`] decides.
+//! Retries of a write are safe: all attempts have the same (session, seq), which makes them idempotent. The outcome needs
+//! care: a node's "not applied" is about the attempt that it answers. A call has that outcome only if no earlier attempt
+//! of its (session, seq) can take effect; and only then may the write move to a new session, which has no record of the
+//! attempts in the old one. [`Attempts`] keeps the record, [`decide`] decides.
 
 use std::time::Duration;
 
 use gometa_proto::{ErrorKind, Outcome};
 
-/// First pause before another attempt.
+/// The shortest pause before a retry.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
-/// Longest pause before another attempt. Short against an election, so that a new leader is found soon.
+/// The longest pause before a retry: short compared to an election, so that a new leader is found soon.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 
-/// What is known of the attempts of one write under one (session, seq).
+/// The attempts of one write under one (session, seq).
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Attempts {
-    /// An attempt is on its way, or has ended without an answer.
-    open: bool,
-    /// An earlier attempt may yet take effect, or has.
-    doubt: bool,
+    /// Whether the latest attempt has no answer.
+    unanswered: bool,
+    /// Whether an earlier attempt may take effect or has taken effect.
+    earlier_may_apply: bool,
 }
 
 impl Attempts {
-    /// From here on an attempt may reach a node.
+    /// Records that an attempt was queued: it may reach a node.
     pub(crate) fn sent(&mut self) {
-        self.doubt |= self.open;
-        self.open = true;
+        self.earlier_may_apply |= self.unanswered;
+        self.unanswered = true;
     }
 
-    /// The attempt on its way was answered with a failure of this outcome.
+    /// Records that the latest attempt has failed with this outcome.
     pub(crate) fn failed(&mut self, outcome: Outcome) {
-        self.doubt |= self.open && outcome == Outcome::Unknown;
-        self.open = false;
+        self.earlier_may_apply |= self.unanswered && outcome == Outcome::Unknown;
+        self.unanswered = false;
     }
 
-    /// Whether any attempt can take effect or has.
+    /// Whether any attempt may take effect or has taken effect.
     pub(crate) fn may_apply(&self) -> bool {
-        self.open || self.doubt
+        self.unanswered || self.earlier_may_apply
     }
 }
 
-/// What to do about a failed attempt.
+/// What follows a failed attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Verdict {
-    /// The call has failed.
+pub(crate) enum Decision {
+    /// The call fails.
     Fail {
-        /// As which kind.
         kind: ErrorKind,
-        /// What is known of the whole call.
+        /// The outcome of the call, all attempts together.
         outcome: Outcome,
     },
-    /// Try again on another node, if there is one.
-    Leave,
-    /// Try again on the same node.
-    Stay,
-    /// Open a new session and try again in it.
+    /// Retry on another node, if there is one.
+    OtherNode,
+    /// Retry on the same node.
+    SameNode,
+    /// Retry in a new session.
     NewSession,
 }
 
-/// Decides about an attempt that failed with `kind`; `write` says whether the request was a numbered write, and
-/// `attempts` is the record with this failure in it.
-pub(crate) fn judge(kind: ErrorKind, write: bool, attempts: Attempts) -> Verdict {
+/// Decides what follows an attempt that failed with `kind`. `write`: the request was a numbered write. `attempts`
+/// includes this failure.
+pub(crate) fn decide(kind: ErrorKind, write: bool, attempts: Attempts) -> Decision {
     let outcome = if write && attempts.may_apply() { Outcome::Unknown } else { Outcome::NotApplied };
     match kind {
         ErrorKind::NotLeader | ErrorKind::Unavailable | ErrorKind::ConnectionLost | ErrorKind::Closed => {
-            Verdict::Leave
+            Decision::OtherNode
         }
-        // A node's deadline is never later than ours, which ends the call; before it, there is time to ask again.
-        ErrorKind::ResourceExhausted | ErrorKind::DeadlineExceeded => Verdict::Stay,
-        ErrorKind::SessionExpired if write && outcome == Outcome::NotApplied => Verdict::NewSession,
-        // Recorded under this (session, seq) when it was applied: they speak of all attempts.
+        // The deadline on the node is not later than the call's, which ends the call: until then there is time.
+        ErrorKind::ResourceExhausted | ErrorKind::DeadlineExceeded => Decision::SameNode,
+        ErrorKind::SessionExpired if write && outcome == Outcome::NotApplied => Decision::NewSession,
+        // Recorded under this (session, seq) when it was applied: the outcome of all attempts.
         ErrorKind::AlreadyExists | ErrorKind::CasMismatch => {
-            Verdict::Fail { kind, outcome: Outcome::NotApplied }
+            Decision::Fail { kind, outcome: Outcome::NotApplied }
         }
-        // Below the floor although we still wait for it: a fault of ours or the node's, not the user's affair.
-        ErrorKind::Forgotten => Verdict::Fail {
+        // Below the session's floor although its answer is awaited: a fault of this client or of the node.
+        ErrorKind::Forgotten => Decision::Fail {
             kind: ErrorKind::Internal,
             outcome: if write { Outcome::Unknown } else { Outcome::NotApplied },
         },
-        _ => Verdict::Fail { kind, outcome },
+        _ => Decision::Fail { kind, outcome },
     }
 }
 
-/// Pauses that grow, up to a cap, with jitter so that clients do not come in step.
+/// Exponential backoff with jitter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
     next: Duration,
@@ -99,7 +97,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The next pause: between a half and the whole of 10 ms, 20 ms, … 200 ms.
+    /// The next pause: between half and all of 10 ms, 20 ms, … 200 ms.
     pub(crate) fn pause(&mut self) -> Duration {
         let pause = jitter(self.next);
         self.next = (self.next * 2).min(self.cap);
@@ -107,9 +105,9 @@ impl Backoff {
     }
 }
 
-/// Between a half and the whole of `pause`.
+/// A random time between half of `pause` and all of it.
 pub(crate) fn jitter(pause: Duration) -> Duration {
-    // Without randomness all pauses are whole, which is a matter of politeness only.
+    // Without random numbers there is no jitter, which is harmless.
     let share = getrandom::u32().unwrap_or(u32::MAX);
     pause / 2 + (pause / 2).mul_f64(f64::from(share) / f64::from(u32::MAX))
 }
@@ -151,23 +149,23 @@ mod tests {
     fn expired_session_moves_only_an_unsent_write() {
         let kind = ErrorKind::SessionExpired;
         let first = record(&[Some(Outcome::NotApplied)]);
-        assert_eq!(judge(kind, true, first), Verdict::NewSession);
+        assert_eq!(decide(kind, true, first), Decision::NewSession);
         let retried = record(&[None, Some(Outcome::NotApplied)]);
-        assert_eq!(judge(kind, true, retried), Verdict::Fail { kind, outcome: Outcome::Unknown });
+        assert_eq!(decide(kind, true, retried), Decision::Fail { kind, outcome: Outcome::Unknown });
     }
 
     #[test]
-    fn recorded_outcomes_speak_of_all_attempts_and_others_of_one() {
+    fn recorded_outcomes_are_those_of_all_attempts_and_others_of_one() {
         let retried = record(&[None, Some(Outcome::NotApplied)]);
         for kind in [ErrorKind::AlreadyExists, ErrorKind::CasMismatch] {
-            assert_eq!(judge(kind, true, retried), Verdict::Fail { kind, outcome: Outcome::NotApplied });
+            assert_eq!(decide(kind, true, retried), Decision::Fail { kind, outcome: Outcome::NotApplied });
         }
         for kind in [ErrorKind::TooLarge, ErrorKind::InvalidArgument, ErrorKind::Internal] {
-            assert_eq!(judge(kind, true, retried), Verdict::Fail { kind, outcome: Outcome::Unknown });
-            assert_eq!(judge(kind, false, retried), Verdict::Fail { kind, outcome: Outcome::NotApplied });
+            assert_eq!(decide(kind, true, retried), Decision::Fail { kind, outcome: Outcome::Unknown });
+            assert_eq!(decide(kind, false, retried), Decision::Fail { kind, outcome: Outcome::NotApplied });
         }
-        let forgotten = judge(ErrorKind::Forgotten, true, retried);
-        assert_eq!(forgotten, Verdict::Fail { kind: ErrorKind::Internal, outcome: Outcome::Unknown });
+        let forgotten = decide(ErrorKind::Forgotten, true, retried);
+        assert_eq!(forgotten, Decision::Fail { kind: ErrorKind::Internal, outcome: Outcome::Unknown });
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! The session: what makes a write happen once, however often it is sent.
+//! The session, which makes writes idempotent: each happens once, however often it is sent.
 //!
-//! One session serves all clones of a client. Each write takes the next number, `seq`, and keeps it over all
-//! its attempts. `lowest`, the smallest seq that is still awaited, tells the ensemble which recorded outcomes
-//! nobody will ask for again; so a seq counts as awaited from the moment it is given out until its [`Ticket`]
-//! is dropped, by success, failure or cancellation. A write waits for its seq while the window is full.
+//! All clones of a client share one session. Each write takes the next sequence number, `seq`, and keeps it over all its
+//! attempts. `lowest`, the smallest seq whose answer is awaited, is the bound below which the ensemble drops recorded
+//! outcomes; so a seq counts as awaited from the moment it is assigned until its [`Ticket`] is dropped, by success,
+//! failure or cancellation. A write waits for its seq while the window is full.
 
 use std::{
     collections::BTreeSet,
@@ -18,32 +18,32 @@ use bytes::Bytes;
 use gometa_proto::v1::WriteContext;
 use tokio::sync::Notify;
 
-/// The session in use, and how one is opened.
+/// The session in use, or the one that is being opened.
 #[derive(Default, Debug)]
 pub(crate) struct Sessions {
     current: Mutex<Current>,
-    /// Held while a session is being opened, so that one call does it and the others wait.
+    /// Held by the call that opens a session; others wait for it.
     opening: tokio::sync::Mutex<()>,
-    /// The id of the session in use, 0 for none: read by connections for their pings.
+    /// The id of the session in use, 0 for none, for the Pings of connections.
     id: Arc<AtomicU64>,
 }
 
-/// What a client that is closed leaves behind.
+/// The session of a client that is closed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Last {
-    /// A session, by its id.
+pub(crate) enum UnendedSession {
+    /// An open session, by its id.
     Open(u64),
-    /// An attempt to open one, by its nonce, of which the outcome is not known.
+    /// An attempt to open one whose outcome is not known, by its nonce.
     Opening(Bytes),
 }
 
 #[derive(Default, Debug)]
 struct Current {
     session: Option<Arc<Session>>,
-    /// The process that asked for it. A forked child must not end its parent's session.
+    /// The process that opened it: a forked child must not end its parent's session.
     process: u32,
-    /// Of the session that is being opened. Kept until it is, over calls that gave up in between, so that they
-    /// do not leave a trail of sessions.
+    /// The nonce of the session that is being opened. Kept if the call that opens it fails, so that the next call opens
+    /// the same one.
     nonce: Option<Bytes>,
 }
 
@@ -67,7 +67,7 @@ impl Sessions {
         self.opening.lock().await
     }
 
-    /// The nonce to open the next session with. Call it while holding `opening`.
+    /// The nonce of the next session. The caller holds `opening`.
     pub(crate) fn nonce(&self) -> Result<Bytes, getrandom::Error> {
         let mut current = self.lock();
         if let Some(nonce) = &current.nonce {
@@ -81,7 +81,7 @@ impl Sessions {
         Ok(nonce)
     }
 
-    /// A session was opened with that nonce.
+    /// Takes over the session that was opened with that nonce.
     pub(crate) fn opened(&self, id: u64) -> Arc<Session> {
         let session = Arc::new(Session::new(id));
         let mut current = self.lock();
@@ -91,16 +91,17 @@ impl Sessions {
         session
     }
 
-    /// Gives the session up, once: what is to be ended, if this process has asked for one.
-    pub(crate) fn end(&self) -> Option<Last> {
+    /// Takes the session out, to be ended; None if this process has not opened one.
+    pub(crate) fn end(&self) -> Option<UnendedSession> {
         let mut current = self.lock();
         let (session, nonce) = (current.session.take(), current.nonce.take());
         self.id.store(0, Ordering::Relaxed);
-        let last = session.map(|session| Last::Open(session.id)).or(nonce.map(Last::Opening));
-        last.filter(|_| current.process == process::id())
+        let unended =
+            session.map(|session| UnendedSession::Open(session.id)).or(nonce.map(UnendedSession::Opening));
+        unended.filter(|_| current.process == process::id())
     }
 
-    /// The ensemble knows session `id` no longer: the next write opens another.
+    /// Session `id` has expired: the next write opens another.
     pub(crate) fn expired(&self, id: u64) {
         let mut current = self.lock();
         if current.session.as_ref().is_some_and(|session| session.id == id) {
@@ -115,17 +116,17 @@ impl Sessions {
 pub(crate) struct Session {
     id: u64,
     window: Mutex<Window>,
-    /// Held by the one write that waits for room; the others queue behind it, in order.
-    gate: tokio::sync::Mutex<()>,
-    /// A ticket was dropped.
-    room: Notify,
+    /// Held by the write that waits for the window; others queue behind it, in order.
+    turn: tokio::sync::Mutex<()>,
+    /// Notified when a ticket is dropped.
+    released: Notify,
 }
 
 #[derive(Debug)]
 struct Window {
-    /// The next seq to give out, from 1.
+    /// The next seq, from 1.
     next: u64,
-    /// Given out and still awaited; at most the window's size.
+    /// Assigned and awaited; at most the size of the window.
     awaited: BTreeSet<u64>,
 }
 
@@ -140,12 +141,11 @@ impl Session {
         Self {
             id,
             window: Mutex::new(Window { next: 1, awaited: BTreeSet::new() }),
-            gate: tokio::sync::Mutex::default(),
-            room: Notify::new(),
+            turn: tokio::sync::Mutex::default(),
+            released: Notify::new(),
         }
     }
 
-    /// The session's id.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
@@ -154,9 +154,9 @@ impl Session {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives out the next seq once seq - lowest is below `window_max`.
+    /// Assigns the next seq, once seq - lowest is below `window_max`.
     pub(crate) async fn reserve(self: &Arc<Self>, window_max: u64) -> Ticket {
-        let _gate = self.gate.lock().await;
+        let _turn = self.turn.lock().await;
         loop {
             {
                 let mut window = self.lock();
@@ -167,8 +167,8 @@ impl Session {
                     return Ticket { session: Arc::clone(self), seq };
                 }
             }
-            // A ticket dropped in between has left its permit, so no wake-up is missed.
-            self.room.notified().await;
+            // A ticket dropped since the check has stored a permit, so no wake-up is missed.
+            self.released.notified().await;
         }
     }
 }
@@ -181,7 +181,7 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// What an attempt carries if it is sent now.
+    /// The context of an attempt that is sent now.
     pub(crate) fn context(&self) -> WriteContext {
         WriteContext { session: self.session.id, seq: self.seq, lowest: self.session.lock().lowest() }
     }
@@ -190,7 +190,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.session.lock().awaited.remove(&self.seq);
-        self.session.room.notify_one();
+        self.session.released.notify_one();
     }
 }
 
@@ -250,14 +250,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_to_be_ended_is_named_once_and_only_to_the_process_that_opened_it() {
+    async fn a_session_is_ended_once_and_only_by_the_process_that_opened_it() {
         let sessions = Sessions::default();
         assert_eq!(sessions.end(), None);
         let nonce = sessions.nonce().unwrap();
-        assert_eq!(sessions.end(), Some(Last::Opening(nonce)));
+        assert_eq!(sessions.end(), Some(UnendedSession::Opening(nonce)));
         sessions.nonce().unwrap();
         sessions.opened(3);
-        assert_eq!((sessions.end(), sessions.end()), (Some(Last::Open(3)), None));
+        assert_eq!((sessions.end(), sessions.end()), (Some(UnendedSession::Open(3)), None));
         sessions.nonce().unwrap();
         sessions.opened(4);
         sessions.lock().process += 1;

@@ -3,13 +3,9 @@
 use bytes::{BufMut, BytesMut};
 use gometa_proto::{
     frame,
+    from_node::{FRAME_MAX, WELCOME_MAX, next_frame, one_line, other_protocol, with_defaults},
     v1::{Response, ServerFrame, server_frame::Body},
 };
-
-#[path = "../../client/src/incoming.rs"]
-mod incoming;
-
-use incoming::{FRAME_MAX, WELCOME_MAX, sane, shown, stranger, take_frame};
 
 /// The longest text of a node's that a client repeats, in characters.
 const SHOWN_MAX: usize = 300;
@@ -27,13 +23,13 @@ pub fn server_frame(data: &[u8]) {
     framed.put_slice(stream);
     let whole = heard(stream, stream.len().max(1));
     assert_eq!(heard(stream, usize::from(cut).max(1)), whole);
-    assert!(stranger(stream).is_none() || whole.is_empty(), "a node was taken for something else");
+    assert!(other_protocol(stream).is_none() || whole.is_empty(), "a node was taken for something else");
     for body in whole.into_iter().chain(heard(&framed, framed.len())) {
         judge(&body);
         let said = ServerFrame { body: Some(body.clone()) };
         let mut buffer = BytesMut::new();
         frame::encode(&said, FRAME_MAX, &mut buffer).expect("what came in a frame goes into one");
-        assert_eq!(take_frame(&mut buffer, FRAME_MAX), Ok(Some(body)));
+        assert_eq!(next_frame(&mut buffer, FRAME_MAX), Ok(Some(body)));
     }
 }
 
@@ -43,10 +39,10 @@ fn heard(mut stream: &[u8], read: usize) -> Vec<Body> {
     let (mut bodies, mut buffer, mut max) = (Vec::new(), BytesMut::new(), WELCOME_MAX);
     loop {
         loop {
-            match take_frame(&mut buffer, max) {
+            match next_frame(&mut buffer, max) {
                 Ok(Some(body)) => {
                     if let Body::Welcome(welcome) = &body {
-                        let limits = sane(welcome.limits.unwrap_or_default());
+                        let limits = with_defaults(welcome.limits.unwrap_or_default());
                         max = (limits.frame_max as usize).clamp(WELCOME_MAX, FRAME_MAX);
                     }
                     bodies.push(body);
@@ -70,7 +66,7 @@ fn heard(mut stream: &[u8], read: usize) -> Vec<Body> {
 fn judge(body: &Body) {
     match body {
         Body::Welcome(welcome) => {
-            let limits = sane(welcome.limits.unwrap_or_default());
+            let limits = with_defaults(welcome.limits.unwrap_or_default());
             let named =
                 [limits.key_max, limits.value_max, limits.frame_max, limits.requests_max, limits.window_max];
             assert!(named.iter().all(|limit| *limit > 0));
@@ -88,6 +84,6 @@ fn judge(body: &Body) {
 fn repeat(error: &gometa_proto::v1::Error) {
     // Every kind has its words, also those that this build does not know.
     assert!(!error.error_kind().to_string().is_empty());
-    let text = shown(&error.to_string());
+    let text = one_line(&error.to_string());
     assert!(text.chars().count() <= SHOWN_MAX && !text.chars().any(char::is_control));
 }

@@ -12,7 +12,7 @@
 //! most inputs mean something.
 //!
 //! What has no public face is compiled in by path: the harnesses of `zab`'s, `node`'s and `store`'s own tests (so that
-//! there is one of each), the server's configuration (which so comes without RocksDB), the client's reading of frames.
+//! there is one of each), the server's configuration (which so comes without RocksDB).
 //!
 //! Left out: sockets (`tests/` sends nonsense to real processes), RocksDB's own files, and the size of what decoding
 //! allocates, which the fuzzer watches from outside and the codec's tests bound by counting elements.

@@ -3,6 +3,7 @@
 //! - [`v1`]: the messages, generated from `proto/gometa/v1/*.proto`, which document them.
 //! - [`frame`]: how they are cut out of a stream of bytes.
 //! - [`check`]: how foreign bytes become a message without taking more memory than they should.
+//! - [`from_node`]: what a client receives, before it is trusted.
 //! - [`limits`]: every size that is agreed upon between programs.
 //! - [`ErrorKind`], [`Outcome`]: what can go wrong, and whether it may have happened all the same.
 //!
@@ -13,6 +14,7 @@
 pub mod check;
 mod error;
 pub mod frame;
+pub mod from_node;
 pub mod limits;
 mod operation;
 

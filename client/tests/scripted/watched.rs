@@ -67,7 +67,7 @@ async fn a_call_is_a_span_that_tells_of_its_attempts_and_counters_count_them() {
             (1, 1, 0, 0)
         );
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        let retry = text.lines().find(|line| line.contains("trying again")).unwrap();
+        let retry = text.lines().find(|line| line.contains("retrying")).unwrap();
         for part in ["gometa{operation=set key=colour}", "busy for now", &node.address] {
             assert!(retry.contains(part), "{part} is not in {retry}");
         }
