@@ -2,10 +2,6 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "../../client/tests/scripted/node.rs"]
-#[allow(dead_code, reason = "the client's tests use all of it")]
-mod node;
-
 use std::{
     io::Write,
     process::{Command, Output, Stdio},
@@ -18,7 +14,7 @@ use gometa_proto::{
         request::Operation, response,
     },
 };
-use node::{Node, ensemble, entry, view, welcome, written};
+use gometa_testkit::scripted_server::{Node, ensemble, entry, view, welcome, within, written};
 
 fn gometa(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gometa"));
@@ -62,7 +58,7 @@ async fn run_with(
             }
         }
     };
-    node::within(async {
+    within(async {
         tokio::select! {
             output = running => output.unwrap(),
             () = serving => unreachable!("it never ends"),

@@ -2,10 +2,6 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "../../client/tests/scripted/node.rs"]
-#[allow(dead_code, reason = "the client's tests use all of it")]
-mod node;
-
 use std::{
     collections::HashMap,
     fs::File,
@@ -20,7 +16,7 @@ use gometa_proto::{
     ErrorKind,
     v1::{Deleted, Error, Role, SessionEnded, SessionOpened, request::Operation, response},
 };
-use node::{Node, entry, view, welcome, written};
+use gometa_testkit::scripted_server::{Node, entry, view, welcome, written};
 use rustix::{
     fs::{Mode, OFlags, open},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},

@@ -11,8 +11,7 @@
 //! order matters more than encoding (the protocol, the store), the bytes choose from what may happen next, so that
 //! most inputs mean something.
 //!
-//! What has no public face is compiled in by path: the harnesses of `zab`'s, `node`'s and `store`'s own tests (so that
-//! there is one of each), the server's configuration (which so comes without RocksDB).
+//! The server's configuration is compiled in by path, since depending on the server would compile RocksDB.
 //!
 //! Left out: sockets (`tests/` sends nonsense to real processes), RocksDB's own files, and the size of what decoding
 //! allocates, which the fuzzer watches from outside and the codec's tests bound by counting elements.

@@ -8,19 +8,17 @@ use gometa_proto::{
     limits::{CLIENT_ELEMENTS_MAX, CLIENT_FRAME_MAX},
     v1::{self, ClientFrame, NodeMessage, ServerFrame, client_frame::Body, node_message, server_frame},
 };
+use gometa_testkit::{
+    ensemble::Ensemble as _,
+    nodes::{Nodes, get},
+};
 use gometa_zab::Message;
 use prost::Message as _;
 
-#[allow(dead_code, reason = "the node's tests', compiled in here; they use more of it")]
-#[path = "../../node/tests/harness/mod.rs"]
-mod harness;
-
-use harness::Ensemble;
-
 /// Clients that take turns.
 const CLIENTS: u64 = 3;
-/// Longer than any deadline that a request can name, in microseconds.
-const LONG: u64 = 2 * 1_000 * u32::MAX as u64;
+/// Longer than any deadline that a request can name, in milliseconds.
+const LONG_MS: u64 = 2 * u32::MAX as u64;
 
 /// What clients say, to an ensemble of one node with a prompt disk. The bytes are pieces behind their lengths (one byte,
 /// and one that says who sends it and what happens after it); a piece is a frame, or belongs to a stream of frames.
@@ -28,7 +26,7 @@ const LONG: u64 = 2 * 1_000 * u32::MAX as u64;
 /// Nothing panics; every request has exactly one answer at the end, however it was numbered, unless its client has
 /// cancelled it or gone; every answer fits a frame and can be read.
 pub fn client_frame(data: &[u8]) {
-    let mut ensemble = Ensemble::new(1);
+    let mut ensemble = Nodes::new(1);
     ensemble.run(100);
     let mut asked: Vec<(u64, u64)> = Vec::new();
     let mut streams: [BytesMut; CLIENTS as usize] = Default::default();
@@ -84,7 +82,7 @@ pub fn client_frame(data: &[u8]) {
         }
     }
     ensemble.run(20);
-    ensemble.now = ensemble.now.plus(LONG);
+    ensemble.skip(LONG_MS);
     ensemble.run(10);
     for client in 0..CLIENTS {
         ensemble.tell(0, Event::Sent { client: ClientId(client) });
@@ -111,7 +109,7 @@ pub fn client_frame(data: &[u8]) {
 /// Nothing panics and every step ends; no entry is logged that the codec would refuse (the harness looks); in the end
 /// all nodes serve.
 pub fn relay(data: &[u8]) {
-    let mut ensemble = Ensemble::new(3);
+    let mut ensemble = Nodes::new(3);
     ensemble.run(500);
     let mut u = Unstructured::new(data);
     while !u.is_empty() {
@@ -165,23 +163,23 @@ pub fn relay(data: &[u8]) {
             }
         }
         if how & 0x80 != 0 {
-            ensemble.ask(to, None, harness::get("k"));
+            ensemble.ask(to, None, get("k"));
         }
         match how >> 4 & 7 {
             0..=3 => ensemble.step(to),
-            4 => ensemble.members[to].cut ^= true,
+            4 => ensemble.isolate(to, !ensemble.is_isolated(to)),
             5 => ensemble.run(5),
             6 => ensemble.run(100),
             _ => {}
         }
     }
-    for member in &mut ensemble.members {
-        member.cut = false;
+    for node in 0..3 {
+        ensemble.isolate(node, false);
     }
     ensemble.run(8_000);
     for node in 0..3 {
         assert_eq!(ensemble.members[node].stopped, None);
-        let read = ensemble.call(node, None, harness::get("k"));
+        let read = ensemble.call(node, None, get("k"));
         assert!(read.is_some(), "node {node} does not serve");
     }
 }

@@ -4,18 +4,14 @@ use arbitrary::{Result, Unstructured};
 use bytes::{Bytes, BytesMut};
 use gometa_codec::{limits::PEER_FRAME_MAX, message, vote};
 use gometa_proto::frame;
+use gometa_testkit::{
+    disk::Disk,
+    one_node::{self as world, Ask, HOME, Happening, ME, TOP, World, genesis, voters},
+};
 use gometa_zab::{
     Addresses, Candidate, EnsembleId, Epoch, Genesis, Hello, Incarnation, Kind, LEVEL, LogEntry, Message,
     NodeId, Reason, Round, Vote, VoteState, Zxid,
 };
-
-#[path = "../../zab/tests/harness/disk.rs"]
-mod disk;
-#[path = "../../zab/tests/harness/world.rs"]
-mod world;
-
-use disk::Disk;
-use world::{Ask, HOME, Happening, ME, TOP, World, genesis, voters};
 
 /// Happenings of one life.
 const HAPPENINGS_MAX: usize = 400;

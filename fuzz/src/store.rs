@@ -3,15 +3,11 @@
 use arbitrary::{Result, Unstructured};
 use bytes::Bytes;
 use gometa_store::{Store, Table, rehash};
-
-#[allow(dead_code, reason = "the store's tests', compiled in here; they use more of it")]
-#[path = "../../store/tests/store/driver.rs"]
-mod driver;
-#[path = "../../store/tests/store/world.rs"]
-mod world;
-
-use driver::{Shared, open};
-use world::{Act, Number, Revision, Step, Verb, World};
+use gometa_testkit::store::{
+    Shared,
+    history::{Act, Number, Revision, Step, Verb, World},
+    open,
+};
 
 /// Steps of one history.
 const STEPS_MAX: usize = 60;

@@ -1,18 +1,18 @@
-//! The configuration of a node.
+//! What a node is told at its start.
 
-/// The identity of a node, its protocol settings, and its bounds on clients.
+/// Who a node is, and what it allows its clients.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// The settings of the protocol core.
+    /// The protocol's part.
     pub zab: gometa_zab::Config,
-    /// The timeout of sessions opened through this node, in milliseconds without contact.
+    /// Sessions opened through this node end after this long without contact, in milliseconds.
     pub session_timeout_ms: u32,
-    /// The deadline of requests that name none, in milliseconds.
+    /// A request that names no deadline gets this one, in milliseconds.
     pub deadline_default_ms: u32,
-    /// The most requests waiting in this node; more are answered with ResourceExhausted.
+    /// Requests waiting in this node; beyond it they are answered with ResourceExhausted.
     pub requests_max: usize,
-    /// The most bytes applied and not yet written to the table; at this bound applying waits.
+    /// Bytes applied that the table has not taken; from then on applying waits.
     pub unstored_bytes_max: usize,
-    /// The version of the server program, for people.
+    /// Version of the server program, for people.
     pub version: String,
 }

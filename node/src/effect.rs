@@ -1,4 +1,4 @@
-//! The outputs of a node. The caller carries them out, in order.
+//! What a node does about it; the caller carries these out, in order.
 
 use std::sync::Arc;
 
@@ -8,81 +8,82 @@ use gometa_zab::{LinkId, Message, NodeId, Notice, Role, Token, Vote};
 
 use crate::event::ClientId;
 
-/// A write to storage.
+/// One write to storage.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Write {
-    /// Of log, hard state or genesis: durable before its token is reported.
+    /// Log, hard state and founding record: durable before its token is reported.
     Zab(gometa_zab::Write),
-    /// Of the changes of applied commands: atomic, readable from the table before its token is reported, and
-    /// durable no later than the next write of the other kind. A crash may lose it: the log is then applied again
-    /// from the table's checkpoint on.
+    /// What applied commands changed: atomic, readable from the table before its token is reported, and
+    /// durable no later than the next write of the other kind. Losing it in a crash is harmless: the log
+    /// is applied again from where the table ends.
     Apply(Batch),
 }
 
-/// One output. Many variants are those of [`gometa_zab::Effect`].
+/// One thing to do. Variants without a word here are those of [`gometa_zab::Effect`].
 #[derive(Clone, PartialEq, Debug)]
 pub enum Effect {
     /// Write to storage, in order; report the token with `Persisted`.
     Write {
-        /// The number of the write.
+        /// Its name.
         token: Token,
-        /// The write.
+        /// What.
         write: Write,
     },
     /// Read log entries; answer with `LogRead`.
     Read {
-        /// The number of the read.
+        /// Its name.
         id: u64,
         /// The first counter wanted.
         from: u64,
         /// The last counter wanted.
         to: u64,
-        /// The most bytes to read; the first entry is read whatever its size.
+        /// Stop before the entry that exceeds this sum of sizes, but not before the first.
         bytes_max: usize,
     },
     /// Send a datagram.
     Datagram {
-        /// The receiver.
+        /// To whom.
         to: NodeId,
-        /// The content.
+        /// What.
         vote: Vote,
     },
     /// Dial a peer.
     Connect {
-        /// The node to connect to.
+        /// Whom.
         peer: NodeId,
     },
     /// Send on a connection.
     Send {
         /// The connection.
         link: LinkId,
-        /// The message.
+        /// What.
         message: Message,
     },
-    /// Close a connection after everything sent on it is written.
+    /// Close a connection once what was sent on it is out.
     Close {
         /// The connection.
         link: LinkId,
     },
     /// Answer a client.
     Respond {
-        /// The client.
+        /// Who asked.
         client: ClientId,
         /// The answer.
         response: Response,
     },
-    /// Role, leader or members have changed: for the next Welcome, and for all connected clients.
+    /// What clients are told of role, leader and members has changed: for the next Welcome, and for all who
+    /// are connected.
     View(View),
     /// The role has changed.
     Role(Role),
-    /// An event for logs and metrics.
+    /// For logs and metrics.
     Notice(Notice),
-    /// At least three quarters of the sessions are in use; reported once a minute.
+    /// Three quarters of the sessions, or more, are in use; reported once a minute.
     SessionsShort {
-        /// The number of live sessions.
+        /// How many are.
         live: usize,
-        /// The clients that opened most of them through this node, by the names of
-        /// [`Event::ClientNamed`](crate::Event::ClientNamed), with the number of sessions of each.
+        /// The clients that opened most of them through this node, as [`Event::ClientNamed`](crate::Event::ClientNamed)
+        /// named them, and how many each of them did.
         openers: Vec<(Arc<str>, usize)>,
     },
     /// The process must end, for this reason.

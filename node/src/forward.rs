@@ -1,8 +1,8 @@
-//! Forwarding of commands from a follower to its leader.
+//! Commands and questions between a follower's upper half and its leader's.
 //!
-//! A follower sends commands and learns their outcomes by applying them; the leader answers only those that it
-//! did not propose. Exactly-once does not depend on it: the session table suppresses the second execution of a
-//! command that reaches the log twice.
+//! A follower sends commands and learns their outcomes by applying them; the leader answers only for what it
+//! did not propose. Nothing here is needed for exactly-once: a command that reaches the log twice executes
+//! once, because the session table says so at apply.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,53 +17,53 @@ use prost::Message as _;
 
 use crate::requests::Attempt;
 
-/// The most commands in one Forward.
+/// Commands in one Forward at most.
 const COMMANDS_MAX: usize = 4_096;
 
-/// The most bytes of commands in one Forward; a single command may exceed it.
+/// Bytes of commands in one Forward at most, but for a single one.
 const BYTES_MAX: usize = 1 << 20;
 
-/// The origin of a command proposed to this node's protocol core.
+/// Whose command was given to this node's protocol core.
 #[derive(Debug)]
 pub(crate) enum Proposer {
     /// A client of this node.
     Own(Attempt),
     /// A follower: its connection, its Forward, the command's position.
     Follower { link: LinkId, forward: u64, position: u32 },
-    /// This node: the end of expired sessions.
+    /// This node: the end of silent sessions.
     Clock,
 }
 
-/// Commands sent to the leader, and commands proposed here.
+/// What this node forwarded, and what it was forwarded.
 #[derive(Debug, Default)]
 pub(crate) struct Forwarding {
     next: u64,
-    /// This node's Forwards to its leader, by number, until the leadership ends. Only the newest are kept: commands of
-    /// older ones are settled by apply or by their deadlines.
+    /// This node's Forwards to its leader, by number, until the leadership ends. Only the newest are kept: an
+    /// answer to an older one is overdue, and its commands are settled by apply or by their deadlines.
     sent: BTreeMap<u64, Vec<Attempt>>,
-    /// The number of attempts in `sent`.
+    /// Attempts in all of `sent`.
     sent_count: usize,
-    /// The proposals of the current step, by number.
+    /// Proposals of the step under way, by number.
     proposed: HashMap<u64, Proposer>,
 }
 
-/// The most forwarded attempts kept for their rejection; about 4 MiB.
+/// Forwarded attempts whose rejection is still understood; about 4 MiB.
 const SENT_MAX: usize = 65_536;
 
 impl Forwarding {
-    /// Registers a proposal to this node's core and returns its number.
+    /// Notes a proposal to this node's core; its number.
     pub(crate) fn propose(&mut self, proposer: Proposer) -> u64 {
         self.next += 1;
         self.proposed.insert(self.next, proposer);
         self.next
     }
 
-    /// Takes the origin of a proposal that the core has accepted or rejected.
+    /// The core has decided on a proposal.
     pub(crate) fn decided(&mut self, id: u64) -> Option<Proposer> {
         self.proposed.remove(&id)
     }
 
-    /// Encodes commands for the leader, in one or more messages.
+    /// Encodes commands for the leader, in as many messages as they need.
     pub(crate) fn forward(&mut self, commands: Vec<(Attempt, Bytes)>) -> Vec<Bytes> {
         let mut messages = Vec::new();
         let mut attempts = Vec::new();
@@ -96,25 +96,25 @@ impl Forwarding {
         encode(Body::Forward(v1::Forward { id: self.next, commands }))
     }
 
-    /// Returns the attempts of a Forward that the leader did not propose.
+    /// The leader did not propose some commands of a Forward.
     pub(crate) fn rejected(&mut self, rejected: &v1::ForwardRejected) -> Vec<Attempt> {
         let Some(attempts) = self.sent.get(&rejected.id) else { return Vec::new() };
         rejected.rejected.iter().filter_map(|position| attempts.get(*position as usize).cloned()).collect()
     }
 
-    /// Forgets the Forwards of a leadership that is over.
+    /// The leadership is over.
     pub(crate) fn forget(&mut self) {
         self.sent.clear();
         self.sent_count = 0;
     }
 }
 
-/// Encodes a message to the same layer of another node.
+/// A message to the other end's upper half.
 pub(crate) fn encode(body: Body) -> Bytes {
     NodeMessage { body: Some(body) }.encode_to_vec().into()
 }
 
-/// Decodes a message of the same layer of another node; `None` if it is malformed or exceeds a bound.
+/// A message from the other end's upper half; `None` if it makes no sense or holds more than it may.
 pub(crate) fn decode(payload: Bytes) -> Option<Body> {
     let body = check::decode::<NodeMessage>(payload, PEER_ELEMENTS_MAX).ok()?.body?;
     match &body {
@@ -123,7 +123,7 @@ pub(crate) fn decode(payload: Bytes) -> Option<Body> {
     }
 }
 
-/// The message that some commands of a Forward were not proposed.
+/// A refusal to propose.
 pub(crate) fn rejection(forward: u64, rejected: Vec<u32>, kind: ErrorKind) -> Bytes {
     encode(Body::ForwardRejected(v1::ForwardRejected { id: forward, rejected, kind: kind.number() }))
 }

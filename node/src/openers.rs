@@ -1,9 +1,9 @@
-//! The sessions that each connection has opened: the bound on them, and the report when the ensemble has few left.
+//! Which connection opened which session: the bound on one connection, and who opened most when sessions run short.
 //!
-//! An *opening* is the attempt of one connection to open a session, identified by its nonce. It counts from the request
+//! An *opening* is the attempt of one connection to open a session, known by its nonce. It counts from the request
 //! until the session has ended, or until it is certain that the attempt was not proposed: a client that cancels its
 //! requests, or lets their deadlines pass, opens no more sessions than one that waits. A session belongs to the
-//! connection that requested it last, and to none after that has closed.
+//! connection that asked for it last, and to none once that has ended.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,13 +16,13 @@ use gometa_zab::Ticks;
 
 use crate::event::ClientId;
 
-/// The shortest time between two reports, in microseconds.
+/// Shortest time between two reports that sessions run short, in microseconds.
 const REPORT_EVERY: u64 = 60_000_000;
 
-/// The most clients in one report.
+/// Clients named in one report at most.
 const NAMED_MAX: usize = 5;
 
-/// The name in reports of clients without a Hello.
+/// What clients are counted as whose names are not known.
 const NAMELESS: &str = "clients without a name";
 
 /// One connection.
@@ -36,17 +36,17 @@ struct Connection {
 #[derive(Debug)]
 struct Opening {
     nonce: Bytes,
-    /// `None` until the opening is applied.
+    /// `None` until it is applied.
     session: Option<u64>,
 }
 
-/// The openings of this node's clients.
+/// All openings of this node's clients.
 #[derive(Debug, Default)]
 pub(crate) struct Openers {
     connections: HashMap<ClientId, Connection>,
-    /// The connection of each opening that is not applied yet, by nonce.
+    /// By nonce: whose opening waits to be applied.
     pending: HashMap<Bytes, ClientId>,
-    /// The live sessions that were opened through this node since its start, also by connections that have closed.
+    /// The live sessions that were opened through this node since its start, also by connections that have ended.
     sessions: BTreeMap<u64, (ClientId, Arc<str>)>,
     next_report: Ticks,
 }
@@ -57,7 +57,7 @@ impl Openers {
         self.connections.entry(client).or_insert_with(nameless)
     }
 
-    /// Sets a client's name.
+    /// A client has said who it is.
     pub(crate) fn name(&mut self, client: ClientId, name: Arc<str>) {
         self.connection(client).name = name;
     }
@@ -70,7 +70,7 @@ impl Openers {
         })
     }
 
-    /// Records an opening; it must be admitted.
+    /// A connection asks for a session; it must be admitted.
     pub(crate) fn open(&mut self, client: ClientId, nonce: &Bytes) {
         if let Some(other) = self.pending.insert(nonce.clone(), client) {
             self.forget(other, nonce);
@@ -81,7 +81,7 @@ impl Openers {
         }
     }
 
-    /// Removes an opening that was certainly not proposed.
+    /// An attempt to open a session was certainly not proposed.
     pub(crate) fn withdraw(&mut self, client: ClientId, nonce: &Bytes) {
         if self.pending.get(nonce) == Some(&client) {
             self.pending.remove(nonce);
@@ -95,7 +95,7 @@ impl Openers {
         }
     }
 
-    /// Records that an opening is applied.
+    /// The session of a nonce is open.
     pub(crate) fn opened(&mut self, nonce: &[u8], session: u64) {
         let Some(client) = self.pending.remove(nonce) else { return };
         let Some(connection) = self.connections.get_mut(&client) else { return };
@@ -110,7 +110,7 @@ impl Openers {
         }
     }
 
-    /// Removes a session that has ended.
+    /// A session has ended.
     pub(crate) fn ended(&mut self, session: u64) {
         if let Some((client, _)) = self.sessions.remove(&session) {
             self.forget_session(client, session);
@@ -123,7 +123,7 @@ impl Openers {
         }
     }
 
-    /// Removes a closed connection. Its sessions stay open.
+    /// A connection has ended. Its sessions go on.
     pub(crate) fn gone(&mut self, client: ClientId) {
         let Some(connection) = self.connections.remove(&client) else { return };
         for opening in connection.openings.iter().filter(|opening| opening.session.is_none()) {
@@ -133,8 +133,8 @@ impl Openers {
         }
     }
 
-    /// The clients with most of the `live` sessions, and their numbers, at most once a minute, if at least three quarters
-    /// of the ensemble's sessions are in use.
+    /// If three quarters of the sessions are in use, from time to time: the clients that opened most of the `live`
+    /// ones through this node, and how many each of them did.
     pub(crate) fn report(&mut self, now: Ticks, live: usize) -> Option<Vec<(Arc<str>, usize)>> {
         if live < SESSIONS_MAX / 4 * 3 || now < self.next_report {
             return None;
@@ -206,7 +206,7 @@ mod tests {
         openers.withdraw(ONE, &nonce(4));
         assert!(openers.admits(ONE, &nonce(99)));
         openers.open(ONE, &nonce(99));
-        // Another connection cannot withdraw an opening.
+        // What this connection has not asked for is not its own to withdraw.
         openers.withdraw(TWO, &nonce(5));
         assert!(!openers.admits(ONE, &nonce(100)));
     }
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clients_with_most_sessions_are_reported_once_a_minute_while_few_are_left() {
+    fn who_opened_most_is_reported_once_a_minute_while_sessions_are_short() {
         let mut openers = Openers::default();
         for client in 1..=9 {
             openers.name(ClientId(client), format!("10.0.0.{}", client % 3).into());

@@ -2,17 +2,19 @@
 
 mod applying;
 mod foreign;
-mod harness;
 mod members;
 mod reads;
 mod sessions;
 
 use gometa_proto::v1::{self, ErrorKind, response::Result as Answer};
-use harness::{Ensemble, context, get, get_local, set};
+use gometa_testkit::{
+    ensemble::Ensemble as _,
+    nodes::{Nodes, Storage, context, get, get_local, set},
+};
 
 #[test]
 fn three_nodes_form_elect_and_serve_on_every_node() {
-    let mut ensemble = Ensemble::new(3);
+    let mut ensemble = Nodes::new(3);
     ensemble.run(500);
     let leader = ensemble.leader().expect("a leader");
     let session = ensemble.open_session((leader + 1) % 3, 1);
@@ -32,7 +34,7 @@ fn three_nodes_form_elect_and_serve_on_every_node() {
 
 #[test]
 fn one_node_alone_serves() {
-    let mut ensemble = Ensemble::new(1);
+    let mut ensemble = Nodes::new(1);
     ensemble.run(50);
     let session = ensemble.open_session(0, 1);
     assert!(matches!(ensemble.call(0, context(session, 1), set("k", "v")), Some(Answer::Written(_))));
@@ -45,7 +47,7 @@ fn one_node_alone_serves() {
 
 #[test]
 fn a_write_waits_out_the_crash_of_the_leader_and_happens_once() {
-    let mut ensemble = Ensemble::new(3);
+    let mut ensemble = Nodes::new(3);
     ensemble.run(500);
     let leader = ensemble.leader().expect("a leader");
     let (one, other) = ((leader + 1) % 3, (leader + 2) % 3);
@@ -66,12 +68,12 @@ fn a_write_waits_out_the_crash_of_the_leader_and_happens_once() {
 
 #[test]
 fn a_node_without_a_quorum_answers_nothing_that_needs_one() {
-    let mut ensemble = Ensemble::new(3);
+    let mut ensemble = Nodes::new(3);
     ensemble.run(500);
     let leader = ensemble.leader().expect("a leader");
     let session = ensemble.open_session(leader, 1);
     assert!(ensemble.call(leader, context(session, 1), set("k", "old")).is_some());
-    ensemble.members[leader].cut = true;
+    ensemble.isolate(leader, true);
     let read = ensemble.ask(leader, None, get("k"));
     let write = ensemble.ask(leader, context(session, 2), set("k", "new"));
     ensemble.run(200);
@@ -86,7 +88,7 @@ fn a_node_without_a_quorum_answers_nothing_that_needs_one() {
     // The others went on, and the isolated node's tail is cut when it is back.
     let one = (leader + 1) % 3;
     assert!(matches!(ensemble.call(one, context(session, 3), set("k", "newer")), Some(Answer::Written(_))));
-    ensemble.members[leader].cut = false;
+    ensemble.isolate(leader, false);
     ensemble.run(3_000);
     match ensemble.call(leader, None, get("k")) {
         Some(Answer::Entry(entry)) => assert_eq!(entry.value, "newer"),
@@ -97,7 +99,7 @@ fn a_node_without_a_quorum_answers_nothing_that_needs_one() {
 
 #[test]
 fn a_node_alone_answers_local_reads_once_it_has_been_up_to_date() {
-    let mut ensemble = Ensemble::new(3);
+    let mut ensemble = Nodes::new(3);
     ensemble.run(500);
     let leader = ensemble.leader().expect("a leader");
     let alone = (leader + 1) % 3;
@@ -110,7 +112,7 @@ fn a_node_alone_answers_local_reads_once_it_has_been_up_to_date() {
         other => panic!("{other:?}"),
     };
     assert!(is_v(ensemble.call(alone, None, get_local("k", 0))));
-    ensemble.members[alone].cut = true;
+    ensemble.isolate(alone, true);
     // From before it noticed, and from after.
     ensemble.run(1_000);
     let far = ensemble.ask(alone, None, get_local("k", 1 << 40));
@@ -134,14 +136,14 @@ fn a_node_alone_answers_local_reads_once_it_has_been_up_to_date() {
     ensemble.run(1_500);
     assert_eq!(kind(ensemble.answer(alone, early)), ErrorKind::Unavailable as u32);
     assert_eq!(kind(ensemble.call(alone, None, get_local("k", 0))), ErrorKind::Unavailable as u32);
-    ensemble.members[alone].cut = false;
+    ensemble.isolate(alone, false);
     ensemble.run(2_000);
     assert!(is_v(ensemble.call(alone, None, get_local("k", 0))));
 }
 
 #[test]
 fn a_wiped_voter_is_served_and_not_counted() {
-    let mut ensemble = Ensemble::new(3);
+    let mut ensemble = Nodes::new(3);
     ensemble.run(500);
     let leader = ensemble.leader().expect("a leader");
     let session = ensemble.open_session(leader, 1);
@@ -150,7 +152,7 @@ fn a_wiped_voter_is_served_and_not_counted() {
     }
     let wiped = (leader + 1) % 3;
     ensemble.kill(wiped);
-    ensemble.members[wiped].disk = harness::DiskTable::default();
+    ensemble.members[wiped].storage = Storage::default();
     ensemble.members[wiped].incarnation = 900;
     ensemble.start(wiped);
     ensemble.run(1_000);

@@ -1,10 +1,10 @@
-//! The table that holds the store's records. Reads are synchronous; writes are batches, carried out later.
+//! Where the store keeps its records: a table that can be read at once and is written in batches, later.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-/// One of the two sets of records of a table.
+/// One of the table's two name spaces.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Space {
     /// Keys: the client's key → an encoded `KeyRecord`.
@@ -13,7 +13,7 @@ pub enum Space {
     Session,
 }
 
-/// The position of a table in the log; written in the same atomic batch as the records.
+/// How far the table has come; stored with it, in the same atomic batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Checkpoint {
     /// Counter of the last entry applied; 0 before the first.
@@ -24,29 +24,29 @@ pub struct Checkpoint {
     pub keys: u64,
 }
 
-/// The changes of some commands, written atomically, in the order in which batches are made.
+/// What applying some commands changed: written as one, in the order in which batches are made.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Batch {
-    /// The table's checkpoint after this batch.
+    /// How far the table has come with this batch.
     pub checkpoint: Checkpoint,
-    /// The records to put, or without a value to remove. No (space, key) occurs twice.
+    /// The records: put, or removed where there is no value. No (space, key) stands here twice.
     pub writes: Vec<(Space, Bytes, Option<Bytes>)>,
 }
 
 impl Batch {
-    /// The approximate memory of the batch, in bytes.
+    /// What the batch costs in memory, in bytes, roughly.
     pub fn size(&self) -> usize {
         self.writes.iter().map(|(_, key, value)| key.len() + value.as_ref().map_or(0, Bytes::len) + 64).sum()
     }
 }
 
-/// Read access to the table. An implementation whose storage fails ends the process instead of returning.
+/// Read access to the table. An implementation whose storage fails ends the process; it does not return.
 pub trait Table {
-    /// The checkpoint of the last batch written.
+    /// How far the table has come.
     fn checkpoint(&self) -> Checkpoint;
-    /// Reads a record.
+    /// One record.
     fn get(&self, space: Space, key: &[u8]) -> Option<Bytes>;
-    /// Visits every record of a space, ascending by key.
+    /// Every record of a space, ascending by key.
     fn scan(&self, space: Space, visit: &mut dyn FnMut(&[u8], &[u8]));
 }
 

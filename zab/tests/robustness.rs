@@ -4,19 +4,16 @@
 //! of a message by itself, and that is all it promises), the node does not panic, and nothing that it says claims
 //! more than what its disk would show after a crash.
 
-#[path = "harness/disk.rs"]
-mod disk;
-#[path = "harness/world.rs"]
-mod world;
-
 use bytes::Bytes;
-use disk::Disk;
+use gometa_testkit::{
+    disk::Disk,
+    one_node::{self as world, Ask, HOME, Happening, ME, TOP, World, genesis, voters},
+};
 use gometa_zab::{
     Addresses, Candidate, EnsembleId, Epoch, Genesis, Hello, Incarnation, Kind, LEVEL, LogEntry, Message,
     NodeId, Reason, Round, Vote, VoteState, Zxid,
 };
 use proptest::{collection::vec, prelude::*, sample::select};
-use world::{Ask, HOME, Happening, ME, TOP, World, genesis, voters};
 
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![8 => 0..6_u64, 1 => 0..200_u64, 1 => select(vec![TOP, TOP - 1, 1 << 40])]

@@ -2,14 +2,17 @@
 
 use gometa_proto::v1::{self, request::Operation, response::Result as Answer};
 
-use crate::harness::{Ensemble, UNSTORED_BYTES_MAX, context};
+use gometa_testkit::{
+    ensemble::Ensemble as _,
+    nodes::{Nodes, UNSTORED_BYTES_MAX, context},
+};
 
 const VALUE: usize = 100 << 10;
 const WRITES: u64 = 100;
 
 #[test]
 fn applying_waits_for_a_table_that_does_not_take_what_is_applied() {
-    let mut ensemble = Ensemble::new(1);
+    let mut ensemble = Nodes::new(1);
     ensemble.run(50);
     let session = ensemble.open_session(0, 1);
     for seq in 1..=WRITES {
@@ -20,7 +23,7 @@ fn applying_waits_for_a_table_that_does_not_take_what_is_applied() {
     let status = ensemble.status(0);
     // All of it is applied again, by a node whose table takes nothing.
     ensemble.kill(0);
-    ensemble.members[0].disk.forget_table();
+    ensemble.members[0].storage.forget_table();
     ensemble.members[0].stalls = true;
     ensemble.start(0);
     ensemble.run(2_000);

@@ -10,10 +10,13 @@ use gometa_proto::{
 use gometa_zab::Message;
 use prost::Message as _;
 
-use crate::harness::{Ensemble, context, get, set};
+use gometa_testkit::{
+    ensemble::Ensemble as _,
+    nodes::{Nodes, context, get, set},
+};
 
 /// Lets a node's upper half say something to another's.
-fn say(ensemble: &mut Ensemble, from: usize, to: usize, body: Body) {
+fn say(ensemble: &mut Nodes, from: usize, to: usize, body: Body) {
     let link = ensemble.link(to, from).expect("a connection");
     let message = Message::Relay(NodeMessage { body: Some(body) }.encode_to_vec().into());
     ensemble.tell(to, Event::Zab(gometa_zab::Event::Message { link, message }));
@@ -21,7 +24,7 @@ fn say(ensemble: &mut Ensemble, from: usize, to: usize, body: Body) {
 
 #[test]
 fn a_forwarded_command_that_no_node_could_log_is_refused_where_it_enters() {
-    let mut ensemble = Ensemble::new(3);
+    let mut ensemble = Nodes::new(3);
     ensemble.run(500);
     let leader = ensemble.leader().expect("a leader");
     let follower = (leader + 1) % 3;
@@ -42,7 +45,7 @@ fn a_forwarded_command_that_no_node_could_log_is_refused_where_it_enters() {
 
 #[test]
 fn a_write_that_the_leader_refuses_for_its_size_fails() {
-    let mut ensemble = Ensemble::new(3);
+    let mut ensemble = Nodes::new(3);
     ensemble.run(500);
     let leader = ensemble.leader().expect("a leader");
     let follower = (leader + 1) % 3;
@@ -69,13 +72,13 @@ fn a_write_that_the_leader_refuses_for_its_size_fails() {
 
 #[test]
 fn a_follower_that_asks_for_barriers_without_end_holds_up_nobody() {
-    let mut ensemble = Ensemble::new(3);
+    let mut ensemble = Nodes::new(3);
     ensemble.run(500);
     let leader = ensemble.leader().expect("a leader");
     let follower = (leader + 1) % 3;
     // No round ends any more: as many as there may be are under way.
     for node in (0..3).filter(|node| *node != leader) {
-        ensemble.members[node].cut = true;
+        ensemble.isolate(node, true);
     }
     let barrier = |id| Body::BarrierRequest(v1::BarrierRequest { id });
     for id in 0..20 {
@@ -92,7 +95,7 @@ fn a_follower_that_asks_for_barriers_without_end_holds_up_nobody() {
     ensemble.step(leader);
     ensemble.step(leader);
     for node in 0..3 {
-        ensemble.members[node].cut = false;
+        ensemble.isolate(node, false);
     }
     ensemble.run(3_000);
     assert!(ensemble.answer(leader, read).is_some());

@@ -3,10 +3,13 @@
 use gometa_proto::v1::response::Result as Answer;
 use gometa_zab::Addresses;
 
-use crate::harness::{Ensemble, context, set};
+use gometa_testkit::{
+    ensemble::Ensemble as _,
+    nodes::{Nodes, Storage, context, set},
+};
 
 /// The request addresses in what a node told its clients last.
-fn told(ensemble: &Ensemble, index: usize) -> Vec<String> {
+fn told(ensemble: &Nodes, index: usize) -> Vec<String> {
     let mut told: Vec<String> =
         ensemble.members[index].view.members.iter().map(|member| member.request_address.clone()).collect();
     told.sort();
@@ -15,7 +18,7 @@ fn told(ensemble: &Ensemble, index: usize) -> Vec<String> {
 
 #[test]
 fn a_node_without_an_ensemble_names_itself_only() {
-    let mut ensemble = Ensemble::new(3);
+    let mut ensemble = Nodes::new(3);
     ensemble.kill(2);
     ensemble.run(500);
     assert_eq!(told(&ensemble, 0), ["127.0.0.1:5003"]);
@@ -27,7 +30,7 @@ fn a_node_without_an_ensemble_names_itself_only() {
     }
 }
 
-fn moved(ensemble: &mut Ensemble, index: usize, request: &str) {
+fn moved(ensemble: &mut Nodes, index: usize, request: &str) {
     ensemble.kill(index);
     let addresses = &mut ensemble.members[index].addresses;
     *addresses = Addresses { request: request.to_owned(), ..addresses.clone() };
@@ -37,7 +40,7 @@ fn moved(ensemble: &mut Ensemble, index: usize, request: &str) {
 
 #[test]
 fn a_member_that_has_moved_is_named_where_it_is_by_everyone() {
-    let mut ensemble = Ensemble::new(3);
+    let mut ensemble = Nodes::new(3);
     ensemble.run(500);
     // Each of them once: one that follows tells its leader, which tells the others; one that led finds another leader.
     for index in 0..3 {
@@ -72,12 +75,12 @@ fn a_member_that_has_moved_is_named_where_it_is_by_everyone() {
 
 #[test]
 fn what_a_stranger_announces_does_not_count() {
-    let mut ensemble = Ensemble::new(3);
+    let mut ensemble = Nodes::new(3);
     ensemble.run(500);
     // Another data directory than the recorded one.
     let wiped = (ensemble.leader().expect("a leader") + 1) % 3;
     ensemble.kill(wiped);
-    ensemble.members[wiped].disk = crate::harness::DiskTable::default();
+    ensemble.members[wiped].storage = Storage::default();
     ensemble.members[wiped].incarnation = 900;
     moved(&mut ensemble, wiped, "127.0.0.1:9003");
     assert!(!ensemble.status(wiped).votes);

@@ -3,14 +3,17 @@
 use gometa_node::{ClientId, Event};
 use gometa_proto::v1::{ErrorKind, response::Result as Answer};
 
-use crate::harness::{Ensemble, context, get, get_local, set};
+use gometa_testkit::{
+    ensemble::Ensemble as _,
+    nodes::{Nodes, context, get, get_local, set},
+};
 
 /// What a step answers, and what a client may leave unread, in bytes.
 const MIB: usize = 1 << 20;
 
 /// One node, with values of 1 MiB, 600 KiB and 5 bytes under `large`, `half` and `small`.
-fn serving() -> Ensemble {
-    let mut ensemble = Ensemble::new(1);
+fn serving() -> Nodes {
+    let mut ensemble = Nodes::new(1);
     ensemble.run(50);
     let session = ensemble.open_session(0, 1);
     let values = [("large", "x".repeat(MIB)), ("half", "x".repeat(600 << 10)), ("small", "value".to_owned())];
@@ -22,22 +25,22 @@ fn serving() -> Ensemble {
 }
 
 /// Asks for a local read, which no barrier delays.
-fn ask(ensemble: &mut Ensemble, client: u64, key: &str) -> u64 {
+fn ask(ensemble: &mut Nodes, client: u64, key: &str) -> u64 {
     ensemble.ask_as(0, client, 0, None, get_local(key, 0))
 }
 
-fn sent(ensemble: &mut Ensemble, client: u64) {
+fn sent(ensemble: &mut Nodes, client: u64) {
     ensemble.tell(0, Event::Sent { client: ClientId(client) });
 }
 
 /// The numbers of the requests that one step answers.
-fn step(ensemble: &mut Ensemble) -> Vec<u64> {
+fn step(ensemble: &mut Nodes) -> Vec<u64> {
     ensemble.answered.clear();
     ensemble.step(0);
     ensemble.answered.iter().map(|(_, id)| *id).collect()
 }
 
-fn kind(ensemble: &Ensemble, client: usize, id: u64) -> Option<u32> {
+fn kind(ensemble: &Nodes, client: usize, id: u64) -> Option<u32> {
     match ensemble.answer(client, id) {
         Some(Answer::Error(error)) => Some(error.kind),
         _ => None,
@@ -114,10 +117,10 @@ fn a_parked_read_ends_by_its_deadline() {
     let first = ask(&mut ensemble, 1, "large");
     let hasty = ensemble.ask_as(0, 1, 200, None, get_local("small", 0));
     let patient = ask(&mut ensemble, 1, "small");
-    ensemble.run(195);
+    ensemble.run(180);
     assert!(ensemble.answer(1, first).is_some());
     assert_eq!(ensemble.answer(1, hasty), None);
-    ensemble.run(10);
+    ensemble.run(30);
     assert_eq!(kind(&ensemble, 1, hasty), Some(ErrorKind::DeadlineExceeded as u32));
     assert_eq!(ensemble.answer(1, patient), None);
     sent(&mut ensemble, 1);

@@ -5,7 +5,10 @@ use gometa_proto::{
     v1::{self, ErrorKind, request::Operation, response::Result as Answer},
 };
 
-use crate::harness::{Ensemble, context, set};
+use gometa_testkit::{
+    ensemble::Ensemble as _,
+    nodes::{Nodes, context, set},
+};
 
 fn end(session: u64) -> Operation {
     Operation::EndSession(v1::EndSession { session })
@@ -26,8 +29,8 @@ fn failed(answer: Option<Answer>) -> v1::Error {
     }
 }
 
-fn formed() -> (Ensemble, usize) {
-    let mut ensemble = Ensemble::new(3);
+fn formed() -> (Nodes, usize) {
+    let mut ensemble = Nodes::new(3);
     ensemble.run(500);
     let leader = ensemble.leader().expect("a leader");
     (ensemble, leader)
@@ -35,7 +38,7 @@ fn formed() -> (Ensemble, usize) {
 
 #[test]
 fn a_silent_session_ends_and_one_that_is_heard_of_does_not() {
-    let mut ensemble = Ensemble::new(3);
+    let mut ensemble = Nodes::new(3);
     ensemble.run(500);
     let leader = ensemble.leader().expect("a leader");
     let follower = (leader + 1) % 3;
@@ -106,7 +109,7 @@ fn two_requests_to_end_one_session_are_both_answered() {
 fn without_a_leader_no_session_is_ended() {
     let (mut ensemble, leader) = formed();
     let session = ensemble.open_session(leader, 1);
-    ensemble.members[leader].cut = true;
+    ensemble.isolate(leader, true);
     let id = ensemble.ask(leader, None, end(session));
     ensemble.run(6_000);
     let error = failed(ensemble.answer(leader, id));
@@ -164,7 +167,7 @@ fn cancelled_openings_count_as_long_as_they_may_come_to_something() {
     assert_eq!(error.kind, ErrorKind::ResourceExhausted as u32);
     assert_eq!(ensemble.status(leader).sessions, CONNECTION_SESSIONS_MAX as u64);
     // Without a leader nothing comes of them.
-    ensemble.members[leader].cut = true;
+    ensemble.isolate(leader, true);
     ensemble.run(3_000);
     let client = 77;
     for nonce in 100..100 + 2 * CONNECTION_SESSIONS_MAX as u8 {
@@ -178,12 +181,12 @@ fn cancelled_openings_count_as_long_as_they_may_come_to_something() {
 #[test]
 fn a_pause_longer_than_the_time_out_ends_no_session() {
     for (nodes, contact) in [(1, false), (1, true), (3, false)] {
-        let mut ensemble = Ensemble::new(nodes);
+        let mut ensemble = Nodes::new(nodes);
         ensemble.run(500);
         let leader = ensemble.leader().expect("a leader");
         let session = ensemble.open_session(leader, 1);
         // All are stopped for six time-outs; what the client sends meanwhile is seen a moment after they go on.
-        ensemble.now = ensemble.now.plus(60_000_000);
+        ensemble.skip(60_000);
         if contact {
             ensemble.tell(leader, gometa_node::Event::Contact { session });
         }
@@ -204,7 +207,7 @@ fn a_write_tried_again_while_there_is_no_leader_is_sent_to_the_next_one_once() {
     let session = ensemble.open_session(follower, 1);
     // There is no other leader before the third node is in reach again.
     let third = (leader + 2) % 3;
-    ensemble.members[third].cut = true;
+    ensemble.isolate(third, true);
     ensemble.kill(leader);
     ensemble.run(10);
     for deadline_ms in [20, 20, 5_000] {
@@ -215,7 +218,7 @@ fn a_write_tried_again_while_there_is_no_leader_is_sent_to_the_next_one_once() {
             let not_applied = v1::Outcome::NotApplied as i32;
             assert_eq!((error.kind, error.outcome), (ErrorKind::DeadlineExceeded as u32, not_applied));
         } else {
-            ensemble.members[third].cut = false;
+            ensemble.isolate(third, false);
             ensemble.run(2_000);
             let answer = ensemble.answer(follower, id);
             assert!(matches!(answer, Some(Answer::Written(_))), "{answer:?}");
@@ -225,6 +228,6 @@ fn a_write_tried_again_while_there_is_no_leader_is_sent_to_the_next_one_once() {
         let command = gometa_store::decode_command(payload).ok();
         matches!(command.and_then(|command| command.body), Some(v1::command::Body::Write(_)))
     };
-    let log = ensemble.members[follower].disk.log();
+    let log = ensemble.members[follower].storage.log();
     assert_eq!(log.into_iter().filter(|entry| is_write(entry.payload.clone())).count(), 1);
 }

@@ -1,32 +1,31 @@
-//! Whole nodes driven by hand, over the simulator's disk: every frame and datagram crosses as bytes and waits
+//! Whole nodes driven by hand, over the simulator's disk: every frame and datagram is encoded and decoded, and waits
 //! until it is delivered, every write until the disk has done it.
 //!
-//! The simulator's oracle watches: whatever a script looks at, a broken invariant ends it.
+//! The simulator's oracle watches: whatever a script shows, a broken invariant ends it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use gometa_node::{ClientId, Effect, Event, Node, Write};
 use gometa_proto::v1::{Request, Response};
 use gometa_sim::{
     Settings, Violation,
-    checkers::Oracle,
+    checkers::{Oracle, node_id},
     disk::{Disk, End, TableView},
     random::{Random, Stream},
 };
 use gometa_store::Checkpoint;
+use gometa_testkit::{
+    ensemble::{Ensemble, Environment},
+    text::{self, Names, Topic, name, name_or_none},
+};
 use gometa_zab::{
-    Addresses, Bounds, EnsembleId, Founding, Genesis, HardState, Incarnation, LinkId, LogEntry, NodeId,
-    Notice, Role, Ticks, Timeouts, Token, Voter,
+    Addresses, Bounds, EnsembleId, Event as Zab, Founding, Genesis, HardState, Incarnation, NodeId, Notice,
+    Role, Timeouts, Token, Voter,
 };
 
-use super::{
-    garbage,
-    show::{self, Topic, name},
-};
+use super::{commands::Client, garbage, show};
 
-/// The step of the clock, in microseconds.
-pub(crate) const STEP: u64 = 10_000;
 /// What a request without a deadline gets, in milliseconds.
 const DEADLINE_DEFAULT_MS: u32 = 5_000;
 /// Garbage of each kind that a shower brings upon every node in every step of the clock.
@@ -49,8 +48,6 @@ pub(crate) struct Machine {
     pub(crate) node: Option<Node<TableView>>,
     /// What it said last.
     pub(crate) role: Role,
-    /// Writes are done as soon as nothing is left to deliver.
-    pub(crate) autopersist: bool,
     pub(crate) fault: Option<Fault>,
     /// Datagrams dropped, by reason.
     pub(crate) dropped: BTreeMap<String, u64>,
@@ -61,27 +58,6 @@ pub(crate) struct Machine {
     life: u64,
 }
 
-enum Item {
-    Frame(&'static str, Bytes),
-    Closed,
-}
-
-/// A connection between nodes; index 0 is the dialling side. `sent[i]` is what side i has sent and is under way.
-struct Connection {
-    ends: [(usize, LinkId); 2],
-    sent: [VecDeque<(u64, Item)>; 2],
-    open: [bool; 2],
-}
-
-enum Flight {
-    Dial { from: usize, to: usize },
-    Datagram { from: usize, to: usize, bytes: Bytes },
-    Read { node: usize, life: u64, id: u64, entries: Vec<LogEntry> },
-}
-
-/// What is not delivered: from, to, kind; `None` is any.
-pub(crate) type Hold = (Option<usize>, Option<usize>, Option<String>);
-
 /// One client's connection to one life of one node.
 struct ClientLink {
     client: char,
@@ -89,33 +65,24 @@ struct ClientLink {
     life: u64,
 }
 
-/// The scene of a script. Nodes are numbered from 0 here.
-pub(crate) struct Ensemble {
-    pub(crate) now: Ticks,
+/// The ensemble of a script. Nodes are numbered from 0 here.
+pub(crate) struct Nodes {
+    environment: Environment,
     pub(crate) machines: Vec<Machine>,
     pub(crate) session_timeout_ms: u32,
-    pub(crate) hidden: BTreeSet<Topic>,
-    pub(crate) holds: Vec<Hold>,
-    /// Pairs of nodes that cannot reach each other.
-    pub(crate) cut: BTreeSet<(usize, usize)>,
-    /// Everything that was said, hidden or not.
-    pub(crate) transcript: Vec<String>,
+    pub(crate) names: Names,
     /// Every vote that was sent, with its sender.
     pub(crate) votes: Vec<(usize, Bytes)>,
-    /// Garbage falls on every node.
+    /// Garbage for every node, in every step of the clock.
     pub(crate) shower: Option<Random>,
-    /// What clients were answered and have not looked at: client, request id, answer.
-    pub(crate) answers: Vec<(char, Response)>,
+    pub(crate) clients: BTreeMap<char, Client>,
+    pub(crate) keys: Vec<String>,
+    pub(crate) next_request: u64,
     pub(crate) oracle: Oracle,
     configured: Vec<Voter>,
-    clients: Vec<ClientLink>,
+    client_links: Vec<ClientLink>,
     /// The write that a request asks for, to name it in its answer.
     asked: BTreeMap<(ClientId, u64), String>,
-    connections: Vec<Connection>,
-    flights: VecDeque<(u64, Flight)>,
-    visible: Vec<String>,
-    sequence: u64,
-    next_link: u64,
     broken: Option<Violation>,
 }
 
@@ -126,42 +93,68 @@ fn fate(kept: bool) -> Random {
     seeds.into_iter().find(|random| random.clone().below(3) == wanted).expect("one seed in three")
 }
 
-impl Ensemble {
-    pub(crate) fn new() -> Ensemble {
-        Ensemble {
-            now: Ticks(0),
+impl Default for Nodes {
+    fn default() -> Nodes {
+        use Topic::{Heartbeats, Joining, Links, Votes, Writes};
+        Nodes {
+            environment: Environment::new(&[Votes, Heartbeats, Links, Writes, Joining]),
             machines: Vec::new(),
             session_timeout_ms: 10_000,
-            hidden: BTreeSet::from([
-                Topic::Votes,
-                Topic::Heartbeats,
-                Topic::Links,
-                Topic::Writes,
-                Topic::Joining,
-            ]),
-            holds: Vec::new(),
-            cut: BTreeSet::new(),
-            transcript: Vec::new(),
+            names: Names::new(show::command, show::relayed),
             votes: Vec::new(),
             shower: None,
-            answers: Vec::new(),
+            clients: BTreeMap::new(),
+            keys: Vec::new(),
+            next_request: 0,
             oracle: Oracle::new(0),
             configured: Vec::new(),
-            clients: Vec::new(),
+            client_links: Vec::new(),
             asked: BTreeMap::new(),
-            connections: Vec::new(),
-            flights: VecDeque::new(),
-            visible: Vec::new(),
-            sequence: 0,
-            next_link: 0,
             broken: None,
         }
     }
+}
 
+impl Ensemble for Nodes {
+    fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    fn environment_mut(&mut self) -> &mut Environment {
+        &mut self.environment
+    }
+
+    fn nodes(&self) -> Vec<NodeId> {
+        (0..self.machines.len()).map(node_id).collect()
+    }
+
+    fn role(&self, id: NodeId) -> Option<Role> {
+        let machine = &self.machines[place_of(id)];
+        machine.node.as_ref().map(|_| machine.role)
+    }
+
+    fn take(&mut self, id: NodeId, event: Zab) {
+        self.step(place_of(id), Event::Zab(event));
+    }
+
+    fn has_work(&self, id: NodeId) -> bool {
+        !self.machines[place_of(id)].writing.is_empty()
+    }
+
+    fn work(&mut self, id: NodeId) {
+        self.persist(place_of(id));
+    }
+
+    fn after_tick(&mut self) {
+        self.rain();
+    }
+}
+
+impl Nodes {
     /// Sets the scene: so many voters of one ensemble, formed already.
     pub(crate) fn found(&mut self, nodes: usize) {
         let voter = |index: usize, incarnation| Voter {
-            node: gometa_sim::checkers::node_id(index),
+            node: node_id(index),
             incarnation,
             addresses: addresses(index),
         };
@@ -177,7 +170,6 @@ impl Ensemble {
                 disk,
                 node: None,
                 role: Role::Looking,
-                autopersist: true,
                 fault: None,
                 dropped: BTreeMap::new(),
                 writing: VecDeque::new(),
@@ -198,18 +190,8 @@ impl Ensemble {
         }
     }
 
-    // ---- The transcript
-
     pub(crate) fn say(&mut self, topic: Topic, line: String) {
-        if !self.hidden.contains(&topic) {
-            self.visible.push(line.clone());
-        }
-        self.transcript.push(line);
-    }
-
-    /// What there is to read since the last time.
-    pub(crate) fn read(&mut self) -> String {
-        core::mem::take(&mut self.visible).join("\n")
+        self.environment.record(topic, line);
     }
 
     // ---- Processes
@@ -222,7 +204,8 @@ impl Ensemble {
         if self.is_up(index) {
             return Err(format!("{} runs", letter(index)));
         }
-        let (now, voters, session_timeout_ms) = (self.now, self.configured.clone(), self.session_timeout_ms);
+        let (now, voters, session_timeout_ms) =
+            (self.environment.now, self.configured.clone(), self.session_timeout_ms);
         let machine = &mut self.machines[index];
         machine.life += 1;
         machine.fault = None;
@@ -232,7 +215,7 @@ impl Ensemble {
             recovered.map_err(|refused| format!("{} cannot start: {refused:?}", letter(index)))?;
         machine.hard_written = recovered.hard_state;
         let zab = gometa_zab::Config {
-            node: gometa_sim::checkers::node_id(index),
+            node: node_id(index),
             incarnation: machine.disk.incarnation,
             boot: machine.disk.boots,
             addresses: addresses(index),
@@ -266,7 +249,7 @@ impl Ensemble {
         if machine.node.take().is_none() {
             return Err(format!("{} is down", letter(index)));
         }
-        let lost = machine.disk.crash(self.now.0, End::Killed, &mut fate(kept));
+        let lost = machine.disk.crash(self.environment.now.0, End::Killed, &mut fate(kept));
         assert!(
             if kept { lost.writes == 0 } else { lost.kept == 0 },
             "the fate of {} is known",
@@ -274,35 +257,14 @@ impl Ensemble {
         );
         machine.writing.clear();
         machine.role = Role::Looking;
-        self.flights.retain(|(_, flight)| match flight {
-            Flight::Dial { from, .. } | Flight::Datagram { from, .. } => *from != index,
-            Flight::Read { node, .. } => *node != index,
-        });
-        self.sever(|ends| ends.iter().any(|(end, _)| *end == index));
-        for link in 0..self.clients.len() {
-            if self.clients[link].node == index {
+        self.environment.network.remove(node_id(index));
+        for link in 0..self.client_links.len() {
+            if self.client_links[link].node == index {
                 self.oracle.unasked(link as u64, None);
                 self.asked.retain(|(client, _), _| client.0 != link as u64);
             }
         }
         Ok(())
-    }
-
-    /// Breaks connections: what is under way on them is lost, and both ends learn of it when that is delivered.
-    pub(crate) fn sever(&mut self, which: impl Fn(&[(usize, LinkId); 2]) -> bool) {
-        for connection in &mut self.connections {
-            if which(&connection.ends) {
-                for sent in &mut connection.sent {
-                    sent.clear();
-                    self.sequence += 1;
-                    sent.push_back((self.sequence, Item::Closed));
-                }
-            }
-        }
-    }
-
-    pub(crate) fn unreachable(&self, from: usize, to: usize) -> bool {
-        self.cut.contains(&(from.min(to), from.max(to)))
     }
 
     // ---- Clients
@@ -314,15 +276,15 @@ impl Ensemble {
         }
         let life = self.machines[index].life;
         let stands = |link: &ClientLink| link.client == client && link.node == index && link.life == life;
-        let place = self.clients.iter().position(stands).unwrap_or_else(|| {
-            self.clients.push(ClientLink { client, node: index, life });
-            self.clients.len() - 1
+        let place = self.client_links.iter().position(stands).unwrap_or_else(|| {
+            self.client_links.push(ClientLink { client, node: index, life });
+            self.client_links.len() - 1
         });
         Ok(ClientId(place as u64))
     }
 
-    /// A client asks; the request arrives at once. `what` is what its answer will be called by.
-    pub(crate) fn ask(
+    /// Sends a client's request, which arrives at once; `what` names it in the line of its answer.
+    pub(crate) fn request(
         &mut self,
         client: char,
         index: usize,
@@ -330,18 +292,18 @@ impl Ensemble {
         what: String,
     ) -> Result<(), String> {
         let id = self.connection(client, index)?;
-        self.oracle.asked(self.now.0, index, id.0, &request);
+        self.oracle.asked(self.environment.now.0, index, id.0, &request);
         self.asked.insert((id, request.id), what);
-        self.step(index, vec![Event::Request { client: id, request }]);
+        self.step(index, Event::Request { client: id, request });
         Ok(())
     }
 
     // ---- Steps and their effects
 
-    pub(crate) fn step(&mut self, index: usize, events: Vec<Event>) {
-        let now = self.now;
+    fn step(&mut self, index: usize, event: Event) {
+        let now = self.environment.now;
         let Some(node) = &mut self.machines[index].node else { return };
-        let mut effects = node.step(now, events);
+        let mut effects = node.step(now, [event]);
         while node.has_more() {
             effects.extend(node.step(now, []));
         }
@@ -358,12 +320,6 @@ impl Ensemble {
         }
     }
 
-    fn other_end(&self, link: LinkId) -> Option<(usize, usize)> {
-        self.connections.iter().enumerate().find_map(|(place, connection)| {
-            connection.ends.iter().position(|(_, end)| *end == link).map(|side| (place, side))
-        })
-    }
-
     fn obey(&mut self, index: usize, effect: Effect) {
         let me = letter(index);
         match effect {
@@ -372,39 +328,34 @@ impl Ensemble {
                 self.say(Topic::Links, format!("{me} reads {from} to {to}"));
                 let machine = &self.machines[index];
                 let entries = machine.disk.read(from, to, bytes_max).expect("no record is damaged");
-                let life = machine.life;
-                self.fly(Flight::Read { node: index, life, id, entries });
+                self.environment.network.read(node_id(index), id, entries);
             }
             Effect::Datagram { to, vote } => {
-                self.say(Topic::Votes, format!("{me} → {} {}", name(to), show::vote(&vote)));
+                self.say(Topic::Votes, format!("{me} → {} {}", name(to), text::vote(&vote)));
                 let check = self.oracle.votes(index, &self.machines[index].disk, &vote);
                 self.judge(check);
                 let bytes = gometa_codec::vote::encode(&vote);
-                self.votes.push((index, bytes.clone()));
-                self.fly(Flight::Datagram { from: index, to: place_of(to), bytes });
+                let decoded = gometa_codec::vote::decode(&bytes).expect("what a node sends is a vote");
+                self.votes.push((index, bytes));
+                self.environment.network.datagram(node_id(index), to, decoded);
             }
-            Effect::Connect { peer } => self.fly(Flight::Dial { from: index, to: place_of(peer) }),
+            Effect::Connect { peer } => self.environment.network.dial(node_id(index), peer),
             Effect::Send { link, message } => {
-                let place = self.other_end(link);
-                let peer = place.map(|(connection, side)| self.connections[connection].ends[1 - side].0);
-                let (topic, text) = show::message(&message);
-                let other = peer.map_or_else(|| "nobody".to_owned(), letter);
-                self.say(topic, format!("{me} → {other} {text}"));
+                let peer = self.environment.network.peer(link);
+                let (topic, text) = self.names.message(&message);
+                self.say(topic, format!("{me} → {} {text}", name_or_none(peer)));
+                let peer = peer.map(place_of);
                 let check = self.oracle.sends(index, peer, &self.machines[index].disk, &message);
                 self.judge(check);
                 let mut bytes = BytesMut::new();
                 let encoded = gometa_codec::message::encode(&message, &mut bytes);
                 assert!(encoded.is_ok(), "what a node sends can be sent: {message:?}");
-                self.post(place, Item::Frame(show::kind(&message), bytes.freeze()));
+                // Behind the length.
+                let bytes = bytes.freeze().slice(gometa_proto::frame::PREFIX..);
+                let decoded = gometa_codec::message::decode(bytes).expect("what a node sends is a message");
+                self.environment.network.send(link, decoded);
             }
-            Effect::Close { link } => {
-                let place = self.other_end(link);
-                if let Some((connection, side)) = place {
-                    self.connections[connection].open[side] = false;
-                    self.connections[connection].sent[1 - side].clear();
-                }
-                self.post(place, Item::Closed);
-            }
+            Effect::Close { link } => self.environment.network.close(link),
             Effect::Respond { client, response } => self.answered(index, client, response),
             Effect::SessionsShort { .. } => {}
             Effect::View(view) => {
@@ -418,7 +369,7 @@ impl Ensemble {
                 self.machines[index].role = role;
             }
             Effect::Notice(notice) => {
-                let (topic, line) = show::notice(&me, &notice);
+                let (topic, line) = self.names.notice(&me, &notice);
                 self.say(topic, line);
                 let disk = &self.machines[index].disk;
                 let check = match notice {
@@ -440,7 +391,7 @@ impl Ensemble {
         let machine = &self.machines[index];
         let (kind, text, check) = match &write {
             Write::Zab(zab) => {
-                let (kind, text) = show::write(zab, machine.hard_written);
+                let (kind, text) = self.names.write(zab, machine.hard_written);
                 (kind, text, self.oracle.issues(index, &machine.disk, zab))
             }
             Write::Apply(batch) => {
@@ -494,13 +445,13 @@ impl Ensemble {
         if fails {
             return self.disk_fails(index, fault.is_some_and(|fault| fault.kept));
         }
-        let Some(done) = machine.disk.finish(self.now.0) else { return };
+        let Some(done) = machine.disk.finish(self.environment.now.0) else { return };
         machine.writing.retain(|(token, _, _)| *token > done.token);
         if done.synced {
             let check = self.oracle.hardened(index, &self.machines[index].disk.durable);
             self.judge(check);
         }
-        self.step(index, vec![Event::Zab(gometa_zab::Event::Persisted(done.token))]);
+        self.step(index, Event::Zab(Zab::Persisted(done.token)));
     }
 
     fn answered(&mut self, index: usize, client: ClientId, response: Response) {
@@ -508,101 +459,13 @@ impl Ensemble {
         let applied = (disk.durable.log.len() as u64).min(self.oracle.committed());
         let check = self.oracle.answers(index, applied, client.0, &response);
         self.judge(check);
-        let asker = self.clients[client.0 as usize].client;
+        let asker = self.client_links[client.0 as usize].client;
         // Nobody is left to hear it, if the request is not known any more.
         let Some(what) = self.asked.remove(&(client, response.id)) else { return };
         let line = format!("{} answers {asker}, {what}: {}", letter(index), show::answer(&response));
         self.say(Topic::Story, line);
-        self.answers.push((asker, response));
-    }
-
-    fn fly(&mut self, flight: Flight) {
-        self.sequence += 1;
-        self.flights.push_back((self.sequence, flight));
-    }
-
-    fn post(&mut self, place: Option<(usize, usize)>, item: Item) {
-        self.sequence += 1;
-        if let Some((connection, side)) = place {
-            self.connections[connection].sent[side].push_back((self.sequence, item));
-        }
-    }
-
-    // ---- Delivery
-
-    fn held(&self, from: usize, to: usize, what: &str) -> bool {
-        self.holds.iter().any(|(hold_from, hold_to, hold_kind)| {
-            hold_from.is_none_or(|node| node == from)
-                && hold_to.is_none_or(|node| node == to)
-                && hold_kind.as_deref().is_none_or(|kind| kind == what)
-        })
-    }
-
-    /// Delivers the oldest thing that may be; whether there was one.
-    fn deliver_one(&mut self) -> bool {
-        let flight = self.flights.iter().enumerate().find_map(|(place, (sequence, flight))| {
-            let may = match flight {
-                Flight::Dial { from, to } => !self.held(*from, *to, "Dial"),
-                Flight::Datagram { from, to, .. } => !self.held(*from, *to, "Vote"),
-                Flight::Read { .. } => true,
-            };
-            may.then_some((*sequence, place))
-        });
-        let mut item: Option<(u64, usize, usize)> = None;
-        for (place, connection) in self.connections.iter().enumerate() {
-            for side in [0, 1] {
-                let (from, to) = (connection.ends[side].0, connection.ends[1 - side].0);
-                let Some((sequence, head)) = connection.sent[side].front() else { continue };
-                let what = match head {
-                    Item::Frame(kind, _) => kind,
-                    Item::Closed => "Closed",
-                };
-                let sooner = item.is_none_or(|(first, _, _)| *sequence < first);
-                if sooner && !self.held(from, to, what) {
-                    item = Some((*sequence, place, side));
-                }
-            }
-        }
-        match (flight, item) {
-            (Some((sequence, place)), item) if item.is_none_or(|(other, _, _)| sequence < other) => {
-                if let Some((_, flight)) = self.flights.remove(place) {
-                    self.land(flight);
-                }
-            }
-            (_, Some((_, place, side))) => self.arrive(place, side),
-            _ => return false,
-        }
-        true
-    }
-
-    fn land(&mut self, flight: Flight) {
-        match flight {
-            Flight::Dial { from, to } => {
-                let peer = gometa_sim::checkers::node_id(to);
-                if !self.is_up(to) || self.unreachable(from, to) {
-                    return self.step(from, vec![Event::Zab(gometa_zab::Event::ConnectFailed { peer })]);
-                }
-                self.next_link += 2;
-                let (dialled, accepted) = (LinkId(self.next_link - 1), LinkId(self.next_link));
-                self.connections.push(Connection {
-                    ends: [(from, dialled), (to, accepted)],
-                    sent: [VecDeque::new(), VecDeque::new()],
-                    open: [true; 2],
-                });
-                self.step(from, vec![Event::Zab(gometa_zab::Event::Connected { peer, link: dialled })]);
-                self.step(to, vec![Event::Zab(gometa_zab::Event::Accepted { link: accepted })]);
-            }
-            Flight::Datagram { from, to, bytes } => {
-                if !self.unreachable(from, to) {
-                    let sound = self.datagram(to, &bytes);
-                    assert!(sound || !self.is_up(to), "what a node sends is a vote");
-                }
-            }
-            Flight::Read { node, life, id, entries } => {
-                if self.machines[node].life == life {
-                    self.step(node, vec![Event::Zab(gometa_zab::Event::LogRead { id, entries })]);
-                }
-            }
+        if let Some(gometa_proto::v1::response::Result::SessionOpened(opened)) = response.result {
+            self.clients.entry(asker).or_default().session = opened.session;
         }
     }
 
@@ -613,67 +476,13 @@ impl Ensemble {
         }
         match gometa_codec::vote::decode(bytes) {
             Ok(vote) => {
-                self.step(index, vec![Event::Zab(gometa_zab::Event::Datagram(vote))]);
+                self.step(index, Event::Zab(Zab::Datagram(vote)));
                 true
             }
             Err(error) => {
                 *self.machines[index].dropped.entry(garbage::reason(&error)).or_default() += 1;
                 false
             }
-        }
-    }
-
-    fn arrive(&mut self, place: usize, side: usize) {
-        let connection = &mut self.connections[place];
-        let (to, link) = connection.ends[1 - side];
-        let Some((_, item)) = connection.sent[side].pop_front() else { return };
-        if !connection.open[1 - side] {
-            return;
-        }
-        match item {
-            Item::Frame(_, bytes) => {
-                // Behind the length.
-                let message = gometa_codec::message::decode(bytes.slice(gometa_proto::frame::PREFIX..))
-                    .expect("what a node sends is a message");
-                self.step(to, vec![Event::Zab(gometa_zab::Event::Message { link, message })]);
-            }
-            Item::Closed => {
-                connection.open[1 - side] = false;
-                self.step(to, vec![Event::Zab(gometa_zab::Event::Closed { link })]);
-            }
-        }
-    }
-
-    /// Delivers until nothing is left that may be; in between, disks that work by themselves do.
-    pub(crate) fn deliver(&mut self) {
-        let mut delivered = 0;
-        loop {
-            while self.deliver_one() {
-                delivered += 1;
-                assert!(delivered < 1_000_000, "the nodes do not come to rest");
-            }
-            self.connections.retain(|connection| {
-                connection.open.contains(&true) || connection.sent.iter().any(|sent| !sent.is_empty())
-            });
-            let busy: Vec<usize> = (0..self.machines.len())
-                .filter(|index| {
-                    self.machines[*index].autopersist && !self.machines[*index].writing.is_empty()
-                })
-                .collect();
-            if busy.is_empty() {
-                return;
-            }
-            for index in busy {
-                self.persist(index);
-            }
-        }
-    }
-
-    /// Moves the clock and lets all nodes look at it.
-    pub(crate) fn tick(&mut self, micros: u64) {
-        self.now = self.now.plus(micros);
-        for index in 0..self.machines.len() {
-            self.step(index, vec![Event::Zab(gometa_zab::Event::Tick)]);
         }
     }
 
@@ -693,49 +502,14 @@ impl Ensemble {
         }
         self.shower = Some(random);
     }
-
-    /// Time passes in small steps, everything is delivered.
-    pub(crate) fn run(&mut self, micros: u64) {
-        self.deliver();
-        for _ in 0..micros / STEP {
-            self.tick(STEP);
-            self.rain();
-            self.deliver();
-        }
-    }
-
-    /// The established leader, if every running node that it can reach is up to date with it.
-    pub(crate) fn settled(&self) -> Option<usize> {
-        let (leader, epoch) = (0..self.machines.len()).find_map(|index| match self.machines[index].role {
-            Role::Leading { established: Some(epoch) } => Some((index, epoch)),
-            _ => None,
-        })?;
-        let follows =
-            Role::Following { leader: gometa_sim::checkers::node_id(leader), established: Some(epoch) };
-        let all = (0..self.machines.len())
-            .filter(|index| self.is_up(*index) && *index != leader && !self.unreachable(leader, *index))
-            .all(|index| self.machines[index].role == follows);
-        all.then_some(leader)
-    }
-
-    /// Runs until there is a leader whom all others follow.
-    pub(crate) fn settle(&mut self) -> Result<usize, String> {
-        for _ in 0..1_000 {
-            self.run(STEP);
-            if let Some(leader) = self.settled() {
-                return Ok(leader);
-            }
-        }
-        Err("nobody is established after 10 s".to_owned())
-    }
 }
 
 /// A node's letter.
 pub(crate) fn letter(index: usize) -> String {
-    name(gometa_sim::checkers::node_id(index))
+    name(node_id(index))
 }
 
-fn place_of(node: NodeId) -> usize {
+pub(crate) fn place_of(node: NodeId) -> usize {
     usize::try_from(node.0 - 1).expect("nodes are few")
 }
 

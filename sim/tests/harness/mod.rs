@@ -1,4 +1,4 @@
-//! What the scripts are played on.
+//! Ensembles of whole nodes for scripts.
 
 pub(crate) mod commands;
 pub(crate) mod ensemble;

@@ -1,38 +1,11 @@
-//! How a transcript puts what happens into words.
+//! The lines of a transcript that concern clients and commands.
 
 use bytes::Bytes;
 use gometa_proto::v1::{
     self, NodeMessage, Response, WriteContext, command, node_message, request, response::Result as Answer,
 };
-use gometa_zab::{HardState, LogEntry, Message, NodeId, Notice, Vote, VoteState};
+use gometa_testkit::text::Topic;
 use prost::Message as _;
-
-/// What a line is about; a script can hide what it is not about.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Topic {
-    /// Datagrams.
-    Votes,
-    /// Heartbeats and their answers.
-    Heartbeats,
-    /// Connections, greetings, roles.
-    Links,
-    /// Storage writes.
-    Writes,
-    /// Discovery and synchronisation: what happens between an election and its end.
-    Joining,
-    /// Proposals, acknowledgements, commits, what is forwarded.
-    Broadcast,
-    /// Everything else: clients, disks, leaders.
-    Story,
-}
-
-/// A node's name: A is 1, B is 2.
-pub(crate) fn name(node: NodeId) -> String {
-    u8::try_from(node.0)
-        .ok()
-        .filter(|number| (1..=26).contains(number))
-        .map_or_else(|| node.to_string(), |number| char::from(b'A' + number - 1).to_string())
-}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -73,17 +46,8 @@ pub(crate) fn command(payload: &Bytes) -> String {
     }
 }
 
-/// A log entry.
-pub(crate) fn entry(entry: &LogEntry) -> String {
-    format!("{} {}", entry.zxid, command(&entry.payload))
-}
-
-fn entries(list: &[LogEntry]) -> String {
-    list.iter().map(entry).collect::<Vec<_>>().join(" and ")
-}
-
-/// What one node tells another's upper half.
-fn relayed(payload: &Bytes) -> (Topic, String) {
+/// A message from one `Node` to another.
+pub(crate) fn relayed(payload: &Bytes) -> (Topic, String) {
     let text = match NodeMessage::decode(payload.clone()).ok().and_then(|message| message.body) {
         Some(node_message::Body::Forward(forward)) => {
             let commands: Vec<String> = forward.commands.iter().map(command).collect();
@@ -100,138 +64,6 @@ fn relayed(payload: &Bytes) -> (Topic, String) {
         None => "nonsense".to_owned(),
     };
     (Topic::Broadcast, text)
-}
-
-/// The name of a message's kind, for `hold`.
-pub(crate) fn kind(message: &Message) -> &'static str {
-    match message {
-        Message::Hello(_) => "Hello",
-        Message::Prepare(_) => "Prepare",
-        Message::Prepared(_) => "Prepared",
-        Message::Seal(_) => "Seal",
-        Message::Formed(_) => "Formed",
-        Message::FollowerEpoch { .. } => "FollowerEpoch",
-        Message::NewEpoch(_) => "NewEpoch",
-        Message::AckEpoch { .. } => "AckEpoch",
-        Message::RefuseEpoch { .. } => "RefuseEpoch",
-        Message::Refuse(_) => "Refuse",
-        Message::Duplicate(_) => "Duplicate",
-        Message::Diff { .. } => "Diff",
-        Message::Propose { .. } => "Propose",
-        Message::Progress { .. } => "Progress",
-        Message::NewLeader { .. } => "NewLeader",
-        Message::AckNewLeader { .. } => "AckNewLeader",
-        Message::UpToDate { .. } => "UpToDate",
-        Message::Ack { .. } => "Ack",
-        Message::Commit { .. } => "Commit",
-        Message::Heartbeat { .. } => "Heartbeat",
-        Message::Alive { .. } => "Alive",
-        Message::HeartbeatAck { .. } => "HeartbeatAck",
-        Message::Relay(_) => "Relay",
-    }
-}
-
-/// A message, without sender and receiver.
-pub(crate) fn message(message: &Message) -> (Topic, String) {
-    match message {
-        Message::Hello(_)
-        | Message::Prepare(_)
-        | Message::Prepared(_)
-        | Message::Seal(_)
-        | Message::Formed(_)
-        | Message::Duplicate(_)
-        | Message::Progress { .. } => (Topic::Links, kind(message).to_owned()),
-        Message::FollowerEpoch { accepted, .. } => (Topic::Joining, format!("FollowerEpoch {accepted}")),
-        Message::NewEpoch(epoch) => (Topic::Joining, format!("NewEpoch {epoch}")),
-        Message::AckEpoch { epoch, current, last, .. } => {
-            (Topic::Joining, format!("AckEpoch {epoch}: current epoch {current}, last {last}"))
-        }
-        Message::RefuseEpoch { accepted, .. } => {
-            (Topic::Joining, format!("RefuseEpoch: promised {accepted}"))
-        }
-        Message::Refuse(reason) => (Topic::Links, format!("Refuse: {reason:?}")),
-        Message::Diff { base, .. } => (Topic::Joining, format!("Diff from {base}")),
-        Message::NewLeader { epoch, last } => (Topic::Joining, format!("NewLeader {epoch} through {last}")),
-        Message::AckNewLeader { epoch, last } => {
-            (Topic::Joining, format!("AckNewLeader {epoch} through {last}"))
-        }
-        Message::UpToDate { commit, .. } => (Topic::Joining, format!("UpToDate, commit {commit}")),
-        Message::Propose { entries: list, .. } => (Topic::Broadcast, format!("Propose {}", entries(list))),
-        Message::Ack { last, .. } => (Topic::Broadcast, format!("Ack {last}")),
-        Message::Commit { commit, .. } => (Topic::Broadcast, format!("Commit {commit}")),
-        Message::Relay(payload) => relayed(payload),
-        Message::Heartbeat { id, .. } => (Topic::Heartbeats, format!("Heartbeat {id}")),
-        Message::Alive { .. } => (Topic::Heartbeats, "Alive".to_owned()),
-        Message::HeartbeatAck { id, .. } => (Topic::Heartbeats, format!("HeartbeatAck {id}")),
-    }
-}
-
-/// A write of the protocol's, in words, and in one word, for `fail`. `before` is the hard state written last.
-pub(crate) fn write(write: &gometa_zab::Write, before: HardState) -> (&'static str, String) {
-    match write {
-        gometa_zab::Write::Append(list) => ("append", entries(list)),
-        gometa_zab::Write::Truncate(to) => ("cut", format!("cut to {to}")),
-        gometa_zab::Write::HardState(hard) if hard.accepted_epoch > before.accepted_epoch => {
-            let leader = hard.accepted_leader.map_or_else(|| "nobody".to_owned(), name);
-            ("promise", format!("promise {} to {leader}", hard.accepted_epoch))
-        }
-        gometa_zab::Write::HardState(hard) => ("epoch", format!("current epoch {}", hard.current_epoch)),
-        gometa_zab::Write::Founding(_) => ("founding", "genesis".to_owned()),
-    }
-}
-
-/// A vote.
-pub(crate) fn vote(vote: &Vote) -> String {
-    let state = match vote.state {
-        VoteState::Looking => "looks",
-        VoteState::Following => "follows",
-        VoteState::Leading => "leads",
-        VoteState::Seeking => "seeks",
-    };
-    let established =
-        vote.established.map_or_else(String::new, |epoch| format!(", established in epoch {epoch}"));
-    let candidate = vote.candidate;
-    format!(
-        "Vote: {state}, round {}, for {} with epoch {}, last {}{established}",
-        vote.round,
-        name(candidate.node),
-        candidate.epoch,
-        candidate.last
-    )
-}
-
-/// What a node notes.
-pub(crate) fn notice(me: &str, notice: &Notice) -> (Topic, String) {
-    match notice {
-        Notice::Looking { why, .. } => (Topic::Story, format!("{me} looks for a leader: {why}")),
-        Notice::Elected { leader, .. } => (Topic::Story, format!("{me} elects {}", name(*leader))),
-        Notice::Established { epoch, last } => {
-            (Topic::Story, format!("{me} is established in epoch {epoch}, initial history through {last}"))
-        }
-        Notice::UpToDate { epoch, leader } => {
-            (Topic::Story, format!("{me} is up to date with {} in epoch {epoch}", name(*leader)))
-        }
-        Notice::Truncated { from, to } => (Topic::Story, format!("{me} cuts its log from {from} to {to}")),
-        Notice::LostFollower { peer, why } => {
-            (Topic::Joining, format!("{me} loses follower {}: {why}", name(*peer)))
-        }
-        Notice::Discovered { epoch, .. } => {
-            (Topic::Joining, format!("{me} has a quorum's promise of epoch {epoch}"))
-        }
-        Notice::Synchronising { peer, from, base, .. } => {
-            (Topic::Joining, format!("{me} synchronises {}: last {from}, common point {base}", name(*peer)))
-        }
-        Notice::Synchronised { peer, last } => {
-            (Topic::Joining, format!("{me} has {} up to date at {last}", name(*peer)))
-        }
-        Notice::OtherEnsemble { peer, .. } => {
-            (Topic::Story, format!("{me} hears a vote of {} for another ensemble", name(*peer)))
-        }
-        Notice::Refused { .. } | Notice::RefusedBy { .. } | Notice::GreetingRefused { .. } => {
-            (Topic::Links, format!("{me} notes a refusal"))
-        }
-        other => (Topic::Story, format!("{me} notes {other:?}")),
-    }
 }
 
 /// An answer to a client.

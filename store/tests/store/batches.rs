@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use gometa_store::{Space, Table, rehash};
 
-use crate::driver::{Driver, delete, end, open, set, written};
+use gometa_testkit::store::{Driver, delete, end, open, set, written};
 
 #[test]
 fn nothing_applied_makes_no_batch() {

@@ -1,8 +1,6 @@
 //! The store's behaviour, seen from outside: each test's name is the claim.
 
 mod batches;
-mod driver;
 mod model;
 mod operations;
 mod sessions;
-mod world;

@@ -3,9 +3,10 @@
 use gometa_store::Origin;
 use proptest::{collection::vec, option, prelude::*};
 
-use crate::{
-    driver::{Shared, open},
-    world::{Act, Number, Revision, Step, Verb, World},
+use gometa_testkit::store::{
+    Shared,
+    history::{Act, Number, Revision, Step, Verb, World},
+    open,
 };
 
 fn step() -> impl Strategy<Value = Step> {

@@ -5,7 +5,7 @@ use gometa_proto::{
     v1::ErrorKind,
 };
 
-use crate::driver::{Driver, add, cas, delete, deleted, failed, set, write, written};
+use gometa_testkit::store::{Driver, add, cas, delete, deleted, failed, set, write, written};
 
 fn entry(value: &str, version: u64, created: u64, modified: u64) -> Option<(String, u64, u64, u64)> {
     Some((value.to_owned(), version, created, modified))

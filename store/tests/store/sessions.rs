@@ -7,7 +7,7 @@ use gometa_proto::{
 };
 use gometa_store::{Batch, Checkpoint, Origin, Recall, Space, Store, encode_command};
 
-use crate::driver::{Driver, add, create, end, failed, nonce, opened, set, write, written};
+use gometa_testkit::store::{Driver, add, create, end, failed, nonce, opened, set, write, written};
 
 #[test]
 fn a_sessions_id_is_the_counter_of_the_entry_that_created_it() {
@@ -107,7 +107,7 @@ fn a_retry_of_a_failed_write_fails_again_though_it_could_succeed_by_now() {
     let mut driver = Driver::new();
     driver.write(1, 1, 1, set("k", "a"));
     assert_eq!(driver.write(1, 2, 1, add("k", "b")), failed(ErrorKind::AlreadyExists, 2));
-    driver.write(1, 3, 1, crate::driver::delete("k", None));
+    driver.write(1, 3, 1, gometa_testkit::store::delete("k", None));
     assert_eq!(driver.write(1, 2, 1, add("k", "b")), failed(ErrorKind::AlreadyExists, 2));
     assert_eq!(driver.entry("k"), None);
 }
@@ -226,7 +226,7 @@ fn a_damaged_session_table_is_refused() {
         (key(1), [&sound[..], b"\x22\x02\x08\x04"].concat().into(), "does not decode"),
     ];
     for (key, record, why) in damages {
-        let table = crate::driver::Shared::default();
+        let table = gometa_testkit::store::Shared::default();
         table.0.replace(driver.table.snapshot());
         let checkpoint = Checkpoint { applied: 2, ..Checkpoint::default() };
         table.write(&Batch { checkpoint, writes: vec![(Space::Session, key, Some(record))] });

@@ -3,7 +3,7 @@
 use crate::manifest::{Dependency, Member, Section, Workspace};
 
 /// Each crate, by its directory, and the crates of the workspace that it may name in its manifest.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("proto", &[]),
     // Probes and planted faults: nothing in most builds.
     ("marks", &[]),
@@ -22,8 +22,9 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("ffi", &["client"]),
     ("python", &["client"]),
     ("tests", &["client", "sim"]),
-    // Everything that reads foreign bytes, and what those are then told to.
-    ("fuzz", &["node", "zab", "store", "codec", "proto"]),
+    ("testkit", &["node", "zab", "store", "proto"]),
+    // Everything that reads foreign bytes, and what receives them decoded.
+    ("fuzz", &["node", "zab", "store", "codec", "proto", "testkit"]),
 ];
 
 /// What a crate's tests may use beside that. Whoever builds a storage takes it through the simulator's storage
@@ -55,7 +56,7 @@ fn reachable(directory: &str) -> Vec<&'static str> {
 /// Arrows that the table does not have, and crates that it does not know.
 ///
 /// Dev-dependencies may also name what lies further along the arrows, since a crate's tests may look at anything
-/// that the crate is built on, and what [`TEST_ARROWS`] adds; never what is built on it. Build scripts use no
+/// that the crate is built on, what [`TEST_ARROWS`] adds, and the testkit, which is not shipped; nothing else that is built on it. Build scripts use no
 /// crate of the workspace.
 pub(crate) fn faults(workspace: &Workspace) -> Vec<String> {
     let mut faults = Vec::new();
@@ -69,7 +70,11 @@ pub(crate) fn faults(workspace: &Workspace) -> Vec<String> {
             let Some(to) = package.strip_prefix("gometa-") else { continue };
             let fine = match section {
                 Section::Normal => direct.contains(&to),
-                Section::Dev => reachable(from).contains(&to) || TEST_ARROWS.contains(&(from.as_str(), to)),
+                Section::Dev => {
+                    to == "testkit"
+                        || reachable(from).contains(&to)
+                        || TEST_ARROWS.contains(&(from.as_str(), to))
+                }
                 Section::Build => false,
             };
             if !fine {
@@ -109,6 +114,7 @@ fn arrows_of_the_table_are_accepted() {
         ("sim", "[dev-dependencies]\ngometa-store.workspace = true"),
         ("tests", "[dev-dependencies]\ngometa-zab.workspace = true"),
         ("server", "[dev-dependencies]\ngometa-sim.workspace = true"),
+        ("zab", "[dev-dependencies]\ngometa-testkit.workspace = true"),
     ] {
         assert_eq!(faults_of(directory, dependencies), Vec::<String>::new(), "{directory}");
     }
@@ -127,6 +133,7 @@ fn other_arrows_are_faults() {
         ("cli", "[target.'cfg(unix)'.dependencies]\ngometa-node.workspace = true"),
         ("server", "[dependencies]\ngometa-sim.workspace = true"),
         ("node", "[dev-dependencies]\ngometa-sim.workspace = true"),
+        ("node", "[dependencies]\ngometa-testkit.workspace = true"),
         ("shop", ""),
     ] {
         assert_eq!(faults_of(directory, dependencies).len(), 1, "{directory}: {dependencies}");

@@ -105,14 +105,6 @@ const INCLUDED: &[(&str, &str)] = &[
     // The fuzzers would compile RocksDB if they depended on the server.
     ("fuzz/src/configuration.rs", "server/src/config/mod.rs"),
     // To be removed.
-    ("cli/tests/command.rs", "client/tests/scripted/node.rs"),
-    ("cli/tests/shell.rs", "client/tests/scripted/node.rs"),
-    ("fuzz/src/client.rs", "client/src/incoming.rs"),
-    ("fuzz/src/node.rs", "node/tests/harness/mod.rs"),
-    ("fuzz/src/protocol.rs", "zab/tests/harness/disk.rs"),
-    ("fuzz/src/protocol.rs", "zab/tests/harness/world.rs"),
-    ("fuzz/src/store.rs", "store/tests/store/driver.rs"),
-    ("fuzz/src/store.rs", "store/tests/store/world.rs"),
     ("tests/tests/e2e_languages/pages.rs", "client/examples/tour.rs"),
     ("tests/tests/e2e_languages/pages.rs", "client/examples/hello.rs"),
 ];

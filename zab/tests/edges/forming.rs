@@ -1,13 +1,13 @@
 //! Formation (section 5.7): what a node that belongs to no ensemble does, and what it does not.
 
+use gometa_testkit::disk::Disk;
 use gometa_zab::{
     Addresses, Bounds, Effect, EnsembleId, Event, Founding, Genesis, Hello, Incarnation, LinkId, Message,
     NodeId, Notice, Reason, Role, Write,
 };
 
-use super::{
-    disk::Disk,
-    solo::{ELECTION, HOME, MS, Solo, closes, dials, genesis, looks, refuses, sent, stops, voter, voters},
+use super::solo::{
+    ELECTION, HOME, MS, Solo, closes, dials, genesis, looks, refuses, sent, stops, voter, voters,
 };
 
 /// Node `me` of three, with an empty directory.

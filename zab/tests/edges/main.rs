@@ -4,8 +4,6 @@
 //! last microsecond before a time-out, the entry that just fits, the message that is nearly right. Each test's name
 //! is what must hold, and the rule is cited where there is one (`docs/protocol.md`).
 
-#[path = "../harness/disk.rs"]
-mod disk;
 mod duplicate;
 mod following;
 mod forming;

@@ -1,13 +1,12 @@
 //! One node, its disk, and peers without a will of their own.
 
 use bytes::Bytes;
+use gometa_testkit::disk::Disk;
 use gometa_zab::{
     Addresses, Bounds, Candidate, Config, Effect, EnsembleId, Epoch, Event, Founding, Genesis, HardState,
     Hello, Incarnation, Kind, LEVEL, LinkId, LogEntry, Message, NodeId, Notice, Reason, Role, Round, Ticks,
     Timeouts, Vote, VoteState, Voter, Zab, Zxid,
 };
-
-use super::disk::Disk;
 
 pub(crate) const HOME: EnsembleId = EnsembleId { id: 7, history: 1 };
 /// Microseconds.

@@ -1,6 +1,6 @@
-//! What the scripts are played on.
+//! Ensembles of `Zab`s for scripts.
 
-pub(crate) mod commands;
-pub(crate) mod disk;
-pub(crate) mod ensemble;
-pub(crate) mod show;
+mod commands;
+mod ensemble;
+
+pub(crate) use ensemble::Zabs;

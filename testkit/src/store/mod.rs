@@ -1,5 +1,7 @@
 //! A store with a table that the test can write, and short words for commands and outcomes.
 
+pub mod history;
+
 use std::{cell::RefCell, rc::Rc};
 
 use bytes::Bytes;
@@ -12,14 +14,14 @@ use gometa_store::{Applied, Batch, Checkpoint, MemoryTable, Space, Store, Table,
 
 /// A table that the store reads and the test writes.
 #[derive(Clone, Default)]
-pub(crate) struct Shared(pub(crate) Rc<RefCell<MemoryTable>>);
+pub struct Shared(pub Rc<RefCell<MemoryTable>>);
 
 impl Shared {
-    pub(crate) fn write(&self, batch: &Batch) {
+    pub fn write(&self, batch: &Batch) {
         self.0.borrow_mut().write(batch);
     }
 
-    pub(crate) fn snapshot(&self) -> MemoryTable {
+    pub fn snapshot(&self) -> MemoryTable {
         self.0.borrow().clone()
     }
 }
@@ -39,16 +41,16 @@ impl Table for Shared {
 }
 
 /// One store and the client of one session.
-pub(crate) struct Driver {
-    pub(crate) store: Store<Shared>,
-    pub(crate) table: Shared,
+pub struct Driver {
+    pub store: Store<Shared>,
+    pub table: Shared,
     /// The client's session; created by the entry with counter 1.
-    pub(crate) session: u64,
+    pub session: u64,
     seq: u64,
 }
 
 impl Driver {
-    pub(crate) fn new() -> Driver {
+    pub fn new() -> Driver {
         let table = Shared::default();
         let store = open(&table);
         let mut driver = Driver { store, table, session: 1, seq: 0 };
@@ -56,37 +58,31 @@ impl Driver {
         driver
     }
 
-    pub(crate) fn apply(&mut self, body: Body) -> Applied {
+    pub fn apply(&mut self, body: Body) -> Applied {
         self.apply_payload(encode_command(&Command { body: Some(body) }))
     }
 
-    pub(crate) fn apply_payload(&mut self, payload: Bytes) -> Applied {
+    pub fn apply_payload(&mut self, payload: Bytes) -> Applied {
         let counter = self.store.applied() + 1;
         self.store.apply(counter, &payload)
     }
 
-    pub(crate) fn create_session(&mut self, nonce: u8) -> CommandOutcome {
+    pub fn create_session(&mut self, nonce: u8) -> CommandOutcome {
         self.apply(create(nonce)).outcome
     }
 
     /// A write of the client's session, under its next seq, that awaits no older answer.
-    pub(crate) fn run(&mut self, operation: Operation) -> CommandOutcome {
+    pub fn run(&mut self, operation: Operation) -> CommandOutcome {
         self.seq += 1;
         self.write(self.session, self.seq, self.seq, operation)
     }
 
-    pub(crate) fn write(
-        &mut self,
-        session: u64,
-        seq: u64,
-        lowest: u64,
-        operation: Operation,
-    ) -> CommandOutcome {
+    pub fn write(&mut self, session: u64, seq: u64, lowest: u64, operation: Operation) -> CommandOutcome {
         self.apply(write(session, seq, lowest, Some(operation))).outcome
     }
 
     /// (value, version, create_revision, mod_revision) of a key.
-    pub(crate) fn entry(&self, key: &str) -> Option<(String, u64, u64, u64)> {
+    pub fn entry(&self, key: &str) -> Option<(String, u64, u64, u64)> {
         let entry = self.store.get(key.as_bytes())?;
         assert_eq!(entry.key, key.as_bytes());
         let value = String::from_utf8_lossy(&entry.value).into_owned();
@@ -94,7 +90,7 @@ impl Driver {
     }
 
     /// Takes a batch, writes it, reports it.
-    pub(crate) fn flush(&mut self) {
+    pub fn flush(&mut self) {
         if let Some(batch) = self.store.take_batch() {
             self.table.write(&batch);
             self.store.batch_written();
@@ -102,28 +98,28 @@ impl Driver {
     }
 
     /// The store is gone; a new one opens the table as it is.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.store = open(&self.table);
     }
 }
 
-pub(crate) fn open(table: &Shared) -> Store<Shared> {
+pub fn open(table: &Shared) -> Store<Shared> {
     Store::open(table.clone()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-pub(crate) fn nonce(byte: u8) -> [u8; 16] {
+pub fn nonce(byte: u8) -> [u8; 16] {
     [byte; 16]
 }
 
-pub(crate) fn create(byte: u8) -> Body {
+pub fn create(byte: u8) -> Body {
     Body::CreateSession(CreateSession { nonce: nonce(byte).to_vec().into(), timeout_ms: 4_000 })
 }
 
-pub(crate) fn end(sessions: &[u64]) -> Body {
+pub fn end(sessions: &[u64]) -> Body {
     Body::EndSessions(EndSessions { sessions: sessions.to_vec() })
 }
 
-pub(crate) fn write(session: u64, seq: u64, lowest: u64, operation: Option<Operation>) -> Body {
+pub fn write(session: u64, seq: u64, lowest: u64, operation: Option<Operation>) -> Body {
     let write = Some(WriteContext { session, seq, lowest });
     Body::Write(Request { write, operation, ..Request::default() })
 }
@@ -132,34 +128,34 @@ fn bytes(text: impl AsRef<[u8]>) -> Bytes {
     Bytes::copy_from_slice(text.as_ref())
 }
 
-pub(crate) fn add(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Operation {
+pub fn add(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Operation {
     Operation::Add(Add { key: bytes(key), value: bytes(value) })
 }
 
-pub(crate) fn set(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Operation {
+pub fn set(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Operation {
     Operation::Set(Set { key: bytes(key), value: bytes(value) })
 }
 
-pub(crate) fn cas(key: impl AsRef<[u8]>, revision: u64, value: impl AsRef<[u8]>) -> Operation {
+pub fn cas(key: impl AsRef<[u8]>, revision: u64, value: impl AsRef<[u8]>) -> Operation {
     Operation::Cas(Cas { key: bytes(key), revision, value: bytes(value) })
 }
 
-pub(crate) fn delete(key: impl AsRef<[u8]>, revision: Option<u64>) -> Operation {
+pub fn delete(key: impl AsRef<[u8]>, revision: Option<u64>) -> Operation {
     Operation::Delete(Delete { key: bytes(key), revision })
 }
 
-pub(crate) fn written(revision: u64, version: u64) -> CommandOutcome {
+pub fn written(revision: u64, version: u64) -> CommandOutcome {
     CommandOutcome { result: Some(Outcome::Written(Written { revision, version })) }
 }
 
-pub(crate) fn deleted(revision: u64, existed: bool) -> CommandOutcome {
+pub fn deleted(revision: u64, existed: bool) -> CommandOutcome {
     CommandOutcome { result: Some(Outcome::Deleted(Deleted { revision, existed })) }
 }
 
-pub(crate) fn opened(session: u64, timeout_ms: u32) -> CommandOutcome {
+pub fn opened(session: u64, timeout_ms: u32) -> CommandOutcome {
     CommandOutcome { result: Some(Outcome::SessionOpened(SessionOpened { session, timeout_ms })) }
 }
 
-pub(crate) fn failed(kind: ErrorKind, actual_revision: u64) -> CommandOutcome {
+pub fn failed(kind: ErrorKind, actual_revision: u64) -> CommandOutcome {
     CommandOutcome { result: Some(Outcome::Failure(Failure { kind: kind as u32, actual_revision })) }
 }

@@ -8,14 +8,14 @@ use gometa_zab::{
     Voter, Zab, Zxid,
 };
 
-use super::disk::Disk;
+use crate::disk::Disk;
 
-pub(crate) const ME: NodeId = NodeId(2);
-pub(crate) const HOME: EnsembleId = EnsembleId { id: 7, history: 1 };
+pub const ME: NodeId = NodeId(2);
+pub const HOME: EnsembleId = EnsembleId { id: 7, history: 1 };
 /// The highest number that the codec lets through.
-pub(crate) const TOP: u64 = Epoch::MAX.0 - 1;
+pub const TOP: u64 = Epoch::MAX.0 - 1;
 
-pub(crate) fn voters(recorded: bool) -> Vec<Voter> {
+pub fn voters(recorded: bool) -> Vec<Voter> {
     let voter = |node: u64| Voter {
         node: NodeId(node),
         incarnation: recorded.then_some(Incarnation(u128::from(node))),
@@ -24,13 +24,13 @@ pub(crate) fn voters(recorded: bool) -> Vec<Voter> {
     (1..=3).map(voter).collect()
 }
 
-pub(crate) fn genesis() -> Genesis {
+pub fn genesis() -> Genesis {
     Genesis { ensemble: HOME, voters: voters(true) }
 }
 
 /// What may happen; links and tokens are chosen by what there is.
 #[derive(Clone, Debug)]
-pub(crate) enum Happening {
+pub enum Happening {
     Pass {
         ms: u64,
     },
@@ -67,7 +67,7 @@ pub(crate) enum Happening {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Ask {
+pub enum Ask {
     Propose(usize),
     Barrier,
     RelayToLeader,
@@ -93,7 +93,7 @@ struct Wire {
 }
 
 /// A node, its disk, and what stands around it.
-pub(crate) struct World {
+pub struct World {
     zab: Zab,
     disk: Disk,
     now: Ticks,
@@ -110,7 +110,7 @@ pub(crate) struct World {
     sequence: u64,
     stopped: bool,
     /// How often it was established, welcomed a follower, synchronised, applied.
-    pub(crate) depth: [usize; 4],
+    pub depth: [usize; 4],
 }
 
 fn config(boot: u64) -> Config {
@@ -135,7 +135,7 @@ fn config(boot: u64) -> Config {
 }
 
 impl World {
-    pub(crate) fn new(disk: Disk) -> World {
+    pub fn new(disk: Disk) -> World {
         let mut world = World {
             zab: Zab::new(config(1), disk.recover(), Ticks(0)),
             applied: disk.applied,
@@ -223,15 +223,7 @@ impl World {
             Effect::Write { token, write } => self.disk.pending.push_back((token, write)),
             Effect::Read { id, from, to, bytes_max } => {
                 assert!(from <= to, "an empty read");
-                let mut bytes = 0;
-                let mut entries: Vec<LogEntry> = Vec::new();
-                for entry in self.disk.log.iter().filter(|entry| (from..=to).contains(&entry.zxid.counter)) {
-                    bytes += entry.size();
-                    if !entries.is_empty() && bytes > bytes_max {
-                        break;
-                    }
-                    entries.push(entry.clone());
-                }
+                let entries = self.disk.read(from, to, bytes_max);
                 events.push(Event::LogRead { id, entries });
             }
             Effect::Connect { peer } => {
@@ -394,7 +386,7 @@ impl World {
     }
 
     /// Lets something happen; whatever the node says that it may not say panics here.
-    pub(crate) fn happen(&mut self, happening: Happening) {
+    pub fn happen(&mut self, happening: Happening) {
         if self.stopped {
             return self.restart();
         }
@@ -484,7 +476,7 @@ impl World {
 
 /// A member's disk at the start: its log from runs of entries, each (how much the epoch rises, how many entries); how
 /// far its promise is above its log's end, and its own epoch below that; how much is applied.
-pub(crate) fn member(runs: &[(u64, u64)], above: u64, below: u64, applied: u64) -> Disk {
+pub fn member(runs: &[(u64, u64)], above: u64, below: u64, applied: u64) -> Disk {
     let founding = Some(Founding { genesis: genesis(), sealed: true });
     let mut disk = Disk { founding, ..Disk::default() };
     for &(rise, count) in runs {
@@ -506,6 +498,6 @@ pub(crate) fn member(runs: &[(u64, u64)], above: u64, below: u64, applied: u64) 
 }
 
 /// The disk of a node that has prepared and not sealed.
-pub(crate) fn prepared() -> Disk {
+pub fn prepared() -> Disk {
     Disk { founding: Some(Founding { genesis: genesis(), sealed: false }), ..Disk::default() }
 }

@@ -1,4 +1,4 @@
-//! A disk on which nothing is durable until it is told so, and the table *durable before send* (docs/protocol.md 1.5)
+//! A disk on which nothing is durable before a test says so, and the table *durable before send* (docs/protocol.md 1.5)
 //! checked against it.
 
 use std::collections::VecDeque;
@@ -9,27 +9,27 @@ use gometa_zab::{
 
 /// What a crash leaves, and what it does not.
 #[derive(Clone, Default, Debug)]
-pub(crate) struct Disk {
+pub struct Disk {
     /// The hard state.
-    pub(crate) hard: HardState,
+    pub hard: HardState,
     /// The genesis.
-    pub(crate) founding: Option<Founding>,
+    pub founding: Option<Founding>,
     /// The log from counter 1 on.
-    pub(crate) log: Vec<LogEntry>,
+    pub log: Vec<LogEntry>,
     /// How far the table is applied.
-    pub(crate) applied: u64,
+    pub applied: u64,
     /// Written and not yet durable.
-    pub(crate) pending: VecDeque<(Token, Write)>,
+    pub pending: VecDeque<(Token, Write)>,
 }
 
 impl Disk {
     /// The zxid of the last durable entry.
-    pub(crate) fn last(&self) -> Zxid {
+    pub fn last(&self) -> Zxid {
         self.log.last().map_or(Zxid::ZERO, |entry| entry.zxid)
     }
 
     /// Whether the durable log has this zxid.
-    pub(crate) fn holds(&self, zxid: Zxid) -> bool {
+    pub fn holds(&self, zxid: Zxid) -> bool {
         if zxid == Zxid::ZERO {
             return true;
         }
@@ -38,7 +38,7 @@ impl Disk {
     }
 
     /// What a node finds at its start.
-    pub(crate) fn recover(&self) -> Recovered {
+    pub fn recover(&self) -> Recovered {
         let mut boundaries: Vec<Zxid> = Vec::new();
         for entry in &self.log {
             match boundaries.last_mut() {
@@ -56,7 +56,7 @@ impl Disk {
     }
 
     /// Makes the oldest write durable.
-    pub(crate) fn persist(&mut self) -> Option<Token> {
+    pub fn persist(&mut self) -> Option<Token> {
         let (token, write) = self.pending.pop_front()?;
         match write {
             Write::Append(entries) => {
@@ -90,13 +90,27 @@ impl Disk {
         Some(token)
     }
 
+    /// Reads durable entries until `bytes_max` is exceeded, at least one.
+    pub fn read(&self, from: u64, to: u64, bytes_max: usize) -> Vec<LogEntry> {
+        let mut bytes = 0;
+        let mut entries = Vec::new();
+        for entry in self.log.iter().filter(|entry| (from..=to).contains(&entry.zxid.counter)) {
+            bytes += entry.size();
+            if !entries.is_empty() && bytes > bytes_max {
+                break;
+            }
+            entries.push(entry.clone());
+        }
+        entries
+    }
+
     /// Forgets what was not durable.
-    pub(crate) fn crash(&mut self) {
+    pub fn crash(&mut self) {
         self.pending.clear();
     }
 
     /// Panics if what `node` is about to say or do claims more than its disk would show after a crash.
-    pub(crate) fn vouch(&self, node: NodeId, effect: &Effect) {
+    pub fn vouch(&self, node: NodeId, effect: &Effect) {
         match effect {
             Effect::Send { message, .. } => self.vouch_message(node, message),
             Effect::Datagram { vote, .. } => self.vouch_vote(node, vote),
@@ -110,7 +124,8 @@ impl Disk {
         }
     }
 
-    fn vouch_message(&self, node: NodeId, message: &Message) {
+    /// Panics if `node` is about to send a message that claims more than its disk would show after a crash.
+    pub fn vouch_message(&self, node: NodeId, message: &Message) {
         let sealed = self.founding.as_ref().is_some_and(|founding| founding.sealed);
         match message {
             Message::FollowerEpoch { accepted, .. } => {
@@ -150,7 +165,8 @@ impl Disk {
         }
     }
 
-    fn vouch_vote(&self, node: NodeId, vote: &Vote) {
+    /// The same for a vote.
+    pub fn vouch_vote(&self, node: NodeId, vote: &Vote) {
         assert!(self.founding.as_ref().is_some_and(|founding| founding.sealed), "a vote before the seal");
         let own = vote.candidate.node == node && vote.state != VoteState::Following;
         if own {

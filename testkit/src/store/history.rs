@@ -7,7 +7,7 @@ use bytes::Bytes;
 use gometa_proto::v1::{Command, CommandOutcome, ErrorKind, command::Body, request::Operation};
 use gometa_store::{Applied, Batch, Origin, Recall, Store, Table, encode_command, rehash};
 
-use super::driver::{
+use super::{
     Shared, add, cas, create, delete, deleted, end, failed, nonce, open, opened, set, write, written,
 };
 
@@ -119,7 +119,7 @@ fn execute(keys: &mut BTreeMap<Bytes, ModelKey>, counter: u64, operation: &Opera
 
 /// One step of a random history. Sessions, seqs and revisions are picked from what the history has come to.
 #[derive(Clone, Debug)]
-pub(crate) enum Step {
+pub enum Step {
     Create {
         nonce: u8,
     },
@@ -147,7 +147,7 @@ pub(crate) enum Step {
 
 /// Which seq a write carries, and how far below it lowest is.
 #[derive(Clone, Debug)]
-pub(crate) enum Number {
+pub enum Number {
     Next { lag: u64 },
     Ahead { by: u64, lag: u64 },
     Retry { back: u64, lag: u64 },
@@ -155,16 +155,16 @@ pub(crate) enum Number {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Act {
-    pub(crate) verb: Verb,
+pub struct Act {
+    pub verb: Verb,
     /// 0 is the empty key.
-    pub(crate) key: u8,
-    pub(crate) value: Vec<u8>,
-    pub(crate) revision: Option<Revision>,
+    pub key: u8,
+    pub value: Vec<u8>,
+    pub revision: Option<Revision>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Verb {
+pub enum Verb {
     Add,
     Set,
     Cas,
@@ -172,7 +172,7 @@ pub(crate) enum Verb {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Revision {
+pub enum Revision {
     Actual,
     Any(u64),
 }
@@ -194,7 +194,7 @@ impl Act {
 }
 
 /// A store with a slow, forgetful table, one whose table is written entry by entry, and the model.
-pub(crate) struct World {
+pub struct World {
     store: Store<Shared>,
     table: Shared,
     /// Batches handed out and not yet in the table.
@@ -211,7 +211,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new() -> World {
+    pub fn new() -> World {
         let (table, prompt_table) = (Shared::default(), Shared::default());
         World {
             store: open(&table),
@@ -231,7 +231,7 @@ impl World {
         self.log.len() as u64 + 1
     }
 
-    pub(crate) fn step(&mut self, step: &Step) {
+    pub fn step(&mut self, step: &Step) {
         match step {
             Step::Create { nonce } => {
                 let counter = self.counter();
@@ -351,7 +351,7 @@ impl World {
     }
 
     /// Everything reaches the table.
-    pub(crate) fn settle(mut self) {
+    pub fn settle(mut self) {
         self.in_flight.extend(self.store.take_batch());
         for batch in &self.in_flight {
             self.table.write(batch);
