@@ -1,7 +1,7 @@
 //! The envelope of datagrams and records: version (u8), CRC-32C (u32, big endian), body.
 //!
-//! The checksum covers a *context* before the body, which both sides know and which is not stored: so a record
-//! read for another one, from another key, does not pass.
+//! The checksum covers a *context* before the body, which both sides know and which is not stored. So a record read
+//! under the wrong key does not pass.
 
 use bytes::{BufMut, BytesMut};
 
@@ -9,10 +9,10 @@ use crate::DecodeError;
 
 /// The version of every format in an envelope.
 const VERSION: u8 = 1;
-/// Length of what precedes the body, in bytes.
+/// The length of version and checksum, in bytes.
 pub(crate) const HEADER: usize = 5;
 
-/// Appends an envelope around what `write` appends.
+/// Appends an envelope; `write` appends its body.
 pub(crate) fn seal(context: &[u8], out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
     let start = out.len();
     out.put_u8(VERSION);
@@ -22,7 +22,7 @@ pub(crate) fn seal(context: &[u8], out: &mut BytesMut, write: impl FnOnce(&mut B
     out[start + 1..start + HEADER].copy_from_slice(&checksum.to_be_bytes());
 }
 
-/// The body of an envelope, its version and checksum verified.
+/// Verifies version and checksum of an envelope and returns its body.
 pub(crate) fn open<'a>(context: &[u8], bytes: &'a [u8]) -> Result<&'a [u8], DecodeError> {
     let (&version, rest) = bytes.split_first().ok_or(DecodeError::Checksum)?;
     if version != VERSION {
@@ -44,14 +44,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_checksum_is_castagnoli_s() {
-        // The check value in every catalogue of CRCs, whichever way the digits are divided.
+    fn the_checksum_is_crc32c() {
+        // The published check value, also when context and body are split differently.
         assert_eq!(checksum(b"", b"123456789"), 0xe306_9283);
         assert_eq!(checksum(b"1234", b"56789"), 0xe306_9283);
     }
 
     #[test]
-    fn what_is_short_or_of_another_version_is_refused() {
+    fn short_envelopes_and_other_versions_are_refused() {
         let mut sealed = BytesMut::new();
         seal(b"context", &mut sealed, |out| out.put_slice(b"body"));
         assert_eq!(open(b"context", &sealed), Ok(&b"body"[..]));

@@ -1,4 +1,4 @@
-//! The parts that messages, votes and records are made of, and what each of them must look like.
+//! Fields that messages, votes and records have in common, and their checks.
 
 use bytes::Bytes;
 use gometa_proto::{check, v1};
@@ -10,17 +10,17 @@ use crate::{
     limits::{ID_LENGTH, MEMBERS_MAX, NUMBER_MAX},
 };
 
-/// A number that counts up.
+/// Checks a number that counts up.
 pub(crate) fn number(value: u64, field: &'static str) -> Result<u64, DecodeError> {
     if value > NUMBER_MAX { Err(invalid(field, "is out of range")) } else { Ok(value) }
 }
 
-/// An epoch, or zero for the time before the first.
+/// Decodes an epoch; zero is before the first.
 pub(crate) fn epoch(value: u64, field: &'static str) -> Result<Epoch, DecodeError> {
     Ok(Epoch(number(value, field)?))
 }
 
-/// The epoch of a leadership.
+/// Decodes the epoch of a leadership, which is not zero.
 pub(crate) fn leadership(value: u64) -> Result<Epoch, DecodeError> {
     match epoch(value, "epoch")? {
         Epoch(0) => Err(invalid("epoch", "is zero")),
@@ -28,17 +28,17 @@ pub(crate) fn leadership(value: u64) -> Result<Epoch, DecodeError> {
     }
 }
 
-/// Somebody.
+/// Decodes a node id.
 pub(crate) fn node(value: u64, field: &'static str) -> Result<NodeId, DecodeError> {
-    optional_node(value).ok_or_else(|| invalid(field, "is nobody"))
+    optional_node(value).ok_or_else(|| invalid(field, "is zero"))
 }
 
-/// Somebody or, as zero, nobody.
+/// Decodes a node id; zero is none.
 pub(crate) fn optional_node(value: u64) -> Option<NodeId> {
     (value != 0).then_some(NodeId(value))
 }
 
-/// An epoch and a counter, both of them zero (the genesis) or none.
+/// Decodes a zxid; epoch and counter are both zero (the genesis), or neither is.
 pub(crate) fn zxid_of(epoch: u64, counter: u64, field: &'static str) -> Result<Zxid, DecodeError> {
     if (epoch == 0) != (counter == 0) {
         return Err(invalid(field, "is neither the genesis nor an entry"));
@@ -46,13 +46,13 @@ pub(crate) fn zxid_of(epoch: u64, counter: u64, field: &'static str) -> Result<Z
     Ok(Zxid::new(number(epoch, field)?, number(counter, field)?))
 }
 
-/// A zxid that must be there.
+/// Decodes a required zxid.
 pub(crate) fn zxid(value: Option<v1::Zxid>, field: &'static str) -> Result<Zxid, DecodeError> {
     let v1::Zxid { epoch, counter } = value.ok_or_else(|| invalid(field, "is missing"))?;
     zxid_of(epoch, counter, field)
 }
 
-/// A zxid that a node can hold in this leadership.
+/// Decodes a zxid that is not above this leadership.
 pub(crate) fn zxid_within(
     value: Option<v1::Zxid>,
     leadership: Epoch,
@@ -62,42 +62,42 @@ pub(crate) fn zxid_within(
     if zxid.epoch > leadership { Err(invalid(field, "is of a later epoch")) } else { Ok(zxid) }
 }
 
-/// The wire's form of a zxid.
+/// Encodes a zxid.
 pub(crate) fn zxid_message(zxid: Zxid) -> v1::Zxid {
     v1::Zxid { epoch: zxid.epoch.0, counter: zxid.counter }
 }
 
-/// 128 random bits.
+/// Decodes an id of 128 bits.
 pub(crate) fn id(bytes: &[u8], field: &'static str) -> Result<u128, DecodeError> {
     let bytes: [u8; ID_LENGTH] = bytes.try_into().map_err(|_| invalid(field, "is not 16 bytes long"))?;
     Ok(u128::from_be_bytes(bytes))
 }
 
-/// The wire's form of 128 random bits.
+/// Encodes an id of 128 bits.
 pub(crate) fn id_bytes(id: u128) -> Bytes {
     Bytes::copy_from_slice(&id.to_be_bytes())
 }
 
-/// Which data directory a node has.
+/// Decodes an incarnation.
 pub(crate) fn incarnation(bytes: &[u8]) -> Result<Incarnation, DecodeError> {
     id(bytes, "incarnation").map(Incarnation)
 }
 
-/// An ensemble that must be there.
+/// Decodes a required ensemble.
 pub(crate) fn ensemble(bytes: &[u8], history: u64) -> Result<EnsembleId, DecodeError> {
     Ok(EnsembleId { id: id(bytes, "ensemble id")?, history })
 }
 
-/// An ensemble, or none from a node that has not joined one.
+/// Decodes an ensemble; none from a node that has not joined one.
 pub(crate) fn optional_ensemble(bytes: &[u8], history: u64) -> Result<Option<EnsembleId>, DecodeError> {
     match (bytes.is_empty(), history) {
         (true, 0) => Ok(None),
-        (true, _) => Err(invalid("history", "belongs to no ensemble")),
+        (true, _) => Err(invalid("history", "has no ensemble")),
         (false, _) => ensemble(bytes, history).map(Some),
     }
 }
 
-/// The wire's form of an ensemble, or of none.
+/// Encodes an ensemble or none.
 pub(crate) fn ensemble_fields(ensemble: Option<EnsembleId>) -> (Bytes, u64) {
     ensemble.map_or_else(Default::default, |ensemble| (id_bytes(ensemble.id), ensemble.history))
 }
@@ -107,7 +107,7 @@ fn address(value: String, field: &'static str) -> Result<String, DecodeError> {
     Ok(value)
 }
 
-/// Addresses that must be there; each of them may be empty.
+/// Decodes required addresses; each may be empty.
 pub(crate) fn addresses(value: Option<v1::PeerAddresses>) -> Result<Addresses, DecodeError> {
     let value = value.ok_or_else(|| invalid("addresses", "are missing"))?;
     Ok(Addresses {
@@ -117,7 +117,7 @@ pub(crate) fn addresses(value: Option<v1::PeerAddresses>) -> Result<Addresses, D
     })
 }
 
-/// The wire's form of addresses.
+/// Encodes addresses.
 pub(crate) fn addresses_message(addresses: &Addresses) -> v1::PeerAddresses {
     v1::PeerAddresses {
         election: addresses.election.clone(),
@@ -126,7 +126,7 @@ pub(crate) fn addresses_message(addresses: &Addresses) -> v1::PeerAddresses {
     }
 }
 
-/// Voters, ascending by node id; none of them twice.
+/// Decodes voters, strictly ascending by node id.
 pub(crate) fn voters(values: Vec<v1::Voter>) -> Result<Vec<Voter>, DecodeError> {
     if values.len() > MEMBERS_MAX {
         return Err(invalid("voters", "are too many"));
@@ -144,7 +144,7 @@ pub(crate) fn voters(values: Vec<v1::Voter>) -> Result<Vec<Voter>, DecodeError> 
     Ok(voters)
 }
 
-/// The wire's form of voters.
+/// Encodes voters.
 pub(crate) fn voter_messages(voters: &[Voter]) -> Vec<v1::Voter> {
     voters
         .iter()
@@ -156,7 +156,7 @@ pub(crate) fn voter_messages(voters: &[Voter]) -> Vec<v1::Voter> {
         .collect()
 }
 
-/// A genesis that must be there.
+/// Decodes a required genesis.
 pub(crate) fn genesis(value: Option<v1::Genesis>) -> Result<Genesis, DecodeError> {
     let value = value.ok_or_else(|| invalid("genesis", "is missing"))?;
     let ensemble = ensemble(&value.ensemble, value.history)?;
@@ -167,7 +167,7 @@ pub(crate) fn genesis(value: Option<v1::Genesis>) -> Result<Genesis, DecodeError
     Ok(Genesis { ensemble, voters })
 }
 
-/// The wire's form of a genesis.
+/// Encodes a genesis.
 pub(crate) fn genesis_message(genesis: &Genesis) -> v1::Genesis {
     v1::Genesis {
         ensemble: id_bytes(genesis.ensemble.id),
@@ -176,8 +176,8 @@ pub(crate) fn genesis_message(genesis: &Genesis) -> v1::Genesis {
     }
 }
 
-/// What a log entry is for. A number of zero was never written by any node, newer or not: that is damage. One
-/// that is not known here may be a newer node's; what to do about that is the protocol's to say.
+/// Decodes the kind of a log entry. Zero is damage, since no version writes it. An unknown number may be a newer node's;
+/// the protocol decides about it.
 pub(crate) fn kind(number: u32, level: u32) -> Result<Kind, DecodeError> {
     if level == 0 {
         return Err(invalid("level", "is zero"));
@@ -190,7 +190,7 @@ pub(crate) fn kind(number: u32, level: u32) -> Result<Kind, DecodeError> {
     })
 }
 
-/// The number of a kind, on the wire and on disk.
+/// Encodes a kind, for wire and disk.
 pub(crate) fn kind_number(kind: Kind) -> u32 {
     match kind {
         Kind::Command => 1,

@@ -16,18 +16,20 @@ use crate::{
     storage::follows,
 };
 
-/// Appends a message and, before it, its length. Only a message that nobody would accept is refused; what is
-/// not sent must not be followed by anything, so the caller closes the connection.
+/// Appends a message and, before it, its length.
+///
+/// # Errors
+/// [`TooLarge`] for a message above every node's limit. The caller closes the connection, since messages must not be
+/// skipped.
 pub fn encode(message: &Message, buffer: &mut BytesMut) -> Result<(), TooLarge> {
     frame::encode(&v1::PeerFrame { body: Some(body(message)) }, PEER_FRAME_MAX, buffer)
 }
 
-/// The message of a frame, as [`gometa_proto::frame::decode_frame`] cuts it from the stream, whole and
-/// well-formed. Payloads of log entries, and what is relayed, share the frame's memory.
+/// Decodes and checks the message of a frame ([`gometa_proto::frame::decode_frame`]). Payloads of log entries and relayed
+/// messages share the frame's memory.
 ///
-/// A Hello of another version is refused as such ([`DecodeError::Version`]), so that the other side can be
-/// told. A log entry of an unknown kind or level is passed on: only the node knows whether it comes from its
-/// leader, and must stop it, or from anybody.
+/// A Hello of another version is [`DecodeError::Version`], so that the caller can answer it. A log entry of an unknown
+/// kind or level is decoded: if it comes from the leader, it must stop the node.
 pub fn decode(frame: Bytes) -> Result<Message, DecodeError> {
     if frame.len() > PEER_FRAME_MAX {
         return Err(TooLarge { length: frame.len(), max: PEER_FRAME_MAX }.into());
@@ -36,7 +38,7 @@ pub fn decode(frame: Bytes) -> Result<Message, DecodeError> {
     message(frame.body.ok_or(DecodeError::UnknownMessage)?)
 }
 
-/// The wire's form of a message.
+/// Encodes the body of a message.
 fn body(message: &Message) -> Body {
     match message {
         Message::Hello(hello) => Body::Hello(hello_message(hello)),
@@ -193,8 +195,8 @@ fn hello(body: v1::PeerHello) -> Result<Hello, DecodeError> {
     })
 }
 
-/// A follower's description of its log: boundaries ascend from its base, in epoch and in counter, and the last
-/// of them is its last entry; nothing in it is of a later epoch than the one it has promised (rule 10).
+/// Decodes a follower's description of its log: boundaries ascend from the log's base, in epoch and in counter, and the
+/// last one is the last entry; no epoch is above the promised one (rule 10).
 fn ack_epoch(body: v1::AckEpoch) -> Result<Message, DecodeError> {
     let epoch = fields::leadership(body.epoch)?;
     let current = fields::epoch(body.current_epoch, "current epoch")?;
@@ -210,7 +212,7 @@ fn ack_epoch(body: v1::AckEpoch) -> Result<Message, DecodeError> {
     let mut before = oldest;
     for boundary in body.boundaries {
         let boundary = fields::zxid(Some(boundary), "boundary")?;
-        // The epoch of the base may go on above it.
+        // The epoch of the base may have entries above it.
         let epoch_ascends =
             boundary.epoch > before.epoch || (boundaries.is_empty() && boundary.epoch == before.epoch);
         if !epoch_ascends || boundary.counter <= before.counter {
@@ -225,7 +227,7 @@ fn ack_epoch(body: v1::AckEpoch) -> Result<Message, DecodeError> {
     Ok(Message::AckEpoch { epoch, current, last, oldest, boundaries })
 }
 
-/// Log entries: at least one, the first directly after `previous`, each directly after the one before, none of
+/// Decodes log entries: at least one, each directly after the one before, the first after `previous`, none of
 /// a later epoch than the leadership.
 fn propose(body: v1::Propose) -> Result<Message, DecodeError> {
     let epoch = fields::leadership(body.epoch)?;

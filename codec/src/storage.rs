@@ -1,8 +1,8 @@
 //! Records on disk: hard state, founding record, log entries.
 //!
-//! Each begins with its format version (u8, 1) and a CRC-32C (u32, big endian) of everything else, in which a
-//! log entry's key, its counter, is included: an entry under the wrong key does not pass. Numbers are big
-//! endian. What is refused here has been damaged or was written by a newer version: nothing in it may be used.
+//! Each begins with its format version (u8, 1) and a CRC-32C (u32, big endian) of the rest. The checksum of a log entry
+//! includes its key, the counter: an entry under the wrong key does not pass. Numbers are big endian. A record that does
+//! not decode is damaged or was written by a newer version; no part of it may be used.
 //!
 //! | record | after version and checksum |
 //! |---|---|
@@ -22,25 +22,24 @@ use crate::{
     limits::{MEMBERS_MAX, PAYLOAD_MAX},
 };
 
-/// Told to the checksum of a hard state.
+/// The checksum's context of a hard state.
 const HARD_STATE: &[u8] = b"gometa hard state";
-/// Told to the checksum of a founding record.
+/// The checksum's context of a founding record.
 const FOUNDING: &[u8] = b"gometa founding";
 
-/// Length of what precedes the payload in a log entry's record, in bytes.
+/// The length of a log entry's record before the payload, in bytes.
 pub const LOG_ENTRY_HEADER: usize = envelope::HEADER + 8 + 8 + 1 + 4;
 
-/// A log entry as it was read from disk, and what it says it follows.
+/// A log entry as it was read from disk, and its recorded predecessor.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogRecord {
-    /// The entry before this one; the genesis before the first. Whether the log does hold that is for the
-    /// caller to compare.
+    /// The entry before this one; the genesis before the first. The caller compares it with the log.
     pub previous: Zxid,
     /// The entry.
     pub entry: LogEntry,
 }
 
-/// The record of a hard state.
+/// Encodes a hard state.
 pub fn encode_hard_state(state: &HardState) -> Bytes {
     let mut out = BytesMut::with_capacity(envelope::HEADER + 24);
     envelope::seal(HARD_STATE, &mut out, |out| {
@@ -51,8 +50,7 @@ pub fn encode_hard_state(state: &HardState) -> Bytes {
     out.freeze()
 }
 
-/// The hard state of a record. Its current epoch is not above its accepted one, which was promised to
-/// somebody, if it is not zero.
+/// Decodes a hard state. Its current epoch is not above its accepted one; an accepted epoch above zero has a leader.
 pub fn decode_hard_state(record: &[u8]) -> Result<HardState, DecodeError> {
     let mut body = envelope::open(HARD_STATE, record)?;
     if body.len() != 24 {
@@ -72,7 +70,7 @@ pub fn decode_hard_state(record: &[u8]) -> Result<HardState, DecodeError> {
     Ok(state)
 }
 
-/// The record of a founding.
+/// Encodes a founding record.
 pub fn encode_founding(founding: &Founding) -> Bytes {
     let genesis = fields::genesis_message(&founding.genesis);
     let mut out = BytesMut::with_capacity(envelope::HEADER + 1 + genesis.encoded_len());
@@ -83,7 +81,7 @@ pub fn encode_founding(founding: &Founding) -> Bytes {
     out.freeze()
 }
 
-/// The founding of a record.
+/// Decodes a founding record.
 pub fn decode_founding(record: &[u8]) -> Result<Founding, DecodeError> {
     let body = envelope::open(FOUNDING, record)?;
     let sealed = match body.first() {
@@ -95,31 +93,31 @@ pub fn decode_founding(record: &[u8]) -> Result<Founding, DecodeError> {
     Ok(Founding { genesis: fields::genesis(Some(genesis))?, sealed })
 }
 
-/// The key of a log entry: so that keys sort as counters do.
+/// Encodes the key of a log entry; keys sort as counters do.
 pub fn log_key(counter: u64) -> [u8; 8] {
     counter.to_be_bytes()
 }
 
-/// The counter of a log entry's key.
+/// Decodes the key of a log entry.
 pub fn decode_log_key(key: &[u8]) -> Result<u64, DecodeError> {
     let key = key.try_into().map_err(|_| invalid("log key", "is not 8 bytes long"))?;
     Ok(u64::from_be_bytes(key))
 }
 
-/// The record of a log entry that follows `previous`; its key is [`log_key`] of its counter.
+/// Encodes a log entry that follows `previous`; its key is [`log_key`] of its counter.
 ///
 /// # Panics
-/// If the entry cannot follow `previous`, or its payload is too large: a log with a gap is never written.
+/// If the entry does not follow `previous`, or its payload is too large.
 pub fn encode_log_entry(previous: Zxid, entry: &LogEntry) -> Bytes {
     let mut out = BytesMut::with_capacity(LOG_ENTRY_HEADER + entry.payload.len());
     encode_log_entry_into(previous, entry, &mut out);
     out.freeze()
 }
 
-/// Appends the record of a log entry to a buffer: [`encode_log_entry`] for those who write many.
+/// Appends the record of a log entry to a buffer: [`encode_log_entry`] for many entries.
 ///
 /// # Panics
-/// If the entry cannot follow `previous`, or its payload is too large: a log with a gap is never written.
+/// If the entry does not follow `previous`, or its payload is too large.
 pub fn encode_log_entry_into(previous: Zxid, entry: &LogEntry, out: &mut BytesMut) {
     assert!(follows(entry.zxid, previous), "a log entry at {} cannot follow {previous}", entry.zxid);
     assert!(entry.payload.len() <= PAYLOAD_MAX, "the payload of {} is too large", entry.zxid);
@@ -134,7 +132,7 @@ pub fn encode_log_entry_into(previous: Zxid, entry: &LogEntry, out: &mut BytesMu
     });
 }
 
-/// The log entry of a record that lies under the key of `counter`. The payload shares the record's memory.
+/// Decodes the log entry of a record under the key of `counter`. The payload shares the record's memory.
 ///
 /// An entry of an unknown kind or level is [newer](DecodeError::is_newer) than this build, not damaged.
 pub fn decode_log_entry(counter: u64, record: Bytes) -> Result<LogRecord, DecodeError> {
@@ -162,7 +160,7 @@ pub fn decode_log_entry(counter: u64, record: Bytes) -> Result<LogRecord, Decode
     Ok(LogRecord { previous, entry })
 }
 
-/// Whether an entry can stand directly after another.
+/// Whether an entry may be directly after another.
 pub(crate) fn follows(zxid: Zxid, previous: Zxid) -> bool {
     previous.counter.checked_add(1) == Some(zxid.counter) && zxid.epoch >= previous.epoch && zxid.epoch.0 > 0
 }

@@ -12,7 +12,7 @@ use prost::Message;
 
 use crate::{DecodeError, envelope, error::invalid, fields, limits::DATAGRAM_MAX};
 
-/// The datagram of a vote; far below 512 bytes.
+/// Encodes a vote; far below 512 bytes.
 pub fn encode(vote: &Vote) -> Bytes {
     let (ensemble, history) = fields::ensemble_fields(vote.ensemble);
     let datagram = VoteDatagram {
@@ -44,12 +44,12 @@ pub fn encode(vote: &Vote) -> Bytes {
     out.freeze()
 }
 
-/// The vote of a datagram, whole and well-formed:
+/// Decodes and checks a vote:
 ///
-/// - The sender is somebody; so is the candidate, except in the vote of one who votes for nobody.
-/// - Who leads votes for itself, who follows for another; only they name an established epoch.
-/// - The candidate's last entry may be of a later epoch than the candidate's own: so it is after a crash in the
-///   middle of synchronisation (rule 10).
+/// - The sender is not zero, nor is the candidate, except in the vote of a node that seeks the leader.
+/// - A leader votes for itself, a follower for another node; only they have an established epoch.
+/// - The candidate's last entry may be of a later epoch than the candidate's current one, after a crash during
+///   synchronisation (rule 10).
 pub fn decode(datagram: &[u8]) -> Result<Vote, DecodeError> {
     if datagram.len() > DATAGRAM_MAX {
         return Err(TooLarge { length: datagram.len(), max: DATAGRAM_MAX }.into());
@@ -68,7 +68,7 @@ pub fn decode(datagram: &[u8]) -> Result<Vote, DecodeError> {
     let candidate = NodeId(message.candidate);
     match state {
         VoteState::Seeking => {}
-        _ if candidate == NodeId(0) => return Err(invalid("candidate", "is nobody")),
+        _ if candidate == NodeId(0) => return Err(invalid("candidate", "is zero")),
         VoteState::Leading if candidate != sender => return Err(invalid("candidate", "is not the leader")),
         VoteState::Following if candidate == sender => return Err(invalid("candidate", "is the follower")),
         VoteState::Looking | VoteState::Leading | VoteState::Following => {}

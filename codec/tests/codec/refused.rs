@@ -72,12 +72,12 @@ fn hello() {
         &[
             ("version 0 is not known here", |hello| hello.version = 0),
             ("version 2 is not known here", |hello| (hello.version, hello.node) = (2, 0)),
-            ("sender is nobody", |hello| hello.node = 0),
+            ("sender is zero", |hello| hello.node = 0),
             ("incarnation is not 16 bytes long", |hello| hello.incarnation = Bytes::new()),
             ("incarnation is not 16 bytes long", |hello| hello.incarnation = vec![1; 17].into()),
             ("boot is out of range", |hello| hello.boot = u64::MAX),
             ("ensemble id is not 16 bytes long", |hello| hello.ensemble = vec![1; 15].into()),
-            ("history belongs to no ensemble", |hello| hello.ensemble = Bytes::new()),
+            ("history has no ensemble", |hello| hello.ensemble = Bytes::new()),
             ("addresses are missing", |hello| hello.addresses = None),
             ("message address is too long", |hello| {
                 hello.addresses.as_mut().expect("there").message = "a".repeat(ADDRESS_MAX + 1);
@@ -93,7 +93,7 @@ fn hello() {
             ("voters are too many", |hello| {
                 hello.voters = (1..=MEMBERS_MAX as u64 + 1).map(voter).collect();
             }),
-            ("voter is nobody", |hello| hello.voters[0].node = 0),
+            ("voter is zero", |hello| hello.voters[0].node = 0),
             ("addresses are missing", |hello| hello.voters[0].addresses = None),
         ],
     );
@@ -328,15 +328,15 @@ fn votes() {
     vote::decode(&datagram(&good)).expect("the good one passes");
     let changes: &[Change<v1::VoteDatagram>] = &[
         ("ensemble id is not 16 bytes long", |vote| vote.ensemble = vec![1; 15].into()),
-        ("history belongs to no ensemble", |vote| vote.ensemble.clear()),
-        ("sender is nobody", |vote| vote.sender = 0),
+        ("history has no ensemble", |vote| vote.ensemble.clear()),
+        ("sender is zero", |vote| vote.sender = 0),
         ("incarnation is not 16 bytes long", |vote| vote.incarnation.clear()),
         ("boot is out of range", |vote| vote.boot = u64::MAX),
         ("sequence is out of range", |vote| vote.sequence = u64::MAX),
         ("round is out of range", |vote| vote.round = u64::MAX),
         ("state is unknown", |vote| vote.state = 0),
         ("state is unknown", |vote| vote.state = 5),
-        ("candidate is nobody", |vote| vote.candidate = 0),
+        ("candidate is zero", |vote| vote.candidate = 0),
         ("candidate is the follower", |vote| vote.candidate = 2),
         ("candidate is not the leader", |vote| vote.state = State::Leading.into()),
         ("established epoch of a node that has no leader", |vote| vote.state = State::Looking.into()),
