@@ -1,4 +1,4 @@
-//! Tests of the walk: against decoding and counting, and against bytes made to hurt.
+//! Tests of the walk: compared with decoding and counting, and on hostile bytes.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ fn frame(body: v1::peer_frame::Body) -> v1::PeerFrame {
     v1::PeerFrame { body: Some(body) }
 }
 
-/// How many elements the walk finds: the smallest bound that it accepts.
+/// The number of elements that the walk finds.
 fn found<M: Shaped>(bytes: &[u8]) -> usize {
     let mut elements = 0;
     count(bytes, M::SHAPE, Unit::Elements, &mut elements, usize::MAX).expect("a message");
@@ -79,7 +79,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_passes_has_no_more_elements_than_allowed(
+    fn decoded_messages_have_no_more_elements_than_allowed(
         bytes in prop::collection::vec(prop_oneof![Just(0u8), Just(0x1a), Just(0xaa), any::<u8>()], 0..300),
         body in prop_oneof![Just(0x0au8), Just(0x12), Just(0x2a), Just(0x62), Just(0xaa)],
         max in 0usize..20,
@@ -187,7 +187,7 @@ fn a_mebibyte_of_empty_elements_is_refused_wherever_it_hides() {
 }
 
 #[test]
-fn what_the_bound_lets_through_is_small() {
+fn elements_within_the_bound_are_small() {
     // No element of a message between nodes takes more than this, so the bound on their number bounds memory:
     // 4 MiB, and as much again while the list grows.
     for size in [size_of::<v1::Voter>(), size_of::<v1::LogEntry>(), size_of::<v1::Zxid>(), size_of::<Bytes>()]
@@ -200,7 +200,7 @@ fn what_the_bound_lets_through_is_small() {
 }
 
 #[test]
-fn what_clients_send_has_no_elements_at_all() {
+fn client_frames_have_no_repeated_fields() {
     assert!(!v1::ClientFrame::SHAPE.repeats, "bound their number in the client port before adding any");
 }
 
@@ -256,7 +256,7 @@ fn payloads_are_not_copied() {
     let memory = bytes.as_ptr_range();
     let Ok(v1::PeerFrame { body: Some(v1::peer_frame::Body::Propose(propose)) }) = decode(bytes.clone(), 3)
     else {
-        panic!("what was written");
+        panic!("an encoded message");
     };
     assert_eq!(propose.entries.len(), 3);
     for entry in &propose.entries {

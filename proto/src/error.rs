@@ -1,7 +1,6 @@
-//! The table of errors. Numbers are for ever: they are added at the end and never used again.
+//! The table of errors. New kinds are added at the end; numbers are never reused.
 //!
-//! This is the one place where the table is written by hand; every other language takes it from here, and
-//! `error.proto` is held to it by the tests below.
+//! Every other language takes the table from here; tests below compare it with `error.proto`.
 
 use std::fmt;
 
@@ -9,7 +8,7 @@ use crate::v1;
 
 macro_rules! error_kinds {
     ($($(#[$doc:meta])+ $number:literal $name:ident, $text:literal, retryable: $retryable:literal;)+) => {
-        /// What went wrong.
+        /// The kind of an error.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         #[non_exhaustive]
         #[repr(u32)]
@@ -21,8 +20,7 @@ macro_rules! error_kinds {
             /// Every kind, ascending by number.
             pub const ALL: &[ErrorKind] = &[$(ErrorKind::$name,)+];
 
-            /// The kind of a number. One that is not in the table, because a newer program sent it, is
-            /// [`Internal`](ErrorKind::Internal).
+            /// The kind with this number; [`Internal`](ErrorKind::Internal) for an unknown one of a newer program.
             pub const fn from_number(number: u32) -> ErrorKind {
                 match number {
                     $($number => ErrorKind::$name,)+
@@ -44,8 +42,7 @@ macro_rules! error_kinds {
                 }
             }
 
-            /// Whether the same call, unchanged, may well succeed when it is made again. It says nothing about
-            /// what the first one did: that is its [`Outcome`].
+            /// Whether the same call may succeed later. Whether the first one took effect is its [`Outcome`].
             pub const fn retryable(self) -> bool {
                 match self {
                     $(ErrorKind::$name => $retryable,)+
@@ -56,17 +53,17 @@ macro_rules! error_kinds {
 }
 
 error_kinds! {
-    /// The request makes no sense, on any node, at any time.
+    /// The request is invalid, or the client's ensemble is not the node's.
     1 InvalidArgument, "invalid argument", retryable: false;
     /// There is no such key.
     2 NotFound, "not found", retryable: false;
-    /// The key is there already.
+    /// The key exists already.
     3 AlreadyExists, "already exists", retryable: false;
     /// The key's revision is not the expected one.
     4 CasMismatch, "revision mismatch", retryable: false;
     /// No answer within the deadline.
     5 DeadlineExceeded, "deadline exceeded", retryable: true;
-    /// There is no leader, or no quorum.
+    /// No node can serve the request: there is no leader or no quorum, or the node is not synchronised or does not respond.
     6 Unavailable, "unavailable", retryable: true;
     /// Another node leads. Moves a client on; users never see it.
     7 NotLeader, "not the leader", retryable: true;
@@ -74,27 +71,27 @@ error_kinds! {
     8 ConnectionLost, "connection lost", retryable: true;
     /// A key, a value or a message exceeds its limit.
     9 TooLarge, "too large", retryable: false;
-    /// The session was ended, or never was; the next call opens another.
+    /// The session has ended or never existed; the next call opens another.
     10 SessionExpired, "session expired", retryable: true;
-    /// The caller has not said who it is.
+    /// The caller is not authenticated.
     11 Unauthenticated, "unauthenticated", retryable: false;
     /// The caller may not do this.
     12 PermissionDenied, "permission denied", retryable: false;
-    /// A bound on what is open or in flight is reached.
+    /// A bound on connections, sessions or requests is reached.
     13 ResourceExhausted, "resource exhausted", retryable: true;
-    /// The revision asked for is no longer kept.
+    /// The requested revision is no longer kept.
     14 Compacted, "compacted", retryable: false;
-    /// The caller gave up waiting.
+    /// The caller cancelled the call.
     15 Cancelled, "cancelled", retryable: false;
     /// The client was closed.
     16 Closed, "closed", retryable: false;
-    /// The node does not know this request.
+    /// The node does not support the request, one of its options, or the protocol version.
     17 Unsupported, "unsupported", retryable: false;
-    /// A fault of gometa's own.
+    /// A bug in gometa.
     18 Internal, "internal error", retryable: false;
-    /// The process was forked after the client was made: the child needs a client of its own. Never on the wire.
+    /// The process was forked after the client was created; the child needs its own client. Never on the wire.
     19 Forked, "forked", retryable: false;
-    /// A write below its session's floor. Users never see it.
+    /// The write is below its session's floor: its outcome is forgotten. Users never see it.
     20 Forgotten, "forgotten", retryable: false;
 }
 
@@ -111,12 +108,12 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// Whether a request that failed may have taken effect.
+/// Whether a failed request may have taken effect.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Outcome {
-    /// It has not, and never will. Speaks of one attempt.
+    /// This attempt has had no effect and never will.
     NotApplied,
-    /// It may have, or may yet.
+    /// It may have taken effect, or still may.
     Unknown,
 }
 
@@ -147,9 +144,8 @@ impl From<v1::Outcome> for Outcome {
     }
 }
 
-/// Hand-written beside the generated fields.
 impl v1::Error {
-    /// An error. The message is one line for people: lower case, no full stop, naming the object.
+    /// Creates an error. The message is one line for people: lower case, no full stop, naming the object.
     pub fn new(kind: ErrorKind, message: impl Into<String>, outcome: Outcome) -> v1::Error {
         v1::Error {
             kind: kind.number(),
@@ -159,37 +155,37 @@ impl v1::Error {
         }
     }
 
-    /// An error of a request that has had no effect, and never will have.
+    /// Creates an error of a request that has had no effect and never will.
     pub fn not_applied(kind: ErrorKind, message: impl Into<String>) -> v1::Error {
         v1::Error::new(kind, message, Outcome::NotApplied)
     }
 
-    /// An error of a request that may have taken effect.
+    /// Creates an error of a request that may have taken effect.
     pub fn unknown(kind: ErrorKind, message: impl Into<String>) -> v1::Error {
         v1::Error::new(kind, message, Outcome::Unknown)
     }
 
-    /// The same with the key's mod_revision, 0 where the key is absent.
+    /// Sets the key's mod_revision, 0 if the key is absent.
     pub fn with_actual_revision(self, actual_revision: u64) -> v1::Error {
         v1::Error { actual_revision, ..self }
     }
 
-    /// The same with the leader's request address; empty where it is not known.
+    /// Sets the leader's request address; empty if it is not known.
     pub fn with_leader(self, leader: impl Into<String>) -> v1::Error {
         v1::Error { leader: leader.into(), ..self }
     }
 
-    /// The same with the time to wait before the next attempt, in milliseconds; 0 says nothing.
+    /// Sets the time to wait before the next attempt, in milliseconds; 0 for no advice.
     pub fn with_retry_after_ms(self, retry_after_ms: u32) -> v1::Error {
         v1::Error { retry_after_ms, ..self }
     }
 
-    /// What went wrong; a number that is not in the table is [`ErrorKind::Internal`].
+    /// The kind; [`ErrorKind::Internal`] for an unknown number.
     pub fn error_kind(&self) -> ErrorKind {
         ErrorKind::from_number(self.kind)
     }
 
-    /// Whether the request may have taken effect; a number that is not known promises nothing.
+    /// The outcome; [`Outcome::Unknown`] for an unknown number.
     pub fn error_outcome(&self) -> Outcome {
         // The generated accessor falls back to the enum's zero, which is `Unknown`.
         self.outcome().into()
@@ -254,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn names_differ_and_texts_read_like_words() {
+    fn names_and_texts_are_unique_and_texts_are_lower_case_words() {
         let names: BTreeSet<_> = ErrorKind::ALL.iter().map(|kind| kind.name()).collect();
         let texts: BTreeSet<_> = ErrorKind::ALL.iter().map(|kind| kind.text()).collect();
         assert_eq!((names.len(), texts.len()), (ErrorKind::ALL.len(), ErrorKind::ALL.len()));
@@ -264,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_request_is_not_retryable() {
+    fn the_retryable_kinds() {
         let retryable: Vec<_> =
             ErrorKind::ALL.iter().filter(|kind| kind.retryable()).map(|k| k.number()).collect();
         assert_eq!(retryable, [5, 6, 7, 8, 10, 13]);
@@ -278,7 +274,7 @@ mod tests {
                     .with_actual_revision(7)
                     .with_leader("127.0.0.1:5003")
                     .with_retry_after_ms(20);
-                let read = v1::Error::decode(error.encode_to_vec().as_slice()).expect("what was written");
+                let read = v1::Error::decode(error.encode_to_vec().as_slice()).expect("an encoded error");
                 assert_eq!(read, error);
                 assert_eq!((read.error_kind(), read.error_outcome()), (kind, outcome));
                 assert_eq!(read.to_string(), format!("{}: key \"a\"", kind.text()));
@@ -287,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_promises_nothing() {
+    fn unknown_numbers_are_internal_and_unknown() {
         let strange = v1::Error { kind: 999, outcome: 999, ..v1::Error::default() };
         assert_eq!((strange.error_kind(), strange.error_outcome()), (ErrorKind::Internal, Outcome::Unknown));
         assert_eq!(v1::Error::default().error_outcome(), Outcome::Unknown);

@@ -1,7 +1,7 @@
 //! Framing: on every TCP stream a message is preceded by its length, a u32, big endian.
 //!
-//! Pure: the caller reads and writes. The length is not trusted: it is compared with the limit, and memory is
-//! taken as bytes arrive, not as they are announced.
+//! Without IO: the caller reads and writes. The length is compared with the limit, and memory is allocated as bytes
+//! arrive, not as they are announced.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
@@ -9,7 +9,7 @@ use prost::Message;
 /// Length of the length prefix, in bytes.
 pub const PREFIX: usize = 4;
 
-/// How many bytes are made room for ahead of their arrival.
+/// The bytes that are allocated ahead of their arrival.
 const READ_AHEAD: usize = 64 << 10;
 
 /// A message exceeds its limit.
@@ -22,16 +22,19 @@ pub struct TooLarge {
     pub max: usize,
 }
 
-/// A stream of frames cannot go on.
+/// Why a stream of frames cannot continue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// The next frame is longer than it may be.
+    /// The next frame exceeds the limit.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
 }
 
-/// Appends a message and, before it, its length. A message longer than `max` leaves the buffer as it was.
+/// Appends a message and, before it, its length.
+///
+/// # Errors
+/// [`TooLarge`] for a message longer than `max` bytes; the buffer is unchanged.
 pub fn encode(message: &impl Message, max: usize, buffer: &mut BytesMut) -> Result<(), TooLarge> {
     let length = message.encoded_len();
     if length > max.min(u32::MAX as usize) {
@@ -43,15 +46,13 @@ pub fn encode(message: &impl Message, max: usize, buffer: &mut BytesMut) -> Resu
     Ok(())
 }
 
-/// Cuts the next message off the front of what has arrived; `None` if it is not all there yet. A message may
-/// be empty.
+/// Takes the next message off the front of the buffer; `None` if it is incomplete. A message may be empty.
 ///
-/// Where a message is incomplete, the buffer is given room to read on: at most 64 KiB, or as much as has
-/// arrived if that is more, whatever length is announced. A caller that prefers larger reads between messages
-/// makes room itself.
+/// For an incomplete message the buffer reserves room to read on: at most 64 KiB, or the size of what has arrived if
+/// that is more, whatever length is announced.
 ///
-/// The message shares the buffer's memory, which is freed when the last message cut from it is: keep a copy,
-/// not the message, of what is small and stays.
+/// The message shares the buffer's memory, which is freed with the last message taken from it. Copy small parts that
+/// are kept.
 pub fn decode_frame(buffer: &mut BytesMut, max: usize) -> Result<Option<Bytes>, FrameError> {
     let Some(prefix) = buffer.first_chunk::<PREFIX>() else { return Ok(None) };
     let length = u32::from_be_bytes(*prefix) as usize;
@@ -139,7 +140,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn messages_come_out_as_they_went_in_however_they_are_cut(
+        fn messages_are_decoded_as_encoded_however_the_stream_is_split(
             nonces in prop::collection::vec(any::<u64>(), 0..20),
             cuts in prop::collection::vec(1usize..10, 1..20),
         ) {
@@ -152,7 +153,7 @@ mod tests {
                 let piece = stream.split_to(stream.len().min(*cut.next().expect("a cycle")));
                 buffer.extend_from_slice(&piece);
                 while let Some(message) = decode_frame(&mut buffer, 64).expect("within the limit") {
-                    read.push(v1::Ping::decode(message).expect("what was written").nonce);
+                    read.push(v1::Ping::decode(message).expect("an encoded ping").nonce);
                 }
             }
             prop_assert!(buffer.is_empty());

@@ -1,14 +1,14 @@
-//! What gometa says on the wire: the generated messages, their framing, their limits, the table of errors.
+//! The wire protocol: generated messages, framing, limits, operations, errors.
 //!
 //! - [`v1`]: the messages, generated from `proto/gometa/v1/*.proto`, which document them.
-//! - [`frame`]: how they are cut out of a stream of bytes.
-//! - [`check`]: how foreign bytes become a message without taking more memory than they should.
-//! - [`from_node`]: what a client receives, before it is trusted.
-//! - [`limits`]: every size that is agreed upon between programs.
-//! - [`ErrorKind`], [`Outcome`]: what can go wrong, and whether it may have happened all the same.
+//! - [`frame`]: messages in a stream of bytes.
+//! - [`check`]: decoding of messages from outside, with bounds on memory and time.
+//! - [`from_node`]: checks of what a client receives.
+//! - [`limits`]: all sizes that programs agree upon.
+//! - [`Operation`]: name, key, value and checks of each operation.
+//! - [`ErrorKind`], [`Outcome`]: the table of errors.
 //!
-//! Nothing here does IO. What a message may say, beyond being one, is checked by those who take it in: nodes'
-//! messages in `codec/`, clients' requests in `node/` and `server/`.
+//! The crate does no IO. The contents of nodes' messages are checked in `codec/`.
 #![forbid(unsafe_code)]
 
 pub mod check;

@@ -1,13 +1,11 @@
-//! Every size that programs have to agree upon, in one place. Sizes are in bytes unless a name says otherwise.
+//! The sizes that programs agree upon, in bytes unless a name says otherwise.
 //!
-//! Clients are told theirs in the `Welcome`; [`advertised`] makes it. Raising a limit needs every node to know
-//! the new one first: a follower drops a leader whose messages it finds too large.
+//! A client receives its limits in the `Welcome`. Before a limit is raised, every node must know the new one: a follower
+//! drops a leader whose messages exceed its own limit.
 
 use crate::v1;
 
-/// A KiB.
 const KIB: usize = 1 << 10;
-/// A MiB.
 const MIB: usize = 1 << 20;
 
 /// The clients' protocol, the only version there is.
@@ -19,29 +17,29 @@ pub const PEER_VERSION: u32 = 1;
 pub const KEY_MAX: usize = 4 * KIB;
 /// The longest value; the shortest is empty.
 pub const VALUE_MAX: usize = MIB;
-/// The longest encoded command, payload of a log entry: a key, a value, and what stands around them.
+/// The longest encoded command, the payload of a log entry: a key, a value, and the other fields.
 pub const PAYLOAD_MAX: usize = VALUE_MAX + KEY_MAX + KIB;
 
 /// The longest message between client and node, its length prefix not counted.
 pub const CLIENT_FRAME_MAX: usize = MIB + 64 * KIB;
 /// The longest message between nodes, its length prefix not counted.
 pub const PEER_FRAME_MAX: usize = 8 * MIB;
-/// The longest election datagram; fits into one packet on every network.
+/// The longest election datagram; it fits into one packet on every network.
 pub const DATAGRAM_MAX: usize = 512;
 
 /// The most repeated elements in one message of a client, at all depths together.
 pub const CLIENT_ELEMENTS_MAX: usize = 1024;
 /// The most fields in one frame of a client that is longer than a few KiB, at all depths together.
 pub const CLIENT_FIELDS_MAX: usize = 256;
-/// The most repeated elements in one message of a node, at all depths together. Above 16,384, which is how many
-/// empty log entries a leader puts into a batch of 1 MiB.
+/// The most repeated elements in one message of a node, at all depths together. Above 16,384, the number of empty log
+/// entries in a leader's batch of 1 MiB.
 pub const PEER_ELEMENTS_MAX: usize = 32_768;
 
-/// seq - lowest of one session is below this, and so is the number of answers recorded for it.
+/// The bound of `seq - lowest` in one session, and of the outcomes recorded for it: both are below.
 pub const WINDOW_MAX: u64 = 1024;
 /// The most sessions open at a time in one ensemble.
 pub const SESSIONS_MAX: usize = 10_000;
-/// The most sessions that were opened over one connection and have not ended.
+/// The most sessions opened over one connection that have not ended.
 pub const CONNECTION_SESSIONS_MAX: usize = 16;
 /// The most requests in flight on one connection.
 pub const REQUESTS_MAX: usize = 1024;
@@ -50,12 +48,12 @@ pub const REQUESTS_MAX: usize = 1024;
 pub const ADDRESS_MAX: usize = 256;
 /// The most members of one ensemble, voters and learners together.
 pub const MEMBERS_MAX: usize = 64;
-/// Names and versions of programs, for people.
+/// The longest name or version of a program, for people.
 pub const NAME_MAX: usize = 64;
-/// Nonces and the ids that are 128 random bits.
+/// The length of nonces and of ids of 128 random bits.
 pub const ID_LENGTH: usize = 16;
 
-/// What a request without a deadline gets, in milliseconds.
+/// The deadline of a request that names none, in milliseconds.
 pub const DEADLINE_DEFAULT_MS: u32 = 5_000;
 
 /// The limits as a `Welcome` carries them, but for the session timeout.

@@ -76,7 +76,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
         Error::not_applied(ErrorKind::CasMismatch, "the key is at revision 300").with_actual_revision(300);
     let not_leader =
         Error::not_applied(ErrorKind::NotLeader, "another node leads").with_leader("10.0.0.1:5003");
-    let farewell =
+    let connection_error =
         Error::not_applied(ErrorKind::InvalidArgument, "the first frame of a connection is a Hello");
     vec![
         ("hello", Frame::Client(FromClient::Hello(hello))),
@@ -104,7 +104,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("client-pong", Frame::Client(FromClient::Pong(Pong { nonce: 7 }))),
         ("not-leader", answers(2, 299, Answer::Error(not_leader))),
         ("view", Frame::Node(FromNode::View(View { role: Role::Looking.into(), ..View::default() }))),
-        ("farewell", Frame::Node(FromNode::Error(farewell))),
+        ("connection-error", Frame::Node(FromNode::Error(connection_error))),
     ]
 }
 
