@@ -30,6 +30,14 @@ keep = $(if $(filter-out 0 no false 1 yes true,$(KEEP)),$(error KEEP is "$(KEEP)
 
 # rustup puts cargo here, and not every shell knows.
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
+# Where the toolchain of rust-toolchain.toml is not installed, rustup's default one is used, and nothing is downloaded.
+ifeq ($(RUSTUP_TOOLCHAIN),)
+pinned := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+default := $(shell PATH="$(PATH)"; command -v rustup >/dev/null && ! rustup toolchain list | grep -q '^$(pinned)-' && rustup default | cut -d ' ' -f 1)
+ifneq ($(default),)
+export RUSTUP_TOOLCHAIN := $(default)
+endif
+endif
 # Nothing is written into the tree but target/, and not even that where CARGO_TARGET_DIR says otherwise.
 export PYTHONDONTWRITEBYTECODE := 1
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""The first five minutes: three real nodes on this machine, and what happens when the leader dies.
+"""Demonstrates three nodes on this machine and the failure of their leader.
 
 Builds the programs, writes three configuration files into a scratch directory, starts three servers from them,
-writes and reads through different nodes, kills the leader with SIGKILL, measures how long the next write takes,
-restarts the node and shows that it has caught up. Stops everything it started, also on errors and Ctrl-C, unless
-told to keep it. Standard library only.
+writes and reads through different nodes, kills the leader with SIGKILL, measures the time until the next acknowledged
+write, restarts the node and shows that it has caught up. Stops everything it started, also on errors and Ctrl-C,
+unless --keep is given. Uses the standard library only.
 """
 
 import argparse
@@ -19,7 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+import build
+
 USUAL_PORTS = [(5001, 5002, 5003), (6001, 6002, 6003), (7001, 7002, 7003)]
 # Seconds.
 READY_DEADLINE = 60
@@ -28,12 +29,12 @@ FAILOVER_DEADLINE = 60
 STOP_DEADLINE = 10
 
 
-class Trouble(Exception):
-    """Something did not go as it should; the message is for people."""
+class DemoError(Exception):
+    """A step failed; the message says which."""
 
 
 class Stopped(Exception):
-    """Asked to stop by a signal."""
+    """A signal has ended the demonstration."""
 
 
 class Node:
@@ -70,12 +71,12 @@ class Node:
             )
 
     def look_for_ready(self):
-        """Reads the READY line if it is there; complains if the process has ended."""
+        """Reads the READY line if it is there; raises DemoError if the process has ended."""
         for line in (self.directory / "stdout").read_text(errors="replace").splitlines(keepends=True):
             if line.startswith("GOMETA READY ") and line.endswith("\n"):
                 self.ready = json.loads(line.removeprefix("GOMETA READY "))
         if self.ready is None and self.process.poll() is not None:
-            raise Trouble(f"node {self.number} ended with status {self.process.returncode}\n{self.last_log_lines()}")
+            raise DemoError(f"node {self.number} ended with status {self.process.returncode}\n{self.last_log_lines()}")
         return self.ready is not None
 
     def last_log_lines(self):
@@ -97,7 +98,7 @@ def heading(text):
 def is_free(port, kind):
     with socket.socket(socket.AF_INET, kind) as probe:
         if kind == socket.SOCK_STREAM:
-            # As servers do: a port whose last connections are still winding down is free.
+            # As servers do: a port with connections in TIME_WAIT is free.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
@@ -107,11 +108,11 @@ def is_free(port, kind):
 
 
 def choose_ports():
-    """The ports of the README if all are free, else some that the system has left."""
+    """Returns the ports of the README if all are free, else ports chosen by the system."""
     kinds = (socket.SOCK_DGRAM, socket.SOCK_STREAM, socket.SOCK_STREAM)
     if all(is_free(port, kind) for ports in USUAL_PORTS for port, kind in zip(ports, kinds)):
         return USUAL_PORTS
-    # All are held until the last is chosen, so that none comes twice.
+    # All are held until the last is chosen, so that they differ.
     held, chosen = [], []
     try:
         for _ in range(3):
@@ -132,11 +133,11 @@ def wait_until_ready(nodes):
     deadline = time.monotonic() + READY_DEADLINE
     waiting = list(nodes)
     while waiting:
-        # A list of all, so that each is looked at.
+        # A list, so that each node is checked.
         waiting = [node for node in waiting if not node.look_for_ready()]
         if waiting and time.monotonic() > deadline:
             numbers = ", ".join(str(node.number) for node in waiting)
-            raise Trouble(f"not ready within {READY_DEADLINE} s: node {numbers}\n{waiting[0].last_log_lines()}")
+            raise DemoError(f"not ready within {READY_DEADLINE} s: node {numbers}\n{waiting[0].last_log_lines()}")
         time.sleep(0.02)
 
 
@@ -155,16 +156,16 @@ class Cli:
                 timeout=COMMAND_DEADLINE, check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise Trouble(f"no answer within {COMMAND_DEADLINE} s: {shlex.join(command)}") from error
+            raise DemoError(f"no answer within {COMMAND_DEADLINE} s: {shlex.join(command)}") from error
 
     def __call__(self, nodes, *arguments, quiet=False):
-        """Runs it through some nodes, shows it, and returns what it printed; anything but success is trouble."""
+        """Runs the command with these nodes as peers, prints and returns its output; raises DemoError if it fails."""
         shown = shlex.join(["gometa", "--peers", ",".join(node.request for node in nodes), *arguments])
         if not quiet:
             say(f"$ {shown}")
         done = self.attempt(nodes, *arguments)
         if done.returncode != 0:
-            raise Trouble(f"`{shown}` ended with status {done.returncode}: {(done.stderr or done.stdout).strip()}")
+            raise DemoError(f"`{shown}` ended with status {done.returncode}: {(done.stderr or done.stdout).strip()}")
         if not quiet:
             for line in done.stdout.splitlines():
                 say(f"  {line}")
@@ -173,11 +174,11 @@ class Cli:
 
 def expect(got, wanted):
     if got.rstrip("\n") != wanted:
-        raise Trouble(f"expected {wanted!r}, got {got!r}")
+        raise DemoError(f"expected {wanted!r}, got {got!r}")
 
 
 def objects(value):
-    """Every object inside a JSON value, the outer ones first."""
+    """Yields every object inside a JSON value, the outer ones first."""
     if isinstance(value, dict):
         yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
@@ -189,22 +190,22 @@ def leads(status):
 
 
 def find_leader(cli, nodes):
-    """Asks the ensemble; what the nodes said when they became ready may be out of date."""
+    """Returns the node that leads now: the READY lines may be out of date."""
     done = cli.attempt(nodes, "-o", "json", "status")
     try:
         answer = json.loads(done.stdout)
     except ValueError as error:
-        raise Trouble(f"`gometa -o json status` printed no JSON: {(done.stderr or done.stdout).strip()}") from error
+        raise DemoError(f"`gometa -o json status` printed no JSON: {(done.stderr or done.stdout).strip()}") from error
     for status in filter(leads, objects(answer)):
         known = [text for text in status.values() if isinstance(text, str)]
         for node in nodes:
             if node.request in known or node.message in known or (node.ready or {}).get("node") in known:
                 return node
-    raise Trouble(f"no node says that it leads: {answer}")
+    raise DemoError(f"no node reports that it leads: {answer}")
 
 
 def failover(cli, leader, others):
-    """Kills the leader; returns the milliseconds until the others have acknowledged a write."""
+    """Kills the leader, and returns the milliseconds until the others have acknowledged a write."""
     say(f"$ kill -9 {leader.process.pid}")
     killed = time.monotonic()
     leader.process.kill()
@@ -215,7 +216,7 @@ def failover(cli, leader, others):
             leader.process.wait()
             return took * 1000
         if took > FAILOVER_DEADLINE:
-            raise Trouble(f"no write succeeded within {FAILOVER_DEADLINE} s: {done.stderr.strip()}")
+            raise DemoError(f"no write succeeded within {FAILOVER_DEADLINE} s: {done.stderr.strip()}")
 
 
 def show(server, cli, nodes):
@@ -258,7 +259,7 @@ def show(server, cli, nodes):
 
 
 def stop(nodes):
-    """Ends what is still running: politely first."""
+    """Stops the processes that run: SIGTERM first, SIGKILL after a timeout."""
     for node in nodes:
         if node.alive():
             node.process.terminate()
@@ -274,36 +275,20 @@ def stop(nodes):
             node.process.wait()
 
 
-def build():
-    """Returns the directory of the built programs."""
-    shared = ["--locked", "--release", "--workspace"]
-    say("building (the first time, RocksDB takes about ten minutes)")
-    # The same choice as everywhere, see the Makefile.
-    if subprocess.run(["cargo", "build", *shared], cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode != 0:
-        raise Trouble("cargo build failed")
-    metadata = subprocess.run(
-        ["cargo", "metadata", "--locked", "--no-deps", "--format-version", "1"],
-        cwd=ROOT, stdout=subprocess.PIPE, check=False,
-    )
-    if metadata.returncode != 0:
-        raise Trouble("cargo metadata failed")
-    return Path(json.loads(metadata.stdout)["target_directory"]) / "release"
-
-
-def farewell(programs, scratch, nodes, kept):
+def show_places(programs, scratch, nodes, kept):
     peers = ",".join(node.request for node in nodes)
     heading("Where things are")
     say(f"logs: {scratch}/node*/log")
     if kept:
         pids = " ".join(str(node.process.pid) for node in nodes)
-        say("the three nodes are still running; play on with")
+        say("the three nodes are still running; use them with")
         say(f"    export GOMETA_PEERS={peers}")
         say(f"    {programs / 'gometa'} set greeting hello")
         say(f"    {programs / 'gometa'} get greeting")
         say(f"    {programs / 'gometa'} status")
         say(f"and stop them with\n    kill {pids}")
     else:
-        say("to play on, `make run KEEP=1` leaves the nodes running; or start these again, each in a terminal:")
+        say("`make run KEEP=1` leaves the nodes running; or start these again, each in a terminal:")
         for node in nodes:
             say(f"    {shlex.join(node.command(programs / 'gometa-server'))}")
     say(f"everything is below {scratch}; remove it with\n    rm -r {scratch}")
@@ -323,20 +308,20 @@ def main():
 
     nodes, kept, scratch = [], False, None
     try:
-        programs = arguments.programs.resolve() if arguments.programs else build()
+        programs = arguments.programs.resolve() if arguments.programs else build.build()
         scratch = Path(tempfile.mkdtemp(prefix="gometa-run-"))
         nodes = [Node(number, scratch / f"node{number}", ports) for number, ports in enumerate(choose_ports(), 1)]
         show(programs / "gometa-server", Cli(programs / "gometa"), nodes)
         kept = arguments.keep
-        farewell(programs, scratch, nodes, kept)
+        show_places(programs, scratch, nodes, kept)
         return 0
-    except (Trouble, OSError) as error:
+    except (DemoError, build.BuildError, OSError) as error:
         say(f"\nrun: {error}")
     except Stopped as error:
         say(f"\nrun: stopped by {error}")
     finally:
         if not kept:
-            # Nothing keeps this from its end now.
+            # Signals no longer interrupt the cleanup.
             for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(signum, signal.SIG_IGN)
             stop(nodes)

@@ -1,10 +1,10 @@
-//! Where the members are now, as they announce themselves.
+//! The current addresses of the members, as announced by them.
 //!
 //! The ensemble records its members' addresses once, when it is formed. A member that is started with other ones
-//! announces them in its Hello: to its leader, or, if it leads, to its followers. The leader passes on what it knows,
-//! so that every node that has a leader can tell clients and people. Only what a member with the recorded data
-//! directory announces counts, and of two announcements the one of the later start. Nothing of this is durable, and
-//! the protocol does not depend on it: nodes still dial each other where their configurations say.
+//! announces them in its Hello: to its leader, or, if it leads, to its followers. The leader forwards what it has
+//! received, so that every node with a leader can pass it to clients and people. Only announcements of members with the
+//! recorded data directory count, and of two the one of the later start. None of this is durable, and the protocol does
+//! not depend on it: nodes dial each other at the configured addresses.
 
 use std::collections::BTreeMap;
 
@@ -17,23 +17,22 @@ use gometa_zab::{Addresses, LinkId, NodeId, Role, Voter, Zab};
 
 use crate::forward;
 
-/// Connections of which it is kept what was sent on them.
+/// The most connections in `sent`.
 const SENT_MAX: usize = 256;
 
-/// What the members have announced, as far as this node has heard.
+/// The announcements that this node has received.
 #[derive(Debug, Default)]
 pub(crate) struct Announced {
-    /// The start that a member announced its addresses at, and the addresses.
+    /// The boot count at a member's announcement, and its addresses.
     members: BTreeMap<NodeId, (u64, Addresses)>,
-    /// Counts the changes.
+    /// The number of changes.
     version: u64,
-    /// The version that each follower of this leader was sent last.
+    /// On a leader: the version last sent to each follower.
     sent: BTreeMap<LinkId, u64>,
 }
 
 impl Announced {
-    /// Takes in what a member announced at a start of its own. True if these are other addresses than those that were
-    /// known.
+    /// Records an announcement. Returns whether the member's addresses have changed.
     pub(crate) fn learn(&mut self, member: &Voter, boot: u64, addresses: &Addresses) -> bool {
         let known = self.members.get(&member.node);
         if known.is_some_and(|(known, _)| *known >= boot) {
@@ -45,8 +44,8 @@ impl Announced {
         moved
     }
 
-    /// Takes in what those announce that this node leads or follows. True as above, for any of them.
-    pub(crate) fn look(&mut self, zab: &Zab) -> bool {
+    /// Records the announcements of this node's leader or followers. Returns whether any addresses have changed.
+    pub(crate) fn update(&mut self, zab: &Zab) -> bool {
         let mut moved = false;
         for (member, hello) in zab.connected_members() {
             moved |= self.learn(member, hello.boot, &hello.addresses);
@@ -55,10 +54,10 @@ impl Announced {
         moved
     }
 
-    /// Takes in what another node knows, if it is this node's leader. True as above, for any of them.
+    /// Records the announcements that the leader has forwarded. Returns whether any addresses have changed.
     pub(crate) fn learn_from_leader(&mut self, announcements: v1::Announcements, zab: &Zab) -> bool {
         let moved = matches!(zab.role(), Role::Following { .. })
-            && self.learn_all(announcements, zab.node(), zab.members().voters());
+            && self.learn_all(announcements, zab.node(), zab.configuration().voters());
         probe!("members.told-by-the-leader", moved);
         moved
     }
@@ -76,13 +75,13 @@ impl Announced {
         moved
     }
 
-    /// A member with the addresses that are known to be its latest.
+    /// A member with its latest addresses.
     pub(crate) fn latest(&self, voter: &Voter) -> Voter {
         let addresses = self.members.get(&voter.node).map_or(&voter.addresses, |(_, addresses)| addresses);
         Voter { addresses: addresses.clone(), ..voter.clone() }
     }
 
-    /// What a leader sends to those of its followers that do not have it yet.
+    /// On a leader: the messages to the followers that have not been sent the latest version.
     pub(crate) fn unsent(&mut self, zab: &Zab) -> Vec<(LinkId, Bytes)> {
         let leads = matches!(zab.role(), Role::Leading { established: Some(_) });
         if !planted!(leads, sends_no_announcements => false) {
@@ -105,7 +104,8 @@ impl Announced {
             }
         }
         if self.sent.len() + unsent.len() > SENT_MAX {
-            self.sent.clear(); // Connections come and go; one that is still used is sent it once more.
+            // Drops closed connections; the live ones are sent the version once more.
+            self.sent.clear();
         }
         self.sent.extend(unsent.iter().map(|(link, _)| (*link, self.version)));
         unsent
@@ -125,7 +125,7 @@ impl Announced {
     }
 }
 
-/// Addresses as a member may announce them.
+/// Addresses, if all are valid.
 fn checked(addresses: PeerAddresses) -> Option<Addresses> {
     let PeerAddresses { election, message, request } = addresses;
     let fine = [&election, &message, &request].into_iter().all(|text| check::address(text).is_ok());
@@ -180,23 +180,23 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_s_word_counts_for_other_members_with_addresses_that_can_be() {
+    fn a_leaders_announcements_count_for_other_members_with_valid_addresses() {
         let mut announced = Announced::default();
         let members = [voter(1), voter(2), voter(3)];
         let long = "x".repeat(gometa_proto::limits::ADDRESS_MAX + 1);
-        let told = v1::Announcements {
+        let announcements = v1::Announcements {
             members: vec![
                 announcement(1, 9, "own:1"),
                 announcement(2, 9, "line\nbreak:1"),
                 announcement(3, 9, &long),
-                announcement(4, 9, "stranger:1"),
+                announcement(4, 9, "unknown:1"),
                 v1::Announcement { node: 2, boot: 9, addresses: None },
             ],
         };
-        assert!(!announced.learn_all(told, NodeId(1), &members));
+        assert!(!announced.learn_all(announcements, NodeId(1), &members));
         assert!(announced.members.is_empty());
-        let told = v1::Announcements { members: vec![announcement(2, 9, "moved:1")] };
-        assert!(announced.learn_all(told, NodeId(1), &members));
+        let announcements = v1::Announcements { members: vec![announcement(2, 9, "moved:1")] };
+        assert!(announced.learn_all(announcements, NodeId(1), &members));
         assert_eq!(announced.latest(&members[1]).addresses.request, "moved:1");
     }
 }

@@ -1,7 +1,7 @@
-//! Linearizable reads: which of them wait for which confirmation (protocol.md 6.2).
+//! Barriers: the quorum confirmations that linearizable reads wait for (protocol.md 6.2).
 //!
-//! Reads that arrive together share one question to the leader; a read joins only a question that has not
-//! been asked yet. The answer names the counter to apply before reading.
+//! Reads that arrive together share one barrier; a read joins only a barrier that has not been requested yet. The
+//! barrier's answer is the counter to apply before reading.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,124 +9,125 @@ use gometa_zab::{LinkId, Ticks};
 
 use crate::requests::Ticket;
 
-/// Questions under way at once; later reads wait and share the next.
-const ROUNDS_MAX: usize = 16;
+/// The most barriers in flight, of this node or of one follower; later reads wait and share the next.
+const BARRIERS_MAX: usize = 16;
 
-/// How often questions that were not confirmed are put again, in microseconds.
-const AGAIN_AFTER: u64 = 10_000;
+/// The pause before failed barriers are retried, in microseconds.
+const RETRY_AFTER: u64 = 10_000;
 
-/// Whose barrier this node's protocol core is asked for.
+/// The origin of a barrier requested from this node's protocol core.
 #[derive(Debug)]
-pub(crate) enum Asker {
-    /// This node's own clients.
+pub(crate) enum Origin {
+    /// Reads of this node's clients.
     Own(Vec<Ticket>),
-    /// A follower, under its number.
+    /// A follower, which knows the barrier as `id`.
     Follower { link: LinkId, id: u64 },
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Barriers {
-    /// Reads that have joined no question.
-    joining: Vec<Ticket>,
-    /// Reads whose question was not confirmed, and when they join again.
+    /// Reads that wait for the next barrier.
+    waiting: Vec<Ticket>,
+    /// Reads whose barrier failed; they wait for the next one from `retry_at` on.
     failed: Vec<Ticket>,
-    again_at: Ticks,
-    /// Questions put to this node's own core, by number.
-    asked: BTreeMap<u64, Asker>,
-    /// Questions put to the leader, by number.
+    retry_at: Ticks,
+    /// Barriers requested from this node's core, by number.
+    own: BTreeMap<u64, Origin>,
+    /// Barriers requested from the leader, by number.
     forwarded: BTreeMap<u64, Vec<Ticket>>,
-    /// Reads by the counter to apply first.
+    /// Reads behind their barrier, by the counter to apply first.
     confirmed: BTreeMap<u64, Vec<Ticket>>,
     next: u64,
 }
 
 impl Barriers {
     pub(crate) fn join(&mut self, ticket: Ticket) {
-        self.joining.push(ticket);
+        self.waiting.push(ticket);
     }
 
-    /// The number of a question for everyone who has joined; `None` if there is none to ask now.
-    pub(crate) fn ask_own(&mut self) -> Option<u64> {
-        let own = self.asked.values().filter(|asker| matches!(asker, Asker::Own(_))).count();
-        if self.joining.is_empty() || own >= ROUNDS_MAX {
+    /// Begins a barrier of this node's core for all waiting reads and returns its number; `None` if no read waits or
+    /// too many barriers are in flight.
+    pub(crate) fn begin_own(&mut self) -> Option<u64> {
+        let in_flight = self.own.values().filter(|origin| matches!(origin, Origin::Own(_))).count();
+        if self.waiting.is_empty() || in_flight >= BARRIERS_MAX {
             return None;
         }
-        let tickets = std::mem::take(&mut self.joining);
-        Some(self.ask(Asker::Own(tickets)))
+        let tickets = std::mem::take(&mut self.waiting);
+        Some(self.begin(Origin::Own(tickets)))
     }
 
-    /// The number of a follower's question; `None` if it has as many under way as it may have.
-    pub(crate) fn ask_for(&mut self, link: LinkId, id: u64) -> Option<u64> {
-        let theirs = |asker: &&Asker| matches!(asker, Asker::Follower { link: other, .. } if *other == link);
-        if self.asked.values().filter(theirs).count() >= ROUNDS_MAX {
+    /// Begins a barrier for a follower and returns its number; `None` if the follower has too many in flight.
+    pub(crate) fn begin_for(&mut self, link: LinkId, id: u64) -> Option<u64> {
+        let theirs =
+            |origin: &&Origin| matches!(origin, Origin::Follower { link: other, .. } if *other == link);
+        if self.own.values().filter(theirs).count() >= BARRIERS_MAX {
             return None;
         }
-        Some(self.ask(Asker::Follower { link, id }))
+        Some(self.begin(Origin::Follower { link, id }))
     }
 
-    /// A number for a question to this node's own core.
-    fn ask(&mut self, asker: Asker) -> u64 {
+    fn begin(&mut self, origin: Origin) -> u64 {
         self.next += 1;
-        self.asked.insert(self.next, asker);
+        self.own.insert(self.next, origin);
         self.next
     }
 
-    /// The number of a question to the leader, as [`Barriers::ask_own`].
-    pub(crate) fn forward(&mut self) -> Option<u64> {
-        if self.joining.is_empty() || self.forwarded.len() >= ROUNDS_MAX {
+    /// Begins a barrier of the leader: as [`Barriers::begin_own`].
+    pub(crate) fn begin_forwarded(&mut self) -> Option<u64> {
+        if self.waiting.is_empty() || self.forwarded.len() >= BARRIERS_MAX {
             return None;
         }
         self.next += 1;
-        self.forwarded.insert(self.next, std::mem::take(&mut self.joining));
+        self.forwarded.insert(self.next, std::mem::take(&mut self.waiting));
         Some(self.next)
     }
 
-    pub(crate) fn answered(&mut self, id: u64) -> Option<Asker> {
-        self.asked.remove(&id)
+    /// Ends a barrier of this node's core and returns its origin.
+    pub(crate) fn end(&mut self, id: u64) -> Option<Origin> {
+        self.own.remove(&id)
     }
 
-    /// The leader has answered. Without a confirmation the reads join the next question.
-    pub(crate) fn forward_answered(&mut self, id: u64, commit: Option<u64>) {
+    /// Ends a barrier of the leader; `commit` is `None` if it failed, and its reads wait for another one.
+    pub(crate) fn end_forwarded(&mut self, id: u64, commit: Option<u64>) {
         if let Some(tickets) = self.forwarded.remove(&id) {
             match commit {
                 Some(commit) => self.confirm(commit, tickets),
                 None => {
                     probe!("read.leader-could-not-confirm");
-                    self.rejoin(tickets);
+                    self.retry(tickets);
                 }
             }
         }
     }
 
-    /// These reads may be answered once this counter is applied.
+    /// Makes reads ready once this counter is applied.
     pub(crate) fn confirm(&mut self, counter: u64, tickets: Vec<Ticket>) {
         self.confirmed.entry(counter).or_default().extend(tickets);
     }
 
-    /// These reads were not confirmed. They ask again a little later, or when there is another leader: what fails at
-    /// once would fail at once again.
-    pub(crate) fn rejoin(&mut self, tickets: Vec<Ticket>) {
+    /// Makes reads wait for another barrier, after a pause or until there is another leader.
+    pub(crate) fn retry(&mut self, tickets: Vec<Ticket>) {
         self.failed.extend(tickets);
     }
 
-    /// A step begins.
+    /// Begins a step.
     pub(crate) fn step(&mut self, now: Ticks) {
-        if now >= self.again_at {
-            self.again_at = now.plus(AGAIN_AFTER);
-            self.joining.append(&mut self.failed);
+        if now >= self.retry_at {
+            self.retry_at = now.plus(RETRY_AFTER);
+            self.waiting.append(&mut self.failed);
         }
     }
 
-    /// The leadership is over: questions put to the leader go to the next one.
-    pub(crate) fn hold_forwarded(&mut self) {
-        self.joining.append(&mut self.failed);
+    /// Makes all reads without an answered barrier wait for one of the next leader.
+    pub(crate) fn restart_forwarded(&mut self) {
+        self.waiting.append(&mut self.failed);
         for (_, tickets) in std::mem::take(&mut self.forwarded) {
             probe!("read.outlives-a-leader");
-            self.joining.extend(tickets);
+            self.waiting.extend(tickets);
         }
     }
 
-    /// Reads that wait for no more than this counter.
+    /// Takes the reads that wait for this counter or a lower one.
     pub(crate) fn ready(&mut self, applied: u64) -> Vec<Ticket> {
         let mut ready = VecDeque::new();
         while let Some(entry) = self.confirmed.first_entry() {
@@ -138,9 +139,9 @@ impl Barriers {
         ready.into()
     }
 
-    /// Forgets reads that are not waiting any more.
+    /// Forgets abandoned reads.
     pub(crate) fn retain(&mut self, waits: impl Fn(Ticket) -> bool) {
-        self.joining.retain(|ticket| waits(*ticket));
+        self.waiting.retain(|ticket| waits(*ticket));
         self.failed.retain(|ticket| waits(*ticket));
         for tickets in self.confirmed.values_mut().chain(self.forwarded.values_mut()) {
             tickets.retain(|ticket| waits(*ticket));
@@ -166,38 +167,38 @@ mod tests {
     }
 
     #[test]
-    fn a_question_that_fails_is_not_put_again_at_once() {
+    fn a_failed_barrier_is_not_retried_at_once() {
         let mut barriers = Barriers::default();
         barriers.step(Ticks(1));
         tickets(2).into_iter().for_each(|ticket| barriers.join(ticket));
-        let mut asked = 0;
+        let mut begun = 0;
         for now in 2..50_000 {
             barriers.step(Ticks(now));
             // The answer comes back within a microsecond.
-            if let Some(id) = barriers.forward() {
-                asked += 1;
-                barriers.forward_answered(id, None);
+            if let Some(id) = barriers.begin_forwarded() {
+                begun += 1;
+                barriers.end_forwarded(id, None);
             }
-            if let Some(id) = barriers.ask_own() {
-                asked += 1;
-                let Some(Asker::Own(tickets)) = barriers.answered(id) else { panic!("not its own") };
-                barriers.rejoin(tickets);
+            if let Some(id) = barriers.begin_own() {
+                begun += 1;
+                let Some(Origin::Own(tickets)) = barriers.end(id) else { panic!("not its own") };
+                barriers.retry(tickets);
             }
         }
-        assert_eq!(asked, 5, "every 10 ms");
-        assert!(barriers.forward().is_none());
-        barriers.hold_forwarded();
-        assert!(barriers.forward().is_some(), "another leader is asked at once");
+        assert_eq!(begun, 5, "every 10 ms");
+        assert!(barriers.begin_forwarded().is_none());
+        barriers.restart_forwarded();
+        assert!(barriers.begin_forwarded().is_some(), "without a pause with another leader");
     }
 
     #[test]
-    fn a_followers_questions_are_bounded() {
+    fn a_followers_barriers_are_bounded() {
         let mut barriers = Barriers::default();
-        let ask = |barriers: &mut Barriers, link| {
-            (0..100).filter_map(|id| barriers.ask_for(LinkId(link), id)).count()
+        let begin = |barriers: &mut Barriers, link| {
+            (0..100).filter_map(|id| barriers.begin_for(LinkId(link), id)).count()
         };
-        assert_eq!((ask(&mut barriers, 1), ask(&mut barriers, 2)), (ROUNDS_MAX, ROUNDS_MAX));
-        assert!(barriers.answered(1).is_some());
-        assert_eq!((ask(&mut barriers, 1), ask(&mut barriers, 2)), (1, 0));
+        assert_eq!((begin(&mut barriers, 1), begin(&mut barriers, 2)), (BARRIERS_MAX, BARRIERS_MAX));
+        assert!(barriers.end(1).is_some());
+        assert_eq!((begin(&mut barriers, 1), begin(&mut barriers, 2)), (1, 0));
     }
 }

@@ -1,18 +1,18 @@
-//! What a node is told at its start.
+//! The configuration of a node.
 
-/// Who a node is, and what it allows its clients.
+/// The identity of a node, its protocol settings, and its bounds on clients.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// The protocol's part.
+    /// The settings of the protocol core.
     pub zab: gometa_zab::Config,
-    /// Sessions opened through this node end after this long without contact, in milliseconds.
+    /// The timeout of sessions opened through this node, in milliseconds without contact.
     pub session_timeout_ms: u32,
-    /// A request that names no deadline gets this one, in milliseconds.
+    /// The deadline of requests that name none, in milliseconds.
     pub deadline_default_ms: u32,
-    /// Requests waiting in this node; beyond it they are answered with ResourceExhausted.
+    /// The most requests waiting in this node; more are answered with ResourceExhausted.
     pub requests_max: usize,
-    /// Bytes applied that the table has not taken; from then on applying waits.
+    /// The most bytes applied and not yet written to the table; at this bound applying waits.
     pub unstored_bytes_max: usize,
-    /// Version of the server program, for people.
+    /// The version of the server program, for people.
     pub version: String,
 }

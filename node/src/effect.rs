@@ -1,4 +1,4 @@
-//! What a node does about it; the caller carries these out, in order.
+//! The outputs of a node. The caller carries them out, in order.
 
 use std::sync::Arc;
 
@@ -8,82 +8,81 @@ use gometa_zab::{LinkId, Message, NodeId, Notice, Role, Token, Vote};
 
 use crate::event::ClientId;
 
-/// One write to storage.
+/// A write to storage.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Write {
-    /// Log, hard state and founding record: durable before its token is reported.
+    /// Of log, hard state or genesis: durable before its token is reported.
     Zab(gometa_zab::Write),
-    /// What applied commands changed: atomic, readable from the table before its token is reported, and
-    /// durable no later than the next write of the other kind. Losing it in a crash is harmless: the log
-    /// is applied again from where the table ends.
+    /// Of the changes of applied commands: atomic, readable from the table before its token is reported, and
+    /// durable no later than the next write of the other kind. A crash may lose it: the log is then applied again
+    /// from the table's checkpoint on.
     Apply(Batch),
 }
 
-/// One thing to do. Variants without a word here are those of [`gometa_zab::Effect`].
+/// One output. Many variants are those of [`gometa_zab::Effect`].
 #[derive(Clone, PartialEq, Debug)]
 pub enum Effect {
     /// Write to storage, in order; report the token with `Persisted`.
     Write {
-        /// Its name.
+        /// The number of the write.
         token: Token,
-        /// What.
+        /// The write.
         write: Write,
     },
     /// Read log entries; answer with `LogRead`.
     Read {
-        /// Its name.
+        /// The number of the read.
         id: u64,
         /// The first counter wanted.
         from: u64,
         /// The last counter wanted.
         to: u64,
-        /// Stop before the entry that exceeds this sum of sizes, but not before the first.
+        /// The most bytes to read; the first entry is read whatever its size.
         bytes_max: usize,
     },
     /// Send a datagram.
     Datagram {
-        /// To whom.
+        /// The receiver.
         to: NodeId,
-        /// What.
+        /// The content.
         vote: Vote,
     },
     /// Dial a peer.
     Connect {
-        /// Whom.
+        /// The node to connect to.
         peer: NodeId,
     },
     /// Send on a connection.
     Send {
         /// The connection.
         link: LinkId,
-        /// What.
+        /// The message.
         message: Message,
     },
-    /// Close a connection once what was sent on it is out.
+    /// Close a connection after everything sent on it is written.
     Close {
         /// The connection.
         link: LinkId,
     },
     /// Answer a client.
     Respond {
-        /// Who asked.
+        /// The client.
         client: ClientId,
         /// The answer.
         response: Response,
     },
-    /// What clients are told of role, leader and members has changed: for the next Welcome, and for all who
-    /// are connected.
+    /// Role, leader or members have changed: for the next Welcome, and for all connected clients.
     View(View),
     /// The role has changed.
     Role(Role),
-    /// For logs and metrics.
+    /// An event for logs and metrics.
     Notice(Notice),
-    /// Three quarters of the sessions, or more, are in use; reported once a minute.
+    /// At least three quarters of the sessions are in use; reported once a minute.
     SessionsShort {
-        /// How many are.
+        /// The number of live sessions.
         live: usize,
-        /// The clients that opened most of them through this node, as [`Event::ClientNamed`](crate::Event::ClientNamed)
-        /// named them, and how many each of them did.
+        /// The clients that opened most of them through this node, by the names of
+        /// [`Event::ClientNamed`](crate::Event::ClientNamed), with the number of sessions of each.
         openers: Vec<(Arc<str>, usize)>,
     },
     /// The process must end, for this reason.

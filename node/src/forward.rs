@@ -1,8 +1,8 @@
-//! Commands and questions between a follower's upper half and its leader's.
+//! Forwarding of commands from a follower to its leader.
 //!
-//! A follower sends commands and learns their outcomes by applying them; the leader answers only for what it
-//! did not propose. Nothing here is needed for exactly-once: a command that reaches the log twice executes
-//! once, because the session table says so at apply.
+//! A follower sends commands and learns their outcomes by applying them; the leader answers only those that it
+//! did not propose. Exactly-once does not depend on it: the session table suppresses the second execution of a
+//! command that reaches the log twice.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,53 +17,53 @@ use prost::Message as _;
 
 use crate::requests::Attempt;
 
-/// Commands in one Forward at most.
+/// The most commands in one Forward.
 const COMMANDS_MAX: usize = 4_096;
 
-/// Bytes of commands in one Forward at most, but for a single one.
+/// The most bytes of commands in one Forward; a single command may exceed it.
 const BYTES_MAX: usize = 1 << 20;
 
-/// Whose command was given to this node's protocol core.
+/// The origin of a command proposed to this node's protocol core.
 #[derive(Debug)]
 pub(crate) enum Proposer {
     /// A client of this node.
     Own(Attempt),
     /// A follower: its connection, its Forward, the command's position.
     Follower { link: LinkId, forward: u64, position: u32 },
-    /// This node: the end of silent sessions.
+    /// This node: the end of expired sessions.
     Clock,
 }
 
-/// What this node forwarded, and what it was forwarded.
+/// Commands sent to the leader, and commands proposed here.
 #[derive(Debug, Default)]
 pub(crate) struct Forwarding {
     next: u64,
-    /// This node's Forwards to its leader, by number, until the leadership ends. Only the newest are kept: an
-    /// answer to an older one is overdue, and its commands are settled by apply or by their deadlines.
+    /// This node's Forwards to its leader, by number, until the leadership ends. Only the newest are kept: commands of
+    /// older ones are settled by apply or by their deadlines.
     sent: BTreeMap<u64, Vec<Attempt>>,
-    /// Attempts in all of `sent`.
+    /// The number of attempts in `sent`.
     sent_count: usize,
-    /// Proposals of the step under way, by number.
+    /// The proposals of the current step, by number.
     proposed: HashMap<u64, Proposer>,
 }
 
-/// Forwarded attempts whose rejection is still understood; about 4 MiB.
+/// The most forwarded attempts kept for their rejection; about 4 MiB.
 const SENT_MAX: usize = 65_536;
 
 impl Forwarding {
-    /// Notes a proposal to this node's core; its number.
+    /// Registers a proposal to this node's core and returns its number.
     pub(crate) fn propose(&mut self, proposer: Proposer) -> u64 {
         self.next += 1;
         self.proposed.insert(self.next, proposer);
         self.next
     }
 
-    /// The core has decided on a proposal.
+    /// Takes the origin of a proposal that the core has accepted or rejected.
     pub(crate) fn decided(&mut self, id: u64) -> Option<Proposer> {
         self.proposed.remove(&id)
     }
 
-    /// Encodes commands for the leader, in as many messages as they need.
+    /// Encodes commands for the leader, in one or more messages.
     pub(crate) fn forward(&mut self, commands: Vec<(Attempt, Bytes)>) -> Vec<Bytes> {
         let mut messages = Vec::new();
         let mut attempts = Vec::new();
@@ -96,25 +96,25 @@ impl Forwarding {
         encode(Body::Forward(v1::Forward { id: self.next, commands }))
     }
 
-    /// The leader did not propose some commands of a Forward.
+    /// Returns the attempts of a Forward that the leader did not propose.
     pub(crate) fn rejected(&mut self, rejected: &v1::ForwardRejected) -> Vec<Attempt> {
         let Some(attempts) = self.sent.get(&rejected.id) else { return Vec::new() };
         rejected.rejected.iter().filter_map(|position| attempts.get(*position as usize).cloned()).collect()
     }
 
-    /// The leadership is over.
+    /// Forgets the Forwards of a leadership that is over.
     pub(crate) fn forget(&mut self) {
         self.sent.clear();
         self.sent_count = 0;
     }
 }
 
-/// A message to the other end's upper half.
+/// Encodes a message to the same layer of another node.
 pub(crate) fn encode(body: Body) -> Bytes {
     NodeMessage { body: Some(body) }.encode_to_vec().into()
 }
 
-/// A message from the other end's upper half; `None` if it makes no sense or holds more than it may.
+/// Decodes a message of the same layer of another node; `None` if it is malformed or exceeds a bound.
 pub(crate) fn decode(payload: Bytes) -> Option<Body> {
     let body = check::decode::<NodeMessage>(payload, PEER_ELEMENTS_MAX).ok()?.body?;
     match &body {
@@ -123,7 +123,7 @@ pub(crate) fn decode(payload: Bytes) -> Option<Body> {
     }
 }
 
-/// A refusal to propose.
+/// The message that some commands of a Forward were not proposed.
 pub(crate) fn rejection(forward: u64, rejected: Vec<u32>, kind: ErrorKind) -> Bytes {
     encode(Body::ForwardRejected(v1::ForwardRejected { id: forward, rejected, kind: kind.number() }))
 }

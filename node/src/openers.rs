@@ -1,9 +1,9 @@
-//! Which connection opened which session: the bound on one connection, and who opened most when sessions run short.
+//! The sessions that each connection has opened: the bound on them, and the report when the ensemble has few left.
 //!
-//! An *opening* is the attempt of one connection to open a session, known by its nonce. It counts from the request
+//! An *opening* is the attempt of one connection to open a session, identified by its nonce. It counts from the request
 //! until the session has ended, or until it is certain that the attempt was not proposed: a client that cancels its
 //! requests, or lets their deadlines pass, opens no more sessions than one that waits. A session belongs to the
-//! connection that asked for it last, and to none once that has ended.
+//! connection that requested it last, and to none after that has closed.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,13 +16,13 @@ use gometa_zab::Ticks;
 
 use crate::event::ClientId;
 
-/// Shortest time between two reports that sessions run short, in microseconds.
+/// The shortest time between two reports, in microseconds.
 const REPORT_EVERY: u64 = 60_000_000;
 
-/// Clients named in one report at most.
+/// The most clients in one report.
 const NAMED_MAX: usize = 5;
 
-/// What clients are counted as whose names are not known.
+/// The name in reports of clients without a Hello.
 const NAMELESS: &str = "clients without a name";
 
 /// One connection.
@@ -36,17 +36,17 @@ struct Connection {
 #[derive(Debug)]
 struct Opening {
     nonce: Bytes,
-    /// `None` until it is applied.
+    /// `None` until the opening is applied.
     session: Option<u64>,
 }
 
-/// All openings of this node's clients.
+/// The openings of this node's clients.
 #[derive(Debug, Default)]
 pub(crate) struct Openers {
     connections: HashMap<ClientId, Connection>,
-    /// By nonce: whose opening waits to be applied.
+    /// The connection of each opening that is not applied yet, by nonce.
     pending: HashMap<Bytes, ClientId>,
-    /// The live sessions that were opened through this node since its start, also by connections that have ended.
+    /// The live sessions that were opened through this node since its start, also by connections that have closed.
     sessions: BTreeMap<u64, (ClientId, Arc<str>)>,
     next_report: Ticks,
 }
@@ -57,7 +57,7 @@ impl Openers {
         self.connections.entry(client).or_insert_with(nameless)
     }
 
-    /// A client has said who it is.
+    /// Sets a client's name.
     pub(crate) fn name(&mut self, client: ClientId, name: Arc<str>) {
         self.connection(client).name = name;
     }
@@ -70,7 +70,7 @@ impl Openers {
         })
     }
 
-    /// A connection asks for a session; it must be admitted.
+    /// Records an opening; it must be admitted.
     pub(crate) fn open(&mut self, client: ClientId, nonce: &Bytes) {
         if let Some(other) = self.pending.insert(nonce.clone(), client) {
             self.forget(other, nonce);
@@ -81,7 +81,7 @@ impl Openers {
         }
     }
 
-    /// An attempt to open a session was certainly not proposed.
+    /// Removes an opening that was certainly not proposed.
     pub(crate) fn withdraw(&mut self, client: ClientId, nonce: &Bytes) {
         if self.pending.get(nonce) == Some(&client) {
             self.pending.remove(nonce);
@@ -95,7 +95,7 @@ impl Openers {
         }
     }
 
-    /// The session of a nonce is open.
+    /// Records that an opening is applied.
     pub(crate) fn opened(&mut self, nonce: &[u8], session: u64) {
         let Some(client) = self.pending.remove(nonce) else { return };
         let Some(connection) = self.connections.get_mut(&client) else { return };
@@ -110,7 +110,7 @@ impl Openers {
         }
     }
 
-    /// A session has ended.
+    /// Removes a session that has ended.
     pub(crate) fn ended(&mut self, session: u64) {
         if let Some((client, _)) = self.sessions.remove(&session) {
             self.forget_session(client, session);
@@ -123,7 +123,7 @@ impl Openers {
         }
     }
 
-    /// A connection has ended. Its sessions go on.
+    /// Removes a closed connection. Its sessions stay open.
     pub(crate) fn gone(&mut self, client: ClientId) {
         let Some(connection) = self.connections.remove(&client) else { return };
         for opening in connection.openings.iter().filter(|opening| opening.session.is_none()) {
@@ -133,8 +133,8 @@ impl Openers {
         }
     }
 
-    /// If three quarters of the sessions are in use, from time to time: the clients that opened most of the `live`
-    /// ones through this node, and how many each of them did.
+    /// The clients with most of the `live` sessions, and their numbers, at most once a minute, if at least three quarters
+    /// of the ensemble's sessions are in use.
     pub(crate) fn report(&mut self, now: Ticks, live: usize) -> Option<Vec<(Arc<str>, usize)>> {
         if live < SESSIONS_MAX / 4 * 3 || now < self.next_report {
             return None;
@@ -206,7 +206,7 @@ mod tests {
         openers.withdraw(ONE, &nonce(4));
         assert!(openers.admits(ONE, &nonce(99)));
         openers.open(ONE, &nonce(99));
-        // What this connection has not asked for is not its own to withdraw.
+        // Another connection cannot withdraw an opening.
         openers.withdraw(TWO, &nonce(5));
         assert!(!openers.admits(ONE, &nonce(100)));
     }
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn who_opened_most_is_reported_once_a_minute_while_sessions_are_short() {
+    fn the_clients_with_most_sessions_are_reported_once_a_minute_while_few_are_left() {
         let mut openers = Openers::default();
         for client in 1..=9 {
             openers.name(ClientId(client), format!("10.0.0.{}", client % 3).into());

@@ -1,15 +1,15 @@
-//! Reads that may be answered: whose turn it is, and how much at a time.
+//! Flow control of reads: fair turns, bounded bytes per step, bounded unsent bytes per client.
 //!
-//! A client may ask for a thousand large values at once, and it may read none of the answers. So no step answers
-//! all it could: it answers about [`STEP_BYTES_MAX`], clients taking turns, and the caller steps again at once for
-//! the rest, with whatever has arrived meanwhile. Neither a vote nor another client waits for more than that.
+//! A client may request a thousand large values at once, and it may read none of the answers. So a step answers
+//! about [`STEP_BYTES_MAX`], clients taking turns, and the caller steps again at once for the rest, with the events
+//! that have arrived meanwhile. Neither a vote nor another client waits longer than for that.
 //!
-//! And no client is given much more than [`CLIENT_BYTES_MAX`] of large answers that have not left through its
-//! socket: its further reads are *parked*, whatever their size, until the caller reports that those are out.
-//! Which reads are large is known only when they have been read, so both bounds are exceeded by the last answer
-//! at most. Small answers are not accounted: the number of requests in flight bounds them.
+//! A client with more than [`CLIENT_BYTES_MAX`] of large answers that have not left through its socket has its further
+//! reads *parked*, whatever their size, until the caller reports that those are sent. The size of a value is known
+//! only after it has been read, so both bounds may be exceeded by the last answer. Small answers are not
+//! accounted: the number of requests in flight bounds them.
 //!
-//! A client's reads keep their order. Parked ones end by their deadlines like all others.
+//! A client's reads keep their order. Parked reads end by their deadlines like all others.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,53 +17,52 @@ use gometa_proto::v1::{Entry, Response, response::Result as Answer};
 
 use crate::{event::ClientId, requests::Ticket};
 
-/// Keys and values answered in one step, in bytes; the last answer may exceed it.
+/// The most bytes of keys and values answered in one step; the last answer may exceed it.
 const STEP_BYTES_MAX: usize = 1 << 20;
 
-/// Keys and values answered in one client's turn, in bytes; the last answer may exceed it.
+/// The most bytes of keys and values answered in one client's turn; the last answer may exceed it.
 const TURN_BYTES_MAX: usize = 64 << 10;
 
-/// Large answers to one client that are not out, in bytes; the last one may exceed it.
+/// The most bytes of unsent large answers to one client; the last one may exceed it.
 const CLIENT_BYTES_MAX: usize = 1 << 20;
 
-/// An entry of this many bytes, key and value together, makes a large answer.
+/// The smallest entry that makes a large answer: bytes of key and value together.
 const LARGE_MIN: usize = 4 << 10;
 
-/// What an answer counts in its step at least, in bytes: to look for a key costs time too.
+/// The least bytes that an answer counts in its step, since finding a key takes time too.
 const READ_COST_MIN: usize = 512;
 
-/// Whether an answer is accounted to its client: the caller owes a report
-/// ([`Event::Sent`](crate::Event::Sent)) after it.
+/// Whether an answer is accounted to its client: the caller must report [`Event::Sent`](crate::Event::Sent) after it.
 #[must_use]
 pub fn is_large(response: &Response) -> bool {
     matches!(&response.result, Some(Answer::Entry(entry)) if size(entry) >= LARGE_MIN)
 }
 
-/// An entry's size, in bytes.
+/// The size of an entry, in bytes.
 pub(crate) fn size(entry: &Entry) -> usize {
     entry.key.len() + entry.value.len()
 }
 
-/// The reads that may be answered, by client.
+/// The reads that are ready, by client.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
     clients: BTreeMap<ClientId, Reader>,
     /// Clients with reads that are not parked, each once, in the order of their turns.
     turns: VecDeque<ClientId>,
-    /// What the step under way has answered, in bytes.
+    /// The bytes answered in the current step.
     step_bytes: usize,
-    /// What the turn under way has answered, in bytes.
+    /// The bytes answered in the current turn.
     turn_bytes: usize,
 }
 
-/// One client; kept while it has reads here or answers that are not out.
+/// A client with ready reads or unsent large answers.
 #[derive(Debug, Default)]
 struct Reader {
     reads: VecDeque<Ticket>,
-    /// Large answers that are not out, in bytes.
+    /// The bytes of unsent large answers.
     unsent: usize,
-    /// It stands in `turns`. Whoever does has a read.
-    in_line: bool,
+    /// Whether it is in `turns`; it then has a read.
+    has_turn: bool,
 }
 
 impl Reader {
@@ -75,10 +74,10 @@ impl Reader {
         self.reads.is_empty() && self.unsent == 0
     }
 
-    /// Whether the client comes into line now.
-    fn line_up(&mut self) -> bool {
-        let begins = !self.in_line && self.may_be_answered();
-        self.in_line |= begins;
+    /// Gives the client a turn if it needs one and may have one; returns whether it did.
+    fn take_turn(&mut self) -> bool {
+        let begins = !self.has_turn && self.may_be_answered();
+        self.has_turn |= begins;
         begins
     }
 }
@@ -89,31 +88,31 @@ impl Reads {
         self.turn_bytes = 0;
     }
 
-    /// Whether there is more to answer than the step allowed.
+    /// Whether reads are left that the step was not allowed to answer.
     pub(crate) fn has_more(&self) -> bool {
         !self.turns.is_empty()
     }
 
-    /// A read may be answered, behind the client's earlier ones.
+    /// Adds a read that is ready, behind the client's earlier ones.
     pub(crate) fn push(&mut self, client: ClientId, ticket: Ticket) {
         let reader = self.clients.entry(client).or_default();
         reader.reads.push_back(ticket);
-        if reader.line_up() {
+        if reader.take_turn() {
             self.turns.push_back(client);
         }
     }
 
-    /// The next read to answer, if the step allows one; [`Reads::answered`] follows.
+    /// The next read to answer, if the step allows one. The caller then calls [`Reads::answered`].
     pub(crate) fn next(&mut self) -> Option<(ClientId, Ticket)> {
         if self.step_bytes >= STEP_BYTES_MAX {
             return None;
         }
         let client = *self.turns.front()?;
         let ticket = self.clients.get_mut(&client).and_then(|reader| reader.reads.pop_front());
-        Some((client, ticket.expect("a client in line has a read")))
+        Some((client, ticket.expect("a client with a turn has a read")))
     }
 
-    /// The read that was next is answered, with an entry of this size; 0 if there was none.
+    /// Accounts the answer to the read that was next: the size of its entry in bytes, or 0.
     pub(crate) fn answered(&mut self, client: ClientId, bytes: usize) {
         let cost = bytes.max(READ_COST_MIN);
         self.step_bytes += cost;
@@ -127,19 +126,19 @@ impl Reads {
         }
         self.turn_bytes = 0;
         self.turns.pop_front();
-        reader.in_line = false;
-        if reader.line_up() {
+        reader.has_turn = false;
+        if reader.take_turn() {
             self.turns.push_back(client);
         } else if reader.is_idle() {
             self.clients.remove(&client);
         }
     }
 
-    /// Everything answered to a client is out.
+    /// Accounts that all answers to a client are sent.
     pub(crate) fn sent(&mut self, client: ClientId) {
         let Some(reader) = self.clients.get_mut(&client) else { return };
         reader.unsent = 0;
-        if reader.line_up() {
+        if reader.take_turn() {
             self.turns.push_back(client);
         } else if reader.is_idle() {
             self.clients.remove(&client);
@@ -147,19 +146,19 @@ impl Reads {
     }
 
     pub(crate) fn gone(&mut self, client: ClientId) {
-        if self.clients.remove(&client).is_some_and(|reader| reader.in_line) {
+        if self.clients.remove(&client).is_some_and(|reader| reader.has_turn) {
             self.turns.retain(|other| *other != client);
         }
     }
 
-    /// Forgets reads that are not waiting any more.
+    /// Forgets abandoned reads.
     pub(crate) fn retain(&mut self, waits: impl Fn(Ticket) -> bool) {
         self.clients.retain(|_, reader| {
             reader.reads.retain(|ticket| waits(*ticket));
-            reader.in_line &= !reader.reads.is_empty();
+            reader.has_turn &= !reader.reads.is_empty();
             !reader.is_idle()
         });
         let clients = &self.clients;
-        self.turns.retain(|client| clients.get(client).is_some_and(|reader| reader.in_line));
+        self.turns.retain(|client| clients.get(client).is_some_and(|reader| reader.has_turn));
     }
 }

@@ -1,9 +1,8 @@
-//! Who waits for what: every request of this node's clients from its arrival to its answer.
+//! The waiting requests of this node's clients, from their arrival to their answers.
 //!
-//! A client's request is a *ticket*. Tickets that ask for the same write, known by its session and seq, share
+//! A client's request is a *ticket*. Tickets for the same write, identified by session and seq, share
 //! one *submission*: the command on its way to the leader. A submission is *exposed* when one of its attempts
-//! may have been proposed; from then on it cannot be said that the write was not applied, only that it is
-//! unknown.
+//! may have been proposed; from then on the outcome of the write is unknown, no longer not applied.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,11 +12,11 @@ use gometa_zab::Ticks;
 
 use crate::event::ClientId;
 
-/// One request of one client, while it waits.
+/// The number of a waiting request.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Ticket(u64);
 
-/// What makes two writes the same.
+/// The identity of a write.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) enum WriteKey {
     /// A session's write.
@@ -28,16 +27,17 @@ pub(crate) enum WriteKey {
     End { session: u64 },
 }
 
-/// What a ticket waits for.
+/// What a request waits for.
 #[derive(Clone, Debug)]
 pub(crate) enum Want {
     Write(WriteKey),
-    /// A linearizable read: first the barrier, then the apply.
+    /// A linearizable read: a barrier, then the apply.
     Read(v1::Get),
-    /// A local read that this node has not applied far enough for.
+    /// A local read: the apply of its minimum revision.
     LocalRead(v1::Get),
 }
 
+/// A waiting request.
 #[derive(Clone, Debug)]
 pub(crate) struct Waiting {
     pub(crate) client: ClientId,
@@ -46,18 +46,18 @@ pub(crate) struct Waiting {
     pub(crate) want: Want,
 }
 
-/// Where a submission is.
+/// The state of a submission.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum At {
-    /// Here, until there is a leader.
+    /// Waits for a leader.
     Held,
-    /// Given to this node's own leadership.
+    /// Proposed to this node's core.
     Proposed,
     /// Sent to the leader.
     Forwarded,
 }
 
-/// One attempt to have a write proposed: what is said of an earlier one does not concern it.
+/// One attempt to have a write proposed. Answers to an earlier attempt do not apply to it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Attempt {
     pub(crate) key: WriteKey,
@@ -71,17 +71,17 @@ pub(crate) struct Submission {
     pub(crate) at: At,
     /// The number of the last attempt; 0 before the first.
     attempt: u64,
-    /// An earlier attempt may have been proposed.
+    /// Whether an earlier attempt may have been proposed.
     pub(crate) exposed: bool,
 }
 
 impl Submission {
-    /// What may be said of the write while its outcome is not known.
+    /// The outcome to return if the request ends now.
     pub(crate) fn outcome(&self) -> Outcome {
         if self.exposed || self.at != At::Held { Outcome::Unknown } else { Outcome::NotApplied }
     }
 
-    /// The attempt under way, if any, is given up; another may follow.
+    /// Ends the current attempt, if there is one; another may follow.
     pub(crate) fn hold(&mut self) {
         self.exposed |= planted!(self.at != At::Held, forgets_earlier_attempts => false);
         self.at = At::Held;
@@ -96,8 +96,8 @@ pub(crate) struct Requests {
     by_client: BTreeMap<(ClientId, u64), Ticket>,
     by_deadline: BTreeSet<(Ticks, Ticket)>,
     submissions: HashMap<WriteKey, Submission>,
-    /// Submissions in the order in which they came, to be sent on in that order. A key may stand here twice, and
-    /// without a submission that is held: when the first one's deadline has passed, and there is another one since.
+    /// The held submissions, in order. After a submission's deadline its key stays here, so a key may be here twice, or
+    /// without a held submission.
     held: Vec<WriteKey>,
     attempts: u64,
 }
@@ -107,7 +107,7 @@ impl Requests {
         self.waiting.len()
     }
 
-    /// Adds a request; `None` if the client already waits for one of this id.
+    /// Adds a request; `None` if the client has one with this id already.
     pub(crate) fn add(&mut self, waiting: Waiting) -> Option<Ticket> {
         let key = (waiting.client, waiting.id);
         if self.by_client.contains_key(&key) {
@@ -121,7 +121,7 @@ impl Requests {
         Some(ticket)
     }
 
-    /// Adds a write: a new submission, or another ticket for one that is under way.
+    /// Adds a write: a new submission, or another ticket of an existing one.
     pub(crate) fn submit(&mut self, key: WriteKey, ticket: Ticket, payload: impl FnOnce() -> Bytes) {
         match self.submissions.get_mut(&key) {
             Some(submission) => {
@@ -146,7 +146,7 @@ impl Requests {
         self.waiting.get(&ticket)
     }
 
-    /// Takes a request out, to be answered or forgotten. Its submission goes with its last ticket.
+    /// Removes a request, to be answered or forgotten, and with the last ticket its submission.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<Waiting> {
         let waiting = self.waiting.remove(&ticket)?;
         self.by_client.remove(&(waiting.client, waiting.id));
@@ -170,7 +170,7 @@ impl Requests {
         self.by_client.range((client, 0)..=(client, u64::MAX)).map(|(_, ticket)| *ticket).collect()
     }
 
-    /// Requests whose deadline has come.
+    /// The requests whose deadline has passed.
     pub(crate) fn expired(&self, now: Ticks) -> Vec<Ticket> {
         self.by_deadline.iter().take_while(|(at, _)| *at <= now).map(|(_, ticket)| *ticket).collect()
     }
@@ -179,12 +179,12 @@ impl Requests {
         self.submissions.get(key)
     }
 
-    /// Takes a submission out whose outcome is known.
+    /// Removes a submission whose outcome is known and returns its tickets.
     pub(crate) fn settle(&mut self, key: &WriteKey) -> Vec<Ticket> {
         self.submissions.remove(key).map(|submission| submission.tickets).unwrap_or_default()
     }
 
-    /// The held submissions, in order and each once; the caller sends them there, as these attempts.
+    /// Marks the held submissions as proposed or forwarded and returns them as attempts, in order and each once.
     pub(crate) fn send_held(&mut self, to: At) -> Vec<(Attempt, Bytes)> {
         let mut sent = Vec::new();
         for key in std::mem::take(&mut self.held) {
@@ -203,7 +203,8 @@ impl Requests {
         sent
     }
 
-    /// An attempt was certainly not proposed: its submission, unless there has been another attempt since.
+    /// Holds the submission of an attempt that was certainly not proposed, and returns it; `None` if there has been
+    /// another attempt since.
     pub(crate) fn refused(&mut self, attempt: &Attempt) -> Option<&Submission> {
         let submission = self.submissions.get_mut(&attempt.key)?;
         if submission.attempt != attempt.number || submission.at == At::Held {
@@ -214,12 +215,12 @@ impl Requests {
         Some(submission)
     }
 
-    /// Sends a refused submission again, behind the others.
+    /// Queues a held submission again, behind the others.
     pub(crate) fn hold(&mut self, key: WriteKey) {
         self.held.push(key);
     }
 
-    /// The leadership is over: whatever is under way will be sent again, oldest request first.
+    /// Holds all submissions because the leadership is over; they will be sent again, oldest request first.
     pub(crate) fn hold_all(&mut self) {
         let mut keys: Vec<(Option<Ticket>, WriteKey)> = self
             .submissions
@@ -234,7 +235,7 @@ impl Requests {
         self.held = keys.into_iter().map(|(_, key)| key).collect();
     }
 
-    /// Every waiting request, oldest first.
+    /// All waiting requests, oldest first.
     pub(crate) fn all(&self) -> Vec<Ticket> {
         let mut all: Vec<Ticket> = self.waiting.keys().copied().collect();
         all.sort();
@@ -248,7 +249,7 @@ mod tests {
 
     const KEY: WriteKey = WriteKey::Write { session: 1, seq: 1 };
 
-    fn asked(requests: &mut Requests, id: u64) -> Ticket {
+    fn submit(requests: &mut Requests, id: u64) -> Ticket {
         let client = ClientId(1);
         let waiting = Waiting { client, id, deadline: Ticks(id), want: Want::Write(KEY) };
         let ticket = requests.add(waiting).unwrap();
@@ -264,7 +265,7 @@ mod tests {
     fn a_write_that_is_held_again_after_its_deadline_is_sent_once() {
         let mut requests = Requests::default();
         for id in 1..=3 {
-            let ticket = asked(&mut requests, id);
+            let ticket = submit(&mut requests, id);
             if id < 3 {
                 requests.remove(ticket);
             }
@@ -274,12 +275,12 @@ mod tests {
     }
 
     #[test]
-    fn the_refusal_of_one_attempt_says_nothing_of_the_next() {
+    fn the_refusal_of_one_attempt_does_not_end_the_next() {
         let mut requests = Requests::default();
-        let first = asked(&mut requests, 1);
+        let first = submit(&mut requests, 1);
         let attempt = sent(&mut requests).remove(0);
         requests.remove(first);
-        asked(&mut requests, 2);
+        submit(&mut requests, 2);
         assert!(requests.refused(&attempt).is_none(), "the second is held");
         let second = sent(&mut requests).remove(0);
         assert!(requests.refused(&attempt).is_none(), "the second is under way");

@@ -1,21 +1,20 @@
-//! What a node says of itself: to clients, that they find the leader; to people, that they see what is wrong.
+//! The descriptions of a node: for clients, so that they find the leader; for people, so that they see what is wrong.
+
+use std::collections::BTreeMap;
 
 use gometa_proto::v1::{self, Member, NodeStatus, PeerStatus, View};
-use gometa_store::Table;
-use gometa_zab::{EnsembleId, NodeId, Role, Voter};
+use gometa_store::{Store, Table};
+use gometa_zab::{NodeId, Role, Voter, Zab};
 
-use crate::machine::Node;
+use crate::{announced::Announced, config::Config};
 
-impl<T: Table> Node<T> {
-    /// The ensemble, once this node has joined it.
-    pub fn ensemble(&self) -> Option<EnsembleId> {
-        self.zab.ensemble()
-    }
-
-    /// The ensemble's voters as recorded; before it is formed, the configured ones.
-    pub fn voters(&self) -> &[Voter] {
-        self.zab.members().voters()
-    }
+/// What the descriptions are made from.
+pub(crate) struct Sources<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) zab: &'a Zab,
+    /// The role that the node has announced. That of the protocol core may be a step ahead.
+    pub(crate) role: Role,
+    pub(crate) announced: &'a Announced,
 }
 
 fn member(voter: &Voter) -> Member {
@@ -26,70 +25,91 @@ fn member(voter: &Voter) -> Member {
     }
 }
 
-/// Where clients may go: the members that the ensemble has recorded, at their latest addresses. A node without an
-/// ensemble names itself only: one that its configuration lists may have founded another ensemble.
-fn members<T: Table>(node: &Node<T>) -> Vec<Member> {
-    let own = &node.config.zab;
-    let itself = Voter { node: own.node, incarnation: None, addresses: own.addresses.clone() };
-    if node.zab.ensemble().is_none() {
-        return vec![member(&itself)];
+impl Sources<'_> {
+    /// The members that the ensemble has recorded, at their latest addresses. A node without an ensemble names itself
+    /// only: one that its configuration lists may have founded another ensemble.
+    fn members(&self) -> Vec<Member> {
+        let own = &self.config.zab;
+        let itself = Voter { node: own.node, incarnation: None, addresses: own.addresses.clone() };
+        if self.zab.ensemble().is_none() {
+            return vec![member(&itself)];
+        }
+        let latest = |voter: &Voter| match voter.node == own.node {
+            true => member(&itself),
+            false => member(&self.announced.latest(voter)),
+        };
+        self.zab.configuration().voters().iter().map(latest).collect()
     }
-    let latest = |voter: &Voter| match voter.node == own.node {
-        true => member(&itself),
-        false => member(&node.announced.latest(voter)),
-    };
-    node.zab.members().voters().iter().map(latest).collect()
-}
 
-/// Who leads, as far as this node knows for certain.
-fn leader<T: Table>(node: &Node<T>) -> Option<NodeId> {
-    match node.role {
-        Role::Following { leader, established: Some(_) } => Some(leader),
-        Role::Forming | Role::Looking | Role::Following { .. } | Role::Leading { .. } => None,
+    fn leads(&self) -> bool {
+        matches!(self.role, Role::Leading { established: Some(_) })
     }
-}
 
-/// The leader's request address, where it is another node and known.
-pub(crate) fn leader_address<T: Table>(node: &Node<T>) -> String {
-    leader(node)
-        .and_then(|leader| node.zab.members().voters().iter().find(|voter| voter.node == leader))
-        .map(|voter| node.announced.latest(voter).addresses.request)
-        .unwrap_or_default()
-}
-
-/// The role as this node has announced it. That of the protocol core may be a step ahead.
-fn role<T: Table>(node: &Node<T>) -> v1::Role {
-    match node.role {
-        Role::Forming => v1::Role::Forming,
-        Role::Following { established: Some(_), .. } if !node.zab.votes() => v1::Role::Learning,
-        Role::Following { established: Some(_), .. } => v1::Role::Following,
-        Role::Leading { established: Some(_) } => v1::Role::Leading,
-        Role::Looking | Role::Following { .. } | Role::Leading { .. } => v1::Role::Looking,
+    /// The leader that this node follows, once that is established.
+    fn leader(&self) -> Option<NodeId> {
+        match self.role {
+            Role::Following { leader, established: Some(_) } => Some(leader),
+            Role::Forming | Role::Looking | Role::Following { .. } | Role::Leading { .. } => None,
+        }
     }
-}
 
-/// What clients are told when they connect, and when it changes.
-pub(crate) fn view<T: Table>(node: &Node<T>) -> View {
-    let leader = match node.role {
-        Role::Leading { established: Some(_) } => node.config.zab.addresses.request.clone(),
-        _ => leader_address(node),
-    };
-    View { role: role(node).into(), leader, members: members(node) }
-}
+    /// The leader's request address, if it is another node and known; else empty.
+    pub(crate) fn leader_address(&self) -> String {
+        self.leader()
+            .and_then(|leader| self.zab.configuration().voters().iter().find(|voter| voter.node == leader))
+            .map(|voter| self.announced.latest(voter).addresses.request)
+            .unwrap_or_default()
+    }
 
-/// What this node knows, for people.
-pub(crate) fn node<T: Table>(node: &Node<T>) -> NodeStatus {
-    let zab = &node.zab;
-    let own = node.config.zab.node;
-    let leads = matches!(node.role, Role::Leading { established: Some(_) });
-    let leader_id = if leads { Some(own) } else { leader(node) };
-    let followers = node.peers_acked();
-    let peers: Vec<PeerStatus> = zab
-        .members()
-        .voters()
-        .iter()
-        .filter(|voter| voter.node != own)
-        .map(|voter| {
+    fn role(&self) -> v1::Role {
+        match self.role {
+            Role::Forming => v1::Role::Forming,
+            Role::Following { established: Some(_), .. } if !self.zab.votes() => v1::Role::Learning,
+            Role::Following { established: Some(_), .. } => v1::Role::Following,
+            Role::Leading { established: Some(_) } => v1::Role::Leading,
+            Role::Looking | Role::Following { .. } | Role::Leading { .. } => v1::Role::Looking,
+        }
+    }
+
+    /// The view that clients receive when they connect, and when it changes.
+    pub(crate) fn view(&self) -> View {
+        let leader =
+            if self.leads() { self.config.zab.addresses.request.clone() } else { self.leader_address() };
+        View { role: self.role().into(), leader, members: self.members() }
+    }
+
+    /// The status of this node, for people.
+    pub(crate) fn status<T: Table>(&self, store: &Store<T>) -> NodeStatus {
+        let zab = self.zab;
+        let own = self.config.zab.node;
+        let leader = if self.leads() { Some(own) } else { self.leader() };
+        NodeStatus {
+            node: own.0,
+            role: self.role().into(),
+            leader: leader.map_or(0, |leader| leader.0),
+            epoch: zab.current_epoch().0,
+            last_revision: zab.durable().counter,
+            commit_revision: zab.commit(),
+            applied_revision: store.applied(),
+            state_hash: store.hash().to_be_bytes().to_vec().into(),
+            sessions: store.sessions() as u64,
+            votes: zab.votes(),
+            detail: with_disk(self.detail(store.applied()), "its own", zab.storage_of(own)),
+            version: self.config.version.clone(),
+            ensemble: zab.ensemble().map(|ensemble| v1::EnsembleRef {
+                id: ensemble.id.to_be_bytes().to_vec().into(),
+                history: ensemble.history,
+            }),
+            peers: self.peers(),
+            keys: store.keys(),
+        }
+    }
+
+    fn peers(&self) -> Vec<PeerStatus> {
+        let zab = self.zab;
+        let followers: BTreeMap<_, _> =
+            zab.followers().into_iter().map(|follower| (follower.node, follower)).collect();
+        let peer = |voter: &Voter| {
             let follower = followers.get(&voter.node);
             let detail = match follower {
                 Some(follower) if !follower.serving => {
@@ -99,73 +119,54 @@ pub(crate) fn node<T: Table>(node: &Node<T>) -> NodeStatus {
                     "its data directory was replaced: it is kept up to date, and counted in no quorum"
                         .to_owned()
                 }
-                None if leads => "it is not connected".to_owned(),
+                None if self.leads() => "it is not connected".to_owned(),
                 Some(_) | None => String::new(),
             };
-            let detail = with_disk(detail, "its", zab.storage_of(voter.node));
             PeerStatus {
-                member: Some(member(&node.announced.latest(voter))),
+                member: Some(member(&self.announced.latest(voter))),
                 votes: follower.is_none_or(|follower| follower.votes),
-                connected: follower.is_some() || leader(node) == Some(voter.node),
+                connected: follower.is_some() || self.leader() == Some(voter.node),
                 acked_revision: follower.map_or(0, |follower| follower.acked),
-                detail,
+                detail: with_disk(detail, "its", zab.storage_of(voter.node)),
             }
-        })
-        .collect();
-    NodeStatus {
-        node: own.0,
-        role: role(node).into(),
-        leader: leader_id.map_or(0, |leader| leader.0),
-        epoch: zab.current_epoch().0,
-        last_revision: zab.durable().counter,
-        commit_revision: zab.commit(),
-        applied_revision: node.store.applied(),
-        state_hash: node.store.hash().to_be_bytes().to_vec().into(),
-        sessions: node.store.sessions() as u64,
-        votes: zab.votes(),
-        detail: with_disk(detail(node), "its own", zab.storage_of(own)),
-        version: node.config.version.clone(),
-        ensemble: zab.ensemble().map(|ensemble| v1::EnsembleRef {
-            id: ensemble.id.to_be_bytes().to_vec().into(),
-            history: ensemble.history,
-        }),
-        peers,
-        keys: node.store.keys(),
+        };
+        let own = self.config.zab.node;
+        zab.configuration().voters().iter().filter(|voter| voter.node != own).map(peer).collect()
+    }
+
+    /// Why this node does not serve or vote, and how much is left to apply; empty if it does both.
+    fn detail(&self, applied: u64) -> String {
+        let zab = self.zab;
+        let left = match zab.serves_from() {
+            Some(from) if from > applied => format!(": {applied} of {from} revisions are applied"),
+            None if zab.commit() > applied => {
+                format!(": {applied} of {} revisions known to be committed are applied", zab.commit())
+            }
+            Some(_) | None => String::new(),
+        };
+        match self.role {
+            Role::Forming => "waits for every configured voter to form the ensemble".to_owned(),
+            Role::Looking => "looks for a leader".to_owned(),
+            Role::Following { established: None, .. } => format!("is catching up with the leader{left}"),
+            Role::Leading { established: None } if zab.serves_from().is_some() => {
+                format!("leads, and applies its log before it serves{left}")
+            }
+            Role::Leading { established: None } => "waits for a quorum of followers".to_owned(),
+            _ if !zab.votes() => {
+                "the ensemble knows this node with another data directory: it is kept up to date, does not vote, and \
+                 is counted in no quorum"
+                    .to_owned()
+            }
+            Role::Following { .. } | Role::Leading { .. } => String::new(),
+        }
     }
 }
 
-/// A detail, and how slow a disk is, in microseconds for a write, if it is.
-fn with_disk(detail: String, whose: &str, storage: u64) -> String {
-    if storage == 0 {
+/// Adds to a detail how slow a disk is; `storage_us` is 0 for a disk that is not.
+fn with_disk(detail: String, whose: &str, storage_us: u64) -> String {
+    if storage_us == 0 {
         return detail;
     }
-    let disk = format!("{whose} disk is slow, {} ms for a write", storage / 1_000);
+    let disk = format!("{whose} disk is slow, {} ms for a write", storage_us / 1_000);
     if detail.is_empty() { disk } else { format!("{detail}; {disk}") }
-}
-
-/// What keeps this node from serving, in words, with how much is left.
-fn detail<T: Table>(node: &Node<T>) -> String {
-    let (zab, applied) = (&node.zab, node.store.applied());
-    let left = match zab.serves_from() {
-        Some(from) if from > applied => format!(": {applied} of {from} revisions are applied"),
-        None if zab.commit() > applied => {
-            format!(": {applied} of {} revisions known to be committed are applied", zab.commit())
-        }
-        Some(_) | None => String::new(),
-    };
-    match node.role {
-        Role::Forming => "waits for every configured voter to form the ensemble".to_owned(),
-        Role::Looking => "looks for a leader".to_owned(),
-        Role::Following { established: None, .. } => format!("is catching up with the leader{left}"),
-        Role::Leading { established: None } if zab.serves_from().is_some() => {
-            format!("leads, and applies its log before it serves{left}")
-        }
-        Role::Leading { established: None } => "waits for a quorum of followers".to_owned(),
-        _ if !zab.votes() => {
-            "the ensemble knows this node with another data directory: it is kept up to date, does not vote, and is \
-             counted in no quorum"
-                .to_owned()
-        }
-        Role::Following { .. } | Role::Leading { .. } => String::new(),
-    }
 }

@@ -1,4 +1,4 @@
-//! The store: applies commands, one after the other.
+//! The store: the application of commands, in order.
 
 use bytes::Bytes;
 use gometa_proto::{
@@ -15,27 +15,27 @@ use crate::{
     table::{Batch, Checkpoint, Table},
 };
 
-/// The replicated state of one node: a table, and what has been applied since it was written.
+/// The replicated state of one node: a table, and the changes that are not written to it yet.
 pub struct Store<T> {
     table: T,
     /// Counter of the last entry applied.
     applied: u64,
-    /// What `applied` was when the last batch was taken.
+    /// The value of `applied` when the last batch was taken.
     taken: u64,
     keys: Keys,
     sessions: Sessions,
 }
 
-/// What came of a command, and whose request that answers.
+/// The outcome of a command, and the request that it answers.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Applied {
-    /// Whose request the command was.
+    /// The request that the command was made for.
     pub origin: Origin,
-    /// What came of it; without a result for [`EndSessions`], whose origin has it.
+    /// The outcome; without a result for [`EndSessions`], where the origin has it.
     pub outcome: CommandOutcome,
 }
 
-/// Whose request a command was.
+/// The request that a command was made for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
     /// A session's write.
@@ -45,29 +45,29 @@ pub enum Origin {
         /// The write's number in it.
         seq: u64,
     },
-    /// A client opened a session.
+    /// The opening of a session.
     CreateSession {
         /// The client's 16 random bytes.
         nonce: [u8; 16],
     },
-    /// Sessions were ended, by the leader's clock or at a client's request.
+    /// The end of sessions, by the leader's clock or at a client's request.
     EndSessions {
-        /// The sessions named, in order, and whether each was live until then.
+        /// The sessions in order, and whether each was live until then.
         sessions: Vec<(u64, bool)>,
     },
-    /// The entry is malformed: nobody can be told.
+    /// No request: the entry is malformed.
     None,
 }
 
 impl<T: Table> Store<T> {
-    /// The store as its table holds it. All sessions are loaded; no key is.
+    /// Opens the store at its table's checkpoint. All sessions are loaded, no keys.
     ///
     /// # Errors
-    /// [`Corrupt`] if a session's record is not what a store has written.
+    /// [`Corrupt`] if a session's record is damaged.
     pub fn open(table: T) -> Result<Store<T>, Corrupt> {
         let Checkpoint { applied, hash, keys } = table.checkpoint();
         let sessions = Sessions::load(&table)?;
-        // The table's hash is the sum over both spaces; what is not of the sessions is of the keys.
+        // The table's hash is the sum over both spaces.
         let keys = Keys::new(keys, hash.wrapping_sub(sessions.hash()));
         Ok(Store { table, applied, taken: applied, keys, sessions })
     }
@@ -82,8 +82,8 @@ impl<T: Table> Store<T> {
         self.applied
     }
 
-    /// Hash of all keys and sessions. Costs an encoding of every record changed since the last
-    /// [`take_batch`](Store::take_batch), so nothing right after it.
+    /// Hash of all keys and sessions. Encodes every record changed since the last
+    /// [`take_batch`](Store::take_batch).
     pub fn hash(&self) -> u128 {
         self.keys.hash().wrapping_add(self.sessions.hash())
     }
@@ -113,7 +113,7 @@ impl<T: Table> Store<T> {
         }
     }
 
-    /// Takes note of the entry at `counter`, the next one, which is no command.
+    /// Skips the entry at `counter`, the next one, which is no command.
     ///
     /// # Panics
     /// If `counter` is not the next one.
@@ -122,7 +122,7 @@ impl<T: Table> Store<T> {
     }
 
     fn advance(&mut self, counter: u64) {
-        assert_eq!(counter, self.applied + 1, "entries are applied one after the other");
+        assert_eq!(counter, self.applied + 1, "entries are applied in order");
         self.applied = counter;
     }
 
@@ -181,14 +181,14 @@ impl<T: Table> Store<T> {
         Applied { origin: Origin::EndSessions { sessions }, outcome: CommandOutcome::default() }
     }
 
-    /// What has been applied since the last [`take_batch`](Store::take_batch) and the batch that it will make take in
-    /// memory, in bytes: no less than that.
+    /// An upper bound of the memory of the changes since the last [`take_batch`](Store::take_batch) and of their batch, in
+    /// bytes.
     pub fn pending_bytes(&self) -> usize {
         self.keys.pending() + self.sessions.pending()
     }
 
-    /// Everything applied since the last call, as one batch; None if nothing was. Batches must reach the table
-    /// in the order in which they were taken.
+    /// Takes all changes since the last call as one batch; `None` if there are none. Batches must be written to the
+    /// table in the order in which they are taken.
     pub fn take_batch(&mut self) -> Option<Batch> {
         if self.taken == self.applied {
             return None;
@@ -201,7 +201,7 @@ impl<T: Table> Store<T> {
         Some(Batch { checkpoint, writes })
     }
 
-    /// The oldest batch taken and not yet reported can be read from the table: its records leave the overlay.
+    /// Reports that the oldest outstanding batch can be read from the table; its records leave the overlay.
     ///
     /// # Panics
     /// If no batch is outstanding.
@@ -209,7 +209,7 @@ impl<T: Table> Store<T> {
         self.keys.batch_written();
     }
 
-    /// A key, as of [`applied`](Store::applied).
+    /// The entry of a key, as of [`applied`](Store::applied).
     ///
     /// # Panics
     /// If the table holds a damaged record.
@@ -217,22 +217,22 @@ impl<T: Table> Store<T> {
         self.keys.get(&self.table, key)
     }
 
-    /// What a write with this (session, seq) would meet if it were applied now.
+    /// The state of a write in its session.
     pub fn recall(&self, session: u64, seq: u64) -> Recall {
         self.sessions.recall(session, seq)
     }
 
-    /// The live session that was created with this nonce.
+    /// The live session with this nonce.
     pub fn session_of_nonce(&self, nonce: &[u8]) -> Option<u64> {
         self.sessions.of_nonce(nonce)
     }
 
-    /// Every live session's id and time-out in milliseconds, ascending by id.
+    /// The id and the timeout in milliseconds of every live session, ascending by id.
     pub fn session_timeouts(&self) -> impl Iterator<Item = (u64, u32)> {
         self.sessions.timeouts()
     }
 
-    /// A live session's time-out in milliseconds.
+    /// The timeout of a live session, in milliseconds.
     pub fn session_timeout(&self, session: u64) -> Option<u32> {
         self.sessions.timeout(session)
     }

@@ -1,15 +1,14 @@
 //! The hash of the state: the sum, modulo 2^128, of the hashes of its records.
 //!
-//! A sum does not depend on the order of the records and is kept up to date by subtracting what a record was and
-//! adding what it has become. It tells nodes that have drifted apart from those that have not; it is no
-//! protection against an adversary who chooses the records.
+//! A sum does not depend on the order of the records, and a changed record updates it by a subtraction and an addition.
+//! It detects nodes whose states differ; it does not protect from an adversary who chooses the records.
 
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::table::{Checkpoint, Space, Table};
 
-/// A record's part in the hash of the state: XXH3-128 of the space (1 byte: 0 data, 1 session), the length of the
-/// key (4 bytes, big endian), the key, the value. All nodes must agree on it, so it is for ever.
+/// The hash of a record: XXH3-128 of the space (1 byte: 0 data, 1 session), the length of the
+/// key (4 bytes, big endian), the key, the value. All nodes must compute the same.
 pub(crate) fn record_hash(space: Space, key: &[u8], value: &[u8]) -> u128 {
     let mut head = [0; 5];
     head[0] = match space {
@@ -25,8 +24,7 @@ pub(crate) fn record_hash(space: Space, key: &[u8], value: &[u8]) -> u128 {
     hasher.digest128()
 }
 
-/// What a table's checkpoint should be, going by its records: hash and number of keys are computed by a full
-/// scan, `applied` is taken over. For checkers; the cost grows with the table.
+/// Computes a table's checkpoint from its records by a full scan; `applied` is copied. For checkers.
 pub fn rehash(table: &impl Table) -> Checkpoint {
     let mut truth = Checkpoint { applied: table.checkpoint().applied, ..Checkpoint::default() };
     table.scan(Space::Data, &mut |key, value| {

@@ -1,4 +1,4 @@
-//! The keys: what the operations do to them, and the overlay of what the table does not hold yet.
+//! The keys: the execution of operations, and the overlay of changes that are not in the table yet.
 
 use std::collections::{HashMap, VecDeque, hash_map::Entry as Slot};
 
@@ -15,24 +15,25 @@ use crate::{
     table::{Space, Table},
 };
 
-/// What a changed key takes beside itself and its value, in bytes: its places in the overlay and in the batch.
+/// The memory of a changed key in overlay and batch, in bytes, key and value not counted.
 const CHANGE_COST: usize = 256;
 
 /// All keys: the overlay over the table.
 pub(crate) struct Keys {
-    /// The newest state of every key that some batch not yet written holds or will hold. Only looked up, never
-    /// walked: a map's order differs from node to node.
+    /// The newest state of every key in a batch that is not written yet, or in the next batch. Never iterated: a map's
+    /// order differs from node to node.
     overlay: HashMap<Bytes, Overlaid>,
-    /// The keys changed since the last batch was taken, in the order of their first change, each once.
+    /// The keys changed since the last batch, in the order of their first change, each once.
     changed: Vec<Bytes>,
-    /// What these hold in memory until the next batch is written, in bytes: no less than that.
+    /// An upper bound of the memory of `changed` and of its batch, in bytes.
     pending: usize,
-    /// The keys of each batch taken and not yet written, oldest first.
+    /// The keys of each outstanding batch, oldest first.
     outstanding: VecDeque<Vec<Bytes>>,
-    /// How many batches have been taken, and how many of them are written.
+    /// The number of batches taken.
     taken: u64,
+    /// The number of batches written.
     written: u64,
-    /// The sum of the hashes of all records but the changed ones.
+    /// The sum of the hashes of all records except the changed ones.
     settled_hash: u128,
     /// Number of keys.
     count: u64,
@@ -40,19 +41,19 @@ pub(crate) struct Keys {
 
 /// The newest state of a key.
 struct Overlaid {
-    /// None where the key has been deleted.
+    /// `None` for a deleted key.
     record: Option<KeyRecord>,
-    /// The record's part in `settled_hash` (0 where there is no record); None while the key is among the changed.
+    /// The record's part of `settled_hash`, 0 for a deleted key; `None` while the key is in `changed`.
     settled: Option<u128>,
-    /// The number of the last batch that took this key; 0 before the first.
+    /// The number of the last batch with this key; 0 before the first.
     batch: u64,
 }
 
-/// What an operation finds under its key.
+/// The state of a key before an operation.
 enum Found {
     /// In the overlay.
     Overlaid(Option<KeyRecord>),
-    /// In the table: the record as it is stored there.
+    /// In the table, with the stored bytes.
     Stored(Option<(KeyRecord, Bytes)>),
 }
 
@@ -64,15 +65,14 @@ impl Found {
         }
     }
 
-    /// The key's mod_revision, 0 where it is absent.
+    /// The key's mod_revision, 0 if it is absent.
     fn revision(&self) -> u64 {
         self.record().map_or(0, |record| record.mod_revision)
     }
 }
 
 impl Keys {
-    /// The keys of a table that holds `count` of them; `hash` is the hash of their records (and of whatever else
-    /// the caller wants to have in the sum).
+    /// The `count` keys of a table; `hash` is the hash of their records.
     pub(crate) fn new(count: u64, hash: u128) -> Keys {
         Keys {
             overlay: HashMap::new(),
@@ -91,12 +91,12 @@ impl Keys {
         self.count
     }
 
-    /// What has changed since the last batch, in bytes of memory.
+    /// An upper bound of the memory of the changes since the last batch and of their batch, in bytes.
     pub(crate) fn pending(&self) -> usize {
         self.pending
     }
 
-    /// The hash of all records. Costs an encoding of every key changed since the last batch.
+    /// The hash of all records. Encodes every record changed since the last batch.
     pub(crate) fn hash(&self) -> u128 {
         let changed = self.changed.iter().filter_map(|key| {
             let record = self.overlay[key].record.as_ref()?;
@@ -105,7 +105,7 @@ impl Keys {
         changed.fold(self.settled_hash, u128::wrapping_add)
     }
 
-    /// A key as clients see it.
+    /// The entry of a key.
     pub(crate) fn get(&self, table: &impl Table, key: &[u8]) -> Option<v1::Entry> {
         let record = match self.overlay.get(key) {
             Some(overlaid) => overlaid.record.clone()?,
@@ -195,9 +195,9 @@ impl Keys {
         CommandOutcome { result: Some(command_outcome::Result::Written(Written { revision, version })) }
     }
 
-    /// Gives a key its new state; `found` is its old one.
+    /// Sets a key's state; `found` is the previous one.
     fn change(&mut self, key: Bytes, record: Option<KeyRecord>, found: Found) {
-        // Key and value stand in the overlay and in the batch.
+        // Key and value are in the overlay and in the batch.
         let value = record.as_ref().map_or(0, |record| record.value.len());
         self.pending += CHANGE_COST + 2 * (key.len() + value);
         match self.overlay.entry(key) {
@@ -219,7 +219,7 @@ impl Keys {
         }
     }
 
-    /// Moves what has changed since the last batch into the next one.
+    /// Moves the changes since the last batch into the next one.
     pub(crate) fn take(&mut self, writes: &mut Vec<(Space, Bytes, Option<Bytes>)>) {
         self.taken += 1;
         self.pending = 0;
@@ -238,7 +238,7 @@ impl Keys {
         self.outstanding.push_back(keys);
     }
 
-    /// The oldest outstanding batch is in the table: what has not changed since is read from there.
+    /// Removes the keys of the oldest outstanding batch from the overlay, except those changed since.
     pub(crate) fn batch_written(&mut self) {
         let keys =
             self.outstanding.pop_front().expect("a batch was reported as written that was never taken");
@@ -258,9 +258,9 @@ impl Keys {
     }
 }
 
-/// A key's record as the table holds it.
+/// Decodes a record of the table.
 fn decode(key: &[u8], stored: Bytes) -> KeyRecord {
-    // Whoever goes on with a damaged record differs from the other nodes without knowing it.
+    // A node that continued with a damaged record would differ from the others.
     KeyRecord::decode(stored).unwrap_or_else(|error| {
         panic!("the table is damaged: record of key {:?}: {error}", Bytes::copy_from_slice(key))
     })

@@ -1,4 +1,4 @@
-//! The sessions: which of a client's writes have happened, and what came of them.
+//! The sessions: which writes of a client have executed, and their outcomes.
 //!
 //! All sessions are held in memory; a session's record is written at most once per batch, however many of its
 //! writes the batch holds.
@@ -22,50 +22,49 @@ use crate::{
 #[error("the table of sessions is damaged: {0}")]
 pub struct Corrupt(String);
 
-/// What a write would meet if it were applied now.
+/// The state of a write in its session.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Recall {
-    /// There is no such session: it has ended, or it has not been created yet as far as this node has applied.
+    /// There is no such session: it has ended, or this node has not applied its creation yet.
     NoSession,
-    /// The write is below the session's floor: whether it has happened is forgotten, and it will not happen.
+    /// The write is below the session's floor: its outcome is forgotten, and it will not execute.
     Forgotten,
-    /// The write has happened, and this came of it.
+    /// The write has executed, with this outcome.
     Recorded(CommandOutcome),
-    /// The write has not happened.
+    /// The write has not executed.
     New,
 }
 
-/// What a session's record takes without outcomes, in bytes.
+/// The size of a session's record without outcomes, in bytes.
 const SESSION_COST: usize = 128;
 
-/// What an outcome takes in a session's record at most, in bytes.
+/// The largest size of an outcome in a session's record, in bytes.
 const RECORDED_COST: usize = 48;
 
 /// All sessions.
 #[derive(Default)]
 pub(crate) struct Sessions {
-    /// By id, in order: the node walks them, and must do so alike in every run of a simulation.
+    /// By id. Ordered, because the node iterates over them, and simulations must be repeatable.
     live: BTreeMap<u64, Session>,
     /// Nonce → id, of the live sessions.
     nonces: HashMap<[u8; 16], u64>,
-    /// Ids of the sessions changed or ended since the last batch was taken, in the order of their first change,
-    /// each once.
+    /// The sessions changed or ended since the last batch, in the order of their first change, each once.
     changed: Vec<u64>,
-    /// What their records take in the next batch, in bytes: no less than that.
+    /// An upper bound of the size of their records in the next batch, in bytes.
     pending: usize,
-    /// The sum of the hashes of all records but the changed ones.
+    /// The sum of the hashes of all records except the changed ones.
     settled_hash: u128,
 }
 
-/// One session.
+/// A session.
 struct Session {
     nonce: [u8; 16],
     timeout_ms: u32,
     /// Writes below this seq are forgotten; at least 1.
     floor: u64,
-    /// Ascending by seq, none below the floor, all less than the window above it.
+    /// The outcomes from the floor on, ascending by seq; less than the window above the floor.
     recorded: VecDeque<Recorded>,
-    /// The record's part in `settled_hash`; None while the session is among the changed.
+    /// The record's part of `settled_hash`; `None` while the session is in `changed`.
     settled: Option<u128>,
 }
 
@@ -80,7 +79,7 @@ impl Session {
         }
     }
 
-    /// Where the seq stands among the recorded, or would stand.
+    /// The position of a seq in `recorded`, or where it is to be inserted.
     fn place(&self, seq: u64) -> Result<usize, usize> {
         match self.recorded.back() {
             Some(last) if seq <= last.seq => {
@@ -90,7 +89,7 @@ impl Session {
         }
     }
 
-    /// The session changes: from now until the next batch, its record has no part in the settled hash.
+    /// Marks the session as changed: until the next batch its record is no part of the settled hash.
     fn touch(&mut self, id: u64, settled_hash: &mut u128, changed: &mut Vec<u64>, pending: &mut usize) {
         if let Some(settled) = self.settled.take() {
             *settled_hash = settled_hash.wrapping_sub(settled);
@@ -145,7 +144,7 @@ fn outcome(recorded: &Recorded) -> CommandOutcome {
 }
 
 impl Sessions {
-    /// The sessions of a table, and the hash of their records.
+    /// Loads the sessions of a table.
     pub(crate) fn load(table: &impl Table) -> Result<Sessions, Corrupt> {
         let Checkpoint { applied, .. } = table.checkpoint();
         let mut sessions = Sessions::default();
@@ -177,7 +176,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// What has changed since the last batch, in bytes of the next one.
+    /// An upper bound of the size of the changed records, in bytes.
     pub(crate) fn pending(&self) -> usize {
         self.pending
     }
@@ -187,7 +186,7 @@ impl Sessions {
         self.live.len()
     }
 
-    /// The hash of all records. Costs an encoding of every session changed since the last batch.
+    /// The hash of all records. Encodes every record changed since the last batch.
     pub(crate) fn hash(&self) -> u128 {
         let changed = self.changed.iter().filter_map(|id| {
             let session = self.live.get(id)?;
@@ -196,34 +195,34 @@ impl Sessions {
         changed.fold(self.settled_hash, u128::wrapping_add)
     }
 
-    /// The live session of a nonce.
+    /// The live session with this nonce.
     pub(crate) fn of_nonce(&self, nonce: &[u8]) -> Option<u64> {
         self.nonces.get(nonce).copied()
     }
 
-    /// Every live session's time-out in milliseconds, ascending by id.
+    /// The id and the timeout in milliseconds of every live session, ascending by id.
     pub(crate) fn timeouts(&self) -> impl Iterator<Item = (u64, u32)> {
         self.live.iter().map(|(id, session)| (*id, session.timeout_ms))
     }
 
-    /// A live session's time-out in milliseconds.
+    /// The timeout of a live session, in milliseconds.
     pub(crate) fn timeout(&self, id: u64) -> Option<u32> {
         self.live.get(&id).map(|session| session.timeout_ms)
     }
 
-    /// What a write would meet.
+    /// The state of a write in its session.
     pub(crate) fn recall(&self, id: u64, seq: u64) -> Recall {
         self.live.get(&id).map_or(Recall::NoSession, |session| session.recall(seq))
     }
 
-    /// What tells a client of its session.
+    /// The outcome of opening a session.
     pub(crate) fn opened(&self, id: u64) -> CommandOutcome {
         let timeout_ms = self.live[&id].timeout_ms;
         let opened = SessionOpened { session: id, timeout_ms };
         CommandOutcome { result: Some(command_outcome::Result::SessionOpened(opened)) }
     }
 
-    /// Creates the session `id`; there must be none with this nonce.
+    /// Creates a session; there must be none with its id or nonce.
     pub(crate) fn create(&mut self, id: u64, nonce: [u8; 16], timeout_ms: u32) {
         let session = Session { nonce, timeout_ms, floor: 1, recorded: VecDeque::new(), settled: None };
         assert!(self.live.insert(id, session).is_none(), "session {id} is created a second time");
@@ -232,7 +231,7 @@ impl Sessions {
         self.pending += SESSION_COST;
     }
 
-    /// Ends a session; says whether it was live.
+    /// Ends a session and returns whether it was live.
     pub(crate) fn end(&mut self, id: u64) -> bool {
         probe!("session.ended-twice", !self.live.contains_key(&id));
         let Some(session) = self.live.remove(&id) else { return false };
@@ -246,7 +245,7 @@ impl Sessions {
         true
     }
 
-    /// A write has come: raises the session's floor, forgets what is below it, and says what the write meets.
+    /// Raises the session's floor to the write's `lowest`, forgets outcomes below it, and returns the write's state.
     pub(crate) fn arrive(&mut self, context: &WriteContext) -> Recall {
         let Some(session) = self.live.get_mut(&context.session) else { return Recall::NoSession };
         if planted!(session.floor < context.lowest, session_floor_stays => false) {
@@ -261,7 +260,7 @@ impl Sessions {
         session.recall(context.seq)
     }
 
-    /// Records what came of a write that met [`Recall::New`].
+    /// Records the outcome of a write whose state was [`Recall::New`].
     pub(crate) fn record(&mut self, context: &WriteContext, outcome: CommandOutcome) {
         let session = self.live.get_mut(&context.session).expect("the session met the write as new");
         let at = session.place(context.seq).expect_err("the write was new");
@@ -272,7 +271,7 @@ impl Sessions {
         session.touch(context.session, settled_hash, changed, pending);
     }
 
-    /// Moves what has changed since the last batch into the next one.
+    /// Moves the changes since the last batch into the next one.
     pub(crate) fn take(&mut self, writes: &mut Vec<(Space, Bytes, Option<Bytes>)>) {
         writes.reserve(self.changed.len());
         self.pending = 0;

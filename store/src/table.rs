@@ -1,10 +1,10 @@
-//! Where the store keeps its records: a table that can be read at once and is written in batches, later.
+//! The table that holds the store's records. Reads are synchronous; writes are batches, carried out later.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-/// One of the table's two name spaces.
+/// One of the two sets of records of a table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Space {
     /// Keys: the client's key → an encoded `KeyRecord`.
@@ -13,7 +13,7 @@ pub enum Space {
     Session,
 }
 
-/// How far the table has come; stored with it, in the same atomic batch.
+/// The position of a table in the log; written in the same atomic batch as the records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Checkpoint {
     /// Counter of the last entry applied; 0 before the first.
@@ -24,29 +24,29 @@ pub struct Checkpoint {
     pub keys: u64,
 }
 
-/// What applying some commands changed: written as one, in the order in which batches are made.
+/// The changes of some commands, written atomically, in the order in which batches are made.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Batch {
-    /// How far the table has come with this batch.
+    /// The table's checkpoint after this batch.
     pub checkpoint: Checkpoint,
-    /// The records: put, or removed where there is no value. No (space, key) stands here twice.
+    /// The records to put, or without a value to remove. No (space, key) occurs twice.
     pub writes: Vec<(Space, Bytes, Option<Bytes>)>,
 }
 
 impl Batch {
-    /// What the batch costs in memory, in bytes, roughly.
+    /// The approximate memory of the batch, in bytes.
     pub fn size(&self) -> usize {
         self.writes.iter().map(|(_, key, value)| key.len() + value.as_ref().map_or(0, Bytes::len) + 64).sum()
     }
 }
 
-/// Read access to the table. An implementation whose storage fails ends the process; it does not return.
+/// Read access to the table. An implementation whose storage fails ends the process instead of returning.
 pub trait Table {
-    /// How far the table has come.
+    /// The checkpoint of the last batch written.
     fn checkpoint(&self) -> Checkpoint;
-    /// One record.
+    /// Reads a record.
     fn get(&self, space: Space, key: &[u8]) -> Option<Bytes>;
-    /// Every record of a space, ascending by key.
+    /// Visits every record of a space, ascending by key.
     fn scan(&self, space: Space, visit: &mut dyn FnMut(&[u8], &[u8]));
 }
 

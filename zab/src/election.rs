@@ -9,7 +9,7 @@ use alloc::collections::BTreeMap;
 
 use crate::{
     effect::Notice,
-    message::{Candidate, Vote, VoteState},
+    message::{Candidate, Vote, VoteState, Voter},
     state::{Core, Next},
     types::{NodeId, Round, Ticks},
 };
@@ -50,7 +50,7 @@ impl Looking {
 
     /// Whether this node may be elected now: it has a vote, and a disk that answers.
     fn campaigns(core: &Core) -> bool {
-        core.votes() && !core.stalled()
+        core.votes() && !core.is_stalled()
     }
 
     fn restart(&mut self, core: &Core) {
@@ -84,7 +84,7 @@ impl Looking {
     }
 
     pub(crate) fn on_vote(&mut self, core: &mut Core, vote: &Vote) -> Next {
-        let counts = core.members.is_voter(vote.sender, vote.incarnation);
+        let counts = core.configuration.is_voter(vote.sender, vote.incarnation);
         if !planted!(counts, unrecorded_incarnation_votes => true) {
             probe!("election.vote-without-weight");
             return Next::Stay;
@@ -151,14 +151,14 @@ impl Looking {
         if !Self::campaigns(core) {
             return Next::Stay;
         }
-        let backed = |node| self.tally.get(&node) == Some(&self.vote.node);
-        if !core.members.quorum(backed) {
+        let backs = |voter: &Voter| self.tally.get(&voter.node) == Some(&self.vote.node);
+        if !core.configuration.has_quorum(backs) {
             probe!("election.quorum-lost", self.quorum_since.is_some());
             self.quorum_since = None;
             return Next::Stay;
         }
         let since = *self.quorum_since.get_or_insert(core.now);
-        let everyone = self.tally.len() == core.members.voters().len();
+        let everyone = self.tally.len() == core.configuration.voters().len();
         if !everyone && core.now.since(since) < core.config.timeouts.finalise {
             return Next::Stay;
         }

@@ -81,7 +81,7 @@ impl Hash for Core {
             now: _,
             hard,
             founding,
-            members,
+            configuration,
             history,
             round: _,
             commit,
@@ -92,7 +92,7 @@ impl Hash for Core {
             effects: _, // Empty between steps.
             stopped,
             pending,
-            pace: _,      // Compared with time-outs that are never reached, and told of.
+            latency: _,   // Compared with timeouts that are never reached, and reported.
             slow_told: _, // For notices.
             last_token,
             persisted: _,
@@ -105,7 +105,7 @@ impl Hash for Core {
             #[cfg(gometa_instrumented)]
                 remembered: _, // No part of any node but one with a planted fault.
         } = self;
-        (hard, founding, members, history, commit, epoch_floor, rediscovered).hash(state);
+        (hard, founding, configuration, history, commit, epoch_floor, rediscovered).hash(state);
         (links, dialling, stopped, pending, last_token, foreign, failures).hash(state);
     }
 }

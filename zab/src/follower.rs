@@ -9,6 +9,7 @@ use alloc::{format, string::String, vec::Vec};
 use crate::{
     effect::{Effect, HardState, Notice, Rejection, Write},
     event::Event,
+    latency::LatencyReport,
     message::{Candidate, Kind, LEVEL, LogEntry, Message, Reason},
     state::{Core, Next},
     types::{Epoch, LinkId, NodeId, Ticks, Token, Zxid},
@@ -57,8 +58,7 @@ pub(crate) struct Follower {
     heard: Ticks,
     /// When this node last sent something to the leader.
     spoke: Ticks,
-    /// When the leader was last told how slow this node's storage is, and what.
-    reported: (Ticks, u64),
+    reported: LatencyReport,
     /// What was told last in a Progress or an Ack.
     told: Zxid,
     /// The leader said itself that it does not lead: no failure of its.
@@ -78,7 +78,7 @@ impl Follower {
             began: core.now,
             heard: core.now,
             spoke: core.now,
-            reported: (core.now, 0),
+            reported: LatencyReport::new(core.now),
             told: Zxid::ZERO,
         }
     }
@@ -192,7 +192,7 @@ impl Follower {
         if !joined {
             return Next::Look("the leader belongs to no ensemble");
         }
-        probe!("follow.settles-first", !core.settled());
+        probe!("follow.settles-first", !core.is_idle());
         self.stage = Stage::Settling;
         self.check(core)
     }
@@ -299,7 +299,7 @@ impl Follower {
             return Next::Stay; // Said again; the answer is on its way.
         }
         let HardState { accepted_epoch, accepted_leader, current_epoch } = core.hard;
-        if !core.plausible(epoch) {
+        if !core.is_plausible(epoch) {
             Next::Look("the leader asks for an impossible epoch")
         } else if planted!(epoch > accepted_epoch, promises_lower_epoch => true) {
             let promise =
@@ -330,14 +330,14 @@ impl Follower {
     /// disk, or heartbeats are behind much else on their way. Tells it when this node's disk is slow.
     fn show_life(&mut self, core: &mut Core) {
         let (heartbeat, election) = (core.config.timeouts.heartbeat, core.config.timeouts.election);
-        let storage = core.slowness();
+        let storage = core.slow_latency();
         // Not to a leader that cannot be heard: it is to learn that.
         let hears = core.now.since(self.heard) <= election / 2;
         let silent = hears && core.now.since(self.spoke) >= (heartbeat * 2).min(election / 3);
-        let report = core.now.since(self.reported.0) >= heartbeat * 5 && (storage > 0 || self.reported.1 > 0);
+        let report = self.reported.is_due(core.now, heartbeat, storage);
         if silent || report {
             probe!("follow.alive-before-the-epoch", self.epoch().is_none());
-            self.reported = (core.now, storage);
+            self.reported.sent(core.now, storage);
             self.send(core, Message::Alive { storage });
         }
     }
@@ -345,7 +345,7 @@ impl Follower {
     fn acknowledge(&mut self, core: &mut Core, epoch: Epoch) {
         probe!("sync.interrupted-before", core.history.last().epoch > core.hard.current_epoch);
         let told = core.history.epochs().recent(BOUNDARIES_MAX);
-        let settled = planted!(core.settled(), promises_before_sync => true);
+        let settled = planted!(core.is_idle(), promises_before_sync => true);
         assert!(settled, "an AckEpoch speaks of durable history only (rule 11a)");
         let message = Message::AckEpoch {
             epoch,
@@ -439,9 +439,12 @@ impl Follower {
     /// Goes on where a write was waited for.
     pub(crate) fn check(&mut self, core: &mut Core) -> Next {
         match self.stage {
-            Stage::Settling if planted!(core.settled(), offers_history_with_writes_pending => true) => {
+            Stage::Settling if planted!(core.is_idle(), offers_history_with_writes_pending => true) => {
                 let accepted = core.hard.accepted_epoch;
-                self.send(core, Message::FollowerEpoch { accepted, config_version: 0 });
+                self.send(
+                    core,
+                    Message::FollowerEpoch { accepted, config_version: core.configuration.version() },
+                );
                 self.stage = Stage::Discovering;
             }
             Stage::Promising { token, epoch } if core.persisted(token) => self.acknowledge(core, epoch),
@@ -527,7 +530,7 @@ impl Follower {
         // A leader that is not established may wait for this node's disk, and another node could lead meanwhile: what
         // holds for a leader's own disk holds for this one's (section 6.6).
         let long = core.now.since(self.began) > core.config.timeouts.disk;
-        if long && self.established().is_none() && core.stalled() {
+        if long && self.established().is_none() && core.is_stalled() {
             probe!("follow.own-disk-stalls");
             self.excused = true;
             return Next::Look("its own disk does not answer");

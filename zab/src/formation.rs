@@ -86,7 +86,7 @@ impl Forming {
     }
 
     fn coordinates(core: &Core) -> bool {
-        core.members.voters().first().is_some_and(|voter| voter.node == core.me())
+        core.configuration.coordinator() == Some(core.me())
     }
 
     pub(crate) fn connected(&mut self, core: &mut Core, peer: NodeId, link: LinkId) {
@@ -133,7 +133,7 @@ impl Forming {
         }
         let theirs: BTreeMap<NodeId, &Voter> = hello.voters.iter().map(|voter| (voter.node, voter)).collect();
         let ours: BTreeMap<NodeId, &Voter> =
-            core.members.voters().iter().map(|voter| (voter.node, voter)).collect();
+            core.configuration.voters().iter().map(|voter| (voter.node, voter)).collect();
         let missing = |from: &BTreeMap<NodeId, &Voter>, other: &BTreeMap<NodeId, &Voter>| -> Vec<String> {
             from.iter()
                 .filter(|(node, _)| !other.contains_key(node))
@@ -191,7 +191,7 @@ impl Forming {
             core.close(link);
             return Next::Stay;
         };
-        let coordinator = core.members.voters().first().map(|voter| voter.node);
+        let coordinator = core.configuration.coordinator();
         match message {
             Message::Prepare(genesis)
                 if Some(node) == coordinator
@@ -226,7 +226,7 @@ impl Forming {
             Message::Seal(ensemble) if Some(node) == coordinator && dialled.is_none() => {
                 match (&self.stage, core.founding.clone()) {
                     (Stage::Gathering | Stage::Accepting { .. }, Some(founding))
-                        if founding.genesis.ensemble == ensemble && core.settled() =>
+                        if founding.genesis.ensemble == ensemble && core.is_idle() =>
                     {
                         self.seal(core, founding.genesis);
                     }
@@ -237,7 +237,7 @@ impl Forming {
                 }
             }
             Message::Formed(genesis) if formed == Some(genesis.ensemble) => {
-                if core.settled() {
+                if core.is_idle() {
                     return self.adopt(core, genesis);
                 }
                 probe!("formation.news-while-writing");
@@ -283,11 +283,11 @@ impl Forming {
 
     /// Whether a genesis names the configured voters, all with a data directory, and this node with its own.
     fn fits(core: &Core, genesis: &Genesis) -> bool {
-        genesis.voters.len() == core.members.voters().len()
+        genesis.voters.len() == core.configuration.voters().len()
             && genesis
                 .voters
                 .iter()
-                .zip(core.members.voters())
+                .zip(core.configuration.voters())
                 .all(|(theirs, ours)| theirs.node == ours.node && theirs.incarnation.is_some())
             && genesis
                 .voters
@@ -331,7 +331,7 @@ impl Forming {
                     .filter(|(_, contact)| contact.ready.is_none())
                     .map(|(node, _)| *node)
                     .collect();
-                if Self::coordinates(core) && waiting.is_empty() && core.settled() {
+                if Self::coordinates(core) && waiting.is_empty() && core.is_idle() {
                     self.prepare(core);
                 }
                 if self.told.as_ref() != Some(&waiting) {
@@ -363,7 +363,7 @@ impl Forming {
 
     fn prepare(&mut self, core: &mut Core) {
         let mut voters: Vec<Voter> = Vec::new();
-        for voter in core.members.voters() {
+        for voter in core.configuration.voters() {
             let hello = self
                 .contacts
                 .get(&voter.node)
@@ -416,7 +416,7 @@ impl Forming {
                 .links
                 .get(&link)
                 .and_then(|link| link.hello.as_ref())
-                .is_some_and(|hello| core.members.is_voter(hello.node, hello.incarnation))
+                .is_some_and(|hello| core.configuration.is_voter(hello.node, hello.incarnation))
     }
 
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
@@ -463,8 +463,8 @@ impl Forming {
 /// What a member says to a node that has no ensemble yet.
 pub(crate) fn inform(core: &mut Core, link: LinkId, hello: &Hello) {
     let Some(founding) = core.founding.clone() else { return };
-    if core.members.contains(hello.node) {
-        if !core.members.is_voter(hello.node, hello.incarnation) {
+    if core.configuration.contains(hello.node) {
+        if !core.configuration.is_voter(hello.node, hello.incarnation) {
             core.notice(Notice::Amnesiac { peer: hello.node });
         }
         core.send(link, Message::Formed(founding.genesis));

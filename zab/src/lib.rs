@@ -69,27 +69,30 @@ extern crate alloc;
 #[macro_use(planted, probe)]
 extern crate gometa_marks;
 
+mod barrier;
 mod config;
+mod configuration;
 mod effect;
 mod election;
-mod ensemble;
 mod event;
 mod fingerprint;
 mod follower;
 mod formation;
 mod history;
+mod latency;
 mod leader;
 mod machine;
 mod message;
-mod pace;
-mod peer;
+mod progress;
+mod proposals;
+mod quorum;
 mod state;
 mod sync;
 mod types;
 
 pub use config::{Bounds, Config, Recovered, Timeouts};
+pub use configuration::Configuration;
 pub use effect::{Effect, Founding, HardState, Notice, Rejection, Role, Write};
-pub use ensemble::Members;
 pub use event::Event;
 pub use follower::BOUNDARIES_MAX;
 pub use history::Epochs;

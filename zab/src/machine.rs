@@ -4,9 +4,9 @@ use alloc::vec::Vec;
 
 use crate::{
     config::{Config, Recovered},
+    configuration::Configuration,
     effect::{Effect, Notice, Rejection, Role},
     election::Looking,
-    ensemble::Members,
     event::Event,
     follower::Follower,
     formation::{self, Forming},
@@ -149,7 +149,7 @@ impl Zab {
                         Next::Stay
                     }
                     Phase::Following(follower) => follower.closed(link),
-                    Phase::Leading(leader) => leader.closed(core, link),
+                    Phase::Leading(leader) => leader.on_closed(core, link),
                     Phase::Looking(_) | Phase::Stopped => Next::Stay,
                 }
             }
@@ -164,7 +164,7 @@ impl Zab {
             }
             Event::LogRead { id, entries } => {
                 if let Phase::Leading(leader) = &mut self.phase {
-                    leader.on_read(core, id, entries);
+                    leader.on_log_read(core, id, entries);
                 } else {
                     probe!("sync.read-after-leadership");
                 }
@@ -267,7 +267,7 @@ impl Zab {
                 }
                 core.close(link);
                 if let Phase::Leading(leader) = &mut self.phase {
-                    return leader.closed(core, link);
+                    return leader.on_closed(core, link);
                 }
                 return self.lost(link);
             }
@@ -338,7 +338,7 @@ impl Zab {
         let core = &mut self.core;
         match &mut self.phase {
             Phase::Following(follower) if follower.link() == Some(link) => follower.heard(core),
-            Phase::Leading(leader) => leader.heard(core, link),
+            Phase::Leading(leader) => leader.on_contact(core, link),
             Phase::Looking(_) => {
                 // Its sender has elected this node, which may find out in a moment.
                 if let Some(state) = core.links.get_mut(&link).filter(|state| state.hello.is_some()) {
@@ -363,7 +363,7 @@ impl Zab {
 
     fn tick(&mut self) -> Next {
         let core = &mut self.core;
-        core.tell_slowness(core.me(), core.slowness());
+        core.tell_slowness(core.me(), core.slow_latency());
         let next = match &mut self.phase {
             Phase::Forming(forming) => forming.tick(core),
             Phase::Looking(looking) => looking.tick(core),
@@ -393,7 +393,7 @@ impl Zab {
                 Next::Stay => return,
                 Next::Look(why) => {
                     match &mut self.phase {
-                        Phase::Leading(leader) => leader.leave(core),
+                        Phase::Leading(leader) => leader.step_down(core),
                         Phase::Following(follower) => {
                             if follower.failed() {
                                 core.failed(follower.leader());
@@ -473,8 +473,8 @@ impl Zab {
     }
 
     /// The ensemble's members; before formation, the configured voters.
-    pub fn members(&self) -> &Members {
-        &self.core.members
+    pub fn configuration(&self) -> &Configuration {
+        &self.core.configuration
     }
 
     /// The durable current epoch.
@@ -501,7 +501,7 @@ impl Zab {
     /// 0 if it is not slow, or not known.
     pub fn storage_of(&self, node: NodeId) -> u64 {
         if node == self.core.me() {
-            return self.core.slowness();
+            return self.core.slow_latency();
         }
         let of = |link: &&crate::state::Link| link.hello.as_ref().is_some_and(|hello| hello.node == node);
         self.core.links.values().filter(of).map(|link| link.storage).max().unwrap_or(0)
@@ -522,12 +522,12 @@ impl Zab {
         match &self.phase {
             Phase::Leading(leader) => leader
                 .followers()
-                .map(|(link, peer)| FollowerStatus {
-                    node: peer.node,
-                    votes: peer.votes,
-                    serving: peer.is_up_to_date(),
-                    acked: peer.acked,
-                    held: peer.held,
+                .map(|(link, progress)| FollowerStatus {
+                    node: progress.node,
+                    votes: self.core.configuration.voters().iter().any(|voter| progress.is(voter)),
+                    serving: progress.is_serving(),
+                    acked: progress.acked,
+                    held: progress.durable,
                     link,
                 })
                 .collect(),
@@ -548,10 +548,8 @@ impl Zab {
             })
             .filter_map(|(_, link)| {
                 let hello = link.hello.as_ref()?;
-                let mut members = self.core.members.voters().iter();
-                let recorded =
-                    |voter: &&Voter| voter.node == hello.node && voter.incarnation == Some(hello.incarnation);
-                members.find(recorded).map(|member| (member, hello))
+                let voter = self.core.configuration.voter(hello.node, hello.incarnation)?;
+                Some((voter, hello))
             })
     }
 

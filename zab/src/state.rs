@@ -14,11 +14,11 @@ use alloc::{
 
 use crate::{
     config::{Config, Recovered},
+    configuration::Configuration,
     effect::{Effect, Founding, HardState, Notice, Write},
-    ensemble::Members,
     history::{Epochs, History},
+    latency::WriteLatency,
     message::{Candidate, Hello, Message, Reason, Vote, VoteState},
-    pace::Pace,
     types::{EnsembleId, Epoch, Incarnation, LinkId, NodeId, Round, Ticks, Token},
 };
 
@@ -89,7 +89,7 @@ pub(crate) struct Core {
     pub(crate) now: Ticks,
     pub(crate) hard: HardState,
     pub(crate) founding: Option<Founding>,
-    pub(crate) members: Members,
+    pub(crate) configuration: Configuration,
     pub(crate) history: History,
     pub(crate) round: Round,
     /// Everything through this counter is known to be committed.
@@ -103,7 +103,7 @@ pub(crate) struct Core {
     pub(crate) effects: Vec<Effect>,
     pub(crate) stopped: bool,
     pub(crate) pending: VecDeque<Pending>,
-    pub(crate) pace: Pace,
+    pub(crate) latency: WriteLatency,
     /// When each node's slow storage was last told of.
     pub(crate) slow_told: BTreeMap<NodeId, Ticks>,
     pub(crate) last_token: Token,
@@ -132,16 +132,13 @@ impl Core {
             "a promise is never below the current epoch (rule 10)"
         );
         assert!(hard.accepted_epoch >= epochs.last().epoch, "a promise is never below the log (rule 10)");
-        let members = match &recovered.founding {
-            Some(founding) if founding.sealed => Members::new(founding.genesis.voters.clone()),
-            _ => Members::new(config.voters.clone()),
-        };
+        let configuration = Configuration::in_force(&config.voters, recovered.founding.as_ref());
         let history = History::new(epochs, recovered.applied, config.bounds.tail_bytes);
         Core {
             now,
             hard,
             founding: recovered.founding,
-            members,
+            configuration,
             commit: history.released(),
             history,
             round: Round(0),
@@ -152,7 +149,7 @@ impl Core {
             effects: Vec::new(),
             stopped: false,
             pending: VecDeque::new(),
-            pace: Pace::new(now),
+            latency: WriteLatency::new(now),
             slow_told: BTreeMap::new(),
             last_token: Token(0),
             persisted: Token(0),
@@ -179,7 +176,7 @@ impl Core {
     /// Whether this node is counted in quorums.
     pub(crate) fn votes(&self) -> bool {
         planted!(
-            self.members.is_voter(self.config.node, self.config.incarnation),
+            self.configuration.is_voter(self.config.node, self.config.incarnation),
             unrecorded_incarnation_votes => true
         )
     }
@@ -243,7 +240,7 @@ impl Core {
             Write::Founding(founding) => Change::Founding(founding.clone()),
         };
         if self.pending.is_empty() {
-            self.pace.begins(self.now);
+            self.latency.start(self.now);
         }
         self.pending.push_back(Pending { token, change });
         self.effects.push(Effect::Write { token, write });
@@ -255,7 +252,7 @@ impl Core {
         assert!(token <= self.last_token, "storage reports only what was written");
         self.persisted = self.persisted.max(token);
         if self.pending.front().is_some_and(|pending| pending.token <= token) {
-            self.pace.ends(self.now);
+            self.latency.complete(self.now);
         }
         while self.pending.front().is_some_and(|pending| pending.token <= token) {
             match self.pending.pop_front().map(|pending| pending.change) {
@@ -269,9 +266,7 @@ impl Core {
                     self.hard = hard;
                 }
                 Some(Change::Founding(founding)) => {
-                    if founding.sealed {
-                        self.members = Members::new(founding.genesis.voters.clone());
-                    }
+                    self.configuration = Configuration::in_force(&self.config.voters, Some(&founding));
                     self.founding = Some(founding);
                 }
                 Some(Change::Truncate) | None => {}
@@ -289,24 +284,24 @@ impl Core {
     }
 
     /// Whether every storage write of the protocol has been done (rule 11a).
-    pub(crate) fn settled(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.pending.is_empty()
     }
 
     /// Whether this node's own storage takes too long for it to lead (protocol.md 6.6): it has made no progress for
     /// longer than the time-out, or than four of its writes have taken of late, where that is more, up to four times
     /// the time-out.
-    pub(crate) fn stalled(&self) -> bool {
+    pub(crate) fn is_stalled(&self) -> bool {
         let disk = self.config.timeouts.disk;
-        let patience = disk.max(self.pace.typical().saturating_mul(4).min(disk.saturating_mul(4)));
-        !self.pending.is_empty() && self.pace.waited(self.now) > patience
+        let patience = disk.max(self.latency.average().saturating_mul(4).min(disk.saturating_mul(4)));
+        !self.pending.is_empty() && self.latency.current(self.now) > patience
     }
 
     /// How slow this node's storage is, in microseconds for a write, if it is slow enough to tell: a quarter of the
     /// election time-out. Else 0.
-    pub(crate) fn slowness(&self) -> u64 {
-        let waited = if self.pending.is_empty() { 0 } else { self.pace.waited(self.now) };
-        let slowness = waited.max(self.pace.typical());
+    pub(crate) fn slow_latency(&self) -> u64 {
+        let waited = if self.pending.is_empty() { 0 } else { self.latency.current(self.now) };
+        let slowness = waited.max(self.latency.average());
         if slowness >= self.config.timeouts.election / 4 { slowness } else { 0 }
     }
 
@@ -355,7 +350,7 @@ impl Core {
     }
 
     /// Whether an epoch that somebody else names can be true.
-    pub(crate) fn plausible(&self, epoch: Epoch) -> bool {
+    pub(crate) fn is_plausible(&self, epoch: Epoch) -> bool {
         epoch.0 <= self.hard.accepted_epoch.max(self.epoch_floor).0.saturating_add(EPOCHS_AHEAD_MAX)
             && epoch.0 + 1 < Epoch::MAX.0
     }
@@ -367,7 +362,7 @@ impl Core {
         if let (Some(theirs), Some(ours)) = (vote.ensemble, self.ensemble())
             && theirs != ours
             && vote.sender != self.me()
-            && self.members.contains(vote.sender)
+            && self.configuration.contains(vote.sender)
             && self.foreign.insert(vote.sender)
         {
             self.notice(Notice::OtherEnsemble { peer: vote.sender, ensemble: theirs });
@@ -375,12 +370,12 @@ impl Core {
         if vote.ensemble.is_none()
             || vote.ensemble != self.ensemble()
             || vote.sender == self.me()
-            || !self.members.contains(vote.sender)
-            || !self.members.contains(vote.candidate.node)
+            || !self.configuration.contains(vote.sender)
+            || !self.configuration.contains(vote.candidate.node)
         {
             return false;
         }
-        let recorded = self.members.is_voter(vote.sender, vote.incarnation);
+        let recorded = self.configuration.is_voter(vote.sender, vote.incarnation);
         let now = (vote.incarnation, vote.boot, vote.sequence);
         match self.seen.get(&(vote.sender, recorded)) {
             Some(&(incarnation, boot, sequence))
@@ -414,14 +409,14 @@ impl Core {
             round: self.round,
             candidate,
             established,
-            config_version: 0,
+            config_version: self.configuration.version(),
         };
         self.effects.push(Effect::Datagram { to, vote });
     }
 
     /// The other members' ids.
     pub(crate) fn others(&self) -> Vec<NodeId> {
-        self.members.voters().iter().map(|voter| voter.node).filter(|node| *node != self.me()).collect()
+        self.configuration.voters().iter().map(|voter| voter.node).filter(|node| *node != self.me()).collect()
     }
 
     /// This candidate could not be followed: it was out of reach, or refused, or fell silent before this node
@@ -506,7 +501,8 @@ impl Core {
             Some(Reason::WrongNode)
         } else if hello.ensemble.is_some() && self.ensemble().is_some() && hello.ensemble != self.ensemble() {
             Some(Reason::OtherEnsemble)
-        } else if !self.members.contains(hello.node) && hello.ensemble.is_some() == self.ensemble().is_some()
+        } else if !self.configuration.contains(hello.node)
+            && hello.ensemble.is_some() == self.ensemble().is_some()
         {
             Some(if self.ensemble().is_some() { Reason::NotAMember } else { Reason::Configuration })
         } else {
@@ -563,7 +559,7 @@ impl Core {
 
     /// A follower connects anew. That it does so at the same start as before and from elsewhere, or at an earlier one, is
     /// reported.
-    pub(crate) fn replaces(&mut self, new: LinkId, old: LinkId) {
+    pub(crate) fn check_reconnect(&mut self, new: LinkId, old: LinkId) {
         let boot =
             |link| self.links.get(&link).and_then(|link: &Link| link.hello.as_ref()).map(|hello| hello.boot);
         if boot(new) <= boot(old) && self.is_twin(new, old) {

@@ -1,4 +1,4 @@
-//! Sessions: their openings and ends, and the signs of life between.
+//! Sessions: opening, contact, end.
 
 use gometa_proto::{
     ErrorKind,
@@ -48,7 +48,7 @@ impl<T: Table> Node<T> {
     }
 
     pub(super) fn end_session(&mut self, client: ClientId, id: u64, deadline: Ticks, session: u64) {
-        // A session's id is the counter of the entry that created it, so this node knows all up to there.
+        // A session's id is the counter of the entry that created it, so this node knows all sessions up to `applied`.
         let ended = session <= self.store.applied() && self.store.session_timeout(session).is_none();
         if planted!(ended, session_end_not_replicated => true) {
             probe!("session.ended-already");
@@ -58,13 +58,13 @@ impl<T: Table> Node<T> {
         self.submit(client, id, deadline, WriteKey::End { session }, end);
     }
 
-    /// A session is open, as the log says.
+    /// Handles that the opening of a session is applied.
     pub(super) fn session_opened(&mut self, nonce: &[u8], session: u64) {
         self.openers.opened(nonce, session);
         self.contact(session);
     }
 
-    /// A session has ended, as the log says; the requests that asked for it are answered.
+    /// Handles that the end of a session is applied: answers the requests for it.
     pub(super) fn session_ended(&mut self, session: u64, existed: bool) {
         self.clocks.end(session);
         self.openers.ended(session);
@@ -80,13 +80,13 @@ impl<T: Table> Node<T> {
         }
     }
 
-    /// A leader ends silent sessions; a follower reports which ones it has heard of.
-    pub(super) fn look_at_sessions(&mut self) {
+    /// On a leader: ends expired sessions. On a follower: reports contacts to the leader.
+    pub(super) fn check_sessions(&mut self) {
         let store = &self.store;
-        let silent = self.clocks.silent(|session| store.session_timeout(session));
-        if !silent.is_empty() {
+        let expired = self.clocks.expired(|session| store.session_timeout(session));
+        if !expired.is_empty() {
             probe!("session.silent-too-long");
-            let end = command::Body::EndSessions(v1::EndSessions { sessions: silent });
+            let end = command::Body::EndSessions(v1::EndSessions { sessions: expired });
             let command = Command { body: Some(end) };
             let id = self.forwarding.propose(Proposer::Clock);
             self.inbox.push(zab::Event::Propose { id, payload: encode_command(&command) });

@@ -547,7 +547,7 @@ fn what_this_node_is_can_be_asked() {
     let mut solo = node(&[(4, 2)]);
     assert_eq!((solo.zab.current_epoch(), solo.zab.last(), solo.zab.commit()), (Epoch(4), zxid(4, 2), 0));
     assert_eq!(solo.zab.ensemble(), Some(super::solo::HOME));
-    assert_eq!(solo.zab.members().voters().len(), 3);
+    assert_eq!(solo.zab.configuration().voters().len(), 3);
     assert!(solo.zab.votes() && solo.zab.followers().is_empty());
     solo.serves(3, 5);
     assert_eq!((solo.zab.current_epoch(), solo.zab.commit()), (Epoch(5), 2));

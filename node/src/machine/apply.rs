@@ -1,0 +1,106 @@
+//! Applying what is committed, and answering the requests that it settles.
+
+use bytes::Bytes;
+use gometa_proto::{Outcome, v1::command_outcome};
+use gometa_store::{Applied, Origin, Table};
+use gometa_zab::{self as zab, Kind};
+
+use super::Node;
+use crate::{
+    effect::{Effect, Write},
+    requests::WriteKey,
+};
+
+/// The most entries applied in one step.
+const APPLY_MAX: usize = 8_192;
+
+/// The bytes of log entries read back at once.
+const READ_BYTES_MAX: usize = 1 << 20;
+
+impl<T: Table> Node<T> {
+    pub(super) fn apply(&mut self) {
+        let before = self.store.applied();
+        for _ in 0..APPLY_MAX {
+            let counter = self.store.applied() + 1;
+            if counter > self.released || self.stopped {
+                break;
+            }
+            if self.unstored + self.store.pending_bytes() >= self.config.unstored_bytes_max {
+                probe!("apply.waits-for-the-table");
+                break;
+            }
+            while self.read_back.front().is_some_and(|entry| entry.zxid.counter < counter) {
+                self.read_back.pop_front();
+            }
+            let entry = match self.read_back.front() {
+                Some(entry) if entry.zxid.counter == counter => entry.clone(),
+                _ => match self.zab.recent(counter) {
+                    Some(entry) => entry.clone(),
+                    None => {
+                        probe!("apply.from-the-log");
+                        self.read_log(counter);
+                        break;
+                    }
+                },
+            };
+            match entry.kind {
+                Kind::Command => {
+                    let applied = self.store.apply(counter, &entry.payload);
+                    self.settle(&applied);
+                }
+                Kind::Membership | Kind::Unknown(_) => self.store.skip(counter),
+            }
+        }
+        if self.store.applied() > before {
+            let bytes = self.store.pending_bytes();
+            if let Some(batch) = self.store.take_batch() {
+                let token = self.zab.allocate_token();
+                self.batches.push_back((token, bytes));
+                self.unstored += bytes;
+                self.effects.push(Effect::Write { token, write: Write::Apply(batch) });
+            }
+            self.inbox.push(zab::Event::Applied { counter: self.store.applied() });
+        }
+    }
+
+    fn read_log(&mut self, from: u64) {
+        if self.reading.is_none() {
+            let id = self.zab.allocate_read();
+            self.reading = Some(id);
+            let effect = Effect::Read { id, from, to: self.released, bytes_max: READ_BYTES_MAX };
+            self.effects.push(effect);
+        }
+    }
+
+    /// Answers the requests that wait for a command's outcome.
+    fn settle(&mut self, applied: &Applied) {
+        let key = match &applied.origin {
+            Origin::Write { session, seq } => WriteKey::Write { session: *session, seq: *seq },
+            Origin::CreateSession { nonce } => {
+                if let Some(command_outcome::Result::SessionOpened(opened)) = applied.outcome.result {
+                    self.session_opened(nonce, opened.session);
+                }
+                WriteKey::Open { nonce: Bytes::copy_from_slice(nonce) }
+            }
+            Origin::EndSessions { sessions } => {
+                for (session, existed) in sessions {
+                    self.session_ended(*session, *existed);
+                }
+                return;
+            }
+            Origin::None => return,
+        };
+        let Some(submission) = self.requests.submission(&key) else { return };
+        // The outcome of this entry is final unless an earlier attempt may be in the log as well.
+        probe!(
+            "write.settled-by-an-earlier-attempt",
+            submission.exposed && submission.at == crate::requests::At::Held
+        );
+        let otherwise = if submission.exposed { Outcome::Unknown } else { Outcome::NotApplied };
+        for ticket in self.requests.settle(&key) {
+            if let Some(waiting) = self.requests.remove(ticket) {
+                self.answer(waiting.client, waiting.id, &applied.outcome, otherwise);
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Proposals and barriers between a node and its leader.
+
+use bytes::Bytes;
+use gometa_proto::{
+    ErrorKind,
+    limits::PAYLOAD_MAX,
+    v1::{self, Error, node_message::Body},
+};
+use gometa_store::Table;
+use gometa_zab::{self as zab, LinkId, Rejection, Role};
+
+use super::Node;
+use crate::{
+    barrier,
+    forward::{self, Proposer},
+    requests::{At, Attempt},
+};
+
+impl<T: Table> Node<T> {
+    /// Sends waiting commands and barriers to the leader, if there is one.
+    pub(super) fn send_pending(&mut self) {
+        match self.role {
+            Role::Leading { established: Some(_) } => {
+                for (attempt, payload) in self.requests.send_held(At::Proposed) {
+                    let id = self.forwarding.propose(Proposer::Own(attempt));
+                    self.inbox.push(zab::Event::Propose { id, payload });
+                }
+                if let Some(id) = self.barriers.begin_own() {
+                    self.inbox.push(zab::Event::Barrier { id });
+                }
+            }
+            Role::Following { established: Some(_), .. } => {
+                let commands = self.requests.send_held(At::Forwarded);
+                for message in self.forwarding.forward(commands) {
+                    self.inbox.push(zab::Event::RelayToLeader(message));
+                }
+                if let Some(id) = self.barriers.begin_forwarded() {
+                    let question = Body::BarrierRequest(v1::BarrierRequest { id });
+                    self.inbox.push(zab::Event::RelayToLeader(forward::encode(question)));
+                }
+            }
+            Role::Forming | Role::Looking | Role::Following { .. } | Role::Leading { .. } => {}
+        }
+    }
+
+    pub(super) fn relayed(&mut self, link: LinkId, payload: Bytes) {
+        let Some(body) = forward::decode(payload) else { return };
+        match body {
+            Body::Forward(forwarded) => {
+                for (position, payload) in forwarded.commands.into_iter().enumerate() {
+                    let position = u32::try_from(position).unwrap_or(u32::MAX);
+                    if payload.len() > PAYLOAD_MAX {
+                        // No correct node sends it, and none could log it.
+                        let kind = ErrorKind::TooLarge;
+                        let payload = forward::rejection(forwarded.id, vec![position], kind);
+                        self.inbox.push(zab::Event::RelayTo { link, payload });
+                        continue;
+                    }
+                    let proposer = Proposer::Follower { link, forward: forwarded.id, position };
+                    let id = self.forwarding.propose(proposer);
+                    self.inbox.push(zab::Event::Propose { id, payload });
+                }
+            }
+            Body::ForwardRejected(rejected) => {
+                for attempt in self.forwarding.rejected(&rejected) {
+                    self.refused(&attempt, ErrorKind::from_number(rejected.kind));
+                }
+            }
+            Body::BarrierRequest(request) => match self.barriers.begin_for(link, request.id) {
+                Some(id) => self.inbox.push(zab::Event::Barrier { id }),
+                None => {
+                    let reply = v1::BarrierReply { id: request.id, passed: false, commit: 0 };
+                    let payload = forward::encode(Body::BarrierReply(reply));
+                    self.inbox.push(zab::Event::RelayTo { link, payload });
+                }
+            },
+            Body::BarrierReply(reply) => {
+                let commit = reply.passed.then_some(reply.commit);
+                self.barriers.end_forwarded(reply.id, commit);
+            }
+            Body::Announcements(announcements) => {
+                if self.announced.learn_from_leader(announcements, &self.zab) {
+                    self.announce_view();
+                }
+            }
+            Body::Contacts(contacts) => {
+                for session in contacts.sessions {
+                    self.contact(session);
+                }
+            }
+        }
+    }
+
+    /// Handles that the protocol core has rejected a command.
+    pub(super) fn rejected(&mut self, id: u64, why: Rejection) {
+        let kind = match why {
+            Rejection::NotLeader => ErrorKind::NotLeader,
+            Rejection::Full => ErrorKind::ResourceExhausted,
+        };
+        match self.forwarding.decided(id) {
+            Some(Proposer::Own(attempt)) => self.refused(&attempt, kind),
+            Some(Proposer::Follower { link, forward, position }) => {
+                probe!("forward.refused");
+                let payload = forward::rejection(forward, vec![position], kind);
+                self.inbox.push(zab::Event::RelayTo { link, payload });
+            }
+            Some(Proposer::Clock) => probe!("session.end-refused"),
+            None => {}
+        }
+    }
+
+    /// Handles that an attempt was not proposed: without a leader it waits for the next one; else it fails.
+    fn refused(&mut self, attempt: &Attempt, kind: ErrorKind) {
+        let Some(submission) = self.requests.refused(attempt) else { return };
+        if kind == ErrorKind::NotLeader {
+            self.requests.hold(attempt.key.clone());
+            return;
+        }
+        probe!("write.refused-for-good");
+        let outcome = submission.outcome();
+        for ticket in submission.tickets.clone() {
+            let error = match kind {
+                ErrorKind::ResourceExhausted => {
+                    Error::new(kind, "too many writes are in flight", outcome).with_retry_after_ms(20)
+                }
+                other => Error::new(other, "the leader refuses the write", outcome),
+            };
+            self.fail(ticket, error);
+        }
+    }
+
+    pub(super) fn end_barrier(&mut self, id: u64, commit: Option<u64>) {
+        match (self.barriers.end(id), commit) {
+            (Some(barrier::Origin::Own(tickets)), Some(commit)) => self.barriers.confirm(commit, tickets),
+            (Some(barrier::Origin::Own(tickets)), None) => {
+                probe!("read.asks-again");
+                self.barriers.retry(tickets);
+            }
+            (Some(barrier::Origin::Follower { link, id }), commit) => {
+                probe!("read.follower-told-to-ask-again", commit.is_none());
+                let reply =
+                    v1::BarrierReply { id, passed: commit.is_some(), commit: commit.unwrap_or_default() };
+                let payload = forward::encode(Body::BarrierReply(reply));
+                self.inbox.push(zab::Event::RelayTo { link, payload });
+            }
+            (None, _) => {}
+        }
+    }
+}

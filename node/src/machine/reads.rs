@@ -1,0 +1,62 @@
+//! Answering reads.
+
+use gometa_proto::{
+    ErrorKind,
+    v1::{Error, response::Result as Answer},
+};
+use gometa_store::Table;
+
+use super::Node;
+use crate::{
+    reads,
+    requests::{Ticket, Waiting, Want},
+};
+
+impl<T: Table> Node<T> {
+    pub(super) fn read_local(&mut self, ticket: Ticket) {
+        let Some(Waiting { want: Want::LocalRead(get), client, .. }) = self.requests.get(ticket) else {
+            return;
+        };
+        let up_to_date = planted!(self.synchronised, local_read_before_synchronised => true);
+        let applied = self.store.applied() >= get.min_revision;
+        if up_to_date && planted!(applied, local_read_ignores_min_revision => true) {
+            self.reads.push(*client, ticket);
+        } else {
+            probe!("read.local-before-the-first-synchronisation", !self.synchronised);
+            probe!("read.local-ahead-of-this-node", self.synchronised);
+            // The end of the first synchronisation comes with an apply or a role.
+            self.barriers.confirm(get.min_revision, vec![ticket]);
+        }
+    }
+
+    /// Answers ready reads, as many as the step allows.
+    pub(super) fn answer_reads(&mut self) {
+        if self.synchronised {
+            for ticket in self.barriers.ready(self.store.applied()) {
+                if let Some(waiting) = self.requests.get(ticket) {
+                    self.reads.push(waiting.client, ticket);
+                }
+            }
+        }
+        self.reads.begin_step();
+        while let Some((client, ticket)) = self.reads.next() {
+            let bytes = self.read(ticket);
+            self.reads.answered(client, bytes);
+        }
+    }
+
+    /// Answers a read and returns the size of the entry, in bytes.
+    fn read(&mut self, ticket: Ticket) -> usize {
+        let Some(waiting) = self.requests.get(ticket) else { return 0 };
+        let (Want::Read(get) | Want::LocalRead(get)) = &waiting.want else { return 0 };
+        let (answer, bytes) = match self.store.get(&get.key) {
+            Some(entry) => {
+                let bytes = reads::size(&entry);
+                (Answer::Entry(entry), bytes)
+            }
+            None => (Answer::Error(Error::not_applied(ErrorKind::NotFound, "there is no such key")), 0),
+        };
+        self.respond_to(ticket, answer);
+        bytes
+    }
+}

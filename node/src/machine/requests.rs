@@ -1,0 +1,258 @@
+//! Clients' requests, from their arrival to their answers.
+
+use gometa_proto::{
+    ErrorKind, Outcome,
+    v1::{
+        self, Command, Consistency, Error, Request, Response, command, command_outcome, request::Operation,
+        response::Result as Answer,
+    },
+};
+use gometa_store::{Recall, Table, encode_command};
+use gometa_zab::{Role, Ticks};
+
+use super::Node;
+use crate::{
+    effect::Effect,
+    event::ClientId,
+    requests::{Ticket, Waiting, Want, WriteKey},
+};
+
+/// The number of abandoned requests after which `barriers` and `reads` forget them.
+const ABANDONED_MAX: usize = 1_024;
+
+/// The longest deadline of a request: an hour. Longer ones are cut.
+const DEADLINE_MAX_MS: u32 = 3_600_000;
+
+impl<T: Table> Node<T> {
+    pub(super) fn request(&mut self, client: ClientId, request: Request) {
+        let id = request.id;
+        let deadline_ms = match request.deadline_ms {
+            0 => self.config.deadline_default_ms,
+            deadline_ms => deadline_ms.min(DEADLINE_MAX_MS),
+        };
+        let deadline = self.now.plus(u64::from(deadline_ms) * 1_000);
+        if let Err(error) = request.check() {
+            return self.respond(client, id, Answer::Error(error));
+        }
+        match request.operation {
+            Some(ref operation) if operation.is_write() => self.write(client, deadline, request),
+            Some(Operation::Get(get)) => self.get(client, id, deadline, get),
+            Some(Operation::Status(_)) => {
+                let status = self.sources().status(&self.store);
+                self.respond(client, id, Answer::Status(status));
+            }
+            Some(Operation::OpenSession(open)) => self.open_session(client, id, deadline, open),
+            Some(Operation::EndSession(end)) => self.end_session(client, id, deadline, end.session),
+            Some(_) | None => {
+                let error = Error::not_applied(ErrorKind::Unsupported, "this node has no such operation");
+                self.respond(client, id, Answer::Error(error));
+            }
+        }
+    }
+
+    /// Submits a command for a request; false if the request was refused and answered.
+    pub(super) fn submit(
+        &mut self,
+        client: ClientId,
+        id: u64,
+        deadline: Ticks,
+        key: WriteKey,
+        command: command::Body,
+    ) -> bool {
+        let Some(ticket) = self.wait(client, id, deadline, Want::Write(key.clone())) else { return false };
+        self.requests.submit(key, ticket, || encode_command(&Command { body: Some(command) }));
+        true
+    }
+
+    fn write(&mut self, client: ClientId, deadline: Ticks, request: Request) {
+        let (id, context) = (request.id, request.write.unwrap_or_default());
+        self.contact(context.session);
+        // A retry of an applied write has its answer. A session that is unknown here may have been opened by entries
+        // that this node has not applied.
+        match self.store.recall(context.session, context.seq) {
+            Recall::Recorded(outcome) => {
+                probe!("write.answered-from-memory");
+                return self.answer(client, id, &outcome, Outcome::Unknown);
+            }
+            Recall::Forgotten => return self.respond(client, id, Answer::Error(forgotten())),
+            Recall::NoSession | Recall::New => {}
+        }
+        let key = WriteKey::Write { session: context.session, seq: context.seq };
+        let command = command::Body::Write(Request { id: 0, deadline_ms: 0, ..request });
+        self.submit(client, id, deadline, key, command);
+    }
+
+    fn get(&mut self, client: ClientId, id: u64, deadline: Ticks, get: v1::Get) {
+        let local = get.consistency() == Consistency::Local;
+        let want = if local { Want::LocalRead(get) } else { Want::Read(get) };
+        let Some(ticket) = self.wait(client, id, deadline, want) else { return };
+        if local { self.read_local(ticket) } else { self.barriers.join(ticket) }
+    }
+
+    fn wait(&mut self, client: ClientId, id: u64, deadline: Ticks, want: Want) -> Option<Ticket> {
+        let error = if self.requests.len() >= self.config.requests_max {
+            probe!("request.too-many");
+            let message = "this node has too many requests waiting";
+            Error::not_applied(ErrorKind::ResourceExhausted, message).with_retry_after_ms(100)
+        } else if self.unavailable() && self.needs_leader(&want) {
+            probe!("request.no-leader-for-long");
+            self.no_leader(Outcome::NotApplied)
+        } else if let Some(ticket) = self.requests.add(Waiting { client, id, deadline, want }) {
+            return Some(ticket);
+        } else {
+            Error::not_applied(ErrorKind::InvalidArgument, format!("request {id} is in flight already"))
+        };
+        self.respond(client, id, Answer::Error(error));
+        None
+    }
+
+    /// Whether there has been no leader for so long that requests fail.
+    fn unavailable(&self) -> bool {
+        self.leaderless.is_some_and(|since| self.now.since(since) > self.config.zab.timeouts.election)
+    }
+
+    /// Whether a request needs a leader: all but local reads of a node that was synchronised.
+    fn needs_leader(&self, want: &Want) -> bool {
+        !(self.synchronised && matches!(want, Want::LocalRead(_)))
+    }
+
+    fn no_leader(&self, outcome: Outcome) -> Error {
+        let message = match self.role {
+            Role::Forming => "the ensemble is not formed yet",
+            Role::Following { established: None, .. } => {
+                "this node is catching up with its leader, and does not serve yet"
+            }
+            Role::Leading { established: None } if self.zab.serves_from().is_some() => {
+                "this node leads, and applies its log before it serves"
+            }
+            Role::Looking | Role::Following { .. } | Role::Leading { .. } => {
+                "this node has no leader, or the leader no quorum"
+            }
+        };
+        let retry_after_ms = u32::try_from(self.config.zab.timeouts.heartbeat / 1_000).unwrap_or(u32::MAX);
+        Error::new(ErrorKind::Unavailable, message, outcome).with_retry_after_ms(retry_after_ms)
+    }
+
+    pub(super) fn respond(&mut self, client: ClientId, id: u64, answer: Answer) {
+        let answer = match answer {
+            Answer::Error(error) => Answer::Error(error.with_leader(self.sources().leader_address())),
+            answer => answer,
+        };
+        let response = Response { id, revision: self.store.applied(), result: Some(answer) };
+        self.effects.push(Effect::Respond { client, response });
+    }
+
+    pub(super) fn respond_to(&mut self, ticket: Ticket, answer: Answer) {
+        if let Some(waiting) = self.requests.remove(ticket) {
+            self.respond(waiting.client, waiting.id, answer);
+        }
+    }
+
+    /// Removes a request without a known result.
+    pub(super) fn abandon(&mut self, ticket: Ticket) -> Option<Waiting> {
+        let not_applied = self.outcome_of(ticket) == Outcome::NotApplied;
+        let waiting = self.requests.remove(ticket)?;
+        if let Want::Write(WriteKey::Open { nonce }) = &waiting.want
+            && not_applied
+        {
+            self.openers.withdraw(waiting.client, nonce);
+        }
+        Some(waiting)
+    }
+
+    /// Answers a request with an error that is not the outcome of its command.
+    pub(super) fn fail(&mut self, ticket: Ticket, error: Error) {
+        if let Some(waiting) = self.abandon(ticket) {
+            self.respond(waiting.client, waiting.id, Answer::Error(error));
+        }
+    }
+
+    /// Answers with the outcome of a command. `otherwise` is the outcome of the write where the session table does not
+    /// know it.
+    pub(super) fn answer(
+        &mut self,
+        client: ClientId,
+        id: u64,
+        outcome: &v1::CommandOutcome,
+        otherwise: Outcome,
+    ) {
+        let answer = match outcome.result {
+            Some(command_outcome::Result::SessionOpened(opened)) => Answer::SessionOpened(opened),
+            Some(command_outcome::Result::Written(written)) => Answer::Written(written),
+            Some(command_outcome::Result::Deleted(deleted)) => Answer::Deleted(deleted),
+            Some(command_outcome::Result::Failure(failure)) => Answer::Error(failed(failure, otherwise)),
+            None => Answer::Error(Error::unknown(ErrorKind::Internal, "the command has no outcome")),
+        };
+        self.respond(client, id, answer);
+    }
+
+    /// Fails requests whose deadline has passed, and, after some time without a leader, all that need one.
+    pub(super) fn expire(&mut self) {
+        let expired = self.requests.expired(self.now);
+        self.abandoned += expired.len();
+        for ticket in expired {
+            let outcome = self.outcome_of(ticket);
+            probe!("deadline.of-what-was-not-proposed", outcome == Outcome::NotApplied);
+            probe!("deadline.of-what-may-happen", outcome == Outcome::Unknown);
+            let error = Error::new(ErrorKind::DeadlineExceeded, "the deadline has passed", outcome);
+            self.fail(ticket, error);
+        }
+        // Later requests fail at once.
+        if self.unavailable() && !self.waiters_failed {
+            self.waiters_failed = true;
+            for ticket in self.requests.all() {
+                if self.requests.get(ticket).is_some_and(|waiting| self.needs_leader(&waiting.want)) {
+                    probe!("request.turned-away");
+                    let error = self.no_leader(self.outcome_of(ticket));
+                    self.fail(ticket, error);
+                    self.abandoned += 1;
+                }
+            }
+        }
+        if self.abandoned > ABANDONED_MAX {
+            self.abandoned = 0;
+            let requests = &self.requests;
+            self.barriers.retain(|ticket| requests.get(ticket).is_some());
+            self.reads.retain(|ticket| requests.get(ticket).is_some());
+        }
+    }
+
+    pub(super) fn outcome_of(&self, ticket: Ticket) -> Outcome {
+        match self.requests.get(ticket).map(|waiting| &waiting.want) {
+            Some(Want::Write(key)) => {
+                self.requests.submission(key).map_or(Outcome::Unknown, |submission| submission.outcome())
+            }
+            Some(Want::Read(_) | Want::LocalRead(_)) | None => Outcome::NotApplied,
+        }
+    }
+}
+
+fn forgotten() -> Error {
+    Error::unknown(
+        ErrorKind::Forgotten,
+        "the write is below its session's floor: its answer was given before",
+    )
+}
+
+/// The error of a recorded failure.
+fn failed(failure: v1::Failure, otherwise: Outcome) -> Error {
+    let kind = ErrorKind::from_number(failure.kind);
+    let actual = failure.actual_revision;
+    let message = match kind {
+        ErrorKind::AlreadyExists => format!("the key exists at revision {actual}"),
+        ErrorKind::CasMismatch if actual == 0 => "the key does not exist".to_owned(),
+        ErrorKind::CasMismatch => format!("the key is at revision {actual}"),
+        ErrorKind::SessionExpired => "the session has ended, or never was".to_owned(),
+        ErrorKind::Forgotten => return forgotten(),
+        ErrorKind::ResourceExhausted => "there are too many sessions".to_owned(),
+        other => other.text().to_owned(),
+    };
+    // A session that has ended no longer knows whether an earlier attempt took effect. All other failures are
+    // recorded outcomes.
+    probe!(
+        "session.end-hides-an-outcome",
+        kind == ErrorKind::SessionExpired && otherwise == Outcome::Unknown
+    );
+    let outcome = if kind == ErrorKind::SessionExpired { otherwise } else { Outcome::NotApplied };
+    Error::new(kind, message, outcome).with_actual_revision(actual)
+}

@@ -1,0 +1,204 @@
+//! Replication: entries to followers, their acknowledgements, and what is committed (rules 16 to 25).
+
+use alloc::vec::Vec;
+
+use super::Leader;
+use crate::{
+    effect::{Effect, Notice},
+    message::{LogEntry, Message, Reason},
+    state::{Core, Next},
+    sync::{Plan, plan},
+    types::{LinkId, Zxid},
+};
+
+impl Leader {
+    // ---- Messages
+
+    pub(super) fn on_progress(&mut self, link: LinkId, last: Zxid) -> Next {
+        if let Some(progress) = self.followers.get_mut(&link) {
+            progress.report_durable(last.counter);
+            planted!(counts_progress_as_ack => progress.acked = progress.acked.max(last.counter));
+        }
+        Next::Stay
+    }
+
+    pub(super) fn on_ack_new_leader(&mut self, core: &mut Core, link: LinkId, last: Zxid) -> Next {
+        let Some(progress) = self.followers.get_mut(&link) else { return Next::Stay };
+        if !progress.awaits_ack_new_leader() {
+            return Next::Stay;
+        }
+        let sent = core.history.epochs().at(last.counter) == Some(last) && last.counter < progress.next();
+        if !sent || last < self.initial {
+            return self.drop_follower(core, link, "it acknowledges a log that is not this leader's");
+        }
+        probe!("lead.follower-holds-more-than-initial", last > self.initial);
+        progress.acknowledge_new_leader(last.counter, core.commit);
+        planted!(counts_acks_of_earlier_epochs => {
+            progress.acked = last.counter.max(core.acked_before(progress.node));
+        });
+        #[cfg(gometa_instrumented)]
+        core.remember(progress.node, last.counter);
+        self.check(core)
+    }
+
+    pub(super) fn on_ack(&mut self, core: &mut Core, link: LinkId, last: Zxid) -> Next {
+        let Some(progress) = self.followers.get_mut(&link) else { return Next::Stay };
+        planted!(ack_confirms_barrier => progress.heartbeat_acked = self.heartbeat);
+        // An Ack before AckNewLeader is ignored, and no fault (rule 23).
+        if !progress.is_counted() {
+            return Next::Stay;
+        }
+        if last.counter > progress.acked {
+            if last.counter >= progress.next() || core.history.epochs().at(last.counter) != Some(last) {
+                return self.drop_follower(core, link, "it acknowledges what it was not sent");
+            }
+            progress.acknowledge(last.counter);
+            #[cfg(gometa_instrumented)]
+            core.remember(progress.node, last.counter);
+        }
+        self.check(core)
+    }
+
+    // ---- Synchronisation
+
+    /// Sends Diff, or refuses a follower that needs a snapshot. Entries follow with [`Leader::stream`].
+    pub(super) fn synchronise(&mut self, core: &mut Core, link: LinkId) {
+        let Some(progress) = self.followers.get_mut(&link) else { return };
+        let Some(log) = progress.log() else { return };
+        match plan(core.history.epochs(), log) {
+            Plan::Diff { base: common } => {
+                let base = planted!(common, truncates_one_entry_too_many => {
+                    core.history.epochs().at(common.counter.saturating_sub(1)).unwrap_or(common)
+                });
+                let (peer, votes, from) = (progress.node, Self::is_voter(core, progress), log.last());
+                progress.stream_from(base);
+                core.notice(Notice::Synchronising { peer, votes, from, base });
+                core.send(link, Message::Diff { epoch: self.epoch, base });
+            }
+            Plan::Snapshot => {
+                self.followers.remove(&link);
+                core.refuse(link, Reason::SnapshotNeeded);
+            }
+        }
+    }
+
+    /// The commit index that is sent to followers whose logs are prefixes of this one. An established leader sends
+    /// it during synchronisation too, so that they apply meanwhile (rule 20); 0 before.
+    pub(super) fn commit_for_followers(&self, core: &Core) -> u64 {
+        match self.established() {
+            Some(_) => core.commit,
+            None => planted!(0, sends_commit_before_established => self.initial.counter),
+        }
+    }
+
+    /// Sends entries from the cursor of a follower on, as far as its window permits, and NewLeader when due.
+    pub(super) fn stream(&mut self, core: &mut Core, link: LinkId) {
+        let last = core.history.last().counter;
+        let bounds = core.config.bounds;
+        loop {
+            let Some(progress) = self.followers.get_mut(&link) else { return };
+            if !progress.is_streamed() {
+                return;
+            }
+            if !progress.can_send(last, bounds.window_bytes_max) {
+                break;
+            }
+            let (from, recent_from) = (progress.next(), core.history.recent_from());
+            if from < recent_from {
+                probe!("sync.from-disk");
+                let id = core.allocate_read();
+                progress.start_reading(id);
+                let (to, bytes_max) = (recent_from - 1, bounds.batch_bytes_max);
+                core.effects.push(Effect::Read { id, from, to, bytes_max });
+                return;
+            }
+            let mut entries = Vec::new();
+            let mut bytes = 0;
+            while let Some(entry) = core.history.recent(from + entries.len() as u64) {
+                let full = bytes + entry.size() > bounds.batch_bytes_max;
+                if !entries.is_empty() && planted!(full, sends_entries_one_by_one => true) {
+                    break;
+                }
+                bytes += entry.size();
+                entries.push(entry.clone());
+            }
+            self.send_entries(core, link, entries, bytes);
+        }
+        let Some(progress) = self.followers.get_mut(&link) else { return };
+        probe!("sync.window-full", progress.is_window_full(last));
+        if progress.take_new_leader(self.initial) {
+            core.send(link, Message::NewLeader { epoch: self.epoch, last: self.initial });
+        }
+    }
+
+    /// Sends a batch of entries, which begins at the follower's cursor.
+    fn send_entries(&mut self, core: &mut Core, link: LinkId, entries: Vec<LogEntry>, bytes: usize) {
+        let commit = self.commit_for_followers(core);
+        let Some(progress) = self.followers.get_mut(&link) else { return };
+        let Some(previous) = core.history.epochs().at(progress.next() - 1) else { return };
+        progress.sent(entries.len(), bytes);
+        progress.commit_sent(commit);
+        core.send(link, Message::Propose { epoch: self.epoch, previous, entries, commit });
+    }
+
+    /// Sends the entries that a storage read has returned.
+    pub(crate) fn on_log_read(&mut self, core: &mut Core, id: u64, entries: Vec<LogEntry>) {
+        let reading = self.followers.iter_mut().find(|(_, progress)| progress.is_reading(id));
+        let Some((link, progress)) = reading else {
+            probe!("sync.read-for-nobody");
+            return;
+        };
+        progress.finish_reading();
+        let fits = entries.first().is_some_and(|entry| entry.zxid.counter == progress.next())
+            && entries.iter().all(|entry| core.history.epochs().at(entry.zxid.counter) == Some(entry.zxid));
+        assert!(fits, "storage returns the log entries that it was asked for");
+        let (link, bytes) = (*link, entries.iter().map(LogEntry::size).sum());
+        self.send_entries(core, link, entries, bytes);
+    }
+
+    /// Sends UpToDate, with the current commit index, to a follower that has caught up (rule 19).
+    pub(super) fn send_up_to_date(&mut self, core: &mut Core, link: LinkId) {
+        let Some(progress) = self.followers.get_mut(&link) else { return };
+        if !progress.is_up_to_date() {
+            return;
+        }
+        progress.serve();
+        progress.commit_sent(core.commit);
+        let last = core.history.epochs().at(progress.acked).unwrap_or_default();
+        core.notice(Notice::Synchronised { peer: progress.node, last });
+        core.send(link, Message::UpToDate { epoch: self.epoch, commit: core.commit });
+    }
+
+    // ---- Broadcast
+
+    /// Commits what a quorum has acknowledged (rule 23).
+    pub(super) fn advance_commit(&mut self, core: &mut Core) {
+        let durable = planted!(core.history.durable(), leader_counts_unsynced_entries => core.history.last());
+        let own = if core.votes() { durable.counter } else { 0 };
+        let reached = core.configuration.quorum_value(|voter| {
+            if planted!(voter.node == core.me(), commits_without_quorum => true) {
+                return own;
+            }
+            let acks = self.followers.values().filter(|progress| {
+                progress.is(voter) && planted!(progress.is_counted(), counts_progress_as_ack => true)
+            });
+            let missing = planted!(0, counts_acks_of_disconnected_voters => core.acked_before(voter.node));
+            acks.map(|progress| progress.acked).max().unwrap_or(missing)
+        });
+        probe!("commit.without-own-disk", reached > own);
+        core.learn_commit(reached);
+        self.proposals.close(core.commit.min(core.history.durable().counter));
+    }
+
+    /// Sends a serving follower a commit index that it was not sent with entries or a heartbeat.
+    pub(super) fn send_commit(&mut self, core: &mut Core, link: LinkId) {
+        let Some(progress) = self.followers.get_mut(&link) else { return };
+        if progress.needs_commit(core.commit) {
+            progress.commit_sent(core.commit);
+            core.send(link, Message::Commit { epoch: self.epoch, commit: core.commit });
+            planted!(sends_commit_twice => {
+                core.send(link, Message::Commit { epoch: self.epoch, commit: core.commit })
+            });
+        }
+    }
+}
