@@ -13,7 +13,7 @@ pub struct Coverage {
 #[cfg(gometa_instrumented)]
 pub fn taken() -> Option<Coverage> {
     let names = gometa_marks::PROBES.iter().enumerate();
-    let mut probes: Vec<_> = names.map(|(place, name)| (*name, gometa_marks::hits(place))).collect();
+    let mut probes: Vec<_> = names.map(|(index, (name, _))| (*name, gometa_marks::hits(index))).collect();
     probes.sort_by_key(|(_, hits)| *hits);
     Some(Coverage { probes })
 }

@@ -479,7 +479,7 @@ pub fn of_id(id: &str) -> Option<&'static Mutant> {
 /// Activates a mutant in the whole process, or none.
 #[cfg(gometa_instrumented)]
 pub fn choose(mutant: Option<&Mutant>) {
-    gometa_marks::choose(mutant.map(|mutant| gometa_marks::mutant(mutant.name)));
+    gometa_marks::activate(mutant.map(|mutant| gometa_marks::mutant(mutant.name)));
 }
 
 /// Does nothing: this program has no mutants.
