@@ -13,6 +13,8 @@ pub enum Stream {
     Machine,
     /// What clients do.
     Workload,
+    /// Tests of real processes.
+    Tests,
 }
 
 /// One stream of random numbers.
@@ -59,6 +61,11 @@ impl Random {
         ((u128::from(self.word()) * u128::from(bound)) >> 64) as u64
     }
 
+    /// That many random bytes.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count).map(|_| self.word() as u8).collect()
+    }
+
     /// Evenly from 0 to `bound` - 1; 0 for a bound of 0.
     pub fn index(&mut self, bound: usize) -> usize {
         self.below(bound as u64) as usize
@@ -79,6 +86,11 @@ impl Random {
     /// True in `per_million` of a million cases.
     pub fn chance(&mut self, per_million: u32) -> bool {
         per_million > 0 && self.below(1_000_000) < u64::from(per_million)
+    }
+
+    /// True in `chance` of a hundred cases.
+    pub fn percent(&mut self, chance: u8) -> bool {
+        self.below(100) < u64::from(chance)
     }
 
     /// True in one of `n` cases.

@@ -1,9 +1,11 @@
 //! Test support that more than one crate needs. Nothing that is shipped depends on it.
 //!
-//! [`script`] runs golden scripts on any [`ensemble`], over a [`network`] that delivers one message at a time; [`nodes`]
-//! is an ensemble of whole nodes on a network without faults. [`one_node`] is a single member among arbitrary peers,
-//! [`disk`] a disk that also checks *durable before send*, [`store`] a store and its model. With the feature
-//! `scripted-server`, `scripted_server` is a node of the client port whose answers a test writes itself.
+//! [`ensemble`] is a trait of ensembles in memory, over a [`network`] that delivers one message at a time; [`nodes`] is
+//! one of whole nodes without faults. [`one_node`] is a single member among arbitrary peers, [`disk`] a disk that also
+//! checks *durable before send*, [`store`] a store and its model.
+//!
+//! Features: `scripts` has the interpreter of golden scripts, `script`; `scripted-server` has a node of the client port
+//! whose answers a test writes itself, `scripted_server`.
 #![forbid(unsafe_code)]
 #![expect(missing_docs, reason = "support of tests: documented where the name does not say it")]
 
@@ -12,6 +14,7 @@ pub mod ensemble;
 pub mod network;
 pub mod nodes;
 pub mod one_node;
+#[cfg(feature = "scripts")]
 pub mod script;
 #[cfg(feature = "scripted-server")]
 pub mod scripted_server;

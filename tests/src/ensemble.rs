@@ -175,7 +175,7 @@ impl Ensemble {
             .map(|node| Target { election: node.addresses.election, message: node.addresses.message })
             .collect();
         let ip = ensemble.nodes[0].addresses.message.ip();
-        let network = Network::between(&targets, ip, random.number()).await;
+        let network = Network::between(&targets, ip, random.word()).await;
         drop(reserved);
         let with_id = |mut addresses: Value, index: usize| {
             addresses["Id"] = format!("{:x}", index + 1).into();

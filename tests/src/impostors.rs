@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::random::Random;
+use crate::random::{self, Random};
 
 /// Connections that one of them serves at a time; more wait.
 const CONNECTIONS_MAX: usize = 64;
@@ -39,10 +39,10 @@ impl Impostors {
     pub async fn start() -> Impostors {
         let mut tasks = JoinSet::new();
         let http = listen(&mut tasks, |stream| async move { drop(speak_http(stream).await) }).await;
-        let seed = Arc::new(std::sync::Mutex::new(Random::new(0x676f_6d65_7461)));
+        let seed = Arc::new(std::sync::Mutex::new(random::seeded(0x676f_6d65_7461)));
         let noise = listen(&mut tasks, move |stream| {
-            let number = seed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).number();
-            async move { drop(make_noise(stream, Random::new(number)).await) }
+            let number = seed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).word();
+            async move { drop(make_noise(stream, random::seeded(number)).await) }
         })
         .await;
         let silent = listen(&mut tasks, |stream| async move { drop(keep_silent(stream).await) }).await;
@@ -91,7 +91,7 @@ async fn speak_http(mut stream: TcpStream) -> std::io::Result<()> {
 
 async fn make_noise(mut stream: TcpStream, mut random: Random) -> std::io::Result<()> {
     loop {
-        let bytes: Vec<u8> = (0..NOISE_BYTES / 8).flat_map(|_| random.number().to_le_bytes()).collect();
+        let bytes: Vec<u8> = (0..NOISE_BYTES / 8).flat_map(|_| random.word().to_le_bytes()).collect();
         stream.write_all(&bytes).await?;
     }
 }

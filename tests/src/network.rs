@@ -29,7 +29,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use crate::random::Random;
+use crate::random::{self, Random};
 
 /// Bytes taken from a connection at a time.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -159,7 +159,7 @@ impl Network {
                 opened.unwrap_or_else(|error| panic!("no port for a proxy on {ip}: {error}"));
             proxies.push(Some(proxy));
             let (there, back) = (lines[pair].subscribe(), lines[to * nodes + from].subscribe());
-            let random = Random::new(seed ^ pair as u64);
+            let random = random::seeded(seed ^ pair as u64);
             tasks.spawn(carry_votes(
                 votes,
                 targets[to].election,
@@ -322,7 +322,7 @@ async fn carry_links(listener: TcpListener, target: SocketAddr, mut way: Way) {
     loop {
         while connections.try_join_next().is_some() {}
         let Ok((stream, _)) = listener.accept().await else { continue };
-        way.random.number();
+        way.random.word();
         connections.spawn(way.clone().carry(stream, target));
     }
 }
@@ -344,7 +344,7 @@ impl Way {
         let ((mut near_in, mut near_out), (mut far_in, mut far_out)) =
             (stream.into_split(), onward.into_split());
         let mut random = self.random.clone();
-        let (one, other) = (Random::new(random.number()), Random::new(random.number()));
+        let (one, other) = (random::seeded(random.word()), random::seeded(random.word()));
         let counts = &*self.counts;
         let carried = async {
             tokio::join!(

@@ -50,10 +50,6 @@ impl Kind {
     }
 }
 
-fn random_bytes(random: &mut Random, length: usize) -> Bytes {
-    (0..length).map(|_| random.word() as u8).collect()
-}
-
 /// A sound envelope: version, CRC-32C of the body, body.
 fn envelope(body: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(body.len() + 5);
@@ -94,7 +90,7 @@ pub(crate) fn make(kind: Kind, random: &mut Random, genuine: &[Bytes]) -> Option
     Some(match kind {
         Kind::Random => {
             let length = random.index(DATAGRAM_MAX + 100);
-            random_bytes(random, length)
+            random.bytes(length).into()
         }
         Kind::Resized => {
             let vote = pick(random)?;
@@ -103,7 +99,7 @@ pub(crate) fn make(kind: Kind, random: &mut Random, genuine: &[Bytes]) -> Option
             } else {
                 let more = 1 + random.index(100);
                 let zero = random.one_in(2);
-                let tail = if zero { Bytes::from(vec![0; more]) } else { random_bytes(random, more) };
+                let tail = if zero { Bytes::from(vec![0; more]) } else { random.bytes(more).into() };
                 [vote, tail].concat().into()
             }
         }
@@ -121,7 +117,7 @@ pub(crate) fn make(kind: Kind, random: &mut Random, genuine: &[Bytes]) -> Option
         }
         Kind::Huge => {
             let length = DATAGRAM_MAX + 1 + random.index(UDP_MAX - DATAGRAM_MAX);
-            let mut bytes = BytesMut::from(&random_bytes(random, length)[..]);
+            let mut bytes = BytesMut::from(&random.bytes(length)[..]);
             if let Some(vote) = pick(random).filter(|_| random.one_in(2)) {
                 bytes[..vote.len()].copy_from_slice(&vote);
             }
@@ -131,7 +127,7 @@ pub(crate) fn make(kind: Kind, random: &mut Random, genuine: &[Bytes]) -> Option
             let id = |random: &mut Random| Bytes::copy_from_slice(&random.wide().to_be_bytes());
             let length = if random.one_in(4) { random.index(40) } else { 16 };
             let datagram = VoteDatagram {
-                ensemble: random_bytes(random, length),
+                ensemble: random.bytes(length).into(),
                 history: number(random),
                 sender: random.below(6),
                 incarnation: id(random),

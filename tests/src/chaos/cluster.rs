@@ -18,7 +18,12 @@ use super::{
     tally::{Tally, lock},
     workload::{COUNTER, Workload},
 };
-use crate::{ensemble::Ensemble, program::program, random::Random, wait::until};
+use crate::{
+    ensemble::Ensemble,
+    program::program,
+    random::{self, Random},
+    wait::until,
+};
 
 const NODES: usize = 3;
 /// How long an ensemble may take to acknowledge a write again, and to be whole again, once nothing is in its way.
@@ -54,7 +59,7 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Three nodes, ready, and clients at work.
     pub(super) async fn start(seed: u64, outputs: Outputs, tally: &Mutex<Tally>) -> Cluster {
-        let mut random = Random::new(seed);
+        let mut random = random::seeded(seed);
         let images = Images::mount(NODES);
         let mut ensemble = Ensemble::prepare_on_network(NODES, &mut random).await;
         if outputs == Outputs::Blocked {

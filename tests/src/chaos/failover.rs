@@ -16,7 +16,7 @@ use gometa_client::Client;
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{cluster::whole, preload::Preload, tally::percentile};
-use crate::{ensemble::Ensemble, print_line, program::program, random::Random, wait::until};
+use crate::{ensemble::Ensemble, print_line, program::program, random, wait::until};
 
 /// Clients that write all the time.
 pub const CLIENTS: usize = 4;
@@ -123,7 +123,7 @@ impl Nodes {
 /// # Panics
 /// If an acknowledged write is lost, or the ensemble does not form or recover; if `sync_ms` had no effect.
 pub async fn failovers(seed: u64, count: usize, sync_ms: Option<u64>) -> Failovers {
-    let mut random = Random::new(seed);
+    let mut random = random::seeded(seed);
     let formed = Instant::now();
     let mut nodes = Nodes::start(sync_ms).await;
     let formed = formed.elapsed();

@@ -14,7 +14,7 @@ use super::{
     tally::{RATE_MIN, SHOWN_MAX, SharedTally, Tally, lock},
     task::caught,
 };
-use crate::{print_line, random::Random};
+use crate::{print_line, random};
 
 /// The start of a panic's text if its violations are in the tally already.
 const JUDGED: &str = "the verdict";
@@ -35,7 +35,7 @@ pub async fn run(seed: u64, plan: Plan, outputs: Outputs) -> Tally {
     images::report_leftovers();
     let tally = SharedTally::default();
     let begun = Instant::now();
-    let mut random = Random::new(seed);
+    let mut random = random::seeded(seed);
     let mut failures = 0;
     while failures < FAILURES_MAX {
         let left = match &plan {
@@ -55,7 +55,7 @@ pub async fn run(seed: u64, plan: Plan, outputs: Outputs) -> Tally {
             break;
         }
         let before = lock(&tally).fault_counts();
-        let seed = random.number();
+        let seed = random.word();
         let (shared, planned) = (Arc::clone(&tally), plan.clone());
         let ended = caught(async move {
             lock(&shared).ensembles += 1;

@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_schedule_plays_whole_rounds_and_counts_until_they_are_met() {
-        let mut random = Random::new(1);
+        let mut random = crate::random::seeded(1);
         let mut schedule = Schedule::of(|kind| kind != Kind::Flip);
         let plan = Plan::Time(Duration::from_secs(1));
         let kinds: u64 = schedule.allowed.iter().map(|(.., times)| times).sum();

@@ -20,7 +20,7 @@ use super::{
     task::caught,
     workload::by_key,
 };
-use crate::{random::Random, wait::until};
+use crate::{random, wait::until};
 
 /// Acknowledged writes that are to be lost, at least.
 const LOST_MIN: usize = 300;
@@ -39,9 +39,9 @@ pub struct Case {
 /// Tries all cases; those that need disk images or the library only where the machine has them.
 pub async fn self_check(seed: u64) -> Vec<Case> {
     images::report_leftovers();
-    let mut random = Random::new(seed);
+    let mut random = random::seeded(seed);
     let mut cases = Vec::new();
-    let seeds: Vec<u64> = (0..4).map(|_| random.number()).collect();
+    let seeds: Vec<u64> = (0..4).map(|_| random.word()).collect();
     let failed = |name: &str, error| vec![Case { name: name.to_owned(), found: Err(error) }];
     let forged = caught(forgeries(seeds[0])).await;
     cases.extend(forged.unwrap_or_else(|error| failed("forged evidence", error)));

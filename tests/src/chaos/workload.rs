@@ -14,7 +14,10 @@ use gometa_client::{Client, Entry, Error, ErrorKind, Outcome, Result as Answered
 use gometa_sim::history::{Action, Answer, Operation};
 use tokio::task::JoinSet;
 
-use crate::{ensemble::Ensemble, random::Random};
+use crate::{
+    ensemble::Ensemble,
+    random::{self, Random},
+};
 
 /// Keys in use at a time by all clients together.
 const SLOTS: u64 = 6;
@@ -151,7 +154,7 @@ impl Workload {
                 name,
                 client: client.clone(),
                 shared: shared.clone(),
-                random: Random::new(random.number()),
+                random: random::seeded(random.word()),
                 known: HashMap::new(),
                 promises: Promises::default(),
                 next: 0,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gometa_client::Client;
-use gometa_tests::{ensemble::Ensemble, random::Random, say};
+use gometa_tests::{ensemble::Ensemble, random, say};
 use tokio::task::JoinSet;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -29,7 +29,7 @@ async fn write(client: &Client, name: &'static str, count: u64, value_bytes: usi
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_that_was_down_for_ten_thousand_writes_catches_up() {
     const WRITES: u64 = 10_000;
-    let mut random = Random::of_this_run("catching up");
+    let mut random = random::of_this_run("catching up");
     let mut ensemble = Ensemble::start(3).await;
     let client = ensemble.client(TIMEOUT);
     let leader = ensemble.leader().await;
@@ -50,7 +50,7 @@ async fn a_follower_that_stands_still_leaves_the_leaders_memory_flat() {
     const VALUE_BYTES: usize = 512;
     /// Less than an unbounded queue would take: the values alone are 50 MiB.
     const GROWTH_MAX_KIB: u64 = 40 << 10;
-    let mut random = Random::of_this_run("standing still");
+    let mut random = random::of_this_run("standing still");
     let ensemble = Ensemble::start(3).await;
     let client = ensemble.client(TIMEOUT);
     let leader = ensemble.leader().await;

@@ -22,7 +22,7 @@ use gometa_client::Client;
 use gometa_tests::{
     ensemble::Ensemble,
     program::program,
-    random::Random,
+    random::{self, Random},
     say,
     wait::{PATIENCE, until},
 };
@@ -325,7 +325,7 @@ fn watch(processes: Vec<u32>, bound_kib: u64) -> (Arc<AtomicBool>, JoinHandle<()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_at_all_ports_stays_within_the_memory_bound_and_elects_nobody() {
     allow_files();
-    let mut random = Random::of_this_run("flood");
+    let mut random = random::of_this_run("flood");
     let mut ensemble = Ensemble::start(3).await;
     let bound = bound_kib(&ensemble);
     let client = ensemble.client(TIMEOUT);
@@ -382,7 +382,7 @@ async fn a_flood_at_all_ports_stays_within_the_memory_bound_and_elects_nobody() 
     honest.end(&format!("2,000 strangers at the nodes' port, {closed} closed, {} MiB", peak(&ensemble)));
 
     let honest = Honest::begin(&ensemble, processes[leader]);
-    let sent = datagrams(&ensemble, Random::new(random.number())).await;
+    let sent = datagrams(&ensemble, random::seeded(random.word())).await;
     honest.end(&format!("{sent} datagrams, {} MiB", peak(&ensemble)));
 
     stop.store(true, Ordering::Relaxed);

@@ -158,13 +158,13 @@ pub(crate) fn datagram(random: &mut Random) -> Vec<u8> {
         let length = random.below(600) as usize;
         return random.bytes(length);
     }
-    let node = NodeId(1 + random.number() % 1_000);
+    let node = NodeId(1 + random.word() % 1_000);
     let mut bytes = vote::encode(&Vote {
         ensemble: Some(EnsembleId { id: 0xbad, history: 1 }),
         sender: node,
-        incarnation: Incarnation(u128::from(random.number())),
+        incarnation: Incarnation(u128::from(random.word())),
         boot: u64::from(u32::MAX),
-        sequence: random.number(),
+        sequence: random.word(),
         state: VoteState::Looking,
         round: Round(random.below(1 << 40)),
         candidate: Candidate { epoch: Epoch(9), last: Zxid::new(9, 9), node },

@@ -7,8 +7,7 @@ use gometa_proto::v1::WriteContext;
 use gometa_tests::{
     ensemble::Ensemble,
     network::{Line, Seen},
-    random::Random,
-    say,
+    random, say,
 };
 use tokio::task::JoinSet;
 
@@ -39,7 +38,7 @@ async fn refuses_everything(ensemble: &Ensemble, alone: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_alone_with_its_clients_answers_no_linearizable_read_and_acknowledges_no_write() {
-    let mut random = Random::of_this_run("alone");
+    let mut random = random::of_this_run("alone");
     let ensemble = Ensemble::start_on_network(3, &mut random).await;
     for isolate_leader in [true, false] {
         let leader = ensemble.leader().await;
@@ -87,7 +86,7 @@ async fn a_node_alone_still_answers_local_reads_of_what_it_has() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_at_the_new_leader_of_a_write_in_its_inherited_tail_happens_once() {
-    let mut random = Random::of_this_run("inherited tail");
+    let mut random = random::of_this_run("inherited tail");
     let mut ensemble = Ensemble::start_on_network(3, &mut random).await;
     for round in 1..=3 {
         ensemble.converged(&ensemble.all()).await;
@@ -130,7 +129,7 @@ async fn a_retry_at_the_new_leader_of_a_write_in_its_inherited_tail_happens_once
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_sent_through_all_nodes_at_once_is_in_the_log_more_than_once_and_happens_once() {
-    let mut random = Random::of_this_run("sent thrice");
+    let mut random = random::of_this_run("sent thrice");
     let ensemble = Ensemble::start_on_network(3, &mut random).await;
     let mut wires = Vec::new();
     for node in ensemble.all() {
@@ -162,7 +161,7 @@ async fn a_write_sent_through_all_nodes_at_once_is_in_the_log_more_than_once_and
 async fn an_isolated_leaders_tail_is_cut_when_it_returns_and_stays_cut_after_a_kill() {
     const TAIL: u64 = 50;
     const MEANWHILE: u64 = 7;
-    let mut random = Random::of_this_run("cut tail");
+    let mut random = random::of_this_run("cut tail");
     let mut ensemble = Ensemble::start_on_network(3, &mut random).await;
     let everyone = ensemble.all();
     let client = ensemble.client(TIMEOUT);
@@ -222,7 +221,7 @@ async fn an_isolated_leaders_tail_is_cut_when_it_returns_and_stays_cut_after_a_k
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn elections_succeed_while_a_third_of_the_datagrams_is_lost() {
     const KILLS: usize = 10;
-    let mut random = Random::of_this_run("datagram loss");
+    let mut random = random::of_this_run("datagram loss");
     let mut ensemble = Ensemble::prepare_on_network(3, &mut random).await;
     ensemble.network().set_all(Line { loss_percent: 30, ..Line::default() });
     ensemble.start_all().await;
@@ -250,7 +249,7 @@ async fn elections_succeed_while_a_third_of_the_datagrams_is_lost() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn links_cut_one_way_and_slow_ones_do_not_stop_a_majority() {
-    let mut random = Random::of_this_run("one way");
+    let mut random = random::of_this_run("one way");
     let ensemble = Ensemble::start_on_network(3, &mut random).await;
     let client = ensemble.client(TIMEOUT);
     for (from, to) in [(0, 1), (1, 0), (1, 2), (2, 1), (0, 2), (2, 0)] {
@@ -277,7 +276,7 @@ async fn links_cut_one_way_and_slow_ones_do_not_stop_a_majority() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_on_a_leader_that_loses_its_followers_has_an_unknown_outcome() {
-    let mut random = Random::of_this_run("unknown");
+    let mut random = random::of_this_run("unknown");
     let ensemble = Ensemble::start_on_network(3, &mut random).await;
     let leader = ensemble.leader().await;
     let client = ensemble.client_of(leader, ALONE_TIMEOUT);

@@ -1,11 +1,11 @@
 //! The judge of `gometa-chaos` finds what is wrong: forged histories, nodes that have forgotten, disks that lie.
 
-use gometa_tests::{chaos::self_check::self_check, random::Random, say};
+use gometa_tests::{chaos::self_check::self_check, random, say};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_wrong_is_found() {
-    let mut random = Random::of_this_run("judged");
-    let cases = self_check(random.number()).await;
+    let mut random = random::of_this_run("judged");
+    let cases = self_check(random.word()).await;
     let said =
         |found: &Result<String, String>| found.clone().unwrap_or_else(|seen| format!("NOT FOUND: {seen}"));
     let lines: Vec<String> =

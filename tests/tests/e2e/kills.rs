@@ -11,8 +11,7 @@ use std::{
 use gometa_client::{Client, ErrorKind, ReadOptions};
 use gometa_tests::{
     ensemble::Ensemble,
-    random::Random,
-    say,
+    random, say,
     wait::{PATIENCE, until},
 };
 use tokio::task::JoinSet;
@@ -146,7 +145,7 @@ async fn verify(client: &Client, sets: &[(String, u64)]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_rounds_of_kills_lose_no_acknowledged_write_and_repeat_none() {
     let begun = Instant::now();
-    let mut random = Random::of_this_run("kills");
+    let mut random = random::of_this_run("kills");
     let mut ensemble = Ensemble::start(3).await;
     let readers: Vec<Client> = ensemble.all().iter().map(|node| ensemble.client_of(*node, TIMEOUT)).collect();
     ensemble.client(TIMEOUT).add(COUNTER, "0").await.unwrap();

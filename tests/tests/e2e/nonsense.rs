@@ -7,7 +7,12 @@ use gometa_proto::{
     limits::{CLIENT_FRAME_MAX, KEY_MAX, PEER_FRAME_MAX, VALUE_MAX},
     v1::{self, WriteContext, client_frame, request::Operation, response},
 };
-use gometa_tests::{ensemble::Ensemble, random::Random, say, wait::PATIENCE};
+use gometa_tests::{
+    ensemble::Ensemble,
+    random::{self, Random},
+    say,
+    wait::PATIENCE,
+};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpStream, UdpSocket},
@@ -50,7 +55,7 @@ async fn feed(address: String, pieces: Vec<Vec<u8>>) {
 async fn random_bytes_on_all_ports_change_nothing_and_stop_nobody() {
     const DATAGRAMS: usize = 5_000;
     const CONNECTIONS: usize = 300;
-    let mut random = Random::of_this_run("nonsense");
+    let mut random = random::of_this_run("nonsense");
     let ensemble = Ensemble::start(3).await;
     let client = ensemble.client(TIMEOUT);
     client.set("k", "0").await.unwrap();
@@ -64,7 +69,7 @@ async fn random_bytes_on_all_ports_change_nothing_and_stop_nobody() {
             let pieces = (0..CONNECTIONS).map(|_| nonsense(&mut random, frame_max)).collect();
             noise.spawn(feed(address.to_string(), pieces));
         }
-        let mut random = Random::new(random.number());
+        let mut random = random::seeded(random.word());
         noise.spawn(async move {
             let socket = UdpSocket::bind((addresses.election.ip(), 0)).await.unwrap();
             for _ in 0..DATAGRAMS {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use gometa_client::{Client, ErrorKind, Role};
-use gometa_tests::{ensemble::Ensemble, random::Random, say};
+use gometa_tests::{ensemble::Ensemble, random, say};
 use tokio::task::JoinSet;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -28,7 +28,7 @@ async fn fill(client: &Client) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_an_emptied_directory_is_ready_when_it_has_applied_the_log() {
-    let mut random = Random::of_this_run("serving");
+    let mut random = random::of_this_run("serving");
     let mut ensemble = Ensemble::start(3).await;
     fill(&ensemble.client(TIMEOUT)).await;
     let leader = ensemble.leader().await;

@@ -7,8 +7,7 @@ use std::{
 
 use gometa_client::Client;
 use gometa_tests::{
-    chaos::preload::Preload, ensemble::Ensemble, network::Line, program::program, random::Random, say,
-    wait::until,
+    chaos::preload::Preload, ensemble::Ensemble, network::Line, program::program, random, say, wait::until,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -80,7 +79,7 @@ async fn a_line_on_which_one_message_takes_longer_than_the_election_time_out_bri
     const VALUE_BYTES: usize = 64 << 10;
     /// A message of 1 MiB takes four election time-outs.
     const RATE: u64 = 256 << 10;
-    let mut random = Random::of_this_run("slow line");
+    let mut random = random::of_this_run("slow line");
     let mut ensemble = Ensemble::start_on_network(3, &mut random).await;
     let client = ensemble.client(TIMEOUT);
     for number in 0..WRITES {

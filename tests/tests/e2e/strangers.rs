@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use gometa_client::ReadOptions;
-use gometa_tests::{ensemble::Ensemble, random::Random};
+use gometa_tests::{ensemble::Ensemble, random};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// What calls get that must fail.
@@ -72,7 +72,7 @@ async fn a_node_of_another_ensemble_is_kept_out_and_disturbs_nobody() {
 async fn a_node_whose_disk_refuses_a_write_ends_with_the_cause_and_comes_back_whole() {
     /// 2 MiB: more than a node writes until it is ready, less than what is written to it then.
     const BLOCKS: u64 = 4_096;
-    let mut random = Random::of_this_run("short files");
+    let mut random = random::of_this_run("short files");
     let mut ensemble = Ensemble::start(3).await;
     let client = ensemble.client(TIMEOUT);
     let victim = random.below(3) as usize;

@@ -3,7 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use gometa_client::{Client, Role};
-use gometa_tests::{ensemble::Ensemble, program::program, random::Random};
+use gometa_tests::{ensemble::Ensemble, program::program, random};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// What calls get that must fail: several election time-outs.
@@ -26,7 +26,7 @@ fn shown(ensemble: &Ensemble, nodes: &[usize]) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wiped_node_is_brought_up_to_date_and_counted_in_no_quorum() {
     const WRITES: usize = 100;
-    let mut random = Random::of_this_run("wiped");
+    let mut random = random::of_this_run("wiped");
     let mut ensemble = Ensemble::start(3).await;
     let everyone = ensemble.all();
     let client = ensemble.client(TIMEOUT);
@@ -95,7 +95,7 @@ async fn a_wiped_node_is_brought_up_to_date_and_counted_in_no_quorum() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_wiped_nodes_form_no_ensemble_with_or_without_the_third() {
-    let mut random = Random::of_this_run("two wiped");
+    let mut random = random::of_this_run("two wiped");
     let mut ensemble = Ensemble::start(3).await;
     let everyone = ensemble.all();
     ensemble.client(TIMEOUT).set("k", "kept").await.unwrap();
