@@ -1,6 +1,6 @@
-//! How fast the data directory is on this machine: `cargo run --release -p gometa-server --example disk_speed [dir]`.
+//! The speed of the data directory on this machine: `cargo run --release -p gometa-server --example disk_speed [dir]`.
 #![expect(clippy::print_stdout, reason = "a measurement for people")]
-#![expect(clippy::unwrap_used, reason = "it has nobody to answer to")]
+#![expect(clippy::unwrap_used, reason = "an example may panic")]
 
 use std::{
     path::{Path, PathBuf},

@@ -1,8 +1,8 @@
-//! Where each epoch of the log ends: enough to know the epoch of every counter without reading it.
+//! The end of each epoch in the log, which gives the epoch of every counter without reading it.
 
 use gometa_zab::Zxid;
 
-/// Where each epoch of the log ends.
+/// The end of each epoch in the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Boundaries {
     oldest: Zxid,
@@ -25,7 +25,7 @@ impl Boundaries {
         self.ends.last().copied().unwrap_or(self.oldest)
     }
 
-    /// Whether the log, or its base, is at this place.
+    /// Whether the log contains this zxid, or has it as its base.
     pub(super) fn contains(&self, zxid: Zxid) -> bool {
         if zxid == self.oldest {
             return true;
@@ -34,7 +34,7 @@ impl Boundaries {
         zxid.counter > self.oldest.counter && self.ends.get(at).is_some_and(|end| end.epoch == zxid.epoch)
     }
 
-    /// Adds an entry at the end; false, and nothing added, if it does not follow the last one.
+    /// Appends an entry. Returns false, without change, if it does not follow the last one.
     pub(super) fn append(&mut self, zxid: Zxid) -> bool {
         let last = self.last();
         if last.counter.checked_add(1) != Some(zxid.counter) || zxid.epoch < last.epoch || zxid.epoch.0 == 0 {
@@ -47,7 +47,7 @@ impl Boundaries {
         true
     }
 
-    /// Removes everything above; false, and nothing removed, if the log does not contain the place.
+    /// Removes everything above. Returns false, without change, if the log does not contain the zxid.
     pub(super) fn truncate(&mut self, to: Zxid) -> bool {
         if !self.contains(to) {
             return false;
@@ -69,7 +69,7 @@ mod tests {
     fn agrees_with_a_plain_list() {
         let mut boundaries = Boundaries::new(Zxid::ZERO);
         let mut list = vec![Zxid::ZERO];
-        // A fixed walk: mostly appends in rising epochs, with truncations to every kind of place.
+        // A fixed walk: mostly appends in rising epochs, with truncations to different positions.
         let mut state = 1_u64;
         let mut epoch = 1;
         for _ in 0..5_000 {

@@ -1,4 +1,4 @@
-//! The RocksDB in a generation: its options, its column families, and what its users share.
+//! The RocksDB of a generation: options, column families, and the state shared by its users.
 
 use std::{
     path::Path,
@@ -33,17 +33,17 @@ pub(super) const CHECKPOINT_KEY: &[u8] = b"checkpoint";
 const CACHE_BYTES: usize = 24 << 20;
 /// All memtables together.
 const MEMTABLES_BYTES: usize = 32 << 20;
-/// Write-ahead log that opening may have to read again.
+/// The bound of the write-ahead log, which opening has to read.
 const WAL_BYTES: u64 = 64 << 20;
 const INFO_LOG_BYTES: usize = 1 << 20;
 
-/// An open database, what it reports to, and the lock on its directory: shared by writer, readers and table.
+/// An open database, its callbacks, and the lock on its directory; shared by writer, readers and table.
 pub(super) struct Database {
     /// Dropped, and so closed, before the directory's lock.
     pub(super) rocks: DB,
     pub(super) directory: Directory,
     pub(super) hooks: Hooks,
-    /// Truncations done since the database was opened.
+    /// The number of truncations since the database was opened.
     pub(super) truncations: AtomicU64,
     failed: AtomicBool,
 }
@@ -78,7 +78,7 @@ impl Database {
         self.failed.load(Ordering::SeqCst)
     }
 
-    /// For readers that have no answer to give: reports the failure and waits for the end of the process.
+    /// Reports a failure to read, and waits for the end of the process.
     pub(super) fn fail_and_park(&self, reason: &dyn std::fmt::Display) -> ! {
         self.fail("read from", reason);
         loop {
@@ -87,13 +87,12 @@ impl Database {
     }
 }
 
-/// What is said of a failure while the directory is in use. Contents that are not what was written are damage as
-/// they are at the start, with the same remedy.
+/// The message of a failure while the directory is in use. Damaged contents have the same remedy as at the start.
 fn failure(dir: &Path, action: &str, reason: &str) -> String {
     if ["Corruption: ", "is damaged", "is missing"].iter().any(|word| reason.contains(word)) {
         return DiskError::damaged(dir, reason).to_string();
     }
-    // Failures of files beside the database have it already.
+    // Failures of other files include it already.
     let remedy = remedy_in(reason);
     let remedy = if reason.ends_with(remedy) { "" } else { remedy };
     format!("cannot {action} data directory {}: {reason}{remedy}", dir.display())
@@ -104,13 +103,12 @@ pub(super) fn family<'a>(rocks: &'a DB, name: &str) -> &'a ColumnFamily {
     rocks.cf_handle(name).unwrap_or_else(|| panic!("column family {name} is opened with the database"))
 }
 
-/// Opens the database of an existing directory. What RocksDB finds in its write-ahead log goes into synced files
-/// before this returns.
+/// Opens the database of an existing directory. RocksDB flushes its write-ahead log to synced files before this returns.
 pub(super) fn open(dir: &Path, path: &Path) -> Result<DB, DiskError> {
     open_with(options(path)?, path).map_err(DiskError::database("open", dir))
 }
 
-/// Makes a new database with the first hard state in it, durably, and says how far it goes.
+/// Creates a database with the first hard state, durably; returns its mark.
 pub(super) fn create(dir: &Path, path: &Path) -> Result<Mark, DiskError> {
     let mut options = options(path)?;
     options.create_if_missing(true);
@@ -125,7 +123,7 @@ pub(super) fn create(dir: &Path, path: &Path) -> Result<Mark, DiskError> {
     Ok(Mark { sequence: rocks.latest_sequence_number(), last: Zxid::ZERO })
 }
 
-/// How a batch is written: always to the write-ahead log, synced or not.
+/// The options of a batch: always written to the write-ahead log, synced or not.
 pub(super) fn write_options(sync: bool) -> WriteOptions {
     let mut options = WriteOptions::default();
     options.set_sync(sync);
@@ -147,19 +145,18 @@ fn open_with(options: Options, path: &Path) -> Result<DB, rocksdb::Error> {
 }
 
 fn options(path: &Path) -> Result<Options, DiskError> {
-    // The binding has no setter for this one. A failed flush or sync must stay failed: what RocksDB would
-    // resume with is not what was lost (rule 26).
+    // The binding has no setter for this option. RocksDB must not resume after a failed flush or sync: it would continue
+    // without the lost writes (rule 26).
     let options = Options::default().get_options_from_string("max_bgerror_resume_count=0");
     let mut options = options.map_err(DiskError::database("configure", path))?;
     options.set_paranoid_checks(true);
-    // A record that is not whole ends the write-ahead log. After a loss of power that is how writes which were
-    // never synced look, in any order of pages, so refusing them would refuse honest disks; whether anything
-    // that *was* synced fell behind the cut is what `SYNCED` tells.
+    // An incomplete record ends the write-ahead log. After a power loss unsynced writes look like this, with their pages in
+    // any order, so it is not an error. `SYNCED` shows whether synced writes were lost.
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_track_and_verify_wals_in_manifest(true);
     options.set_max_total_wal_size(WAL_BYTES);
     options.set_db_write_buffer_size(MEMTABLES_BYTES);
-    // One thread writes.
+    // There is one writing thread.
     options.set_allow_concurrent_memtable_write(false);
     options.set_enable_write_thread_adaptive_yield(false);
     options.set_max_background_jobs(2);

@@ -1,6 +1,6 @@
-//! The directory around the database: lock, format, identity, boot count, live generation.
+//! The files beside the database: lock, format, identity, boot count, live generation.
 //!
-//! Small files are text that ends with a checksum, so that people can read them and nobody edits them by mistake.
+//! Small files are text with a checksum at the end: readable, and protected against accidental edits.
 
 use std::{
     fmt::Write as _,
@@ -26,30 +26,30 @@ const IDENTITY: &str = "IDENTITY";
 const BOOT: &str = "BOOT";
 const GENERATION: &str = "GENERATION";
 const GENERATION_FIRST: &str = "gen-1";
-/// What a file is called until it is whole.
+/// The suffix of a file that is being written.
 const UNFINISHED: &str = ".new";
-/// Every file system may bring this one along.
+/// A directory that new file systems contain.
 const LOST_AND_FOUND: &str = "lost+found";
 
 const PRIVATE_DIRECTORY: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
 
-/// A locked data directory that is known to be ours.
+/// A locked data directory with a valid format.
 pub(super) struct Directory {
     dir: PathBuf,
     node: NodeId,
     incarnation: Incarnation,
     boot: u64,
     generation: PathBuf,
-    /// Locked for as long as it is open.
+    /// Locked while it is open.
     _lock: Lock,
 }
 
 impl Directory {
-    /// Locks the directory; creates what belongs into it if it is missing or empty.
+    /// Locks the directory; creates its files if it is missing or empty.
     pub(super) fn open(dir: &Path, node: NodeId) -> Result<Directory, DiskError> {
         make_directory(dir)?;
-        // Before the lock file is made, lest somebody else's directory get one.
+        // Before the lock file is created: a foreign directory must stay unchanged.
         refuse_foreign(dir, &names(dir)?)?;
         let lock = lock(dir)?;
         let names = names(dir)?;
@@ -76,12 +76,12 @@ impl Directory {
         Ok(Directory { dir: dir.to_owned(), node, incarnation, boot, generation, _lock: lock })
     }
 
-    /// Where the live generation's database is.
+    /// The path of the live generation's database.
     pub(super) fn database(&self) -> PathBuf {
         self.generation.join("db")
     }
 
-    /// Where the live generation's mark is.
+    /// The path of the live generation's mark.
     pub(super) fn synced(&self) -> PathBuf {
         self.generation.join("SYNCED")
     }
@@ -91,7 +91,7 @@ impl Directory {
         &self.dir
     }
 
-    /// Counts this opening, durably.
+    /// Increments the boot count, durably.
     pub(super) fn raise_boot(&self) -> Result<Identity, DiskError> {
         let boot = self.boot + 1;
         write_sealed(&self.dir, BOOT, &format!("boot {boot}\n"))?;
@@ -112,8 +112,8 @@ fn make_directory(dir: &Path) -> Result<(), DiskError> {
     create_nested(dir, &mut sync_directory)
 }
 
-/// Creates a directory and what is missing above it, from the top: each is durable in its parent before anything is
-/// created in it.
+/// Creates a directory and its missing parents, from the top. Each is durable in its parent before anything is created in
+/// it.
 fn create_nested(dir: &Path, sync: &mut dyn FnMut(&Path) -> Result<(), DiskError>) -> Result<(), DiskError> {
     let parent = match dir.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -124,13 +124,13 @@ fn create_nested(dir: &Path, sync: &mut dyn FnMut(&Path) -> Result<(), DiskError
     }
     match DirBuilder::new().mode(PRIVATE_DIRECTORY).create(dir) {
         Ok(()) => sync(parent),
-        // Another process was faster, and may not have synced it yet.
+        // Created by another process, which may not have synced it yet.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => sync(parent),
         Err(error) => Err(DiskError::file("create", dir)(error)),
     }
 }
 
-/// The names in the directory, without those that say nothing about it.
+/// The names in the directory, without those that are ignored.
 fn names(dir: &Path) -> Result<Vec<String>, DiskError> {
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).map_err(DiskError::file("read", dir))? {
@@ -157,13 +157,13 @@ fn refuse_foreign(dir: &Path, names: &[String]) -> Result<(), DiskError> {
     }
 }
 
-/// The lock of a directory; whoever holds it has the directory for itself.
+/// The exclusive lock of a directory.
 pub(super) struct Lock(File);
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing the file would do, were there no child processes: between fork and exec a child holds it, too.
-        // What fails here ends with the process.
+        // Closing the file is not enough: between fork and exec a child process holds it, too. On failure the lock ends with
+        // the process.
         let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
     }
 }
@@ -198,8 +198,8 @@ fn check_format(dir: &Path) -> Result<(), DiskError> {
     }
 }
 
-/// Makes everything, `IDENTITY` last. What an interrupted attempt has left, `names`, is removed first: without an
-/// identity the node has sent nothing, so nobody depends on it.
+/// Creates all files, `IDENTITY` last. The remains of an interrupted attempt, `names`, are removed first: without an
+/// identity the node has sent nothing, so no peer depends on them.
 fn create(dir: &Path, node: NodeId, names: &[String]) -> Result<(), DiskError> {
     let mode = fs::Permissions::from_mode(PRIVATE_DIRECTORY);
     fs::set_permissions(dir, mode).map_err(DiskError::file("change the mode of", dir))?;
@@ -295,7 +295,7 @@ fn seal(body: &str) -> String {
     text
 }
 
-/// Replaces a file in one step: after a crash the old one or the new one is there, and after this returns the new.
+/// Replaces a file atomically: a crash leaves the old one or the new one, and after the return the new one.
 fn write_whole(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
     let path = dir.join(name);
     let beside = dir.join(format!("{name}{UNFINISHED}"));

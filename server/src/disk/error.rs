@@ -1,16 +1,16 @@
-//! Why a data directory cannot be used: one line each, with the cause and the remedy.
+//! The errors of a data directory: one line each, with cause and remedy.
 
 use std::{
     io,
     path::{Path, PathBuf},
 };
 
-/// Why a data directory cannot be used.
+/// An error of a data directory.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DiskError {
     /// Another process has it open.
-    #[error("data directory {} is in use by another process: stop that one, or name another directory", dir.display())]
+    #[error("data directory {} is in use by another process: stop it, or use another directory", dir.display())]
     InUse {
         /// The directory.
         dir: PathBuf,
@@ -32,7 +32,7 @@ pub enum DiskError {
     /// An earlier version of the program has written it.
     #[error(
         "data directory {} has format {found}, and this program knows format {known} only: it was written by a version \
-         before the first release; name an empty or a new directory",
+         before the first release; use an empty or a new directory",
         dir.display()
     )]
     Older {
@@ -56,9 +56,9 @@ pub enum DiskError {
         /// What it is.
         what: String,
     },
-    /// Somebody else's files are in it.
+    /// It contains foreign files.
     #[error(
-        "directory {} is no gometa data directory, it holds {name:?}: name an empty or a new directory",
+        "directory {} is not a gometa data directory, it contains {name:?}: use an empty or a new directory",
         dir.display()
     )]
     Foreign {
@@ -67,7 +67,7 @@ pub enum DiskError {
         /// One of the files.
         name: String,
     },
-    /// It is not whole, or contradicts itself.
+    /// It is incomplete or inconsistent.
     #[error(
         "data directory {} is damaged: {what}; move it away: with an empty directory the node comes back without \
          a vote, and the others bring it up to date",
@@ -76,12 +76,12 @@ pub enum DiskError {
     Damaged {
         /// The directory.
         dir: PathBuf,
-        /// What is wrong.
+        /// The damage.
         what: String,
     },
-    /// It ends below what was once synced, and so perhaps below what this node has acknowledged.
+    /// It ends below the synced position, so that acknowledged writes may be missing.
     #[error(
-        "data directory {} has lost writes that were synced: {what}; look after the disk, then move the directory \
+        "data directory {} has lost writes that were synced: {what}; check the disk, then move the directory \
          away: with an empty directory the node comes back without a vote, and the others bring it up to date",
         dir.display()
     )]
@@ -91,24 +91,24 @@ pub enum DiskError {
         /// What is missing.
         what: String,
     },
-    /// The file system refuses.
+    /// An error of the file system.
     #[error("cannot {action} {}: {source}{}", path.display(), remedy(source.kind()))]
     File {
-        /// What was tried.
+        /// The operation.
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// RocksDB refuses, for a reason that does not lie in the files.
+    /// An error of RocksDB that is not damage.
     #[error("cannot {action} the database in {}: {reason}{}", dir.display(), remedy_in(reason))]
     Database {
-        /// What was tried.
+        /// The operation.
         action: &'static str,
         /// The data directory.
         dir: PathBuf,
-        /// What RocksDB said.
+        /// RocksDB's message.
         reason: String,
     },
     /// A thread could not be started.
@@ -116,7 +116,7 @@ pub enum DiskError {
     Thread {
         /// Its name.
         name: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -126,13 +126,13 @@ impl DiskError {
         DiskError::Damaged { dir: dir.to_owned(), what: what.into() }
     }
 
-    /// For `map_err`: what was being done to which file.
+    /// For `map_err`: an error of an operation on a file.
     pub(super) fn file<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(E) -> DiskError {
         let path = path.to_owned();
         move |error| DiskError::File { action, path, source: error.into() }
     }
 
-    /// For `map_err`: what was being done to the database. Errors that speak of the files' contents are damage.
+    /// For `map_err`: an error of an operation on the database. Errors about the files' contents are damage.
     pub(super) fn database(action: &'static str, dir: &Path) -> impl FnOnce(rocksdb::Error) -> DiskError {
         let dir = dir.to_owned();
         move |error| {
@@ -155,22 +155,22 @@ pub(super) fn one_line(error: &rocksdb::Error) -> String {
     error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What to do about a failure of the file system.
+/// The remedy for an error of the file system.
 fn remedy(kind: io::ErrorKind) -> &'static str {
     match kind {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            ": make the directory writable for this user, or name another one"
+            ": make the directory writable for this user, or use another one"
         }
         io::ErrorKind::StorageFull => ": free some space",
         io::ErrorKind::QuotaExceeded => ": free some space, or raise the quota",
         io::ErrorKind::FileTooLarge => ": raise the limit on the size of files (ulimit -f)",
-        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => ": name a directory",
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => ": use a directory",
         _ => "",
     }
 }
 
-/// What to do about a failure that RocksDB reports. Its messages name files, and end with the system's words for the
-/// error, which the C library has in English as long as nobody sets a locale; this process does not.
+/// The remedy for an error of RocksDB. Its messages name files and end with the system's error text, which is English: this
+/// process sets no locale.
 pub(super) fn remedy_in(reason: &str) -> &'static str {
     const WORDS: [(&str, io::ErrorKind); 5] = [
         ("No space left on device", io::ErrorKind::StorageFull),
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_comes_with_its_remedy_whoever_reports_it() {
+    fn a_full_disk_has_the_same_remedy_from_file_system_and_database() {
         let full = DiskError::Database {
             action: "open",
             dir: PathBuf::from("/data"),

@@ -1,4 +1,4 @@
-//! Reads the log for peers that are behind, on a thread of its own.
+//! Reads log entries for peers that are behind, on a thread of its own.
 
 use std::{
     collections::VecDeque,
@@ -34,7 +34,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    /// The protocol has at most one read in flight per connection, and bounds connections.
+    /// Bounded: the protocol has at most one read in flight per connection, and bounds connections.
     asked: VecDeque<Asked>,
     closing: bool,
 }
@@ -44,7 +44,7 @@ struct Asked {
     from: u64,
     to: u64,
     bytes_max: usize,
-    /// Truncations done when this was submitted.
+    /// The number of truncations when this was submitted.
     truncations: u64,
 }
 
@@ -59,9 +59,9 @@ impl LogReader {
         Ok(LogReader { shared, thread: Some(thread) })
     }
 
-    /// Asks for the entries with counters `from` to `to`, all of which were reported durable; answered through
-    /// [`Hooks::read`](super::Hooks). Reading stops before the entry that exceeds `bytes_max` as the sum of
-    /// [`LogEntry::size`], but not before the first. Never blocks.
+    /// Requests the entries with counters `from` to `to`, all of which must be durable; answered through
+    /// [`Hooks::read`](super::Hooks). At least one entry is read, and at most `bytes_max` as the sum of [`LogEntry::size`] of
+    /// more than one. Never blocks.
     pub fn submit(&self, id: u64, from: u64, to: u64, bytes_max: usize) {
         let truncations = self.shared.database.truncations.load(Ordering::SeqCst);
         self.shared.lock().asked.push_back(Asked { id, from, to, bytes_max, truncations });
@@ -76,7 +76,7 @@ impl Drop for LogReader {
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != thread::current().id()
         {
-            // A panic has been told where it happened.
+            // The panic was logged by its thread.
             let _ = thread.join();
         }
     }
@@ -114,7 +114,7 @@ impl Shared {
 
     fn read(&self, asked: &Asked) -> Result<Vec<LogEntry>, String> {
         let mut options = ReadOptions::default();
-        // Every entry goes out once per peer that is behind; the cache is for the table.
+        // Each entry is read once per peer that is behind; the cache is for the table.
         options.fill_cache(false);
         options.set_readahead_size(asked.bytes_max.clamp(64 << 10, 1 << 20));
         let mut stored = self.database.rocks.raw_iterator_cf_opt(self.database.family(LOG), options);
@@ -138,7 +138,7 @@ impl Shared {
             stored.next();
         }
         stored.status().map_err(|error| one_line(&error))?;
-        // The driver asks only for what is there; only a truncation may have come in between.
+        // Requested entries exist, unless a truncation has removed them since.
         let truncated = self.database.truncations.load(Ordering::SeqCst) != asked.truncations;
         if wanted <= asked.to && !truncated {
             return Err(format!("log entry {wanted} is missing"));

@@ -1,40 +1,39 @@
-//! The data directory: everything this node has promised, on one RocksDB.
+//! The data directory: all durable state of a node, in one RocksDB.
 //!
-//! The driver submits [`Write`](gometa_node::Write)s to a [`Writer`] and learns through [`Hooks`] how far they have
-//! come; it reads applied records through a [`RocksTable`] and log entries for peers through a [`LogReader`].
-//! Nothing else in the server touches the directory.
+//! The driver submits [`Write`](gometa_node::Write)s to a [`Writer`] and receives their completion through [`Hooks`]. It
+//! reads applied records through a [`RocksTable`], and log entries for peers through a [`LogReader`]. No other module
+//! accesses the directory.
 //!
 //! # The directory
 //!
-//! | name | holds | changes |
+//! | name | content | changes |
 //! |---|---|---|
 //! | `LOCK` | nothing; locked for as long as a process uses the directory | never |
 //! | `FORMAT` | the version of this layout | never |
 //! | `IDENTITY` | node id and incarnation | never |
-//! | `BOOT` | how often the directory was opened | replaced at each open |
-//! | `GENERATION` | which of the `gen-…` directories is the live one | replaced when a snapshot is installed |
+//! | `BOOT` | the number of times the directory was opened | replaced at each open |
+//! | `GENERATION` | the name of the live `gen-…` directory | replaced when a snapshot is installed |
 //! | `gen-1/db/` | RocksDB: column families `meta`, `log`, `data`, `session` | always |
-//! | `gen-1/SYNCED` | how far this generation is known to be synced | after each sync |
-//! | `CREATING` | nothing; stands only while the directory is being made | once |
+//! | `gen-1/SYNCED` | the synced position of this generation | after each sync |
+//! | `CREATING` | nothing; exists while the directory is being created | once |
 //!
-//! A file that is replaced is written beside, synced, renamed, and the directory synced. `IDENTITY` is the last
-//! one to be made: while `CREATING` stands without it, the node has told nobody anything, and the directory is
-//! made anew. In every other case a directory that is not whole is refused, never repaired by guesswork.
+//! A file is replaced by writing and syncing a new one, renaming it, and syncing the directory. `IDENTITY` is created last:
+//! while `CREATING` exists without it, the node has sent nothing, and the directory is created again. In every other case
+//! an incomplete directory is refused, and never repaired by guessing.
 //!
 //! # Invariants
 //!
-//! - `persisted(t)` is called after every write through t is in the database, in order, and all but table
-//!   writes are synced; never before, never beside (rules 24 and 26, section 1.5).
-//! - The log is contiguous from its base, and each record names its predecessor. Opening proves it for every
-//!   record, with its checksum, or fails.
-//! - What was synced is there after any crash, or opening fails. RocksDB cuts its write-ahead log at the first
-//!   record that is not whole, which after a loss of power is right for what was never synced, and wrong for
-//!   anything else. `SYNCED` tells the two apart: it names the database's sequence number and the log's end
-//!   after each sync.
+//! - `persisted(t)` is called in order, after every write through t is in the database, and all but table writes are
+//!   synced (rules 24 and 26, section 1.5).
+//! - The log is contiguous from its base, and each record names its predecessor. Opening verifies every record and its
+//!   checksum, or fails.
+//! - Synced writes are present after any crash, or opening fails. RocksDB truncates its write-ahead log at the first
+//!   incomplete record, which after a power loss is correct for unsynced writes only. `SYNCED` distinguishes the two: it
+//!   records the database's sequence number and the end of the log after each sync.
 //! - The log reaches at least as far as the table.
-//! - After the first error of storage nothing more is written, and nothing is retried.
+//! - After the first storage error nothing more is written, and nothing is retried.
 //!
-//! It deliberately omits snapshots and the deletion of old log entries; `GENERATION` is their place.
+//! Snapshots and the deletion of old log entries are not supported yet; `GENERATION` is reserved for them.
 
 mod boundaries;
 mod database;
@@ -54,45 +53,45 @@ use gometa_zab::{Incarnation, LogEntry, NodeId, Token};
 use self::{database::Database, directory::Directory};
 pub use self::{error::DiskError, log_reader::LogReader, table::RocksTable, writer::Writer};
 
-/// Who this data directory makes the node.
+/// The identity of the node in the data directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Identity {
-    /// The node's id, as it was when the directory was made.
+    /// The node's id at the creation of the directory.
     pub node: NodeId,
-    /// Random, drawn when the directory was made.
+    /// Random, chosen at the creation of the directory.
     pub incarnation: Incarnation,
-    /// Which opening of the directory this is; the first is 1. Durable.
+    /// The number of times the directory was opened, this time included. Durable.
     pub boot: u64,
 }
 
-/// What the disk tells. Called from the disk's own threads; must not block for long.
+/// The disk's callbacks. Called on the disk's own threads; must not block for long.
 pub struct Hooks {
     /// Every write through this token is in the database and readable; all but table writes are synced.
     pub persisted: Box<dyn Fn(Token) + Send + Sync>,
-    /// Storage failed, for this reason: the process must end. Called once; nothing is written afterwards.
+    /// Storage failed for this reason, and the process must end. Called once; nothing is written afterwards.
     pub failed: Box<dyn Fn(String) + Send + Sync>,
-    /// The answer to a [`LogReader::submit`] with this id: entries without a gap from the counter asked for.
-    /// Empty only if a truncation removed that counter in the meantime.
+    /// The answer to a [`LogReader::submit`] with this id: contiguous entries from the requested counter. Empty only if a
+    /// truncation has removed that counter since.
     pub read: Box<dyn Fn(u64, Vec<LogEntry>) + Send + Sync>,
 }
 
 /// An open data directory. It stays locked until all parts are dropped.
 pub struct Disk {
-    /// Who this node is.
+    /// The node's identity.
     pub identity: Identity,
-    /// What the directory held. All of it is synced.
+    /// The recovered state. All of it is synced.
     pub recovered: gometa_zab::Recovered,
     /// The applied records.
     pub table: RocksTable,
-    /// Takes writes.
+    /// Accepts writes.
     pub writer: Writer,
     /// Reads the log for peers.
     pub log: LogReader,
 }
 
 impl Disk {
-    /// Opens the directory, or creates it where there is none or an empty one. `node` is the id from the
-    /// configuration: it goes into a new directory; afterwards the id in the directory wins.
+    /// Opens the directory, or creates it if it is missing or empty. `node` is the id from the configuration, for a new
+    /// directory; the id in an existing one takes precedence.
     pub fn open(dir: &Path, node: NodeId, hooks: Hooks) -> Result<Disk, DiskError> {
         let directory = Directory::open(dir, node)?;
         let rocks = database::open(dir, &directory.database())?;

@@ -1,5 +1,5 @@
-//! The records that are this crate's own; hard state, founding and log entries are `gometa_codec::storage`'s. Each
-//! has a checksum of its own: RocksDB's guard its blocks and batches, these what RocksDB was given.
+//! The encoding of checkpoints and marks; `gometa_codec::storage` encodes hard state, founding and log entries. Each record
+//! has a checksum: RocksDB's checksums protect its blocks and batches only.
 
 use gometa_store::Checkpoint;
 

@@ -1,15 +1,13 @@
-//! `SYNCED`: how far the generation is known to be synced.
+//! `SYNCED`: the mark of the position up to which the generation is known to be synced.
 //!
-//! Written after each sync of the database and read when it is opened: a database that ends below it has lost
-//! something that this node may have acknowledged. The file is two slots written in turn, so that a torn write
-//! spoils at most the one that matters less. It is itself synced only now and then: a mark that is a little old
-//! finds fewer losses, and never a false one.
+//! It is written after each sync of the database and read at the opening: a database that ends below the mark has lost
+//! writes that this node may have acknowledged. The file has two slots, written alternately, so that a torn write damages
+//! the older mark only. The file itself is synced at intervals: an old mark may miss a loss, but never reports a false one.
 //!
-//! A mark has two halves. RocksDB's sequence number rises with every record of every column family, so it speaks
-//! for hard state and founding as well, and a truncation needs no exception. The log's end, which people
-//! understand, sees also a log whose records are gone while the sequence number is not; it does need one: a
-//! truncation lowers it, in both slots and synced, before the truncating batch is issued. Crash before that
-//! batch, and the log ends above the mark; crash after it, and it ends at the mark; neither is an alarm.
+//! A mark has two parts. RocksDB's sequence number rises with every record of every column family, so it covers hard state
+//! and founding, and needs no exception for truncations. The end of the log also detects lost log records under a valid
+//! sequence number. It needs an exception: a truncation lowers it, in both slots and synced, before the truncating batch
+//! is written. After a crash before that batch the log ends above the mark, after it at the mark; both are valid.
 
 use std::{
     fs::{File, OpenOptions},
@@ -22,13 +20,13 @@ use gometa_zab::{Epoch, Zxid};
 
 use super::{DiskError, records};
 
-/// Slots stand in blocks of their own, so that a torn write cannot reach both.
+/// Slots are in different blocks, so that a torn write cannot damage both.
 const SLOT_DISTANCE: u64 = 4_096;
 const SLOT_SIZE: usize = 36;
-/// The file is synced this often while marks change.
+/// The interval at which the file is synced while marks change.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How far a generation was synced.
+/// The synced position of a generation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Mark {
     /// RocksDB's sequence number.
@@ -41,15 +39,15 @@ pub(super) struct Mark {
 pub(super) struct SyncMark {
     path: PathBuf,
     file: File,
-    /// Number of the newest mark; its lowest bit is its slot.
+    /// The number of the newest mark; its lowest bit is its slot.
     index: u64,
     known: Mark,
-    /// Since when a mark has been written that is not synced; `None` if all are.
+    /// The time of the first unsynced mark; `None` if all are synced.
     unsynced_since: Option<Instant>,
 }
 
 impl SyncMark {
-    /// Makes the file, durable except for its name in the directory.
+    /// Creates the file, durable except for its name in the directory.
     pub(super) fn create(path: &Path, mark: Mark) -> Result<(), DiskError> {
         let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path);
         let file = file.map_err(DiskError::file("create", path))?;
@@ -87,14 +85,14 @@ impl SyncMark {
         self.known
     }
 
-    /// Writes a mark for what has just been synced. Syncs the file itself if that is due.
+    /// Writes a mark after a sync of the database. Syncs the file itself if that is due.
     pub(super) fn raise(&mut self, mark: Mark) -> Result<(), DiskError> {
         self.write(mark)?;
         let since = *self.unsynced_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= SYNC_INTERVAL { self.sync() } else { Ok(()) }
     }
 
-    /// Writes a mark whose log end may lie below the last one's, durable in both slots when this returns.
+    /// Writes a mark whose end of the log may be below the last one's, durably in both slots.
     pub(super) fn lower(&mut self, mark: Mark) -> Result<(), DiskError> {
         for _ in 0..2 {
             self.write(mark)?;
@@ -104,12 +102,12 @@ impl SyncMark {
         Ok(())
     }
 
-    /// How long until the file should be synced; `None` if it is.
+    /// The time until the file should be synced; `None` if it is.
     pub(super) fn sync_due_in(&self) -> Option<Duration> {
         self.unsynced_since.map(|since| SYNC_INTERVAL.saturating_sub(since.elapsed()))
     }
 
-    /// Syncs the file if anything in it is not synced.
+    /// Syncs the file if a mark is not synced.
     pub(super) fn sync(&mut self) -> Result<(), DiskError> {
         if self.unsynced_since.take().is_some() {
             self.file.sync_data().map_err(DiskError::file("sync", &self.path))?;

@@ -1,4 +1,4 @@
-//! The applied records, as the store reads them.
+//! Read access to the applied records, for the store.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use super::{
     records,
 };
 
-/// Read access to the table in the data directory. It sees a batch from before its token is reported.
+/// The table in the data directory. A batch is visible before its token is reported.
 ///
-/// If storage fails, the failure is reported through the hooks and the call does not return: it waits for the
-/// end of the process.
+/// If storage fails, the failure is reported through the hooks, and the call never returns: it waits for the end of the
+/// process.
 #[derive(Clone)]
 pub struct RocksTable {
     database: Arc<Database>,

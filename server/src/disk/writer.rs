@@ -1,4 +1,4 @@
-//! Writes: one thread takes everything queued and makes it one batch with one sync (group commit).
+//! Writes with group commit: one thread takes all queued writes and writes them as one batch with one sync.
 
 use std::{
     collections::VecDeque,
@@ -25,11 +25,10 @@ use super::{
 use crate::process::threads;
 
 const THREAD: &str = "gometa-write";
-/// A batch takes no further write once it has this size. Larger ones gain nothing, and the first of their
-/// writes waits for the last.
+/// The size after which a batch takes no further write. Larger ones are not faster, and delay their first write.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// Takes writes. Dropping it waits until everything submitted is written.
+/// Accepts writes. Dropping it waits until all are written.
 pub struct Writer {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -42,10 +41,10 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    /// The protocol bounds what it has in flight.
+    /// Bounded by the protocol's writes in flight.
     writes: VecDeque<(Token, Write)>,
     closing: bool,
-    /// After a failure: nothing is kept any more.
+    /// After a failure, writes are discarded.
     failed: bool,
 }
 
@@ -58,7 +57,7 @@ impl Writer {
     ) -> Result<Writer, DiskError> {
         let mut worker = Worker::new(database, mark, boundaries, applied);
         let shared = worker.shared.clone();
-        // All that was found is in synced files by now.
+        // Everything recovered is in synced files.
         worker.raise_mark()?;
         worker.mark.sync()?;
         let thread = threads::spawn(THREAD, move || worker.run());
@@ -88,7 +87,7 @@ impl Drop for Writer {
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != thread::current().id()
         {
-            // A panic has been told where it happened.
+            // The panic was logged by its thread.
             let _ = thread.join();
         }
     }
@@ -100,27 +99,27 @@ impl Shared {
     }
 }
 
-/// The writing thread's own.
+/// The state of the writing thread.
 struct Worker {
     shared: Arc<Shared>,
     database: Arc<Database>,
     mark: SyncMark,
-    /// The log as it is after everything that was put into a batch so far.
+    /// The log after all writes that were put into a batch.
     boundaries: Boundaries,
     /// The last counter that was applied.
     applied: u64,
     last_token: Option<Token>,
     pending: VecDeque<(Token, Write)>,
-    /// Where records are made; kept for its memory.
+    /// A buffer for encoding records, reused.
     record: BytesMut,
 }
 
-/// Writes that go to the database as one.
+/// Writes of one batch.
 struct Group {
     batch: WriteBatch,
     /// The last write's token.
     token: Token,
-    /// Something in it must be durable before its token is reported.
+    /// The batch must be synced before its token is reported.
     sync: bool,
     truncates: bool,
 }
@@ -161,7 +160,7 @@ impl Worker {
         self.mark.sync().map_err(|error| error.to_string())
     }
 
-    /// Takes everything queued; false at the end. Syncs the mark when there is nothing better to do.
+    /// Takes all queued writes; false at the end. Syncs the mark while idle.
     fn wait_for_writes(&mut self) -> Result<bool, String> {
         let shared = self.shared.clone();
         let mut queue = shared.lock();
@@ -187,8 +186,7 @@ impl Worker {
         let Some((token, _)) = self.pending.front() else { return Ok(None) };
         let mut group = Group { batch: WriteBatch::default(), token: *token, sync: false, truncates: false };
         while let Some((token, write)) = self.pending.pop_front() {
-            // A truncation opens its group: the mark is lowered beside it, and must not be raised again by the
-            // writes before it.
+            // A truncation begins a new group: it lowers the mark, which writes before it must not raise again.
             let truncates = matches!(&write, Write::Zab(gometa_zab::Write::Truncate(_)));
             if group.batch.size_in_bytes() >= BATCH_BYTES || (truncates && !group.batch.is_empty()) {
                 self.pending.push_front((token, write));
@@ -273,8 +271,7 @@ impl Worker {
         let mark = Mark { sequence: self.mark.known().sequence, last: self.mark.known().last.min(to) };
         self.mark.lower(mark).map_err(|error| error.to_string())?;
         self.database.truncations.fetch_add(1, Ordering::SeqCst);
-        // Ends at the log's end: a deletion that reached further would lie over all that is appended later, and
-        // be compacted together with it.
+        // Only up to the end of the log: a longer range deletion would cover later entries, and be compacted with them.
         let (from, end) = (storage::log_key(to.counter + 1), storage::log_key(last.counter + 1));
         group.batch.delete_range_cf(self.database.family(LOG), from, end);
         group.truncates = true;
@@ -286,8 +283,8 @@ impl Worker {
             let written = self.database.rocks.write_opt(group.batch, &write_options(group.sync));
             written.map_err(|error| one_line(&error))?;
         } else if group.sync {
-            // A truncation to where the log ends: nothing to write, but the table's writes before it are to be
-            // durable when it is reported, and the mark counts them.
+            // A truncation to the end of the log writes nothing, but the table's writes before it must be durable when it is
+            // reported, and the mark counts them.
             self.database.rocks.flush_wal(true).map_err(|error| one_line(&error))?;
         }
         if group.truncates {
@@ -302,7 +299,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Reads the log's end back: what was cut must be gone, and nothing more.
+    /// Reads the end of the log: exactly the truncated entries must be gone.
     fn verify_end(&self) -> Result<(), String> {
         let mut stored = self.database.rocks.raw_iterator_cf(self.database.family(LOG));
         stored.seek_to_last();
@@ -360,7 +357,7 @@ mod tests {
         worker.pending.push_back((token, Write::Zab(write)));
     }
 
-    /// Where the log ends after a crash at this moment, whichever slot of the mark is lost with it.
+    /// The end of the log after a crash now, with either slot of the mark lost.
     fn after_a_crash(dir: &Path) -> Zxid {
         let mut ends = Vec::new();
         for lost in [None, Some(0), Some(4_096)] {

@@ -1,4 +1,4 @@
-//! What a crash leaves: kills in mid-write, and write-ahead logs that end anywhere.
+//! Crashes: kills during writes, and write-ahead logs that end at any byte.
 
 use std::{
     env,
@@ -20,18 +20,18 @@ use super::support::*;
 
 const CHILD_DIR: &str = "GOMETA_TEST_DISK_DIR";
 const CHILD_WORK: &str = "GOMETA_TEST_DISK_WORK";
-/// Writes that a child has in flight.
+/// The number of writes of a child in flight.
 const IN_FLIGHT: u64 = 64;
 
-/// Runs the writing child, through a shell script if there is one.
+/// Runs the writing child, through a shell script if given.
 fn spawn(dir: &Path, work: &str, through: Option<&str>) -> (Child, impl Iterator<Item = String> + use<>) {
     let shell = through.map(|script| ["sh", "-c", script, "sh"]);
     let wrapper: &[&str] = shell.as_ref().map_or(&[], |shell| shell);
     rerun(wrapper, "crash::child", &[(CHILD_DIR, dir.as_os_str()), (CHILD_WORK, OsStr::new(work))])
 }
 
-/// Not a test: the process that others kill. It appends entries and applies them, one token each in turn, from
-/// where the directory ends, and tells what is persisted.
+/// Not a test: the process that is killed. It appends entries and applies them, alternately, from the end of the
+/// directory on, and prints persisted tokens.
 #[test]
 #[ignore = "run by the other tests"]
 fn child() {
@@ -43,7 +43,7 @@ fn child() {
         persisted: Box::new({
             let (done, base) = (done.clone(), base.clone());
             move |token: Token| {
-                // Even tokens are appends of the counter that is half of them.
+                // An even token is the append of the counter token / 2.
                 println!("acked {}", base.load(Ordering::SeqCst) + token.0 / 2);
                 *done.0.lock().unwrap() = token.0;
                 done.1.notify_all();
@@ -71,7 +71,7 @@ fn child() {
         while *persisted + IN_FLIGHT < step * 2 {
             persisted = done.1.wait(persisted).unwrap();
         }
-        // Only what is durable is applied.
+        // Only durable entries are applied.
         let durable = last.counter + *persisted / 2;
         drop(persisted);
         if work != "truncate" && durable > applied {
@@ -103,7 +103,7 @@ fn written(counter: u64, large: bool) -> gometa_node::Write {
     gometa_node::Write::Zab(gometa_zab::Write::Append(vec![entry]))
 }
 
-/// The directory holds 1 … last, as written, and the table is of one piece.
+/// The directory contains entries 1 … last as written, and a consistent table.
 fn check(dir: &Path) -> u64 {
     check_entries(dir, false)
 }
@@ -147,7 +147,7 @@ fn a_kill_amid_flushes_loses_nothing_that_was_acknowledged() {
     kill_rounds("large", 3, 300);
 }
 
-/// Kills a writing child once it has written a multiple of `step` entries, again and again.
+/// Kills a writing child repeatedly, each time after another `step` entries.
 fn kill_rounds(work: &str, rounds: u64, step: u64) {
     let dir = tempfile::tempdir().unwrap();
     let mut boots = 0;
@@ -171,7 +171,7 @@ fn kill_rounds(work: &str, rounds: u64, step: u64) {
 }
 
 #[test]
-fn a_kill_behind_a_truncation_does_not_bring_the_tail_back() {
+fn a_kill_after_a_truncation_does_not_bring_the_tail_back() {
     let dir = tempfile::tempdir().unwrap();
     let (mut child, mut lines) = spawn(dir.path(), "truncate", None);
     let truncated = lines.find_map(|line| number(&line, "truncated ")).unwrap();
@@ -190,7 +190,7 @@ fn a_kill_behind_a_truncation_does_not_bring_the_tail_back() {
 fn an_error_of_the_file_system_ends_the_writing_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     drop(Opened::open(dir.path()).unwrap());
-    // No file may grow beyond 64 KiB; the signal that says so is ignored, so that the write fails.
+    // No file may exceed 64 KiB; the signal is ignored, so that the write fails.
     let (mut child, lines) = spawn(dir.path(), "append", Some("trap '' XFSZ; ulimit -f 128; exec \"$@\""));
     let (mut acked, mut failed) = (0, None);
     for line in lines {
@@ -206,7 +206,7 @@ fn an_error_of_the_file_system_ends_the_writing_and_loses_nothing() {
     assert!(check(dir.path()) >= acked);
 }
 
-/// A directory as a crash at this moment would leave it, with nothing lost.
+/// The directory after a crash now, with nothing lost.
 fn crashed(from: &Path) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     copy(from, dir.path());
@@ -224,7 +224,7 @@ fn cut(dir: &Path, size: u64) {
 }
 
 #[test]
-fn whatever_was_synced_must_be_in_the_write_ahead_log() {
+fn synced_writes_must_be_in_the_write_ahead_log() {
     let dir = tempfile::tempdir().unwrap();
     let mut opened = Opened::open(dir.path()).unwrap();
     opened.found();
@@ -245,7 +245,7 @@ fn whatever_was_synced_must_be_in_the_write_ahead_log() {
         let error = refusal(crashed.path());
         assert!(matches!(error, DiskError::Lost { .. }), "{at}: {error}");
     }
-    // A promise is no shorter log, and is missed all the same.
+    // A lost promise does not shorten the log, and is detected as well.
     opened.write(promise(2, 1));
     let crashed = crashed(dir.path());
     cut(crashed.path(), logged);
@@ -254,7 +254,7 @@ fn whatever_was_synced_must_be_in_the_write_ahead_log() {
 }
 
 #[test]
-fn what_was_never_synced_may_be_torn() {
+fn unsynced_writes_may_be_torn() {
     let dir = tempfile::tempdir().unwrap();
     let mut opened = Opened::open(dir.path()).unwrap();
     opened.found();
@@ -273,7 +273,7 @@ fn what_was_never_synced_may_be_torn() {
     }
     seen.dedup();
     assert_eq!(seen, [0, 3]);
-    // Pages reach the disk in any order: a hole in what was not synced is no damage either.
+    // Pages reach the disk in any order: a gap in unsynced writes is not damage either.
     let holed = crashed(dir.path());
     flip(&database_files(holed.path(), "log").pop().unwrap(), |_| synced as usize + 10);
     assert_eq!(check(holed.path()), 5);
@@ -286,7 +286,7 @@ fn what_was_never_synced_may_be_torn() {
 }
 
 #[test]
-fn a_crash_anywhere_around_a_truncation_is_no_alarm() {
+fn a_crash_around_a_truncation_is_not_reported_as_damage() {
     let dir = tempfile::tempdir().unwrap();
     let mut opened = Opened::open(dir.path()).unwrap();
     opened.found();
@@ -301,7 +301,7 @@ fn a_crash_anywhere_around_a_truncation_is_no_alarm() {
     assert_eq!(Opened::open(before.path()).unwrap().last(), Zxid::new(1, 50));
     assert_eq!(Opened::open(after.path()).unwrap().last(), Zxid::new(1, 30));
     assert_eq!(Opened::open(later.path()).unwrap().last(), Zxid::new(2, 33));
-    // Once reported, the truncation is one of the things that must not be lost.
+    // Once reported, the truncation must not be lost.
     let undone = crashed(dir.path());
     cut(undone.path(), before_size);
     assert!(matches!(refusal(undone.path()), DiskError::Lost { .. }));

@@ -1,4 +1,4 @@
-//! Damaged directories: refused with one clear line, every time, and never changed by the attempt.
+//! Damaged directories are refused with one line, every time, and not changed.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use gometa_zab::{LEVEL, LogEntry};
 
 use super::support::*;
 
-/// A directory with two epochs and something applied, closed.
+/// A closed directory with two epochs and applied entries.
 fn filled() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let mut opened = Opened::open(dir.path()).unwrap();
@@ -18,12 +18,12 @@ fn filled() -> tempfile::TempDir {
     opened.append(3, 201..=300);
     opened.write(apply(250));
     drop(opened);
-    // Once more, so that all of it is in table files.
+    // Opened again, so that everything is in table files.
     drop(Opened::open(dir.path()).unwrap());
     dir
 }
 
-/// Spoils a copy of a good directory and expects this in the refusal.
+/// Damages a copy of a valid directory and expects this text in the error.
 fn refused(good: &tempfile::TempDir, expected: &str, spoil: impl FnOnce(&std::path::Path)) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data");
@@ -42,7 +42,7 @@ fn key(counter: u64) -> [u8; 8] {
     counter.to_be_bytes()
 }
 
-/// Exchanges a record of the database.
+/// Replaces a record of the database.
 fn rewrite(dir: &std::path::Path, family: &str, key: &[u8], change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
     tamper(dir, |rocks| {
         let family = rocks.cf_handle(family).unwrap();
@@ -72,7 +72,7 @@ fn a_good_copy_opens() {
 }
 
 #[test]
-fn small_files_must_be_there_and_whole() {
+fn small_files_must_exist_and_be_intact() {
     let good = filled();
     for name in ["IDENTITY", "BOOT", "GENERATION", "FORMAT"] {
         refused(&good, &format!("{name} is missing"), |dir| fs::remove_file(dir.join(name)).unwrap());
@@ -88,7 +88,7 @@ fn small_files_must_be_there_and_whole() {
 }
 
 #[test]
-fn the_database_must_be_there_and_whole() {
+fn the_database_must_exist_and_be_intact() {
     let good = filled();
     refused(&good, "CURRENT", |dir| fs::remove_file(dir.join("gen-1/db/CURRENT")).unwrap());
     refused(&good, "", |dir| {
@@ -128,7 +128,7 @@ fn the_log_must_be_one_chain() {
     refused(&good, "log entry 301 is missing", |dir| {
         tamper(dir, |rocks| rocks.put_cf(rocks.cf_handle("log").unwrap(), key(302), "stray").unwrap());
     });
-    // A whole record, in the wrong place.
+    // A valid record at the wrong position.
     refused(&good, "log entry 50 is damaged", |dir| {
         tamper(dir, |rocks| {
             let log = rocks.cf_handle("log").unwrap();
@@ -156,7 +156,7 @@ fn the_log_must_be_one_chain() {
 #[test]
 fn a_log_below_its_mark_is_refused() {
     let good = filled();
-    // Cut behind gometa's back: RocksDB's sequence number has even risen by it.
+    // Truncated directly in the database, which increases RocksDB's sequence number.
     refused(&good, "the log ends at (3, 299), below (3, 300), which it had synced", |dir| {
         erase(dir, "log", &key(300));
     });
@@ -175,7 +175,7 @@ fn an_older_database_is_refused() {
     let mut opened = Opened::open(good.path()).unwrap();
     opened.write(promise(4, 3));
     drop(opened);
-    // The log is as long as it was; what is lost is a promise.
+    // The log is as long as before; a promise is lost.
     refused(&good, "was synced", |dir| {
         fs::remove_dir_all(dir.join("gen-1/db")).unwrap();
         copy(&old.path().join("gen-1/db"), &dir.join("gen-1/db"));
@@ -183,7 +183,7 @@ fn an_older_database_is_refused() {
 }
 
 #[test]
-fn the_records_beside_the_log_must_fit_it() {
+fn the_records_beside_the_log_must_match_it() {
     let good = filled();
     refused(&good, "the hard state is missing", |dir| erase(dir, "meta", b"hard_state"));
     refused(&good, "the hard state: ", |dir| rewrite(dir, "meta", b"hard_state", flipped(5)));
@@ -194,7 +194,7 @@ fn the_records_beside_the_log_must_fit_it() {
 }
 
 #[test]
-fn promises_must_fit_the_log() {
+fn promises_must_match_the_log() {
     let state = |accepted, current, expected: &str| {
         let dir = tempfile::tempdir().unwrap();
         let mut opened = Opened::open(dir.path()).unwrap();
@@ -219,7 +219,7 @@ fn a_table_ahead_of_the_log_is_refused() {
     opened.append(1, 1..=4);
     opened.write(apply(4));
     drop(opened);
-    // A mark of the time before there was a log.
+    // A mark from before the first entry.
     fs::copy(empty.path().join("gen-1/SYNCED"), dir.path().join("gen-1/SYNCED")).unwrap();
     erase(dir.path(), "log", &key(4));
     let line = refusal(dir.path()).to_string();
@@ -227,7 +227,7 @@ fn a_table_ahead_of_the_log_is_refused() {
 }
 
 #[test]
-fn an_entry_of_a_higher_level_wants_the_newer_program() {
+fn an_entry_of_a_higher_level_needs_the_newer_program() {
     let dir = tempfile::tempdir().unwrap();
     let mut opened = Opened::open(dir.path()).unwrap();
     opened.found();

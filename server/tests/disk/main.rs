@@ -1,4 +1,4 @@
-//! The data directory, through its public face: what it keeps, what it refuses, what a kill leaves.
+//! The data directory through its public interface: durability, errors, crashes.
 #![expect(clippy::unwrap_used, reason = "all of this is tests")]
 
 mod contract;
@@ -49,7 +49,7 @@ fn everything_written_comes_back() {
     opened.append(5, 1_006..=1_006);
     drop(opened);
 
-    // The id in the directory wins over a changed configuration.
+    // The id in the directory takes precedence over a changed configuration.
     let mut opened = Opened::open_as(dir.path(), NodeId(99)).unwrap();
     assert_eq!(opened.disk.identity.node, first.node);
     assert_eq!(opened.disk.identity.incarnation, first.incarnation);
@@ -102,9 +102,9 @@ fn queued_writes_are_reported_in_order_and_readable() {
         opened.submit(append(1, [counter]));
         last = opened.submit(apply(counter));
     }
-    opened.wait("all of it", |told| {
-        assert!(told.persisted.is_sorted());
-        told.persisted.last() == Some(&last)
+    opened.wait("all of it", |callbacks| {
+        assert!(callbacks.persisted.is_sorted());
+        callbacks.persisted.last() == Some(&last)
     });
     assert_eq!(opened.disk.table.checkpoint(), checkpoint(500));
     assert_eq!(opened.disk.table.get(Space::Data, b"second").unwrap(), "500");
@@ -136,7 +136,7 @@ fn a_truncated_tail_is_gone_and_the_log_goes_on() {
     let mut opened = Opened::open(dir.path()).unwrap();
     assert_eq!(opened.disk.recovered.boundaries, [Zxid::new(1, 60)]);
     opened.write(promise(4, 4));
-    // In one go, so that truncations stand between other writes of a group.
+    // Without waiting, so that truncations are between other writes of a group.
     opened.submit(append(1, 61..=70));
     opened.submit(append(4, 71..=80));
     opened.submit(truncate(1, 65));
@@ -158,7 +158,7 @@ fn a_truncated_tail_is_gone_and_the_log_goes_on() {
 }
 
 #[test]
-fn a_crash_leaves_an_epoch_above_the_current_one_and_that_is_legal() {
+fn an_epoch_above_the_current_one_is_valid_after_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let mut opened = Opened::open(dir.path()).unwrap();
     opened.write(founding(true));
@@ -185,11 +185,11 @@ fn log_reads_keep_to_their_bounds() {
     let two = entry(1, 10).size() + entry(1, 11).size();
     assert_eq!(counters(opened.read(10, 13, two)), [10, 11]);
     assert_eq!(counters(opened.read(10, 13, two - 1)), [10]);
-    // Asked before a truncation, read after it: what is left, and no alarm.
+    // Requested before a truncation and read after it: the remaining entries, and no failure.
     opened.disk.log.submit(1_000, 49, 60, usize::MAX);
     opened.write(truncate(1, 50));
-    opened.wait("the answer", |told| {
-        told.read.iter().any(|(id, entries)| *id == 1_000 && [2, 12].contains(&entries.len()))
+    opened.wait("the answer", |callbacks| {
+        callbacks.read.iter().any(|(id, entries)| *id == 1_000 && [2, 12].contains(&entries.len()))
     });
     assert_eq!(opened.failed(), Vec::<String>::new());
 }
@@ -201,7 +201,7 @@ fn a_missing_entry_is_a_failure_not_an_answer() {
     opened.found();
     opened.append(1, 1..=5);
     opened.disk.log.submit(1, 4, 6, usize::MAX);
-    opened.wait("the failure", |told| !told.failed.is_empty());
+    opened.wait("the failure", |callbacks| !callbacks.failed.is_empty());
     assert!(opened.failed()[0].contains("log entry 6 is missing"), "{:?}", opened.failed());
 }
 
@@ -213,13 +213,13 @@ fn after_a_failure_nothing_more_is_written() {
     opened.append(1, 1..=5);
     let good = opened.submit(append(1, [6]));
     opened.submit(append(1, [8]));
-    opened.wait("the failure", |told| !told.failed.is_empty());
+    opened.wait("the failure", |callbacks| !callbacks.failed.is_empty());
     opened.submit(append(1, [7]));
     opened.submit(promise(9, 9));
     assert_eq!(opened.failed().len(), 1);
     let line = opened.failed()[0].clone();
     assert!(line.contains("log entry (1, 8) cannot follow (1, 6)"), "{line}");
-    opened.wait("no later token", |told| told.persisted.iter().all(|token| *token <= good));
+    opened.wait("no later token", |callbacks| callbacks.persisted.iter().all(|token| *token <= good));
     drop(opened);
     let opened = Opened::open(dir.path()).unwrap();
     assert!(opened.last() <= Zxid::new(1, 6));
@@ -227,7 +227,7 @@ fn after_a_failure_nothing_more_is_written() {
 }
 
 #[test]
-fn what_contradicts_the_log_fails() {
+fn writes_that_contradict_the_log_fail() {
     for (write, expected) in [
         (truncate(2, 3), "cannot be truncated to (2, 3)"),
         (truncate(1, 6), "cannot be truncated to (1, 6)"),
@@ -241,7 +241,7 @@ fn what_contradicts_the_log_fails() {
         opened.append(1, 1..=5);
         opened.write(apply(2));
         opened.submit(write);
-        opened.wait("the failure", |told| !told.failed.is_empty());
+        opened.wait("the failure", |callbacks| !callbacks.failed.is_empty());
         assert!(opened.failed()[0].contains(expected), "{:?}", opened.failed());
         drop(opened);
         assert_eq!(Opened::open(dir.path()).unwrap().last(), Zxid::new(1, 5));
@@ -254,7 +254,7 @@ fn a_directory_in_use_is_refused() {
     let opened = Opened::open(dir.path()).unwrap();
     let error = refusal(dir.path());
     assert!(matches!(error, DiskError::InUse { .. }), "{error}");
-    // Whatever part of it lives on.
+    // While any part of it is in use.
     let table = opened.disk.table.clone();
     drop(opened);
     assert!(matches!(refusal(dir.path()), DiskError::InUse { .. }));
@@ -263,14 +263,14 @@ fn a_directory_in_use_is_refused() {
 }
 
 #[test]
-fn somebody_elses_directory_is_refused_and_left_alone() {
+fn a_foreign_directory_is_refused_and_not_changed() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("holiday.jpg"), "sun").unwrap();
     let error = refusal(dir.path());
     assert!(matches!(error, DiskError::Foreign { .. }), "{error}");
     assert!(error.to_string().contains("holiday.jpg"), "{error}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    // Even if one of its names is one of ours.
+    // Even if it contains one of our file names.
     fs::write(dir.path().join("FORMAT"), "A4, landscape\n").unwrap();
     let error = refusal(dir.path());
     assert!(matches!(error, DiskError::Foreign { .. }), "{error}");
@@ -297,7 +297,7 @@ fn another_format_is_refused() {
 }
 
 #[test]
-fn what_cannot_be_written_is_refused() {
+fn an_unwritable_directory_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
@@ -306,7 +306,7 @@ fn what_cannot_be_written_is_refused() {
     let closed = dir.path().join("closed");
     fs::create_dir(&closed).unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o500)).unwrap();
-    // To root nothing is closed.
+    // Root may write everywhere.
     if !rustix::process::geteuid().is_root() {
         assert!(refusal(&closed).to_string().contains("make the directory writable"));
         assert!(refusal(&closed.join("below")).to_string().contains("make the directory writable"));
@@ -314,10 +314,10 @@ fn what_cannot_be_written_is_refused() {
 }
 
 #[test]
-fn an_interrupted_creation_begins_anew() {
+fn an_interrupted_creation_is_repeated() {
     let whole = tempfile::tempdir().unwrap();
     let old = Opened::open(whole.path()).unwrap().disk.identity;
-    // In the order in which they are made.
+    // In the order of their creation.
     let steps = ["FORMAT", "gen-1", "GENERATION", "BOOT"];
     for count in 0..=steps.len() {
         for halfway in [false, true] {
@@ -354,7 +354,7 @@ fn a_creation_interrupted_at_its_very_end_is_complete() {
     let new = Opened::open(dir.path()).unwrap().disk.identity;
     assert_eq!((new.incarnation, new.boot), (old.incarnation, 2));
     assert!(!dir.path().join("CREATING").exists());
-    // And an interrupted replacement of a file leaves the old one.
+    // An interrupted replacement of a file leaves the old one.
     fs::write(dir.path().join("BOOT.new"), "boot 9").unwrap();
     assert_eq!(Opened::open(dir.path()).unwrap().disk.identity.boot, 3);
 }

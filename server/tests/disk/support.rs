@@ -1,4 +1,4 @@
-//! What the tests of the data directory share: a disk with a memory of what it reported, and ways to spoil it.
+//! Helpers of the data directory's tests: a disk that records its callbacks, and ways to damage it.
 
 use std::{
     env,
@@ -23,18 +23,18 @@ use gometa_zab::{
 pub(crate) const NODE: NodeId = NodeId(0x5001);
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// What the hooks were told.
+/// The recorded callbacks.
 #[derive(Default)]
-pub(crate) struct Told {
+pub(crate) struct Callbacks {
     pub(crate) persisted: Vec<Token>,
     pub(crate) failed: Vec<String>,
     pub(crate) read: Vec<(u64, Vec<LogEntry>)>,
 }
 
-/// An open disk, with tokens counted and answers kept.
+/// An open disk that counts tokens and records its callbacks.
 pub(crate) struct Opened {
     pub(crate) disk: Disk,
-    told: Arc<(Mutex<Told>, Condvar)>,
+    callbacks: Arc<(Mutex<Callbacks>, Condvar)>,
     token: u64,
     read: u64,
 }
@@ -45,12 +45,12 @@ impl Opened {
     }
 
     pub(crate) fn open_as(dir: &Path, node: NodeId) -> Result<Opened, DiskError> {
-        let told = Arc::new((Mutex::new(Told::default()), Condvar::new()));
-        let tell = |change: fn(&mut Told, Change)| {
-            let told = told.clone();
+        let callbacks = Arc::new((Mutex::new(Callbacks::default()), Condvar::new()));
+        let record = |change: fn(&mut Callbacks, Change)| {
+            let callbacks = callbacks.clone();
             move |what: Change| {
-                change(&mut told.0.lock().unwrap(), what);
-                told.1.notify_all();
+                change(&mut callbacks.0.lock().unwrap(), what);
+                callbacks.1.notify_all();
             }
         };
         enum Change {
@@ -58,18 +58,18 @@ impl Opened {
             Failed(String),
             Read(u64, Vec<LogEntry>),
         }
-        let apply = |told: &mut Told, change: Change| match change {
-            Change::Persisted(token) => told.persisted.push(token),
-            Change::Failed(reason) => told.failed.push(reason),
-            Change::Read(id, entries) => told.read.push((id, entries)),
+        let apply = |callbacks: &mut Callbacks, change: Change| match change {
+            Change::Persisted(token) => callbacks.persisted.push(token),
+            Change::Failed(reason) => callbacks.failed.push(reason),
+            Change::Read(id, entries) => callbacks.read.push((id, entries)),
         };
-        let (persisted, failed, read) = (tell(apply), tell(apply), tell(apply));
+        let (persisted, failed, read) = (record(apply), record(apply), record(apply));
         let hooks = Hooks {
             persisted: Box::new(move |token| persisted(Change::Persisted(token))),
             failed: Box::new(move |reason| failed(Change::Failed(reason))),
             read: Box::new(move |id, entries| read(Change::Read(id, entries))),
         };
-        Ok(Opened { disk: Disk::open(dir, node, hooks)?, told, token: 0, read: 0 })
+        Ok(Opened { disk: Disk::open(dir, node, hooks)?, callbacks, token: 0, read: 0 })
     }
 
     /// Submits a write; does not wait.
@@ -82,7 +82,7 @@ impl Opened {
     /// Submits a write and waits until it is done.
     pub(crate) fn write(&mut self, write: Write) {
         let token = self.submit(write);
-        self.wait("persisted", |told| told.persisted.last().is_some_and(|last| *last >= token));
+        self.wait("persisted", |callbacks| callbacks.persisted.last().is_some_and(|last| *last >= token));
     }
 
     pub(crate) fn found(&mut self) {
@@ -99,41 +99,43 @@ impl Opened {
         self.read += 1;
         let id = self.read;
         self.disk.log.submit(id, from, to, bytes_max);
-        self.wait("read", |told| told.read.iter().any(|(read, _)| *read == id));
-        let told = self.told.0.lock().unwrap();
-        told.read.iter().find(|(read, _)| *read == id).unwrap().1.clone()
+        self.wait("read", |callbacks| callbacks.read.iter().any(|(read, _)| *read == id));
+        let callbacks = self.callbacks.0.lock().unwrap();
+        callbacks.read.iter().find(|(read, _)| *read == id).unwrap().1.clone()
     }
 
-    pub(crate) fn wait(&self, what: &str, done: impl Fn(&Told) -> bool) {
+    pub(crate) fn wait(&self, what: &str, done: impl Fn(&Callbacks) -> bool) {
         let deadline = Instant::now() + DEADLINE;
-        let mut told = self.told.0.lock().unwrap();
-        while !done(&told) {
+        let mut callbacks = self.callbacks.0.lock().unwrap();
+        while !done(&callbacks) {
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "still waiting for: {what}; failures: {:?}", told.failed);
-            told = self.told.1.wait_timeout(told, left).unwrap().0;
+            assert!(!left.is_zero(), "still waiting for: {what}; failures: {:?}", callbacks.failed);
+            callbacks = self.callbacks.1.wait_timeout(callbacks, left).unwrap().0;
         }
     }
 
-    /// Closes the disk; every token that was reported until it was closed.
+    /// Closes the disk; returns every token that was reported.
     pub(crate) fn close(self) -> Vec<Token> {
         drop(self.disk);
-        self.told.0.lock().unwrap().persisted.clone()
+        self.callbacks.0.lock().unwrap().persisted.clone()
     }
 
-    /// The report behind the first `heard` ones; waits for it, or for a failure, if asked to.
-    pub(crate) fn report_after(&self, heard: usize, wait: bool) -> Option<Result<Token, String>> {
+    /// The report after the first `received` ones. With `wait`, waits for it or for a failure.
+    pub(crate) fn report_after(&self, received: usize, wait: bool) -> Option<Result<Token, String>> {
         if wait {
-            self.wait("a report", |told| told.persisted.len() > heard || !told.failed.is_empty());
+            self.wait("a report", |callbacks| {
+                callbacks.persisted.len() > received || !callbacks.failed.is_empty()
+            });
         }
-        let told = self.told.0.lock().unwrap();
-        match told.persisted.get(heard) {
+        let callbacks = self.callbacks.0.lock().unwrap();
+        match callbacks.persisted.get(received) {
             Some(token) => Some(Ok(*token)),
-            None => told.failed.first().map(|reason| Err(reason.clone())),
+            None => callbacks.failed.first().map(|reason| Err(reason.clone())),
         }
     }
 
     pub(crate) fn failed(&self) -> Vec<String> {
-        self.told.0.lock().unwrap().failed.clone()
+        self.callbacks.0.lock().unwrap().failed.clone()
     }
 
     pub(crate) fn last(&self) -> Zxid {
@@ -141,8 +143,8 @@ impl Opened {
     }
 }
 
-/// Runs one ignored test of this binary in a process of its own, through `wrapper` where it is not empty, and gives
-/// what it prints. Its standard input ends with the [`Child`].
+/// Runs one ignored test of this binary in a process of its own, through `wrapper` unless it is empty; returns its
+/// output. Its standard input is closed with the [`Child`].
 pub(crate) fn rerun(
     wrapper: &[&str],
     test: &str,
@@ -164,7 +166,7 @@ pub(crate) fn rerun(
     (child, lines.map_while(Result::ok))
 }
 
-/// The number behind a word, if the line has it.
+/// The number after a word, if the line contains it.
 pub(crate) fn number(line: &str, word: &str) -> Option<u64> {
     line.split_once(word)?.1.trim().parse().ok()
 }
@@ -215,7 +217,7 @@ pub(crate) fn founding_record(sealed: bool) -> Founding {
     Founding { genesis: Genesis { ensemble: EnsembleId { id: 77, history: 3 }, voters }, sealed }
 }
 
-/// Three keys and a session that all say how far the table has come.
+/// Three keys and a session that all contain the applied counter.
 pub(crate) fn apply(applied: u64) -> Write {
     let value = Bytes::from(applied.to_string());
     let record = |space, key: &'static str| (space, Bytes::from(key), Some(value.clone()));
@@ -256,7 +258,7 @@ pub(crate) fn database_files(dir: &Path, extension: &str) -> Vec<PathBuf> {
     paths
 }
 
-/// Changes the database behind gometa's back.
+/// Changes the closed database directly.
 pub(crate) fn tamper(dir: &Path, change: impl FnOnce(&rocksdb::DB)) {
     let path = dir.join("gen-1/db");
     let options = rocksdb::Options::default();
@@ -272,7 +274,7 @@ pub(crate) fn flip(path: &Path, at: impl FnOnce(usize) -> usize) {
     fs::write(path, bytes).unwrap();
 }
 
-/// The error of an open that must fail: one line that names the directory and says what to do.
+/// The error of an open that must fail: one line that names the directory and the remedy.
 pub(crate) fn refusal(dir: &Path) -> DiskError {
     let Err(error) = Opened::open(dir) else { panic!("{} was opened", dir.display()) };
     let line = error.to_string();

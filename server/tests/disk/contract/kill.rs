@@ -1,4 +1,4 @@
-//! The contract under kill -9: a process that carries out a plan ends at any line of what it tells.
+//! The contract under kill -9: a process that executes a plan is killed after any line of its output.
 
 use std::{env, ffi::OsStr, io::Read, path::Path};
 
@@ -15,14 +15,14 @@ use super::{
 
 const CHILD_DIR: &str = "GOMETA_TEST_CONTRACT_DIR";
 const CHILD_SEED: &str = "GOMETA_TEST_CONTRACT_SEED";
-/// Openings of a directory before a new one is made, so that the making is killed as well.
+/// The number of openings of a directory before a new one is created, so that the creation is killed as well.
 const OPENINGS: u64 = 8;
 
 fn shape(seed: u64) -> Shape {
     if seed.is_multiple_of(16) { Shape::BULKY } else { Shape::SMALL }
 }
 
-/// Not a test: the process that is killed. It tells what it is about to submit and what was reported.
+/// Not a test: the process that is killed. It prints each write before its submission, and each report.
 #[test]
 #[ignore = "run by the other tests"]
 fn child() {
@@ -38,17 +38,17 @@ fn child() {
         Event::Persisted(Token(token)) => println!("persisted {token}"),
     });
     println!("ended {ended:?}");
-    // Killed here, or else the one who would kill is gone.
+    // Killed here, unless the killing process is gone.
     let _ = std::io::stdin().read(&mut [0]);
     std::process::exit(0);
 }
 
-/// Lines of the child that are about the contract, as they were printed.
-fn is_told(line: &str) -> bool {
+/// Whether a line of the child is about the contract.
+fn is_report(line: &str) -> bool {
     ["opening", "opened ", "submit ", "persisted ", "ended "].iter().any(|word| line.starts_with(word))
 }
 
-/// One life and death of the child. What the directory holds afterwards.
+/// Runs and kills the child once; returns the state of the directory.
 fn kill(
     dir: &Path,
     seed: u64,
@@ -59,29 +59,29 @@ fn kill(
     let plan = Plan::new(seed, &base, shape(seed));
     let writes = plan.writes();
     let mut random = Random::new(seed, Stream::Machine);
-    // Beyond the last line: everything is done, and the child idles when it is killed.
+    // After the last line everything is done, and the child is idle when it is killed.
     let lines_max = random.index(writes.len() * 2 + 4);
     let text = seed.to_string();
     let environment = [(CHILD_DIR, dir.as_os_str()), (CHILD_SEED, OsStr::new(&text))];
     let (mut child, lines) = rerun(&[], "contract::kill::child", &environment);
-    let mut lines = lines.filter(|line| is_told(line));
-    let mut told = Vec::new();
-    while told.len() <= lines_max {
+    let mut lines = lines.filter(|line| is_report(line));
+    let mut reported = Vec::new();
+    while reported.len() <= lines_max {
         let Some(line) = lines.next() else { break };
         let ended = line.starts_with("ended ");
-        told.push(line);
+        reported.push(line);
         if ended {
             break;
         }
     }
     child.kill().unwrap();
-    // What it told before it died counts too.
-    told.extend(lines);
+    // Lines printed before the kill count, too.
+    reported.extend(lines);
     child.wait().unwrap();
 
     let mut model = Model::new(base);
     let mut boot = 0;
-    for line in &told {
+    for line in &reported {
         boot = number(line, "opened ").unwrap_or(boot);
         if let Some(token) = number(line, "submit ") {
             let write = writes.get(token as usize - 1).expect("the child follows the same plan");
@@ -94,7 +94,7 @@ fn kill(
             return Err(Broken::new(Promise::Opens, format!("the child says: {line}")));
         }
     }
-    if told.is_empty() {
+    if reported.is_empty() {
         return Err(Broken::new(Promise::Opens, "the child has said nothing"));
     }
     let (rocks, found) = Rocks::open(dir, directory)?;

@@ -1,4 +1,4 @@
-//! The storage contract (`gometa_sim::contract`) on the data directory: closed in order, killed, without power.
+//! The storage contract (`gometa_sim::contract`) on the data directory: after a regular close, kills, and power cuts.
 
 mod kill;
 mod power;
@@ -16,11 +16,11 @@ use gometa_zab::{LogEntry, Token};
 
 use super::support::Opened;
 
-/// An open data directory as the contract sees it.
+/// An open data directory, for the contract.
 struct Rocks {
     opened: Opened,
-    /// Reports heard so far.
-    heard: usize,
+    /// The number of reports received.
+    received: usize,
 }
 
 impl Rocks {
@@ -35,7 +35,7 @@ impl Rocks {
             recovered: opened.disk.recovered.clone(),
         };
         directory.opened(opening.incarnation, opening.boot)?;
-        let mut rocks = Rocks { opened, heard: 0 };
+        let mut rocks = Rocks { opened, received: 0 };
         let state = State::found(&mut rocks, &opening)?;
         Ok((rocks, state))
     }
@@ -47,9 +47,9 @@ impl Storage for Rocks {
     }
 
     fn report(&mut self, wait: bool) -> Report {
-        match self.opened.report_after(self.heard, wait) {
+        match self.opened.report_after(self.received, wait) {
             Some(Ok(token)) => {
-                self.heard += 1;
+                self.received += 1;
                 Report::Persisted(token)
             }
             Some(Err(reason)) => Report::Failed(reason),
@@ -66,19 +66,19 @@ impl Storage for Rocks {
     }
 }
 
-/// The number that this variable holds, `usual` if it is empty or not set: how often to do something.
+/// The number in this variable, `usual` if it is empty or unset.
 fn times(variable: &str, usual: u64) -> u64 {
     let value = env::var(variable).ok().filter(|value| !value.is_empty());
     value.map_or(usual, |value| value.parse().unwrap())
 }
 
-/// The seed to begin with; others follow it.
+/// The first seed; the following ones are used, too.
 fn first_seed() -> u64 {
     times("GOMETA_TEST_SEED", 1)
 }
 
 #[test]
-fn a_directory_that_is_closed_in_order_keeps_everything() {
+fn a_directory_that_is_closed_regularly_keeps_everything() {
     let seed = first_seed();
     let mut random = Random::new(seed, Stream::Shape);
     let dir = tempfile::tempdir().unwrap();

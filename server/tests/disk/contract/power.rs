@@ -1,8 +1,8 @@
-//! The contract under power cuts: a file system that stops at once, without writing out what it has in memory.
+//! The contract under power cuts: a file system that stops at once, without writing its cached pages.
 //!
-//! An ext4 image is mounted through a loop device, and the shutdown ioctl of that file system ends it amid a plan.
-//! What was synced is in the image; what was not is gone. Everything happens in a process with mounts of its own:
-//! whatever becomes of the test, mounts and loop devices go with that process.
+//! An ext4 image is mounted through a loop device, and the file system's shutdown ioctl stops it during a plan. Synced writes
+//! are in the image, others are lost. The test runs in a process with its own mount namespace, so that mounts and loop
+//! devices are removed with that process.
 //!
 //! It takes root, a kernel with ext4 and loop devices, `unshare`, `mount`, `mkfs.ext4` and `python3`. Where one of
 //! them is missing, the tests say so and pass.
@@ -29,11 +29,11 @@ use super::{
 const CHILD_DIR: &str = "GOMETA_TEST_POWER_DIR";
 const CHILD_CUTS: &str = "GOMETA_TEST_POWER_CUTS";
 const IMAGE_BYTES: u64 = 512 << 20;
-/// Openings of a directory before a new one is made.
+/// The number of openings of a directory before a new one is created.
 const OPENINGS: u64 = 10;
 
-/// Ends file systems for good: a path on each line, answered when it is done. `unsafe` has no place in this crate,
-/// and the ioctl needs it.
+/// Shuts file systems down: reads a path from each line, and answers when it is done. In Python, because the ioctl needs
+/// `unsafe`, which this crate forbids.
 const SWITCH: &str = "
 import fcntl, os, struct, sys
 FS_IOC_SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, 2
@@ -44,8 +44,7 @@ for line in sys.stdin:
     print('off', flush=True)
 ";
 
-/// A library that makes nothing of syncing RocksDB's write-ahead log, and says it is done. All other files are
-/// synced.
+/// A library that skips syncs of RocksDB's write-ahead log and returns success. Other files are synced.
 const LIE: &str = r#"
 #include <stdio.h>
 #include <string.h>
@@ -85,21 +84,21 @@ impl Machine {
         Ok(machine)
     }
 
-    /// The power comes back.
+    /// Mounts the image again.
     fn start(&self) -> Result<(), String> {
         let options = ["-t", "ext4", "-o", "loop,noatime"].map(OsStr::new);
         command("mount", &[&options[..], &[self.image.as_os_str(), self.mounted.as_os_str()]].concat())
     }
 
     fn cut(&mut self) -> Result<(), String> {
-        let told = writeln!(self.orders, "{}", self.mounted.display());
-        told.map_err(|error| error.to_string())?;
+        let reported = writeln!(self.orders, "{}", self.mounted.display());
+        reported.map_err(|error| error.to_string())?;
         let mut answer = String::new();
         self.answers.read_line(&mut answer).map_err(|error| error.to_string())?;
         if answer == "off\n" { Ok(()) } else { Err("the file system did not stop".to_owned()) }
     }
 
-    /// What a file system keeps in memory goes with it.
+    /// Unmounting discards the cached pages.
     fn unmount(&self) -> Result<(), String> {
         command("umount", &[self.mounted.as_os_str()])
     }
@@ -127,11 +126,11 @@ struct Counts {
     writes: u64,
     reported: u64,
     lost: u64,
-    /// Cuts that met writes under way.
+    /// The number of cuts during writes.
     amid: u64,
 }
 
-/// The plan of a seed, to somewhere.
+/// A prefix of the plan of a seed.
 fn part_of_plan(seed: u64, found: &State) -> Vec<Step> {
     let shape = if seed.is_multiple_of(8) { Shape::BULKY } else { Shape::SMALL };
     let mut steps = Plan::new(seed, found, shape).steps;
@@ -140,7 +139,7 @@ fn part_of_plan(seed: u64, found: &State) -> Vec<Step> {
     steps
 }
 
-/// One opening, which ends with a cut behind these steps. What it wrote, for the verdict of the next one on it.
+/// One opening, which ends with a cut after these steps. Returns its writes, for the check at the next opening.
 fn cut(
     machine: &mut Machine,
     dir: &Path,
@@ -158,9 +157,9 @@ fn cut(
         return Err(Broken::new(Promise::Opens, format!("before the cut: {ended:?}")));
     }
     machine.cut().unwrap();
-    // The writer comes to its end, and whatever it reported until then must have been synced.
-    let Rocks { opened, heard } = rocks;
-    for token in opened.close().into_iter().skip(heard) {
+    // The writer ends; everything that it has reported must be synced.
+    let Rocks { opened, received } = rocks;
+    for token in opened.close().into_iter().skip(received) {
         model.report(token)?;
     }
     machine.unmount().unwrap();
@@ -178,7 +177,7 @@ fn judge(model: Option<&Model>, found: &State, counts: &mut Counts) -> Result<()
     Ok(())
 }
 
-/// Cuts the power again and again; a new directory for every [`OPENINGS`] openings.
+/// Cuts the power repeatedly, with a new directory after every [`OPENINGS`] openings.
 fn cuts(machine: &mut Machine, cuts: u64) -> (Counts, Result<(), String>) {
     let mut counts = Counts::default();
     let (mut before, mut directory) = (None, Directory::default());
@@ -202,9 +201,9 @@ fn cuts(machine: &mut Machine, cuts: u64) -> (Counts, Result<(), String>) {
     (counts, Ok(()))
 }
 
-/// A truncation to where the log ends writes nothing, and is a write that was reported all the same: the table's
-/// writes before it must be synced with it. They were once called synced, in `SYNCED` too, and were not.
-fn cut_behind_an_idle_truncation(machine: &mut Machine) -> Result<(), Broken> {
+/// A truncation to the end of the log writes nothing, but is reported: the table's writes before it must be synced. A
+/// regression: they were reported and marked in `SYNCED` without a sync.
+fn cut_after_an_idle_truncation(machine: &mut Machine) -> Result<(), Broken> {
     let steps = |_: &State| {
         let writes = [founding(true), promise(1, 1), append(1, 1..=3), apply(2), truncate(1, 3)];
         let each =
@@ -217,7 +216,7 @@ fn cut_behind_an_idle_truncation(machine: &mut Machine) -> Result<(), Broken> {
     judge(Some(&model), &Rocks::open(&dir, &mut directory)?.1, &mut counts)
 }
 
-/// Not a test: the process with mounts of its own.
+/// Not a test: the process with its own mount namespace.
 #[test]
 #[ignore = "run by the other tests"]
 fn child() {
@@ -232,7 +231,7 @@ fn child() {
     };
     let (counts, result) = cuts(&mut machine, wanted);
     let result = result.and_then(|()| {
-        let idle = cut_behind_an_idle_truncation(&mut machine);
+        let idle = cut_after_an_idle_truncation(&mut machine);
         idle.map_err(|broken| format!("power cut behind an idle truncation: {broken}"))
     });
     match result {
@@ -246,7 +245,7 @@ fn child() {
     println!("lost {}", counts.lost);
 }
 
-/// What the child with mounts of its own told, or why there can be none.
+/// The output of the child with its own mount namespace, or why there can be none.
 fn in_own_mounts(cuts: u64, environment: &[(&str, &OsStr)]) -> Result<Vec<String>, String> {
     command("unshare", &["--mount", "--propagation", "private", "true"].map(OsStr::new))?;
     let dir = tempfile::tempdir().unwrap();
@@ -266,7 +265,7 @@ fn in_own_mounts(cuts: u64, environment: &[(&str, &OsStr)]) -> Result<Vec<String
     }
 }
 
-/// Shown even where the test passes.
+/// Printed even if the test passes.
 fn say(text: &str) {
     drop(writeln!(std::io::stderr().lock(), "\n    {text}"));
 }
@@ -282,12 +281,12 @@ fn the_data_directory_keeps_the_contract_without_power() {
     let found = |word| lines.iter().find_map(|line| number(line, word));
     let kept = lines.iter().find(|line| line.starts_with("kept "));
     say(kept.unwrap_or_else(|| panic!("{}", lines.join("\n"))));
-    // A cut that nothing notices proves nothing.
+    // Cuts without lost writes prove nothing.
     assert!(found("amid ") > Some(0) && found("lost ") > Some(0), "{}", lines.join("\n"));
 }
 
 #[test]
-fn a_sync_that_does_nothing_is_found_out() {
+fn a_sync_that_does_nothing_is_detected() {
     let dir = tempfile::tempdir().unwrap();
     let (source, shim) = (dir.path().join("lie.c"), dir.path().join("lie.so"));
     std::fs::write(&source, LIE).unwrap();
@@ -303,6 +302,6 @@ fn a_sync_that_does_nothing_is_found_out() {
     let broken = lines.iter().find(|line| line.starts_with("broken "));
     say(&format!(
         "without syncs: {}",
-        broken.unwrap_or_else(|| panic!("nobody noticed: {}", lines.join("\n")))
+        broken.unwrap_or_else(|| panic!("not detected: {}", lines.join("\n")))
     ));
 }
