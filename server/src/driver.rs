@@ -1,9 +1,9 @@
-//! The driver: one thread, sole owner of the node, which it only feeds and obeys.
+//! The driver: the thread that owns the node.
 //!
-//! It takes whatever has arrived, steps the node once over all of it, and carries out the effects in order:
-//! writes go to the disk's threads, votes to a non-blocking socket, messages and answers to outboxes. It waits
-//! for nothing but the inbox, so heartbeats and votes pass neither behind the disk nor behind a slow socket; and
-//! not even for that while the node has more to answer, which it does a bounded piece at a time.
+//! It takes all queued events, steps the node once with them, and carries out the effects in order: writes go to the
+//! disk's threads, votes to a non-blocking socket, messages and answers to outboxes. It waits for the inbox only, so the
+//! disk and slow sockets delay no heartbeat and no vote. While the node has more answers to produce, which it does in
+//! bounded steps, the driver does not wait at all.
 
 use std::{
     collections::HashMap,
@@ -22,30 +22,30 @@ use crate::{
     client::registry::Clients,
     inbox::{Inbox, Item, Taken},
     net::outbox::{Outbox, Put},
-    observe::{counters::Counters, events, ready::Ready},
+    observe::{counters::Counters, events::EventLog, ready::Ready},
     peer::{
         address_book::AddressBook,
-        link::{FAREWELL, PeerPort},
-        search::{DialErrors, Search},
+        dial_errors::DialErrors,
+        link::{CLOSE_TIMEOUT, PeerPort},
+        search::LeaderSearch,
         vote_socket::VoteSender,
     },
-    process::shutdown::{Ending, Reason},
+    process::shutdown::{Reason, Shutdown},
 };
 
-/// Between two ticks.
+/// The time between two ticks.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Where writes and reads of the log go. Neither waits.
+/// Asynchronous writes and reads of the log.
 pub(crate) trait Storage: Send {
-    /// Takes a write; its token is put into the inbox when it is done.
+    /// Starts a write; its token is put into the inbox when it is done.
     fn write(&self, token: Token, write: Write);
-    /// Asks for log entries; they are put into the inbox.
+    /// Starts a read of log entries; they are put into the inbox.
     fn read(&self, id: u64, from: u64, to: u64, bytes_max: usize);
 }
 
-/// What the driver works with.
-pub(crate) struct Surroundings {
-    pub(crate) me: NodeId,
+/// What the driver uses to carry out effects.
+pub(crate) struct Environment {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) storage: Box<dyn Storage>,
     pub(crate) votes: VoteSender,
@@ -53,15 +53,16 @@ pub(crate) struct Surroundings {
     pub(crate) peers: Arc<PeerPort>,
     pub(crate) clients: Arc<Clients>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) ending: Arc<Ending>,
+    pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) ready: Ready,
     pub(crate) runtime: Handle,
-    /// What came of dialling the peers.
+    /// The errors of connecting to peers, for the log.
     pub(crate) dial_errors: Arc<DialErrors>,
-    /// As this process says hello to its peers.
+    /// The hello of this process to its peers.
     pub(crate) hello: Hello,
     /// What is known while there is no leader.
-    pub(crate) search: Search,
+    pub(crate) search: LeaderSearch,
+    pub(crate) events: EventLog,
     /// The instant of tick 0.
     pub(crate) start: Instant,
 }
@@ -69,31 +70,29 @@ pub(crate) struct Surroundings {
 /// The driver.
 pub(crate) struct Driver<T: Table> {
     node: Node<T>,
-    around: Surroundings,
+    environment: Environment,
     links: HashMap<LinkId, Arc<Outbox<Message>>>,
-    /// Events that carrying out effects has led to.
+    /// Events caused by carrying out effects.
     pending: Vec<Event>,
-    /// Links that have something to flush.
+    /// Links with queued messages.
     flush: Vec<Arc<Outbox<Message>>>,
     answers: Vec<(ClientId, v1::Response)>,
-    /// The last role that the node took.
+    /// The node's current role.
     role: Role,
-    refusals: events::Refusals,
     stopped: bool,
 }
 
 impl<T: Table> Driver<T> {
-    /// A driver of a node, and the first effects carried out.
-    pub(crate) fn new(node: Node<T>, first: Vec<Effect>, around: Surroundings) -> Driver<T> {
+    /// Creates a driver and carries out the node's first effects.
+    pub(crate) fn new(node: Node<T>, first: Vec<Effect>, environment: Environment) -> Driver<T> {
         let mut driver = Driver {
             node,
-            around,
+            environment,
             links: HashMap::new(),
             pending: Vec::new(),
             flush: Vec::new(),
             answers: Vec::new(),
             role: Role::Forming,
-            refusals: events::Refusals::default(),
             stopped: false,
         };
         driver.carry_out(first);
@@ -108,7 +107,7 @@ impl<T: Table> Driver<T> {
         while !self.stopped {
             let busy = !self.pending.is_empty() || self.node.has_more();
             let until = if busy { Instant::now() } else { next_tick };
-            self.around.inbox.take(&mut taken, until);
+            self.environment.inbox.take(&mut taken, until);
             if taken.stopping {
                 break;
             }
@@ -117,43 +116,43 @@ impl<T: Table> Driver<T> {
                 events.push(Event::Zab(gometa_zab::Event::Persisted(token)));
             }
             for item in taken.peers.drain(..) {
-                self.take_in(item, &mut events);
+                self.accept(item, &mut events);
             }
             events.append(&mut taken.clients);
-            // After a pause, what came meanwhile counts before the time that has passed.
+            // After a pause, the events that arrived meanwhile come before the tick.
             let now = Instant::now();
             if now >= next_tick {
                 events.push(Event::Zab(gometa_zab::Event::Tick));
                 next_tick = now + TICK;
-                if self.around.search.is_due(&self.role, now) {
-                    self.report_search(now);
+                if self.environment.search.is_due(&self.role, now) {
+                    self.log_search(now);
                 }
             }
             if !events.is_empty() || self.node.has_more() {
-                let ticks = Ticks(now.duration_since(self.around.start).as_micros() as u64);
+                let ticks = Ticks(now.duration_since(self.environment.start).as_micros() as u64);
                 let effects = self.node.step(ticks, events.drain(..));
                 self.carry_out(effects);
             }
         }
-        self.around.inbox.stop();
-        self.around.clients.close_all();
+        self.environment.inbox.stop();
+        self.environment.clients.close_all();
         for (_, outbox) in self.links.drain() {
             outbox.close();
         }
     }
 
-    /// Makes an event of an item, unless it is stale or for the driver alone.
-    fn take_in(&mut self, item: Item, events: &mut Vec<Event>) {
+    /// Turns an item into an event, unless it is stale or for the driver only.
+    fn accept(&mut self, item: Item, events: &mut Vec<Event>) {
         match item {
             Item::LinkUp { link, outbox, event } => {
                 self.links.insert(link, outbox);
                 events.push(event);
             }
-            Item::Resolved { peer, election } => self.around.book.set_election(peer, election),
+            Item::Resolved { peer, election } => self.environment.book.set_election(peer, election),
             Item::Event(Event::Zab(gometa_zab::Event::Message { link, message })) => {
                 if self.links.contains_key(&link) {
                     if let Message::Hello(hello) = &message {
-                        self.around.book.add(hello.node, &hello.addresses);
+                        self.environment.book.add(hello.node, &hello.addresses);
                     }
                     events.push(Event::Zab(gometa_zab::Event::Message { link, message }));
                 }
@@ -164,12 +163,12 @@ impl<T: Table> Driver<T> {
                 }
             }
             Item::Event(Event::Zab(gometa_zab::Event::Datagram(vote))) => {
-                self.around.search.hear(vote.sender, Instant::now());
+                self.environment.search.vote_received(vote.sender, Instant::now());
                 events.push(Event::Zab(gometa_zab::Event::Datagram(vote)));
             }
-            // One that another answer has overtaken is followed by another report.
+            // Stale if another large answer was queued since; another notification follows.
             Item::Event(Event::Sent { client }) => {
-                if self.around.clients.report_holds(client) {
+                if self.environment.clients.acknowledge_sent(client) {
                     events.push(Event::Sent { client });
                 }
             }
@@ -182,37 +181,41 @@ impl<T: Table> Driver<T> {
             match effect {
                 Effect::Write { token, write } => {
                     if let Write::Zab(gometa_zab::Write::Founding(founding)) = &write {
-                        self.around.book.add_voters(&founding.genesis.voters);
+                        self.environment.book.add_voters(&founding.genesis.voters);
                     }
-                    self.around.storage.write(token, write);
+                    self.environment.storage.write(token, write);
                 }
-                Effect::Read { id, from, to, bytes_max } => self.around.storage.read(id, from, to, bytes_max),
+                Effect::Read { id, from, to, bytes_max } => {
+                    self.environment.storage.read(id, from, to, bytes_max)
+                }
                 Effect::Datagram { to, vote } => {
-                    if let Some(address) = self.around.book.election(to) {
-                        self.around.votes.send(address, &vote);
+                    if let Some(address) = self.environment.book.election(to) {
+                        self.environment.votes.send(address, &vote);
                     }
                 }
                 Effect::Connect { peer } => self.connect(peer),
                 Effect::Send { link, message } => self.send(link, message),
                 Effect::Close { link } => self.close(link),
                 Effect::Respond { client, response } => self.answers.push((client, response)),
-                Effect::View(view) => self.around.clients.set_view(view),
+                Effect::View(view) => self.environment.clients.set_view(view),
                 Effect::Role(role) => {
-                    events::role(&role, &self.around.book);
-                    self.around.search.role_changed(&self.role, &role);
+                    self.environment.events.role(&role, &self.environment.book);
+                    self.environment.search.role_changed(&self.role, &role);
                     self.role = role;
                 }
                 Effect::Notice(notice) => {
                     if let Notice::Formed { ensemble, .. } = &notice {
-                        self.around.clients.set_ensemble(*ensemble);
+                        self.environment.clients.set_ensemble(*ensemble);
                     }
-                    let Surroundings { me, hello, book, search, .. } = &mut self.around;
+                    let Environment { events, book, search, .. } = &mut self.environment;
                     search.notice(&notice, book);
-                    events::notice(&notice, *me, &hello.addresses, book, &mut self.refusals);
+                    events.notice(&notice, book);
                 }
-                Effect::SessionsShort { live, openers } => events::sessions_short(live, &openers),
+                Effect::SessionsShort { live, openers } => {
+                    self.environment.events.sessions_short(live, &openers)
+                }
                 Effect::Stop(reason) => {
-                    self.around.ending.end(Reason::Failed(reason));
+                    self.environment.shutdown.request(Reason::Failed(reason));
                     self.stopped = true;
                     break;
                 }
@@ -220,31 +223,31 @@ impl<T: Table> Driver<T> {
         }
         self.flush.drain(..).for_each(|outbox| outbox.flush());
         if !self.answers.is_empty() {
-            for client in self.around.clients.answer(self.answers.drain(..)) {
+            for client in self.environment.clients.answer(self.answers.drain(..)) {
                 client.outbox.flush();
             }
         }
-        self.around.ready.tell(&self.role, self.around.clients.role());
+        self.environment.ready.update(&self.role, self.environment.clients.role());
     }
 
     /// Logs why there is no leader.
-    fn report_search(&self, now: Instant) {
-        let Surroundings { book, dial_errors, hello, search, runtime, .. } = &self.around;
+    fn log_search(&self, now: Instant) {
+        let Environment { book, dial_errors, hello, search, runtime, .. } = &self.environment;
         if self.role == Role::Forming {
-            search.report_forming(book, dial_errors, now);
+            search.log_forming(book, dial_errors, now);
         } else {
             let (ensemble, voters) = (self.node.ensemble(), self.node.voters());
-            runtime.spawn(search.report_looking(hello, ensemble, voters, book, now));
+            runtime.spawn(search.log_looking(hello, ensemble, voters, book, now));
         }
     }
 
     fn connect(&mut self, peer: NodeId) {
-        match self.around.book.message(peer) {
+        match self.environment.book.message(peer) {
             Some(address) => {
-                self.around.runtime.spawn(self.around.peers.clone().dial(peer, address.to_owned()));
+                self.environment.runtime.spawn(self.environment.peers.clone().dial(peer, address.to_owned()));
             }
             None => {
-                debug!("nobody has told where node {peer} is");
+                debug!(%peer, "peer address unknown");
                 self.pending.push(Event::Zab(gometa_zab::Event::ConnectFailed { peer }));
             }
         }
@@ -254,10 +257,10 @@ impl<T: Table> Driver<T> {
         let Some(outbox) = self.links.get(&link) else { return };
         match outbox.put(message) {
             Put::First => self.flush.push(outbox.clone()),
-            Put::Behind | Put::Closed => {}
+            Put::Queued | Put::Closed => {}
             Put::Full => {
-                let count = Counters::count(&self.around.counters.links_slow);
-                warn!("a peer reads too slowly on {link}: closed ({count} so far)");
+                let total = Counters::count(&self.environment.counters.links_slow);
+                warn!(%link, total, "peer reads too slowly, link closed");
                 outbox.abort();
                 self.links.remove(&link);
                 self.pending.push(Event::Zab(gometa_zab::Event::Closed { link }));
@@ -268,10 +271,10 @@ impl<T: Table> Driver<T> {
     fn close(&mut self, link: LinkId) {
         let Some(outbox) = self.links.remove(&link) else { return };
         outbox.close();
-        // Whoever does not read what was sent is not waited for for ever.
+        // A peer that does not read is closed after the timeout.
         let outbox = Arc::downgrade(&outbox);
-        self.around.runtime.spawn(async move {
-            tokio::time::sleep(FAREWELL).await;
+        self.environment.runtime.spawn(async move {
+            tokio::time::sleep(CLOSE_TIMEOUT).await;
             if let Some(outbox) = outbox.upgrade() {
                 outbox.abort();
             }

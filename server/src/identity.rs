@@ -1,8 +1,7 @@
-//! What the data directory and the configuration say of this node and its ensemble, compared at the start.
+//! Compares the identity in the data directory with the configuration, at the start.
 //!
-//! The directory's id wins once an ensemble is formed, and so does the ensemble's list of members. What cannot be meant
-//! is refused: the directory of another node, and one whose ensemble was founded by this node alone where the
-//! configuration lists peers.
+//! Once an ensemble is formed, the directory's id and the ensemble's list of members take precedence. Two mistakes are
+//! refused: the directory of another node, and the directory of an ensemble of one node if the configuration lists peers.
 
 use std::path::Path;
 
@@ -14,8 +13,8 @@ use crate::{
     observe::events,
 };
 
-/// Refuses a directory that a node has founded an ensemble of one in, if the configuration lists peers: it would go on
-/// alone, as a second ensemble beside that of the peers.
+/// Refuses the directory of an ensemble of one node if the configuration lists peers: the node would go on alone, as a
+/// second ensemble beside that of the peers.
 pub(crate) fn refuse_if_founded_alone(config: &ServerConfig, founding: &Founding) -> Result<(), String> {
     let [alone] = &founding.genesis.voters[..] else { return Ok(()) };
     if !founding.sealed || config.voters.len() == 1 {
@@ -26,9 +25,9 @@ pub(crate) fn refuse_if_founded_alone(config: &ServerConfig, founding: &Founding
     let listed: Vec<&str> =
         own.into_iter().chain(peers).map(|voter| voter.addresses.message.as_str()).collect();
     Err(format!(
-        "data directory {} belongs to an ensemble of one node, {}, and {} lists {}: a node that was founded alone does \
-         not join others; to start it with an empty directory, which leaves behind what was written to it alone, run: \
-         {}; to go on with it alone, write \"Peer\": [] in the configuration",
+        "data directory {} belongs to an ensemble of one node, {}, and {} lists {}: it cannot join others; \
+         to start with an empty directory, without the data of the old one, run: {}; to continue alone, write \
+         \"Peer\": [] in the configuration",
         config.data_dir.display(),
         alone.addresses.message,
         config.source,
@@ -37,14 +36,14 @@ pub(crate) fn refuse_if_founded_alone(config: &ServerConfig, founding: &Founding
     ))
 }
 
-/// The command that moves a directory away, to a name that does not exist.
+/// The command that renames a directory to a name that does not exist.
 fn move_away(dir: &Path) -> String {
     let dir = dir.display().to_string();
     let target = (1..).map(|number| format!("{dir}.old-{number}")).find(|target| !Path::new(target).exists());
     format!("mv {} {}", quoted(&dir), quoted(&target.unwrap_or_default()))
 }
 
-/// A word as a shell reads it.
+/// Quotes a word for the shell.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,".contains(c);
     if !word.is_empty() && !word.starts_with('-') && word.chars().all(plain) {
@@ -54,29 +53,30 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// What to do about an id that was derived from a MessageAddr that has changed: the others know the member by its id, and
-/// look for it where their files or the ensemble's list say.
-pub(crate) fn moved(config: &ServerConfig, me: NodeId, founding: Option<&Founding>) -> Option<String> {
+/// The remedy if this node's MessageAddr has changed, and so the id derived from it: peers know the member by its old id
+/// and its old address.
+pub(crate) fn address_change_hint(
+    config: &ServerConfig,
+    me: NodeId,
+    founding: Option<&Founding>,
+) -> Option<String> {
     if me == config.node {
         return None;
     }
     let recorded = founding?.genesis.voters.iter().find(|voter| voter.node == me)?;
     let (now, before) = (&config.announced.message.text, &recorded.addresses.message);
     Some(format!(
-        "this node has joined the ensemble as {before}, and its MessageAddr in {} is {now}, from which another id \
-         follows: the others look for it at {before}; write \"Id\": \"{me}\" into Host here and, with the new addresses, \
-         into its Peer entry in the files of the others, and start them again one by one",
+        "this node joined the ensemble as {before}, and its MessageAddr in {} is {now}, which gives another id: its \
+         peers connect to {before}; set Id to {me} in Host of its file and, with the new addresses, in its Peer entry of the \
+         other files, and restart the nodes one by one",
         config.source
     ))
 }
 
-/// Warns, once, if the configuration differs from the ensemble, whose own list of members counts.
+/// Logs a warning if the configuration differs from the ensemble's list of members, which takes precedence.
 pub(crate) fn warn_if_other_voters(configured: &[Voter], members: &[Voter]) {
     if let Some(difference) = differences(configured, members) {
-        warn!(
-            "{difference}; the ensemble was formed before, and its own list of members counts: what the configuration \
-             says of others only helps to reach them"
-        );
+        warn!(difference, "configuration differs from the ensemble's members, which take precedence");
     }
 }
 
@@ -99,7 +99,10 @@ fn differences(configured: &[Voter], members: &[Voter]) -> Option<String> {
             .filter(|member| find(configured, member.node).is_none())
             .map(|member| format!("{} has the Id {}", member.addresses.message, member.node))
             .collect();
-        parts.push(format!("a node whose MessageAddr has changed keeps its id by Id ({})", ids.join(", ")));
+        parts.push(format!(
+            "a node whose MessageAddr has changed keeps its id if Id is set ({})",
+            ids.join(", ")
+        ));
     }
     for member in members {
         if let Some(listed) = find(configured, member.node)
@@ -114,14 +117,14 @@ fn differences(configured: &[Voter], members: &[Voter]) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// Whether two texts name one address; a host's name and its IP address are not known to.
+/// Whether two texts are the same address. Host names are not resolved.
 fn same_address(one: &str, other: &str) -> bool {
     let canonical =
         |text: &str| Address::parse(text).map_or_else(|_| text.to_owned(), |parsed| parsed.canonical());
     canonical(one) == canonical(other)
 }
 
-/// The configured voters, under the id that the data directory gives this node.
+/// The configured voters, with this node's id from the data directory.
 pub(crate) fn voters_with(config: &ServerConfig, me: NodeId, founded: bool) -> Result<Vec<Voter>, String> {
     let mut voters = config.voters.clone();
     if me == config.node {
@@ -136,8 +139,8 @@ pub(crate) fn voters_with(config: &ServerConfig, me: NodeId, founded: bool) -> R
     }
     if !founded {
         return Err(format!(
-            "data directory {directory} was made for another MessageAddr or Id than {} now names, and belongs to no \
-             ensemble yet: remove it, or name another one",
+            "data directory {directory} was created for another MessageAddr or Id than in {}, and belongs to no ensemble \
+             yet: remove it, or use another one",
             config.source
         ));
     }
@@ -155,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_id_in_the_data_directory_wins_once_the_ensemble_is_formed() {
+    fn the_id_in_the_data_directory_takes_precedence_once_the_ensemble_is_formed() {
         let config = ServerConfig::on_this_machine("node.json", 0, 3, PathBuf::from("data"));
         let kept = NodeId(7);
         let voters = voters_with(&config, kept, true).unwrap();
@@ -165,8 +168,8 @@ mod tests {
         assert!(voters.iter().all(|voter| voter.node != config.node));
         assert_eq!(
             voters_with(&config, kept, false).unwrap_err(),
-            "data directory data was made for another MessageAddr or Id than node.json now names, and belongs to no \
-             ensemble yet: remove it, or name another one"
+            "data directory data was created for another MessageAddr or Id than in node.json, and belongs to no \
+             ensemble yet: remove it, or use another one"
         );
     }
 
@@ -186,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_was_founded_alone_is_refused_with_peers() {
+    fn the_directory_of_an_ensemble_of_one_is_refused_with_peers() {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("gometa data");
         let alone = ServerConfig::on_this_machine("node.json", 0, 1, data.clone());
@@ -195,15 +198,15 @@ mod tests {
             let data = data.display();
             Err(format!(
                 "data directory {data} belongs to an ensemble of one node, 127.0.0.1:5002, and node.json lists \
-                 127.0.0.1:5002, 127.0.0.1:6002, 127.0.0.1:7002: a node that was founded alone does not join others; \
-                 to start it with an empty directory, which leaves behind what was written to it alone, run: mv \
-                 '{data}' '{data}.old-{number}'; to go on with it alone, write \"Peer\": [] in the configuration"
+                 127.0.0.1:5002, 127.0.0.1:6002, 127.0.0.1:7002: it cannot join others; to start with an empty \
+                 directory, without the data of the old one, run: mv '{data}' '{data}.old-{number}'; to continue alone, \
+                 write \"Peer\": [] in the configuration"
             ))
         };
         assert_eq!(refuse_if_founded_alone(&three, &founded_by(&alone, true)), expected(1));
         std::fs::create_dir(directory.path().join("gometa data.old-1")).unwrap();
         assert_eq!(refuse_if_founded_alone(&three, &founded_by(&alone, true)), expected(2));
-        // Nothing was acknowledged before the seal; and a member of three is none that was founded alone.
+        // Nothing was acknowledged before the seal. A member of three was not founded alone.
         assert_eq!(refuse_if_founded_alone(&three, &founded_by(&alone, false)), Ok(()));
         assert_eq!(refuse_if_founded_alone(&alone, &founded_by(&alone, true)), Ok(()));
         assert_eq!(refuse_if_founded_alone(&alone, &founded_by(&three, true)), Ok(()));
@@ -214,29 +217,29 @@ mod tests {
     fn a_changed_message_address_names_the_id() {
         let before = ServerConfig::on_this_machine("node.json", 0, 3, PathBuf::from("data"));
         let founding = founded_by(&before, true);
-        assert_eq!(moved(&before, before.node, Some(&founding)), None);
+        assert_eq!(address_change_hint(&before, before.node, Some(&founding)), None);
         let mut after = ServerConfig::on_this_machine("node.json", 0, 3, PathBuf::from("data"));
         after.announced.message = Address::parse("127.0.0.1:9002").unwrap();
         after.node = after.announced.message.node_id();
-        let said = moved(&after, before.node, Some(&founding)).unwrap();
+        let hint = address_change_hint(&after, before.node, Some(&founding)).unwrap();
         let me = before.node;
-        assert!(said.starts_with("this node has joined the ensemble as 127.0.0.1:5002"), "{said}");
+        assert!(hint.starts_with("this node joined the ensemble as 127.0.0.1:5002"), "{hint}");
         assert!(
-            said.contains("in node.json is 127.0.0.1:9002") && said.contains(&format!("\"Id\": \"{me}\"")),
-            "{said}"
+            hint.contains("in node.json is 127.0.0.1:9002") && hint.contains(&format!("set Id to {me} ")),
+            "{hint}"
         );
-        assert_eq!(moved(&after, before.node, None), None);
+        assert_eq!(address_change_hint(&after, before.node, None), None);
     }
 
     #[test]
-    fn words_are_quoted_as_a_shell_needs_them() {
+    fn words_are_quoted_for_the_shell() {
         assert_eq!(quoted("/srv/gometa-data"), "/srv/gometa-data");
         assert_eq!(quoted("/srv/my data"), "'/srv/my data'");
         assert_eq!(quoted("it's"), r"'it'\''s'");
     }
 
     #[test]
-    fn every_other_difference_is_one_sentence() {
+    fn other_differences_are_one_sentence_each() {
         let members = ServerConfig::on_this_machine("node.json", 0, 3, PathBuf::new()).voters;
         assert_eq!(differences(&members, &members), None);
         let mut renamed = members.clone();

@@ -1,12 +1,13 @@
-//! What waits for the driver: one queue with two lanes, bounded in memory.
+//! The driver's queue: two lanes, bounded in memory.
 //!
-//! Peers' messages, votes and finished writes go in one lane and are always taken whole; clients' requests go
-//! in the other and are taken a bounded number at a time, so that no burst of requests delays a heartbeat.
-//! Each lane keeps its order. Sockets wait for room (and are not read meanwhile); datagrams have little room of
-//! their own, so that a flood of them leaves the peers theirs, and are dropped without it; what the disk reports never waits, and is bounded by what the node has in flight.
+//! Peers' messages, votes and finished writes use one lane, which is always taken whole; clients' requests use the other,
+//! which is taken in bounded batches, so that a burst of requests delays no heartbeat. Each lane keeps its order. Sockets
+//! wait for room, and are not read meanwhile (backpressure). Datagrams have a small bound of their own, beyond which they
+//! are dropped, so that a flood of them takes no room from peers. Disk results never wait; they are bounded by the
+//! number of operations in flight.
 //!
-//! The queue also knows when the driver last looked into it, which it does every few milliseconds: a driver that hangs
-//! in a step is seen here, and the client port vouches for it no longer.
+//! The queue also records when the driver last took from it, which it does every few milliseconds. A driver that hangs
+//! in a step is detected here: the client port then sends no `Pong`.
 
 use std::{
     collections::VecDeque,
@@ -25,56 +26,56 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::net::outbox::Outbox;
 
-/// What peers' items may hold in memory, in units of [`UNIT`].
-const PEER_ROOM: u32 = 65_536;
-/// What clients' events may hold in memory, in units of [`UNIT`].
-const CLIENT_ROOM: u32 = 65_536;
-/// Datagrams that wait. Votes are repeated, and a newer one of the same node says more.
+/// The memory for peers' items, in units of [`UNIT`].
+const PEER_UNITS_MAX: u32 = 65_536;
+/// The memory for clients' events, in units of [`UNIT`].
+const CLIENT_UNITS_MAX: u32 = 65_536;
+/// The number of queued datagrams. Votes are repeated, and a node's newer vote supersedes older ones.
 const DATAGRAMS_MAX: usize = 1_024;
 /// Bytes counted as one. Every event costs at least one unit.
 const UNIT: usize = 1 << 10;
-/// Clients' events taken at a time.
+/// The number of clients' events taken at a time.
 const CLIENT_BATCH_MAX: usize = 512;
 
-/// Something for the driver itself, or through it for the node.
+/// An item for the driver, or for the node.
 pub(crate) enum Item {
     /// For the node.
     Event(Event),
-    /// A link to or from a peer stands; `event` tells the node.
+    /// A link to or from a peer is open; `event` is for the node.
     LinkUp { link: LinkId, outbox: Arc<Outbox<Message>>, event: Event },
-    /// Where a peer's votes go.
+    /// A peer's election address was resolved.
     Resolved { peer: NodeId, election: SocketAddr },
 }
 
-/// The queue. One driver takes, everybody else puts.
+/// The queue. Only the driver takes from it.
 pub(crate) struct Inbox {
     state: Mutex<State>,
     wake: Condvar,
-    peer_room: Semaphore,
-    datagram_room: Semaphore,
-    client_room: Semaphore,
-    made: Instant,
-    /// When the driver last took something or found nothing, in microseconds since `made`.
-    attended: AtomicU64,
-    /// It has, for those who wait for it.
-    attends: Notify,
+    peer_units: Semaphore,
+    datagram_slots: Semaphore,
+    client_units: Semaphore,
+    created: Instant,
+    /// The time of the driver's last take, in microseconds since `created`.
+    last_take: AtomicU64,
+    /// Notified by each take.
+    taken: Notify,
 }
 
 #[derive(Default)]
 struct State {
     peers: Vec<Item>,
-    /// Units to give back when `peers` is taken.
+    /// Units to release when `peers` is taken.
     peer_units: usize,
-    /// How many of `peers` came by datagram.
+    /// The number of datagrams in `peers`.
     datagrams: usize,
     clients: VecDeque<(Event, u32)>,
-    /// The highest token reported.
+    /// The highest token of a finished write.
     persisted: Option<Token>,
     stopping: bool,
     sleeping: bool,
 }
 
-/// What was taken at once; the driver keeps it for its buffers.
+/// The result of a take. The driver reuses it for its buffers.
 #[derive(Default)]
 pub(crate) struct Taken {
     /// From peers and the disk.
@@ -83,43 +84,43 @@ pub(crate) struct Taken {
     pub(crate) clients: Vec<Event>,
     /// Every write through this is done.
     pub(crate) persisted: Option<Token>,
-    /// The driver shall end.
+    /// The driver must stop.
     pub(crate) stopping: bool,
 }
 
-/// The driver has ended, nothing is taken any more.
+/// The driver has stopped, and nothing is taken any more.
 #[derive(Debug)]
-pub(crate) struct Ended;
+pub(crate) struct Stopped;
 
 impl Inbox {
     pub(crate) fn new() -> Inbox {
         Inbox {
             state: Mutex::default(),
             wake: Condvar::new(),
-            peer_room: Semaphore::new(PEER_ROOM as usize),
-            datagram_room: Semaphore::new(DATAGRAMS_MAX),
-            client_room: Semaphore::new(CLIENT_ROOM as usize),
-            made: Instant::now(),
-            attended: AtomicU64::new(0),
-            attends: Notify::new(),
+            peer_units: Semaphore::new(PEER_UNITS_MAX as usize),
+            datagram_slots: Semaphore::new(DATAGRAMS_MAX),
+            client_units: Semaphore::new(CLIENT_UNITS_MAX as usize),
+            created: Instant::now(),
+            last_take: AtomicU64::new(0),
+            taken: Notify::new(),
         }
     }
 
-    /// Whether the driver has looked into this queue within so long.
-    pub(crate) fn is_attended(&self, within: Duration) -> bool {
-        let attended = Duration::from_micros(self.attended.load(Ordering::Relaxed));
-        self.made.elapsed().saturating_sub(attended) <= within
+    /// Whether the driver has taken from the queue in the last `within`.
+    pub(crate) fn was_taken_within(&self, within: Duration) -> bool {
+        let last_take = Duration::from_micros(self.last_take.load(Ordering::Relaxed));
+        self.created.elapsed().saturating_sub(last_take) <= within
     }
 
-    /// Waits until the driver has looked into this queue within so long.
-    pub(crate) async fn attended(&self, within: Duration) {
+    /// Waits until the driver has taken from the queue in the last `within`.
+    pub(crate) async fn taken_within(&self, within: Duration) {
         loop {
-            let mut attends = pin!(self.attends.notified());
-            attends.as_mut().enable();
-            if self.is_attended(within) {
+            let mut taken = pin!(self.taken.notified());
+            taken.as_mut().enable();
+            if self.was_taken_within(within) {
                 return;
             }
-            attends.await;
+            taken.await;
         }
     }
 
@@ -136,13 +137,13 @@ impl Inbox {
         }
     }
 
-    /// Puts what a peer's connection brought, `bytes` in all; waits for room. Empties `items`.
-    pub(crate) async fn put_peer(&self, items: &mut Vec<Item>, bytes: usize) -> Result<(), Ended> {
+    /// Puts a peer's items of `bytes` in all; waits for room. Empties `items`.
+    pub(crate) async fn put_peer(&self, items: &mut Vec<Item>, bytes: usize) -> Result<(), Stopped> {
         if items.is_empty() {
             return Ok(());
         }
-        let units = units(bytes).max(u32::try_from(items.len()).unwrap_or(u32::MAX)).min(PEER_ROOM);
-        self.peer_room.acquire_many(units).await.map_err(|_| Ended)?.forget();
+        let units = units(bytes).max(u32::try_from(items.len()).unwrap_or(u32::MAX)).min(PEER_UNITS_MAX);
+        self.peer_units.acquire_many(units).await.map_err(|_| Stopped)?.forget();
         self.put(|state| {
             state.peers.append(items);
             state.peer_units += units as usize;
@@ -150,9 +151,9 @@ impl Inbox {
         Ok(())
     }
 
-    /// Puts what came by datagram, if there is room.
+    /// Puts a datagram; returns false if there is no room.
     pub(crate) fn try_put_datagram(&self, event: Event) -> bool {
-        let Ok(permit) = self.datagram_room.try_acquire() else { return false };
+        let Ok(permit) = self.datagram_slots.try_acquire() else { return false };
         permit.forget();
         self.put(|state| {
             state.peers.push(Item::Event(event));
@@ -161,32 +162,32 @@ impl Inbox {
         true
     }
 
-    /// Puts what the driver asked for itself: as many as it has asked for.
+    /// Puts an answer to a request of the driver. Their number is bounded by its requests.
     pub(crate) fn put_answer(&self, item: Item) {
         self.put(|state| state.peers.push(item));
     }
 
-    /// Reports a finished write.
+    /// Puts the token of a finished write.
     pub(crate) fn put_persisted(&self, token: Token) {
         self.put(|state| state.persisted = state.persisted.max(Some(token)));
     }
 
-    /// Puts what a client's connection brought, each with its size in bytes; waits for room. Empties `events`.
-    pub(crate) async fn put_client(&self, events: &mut Vec<(Event, usize)>) -> Result<(), Ended> {
+    /// Puts a client's events, each with its size in bytes; waits for room. Empties `events`.
+    pub(crate) async fn put_client(&self, events: &mut Vec<(Event, usize)>) -> Result<(), Stopped> {
         while !events.is_empty() {
-            // As many as fit at all, so that one burst cannot ask for more room than there is.
+            // A burst must not acquire more units than there are.
             let mut sum = 0;
             let fitting = events
                 .iter()
                 .take_while(|(_, bytes)| {
                     sum += units(*bytes);
-                    sum <= CLIENT_ROOM
+                    sum <= CLIENT_UNITS_MAX
                 })
                 .count()
                 .max(1);
-            let cost = |bytes: usize| units(bytes).min(CLIENT_ROOM);
+            let cost = |bytes: usize| units(bytes).min(CLIENT_UNITS_MAX);
             let total: u32 = events[..fitting].iter().map(|(_, bytes)| cost(*bytes)).sum();
-            self.client_room.acquire_many(total).await.map_err(|_| Ended)?.forget();
+            self.client_units.acquire_many(total).await.map_err(|_| Stopped)?.forget();
             self.put(|state| {
                 state.clients.extend(events.drain(..fitting).map(|(event, bytes)| (event, cost(bytes))));
             });
@@ -194,14 +195,14 @@ impl Inbox {
         Ok(())
     }
 
-    /// Asks the driver to end; nothing is taken in any more.
+    /// Makes the driver stop; later puts fail.
     pub(crate) fn stop(&self) {
-        self.peer_room.close();
-        self.client_room.close();
+        self.peer_units.close();
+        self.client_units.close();
         self.put(|state| state.stopping = true);
     }
 
-    /// Takes what is there, at the latest at `until`. `taken` must be empty.
+    /// Takes what is queued; waits until `until` if nothing is. `taken` must be empty.
     pub(crate) fn take(&self, taken: &mut Taken, until: Instant) {
         let mut state = self.lock();
         loop {
@@ -229,11 +230,11 @@ impl Inbox {
         let peer_units = std::mem::take(&mut state.peer_units);
         let datagrams = std::mem::take(&mut state.datagrams);
         drop(state);
-        self.attended.store(self.made.elapsed().as_micros() as u64, Ordering::Relaxed);
-        self.attends.notify_waiters();
-        self.peer_room.add_permits(peer_units);
-        self.datagram_room.add_permits(datagrams);
-        self.client_room.add_permits(client_units);
+        self.last_take.store(self.created.elapsed().as_micros() as u64, Ordering::Relaxed);
+        self.taken.notify_waiters();
+        self.peer_units.add_permits(peer_units);
+        self.datagram_slots.add_permits(datagrams);
+        self.client_units.add_permits(client_units);
     }
 }
 
@@ -290,7 +291,7 @@ mod tests {
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
-        // The clients' lane is its own.
+        // The clients' lane has a bound of its own.
         inbox.put_client(&mut vec![(gone(4), 0)]).await.unwrap();
         let taken = take_now(&inbox);
         assert_eq!((taken.peers.len(), taken.clients.len()), (1, 1));
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn datagrams_are_dropped_without_room_and_take_none_of_the_peers() {
+    async fn datagrams_are_dropped_beyond_their_bound_and_take_no_room_from_peers() {
         let inbox = Inbox::new();
         let kept = (0..2 * DATAGRAMS_MAX as u64).filter(|n| inbox.try_put_datagram(gone(*n))).count();
         assert_eq!(kept, DATAGRAMS_MAX);
@@ -309,11 +310,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn more_than_the_whole_room_passes_in_pieces() {
+    async fn more_than_the_bound_passes_in_batches() {
         let inbox = Arc::new(Inbox::new());
         let putting = tokio::spawn({
             let inbox = inbox.clone();
-            let mut events: Vec<_> = (0..3).map(|n| (gone(n), CLIENT_ROOM as usize * UNIT)).collect();
+            let mut events: Vec<_> = (0..3).map(|n| (gone(n), CLIENT_UNITS_MAX as usize * UNIT)).collect();
             async move { inbox.put_client(&mut events).await.is_ok() }
         });
         let mut numbers = Vec::new();
@@ -326,20 +327,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_is_known_how_long_ago_the_driver_has_looked() {
+    async fn the_time_since_the_last_take_is_known() {
         let inbox = Arc::new(Inbox::new());
-        while inbox.is_attended(Duration::from_millis(1)) {
+        while inbox.was_taken_within(Duration::from_millis(1)) {
             std::thread::yield_now();
         }
-        assert!(inbox.is_attended(Duration::from_secs(3_600)));
+        assert!(inbox.was_taken_within(Duration::from_secs(3_600)));
         let waiting = tokio::spawn({
             let inbox = inbox.clone();
-            async move { inbox.attended(Duration::from_secs(3_600)).await }
+            async move { inbox.taken_within(Duration::from_secs(3_600)).await }
         });
         waiting.await.unwrap();
         let waiting = tokio::spawn({
             let inbox = inbox.clone();
-            async move { inbox.attended(Duration::from_millis(1)).await }
+            async move { inbox.taken_within(Duration::from_millis(1)).await }
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
@@ -351,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn the_highest_token_covers_the_others() {
+    fn the_highest_token_covers_lower_ones() {
         let inbox = Inbox::new();
         inbox.put_persisted(Token(3));
         inbox.put_persisted(Token(7));
@@ -360,7 +361,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn stopping_wakes_everybody() {
+    async fn stopping_wakes_the_driver_and_fails_puts() {
         let inbox = Arc::new(Inbox::new());
         let driver = std::thread::spawn({
             let inbox = inbox.clone();

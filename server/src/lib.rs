@@ -1,28 +1,28 @@
-//! The gometa server: the only place with IO. Around one pure [`gometa_node::Node`] it puts sockets, a disk,
-//! a clock and threads.
+//! The gometa server: runs [`gometa_node::Node`], which is pure, with sockets, a disk, a clock and threads. All IO of a
+//! node is here.
 //!
 //! ```text
-//!   UDP  vote_socket ─┐                          ┌─> disk (writer, log reader)
-//!   TCP  peer_link  ──┼─> inbox ─> driver(Node) ─┼─> vote_socket, outbox per link
-//!   TCP  client_port ─┘     ▲                    └─> outbox per client
-//!                           └── disk: writes done, log read
+//!   UDP  peer::vote_socket ─┐                          ┌─> disk (writer, log reader)
+//!   TCP  peer::link ────────┼─> inbox ─> driver(Node) ─┼─> vote_socket, one outbox per link
+//!   TCP  client::port ──────┘     ▲                    └─> one outbox per client
+//!                                 └── disk: finished writes, log entries
 //! ```
 //!
-//! - [`args`] (with `lenient`), [`config`]: what the process is told; `process` makes it run and end.
-//! - `server` puts one node together: `listen` opens its ports, `disk` its directory; `identity` compares that with
-//!   the configuration.
-//! - `inbox`, `driver`, `outbox`: events in, effects out. The driver's thread owns the node and waits only for
-//!   the inbox; sockets have an outbox each, and the disk has threads of its own.
-//! - `vote_socket`, `peer_link`, `client_port` (with `clients`): bytes to events and back, every bound on
-//!   foreign input that is not the codec's. `address_book`: who is where.
-//! - `memory`: what all of them may hold, and the formula; `frame_room`, `admission`: how it is shared out;
-//!   `descriptors`: how many of them there may be; `allocator`: that what is freed is given back.
-//! - `narrate`, `search`, `ready`, `logging`, `ending`, `counters`: the log, the READY line, the last line. `output`: the only
-//!   way to the standard streams while a node runs, which never waits for a reader.
-//! - `signals`, `supervisor`, `threads`: what signals do; what systemd is notified of; threads with names.
-//! - [`console`]: the interactive client.
+//! | module | contents |
+//! |---|---|
+//! | `run`, `server`, `driver`, `inbox` | the process, one node of it, the node's thread and its queue |
+//! | `identity` | the data directory compared with the configuration |
+//! | `memory` | the bound of a node's memory |
+//! | `process` | command line, console, log, shutdown, signals, systemd, limits of the system |
+//! | [`config`] | the configuration file |
+//! | `observe` | log events, counters, the READY line |
+//! | `net` | what both TCP ports use: sockets, streams, incoming frames, outgoing messages |
+//! | `client` | the clients' port: connections, admission of requests, overload |
+//! | `peer` | the nodes' ports: links, votes, addresses of peers, the search for a leader |
+//! | [`disk`] | the data directory |
 //!
-//! Deliberately not here yet: TLS, the admin port, metrics, snapshots, changes of membership.
+//! Imports go downwards: `run` and `server` use `driver`; that uses `client` and `peer`; these use `inbox`, `observe`, `net`;
+//! these use `process` and `config`. TLS, the admin port, metrics, snapshots and membership changes are planned.
 #![forbid(unsafe_code)]
 
 mod client;

@@ -1,10 +1,9 @@
-//! The process: from the command line to the exit status.
+//! Runs the process, from the command line to the exit status.
 //!
-//! Every failure ends up here as one line, which is the last one on standard error; the exit status is 0 only when
-//! the process was asked to stop, or to print something.
+//! Every failure is returned here as one line, which becomes the last one on standard error. The exit status is 0 only
+//! after a requested shutdown, or if the program only prints something.
 //!
-//! The main thread waits for the reason to end, whatever the others wait for: nodes are started by a thread of their
-//! own, because reading a long log takes time.
+//! The main thread waits for the shutdown. Another thread starts the nodes, because verifying a long log takes time.
 
 use std::{
     env,
@@ -20,13 +19,14 @@ use tracing::{info, warn};
 
 use crate::{
     config::{self, ServerConfig},
-    memory::{Allowance, MIB},
+    memory::{ClientLimits, MIB},
     net::listen,
+    peer::link,
     process::{
         allocator,
         arguments::{self, Args, Exit, WatchStdin},
-        console, fd_limit, logging, output,
-        shutdown::{Ending, Reason},
+        console, fd_limit, log_format, logging, output,
+        shutdown::{Reason, Shutdown},
         signals,
         supervisor::Supervisor,
         threads,
@@ -34,20 +34,20 @@ use crate::{
     server::Server,
 };
 
-/// How long an orderly end may take.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an end for failure waits for those who still write.
-const FAIL_TIMEOUT: Duration = Duration::from_millis(300);
-/// Where `-dev` keeps its nodes' data, in the working directory.
+/// The time for a requested shutdown.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time for the other nodes to stop after a failure.
+const FAILURE_TIMEOUT: Duration = Duration::from_millis(300);
+/// The directory of the data of `-dev`, in the working directory.
 const DEV_DIR: &str = "gometa-dev";
-/// Exit status for a failure.
+/// The exit status after a failure.
 const FAILURE: u8 = 1;
-/// Exit status for a command line that makes no sense.
+/// The exit status for an invalid command line.
 const USAGE: u8 = 2;
 
 /// Runs the program.
 pub fn run() -> ExitCode {
-    logging::set_format(arguments::log_format(env::args_os()));
+    log_format::set_format(arguments::log_format(env::args_os()));
     let args = match arguments::parse(env::args_os()) {
         Ok(args) => args,
         Err(Exit::Print(text)) => match print(&text) {
@@ -56,7 +56,7 @@ pub fn run() -> ExitCode {
         },
         Err(Exit::Refuse(line)) => return refuse(&line, USAGE),
     };
-    logging::set_format(args.log_format);
+    log_format::set_format(args.log_format);
     if let (Some(path), true) = (&args.config, args.client) {
         let done = console::run(path, &args.source("config"), args.unknown_keys(), &args.warnings);
         return done.unwrap_or_else(|error| refuse(&format!("{error:#}"), FAILURE));
@@ -66,12 +66,12 @@ pub fn run() -> ExitCode {
         logging::last_line(line);
     }
     output::finish();
-    // A thread that read damage never returns, and one that waits for the disk may be late. The usual end would take
-    // from under them what RocksDB keeps for the whole process, and what it locks then kills it in place of the status.
+    // Without destructors of statics: other threads may still use RocksDB's, which would then crash the process and
+    // change its status. A thread that read damaged data never returns, and one may still wait for the disk.
     signal_hook::low_level::exit(i32::from(done.is_err()))
 }
 
-/// Writes the last line of a process that has not started anything, and gives its exit status.
+/// Writes the last line of a process that has started nothing, and returns its exit status.
 fn refuse(line: &str, status: u8) -> ExitCode {
     logging::last_line(line);
     output::finish();
@@ -81,65 +81,65 @@ fn refuse(line: &str, status: u8) -> ExitCode {
 fn serve(args: &Args) -> Result<(), String> {
     logging::abort_on_panic();
     logging::start(&args.log_level, &args.source("log-level"))?;
-    args.warnings.iter().for_each(|warning| warn!("{warning}"));
+    args.warnings.iter().for_each(|warning| warn!(warning, "command line warning"));
     let mut configs = configurations(args)?;
     match &configs[..] {
-        [config] => logging::set_process(&config.announced.message.text),
-        several => logging::set_process(&format!("-dev={}", several.len())),
+        [config] => log_format::set_process(&config.announced.message.text),
+        several => log_format::set_process(&format!("-dev={}", several.len())),
     }
     if args.check {
         return configs.iter().try_for_each(check);
     }
     allocator::pin_sizes();
-    let ending = Arc::new(Ending::default());
-    signals::watch(&ending)?;
-    watch_stdin(args.watch_stdin, &ending);
-    fd_limit::fit(&mut configs)?;
+    let shutdown = Arc::new(Shutdown::default());
+    signals::watch(&shutdown)?;
+    watch_stdin(args.watch_stdin, &shutdown);
+    fd_limit::apply(&mut configs, link::LINKS_MAX + link::UNAUTHENTICATED_MAX)?;
     let servers = Arc::new(Mutex::new(Vec::new()));
-    let supervisor = Arc::new(Supervisor::of_environment(configs.len()));
-    start(configs, &servers, &ending, &supervisor)?;
-    let ended = ending.wait();
+    let supervisor = Arc::new(Supervisor::from_environment(configs.len()));
+    start(configs, &servers, &shutdown, &supervisor)?;
+    let request = shutdown.wait();
     supervisor.stopping();
-    logging::set_thread_node(ended.node);
-    let patience = match &ended.reason {
-        Reason::Asked(by) => {
-            info!("is asked to end: {by}");
-            END_TIMEOUT
+    threads::set_node(request.node);
+    let timeout = match &request.reason {
+        Reason::Requested(reason) => {
+            info!(reason, "shutting down");
+            SHUTDOWN_TIMEOUT
         }
-        Reason::Failed(_) => FAIL_TIMEOUT,
+        Reason::Failed(_) => FAILURE_TIMEOUT,
     };
-    // A node that is still being started has promised nothing in this process, and ends with it.
+    // A node that is still being started has acknowledged nothing, and ends with the process.
     let servers = mem::take(&mut *servers.lock().unwrap_or_else(PoisonError::into_inner));
     servers.iter().for_each(Server::stop);
-    let until = Instant::now() + patience;
-    let late = servers.into_iter().map(|server| server.wait(until)).filter(|ended| !ended).count();
-    match ended.reason {
-        Reason::Asked(by) => {
+    let until = Instant::now() + timeout;
+    let late = servers.into_iter().map(|server| server.wait(until)).filter(|stopped| !stopped).count();
+    match request.reason {
+        Reason::Requested(reason) => {
             if late > 0 {
-                // Everything acknowledged is synced; what is not written yet was promised to nobody.
-                warn!("did not wait any longer for the disk");
+                // Acknowledged writes are synced; the others may be lost.
+                warn!("shutdown timed out, the disk is still writing");
             }
-            // The nodes' threads are done, and say no more.
-            info!("ended: {by}");
+            // The last line: the nodes' threads have ended.
+            info!(reason, "stopped");
             Ok(())
         }
         Reason::Failed(line) => Err(line),
     }
 }
 
-/// Starts the nodes, one after the other; one that cannot be started ends the process.
+/// Starts the nodes, one after the other. A failure ends the process.
 fn start(
     configs: Vec<ServerConfig>,
     servers: &Arc<Mutex<Vec<Server>>>,
-    ending: &Arc<Ending>,
+    shutdown: &Arc<Shutdown>,
     supervisor: &Arc<Supervisor>,
 ) -> Result<(), String> {
-    let (servers, ending, supervisor) = (servers.clone(), ending.clone(), supervisor.clone());
+    let (servers, shutdown, supervisor) = (servers.clone(), shutdown.clone(), supervisor.clone());
     let starting = move || {
         for config in &configs {
-            match Server::start(config, &ending, &supervisor) {
+            match Server::start(config, &shutdown, &supervisor) {
                 Ok(server) => servers.lock().unwrap_or_else(PoisonError::into_inner).push(server),
-                Err(line) => return ending.end(Reason::Failed(line)),
+                Err(line) => return shutdown.request(Reason::Failed(line)),
             }
         }
     };
@@ -148,12 +148,12 @@ fn start(
         .map_err(|error| format!("cannot start threads: {error}; look at the limits of this process"))
 }
 
-/// Prints what was understood, or what is wrong.
+/// Prints the configuration, or returns its error.
 fn check(config: &ServerConfig) -> Result<(), String> {
     listen::resolve_all(config)?;
-    config.warnings.iter().for_each(|warning| warn!("{warning}"));
-    let memory = Allowance::of(config).memory_max() / MIB;
-    print(&format!("{config}memory            below {memory} MiB, whatever arrives"))
+    config.warnings.iter().for_each(|warning| warn!(warning, "configuration warning"));
+    let memory = ClientLimits::from_config(config).memory_max() / MIB;
+    print(&format!("{config}memory            below {memory} MiB"))
 }
 
 /// The nodes to run, with absolute paths.
@@ -181,7 +181,7 @@ fn configurations(args: &Args) -> Result<Vec<ServerConfig>, String> {
     Ok(configs)
 }
 
-/// The nodes of `-dev`. Two ensembles on different ports have different directories, so that they may run together.
+/// The nodes of `-dev`. Ensembles on different ports have different directories, so that they can run at once.
 fn dev(args: &Args, count: u16) -> Vec<ServerConfig> {
     let (mut source, mut base) = (format!("{}={count}", args.source("dev")), PathBuf::from(DEV_DIR));
     if args.dev_port != config::PORT_BASE {
@@ -189,7 +189,7 @@ fn dev(args: &Args, count: u16) -> Vec<ServerConfig> {
         base = PathBuf::from(format!("{DEV_DIR}-{}", args.dev_port));
     }
     let base = args.data_dir.clone().unwrap_or(base);
-    // Whether it can be made or not is the data directories' affair, and said there.
+    // A failure is reported when the data directories are opened.
     drop(std::fs::create_dir_all(&base));
     let node = |index: u16| {
         let dir = base.join(format!("node-{}", index + 1));
@@ -198,7 +198,7 @@ fn dev(args: &Args, count: u16) -> Vec<ServerConfig> {
     (0..count).map(node).collect()
 }
 
-/// Writes what was asked for to standard output. A reader that has gone is no failure.
+/// Writes a requested text to standard output. A closed pipe is not a failure.
 fn print(text: &str) -> Result<(), String> {
     let mut out = io::stdout().lock();
     match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
@@ -209,8 +209,8 @@ fn print(text: &str) -> Result<(), String> {
     }
 }
 
-/// Ends the process with standard input, or at a newline there.
-fn watch_stdin(when: WatchStdin, ending: &Arc<Ending>) {
+/// Shuts the process down at the end of standard input, or at a newline there.
+fn watch_stdin(when: WatchStdin, shutdown: &Arc<Shutdown>) {
     let watch = match when {
         WatchStdin::True => true,
         WatchStdin::False => false,
@@ -220,23 +220,23 @@ fn watch_stdin(when: WatchStdin, ending: &Arc<Ending>) {
     if !watch {
         return;
     }
-    let ending = ending.clone();
+    let shutdown = shutdown.clone();
     let watching = move || {
         let mut input = io::stdin().lock();
         let mut bytes = [0; 256];
         loop {
             match input.read(&mut bytes) {
-                Ok(0) => break ending.end(Reason::Asked("end of standard input".to_owned())),
+                Ok(0) => break shutdown.request(Reason::Requested("end of standard input".to_owned())),
                 Ok(count) if bytes[..count].contains(&b'\n') => {
-                    break ending.end(Reason::Asked("newline on standard input".to_owned()));
+                    break shutdown.request(Reason::Requested("newline on standard input".to_owned()));
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break ending.end(Reason::Asked(format!("standard input: {error}"))),
+                Err(error) => break shutdown.request(Reason::Requested(format!("standard input: {error}"))),
             }
         }
     };
     if let Err(error) = threads::spawn("gometa-stdin", watching) {
-        warn!("cannot watch standard input: {error}");
+        warn!(%error, "standard input not watched");
     }
 }

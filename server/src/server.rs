@@ -1,4 +1,4 @@
-//! One node of this process: its sockets, its data directory, its driver, put together and taken apart.
+//! One node of this process: opens its sockets and its data directory, and starts and stops its driver.
 
 use std::{
     path::Path,
@@ -11,9 +11,8 @@ use std::{
 
 use gometa_node::{Event, Node, Write};
 use gometa_proto::{limits, v1};
-use gometa_zab::{Hello, Ticks, Timeouts, Token, Voter};
+use gometa_zab::{Hello, NodeId, Ticks, Timeouts, Token, Voter};
 use tokio::{
-    net::TcpListener,
     runtime::{Builder, Runtime},
     sync::mpsc,
     task::JoinHandle,
@@ -23,40 +22,41 @@ use tracing::{info, warn};
 use crate::{
     client::{
         admission,
-        port::{ClientPort, Manners},
+        connection::{KeepaliveConfig, PortContext},
+        port::ClientPort,
         registry::Clients,
     },
     config::ServerConfig,
-    disk::{Disk, Hooks, LogReader, Writer},
-    driver::{Driver, Storage, Surroundings},
+    disk::{Disk, Hooks, Identity, LogReader, Writer},
+    driver::{Driver, Environment, Storage},
     identity,
     inbox::{Inbox, Item},
-    memory::{self, Allowance},
-    net::{frame_budget::FrameRoom, listen},
-    observe::{counters::Counters, ready::Ready},
+    memory::{self, ClientLimits},
+    net::{frame_budget::FrameBudget, listen, transport::Listener},
+    observe::{counters::Counters, events::EventLog, ready::Ready},
     peer::{
         address_book::{self, AddressBook},
-        link::{self, PeerPort, Strangers},
-        search::{DialErrors, Search},
+        dial_errors::DialErrors,
+        link::PeerPort,
+        search::LeaderSearch,
         vote_socket::{self, VoteSender},
     },
     process::{
-        logging,
-        shutdown::{Ending, Reason},
+        shutdown::{Reason, Shutdown},
         supervisor::Supervisor,
         threads,
     },
 };
 
-/// Threads that serve a node's sockets. The driver and the disk have their own; on a machine with two cores, more would
-/// only take turns with them.
-const WORKERS: usize = 2;
-/// Threads that look up names.
-const LOOKUPS_MAX: usize = 8;
-/// Requests waiting in one node; beyond it they are refused. The client port admits half as many: some of those
-/// whose clients are gone are still known to the node.
+/// The number of threads for a node's sockets. The driver and the disk have their own; more would compete with them on
+/// two cores.
+const IO_THREADS: usize = 2;
+/// The number of threads for name lookups.
+const LOOKUP_THREADS_MAX: usize = 8;
+/// The number of requests waiting in one node; further ones are refused. The client port admits half as many: the node
+/// may still hold requests of clients that are gone.
 const REQUESTS_MAX: usize = 2 * admission::REQUESTS_MAX;
-/// Dialling a peer takes no longer than the election time-out, and may take as long as this.
+/// The lower bound of the time for connecting to a peer, which is the election timeout.
 const CONNECT_TIMEOUT_MIN: Duration = Duration::from_millis(200);
 
 /// A running node.
@@ -64,11 +64,11 @@ pub(crate) struct Server {
     runtime: Runtime,
     inbox: Arc<Inbox>,
     tasks: Vec<JoinHandle<()>>,
-    /// Says when the driver has ended and the data directory is closed.
-    ended: Receiver<()>,
+    /// Receives when the driver has stopped and the data directory is closed.
+    stopped: Receiver<()>,
 }
 
-/// The disk as the driver sees it.
+/// The disk as the driver uses it.
 struct DiskStorage {
     writer: Writer,
     log: LogReader,
@@ -85,48 +85,38 @@ impl Storage for DiskStorage {
 }
 
 impl Server {
-    /// Starts a node, to which the calling thread belongs from now on. An error is one line that names the thing and
-    /// the remedy.
+    /// Starts a node and assigns the calling thread to it.
+    ///
+    /// # Errors
+    /// One line that names the object and the remedy.
     pub(crate) fn start(
         config: &ServerConfig,
-        ending: &Arc<Ending>,
+        shutdown: &Arc<Shutdown>,
         supervisor: &Arc<Supervisor>,
     ) -> Result<Server, String> {
-        logging::set_thread_node(Some(config.announced.message.text.as_str().into()));
+        threads::set_node(Some(config.announced.message.text.as_str().into()));
         let runtime = runtime()?;
         let entered = runtime.enter();
         let sockets = listen::open(config)?;
         let inbox = Arc::new(Inbox::new());
-        let disk = Disk::open(&config.data_dir, config.node, hooks(&inbox, ending))
+        let disk = Disk::open(&config.data_dir, config.node, hooks(&inbox, shutdown))
             .map_err(|error| format!("{error}; the directory comes from {}", config.data_dir_source))?;
         let me = disk.identity.node;
-        if let Some(founding) = &disk.recovered.founding {
-            identity::refuse_if_founded_alone(config, founding)?;
-        }
-        let voters = identity::voters_with(config, me, disk.recovered.founding.is_some())?;
-        config.warnings.iter().for_each(|warning| warn!("{warning}"));
+        let voters = check_identity(config, &disk)?;
+        config.warnings.iter().for_each(|warning| warn!(warning, "configuration warning"));
         listen::warn_if_exposed(&sockets);
         info!(
-            "gometa-server {}: node {} (id {me}), start number {}, data in {}",
-            env!("CARGO_PKG_VERSION"),
-            config.announced.message.text,
-            disk.identity.boot,
-            config.data_dir.display()
+            version = env!("CARGO_PKG_VERSION"),
+            id = %me,
+            boot = disk.identity.boot,
+            data_dir = %config.data_dir.display(),
+            "node starts"
         );
 
         let counters = Arc::new(Counters::default());
-        let allowance = Allowance::of(config);
-        let clients = Arc::new(Clients::new(me, config.session_timeout_ms, allowance, counters.clone()));
-        // For clients that connect before the node's first step: it names itself only.
-        clients.set_view(v1::View {
-            role: v1::Role::Looking.into(),
-            leader: String::new(),
-            members: vec![v1::Member {
-                node: me.0,
-                message_address: config.announced.message.text.clone(),
-                request_address: config.announced.request.text.clone(),
-            }],
-        });
+        let limits = ClientLimits::from_config(config);
+        let clients = Arc::new(Clients::new(me, config.session_timeout_ms, limits, counters.clone()));
+        clients.set_view(first_view(config, me));
         let (names, names_receiver) = mpsc::channel(address_book::NAMES_MAX);
         let mut book = AddressBook::new(names);
         book.add_voters(&voters);
@@ -138,78 +128,46 @@ impl Server {
             }
         }
 
-        let system = |what: &str| {
-            let what = what.to_owned();
-            move |error: std::io::Error| format!("cannot {what}: {error}; look at the limits of this process")
-        };
         let (votes, vote_receiver) =
             VoteSender::new(sockets.election, counters.clone()).map_err(system("use the election port"))?;
-        let message = TcpListener::from_std(sockets.message).map_err(system("use the message port"))?;
-        let request = TcpListener::from_std(sockets.request).map_err(system("use the request port"))?;
+        let message = Listener::from_std(sockets.message).map_err(system("use the message port"))?;
+        let request = Listener::from_std(sockets.request).map_err(system("use the request port"))?;
         let dial_errors = Arc::new(DialErrors::default());
-        let peers = Arc::new(PeerPort {
+        let peers = peer_port(config, &inbox, &counters, &dial_errors);
+        let client_port = client_port(config, limits, &clients, &inbox, &counters);
+        let local_address = votes.local_address();
+        let environment = Environment {
             inbox: inbox.clone(),
-            counters: counters.clone(),
-            together: Arc::default(),
-            connect_timeout: Duration::from_millis(config.election_timeout_ms).max(CONNECT_TIMEOUT_MIN),
-            dial_errors: dial_errors.clone(),
-            frames: FrameRoom::new(link::FRAMES_BYTES),
-            strangers: Strangers::default(),
-        });
-        let client_port = Arc::new(ClientPort {
-            clients: clients.clone(),
-            inbox: inbox.clone(),
-            counters: counters.clone(),
-            clients_max: allowance.clients_max,
-            frames: FrameRoom::new(allowance.frames()),
-            manners: Manners {
-                driver_silence_max: Duration::from_millis(2 * config.heartbeat_ms),
-                ..Manners::default()
-            },
-        });
-        let like = votes.local_address();
-
-        let node_config = node_config(config, &disk, voters)?;
-        let start = Instant::now();
-        let storage = Box::new(DiskStorage { writer: disk.writer, log: disk.log });
-        let hello = Hello {
-            node: me,
-            incarnation: disk.identity.incarnation,
-            boot: disk.identity.boot,
-            meant: None,
-            ensemble: None,
-            addresses: config.addresses(),
-            voters: Vec::new(),
-        };
-        let moved = identity::moved(config, me, disk.recovered.founding.as_ref());
-        let around = Surroundings {
-            me,
-            inbox: inbox.clone(),
-            storage,
+            storage: Box::new(DiskStorage { writer: disk.writer, log: disk.log }),
             votes,
-            book,
             peers: peers.clone(),
             clients,
             counters: counters.clone(),
-            ending: ending.clone(),
+            shutdown: shutdown.clone(),
             ready: Ready::new(me, config.addresses(), supervisor.clone()),
             runtime: runtime.handle().clone(),
             dial_errors,
-            hello,
-            search: Search::new(Duration::from_millis(config.election_timeout_ms), moved),
-            start,
+            hello: hello(config, &disk.identity),
+            search: LeaderSearch::new(
+                Duration::from_millis(config.election_timeout_ms),
+                identity::address_change_hint(config, me, disk.recovered.founding.as_ref()),
+            ),
+            events: EventLog::new(me, config.addresses()),
+            book,
+            start: Instant::now(),
         };
-        let (done, ended) = sync_channel(1);
+        let node_config = node_config(config, &disk.identity, voters)?;
+        let (done, stopped) = sync_channel(1);
         let (recovered, table) = (disk.recovered, disk.table);
-        let (data_dir, ending) = (config.data_dir.clone(), ending.clone());
+        let (data_dir, shutdown) = (config.data_dir.clone(), shutdown.clone());
         let drive = move || {
-            // Here and not before: this reads the table, and a thread that reads damage never returns. It is up to
-            // the main thread to end the process then.
+            // On this thread, because it reads the table: a thread that reads a damaged one never returns. The main
+            // thread then ends the process.
             match Node::new(node_config, recovered, table, Ticks::default()) {
-                Ok((node, first)) => Driver::new(node, first, around).run(),
-                Err(error) => ending.end(Reason::Failed(unreadable(&data_dir, &error))),
+                Ok((node, first)) => Driver::new(node, first, environment).run(),
+                Err(error) => shutdown.request(Reason::Failed(unreadable(&data_dir, &error))),
             }
-            // Nobody listens if the process could not wait any longer.
+            // Fails if the process did not wait for it.
             let _ = done.send(());
         };
         threads::spawn("gometa-driver", drive).map_err(system("start the driver's thread"))?;
@@ -217,48 +175,119 @@ impl Server {
             tokio::spawn(vote_socket::receive(vote_receiver, inbox.clone(), counters)),
             tokio::spawn(peers.run(message)),
             tokio::spawn(client_port.run(request)),
-            tokio::spawn(address_book::resolve(names_receiver, inbox.clone(), like)),
+            tokio::spawn(address_book::resolve(names_receiver, inbox.clone(), local_address)),
         ];
         drop(entered);
-        Ok(Server { runtime, inbox, tasks, ended })
+        Ok(Server { runtime, inbox, tasks, stopped })
     }
 
-    /// Asks the node to end: what has been answered goes out, what has been submitted is written.
+    /// Makes the node stop. Queued answers are still sent, and submitted writes written.
     pub(crate) fn stop(&self) {
         self.tasks.iter().for_each(JoinHandle::abort);
         self.inbox.stop();
     }
 
-    /// Waits for the end, but not beyond `until`; returns whether it came. What is left of its threads ends with the
+    /// Waits until the node has stopped, at most until `until`; returns whether it has. Remaining threads end with the
     /// process.
     pub(crate) fn wait(self, until: Instant) -> bool {
-        let ended = self.ended.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok();
+        let stopped = self.stopped.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok();
         self.runtime.shutdown_background();
-        ended
+        stopped
     }
 }
 
-/// A node has a runtime of its own, so that each thread belongs to one node.
-fn runtime() -> Result<Runtime, String> {
-    let node = logging::thread_node();
-    Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .max_blocking_threads(LOOKUPS_MAX)
-        .thread_name("gometa-io")
-        .on_thread_start(move || logging::set_thread_node(node.clone()))
-        .enable_all()
-        .build()
-        .map_err(|error| format!("cannot start threads: {error}; look at the limits of this process"))
+/// Compares the data directory with the configuration. Returns the configured voters.
+fn check_identity(config: &ServerConfig, disk: &Disk) -> Result<Vec<Voter>, String> {
+    if let Some(founding) = &disk.recovered.founding {
+        identity::refuse_if_founded_alone(config, founding)?;
+    }
+    identity::voters_with(config, disk.identity.node, disk.recovered.founding.is_some())
 }
 
-/// What the disk tells, into the inbox.
-fn hooks(inbox: &Arc<Inbox>, ending: &Arc<Ending>) -> Hooks {
-    let (persisted, read, ending) = (inbox.clone(), inbox.clone(), ending.clone());
+/// The view for clients that connect before the node's first step: it lists this node only.
+fn first_view(config: &ServerConfig, me: NodeId) -> v1::View {
+    v1::View {
+        role: v1::Role::Looking.into(),
+        leader: String::new(),
+        members: vec![v1::Member {
+            node: me.0,
+            message_address: config.announced.message.text.clone(),
+            request_address: config.announced.request.text.clone(),
+        }],
+    }
+}
+
+fn client_port(
+    config: &ServerConfig,
+    limits: ClientLimits,
+    clients: &Arc<Clients>,
+    inbox: &Arc<Inbox>,
+    counters: &Arc<Counters>,
+) -> Arc<ClientPort> {
+    Arc::new(ClientPort {
+        context: PortContext {
+            clients: clients.clone(),
+            inbox: inbox.clone(),
+            counters: counters.clone(),
+            frames: FrameBudget::new(limits.frames()),
+            keepalive: KeepaliveConfig {
+                driver_stall_max: Duration::from_millis(2 * config.heartbeat_ms),
+                ..KeepaliveConfig::default()
+            },
+        },
+        clients_max: limits.clients_max,
+    })
+}
+
+fn peer_port(
+    config: &ServerConfig,
+    inbox: &Arc<Inbox>,
+    counters: &Arc<Counters>,
+    dial_errors: &Arc<DialErrors>,
+) -> Arc<PeerPort> {
+    let connect_timeout = Duration::from_millis(config.election_timeout_ms).max(CONNECT_TIMEOUT_MIN);
+    Arc::new(PeerPort::new(inbox.clone(), counters.clone(), connect_timeout, dial_errors.clone()))
+}
+
+/// The hello of this process to its peers.
+fn hello(config: &ServerConfig, identity: &Identity) -> Hello {
+    Hello {
+        node: identity.node,
+        incarnation: identity.incarnation,
+        boot: identity.boot,
+        meant: None,
+        ensemble: None,
+        addresses: config.addresses(),
+        voters: Vec::new(),
+    }
+}
+
+/// Turns an error of the system into one line.
+fn system(operation: &'static str) -> impl Fn(std::io::Error) -> String {
+    move |error| format!("cannot {operation}: {error}; look at the limits of this process")
+}
+
+/// The node's own runtime: each thread belongs to one node.
+fn runtime() -> Result<Runtime, String> {
+    let node = threads::node();
+    Builder::new_multi_thread()
+        .worker_threads(IO_THREADS)
+        .max_blocking_threads(LOOKUP_THREADS_MAX)
+        .thread_name("gometa-io")
+        .on_thread_start(move || threads::set_node(node.clone()))
+        .enable_all()
+        .build()
+        .map_err(system("start threads"))
+}
+
+/// The disk's callbacks, which put its results into the inbox.
+fn hooks(inbox: &Arc<Inbox>, shutdown: &Arc<Shutdown>) -> Hooks {
+    let (persisted, read, shutdown) = (inbox.clone(), inbox.clone(), shutdown.clone());
     Hooks {
         persisted: Box::new(move |token| persisted.put_persisted(token)),
-        failed: Box::new(move |reason| ending.end(Reason::Failed(reason))),
+        failed: Box::new(move |reason| shutdown.request(Reason::Failed(reason))),
         read: Box::new(move |id, entries| {
-            // Nothing is left of what was asked for, so nobody asks any more.
+            // Empty if the entries are gone: then the node does not wait for them any more.
             if !entries.is_empty() {
                 read.put_answer(Item::Event(Event::Zab(gometa_zab::Event::LogRead { id, entries })));
             }
@@ -276,16 +305,17 @@ fn unreadable(data_dir: &Path, error: &dyn std::error::Error) -> String {
 
 fn node_config(
     config: &ServerConfig,
-    disk: &Disk,
+    identity: &Identity,
     voters: Vec<Voter>,
 ) -> Result<gometa_node::Config, String> {
     let mut seed = [0; 16];
-    getrandom::fill(&mut seed).map_err(|error| format!("the system gives no random numbers: {error}"))?;
+    getrandom::fill(&mut seed)
+        .map_err(|error| format!("cannot read random numbers from the system: {error}"))?;
     Ok(gometa_node::Config {
         zab: gometa_zab::Config {
-            node: disk.identity.node,
-            incarnation: disk.identity.incarnation,
-            boot: disk.identity.boot,
+            node: identity.node,
+            incarnation: identity.incarnation,
+            boot: identity.boot,
             addresses: config.addresses(),
             voters,
             seed: u128::from_be_bytes(seed),

@@ -1,4 +1,4 @@
-//! The program as a supervisor sees it: what it prints, how it ends, what it refuses.
+//! The process: its output, its exit status, its errors.
 #![expect(clippy::unwrap_used, reason = "tests may")]
 
 use std::{
@@ -21,8 +21,8 @@ use rustix::{
     process::{Pid, Signal, kill_process},
 };
 
-/// A refusal comes within this.
-const REFUSAL_MAX: Duration = Duration::from_secs(2);
+/// The time for an error at the start.
+const ERROR_TIME_MAX: Duration = Duration::from_secs(2);
 
 struct Scratch {
     directory: tempfile::TempDir,
@@ -30,7 +30,7 @@ struct Scratch {
 }
 
 impl Scratch {
-    /// A directory with a `node.json` for an ensemble of one, on ports that are free.
+    /// A directory with a `node.json` for an ensemble of one, on free ports.
     fn new() -> Scratch {
         let tcp = || TcpListener::bind("127.0.0.1:0").unwrap();
         let (udp, message, request) = (UdpSocket::bind("127.0.0.1:0").unwrap(), tcp(), tcp());
@@ -52,7 +52,7 @@ impl Scratch {
         )
     }
 
-    /// The directory, as the program sees it.
+    /// The directory's canonical path.
     fn path(&self) -> PathBuf {
         self.directory.path().canonicalize().unwrap()
     }
@@ -72,7 +72,7 @@ impl Scratch {
         self.command(flags).output().unwrap()
     }
 
-    /// Starts it and waits for its line.
+    /// Starts the server and waits for its READY line.
     fn start(&self, flags: &[&str], stdin: Stdio) -> (Running, String) {
         let mut child = self.command(flags).stdin(stdin).spawn().unwrap();
         let mut line = String::new();
@@ -81,25 +81,25 @@ impl Scratch {
         (Running { child }, line.trim_end().to_owned())
     }
 
-    /// What stands on standard error after a run that fails.
-    fn refused(&self, flags: &[&str]) -> String {
+    /// The standard error of a run that fails.
+    fn failing_run(&self, flags: &[&str]) -> String {
         let output = self.run(flags);
         assert!(!output.status.success(), "{flags:?}");
         String::from_utf8(output.stderr).unwrap()
     }
 
     /// The last line on standard error of a run that fails in time.
-    fn refusal(&self, flags: &[&str]) -> String {
+    fn last_error(&self, flags: &[&str]) -> String {
         let start = Instant::now();
         let output = self.run(flags);
-        assert!(start.elapsed() < REFUSAL_MAX, "{flags:?} took {:?}", start.elapsed());
+        assert!(start.elapsed() < ERROR_TIME_MAX, "{flags:?} took {:?}", start.elapsed());
         assert!(!output.status.success(), "{flags:?}");
         assert!(output.stdout.is_empty(), "{flags:?}");
         last_line(&output.stderr)
     }
 }
 
-/// A server that does not outlive its test.
+/// A server that is killed with its test.
 struct Running {
     child: Child,
 }
@@ -109,7 +109,7 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for the end; the exit status and what stands on standard error.
+    /// Waits for the end; returns the exit status and standard error.
     fn end(mut self) -> (Option<i32>, String) {
         let mut text = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
@@ -129,7 +129,7 @@ fn last_line(stderr: &[u8]) -> String {
 }
 
 #[test]
-fn a_node_says_that_it_is_ready_and_ends_when_asked() {
+fn a_node_prints_the_ready_line_and_shuts_down_on_a_signal() {
     for (signal, restarts) in [(Signal::TERM, 2), (Signal::INT, 1)] {
         let scratch = Scratch::new();
         for start in 1..=restarts {
@@ -145,7 +145,7 @@ fn a_node_says_that_it_is_ready_and_ends_when_asked() {
             server.signal(signal);
             let (status, log) = server.end();
             assert_eq!(status, Some(0), "{log}");
-            assert!(log.contains(&format!("start number {start}")), "{log}");
+            assert!(log.contains(&format!("boot={start} ")), "{log}");
         }
     }
 }
@@ -171,30 +171,30 @@ fn standard_input_is_watched_if_it_is_a_pipe() {
     assert!(line.starts_with("GOMETA READY"), "{line}");
     drop(server.child.stdin.take());
     assert_eq!(server.end().0, Some(0));
-    // The end of what is no pipe counts only on demand.
+    // Other inputs are watched on request only.
     let output = scratch.run(&["-config=node.json", "-watch-stdin=true"]);
     assert_eq!(output.status.code(), Some(0));
     let last = last_line(&output.stderr);
-    assert!(last.ends_with("ended: end of standard input"), "{last}");
+    assert!(last.ends_with("stopped reason=\"end of standard input\""), "{last}");
 }
 
 #[test]
 fn ports_and_directories_in_use_are_named() {
     let scratch = Scratch::new();
     let (_server, _) = scratch.start(&["-config=node.json"], Stdio::null());
-    let refusal = scratch.refusal(&["-config=node.json"]);
+    let error = scratch.last_error(&["-config=node.json"]);
     let expected = format!("gometa-server: ElectionAddr 127.0.0.1:{} (UDP) is taken", scratch.ports[0]);
-    assert!(refusal.starts_with(&expected), "{refusal}");
+    assert!(error.starts_with(&expected), "{error}");
     // Other ports, the same directory.
     let other = Scratch::new();
     let data = scratch.directory.path().join("gometa-data");
-    let refusal = other.refusal(&["-config=node.json", "-data-dir", data.to_str().unwrap()]);
-    assert!(refusal.contains(&data.display().to_string()), "{refusal}");
-    assert!(refusal.contains("is in use by another process"), "{refusal}");
+    let error = other.last_error(&["-config=node.json", "-data-dir", data.to_str().unwrap()]);
+    assert!(error.contains(&data.display().to_string()), "{error}");
+    assert!(error.contains("is in use by another process"), "{error}");
 }
 
 #[test]
-fn refusals_are_the_last_line_on_standard_error() {
+fn errors_are_the_last_line_on_standard_error() {
     let scratch = Scratch::new();
     scratch.write("broken.json", "{\n  \"Host\": {\n");
     scratch.write("host.json", &scratch.host("").replacen("127.0.0.1", "no-such-host.invalid", 1));
@@ -209,14 +209,14 @@ fn refusals_are_the_last_line_on_standard_error() {
         (&["-config=host.json"], "gometa-server: cannot resolve ElectionAddr no-such-host.invalid:"),
         (
             &["-config=node.json", "-data-dir=file"],
-            &format!("gometa-server: cannot use {}: not a directory: name a directory", path("file")),
+            &format!("gometa-server: cannot use {}: not a directory: use a directory", path("file")),
         ),
         (&["-config=node.json", "-log-level=a=b=c"], "gometa-server: -log-level=a=b=c: "),
         (&["-confg=node.json"], "gometa-server: unknown flag -confg; did you mean -config?"),
-        (&["-watcher"], "gometa-server: -watcher: the observer mode of the original is not offered yet"),
+        (&["-watcher"], "gometa-server: -watcher: observers are not supported yet"),
     ] {
-        let refusal = scratch.refusal(flags);
-        assert!(refusal.starts_with(expected), "{flags:?}: {refusal}");
+        let error = scratch.last_error(flags);
+        assert!(error.starts_with(expected), "{flags:?}: {error}");
     }
     assert!(!scratch.directory.path().join("gometa-data").exists());
 }
@@ -270,9 +270,9 @@ const VARIABLES: [&str; 12] = [
 ];
 
 #[test]
-fn an_empty_variable_is_one_that_is_not_set() {
+fn an_empty_variable_counts_as_unset() {
     let scratch = Scratch::new();
-    // The list is whole.
+    // The list is complete.
     let help = scratch.run(&["-help"]);
     assert_eq!(String::from_utf8(help.stdout).unwrap().matches("[env: GOMETA_").count(), VARIABLES.len());
     let output = scratch
@@ -282,13 +282,13 @@ fn an_empty_variable_is_one_that_is_not_set() {
         .env("GLIBC_TUNABLES", "")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    assert_eq!(said, "");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert_eq!(stderr, "");
 }
 
 #[test]
-fn messages_name_where_a_value_comes_from() {
+fn errors_name_the_source_of_a_value() {
     let scratch = Scratch::new();
     scratch.write("data-dir.json", &scratch.host(", \"DataDir\": \"/proc/none\""));
     let path = |name: &str| scratch.path().join(name).display().to_string();
@@ -298,8 +298,8 @@ fn messages_name_where_a_value_comes_from() {
         (&[], ("GOMETA_CLIENT", "maybe"), "GOMETA_CLIENT=maybe: expected true or false".to_owned()),
         (&[], ("GOMETA_DEV", "9"), "GOMETA_DEV=9: 9 is not in 1..=7".to_owned()),
         (&[], ("GOMETA_LOG_LEVEL", "a=b=c"), "GOMETA_LOG_LEVEL=a=b=c: ".to_owned()),
-        (&[], ("GOMETA_WATCHER", "true"), "GOMETA_WATCHER: the observer mode".to_owned()),
-        (&[], ("GOMETA_BOOTSTRAP", "quorum"), "GOMETA_BOOTSTRAP=quorum is refused".to_owned()),
+        (&[], ("GOMETA_WATCHER", "true"), "GOMETA_WATCHER: observers are not supported".to_owned()),
+        (&[], ("GOMETA_BOOTSTRAP", "quorum"), "GOMETA_BOOTSTRAP=quorum is not supported".to_owned()),
         (&["-dev"], ("GOMETA_CONFIG", "x"), "-dev and GOMETA_CONFIG exclude each other".to_owned()),
         (
             &["-config=absent.json"],
@@ -339,7 +339,7 @@ fn messages_name_where_a_value_comes_from() {
 }
 
 #[test]
-fn signals_end_a_node_in_order_or_not_at_all() {
+fn signals_shut_a_node_down_or_have_no_effect() {
     for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT"), (Signal::QUIT, "SIGQUIT")] {
         let scratch = Scratch::new();
         let (server, _) = scratch.start(&["-config=node.json"], Stdio::null());
@@ -358,13 +358,13 @@ fn signals_end_a_node_in_order_or_not_at_all() {
         server.signal(signal);
         let (status, log) = server.end();
         assert_eq!(status, Some(0), "{name}: {log}");
-        assert_eq!(log.matches("ignores SIGHUP").count(), 1, "{log}");
-        assert!(log.lines().last().unwrap().ends_with(&format!("ended: {name}")), "{log}");
+        assert_eq!(log.matches("SIGHUP ignored").count(), 1, "{log}");
+        assert!(log.lines().last().unwrap().ends_with(&format!("stopped reason={name}")), "{log}");
     }
 }
 
 #[test]
-fn every_line_is_json_on_demand_and_names_the_node() {
+fn lines_can_be_json_and_name_the_node() {
     let scratch = Scratch::new();
     let lines = |log: &str| -> Vec<serde_json::Value> {
         log.lines()
@@ -374,7 +374,7 @@ fn every_line_is_json_on_demand_and_names_the_node() {
     let node = format!("127.0.0.1:{}", scratch.ports[1]);
     let flags = ["-config=node.json", "-log-format=json", "-log-level=debug"];
     let (server, _) = scratch.start(&flags, Stdio::null());
-    let taken = lines(&scratch.refused(&flags));
+    let taken = lines(&scratch.failing_run(&flags));
     server.signal(Signal::TERM);
     let (_, log) = server.end();
     let log = lines(&log);
@@ -385,12 +385,13 @@ fn every_line_is_json_on_demand_and_names_the_node() {
             "{line}"
         );
     }
-    assert_eq!(log.last().unwrap()["message"], "ended: SIGTERM");
+    let last = log.last().unwrap();
+    assert_eq!((&last["message"], &last["reason"]), (&"stopped".into(), &"SIGTERM".into()));
     let last = taken.last().unwrap();
     assert_eq!(last["level"], "ERROR", "{last}");
     assert!(last["message"].as_str().unwrap().contains("is taken by another process"), "{last}");
-    // Also of a command line that makes no sense.
-    let last = lines(&scratch.refused(&["-log-format=json", "-nonsense"]));
+    // Also with an invalid command line.
+    let last = lines(&scratch.failing_run(&["-log-format=json", "-nonsense"]));
     assert!(last[0]["message"].as_str().unwrap().starts_with("unknown flag -nonsense"), "{last:?}");
 
     let (server, _) = scratch.start(&["-config=node.json", "-log-level=debug"], Stdio::null());
@@ -400,8 +401,8 @@ fn every_line_is_json_on_demand_and_names_the_node() {
 }
 
 #[test]
-fn several_nodes_of_one_process_have_their_own_ports_and_names_in_the_log() {
-    // Three ports that are free, and those 1,000 and 2,000 above them; others may take one before the nodes do.
+fn nodes_of_one_process_have_their_own_ports_and_names_in_the_log() {
+    // Three free ports, and those 1,000 and 2,000 above; another process may take one before the nodes do.
     for _ in 0..20 {
         let scratch = Scratch::new();
         let port = scratch.ports[1] % 20_000 + 20_000;
@@ -433,7 +434,7 @@ fn several_nodes_of_one_process_have_their_own_ports_and_names_in_the_log() {
 }
 
 #[test]
-fn text_that_cannot_be_written_is_a_failure() {
+fn a_failed_write_of_requested_text_is_an_error() {
     let scratch = Scratch::new();
     for flags in [&["-help"][..], &["-version"], &["-config=node.json", "-check"]] {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
@@ -446,7 +447,7 @@ fn text_that_cannot_be_written_is_a_failure() {
 }
 
 #[test]
-fn systemd_is_notified_when_all_nodes_are_ready_and_when_the_process_ends() {
+fn systemd_is_notified_when_all_nodes_are_ready_and_at_the_shutdown() {
     for is_abstract in [false, true] {
         let scratch = Scratch::new();
         let name = scratch.path().join("notify").display().to_string();
@@ -472,7 +473,7 @@ fn systemd_is_notified_when_all_nodes_are_ready_and_when_the_process_ends() {
 }
 
 #[test]
-fn a_blocked_standard_error_does_not_keep_back_the_ready_line() {
+fn a_blocked_standard_error_does_not_delay_the_ready_line() {
     let scratch = Scratch::new();
     let (_unread, mut full) = std::io::pipe().unwrap();
     ioctl_fionbio(&full, true).unwrap();

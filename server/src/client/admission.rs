@@ -1,66 +1,66 @@
-//! Who may have how many requests waiting: no client more than is left over for the others.
+//! Admission of requests: a client may have no more requests waiting than the number and the bytes that are left for
+//! all others.
 //!
-//! A request holds its share from its arrival until it is answered, cancelled, or its client is gone. It is taken in
-//! only while its client holds no more than what is free, in number and in bytes. So one client alone may hold half
-//! of all there is, a hundred about a hundredth each, and however many hold all they can, there is something left
-//! for one who holds nothing: requests that cannot be answered, because their clients do not read or ask for what is
-//! far in the future, keep nobody else's out.
+//! A request is counted from its arrival until it is answered or cancelled, or its client is gone. One client alone may
+//! therefore use half of the budget, a hundred clients about a hundredth each, and a client without requests is always
+//! admitted: requests that cannot be answered, because their clients do not read or because they wait for a revision
+//! in the far future, block no other client.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Requests waiting in one node.
+/// The number of requests waiting in one node.
 pub(crate) const REQUESTS_MAX: usize = 65_536;
 /// What a request counts beside its key and value, in bytes.
-const REQUEST_COST: usize = 512;
+const REQUEST_OVERHEAD: usize = 512;
 
-/// What there is, and what is taken of it.
+/// The requests of all clients, and their bounds.
 #[derive(Debug)]
-pub(crate) struct Shares {
+pub(crate) struct RequestBudget {
     bytes_max: usize,
     count: AtomicUsize,
     bytes: AtomicUsize,
 }
 
-/// What one client has.
+/// The requests of one client.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub(crate) struct Share {
+pub(crate) struct Usage {
     pub(crate) count: usize,
     pub(crate) bytes: usize,
 }
 
-impl Shares {
-    pub(crate) fn new(bytes_max: usize) -> Shares {
-        Shares { bytes_max, count: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
+impl RequestBudget {
+    pub(crate) fn new(bytes_max: usize) -> RequestBudget {
+        RequestBudget { bytes_max, count: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
     }
 
-    /// Takes a share for a request whose key and value have `size` bytes, for a client that has `mine`; `None` if
-    /// too little is left.
-    pub(crate) fn take(&self, mine: &mut Share, size: usize) -> Option<usize> {
-        let cost = size + REQUEST_COST;
+    /// Admits a request whose key and value have `size` bytes, and adds it to its client's usage. Returns its cost in
+    /// bytes, or `None` if too little is left.
+    pub(crate) fn acquire(&self, usage: &mut Usage, size: usize) -> Option<usize> {
+        let cost = size + REQUEST_OVERHEAD;
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let bytes = self.bytes.fetch_add(cost, Ordering::Relaxed);
-        let fits = mine.count < REQUESTS_MAX.saturating_sub(count)
-            && mine.bytes + cost <= self.bytes_max.saturating_sub(bytes);
-        mine.count += 1;
-        mine.bytes += cost;
+        let fits = usage.count < REQUESTS_MAX.saturating_sub(count)
+            && usage.bytes + cost <= self.bytes_max.saturating_sub(bytes);
+        usage.count += 1;
+        usage.bytes += cost;
         if fits {
             return Some(cost);
         }
-        self.give_back(mine, cost);
+        self.release(usage, cost);
         None
     }
 
-    /// Gives back what a request cost.
-    pub(crate) fn give_back(&self, mine: &mut Share, cost: usize) {
-        mine.count -= 1;
-        mine.bytes -= cost;
+    /// Releases one request of this cost.
+    pub(crate) fn release(&self, usage: &mut Usage, cost: usize) {
+        usage.count -= 1;
+        usage.bytes -= cost;
         self.count.fetch_sub(1, Ordering::Relaxed);
         self.bytes.fetch_sub(cost, Ordering::Relaxed);
     }
 
-    /// Gives back all that a client has.
-    pub(crate) fn give_back_all(&self, mine: &mut Share) {
-        let Share { count, bytes } = std::mem::take(mine);
+    /// Releases all requests of a client.
+    pub(crate) fn release_all(&self, usage: &mut Usage) {
+        let Usage { count, bytes } = std::mem::take(usage);
         self.count.fetch_sub(count, Ordering::Relaxed);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -71,43 +71,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_client_may_have_half_of_all() {
-        let shares = Shares::new(1 << 30);
-        let mut mine = Share::default();
-        while shares.take(&mut mine, 10).is_some() {}
-        assert_eq!(mine.count, REQUESTS_MAX / 2);
-        let mut other = Share::default();
-        assert!(shares.take(&mut other, 10).is_some());
-        shares.give_back_all(&mut mine);
-        shares.give_back_all(&mut other);
-        assert_eq!((shares.count.load(Ordering::Relaxed), shares.bytes.load(Ordering::Relaxed)), (0, 0));
+    fn one_client_may_use_half_of_the_budget() {
+        let budget = RequestBudget::new(1 << 30);
+        let mut one = Usage::default();
+        while budget.acquire(&mut one, 10).is_some() {}
+        assert_eq!(one.count, REQUESTS_MAX / 2);
+        let mut other = Usage::default();
+        assert!(budget.acquire(&mut other, 10).is_some());
+        budget.release_all(&mut one);
+        budget.release_all(&mut other);
+        assert_eq!((budget.count.load(Ordering::Relaxed), budget.bytes.load(Ordering::Relaxed)), (0, 0));
     }
 
     #[test]
-    fn something_is_left_for_one_who_holds_nothing_however_many_hold_all_they_can() {
-        let shares = Shares::new(64 << 20);
-        let mut greedy = vec![Share::default(); 9_999];
-        // In turns, until nobody gets any more.
-        while greedy.iter_mut().filter_map(|mine| shares.take(mine, 100)).count() > 0 {}
-        let mut honest = Share::default();
+    fn a_client_without_requests_is_admitted_however_many_others_use_all_they_can() {
+        let budget = RequestBudget::new(64 << 20);
+        let mut others = vec![Usage::default(); 9_999];
+        // In turns, until all are refused.
+        while others.iter_mut().filter_map(|usage| budget.acquire(usage, 100)).count() > 0 {}
+        let mut new = Usage::default();
         for _ in 0..3 {
-            assert!(shares.take(&mut honest, 100).is_some(), "{honest:?}");
+            assert!(budget.acquire(&mut new, 100).is_some(), "{new:?}");
         }
-        // The same where the bytes are what is short.
-        let shares = Shares::new(64 << 20);
-        let mut greedy = vec![Share::default(); 99];
-        while greedy.iter_mut().filter_map(|mine| shares.take(mine, 100_000)).count() > 0 {}
-        assert!(shares.take(&mut Share::default(), 100_000).is_some());
+        // The same where bytes are short.
+        let budget = RequestBudget::new(64 << 20);
+        let mut others = vec![Usage::default(); 99];
+        while others.iter_mut().filter_map(|usage| budget.acquire(usage, 100_000)).count() > 0 {}
+        assert!(budget.acquire(&mut Usage::default(), 100_000).is_some());
     }
 
     #[test]
-    fn what_does_not_fit_takes_nothing() {
-        let shares = Shares::new(1 << 20);
-        let mut mine = Share::default();
-        assert_eq!(shares.take(&mut mine, 2 << 20), None);
-        assert_eq!(mine, Share::default());
-        let cost = shares.take(&mut mine, 1).unwrap();
-        shares.give_back(&mut mine, cost);
-        assert_eq!((shares.count.load(Ordering::Relaxed), shares.bytes.load(Ordering::Relaxed)), (0, 0));
+    fn a_refused_request_is_not_counted() {
+        let budget = RequestBudget::new(1 << 20);
+        let mut usage = Usage::default();
+        assert_eq!(budget.acquire(&mut usage, 2 << 20), None);
+        assert_eq!(usage, Usage::default());
+        let cost = budget.acquire(&mut usage, 1).unwrap();
+        budget.release(&mut usage, cost);
+        assert_eq!((budget.count.load(Ordering::Relaxed), budget.bytes.load(Ordering::Relaxed)), (0, 0));
     }
 }

@@ -1,3 +1,8 @@
+//! The clients' port: connections, admission of requests, overload.
+
 pub(crate) mod admission;
+pub(crate) mod connection;
 pub(crate) mod port;
 pub(crate) mod registry;
+#[cfg(test)]
+mod tests;

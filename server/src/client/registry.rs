@@ -1,14 +1,14 @@
-//! The connected clients, as the client port and the driver share them.
+//! The connected clients, shared by the client port and the driver.
 //!
-//! The port adds a client when it has said hello; the driver finds it here to answer it. What a client is
-//! told of role and leader lies here too, so that a `Welcome` and the first `View` behind it never contradict.
+//! The port adds a client when it connects; the driver looks it up to answer it. The node's view (role and leader) is
+//! kept here as well, so that a `Welcome` and the first `View` after it agree.
 //!
-//! What all of them hold is bounded here, and who has to give way is decided here:
+//! Overload is handled here:
 //!
-//! - Answers that are not read: when they exceed their bound together, connections are closed, those first that have
-//!   kept most bytes waiting for longest. Whoever reads has few bytes waiting, and not for long.
-//! - Requests that wait: see [`Shares`].
-//! - Connections: when there are too many, the one goes that has said nothing for longest, not the newest.
+//! - Unread answers: when all together exceed their bound, connections are closed in the order of bytes × age of what
+//!   they have not read. A client that reads has few unread bytes, and not for long.
+//! - Waiting requests: see [`RequestBudget`].
+//! - Connections: when there are too many, the one that was idle for longest is closed, not the newest.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,26 +24,28 @@ use gometa_node::{ClientId, Event, is_large};
 use gometa_proto::{ErrorKind, frame, limits, v1};
 use gometa_zab::{EnsembleId, NodeId};
 use prost::Message;
-use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::{
-    client::admission::{Share, Shares},
+    client::admission::{RequestBudget, Usage},
     inbox::{Inbox, Item},
-    memory::Allowance,
-    net::outbox::{Bounds, Outbox, Outgoing, Put},
+    memory::ClientLimits,
+    net::{
+        outbox::{Bounds, Outbox, Outgoing, Put},
+        transport::Stream,
+    },
     observe::counters::Counters,
 };
 
-/// Answers waiting on one connection.
+/// The number of answers queued on one connection.
 const ANSWERS_MAX: usize = 2 * limits::REQUESTS_MAX;
-/// Bytes of answers waiting on one connection. The node gives no more than about 2 MiB of large ones to a client
-/// that does not read them, and small ones to as many requests as may be in flight are less than 6 MiB: only a
-/// client that goes on asking without reading gets so far.
+/// Bytes of answers queued on one connection. The node sends at most about 2 MiB of large ones to a client that does
+/// not read them, and small ones to all requests in flight are less than 6 MiB: only a client that keeps sending
+/// requests without reading exceeds this.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
-/// A client whose oldest answer has waited for this long does not read.
-const UNREAD_MAX: Duration = Duration::from_secs(30);
-/// Room for more requests than this is not kept for a client without any.
+/// A client whose oldest answer is older than this does not read.
+const UNREAD_AGE_MAX: Duration = Duration::from_secs(30);
+/// The largest capacity that a client without requests keeps, in requests.
 const REQUESTS_KEPT_MAX: usize = 16;
 
 impl Outgoing for v1::ServerFrame {
@@ -55,14 +57,14 @@ impl Outgoing for v1::ServerFrame {
         if let Err(error) = frame::encode(self, limits::CLIENT_FRAME_MAX, buffer) {
             // Only a value close to the limit, read from a damaged table, could be as large as this.
             let Some(v1::server_frame::Body::Response(response)) = &self.body else { return };
-            let refusal = refuse(response.id, v1::Error::unknown(ErrorKind::TooLarge, error.to_string()));
-            let _ = frame::encode(&refusal, limits::CLIENT_FRAME_MAX, buffer);
+            let error = v1::Error::unknown(ErrorKind::TooLarge, error.to_string());
+            let _ = frame::encode(&error_response(response.id, error), limits::CLIENT_FRAME_MAX, buffer);
         }
     }
 }
 
-/// An answer that says no.
-pub(crate) fn refuse(id: u64, error: v1::Error) -> v1::ServerFrame {
+/// A response that carries an error.
+pub(crate) fn error_response(id: u64, error: v1::Error) -> v1::ServerFrame {
     let result = Some(v1::response::Result::Error(error));
     let response = v1::Response { id, revision: 0, result };
     v1::ServerFrame { body: Some(v1::server_frame::Body::Response(response)) }
@@ -72,97 +74,101 @@ pub(crate) fn refuse(id: u64, error: v1::Error) -> v1::ServerFrame {
 pub(crate) struct Client {
     pub(crate) id: ClientId,
     pub(crate) outbox: Outbox<v1::ServerFrame>,
-    waiting: Mutex<Waiting>,
-    shares: Arc<Shares>,
-    /// When something last arrived, in rounds of the caretaker.
-    heard: AtomicU64,
+    requests: Mutex<Requests>,
+    budget: Arc<RequestBudget>,
+    /// The keepalive tick at which bytes last arrived.
+    last_active: AtomicU64,
     counters: Arc<Counters>,
 }
 
-/// The requests passed on and not yet answered.
+/// The requests that were passed to the node and not answered yet.
 #[derive(Default)]
-struct Waiting {
-    /// What each of them costs.
+struct Requests {
+    /// The cost of each, by request id.
     costs: HashMap<u64, usize>,
-    share: Share,
-    /// The client is gone.
+    usage: Usage,
+    /// The connection is closed, and its usage released.
     closed: bool,
 }
 
-/// Whether a request may be passed on.
+/// Whether a request may be passed to the node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Admission {
     /// It may.
     Admitted,
-    /// Too many of this client are waiting.
-    Full,
-    /// Too many of all clients are waiting.
-    Crowded,
+    /// The client has too many requests waiting.
+    ConnectionFull,
+    /// All clients together have too many requests waiting.
+    NodeFull,
 }
 
 impl Client {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in a request whose key and value have `size` bytes. Its id is new.
+    /// Admits a request whose key and value have `size` bytes. Its id must be new.
     pub(crate) fn admit(&self, request: u64, size: usize) -> Admission {
-        let mut waiting = self.waiting();
-        if waiting.costs.len() >= limits::REQUESTS_MAX {
-            return Admission::Full;
+        let mut requests = self.lock();
+        if requests.costs.len() >= limits::REQUESTS_MAX {
+            return Admission::ConnectionFull;
         }
-        match self.shares.take(&mut waiting.share, size) {
+        match self.budget.acquire(&mut requests.usage, size) {
             Some(cost) => {
-                waiting.costs.insert(request, cost);
+                requests.costs.insert(request, cost);
                 Admission::Admitted
             }
-            None => Admission::Crowded,
+            None => Admission::NodeFull,
         }
     }
 
-    /// Whether the request was still waiting; it is no more.
-    pub(crate) fn end(&self, request: u64) -> bool {
-        let mut waiting = self.waiting();
-        let Some(cost) = waiting.costs.remove(&request) else { return false };
-        if !waiting.closed {
-            self.shares.give_back(&mut waiting.share, cost);
+    /// Removes a request; returns whether it was waiting.
+    pub(crate) fn complete(&self, request: u64) -> bool {
+        let mut requests = self.lock();
+        let Some(cost) = requests.costs.remove(&request) else { return false };
+        if !requests.closed {
+            self.budget.release(&mut requests.usage, cost);
         }
-        if waiting.costs.is_empty() && waiting.costs.capacity() > REQUESTS_KEPT_MAX {
-            waiting.costs = HashMap::new();
+        if requests.costs.is_empty() && requests.costs.capacity() > REQUESTS_KEPT_MAX {
+            requests.costs = HashMap::new();
         }
         true
     }
 
-    /// Nobody waits any more.
-    fn end_all(&self) {
-        let mut waiting = self.waiting();
-        waiting.closed = true;
-        waiting.costs = HashMap::new();
-        self.shares.give_back_all(&mut waiting.share);
+    /// Removes all requests, for a connection that is closed.
+    fn complete_all(&self) {
+        let mut requests = self.lock();
+        requests.closed = true;
+        requests.costs = HashMap::new();
+        self.budget.release_all(&mut requests.usage);
     }
 
-    /// Puts a frame into the outbox; a client that does not read is given up. Says whether to flush.
+    /// Queues a frame; a client that does not read is closed. Returns whether to flush.
     pub(crate) fn put(&self, frame: v1::ServerFrame) -> bool {
         match self.outbox.put(frame) {
             Put::First => true,
-            Put::Behind | Put::Closed => false,
+            Put::Queued | Put::Closed => false,
             Put::Full => {
-                let count = Counters::count(&self.counters.clients_slow);
-                debug!("client {} does not read its answers: closed ({count} so far)", self.id.0);
-                self.outbox.abort();
+                self.close_slow();
                 false
             }
         }
     }
 
-    /// Notes a sign of life.
-    pub(crate) fn hear(&self, round: u64) {
-        self.heard.store(round, Ordering::Relaxed);
+    fn close_slow(&self) {
+        let total = Counters::count(&self.counters.clients_slow);
+        debug!(client = self.id.0, total, "client reads too slowly, connection closed");
+        self.outbox.abort();
     }
 
-    /// Rounds without a sign of life.
-    pub(crate) fn silent_for(&self, round: u64) -> u64 {
-        round.saturating_sub(self.heard.load(Ordering::Relaxed))
+    /// Notes that bytes have arrived.
+    pub(crate) fn set_active(&self, tick: u64) {
+        self.last_active.store(tick, Ordering::Relaxed);
+    }
+
+    /// The number of keepalive ticks without bytes.
+    pub(crate) fn idle_ticks(&self, tick: u64) -> u64 {
+        tick.saturating_sub(self.last_active.load(Ordering::Relaxed))
     }
 }
 
@@ -171,44 +177,50 @@ pub(crate) struct Clients {
     node: NodeId,
     session_timeout_ms: u32,
     state: Mutex<State>,
-    /// Bytes of answers waiting on all connections, and their bound.
-    answers: Arc<AtomicUsize>,
-    answers_max: usize,
-    requests: Arc<Shares>,
+    /// Bytes of answers queued on all connections, and their bound.
+    answer_bytes: Arc<AtomicUsize>,
+    answer_bytes_max: usize,
+    requests: Arc<RequestBudget>,
     counters: Arc<Counters>,
-    /// The caretaker's round.
-    round: AtomicU64,
+    /// The number of keepalive ticks.
+    tick: AtomicU64,
 }
 
 #[derive(Default)]
 struct State {
-    /// They have not said hello yet; the oldest is the first.
-    strangers: BTreeMap<ClientId, Arc<Client>>,
+    /// Connections whose `Hello` was not received yet; the oldest is the first.
+    unauthenticated: BTreeMap<ClientId, Arc<Client>>,
     connected: HashMap<ClientId, Arc<Client>>,
-    /// They are answered no more, and told why.
-    parting: HashMap<ClientId, Arc<Client>>,
-    /// The last round of the caretaker in which everybody was found to answer pings.
-    all_well: Option<u64>,
+    /// Connections that receive no more answers, but an error or what is queued.
+    closing: HashMap<ClientId, Arc<Client>>,
+    /// The last tick at which all clients were found to answer pings.
+    all_responsive: Option<u64>,
     view: v1::View,
     ensemble: Option<v1::EnsembleRef>,
+}
+
+impl State {
+    fn all(&self) -> impl Iterator<Item = &Arc<Client>> {
+        self.connected.values().chain(self.closing.values()).chain(self.unauthenticated.values())
+    }
 }
 
 impl Clients {
     pub(crate) fn new(
         node: NodeId,
         session_timeout_ms: u32,
-        allowance: Allowance,
+        limits: ClientLimits,
         counters: Arc<Counters>,
     ) -> Clients {
         Clients {
             node,
             session_timeout_ms,
             state: Mutex::default(),
-            answers: Arc::default(),
-            answers_max: allowance.answers(),
-            requests: Arc::new(Shares::new(allowance.requests())),
+            answer_bytes: Arc::default(),
+            answer_bytes_max: limits.answers(),
+            requests: Arc::new(RequestBudget::new(limits.requests())),
             counters,
-            round: AtomicU64::new(0),
+            tick: AtomicU64::new(0),
         }
     }
 
@@ -216,38 +228,41 @@ impl Clients {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A client that has not said hello yet. That its large answers are out is reported to the inbox, by one
+    /// A client that is not registered. Its outbox puts [`Event::Sent`] into the inbox when large answers are sent, one
     /// event at a time.
-    pub(crate) fn make(&self, stream: TcpStream, inbox: &Arc<Inbox>) -> Arc<Client> {
+    pub(crate) fn unregistered(&self, stream: Stream, inbox: &Arc<Inbox>) -> Arc<Client> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let bounds = Bounds {
             count_max: ANSWERS_MAX,
             bytes_max: ANSWER_BYTES_MAX,
-            together: self.answers.clone(),
-            // Who gives way is for `relieve` to say, and it is not whoever comes last.
-            together_max: usize::MAX,
+            total: self.answer_bytes.clone(),
+            // `shed_load` bounds the total, by closing the slowest clients rather than the latest.
+            total_max: usize::MAX,
         };
         let id = ClientId(NEXT.fetch_add(1, Ordering::Relaxed));
         let inbox = inbox.clone();
-        let report = move || inbox.put_answer(Item::Event(Event::Sent { client: id }));
+        let on_sent = move || inbox.put_answer(Item::Event(Event::Sent { client: id }));
         Arc::new(Client {
             id,
-            outbox: Outbox::new(stream, bounds).reporting(report),
-            waiting: Mutex::default(),
-            shares: self.requests.clone(),
-            heard: AtomicU64::new(self.round()),
+            outbox: Outbox::new(stream, bounds).with_on_sent(on_sent),
+            requests: Mutex::default(),
+            budget: self.requests.clone(),
+            last_active: AtomicU64::new(self.tick()),
             counters: self.counters.clone(),
         })
     }
 
-    /// The same, known from now on, until it leaves.
-    pub(crate) fn enter(&self, stream: TcpStream, inbox: &Arc<Inbox>) -> Arc<Client> {
-        let client = self.make(stream, inbox);
-        self.lock().strangers.insert(client.id, client.clone());
+    /// Registers a new connection, until [`Clients::remove`].
+    pub(crate) fn register(&self, stream: Stream, inbox: &Arc<Inbox>) -> Arc<Client> {
+        let client = self.unregistered(stream, inbox);
+        self.lock().unauthenticated.insert(client.id, client.clone());
         client
     }
 
-    /// Answers a hello, and from now on tells the client of changes. Refuses one that knows another ensemble.
+    /// Answers a `Hello`; from now on the client receives answers and changes of the view.
+    ///
+    /// # Errors
+    /// The client names another ensemble.
     pub(crate) fn welcome(
         &self,
         client: &Arc<Client>,
@@ -271,170 +286,173 @@ impl Clients {
             view: Some(state.view.clone()),
         };
         client.put(v1::ServerFrame { body: Some(v1::server_frame::Body::Welcome(welcome)) });
-        state.strangers.remove(&client.id);
+        state.unauthenticated.remove(&client.id);
         state.connected.insert(client.id, client.clone());
         drop(state);
         client.outbox.flush();
         Ok(())
     }
 
-    /// From now on a client is answered no more; what waits for it may still go out.
-    pub(crate) fn part(&self, client: &Arc<Client>) {
+    /// Stops answering a client; what is queued is still sent.
+    pub(crate) fn begin_close(&self, client: &Arc<Client>) {
         let mut state = self.lock();
-        state.strangers.remove(&client.id);
+        state.unauthenticated.remove(&client.id);
         state.connected.remove(&client.id);
-        state.parting.insert(client.id, client.clone());
+        state.closing.insert(client.id, client.clone());
         drop(state);
-        client.end_all();
+        client.complete_all();
     }
 
-    /// A client is gone.
-    pub(crate) fn leave(&self, client: ClientId) {
+    /// Removes a closed connection.
+    pub(crate) fn remove(&self, client: ClientId) {
         let mut state = self.lock();
-        state.strangers.remove(&client);
-        state.parting.remove(&client);
+        state.unauthenticated.remove(&client);
+        state.closing.remove(&client);
     }
 
-    /// Makes room for another connection: closes the one that has been silent for longest without a hello, or one
-    /// that has said hello and does not answer a ping. Says whether there was one.
-    pub(crate) fn make_room(&self, ping_after: u64) -> bool {
+    /// Closes one connection in favour of a new one: the oldest without a `Hello`, else the one that has not answered
+    /// pings for longest. Returns whether there was one.
+    pub(crate) fn evict_one(&self, ping_after: u64) -> bool {
         let mut state = self.lock();
-        if let Some((_, stranger)) = state.strangers.pop_first() {
+        if let Some((_, oldest)) = state.unauthenticated.pop_first() {
             drop(state);
-            stranger.outbox.abort();
+            oldest.outbox.abort();
             return true;
         }
-        let round = self.round();
-        if state.all_well == Some(round) {
+        let tick = self.tick();
+        if state.all_responsive == Some(tick) {
             return false;
         }
-        let dumb = |client: &&Arc<Client>| client.silent_for(round) > ping_after;
-        let dumb =
-            state.connected.values().filter(dumb).max_by_key(|client| client.silent_for(round)).cloned();
-        let Some(dumb) = dumb else {
-            state.all_well = Some(round);
+        let unresponsive = state
+            .connected
+            .values()
+            .filter(|client| client.idle_ticks(tick) > ping_after)
+            .max_by_key(|client| client.idle_ticks(tick))
+            .cloned();
+        let Some(unresponsive) = unresponsive else {
+            state.all_responsive = Some(tick);
             return false;
         };
-        state.connected.remove(&dumb.id);
+        state.connected.remove(&unresponsive.id);
         drop(state);
-        dumb.outbox.abort();
+        unresponsive.outbox.abort();
         true
     }
 
-    /// Closes connections if the answers that wait on all of them exceed their bound.
-    pub(crate) fn relieve(&self) {
-        if self.answers.load(Ordering::Relaxed) > self.answers_max {
-            self.relieve_among(&self.lock());
+    /// Closes the slowest connections if the answers queued on all connections exceed their bound.
+    pub(crate) fn shed_load(&self) {
+        if self.exceeds_answer_bound() {
+            self.shed_load_among(&self.lock());
         }
     }
 
-    /// The longer a client has kept answers waiting, and the more, the sooner it goes. A quarter of the bound is made
-    /// free at once, so that this is not done for every answer.
-    fn relieve_among(&self, state: &State) {
-        let everybody =
-            state.connected.values().chain(state.parting.values()).chain(state.strangers.values());
-        let mut behind: Vec<(u128, &Arc<Client>)> = everybody
+    fn exceeds_answer_bound(&self) -> bool {
+        self.answer_bytes.load(Ordering::Relaxed) > self.answer_bytes_max
+    }
+
+    /// Frees a quarter of the bound at once, so that this does not run for every answer.
+    fn shed_load_among(&self, state: &State) {
+        let mut backlogs: Vec<(u128, &Arc<Client>)> = state
+            .all()
             .filter_map(|client| {
-                client.outbox.behind().map(|(bytes, age)| (bytes as u128 * age.as_millis(), client))
+                client.outbox.backlog().map(|(bytes, age)| (bytes as u128 * age.as_millis(), client))
             })
             .collect();
-        behind.sort_unstable_by_key(|(burden, _)| std::cmp::Reverse(*burden));
-        for (_, client) in behind {
-            if self.answers.load(Ordering::Relaxed) <= self.answers_max / 4 * 3 {
+        backlogs.sort_unstable_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+        for (_, client) in backlogs {
+            if self.answer_bytes.load(Ordering::Relaxed) <= self.answer_bytes_max / 4 * 3 {
                 break;
             }
-            let count = Counters::count(&self.counters.clients_slow);
-            debug!("client {} reads too slowly, and memory is short: closed ({count} so far)", client.id.0);
-            client.outbox.abort();
+            client.close_slow();
         }
     }
 
-    /// Which ensemble this node belongs to, from now on.
+    /// Sets the ensemble that this node belongs to.
     pub(crate) fn set_ensemble(&self, ensemble: EnsembleId) {
         let id = bytes::Bytes::copy_from_slice(&ensemble.id.to_be_bytes());
         self.lock().ensemble = Some(v1::EnsembleRef { id, history: ensemble.history });
     }
 
-    /// Tells everybody, now and later.
+    /// Sets the view and sends it to all connected clients.
     pub(crate) fn set_view(&self, view: v1::View) {
         let mut state = self.lock();
         state.view = view.clone();
-        let everybody: Vec<Arc<Client>> = state.connected.values().cloned().collect();
-        for client in &everybody {
+        let connected: Vec<Arc<Client>> = state.connected.values().cloned().collect();
+        for client in &connected {
             client.put(v1::ServerFrame { body: Some(v1::server_frame::Body::View(view.clone())) });
         }
         drop(state);
-        everybody.iter().for_each(|client| client.outbox.flush());
+        connected.iter().for_each(|client| client.outbox.flush());
     }
 
-    /// What everybody is told at present.
+    /// The role in the view.
     pub(crate) fn role(&self) -> v1::Role {
         self.lock().view.role()
     }
 
-    /// Puts answers into their clients' outboxes; the caller flushes those returned.
+    /// Queues answers; the caller flushes the returned clients.
     pub(crate) fn answer(&self, answers: impl Iterator<Item = (ClientId, v1::Response)>) -> Vec<Arc<Client>> {
-        let mut touched = Vec::new();
+        let mut to_flush = Vec::new();
         let state = self.lock();
         for (id, response) in answers {
             let Some(client) = state.connected.get(&id) else { continue };
             let large = is_large(&response);
-            // One that was cancelled in the meantime is not answered.
-            let mut flush = client.end(response.id)
+            // A cancelled request is not answered.
+            let mut flush = client.complete(response.id)
                 && client.put(v1::ServerFrame { body: Some(v1::server_frame::Body::Response(response)) });
             if large {
-                // Also for one that was cancelled: the node does not know.
-                client.outbox.report();
+                // After a cancellation, too: the node waits for the notification.
+                client.outbox.notify_when_sent();
                 flush = true;
             }
             if flush {
-                touched.push(client.clone());
+                to_flush.push(client.clone());
             }
-            if self.answers.load(Ordering::Relaxed) > self.answers_max {
-                // What has only just been put may be out at once.
-                touched.drain(..).for_each(|client| client.outbox.flush());
-                if self.answers.load(Ordering::Relaxed) > self.answers_max {
-                    self.relieve_among(&state);
+            if self.exceeds_answer_bound() {
+                // The sockets may accept at once what was just queued.
+                to_flush.drain(..).for_each(|client| client.outbox.flush());
+                if self.exceeds_answer_bound() {
+                    self.shed_load_among(&state);
                 }
             }
         }
-        touched
+        to_flush
     }
 
-    /// A report has arrived that a client's large answers are out: whether it holds for all of them.
-    pub(crate) fn report_holds(&self, client: ClientId) -> bool {
-        self.lock().connected.get(&client).is_some_and(|client| client.outbox.report_holds())
+    /// Acknowledges [`Event::Sent`]. Returns whether all large answers of the client are sent: false if it is gone, or if
+    /// another one was queued since.
+    pub(crate) fn acknowledge_sent(&self, client: ClientId) -> bool {
+        self.lock().connected.get(&client).is_some_and(|client| client.outbox.acknowledge_sent())
     }
 
-    /// The caretaker's round.
-    pub(crate) fn round(&self) -> u64 {
-        self.round.load(Ordering::Relaxed)
+    /// The number of keepalive ticks.
+    pub(crate) fn tick(&self) -> u64 {
+        self.tick.load(Ordering::Relaxed)
     }
 
-    /// One round of the caretaker: pings who is silent, gives up who stays silent. Both in rounds.
-    pub(crate) fn care(&self, ping_after: u64, close_after: u64) {
-        let round = self.round.fetch_add(1, Ordering::Relaxed) + 1;
-        let everybody: Vec<Arc<Client>> = self.lock().connected.values().cloned().collect();
-        for client in everybody {
-            let silence = client.silent_for(round);
-            if silence >= close_after {
-                debug!("client {} is silent: closed", client.id.0);
+    /// One keepalive tick: pings clients that were idle for `ping_after` ticks, closes those idle for `close_after` and
+    /// those that do not read.
+    pub(crate) fn keepalive_tick(&self, ping_after: u64, close_after: u64) {
+        let tick = self.tick.fetch_add(1, Ordering::Relaxed) + 1;
+        let connected: Vec<Arc<Client>> = self.lock().connected.values().cloned().collect();
+        for client in connected {
+            let idle = client.idle_ticks(tick);
+            if idle >= close_after {
+                debug!(client = client.id.0, "keepalive timeout, connection closed");
                 client.outbox.abort();
-            } else if client.outbox.behind().is_some_and(|(_, age)| age >= UNREAD_MAX) {
-                let count = Counters::count(&self.counters.clients_slow);
-                debug!("client {} does not read its answers: closed ({count} so far)", client.id.0);
-                client.outbox.abort();
-            } else if silence >= ping_after {
-                let ping = v1::Ping { nonce: round, session: 0 };
+            } else if client.outbox.backlog().is_some_and(|(_, age)| age >= UNREAD_AGE_MAX) {
+                client.close_slow();
+            } else if idle >= ping_after {
+                let ping = v1::Ping { nonce: tick, session: 0 };
                 client.put(v1::ServerFrame { body: Some(v1::server_frame::Body::Ping(ping)) });
                 client.outbox.flush();
             }
         }
     }
 
-    /// Closes every connection once what waits is out.
+    /// Closes all connections after what is queued is sent.
     pub(crate) fn close_all(&self) {
-        let everybody: Vec<Arc<Client>> = self.lock().connected.values().cloned().collect();
-        everybody.iter().for_each(|client| client.outbox.close());
+        let connected: Vec<Arc<Client>> = self.lock().connected.values().cloned().collect();
+        connected.iter().for_each(|client| client.outbox.close());
     }
 }

@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// A checked "host:port".
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Address {
-    /// As it was written.
+    /// As written.
     pub text: String,
     /// Without brackets.
     pub host: String,
@@ -14,21 +14,21 @@ pub struct Address {
     pub port: u16,
 }
 
-/// What an address looks like, for error messages.
+/// The expected form, for error messages.
 pub(super) const EXPECTED: &str = "host:port, such as \"127.0.0.1:5002\"";
 
-/// Longest host name that DNS knows, in bytes.
+/// The longest host name in DNS, in bytes.
 const HOST_MAX: usize = 253;
 
 impl Address {
-    /// Reads "host:port"; an IPv6 address stands in brackets. The error is half a sentence about the text.
+    /// Parses "host:port", with an IPv6 address in brackets. The error is a predicate about the text.
     pub fn parse(text: &str) -> Result<Address, String> {
         let Some((host, port)) = text.rsplit_once(':') else { return Err("has no port".to_owned()) };
         let bare = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             Some(inner) if inner.parse::<std::net::Ipv6Addr>().is_ok() => inner,
             Some(_) => return Err("has no IPv6 address in its brackets".to_owned()),
             None if host.contains(':') => {
-                return Err("has more than one colon (an IPv6 address stands in brackets)".to_owned());
+                return Err("has more than one colon (an IPv6 address is written in brackets)".to_owned());
             }
             None => host,
         };
@@ -47,7 +47,7 @@ impl Address {
         }
     }
 
-    /// Like [`Address::parse`], for an address that others are told: a wildcard reaches nobody.
+    /// Parses an address that is announced to others; a wildcard is an error.
     pub fn parse_announced(text: &str) -> Result<Address, String> {
         let wildcard = "is a wildcard, which peers and clients cannot reach (put it in Bind, and announce the \
                         host's own address here)";
@@ -62,7 +62,7 @@ impl Address {
         }
     }
 
-    /// One spelling for each address: lower case, `localhost` read as 127.0.0.1.
+    /// The canonical spelling: lower case, `localhost` as 127.0.0.1.
     pub fn canonical(&self) -> String {
         let host = self.host.to_ascii_lowercase();
         match host.as_str() {
@@ -72,10 +72,9 @@ impl Address {
         }
     }
 
-    /// The id of a node that announces this as its MessageAddr and configures none. It never changes, and
-    /// every node derives the same.
+    /// The id derived from this address, for a node with this MessageAddr and without Id. The derivation never changes.
     pub fn node_id(&self) -> NodeId {
-        // Zero is nobody.
+        // Zero is not a node id.
         NodeId(xxh3_64(self.canonical().as_bytes()).max(1))
     }
 }

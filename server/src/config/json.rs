@@ -1,36 +1,55 @@
-//! Reading JSON objects with positions in every error: keys matched without regard to case, unknown ones refused or
-//! collected, doubled ones refused.
+//! Reads JSON objects, with positions in every error. Keys are case-insensitive; unknown ones are refused or collected,
+//! duplicate ones refused.
 
 use std::{cell::RefCell, fmt, marker::PhantomData};
 
-use super::UnknownKeys;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// What happens to keys that no section knows.
+/// The treatment of unknown keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UnknownKeys {
+    /// The file is refused.
+    Refuse,
+    /// They are ignored, with a warning each.
+    Warn,
+}
+
+/// The name that is most similar to `word`, if one is similar enough.
+pub(crate) fn nearest<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
+    let word = word.to_ascii_lowercase();
+    names
+        .iter()
+        .map(|name| (strsim::jaro_winkler(&word, &name.to_ascii_lowercase()), *name))
+        .filter(|(similarity, _)| *similarity > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+/// The unknown keys of a file.
 pub(super) struct Unknowns {
     policy: UnknownKeys,
-    /// With [`UnknownKeys::Warn`], the keys met so far: the key, and what is wrong. Only the first few are kept.
-    met: RefCell<Vec<(String, String)>>,
+    /// With [`UnknownKeys::Warn`], the first keys found, with their errors.
+    found: RefCell<Vec<(String, String)>>,
 }
 
 const UNKNOWNS_MAX: usize = 16;
-/// Characters of an unknown key that are shown.
+/// The number of characters of an unknown key in messages.
 const KEY_SHOWN_MAX: usize = 60;
 
 impl Unknowns {
     pub(super) fn new(policy: UnknownKeys) -> Unknowns {
-        Unknowns { policy, met: RefCell::default() }
+        Unknowns { policy, found: RefCell::default() }
     }
 
-    /// The keys that were passed over, and what is wrong with each.
+    /// The ignored keys, with their errors.
     pub(super) fn into_warnings(self) -> Vec<(String, String)> {
-        self.met.into_inner()
+        self.found.into_inner()
     }
 
-    /// Takes note of a key that the section `S` does not know.
-    fn meet<S: Section, E: Error>(&self, key: String) -> Result<(), E> {
+    /// Refuses or records a key that the section `S` does not have.
+    fn add<S: Section, E: Error>(&self, key: String) -> Result<(), E> {
         let shown: String = key.chars().take(KEY_SHOWN_MAX).flat_map(char::escape_debug).collect();
-        let remedy = match super::nearest(&key, S::KEYS) {
+        let remedy = match nearest(&key, S::KEYS) {
             Some(name) => format!("did you mean {name}?"),
             None => format!("expected one of {}", S::KEYS.join(", ")),
         };
@@ -40,9 +59,9 @@ impl Unknowns {
                 Err(E::custom(format_args!("{what} (-lenient-flags makes this a warning)")))
             }
             UnknownKeys::Warn => {
-                let mut met = self.met.borrow_mut();
-                if met.len() < UNKNOWNS_MAX {
-                    met.push((key, what));
+                let mut found = self.found.borrow_mut();
+                if found.len() < UNKNOWNS_MAX {
+                    found.push((key, what));
                 }
                 Ok(())
             }
@@ -50,11 +69,11 @@ impl Unknowns {
     }
 }
 
-/// One kind of JSON object.
+/// A kind of JSON object.
 pub(super) trait Section: Default {
-    /// As error messages call it.
+    /// The name in error messages.
     const NAME: &'static str;
-    /// The keys it knows.
+    /// The known keys.
     const KEYS: &'static [&'static str];
 
     /// Reads the value of one of `KEYS`.
@@ -95,12 +114,12 @@ impl<'de, S: Section> Visitor<'de> for SectionSeed<'_, S> {
         let mut seen: Vec<&str> = Vec::new();
         while let Some(key) = map.next_key::<String>()? {
             let Some(known) = S::KEYS.iter().copied().find(|known| known.eq_ignore_ascii_case(&key)) else {
-                self.0.meet::<S, M::Error>(key)?;
+                self.0.add::<S, M::Error>(key)?;
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
             if seen.contains(&known) {
-                return Err(M::Error::custom(format_args!("{known} stands twice in {}", S::NAME)));
+                return Err(M::Error::custom(format_args!("{known} appears twice in {}", S::NAME)));
             }
             seen.push(known);
             section.read(known, &mut map, self.0)?;
@@ -143,7 +162,7 @@ impl<'de, S: Section> Visitor<'de> for ListSeed<'_, S> {
     }
 }
 
-/// Reads a string and makes something of it.
+/// Reads and parses a string.
 pub(super) struct TextSeed<F> {
     pub(super) key: &'static str,
     pub(super) expected: &'static str,
@@ -174,7 +193,7 @@ impl<T, F: FnOnce(&str) -> Result<T, String>> Visitor<'_> for TextSeed<F> {
 /// Reads a whole number within bounds, both included.
 pub(super) struct NumberSeed {
     pub(super) key: &'static str,
-    /// What it counts, for people.
+    /// The unit, for error messages.
     pub(super) unit: &'static str,
     pub(super) min: u64,
     pub(super) max: u64,

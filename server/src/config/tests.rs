@@ -1,3 +1,7 @@
+use std::path::PathBuf;
+
+use gometa_zab::NodeId;
+
 use super::*;
 
 const README: &str = r#"{
@@ -191,10 +195,7 @@ fn everything_optional_is_taken() {
     );
     assert_eq!(config.bind.request.text, "0.0.0.0:5003");
     assert_eq!(config.bind.message, config.announced.message);
-    assert_eq!(
-        config.warnings,
-        ["node.json: AdminAddr 127.0.0.1:5004 is ignored: nothing is served there yet"]
-    );
+    assert_eq!(config.warnings, ["node.json: AdminAddr 127.0.0.1:5004 is ignored: it is not supported yet"]);
     assert!(config.to_string().contains("localhost:5003 (listens on 0.0.0.0:5003)"), "{config}");
     assert!(config.to_string().contains("quorum            2 of 3"), "{config}");
 }
@@ -220,12 +221,12 @@ fn refusals_name_the_place_and_what_was_expected() {
         (
             "\"localhost:5003\"\n",
             "\"localhost:5003\",\n",
-            "node.json:6:5: a comma with nothing behind it: expected another item, or no comma",
+            "node.json:6:5: a comma with nothing after it: expected another item, or no comma",
         ),
         (
             "    ]\n}\n",
             "    ]\n} x",
-            "node.json:13:3: text behind the configuration: expected the end of the file",
+            "node.json:13:3: text after the configuration: expected the end of the file",
         ),
         (
             "    ]\n}\n",
@@ -260,7 +261,7 @@ fn refusals_name_the_place_and_what_was_expected() {
         (
             "\"localhost:5002\"",
             "\"::1:5002\"",
-            "node.json:4:35: MessageAddr \"::1:5002\" has more than one colon (an IPv6 address stands in brackets): \
+            "node.json:4:35: MessageAddr \"::1:5002\" has more than one colon (an IPv6 address is written in brackets): \
              expected host:port, such as \"127.0.0.1:5002\"",
         ),
         (
@@ -272,7 +273,7 @@ fn refusals_name_the_place_and_what_was_expected() {
         (
             "\"RequestAddr\"",
             "\"MessageAddr\": \"localhost:1\", \"RequestAddr\"",
-            "node.json:5:21: MessageAddr stands twice in Host",
+            "node.json:5:21: MessageAddr appears twice in Host",
         ),
         (
             "\"localhost:5003\"",
@@ -315,18 +316,17 @@ fn refusals_name_the_place_and_what_was_expected() {
             "node.json: ElectionTimeoutMs (1000) is too short for HeartbeatMs (400): expected at least three times \
              as much",
         ),
-        // What is not built.
+        // Not supported yet.
         (
             "\"Host\"",
             "\"Tls\": {}, \"Host\"",
-            "node.json:2:13: Tls is refused because encryption is not built yet: remove it, and keep the ports on a \
-             network that only trusted machines reach",
+            "node.json:2:13: Tls is not supported yet: remove it, and keep the ports on a network of trusted \
+             machines",
         ),
         (
             "\"Host\"",
             "\"Join\": [], \"Host\"",
-            "node.json:2:14: Join is refused until membership changes exist: list every node under Host and Peer \
-             instead",
+            "node.json:2:14: Join is not supported yet: list every node under Host and Peer instead",
         ),
     ];
     let mut wrong = Vec::new();

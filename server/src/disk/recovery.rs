@@ -1,4 +1,4 @@
-//! What a data directory holds, proven before anything is made of it.
+//! Reads and verifies the state of a data directory.
 
 use std::{
     path::Path,
@@ -19,14 +19,14 @@ use super::{
     synced::Mark,
 };
 
-/// The log is read from start to end, once, in pieces of this size.
+/// The read-ahead for reading the whole log.
 const READAHEAD_BYTES: usize = 4 << 20;
-/// Between two lines about a log that takes long to verify.
+/// The time between two log lines about a long verification.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
-/// Entries between two looks at the clock.
+/// The number of entries between two reads of the clock.
 const PROGRESS_STEP: u64 = 1_024;
 
-/// Reads and checks everything but the table's records; those carry RocksDB's checksums.
+/// Reads and verifies everything but the table's records, which have RocksDB's checksums.
 pub(super) fn recover(dir: &Path, rocks: &DB, synced: Mark) -> Result<(Recovered, Boundaries), DiskError> {
     let sequence = rocks.latest_sequence_number();
     if sequence < synced.sequence {
@@ -60,8 +60,8 @@ pub(super) fn recover(dir: &Path, rocks: &DB, synced: Mark) -> Result<(Recovered
     if last != oldest && !founding.as_ref().is_some_and(|founding| founding.sealed) {
         return Err(damaged(format!("the log ends at {last}, and no ensemble is sealed")));
     }
-    // Rule 10; the rest of it is checked as the record is decoded. An epoch of the log above the *current* epoch
-    // is legal: a crash in mid-synchronisation leaves it.
+    // Rule 10; the rest is checked by decoding. An epoch in the log above the *current* epoch is valid: a crash during
+    // synchronisation leaves it.
     if hard_state.accepted_epoch < last.epoch {
         let accepted = hard_state.accepted_epoch;
         return Err(damaged(format!("accepted epoch {accepted} is below the log's end {last}")));
@@ -76,7 +76,7 @@ pub(super) fn recover(dir: &Path, rocks: &DB, synced: Mark) -> Result<(Recovered
     Ok((recovered, boundaries))
 }
 
-/// Every record, with its checksum, its place, and its link to the one before.
+/// Verifies every record: its checksum, its position, and its link to the previous one.
 fn read_log(dir: &Path, rocks: &DB, oldest: Zxid) -> Result<Boundaries, DiskError> {
     let mut options = ReadOptions::default();
     options.fill_cache(false);
@@ -111,8 +111,8 @@ fn read_log(dir: &Path, rocks: &DB, oldest: Zxid) -> Result<Boundaries, DiskErro
         if !boundaries.append(record.entry.zxid) {
             return Err(damaged(format!("holds {}, which cannot follow {previous}", record.entry.zxid)));
         }
-        if let Some(line) = progress.line(wanted, Instant::now) {
-            info!("{line}");
+        if let Some((last, percent)) = progress.report(wanted, Instant::now) {
+            info!(verified = wanted, entries = last, percent, "verifying the log");
         }
         stored.next();
     }
@@ -120,7 +120,7 @@ fn read_log(dir: &Path, rocks: &DB, oldest: Zxid) -> Result<Boundaries, DiskErro
     Ok(boundaries)
 }
 
-/// What is logged while a log is verified that takes long.
+/// The progress of a verification that takes long, for the log.
 struct Progress {
     /// The last entry's counter, if it is known.
     last: Option<u64>,
@@ -132,8 +132,8 @@ impl Progress {
         Progress { last, next: Instant::now() + PROGRESS_INTERVAL }
     }
 
-    /// The line that is due after this entry, if one is.
-    fn line(&mut self, verified: u64, now: impl FnOnce() -> Instant) -> Option<String> {
+    /// Returns the last entry and the percentage verified, if a log line is due after this entry.
+    fn report(&mut self, verified: u64, now: impl FnOnce() -> Instant) -> Option<(u64, u64)> {
         if !verified.is_multiple_of(PROGRESS_STEP) {
             return None;
         }
@@ -144,7 +144,7 @@ impl Progress {
         self.next = now + PROGRESS_INTERVAL;
         let last = self.last.filter(|last| *last >= verified)?;
         let percent = u128::from(verified) * 100 / u128::from(last);
-        Some(format!("verifies the log: {verified} of {last} entries ({percent} %)"))
+        Some((last, percent as u64))
     }
 }
 
@@ -153,15 +153,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_that_takes_long_to_verify_is_reported_on_now_and_then() {
+    fn the_progress_of_a_long_verification_is_logged_at_intervals() {
         let begun = Instant::now();
         let mut progress = Progress::new(Some(10_000));
         // A thousandth of the interval for each entry.
         let at = |entry: u64| begun + PROGRESS_INTERVAL * entry as u32 / 1_000;
-        let lines: Vec<String> =
-            (1..=10_000).filter_map(|entry| progress.line(entry, || at(entry))).collect();
-        assert_eq!(lines.len(), 9, "{lines:?}");
-        assert_eq!(lines[0], "verifies the log: 1024 of 10000 entries (10 %)");
-        assert!(lines[8].contains("(92 %)"), "{lines:?}");
+        let reports: Vec<(u64, u64)> =
+            (1..=10_000).filter_map(|entry| progress.report(entry, || at(entry))).collect();
+        assert_eq!(reports.len(), 9, "{reports:?}");
+        assert_eq!((reports[0], reports[8]), ((10_000, 10), (10_000, 92)));
     }
 }

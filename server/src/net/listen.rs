@@ -1,14 +1,13 @@
-//! Names to addresses, addresses to sockets, and how to part from a connection.
+//! Resolves a node's own addresses and opens its three ports.
 
 use std::{
     io::{self, ErrorKind},
-    net::{IpAddr, Shutdown, SocketAddr, ToSocketAddrs},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     sync::mpsc::{RecvTimeoutError, sync_channel},
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::{Domain, Protocol, Socket, Type};
 use tracing::warn;
 
 use crate::{
@@ -16,9 +15,9 @@ use crate::{
     process::threads,
 };
 
-/// A name that is not resolved after this long is taken for unresolvable.
+/// The time after which a host name counts as unresolvable.
 const RESOLVE_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// Connections that the system holds until they are accepted.
+/// The number of connections that the system queues until they are accepted.
 const BACKLOG: i32 = 1_024;
 
 /// The sockets of a node.
@@ -48,7 +47,7 @@ pub(crate) fn open(config: &ServerConfig) -> Result<Sockets, String> {
     })
 }
 
-/// Resolves what a node is to listen on; also what `-check` looks at.
+/// Resolves the addresses to listen on. `-check` uses it, too.
 pub(crate) fn resolve_all(config: &ServerConfig) -> Result<[SocketAddr; 3], String> {
     let bind = &config.bind;
     Ok([
@@ -66,7 +65,7 @@ fn resolve(key: &str, address: &Address, source: &str) -> Result<SocketAddr, Str
     let (host, port) = (address.host.clone(), address.port);
     let lookup = move || {
         let found = (host.as_str(), port).to_socket_addrs().map(|found| prefer(found, None));
-        // Nobody listens any more if it took too long.
+        // After a timeout the receiver is gone.
         drop(sender.send(found));
     };
     let why = match threads::spawn("gometa-resolve", lookup) {
@@ -85,8 +84,8 @@ fn resolve(key: &str, address: &Address, source: &str) -> Result<SocketAddr, Str
     ))
 }
 
-/// The address to use of those a name has: of the wanted family, else IPv4 (so that `localhost` is 127.0.0.1
-/// everywhere), else the first.
+/// Selects one of a name's addresses: of the same family as `like`, then IPv4 (`localhost` is 127.0.0.1 on every
+/// machine), then the first.
 pub(crate) fn prefer(
     found: impl Iterator<Item = SocketAddr>,
     like: Option<SocketAddr>,
@@ -107,8 +106,8 @@ fn socket(address: SocketAddr, kind: Type) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     socket.set_nonblocking(true)?;
     if stream {
-        // Connections of a process that was killed linger for a minute, and must not keep the port from its
-        // successor. A listening socket keeps it all the same.
+        // Without it, connections of a killed process in TIME_WAIT would block the port for a minute. A listening socket
+        // still blocks it.
         socket.set_reuse_address(true)?;
     }
     socket.bind(&address.into())?;
@@ -125,7 +124,7 @@ fn explain(key: &str, protocol: &str, address: &Address, error: &io::Error, sour
             "{key} {address} ({protocol}) is taken by another process: stop that one, or configure another port in {source}"
         ),
         ErrorKind::AddrNotAvailable => format!(
-            "{key} {address} is no address of this machine: correct it in {source}, or put the address to listen on in Bind"
+            "{key} {address} is not an address of this machine: correct it in {source}, or put the address to listen on in Bind"
         ),
         ErrorKind::PermissionDenied => {
             format!("no permission to listen on {key} {address}: configure a port above 1023 in {source}")
@@ -136,7 +135,7 @@ fn explain(key: &str, protocol: &str, address: &Address, error: &io::Error, sour
     }
 }
 
-/// One warning for all ports that others than this machine can reach.
+/// Logs one warning that names all ports that are reachable from other machines.
 pub(crate) fn warn_if_exposed(sockets: &Sockets) {
     let addresses =
         [sockets.election.local_addr(), sockets.message.local_addr(), sockets.request.local_addr()];
@@ -147,64 +146,8 @@ pub(crate) fn warn_if_exposed(sockets: &Sockets) {
         .map(|address| address.to_string())
         .collect();
     if !exposed.is_empty() {
-        warn!(
-            "listens on {} without encryption or passwords: whoever reaches these ports can read and change \
-             everything; let only trusted machines reach them",
-            exposed.join(", ")
-        );
+        warn!(addresses = exposed.join(", "), "ports reachable without encryption or authentication");
     }
-}
-
-/// Makes a connection fit for its use: small messages leave at once, and one whose other end is gone without a
-/// word, or behind a cut, ends within half a minute though nothing is sent on it.
-pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(10))
-        .with_interval(Duration::from_secs(5))
-        .with_retries(3);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
-}
-
-/// The next connection. Failures (most likely: too many open files) are logged and waited out.
-pub(crate) async fn accept(listener: &TcpListener) -> TcpStream {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                if prepare(&stream).is_ok() {
-                    return stream;
-                }
-            }
-            // The other end was faster.
-            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                warn!("cannot accept a connection: {error}; trying again in a moment");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-/// Lets the other end read what was written: closing a socket with unread bytes in it would reset the
-/// connection, and what was written last would be lost on the way.
-pub(crate) async fn linger(stream: &TcpStream, at_most: Duration, bytes_max: usize) {
-    if SockRef::from(stream).shutdown(Shutdown::Write).is_err() {
-        return;
-    }
-    let drain = async {
-        let (mut scratch, mut read) = ([0; 4096], 0);
-        while read < bytes_max {
-            stream.readable().await?;
-            match stream.try_read(&mut scratch) {
-                Ok(0) => break,
-                Ok(count) => read += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
-        io::Result::Ok(())
-    };
-    drop(tokio::time::timeout(at_most, drain).await);
 }
 
 #[cfg(test)]
@@ -255,7 +198,7 @@ mod tests {
         config.bind.message = Address { text: "192.0.2.1:5002".into(), host: "192.0.2.1".into(), port: 5002 };
         assert_eq!(
             open(&config).err().unwrap(),
-            "MessageAddr 192.0.2.1:5002 is no address of this machine: correct it in test, or put the address to \
+            "MessageAddr 192.0.2.1:5002 is not an address of this machine: correct it in test, or put the address to \
              listen on in Bind"
         );
     }

@@ -1,3 +1,7 @@
+//! TCP as both ports use it: sockets, streams, incoming frames, outgoing messages.
+
 pub(crate) mod frame_budget;
+pub(crate) mod frame_reader;
 pub(crate) mod listen;
 pub(crate) mod outbox;
+pub(crate) mod transport;

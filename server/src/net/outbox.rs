@@ -1,16 +1,16 @@
-//! What waits to be written to one connection.
+//! The queue of messages to be written to one connection.
 //!
-//! The driver puts and goes on; it never waits for a socket. A little that waits is written at once, from the
-//! thread that put it, which saves a wake-up for every answer; anything more, and whatever the socket does
-//! not take, is left to the connection's task. Order is kept either way. A full outbox means that the other
-//! end is too slow, and the connection is given up.
+//! The driver puts messages and never waits for a socket. A small amount is written at once by the calling thread, which
+//! saves a wake-up for every answer; anything more, and whatever the socket does not accept, is left to the
+//! connection's task. The order is kept either way. A full outbox means that the other end reads too slowly, and the
+//! connection is closed.
 //!
-//! What waits is *charged*: from the put until the socket has taken it, in whichever form it waits, to this outbox
-//! and to all outboxes of its kind together. How long it has waited is known too ([`Outbox::behind`]), so that
-//! whoever must make room can tell those who do not read from those who only read much.
+//! Queued messages are charged by their size to this outbox and to a total over all outboxes of the port, from the put
+//! until the socket has accepted them. [`Outbox::backlog`] also returns their age, so that load shedding can tell a
+//! client that does not read from one that reads much.
 //!
-//! Whoever puts large things and wants to be told when the socket has taken them asks for a *report*. There is
-//! at most one on its way, and it is overtaken by nothing: see [`Outbox::report`].
+//! [`Outbox::notify_when_sent`] gives flow control for large messages: a callback when the socket has accepted them. At
+//! most one notification is pending at a time.
 
 use std::{
     collections::VecDeque,
@@ -23,75 +23,75 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use socket2::SockRef;
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::sync::Notify;
 
-/// Up to this much is encoded and written by whoever puts it, in bytes.
+use crate::net::transport::Stream;
+
+/// The largest amount that the calling thread encodes and writes itself, in bytes.
 const INLINE_MAX: usize = 32 << 10;
-/// What the task takes out at a time, in bytes.
+/// The amount that the task takes out at a time, in bytes.
 const CHUNK: usize = 256 << 10;
-/// A buffer larger than this is not kept, in bytes: there may be ten thousand.
+/// The largest capacity that an empty buffer keeps, in bytes: there may be ten thousand outboxes.
 const BUFFER_KEPT_MAX: usize = 2 << 10;
-/// Nor is room for more items than this.
-const ITEMS_KEPT_MAX: usize = 16;
+/// The largest capacity that an empty queue keeps, in messages.
+const QUEUE_KEPT_MAX: usize = 16;
 
-/// Something that is sent.
+/// A message that can be sent.
 pub(crate) trait Outgoing: Send {
-    /// Its length when encoded, in bytes, roughly.
+    /// The approximate encoded length, in bytes.
     fn size(&self) -> usize;
-    /// Appends it, length prefix included.
+    /// Appends the encoded message, length prefix included.
     fn encode(&self, buffer: &mut BytesMut);
 }
 
-/// How much may wait.
+/// The bounds of an outbox.
 #[derive(Clone)]
 pub(crate) struct Bounds {
-    /// Items.
+    /// The number of queued messages.
     pub(crate) count_max: usize,
-    /// Bytes. One item alone may exceed it.
+    /// The bytes of queued messages. A single message may exceed it.
     pub(crate) bytes_max: usize,
-    /// Bytes that wait on all connections of a kind together, and their bound.
-    pub(crate) together: Arc<AtomicUsize>,
-    /// Beyond this, connections that something waits for already take no more.
-    pub(crate) together_max: usize,
+    /// The bytes queued in all outboxes of a port.
+    pub(crate) total: Arc<AtomicUsize>,
+    /// The bound of `total`. An empty outbox accepts a message beyond it.
+    pub(crate) total_max: usize,
 }
 
-/// Sends a report; must not wait.
-type Reporter = Box<dyn Fn() + Send + Sync>;
+/// A callback; must not wait.
+type OnSent = Box<dyn Fn() + Send + Sync>;
 
-/// The way out of one connection; holds its socket.
+/// The outgoing half of one connection; owns its socket.
 pub(crate) struct Outbox<T> {
-    stream: TcpStream,
+    stream: Stream,
     bounds: Bounds,
-    reporter: Option<Reporter>,
+    on_sent: Option<OnSent>,
     state: Mutex<State<T>>,
-    /// Tells the task that it has something to do.
+    /// Wakes the task.
     wake: Notify,
 }
 
 struct State<T> {
     queue: VecDeque<T>,
-    /// What the queue will be when encoded.
+    /// The encoded length of `queue`.
     queue_bytes: usize,
-    /// Encoded and in the hands of the task.
-    writing: usize,
-    /// What is charged for all that waits: at each settlement the queue with its items' own size, the buffer, and
-    /// what the task writes.
+    /// The bytes that the task is writing.
+    task_bytes: usize,
+    /// The bytes charged: `queue` with the size of its messages in memory, `buffer`, and `task_bytes`.
     charged: usize,
-    /// When this many items have been taken and are out, ...
-    mark: u64,
-    /// ... nothing waits any more of what was put before this.
-    marked: Instant,
-    /// Items that have been put, and those of them that have left the queue, since the beginning.
+    /// Once this many messages have been sent, no message put before `checkpoint_time` is left.
+    checkpoint: u64,
+    checkpoint_time: Instant,
+    /// The number of messages put since the start.
     put: u64,
-    taken: u64,
-    /// A report is owed when this many items are out.
-    report_at: Option<u64>,
-    /// A report has been sent and not been received.
-    reported: bool,
-    /// Encoded, and not yet taken by the socket.
+    /// The number of messages that have left `queue` since the start.
+    dequeued: u64,
+    /// The callback is due when this many messages have been sent.
+    notify_at: Option<u64>,
+    /// The callback was called, and [`Outbox::acknowledge_sent`] was not called since.
+    notification_pending: bool,
+    /// Encoded bytes that the socket has not accepted yet.
     buffer: BytesMut,
-    /// The task writes; others only put.
+    /// Only the task writes to the socket.
     task_writes: bool,
     phase: Phase,
 }
@@ -99,53 +99,53 @@ struct State<T> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Open,
-    /// Nothing more is put; what waits still goes out.
+    /// No more messages are accepted; queued ones are still sent.
     Closing,
-    /// Nothing more goes out.
-    Dead,
+    /// Nothing is sent any more.
+    Closed,
 }
 
-/// What became of an item.
+/// The result of a put.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Put {
-    /// It is the first that waits: the caller calls [`Outbox::flush`] when it has put all it has.
+    /// Queued first: the caller calls [`Outbox::flush`] after its last put.
     First,
-    /// It waits behind others.
-    Behind,
-    /// There is no room.
+    /// Queued behind others.
+    Queued,
+    /// Not queued: a bound is reached.
     Full,
-    /// The connection is about to end.
+    /// Not queued: the connection is being closed.
     Closed,
 }
 
 impl<T: Outgoing> Outbox<T> {
-    pub(crate) fn new(stream: TcpStream, bounds: Bounds) -> Outbox<T> {
+    pub(crate) fn new(stream: Stream, bounds: Bounds) -> Outbox<T> {
         let state = State {
             queue: VecDeque::new(),
             queue_bytes: 0,
-            writing: 0,
+            task_bytes: 0,
             charged: 0,
-            mark: 0,
-            marked: Instant::now(),
+            checkpoint: 0,
+            checkpoint_time: Instant::now(),
             put: 0,
-            taken: 0,
-            report_at: None,
-            reported: false,
+            dequeued: 0,
+            notify_at: None,
+            notification_pending: false,
             buffer: BytesMut::new(),
             task_writes: false,
             phase: Phase::Open,
         };
-        Outbox { stream, bounds, reporter: None, state: Mutex::new(state), wake: Notify::new() }
+        Outbox { stream, bounds, on_sent: None, state: Mutex::new(state), wake: Notify::new() }
     }
 
-    /// The same, for [`Outbox::report`].
-    pub(crate) fn reporting(mut self, reporter: impl Fn() + Send + Sync + 'static) -> Outbox<T> {
-        self.reporter = Some(Box::new(reporter));
+    /// Sets the callback of [`Outbox::notify_when_sent`], which must not wait.
+    pub(crate) fn with_on_sent(mut self, on_sent: impl Fn() + Send + Sync + 'static) -> Outbox<T> {
+        self.on_sent = Some(Box::new(on_sent));
         self
     }
 
     /// The socket, for reading.
-    pub(crate) fn stream(&self) -> &TcpStream {
+    pub(crate) fn stream(&self) -> &Stream {
         &self.stream
     }
 
@@ -153,92 +153,92 @@ impl<T: Outgoing> Outbox<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn put(&self, item: T) -> Put {
-        let size = item.size();
+    /// Queues a message.
+    pub(crate) fn put(&self, message: T) -> Put {
+        let size = message.size();
         let mut state = self.lock();
         if state.phase != Phase::Open {
             return Put::Closed;
         }
         let charge = size + size_of::<T>();
         if state.charged > 0 {
-            let together = self.bounds.together.load(Ordering::Relaxed) + charge;
+            let total = self.bounds.total.load(Ordering::Relaxed) + charge;
             if state.queue.len() >= self.bounds.count_max
                 || state.charged + charge > self.bounds.bytes_max
-                || together > self.bounds.together_max
+                || total > self.bounds.total_max
             {
                 return Put::Full;
             }
         } else {
-            state.mark = state.put + 1;
-            state.marked = Instant::now();
+            state.checkpoint = state.put + 1;
+            state.checkpoint_time = Instant::now();
         }
         let first = state.queue.is_empty();
-        self.bounds.together.fetch_add(charge, Ordering::Relaxed);
+        self.bounds.total.fetch_add(charge, Ordering::Relaxed);
         state.charged += charge;
         state.queue_bytes += size;
         state.put += 1;
-        state.queue.push_back(item);
-        if first { Put::First } else { Put::Behind }
+        state.queue.push_back(message);
+        if first { Put::First } else { Put::Queued }
     }
 
-    /// Charges what waits now, and no more.
-    fn settle(&self, state: &mut State<T>) {
+    /// Charges the bytes that are queued now.
+    fn update_charge(&self, state: &mut State<T>) {
         let charge =
-            state.queue_bytes + state.queue.len() * size_of::<T>() + state.buffer.len() + state.writing;
+            state.queue_bytes + state.queue.len() * size_of::<T>() + state.buffer.len() + state.task_bytes;
         let before = std::mem::replace(&mut state.charged, charge);
         if charge >= before {
-            self.bounds.together.fetch_add(charge - before, Ordering::Relaxed);
+            self.bounds.total.fetch_add(charge - before, Ordering::Relaxed);
         } else {
-            self.bounds.together.fetch_sub(before - charge, Ordering::Relaxed);
+            self.bounds.total.fetch_sub(before - charge, Ordering::Relaxed);
         }
-        let out = state.buffer.is_empty() && state.writing == 0;
-        if out && charge > 0 && state.taken >= state.mark {
-            state.mark = state.put;
-            state.marked = Instant::now();
+        let sent = state.buffer.is_empty() && state.task_bytes == 0;
+        if sent && charge > 0 && state.dequeued >= state.checkpoint {
+            state.checkpoint = state.put;
+            state.checkpoint_time = Instant::now();
         }
     }
 
-    /// How many bytes are charged for what waits, and at least for how long the oldest of it has waited; `None`
-    /// when nothing waits.
-    pub(crate) fn behind(&self) -> Option<(usize, Duration)> {
+    /// The bytes charged and a lower bound of the oldest message's age; `None` if everything was sent.
+    pub(crate) fn backlog(&self) -> Option<(usize, Duration)> {
         let state = self.lock();
-        (state.charged > 0).then(|| (state.charged, state.marked.elapsed()))
+        (state.charged > 0).then(|| (state.charged, state.checkpoint_time.elapsed()))
     }
 
-    /// Asks for a report when the socket has taken everything put so far; the caller flushes afterwards. If one
-    /// is owed already, it comes later instead. None comes from a connection that ends first.
-    pub(crate) fn report(&self) {
+    /// Requests the callback for when the socket has accepted everything put so far; the caller flushes afterwards. A
+    /// second request replaces the first. A connection that is closed before never calls it.
+    pub(crate) fn notify_when_sent(&self) {
         let mut state = self.lock();
-        state.report_at = Some(state.put);
+        state.notify_at = Some(state.put);
     }
 
-    /// A report has arrived: whether it holds. If not, another has been asked for since, which will come.
-    pub(crate) fn report_holds(&self) -> bool {
+    /// Acknowledges a call of the callback. Returns false if it was requested again since, and so will be called again.
+    pub(crate) fn acknowledge_sent(&self) -> bool {
         let mut state = self.lock();
-        state.reported = false;
-        state.report_at.is_none()
+        state.notification_pending = false;
+        state.notify_at.is_none()
     }
 
-    /// Whether to send a report; everything taken from the queue must be out.
-    fn due(&self, state: &mut State<T>) -> bool {
-        if state.report_at.is_none_or(|at| state.taken < at) {
+    /// Whether to call the callback. Everything taken from the queue must be sent.
+    fn is_notification_due(&self, state: &mut State<T>) -> bool {
+        if state.notify_at.is_none_or(|at| state.dequeued < at) {
             return false;
         }
-        state.report_at = None;
-        // One that is on its way serves for this one as well.
-        !std::mem::replace(&mut state.reported, true)
+        state.notify_at = None;
+        // A pending one covers this request as well.
+        !std::mem::replace(&mut state.notification_pending, true)
     }
 
-    fn send_report(&self) {
-        if let Some(reporter) = &self.reporter {
-            reporter();
+    fn notify(&self) {
+        if let Some(on_sent) = &self.on_sent {
+            on_sent();
         }
     }
 
-    /// Sends what waits, or has the task do it.
+    /// Sends the queued messages, or wakes the task to send them.
     pub(crate) fn flush(&self) {
         let mut state = self.lock();
-        if state.task_writes || state.phase == Phase::Dead {
+        if state.task_writes || state.phase == Phase::Closed {
             return;
         }
         if state.queue_bytes <= INLINE_MAX {
@@ -248,41 +248,40 @@ impl<T: Outgoing> Outbox<T> {
                     Ok(written) => state.buffer.advance(written),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(_) => {
-                        self.die(&mut state);
+                        self.discard(&mut state);
                         break;
                     }
                 }
             }
         }
-        let report = state.buffer.is_empty() && self.due(&mut state);
+        let notify = state.buffer.is_empty() && self.is_notification_due(&mut state);
         let done = state.buffer.is_empty() && state.queue.is_empty() && state.phase == Phase::Open;
         if done {
             shrink(&mut state.buffer);
             shrink_queue(&mut state.queue);
         }
-        self.settle(&mut state);
+        self.update_charge(&mut state);
         state.task_writes = !done;
         drop(state);
-        if report {
-            self.send_report();
+        if notify {
+            self.notify();
         }
         if !done {
             self.wake.notify_one();
         }
     }
 
-    /// Moves items from the queue to the buffer until it holds `enough` bytes.
+    /// Moves messages from the queue to the buffer until it holds `enough` bytes.
     fn encode(&self, state: &mut State<T>, enough: usize) {
         while state.buffer.len() < enough {
-            let Some(item) = state.queue.pop_front() else { break };
-            let size = item.size();
-            state.queue_bytes -= size;
-            state.taken += 1;
-            item.encode(&mut state.buffer);
+            let Some(message) = state.queue.pop_front() else { break };
+            state.queue_bytes -= message.size();
+            state.dequeued += 1;
+            message.encode(&mut state.buffer);
         }
     }
 
-    /// Lets go out what waits, takes nothing more, and then ends [`Outbox::run`].
+    /// Accepts no more messages; [`Outbox::run`] returns when the queued ones are sent.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         if state.phase == Phase::Open {
@@ -292,65 +291,64 @@ impl<T: Outgoing> Outbox<T> {
         self.flush();
     }
 
-    /// Ends [`Outbox::run`] without sending what waits, and the connection without the system doing so: what it has
-    /// taken for one who does not read is its memory.
+    /// Discards the queued messages and resets the connection, so that the system frees its buffers at once, too.
     pub(crate) fn abort(&self) {
-        drop(SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)));
+        self.stream.reset_on_drop();
         let mut state = self.lock();
-        self.die(&mut state);
+        self.discard(&mut state);
         drop(state);
         self.wake.notify_one();
     }
 
-    fn die(&self, state: &mut State<T>) {
-        state.phase = Phase::Dead;
+    fn discard(&self, state: &mut State<T>) {
+        state.phase = Phase::Closed;
         state.queue_bytes = 0;
         state.queue = VecDeque::new();
         state.buffer = BytesMut::new();
-        // The task lets go of what it holds as soon as it notices.
-        state.writing = 0;
-        self.settle(state);
+        // The task drops its bytes when it sees the phase.
+        state.task_bytes = 0;
+        self.update_charge(state);
     }
 
-    /// The connection's task: writes what is left to it, until the outbox is closed and empty, or dead.
+    /// The connection's task. Writes until the outbox is closed and everything is sent, or the connection failed.
     pub(crate) async fn run(&self) {
         let mut chunk = BytesMut::new();
         loop {
             self.wake.notified().await;
             loop {
-                let (items, bytes, report, phase) = {
+                let (messages, bytes, notify, phase) = {
                     let mut state = self.lock();
-                    if state.phase == Phase::Dead {
+                    if state.phase == Phase::Closed {
                         return;
                     }
-                    state.writing = 0;
-                    self.settle(&mut state);
-                    let report = state.buffer.is_empty() && self.due(&mut state);
+                    state.task_bytes = 0;
+                    self.update_charge(&mut state);
+                    let notify = state.buffer.is_empty() && self.is_notification_due(&mut state);
                     std::mem::swap(&mut chunk, &mut state.buffer);
-                    let (items, bytes) = take_chunk(&mut state);
-                    state.task_writes = !chunk.is_empty() || !items.is_empty();
-                    state.writing = chunk.len() + bytes;
+                    let (messages, bytes) = take_chunk(&mut state);
+                    state.task_writes = !chunk.is_empty() || !messages.is_empty();
+                    state.task_bytes = chunk.len() + bytes;
                     if !state.task_writes {
                         shrink_queue(&mut state.queue);
                     }
-                    (items, bytes, report, state.phase)
+                    (messages, bytes, notify, state.phase)
                 };
-                if report {
-                    self.send_report();
+                if notify {
+                    self.notify();
                 }
-                if chunk.is_empty() && items.is_empty() {
+                if chunk.is_empty() && messages.is_empty() {
                     if phase == Phase::Closing {
                         return;
                     }
                     break;
                 }
                 // Encoded outside the lock: these may be large.
-                if !items.is_empty() {
+                if !messages.is_empty() {
                     chunk.reserve(bytes);
-                    items.into_iter().for_each(|item| item.encode(&mut chunk));
+                    messages.into_iter().for_each(|message| message.encode(&mut chunk));
                 }
                 if self.write(&mut chunk).await.is_err() {
-                    self.die(&mut self.lock());
+                    self.discard(&mut self.lock());
                     return;
                 }
                 shrink(&mut chunk);
@@ -362,19 +360,19 @@ impl<T: Outgoing> Outbox<T> {
         while !chunk.is_empty() {
             tokio::select! {
                 writable = self.stream.writable() => writable?,
-                // While the task writes, only an abort has something to tell it.
+                // While the task writes, only an abort wakes it.
                 () = self.wake.notified() => {}
             }
-            if self.lock().phase == Phase::Dead {
+            if self.lock().phase == Phase::Closed {
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
             match self.stream.try_write(chunk) {
                 Ok(written) => {
                     chunk.advance(written);
                     let mut state = self.lock();
-                    if state.phase != Phase::Dead {
-                        state.writing = chunk.len();
-                        self.settle(&mut state);
+                    if state.phase != Phase::Closed {
+                        state.task_bytes = chunk.len();
+                        self.update_charge(&mut state);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -388,31 +386,31 @@ impl<T: Outgoing> Outbox<T> {
 impl<T> Drop for Outbox<T> {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.bounds.together.fetch_sub(state.charged, Ordering::Relaxed);
+        self.bounds.total.fetch_sub(state.charged, Ordering::Relaxed);
     }
 }
 
-/// Takes items from the queue for the task, and says how long they will be when encoded.
+/// Takes messages from the queue for the task; returns their encoded length, too.
 fn take_chunk<T: Outgoing>(state: &mut State<T>) -> (Vec<T>, usize) {
-    let (mut items, mut bytes) = (Vec::new(), 0);
+    let (mut messages, mut bytes) = (Vec::new(), 0);
     while bytes < CHUNK {
-        let Some(item) = state.queue.pop_front() else { break };
-        bytes += item.size();
-        items.push(item);
+        let Some(message) = state.queue.pop_front() else { break };
+        bytes += message.size();
+        messages.push(message);
     }
     state.queue_bytes -= bytes;
-    state.taken += items.len() as u64;
-    (items, bytes)
+    state.dequeued += messages.len() as u64;
+    (messages, bytes)
 }
 
-/// Room for many items is not kept.
+/// Frees the capacity for many messages.
 fn shrink_queue<T>(queue: &mut VecDeque<T>) {
-    if queue.is_empty() && queue.capacity() > ITEMS_KEPT_MAX {
+    if queue.is_empty() && queue.capacity() > QUEUE_KEPT_MAX {
         *queue = VecDeque::new();
     }
 }
 
-/// An emptied buffer starts at the front of its memory again, if that is worth keeping.
+/// Frees the capacity for many bytes, or reuses a small one from its start.
 fn shrink(buffer: &mut BytesMut) {
     debug_assert!(buffer.is_empty());
     if buffer.capacity() > BUFFER_KEPT_MAX {
@@ -423,211 +421,5 @@ fn shrink(buffer: &mut BytesMut) {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::BufMut;
-    use tokio::{io::AsyncReadExt, net::TcpListener};
-
-    use super::*;
-
-    struct Blob(u8, usize);
-
-    /// Reports that have arrived.
-    type Reports = Arc<AtomicUsize>;
-
-    impl Outgoing for Blob {
-        fn size(&self) -> usize {
-            self.1
-        }
-
-        fn encode(&self, buffer: &mut BytesMut) {
-            buffer.put_bytes(self.0, self.1);
-        }
-    }
-
-    fn bounds(count_max: usize, bytes_max: usize) -> Bounds {
-        Bounds { count_max, bytes_max, together: Arc::default(), together_max: 1 << 30 }
-    }
-
-    async fn pair(bounds: Bounds) -> (Arc<Outbox<Blob>>, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (theirs, _) = listener.accept().await.unwrap();
-        (Arc::new(Outbox::new(ours, bounds)), theirs)
-    }
-
-    async fn reporting_pair() -> (Arc<Outbox<Blob>>, TcpStream, Reports) {
-        let (outbox, far) = pair(bounds(1_000, 1 << 30)).await;
-        let reports = Reports::default();
-        outbox.stream().writable().await.unwrap();
-        let outbox = Arc::into_inner(outbox).unwrap().reporting({
-            let reports = reports.clone();
-            move || {
-                reports.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        (Arc::new(outbox), far, reports)
-    }
-
-    #[tokio::test]
-    async fn a_little_is_written_by_the_one_who_puts_it() {
-        let (outbox, mut far) = pair(bounds(10, 1_000)).await;
-        outbox.stream().writable().await.unwrap();
-        assert_eq!(outbox.put(Blob(1, 3)), Put::First);
-        assert_eq!(outbox.put(Blob(2, 2)), Put::Behind);
-        outbox.flush();
-        let mut read = [0; 5];
-        // No task runs.
-        far.read_exact(&mut read).await.unwrap();
-        assert_eq!(read, [1, 1, 1, 2, 2]);
-        assert_eq!(outbox.bounds.together.load(Ordering::Relaxed), 0);
-    }
-
-    #[tokio::test]
-    async fn everything_arrives_in_order_and_closing_sends_what_waits() {
-        let (outbox, mut far) = pair(bounds(1_000, 1 << 30)).await;
-        let task = tokio::spawn({
-            let outbox = outbox.clone();
-            async move { outbox.run().await }
-        });
-        let reader = tokio::spawn(async move {
-            let mut all = Vec::new();
-            far.read_to_end(&mut all).await.unwrap();
-            all
-        });
-        for number in 0..200 {
-            outbox.put(Blob(number, 1 + usize::from(number) * 331));
-            if number % 3 == 0 {
-                outbox.flush();
-            }
-        }
-        outbox.close();
-        assert_eq!(outbox.put(Blob(0, 1)), Put::Closed);
-        task.await.unwrap();
-        let together = outbox.bounds.together.clone();
-        drop(outbox);
-        let all = reader.await.unwrap();
-        assert!(all.is_sorted());
-        assert_eq!(all.len(), (0..200).map(|number| 1 + number * 331).sum::<usize>());
-        assert_eq!(together.load(Ordering::Relaxed), 0);
-    }
-
-    #[tokio::test]
-    async fn a_full_outbox_says_so() {
-        let (outbox, _far) = pair(bounds(2, 100)).await;
-        // One alone may be larger than the bound.
-        assert_eq!(outbox.put(Blob(0, 500)), Put::First);
-        assert_eq!(outbox.put(Blob(0, 1)), Put::Full);
-        let (outbox, _far) = pair(bounds(2, 100)).await;
-        assert_eq!(outbox.put(Blob(0, 1)), Put::First);
-        assert_eq!(outbox.put(Blob(0, 1)), Put::Behind);
-        assert_eq!(outbox.put(Blob(0, 1)), Put::Full);
-        let together = outbox.bounds.together.clone();
-        assert_eq!(together.load(Ordering::Relaxed), 2 * (1 + size_of::<Blob>()));
-        outbox.abort();
-        assert_eq!(outbox.put(Blob(0, 1)), Put::Closed);
-        assert_eq!(together.load(Ordering::Relaxed), 0);
-    }
-
-    #[tokio::test]
-    async fn a_reader_that_stalls_never_blocks_the_one_who_puts() {
-        let (outbox, far) = pair(bounds(1_000, 32 << 20)).await;
-        let task = tokio::spawn({
-            let outbox = outbox.clone();
-            async move { outbox.run().await }
-        });
-        let mut full = false;
-        for _ in 0..1_000 {
-            full = outbox.put(Blob(0, 1 << 20)) == Put::Full;
-            if full {
-                break;
-            }
-            outbox.flush();
-            tokio::task::yield_now().await;
-        }
-        assert!(full);
-        outbox.abort();
-        task.await.unwrap();
-        drop(far);
-    }
-
-    #[tokio::test]
-    async fn a_report_comes_once_when_it_was_asked_for() {
-        let (outbox, _far, reports) = reporting_pair().await;
-        outbox.put(Blob(0, 1));
-        outbox.flush();
-        assert_eq!(reports.load(Ordering::Relaxed), 0, "nobody has asked");
-        outbox.put(Blob(0, 1));
-        outbox.report();
-        outbox.put(Blob(0, 1));
-        outbox.report();
-        assert_eq!(reports.load(Ordering::Relaxed), 0, "nothing is out");
-        outbox.flush();
-        assert_eq!(reports.load(Ordering::Relaxed), 1);
-        assert!(outbox.report_holds());
-        outbox.put(Blob(0, 1));
-        outbox.flush();
-        assert_eq!(reports.load(Ordering::Relaxed), 1, "once");
-        // With nothing put since, it is due at once.
-        outbox.report();
-        outbox.flush();
-        assert_eq!(reports.load(Ordering::Relaxed), 2);
-    }
-
-    #[tokio::test]
-    async fn no_two_reports_are_on_their_way_and_an_overtaken_one_does_not_hold() {
-        let (outbox, _far, reports) = reporting_pair().await;
-        for _ in 0..3 {
-            outbox.put(Blob(0, 1));
-            outbox.report();
-            outbox.flush();
-        }
-        assert_eq!(reports.load(Ordering::Relaxed), 1);
-        assert!(outbox.report_holds(), "all three are out");
-        outbox.put(Blob(0, 1));
-        outbox.report();
-        outbox.flush();
-        assert_eq!(reports.load(Ordering::Relaxed), 2);
-        outbox.put(Blob(0, 1));
-        outbox.report();
-        assert!(!outbox.report_holds(), "something has been put since");
-        outbox.flush();
-        assert_eq!(reports.load(Ordering::Relaxed), 3, "and so there is another");
-        assert!(outbox.report_holds());
-    }
-
-    #[tokio::test]
-    async fn the_task_reports_when_the_socket_has_taken_it_all() {
-        /// More than the two sockets hold.
-        const LARGE: usize = 64 << 20;
-        let (outbox, mut far, reports) = reporting_pair().await;
-        let task = tokio::spawn({
-            let outbox = outbox.clone();
-            async move { outbox.run().await }
-        });
-        outbox.put(Blob(7, LARGE));
-        outbox.report();
-        outbox.flush();
-        let mut buffer = vec![0; 1 << 20];
-        let mut read = far.read(&mut buffer).await.unwrap();
-        assert_eq!(reports.load(Ordering::Relaxed), 0, "most of it waits");
-        while read < LARGE {
-            read += far.read(&mut buffer).await.unwrap();
-        }
-        outbox.put(Blob(8, 1));
-        outbox.close();
-        task.await.unwrap();
-        assert_eq!(reports.load(Ordering::Relaxed), 1);
-        // Who is given up reports nothing.
-        let (outbox, _far, reports) = reporting_pair().await;
-        let task = tokio::spawn({
-            let outbox = outbox.clone();
-            async move { outbox.run().await }
-        });
-        outbox.put(Blob(7, LARGE));
-        outbox.report();
-        outbox.flush();
-        outbox.abort();
-        task.await.unwrap();
-        assert_eq!(reports.load(Ordering::Relaxed), 0);
-    }
-}
+#[path = "outbox_tests.rs"]
+mod tests;

@@ -1,5 +1,7 @@
-//! What happens to a node, in one line each that people understand: nodes by their message addresses, zxids
-//! by epoch and revision.
+//! The log events of the protocol: elections, followers, refusals.
+//!
+//! Every log line of the server is a fixed phrase with fields. `docs/operations.md` lists all of them, which a test here
+//! compares with the source. Nodes are named by their message addresses.
 
 use std::{
     sync::Arc,
@@ -7,170 +9,238 @@ use std::{
 };
 
 use gometa_proto::limits;
-use gometa_zab::{Addresses, NodeId, Notice, Reason, Role, Zxid};
+use gometa_zab::{Addresses, NodeId, Notice, Reason, Role};
 use tracing::{debug, info, warn};
 
-use crate::peer::address_book::AddressBook;
+/// The number of refusals that are logged ...
+const REFUSALS_MAX: u32 = 10;
+/// ... in this time. Any process may cause them.
+const REFUSALS_INTERVAL: Duration = Duration::from_secs(60);
+const COPIED_DIRECTORY_REMEDY: &str =
+    "stop the process that runs on a copy; start it with an empty data directory and addresses of its own";
+const WRONG_ID_REMEDY: &str = "an id is derived from the MessageAddr as it is written: write the same one in every file, \
+                               or set Id";
 
-/// Logs a change of role. Elections are told by their notices; this is for those who look closer.
-pub(crate) fn role(role: &Role, book: &AddressBook) {
-    match role {
-        Role::Forming => info!("waits for the other nodes, to form the ensemble"),
-        Role::Looking => debug!("role: looking"),
-        Role::Following { leader, established: None } => {
-            debug!("role: about to follow {}", book.name(*leader));
-        }
-        Role::Following { leader, established: Some(epoch) } => {
-            debug!("role: follows {} in epoch {epoch}", book.name(*leader));
-        }
-        Role::Leading { established: None } => debug!("role: about to lead"),
-        Role::Leading { established: Some(epoch) } => debug!("role: leads epoch {epoch}"),
+/// Names nodes in log lines.
+pub(crate) trait NodeNames {
+    /// The node's message address, or its id if that is not known.
+    fn name(&self, node: NodeId) -> String;
+
+    /// The names of several nodes.
+    fn names(&self, nodes: &[NodeId]) -> String {
+        nodes.iter().map(|node| self.name(*node)).collect::<Vec<_>>().join(", ")
     }
 }
 
-/// Refusals told in a row ...
-const REFUSALS_MAX: u32 = 10;
-/// ... of this length. Anybody can be refused as often as they like.
-const REFUSALS_SPAN: Duration = Duration::from_secs(60);
-
-/// How many refusals were told of late.
+/// Limits the rate of log lines about refusals.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals {
+struct RateLimit {
     since: Option<Instant>,
     count: u32,
 }
 
-impl Refusals {
-    /// Whether to tell another one.
+impl RateLimit {
+    /// Whether to log another line.
     fn admit(&mut self, now: Instant) -> bool {
-        if self.since.is_none_or(|since| now.duration_since(since) >= REFUSALS_SPAN) {
-            *self = Refusals { since: Some(now), count: 0 };
+        if self.since.is_none_or(|since| now.duration_since(since) >= REFUSALS_INTERVAL) {
+            *self = RateLimit { since: Some(now), count: 0 };
         }
         self.count += 1;
         if self.count == REFUSALS_MAX + 1 {
-            warn!("many nodes are refused: for a minute, no more of them are told");
+            warn!(seconds = REFUSALS_INTERVAL.as_secs(), "too many refusals, further ones not logged");
         }
         self.count <= REFUSALS_MAX
     }
 }
 
-/// Logs that sessions run short, and which clients opened most of them through this node.
-pub(crate) fn sessions_short(live: usize, openers: &[(Arc<str>, usize)]) {
-    warn!("{}", shortage(live, openers));
-}
-
-fn shortage(live: usize, openers: &[(Arc<str>, usize)]) -> String {
-    let max = limits::SESSIONS_MAX;
-    let most: Vec<String> = openers.iter().map(|(name, count)| format!("{count} by {name}")).collect();
-    let most = if most.is_empty() { "none".to_owned() } else { most.join(", ") };
-    format!(
-        "{live} of {max} sessions are in use; opened through this node and not ended: {most}; share one client per \
-         process, and close clients, which ends their sessions"
-    )
-}
-
-/// Logs a notice.
-pub(crate) fn notice(
-    notice: &Notice,
+/// Logs what happens to one node.
+#[derive(Debug)]
+pub(crate) struct EventLog {
     me: NodeId,
-    own: &Addresses,
-    book: &AddressBook,
-    refusals: &mut Refusals,
-) {
-    match notice {
-        Notice::WaitingFor(nodes) if nodes.is_empty() => info!("all nodes are there"),
-        Notice::WaitingFor(nodes) => info!("waits for {} to form the ensemble", book.names(nodes)),
-        Notice::ConfigurationDiffers { peer, only_theirs, only_ours } => {
-            warn!("{}", difference(&book.name(*peer), only_theirs, only_ours));
-        }
-        Notice::Formed { ensemble, votes: true } => {
-            info!("belongs to ensemble {:032x}, and votes in it", ensemble.id);
-        }
-        Notice::Formed { ensemble, votes: false } => warn!(
-            "belongs to ensemble {:032x}, but its data directory is not the one that the ensemble was formed with: it \
-             is kept up to date and counted in no quorum, until it is removed and added again",
-            ensemble.id
-        ),
-        Notice::Looking { round, why } => info!("looks for a leader in round {round}: {why}"),
-        Notice::Elected { round, leader } if *leader == me => info!("was elected leader in round {round}"),
-        Notice::Elected { round, leader } => {
-            info!("{} was elected leader in round {round}", book.name(*leader))
-        }
-        Notice::Discovered { epoch, last } => {
-            debug!("a quorum has promised epoch {epoch}; the initial history ends at {}", place(*last));
-        }
-        Notice::Established { epoch, last } => {
-            info!("leads epoch {epoch}, from {} on", place(*last));
-        }
-        Notice::Synchronising { peer, votes, from, base } => {
-            let cut = if from == base { String::new() } else { format!(", cut back to {}", place(*base)) };
-            let learner = if *votes { "" } else { " (counted in no quorum)" };
-            debug!("brings {}{learner} up to date from {}{cut}", book.name(*peer), place(*from));
-        }
-        Notice::Synchronised { peer, last } => {
-            info!("{} is up to date at {}", book.name(*peer), place(*last));
-        }
-        Notice::UpToDate { epoch, leader } => {
-            info!("follows {} in epoch {epoch} and is up to date", book.name(*leader));
-        }
-        Notice::Truncated { from, to } => warn!(
-            "cut its log from {} back to {}: what was cut was never acknowledged",
-            place(*from),
-            place(*to)
-        ),
-        Notice::LostFollower { peer, why } => info!("lost its follower {}: {why}", book.name(*peer)),
-        Notice::Refused { peer, reason } => {
-            let peer = peer.map_or_else(|| "an unknown node".to_owned(), |peer| book.name(peer));
-            let why = reason_text(*reason);
-            match reason {
-                // Part of every election.
-                Reason::NotLeading | Reason::TooSoon => debug!("refused {peer}: {why}"),
-                _ if refusals.admit(Instant::now()) => warn!("refused {peer}: {why}"),
-                _ => {}
+    addresses: Addresses,
+    refusals: RateLimit,
+}
+
+impl EventLog {
+    pub(crate) fn new(me: NodeId, addresses: Addresses) -> EventLog {
+        EventLog { me, addresses, refusals: RateLimit::default() }
+    }
+
+    /// Logs a change of role. Elections are logged by their notices; these are details.
+    pub(crate) fn role(&self, role: &Role, names: &impl NodeNames) {
+        match role {
+            Role::Forming => info!("ensemble not formed yet"),
+            Role::Looking => debug!(role = "looking", "role changed"),
+            Role::Following { leader, established } => {
+                let (leader, serving) = (names.name(*leader), established.is_some());
+                debug!(role = "following", leader, serving, "role changed");
+            }
+            Role::Leading { established } => {
+                debug!(role = "leading", serving = established.is_some(), "role changed");
             }
         }
-        Notice::RefusedBy { peer, reason } => {
-            let (peer, why) = (book.name(*peer), reason_from_peer(*reason));
-            match reason {
-                Reason::NotLeading | Reason::TooSoon => debug!("{peer} refuses this node: {why}"),
-                _ if refusals.admit(Instant::now()) => warn!("{peer} refuses this node: {why}"),
-                _ => {}
+    }
+
+    /// Logs that sessions are running out, and the clients that opened most of them through this node.
+    pub(crate) fn sessions_short(&self, live: usize, openers: &[(Arc<str>, usize)]) {
+        let openers: Vec<String> = openers.iter().map(|(name, count)| format!("{name}: {count}")).collect();
+        let (openers, sessions_max) = (openers.join(", "), limits::SESSIONS_MAX);
+        warn!(sessions = live, sessions_max, openers, "sessions are running out");
+    }
+
+    /// Logs a notice.
+    pub(crate) fn notice(&mut self, notice: &Notice, names: &impl NodeNames) {
+        match notice {
+            Notice::WaitingFor(_)
+            | Notice::ConfigurationDiffers { .. }
+            | Notice::Formed { .. }
+            | Notice::Looking { .. }
+            | Notice::Elected { .. }
+            | Notice::Discovered { .. } => self.election(notice, names),
+            Notice::Established { .. }
+            | Notice::Synchronising { .. }
+            | Notice::Synchronised { .. }
+            | Notice::UpToDate { .. }
+            | Notice::Truncated { .. }
+            | Notice::LostFollower { .. }
+            | Notice::SlowStorage { .. } => synchronisation(notice, names),
+            Notice::Refused { .. }
+            | Notice::RefusedBy { .. }
+            | Notice::GreetingRefused { .. }
+            | Notice::Duplicate { .. }
+            | Notice::DuplicateOfThis { .. }
+            | Notice::OtherEnsemble { .. }
+            | Notice::Amnesiac { .. } => self.refusal(notice, names),
+        }
+    }
+
+    fn election(&self, notice: &Notice, names: &impl NodeNames) {
+        match notice {
+            Notice::WaitingFor(nodes) if nodes.is_empty() => info!("all voters connected"),
+            Notice::WaitingFor(nodes) => {
+                info!(missing = names.names(nodes), "waiting for voters to form the ensemble");
             }
-        }
-        Notice::GreetingRefused { dialled, meant, node, addresses, reason } => {
-            if refusals.admit(Instant::now()) {
-                let peer = Greeting { dialled: *dialled, meant: *meant, node: *node, addresses };
-                warn!("{}", greeting_refused(&peer, *reason, me, book));
+            Notice::ConfigurationDiffers { peer, only_theirs, only_ours } => {
+                let peer = names.name(*peer);
+                let difference = difference(&peer, only_theirs, only_ours);
+                warn!(peer, difference, "configurations list different voters");
             }
+            Notice::Formed { ensemble, votes: true } => {
+                info!(ensemble = format!("{:032x}", ensemble.id), "member of the ensemble, with a vote");
+            }
+            Notice::Formed { ensemble, votes: false } => warn!(
+                ensemble = format!("{:032x}", ensemble.id),
+                "member of the ensemble, without a vote: its data directory was replaced"
+            ),
+            Notice::Looking { round, why } => info!(%round, reason = why, "looking for a leader"),
+            Notice::Elected { round, leader } => {
+                info!(%round, leader = names.name(*leader), "leader elected");
+            }
+            Notice::Discovered { epoch, last } => {
+                debug!(%epoch, revision = last.counter, "epoch promised by a quorum");
+            }
+            _ => {}
         }
-        Notice::Duplicate { peer, served, other } => warn!(
-            "two processes have the id {peer} and the same data directory: one is {}, the other {}; one of them runs on \
-             a copy: stop it, and start it again with an empty directory and addresses of its own",
-            all_three(served),
-            all_three(other)
-        ),
-        Notice::DuplicateOfThis { peer, addresses } => {
-            warn!("{}", duplicate_of_this(&book.name(*peer), own, addresses));
+    }
+
+    fn refusal(&mut self, notice: &Notice, names: &impl NodeNames) {
+        match notice {
+            Notice::Refused { peer, reason } => {
+                let peer = peer.map_or_else(|| "unknown".to_owned(), |peer| names.name(peer));
+                let text = reason_text(*reason);
+                match reason {
+                    // Part of every election.
+                    Reason::NotLeading | Reason::TooSoon => debug!(peer, reason = text, "peer refused"),
+                    _ if self.refusals.admit(Instant::now()) => warn!(peer, reason = text, "peer refused"),
+                    _ => {}
+                }
+            }
+            Notice::RefusedBy { peer, reason } => {
+                let (peer, text) = (names.name(*peer), reason_from_peer(*reason));
+                match reason {
+                    Reason::NotLeading | Reason::TooSoon => debug!(peer, reason = text, "refused by peer"),
+                    _ if self.refusals.admit(Instant::now()) => warn!(peer, reason = text, "refused by peer"),
+                    _ => {}
+                }
+            }
+            Notice::GreetingRefused { dialled, meant, node, addresses, reason }
+                if self.refusals.admit(Instant::now()) =>
+            {
+                let reason = hello_refusal(self.me, *dialled, *meant, *node, *reason, names);
+                warn!(peer = addresses.message, id = %node, reason, "hello of peer refused");
+            }
+            Notice::Duplicate { peer, served, other } => warn!(
+                id = %peer,
+                first = all_addresses(served),
+                second = all_addresses(other),
+                remedy = COPIED_DIRECTORY_REMEDY,
+                "two processes use one data directory"
+            ),
+            Notice::DuplicateOfThis { peer, addresses } => {
+                duplicate_of_this(&names.name(*peer), &self.addresses, addresses);
+            }
+            Notice::OtherEnsemble { peer, ensemble } => {
+                let ensemble = format!("{:032x}", ensemble.id);
+                warn!(peer = names.name(*peer), ensemble, "peer belongs to another ensemble");
+            }
+            Notice::Amnesiac { peer } => {
+                warn!(peer = names.name(*peer), "peer without a vote: its data directory was replaced");
+            }
+            _ => {}
         }
-        Notice::OtherEnsemble { peer, ensemble } => warn!(
-            "{} belongs to another ensemble ({ensemble:?}): one of the two has the wrong data directory, and they do \
-             not speak with each other",
-            book.name(*peer)
-        ),
-        Notice::SlowStorage { node, storage } => warn!(
-            "the disk of {} is slow: {} ms for a write. Every write that waits for it takes as long, and elections too",
-            book.name(*node),
-            storage / 1_000
-        ),
-        Notice::Amnesiac { peer } => warn!(
-            "{} came with another data directory than the ensemble was formed with: it is kept up to date and counted \
-             in no quorum",
-            book.name(*peer)
-        ),
     }
 }
 
-/// How two configurations differ, in one line.
+fn synchronisation(notice: &Notice, names: &impl NodeNames) {
+    match notice {
+        Notice::Established { epoch, last } => info!(%epoch, revision = last.counter, "leading"),
+        Notice::Synchronising { peer, votes, from, base } => debug!(
+            peer = names.name(*peer),
+            votes,
+            epoch = %from.epoch,
+            revision = from.counter,
+            base_epoch = %base.epoch,
+            base_revision = base.counter,
+            "synchronising follower"
+        ),
+        Notice::Synchronised { peer, last } => {
+            info!(peer = names.name(*peer), epoch = %last.epoch, revision = last.counter, "follower synchronised");
+        }
+        Notice::UpToDate { epoch, leader } => {
+            info!(%epoch, leader = names.name(*leader), "following, up to date");
+        }
+        Notice::Truncated { from, to } => warn!(
+            from_epoch = %from.epoch,
+            from_revision = from.counter,
+            to_epoch = %to.epoch,
+            to_revision = to.counter,
+            "log truncated, the removed entries were never acknowledged"
+        ),
+        Notice::LostFollower { peer, why } => info!(peer = names.name(*peer), reason = why, "follower lost"),
+        Notice::SlowStorage { node, storage } => {
+            warn!(disk_of = names.name(*node), write_ms = storage / 1_000, "slow disk");
+        }
+        _ => {}
+    }
+}
+
+/// Logs that another process uses a copy of this node's data directory; `peer` is connected to both.
+pub(crate) fn duplicate_of_this(peer: &str, own: &Addresses, other: &Addresses) {
+    warn!(
+        peer,
+        this = all_addresses(own),
+        other = all_addresses(other),
+        remedy = COPIED_DIRECTORY_REMEDY,
+        "another process uses the same data directory"
+    );
+}
+
+/// The addresses of one process: election/message/request.
+fn all_addresses(addresses: &Addresses) -> String {
+    format!("{}/{}/{}", addresses.election, addresses.message, addresses.request)
+}
+
+/// The difference of two configurations, in one line.
 pub(crate) fn difference(peer: &str, only_theirs: &[String], only_ours: &[String]) -> String {
     let voters = |list: &[String]| match list {
         [one] => format!("voter {one}"),
@@ -186,165 +256,120 @@ pub(crate) fn difference(peer: &str, only_theirs: &[String], only_ours: &[String
     }
 }
 
-fn place(zxid: Zxid) -> String {
-    if zxid == Zxid::ZERO {
-        return "the beginning".to_owned();
-    }
-    format!("revision {} of epoch {}", zxid.counter, zxid.epoch)
-}
-
-/// What the other end of a refused connection says of itself.
-struct Greeting<'a> {
+/// Why the hello of a peer is refused, with all ids that may be confused.
+fn hello_refusal(
+    me: NodeId,
     dialled: Option<NodeId>,
     meant: Option<NodeId>,
     node: NodeId,
-    addresses: &'a Addresses,
-}
-
-/// Whom this node does not speak with, with all addresses that may be mixed up.
-fn greeting_refused(greeting: &Greeting<'_>, reason: Reason, me: NodeId, book: &AddressBook) -> String {
-    const REMEDY: &str = "an id follows from the MessageAddr as it is written: write the same one in every file, or \
-                          give the node an Id";
-    let Greeting { dialled, meant, node, addresses } = greeting;
-    let peer = format!("{} (id {node})", addresses.message);
+    reason: Reason,
+    names: &impl NodeNames,
+) -> String {
     match (reason, dialled, meant) {
         (Reason::WrongNode, Some(dialled), _) => {
-            format!("dialled {} (id {dialled}), and {peer} answers there: {REMEDY}", book.name(*dialled))
+            format!("it answers at the address of {} (id {dialled}): {WRONG_ID_REMEDY}", names.name(dialled))
         }
-        (Reason::WrongNode, None, Some(meant)) if *node != me => {
-            format!("{peer} takes this node for id {meant}, and it is {} (id {me}): {REMEDY}", book.name(me))
+        (Reason::WrongNode, None, Some(meant)) if node != me => {
+            format!("it expects id {meant} here, and this node has id {me}: {WRONG_ID_REMEDY}")
         }
-        (Reason::WrongNode, None, _) if *node == me => {
-            format!("refused {}: it has the id of this node, {me}; give each node its own", addresses.message)
+        (Reason::WrongNode, None, _) if node == me => {
+            "it has the id of this node: give each node an id of its own".to_owned()
         }
-        _ => format!("refused {peer}: {}", reason_text(reason)),
+        _ => reason_text(reason).to_owned(),
     }
 }
 
-/// That this node is one of two.
-pub(crate) fn duplicate_of_this(peer: &str, own: &Addresses, other: &Addresses) -> String {
-    format!(
-        "{peer} is connected to another process with the id and the data directory of this one: this one is {}, the \
-         other {}; one of them runs on a copy: stop it, and start it again with an empty directory and addresses of its \
-         own",
-        all_three(own),
-        all_three(other)
-    )
-}
-
-/// All addresses of one process: which of them differ from another's is for people to see.
-fn all_three(addresses: &Addresses) -> String {
-    format!("{}/{}/{}", addresses.election, addresses.message, addresses.request)
-}
-
-/// Why a peer refuses this node.
+/// The reason of a peer that refuses this node.
 pub(crate) fn reason_from_peer(reason: Reason) -> &'static str {
     match reason {
         Reason::NotLeading => "it does not lead",
         Reason::SnapshotNeeded => {
             "this node is too far behind for the log that is left there, and snapshots do not exist yet"
         }
-        Reason::NoCommonPoint => "it does not hold the point that it was told to go back to",
+        Reason::NoCommonPoint => "it does not hold the common point that it was sent",
         Reason::WrongNode => {
-            "it is not the node that was meant; check MessageAddr and Id in the configurations"
+            "it is another node than expected; check MessageAddr and Id in the configurations"
         }
         Reason::OtherEnsemble => "it belongs to another ensemble; check the data directories of both",
         Reason::NotAMember => {
-            "this node's id is not that of a member there; check the Peer lists, and if this node's MessageAddr has \
-             changed, give it the Id that it had"
+            "this node's id is not that of a member there; check the Peer lists, and if its MessageAddr has changed, set \
+             the Id that it had"
         }
         Reason::Configuration => "its configuration lists other voters",
-        Reason::Version => "it speaks another version of the protocol",
-        Reason::TooSoon => "a new epoch is due for this node, but not yet",
+        Reason::Version => "it uses another version of the protocol",
+        Reason::TooSoon => "the previous epoch is too recent",
     }
 }
 
+/// The reason of this node that refuses a peer.
 fn reason_text(reason: Reason) -> &'static str {
     match reason {
         Reason::NotLeading => "this node does not lead",
         Reason::SnapshotNeeded => {
             "it is too far behind for the log that is left, and snapshots do not exist yet"
         }
-        Reason::NoCommonPoint => "it does not hold the point that it was told to go back to",
-        Reason::WrongNode => "another node was meant; check MessageAddr and Id in the configurations",
+        Reason::NoCommonPoint => "it does not hold the common point that it was sent",
+        Reason::WrongNode => "it expects another node here; check MessageAddr and Id in the configurations",
         Reason::OtherEnsemble => "it belongs to another ensemble; check its data directory",
         Reason::NotAMember => {
-            "it is no member of this ensemble; check the Peer lists, and if its MessageAddr has changed, give it the Id \
+            "it is not a member of this ensemble; check the Peer lists, and if its MessageAddr has changed, set the Id \
              that it had"
         }
         Reason::Configuration => "its configuration lists other voters",
-        Reason::Version => "it speaks another version of the protocol",
-        Reason::TooSoon => "a new epoch is due for it, but not yet",
+        Reason::Version => "it uses another version of the protocol",
+        Reason::TooSoon => "the previous epoch is too recent",
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        fs,
+        path::Path,
+    };
+
     use super::*;
+
+    struct Names;
+
+    impl NodeNames for Names {
+        fn name(&self, node: NodeId) -> String {
+            format!("10.0.0.{}:5002", node.0)
+        }
+    }
 
     #[test]
     fn refusals_do_not_fill_the_log() {
-        let mut refusals = Refusals::default();
+        let mut refusals = RateLimit::default();
         let now = Instant::now();
-        let told = |refusals: &mut Refusals, at| (0..100).filter(|_| refusals.admit(at)).count();
-        assert_eq!(told(&mut refusals, now), REFUSALS_MAX as usize);
-        assert_eq!(told(&mut refusals, now + REFUSALS_SPAN / 2), 0);
-        assert_eq!(told(&mut refusals, now + REFUSALS_SPAN), REFUSALS_MAX as usize);
+        let logged = |refusals: &mut RateLimit, at| (0..100).filter(|_| refusals.admit(at)).count();
+        assert_eq!(logged(&mut refusals, now), REFUSALS_MAX as usize);
+        assert_eq!(logged(&mut refusals, now + REFUSALS_INTERVAL / 2), 0);
+        assert_eq!(logged(&mut refusals, now + REFUSALS_INTERVAL), REFUSALS_MAX as usize);
     }
 
     #[test]
-    fn a_shortage_of_sessions_names_the_clients_that_opened_most() {
-        let openers = [("10.0.0.7 \"gometa-python\" \"0.1.0\"".into(), 7_490), ("10.0.0.8".into(), 2)];
-        assert_eq!(
-            shortage(7_500, &openers),
-            "7500 of 10000 sessions are in use; opened through this node and not ended: 7490 by 10.0.0.7 \
-             \"gometa-python\" \"0.1.0\", 2 by 10.0.0.8; share one client per process, and close clients, which ends \
-             their sessions"
-        );
-        assert!(shortage(7_500, &[]).contains("not ended: none;"));
-    }
-
-    #[test]
-    fn greetings_that_are_refused_name_both_addresses() {
-        let (names, _receiver) = tokio::sync::mpsc::channel(1);
-        let mut book = AddressBook::new(names);
-        let at = |text: &str| Addresses { message: text.to_owned(), ..Addresses::default() };
-        book.add(NodeId(1), &at("10.0.0.1:5002"));
-        book.add(NodeId(2), &at("10.0.0.2:5002"));
-        let said = |dialled: Option<u64>, meant: Option<u64>, node: u64, reason| {
-            let addresses = at("b.example:5002");
-            let (dialled, meant, node) = (dialled.map(NodeId), meant.map(NodeId), NodeId(node));
-            let greeting = Greeting { dialled, meant, node, addresses: &addresses };
-            greeting_refused(&greeting, reason, NodeId(1), &book)
+    fn refused_hellos_name_the_ids_that_may_be_confused() {
+        let why = |dialled: Option<u64>, meant: Option<u64>, node, reason| {
+            hello_refusal(NodeId(1), dialled.map(NodeId), meant.map(NodeId), NodeId(node), reason, &Names)
         };
-        let remedy = "an id follows from the MessageAddr as it is written: write the same one in every file, or give \
-                      the node an Id";
         assert_eq!(
-            said(Some(2), None, 3, Reason::WrongNode),
+            why(Some(2), None, 3, Reason::WrongNode),
+            format!("it answers at the address of 10.0.0.2:5002 (id 0000000000000002): {WRONG_ID_REMEDY}")
+        );
+        assert_eq!(
+            why(None, Some(9), 3, Reason::WrongNode),
             format!(
-                "dialled 10.0.0.2:5002 (id 0000000000000002), and b.example:5002 (id 0000000000000003) answers there: \
-                 {remedy}"
+                "it expects id 0000000000000009 here, and this node has id 0000000000000001: {WRONG_ID_REMEDY}"
             )
         );
-        assert_eq!(
-            said(None, Some(9), 3, Reason::WrongNode),
-            format!(
-                "b.example:5002 (id 0000000000000003) takes this node for id 0000000000000009, and it is 10.0.0.1:5002 \
-                 (id 0000000000000001): {remedy}"
-            )
-        );
-        assert_eq!(
-            said(None, Some(1), 1, Reason::WrongNode),
-            "refused b.example:5002: it has the id of this node, 0000000000000001; give each node its own"
-        );
-        assert!(
-            said(None, Some(1), 7, Reason::NotAMember)
-                .starts_with("refused b.example:5002 (id 0000000000000007)")
-        );
+        assert!(why(None, Some(1), 1, Reason::WrongNode).starts_with("it has the id of this node"));
+        assert!(why(None, Some(1), 7, Reason::NotAMember).starts_with("it is not a member"));
     }
 
     #[test]
-    fn configurations_that_disagree_say_how() {
+    fn the_difference_of_configurations_is_one_line() {
         let one = |text: &str| vec![text.to_owned()];
         assert_eq!(
             difference("127.0.0.1:6002", &one("127.0.0.1:7002"), &[]),
@@ -358,5 +383,91 @@ mod tests {
             difference("a:2", &["b:2".to_owned(), "c:2".to_owned()], &one("d:2")),
             "the configuration of a:2 lists voters b:2, c:2 where ours lists voter d:2"
         );
+    }
+
+    #[test]
+    fn the_manual_lists_every_event() {
+        let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut found = BTreeMap::from([(
+            "log lines dropped, standard error was not read in time".to_owned(),
+            (BTreeSet::from(["warn"]), BTreeSet::from(["count".to_owned()])),
+        )]);
+        collect(&source, &mut found);
+        let found: BTreeSet<String> = found
+            .into_iter()
+            .map(|(phrase, (levels, fields))| {
+                let levels = Vec::from_iter(levels).join(", ");
+                let fields: Vec<String> = fields.iter().map(|field| format!("`{field}`")).collect();
+                format!("| {phrase} | {levels} | {} |", fields.join(", "))
+            })
+            .collect();
+        let manual = include_str!("../../../docs/operations.md");
+        let table = manual.split("<!-- log events -->").nth(1).expect("the table of events");
+        let rows = table.lines().filter(|line| line.starts_with('|')).skip(2);
+        let listed: BTreeSet<String> =
+            rows.map(|row| row.split_inclusive('|').take(4).collect::<String>().trim().to_owned()).collect();
+        assert_eq!(Vec::from_iter(found.difference(&listed)), [""; 0], "missing in docs/operations.md");
+        assert_eq!(Vec::from_iter(listed.difference(&found)), [""; 0], "not in the source");
+    }
+
+    /// Levels and fields by phrase.
+    type Events = BTreeMap<String, (BTreeSet<&'static str>, BTreeSet<String>)>;
+
+    /// Adds the events of all source files in a directory.
+    fn collect(directory: &Path, events: &mut Events) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                collect(&path, events);
+            } else {
+                let text = fs::read_to_string(&path).unwrap();
+                for level in ["error", "warn", "info", "debug"] {
+                    for call in text.split(&format!("{level}!(")).skip(1) {
+                        let (fields, phrase) = parse(call).unwrap_or_else(|| {
+                            panic!(
+                                "{}: {level}!({:.60}: not a fixed phrase with fields",
+                                path.display(),
+                                call
+                            )
+                        });
+                        let event = events.entry(phrase).or_default();
+                        event.0.insert(level);
+                        event.1.extend(fields);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The names of the fields and the phrase of a call, behind its opening parenthesis. The phrase is the last argument
+    /// and a literal without placeholders.
+    fn parse(call: &str) -> Option<(Vec<String>, String)> {
+        let (mut arguments, mut depth, mut quoted, mut escaped) = (vec![String::new()], 1, false, false);
+        for c in call.chars() {
+            match c {
+                _ if escaped => escaped = false,
+                '\\' if quoted => escaped = true,
+                '"' => quoted = !quoted,
+                '(' | '[' | '{' if !quoted => depth += 1,
+                ')' | ']' | '}' if !quoted => depth -= 1,
+                _ => {}
+            }
+            match c {
+                _ if depth == 0 => break,
+                ',' if !quoted && depth == 1 => arguments.push(String::new()),
+                _ => arguments.last_mut()?.push(c),
+            }
+        }
+        let mut arguments: Vec<&str> = arguments
+            .iter()
+            .map(|argument| argument.trim())
+            .filter(|argument| !argument.is_empty())
+            .collect();
+        let phrase = arguments.pop()?.strip_prefix('"')?.strip_suffix('"')?;
+        let name = |argument: &str| {
+            argument.split('=').next().unwrap_or_default().trim().trim_start_matches(['%', '?']).to_owned()
+        };
+        (!phrase.contains(['{', '"', '\\']))
+            .then(|| (arguments.into_iter().map(name).collect(), phrase.to_owned()))
     }
 }

@@ -1,3 +1,5 @@
+//! Log events, counters, the READY line.
+
 pub(crate) mod counters;
 pub(crate) mod events;
 pub(crate) mod ready;

@@ -1,5 +1,5 @@
-//! The one line on standard output, once: this node belongs to an ensemble and is up to date. The supervisor is
-//! notified, too.
+//! The READY line on standard output, and the notification of the supervisor: this node belongs to an ensemble and is up
+//! to date.
 
 use std::sync::Arc;
 
@@ -9,15 +9,15 @@ use serde::Serialize;
 
 use crate::process::{output, supervisor::Supervisor};
 
-/// Says that a node is ready, the first time that it is.
+/// Announces the first time that a node is ready.
 pub(crate) struct Ready {
     node: NodeId,
     addresses: Addresses,
     supervisor: Arc<Supervisor>,
-    said: bool,
+    announced: bool,
 }
 
-/// The line's fields, in the order in which they stand there.
+/// The line's fields, in their order.
 #[derive(Serialize)]
 struct Line<'a> {
     node: String,
@@ -29,16 +29,16 @@ struct Line<'a> {
 
 impl Ready {
     pub(crate) fn new(node: NodeId, addresses: Addresses, supervisor: Arc<Supervisor>) -> Ready {
-        Ready { node, addresses, supervisor, said: false }
+        Ready { node, addresses, supervisor, announced: false }
     }
 
-    /// Called after each step with what the node is now.
-    pub(crate) fn tell(&mut self, role: &Role, shown: v1::Role) {
-        if self.said {
+    /// To be called after each step, with the node's role and the one that clients are shown.
+    pub(crate) fn update(&mut self, role: &Role, shown: v1::Role) {
+        if self.announced {
             return;
         }
         if let Some(line) = self.line(role, shown) {
-            self.said = true;
+            self.announced = true;
             output::announce(format!("{line}\n").as_bytes());
             self.supervisor.ready();
         }
@@ -70,7 +70,7 @@ mod tests {
             message: "127.0.0.1:5002".into(),
             request: "127.0.0.1:5003".into(),
         };
-        let ready = Ready::new(NodeId(0xab), addresses, Arc::new(Supervisor::of_environment(1)));
+        let ready = Ready::new(NodeId(0xab), addresses, Arc::new(Supervisor::from_environment(1)));
         let leader = NodeId(1);
         assert_eq!(ready.line(&Role::Looking, v1::Role::Looking), None);
         assert_eq!(ready.line(&Role::Following { leader, established: None }, v1::Role::Following), None);

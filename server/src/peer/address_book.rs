@@ -1,6 +1,6 @@
-//! Who can be reached where. The configuration comes first; the genesis adds the voters it does not name, and
-//! a peer's hello adds a peer that neither names. Election addresses are resolved again and again, beside the
-//! driver, because a name may come to mean something else, or something at all.
+//! The addresses of peers. Those of the configuration take precedence; the genesis adds voters that it does not list, and
+//! a hello adds a peer that neither lists. Host names of election addresses are resolved periodically, outside the
+//! driver's thread, because their addresses may change or appear later.
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -15,27 +15,28 @@ use tracing::{info, warn};
 use crate::{
     inbox::{Inbox, Item},
     net::listen::prefer,
+    observe::events::NodeNames,
 };
 
-/// Nodes known at a time; more come from nobody who means well.
+/// The number of known nodes. No valid ensemble has more.
 const NODES_MAX: usize = 256;
-/// Names waiting for the resolver.
+/// The number of host names queued for the resolver.
 pub(crate) const NAMES_MAX: usize = NODES_MAX;
-/// Between two rounds of the resolver.
-const ROUND: Duration = Duration::from_secs(5);
-/// One name may take this long.
+/// The time between two lookups of each name.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// The time for one lookup.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The driver's address book.
+/// The addresses of peers, owned by the driver.
 pub(crate) struct AddressBook {
     nodes: BTreeMap<NodeId, Entry>,
-    /// Names to the resolver.
+    /// Sends host names to the resolver.
     names: Sender<(NodeId, String)>,
 }
 
 struct Entry {
     addresses: Addresses,
-    /// Resolved, if it is yet.
+    /// The resolved election address, if it is known.
     election: Option<SocketAddr>,
 }
 
@@ -44,68 +45,64 @@ impl AddressBook {
         AddressBook { nodes: BTreeMap::new(), names }
     }
 
-    /// Adds those that are not in the book yet.
+    /// Adds voters that are not known yet.
     pub(crate) fn add_voters(&mut self, voters: &[Voter]) {
         for voter in voters {
             self.add(voter.node, &voter.addresses);
         }
     }
 
-    /// Adds a node, if it is not in the book yet.
+    /// Adds a node that is not known yet.
     pub(crate) fn add(&mut self, node: NodeId, addresses: &Addresses) {
         if self.nodes.len() >= NODES_MAX || self.nodes.contains_key(&node) || addresses.message.is_empty() {
             return;
         }
         let election = addresses.election.parse::<SocketAddr>().ok();
         if election.is_none() {
-            // There is room for every node that the book has room for.
+            // The queue has room for NODES_MAX names.
             drop(self.names.try_send((node, addresses.election.clone())));
         }
         self.nodes.insert(node, Entry { addresses: addresses.clone(), election });
     }
 
-    /// The resolver has found a node.
+    /// Sets a node's resolved election address.
     pub(crate) fn set_election(&mut self, node: NodeId, election: SocketAddr) {
         if let Some(entry) = self.nodes.get_mut(&node) {
             entry.election = Some(election);
         }
     }
 
-    /// Where a node's votes go, if that is known.
+    /// A node's election address, if it is known.
     pub(crate) fn election(&self, node: NodeId) -> Option<SocketAddr> {
         self.nodes.get(&node)?.election
     }
 
-    /// Where to dial a node ("host:port").
+    /// A node's message address ("host:port").
     pub(crate) fn message(&self, node: NodeId) -> Option<&str> {
         self.nodes.get(&node).map(|entry| entry.addresses.message.as_str())
     }
+}
 
-    /// What people call a node.
-    pub(crate) fn name(&self, node: NodeId) -> String {
+impl NodeNames for AddressBook {
+    fn name(&self, node: NodeId) -> String {
         self.message(node).map_or_else(|| format!("node {node}"), str::to_owned)
-    }
-
-    /// What people call these nodes.
-    pub(crate) fn names(&self, nodes: &[NodeId]) -> String {
-        nodes.iter().map(|node| self.name(*node)).collect::<Vec<_>>().join(", ")
     }
 }
 
-/// Resolves names for ever. `like` is the socket they must be reachable from.
+/// Resolves host names for the node's lifetime. `like` is the socket from which they must be reachable.
 pub(crate) async fn resolve(
     mut names: Receiver<(NodeId, String)>,
     inbox: Arc<Inbox>,
     like: Option<SocketAddr>,
 ) {
-    /// A name, what it meant last, and whether it was complained about.
+    /// A host name, its latest address, and whether a warning about it is open.
     struct Known {
         name: String,
         address: Option<SocketAddr>,
         warned: bool,
     }
     let mut known: BTreeMap<NodeId, Known> = BTreeMap::new();
-    let mut rounds = tokio::time::interval(ROUND);
+    let mut rounds = tokio::time::interval(INTERVAL);
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut open = true;
     loop {
@@ -113,7 +110,7 @@ pub(crate) async fn resolve(
             added = names.recv(), if open => match added {
                 Some((node, name)) => {
                     known.insert(node, Known { name, address: None, warned: false });
-                    // All that were added together, in one round.
+                    // Names that were added at once are resolved at once.
                     while let Ok((node, name)) = names.try_recv() {
                         known.insert(node, Known { name, address: None, warned: false });
                     }
@@ -131,7 +128,7 @@ pub(crate) async fn resolve(
             match found {
                 Ok(address) => {
                     if entry.warned {
-                        info!("resolved peer address {}", entry.name);
+                        info!(address = entry.name, "peer address resolved");
                         entry.warned = false;
                     }
                     if entry.address != Some(address) {
@@ -139,9 +136,9 @@ pub(crate) async fn resolve(
                         inbox.put_answer(Item::Resolved { peer: *node, election: address });
                     }
                 }
-                Err(why) => {
+                Err(error) => {
                     if !entry.warned {
-                        warn!("cannot resolve peer address {}: {why}; trying again", entry.name);
+                        warn!(address = entry.name, error, "cannot resolve peer address, will be retried");
                         entry.warned = true;
                     }
                 }

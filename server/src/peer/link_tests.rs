@@ -1,9 +1,12 @@
-//! Links between a port and sockets that the test holds, and between two ports.
+//! Links between a port and raw connections, and between two ports.
 
 use std::collections::VecDeque;
 
 use gometa_zab::{Addresses, Epoch, Hello, Incarnation, Kind, LogEntry, Zxid};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use super::*;
 use crate::{inbox::Taken, net::outbox::Put};
@@ -16,18 +19,12 @@ struct Port {
 
 impl Port {
     async fn open() -> Port {
-        let port = Arc::new(PeerPort {
-            inbox: Arc::new(Inbox::new()),
-            counters: Arc::default(),
-            together: Arc::default(),
-            connect_timeout: Duration::from_secs(5),
-            dial_errors: Arc::default(),
-            frames: FrameRoom::new(FRAMES_BYTES),
-            strangers: Strangers::default(),
-        });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (inbox, counters) = (Arc::new(Inbox::new()), Arc::default());
+        let port = Arc::new(PeerPort::new(inbox, counters, Duration::from_secs(5), Arc::default()));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(port.clone().run(listener));
+        tokio::spawn(port.clone().run(Listener::from_std(listener).unwrap()));
         Port { port, address, items: VecDeque::new() }
     }
 
@@ -51,7 +48,7 @@ impl Port {
     async fn event(&mut self) -> gometa_zab::Event {
         loop {
             match self.item().await {
-                // How many of these there are is a matter of time.
+                // Their number depends on timing.
                 Item::Event(Event::Zab(gometa_zab::Event::Heard { .. })) => {}
                 Item::Event(Event::Zab(event)) => return event,
                 _ => panic!("no event"),
@@ -100,13 +97,13 @@ fn send(outbox: &Outbox<Message>, message: Message) {
 }
 
 #[tokio::test]
-async fn messages_pass_both_ways_in_order_large_or_small() {
+async fn messages_arrive_in_order_in_both_directions() {
     let (mut ours, mut theirs) = (Port::open().await, Port::open().await);
     let peer = NodeId(2);
     tokio::spawn(ours.port.clone().dial(peer, theirs.address.to_string()));
     let (near, outbox, event) = ours.up().await;
     assert!(matches!(event, gometa_zab::Event::Connected { peer: who, link } if who == peer && link == near));
-    // The other one hears of it with the hello, and not before.
+    // The other port learns of the link with the hello.
     send(&outbox, hello());
     let (far, back, event) = theirs.up().await;
     assert!(matches!(event, gometa_zab::Event::Accepted { link } if link == far));
@@ -125,7 +122,7 @@ async fn messages_pass_both_ways_in_order_large_or_small() {
     assert!(
         matches!(ours.event().await, gometa_zab::Event::Message { message, .. } if message == heartbeat(4))
     );
-    // What was put before a close still arrives.
+    // Messages put before a close still arrive.
     send(&outbox, heartbeat(5));
     outbox.close();
     assert!(
@@ -163,17 +160,17 @@ async fn the_parts_of_a_message_are_signs_of_life_before_it_is_whole() {
 }
 
 #[tokio::test]
-async fn what_is_no_message_ends_its_link_and_is_counted() {
+async fn malformed_frames_close_the_link_and_are_counted() {
     let mut port = Port::open().await;
     for (count, bytes) in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0, 0, 0, 1, 0xff], &[0, 0, 0, 0], &[0xff; 64]]
         .into_iter()
         .enumerate()
     {
-        // From a stranger: the node never hears of it.
+        // Without a hello: the node receives nothing.
         let mut stream = TcpStream::connect(port.address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         assert_eq!(stream.read(&mut [0; 16]).await.unwrap_or(0), 0);
-        // Behind a hello.
+        // After a hello.
         let mut stream = TcpStream::connect(port.address).await.unwrap();
         stream.write_all(&encoded(&hello())).await.unwrap();
         let (up, _, _) = port.up().await;
@@ -186,7 +183,7 @@ async fn what_is_no_message_ends_its_link_and_is_counted() {
 }
 
 #[tokio::test]
-async fn strangers_are_closed_for_long_or_other_words_than_hello() {
+async fn connections_are_closed_for_a_first_frame_that_is_long_or_not_a_hello() {
     let port = Port::open().await;
     for bytes in [encoded(&heartbeat(1)), (HELLO_MAX as u32 + 1).to_be_bytes().to_vec()] {
         let mut stream = TcpStream::connect(port.address).await.unwrap();
@@ -196,17 +193,17 @@ async fn strangers_are_closed_for_long_or_other_words_than_hello() {
     assert_eq!(port.port.counters.links_malformed.load(Ordering::Relaxed), 2);
     let mut taken = Taken::default();
     port.port.inbox.take(&mut taken, std::time::Instant::now());
-    assert!(taken.peers.is_empty(), "the node hears of none of them");
+    assert!(taken.peers.is_empty(), "the node receives nothing of them");
 }
 
 #[tokio::test]
-async fn a_peer_finds_its_way_in_among_strangers_and_the_oldest_gives_way() {
+async fn a_peer_is_accepted_among_connections_without_a_hello_and_the_oldest_is_closed() {
     let mut port = Port::open().await;
-    let mut strangers = Vec::new();
-    for _ in 0..STRANGERS_MAX + 1 {
-        strangers.push(TcpStream::connect(port.address).await.unwrap());
+    let mut connections = Vec::new();
+    for _ in 0..UNAUTHENTICATED_MAX + 1 {
+        connections.push(TcpStream::connect(port.address).await.unwrap());
     }
-    assert_eq!(strangers[0].read(&mut [0; 16]).await.unwrap_or(0), 0);
+    assert_eq!(connections[0].read(&mut [0; 16]).await.unwrap_or(0), 0);
     let mut peer = TcpStream::connect(port.address).await.unwrap();
     // In two pieces.
     let hello = encoded(&hello());
@@ -214,17 +211,17 @@ async fn a_peer_finds_its_way_in_among_strangers_and_the_oldest_gives_way() {
     peer.write_all(&hello[7..]).await.unwrap();
     let (up, _, event) = port.up().await;
     assert!(matches!(event, gometa_zab::Event::Accepted { link } if link == up));
-    assert_eq!(strangers[1].read(&mut [0; 16]).await.unwrap_or(0), 0);
-    // One who has said hello is no stranger any more, and room for one is free.
+    assert_eq!(connections[1].read(&mut [0; 16]).await.unwrap_or(0), 0);
+    // A connection with a hello is not counted any more, and there is room for another one.
     let before = port.port.counters.connections_refused.load(Ordering::Relaxed);
     drop(TcpStream::connect(port.address).await.unwrap());
-    assert_eq!((before, port.port.strangers.lock().len() <= STRANGERS_MAX), (2, true));
+    assert_eq!((before, port.port.unauthenticated.lock().len() <= UNAUTHENTICATED_MAX), (2, true));
 }
 
 #[tokio::test]
-async fn a_port_where_nobody_listens_fails_to_connect() {
+async fn connecting_to_a_closed_port_fails() {
     let mut port = Port::open().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
     port.port.clone().dial(NodeId(3), address).await;

@@ -1,4 +1,7 @@
+//! The nodes' ports: links, votes, addresses of peers, the search for a leader.
+
 pub(crate) mod address_book;
+pub(crate) mod dial_errors;
 pub(crate) mod link;
 pub(crate) mod search;
 pub(crate) mod vote_socket;

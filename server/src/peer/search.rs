@@ -1,15 +1,13 @@
-//! Why there is no leader: which voters are missing, and what is known of each; logged again and again while it lasts.
+//! Logs periodically why there is no leader: the missing voters and the cause of each.
 //!
-//! While an ensemble is formed, the protocol dials every other voter by itself; what came of it is kept here. A node
-//! that looks for a leader sends datagrams only, and silence says nothing about its cause. So before such a node
-//! reports, it connects to each voter's message port, says hello, and reads what comes back until the other end closes
-//! the connection: no answer, another node, a refusal, or that another process runs on a copy of its data directory.
+//! While an ensemble is formed, the protocol connects to every voter, and the errors are in [`DialErrors`]. A node that
+//! looks for a leader only sends datagrams, and missing votes have many causes. So before such a node logs, it connects to
+//! each voter's message port, sends a hello, and reads the answers until the connection is closed: no answer, another node,
+//! a refusal, or a process with a copy of its data directory.
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     io,
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -18,112 +16,83 @@ use gometa_codec::message;
 use gometa_proto::{frame, limits};
 use gometa_zab::{Addresses, EnsembleId, Hello, Message, NodeId, Notice, Role, Voter};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, lookup_host},
     task::JoinSet,
     time::{timeout, timeout_at},
 };
 use tracing::warn;
 
-use crate::{observe::events, peer::address_book::AddressBook};
+use crate::{
+    net::transport::Stream,
+    observe::events::{self, NodeNames},
+    peer::{
+        address_book::AddressBook,
+        dial_errors::{self, DialErrors},
+    },
+};
 
-/// The first report comes after this time without a leader ...
-const REPORT_FIRST: Duration = Duration::from_secs(10);
-/// ... and further ones as far apart.
-const REPORT_EVERY: Duration = Duration::from_secs(60);
-/// Connecting to a voter for a report takes no longer.
+/// The time without a leader before the first log line.
+const FIRST_DELAY: Duration = Duration::from_secs(10);
+/// The time between two log lines.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// The time for connecting to a voter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A voter keeps a connection on which nothing follows the hello for an election time-out. It is waited for so much
-/// longer ...
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// ... but not longer than this altogether.
+/// The time to wait for a voter's answers beyond the election timeout, after which it closes an idle connection.
+const ANSWER_TIMEOUT_EXTRA: Duration = Duration::from_secs(1);
+/// The longest time to wait for a voter's answers.
 const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(30);
+/// The size of a read, in bytes.
+const READ_SIZE: usize = 4 << 10;
 
-/// What came of dialling the peers; shared with the nodes' port.
-#[derive(Debug, Default)]
-pub(crate) struct DialErrors(Mutex<BTreeMap<NodeId, String>>);
-
-impl DialErrors {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes what came of dialling a peer that the node has asked for.
-    pub(crate) fn set(&self, peer: NodeId, error: Option<String>) {
-        match error {
-            Some(error) => drop(self.lock().insert(peer, error)),
-            None => drop(self.lock().remove(&peer)),
-        }
-    }
-
-    fn get(&self, peer: NodeId) -> Option<String> {
-        self.lock().get(&peer).cloned()
-    }
-}
-
-/// An address and, where that has a name in it, what the name means now.
-pub(crate) async fn with_meaning(address: &str) -> String {
-    if address.parse::<std::net::SocketAddr>().is_ok() {
-        return address.to_owned();
-    }
-    match timeout(CONNECT_TIMEOUT, lookup_host(address)).await {
-        Ok(Ok(found)) => {
-            let found: Vec<String> = found.map(|found| found.to_string()).collect();
-            format!("{address} ({})", found.join(", "))
-        }
-        Ok(Err(_)) | Err(_) => address.to_owned(),
-    }
-}
-
-/// What a node knows about its search.
+/// What a node without a leader knows about the other voters.
 #[derive(Debug)]
-pub(crate) struct Search {
+pub(crate) struct LeaderSearch {
     election_timeout: Duration,
-    /// Added to each report, where the cause may be this node's own configuration.
+    /// Added to each log line: the cause may be this node's own configuration.
     hint: Option<String>,
-    /// Since when there has been no leader, and when to report next.
-    lasts: Option<(Instant, Instant)>,
-    /// When a vote of each voter was received last.
-    heard: BTreeMap<NodeId, Instant>,
-    /// Why each voter and this node do not speak with each other.
+    /// The beginning of the search, and the time of the next log line.
+    search: Option<(Instant, Instant)>,
+    /// The time of the latest vote of each voter.
+    last_votes: BTreeMap<NodeId, Instant>,
+    /// Why each voter and this node refuse each other.
     refusals: BTreeMap<NodeId, String>,
-    /// Whom formation waits for.
+    /// The voters that formation waits for.
     waiting: Vec<NodeId>,
 }
 
-fn serves(role: &Role) -> bool {
+/// Whether a leader is known that serves.
+fn has_leader(role: &Role) -> bool {
     matches!(role, Role::Leading { established: Some(_) } | Role::Following { established: Some(_), .. })
 }
 
-/// What a report needs to connect to a voter.
-struct Asked {
+/// A voter to connect to.
+struct Probe {
     voter: Voter,
     address: String,
     name: String,
-    heard: bool,
+    votes_received: bool,
     refusal: Option<String>,
 }
 
-impl Search {
-    pub(crate) fn new(election_timeout: Duration, hint: Option<String>) -> Search {
-        Search {
+impl LeaderSearch {
+    pub(crate) fn new(election_timeout: Duration, hint: Option<String>) -> LeaderSearch {
+        LeaderSearch {
             election_timeout,
             hint,
-            lasts: None,
-            heard: BTreeMap::new(),
+            search: None,
+            last_votes: BTreeMap::new(),
             refusals: BTreeMap::new(),
             waiting: Vec::new(),
         }
     }
 
-    /// A vote has been received.
-    pub(crate) fn hear(&mut self, sender: NodeId, now: Instant) {
-        if self.lasts.is_some() {
-            self.heard.insert(sender, now);
+    /// Records a received vote.
+    pub(crate) fn vote_received(&mut self, sender: NodeId, now: Instant) {
+        if self.search.is_some() {
+            self.last_votes.insert(sender, now);
         }
     }
 
-    /// Notes why others are not spoken with.
+    /// Records why voters and this node refuse each other.
     pub(crate) fn notice(&mut self, notice: &Notice, book: &AddressBook) {
         match notice {
             Notice::WaitingFor(nodes) => self.waiting.clone_from(nodes),
@@ -144,28 +113,27 @@ impl Search {
         }
     }
 
-    /// The node has taken another role. When it has formed or found a leader, the search ends, even if that lasts for
-    /// less than a tick.
+    /// Records a change of role. The search ends when the ensemble is formed or a leader is found, even for less than a tick.
     pub(crate) fn role_changed(&mut self, before: &Role, after: &Role) {
         let formed = matches!(before, Role::Forming) && !matches!(after, Role::Forming);
-        if formed || serves(after) {
-            self.lasts = None;
-            self.heard.clear();
+        if formed || has_leader(after) {
+            self.search = None;
+            self.last_votes.clear();
             self.refusals.clear();
         }
     }
 
-    /// Whether it is time to report; called at every tick.
+    /// Whether a log line is due. To be called at every tick.
     pub(crate) fn is_due(&mut self, role: &Role, now: Instant) -> bool {
         match role {
             Role::Leading { established: Some(_) } | Role::Following { established: Some(_), .. } => false,
-            // It has found one, and catches up.
+            // It has found a leader, and catches up.
             Role::Following { established: None, .. } => false,
             Role::Forming | Role::Looking | Role::Leading { established: None } => {
-                let (_, report_at) = self.lasts.get_or_insert((now, now + REPORT_FIRST));
+                let (_, report_at) = self.search.get_or_insert((now, now + FIRST_DELAY));
                 let due = now >= *report_at;
                 if due {
-                    *report_at = now + REPORT_EVERY;
+                    *report_at = now + INTERVAL;
                 }
                 due
             }
@@ -173,26 +141,26 @@ impl Search {
     }
 
     fn seconds(&self, now: Instant) -> u64 {
-        self.lasts.map_or(0, |(since, _)| now.duration_since(since).as_secs())
+        self.search.map_or(0, |(since, _)| now.duration_since(since).as_secs())
     }
 
-    /// Logs whom formation waits for, and why.
-    pub(crate) fn report_forming(&self, book: &AddressBook, errors: &DialErrors, now: Instant) {
+    /// Logs the voters that formation waits for, and why.
+    pub(crate) fn log_forming(&self, book: &AddressBook, errors: &DialErrors, now: Instant) {
         let mut missing = Vec::new();
         for node in &self.waiting {
             let why = errors.get(*node).or_else(|| self.refusals.get(node).cloned());
             missing.push((book.name(*node), why.unwrap_or_else(|| "it has not answered yet".to_owned())));
         }
-        let text = if missing.is_empty() {
-            "all voters are connected, and one of them has not made the ensemble durable".to_owned()
+        let seconds = self.seconds(now);
+        if missing.is_empty() {
+            warn!(seconds, "ensemble not formed: a connected voter has not stored it yet");
         } else {
-            list(&missing)
-        };
-        warn!("has waited for {} s to form the ensemble: {text}", self.seconds(now));
+            warn!(seconds, missing = list(&missing), "ensemble not formed: voters are missing");
+        }
     }
 
-    /// Connects to all other voters, and then logs which are missing, and why. To be spawned.
-    pub(crate) fn report_looking(
+    /// Connects to all other voters, then logs which are missing, and why. To be spawned.
+    pub(crate) fn log_looking(
         &self,
         hello: &Hello,
         ensemble: Option<EnsembleId>,
@@ -201,143 +169,135 @@ impl Search {
         now: Instant,
     ) -> impl Future<Output = ()> + Send + use<> {
         let recent = self.election_timeout * 2;
-        let asked: Vec<Asked> = voters
+        let probes: Vec<Probe> = voters
             .iter()
             .filter(|voter| voter.node != hello.node)
-            .map(|voter| Asked {
+            .map(|voter| Probe {
                 voter: voter.clone(),
                 address: book.message(voter.node).unwrap_or(&voter.addresses.message).to_owned(),
                 name: book.name(voter.node),
-                heard: self.heard.get(&voter.node).is_some_and(|at| now.duration_since(*at) < recent),
+                votes_received: self
+                    .last_votes
+                    .get(&voter.node)
+                    .is_some_and(|at| now.duration_since(*at) < recent),
                 refusal: self.refusals.get(&voter.node).cloned(),
             })
             .collect();
         let hello = Hello { ensemble, ..hello.clone() };
         let (seconds, hint) = (self.seconds(now), self.hint.clone());
-        let answer_timeout = (self.election_timeout + CLOSE_TIMEOUT).min(ANSWER_TIMEOUT_MAX);
-        report(asked, hello, seconds, hint, answer_timeout)
+        let answer_timeout = (self.election_timeout + ANSWER_TIMEOUT_EXTRA).min(ANSWER_TIMEOUT_MAX);
+        log_missing_voters(probes, hello, seconds, hint, answer_timeout)
     }
 }
 
-async fn report(
-    asked: Vec<Asked>,
+async fn log_missing_voters(
+    probes: Vec<Probe>,
     hello: Hello,
     seconds: u64,
     hint: Option<String>,
     answer_timeout: Duration,
 ) {
-    let (voters, others_heard) = (asked.len() + 1, asked.iter().filter(|asked| asked.heard).count());
-    let mut asking = JoinSet::new();
-    for asked in asked {
-        let hello = Hello { meant: Some(asked.voter.node), ..hello.clone() };
-        asking.spawn(async move {
-            let found = ask(&asked.address, &hello, answer_timeout).await;
-            (asked, found)
+    let voters = probes.len() + 1;
+    let votes = 1 + probes.iter().filter(|probe| probe.votes_received).count();
+    let mut tasks = JoinSet::new();
+    for probe in probes {
+        let hello = Hello { meant: Some(probe.voter.node), ..hello.clone() };
+        tasks.spawn(async move {
+            let result = connect(&probe.address, &hello, answer_timeout).await;
+            (probe, result)
         });
     }
     let mut missing = Vec::new();
-    for (asked, found) in asking.join_all().await {
-        if let Ok(Answer { duplicate: Some(other), .. }) = &found {
-            warn!("{}", events::duplicate_of_this(&asked.name, &hello.addresses, other));
+    for (probe, result) in tasks.join_all().await {
+        if let Ok(Answers { duplicate: Some(other), .. }) = &result {
+            events::duplicate_of_this(&probe.name, &hello.addresses, other);
         }
-        match explain(&asked, &hello, found) {
-            Some(why) => missing.push((asked.name, why)),
-            None if !asked.heard => missing.push((asked.name, "it is not heard".to_owned())),
+        match explain(&probe, &hello, result) {
+            Some(why) => missing.push((probe.name, why)),
+            None if !probe.votes_received => missing.push((probe.name, "no votes received".to_owned())),
             None => {}
         }
     }
     missing.sort();
-    let mut text = format!(
-        "has found no leader for {seconds} s: votes of {} of {voters} voters are heard, {} are needed",
-        others_heard + 1,
-        voters / 2 + 1
-    );
-    if !missing.is_empty() {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "; {}", list(&missing));
-    }
-    if let Some(hint) = hint {
-        let _ = write!(text, "; {hint}");
-    }
-    warn!("{text}");
+    let (votes_needed, missing, hint) = (voters / 2 + 1, list(&missing), hint.unwrap_or_default());
+    warn!(seconds, votes, votes_needed, voters, missing, hint, "no leader found");
 }
 
 fn list(missing: &[(String, String)]) -> String {
-    let missing: Vec<String> = missing.iter().map(|(name, why)| format!("{name}: {why}")).collect();
-    format!("missing are {}", missing.join("; "))
+    missing.iter().map(|(name, why)| format!("{name}: {why}")).collect::<Vec<_>>().join("; ")
 }
 
-/// What a voter has said on a connection.
+/// The messages of a voter on a connection.
 #[derive(Default)]
-struct Answer {
+struct Answers {
     hello: Option<Hello>,
     refusal: Option<gometa_zab::Reason>,
     duplicate: Option<Addresses>,
 }
 
-/// What is wrong with a voter, if anything is.
-fn explain(asked: &Asked, own: &Hello, found: Result<Answer, String>) -> Option<String> {
-    let answer = match found {
-        Ok(answer) => answer,
+/// Why a voter is missing, if it is.
+fn explain(probe: &Probe, own: &Hello, result: Result<Answers, String>) -> Option<String> {
+    let answers = match result {
+        Ok(answers) => answers,
         Err(error) => return Some(error),
     };
-    if let Some(reason) = answer.refusal {
+    if let Some(reason) = answers.refusal {
         return Some(format!("it refuses this node: {}", events::reason_from_peer(reason)));
     }
-    let Some(theirs) = answer.hello else {
-        return Some(format!("{} accepts connections and does not answer", asked.address));
+    let Some(theirs) = answers.hello else {
+        return Some(format!("{} accepts connections and does not answer", probe.address));
     };
-    if theirs.node != asked.voter.node {
+    if theirs.node != probe.voter.node {
         return Some(format!("node {} ({}) answers there", theirs.node, theirs.addresses.message));
     }
     if theirs.ensemble.is_none() {
         return Some("its data directory belongs to no ensemble".to_owned());
     }
-    if asked.heard {
-        return asked.refusal.clone();
+    if probe.votes_received {
+        return probe.refusal.clone();
     }
     Some(format!(
-        "its message port answers, and its votes do not arrive: look for what keeps UDP between {} and {}",
+        "its message port answers, but none of its votes arrive: check what blocks UDP between {} and {}",
         theirs.addresses.election, own.addresses.election
     ))
 }
 
-/// Connects, says hello, and reads until the other end closes the connection or the time is over.
-async fn ask(address: &str, hello: &Hello, answer_timeout: Duration) -> Result<Answer, String> {
-    let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+/// Connects, sends a hello, and reads until the other end closes the connection or the time is over.
+async fn connect(address: &str, hello: &Hello, answer_timeout: Duration) -> Result<Answers, String> {
+    let connected = timeout(CONNECT_TIMEOUT, Stream::connect(address)).await;
     let why = match connected {
-        Ok(Ok(stream)) => return Ok(converse(stream, hello, answer_timeout).await),
+        Ok(Ok(stream)) => return Ok(exchange(stream, hello, answer_timeout).await),
         Ok(Err(error)) => error.to_string(),
         Err(_) => "no answer in time".to_owned(),
     };
-    Err(format!("cannot connect to {}: {why}", with_meaning(address).await))
+    Err(format!("cannot connect to {}: {why}", dial_errors::with_resolved(address).await))
 }
 
-async fn converse(mut stream: TcpStream, hello: &Hello, answer_timeout: Duration) -> Answer {
-    let mut answer = Answer::default();
+async fn exchange(stream: Stream, hello: &Hello, answer_timeout: Duration) -> Answers {
+    let mut answers = Answers::default();
     let mut buffer = BytesMut::new();
     if message::encode(&Message::Hello(hello.clone()), &mut buffer).is_err() {
-        return answer;
+        return answers;
     }
     let until = tokio::time::Instant::now() + answer_timeout;
-    let conversation = async {
+    let reading = async {
         stream.write_all(&buffer).await?;
         let mut buffer = BytesMut::new();
         loop {
             let frame = frame::decode_frame(&mut buffer, limits::PEER_FRAME_MAX).map_err(io::Error::other)?;
             match frame.map(message::decode) {
-                Some(Ok(Message::Hello(hello))) => answer.hello = Some(hello),
-                Some(Ok(Message::Refuse(reason))) => answer.refusal = Some(reason),
-                Some(Ok(Message::Duplicate(addresses))) => answer.duplicate = Some(addresses),
+                Some(Ok(Message::Hello(hello))) => answers.hello = Some(hello),
+                Some(Ok(Message::Refuse(reason))) => answers.refusal = Some(reason),
+                Some(Ok(Message::Duplicate(addresses))) => answers.duplicate = Some(addresses),
                 Some(_) => {}
-                None if stream.read_buf(&mut buffer).await? == 0 => return io::Result::Ok(()),
+                None if stream.read(&mut buffer, READ_SIZE).await? == 0 => return io::Result::Ok(()),
                 None => {}
             }
         }
     };
-    // However it ends, what was said until then counts.
-    drop(timeout_at(until, conversation).await);
-    answer
+    // The messages received until an error or the timeout count.
+    drop(timeout_at(until, reading).await);
+    answers
 }
 
 #[cfg(test)]
@@ -363,15 +323,15 @@ mod tests {
         }
     }
 
-    const HOME: Option<EnsembleId> = Some(EnsembleId { id: 7, history: 1 });
+    const ENSEMBLE: Option<EnsembleId> = Some(EnsembleId { id: 7, history: 1 });
 
     #[test]
-    fn reports_come_after_ten_seconds_and_then_every_minute_until_there_is_a_leader() {
-        let mut search = Search::new(Duration::from_secs(1), None);
+    fn a_line_is_due_after_ten_seconds_and_then_every_minute_until_there_is_a_leader() {
+        let mut search = LeaderSearch::new(Duration::from_secs(1), None);
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let none: [u64; 0] = [];
-        let due = |search: &mut Search, role: Role| -> Vec<u64> {
+        let due = |search: &mut LeaderSearch, role: Role| -> Vec<u64> {
             (0..140).filter(|second| search.is_due(&role, at(*second))).collect()
         };
         assert_eq!(due(&mut search, Role::Forming), [10, 70, 130]);
@@ -381,48 +341,48 @@ mod tests {
         let catching_up = Role::Following { leader, established: None };
         search.role_changed(&Role::Looking, &catching_up);
         assert_eq!(due(&mut search, catching_up), none);
-        assert!(search.lasts.is_some(), "catching up is no leader yet");
-        // A leader for less than a tick is one.
+        assert!(search.search.is_some(), "a node that catches up has no leader yet");
+        // A leader counts even for less than a tick.
         let follows = Role::Following { leader, established: Some(Epoch(1)) };
         search.role_changed(&catching_up, &follows);
         search.role_changed(&follows, &Role::Looking);
         assert_eq!(due(&mut search, Role::Looking), [10, 70, 130]);
         search.role_changed(&Role::Looking, &follows);
         assert_eq!(due(&mut search, follows), none);
-        assert_eq!(search.lasts, None);
+        assert_eq!(search.search, None);
     }
 
     #[test]
-    fn what_is_wrong_with_a_voter_is_said() {
-        let own = hello(1, HOME);
-        let asked = |heard: bool, refusal: Option<&str>| Asked {
+    fn each_cause_of_a_missing_voter_is_explained() {
+        let own = hello(1, ENSEMBLE);
+        let probe = |votes_received: bool, refusal: Option<&str>| Probe {
             voter: Voter { node: NodeId(2), incarnation: None, addresses: addresses(2000) },
             address: "127.0.0.1:2001".to_owned(),
             name: "127.0.0.1:2001".to_owned(),
-            heard,
+            votes_received,
             refusal: refusal.map(str::to_owned),
         };
-        let answers = |hello: Hello| Ok(Answer { hello: Some(hello), ..Answer::default() });
-        let why = |found, heard, refusal| explain(&asked(heard, refusal), &own, found);
+        let answers = |hello: Hello| Ok(Answers { hello: Some(hello), ..Answers::default() });
+        let why = |result, votes_received, refusal| explain(&probe(votes_received, refusal), &own, result);
         assert_eq!(why(Err("cannot".to_owned()), false, None).unwrap(), "cannot");
-        let silent = why(Ok(Answer::default()), false, None).unwrap();
+        let silent = why(Ok(Answers::default()), false, None).unwrap();
         assert_eq!(silent, "127.0.0.1:2001 accepts connections and does not answer");
         assert_eq!(
-            why(answers(hello(2, HOME)), false, None).unwrap(),
-            "its message port answers, and its votes do not arrive: look for what keeps UDP between 127.0.0.1:2000 \
-             and 127.0.0.1:1000"
+            why(answers(hello(2, ENSEMBLE)), false, None).unwrap(),
+            "its message port answers, but none of its votes arrive: check what blocks UDP between 127.0.0.1:2000 and \
+             127.0.0.1:1000"
         );
         assert_eq!(
-            why(answers(hello(3, HOME)), true, None).unwrap(),
+            why(answers(hello(3, ENSEMBLE)), true, None).unwrap(),
             "node 0000000000000003 (127.0.0.1:3001) answers there"
         );
         assert_eq!(
             why(answers(hello(2, None)), true, None).unwrap(),
             "its data directory belongs to no ensemble"
         );
-        assert_eq!(why(answers(hello(2, HOME)), true, None), None);
-        assert_eq!(why(answers(hello(2, HOME)), true, Some("it differs")).unwrap(), "it differs");
-        let refused = Ok(Answer { refusal: Some(Reason::NotAMember), ..Answer::default() });
+        assert_eq!(why(answers(hello(2, ENSEMBLE)), true, None), None);
+        assert_eq!(why(answers(hello(2, ENSEMBLE)), true, Some("it differs")).unwrap(), "it differs");
+        let refused = Ok(Answers { refusal: Some(Reason::NotAMember), ..Answers::default() });
         assert!(why(refused, false, None).unwrap().contains("Id"));
     }
 }

@@ -1,5 +1,5 @@
-//! The election port: votes in and out, one datagram each. What is no vote is dropped and counted; what cannot
-//! be sent at once is dropped too, since votes are repeated.
+//! The election port: sends and receives votes, one datagram each. Malformed datagrams are dropped and counted. A vote that
+//! cannot be sent at once is dropped, too: votes are repeated.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -17,7 +17,7 @@ pub(crate) struct VoteSender {
 }
 
 impl VoteSender {
-    /// The way out, and the way in for [`receive`]. Must be called within the runtime.
+    /// Returns the sender, and the socket for [`receive`]. Must be called within the runtime.
     pub(crate) fn new(
         socket: std::net::UdpSocket,
         counters: Arc<Counters>,
@@ -26,30 +26,30 @@ impl VoteSender {
         Ok((VoteSender { socket, counters }, receiver))
     }
 
-    /// What addresses must be like to be reachable from this socket.
+    /// The local address: peers must be reachable from it.
     pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         self.socket.local_addr().ok()
     }
 
-    /// Never waits: the socket is non-blocking.
+    /// Sends a vote; never waits.
     pub(crate) fn send(&self, to: SocketAddr, vote: &Vote) {
         if let Err(error) = self.socket.send_to(&gometa_codec::vote::encode(vote), to) {
-            let count = Counters::count(&self.counters.datagrams_unsent);
-            debug!("a vote to {to} was not sent: {error} ({count} so far)");
+            let total = Counters::count(&self.counters.datagrams_unsent);
+            debug!(%to, %error, total, "vote not sent");
         }
     }
 }
 
-/// Receives votes for ever.
+/// Receives votes for the node's lifetime.
 pub(crate) async fn receive(socket: tokio::net::UdpSocket, inbox: Arc<Inbox>, counters: Arc<Counters>) {
-    // One byte more than allowed, to see what is longer.
+    // One byte more than allowed, to detect longer datagrams.
     let mut buffer = [0; limits::DATAGRAM_MAX + 1];
     loop {
         let (length, from) = match socket.recv_from(&mut buffer).await {
             Ok(received) => received,
-            // On some systems, the echo of a datagram that nobody took.
+            // On some systems, an ICMP error of a datagram sent earlier.
             Err(error) => {
-                debug!("the election port reports: {error}");
+                debug!(%error, "election port error");
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -57,13 +57,13 @@ pub(crate) async fn receive(socket: tokio::net::UdpSocket, inbox: Arc<Inbox>, co
         match gometa_codec::vote::decode(&buffer[..length]) {
             Ok(vote) => {
                 if !inbox.try_put_datagram(Event::Zab(gometa_zab::Event::Datagram(vote))) {
-                    let count = Counters::count(&counters.datagrams_dropped);
-                    debug!("no room for a vote from {from} ({count} so far)");
+                    let total = Counters::count(&counters.datagrams_dropped);
+                    debug!(%from, total, "vote dropped, the inbox is full");
                 }
             }
             Err(error) => {
-                let count = Counters::count(&counters.datagrams_malformed);
-                debug!("a datagram from {from} is no vote: {error} ({count} so far)");
+                let total = Counters::count(&counters.datagrams_malformed);
+                debug!(%from, %error, total, "malformed datagram dropped");
             }
         }
     }
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn votes_pass_and_everything_else_is_dropped_and_counted() {
+    async fn votes_are_received_and_malformed_datagrams_dropped_and_counted() {
         let socket = || {
             let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
             socket.set_nonblocking(true).unwrap();

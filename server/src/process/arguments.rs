@@ -1,8 +1,7 @@
 //! The command line, in Go's flag style: `-config=x`, `--config x` and `-config x` mean the same.
 //!
-//! Go style is rewritten to the double dash and then parsed by clap; every flag may come from the environment
-//! as `GOMETA_…` too, where an empty value is none. What is refused here is refused in one line that names the flag or
-//! the variable, whichever the value came from, and the remedy.
+//! Each flag may also be set by an environment variable, `GOMETA_…`; an empty variable counts as unset. An error is one
+//! line that names the flag or the variable, whichever the value came from, and the remedy.
 
 use std::{
     collections::BTreeSet,
@@ -19,10 +18,10 @@ use clap::{
 
 use crate::{
     config::{PORT_BASE, PORT_STRIDE, UnknownKeys},
-    process::lenient_flags,
+    process::flag_syntax::{double_dash, parse_bool, remove_unknown, unknown_flag},
 };
 
-/// What the command line asks for.
+/// The parsed command line.
 #[derive(Parser, Clone, PartialEq, Eq, Debug)]
 #[command(
     name = "gometa-server",
@@ -42,20 +41,20 @@ pub(crate) struct Args {
           num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) client: bool,
 
-    /// Run as observer. Not offered yet
+    /// Run as an observer. Not supported yet
     #[arg(long, env = "GOMETA_WATCHER", value_name = "BOOL", value_parser = parse_bool, action = ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) watcher: bool,
 
-    /// End at a newline or the end of standard input; auto: only if it is a pipe
+    /// Shut down at a newline or the end of standard input; auto: only if it is a pipe
     #[arg(long, env = "GOMETA_WATCH_STDIN", value_name = "WHEN", default_value = "auto")]
     pub(crate) watch_stdin: WatchStdin,
 
-    /// Data directory, instead of the configuration's DataDir
+    /// Data directory; overrides the configuration's DataDir
     #[arg(long, env = "GOMETA_DATA_DIR", value_name = "DIRECTORY")]
     pub(crate) data_dir: Option<PathBuf>,
 
-    /// Run N nodes (3 if not said) in this one process, for trying things out: ports 5001…5003, 6001…6003, …
+    /// Run N nodes (default 3) in this process, for development: ports 5001…5003, 6001…6003, …
     #[arg(long, env = "GOMETA_DEV", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=7),
           num_args = 0..=1, require_equals = true, default_missing_value = "3")]
     pub(crate) dev: Option<u16>,
@@ -65,30 +64,30 @@ pub(crate) struct Args {
           default_value_t = PORT_BASE)]
     pub(crate) dev_port: u16,
 
-    /// Form of the log on standard error
+    /// Format of the log on standard error
     #[arg(long, env = "GOMETA_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
 
-    /// What to log: error, warn, info, debug, trace, or a filter such as info,gometa_server::driver=debug
+    /// Log level: error, warn, info, debug, trace, or a filter such as info,gometa_server::driver=debug
     #[arg(long, env = "GOMETA_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     pub(crate) log_level: String,
 
-    /// Read the configuration, say what was understood, and exit
+    /// Validate the configuration, print it, and exit
     #[arg(long, env = "GOMETA_CHECK", value_name = "BOOL", value_parser = parse_bool, action = ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) check: bool,
 
-    /// Who must be there when the ensemble is formed for the first time. quorum would form with a majority, at
-    /// the risk of two ensembles if the absent ones hold data; it is refused until membership changes exist
-    #[arg(long, env = "GOMETA_BOOTSTRAP", value_name = "WHO", default_value = "all")]
+    /// Voters that must run when the ensemble is formed: all, or a quorum, at the risk of two ensembles if absent voters
+    /// hold data. quorum is not supported yet
+    #[arg(long, env = "GOMETA_BOOTSTRAP", value_name = "VOTERS", default_value = "all")]
     pub(crate) bootstrap: Bootstrap,
 
-    /// Pass over unknown flags, and unknown keys of the configuration file, with a warning each
+    /// Ignore unknown flags and unknown configuration keys, with a warning each
     #[arg(long, env = "GOMETA_LENIENT_FLAGS", value_name = "BOOL", value_parser = parse_bool, action = ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) lenient_flags: bool,
 
-    /// For the log: what was passed over.
+    /// The ignored flags, for the log.
     #[arg(skip)]
     pub(crate) warnings: Vec<String>,
 
@@ -100,40 +99,40 @@ pub(crate) struct Args {
     #[arg(short, long, action = ArgAction::Help)]
     help: Option<bool>,
 
-    /// Flags whose value came from the environment, by their ids.
+    /// The ids of flags whose value came from the environment.
     #[arg(skip)]
     from_environment: BTreeSet<String>,
 }
 
-/// Ports of one node.
+/// The number of ports of one node.
 const PORTS: u16 = 3;
 
 const AFTER_HELP: &str = "\
-One dash or two, `=` or a space before the value: all the same. Switches take =true and =false as well.
-The command line wins over the environment, where an empty value is none.
-Exit status: 0 only when asked to stop; otherwise the last line on standard error says what to do.";
+Flags take one dash or two, and `=` or a space before the value. Switches accept =true and =false.
+The command line overrides the environment; an empty variable counts as unset.
+Exit status: 0 after a requested shutdown; otherwise the last line on standard error names cause and remedy.";
 
-/// Whether the end of standard input ends the process.
+/// Whether the end of standard input shuts the process down.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum WatchStdin {
     /// Only if it is a pipe.
     Auto,
-    /// Whatever it is.
+    /// Always.
     True,
     /// Never.
     False,
 }
 
-/// The form of the log.
+/// The format of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For people.
+    /// Text lines.
     Text,
     /// One JSON object a line.
     Json,
 }
 
-/// Who must be there when an ensemble is formed.
+/// The voters that must run when the ensemble is formed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Bootstrap {
     /// Every configured voter.
@@ -142,23 +141,23 @@ pub(crate) enum Bootstrap {
     Quorum,
 }
 
-/// Why there is nothing to run.
+/// Why the program exits without running a node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Exit {
-    /// This text was asked for; exit status 0.
+    /// A requested text; exit status 0.
     Print(String),
-    /// One line for people; exit status not 0.
+    /// One line of error; exit status not 0.
     Refuse(String),
 }
 
 impl Args {
-    /// Where the value of a flag came from, as messages name it: `-data-dir`, or `GOMETA_DATA_DIR`.
+    /// The source of a flag's value, for messages: `-data-dir` or `GOMETA_DATA_DIR`.
     pub(crate) fn source(&self, flag: &str) -> String {
         let given = self.from_environment.contains(&flag.replace('-', "_"));
         if given { variable(flag) } else { format!("-{flag}") }
     }
 
-    /// What becomes of unknown keys in the configuration file.
+    /// The treatment of unknown keys in the configuration file.
     pub(crate) fn unknown_keys(&self) -> UnknownKeys {
         if self.lenient_flags { UnknownKeys::Warn } else { UnknownKeys::Refuse }
     }
@@ -169,7 +168,7 @@ fn variable(flag: &str) -> String {
     format!("GOMETA_{}", flag.replace('-', "_").to_uppercase())
 }
 
-/// The command line without the variables that are set and empty.
+/// The clap command, without variables that are set and empty.
 fn command() -> Command {
     let is_empty = |variable: &OsStr| env::var_os(variable).is_some_and(|value| value.is_empty());
     Args::command().version(env!("CARGO_PKG_VERSION")).mut_args(|argument| match argument.get_env() {
@@ -178,10 +177,10 @@ fn command() -> Command {
     })
 }
 
-/// Reads the command line, the program's name first, and the environment.
+/// Parses the command line, the program's name first, and the environment.
 ///
 /// # Errors
-/// A text to print that was asked for, or what is wrong.
+/// A requested text to print, or an error line.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Args, Exit> {
     let mut verbatim = false;
     let arguments: Vec<OsString> = arguments
@@ -193,7 +192,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arg
         })
         .collect();
     let command = command();
-    let (arguments, warnings) = lenient_flags::pass_over_unknown(arguments, &command);
+    let (arguments, warnings) = remove_unknown(arguments, &command);
     let mut args = command
         .try_get_matches_from(&arguments)
         .and_then(|matches| {
@@ -212,7 +211,7 @@ fn from_environment(matches: &ArgMatches) -> BTreeSet<String> {
     matches.ids().map(clap::Id::as_str).filter(given).map(str::to_owned).collect()
 }
 
-/// The form of the log that a command line asks for that may make no sense otherwise.
+/// The log format of a command line that may be invalid otherwise.
 pub(crate) fn log_format(arguments: impl IntoIterator<Item = OsString>) -> LogFormat {
     let mut format = env::var_os(variable("log-format")).unwrap_or_default();
     let mut after_flag = false;
@@ -227,45 +226,24 @@ pub(crate) fn log_format(arguments: impl IntoIterator<Item = OsString>) -> LogFo
     if format == "json" { LogFormat::Json } else { LogFormat::Text }
 }
 
-/// `-flag…` becomes `--flag…`; `-h` and everything else stay as they are.
-fn double_dash(argument: OsString) -> OsString {
-    match argument.to_str() {
-        Some(text) if text.len() > 2 && text.starts_with('-') && !text.starts_with("--") => {
-            format!("-{text}").into()
-        }
-        _ => argument,
-    }
-}
-
-/// The words that Go's `flag` package takes for a boolean.
-pub(crate) fn parse_bool(text: &str) -> Result<bool, String> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err("expected true or false".to_owned()),
-    }
-}
-
-/// What clap has no words for.
+/// Checks what clap does not.
 fn check(args: &Args) -> Result<(), String> {
     if args.watcher {
         return Err(format!(
-            "{}: the observer mode of the original is not offered yet; run without it, as a voter listed in the \
-             configuration",
+            "{}: observers are not supported yet; run without it, as a voter listed in the configuration",
             args.source("watcher")
         ));
     }
     if args.bootstrap == Bootstrap::Quorum {
         let source = args.source("bootstrap");
         return Err(format!(
-            "{source}=quorum is refused until membership changes exist; start every configured node once, without \
-             {source}"
+            "{source}=quorum is not supported yet; start every configured node once, without {source}"
         ));
     }
     if args.dev.is_some() && args.config.is_some() {
         let (dev, config) = (args.source("dev"), args.source("config"));
         return Err(format!(
-            "{dev} and {config} exclude each other: {dev} makes its own configuration; give one of them"
+            "{dev} and {config} exclude each other: {dev} uses a configuration of its own; set one of them"
         ));
     }
     if args.client && args.config.is_none() {
@@ -284,7 +262,7 @@ fn check(args: &Args) -> Result<(), String> {
     Ok(())
 }
 
-/// The flag of an error, or the variable that the value came from.
+/// The flag of an error, or the variable that its value came from.
 fn name_source(flag: &str, arguments: &[OsString]) -> String {
     let is_given = arguments.iter().filter_map(|argument| argument.to_str()).any(|argument| {
         argument
@@ -299,7 +277,7 @@ fn name_source(flag: &str, arguments: &[OsString]) -> String {
     flag.to_owned()
 }
 
-/// clap's errors in one line each.
+/// Turns an error of clap into one line.
 fn explain(error: &clap::Error, arguments: &[OsString]) -> Exit {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return Exit::Print(error.render().to_string());
@@ -318,9 +296,7 @@ fn explain(error: &clap::Error, arguments: &[OsString]) -> Exit {
             format!("{} (-help lists all flags)", unknown_flag(flag, &Args::command()))
         }
         ErrorKind::UnknownArgument => {
-            format!(
-                "unexpected argument {flag:?}: write the value of a switch behind `=`, as in -client=true"
-            )
+            format!("unexpected argument {flag:?}: write the value of a switch after `=`, as in -client=true")
         }
         ErrorKind::InvalidValue if value.is_empty() => format!("{flag} needs a value, as in {flag}=…"),
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
@@ -337,15 +313,6 @@ fn explain(error: &clap::Error, arguments: &[OsString]) -> Exit {
         }
     };
     Exit::Refuse(line)
-}
-
-/// That a flag is not known, and which one may be meant.
-pub(crate) fn unknown_flag(flag: &str, command: &clap::Command) -> String {
-    let names: Vec<&str> = command.get_arguments().filter_map(|argument| argument.get_long()).collect();
-    match crate::config::nearest(flag.trim_start_matches('-'), &names) {
-        Some(near) => format!("unknown flag {flag}; did you mean -{near}?"),
-        None => format!("unknown flag {flag}"),
-    }
 }
 
 #[cfg(test)]
@@ -423,7 +390,7 @@ mod tests {
         assert_eq!(args.unwrap_err(), Exit::Refuse("-data-dir needs a value, as in -data-dir=…".to_owned()));
         assert_eq!(
             refusal(&["-lenient-flags", "word"]),
-            "unexpected argument \"word\": write the value of a switch behind `=`, as in -client=true"
+            "unexpected argument \"word\": write the value of a switch after `=`, as in -client=true"
         );
     }
 
@@ -443,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_of_the_log_is_known_even_if_the_rest_makes_no_sense() {
+    fn the_log_format_is_known_even_if_the_command_line_is_invalid() {
         let of = |words: &[&str]| log_format(words.iter().map(OsString::from));
         for words in [&["x", "-log-format=json", "-nonsense"][..], &["x", "--log-format", "json"]] {
             assert_eq!(of(words), LogFormat::Json, "{words:?}");
@@ -456,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_wins() {
+    fn the_last_value_wins() {
         assert_eq!(parse_words(&["-log-level=info", "-log-level=debug"]).unwrap().log_level, "debug");
     }
 
@@ -476,7 +443,7 @@ mod tests {
             (&["--zzz"], "unknown flag -zzz (-help lists all flags)"),
             (
                 &["-client", "true"],
-                "unexpected argument \"true\": write the value of a switch behind `=`, as in -client=true",
+                "unexpected argument \"true\": write the value of a switch after `=`, as in -client=true",
             ),
             (&["-config"], "-config needs a value, as in -config=…"),
             (&["-client=maybe"], "-client=maybe: expected true or false"),
@@ -484,17 +451,15 @@ mod tests {
             (&["-watch-stdin=perhaps"], "-watch-stdin=perhaps: expected one of auto, true, false"),
             (
                 &["-watcher"],
-                "-watcher: the observer mode of the original is not offered yet; run without it, as a voter \
-                 listed in the configuration",
+                "-watcher: observers are not supported yet; run without it, as a voter listed in the configuration",
             ),
             (
                 &["-bootstrap=quorum"],
-                "-bootstrap=quorum is refused until membership changes exist; start every configured node \
-                 once, without -bootstrap",
+                "-bootstrap=quorum is not supported yet; start every configured node once, without -bootstrap",
             ),
             (
                 &["-dev", "-config=x"],
-                "-dev and -config exclude each other: -dev makes its own configuration; give one of them",
+                "-dev and -config exclude each other: -dev uses a configuration of its own; set one of them",
             ),
             (&["-client"], "-client needs -config=FILE with the RequestAddrs to connect to"),
         ] {

@@ -1,12 +1,11 @@
-//! The interactive client, `gometa-server -client=true -config=client.json`: asks for a host, then for commands.
+//! The interactive client, `gometa-server -client=true -config=client.json`.
 //!
-//! It lists the RequestAddrs of its file with their numbers, asks to select one, and then, again and again, for a
-//! command (Add, Set, Delete, Get), a key, a value and a repetition. With a repetition n above 1 it sends key-0 …
-//! key-(n-1) with value-0 … value-(n-1), several at a time, and prints how it goes on and how fast it went. Errors
-//! are printed, and it asks on; the end of input ends it.
+//! It lists the RequestAddrs of its file with numbers, prompts for one, then repeatedly for a command (Add, Set, Delete,
+//! Get), a key, a value and a repetition. With a repetition n above 1 it sends key-0 … key-(n-1) with value-0 …
+//! value-(n-1), several at a time, and prints the progress and the rate. Errors are printed; the end of input ends it.
 //!
-//! It talks to the selected node and to no other, wherever the leader is: what that node cannot do itself it has
-//! to forward, and seeing that is what this client is for. `gometa` is the one for everyday use.
+//! It connects to the selected node only, so that forwarding to the leader can be tested. `gometa` is the client for
+//! general use.
 
 use std::{
     collections::VecDeque,
@@ -21,21 +20,21 @@ use gometa_client::{Builder, Client, Error, Layout, Operation, blocking, printab
 
 use crate::config::{self, UnknownKeys};
 
-/// Bytes of a line; above the longest value.
+/// The longest line, in bytes; longer than the longest value.
 const LINE_MAX: u64 = 2 << 20;
-/// Requests of one repetition that are in flight together.
+/// The number of requests of one repetition in flight.
 const IN_FLIGHT_MAX: usize = 32;
-/// A repetition is given up after so many failures in a row that are the node's fault, not the request's.
+/// The number of successive retryable failures that ends a repetition.
 const FAILURES_MAX: usize = 32;
-/// Failures of one repetition that are printed; the others are counted.
+/// The number of failures of one repetition that are printed; others are counted.
 const FAILURES_SHOWN_MAX: usize = 10;
-/// What a request may take.
+/// The timeout of a request.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs it on standard input and output, with the addresses that a file lists, which `source` names.
+/// Runs on standard input and output, with the addresses in a file; `source` names the flag of the file.
 ///
 /// # Errors
-/// What is wrong with the file, and failures of standard input and output.
+/// An invalid file, and failures of standard input and output.
 pub(crate) fn run(
     config: &Path,
     source: &str,
@@ -50,7 +49,7 @@ pub(crate) fn run(
     let hosts: Vec<String> = config.request_addresses.iter().map(|address| address.text.clone()).collect();
     let (output, terminal) = (io::stdout().lock(), io::stdout().is_terminal());
     match run_with(&hosts, Client::builder().timeout(TIMEOUT), io::stdin().lock(), output, terminal) {
-        // The reader of the output has gone away.
+        // The reader of the output has closed it.
         Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
         result => result.map(|()| ExitCode::SUCCESS).context("the interactive client ended early"),
     }
@@ -60,11 +59,11 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Runs it on any input and output. `terminal`: control characters in values are escaped. Must not be called on a thread
-/// that drives a tokio runtime.
+/// Runs on any input and output. On a `terminal`, control characters in values are escaped. Must not be called on a
+/// thread of a tokio runtime.
 ///
 /// # Errors
-/// Failures of input and output, and hosts that are no addresses.
+/// Failures of input and output, and invalid addresses.
 pub(crate) fn run_with(
     hosts: &[String],
     settings: Builder,
@@ -77,11 +76,11 @@ pub(crate) fn run_with(
     let client = blocking::Client::with_settings(settings.name("gometa-console").pinned(true), [host])?;
     while let Some(task) = console.task()? {
         match task {
-            Ok(task) => console.carry_out(&client, &task)?,
-            Err(complaint) => console.say(&format!("Error : {complaint}"))?,
+            Ok(task) => console.execute(&client, &task)?,
+            Err(error) => console.print(&format!("Error : {error}"))?,
         }
     }
-    console.say("")?;
+    console.print("")?;
     Ok(())
 }
 
@@ -94,8 +93,8 @@ enum Verb {
 }
 
 impl Verb {
-    /// Reads a command, in any case, and those by which other stores call the same; or says what is wrong with it.
-    fn read(command: &[u8]) -> Result<Verb, String> {
+    /// Parses a command or an alias of it, in any case.
+    fn parse(command: &[u8]) -> Result<Verb, String> {
         match command.to_ascii_lowercase().as_slice() {
             b"add" => Ok(Verb::Add),
             b"set" | b"put" => Ok(Verb::Set),
@@ -114,7 +113,7 @@ impl Verb {
     }
 }
 
-/// What was asked for.
+/// A command with its arguments.
 #[derive(Debug)]
 struct Task {
     verb: Verb,
@@ -133,15 +132,15 @@ struct Console<I, O> {
 }
 
 impl<I: BufRead, O: Write> Console<I, O> {
-    /// Prints a line at once, for the next prompt may wait for ever.
-    fn say(&mut self, line: &str) -> io::Result<()> {
+    /// Prints a line and flushes it.
+    fn print(&mut self, line: &str) -> io::Result<()> {
         writeln!(self.output, "{line}")?;
         self.output.flush()
     }
 
-    /// Asks for a line; None at the end of input. Without spaces around it.
-    fn ask(&mut self, prompt: &str) -> io::Result<Option<Vec<u8>>> {
-        self.say(prompt)?;
+    /// Prompts for a line, and trims it; None at the end of input.
+    fn prompt(&mut self, prompt: &str) -> io::Result<Option<Vec<u8>>> {
+        self.print(prompt)?;
         let mut line = Vec::new();
         loop {
             line.clear();
@@ -150,10 +149,10 @@ impl<I: BufRead, O: Write> Console<I, O> {
             }
             if line.len() as u64 == LINE_MAX && !line.ends_with(b"\n") {
                 self.skip_line()?;
-                self.say(&format!("Error : a line has at most {LINE_MAX} bytes; once more"))?;
+                self.print(&format!("Error : a line has at most {LINE_MAX} bytes; enter it again"))?;
                 continue;
             }
-            // Some editors put a byte order mark before UTF-8.
+            // Some editors write a byte order mark.
             let mark: &[u8] = if std::mem::take(&mut self.at_start) { b"\xef\xbb\xbf" } else { b"" };
             let line = line.strip_prefix(mark).unwrap_or(&line);
             return Ok(Some(line.trim_ascii().to_vec()));
@@ -174,17 +173,17 @@ impl<I: BufRead, O: Write> Console<I, O> {
         }
     }
 
-    /// The host of the number that is entered; None at the end of input.
+    /// Prompts for the number of a host; None at the end of input.
     fn select<'a>(&mut self, hosts: &'a [String]) -> io::Result<Option<&'a String>> {
         for (number, host) in hosts.iter().enumerate() {
-            self.say(&format!("\t{number} - {host}"))?;
+            self.print(&format!("\t{number} - {host}"))?;
         }
         loop {
-            let Some(line) = self.ask("Select Host (number)")? else { return Ok(None) };
+            let Some(line) = self.prompt("Select Host (number)")? else { return Ok(None) };
             let number = std::str::from_utf8(&line).ok().and_then(|text| text.parse::<usize>().ok());
             match number.and_then(|number| hosts.get(number)) {
                 Some(host) => return Ok(Some(host)),
-                None => self.say(&format!(
+                None => self.print(&format!(
                     "Error : {} is not a number from 0 to {}",
                     line.escape_ascii(),
                     hosts.len().saturating_sub(1)
@@ -193,33 +192,33 @@ impl<I: BufRead, O: Write> Console<I, O> {
         }
     }
 
-    /// The next thing to do, or what is wrong with it; None at the end of input.
+    /// Prompts for the next command; None at the end of input.
     fn task(&mut self) -> io::Result<Option<Result<Task, String>>> {
-        let Some(command) = self.ask("Enter command(Add, Set, Delete, Get)")? else { return Ok(None) };
-        let verb = match Verb::read(&command) {
+        let Some(command) = self.prompt("Enter command(Add, Set, Delete, Get)")? else { return Ok(None) };
+        let verb = match Verb::parse(&command) {
             Ok(verb) => verb,
             Err(why) => return Ok(Some(Err(why))),
         };
-        let Some(key) = self.ask("Enter Key")? else { return Ok(None) };
+        let Some(key) = self.prompt("Enter Key")? else { return Ok(None) };
         let value = match verb {
-            Verb::Add | Verb::Set => match self.ask("Enter Value")? {
+            Verb::Add | Verb::Set => match self.prompt("Enter Value")? {
                 Some(value) => value,
                 None => return Ok(None),
             },
             Verb::Delete | Verb::Get => Vec::new(),
         };
-        let Some(repetition) = self.ask("Enter Repetition (1 if empty)")? else { return Ok(None) };
+        let Some(repetition) = self.prompt("Enter Repetition (1 if empty)")? else { return Ok(None) };
         let repetition = match repetition.as_slice() {
             b"" => Ok(1),
             text => std::str::from_utf8(text).unwrap_or_default().parse(),
         };
         Ok(Some(match repetition {
             Ok(repetition @ 1..) => Ok(Task { verb, key, value, repetition }),
-            _ => Err("a repetition is a number from 1 on".to_owned()),
+            _ => Err("a repetition is a number, 1 or higher".to_owned()),
         }))
     }
 
-    fn carry_out(&mut self, client: &blocking::Client, task: &Task) -> io::Result<()> {
+    fn execute(&mut self, client: &blocking::Client, task: &Task) -> io::Result<()> {
         let (client, runtime) = client.inner().get(Operation::Status).map_err(io::Error::other)?;
         if task.repetition > 1 {
             return runtime.block_on(self.repeat(client, task));
@@ -227,25 +226,25 @@ impl<I: BufRead, O: Write> Console<I, O> {
         let result = runtime.block_on(send(client.clone(), task.verb, task.key.clone(), task.value.clone()));
         match result {
             Ok(result) => self.show(&result),
-            Err(error) => self.say(&failure_line(&error)),
+            Err(error) => self.print(&failure_line(&error)),
         }
     }
 
     fn show(&mut self, result: &Done) -> io::Result<()> {
         match result {
-            Done::Text(text) => self.say(&format!("Result = {text}")),
+            Done::Text(text) => self.print(&format!("Result = {text}")),
             Done::Value(value) => {
                 self.output.write_all(b"Result = ")?;
                 match self.terminal {
                     true => self.output.write_all(printable(value, Layout::Lines).as_bytes())?,
                     false => self.output.write_all(value)?,
                 }
-                self.say(&format!(", len(result) = {}", value.len()))
+                self.print(&format!(", len(result) = {}", value.len()))
             }
         }
     }
 
-    /// Sends all of a repetition, several at a time, and tells of them in order.
+    /// Sends all requests of a repetition, several at a time, and prints the results in order.
     async fn repeat(&mut self, client: &Client, task: &Task) -> io::Result<()> {
         let started = Instant::now();
         let total = task.repetition;
@@ -272,12 +271,12 @@ impl<I: BufRead, O: Write> Console<I, O> {
                     failed += 1;
                     failed_in_row = if error.is_retryable() { failed_in_row + 1 } else { 0 };
                     if failed <= FAILURES_SHOWN_MAX {
-                        self.say(&failure_line(&error))?;
+                        self.print(&failure_line(&error))?;
                     }
                 }
             }
             if answered % step == 0 && task.verb != Verb::Get {
-                self.say(&format!(
+                self.print(&format!(
                     "{answered} of {total}, up to {}",
                     numbered(&task.key, number).escape_ascii()
                 ))?;
@@ -285,23 +284,23 @@ impl<I: BufRead, O: Write> Console<I, O> {
         }
         let elapsed = started.elapsed().as_secs_f64();
         let rate = f64::from(answered) / elapsed.max(1e-9);
-        self.say(&format!(
+        self.print(&format!(
             "{answered} sent, {failed} failed, in {elapsed:.3} s: {rate:.0}/s, {IN_FLIGHT_MAX} at a time"
         ))?;
         if sent < total {
             let rest = total - sent;
-            self.say(&format!("Error : given up after {FAILURES_MAX} failures in a row, {rest} not sent"))?;
+            self.print(&format!("Error : stopped after {FAILURES_MAX} failures in a row, {rest} not sent"))?;
         }
         Ok(())
     }
 }
 
-/// The line of a failure. Parts of it come from nodes.
+/// The line of a failure. Its text may come from a node.
 fn failure_line(error: &Error) -> String {
     format!("Error : {}", printable(error.to_string().as_bytes(), Layout::OneLine))
 }
 
-/// What came of a request.
+/// The result of a request.
 enum Done {
     Text(String),
     Value(Vec<u8>),
@@ -315,7 +314,7 @@ async fn send(client: Client, verb: Verb, key: Vec<u8>, value: Vec<u8>) -> Resul
             let deleted = client.delete(&key).await?;
             return Ok(Done::Text(match deleted.existed {
                 true => format!("deleted at revision {}", deleted.revision),
-                false => "there was no such key".to_owned(),
+                false => "no such key".to_owned(),
             }));
         }
         Verb::Get => return Ok(Done::Value(client.get(&key).await?.value.to_vec())),

@@ -20,7 +20,7 @@ use tokio::{
 
 use super::*;
 
-/// A node that names a leader elsewhere, and does everything itself; ends when this is dropped.
+/// A node that executes all requests and names another one as the leader. Stops when dropped.
 struct MapNode {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -30,12 +30,12 @@ struct MapNode {
 impl MapNode {
     fn start() -> Self {
         let (stop, stopped) = oneshot::channel();
-        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                tell.send(listener.local_addr().unwrap()).unwrap();
+                sender.send(listener.local_addr().unwrap()).unwrap();
                 let serving = async {
                     let mut keys = BTreeMap::new();
                     loop {
@@ -49,7 +49,7 @@ impl MapNode {
                 }
             });
         });
-        Self { address: told.recv().unwrap(), stop: Some(stop), thread: Some(thread) }
+        Self { address: receiver.recv().unwrap(), stop: Some(stop), thread: Some(thread) }
     }
 }
 
@@ -125,7 +125,7 @@ fn answer(operation: Operation, keys: &mut BTreeMap<Bytes, Bytes>) -> response::
     }
 }
 
-/// What the console prints for this input, prompts left out.
+/// The output for an input, without prompts.
 fn dialogue(hosts: &[String], input: impl AsRef<[u8]>) -> Vec<String> {
     dialogue_on(hosts, input, false)
 }
@@ -144,7 +144,7 @@ fn dialogue_on(hosts: &[String], input: impl AsRef<[u8]>, terminal: bool) -> Vec
 }
 
 #[test]
-fn commands_are_carried_out_by_the_selected_host() {
+fn commands_are_executed_by_the_selected_host() {
     let node = MapNode::start();
     let hosts = ["127.0.0.1:1".to_owned(), node.address.to_string()];
     let input =
@@ -158,14 +158,14 @@ fn commands_are_carried_out_by_the_selected_host() {
             "Result = revision 7, version 1",
             "Result = w, len(result) = 1",
             "Result = deleted at revision 9",
-            "Result = there was no such key",
+            "Result = no such key",
             "Error : get \"k\": not found",
         ]
     );
 }
 
 #[test]
-fn a_byte_order_mark_and_carriage_returns_are_passed_over() {
+fn a_byte_order_mark_and_carriage_returns_are_ignored() {
     let node = MapNode::start();
     let hosts = [node.address.to_string()];
     let lines = dialogue(&hosts, "\u{feff}0\r\nSet\r\nk\r\nv\r\n1\r\nGet\r\nk\r\n1\r\n");
@@ -199,7 +199,7 @@ fn failures_of_a_repetition_are_printed_up_to_a_bound() {
 }
 
 #[test]
-fn nonsense_is_answered_and_the_loop_goes_on() {
+fn invalid_input_is_reported_and_the_loop_goes_on() {
     let node = MapNode::start();
     let hosts = [node.address.to_string()];
     let mut input = b"7\nx\n0\nnonsense\n\nGet\nk\nmany\nGet\nk\n0\nGet\n\n1\nGet\n".to_vec();
@@ -213,10 +213,10 @@ fn nonsense_is_answered_and_the_loop_goes_on() {
             "Error : x is not a number from 0 to 0",
             "Error : unknown command nonsense: enter Add, Set, Delete or Get",
             "Error : no command: enter Add, Set, Delete or Get",
-            "Error : a repetition is a number from 1 on",
-            "Error : a repetition is a number from 1 on",
+            "Error : a repetition is a number, 1 or higher",
+            "Error : a repetition is a number, 1 or higher",
             "Error : get \"\": the key is empty; keys have at least 1 byte",
-            "Error : a line has at most 2097152 bytes; once more",
+            "Error : a line has at most 2097152 bytes; enter it again",
             "Error : get \"k\": not found",
         ]
     );
@@ -233,7 +233,7 @@ fn control_characters_do_not_reach_the_terminal() {
 }
 
 #[test]
-fn input_of_other_systems_and_words_of_other_stores_are_understood() {
+fn carriage_returns_and_aliases_of_commands_are_accepted() {
     let node = MapNode::start();
     let hosts = [node.address.to_string()];
     let input = "\u{feff}0\r\nput\r\nk\r\nv\r\n\r\nget\r\nk\r\n1\r\nrm\r\nk\r\n1\r\nls\r\nVersion\r\n";
@@ -254,7 +254,7 @@ fn input_of_other_systems_and_words_of_other_stores_are_understood() {
 }
 
 #[test]
-fn end_of_input_ends_it_wherever_it_comes() {
+fn the_end_of_input_ends_the_console_at_any_prompt() {
     let hosts = ["127.0.0.1:1".to_owned()];
     for input in ["", "0", "0\n", "0\nAdd\n", "0\nAdd\nk\n", "0\nAdd\nk\nv\n"] {
         assert!(dialogue(&hosts, input).is_empty(), "{input:?}");
@@ -262,7 +262,7 @@ fn end_of_input_ends_it_wherever_it_comes() {
 }
 
 #[test]
-fn host_that_is_down_is_an_error_and_repetitions_are_given_up() {
+fn an_unreachable_host_is_an_error_and_ends_a_repetition() {
     let hosts = [{
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().to_string()
@@ -270,5 +270,5 @@ fn host_that_is_down_is_an_error_and_repetitions_are_given_up() {
     let lines = dialogue(&hosts, "0\nGet\nk\n1\nSet\nk\nv\n1000\n");
     assert!(lines[0].starts_with("Error : get \"k\": no connection to any node within 500ms"), "{lines:?}");
     assert!(lines[0].contains("connection refused"), "{lines:?}");
-    assert!(lines.last().unwrap().starts_with("Error : given up after 32 failures in a row"), "{lines:?}");
+    assert!(lines.last().unwrap().starts_with("Error : stopped after 32 failures in a row"), "{lines:?}");
 }

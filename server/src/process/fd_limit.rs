@@ -1,26 +1,30 @@
-//! How many files and connections the process may have open, and what follows from it.
+//! The limit of open files, and the number of clients that fits into it.
 //!
-//! A connection that cannot be accepted because there is no descriptor left for it is the smaller evil: a database
-//! that cannot open a file ends the node, and a peer that cannot be dialled loses it its leader. So the number of
-//! clients is what gives way, once, at the start, and says so.
+//! Without descriptors, the database stops the node and peers cannot be reached. So the number of clients is lowered at the
+//! start, with a log line, to leave enough for both.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
-use crate::{config::ServerConfig, peer::link};
+use crate::config::{CLIENTS_MAX_DEFAULT, ServerConfig};
 
-/// What one node needs beside its clients: the database (256 tables, and logs), links to and from peers, those who
-/// connect to be refused, sockets that listen.
-const NODE: u64 = 256 + 64 + 2 * 64 + link::LINKS_MAX as u64 + link::STRANGERS_MAX as u64 + 256;
-/// What the process needs: standard streams, the runtime, whatever the system's libraries open.
+/// The descriptors of one node without clients and accepted links: the database (256 tables, and logs), dialled links,
+/// connections that are being refused, listening sockets.
+const NODE: u64 = 256 + 64 + 2 * 64 + 256;
+/// The descriptors of the process: standard streams, the runtime, the system's libraries.
 const PROCESS: u64 = 64;
-/// A node that can serve fewer clients than this is of no use.
+/// The smallest number of clients that a node starts with.
 const CLIENTS_MIN: u64 = 16;
 
-/// Raises the process's limit as far as its nodes need and it may, and lowers the number of clients to what then fits.
-pub(crate) fn fit(configs: &mut [ServerConfig]) -> Result<(), String> {
+/// Raises the limit as far as needed and permitted, and lowers the number of clients to what fits. Each node accepts
+/// `links_max` connections of peers.
+///
+/// # Errors
+/// One line, if fewer than [`CLIENTS_MIN`] fit.
+pub(crate) fn apply(configs: &mut [ServerConfig], links_max: usize) -> Result<(), String> {
+    let node = NODE + links_max as u64;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let needed = configs.iter().map(|config| NODE + config.clients_max as u64).sum::<u64>() + PROCESS;
+    let needed = configs.iter().map(|config| node + config.clients_max as u64).sum::<u64>() + PROCESS;
     let mut limit = current;
     if current.is_some_and(|current| current < needed) {
         let raised = maximum.map_or(needed, |maximum| maximum.min(needed));
@@ -29,29 +33,38 @@ pub(crate) fn fit(configs: &mut [ServerConfig]) -> Result<(), String> {
         }
     }
     let Some(limit) = limit.filter(|limit| *limit < needed) else { return Ok(()) };
-    let clients = clients_within(limit, configs.len() as u64);
+    let clients = clients_within(limit, configs.len() as u64, node);
     if clients < CLIENTS_MIN {
         return Err(format!(
             "the limit of open files is {limit}: a node needs {}; raise it (ulimit -n)",
-            PROCESS + NODE + CLIENTS_MIN
+            PROCESS + node + CLIENTS_MIN
         ));
     }
     for config in configs {
         if config.clients_max as u64 > clients {
             let configured = std::mem::replace(&mut config.clients_max, clients as usize);
-            let line = format!(
-                "serves at most {clients} clients at a time, not the {configured} of ClientsMax: the limit of open \
-                 files is {limit} (ulimit -n)"
-            );
-            if configured == crate::config::CLIENTS_MAX_DEFAULT { info!("{line}") } else { warn!("{line}") }
+            if configured == CLIENTS_MAX_DEFAULT {
+                info!(
+                    clients_max = clients,
+                    open_files_max = limit,
+                    "client limit lowered to fit open files"
+                );
+            } else {
+                warn!(
+                    clients_max = clients,
+                    configured,
+                    open_files_max = limit,
+                    "configured client limit lowered to fit open files"
+                );
+            }
         }
     }
     Ok(())
 }
 
-/// How many clients each of `nodes` nodes may have within a limit.
-fn clients_within(limit: u64, nodes: u64) -> u64 {
-    (limit.saturating_sub(PROCESS) / nodes).saturating_sub(NODE)
+/// The number of clients of each of `nodes` nodes, which needs `node` other descriptors, within a limit.
+fn clients_within(limit: u64, nodes: u64, node: u64) -> u64 {
+    (limit.saturating_sub(PROCESS) / nodes).saturating_sub(node)
 }
 
 #[cfg(test)]
@@ -59,10 +72,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_get_what_the_rest_leaves() {
-        assert_eq!(clients_within(0, 1), 0);
-        assert_eq!(clients_within(PROCESS + NODE, 1), 0);
-        assert_eq!(clients_within(PROCESS + NODE + 500, 1), 500);
-        assert_eq!(clients_within(PROCESS + 3 * (NODE + 500), 3), 500);
+    fn clients_use_the_descriptors_that_are_left() {
+        let node = NODE + 768;
+        assert_eq!(clients_within(0, 1, node), 0);
+        assert_eq!(clients_within(PROCESS + node, 1, node), 0);
+        assert_eq!(clients_within(PROCESS + node + 500, 1, node), 500);
+        assert_eq!(clients_within(PROCESS + 3 * (node + 500), 3, node), 500);
     }
 }

@@ -1,8 +1,11 @@
+//! The process: command line, console, log, shutdown, signals, systemd, limits of the system.
+
 pub(crate) mod allocator;
 pub(crate) mod arguments;
 pub(crate) mod console;
 pub(crate) mod fd_limit;
-pub(crate) mod lenient_flags;
+pub(crate) mod flag_syntax;
+pub(crate) mod log_format;
 pub(crate) mod logging;
 pub(crate) mod output;
 pub(crate) mod shutdown;

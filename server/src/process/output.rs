@@ -1,14 +1,13 @@
 //! Standard output and standard error, written by threads of their own.
 //!
-//! A write to a full pipe waits until the pipe is read, possibly for ever. The threads that
-//! the protocol needs therefore only queue lines here. Each of the two streams has a bounded queue and a thread: a
-//! blocked standard error does not keep back the READY line on standard output.
+//! A write to a full pipe blocks until the pipe is read, possibly for ever, so all other threads only queue lines here.
+//! Each stream has a bounded queue and a thread of its own: a blocked standard error does not delay the READY line on
+//! standard output.
 //!
-//! When a queue is full, lines are dropped until everything queued is written; then one line tells how many were
-//! dropped. The end of the process waits for what is queued, [`END_WAIT_MAX`] at most.
+//! When a queue is full, lines are dropped until everything queued is written; then one line counts the dropped ones.
+//! The end of the process waits for queued lines, [`FLUSH_TIMEOUT`] at most.
 //!
-//! Text that was asked for (`-help`, `-version`, `-check`) is written directly, by a write that fails where
-//! it must: see `process`.
+//! The output of `-help`, `-version` and `-check` is written directly, so that a failed write fails the process.
 
 use std::{
     collections::VecDeque,
@@ -24,14 +23,14 @@ use rustix::{
     io::Errno,
 };
 
-use crate::process::logging;
+use crate::process::log_format;
 
-/// Bytes of lines that wait for one stream.
+/// Bytes of lines queued for one stream.
 const QUEUE_BYTES_MAX: usize = 1 << 20;
-/// What a queued line costs beside its bytes.
+/// The bytes counted for a queued line beside its text.
 const LINE_OVERHEAD: usize = 64;
-/// How long the end of the process waits for lines that are queued.
-pub(crate) const END_WAIT_MAX: Duration = Duration::from_millis(200);
+/// The time that the end of the process waits for queued lines.
+pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 
 static STREAMS: OnceLock<Streams> = OnceLock::new();
 
@@ -43,24 +42,23 @@ struct Streams {
 /// The streams, whose threads start with the first use.
 fn streams() -> &'static Streams {
     STREAMS.get_or_init(|| Streams {
-        out: Output::start("gometa-stdout", Descriptor(rustix::stdio::stdout()), Reports::Nothing),
-        err: Output::start("gometa-stderr", Descriptor(rustix::stdio::stderr()), Reports::DroppedLines),
+        out: Output::start("gometa-stdout", Descriptor(rustix::stdio::stdout()), DroppedLines::Ignored),
+        err: Output::start("gometa-stderr", Descriptor(rustix::stdio::stderr()), DroppedLines::Counted),
     })
 }
 
-/// Queues lines of the log, newline included, for standard error. Never waits for a reader; drops them if too much
-/// is queued.
+/// Queues log lines, newline included, for standard error. Never blocks; drops them if the queue is full.
 pub(crate) fn log(lines: &[u8]) {
     streams().err.put(lines);
 }
 
-/// Queues the last line for standard error, newline included. It is never dropped, and nothing comes behind it.
+/// Queues the last line for standard error, newline included. It is never dropped; later lines are.
 pub(crate) fn last(line: Vec<u8>) {
     let err = &streams().err;
     if err.has_thread {
         err.put_last(line);
     } else {
-        // The process ends because it can start no threads, so none of the protocol's waits for this.
+        // No thread could be started, so the process ends and no other thread waits for this write.
         drop(Descriptor(rustix::stdio::stderr()).write_all(&line));
     }
 }
@@ -70,24 +68,23 @@ pub(crate) fn announce(line: &[u8]) {
     streams().out.put_always(line);
 }
 
-/// Waits until everything queued is written, [`END_WAIT_MAX`] at most.
+/// Waits until everything queued is written, [`FLUSH_TIMEOUT`] at most.
 pub(crate) fn finish() {
-    let until = Instant::now() + END_WAIT_MAX;
+    let until = Instant::now() + FLUSH_TIMEOUT;
     if let Some(streams) = STREAMS.get() {
         streams.out.wait(until);
         streams.err.wait(until);
     }
 }
 
-/// A stream without the buffers and locks of the standard library, so that nothing else waits for a thread that is
-/// blocked in a write.
+/// A stream without the buffers and locks of the standard library, which a blocked write would hold.
 struct Descriptor<F>(F);
 
 impl<F: AsFd> Write for Descriptor<F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match rustix::io::write(&self.0, bytes) {
-                // Another process that has the stream, too, has set it to non-blocking.
+                // Another process that shares the stream has made it non-blocking.
                 Err(Errno::AGAIN) => drop(poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None)),
                 written => break Ok(written?),
             }
@@ -99,12 +96,11 @@ impl<F: AsFd> Write for Descriptor<F> {
     }
 }
 
-/// What an output writes beside the lines that it is given.
+/// Whether an output writes the number of lines that it has dropped.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reports {
-    Nothing,
-    /// How many lines were dropped.
-    DroppedLines,
+enum DroppedLines {
+    Ignored,
+    Counted,
 }
 
 /// A bounded queue of lines, and the thread that writes them.
@@ -122,28 +118,28 @@ struct Shared {
 }
 
 struct Queue {
-    reports: Reports,
+    report: DroppedLines,
     lines: VecDeque<Vec<u8>>,
-    /// Of `lines`, with their overhead.
+    /// The bytes of `lines`, with their overhead.
     bytes: usize,
     /// Lines are dropped until `lines` is empty.
     full: bool,
-    /// Lines that were dropped, or could not be written, since this was last reported.
+    /// The number of lines that were dropped, or failed to be written, since the last report.
     dropped: u64,
-    /// The latest write failed: the report of dropped lines waits until one succeeds.
+    /// The latest write failed. The report of dropped lines waits until one succeeds.
     broken: bool,
     /// A line is being written.
     writing: bool,
-    /// Comes behind all lines.
+    /// Written after all lines.
     last: Option<Vec<u8>>,
-    /// The last line was queued: no more lines are taken.
+    /// The last line was queued; later lines are ignored.
     closed: bool,
 }
 
 impl Queue {
-    fn new(reports: Reports) -> Queue {
+    fn new(report: DroppedLines) -> Queue {
         Queue {
-            reports,
+            report,
             lines: VecDeque::new(),
             bytes: 0,
             full: false,
@@ -169,7 +165,7 @@ impl Queue {
     }
 
     fn must_report(&self) -> bool {
-        self.reports == Reports::DroppedLines && self.dropped > 0 && !self.broken
+        self.report == DroppedLines::Counted && self.dropped > 0 && !self.broken
     }
 
     fn is_idle(&self) -> bool {
@@ -181,14 +177,14 @@ impl Queue {
 enum Next {
     /// A line, newline included.
     Line(Vec<u8>),
-    /// The report that so many lines were dropped.
+    /// The report of this many dropped lines.
     Report(u64),
 }
 
 impl Output {
     /// An output whose thread has this name. If the thread cannot be started, all lines are dropped.
-    fn start(name: &str, sink: impl Write + Send + 'static, reports: Reports) -> Output {
-        let queue = Mutex::new(Queue::new(reports));
+    fn start(name: &str, sink: impl Write + Send + 'static, report: DroppedLines) -> Output {
+        let queue = Mutex::new(Queue::new(report));
         let shared = Arc::new(Shared { queue, wake: Condvar::new(), idle: Condvar::new() });
         let worker = shared.clone();
         let started = thread::Builder::new().name(name.to_owned()).spawn(move || worker.run(sink));
@@ -211,7 +207,7 @@ impl Output {
         }
     }
 
-    /// Queues a line, whatever is queued.
+    /// Queues a line, even beyond the bound.
     fn put_always(&self, line: &[u8]) {
         let queue = self.shared.lock();
         if !queue.closed {
@@ -219,7 +215,7 @@ impl Output {
         }
     }
 
-    /// Queues the last line; of two last lines, the first counts.
+    /// Queues the last line, if there is none yet.
     fn put_last(&self, line: Vec<u8>) {
         let mut queue = self.shared.lock();
         if !queue.closed {
@@ -263,9 +259,9 @@ impl Shared {
             drop(queue);
             let (lines, text) = match next {
                 Next::Line(line) => (1, line),
-                Next::Report(dropped) => (dropped, logging::dropped_lines(dropped)),
+                Next::Report(dropped) => (dropped, log_format::dropped_lines(dropped)),
             };
-            // A stream that was closed, or a file on a full disk: the lines are lost, and the node goes on.
+            // On a closed stream or a full disk the lines are lost, and the node goes on.
             let written = sink.write_all(&text).and_then(|()| sink.flush());
             queue = self.lock();
             queue.writing = false;
@@ -286,9 +282,9 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// A reader that takes each write only when the test lets it, and passes on what was written.
+    /// A sink that blocks each write until the test permits it, and sends what was written to the test.
     struct Gate {
         permits: Receiver<io::Result<()>>,
         written: SyncSender<String>,
@@ -296,7 +292,7 @@ mod tests {
 
     impl Write for Gate {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // Once the test is over, everything passes.
+            // After the test, all writes are permitted.
             self.permits.recv().unwrap_or(Ok(()))?;
             drop(self.written.send(String::from_utf8_lossy(bytes).into_owned()));
             Ok(bytes.len())
@@ -310,19 +306,19 @@ mod tests {
     fn gated() -> (Output, SyncSender<io::Result<()>>, Receiver<String>) {
         let ((permit, permits), (sender, written)) = (sync_channel(1 << 16), sync_channel(1 << 16));
         let gate = Gate { permits, written: sender };
-        (Output::start("test", gate, Reports::DroppedLines), permit, written)
+        (Output::start("test", gate, DroppedLines::Counted), permit, written)
     }
 
     fn next(written: &Receiver<String>) -> String {
-        written.recv_timeout(PATIENCE).unwrap()
+        written.recv_timeout(TIMEOUT).unwrap()
     }
 
     fn soon() -> Instant {
-        Instant::now() + PATIENCE
+        Instant::now() + TIMEOUT
     }
 
     #[test]
-    fn lines_are_written_in_order_and_waited_for() {
+    fn lines_are_written_in_order_and_flushed() {
         let (output, permit, written) = gated();
         for line in ["a\n", "b\n"] {
             output.put(line.as_bytes());
@@ -333,17 +329,17 @@ mod tests {
     }
 
     #[test]
-    fn a_blocked_reader_costs_lines_and_no_time_and_their_count_is_written() {
+    fn with_a_blocked_reader_lines_are_dropped_and_counted_and_nothing_waits() {
         let (output, permit, written) = gated();
         let line = format!("{}\n", "x".repeat(1_000));
         let count = 10 * QUEUE_BYTES_MAX / line.len();
         let begun = Instant::now();
         (0..count).for_each(|_| output.put(line.as_bytes()));
-        assert!(begun.elapsed() < PATIENCE, "queueing waits for the reader");
+        assert!(begun.elapsed() < TIMEOUT, "queueing waits for the reader");
         assert!(output.shared.lock().bytes <= QUEUE_BYTES_MAX);
         assert!(!output.wait(Instant::now() + Duration::from_millis(1)));
         output.put_last(b"the last line\n".to_vec());
-        output.put(b"behind the last line\n");
+        output.put(b"after the last line\n");
         (0..count + 2).for_each(|_| permit.send(Ok(())).unwrap());
         assert!(output.wait(soon()));
         let all: Vec<String> = written.try_iter().collect();
@@ -351,7 +347,10 @@ mod tests {
         assert!(kept > 0 && kept < count, "{kept} of {count}");
         assert_eq!(all.len(), kept + 2, "{all:?}");
         assert!(
-            all[kept].contains(&format!("{} lines of the log were dropped", count - kept)),
+            all[kept].contains(&format!(
+                "log lines dropped, standard error was not read in time count={}\n",
+                count - kept
+            )),
             "{}",
             all[kept]
         );
@@ -359,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn after_lines_were_dropped_the_log_goes_on() {
+    fn after_dropped_lines_later_ones_are_written() {
         let (output, permit, written) = gated();
         let line = vec![b'x'; QUEUE_BYTES_MAX / 2];
         for _ in 0..4 {
@@ -374,18 +373,18 @@ mod tests {
         assert!(output.wait(soon()));
         let all: Vec<String> = written.try_iter().collect();
         let [lines @ .., report, next] = &all[..] else { panic!("{}", all.len()) };
-        assert!(report.contains(&format!("{} lines of the log were dropped", 4 - lines.len())), "{report}");
+        assert!(report.contains(&format!(" count={}\n", 4 - lines.len())), "{report}");
         assert_eq!(next, "next\n");
     }
 
     #[test]
-    fn lines_that_cannot_be_written_are_counted_and_reported_once_one_can() {
+    fn lines_that_cannot_be_written_are_counted_as_dropped_when_a_write_succeeds() {
         let (output, permit, written) = gated();
         for _ in 0..3 {
             output.put(b"lost\n");
             permit.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
         }
-        // The report waits: it would be lost as well.
+        // The report is delayed: it would be lost as well.
         assert!(output.wait(soon()));
         output.put(b"kept\n");
         permit.send(Ok(())).unwrap();
@@ -393,18 +392,18 @@ mod tests {
         assert!(output.wait(soon()));
         assert_eq!(next(&written), "kept\n");
         let report = next(&written);
-        assert!(report.contains("3 lines of the log were dropped"), "{report}");
+        assert!(report.ends_with(" count=3\n"), "{report}");
     }
 
     #[test]
-    fn a_stream_that_does_not_block_is_waited_for() {
+    fn a_non_blocking_stream_is_waited_for() {
         let (mut reader, mut writer) = io::pipe().unwrap();
         rustix::io::ioctl_fionbio(&writer, true).unwrap();
         let mut filled = 0;
         while let Ok(count) = writer.write(&[0; 4_096]) {
             filled += count;
         }
-        let output = Output::start("test", Descriptor(writer), Reports::DroppedLines);
+        let output = Output::start("test", Descriptor(writer), DroppedLines::Counted);
         output.put(b"line\n");
         assert!(!output.wait(Instant::now() + Duration::from_millis(1)));
         let mut all = vec![0; filled + 5];
@@ -414,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_must_not_be_lost_pass_a_full_queue() {
+    fn lines_that_must_not_be_lost_are_queued_beyond_the_bound() {
         let (output, permit, written) = gated();
         let line = vec![b'x'; QUEUE_BYTES_MAX / 3];
         (0..5).for_each(|_| output.put(&line));

@@ -1,48 +1,48 @@
-//! How the process comes to its end: the first reason given counts.
+//! The shutdown of the process. The first request counts.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use crate::process::logging;
+use crate::process::threads;
 
 /// Why the process ends.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Reason {
-    /// Somebody asked for it; exit status 0.
-    Asked(String),
-    /// It cannot go on; one line with cause and remedy. Exit status not 0.
+    /// By a signal or standard input; exit status 0.
+    Requested(String),
+    /// By a failure: one line with cause and remedy. The exit status is not 0.
     Failed(String),
 }
 
-/// The reason that counts, and the node whose thread has given it, if it was one's.
+/// A request, and the node of the thread that made it, if it works for one.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Ended {
+pub(crate) struct Request {
     pub(crate) node: Option<Arc<str>>,
     pub(crate) reason: Reason,
 }
 
-/// Where reasons are given, from any thread, and waited for, by the main one.
+/// Passes the first request from any thread to the main one.
 #[derive(Default)]
-pub(crate) struct Ending {
-    ended: Mutex<Option<Ended>>,
-    given: Condvar,
+pub(crate) struct Shutdown {
+    first: Mutex<Option<Request>>,
+    requested: Condvar,
 }
 
-impl Ending {
+impl Shutdown {
     /// Ends the process, unless it is ending already.
-    pub(crate) fn end(&self, reason: Reason) {
-        let ended = Ended { node: logging::thread_node(), reason };
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(ended);
-        self.given.notify_all();
+    pub(crate) fn request(&self, reason: Reason) {
+        let request = Request { node: threads::node(), reason };
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(request);
+        self.requested.notify_all();
     }
 
-    /// Waits for a reason.
-    pub(crate) fn wait(&self) -> Ended {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Waits for the first request.
+    pub(crate) fn wait(&self) -> Request {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if let Some(ended) = &*ended {
-                return ended.clone();
+            if let Some(request) = &*first {
+                return request.clone();
             }
-            ended = self.given.wait(ended).unwrap_or_else(PoisonError::into_inner);
+            first = self.requested.wait(first).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -52,10 +52,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_reason_counts() {
-        let ending = Ending::default();
-        ending.end(Reason::Failed("the disk".to_owned()));
-        ending.end(Reason::Asked("SIGTERM".to_owned()));
-        assert_eq!(ending.wait().reason, Reason::Failed("the disk".to_owned()));
+    fn the_first_request_counts() {
+        let shutdown = Shutdown::default();
+        shutdown.request(Reason::Failed("the disk".to_owned()));
+        shutdown.request(Reason::Requested("SIGTERM".to_owned()));
+        assert_eq!(shutdown.wait().reason, Reason::Failed("the disk".to_owned()));
     }
 }

@@ -1,4 +1,4 @@
-//! What signals do: some end the process in order, the others end nothing.
+//! Signal handling: some signals shut the process down, the others have no effect.
 
 use std::sync::Arc;
 
@@ -11,31 +11,31 @@ use signal_hook::{
 use tracing::info;
 
 use crate::process::{
-    shutdown::{Ending, Reason},
+    shutdown::{Reason, Shutdown},
     threads,
 };
 
-/// Signals that end the process in order, with their names.
-const ENDING: [(i32, &str); 3] = [(SIGTERM, "SIGTERM"), (SIGINT, "SIGINT"), (SIGQUIT, "SIGQUIT")];
-/// Signals whose default would end the process without a last line. A write beyond the limit on the size of files
-/// (SIGXFSZ) fails then, which is a failure of the disk like others.
+/// Signals that shut the process down, with their names.
+const TERMINATING: [(i32, &str); 3] = [(SIGTERM, "SIGTERM"), (SIGINT, "SIGINT"), (SIGQUIT, "SIGQUIT")];
+/// Signals whose default action would end the process without a last line. With SIGXFSZ ignored, a write beyond the file
+/// size limit fails like any other failed write.
 const IGNORED: [i32; 7] = [SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXFSZ];
 
-/// Watches signals from now on, on a thread of its own.
+/// Starts a thread that handles signals.
 ///
 /// # Errors
 /// One line, if the system refuses.
-pub(crate) fn watch(ending: &Arc<Ending>) -> Result<(), String> {
-    let watched = ENDING.iter().map(|(signal, _)| *signal).chain([SIGHUP]).chain(IGNORED);
+pub(crate) fn watch(shutdown: &Arc<Shutdown>) -> Result<(), String> {
+    let watched = TERMINATING.iter().map(|(signal, _)| *signal).chain([SIGHUP]).chain(IGNORED);
     let mut signals =
         Signals::new(watched).map_err(|error| format!("cannot watch signals: {error}; report this"))?;
-    let ending = ending.clone();
+    let shutdown = shutdown.clone();
     let watching = move || {
         for signal in signals.forever() {
-            if let Some((_, name)) = ENDING.iter().find(|(ends, _)| *ends == signal) {
-                ending.end(Reason::Asked((*name).to_owned()));
+            if let Some((_, name)) = TERMINATING.iter().find(|(number, _)| *number == signal) {
+                shutdown.request(Reason::Requested((*name).to_owned()));
             } else if signal == SIGHUP {
-                info!("ignores SIGHUP: the configuration is read at the start only");
+                info!("SIGHUP ignored, the configuration is read at the start only");
             }
         }
     };

@@ -1,5 +1,5 @@
-//! What systemd learns of the process, over the socket that `NOTIFY_SOCKET` names (`sd_notify(3)`): READY=1 when all
-//! nodes of the process are ready, STOPPING=1 when it ends.
+//! Notifications to systemd over the socket in `NOTIFY_SOCKET` (`sd_notify(3)`): READY=1 when all nodes of the process are
+//! ready, STOPPING=1 when it shuts down.
 
 use std::{
     env,
@@ -21,24 +21,24 @@ use tracing::warn;
 use crate::process::threads;
 
 const VARIABLE: &str = "NOTIFY_SOCKET";
-/// How long a message may wait for room at a supervisor that does not read.
-const READY_WAIT_MAX: Duration = Duration::from_secs(10);
-const STOPPING_WAIT_MAX: Duration = Duration::from_millis(100);
+/// The time for a supervisor that does not read to accept the message.
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
+const STOPPING_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The supervisor, if there is one.
 pub(crate) struct Supervisor {
     address: Option<SocketAddr>,
-    /// Nodes that are not ready yet.
+    /// The number of nodes that are not ready yet.
     waiting: AtomicUsize,
 }
 
 impl Supervisor {
-    /// The supervisor that the environment names, for a process of so many nodes.
-    pub(crate) fn of_environment(nodes: usize) -> Supervisor {
+    /// The supervisor in the environment, for a process with this number of nodes.
+    pub(crate) fn from_environment(nodes: usize) -> Supervisor {
         Supervisor::at(env::var_os(VARIABLE).unwrap_or_default().as_os_str(), nodes)
     }
 
-    /// A socket's path, or `@` and an abstract name; empty: none.
+    /// `socket` is a path, or `@` and an abstract name, or empty.
     fn at(socket: &OsStr, nodes: usize) -> Supervisor {
         let address = match socket.as_bytes() {
             [] => None,
@@ -47,39 +47,39 @@ impl Supervisor {
             _ => Some(Err(io::Error::from(io::ErrorKind::InvalidInput))),
         };
         let address = address.transpose().unwrap_or_else(|error| {
-            warn!("{VARIABLE}={} is ignored: {error}; expected a path or @name", socket.display());
+            warn!(value = %socket.display(), %error, "NOTIFY_SOCKET ignored, expected a path or @name");
             None
         });
         Supervisor { address, waiting: AtomicUsize::new(nodes) }
     }
 
-    /// Called once by each node, when it is ready. Does not wait.
+    /// To be called once by each node, when it is ready. Does not wait.
     pub(crate) fn ready(&self) {
         if self.waiting.fetch_sub(1, Ordering::SeqCst) != 1 {
             return;
         }
         let Some(address) = self.address.clone() else { return };
-        let notify = move || report(&address, "READY=1", READY_WAIT_MAX);
-        if let Err(error) = threads::spawn("gometa-notify", notify) {
-            warn!("systemd is not notified that this process is ready: {error}");
+        let sending = move || notify(&address, "READY=1", READY_TIMEOUT);
+        if let Err(error) = threads::spawn("gometa-notify", sending) {
+            warn!(state = "READY=1", %error, "systemd not notified");
         }
     }
 
-    /// Called when the process begins to end. Waits for a moment at most.
+    /// To be called when the shutdown begins. Waits for [`STOPPING_TIMEOUT`] at most.
     pub(crate) fn stopping(&self) {
         if let Some(address) = &self.address {
-            report(address, "STOPPING=1", STOPPING_WAIT_MAX);
+            notify(address, "STOPPING=1", STOPPING_TIMEOUT);
         }
     }
 }
 
-fn report(address: &SocketAddr, state: &str, wait_max: Duration) {
+fn notify(address: &SocketAddr, state: &str, timeout: Duration) {
     let sent = UnixDatagram::unbound().and_then(|socket| {
-        socket.set_write_timeout(Some(wait_max))?;
+        socket.set_write_timeout(Some(timeout))?;
         socket.send_to_addr(state.as_bytes(), address)
     });
     if let Err(error) = sent {
-        warn!("systemd is not notified of {state}: {error}; look at {VARIABLE}");
+        warn!(state, %error, "systemd not notified");
     }
 }
 
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_node_that_is_ready_makes_the_process_ready() {
+    fn the_process_is_ready_when_its_last_node_is() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();

@@ -1,13 +1,27 @@
-//! Threads of the process: each has a name, and belongs to a node if the one that started it does.
+//! Threads of the process. Each has a name; one that works for a node has the node's name, too, for its log lines.
 
 use std::{
+    cell::RefCell,
     io,
+    sync::Arc,
     thread::{Builder, JoinHandle},
 };
 
-use crate::process::logging;
+thread_local! {
+    static NODE: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
+}
 
-/// Starts a thread. The lines that it logs name the same node as those of the calling thread.
+/// Sets the node that the calling thread works for, by the message address that it announces.
+pub(crate) fn set_node(node: Option<Arc<str>>) {
+    NODE.with(|slot| *slot.borrow_mut() = node);
+}
+
+/// The node that the calling thread works for.
+pub(crate) fn node() -> Option<Arc<str>> {
+    NODE.with(|slot| slot.borrow().clone())
+}
+
+/// Starts a thread that works for the same node as the calling one.
 ///
 /// # Errors
 /// If the system has no room for another thread.
@@ -15,9 +29,9 @@ pub(crate) fn spawn<T: Send + 'static>(
     name: &str,
     body: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
-    let node = logging::thread_node();
+    let node = node();
     Builder::new().name(name.to_owned()).spawn(move || {
-        logging::set_thread_node(node);
+        set_node(node);
         body()
     })
 }

@@ -96,15 +96,15 @@ async fn lines_that_were_dropped_while_an_output_was_blocked_are_counted_when_it
     let mut queued = 0;
     loop {
         let line = lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{queued} lines, and no count"));
-        if line.contains("lines of the log were dropped") {
+        if line.contains("log lines dropped") {
             break;
         }
-        queued += usize::from(line.contains("is no vote"));
+        queued += usize::from(line.contains("malformed datagram dropped"));
     }
     assert!(queued > 0, "nothing was queued");
     let status = ensemble.terminate(0).await;
     assert_eq!(status.code(), Some(0));
     let rest: Vec<String> = lines.iter().collect();
     reader.join().unwrap();
-    assert!(rest.last().is_some_and(|line| line.ends_with("ended: SIGTERM")), "{rest:?}");
+    assert!(rest.last().is_some_and(|line| line.ends_with("stopped reason=SIGTERM")), "{rest:?}");
 }

@@ -89,10 +89,10 @@ async fn a_node_that_is_not_found_because_its_message_address_changed_names_the_
     ensemble.configure(0, &configuration);
     ensemble.spawn(0);
     let moved = after.message.to_string();
-    let line = ensemble.logged(0, &["WARN", "has found no leader", &before, &moved, "\"Id\": \""]).await;
+    let line = ensemble.logged(0, &["WARN", "no leader found", &before, &moved, "set Id to "]).await;
 
     // What the line says is what brings it back.
-    let id = line.split("\"Id\": \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+    let id = line.split("set Id to ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned();
     let mut host = after.json();
     host["Id"] = json!(id);
     for node in ensemble.all() {
@@ -132,10 +132,10 @@ async fn two_processes_on_one_data_directory_and_its_copy_are_reported_by_the_le
     let copy = Process::start(&mut command, &place, "copy");
 
     let (one, two) = (ensemble.addresses(cloned).message.to_string(), own.message.to_string());
-    ensemble.logged(leader, &["WARN", "two processes have the id", &one, &two]).await;
+    ensemble.logged(leader, &["WARN", "two processes use one data directory", &one, &two]).await;
     until("the copy reports it, too", PATIENCE, || async {
         let log = copy.err();
-        let words = ["WARN", "another process with the id and the data directory of this one", &one, &two];
+        let words = ["WARN", "another process uses the same data directory", &one, &two];
         let found = log.lines().any(|line| words.iter().all(|word| line.contains(word)));
         if found { Ok(()) } else { Err(log) }
     })

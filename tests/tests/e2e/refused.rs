@@ -195,8 +195,8 @@ async fn a_peer_that_cannot_be_resolved_is_warned_about_and_waited_for() {
     let configuration = json!({"Host": place.host(), "Peer": [peer]}).to_string();
     let process = place.start("data", &configuration);
     for words in [
-        &["WARN", "cannot resolve peer address no-such-host.invalid:6001"][..],
-        &["waits for no-such-host.invalid:6002"],
+        &["WARN", "cannot resolve peer address", "no-such-host.invalid:6001"][..],
+        &["waiting for voters", "no-such-host.invalid:6002"],
     ] {
         until(&format!("the log says {words:?}"), PATIENCE, || async {
             let log = process.err();

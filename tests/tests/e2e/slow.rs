@@ -49,7 +49,7 @@ async fn an_ensemble_on_slow_disks_forms_and_has_a_new_leader_soon() {
 
     // Each says which disk is slow.
     let leader = ensemble.leader().await;
-    ensemble.logged(leader, &["the disk of", "is slow", "ms for a write"]).await;
+    ensemble.logged(leader, &["slow disk", "disk_of=", "write_ms="]).await;
     let status = ensemble.status_when(leader, "names slow disks", |status| {
         let slow = status.peers.iter().filter(|peer| peer.detail.contains("its disk is slow"));
         status.detail.contains("its own disk is slow") && slow.count() == 2

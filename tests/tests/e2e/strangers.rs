@@ -53,7 +53,7 @@ async fn a_node_of_another_ensemble_is_kept_out_and_disturbs_nobody() {
     ensemble.wipe(stranger);
     fs::rename(ensemble.directory(stranger).join("kept"), ensemble.data(stranger)).unwrap();
     ensemble.spawn(stranger);
-    ensemble.logged(stranger, &["looks for a leader"]).await;
+    ensemble.logged(stranger, &["looking for a leader"]).await;
     // For several election time-outs it finds nobody, and disturbs nobody.
     let alone = ensemble.client_of(stranger, SHORT);
     let (refused, kept_on) = tokio::join!(alone.set("k", "mixed"), client.set("k", "still ours"));

@@ -42,8 +42,8 @@ async fn a_wiped_node_is_brought_up_to_date_and_counted_in_no_quorum() {
     assert_eq!(line["role"], "learner", "{line}");
 
     // Everybody says what is going on.
-    ensemble.logged(wiped, &["data directory", "counted in no quorum"]).await;
-    ensemble.logged(leader, &["another data directory", "counted in no quorum"]).await;
+    ensemble.logged(wiped, &["member of the ensemble, without a vote"]).await;
+    ensemble.logged(leader, &["peer without a vote: its data directory was replaced"]).await;
     let statuses = ensemble.converged(&everyone).await;
     let status = &statuses[wiped];
     assert_eq!((status.role, status.votes), (Role::Learning, false), "{status:?}");
@@ -109,7 +109,7 @@ async fn two_wiped_nodes_form_no_ensemble_with_or_without_the_third() {
     }
     let missing = ensemble.addresses(kept).message.to_string();
     for node in &wiped {
-        ensemble.logged(*node, &["waits for", &missing]).await;
+        ensemble.logged(*node, &["waiting for voters", &missing]).await;
     }
     let two = client_of(&ensemble, &wiped, SHORT);
     two.set("lost", "x").await.expect_err("two wiped nodes have formed an ensemble");
@@ -124,7 +124,7 @@ async fn two_wiped_nodes_form_no_ensemble_with_or_without_the_third() {
     // With the third they learn which ensemble they belonged to, and that they are strangers to it.
     ensemble.spawn(kept);
     for node in &wiped {
-        ensemble.logged(*node, &["data directory", "counted in no quorum"]).await;
+        ensemble.logged(*node, &["member of the ensemble, without a vote"]).await;
     }
     let all = client_of(&ensemble, &everyone, SHORT);
     all.set("lost", "x").await.expect_err("a write was acknowledged by one voter of three");

@@ -137,7 +137,7 @@ fn client_and_server_know_the_same_keys_of_a_configuration_file() {
         let list = rest.split_once(']').map_or("", |(list, _)| list);
         list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
     };
-    let (server, client) = ("server/src/config/mod.rs", "client/src/peers.rs");
+    let (server, client) = ("server/src/config/sections.rs", "client/src/peers.rs");
     let document = "\"the configuration\";\n    const KEYS: &'static [&'static str] = &[";
     let known = keys(server, document);
     assert!(known.contains(&"DataDir".to_owned()), "{known:?}");

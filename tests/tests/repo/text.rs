@@ -14,10 +14,6 @@ pub(crate) const LONG_FILES: &[(&str, usize, &str)] = &[
     ("client/src/router.rs", 800, "to be split"),
     ("ffi/src/client.rs", 800, "to be split"),
     ("node/src/machine.rs", 800, "to be split"),
-    ("server/src/client/port.rs", 800, "to be split"),
-    ("server/src/client/port_tests.rs", 800, "to be split"),
-    ("server/src/config/mod.rs", 800, "to be split"),
-    ("server/src/net/outbox.rs", 800, "to be split"),
     ("zab/src/leader.rs", 800, "to be split"),
 ];
 

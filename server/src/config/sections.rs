@@ -1,0 +1,198 @@
+//! The JSON objects of a configuration file.
+
+use std::{marker::PhantomData, path::PathBuf};
+
+use gometa_zab::NodeId;
+use serde::de::{Error, IgnoredAny, MapAccess};
+
+use super::{
+    address::{self, Address},
+    json::{ListSeed, Section, SectionSeed, TextSeed, Unknowns},
+    settings,
+};
+
+/// The number of peers in one file.
+const PEERS_MAX: usize = 63;
+/// The length of an ensemble's name, in bytes.
+const NAME_MAX: usize = 100;
+
+/// The values of `Host`, `Peer` or `Bind`. `Bind` has no id, and may contain wildcards.
+#[derive(Default)]
+pub(super) struct Ports {
+    pub(super) election: Option<Address>,
+    pub(super) message: Option<Address>,
+    pub(super) request: Option<Address>,
+    pub(super) id: Option<NodeId>,
+}
+
+#[derive(Default)]
+pub(super) struct Host(pub(super) Ports);
+
+#[derive(Default)]
+pub(super) struct Peer(pub(super) Ports);
+
+#[derive(Default)]
+pub(super) struct BindSection(pub(super) Ports);
+
+/// The file.
+#[derive(Default)]
+pub(super) struct Document {
+    pub(super) host: Option<Host>,
+    pub(super) peers: Option<Vec<Peer>>,
+    pub(super) bind: Option<BindSection>,
+    pub(super) ensemble: Option<String>,
+    pub(super) data_dir: Option<PathBuf>,
+    pub(super) heartbeat_ms: Option<u64>,
+    pub(super) election_timeout_ms: Option<u64>,
+    pub(super) session_timeout_ms: Option<u32>,
+    pub(super) clients_max: Option<usize>,
+    pub(super) client_memory_mb: Option<usize>,
+    pub(super) admin_address: Option<Address>,
+}
+
+impl Ports {
+    fn read<'de, M: MapAccess<'de>>(
+        &mut self,
+        key: &'static str,
+        map: &mut M,
+        parse: fn(&str) -> Result<Address, String>,
+    ) -> Result<(), M::Error> {
+        let slot = match key {
+            "ElectionAddr" => &mut self.election,
+            "MessageAddr" => &mut self.message,
+            "RequestAddr" => &mut self.request,
+            _ => {
+                let expected = "1 to 16 hexadecimal digits, not all 0";
+                self.id = Some(map.next_value_seed(TextSeed { key, expected, parse: parse_id })?);
+                return Ok(());
+            }
+        };
+        *slot = Some(map.next_value_seed(TextSeed { key, expected: address::EXPECTED, parse })?);
+        Ok(())
+    }
+}
+
+fn parse_id(text: &str) -> Result<NodeId, String> {
+    match u64::from_str_radix(text, 16) {
+        Ok(id) if id > 0 && text.len() <= 16 && !text.starts_with('+') => Ok(NodeId(id)),
+        _ => Err("is not a node id".to_owned()),
+    }
+}
+
+impl Section for Host {
+    const NAME: &'static str = "Host";
+    const KEYS: &'static [&'static str] = &["ElectionAddr", "MessageAddr", "RequestAddr", "Id"];
+
+    fn read<'de, M: MapAccess<'de>>(
+        &mut self,
+        key: &'static str,
+        map: &mut M,
+        _: &Unknowns,
+    ) -> Result<(), M::Error> {
+        self.0.read(key, map, Address::parse_announced)
+    }
+}
+
+impl Section for Peer {
+    const NAME: &'static str = "Peer";
+    const KEYS: &'static [&'static str] = Host::KEYS;
+
+    fn read<'de, M: MapAccess<'de>>(
+        &mut self,
+        key: &'static str,
+        map: &mut M,
+        _: &Unknowns,
+    ) -> Result<(), M::Error> {
+        self.0.read(key, map, Address::parse_announced)
+    }
+}
+
+impl Section for BindSection {
+    const NAME: &'static str = "Bind";
+    const KEYS: &'static [&'static str] = &["ElectionAddr", "MessageAddr", "RequestAddr"];
+
+    fn read<'de, M: MapAccess<'de>>(
+        &mut self,
+        key: &'static str,
+        map: &mut M,
+        _: &Unknowns,
+    ) -> Result<(), M::Error> {
+        self.0.read(key, map, Address::parse)
+    }
+}
+
+impl Section for Document {
+    const NAME: &'static str = "the configuration";
+    const KEYS: &'static [&'static str] = &[
+        "Host",
+        "Peer",
+        "Bind",
+        "Ensemble",
+        "DataDir",
+        "HeartbeatMs",
+        "ElectionTimeoutMs",
+        "SessionTimeoutMs",
+        "ClientsMax",
+        "ClientMemoryMb",
+        "AdminAddr",
+        "Join",
+        "Tls",
+    ];
+
+    fn read<'de, M: MapAccess<'de>>(
+        &mut self,
+        key: &'static str,
+        map: &mut M,
+        unknowns: &Unknowns,
+    ) -> Result<(), M::Error> {
+        match key {
+            "Host" => self.host = Some(map.next_value_seed(SectionSeed::new(unknowns))?),
+            "Peer" => {
+                let seed = ListSeed { unknowns, max: PEERS_MAX, section: PhantomData };
+                self.peers = Some(map.next_value_seed(seed)?);
+            }
+            "Bind" => self.bind = Some(map.next_value_seed(SectionSeed::new(unknowns))?),
+            "Ensemble" => {
+                let parse = |text: &str| match text.len() {
+                    1..=NAME_MAX => Ok(text.to_owned()),
+                    _ => Err("is not a valid name".to_owned()),
+                };
+                let expected = "a string of 1 to 100 bytes";
+                self.ensemble = Some(map.next_value_seed(TextSeed { key, expected, parse })?);
+            }
+            "DataDir" => {
+                let parse = |text: &str| match text {
+                    "" => Err("is empty".to_owned()),
+                    text => Ok(PathBuf::from(text)),
+                };
+                self.data_dir = Some(map.next_value_seed(TextSeed {
+                    key,
+                    expected: "the path of a directory",
+                    parse,
+                })?);
+            }
+            "HeartbeatMs" => self.heartbeat_ms = settings::HEARTBEAT_MS.read(map)?,
+            "ElectionTimeoutMs" => self.election_timeout_ms = settings::ELECTION_TIMEOUT_MS.read(map)?,
+            "SessionTimeoutMs" => self.session_timeout_ms = settings::SESSION_TIMEOUT_MS.read(map)?,
+            "ClientsMax" => self.clients_max = settings::CLIENTS_MAX.read(map)?,
+            "ClientMemoryMb" => self.client_memory_mb = settings::CLIENT_MEMORY_MB.read(map)?,
+            "AdminAddr" => {
+                let seed = TextSeed { key, expected: address::EXPECTED, parse: Address::parse };
+                self.admin_address = Some(map.next_value_seed(seed)?);
+            }
+            "Join" => {
+                map.next_value::<IgnoredAny>()?;
+                return Err(M::Error::custom(
+                    "Join is not supported yet: list every node under Host and Peer instead",
+                ));
+            }
+            _ => {
+                map.next_value::<IgnoredAny>()?;
+                return Err(M::Error::custom(
+                    "Tls is not supported yet: remove it, and keep the ports on a network of trusted machines",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
