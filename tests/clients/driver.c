@@ -1,10 +1,10 @@
 /*
- * The driver of the client "c": it does what it is told on standard input, by README.md beside this file.
+ * The driver of the client "c"; README.md beside this file describes the protocol.
  *
  *     cc -std=c99 -D_POSIX_C_SOURCE=200809L driver.c $(pkg-config --cflags --libs gometa) -lpthread -o c-driver
  *
- * One thread reads lines and takes results from a queue, whichever there is; each caller of a bench has a thread of its
- * own, for that is what calls that block are for.
+ * One thread reads lines and takes results from a queue; each caller of a benchmark has its own thread, as is usual
+ * with blocking calls.
  */
 #include <errno.h>
 #include <gometa.h>
@@ -45,7 +45,7 @@ static char *copy_of(const char *text)
     return memcpy(must(malloc(size)), text, size);
 }
 
-/* A line: number, verb, and what stands behind them as name=value. It is taken apart where it lies. */
+/* A line: number, verb and name=value fields, parsed in place. */
 typedef struct {
     char *number, *verb;
     char *names[WORDS_MAX], *values[WORDS_MAX];
@@ -80,7 +80,7 @@ static void parse(char *text, line_t *line)
     }
 }
 
-/* NULL where the line has it not. */
+/* Returns NULL if the line has no such field. */
 static char *find(const line_t *line, const char *name)
 {
     for (int i = 0; i < line->count; i++) {
@@ -198,7 +198,7 @@ static void answer_error(const char *number, gometa_error_t *error)
     gometa_error_free(error);
 }
 
-/* Clients, by the number that they were opened with, the newest first. They are freed at the end. */
+/* All clients, the newest first. They are freed at the end. */
 typedef struct client {
     struct client *next;
     char *name;
@@ -248,7 +248,7 @@ static void open_client(const line_t *line)
     answer(line->number, "ok");
 }
 
-/* Calls that are under way; their tags in the queue. */
+/* The calls in flight, with their tags in the queue. */
 typedef struct call {
     struct call *next;
     uint64_t tag;
@@ -272,7 +272,7 @@ static uint32_t consistency_of(const line_t *line)
     return GOMETA_LOCAL;
 }
 
-/* NULL where the line has no options. */
+/* Returns NULL if the line has no options. */
 static gometa_status_t read_options_of(const line_t *line, gometa_read_options_t **options, gometa_error_t **error)
 {
     gometa_status_t status = GOMETA_OK;
@@ -449,7 +449,7 @@ static void end_call(call_t *call)
     free(call);
 }
 
-/* Answers the calls that have ended, as many as there are. */
+/* Answers all calls that have ended. */
 static void end_calls(void)
 {
     uint64_t tag = 0;
@@ -466,7 +466,7 @@ static void end_calls(void)
     }
 }
 
-/* A bench: a thread that makes others, and waits for them. */
+/* A benchmark: a thread that starts others and waits for them. */
 typedef struct bench {
     struct bench *next;
     pthread_t thread;
@@ -580,13 +580,13 @@ static void obey(char *text)
     }
 }
 
-/* What was read and not yet obeyed. */
+/* Input that is not processed yet. */
 static struct {
     char *data;
     size_t length, room;
 } input;
 
-/* Reads what there is, and obeys the whole lines in it. False at the end. */
+/* Reads available input and processes its complete lines. Returns false at the end. */
 static bool read_lines(void)
 {
     if (input.room - input.length < 65536) {

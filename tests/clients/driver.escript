@@ -1,12 +1,12 @@
 #!/usr/bin/env escript
-%% The driver of the client `raw-erlang`; README.md beside it says what it reads and writes.
-%% Every call is a process of its own.
+%% The driver of the client `raw-erlang`; README.md beside this file describes the protocol.
+%% Every call has its own process.
 -mode(compile).
 
 main(_) ->
     load(),
     ok = io:setopts([binary, {encoding, latin1}]),
-    %% Of calls under way, by their number: who makes them, and what cancels them.
+    %% The calls in flight by their number: the process, and the reference that cancels the call.
     calls = ets:new(calls, [named_table, public]),
     say([<<"client raw-erlang">>]),
     read(#{}).

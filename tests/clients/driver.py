@@ -1,4 +1,4 @@
-"""The driver of the client `python`: `gometa.Client`. See README.md beside this file."""
+"""The driver of the client `python`: `gometa.Client`. README.md beside this file describes the protocol."""
 
 import sys
 import threading
@@ -11,7 +11,7 @@ WRITES = ("add", "set", "cas", "delete")
 
 
 class Line:
-    """A line that was read: its number, what it asks for, and the fields."""
+    """A parsed line: number, verb and fields."""
 
     def __init__(self, text):
         words = text.split(" ")
@@ -33,11 +33,11 @@ class Line:
         return bytes.fromhex(self["value"])
 
     def seconds(self):
-        """The fields that say how long, as arguments of a call."""
+        """Returns the timeouts as arguments of a call."""
         return {"timeout": int(self["timeout_ms"]) / 1000} if "timeout_ms" in self.fields else {}
 
     def arguments(self):
-        """Name and arguments of the client's call that the line asks for."""
+        """Returns the name and the arguments of the client's method."""
         keywords = self.seconds()
         if self.verb in ("add", "set"):
             return self.verb, (self.key(), self.value()), keywords
@@ -57,7 +57,7 @@ class Line:
         sys.exit(f"line {self.number}: there is no {self.verb}")
 
     def work(self):
-        """Name and arguments of the call that a `bench` line repeats."""
+        """Returns the name and the arguments of the method that a `bench` line repeats."""
         if self["call"] == "get":
             return "get", (self.key(),)
         if self["call"] == "set":
@@ -70,7 +70,7 @@ def truth(value):
 
 
 def said(verb, result):
-    """What a call came to, in words."""
+    """Returns the result of a call as text."""
     if verb in ("add", "set", "cas"):
         return f"ok revision={result.revision} version={result.version}"
     if verb == "delete":
@@ -139,10 +139,10 @@ def bench(client, line):
 
 
 def main():
-    # A call that waits has its thread.
+    # Each call in flight has a thread.
     threads = ThreadPoolExecutor(max_workers=4096)
     clients = {}
-    # A thread of Python's cannot be made to give up a call: that takes a signal, or the end of its client.
+    # A blocking call of a Python thread cannot be cancelled: that takes a signal, or closing its client.
     write("client python without cancel: a call that blocks is given up by its timeout")
     for text in sys.stdin:
         line = Line(text.rstrip("\n"))

@@ -1,4 +1,4 @@
-"""The driver of the client `python-aio`: `gometa.aio.Client`. See README.md beside this file."""
+"""The driver of the client `python-aio`: `gometa.aio.Client`. README.md beside this file describes the protocol."""
 
 import asyncio
 import sys
@@ -14,7 +14,7 @@ async def call(client, line):
     try:
         result = await getattr(client, name)(*arguments, **keywords)
     except asyncio.CancelledError:
-        # asyncio has an exception of its own for this, which carries nothing.
+        # asyncio's own exception has no fields.
         error = gometa.CancelledError(
             f"{line.verb}: the call was cancelled",
             outcome="unknown" if line.verb in WRITES else "not_applied",
@@ -76,7 +76,7 @@ async def main():
                 line.arguments()
             task = calls[line.number] = asyncio.create_task(work(clients[line["client"]], line))
             task.add_done_callback(lambda _, number=line.number: calls.pop(number))
-            # A task that is cancelled before its first step would say nothing.
+            # A task that is cancelled before its first step would write no answer.
             await asyncio.sleep(0)
     for client in clients.values():
         await client.close()

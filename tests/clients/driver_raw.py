@@ -1,4 +1,4 @@
-"""The driver of the client `raw-python`; README.md beside it says what it reads and writes."""
+"""The driver of the client `raw-python`; README.md beside this file describes the protocol."""
 
 import os
 import sys
@@ -10,11 +10,11 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from gometa_raw import Cancel, Client, GometaError  # noqa: E402
 
-# Many calls may wait at a time, each in a thread of its own.
+# The number of concurrent calls, each in its own thread.
 threading.stack_size(256 << 10)
 
 
-class Runner:
+class Driver:
     def __init__(self):
         self._lock = threading.Lock()
         self._clients, self._cancels = {}, {}
@@ -25,7 +25,7 @@ class Runner:
             sys.stdout.flush()
 
     def take(self, line):
-        """Understands one line, and starts what it asks for."""
+        """Parses a line, and starts its call."""
         number, verb, *words = line.split(" ")
         fields = dict(word.split("=", 1) for word in words)
         client = int(fields.pop("client", 0))
@@ -37,7 +37,7 @@ class Runner:
                 cancel.cancel()
             return self.say(f"{number} ok")
         work = getattr(self, f"do_{verb}")
-        # No such client: the caller's fault, and the end.
+        # An unknown client is an error of the caller.
         arguments = (number, work, self._clients[client], fields, how)
         if verb == "close":
             return self.run(*arguments)
@@ -144,11 +144,11 @@ def written(written):
 
 
 def main():
-    runner = Runner()
-    runner.say("client raw-python")
+    driver = Driver()
+    driver.say("client raw-python")
     for line in sys.stdin:
-        runner.take(line.rstrip("\n"))
-    runner.end()
+        driver.take(line.rstrip("\n"))
+    driver.end()
 
 
 if __name__ == "__main__":

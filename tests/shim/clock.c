@@ -1,9 +1,9 @@
 /*
- * Makes the wall clock of one process jump, from one moment to the next. The monotonic clock goes on as it was.
+ * Makes the wall clock of one process jump. The monotonic clock is unchanged.
  *
  * Preloaded (LD_PRELOAD) into a server under test. GOMETA_CLOCK_FAULT names a file of two 64-bit numbers, which is
- * mapped when the process starts: by how many nanoseconds the wall clock is wrong, and how often it was read while
- * it was.
+ * mapped when the process starts: the error of the wall clock in nanoseconds, and the number of its reads while
+ * there was an error.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

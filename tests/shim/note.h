@@ -1,9 +1,9 @@
-/* What the preloaded faults share. */
+/* Shared by the preloaded faults. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
 
-/* Notes a hit, so that a test knows that its fault had an effect. */
+/* Records that a fault had an effect. */
 static void note(const char *path)
 {
     char hits[4096];

@@ -1,8 +1,8 @@
 /*
- * Makes reads of files hang in one thread of one process, from one moment to the next.
+ * Makes reads of files hang in one thread of one process.
  *
- * Preloaded (LD_PRELOAD) into a server under test. GOMETA_READ_FAULT names a file: while it is there, every pread of
- * the thread that drives the node waits until it is gone. Each read that had to wait leaves one byte in the file of
+ * Preloaded (LD_PRELOAD) into a server under test. GOMETA_READ_FAULT names a file: while it exists, every pread of
+ * the driver's thread waits until it is removed. Each read that had to wait adds one byte to the file of
  * that name and ".hits".
  */
 #define _GNU_SOURCE
@@ -19,7 +19,7 @@
 
 typedef ssize_t pread_function(int, void *, size_t, off_t);
 
-/* Waits while the file is there. */
+/* Waits while the file exists. */
 static void hang(void)
 {
     const char *path = getenv("GOMETA_READ_FAULT");

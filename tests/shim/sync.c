@@ -1,10 +1,10 @@
 /*
- * Makes fsync and fdatasync of one process fail, slow, or lie, from one moment to the next.
+ * Makes fsync and fdatasync of one process fail, wait, or succeed without an effect.
  *
- * Preloaded (LD_PRELOAD) into a server under test. GOMETA_SYNC_FAULT names a file: while it is not there, every sync
- * is the system's own. It says "fail" (the sync fails with EIO and nothing is synced), "slow N" (the sync waits N
+ * Preloaded (LD_PRELOAD) into a server under test. GOMETA_SYNC_FAULT names a file. While it does not exist, every sync
+ * is the system's. Its content is "fail" (the sync fails with EIO and nothing is synced), "slow N" (the sync waits N
  * milliseconds first), "lie" (the sync does nothing and succeeds) or "lie-log" (the same, for the write-ahead log and
- * the mark of what is synced only). Each sync that was interfered with leaves one byte in the file of that name and
+ * the mark of its synced length only). Each affected sync adds one byte to the file of that name and
  * ".hits".
  */
 #define _GNU_SOURCE
@@ -41,7 +41,7 @@ static int of_the_log(int file)
 
 enum fate { SYNC, FAIL, LIE };
 
-/* What becomes of this sync; waits first where it has to be slow. */
+/* Returns the fault of this sync, after the wait of a slow one. */
 static enum fate fate(int synced)
 {
     const char *path = getenv("GOMETA_SYNC_FAULT");

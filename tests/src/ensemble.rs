@@ -1,4 +1,4 @@
-//! A supervisor: an ensemble of real `gometa-server` processes on one machine, to be killed, stopped and wiped.
+//! Supervises an ensemble of real `gometa-server` processes on one machine: starts, kills, pauses and wipes them.
 //!
 //! Each node has a scratch directory of its own, which is its working directory, with `node.json`, `gometa-data`,
 //! and the output of each of its starts. Each ensemble has a loopback address of its own (127.x.y.z), and the
@@ -27,9 +27,9 @@ use crate::{
     wait::{PATIENCE, until},
 };
 
-/// How long a node may take to say how it is.
+/// The timeout of a status request.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
-/// Lines shown of each node's log after a failure.
+/// The number of lines that are printed of each node's log after a failure.
 const TAIL_LINES: usize = 40;
 
 /// A node's three addresses.
@@ -43,7 +43,7 @@ pub struct Addresses {
     pub request: SocketAddr,
 }
 
-/// Ports that nobody else gets while this is there.
+/// Reserved ports: no other process gets them while this value exists.
 pub struct Reserved {
     /// The addresses.
     pub addresses: Addresses,
@@ -51,7 +51,7 @@ pub struct Reserved {
 }
 
 impl Addresses {
-    /// Ports that are free, and held until what is returned is dropped.
+    /// Reserves free ports until the returned value is dropped.
     ///
     /// # Panics
     /// If the system has none.
@@ -69,7 +69,7 @@ impl Addresses {
         pick().unwrap_or_else(|error| panic!("no free port on {ip}: {error}"))
     }
 
-    /// Ports that are free at this moment.
+    /// Returns ports that are free at this moment.
     ///
     /// # Panics
     /// If the system has none.
@@ -77,7 +77,7 @@ impl Addresses {
         Addresses::reserve(ip).addresses
     }
 
-    /// As a configuration file has them.
+    /// Returns the addresses in the form of a configuration file.
     pub fn json(&self) -> Value {
         json!({
             "ElectionAddr": self.election.to_string(),
@@ -87,7 +87,7 @@ impl Addresses {
     }
 }
 
-/// A loopback address that is most likely nobody else's.
+/// Returns a random loopback address, which is most likely unused.
 ///
 /// # Panics
 /// If the system has no random numbers.
@@ -104,40 +104,40 @@ struct Node {
     starts: usize,
 }
 
-/// An ensemble. Its processes end with its value; its directory too, unless the test has failed.
+/// An ensemble. Dropping it kills its processes, and removes its directory unless the test has failed.
 pub struct Ensemble {
     nodes: Vec<Node>,
     network: Option<Network>,
     observer: Client,
-    /// Nodes are started with blocked outputs.
+    /// Whether nodes are started with blocked outputs.
     blocked: bool,
     scratch: TempDir,
 }
 
 impl Ensemble {
-    /// An ensemble of so many nodes, all of them ready.
+    /// Starts an ensemble of `size` nodes, and waits until all are ready.
     pub async fn start(nodes: usize) -> Ensemble {
         let mut ensemble = Ensemble::prepare(nodes);
         ensemble.start_all().await;
         ensemble
     }
 
-    /// The same with a network between the nodes that can be broken.
+    /// Starts an ensemble whose nodes are connected by proxies, and waits until all are ready.
     pub async fn start_on_network(nodes: usize, random: &mut Random) -> Ensemble {
         let mut ensemble = Ensemble::prepare_on_network(nodes, random).await;
         ensemble.start_all().await;
         ensemble
     }
 
-    /// Directories and configuration files; nothing is started.
+    /// Creates directories and configuration files, and starts nothing.
     ///
     /// # Panics
-    /// If there is no room for them.
+    /// If they cannot be created.
     pub fn prepare(nodes: usize) -> Ensemble {
         Ensemble::prepare_reserving(nodes).0
     }
 
-    /// The ports stay reserved with the second value.
+    /// The second value keeps the ports reserved.
     fn prepare_reserving(nodes: usize) -> (Ensemble, Vec<Reserved>) {
         let scratch = tempfile::Builder::new().prefix("gometa-e2e-").tempdir();
         let scratch = scratch.unwrap_or_else(|error| panic!("no scratch directory: {error}"));
@@ -198,7 +198,7 @@ impl Ensemble {
         ensemble
     }
 
-    /// What a node's configuration file says.
+    /// Returns a node's configuration file.
     ///
     /// # Panics
     /// If it cannot be read.
@@ -209,7 +209,7 @@ impl Ensemble {
         read.unwrap_or_else(|error| panic!("{}: {error}", file.display()))
     }
 
-    /// Replaces a node's configuration file; it counts from the node's next start on.
+    /// Replaces a node's configuration file, which is read at the node's next start.
     ///
     /// # Panics
     /// If it cannot be written.
@@ -217,7 +217,7 @@ impl Ensemble {
         write_configuration(&self.nodes[node].directory, configuration);
     }
 
-    /// Has the nodes announce these addresses to clients in place of those where they listen. For nodes that have not
+    /// Makes the nodes announce these addresses to clients instead of those where they listen. For nodes that have not
     /// been started.
     ///
     /// # Panics
@@ -227,7 +227,7 @@ impl Ensemble {
             let mut configuration = self.configuration(node);
             configuration["Bind"] = json!({"RequestAddr": configuration["Host"]["RequestAddr"]});
             configuration["Host"]["RequestAddr"] = announced.to_string().into();
-            // The others say themselves where clients reach them.
+            // The other nodes announce their own addresses to clients.
             for peer in configuration["Peer"].as_array_mut().into_iter().flatten() {
                 peer.as_object_mut().and_then(|peer| peer.remove("RequestAddr"));
             }
@@ -235,8 +235,8 @@ impl Ensemble {
         }
     }
 
-    /// Starts nodes from now on with both outputs blocked: a pipe that is full, and from which nothing is read. What
-    /// they log is lost, and they are ready when they answer on their request port that they lead, follow or learn.
+    /// Starts nodes from now on with both outputs blocked: a full pipe from which nothing is read. What
+    /// they log is lost, and they are ready when their status says that they lead, follow or learn.
     pub fn block_outputs(&mut self) {
         self.blocked = true;
     }
@@ -258,22 +258,22 @@ impl Ensemble {
         }
     }
 
-    /// How many nodes there are.
+    /// Returns the number of nodes.
     pub fn size(&self) -> usize {
         self.nodes.len()
     }
 
-    /// All nodes.
+    /// Returns all nodes.
     pub fn all(&self) -> Vec<usize> {
         (0..self.nodes.len()).collect()
     }
 
-    /// All nodes but one.
+    /// Returns all nodes but one.
     pub fn others(&self, node: usize) -> Vec<usize> {
         (0..self.nodes.len()).filter(|other| *other != node).collect()
     }
 
-    /// The network between the nodes.
+    /// Returns the network between the nodes.
     ///
     /// # Panics
     /// If they are connected directly.
@@ -281,22 +281,22 @@ impl Ensemble {
         self.network.as_ref().unwrap_or_else(|| panic!("this ensemble has no network that can be broken"))
     }
 
-    /// Where an ensemble's node listens.
+    /// Returns the addresses that a node listens on.
     pub fn addresses(&self, node: usize) -> Addresses {
         self.nodes[node].addresses
     }
 
-    /// Where clients reach a node.
+    /// Returns a node's address for clients.
     pub fn request(&self, node: usize) -> String {
         self.nodes[node].addresses.request.to_string()
     }
 
-    /// Where clients reach the nodes, beginning with `first`.
+    /// Returns the nodes' addresses for clients, beginning with `first`.
     pub fn requests_from(&self, first: usize) -> Vec<String> {
         (0..self.size()).map(|offset| self.request((first + offset) % self.size())).collect()
     }
 
-    /// A client that knows all nodes.
+    /// Returns a client of all nodes.
     ///
     /// # Panics
     /// Never: the addresses are addresses.
@@ -305,7 +305,7 @@ impl Ensemble {
         built.unwrap_or_else(|error| panic!("no client: {error}"))
     }
 
-    /// A client that asks one node, whoever leads.
+    /// Returns a client that stays on one node, also if it does not lead.
     ///
     /// # Panics
     /// Never: the address is one.
@@ -314,34 +314,34 @@ impl Ensemble {
         built.unwrap_or_else(|error| panic!("no client: {error}"))
     }
 
-    /// A node's working directory.
+    /// Returns a node's working directory.
     pub fn directory(&self, node: usize) -> &Path {
         &self.nodes[node].directory
     }
 
-    /// A directory for whatever else a test needs.
+    /// Returns a directory for other files of a test.
     pub fn scratch(&self) -> &Path {
         self.scratch.path()
     }
 
-    /// A node's data directory.
+    /// Returns a node's data directory.
     pub fn data(&self, node: usize) -> PathBuf {
         self.nodes[node].directory.join("gometa-data")
     }
 
-    /// Starts a node and does not wait for it.
+    /// Starts a node without waiting for it.
     ///
     /// # Panics
-    /// If it runs.
+    /// If it is running.
     pub fn spawn(&mut self, node: usize) {
         self.spawn_with(node, Command::new(program("gometa-server")));
     }
 
-    /// Starts a node whose files cannot grow beyond so many blocks of 512 bytes: as on a full disk, the write that
-    /// would make one longer fails. Does not wait for it.
+    /// Starts a node whose files are limited to `blocks` blocks of 512 bytes: as on a full disk, a write beyond the limit
+    /// fails. Does not wait for the node.
     ///
     /// # Panics
-    /// If it runs.
+    /// If it is running.
     pub fn spawn_with_short_files(&mut self, node: usize, blocks: u64) {
         let mut command = Command::new("sh");
         let server = program("gometa-server");
@@ -349,13 +349,13 @@ impl Ensemble {
         self.spawn_with(node, command);
     }
 
-    /// Starts a node by a command of the caller's, to which the server's arguments are added. Does not wait for it.
+    /// Starts a node by the given command, to which the server's arguments are added. Does not wait for it.
     ///
     /// # Panics
-    /// If it runs.
+    /// If it is running.
     pub fn spawn_with(&mut self, node: usize, mut command: Command) {
         let node = &mut self.nodes[node];
-        assert!(node.process.is_none(), "{} runs already", node.addresses.message);
+        assert!(node.process.is_none(), "{} is running already", node.addresses.message);
         node.starts += 1;
         command.current_dir(&node.directory).args(["-config=node.json", "-watch-stdin=true"]);
         node.process = Some(if self.blocked {
@@ -365,20 +365,20 @@ impl Ensemble {
         });
     }
 
-    /// Waits until a node has ended by itself, and gives its status and its last line.
+    /// Waits until a node has exited by itself, and returns its status and its last line.
     ///
     /// # Panics
-    /// If it does not run, or does not end.
+    /// If it is not running, or does not exit.
     pub async fn end(&mut self, node: usize) -> (ExitStatus, String) {
-        let process = self.nodes[node].process.take().unwrap_or_else(|| panic!("node {node} does not run"));
+        let process = self.nodes[node].process.take().unwrap_or_else(|| panic!("node {node} is not running"));
         let status = process.end(PATIENCE).await;
         (status, last_line(&process.err()))
     }
 
-    /// Waits until a node is ready, and gives the READY line's JSON; of a node with blocked outputs, its role only.
+    /// Waits until a node is ready, and returns the READY line's JSON; of a node with blocked outputs, its role only.
     ///
     /// # Panics
-    /// If it ends, or takes too long.
+    /// If it exits, or takes too long.
     pub async fn ready(&self, node: usize) -> Value {
         let what = format!("node {node} is ready");
         until(&what, PATIENCE, || async {
@@ -392,10 +392,10 @@ impl Ensemble {
         .await
     }
 
-    /// What [`ready`](Self::ready) waits for, if it is so now.
+    /// Returns the result of [`ready`](Self::ready) if the node is ready now.
     ///
     /// # Errors
-    /// What the node last said, if it is not ready.
+    /// If it is not ready; the error is the node's last line.
     pub async fn looks_ready(&self, node: usize) -> Result<Value, String> {
         if self.blocked {
             let status = self.status(node).await.map_err(|error| error.to_string())?;
@@ -427,21 +427,21 @@ impl Ensemble {
         self.ready(node).await
     }
 
-    /// The process of a node that runs.
+    /// Returns the process of a running node.
     ///
     /// # Panics
-    /// If it does not.
+    /// If it is not running.
     pub fn process(&self, node: usize) -> &Process {
-        self.nodes[node].process.as_ref().unwrap_or_else(|| panic!("node {node} does not run"))
+        self.nodes[node].process.as_ref().unwrap_or_else(|| panic!("node {node} is not running"))
     }
 
-    /// The pipe of a node with blocked outputs, for reading after all.
+    /// Returns the pipe of a node with blocked outputs, for reading.
     ///
     /// # Panics
-    /// If the node does not run, or its outputs are not blocked.
+    /// If the node is not running, or its outputs are not blocked.
     pub fn unblock(&mut self, node: usize) -> PipeReader {
         let process = self.nodes[node].process.as_mut();
-        process.unwrap_or_else(|| panic!("node {node} does not run")).unblock()
+        process.unwrap_or_else(|| panic!("node {node} is not running")).unblock()
     }
 
     /// Kills a node with SIGKILL.
@@ -451,48 +451,48 @@ impl Ensemble {
         }
     }
 
-    /// Stops a node with SIGSTOP: it stands still, and keeps everything.
+    /// Pauses a node with SIGSTOP.
     pub fn pause(&self, node: usize) {
         self.process(node).signal(Signal::STOP);
     }
 
-    /// Lets a node go on that was paused.
+    /// Resumes a paused node with SIGCONT.
     pub fn resume(&self, node: usize) {
         self.process(node).signal(Signal::CONT);
     }
 
-    /// Asks a node to end with SIGTERM, and waits until it has.
+    /// Stops a node with SIGTERM, and waits for its exit.
     ///
     /// # Panics
-    /// If it does not run, or does not end.
+    /// If it is not running, or does not exit.
     pub async fn terminate(&mut self, node: usize) -> ExitStatus {
-        let process = self.nodes[node].process.take().unwrap_or_else(|| panic!("node {node} does not run"));
+        let process = self.nodes[node].process.take().unwrap_or_else(|| panic!("node {node} is not running"));
         process.signal(Signal::TERM);
         process.end(PATIENCE).await
     }
 
-    /// Closes a node's standard input, which it watches, and waits until it has ended.
+    /// Closes the standard input that a node watches, and waits for its exit.
     ///
     /// # Panics
-    /// If it does not run, or does not end.
+    /// If it is not running, or does not exit.
     pub async fn close_stdin(&mut self, node: usize) -> ExitStatus {
         let mut process =
-            self.nodes[node].process.take().unwrap_or_else(|| panic!("node {node} does not run"));
+            self.nodes[node].process.take().unwrap_or_else(|| panic!("node {node} is not running"));
         process.close_stdin();
         process.end(PATIENCE).await
     }
 
-    /// Removes a node's data directory. The node must not run.
+    /// Removes the data directory of a node that is not running.
     ///
     /// # Panics
-    /// If it runs, or the directory cannot be removed.
+    /// If it is running, or the directory cannot be removed.
     pub fn wipe(&mut self, node: usize) {
-        assert!(self.nodes[node].process.is_none(), "node {node} runs");
+        assert!(self.nodes[node].process.is_none(), "node {node} is running");
         let data = self.data(node);
         fs::remove_dir_all(&data).unwrap_or_else(|error| panic!("cannot remove {}: {error}", data.display()));
     }
 
-    /// The log of a node's latest start.
+    /// Returns the log of a node's latest start.
     pub fn log(&self, node: usize) -> String {
         let node = &self.nodes[node];
         fs::read(node.directory.join(format!("start-{}.err", node.starts)))
@@ -500,10 +500,10 @@ impl Ensemble {
             .unwrap_or_default()
     }
 
-    /// Waits until the log of a node's latest start has a line with all these words, and gives it.
+    /// Waits until the log of a node's latest start has a line with all these words, and returns that line.
     ///
     /// # Panics
-    /// If it never has.
+    /// If there is none before the deadline.
     pub async fn logged(&self, node: usize, words: &[&str]) -> String {
         let what = format!("node {node} logs {words:?}");
         until(&what, PATIENCE, || async {
@@ -514,18 +514,18 @@ impl Ensemble {
         .await
     }
 
-    /// How a node is.
+    /// Returns a node's status.
     ///
     /// # Errors
-    /// If it does not say in time.
+    /// If the request fails or times out.
     pub async fn status(&self, node: usize) -> gometa_client::Result<NodeStatus> {
         self.observer.status_of(&self.request(node)).await
     }
 
-    /// Waits until a node is as `wanted` says, which names what is missing.
+    /// Waits until `wanted` accepts a node's status; its error names what is missing.
     ///
     /// # Panics
-    /// If it never is.
+    /// If it does not before the deadline.
     pub async fn status_when(
         &self,
         node: usize,
@@ -539,10 +539,10 @@ impl Ensemble {
         .await
     }
 
-    /// Waits until one of these nodes leads, and says which: the one with the highest epoch.
+    /// Waits until one of these nodes leads, and returns the one with the highest epoch.
     ///
     /// # Panics
-    /// If none ever does.
+    /// If none does before the deadline.
     pub async fn leader_among(&self, nodes: &[usize]) -> usize {
         until(&format!("a leader among {nodes:?}"), PATIENCE, || async {
             let mut found = None;
@@ -558,18 +558,18 @@ impl Ensemble {
         .await
     }
 
-    /// Waits until one of the nodes that run leads, and says which.
+    /// Waits until one of the running nodes leads, and returns it.
     pub async fn leader(&self) -> usize {
         let running: Vec<usize> =
             self.all().into_iter().filter(|node| self.nodes[*node].process.is_some()).collect();
         self.leader_among(&running).await
     }
 
-    /// Waits until one of these nodes leads, the others follow, and all have applied everything that the leader
-    /// has; gives their statuses in the same order.
+    /// Waits until one of these nodes leads, the others follow, and all have applied everything that the leader has
+    /// applied; returns their statuses in the same order.
     ///
     /// # Panics
-    /// If that never happens, or if two nodes are at the same revision with different states.
+    /// If that does not happen before the deadline, or if two nodes have different states at the same revision.
     pub async fn converged(&self, nodes: &[usize]) -> Vec<NodeStatus> {
         until(&format!("nodes {nodes:?} are at the same revision"), PATIENCE, || async {
             let mut statuses = Vec::new();
@@ -626,5 +626,5 @@ fn write_configuration(directory: &Path, configuration: &Value) {
 }
 
 fn last_line(text: &str) -> String {
-    text.lines().last().unwrap_or("it has logged nothing").to_owned()
+    text.lines().last().unwrap_or("the log is empty").to_owned()
 }

@@ -1,4 +1,4 @@
-//! What may listen at an address where a client expects a node.
+//! Servers other than gometa, at addresses where a client expects a node.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -11,31 +11,31 @@ use tokio::{
 
 use crate::random::{self, Random};
 
-/// Connections that one of them serves at a time; more wait.
+/// The number of connections that one of them serves at a time; more wait.
 const CONNECTIONS_MAX: usize = 64;
-/// Random bytes sent at a time.
+/// The number of random bytes sent at a time.
 const NOISE_BYTES: usize = 4 << 10;
-/// How long the HTTP server waits for a request.
+/// The time that the HTTP server waits for a request.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
 
-/// Listeners that are no nodes. They end with their value.
+/// Listeners that are no nodes. Dropping them closes them.
 pub struct Impostors {
-    /// Answers whatever comes as an HTTP server does that cannot read it, and closes.
+    /// Answers every request with HTTP status 400, and closes the connection.
     pub http: SocketAddr,
-    /// Sends random bytes for as long as somebody reads them.
+    /// Sends random bytes until the connection is closed.
     pub noise: SocketAddr,
-    /// Accepts, reads, and says nothing.
+    /// Accepts and reads, and sends nothing.
     pub silent: SocketAddr,
-    /// Nobody listens there.
+    /// An address without a listener.
     pub dead: SocketAddr,
     _tasks: JoinSet<()>,
 }
 
 impl Impostors {
-    /// All of them, on 127.0.0.1.
+    /// Starts all of them on 127.0.0.1.
     ///
     /// # Panics
-    /// If the system has no ports.
+    /// If there are no free ports.
     pub async fn start() -> Impostors {
         let mut tasks = JoinSet::new();
         let http = listen(&mut tasks, |stream| async move { drop(speak_http(stream).await) }).await;
@@ -46,7 +46,7 @@ impl Impostors {
         })
         .await;
         let silent = listen(&mut tasks, |stream| async move { drop(keep_silent(stream).await) }).await;
-        // Privileged, so nobody gets it by chance; discard, so nobody has it on purpose.
+        // The privileged port of the discard protocol: no process gets it by chance.
         let dead = SocketAddr::from(([127, 0, 0, 1], 9));
         Impostors { http, noise, silent, dead, _tasks: tasks }
     }

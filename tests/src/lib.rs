@@ -1,14 +1,13 @@
-//! What the tests of real processes share: starting `gometa-server`s, waiting for them, stopping them.
+//! Shared code of the tests of real processes: starting `gometa-server`s, waiting for them, stopping them.
 //!
-//! - [`ensemble`]: a supervisor of several nodes; [`program`]: one process.
-//! - [`network`]: proxies between the nodes, to cut, delay and lose what passes.
-//! - [`chaos`]: faults on a whole ensemble, and the verdict; the program `gometa-chaos` runs it.
-//! - [`clients`]: the ways to use gometa, held to one behaviour; the program `gometa-clients` runs it.
-//! - [`impostors`]: what else may listen where a client expects a node.
+//! - [`ensemble`]: several nodes under supervision; [`program`]: one process.
+//! - [`network`]: proxies between the nodes, with partitions, delays and losses.
+//! - [`chaos`]: faults on a whole ensemble, and checks of its history; the program `gometa-chaos`.
+//! - [`clients`]: the same scenarios for the clients of every language; the program `gometa-clients`.
+//! - [`impostors`]: other servers at addresses where a client expects a node.
 //! - [`wait`]: conditions with deadlines; [`random`]: seeds.
 //!
-//! What is amiss is told by panicking: these are tests. The repository's own rules are in `tests/repo/` and need
-//! none of it.
+//! Failures are panics: these are tests. The repository's own rules are in `tests/repo/` and use none of it.
 #![forbid(unsafe_code)]
 
 pub mod chaos;

@@ -1,12 +1,12 @@
-//! A network between nodes that can be broken: one proxy per ordered pair of nodes, for votes and for messages.
+//! A network between nodes with faults: one proxy per ordered pair of nodes, for votes and for messages.
 //!
-//! Node `a` is told the addresses of proxy (a, b) where it asks for those of node `b`. Each direction of each pair
-//! is a [`Line`] with faults of its own. What travels from a to b passes line (a, b), whichever of the two has
-//! dialled. A cut line holds bytes back as a broken cable does: nobody is told, and what was sent before the line
-//! is healed arrives afterwards. Votes on a cut line are lost.
+//! In the configuration of node `a`, the addresses of node `b` are those of proxy (a, b). Each direction of each pair
+//! is a [`Line`] with faults of its own. Traffic from a to b passes line (a, b), whichever of the two opened the
+//! connection. A cut line holds bytes back as a broken cable does: the connection stays open, and what was sent before
+//! the line is healed arrives afterwards. Votes on a cut line are lost.
 //!
-//! Connections can also be broken: reset at both ends, or half-open, where one end is gone and the other never hears
-//! of it.
+//! Connections can also be reset at both ends, or made half-open: one end is closed, and the other end is not
+//! notified.
 
 use std::{
     io,
@@ -31,54 +31,54 @@ use tokio::{
 
 use crate::random::{self, Random};
 
-/// Bytes taken from a connection at a time.
+/// The number of bytes read from a connection at a time.
 const CHUNK_BYTES: usize = 16 << 10;
-/// Chunks under way on one direction of a connection.
+/// The number of chunks in flight in one direction of a connection.
 const CHUNKS_MAX: usize = 64;
-/// Longer than any datagram.
+/// More than the length of any datagram.
 const DATAGRAM_MAX: usize = 64 << 10;
-/// Datagrams under way on one line; more are lost.
+/// The number of datagrams in flight on one line; more are lost.
 const DATAGRAMS_MAX: usize = 4_096;
-/// A datagram that is overtaken is so late at most.
+/// The maximum delay of a reordered datagram.
 const OVERTAKEN_MAX: Duration = Duration::from_millis(300);
-/// The copy of a doubled datagram comes so late at most: long enough to speak of an election that is over.
+/// The maximum delay of a duplicate: it may arrive after its election has ended.
 const COPY_MAX: Duration = Duration::from_secs(2);
 
-/// What is wrong with one direction between two nodes.
+/// The faults of one direction between two nodes.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Line {
-    /// Nothing passes.
+    /// Whether nothing passes.
     pub cut: bool,
-    /// Everything takes this long.
+    /// The delay of everything.
     pub delay: Duration,
-    /// And up to so much longer, each time anew. Datagrams overtake each other by it, bytes of a connection do not.
+    /// The maximum of a random additional delay. It reorders datagrams, but not the bytes of a connection.
     pub jitter: Duration,
-    /// So many of a hundred datagrams are lost.
+    /// The percentage of lost datagrams.
     pub loss_percent: u8,
-    /// So many bytes of a connection pass in a second; 0 for any number.
+    /// The bandwidth of a connection in bytes per second; 0 is unlimited.
     pub bytes_per_second: u64,
-    /// So many of a hundred come a second time, later.
+    /// The percentage of datagrams that are duplicated.
     pub double_percent: u8,
-    /// So many of a hundred are held back, so that others overtake them.
+    /// The percentage of datagrams that are delayed behind later ones.
     pub overtake_percent: u8,
 }
 
-/// What happens to the connections between two nodes, once.
+/// A break of the connections between two nodes.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 enum Break {
-    /// Nothing yet.
+    /// No break so far.
     #[default]
     None,
-    /// Both ends are closed, with whatever was under way.
+    /// Both ends are closed, and bytes in flight are lost.
     Reset,
-    /// The end at this node is closed. The other one stays open: what is sent there goes nowhere.
+    /// The end at this node is closed. The other one stays open, and what is sent there is lost.
     HalfOpen {
-        /// Whose end is gone.
+        /// The node whose end is closed.
         gone: usize,
     },
 }
 
-/// Where a node really listens.
+/// The addresses that a node listens on.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
     /// UDP.
@@ -87,14 +87,14 @@ pub struct Target {
     pub message: SocketAddr,
 }
 
-/// The network of one ensemble. Ends with its value.
+/// The network of one ensemble. Dropping it stops the proxies.
 pub struct Network {
     nodes: usize,
     /// By (from, to).
     lines: Vec<watch::Sender<Line>>,
-    /// By (lower, higher) of two nodes: the latest break of their connections.
+    /// The latest break of the connections of two nodes, by (lower, higher).
     breaks: Vec<watch::Sender<Break>>,
-    /// What `from` is told of `to`.
+    /// The addresses of `to` in the configuration of `from`.
     proxies: Vec<Option<Target>>,
     counts: Arc<Counts>,
     _tasks: JoinSet<()>,
@@ -111,30 +111,30 @@ struct Counts {
     broken: AtomicU64,
 }
 
-/// How often things have happened on all lines.
+/// Counters of all lines together.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Seen {
-    /// Datagrams that passed.
+    /// The number of datagrams that passed.
     pub passed: u64,
-    /// Datagrams that were lost on a line with loss.
+    /// The number of datagrams lost on lines with loss.
     pub lost: u64,
-    /// What came to a cut line: datagrams that were dropped there, pieces of connections that had to wait.
+    /// The number of datagrams dropped and chunks held back by cut lines.
     pub held: u64,
-    /// What was delayed by a slow line.
+    /// The number of datagrams and chunks that were delayed.
     pub delayed: u64,
-    /// Datagrams that were sent a second time.
+    /// The number of duplicated datagrams.
     pub doubled: u64,
-    /// Datagrams that arrived after one that had been sent later.
+    /// The number of datagrams that arrived after a later one.
     pub overtaken: u64,
-    /// Connections that were broken.
+    /// The number of broken connections.
     pub broken: u64,
 }
 
 impl Network {
-    /// Proxies between all nodes, on `ip`, without a fault.
+    /// Starts proxies between all nodes, on `ip`, without faults.
     ///
     /// # Panics
-    /// If the system has no ports.
+    /// If there are no free ports.
     pub async fn between(targets: &[Target], ip: IpAddr, seed: u64) -> Network {
         let nodes = targets.len();
         let pairs = nodes * nodes;
@@ -174,20 +174,20 @@ impl Network {
         Network { nodes, lines, breaks, proxies, counts, _tasks: tasks }
     }
 
-    /// What node `from` is to be told where it asks for the addresses of node `to`.
+    /// Returns the addresses of node `to` for the configuration of node `from`.
     ///
     /// # Panics
-    /// If the two are the same.
+    /// If both are the same node.
     pub fn proxy(&self, from: usize, to: usize) -> Target {
         self.proxies[from * self.nodes + to].unwrap_or_else(|| panic!("node {from} needs no proxy to itself"))
     }
 
-    /// Sets one direction.
+    /// Sets the faults of one direction.
     pub fn set(&self, from: usize, to: usize, line: Line) {
         self.lines[from * self.nodes + to].send_replace(line);
     }
 
-    /// Sets every direction.
+    /// Sets the faults of every direction.
     pub fn set_all(&self, line: Line) {
         for sender in &self.lines {
             sender.send_replace(line);
@@ -199,7 +199,7 @@ impl Network {
         self.lines[from * self.nodes + to].send_modify(|line| line.cut = true);
     }
 
-    /// Cuts a node off from all others, both ways.
+    /// Cuts a node off from all others, in both directions.
     pub fn isolate(&self, node: usize) {
         for other in (0..self.nodes).filter(|other| *other != node) {
             self.cut(node, other);
@@ -207,17 +207,17 @@ impl Network {
         }
     }
 
-    /// Takes every fault away.
+    /// Heals all lines.
     pub fn heal(&self) {
         self.set_all(Line::default());
     }
 
-    /// Resets all connections between two nodes, with whatever is under way. New ones can be made at once.
+    /// Resets all connections between two nodes. New ones can be made at once.
     pub fn reset(&self, one: usize, other: usize) {
         self.break_between(one, other, Break::Reset);
     }
 
-    /// Closes the end at `gone` of all its connections with `kept`, which never hears of it. New ones can be made at
+    /// Closes the end at `gone` of all its connections with `kept`, which is not notified. New ones can be made at
     /// once.
     pub fn half_open(&self, gone: usize, kept: usize) {
         self.break_between(gone, kept, Break::HalfOpen { gone });
@@ -227,7 +227,7 @@ impl Network {
         self.breaks[one.min(other) * self.nodes + one.max(other)].send_replace(how);
     }
 
-    /// What has happened so far.
+    /// Returns the counters.
     pub fn seen(&self) -> Seen {
         let Counts { passed, lost, held, delayed, doubled, overtaken, broken } = &*self.counts;
         Seen {
@@ -250,14 +250,14 @@ async fn carry_votes(
     counts: Arc<Counts>,
 ) {
     let socket = Arc::new(socket);
-    // The number of the latest datagram that has gone on.
+    // The number of the latest datagram that was forwarded.
     let latest = Arc::new(AtomicU64::new(0));
     let mut number = 0;
     let mut buffer = vec![0; DATAGRAM_MAX];
     let mut late = JoinSet::new();
     loop {
         while late.try_join_next().is_some() {}
-        // An error is the echo of a datagram to a node that is down.
+        // An error is the ICMP answer of a node that is down.
         let Ok((length, _)) = socket.recv_from(&mut buffer).await else { continue };
         let fault = *line.borrow();
         if fault.cut {
@@ -299,13 +299,13 @@ async fn carry_votes(
     }
 }
 
-/// Any part of a time.
+/// Returns a random part of a duration.
 fn share(random: &mut Random, most: Duration) -> Duration {
     let micros = u64::try_from(most.as_micros()).unwrap_or(u64::MAX - 1);
     Duration::from_micros(random.below(micros + 1))
 }
 
-/// Where a proxy's connections come from and go to, and what is wrong on the way.
+/// The ends of a proxy's connections, and the faults between them.
 #[derive(Clone)]
 struct Way {
     from: usize,
@@ -328,10 +328,10 @@ async fn carry_links(listener: TcpListener, target: SocketAddr, mut way: Way) {
 }
 
 impl Way {
-    /// Carries one connection to its end.
+    /// Forwards one connection until its end.
     async fn carry(mut self, stream: TcpStream, target: SocketAddr) {
         self.breaks.mark_unchanged();
-        // A connection is made of packets both ways.
+        // Opening a connection takes packets in both directions.
         if self.there.wait_for(|line| !line.cut).await.is_err()
             || self.back.wait_for(|line| !line.cut).await.is_err()
         {
@@ -372,13 +372,13 @@ impl Way {
     }
 }
 
-/// Reads to the end for nobody. The other half has to be kept, or the end is told.
+/// Reads and discards to the end. The other half is kept open, or the peer is notified.
 async fn swallow(from: &mut OwnedReadHalf) {
     let mut nowhere = vec![0; CHUNK_BYTES];
     while matches!(from.read(&mut nowhere).await, Ok(1..)) {}
 }
 
-/// Carries one direction of a connection, in order, until its end.
+/// Forwards one direction of a connection, in order, until its end.
 async fn pump(
     from: &mut OwnedReadHalf,
     to: &mut OwnedWriteHalf,
@@ -417,7 +417,7 @@ async fn pump(
                 return;
             }
         }
-        // The end of the stream is a packet too.
+        // The end of the stream is a packet as well.
         drop(gate.wait_for(|line| !line.cut).await);
         drop(to.shutdown().await);
     };

@@ -1,4 +1,4 @@
-//! The programs under test, and a running one of them.
+//! The programs under test and their processes.
 
 use std::{
     env, fs,
@@ -17,11 +17,11 @@ use rustix::{
 
 use crate::wait::until;
 
-/// Where a program lies that was built together with the one that runs: beside it, or beside the directory of
-/// tests that it is in.
+/// Returns the path of a program that was built together with the running one: beside it, or beside the directory of
+/// tests that contains it.
 ///
 /// # Panics
-/// If it is not there.
+/// If it does not exist.
 pub fn program(name: &str) -> PathBuf {
     let running =
         env::current_exe().unwrap_or_else(|error| panic!("this program's path is not known: {error}"));
@@ -35,12 +35,12 @@ pub fn program(name: &str) -> PathBuf {
     })
 }
 
-/// A program that runs. Killed with its value.
+/// A running program. Dropping it kills the process.
 ///
-/// Its standard input is a pipe that is held open here: a server that watches it ends when the test process does,
-/// however that ends.
+/// Its standard input is a pipe that the test holds open: a server that watches it ends with the test process,
+/// even if that is killed.
 pub struct Process {
-    /// Locked for as long as a look takes.
+    /// Locked while its status is read.
     child: Mutex<Child>,
     id: u32,
     stdin: Option<ChildStdin>,
@@ -62,7 +62,7 @@ impl Process {
         process
     }
 
-    /// Starts `command` with both of its outputs blocked: a pipe that is full, and from which nothing is read.
+    /// Starts `command` with both of its outputs blocked: a full pipe from which nothing is read.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -70,7 +70,7 @@ impl Process {
         let pipe = full_pipe().and_then(|(reader, writer)| Ok((reader, writer.try_clone()?, writer)));
         let (reader, out, err) = pipe.unwrap_or_else(|error| panic!("no pipe: {error}"));
         let mut process = Process::spawn(command.stdout(out).stderr(err));
-        // The command holds the other end as well; in its place it gets what nobody looks at.
+        // The command holds the other end as well, so its outputs are replaced.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         process.blocked = Some(reader);
         process
@@ -86,49 +86,49 @@ impl Process {
         Process { id: child.id(), child: Mutex::new(child), stdin, out, err, blocked: None }
     }
 
-    /// The pipe of a process that was started with blocked outputs, for reading after all. If it is dropped, writes to
+    /// Returns the pipe of a process that was started with blocked outputs, for reading. If it is dropped, writes to
     /// the outputs fail.
     ///
     /// # Panics
-    /// If it was not, or the pipe was taken before.
+    /// If the outputs are not blocked, or the pipe was taken before.
     pub fn unblock(&mut self) -> PipeReader {
         self.blocked.take().unwrap_or_else(|| panic!("the outputs of process {} are not blocked", self.id))
     }
 
-    /// The id of the process.
+    /// Returns the process id.
     pub fn id(&self) -> u32 {
         self.id
     }
 
-    /// What it has written to standard output.
+    /// Returns the standard output so far.
     pub fn out(&self) -> String {
         read(&self.out)
     }
 
-    /// What it has written to standard error.
+    /// Returns the standard error so far.
     pub fn err(&self) -> String {
         read(&self.err)
     }
 
-    /// Where it writes its standard error.
+    /// Returns the path of the file with its standard error.
     pub fn err_file(&self) -> &Path {
         &self.err
     }
 
-    /// How it ended, if it has.
+    /// Returns the exit status, `None` while it is running.
     ///
     /// # Panics
-    /// If the system does not say.
+    /// If the status cannot be read.
     pub fn ended(&self) -> Option<ExitStatus> {
         self.child()
             .try_wait()
             .unwrap_or_else(|error| panic!("cannot look at process {}: {error}", self.id()))
     }
 
-    /// Waits for its end.
+    /// Waits for its exit.
     ///
     /// # Panics
-    /// If it does not end within `patience`.
+    /// If it does not exit within `patience`.
     pub async fn end(&self, patience: Duration) -> ExitStatus {
         let what = format!("the end of process {}", self.id);
         until(&what, patience, || async { self.ended().ok_or_else(|| "it runs".to_owned()) }).await
@@ -137,7 +137,7 @@ impl Process {
     /// Sends a signal.
     ///
     /// # Panics
-    /// If the process has ended already.
+    /// If the process has exited already.
     pub fn signal(&self, signal: Signal) {
         let sent = kill_process(self.pid(), signal);
         sent.unwrap_or_else(|error| panic!("process {} got no {signal:?}: {error}", self.id()));
@@ -148,25 +148,25 @@ impl Process {
         self.stdin = None;
     }
 
-    /// Kills it (SIGKILL), stopped or not, and waits until it is gone.
+    /// Kills it with SIGKILL, paused or not, and waits for its exit.
     pub fn kill(&self) {
         let mut child = self.child();
         drop(child.kill());
         drop(child.wait());
     }
 
-    /// Resident memory, in KiB, as the system tells it.
+    /// Returns the resident memory in KiB.
     ///
     /// # Panics
-    /// If the system does not tell.
+    /// If it cannot be read.
     pub fn resident_kib(&self) -> u64 {
         self.memory_kib("VmRSS:")
     }
 
-    /// The most that it ever was, in KiB.
+    /// Returns the highest resident memory so far, in KiB.
     ///
     /// # Panics
-    /// If the system does not tell.
+    /// If it cannot be read.
     pub fn peak_kib(&self) -> u64 {
         self.memory_kib("VmHWM:")
     }
@@ -193,11 +193,11 @@ impl Drop for Process {
     }
 }
 
-/// A pipe into which nothing more goes.
+/// Creates a pipe that is full.
 fn full_pipe() -> io::Result<(PipeReader, PipeWriter)> {
     let (reader, mut writer) = io::pipe()?;
     ioctl_fionbio(&writer, true)?;
-    // Whole pages leave no room in the last one.
+    // Whole pages fill it completely.
     let page = [b'\n'; 4_096];
     loop {
         match writer.write(&page) {
@@ -206,7 +206,7 @@ fn full_pipe() -> io::Result<(PipeReader, PipeWriter)> {
             Err(error) => return Err(error),
         }
     }
-    // The process shares this setting, and is to wait in a write, as with any pipe.
+    // The process shares this setting: its writes block, as with any pipe.
     ioctl_fionbio(&writer, false)?;
     Ok((reader, writer))
 }
@@ -216,7 +216,7 @@ fn create(path: &Path) -> File {
     file.unwrap_or_else(|error: io::Error| panic!("cannot create {}: {error}", path.display()))
 }
 
-/// What is in a file so far; nothing if it is not there.
+/// Returns a file's content so far; nothing if it does not exist.
 fn read(path: &Path) -> String {
     fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }

@@ -1,18 +1,18 @@
-//! Waiting for conditions, never for time to pass.
+//! Waiting for conditions with deadlines.
 
 use std::{future::Future, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-/// What anything may take before a test gives up: far more than it ever does on a machine that has time.
+/// The usual deadline: far more than any condition takes on an idle machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two looks at a condition.
+/// The pause between two checks of a condition.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Looks at a condition until it holds, and gives what it gives. An `Err` says what is still missing.
+/// Checks a condition until it holds, and returns its value. An `Err` says what is still missing.
 ///
 /// # Panics
-/// When `patience` is at an end, with what was still missing at the last look.
+/// After `patience`, with the last error.
 pub async fn until<T, F>(what: &str, patience: Duration, mut condition: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T, String>>,

@@ -1,4 +1,4 @@
-// The driver of the client "go": it does what it is told on standard input, by ../README.md.
+// The driver of the client "go"; ../README.md describes the protocol.
 //
 //	go build -o go-driver .        with libgometa where pkg-config finds it
 package main
@@ -19,10 +19,10 @@ import (
 	"gometa"
 )
 
-// lineMax is more than the longest line: a key and a value at and beyond their limits, in hexadecimal.
+// lineMax is more than the length of the longest line: a key and a value beyond their limits, in hexadecimal.
 const lineMax = 8 << 20
 
-// command is a line that was read.
+// command is a parsed line.
 type command struct {
 	number string
 	verb   string
@@ -82,18 +82,18 @@ func (c command) key() string {
 	return string(c.bytes("key"))
 }
 
-// runner is what the lines have made so far.
-type runner struct {
+// driver has the open clients and the calls in flight.
+type driver struct {
 	clients map[string]*gometa.Client
 
 	mutex sync.Mutex
-	// cancels has the calls that are under way.
+	// cancels has the calls in flight.
 	cancels map[string]context.CancelFunc
 	out     *bufio.Writer
 	calls   sync.WaitGroup
 }
 
-func (r *runner) say(format string, arguments ...any) {
+func (r *driver) say(format string, arguments ...any) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	fmt.Fprintf(r.out, format+"\n", arguments...)
@@ -102,7 +102,7 @@ func (r *runner) say(format string, arguments ...any) {
 	}
 }
 
-func (r *runner) answer(number, result string, err error) {
+func (r *driver) answer(number, result string, err error) {
 	if err == nil {
 		r.say("%s", strings.TrimSuffix(number+" ok "+result, " "))
 		return
@@ -119,7 +119,7 @@ func (r *runner) answer(number, result string, err error) {
 	r.say("%s message=%s", text, hex.EncodeToString([]byte(err.Error())))
 }
 
-func (r *runner) client(line command) *gometa.Client {
+func (r *driver) client(line command) *gometa.Client {
 	client := r.clients[line.text("client")]
 	if client == nil {
 		fail("line %s: there is no client %s", line.number, line.text("client"))
@@ -127,8 +127,8 @@ func (r *runner) client(line command) *gometa.Client {
 	return client
 }
 
-// do does what one line says, or starts it.
-func (r *runner) do(line command) {
+// do carries out a line, or starts its call.
+func (r *driver) do(line command) {
 	switch line.verb {
 	case "open":
 		var options []gometa.Option
@@ -175,7 +175,7 @@ func (r *runner) do(line command) {
 	}
 }
 
-// call makes a call and says what came of it.
+// call makes a call, and returns its result as text.
 func call(ctx context.Context, client *gometa.Client, line command) (string, error) {
 	switch line.verb {
 	case "add":
@@ -229,7 +229,7 @@ func reading(line command) []gometa.GetOption {
 	return options
 }
 
-// bench makes many calls, by so many callers at a time.
+// bench makes many calls with concurrent callers.
 func bench(ctx context.Context, client *gometa.Client, line command) string {
 	key, count, callers := line.key(), int64(line.unsigned("count")), int(line.unsigned("callers"))
 	one := func() error {
@@ -266,7 +266,7 @@ func bench(ctx context.Context, client *gometa.Client, line command) string {
 }
 
 func main() {
-	r := &runner{
+	r := &driver{
 		clients: map[string]*gometa.Client{},
 		cancels: map[string]context.CancelFunc{},
 		out:     bufio.NewWriter(os.Stdout),

@@ -1,10 +1,10 @@
 //! `gometa-chaos`: faults on real processes; see `gometa_tests::chaos`.
 //!
-//! For as long as it is told, or until there were so many valid faults of each kind. The last lines are the summary.
+//! Runs for a time, or until there were enough valid faults of each kind. The last lines are the summary.
 //! The exit status is 0 if nothing was violated and as many faults were valid as were asked for (at least one), 1
 //! otherwise, 130 if it was interrupted. With `--evidence` a line is added to that document.
 //!
-//! `--self-check` shows that the judge finds what is wrong, `--failovers` measures how long a killed leader is missed.
+//! `--self-check` shows that violations are found, `--failovers` measures the time without a leader.
 #![forbid(unsafe_code)]
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
@@ -17,44 +17,44 @@ use gometa_tests::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Under this heading the record of long runs stands.
+/// The heading of the record of long runs.
 const HEADING: &str = "## Soaks";
 
-/// Faults on three real nodes, one after the other, and a verdict.
+/// Injects faults into three real nodes, one after the other, and checks the clients' histories.
 #[derive(Parser)]
 struct Arguments {
-    /// How long faults strike; starting and judging come on top.
+    /// The time of the faults in seconds; starting and checking come on top.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// The same in hours, instead.
     #[arg(long)]
     hours: Option<f64>,
-    /// Until there were so many valid faults of each of these kinds, instead: kill=300,power-cut=50,pause=100.
+    /// Runs until there were this many valid faults of each kind instead: kill=300,power-cut=50,pause=100.
     #[arg(long, conflicts_with = "hours")]
     counts: Option<Counts>,
-    /// Repeats the order of the faults of a run; random if not given.
+    /// The seed that determines the order of the faults; random if not given.
     #[arg(long)]
     seed: Option<u64>,
     /// Runs all nodes with blocked outputs: full pipes that are not read.
     #[arg(long, conflicts_with_all = ["self_check", "failovers"])]
     blocked_outputs: bool,
-    /// Runs cases in which something is wrong instead, each of which has to be found: forged histories, old images of
-    /// all disks, disks that lie.
+    /// Runs cases with violations instead, each of which has to be found: forged histories, old images of
+    /// all disks, disks that drop writes.
     #[arg(long)]
     self_check: bool,
-    /// Kills the leader so many times instead, and measures the time to the next acknowledged write.
+    /// Kills the leader this many times instead, and measures the time to the next acknowledged write.
     #[arg(long)]
     failovers: Option<usize>,
-    /// With --failovers: all disks are slow, each sync takes so many milliseconds longer.
+    /// With --failovers: slow disks, each sync takes this many milliseconds longer.
     #[arg(long, requires = "failovers", value_parser = clap::value_parser!(u64).range(1..=60_000))]
     sync_ms: Option<u64>,
-    /// Where a picture of these times goes, as SVG.
+    /// The SVG file for a plot of these times.
     #[arg(long, requires = "failovers")]
     plot: Option<PathBuf>,
-    /// A document that gets a line with the result.
+    /// A document to which a line with the result is added.
     #[arg(long, requires = "note")]
     evidence: Option<PathBuf>,
-    /// What that line begins with: date, commit, command.
+    /// The start of that line: date, commit, command.
     #[arg(long)]
     note: Option<String>,
 }
@@ -105,7 +105,7 @@ async fn chaos(seed: u64, arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(if met { status(&tally) } else { ExitCode::FAILURE })
 }
 
-/// Says how many valid faults there were of each group that was asked for, and whether that is enough.
+/// Prints the number of valid faults of each wanted group, and returns whether there are enough.
 fn are_met(counts: &Counts, tally: &Tally) -> bool {
     let mut met = true;
     for (group, count) in counts.each() {
@@ -163,7 +163,7 @@ fn status(tally: &Tally) -> ExitCode {
     if tally.is_clean() && valid > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The document with a line more at the end of its record of long runs, which begins here if it has none.
+/// Adds a line to the record of long runs at the end of the document, which is begun if there is none.
 fn with_line(document: &str, line: &str) -> String {
     let document = &format!("{}\n", document.trim_end());
     let Some(start) = document.find(&format!("\n{HEADING}\n")) else {
@@ -173,7 +173,7 @@ fn with_line(document: &str, line: &str) -> String {
     let end = document[body..].find("\n## ").map_or(document.len(), |next| body + next);
     let (before, after) = (document[..end].trim_end(), &document[end..]);
     let after = if after.is_empty() { "\n".to_owned() } else { format!("\n{after}") };
-    // The first line stands apart from the heading.
+    // A blank line follows the heading.
     let gap = if before.ends_with(HEADING) { "\n\n" } else { "\n" };
     format!("{before}{gap}{line}{after}")
 }

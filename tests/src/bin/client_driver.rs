@@ -1,6 +1,6 @@
-//! `gometa-client`: the driver of the Rust client; `tests/clients/README.md` says how it is spoken to.
+//! `gometa-client-driver`: the driver of the Rust client; `tests/clients/README.md` describes its protocol.
 //!
-//! One caller's bench is the blocking client's, more callers' are tasks.
+//! A benchmark with one caller uses the blocking client, one with more callers uses tasks.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -19,17 +19,17 @@ use tokio::{
     task::JoinSet,
 };
 
-/// What a line came to: what is written behind its number.
+/// The result of a line: the text behind its number.
 type Said = Result<String, Error>;
 
-/// A client that was opened, in both of its forms.
+/// An open client, asynchronous and blocking.
 #[derive(Clone)]
 struct Opened {
     client: Client,
     blocking: blocking::Client,
 }
 
-/// What is there to be spoken of.
+/// The open clients, and the calls in flight.
 #[derive(Default)]
 struct State {
     clients: Mutex<BTreeMap<String, Opened>>,
@@ -47,7 +47,7 @@ async fn main() -> anyhow::Result<()> {
         let (number, line) = Line::parse(&text)?;
         if line.verb == "close" {
             let closed = lock(&state.clients).get(line.wanted("client")?).cloned();
-            // From here on its calls fail; the answer waits for the end of its session.
+            // Its calls fail from now on; the answer waits for the end of its session.
             let closing = closed.with_context(|| format!("no such client: {text}"))?.client.close();
             calls.spawn(async move {
                 closing.await;
@@ -56,7 +56,7 @@ async fn main() -> anyhow::Result<()> {
             });
             continue;
         }
-        // A client is there as soon as its line has been read.
+        // The next line may use the client already.
         if matches!(line.verb.as_str(), "open" | "cancel") {
             report(number, at_once(&state, &line)?);
             continue;
@@ -222,7 +222,7 @@ fn report(number: u64, said: Said) {
     write(&format!("{number} {said}"));
 }
 
-/// A line that is whole, and there at once. Nobody left to read it is the end of the input too.
+/// Writes and flushes a line. A closed pipe is not an error: the end of the input follows.
 fn write(line: &str) {
     let mut out = std::io::stdout().lock();
     drop(out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush()));

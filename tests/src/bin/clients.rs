@@ -1,4 +1,4 @@
-//! `gometa-clients`: holds every way to use gometa to one behaviour; see `gometa_tests::clients`.
+//! `gometa-clients`: the same tests for the clients of every language; see `gometa_tests::clients`.
 //!
 //! ```text
 //! gometa-clients conformance [--clients rust,c] [--only TEXT]
@@ -7,8 +7,8 @@
 //! gometa-clients bench [--rounds 9]
 //! ```
 //!
-//! The exit status is 0 if all of it is as it should be. The conformance ends with a line in the shape of a test
-//! program's, a test for each cell.
+//! The exit status is 0 if everything passed. The last line of `conformance` is a summary like that of a test
+//! program, with a test for each cell.
 #![forbid(unsafe_code)]
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
@@ -23,10 +23,10 @@ use gometa_tests::clients::{
     table::{all_clients, conformance, root},
 };
 
-/// Holds every way to use gometa to one behaviour.
+/// Runs the same tests for the clients of every language.
 #[derive(Parser)]
 struct Arguments {
-    /// Which clients, with commas between them; all if not given.
+    /// The clients, separated by commas; all if not given.
     #[arg(long, global = true, value_delimiter = ',')]
     clients: Vec<String>,
     #[command(subcommand)]
@@ -35,30 +35,30 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// The same scenarios for each client.
+    /// Plays the same scenarios to each client.
     Conformance {
-        /// Only scenarios with this in their name, or in their file's.
+        /// Selects scenarios whose name or file name contains this.
         #[arg(long, default_value = "")]
         only: String,
     },
-    /// Concurrent increments by each client while leaders are killed.
+    /// Makes concurrent increments with each client while leaders are killed.
     ExactlyOnce {
-        /// By each client; by the command line 500 at most.
+        /// The number of increments of each client; at most 500 of the command line.
         #[arg(long, default_value_t = 10_000)]
         increments: usize,
-        /// Between two kills.
+        /// The milliseconds between two kills.
         #[arg(long, default_value_t = 3_000)]
         every_ms: u64,
     },
-    /// Clients of each client that open, write once and close, one after another; none may leave a session.
+    /// Opens clients in each language that write once and close, one after another; none may leave a session.
     ShortLived {
-        /// Of each client.
+        /// The number of clients in each language.
         #[arg(long, default_value_t = 12_000)]
         count: usize,
     },
-    /// What each client costs over the Rust client.
+    /// Compares the throughput of each client with that of the Rust client.
     Bench {
-        /// So many of each, interleaved; medians are compared.
+        /// The number of interleaved rounds; medians are compared.
         #[arg(long, default_value_t = 9)]
         rounds: usize,
     },
@@ -149,7 +149,7 @@ async fn measure(places: &Places<'_>, clients: &[String], rounds: usize) -> anyh
     Ok(if short { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Writes to standard output. Nobody there to read it is no failure.
+/// Writes to standard output. A closed pipe is no failure.
 fn tell(text: &str) {
     let mut out = std::io::stdout().lock();
     drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));

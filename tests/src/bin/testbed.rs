@@ -4,20 +4,20 @@
 //! gometa-testbed [--nodes 3] -- COMMAND…
 //! ```
 //!
-//! The command finds in its environment
+//! The environment of the command has
 //!
-//! - `GOMETA_PEERS`: the nodes' addresses for clients, with commas between them;
-//! - `GOMETA_TESTBED`: where faults are asked for (below);
-//! - `GOMETA_HTTP`, `GOMETA_NOISE`, `GOMETA_SILENT`, `GOMETA_DEAD`: addresses where no node is, but an HTTP server,
-//!   one that sends random bytes, one that accepts and says nothing, nobody.
+//! - `GOMETA_PEERS`: the nodes' addresses for clients, separated by commas;
+//! - `GOMETA_TESTBED`: the address that takes the requests below;
+//! - `GOMETA_HTTP`, `GOMETA_NOISE`, `GOMETA_SILENT`, `GOMETA_DEAD`: addresses without a node: an HTTP server,
+//!   a server that sends random bytes, one that accepts and sends nothing, no listener.
 //!
-//! Everything ends with the command, and the exit status is the command's. Whoever connects to `GOMETA_TESTBED` sends
-//! lines, and each is answered, when it is done, by one that begins with `ok` or `error`; nodes have numbers from 1:
+//! Everything ends with the command, and the exit status is the command's. A connection to `GOMETA_TESTBED` takes
+//! lines; each is answered, when it is done, by one that begins with `ok` or `error`. Nodes are numbered from 1:
 //!
 //! - `leader`: `ok N`;
 //! - `kill N`, `start N`, `pause N`, `resume N`;
-//! - `kill-leader`: kills the leader, waits until another leads, starts it again: `ok N`, the one that was killed;
-//! - `ready`: waits until all nodes that run have one leader and one state.
+//! - `kill-leader`: kills the leader, waits until another leads, starts it again: `ok N`, the killed node;
+//! - `ready`: waits until all running nodes have the same leader and state.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -39,21 +39,21 @@ use tokio::{
     sync::Mutex,
 };
 
-/// Bytes of a line that asks for a fault.
+/// The maximum bytes of a request.
 const LINE_MAX: u64 = 256;
 
 /// Runs a command beside an ensemble of real nodes.
 #[derive(Parser)]
 struct Arguments {
-    /// How many nodes.
+    /// The number of nodes.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=7))]
     nodes: u8,
-    /// What to run.
+    /// The command and its arguments.
     #[arg(required = true, last = true)]
     command: Vec<OsString>,
 }
 
-/// The ensemble, and who of it runs.
+/// The ensemble and its running nodes.
 struct Bed {
     ensemble: Ensemble,
     running: BTreeSet<usize>,
@@ -98,7 +98,7 @@ async fn serve(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(exit_code(status))
 }
 
-/// Waits for the command; whoever ends this program ends the command.
+/// Waits for the command; a signal that ends this program ends the command.
 async fn end_of(child: &mut Child) -> anyhow::Result<ExitStatus> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
@@ -110,7 +110,7 @@ async fn end_of(child: &mut Child) -> anyhow::Result<ExitStatus> {
     Ok(child.wait().await?)
 }
 
-/// As a shell tells it.
+/// Returns the exit status as a shell reports it.
 fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     ExitCode::from(u8::try_from(code).unwrap_or(1))
@@ -203,7 +203,7 @@ impl Bed {
             return Err("it runs already".to_owned());
         }
         self.ensemble.spawn(node);
-        // Without a quorum it has to wait until it is ready.
+        // Without a quorum it is not ready until others have started.
         if self.majority().is_ok() {
             self.ensemble.ready(node).await;
         }

@@ -1,4 +1,4 @@
-//! One ensemble and its clients, from the start to the verdict.
+//! One ensemble and its clients, from the start to the final check.
 
 use std::{
     collections::BTreeSet,
@@ -26,23 +26,23 @@ use crate::{
 };
 
 const NODES: usize = 3;
-/// How long an ensemble may take to acknowledge a write again, and to be whole again, once nothing is in its way.
+/// The deadline for the next acknowledged write, and for complete recovery, after the end of a fault.
 const RECOVERY_MAX: Duration = Duration::from_secs(60);
-/// One attempt of the client that waits for the next acknowledged write.
+/// The timeout of one attempt of the client that waits for the next acknowledged write.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Operations between two faults, at least, and the time in which their rate is measured, at least.
+/// The minimum number of operations between two faults, and the minimum time in which their rate is measured.
 const CALM_OPERATIONS: u64 = 100;
 const CALM_TIME: Duration = Duration::from_millis(300);
-/// What becomes of the standard output and standard error of all nodes.
+/// The destination of the standard output and standard error of all nodes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outputs {
-    /// They go into files, and last lines are looked at.
+    /// Files, whose last lines are checked.
     Kept,
-    /// They are full pipes that are not read.
+    /// Full pipes that are not read.
     Blocked,
 }
 
-/// See the module. What is first ends first: clients, then processes, then the disks under them.
+/// The fields are dropped in order: clients, then processes, then their disks.
 pub(super) struct Cluster {
     pub(super) workload: Workload,
     probe: Client,
@@ -50,14 +50,14 @@ pub(super) struct Cluster {
     pub(super) images: Option<Images>,
     preload: Option<Preload>,
     pub(super) random: Random,
-    /// A node that has lost its directory: it is counted in no quorum, so there are no faults after that.
+    /// A node that has lost its directory. It counts in no quorum, so there are no faults after that.
     pub(super) wiped: Option<usize>,
-    /// Nodes that go on with files in which bits have changed that nobody needs.
+    /// Nodes that run on damaged files, where the damage had no effect so far.
     pub(super) damaged: BTreeSet<usize>,
 }
 
 impl Cluster {
-    /// Three nodes, ready, and clients at work.
+    /// Starts three nodes and, when they are ready, the clients.
     pub(super) async fn start(seed: u64, outputs: Outputs, tally: &Mutex<Tally>) -> Cluster {
         let mut random = random::seeded(seed);
         let images = Images::mount(NODES);
@@ -76,7 +76,7 @@ impl Cluster {
         lock(tally).skipped = skipped;
         let probe = ensemble.client(PROBE_TIMEOUT);
         let clients = 4 + random.below(5) as usize;
-        // Clients call nobody before they run, and this value ends what was started if anything fails.
+        // There are no clients yet; dropping this value stops the nodes if anything fails.
         let workload = Workload::none();
         let (images, preload) = (images.ok(), preload.ok());
         let mut cluster = Cluster {
@@ -101,18 +101,18 @@ impl Cluster {
         cluster
     }
 
-    /// The disk images.
+    /// Returns the disk images.
     ///
     /// # Panics
-    /// If there are none: kinds that need them are not in the schedule then.
+    /// If there are none: no kind that needs them is scheduled then.
     pub(super) fn images(&self) -> &Images {
         self.images.as_ref().unwrap_or_else(|| panic!("there are no disk images"))
     }
 
-    /// The library between servers and system.
+    /// Returns the preloaded library.
     ///
     /// # Panics
-    /// If there is none: kinds that need it are not in the schedule then.
+    /// If there is none: no kind that needs it is scheduled then.
     pub(super) fn library(&self) -> &Preload {
         self.preload.as_ref().unwrap_or_else(|| panic!("there is no library"))
     }
@@ -127,27 +127,27 @@ impl Cluster {
         self.images.is_some() && self.preload.is_some()
     }
 
-    /// Where a node's data is.
+    /// Returns a node's data directory.
     pub(super) fn data(&self, node: usize) -> PathBuf {
         self.images.as_ref().map_or_else(|| self.ensemble.data(node), |images| images.data(node))
     }
 
-    /// Acknowledged writes of keys that are written once, so far, with their revisions.
+    /// Returns the acknowledged writes of keys that are written once, with their revisions.
     pub(super) fn written(&self) -> Vec<(String, u64)> {
         self.workload.shared.written()
     }
 
-    /// How many clients there are.
+    /// Returns the number of clients.
     pub(super) fn clients(&self) -> usize {
         self.workload.clients
     }
 
-    /// Nanoseconds since the clients began, as in their histories.
+    /// Returns the nanoseconds since the clients were started, as in their histories.
     pub(super) fn now(&self) -> u64 {
         self.workload.shared.now()
     }
 
-    /// Starts a node and does not wait for it.
+    /// Starts a node without waiting for it.
     pub(super) fn spawn(&mut self, node: usize) {
         let mut command = Command::new(program("gometa-server"));
         command.env(RUN_VARIABLE, process::id().to_string());
@@ -160,20 +160,20 @@ impl Cluster {
         self.ensemble.spawn_with(node, command);
     }
 
-    /// Stops the clients, and gives what they were promised.
+    /// Stops the clients, and returns the results that they received.
     pub(super) async fn stop(&mut self) -> Evidence {
         let promises = self.workload.stop().await;
         Evidence { clients: self.workload.clients, promises, written: self.workload.shared.written() }
     }
 
-    /// Judges what the clients were promised, who have stopped, and nothing else.
+    /// Checks the results of clients that have stopped.
     pub(super) async fn verdict(&self, evidence: &Evidence) -> Tally {
         let mut verdict = Tally::default();
         judge(&self.ensemble, &self.workload.shared, evidence, &mut verdict).await;
         verdict
     }
 
-    /// Lets the clients work for a while, and gives the operations a second that were acknowledged.
+    /// Lets the clients work for a while, and returns the acknowledged operations per second.
     pub(super) async fn calm(&self) -> f64 {
         let (begun, before) = (Instant::now(), self.workload.acknowledged());
         until("the clients go on", RECOVERY_MAX, || async {
@@ -188,7 +188,7 @@ impl Cluster {
         (self.workload.acknowledged() - before) as f64 / begun.elapsed().as_secs_f64()
     }
 
-    /// Waits for the next acknowledged write, and says how long after `since` it was.
+    /// Waits for the next acknowledged write, and returns the time since `since`.
     pub(super) async fn serves_again(&self, since: Instant) -> Duration {
         until("the next write is acknowledged", RECOVERY_MAX, || async {
             self.probe.set("probe", "x").await.map_err(|error| error.to_string())
@@ -197,14 +197,14 @@ impl Cluster {
         since.elapsed()
     }
 
-    /// Waits until the ensemble is whole.
+    /// Waits until the ensemble has recovered completely.
     pub(super) async fn whole(&self) {
         whole(&self.ensemble, &self.probe, self.wiped).await;
     }
 }
 
-/// Waits until one node leads, all others follow it, all vote, and all have what was written last. A node that was
-/// wiped learns, and has no vote.
+/// Waits until one node leads, all others follow it, all vote, and all have applied the last write. A wiped node is
+/// a learner, and has no vote.
 pub(super) async fn whole(ensemble: &Ensemble, probe: &Client, wiped: Option<usize>) {
     let written = until("a write through the whole ensemble", RECOVERY_MAX, || async {
         probe.set("probe", "x").await.map_err(|error| error.to_string())

@@ -16,19 +16,19 @@ use super::{
 };
 use crate::wait::until;
 
-/// What a node may take to end by itself once its disk fails it.
+/// The time in which a node must exit after its disk has failed.
 const ENDING_MAX: Duration = Duration::from_secs(15);
-/// What a node may take to be ready or to refuse, on files that are not what they were.
+/// The time in which a node must be ready, or refuse to start, on damaged files.
 const STARTING_MAX: Duration = Duration::from_secs(30);
-/// What a node may take for one read while it is brought up to date.
+/// The timeout of a read from a node that is being synchronised.
 const READING_MAX: Duration = Duration::from_secs(10);
-/// What a disk loses at a time.
+/// The size of a sector in bytes.
 const SECTOR_BYTES: u64 = 512;
-/// Places that are tried until one is found at which damage changes something.
+/// The number of places that are tried until damage changes a byte.
 const DAMAGES_MAX: usize = 10_000;
 
 impl Cluster {
-    /// Waits until a node has ended by itself, and gives its last line; None if it goes on.
+    /// Waits until a node has exited by itself, and returns its last line; `None` if it continues.
     async fn ends(&self, node: usize) -> Option<String> {
         let process = self.ensemble.process(node);
         let ended = tokio::time::timeout(ENDING_MAX, process.end(2 * ENDING_MAX)).await.ok()?;
@@ -38,7 +38,7 @@ impl Cluster {
     }
 
     pub(super) async fn fill(&mut self, node: usize) -> FaultResult {
-        // So that nothing grows between what is given back and what is taken.
+        // The node must not write between the release and the reservation of space.
         self.ensemble.pause(node);
         self.stopped(node).await;
         self.images().fill(node).unwrap_or_else(|error| panic!("the disk of node {node}: {error}"));
@@ -48,7 +48,7 @@ impl Cluster {
         self.ensemble.kill(node);
         let mut again = None;
         if ended.is_some() {
-            // What RocksDB cleans up at the start may be room enough.
+            // The files that RocksDB removes at the start may free enough space.
             self.spawn(node);
             again = self.refuses(node, "its disk is full").await;
             self.ensemble.kill(node);
@@ -77,7 +77,7 @@ impl Cluster {
         let log = self.ensemble.log(node);
         assert!(hits == 0 || ended.is_some(), "node {node} went on after {hits} failed syncs: {log}");
         self.ensemble.kill(node);
-        // What was not synced is still in memory, and a restart sees it; after a power cut it does not.
+        // A restart sees unsynced data in the page cache; a power cut loses it.
         let mut then = "restarted";
         if self.random.percent(50)
             && let Some(images) = &self.images
@@ -130,12 +130,12 @@ impl Cluster {
         }
     }
 
-    /// One node is killed, bits change in one of its files, and it is started again. Either it refuses, and gets back
-    /// what it had (or, to `wipe` it, what operators are told to do: an empty directory), or it serves, and then
-    /// everything is there.
+    /// Kills a node, damages one of its files, and starts it again. Either it refuses, and gets back its old files
+    /// (or, with `wipe`, as operators are advised, an empty directory), or it serves, and then
+    /// no data is missing.
     ///
     /// # Panics
-    /// If it serves something else, or ends without saying why.
+    /// If it serves other data, or exits without a reason.
     pub(super) async fn flip(&mut self, node: usize, wipe: bool) -> FaultResult {
         let struck = Instant::now();
         self.ensemble.kill(node);
@@ -148,7 +148,7 @@ impl Cluster {
         let refused = self.refuses(node, "its files were changed").await;
         let mut stopped = None;
         if refused.is_none() {
-            // Whatever is read is right, unless the node ends over it.
+            // Every successful read must be right.
             let reader = self.ensemble.client_of(node, READING_MAX);
             for amiss in missing(&reader, &written).await {
                 let ended = self.ensemble.process(node).ended().is_some();
@@ -169,7 +169,7 @@ impl Cluster {
         } else {
             self.ensemble.kill(node);
             remove(&data);
-            // A node that has served since must not go back to an older state.
+            // A node that has served since must not return to an older state.
             if wipe || stopped.is_some() {
                 make(&data);
                 what += "; wiped";
@@ -183,7 +183,7 @@ impl Cluster {
         FaultResult { what, processes: 1, effect: Ok(()), served, outcome: Some(outcome) }
     }
 
-    /// Waits until a node is ready, or has refused to start; gives its last words then.
+    /// Waits until a node is ready, or has refused to start, and returns its last line then.
     async fn refuses(&self, node: usize, why: &str) -> Option<String> {
         until(&format!("node {node} is ready or refuses"), STARTING_MAX, || async {
             let missing = match self.ensemble.looks_ready(node).await {
@@ -198,10 +198,10 @@ impl Cluster {
         .await
     }
 
-    /// Why a node has ended, in its own words, if its outputs are not blocked.
+    /// Returns the node's last line if its outputs are not blocked.
     ///
     /// # Panics
-    /// If it does not say, or a signal has ended it.
+    /// If there is none, or a signal has ended the node.
     pub(super) fn last_words(&self, node: usize, status: ExitStatus, why: &str) -> String {
         let log = self.ensemble.log(node);
         let last = log.lines().last().unwrap_or_default();
@@ -211,12 +211,12 @@ impl Cluster {
         last.to_owned()
     }
 
-    /// Changes one bit, or makes zeros of a sector, in a file below this directory, and says where.
+    /// Flips one bit, or zeroes a sector, in a file below this directory, and returns the place.
     fn damage(&mut self, directory: &Path) -> String {
         let files: Vec<(PathBuf, u64)> = files(directory)
             .unwrap_or_else(|error| panic!("{}: {error}", directory.display()))
             .into_iter()
-            // Nobody reads what RocksDB tells of itself.
+            // RocksDB's own log files are never read.
             .filter(|(path, length)| *length > 0 && !name(path).starts_with("LOG"))
             .collect();
         let sum: u64 = files.iter().map(|(_, length)| length).sum();
@@ -224,7 +224,7 @@ impl Cluster {
             let mut place = self.random.below(sum);
             let mut file = self.random.below(files.len() as u64) as usize;
             if self.random.percent(50) {
-                // Any byte of all alike, not any file.
+                // Every byte is equally likely, not every file.
                 file = files
                     .iter()
                     .position(|(_, length)| {
@@ -260,7 +260,7 @@ fn flip_bit(path: &Path, at: u64, bit: u64) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Makes zeros of the sector around a byte; says whether that changed anything.
+/// Zeroes the sector around a byte, and returns whether that changed anything.
 fn zero(path: &Path, at: u64, length: u64) -> io::Result<bool> {
     let file = fs::OpenOptions::new().read(true).write(true).open(path)?;
     let begin = at - at % SECTOR_BYTES;
@@ -276,7 +276,7 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().display().to_string()
 }
 
-/// All files below a directory, with their lengths.
+/// Returns all files below a directory, with their lengths.
 fn files(directory: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -288,12 +288,12 @@ fn files(directory: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
             found.push((entry.path(), metadata.len()));
         }
     }
-    // The system names them in any order, and a seed should repeat the choice.
+    // In a fixed order, so that a seed repeats the choice.
     found.sort();
     Ok(found)
 }
 
-/// Copies a directory to where nothing is. The copy outlives power cuts, as what it is a copy of did.
+/// Copies a directory to a new place, and syncs the copy, so that it survives power cuts.
 pub(super) fn copy(from: &Path, to: &Path) {
     let copied = run(Command::new("cp").args(["-a", "--"]).arg(from).arg(to))
         .and_then(|()| run(Command::new("sync").arg("-f").arg(to)));

@@ -1,7 +1,8 @@
-//! The leader is killed again and again under light load: how long until clients have their writes acknowledged.
+//! Measures the time from the death of a leader to the next acknowledged write, under light load.
 //!
-//! Nothing stands between the nodes, and nothing else is broken, except that all disks may be slow. A trial begins when all nodes vote and have everything.
-//! A write counts if it was called after the kill; it begins on a connection to a dead leader like any other.
+//! There are no proxies and no other faults, except that all disks may be slow. A trial begins when all nodes vote and
+//! have applied everything.
+//! A write counts if it was called after the kill, also on the connection to the dead leader.
 
 use std::{
     process::Command,
@@ -18,51 +19,51 @@ use tokio::{task::JoinSet, time::sleep};
 use super::{cluster::whole, preload::Preload, tally::percentile};
 use crate::{ensemble::Ensemble, print_line, program::program, random, wait::until};
 
-/// Clients that write all the time.
+/// The number of clients that write.
 pub const CLIENTS: usize = 4;
-/// What a client waits between two writes: the load is light.
+/// The pause of a client between two writes.
 const PACE: Duration = Duration::from_millis(5);
-/// One call; no trial takes that long, or it fails.
+/// The timeout of a call, and the deadline of a trial.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Between two kills, at random, on top of what recovery takes: the kills meet all phases of heartbeats.
+/// The maximum of a random pause between recovery and the next kill, which then falls into any phase of the heartbeats.
 const GAP_MAX_MS: u64 = 300;
-/// A line for those who watch after so many trials.
-const TOLD_EVERY: usize = 20;
+/// The number of trials between two lines of progress.
+const REPORT_INTERVAL: usize = 20;
 
-/// What was measured.
+/// The measured times.
 #[derive(Clone, Default, Debug)]
 pub struct Failovers {
-    /// From each kill to the first write that was called after it and acknowledged to any client.
+    /// The time from each kill to the first acknowledgement of a later write of any client.
     pub first: Vec<Duration>,
-    /// From each kill until every client had such a write.
+    /// The time from each kill until every client had such an acknowledgement.
     pub every: Vec<Duration>,
-    /// Writes that were acknowledged in all.
+    /// The number of acknowledged writes.
     pub acknowledged: u64,
-    /// How long it took in all.
+    /// The total time.
     pub time: Duration,
-    /// From the start of three nodes with empty directories until all were ready.
+    /// The time from the start of three nodes with empty directories until all were ready.
     pub formed: Duration,
 }
 
-/// One client's latest news.
+/// The progress of one client.
 #[derive(Clone, Copy)]
-struct News {
-    /// The first acknowledged write that was called after the latest kill: when the answer came.
+struct Progress {
+    /// The time of the first acknowledgement of a write called after the latest kill.
     answered: Option<Instant>,
-    /// Acknowledged writes so far.
+    /// The number of acknowledged writes.
     writes: u64,
 }
 
 struct Watch {
     stop: AtomicBool,
-    /// When the leader was killed last.
+    /// The time of the latest kill.
     killed: Mutex<Option<Instant>>,
-    news: Vec<Mutex<News>>,
+    progress: Vec<Mutex<Progress>>,
 }
 
 impl Watch {
-    fn news(&self, client: usize) -> std::sync::MutexGuard<'_, News> {
-        self.news[client].lock().unwrap_or_else(PoisonError::into_inner)
+    fn progress(&self, client: usize) -> std::sync::MutexGuard<'_, Progress> {
+        self.progress[client].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn killed(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
@@ -70,11 +71,11 @@ impl Watch {
     }
 
     fn answered(&self) -> Vec<Instant> {
-        (0..CLIENTS).filter_map(|client| self.news(client).answered).collect()
+        (0..CLIENTS).filter_map(|client| self.progress(client).answered).collect()
     }
 }
 
-/// Nodes, and the fault library where their disks are slow.
+/// The nodes, and the preloaded library if their disks are slow.
 struct Nodes {
     ensemble: Ensemble,
     preload: Option<Preload>,
@@ -118,7 +119,7 @@ impl Nodes {
     }
 }
 
-/// Kills the leader so many times. With `sync_ms`, all disks are slow: each sync takes that many milliseconds longer.
+/// Kills the leader `count` times. With `sync_ms`, all disks are slow: each sync takes that many milliseconds longer.
 ///
 /// # Panics
 /// If an acknowledged write is lost, or the ensemble does not form or recover; if `sync_ms` had no effect.
@@ -129,11 +130,11 @@ pub async fn failovers(seed: u64, count: usize, sync_ms: Option<u64>) -> Failove
     let formed = formed.elapsed();
     let ensemble = &nodes.ensemble;
     let probe = ensemble.client(TIMEOUT);
-    let news = || Mutex::new(News { answered: None, writes: 0 });
+    let progress = || Mutex::new(Progress { answered: None, writes: 0 });
     let watch = Arc::new(Watch {
         stop: AtomicBool::default(),
         killed: Mutex::default(),
-        news: (0..CLIENTS).map(|_| news()).collect(),
+        progress: (0..CLIENTS).map(|_| progress()).collect(),
     });
     let mut clients = JoinSet::new();
     for name in 0..CLIENTS {
@@ -151,7 +152,7 @@ pub async fn failovers(seed: u64, count: usize, sync_ms: Option<u64>) -> Failove
         let leader = ensemble.leader().await;
         let killed = {
             let mut noted = watch.killed();
-            (0..CLIENTS).for_each(|client| watch.news(client).answered = None);
+            (0..CLIENTS).for_each(|client| watch.progress(client).answered = None);
             let killed = Instant::now();
             *noted = Some(killed);
             ensemble.process(leader).signal(rustix::process::Signal::KILL);
@@ -165,7 +166,7 @@ pub async fn failovers(seed: u64, count: usize, sync_ms: Option<u64>) -> Failove
         let times: Vec<Duration> = answered.iter().map(|at| at.saturating_duration_since(killed)).collect();
         measured.first.extend(times.iter().min());
         measured.every.extend(times.iter().max());
-        if trial % TOLD_EVERY == 0 {
+        if trial % REPORT_INTERVAL == 0 {
             let p50 = percentile(&measured.first, 50).unwrap_or_default();
             print_line(&format!("{trial} of {count} kills, p50 so far {p50:.0?}"));
         }
@@ -182,7 +183,7 @@ pub async fn failovers(seed: u64, count: usize, sync_ms: Option<u64>) -> Failove
     let slowed = nodes.slowed();
     assert!(sync_ms.is_none() || slowed > 0, "no sync was slowed down");
     for client in 0..CLIENTS {
-        let News { writes, .. } = *watch.news(client);
+        let Progress { writes, .. } = *watch.progress(client);
         let entry = probe.get(key(client)).await;
         let version =
             entry.unwrap_or_else(|error| panic!("what client {client} has written: {error}")).version;
@@ -199,7 +200,7 @@ fn key(client: usize) -> String {
     format!("failover/{client}")
 }
 
-/// Writes one key again and again: each acknowledged write makes a version above the one before.
+/// Writes one key repeatedly, and checks that each acknowledged write has a higher version.
 async fn write(name: usize, client: Client, watch: Arc<Watch>) {
     let mut version = 0;
     while !watch.stop.load(Relaxed) {
@@ -211,23 +212,23 @@ async fn write(name: usize, client: Client, watch: Arc<Watch>) {
         version = written.version;
         let after = watch.killed().is_some_and(|killed| called >= killed);
         {
-            let mut news = watch.news(name);
-            news.writes += 1;
+            let mut progress = watch.progress(name);
+            progress.writes += 1;
             if after {
-                news.answered.get_or_insert(answered);
+                progress.answered.get_or_insert(answered);
             }
         }
         sleep(PACE).await;
     }
 }
 
-/// A time with a precision of milliseconds below a second, of tenths above.
+/// Formats a time with a precision of milliseconds below a second, of tenths above.
 fn shown(time: Duration) -> String {
     if time < Duration::from_secs(1) { format!("{time:.0?}") } else { format!("{time:.1?}") }
 }
 
 impl Failovers {
-    /// The summary, for people.
+    /// Returns the summary as a table.
     pub fn table(&self) -> String {
         let mut text = format!(
             "formed in {:.1?}; {} kills of the leader in {:.0?}, {CLIENTS} clients, {} acknowledged writes, none lost\n\n{:<28} {:>8} {:>8} {:>8} {:>8}\n",

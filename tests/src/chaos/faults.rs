@@ -1,5 +1,5 @@
-//! How a fault strikes, by what it is seen to have struck, and how it is taken away again. Here: what the faults
-//! share, and those of processes and clocks; the others are in `network_faults` and `disk_faults`.
+//! The injection of each fault, the proof that it had an effect, and its removal. This module has the common part
+//! and the faults of processes and clocks; the others are in `network_faults` and `disk_faults`.
 
 use std::{
     collections::BTreeSet,
@@ -12,35 +12,35 @@ use tokio::time::sleep;
 use super::{cluster::Cluster, kinds::Kind};
 use crate::wait::until;
 
-/// Faults that last are mostly shorter than this, and one in so many is longer.
+/// The longest usual duration of a fault; one in `LONG_ONE_IN` is longer.
 const LONG: Duration = Duration::from_secs(5);
 const LONG_ONE_IN: u64 = 10;
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(30);
-/// A wall clock is wrong by so much at most, either way: ten years.
+/// The maximum error of a wall clock in either direction: ten years.
 const JUMP_MAX_MS: u64 = 10 * 365 * 24 * 3_600 * 1_000;
 
-/// What came of a fault.
+/// The result of a fault.
 pub(super) struct FaultResult {
-    /// What was hit, and how.
+    /// A description of the fault.
     pub(super) what: String,
-    /// Processes that were hit; one that was hit twice counts twice.
+    /// The number of affected processes; one that was affected twice counts twice.
     pub(super) processes: usize,
-    /// An error says why it had no effect.
+    /// The reason as an error if it had no effect.
     pub(super) effect: Result<(), String>,
-    /// From the moment at which a majority could go on to the next acknowledged write.
+    /// The time until the next acknowledged write, from the moment at which a majority could continue.
     pub(super) served: Duration,
-    /// What is counted of how it ended, where it may end in several ways.
+    /// The outcome, for faults that may have several.
     pub(super) outcome: Option<&'static str>,
 }
 
-/// An effect that was counted.
+/// Returns an error if nothing was counted.
 pub(super) fn counted(what: &str, count: u64) -> Result<(), String> {
     if count > 0 { Ok(()) } else { Err(format!("{what}: none")) }
 }
 
 impl Cluster {
-    /// Strikes, waits for the next acknowledged write, and takes the fault away.
+    /// Injects a fault, waits for the next acknowledged write, and removes the fault.
     pub(super) async fn inject(&mut self, kind: Kind) -> FaultResult {
         let leader = self.ensemble.leader().await;
         self.nobody_has_ended();
@@ -70,7 +70,7 @@ impl Cluster {
                 self.cut(&cuts).await
             }
             Kind::Bridge => {
-                // Two followers have nothing to say to each other.
+                // Two followers exchange no messages.
                 self.cut(&[(follower, leader), (leader, follower)]).await
             }
             Kind::HalfOpen => self.half_open(leader, follower).await,
@@ -89,12 +89,12 @@ impl Cluster {
         }
     }
 
-    /// Lets a fault last. A fault is a length of time: this is no wait for a condition.
+    /// Lets a fault last. The duration is part of the fault, so this waits for no condition.
     pub(super) async fn hold(&self, time: Duration) {
         sleep(time).await;
     }
 
-    /// A time between the two, all orders of magnitude alike.
+    /// Returns a random duration between the two, with a logarithmic distribution.
     pub(super) fn time(&mut self, least: Duration, most: Duration) -> Duration {
         let share = self.random.below(1 << 20) as f64 / f64::from(1 << 20);
         let ratio = most.as_secs_f64() / least.as_secs_f64();
@@ -106,15 +106,15 @@ impl Cluster {
         self.time(Duration::from_millis(least), Duration::from_millis(most))
     }
 
-    /// How long a pause or a partition lasts: 0.1 s to 30 s, long ones are rare.
+    /// Returns the duration of a pause or a partition: 0.1 s to 30 s, long ones are rare.
     pub(super) fn lasting(&mut self) -> Duration {
         if self.random.below(LONG_ONE_IN) == 0 { self.time(LONG, LONGEST) } else { self.time(SHORTEST, LONG) }
     }
 
-    /// Nodes end when they are told to, and by faults of their disks: anything else is a failure.
+    /// Checks that no node has exited by itself, which is expected of disk faults only.
     ///
     /// # Panics
-    /// If one has ended by itself.
+    /// If one has.
     fn nobody_has_ended(&self) {
         for node in self.ensemble.all() {
             if let Some(status) = self.ensemble.process(node).ended() {
@@ -141,7 +141,7 @@ impl Cluster {
         victims.iter().for_each(|node| self.ensemble.kill(*node));
         let served = if victims.len() < self.ensemble.size() {
             let served = self.serves_again(struck).await;
-            // Half of the time the others go on for a while before it is back.
+            // Half of the time the others go on for a while before the restart.
             if self.random.percent(50) {
                 let time = self.millis(50, 1_000);
                 self.hold(time).await;
@@ -178,7 +178,7 @@ impl Cluster {
         FaultResult { what, processes: kills, effect: Ok(()), served, outcome: None }
     }
 
-    /// Waits until every thread of a node stands still.
+    /// Waits until every thread of a node is stopped.
     pub(super) async fn stopped(&self, node: usize) {
         let id = self.ensemble.process(node).id();
         until(&format!("node {node} stands still"), Duration::from_secs(5), || async {
@@ -219,8 +219,8 @@ impl Cluster {
         FaultResult { what, processes: victims.len(), effect: Ok(()), served, outcome: None }
     }
 
-    /// One clock is wrong, or all are, each by something else; mostly a node is killed and started again while they
-    /// are, for a node that is at work seldom looks at the clock.
+    /// Changes one wall clock, or all by different amounts. Mostly a node is restarted meanwhile, for a running
+    /// node seldom reads the clock.
     async fn jump_clocks(&mut self, any: usize) -> FaultResult {
         let victims = if self.random.percent(50) { vec![any] } else { self.ensemble.all() };
         let jumps: Vec<(usize, i64)> = victims
@@ -253,7 +253,7 @@ impl Cluster {
             .map(|((node, jump), reads)| format!("node {node} by {} s, {reads} reads", jump / 1_000_000_000))
             .collect();
         let then = if killed { ", one killed meanwhile" } else { "" };
-        // A clock that nobody has read did not jump.
+        // A clock that was not read had no effect.
         let hit = reads.iter().filter(|reads| **reads > 0).count();
         FaultResult {
             what: format!("{}{then}", said.join("; ")),
@@ -269,7 +269,7 @@ impl Cluster {
         reads.map(|reads| reads.unwrap_or_else(|error| panic!("a clock's file: {error}"))).collect()
     }
 
-    /// All nodes but these.
+    /// Returns all nodes but these.
     pub(super) fn without(&self, nodes: &BTreeSet<usize>) -> Vec<usize> {
         self.ensemble.all().into_iter().filter(|node| !nodes.contains(node)).collect()
     }

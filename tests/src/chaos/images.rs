@@ -1,11 +1,11 @@
-//! Disks that can fill up and lose power: one loop-mounted ext4 image per node. Needs root.
+//! Disks for faults: one loop-mounted ext4 image per node, which can be filled and lose power. Needs root.
 //!
 //! A power cut is ext4's own shutdown (`FS_IOC_SHUTDOWN` without a flush of the log): from that moment nothing
-//! reaches the image any more, whatever is in memory. What was synced is there after the next mount, the rest is
-//! not; [`Images::repair`] proves both with a file of its own, since a cut that cost nothing would prove nothing.
+//! reaches the image any more. After the next mount, synced data is there, and other data is
+//! not; [`Images::repair`] proves both with files of its own.
 //!
-//! All of it lies in one directory whose name holds this process's id, so that what a killed run leaves behind can
-//! be told from what a running one uses: [`report_leftovers`].
+//! All images are in one directory whose name contains the process id, so that leftovers of killed runs can be
+//! recognised: [`report_leftovers`].
 
 use std::{
     fs,
@@ -22,18 +22,18 @@ use tempfile::TempDir;
 
 use crate::print_line;
 
-/// What the directories of all runs begin with.
+/// The start of the directory names of all runs.
 const PREFIX: &str = "gometa-chaos-";
-/// In the environment of every server that a run starts: the run's process id.
+/// The environment variable with the run's process id, set for every server that it starts.
 pub(super) const RUN_VARIABLE: &str = "GOMETA_CHAOS_RUN";
-/// Marks the directory of a run that failed: it is not removed.
+/// The file that marks the directory of a failed run, which is not removed.
 const KEPT: &str = "KEPT";
-/// Size of each image. The files are sparse: only what is written takes room.
+/// The size of each image. The files are sparse.
 const IMAGE_BYTES: u64 = 1 << 30;
-/// First piece that the filler asks for, then half of it, and so on to the last.
+/// The size of the filler's first piece, which is halved until the disk is full.
 const FILL_MAX: u64 = 256 << 20;
 const FILL_MIN: u64 = 1 << 10;
-/// Content of the files that prove a power cut.
+/// The content of the files that prove a power cut.
 const CANARY_BYTES: usize = 4 << 10;
 
 /// Writes a file that is not synced, then cuts the power: on all mount points that are given, at one moment.
@@ -48,17 +48,17 @@ for place in places:
     fcntl.ioctl(place, 0x8004587d, struct.pack("I", 2))
 "#;
 
-/// The images of one ensemble, mounted. Unmounted with their value; kept after a failure.
+/// The mounted images of one ensemble. Dropping them unmounts and removes them, unless the run has failed.
 pub(super) struct Images {
     directory: TempDir,
     nodes: usize,
 }
 
 impl Images {
-    /// Makes and mounts one for each node.
+    /// Creates and mounts an image for each node.
     ///
     /// # Errors
-    /// In one line, where the system does not allow it.
+    /// If the system does not allow it.
     pub(super) fn mount(nodes: usize) -> Result<Images, String> {
         let name = format!("{PREFIX}{}-", process::id());
         let directory = tempfile::Builder::new().prefix(&name).tempdir();
@@ -69,7 +69,7 @@ impl Images {
                 .and_then(|()| fs::File::create(&image))
                 .and_then(|file| file.set_len(IMAGE_BYTES));
             made.map_err(|error| format!("{}: {error}", image.display()))?;
-            // No blocks are reserved for root, who runs the tests; the tables are zeros already.
+            // No blocks are reserved for root, and the tables are zeros already.
             let lazy = "lazy_itable_init=1,lazy_journal_init=1";
             run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0", "-E", lazy]).arg(&image))?;
             images.attach(node)?;
@@ -79,7 +79,7 @@ impl Images {
         Ok(images)
     }
 
-    /// Where a node's data goes.
+    /// Returns a node's data directory.
     pub(super) fn data(&self, node: usize) -> PathBuf {
         self.place(node).join("gometa-data")
     }
@@ -93,15 +93,15 @@ impl Images {
     }
 
     fn attach(&self, node: usize) -> Result<(), String> {
-        // The loop device goes with the mount.
+        // Unmounting detaches the loop device.
         run(Command::new("mount").args(["-o", "loop"]).arg(self.image(node)).arg(self.place(node)))
     }
 
-    /// Fills a node's disk to the last block. The node must stand still: what its files have reserved beyond their
-    /// ends is taken back, so that it meets the full disk at once.
+    /// Fills a node's disk to the last block. The node must be paused: the space that its files have reserved beyond their
+    /// ends is released, so that its next write fails.
     ///
     /// # Errors
-    /// In one line.
+    /// If a command fails.
     pub(super) fn fill(&self, node: usize) -> Result<(), String> {
         shorten(&self.data(node)).map_err(|error| format!("reserved blocks: {error}"))?;
         let filler = self.place(node).join("filler");
@@ -111,7 +111,7 @@ impl Images {
             if fallocate(&file, FallocateFlags::empty(), end, piece).is_ok() {
                 end += piece;
             } else {
-                // It may have got a part of it.
+                // A part of it may have been allocated.
                 end = end.max(file.metadata().map_err(|error| error.to_string())?.len());
                 piece /= 2;
             }
@@ -119,19 +119,19 @@ impl Images {
         Ok(())
     }
 
-    /// Takes the filler away.
+    /// Removes the filler.
     ///
     /// # Errors
-    /// In one line.
+    /// If a command fails.
     pub(super) fn free(&self, node: usize) -> Result<(), String> {
         let filler = self.place(node).join("filler");
         fs::remove_file(&filler).map_err(|error| format!("{}: {error}", filler.display()))
     }
 
-    /// Cuts the power of these nodes' disks at one moment. The processes, if they run, are to be killed next.
+    /// Cuts the power of these nodes' disks at one moment. The caller then kills the processes.
     ///
     /// # Errors
-    /// In one line.
+    /// If a command fails.
     pub(super) fn cut_power(&self, nodes: &[usize]) -> Result<(), String> {
         let places: Vec<PathBuf> = nodes.iter().map(|node| self.place(*node)).collect();
         for place in &places {
@@ -144,10 +144,10 @@ impl Images {
         run(Command::new("python3").args(["-S", "-c", CUT]).args(&places))
     }
 
-    /// Checks and mounts a node's disk after a power cut. The node must not run.
+    /// Checks and mounts a node's disk after a power cut. The node must not be running.
     ///
     /// # Errors
-    /// In one line: the disk cannot be had again, or the cut lost the wrong bytes.
+    /// If the disk cannot be mounted, or the cut lost synced data or kept unsynced data.
     pub(super) fn repair(&self, node: usize) -> Result<(), String> {
         let place = self.place(node);
         run(Command::new("umount").arg(&place))?;
@@ -184,7 +184,7 @@ impl Drop for Images {
     }
 }
 
-/// Gives back what files have reserved beyond their ends.
+/// Releases the space that files have reserved beyond their ends.
 fn shorten(directory: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -198,7 +198,7 @@ fn shorten(directory: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Clears away what killed runs have left behind, and prints a line if there was anything.
+/// Removes the leftovers of killed runs, and prints a line if there were any.
 pub(super) fn report_leftovers() {
     let (processes, mounts, directories) = clear_leftovers();
     if processes + mounts + directories > 0 {
@@ -246,7 +246,7 @@ fn clear_leftovers() -> (usize, usize, usize) {
     (processes, mounts, directories)
 }
 
-/// Whether a directory is that of a run that is no more.
+/// Whether a directory is that of a run that has ended.
 fn is_leftover(name: &str) -> bool {
     let run = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse().ok());
     run.is_some_and(|run| !runs(run))
@@ -262,7 +262,7 @@ fn runs(id: u32) -> bool {
 pub(super) fn run(command: &mut Command) -> Result<(), String> {
     let name = command.get_program().display().to_string();
     let output = command.output().map_err(|error| format!("{name}: {error}"))?;
-    // fsck says 1 where it has mended something.
+    // The status of fsck is 1 after a repair.
     if output.status.success() || (name == "fsck.ext4" && output.status.code() == Some(1)) {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! After the faults: everything that was promised is compared with what the nodes have.
+//! The final check: the results that clients received are compared with the data of all nodes.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,28 +15,28 @@ use super::{
 };
 use crate::ensemble::Ensemble;
 
-/// Steps that the checker may take for one key.
+/// The maximum number of steps of the linearizability checker for one key.
 const BUDGET: u64 = 5_000_000;
-/// Reads in flight together.
+/// The number of concurrent reads.
 const TOGETHER: usize = 64;
-/// For a healthy ensemble this is far too long: a call that fails is a fault.
+/// The timeout of a call, far longer than a healthy ensemble takes.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What the clients were promised, all together.
+/// The results that all clients received.
 #[derive(Clone, Default)]
 pub(super) struct Evidence {
-    /// How many clients there were.
+    /// The number of clients.
     pub(super) clients: usize,
-    /// What each lane of each was promised.
+    /// The results of each lane of each client.
     pub(super) promises: Vec<Promises>,
     /// Acknowledged writes of keys that are written once, with their revisions.
     pub(super) written: Vec<(String, u64)>,
 }
 
-/// Judges an ensemble that is healthy again and whose clients have stopped.
+/// Checks an ensemble that has recovered and whose clients have stopped.
 pub(super) async fn judge(ensemble: &Ensemble, shared: &Shared, evidence: &Evidence, tally: &mut Tally) {
     tally.violations.extend(shared.violations());
-    // Same revision, same state hash; panics where they differ.
+    // Panics if two nodes have different state hashes at the same revision.
     let statuses = ensemble.converged(&ensemble.all()).await;
     let readers: Vec<Client> = ensemble.all().iter().map(|node| ensemble.client_of(*node, TIMEOUT)).collect();
     tally.looked_for += evidence.written.len() as u64;
@@ -47,12 +47,12 @@ pub(super) async fn judge(ensemble: &Ensemble, shared: &Shared, evidence: &Evide
     counters(&readers[0], &evidence.promises, evidence.clients, tally).await;
 }
 
-/// Every acknowledged write is on this node, which has everything to revision `last`, and none of unknown outcome
-/// happened twice.
+/// Checks that a node, which has applied everything through revision `last`, has every acknowledged write, and has
+/// executed none of unknown outcome twice.
 async fn kept(node: usize, reader: &Client, last: u64, evidence: &Evidence, tally: &mut Tally) {
     let (there, beyond): (Vec<_>, Vec<_>) =
         evidence.written.iter().cloned().partition(|(_, revision)| *revision <= last);
-    // To ask for these would be to wait for revisions that never come.
+    // A read of these would wait for revisions that are never applied.
     let mut lost: Vec<String> = beyond
         .iter()
         .map(|(key, revision)| format!("{key}, acknowledged at revision {revision}: the last one is {last}"))
@@ -65,21 +65,21 @@ async fn kept(node: usize, reader: &Client, last: u64, evidence: &Evidence, tall
     tally.violations.extend(lost.into_iter().chain(twice).map(|what| format!("node {node}: {what}")));
 }
 
-/// What is not as it should be with a key.
+/// A wrong or missing answer for a key.
 pub(super) struct Amiss {
-    /// For people.
+    /// A description.
     pub(super) what: String,
-    /// The node has answered, and the answer is wrong; otherwise it has not answered.
+    /// Whether the node has answered wrongly; otherwise it has not answered.
     pub(super) wrong: bool,
 }
 
-/// Looks for acknowledged writes of keys that are written once, and gives those that are amiss. A node that does not
-/// answer is not asked for everything.
+/// Reads the acknowledged writes of keys that are written once, and returns wrong or missing answers. Stops early
+/// if the node does not answer.
 pub(super) async fn missing(reader: &Client, written: &[(String, u64)]) -> Vec<Amiss> {
     differences(reader, written.iter().map(|(key, revision)| (key.clone(), Some(*revision))).collect()).await
 }
 
-/// The same for writes of which some have an unknown outcome, and no revision.
+/// The same for writes of which some have an unknown outcome, and so no revision.
 async fn differences(reader: &Client, keys: Vec<(String, Option<u64>)>) -> Vec<Amiss> {
     let mut flying = JoinSet::new();
     for chunk in keys.chunks(keys.len().div_ceil(TOGETHER).max(1)) {
@@ -101,7 +101,7 @@ async fn differences(reader: &Client, keys: Vec<(String, Option<u64>)>) -> Vec<A
     flying.join_all().await.into_iter().flatten().collect()
 }
 
-/// What is wrong with a key that was written once, at this revision if it was acknowledged.
+/// Compares a read with the only write of a key, which was made at `revision` if it was acknowledged.
 fn difference(key: &str, revision: Option<u64>, read: gometa_client::Result<Entry>) -> Option<Amiss> {
     let amiss = |what: String, wrong| Some(Amiss { what, wrong });
     match (read, revision) {
@@ -124,8 +124,8 @@ fn difference(key: &str, revision: Option<u64>, read: gometa_client::Result<Entr
     }
 }
 
-/// The histories of shared keys, each ended by a read through every node, are legal; local reads have seen nothing
-/// that was never there.
+/// Checks that the histories of shared keys, each ended by a read through every node, are linearizable, and that
+/// local reads returned existing versions.
 async fn histories(readers: &[Client], shared: &Shared, promises: &[Promises], tally: &mut Tally) {
     let mut histories = by_key(promises);
     for (key, operations) in &mut histories {
@@ -133,7 +133,7 @@ async fn histories(readers: &[Client], shared: &Shared, promises: &[Promises], t
             let called = shared.now();
             let answer = answer(reader, shared, key, Action::Get).await;
             let Some(answer) = answer else {
-                tally.violations.push(format!("{key} cannot be read of a healthy ensemble"));
+                tally.violations.push(format!("{key} cannot be read from a healthy ensemble"));
                 continue;
             };
             operations.push(Operation { called, answered: shared.now(), action: Action::Get, answer });
@@ -153,9 +153,9 @@ async fn histories(readers: &[Client], shared: &Shared, promises: &[Promises], t
     }
 }
 
-/// Whatever a node answered on its own stood at that revision: the write that made it wrote that value.
+/// Checks that the result of each local read is the value written at that revision.
 fn local_reads(histories: &BTreeMap<String, Vec<Operation>>, promises: &[Promises], tally: &mut Tally) {
-    // By key and revision, what was there; by key and value, who may have written it.
+    // The written values by key and revision; the results of writes by key and value.
     let mut made: HashMap<(&str, u64), u64> = HashMap::new();
     let mut tried: HashMap<(&str, u64), Answer> = HashMap::new();
     for (key, operations) in histories {
@@ -178,14 +178,12 @@ fn local_reads(histories: &BTreeMap<String, Vec<Operation>>, promises: &[Promise
             _ => false,
         };
         if !fits {
-            tally
-                .violations
-                .push(format!("a local read found {key} = {value} at {revision}: nobody wrote that"));
+            tally.violations.push(format!("a local read found {key} = {value} at {revision}: never written"));
         }
     }
 }
 
-/// Counters are where the acknowledged writes have brought them, and no further than the unknown ones may have.
+/// Checks that counters are between the number of acknowledged increments and that number plus the unknown ones.
 async fn counters(reader: &Client, promises: &[Promises], clients: usize, tally: &mut Tally) {
     let sum = |of: fn(&Promises) -> (u64, u64)| {
         promises.iter().map(of).fold((0, 0), |sum, counts| (sum.0 + counts.0, sum.1 + counts.1))
@@ -200,7 +198,7 @@ async fn counters(reader: &Client, promises: &[Promises], clients: usize, tally:
     };
     let counter = reader.get(COUNTER).await.ok();
     compare(COUNTER, counter.as_ref().and_then(value_of), sum(|promises| promises.raises));
-    // All clients together: each promise was checked against its own client's counter when it was given.
+    // All clients together: each result was compared with the client's own counter when it was received.
     let mut hits = Some(0);
     for client in 0..clients {
         let version = match reader.get(hits_key(client)).await {

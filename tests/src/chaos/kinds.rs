@@ -5,7 +5,7 @@ use std::fmt;
 /// A kind of fault.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Kind {
-    /// kill -9 of one node, whatever it is.
+    /// kill -9 of one node in any role.
     Kill,
     /// kill -9 of the leader.
     KillLeader,
@@ -20,17 +20,17 @@ pub enum Kind {
     PauseLeader,
     /// The same with all nodes.
     PauseAll,
-    /// A node that does not lead is cut off from the others.
+    /// A partition between a node that does not lead and the others.
     Isolate,
-    /// The leader is: it has the minority.
+    /// A partition between the leader and the others.
     IsolateLeader,
     /// One direction between two nodes, or to or from one of them, is cut.
     OneWay,
     /// The leader and a follower are cut off from each other, the third has both.
     Bridge,
-    /// Connections end at one node, and the other does not hear of it.
+    /// Connections are closed at one end without a notification of the other.
     HalfOpen,
-    /// Connections are reset, several times, wherever in a frame they are.
+    /// Connections are reset several times, also within a frame.
     Reset,
     /// Every direction has a delay of its own.
     Delay,
@@ -38,7 +38,7 @@ pub enum Kind {
     Jitter,
     /// Datagrams are lost while the leader is killed.
     Loss,
-    /// Datagrams are doubled and overtake each other while the leader is killed.
+    /// Datagrams are duplicated and reordered while the leader is killed.
     Jumble,
     /// A disk is full.
     DiskFull,
@@ -46,9 +46,9 @@ pub enum Kind {
     SyncFails,
     /// Every sync of a node is slow.
     SyncSlow,
-    /// The power of one node.
+    /// A power cut of one node.
     PowerCut,
-    /// The power of all nodes, at one moment.
+    /// A power cut of all nodes at one moment.
     PowerCutAll,
     /// The wall clocks of some nodes jump, and jump back.
     Clock,
@@ -56,7 +56,7 @@ pub enum Kind {
     Flip,
 }
 
-/// What is counted together.
+/// Kinds of faults that are counted together.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Group {
     /// kill -9.
@@ -65,13 +65,13 @@ pub enum Group {
     PowerCut,
     /// SIGSTOP.
     Pause,
-    /// Lines that are cut.
+    /// Partitions.
     Partition,
-    /// Connections that are broken.
+    /// Broken connections.
     Connection,
-    /// Lines that are slow.
+    /// Delays.
     Delay,
-    /// Datagrams.
+    /// Lost, duplicated and reordered datagrams.
     Datagram,
     /// Full disks.
     DiskFull,
@@ -79,9 +79,9 @@ pub enum Group {
     FailingSync,
     /// Slow syncs.
     SlowSync,
-    /// Wall clocks.
+    /// Jumps of wall clocks.
     Clock,
-    /// Bits on disk.
+    /// Flipped bits on disk.
     FlippedBit,
 }
 
@@ -130,7 +130,7 @@ pub(super) const GROUPS: [(Group, &str); 12] = [
 ];
 
 impl Kind {
-    /// For people.
+    /// Returns the name for reports.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Kill => "kill -9 of one",
@@ -160,7 +160,7 @@ impl Kind {
         }
     }
 
-    /// What it is counted with.
+    /// Returns the group in which it is counted.
     ///
     /// # Panics
     /// Never: every kind is in the table.
@@ -174,19 +174,19 @@ impl Kind {
         matches!(self, Kind::DiskFull | Kind::PowerCut | Kind::PowerCutAll)
     }
 
-    /// Whether it needs the library between server and system.
+    /// Whether it needs the preloaded library.
     pub(super) fn needs_library(self) -> bool {
         matches!(self, Kind::SyncFails | Kind::SyncSlow | Kind::Clock)
     }
 }
 
 impl Group {
-    /// All of them.
+    /// Returns all groups.
     pub fn all() -> impl Iterator<Item = Group> {
         GROUPS.iter().map(|(group, _)| *group)
     }
 
-    /// The kinds that belong to it.
+    /// Returns the kinds of the group.
     pub fn kinds(self) -> impl Iterator<Item = Kind> {
         KINDS.iter().filter(move |(_, group, _)| *group == self).map(|(kind, ..)| *kind)
     }

@@ -1,25 +1,25 @@
-//! Chaos: real processes under one fault after the other, and the simulator's checkers as judges.
+//! Chaos tests: one fault after the other on real processes, checked by the simulator's checkers.
 //!
 //! Three `gometa-server`s with the network of [`network`](crate::network) between them, each on a disk image of its
-//! own; four to eight clients that write, read and retry all the time; faults from a shuffled schedule. A fault lasts,
-//! is taken away, and the ensemble has to be whole again before the next one. In the end the clients stop and
+//! own; four to eight clients that write, read and retry all the time; faults from a random schedule. A fault lasts,
+//! is removed, and the ensemble has to recover before the next one. In the end the clients stop and
 //! everything is compared: every acknowledged write is on every node, all nodes have the same state, every shared
-//! key's history is linearizable, nothing happened twice. The seed determines the order of the faults and their
-//! sizes, not what the processes make of them.
+//! key's history is linearizable, no write was executed twice. The seed determines the order of the faults and their
+//! sizes, not the timing of the processes.
 //!
-//! Honest counting: a fault that had no observable effect (a partition at which no packet was held, a sync that
-//! nobody asked for) or that met too little work is *invalid*, a history that is too hard to check *unverified*;
-//! both are printed. Kinds of faults that a machine does not allow (disk images need root) are named as not tried.
+//! A fault without an observable effect (a partition that held no packet, a failing sync that was never requested)
+//! or with too little load is *invalid*, a history that is too hard to check is *unverified*;
+//! both are printed. Kinds of faults that a machine does not allow (disk images need root) are printed as not tried.
 //!
-//! An ensemble that fails before its verdict adds its violation and its finished faults, but no operations.
+//! An ensemble that fails before its final check adds its violation and its finished faults, but no operations.
 //!
-//! A run lasts for a time, or until so many faults of each kind were valid. The last fault of an ensemble damages the
+//! A run lasts for a time, or until enough faults of each kind were valid. The last fault of an ensemble damages the
 //! files of one node until it refuses to start; then it gets an empty directory and comes back as a learner.
 //!
 //! With blocked outputs, standard output and standard error of every node are full pipes that are not read, in every
-//! start: nothing here then depends on what a node prints, and no last line is looked at.
+//! start: nothing here then depends on what a node prints.
 //!
-//! Whether the judge would notice anything is shown by [`self_check`]; [`failover`] measures how long the ensemble is
+//! [`self_check`] shows that the checks find violations; [`failover`] measures how long the ensemble is
 //! without a leader when the leader is killed, and [`plot`] draws that.
 //!
 //! Left out: partitions below TCP (a cut line holds bytes back, but the proxies' kernel acknowledges them), more than

@@ -9,15 +9,15 @@ use super::{
 use crate::network::Line;
 
 impl Cluster {
-    /// The directions from and to a node.
+    /// Returns the directions from and to a node.
     pub(super) fn around(&self, node: usize, from: bool, to: bool) -> Vec<(usize, usize)> {
         let others = self.ensemble.others(node);
         let from = others.iter().filter(|_| from).map(|other| (node, *other));
         from.chain(others.iter().filter(|_| to).map(|other| (*other, node))).collect()
     }
 
-    /// Cuts stay until the others serve, however long that takes: a majority needs nobody to heal it. The lines are
-    /// cut one by one and healed in another order, half of the time with gaps.
+    /// Cuts lines until writes are acknowledged again: a majority needs no healing. The lines are
+    /// cut one by one and healed in another order, half of the time with pauses.
     pub(super) async fn cut(&mut self, cuts: &[(usize, usize)]) -> FaultResult {
         let time = self.lasting();
         let gap = if self.random.percent(50) { self.millis(1, 200) } else { Duration::ZERO };
@@ -48,7 +48,7 @@ impl Cluster {
         }
     }
 
-    /// Connections between a leader and a follower, or among all nodes, have one end.
+    /// Makes the connections between a leader and a follower, or among all nodes, half-open.
     pub(super) async fn half_open(&mut self, leader: usize, follower: usize) -> FaultResult {
         let (gone, kept) = if self.random.percent(50) { (leader, follower) } else { (follower, leader) };
         let network = self.ensemble.network();
@@ -71,7 +71,7 @@ impl Cluster {
         }
     }
 
-    /// The leader's connections, or all, are reset, again and again.
+    /// Resets the leader's connections, or all, several times.
     pub(super) async fn reset(&mut self, leader: usize) -> FaultResult {
         let (times, all) = (1 + self.random.below(10), self.random.percent(50));
         let before = self.ensemble.network().seen().broken;

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::tally::percentile;
 
-/// Columns of a histogram, at most.
+/// The maximum number of columns of a histogram.
 const COLUMNS_MAX: u64 = 40;
-/// Ticks of an axis, at most.
+/// The maximum number of ticks of an axis.
 const TICKS_MAX: u64 = 8;
-/// Characters of the longest bar.
+/// The length of the longest bar in characters.
 const BAR_WIDTH: usize = 50;
 
-/// Size of the picture's parts, in pixels.
+/// The sizes of the picture's parts, in pixels.
 const WIDTH: f64 = 760.0;
 const PANEL_HEIGHT: f64 = 230.0;
 const LEFT: f64 = 64.0;
@@ -19,20 +19,20 @@ const RIGHT: f64 = 24.0;
 const TOP: f64 = 64.0;
 const PLOT_HEIGHT: f64 = 120.0;
 
-/// Colours that can be read on white and on black; the background is the page's.
+/// Colours that are readable on white and on black; the background is the page's.
 const INK: &str = "#7d8590";
 const GRID: &str = "#7d859040";
 const BAR: &str = "#3b82c4";
 const MEDIAN: &str = "#d4760a";
 const TAIL: &str = "#d1434b";
 
-/// The least of 1, 2, 5, 10, 20, 50, … of which at most so many cover `sum`.
+/// Returns the least of 1, 2, 5, 10, 20, 50, … of which at most `count` cover `sum`.
 fn step(sum: u64, most: u64) -> u64 {
     let steps = (0..).flat_map(|power| [1, 2, 5].map(|digit| digit * 10_u64.saturating_pow(power)));
     steps.into_iter().find(|step| sum.div_ceil(*step) <= most).unwrap_or(u64::MAX)
 }
 
-/// How many times fall into each column, and how wide a column is, in milliseconds.
+/// Returns the number of times in each column, and the width of a column in milliseconds.
 fn columns(times: &[Duration]) -> (Vec<u64>, u64) {
     let millis: Vec<u64> = times.iter().map(|time| time.as_millis() as u64).collect();
     let most = millis.iter().max().map_or(1, |most| most + 1);
@@ -42,7 +42,7 @@ fn columns(times: &[Duration]) -> (Vec<u64>, u64) {
     (columns, width)
 }
 
-/// One line a column.
+/// Draws a histogram as text, one line for each column.
 pub fn text(times: &[Duration]) -> String {
     let (columns, width) = columns(times);
     let most = columns.iter().copied().max().unwrap_or(1).max(1) as usize;
@@ -55,7 +55,7 @@ pub fn text(times: &[Duration]) -> String {
     text
 }
 
-/// A picture with one histogram below the other, all with the same axis of time: a title each.
+/// Draws titled histograms below each other, with a common time axis, as SVG.
 pub fn svg(title: &str, panels: &[(&str, &[Duration])]) -> String {
     let height = 48.0 + PANEL_HEIGHT * panels.len() as f64;
     let most = panels.iter().flat_map(|(_, times)| times.iter()).max().copied().unwrap_or_default();
@@ -81,7 +81,7 @@ pub fn svg(title: &str, panels: &[(&str, &[Duration])]) -> String {
     text
 }
 
-/// One histogram, `above` pixels below the edge. The axis: how many ticks, how far apart in milliseconds, pixels a
+/// Draws one histogram, `above` pixels below the edge. The axis: number of ticks, their distance in milliseconds, pixels per
 /// millisecond.
 fn panel(
     text: &mut String,
@@ -137,7 +137,7 @@ fn panel(
     line(format_args!(
         "<text transform=\"translate(16 {halfway:.1}) rotate(-90)\" text-anchor=\"middle\">kills</text>"
     ));
-    // Two labels stand one above the other, for their lines may stand close together.
+    // Two labels in two rows, since their lines may be close together.
     for (percent, colour, y) in [(50, MEDIAN, above + 38.0), (99, TAIL, above + 54.0)] {
         let time = percentile(times, percent).unwrap_or_default();
         let x = LEFT + time.as_secs_f64() * 1_000.0 * scale;
@@ -154,7 +154,7 @@ fn panel(
     }
 }
 
-/// For XML.
+/// Escapes text for XML.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

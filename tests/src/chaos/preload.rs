@@ -1,5 +1,5 @@
-//! Syncs that fail, are slow or lie, reads that hang, and wall clocks that jump: a small library between the server and the system,
-//! compiled here.
+//! Syncs that fail, are slow or are dropped, reads that hang, and wall clocks that jump: a small library, compiled
+//! here and preloaded into the server.
 
 use std::{
     fs, io,
@@ -10,7 +10,7 @@ use std::{
 
 use super::images::run;
 
-/// What the library is made of.
+/// The library's source files.
 const SOURCES: [(&str, &str); 4] = [
     ("note.h", include_str!("../../shim/note.h")),
     ("sync.c", include_str!("../../shim/sync.c")),
@@ -20,20 +20,20 @@ const SOURCES: [(&str, &str); 4] = [
 const SYNC_VARIABLE: &str = "GOMETA_SYNC_FAULT";
 const READ_VARIABLE: &str = "GOMETA_READ_FAULT";
 const CLOCK_VARIABLE: &str = "GOMETA_CLOCK_FAULT";
-/// Where the number of reads stands in a clock's file, behind by how much it is wrong.
+/// The offset of the number of reads in a clock's file, behind the clock's error.
 const READS_OFFSET: u64 = 8;
 
-/// The compiled library, and switches for each node.
+/// The compiled library, and its switches for each node.
 pub struct Preload {
     library: PathBuf,
     directory: PathBuf,
 }
 
 impl Preload {
-    /// Compiles the library into a directory that exists, for so many nodes.
+    /// Compiles the library into an existing directory, for `nodes` nodes.
     ///
     /// # Errors
-    /// In one line, where there is no C compiler.
+    /// If there is no C compiler.
     pub fn compile(directory: &Path, nodes: usize) -> Result<Preload, String> {
         let library = directory.join("faults.so");
         let mut command = Command::new("cc");
@@ -54,7 +54,7 @@ impl Preload {
         Ok(preload)
     }
 
-    /// Puts the library into a server that is about to start.
+    /// Makes a command preload the library.
     pub fn apply(&self, node: usize, command: &mut Command) {
         command.env("LD_PRELOAD", &self.library);
         command.env(SYNC_VARIABLE, self.switch(node)).env(CLOCK_VARIABLE, self.clock(node));
@@ -73,67 +73,67 @@ impl Preload {
         self.directory.join(format!("clock-{}", node + 1))
     }
 
-    /// From now on every sync of the node fails.
+    /// Makes every sync of a node fail.
     ///
     /// # Errors
-    /// Of the file system.
+    /// If the switch cannot be written or read.
     pub fn fail_syncs(&self, node: usize) -> io::Result<()> {
         self.set(node, "fail")
     }
 
-    /// From now on every sync of the node waits first.
+    /// Delays every sync of a node.
     ///
     /// # Errors
-    /// Of the file system.
+    /// If the switch cannot be written or read.
     pub fn slow_syncs(&self, node: usize, milliseconds: u64) -> io::Result<()> {
         self.set(node, &format!("slow {milliseconds}"))
     }
 
-    /// From now on no sync of the node does anything, and all of them say that they have.
+    /// Makes every sync of a node succeed without an effect.
     ///
     /// # Errors
-    /// Of the file system.
+    /// If the switch cannot be written or read.
     pub fn lie(&self, node: usize) -> io::Result<()> {
         self.set(node, "lie")
     }
 
-    /// The same for the write-ahead log and for the mark that would tell of it, and for no other file.
+    /// The same for the write-ahead log and the mark of its length, and for no other file.
     ///
     /// # Errors
-    /// Of the file system.
+    /// If the switch cannot be written or read.
     pub fn lie_about_the_log(&self, node: usize) -> io::Result<()> {
         self.set(node, "lie-log")
     }
 
-    /// From now on every read of a file by the thread that drives the node hangs.
+    /// Makes every read of a file by the driver's thread hang.
     ///
     /// # Errors
-    /// Of the file system.
+    /// If the switch cannot be written or read.
     pub fn hang_reads(&self, node: usize) -> io::Result<()> {
         fs::write(self.read_switch(node), "")
     }
 
-    /// The number of reads that hang, or have hung.
+    /// Returns the number of reads that hang or have hung.
     pub fn hung_reads(&self, node: usize) -> u64 {
         fs::metadata(self.read_switch(node).with_extension("hits")).map_or(0, |metadata| metadata.len())
     }
 
-    /// Lets hanging reads go on.
+    /// Releases hanging reads.
     ///
     /// # Errors
-    /// Of the file system.
+    /// If the switch cannot be written or read.
     pub fn heal_reads(&self, node: usize) -> io::Result<()> {
         fs::remove_file(self.read_switch(node))
     }
 
     fn set(&self, node: usize, text: &str) -> io::Result<()> {
-        // By a rename: a server never reads half of it.
+        // Renamed into place, so that a server never reads a part.
         let (switch, arriving) = (self.switch(node), self.directory.join("arriving"));
         fs::write(&arriving, text)?;
         fs::rename(arriving, switch)
     }
 
-    /// Syncs are the system's again; gives how many were interfered with.
+    /// Ends the faults of syncs, and returns how many syncs were affected.
     pub fn heal_syncs(&self, node: usize) -> u64 {
         drop(fs::remove_file(self.switch(node)));
         let hits = self.switch(node).with_extension("hits");
@@ -142,18 +142,18 @@ impl Preload {
         count
     }
 
-    /// From now on the node's wall clock is wrong by so much, also after a restart; 0 makes it right.
+    /// Sets the error of a node's wall clock, which a restart keeps.
     ///
     /// # Errors
-    /// Of the file system.
+    /// If the switch cannot be written or read.
     pub fn jump(&self, node: usize, nanoseconds: i64) -> io::Result<()> {
         fs::OpenOptions::new().write(true).open(self.clock(node))?.write_all_at(&nanoseconds.to_ne_bytes(), 0)
     }
 
-    /// How often the node has read a wall clock that was wrong, in all.
+    /// Returns how often the node has read a wrong wall clock.
     ///
     /// # Errors
-    /// Of the file system.
+    /// If the switch cannot be written or read.
     pub fn wrong_reads(&self, node: usize) -> io::Result<u64> {
         let mut bytes = [0; 8];
         fs::File::open(self.clock(node))?.read_exact_at(&mut bytes, READS_OFFSET)?;

@@ -1,4 +1,4 @@
-//! Runs of ensembles under faults: which fault is next, and what is counted of it.
+//! Runs of ensembles under faults, from the start to the final check.
 
 use std::{
     sync::{Arc, Mutex, atomic::Ordering::Relaxed},
@@ -16,21 +16,21 @@ use super::{
 };
 use crate::{print_line, random};
 
-/// The start of a panic's text if its violations are in the tally already.
+/// The start of a panic's text whose violations are in the tally already.
 const JUDGED: &str = "the verdict";
-/// Damages of the node that is to be wiped in the end, at most.
+/// The maximum number of attempts to damage the node that is wiped in the end.
 const WIPING_MAX: usize = 5;
-/// How long one ensemble is used; then another takes its place, so that a long run forms many, and its histories
+/// How long one ensemble is used. Then it is replaced, so that a long run forms many, and its histories
 /// and logs stay small.
 const ENSEMBLE_TIME: Duration = Duration::from_secs(120);
-/// A run ends early after so many ensembles with violations: each keeps its disks.
+/// The number of ensembles with violations after which a run ends: each keeps its disks.
 const FAILURES_MAX: usize = 5;
-/// A run for counts gives up once there were this many more invalid faults of a kind than were asked for.
+/// A run for counts ends once there are this many more invalid faults of a kind than wanted ones.
 const INVALID_MAX: u64 = 100;
 
-/// Runs faults as the plan says, and gives what was counted. Whatever fails is a violation.
+/// Runs faults by a plan, and returns the counts. Every failure is a violation.
 ///
-/// A run whose future is dropped ends its processes and unmounts its disks.
+/// Dropping the future kills the processes and unmounts the disks.
 pub async fn run(seed: u64, plan: Plan, outputs: Outputs) -> Tally {
     images::report_leftovers();
     let tally = SharedTally::default();
@@ -70,7 +70,7 @@ pub async fn run(seed: u64, plan: Plan, outputs: Outputs) -> Tally {
                 lock(&tally).violations.push(text);
             }
         } else if lock(&tally).fault_counts() == before {
-            // What is missing is not possible here.
+            // The missing kinds are not possible on this machine.
             break;
         }
     }
@@ -79,7 +79,7 @@ pub async fn run(seed: u64, plan: Plan, outputs: Outputs) -> Tally {
 }
 
 impl Cluster {
-    /// Strikes until the time is over or the plan is carried out, then judges.
+    /// Injects faults until the time is over or the plan is carried out, then checks everything.
     pub(super) async fn run(&mut self, time: Duration, plan: &Plan, tally: &Mutex<Tally>) {
         let begun = Instant::now();
         let mut schedule = Schedule::of(|kind| self.allows(kind));
@@ -96,14 +96,14 @@ impl Cluster {
         self.judged(tally).await;
     }
 
-    /// The last fault: the files of a node are damaged until it refuses to start, and it gets an empty directory.
+    /// Injects the last fault: damages the files of a node until it refuses to start, and gives it an empty directory.
     async fn wipe_one(&mut self, begun: Instant, schedule: &Schedule, plan: &Plan, tally: &Mutex<Tally>) {
         let wanted = match plan {
             Plan::Time(_) => schedule.has(Kind::Flip),
             Plan::Counts(counts) => counts.each().any(|(group, _)| group == Group::FlippedBit),
         };
         for _ in 0..WIPING_MAX {
-            // Damage that had no effect so far stays until the verdict.
+            // Damage without an effect so far stays until the final check.
             let whole = self.without(&self.damaged);
             if !wanted || self.wiped.is_some() || whole.is_empty() {
                 return;
@@ -116,10 +116,10 @@ impl Cluster {
         }
     }
 
-    /// The end: a verdict, which is added to the tally.
+    /// Checks everything, and adds the result to the tally.
     ///
     /// # Panics
-    /// If anything was violated, so that this ends like any other failure: directories, images and logs are kept.
+    /// If there is a violation, so that directories, images and logs are kept as after any failure.
     async fn judged(&mut self, tally: &Mutex<Tally>) {
         let evidence = self.stop().await;
         let mut verdict = self.verdict(&evidence).await;
@@ -144,7 +144,7 @@ impl Cluster {
     }
 }
 
-/// Tells of a fault, and counts it.
+/// Prints and counts a fault.
 fn record(begun: Instant, kind: Kind, rate: f64, result: FaultResult, tally: &Mutex<Tally>) {
     let FaultResult { what, processes, mut effect, served, outcome } = result;
     if rate < RATE_MIN {

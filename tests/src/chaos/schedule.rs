@@ -1,4 +1,4 @@
-//! Which fault is next, and when a run is over.
+//! The order of the faults, and the end of a run.
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -13,14 +13,14 @@ use crate::random::Random;
 pub struct Counts(BTreeMap<Group, u64>);
 
 impl Counts {
-    /// Each group with what is still missing of it.
+    /// Returns each group with the number of valid faults that are still missing.
     pub(super) fn missing<'a>(&'a self, tally: &'a Tally) -> impl Iterator<Item = (Group, u64)> + 'a {
         let missing =
             |(group, count): (&Group, &u64)| (*group, count.saturating_sub(tally.group(*group).valid));
         self.0.iter().map(missing).filter(|(_, count)| *count > 0)
     }
 
-    /// The groups, and how many faults of each.
+    /// Returns the groups with the wanted numbers.
     pub fn each(&self) -> impl Iterator<Item = (Group, u64)> + '_ {
         self.0.iter().map(|(group, count)| (*group, *count))
     }
@@ -50,9 +50,9 @@ impl FromStr for Counts {
 /// When a run is over, and so which fault is next.
 #[derive(Clone, Debug)]
 pub enum Plan {
-    /// All kinds, for as long as this.
+    /// All kinds for this time.
     Time(std::time::Duration),
-    /// These groups, until there are so many valid faults of each.
+    /// These groups until there are enough valid faults of each.
     Counts(Counts),
 }
 
@@ -77,7 +77,7 @@ impl Schedule {
         self.allowed.iter().any(|(allowed, ..)| *allowed == kind)
     }
 
-    /// Returns the next kind, `None` if nothing is left to do. Where counts are asked for, a group comes the more often the
+    /// Returns the next kind, `None` if the plan is carried out. With counts, a group is the likelier the
     /// more of it is missing, so that all are mixed to the end.
     pub(super) fn next(&mut self, plan: &Plan, tally: &Tally, random: &mut Random) -> Option<Kind> {
         match plan {
@@ -104,7 +104,7 @@ impl Schedule {
     }
 }
 
-/// One of these, each as likely as its number says.
+/// Returns one of the choices at random, with these weights.
 fn weighted<T: Copy>(choices: &[(T, u64)], random: &mut Random) -> Option<T> {
     let sum: u64 = choices.iter().map(|(_, weight)| weight).sum();
     if sum == 0 {
@@ -153,7 +153,7 @@ mod tests {
             let effect = if random.percent(50) { Ok(()) } else { Err("no".to_owned()) };
             tally.fault(kind, 1, effect, Duration::ZERO);
         }
-        // What is not allowed stays missing.
+        // Kinds that are not allowed stay missing.
         let Plan::Counts(counts) = plan else { unreachable!("see above") };
         assert_eq!(counts.missing(&tally).collect::<Vec<_>>(), [(Group::FlippedBit, 1)]);
         assert_eq!(tally.group(Group::Pause).valid, 5);

@@ -1,11 +1,11 @@
-//! Whether the judge would notice: cases in which something *is* wrong, and has to be found.
+//! Tests of the checks themselves: cases with a violation, which has to be found.
 //!
-//! - Forged evidence: a healthy ensemble is judged by what its clients were told, with one thing changed.
-//! - Old images: all nodes get back the directories that they had a moment ago, whole, and forget what they have
-//!   acknowledged since. No node can notice; the judge must.
-//! - Disks that lie about the log: syncs of the write-ahead log and of the mark that would tell of it do nothing, and
-//!   all power is cut. No node can notice.
-//! - Disks that lie about everything: mostly the nodes find their directories damaged, and refuse to start.
+//! - Forged evidence: the results of a healthy ensemble's clients are checked with one change.
+//! - Old images: all nodes get back older copies of their directories, and so lose what they have
+//!   acknowledged since. No node can detect that; the checks must.
+//! - Dropped syncs of the log: syncs of the write-ahead log and of the mark of its length have no effect, and
+//!   all power is cut. No node can detect that.
+//! - Dropped syncs of all files: mostly the nodes find their directories damaged, and refuse to start.
 
 use std::time::Duration;
 
@@ -22,21 +22,21 @@ use super::{
 };
 use crate::{random, wait::until};
 
-/// Acknowledged writes that are to be lost, at least.
+/// The minimum number of acknowledged writes to be lost.
 const LOST_MIN: usize = 300;
-/// How long the clients may take to be told of so many, and a node to start or refuse.
+/// The deadline for that many acknowledgements, and for a node to start or refuse.
 const WORK_MAX: Duration = Duration::from_secs(60);
 
 /// One case.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// What was wrong.
+    /// The violation.
     pub name: String,
-    /// How it was found; an error says what was seen instead.
+    /// How it was found; an error if it was not.
     pub found: Result<String, String>,
 }
 
-/// Tries all cases; those that need disk images or the library only where the machine has them.
+/// Runs all cases; those that need disk images or the library only if the machine has them.
 pub async fn self_check(seed: u64) -> Vec<Case> {
     images::report_leftovers();
     let mut random = random::seeded(seed);
@@ -54,7 +54,7 @@ pub async fn self_check(seed: u64) -> Vec<Case> {
     cases
 }
 
-/// What a forged history must be found by.
+/// The name of a forgery, the change, and the check that must find it.
 type Forgery = (&'static str, fn(&mut Evidence, u64) -> Option<()>, fn(&Tally) -> bool);
 
 const FORGERIES: [Forgery; 8] = [
@@ -63,7 +63,7 @@ const FORGERIES: [Forgery; 8] = [
     ("a read of what was overwritten before", stale, |verdict| verdict.illegal == 1),
     ("a value that was read and never written", unwritten, |verdict| verdict.illegal == 1),
     ("an acknowledged compare-and-swap that met another revision", swapped, |verdict| verdict.illegal == 1),
-    ("a local read of what was never there", never, |verdict| says(verdict, "nobody wrote that")),
+    ("a local read of what was never there", never, |verdict| says(verdict, "never written")),
     ("an acknowledged step of the shared counter too many", raised, |verdict| says(verdict, "counter is at")),
     ("an acknowledged set of an own counter too many", hit, |verdict| {
         says(verdict, "clients' counters is at")
@@ -86,7 +86,7 @@ fn elsewhere(evidence: &mut Evidence, _: u64) -> Option<()> {
     Some(())
 }
 
-/// The value and the revision that an acknowledged operation has made.
+/// Returns the value and the revision that an acknowledged write has made.
 fn made(operation: &Operation) -> Option<(u64, u64)> {
     match (operation.action, operation.answer) {
         (
@@ -127,7 +127,7 @@ fn unwritten(evidence: &mut Evidence, _: u64) -> Option<()> {
 fn swapped(evidence: &mut Evidence, _: u64) -> Option<()> {
     let mut all = evidence.promises.iter_mut().flat_map(|promises| &mut promises.history);
     all.find_map(|(_, operation)| match (operation.action, operation.answer) {
-        // Had the key been absent meanwhile, an expected 0 might have been right.
+        // Expected revision 0 may be right if the key was absent meanwhile.
         (Action::Cas { expected: 1.., .. }, Answer::Conflict { actual: actual @ 1.. }) => {
             operation.answer = Answer::Written { revision: actual + 1 };
             Some(())
@@ -159,7 +159,7 @@ fn hit(evidence: &mut Evidence, _: u64) -> Option<()> {
     Some(())
 }
 
-/// Each forgery on its own, on what the clients of one ensemble were told, through a change of the leader.
+/// Applies each forgery to the results of one ensemble's clients, which include a change of the leader.
 async fn forgeries(seed: u64) -> Vec<Case> {
     let mut cluster = Cluster::start(seed, Outputs::Kept, &SharedTally::default()).await;
     work(&cluster).await;
@@ -189,7 +189,7 @@ async fn forgeries(seed: u64) -> Vec<Case> {
     cases
 }
 
-/// Lets the clients be told of more acknowledged writes.
+/// Waits until the clients have received more acknowledgements.
 async fn work(cluster: &Cluster) {
     let before = cluster.written().len();
     until("acknowledged writes", WORK_MAX, || async {
@@ -199,7 +199,7 @@ async fn work(cluster: &Cluster) {
     .await;
 }
 
-/// What a verdict has found.
+/// Describes the violations of a verdict.
 fn described(verdict: &Tally) -> String {
     let Tally { lost, illegal, .. } = verdict;
     let others = verdict.violations.len() as u64 - (lost + illegal).min(verdict.violations.len() as u64);
@@ -232,7 +232,7 @@ async fn old_images(seed: u64) -> Vec<Case> {
     vec![Case { name: "old images of all nodes".to_owned(), found }]
 }
 
-/// No sync does anything (or none of the log and its mark), and all power is cut.
+/// Drops all syncs (or those of the log and its mark), and cuts all power.
 async fn lies(seed: u64, about_all: bool) -> Vec<Case> {
     let name = if about_all {
         "disks that lie, and a power cut"
@@ -259,7 +259,7 @@ async fn lies(seed: u64, about_all: bool) -> Vec<Case> {
         cluster.images().repair(*node).unwrap_or_else(|error| panic!("the power cut: {error}"));
     }
     everyone.iter().for_each(|node| cluster.spawn(*node));
-    // Without a majority nobody becomes ready, so one may wait for ever.
+    // Without a majority no node becomes ready.
     until("all nodes are ready or a majority refuses", WORK_MAX, || async {
         let ended = everyone.iter().filter(|node| cluster.ensemble.process(**node).ended().is_some()).count();
         let ready =
@@ -281,7 +281,7 @@ async fn lies(seed: u64, about_all: bool) -> Vec<Case> {
     vec![Case { name: name.to_owned(), found }]
 }
 
-/// What the nodes have found themselves, or, if all serve, what the judge has.
+/// Returns what the nodes have found, or, if all serve, what the checks have found.
 async fn lost(cluster: &mut Cluster, refusals: &[String]) -> Result<String, String> {
     if let Some(first) = refusals.first() {
         return Ok(format!("{} nodes refuse to start; the first one: {first}", refusals.len()));

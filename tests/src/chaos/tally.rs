@@ -1,4 +1,4 @@
-//! What a run counts, and how it says it.
+//! The counts of a run, and their reports.
 
 use std::{
     collections::BTreeMap,
@@ -8,21 +8,21 @@ use std::{
 
 use super::kinds::{Group, Kind};
 
-/// Acknowledged operations a second that the clients must reach before a fault, or the fault counts as invalid.
+/// The acknowledged operations per second before a fault, below which the fault is invalid.
 pub(super) const RATE_MIN: f64 = 200.0;
-/// Violations that are shown.
+/// The number of violations that are printed.
 pub(super) const SHOWN_MAX: usize = 20;
 
-/// One kind of fault.
+/// The counts of one kind of fault.
 #[derive(Clone, Default, Debug)]
 pub struct FaultCounts {
-    /// Faults that had an effect, under load.
+    /// The number of faults with an effect, under load.
     pub valid: u64,
-    /// Processes that these have hit.
+    /// The number of processes affected by these.
     pub processes: u64,
-    /// Faults that proved nothing.
+    /// The number of faults without an effect or without load.
     pub invalid: u64,
-    /// How long after each valid one the next write was acknowledged.
+    /// The time after each valid fault until the next acknowledged write.
     pub served: Vec<Duration>,
 }
 
@@ -35,58 +35,58 @@ impl FaultCounts {
     }
 }
 
-/// Everything that is counted.
+/// All counts of a run.
 #[derive(Clone, Default, Debug)]
 pub struct Tally {
-    /// Ensembles that were started.
+    /// The number of started ensembles.
     pub ensembles: u64,
-    /// Those that came to a verdict.
+    /// The number of ensembles that reached the final check.
     pub judged: u64,
-    /// By kind.
+    /// The counts of each kind.
     pub faults: BTreeMap<Kind, FaultCounts>,
-    /// Operations that clients called.
+    /// The number of operations that clients called.
     pub operations: u64,
-    /// Those that were answered for good.
+    /// The number of acknowledged operations.
     pub acknowledged: u64,
-    /// Those that were answered with a failure that promises no effect.
+    /// The number of operations that failed with the outcome `NotApplied`.
     pub refused: u64,
-    /// Writes whose outcome nobody knows.
+    /// The number of writes with the outcome `Unknown`.
     pub unknown: u64,
-    /// Acknowledged writes that were looked for, each on every node.
+    /// The number of acknowledged writes that were read from every node.
     pub looked_for: u64,
-    /// How often a node did not have one.
+    /// The number of acknowledged writes missing on a node, summed over the nodes.
     pub lost: u64,
-    /// Histories of one key.
+    /// The number of checked histories, one for each key.
     pub histories: u64,
-    /// Those without a legal order.
+    /// The number of histories that are not linearizable.
     pub illegal: u64,
-    /// Those whose check ran out of steps.
+    /// The number of histories whose check ran out of steps.
     pub unverified: u64,
-    /// The slowest and the sum of the rates before faults, and how many there were.
+    /// The lowest rate before a fault.
     pub rate_lowest: Option<f64>,
-    /// Sum of the rates before faults.
+    /// The sum of the rates before faults.
     pub rate_sum: f64,
-    /// Rates in that sum.
+    /// The number of rates in that sum.
     pub rates: u64,
-    /// What must never be, one line each.
+    /// Violations, one line each.
     pub violations: Vec<String>,
-    /// How valid faults ended that may end in several ways, and how often.
+    /// How often each outcome of a valid fault occurred, for faults that may have several.
     pub outcomes: BTreeMap<String, u64>,
-    /// Why faults were invalid, and how often.
+    /// How often each reason made a fault invalid.
     pub reasons: BTreeMap<String, u64>,
-    /// Kinds of faults that this machine does not allow, and why.
+    /// Kinds of faults that this machine does not allow, with reasons.
     pub skipped: Vec<String>,
 }
 
 impl Tally {
-    /// A rate before a fault.
+    /// Counts a rate before a fault.
     pub fn rate(&mut self, rate: f64) {
         self.rate_lowest = Some(self.rate_lowest.map_or(rate, |lowest| lowest.min(rate)));
         self.rate_sum += rate;
         self.rates += 1;
     }
 
-    /// A fault and its recovery.
+    /// Counts a fault and its recovery.
     pub fn fault(&mut self, kind: Kind, processes: usize, effect: Result<(), String>, served: Duration) {
         let counts = self.faults.entry(kind).or_default();
         match effect {
@@ -102,7 +102,7 @@ impl Tally {
         }
     }
 
-    /// All kinds of a group together.
+    /// Returns the counts of a group.
     pub fn group(&self, group: Group) -> FaultCounts {
         let mut all = FaultCounts::default();
         for counts in group.kinds().filter_map(|kind| self.faults.get(&kind)) {
@@ -111,18 +111,18 @@ impl Tally {
         all
     }
 
-    /// Faults that had an effect, and those that had none.
+    /// Returns the numbers of valid and of invalid faults.
     pub fn fault_counts(&self) -> (u64, u64) {
         let sum = |count: fn(&FaultCounts) -> u64| self.faults.values().map(count).sum();
         (sum(|counts| counts.valid), sum(|counts| counts.invalid))
     }
 
-    /// Whether nothing was wrong.
+    /// Whether there was no violation.
     pub fn is_clean(&self) -> bool {
         self.violations.is_empty() && self.lost == 0 && self.illegal == 0
     }
 
-    /// The summary, for people.
+    /// Returns the summary as a table.
     pub fn table(&self) -> String {
         let mut text = format!(
             "{:<32} {:>7} {:>10} {:>8} {:>30}\n",
@@ -181,7 +181,7 @@ impl Tally {
         text
     }
 
-    /// The summary in one line, for the record.
+    /// Returns the summary in one line.
     pub fn line(&self) -> String {
         let (valid, invalid) = self.fault_counts();
         let count = |group| {

@@ -1,5 +1,5 @@
-//! Clients under faults: each has two lanes, one for keys that all share, whose histories are judged afterwards, and
-//! one for promises of its own: keys written once, and counters that show a write that happened twice.
+//! The clients: each has two lanes, one for keys that all share, whose histories are checked afterwards, and
+//! one for its own keys: keys written once, and counters that show a write that was executed twice.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -19,27 +19,27 @@ use crate::{
     random::{self, Random},
 };
 
-/// Keys in use at a time by all clients together.
+/// The number of shared keys in use at a time.
 const SLOTS: u64 = 6;
-/// Operations on a key until another takes its place: what the checker can judge.
+/// The number of operations on a key until it is replaced: as many as the checker can handle.
 const OPERATIONS_PER_KEY: u64 = 250;
-/// What calls may take, by client. Some are shorter than most outages, so that outcomes become unknown; some longer,
-/// so that writes are repeated until they are answered.
+/// The timeouts, by client. Some are shorter than most outages, so that outcomes become unknown; some longer,
+/// so that writes are retried until they are acknowledged.
 const TIMEOUTS_MS: [u64; 4] = [4_000, 300, 8_000, 1_500];
-/// The counter that all clients raise.
+/// The counter that all clients increment.
 pub(super) const COUNTER: &str = "counter";
 
-/// A read of what one node had: key, revision, value.
+/// A local read: key, revision, value.
 pub(super) type Seen = (String, u64, u64);
 
-/// What one client was promised, but for the writes that [`Shared`] has.
+/// The results that one client received, except for the writes in [`Shared`].
 #[derive(Clone, Default)]
 pub(super) struct Promises {
-    /// Such keys whose write has an unknown outcome.
+    /// Keys written once whose write has an unknown outcome.
     pub(super) doubtful: Vec<String>,
     /// Sets of the client's own counter: acknowledged, unknown.
     pub(super) hits: (u64, u64),
-    /// Times that it raised the shared counter: acknowledged, unknown.
+    /// Increments of the shared counter: acknowledged, unknown.
     pub(super) raises: (u64, u64),
     /// Operations on shared keys.
     pub(super) history: Vec<(String, Operation)>,
@@ -47,13 +47,13 @@ pub(super) struct Promises {
     pub(super) seen: Vec<Seen>,
 }
 
-/// What all clients share.
+/// The state that all clients share.
 pub(super) struct Shared {
     begun: Instant,
     stop: AtomicBool,
-    /// Operations on each slot so far.
+    /// The number of operations on each slot.
     slots: Vec<AtomicU64>,
-    /// The next value: no two writes have the same.
+    /// The next value, which is unique.
     value: AtomicU64,
     pub(super) operations: AtomicU64,
     pub(super) acknowledged: AtomicU64,
@@ -80,7 +80,7 @@ impl Shared {
         }
     }
 
-    /// Nanoseconds since the beginning, on the monotonic clock.
+    /// Returns the nanoseconds since the start, on the monotonic clock.
     pub(super) fn now(&self) -> u64 {
         u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
@@ -89,22 +89,22 @@ impl Shared {
         self.violations.lock().unwrap_or_else(PoisonError::into_inner).push(text);
     }
 
-    /// Keys that are written once, whose writes are acknowledged so far, with their revisions.
+    /// Returns the acknowledged writes of keys that are written once, with their revisions.
     pub(super) fn written(&self) -> Vec<(String, u64)> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Another such write.
+    /// Adds an acknowledged write.
     fn promise(&self, key: String, revision: u64) {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).push((key, revision));
     }
 
-    /// What must never be and was, so far.
+    /// Returns the violations so far.
     pub(super) fn violations(&self) -> Vec<String> {
         self.violations.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Counts a call's end.
+    /// Counts the end of a call.
     fn count<T>(&self, result: &Answered<T>) {
         self.operations.fetch_add(1, Relaxed);
         let counter = match result {
@@ -117,33 +117,33 @@ impl Shared {
     }
 }
 
-/// Whether an error is what the store says of a key, not a failure to ask it.
+/// Whether an error is a result of the store, not a failure of the call.
 fn is_answer(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::CasMismatch)
 }
 
-/// Clients at work. They are gone with the value.
+/// The running clients. Dropping them stops them.
 pub(super) struct Workload {
     pub(super) shared: Arc<Shared>,
     running: JoinSet<Promises>,
-    /// How many there are.
+    /// The number of clients.
     pub(super) clients: usize,
 }
 
 impl Workload {
-    /// Nobody.
+    /// Returns a workload without clients.
     pub(super) fn none() -> Workload {
         Workload { shared: Arc::new(Shared::new()), running: JoinSet::new(), clients: 0 }
     }
 
-    /// Starts so many clients.
+    /// Starts clients.
     pub(super) fn start(ensemble: &Ensemble, clients: usize, random: &mut Random) -> Workload {
         let shared = Arc::new(Shared::new());
         let mut running = JoinSet::new();
         for name in 0..clients {
             let node = name % ensemble.size();
             let timeout = Duration::from_millis(TIMEOUTS_MS[name % TIMEOUTS_MS.len()]);
-            // One in four always asks the same node, whoever leads; the others go to the leader.
+            // One in four is pinned to a node; the others move to the leader.
             let client = if name % 4 == 3 {
                 ensemble.client_of(node, timeout)
             } else {
@@ -166,12 +166,12 @@ impl Workload {
         Workload { shared, running, clients }
     }
 
-    /// Operations acknowledged so far.
+    /// Returns the number of acknowledged operations.
     pub(super) fn acknowledged(&self) -> u64 {
         self.shared.acknowledged.load(Relaxed)
     }
 
-    /// Lets every client end what it is at, and gives what they were promised.
+    /// Lets every client finish its operation, and returns the results.
     pub(super) async fn stop(&mut self) -> Vec<Promises> {
         self.shared.stop.store(true, Relaxed);
         let mut promises = Vec::new();
@@ -182,28 +182,28 @@ impl Workload {
     }
 }
 
-/// The key that counts a client's sets of it.
+/// Returns the key whose version counts a client's sets.
 pub(super) fn hits_key(client: usize) -> String {
     format!("hits/{client}")
 }
 
-/// One thing after the other, in a client's name.
+/// One sequence of operations of a client.
 struct Lane {
     name: usize,
     client: Client,
     shared: Arc<Shared>,
     random: Random,
-    /// The revision at which this lane has last seen a shared key.
+    /// The last revision of each shared key that this lane has received.
     known: HashMap<String, u64>,
     promises: Promises,
-    /// The next key of its own.
+    /// The number of the next key that is written once.
     next: u64,
-    /// Version of the client's counter after its last acknowledged set.
+    /// The version of the client's counter after its last acknowledged set.
     last_hit: u64,
 }
 
 impl Lane {
-    /// Works on keys that all share.
+    /// Operates on shared keys.
     async fn share(mut self) -> Promises {
         while !self.shared.stop.load(Relaxed) {
             let slot = self.random.below(SLOTS);
@@ -244,7 +244,7 @@ impl Lane {
         self.promises.history.push((key, Operation { called, answered, action, answer }));
     }
 
-    /// What some node has: not older than what this client has seen of the key, and at a revision that was made.
+    /// Makes a local read: not older than what this client has received, and of an existing revision.
     async fn read_local(&mut self, key: &str) {
         let result = self.client.get_local(key).await;
         self.shared.count(&result);
@@ -260,7 +260,7 @@ impl Lane {
         }
     }
 
-    /// Works on what nobody else writes, and on the shared counter.
+    /// Operates on the client's own keys, and on the shared counter.
     async fn promise(mut self) -> Promises {
         while !self.shared.stop.load(Relaxed) {
             match self.random.below(4) {
@@ -272,7 +272,7 @@ impl Lane {
         self.promises
     }
 
-    /// A key that is written once: its version is 1, and an add of it finds nothing there.
+    /// Writes a key once: its version is 1, and an add does not fail with AlreadyExists.
     async fn write_once(&mut self) {
         let key = format!("own/{}/{}", self.name, self.next);
         self.next += 1;
@@ -295,7 +295,7 @@ impl Lane {
         }
     }
 
-    /// The client's own counter: each acknowledged set is one version further, and each unknown one may be.
+    /// Sets the client's own counter: each acknowledged set adds one version, and each unknown one may.
     async fn hit(&mut self) {
         let key = hits_key(self.name);
         let result = self.client.set(&key, "x").await;
@@ -318,7 +318,7 @@ impl Lane {
         }
     }
 
-    /// The shared counter, raised by compare-and-swap.
+    /// Increments the shared counter by compare-and-swap.
     async fn raise(&mut self) {
         let read = self.client.get(COUNTER).await;
         self.shared.count(&read);
@@ -336,12 +336,12 @@ impl Lane {
     }
 }
 
-/// The number that a value stands for.
+/// Returns the number in a value.
 pub(super) fn value_of(entry: &Entry) -> Option<u64> {
     std::str::from_utf8(&entry.value).ok()?.parse().ok()
 }
 
-/// Makes one call; `None` where it has certainly had no effect and says nothing.
+/// Makes one call; `None` if it failed without an effect.
 pub(super) async fn answer(client: &Client, shared: &Shared, key: &str, action: Action) -> Option<Answer> {
     let result = match action {
         Action::Get => client.get(key).await.map(|entry| match value_of(&entry) {
@@ -377,7 +377,7 @@ fn written(written: gometa_client::Written) -> Answer {
     Answer::Written { revision: written.revision }
 }
 
-/// The histories of all clients, by key.
+/// Returns the histories of all clients, by key.
 pub(super) fn by_key(promises: &[Promises]) -> BTreeMap<String, Vec<Operation>> {
     let mut histories: BTreeMap<String, Vec<Operation>> = BTreeMap::new();
     for (key, operation) in promises.iter().flat_map(|promises| &promises.history) {

@@ -1,4 +1,4 @@
-//! What each client costs over the Rust client: the same load, client after client, round after round.
+//! The throughput of each client compared with the Rust client: the same load, interleaved in rounds.
 
 use anyhow::{Context as _, ensure};
 
@@ -10,19 +10,19 @@ use super::{
 
 /// A load.
 pub struct Load {
-    /// What it is called.
+    /// The name.
     pub name: &'static str,
     /// The verb.
     pub call: &'static str,
-    /// Callers at a time.
+    /// The number of concurrent callers.
     pub callers: usize,
-    /// Calls in each round.
+    /// The number of calls in each round.
     pub count: usize,
-    /// Faces that are held to a share of the Rust client's rate, in percent.
+    /// The minimum rates of some clients, in percent of the Rust client's rate.
     pub shares: &'static [(&'static str, f64)],
 }
 
-/// One caller that reads, and 64 that write at a time.
+/// One caller that reads, and 64 that write concurrently.
 pub const LOADS: [Load; 2] = [
     Load {
         name: "get, 1 caller",
@@ -40,20 +40,20 @@ pub const LOADS: [Load; 2] = [
     },
 ];
 
-/// A client's rates, in calls a second, one for each round.
+/// A client's rates in calls per second, one for each round.
 pub struct Rates {
     /// The load's name.
     pub load: &'static str,
     /// The client's name.
     pub client: String,
-    /// As they came.
+    /// The rates in the order of the rounds.
     pub rates: Vec<f64>,
-    /// The least share of the Rust client's rate, in percent, where one is demanded.
+    /// The minimum share of the Rust client's rate in percent, if there is one.
     pub wanted: Option<f64>,
 }
 
 impl Rates {
-    /// The one in the middle.
+    /// Returns the median.
     pub fn median(&self) -> f64 {
         let mut sorted = self.rates.clone();
         sorted.sort_by(f64::total_cmp);
@@ -61,13 +61,13 @@ impl Rates {
     }
 }
 
-/// Measures every client that can be, interleaved; the first one is what the others are compared with.
+/// Measures every client that has a benchmark, interleaved; the others are compared with the first one.
 ///
 /// # Errors
-/// If a client does not do what it should.
+/// If a call fails.
 pub async fn bench(places: &Places<'_>, clients: &[String], rounds: usize) -> anyhow::Result<Vec<Rates>> {
     let cluster = Cluster::start().await;
-    // Nobody stands between a client and its node here.
+    // No proxies here.
     let peers = cluster.direct().join(",");
     cluster.observer().set("bench", [b'v'; 128]).await?;
     let mut running = Vec::new();

@@ -1,4 +1,4 @@
-//! An ensemble for the clients: clients reach it through proxies, and everything that is broken can be mended.
+//! An ensemble that clients reach through proxies, and its faults, all of which can be undone.
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
@@ -8,12 +8,12 @@ use tokio::time::{Instant, sleep};
 use super::proxy::Proxy;
 use crate::{ensemble::Ensemble, impostors::Impostors, wait::PATIENCE};
 
-/// How long the observer's own reads may take.
+/// The timeout of the observer's reads.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two of them.
+/// The pause between two of them.
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
 
-/// Three nodes behind proxies, and impostors beside them.
+/// Three nodes behind proxies, and other servers that are no nodes.
 pub struct Cluster {
     ensemble: Ensemble,
     proxy: Proxy,
@@ -23,7 +23,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Three nodes that are ready.
+    /// Starts three nodes, and waits until they are ready.
     pub async fn start() -> Cluster {
         let mut ensemble = Ensemble::prepare(3);
         let targets: Vec<SocketAddr> =
@@ -35,7 +35,7 @@ impl Cluster {
         Cluster { ensemble, proxy, impostors, killed: BTreeSet::new(), paused: BTreeSet::new() }
     }
 
-    /// Peers by name: `$nodes`, `$http`, `$noise`, `$silent`, `$dead`; anything else is an address already.
+    /// Returns the addresses for the names `$nodes`, `$http`, `$noise`, `$silent`, `$dead`; anything else is an address.
     pub fn peers(&self, name: &str) -> String {
         match name {
             "$nodes" => {
@@ -50,12 +50,12 @@ impl Cluster {
         }
     }
 
-    /// The nodes' own addresses.
+    /// Returns the nodes' own addresses.
     pub fn direct(&self) -> Vec<String> {
         self.ensemble.requests_from(0)
     }
 
-    /// A client of the nodes themselves, whose answers nobody withholds: it does not go where they say.
+    /// Returns a client that bypasses the proxies. It is pinned, so that it does not follow announced addresses.
     ///
     /// # Panics
     /// Never: the addresses are addresses.
@@ -64,10 +64,10 @@ impl Cluster {
         built.unwrap_or_else(|error| panic!("no client: {error}"))
     }
 
-    /// Waits until a key is there with this value, or not there at all.
+    /// Waits until a key has this value, or does not exist if there is none.
     ///
     /// # Errors
-    /// If that does not come about.
+    /// If it does not before the deadline.
     pub async fn until_written(&self, key: &[u8], value: Option<&[u8]>) -> anyhow::Result<()> {
         let (observer, begun) = (self.observer(), Instant::now());
         loop {
@@ -80,18 +80,18 @@ impl Cluster {
             if found == value {
                 return Ok(());
             }
-            anyhow::ensure!(begun.elapsed() < PATIENCE, "the write is not made");
+            anyhow::ensure!(begun.elapsed() < PATIENCE, "the write is not applied");
             sleep(LOOK_PAUSE).await;
         }
     }
 
-    /// What a scenario wants to happen.
+    /// Injects or ends a fault by its name.
     ///
     /// # Errors
     /// If there is no such fault.
     ///
     /// # Panics
-    /// If the nodes do not behave.
+    /// If a node does not start or no leader is elected.
     pub async fn fault(&mut self, name: &str) -> anyhow::Result<()> {
         match name {
             "withhold-answers" => self.proxy.withhold(),
@@ -123,7 +123,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Kills the leader, and starts it again when another leads.
+    /// Kills the leader, and restarts it when another node leads.
     pub async fn change_leader(&mut self) {
         let leader = self.ensemble.leader().await;
         self.kill(leader);
@@ -131,7 +131,7 @@ impl Cluster {
         self.start_killed().await;
     }
 
-    /// Takes every fault away, and waits until the nodes are one ensemble again.
+    /// Ends all faults, and waits until all nodes have the same state.
     pub async fn mend(&mut self) {
         self.proxy.release();
         self.resume();

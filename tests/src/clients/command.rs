@@ -1,4 +1,4 @@
-//! The command line as a client: a process of `gometa` for each call.
+//! The driver of the command line: a process of `gometa` for each call.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,23 +15,23 @@ use tokio::{io::AsyncWriteExt, process::Command, sync::Semaphore};
 use super::line::{Answer, Line, hex};
 use crate::program::program;
 
-/// Processes that run at a time; more calls wait.
+/// The number of concurrent processes; more calls wait.
 const PROCESSES_MAX: usize = 16;
 
-/// Runs the command for each call.
+/// A driver that runs the command for each call.
 pub struct Commands {
     program: std::path::PathBuf,
-    /// Peers and time-out of each client that was opened.
+    /// The peers and the timeout of each open client.
     clients: Mutex<BTreeMap<String, (String, String)>>,
     room: Arc<Semaphore>,
     without: BTreeSet<String>,
 }
 
 impl Commands {
-    /// The command that was built beside this program.
+    /// Uses the command that was built beside this program.
     ///
     /// # Panics
-    /// If it was not.
+    /// If it does not exist.
     pub fn new() -> Commands {
         Commands {
             program: program("gometa"),
@@ -41,12 +41,12 @@ impl Commands {
         }
     }
 
-    /// The verbs that make no sense for it.
+    /// Returns the verbs that it does not support.
     pub fn without(&self) -> &BTreeSet<String> {
         &self.without
     }
 
-    /// Begins a call.
+    /// Starts a call.
     pub fn begin(&self, line: &Line) -> impl Future<Output = anyhow::Result<Answer>> + Send + use<> {
         let prepared = self.prepare(line);
         let opens = line.verb == "open";
@@ -57,7 +57,7 @@ impl Commands {
             let mut child = command.spawn().context("gometa does not start")?;
             let mut stdin = child.stdin.take().context("it has an input")?;
             let feeding = tokio::spawn(async move {
-                // What does not want it closes it.
+                // A process that reads no input closes it.
                 drop(stdin.write_all(&input).await);
             });
             let output = child.wait_with_output().await?;
@@ -66,7 +66,7 @@ impl Commands {
         }
     }
 
-    /// The process for a call, and its input; none where there is nothing to do.
+    /// Returns the process for a call and its input; `None` if the call needs no process.
     fn prepare(&self, line: &Line) -> anyhow::Result<Option<(Command, Vec<u8>)>> {
         let client = line.wanted("client")?.to_owned();
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,7 +85,7 @@ impl Commands {
             ["-o", "json", "--peers", peers, "--timeout", &timeout].map(OsString::from).into();
         let mut input = Vec::new();
         if opens {
-            // A call that is refused before anybody is asked, because of its peers or because of its key.
+            // A call that fails before it is sent, because of its peers or because of its key.
             arguments.extend(["get", ""].map(OsString::from));
         } else {
             arguments.push(line.verb.clone().into());
@@ -107,7 +107,7 @@ impl Commands {
                 arguments.push(line.wanted("revision")?.into());
             }
             if line.field("value").is_some() {
-                // Long, or with zero bytes: no argument can be that.
+                // Long values and values with zero bytes cannot be arguments.
                 input = line.bytes("value")?;
                 arguments.push("-".into());
             }
@@ -146,7 +146,7 @@ fn answer(opens: bool, status: Option<i32>, out: &[u8], err: &[u8]) -> anyhow::R
     Ok(Answer::Error(fields))
 }
 
-/// What a result says, in the names of the drivers. Of the nodes whose status is shown, the leader's counts.
+/// Translates a result into the drivers' fields. Of several statuses, the leader's is used.
 fn results(value: &Value) -> BTreeMap<String, String> {
     let nodes = value["nodes"].as_array();
     let leading = nodes.and_then(|nodes| nodes.iter().find(|node| node["role"] == "leading"));
@@ -168,7 +168,7 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Base64 as the command writes it.
+/// Decodes base64 as the command prints it.
 fn unbase64(text: &str) -> Vec<u8> {
     let number = |letter: u8| match letter {
         b'A'..=b'Z' => u32::from(letter - b'A'),

@@ -1,7 +1,7 @@
-//! Exactly once: concurrent increments through a client while leaders are killed, which must sum exactly.
+//! Exactly once: concurrent increments with every client while leaders are killed. The sums must be exact.
 //!
-//! An increment reads the counter and replaces it under the revision that it read. A write that was made twice, or made
-//! and reported as not made, or reported and not made, shows in the sum.
+//! An increment reads the counter and replaces it by cas. A write that was executed twice, or reported as not applied
+//! although it was, or acknowledged and lost, changes the sum.
 
 use std::{
     sync::{
@@ -20,30 +20,30 @@ use super::{
     line::{Line, hex, unhex},
 };
 
-/// Concurrent connections in each language.
+/// The number of concurrent callers of each client.
 const CLIENTS: u64 = 4;
-/// Of the command line, each of whose calls is a process.
+/// The maximum for the command line, which starts a process for each call.
 const COMMAND_INCREMENTS: usize = 500;
-/// Any call may take: far longer than an election.
+/// The timeout of a call, far longer than an election.
 const TIMEOUT_MS: u64 = 60_000;
 
-/// What one client did.
+/// The result of one client.
 pub struct Sum {
-    /// Its name.
+    /// The client's name.
     pub client: String,
-    /// Increments that were acknowledged, which is as many as were wanted.
+    /// The number of acknowledged increments, which is the wanted number.
     pub increments: usize,
-    /// Attempts that found another revision.
+    /// The number of attempts that failed with CasMismatch.
     pub mismatches: usize,
-    /// How long it took.
+    /// The time that it took.
     pub took: Duration,
 }
 
-/// All clients at the same time, each on a counter of its own, `increments` each (fewer by the command line), while the
-/// leader is killed every `every`. Gives the sums and the number of kills.
+/// Runs all clients at the same time, each on its own counter, with `increments` each (fewer with the command line),
+/// while the leader is killed every `every`. Returns the sums and the number of kills.
 ///
 /// # Errors
-/// If a sum is wrong, or a client does not do what it should.
+/// If a sum is wrong, or a call fails.
 pub async fn exactly_once(
     places: &Places<'_>,
     clients: &[String],
@@ -95,7 +95,7 @@ fn key(client: &str) -> String {
 async fn count(driver: Driver, name: String, peers: String, wanted: usize) -> anyhow::Result<Sum> {
     let begun = Instant::now();
     let driver = Arc::new(driver);
-    // Increments that somebody has taken upon himself; the mismatches of all.
+    // The number of increments that callers have begun; the mismatches of all.
     let (taken, mismatches) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let failed = Arc::new(AtomicBool::new(false));
     let mut clients = JoinSet::new();
@@ -132,7 +132,7 @@ async fn count(driver: Driver, name: String, peers: String, wanted: usize) -> an
     })
 }
 
-/// Says whether it was made; if not, somebody was quicker.
+/// Tries an increment, and returns whether it was made; if not, another caller was faster.
 async fn increment(driver: &Driver, client: u64, key: &[u8]) -> anyhow::Result<bool> {
     let line = |verb: &str| Line::new(verb).with("client", client).with_bytes("key", key);
     let read = driver.call(&line("get")).await?;

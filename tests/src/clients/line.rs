@@ -1,85 +1,85 @@
-//! What is said to a driver, and what it answers: words, `name=value`, bytes in hexadecimal.
+//! The lines that are exchanged with a driver: words, `name=value`, bytes in hexadecimal.
 
 use std::{collections::BTreeMap, fmt};
 
 use anyhow::Context as _;
 
-/// Something to do: a verb and its fields.
+/// A call: a verb and its fields.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Line {
     /// `set`
     pub verb: String,
-    /// As they are written.
+    /// The fields in the order of the line.
     pub fields: Vec<(String, String)>,
 }
 
-/// What came of it.
+/// The answer to a line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// It succeeded, with these results.
+    /// Success, with these results.
     Ok(BTreeMap<String, String>),
-    /// It failed, with these particulars.
+    /// Failure, with these details.
     Error(BTreeMap<String, String>),
-    /// The client has no such thing.
+    /// The client does not offer the call.
     Unsupported,
 }
 
 impl Line {
-    /// A line without fields.
+    /// Creates a line without fields.
     pub fn new(verb: &str) -> Line {
         Line { verb: verb.to_owned(), fields: Vec::new() }
     }
 
-    /// The same with a field.
+    /// Adds a field.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl fmt::Display) -> Line {
         self.fields.push((name.to_owned(), value.to_string()));
         self
     }
 
-    /// The same with bytes.
+    /// Adds a field with bytes.
     #[must_use]
     pub fn with_bytes(self, name: &str, bytes: &[u8]) -> Line {
         self.with(name, hex(bytes))
     }
 
-    /// A field.
+    /// Returns a field.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
     }
 
-    /// A field that has to be there.
+    /// Returns a required field.
     ///
     /// # Errors
-    /// If it is not.
+    /// If it is missing.
     pub fn wanted(&self, name: &str) -> anyhow::Result<&str> {
         self.field(name).with_context(|| format!("{} needs {name}", self.verb))
     }
 
-    /// Bytes that have to be there.
+    /// Returns a required field with bytes.
     ///
     /// # Errors
-    /// If they are not, or are not in hexadecimal.
+    /// If it is missing, or not in hexadecimal.
     pub fn bytes(&self, name: &str) -> anyhow::Result<Vec<u8>> {
         unhex(self.wanted(name)?)
     }
 
-    /// A number that may be there.
+    /// Returns an optional field with a number.
     ///
     /// # Errors
-    /// If it is there and is none.
+    /// If it is not a number.
     pub fn number(&self, name: &str) -> anyhow::Result<Option<u64>> {
         self.field(name).map(str::parse).transpose().with_context(|| format!("{name} is a number"))
     }
 
-    /// Reads a line, whose number comes first.
+    /// Parses a line, which begins with a number.
     ///
     /// # Errors
-    /// If it is none.
+    /// If the text has another form.
     pub fn parse(text: &str) -> anyhow::Result<(u64, Line)> {
         let mut words = text.split(' ');
         let number = words.next().unwrap_or_default();
-        let number = number.parse().with_context(|| format!("{number:?} is no number of a call"))?;
+        let number = number.parse().with_context(|| format!("{number:?} is not a number of a call"))?;
         let verb = words.next().context("a verb comes second")?.to_owned();
         let fields = words.map(named).collect::<anyhow::Result<_>>()?;
         Ok((number, Line { verb, fields }))
@@ -94,10 +94,10 @@ impl fmt::Display for Line {
 }
 
 impl Answer {
-    /// Reads a line, whose number comes first.
+    /// Parses a line, which begins with a number.
     ///
     /// # Errors
-    /// If it is none.
+    /// If the text has another form.
     pub fn parse(text: &str) -> anyhow::Result<(u64, Answer)> {
         let (number, line) = Line::parse(text)?;
         let fields = || line.fields.iter().cloned().collect();
@@ -105,22 +105,22 @@ impl Answer {
             "ok" => Answer::Ok(fields()),
             "error" => Answer::Error(fields()),
             "unsupported" => Answer::Unsupported,
-            verb => anyhow::bail!("{verb:?} is no answer"),
+            verb => anyhow::bail!("{verb:?} is not an answer"),
         };
         Ok((number, answer))
     }
 
-    /// A result as a number.
+    /// Returns a numeric result.
     ///
     /// # Errors
     /// If the call failed, or has no such result.
     pub fn number(&self, name: &str) -> anyhow::Result<u64> {
         let Answer::Ok(fields) = self else { anyhow::bail!("it failed: {self}") };
         let value = fields.get(name).with_context(|| format!("the answer has no {name}: {self}"))?;
-        value.parse().with_context(|| format!("{name}={value} is no number"))
+        value.parse().with_context(|| format!("{name}={value} is not a number"))
     }
 
-    /// The kind of the failure, if it is one.
+    /// Returns the kind of a failure.
     pub fn kind(&self) -> Option<&str> {
         match self {
             Answer::Error(fields) => fields.get("kind").map(String::as_str),
@@ -152,25 +152,25 @@ impl fmt::Display for Answer {
 }
 
 fn named(word: &str) -> anyhow::Result<(String, String)> {
-    let (name, value) = word.split_once('=').with_context(|| format!("{word:?} is no name=value"))?;
+    let (name, value) = word.split_once('=').with_context(|| format!("{word:?} is not name=value"))?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// Bytes in lower-case hexadecimal.
+/// Formats bytes in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
-/// And back.
+/// Parses bytes in hexadecimal.
 ///
 /// # Errors
-/// If it is none.
+/// If the text has another form.
 pub fn unhex(text: &str) -> anyhow::Result<Vec<u8>> {
-    anyhow::ensure!(text.is_ascii() && text.len().is_multiple_of(2), "{text:?} is no hexadecimal");
+    anyhow::ensure!(text.is_ascii() && text.len().is_multiple_of(2), "{text:?} is not hexadecimal");
     let pairs = (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16));
-    pairs.collect::<Result<_, _>>().with_context(|| format!("{text:?} is no hexadecimal"))
+    pairs.collect::<Result<_, _>>().with_context(|| format!("{text:?} is not hexadecimal"))
 }
 
 #[cfg(test)]

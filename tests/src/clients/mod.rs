@@ -1,15 +1,15 @@
-//! The ways to use gometa, side by side: the same scenarios, counters and loads for each.
+//! The clients of every language, side by side: the same scenarios, counters and loads for each.
 //!
-//! `tests/clients/README.md` says what a client is and how its driver is spoken to.
+//! `tests/clients/README.md` describes the clients, their drivers and the protocol between test and driver.
 //!
-//! - [`mod@line`]: what is said to a driver, and its answers.
-//! - [`driver`]: a driver that is a process of its own; [`command`]: the command line, a process for each call.
-//! - [`cluster`]: an ensemble whose answers to clients can be withheld, and its faults; [`proxy`]: the proxies for that.
-//! - [`scenario`]: scenarios as they stand in `tests/conformance/`; [`play`]: one of them against one client;
-//!   [`table`]: all of them against all clients.
-//! - [`counters`]: concurrent increments while leaders are killed, which must sum exactly.
-//! - [`mod@short_lived`]: clients that come and go, which leave no session.
-//! - [`mod@bench`]: what each client costs over the Rust client.
+//! - [`mod@line`]: the lines of that protocol.
+//! - [`process`]: a driver that is a process; [`command`]: the command line, a process for each call.
+//! - [`cluster`]: an ensemble with faults; [`proxy`]: proxies that withhold its answers to clients.
+//! - [`scenario`]: the scenarios in `tests/conformance/`; [`play`]: one of them with one client;
+//!   [`table`]: all of them with all clients.
+//! - [`counters`]: concurrent increments while leaders are killed, whose sums must be exact.
+//! - [`mod@short_lived`]: short-lived clients, which leave no session.
+//! - [`mod@bench`]: the throughput of each client compared with the Rust client.
 
 pub mod bench;
 pub mod cluster;
@@ -31,30 +31,30 @@ use self::{
     process::Process,
 };
 
-/// Something that does calls as it is told.
+/// The driver of a client.
 pub enum Driver {
-    /// A driver.
+    /// A process that reads calls.
     Process(Process),
-    /// The command line.
+    /// The command line, a process for each call.
     Commands(Commands),
 }
 
-/// All clients, in the order of the table.
+/// The names of all clients, in the order of the table.
 pub const NAMES: [&str; 8] = ["rust", "c", "python", "python-aio", "go", "cli", "raw-python", "raw-erlang"];
 
-/// Where the drivers are.
+/// The directories of the drivers.
 pub struct Places<'a> {
     /// The root of the repository.
     pub root: &'a Path,
-    /// The build's directory: `release/`, and what the languages' own stages put beside it.
+    /// The build directory, with `release/` and the products of the languages' own stages.
     pub target: &'a Path,
 }
 
 impl Driver {
-    /// Starts a client by its name.
+    /// Starts the driver of a client by its name.
     ///
     /// # Errors
-    /// If its driver is not there, or does not say what it is.
+    /// If it cannot be started, or its first line is wrong.
     pub async fn start(name: &str, places: &Places<'_>) -> anyhow::Result<Driver> {
         let Places { root, target } = places;
         let script = |path: &str| root.join("tests/clients").join(path).into_os_string();
@@ -70,12 +70,12 @@ impl Driver {
             "raw-erlang" => vec!["escript".into(), script("driver.escript")],
             _ => anyhow::bail!("there is no client {name}; there are {}", NAMES.join(", ")),
         };
-        // A library that was built and not installed.
+        // The built library, which is not installed.
         let libraries = [("LD_LIBRARY_PATH".to_owned(), target.join("clients").into_os_string())];
         Ok(Driver::Process(Process::start(name, &command, &libraries).await?))
     }
 
-    /// The verbs that it cannot do.
+    /// Returns the verbs that it does not support.
     pub fn without(&self) -> &BTreeSet<String> {
         match self {
             Driver::Process(process) => process.without(),
@@ -83,7 +83,7 @@ impl Driver {
         }
     }
 
-    /// Why there are such verbs.
+    /// Returns the reason.
     pub fn why_without(&self) -> &str {
         match self {
             Driver::Process(process) => process.why_without(),
@@ -91,29 +91,29 @@ impl Driver {
         }
     }
 
-    /// Begins a call, and gives its number and what will be its answer.
+    /// Starts a call, and returns its number and a future of its answer.
     pub fn begin(&self, line: &Line) -> (u64, impl Future<Output = anyhow::Result<Answer>> + Send + use<>) {
         match self {
             Driver::Process(process) => {
                 let (number, answer) = process.begin(line);
-                (number, whichever(Some(answer), None))
+                (number, either(Some(answer), None))
             }
-            Driver::Commands(commands) => (0, whichever(None, Some(commands.begin(line)))),
+            Driver::Commands(commands) => (0, either(None, Some(commands.begin(line)))),
         }
     }
 
-    /// A call from its begin to its answer.
+    /// Makes a call.
     ///
     /// # Errors
-    /// If the driver ends, or does not speak as it should.
+    /// If the driver exits, or breaks the protocol.
     pub async fn call(&self, line: &Line) -> anyhow::Result<Answer> {
         self.begin(line).1.await
     }
 
-    /// Ends it in good order.
+    /// Closes the driver's input, and waits for its exit.
     ///
     /// # Errors
-    /// If it does not.
+    /// If it does not exit, or fails.
     pub async fn end(self) -> anyhow::Result<()> {
         match self {
             Driver::Process(process) => process.end().await,
@@ -122,8 +122,8 @@ impl Driver {
     }
 }
 
-/// Whichever of the two there is.
-async fn whichever<A, B>(one: Option<A>, other: Option<B>) -> anyhow::Result<Answer>
+/// Awaits the one of two futures that is there.
+async fn either<A, B>(one: Option<A>, other: Option<B>) -> anyhow::Result<Answer>
 where
     A: Future<Output = anyhow::Result<Answer>>,
     B: Future<Output = anyhow::Result<Answer>>,
@@ -131,6 +131,6 @@ where
     match (one, other) {
         (Some(one), _) => one.await,
         (None, Some(other)) => other.await,
-        (None, None) => anyhow::bail!("nobody was asked"),
+        (None, None) => anyhow::bail!("no driver"),
     }
 }

@@ -1,7 +1,7 @@
-//! One scenario against one driver.
+//! One scenario with one driver.
 //!
-//! Beside what the scenario says, of every call: it ends by its deadline, or shortly after; an error has the number of
-//! its kind, a message, and says whether to try again as the table says.
+//! Beside the scenario's own expectations, every call must end by its deadline, or shortly after; an error has the number
+//! of its kind, a message, and the `retryable` of the table.
 
 use std::{collections::BTreeMap, pin::Pin, time::Duration};
 
@@ -20,17 +20,17 @@ use super::{
     scenario::{Bytes, Call, Scenario, Step, Wanted},
 };
 
-/// The usual client's, for each call: leaders are elected meanwhile.
+/// The default client's timeout, which includes elections.
 const TIMEOUT_MS: u64 = 15_000;
-/// How much later than its deadline a call may end, where a busy machine runs eight runtimes and starts processes.
+/// The tolerance beyond a deadline on a busy machine.
 const LATE_MAX: Duration = Duration::from_secs(3);
 
-/// A scenario under way.
+/// A running scenario.
 struct Play<'a> {
     driver: &'a Driver,
     cluster: &'a mut Cluster,
     prefix: String,
-    /// Milliseconds for each call, by client.
+    /// The timeout in milliseconds of each open client.
     clients: BTreeMap<u64, u64>,
     saved: BTreeMap<String, u64>,
     started: BTreeMap<String, Vec<Started>>,
@@ -43,10 +43,10 @@ struct Started {
     answer: JoinHandle<anyhow::Result<(Answer, Duration)>>,
 }
 
-/// Plays it. `prefix` keeps its keys apart from everybody else's. Everything is mended at the end.
+/// Plays a scenario, then ends all faults. `prefix` makes its keys unique.
 ///
 /// # Errors
-/// At the first thing that is not as it should be.
+/// At the first unexpected result.
 pub async fn play(
     driver: &Driver,
     cluster: &mut Cluster,
@@ -195,8 +195,8 @@ impl Play<'_> {
         let judged = match (&answer, error.or(call.error.as_ref())) {
             (Answer::Ok(fields), None) => self.accepted(fields, &call, index),
             (Answer::Error(fields), Some(wanted)) => self.refused(fields, wanted),
-            (_, Some(_)) => Err(anyhow::anyhow!("it was to fail")),
-            (_, None) => Err(anyhow::anyhow!("it was to succeed")),
+            (_, Some(_)) => Err(anyhow::anyhow!("a failure was expected")),
+            (_, None) => Err(anyhow::anyhow!("a success was expected")),
         };
         judged.with_context(|| format!("{} #{index}: {answer}", call.verb))
     }
@@ -253,7 +253,7 @@ impl Play<'_> {
             "{kind}: retryable is {}",
             row.retryable()
         );
-        ensure!(!unhex(field("message")?)?.is_empty(), "the error says nothing");
+        ensure!(!unhex(field("message")?)?.is_empty(), "the error has no message");
         let outcome = field("outcome")?;
         ensure!(outcome == "not_applied" || outcome == "unknown", "outcome {outcome}");
         if let Some(wanted) = &wanted.outcome {
@@ -266,14 +266,14 @@ impl Play<'_> {
         }
     }
 
-    /// A number as it stands in a scenario.
+    /// Returns the number that a scenario's value stands for.
     fn number(&self, value: &Value) -> anyhow::Result<u64> {
         match value {
             Value::String(name) => {
                 let name = name.trim_start_matches('$');
                 self.saved.get(name).copied().with_context(|| format!("nothing was saved as {name}"))
             }
-            value => value.as_u64().with_context(|| format!("{value} is no number")),
+            value => value.as_u64().with_context(|| format!("{value} is not a number")),
         }
     }
 

@@ -1,4 +1,4 @@
-//! A driver: a process that reads calls and writes answers.
+//! A driver that is a process: it reads calls and writes answers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,14 +21,14 @@ use tokio::{
 
 use super::line::{Answer, Line};
 
-/// How long a driver may take to say what it is: interpreters load.
+/// The deadline for a driver's first line, which includes the start of an interpreter.
 const START_MAX: Duration = Duration::from_secs(20);
-/// How long it may take to end.
+/// The deadline for its exit.
 const END_MAX: Duration = Duration::from_secs(20);
-/// Lines on their way to it. As many calls as a scenario begins at once.
+/// The capacity of the queue of lines: as many calls as a scenario starts at once.
 const LINES_MAX: usize = 4_096;
 
-/// A client's process. Killed with its value.
+/// A driver's process. Dropping it kills the process.
 pub struct Process {
     name: String,
     child: Child,
@@ -39,7 +39,7 @@ pub struct Process {
     why_without: String,
 }
 
-/// Calls under way, and why there can be no more of them.
+/// The calls in flight, and the reason why no more are accepted.
 #[derive(Default)]
 struct Waiting {
     calls: BTreeMap<u64, oneshot::Sender<Answer>>,
@@ -47,10 +47,10 @@ struct Waiting {
 }
 
 impl Process {
-    /// Starts a driver, with these variables beside its caller's.
+    /// Starts a driver, with these additional environment variables.
     ///
     /// # Errors
-    /// If it cannot be started, or says nothing sensible first.
+    /// If it cannot be started, or its first line is wrong.
     pub async fn start(
         name: &str,
         command: &[OsString],
@@ -69,11 +69,13 @@ impl Process {
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let (mut stdin, stdout) = (stdin.context("it has an input")?, stdout.context("it has an output")?);
         let mut said = BufReader::new(stdout).lines();
-        let first = timeout(START_MAX, said.next_line()).await.context("it says nothing")??;
-        let first = first.with_context(|| format!("client {name} ends at once"))?;
+        let first = timeout(START_MAX, said.next_line()).await.context("no first line")??;
+        let first = first.with_context(|| format!("client {name} exits at once"))?;
         anyhow::ensure!(first.starts_with(&format!("client {name}")), "client {name} begins with {first:?}");
         let (without, why) = match first.split_once(" without ") {
-            Some((_, rest)) => rest.split_once(": ").with_context(|| format!("client {name}: and why?"))?,
+            Some((_, rest)) => rest
+                .split_once(": ")
+                .with_context(|| format!("client {name}: no reason for what it lacks"))?,
             None => ("", ""),
         };
         let without = without.split(',').filter(|verb| !verb.is_empty()).map(str::to_owned).collect();
@@ -94,13 +96,13 @@ impl Process {
                     match said.next_line().await {
                         Ok(Some(line)) => match Answer::parse(&line) {
                             Ok((number, answer)) => match lock(&waiting).calls.remove(&number) {
-                                // Whoever asked may have given up.
+                                // The caller may have timed out.
                                 Some(call) => drop(call.send(answer)),
-                                None => break format!("it answers what nobody asked: {line}"),
+                                None => break format!("unexpected answer: {line}"),
                             },
                             Err(error) => break format!("{line}: {error}"),
                         },
-                        Ok(None) => break "it has ended".to_owned(),
+                        Ok(None) => break "it has exited".to_owned(),
                         Err(error) => break error.to_string(),
                     }
                 };
@@ -120,17 +122,17 @@ impl Process {
         })
     }
 
-    /// The verbs that it cannot do.
+    /// Returns the verbs that it does not support.
     pub fn without(&self) -> &BTreeSet<String> {
         &self.without
     }
 
-    /// Why there are such verbs.
+    /// Returns the reason.
     pub fn why_without(&self) -> &str {
         &self.why_without
     }
 
-    /// Begins a call, and gives its number and what will be its answer.
+    /// Starts a call, and returns its number and a future of its answer.
     pub fn begin(&self, line: &Line) -> (u64, impl Future<Output = anyhow::Result<Answer>> + Send + use<>) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
@@ -154,15 +156,16 @@ impl Process {
         (number, waited)
     }
 
-    /// Closes its input, and waits for its end.
+    /// Closes its input, and waits for its exit.
     ///
     /// # Errors
-    /// If it does not end, or not well.
+    /// If it does not exit, or fails.
     pub async fn end(self) -> anyhow::Result<()> {
         let Process { name, mut child, lines, .. } = self;
         drop(lines);
         let status = timeout(END_MAX, child.wait()).await;
-        let status = status.with_context(|| format!("client {name} does not end with its input"))??;
+        let status =
+            status.with_context(|| format!("client {name} does not exit at the end of its input"))??;
         anyhow::ensure!(status.success(), "client {name} ended with {status}");
         Ok(())
     }

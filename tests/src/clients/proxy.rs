@@ -1,8 +1,8 @@
-//! Proxies in front of the nodes' ports for clients, so that answers to calls can be withheld: connections are made and
-//! sessions opened meanwhile, and what is kept alive stays so.
+//! Proxies in front of the nodes' ports for clients, which can withhold answers to calls. Connections, sessions and
+//! keepalives work meanwhile.
 //!
-//! A write whose answer is withheld has been made, and its client cannot know; killing the node then is the case
-//! that exactly-once writes are for.
+//! A write whose answer is withheld has been applied without the client's knowledge; killing the node then is the case
+//! for which writes are executed exactly once.
 
 use std::{io, net::SocketAddr};
 
@@ -18,23 +18,23 @@ use tokio::{
 
 use crate::ensemble::loopback_address;
 
-/// Bytes of the length before a frame.
+/// The bytes of the length prefix of a frame.
 const PREFIX_BYTES: usize = 4;
-/// A ServerFrame's field with a Response.
+/// The number of ServerFrame's field `response`.
 const RESPONSE: u64 = 2;
-/// A Response's field with a session.
+/// The number of Response's field `session_opened`.
 const SESSION_OPENED: u64 = 11;
 
-/// What happens to one node's connections.
+/// The mode of one node's connections.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 struct Mode {
-    /// The node's answers to calls wait.
+    /// Whether the node's answers to calls are withheld.
     withheld: bool,
-    /// Rises when every connection is to end, with what waits on it.
+    /// A counter whose change closes every connection, and drops withheld answers.
     cuts: u64,
 }
 
-/// Proxies, one for each node. They end with their value.
+/// Proxies, one for each node. Dropping them closes them.
 pub struct Proxy {
     modes: Vec<watch::Sender<Mode>>,
     addresses: Vec<SocketAddr>,
@@ -42,13 +42,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Proxies to these addresses.
+    /// Starts proxies to these addresses.
     ///
     /// # Panics
-    /// If the system has no ports.
+    /// If there are no free ports.
     pub async fn of(targets: &[SocketAddr]) -> Proxy {
         let mut proxy = Proxy { modes: Vec::new(), addresses: Vec::new(), _tasks: JoinSet::new() };
-        // Not the nodes' address, whose ports are free until they start.
+        // On another address than the nodes, whose ports are free until they start.
         let ip = loopback_address();
         for target in targets {
             let opened = async {
@@ -66,22 +66,22 @@ impl Proxy {
         proxy
     }
 
-    /// Where clients are to go, in the nodes' order.
+    /// Returns the proxies' addresses in the nodes' order.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// From now on no answer arrives, of any node.
+    /// Withholds the answers of all nodes.
     pub fn withhold(&self) {
         self.modes.iter().for_each(|mode| mode.send_modify(|mode| mode.withheld = true));
     }
 
-    /// Answers arrive again, also those that waited.
+    /// Releases all answers.
     pub fn release(&self) {
         self.modes.iter().for_each(|mode| mode.send_modify(|mode| mode.withheld = false));
     }
 
-    /// Ends every connection to a node, with what waits on it.
+    /// Closes every connection to a node, and drops withheld answers.
     pub fn cut(&self, node: usize) {
         self.modes[node].send_modify(|mode| mode.cuts += 1);
     }
@@ -104,12 +104,12 @@ async fn serve(listener: TcpListener, target: SocketAddr, seen: watch::Receiver<
 }
 
 async fn carry(stream: TcpStream, target: SocketAddr, seen: watch::Receiver<Mode>) -> io::Result<()> {
-    // A node that is down is one that nobody can reach.
+    // The node is down.
     let onward = TcpStream::connect(target).await?;
     stream.set_nodelay(true)?;
     onward.set_nodelay(true)?;
     let ((near_in, near_out), (far_in, far_out)) = (stream.into_split(), onward.into_split());
-    // Whichever side ends, the other is told.
+    // The end of one side closes the other.
     tokio::select! {
         ended = pass(near_in, far_out) => ended,
         ended = gate(far_in, near_out, seen) => ended,
@@ -121,8 +121,8 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<()>
     to.shutdown().await
 }
 
-/// Passes a node's frames on, answers to calls only while they are not withheld. Answers may overtake each other: clients
-/// know them by their ids.
+/// Forwards a node's frames, except answers to calls while they are withheld. Answers may be reordered: clients
+/// match them by their ids.
 async fn gate(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -153,21 +153,21 @@ async fn gate(
     }
 }
 
-/// The first frame, prefix and all, if it is there to its end.
+/// Removes the first complete frame with its prefix.
 fn take_frame(read: &mut Vec<u8>) -> Option<Vec<u8>> {
     let length = read.first_chunk::<PREFIX_BYTES>().map(|prefix| u32::from_be_bytes(*prefix) as usize)?;
     let rest = (read.len() >= PREFIX_BYTES + length).then(|| read.split_off(PREFIX_BYTES + length))?;
     Some(std::mem::replace(read, rest))
 }
 
-/// Whether a ServerFrame is the answer to a call: a response with anything but an opened session in it.
+/// Whether a ServerFrame is the answer to a call: a response other than an opened session.
 fn answers_a_call(frame: &[u8]) -> bool {
     let mut fields = Fields(frame);
     let Some((RESPONSE, response)) = fields.next() else { return false };
     Fields(response).all(|(number, _)| number != SESSION_OPENED)
 }
 
-/// The fields of a protobuf message: numbers, and bytes where a field has such.
+/// The fields of a protobuf message: numbers, and the bytes of length-delimited fields.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_to_calls_are_told_from_the_rest() {
+    fn answers_to_calls_are_recognised() {
         // Welcome; Pong 5; Response {id 1, revision 300, session_opened {session 7}}.
         for frame in [
             &b"\x0a\x02\x08\x01"[..],

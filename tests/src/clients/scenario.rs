@@ -1,4 +1,4 @@
-//! Scenarios as they stand in `tests/conformance/*.json`.
+//! The format of the scenarios in `tests/conformance/*.json`.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -6,48 +6,48 @@ use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// A file of them.
+/// A file of scenarios.
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Topic {
-    /// What they have in common, in a sentence.
+    /// A sentence about the topic.
     pub about: String,
-    /// Themselves.
+    /// The scenarios.
     pub scenarios: Vec<Scenario>,
 }
 
-/// One claim, and the steps that show it.
+/// A claim about behaviour, and the steps that prove it.
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// The claim.
     pub name: String,
-    /// What a client must be able to do for it, beside the calls.
+    /// The features that a client needs for it, beside the calls.
     #[serde(default)]
     pub needs: Vec<String>,
-    /// In order.
+    /// The steps in order.
     pub steps: Vec<Step>,
 }
 
-/// What happens next.
+/// A step.
 #[derive(Deserialize, Debug)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Step {
-    /// A client beside the usual one.
+    /// Opens a client beside the default one.
     Open(Open),
-    /// The end of a client.
+    /// Closes a client.
     Close(Close),
-    /// A call, to its answer.
+    /// Makes a call and waits for its answer.
     Call(Box<Call>),
-    /// The begin of a call that is awaited later.
+    /// Starts a call that is awaited later.
     Start(Box<Start>),
-    /// The answer to a call that was started.
+    /// Waits for the answer to a started call.
     Await(Box<Await>),
-    /// A call that was started is given up.
+    /// Cancels a started call.
     Cancel(String),
-    /// Something breaks, or is mended.
+    /// Injects or ends a fault.
     Fault(String),
-    /// Waits until the nodes hold this, whatever the client has heard.
+    /// Waits until the nodes have applied a write, regardless of the client's answer.
     Written(Held),
 }
 
@@ -55,13 +55,13 @@ pub enum Step {
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Open {
-    /// Its number among the scenario's clients; the usual one is 1.
+    /// Its number; the default client is 1.
     pub client: u64,
-    /// Addresses, or names of them: see `Cluster::peers`.
+    /// Addresses, or their names: see `Cluster::peers`.
     pub peers: Vec<String>,
-    /// Milliseconds for each call.
+    /// The timeout of its calls in milliseconds.
     pub timeout_ms: u64,
-    /// How it fails, if it should.
+    /// The expected failure.
     pub error: Option<Wanted>,
 }
 
@@ -69,7 +69,7 @@ pub struct Open {
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Close {
-    /// Which.
+    /// The client's number.
     pub client: u64,
 }
 
@@ -80,7 +80,7 @@ pub struct Call {
     /// The verb.
     #[serde(rename = "do")]
     pub verb: String,
-    /// The client, 1 if not said.
+    /// The client's number, 1 if absent.
     #[serde(default = "usual")]
     pub client: u64,
     /// The key.
@@ -93,13 +93,13 @@ pub struct Call {
     pub consistency: Option<String>,
     /// A number, or `"$name"` for one that was saved.
     pub min_revision: Option<Value>,
-    /// Milliseconds, if not the client's.
+    /// The timeout in milliseconds, the client's if absent.
     pub timeout_ms: Option<u64>,
-    /// What it gives, if it is to succeed: a number, `"$name"`, a word, any of several words, or `{"above": …}`.
+    /// The expected results: a number, `"$name"`, a word, any of several words, or `{"above": …}`.
     pub ok: Option<BTreeMap<String, Value>>,
-    /// How it fails, if it is to.
+    /// The expected failure.
     pub error: Option<Wanted>,
-    /// Names for results.
+    /// Results to save, with names.
     #[serde(default)]
     pub save: BTreeMap<String, String>,
 }
@@ -108,11 +108,11 @@ pub struct Call {
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Start {
-    /// Its name in this scenario.
+    /// The call's name in this scenario.
     pub name: String,
-    /// The call, with what is wanted of it.
+    /// The call with its expected result.
     pub call: Call,
-    /// So many of them at once; `{i}` in key and value is the number of each, from 0.
+    /// The number of concurrent calls; `{i}` in key and value is the number of each, from 0.
     #[serde(default = "once")]
     pub times: usize,
 }
@@ -121,9 +121,9 @@ pub struct Start {
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Await {
-    /// Of what was started.
+    /// The name of the started call.
     pub name: String,
-    /// How it fails, if that was not said when it was started.
+    /// The expected failure, if it is not part of the call.
     pub error: Option<Wanted>,
 }
 
@@ -133,15 +133,15 @@ pub struct Await {
 pub struct Held {
     /// The key.
     pub key: Bytes,
-    /// Its value; nothing if the key is to be gone.
+    /// Its value; absent if the key must not exist.
     pub value: Option<Bytes>,
 }
 
-/// A failure, as far as it matters.
+/// An expected failure.
 #[derive(Clone, Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
-    /// One of these kinds.
+    /// The kind, or several allowed ones.
     pub kind: Kinds,
     /// A number, or `"$name"`.
     pub actual_revision: Option<Value>,
@@ -160,7 +160,7 @@ pub enum Kinds {
 }
 
 impl Kinds {
-    /// Whether a kind is among them.
+    /// Whether a kind is allowed.
     pub fn have(&self, kind: &str) -> bool {
         match self {
             Kinds::One(one) => one == kind,
@@ -169,9 +169,9 @@ impl Kinds {
     }
 }
 
-/// Bytes of a key or a value.
+/// The bytes of a key or a value.
 ///
-/// A key that is a text gets a prefix of the run's own, unless it is empty.
+/// A key that is a text gets a unique prefix, unless it is empty.
 #[derive(Clone, Deserialize, Debug)]
 #[serde(untagged)]
 pub enum Bytes {
@@ -179,14 +179,14 @@ pub enum Bytes {
     Text(String),
     /// `{"hex": "00ff"}`
     Hex {
-        /// Its digits.
+        /// The digits.
         hex: String,
     },
-    /// `{"repeat": "k", "times": 4097}`: so long exactly.
+    /// `{"repeat": "k", "times": 4097}`: exactly these bytes.
     Repeated {
-        /// What.
+        /// The repeated text.
         repeat: String,
-        /// How often.
+        /// The number of repetitions.
         times: usize,
     },
 }
@@ -199,10 +199,10 @@ fn once() -> usize {
     1
 }
 
-/// Reads every file of a directory, in the order of their names: topic by file name.
+/// Reads every file of a directory, in the order of their names, and returns topics by file name.
 ///
 /// # Errors
-/// If one cannot be understood.
+/// If a file cannot be parsed.
 pub fn read(directory: &Path) -> anyhow::Result<Vec<(String, Topic)>> {
     let mut topics = Vec::new();
     for found in fs::read_dir(directory).with_context(|| format!("no {}", directory.display()))? {

@@ -1,5 +1,5 @@
-//! Clients that come and go: each opens, writes once and closes, one after another, while another client writes. None may
-//! leave a session behind, which the ensemble would keep for an hour here.
+//! Short-lived clients: each opens, writes once and closes, one after another, while another client writes. None may
+//! leave a session, which the ensemble would keep for an hour here.
 
 use std::{
     sync::{
@@ -16,29 +16,29 @@ use serde_json::json;
 use super::{Driver, Places, line::Line};
 use crate::{ensemble::Ensemble, wait::PATIENCE};
 
-/// What the nodes keep a session for.
+/// The session timeout.
 const SESSION_TIMEOUT_MS: u64 = 3_600_000;
-/// Any call may take.
+/// The timeout of a call.
 const TIMEOUT_MS: u64 = 20_000;
-/// Between two looks at the number of sessions.
+/// The pause between two checks of the number of sessions.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
-/// What one client did.
+/// The result of one client.
 pub struct Lives {
-    /// Its name.
+    /// The client's name.
     pub client: String,
     /// The number of clients that were opened and closed.
     pub count: usize,
-    /// How long it took.
+    /// The time that it took.
     pub took: Duration,
-    /// Sessions of all clients at the end, the writer's included.
+    /// The number of sessions at the end, including the writer's.
     pub sessions: u64,
 }
 
 /// Opens and closes `count` clients in each language, one language after the other.
 ///
 /// # Errors
-/// If a call fails, of theirs or of the client that writes meanwhile, or if a session is left.
+/// If a call of theirs or of the other client fails, or if a session is left.
 pub async fn short_lived(
     places: &Places<'_>,
     clients: &[String],
@@ -67,7 +67,7 @@ pub async fn short_lived(
     Ok(all)
 }
 
-/// The other client's writes; how many.
+/// Writes until `ended`, and returns the number of writes.
 async fn write(writer: Client, ended: Arc<AtomicBool>) -> anyhow::Result<u64> {
     let mut written = 0;
     while !ended.load(Ordering::Relaxed) {
@@ -80,7 +80,7 @@ async fn write(writer: Client, ended: Arc<AtomicBool>) -> anyhow::Result<u64> {
 
 async fn live(places: &Places<'_>, name: &str, peers: &str, count: usize) -> anyhow::Result<()> {
     let driver = Driver::start(name, places).await?;
-    // A process of the command is a client by itself.
+    // Each process of the command is a client.
     let by_process = driver.without().contains("close");
     let open = Line::new("open").with("client", 1).with("peers", peers).with("timeout_ms", TIMEOUT_MS);
     let set = Line::new("set").with("client", 1).with_bytes("key", b"short-lived").with_bytes("value", b"v");
@@ -107,7 +107,7 @@ async fn until_one(ensemble: &Ensemble) -> anyhow::Result<u64> {
         if sessions == 1 {
             return Ok(sessions);
         }
-        ensure!(begun.elapsed() < PATIENCE, "{sessions} sessions are left, with one client that lives");
+        ensure!(begun.elapsed() < PATIENCE, "{sessions} sessions are left, with one open client");
         tokio::time::sleep(LOOK_PAUSE).await;
     }
 }

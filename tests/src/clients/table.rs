@@ -1,4 +1,4 @@
-//! All scenarios against all clients, and the table of it.
+//! All scenarios with all clients, and the table of the results.
 
 use std::{
     path::Path,
@@ -15,25 +15,25 @@ use super::{
 };
 use crate::say;
 
-/// What stands in a cell.
+/// The result of a scenario with a client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Cell {
     Passed,
     Failed,
-    /// The client cannot do it, for this reason.
+    /// Not applicable to the client, for this reason.
     Without(String),
 }
 
-/// What was played, and what came of it.
+/// The results of all scenarios.
 pub struct Results {
-    /// By scenario: topic and name.
+    /// Topic and name of each scenario.
     rows: Vec<(String, String)>,
-    /// By client: a cell for each scenario.
+    /// A cell for each scenario, by client.
     columns: Vec<(String, Vec<Cell>)>,
     failures: Vec<String>,
 }
 
-/// One client's part of them.
+/// The results of one client.
 struct Column {
     client: String,
     cells: Vec<Cell>,
@@ -43,7 +43,7 @@ struct Column {
 /// Plays every scenario whose name or topic contains `only` to each of these clients.
 ///
 /// # Errors
-/// If a scenario cannot be read or a client not started. What a client does wrong is in the results.
+/// If a scenario cannot be read or a driver not started. Failed scenarios are in the results.
 pub async fn conformance(places: &Places<'_>, clients: &[String], only: &str) -> anyhow::Result<Results> {
     let topics = scenario::read(&places.root.join("tests/conformance"))?;
     let all = topics.iter().flat_map(|(topic, content)| {
@@ -52,7 +52,7 @@ pub async fn conformance(places: &Places<'_>, clients: &[String], only: &str) ->
     let rows: Vec<(&str, &Scenario)> =
         all.filter(|(topic, scenario)| topic.contains(only) || scenario.name.contains(only)).collect();
     anyhow::ensure!(!rows.is_empty(), "no scenario has {only:?} in its name");
-    // Two clients at a time, each beside an ensemble of its own: most of it is waiting.
+    // Two clients at a time, each with its own ensemble: most of the time is waiting.
     let next = AtomicUsize::new(0);
     let lane = async || {
         let (mut cluster, mut columns) = (Cluster::start().await, Vec::new());
@@ -90,7 +90,7 @@ async fn column(
                 failures.push(format!("{name}, {topic}: {}: {error:#}", scenario.name));
                 say(failures.last().map_or("", String::as_str));
                 cells.push(Cell::Failed);
-                // It may be anywhere now.
+                // Its state is unknown now.
                 drop(driver);
                 driver = Driver::start(name, places).await.context("after a failure")?;
             }
@@ -103,7 +103,7 @@ async fn column(
 }
 
 impl Results {
-    /// For people.
+    /// Returns the table as text.
     pub fn text(&self) -> String {
         let widths: Vec<usize> = self.columns.iter().map(|(client, _)| client.len().max(3) + 2).collect();
         let names = self.rows.iter().map(|(_, name)| name.chars().count()).max().unwrap_or(0);
@@ -132,18 +132,18 @@ impl Results {
         text
     }
 
-    /// Cells that passed.
+    /// Returns the number of passed cells.
     pub fn passed(&self) -> usize {
         self.columns.iter().flat_map(|(_, cells)| cells).filter(|cell| **cell == Cell::Passed).count()
     }
 
-    /// What went wrong, a line each.
+    /// Returns the failures, one line each.
     pub fn failures(&self) -> &[String] {
         &self.failures
     }
 }
 
-/// The number of a reason, from 1, which becomes the last one if it is new.
+/// Returns the number of a reason, from 1, and appends it if it is new.
 fn number_of<'a>(reason: &'a String, reasons: &mut Vec<&'a String>) -> usize {
     let known = reasons.iter().position(|known| *known == reason);
     known.unwrap_or_else(|| {
@@ -152,12 +152,12 @@ fn number_of<'a>(reason: &'a String, reasons: &mut Vec<&'a String>) -> usize {
     }) + 1
 }
 
-/// Where the repository is whose scenarios these are.
+/// Returns the root of the repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
-/// Every client's name.
+/// Returns the names of all clients.
 pub fn all_clients() -> Vec<String> {
     NAMES.map(str::to_owned).into()
 }

@@ -1,4 +1,4 @@
-//! Followers that are behind: stopped for a while, or standing still with their connections open.
+//! Followers that are behind: stopped for a while, or paused with open connections.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use gometa_tests::{ensemble::Ensemble, random, say};
 use tokio::task::JoinSet;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Writes in flight together.
+/// The number of concurrent writes.
 const TOGETHER: u64 = 64;
 
-/// Writes keys `{name}/0` to `{name}/{count - 1}` with values of so many bytes.
+/// Writes keys `{name}/0` to `{name}/{count - 1}` with values of the given size in bytes.
 async fn write(client: &Client, name: &'static str, count: u64, value_bytes: usize) {
     let mut flying = JoinSet::new();
     for lane in 0..TOGETHER {
@@ -44,18 +44,18 @@ async fn a_follower_that_was_down_for_ten_thousand_writes_catches_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_follower_that_stands_still_leaves_the_leaders_memory_flat() {
+async fn a_paused_follower_leaves_the_leaders_memory_flat() {
     const WARM_UP: u64 = 60_000;
     const WRITES: u64 = 100_000;
     const VALUE_BYTES: usize = 512;
-    /// Less than an unbounded queue would take: the values alone are 50 MiB.
+    /// Less than an unbounded queue would grow: the values alone are 50 MiB.
     const GROWTH_MAX_KIB: u64 = 40 << 10;
     let mut random = random::of_this_run("standing still");
     let ensemble = Ensemble::start(3).await;
     let client = ensemble.client(TIMEOUT);
     let leader = ensemble.leader().await;
     let follower = ensemble.others(leader)[random.below(2) as usize];
-    // Fills caches and memtables, which are bounded, first.
+    // Fills bounded caches and memtables first.
     write(&client, "warm", WARM_UP, VALUE_BYTES).await;
     let before = ensemble.process(leader).resident_kib();
 

@@ -1,5 +1,5 @@
-//! Outputs that are not read: standard output and standard error of every node are a full pipe, as below a container
-//! runtime that is stuck. The ensemble does its work all the same, and ends when it is asked to.
+//! Blocked outputs: standard output and standard error of every node are a full pipe, as under a container
+//! runtime that hangs. The ensemble still serves clients, and stops on request.
 
 use std::{
     io::{BufRead, BufReader},
@@ -16,11 +16,11 @@ use gometa_tests::{
     wait::{PATIENCE, until},
 };
 
-/// From the leader's death to the next acknowledged write; an election takes about a second.
+/// The deadline from the leader's death to the next acknowledged write; an election takes about a second.
 const SERVED_MAX: Duration = Duration::from_secs(10);
-/// From a signal to the end of the process: the data directory is closed, and the outputs are waited for 200 ms.
+/// The deadline from a signal to the exit: the data directory is closed, and the process waits 200 ms for the outputs.
 const END_MAX: Duration = Duration::from_secs(3);
-/// What is sent to an election port; the system drops those that come too fast.
+/// The number of datagrams sent to an election port; the system may drop some.
 const DATAGRAMS: usize = 200_000;
 
 async fn with_blocked_outputs(nodes: usize) -> Ensemble {
@@ -57,7 +57,7 @@ async fn an_ensemble_whose_outputs_are_blocked_outlives_its_leader_and_ends_when
 async fn a_failure_ends_a_node_whose_outputs_are_blocked() {
     let mut ensemble = Ensemble::prepare(1);
     ensemble.block_outputs();
-    // 2 MiB: more than a node writes until it is ready, less than what is written to it then.
+    // 2 MiB: more than a node writes until it is ready, less than the writes that follow.
     ensemble.spawn_with_short_files(0, 4_096);
     ensemble.ready(0).await;
     let client = ensemble.client_of(0, Duration::from_secs(1));
@@ -81,7 +81,7 @@ async fn lines_that_were_dropped_while_an_output_was_blocked_are_counted_when_it
     command.arg("-log-level=debug");
     ensemble.spawn_with(0, command);
     ensemble.ready(0).await;
-    // Each that arrives is a line of the log, and there is room for some thousands.
+    // Each received datagram is a line of the log, whose queue has room for some thousands.
     let noise = UdpSocket::bind((ensemble.addresses(0).election.ip(), 0)).unwrap();
     for _ in 0..DATAGRAMS {
         noise.send_to(b"no vote", ensemble.addresses(0).election).unwrap();

@@ -1,5 +1,5 @@
-//! A data directory that is damaged anywhere: the node says so and ends, or it does not matter. It never hangs, and
-//! never serves anything else than what was written.
+//! Damaged data directories: the node exits with a message, or the damage has no effect. It never hangs, and
+//! never serves other data than was written.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const KEYS: usize = 50;
 const DAMAGED_BYTE: u64 = 8;
 
-/// All files below a directory that are not empty, and not what RocksDB tells of itself.
+/// Returns all non-empty files below a directory, except RocksDB's own logs.
 fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
@@ -29,7 +29,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Flips the bits of one byte. In RocksDB's files it belongs to the first block of data, and not to what is read when
+/// Flips the bits of one byte. In RocksDB's files it belongs to the first block of data, which is not read when
 /// the file is opened.
 fn damage(path: &Path) {
     let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
@@ -48,8 +48,8 @@ fn copy(from: &Path, to: &Path) {
     fs::write(to.join("LOCK"), "").unwrap();
 }
 
-// Found by `gometa-chaos`: a node read its table before anybody waited for bad news, and waited for ever for its own
-// end.
+// Found by `gometa-chaos`: a node read its table before any thread waited for errors, and waited for ever for its own
+// exit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_any_damaged_file_ends_or_serves_what_was_written() {
     let mut ensemble = Ensemble::start(1).await;
@@ -57,7 +57,7 @@ async fn a_node_with_any_damaged_file_ends_or_serves_what_was_written() {
     for key in 0..KEYS {
         client.set(format!("k/{key}"), format!("value {key}")).await.unwrap();
     }
-    // A start puts into tables what was in the write-ahead log only.
+    // A start moves data from the write-ahead log to tables.
     for _ in 0..2 {
         ensemble.kill(0);
         ensemble.restart(0).await;

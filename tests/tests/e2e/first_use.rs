@@ -1,4 +1,4 @@
-//! What a new user does first: the README's files, the interactive client, the command.
+//! The first steps of a new user: the README's files, the interactive client, the command.
 
 use std::{
     fs,
@@ -34,7 +34,7 @@ fn console(directory: &Path, lines: &[&str]) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_interactive_client_adds_sets_gets_and_deletes_through_each_of_three_nodes() {
-    // Three files with Host and Peer, and each process in a directory of its own: as in the README, but for the
+    // Three files with Host and Peer, and each process in its own directory: as in the README, except for the
     // ports.
     let ensemble = Ensemble::start(3).await;
     let peers: Vec<_> =
@@ -61,7 +61,7 @@ async fn the_interactive_client_adds_sets_gets_and_deletes_through_each_of_three
         assert!(said.contains("Select Host (number)"), "{said}");
         assert!(said.contains("1000 sent, 0 failed"), "{said}");
         assert!(said.contains("Result = first"), "{said}");
-        // The second Add, the second Get, and the nonsense: each is an error, and the loop goes on.
+        // The second Add, the second Get, and the invalid line: each is an error, and the loop goes on.
         assert_eq!(said.matches("Error :").count(), 3, "{said}");
 
         let client = ensemble.client_of(node, TIMEOUT);
@@ -76,7 +76,7 @@ async fn the_interactive_client_adds_sets_gets_and_deletes_through_each_of_three
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_end_in_order_when_asked_by_signal_or_by_the_end_of_standard_input() {
+async fn nodes_stop_in_order_on_a_signal_and_at_the_end_of_standard_input() {
     let mut ensemble = Ensemble::start(3).await;
     ensemble.client(TIMEOUT).set("k", "kept").await.unwrap();
     assert!(ensemble.terminate(0).await.success());

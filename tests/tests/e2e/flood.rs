@@ -1,6 +1,6 @@
-//! A flood: ten thousand connections, trickles, bombs and datagrams from strangers at all three ports of an ensemble
-//! that goes on serving. Memory stays below the figure that the node itself names (`-check`), nobody is elected, and
-//! one who asks little and reads the answers notices nothing but the noise.
+//! A flood: ten thousand connections, slow senders, large messages and datagrams at all three ports of an ensemble that
+//! goes on serving. Memory stays below the bound that the node prints (`-check`), there is no election, and the
+//! latency of a well-behaved client stays low.
 
 use std::{
     fs,
@@ -38,26 +38,26 @@ use crate::flood_bombs as bombs;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 const CONNECTIONS: usize = 10_000;
-/// What this process needs beside them.
+/// The number of files that this process needs beside the connections.
 const FILES: u64 = 1_000;
-/// How long each wave lasts once it stands.
+/// The duration of each wave once all its connections are open.
 const WAVE: Duration = Duration::from_secs(4);
-/// A wave has had an effect when so many of its connections were closed.
+/// The number of closed connections that proves the effect of a wave.
 const CLOSED_MIN: usize = 16;
-/// How much of the bombs each of two senders gets rid of in five milliseconds at most, in bytes. The processor is
-/// shared by everybody here, and what is looked for is what the node does, not who gets to run.
+/// The maximum number of bytes that each of two senders sends in five milliseconds. The senders share the
+/// processor with the nodes, whose behaviour is tested, not the scheduler's.
 const BOMBS_PACE: usize = 512 << 10;
-/// An honest call takes no longer than this, but for one in a hundred ...
+/// The maximum latency of 99 in 100 calls of the well-behaved client ...
 const P99_MAX: Duration = Duration::from_secs(1);
-/// ... where the leader's threads have a processor for this part of the time that they want one. The flood itself
-/// takes as much; where others have the machine too, an honest call may take longer by as much as the leader waits.
+/// ... if the leader's threads get a processor for at least this part of the time that they want one. The flood itself
+/// takes as much; on a machine with other load, calls may take longer by the time that the leader waits.
 const SHARE: f64 = 4.0;
-/// What is left above the memory before the flood, once it is over: the allocator's, not the node's.
+/// The memory that the allocator may keep after the flood, beyond the memory before it.
 const LEFT_MAX_KIB: u64 = 192 << 10;
-/// The value that is asked for by those who read nothing.
+/// The key of the value that is requested by clients that read no answers.
 const LARGE: &str = "large";
 
-/// The bound that a node names for its configuration, in KiB.
+/// Returns the memory bound that a node prints for its configuration, in KiB.
 fn bound_kib(ensemble: &Ensemble) -> u64 {
     let mut command = Command::new(program("gometa-server"));
     let said =
@@ -67,7 +67,7 @@ fn bound_kib(ensemble: &Ensemble) -> u64 {
     line.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap() << 10
 }
 
-/// As many files as the system allows; nodes that are started afterwards inherit the soft limit that was.
+/// Raises this process's limit of open files to the hard limit; nodes that are started afterwards inherit the old soft limit.
 fn allow_files() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
@@ -79,12 +79,12 @@ fn open_files(process: u32) -> usize {
     fs::read_dir(format!("/proc/{process}/fd")).unwrap().count()
 }
 
-/// How long a process's threads have run, and how long they were ready to and did not.
+/// Returns how long a process's threads have run, and how long they have waited for a processor.
 fn processor(process: u32) -> (Duration, Duration) {
     let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
     let mut sums = [0, 0];
     for thread in threads.flatten() {
-        // A thread may have ended.
+        // A thread may have exited.
         let times = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
         for (sum, time) in sums.iter_mut().zip(times.split_whitespace()) {
             *sum += time.parse::<u64>().unwrap();
@@ -94,10 +94,10 @@ fn processor(process: u32) -> (Duration, Duration) {
     (ran, waited)
 }
 
-/// Somebody who writes and reads small values all along, on a thread of its own: what it waits for is the node.
+/// A well-behaved client that writes and reads small values on its own thread.
 struct Honest {
     leader: u32,
-    /// How long the leader's threads had run, and waited for a processor.
+    /// How long the leader's threads had run and had waited for a processor at the start.
     began: (Duration, Duration),
     stop: Arc<AtomicBool>,
     thread: thread::JoinHandle<Vec<Duration>>,
@@ -134,7 +134,7 @@ impl Honest {
         }
     }
 
-    /// Ends, and tells how long the calls took.
+    /// Stops, and prints the latencies.
     fn end(self, wave: &str) {
         let (ran, waited) = processor(self.leader);
         let (ran, waited) = (ran - self.began.0, waited - self.began.1);
@@ -155,13 +155,13 @@ impl Honest {
     }
 }
 
-/// Connections from one stranger's address; small buffers keep what is not read at its own end from being the
+/// Opens connections from one address; small buffers keep unread answers out of the
 /// system's memory.
 async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(4 << 10)?;
     socket.set_send_buffer_size(16 << 10)?;
-    // A node that is busy accepts when it comes to it.
+    // A busy node may accept late.
     timeout(PATIENCE, socket.connect(to)).await.map_err(|_| io::Error::from(ErrorKind::TimedOut))?
 }
 
@@ -175,7 +175,7 @@ async fn connect_many(to: SocketAddr, count: usize) -> Vec<TcpStream> {
     streams
 }
 
-/// Runs so many at a time, and waits for all.
+/// Runs tasks with limited concurrency, and waits for all.
 async fn futures<T: Send + 'static, F>(count: usize, make: impl Fn(usize) -> F) -> Vec<T>
 where
     F: Future<Output = T> + Send + 'static,
@@ -185,13 +185,13 @@ where
     running.join_all().await
 }
 
-/// Whether the node has closed a connection, without reading anything from it.
+/// Whether the node has closed a connection; reads nothing from it.
 async fn is_over(stream: &TcpStream) -> bool {
     let look = |context: &mut Context<'_>| Poll::Ready(pin!(stream.ready(Interest::READABLE)).poll(context));
     matches!(poll_fn(look).await, Poll::Ready(Ok(ready)) if ready.is_read_closed())
 }
 
-/// Says as much as the node takes and as is `left` to say, and reads nothing. False if the connection is over.
+/// Writes as much of `left` as the node accepts, and reads nothing. Returns false if the connection is closed.
 fn push(stream: &TcpStream, bytes: &[u8], sent: &mut usize, left: &mut usize) -> bool {
     while *sent < bytes.len() && *left > 0 {
         match stream.try_write(&bytes[*sent..bytes.len().min(sent.saturating_add(*left))]) {
@@ -205,9 +205,9 @@ fn push(stream: &TcpStream, bytes: &[u8], sent: &mut usize, left: &mut usize) ->
     true
 }
 
-/// Pushes something of its own into each connection for the length of a wave, and from the beginning into a new
-/// connection where one was closed, if `again` says so: `pace` bytes every few milliseconds. Goes on until the node has closed some,
-/// for otherwise it was not short of anything; says how many.
+/// Writes a message into each connection for the length of a wave, and from its start into a new
+/// connection where one was closed, if `again`: `pace` bytes every few milliseconds. Goes on until the node has closed
+/// some, which proves that memory was short, and returns their number.
 async fn push_all(
     to: SocketAddr,
     count: usize,
@@ -225,7 +225,7 @@ async fn push_all(
     while begun.elapsed() < WAVE || closed < CLOSED_MIN {
         assert!(begun.elapsed() < PATIENCE, "of {count} connections, {closed} were closed");
         let mut left = pace;
-        // Everybody has the first turn at some time.
+        // Each connection is the first one at some time.
         let first = closed + begun.elapsed().as_millis() as usize * 7;
         for number in (0..count).map(|turn| (first + turn) % count) {
             let (place, bytes, sent) = &mut streams[number];
@@ -244,7 +244,7 @@ async fn push_all(
     closed
 }
 
-/// Sends a byte on each of these now and then for the length of a wave.
+/// Sends a byte on each connection now and then for the length of a wave.
 async fn trickle(streams: &[TcpStream], bytes: impl Fn(usize) -> Arc<Vec<u8>>) {
     /// A byte a second on each connection.
     const ROUNDS: usize = 10;
@@ -260,8 +260,8 @@ async fn trickle(streams: &[TcpStream], bytes: impl Fn(usize) -> Arc<Vec<u8>>) {
     }
 }
 
-/// Ten thousand connections: some say nothing, some a byte a second of their hello, some a hello and then a byte a
-/// second of a frame, some a hello and nothing else.
+/// Opens ten thousand connections: some send nothing, some a byte per second of their Hello, some a Hello and then a byte
+/// per second of a frame, some a Hello and nothing else.
 async fn crowd(to: SocketAddr) {
     let hello = Arc::new(bombs::hello());
     let large = Arc::new(bombs::padded_get(LARGE));
@@ -270,7 +270,7 @@ async fn crowd(to: SocketAddr) {
     let (slow, greeted) = speaking.split_at(speaking.len() / 2);
     greeted.iter().for_each(|stream| drop(stream.try_write(&hello)));
     tokio::join!(trickle(slow, |_| hello.clone()), trickle(greeted, |_| large.clone()));
-    // Whoever has said hello is still there. How many others are depends on how fast they came.
+    // Authenticated connections stay open. The number of others depends on the pace of their arrival.
     let there = greeted.iter().filter(|stream| !matches!(stream.try_write(&large[..1]), Err(error) if error.kind() != ErrorKind::WouldBlock));
     say(&format!(
         "{} silent, {} slow, {} of {} greeted left",
@@ -281,7 +281,7 @@ async fn crowd(to: SocketAddr) {
     ));
 }
 
-/// Datagrams as fast as one sender can, to each node.
+/// Sends datagrams to each node at the full speed of one sender.
 async fn datagrams(ensemble: &Ensemble, mut random: Random) -> u64 {
     let socket = UdpSocket::bind((ensemble.addresses(0).election.ip(), 0)).await.unwrap();
     let count = AtomicU64::new(0);
@@ -300,7 +300,7 @@ async fn datagrams(ensemble: &Ensemble, mut random: Random) -> u64 {
     count.into_inner()
 }
 
-/// Looks at the memory of all nodes until told to stop; gives the most that each had.
+/// Samples the memory of all nodes until stopped, and returns each node's maximum.
 fn watch(processes: Vec<u32>, bound_kib: u64) -> (Arc<AtomicBool>, JoinHandle<()>) {
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();
@@ -323,7 +323,7 @@ fn watch(processes: Vec<u32>, bound_kib: u64) -> (Arc<AtomicBool>, JoinHandle<()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_at_all_ports_stays_within_the_memory_bound_and_elects_nobody() {
+async fn a_flood_at_all_ports_stays_within_the_memory_bound_and_causes_no_election() {
     allow_files();
     let mut random = random::of_this_run("flood");
     let mut ensemble = Ensemble::start(3).await;
@@ -369,7 +369,7 @@ async fn a_flood_at_all_ports_stays_within_the_memory_bound_and_elects_nobody() 
         peak(&ensemble)
     ));
 
-    // A follower that comes back finds its way in among the strangers.
+    // A restarted follower gets its connections among the others.
     let honest = Honest::begin(&ensemble, processes[leader]);
     let strangers = tokio::spawn(async move {
         let messages = bombs::peer_messages(&members);
@@ -401,7 +401,7 @@ async fn a_flood_at_all_ports_stays_within_the_memory_bound_and_elects_nobody() 
         assert!(peak < bound, "node {node} had {peak} KiB, at most {bound} KiB");
         until(&format!("node {node} gives back what it took"), PATIENCE, || async {
             let (open, held) = (open_files(process.id()), process.resident_kib());
-            // The database opens files of its own.
+            // RocksDB opens files as well.
             let back = open < files[node] + 32 && held < resident[node] + LEFT_MAX_KIB;
             if back { Ok(()) } else { Err(format!("{open} files, {held} KiB")) }
         })

@@ -1,4 +1,4 @@
-//! What a flood is made of.
+//! The messages and datagrams of a flood.
 
 use std::sync::Arc;
 
@@ -16,9 +16,9 @@ use gometa_zab::{
 };
 use prost::Message as _;
 
-/// Length of the large value, in bytes.
+/// The length of the large value in bytes.
 pub(crate) const VALUE: usize = VALUE_MAX;
-/// An operation's deadline, in milliseconds: as long as a node allows.
+/// The deadline of an operation in milliseconds: the maximum.
 const DEADLINE_MS: u32 = 3_600_000;
 
 fn framed(body: client_frame::Body) -> Vec<u8> {
@@ -31,7 +31,7 @@ fn prefixed(length: usize, bytes: &[u8]) -> Vec<u8> {
     [&u32::try_from(length).unwrap().to_be_bytes()[..], bytes].concat()
 }
 
-/// A hello and its frame.
+/// Returns a Hello in a frame.
 pub(crate) fn hello() -> Vec<u8> {
     let (protocol_min, protocol_max) = (PROTOCOL_VERSION, PROTOCOL_VERSION);
     let hello = v1::Hello { protocol_min, protocol_max, client: "flood".to_owned(), ..v1::Hello::default() };
@@ -43,13 +43,13 @@ fn get(id: u64, key: &str) -> v1::Request {
     v1::Request { id, deadline_ms: DEADLINE_MS, write: None, operation: Some(Operation::Get(get)) }
 }
 
-/// A hello, and so many reads of one key.
+/// Returns a Hello and `count` reads of one key.
 pub(crate) fn gets(key: &str, count: u64) -> Vec<u8> {
     let asked = (1..=count).flat_map(|id| framed(client_frame::Body::Request(get(id, key))));
     hello().into_iter().chain(asked).collect()
 }
 
-/// A length-delimited field.
+/// Returns a length-delimited field.
 fn field(number: u32, body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     prost::encoding::encode_varint(u64::from(number << 3 | 2), &mut bytes);
@@ -58,7 +58,7 @@ fn field(number: u32, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A read, in a frame as large as there may be for all the fields in it that nobody knows.
+/// Returns a read in a frame of maximum length, which is full of unknown fields.
 pub(crate) fn padded_get(key: &str) -> Vec<u8> {
     padded(&get(1, key))
 }
@@ -69,23 +69,23 @@ fn padded(request: &v1::Request) -> Vec<u8> {
     prefixed(body.len(), &body)
 }
 
-/// A hello, and all but the last byte of a frame.
+/// Returns a Hello, and all but the last byte of a frame.
 pub(crate) fn half_frame() -> Vec<u8> {
     let mut bytes = padded_get("half");
     bytes.pop();
     [hello(), bytes].concat()
 }
 
-/// Messages that are much larger inside than outside, or pretend to be; each behind a hello, several times over.
+/// Returns messages whose decoded form is much larger, or claims to be; each after a Hello, several times.
 pub(crate) fn all(key: &str) -> Vec<Arc<Vec<u8>>> {
     let full = CLIENT_FRAME_MAX - 16;
-    // Empty requests, one inside the other; the same a million times beside each other; fields that nobody knows.
+    // Nested empty requests; a million of them in sequence; unknown fields.
     let mut nested = Vec::new();
     while nested.len() < 2_000 {
         nested = field(2, &nested);
     }
     let whole = |body: Vec<u8>| prefixed(body.len(), &body);
-    // Reads that nobody will ever be able to answer, with as much around them as may be.
+    // Reads of future revisions, with as many unknown fields as allowed.
     let never = |id: u64| {
         let mut request = get(id, key);
         if let Some(Operation::Get(get)) = &mut request.operation {
@@ -120,7 +120,7 @@ fn peer_frame(message: &Message) -> Vec<u8> {
     bytes.to_vec()
 }
 
-/// What strangers say on the nodes' port: nothing, little, too much, nonsense, and a hello from another ensemble to
+/// Returns the bytes that are sent to the nodes' port: none, few, too many, random ones, and a Hello from another ensemble to
 /// each of these nodes.
 pub(crate) fn peer_messages(nodes: &[u64]) -> Vec<Arc<Vec<u8>>> {
     let stranger = |node: &u64| {
@@ -152,7 +152,7 @@ pub(crate) fn peer_messages(nodes: &[u64]) -> Vec<Arc<Vec<u8>>> {
     messages.into_iter().map(Arc::new).collect()
 }
 
-/// Something that looks like a vote: random, cut off, broken, of another ensemble, of a node that nobody knows.
+/// Returns a datagram similar to a vote: random, truncated, damaged, of another ensemble, of an unknown node.
 pub(crate) fn datagram(random: &mut Random) -> Vec<u8> {
     if random.percent(20) {
         let length = random.below(600) as usize;

@@ -1,4 +1,4 @@
-//! What founds an ensemble, and what does not: no slip in a configuration file founds a second one beside the first.
+//! The formation of ensembles: no error in a configuration file forms a second one beside the first.
 
 use std::{process::Command, time::Duration};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A node's configuration with `Peer` under another key.
+/// Returns a node's configuration with `Peer` under another key.
 fn renamed(configuration: &Value, key: &str) -> Value {
     json!({"Host": configuration["Host"], key: configuration["Peer"]})
 }
@@ -20,7 +20,7 @@ fn spawn_leniently(ensemble: &mut Ensemble, node: usize, further: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_misspelt_list_of_peers_founds_nothing_and_leads_no_client_astray() {
+async fn a_misspelt_list_of_peers_forms_nothing_and_misleads_no_client() {
     let mut ensemble = Ensemble::prepare(3);
     let proper = ensemble.configuration(2);
     ensemble.spawn(0);
@@ -116,7 +116,7 @@ async fn a_directory_that_was_founded_alone_does_not_serve_beside_the_peers() {
         assert!(line.contains(&address), "{address} is not in {line}");
     }
 
-    // It goes on alone where it is told to, and joins the others after the command.
+    // It goes on alone if configured so, and joins the others after the command.
     ensemble.configure(0, &alone);
     ensemble.restart(0).await;
     assert_eq!(ensemble.client_of(0, TIMEOUT).get("k").await.unwrap().value, "of the trial");
@@ -167,7 +167,7 @@ async fn voters_that_are_missing_are_named_with_the_reason_while_it_lasts() {
     for node in ensemble.all() {
         ensemble.ready(node).await;
     }
-    // One is not there, and one is there and does not answer.
+    // One is not running, and one is paused.
     ensemble.kill(1);
     ensemble.pause(2);
     let line = ensemble.logged(0, &["WARN", "no leader found", "seconds=10"]).await;

@@ -12,10 +12,10 @@ use gometa_tests::{
 };
 use serde_json::Value;
 
-/// What calls of the command get that must fail.
+/// The timeout of commands that must fail.
 const SHORT: &str = "500ms";
 
-/// Exit status, standard output, standard error.
+/// Returns exit status, standard output and standard error.
 type Ended = (i32, String, String);
 
 fn command(ensemble: &Ensemble, arguments: &[&str]) -> Command {
@@ -33,13 +33,13 @@ fn gometa(ensemble: &Ensemble, arguments: &[&str]) -> Ended {
     ended(command(ensemble, arguments).output().unwrap())
 }
 
-/// The report of `gometa status`, and its exit status.
+/// Returns the report of `gometa status` and its exit status.
 fn status(ensemble: &Ensemble) -> (i32, Value) {
     let (code, report, errors) = gometa(ensemble, &["-o", "json", "status"]);
     (code, serde_json::from_str(&report).unwrap_or_else(|_| panic!("no report: {report}{errors}")))
 }
 
-/// Waits until `gometa status` ends so, and returns its summary.
+/// Waits until `gometa status` exits with this status, and returns its summary.
 async fn status_becomes(ensemble: &Ensemble, code: i32, up_to_date: u64) -> String {
     until(&format!("status {code} with {up_to_date} up to date"), PATIENCE, || async {
         let (found, report) = status(ensemble);
@@ -53,7 +53,7 @@ async fn status_becomes(ensemble: &Ensemble, code: i32, up_to_date: u64) -> Stri
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn status_and_health_tell_by_their_exit_status_whether_the_ensemble_works() {
+async fn the_exit_status_of_status_and_health_is_that_of_the_ensemble() {
     let mut ensemble = Ensemble::start(3).await;
     let leader = ensemble.leader().await;
     let followers = ensemble.others(leader);
@@ -74,7 +74,7 @@ async fn status_and_health_tell_by_their_exit_status_whether_the_ensemble_works(
     assert_eq!((code, line.lines().count()), (5, 1), "{line}");
     assert!(line.starts_with(&format!("{down} is unhealthy: ")) && line.contains("refused"), "{line}");
 
-    // Two down, and therefore no leader: the one that is left answers, and that is not enough.
+    // Two down, and therefore no leader: the third one answers, which is not enough.
     ensemble.kill(leader);
     let alone = followers[1];
     ensemble.status_when(alone, "has no leader", |status| status.leader.is_none()).await;
@@ -89,7 +89,7 @@ async fn status_and_health_tell_by_their_exit_status_whether_the_ensemble_works(
     let (code, line, _) = gometa(&ensemble, &["health", "--timeout", SHORT]);
     assert_eq!(code, 5, "{line}");
     assert!(line.starts_with("unhealthy: no linearizable read: "), "{line}");
-    // It has been up to date and serves what it has.
+    // It has been up to date, and serves local reads.
     let (code, line, _) = gometa(&ensemble, &["health", "--node", &ensemble.request(alone)]);
     assert_eq!(code, 0, "{line}");
 

@@ -1,4 +1,4 @@
-//! A node whose driver hangs in a read of its disk: its sockets are served, and nothing else is.
+//! A node whose driver hangs in a read of its disk: only its sockets still work.
 
 use std::{
     process::Command,
@@ -35,7 +35,7 @@ async fn a_client_leaves_a_leader_whose_driver_hangs() {
     for key in 0..KEYS {
         client.set(format!("k/{key}"), &value).await.unwrap();
     }
-    // A start moves what was written to tables, so that reads go to the disk.
+    // A start moves data to tables, so that reads go to the disk.
     for node in &everyone {
         ensemble.terminate(*node).await;
         spawn(&mut ensemble, &preload, *node);

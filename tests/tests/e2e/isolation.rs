@@ -1,4 +1,4 @@
-//! Nodes that are cut off from each other: who is alone promises nothing, and what it kept for itself disappears.
+//! Partitions: an isolated node acknowledges nothing, and its uncommitted entries are truncated.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 use crate::wire::Wire;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// What a call to a node that is alone gets to try: three times what a leader takes to notice.
+/// The timeout of calls to an isolated node: three times what a leader takes to step down.
 const ALONE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks a node that is alone for everything it must not give, again and again until it has stepped down.
+/// Calls an isolated node repeatedly until it has stepped down; no write and no linearizable read may succeed.
 async fn refuses_everything(ensemble: &Ensemble, alone: usize) {
     let client = ensemble.client_of(alone, ALONE_TIMEOUT);
     let mut calls = JoinSet::new();
@@ -37,7 +37,7 @@ async fn refuses_everything(ensemble: &Ensemble, alone: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_alone_with_its_clients_answers_no_linearizable_read_and_acknowledges_no_write() {
+async fn an_isolated_node_answers_no_linearizable_read_and_acknowledges_no_write() {
     let mut random = random::of_this_run("alone");
     let ensemble = Ensemble::start_on_network(3, &mut random).await;
     for isolate_leader in [true, false] {
@@ -59,7 +59,7 @@ async fn a_node_alone_with_its_clients_answers_no_linearizable_read_and_acknowle
         ensemble.converged(&ensemble.all()).await;
         let entry = ensemble.client_of(alone, TIMEOUT).get("k").await.unwrap();
         assert_eq!(entry.value, "new");
-        // Nobody retried what was refused, and what a lone leader took into its log is gone.
+        // The refused writes were not retried, and the isolated leader's entries are truncated.
         for number in 0..8 {
             let read = ensemble.client_of(alone, TIMEOUT).get(format!("alone/{number}")).await;
             assert_eq!(read.unwrap_err().kind(), ErrorKind::NotFound);
@@ -68,7 +68,7 @@ async fn a_node_alone_with_its_clients_answers_no_linearizable_read_and_acknowle
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_alone_still_answers_local_reads_of_what_it_has() {
+async fn an_isolated_node_answers_local_reads() {
     let mut ensemble = Ensemble::start(3).await;
     let old = ensemble.client(TIMEOUT).set("k", "old").await.unwrap();
     ensemble.converged(&ensemble.all()).await;
@@ -79,13 +79,13 @@ async fn a_node_alone_still_answers_local_reads_of_what_it_has() {
     client.get("k").await.expect_err("a node that is alone answered a linearizable read");
     let entry = client.get_local("k").await.unwrap();
     assert_eq!((entry.value.as_ref(), entry.mod_revision), (&b"old"[..], old.revision));
-    // Unless something newer is asked for than it has.
+    // Except for a revision that it has not applied.
     let newer = ReadOptions::local().with_min_revision(old.revision + 1);
     client.get_with("k", newer).await.expect_err("it cannot have this revision");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_retry_at_the_new_leader_of_a_write_in_its_inherited_tail_happens_once() {
+async fn a_retry_at_the_new_leader_of_a_write_in_its_inherited_tail_is_executed_once() {
     let mut random = random::of_this_run("inherited tail");
     let mut ensemble = Ensemble::start_on_network(3, &mut random).await;
     for round in 1..=3 {
@@ -99,8 +99,8 @@ async fn a_retry_at_the_new_leader_of_a_write_in_its_inherited_tail_happens_once
         assert_eq!(first.version, 1);
         let before = ensemble.converged(&ensemble.all()).await[heir].last_revision;
 
-        // The heir hears the leader and is not heard; the third is cut off from the leader. So the write is in
-        // two logs, and the leader knows of one.
+        // The next leader receives from the leader and cannot send to it; the third is cut off from the leader. So the write is in
+        // two logs, and the leader has the ack of its own only.
         let network = ensemble.network();
         network.cut(heir, leader);
         network.cut(leader, third);
@@ -110,13 +110,13 @@ async fn a_retry_at_the_new_leader_of_a_write_in_its_inherited_tail_happens_once
         ensemble.status_when(heir, "has the write", |status| status.last_revision > before).await;
         ensemble.kill(leader);
 
-        // The retry is there before the election is over.
+        // The retry arrives before the end of the election.
         let mut wire = Wire::connect(&ensemble.request(heir)).await;
         let again = wire.set(context, &key, "second").await;
         assert_eq!(ensemble.leader_among(&[heir, third]).await, heir, "the longer log leads");
         assert_eq!(again.version, 2, "the write happened once");
         assert_eq!(again.revision, before + 1, "the retry was answered with the original's revision");
-        // And once more, now that it is long applied.
+        // And once more after it was applied.
         assert_eq!(wire.set(context, &key, "second").await, again);
         let entry = ensemble.client_of(third, TIMEOUT).get(&key).await.unwrap();
         assert_eq!((entry.value.as_ref(), entry.version), (&b"second"[..], 2));
@@ -128,7 +128,7 @@ async fn a_retry_at_the_new_leader_of_a_write_in_its_inherited_tail_happens_once
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_sent_through_all_nodes_at_once_is_in_the_log_more_than_once_and_happens_once() {
+async fn a_write_sent_through_all_nodes_at_once_is_in_the_log_more_than_once_and_is_executed_once() {
     let mut random = random::of_this_run("sent thrice");
     let ensemble = Ensemble::start_on_network(3, &mut random).await;
     let mut wires = Vec::new();
@@ -138,7 +138,7 @@ async fn a_write_sent_through_all_nodes_at_once_is_in_the_log_more_than_once_and
     let session = wires[0].open_session(random.bytes(16).try_into().unwrap()).await;
     wires[0].set(WriteContext { session, seq: 1, lowest: 1 }, "k", "first").await;
     let before = ensemble.converged(&ensemble.all()).await[0].last_revision;
-    // Slow enough that no node has applied the write before the others have passed it on.
+    // Slow enough that no node has applied the write before the others have forwarded it.
     ensemble.network().set_all(Line { delay: Duration::from_millis(50), ..Line::default() });
     let context = WriteContext { session, seq: 2, lowest: 2 };
     let mut asked = Vec::new();
@@ -166,7 +166,7 @@ async fn an_isolated_leaders_tail_is_cut_when_it_returns_and_stays_cut_after_a_k
     let everyone = ensemble.all();
     let client = ensemble.client(TIMEOUT);
     client.set("k", "old").await.unwrap();
-    // A session of its own and connected before the cut: nothing but sets comes after it.
+    // With a session and a connection from before the cut, so that only sets follow.
     let leader = ensemble.leader().await;
     let mut wire = Wire::connect(&ensemble.request(leader)).await;
     let session = wire.open_session(random.bytes(16).try_into().unwrap()).await;
@@ -196,7 +196,7 @@ async fn an_isolated_leaders_tail_is_cut_when_it_returns_and_stays_cut_after_a_k
     assert_eq!(statuses[0].applied_revision, end, "nothing was written since");
 
     // At its start a node reads its whole log, and refuses one with a gap or an entry that does not follow the
-    // one before; alone, it says where that log ends.
+    // previous one; alone, it reports the end of that log.
     everyone.iter().for_each(|node| ensemble.kill(*node));
     ensemble.spawn(leader);
     let status = ensemble.status_when(leader, "has started", |status| status.role == Role::Looking).await;
@@ -256,7 +256,7 @@ async fn links_cut_one_way_and_slow_ones_do_not_stop_a_majority() {
         ensemble.network().cut(from, to);
         let told = client.set("k", format!("{from}-{to}")).await;
         told.unwrap_or_else(|error| panic!("with the link from {from} to {to} cut: {error}"));
-        // Long enough for whoever hears nothing to give up, and for the others to go on.
+        // Long enough for timeouts of the isolated nodes and for the others to go on.
         let cut = Instant::now();
         while cut.elapsed() < Duration::from_millis(1_500) {
             client.set("k", "on").await.unwrap_or_else(|error| panic!("{from} to {to} cut: {error}"));

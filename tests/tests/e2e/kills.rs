@@ -1,4 +1,4 @@
-//! Killed with SIGKILL and started again, under load: nothing acknowledged is lost, nothing happens twice.
+//! Nodes are killed with SIGKILL and restarted under load: no acknowledged write is lost, none is executed twice.
 
 use std::{
     sync::{
@@ -18,22 +18,22 @@ use tokio::task::JoinSet;
 
 const ROUNDS: u64 = 20;
 const WRITERS: usize = 4;
-/// Sets that a writer has in flight together.
+/// The number of concurrent sets of a writer.
 const TOGETHER: usize = 8;
-/// Longer than any outage in these tests: a call that fails is a fault.
+/// The timeout of a call, longer than any outage in these tests: no call may fail.
 const TIMEOUT: Duration = Duration::from_secs(20);
 const COUNTER: &str = "counter";
-/// Reads in flight together when everything is read back.
+/// The number of concurrent reads at the end.
 const READS: usize = 64;
 
-/// What one writer was promised.
+/// The acknowledged writes of one writer.
 #[derive(Default)]
 struct Promised {
-    /// Keys, each written once, with the revision of the write; the value is the key.
+    /// Keys that were written once, with their revisions; the value is the key.
     sets: Vec<(String, u64)>,
-    /// Sets of the writer's own key, one after the other.
+    /// The number of sets of the writer's own key.
     hits: u64,
-    /// Times that the shared counter was raised.
+    /// The number of increments of the shared counter.
     raises: u64,
 }
 
@@ -42,7 +42,7 @@ struct Writer {
     client: Client,
     promised: Promised,
     next: u64,
-    /// Iterations so far, for those who wait for progress.
+    /// The number of iterations.
     progress: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
 }
@@ -59,7 +59,7 @@ impl Writer {
         self
     }
 
-    /// Keys of its own, several in flight: each is at version 1, however often its write was sent.
+    /// Writes its own keys concurrently: each has version 1, regardless of retries.
     async fn write_apart(&mut self) {
         let mut flying = JoinSet::new();
         for _ in 0..TOGETHER {
@@ -75,7 +75,7 @@ impl Writer {
         self.promised.sets.extend(flying.join_all().await);
     }
 
-    /// One key, set one time after the other: its version counts how often that happened.
+    /// Sets one key repeatedly: its version counts the executions.
     async fn hit(&mut self) {
         let key = hits_key(self.name);
         let written = self.client.set(&key, self.promised.hits.to_string()).await;
@@ -84,7 +84,7 @@ impl Writer {
         assert_eq!(written.version, self.promised.hits, "{key} was not set once per call");
     }
 
-    /// The counter that all share, raised by compare-and-swap.
+    /// Increments the shared counter by compare-and-swap.
     async fn raise(&mut self) {
         let entry = self.client.get(COUNTER).await.unwrap_or_else(|error| panic!("{error}"));
         let count: u64 = std::str::from_utf8(&entry.value).unwrap().parse().unwrap();
@@ -94,7 +94,7 @@ impl Writer {
         }
     }
 
-    /// A second execution of either would fail, or find nothing.
+    /// Adds and deletes a key: a second execution of either would have another result.
     async fn add_and_delete(&mut self) {
         let key = format!("gone/{}/{}", self.name, self.next);
         let added = self.client.add(&key, "x").await.unwrap_or_else(|error| panic!("{error}"));
@@ -107,7 +107,7 @@ fn hits_key(writer: usize) -> String {
     format!("hits/{writer}")
 }
 
-/// Waits until each of these writers has gone round so many times more.
+/// Waits until each of these writers has made `count` more iterations.
 async fn progressed(progress: &[Arc<AtomicU64>], of: &[usize], by: u64) {
     let before: Vec<u64> = of.iter().map(|writer| progress[*writer].load(Ordering::Relaxed)).collect();
     until("every client's writes go on", PATIENCE, || async {
@@ -120,7 +120,7 @@ async fn progressed(progress: &[Arc<AtomicU64>], of: &[usize], by: u64) {
     .await;
 }
 
-/// Reads keys on one node, as that node has applied them, and compares them with what was promised.
+/// Reads keys from one node, and compares them with the acknowledged writes.
 async fn verify(client: &Client, sets: &[(String, u64)]) {
     let mut flying = JoinSet::new();
     for chunk in sets.chunks(sets.len().div_ceil(READS).max(1)) {
@@ -154,7 +154,7 @@ async fn twenty_rounds_of_kills_lose_no_acknowledged_write_and_repeat_none() {
     let mut writers: Vec<Writer> = (0..WRITERS)
         .map(|name| Writer {
             name,
-            // The last one always asks the same node, so that its writes are forwarded whenever another leads.
+            // The last one is pinned to a node, so that its writes are forwarded while another leads.
             client: if name + 1 == WRITERS {
                 ensemble.client_of(0, TIMEOUT)
             } else {
@@ -175,7 +175,7 @@ async fn twenty_rounds_of_kills_lose_no_acknowledged_write_and_repeat_none() {
         let victims = if round % 5 == 0 { ensemble.all() } else { vec![ensemble.leader().await] };
         victims.iter().for_each(|victim| ensemble.kill(*victim));
         if victims.len() == 1 && random.percent(50) {
-            // Half of the time the others go on before it is back.
+            // Half of the time the others go on before the restart.
             let free: &[usize] = if victims == [0] { &[0, 1, 2] } else { &[0, 1, 2, 3] };
             progressed(&progress, free, 1 + random.below(20)).await;
         }
@@ -221,7 +221,7 @@ async fn twenty_rounds_of_kills_lose_no_acknowledged_write_and_repeat_none() {
     ));
 }
 
-/// The counter is at the number of acknowledged raises: none was lost, none happened twice.
+/// Checks that the counter is the number of acknowledged increments.
 async fn verify_counters(ensemble: &Ensemble, writers: &[Writer]) {
     let client = ensemble.client(TIMEOUT);
     let raises: u64 = writers.iter().map(|writer| writer.promised.raises).sum();

@@ -1,4 +1,4 @@
-//! A quick look at speed: no benchmark, only a floor below which something is badly wrong.
+//! A minimum throughput, far below that of a benchmark.
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ async fn sixty_four_clients_set_small_values_at_a_decent_rate() {
     const TIME: Duration = Duration::from_secs(3);
     const RATE_MIN: f64 = 1_000.0;
     let ensemble = Ensemble::start(3).await;
-    // Each with a connection and a session of its own, one write at a time.
+    // Each has its own connection and session, and one write in flight.
     let clients: Vec<Client> = (0..CLIENTS).map(|_| ensemble.client(TIMEOUT)).collect();
     let mut opening = JoinSet::new();
     for client in clients.clone() {

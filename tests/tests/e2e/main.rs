@@ -1,4 +1,4 @@
-//! gometa as real processes: killed, stopped, cut off, wiped, fed with nonsense.
+//! Tests of real processes: killed, paused, partitioned, wiped, with invalid input.
 //!
 //! Needs the built programs beside it (`make e2e` builds them) and runs one test at a time (`--test-threads=1`).
 //! Random choices come from a seed that each test prints; `GOMETA_TEST_SEED` repeats one. After a failure the
@@ -12,19 +12,19 @@ mod damaged;
 mod first_use;
 mod flood;
 mod flood_bombs;
+mod foreign;
 mod founding;
 mod health;
 mod hung;
 mod isolation;
-mod judged;
 mod kills;
 mod load;
 mod moved;
 mod nonsense;
 mod planted;
 mod refused;
+mod self_check;
 mod serving;
 mod slow;
-mod strangers;
 mod wiped;
 mod wire;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What `gometa status` says through one node.
+/// Returns the output of `gometa status` through one node.
 fn status_through(address: &str) -> Value {
     let output = Command::new(program("gometa"))
         .args(["--peers", address, "--timeout", "5s", "-o", "json", "status"])
@@ -38,7 +38,7 @@ async fn a_node_with_a_new_request_address_is_shown_there_and_reached_there() {
     let ready = ensemble.restart(moved).await;
     assert_eq!(ready["request"], json!(after));
 
-    // Through the leader, which the node has told, and through the other follower, which the leader has told.
+    // Through the leader, which has the address from the node, and through the other follower, which has it from the leader.
     for through in [leader, other] {
         until("gometa status shows the new address", PATIENCE, || async {
             let status = status_through(&ensemble.request(through));
@@ -61,7 +61,7 @@ async fn a_node_with_a_new_request_address_is_shown_there_and_reached_there() {
         );
     }
 
-    // A client that knew the other follower only finds the node when nothing else is left.
+    // A client that knew the other follower only finds the node when no other node is left.
     let client = Client::builder().timeout(TIMEOUT).build([ensemble.request(other)]).unwrap();
     assert_eq!(client.get("k").await.unwrap().value, "v");
     ensemble.kill(leader);
@@ -91,7 +91,7 @@ async fn a_node_that_is_not_found_because_its_message_address_changed_names_the_
     let moved = after.message.to_string();
     let line = ensemble.logged(0, &["WARN", "no leader found", &before, &moved, "set Id to "]).await;
 
-    // What the line says is what brings it back.
+    // The advice of the line repairs it.
     let id = line.split("set Id to ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned();
     let mut host = after.json();
     host["Id"] = json!(id);
@@ -140,7 +140,7 @@ async fn two_processes_on_one_data_directory_and_its_copy_are_reported_by_the_le
         if found { Ok(()) } else { Err(log) }
     })
     .await;
-    // It does no harm.
+    // It has no effect.
     ensemble.client(TIMEOUT).set("k", "v").await.unwrap();
     ensemble.converged(&ensemble.all()).await;
 }

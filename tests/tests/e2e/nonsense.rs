@@ -1,4 +1,4 @@
-//! Ports that are fed with nonsense go on serving; clients that misbehave are told so and hurt nobody else.
+//! Invalid input: ports go on serving, and misbehaving clients get errors and do not affect others.
 
 use std::time::{Duration, Instant};
 
@@ -24,8 +24,8 @@ use crate::wire::Wire;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Random bytes, some behind a length that promises a frame of just their size, some behind one that promises more
-/// than is allowed, and some that might be a message.
+/// Returns random bytes, some after a matching length prefix, some after one that is larger than
+/// allowed, and some similar to a message.
 fn nonsense(random: &mut Random, frame_max: usize) -> Vec<u8> {
     let length = 1 + random.below(4_000) as usize;
     let mut bytes = random.bytes(length);
@@ -34,7 +34,7 @@ fn nonsense(random: &mut Random, frame_max: usize) -> Vec<u8> {
         1 => bytes.len(),
         2 => frame_max + 1 + random.below(1 << 20) as usize,
         _ => {
-            // A field of a message, with a length that may be anything.
+            // A field of a message, with a random length.
             bytes[0] = (random.below(16) as u8) << 3 | 2;
             bytes.len()
         }
@@ -45,14 +45,14 @@ fn nonsense(random: &mut Random, frame_max: usize) -> Vec<u8> {
 async fn feed(address: String, pieces: Vec<Vec<u8>>) {
     for piece in pieces {
         let mut stream = TcpStream::connect(&address).await.unwrap();
-        // The node may have closed it already; that is its right.
+        // The node may have closed it already.
         drop(timeout(PATIENCE, stream.write_all(&piece)).await.unwrap());
         drop(timeout(PATIENCE, stream.shutdown()).await.unwrap());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn random_bytes_on_all_ports_change_nothing_and_stop_nobody() {
+async fn random_bytes_on_all_ports_have_no_effect() {
     const DATAGRAMS: usize = 5_000;
     const CONNECTIONS: usize = 300;
     let mut random = random::of_this_run("nonsense");
@@ -97,10 +97,10 @@ async fn random_bytes_on_all_ports_change_nothing_and_stop_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_that_make_no_sense_are_answered_with_what_is_wrong() {
+async fn invalid_requests_get_errors_that_name_the_cause() {
     let ensemble = Ensemble::start(1).await;
     let client = ensemble.client(TIMEOUT);
-    // The client refuses these itself; the node must do so too.
+    // The client refuses these itself; the node must as well.
     let mut wire = Wire::connect(&ensemble.request(0)).await;
     let session = wire.open_session([7; 16]).await;
     let set =
@@ -121,7 +121,7 @@ async fn requests_that_make_no_sense_are_answered_with_what_is_wrong() {
             other => panic!("{kind} was answered with {other:?}"),
         }
     }
-    // Without a session, and with one that nobody opened.
+    // Without a session, and with one that was never opened.
     for (context, kind) in [
         (None, ErrorKind::InvalidArgument),
         (Some(WriteContext { session: 999_999, seq: 1, lowest: 1 }), ErrorKind::SessionExpired),
@@ -143,10 +143,10 @@ async fn requests_that_make_no_sense_are_answered_with_what_is_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_that_misbehave_are_told_why_and_hold_up_nobody() {
+async fn misbehaving_clients_get_errors_and_delay_no_other_client() {
     let ensemble = Ensemble::start(1).await;
     let address = ensemble.request(0);
-    // Says nothing at all; looked at again at the end.
+    // Sends nothing; checked again at the end.
     let mut silent = Wire::silent(&address).await;
 
     let mut oversized = Wire::connect(&address).await;
@@ -175,9 +175,9 @@ async fn clients_that_misbehave_are_told_why_and_hold_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_that_ask_for_much_and_read_nothing_cost_bounded_memory_and_no_election() {
+async fn clients_that_read_no_answers_cost_bounded_memory_and_no_election() {
     const GREEDY: usize = 4;
-    /// A thousandth of what is asked for would be 4 MiB.
+    /// A thousandth of the requested bytes.
     const MEMORY_MAX_KIB: u64 = 192 << 10;
     const WRITE_MAX: Duration = Duration::from_millis(500);
     let ensemble = Ensemble::start(3).await;

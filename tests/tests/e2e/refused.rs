@@ -1,5 +1,5 @@
-//! What a node refuses to start with: it says why in one last line that names the thing and the remedy, within
-//! two seconds, and ends with a status other than 0.
+//! Refusals to start: the last line names the cause and the remedy, within
+//! two seconds, and the exit status is not 0.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use gometa_tests::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// How long a node may take to refuse.
+/// The deadline for a refusal.
 const REFUSAL_MAX: Duration = Duration::from_secs(2);
 
 /// A scratch directory with room for configurations and data.
@@ -51,7 +51,7 @@ impl Place {
         Process::start(&mut self.command(&["-config=node.json", &data]), self.directory.path(), name)
     }
 
-    /// Starts a node on this configuration and waits for its refusal; gives its last line.
+    /// Starts a node with this configuration, waits for its refusal, and returns its last line.
     async fn refusal(&self, name: &str, configuration: &str) -> String {
         refusal(self.start(name, configuration)).await
     }
@@ -77,7 +77,7 @@ fn assert_has(line: &str, words: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn configurations_that_make_no_sense_are_refused_with_place_and_remedy() {
+async fn invalid_configurations_are_refused_with_place_and_remedy() {
     let place = Place::new();
     let host = place.host();
     let with = |key: &str, value: Value| {
@@ -91,7 +91,7 @@ async fn configurations_that_make_no_sense_are_refused_with_place_and_remedy() {
         json!({ "Host": host, "Peer": [] })
     };
     let message = host["MessageAddr"].as_str().unwrap().to_owned();
-    // The original's own mistake: a quote is missing.
+    // A missing quote, as in the original's README.
     let quote = "{\n  \"Host\": {\n    \"ElectionAddr\": \"127.0.0.1:5001,\n  }\n}".to_owned();
     let cases: [(&str, String, &[&str]); 9] = [
         ("missing quote", quote, &["node.json:3:", "closing"]),
@@ -116,7 +116,7 @@ async fn configurations_that_make_no_sense_are_refused_with_place_and_remedy() {
     for (name, configuration, words) in cases {
         assert_has(&place.refusal(name, &configuration).await, words);
     }
-    // Files are named from the root on.
+    // Files are named by absolute paths.
     let absent = format!("{}: cannot be read", place.path("nowhere.json").display());
     for (arguments, words) in [
         (&["-config=nowhere.json"][..], &[absent.as_str()][..]),
@@ -181,7 +181,7 @@ async fn data_directories_that_cannot_be_used_are_named() {
     assert_has(&place.refusal("foreign", &configuration()).await, &["foreign", "thesis.tex", "empty"]);
     fs::write(place.path("file"), "x").unwrap();
     assert_has(&place.refusal("file", &configuration()).await, &["file", "director"]);
-    // Nobody, not even the superuser, can make a directory there.
+    // Not even root can create a directory there.
     let mut command = place.command(&["-config=node.json", "-data-dir=/proc/gometa-data"]);
     let process = Process::start(&mut command, place.directory.path(), "unwritable");
     assert_has(&refusal(process).await, &["/proc/gometa-data", "cannot create"]);

@@ -1,4 +1,4 @@
-//! A node serves when it has applied what was committed when it joined, and not before.
+//! A node serves only after it has applied all entries that were committed when it joined.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use gometa_tests::{ensemble::Ensemble, random, say};
 use tokio::task::JoinSet;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// More than a node keeps of its log in memory, so that it has to be read back for applying.
+/// More than a node keeps of its log in memory, so that it reads the log for applying.
 const WRITES: u64 = 1_600;
 const VALUE_BYTES: usize = 64 << 10;
 const TOGETHER: u64 = 32;
@@ -37,7 +37,7 @@ async fn a_node_with_an_emptied_directory_is_ready_when_it_has_applied_the_log()
     ensemble.wipe(node);
     ensemble.spawn(node);
 
-    // From its start on it is asked again and again; what it answers before READY is no state of the store.
+    // It is read repeatedly from its start on; before READY it must not answer from its store.
     let started = Instant::now();
     let short = Client::builder().timeout(Duration::from_millis(500)).pinned(true);
     let reader = short.build([ensemble.request(node)]).unwrap();

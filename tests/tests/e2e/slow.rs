@@ -1,4 +1,4 @@
-//! Slow disks and slow lines: whatever makes progress is waited for.
+//! Slow disks and slow lines: timeouts do not end what makes progress.
 
 use std::{
     process::Command,
@@ -19,7 +19,7 @@ fn spawn(ensemble: &mut Ensemble, preload: &Preload, node: usize) {
     ensemble.spawn_with(node, command);
 }
 
-/// Waits for the READY line, for longer than other tests do.
+/// Waits for the READY line, with a longer deadline than other tests.
 async fn ready(ensemble: &Ensemble, node: usize) {
     until(&format!("node {node} is ready"), TIMEOUT, || async {
         let process = ensemble.process(node);
@@ -47,7 +47,7 @@ async fn an_ensemble_on_slow_disks_forms_and_has_a_new_leader_soon() {
     let client = ensemble.client(TIMEOUT);
     client.set("k", "one").await.unwrap();
 
-    // Each says which disk is slow.
+    // Each names the slow disk.
     let leader = ensemble.leader().await;
     ensemble.logged(leader, &["slow disk", "disk_of=", "write_ms="]).await;
     let status = ensemble.status_when(leader, "names slow disks", |status| {

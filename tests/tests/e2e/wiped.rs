@@ -1,4 +1,4 @@
-//! Nodes whose data directory is gone: they come back without a vote, and never make a quorum.
+//! Nodes that have lost their data directory: they return without a vote, and count in no quorum.
 
 use std::{process::Command, time::Duration};
 
@@ -6,7 +6,7 @@ use gometa_client::{Client, Role};
 use gometa_tests::{ensemble::Ensemble, program::program, random};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// What calls get that must fail: several election time-outs.
+/// The timeout of calls that must fail: several election timeouts.
 const SHORT: Duration = Duration::from_secs(3);
 
 fn client_of(ensemble: &Ensemble, nodes: &[usize], timeout: Duration) -> Client {
@@ -14,7 +14,7 @@ fn client_of(ensemble: &Ensemble, nodes: &[usize], timeout: Duration) -> Client 
     Client::builder().timeout(timeout).pinned(true).build(addresses).unwrap()
 }
 
-/// What `gometa status` prints for these nodes.
+/// Returns the output of `gometa status` for these nodes.
 fn shown(ensemble: &Ensemble, nodes: &[usize]) -> String {
     let peers: Vec<String> = nodes.iter().map(|node| ensemble.request(*node)).collect();
     let output =
@@ -41,7 +41,7 @@ async fn a_wiped_node_is_brought_up_to_date_and_counted_in_no_quorum() {
     let line = ensemble.restart(wiped).await;
     assert_eq!(line["role"], "learner", "{line}");
 
-    // Everybody says what is going on.
+    // All nodes report it.
     ensemble.logged(wiped, &["member of the ensemble, without a vote"]).await;
     ensemble.logged(leader, &["peer without a vote: its data directory was replaced"]).await;
     let statuses = ensemble.converged(&everyone).await;
@@ -56,12 +56,12 @@ async fn a_wiped_node_is_brought_up_to_date_and_counted_in_no_quorum() {
     let shown = shown(&ensemble, &everyone);
     assert!(shown.contains("counted in no quorum"), "{shown}");
 
-    // It serves, and takes writes for others.
+    // It serves reads, and forwards writes.
     let through = client_of(&ensemble, &[wiped], TIMEOUT);
     through.set("through", "x").await.unwrap();
     assert_eq!(through.get("k/0").await.unwrap().value, "kept");
 
-    // Two are there, and only one of them counts.
+    // Two are running, and only one of them counts.
     ensemble.kill(voter);
     let both = client_of(&ensemble, &[leader, wiped], SHORT);
     both.set("lost", "x").await.expect_err("a write was acknowledged by one voter of three");
@@ -69,7 +69,7 @@ async fn a_wiped_node_is_brought_up_to_date_and_counted_in_no_quorum() {
     for node in [leader, wiped] {
         ensemble.status_when(node, "has no leader", |status| status.leader.is_none()).await;
     }
-    // Nor does it help the other voter, with the leader gone.
+    // It is no quorum with the other voter either, after the leader's death.
     ensemble.kill(leader);
     ensemble.spawn(voter);
     let both = client_of(&ensemble, &[voter, wiped], SHORT);
@@ -121,7 +121,7 @@ async fn two_wiped_nodes_form_no_ensemble_with_or_without_the_third() {
             "{status:?}"
         );
     }
-    // With the third they learn which ensemble they belonged to, and that they are strangers to it.
+    // From the third they learn their former ensemble, of which they are not members.
     ensemble.spawn(kept);
     for node in &wiped {
         ensemble.logged(*node, &["member of the ensemble, without a vote"]).await;

@@ -1,4 +1,4 @@
-//! A client that says exactly what a test wants, frame by frame; the real one would not.
+//! A client that sends the exact frames of a test, also those that the real one would not.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-/// The deadline that requests name, in milliseconds.
+/// The deadline of requests in milliseconds.
 const DEADLINE_MS: u32 = 20_000;
 
 /// One connection.
@@ -29,14 +29,14 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// A connection without a word on it.
+    /// Opens a connection, and sends nothing.
     pub(crate) async fn silent(address: &str) -> Wire {
         let stream = TcpStream::connect(address).await.unwrap_or_else(|error| panic!("{address}: {error}"));
         stream.set_nodelay(true).unwrap();
         Wire { stream, buffer: BytesMut::new(), last_id: 0 }
     }
 
-    /// A connection that was made welcome.
+    /// Opens a connection, sends a Hello, and waits for the Welcome.
     pub(crate) async fn connect(address: &str) -> Wire {
         let mut wire = Wire::silent(address).await;
         let hello = v1::Hello {
@@ -53,7 +53,7 @@ impl Wire {
         }
     }
 
-    /// Sends bytes as they are. Whether they arrive is the node's affair.
+    /// Sends bytes. The node may have closed the connection.
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         drop(timeout(PATIENCE, self.stream.write_all(bytes)).await);
     }
@@ -65,12 +65,12 @@ impl Wire {
         self.send(&bytes).await;
     }
 
-    /// The next frame; None at the end of the stream.
+    /// Returns the next frame; `None` at the end of the stream.
     pub(crate) async fn hear(&mut self) -> Option<server_frame::Body> {
         self.hear_within(PATIENCE).await
     }
 
-    /// The same, with a shorter or longer patience.
+    /// The same with another timeout.
     pub(crate) async fn hear_within(&mut self, patience: Duration) -> Option<server_frame::Body> {
         let hearing = async {
             loop {
@@ -87,7 +87,7 @@ impl Wire {
         heard.unwrap_or_else(|_| panic!("the node says nothing within {patience:?}"))
     }
 
-    /// Sends a request and does not wait; gives its id.
+    /// Sends a request without waiting, and returns its id.
     pub(crate) async fn ask(&mut self, write: Option<WriteContext>, operation: Option<Operation>) -> u64 {
         self.last_id += 1;
         let id = self.last_id;
@@ -96,7 +96,7 @@ impl Wire {
         id
     }
 
-    /// The answer to a request; others are skipped.
+    /// Waits for the answer to a request; others are skipped.
     pub(crate) async fn answer(&mut self, id: u64) -> response::Result {
         loop {
             match self.hear().await {
@@ -120,13 +120,13 @@ impl Wire {
         }
     }
 
-    /// Sends a set and does not wait; gives its id.
+    /// Sends a set without waiting, and returns its id.
     pub(crate) async fn ask_to_set(&mut self, context: WriteContext, key: &str, value: &str) -> u64 {
         let set = v1::Set { key: key.to_owned().into(), value: value.to_owned().into() };
         self.ask(Some(context), Some(Operation::Set(set))).await
     }
 
-    /// Sets a key, once the node lets it: refusals that say "not applied" are followed by another attempt.
+    /// Sets a key; failures with the outcome `NotApplied` are retried.
     pub(crate) async fn set(&mut self, context: WriteContext, key: &str, value: &str) -> v1::Written {
         loop {
             let id = self.ask_to_set(context, key, value).await;
@@ -138,7 +138,7 @@ impl Wire {
         }
     }
 
-    /// What the node says when it ends the connection, None if it ends it without a word.
+    /// Returns the error with which the node closes the connection, `None` if there is none.
     pub(crate) async fn farewell(&mut self) -> Option<v1::Error> {
         let mut said = None;
         while let Some(body) = self.hear().await {

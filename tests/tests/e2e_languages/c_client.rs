@@ -1,4 +1,4 @@
-//! libgometa from C: the examples, whatever a caller may do wrong, and what it costs in memory; compiled with the
+//! libgometa from C: the examples, misuse, and memory; compiled with the
 //! machine's C compiler against the library that was built beside this test.
 
 use std::{
@@ -13,16 +13,16 @@ use std::{
 use gometa_proto::ErrorKind;
 use gometa_tests::{ensemble::Ensemble, impostors::Impostors, program::program, wait::PATIENCE};
 
-/// How long a program may run, if nothing slows it down.
+/// The deadline of a program at normal speed.
 const RUN_MAX: Duration = Duration::from_secs(120);
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 
-/// The root of the repository.
+/// Returns the root of the repository.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// Runs a command, which must end well; what it printed, on both ways out.
+/// Runs a command, which must succeed, and returns its standard output and standard error.
 pub(crate) fn must(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
@@ -30,7 +30,7 @@ pub(crate) fn must(command: &mut Command) -> String {
     said
 }
 
-/// Compiles a C program of the repository, without a warning, against the shared library.
+/// Compiles a C program of the repository without warnings, against the shared library.
 pub(crate) fn compile(source: &str, directory: &Path) -> PathBuf {
     let libraries = program("libgometa.so").parent().unwrap().to_path_buf();
     let made = directory.join(Path::new(source).file_stem().unwrap());
@@ -41,7 +41,7 @@ pub(crate) fn compile(source: &str, directory: &Path) -> PathBuf {
         .arg(root().join(source));
     command.arg("-I").arg(root().join("include")).arg("-L").arg(&libraries);
     must(command.args(["-lgometa", "-lpthread", "-o"]).arg(&made));
-    // The program asks for the library by its SONAME.
+    // The program loads the library by its SONAME.
     let soname = directory.join("libgometa.so.0");
     if !soname.exists() {
         std::os::unix::fs::symlink(libraries.join("libgometa.so"), soname).unwrap();
@@ -68,20 +68,20 @@ pub(crate) async fn run(mut command: Command, library: &Path, input: &str, patie
     said.into_owned()
 }
 
-/// The command that runs a compiled program with these arguments.
+/// Returns the command that runs a compiled program with these arguments.
 fn command(program: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments);
     command
 }
 
-/// The impostors' addresses, as programs are told them.
+/// Returns the impostors' addresses as arguments.
 pub(crate) fn addresses(impostors: &Impostors) -> Vec<String> {
     [impostors.dead, impostors.http, impostors.noise, impostors.silent].map(|one| one.to_string()).to_vec()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_tour_in_c_does_what_it_says() {
+async fn the_tour_in_c_prints_its_results() {
     let ensemble = Ensemble::start(3).await;
     let tour = compile("examples/c/tour.c", ensemble.scratch());
     let peers = ensemble.requests_from(0).join(",");
@@ -113,16 +113,16 @@ async fn the_event_loop_in_c_keeps_many_calls_in_flight() {
 }
 
 #[test]
-fn programs_in_c_that_find_no_node_say_why_and_fail() {
+fn programs_in_c_without_a_node_fail_with_the_reason() {
     let scratch = tempfile::tempdir().unwrap();
     let page = fs::read_to_string(root().join("docs/c.md")).unwrap();
     let (_, hello) = page.split_once("```c file=hello.c\n").unwrap();
     fs::write(scratch.path().join("hello.c"), hello.split_once("```").unwrap().0).unwrap();
-    // A path from the root stays as it is.
+    // An absolute path stays as it is.
     let hello = scratch.path().join("hello.c");
     for source in ["examples/c/tour.c", "examples/c/event_loop.c", hello.to_str().unwrap()] {
         let program = compile(source, scratch.path());
-        // Discard: reserved, and nothing listens there.
+        // The discard port is reserved and has no listener.
         for (arguments, status) in [(&["127.0.0.1:9"][..], 1), (&["nonsense"], 1), (&[], 2)] {
             let mut command = command(&program, arguments);
             let output = command.env("LD_LIBRARY_PATH", scratch.path()).output().unwrap();
@@ -133,7 +133,7 @@ fn programs_in_c_that_find_no_node_say_why_and_fail() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn misuse_from_c_gets_errors() {
+async fn misuse_from_c_returns_errors() {
     let (ensemble, impostors) = (Ensemble::start(3).await, Impostors::start().await);
     let misuse = compile("ffi/c/misuse.c", ensemble.scratch());
     let mut command = command(&misuse, &["1", &ensemble.requests_from(0).join(",")]);
@@ -142,7 +142,7 @@ async fn misuse_from_c_gets_errors() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn threads_and_forks_in_c_find_their_way() {
+async fn threads_and_forks_work_in_c() {
     let (ensemble, impostors) = (Ensemble::start(3).await, Impostors::start().await);
     let threads = compile("ffi/c/threads.c", ensemble.scratch());
     let peers = ensemble.requests_from(0).join(",");
@@ -151,8 +151,8 @@ async fn threads_and_forks_in_c_find_their_way() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_thousand_calls_of_each_form_leave_the_process_as_it_was() {
-    /// Two megabytes: twenty bytes for each call.
+async fn a_hundred_thousand_calls_of_each_form_leak_no_memory() {
+    /// 20 bytes for each call.
     const GROWTH_MAX_KIB: &str = "2048";
     let (ensemble, impostors) = (Ensemble::start(3).await, Impostors::start().await);
     let soak = compile("ffi/c/soak.c", ensemble.scratch());
@@ -163,13 +163,13 @@ async fn a_hundred_thousand_calls_of_each_form_leave_the_process_as_it_was() {
 }
 
 #[test]
-fn the_header_stands_alone_in_c_and_in_cxx() {
+fn the_header_compiles_alone_in_c_and_in_cxx() {
     let scratch = tempfile::tempdir().unwrap();
     let others = ["stddef.h", "stdio.h", "stdlib.h", "string.h", "time.h", "unistd.h"];
     let others: String =
         others.iter().fold(String::new(), |text, name| text + &format!("#include <{name}>\n"));
     let header = "#include <gometa.h>\n";
-    // A call, a constant and a type, so that what the header declares is of use.
+    // A call, a constant and a type of the header.
     let program = "int main(void)\n{\n    gometa_status_t status = gometa_client_new(NULL, NULL, NULL, NULL);\n    \
                    return status == GOMETA_INVALID_ARGUMENT && GOMETA_LOCAL == 1 ? 0 : 1;\n}\n";
     let sources = [
@@ -195,7 +195,7 @@ fn the_header_stands_alone_in_c_and_in_cxx() {
 
 #[test]
 fn the_whole_table_of_errors_is_in_c() {
-    // The program has every row of the protocol's table, and asks the header and the library for it.
+    // The program compares every row of the protocol's table with the header and the library.
     let mut rows = String::new();
     for kind in ErrorKind::ALL {
         let mut constant = String::from("GOMETA");

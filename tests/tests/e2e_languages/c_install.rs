@@ -1,5 +1,5 @@
-//! What `make install` installs serves programs that lie elsewhere: in C, C++ and Go, found by pkg-config and by CMake,
-//! linked to the shared library and to the static one; from a prefix that was moved after it was installed.
+//! Programs in other directories build with the products of `make install`: in C, C++ and Go, with pkg-config and CMake,
+//! with the shared and the static library, also from a prefix that was moved after the installation.
 
 use std::{
     env, fs,
@@ -14,7 +14,7 @@ use crate::c_client::{must, root, run};
 
 const RUN_MAX: Duration = Duration::from_secs(60);
 
-/// Writes a key, and reads it back.
+/// A program that writes a key and reads it back.
 const PROGRAM_IN_C: &str = r#"#include <gometa.h>
 #include <stdio.h>
 #include <string.h>
@@ -163,7 +163,7 @@ add_executable(cxx-static hello.cc)
 target_link_libraries(cxx-static PRIVATE gometa::gometa-static)
 "#;
 
-/// Where cargo built what runs here.
+/// Returns cargo's target directory.
 fn target() -> PathBuf {
     program("libgometa.so").parent().and_then(Path::parent).unwrap().to_path_buf()
 }
@@ -174,20 +174,20 @@ fn install(arguments: &[&str]) {
     must(command.args(arguments));
 }
 
-/// A place where a library was installed.
+/// An installation.
 struct Installed {
     prefix: PathBuf,
     libraries: PathBuf,
 }
 
 impl Installed {
-    /// A command that finds the library as its user would have it found.
+    /// Returns a command with the environment of a user of the library.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.env("PKG_CONFIG_PATH", self.libraries.join("pkgconfig"));
         command.env("CMAKE_PREFIX_PATH", &self.prefix).env("LD_LIBRARY_PATH", &self.libraries);
-        // Go: nothing is downloaded, and nothing written but below the target directory. Its cache looks at flags,
-        // and not at what pkg-config says, so without one that tells installations apart it would confuse them.
+        // Go downloads nothing, and writes below the target directory only. The key of its cache has the flags,
+        // but not the output of pkg-config, so each installation needs a flag of its own.
         command.env("CGO_LDFLAGS", format!("-O2 -g -Wl,-rpath,{}", self.libraries.display()));
         command.env("GOCACHE", target().join("clients/go-cache")).env("GOFLAGS", "-buildvcs=false");
         command.env("GOPROXY", "off").env("GOTOOLCHAIN", "local").env("GOWORK", "off");
@@ -200,7 +200,7 @@ impl Installed {
     }
 }
 
-/// Whether a program asks for the shared library when it starts.
+/// Whether a program needs the shared library.
 fn asks_for_the_library(program: &Path) -> bool {
     let asked = must(Command::new("readelf").arg("-d").arg(program));
     let asks = asked.contains("Shared library: [libgometa.so.0]");
@@ -214,7 +214,7 @@ async fn programs_elsewhere_build_from_what_is_installed_and_run() {
     let peers = ensemble.requests_from(0).join(",");
     let stage = ensemble.scratch().join("stage");
     install(&["--destdir", stage.to_str().unwrap(), "--prefix", "/opt/gometa"]);
-    // Once more, over what is there.
+    // A second installation replaces the first one.
     install(&["--destdir", stage.to_str().unwrap(), "--prefix", "/opt/gometa"]);
     let prefix = ensemble.scratch().join("moved");
     fs::rename(stage.join("opt/gometa"), &prefix).unwrap();
@@ -241,7 +241,7 @@ async fn programs_elsewhere_build_from_what_is_installed_and_run() {
         let name = program.file_name().unwrap().to_str().unwrap();
         let mut command = Command::new(program);
         command.arg(&peers).arg(format!("install/{name}"));
-        // A static program runs without the library.
+        // A static program runs after the library is removed.
         let library = if *shared { &installed.libraries } else { &home };
         assert_eq!(run(command, library, "", RUN_MAX).await, "here\n", "{name}");
     }
@@ -267,7 +267,7 @@ fn files_are_where_they_belong(installed: &Installed, version: &str) {
         names.sort_unstable();
         names
     };
-    // Nothing is left of how files arrive, and nothing remembers where they were installed first.
+    // No temporary files are left, and no file contains the first prefix.
     let full = format!("libgometa.so.{version}");
     let mut expected = ["cmake", "libgometa.a", "libgometa.so", "libgometa.so.0", &full, "pkgconfig"];
     expected.sort_unstable();
@@ -350,7 +350,7 @@ fn libraries_may_be_installed_where_a_distribution_has_them() {
     must(installed.command("cmake").arg(found).arg("-S").arg(&home).arg("-B").arg(&build));
     must(installed.command("cmake").arg("--build").arg(&build));
 
-    // Half an installation says what is missing.
+    // A partial installation reports what is missing.
     fs::remove_file(installed.libraries.join("libgometa.a")).unwrap();
     let again = home.join("again");
     let found = format!("-Dgometa_DIR={}", cmake.display());

@@ -1,7 +1,7 @@
-//! libgometa under valgrind: no error, and nothing lost, neither directly nor by what is lost.
+//! libgometa under valgrind: no errors, and no memory lost, directly or indirectly.
 //!
-//! What is still reachable at the end is not lost: the runtime keeps some for the process. A forked child gives up by
-//! design what it inherited, so forking is left out here.
+//! Memory that is still reachable at the end is not lost: the runtime keeps some. A forked child abandons by
+//! design what it inherited, so there is no forking here.
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -9,7 +9,7 @@ use gometa_tests::{ensemble::Ensemble, impostors::Impostors};
 
 use crate::c_client::{addresses, compile, run};
 
-/// How much longer than usual the programs wait for anything.
+/// The factor of all timeouts of the programs.
 const PATIENCE: &str = "3";
 const RUN_MAX: Duration = Duration::from_secs(300);
 
@@ -23,7 +23,7 @@ async fn check(program: &Path, arguments: &[&str], rest: &[String]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn valgrind_finds_nothing_in_what_is_done_wrong() {
+async fn valgrind_finds_no_error_in_misuse() {
     let (ensemble, impostors) = (Ensemble::start(3).await, Impostors::start().await);
     let peers = ensemble.requests_from(0).join(",");
     let misuse = compile("ffi/c/misuse.c", ensemble.scratch());
@@ -32,7 +32,7 @@ async fn valgrind_finds_nothing_in_what_is_done_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn valgrind_finds_nothing_in_examples_threads_and_many_calls() {
+async fn valgrind_finds_no_error_in_examples_threads_and_many_calls() {
     let (ensemble, impostors) = (Ensemble::start(3).await, Impostors::start().await);
     let (peers, dead) = (ensemble.requests_from(0).join(","), impostors.dead.to_string());
     let compiled = |source: &str| compile(source, ensemble.scratch());
@@ -46,7 +46,7 @@ async fn valgrind_finds_nothing_in_examples_threads_and_many_calls() {
 }
 
 #[test]
-fn valgrind_would_find_what_is_lost() {
+fn valgrind_finds_a_planted_leak() {
     let scratch = tempfile::tempdir().unwrap();
     let source = scratch.path().join("lost.c");
     let text = "#include <gometa.h>\nint main(void)\n{\n    gometa_options_t *options = NULL;\n    \

@@ -1,5 +1,5 @@
-//! What the pages for users show: the commands of `docs/cli.md` print what stands there, and the examples that
-//! `docs/rust.md` is made of run.
+//! The user documentation: the commands in `docs/cli.md` print what it shows, and the examples in
+//! `docs/rust.md` run.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ mod tour;
 #[allow(dead_code, reason = "it is enough that it compiles here: the tour makes the same calls")]
 mod hello;
 
-/// Blocks of a page that show a terminal: commands, each with what it prints.
+/// Returns the terminal sessions of a page: commands, each with its output.
 fn conversations(page: &str) -> Vec<Vec<(String, Vec<String>)>> {
     let blocks = page.split("```console\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0));
     blocks
@@ -31,7 +31,7 @@ fn conversations(page: &str) -> Vec<Vec<(String, Vec<String>)>> {
         .collect()
 }
 
-/// Any number is as good as another, and so is the width of a gap.
+/// Replaces numbers and the width of gaps, which may differ.
 fn plain(line: &str) -> String {
     let mut plain = String::new();
     for sign in line.chars() {
@@ -43,7 +43,7 @@ fn plain(line: &str) -> String {
     plain
 }
 
-/// Whether a line is as the page shows it, where "…" stands for anything.
+/// Whether a line matches the page, where "…" stands for any text.
 fn is_as_shown(printed: &str, shown: &str) -> bool {
     let (printed, shown) = (plain(printed), plain(shown));
     let mut parts = shown.split('…');
@@ -57,7 +57,7 @@ fn is_as_shown(printed: &str, shown: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// An error without the leader's address: a follower names it, and which node answers is not the page's affair.
+/// Removes the leader's address from an error: only a follower adds it.
 fn without_leader(line: &str) -> String {
     match line.split_once("\"leader\":\"") {
         Some((before, rest)) if line.starts_with("{\"error\"") => {
@@ -67,7 +67,7 @@ fn without_leader(line: &str) -> String {
     }
 }
 
-/// Whether lines are as the page shows them, where a line "…" stands for any number of lines.
+/// Whether lines match the page, where a line "…" stands for any number of lines.
 fn are_as_shown(printed: &[&str], shown: &[String]) -> bool {
     match (printed, shown) {
         ([], []) => true,
@@ -82,7 +82,7 @@ fn are_as_shown(printed: &[&str], shown: &[String]) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_commands_on_the_page_print_what_it_shows() {
+async fn the_commands_on_the_page_print_its_output() {
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cli.md")).unwrap();
     let conversations = conversations(&page);
     assert!(conversations.len() > 8, "only {} blocks found", conversations.len());
@@ -90,7 +90,7 @@ async fn the_commands_on_the_page_print_what_it_shows() {
     let programs = program("gometa").parent().unwrap().to_path_buf();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     for conversation in conversations {
-        // One shell for each block, as in a terminal; a line of its own ends what each command prints.
+        // One shell for each block, as in a terminal; a marker line ends the output of each command.
         let mut script = String::from("exec 2>&1\n");
         for (command, _) in &conversation {
             script += &format!("{command}\nstatus=$?; echo \"-- end\"; (exit $status)\n");
@@ -115,13 +115,13 @@ async fn the_commands_on_the_page_print_what_it_shows() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_tour_in_rust_does_what_it_says() {
+async fn the_tour_in_rust_prints_its_results() {
     let ensemble = Ensemble::start(3).await;
     tour::tour(&ensemble.requests_from(0).join(",")).await.unwrap();
 }
 
 #[test]
-fn what_is_shown_is_compared() {
+fn output_is_compared_with_the_page() {
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     for (printed, shown, same) in [
         ("revision 12", "revision 3", true),

@@ -1,6 +1,6 @@
-//! The clients without a library of ours: what their demonstrations say, and that they know the table of errors.
+//! The clients without a library: their demonstrations, and their tables of errors.
 //!
-//! How they behave in all the scenarios of `tests/conformance/` is looked at by `gometa-clients`.
+//! `gometa-clients` plays the scenarios of `tests/conformance/` to them.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,9 +14,9 @@ fn example(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("examples").join(path)
 }
 
-/// Runs a command to its end, in a directory where it may leave things.
+/// Runs a command in a scratch directory.
 async fn run(command: &mut Command, directory: &Path) -> Output {
-    // Neither compiled Python nor a dump of Erlang's belongs into the repository.
+    // It writes neither compiled Python nor Erlang's crash dumps into the repository.
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("ERL_CRASH_DUMP", "/dev/null").current_dir(directory);
     let mut command = tokio::process::Command::from(std::mem::replace(command, Command::new("true")));
     let running = command.kill_on_drop(true).output();
@@ -27,7 +27,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What a demonstration prints, its first line apart, which names a revision.
+/// Returns the output of a demonstration without its first line, which has a revision.
 async fn demonstrated(program: &str, demo: &str) -> Vec<String> {
     let ensemble = Ensemble::start(3).await;
     let peers = ensemble.requests_from(0).join(",");
@@ -39,10 +39,10 @@ async fn demonstrated(program: &str, demo: &str) -> Vec<String> {
     lines.collect()
 }
 
-/// Addresses that are none, or where nobody is, end a demonstration with an error and no noise.
+/// Checks that invalid addresses and addresses without a node end a demonstration with a plain error.
 async fn refused(program: &str, demo: &str, nonsense: &str, nobody: &str) {
     let scratch = tempfile::tempdir().unwrap();
-    // Discard: reserved, and nobody listens there.
+    // The discard port is reserved and has no listener.
     for (peers, kind) in
         [("nonsense", nonsense), ("", nonsense), ("http://a:1", nonsense), ("127.0.0.1:9", nobody)]
     {
@@ -54,7 +54,7 @@ async fn refused(program: &str, demo: &str, nonsense: &str, nobody: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_client_in_plain_python_does_what_it_says() {
+async fn the_client_in_plain_python_prints_its_results() {
     let lines = demonstrated("python3", "python-raw/demo.py").await;
     let (last, lines) = lines.split_last().unwrap();
     assert_eq!(
@@ -76,7 +76,7 @@ async fn the_client_in_plain_python_does_what_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_client_in_stock_erlang_does_what_it_says() {
+async fn the_client_in_stock_erlang_prints_its_results() {
     let lines = demonstrated("escript", "erlang/demo.escript").await;
     let (last, lines) = lines.split_last().unwrap();
     assert_eq!(
@@ -98,7 +98,7 @@ async fn the_client_in_stock_erlang_does_what_it_says() {
 }
 
 #[tokio::test]
-async fn they_know_every_kind_of_error() {
+async fn both_know_every_kind_of_error() {
     let scratch = tempfile::tempdir().unwrap();
     let expected: Vec<String> = (ErrorKind::ALL.iter())
         .map(|kind| format!("{} {} {}", kind.number(), kind.name().to_lowercase(), kind.retryable()))

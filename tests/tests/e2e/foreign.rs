@@ -1,4 +1,4 @@
-//! Nodes that do not belong together, and disks that refuse.
+//! Nodes of different ensembles, and disks that fail.
 
 use std::{fs, time::Duration};
 
@@ -6,13 +6,13 @@ use gometa_client::ReadOptions;
 use gometa_tests::{ensemble::Ensemble, random};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// What calls get that must fail.
+/// The timeout of calls that must fail.
 const SHORT: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn configurations_that_disagree_say_how_and_form_nothing() {
     let mut ensemble = Ensemble::prepare(3);
-    // The first does not know of the third.
+    // The first one's configuration lacks the third.
     let mut shorter = ensemble.configuration(0);
     shorter["Peer"].as_array_mut().unwrap().pop();
     ensemble.configure(0, &shorter);
@@ -32,13 +32,13 @@ async fn configurations_that_disagree_say_how_and_form_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_of_another_ensemble_is_kept_out_and_disturbs_nobody() {
+async fn a_node_of_another_ensemble_is_refused_and_has_no_effect() {
     let mut ensemble = Ensemble::start(3).await;
     let everyone = ensemble.all();
     ensemble.client(TIMEOUT).set("k", "theirs").await.unwrap();
     let theirs = ensemble.converged(&everyone).await.remove(0).ensemble;
     everyone.iter().for_each(|node| ensemble.kill(*node));
-    // The same three nodes found another ensemble; then one of them, which does not lead, comes with its old
+    // The same three nodes form another ensemble; then one of them, which does not lead, is started with its old
     // directory.
     for node in &everyone {
         fs::rename(ensemble.data(*node), ensemble.directory(*node).join("kept")).unwrap();
@@ -54,7 +54,7 @@ async fn a_node_of_another_ensemble_is_kept_out_and_disturbs_nobody() {
     fs::rename(ensemble.directory(stranger).join("kept"), ensemble.data(stranger)).unwrap();
     ensemble.spawn(stranger);
     ensemble.logged(stranger, &["looking for a leader"]).await;
-    // For several election time-outs it finds nobody, and disturbs nobody.
+    // For several election timeouts it finds no peers, and has no effect.
     let alone = ensemble.client_of(stranger, SHORT);
     let (refused, kept_on) = tokio::join!(alone.set("k", "mixed"), client.set("k", "still ours"));
     refused.expect_err("a write was acknowledged across ensembles");
@@ -70,7 +70,7 @@ async fn a_node_of_another_ensemble_is_kept_out_and_disturbs_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_disk_refuses_a_write_ends_with_the_cause_and_comes_back_whole() {
-    /// 2 MiB: more than a node writes until it is ready, less than what is written to it then.
+    /// 2 MiB: more than a node writes until it is ready, less than the writes that follow.
     const BLOCKS: u64 = 4_096;
     let mut random = random::of_this_run("short files");
     let mut ensemble = Ensemble::start(3).await;
