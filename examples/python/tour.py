@@ -1,4 +1,4 @@
-"""Every call of gometa.Client once, and what can go wrong with it.
+"""Every call of gometa.Client, with its errors.
 
 python tour.py 127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003
 """
@@ -9,55 +9,55 @@ import gometa
 
 
 def tour(client: gometa.Client) -> None:
-    # A write, and what it made of the key. Keys and values are str or bytes.
+    # A write. Keys and values are str or bytes.
     written = client.set("tour/colour", "red")
     print(f"set: version {written.version}")
 
-    # A read sees every write that was acknowledged before. A value is bytes; a key that is not there is None,
-    # or whatever you say.
+    # A linearizable read: it sees every write that was acknowledged before it began. The value is bytes; if the
+    # key does not exist, it is None or the given default.
     print("get:", client.get("tour/colour"))
     print("get:", client.get("tour/size", b"unknown"))
 
-    # A read that the node in use answers by itself is quicker. It is never older than what this client has seen,
-    # nor than min_revision, which another client may have told you.
+    # A local read is answered from the state of one node: faster and possibly stale, but never older than what
+    # this client has seen, nor than min_revision.
     print("get:", client.get("tour/colour", consistency="local", min_revision=written.revision))
 
-    # The whole entry: the value, its version, the revisions that made and changed it last.
+    # The entry: value, version, and the revisions of its creation and of its last write.
     entry = client.entry("tour/colour")
     print("entry:", entry.value, entry.version, entry.mod_revision == written.revision)
 
-    # Only if it is not there yet. An error tells its kind by its class.
+    # Creates a key; fails if it exists. Each kind of error has a class.
     try:
         client.add("tour/colour", "green")
     except gometa.AlreadyExistsError as error:
-        print("add: somebody was quicker,", error.actual == written.revision)
+        print("add: the key exists,", error.actual_revision == written.revision)
 
-    # Only if nobody else has changed it since.
+    # Compare and set: writes only if the key still has this revision.
     changed = client.cas("tour/colour", written.revision, "green")
     print(f"cas: version {changed.version}")
     try:
         client.cas("tour/colour", written.revision, "blue")
     except gometa.CasMismatchError as error:
-        print("cas: somebody was quicker,", error.actual == changed.revision)
+        print("cas: the key was changed,", error.actual_revision == changed.revision)
 
-    # Each call can have a time limit of its own, in seconds. An error says whether the same call may succeed when
-    # it is made again, and whether a write may have happened all the same.
+    # Each call takes a timeout in seconds. An error says whether the call is retryable, and whether a write may
+    # have been applied.
     try:
         client.get("tour/colour", consistency="local", min_revision=changed.revision + 1_000_000, timeout=0.2)
     except gometa.DeadlineExceededError as error:
         print("deadline:", error.retryable, error.outcome)
 
-    # Who is there, and how one of them is.
+    # The members of the ensemble, and the status of one node.
     members = client.members()
     print("members:", len(members.members))
     leader = client.status(members.leader)
-    print("status:", leader.role, leader.keys, leader.detail or "all is well")
+    print("status:", leader.role, leader.keys, leader.detail or "healthy")
 
-    # delete says whether the key was there; remove says also at which revision it went.
-    print("delete:", client.delete("tour/colour", changed.revision))
-    print("remove:", client.remove("tour/colour").existed)
+    # The result of delete is false if the key did not exist. With a revision, delete is conditional like cas.
+    print("delete:", bool(client.delete("tour/colour", changed.revision)))
+    print("delete:", bool(client.delete("tour/colour")))
 
-    # What there is not is a KeyError too.
+    # NotFoundError is a KeyError.
     try:
         client.entry("tour/colour")
     except KeyError as error:

@@ -1,4 +1,4 @@
-"""Every call of gometa.aio.Client once, and what asyncio adds to it.
+"""Every call of gometa.aio.Client, and cancellation.
 
 python tour_aio.py 127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003
 """
@@ -10,7 +10,7 @@ import gometa
 
 
 async def tour(client: gometa.aio.Client) -> None:
-    # The calls are those of gometa.Client, to be awaited.
+    # The methods of gometa.Client, as coroutines.
     written = await client.set("tour/shape", "round")
     print("get:", await client.get("tour/shape"))
     print("get:", await client.get("tour/size", b"unknown"))
@@ -20,29 +20,29 @@ async def tour(client: gometa.aio.Client) -> None:
     try:
         await client.add("tour/shape", "square")
     except gometa.AlreadyExistsError as error:
-        print("add: somebody was quicker,", error.actual == written.revision)
+        print("add: the key exists,", error.actual_revision == written.revision)
     changed = await client.cas("tour/shape", written.revision, "square")
     try:
         await client.cas("tour/shape", written.revision, "flat")
     except gometa.CasMismatchError as error:
-        print("cas: somebody was quicker,", error.actual == changed.revision)
+        print("cas: the key was changed,", error.actual_revision == changed.revision)
 
-    # Any number of calls go over one connection at the same time.
+    # All calls in flight share one connection.
     made = await asyncio.gather(*(client.set(f"tour/{number}", str(number)) for number in range(100)))
     print("gather:", len({write.revision for write in made}))
     read = await asyncio.gather(*(client.get(f"tour/{number}") for number in range(100)))
     print("gather:", read[42])
 
-    # A call that is cancelled, here by a time limit of asyncio's, is given up at the node too. Whether a write has
-    # happened is then not known; a read leaves no trace.
+    # Cancelling a task, here by a timeout of asyncio, cancels its call, also at the node. A cancelled write may
+    # still be applied.
     far = changed.revision + 1_000_000
     waiting = client.get("tour/shape", consistency="local", min_revision=far)
     try:
         await asyncio.wait_for(waiting, timeout=0.2)
     except asyncio.TimeoutError:
-        print("given up")
+        print("cancelled")
 
-    # The client's own time limit is an error of gometa's, which says what it waited for.
+    # The client's own timeout raises an error that says what the call waited for.
     try:
         await client.get("tour/shape", consistency="local", min_revision=far, timeout=0.2)
     except gometa.DeadlineExceededError as error:
@@ -52,11 +52,11 @@ async def tour(client: gometa.aio.Client) -> None:
     print("members:", len(members.members))
     print("status:", (await client.status(members.leader)).role)
 
-    print("delete:", await client.delete("tour/shape", changed.revision))
-    print("remove:", (await client.remove("tour/shape")).existed)
+    print("delete:", bool(await client.delete("tour/shape", changed.revision)))
+    print("delete:", bool(await client.delete("tour/shape")))
     await asyncio.gather(*(client.delete(f"tour/{number}") for number in range(100)))
 
-    # This one does not wait for anything.
+    # Does not wait.
     print("counters:", client.counters().in_flight)
 
 

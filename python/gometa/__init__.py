@@ -6,20 +6,19 @@
         written = client.set("k", "v")
         assert client.get("k") == b"v"
 
-``gometa.aio.Client`` has the same calls for asyncio. Close clients, as ``with`` does: that ends their sessions.
-All errors derive from ``gometa.GometaError``. What the client reports of its connections goes to the logger
-``gometa``.
+``gometa.aio.Client`` has the same methods for asyncio. Close clients, for example by ``with``: that ends their
+sessions. All errors derive from ``gometa.GometaError``. Events of connections are logged by the logger ``gometa``.
 """
 
 import logging as _logging
 
 from . import aio as aio
 from ._client import Client as Client
-from ._errors import *  # noqa: F403 - made from the table of errors; the stub lists them
+from ._errors import *  # noqa: F403 - created from the table of errors; listed in the stub
 from ._gometa import VERSION as _version
+from ._types import BytesLike as BytesLike
 from ._types import Consistency as Consistency
 from ._types import Counters as Counters
-from ._types import Data as Data
 from ._types import Deleted as Deleted
 from ._types import Ensemble as Ensemble
 from ._types import Entry as Entry
@@ -32,5 +31,5 @@ from ._types import Written as Written
 
 __version__: str = _version
 
-# Where nobody has set logging up, the library says nothing.
+# A library logs nothing unless the application has configured logging.
 _logging.getLogger("gometa").addHandler(_logging.NullHandler())

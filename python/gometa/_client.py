@@ -1,4 +1,4 @@
-"""The blocking client, and what it shares with the one for asyncio."""
+"""The blocking client, and the base class that it shares with the asyncio client."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from types import TracebackType
 from typing import NoReturn, TypeVar, overload
 
 from ._gometa import Core
-from ._types import Consistency, Counters, Data, Deleted, Entry, Members, Status, Written
+from ._types import BytesLike, Consistency, Counters, Deleted, Entry, Members, Status, Written
 
 _Default = TypeVar("_Default")
 _Self = TypeVar("_Self", bound="Client")
 
 
 class _Base:
-    """What both clients have, and what needs no waiting."""
+    """What both clients share: construction, and methods that do not wait."""
 
     _core: Core
 
@@ -24,23 +24,23 @@ class _Base:
         *,
         timeout: float = 5.0,
         connect_timeout: float = 2.0,
-        quiet: float = 0.5,
-        silence: float = 1.0,
+        keepalive_interval: float = 0.5,
+        keepalive_timeout: float = 1.0,
         name: str = "gometa-python",
         pinned: bool = False,
     ) -> None:
         if isinstance(peers, (bytes, bytearray, memoryview)):
             raise TypeError("peers must be str or a list of str, not bytes")
         listed = [peers] if isinstance(peers, str) else list(peers)
-        self._core = Core(listed, timeout, connect_timeout, quiet, silence, name, pinned)
+        self._core = Core(listed, timeout, connect_timeout, keepalive_interval, keepalive_timeout, name, pinned)
 
     @property
     def peers(self) -> str:
-        """The addresses that the client was given, with commas between them."""
+        """The addresses given to the client, separated by commas."""
         return self._core.peers()
 
     def counters(self) -> Counters:
-        """What this client has done so far in this process. Never waits, and works on a closed client too."""
+        """Counters of this client in this process. Does not wait; works on a closed client too."""
         return self._core.counters()
 
     def __repr__(self) -> str:
@@ -50,67 +50,67 @@ class _Base:
     def __reduce__(self) -> NoReturn:
         raise TypeError(
             "a gometa client cannot be pickled or copied: it is a connection of this process. "
-            "Hand over client.peers, and make a client where it is needed"
+            "Pass client.peers, and create a client where it is needed"
         )
 
 
 class Client(_Base):
-    """A client of an ensemble: each call waits for its answer, and lets other threads run meanwhile.
+    """A client of an ensemble. Each call waits for its answer; other threads run meanwhile.
 
-    Making one does no IO, so it succeeds with every peer down. One client serves any number of threads, and is
-    meant to be kept: it holds one connection, over which all calls go. In a forked child it connects anew on its
-    first call.
+    Creating a client does no IO, so it succeeds even if no node can be reached. A client is thread-safe and meant
+    to be kept: it has one connection, shared by all its calls. In a forked child it opens a new one on its first
+    call.
 
-    - ``peers``: addresses of nodes' ports for clients, ``"host:port"``, in a list, or in one string with commas.
-    - ``timeout``: seconds that a call may take, everything included. Every call ends by then. Like every time that
-      is given in seconds it is above 0 and at most 365 days.
-    - ``connect_timeout``: seconds that resolving a name, connecting and the handshake with one node may take.
-    - ``quiet``, ``silence``: a node that owes an answer is asked for a sign of life after ``quiet`` seconds
-      without one, and left ``silence`` seconds later. A node that has owed an answer for ``quiet`` seconds when a
-      call's deadline passes is left too.
-    - ``name``: the application's name in the nodes' logs; its first 16 characters count.
-    - ``pinned``: use only the given addresses, in their order, and follow neither the leader nor changes of the
+    - ``peers``: the client addresses of one or more nodes, ``"host:port"``: a list, or a string with commas.
+    - ``timeout``: the timeout of a call in seconds, retries included. All times are above 0 and at most 365 days.
+    - ``connect_timeout``: the timeout of connecting to one node, name resolution and handshake included.
+    - ``keepalive_interval``, ``keepalive_timeout``: while a response is pending and nothing is received for
+      ``keepalive_interval``, the client sends a ping; it closes the connection if nothing is received for another
+      ``keepalive_timeout``. It also does so if a call times out on a connection on which a response has been
+      pending for ``keepalive_interval``.
+    - ``name``: the application's name, which the nodes log; at most 16 characters are used.
+    - ``pinned``: use only the given addresses, in their order, and follow neither leader hints nor the list of
       members. For tools that examine one node.
 
-    Raises ``InvalidArgumentError`` where there is no address, or one that cannot be an address.
+    Raises ``InvalidArgumentError`` if there is no address, or an invalid one.
     """
 
-    def add(self, key: Data, value: Data, *, timeout: float | None = None) -> Written:
-        """Creates a key. ``AlreadyExistsError``, with the revision in ``.actual``, if it is there."""
-        return self._core.add(key, value, timeout, None)
+    def add(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None) -> Written:
+        """Creates a key.
 
-    def set(self, key: Data, value: Data, *, timeout: float | None = None) -> Written:
+        Raises ``AlreadyExistsError`` if the key exists; ``actual_revision`` is its revision.
+        """
+        return self._core.call("add", (key, value), timeout)
+
+    def set(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None) -> Written:
         """Creates or replaces a key.
 
-        As every call it raises ``InvalidArgumentError``, ``TooLargeError``, ``ClosedError``, and what all nodes
-        refuse; at its deadline ``UnavailableError``, a ``ConnectionError``, if there was no connection to a node,
-        and ``DeadlineExceededError``, a ``TimeoutError``, if there was one and no answer in time. The error's
-        ``outcome`` says whether the write may have taken effect; a write never takes effect twice.
+        Like every call it raises ``InvalidArgumentError``, ``TooLargeError`` and ``ClosedError``. It raises
+        ``UnavailableError``, a ``ConnectionError``, if no node could be reached within the timeout, and
+        ``DeadlineExceededError``, a ``TimeoutError``, if a node was reached and did not answer. The error's
+        ``outcome`` says whether the write may have been applied; a write is applied at most once.
         """
-        return self._core.set(key, value, timeout, None)
+        return self._core.call("set", (key, value), timeout)
 
-    def cas(self, key: Data, revision: int, value: Data, *, timeout: float | None = None) -> Written:
-        """Replaces a key if its ``mod_revision`` is ``revision``; 0 stands for "it does not exist".
+    def cas(self, key: BytesLike, revision: int, value: BytesLike, *, timeout: float | None = None) -> Written:
+        """Replaces a key if its ``mod_revision`` equals ``revision``; 0 means that the key must not exist.
 
-        ``CasMismatchError`` otherwise, with the actual revision in ``.actual`` (0: there is no such key).
+        Raises ``CasMismatchError`` otherwise; ``actual_revision`` is the key's revision, 0 if it does not exist.
         """
-        return self._core.cas(key, revision, value, timeout, None)
+        return self._core.call("cas", (key, revision, value), timeout)
 
-    def delete(self, key: Data, revision: int | None = None, *, timeout: float | None = None) -> bool:
-        """Removes a key, with ``revision`` only if that is its ``mod_revision``. ``True`` if it was there.
+    def delete(self, key: BytesLike, revision: int | None = None, *, timeout: float | None = None) -> Deleted:
+        """Deletes a key; with ``revision``, only if that is its ``mod_revision``.
 
-        ``CasMismatchError``, with ``.actual``, where the revision is another, or there is no such key.
+        The result is false if the key did not exist. Raises ``CasMismatchError``, with ``actual_revision``, if
+        ``revision`` is given and differs, or the key does not exist.
         """
-        return self._core.delete(key, revision, timeout, None).existed
-
-    def remove(self, key: Data, revision: int | None = None, *, timeout: float | None = None) -> Deleted:
-        """The same as ``delete``, and says at which revision the key was removed."""
-        return self._core.delete(key, revision, timeout, None)
+        return self._core.call("delete", (key, revision), timeout)
 
     @overload
     def get(
         self,
-        key: Data,
+        key: BytesLike,
         default: None = None,
         *,
         consistency: Consistency = "linearizable",
@@ -120,7 +120,7 @@ class Client(_Base):
     @overload
     def get(
         self,
-        key: Data,
+        key: BytesLike,
         default: _Default,
         *,
         consistency: Consistency = "linearizable",
@@ -129,49 +129,53 @@ class Client(_Base):
     ) -> bytes | _Default: ...
     def get(
         self,
-        key: Data,
+        key: BytesLike,
         default: _Default | None = None,
         *,
         consistency: Consistency = "linearizable",
         min_revision: int = 0,
         timeout: float | None = None,
     ) -> bytes | _Default | None:
-        """A key's value, or ``default`` where there is no such key.
+        """Returns the value of a key, or ``default`` if the key does not exist.
 
-        A ``"linearizable"`` read sees every write that was acknowledged before it began, to anybody. A
-        ``"local"`` one is answered from what the node in use has applied: quicker, perhaps behind, but never
-        behind what this client has seen, nor behind ``min_revision``.
+        A ``"linearizable"`` read sees every write that any client had acknowledged before it began. A ``"local"``
+        read is answered from the state of one node: faster and possibly stale, but never older than what this
+        client has seen, nor than ``min_revision``.
         """
-        value = self._core.get(key, consistency, min_revision, timeout, None)
+        value: bytes | None = self._core.call("get", (key, consistency, min_revision), timeout)
         return default if value is None else value
 
     def entry(
         self,
-        key: Data,
+        key: BytesLike,
         *,
         consistency: Consistency = "linearizable",
         min_revision: int = 0,
         timeout: float | None = None,
     ) -> Entry:
-        """A key's value, version and revisions. ``NotFoundError`` where there is no such key; else as ``get``."""
-        return self._core.entry(key, consistency, min_revision, timeout, None)
+        """Returns a key's value, version and revisions, read like ``get``.
+
+        Raises ``NotFoundError`` if the key does not exist.
+        """
+        return self._core.call("entry", (key, consistency, min_revision), timeout)
 
     def status(self, address: str | None = None, *, timeout: float | None = None) -> Status:
-        """How the node in use is, or the one at ``address``, which is asked once, over a connection of its own."""
-        return self._core.status(address, timeout, None)
+        """Returns the status of the node at ``address``, over a connection of its own; by default, of the node
+        that the client is connected to."""
+        return self._core.call("status", (address,), timeout)
 
     def members(self, *, timeout: float | None = None) -> Members:
-        """The members, the leader, and the role of the node in use, as that node knows them."""
-        return self._core.members(timeout, None)
+        """Returns the members of the ensemble and its leader, as known to the node that the client is connected
+        to."""
+        return self._core.call("members", (), timeout)
 
     def close(self) -> None:
-        """Ends the client: calls that run in other threads, and all later ones, raise ``ClosedError``.
+        """Closes the client: calls in flight and all later calls raise ``ClosedError``.
 
-        It has the client's session ended, for which it waits 0.2 seconds at most. A client that is not closed
-        leaves its session to the ensemble until that times out. Closing again does nothing, nor does closing a
-        parent's client in a forked child.
+        Then ends the client's session, which takes at most 0.2 seconds. Without it the session lasts until the
+        session timeout. A second close is a no-op; so is closing a parent's client in a forked child.
         """
-        self._core.close(None)
+        self._core.close()
 
     def __enter__(self: _Self) -> _Self:
         return self

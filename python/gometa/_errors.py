@@ -1,4 +1,4 @@
-"""The exceptions: one class for each row of the client's table of errors, made from that table."""
+"""The exceptions: one class for each row of the client's table of errors, created from that table."""
 
 import builtins
 
@@ -6,7 +6,7 @@ from . import _gometa
 
 __all__ = ["ERRORS", "GometaError"]
 
-# The builtin that a kind is as well, where there is a natural one.
+# The builtin exception that is a base class of the kind, if there is a natural one.
 _BUILTINS = {
     "InvalidArgument": ValueError,
     "NotFound": KeyError,
@@ -26,9 +26,9 @@ _BUILTINS = {
 
 
 class GometaError(Exception):
-    """What a call of this library failed with: the base of all its exceptions.
+    """The base class of this library's exceptions.
 
-    Catch it for everything, or one of its subclasses for one kind. Wrong types are plain ``TypeError``s.
+    There is a subclass for each kind of error. Arguments of a wrong type raise a plain ``TypeError``.
     """
 
     kind = "Internal"
@@ -44,7 +44,7 @@ class GometaError(Exception):
         key=None,
         outcome="not_applied",
         leader=None,
-        actual=None,
+        actual_revision=None,
     ):
         super().__init__(text)
         self.message = text if message is None else message
@@ -52,14 +52,14 @@ class GometaError(Exception):
         self.key = key
         self.outcome = outcome
         self.leader = leader
-        self.actual = actual
+        self.actual_revision = actual_revision
 
     def __str__(self):
-        # A KeyError would show its argument's repr.
+        # `str` of a KeyError is the repr of its argument.
         return str(self.args[0]) if self.args else ""
 
     def __reduce__(self):
-        # Exceptions travel between processes, for example out of a multiprocessing.Pool.
+        # For exceptions that are passed between processes, for example by a multiprocessing.Pool.
         return _rebuilt, (type(self), self.args, self.__dict__)
 
 
@@ -72,7 +72,7 @@ def _rebuilt(cls, args, state):
 def _make(number, name, text, retryable):
     builtin = _BUILTINS.get(name)
     bases = (GometaError,) if builtin is None else (GometaError, builtin)
-    again = " The same call may succeed when it is made again." if retryable else ""
+    again = " Retryable." if retryable else ""
     also = "" if builtin is None else f" Also a ``{builtin.__name__}``."
     attributes = {
         "__doc__": f"{text[0].upper()}{text[1:]} (error {number} of the table).{again}{also}",
@@ -84,7 +84,7 @@ def _make(number, name, text, retryable):
     return builtins.type(f"{name}Error", bases, attributes)
 
 
-#: Each row's class, by its number.
+#: The classes, by number.
 ERRORS = {row[0]: _make(*row) for row in _gometa.ERROR_KINDS}
 
 GometaError.__module__ = "gometa"
@@ -94,8 +94,14 @@ for _error in ERRORS.values():
 del _error
 
 
-def from_core(number, text, message, operation, key, outcome, leader, actual):
-    """The exception of an error; called from Rust."""
+def from_core(number, text, message, operation, key, outcome, leader, actual_revision):
+    """Creates the exception of an error. Called by the native part."""
     return ERRORS[number](
-        text, message=message, operation=operation, key=key, outcome=outcome, leader=leader, actual=actual
+        text,
+        message=message,
+        operation=operation,
+        key=key,
+        outcome=outcome,
+        leader=leader,
+        actual_revision=actual_revision,
     )

@@ -1,6 +1,6 @@
 """The exceptions: one class for each row of the client's table of errors.
 
-At run time they are made from that table; a test holds this list to it.
+At run time they are created from that table; a test compares this list with it.
 """
 
 from typing import ClassVar, Literal
@@ -31,30 +31,31 @@ __all__ = [
 ]
 
 class GometaError(Exception):
-    """What a call of this library failed with: the base of all its exceptions.
+    """The base class of this library's exceptions.
 
-    Catch it for everything, or one of its subclasses for one kind. Wrong types are plain ``TypeError``s.
+    There is a subclass for each kind of error. Arguments of a wrong type raise a plain ``TypeError``.
     """
 
     kind: ClassVar[str]
     """The kind's name in the table of errors: ``"NotFound"``."""
     number: ClassVar[int]
-    """The kind's number, the same in every language."""
+    """The kind's number in the table of errors."""
     retryable: ClassVar[bool]
-    """Whether the same call may succeed when it is made again. Look at ``outcome`` first, where it matters that
-    a write happens once."""
+    """Whether the same call may succeed if it is made again. That is a new call: a write may then be applied
+    twice, unless ``outcome`` is ``"not_applied"``."""
     message: str
-    """What happened, without operation and key; ``str()`` of the error has these too."""
+    """The cause. ``str()`` of the error also has the operation and the key."""
     operation: str | None
-    """The call's name: ``"set"``."""
+    """The name of the operation: ``"set"``."""
     key: bytes | None
-    """The key it was about."""
+    """The key of the call."""
     outcome: Literal["not_applied", "unknown"]
-    """Whether a write may have taken effect all the same. Always ``"not_applied"`` for reads."""
+    """Whether the write may have been applied. ``"not_applied"`` for reads."""
     leader: str | None
-    """The leader's address for clients, where the failing node named it."""
-    actual: int | None
-    """The key's ``mod_revision``, 0 where it is absent: of ``CasMismatchError`` and ``AlreadyExistsError``."""
+    """The leader's client address, if the node that refused the call sent it."""
+    actual_revision: int | None
+    """The key's ``mod_revision``, 0 if it does not exist; set by ``CasMismatchError`` and
+    ``AlreadyExistsError``."""
 
     def __init__(
         self,
@@ -65,77 +66,77 @@ class GometaError(Exception):
         key: bytes | None = None,
         outcome: Literal["not_applied", "unknown"] = "not_applied",
         leader: str | None = None,
-        actual: int | None = None,
+        actual_revision: int | None = None,
     ) -> None: ...
 
 class InvalidArgumentError(GometaError, ValueError):
-    """The request makes no sense, on any node, at any time."""
+    """An argument is invalid."""
 
 class NotFoundError(GometaError, KeyError):
-    """There is no such key."""
+    """The key does not exist."""
 
 class AlreadyExistsError(GometaError):
-    """The key is there already."""
+    """The key exists."""
 
-    actual: int
+    actual_revision: int
     """The key's ``mod_revision``."""
 
 class CasMismatchError(GometaError):
     """The key's revision is not the expected one."""
 
-    actual: int
-    """The key's ``mod_revision``, 0 where there is no such key."""
+    actual_revision: int
+    """The key's ``mod_revision``, 0 if it does not exist."""
 
 class DeadlineExceededError(GometaError, TimeoutError):
-    """There was a connection to a node, and no answer within the deadline."""
+    """A node was reached and did not answer within the timeout."""
 
 class UnavailableError(GometaError, ConnectionError):
-    """There was no connection to any node until the deadline: the call was not applied."""
+    """No node could be reached within the timeout: the call was not applied."""
 
 class NotLeaderError(GometaError, ConnectionError):
-    """Another node leads. Moves a client on; users never see it."""
+    """The node is not the leader. Handled by the client."""
 
 class ConnectionLostError(GometaError, ConnectionError):
-    """The connection ended before the answer came."""
+    """The connection was lost before the answer."""
 
 class TooLargeError(GometaError, ValueError):
     """A key, a value or a message exceeds its limit."""
 
 class SessionExpiredError(GometaError):
-    """The session was ended, or never was; the next call opens another."""
+    """The session ended. The next write opens another."""
 
 class UnauthenticatedError(GometaError, PermissionError):
-    """The caller has not said who it is."""
+    """The client is not authenticated."""
 
 class PermissionDeniedError(GometaError, PermissionError):
-    """The caller may not do this."""
+    """The client is not authorised for this operation."""
 
 class ResourceExhaustedError(GometaError):
-    """A bound on what is open or in flight is reached."""
+    """A limit is reached: connections, requests in flight, sessions."""
 
 class CompactedError(GometaError, LookupError):
-    """The revision asked for is no longer kept."""
+    """The requested revision has been compacted."""
 
 class CancelledError(GometaError):
-    """The caller gave up waiting."""
+    """The call was cancelled."""
 
 class ClosedError(GometaError, RuntimeError):
     """The client was closed."""
 
 class UnsupportedError(GometaError, NotImplementedError):
-    """The node does not know this request."""
+    """The node does not support this request."""
 
 class InternalError(GometaError, RuntimeError):
-    """A fault of gometa's own."""
+    """An internal error of gometa."""
 
 class ForkedError(GometaError, RuntimeError):
-    """The process was forked after the client was made: the child needs a client of its own. Never on the wire."""
+    """The process was forked after the client was created."""
 
 class ForgottenError(GometaError):
-    """A write below its session's floor. Users never see it."""
+    """The write is older than the oldest that its session remembers. Handled by the client."""
 
 ERRORS: dict[int, type[GometaError]]
-"""Each row's class, by its number."""
+"""The classes, by number."""
 
 def from_core(
     number: int,
@@ -145,5 +146,5 @@ def from_core(
     key: bytes | None,
     outcome: Literal["not_applied", "unknown"],
     leader: str | None,
-    actual: int | None,
+    actual_revision: int | None,
 ) -> GometaError: ...

@@ -1,138 +1,143 @@
-"""What calls return."""
+"""Types of arguments and results."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple, Union
 
-Data = Union[str, bytes, bytearray, memoryview]
-"""What keys and values are given as; of a ``str``, its UTF-8 counts."""
+BytesLike = Union[str, bytes, bytearray, memoryview]
+"""The type of keys and values as arguments. A ``str`` is encoded as UTF-8."""
 
 Consistency = Literal["linearizable", "local"]
-"""What a read sees: every write that was acknowledged before, or what the answering node has applied."""
+"""The consistency of a read; see ``gometa.Client.get``."""
 
 Role = Literal["forming", "looking", "following", "leading", "learning", "unknown"]
-"""What a node is doing: waiting for every voter to form the ensemble, looking for a leader, following one,
-leading, or following without a vote."""
+"""The role of a node: waiting for all voters to form the ensemble, looking for a leader, following it, leading, or
+following without counting in quorums."""
 
 
 class Written(NamedTuple):
-    """What a write made."""
+    """The result of a write."""
 
     revision: int
     """The revision of the write: the key's new ``mod_revision``."""
     version: int
-    """1, 2, … since the key was created."""
+    """The number of writes to the key since it was created, this one included."""
 
 
 class Deleted(NamedTuple):
-    """What a removal came to."""
+    """The result of a deletion. False if the key did not exist."""
 
     existed: bool
-    """Whether the key was there."""
+    """Whether the key existed."""
     revision: int
-    """The revision of the removal, 0 where there was nothing to remove."""
+    """The revision of the deletion, 0 if the key did not exist."""
+
+    def __bool__(self) -> bool:
+        return self.existed
 
 
 class Entry(NamedTuple):
-    """A key as it stands."""
+    """A key, its value and its revisions."""
 
     key: bytes
     value: bytes
     version: int
-    """1, 2, … since it was created."""
+    """The number of writes to the key since it was created."""
     create_revision: int
-    """The revision that created it."""
+    """The revision at which the key was created."""
     mod_revision: int
-    """The revision that changed it last: what ``cas`` compares."""
+    """The revision of the last write to the key, which ``cas`` compares."""
 
 
 class Counters(NamedTuple):
-    """What a client has done so far."""
+    """The counters of a client."""
 
     requests: int
     """Calls made."""
     retries: int
     """Attempts beyond a call's first."""
     reconnects: int
-    """Connections beyond the first: after losses, and when moving to the leader."""
+    """Connections that replaced a lost one. Neither the first connection nor a move to the leader counts."""
     in_flight: int
-    """Calls that have not ended yet."""
+    """Calls in flight."""
     seen_revision: int
-    """The highest revision that an answer has shown."""
+    """The highest revision in any answer so far."""
 
 
 class Ensemble(NamedTuple):
-    """Which ensemble, and which history of it, a node holds."""
+    """The identity of an ensemble."""
 
     id: bytes
-    """16 random bytes, drawn when the ensemble was formed."""
+    """16 random bytes, chosen when the ensemble was formed."""
     history: int
-    """Changes when the ensemble is founded anew from old data."""
+    """Changes when the ensemble is founded again from existing data."""
 
 
 class Member(NamedTuple):
     """A member of the ensemble."""
 
     node: int
-    """Its id."""
+    """The member's id."""
     message_address: str
-    """Where other nodes reach it; people are shown this one."""
+    """The peer address, which identifies the member to people."""
     request_address: str | None
-    """Where clients reach it, ``None`` if that is not known."""
+    """The client address, ``None`` if it is unknown."""
 
 
 class Members(NamedTuple):
-    """What the node in use says of its ensemble."""
+    """The members of the ensemble and its leader, as known to one node."""
 
     role: Role
-    """The role of the node that says it."""
+    """The role of the node that answered."""
     leader: str | None
-    """The leader's address for clients, ``None`` if that is not known."""
+    """The leader's client address, ``None`` if it is unknown."""
     members: tuple[Member, ...]
 
 
 class PeerStatus(NamedTuple):
-    """Another member, as the answering node sees it."""
+    """The status of another member, as known to the node that answered."""
 
     member: Member
     votes: bool
-    """Whether it is counted in quorums."""
+    """Whether it counts in quorums."""
     connected: bool
-    """At the leader: it follows over a live connection. At others: it is the leader they follow."""
+    """If the node that answered leads, whether the member follows it; otherwise, whether the member is its
+    leader."""
     acked_revision: int
-    """At the leader: the last revision that it has acknowledged as durable."""
+    """If the node that answered leads, the last revision that the member has acknowledged as durable; otherwise
+    0."""
     detail: str
-    """One line, empty if all is well."""
+    """One line, empty if the member is healthy."""
 
 
 class Status(NamedTuple):
-    """How a node is."""
+    """The status of a node."""
 
     node: int
-    """Its id."""
+    """The node's id."""
     role: Role
     leader: int | None
     """The leader's id, ``None`` if none is known."""
     epoch: int
-    """The leadership that the node is in."""
+    """The epoch of the leader."""
     last_revision: int
-    """Of the last durable log entry."""
+    """The last revision in the node's log."""
     commit_revision: int
-    """Of the last one that is known to be committed."""
+    """The last revision that the node knows to be committed."""
     applied_revision: int
-    """Of the last one that is applied."""
+    """The last revision that the node has applied."""
     state_hash: bytes
-    """Hash of keys and sessions at ``applied_revision``."""
+    """The hash of all data at ``applied_revision``: equal on all nodes at the same revision."""
     sessions: int
-    """Clients' sessions that are open."""
+    """The number of client sessions."""
     keys: int
-    """Keys that there are."""
+    """The number of keys."""
     votes: bool
-    """Whether it is counted in quorums."""
+    """Whether it counts in quorums."""
     detail: str
-    """One line that says what the node waits for, empty if all is well."""
+    """One line: what the node waits for, or why it does not count in quorums. Empty if it is healthy."""
     version: str
-    """Of the server program."""
+    """The version of the server."""
     ensemble: Ensemble | None
     peers: tuple[PeerStatus, ...]
     """The other members."""

@@ -1,4 +1,4 @@
-//! What callers hand over, checked and copied.
+//! Arguments, checked and converted.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use pyo3::{
 
 use crate::error::invalid;
 
-/// The longest time: 365 days.
+/// The longest timeout: 365 days.
 const SECONDS_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 fn type_error(value: &Bound<'_, PyAny>, name: &str, expected: &str) -> PyErr {
@@ -20,7 +20,7 @@ fn type_error(value: &Bound<'_, PyAny>, name: &str, expected: &str) -> PyErr {
     PyTypeError::new_err(format!("{name} must be {expected}, not {found}"))
 }
 
-/// A key or a value: a copy of its bytes, of a string those of its UTF-8.
+/// A copy of a key or a value; of a string, its UTF-8.
 pub(crate) fn bytes(value: &Bound<'_, PyAny>, operation: Operation, name: &str) -> PyResult<Bytes> {
     if let Ok(bytes) = value.cast::<PyBytes>() {
         Ok(Bytes::copy_from_slice(bytes.as_bytes()))
@@ -29,7 +29,7 @@ pub(crate) fn bytes(value: &Bound<'_, PyAny>, operation: Operation, name: &str) 
     } else if let Ok(array) = value.cast::<PyByteArray>() {
         Ok(Bytes::from(array.to_vec()))
     } else if value.is_instance_of::<PyMemoryView>() {
-        // It may have strides, and only later versions of the stable ABI let it be read in place.
+        // It may have strides, and the stable ABI of 3.9 has no buffer protocol.
         let copy = value.call_method0("tobytes")?;
         Ok(Bytes::copy_from_slice(copy.cast::<PyBytes>()?.as_bytes()))
     } else {
@@ -37,7 +37,7 @@ pub(crate) fn bytes(value: &Bound<'_, PyAny>, operation: Operation, name: &str) 
     }
 }
 
-/// A string, which must be one that UTF-8 can express.
+/// A string without surrogates, which UTF-8 cannot encode.
 pub(crate) fn text(value: &Bound<'_, PyAny>, operation: Operation, name: &str) -> PyResult<String> {
     let py = value.py();
     let string = value.cast::<PyString>().map_err(|_| type_error(value, name, "str"))?;
@@ -82,7 +82,7 @@ pub(crate) fn seconds(value: &Bound<'_, PyAny>, operation: Operation, name: &str
     }
 }
 
-/// How to read.
+/// The options of a read.
 pub(crate) fn read_options(
     consistency: &Bound<'_, PyAny>,
     min_revision: &Bound<'_, PyAny>,

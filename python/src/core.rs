@@ -1,4 +1,4 @@
-//! A client, as both of the package's classes use it.
+//! The client behind both classes of the package.
 
 use std::{
     cell::Cell,
@@ -7,15 +7,27 @@ use std::{
     time::Duration,
 };
 
-use gometa_client::{Builder, Client, Counters, Error, ErrorKind, OnSharedRuntime, Operation, Request};
-use pyo3::{prelude::*, types::PyBool};
+use gometa_client::{Builder, Client, Counters, Error, ErrorKind, OnSharedRuntime, Operation};
+use pyo3::{
+    prelude::*,
+    types::{PyBool, PyTuple},
+};
 
-use crate::{arguments, error::exception, inbox::Inbox, log, reply, wait::wait};
+use crate::{
+    arguments,
+    asyncio::LoopCalls,
+    error::exception,
+    log,
+    release::release,
+    reply::{self, Reply},
+    request::Request,
+    wait::wait,
+};
 
-/// How often a blocked main thread looks for signals: half of what a person notices of Ctrl-C.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often a main thread that blocks checks for signals: half of the 100 ms within which Ctrl-C takes effect.
+const SIGNALS_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A client of either class. It connects in the process that uses it: first here, and again in a forked child.
+/// A client, which connects on its first call in this process, and again in a forked child.
 #[pyclass(frozen, module = "gometa._gometa")]
 pub(crate) struct Core {
     builder: Builder,
@@ -24,21 +36,10 @@ pub(crate) struct Core {
 }
 
 enum State {
-    /// Not used yet.
-    Fresh,
+    Unused,
     Open(Arc<OnSharedRuntime<Client>>),
-    /// With what it had counted, and the highest revision it had seen.
+    /// With the last counters and the highest revision seen.
     Closed(Counters, u64),
-}
-
-/// Gives a client up without waiting: neither for the end of its session, if that was the last of it, nor for the runtime,
-/// which may end with it.
-pub(crate) fn release(hosted: Arc<OnSharedRuntime<Client>>) {
-    let Some(mut hosted) = Arc::into_inner(hosted) else { return };
-    // A runtime is not waited for where one is entered. In a forked child there is none to enter.
-    let runtime = hosted.get(Operation::Build).ok().map(|(_, runtime)| runtime.clone());
-    let _entered = runtime.as_ref().map(|runtime| runtime.enter());
-    hosted.release();
 }
 
 impl Core {
@@ -47,86 +48,68 @@ impl Core {
     }
 
     /// This process's client.
-    fn hosted(&self, operation: Operation) -> Result<Arc<OnSharedRuntime<Client>>, Error> {
+    fn client(&self, operation: Operation) -> Result<Arc<OnSharedRuntime<Client>>, Error> {
         let mut state = self.state();
         match &*state {
-            State::Open(hosted) if !hosted.is_forked() => Ok(Arc::clone(hosted)),
+            State::Open(client) if !client.is_forked() => Ok(Arc::clone(client)),
             State::Closed(..) => Err(Error::new(ErrorKind::Closed, operation, "the client is closed")),
-            State::Fresh | State::Open(_) => {
-                let hosted = Arc::new(OnSharedRuntime::new(self.builder.clone().build(&self.peers)?)?);
-                *state = State::Open(Arc::clone(&hosted));
-                Ok(hosted)
+            State::Unused | State::Open(_) => {
+                let client = Arc::new(OnSharedRuntime::new(self.builder.clone().build(&self.peers)?)?);
+                *state = State::Open(Arc::clone(&client));
+                Ok(client)
             }
         }
     }
 
-    /// Makes a call: blocks and gives its result, or gives an inbox's future for it.
-    fn call(
+    /// The request of an operation, its timeout, and the client for it.
+    fn prepare(
         &self,
         py: Python<'_>,
-        request: reply::Request,
+        operation: &str,
+        arguments: &Bound<'_, PyTuple>,
         timeout: Option<&Bound<'_, PyAny>>,
-        inbox: Option<&Bound<'_, Inbox>>,
-    ) -> PyResult<Py<PyAny>> {
-        let operation = request.operation();
-        let timeout = match timeout {
-            Some(timeout) => Some(arguments::seconds(timeout, operation, "timeout")?),
-            None => None,
+    ) -> PyResult<(Request, Option<Duration>, Arc<OnSharedRuntime<Client>>)> {
+        let request = Request::new(operation, arguments)?;
+        let timeout = timeout.map(|timeout| arguments::seconds(timeout, request.operation(), "timeout"));
+        let timeout = timeout.transpose()?;
+        let client = self.client(request.operation());
+        let client = client.map_err(|error| exception(py, &error.with_key(request.key())))?;
+        Ok((request, timeout, client))
+    }
+
+    /// Closes the client. Returns the handle and, if there is a session to end, the future that ends it.
+    fn take(
+        &self,
+    ) -> Option<(Arc<OnSharedRuntime<Client>>, Option<impl Future<Output = ()> + Send + 'static>)> {
+        let mut state = self.state();
+        let (closed, closing) = match &*state {
+            State::Closed(..) => return None,
+            State::Unused => (State::Closed(Counters::default(), 0), None),
+            State::Open(client) => match client.get(Operation::Build) {
+                Ok((client, _)) => {
+                    let closing = client.close();
+                    (State::Closed(client.counters(), client.seen_revision()), Some(closing))
+                }
+                // A forked child has nothing to close.
+                Err(_) => (State::Closed(Counters::default(), 0), None),
+            },
         };
-        let hosted = self.hosted(operation).map_err(|error| exception(py, &error.with_key(request.key())))?;
-        match inbox {
-            Some(inbox) => {
-                let client = hosted.get(operation).map(|(client, _)| limited(client, timeout));
-                let client = client.map_err(|error| exception(py, &error))?;
-                let work = async move { request.perform(&client).await };
-                inbox.get().start(py, hosted, operation, work)
-            }
-            None => block(py, hosted, timeout, request),
+        match std::mem::replace(&mut *state, closed) {
+            State::Open(client) => Some((client, closing)),
+            State::Unused | State::Closed(..) => None,
         }
     }
 }
 
-/// The client within, with a time limit of its own if there is one.
-fn limited(client: &Client, timeout: Option<Duration>) -> Client {
+/// The client, with the call's timeout if it has one.
+fn with_timeout(client: &Client, timeout: Option<Duration>) -> Client {
     timeout.map_or_else(|| client.clone(), |timeout| client.with_timeout(timeout))
-}
-
-fn block(
-    py: Python<'_>,
-    hosted: Arc<OnSharedRuntime<Client>>,
-    timeout: Option<Duration>,
-    request: reply::Request,
-) -> PyResult<Py<PyAny>> {
-    // Only the main thread hears of signals.
-    let every = on_main_thread(py)?.then_some(LOOK);
-    let look = || {
-        Python::attach(|py| {
-            log::deliver(py)?;
-            py.check_signals()
-        })
-    };
-    let waited = py.detach(move || {
-        let operation = request.operation();
-        let result = match hosted.get(operation) {
-            Ok((client, runtime)) => {
-                let client = limited(client, timeout);
-                wait(runtime, request.perform(&client), every, look)
-            }
-            Err(error) => Ok(Err(error)),
-        };
-        // Closed meanwhile, this may be the last of it; then its thread is waited for, and not with the lock.
-        drop(hosted);
-        result
-    });
-    let reply = reply::object(py, waited?);
-    log::deliver(py)?;
-    reply
 }
 
 /// Whether this is the process's main thread, in Python's sense.
 fn on_main_thread(py: Python<'_>) -> PyResult<bool> {
     thread_local! {
-        /// What is known, and of which process: in a forked child, the thread that forked is the main one.
+        /// The answer, and the process it is for: in a forked child, the thread that forked is the main one.
         static KNOWN: Cell<Option<(u32, bool)>> = const { Cell::new(None) };
     }
     let process = process::id();
@@ -147,67 +130,107 @@ impl Core {
         peers: Vec<Bound<'_, PyAny>>,
         timeout: &Bound<'_, PyAny>,
         connect_timeout: &Bound<'_, PyAny>,
-        quiet: &Bound<'_, PyAny>,
-        silence: &Bound<'_, PyAny>,
+        keepalive_interval: &Bound<'_, PyAny>,
+        keepalive_timeout: &Bound<'_, PyAny>,
         name: &Bound<'_, PyAny>,
         pinned: &Bound<'_, PyBool>,
     ) -> PyResult<Core> {
         let operation = Operation::Build;
         let seconds = |value, name| arguments::seconds(value, operation, name);
+        let interval = seconds(keepalive_interval, "keepalive_interval")?;
         let builder = Builder::default()
             .timeout(seconds(timeout, "timeout")?)
             .connect_timeout(seconds(connect_timeout, "connect_timeout")?)
-            .keepalive(seconds(quiet, "quiet")?, seconds(silence, "silence")?)
+            .keepalive(interval, seconds(keepalive_timeout, "keepalive_timeout")?)
             .name(arguments::text(name, operation, "name")?)
             .pinned(pinned.is_true());
         let peers = peers.iter().map(|peer| arguments::text(peer, operation, "a peer"));
         let peers = peers.collect::<PyResult<Vec<String>>>()?;
-        // Nonsense is refused here and not by the first call.
+        // Invalid addresses fail here and not on the first call.
         builder.clone().build(&peers).map_err(|error| exception(pinned.py(), &error))?;
         log::follow_level(pinned.py());
-        Ok(Core { builder, peers, state: Mutex::new(State::Fresh) })
+        Ok(Core { builder, peers, state: Mutex::new(State::Unused) })
     }
 
     fn peers(&self) -> String {
         self.peers.join(",")
     }
 
-    /// Closes the client, at once, then has its session ended: waits for that, or gives an inbox's future for it; None if
-    /// there is nothing to wait for.
-    fn close(&self, py: Python<'_>, inbox: Option<&Bound<'_, Inbox>>) -> PyResult<Py<PyAny>> {
-        let (known, closing) = {
-            let mut state = self.state();
-            let (closed, closing) = match &*state {
-                State::Closed(..) => return Ok(py.None()),
-                State::Fresh => (State::Closed(Counters::default(), 0), None),
-                State::Open(hosted) => match hosted.get(Operation::Build) {
-                    Ok((client, _)) => {
-                        let closing = client.close();
-                        (State::Closed(client.counters(), client.seen_revision()), Some(closing))
-                    }
-                    // A child closes what its parent opened: there is nothing to close, nor a session to end.
-                    Err(_) => (State::Closed(Counters::default(), 0), None),
-                },
-            };
-            (std::mem::replace(&mut *state, closed), closing)
+    /// Makes a call and blocks until its result.
+    fn call(
+        &self,
+        py: Python<'_>,
+        operation: &str,
+        arguments: &Bound<'_, PyTuple>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let (request, timeout, client) = self.prepare(py, operation, arguments, timeout)?;
+        // Python handles signals on the main thread.
+        let interval = on_main_thread(py)?.then_some(SIGNALS_INTERVAL);
+        let check = || {
+            Python::attach(|py| {
+                log::deliver(py)?;
+                py.check_signals()
+            })
         };
-        let State::Open(hosted) = known else { return Ok(py.None()) };
+        let waited = py.detach(move || {
+            let result = match client.get(request.operation()) {
+                Ok((client, runtime)) => {
+                    let client = with_timeout(client, timeout);
+                    wait(runtime, request.perform(&client), interval, check)
+                }
+                Err(error) => Ok(Err(error)),
+            };
+            // May be the last handle, whose drop waits for the runtime's thread: not with the interpreter held.
+            drop(client);
+            result
+        });
+        let reply = reply::object(py, waited?);
+        log::deliver(py)?;
+        reply
+    }
+
+    /// Starts a call; returns its future and its id.
+    fn start(
+        &self,
+        py: Python<'_>,
+        operation: &str,
+        arguments: &Bound<'_, PyTuple>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        calls: &Bound<'_, LoopCalls>,
+    ) -> PyResult<Py<PyAny>> {
+        let (request, timeout, client) = self.prepare(py, operation, arguments, timeout)?;
+        let operation = request.operation();
+        let limited = client.get(operation).map(|(client, _)| with_timeout(client, timeout));
+        let limited = limited.map_err(|error| exception(py, &error))?;
+        calls.get().start(py, client, operation, async move { request.perform(&limited).await })
+    }
+
+    /// Closes the client and ends its session, for which it blocks.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        if let Some((client, closing)) = self.take() {
+            if let (Some(closing), Ok((_, runtime))) = (closing, client.get(Operation::Build)) {
+                py.detach(|| runtime.block_on(closing));
+            }
+            release(client);
+        }
+        log::deliver(py)
+    }
+
+    /// Closes the client and starts to end its session; returns the future and the id of that call, or None if there is no
+    /// session to end.
+    fn start_close(&self, py: Python<'_>, calls: &Bound<'_, LoopCalls>) -> PyResult<Py<PyAny>> {
         let mut future = py.None();
-        match (closing, inbox) {
-            (Some(closing), Some(inbox)) => {
+        match self.take() {
+            Some((client, Some(closing))) => {
                 let work = async {
                     closing.await;
-                    Ok(reply::Reply::Nothing)
+                    Ok(Reply::Nothing)
                 };
-                future = inbox.get().start(py, hosted, Operation::Build, work)?;
+                future = calls.get().start(py, client, Operation::Build, work)?;
             }
-            (Some(closing), None) => {
-                if let Ok((_, runtime)) = hosted.get(Operation::Build) {
-                    py.detach(|| runtime.block_on(closing));
-                }
-                release(hosted);
-            }
-            (None, _) => release(hosted),
+            Some((client, None)) => release(client),
+            None => {}
         }
         log::deliver(py)?;
         Ok(future)
@@ -215,134 +238,21 @@ impl Core {
 
     fn counters(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let (counters, seen) = match &*self.state() {
-            State::Fresh => (Counters::default(), 0),
+            State::Unused => (Counters::default(), 0),
             State::Closed(counters, seen) => (*counters, *seen),
-            State::Open(hosted) => match hosted.get(Operation::Status) {
+            State::Open(client) => match client.get(Operation::Status) {
                 Ok((client, _)) => (client.counters(), client.seen_revision()),
                 Err(_) => (Counters::default(), 0),
             },
         };
         reply::counters(py, counters, seen)
     }
-
-    fn add(
-        &self,
-        py: Python<'_>,
-        key: &Bound<'_, PyAny>,
-        value: &Bound<'_, PyAny>,
-        timeout: Option<&Bound<'_, PyAny>>,
-        inbox: Option<&Bound<'_, Inbox>>,
-    ) -> PyResult<Py<PyAny>> {
-        let key = arguments::bytes(key, Operation::Add, "key")?;
-        let value = arguments::bytes(value, Operation::Add, "value")?;
-        self.call(py, Request::Add { key, value }.into(), timeout, inbox)
-    }
-
-    fn set(
-        &self,
-        py: Python<'_>,
-        key: &Bound<'_, PyAny>,
-        value: &Bound<'_, PyAny>,
-        timeout: Option<&Bound<'_, PyAny>>,
-        inbox: Option<&Bound<'_, Inbox>>,
-    ) -> PyResult<Py<PyAny>> {
-        let key = arguments::bytes(key, Operation::Set, "key")?;
-        let value = arguments::bytes(value, Operation::Set, "value")?;
-        self.call(py, Request::Set { key, value }.into(), timeout, inbox)
-    }
-
-    fn cas(
-        &self,
-        py: Python<'_>,
-        key: &Bound<'_, PyAny>,
-        revision: &Bound<'_, PyAny>,
-        value: &Bound<'_, PyAny>,
-        timeout: Option<&Bound<'_, PyAny>>,
-        inbox: Option<&Bound<'_, Inbox>>,
-    ) -> PyResult<Py<PyAny>> {
-        let key = arguments::bytes(key, Operation::Cas, "key")?;
-        let revision = arguments::revision(revision, Operation::Cas, "revision")?;
-        let value = arguments::bytes(value, Operation::Cas, "value")?;
-        self.call(py, Request::Cas { key, revision, value }.into(), timeout, inbox)
-    }
-
-    fn delete(
-        &self,
-        py: Python<'_>,
-        key: &Bound<'_, PyAny>,
-        revision: Option<&Bound<'_, PyAny>>,
-        timeout: Option<&Bound<'_, PyAny>>,
-        inbox: Option<&Bound<'_, Inbox>>,
-    ) -> PyResult<Py<PyAny>> {
-        let key = arguments::bytes(key, Operation::Delete, "key")?;
-        let revision = match revision {
-            Some(revision) => Some(arguments::revision(revision, Operation::Delete, "revision")?),
-            None => None,
-        };
-        self.call(py, Request::Delete { key, revision }.into(), timeout, inbox)
-    }
-
-    fn get(
-        &self,
-        py: Python<'_>,
-        key: &Bound<'_, PyAny>,
-        consistency: &Bound<'_, PyAny>,
-        min_revision: &Bound<'_, PyAny>,
-        timeout: Option<&Bound<'_, PyAny>>,
-        inbox: Option<&Bound<'_, Inbox>>,
-    ) -> PyResult<Py<PyAny>> {
-        let key = arguments::bytes(key, Operation::Get, "key")?;
-        let options = arguments::read_options(consistency, min_revision)?;
-        self.call(
-            py,
-            reply::Request { call: Request::Get { key, options }, value_only: true },
-            timeout,
-            inbox,
-        )
-    }
-
-    fn entry(
-        &self,
-        py: Python<'_>,
-        key: &Bound<'_, PyAny>,
-        consistency: &Bound<'_, PyAny>,
-        min_revision: &Bound<'_, PyAny>,
-        timeout: Option<&Bound<'_, PyAny>>,
-        inbox: Option<&Bound<'_, Inbox>>,
-    ) -> PyResult<Py<PyAny>> {
-        let key = arguments::bytes(key, Operation::Get, "key")?;
-        let options = arguments::read_options(consistency, min_revision)?;
-        self.call(py, Request::Get { key, options }.into(), timeout, inbox)
-    }
-
-    fn status(
-        &self,
-        py: Python<'_>,
-        address: Option<&Bound<'_, PyAny>>,
-        timeout: Option<&Bound<'_, PyAny>>,
-        inbox: Option<&Bound<'_, Inbox>>,
-    ) -> PyResult<Py<PyAny>> {
-        let address = match address {
-            Some(address) => Some(arguments::text(address, Operation::Status, "address")?),
-            None => None,
-        };
-        self.call(py, Request::Status { address }.into(), timeout, inbox)
-    }
-
-    fn members(
-        &self,
-        py: Python<'_>,
-        timeout: Option<&Bound<'_, PyAny>>,
-        inbox: Option<&Bound<'_, Inbox>>,
-    ) -> PyResult<Py<PyAny>> {
-        self.call(py, Request::Members.into(), timeout, inbox)
-    }
 }
 
 impl Drop for Core {
     fn drop(&mut self) {
-        if let State::Open(hosted) = std::mem::replace(&mut *self.state(), State::Fresh) {
-            release(hosted);
+        if let State::Open(client) = std::mem::replace(&mut *self.state(), State::Unused) {
+            release(client);
         }
     }
 }

@@ -1,9 +1,9 @@
-//! The client's errors as Python's exceptions. The table of kinds goes to `gometa/_errors.py`, which makes a class of each.
+//! The client's errors as Python's exceptions. `gometa/_errors.py` creates a class for each kind of the table.
 
 use gometa_client::{Error, ErrorKind, Operation, Outcome};
 use pyo3::{prelude::*, sync::PyOnceLock, types::PyBytes};
 
-/// A row of the table: number, name, meaning, whether it may succeed when tried again.
+/// A row of the table: number, name, description, whether it is retryable.
 pub(crate) type Row = (u32, &'static str, &'static str, bool);
 
 pub(crate) fn table() -> Vec<Row> {
@@ -38,7 +38,7 @@ pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
     }
 }
 
-/// The exception for an argument that makes no sense.
+/// The exception for an invalid argument.
 pub(crate) fn invalid(py: Python<'_>, operation: Operation, message: impl Into<String>) -> PyErr {
     exception(py, &Error::new(ErrorKind::InvalidArgument, operation, message))
 }

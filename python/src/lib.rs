@@ -1,39 +1,40 @@
-//! The part of the Python package `gometa` that is written in Rust: `gometa._gometa`.
+//! The native part of the Python package `gometa`: `gometa._gometa`.
 //!
-//! It sits between `gometa-client`, which does all the work, and the classes in `gometa/`, which give it the shape that
-//! Python's users expect and its documentation. Here arguments become requests, replies become Python's objects, and
-//! waiting is done.
+//! A binding of [`gometa_client`]: it converts arguments to requests and results to objects, and waits. The classes in
+//! `gometa/` are the public interface. An operation is defined in `request`, its result in `reply`.
 //!
-//! What holds:
+//! Invariants:
 //!
-//! - **Nobody waits with the interpreter held.** A blocking call polls its future on the caller's thread (`wait`); the main
-//!   thread looks for signals every few tens of milliseconds meanwhile.
-//! - **The runtime's thread never touches Python**: no object, no reference count, no interpreter lock. Results for
-//!   asyncio are left in an `inbox`, records for `logging` in `log`, and threads of Python's own take them from there.
-//!   So a busy interpreter cannot stall the connection, and neither fork nor the interpreter's end can lock up.
-//! - **Locks are taken with the interpreter held and never kept over a call into Python**: `os.fork` holds the interpreter
-//!   too, so a child finds all of them open. What the runtime's thread may lock belongs to one process.
+//! - **No wait holds the interpreter.** A blocking call polls its future on the caller's thread (`wait`), and checks for
+//!   signals every few tens of milliseconds on the main thread.
+//! - **The runtime's thread never touches Python**: no object, no reference count, no interpreter lock. It queues
+//!   results for `asyncio` and records for `log`, which Python's own threads take. So a busy interpreter cannot stall the
+//!   connection, and neither fork nor the interpreter's shutdown can deadlock.
+//! - **Locks are taken with the interpreter held, and not held during a call into Python.** `os.fork` holds the
+//!   interpreter too, so a child finds every lock free. Locks that the runtime's thread takes belong to one process.
 //!
-//! Tests go through the Python package, in `tests/`.
+//! Tests use the Python package; they are in `tests/`.
 #![deny(unsafe_code)]
 
 mod arguments;
+mod asyncio;
 mod core;
 mod error;
-mod inbox;
 mod log;
+mod release;
 mod reply;
+mod request;
 mod wait;
 
 use pyo3::prelude::*;
 
-/// What `gometa/` is built on. Private: use the package.
+/// Private: use the package.
 #[pymodule]
 mod _gometa {
     #[pymodule_export]
-    use super::core::Core;
+    use super::asyncio::{LoopCalls, ReadyLoops};
     #[pymodule_export]
-    use super::inbox::{Courier, Inbox};
+    use super::core::Core;
 
     use super::*;
 

@@ -1,8 +1,7 @@
-//! The client's records, for Python's `logging`.
+//! The client's log records, for Python's `logging`.
 //!
-//! What the client says on the runtime's thread is kept here until a thread of Python's comes by: one that has waited for
-//! a call, or an event loop that takes results. So nothing is logged from a thread that Python does not know, and a
-//! handler that is slow, or asks the client for something, harms nobody.
+//! Records of the runtime's thread are queued here and logged by Python's threads: after a blocking call, or when an
+//! event loop takes results. So a slow handler, or one that uses the client, does not block the runtime's thread.
 
 use std::{
     collections::VecDeque,
@@ -24,35 +23,35 @@ use tracing::{
     subscriber::Interest,
 };
 
-/// Records that are kept; the ones after that are lost, and counted.
+/// The maximum number of queued records; further ones are dropped and counted.
 const RECORDS_MAX: usize = 1000;
-/// Bytes of one record.
+/// The maximum length of a record in bytes.
 const RECORD_BYTES_MAX: usize = 1000;
-/// How often a lock that is held for a moment is tried.
+/// The number of attempts to take a lock, which is held for moments only.
 const TRIES_MAX: usize = 1000;
-/// A process has another place than its parent, whose lock may have been held when it forked: almost always, since process
-/// ids are given out in a row. Where it does not, nobody waits; the child's records are lost.
-const PLACES: usize = 64;
+/// The number of queues. A forked child uses another one than its parent, whose lock may have been held during the fork, as
+/// process ids are mostly consecutive. If it does not and the lock is held, its records are dropped.
+const SLOTS: usize = 64;
 
-static PLACE: [Mutex<VecDeque<Record>>; PLACES] = [const { Mutex::new(VecDeque::new()) }; PLACES];
-/// Records that wait, roughly: a hint that spares the usual call a lock.
+static QUEUES: [Mutex<VecDeque<Record>>; SLOTS] = [const { Mutex::new(VecDeque::new()) }; SLOTS];
+/// The approximate number of queued records: spares most calls the lock.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 static LOST: AtomicUsize = AtomicUsize::new(0);
-/// Whether somebody wants the records of level debug.
+/// Whether records of level debug are wanted.
 static DEBUG: AtomicBool = AtomicBool::new(false);
 
 struct Record {
     process: u32,
-    /// When it was made, in seconds since 1970.
+    /// The time of the event in seconds since 1970.
     created: f64,
-    /// Python's number of the level.
+    /// The level as a number of Python's `logging`.
     level: u8,
     text: String,
 }
 
 fn records() -> Option<MutexGuard<'static, VecDeque<Record>>> {
     for _ in 0..TRIES_MAX {
-        match PLACE[process::id() as usize % PLACES].try_lock() {
+        match QUEUES[process::id() as usize % SLOTS].try_lock() {
             Ok(records) => return Some(records),
             Err(TryLockError::Poisoned(error)) => return Some(error.into_inner()),
             Err(TryLockError::WouldBlock) => hint::spin_loop(),
@@ -70,7 +69,7 @@ fn number(level: &Level) -> u8 {
     }
 }
 
-/// Takes what the client says.
+/// The subscriber that queues the client's events.
 struct Bridge;
 
 impl Subscriber for Bridge {
@@ -155,7 +154,7 @@ impl Visit for Text {
     }
 }
 
-/// Has the client's records come here. Once per process; a second time does nothing.
+/// Installs the subscriber. A second call is a no-op.
 pub(crate) fn install() {
     let _ = tracing::subscriber::set_global_default(Bridge);
 }
@@ -164,7 +163,7 @@ fn logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     py.import("logging")?.call_method1(intern!(py, "getLogger"), (intern!(py, "gometa"),))
 }
 
-/// Keeps records of level debug from now on if the logger wants them.
+/// Enables records of level debug if the logger does.
 pub(crate) fn follow_level(py: Python<'_>) {
     let wanted = logger(py)
         .and_then(|logger| logger.call_method1(intern!(py, "isEnabledFor"), (10,)))
@@ -172,13 +171,13 @@ pub(crate) fn follow_level(py: Python<'_>) {
     DEBUG.store(wanted.unwrap_or(false), Ordering::Relaxed);
 }
 
-/// Logs a record under the time at which it was made.
+/// Logs a record with the time of its event.
 fn handle(py: Python<'_>, logger: &Bound<'_, PyAny>, record: &Record) -> PyResult<()> {
     if !logger.call_method1(intern!(py, "isEnabledFor"), (record.level,))?.is_truthy()? {
         return Ok(());
     }
-    let (place, line) = (intern!(py, "gometa"), 0);
-    let arguments = (place, record.level, place, line, intern!(py, "%s"), (record.text.as_str(),), py.None());
+    let (path, line) = (intern!(py, "gometa"), 0);
+    let arguments = (path, record.level, path, line, intern!(py, "%s"), (record.text.as_str(),), py.None());
     let made = logger.call_method1(intern!(py, "makeRecord"), arguments)?;
     let now: f64 = made.getattr(intern!(py, "created"))?.extract()?;
     let since_start: f64 = made.getattr(intern!(py, "relativeCreated"))?.extract()?;
@@ -189,10 +188,10 @@ fn handle(py: Python<'_>, logger: &Bound<'_, PyAny>, record: &Record) -> PyResul
     Ok(())
 }
 
-/// Logs what has been kept.
+/// Logs the queued records.
 ///
 /// # Errors
-/// What a handler or a filter lets out, and what a signal's handler raises meanwhile: Ctrl-C, for one.
+/// An exception of a handler or a filter, or of a signal handler that runs meanwhile.
 pub(crate) fn deliver(py: Python<'_>) -> PyResult<()> {
     if WAITING.load(Ordering::Acquire) == 0 {
         return Ok(());
@@ -202,7 +201,7 @@ pub(crate) fn deliver(py: Python<'_>) -> PyResult<()> {
     let lost = LOST.swap(0, Ordering::Relaxed);
     let process = process::id();
     let logger = logger(py)?;
-    // What a parent has kept is the parent's to log.
+    // A parent logs its own records.
     for record in kept.iter().filter(|record| record.process == process) {
         handle(py, &logger, record)?;
     }

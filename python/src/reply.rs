@@ -1,7 +1,7 @@
-//! What can be asked, and its answers as Python's objects; the classes are those of `gometa/_types.py`.
+//! The results of calls as Python's objects, whose classes are in `gometa/_types.py`.
 
 use bytes::Bytes;
-use gometa_client::{Client, Counters, EnsembleId, Error, ErrorKind, Member, NodeStatus, Operation, View};
+use gometa_client::{Counters, EnsembleId, Error, Member, NodeStatus, View};
 use pyo3::{
     IntoPyObjectExt,
     prelude::*,
@@ -11,48 +11,14 @@ use pyo3::{
 
 use crate::error::exception;
 
-/// A call and its arguments.
-#[derive(Clone, Debug)]
-pub(crate) struct Request {
-    pub(crate) call: gometa_client::Request,
-    /// Of a read: its value is enough, and no such key no failure.
-    pub(crate) value_only: bool,
-}
-
-/// What a call came to.
+/// The result of a call.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
-    /// Of closing.
+    /// The end of closing.
     Nothing,
-    /// A read whose value is enough.
+    /// The value of a read, none if there is no such key.
     Value(Option<Bytes>),
     Other(gometa_client::Reply),
-}
-
-impl From<gometa_client::Request> for Request {
-    fn from(call: gometa_client::Request) -> Request {
-        Request { call, value_only: false }
-    }
-}
-
-impl Request {
-    pub(crate) fn operation(&self) -> Operation {
-        self.call.operation()
-    }
-
-    /// What it is about.
-    pub(crate) fn key(&self) -> Option<&Bytes> {
-        self.call.key()
-    }
-
-    /// Makes the call.
-    pub(crate) async fn perform(self, client: &Client) -> Result<Reply, Error> {
-        match client.perform(self.call).await {
-            Ok(gometa_client::Reply::Entry(entry)) if self.value_only => Ok(Reply::Value(Some(entry.value))),
-            Err(error) if self.value_only && error.kind() == ErrorKind::NotFound => Ok(Reply::Value(None)),
-            result => result.map(Reply::Other),
-        }
-    }
 }
 
 /// The classes of results, looked up once.
@@ -141,7 +107,7 @@ fn members(py: Python<'_>, view: &View) -> PyResult<Py<PyAny>> {
     types(py)?.members.call1(py, arguments)
 }
 
-/// What a call came to, for its caller.
+/// The result of a call as an object, or an exception.
 pub(crate) fn object(py: Python<'_>, result: Result<Reply, Error>) -> PyResult<Py<PyAny>> {
     use gometa_client::Reply as Made;
     let made = match result.map_err(|error| exception(py, &error))? {
@@ -167,7 +133,7 @@ pub(crate) fn object(py: Python<'_>, result: Result<Reply, Error>) -> PyResult<P
     }
 }
 
-/// A client's counters, for its caller.
+/// Counters as an object.
 pub(crate) fn counters(py: Python<'_>, counters: Counters, seen_revision: u64) -> PyResult<Py<PyAny>> {
     let Counters { requests, retries, reconnects, in_flight, .. } = counters;
     types(py)?.counters.call1(py, (requests, retries, reconnects, in_flight, seen_revision))

@@ -1,8 +1,7 @@
-//! Waiting for a future on the thread that wants its result.
+//! Waiting for a future on the caller's thread.
 //!
-//! The runtime's own `block_on` has no way to be interrupted but by timers, and a timer for each call would wake the
-//! runtime's thread for each call. Here the caller's thread parks, for a while at a time where somebody wants to look
-//! around meanwhile, which costs a quick answer nothing.
+//! The runtime's `block_on` can only be interrupted by timers, and a timer for each call would wake the runtime's thread
+//! for each call. Here the caller's thread parks, in intervals if it must check for signals, at no cost for a quick call.
 
 use std::{
     pin::pin,
@@ -30,34 +29,34 @@ thread_local! {
     static WAKER: Waker = Waker::from(Arc::new(Unpark(thread::current())));
 }
 
-/// The result of `future`, which finds the runtime's timers and sockets. `look` is called each time that `every` has passed
-/// since the last time, and ends the wait by an error; without `every` it is never called.
+/// Runs a future on this thread, with the runtime's timers and sockets. `check` is called each `interval`, if there is
+/// one, and its error ends the wait.
 pub(crate) fn wait<F: Future, E>(
     runtime: &Handle,
     future: F,
-    every: Option<Duration>,
-    mut look: impl FnMut() -> Result<(), E>,
+    interval: Option<Duration>,
+    mut check: impl FnMut() -> Result<(), E>,
 ) -> Result<F::Output, E> {
     let _entered = runtime.enter();
     let waker = WAKER.with(Waker::clone);
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
-    let mut due = every.map(|every| Instant::now() + every);
+    let mut next_check = interval.map(|interval| Instant::now() + interval);
     loop {
-        // Also when nobody has said so: what `look` does may be waiting as well, and take our wake-up for its own.
+        // Polled after each check too: a wait within `check` may have consumed the wake-up.
         if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
             return Ok(result);
         }
-        let (Some(every), Some(looking)) = (every, due) else {
+        let (Some(interval), Some(at)) = (interval, next_check) else {
             thread::park();
             continue;
         };
         let now = Instant::now();
-        if now < looking {
-            thread::park_timeout(looking - now);
+        if now < at {
+            thread::park_timeout(at - now);
         } else {
-            look()?;
-            due = Some(Instant::now() + every);
+            check()?;
+            next_check = Some(Instant::now() + interval);
         }
     }
 }

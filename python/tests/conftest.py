@@ -85,7 +85,7 @@ class Driven:
 
 
 @pytest.fixture(params=[Blocking, Awaited], ids=["blocking", "asyncio"])
-def face(request):
+def clients(request):
     """Makes clients of one kind."""
     made = request.param()
     yield made
@@ -93,9 +93,9 @@ def face(request):
 
 
 @pytest.fixture
-def client(face):
+def client(clients):
     """A client of either kind."""
-    return face.client()
+    return clients.client()
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ def test_keys_and_values_of_other_types(client, key, bad):
         lambda: client.get(bad),
         lambda: client.entry(bad),
         lambda: client.delete(bad),
-        lambda: client.remove(bad),
         lambda: client.set(key, bad),
         lambda: client.add(key, bad),
         lambda: client.cas(key, 0, bad),
@@ -109,20 +108,20 @@ def test_revisions_of_other_types(client, key, bad):
 
 
 @pytest.mark.parametrize("bad", [0, -1, 0.0, -0.5, math.nan, math.inf, -math.inf, 1e30, 1 << 2000], ids=str)
-def test_timeouts_out_of_range(face, client, key, bad):
+def test_timeouts_out_of_range(clients, client, key, bad):
     with pytest.raises(gometa.InvalidArgumentError, match="timeout"):
         client.get(key, timeout=bad)
-    for name in ("timeout", "connect_timeout", "quiet", "silence"):
+    for name in ("timeout", "connect_timeout", "keepalive_interval", "keepalive_timeout"):
         with pytest.raises(gometa.InvalidArgumentError, match=name):
-            face.client(**{name: bad})
+            clients.client(**{name: bad})
 
 
 @pytest.mark.parametrize("bad", ["1", b"1", [], object()], ids=repr)
-def test_timeouts_of_other_types(face, client, key, bad):
+def test_timeouts_of_other_types(clients, client, key, bad):
     with pytest.raises(TypeError, match="timeout must be a number of seconds"):
         client.get(key, timeout=bad)
     with pytest.raises(TypeError):
-        face.client(timeout=bad)
+        clients.client(timeout=bad)
 
 
 @pytest.mark.parametrize("bad", ["", "LOCAL", "sometimes"])
@@ -142,29 +141,29 @@ def test_consistency_of_another_type(client, key):
      "a b:1", "a:1,b", ["a:1", "b"], "\0:1", "a:1\0", "x" * 300 + ":1", ",".join(f"h{n}:1" for n in range(65))],
     ids=lambda bad: ascii(bad)[:20],
 )  # fmt: skip
-def test_peers_that_are_none(face, bad):
+def test_peers_that_are_none(clients, bad):
     with pytest.raises(gometa.InvalidArgumentError) as caught:
-        face.client(bad)
+        clients.client(bad)
     assert isinstance(caught.value, ValueError) and "peer" in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "bad", [5, None, b"a:1", bytearray(b"a:1"), [b"a:1"], [None], [("a", 1)], object()], ids=repr
 )
-def test_peers_of_other_types(face, bad):
-    cls = gometa.Client if face.name == "blocking" else gometa.aio.Client
+def test_peers_of_other_types(clients, bad):
+    cls = gometa.Client if clients.name == "blocking" else gometa.aio.Client
     with pytest.raises(TypeError):
         cls(bad)
 
 
-def test_settings_of_other_types(face):
+def test_settings_of_other_types(clients):
     for settings in ({"name": 5}, {"name": None}, {"pinned": 1}, {"pinned": "yes"}, {"timeout": None}):
         with pytest.raises(TypeError):
-            face.client(**settings)
+            clients.client(**settings)
     with pytest.raises(gometa.InvalidArgumentError):
-        face.client(name="\udc80")
+        clients.client(name="\udc80")
     with pytest.raises(TypeError):
-        face.client(colour="red")
+        clients.client(colour="red")
 
 
 @pytest.mark.parametrize("bad", ["", "host", "a:0", "a:1,b:2", "http://a:1"])
@@ -173,8 +172,8 @@ def test_addresses_that_are_none(client, bad):
         client.status(bad)
 
 
-def test_use_after_close(face, key):
-    client = face.client()
+def test_use_after_close(clients, key):
+    client = clients.client()
     client.set(key, "v")
     client.close()
     client.close()
@@ -183,7 +182,6 @@ def test_use_after_close(face, key):
         lambda: client.set(key, "v"),
         lambda: client.cas(key, 1, "v"),
         lambda: client.delete(key),
-        lambda: client.remove(key),
         lambda: client.get(key),
         lambda: client.entry(key),
         lambda: client.status(),
@@ -200,16 +198,16 @@ def test_use_after_close(face, key):
     with pytest.raises(TypeError):
         client.set(key, None)
     client.close()
-    unused = face.client()
+    unused = clients.client()
     unused.close()
     with pytest.raises(gometa.ClosedError):
         unused.get(key)
 
 
 @pytest.mark.parametrize("there", ["HTTP", "NOISE", "SILENT", "DEAD"])
-def test_somebody_else_listens(face, key, there):
+def test_somebody_else_listens(clients, key, there):
     address = os.environ[f"GOMETA_{there}"]
-    client = face.client(address, timeout=0.6, connect_timeout=0.3)
+    client = clients.client(address, timeout=0.6, connect_timeout=0.3)
     for call, outcome in ((lambda: client.set(key, "v"), "not_applied"), (lambda: client.get(key), "not_applied")):
         started = time.monotonic()
         # A ConnectionError: nobody was there. Not before the deadline, for somebody might have come.
@@ -225,14 +223,14 @@ def test_somebody_else_listens(face, key, there):
 
 
 @pytest.mark.parametrize("there", ["HTTP", "NOISE", "SILENT", "DEAD"])
-def test_a_strange_peer_among_good_ones_does_no_harm(face, key, there, peers):
-    client = face.client([os.environ[f"GOMETA_{there}"], *peers.split(",")], timeout=20)
+def test_a_strange_peer_among_good_ones_does_no_harm(clients, key, there, peers):
+    client = clients.client([os.environ[f"GOMETA_{there}"], *peers.split(",")], timeout=20)
     client.set(key, "v")
     assert client.get(key) == b"v"
 
 
-def test_a_host_that_does_not_resolve(face, key):
-    client = face.client("nobody.invalid:5003", timeout=0.8)
+def test_a_host_that_does_not_resolve(clients, key):
+    client = clients.client("nobody.invalid:5003", timeout=0.8)
     started = time.monotonic()
     with pytest.raises(gometa.UnavailableError, match=r"nobody\.invalid"):
         client.get(key)
@@ -266,15 +264,21 @@ def test_subclasses_work(peers, key):
         assert "Prefixed" in repr(client)
 
 
-def test_the_native_part_refuses_nonsense_of_its_own(key):
+def test_the_native_part_checks_its_arguments(key):
     from gometa import _gometa
 
     with pytest.raises(TypeError):
         _gometa.Core()
     core = _gometa.Core(["127.0.0.1:1"], 1.0, 1.0, 1.0, 1.0, "n", False)
     with pytest.raises(TypeError):
-        core.get(key, "local", 0, None, object())
-    inbox = _gometa.Inbox(1, _gometa.Courier(), lambda: 5)
-    inbox.cancel(99)
-    inbox.empty()
+        core.start("get", (key, "local", 0), None, object())
+    with pytest.raises(TypeError):
+        core.call("get", [key, "local", 0], None)
+    with pytest.raises(ValueError, match="no operation"):
+        core.call("nonsense", (), None)
+    with pytest.raises(ValueError, match="tuple"):
+        core.call("get", (key,), None)
+    calls = _gometa.LoopCalls(1, _gometa.ReadyLoops(), lambda: 5)
+    calls.cancel(99)
+    calls.complete()
     gc.collect()

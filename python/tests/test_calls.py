@@ -25,8 +25,8 @@ def test_a_key_from_its_making_to_its_end(client, key):
         mod_revision=changed.revision,
     )
     assert client.get(key) == b"three"
-    assert client.delete(key) is True
-    assert client.delete(key) is False
+    assert client.delete(key)
+    assert not client.delete(key)
     assert client.get(key) is None
     assert client.add(key, "").version == 1
 
@@ -35,38 +35,39 @@ def test_add_does_not_replace(client, key):
     written = client.set(key, "first")
     with pytest.raises(gometa.AlreadyExistsError) as caught:
         client.add(key, "second")
-    assert caught.value.actual == written.revision
+    assert caught.value.actual_revision == written.revision
     assert client.get(key) == b"first"
 
 
 def test_cas_compares(client, key):
     with pytest.raises(gometa.CasMismatchError) as caught:
         client.cas(key, 7, "v")
-    assert caught.value.actual == 0
+    assert caught.value.actual_revision == 0
     made = client.cas(key, 0, "v")
     with pytest.raises(gometa.CasMismatchError) as caught:
         client.cas(key, 0, "w")
-    assert caught.value.actual == made.revision
+    assert caught.value.actual_revision == made.revision
     assert client.get(key) == b"v"
 
 
 def test_delete_compares_where_it_is_asked_to(client, key):
     with pytest.raises(gometa.CasMismatchError) as caught:
         client.delete(key, 7)
-    assert caught.value.actual == 0
+    assert caught.value.actual_revision == 0
     written = client.set(key, "v")
     with pytest.raises(gometa.CasMismatchError) as caught:
         client.delete(key, revision=written.revision + 1)
-    assert caught.value.actual == written.revision
-    assert client.delete(key, revision=written.revision) is True
+    assert caught.value.actual_revision == written.revision
+    assert client.delete(key, revision=written.revision)
     assert client.get(key) is None
 
 
-def test_remove_says_when(client, key):
-    assert client.remove(key) == gometa.Deleted(existed=False, revision=0)
+def test_delete_returns_its_revision_and_is_false_if_nothing_was_deleted(client, key):
+    assert client.delete(key) == gometa.Deleted(existed=False, revision=0)
+    assert not client.delete(key)
     written = client.set(key, "v")
-    removed = client.remove(key, written.revision)
-    assert removed.existed and removed.revision > written.revision
+    deleted = client.delete(key, written.revision)
+    assert deleted and deleted.existed and deleted.revision > written.revision
 
 
 def test_get_has_a_default(client, key):
@@ -88,7 +89,7 @@ def test_keys_and_values_come_in_many_types(client, key, made):
     assert client.get(made(text)) == "Wert ü".encode()
     assert client.entry(made(text)).key == text.encode()
     assert type(client.get(text)) is bytes
-    assert client.delete(made(text)) is True
+    assert client.delete(made(text))
 
 
 def test_memoryviews_with_strides_are_read_in_their_order(client, key):
@@ -96,8 +97,8 @@ def test_memoryviews_with_strides_are_read_in_their_order(client, key):
     assert client.get(key) == b"fdb"
 
 
-def test_arguments_are_copied(face, key):
-    client = face.client()
+def test_arguments_are_copied(clients, key):
+    client = clients.client()
     value = bytearray(b"before")
     client.set(key, value)
     value[:] = b"after!"
@@ -164,9 +165,9 @@ def test_counters_count(client, key):
     assert client.counters() == counters
 
 
-def test_peers_are_a_string_or_several(face, key, peers):
+def test_peers_are_a_string_or_several(clients, key, peers):
     for given in (peers, peers.split(","), tuple(peers.split(",")), iter(peers.split(",")), [peers]):
-        client = face.client(given)
+        client = clients.client(given)
         assert client.peers == peers
         client.set(key, "v")
 
@@ -176,17 +177,23 @@ def test_clients_say_who_they_are(peers):
     assert repr(gometa.aio.Client(peers)) == f"<gometa.aio.Client of {peers}>"
 
 
-def test_settings_are_taken(face, key, peers):
-    client = face.client(
-        peers.split(",")[0], timeout=3, connect_timeout=1.5, quiet=0.2, silence=0.4, name="Grüße", pinned=True
+def test_settings_are_taken(clients, key, peers):
+    client = clients.client(
+        peers.split(",")[0],
+        timeout=3,
+        connect_timeout=1.5,
+        keepalive_interval=0.2,
+        keepalive_timeout=0.4,
+        name="Grüße",
+        pinned=True,
     )
     client.set(key, "v")
     # Pinned: the node in use is the one that was named, whoever leads.
     assert client.status().node == client.status(peers.split(",")[0]).node
 
 
-def test_the_client_is_a_context(face, key, peers):
-    if face.name == "blocking":
+def test_the_client_is_a_context(clients, key, peers):
+    if clients.name == "blocking":
         with gometa.Client(peers) as client:
             client.set(key, "v")
         with pytest.raises(gometa.ClosedError):
@@ -203,7 +210,7 @@ def test_the_client_is_a_context(face, key, peers):
             with pytest.raises(gometa.ClosedError):
                 await client.get(key)
 
-        face._loop.run_until_complete(work())
+        clients._loop.run_until_complete(work())
 
 
 def test_results_are_tuples_with_names():
@@ -229,7 +236,6 @@ def test_both_clients_have_the_same_calls():
         "set",
         "cas",
         "delete",
-        "remove",
         "get",
         "entry",
         "status",

@@ -61,7 +61,7 @@ def test_each_kind_has_its_class(name):
         assert type(other) is cls and str(other) == str(error)
         assert (other.kind, other.number, other.retryable) == (name, number, retryable)
         assert (other.message, other.operation, other.key) == ("because", "cas", b"k")
-        assert (other.outcome, other.leader, other.actual) == ("unknown", "127.0.0.1:5003", 7)
+        assert (other.outcome, other.leader, other.actual_revision) == ("unknown", "127.0.0.1:5003", 7)
     with pytest.raises(BUILTINS.get(name, gometa.GometaError)) as caught:
         raise error
     assert caught.value is error
@@ -71,7 +71,7 @@ def test_each_kind_has_its_class(name):
 def test_errors_can_be_made_for_the_tests_of_others(name):
     error = getattr(gometa, f"{name}Error")("something")
     assert str(error) == error.message == "something"
-    assert (error.outcome, error.leader, error.actual, error.key, error.operation) == (
+    assert (error.outcome, error.leader, error.actual_revision, error.key, error.operation) == (
         "not_applied",
         None,
         None,
@@ -99,7 +99,7 @@ def test_what_an_error_of_an_ensemble_carries(client, key):
         client.cas(key, 0, "w")
     error = caught.value
     assert (error.kind, error.number, error.retryable, error.outcome) == ("CasMismatch", 4, False, "not_applied")
-    assert (error.operation, error.key, error.actual) == ("cas", key.encode(), written.revision)
+    assert (error.operation, error.key, error.actual_revision) == ("cas", key.encode(), written.revision)
     assert error.leader is None or ":" in error.leader
     assert str(error) == f'cas "{key}": {error.message}'
 
@@ -111,8 +111,8 @@ def test_a_missing_key_reads_well_as_a_key_error(client, key):
     assert caught.value.kind == "NotFound"
 
 
-def test_an_unreachable_ensemble_is_a_connection_error(face, key):
-    client = face.client(os.environ["GOMETA_DEAD"], timeout=0.3)
+def test_an_unreachable_ensemble_is_a_connection_error(clients, key):
+    client = clients.client(os.environ["GOMETA_DEAD"], timeout=0.3)
     with pytest.raises(ConnectionError) as caught:
         client.set(key, "v")
     error = caught.value

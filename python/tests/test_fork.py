@@ -47,8 +47,8 @@ def in_child(work):
         time.sleep(0.002)
 
 
-def test_a_client_works_on_both_sides(face, key):
-    client = face.client()
+def test_a_client_works_on_both_sides(clients, key):
+    client = clients.client()
     client.set(key, "before")
 
     def child():
@@ -60,12 +60,12 @@ def test_a_client_works_on_both_sides(face, key):
         with pytest.raises(gometa.ClosedError):
             client.get(key)
 
-    if face.name == "blocking":
+    if clients.name == "blocking":
         in_child(child)
     else:
         # asyncio's loops do not outlive a fork; a client does.
         def with_a_loop():
-            face._loop = None
+            clients._loop = None
             client._loop = asyncio.new_event_loop()
             child()
             client._loop.close()
@@ -222,7 +222,7 @@ def test_multiprocessing_with_fork(blocking, key):
         # An error comes back as what it was.
         with pytest.raises(gometa.AlreadyExistsError) as caught:
             pool.apply(fail, (key,))
-        assert caught.value.actual == blocking.entry(key).mod_revision
+        assert caught.value.actual_revision == blocking.entry(key).mod_revision
     assert blocking.get(key) == b"v" and blocking.counters().reconnects <= 1
 
 

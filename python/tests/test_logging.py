@@ -14,10 +14,10 @@ import gometa
 from conftest import patience
 
 
-def test_a_node_that_cannot_be_had_is_a_warning(face, caplog):
+def test_a_node_that_cannot_be_had_is_a_warning(clients, caplog):
     dead = os.environ["GOMETA_DEAD"]
     with caplog.at_level(logging.INFO, logger="gometa"):
-        client = face.client(dead, timeout=0.3)
+        client = clients.client(dead, timeout=0.3)
         with pytest.raises(gometa.UnavailableError):
             client.get("k")
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
@@ -48,9 +48,9 @@ def test_records_have_the_time_of_the_event(caplog):
     assert [record.created for record in caplog.records] == sorted(record.created for record in caplog.records)
 
 
-def test_the_first_connection_and_a_move_to_the_leader_are_no_reconnects(face, key, caplog):
+def test_the_first_connection_and_a_move_to_the_leader_are_no_reconnects(clients, key, caplog):
     with caplog.at_level(logging.INFO, logger="gometa"):
-        client = face.client(timeout=30)
+        client = clients.client(timeout=30)
         client.set(key, "v")
         for _ in patience():
             if client.status().role == "leading":
@@ -59,8 +59,8 @@ def test_the_first_connection_and_a_move_to_the_leader_are_no_reconnects(face, k
     assert [record.getMessage() for record in caplog.records] == []
 
 
-def test_a_lost_connection_and_the_next_one_are_said(face, key, testbed, caplog):
-    client = face.client(timeout=30)
+def test_a_lost_connection_and_the_next_one_are_said(clients, key, testbed, caplog):
+    client = clients.client(timeout=30)
     client.set(key, "v")
     # To the leader, whose end the client then notices.
     leader = client.members().leader
@@ -77,9 +77,9 @@ def test_a_lost_connection_and_the_next_one_are_said(face, key, testbed, caplog)
     assert any(level == "INFO" and "connected" in text for level, text in said), said
 
 
-def test_debug_says_more(face, key, caplog):
+def test_debug_says_more(clients, key, caplog):
     with caplog.at_level(logging.DEBUG, logger="gometa"):
-        client = face.client()
+        client = clients.client()
         client.set(key, "v")
     assert any("session opened" in record.getMessage() for record in caplog.records)
     assert all("%" not in record.msg or record.msg == "%s" for record in caplog.records)

@@ -27,14 +27,14 @@ class Model:
 
 class Calls(RuleBasedStateMachine):
     runs = 0
-    face = None
+    clients = None
     revisions = Bundle("revisions")
 
     def __init__(self):
         super().__init__()
         type(self).runs += 1
         self.prefix = f"{os.getpid()}/model/{type(self).__name__}/{self.runs}/"
-        self.made = self.face()
+        self.made = self.clients()
         self.client = self.made.client()
         self.model = {}
         self.latest = 0
@@ -68,8 +68,8 @@ class Calls(RuleBasedStateMachine):
         try:
             self.client.add(self.prefix + key, value)
         except gometa.AlreadyExistsError as error:
-            assert error.actual == self.model[key].mod
-            return error.actual
+            assert error.actual_revision == self.model[key].mod
+            return error.actual_revision
         raise AssertionError("added what was there")
 
     @rule(key=KEYS, value=VALUES, revision=revisions, right=st.booleans())
@@ -79,32 +79,32 @@ class Calls(RuleBasedStateMachine):
         try:
             written = self.client.cas(self.prefix + key, revision, value)
         except gometa.CasMismatchError as error:
-            assert revision != actual and error.actual == actual
+            assert revision != actual and error.actual_revision == actual
         else:
             assert revision == actual
             self.wrote(key, value, written)
 
     @rule(key=KEYS)
     def delete(self, key):
-        removed = self.client.remove(self.prefix + key)
-        assert removed.existed == (self.model.pop(key, None) is not None)
-        if removed.existed:
-            assert removed.revision > self.latest
-            self.latest = removed.revision
+        deleted = self.client.delete(self.prefix + key)
+        assert bool(deleted) == deleted.existed == (self.model.pop(key, None) is not None)
+        if deleted:
+            assert deleted.revision > self.latest
+            self.latest = deleted.revision
         else:
-            assert removed.revision == 0
+            assert deleted.revision == 0
 
     @rule(key=KEYS, revision=revisions, right=st.booleans())
     def delete_if(self, key, revision, right):
         actual = self.model[key].mod if key in self.model else 0
         revision = actual if right else revision
         try:
-            existed = self.client.delete(self.prefix + key, revision)
+            deleted = self.client.delete(self.prefix + key, revision)
         except gometa.CasMismatchError as error:
-            assert revision != actual and error.actual == actual
+            assert revision != actual and error.actual_revision == actual
         else:
-            # Of a key that is not there the revision is 0, and removing it then is no mismatch.
-            assert revision == actual and existed is (self.model.pop(key, None) is not None)
+            # The revision of a key that does not exist is 0, so deleting it with 0 is no mismatch.
+            assert revision == actual and deleted.existed is (self.model.pop(key, None) is not None)
 
     @rule(key=KEYS, consistency=st.sampled_from(["linearizable", "local"]))
     def get(self, key, consistency):
@@ -136,11 +136,11 @@ class Calls(RuleBasedStateMachine):
 
 
 class BlockingCalls(Calls):
-    face = Blocking
+    clients = Blocking
 
 
 class AwaitedCalls(Calls):
-    face = Awaited
+    clients = Awaited
 
 
 BOUNDS = settings(

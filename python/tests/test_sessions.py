@@ -24,10 +24,10 @@ def until_few_more_than(looking, before):
             return
 
 
-def test_closing_ends_the_session(face, key, blocking):
+def test_closing_ends_the_session(clients, key, blocking):
     before = sessions(blocking)
     for _ in range(CLIENTS):
-        client = face.client()
+        client = clients.client()
         client.set(key, "v")
         client.close()
         client.close()
@@ -41,9 +41,9 @@ def test_a_client_that_is_dropped_ends_its_session_too(key, blocking):
     until_few_more_than(blocking, before)
 
 
-def test_a_client_that_has_not_written_has_none(face, key, blocking):
+def test_a_client_that_has_not_written_has_none(clients, key, blocking):
     before = sessions(blocking)
-    made = [face.client() for _ in range(CLIENTS)]
+    made = [clients.client() for _ in range(CLIENTS)]
     assert all(client.get(key) is None for client in made)
     assert sessions(blocking) <= before + FEW
 

@@ -134,8 +134,8 @@ def rates(counting, blocked, seconds):
     return (middle - before) / (between - started), (after - middle) / (ended - between)
 
 
-def test_other_threads_run_while_a_call_waits(face, key):
-    client = face.client(os.environ["GOMETA_SILENT"])
+def test_other_threads_run_while_a_call_waits(clients, key):
+    client = clients.client(os.environ["GOMETA_SILENT"])
 
     def blocked(seconds):
         with pytest.raises(gometa.UnavailableError):

@@ -15,13 +15,14 @@ def typed(client: gometa.Client) -> None:
     value: Optional[bytes] = client.get("k")
     fallback: Union[bytes, int] = client.get("k", 5, consistency="local", min_revision=added.version)
     entry: gometa.Entry = client.entry("k")
-    there: bool = client.delete("k", revision)
-    removed: gometa.Deleted = client.remove("k")
+    deleted: gometa.Deleted = client.delete("k", revision)
+    key: gometa.BytesLike = "k"
+    there: bool = bool(client.delete(key))
     leader: Optional[str] = client.members().leader
     role: gometa.Role = client.status(leader).role
     history = client.status().ensemble
     number: int = history.history if history else 0
-    print(value, fallback, entry.value.hex(), there, removed.revision, role, number, client.counters().requests)
+    print(value, fallback, entry.value.hex(), there, deleted.revision, role, number, client.counters().requests)
     client.set(1, "v")  # type: ignore[arg-type]
     client.get("k", consistency="sometimes")  # type: ignore[call-overload]
     client.set("k", "v", 3)  # type: ignore[call-arg]
@@ -29,11 +30,11 @@ def typed(client: gometa.Client) -> None:
 
 def caught(error: gometa.GometaError) -> int:
     if isinstance(error, gometa.CasMismatchError):
-        return error.actual
+        return error.actual_revision
     if isinstance(error, (KeyError, TimeoutError)):
         return error.number
     outcome: str = error.outcome
-    return len(outcome) + (error.actual or 0)
+    return len(outcome) + (error.actual_revision or 0)
 
 
 async def awaited() -> None:

@@ -45,7 +45,7 @@ class Line:
             return "cas", (self.key(), int(self["revision"]), self.value()), keywords
         if self.verb == "delete":
             revision = int(self["revision"]) if "revision" in self.fields else None
-            return "remove", (self.key(), revision), keywords
+            return "delete", (self.key(), revision), keywords
         if self.verb == "get":
             if "consistency" in self.fields:
                 keywords["consistency"] = self["consistency"]
@@ -86,7 +86,7 @@ def said(verb, result):
 
 
 def failed(error):
-    actual = "" if error.actual is None else f" actual_revision={error.actual}"
+    actual = "" if error.actual_revision is None else f" actual_revision={error.actual_revision}"
     return (
         f"error kind={error.kind} number={error.number} retryable={truth(error.retryable)} "
         f"outcome={error.outcome}{actual} message={str(error).encode().hex()}"

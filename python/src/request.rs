@@ -1,0 +1,83 @@
+//! The operations: requests from Python's arguments.
+
+use bytes::Bytes;
+use gometa_client::{Client, Error, ErrorKind, Operation, Request as Call};
+use pyo3::{exceptions::PyValueError, prelude::*, types::PyTuple};
+
+use crate::{
+    arguments::{bytes, read_options, revision, text},
+    reply::Reply,
+};
+
+/// A call and its arguments.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    call: Call,
+    /// A read that returns only the value, and nothing instead of [`ErrorKind::NotFound`].
+    value_only: bool,
+}
+
+type Argument<'py> = Bound<'py, PyAny>;
+
+impl Request {
+    /// The request of an operation, by the name and the order of arguments that `gometa/_client.py` uses.
+    pub(crate) fn new(operation: &str, arguments: &Bound<'_, PyTuple>) -> PyResult<Request> {
+        let call = match operation {
+            "add" => {
+                let (key, value): (Argument<'_>, Argument<'_>) = arguments.extract()?;
+                let operation = Operation::Add;
+                Call::Add { key: bytes(&key, operation, "key")?, value: bytes(&value, operation, "value")? }
+            }
+            "set" => {
+                let (key, value): (Argument<'_>, Argument<'_>) = arguments.extract()?;
+                let operation = Operation::Set;
+                Call::Set { key: bytes(&key, operation, "key")?, value: bytes(&value, operation, "value")? }
+            }
+            "cas" => {
+                let (key, expected, value): (Argument<'_>, Argument<'_>, Argument<'_>) =
+                    arguments.extract()?;
+                Call::Cas {
+                    key: bytes(&key, Operation::Cas, "key")?,
+                    revision: revision(&expected, Operation::Cas, "revision")?,
+                    value: bytes(&value, Operation::Cas, "value")?,
+                }
+            }
+            "delete" => {
+                let (key, expected): (Argument<'_>, Option<Argument<'_>>) = arguments.extract()?;
+                let expected = expected.map(|expected| revision(&expected, Operation::Delete, "revision"));
+                Call::Delete { key: bytes(&key, Operation::Delete, "key")?, revision: expected.transpose()? }
+            }
+            "get" | "entry" => {
+                let (key, consistency, min_revision): (Argument<'_>, Argument<'_>, Argument<'_>) =
+                    arguments.extract()?;
+                let key = bytes(&key, Operation::Get, "key")?;
+                Call::Get { key, options: read_options(&consistency, &min_revision)? }
+            }
+            "status" => {
+                let (address,): (Option<Argument<'_>>,) = arguments.extract()?;
+                let address = address.map(|address| text(&address, Operation::Status, "address"));
+                Call::Status { address: address.transpose()? }
+            }
+            "members" => Call::Members,
+            unknown => return Err(PyValueError::new_err(format!("there is no operation {unknown}"))),
+        };
+        Ok(Request { call, value_only: operation == "get" })
+    }
+
+    pub(crate) fn operation(&self) -> Operation {
+        self.call.operation()
+    }
+
+    pub(crate) fn key(&self) -> Option<&Bytes> {
+        self.call.key()
+    }
+
+    /// Makes the call.
+    pub(crate) async fn perform(self, client: &Client) -> Result<Reply, Error> {
+        match client.perform(self.call).await {
+            Ok(gometa_client::Reply::Entry(entry)) if self.value_only => Ok(Reply::Value(Some(entry.value))),
+            Err(error) if self.value_only && error.kind() == ErrorKind::NotFound => Ok(Reply::Value(None)),
+            result => result.map(Reply::Other),
+        }
+    }
+}
