@@ -10,38 +10,38 @@ import (
 	"time"
 )
 
-// grace is how long a call whose context's deadline has passed waits for the library, which has the same deadline and
-// knows more: whether a write was sent, and why there was no answer.
+// grace is how long a call waits for the library after its context's deadline. The library has the same deadline, and its
+// error says more: whether a write was sent, and why there was no answer.
 const grace = 200 * time.Millisecond
 
-// Client is a handle on an ensemble, safe for use by any number of goroutines at a time. One is enough for a program:
-// all its calls share one connection. It does no IO before its first call.
+// Client is a client of an ensemble. It is safe for concurrent use. A program needs only one: all its calls share one
+// connection, which is opened by the first call.
 //
-// Close gives back what it holds; there is no finalizer that would do it.
+// Close releases its resources; there is no finalizer.
 type Client struct {
-	// library is nil in a Client that New has not made.
+	// library is nil if the Client was not created by New.
 	library *library
-	// watched is closed when nobody uses the queue any more.
+	// watched is closed when watch has returned.
 	watched chan struct{}
 	closing sync.Once
 
 	mutex sync.Mutex
-	// waiting has the calls that wait for their tag. Whoever takes one out of it has it to itself.
+	// waiting holds the calls in flight by their tag. A call is completed or forgotten by the goroutine that removes it.
 	waiting map[uint64]chan struct{}
 	lastTag uint64
-	// users counts calls that use the library.
+	// users is the number of calls that use the library.
 	users  int
 	closed bool
-	// unused is told when users falls to 0 in a closed client.
+	// unused is signalled when users becomes 0 in a closed client.
 	unused *sync.Cond
-	// last are the counters at the end.
+	// last are the counters at the time of Close.
 	last Counters
 }
 
-// New makes a client of these peers: addresses of nodes' ports for clients, "host:port", each also a list of them with
-// commas between. It does no IO, so it succeeds with every peer down.
+// New creates a client. Peers are the client addresses of one or more nodes, "host:port"; an element may hold several,
+// separated by commas. New does no IO, so it succeeds even if no node can be reached.
 //
-// It returns ErrInvalidArgument if there is no address, or one that cannot be an address, or an option makes no sense.
+// It returns ErrInvalidArgument if there is no address, or an invalid one, or an option is invalid.
 func New(peers []string, options ...Option) (*Client, error) {
 	wanted := settings{name: "gometa-go"}
 	for _, option := range options {
@@ -67,9 +67,9 @@ func New(peers []string, options ...Option) (*Client, error) {
 	return client, nil
 }
 
-// Close ends the client: calls that run return ErrClosed, and so does every later one. It has the client's session ended,
-// which takes 200 ms at most, and returns when all that the client held is given back. A client that is not closed leaves
-// its session to the ensemble until that times out. Closing again does nothing. The error is always nil.
+// Close closes the client: calls in flight and all later calls return ErrClosed. It ends the client's session, which takes
+// at most 200 ms, and releases all resources. The session of a client that is not closed lasts until the session timeout.
+// A second Close is a no-op. The error is always nil.
 func (c *Client) Close() error {
 	if c == nil || c.library == nil {
 		return nil
@@ -88,7 +88,7 @@ func (c *Client) Close() error {
 		c.library.closeQueue()
 		<-c.watched
 		if c.library.log != nil {
-			// Its goroutine passes on what is there and frees it.
+			// Its goroutine handles the remaining records and frees it.
 			c.library.log.close()
 			c.library.log = nil
 		}
@@ -97,7 +97,7 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Counters say what the client has done so far; what it had done, after Close.
+// Counters returns the counters of the client; after Close, their last values.
 func (c *Client) Counters() Counters {
 	if c == nil || c.library == nil {
 		return Counters{}
@@ -115,48 +115,48 @@ func (c *Client) Counters() Counters {
 
 // Add creates a key.
 //
-// It returns ErrAlreadyExists, with the revision at which it is, and what every write can meet: see Set.
+// It returns ErrAlreadyExists, with Error.ActualRevision, if the key exists, and the errors of Set.
 func (c *Client) Add(ctx context.Context, key string, value []byte) (Written, error) {
 	return do(c, ctx, "add", &arguments{call: callAdd, key: key, value: value}, (*request).written)
 }
 
 // Set creates or replaces a key.
 //
-// It returns ErrInvalidArgument for an empty key, ErrTooLarge, ErrUnavailable if there was no connection to any node
-// until the deadline, ErrDeadlineExceeded if there was one and no answer in time, ErrCancelled if the context was,
-// ErrSessionExpired, ErrClosed. Error.Outcome says whether the write may have taken effect; with ErrUnavailable it has
-// not.
+// It returns ErrInvalidArgument if the key is empty, ErrTooLarge if key or value exceeds its limit, ErrUnavailable if no
+// node could be reached before the deadline, ErrDeadlineExceeded if a node was reached and did not answer, ErrCancelled
+// if the context was cancelled, ErrSessionExpired, ErrClosed. Error.Outcome says whether the write may have been applied;
+// after ErrUnavailable it has not been.
 func (c *Client) Set(ctx context.Context, key string, value []byte) (Written, error) {
 	return do(c, ctx, "set", &arguments{call: callSet, key: key, value: value}, (*request).written)
 }
 
-// CAS replaces a key if its ModRevision is revision; 0 stands for "it does not exist".
+// CAS replaces a key if its ModRevision equals revision; 0 means that the key must not exist.
 //
-// It returns ErrCasMismatch, with the actual revision, and what every write can meet: see Set.
+// It returns ErrCASMismatch, with Error.ActualRevision, if the revision differs, and the errors of Set.
 func (c *Client) CAS(ctx context.Context, key string, revision uint64, value []byte) (Written, error) {
-	asked := &arguments{call: callCas, key: key, value: value, revision: revision}
-	return do(c, ctx, "cas", asked, (*request).written)
+	call := &arguments{call: callCAS, key: key, value: value, revision: revision}
+	return do(c, ctx, "cas", call, (*request).written)
 }
 
-// Delete removes a key, whether it is there or not.
+// Delete deletes a key. It succeeds if the key does not exist.
 //
-// It returns what every write can meet: see Set.
+// It returns the errors of Set.
 func (c *Client) Delete(ctx context.Context, key string) (Deleted, error) {
 	return do(c, ctx, "delete", &arguments{call: callDelete, key: key}, (*request).deleted)
 }
 
-// DeleteIf removes a key if its ModRevision is revision.
+// DeleteIf deletes a key if its ModRevision equals revision.
 //
-// It returns ErrCasMismatch, with the actual revision, and what every write can meet: see Set.
+// It returns ErrCASMismatch, with Error.ActualRevision, if the revision differs, and the errors of Set.
 func (c *Client) DeleteIf(ctx context.Context, key string, revision uint64) (Deleted, error) {
-	asked := &arguments{call: callDeleteIf, key: key, revision: revision}
-	return do(c, ctx, "delete", asked, (*request).deleted)
+	call := &arguments{call: callDeleteIf, key: key, revision: revision}
+	return do(c, ctx, "delete", call, (*request).deleted)
 }
 
-// Get reads a key, seeing every write that was acknowledged before; options say otherwise.
+// Get reads a key. Without options the read is linearizable: it sees every write that was acknowledged before it began.
 //
-// It returns ErrNotFound, ErrInvalidArgument for an empty key, ErrTooLarge, ErrUnavailable, ErrDeadlineExceeded,
-// ErrCancelled, ErrClosed.
+// It returns ErrNotFound if the key does not exist, ErrInvalidArgument if it is empty, ErrTooLarge, ErrUnavailable,
+// ErrDeadlineExceeded, ErrCancelled, ErrClosed.
 func (c *Client) Get(ctx context.Context, key string, options ...GetOption) (Entry, error) {
 	reading := reading{consistency: consistencyLinearizable}
 	for _, option := range options {
@@ -165,26 +165,25 @@ func (c *Client) Get(ctx context.Context, key string, options ...GetOption) (Ent
 		}
 		option(&reading)
 	}
-	asked := &arguments{call: callGet, key: key, consistency: reading.consistency, revision: reading.minRevision}
-	entry, err := do(c, ctx, "get", asked, (*request).entry)
+	call := &arguments{call: callGet, key: key, consistency: reading.consistency, revision: reading.minRevision}
+	entry, err := do(c, ctx, "get", call, (*request).entry)
 	if err == nil {
 		entry.Key = key
 	}
 	return entry, err
 }
 
-// Status says how the node in use is.
+// Status returns the status of the node that the client is connected to.
 //
 // It returns ErrUnavailable, ErrDeadlineExceeded, ErrCancelled, ErrClosed.
 func (c *Client) Status(ctx context.Context) (NodeStatus, error) {
 	return do(c, ctx, "status", &arguments{call: callStatus}, (*request).nodeStatus)
 }
 
-// StatusOf says how the node at an address for clients, "host:port", is. It is asked once, over a connection of its
-// own.
+// StatusOf returns the status of the node at a client address, "host:port", over a connection of its own.
 //
-// It returns ErrInvalidArgument for what cannot be an address, ErrUnavailable if the node cannot be reached,
-// ErrConnectionLost, ErrDeadlineExceeded, ErrCancelled, ErrClosed.
+// It returns ErrInvalidArgument if the address is invalid, ErrUnavailable if the node cannot be reached,
+// ErrConnectionLost if it closes the connection, ErrDeadlineExceeded, ErrCancelled, ErrClosed.
 func (c *Client) StatusOf(ctx context.Context, address string) (NodeStatus, error) {
 	if strings.IndexByte(address, 0) >= 0 {
 		return NodeStatus{}, invalid("status", "address has a zero byte in it")
@@ -192,31 +191,31 @@ func (c *Client) StatusOf(ctx context.Context, address string) (NodeStatus, erro
 	return do(c, ctx, "status", &arguments{call: callStatusOf, key: address + "\x00"}, (*request).nodeStatus)
 }
 
-// Members says who the members are, and what the node in use says of its role and of the leader.
+// Members returns the members of the ensemble and its leader, as known to the node that the client is connected to.
 //
 // It returns ErrUnavailable, ErrDeadlineExceeded, ErrCancelled, ErrClosed.
 func (c *Client) Members(ctx context.Context) (Members, error) {
 	return do(c, ctx, "members", &arguments{call: callMembers}, (*request).members)
 }
 
-// do makes a call: it starts a request, waits for its end or that of the context, and reads the result.
+// do makes a call: it starts a request, waits until it or its context ends, and reads the result.
 func do[T any](
-	c *Client, ctx context.Context, operation string, asked *arguments, read func(*request) T,
+	c *Client, ctx context.Context, operation string, call *arguments, read func(*request) T,
 ) (result T, err error) {
 	if c == nil || c.library == nil {
-		return result, invalid(operation, "this client was not made by New")
+		return result, invalid(operation, "the client was not created by New")
 	}
 	if ctx == nil {
 		return result, invalid(operation, "the context is nil")
 	}
 	if ended := ctx.Err(); ended != nil {
-		return result, byContext(operation, ended, NotApplied)
+		return result, byContext(operation, ended, OutcomeNotApplied)
 	}
 	var timeout time.Duration
 	deadline, bounded := ctx.Deadline()
 	if bounded {
 		if timeout = time.Until(deadline); timeout <= 0 {
-			return result, byContext(operation, context.DeadlineExceeded, NotApplied)
+			return result, byContext(operation, context.DeadlineExceeded, OutcomeNotApplied)
 		}
 		if timeout > timeoutMax {
 			timeout = timeoutMax
@@ -228,7 +227,7 @@ func do[T any](
 		return result, err
 	}
 	defer c.leave()
-	started, err := c.library.start(asked, tag, timeout)
+	started, err := c.library.start(call, tag, timeout)
 	if err != nil {
 		c.forget(tag)
 		return result, err
@@ -252,14 +251,14 @@ func do[T any](
 		case failed.Kind == ErrDeadlineExceeded && bounded:
 			failed.cause = context.DeadlineExceeded
 		case failed.Kind == ErrUnavailable && bounded && time.Until(deadline) <= 0:
-			// There was no connection until the context's deadline.
+			// No node could be reached before the context's deadline.
 			failed.cause = context.DeadlineExceeded
 		}
 	}
 	return result, err
 }
 
-// await ends a request whose context has ended. It may have come to its end meanwhile, and then has its result.
+// await ends a request whose context has ended, unless it has completed meanwhile.
 func (c *Client) await(ctx context.Context, tag uint64, done chan struct{}, started *request) {
 	if ctx.Err() == context.DeadlineExceeded {
 		timer := time.NewTimer(grace)
@@ -273,18 +272,18 @@ func (c *Client) await(ctx context.Context, tag uint64, done chan struct{}, star
 	if c.forget(tag) {
 		started.cancel()
 	} else {
-		// It is on its way.
+		// It has completed; watch is about to send.
 		<-done
 	}
 }
 
-// enter begins a call, if the client is open; leave must follow.
+// enter registers a call, unless the client is closed. A call of leave must follow.
 func (c *Client) enter(operation string) (uint64, chan struct{}, error) {
 	done := make(chan struct{}, 1)
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	if c.closed {
-		return 0, nil, &Error{Kind: ErrClosed, Operation: operation, Outcome: NotApplied,
+		return 0, nil, &Error{Kind: ErrClosed, Operation: operation, Outcome: OutcomeNotApplied,
 			Message: operation + ": the client is closed"}
 	}
 	c.users++
@@ -293,7 +292,7 @@ func (c *Client) enter(operation string) (uint64, chan struct{}, error) {
 	return c.lastTag, done, nil
 }
 
-// leave ends a call.
+// leave unregisters a call.
 func (c *Client) leave() {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -303,7 +302,7 @@ func (c *Client) leave() {
 	}
 }
 
-// forget has nobody wait for a tag, and says whether somebody did.
+// forget removes a tag from the calls in flight; it returns whether it was there.
 func (c *Client) forget(tag uint64) bool {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -312,14 +311,14 @@ func (c *Client) forget(tag uint64) bool {
 	return waited
 }
 
-// watch tells the calls whose requests have ended, until the queue is closed.
+// watch wakes the calls whose requests have completed, until the queue is closed.
 func (c *Client) watch() {
 	defer close(c.watched)
 	c.library.watch(func(tags []uint64) {
 		c.mutex.Lock()
 		defer c.mutex.Unlock()
 		for _, tag := range tags {
-			// A call that was given up has gone.
+			// A cancelled call is not there any more.
 			if done, waits := c.waiting[tag]; waits {
 				delete(c.waiting, tag)
 				done <- struct{}{}

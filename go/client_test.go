@@ -32,8 +32,8 @@ func TestEveryCall(t *testing.T) {
 		t.Fatal(swapped, err)
 	}
 	_, err = client.CAS(ctx, key, set.Revision, []byte("4"))
-	failed := fails(t, err, gometa.ErrCasMismatch)
-	if *failed.ActualRevision != swapped.Revision || failed.Outcome != gometa.NotApplied || failed.Retryable {
+	failed := fails(t, err, gometa.ErrCASMismatch)
+	if *failed.ActualRevision != swapped.Revision || failed.Outcome != gometa.OutcomeNotApplied || failed.Retryable {
 		t.Fatalf("%#v", failed)
 	}
 
@@ -51,7 +51,7 @@ func TestEveryCall(t *testing.T) {
 	}
 
 	_, err = client.DeleteIf(ctx, key, set.Revision)
-	if failed := fails(t, err, gometa.ErrCasMismatch); *failed.ActualRevision != swapped.Revision {
+	if failed := fails(t, err, gometa.ErrCASMismatch); *failed.ActualRevision != swapped.Revision {
 		t.Fatal(*failed.ActualRevision)
 	}
 	deleted, err := client.DeleteIf(ctx, key, swapped.Revision)
@@ -65,7 +65,7 @@ func TestEveryCall(t *testing.T) {
 	if failed := fails(t, err, gometa.ErrNotFound); failed.ActualRevision != nil || failed.Operation != "get" {
 		t.Fatalf("%#v", failed)
 	}
-	// Revision 0 stands for a key that there is not.
+	// Revision 0 means that the key must not exist.
 	if created, err := client.CAS(ctx, key, 0, nil); err != nil || created.Version != 1 {
 		t.Fatal(created, err)
 	}
@@ -117,7 +117,7 @@ func TestStatusMembersAndCounters(t *testing.T) {
 		status.Leader == 0 || status.Detail != "" || status.Version != gometa.Version() || len(status.StateHash) != 16 {
 		t.Fatalf("%+v %v", status, err)
 	}
-	// The node in use leads, and knows what the others have acknowledged.
+	// A leader knows what the others have acknowledged.
 	if status.Role == gometa.RoleLeading {
 		connected := 0
 		for _, peer := range status.Peers {
@@ -142,7 +142,7 @@ func TestStatusMembersAndCounters(t *testing.T) {
 
 func TestBytesOfAllKinds(t *testing.T) {
 	client, ctx := open(t), within(t)
-	// A value that lies in something with pointers: cgo must not look around it.
+	// A value inside an object with Go pointers, which cgo must not check.
 	type record struct {
 		next  *record
 		value [64]byte
@@ -162,7 +162,7 @@ func TestBytesOfAllKinds(t *testing.T) {
 			t.Fatalf("%q: %v", name, err)
 		}
 	}
-	// A nil value is an empty one, and a long key a key.
+	// A nil value is an empty value. Keys may have up to 4 KiB.
 	long := fresh(t, string(bytes.Repeat([]byte("k"), 4096)))[:4096]
 	if _, err := client.Set(ctx, long, nil); err != nil {
 		t.Fatal(err)
@@ -183,7 +183,7 @@ func TestBytesOfAllKinds(t *testing.T) {
 }
 
 func TestALaterDeadlineThanTheClientsCounts(t *testing.T) {
-	// With nobody there, a call takes its whole time.
+	// If no node can be reached, a call takes its whole timeout.
 	client := openAt(t, []string{dead()}, gometa.WithTimeout(50*time.Millisecond))
 	begun := time.Now()
 	_, err := client.Get(context.Background(), "k")

@@ -4,141 +4,139 @@ package gometa
 
 import "context"
 
-// Kind says what went wrong: a row of gometa's table of errors, the same in every language. A Kind is an error itself,
-// so that it can be asked for:
+// Kind is the kind of an error, the same in every language. A Kind is an error itself, for errors.Is:
 //
 //	if errors.Is(err, gometa.ErrNotFound) { … }
 //
-// Numbers are for ever; a newer library may have kinds that this package has no name for.
+// Numbers are never reused. A newer library may return kinds that this package has no constant for.
 type Kind uint32
 
-// The table of errors.
+// The kinds of errors.
 const (
-	// ErrInvalidArgument: the request makes no sense: an empty key, an address that is none.
+	// ErrInvalidArgument: an argument is invalid: an empty key, a malformed address.
 	ErrInvalidArgument Kind = numberInvalidArgument
-	// ErrNotFound: there is no such key.
+	// ErrNotFound: the key does not exist.
 	ErrNotFound Kind = numberNotFound
-	// ErrAlreadyExists: the key is there already; Error.ActualRevision says at which revision.
+	// ErrAlreadyExists: the key exists. See Error.ActualRevision.
 	ErrAlreadyExists Kind = numberAlreadyExists
-	// ErrCasMismatch: the key's revision is not the expected one; Error.ActualRevision says which it is.
-	ErrCasMismatch Kind = numberCasMismatch
-	// ErrDeadlineExceeded: there was a connection to a node, and no answer within the deadline.
+	// ErrCASMismatch: the key's revision is not the expected one. See Error.ActualRevision.
+	ErrCASMismatch Kind = numberCASMismatch
+	// ErrDeadlineExceeded: a node was reached and did not answer before the deadline.
 	ErrDeadlineExceeded Kind = numberDeadlineExceeded
-	// ErrUnavailable: there was no connection to any node until the deadline, or the one that was asked cannot be
-	// reached. The call was not applied.
+	// ErrUnavailable: no node could be reached before the deadline, or the node asked for its status cannot be reached.
+	// The call was not applied.
 	ErrUnavailable Kind = numberUnavailable
-	// ErrNotLeader: another node leads. The client moves on by itself; callers do not see it.
+	// ErrNotLeader: the node is not the leader. Handled by the client, which tries another node.
 	ErrNotLeader Kind = numberNotLeader
-	// ErrConnectionLost: the connection ended before the answer came, where the client does not try again.
+	// ErrConnectionLost: the connection was lost before the answer, and the client does not retry this operation.
 	ErrConnectionLost Kind = numberConnectionLost
 	// ErrTooLarge: a key or a value exceeds its limit.
 	ErrTooLarge Kind = numberTooLarge
-	// ErrSessionExpired: the session ended between two attempts of a write; the next write opens another.
+	// ErrSessionExpired: the session ended between two attempts of a write. The next write opens another.
 	ErrSessionExpired Kind = numberSessionExpired
-	// ErrUnauthenticated: the client has not said who it is.
+	// ErrUnauthenticated: the client is not authenticated.
 	ErrUnauthenticated Kind = numberUnauthenticated
-	// ErrPermissionDenied: the client may not do this.
+	// ErrPermissionDenied: the client is not authorised for this operation.
 	ErrPermissionDenied Kind = numberPermissionDenied
-	// ErrResourceExhausted: a bound on what is open or in flight is reached.
+	// ErrResourceExhausted: a limit is reached: connections, requests in flight, sessions.
 	ErrResourceExhausted Kind = numberResourceExhausted
-	// ErrCompacted: the revision asked for is no longer kept.
+	// ErrCompacted: the requested revision has been compacted.
 	ErrCompacted Kind = numberCompacted
 	// ErrCancelled: the context was cancelled.
 	ErrCancelled Kind = numberCancelled
 	// ErrClosed: the client was closed.
 	ErrClosed Kind = numberClosed
-	// ErrUnsupported: the node does not know this request.
+	// ErrUnsupported: the node does not support this request.
 	ErrUnsupported Kind = numberUnsupported
-	// ErrInternal: a fault of gometa's own.
+	// ErrInternal: an internal error of gometa.
 	ErrInternal Kind = numberInternal
-	// ErrForked: the process was forked after the client was made. Go programs cannot fork, so none sees it.
+	// ErrForked: the process was forked after the client was created. Go programs cannot fork.
 	ErrForked Kind = numberForked
-	// ErrForgotten: a write below its session's floor. Callers do not see it.
+	// ErrForgotten: the write is older than the oldest that its session remembers. Handled by the client.
 	ErrForgotten Kind = numberForgotten
 )
 
-// String is the kind's name in the table: "NotFound".
+// String returns the name of the kind: "NotFound".
 func (k Kind) String() string {
 	return nameOf(uint32(k))
 }
 
-// Error makes a Kind what errors.Is can look for.
+// Error implements error, for errors.Is.
 func (k Kind) Error() string {
 	return "gometa: " + k.String()
 }
 
-// Outcome says whether a call that failed may have taken effect all the same.
+// Outcome says whether a failed call may have been applied.
 type Outcome uint32
 
 const (
-	// OutcomeUnknown: it may have, or may yet: a write whose answer was not awaited to the end.
+	// OutcomeUnknown: the write may have been applied, or may be applied later.
 	OutcomeUnknown Outcome = numberOutcomeUnknown
-	// NotApplied: it has not, and never will.
-	NotApplied Outcome = numberOutcomeNotApplied
+	// OutcomeNotApplied: the call has not been applied and will not be.
+	OutcomeNotApplied Outcome = numberOutcomeNotApplied
 )
 
-// String is "unknown" or "not applied".
+// String returns "unknown" or "not applied".
 func (o Outcome) String() string {
-	if o == NotApplied {
+	if o == OutcomeNotApplied {
 		return "not applied"
 	}
 	return "unknown"
 }
 
-// Error is what every failed call returns: what went wrong, with what, whether to try again, and what is known of the
-// outcome.
+// Error is the error of every failed call.
 //
 //	var failed *gometa.Error
-//	if errors.As(err, &failed) && failed.Outcome == gometa.NotApplied { … }
+//	if errors.As(err, &failed) && failed.Outcome == gometa.OutcomeNotApplied { … }
 type Error struct {
-	// Kind is the row of the table.
+	// Kind is the kind of the error.
 	Kind Kind
-	// Operation is what was wanted: "set", "get", "build client".
+	// Operation is the name of the operation: "set", "get", "build client".
 	Operation string
-	// Message says in one line what happened, and to what.
+	// Message is one line: operation, key and cause.
 	Message string
-	// Retryable says whether the same call may succeed when it is made again. That is a new call: look at Outcome first
-	// where it matters that a write happens once.
+	// Retryable says whether the same call may succeed if it is made again. That is a new call: a write may then be applied
+	// twice, unless Outcome is OutcomeNotApplied.
 	Retryable bool
-	// Outcome says whether the call may have taken effect. It is NotApplied for reads.
+	// Outcome says whether the call may have been applied. It is OutcomeNotApplied for reads.
 	Outcome Outcome
-	// Leader is the leader's address for clients, "host:port", where the failing node named it.
+	// Leader is the leader's client address, "host:port", if the node that refused the call sent it.
 	Leader string
-	// ActualRevision is the key's ModRevision, 0 where there is no such key. It comes with ErrCasMismatch and
-	// ErrAlreadyExists, and is nil with everything else.
+	// ActualRevision is the key's ModRevision, 0 if the key does not exist. It is set for ErrCASMismatch and
+	// ErrAlreadyExists, and nil for all other kinds.
 	ActualRevision *uint64
 
 	cause error
 }
 
-// Error is the message, behind the package's name.
+// Error returns the message, prefixed with the name of the package.
 func (e *Error) Error() string {
 	return "gometa: " + e.Message
 }
 
-// Is says whether target is the error's Kind.
+// Is reports whether target is the error's Kind.
 func (e *Error) Is(target error) bool {
 	kind, is := target.(Kind)
 	return is && kind == e.Kind
 }
 
-// Unwrap is the context's error where the context ended the call, so that errors.Is(err, context.Canceled) and
-// errors.Is(err, context.DeadlineExceeded) say what they always do.
+// Unwrap returns the context's error if the context ended the call, for errors.Is(err, context.Canceled) and
+// errors.Is(err, context.DeadlineExceeded).
 func (e *Error) Unwrap() error {
 	return e.cause
 }
 
-// Timeout says whether the call ended by a deadline, as net.Error's does.
+// Timeout reports whether a deadline ended the call, like net.Error.
 func (e *Error) Timeout() bool {
 	return e.Kind == ErrDeadlineExceeded || e.cause == context.DeadlineExceeded
 }
 
-// invalid is the error for an argument that C has not seen.
+// invalid returns the error for an argument that is not passed to C.
 func invalid(operation, what string) *Error {
-	return &Error{Kind: ErrInvalidArgument, Operation: operation, Outcome: NotApplied, Message: operation + ": " + what}
+	return &Error{Kind: ErrInvalidArgument, Operation: operation, Outcome: OutcomeNotApplied, Message: operation + ": " + what}
 }
 
-// byContext is the error of a call that its context ended; outcome is what is known of it.
+// byContext returns the error of a call that its context ended.
 func byContext(operation string, cause error, outcome Outcome) *Error {
 	failed := &Error{Kind: ErrCancelled, Operation: operation, Outcome: outcome, cause: cause}
 	if cause == context.DeadlineExceeded {

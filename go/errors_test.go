@@ -15,13 +15,12 @@ import (
 	"gometa"
 )
 
-// kinds is every Kind of the package, by the name of its constant, read from its source: a row that was forgotten here
-// cannot be forgotten there.
+// kinds are all kinds of the package by the names of their constants. A test compares them with the package's source.
 var kinds = map[string]gometa.Kind{
 	"ErrInvalidArgument":   gometa.ErrInvalidArgument,
 	"ErrNotFound":          gometa.ErrNotFound,
 	"ErrAlreadyExists":     gometa.ErrAlreadyExists,
-	"ErrCasMismatch":       gometa.ErrCasMismatch,
+	"ErrCASMismatch":       gometa.ErrCASMismatch,
 	"ErrDeadlineExceeded":  gometa.ErrDeadlineExceeded,
 	"ErrUnavailable":       gometa.ErrUnavailable,
 	"ErrNotLeader":         gometa.ErrNotLeader,
@@ -41,7 +40,7 @@ var kinds = map[string]gometa.Kind{
 }
 
 func TestTheTableIsTheLibrarys(t *testing.T) {
-	// Every number that the library names has a constant of that name, and there are no others.
+	// Every kind of the library has a constant of its name, and there are no other constants.
 	named := map[gometa.Kind]bool{}
 	for number := gometa.Kind(1); number < 1000; number++ {
 		name := number.String()
@@ -66,7 +65,7 @@ func TestTheTableIsTheLibrarys(t *testing.T) {
 		t.Error(gometa.Kind(0).String(), gometa.Kind(4711).String())
 	}
 
-	// The map above has what the package exports.
+	// The map above has all exported constants.
 	source, err := parser.ParseFile(token.NewFileSet(), "errors.go", nil, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -90,11 +89,11 @@ func TestTheTableIsTheLibrarys(t *testing.T) {
 	}
 }
 
-// What the package says of itself must be what the library would say.
+// The package's own errors must be those that the library would return.
 func TestErrorsOfThePackageAreLikeTheLibrarys(t *testing.T) {
 	client := openAt(t, []string{dead()}, gometa.WithTimeout(30*time.Millisecond))
 
-	// There is a connection, and an answer that does not come.
+	// The node accepts the connection and does not answer.
 	late := open(t, gometa.WithTimeout(30*time.Millisecond))
 	until(t, "there is a connection", func() bool {
 		_, err := late.Get(context.Background(), "k")
@@ -106,7 +105,7 @@ func TestErrorsOfThePackageAreLikeTheLibrarys(t *testing.T) {
 	defer cancel()
 	_, err = client.Set(past, "k", nil)
 	ofPackage := fails(t, err, gometa.ErrDeadlineExceeded)
-	if ofLibrary.Retryable != ofPackage.Retryable || ofPackage.Outcome != gometa.NotApplied || !ofPackage.Timeout() || !ofLibrary.Timeout() {
+	if ofLibrary.Retryable != ofPackage.Retryable || ofPackage.Outcome != gometa.OutcomeNotApplied || !ofPackage.Timeout() || !ofLibrary.Timeout() {
 		t.Fatalf("%#v, %#v", ofLibrary, ofPackage)
 	}
 	if !errors.Is(err, context.DeadlineExceeded) {
@@ -117,11 +116,11 @@ func TestErrorsOfThePackageAreLikeTheLibrarys(t *testing.T) {
 	cancel()
 	_, err = client.Set(gone, "k", nil)
 	cancelled := fails(t, err, gometa.ErrCancelled)
-	if !errors.Is(err, context.Canceled) || cancelled.Outcome != gometa.NotApplied || cancelled.Retryable || cancelled.Timeout() {
+	if !errors.Is(err, context.Canceled) || cancelled.Outcome != gometa.OutcomeNotApplied || cancelled.Retryable || cancelled.Timeout() {
 		t.Fatalf("%#v", cancelled)
 	}
 
-	// A call that close ends, and one that comes behind it.
+	// A call in flight during Close, and one after it.
 	ended := make(chan error)
 	ctx := within(t)
 	go func() {
@@ -137,8 +136,8 @@ func TestErrorsOfThePackageAreLikeTheLibrarys(t *testing.T) {
 		t.Fatalf("%#v, %#v", during, behind)
 	}
 
-	if gometa.NotApplied.String() != "not applied" || gometa.OutcomeUnknown.String() != "unknown" {
-		t.Fatal(gometa.NotApplied, gometa.OutcomeUnknown)
+	if gometa.OutcomeNotApplied.String() != "not applied" || gometa.OutcomeUnknown.String() != "unknown" {
+		t.Fatal(gometa.OutcomeNotApplied, gometa.OutcomeUnknown)
 	}
 }
 

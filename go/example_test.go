@@ -13,7 +13,7 @@ import (
 	"gometa"
 )
 
-// Where the ensemble is: "127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003".
+// The client addresses of the ensemble: "127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003".
 var ensemble = os.Getenv("GOMETA_PEERS")
 
 func Example() {
@@ -41,7 +41,7 @@ func Example() {
 	// gometa: get "example/shape": there is no such key true
 }
 
-// A change that must not undo what somebody else has done meanwhile.
+// Changes a key without overwriting concurrent changes.
 func ExampleClient_CAS() {
 	client, err := gometa.New([]string{ensemble})
 	if err != nil {
@@ -59,7 +59,7 @@ func ExampleClient_CAS() {
 			log.Fatal(err)
 		}
 		_, err = client.CAS(ctx, entry.Key, entry.ModRevision, append(entry.Value, ",b"...))
-		if errors.Is(err, gometa.ErrCasMismatch) {
+		if errors.Is(err, gometa.ErrCASMismatch) {
 			continue
 		}
 		if err != nil {
@@ -72,7 +72,7 @@ func ExampleClient_CAS() {
 	// Output: a,b <nil>
 }
 
-// A local read asks whatever node is in use, and can wait until that has seen a write of somebody else's.
+// A local read is answered by the connected node, and can wait until that node has applied another client's write.
 func ExampleClient_Get_local() {
 	writer, err := gometa.New([]string{ensemble})
 	if err != nil {
@@ -94,9 +94,9 @@ func ExampleClient_Get_local() {
 	// Output: 42 <nil>
 }
 
-// What an error says, and how a context's deadline becomes one. With no node to connect to, it is ErrUnavailable.
+// The fields of an error. If no node could be reached before the context's deadline, its kind is ErrUnavailable.
 func ExampleError() {
-	// Nobody listens there.
+	// No node listens there.
 	client, err := gometa.New([]string{os.Getenv("GOMETA_DEAD")})
 	if err != nil {
 		log.Fatal(err)

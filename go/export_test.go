@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// HeaderVersion is that of the header which the package was compiled with.
+// HeaderVersion is the version of the header that the package was compiled with.
 var HeaderVersion = fmt.Sprintf("%d.%d.%d", headerMajor, headerMinor, headerPatch)
 
-// Where the runtime cannot watch the descriptor, a thread waits in C instead.
+// If the runtime cannot poll the descriptor, a thread blocks in C.
 func TestWatchWithoutThePoller(t *testing.T) {
 	library, err := openLibrary("127.0.0.1:9", &settings{name: "test"})
 	if err != nil {

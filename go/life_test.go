@@ -19,8 +19,7 @@ import (
 	"gometa"
 )
 
-// Calls that are cancelled at any moment answer with what they came to, or that they were cancelled; no other call gets
-// their answer.
+// A call that is cancelled at any moment returns its result or ErrCancelled, and no other call gets its answer.
 func TestCancellingAtRandom(t *testing.T) {
 	const calls = 1000
 	client := open(t)
@@ -78,7 +77,7 @@ func TestCancellingAtRandom(t *testing.T) {
 	}
 }
 
-// A context that ends ends the call at once, not by and by.
+// The end of a context ends its call at once.
 func TestCancellingEndsTheWait(t *testing.T) {
 	client := openAt(t, []string{os.Getenv("GOMETA_SILENT")}, gometa.WithTimeout(time.Minute))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -97,7 +96,7 @@ func TestCancellingEndsTheWait(t *testing.T) {
 	if failed.Outcome != gometa.OutcomeUnknown || !strings.Contains(failed.Message, "may have taken effect") {
 		t.Fatalf("%#v", failed)
 	}
-	// The request is gone too, not only its caller.
+	// The request is cancelled too.
 	until(t, "nothing is in flight", func() bool { return client.Counters().InFlight == 0 })
 }
 
@@ -131,7 +130,7 @@ func TestManyGoroutinesShareAClient(t *testing.T) {
 	}
 }
 
-// Increments by several clients add up exactly, though the leader is killed among them.
+// Increments by several clients are exact while the leader is killed.
 func TestIncrementsSumWhileTheLeaderIsKilled(t *testing.T) {
 	const callers, each = 4, 250
 	key, ctx := fresh(t, "sum"), context.Background()
@@ -150,7 +149,7 @@ func TestIncrementsSumWhileTheLeaderIsKilled(t *testing.T) {
 				return err
 			}
 			_, err = client.CAS(ctx, key, revision, []byte(strconv.Itoa(number+1)))
-			if !errors.Is(err, gometa.ErrCasMismatch) {
+			if !errors.Is(err, gometa.ErrCASMismatch) {
 				return err
 			}
 		}
@@ -189,10 +188,10 @@ func TestIncrementsSumWhileTheLeaderIsKilled(t *testing.T) {
 	testbed(t, "ready")
 }
 
-// watchesMemory says whether the size of the process says anything of the package.
+// watchesMemory is false if the size of the process does not depend on the package alone.
 var watchesMemory = true
 
-// resident is how much memory the process has, in bytes, with as little in it as can be.
+// resident returns the resident size of the process in bytes, after garbage collection.
 func resident(t testing.TB) int {
 	t.Helper()
 	debug.FreeOSMemory()
@@ -213,7 +212,7 @@ func TestManyCallsLeaveMemoryFlat(t *testing.T) {
 	key := fresh(t, "k")
 	gone, cancel := context.WithCancel(context.Background())
 	cancel()
-	// A mixture of what succeeds, what fails on the node, what fails here, and what is cancelled.
+	// Calls that succeed, fail on the node, fail in the client, and are cancelled.
 	one := func(number int) {
 		ctx := context.Background()
 		switch number % 8 {
@@ -268,7 +267,7 @@ func TestManyCallsLeaveMemoryFlat(t *testing.T) {
 	}
 }
 
-// Clients leave nothing behind: no goroutine, no descriptor, no thread, no memory.
+// A closed client leaves no goroutine, descriptor, thread or memory.
 func TestClosedClientsLeaveNothing(t *testing.T) {
 	const clients, growthMax = 200, 8 << 20
 	count := func(directory string) int {
@@ -298,7 +297,7 @@ func TestClosedClientsLeaveNothing(t *testing.T) {
 	many(clients)
 	until(t, "goroutines have ended", func() bool { return runtime.NumGoroutine() <= goroutines })
 	until(t, "descriptors are closed", func() bool { return count("/proc/self/fd") <= descriptors })
-	// The Go runtime keeps some threads for later.
+	// The Go runtime keeps idle threads.
 	if now := count("/proc/self/task"); now > threads+8 {
 		t.Fatalf("%d threads, %d before", now, threads)
 	}
@@ -323,7 +322,7 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
-// sessionsNow asks how many sessions the ensemble has, which opens none.
+// sessionsNow returns the number of sessions of the ensemble, without opening one.
 func sessionsNow(t testing.TB, client *gometa.Client) uint64 {
 	t.Helper()
 	ctx := within(t)
@@ -338,7 +337,7 @@ func sessionsNow(t testing.TB, client *gometa.Client) uint64 {
 	return leader.Sessions
 }
 
-// Clients that come and go leave no sessions. Of other tests' sessions some may end meanwhile.
+// Closed clients leave no sessions. Sessions of other tests may end meanwhile.
 func TestClosingEndsTheSession(t *testing.T) {
 	const clients, few = 50, 3
 	looking, key := open(t), fresh(t, "k")
@@ -356,7 +355,7 @@ func TestClosingEndsTheSession(t *testing.T) {
 	until(t, "sessions have ended", func() bool { return sessionsNow(t, looking) <= before+few })
 }
 
-// A client reports to its own function, and says when things happened.
+// A client passes its records to its own function, with the times of the events.
 func TestLogging(t *testing.T) {
 	records := make(chan gometa.LogRecord, 1000)
 	begun := time.Now()
@@ -400,14 +399,14 @@ func TestNoTimeoutOfZeroAndNoneAboveAYear(t *testing.T) {
 	for _, fault := range []time.Duration{0, -1, 365*24*time.Hour + 1, 1<<63 - 1} {
 		for _, option := range []gometa.Option{
 			gometa.WithTimeout(fault), gometa.WithConnectTimeout(fault),
-			gometa.WithSilence(fault, time.Second), gometa.WithSilence(time.Second, fault),
+			gometa.WithKeepalive(fault, time.Second), gometa.WithKeepalive(time.Second, fault),
 		} {
 			if _, err := gometa.New(peers(), option); !errors.Is(err, gometa.ErrInvalidArgument) {
 				t.Fatal(fault, err)
 			}
 		}
 	}
-	// A context may be as patient as it likes.
+	// A context may have any deadline.
 	ctx, cancel := context.WithTimeout(context.Background(), 1<<63-1)
 	defer cancel()
 	if _, err := open(t).Set(ctx, fresh(t, "k"), nil); err != nil {

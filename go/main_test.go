@@ -17,10 +17,10 @@ import (
 	"gometa"
 )
 
-// variables are what gometa-testbed tells the tests of its ensemble and its bad peers.
+// variables are the environment variables by which gometa-testbed passes the addresses of its ensemble and its bad peers.
 var variables = []string{"GOMETA_PEERS", "GOMETA_TESTBED", "GOMETA_HTTP", "GOMETA_NOISE", "GOMETA_SILENT", "GOMETA_DEAD"}
 
-// patience is how long anything may take that must come.
+// patience is the timeout of everything that must happen.
 const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
@@ -34,12 +34,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// peers are the ensemble's addresses for clients.
+// peers returns the client addresses of the ensemble.
 func peers() []string {
 	return strings.Split(os.Getenv("GOMETA_PEERS"), ",")
 }
 
-// open makes a client of the ensemble that ends with the test.
+// open creates a client of the ensemble that is closed at the end of the test.
 func open(t testing.TB, options ...gometa.Option) *gometa.Client {
 	t.Helper()
 	return openAt(t, peers(), options...)
@@ -55,19 +55,19 @@ func openAt(t testing.TB, peers []string, options ...gometa.Option) *gometa.Clie
 	return client
 }
 
-// within is a context that ends with the test, and with everybody's patience.
+// within returns a context that ends with the test, or after patience.
 func within(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// fresh is a key that no other test has, nor another run of this one.
+// fresh returns a key that no other test or run uses.
 func fresh(t testing.TB, name string) string {
 	return fmt.Sprintf("go/%s/%d/%s", t.Name(), time.Now().UnixNano(), name)
 }
 
-// fails checks that err is a *gometa.Error of that kind, and whole.
+// fails checks that err is a complete *gometa.Error of that kind.
 func fails(t testing.TB, err error, kind gometa.Kind) *gometa.Error {
 	t.Helper()
 	var failed *gometa.Error
@@ -88,7 +88,7 @@ func fails(t testing.TB, err error, kind gometa.Kind) *gometa.Error {
 	return failed
 }
 
-// testbed has the testbed do something: kill-leader, ready and so on.
+// testbed sends a command to the testbed: kill-leader, ready.
 func testbed(t testing.TB, command string) string {
 	t.Helper()
 	connection, err := net.Dial("tcp", os.Getenv("GOMETA_TESTBED"))

@@ -14,7 +14,7 @@ import (
 	"gometa"
 )
 
-// dead is an address where nobody listens.
+// dead returns an address on which no node listens.
 func dead() string {
 	return os.Getenv("GOMETA_DEAD")
 }
@@ -33,8 +33,8 @@ func TestBadPeersAndOptions(t *testing.T) {
 		"no timeout":         gometa.WithTimeout(0),
 		"less than no time":  gometa.WithTimeout(-time.Second),
 		"no connect timeout": gometa.WithConnectTimeout(0),
-		"no quiet":           gometa.WithSilence(0, time.Second),
-		"no silence":         gometa.WithSilence(time.Second, 0),
+		"no interval":        gometa.WithKeepalive(0, time.Second),
+		"no keepalive":       gometa.WithKeepalive(time.Second, 0),
 		"zero byte":          gometa.WithName("a\x00b"),
 		"not UTF-8":          gometa.WithName("\xff"),
 		"nil":                nil,
@@ -45,10 +45,10 @@ func TestBadPeersAndOptions(t *testing.T) {
 			fails(t, err, gometa.ErrInvalidArgument)
 		}
 	}
-	// A list in one string, in several, and with empty places; and every option at once.
+	// Addresses in one string, in several, and empty ones; and all options.
 	client := openAt(t, []string{dead() + ",", peers()[0] + "," + peers()[1], peers()[2]},
 		gometa.WithTimeout(time.Nanosecond), gometa.WithConnectTimeout(time.Second),
-		gometa.WithSilence(time.Second, time.Second), gometa.WithName("a name that is longer than sixteen characters"))
+		gometa.WithKeepalive(time.Second, time.Second), gometa.WithName("a name that is longer than sixteen characters"))
 	if _, err := client.Set(within(t), fresh(t, "k"), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -96,13 +96,13 @@ func TestBadArguments(t *testing.T) {
 		if err == nil {
 			t.Fatalf("%s: no error", name)
 		}
-		if failed := fails(t, err, test.kind); failed.Outcome != gometa.NotApplied {
+		if failed := fails(t, err, test.kind); failed.Outcome != gometa.OutcomeNotApplied {
 			t.Errorf("%s: %v: the outcome is %v", name, err, failed.Outcome)
 		}
 	}
 	for _, client := range []*gometa.Client{nil, new(gometa.Client)} {
 		if client.Close() != nil || client.Counters() != (gometa.Counters{}) {
-			t.Fatal("a client that is none")
+			t.Fatal("a nil or zero client")
 		}
 	}
 }
@@ -127,7 +127,7 @@ func TestBadPeersGetErrorsWithinTheDeadline(t *testing.T) {
 					t.Fatalf("%s: %v", what, err)
 				}
 				for _, kind := range kinds {
-					if failed.Kind == kind && failed.Retryable && failed.Outcome == gometa.NotApplied {
+					if failed.Kind == kind && failed.Retryable && failed.Outcome == gometa.OutcomeNotApplied {
 						return
 					}
 				}
@@ -188,7 +188,7 @@ func TestClosing(t *testing.T) {
 	_, err = client.Members(context.Background())
 	fails(t, err, gometa.ErrClosed)
 
-	// While others call, at whatever moment that is.
+	// At any moment, during other calls.
 	for round := 0; round < 20; round++ {
 		client := openAt(t, peers())
 		const callers = 8

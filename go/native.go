@@ -2,22 +2,22 @@
 
 package gometa
 
-// This file is the only one that knows C. Go calls C here, a few short calls for each request; C never calls Go.
+// This file is the only one with cgo. Go calls C, a few short calls for each request; C never calls Go.
 //
-// A request is a future of libgometa's. Its end is told by a tag in the client's queue, whose descriptor the Go
-// runtime watches like any other: a client that is idle holds no thread, and a goroutine that waits is parked.
+// A request is a future of libgometa. When it is ready, its tag is in the client's queue, whose descriptor the Go runtime
+// polls like any other: an idle client holds no thread, and a waiting goroutine is parked.
 
 /*
 #cgo !gometa_static pkg-config: gometa
 #cgo gometa_static pkg-config: gometa-static
-// Go's build cache looks at flags, and not at what pkg-config says: without this it would confuse the two.
+// Go's build cache does not consider the output of pkg-config: this flag tells the two builds apart.
 #cgo gometa_static CFLAGS: -DGOMETA_STATIC
 
 #include <fcntl.h>
 #include <stdlib.h>
 #include <gometa.h>
 
-// What went wrong, read out of an error, which is freed with its texts.
+// The fields of an error. The strings belong to it.
 typedef struct {
     gometa_error_t *error;
     gometa_status_t status;
@@ -42,10 +42,10 @@ static void read_failure(gometa_error_t *error, failure_t *failure)
     failure->leader = gometa_error_leader(error);
 }
 
-// The calls, by number, for one way into C.
+// The operations, for start and take.
 enum { CALL_ADD, CALL_SET, CALL_CAS, CALL_DELETE, CALL_DELETE_IF, CALL_GET, CALL_STATUS, CALL_STATUS_OF, CALL_MEMBERS };
 
-// A request under way, and then its result.
+// A request, and its result once it has completed.
 typedef struct {
     gometa_future_t *future;
     failure_t failure;
@@ -59,7 +59,7 @@ typedef struct {
     gometa_members_t *members;
 } request_t;
 
-// Starts a request and has its tag told to the queue. timeout_ms is 0 for the client's own.
+// Starts a request, whose tag is put into the queue when it completes. timeout_ms 0 means the client's timeout.
 static gometa_status_t start(const gometa_client_t *client, const gometa_queue_t *queue, int call, uint64_t tag,
                              uint64_t timeout_ms, _GoString_ key, _GoString_ value, uint64_t revision,
                              uint32_t consistency, request_t *request)
@@ -68,15 +68,15 @@ static gometa_status_t start(const gometa_client_t *client, const gometa_queue_t
     const void *v = _GoStringPtr(value);
     size_t k_len = _GoStringLen(key);
     size_t v_len = _GoStringLen(value);
-    gometa_client_t *hasty = NULL;
-    gometa_read_options_t *reading = NULL;
+    gometa_client_t *limited = NULL;
+    gometa_read_options_t *options = NULL;
     gometa_future_t **future = &request->future;
     gometa_error_t *error = NULL;
     gometa_status_t status = GOMETA_OK;
 
     if (timeout_ms != 0) {
-        status = gometa_client_with_timeout(client, timeout_ms, &hasty, &error);
-        client = hasty;
+        status = gometa_client_with_timeout(client, timeout_ms, &limited, &error);
+        client = limited;
     }
     if (status == GOMETA_OK) {
         switch (call) {
@@ -97,17 +97,17 @@ static gometa_status_t start(const gometa_client_t *client, const gometa_queue_t
             break;
         case CALL_GET:
             if (consistency != GOMETA_LINEARIZABLE || revision != 0) {
-                gometa_read_options_new(&reading, NULL);
-                gometa_read_options_set_consistency(reading, consistency, NULL);
-                gometa_read_options_set_min_revision(reading, revision, NULL);
+                gometa_read_options_new(&options, NULL);
+                gometa_read_options_set_consistency(options, consistency, NULL);
+                gometa_read_options_set_min_revision(options, revision, NULL);
             }
-            status = gometa_client_get_with_async(client, k, k_len, reading, future, &error);
+            status = gometa_client_get_with_async(client, k, k_len, options, future, &error);
             break;
         case CALL_STATUS:
             status = gometa_client_status_async(client, NULL, future, &error);
             break;
         case CALL_STATUS_OF:
-            // The caller has put a zero byte behind it.
+            // The caller has appended a zero byte.
             status = gometa_client_status_async(client, k, future, &error);
             break;
         case CALL_MEMBERS:
@@ -121,12 +121,12 @@ static gometa_status_t start(const gometa_client_t *client, const gometa_queue_t
     if (status != GOMETA_OK) {
         read_failure(error, &request->failure);
     }
-    gometa_read_options_free(reading);
-    gometa_client_free(hasty);
+    gometa_read_options_free(options);
+    gometa_client_free(limited);
     return status;
 }
 
-// The result of a request whose future is ready.
+// Reads the result of a request whose future is ready.
 static gometa_status_t take(int call, request_t *request)
 {
     gometa_error_t *error = NULL;
@@ -164,7 +164,7 @@ static gometa_status_t take(int call, request_t *request)
     return status;
 }
 
-// Frees everything that a request has.
+// Frees a request and its result.
 static void release(request_t *request)
 {
     gometa_future_free(request->future);
@@ -174,7 +174,7 @@ static void release(request_t *request)
     gometa_members_free(request->members);
 }
 
-// Takes as many tags as there are, and has room for; gives how many, or -1 when the queue is closed.
+// Takes up to `room` tags from the queue; returns their number, or -1 if the queue is closed.
 static int tags(const gometa_queue_t *queue, uint64_t *tags, int room)
 {
     int count = 0;
@@ -191,7 +191,7 @@ static int tags(const gometa_queue_t *queue, uint64_t *tags, int room)
     return count;
 }
 
-// The next record of a log, if there is one.
+// Takes the next record of a log, if there is one.
 static gometa_status_t next_record(const gometa_log_t *log, gometa_log_record_t **record)
 {
     return gometa_log_next(log, 0, record, NULL);
@@ -212,12 +212,12 @@ import (
 	"unsafe"
 )
 
-// The numbers of the header, for the constants that the package exports.
+// The numbers of the header, for the exported constants.
 const (
 	numberInvalidArgument   = C.GOMETA_INVALID_ARGUMENT
 	numberNotFound          = C.GOMETA_NOT_FOUND
 	numberAlreadyExists     = C.GOMETA_ALREADY_EXISTS
-	numberCasMismatch       = C.GOMETA_CAS_MISMATCH
+	numberCASMismatch       = C.GOMETA_CAS_MISMATCH
 	numberDeadlineExceeded  = C.GOMETA_DEADLINE_EXCEEDED
 	numberUnavailable       = C.GOMETA_UNAVAILABLE
 	numberNotLeader         = C.GOMETA_NOT_LEADER
@@ -260,7 +260,7 @@ const (
 const (
 	callAdd      = C.CALL_ADD
 	callSet      = C.CALL_SET
-	callCas      = C.CALL_CAS
+	callCAS      = C.CALL_CAS
 	callDelete   = C.CALL_DELETE
 	callDeleteIf = C.CALL_DELETE_IF
 	callGet      = C.CALL_GET
@@ -269,26 +269,26 @@ const (
 	callMembers  = C.CALL_MEMBERS
 )
 
-// tagsMax is how many tags are taken from the queue at a time.
+// tagsMax is the maximum number of tags that are taken from the queue at a time.
 const tagsMax = 64
 
-// library is a client of libgometa's and its queue.
+// library is a client of libgometa and its queue.
 type library struct {
 	client *C.gometa_client_t
 	queue  *C.gometa_queue_t
-	// watched is a copy of the queue's descriptor, which the Go runtime watches, and closes.
+	// watched is a duplicate of the queue's descriptor, which the Go runtime polls and closes.
 	watched *os.File
-	// log is where the client's records wait, if they are wanted.
+	// log is nil without WithLog.
 	log *logQueue
 }
 
-// logQueue is a log of libgometa's. The goroutine that runs watch frees it.
+// logQueue is a log of libgometa. The goroutine that runs watch frees it.
 type logQueue struct {
 	log     *C.gometa_log_t
 	watched *os.File
 }
 
-// openLibrary makes a client of peers, addresses with commas between them.
+// openLibrary creates a client. Peers are addresses separated by commas.
 func openLibrary(peers string, settings *settings) (*library, error) {
 	var options *C.gometa_options_t
 	var failed *C.gometa_error_t
@@ -330,17 +330,17 @@ func openLibrary(peers string, settings *settings) (*library, error) {
 	return opened, nil
 }
 
-// duplicate copies a descriptor of libgometa's, for the Go runtime to watch.
+// duplicate duplicates a descriptor of libgometa, for the Go runtime to poll.
 func duplicate(descriptor C.int, of string) (*os.File, error) {
 	copied := C.duplicate(descriptor)
 	if copied < 0 {
-		return nil, &Error{Kind: ErrResourceExhausted, Operation: "build client", Outcome: NotApplied, Retryable: true,
-			Message: "build client: no descriptor for the " + of}
+		return nil, &Error{Kind: ErrResourceExhausted, Operation: "build client", Outcome: OutcomeNotApplied, Retryable: true,
+			Message: "build client: no file descriptor for the " + of}
 	}
 	return os.NewFile(uintptr(copied), "gometa-"+of), nil
 }
 
-// openLog makes a log, which clients that are made of options put their records into.
+// openLog creates a log and sets it in the options.
 func openLog(options *C.gometa_options_t, level LogLevel) (*logQueue, error) {
 	var failed *C.gometa_error_t
 	opened := &logQueue{}
@@ -360,12 +360,12 @@ func openLog(options *C.gometa_options_t, level LogLevel) (*logQueue, error) {
 	return opened, nil
 }
 
-// close ends watch, after what is there.
+// close ends watch, after the records that are there.
 func (l *logQueue) close() {
 	C.gometa_log_close(l.log)
 }
 
-// watch calls ready with each record until the log is closed, and then frees it.
+// watch calls ready with each record until the log is closed, then frees the log.
 func (l *logQueue) watch(ready func(LogRecord)) {
 	defer func() {
 		l.watched.Close()
@@ -379,7 +379,7 @@ func (l *logQueue) watch(ready func(LogRecord)) {
 			Message: C.GoString(C.gometa_log_record_message(record)),
 		})
 	}
-	// take passes on what is there, and says whether there will be more.
+	// take handles what is there; it returns false if the queue is closed.
 	take := func() bool {
 		for {
 			var record *C.gometa_log_record_t
@@ -398,7 +398,7 @@ func (l *logQueue) watch(ready func(LogRecord)) {
 			return
 		}
 	}
-	// The runtime cannot watch descriptors here, so a thread waits.
+	// The runtime cannot poll the descriptor: block a thread.
 	for {
 		var record *C.gometa_log_record_t
 		switch C.gometa_log_next(l.log, math.MaxInt32, &record, nil) {
@@ -411,7 +411,7 @@ func (l *logQueue) watch(ready func(LogRecord)) {
 	}
 }
 
-// apply sets what was asked for, and leaves the rest to the library.
+// apply sets the options that were given. The others have the defaults of the library.
 func apply(options *C.gometa_options_t, settings *settings) error {
 	var failed *C.gometa_error_t
 	if settings.timeout != nil {
@@ -425,9 +425,9 @@ func apply(options *C.gometa_options_t, settings *settings) error {
 			return failureOf(failed)
 		}
 	}
-	if settings.quiet != nil {
-		quiet, silence := milliseconds(*settings.quiet), milliseconds(*settings.silence)
-		if C.gometa_options_set_keepalive_ms(options, quiet, silence, &failed) != C.GOMETA_OK {
+	if settings.keepaliveInterval != nil {
+		interval, timeout := milliseconds(*settings.keepaliveInterval), milliseconds(*settings.keepaliveTimeout)
+		if C.gometa_options_set_keepalive_ms(options, interval, timeout, &failed) != C.GOMETA_OK {
 			return failureOf(failed)
 		}
 	}
@@ -445,10 +445,10 @@ func apply(options *C.gometa_options_t, settings *settings) error {
 	return nil
 }
 
-// timeoutMax is the longest time that the library takes.
+// timeoutMax is the longest timeout that the library accepts.
 const timeoutMax = 365 * 24 * time.Hour
 
-// milliseconds rounds up, so that what is more than nothing stays more than nothing; what is less is nothing.
+// milliseconds rounds up, so that a positive duration stays positive. A negative one becomes 0.
 func milliseconds(duration time.Duration) C.uint64_t {
 	if duration <= 0 {
 		return 0
@@ -456,7 +456,7 @@ func milliseconds(duration time.Duration) C.uint64_t {
 	return C.uint64_t((duration-1)/time.Millisecond + 1)
 }
 
-// cString copies a text for C, where a zero byte would end it.
+// cString copies a string for C. The string must not contain a zero byte.
 func cString(text, name string) (*C.char, error) {
 	if strings.IndexByte(text, 0) >= 0 {
 		return nil, invalid("build client", name+" has a zero byte in it")
@@ -464,7 +464,7 @@ func cString(text, name string) (*C.char, error) {
 	return C.CString(text), nil
 }
 
-// close ends every call that runs, and every later one.
+// close fails calls in flight and all later calls.
 func (l *library) close() {
 	C.gometa_client_close(l.client)
 }
@@ -474,7 +474,7 @@ func (l *library) closeQueue() {
 	C.gometa_queue_close(l.queue)
 }
 
-// free gives everything back. Nobody may use the library any more.
+// free releases everything. The library must not be in use.
 func (l *library) free() {
 	if l.watched != nil {
 		l.watched.Close()
@@ -482,18 +482,18 @@ func (l *library) free() {
 	C.gometa_queue_free(l.queue)
 	C.gometa_client_free(l.client)
 	if l.log != nil {
-		// With nobody to pass records on, nobody frees it.
+		// Its watch does not run.
 		l.log.watched.Close()
 		C.gometa_log_free(l.log.log)
 	}
 	*l = library{}
 }
 
-// watch calls ready with the tags of the requests that have ended, until the queue is closed.
+// watch calls ready with the tags of completed requests until the queue is closed.
 func (l *library) watch(ready func(tags []uint64)) {
 	var taken [tagsMax]C.uint64_t
 	tags := make([]uint64, 0, tagsMax)
-	// take passes on what is there, and says whether there will be more.
+	// take handles what is there; it returns false if the queue is closed.
 	take := func() bool {
 		for {
 			count := C.tags(l.queue, &taken[0], tagsMax)
@@ -510,13 +510,13 @@ func (l *library) watch(ready func(tags []uint64)) {
 			}
 		}
 	}
-	// The function is called whenever the descriptor has become readable; it says when it has seen enough.
+	// Read calls the function whenever the descriptor is readable, until it returns true.
 	if raw, err := l.watched.SyscallConn(); err == nil {
 		if raw.Read(func(uintptr) bool { return !take() }) == nil {
 			return
 		}
 	}
-	// The runtime cannot watch descriptors here, so a thread waits.
+	// The runtime cannot poll the descriptor: block a thread.
 	for {
 		var tag C.uint64_t
 		switch C.gometa_queue_next(l.queue, math.MaxInt32, &tag, nil) {
@@ -545,7 +545,7 @@ func (l *library) counters() Counters {
 	}
 }
 
-// arguments are those of any call; each uses what it has.
+// arguments are those of all operations; each uses some of them.
 type arguments struct {
 	call        C.int
 	key         string
@@ -554,20 +554,20 @@ type arguments struct {
 	consistency uint32
 }
 
-// request is one that was started, and its result. Its methods must not run at the same time.
+// request is a started request, and its result. Its methods must not run concurrently.
 type request struct {
 	call C.int
 	raw  C.request_t
 }
 
-// start starts a request; its end is told by its tag, which may be at once. The library copies the arguments. timeout
-// is 0 for the client's own.
-func (l *library) start(asked *arguments, tag uint64, timeout time.Duration) (*request, error) {
-	started := &request{call: asked.call}
-	// The bytes as a string, not as a pointer: what they may lie in is none of cgo's business.
-	value := *(*string)(unsafe.Pointer(&asked.value))
-	status := C.start(l.client, l.queue, asked.call, C.uint64_t(tag), milliseconds(timeout), asked.key, value,
-		C.uint64_t(asked.revision), C.uint32_t(asked.consistency), &started.raw)
+// start starts a request, whose tag is put into the queue when it completes, perhaps before start returns. The library
+// copies the arguments. Timeout 0 means the client's timeout.
+func (l *library) start(call *arguments, tag uint64, timeout time.Duration) (*request, error) {
+	started := &request{call: call.call}
+	// As a string, since cgo would check the object around a pointer to the bytes for Go pointers.
+	value := *(*string)(unsafe.Pointer(&call.value))
+	status := C.start(l.client, l.queue, call.call, C.uint64_t(tag), milliseconds(timeout), call.key, value,
+		C.uint64_t(call.revision), C.uint32_t(call.consistency), &started.raw)
 	if status != C.GOMETA_OK {
 		defer started.release()
 		return nil, started.failure()
@@ -575,12 +575,12 @@ func (l *library) start(asked *arguments, tag uint64, timeout time.Duration) (*r
 	return started, nil
 }
 
-// cancel has the request end now, if it has not.
+// cancel cancels the request, unless it has completed.
 func (r *request) cancel() {
 	C.gometa_future_cancel(r.raw.future)
 }
 
-// take gets the result of a request that has ended; the methods below read it.
+// take fetches the result of a completed request, for the methods below.
 func (r *request) take() error {
 	if C.take(r.call, &r.raw) != C.GOMETA_OK {
 		return r.failure()
@@ -588,7 +588,7 @@ func (r *request) take() error {
 	return nil
 }
 
-// release gives back what the request has, result included.
+// release frees the request and its result.
 func (r *request) release() {
 	C.release(&r.raw)
 	r.raw = C.request_t{}
@@ -694,12 +694,12 @@ func errorOf(failure *C.failure_t) *Error {
 	return read
 }
 
-// nameOf names a number of the table: "Unknown" for one that is none.
+// nameOf returns the name of a kind, "Unknown" if there is no such kind.
 func nameOf(number uint32) string {
 	return C.GoString(C.gometa_status_name(C.uint32_t(number)))
 }
 
-// libraryVersion is that of the library that runs.
+// libraryVersion returns the version of the library at run time.
 func libraryVersion() string {
 	return C.GoString(C.gometa_version())
 }

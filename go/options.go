@@ -4,63 +4,65 @@ package gometa
 
 import "time"
 
-// settings are what New was asked for. What is nil is left as the library has it.
+// settings are the options of New. If a field is nil, the library's default applies.
 type settings struct {
-	timeout        *time.Duration
-	connectTimeout *time.Duration
-	quiet, silence *time.Duration
-	name           string
-	pinned         bool
-	logLevel       LogLevel
-	log            func(LogRecord)
+	timeout           *time.Duration
+	connectTimeout    *time.Duration
+	keepaliveInterval *time.Duration
+	keepaliveTimeout  *time.Duration
+	name              string
+	pinned            bool
+	logLevel          LogLevel
+	log               func(LogRecord)
 }
 
-// Option is a setting of a client.
+// Option is an option of New.
 type Option func(*settings)
 
-// WithTimeout sets what a call may take, everything included, if its context has no deadline; 5 s if not set. It is
-// rounded up to milliseconds. New returns ErrInvalidArgument for 0 and less, and for more than 365 days.
+// WithTimeout sets the timeout of calls whose context has no deadline, retries included. Default 5 s. It is rounded up to
+// milliseconds. New returns ErrInvalidArgument if it is not positive or above 365 days.
 func WithTimeout(timeout time.Duration) Option {
 	return func(settings *settings) { settings.timeout = &timeout }
 }
 
-// WithConnectTimeout sets what resolving a name, connecting and the handshake with one node may take together; 2 s if
-// not set. It is rounded up to milliseconds. New returns ErrInvalidArgument for 0 and less, and for more than 365 days.
+// WithConnectTimeout sets the timeout of connecting to one node, name resolution and handshake included. Default 2 s. It is
+// rounded up to milliseconds. New returns ErrInvalidArgument if it is not positive or above 365 days.
 func WithConnectTimeout(timeout time.Duration) Option {
 	return func(settings *settings) { settings.connectTimeout = &timeout }
 }
 
-// WithSilence sets how silent a node may be that owes an answer: it is asked for a sign of life after quiet (0.5 s if
-// not set), and left silence later (1 s if not set). A node that has owed an answer for quiet when a call's deadline
-// passes is left too. New returns ErrInvalidArgument if either is 0 or less, or more than 365 days.
-func WithSilence(quiet, silence time.Duration) Option {
-	return func(settings *settings) { settings.quiet, settings.silence = &quiet, &silence }
+// WithKeepalive sets the keepalive of the connection. While a response is pending and nothing is received for interval
+// (default 0.5 s), the client sends a ping; it closes the connection if nothing is received for another timeout (default
+// 1 s), and connects to another node. It also does so if a call times out on a connection on which a response has been
+// pending for interval. New returns ErrInvalidArgument if either is not positive or above 365 days.
+func WithKeepalive(interval, timeout time.Duration) Option {
+	return func(settings *settings) { settings.keepaliveInterval, settings.keepaliveTimeout = &interval, &timeout }
 }
 
-// WithName sets the application's name in the nodes' logs, "gometa-go" if not set; its first 16 characters count.
+// WithName sets the application's name, which the nodes log; at most 16 characters are used. Default "gometa-go".
 func WithName(name string) Option {
 	return func(settings *settings) { settings.name = name }
 }
 
-// WithPinned has the client use only the given addresses, in their order, and follow neither the leader's hint nor the
-// members' addresses: for tools that examine one node.
+// WithPinned makes the client use only the given addresses, in their order, and follow neither leader hints nor the list of
+// members: for tools that examine one node.
 func WithPinned() Option {
 	return func(settings *settings) { settings.pinned = true }
 }
 
-// LogLevel says how much a LogRecord matters.
+// LogLevel is the level of a LogRecord.
 type LogLevel uint32
 
 const (
 	// LogWarn: a node cannot be used.
 	LogWarn LogLevel = numberLogWarn
-	// LogInfo: a connection stands again after one was lost.
+	// LogInfo: a lost connection was replaced.
 	LogInfo LogLevel = numberLogInfo
-	// LogDebug: everything else: attempts, sessions, moves to the leader.
+	// LogDebug: connection attempts, sessions, moves to the leader.
 	LogDebug LogLevel = numberLogDebug
 )
 
-// String is "warn", "info" or "debug".
+// String returns "warn", "info" or "debug".
 func (l LogLevel) String() string {
 	switch l {
 	case LogWarn:
@@ -74,20 +76,20 @@ func (l LogLevel) String() string {
 	}
 }
 
-// LogRecord is one thing that a client reports of its connections.
+// LogRecord is a log record about a client's connections.
 type LogRecord struct {
-	// Time is when it happened.
+	// Time is the time of the event.
 	Time time.Time
-	// Level says how much it matters.
+	// Level is the level of the event.
 	Level LogLevel
-	// Message is a fixed phrase and its fields, in one line: dial failed address=127.0.0.1:5003 reason=connection refused
+	// Message is a fixed phrase and fields, in one line: dial failed address=127.0.0.1:5003 reason=connection refused
 	Message string
 }
 
-// WithLog has log called with what the client reports, up to level: on a goroutine of the client's own, one record after
-// another. A thousand records wait for it; later ones are lost, and a record says how many. log may use the client, but
-// for Close. The last records may come shortly after Close has returned. New returns ErrInvalidArgument for a level that
-// is none, and if log is nil.
+// WithLog sets a function that is called with the client's log records up to level, one at a time, on a goroutine of the
+// client. Up to 1,000 records are queued for it; further ones are dropped, and a record reports how many. The function may
+// use the client, except for Close. It may be called shortly after Close has returned. New returns ErrInvalidArgument if
+// level is invalid or log is nil.
 func WithLog(level LogLevel, log func(LogRecord)) Option {
 	return func(settings *settings) {
 		settings.logLevel, settings.log = level, log
@@ -97,28 +99,28 @@ func WithLog(level LogLevel, log func(LogRecord)) Option {
 	}
 }
 
-// reading is how Get reads.
+// reading holds the options of Get.
 type reading struct {
 	consistency uint32
 	minRevision uint64
 }
 
-// GetOption changes how Get reads.
+// GetOption is an option of Get.
 type GetOption func(*reading)
 
-// Local has Get read what the answering node has applied: quicker, and possibly behind, but never behind what this
-// client has seen before.
+// Local makes Get read the state of the answering node: faster and possibly stale, but never older than what this client
+// has seen.
 func Local() GetOption {
 	return func(reading *reading) { reading.consistency = consistencyLocal }
 }
 
-// MinRevision has a local Get wait until the node has applied this revision, or the highest one that the client has
-// seen if that is higher. A Get that is not local sees every write anyway.
+// MinRevision makes a local Get wait until the node has applied this revision, or the highest one that the client has seen
+// if that is higher. A linearizable Get sees every write anyway.
 func MinRevision(revision uint64) GetOption {
 	return func(reading *reading) { reading.minRevision = revision }
 }
 
-// Version is that of the libgometa that runs: "0.1.0".
+// Version returns the version of libgometa: "0.1.0".
 func Version() string {
 	return libraryVersion()
 }

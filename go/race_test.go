@@ -3,6 +3,6 @@
 package gometa_test
 
 func init() {
-	// The race detector remembers every goroutine and address in memory of its own.
+	// The race detector keeps memory for every goroutine and address.
 	watchesMemory = false
 }

@@ -2,55 +2,55 @@
 
 package gometa
 
-// Written is what a write came to.
+// Written is the result of a write.
 type Written struct {
-	// Revision is the one that the write made: the key's new ModRevision.
+	// Revision is the revision of the write: the key's new ModRevision.
 	Revision uint64
-	// Version is 1, 2, … since the key was created.
+	// Version is the number of writes to the key since it was created, this one included.
 	Version uint64
 }
 
-// Deleted is what a deletion came to.
+// Deleted is the result of a deletion.
 type Deleted struct {
-	// Existed says whether the key was there.
+	// Existed says whether the key existed.
 	Existed bool
-	// Revision is that of the deletion, 0 where there was nothing to delete.
+	// Revision is the revision of the deletion, 0 if the key did not exist.
 	Revision uint64
 }
 
-// Entry is a key as it was read.
+// Entry is a key, its value and its revisions.
 type Entry struct {
-	// Key is its name.
+	// Key is the key.
 	Key string
-	// Value is the caller's own copy; it is never nil.
+	// Value is a copy that the caller owns. It is never nil.
 	Value []byte
-	// Version is 1, 2, … since the key was created.
+	// Version is the number of writes to the key since it was created.
 	Version uint64
-	// CreateRevision is the revision that created the key.
+	// CreateRevision is the revision at which the key was created.
 	CreateRevision uint64
-	// ModRevision is the revision that changed the key last: what CAS compares.
+	// ModRevision is the revision of the last write to the key, which CAS compares.
 	ModRevision uint64
 }
 
-// Role is what a node does in its ensemble.
+// Role is the role of a node.
 type Role uint32
 
 const (
-	// RoleUnknown is a role that this library does not know.
+	// RoleUnknown is a role that this version of the library does not know.
 	RoleUnknown Role = numberRoleUnknown
-	// RoleForming waits for every configured voter to form the ensemble.
+	// RoleForming: waiting for all configured voters to form the ensemble.
 	RoleForming Role = numberRoleForming
-	// RoleLooking looks for a leader.
+	// RoleLooking: looking for a leader.
 	RoleLooking Role = numberRoleLooking
-	// RoleFollowing follows the leader.
+	// RoleFollowing: following the leader.
 	RoleFollowing Role = numberRoleFollowing
-	// RoleLeading leads.
+	// RoleLeading: leading.
 	RoleLeading Role = numberRoleLeading
-	// RoleLearning follows the leader, but is counted in no quorum.
+	// RoleLearning: following the leader without counting in quorums.
 	RoleLearning Role = numberRoleLearning
 )
 
-// String is "leading", "following" and so on.
+// String returns the name of the role: "leading", "following".
 func (r Role) String() string {
 	switch r {
 	case RoleForming:
@@ -68,83 +68,83 @@ func (r Role) String() string {
 	}
 }
 
-// Member is a node of the ensemble.
+// Member is a member of the ensemble.
 type Member struct {
-	// Node is its id; people are shown MessageAddress instead.
+	// Node is the member's id.
 	Node uint64
-	// MessageAddress is its address for nodes.
+	// MessageAddress is the peer address, which identifies the member to people.
 	MessageAddress string
-	// RequestAddress is its address for clients, empty where it is not known.
+	// RequestAddress is the client address, empty if it is unknown.
 	RequestAddress string
 }
 
-// Members is the ensemble as the node in use knows it.
+// Members are the members of the ensemble and its leader, as known to one node.
 type Members struct {
-	// Role is what the node in use does.
+	// Role is the role of the node that answered.
 	Role Role
-	// Leader is the leader's address for clients, empty where it is not known.
+	// Leader is the leader's client address, empty if it is unknown.
 	Leader string
-	// Members are all nodes, the answering one included.
+	// Members are all members, including the node that answered.
 	Members []Member
 }
 
-// NodeStatus says how a node is.
+// NodeStatus is the status of a node.
 type NodeStatus struct {
-	// Node is its id; people are shown its address for nodes instead.
+	// Node is the node's id.
 	Node uint64
-	// Role is what it does.
+	// Role is the node's role.
 	Role Role
-	// Leader is the id of the leader that it knows, 0 if it knows none.
+	// Leader is the id of the leader known to the node, 0 if none.
 	Leader uint64
-	// Epoch is that of its leader.
+	// Epoch is the epoch of that leader.
 	Epoch uint64
-	// LastRevision is the last one in its log.
+	// LastRevision is the last revision in the node's log.
 	LastRevision uint64
-	// CommitRevision is the last one that it knows to be committed.
+	// CommitRevision is the last revision that the node knows to be committed.
 	CommitRevision uint64
-	// AppliedRevision is the last one that it has applied.
+	// AppliedRevision is the last revision that the node has applied.
 	AppliedRevision uint64
-	// Sessions counts clients' sessions.
+	// Sessions is the number of client sessions.
 	Sessions uint64
-	// Keys counts keys.
+	// Keys is the number of keys.
 	Keys uint64
-	// Votes says whether it is counted in quorums.
+	// Votes says whether the node counts in quorums.
 	Votes bool
-	// Detail says in one line what it waits for, or why it is counted in no quorum; it is empty if all is well.
+	// Detail is one line: what the node waits for, or why it does not count in quorums. Empty if it is healthy.
 	Detail string
-	// Version is that of its program.
+	// Version is the version of the server.
 	Version string
-	// StateHash is the hash of everything that it holds at AppliedRevision, 16 bytes: equal on all nodes at one revision.
+	// StateHash is the hash of all data at AppliedRevision, 16 bytes: equal on all nodes at the same revision.
 	StateHash []byte
-	// Peers are the other members, as this node sees them.
+	// Peers are the other members, as known to the node.
 	Peers []PeerStatus
 }
 
-// PeerStatus says how another member is, as a node sees it.
+// PeerStatus is the status of another member, as known to a node.
 type PeerStatus struct {
-	// Member is the node that is seen.
+	// Member is the member.
 	Member
-	// Votes says whether it is counted in quorums.
+	// Votes says whether the member counts in quorums.
 	Votes bool
-	// Connected says, in a leader's status, whether the member follows it now; in another's, whether the member is the
-	// leader that it follows.
+	// Connected says, if the node leads, whether the member follows it; otherwise, whether the member is its leader.
 	Connected bool
-	// AckedRevision is, in a leader's status, the last revision that the member has acknowledged as durable.
+	// AckedRevision is, if the node leads, the last revision that the member has acknowledged as durable; otherwise 0.
 	AckedRevision uint64
-	// Detail is one line, empty if all is well.
+	// Detail is one line, empty if the member is healthy.
 	Detail string
 }
 
-// Counters say what a client has done so far.
+// Counters are the counters of a client.
 type Counters struct {
-	// Requests counts calls made.
+	// Requests is the number of calls made.
 	Requests uint64
-	// Retries counts attempts beyond a call's first.
+	// Retries is the number of attempts beyond a call's first.
 	Retries uint64
-	// Reconnects counts connections made after one was lost or left; neither the first one nor a move to the leader.
+	// Reconnects is the number of connections that replaced a lost one. Neither the first connection nor a move to the leader
+	// counts.
 	Reconnects uint64
-	// InFlight counts calls that have not ended yet.
+	// InFlight is the number of calls in flight.
 	InFlight uint64
-	// SeenRevision is the highest revision that an answer has shown; local reads are never older.
+	// SeenRevision is the highest revision in any answer so far; local reads are never older.
 	SeenRevision uint64
 }

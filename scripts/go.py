@@ -25,13 +25,13 @@ ROOT = Path(__file__).resolve().parent.parent
 MODULES = [ROOT / "go", ROOT / "examples" / "go", ROOT / "tests" / "clients" / "go"]
 OUTCOME = re.compile(r"^--- (PASS|FAIL|SKIP)", re.MULTILINE)
 TOUR = [
-    "it is there already, as we wrote it: true",
+    "the key exists, at our revision: true",
     "value green, version 2",
-    "somebody was quicker: true",
+    "the key was changed: true",
     "value yellow, version 3",
     "cancelled: true true",
     "3 members, the leader is leading",
-    "the node in use has what we wrote: true",
+    "the connected node has applied our write: true",
     "deleted: true",
     'gometa: get "tour/go/colour": there is no such key',
     "calls: 114",

@@ -1,12 +1,12 @@
 /*
- * Many calls in flight in a program with one thread and an event loop: poll(2) waits for the queue's descriptor as
- * for any other, here standard input.
+ * Many calls in flight with one thread and an event loop: poll(2) waits for the queue's descriptor and for others, here
+ * standard input.
  *
  *     cc -std=c99 event_loop.c $(pkg-config --cflags --libs gometa) -o event_loop
  *     ./event_loop 127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003
  *
- * It writes a thousand keys and reads each back as soon as it is written. A line on standard input asks how far it
- * is.
+ * It writes a thousand keys and reads each back once it is written. A line on standard input makes it print its
+ * progress.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
@@ -20,7 +20,7 @@
 #define KEYS 1000
 #define IN_FLIGHT_MAX 100
 
-/* What each key is at. Its number is the tag of its calls. */
+/* The state of each key. Its index is the tag of its calls. */
 static struct {
     enum { WRITING, READING, DONE } state;
     gometa_future_t *future;
@@ -43,7 +43,7 @@ static size_t name(int number, char key[64])
     return (size_t)snprintf(key, 64, "event_loop/%d", number);
 }
 
-/* Starts to write a key. Neither this nor anything else in the loop waits for the network. */
+/* Starts to write a key. Nothing in the loop blocks on the network. */
 static void start(int number)
 {
     char key[64], value[64];
@@ -57,7 +57,7 @@ static void start(int number)
     in_flight_most = in_flight > in_flight_most ? in_flight : in_flight_most;
 }
 
-/* A call of a key's has ended: takes its result, and starts what comes next. */
+/* Reads the result of a completed call, and starts the next one. */
 static void proceed(int number)
 {
     char key[64];
@@ -80,7 +80,7 @@ static void proceed(int number)
     const uint8_t *value = gometa_entry_value(entry, &length);
     int expected_length = snprintf(expected, sizeof expected, "value %d", number);
     if (length != (size_t)expected_length || memcmp(value, expected, length) != 0) {
-        fprintf(stderr, "key %d has another's value\n", number);
+        fprintf(stderr, "key %d has the wrong value\n", number);
         exit(1);
     }
     gometa_entry_free(entry);
@@ -109,7 +109,7 @@ int main(int count, char **arguments)
             return 1;
         }
         if (watched[0].revents & POLLIN) {
-            /* A timeout of 0 only looks, so this ends when the queue is empty. */
+            /* With timeout 0 this ends when the queue is empty. */
             uint64_t tag = 0;
             while (gometa_queue_next(queue, 0, &tag, NULL) == GOMETA_OK) {
                 proceed((int)tag);
@@ -120,7 +120,7 @@ int main(int count, char **arguments)
             if (read(STDIN_FILENO, line, sizeof line) > 0) {
                 printf("so far %d written, %d read back\n", written, read_back);
             } else {
-                /* There is no more; poll(2) passes over what is negative. */
+                /* The end of input; poll(2) ignores negative descriptors. */
                 watched[1].fd = -1;
             }
         }

@@ -1,5 +1,5 @@
 /*
- * Every call of libgometa once, and what can go wrong with it.
+ * The calls of libgometa, with their errors.
  *
  *     cc -std=c99 tour.c $(pkg-config --cflags --libs gometa) -o tour
  *     ./tour 127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Ends the program with what went wrong. */
+/* Exits with the message of the error, if there is one. */
 static void must(gometa_status_t status, gometa_error_t **error)
 {
     if (status == GOMETA_OK) {
@@ -31,13 +31,13 @@ int main(int count, char **arguments)
     gometa_error_t *error = NULL;
     must(gometa_client_new(arguments[1], NULL, &client, &error), &error);
 
-    /* A write, and what it made of the key. */
+    /* A write. */
     const char *key = "tour/colour";
     gometa_written_t written;
     must(gometa_client_set(client, key, strlen(key), "red", 3, &written, &error), &error);
     printf("set at revision %" PRIu64 "\n", written.revision);
 
-    /* A read sees every write that was acknowledged before. */
+    /* A linearizable read: it sees every write that was acknowledged before it began. */
     gometa_entry_t *entry = NULL;
     must(gometa_client_get(client, key, strlen(key), &entry, &error), &error);
     size_t length = 0;
@@ -45,17 +45,17 @@ int main(int count, char **arguments)
     printf("value %.*s, version %" PRIu64 "\n", (int)length, (const char *)value, gometa_entry_version(entry));
     gometa_entry_free(entry);
 
-    /* A change that happens only if nobody else was quicker. */
+    /* Compare and set: writes only if the key still has this revision. */
     must(gometa_client_cas(client, key, strlen(key), written.revision, "green", 5, NULL, &error), &error);
     gometa_status_t status =
         gometa_client_cas(client, key, strlen(key), written.revision, "blue", 4, NULL, &error);
     uint64_t actual = 0;
     if (status == GOMETA_CAS_MISMATCH && gometa_error_actual_revision(error, &actual)) {
-        printf("somebody was quicker: revision %" PRIu64 "\n", actual - written.revision);
+        printf("the key was changed: revision %" PRIu64 "\n", actual - written.revision);
     }
     gometa_error_free(error);
 
-    /* The same without waiting: a future, and the queue that tells when it is ready. */
+    /* Without blocking: a future, and a queue that receives its tag when it is ready. */
     gometa_queue_t *queue = NULL;
     gometa_future_t *future = NULL;
     uint64_t tag = 0;
@@ -69,7 +69,7 @@ int main(int count, char **arguments)
     gometa_future_free(future);
     gometa_queue_free(queue);
 
-    /* What there is not is a kind of its own, and no failure of the call. */
+    /* A key that does not exist is an error of its own kind. */
     status = gometa_client_get(client, key, strlen(key), &entry, &error);
     printf("%s: %s\n", gometa_status_name(status), gometa_error_message(error));
     gometa_error_free(error);

@@ -1,4 +1,4 @@
-// Every call of the package gometa once, and what can go wrong with it.
+// Every call of the package gometa, with its errors.
 //
 //	go run . 127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003
 package main
@@ -26,7 +26,7 @@ func main() {
 }
 
 func tour(peers string) error {
-	// Making a client does no IO. One is enough for a program; any number of goroutines may share it.
+	// New does no IO. A program needs only one client, which is safe for concurrent use.
 	client, err := gometa.New([]string{peers}, gometa.WithTimeout(5*time.Second), gometa.WithName("tour"))
 	if err != nil {
 		return err
@@ -38,17 +38,17 @@ func tour(peers string) error {
 		return err
 	}
 
-	// A key is created once.
+	// Creates a key; fails if it exists.
 	added, err := client.Add(ctx, key, []byte("red"))
 	if err != nil {
 		return err
 	}
 	var failed *gometa.Error
 	if _, err = client.Add(ctx, key, []byte("blue")); errors.As(err, &failed) && failed.Kind == gometa.ErrAlreadyExists {
-		fmt.Println("it is there already, as we wrote it:", *failed.ActualRevision == added.Revision)
+		fmt.Println("the key exists, at our revision:", *failed.ActualRevision == added.Revision)
 	}
 
-	// A write, and what it made of the key; a read sees every write that was acknowledged before.
+	// A write, and a linearizable read: it sees every write that was acknowledged before it began.
 	written, err := client.Set(ctx, key, []byte("green"))
 	if err != nil {
 		return err
@@ -59,20 +59,21 @@ func tour(peers string) error {
 	}
 	fmt.Printf("value %s, version %d\n", entry.Value, entry.Version)
 
-	// A change that happens only if nobody else was quicker.
+	// Compare and set: writes only if the key still has this revision.
 	if _, err := client.CAS(ctx, key, written.Revision, []byte("yellow")); err != nil {
 		return err
 	}
 	_, err = client.CAS(ctx, key, written.Revision, []byte("black"))
-	fmt.Println("somebody was quicker:", errors.Is(err, gometa.ErrCasMismatch))
+	fmt.Println("the key was changed:", errors.Is(err, gometa.ErrCASMismatch))
 
-	// A read from whatever node is in use: quicker, and never behind what this client has seen.
+	// A local read is answered from the state of one node: faster and possibly stale, but never older than what this
+	// client has seen.
 	if entry, err = client.Get(ctx, key, gometa.Local()); err != nil {
 		return err
 	}
 	fmt.Printf("value %s, version %d\n", entry.Value, entry.Version)
 
-	// Many calls at a time go over one connection.
+	// All calls in flight share one connection.
 	var calls sync.WaitGroup
 	for i := 0; i < 100; i++ {
 		i := i
@@ -86,13 +87,13 @@ func tour(peers string) error {
 	}
 	calls.Wait()
 
-	// A context ends its call, and the request with it.
+	// Cancelling a context cancels its call.
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	_, err = client.Get(ended, key)
 	fmt.Println("cancelled:", errors.Is(err, gometa.ErrCancelled), errors.Is(err, context.Canceled))
 
-	// Who they are, and how one of them is.
+	// The members of the ensemble, and the status of one node.
 	members, err := client.Members(ctx)
 	if err != nil {
 		return err
@@ -105,11 +106,11 @@ func tour(peers string) error {
 	if status, err = client.Status(ctx); err != nil {
 		return err
 	}
-	fmt.Println("the node in use has what we wrote:", status.AppliedRevision >= written.Revision)
+	fmt.Println("the connected node has applied our write:", status.AppliedRevision >= written.Revision)
 
-	// Removing a key, if it is as we know it; then whether it is there or not.
-	if _, err = client.DeleteIf(ctx, key, written.Revision); !errors.Is(err, gometa.ErrCasMismatch) {
-		return fmt.Errorf("an old revision was good enough: %v", err)
+	// Deletes a key, first conditionally.
+	if _, err = client.DeleteIf(ctx, key, written.Revision); !errors.Is(err, gometa.ErrCASMismatch) {
+		return fmt.Errorf("deleted with an old revision: %v", err)
 	}
 	deleted, err := client.Delete(ctx, key)
 	if err != nil {
@@ -117,7 +118,7 @@ func tour(peers string) error {
 	}
 	fmt.Println("deleted:", deleted.Existed)
 
-	// What there is not is a kind of its own, and no failure of the call.
+	// A key that does not exist is an error of its own kind.
 	_, err = client.Get(ctx, key)
 	fmt.Println(err)
 	fmt.Println("calls:", client.Counters().Requests)

@@ -92,7 +92,7 @@ async fn the_tour_in_c_prints_its_results() {
         lines[1..],
         [
             "value red, version 1",
-            "somebody was quicker: revision 1",
+            "the key was changed: revision 1",
             "future 7 is ready: deleted it",
             "NotFound: get \"tour/colour\": there is no such key",
         ]
