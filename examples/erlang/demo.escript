@@ -1,5 +1,5 @@
 #!/usr/bin/env escript
-%% A tour of every call, by a client without a library.
+%% Every call, by a client without a library.
 %%
 %%     escript demo.escript 127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003
 
@@ -9,9 +9,9 @@ main([Peers]) ->
     load(),
     case gometa_raw:start_link(Peers) of
         {ok, Client} ->
-            %% A call of the tour that fails in another way than it expects ends it.
-            try tour(Client) catch error:{badmatch, {error, Error}} -> give_up(Error) end;
-        {error, Error} -> give_up(Error)
+            %% An unexpected error of a call ends the program.
+            try tour(Client) catch error:{badmatch, {error, Error}} -> fail(Error) end;
+        {error, Error} -> fail(Error)
     end;
 main(_) ->
     io:format(standard_error, "usage: escript demo.escript PEERS (host:port,...)~n", []),
@@ -20,28 +20,28 @@ main(_) ->
 tour(Client) ->
     Key = <<"erlang/colour">>,
 
-    %% A write, and what it made of the key.
+    %% A write.
     {Revision, _} = case gometa_raw:set(Client, Key, <<"red">>) of
         {ok, #{revision := Made, version := Version}} -> {Made, Version};
-        {error, Error} -> give_up(Error)
+        {error, Error} -> fail(Error)
     end,
     io:format("set at revision ~b~n", [Revision]),
 
-    %% A read sees every write that was acknowledged before.
+    %% A linearizable read: it sees every write that was acknowledged before it began.
     {ok, #{value := Value}} = gometa_raw:get(Client, Key),
     io:format("value ~s~n", [Value]),
 
-    %% A change that happens only if nobody else was quicker.
+    %% Compare and set: writes only if the key still has this revision.
     {ok, _} = gometa_raw:cas(Client, Key, Revision, <<"green">>),
     {error, #{kind := cas_mismatch, actual_revision := Actual}} =
         gometa_raw:cas(Client, Key, Revision, <<"blue">>),
-    io:format("somebody was quicker: ~s~n", [Actual > Revision]),
+    io:format("the key was changed: ~s~n", [Actual > Revision]),
 
-    %% A key that must be new.
+    %% Creates a key; fails if it exists.
     {error, #{kind := already_exists, outcome := Outcome}} = gometa_raw:add(Client, Key, <<"blue">>),
-    io:format("already there, outcome ~s~n", [Outcome]),
+    io:format("the key exists, outcome ~s~n", [Outcome]),
 
-    %% What the node in use has applied, without asking the others.
+    %% A local read is answered from the state of the connected node.
     {ok, #{value := Local}} = gometa_raw:get(Client, Key, #{local => true}),
     io:format("local value ~s~n", [Local]),
 
@@ -52,14 +52,14 @@ tour(Client) ->
 
     {ok, #{role := Role, votes := Votes}} = gometa_raw:status(Client),
     {ok, #{members := Members}} = gometa_raw:view(Client),
-    io:format("asked a node that is ~s, one of ~b, and votes: ~s~n", [Role, length(Members), Votes]),
+    io:format("the connected node is ~s, one of ~b, and votes: ~s~n", [Role, length(Members), Votes]),
     gometa_raw:stop(Client).
 
-give_up(#{kind := Kind, message := Message}) ->
+fail(#{kind := Kind, message := Message}) ->
     io:format(standard_error, "~s: ~ts~n", [Kind, Message]),
     halt(1).
 
-%% Compiles the module beside this file into memory.
+%% Compiles the module in this directory into memory.
 load() ->
     Source = filename:join(filename:dirname(escript:script_name()), "gometa_raw.erl"),
     {ok, gometa_raw, Code} = compile:file(Source, [binary, report]),

@@ -1,48 +1,48 @@
-%% A gometa client made of stock Erlang alone: docs/wire.md, carried out.
+%% A gometa client in stock Erlang alone: an implementation of docs/wire.md.
 %%
 %%     {ok, Client} = gometa_raw:start_link("127.0.0.1:5003,127.0.0.1:6003"),
 %%     {ok, #{revision := Revision}} = gometa_raw:set(Client, <<"k">>, <<"v">>),
 %%     {ok, #{value := <<"v">>}} = gometa_raw:get(Client, <<"k">>),
 %%     {error, #{kind := not_found}} = gometa_raw:get(Client, <<"no such key">>).
 %%
-%% Three kinds of processes. A connection owns a socket and matches answers to questions by their id. The client
-%% chooses among nodes, dials, and gives out the numbers of the session's writes. Whoever calls walks through the
-%% call itself (attempts, pauses, the deadline, and what an error may promise), so a process that is killed while it
-%% waits has cancelled its call. Any number of processes may use one client.
+%% There are three kinds of processes. A connection owns a socket and matches responses to requests by id. The client
+%% chooses the node, dials, and assigns the sequence numbers of the session's writes. A call runs in the process of its
+%% caller (attempts, back-off, deadline, outcome), so killing that process cancels the call. Any number of processes may
+%% use one client.
 -module(gometa_raw).
 
 -export([start_link/1, start_link/2, stop/1]).
 -export([add/3, add/4, set/3, set/4, cas/4, cas/5, delete/2, delete/3, get/2, get/3]).
 -export([status/1, status/2, view/1, view/2, cancel/2, kinds/0]).
 
-%% Bytes of a frame that is believed before the node has said its limits.
+%% The maximum length of the first frame, before the limits of the node are known.
 -define(WELCOME_MAX, 65536).
-%% A node that owes an answer is asked for a sign of life after so long without one, in ms, ...
--define(QUIET_MAX, 500).
-%% ... and left after so long without one since then.
--define(SILENCE_MAX, 1000).
-%% An idle connection says at least this often that it is there, in ms.
+%% Keepalive, in ms: while a response is pending and nothing is received for the interval, the client sends a Ping.
+-define(KEEPALIVE_INTERVAL, 500).
+%% If nothing is received for another timeout, it closes the connection.
+-define(KEEPALIVE_TIMEOUT, 1000).
+%% The maximum interval of Pings on an idle connection, in ms.
 -define(IDLE_MAX, 5000).
-%% How often connections and the client look after themselves, in ms.
--define(ROUND, 100).
-%% From, to: ms between attempts; ms before an address that failed is dialed again.
--define(PAUSE, {10, 200}).
--define(REST, {20, 500}).
-%% A dial that takes longer, in ms, is joined by a dial of the next address.
+%% The interval of periodic work of connections and client, in ms.
+-define(TICK, 100).
+%% The back-off in ms, from and to: between attempts; before an address that failed is dialed again.
+-define(BACKOFF, {10, 200}).
+-define(DIAL_BACKOFF, {20, 500}).
+%% If a dial takes longer, in ms, the next address is dialed as well.
 -define(STAGGER, 250).
 -define(DIALS_MAX, 4).
-%% What stopping waits for the end of the session, in ms.
--define(CLOSE_MAX, 200).
-%% The longest timeout, in ms: what a request can carry.
+%% The longest wait of stop/1 for the end of the session, in ms.
+-define(CLOSE_TIMEOUT, 200).
+%% The longest timeout that a request can carry, in ms.
 -define(TIMEOUT_MAX, 16#FFFFFFFF).
 
 %% ------------------------------------------------------------------------------------------------------ calls
 %%
-%% Keys and values are binaries. Options: timeout in ms, cancel (a reference, see cancel/2); delete knows revision,
-%% get knows local (a boolean) and min_revision. Calls give {ok, Map} or {error, Map}, where an error has kind,
-%% number, retryable, outcome (not_applied or unknown), message, and where they apply actual_revision and leader.
+%% Keys and values are binaries. Options: timeout in ms, cancel (a reference, see cancel/2); for delete revision, for
+%% get local (a boolean) and min_revision. Calls return {ok, Map} or {error, Map}. An error has kind, number, retryable,
+%% outcome (not_applied or unknown), message, and depending on its kind actual_revision and leader.
 
-%% Options: timeout of calls (5000 ms), connect_timeout (2000 ms), name (for the nodes' logs).
+%% Options: timeout of calls (5000 ms), connect_timeout (2000 ms), name (logged by the nodes).
 start_link(Peers) ->
     start_link(Peers, #{}).
 
@@ -57,14 +57,14 @@ start_link(Peers, Options) ->
         throw:{failed, Error} -> {error, Error}
     end.
 
-%% Ends the client and every call under way, and then its session, which takes 200 ms at most.
+%% Closes the client, fails calls in flight, and ends the session, which takes at most 200 ms.
 stop(#{pid := Pid}) ->
     Monitor = monitor(process, Pid),
     Pid ! {stop, self(), Monitor},
     receive
-        {Monitor, Farewell} ->
-            Last = monitor(process, Farewell),
-            receive {'DOWN', Last, process, Farewell, _} -> demonitor(Monitor, [flush]) end,
+        {Monitor, Closer} ->
+            Last = monitor(process, Closer),
+            receive {'DOWN', Last, process, Closer, _} -> demonitor(Monitor, [flush]) end,
             ok;
         {'DOWN', Monitor, process, Pid, _} -> ok
     end.
@@ -74,7 +74,7 @@ checked(Timeout) ->
     Message = io_lib:format("timeout is ~0p; it is a number of milliseconds from 1 to ~b", [Timeout, ?TIMEOUT_MAX]),
     throw({failed, failure(invalid_argument, Message, not_applied)}).
 
-%% Gives up the call which Pid makes with the option #{cancel => Ref}.
+%% Cancels the call that Pid makes with the option #{cancel => Ref}.
 cancel(Pid, Ref) ->
     Pid ! {cancel, Ref},
     ok.
@@ -87,14 +87,14 @@ set(Client, Key, Value) -> set(Client, Key, Value, #{}).
 set(Client, Key, Value, Options) ->
     write(Client, set, Key, Value, blob(12, [blob(1, Key), blob(2, Value)]), 12, Options).
 
-%% Replaces the key if its mod_revision is Revision, 0 for "it does not exist".
+%% Replaces a key if its mod_revision is Revision, 0 if it must not exist.
 cas(Client, Key, Revision, Value) -> cas(Client, Key, Revision, Value, #{}).
 cas(Client, Key, Revision, Value, Options) ->
     write(Client, cas, Key, Value, blob(13, [blob(1, Key), uint(2, Revision), blob(3, Value)]), 12, Options).
 
 delete(Client, Key) -> delete(Client, Key, #{}).
 delete(Client, Key, Options) ->
-    %% An `optional` field: zero is said, not left out.
+    %% An `optional` field: zero is encoded too.
     Revision = [[varint(2 bsl 3), varint(R)] || #{revision := R} <- [Options]],
     write(Client, delete, Key, <<>>, blob(14, [blob(1, Key), Revision]), 13, Options).
 
@@ -125,7 +125,7 @@ status(Client, Options) ->
                       detail => bytes(5, Peer)} || Peer <- messages(14, Status)]}
     end).
 
-%% Role, leader and members, as the node in use has said them last.
+%% Role, leader and members, from the latest View of the connected node.
 view(Client) -> view(Client, #{}).
 view(Client, Options) ->
     call(Client, #{name => members}, Options, fun(Call) ->
@@ -133,7 +133,7 @@ view(Client, Options) ->
         View
     end).
 
-%% Number, kind, whether the same call may succeed when it is made again.
+%% Number, kind, whether it is retryable.
 kinds() ->
     [{1, invalid_argument, false}, {2, not_found, false}, {3, already_exists, false}, {4, cas_mismatch, false},
      {5, deadline_exceeded, true}, {6, unavailable, true}, {7, not_leader, true}, {8, connection_lost, true},
@@ -142,7 +142,7 @@ kinds() ->
      {15, cancelled, false}, {16, closed, false}, {17, unsupported, false}, {18, internal, false},
      {19, forked, false}, {20, forgotten, false}].
 
-%% ------------------------------------------------------------------------------------ from a call to its answer
+%% ------------------------------------------------------------------------------ calls: attempts, sessions, retries
 
 call(#{timeout := Usual} = Client, Fields, Options, Work) ->
     Timeout = try checked(maps:get(timeout, Options, Usual)) catch throw:{failed, Fault} -> Fault end,
@@ -151,12 +151,12 @@ call(#{timeout := Usual} = Client, Fields, Options, Work) ->
 call(_, _, _, _, #{kind := _} = Fault) ->
     {error, Fault};
 call(#{pid := Pid} = Client, Fields, Options, Work, Timeout) ->
-    %% Everything that is said to this call is said to its alias, so nothing is left in the mailbox behind it.
+    %% Messages to this call are sent to its alias, so none is left in the mailbox after it.
     Alias = monitor(process, Pid, [{alias, explicit_unalias}]),
-    %% Of the attempts under the present (session, seq): one is under way (open); an earlier one may take effect yet
-    %% (doubt). With what the latest one met (setback) this is all that changes during a call.
+    %% The mutable state of a call: of the attempts under the current (session, seq), whether one is in flight (open),
+    %% and whether an earlier one may still be applied (doubt); and the failure of the latest attempt.
     put(gometa_attempts, {false, false}),
-    erase(gometa_setback),
+    erase(gometa_last_failure),
     Begun = now_ms(),
     Call = Fields#{client => Client, alias => Alias, timeout => Timeout, begun => Begun, deadline => Begun + Timeout,
                    cancel => maps:get(cancel, Options, make_ref())},
@@ -171,7 +171,7 @@ call(#{pid := Pid} = Client, Fields, Options, Work, Timeout) ->
         demonitor(Alias, [flush]),
         flush(Alias),
         erase(gometa_attempts),
-        erase(gometa_setback)
+        erase(gometa_last_failure)
     end.
 
 flush(Alias) ->
@@ -180,11 +180,11 @@ flush(Alias) ->
     after 0 -> ok
     end.
 
-%% Makes a write happen once, however often it has to be sent. Its answer is field Expected of Response.
+%% Makes a write that is applied at most once, with any number of attempts. Its result is field Expected of Response.
 write(Client, Name, Key, Value, Operation, Expected, Options) ->
     Fields = #{name => Name, key => Key, value => Value, write => true},
     call(Client, Fields, Options, fun(Call) ->
-        Result = expect(Call, Expected, once(Call, Operation, element(1, ?PAUSE))),
+        Result = expect(Call, Expected, once(Call, Operation, element(1, ?BACKOFF))),
         case Expected of
             12 -> #{revision => number(1, Result), version => number(2, Result)};
             13 -> #{existed => number(2, Result) =/= 0, revision => number(1, Result)}
@@ -192,7 +192,7 @@ write(Client, Name, Key, Value, Operation, Expected, Options) ->
     end).
 
 once(#{client := #{pid := Pid}, alias := Alias} = Call, Operation, Pause) ->
-    %% Given out by the client once there is a session and room in its window; kept over all attempts.
+    %% Assigned by the client once there is a session and room in its window; the same for all attempts.
     Pid ! {ticket, Alias, self()},
     {ticket, {Session, _} = Ticket} = wait(Call, "no session, or too many writes of this client in flight: no room"),
     Result =
@@ -210,14 +210,14 @@ once(#{client := #{pid := Pid}, alias := Alias} = Call, Operation, Pause) ->
             Pid ! {expired, Session},
             put(gometa_attempts, {false, false}),
             pause(Call, jitter(Pause)),
-            once(Call, Operation, min(Pause * 2, element(2, ?PAUSE)));
+            once(Call, Operation, min(Pause * 2, element(2, ?BACKOFF)));
         _ -> Result
     end.
 
-%% Sends a request until it is answered for good: its Response, or new_session for a write that never took effect
-%% and whose session has ended. A ticket, {Session, Seq}, makes it a numbered write.
+%% Sends a request until it succeeds or fails permanently. Returns its Response, or new_session for a write whose
+%% session has ended before it was applied. A ticket, {Session, Seq}, makes it a write of that session.
 exchange(Call, Operation, Ticket) ->
-    exchange(Call, Operation, Ticket, element(1, ?PAUSE)).
+    exchange(Call, Operation, Ticket, element(1, ?BACKOFF)).
 
 exchange(#{client := #{pid := Pid, seen := Seen}} = Call, Operation, Ticket, Pause) ->
     #{connection := Connection, address := Address, limits := Limits} = Node = connected(Call, Ticket),
@@ -233,7 +233,7 @@ exchange(#{client := #{pid := Pid, seen := Seen}} = Call, Operation, Ticket, Pau
         {error, #{kind := Kind, message := Message, outcome := Outcome} = Error} ->
             {WasOpen, WasDoubt} = get(gometa_attempts),
             put(gometa_attempts, {false, WasDoubt orelse (WasOpen andalso Outcome =:= unknown)}),
-            put(gometa_setback, [Address, ": ", Message]),
+            put(gometa_last_failure, [Address, ": ", Message]),
             case judge(Call, Kind, Ticket) of
                 recorded -> throw({failed, Error#{outcome := not_applied}});
                 fail -> throw({failed, Error#{outcome := outcome(Call)}});
@@ -244,16 +244,16 @@ exchange(#{client := #{pid := Pid, seen := Seen}} = Call, Operation, Ticket, Pau
                 Again ->
                     Again =:= leave andalso (Pid ! {leave, Connection, Error}),
                     Asked = maps:get(retry_after, Error, 0),
-                    %% A lost connection needs no pause: the client paces its dials.
+                    %% Without back-off after a lost connection: the client paces its dials.
                     Kind =/= connection_lost andalso pause(Call, max(jitter(Pause), Asked)),
-                    exchange(Call, Operation, Ticket, min(Pause * 2, element(2, ?PAUSE)))
+                    exchange(Call, Operation, Ticket, min(Pause * 2, element(2, ?BACKOFF)))
             end
     end.
 
-%% What to do about an attempt that failed.
+%% The reaction to a failed attempt.
 judge(_, Kind, _) when Kind =:= not_leader; Kind =:= unavailable; Kind =:= connection_lost -> leave;
 judge(_, Kind, _) when Kind =:= resource_exhausted; Kind =:= deadline_exceeded -> stay;
-%% Recorded under this number when the write was applied: it speaks of all attempts.
+%% Recorded under this number when the write was applied, so it holds for all attempts.
 judge(_, Kind, _) when Kind =:= already_exists; Kind =:= cas_mismatch -> recorded;
 judge(_, forgotten, _) -> forgotten;
 judge(Call, session_expired, Ticket) when Ticket =/= none ->
@@ -274,8 +274,8 @@ attempt(#{alias := Alias, deadline := Deadline} = Call, Connection, Address, Ope
             case has(10, Response) andalso wire_error(message(10, Response)) of
                 false -> {ok, Response};
                 #{kind := Kind} = Error ->
-                    %% That the node gave up itself is no answer.
-                    Kind =:= deadline_exceeded andalso (Connection ! {unanswered, Begun}),
+                    %% The node gave up waiting: no evidence that it works.
+                    Kind =:= deadline_exceeded andalso (Connection ! {timed_out, Begun}),
                     {error, Error}
             end;
         {lost, noproc} ->
@@ -284,32 +284,32 @@ attempt(#{alias := Alias, deadline := Deadline} = Call, Connection, Address, Ope
             {error, failure(connection_lost, reason(Reason), unknown)}
     catch
         throw:{failed, _} = Failed ->
-            %% The deadline has passed, or the caller has given up: that counts against the node.
-            Connection ! {unanswered, Begun},
+            %% The deadline has passed, or the call was cancelled.
+            Connection ! {timed_out, Begun},
             throw(Failed)
     after
         demonitor(Monitor, [flush]),
         Connection ! {forget, Monitor}
     end.
 
-%% A connection, and what goes with a write.
+%% Waits for a connection, and the context of a write.
 connected(#{client := #{pid := Pid}, alias := Alias} = Call, Ticket) ->
     Pid ! {connection, Alias, Ticket},
     wait(Call, "no connection to any node").
 
-%% The next thing that is said to this call.
+%% Returns the next message to this call.
 wait(Call, Doing) ->
     case news(Call, maps:get(deadline, Call)) of
         timeout -> late(Call, Doing);
         News -> News
     end.
 
-%% Sleeps; what was meant for earlier attempts is dropped.
+%% Sleeps. Messages to earlier attempts are dropped.
 pause(Call, Duration) ->
     Until = now_ms() + Duration,
     case news(Call, Until) of
         timeout ->
-            %% The deadline may have come before.
+            %% The deadline may be earlier.
             now_ms() < Until andalso wait(Call, "no success");
         _ -> pause(Call, max(Until - now_ms(), 0))
     end.
@@ -322,28 +322,28 @@ news(#{alias := Alias, cancel := Cancel, deadline := Deadline} = Call, Until) ->
         {Alias, News} -> News;
         {'DOWN', Alias, process, _, _} -> fail(Call, closed, "the client is closed");
         {'DOWN', Connection, process, _, Reason} -> {lost, Reason};
-        {cancel, Cancel} -> fail(Call, cancelled, "given up by the caller")
+        {cancel, Cancel} -> fail(Call, cancelled, "cancelled by the caller")
     after max(min(Until, Deadline) - now_ms(), 0) -> timeout
     end.
 
-%% The deadline has passed. With no connection since the call began nothing can have been sent: not applied.
+%% The deadline has passed. Without any connection since the call began nothing has been sent: not applied.
 late(#{client := #{pid := Pid}, alias := Alias, begun := Begun, timeout := Timeout} = Call, Doing) ->
     Pid ! {late, Alias, Begun},
-    {Connected, Complaints} = late_answer(Alias),
+    {Connected, Errors} = late_answer(Alias),
     {Kind, What} = case Connected of
         true -> {deadline_exceeded, Doing};
         false -> {unavailable, "no connection to any node"}
     end,
-    Before = case get(gometa_setback) of
-        undefined -> lists:join("; ", Complaints);
-        Setback -> Setback
+    Before = case get(gometa_last_failure) of
+        undefined -> lists:join("; ", Errors);
+        Failure -> Failure
     end,
     fail(Call, Kind, [What, io_lib:format(" within ~b ms", [Timeout]), [["; before: ", Before] || Before =/= []]]).
 
 late_answer(Alias) ->
     receive
-        {Alias, {late, Connected, Complaints}} -> {Connected, Complaints}
-    after ?ROUND -> {true, []}
+        {Alias, {late, Connected, Errors}} -> {Connected, Errors}
+    after ?TICK -> {true, []}
     end.
 
 check_size(Call, What, Field, Max) ->
@@ -364,7 +364,7 @@ note(Seen, Revision) ->
 expect(Call, Field, Response) ->
     has(Field, Response) orelse begin
         put(gometa_attempts, {false, true}),
-        fail(Call, internal, "the node answered something else")
+        fail(Call, internal, "the response is of another operation")
     end,
     message(Field, Response).
 
@@ -386,7 +386,7 @@ failure(Kind, Message, Outcome) ->
     #{kind => Kind, number => Number, retryable => Retryable, outcome => Outcome,
       message => unicode:characters_to_binary(Message)}.
 
-%% An Error of the wire. A kind that is not in the table comes from a newer node.
+%% Decodes an Error. A kind that is not in the table is of a newer node.
 wire_error(Error) ->
     {_, Kind, _} = case lists:keyfind(number(1, Error), 1, kinds()) of
         false -> {18, internal, false};
@@ -405,20 +405,20 @@ reason(Other) -> io_lib:format("~0p", [Other]).
 
 %% --------------------------------------------------------------------------------------------------- the client
 %%
-%% One process. What it waits for is in its state; nothing in here takes time.
+%% One process, which never blocks: what it waits for is in its state.
 
 client_start(Owner, Seeds, Seen, Options) ->
     process_flag(trap_exit, true),
-    erlang:send_after(?ROUND, self(), look),
+    erlang:send_after(?TICK, self(), tick),
     client(#{
         owner => Owner, seeds => Seeds, seen => Seen, name => maps:get(name, Options, "gometa-raw-erl"),
         connect_timeout => maps:get(connect_timeout, Options, 2000),
-        %% The connection in use; what is known of all of them, by process; addresses being dialed, by process.
+        %% The connection in use; all connections by process; addresses being dialed by process.
         current => none, lost => none, connections => #{}, dialing => #{}, next_dial => now_ms(), tries => 0,
         ensemble => <<>>, leader => [], members => [], health => #{},
-        %% Requests of callers for a connection and for a ticket, oldest last.
+        %% Requests of calls for a connection and for a ticket, oldest last.
         waiting => [], tickets => queue:new(),
-        %% The session in use: none, {opening, Pid}, or a map. Who holds which number of which session.
+        %% The session: none, {opening, Pid}, or a map. The monitors of callers by ticket.
         session => none, nonce => none, holders => #{}
     }).
 
@@ -426,26 +426,26 @@ client(State) ->
     client(dial_if_needed(serve(handle(receive News -> News end, State)))).
 
 handle({stop, From, Tag}, State) ->
-    Farewell = farewell(State),
-    %% Whoever stops waits for that too.
-    Farewell =/= none andalso (From ! {Tag, Farewell}),
-    client_end(State, Farewell);
+    Closer = close_session(State),
+    %% The caller of stop/1 waits for that process.
+    Closer =/= none andalso (From ! {Tag, Closer}),
+    client_end(State, Closer);
 handle({'EXIT', Owner, _}, #{owner := Owner} = State) ->
-    client_end(State, farewell(State));
-handle(look, #{connections := Connections, current := Current, session := Session} = State) ->
-    erlang:send_after(?ROUND, self(), look),
+    client_end(State, close_session(State));
+handle(tick, #{connections := Connections, current := Current, session := Session} = State) ->
+    erlang:send_after(?TICK, self(), tick),
     Number = case Session of #{number := Known} -> Known; _ -> 0 end,
-    [Pid ! {look, Number, Pid =:= Current} || Pid <- maps:keys(Connections)],
+    [Pid ! {tick, Number, Pid =:= Current} || Pid <- maps:keys(Connections)],
     State;
 handle({connection, Alias, Ticket}, #{waiting := Waiting} = State) ->
     State#{waiting := [{Alias, Ticket} | Waiting]};
 handle({late, Alias, Begun}, #{health := Health, current := Current, lost := Lost} = State) ->
-    %% What has failed since then, and what addresses rested for that were not tried.
-    Complaints = [[Address, ": ", Message] || {Address, #{error := #{message := Message}} = Known} <- maps:to_list(Health),
-                                              max(maps:get(failed, Known), maps:get(rest_until, Known)) >= Begun],
-    Alias ! {Alias, {late, Current =/= none orelse (is_integer(Lost) andalso Lost >= Begun), Complaints}},
+    %% The errors since then, and those of addresses that were not dialed because of their back-off.
+    Errors = [[Address, ": ", Message] || {Address, #{error := #{message := Message}} = Known} <- maps:to_list(Health),
+                                              max(maps:get(failed, Known), maps:get(retry_at, Known)) >= Begun],
+    Alias ! {Alias, {late, Current =/= none orelse (is_integer(Lost) andalso Lost >= Begun), Errors}},
     State;
-%% Writes and their numbers.
+%% Writes and their sequence numbers.
 handle({ticket, Alias, Pid}, #{tickets := Tickets} = State) ->
     State#{tickets := queue:in({Alias, Pid}, Tickets)};
 handle({release, Ticket}, #{holders := Holders} = State) ->
@@ -453,15 +453,15 @@ handle({release, Ticket}, #{holders := Holders} = State) ->
     demonitor(Monitor, [flush]),
     released(Ticket, State#{holders := Left});
 handle({'DOWN', Monitor, process, _, _}, #{holders := Holders} = State) ->
-    %% The caller was killed: nobody waits for that answer any more.
+    %% The caller was killed.
     case [Ticket || {Ticket, Holder} <- maps:to_list(Holders), Holder =:= Monitor] of
         [Ticket] -> released(Ticket, State#{holders := maps:remove(Ticket, Holders)});
         [] -> State
     end;
 handle({opened, Number}, State) ->
-    State#{session := #{number => Number, next => 1, awaited => gb_sets:new()}, nonce := none};
+    State#{session := #{number => Number, next => 1, in_flight => gb_sets:new()}, nonce := none};
 handle({not_opened, #{kind := Kind, message := Message}}, #{tickets := Tickets} = State) ->
-    %% The deadlines of those who wait are their own affair.
+    %% Waiting calls have deadlines of their own.
     Lasting = Kind =/= deadline_exceeded andalso Kind =/= unavailable,
     [Alias ! {Alias, {failed, Kind, Message}} || Lasting, {Alias, _} <- queue:to_list(Tickets)],
     State#{session := none, tickets := case Lasting of true -> queue:new(); false -> Tickets end};
@@ -486,7 +486,7 @@ handle({leave, Pid, #{leader := Leader} = Error}, #{current := Pid, connections 
         Address -> Held;
         Other -> Held#{leader := Other}
     end,
-    %% With nobody else to turn to, a connection that stands is better than none.
+    %% If there is no other node to dial, the connection is kept.
     case [Free || Free <- candidates(Named), Free =/= Address, rested(Free, Named)] of
         [] -> Named;
         _ -> Named#{current := none, lost := now_ms()}
@@ -515,15 +515,15 @@ handle({'EXIT', Pid, Reason}, #{connections := Connections, dialing := Dialing, 
 handle(_, State) ->
     State.
 
-client_end(#{owner := Owner, connections := Connections, dialing := Dialing, current := Current}, Farewell) ->
+client_end(#{owner := Owner, connections := Connections, dialing := Dialing, current := Current}, Closer) ->
     unlink(Owner),
-    %% Whoever says farewell ends the connection in use.
-    Ended = [Pid || Pid <- maps:keys(Connections) ++ maps:keys(Dialing), Farewell =:= none orelse Pid =/= Current],
+    %% The connection in use is closed after the session.
+    Ended = [Pid || Pid <- maps:keys(Connections) ++ maps:keys(Dialing), Closer =:= none orelse Pid =/= Current],
     [exit(Pid, shutdown) || Pid <- Ended],
     exit(normal).
 
-%% Has the session ended, whatever becomes of that: what is not ended so ends by its timeout.
-farewell(#{session := #{number := Number}, current := Current}) when Current =/= none ->
+%% Starts a process that ends the session, best effort: otherwise the session ends by its timeout.
+close_session(#{session := #{number := Number}, current := Current}) when Current =/= none ->
     unlink(Current),
     spawn(fun() ->
         Monitor = monitor(process, Current),
@@ -531,14 +531,14 @@ farewell(#{session := #{number := Number}, current := Current}) when Current =/=
         receive
             {_, {answer, Monitor, _}} -> ok;
             {'DOWN', Monitor, process, Current, _} -> ok
-        after ?CLOSE_MAX -> ok
+        after ?CLOSE_TIMEOUT -> ok
         end,
         exit(Current, shutdown)
     end);
-farewell(_) ->
+close_session(_) ->
     none.
 
-%% Gives those who wait what there is.
+%% Serves waiting calls.
 serve(State) ->
     serve_tickets(open_session(serve_connections(State))).
 
@@ -550,23 +550,23 @@ serve_connections(#{current := Current, connections := Connections, waiting := W
      || {Alias, Ticket} <- lists:reverse(Waiting)],
     State#{waiting := []}.
 
-%% The WriteContext of a write that is sent now.
+%% The WriteContext of a write.
 context(none, _) ->
     [];
 context({Number, Seq}, #{session := Session}) ->
     Lowest = case Session of
-        #{number := Number, awaited := Awaited} -> gb_sets:smallest(Awaited);
-        %% It has ended, so it has nothing left to forget.
+        #{number := Number, in_flight := InFlight} -> gb_sets:smallest(InFlight);
+        %% The session has ended.
         _ -> Seq
     end,
     blob(3, [fixed64(1, Number), uint(2, Seq), uint(3, Lowest)]).
 
-%% Opened by a process of its own, when the first write waits for it.
+%% Opens a session, in a process of its own, when a write waits for it.
 open_session(#{session := none, tickets := Tickets, seen := Seen, nonce := Known} = State) ->
     case queue:is_empty(Tickets) of
         true -> State;
         false ->
-            %% Kept until the session is open, so that giving up in between leaves no trail of sessions.
+            %% Kept until the session is open, so that a retry opens no second session.
             Nonce = case Known of none -> random(16); _ -> Known end,
             Client = #{pid => self(), seen => Seen, timeout => 5000},
             Pid = spawn_link(fun() ->
@@ -583,14 +583,14 @@ open_session(#{session := none, tickets := Tickets, seen := Seen, nonce := Known
 open_session(State) ->
     State.
 
-serve_tickets(#{session := #{number := Number, next := Next, awaited := Awaited} = Session, tickets := Tickets,
+serve_tickets(#{session := #{number := Number, next := Next, in_flight := InFlight} = Session, tickets := Tickets,
                 holders := Holders, window_max := Window} = State) ->
-    Lowest = case gb_sets:is_empty(Awaited) of true -> Next; false -> gb_sets:smallest(Awaited) end,
+    Lowest = case gb_sets:is_empty(InFlight) of true -> Next; false -> gb_sets:smallest(InFlight) end,
     case queue:out(Tickets) of
         {{value, {Alias, Pid}}, Left} when Next - Lowest < Window ->
             Alias ! {Alias, {ticket, {Number, Next}}},
             serve_tickets(State#{
-                session := Session#{next := Next + 1, awaited := gb_sets:add(Next, Awaited)},
+                session := Session#{next := Next + 1, in_flight := gb_sets:add(Next, InFlight)},
                 holders := Holders#{{Number, Next} => monitor(process, Pid)},
                 tickets := Left
             });
@@ -599,12 +599,12 @@ serve_tickets(#{session := #{number := Number, next := Next, awaited := Awaited}
 serve_tickets(State) ->
     State.
 
-released({Number, Seq}, #{session := #{number := Number, awaited := Awaited} = Session} = State) ->
-    State#{session := Session#{awaited := gb_sets:delete_any(Seq, Awaited)}};
+released({Number, Seq}, #{session := #{number := Number, in_flight := InFlight} = Session} = State) ->
+    State#{session := Session#{in_flight := gb_sets:delete_any(Seq, InFlight)}};
 released(_, State) ->
     State.
 
-%% Which node.
+%% Choice of the node.
 
 dial_if_needed(#{current := none, waiting := [_ | _], next_dial := Next, dialing := Dialing} = State) ->
     case now_ms() >= Next andalso map_size(Dialing) < ?DIALS_MAX of
@@ -616,7 +616,7 @@ dial_if_needed(#{current := Current, leader := [_ | _] = Leader, connections := 
     case Connections of
         #{Current := #{address := Leader}} -> State;
         #{Current := #{view := #{role := leading}}} -> State;
-        %% Calls go on through the node in use meanwhile, which forwards them.
+        %% Meanwhile the connected node forwards calls.
         _ -> dial_first([Leader], State)
     end;
 dial_if_needed(State) ->
@@ -637,23 +637,23 @@ dial_first(Addresses, #{dialing := Dialing, health := Health, tries := Tries} = 
                    health := Health#{Address => Known#{tried := Tries + 1}}}
     end.
 
-%% The leader, then those that were not tried for longest: members that the nodes have named, and the seeds.
+%% The addresses to dial: the leader, then known members and the given peers, least recently dialed first.
 candidates(#{leader := Leader, members := Members, seeds := Seeds} = State) ->
     Known = lists:sort([{maps:get(tried, health(Address, State)), Address} || Address <- Members ++ Seeds]),
     lists:uniq([Leader || Leader =/= []] ++ [Address || {_, Address} <- Known]).
 
 health(Address, #{health := Health}) ->
-    maps:get(Address, Health, #{failures => 0, rest_until => now_ms(), tried => 0, error => none, failed => 0}).
+    maps:get(Address, Health, #{failures => 0, retry_at => now_ms(), tried => 0, error => none, failed => 0}).
 
 rested(Address, State) ->
-    maps:get(rest_until, health(Address, State)) =< now_ms().
+    maps:get(retry_at, health(Address, State)) =< now_ms().
 
 penalise(Address, Error, #{health := Health, leader := Leader} = State) ->
     #{failures := Failures} = Known = health(Address, State),
-    {From, To} = ?REST,
-    Rest = jitter(min(From bsl Failures, To)),
-    Until = now_ms() + max(Rest, maps:get(rest, Error, 0)),
-    Held = Known#{failures := min(Failures + 1, 8), rest_until := Until, error := Error, failed := now_ms()},
+    {From, To} = ?DIAL_BACKOFF,
+    Backoff = jitter(min(From bsl Failures, To)),
+    Until = now_ms() + max(Backoff, maps:get(backoff, Error, 0)),
+    Held = Known#{failures := min(Failures + 1, 8), retry_at := Until, error := Error, failed := now_ms()},
     State#{health := Health#{Address => Held}, leader := case Leader of Address -> []; _ -> Leader end}.
 
 welcomed(Pid, #{view := View, ensemble := Ensemble} = Known, #{connections := Connections} = State) ->
@@ -668,8 +668,8 @@ welcomed(Pid, #{view := View, ensemble := Ensemble} = Known, #{connections := Co
             adopt(View, Next#{current := Pid, health := Health#{Address => Old#{failures := 0, error := none}},
                               ensemble := case Before of <<>> -> Ensemble; _ -> Before end});
         false ->
-            %% It ends when it is looked at. If it was to be the leader, it is dialed again in a while.
-            Next#{health := Health#{Address => Old#{rest_until := now_ms() + element(2, ?REST)}}}
+            %% It is closed by the next tick. If it should be the leader, it is dialed again later.
+            Next#{health := Health#{Address => Old#{retry_at := now_ms() + element(2, ?DIAL_BACKOFF)}}}
     end.
 
 adopt(#{leader := Leader, members := Members}, #{members := Before} = State) ->
@@ -681,7 +681,7 @@ dial_failed(Address, #{kind := Kind, message := Message}, #{waiting := Waiting, 
     Errors = [maps:get(error, health(Known, State)) || Known <- candidates(State)],
     case lists:member(Kind, Lasting) andalso not lists:member(none, Errors) of
         true ->
-            %% Everybody has had a turn, and trying again will not help.
+            %% All addresses have failed, and retrying does not help.
             [Alias ! {Alias, {failed, Kind, [Address, ": ", Message]}} || {Alias, _} <- Waiting],
             State#{waiting := []};
         false -> State
@@ -689,7 +689,7 @@ dial_failed(Address, #{kind := Kind, message := Message}, #{waiting := Waiting, 
 dial_failed(_, _, State) ->
     State.
 
-%% "host:port,host:port", or a list of them.
+%% Parses "host:port,host:port", or a list of these.
 addresses([First | _] = Peers) when is_list(First); is_binary(First) ->
     addresses(lists:join(",", Peers));
 addresses(Peers) ->
@@ -725,7 +725,7 @@ connection_start(Client, Address, Hello, Timeout) ->
         _ -> {Host, []}
     end,
     Options = Family ++ [binary, {packet, 4}, {packet_size, ?WELCOME_MAX}, {active, false}, {nodelay, true},
-                         {send_timeout, ?SILENCE_MAX}, {send_timeout_close, true}],
+                         {send_timeout, ?KEEPALIVE_TIMEOUT}, {send_timeout_close, true}],
     Deadline = now_ms() + Timeout,
     Socket = must(gen_tcp:connect(Target, Port, Options, Timeout)),
     must(gen_tcp:send(Socket, blob(1, Hello))),
@@ -746,11 +746,11 @@ connection_start(Client, Address, Hello, Timeout) ->
     Client ! {welcomed, self(), #{address => Address, limits => Limits, view => to_view(message(6, Said)),
                                   ensemble => bytes(2, Said)}},
     connection(#{client => Client, socket => Socket, limits => Limits,
-                 %% {Alias, Tag} of callers by request id, ids by tag; and who waits for one of those to end.
+                 %% {Alias, Tag} of calls by request id; ids by tag; requests that wait for a free slot.
                  pending => #{}, ids => #{}, queue => queue:new(), last => 0,
-                 %% Since when the node owes an answer: the first request since its last one.
-                 owed => none,
-                 heard => now_ms(), pinged => now_ms(), unanswered => none}).
+                 %% The times of the oldest pending request, of the last frame received, of the last Ping, and of a Ping
+                 %% without an answer.
+                 pending_since => none, received => now_ms(), pinged => now_ms(), ping_sent => none}).
 
 must(ok) -> ok;
 must({ok, Result}) -> Result;
@@ -766,7 +766,7 @@ end_with(Message) -> exit({failed, failure(unavailable, Message, not_applied)}).
 parsed(Parse) ->
     try Parse() catch error:_ -> foreign("malformed message") end.
 
-%% What a Welcome leaves out is what this protocol has always had.
+%% Limits that are missing in the Welcome have their defaults.
 limits(Limits) ->
     maps:from_list([{Name, case number(Field, Limits) of 0 -> Usual; Said -> Said end}
                     || {Name, Field, Usual} <- [{key_max, 1, 4096}, {value_max, 2, 1048576}, {frame_max, 3, 1114112},
@@ -779,9 +779,9 @@ connection(State) ->
 converse({tcp, Socket, Data}, #{socket := Socket} = State) ->
     Next = parsed(fun() ->
         case fields(Data) of
-            %% A node's own Pings come from its port, and say nothing of whether the node works.
+            %% A Ping is sent by the node's port, and does not prove that the node works.
             [{4, _}] = Ping -> take(Ping, State);
-            Frame -> take(Frame, State#{heard := now_ms(), unanswered := none})
+            Frame -> take(Frame, State#{received := now_ms(), ping_sent := none})
         end
     end),
     ok =:= inet:setopts(Socket, [{active, once}]) orelse end_with("the connection has ended"),
@@ -801,27 +801,28 @@ converse({forget, Tag}, #{ids := Ids, pending := Pending, queue := Queue} = Stat
             Others = fun({_, Other, _}) -> Other =/= Tag end,
             State#{queue := case queue:is_empty(Queue) of true -> Queue; false -> queue:filter(Others, Queue) end}
     end;
-converse({unanswered, Begun}, #{client := Client, owed := Since} = State) ->
-    %% A call that asked then has given up; none is an atom, and larger than every number.
-    Owed = now_ms() - min(Begun, Since),
-    Message = io_lib:format("no answer for ~b ms", [Owed]),
-    Error = (failure(unavailable, Message, not_applied))#{leader => <<>>, rest => element(2, ?REST)},
-    Owed >= ?QUIET_MAX andalso (Client ! {leave, self(), Error}),
+converse({timed_out, Begun}, #{client := Client, pending_since := Since} = State) ->
+    %% An atom, here none, is larger than every number.
+    Pending = now_ms() - min(Begun, Since),
+    Message = io_lib:format("no answer for ~b ms", [Pending]),
+    Error = (failure(unavailable, Message, not_applied))#{leader => <<>>, backoff => element(2, ?DIAL_BACKOFF)},
+    Pending >= ?KEEPALIVE_INTERVAL andalso (Client ! {leave, self(), Error}),
     State;
-converse({look, Session, InUse}, State) ->
-    look(Session, InUse, now_ms(), State);
+converse({tick, Session, InUse}, State) ->
+    tick(Session, InUse, now_ms(), State);
 converse(_, State) ->
     State.
 
 %% Sends as many requests as the node allows in flight.
-ask_queued(#{pending := Pending, ids := Ids, queue := Queue, last := Last, limits := Limits, owed := Owed} = State) ->
+ask_queued(#{pending := Pending, ids := Ids, queue := Queue, last := Last, limits := Limits,
+             pending_since := Since} = State) ->
     case map_size(Pending) < maps:get(requests_max, Limits) andalso queue:out(Queue) of
         {{value, {Alias, Tag, Request}}, Left} ->
-            %% Never used again on this connection, or a late answer could be taken for another's.
+            %% Not reused, so that the late response to a cancelled request is not taken for another's.
             Id = Last + 1,
             send(blob(2, [uint(1, Id), Request]), State),
-            ask_queued(State#{pending := Pending#{Id => {Alias, Tag}}, ids := Ids#{Tag => Id}, queue := Left, last := Id,
-                             owed := min(Owed, now_ms())});
+            ask_queued(State#{pending := Pending#{Id => {Alias, Tag}}, ids := Ids#{Tag => Id}, queue := Left,
+                             last := Id, pending_since := min(Since, now_ms())});
         _ -> State
     end.
 
@@ -833,7 +834,7 @@ take(Frame, #{pending := Pending, ids := Ids, client := Client} = State) ->
                 {{Alias, Tag}, Left} ->
                     Alias ! {Alias, {answer, Tag, Fields}},
                     ask_queued(settled(State#{pending := Left, ids := maps:remove(Tag, Ids)}));
-                %% The answer to a cancelled request finds nobody.
+                %% The response to a cancelled request.
                 error -> settled(State)
             end;
         [{4, Ping}] ->
@@ -844,29 +845,29 @@ take(Frame, #{pending := Pending, ids := Ids, client := Client} = State) ->
         [{6, View}] ->
             Client ! {view, self(), to_view(fields(View))},
             State;
-        %% A Pong, or something newer than this client: a sign of life.
-        _ when map_size(Pending) =:= 0 -> State#{owed := none};
+        %% A Pong, or an unknown message of a newer node.
+        _ when map_size(Pending) =:= 0 -> State#{pending_since := none};
         _ -> State
     end.
 
 settled(#{pending := Pending} = State) ->
-    State#{owed := case map_size(Pending) of 0 -> none; _ -> now_ms() end}.
+    State#{pending_since := case map_size(Pending) of 0 -> none; _ -> now_ms() end}.
 
-look(_, _, Now, #{unanswered := Since, heard := Heard} = State) when is_integer(Since) ->
-    Now - Since >= ?SILENCE_MAX andalso
-        end_with(io_lib:format("the node is silent, for ~b ms now", [Now - Heard])),
+tick(_, _, Now, #{ping_sent := Since, received := Received} = State) when is_integer(Since) ->
+    Now - Since >= ?KEEPALIVE_TIMEOUT andalso
+        end_with(io_lib:format("nothing received for ~b ms", [Now - Received])),
     State;
-look(_, false, _, #{pending := Pending}) when map_size(Pending) =:= 0 ->
+tick(_, false, _, #{pending := Pending}) when map_size(Pending) =:= 0 ->
     %% Another connection is in use.
     exit(shutdown);
-look(Session, _, Now, #{owed := Owed, heard := Heard, pinged := Pinged, limits := Limits} = State) ->
-    Quiet = Owed =/= none andalso Now - max(Owed, Heard) >= ?QUIET_MAX,
+tick(Session, _, Now, #{pending_since := Since, received := Received, pinged := Pinged, limits := Limits} = State) ->
+    Quiet = Since =/= none andalso Now - max(Since, Received) >= ?KEEPALIVE_INTERVAL,
     Idle = Now - Pinged >= min(?IDLE_MAX, maps:get(session_timeout, Limits) div 3),
     case Quiet orelse Idle of
         true ->
-            %% Naming the session keeps it alive.
+            %% The Ping also keeps the session alive.
             send(blob(4, [uint(1, 1), fixed64(2, Session)]), State),
-            State#{pinged := Now, unanswered := Now};
+            State#{pinged := Now, ping_sent := Now};
         false -> State
     end.
 
@@ -878,11 +879,11 @@ send(Frame, #{socket := Socket}) ->
 
 %% ---------------------------------------------------------------------------------------------------- protobuf
 
-%% Seven bits a byte, the lowest first; all bytes but the last have the eighth bit set.
+%% Seven bits per byte, the lowest first; all bytes but the last have the eighth bit set.
 varint(Number) when Number < 128 -> <<Number>>;
 varint(Number) -> <<1:1, (Number band 127):7, (varint(Number bsr 7))/binary>>.
 
-%% A field of type uint32, uint64, bool or enum. Zero is what a missing field means, so it is left out.
+%% A field of type uint32, uint64, bool or enum. Zero is the default, and is left out.
 uint(_, 0) -> [];
 uint(Field, Value) -> [varint(Field bsl 3), varint(Value)].
 
@@ -890,10 +891,10 @@ uint(Field, Value) -> [varint(Field bsl 3), varint(Value)].
 fixed64(_, 0) -> [];
 fixed64(Field, Value) -> [varint(Field bsl 3 bor 1), <<Value:64/little>>].
 
-%% A field of type bytes, string or message, written also when it is empty: in a `oneof` that says which it is.
+%% A field of type bytes, string or message. Encoded also if empty: in a `oneof` its presence matters.
 blob(Field, Value) -> [varint(Field bsl 3 bor 2), varint(iolist_size(Value)), Value].
 
-%% The fields of a message, in their order: numbers and binaries. Those that nobody asks for are skipped.
+%% The fields of a message in their order: numbers and binaries. Unknown fields are ignored.
 fields(<<>>) ->
     [];
 fields(Data) ->
@@ -918,7 +919,7 @@ take_varint(<<More:1, Bits:7, Rest/binary>>, Shift, Sum) when Shift < 70 ->
 
 has(Field, Fields) -> lists:keymember(Field, 1, Fields).
 
-%% The last one counts.
+%% The last occurrence of a field counts.
 value(Field, Fields, Default) ->
     case lists:keyfind(Field, 1, lists:reverse(Fields)) of
         {_, Value} -> Value;
@@ -941,14 +942,14 @@ to_view(View) ->
     #{role => role(number(1, View)), leader => bytes(2, View),
       members => [member(Member) || Member <- messages(3, View)]}.
 
-%% ------------------------------------------------------------------------------------------------- odds and ends
+%% ----------------------------------------------------------------------------------------------------- helpers
 
 now_ms() -> erlang:monotonic_time(millisecond).
 
-%% Between a half and the whole: clients must not come in step.
+%% Between a half and the whole, so that clients do not retry in step.
 jitter(Duration) -> Duration - rand:uniform(Duration div 2 + 1) + 1.
 
-%% Unique is what a nonce must be. Use crypto:strong_rand_bytes/1 where there is the application crypto.
+%% A nonce must be unique. crypto:strong_rand_bytes/1 is simpler, if the application crypto is available.
 random(Size) ->
     {ok, File} = file:open("/dev/urandom", [read, raw, binary]),
     {ok, Bytes} = file:read(File, Size),

@@ -1,4 +1,4 @@
-"""A tour of every call, by a client without a library.
+"""Every call, by a client without a library.
 
     python3 demo.py 127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003
 """
@@ -10,29 +10,29 @@ from gometa_raw import Client, GometaError
 
 def main(peers):
     with Client(peers) as client:
-        # A write, and what it made of the key.
+        # A write.
         written = client.set(b"raw/colour", b"red")
         print(f"set at revision {written.revision}")
 
-        # A read sees every write that was acknowledged before.
+        # A linearizable read: it sees every write that was acknowledged before it began.
         entry = client.get(b"raw/colour")
         print(f"value {entry.value.decode()}, version {entry.version}")
 
-        # A change that happens only if nobody else was quicker.
+        # Compare and set: writes only if the key still has this revision.
         client.cas(b"raw/colour", written.revision, b"green")
         try:
             client.cas(b"raw/colour", written.revision, b"blue")
         except GometaError as error:
-            quicker = error.actual_revision > written.revision
-            print(f"{error.kind}: somebody was quicker" if quicker else error)
+            changed = error.actual_revision > written.revision
+            print(f"{error.kind}: the key was changed" if changed else error)
 
-        # A key that must be new.
+        # Creates a key; fails if it exists.
         try:
             client.add(b"raw/colour", b"blue")
         except GometaError as error:
             print(f"{error.kind}, outcome {error.outcome}")
 
-        # What the node in use has applied, without asking the others.
+        # A local read is answered from the state of the connected node.
         print(f"local value {client.get(b'raw/colour', local=True).value.decode()}")
 
         print(f"deleted: {client.delete(b'raw/colour').existed}")
@@ -42,7 +42,7 @@ def main(peers):
             print(f"{error.kind}, number {error.number}")
 
         status, view = client.status(), client.view()
-        print(f"asked a node that is {status.role}, one of {len(view.members)}, and votes: {status.votes}")
+        print(f"the connected node is {status.role}, one of {len(view.members)}, and votes: {status.votes}")
 
 
 if __name__ == "__main__":

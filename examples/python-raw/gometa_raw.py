@@ -1,4 +1,4 @@
-"""A gometa client made of the standard library alone: docs/wire.md, carried out.
+"""A gometa client in the standard library alone: an implementation of docs/wire.md.
 
     from gometa_raw import Client, GometaError
 
@@ -28,7 +28,7 @@ from gometa_wire import (
     KINDS,
     LASTING,
     PROTOCOL,
-    QUIET_MAX,
+    KEEPALIVE_INTERVAL,
     VARINT,
     Connection,
     Deleted,
@@ -48,28 +48,28 @@ from gometa_wire import (
 
 __all__ = ["KINDS", "Cancel", "Client", "Deleted", "Entry", "GometaError", "Member", "NodeStatus", "Peer", "View", "Written"]
 
-# Seconds between attempts: from, to.
-PAUSE = (0.010, 0.200)
-# Seconds before an address that failed is dialed again: from, to.
-REST = (0.020, 0.500)
-# A dial that takes longer is joined by a dial of the next address.
+# The back-off between attempts in seconds: from, to.
+BACKOFF = (0.010, 0.200)
+# The back-off before an address that failed is dialed again, in seconds: from, to.
+DIAL_BACKOFF = (0.020, 0.500)
+# If a dial takes longer, in seconds, the next address is dialed as well.
 STAGGER = 0.25
 DIALS_MAX = 4
-# How often the keeper looks after its connections.
-ROUND = 0.1
-# What closing waits for the end of the session.
-CLOSE_MAX = 0.2
-# The longest timeout: what a request can carry, 2^32-1 ms.
+# The interval of the background thread, in seconds.
+TICK = 0.1
+# The longest wait of `close` for the end of the session, in seconds.
+CLOSE_TIMEOUT = 0.2
+# The longest timeout that a request can carry: 2^32-1 ms.
 TIMEOUT_MAX = 4294967.295
 
 
 def jitter(seconds):
-    """Between a half and the whole: clients must not come in step."""
+    """Between a half and the whole, so that clients do not retry in step."""
     return seconds * random.uniform(0.5, 1.0)
 
 
 def addresses(peers):
-    """Reads "host:port,host:port", or a list of them."""
+    """Parses "host:port,host:port", or a list of these."""
     listed = [peers] if isinstance(peers, str) else list(peers)
     found = [address.strip() for item in listed for address in item.split(",") if address.strip()]
     for address in found:
@@ -85,14 +85,14 @@ def addresses(peers):
 
 
 def checked(timeout):
-    """A number of seconds that can be a timeout."""
+    """Checks a timeout in seconds."""
     if not 0 < timeout <= TIMEOUT_MAX:
         raise GometaError("InvalidArgument", f"timeout is {timeout}; it is above 0 and at most {TIMEOUT_MAX} seconds")
     return timeout
 
 
 class Cancel:
-    """Pass one as `cancel=` to a call, and `cancel()` gives the call up, from any thread."""
+    """Passed to a call as `cancel=`. Its method `cancel` cancels the call, from any thread."""
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -112,11 +112,11 @@ class Cancel:
 
 
 class Health:
-    """What is held against an address."""
+    """The state of an address."""
 
     def __init__(self):
-        self.failures, self.rest_until, self.tried = 0, 0.0, 0
-        # The latest failure, and when it happened.
+        self.failures, self.retry_at, self.tried = 0, 0.0, 0
+        # The latest error and its time.
         self.error, self.failed = None, 0.0
 
 
@@ -124,27 +124,27 @@ class Session:
     def __init__(self, number):
         self.number = number
         self.next = 1
-        # Numbers of writes whose answer is awaited, in the order in which they were given out.
-        self.awaited = {}
+        # Sequence numbers of writes in flight, in ascending order.
+        self.in_flight = {}
 
     def lowest(self):
-        return next(iter(self.awaited), self.next)
+        return next(iter(self.in_flight), self.next)
 
 
 class NewSession(Exception):
-    """The write never took effect in its session, which has ended: another one may have it."""
+    """The session of a write has ended before the write was applied: it is retried in a new one."""
 
 
 class Call:
-    """One call on its way."""
+    """A call in flight."""
 
     def __init__(self, name, timeout, write, client):
         self.name, self.timeout, self.write, self.client = name, timeout, write, client
         self.begun = time.monotonic()
         self.deadline = self.begun + timeout
         self.mailbox = queue.SimpleQueue()
-        self.doing, self.setback = "no connection to any node", ""
-        # Of the attempts under the present (session, seq): one is under way; an earlier one may take effect yet.
+        self.doing, self.last_failure = "no connection to any node", ""
+        # Of the attempts under the current (session, seq): one is in flight; an earlier one may still be applied.
         self.open = self.doubt = False
 
     def outcome(self):
@@ -157,7 +157,7 @@ class Call:
         return self.deadline - time.monotonic()
 
     def receive(self, timeout=None):
-        """The next thing that happens to this call, or None after `timeout` seconds."""
+        """Returns the next event of this call, or None after `timeout` seconds."""
         left = self.left()
         try:
             wait = left if timeout is None else min(timeout, left)
@@ -165,13 +165,13 @@ class Call:
         except queue.Empty:
             if timeout is not None and timeout < left:
                 return None
-            # With no connection all the time nothing can have been sent: not applied.
+            # Without any connection nothing has been sent: not applied.
             kind = "DeadlineExceeded" if self.client.connected_since(self.begun) else "Unavailable"
-            setback = self.setback or self.client.complaints(self.begun)
-            before = f"; before: {setback}" if setback else ""
+            last_failure = self.last_failure or self.client.dial_errors(self.begun)
+            before = f"; before: {last_failure}" if last_failure else ""
             raise self.error(kind, f"{self.doing} within {self.timeout:g} s{before}") from None
         if news == "cancelled":
-            raise self.error("Cancelled", "given up by the caller")
+            raise self.error("Cancelled", "cancelled by the caller")
         if news == "closed":
             raise self.error("Closed", "the client is closed")
         if isinstance(news, GometaError):
@@ -179,16 +179,16 @@ class Call:
         return news
 
     def pause(self, seconds):
-        """Sleeps; what was meant for earlier attempts is dropped."""
+        """Sleeps. Events of earlier attempts are dropped."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             self.receive(left)
 
 
 class Client:
-    """A client of an ensemble: any node's address will do, the others are found through it.
+    """A client of an ensemble. The address of one node is enough: it sends those of the others.
 
-    Calls take keys and values as bytes, `timeout` in seconds and a `cancel`, and raise GometaError.
+    Keys and values are bytes. Calls take `timeout` in seconds and `cancel`, and raise GometaError.
     """
 
     def __init__(self, peers, timeout=5.0, connect_timeout=2.0, name="gometa-raw"):
@@ -197,16 +197,16 @@ class Client:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._calls = set()
-        # Mailboxes of those who wait for something of the client's, by what it is, first come first.
+        # Mailboxes of waiting calls, by what they wait for, first come first served.
         self._waiting = {what: {} for what in ("connection", "slot", "session", "window")}
         self._closed = False
         self._connection, self._connections = None, set()
-        # When the connection in use was lost or left.
+        # The time at which the last connection was lost or abandoned.
         self._lost = 0.0
         self._ensemble, self._leader, self._members = b"", "", []
         self._health = collections.defaultdict(Health)
         self._tries, self._dialing, self._next_dial = 0, set(), 0.0
-        self._wake, self._keeper = threading.Event(), None
+        self._wake, self._background = threading.Event(), None
         self._session, self._opening, self._nonce = None, False, None
         self._seen = 0
 
@@ -219,7 +219,7 @@ class Client:
     # Calls.
 
     def add(self, key, value, **how):
-        """Creates a key; AlreadyExists if it is there."""
+        """Creates a key; AlreadyExists if it exists."""
         return self._written("add", key, blob(11, blob(1, key) + blob(2, value)), value, how)
 
     def set(self, key, value, **how):
@@ -227,21 +227,21 @@ class Client:
         return self._written("set", key, blob(12, blob(1, key) + blob(2, value)), value, how)
 
     def cas(self, key, revision, value, **how):
-        """Replaces a key whose mod_revision is `revision`, 0 for "it does not exist"; else CasMismatch."""
+        """Replaces a key if its mod_revision is `revision`, 0 if it must not exist; else CasMismatch."""
         body = blob(1, key) + uint(2, revision) + blob(3, value)
         return self._written("cas", key, blob(13, body), value, how)
 
     def delete(self, key, revision=None, **how):
-        """Removes a key; with a revision only if that is its mod_revision, else CasMismatch."""
+        """Deletes a key; with a revision, only if that is its mod_revision, else CasMismatch."""
         body = blob(1, key)
         if revision is not None:
-            # An `optional` field: zero is said, not left out.
+            # An `optional` field: zero is encoded too.
             body += varint(2 << 3 | VARINT) + varint(revision)
         result = self._call("delete", key, blob(14, body), 13, how)
         return Deleted(bool(result.uint(2)), result.uint(1))
 
     def get(self, key, local=False, min_revision=0, **how):
-        """Reads a key, NotFound if it is absent: the latest, or `local`, what the node in use has applied."""
+        """Reads a key, linearizable or `local`; NotFound if it does not exist."""
         body = blob(1, key)
         if local:
             body += uint(2, 1) + uint(3, max(min_revision, self._seen))
@@ -249,7 +249,7 @@ class Client:
         return Entry(entry.bytes(1), entry.bytes(2), entry.uint(3), entry.uint(4), entry.uint(5))
 
     def status(self, **how):
-        """What the node in use is and knows."""
+        """The status of the connected node."""
         status = self._call("status", None, blob(16, b""), 15, how)
         peers = [
             Peer(Member.of(peer.message(1)), bool(peer.uint(2)), bool(peer.uint(3)), peer.uint(4), peer.text(5))
@@ -262,17 +262,17 @@ class Client:
         )
 
     def view(self, timeout=None, cancel=None):
-        """Role, leader and members, as the node in use has said them last."""
+        """Role, leader and members, from the latest View of the connected node."""
         return self._run("members", timeout, cancel, False, lambda call: self._connected(call).view)
 
     def members(self, **how):
-        """The members, as the node in use knows them."""
+        """The members, as known to the connected node."""
         return self.view(**how).members
 
     def close(self):
-        """Ends the client and every call that is under way, and then its session, which takes 0.2 s at most."""
+        """Closes the client, fails calls in flight, and ends the session, which takes at most 0.2 s."""
         if os.getpid() != self._process:
-            # A forked child: connection and session are its parent's.
+            # In a forked child, connection and session belong to the parent.
             return
         with self._lock:
             self._closed = True
@@ -282,26 +282,26 @@ class Client:
         for call in calls:
             call.mailbox.put("closed")
         if session and current:
-            # Whatever becomes of it: a session that is not ended so ends by its timeout.
+            # Best effort: otherwise the session ends by its timeout.
             answer = queue.SimpleQueue()
             end = blob(17, fixed64(1, session.number))
             if current.ask(answer, lambda number: uint(1, number) + uint(2, 5000) + end):
                 try:
-                    answer.get(timeout=CLOSE_MAX)
+                    answer.get(timeout=CLOSE_TIMEOUT)
                 except queue.Empty:
                     pass
         for connection in connections:
             connection.end("the client is closed")
         self._wake.set()
 
-    # From a call to its answer.
+    # Calls: attempts, sessions, retries.
 
     def _written(self, name, key, operation, value, how):
         result = self._call(name, key, operation, 12, how, value)
         return Written(result.uint(1), result.uint(2))
 
     def _call(self, name, key, operation, expected, how, value=b""):
-        """Makes a call whose answer is field `expected` of Response."""
+        """Makes a call whose result is field `expected` of Response."""
         write = name in ("add", "set", "cas", "delete")
         if key is not None and len(key) == 0:
             raise GometaError("InvalidArgument", f"{name}: the key is empty; keys have at least 1 byte")
@@ -312,7 +312,7 @@ class Client:
             result = exchange(call, operation, sizes)
             if not result.has(expected):
                 call.doubt = True
-                raise call.error("Internal", "the node answered something else")
+                raise call.error("Internal", "the response is of another operation")
             return result.message(expected)
 
         return self._run(name, how.pop("timeout", None), how.pop("cancel", None), write, work, **how)
@@ -323,9 +323,9 @@ class Client:
             if self._closed:
                 raise call.error("Closed", "the client is closed")
             self._calls.add(call)
-            if self._keeper is None:
-                self._keeper = threading.Thread(target=self._keep, daemon=True)
-                self._keeper.start()
+            if self._background is None:
+                self._background = threading.Thread(target=self._run_background, daemon=True)
+                self._background.start()
         if cancel:
             cancel.attach(call.mailbox)
         try:
@@ -333,13 +333,13 @@ class Client:
         finally:
             with self._lock:
                 self._calls.discard(call)
-                # It may have been told of room that it has not taken.
-                self._nudge("slot", 1)
-                self._nudge("window", 1)
+                # It may have been woken for a slot that it has not used.
+                self._wake_waiting("slot", 1)
+                self._wake_waiting("window", 1)
 
     def _once(self, call, operation, sizes):
-        """Makes a write happen once, however often it has to be sent."""
-        pause = PAUSE[0]
+        """Makes a write that is applied at most once, with any number of attempts."""
+        pause = BACKOFF[0]
         while True:
             session = self._in_session(call)
             window = self._connected(call).window_max
@@ -356,20 +356,20 @@ class Client:
                 raise
             finally:
                 with self._lock:
-                    del session.awaited[seq]
-                    self._nudge("window", window - (session.next - session.lowest()))
+                    del session.in_flight[seq]
+                    self._wake_waiting("window", window - (session.next - session.lowest()))
             call.pause(jitter(pause))
-            pause = min(pause * 2, PAUSE[1])
+            pause = min(pause * 2, BACKOFF[1])
 
     def _reserve(self, session, window):
         if session.next - session.lowest() >= window:
             return None
         seq, session.next = session.next, session.next + 1
-        session.awaited[seq] = True
+        session.in_flight[seq] = True
         return seq
 
     def _in_session(self, call):
-        """The session in use, opened if there is none. One call opens it, the others wait."""
+        """Returns the session. If there is none, one call opens it and the others wait."""
 
         def session_or_turn():
             if self._session:
@@ -377,7 +377,7 @@ class Client:
             if self._opening:
                 return None
             self._opening = True
-            # Kept until the session is open, so that giving up in between leaves no trail of sessions.
+            # Kept until the session is open, so that a retry after a cancelled attempt opens no second session.
             self._nonce = self._nonce or os.urandom(16)
             return self._nonce
 
@@ -385,7 +385,7 @@ class Client:
         if isinstance(found, Session):
             return found
         opened = None
-        # Nothing is written yet, so nothing is in doubt.
+        # No write has been sent, so the outcome is certain.
         call.write = False
         try:
             answer = self._exchange(call, blob(10, blob(1, found)), (0, 0))
@@ -400,7 +400,7 @@ class Client:
                 self._opening = False
                 if opened:
                     self._session, self._nonce = opened, None
-                self._nudge("session")
+                self._wake_waiting("session")
 
     def _expired(self, session):
         with self._lock:
@@ -408,8 +408,8 @@ class Client:
                 self._session = None
 
     def _exchange(self, call, operation, sizes, session=None, seq=None):
-        """Sends a request until it is answered for good. A seq makes it a numbered write of that session."""
-        pause = PAUSE[0]
+        """Sends a request until it succeeds or fails permanently. With a seq it is a write of that session."""
+        pause = BACKOFF[0]
         while True:
             connection = self._connected(call)
             for what, size, most in (("key", sizes[0], connection.key_max), ("value", sizes[1], connection.value_max)):
@@ -422,10 +422,10 @@ class Client:
             call.open = False
             kind = failure.kind
             if kind in ("NotLeader", "Unavailable", "ConnectionLost"):
-                # Another node may do better.
+                # Retried on another node.
                 self._leave(connection, failure)
             elif kind in ("AlreadyExists", "CasMismatch"):
-                # Recorded under this seq when the write was applied: it speaks of all attempts.
+                # Recorded under this seq when the write was applied, so it holds for all attempts.
                 failure.outcome = "not_applied"
                 raise failure
             elif kind == "SessionExpired" and seq and call.outcome() == "not_applied":
@@ -436,13 +436,13 @@ class Client:
             elif kind not in ("ResourceExhausted", "DeadlineExceeded"):
                 failure.outcome = call.outcome()
                 raise failure
-            call.setback = f"{connection.address}: {failure.message}"
+            call.last_failure = f"{connection.address}: {failure.message}"
             if kind != "ConnectionLost":
                 call.pause(max(jitter(pause), failure.retry_after))
-                pause = min(pause * 2, PAUSE[1])
+                pause = min(pause * 2, BACKOFF[1])
 
     def _attempt(self, call, connection, operation, session, seq):
-        """Sends a request once: its response, or a GometaError."""
+        """Sends a request once; returns its response, or a GometaError."""
 
         def request(number):
             context = b""
@@ -467,7 +467,7 @@ class Client:
                 if isinstance(news, tuple) and news[:2] == (connection, number):
                     break
         except GometaError:
-            # The deadline has passed, or the caller has given up.
+            # The deadline has passed, or the call was cancelled.
             self._unanswered(connection, begun)
             raise
         finally:
@@ -478,7 +478,7 @@ class Client:
         if response.has(10):
             error = GometaError.of(response.message(10))
             if error.kind == "DeadlineExceeded":
-                # That the node gave up itself is no answer.
+                # The node gave up waiting: no evidence that it works.
                 self._unanswered(connection, begun)
             return error
         made = response.message(12).uint(1) or response.message(13).uint(1)
@@ -486,10 +486,10 @@ class Client:
             self._seen = max(self._seen, response.uint(2), made)
         return response
 
-    # What calls wait for.
+    # Waiting.
 
     def _connected(self, call):
-        """A connection with room for another request."""
+        """Waits for a connection with a free slot for a request."""
         call.doing = "no connection to any node"
 
         def connected():
@@ -497,7 +497,7 @@ class Client:
 
         def with_room():
             connection = self._connection
-            # If it is gone meanwhile, the caller comes back for the next one.
+            # If it was lost meanwhile, the loop waits for the next one.
             return connection is None or len(connection.pending) < connection.requests_max or None
 
         while True:
@@ -507,7 +507,7 @@ class Client:
                 return connection
 
     def _until(self, call, what, ready):
-        """Waits until `ready`, called under the lock, gives something."""
+        """Waits until `ready`, which is called under the lock, returns something."""
         while True:
             with self._lock:
                 found = ready()
@@ -522,33 +522,33 @@ class Client:
                 with self._lock:
                     self._waiting[what].pop(call.mailbox, None)
 
-    def _nudge(self, what, count=None):
-        """Has so many who wait for it look again. Called under the lock."""
+    def _wake_waiting(self, what, count=None):
+        """Wakes `count` calls that wait for something. Called under the lock."""
         waiting = self._waiting[what]
         for mailbox in list(itertools.islice(waiting, None if count is None else max(count, 0))):
             del waiting[mailbox]
-            mailbox.put("look again")
+            mailbox.put("check again")
 
-    def complaints(self, begun):
-        """What has failed since then, and what addresses rested for that were not tried."""
+    def dial_errors(self, begun):
+        """The errors since `begun`, and those of addresses that were not dialed because of their back-off."""
         with self._lock:
             known = [self._health[address] for address in self._candidates()]
-            errors = [health.error for health in known if health.failed >= begun or health.rest_until > begun]
+            errors = [health.error for health in known if health.failed >= begun or health.retry_at > begun]
         return "; ".join(error.message for error in errors if error)
 
     def connected_since(self, begun):
-        """Whether there was a connection at any time since then."""
+        """Whether there was a connection at any time since `begun`."""
         with self._lock:
             return self._connection is not None or self._lost >= begun
 
     def answered(self):
         with self._lock:
-            self._nudge("slot", 1)
+            self._wake_waiting("slot", 1)
 
-    # Which node.
+    # Choice of the node.
 
     def _candidates(self):
-        """The leader, then those that were not tried for longest: members that the nodes have named, and the seeds."""
+        """The addresses to dial: the leader, then known members and the given peers, least recently dialed first."""
         known = [member.request_address for member in self._members if member.request_address] + self._seeds
         known.sort(key=lambda address: self._health[address].tried)
         return list(dict.fromkeys(([self._leader] if self._leader else []) + known))
@@ -558,55 +558,55 @@ class Client:
         self._members = view.members or self._members
 
     def viewed(self, connection):
-        """A View came."""
+        """Called for each View."""
         with self._lock:
             if connection is self._connection:
                 self._adopt(connection.view)
         self._wake.set()
 
     def gone(self, connection):
-        """A connection has ended."""
+        """Called when a connection has ended."""
         with self._lock:
             self._connections.discard(connection)
             if connection is self._connection:
                 self._connection, self._lost = None, time.monotonic()
                 self._penalise(connection.address, GometaError("Unavailable", connection.ended))
-            self._nudge("slot")
+            self._wake_waiting("slot")
         self._wake.set()
 
-    def _penalise(self, address, error, rest_min=0.0):
+    def _penalise(self, address, error, backoff_min=0.0):
         health, now = self._health[address], time.monotonic()
-        health.rest_until = now + max(jitter(min(REST[0] * 2**health.failures, REST[1])), rest_min)
+        health.retry_at = now + max(jitter(min(DIAL_BACKOFF[0] * 2**health.failures, DIAL_BACKOFF[1])), backoff_min)
         health.failures = min(health.failures + 1, 8)
         health.error, health.failed = error, now
         if self._leader == address:
             self._leader = ""
 
     def _unanswered(self, connection, begun):
-        """A call that asked then gave up: if the node has owed an answer for long, the next call goes elsewhere."""
-        owed = connection.unanswered_for(begun)
-        if owed >= QUIET_MAX:
-            message = f"{connection.address}: no answer for {owed:.1f} s"
-            self._leave(connection, GometaError("Unavailable", message), REST[1])
+        """After a call that began at `begun`: abandons a node that has not answered for the keepalive interval."""
+        pending = connection.pending_for(begun)
+        if pending >= KEEPALIVE_INTERVAL:
+            message = f"{connection.address}: no answer for {pending:.1f} s"
+            self._leave(connection, GometaError("Unavailable", message), DIAL_BACKOFF[1])
 
-    def _leave(self, connection, failure, rest_min=0.0):
-        """That node cannot serve for now: turn to another if there is one."""
+    def _leave(self, connection, failure, backoff_min=0.0):
+        """Abandons a node that cannot serve now, if there is another one to dial."""
         with self._lock:
             if connection is not self._connection:
                 return
-            self._penalise(connection.address, failure, rest_min)
+            self._penalise(connection.address, failure, backoff_min)
             if failure.leader and failure.leader != connection.address:
                 self._leader = failure.leader
             now = time.monotonic()
             others = (address for address in self._candidates() if address != connection.address)
-            if connection.ended or any(self._health[address].rest_until <= now for address in others):
+            if connection.ended or any(self._health[address].retry_at <= now for address in others):
                 self._connection, self._lost = None, now
         self._wake.set()
 
-    def _keep(self):
-        """Dials what is needed and looks after the connections, until the client is closed."""
+    def _run_background(self):
+        """The background thread: dials, and checks the connections, until the client is closed."""
         while True:
-            self._wake.wait(ROUND)
+            self._wake.wait(TICK)
             self._wake.clear()
             with self._lock:
                 if self._closed:
@@ -615,7 +615,7 @@ class Client:
                 session = self._session.number if self._session else 0
                 connections, current = list(self._connections), self._connection
             for connection in connections:
-                connection.look(session)
+                connection.tick(session)
                 if connection is not current and not connection.pending:
                     connection.end("no longer used")
 
@@ -625,10 +625,10 @@ class Client:
             if self._waiting["connection"] and now >= self._next_dial and len(self._dialing) < DIALS_MAX:
                 wanted = self._candidates()
         elif self._leader not in ("", self._connection.address) and not self._connection.leads():
-            # Calls go on through the node in use meanwhile, which forwards them.
+            # Meanwhile the connected node forwards calls.
             wanted = [self._leader]
         for address in wanted:
-            if address not in self._dialing and self._health[address].rest_until <= now:
+            if address not in self._dialing and self._health[address].retry_at <= now:
                 self._next_dial = now + STAGGER
                 self._tries += 1
                 self._health[address].tried = self._tries
@@ -657,7 +657,7 @@ class Client:
                 errors = [self._health[candidate].error for candidate in self._candidates()]
                 lasting = next((error for error in errors if error and error.kind in LASTING), None)
                 if lasting and all(errors) and self._connection is None:
-                    # Everybody has had a turn, and trying again will not help.
+                    # All addresses have failed, and retrying does not help.
                     for mailbox in self._waiting["connection"]:
                         mailbox.put(lasting)
                 return
@@ -665,15 +665,15 @@ class Client:
             result.start(self)
             current = self._connection
             if self._closed:
-                # Nobody looks after it any more.
+                # The background thread has ended.
                 threading.Thread(target=result.end, args=("the client is closed",)).start()
             elif current is None or (result.leads() and not current.leads()):
                 self._health[address].failures, self._health[address].error = 0, None
                 self._ensemble = self._ensemble or result.ensemble
                 self._connection = result
                 self._adopt(result.view)
-                self._nudge("connection")
-                self._nudge("slot")
+                self._wake_waiting("connection")
+                self._wake_waiting("slot")
             else:
-                # The keeper ends it. If it was to be the leader, it is dialed again in a while.
-                self._health[address].rest_until = time.monotonic() + REST[1]
+                # The background thread closes it. If it should be the leader, it is dialed again later.
+                self._health[address].retry_at = time.monotonic() + DIAL_BACKOFF[1]

@@ -1,4 +1,4 @@
-"""What gometa_raw.py says on the wire: protobuf, results and errors, one connection. docs/wire.md describes all of it."""
+"""The wire protocol for gometa_raw.py: protobuf, results and errors, connections. See docs/wire.md."""
 
 import collections
 import queue
@@ -14,7 +14,7 @@ VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 
 
 def varint(number):
-    """Seven bits a byte, the lowest first; all bytes but the last have the eighth bit set."""
+    """A varint: seven bits per byte, the lowest first; all bytes but the last have the eighth bit set."""
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
@@ -24,7 +24,7 @@ def varint(number):
 
 
 def uint(field, value):
-    """A field of type uint32, uint64, bool or enum. Zero is what a missing field means, so it is left out."""
+    """A field of type uint32, uint64, bool or enum. Zero is the default, and is left out."""
     return varint(field << 3 | VARINT) + varint(value) if value else b""
 
 
@@ -34,12 +34,12 @@ def fixed64(field, value):
 
 
 def blob(field, value):
-    """A field of type bytes, string or message, written also when it is empty: in a `oneof` that says which it is."""
+    """A field of type bytes, string or message. Encoded also if empty: in a `oneof` its presence matters."""
     return varint(field << 3 | LENGTH) + varint(len(value)) + value
 
 
 class Message:
-    """The fields of a message by number. Those that nobody asks for are skipped, whatever they are."""
+    """The fields of a message by number. Unknown fields are ignored."""
 
     def __init__(self, data):
         self._fields = collections.defaultdict(list)
@@ -103,7 +103,7 @@ class Message:
 
 ROLES = ("unknown", "forming", "looking", "following", "leading", "learning")
 
-# Number, name, whether the same call may succeed when it is made again.
+# Number, name, whether it is retryable.
 KINDS = {
     1: ("InvalidArgument", False),
     2: ("NotFound", False),
@@ -128,12 +128,12 @@ KINDS = {
 }
 NUMBERS = {name: number for number, (name, _) in KINDS.items()}
 
-# Refusals which the same node will repeat.
+# Errors of a handshake that a retry does not change.
 LASTING = ("InvalidArgument", "Unauthenticated", "PermissionDenied", "Unsupported")
 
 
 class GometaError(Exception):
-    """What went wrong: `kind` (see KINDS), `message`, and for writes `outcome`, "not_applied" or "unknown"."""
+    """An error: `kind` (see KINDS), `message`, and for writes `outcome`, "not_applied" or "unknown"."""
 
     def __init__(self, kind, message, outcome="not_applied", actual_revision=None, leader="", retry_after=0.0):
         super().__init__(f"{kind}: {message}")
@@ -142,16 +142,16 @@ class GometaError(Exception):
         self.retryable = KINDS[self.number][1]
         self.message = message
         self.outcome = outcome
-        # CasMismatch and AlreadyExists: the key's mod_revision, 0 where it is absent.
+        # CasMismatch and AlreadyExists: the key's mod_revision, 0 if it does not exist.
         self.actual_revision = actual_revision
-        # The leader's request address, where the node that failed named it.
+        # The leader's client address, if the node that refused the call sent it.
         self.leader = leader
-        # Seconds to wait before the next attempt.
+        # The minimum back-off before the next attempt, in seconds.
         self.retry_after = retry_after
 
     @classmethod
     def of(cls, error):
-        """From an Error on the wire. A kind that is not in the table comes from a newer node."""
+        """Decodes an Error. A kind that is not in the table is of a newer node."""
         kind = KINDS.get(error.uint(1), KINDS[NUMBERS["Internal"]])[0]
         return cls(
             kind,
@@ -192,7 +192,7 @@ class Member(NamedTuple):
 
 
 class View(NamedTuple):
-    """What a node knows of its ensemble."""
+    """The ensemble, as known to a node."""
 
     role: str
     leader: str
@@ -235,13 +235,13 @@ def role(number):
 # ------------------------------------------------------------------------------------------------ one connection
 
 PROTOCOL = 1
-# Bytes of a frame that is believed before the node has said its limits.
+# The maximum length of the first frame, before the limits of the node are known.
 WELCOME_MAX = 64 << 10
-# Seconds: a node that owes an answer is asked for a sign of life after so long without one, …
-QUIET_MAX = 0.5
-# … and left after so long without one since then.
-SILENCE_MAX = 1.0
-# An idle connection says at least this often that it is there.
+# Keepalive, in seconds: while a response is pending and nothing is received for the interval, the client sends a Ping.
+KEEPALIVE_INTERVAL = 0.5
+# If nothing is received for another timeout, it closes the connection.
+KEEPALIVE_TIMEOUT = 1.0
+# The maximum interval of Pings on an idle connection, in seconds.
 IDLE_MAX = 5.0
 
 
@@ -250,10 +250,10 @@ def frame(body):
 
 
 class Connection:
-    """A stream on which a node has said Welcome. One thread reads it, one writes; neither waits for the other."""
+    """A connection after its handshake, with a thread that reads and one that writes."""
 
     def __init__(self, address, hello, timeout):
-        """Connects and says Hello. Raises GometaError, Unavailable unless the node says otherwise."""
+        """Connects and does the handshake. Raises GometaError: Unavailable, or the error that the node sends."""
         self.address = address
         host, port = address.rsplit(":", 1)
         deadline = time.monotonic() + timeout
@@ -266,7 +266,7 @@ class Connection:
             self._socket.sendall(frame(blob(1, hello)))
             welcome = self._welcome(deadline)
             limits = welcome.message(5)
-            # What a Welcome leaves out is what this protocol has always had.
+            # Limits that are missing in the Welcome have their defaults.
             self.key_max = limits.uint(1) or 4096
             self.value_max = limits.uint(2) or 1 << 20
             self.frame_max = limits.uint(3) or 1114112
@@ -285,18 +285,18 @@ class Connection:
             self._socket.close()
             raise
         self.lock = threading.Lock()
-        # Why it has ended.
+        # The reason, once it has ended.
         self.ended = None
         # Mailboxes of calls, by request id.
         self.pending = {}
         self._last_id = 0
         self._outgoing = queue.SimpleQueue()
-        # When the last frame came that shows that the node works.
-        self._heard = self._pinged = time.monotonic()
-        # Since when the node owes an answer: the first request since its last one, also if nobody waits any more.
-        self._owed = None
-        # Since when a Ping is without any answer.
-        self._unanswered = None
+        # The time of the last frame that proves that the node works.
+        self._received = self._pinged = time.monotonic()
+        # The time of the oldest request without a response, cancelled ones included.
+        self._pending_since = None
+        # The time of a Ping without an answer.
+        self._ping_sent = None
 
     def _welcome(self, deadline):
         def take(count):
@@ -333,45 +333,45 @@ class Connection:
         return self.view.role == "leading"
 
     def ask(self, mailbox, request):
-        """Sends what `request` makes for an id, which is never used again on this connection: else the late answer to a
-        request that was given up could be taken for another's. The answer, or the end of the connection, goes to the
-        mailbox."""
+        """Sends the request that `request` makes for a new id. The response, or the end of the connection, is put into
+        the mailbox. Ids are not reused, so that the late response to a cancelled request is not taken for another's."""
         with self.lock:
             if self.ended:
                 return None
             self._last_id += 1
-            self._owed = self._owed or time.monotonic()
+            self._pending_since = self._pending_since or time.monotonic()
             self.pending[self._last_id] = mailbox
             self._outgoing.put(frame(blob(2, request(self._last_id))))
             return self._last_id
 
     def forget(self, number):
-        """Nobody waits for that answer any longer."""
+        """Cancels a request, unless it has been answered."""
         with self.lock:
             if self.pending.pop(number, None) and not self.ended:
                 self._outgoing.put(frame(blob(3, uint(1, number))))
 
-    def unanswered_for(self, begun):
-        """Seconds that the node has owed an answer to a call that asked at `begun`, or to others before it."""
+    def pending_for(self, begun):
+        """How long a response to a request of `begun`, or an earlier one, has been pending, in seconds."""
         with self.lock:
-            return time.monotonic() - min(begun, self._owed or begun)
+            return time.monotonic() - min(begun, self._pending_since or begun)
 
-    def look(self, session):
-        """Called ten times a second: pings where there is reason to; ends what stays silent."""
+    def tick(self, session):
+        """Called ten times a second: sends Pings, and closes the connection if they are not answered."""
         now = time.monotonic()
-        if self._unanswered is not None:
-            if now - self._unanswered >= SILENCE_MAX:
-                self.end(f"the node is silent, for {now - self._heard:.1f} s now")
+        if self._ping_sent is not None:
+            if now - self._ping_sent >= KEEPALIVE_TIMEOUT:
+                self.end(f"nothing received for {now - self._received:.1f} s")
             return
         with self.lock:
-            quiet = self._owed is not None and now - max(self._owed, self._heard) >= QUIET_MAX
+            since = self._pending_since
+            quiet = since is not None and now - max(since, self._received) >= KEEPALIVE_INTERVAL
         if quiet or now - self._pinged >= self.idle_max:
-            self._pinged = self._unanswered = now
-            # Naming the session keeps it alive.
+            self._pinged = self._ping_sent = now
+            # The Ping also keeps the session alive.
             self._outgoing.put(frame(blob(4, uint(1, 1) + fixed64(2, session))))
 
     def end(self, reason):
-        """Ends it, and tells everybody who waits for an answer."""
+        """Closes the connection, and fails its pending requests."""
         with self.lock:
             if self.ended:
                 return
@@ -387,7 +387,7 @@ class Connection:
 
     def _write(self, _client):
         while (data := self._outgoing.get()) is not None:
-            # What else is there goes out with it.
+            # Queued frames are sent together.
             while len(data) < 1 << 16 and not self._outgoing.empty():
                 more = self._outgoing.get()
                 if more is None:
@@ -407,14 +407,14 @@ class Connection:
                     raise ValueError("the node closed the connection")
                 (length,) = struct.unpack(">I", length)
                 if length > self.frame_max:
-                    raise ValueError("sent what is not gometa's client protocol")
+                    raise ValueError("does not speak gometa's client protocol: a frame is too long")
                 data = stream.read(length)
                 if len(data) < length:
                     raise ValueError("the node closed the connection")
                 message = Message(data)
-                # A node's own Pings come from its port, and say nothing of whether the node works.
+                # A Ping is sent by the node's port, and does not prove that the node works.
                 if not message.has(4):
-                    self._heard, self._unanswered = time.monotonic(), None
+                    self._received, self._ping_sent = time.monotonic(), None
                 self._take(message, client)
         except (OSError, ValueError) as error:
             self.end(getattr(error, "strerror", None) or str(error))
@@ -429,7 +429,7 @@ class Connection:
             number = response.uint(1)
             with self.lock:
                 mailbox = self.pending.pop(number, None)
-                self._owed = time.monotonic() if self.pending else None
+                self._pending_since = time.monotonic() if self.pending else None
             if mailbox:
                 mailbox.put((self, number, response))
             client.answered()
@@ -441,7 +441,7 @@ class Connection:
             self.view = View.of(message.message(6))
             client.viewed(self)
         else:
-            # A Pong, or something newer than this client: a sign of life.
+            # A Pong, or an unknown message of a newer node.
             with self.lock:
                 if not self.pending:
-                    self._owed = None
+                    self._pending_since = None

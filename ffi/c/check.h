@@ -1,4 +1,4 @@
-/* What the test programs in C share. */
+/* Helpers of the C test programs. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -16,8 +16,8 @@
     } while (0)
 
 /*
- * The call ends with an error of that kind, with a message. The error is asked for by its place, since the call may
- * come behind the other arguments.
+ * The call fails with an error of that kind, with a message. The error is passed by its address, since the call may be
+ * evaluated after the other arguments.
  */
 #define FAILS(call, expected) check_failure(__FILE__, __LINE__, call, &error, expected)
 
@@ -33,7 +33,7 @@ static inline void check_failure(const char *file, int line, gometa_status_t sta
     *error = NULL;
 }
 
-/* A client whose calls may take so long: where a machine is busy, or a checker slows the program down. */
+/* A client with a timeout for busy machines and slow memory checkers. */
 static inline gometa_client_t *open_client(const char *peers, uint64_t timeout_ms)
 {
     gometa_options_t *options = NULL;
@@ -45,7 +45,7 @@ static inline gometa_client_t *open_client(const char *peers, uint64_t timeout_m
     return client;
 }
 
-/* Milliseconds since some moment. */
+/* Monotonic time in milliseconds. */
 static inline uint64_t now_ms(void)
 {
     struct timespec now;

@@ -1,11 +1,11 @@
 /*
- * Whatever a caller may do wrong, and whoever may answer at an address, gets an error of the right kind within the
- * deadline: never a crash or a hang.
+ * Invalid arguments and peers that are not gometa return an error of the right kind within the timeout: no crash, no
+ * hang.
  *
- *     misuse PATIENCE PEERS NOBODY BAD...
+ *     misuse PATIENCE PEERS DEAD BAD...
  *
- * PEERS are an ensemble's addresses; at NOBODY nobody listens; at each BAD something does that is no gometa.
- * PATIENCE, 1 where nothing slows the program down, is what its deadlines are multiplied with.
+ * PEERS are the addresses of an ensemble. Nothing listens at DEAD. At each BAD something listens that is not gometa.
+ * Timeouts are multiplied by PATIENCE, 1 unless something slows the program down.
  */
 #include "check.h"
 #include <poll.h>
@@ -22,7 +22,7 @@ static void arguments(const char *peers)
     for (size_t i = 0; i < sizeof nonsense / sizeof *nonsense; i++) {
         gometa_status_t status = gometa_client_new(nonsense[i], NULL, &client, &error);
         if (status == GOMETA_OK) {
-            /* Empty places in a list are passed over. */
+            /* Empty elements of a list are ignored. */
             gometa_client_free(client);
             CHECK(strcmp(nonsense[i], "a:1,,b") != 0);
         } else {
@@ -73,7 +73,7 @@ static void arguments(const char *peers)
     FAILS(gometa_future_wait(NULL, 1, &error), GOMETA_INVALID_ARGUMENT);
     CHECK(written.revision == 42 && written.version == 42 && entry == NULL);
 
-    /* Sizes at and beyond the limits, and bytes of all kinds. */
+    /* Sizes at and beyond the limits, and any bytes. */
     static char large[(1 << 20) + 1];
     CHECK(gometa_client_set(client, "large", 5, large, 1 << 20, &written, &error) == GOMETA_OK);
     FAILS(gometa_client_set(client, "large", 5, large, sizeof large, NULL, &error), GOMETA_TOO_LARGE);
@@ -92,7 +92,7 @@ static void arguments(const char *peers)
     FAILS(gometa_client_get(client, "a", 1, &entry, &error), GOMETA_NOT_FOUND);
     CHECK(entry == NULL);
 
-    /* A future asked too soon, for the wrong thing, twice, and cancelled. */
+    /* A future that is read with the wrong function, repeatedly, and after a cancellation. */
     gometa_deleted_t deleted;
     written.revision = 0;
     CHECK(gometa_client_set_async(client, "k", 1, "v", 1, &future, &error) == GOMETA_OK);
@@ -108,7 +108,7 @@ static void arguments(const char *peers)
     gometa_client_free(client);
 }
 
-/* Every call on a client that was closed, in both forms. */
+/* Every call on a closed client, blocking and asynchronous. */
 static void use_after_close(const char *peers)
 {
     gometa_error_t *error = NULL;
@@ -157,7 +157,7 @@ static void use_after_close(const char *peers)
     CHECK(entry == NULL && status == NULL && members == NULL);
 }
 
-/* NULL wherever a pointer goes. */
+/* NULL for every pointer. */
 static void nulls(const char *peers)
 {
     gometa_error_t *error = NULL;
@@ -233,7 +233,7 @@ static void nulls(const char *peers)
     FAILS(gometa_queue_next(queue, 0, NULL, &error), GOMETA_INVALID_ARGUMENT);
     CHECK(gometa_client_get_async(client, "k", 1, &future, &error) == GOMETA_OK);
     FAILS(gometa_future_enqueue(future, NULL, 1, &error), GOMETA_INVALID_ARGUMENT);
-    /* Without a place for the error there is the status. */
+    /* Without an error output. */
     CHECK(gometa_future_enqueue(future, NULL, 1, NULL) == GOMETA_INVALID_ARGUMENT);
     CHECK(gometa_client_set(client, NULL, 0, NULL, 0, NULL, NULL) == GOMETA_INVALID_ARGUMENT);
     gometa_future_free(future);
@@ -241,18 +241,18 @@ static void nulls(const char *peers)
     gometa_client_free(client);
 }
 
-static void nobody(const char *address)
+static void unreachable(const char *address)
 {
     gometa_error_t *error = NULL;
     gometa_client_t *client = NULL;
-    gometa_client_t *hasty = NULL;
+    gometa_client_t *limited = NULL;
     client = open_client(address, 20000 * patience);
-    CHECK(gometa_client_with_timeout(client, 200 * patience, &hasty, &error) == GOMETA_OK);
-    gometa_status_t status = gometa_client_set(hasty, "k", 1, "v", 1, NULL, &error);
+    CHECK(gometa_client_with_timeout(client, 200 * patience, &limited, &error) == GOMETA_OK);
+    gometa_status_t status = gometa_client_set(limited, "k", 1, "v", 1, NULL, &error);
     CHECK(gometa_error_is_retryable(error) && gometa_error_outcome(error) == GOMETA_OUTCOME_NOT_APPLIED);
     FAILS(status, GOMETA_UNAVAILABLE);
 
-    /* A queue, and a future that is cancelled while it waits. */
+    /* A queue, and a future that is cancelled while its call is in flight. */
     gometa_queue_t *queue = NULL;
     gometa_future_t *future = NULL;
     uint64_t tag = 0;
@@ -276,18 +276,18 @@ static void nobody(const char *address)
     CHECK(poll(&look, 1, 0) == 1);
     FAILS(gometa_queue_next(queue, 5000 * patience, &tag, &error), GOMETA_CLOSED);
     gometa_queue_close(queue);
-    /* A future whose queue is closed, or gone, tells nobody. */
-    CHECK(gometa_client_get_async(hasty, "k", 1, &future, &error) == GOMETA_OK);
+    /* A future whose queue is closed, and then freed. */
+    CHECK(gometa_client_get_async(limited, "k", 1, &future, &error) == GOMETA_OK);
     CHECK(gometa_future_enqueue(future, queue, 1, &error) == GOMETA_OK);
     gometa_queue_free(queue);
     CHECK(gometa_future_wait(future, 5000 * patience, &error) == GOMETA_OK);
     FAILS(gometa_future_entry(future, &entry, &error), GOMETA_UNAVAILABLE);
     gometa_future_free(future);
     gometa_client_free(client);
-    gometa_client_free(hasty);
+    gometa_client_free(limited);
 }
 
-/* A client reports to its log that no node listens, and nothing to another's. */
+/* Records of a client go to its log, and to no other. */
 static void logs(const char *address)
 {
     gometa_error_t *error = NULL;
@@ -325,7 +325,7 @@ static void logs(const char *address)
     gometa_log_record_free(record);
     FAILS(gometa_log_next(other, 0, &record, &error), GOMETA_DEADLINE_EXCEEDED);
 
-    /* Closed, it gives what it has; freed, it is no loss for its client. */
+    /* A closed log returns the records that are left. Its client works after it is freed. */
     gometa_log_close(log);
     gometa_log_close(log);
     CHECK(poll(&look, 1, 0) == 1);
@@ -342,7 +342,7 @@ static void logs(const char *address)
     FAILS(gometa_log_next(NULL, 0, &record, &error), GOMETA_INVALID_ARGUMENT);
 }
 
-/* Waits until the leader has so many sessions. */
+/* Waits until the leader has this number of sessions. */
 static void until_sessions(const gometa_client_t *client, uint64_t wanted)
 {
     uint64_t begun = now_ms();
@@ -358,7 +358,7 @@ static void until_sessions(const gometa_client_t *client, uint64_t wanted)
     }
 }
 
-/* Closing and freeing end a client's session; freeing one of two handles does not. */
+/* Closing or freeing a client ends its session; freeing one of two handles does not. */
 static void sessions_end(const char *peers)
 {
     gometa_client_t *looking = open_client(peers, 20000 * patience);
@@ -382,7 +382,7 @@ static void sessions_end(const char *peers)
     gometa_client_free(looking);
 }
 
-/* Somebody answers there, or does not, but it is no gometa. */
+/* A peer that is not gometa. */
 static void bad(const char *address)
 {
     uint64_t timeout = 500 * patience;
@@ -402,7 +402,7 @@ static void bad(const char *address)
     FAILS(gometa_client_get(client, "k", 1, &entry, &error), GOMETA_UNAVAILABLE);
     CHECK(now_ms() - begun >= 2 * timeout - 20);
     CHECK(now_ms() - begun < 2 * timeout + 2000 * patience);
-    /* Asked once and by itself, it is told what there is. */
+    /* A status call is not retried, and returns the cause. */
     begun = now_ms();
     ended = gometa_client_status(client, address, &status, &error);
     CHECK(now_ms() - begun < timeout + 1000 * patience);
@@ -412,7 +412,7 @@ static void bad(const char *address)
     gometa_client_free(client);
 }
 
-static void about(const char *peers)
+static void members_and_status(const char *peers)
 {
     gometa_error_t *error = NULL;
     gometa_client_t *client = NULL;
@@ -446,14 +446,14 @@ int main(int count, char **given)
     arguments(given[2]);
     use_after_close(given[2]);
     nulls(given[2]);
-    about(given[2]);
-    nobody(given[3]);
+    members_and_status(given[2]);
+    unreachable(given[3]);
     logs(given[3]);
     bad(given[3]);
     bad("nobody.invalid:5003");
     for (int i = 4; i < count; i++) {
         bad(given[i]);
     }
-    puts("all is well");
+    puts("passed");
     return 0;
 }

@@ -1,11 +1,10 @@
 /*
- * Many calls of every form, of all outcomes, leave the process as large as it was.
+ * Many calls of every form and with every result do not grow the process.
  *
- *     soak COUNT GROWTH_KIB PEERS NOBODY
+ *     soak COUNT GROWTH_KIB PEERS DEAD
  *
- * For each form: COUNT / 5 calls to warm up, then COUNT, behind which the resident size may be GROWTH_KIB larger; 0
- * does not look, for where something else fills the memory. PEERS are an ensemble's addresses; at NOBODY nobody
- * listens.
+ * For each form: COUNT / 5 calls to warm up, then COUNT, after which the resident size may be GROWTH_KIB larger; 0 means
+ * that it is not checked. PEERS are the addresses of an ensemble. Nothing listens at DEAD.
  */
 #include "check.h"
 #include <pthread.h>
@@ -28,7 +27,7 @@ static long resident(void)
     return pages * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
-/* Calls that block, by several threads: those that succeed, on a key and without. */
+/* Blocking calls that succeed, by several threads. */
 static void *block(void *context)
 {
     long count = *(long *)context;
@@ -96,7 +95,7 @@ static void futures(long count)
     }
 }
 
-/* The same through a queue, several for each. */
+/* Futures with a queue, several for each. */
 static void queued(long count)
 {
     gometa_queue_t *queue = NULL;
@@ -121,7 +120,7 @@ static void queued(long count)
     gometa_queue_free(queue);
 }
 
-/* And called back. */
+/* Futures with a callback. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static long called;
@@ -158,16 +157,16 @@ static void called_back(long count)
     wait_until_called(count);
 }
 
-/* Calls that fail, on the node, in the library, and by their deadline; with their errors looked at. */
-static const char *nobody;
+/* Calls that fail on the node, in the library, and by their timeout. */
+static const char *dead;
 
 static void *fail(void *context)
 {
     long count = *(long *)context;
     gometa_client_t *alone = NULL;
-    gometa_client_t *hasty = NULL;
-    alone = open_client(nobody, 60000);
-    CHECK(gometa_client_with_timeout(alone, 1, &hasty, NULL) == GOMETA_OK);
+    gometa_client_t *limited = NULL;
+    alone = open_client(dead, 60000);
+    CHECK(gometa_client_with_timeout(alone, 1, &limited, NULL) == GOMETA_OK);
     for (long i = 0; i < count; i++) {
         gometa_error_t *error = NULL;
         gometa_entry_t *entry = NULL;
@@ -193,15 +192,15 @@ static void *fail(void *context)
             break;
         case 5:
             if (i % 64 == 5) {
-                FAILS(gometa_client_get(hasty, "k", 1, &entry, &error), GOMETA_UNAVAILABLE);
+                FAILS(gometa_client_get(limited, "k", 1, &entry, &error), GOMETA_UNAVAILABLE);
             }
             break;
         default:
-            /* Without a place for the error, nothing is to be freed. */
+            /* Without an error output there is nothing to free. */
             CHECK(gometa_client_get(client, "absent", 6, &entry, NULL) == GOMETA_NOT_FOUND);
         }
     }
-    gometa_client_free(hasty);
+    gometa_client_free(limited);
     gometa_client_free(alone);
     return NULL;
 }
@@ -218,7 +217,7 @@ static void failing(long count)
     }
 }
 
-/* Clients themselves, and what they are asked of the ensemble; a hundredth as many. */
+/* Clients, their status and members; a hundredth as many. */
 static void clients(long count)
 {
     for (long i = 0; i < count; i += 100) {
@@ -245,7 +244,7 @@ int main(int count, char **given)
     long calls = strtol(given[1], NULL, 10);
     long growth_max = strtol(given[2], NULL, 10);
     peers = given[3];
-    nobody = given[4];
+    dead = given[4];
     CHECK(calls >= 100);
     static const struct {
         const char *name;
@@ -274,6 +273,6 @@ int main(int count, char **given)
     CHECK(gometa_client_counter(client, GOMETA_COUNTER_IN_FLIGHT, &in_flight, NULL) == GOMETA_OK && in_flight == 0);
     gometa_read_options_free(local);
     gometa_client_free(client);
-    puts("all is well");
+    puts("passed");
     return 0;
 }

@@ -1,4 +1,4 @@
-"""What the tests stand on: a running ensemble, and each client in the same shape."""
+"""Fixtures: a running ensemble, and both clients with the same interface."""
 
 import asyncio
 import inspect
@@ -27,15 +27,15 @@ def pytest_configure():
 
 
 def patience(seconds=30):
-    """Goes on until the condition that its loop waits for is there, or for too long."""
+    """An iterator for loops that wait for a condition; it fails after a timeout."""
     until = time.monotonic() + seconds
     while True:
         yield
-        assert time.monotonic() < until, "what is waited for does not happen"
+        assert time.monotonic() < until, "the condition is not met"
 
 
 class Blocking:
-    """Makes clients of the blocking kind, and closes them."""
+    """Creates and closes blocking clients."""
 
     name = "blocking"
 
@@ -53,7 +53,7 @@ class Blocking:
 
 
 class Awaited(Blocking):
-    """The same for asyncio: each call is run to its end on a loop."""
+    """The same for asyncio: each call is run on a loop until it ends."""
 
     name = "asyncio"
 
@@ -86,7 +86,7 @@ class Driven:
 
 @pytest.fixture(params=[Blocking, Awaited], ids=["blocking", "asyncio"])
 def clients(request):
-    """Makes clients of one kind."""
+    """Creates clients of one kind."""
     made = request.param()
     yield made
     made.end()
@@ -110,7 +110,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def key(request):
-    """A key that no other test has."""
+    """A key that no other test uses."""
     return f"{os.getpid()}/{request.node.name}/{next(_numbers)}"
 
 
@@ -120,7 +120,7 @@ def peers():
 
 
 class Testbed:
-    """Breaks and mends the ensemble."""
+    """Injects faults into the ensemble."""
 
     def __init__(self):
         host, port = os.environ["GOMETA_TESTBED"].rsplit(":", 1)
@@ -148,7 +148,7 @@ def testbed():
 
 @pytest.fixture
 def run():
-    """Runs a program: `run(source, *arguments)` gives what it printed; it must end well, and in time."""
+    """`run(source, *arguments)` runs a program and returns its output; it must succeed within the timeout."""
 
     def run(source, *arguments, timeout=60):
         ended = subprocess.run(

@@ -1,4 +1,4 @@
-"""What asyncio adds: cancelling, many calls at a time, loops that come and go."""
+"""asyncio: cancellation, concurrent calls, several event loops."""
 
 import asyncio
 import gc
@@ -67,7 +67,7 @@ def test_a_thousand_calls_cancelled_at_random_leave_no_wrong_answers(key, peers)
                 wave = [asyncio.create_task(call(len(tasks) + n)) for n in range(100)]
                 tasks += wave
                 for task in chance.sample(wave, 50):
-                    # Before it starts, while it runs, when it is over.
+                    # Before the call starts, while it is in flight, after it has ended.
                     asyncio.get_running_loop().call_later(
                         chance.choice([0, 0.002, 0.01]) * chance.random(), task.cancel
                     )
@@ -78,12 +78,12 @@ def test_a_thousand_calls_cancelled_at_random_leave_no_wrong_answers(key, peers)
             ]
             assert failures == [] and wrong == []
             assert cancelled > 100 and answered > 100, (cancelled, answered)
-            # What was cancelled is over in the core as well.
+            # Cancelled calls have ended in the core too.
             for _ in patience():
                 if not (client.counters().in_flight):
                     break
                 await asyncio.sleep(0.001)
-            # Everything written is whole, and the connection was never lost.
+            # No write is torn, and the connection was never lost.
             for n in range(2000):
                 assert await client.get(f"{key}/own/{n}") in (None, str(n).encode())
             assert client.counters().reconnects <= 1
@@ -184,11 +184,11 @@ def test_a_loop_that_is_closed_with_calls_under_way(key, peers):
         loop = asyncio.new_event_loop()
         tasks = [loop.create_task(client.get(key, timeout=0.05)) for _ in range(5)]
         tasks += [loop.create_task(good.set(key, "v")) for _ in range(5)]
-        # One turn of the loop, in which they start; then nobody listens any more.
+        # One iteration of the loop, in which the calls start.
         loop.call_soon(loop.stop)
         loop.run_forever()
         for task in tasks:
-            # Or asyncio complains of tasks that were dropped.
+            # Otherwise asyncio logs tasks that were destroyed.
             task._log_destroy_pending = False
         loop.close()
         del tasks, loop
@@ -206,7 +206,7 @@ def test_loops_are_not_kept(key, peers):
     for _ in range(5):
         loop = asyncio.new_event_loop()
         loop.run_until_complete(client.set(key, "v"))
-        # A call that never ends, for the loop and its tasks to be in a cycle with it.
+        # A call that never ends, in a reference cycle with the loop and its tasks.
         task = loop.create_task(client.get(key, consistency="local", min_revision=1 << 60, timeout=60))
         loop.run_until_complete(asyncio.sleep(0))
         task._log_destroy_pending = False
@@ -244,7 +244,7 @@ def test_a_loop_that_is_busy_gets_its_answers_later(key, peers):
             await client.set(key, "v")
             tasks = [asyncio.create_task(client.get(key)) for _ in range(100)]
             await asyncio.sleep(0)
-            # The answers come while this thread does something else, without letting the interpreter go.
+            # The answers arrive while this thread holds the interpreter.
             until = time.monotonic() + 0.2
             while time.monotonic() < until:
                 sum(range(1000))
@@ -254,7 +254,7 @@ def test_a_loop_that_is_busy_gets_its_answers_later(key, peers):
 
 
 class OtherLoop(asyncio.SelectorEventLoop):
-    """A loop with its own futures, and nothing but `call_soon_threadsafe` for other threads."""
+    """A loop with its own futures, whose only thread-safe method is `call_soon_threadsafe`."""
 
     def __init__(self):
         super().__init__()

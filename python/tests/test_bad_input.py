@@ -1,4 +1,4 @@
-"""What callers get wrong gets a clear error of the right kind, at once or within the deadline."""
+"""Invalid arguments and bad peers raise an error of the right kind, within the timeout."""
 
 import copy
 import gc
@@ -11,7 +11,7 @@ import pytest
 
 import gometa
 
-# Seconds that an error may come behind its deadline on a busy machine.
+# How much later than the timeout an error may be raised on a busy machine, in seconds.
 LATE = 3.0
 
 
@@ -62,7 +62,7 @@ def test_what_is_too_large(client, key):
             call()
     with pytest.raises(gometa.TooLargeError):
         client.set(key, b"x" * (64 << 20))
-    # The connection is as it was.
+    # The connection still works.
     assert client.get(key) is None and client.counters().reconnects <= 1
 
 
@@ -194,7 +194,7 @@ def test_use_after_close(clients, key):
     with pytest.raises(gometa.ClosedError) as caught:
         client.set(key, "v")
     assert str(caught.value) == f'set "{key}": the client is closed' and caught.value.key == key.encode()
-    # What is wrong in itself is said first.
+    # Invalid arguments are reported first.
     with pytest.raises(TypeError):
         client.set(key, None)
     client.close()
@@ -210,7 +210,7 @@ def test_somebody_else_listens(clients, key, there):
     client = clients.client(address, timeout=0.6, connect_timeout=0.3)
     for call, outcome in ((lambda: client.set(key, "v"), "not_applied"), (lambda: client.get(key), "not_applied")):
         started = time.monotonic()
-        # A ConnectionError: nobody was there. Not before the deadline, for somebody might have come.
+        # A ConnectionError, since no node could be reached; not before the timeout.
         with pytest.raises(ConnectionError) as caught:
             call()
         assert 0.6 <= time.monotonic() - started < 0.6 + LATE

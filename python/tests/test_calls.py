@@ -1,4 +1,4 @@
-"""Every call of both clients, with the same names, arguments and results."""
+"""Every call of both clients: the same names, arguments and results."""
 
 import inspect
 import math
@@ -188,7 +188,7 @@ def test_settings_are_taken(clients, key, peers):
         pinned=True,
     )
     client.set(key, "v")
-    # Pinned: the node in use is the one that was named, whoever leads.
+    # Pinned: connected to the given node, even if another one leads.
     assert client.status().node == client.status(peers.split(",")[0]).node
 
 

@@ -1,4 +1,4 @@
-"""The exceptions: the whole table, and what the exceptions of an ensemble carry."""
+"""The exceptions: the table of kinds, and the attributes of errors of an ensemble."""
 
 import ast
 import copy
@@ -13,7 +13,7 @@ from gometa import _errors, _gometa
 
 TABLE = {name: (number, text, retryable) for number, name, text, retryable in _gometa.ERROR_KINDS}
 
-# What each kind is beside a GometaError: everybody's code relies on it.
+# The builtin base class of each kind, part of the public interface.
 BUILTINS = {
     "InvalidArgument": ValueError,
     "NotFound": KeyError,

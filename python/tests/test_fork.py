@@ -1,4 +1,4 @@
-"""Forked children: they connect anew, and neither hang nor harm their parent."""
+"""Forked children: they open connections of their own, do not hang, and do not affect their parent."""
 
 import asyncio
 import multiprocessing
@@ -13,15 +13,15 @@ import pytest
 
 import gometa
 
-# Python 3.12 and newer warn of forks beside threads, which is what this is about.
+# Python 3.12 and newer warn about forking with threads.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
-# Seconds within which a child has to end.
+# The timeout of a child in seconds.
 LIMIT = 30
 
 
 def in_child(work):
-    """Runs `work` in a forked child, which has to end well and in time."""
+    """Runs `work` in a forked child, which must succeed within the timeout."""
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
@@ -63,7 +63,7 @@ def test_a_client_works_on_both_sides(clients, key):
     if clients.name == "blocking":
         in_child(child)
     else:
-        # asyncio's loops do not outlive a fork; a client does.
+        # An event loop cannot be used after a fork, a client can.
         def with_a_loop():
             clients._loop = None
             client._loop = asyncio.new_event_loop()
@@ -141,7 +141,7 @@ def test_forks_while_other_threads_are_busy(run, peers):
         """
 import asyncio, logging, os, sys, threading, gometa
 
-# Records go nowhere, but not into a file: what Python locks while it writes to one stays locked in a child.
+# Records are dropped, not written to a file: the lock of a file stays locked in a child.
 class Nowhere(logging.Handler):
     def emit(self, record):
         record.getMessage()
@@ -193,7 +193,7 @@ assert client.get("busy") == b"parent"
     )
 
 
-# In a module of their own, multiprocessing's children find these by name.
+# In a module of their own, so that multiprocessing's children can import them.
 shared = None
 
 
@@ -219,7 +219,7 @@ def test_multiprocessing_with_fork(blocking, key):
     with multiprocessing.get_context("fork").Pool(4) as pool:
         assert pool.map(read, [key] * 20) == [b"v"] * 20
         assert pool.map(write, [(key, n) for n in range(20)]) == [str(n).encode() for n in range(20)]
-        # An error comes back as what it was.
+        # Errors are pickled.
         with pytest.raises(gometa.AlreadyExistsError) as caught:
             pool.apply(fail, (key,))
         assert caught.value.actual_revision == blocking.entry(key).mod_revision
@@ -232,7 +232,7 @@ def test_multiprocessing_with_spawn_wants_peers_instead(blocking):
 
 
 def test_threads_and_a_fork_of_a_thread(blocking, key):
-    """The thread that forks is the child's main thread, where Ctrl-C is heard."""
+    """The thread that forks is the child's main thread, which handles Ctrl-C."""
     blocking.set(key, "v")
     failures = []
 

@@ -1,4 +1,4 @@
-"""What the client says goes to the logger `gometa`."""
+"""The client's log records go to the logger `gometa`."""
 
 import logging
 import os
@@ -21,18 +21,18 @@ def test_a_node_that_cannot_be_had_is_a_warning(clients, caplog):
         with pytest.raises(gometa.UnavailableError):
             client.get("k")
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
-    # One, and not one for each attempt.
+    # One record, not one for each attempt.
     assert len(warnings) == 1, [record.getMessage() for record in caplog.records]
     assert warnings[0].name == "gometa" and dead in warnings[0].getMessage()
     assert "refused" in warnings[0].getMessage()
 
 
 def test_records_have_the_time_of_the_event(caplog):
-    """And not that of the thread that comes by later and takes them."""
+    """Not the time at which they are delivered."""
     client = gometa.Client(os.environ["GOMETA_DEAD"], timeout=1.0)
     before = time.time()
     with caplog.at_level(logging.DEBUG, logger="gometa"):
-        # On a thread that looks for nothing while it waits, so that all is delivered when the call has ended.
+        # On a thread that does not check for signals, so that all records are delivered at the end of the call.
         def call():
             with pytest.raises(gometa.UnavailableError):
                 client.get("k")
@@ -62,7 +62,7 @@ def test_the_first_connection_and_a_move_to_the_leader_are_no_reconnects(clients
 def test_a_lost_connection_and_the_next_one_are_said(clients, key, testbed, caplog):
     client = clients.client(timeout=30)
     client.set(key, "v")
-    # To the leader, whose end the client then notices.
+    # To the leader, so that the client notices its end.
     leader = client.members().leader
     for _ in patience():
         if client.status().role == "leading":
@@ -123,7 +123,7 @@ def test_a_handler_may_use_the_client(blocking, key, caplog):
 
 @pytest.mark.parametrize("how", [KeyboardInterrupt, SystemExit, ZeroDivisionError])
 def test_what_a_handler_raises_is_not_lost(how):
-    """Among it is Ctrl-C, when it is pressed just then."""
+    """For example of a signal handler for Ctrl-C."""
 
     class Raising(logging.Handler):
         def handle(self, record):

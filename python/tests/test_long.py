@@ -1,4 +1,4 @@
-"""What takes many calls to show: memory, and writes that happen once while leaders die."""
+"""Many calls: memory, and exactly-once writes while leaders are killed."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ import gometa
 
 
 def resident():
-    """Bytes of memory that this process has."""
+    """The resident size of this process in bytes."""
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
@@ -84,12 +84,12 @@ def test_memory_stays_flat_over_many_clients(key, peers):
     clients(300)
     grown = resident() - before
     assert grown < 8 << 20, f"{grown} bytes in 600 clients"
-    # No thread and no descriptor stays behind.
+    # No thread and no descriptor is left.
     assert len(os.listdir("/proc/self/fd")) < 60
 
 
 def test_every_increment_counts_once_while_leaders_die(key, peers, testbed):
-    """1,000 by each kind of client; an outcome that is not known would be an error here, and there is none."""
+    """1,000 by each kind of client, none with an unknown outcome."""
     with gometa.Client(peers, timeout=60) as client:
         client.set(key, "0")
 

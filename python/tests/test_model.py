@@ -1,4 +1,4 @@
-"""Any sequence of calls does what a dict with revisions does."""
+"""Any sequence of calls behaves like a dict with revisions."""
 
 import os
 
@@ -19,7 +19,7 @@ def in_bytes(data):
 
 
 class Model:
-    """What is known of one key."""
+    """The model of one key."""
 
     def __init__(self, value, version, create, mod):
         self.value, self.version, self.create, self.mod = value, version, create, mod
@@ -43,7 +43,7 @@ class Calls(RuleBasedStateMachine):
         self.made.end()
 
     def wrote(self, key, value, written):
-        """A write has happened: its revision is the highest yet."""
+        """Checks the result of a write: its revision is the highest so far."""
         assert written.revision > self.latest
         self.latest = written.revision
         known = self.model.get(key)
@@ -109,7 +109,7 @@ class Calls(RuleBasedStateMachine):
     @rule(key=KEYS, consistency=st.sampled_from(["linearizable", "local"]))
     def get(self, key, consistency):
         known = self.model.get(key)
-        # This client may be a new one, which has seen nothing: a local read has to be told what it must not miss.
+        # The client may be new and have seen no revision, so a local read needs a minimum.
         found = self.client.get(self.prefix + key, consistency=consistency, min_revision=self.latest)
         assert found == (None if known is None else known.value)
 
@@ -126,7 +126,7 @@ class Calls(RuleBasedStateMachine):
 
     @rule()
     def another_client(self):
-        """What was written is there for everybody."""
+        """Another client reads what was written."""
         self.client = self.made.client()
 
     @invariant()

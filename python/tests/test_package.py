@@ -1,4 +1,4 @@
-"""The package as a whole: examples and documentation do what they say, everything has one version."""
+"""The package: examples and documentation work, and all versions are equal."""
 
 import importlib.metadata
 import re
@@ -11,7 +11,7 @@ import pytest
 import gometa
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# Where the documentation's ensemble is.
+# The addresses in the documentation.
 DOCUMENTED = "127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003"
 
 
@@ -37,7 +37,7 @@ def example(name, peers):
 
 def test_the_tour(peers):
     said = example("tour.py", peers)
-    # How many keys there are depends on the other tests.
+    # The number of keys depends on other tests.
     assert re.fullmatch(r"status: leading [1-9]\d* healthy", said.pop(10))
     assert said == [
         "set: version 1",
@@ -109,7 +109,7 @@ def test_each_snippet_of_the_documentation_runs(run, peers, number):
     for documented, real in zip(DOCUMENTED.split(","), first):
         snippet = snippet.replace(documented, real)
     printed = run(snippet)
-    # What a program prints is said behind it.
+    # The output of a program follows it.
     following = PAGE.split(f"```python\n{SNIPPETS[number]}```", 1)[1]
     if following.startswith("\n\n```text\n"):
         assert printed == following.removeprefix("\n\n```text\n").split("```", 1)[0]
@@ -119,9 +119,9 @@ def test_the_documentation_has_snippets_and_names_everything():
     assert len(SNIPPETS) >= 8 and len(SAID) >= 2
     names = [name for name in vars(gometa.Client) if not name.startswith("_")]
     for name in [*names, "counters", "peers", "aio"]:
-        assert re.search(rf"\b{name}\b", PAGE), f"docs/python.md does not speak of {name}"
+        assert re.search(rf"\b{name}\b", PAGE), f"docs/python.md does not mention {name}"
     for error in gometa.ERRORS.values():
-        assert f"`{error.__name__}`" in PAGE, f"docs/python.md does not speak of {error.__name__}"
+        assert f"`{error.__name__}`" in PAGE, f"docs/python.md does not mention {error.__name__}"
     fields = "kind number retryable outcome leader actual_revision message operation key"
     for field in fields.split():
         assert f"`{field}`" in PAGE

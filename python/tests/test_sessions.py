@@ -1,4 +1,4 @@
-"""A client's session ends with the client; a forked child leaves its parent's alone."""
+"""Closing a client ends its session; a forked child does not end its parent's."""
 
 import logging
 
@@ -8,13 +8,13 @@ import gometa
 
 from conftest import patience
 
-# So many clients, one after another. Of other tests' sessions some may end meanwhile, none begins.
+# The number of clients, one after another. Sessions of other tests may end meanwhile, but none begins.
 CLIENTS = 50
 FEW = 3
 
 
 def sessions(looking):
-    """How many the ensemble has. Asking opens none."""
+    """The number of sessions of the ensemble. A status call opens none."""
     return looking.status(looking.members().leader).sessions
 
 

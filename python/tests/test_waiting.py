@@ -1,4 +1,4 @@
-"""Blocked calls: other threads run, signals are heard, the deadline holds, programs end."""
+"""Blocking calls: other threads run, signals are handled, timeouts are kept, programs exit."""
 
 import os
 import signal
@@ -13,12 +13,12 @@ import gometa
 
 from conftest import patience
 
-# Blocks in a call to an ensemble that cannot be reached, and says how long after the signal it was let go; for
-# signals that come at different times.
+# Blocks in a call to an ensemble that cannot be reached, and prints how long after a signal it returns; for
+# signals at different times.
 BLOCKED = """
 import os, signal, sys, threading, time
 import gometa
-# Whoever started the tests may have had it ignored, as shells do for what runs behind them.
+# SIGINT may be ignored, as in background jobs of a shell.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 client = gometa.Client(sys.argv[1])
 
@@ -38,7 +38,7 @@ for later in (0.0, 0.13, 0.17, 0.21, 0.26, 0.33):
     except KeyboardInterrupt:
         print(time.monotonic() - sent)
     thread.join()
-    # The client is as good as before.
+    # The client still works.
     assert client.counters().in_flight == 0
 try:
     client.get("k", timeout=0.05)
@@ -50,7 +50,7 @@ except gometa.UnavailableError:
 @pytest.mark.parametrize("there", ["DEAD", "SILENT"])
 @pytest.mark.parametrize("call", ["get('k', timeout=30)", "set('k', 'v', timeout=30)", "members(timeout=30)"])
 def test_ctrl_c_is_heard(run, there, call):
-    # More than once if need be: what is measured is the library, not a machine that is busy at that moment.
+    # Repeated if necessary, since the machine may be busy.
     for _ in range(4):
         *delays, after = run(BLOCKED.replace("{call}", call), os.environ[f"GOMETA_{there}"]).splitlines()
         assert after == "still a client" and len(delays) == 6
@@ -112,7 +112,7 @@ def test_an_exception_of_a_handler_ends_the_call(blocking, key):
 
 
 class Counting(threading.Thread):
-    """A thread that counts as fast as Python can."""
+    """A thread that counts as fast as possible."""
 
     def __init__(self):
         super().__init__()
@@ -125,7 +125,7 @@ class Counting(threading.Thread):
 
 
 def rates(counting, blocked, seconds):
-    """How fast it counts while this thread sleeps, and while it runs `blocked`."""
+    """The speed of counting while this thread sleeps, and while it runs `blocked`."""
     started, before = time.monotonic(), counting.count
     time.sleep(seconds)
     between, middle = time.monotonic(), counting.count
@@ -144,7 +144,7 @@ def test_other_threads_run_while_a_call_waits(clients, key):
     counting = Counting()
     counting.start()
     try:
-        # The best of several: other processes come and go on this machine.
+        # The best of several, since the machine may be busy.
         shares = []
         while len(shares) < 10 and max(shares, default=0) <= 0.9:
             free, meanwhile = rates(counting, blocked, 0.5)

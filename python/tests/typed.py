@@ -1,4 +1,4 @@
-"""A program whose types mypy has to see through; checked, not run."""
+"""A program that mypy checks; it is not run."""
 
 import asyncio
 from typing import Optional, Union

@@ -61,7 +61,7 @@ async fn the_client_in_plain_python_prints_its_results() {
         lines,
         [
             "value red, version 1",
-            "CasMismatch: somebody was quicker",
+            "CasMismatch: the key was changed",
             "AlreadyExists, outcome not_applied",
             "local value green",
             "deleted: True",
@@ -69,7 +69,7 @@ async fn the_client_in_plain_python_prints_its_results() {
         ]
     );
     assert!(
-        last.starts_with("asked a node that is ") && last.ends_with("one of 3, and votes: True"),
+        last.starts_with("the connected node is ") && last.ends_with("one of 3, and votes: True"),
         "{last}"
     );
     refused("python3", "python-raw/demo.py", "InvalidArgument: ", "Unavailable: ").await;
@@ -83,15 +83,15 @@ async fn the_client_in_stock_erlang_prints_its_results() {
         lines,
         [
             "value red",
-            "somebody was quicker: true",
-            "already there, outcome not_applied",
+            "the key was changed: true",
+            "the key exists, outcome not_applied",
             "local value green",
             "deleted: true",
             "not_found, number 2",
         ]
     );
     assert!(
-        last.starts_with("asked a node that is ") && last.ends_with("one of 3, and votes: true"),
+        last.starts_with("the connected node is ") && last.ends_with("one of 3, and votes: true"),
         "{last}"
     );
     refused("escript", "erlang/demo.escript", "invalid_argument: ", "unavailable: ").await;
