@@ -86,11 +86,11 @@ impl Looking {
     pub(crate) fn on_vote(&mut self, core: &mut Core, vote: &Vote) -> Next {
         let counts = core.configuration.is_voter(vote.sender, vote.incarnation);
         if !planted!(counts, unrecorded_incarnation_votes => true) {
-            probe!("election.vote-without-weight");
+            probe!("election.vote-of-nonvoter");
             return Next::Stay;
         }
         if vote.state == VoteState::Seeking {
-            probe!("election.seeker");
+            probe!("election.vote-of-seeker");
             return Next::Stay;
         }
         if vote.established.is_some() {
@@ -115,7 +115,7 @@ impl Looking {
         let candidate = if own { self.initial } else { vote.candidate };
         let theirs = Some(candidate).filter(|candidate| !core.ignores(candidate.node));
         probe!("election.candidate-ignored", theirs.is_none());
-        probe!("election.own-name-corrected", own && vote.candidate != self.initial);
+        probe!("election.vote-for-self-outdated", own && vote.candidate != self.initial);
         if vote.round > core.round {
             probe!("election.higher-round");
             core.round = self.toward(core, vote.round);
@@ -162,7 +162,7 @@ impl Looking {
         if !everyone && core.now.since(since) < core.config.timeouts.finalise {
             return Next::Stay;
         }
-        probe!("election.over-without-everyone", !everyone);
+        probe!("election.decided-without-all", !everyone);
         let leader = self.vote.node;
         core.notice(Notice::Elected { round: core.round, leader });
         if leader == core.me() { Next::Lead } else { Next::Follow(self.vote) }
@@ -176,7 +176,7 @@ impl Looking {
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
         if core.now >= self.resend_at {
             // What was written since the round began may have become durable.
-            probe!("election.grows-while-looking", core.candidate() > self.initial);
+            probe!("election.own-log-grew", core.candidate() > self.initial);
             self.initial = core.candidate().max(self.initial);
             if self.vote.node == core.me() {
                 self.vote = self.initial;

@@ -167,7 +167,7 @@ impl Follower {
         if let Stage::Connecting { attempts, retry_at } = &mut self.stage {
             *attempts += 1;
             if *attempts >= ATTEMPTS_MAX {
-                probe!("follow.leader-out-of-reach");
+                probe!("follow.leader-unreachable");
                 return Next::Look("the leader cannot be reached");
             }
             *retry_at = Some(core.now.plus(core.config.timeouts.reconnect));
@@ -192,7 +192,7 @@ impl Follower {
         if !joined {
             return Next::Look("the leader belongs to no ensemble");
         }
-        probe!("follow.settles-first", !core.is_idle());
+        probe!("follow.waits-for-own-disk", !core.is_idle());
         self.stage = Stage::Settling;
         self.check(core)
     }
@@ -311,7 +311,7 @@ impl Follower {
         } else if epoch == accepted_epoch
             && planted!(accepted_leader == Some(self.leader), promises_epoch_to_two_leaders => true)
         {
-            probe!("epoch.promised-to-it-before");
+            probe!("epoch.promise-repeated");
             self.acknowledge(core, epoch);
             Next::Stay
         } else {
@@ -336,14 +336,14 @@ impl Follower {
         let silent = hears && core.now.since(self.spoke) >= (heartbeat * 2).min(election / 3);
         let report = self.reported.is_due(core.now, heartbeat, storage);
         if silent || report {
-            probe!("follow.alive-before-the-epoch", self.epoch().is_none());
+            probe!("follow.alive-before-epoch", self.epoch().is_none());
             self.reported.sent(core.now, storage);
             self.send(core, Message::Alive { storage });
         }
     }
 
     fn acknowledge(&mut self, core: &mut Core, epoch: Epoch) {
-        probe!("sync.interrupted-before", core.history.last().epoch > core.hard.current_epoch);
+        probe!("sync.interrupted-earlier", core.history.last().epoch > core.hard.current_epoch);
         let told = core.history.epochs().recent(BOUNDARIES_MAX);
         let settled = planted!(core.is_idle(), promises_before_sync => true);
         assert!(settled, "an AckEpoch speaks of durable history only (rule 11a)");
@@ -378,7 +378,7 @@ impl Follower {
         let from = core.history.last();
         if planted!(base < from, keeps_divergent_tail => false) {
             probe!("sync.trunc");
-            probe!("sync.trunc-within-an-epoch", base.epoch == from.epoch);
+            probe!("sync.trunc-within-epoch", base.epoch == from.epoch);
             probe!("sync.trunc-everything", base == Zxid::ZERO);
             core.history.truncate(base);
             planted!(_ = core.write(Write::Truncate(base)), truncates_in_memory_only => {});
@@ -411,7 +411,7 @@ impl Follower {
         if previous != core.history.last() || entries.is_empty() || !contiguous {
             return Next::Look("the leader left a gap in the log");
         }
-        probe!("sync.propose-while-hardening", matches!(self.stage, Stage::Hardening { .. }));
+        probe!("sync.propose-while-syncing", matches!(self.stage, Stage::Hardening { .. }));
         probe!("sync.propose-before-up-to-date", matches!(self.stage, Stage::Waiting { .. }));
         if let Some(entry) = entries.iter().find(|entry| entry.kind != Kind::Command || entry.level > LEVEL) {
             core.stop(unknown(entry));
@@ -468,7 +468,7 @@ impl Follower {
         let last = planted!(core.history.durable(), acks_before_sync => core.history.last());
         match self.stage {
             Stage::Synchronising { epoch } | Stage::Hardening { epoch, .. } if last > self.told => {
-                probe!("sync.progress-while-hardening", matches!(self.stage, Stage::Hardening { .. }));
+                probe!("sync.progress-while-syncing", matches!(self.stage, Stage::Hardening { .. }));
                 self.told = last;
                 self.send(core, Message::Progress { epoch, last });
             }
@@ -492,7 +492,7 @@ impl Follower {
         }
         let serves = self.serves(core);
         if let Stage::Serving { announced, .. } = &mut self.stage {
-            probe!("sync.applies-before-it-serves", serves.is_none());
+            probe!("sync.applies-before-serving", serves.is_none());
             if let Some(epoch) = serves.filter(|_| !*announced) {
                 *announced = true;
                 core.notice(Notice::UpToDate { epoch, leader: self.leader });
@@ -510,7 +510,7 @@ impl Follower {
                 core.effects.push(Effect::Rejected { id, why: Rejection::NotLeader });
             }
             Event::Barrier { id } => core.effects.push(Effect::BarrierFailed { id }),
-            Event::RelayToLeader(_) => probe!("relay.leader-lost"),
+            Event::RelayToLeader(_) => probe!("forward.leader-lost"),
             _ => {}
         }
     }
@@ -542,7 +542,7 @@ impl Follower {
             && self.link.is_none()
             && retry_at.is_some_and(|at| at <= core.now)
         {
-            probe!("follow.dials-again");
+            probe!("follow.redials");
             *retry_at = None;
             core.dial(self.leader);
         }

@@ -108,7 +108,7 @@ impl Forming {
             && let Stage::Preparing { .. } = self.stage
         {
             // Whoever comes back may be another: a new genesis is drawn when all are here again.
-            probe!("formation.begins-again");
+            probe!("formation.restarts");
             self.stage = Stage::Gathering;
         }
         Self::retry_later(core, contact);
@@ -161,7 +161,7 @@ impl Forming {
                 let latest = self.latest.entry(hello.node).or_insert(link);
                 if link < *latest {
                     // Its genesis would replace the one that is meant.
-                    probe!("formation.hello-too-late");
+                    probe!("formation.stale-hello");
                     core.close(link);
                     return;
                 }
@@ -201,9 +201,9 @@ impl Forming {
             {
                 match self.stage {
                     Stage::Gathering | Stage::Accepting { .. } => {
-                        probe!("formation.prepared-anew", core.founding.is_some());
+                        probe!("formation.prepares-again", core.founding.is_some());
                         probe!(
-                            "formation.prepared-over-a-write",
+                            "formation.prepares-while-writing",
                             matches!(self.stage, Stage::Accepting { .. })
                         );
                         let ensemble = genesis.ensemble;
@@ -231,7 +231,7 @@ impl Forming {
                         self.seal(core, founding.genesis);
                     }
                     _ => {
-                        probe!("formation.seal-out-of-place");
+                        probe!("formation.seal-unexpected");
                         core.close(link);
                     }
                 }
@@ -240,7 +240,7 @@ impl Forming {
                 if core.is_idle() {
                     return self.adopt(core, genesis);
                 }
-                probe!("formation.news-while-writing");
+                probe!("formation.formed-while-writing");
                 // It is judged by what is durable: once more, when the write under way is done.
                 core.close(link);
                 self.closed(core, link);
@@ -440,14 +440,14 @@ impl Forming {
                 self.patience = (patience * 2).min(core.config.timeouts.election * ASKED_ANEW_MAX);
             }
             for link in old {
-                probe!("formation.asks-anew");
+                probe!("formation.reconnects");
                 core.close(link);
                 self.closed(core, link);
             }
         }
         for (node, contact) in &mut self.contacts {
             if contact.link.is_some_and(|link| !core.links.contains_key(&link)) {
-                probe!("formation.contact-lost");
+                probe!("formation.connection-lost");
                 contact.link = None;
                 contact.ready = None;
                 Self::retry_later(core, contact);

@@ -70,7 +70,7 @@ impl Epochs {
             counter = match planted!(order, compares_logs_by_length => core::cmp::Ordering::Equal) {
                 core::cmp::Ordering::Equal => return Some(ours),
                 core::cmp::Ordering::Greater if counter > self.base.counter => {
-                    probe!("sync.leader-has-the-later-epoch");
+                    probe!("sync.leader-epoch-higher");
                     self.before_epoch_of(counter)
                 }
                 core::cmp::Ordering::Less if counter > other.base.counter => other.before_epoch_of(counter),
@@ -219,12 +219,12 @@ impl History {
     fn evict(&mut self) {
         while self.tail_bytes > self.tail_bytes_max {
             let beyond = self.tail_bytes > self.tail_bytes_max * 4;
-            probe!("memory.evicts-what-is-not-applied", beyond && self.durable > self.applied);
+            probe!("memory.evicts-unapplied", beyond && self.durable > self.applied);
             let keep_from = if beyond { self.durable } else { self.durable.min(self.applied) };
             match self.tail.pop_front() {
                 Some(entry) if entry.zxid.counter <= keep_from => self.tail_bytes -= entry.size(),
                 Some(entry) => {
-                    probe!("memory.keeps-beyond-its-budget");
+                    probe!("memory.over-budget");
                     return self.tail.push_front(entry);
                 }
                 None => return,

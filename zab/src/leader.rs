@@ -238,7 +238,7 @@ impl Leader {
                     || self.followers.values().any(|progress| progress.is(voter))
             });
             if !quorum {
-                probe!("lead.supporters-gone");
+                probe!("lead.support-lost");
                 return Next::Look("its supporters are looking again");
             }
         }
@@ -261,7 +261,7 @@ impl Leader {
                     None
                 };
                 if let Some(why) = why {
-                    probe!("propose.too-many", why == Rejection::Full);
+                    probe!("propose.limit-reached", why == Rejection::Full);
                     core.effects.push(Effect::Rejected { id, why });
                     return;
                 }
@@ -420,7 +420,7 @@ impl Leader {
         }
         if self.established().is_some() {
             core.release();
-            probe!("lead.applies-before-it-serves", self.serves(core).is_none());
+            probe!("lead.applies-before-serving", self.serves(core).is_none());
         }
     }
 
@@ -428,7 +428,7 @@ impl Leader {
     pub(crate) fn step_down(&mut self, core: &mut Core) {
         // The proposals of this very step are in the log already: another leader may yet commit them.
         let new = self.proposals.take_new();
-        probe!("lead.ends-with-fresh-proposals", !new.is_empty());
+        probe!("lead.ends-with-new-proposals", !new.is_empty());
         if !new.is_empty() {
             planted!(_ = core.write(Write::Append(new)), drops_last_proposals => {});
         }

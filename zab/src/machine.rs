@@ -113,7 +113,7 @@ impl Zab {
                     Phase::Forming(forming) => forming.connected(core, peer, link),
                     Phase::Following(follower) => follower.connected(core, peer, link),
                     Phase::Looking(_) | Phase::Leading(_) | Phase::Stopped => {
-                        probe!("link.dialled-too-late");
+                        probe!("connection.no-longer-needed");
                         core.close(link);
                     }
                 }
@@ -227,7 +227,7 @@ impl Zab {
     fn on_message(&mut self, link: LinkId, message: Message) -> Next {
         let core = &mut self.core;
         // A closed connection's last messages may still be on their way: nothing from it is believed.
-        probe!("link.message-after-its-end", !core.links.contains_key(&link));
+        probe!("connection.message-after-close", !core.links.contains_key(&link));
         let Some(state) = core.links.get(&link) else { return Next::Stay };
         let message = match message {
             Message::Hello(hello) => {
@@ -253,7 +253,7 @@ impl Zab {
                     Phase::Stopped => Next::Stay,
                     _ => {
                         if !joined {
-                            probe!("formation.informs");
+                            probe!("formation.sends-genesis");
                             formation::inform(core, link, &hello);
                         }
                         Next::Stay
@@ -284,7 +284,7 @@ impl Zab {
             Phase::Following(follower) if follower.link() == Some(link) => follower.on_message(core, message),
             Phase::Following(_) => {
                 if matches!(message, Message::FollowerEpoch { .. }) {
-                    probe!("follow.refuses-a-follower");
+                    probe!("follow.rejects-follower");
                     core.refuse(link, Reason::NotLeading);
                 } else {
                     core.close(link);
@@ -295,7 +295,7 @@ impl Zab {
                 match message {
                     // Its sender has elected this node, which may find out in a moment.
                     Message::FollowerEpoch { accepted, .. } => {
-                        probe!("lead.follower-before-victory");
+                        probe!("lead.follower-before-elected");
                         if let Some(state) = core.links.get_mut(&link) {
                             state.cepoch = Some(accepted);
                             state.opened = core.now;
@@ -433,7 +433,7 @@ impl Zab {
                         .map(|(link, _)| *link)
                         .collect();
                     for link in early {
-                        probe!("follow.refuses-an-early-follower");
+                        probe!("follow.rejects-early-follower");
                         core.refuse(link, Reason::NotLeading);
                     }
                     self.phase = Phase::Following(Follower::new(core, vote));

@@ -426,7 +426,7 @@ impl Core {
         let failures = self.failures.entry(node).or_insert(Failures { count: 0, ignored_until: Ticks(0) });
         failures.count += 1;
         if failures.count >= FAILURES_MAX {
-            probe!("election.begins-to-ignore");
+            probe!("election.failed-candidate");
             failures.count = 0;
             failures.ignored_until = ignored_until;
         }
@@ -535,7 +535,7 @@ impl Core {
             .map(|(id, _)| *id)
             .collect();
         for link in idle {
-            probe!("link.idle-closed");
+            probe!("connection.idle-closed");
             let twin = |(used, state): &(&LinkId, &Link)| in_use(**used, state) && self.is_twin(link, **used);
             if let Some(used) = self.links.iter().find(twin).map(|(used, _)| *used) {
                 self.tell_duplicate(used, link);

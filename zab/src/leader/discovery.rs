@@ -42,7 +42,7 @@ impl Leader {
         // A node has one connection to its leader: an older one is stale.
         let older = self.followers().find(|(_, progress)| progress.node == hello.node);
         if let Some(older) = older.map(|(link, _)| link) {
-            probe!("lead.follower-connects-anew");
+            probe!("lead.follower-reconnects");
             core.check_reconnect(link, older);
             self.drop_follower(core, older, "it has connected anew");
         }
@@ -50,12 +50,12 @@ impl Leader {
         if Self::is_voter(core, &progress) {
             self.contacts.insert(hello.node, core.now);
         } else {
-            probe!("lead.follower-without-vote");
+            probe!("lead.nonvoting-follower");
             core.notice(Notice::Amnesiac { peer: hello.node });
         }
         self.followers.insert(link, progress);
         if self.has_begun() {
-            probe!("lead.late-joiner");
+            probe!("lead.late-follower");
             core.send(link, Message::NewEpoch(self.epoch));
         }
     }
@@ -67,8 +67,8 @@ impl Leader {
         let interval = core.config.timeouts.election * 2;
         let due = core.rediscovered.is_none_or(|at| core.now.since(at) >= interval);
         if planted!(due, ignores_higher_promise => false) {
-            probe!("lead.outbid");
-            probe!("lead.outbid-when-established", self.established().is_some());
+            probe!("lead.sees-higher-epoch");
+            probe!("lead.sees-higher-epoch-when-established", self.established().is_some());
             core.rediscovered = Some(core.now);
             // The connection stays: its promise is the first of the next discovery.
             if !self.uses(link)
@@ -103,10 +103,10 @@ impl Leader {
         let newer = Self::is_voter(core, progress)
             && planted!((current, last) > (self.own.epoch, self.own.last), leads_with_older_history => false);
         if newer && matches!(self.stage, Stage::Promising { .. } | Stage::Gathering) {
-            probe!("lead.abdicates");
+            probe!("lead.steps-down");
             return Next::Look("a follower knows a newer history");
         }
-        probe!("lead.voter-holds-more", newer);
+        probe!("lead.voter-ahead", newer);
         progress.promise(log);
         if matches!(self.stage, Stage::Synchronising | Stage::Established) {
             self.synchronise(core, link);

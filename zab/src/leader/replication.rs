@@ -31,7 +31,7 @@ impl Leader {
         if !sent || last < self.initial {
             return self.drop_follower(core, link, "it acknowledges a log that is not this leader's");
         }
-        probe!("lead.follower-holds-more-than-initial", last > self.initial);
+        probe!("lead.follower-ahead-of-initial", last > self.initial);
         progress.acknowledge_new_leader(last.counter, core.commit);
         planted!(counts_acks_of_earlier_epochs => {
             progress.acked = last.counter.max(core.acked_before(progress.node));
@@ -145,7 +145,7 @@ impl Leader {
     pub(crate) fn on_log_read(&mut self, core: &mut Core, id: u64, entries: Vec<LogEntry>) {
         let reading = self.followers.iter_mut().find(|(_, progress)| progress.is_reading(id));
         let Some((link, progress)) = reading else {
-            probe!("sync.read-for-nobody");
+            probe!("sync.read-stale");
             return;
         };
         progress.finish_reading();
