@@ -132,12 +132,12 @@ impl EventLog {
                 ensemble = format!("{:032x}", ensemble.id),
                 "member of the ensemble, without a vote: its data directory was replaced"
             ),
-            Notice::Looking { round, why } => info!(%round, reason = why, "looking for a leader"),
+            Notice::Looking { round, why } => info!(round = round.0, reason = why, "looking for a leader"),
             Notice::Elected { round, leader } => {
-                info!(%round, leader = names.name(*leader), "leader elected");
+                info!(round = round.0, leader = names.name(*leader), "leader elected");
             }
             Notice::Discovered { epoch, last } => {
-                debug!(%epoch, revision = last.counter, "epoch promised by a quorum");
+                debug!(epoch = epoch.0, revision = last.counter, "epoch promised by a quorum");
             }
             _ => {}
         }
@@ -193,26 +193,31 @@ impl EventLog {
 
 fn synchronisation(notice: &Notice, names: &impl NodeNames) {
     match notice {
-        Notice::Established { epoch, last } => info!(%epoch, revision = last.counter, "leading"),
+        Notice::Established { epoch, last } => info!(epoch = epoch.0, revision = last.counter, "leading"),
         Notice::Synchronising { peer, votes, from, base } => debug!(
             peer = names.name(*peer),
             votes,
-            epoch = %from.epoch,
+            epoch = from.epoch.0,
             revision = from.counter,
-            base_epoch = %base.epoch,
+            base_epoch = base.epoch.0,
             base_revision = base.counter,
             "synchronising follower"
         ),
         Notice::Synchronised { peer, last } => {
-            info!(peer = names.name(*peer), epoch = %last.epoch, revision = last.counter, "follower synchronised");
+            info!(
+                peer = names.name(*peer),
+                epoch = last.epoch.0,
+                revision = last.counter,
+                "follower synchronised"
+            );
         }
         Notice::UpToDate { epoch, leader } => {
-            info!(%epoch, leader = names.name(*leader), "following, up to date");
+            info!(epoch = epoch.0, leader = names.name(*leader), "following, up to date");
         }
         Notice::Truncated { from, to } => warn!(
-            from_epoch = %from.epoch,
+            from_epoch = from.epoch.0,
             from_revision = from.counter,
-            to_epoch = %to.epoch,
+            to_epoch = to.epoch.0,
             to_revision = to.counter,
             "log truncated, the removed entries were never acknowledged"
         ),
