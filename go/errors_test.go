@@ -39,7 +39,7 @@ var kinds = map[string]gometa.Kind{
 	"ErrForgotten":         gometa.ErrForgotten,
 }
 
-func TestTheTableIsTheLibrarys(t *testing.T) {
+func TestTheTableIsThatOfTheLibrary(t *testing.T) {
 	// Every kind of the library has a constant of its name, and there are no other constants.
 	named := map[gometa.Kind]bool{}
 	for number := gometa.Kind(1); number < 1000; number++ {
@@ -92,7 +92,7 @@ func TestTheTableIsTheLibrarys(t *testing.T) {
 }
 
 // The package's own errors must be those that the library would return.
-func TestErrorsOfThePackageAreLikeTheLibrarys(t *testing.T) {
+func TestErrorsOfThePackageEqualThoseOfTheLibrary(t *testing.T) {
 	client := openAt(t, []string{dead()}, gometa.WithTimeout(30*time.Millisecond))
 
 	// The node accepts the connection and does not answer.
