@@ -1,22 +1,25 @@
-//! `gometa cas`: replaces a key if it is still at a revision.
+//! `gometa cas`: replaces a key if it has a given revision.
 
-use std::{io::Write, os::unix::ffi::OsStrExt};
+use std::{ffi::OsString, io::Write, os::unix::ffi::OsStrExt};
 
-use gometa_client::Client;
-
-use super::show_written;
 use crate::{
-    args::Cas,
-    output::{Failure, Format},
+    context::Context,
+    output::{Failure, write_written},
 };
 
-pub(super) async fn run(
-    client: &Client,
-    args: &Cas,
-    value: Vec<u8>,
-    format: Format,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let written = client.cas(args.key.as_bytes(), args.revision, value).await?;
-    show_written(written, format, out)
+#[derive(clap::Args, Debug)]
+pub(crate) struct Cas {
+    key: OsString,
+    /// The expected mod_revision, 0 if the key must not exist; `gometa get KEY -o json` shows it
+    revision: u64,
+    /// "-" for standard input
+    value: OsString,
+}
+
+impl Cas {
+    pub(super) async fn run(&self, context: &Context, out: &mut dyn Write) -> Result<u8, Failure> {
+        let value = context.value(&self.value)?;
+        let written = context.client.cas(self.key.as_bytes(), self.revision, value).await?;
+        write_written(out, context.format, written)
+    }
 }

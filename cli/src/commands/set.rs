@@ -1,22 +1,23 @@
 //! `gometa set`: creates or replaces a key.
 
-use std::{io::Write, os::unix::ffi::OsStrExt};
+use std::{ffi::OsString, io::Write, os::unix::ffi::OsStrExt};
 
-use gometa_client::Client;
-
-use super::show_written;
 use crate::{
-    args::Set,
-    output::{Failure, Format},
+    context::Context,
+    output::{Failure, write_written},
 };
 
-pub(super) async fn run(
-    client: &Client,
-    args: &Set,
-    value: Vec<u8>,
-    format: Format,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let written = client.set(args.key.as_bytes(), value).await?;
-    show_written(written, format, out)
+#[derive(clap::Args, Debug)]
+pub(crate) struct Set {
+    key: OsString,
+    /// "-" for standard input
+    value: OsString,
+}
+
+impl Set {
+    pub(super) async fn run(&self, context: &Context, out: &mut dyn Write) -> Result<u8, Failure> {
+        let value = context.value(&self.value)?;
+        let written = context.client.set(self.key.as_bytes(), value).await?;
+        write_written(out, context.format, written)
+    }
 }
