@@ -28,7 +28,7 @@ impl Leader {
     /// Admits a follower or learner, whose FollowerEpoch was received.
     pub(super) fn admit(&mut self, core: &mut Core, link: LinkId, accepted: Epoch) {
         let Some(hello) = core.links.get_mut(&link).and_then(|link| {
-            link.cepoch = None;
+            link.follower_epoch = None;
             link.hello.clone()
         }) else {
             return core.close(link);
@@ -44,14 +44,14 @@ impl Leader {
         if let Some(older) = older.map(|(link, _)| link) {
             probe!("lead.follower-reconnects");
             core.check_reconnect(link, older);
-            self.drop_follower(core, older, "it has connected anew");
+            self.drop_follower(core, older, "it has connected again");
         }
         let progress = Progress::new(&hello, accepted, core.now);
         if Self::is_voter(core, &progress) {
             self.contacts.insert(hello.node, core.now);
         } else {
             probe!("lead.nonvoting-follower");
-            core.notice(Notice::Amnesiac { peer: hello.node });
+            core.notice(Notice::UnrecordedIncarnation { peer: hello.node });
         }
         self.followers.insert(link, progress);
         if self.has_begun() {
@@ -74,7 +74,7 @@ impl Leader {
             if !self.uses(link)
                 && let Some(state) = core.links.get_mut(&link)
             {
-                state.cepoch = Some(accepted);
+                state.follower_epoch = Some(accepted);
             }
             return Next::Look("a node has promised a later epoch");
         }
@@ -96,7 +96,7 @@ impl Leader {
             return Next::Stay;
         }
         let Some(log) = Epochs::new(oldest, boundaries).filter(|log| log.last() == last) else {
-            return self.drop_follower(core, link, "it describes a log that cannot be");
+            return self.drop_follower(core, link, "its description of its log is invalid");
         };
         // Rule 12 holds until the quorum is complete. Later a voter may well have more: an unacknowledged tail, which
         // is truncated.
@@ -104,7 +104,7 @@ impl Leader {
             && planted!((current, last) > (self.own.epoch, self.own.last), leads_with_older_history => false);
         if newer && matches!(self.stage, Stage::Promising { .. } | Stage::Gathering) {
             probe!("lead.steps-down");
-            return Next::Look("a follower knows a newer history");
+            return Next::Look("a follower has a newer history");
         }
         probe!("lead.voter-ahead", newer);
         progress.promise(log);
