@@ -86,7 +86,7 @@ def stages(seeds, seconds, hours, counts, kills, increments, clients, target):
             "the repository's own rules",
             ["cargo", "test", *SHARED, "--test", "repo"], tests=True,
         ),
-        "build": Stage("build (the first time, mostly of RocksDB)", ["cargo", "build", *SHARED]),
+        "build": Stage("build (the first time, mostly of RocksDB)", ["cargo", "build", *SHARED, "--lib", "--bins", "--examples"]),
         "lint": Stage("lints", ["cargo", "clippy", *SHARED, "--all-targets", "--", "-D", "warnings"]),
         "lint-e2e": Stage(
             "lints of the tests of real processes",

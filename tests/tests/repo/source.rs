@@ -91,13 +91,10 @@ pub(crate) fn follows(tokens: &[(usize, &str)], at: usize, expected: &[&str]) ->
     tokens.len() >= at + expected.len() && tokens[at..].iter().zip(expected).all(|((_, is), want)| is == want)
 }
 
-/// Files that may include a source file of another crate, each with that file.
-const INCLUDED: &[(&str, &str)] = &[
+/// The only file that may include a source file of another crate.
+const INCLUDED: [(&str, &str); 1] = [
     // The fuzzers would compile RocksDB if they depended on the server.
     ("fuzz/src/configuration.rs", "server/src/config/mod.rs"),
-    // To be removed.
-    ("tests/tests/e2e_languages/pages.rs", "client/examples/tour.rs"),
-    ("tests/tests/e2e_languages/pages.rs", "client/examples/hello.rs"),
 ];
 
 /// Returns source files of other crates that `#[path]` includes.
