@@ -204,11 +204,7 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::AlreadyExists`], with the key's revision, and those of every write: see [`set`](Self::set).
     pub async fn add(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Written> {
-        self.add_owned(copied(key), copied(value)).await
-    }
-
-    pub(crate) async fn add_owned(&self, key: Bytes, value: Bytes) -> Result<Written> {
-        self.call(Body::Add(v1::Add { key, value }), written).await
+        self.call(Body::Add(v1::Add { key: copied(key), value: copied(value) }), written).await
     }
 
     /// Creates or replaces `key`.
@@ -219,11 +215,7 @@ impl Client {
     /// time, [`ErrorKind::SessionExpired`] if the session ended between two attempts, [`ErrorKind::Closed`], and refusals
     /// of all nodes. [`Error::outcome`] tells whether the write may have taken effect.
     pub async fn set(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Written> {
-        self.set_owned(copied(key), copied(value)).await
-    }
-
-    pub(crate) async fn set_owned(&self, key: Bytes, value: Bytes) -> Result<Written> {
-        self.call(Body::Set(v1::Set { key, value }), written).await
+        self.call(Body::Set(v1::Set { key: copied(key), value: copied(value) }), written).await
     }
 
     /// Replaces `key` if its `mod_revision` is `revision`, or creates it if `revision` is 0 and it does not exist.
@@ -236,11 +228,8 @@ impl Client {
         revision: u64,
         value: impl AsRef<[u8]>,
     ) -> Result<Written> {
-        self.cas_owned(copied(key), revision, copied(value)).await
-    }
-
-    pub(crate) async fn cas_owned(&self, key: Bytes, revision: u64, value: Bytes) -> Result<Written> {
-        self.call(Body::Cas(v1::Cas { key, revision, value }), written).await
+        let cas = v1::Cas { key: copied(key), revision, value: copied(value) };
+        self.call(Body::Cas(cas), written).await
     }
 
     /// Removes `key`. It is no error if the key does not exist.
@@ -248,7 +237,7 @@ impl Client {
     /// # Errors
     /// Those of every write: see [`set`](Self::set).
     pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<Deleted> {
-        self.delete_owned(copied(key), None).await
+        self.call(Body::Delete(v1::Delete { key: copied(key), revision: None }), deleted).await
     }
 
     /// Removes `key` if its `mod_revision` is `revision`.
@@ -256,17 +245,8 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::CasMismatch`], with the actual revision, and those of every write: see [`set`](Self::set).
     pub async fn delete_if(&self, key: impl AsRef<[u8]>, revision: u64) -> Result<Deleted> {
-        self.delete_owned(copied(key), Some(revision)).await
-    }
-
-    pub(crate) async fn delete_owned(&self, key: Bytes, revision: Option<u64>) -> Result<Deleted> {
-        self.call(Body::Delete(v1::Delete { key, revision }), |result| match result {
-            response::Result::Deleted(deleted) => {
-                Some(Deleted { existed: deleted.existed, revision: deleted.revision })
-            }
-            _ => None,
-        })
-        .await
+        let delete = v1::Delete { key: copied(key), revision: Some(revision) };
+        self.call(Body::Delete(delete), deleted).await
     }
 
     /// Reads `key`. The read is linearizable: it sees every write that was acknowledged before.
@@ -387,7 +367,11 @@ impl Client {
         Ok(self.view().await?.members)
     }
 
-    async fn call<T>(&self, body: Body, decode: impl FnOnce(response::Result) -> Option<T>) -> Result<T> {
+    pub(crate) async fn call<T>(
+        &self,
+        body: Body,
+        decode: impl FnOnce(response::Result) -> Option<T>,
+    ) -> Result<T> {
         let (operation, key) = (body.kind(), body.key().cloned());
         let span = tracing::debug_span!("gometa", %operation, key = %Key(key.as_ref()));
         async move {
@@ -420,11 +404,16 @@ fn copied(bytes: impl AsRef<[u8]>) -> Bytes {
     Bytes::copy_from_slice(bytes.as_ref())
 }
 
-fn written(result: response::Result) -> Option<Written> {
+pub(crate) fn written(result: response::Result) -> Option<Written> {
     match result {
-        response::Result::Written(written) => {
-            Some(Written { revision: written.revision, version: written.version })
-        }
+        response::Result::Written(v1::Written { revision, version }) => Some(Written { revision, version }),
+        _ => None,
+    }
+}
+
+pub(crate) fn deleted(result: response::Result) -> Option<Deleted> {
+    match result {
+        response::Result::Deleted(v1::Deleted { existed, revision }) => Some(Deleted { existed, revision }),
         _ => None,
     }
 }

@@ -61,6 +61,8 @@ pub use client::{Builder, Client};
 #[doc(hidden)]
 pub use dispatch::{Reply, Request};
 pub use error::{Error, Operation, Result};
+#[doc(hidden)]
+pub use gometa_proto::Arguments;
 #[doc(inline)]
 pub use gometa_proto::{ErrorKind, Outcome};
 pub use log::{LogLevel, LogRecord};

@@ -5,7 +5,7 @@
 
 use std::ffi::{c_char, c_void};
 
-use gometa_client::{Error, Operation, Request};
+use gometa_client::{Arguments, Error, Operation, Request};
 
 use crate::{
     client::{gometa_client_t, with_client},
@@ -52,13 +52,20 @@ macro_rules! start {
     };
 }
 
+/// The request of a write.
+macro_rules! write {
+    ($operation:ident, $($name:ident: $argument:expr),*) => {
+        Ok(Request::write(Operation::$operation, Arguments { $($name: $argument,)* ..Arguments::default() }))
+    };
+}
+
 unsafe fn add(
     key: *const c_void,
     key_len: usize,
     value: *const c_void,
     value_len: usize,
 ) -> Result<Request, Error> {
-    Ok(Request::Add { key: bytes!(Add, key, key_len), value: bytes!(Add, value, value_len) })
+    write!(Add, key: bytes!(Add, key, key_len), value: bytes!(Add, value, value_len))
 }
 
 /// Creates a key. Blocks. `written` may be NULL.
@@ -97,7 +104,7 @@ unsafe fn set(
     value: *const c_void,
     value_len: usize,
 ) -> Result<Request, Error> {
-    Ok(Request::Set { key: bytes!(Set, key, key_len), value: bytes!(Set, value, value_len) })
+    write!(Set, key: bytes!(Set, key, key_len), value: bytes!(Set, value, value_len))
 }
 
 /// Creates or replaces a key. Blocks. `written` may be NULL.
@@ -143,7 +150,7 @@ unsafe fn cas(
     value: *const c_void,
     value_len: usize,
 ) -> Result<Request, Error> {
-    Ok(Request::Cas { key: bytes!(Cas, key, key_len), revision, value: bytes!(Cas, value, value_len) })
+    write!(Cas, key: bytes!(Cas, key, key_len), revision: Some(revision), value: bytes!(Cas, value, value_len))
 }
 
 /// Replaces a key if its mod_revision equals `revision`; 0 means that the key must not exist. Blocks. `written` may
@@ -180,7 +187,7 @@ pub unsafe extern "C" fn gometa_client_cas_async(
 }
 
 unsafe fn delete(key: *const c_void, key_len: usize) -> Result<Request, Error> {
-    Ok(Request::Delete { key: bytes!(Delete, key, key_len), revision: None })
+    write!(Delete, key: bytes!(Delete, key, key_len))
 }
 
 /// Deletes a key. Succeeds if the key does not exist. Blocks. `deleted` may be NULL.
@@ -210,7 +217,7 @@ pub unsafe extern "C" fn gometa_client_delete_async(
 }
 
 unsafe fn delete_if(key: *const c_void, key_len: usize, revision: u64) -> Result<Request, Error> {
-    Ok(Request::Delete { key: bytes!(Delete, key, key_len), revision: Some(revision) })
+    write!(Delete, key: bytes!(Delete, key, key_len), revision: Some(revision))
 }
 
 /// Deletes a key if its mod_revision equals `revision`. Blocks. `deleted` may be NULL.
@@ -368,33 +375,4 @@ pub unsafe extern "C" fn gometa_client_members_async(
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
     start!(Members, client, future, error, members_of())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::ptr;
-
-    use super::*;
-    use crate::client::{gometa_client_close, gometa_client_free, gometa_client_new, guard_client};
-
-    #[test]
-    fn a_panic_closes_the_client_that_it_happened_in() {
-        let mut client = ptr::null_mut();
-        let peers = c"127.0.0.1:9".as_ptr();
-        // SAFETY: a string, and a writable output.
-        let made = unsafe { gometa_client_new(peers, ptr::null(), &raw mut client, ptr::null_mut()) };
-        assert_eq!(made, gometa_status_t::GOMETA_OK);
-        // SAFETY: a client.
-        let status = unsafe { guard_client(Operation::Get, client, ptr::null_mut(), |_| panic!("words")) };
-        assert_eq!(status, gometa_status_t::GOMETA_INTERNAL);
-        let mut entry = ptr::null_mut();
-        let key = c"k".as_ptr().cast();
-        // SAFETY: a client, a key, and a writable output.
-        let status = unsafe { gometa_client_get(client, key, 1, &raw mut entry, ptr::null_mut()) };
-        assert_eq!(status, gometa_status_t::GOMETA_CLOSED);
-        // SAFETY: a client.
-        unsafe { gometa_client_close(client) };
-        // SAFETY: not used again.
-        unsafe { gometa_client_free(client) };
-    }
 }

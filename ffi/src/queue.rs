@@ -6,8 +6,7 @@ use gometa_client::{Error, OnSharedRuntime, Operation};
 
 use crate::{
     error::gometa_error_t,
-    guard::guarded,
-    macros::{free, handle, read, required},
+    macros::{free, guarded, handle, read, required},
     mailbox,
     status::gometa_status_t,
 };

@@ -4,9 +4,8 @@ use gometa_client::{Consistency, Operation, ReadOptions};
 
 use crate::{
     error::gometa_error_t,
-    guard::guarded,
     input::invalid,
-    macros::{free, handle_mut, required},
+    macros::{free, guarded, handle_mut, required},
     status::gometa_status_t,
 };
 

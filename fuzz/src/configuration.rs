@@ -2,7 +2,6 @@
 
 #[allow(
     dead_code,
-    unused_imports,
     unreachable_pub,
     reason = "the server's, compiled in here; only the two parsers are called"
 )]

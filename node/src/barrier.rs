@@ -93,7 +93,7 @@ impl Barriers {
             match commit {
                 Some(commit) => self.confirm(commit, tickets),
                 None => {
-                    probe!("read.forwarded-barrier-retried");
+                    probe!("read.leader-could-not-confirm");
                     self.retry(tickets);
                 }
             }
@@ -122,7 +122,7 @@ impl Barriers {
     pub(crate) fn restart_forwarded(&mut self) {
         self.waiting.append(&mut self.failed);
         for (_, tickets) in std::mem::take(&mut self.forwarded) {
-            probe!("read.retried-after-leader-change");
+            probe!("read.outlives-a-leader");
             self.waiting.extend(tickets);
         }
     }

@@ -19,7 +19,7 @@ pub mod limits;
 mod operation;
 
 pub use error::{ErrorKind, Outcome};
-pub use operation::Operation;
+pub use operation::{Arguments, Operation};
 
 /// The generated messages, version 1 of the protocol. `proto/gometa/v1/*.proto` documents them.
 #[allow(missing_docs, clippy::all, reason = "generated from the schemas, which carry the documentation")]

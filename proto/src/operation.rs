@@ -13,14 +13,15 @@ use crate::{
     v1::{self, Error, Limits, Request, WriteContext, request},
 };
 
-/// Optional facts of an operation: `key` and `value` name those fields, `bytes` another field of type `bytes`, and
-/// `check` a function that checks what is special about the operation.
+/// Optional facts of an operation: `key`, `revision` and `value` are the names of those fields, in the order of its
+/// parameters; `bytes` is the name of another field of type `bytes`; `check` is a function with further checks.
 macro_rules! operations {
     ($($(#[$doc:meta])+ $name:ident {
         name: $text:literal, is_write: $is_write:literal
-        $(, key: $key:ident)? $(, value: $value:ident)? $(, bytes: $bytes:ident)? $(, check: $check:ident)?
+        $(, key: $key:ident)? $(, revision: $revision:ident)? $(, value: $value:ident)?
+        $(, bytes: $bytes:ident)? $(, check: $check:ident)?
     })+) => {
-        /// What a caller wants of a client, named in errors and logs.
+        /// An operation of a client.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[non_exhaustive]
         pub enum Operation {
@@ -42,6 +43,25 @@ macro_rules! operations {
                 }
             }
 
+            /// The operation with this name.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Operation> {
+                [Operation::Build, Operation::Members, $(Operation::$name,)+]
+                    .into_iter()
+                    .find(|operation| operation.name() == name)
+            }
+
+            /// The names of its parameters `key`, `revision` and `value`, in the order of its arguments.
+            #[must_use]
+            pub const fn parameters(self) -> &'static [&'static str] {
+                match self {
+                    Operation::Build | Operation::Members => &[],
+                    $(Operation::$name => {
+                        &[$(stringify!($key),)? $(stringify!($revision),)? $(stringify!($value),)?]
+                    })+
+                }
+            }
+
             /// Whether it is a write: replicated, and sent with a [`WriteContext`], so that it happens once.
             #[must_use]
             pub const fn is_write(self) -> bool {
@@ -54,6 +74,20 @@ macro_rules! operations {
 
         #[expect(unused_variables, reason = "some operations have no field of type bytes")]
         impl request::Operation {
+            /// Creates a request's operation; ignores arguments that it does not have. `None` if no request belongs to
+            /// the operation.
+            pub fn new(operation: Operation, arguments: Arguments) -> Option<Self> {
+                match operation {
+                    Operation::Build | Operation::Members => None,
+                    $(Operation::$name => Some(Self::$name(v1::$name {
+                        $($key: arguments.key,)?
+                        $($revision: FromRevision::from(arguments.revision),)?
+                        $($value: arguments.value,)?
+                        ..v1::$name::default()
+                    })),)+
+                }
+            }
+
             /// Which operation it is.
             pub fn kind(&self) -> Operation {
                 match self {
@@ -120,15 +154,43 @@ operations! {
     /// Create or replace a key.
     Set { name: "set", is_write: true, key: key, value: value }
     /// Replace a key that is at a revision.
-    Cas { name: "cas", is_write: true, key: key, value: value }
+    Cas { name: "cas", is_write: true, key: key, revision: revision, value: value }
     /// Remove a key.
-    Delete { name: "delete", is_write: true, key: key }
+    Delete { name: "delete", is_write: true, key: key, revision: revision }
     /// Read a key.
     Get { name: "get", is_write: false, key: key, check: check_consistency }
     /// Describe the state of a node.
     Status { name: "status", is_write: false }
     /// End a session.
     EndSession { name: "end session", is_write: false }
+}
+
+/// The arguments of an operation.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Arguments {
+    /// The key.
+    pub key: Bytes,
+    /// The value.
+    pub value: Bytes,
+    /// The expected `mod_revision`. `None` is no condition for a delete, and 0 for others.
+    pub revision: Option<u64>,
+}
+
+/// A field with an expected revision.
+trait FromRevision {
+    fn from(revision: Option<u64>) -> Self;
+}
+
+impl FromRevision for u64 {
+    fn from(revision: Option<u64>) -> u64 {
+        revision.unwrap_or_default()
+    }
+}
+
+impl FromRevision for Option<u64> {
+    fn from(revision: Option<u64>) -> Option<u64> {
+        revision
+    }
 }
 
 impl fmt::Display for Operation {

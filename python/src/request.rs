@@ -1,7 +1,7 @@
 //! The operations: requests from Python's arguments.
 
 use bytes::Bytes;
-use gometa_client::{Client, Error, ErrorKind, Operation, Request as Call};
+use gometa_client::{Arguments, Client, Error, ErrorKind, Operation, Request as Call};
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyTuple};
 
 use crate::{
@@ -19,34 +19,28 @@ pub(crate) struct Request {
 
 type Argument<'py> = Bound<'py, PyAny>;
 
+/// The arguments of a write, in the order of its parameters.
+fn write_arguments(operation: Operation, arguments: &Bound<'_, PyTuple>) -> PyResult<Arguments> {
+    let mut write = Arguments::default();
+    for (name, argument) in operation.parameters().iter().zip(arguments.iter()) {
+        match *name {
+            "key" => write.key = bytes(&argument, operation, name)?,
+            "value" => write.value = bytes(&argument, operation, name)?,
+            _ if operation == Operation::Delete && argument.is_none() => {}
+            _ => write.revision = Some(revision(&argument, operation, name)?),
+        }
+    }
+    Ok(write)
+}
+
 impl Request {
     /// The request of an operation, by the name and the order of arguments that `gometa/_client.py` uses.
     pub(crate) fn new(operation: &str, arguments: &Bound<'_, PyTuple>) -> PyResult<Request> {
+        if let Some(write) = Operation::from_name(operation).filter(|operation| operation.is_write()) {
+            let call = Call::write(write, write_arguments(write, arguments)?);
+            return Ok(Request { call, value_only: false });
+        }
         let call = match operation {
-            "add" => {
-                let (key, value): (Argument<'_>, Argument<'_>) = arguments.extract()?;
-                let operation = Operation::Add;
-                Call::Add { key: bytes(&key, operation, "key")?, value: bytes(&value, operation, "value")? }
-            }
-            "set" => {
-                let (key, value): (Argument<'_>, Argument<'_>) = arguments.extract()?;
-                let operation = Operation::Set;
-                Call::Set { key: bytes(&key, operation, "key")?, value: bytes(&value, operation, "value")? }
-            }
-            "cas" => {
-                let (key, expected, value): (Argument<'_>, Argument<'_>, Argument<'_>) =
-                    arguments.extract()?;
-                Call::Cas {
-                    key: bytes(&key, Operation::Cas, "key")?,
-                    revision: revision(&expected, Operation::Cas, "revision")?,
-                    value: bytes(&value, Operation::Cas, "value")?,
-                }
-            }
-            "delete" => {
-                let (key, expected): (Argument<'_>, Option<Argument<'_>>) = arguments.extract()?;
-                let expected = expected.map(|expected| revision(&expected, Operation::Delete, "revision"));
-                Call::Delete { key: bytes(&key, Operation::Delete, "key")?, revision: expected.transpose()? }
-            }
             "get" | "entry" => {
                 let (key, consistency, min_revision): (Argument<'_>, Argument<'_>, Argument<'_>) =
                     arguments.extract()?;

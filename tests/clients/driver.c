@@ -6,6 +6,7 @@
  * One thread reads lines and takes results from a queue; each caller of a benchmark has its own thread, as is usual
  * with blocking calls.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <gometa.h>
 #include <inttypes.h>
@@ -288,6 +289,34 @@ static gometa_status_t read_options_of(const line_t *line, gometa_read_options_t
     return status;
 }
 
+/* The functions that start writes, by their arguments. */
+typedef gometa_status_t (*by_key_t)(const gometa_client_t *, const void *, size_t, gometa_future_t **,
+                                    gometa_error_t **);
+typedef gometa_status_t (*by_revision_t)(const gometa_client_t *, const void *, size_t, uint64_t, gometa_future_t **,
+                                         gometa_error_t **);
+typedef gometa_status_t (*by_value_t)(const gometa_client_t *, const void *, size_t, const void *, size_t,
+                                      gometa_future_t **, gometa_error_t **);
+typedef gometa_status_t (*by_both_t)(const gometa_client_t *, const void *, size_t, uint64_t, const void *, size_t,
+                                     gometa_future_t **, gometa_error_t **);
+typedef union {
+    void *symbol;
+    by_key_t by_key;
+    by_revision_t by_revision;
+    by_value_t by_value;
+    by_both_t by_both;
+} write_t;
+
+/* The function that starts a line's call; its symbol is NULL if libgometa does not have it. */
+static write_t write_of(const line_t *line)
+{
+    char name[64];
+    write_t found;
+    bool conditional_delete = strcmp(line->verb, "delete") == 0 && find(line, "revision") != NULL;
+    snprintf(name, sizeof name, "gometa_client_%s%s_async", line->verb, conditional_delete ? "_if" : "");
+    found.symbol = dlsym(dlopen(NULL, RTLD_LAZY), name);
+    return found;
+}
+
 static gometa_status_t start(const line_t *line, const gometa_client_t *client, call_t *call, gometa_error_t **error)
 {
     gometa_future_t **future = &call->future;
@@ -303,25 +332,19 @@ static gometa_status_t start(const line_t *line, const gometa_client_t *client, 
     bytes_t key = bytes_of(line, "key");
     bytes_t value = {NULL, 0};
     gometa_status_t status;
-    call->kind = 'w';
-    if (strcmp(verb, "add") == 0) {
-        value = bytes_of(line, "value");
-        status = gometa_client_add_async(client, key.data, key.length, value.data, value.length, future, error);
-    } else if (strcmp(verb, "set") == 0) {
-        value = bytes_of(line, "value");
-        status = gometa_client_set_async(client, key.data, key.length, value.data, value.length, future, error);
-    } else if (strcmp(verb, "cas") == 0) {
-        uint64_t revision = number_of(line, "revision");
-        value = bytes_of(line, "value");
-        status =
-            gometa_client_cas_async(client, key.data, key.length, revision, value.data, value.length, future, error);
-    } else if (strcmp(verb, "delete") == 0) {
-        call->kind = 'd';
-        if (find(line, "revision") != NULL) {
-            uint64_t revision = number_of(line, "revision");
-            status = gometa_client_delete_if_async(client, key.data, key.length, revision, future, error);
+    if (strcmp(verb, "get") != 0) {
+        write_t function = write_of(line);
+        bool revised = find(line, "revision") != NULL;
+        uint64_t revision = revised ? number_of(line, "revision") : 0;
+        call->kind = strcmp(verb, "delete") == 0 ? 'd' : 'w';
+        if (find(line, "value") != NULL) {
+            value = bytes_of(line, "value");
+            status = revised ? function.by_both(client, key.data, key.length, revision, value.data, value.length,
+                                                future, error)
+                             : function.by_value(client, key.data, key.length, value.data, value.length, future, error);
         } else {
-            status = gometa_client_delete_async(client, key.data, key.length, future, error);
+            status = revised ? function.by_revision(client, key.data, key.length, revision, future, error)
+                             : function.by_key(client, key.data, key.length, future, error);
         }
     } else {
         gometa_read_options_t *options = NULL;
@@ -557,7 +580,6 @@ static void start_bench(const line_t *line)
 
 static void obey(char *text)
 {
-    static const char *called[] = {"add", "set", "cas", "delete", "get", "status", "members"};
     line_t line;
     parse(text, &line);
     if (strcmp(line.verb, "open") == 0) {
@@ -569,14 +591,10 @@ static void obey(char *text)
         cancel_call(&line);
     } else if (strcmp(line.verb, "bench") == 0) {
         start_bench(&line);
-    } else {
-        for (size_t i = 0; i < sizeof called / sizeof *called; i++) {
-            if (strcmp(line.verb, called[i]) == 0) {
-                start_call(&line);
-                return;
-            }
-        }
+    } else if (write_of(&line).symbol == NULL) {
         answer(line.number, "unsupported");
+    } else {
+        start_call(&line);
     }
 }
 

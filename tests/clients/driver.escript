@@ -72,6 +72,8 @@ call(<<"status">>, Client, _, Options) ->
     gometa_raw:status(Client, Options);
 call(<<"members">>, Client, _, Options) ->
     gometa_raw:view(Client, Options);
+call(Verb, _, _, _) when Verb =/= <<"bench">> ->
+    unsupported;
 call(<<"bench">>, Client, #{<<"call">> := What, <<"count">> := Count, <<"callers">> := Callers} = Fields, Options) ->
     Shares = shares(binary_to_integer(Count), binary_to_integer(Callers)),
     Begun = erlang:monotonic_time(),
@@ -105,6 +107,8 @@ answer(Number, {ok, #{seconds := Seconds, failed := Failed}}) ->
     say([Number, <<"ok">>, pair(seconds, float_to_binary(Seconds, [{decimals, 6}])), pair(failed, Failed)]);
 answer(Number, {ok, #{revision := Revision, version := Version}}) ->
     say([Number, <<"ok">>, pair(revision, Revision), pair(version, Version)]);
+answer(Number, unsupported) ->
+    say([Number, <<"unsupported">>]);
 answer(Number, {error, Error}) ->
     #{kind := Kind, number := Code, retryable := Retryable, outcome := Outcome, message := Message} = Error,
     Words = [string:titlecase(Word) || Word <- string:split(atom_to_list(Kind), "_", all)],

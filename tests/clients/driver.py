@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import gometa
 
-WRITES = ("add", "set", "cas", "delete")
+READS = ("get", "status", "members")
 
 
 class Line:
@@ -39,13 +39,6 @@ class Line:
     def arguments(self):
         """Returns the name and the arguments of the client's method."""
         keywords = self.seconds()
-        if self.verb in ("add", "set"):
-            return self.verb, (self.key(), self.value()), keywords
-        if self.verb == "cas":
-            return "cas", (self.key(), int(self["revision"]), self.value()), keywords
-        if self.verb == "delete":
-            revision = int(self["revision"]) if "revision" in self.fields else None
-            return "delete", (self.key(), revision), keywords
         if self.verb == "get":
             if "consistency" in self.fields:
                 keywords["consistency"] = self["consistency"]
@@ -54,7 +47,10 @@ class Line:
             return "entry", (self.key(),), keywords
         if self.verb in ("status", "members"):
             return self.verb, (), keywords
-        sys.exit(f"line {self.number}: there is no {self.verb}")
+        # A write, whose arguments are those of key, revision and value that the line has.
+        read = {"key": bytes.fromhex, "revision": int, "value": bytes.fromhex}
+        arguments = [read[name](self[name]) for name in read if name in self.fields]
+        return self.verb, arguments, keywords
 
     def work(self):
         """Returns the name and the arguments of the method that a `bench` line repeats."""
@@ -71,10 +67,6 @@ def truth(value):
 
 def said(verb, result):
     """Returns the result of a call as text."""
-    if verb in ("add", "set", "cas"):
-        return f"ok revision={result.revision} version={result.version}"
-    if verb == "delete":
-        return f"ok existed={truth(result.existed)} revision={result.revision}"
     if verb == "get":
         return (
             f"ok value={result.value.hex()} version={result.version} "
@@ -82,7 +74,10 @@ def said(verb, result):
         )
     if verb == "status":
         return f"ok role={result.role} applied_revision={result.applied_revision} keys={result.keys}"
-    return f"ok members={len(result.members)} leader={result.leader or ''}"
+    if verb == "members":
+        return f"ok members={len(result.members)} leader={result.leader or ''}"
+    fields = result._asdict().items()
+    return " ".join(["ok", *(f"{name}={truth(value) if isinstance(value, bool) else value}" for name, value in fields)])
 
 
 def failed(error):

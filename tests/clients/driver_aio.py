@@ -6,7 +6,7 @@ import time
 
 import gometa
 
-from driver import WRITES, Line, failed, said, write
+from driver import READS, Line, failed, said, write
 
 
 async def call(client, line):
@@ -17,7 +17,7 @@ async def call(client, line):
         # asyncio's own exception has no fields.
         error = gometa.CancelledError(
             f"{line.verb}: the call was cancelled",
-            outcome="unknown" if line.verb in WRITES else "not_applied",
+            outcome="unknown" if line.verb not in READS else "not_applied",
         )
         write(f"{line.number} {failed(error)}")
     except gometa.GometaError as error:

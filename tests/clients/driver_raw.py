@@ -36,7 +36,9 @@ class Driver:
             if cancel := self._cancels.get(fields["call"]):
                 cancel.cancel()
             return self.say(f"{number} ok")
-        work = getattr(self, f"do_{verb}")
+        work = getattr(self, f"do_{verb}", None)
+        if work is None:
+            return self.say(f"{number} unsupported")
         # An unknown client is an error of the caller.
         arguments = (number, work, self._clients[client], fields, how)
         if verb == "close":

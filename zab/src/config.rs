@@ -1,4 +1,4 @@
-//! The configuration and the recovered state that a node starts with.
+//! What a node is told at its start: who it is, how long to wait, and what storage held.
 
 use alloc::vec::Vec;
 
@@ -8,28 +8,27 @@ use crate::{
     types::{Incarnation, NodeId, Zxid},
 };
 
-/// Timeouts and intervals, in microseconds.
+/// Durations, in microseconds of [`Ticks`](crate::Ticks).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Timeouts {
-    /// The interval of a leader's heartbeats.
+    /// Between a leader's heartbeats.
     pub heartbeat: u64,
-    /// The time without a sign of life after which a follower gives up its leader, and a leader without a quorum steps
-    /// down.
+    /// A follower without a sign of its leader, and a leader without signs of a quorum, give up after this.
     pub election: u64,
-    /// The time without progress of its storage after which a leader steps down (protocol.md 6.6).
+    /// A leader whose own storage write takes longer steps down (protocol.md 6.6).
     pub disk: u64,
-    /// The wait for a better vote after a quorum agrees and before every voter was heard (rule 5).
+    /// A quorum that has not heard every voter waits this long for a better vote (rule 5).
     pub finalise: u64,
-    /// The first interval after which votes are resent; it doubles up to `vote_max` (rule 3).
+    /// The first wait before votes are sent again; doubles up to `vote_max` (rule 3).
     pub vote_min: u64,
-    /// The longest interval after which votes are resent.
+    /// The longest wait before votes are sent again.
     pub vote_max: u64,
-    /// The first interval between two attempts to connect to a peer; grows up to `election`.
+    /// Between two attempts to reach a peer, at first; grows up to `election`.
     pub reconnect: u64,
 }
 
 impl Timeouts {
-    /// Derives all timeouts from the two that are configured, in milliseconds.
+    /// Timeouts that fit together, from the two that are configured (milliseconds).
     pub fn from_ms(heartbeat_ms: u64, election_ms: u64) -> Timeouts {
         Timeouts {
             heartbeat: heartbeat_ms * 1_000,
@@ -43,22 +42,22 @@ impl Timeouts {
     }
 }
 
-/// Bounds on memory and on data in flight.
+/// Bounds on what is held in memory and in flight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bounds {
-    /// The number of open proposals at which further ones are rejected.
+    /// Entries proposed and not yet committed; beyond it proposals are rejected.
     pub proposals_max: usize,
-    /// The bytes of open proposals at which further ones are rejected.
+    /// Bytes of entries proposed and not yet committed; beyond it proposals are rejected.
     pub proposal_bytes_max: usize,
-    /// The bytes in flight to one follower at which sending waits (rule 25).
+    /// Bytes sent to one follower and not yet acknowledged by it (rule 25).
     pub window_bytes_max: usize,
-    /// The maximum of bytes of entries in one message, unless a single entry is larger.
+    /// Bytes of entries in one message.
     pub batch_bytes_max: usize,
-    /// The bytes of recent entries that are kept in memory for followers.
+    /// Bytes of recent entries kept in memory for followers that are a little behind.
     pub tail_bytes: usize,
-    /// The maximum number of open connections; further ones are not accepted.
+    /// Connections accepted and not yet closed.
     pub links_max: usize,
-    /// The maximum step by which a vote raises this node's round (rule 7).
+    /// How far a vote may move this node's round (rule 7).
     pub round_jump_max: u64,
 }
 
@@ -76,40 +75,39 @@ impl Default for Bounds {
     }
 }
 
-/// The configuration of a node.
+/// Who a node is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// The id of this node.
+    /// This node.
     pub node: NodeId,
-    /// The identity of its data directory.
+    /// Its data directory.
     pub incarnation: Incarnation,
-    /// The number of this start; durable, one more than at the previous start.
+    /// Which start this is; durable, one more than at the last.
     pub boot: u64,
-    /// The addresses of this node.
+    /// Where it can be reached.
     pub addresses: Addresses,
-    /// The configured voters, including this node, ascending by id; used until the ensemble is formed.
+    /// The configured voters, this node among them, ascending by id; used until an ensemble is joined.
     pub voters: Vec<Voter>,
-    /// The seed for jitter and for the id of an ensemble that this node founds. Must differ at every start.
+    /// For jitter, and for the name of an ensemble that this node founds. Must differ from start to start.
     pub seed: u128,
-    /// Timeouts and intervals.
+    /// How long to wait.
     pub timeouts: Timeouts,
-    /// Bounds on memory and on data in flight.
+    /// How much to hold.
     pub bounds: Bounds,
 }
 
-/// The state that storage recovered at the start. All of it is durable, including the last log entry (protocol.md
-/// 1.5).
+/// What storage held at the start. All of it is durable, the log's last entry included (protocol.md 1.5).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recovered {
     /// The hard state.
     pub hard_state: HardState,
-    /// The prepared or sealed genesis, if any.
+    /// The genesis, if one was prepared or sealed.
     pub founding: Option<Founding>,
-    /// The base of the log: the genesis, as long as there are no snapshots.
+    /// The base of the log; the genesis until snapshots exist.
     pub oldest: Zxid,
-    /// The last zxid of each epoch that has entries above `oldest`, ascending.
+    /// Ascending: each epoch that has entries above `oldest`, with its last counter.
     pub boundaries: Vec<Zxid>,
-    /// The last applied counter.
+    /// The last counter that was applied.
     pub applied: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The outputs of a node, which the caller carries out in order.
+//! What a node does about it: the caller carries these out, in order.
 
 use alloc::{string::String, vec::Vec};
 
@@ -9,30 +9,30 @@ use crate::{
     types::{EnsembleId, Epoch, LinkId, NodeId, Round, Token, Zxid},
 };
 
-/// The durable promises of a node: one record, always written as a whole (rule 10).
+/// What a node has promised and joined; one record, written whole (rule 10).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct HardState {
-    /// *p*: no leader of a lower epoch is acknowledged any more.
+    /// *p*: no leader of a lower epoch is acknowledged again.
     pub accepted_epoch: Epoch,
-    /// The leader that `accepted_epoch` was promised to; `None` only while it is zero.
+    /// To whom `accepted_epoch` was promised; `None` only while it is zero.
     pub accepted_leader: Option<NodeId>,
-    /// *a*: the last epoch whose initial history is durable on this node. Never above `accepted_epoch`.
+    /// *a*: the last epoch whose initial history this node made durable. Never above `accepted_epoch`.
     pub current_epoch: Epoch,
 }
 
-/// The genesis as a node stores it.
+/// A genesis as a node keeps it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Founding {
-    /// The genesis.
+    /// The base of the log.
     pub genesis: Genesis,
-    /// Whether it is sealed: every voter has made it durable. Before that it may be replaced.
+    /// Every voter had it durable when this was set; before that it may be replaced.
     pub sealed: bool,
 }
 
-/// A write to storage. Writes are completed in the order in which they are issued.
+/// One write to storage. Writes are done in the order in which they are issued.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Write {
-    /// Append these entries to the log: contiguous, at least one.
+    /// Add these to the end of the log; contiguous, at least one.
     Append(Vec<LogEntry>),
     /// Remove every log entry above this zxid.
     Truncate(Zxid),
@@ -42,163 +42,164 @@ pub enum Write {
     Founding(Founding),
 }
 
-/// The role of a node.
+/// What a node does, as others and the caller see it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Role {
-    /// Waits for all configured voters to form the ensemble.
+    /// Waits for every configured voter to form the ensemble.
     Forming,
-    /// Has no leader.
+    /// Elects, or seeks the leader.
     Looking,
-    /// Has a leader.
+    /// Has a leader, and serves where `established` is not `None`.
     Following {
-        /// The leader.
+        /// Its leader.
         leader: NodeId,
-        /// The epoch in which the node serves, if it does: it is up to date, and has applied the commit index of
-        /// UpToDate.
+        /// The epoch in which it serves: its leader has called it up to date, and it has applied everything that was
+        /// committed then.
         established: Option<Epoch>,
     },
-    /// Leads, or is about to.
+    /// Leads, or is about to where `established` is `None`.
     Leading {
-        /// The epoch in which the node serves, if it does: it is established, and has applied its initial history.
+        /// The epoch in which it serves: it is established, and has applied its initial history.
         established: Option<Epoch>,
     },
 }
 
-/// An output of a node.
+/// One thing to do.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Effect {
-    /// Write to storage, then deliver [`Event::Persisted`](crate::Event::Persisted) for this or a later token. A
-    /// failure ends the process (rule 26).
+    /// Write to storage and answer with [`Event::Persisted`](crate::Event::Persisted), for this or a later
+    /// token. A failure ends the process (rule 26).
     Write {
-        /// The token of the write.
+        /// Its name.
         token: Token,
-        /// The write.
+        /// What.
         write: Write,
     },
-    /// Read durable log entries from storage, then deliver [`Event::LogRead`](crate::Event::LogRead).
+    /// Read log entries from storage and answer with [`Event::LogRead`](crate::Event::LogRead). All of them
+    /// were reported durable before this.
     Read {
-        /// The id of the read.
+        /// Its name.
         id: u64,
-        /// The first counter.
+        /// The first counter wanted.
         from: u64,
-        /// The last counter.
+        /// The last counter wanted.
         to: u64,
-        /// The maximum sum of sizes; the first entry is returned in any case.
+        /// Stop before the entry that exceeds this sum of sizes, but not before the first.
         bytes_max: usize,
     },
-    /// Send a datagram, which may be lost.
+    /// Send a datagram. It may be lost.
     Datagram {
-        /// The receiver.
+        /// To whom.
         to: NodeId,
-        /// The vote.
+        /// What.
         vote: Vote,
     },
-    /// Connect to a peer's message address, then deliver [`Event::Connected`](crate::Event::Connected) or
-    /// [`Event::ConnectFailed`](crate::Event::ConnectFailed) within the connect timeout.
+    /// Dial a peer's message port; answer with [`Event::Connected`](crate::Event::Connected) or
+    /// [`Event::ConnectFailed`](crate::Event::ConnectFailed) within the connect time-out.
     Connect {
-        /// The peer.
+        /// Whom.
         peer: NodeId,
     },
-    /// Send a message on a connection, after all earlier ones.
+    /// Send a message on a connection, behind all earlier ones.
     Send {
         /// The connection.
         link: LinkId,
-        /// The message.
+        /// What.
         message: Message,
     },
-    /// Close a connection after all messages are sent; no [`Event::Closed`](crate::Event::Closed) follows.
+    /// Close a connection once what was sent on it is out; no [`Event::Closed`](crate::Event::Closed) follows.
     Close {
         /// The connection.
         link: LinkId,
     },
-    /// Apply the log through this counter: it is committed and durable on this node.
+    /// Everything through this counter is committed and durable here: apply it.
     Commit {
         /// The counter.
         counter: u64,
     },
-    /// A proposal was accepted and appended to the log.
+    /// A proposal was given its place in the log.
     Proposed {
-        /// The id of the event.
+        /// The number that the event carried.
         id: u64,
-        /// The position in the log.
+        /// The place.
         zxid: Zxid,
     },
-    /// A proposal was rejected: it is not in the log and never will be.
+    /// A proposal was not taken, and never will be.
     Rejected {
-        /// The id of the event.
+        /// The number that the event carried.
         id: u64,
-        /// The reason.
+        /// Why.
         why: Rejection,
     },
-    /// A barrier passed: a quorum has confirmed that this node still led after the request.
+    /// A quorum has confirmed that this node led when the barrier was asked for.
     BarrierPassed {
-        /// The id of the event.
+        /// The number that the event carried.
         id: u64,
-        /// The counter through which to apply before reading.
+        /// Apply through this counter before reading.
         commit: u64,
     },
-    /// A barrier failed: the read must not be answered.
+    /// No confirmation; nothing may be read.
     BarrierFailed {
-        /// The id of the event.
+        /// The number that the event carried.
         id: u64,
     },
-    /// Deliver a message to the upper half, from this node's leader or one of its followers.
+    /// The other end of a connection, leader or follower of this node, says this to the upper half.
     Relayed {
-        /// The connection, for a reply.
+        /// The connection, for an answer.
         link: LinkId,
-        /// The opaque payload.
+        /// Opaque.
         payload: Bytes,
     },
-    /// The role or the leader has changed.
+    /// The role, or the leader, has changed.
     Role(Role),
-    /// Report an event, for logs, metrics and transcripts.
+    /// What happened, for logs, metrics and transcripts.
     Notice(Notice),
-    /// Stop the node for this reason: going on could break the guarantees of the ensemble.
+    /// This node must stop, for this reason: going on would endanger what the ensemble has promised.
     Stop(String),
 }
 
-/// The reason for the rejection of a proposal.
+/// Why a proposal was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rejection {
-    /// This node is not an established leader.
+    /// This node is no established leader.
     NotLeader,
-    /// Too many proposals, or too many bytes of them, are open.
+    /// Too much is in flight.
     Full,
 }
 
-/// A notable event. The protocol core does not log; the caller makes logs of these.
+/// Something worth telling. The core never logs; these are what logs are made of.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Notice {
-    /// Formation waits for these voters; reported when the list changes.
+    /// Formation waits for these voters, told when the list changes.
     WaitingFor(Vec<NodeId>),
-    /// The configuration file of a peer lists other voters than this node's.
+    /// A peer's configuration names other voters than ours.
     ConfigurationDiffers {
         /// The peer.
         peer: NodeId,
-        /// The message addresses that only the peer's configuration lists.
+        /// Message addresses that only the peer's configuration lists.
         only_theirs: Vec<String>,
-        /// The message addresses that only this node's configuration lists.
+        /// Message addresses that only ours lists.
         only_ours: Vec<String>,
     },
-    /// This node has sealed the genesis: it is a member of the ensemble.
+    /// This node has sealed the genesis and belongs to the ensemble.
     Formed {
         /// The ensemble.
         ensemble: EnsembleId,
-        /// Whether this node is counted in quorums.
+        /// Whether this node is counted in its quorums.
         votes: bool,
     },
-    /// This node looks for a leader.
+    /// This node is looking for a leader.
     Looking {
         /// The round.
         round: Round,
-        /// The reason, as a fixed phrase.
+        /// Why, in words.
         why: &'static str,
     },
-    /// This node has decided on a leader.
+    /// The election is decided, as far as this node sees.
     Elected {
         /// The round.
         round: Round,
-        /// The leader.
+        /// The winner.
         leader: NodeId,
     },
     /// A quorum has promised the epoch to this node.
@@ -208,113 +209,112 @@ pub enum Notice {
         /// The end of its initial history.
         last: Zxid,
     },
-    /// This leader is established: a quorum has its initial history.
+    /// This leader is established: a quorum holds its initial history.
     Established {
         /// The epoch.
         epoch: Epoch,
         /// The end of its initial history.
         last: Zxid,
     },
-    /// The synchronisation of a follower has started.
+    /// A follower has been told how to synchronise.
     Synchronising {
         /// The follower.
         peer: NodeId,
-        /// Whether it is counted in quorums.
+        /// Counted in quorums.
         votes: bool,
-        /// The last zxid of the follower's log.
+        /// The follower's last zxid.
         from: Zxid,
-        /// The common point of both logs.
+        /// The common point it starts from.
         base: Zxid,
     },
-    /// A follower of this leader is up to date.
+    /// A follower is up to date.
     Synchronised {
         /// The follower.
         peer: NodeId,
-        /// The last zxid that it has acknowledged.
+        /// What it holds.
         last: Zxid,
     },
-    /// This node is up to date with its leader, and serves.
+    /// This follower is up to date with its leader, and serves.
     UpToDate {
         /// The epoch.
         epoch: Epoch,
-        /// The leader.
+        /// Its leader.
         leader: NodeId,
     },
-    /// This node has truncated its log.
+    /// This node cut the end of its log.
     Truncated {
-        /// The last zxid before.
+        /// Its last zxid before.
         from: Zxid,
-        /// The last zxid now.
+        /// Its last zxid now.
         to: Zxid,
     },
-    /// This leader has lost a follower.
+    /// A follower of this leader is gone.
     LostFollower {
         /// The follower.
         peer: NodeId,
-        /// The reason, as a fixed phrase.
+        /// Why, in words.
         why: &'static str,
     },
     /// This node refused a connection, or a message on it.
     Refused {
-        /// The peer, if it is known.
+        /// The peer, where it is known.
         peer: Option<NodeId>,
-        /// The reason.
+        /// Why.
         reason: Reason,
     },
     /// A peer refused this node's connection, or a message on it.
     RefusedBy {
         /// The peer.
         peer: NodeId,
-        /// The reason.
+        /// Why.
         reason: Reason,
     },
-    /// This node refused a connection because of its Hello.
-    HelloRefused {
-        /// The node that was dialled; `None` for an accepted connection.
+    /// This node refused to speak with the other end of a connection for what it said of itself.
+    GreetingRefused {
+        /// Whom this node dialled; `None` for an accepted connection.
         dialled: Option<NodeId>,
-        /// The node that the other end expects to reach; `None` if it was dialled.
-        expected: Option<NodeId>,
-        /// The node at the other end.
+        /// Whom the other end means to reach; `None` where it was dialled.
+        meant: Option<NodeId>,
+        /// Who the other end is.
         node: NodeId,
-        /// The addresses in its Hello.
+        /// Where the other end says that it can be reached.
         addresses: Addresses,
-        /// The reason.
+        /// Why.
         reason: Reason,
     },
-    /// Two processes with the same id and incarnation are connected: one of them runs on a copy of the data directory.
+    /// Two processes are connected that have the same id and data directory: one of them runs on a copy.
     Duplicate {
         /// Their id.
         peer: NodeId,
-        /// The addresses of the process that stays connected.
+        /// What the one announces that goes on being served.
         served: Addresses,
-        /// The addresses of the other process.
+        /// What the other one announces.
         other: Addresses,
     },
-    /// A peer reports another process with this node's id and incarnation.
-    DuplicateOfSelf {
+    /// A peer reports that it is connected to another process with this node's id and data directory.
+    DuplicateOfThis {
         /// The peer.
         peer: NodeId,
-        /// The addresses of the other process.
+        /// What the other process announces.
         addresses: Addresses,
     },
-    /// The vote of a member names another ensemble: one of the two nodes has the wrong data directory. Reported once per
-    /// peer.
+    /// A member's vote names another ensemble: one of the two has the wrong data directory. Told once per peer.
     OtherEnsemble {
         /// The peer.
         peer: NodeId,
         /// Its ensemble.
         ensemble: EnsembleId,
     },
-    /// The storage of a node, this one or a peer, is slow. Reported at most twice a minute for each node.
+    /// A node's storage is slow, this one's or a peer's. Told of each node twice a minute at most.
     SlowStorage {
-        /// The node.
+        /// Whose.
         node: NodeId,
-        /// The write latency, in microseconds.
-        write_latency: u64,
+        /// How long a write takes, in microseconds.
+        storage: u64,
     },
-    /// A voter has another incarnation than the recorded one: it is served like a learner and not counted.
-    UnrecordedIncarnation {
-        /// The node.
+    /// A voter came with another data directory than the recorded one; it is treated as a learner.
+    Amnesiac {
+        /// The voter.
         peer: NodeId,
     },
 }

@@ -1,4 +1,4 @@
-//! The inputs of a node.
+//! What happens to a node: everything the protocol ever learns arrives as one of these.
 
 use alloc::vec::Vec;
 
@@ -9,81 +9,83 @@ use crate::{
     types::{LinkId, NodeId, Token},
 };
 
-/// An input of a node.
+/// One thing that happened.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// Time has passed; the step carries the time. Due at least once per heartbeat interval.
+    /// Time has passed; the time itself comes with the step. Due at least once a heartbeat.
     Tick,
-    /// A valid datagram was received.
+    /// A datagram arrived, whole and well-formed.
     Datagram(Vote),
-    /// A connection requested by [`Effect::Connect`](crate::Effect::Connect) is open.
+    /// A connection that this node asked for with [`Effect::Connect`](crate::Effect::Connect) stands.
     Connected {
-        /// The peer.
+        /// The peer it was asked for.
         peer: NodeId,
         /// The new connection.
         link: LinkId,
     },
-    /// A connection requested by [`Effect::Connect`](crate::Effect::Connect) failed.
+    /// A connection that this node asked for could not be made.
     ConnectFailed {
-        /// The peer.
+        /// The peer it was asked for.
         peer: NodeId,
     },
-    /// A connection was accepted.
+    /// Somebody connected to this node.
     Accepted {
         /// The new connection.
         link: LinkId,
     },
-    /// A valid message was received.
+    /// A message arrived on a connection, whole and well-formed.
     Message {
         /// The connection.
         link: LinkId,
         /// The message.
         message: Message,
     },
-    /// Part of a message was received: a sign of life (rule 25). Due at most a few times per heartbeat interval.
+    /// Some bytes of a message have arrived on a connection, and not all of it: a sign of life (rule 25). Due a few times
+    /// per heartbeat at most.
     Heard {
         /// The connection.
         link: LinkId,
     },
-    /// A connection was closed; nothing more is received on it.
+    /// A connection has ended; nothing more arrives on it.
     Closed {
         /// The connection.
         link: LinkId,
     },
-    /// All storage writes through this token are complete, in order; all but table writes are durable.
+    /// Every storage write through this token has been done, in order; all but table writes are durable.
     Persisted(Token),
-    /// The result of [`Effect::Read`](crate::Effect::Read): at least one entry, contiguous, the first with the
-    /// requested counter.
+    /// The answer to [`Effect::Read`](crate::Effect::Read): at least one entry, the first with the counter
+    /// asked for, the rest following without a gap. Entries above a truncation issued since are ignored.
     LogRead {
-        /// The id of the effect.
+        /// The number that the effect carried.
         id: u64,
         /// The entries.
         entries: Vec<LogEntry>,
     },
-    /// A request to replicate a payload. Answered by [`Effect::Proposed`](crate::Effect::Proposed) or
+    /// Something to replicate. Answered by [`Effect::Proposed`](crate::Effect::Proposed) or
     /// [`Effect::Rejected`](crate::Effect::Rejected).
     Propose {
-        /// The caller's id of the request.
+        /// Chosen by the caller.
         id: u64,
-        /// The opaque payload.
+        /// Opaque.
         payload: Bytes,
     },
-    /// A request for a read barrier. Answered by [`Effect::BarrierPassed`](crate::Effect::BarrierPassed), on an
-    /// established leader, or by [`Effect::BarrierFailed`](crate::Effect::BarrierFailed), within the election timeout.
+    /// A linearizable read wants to know how far it must have applied. Answered by
+    /// [`Effect::BarrierPassed`](crate::Effect::BarrierPassed) or
+    /// [`Effect::BarrierFailed`](crate::Effect::BarrierFailed), only by a leader, within the election time-out.
     Barrier {
-        /// The caller's id of the request.
+        /// Chosen by the caller.
         id: u64,
     },
-    /// A request to send this to the upper half of the established leader; ignored if this node follows none.
+    /// Send this to the established leader's upper half, if this node follows one.
     RelayToLeader(Bytes),
-    /// A request to send this to the upper half of a serving follower; ignored if the connection is closed.
+    /// Send this to the upper half at the other end of a connection, if it is still the same.
     RelayTo {
-        /// The connection by which a relayed message was received.
+        /// The connection that a relayed message came by.
         link: LinkId,
-        /// The opaque payload.
+        /// Opaque.
         payload: Bytes,
     },
-    /// The caller has applied the log through this counter; entries kept for that may be dropped.
+    /// The caller has applied the log through this counter (it drops what is only kept for that).
     Applied {
         /// The counter.
         counter: u64,

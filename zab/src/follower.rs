@@ -1,8 +1,8 @@
-//! The follower: connection to a leader, discovery, synchronisation, broadcast.
+//! Following: from the connection to a leader, through discovery and synchronisation, to broadcast.
 //!
-//! One connection carries all messages in one order. The stage says what is promised, what is durable, and which
-//! message is expected next. Learners, and voters that lost their data directory, follow in the same way; the leader
-//! does not count them.
+//! One connection carries everything in one order, so most of the protocol's care is in the stages below:
+//! each says what has been promised, what is durable, and which message may come next. A learner, or a voter
+//! that lost its data directory, goes the very same way; that it is not counted is its leader's business.
 
 use alloc::{format, string::String, vec::Vec};
 
@@ -10,59 +10,58 @@ use crate::{
     effect::{Effect, HardState, Notice, Rejection, Write},
     event::Event,
     latency::LatencyReport,
-    message::{Candidate, LEVEL, LogEntry, Message, Reason},
+    message::{Candidate, Kind, LEVEL, LogEntry, Message, Reason},
     state::{Core, Next},
     types::{Epoch, LinkId, NodeId, Ticks, Token, Zxid},
 };
 
-/// The maximum number of epochs, the newest ones, with which a follower describes its log. A node that diverged more
-/// epochs ago needs a snapshot.
+/// Epochs that a follower tells its leader about at most: the newest. Only a node that diverged this many
+/// leaderships ago would need more, and it gets a snapshot.
 pub const BOUNDARIES_MAX: usize = 1_000;
 
-/// The number of failed connections after which a leader is given up.
+/// Connections tried before a leader is given up.
 const ATTEMPTS_MAX: u32 = 3;
 
-/// The stages of following a leader.
 #[derive(Clone, Hash)]
 enum Stage {
-    /// No connection yet, or no Hello on it.
+    /// No connection yet, or one without a greeting.
     Connecting { attempts: u32, retry_at: Option<Ticks> },
-    /// Hello was received; FollowerEpoch is sent when all earlier writes are complete (rule 11a).
-    AwaitingWrites,
-    /// FollowerEpoch was sent.
+    /// Greeted; FollowerEpoch goes out when every earlier write is done (rule 11a).
+    Settling,
+    /// FollowerEpoch is sent.
     Discovering,
     /// The promise of this epoch is being written.
     Promising { token: Token, epoch: Epoch },
-    /// AckEpoch was sent; Diff is expected.
+    /// AckEpoch is sent; the Diff comes next.
     Acknowledged { epoch: Epoch },
-    /// Diff was received: the log is a prefix of the leader's, and grows.
+    /// The log is at the Diff's base or above, and grows.
     Synchronising { epoch: Epoch },
-    /// NewLeader was received: the history is made durable, then the epoch (rule 18).
-    Persisting { epoch: Epoch, history: Token, claim: Option<Token> },
-    /// AckNewLeader was sent; UpToDate is expected.
+    /// NewLeader has come: the history is made durable, then the epoch (rule 18).
+    Hardening { epoch: Epoch, history: Token, claim: Option<Token> },
+    /// AckNewLeader is sent.
     Waiting { epoch: Epoch },
-    /// UpToDate was received: broadcast. The node serves when `from`, the commit index of UpToDate, is applied.
+    /// UpToDate has come: broadcast. Serves once everything through `from`, UpToDate's commit index, is applied.
     Serving { epoch: Epoch, from: u64, announced: bool },
 }
 
-/// A node that follows a leader.
+/// A node that has a leader.
 #[derive(Clone, Hash)]
 pub(crate) struct Follower {
     leader: NodeId,
-    /// This node's vote for the leader.
+    /// What this node's vote for the leader said.
     vote: Candidate,
     link: Option<LinkId>,
     stage: Stage,
-    /// The time when this node began to follow this leader.
+    /// When this node began to follow this leader.
     began: Ticks,
-    /// The time of the leader's last sign of life.
+    /// When the leader last showed a sign of life.
     heard: Ticks,
-    /// The time of the last message to the leader.
-    sent: Ticks,
+    /// When this node last sent something to the leader.
+    spoke: Ticks,
     reported: LatencyReport,
-    /// The last zxid reported as durable, in Progress or Ack.
-    acked: Zxid,
-    /// Whether the end of following is not a failure of the leader.
+    /// What was told last in a Progress or an Ack.
+    told: Zxid,
+    /// The leader said itself that it does not lead: no failure of its.
     excused: bool,
 }
 
@@ -78,9 +77,9 @@ impl Follower {
             stage: Stage::Connecting { attempts: 0, retry_at: None },
             began: core.now,
             heard: core.now,
-            sent: core.now,
+            spoke: core.now,
             reported: LatencyReport::new(core.now),
-            acked: Zxid::ZERO,
+            told: Zxid::ZERO,
         }
     }
 
@@ -88,13 +87,13 @@ impl Follower {
         self.leader
     }
 
-    /// This node's vote for the leader.
+    /// What this node's vote for the leader said.
     pub(crate) fn vote(&self) -> Candidate {
         self.vote
     }
 
-    /// Whether the leader has failed if this node looks for another one now (rule 8).
-    pub(crate) fn leader_failed(&self) -> bool {
+    /// Whether the leader is to blame if this node looks for another now (rule 8).
+    pub(crate) fn failed(&self) -> bool {
         !self.excused && self.established().is_none()
     }
 
@@ -102,7 +101,7 @@ impl Follower {
         self.link
     }
 
-    /// The epoch in which UpToDate was received.
+    /// The epoch in which this node has been told that it is up to date.
     pub(crate) fn established(&self) -> Option<Epoch> {
         match self.stage {
             Stage::Serving { epoch, .. } => Some(epoch),
@@ -110,7 +109,7 @@ impl Follower {
         }
     }
 
-    /// The counter through which this node must have applied before it serves; `None` before UpToDate.
+    /// The counter through which this node must have applied before it serves, once it is known.
     pub(crate) fn serves_from(&self) -> Option<u64> {
         match self.stage {
             Stage::Serving { from, .. } => Some(from),
@@ -118,43 +117,40 @@ impl Follower {
         }
     }
 
-    /// The epoch in which this node serves: UpToDate was received and its commit index is applied.
+    /// The epoch in which this node serves: up to date, and everything applied that was committed then.
     pub(crate) fn serves(&self, core: &Core) -> Option<Epoch> {
         let applied = |from: &u64| planted!(core.history.applied() >= *from, serves_before_applied => true);
         self.serves_from().filter(applied).and_then(|_| self.established())
     }
 
-    /// Whether this node's log is a prefix of the leader's, since Diff was received.
+    /// Whether this node's log is a prefix of the leader's: the Diff has cut what was not.
     fn is_prefix(&self) -> bool {
         match self.stage {
             Stage::Synchronising { .. }
-            | Stage::Persisting { .. }
+            | Stage::Hardening { .. }
             | Stage::Waiting { .. }
             | Stage::Serving { .. } => true,
             Stage::Connecting { .. }
-            | Stage::AwaitingWrites
+            | Stage::Settling
             | Stage::Discovering
             | Stage::Promising { .. }
             | Stage::Acknowledged { .. } => false,
         }
     }
 
-    /// The epoch of the leader, once it is promised.
+    /// The epoch of the leadership, once it is promised.
     fn epoch(&self) -> Option<Epoch> {
         match self.stage {
-            Stage::Connecting { .. }
-            | Stage::AwaitingWrites
-            | Stage::Discovering
-            | Stage::Promising { .. } => None,
+            Stage::Connecting { .. } | Stage::Settling | Stage::Discovering | Stage::Promising { .. } => None,
             Stage::Acknowledged { epoch }
             | Stage::Synchronising { epoch }
-            | Stage::Persisting { epoch, .. }
+            | Stage::Hardening { epoch, .. }
             | Stage::Waiting { epoch }
             | Stage::Serving { epoch, .. } => Some(epoch),
         }
     }
 
-    pub(crate) fn on_connected(&mut self, core: &mut Core, peer: NodeId, link: LinkId) {
+    pub(crate) fn connected(&mut self, core: &mut Core, peer: NodeId, link: LinkId) {
         if peer == self.leader && self.link.is_none() {
             self.link = Some(link);
             self.heard = core.now;
@@ -164,40 +160,40 @@ impl Follower {
         }
     }
 
-    pub(crate) fn on_connect_failed(&mut self, core: &mut Core, peer: NodeId) -> Next {
+    pub(crate) fn connect_failed(&mut self, core: &mut Core, peer: NodeId) -> Next {
         if peer != self.leader || self.link.is_some() {
             return Next::Stay;
         }
         if let Stage::Connecting { attempts, retry_at } = &mut self.stage {
             *attempts += 1;
             if *attempts >= ATTEMPTS_MAX {
-                probe!("follow.leader-unreachable");
-                return Next::Look("the leader is unreachable");
+                probe!("follow.leader-out-of-reach");
+                return Next::Look("the leader cannot be reached");
             }
             *retry_at = Some(core.now.plus(core.config.timeouts.reconnect));
         }
         Next::Stay
     }
 
-    pub(crate) fn on_closed(&mut self, link: LinkId) -> Next {
+    pub(crate) fn closed(&mut self, link: LinkId) -> Next {
         if self.link == Some(link) {
             probe!("follow.connection-lost-in-sync", self.epoch().is_some() && self.established().is_none());
-            Next::Look("the connection to the leader is closed")
+            Next::Look("the connection to the leader has ended")
         } else {
             Next::Stay
         }
     }
 
-    /// The leader's Hello was accepted; `formed` says whether it names an ensemble.
-    pub(crate) fn on_hello(&mut self, core: &mut Core, link: LinkId, formed: bool) -> Next {
+    /// The leader said who it is, and was believed.
+    pub(crate) fn greeted(&mut self, core: &mut Core, link: LinkId, joined: bool) -> Next {
         if self.link != Some(link) {
             return Next::Stay;
         }
-        if !formed {
-            return Next::Look("the leader is not a member of an ensemble");
+        if !joined {
+            return Next::Look("the leader belongs to no ensemble");
         }
-        probe!("follow.waits-for-own-disk", !core.is_idle());
-        self.stage = Stage::AwaitingWrites;
+        probe!("follow.settles-first", !core.is_idle());
+        self.stage = Stage::Settling;
         self.check(core)
     }
 
@@ -212,21 +208,67 @@ impl Follower {
                 }
                 self.on_propose(core, epoch, previous, entries, commit)
             }
-            Message::NewLeader { epoch, last } => self.on_new_leader(core, epoch, last),
-            Message::UpToDate { epoch, commit } => self.on_up_to_date(core, epoch, commit),
-            // Valid before UpToDate (ZOOKEEPER-4394).
+            Message::NewLeader { epoch, last } => {
+                let expected = matches!(self.stage, Stage::Synchronising { epoch: own } if own == epoch);
+                if !expected || core.history.epochs().at(last.counter) != Some(last) {
+                    return Next::Look("the leader is out of step: NewLeader");
+                }
+                // What was issued so far is the history that NewLeader speaks of, and maybe a little more.
+                let history = core.fence();
+                planted!(acks_new_leader_before_sync => {
+                    self.send(core, Message::AckNewLeader { epoch, last: core.history.last() })
+                });
+                self.stage = Stage::Hardening { epoch, history, claim: None };
+                self.check(core)
+            }
+            Message::UpToDate { epoch, commit } => {
+                if !matches!(self.stage, Stage::Waiting { epoch: own } if own == epoch) {
+                    return Next::Look("the leader is out of step: UpToDate");
+                }
+                core.learn_commit(commit);
+                self.stage = Stage::Serving { epoch, from: commit, announced: false };
+                core.succeeded(self.leader);
+                Next::Stay
+            }
+            // May come before UpToDate (ZOOKEEPER-4394): it is a fact, and is kept.
             Message::Commit { epoch, commit } => {
                 self.learn_commit(core, epoch, commit);
                 Next::Stay
             }
-            Message::Heartbeat { epoch, id, commit } => self.on_heartbeat(core, epoch, id, commit),
+            Message::Heartbeat { epoch, id, commit } => {
+                if self.epoch() == Some(epoch) {
+                    self.learn_commit(core, epoch, commit);
+                    // The promise stands, for a node keeps only one leader at a time (protocol.md 6.2).
+                    if (core.hard.accepted_epoch, core.hard.accepted_leader) == (epoch, Some(self.leader)) {
+                        self.send(core, Message::HeartbeatAck { epoch, id });
+                    }
+                }
+                Next::Stay
+            }
             Message::Relay(payload) => {
                 if let (Stage::Serving { .. }, Some(link)) = (&self.stage, self.link) {
                     core.effects.push(Effect::Relayed { link, payload });
                 }
                 Next::Stay
             }
-            Message::Refuse(reason) => self.on_refuse(core, reason),
+            Message::Refuse(reason) => {
+                core.notice(Notice::RefusedBy { peer: self.leader, reason });
+                match reason {
+                    Reason::NotLeading => {
+                        probe!("follow.leader-does-not-lead");
+                        self.excused = true;
+                        Next::Look("the chosen leader does not lead")
+                    }
+                    Reason::TooSoon => Next::Look("the leader asks for patience"),
+                    Reason::SnapshotNeeded
+                    | Reason::NoCommonPoint
+                    | Reason::WrongNode
+                    | Reason::OtherEnsemble
+                    | Reason::NotAMember
+                    | Reason::Configuration
+                    | Reason::Version => Next::Look("the leader refuses this node"),
+                }
+            }
             Message::Hello(_)
             | Message::Prepare(_)
             | Message::Prepared(_)
@@ -240,11 +282,12 @@ impl Follower {
             | Message::AckNewLeader { .. }
             | Message::Ack { .. }
             | Message::Alive { .. }
-            | Message::HeartbeatAck { .. } => Next::Look("unexpected message from the leader"),
+            | Message::HeartbeatAck { .. } => Next::Look("the leader speaks like a follower"),
         }
     }
 
-    /// Takes over the leader's commit index, which applies to this log from Diff on (rule 20).
+    /// The leader says how far its log is committed. That speaks of this node's log only where the two are equal,
+    /// so nothing is believed before the Diff (rule 20).
     fn learn_commit(&self, core: &mut Core, epoch: Epoch, commit: u64) {
         if self.epoch() == Some(epoch) && self.is_prefix() {
             core.learn_commit(commit);
@@ -253,11 +296,11 @@ impl Follower {
 
     fn on_new_epoch(&mut self, core: &mut Core, epoch: Epoch) -> Next {
         if !matches!(self.stage, Stage::Discovering) {
-            return Next::Stay; // A duplicate: the answer is on its way.
+            return Next::Stay; // Said again; the answer is on its way.
         }
         let HardState { accepted_epoch, accepted_leader, current_epoch } = core.hard;
         if !core.is_plausible(epoch) {
-            Next::Look("the leader proposes an invalid epoch")
+            Next::Look("the leader asks for an impossible epoch")
         } else if planted!(epoch > accepted_epoch, promises_lower_epoch => true) {
             let promise =
                 HardState { accepted_epoch: epoch, accepted_leader: Some(self.leader), current_epoch };
@@ -268,49 +311,48 @@ impl Follower {
         } else if epoch == accepted_epoch
             && planted!(accepted_leader == Some(self.leader), promises_epoch_to_two_leaders => true)
         {
-            probe!("epoch.promise-repeated");
+            probe!("epoch.promised-to-it-before");
             self.acknowledge(core, epoch);
             Next::Stay
         } else {
             probe!("epoch.refused");
             self.send(core, Message::RefuseEpoch { accepted: accepted_epoch, leader: accepted_leader });
-            Next::Look("the epoch is promised to another leader")
+            Next::Look("another leader has this node's promise")
         }
     }
 
-    /// Something was received from the leader, even if only a part of a message.
-    pub(crate) fn on_contact(&mut self, core: &Core) {
+    /// Something came from the leader, and be it only a part: it is there.
+    pub(crate) fn heard(&mut self, core: &Core) {
         self.heard = core.now;
     }
 
-    /// Sends Alive if nothing else was sent for two heartbeat intervals, for example while this node waits for its disk,
-    /// or if the write latency is to be reported.
-    fn send_alive(&mut self, core: &mut Core) {
+    /// Shows the leader a sign of life where nothing else was due for two heartbeats: while this node waits for its own
+    /// disk, or heartbeats are behind much else on their way. Tells it when this node's disk is slow.
+    fn show_life(&mut self, core: &mut Core) {
         let (heartbeat, election) = (core.config.timeouts.heartbeat, core.config.timeouts.election);
-        let write_latency = core.slow_latency();
-        // Not to a leader that is not heard: it must detect the broken connection.
-        let heard = core.now.since(self.heard) <= election / 2;
-        let due = heard && core.now.since(self.sent) >= (heartbeat * 2).min(election / 3);
-        let report = self.reported.is_due(core.now, heartbeat, write_latency);
-        if due || report {
-            probe!("follow.alive-before-epoch", self.epoch().is_none());
-            self.reported.sent(core.now, write_latency);
-            self.send(core, Message::Alive { write_latency });
+        let storage = core.slow_latency();
+        // Not to a leader that cannot be heard: it is to learn that.
+        let hears = core.now.since(self.heard) <= election / 2;
+        let silent = hears && core.now.since(self.spoke) >= (heartbeat * 2).min(election / 3);
+        let report = self.reported.is_due(core.now, heartbeat, storage);
+        if silent || report {
+            probe!("follow.alive-before-the-epoch", self.epoch().is_none());
+            self.reported.sent(core.now, storage);
+            self.send(core, Message::Alive { storage });
         }
     }
 
-    /// Sends AckEpoch.
     fn acknowledge(&mut self, core: &mut Core, epoch: Epoch) {
-        probe!("sync.interrupted-earlier", core.history.last().epoch > core.hard.current_epoch);
-        let log = core.history.epochs().recent(BOUNDARIES_MAX);
+        probe!("sync.interrupted-before", core.history.last().epoch > core.hard.current_epoch);
+        let told = core.history.epochs().recent(BOUNDARIES_MAX);
         let settled = planted!(core.is_idle(), promises_before_sync => true);
-        assert!(settled, "AckEpoch describes a durable history (rule 11a)");
+        assert!(settled, "an AckEpoch speaks of durable history only (rule 11a)");
         let message = Message::AckEpoch {
             epoch,
             current: core.hard.current_epoch,
-            last: log.last(),
-            oldest: log.base(),
-            boundaries: log.ends().to_vec(),
+            last: told.last(),
+            oldest: told.base(),
+            boundaries: told.ends().to_vec(),
         };
         self.send(core, message);
         self.stage = Stage::Acknowledged { epoch };
@@ -318,16 +360,16 @@ impl Follower {
 
     fn on_diff(&mut self, core: &mut Core, epoch: Epoch, base: Zxid) -> Next {
         if !matches!(self.stage, Stage::Acknowledged { epoch: own } if own == epoch) {
-            return Next::Look("unexpected Diff from the leader");
+            return Next::Look("the leader is out of step: Diff");
         }
         if core.history.epochs().at(base.counter) != Some(base) {
             self.send(core, Message::Refuse(Reason::NoCommonPoint));
-            return Next::Look("the leader's common point is not in this log");
+            return Next::Look("the leader names a common point that is not in this log");
         }
         if base.counter < core.history.released() {
             core.stop(format!(
-                "histories diverged: leader {} of epoch {epoch} truncates this log to {base}, but this node has \
-                 applied through {}; keep this data directory and compare it with the others first",
+                "histories diverged: leader {} of epoch {epoch} goes back to {base}, but this node has applied \
+                 through {}; keep this data directory and compare it with the others before anything else",
                 self.leader,
                 core.history.released()
             ));
@@ -336,7 +378,7 @@ impl Follower {
         let from = core.history.last();
         if planted!(base < from, keeps_divergent_tail => false) {
             probe!("sync.trunc");
-            probe!("sync.trunc-within-epoch", base.epoch == from.epoch);
+            probe!("sync.trunc-within-an-epoch", base.epoch == from.epoch);
             probe!("sync.trunc-everything", base == Zxid::ZERO);
             core.history.truncate(base);
             planted!(_ = core.write(Write::Truncate(base)), truncates_in_memory_only => {});
@@ -345,7 +387,7 @@ impl Follower {
         planted!(writes_epoch_before_history => {
             core.write(Write::HardState(HardState { current_epoch: epoch, ..core.hard }));
         });
-        self.acked = base;
+        self.told = base;
         self.stage = Stage::Synchronising { epoch };
         Next::Stay
     }
@@ -359,7 +401,7 @@ impl Follower {
         commit: u64,
     ) -> Next {
         if !self.is_prefix() {
-            return Next::Look("unexpected Propose from the leader");
+            return Next::Look("the leader is out of step: Propose");
         }
         let mut last = previous;
         let contiguous = entries.iter().all(|entry| {
@@ -367,12 +409,12 @@ impl Follower {
             entry.zxid.counter == before.counter + 1 && (before.epoch..=epoch).contains(&entry.zxid.epoch)
         });
         if previous != core.history.last() || entries.is_empty() || !contiguous {
-            return Next::Look("the leader's entries are not contiguous");
+            return Next::Look("the leader left a gap in the log");
         }
-        probe!("sync.propose-while-syncing", matches!(self.stage, Stage::Persisting { .. }));
+        probe!("sync.propose-while-hardening", matches!(self.stage, Stage::Hardening { .. }));
         probe!("sync.propose-before-up-to-date", matches!(self.stage, Stage::Waiting { .. }));
-        if let Some(entry) = entries.iter().find(|entry| !entry.is_supported()) {
-            core.stop(unsupported(entry));
+        if let Some(entry) = entries.iter().find(|entry| entry.kind != Kind::Command || entry.level > LEVEL) {
+            core.stop(unknown(entry));
             return Next::Stay;
         }
         for entry in &entries {
@@ -387,71 +429,17 @@ impl Follower {
         Next::Stay
     }
 
-    fn on_new_leader(&mut self, core: &mut Core, epoch: Epoch, last: Zxid) -> Next {
-        let expected = matches!(self.stage, Stage::Synchronising { epoch: own } if own == epoch);
-        if !expected || core.history.epochs().at(last.counter) != Some(last) {
-            return Next::Look("unexpected NewLeader from the leader");
-        }
-        // The writes issued so far are the initial history, and possibly some proposals after it.
-        let history = core.last_write();
-        planted!(acks_new_leader_before_sync => {
-            self.send(core, Message::AckNewLeader { epoch, last: core.history.last() })
-        });
-        self.stage = Stage::Persisting { epoch, history, claim: None };
-        self.check(core)
-    }
-
-    fn on_up_to_date(&mut self, core: &mut Core, epoch: Epoch, commit: u64) -> Next {
-        if !matches!(self.stage, Stage::Waiting { epoch: own } if own == epoch) {
-            return Next::Look("unexpected UpToDate from the leader");
-        }
-        core.learn_commit(commit);
-        self.stage = Stage::Serving { epoch, from: commit, announced: false };
-        core.candidate_succeeded(self.leader);
-        Next::Stay
-    }
-
-    fn on_heartbeat(&mut self, core: &mut Core, epoch: Epoch, id: u64, commit: u64) -> Next {
-        if self.epoch() == Some(epoch) {
-            self.learn_commit(core, epoch, commit);
-            // Only while the promise to this leader holds (protocol.md 6.2).
-            if (core.hard.accepted_epoch, core.hard.accepted_leader) == (epoch, Some(self.leader)) {
-                self.send(core, Message::HeartbeatAck { epoch, id });
-            }
-        }
-        Next::Stay
-    }
-
-    fn on_refuse(&mut self, core: &mut Core, reason: Reason) -> Next {
-        core.notice(Notice::RefusedBy { peer: self.leader, reason });
-        match reason {
-            Reason::NotLeading => {
-                probe!("follow.leader-does-not-lead");
-                self.excused = true;
-                Next::Look("the chosen leader does not lead")
-            }
-            Reason::TooSoon => Next::Look("the leader requests a later retry"),
-            Reason::SnapshotNeeded
-            | Reason::NoCommonPoint
-            | Reason::WrongNode
-            | Reason::OtherEnsemble
-            | Reason::NotAMember
-            | Reason::Configuration
-            | Reason::Version => Next::Look("the leader refuses this node"),
-        }
-    }
-
     fn send(&mut self, core: &mut Core, message: Message) {
         if let Some(link) = self.link {
-            self.sent = core.now;
+            self.spoke = core.now;
             core.send(link, message);
         }
     }
 
-    /// Advances the stage if the write that it waits for is complete.
+    /// Goes on where a write was waited for.
     pub(crate) fn check(&mut self, core: &mut Core) -> Next {
         match self.stage {
-            Stage::AwaitingWrites if planted!(core.is_idle(), offers_history_with_writes_pending => true) => {
+            Stage::Settling if planted!(core.is_idle(), offers_history_with_writes_pending => true) => {
                 let accepted = core.hard.accepted_epoch;
                 self.send(
                     core,
@@ -460,13 +448,13 @@ impl Follower {
                 self.stage = Stage::Discovering;
             }
             Stage::Promising { token, epoch } if core.persisted(token) => self.acknowledge(core, epoch),
-            Stage::Persisting { epoch, history, claim: None } if core.persisted(history) => {
+            Stage::Hardening { epoch, history, claim: None } if core.persisted(history) => {
                 let claim = core.write(Write::HardState(HardState { current_epoch: epoch, ..core.hard }));
-                self.stage = Stage::Persisting { epoch, history, claim: Some(claim) };
+                self.stage = Stage::Hardening { epoch, history, claim: Some(claim) };
             }
-            Stage::Persisting { epoch, claim: Some(claim), .. } if core.persisted(claim) => {
+            Stage::Hardening { epoch, claim: Some(claim), .. } if core.persisted(claim) => {
                 let last = core.history.durable();
-                self.acked = last;
+                self.told = last;
                 self.send(core, Message::AckNewLeader { epoch, last });
                 self.stage = Stage::Waiting { epoch };
             }
@@ -475,18 +463,18 @@ impl Follower {
         Next::Stay
     }
 
-    /// Sends and releases once for all events of a step.
+    /// What is said once for all that happened in a step.
     pub(crate) fn flush(&mut self, core: &mut Core) {
         let last = planted!(core.history.durable(), acks_before_sync => core.history.last());
         match self.stage {
-            Stage::Synchronising { epoch } | Stage::Persisting { epoch, .. } if last > self.acked => {
-                probe!("sync.progress-while-syncing", matches!(self.stage, Stage::Persisting { .. }));
-                self.acked = last;
+            Stage::Synchronising { epoch } | Stage::Hardening { epoch, .. } if last > self.told => {
+                probe!("sync.progress-while-hardening", matches!(self.stage, Stage::Hardening { .. }));
+                self.told = last;
                 self.send(core, Message::Progress { epoch, last });
             }
-            Stage::Waiting { epoch } | Stage::Serving { epoch, .. } if last > self.acked => {
+            Stage::Waiting { epoch } | Stage::Serving { epoch, .. } if last > self.told => {
                 assert_eq!(core.hard.current_epoch, epoch, "no ack before the epoch is durable (rule 22)");
-                self.acked = last;
+                self.told = last;
                 self.send(core, Message::Ack { epoch, last });
             }
             _ => {}
@@ -495,6 +483,7 @@ impl Follower {
             planted!(applies_uncommitted_entries => if self.established().is_some() {
                 core.learn_commit(last.counter);
             });
+            // Also while the log is still streamed: an established leader says what of it is committed.
             probe!(
                 "sync.applies-while-streaming",
                 matches!(self.stage, Stage::Synchronising { .. }) && core.can_release()
@@ -503,7 +492,7 @@ impl Follower {
         }
         let serves = self.serves(core);
         if let Stage::Serving { announced, .. } = &mut self.stage {
-            probe!("sync.applies-before-serving", serves.is_none());
+            probe!("sync.applies-before-it-serves", serves.is_none());
             if let Some(epoch) = serves.filter(|_| !*announced) {
                 *announced = true;
                 core.notice(Notice::UpToDate { epoch, leader: self.leader });
@@ -511,7 +500,7 @@ impl Follower {
         }
     }
 
-    /// Answers a request of the upper half that only a leader can serve.
+    /// An event that asks a leader for something.
     pub(crate) fn on_request(&mut self, core: &mut Core, event: Event) {
         match event {
             Event::RelayToLeader(payload) if self.established().is_some() => {
@@ -521,7 +510,7 @@ impl Follower {
                 core.effects.push(Effect::Rejected { id, why: Rejection::NotLeader });
             }
             Event::Barrier { id } => core.effects.push(Effect::BarrierFailed { id }),
-            Event::RelayToLeader(_) => probe!("forward.leader-lost"),
+            Event::RelayToLeader(_) => probe!("relay.leader-lost"),
             _ => {}
         }
     }
@@ -531,29 +520,29 @@ impl Follower {
         if planted!(silent, follows_silent_leader => false) {
             probe!("follow.leader-silent-in-sync", self.epoch().is_some() && self.established().is_none());
             probe!("follow.leader-silent", self.established().is_some());
-            let link = self.link.and_then(|link| core.links.get(&link));
-            return Next::Look(if link.is_some_and(|link| link.write_latency > 0) {
-                "the leader is silent, its storage was slow"
+            let storage = self.link.and_then(|link| core.links.get(&link)).map_or(0, |link| link.storage);
+            return Next::Look(if storage > 0 {
+                "the leader is silent, its disk was slow"
             } else {
                 "the leader is silent"
             });
         }
-        // The leader may wait for this node's storage before it is established, while another node could lead: the
-        // timeout of a leader's own storage applies to it (section 6.6).
+        // A leader that is not established may wait for this node's disk, and another node could lead meanwhile: what
+        // holds for a leader's own disk holds for this one's (section 6.6).
         let long = core.now.since(self.began) > core.config.timeouts.disk;
         if long && self.established().is_none() && core.is_stalled() {
             probe!("follow.own-disk-stalls");
             self.excused = true;
-            return Next::Look("its own storage is stalled");
+            return Next::Look("its own disk does not answer");
         }
         if !matches!(self.stage, Stage::Connecting { .. }) {
-            planted!(self.send_alive(core), sends_no_alive => {});
+            planted!(self.show_life(core), sends_no_alive => {});
         }
         if let Stage::Connecting { retry_at, .. } = &mut self.stage
             && self.link.is_none()
             && retry_at.is_some_and(|at| at <= core.now)
         {
-            probe!("follow.redials");
+            probe!("follow.dials-again");
             *retry_at = None;
             core.dial(self.leader);
         }
@@ -561,11 +550,11 @@ impl Follower {
     }
 }
 
-/// The reason to stop at an entry that this build cannot apply.
-fn unsupported(entry: &LogEntry) -> String {
+/// Why an entry that this build cannot apply stops it.
+pub(crate) fn unknown(entry: &LogEntry) -> String {
     format!(
-        "log entry {} of kind {:?} needs feature level {}, this program supports level {LEVEL}: install a newer \
-         version",
+        "log entry {} is of kind {:?} and needs feature level {}, this program knows level {LEVEL}: install a \
+         newer one",
         entry.zxid, entry.kind, entry.level
     )
 }

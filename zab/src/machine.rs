@@ -1,4 +1,4 @@
-//! A node: the phases, the dispatch of events, and the transitions between phases.
+//! The node: phases, dispatch, every transition between phases.
 
 use alloc::vec::Vec;
 
@@ -22,11 +22,13 @@ enum Phase {
     Looking(Looking),
     Following(Follower),
     Leading(Leader),
-    /// [`Effect::Stop`] was emitted: all further events are ignored.
+    /// An [`Effect::Stop`] was given: nothing is done any more.
     Stopped,
 }
 
-/// A node of the protocol. It does no IO: the caller delivers events and carries out effects.
+/// One node of the protocol.
+///
+/// The caller feeds it events and carries out effects; the node itself does nothing but think.
 #[derive(Clone, Hash)]
 pub struct Zab {
     pub(crate) core: Core,
@@ -34,57 +36,57 @@ pub struct Zab {
     role: Role,
 }
 
-/// The status of a follower or learner, as seen by its leader.
+/// A member as a leader sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FollowerStatus {
-    /// The id of the node.
+    /// The follower or learner.
     pub node: NodeId,
-    /// Whether it is counted in quorums.
+    /// Counted in quorums.
     pub votes: bool,
-    /// Whether it is up to date.
+    /// Up to date, and serving.
     pub serving: bool,
-    /// The last counter acknowledged in this epoch; 0 if none.
+    /// The last counter it has acknowledged in this epoch; 0 before the first.
     pub acked: u64,
-    /// The connection.
+    /// Its connection.
     pub link: LinkId,
-    /// The last counter reported as durable in this epoch, during synchronisation too; 0 if none.
-    pub durable: u64,
+    /// The last counter that it has reported to hold durably in this epoch, acknowledged or not; 0 before the first.
+    pub held: u64,
 }
 
 impl Zab {
-    /// Creates a node with the recovered state. Its first effects are returned by the first step.
+    /// A node at its start, with what its storage held. What it does first comes with the first step.
     ///
     /// # Panics
     ///
-    /// If `recovered` is inconsistent: promises below the log or the current epoch, applied beyond the log, epochs that do
-    /// not ascend. Storage refuses such a directory before.
+    /// If `recovered` cannot be true: promises below the log or the current epoch, a table beyond the log,
+    /// epochs that do not ascend. Storage has refused such a directory before.
     pub fn new(config: Config, recovered: Recovered, now: Ticks) -> Zab {
         let mut core = Core::new(config, recovered, now);
         let phase = if core.ensemble().is_some() {
-            Phase::Looking(Looking::new(&mut core, "the node has started"))
+            Phase::Looking(Looking::new(&mut core, "it has started"))
         } else {
             Phase::Forming(Forming::new(&core))
         };
         Zab { core, phase, role: Role::Forming }
     }
 
-    /// Handles events in order and returns the effects, in order.
+    /// Takes in what happened, in order, and says what to do about all of it, in order.
     ///
-    /// Messages are batched per step: one append and one Propose to each follower for all proposals, one Ack for all
-    /// writes, one Commit for all acks.
+    /// What is sent in answer is gathered over the whole step: one append and one proposal to each follower
+    /// for all proposals, one acknowledgement for all writes, one commit for all acknowledgements.
     ///
-    /// Time does not go back: an earlier `now` counts as the latest one.
+    /// `now` never goes back; a step with an earlier time counts as one at the latest time.
     pub fn step(&mut self, now: Ticks, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
         self.core.now = self.core.now.max(now);
         for event in events {
             if !self.core.stopped {
-                let next = self.handle(event);
-                self.transition(next);
+                let next = self.take(event);
+                self.turn(next);
             }
         }
         if !self.core.stopped {
             let next = self.tick();
-            self.transition(next);
+            self.turn(next);
         }
         match &mut self.phase {
             Phase::Following(follower) => follower.flush(&mut self.core),
@@ -99,19 +101,19 @@ impl Zab {
         core::mem::take(&mut self.core.effects)
     }
 
-    fn handle(&mut self, event: Event) -> Next {
+    fn take(&mut self, event: Event) -> Next {
         let core = &mut self.core;
         match event {
-            Event::Tick => Next::Stay, // Every step ends with `tick`.
+            Event::Tick => Next::Stay, // Every step looks at the clock.
             Event::Datagram(vote) => self.on_vote(&vote),
             Event::Connected { peer, link } => {
                 core.dialling.remove(&peer);
                 core.open(link, Some(peer));
                 match &mut self.phase {
-                    Phase::Forming(forming) => forming.on_connected(core, peer, link),
-                    Phase::Following(follower) => follower.on_connected(core, peer, link),
+                    Phase::Forming(forming) => forming.connected(core, peer, link),
+                    Phase::Following(follower) => follower.connected(core, peer, link),
                     Phase::Looking(_) | Phase::Leading(_) | Phase::Stopped => {
-                        probe!("connection.no-longer-needed");
+                        probe!("link.dialled-too-late");
                         core.close(link);
                     }
                 }
@@ -121,10 +123,10 @@ impl Zab {
                 core.dialling.remove(&peer);
                 match &mut self.phase {
                     Phase::Forming(forming) => {
-                        forming.on_connect_failed(core, peer);
+                        forming.connect_failed(core, peer);
                         Next::Stay
                     }
-                    Phase::Following(follower) => follower.on_connect_failed(core, peer),
+                    Phase::Following(follower) => follower.connect_failed(core, peer),
                     Phase::Looking(_) | Phase::Leading(_) | Phase::Stopped => Next::Stay,
                 }
             }
@@ -134,7 +136,7 @@ impl Zab {
             }
             Event::Message { link, message } => self.on_message(link, message),
             Event::Heard { link } => {
-                self.on_contact(link);
+                self.heard(link);
                 Next::Stay
             }
             Event::Closed { link } => {
@@ -143,10 +145,10 @@ impl Zab {
                 }
                 match &mut self.phase {
                     Phase::Forming(forming) => {
-                        forming.on_closed(core, link);
+                        forming.closed(core, link);
                         Next::Stay
                     }
-                    Phase::Following(follower) => follower.on_closed(link),
+                    Phase::Following(follower) => follower.closed(link),
                     Phase::Leading(leader) => leader.on_closed(core, link),
                     Phase::Looking(_) | Phase::Stopped => Next::Stay,
                 }
@@ -201,7 +203,7 @@ impl Zab {
 
     fn on_vote(&mut self, vote: &Vote) -> Next {
         let core = &mut self.core;
-        if !core.accept_vote(vote) {
+        if !core.admit(vote) {
             return Next::Stay;
         }
         match &mut self.phase {
@@ -224,35 +226,35 @@ impl Zab {
 
     fn on_message(&mut self, link: LinkId, message: Message) -> Next {
         let core = &mut self.core;
-        // The last messages of a closed connection may still arrive; they are ignored.
-        probe!("connection.message-after-close", !core.links.contains_key(&link));
+        // A closed connection's last messages may still be on their way: nothing from it is believed.
+        probe!("link.message-after-its-end", !core.links.contains_key(&link));
         let Some(state) = core.links.get(&link) else { return Next::Stay };
         let message = match message {
             Message::Hello(hello) => {
-                if !core.accept_hello(link, hello.clone()) {
+                if !core.greet(link, hello.clone()) {
                     return match &mut self.phase {
                         Phase::Forming(forming) => {
-                            forming.on_closed(core, link);
+                            forming.closed(core, link);
                             Next::Stay
                         }
-                        Phase::Following(follower) => follower.on_closed(link),
+                        Phase::Following(follower) => follower.closed(link),
                         Phase::Looking(_) | Phase::Leading(_) | Phase::Stopped => Next::Stay,
                     };
                 }
-                let formed = hello.ensemble.is_some();
+                let joined = hello.ensemble.is_some();
                 return match &mut self.phase {
                     Phase::Forming(forming) => {
-                        forming.on_hello(core, link, &hello);
+                        forming.greeted(core, link, &hello);
                         forming.check(core)
                     }
                     Phase::Following(follower) if follower.link() == Some(link) => {
-                        follower.on_hello(core, link, formed)
+                        follower.greeted(core, link, joined)
                     }
                     Phase::Stopped => Next::Stay,
                     _ => {
-                        if !formed {
-                            probe!("formation.sends-genesis");
-                            formation::send_genesis(core, link, &hello);
+                        if !joined {
+                            probe!("formation.informs");
+                            formation::inform(core, link, &hello);
                         }
                         Next::Stay
                     }
@@ -261,20 +263,18 @@ impl Zab {
             Message::Duplicate(addresses) if state.hello.is_some() => {
                 if let Some(hello) = &state.hello {
                     let peer = hello.node;
-                    core.notice(Notice::DuplicateOfSelf { peer, addresses });
+                    core.notice(Notice::DuplicateOfThis { peer, addresses });
                 }
                 core.close(link);
                 if let Phase::Leading(leader) = &mut self.phase {
                     return leader.on_closed(core, link);
                 }
-                return self.on_refused(link);
+                return self.lost(link);
             }
-            Message::Alive { write_latency } if state.hello.is_some() => {
-                return self.on_alive(link, write_latency);
-            }
+            Message::Alive { storage } if state.hello.is_some() => return self.on_alive(link, storage),
             message if state.hello.is_none() && !matches!(message, Message::Refuse(_)) => {
                 core.refuse(link, Reason::Version);
-                return self.on_refused(link);
+                return self.lost(link);
             }
             message => message,
         };
@@ -284,7 +284,7 @@ impl Zab {
             Phase::Following(follower) if follower.link() == Some(link) => follower.on_message(core, message),
             Phase::Following(_) => {
                 if matches!(message, Message::FollowerEpoch { .. }) {
-                    probe!("follow.rejects-follower");
+                    probe!("follow.refuses-a-follower");
                     core.refuse(link, Reason::NotLeading);
                 } else {
                     core.close(link);
@@ -293,11 +293,11 @@ impl Zab {
             }
             Phase::Looking(_) => {
                 match message {
-                    // Its sender has elected this node, which may learn of it next.
+                    // Its sender has elected this node, which may find out in a moment.
                     Message::FollowerEpoch { accepted, .. } => {
-                        probe!("lead.follower-before-elected");
+                        probe!("lead.follower-before-victory");
                         if let Some(state) = core.links.get_mut(&link) {
-                            state.follower_epoch = Some(accepted);
+                            state.cepoch = Some(accepted);
                             state.opened = core.now;
                         }
                     }
@@ -309,15 +309,16 @@ impl Zab {
         }
     }
 
-    fn on_alive(&mut self, link: LinkId, write_latency: u64) -> Next {
+    /// The other end of a connection is at work.
+    fn on_alive(&mut self, link: LinkId, storage: u64) -> Next {
         let core = &mut self.core;
         let Some(state) = core.links.get_mut(&link) else { return Next::Stay };
-        state.write_latency = write_latency;
+        state.storage = storage;
         if let Some(node) = state.hello.as_ref().map(|hello| hello.node) {
-            core.report_slow_storage(node, write_latency);
+            core.tell_slowness(node, storage);
         }
         match &self.phase {
-            // The sender is about to follow this node, which follows another one.
+            // It is about to follow this node, which follows another.
             Phase::Following(follower) if follower.link() != Some(link) => {
                 core.refuse(link, Reason::NotLeading);
             }
@@ -326,20 +327,20 @@ impl Zab {
             | Phase::Following(_)
             | Phase::Leading(_)
             | Phase::Stopped => {
-                self.on_contact(link);
+                self.heard(link);
             }
         }
         Next::Stay
     }
 
-    /// Something was received on a connection that is in use, or about to be.
-    fn on_contact(&mut self, link: LinkId) {
+    /// Something came by a connection that is in use, or about to be.
+    fn heard(&mut self, link: LinkId) {
         let core = &mut self.core;
         match &mut self.phase {
-            Phase::Following(follower) if follower.link() == Some(link) => follower.on_contact(core),
+            Phase::Following(follower) if follower.link() == Some(link) => follower.heard(core),
             Phase::Leading(leader) => leader.on_contact(core, link),
             Phase::Looking(_) => {
-                // Its sender may have elected this node, which may learn of it next.
+                // Its sender has elected this node, which may find out in a moment.
                 if let Some(state) = core.links.get_mut(&link).filter(|state| state.hello.is_some()) {
                     state.opened = core.now;
                 }
@@ -348,21 +349,21 @@ impl Zab {
         }
     }
 
-    /// This node has closed a connection because of a message on it.
-    fn on_refused(&mut self, link: LinkId) -> Next {
+    /// A connection was closed by this node for what came on it.
+    fn lost(&mut self, link: LinkId) -> Next {
         match &mut self.phase {
             Phase::Forming(forming) => {
-                forming.on_closed(&self.core, link);
+                forming.closed(&self.core, link);
                 Next::Stay
             }
-            Phase::Following(follower) => follower.on_closed(link),
+            Phase::Following(follower) => follower.closed(link),
             Phase::Looking(_) | Phase::Leading(_) | Phase::Stopped => Next::Stay,
         }
     }
 
     fn tick(&mut self) -> Next {
         let core = &mut self.core;
-        core.report_slow_storage(core.me(), core.slow_latency());
+        core.tell_slowness(core.me(), core.slow_latency());
         let next = match &mut self.phase {
             Phase::Forming(forming) => forming.tick(core),
             Phase::Looking(looking) => looking.tick(core),
@@ -380,8 +381,8 @@ impl Zab {
         next
     }
 
-    /// Changes the phase, until it does not change any more.
-    fn transition(&mut self, mut next: Next) {
+    /// Changes the phase until nothing is left to change.
+    fn turn(&mut self, mut next: Next) {
         loop {
             if self.core.stopped {
                 self.phase = Phase::Stopped;
@@ -394,8 +395,8 @@ impl Zab {
                     match &mut self.phase {
                         Phase::Leading(leader) => leader.step_down(core),
                         Phase::Following(follower) => {
-                            if follower.leader_failed() {
-                                core.candidate_failed(follower.leader());
+                            if follower.failed() {
+                                core.failed(follower.leader());
                             }
                             if let Some(link) = follower.link() {
                                 core.close(link);
@@ -428,11 +429,11 @@ impl Zab {
                     let early: Vec<LinkId> = core
                         .links
                         .iter()
-                        .filter(|(_, link)| link.follower_epoch.is_some())
+                        .filter(|(_, link)| link.cepoch.is_some())
                         .map(|(link, _)| *link)
                         .collect();
                     for link in early {
-                        probe!("follow.rejects-early-follower");
+                        probe!("follow.refuses-an-early-follower");
                         core.refuse(link, Reason::NotLeading);
                     }
                     self.phase = Phase::Following(Follower::new(core, vote));
@@ -442,9 +443,9 @@ impl Zab {
         }
     }
 
-    // ---- Status
+    // ---- What the caller may know
 
-    /// The role of this node.
+    /// What this node does.
     pub fn role(&self) -> Role {
         match &self.phase {
             Phase::Forming(_) => Role::Forming,
@@ -456,7 +457,7 @@ impl Zab {
         }
     }
 
-    /// The id of this node.
+    /// This node.
     pub fn node(&self) -> NodeId {
         self.core.me()
     }
@@ -466,12 +467,12 @@ impl Zab {
         self.core.ensemble().is_some() && self.core.votes()
     }
 
-    /// The ensemble, once its genesis is sealed on this node.
+    /// The ensemble, once joined.
     pub fn ensemble(&self) -> Option<EnsembleId> {
         self.core.ensemble()
     }
 
-    /// The configuration in force; before formation, the configured voters.
+    /// The ensemble's members; before formation, the configured voters.
     pub fn configuration(&self) -> &Configuration {
         &self.core.configuration
     }
@@ -496,18 +497,18 @@ impl Zab {
         self.core.commit
     }
 
-    /// The write latency of a node's storage, in microseconds: this node's, or as a connected node reports it. 0 if it is
-    /// not slow or not known.
-    pub fn write_latency_of(&self, node: NodeId) -> u64 {
+    /// How slow a node's storage is, this one's or that of one that it is connected with, in microseconds for a write;
+    /// 0 if it is not slow, or not known.
+    pub fn storage_of(&self, node: NodeId) -> u64 {
         if node == self.core.me() {
             return self.core.slow_latency();
         }
         let of = |link: &&crate::state::Link| link.hello.as_ref().is_some_and(|hello| hello.node == node);
-        self.core.links.values().filter(of).map(|link| link.write_latency).max().unwrap_or(0)
+        self.core.links.values().filter(of).map(|link| link.storage).max().unwrap_or(0)
     }
 
-    /// The counter through which this node must have applied before it serves (rule 20): the commit index of UpToDate on
-    /// a follower, the end of the initial history on an established leader; else `None`.
+    /// The counter through which this node must have applied before it serves (rule 20): the commit index of
+    /// UpToDate on a follower, the end of the initial history on an established leader. `None` until it is known.
     pub fn serves_from(&self) -> Option<u64> {
         match &self.phase {
             Phase::Following(follower) => follower.serves_from(),
@@ -516,7 +517,7 @@ impl Zab {
         }
     }
 
-    /// The followers and learners of this leader.
+    /// A leader's followers and learners.
     pub fn followers(&self) -> Vec<FollowerStatus> {
         match &self.phase {
             Phase::Leading(leader) => leader
@@ -526,7 +527,7 @@ impl Zab {
                     votes: self.core.configuration.voters().iter().any(|voter| progress.is(voter)),
                     serving: progress.is_serving(),
                     acked: progress.acked,
-                    durable: progress.durable,
+                    held: progress.durable,
                     link,
                 })
                 .collect(),
@@ -534,8 +535,8 @@ impl Zab {
         }
     }
 
-    /// The recorded members that this node leads or follows, each with its Hello. Nodes with another incarnation than the
-    /// recorded one are left out.
+    /// The members that this node leads or follows now, as recorded, and what each said of itself when it connected.
+    /// Those with another data directory than the recorded one are left out.
     pub fn connected_members(&self) -> impl Iterator<Item = (&Voter, &Hello)> {
         self.core
             .links
@@ -552,17 +553,17 @@ impl Zab {
             })
     }
 
-    /// The log entry at this counter, if it is in memory.
+    /// The log entry at this counter, if it is in memory; storage has it otherwise.
     pub fn recent(&self, counter: u64) -> Option<&LogEntry> {
         self.core.history.recent(counter)
     }
 
-    /// Allocates a token for a write of the caller, in the common order of all writes.
+    /// A token for a write of the caller's own, in the one order of all writes.
     pub fn allocate_token(&mut self) -> Token {
         self.core.allocate_token()
     }
 
-    /// Allocates an id for a read of the caller.
+    /// A number for a read of the caller's own.
     pub fn allocate_read(&mut self) -> u64 {
         self.core.allocate_read()
     }

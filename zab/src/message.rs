@@ -1,7 +1,7 @@
-//! The messages between nodes: votes in datagrams, messages on connections, and log entries.
+//! What nodes say to each other: votes in datagrams, messages on connections, and the log entries they carry.
 //!
-//! Messages keep ZooKeeper's names. A connection begins with a [`Hello`] from each side, which identifies the sender,
-//! its data directory and its ensemble for all later messages.
+//! Messages keep ZooKeeper's names. A connection begins with a [`Hello`] from either side; everything behind it
+//! speaks for that sender, data directory and ensemble.
 
 use alloc::{string::String, vec::Vec};
 
@@ -9,191 +9,187 @@ use bytes::Bytes;
 
 use crate::types::{EnsembleId, Epoch, Incarnation, NodeId, Round, Zxid};
 
-/// The kind of a log entry.
+/// What a log entry is for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Kind {
-    /// A command of the store, opaque to the protocol.
+    /// The store's; opaque here.
     Command,
-    /// A new configuration of the ensemble, in force from when it is appended. Not built yet.
+    /// A change of the ensemble's members; decides quorums from the moment it is logged. No node makes one yet.
     Membership,
-    /// A kind of a newer build. A node that receives one from its leader stops, since it must not be skipped.
+    /// Something that a newer build knows. Whoever is given one by its leader stops: it must not be dropped.
     Unknown(u32),
 }
 
-/// The feature level of this build. An entry that needs a higher one stops the node.
+/// The feature level of this build: entries that demand more stop the node.
 pub const LEVEL: u32 = 1;
 
-/// An entry of the replicated log.
+/// One item of the replicated log.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct LogEntry {
-    /// The identity and position.
+    /// Its identity and place.
     pub zxid: Zxid,
-    /// The kind.
+    /// What it is for.
     pub kind: Kind,
-    /// The feature level that is needed to apply the entry.
+    /// The feature level a node needs to apply it.
     pub level: u32,
-    /// The opaque payload, never re-encoded.
+    /// Opaque, and never re-encoded on its way.
     pub payload: Bytes,
 }
 
 impl LogEntry {
-    /// The size that is accounted in memory and in flight, in bytes.
+    /// What an entry is taken to cost in memory and in flight, in bytes.
     pub fn size(&self) -> usize {
         self.payload.len() + 64
     }
-
-    /// Whether this build can apply the entry.
-    pub(crate) fn is_supported(&self) -> bool {
-        self.kind == Kind::Command && self.level <= LEVEL
-    }
 }
 
-/// The addresses of a node, "host:port" each.
+/// Where a node can be reached ("host:port" each).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Addresses {
-    /// The UDP address for votes.
+    /// UDP, for votes.
     pub election: String,
-    /// The TCP address for nodes; logs for people show this one.
+    /// TCP, for nodes; people are shown this one.
     pub message: String,
-    /// The TCP address for clients; empty if it is not known.
+    /// TCP, for clients. Empty where it is not known.
     pub request: String,
 }
 
-/// A voter of a configuration or a genesis.
+/// A voter as a configuration or a genesis names it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Voter {
-    /// The id.
+    /// Its id.
     pub node: NodeId,
-    /// The data directory at formation; `None` in a configuration file, or if the voter was absent at formation.
+    /// The data directory it was formed with; `None` in a configuration, or if it was absent at formation.
     pub incarnation: Option<Incarnation>,
-    /// The addresses.
+    /// Where to reach it.
     pub addresses: Addresses,
 }
 
-/// The founding record of an ensemble: the base of every log, at zxid (0, 0).
+/// What an ensemble is founded on: the base of every log, at zxid (0, 0).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Genesis {
-    /// The ensemble.
+    /// The ensemble this founds.
     pub ensemble: EnsembleId,
-    /// The voters, at least one, ascending by id.
+    /// Ascending by node id, at least one.
     pub voters: Vec<Voter>,
 }
 
 /// The state of a vote's sender.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum VoteState {
-    /// Takes part in an election.
+    /// Elects.
     Looking,
     /// Follows the candidate of the vote.
     Following,
-    /// Leads; the candidate of the vote is the sender itself.
+    /// Leads; the candidate of the vote is the sender.
     Leading,
-    /// Looks for the leader without a vote: a learner, or a voter whose data directory was replaced.
+    /// Looks for the leader, and votes for nobody: a learner, or a voter whose data directory was replaced.
     Seeking,
 }
 
-/// A candidate and the end of its history. Candidates are preferred in the order of (epoch, last, node).
+/// A candidate, and how recent its history is. The order in which votes are preferred: (epoch, last, node).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Candidate {
     /// The candidate's durable current epoch.
     pub epoch: Epoch,
     /// The candidate's last durable zxid.
     pub last: Zxid,
-    /// The id of the candidate.
+    /// The candidate.
     pub node: NodeId,
 }
 
-/// An election datagram (rule 2). Its values are durable before it is sent, the round excepted.
+/// One election datagram (rule 2). Everything in it was durable before it was sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Vote {
-    /// The sender's ensemble; `None` before formation.
+    /// `None` before the sender has joined an ensemble.
     pub ensemble: Option<EnsembleId>,
-    /// The id of the sender.
+    /// The sender.
     pub sender: NodeId,
     /// The sender's data directory.
     pub incarnation: Incarnation,
-    /// The number of the sender's start; durable, ascending.
+    /// Which start of the sender; durable, rises at each.
     pub boot: u64,
-    /// The number of the datagram within one start, ascending.
+    /// Rises with every datagram of one boot.
     pub sequence: u64,
-    /// The state of the sender.
+    /// What the sender does.
     pub state: VoteState,
     /// The round in which the vote was cast.
     pub round: Round,
-    /// The candidate that the sender votes for.
+    /// Whom it backs.
     pub candidate: Candidate,
-    /// The epoch in which the sender's leader is established, if it is.
+    /// The epoch that the sender's leader has established; `None` before that.
     pub established: Option<Epoch>,
-    /// The version of the sender's configuration; 0 is the genesis.
+    /// Counter of the log entry that the sender's membership stands in; 0 is the genesis.
     pub config_version: u64,
 }
 
 /// The first message on a connection, from either side.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Hello {
-    /// The id of the sender.
+    /// The sender.
     pub node: NodeId,
     /// The sender's data directory.
     pub incarnation: Incarnation,
-    /// The number of the sender's start.
+    /// Which start of the sender.
     pub boot: u64,
-    /// The node that the dialling side expects to reach; `None` from the accepting side.
-    pub expected: Option<NodeId>,
-    /// The sender's ensemble; `None` before formation.
+    /// Whom the dialling side means to reach; `None` from the accepting side.
+    pub meant: Option<NodeId>,
+    /// `None` before the sender has joined an ensemble.
     pub ensemble: Option<EnsembleId>,
-    /// The sender's addresses.
+    /// Where the sender can be reached.
     pub addresses: Addresses,
-    /// The configured voters of the sender before formation; empty afterwards.
+    /// Before formation: the voters of the sender's configuration; empty afterwards.
     pub voters: Vec<Voter>,
 }
 
-/// The reason for a refusal, after which the connection is closed.
+/// Why a connection is refused; it is closed behind the refusal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Reason {
-    /// The dialled node neither leads nor is about to.
+    /// The dialled node does not lead, and is not about to.
     NotLeading,
-    /// The follower needs a snapshot, which is not built yet: its log and the leader's have no common point.
+    /// The follower's history ends before the leader's log begins; snapshots do not exist yet.
     SnapshotNeeded,
-    /// The follower does not have the common point that Diff names.
+    /// The follower does not hold the zxid that it was told to go back to.
     NoCommonPoint,
-    /// The connection has reached another node than expected.
+    /// Another node was meant.
     WrongNode,
     /// The sender belongs to another ensemble.
     OtherEnsemble,
-    /// The sender is not a member of the ensemble.
+    /// The sender is none of the ensemble's members.
     NotAMember,
-    /// The two configuration files list different voters.
+    /// The two configurations name different voters.
     Configuration,
-    /// The message is not valid in this version of the protocol.
+    /// Another version of the protocol.
     Version,
-    /// The follower needs a later epoch, and the last discovery was too recent; it should retry.
+    /// A new epoch is due for this node, but the last one is too recent; come again.
     TooSoon,
 }
 
-/// A message on a connection. Messages of a leadership carry its epoch; they are dropped if it is not the receiver's
-/// (rule 21).
+/// What nodes say on a connection.
+///
+/// *Link* messages of a leadership carry its epoch and are dropped where it is not the receiver's (rule 21).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Message {
-    /// Identifies the sender; the first message in each direction.
+    /// Who speaks.
     Hello(Hello),
-    /// Coordinator → voter, formation: make this genesis durable, unsealed.
+    /// Formation: coordinator → voter. Make this genesis durable, unsealed.
     Prepare(Genesis),
-    /// Voter → coordinator, formation: the genesis of this ensemble is durable.
+    /// Formation: voter → coordinator. The genesis of this ensemble is durable here.
     Prepared(EnsembleId),
-    /// Coordinator → voter, formation: every voter has prepared the genesis; seal it.
+    /// Formation: coordinator → voter. Every voter has prepared.
     Seal(EnsembleId),
-    /// Member → node without a sealed genesis: the genesis of the ensemble.
+    /// A sealed genesis, to a node that has none.
     Formed(Genesis),
-    /// Follower → leader (CEPOCH): the epoch that the sender has promised (rule 11).
+    /// CEPOCH, follower → leader: the epoch that the sender has promised (rule 11).
     FollowerEpoch {
         /// The sender's accepted epoch.
         accepted: Epoch,
-        /// The version of the sender's configuration.
+        /// Counter of the log entry that the sender's membership stands in.
         config_version: u64,
     },
     /// Leader → follower: promise this epoch.
     NewEpoch(Epoch),
-    /// Follower → leader: the epoch is promised; describes the sender's history (rule 12).
+    /// Follower → leader: promised, and this is the history I hold (rule 12).
     AckEpoch {
         /// The promised epoch.
         epoch: Epoch,
@@ -203,104 +199,105 @@ pub enum Message {
         last: Zxid,
         /// The base of the sender's log.
         oldest: Zxid,
-        /// The last zxid of each epoch that has entries above `oldest`, ascending.
+        /// Ascending: each epoch that has entries above `oldest`, with its last counter.
         boundaries: Vec<Zxid>,
     },
-    /// Follower → leader: the epoch cannot be promised, because of this promise (rule 11).
+    /// Follower → leader: not promised, because of this promise (rule 11).
     RefuseEpoch {
         /// The sender's accepted epoch.
         accepted: Epoch,
-        /// The leader that it was promised to.
+        /// To whom it was promised.
         leader: Option<NodeId>,
     },
-    /// Either direction: the connection is refused.
+    /// Either way: no service on this connection.
     Refuse(Reason),
-    /// To one of two processes with the same id and incarnation: the addresses of the other one. The connection is closed
-    /// afterwards.
+    /// To one of two processes that have the same id and data directory: what the other one announces. The connection
+    /// is closed behind it.
     Duplicate(Addresses),
-    /// Leader → follower: truncate to `base`; proposals from there on follow (table 1.3).
+    /// Leader → follower: go back to `base`; what follows it comes as proposals (table 1.3).
     Diff {
-        /// The epoch of the leadership.
+        /// The leadership.
         epoch: Epoch,
-        /// The common point of both logs.
+        /// The common point. The receiver truncates whatever it holds above.
         base: Zxid,
     },
-    /// Leader → follower: log entries, in one contiguous stream from the base of Diff on.
+    /// Leader → follower: log entries, contiguous, in one stream from the base of the Diff on.
     Propose {
-        /// The epoch of the leadership.
+        /// The leadership.
         epoch: Epoch,
-        /// The zxid before the first entry of `entries`.
+        /// The zxid before the first entry.
         previous: Zxid,
-        /// The entries, at least one.
+        /// At least one.
         entries: Vec<LogEntry>,
-        /// The leader's commit index; 0 if the receiver must not learn it yet (rule 20).
+        /// The leader's commit index, as far as this follower may know it.
         commit: u64,
     },
-    /// Follower → leader, during synchronisation: everything through `last` is durable. It frees the window and counts
-    /// for nothing else, since the epoch is not durable yet (rule 22).
+    /// Follower → leader, while synchronising: everything through this zxid is written here. It opens the
+    /// window for more and counts for nothing else (an ack may not be sent before the epoch is durable, rule 22).
     Progress {
-        /// The epoch of the leadership.
+        /// The leadership.
         epoch: Epoch,
         /// The sender's last durable zxid.
         last: Zxid,
     },
-    /// Leader → follower: `last` is the end of the initial history; make it durable, then the epoch.
+    /// Leader → follower: you hold the initial history through this zxid; make it durable, then the epoch.
     NewLeader {
-        /// The epoch of the leadership.
+        /// The leadership.
         epoch: Epoch,
         /// The end of the initial history.
         last: Zxid,
     },
-    /// Follower → leader: the current epoch and everything through `last` are durable (rule 19).
+    /// Follower → leader: current epoch and everything through `last` are durable (rule 19).
     AckNewLeader {
-        /// The epoch of the leadership.
+        /// The leadership.
         epoch: Epoch,
         /// The sender's last durable zxid.
         last: Zxid,
     },
-    /// Leader → follower: the leader is established; serve when `commit` is applied.
+    /// Leader → follower: the leader is established; apply and serve.
     UpToDate {
-        /// The epoch of the leadership.
+        /// The leadership.
         epoch: Epoch,
-        /// The leader's current commit index.
+        /// The leader's commit index now.
         commit: u64,
     },
-    /// Follower → leader: everything through `last` is durable.
+    /// Follower → leader: everything through this zxid is durable here.
     Ack {
-        /// The epoch of the leadership.
+        /// The leadership.
         epoch: Epoch,
         /// The sender's last durable zxid.
         last: Zxid,
     },
-    /// Leader → follower: everything through `commit` is committed.
+    /// Leader → follower: everything through this counter is committed.
     Commit {
-        /// The epoch of the leadership.
+        /// The leadership.
         epoch: Epoch,
         /// The leader's commit index.
         commit: u64,
     },
-    /// Leader → follower: a sign of life to be answered; also the round of read barriers.
+    /// Leader → follower: still there? Each one is a barrier round as well.
     Heartbeat {
-        /// The epoch of the leadership.
+        /// The leadership.
         epoch: Epoch,
-        /// The number of the heartbeat in this leadership, ascending.
+        /// Rises with every heartbeat of one leadership, never reused.
         id: u64,
-        /// The leader's commit index; 0 if the receiver must not learn it yet (rule 20).
+        /// The leader's commit index, as far as this follower may know it.
         commit: u64,
     },
-    /// Follower → leader: the sender's promise to this leader holds, at this and all earlier heartbeats.
+    /// Follower → leader: my promise stands, for every heartbeat through this one.
     HeartbeatAck {
-        /// The epoch of the leadership.
+        /// The leadership.
         epoch: Epoch,
-        /// The id of the heartbeat.
+        /// The heartbeat's.
         id: u64,
     },
-    /// Either direction: a sign of life from a node that has nothing else to send, for example while it waits for its
-    /// disk. Valid at any time after Hello.
+    /// Either way, where nothing else is due: the sender is at work, and be it with its own disk. It claims nothing
+    /// else, and may come at any time after the Hello.
     Alive {
-        /// The write latency of the sender's storage, in microseconds; 0 if it is not slow.
-        write_latency: u64,
+        /// How long a write takes the sender's storage, or has been taking it, in microseconds; 0 if that is not slow.
+        storage: u64,
     },
-    /// Either direction: an opaque message between the upper halves of a serving follower and its established leader.
+    /// Between the nodes' upper halves; opaque here. Delivered only while the sender leads or follows the
+    /// receiver in an established epoch.
     Relay(Bytes),
 }

@@ -1,19 +1,16 @@
-//! `gometa members`: the members and the leader, as one node knows them.
+//! `gometa members`: who the members are and who leads, as one node knows it.
 
 use std::io::Write;
 
-use gometa_client::Member;
+use gometa_client::{Client, Member};
 use serde_json::json;
 
-use crate::{
-    context::Context,
-    output::{Failure, Format, write_json, write_table},
-};
+use crate::output::{Failure, Format, table, write_json};
 
-pub(super) async fn run(context: &Context, out: &mut dyn Write) -> Result<u8, Failure> {
-    let view = context.client.view().await?;
+pub(super) async fn run(client: &Client, format: Format, out: &mut dyn Write) -> Result<(), Failure> {
+    let view = client.view().await?;
     let leads = |member: &Member| view.leader.is_some() && member.request_address == view.leader;
-    match context.format {
+    match format {
         Format::Json => {
             let member = |member: &Member| {
                 json!({
@@ -36,8 +33,8 @@ pub(super) async fn run(context: &Context, out: &mut dyn Write) -> Result<u8, Fa
                     if leads(member) { "yes" } else { "no" }.to_owned(),
                 ]
             }));
-            write_table(out, &rows)?;
+            table(out, &rows)?;
         }
     }
-    Ok(0)
+    Ok(())
 }

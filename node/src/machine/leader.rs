@@ -100,11 +100,11 @@ impl<T: Table> Node<T> {
         match self.forwarding.decided(id) {
             Some(Proposer::Own(attempt)) => self.refused(&attempt, kind),
             Some(Proposer::Follower { link, forward, position }) => {
-                probe!("forward.rejected");
+                probe!("forward.refused");
                 let payload = forward::rejection(forward, vec![position], kind);
                 self.inbox.push(zab::Event::RelayTo { link, payload });
             }
-            Some(Proposer::Clock) => probe!("session.expiry-rejected"),
+            Some(Proposer::Clock) => probe!("session.end-refused"),
             None => {}
         }
     }
@@ -116,7 +116,7 @@ impl<T: Table> Node<T> {
             self.requests.hold(attempt.key.clone());
             return;
         }
-        probe!("write.rejected-permanently");
+        probe!("write.refused-for-good");
         let outcome = submission.outcome();
         for ticket in submission.tickets.clone() {
             let error = match kind {
@@ -133,11 +133,11 @@ impl<T: Table> Node<T> {
         match (self.barriers.end(id), commit) {
             (Some(barrier::Origin::Own(tickets)), Some(commit)) => self.barriers.confirm(commit, tickets),
             (Some(barrier::Origin::Own(tickets)), None) => {
-                probe!("read.barrier-retried");
+                probe!("read.asks-again");
                 self.barriers.retry(tickets);
             }
             (Some(barrier::Origin::Follower { link, id }), commit) => {
-                probe!("read.forwarded-barrier-failed", commit.is_none());
+                probe!("read.follower-told-to-ask-again", commit.is_none());
                 let reply =
                     v1::BarrierReply { id, passed: commit.is_some(), commit: commit.unwrap_or_default() };
                 let payload = forward::encode(Body::BarrierReply(reply));

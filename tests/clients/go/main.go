@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -150,7 +151,11 @@ func (r *driver) do(line command) {
 			cancel()
 		}
 		r.answer(line.number, "", nil)
-	case "add", "set", "cas", "delete", "get", "status", "members", "bench":
+	default:
+		if line.verb != "bench" && !method(r.client(line), line).IsValid() {
+			r.say("%s unsupported", line.number)
+			return
+		}
 		ctx, cancel := context.WithCancel(context.Background())
 		if line.has("timeout_ms") {
 			timeout := time.Duration(line.unsigned("timeout_ms")) * time.Millisecond
@@ -170,29 +175,12 @@ func (r *driver) do(line command) {
 			cancel()
 			r.answer(line.number, result, err)
 		}()
-	default:
-		r.say("%s unsupported", line.number)
 	}
 }
 
 // call makes a call, and returns its result as text.
 func call(ctx context.Context, client *gometa.Client, line command) (string, error) {
 	switch line.verb {
-	case "add":
-		return wrote(client.Add(ctx, line.key(), line.bytes("value")))
-	case "set":
-		return wrote(client.Set(ctx, line.key(), line.bytes("value")))
-	case "cas":
-		return wrote(client.CAS(ctx, line.key(), line.unsigned("revision"), line.bytes("value")))
-	case "delete":
-		var deleted gometa.Deleted
-		var err error
-		if line.has("revision") {
-			deleted, err = client.DeleteIf(ctx, line.key(), line.unsigned("revision"))
-		} else {
-			deleted, err = client.Delete(ctx, line.key())
-		}
-		return fmt.Sprintf("existed=%t revision=%d", deleted.Existed, deleted.Revision), err
 	case "get":
 		entry, err := client.Get(ctx, line.key(), reading(line)...)
 		return fmt.Sprintf("value=%x version=%d create_revision=%d mod_revision=%d", entry.Value, entry.Version,
@@ -203,13 +191,43 @@ func call(ctx context.Context, client *gometa.Client, line command) (string, err
 	case "members":
 		members, err := client.Members(ctx)
 		return fmt.Sprintf("members=%d leader=%s", len(members.Members), members.Leader), err
-	default:
+	case "bench":
 		return bench(ctx, client, line), nil
+	default:
+		return write(ctx, client, line)
 	}
 }
 
-func wrote(written gometa.Written, err error) (string, error) {
-	return fmt.Sprintf("revision=%d version=%d", written.Revision, written.Version), err
+// method is the client's method of a line's verb.
+func method(client *gometa.Client, line command) reflect.Value {
+	value, name := reflect.ValueOf(client), line.verb
+	if name == "delete" && line.has("revision") {
+		name = "deleteif"
+	}
+	for i := range value.NumMethod() {
+		if strings.EqualFold(value.Type().Method(i).Name, name) {
+			return value.Method(i)
+		}
+	}
+	return reflect.Value{}
+}
+
+// write makes a write, whose arguments are those of key, revision and value that the line has.
+func write(ctx context.Context, client *gometa.Client, line command) (string, error) {
+	arguments := []reflect.Value{reflect.ValueOf(ctx), reflect.ValueOf(line.key())}
+	if line.has("revision") {
+		arguments = append(arguments, reflect.ValueOf(line.unsigned("revision")))
+	}
+	if line.has("value") {
+		arguments = append(arguments, reflect.ValueOf(line.bytes("value")))
+	}
+	results := method(client, line).Call(arguments)
+	result, words := results[0], []string{}
+	for i := range result.NumField() {
+		words = append(words, fmt.Sprintf("%s=%v", strings.ToLower(result.Type().Field(i).Name), result.Field(i)))
+	}
+	err, _ := results[1].Interface().(error)
+	return strings.Join(words, " "), err
 }
 
 func reading(line command) []gometa.GetOption {

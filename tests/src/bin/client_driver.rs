@@ -11,7 +11,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use gometa_client::{Client, Deleted, Error, ErrorKind, Operation, Outcome, ReadOptions, Written, blocking};
+use gometa_client::{
+    Arguments, Client, Deleted, Error, ErrorKind, Operation, Outcome, ReadOptions, Reply, Request, Written,
+    blocking,
+};
 use gometa_tests::clients::line::{Line, hex};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -117,23 +120,8 @@ async fn call(opened: Opened, line: &Line) -> anyhow::Result<Said> {
         Some(ms) => opened.client.with_timeout(Duration::from_millis(ms)),
         None => opened.client,
     };
-    let written = |written: Written| format!("ok revision={} version={}", written.revision, written.version);
     let key = || line.bytes("key");
     Ok(match line.verb.as_str() {
-        "add" => client.add(key()?, line.bytes("value")?).await.map(written),
-        "set" => client.set(key()?, line.bytes("value")?).await.map(written),
-        "cas" => {
-            let revision = line.number("revision")?.context("cas needs revision")?;
-            client.cas(key()?, revision, line.bytes("value")?).await.map(written)
-        }
-        "delete" => {
-            let deleted = match line.number("revision")? {
-                Some(revision) => client.delete_if(key()?, revision).await,
-                None => client.delete(key()?).await,
-            };
-            deleted
-                .map(|Deleted { existed, revision, .. }| format!("ok existed={existed} revision={revision}"))
-        }
         "get" => {
             let options = match line.field("consistency") {
                 Some("local") => {
@@ -158,7 +146,22 @@ async fn call(opened: Opened, line: &Line) -> anyhow::Result<Said> {
         "members" => client.view().await.map(|view| {
             format!("ok members={} leader={}", view.members.len(), view.leader.unwrap_or_default())
         }),
-        verb => anyhow::bail!("there is no {verb}"),
+        verb => {
+            let operation = Operation::from_name(verb).filter(|operation| operation.is_write());
+            let operation = operation.with_context(|| format!("there is no {verb}"))?;
+            let value = if line.field("value").is_some() { line.bytes("value")? } else { Vec::new() };
+            let revision = line.number("revision")?;
+            let arguments = Arguments { key: key()?.into(), value: value.into(), revision };
+            client.perform(Request::write(operation, arguments)).await.map(|reply| match reply {
+                Reply::Written(Written { revision, version, .. }) => {
+                    format!("ok revision={revision} version={version}")
+                }
+                Reply::Deleted(Deleted { existed, revision, .. }) => {
+                    format!("ok existed={existed} revision={revision}")
+                }
+                other => format!("ok {other:?}"),
+            })
+        }
     })
 }
 

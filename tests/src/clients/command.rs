@@ -103,8 +103,10 @@ impl Commands {
                 arguments.push("--".into());
                 arguments.push(OsString::from_vec(line.bytes("key")?));
             }
-            if line.verb == "cas" {
-                arguments.push(line.wanted("revision")?.into());
+            if line.verb != "delete"
+                && let Some(revision) = line.field("revision")
+            {
+                arguments.push(revision.into());
             }
             if line.field("value").is_some() {
                 // Long values and values with zero bytes cannot be arguments.

@@ -3,7 +3,7 @@
 //! Beside the scenario's own expectations, every call must end by its deadline, or shortly after; an error has the number
 //! of its kind, a message, and the `retryable` of the table.
 
-use std::{collections::BTreeMap, pin::Pin, time::Duration};
+use std::{collections::BTreeMap, fmt, pin::Pin, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use gometa_client::ErrorKind;
@@ -24,6 +24,18 @@ use super::{
 const TIMEOUT_MS: u64 = 15_000;
 /// The tolerance beyond a deadline on a busy machine.
 const LATE_MAX: Duration = Duration::from_secs(3);
+
+/// The client does not have the operation of this verb.
+#[derive(Debug)]
+pub(super) struct Unsupported(String);
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "has no {}", self.0)
+    }
+}
+
+impl std::error::Error for Unsupported {}
 
 /// A running scenario.
 struct Play<'a> {
@@ -192,6 +204,9 @@ impl Play<'_> {
     async fn judge(&mut self, started: Started, error: Option<&Wanted>) -> anyhow::Result<()> {
         let Started { call, index, answer, .. } = started;
         let (answer, _) = answer.await?.with_context(|| call.verb.clone())?;
+        if answer == Answer::Unsupported {
+            return Err(Unsupported(call.verb).into());
+        }
         let judged = match (&answer, error.or(call.error.as_ref())) {
             (Answer::Ok(fields), None) => self.accepted(fields, &call, index),
             (Answer::Error(fields), Some(wanted)) => self.refused(fields, wanted),
