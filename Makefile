@@ -1,13 +1,13 @@
-# Everything a day's work needs. `make help` lists it; CONTRIBUTING.md says more.
+# The commands of daily work. `make help` lists them; CONTRIBUTING.md describes them.
 #
-# One profile (--release) and always the whole workspace, here as in every script: RocksDB takes about ten minutes to
-# compile on two cores, and another profile or another choice of features compiles it again.
+# There is one profile (--release), and always the features of the whole workspace, here as in every script: another
+# profile or another choice of features compiles RocksDB again, which takes more than ten minutes on two cores.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
 
-# A variable that is set and empty, on the command line or in the environment, is one that is not set.
+# A variable with an empty value, on the command line or in the environment, counts as not set.
 override PREFIX := $(or $(PREFIX),/usr/local)
 override SEEDS := $(or $(SEEDS),10000)
 override SECONDS := $(or $(SECONDS),60)
@@ -28,7 +28,7 @@ endif
 # The flag that KEEP stands for.
 keep = $(if $(filter-out 0 no false 1 yes true,$(KEEP)),$(error KEEP is "$(KEEP)": expected 1 or 0, as in KEEP=1),$(if $(filter 1 yes true,$(KEEP)),--keep))
 
-# rustup puts cargo here, and not every shell knows.
+# The directory in which rustup installs cargo may not be in the shell's PATH.
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 # Where the toolchain of rust-toolchain.toml is not installed, rustup's default one is used, and nothing is downloaded.
 ifeq ($(RUSTUP_TOOLCHAIN),)
@@ -38,13 +38,13 @@ ifneq ($(default),)
 export RUSTUP_TOOLCHAIN := $(default)
 endif
 endif
-# Nothing is written into the tree but target/, and not even that where CARGO_TARGET_DIR says otherwise.
+# Only target/ is written in the tree, and not even that with CARGO_TARGET_DIR.
 export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help run test fix install prepare build check format lint doc repo unit sim exhaustive mutants e2e python go \
         conformance exactly-once short-lived bench-clients chaos campaign failover soak fuzz cargo-mutants tools
 
-help: ## Says what can be made
+help: ## Prints the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: prepare ## Starts three nodes, writes, kills the leader, recovers; KEEP=1 leaves them running
@@ -54,7 +54,7 @@ test: ## Checks and tests everything (installs what is missing, on Debian)
 	@sh scripts/prepare.sh checks
 	@python3 scripts/suite.py --seeds "$(SEEDS)" --seconds "$(SECONDS)" all
 
-fix: ## Formats, and mends what clippy can mend
+fix: ## Formats, and applies clippy's fixes
 	@sh scripts/prepare.sh checks
 	cargo clippy --release --workspace --all-targets --fix --allow-dirty --allow-staged
 	cargo fmt --all
@@ -62,17 +62,17 @@ fix: ## Formats, and mends what clippy can mend
 install: build ## Installs the programs and libgometa below PREFIX (default /usr/local)
 	@python3 scripts/install.py --destdir "$(DESTDIR)" --prefix "$(PREFIX)" $(if $(LIBDIR),--libdir "$(LIBDIR)")
 
-prepare: ## Installs what building needs, where it is missing
+prepare: ## Installs the missing tools for building
 	@sh scripts/prepare.sh
 
-# What the tests need beside that: Go, Erlang, valgrind and so on.
+# The tools of the tests: Go, Erlang, valgrind and so on.
 tools:
 	@sh scripts/prepare.sh checks
 
 build: prepare ## Builds every program
 	cargo build --locked --release --workspace
 
-check: ## Format, lints, documentation, the repository's own rules
+check: ## Format, lints, dependencies, documentation, the repository's own rules
 	@sh scripts/prepare.sh checks
 	@python3 scripts/suite.py check
 
@@ -87,7 +87,7 @@ lint: ## Runs clippy only
 doc: prepare ## Builds the documentation; warnings fail it
 	@python3 scripts/suite.py doc
 
-repo: prepare ## Checks arrows, unsafe, channels, lengths: the repository's own rules
+repo: prepare ## Checks dependencies between crates and modules, lengths, manifests: the repository's own rules
 	@python3 scripts/suite.py repo
 
 unit: prepare ## Unit, golden and property tests
@@ -99,11 +99,11 @@ sim: prepare ## Simulates whole ensembles; SEEDS=10000 of them, which must hit e
 exhaustive: prepare ## Searches every state of a small ensemble, for about ten minutes
 	@python3 scripts/suite.py exhaustive
 
-cargo-mutants: prepare ## Changes zab/ place by place and sees its tests fail (an hour or two; needs cargo-mutants)
+cargo-mutants: prepare ## Mutates zab/ and runs its tests (an hour or two; needs cargo-mutants)
 	@mkdir -p target
 	CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=false cargo mutants -p gometa-zab --output target
 
-mutants: prepare ## Plants faults one by one and sees the simulator catch them
+mutants: prepare ## Runs the simulator with each planted fault, which it must detect
 	@python3 scripts/suite.py mutants
 
 e2e: prepare ## Tests real processes
@@ -115,22 +115,22 @@ python: tools ## Builds and tests the Python package
 go: tools ## Tests the Go package
 	@python3 scripts/suite.py go
 
-conformance: tools ## Plays the same scenarios to every language, and prints the table
+conformance: tools ## Plays the same scenarios with every client, and prints the table
 	@python3 scripts/suite.py conformance
 
-exactly-once: tools ## INCREMENTS=10000 by each language while leaders are killed, which must sum exactly
+exactly-once: tools ## Makes INCREMENTS=10000 in each language while leaders are killed, and checks the sums
 	@python3 scripts/suite.py --increments "$(INCREMENTS)" exactly-once
 
-short-lived: tools ## CLIENTS=12000 of each language that open, write once and close, and leave no session
+short-lived: tools ## Opens CLIENTS=12000 short-lived clients of each language, which must leave no session
 	@python3 scripts/suite.py --clients "$(CLIENTS)" short-lived
 
-bench-clients: tools ## Measures what each language costs over the Rust client
+bench-clients: tools ## Compares the throughput of each language with the Rust client
 	@python3 scripts/suite.py bench-clients
 
-chaos: prepare ## Faults on real processes for SECONDS=60, and a verdict
+chaos: prepare ## Injects faults into real processes for SECONDS=60, and checks the histories
 	@python3 scripts/suite.py --seconds "$(SECONDS)" chaos
 
-campaign: prepare ## The same until there were so many valid faults of each kind: COUNTS=kill=300,pause=100
+campaign: prepare ## The same until there are enough valid faults of each kind: COUNTS=kill=300,pause=100
 	@python3 scripts/suite.py --counts "$(COUNTS)" campaign
 
 failover: prepare ## Kills the leader KILLS=200 times and measures the next write; draws docs/failover.svg
@@ -139,5 +139,5 @@ failover: prepare ## Kills the leader KILLS=200 times and measures the next writ
 soak: prepare ## The same for HOURS=1, with a line in docs/evidence.md
 	@python3 scripts/suite.py --hours "$(HOURS)" soak
 
-fuzz: prepare ## Fuzzes each reader of foreign bytes for SECONDS=60; KEEP=1 keeps what is learned
+fuzz: prepare ## Fuzzes each parser of external input for SECONDS=60; KEEP=1 keeps new inputs
 	@python3 scripts/fuzz.py --seconds "$(SECONDS)" $(keep)

@@ -182,7 +182,7 @@ func TestBytesOfAllKinds(t *testing.T) {
 	}
 }
 
-func TestALaterDeadlineThanTheClientsCounts(t *testing.T) {
+func TestADeadlineLaterThanTheClientsTimeoutApplies(t *testing.T) {
 	// If no node can be reached, a call takes its whole timeout.
 	client := openAt(t, []string{dead()}, gometa.WithTimeout(50*time.Millisecond))
 	begun := time.Now()
@@ -207,7 +207,7 @@ func TestALaterDeadlineThanTheClientsCounts(t *testing.T) {
 	}
 }
 
-func TestTheVersionIsTheHeaders(t *testing.T) {
+func TestTheVersionIsThatOfTheHeader(t *testing.T) {
 	if header := gometa.HeaderVersion; gometa.Version() != header {
 		t.Fatalf("the library is %s, the header %s", gometa.Version(), header)
 	}

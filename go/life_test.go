@@ -131,7 +131,7 @@ func TestManyGoroutinesShareAClient(t *testing.T) {
 }
 
 // Increments by several clients are exact while the leader is killed.
-func TestIncrementsSumWhileTheLeaderIsKilled(t *testing.T) {
+func TestIncrementsAreExactWhileTheLeaderIsKilled(t *testing.T) {
 	const callers, each = 4, 250
 	key, ctx := fresh(t, "sum"), context.Background()
 	increment := func(client *gometa.Client) error {
@@ -208,7 +208,7 @@ func resident(t testing.TB) int {
 
 func TestManyCallsLeaveMemoryFlat(t *testing.T) {
 	const callers, calls, growthMax = 32, 100_000, 8 << 20
-	client, nobody := open(t), openAt(t, []string{dead()}, gometa.WithTimeout(time.Millisecond))
+	client, unreachable := open(t), openAt(t, []string{dead()}, gometa.WithTimeout(time.Millisecond))
 	key := fresh(t, "k")
 	gone, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -232,7 +232,7 @@ func TestManyCallsLeaveMemoryFlat(t *testing.T) {
 			client.Set(ctx, key, nil)
 		case 6:
 			if number%64 == 6 {
-				nobody.Get(ctx, key)
+				unreachable.Get(ctx, key)
 				client.Status(ctx)
 				client.Members(ctx)
 			}
@@ -395,7 +395,7 @@ func TestLogging(t *testing.T) {
 	}
 }
 
-func TestNoTimeoutOfZeroAndNoneAboveAYear(t *testing.T) {
+func TestTimeoutsOutOfRangeAreInvalid(t *testing.T) {
 	for _, fault := range []time.Duration{0, -1, 365*24*time.Hour + 1, 1<<63 - 1} {
 		for _, option := range []gometa.Option{
 			gometa.WithTimeout(fault), gometa.WithConnectTimeout(fault),

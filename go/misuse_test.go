@@ -87,7 +87,7 @@ func TestBadArguments(t *testing.T) {
 		"nil context":         {func() error { _, err := client.Get(nothing, "k"); return err }, gometa.ErrInvalidArgument},
 		"nil option":          {func() error { _, err := client.Get(ctx, "k", nil); return err }, gometa.ErrInvalidArgument},
 		"status of nonsense":  {func() error { _, err := client.StatusOf(ctx, "nonsense"); return err }, gometa.ErrInvalidArgument},
-		"status of nobody":    {func() error { _, err := client.StatusOf(ctx, dead()); return err }, gometa.ErrUnavailable},
+		"status of a dead":    {func() error { _, err := client.StatusOf(ctx, dead()); return err }, gometa.ErrUnavailable},
 		"status of a zero":    {func() error { _, err := client.StatusOf(ctx, "a\x00:1"); return err }, gometa.ErrInvalidArgument},
 		"nil client":          {func() error { _, err := (*gometa.Client)(nil).Get(ctx, "k"); return err }, gometa.ErrInvalidArgument},
 		"zero client":         {func() error { _, err := new(gometa.Client).Get(ctx, "k"); return err }, gometa.ErrInvalidArgument},

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Runs the fuzzers, each for a while, and says what they did.
+"""Runs the fuzzers, each for a while, and prints their results.
 
     fuzz.py [--seconds N] [--sanitizer none|address] [--keep] [TARGET…]
 
-Builds in cargo's target directory, below `fuzz-none` or `fuzz-address`; there too lie what the fuzzers learn, so that the
-next run goes on from it, and the inputs that something failed on (`artifacts/`). Begins with the inputs kept in
-`fuzz/corpus/`. With `--keep`, what was learned is minimised into `fuzz/corpus/`, which `make test` replays; that is the only
-thing that writes into the tree. The exit status is 0 only if nothing failed. Installs cargo-fuzz if it is missing.
+Builds in cargo's target directory, below `fuzz-none` or `fuzz-address`. New inputs are kept there, so that the
+next run uses them, and failing inputs (`artifacts/`). Begins with the inputs in
+`fuzz/corpus/`. With `--keep`, new inputs are minimised into `fuzz/corpus/`, which `make test` replays; that is the only
+write into the tree. The exit status is 0 only if nothing failed. Installs cargo-fuzz if it is missing.
 """
 
 import argparse
@@ -23,16 +23,16 @@ import variables
 ROOT = Path(__file__).resolve().parent.parent
 FUZZERS = ROOT / "fuzz" / "libfuzzer"
 KEPT = ROOT / "fuzz" / "corpus"
-# Of one target's kept inputs; all of them together must stay below 200 KiB.
+# The bytes of one target's kept inputs; all together must stay below 200 KiB.
 KEPT_BYTES_MAX = 20 << 10
 KEPT_FILES_MAX = 100
-# The longest input that is tried. Everything of interest happens on a few hundred bytes.
+# The maximum length of an input. A few hundred bytes reach all code of interest.
 INPUT_BYTES_MAX = 2048
 UNITS = re.compile(r"^stat::number_of_executed_units:\s*(\d+)", re.MULTILINE)
 COVERED = re.compile(r"cov: (\d+)")
-# Here bytes are decisions, and little happens in few of them: long inputs from the beginning.
+# In these targets bytes are choices, so that inputs are long from the beginning.
 LONG = {"client_frame", "protocol", "store"}
-# One input takes longer than this only if something is wrong.
+# The timeout of one input.
 INPUT_SECONDS_MAX = 20
 MEMORY_MIB_MAX = 1024
 
@@ -54,7 +54,7 @@ def build(into, sanitizer):
         subprocess.run(["cargo", "install", "--locked", "cargo-fuzz"], check=True)
     env = {**os.environ, "CARGO_TARGET_DIR": str(into)}
     if sanitizer != "none":
-        # Sanitizers are not in stable Rust; this is what there is instead of a nightly.
+        # Enables sanitizers in stable Rust, instead of a nightly toolchain.
         env["RUSTC_BOOTSTRAP"] = "1"
     command = ["cargo", "fuzz", "build", "--fuzz-dir", ".", "--sanitizer", sanitizer]
     subprocess.run(command, cwd=FUZZERS, env=env, check=True)
@@ -83,15 +83,15 @@ def fuzz(program, into, seconds):
 
 
 def keep(program, into):
-    """Replaces the kept inputs of one target by some that together reach as much, or, where these are too many, by an
-    even choice of short and long ones; returns how many bytes they take."""
+    """Replaces the kept inputs of one target by a minimal set of the same coverage, or, if that is too large, by an
+    even choice of short and long ones; returns their size in bytes."""
     name = program.name
     fresh = into / "merged" / name
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     command = [program, "-merge=1", f"-max_len={INPUT_BYTES_MAX}", fresh, KEPT / name, into / "corpus" / name]
     subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-    # Named by their content, as libFuzzer does it.
+    # Named by their hashes, as libFuzzer does.
     found = sorted(fresh.iterdir(), key=lambda path: (path.stat().st_size, path.name))
     shutil.rmtree(KEPT / name)
     (KEPT / name).mkdir()

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Checks the Go package and its example, runs their tests and what the pages on Go and C show, and builds the runners
+"""Checks the Go package and its example, runs their tests and the examples of the pages on Go and C, and builds the drivers
 of the clients `go` and `c`.
 
     go.py [--target DIR] [--testbed PATH] [--go PATH] [--drivers]
 
-Uses what cargo has built in DIR/release, installed below DIR/clients/prefix as anybody would: format, vet, the tests with
-the race detector and cgo's checks, the tests without them, the example, docs/go.md and docs/c.md. --drivers builds the runners only:
-DIR/clients/go-driver and DIR/clients/c-driver. Writes nothing outside DIR, and downloads nothing: the package needs no other.
+Uses what cargo has built in DIR/release, installed below DIR/clients/prefix: format, vet, the tests with
+the race detector and cgo's checks, the tests without them, the example, docs/go.md and docs/c.md. --drivers builds the drivers only:
+DIR/clients/go-driver and DIR/clients/c-driver. Writes nothing outside DIR, and downloads nothing.
 The last line is `test result: ok. N passed; M failed;`. Standard library only.
 """
 
@@ -39,7 +39,7 @@ TOUR = [
 
 
 class Run:
-    """Runs steps, and counts."""
+    """Runs steps, and counts results."""
 
     def __init__(self, environment):
         self.environment = environment
@@ -47,7 +47,7 @@ class Run:
         self.failed = 0
 
     def command(self, command, directory, extra=None):
-        """Runs a command to its end; returns whether it succeeded, and its output."""
+        """Runs a command; returns whether it succeeded, and its output."""
         done = subprocess.run(
             [str(word) for word in command], cwd=directory, env={**self.environment, **(extra or {})},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
@@ -63,7 +63,7 @@ class Run:
             self.failed += 1
 
     def tests(self, name, command, extra=None):
-        """Runs `go test -v`, and counts each test. A test that was skipped has failed."""
+        """Runs `go test -v`, and counts each test. A skipped test counts as failed."""
         succeeded, output = self.command(command, MODULES[0], extra)
         outcomes = OUTCOME.findall(output)
         passed = outcomes.count("PASS")
@@ -117,7 +117,7 @@ def main():
     run = Run({
         **os.environ,
         "PKG_CONFIG_PATH": f"{prefix}/lib/pkgconfig",
-        # Programs find the library without further ado.
+        # Programs find the library at run time.
         "CGO_LDFLAGS": f"-O2 -g -Wl,-rpath,{prefix}/lib",
         "GOCACHE": str(clients / "go-cache"),
         "GOFLAGS": "-buildvcs=false",
@@ -134,11 +134,11 @@ def main():
             succeeded, output = run.command([formatted, "-l", "."], module)
             run.count(f"the format of {name}", succeeded and not output, output)
             run.count(f"go vet of {name}", *run.command([go, "vet", "./..."], module))
-        # The message is the first thing that a user of CGO_ENABLED=0 sees.
+        # The error that a user of CGO_ENABLED=0 sees.
         succeeded, output = run.command([go, "build", "./..."], MODULES[0], {"CGO_ENABLED": "0"})
         said = "gometa_needs_cgo" in output and output.count("\n") == 2
         run.count("without cgo, one error says that it is needed", not succeeded and said, output)
-        # The thorough check of what Go gives to C is set when compiling since Go 1.21, before when running.
+        # The strict check of pointers given to C is a setting of the compiler since Go 1.21, of the run time before.
         thorough = {"GOEXPERIMENT": "cgocheck2"} if minor >= 21 else {"GODEBUG": "cgocheck=2"}
         test = [testbed, "--", go, "test", "-v", "-count=1"]
         run.tests("the tests, with the race detector and cgo's checks", [*test, "-race", "./..."], thorough)

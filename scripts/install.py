@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Installs what was built below a prefix: the programs, libgometa, and what finds it.
+"""Installs the built programs and libgometa below a prefix, with its files for pkg-config and CMake.
 
     install.py [--prefix DIR] [--destdir DIR] [--libdir DIR] [--target DIR] [--library]
 
@@ -10,8 +10,8 @@
     lib/pkgconfig/gometa.pc, gometa-static.pc           pkg-config gometa
     lib/cmake/gometa/gometa-config.cmake, …             find_package(gometa)
 
-What finds the library finds it from its own place, so the whole may be moved. Each file arrives whole under its name,
-also over one that is in use. DESTDIR is put before everything and is remembered nowhere, for packagers.
+The files for pkg-config and CMake use relative paths, so that the prefix may be moved. Each file is renamed into place,
+also over one that is in use. DESTDIR is prepended to every path, and is in no installed file, for packagers.
 Standard library only.
 """
 
@@ -33,7 +33,7 @@ LIBS_PRIVATE = ["util", "rt", "pthread", "m", "dl", "c"]
 
 
 def target_directory():
-    """Where cargo builds."""
+    """Returns cargo's target directory."""
     metadata = subprocess.run(
         ["cargo", "metadata", "--locked", "--no-deps", "--format-version", "1"],
         cwd=ROOT, stdout=subprocess.PIPE, check=False,
@@ -44,18 +44,18 @@ def target_directory():
 
 
 def version():
-    """The workspace's version."""
+    """Returns the workspace's version."""
     found = re.search(r'^version = "(\d+\.\d+\.\d+)"$', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)
     return found.group(1)
 
 
 def soname():
-    """The number in the library's SONAME."""
+    """Returns the number in the library's SONAME."""
     return re.search(r"libgometa\.so\.(\d+)", (ROOT / "ffi" / "build.rs").read_text()).group(1)
 
 
 def arrive(path, make):
-    """Has `make` make a file beside `path` and puts it there."""
+    """Creates a file by `make` beside `path`, and renames it to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     arriving = path.parent / f".{path.name}.new"
     arriving.unlink(missing_ok=True)
@@ -88,7 +88,7 @@ def fill(template, path, values):
 
 
 def install_library(release, root, prefix, libdir):
-    """libgometa, its header, and the files by which pkg-config and CMake find them."""
+    """Installs libgometa, its header, and the files for pkg-config and CMake."""
     def there(path):
         return Path(f"{root}{path}")
 

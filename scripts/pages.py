@@ -1,15 +1,15 @@
-"""Runs what a page of documentation shows, as a reader would, in a directory of its own beside an ensemble.
+"""Runs the examples of a page of documentation in an empty directory, with an ensemble.
 
 The page's blocks are taken in order:
 
-    ```sh                       lines for the shell, all of the page's in one shell, which any failing line ends
-    ```sh in another terminal   what the reader has running; here, the ensemble is there already
+    ```sh                       shell commands; all of a page's run in one shell, until one fails
+    ```sh in another terminal   commands for the nodes, which run already
     ```LANGUAGE file=PATH       a file
-    ```text                     what the block before it prints
-    ```c, ```go                 what stands in a function that has a client (and in Go a ctx, and returns an error)
+    ```text                     the output of the previous block
+    ```c, ```go                 the body of a function that has a client (and in Go a ctx, and returns an error)
 
-Addresses of the page's nodes become those of the ensemble, in files as well; $HOME is the directory; `make install`
-installs what was built.
+Addresses of nodes are replaced by those of the ensemble, in files as well; $HOME is the directory; `make install`
+installs the built programs.
 """
 
 import os
@@ -72,7 +72,7 @@ def put(path, text):
 
 
 def c_fragments(fragments, directory):
-    """A program of a page's fragments, and the line of shell that runs it."""
+    """A program made of a page's fragments, and the shell command that runs it."""
     functions = "".join(
         f"static void fragment_{i}(gometa_client_t *client)\n{{\n{text}}}\n\n" for i, text in enumerate(fragments)
     )
@@ -100,7 +100,7 @@ def go_fragments(fragments, directory):
 
 
 def prepare(page, directory, peers):
-    """Writes the page's files; returns its shell script, and what each part of it prints."""
+    """Writes the page's files; returns its shell script, and the output of each part."""
     script = ["set -e\n"]
     expected = {}
     fragments = {"c": [], "go": []}
@@ -110,7 +110,7 @@ def prepare(page, directory, peers):
     for kind, body in BLOCK.findall(text):
         language, _, rest = kind.partition(" ")
         if not body.strip():
-            # It would prove nothing.
+            # Such a page would test nothing.
             sys.exit(f"{page}: a block of {kind!r} is empty")
         if rest.startswith("file="):
             put(directory / rest[len("file="):], body)
@@ -129,7 +129,7 @@ def prepare(page, directory, peers):
 
 
 def check(page, directory, target):
-    """Runs a page in an empty directory, beside the ensemble of GOMETA_PEERS; returns what is wrong, or nothing."""
+    """Runs a page in an empty directory, with the ensemble of GOMETA_PEERS; returns the first difference, or nothing."""
     directory = Path(directory)
     peers = os.environ["GOMETA_PEERS"].split(",")
     script, expected = prepare(page, directory, peers)
@@ -139,7 +139,7 @@ def check(page, directory, target):
     (directory / "bin" / "make").chmod(0o755)
     put(directory / "src" / ".keep", "")
     (directory / "src" / "gometa").symlink_to(ROOT)
-    # A line of its own behind each block tells their output apart.
+    # A marker line separates the outputs of the blocks.
     mark = "== the end of a block =="
     text = "".join(f"{block}\necho '{mark}'\n" for block in script)
     environment = {name: value for name, value in os.environ.items()

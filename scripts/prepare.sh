@@ -1,10 +1,10 @@
 #!/bin/sh
-# Looks for everything that building and testing need, and installs what is missing.
+# Installs the missing tools for building and testing.
 #
-# Expected to be there: Rust (cargo), Python 3, make, a C compiler. Looked for, and on Debian and its relatives
-# installed with apt-get when missing (as root, or with sudo): a C++ compiler, libclang with its headers (RocksDB's
-# bindings are generated with it), root certificates (cargo downloads with them). With the argument `checks` also what
-# the suite tests with: rustfmt and clippy, installed with rustup; cargo-deny, in the cache directory; Go, Erlang,
+# Required: Rust (cargo), Python 3, make. Checked, and on Debian and its relatives
+# installed with apt-get if missing (as root, or with sudo): a C and a C++ compiler, libclang with its headers (RocksDB's
+# bindings are generated with it), root certificates (for cargo's downloads). With the argument `checks` also the tools
+# of the suite: rustfmt and clippy, installed with rustup; cargo-deny, in the cache directory; Go, Erlang,
 # valgrind, CMake, pkg-config, and Python's venv. Changes nothing when nothing is missing.
 set -u
 
@@ -33,7 +33,7 @@ cxx_works() {
     ${CXX:-c++} -std=c++20 "$scratch/cxx.cc" -o "$scratch/cxx" 2>/dev/null
 }
 
-# Whether any of these paths exists; the caller's patterns have been expanded by the shell.
+# Whether any of these paths exists; the shell has expanded the caller's patterns.
 any() {
     for path in "$@"; do [ -e "$path" ] && return 0; done
     return 1
@@ -57,24 +57,24 @@ certificates_work() {
         /etc/ssl/cert.pem
 }
 
-# Whether Python makes environments with a pip of their own, and bindings can be compiled for it if need be.
+# Whether Python creates environments with pip.
 venv_works() {
     python3 -c 'import ensurepip, venv' 2>/dev/null
 }
 
-# Without the symbols of the dynamic linker it refuses to start.
+# It does not start without the symbols of the dynamic linker.
 valgrind_works() {
     have valgrind && valgrind -q true >/dev/null 2>&1
 }
 
-# The package uses what Go 1.19 has.
+# The package needs Go 1.19.
 go_works() {
     have go || return 1
     minor=$(go env GOVERSION 2>/dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
     [ "${minor:-0}" -ge 19 ]
 }
 
-# Prints the Debian packages that would mend what is missing.
+# Prints the Debian packages of the missing tools.
 missing() {
     packages=
     if [ "$checks" = yes ]; then
@@ -98,13 +98,13 @@ as_root() {
     if [ "$(id -u)" -eq 0 ]; then
         "$@"
     else
-        # sudo drops the environment, so apt-get's is named again.
+        # sudo drops the environment, so apt-get's variable is set again.
         sudo env DEBIAN_FRONTEND=noninteractive "$@"
     fi
 }
 
 install_packages() {
-    have apt-get || fail "missing: $* (the names are Debian's; there is no apt-get here, install their like and try again)"
+    have apt-get || fail "missing: $* (the names are Debian's; there is no apt-get here, install the equivalents and try again)"
     if [ "$(id -u)" -ne 0 ]; then
         have sudo || fail "missing: $*; as root, run: apt-get update && apt-get install -y $*"
         if [ ! -t 0 ] && ! sudo -n true 2>/dev/null; then
@@ -113,13 +113,13 @@ install_packages() {
     fi
     export DEBIAN_FRONTEND=noninteractive
     say "installing with apt-get: $*"
-    # Another apt-get may hold the lock, for example unattended-upgrades on a machine that was just started.
+    # Another apt-get may hold the lock, for example unattended-upgrades after a boot.
     set -- -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@"
-    # The lists of packages may be absent or too old; the first attempt finds out without the network.
+    # The package lists may be absent or too old: if the first attempt fails, they are updated.
     if ! as_root apt-get -q "$@" >"$scratch/apt.log" 2>&1 </dev/null; then
         say "updating the lists of packages first"
         as_root apt-get -q -o DPkg::Lock::Timeout=300 update >"$scratch/update.log" 2>&1 </dev/null ||
-            { tail -n 5 "$scratch/update.log" >&2; say "apt-get update failed; trying to go on"; }
+            { tail -n 5 "$scratch/update.log" >&2; say "apt-get update failed; trying to continue"; }
         as_root apt-get -q "$@" >"$scratch/apt.log" 2>&1 </dev/null ||
             { tail -n 15 "$scratch/apt.log" >&2; fail "apt-get $* failed"; }
     fi
@@ -134,7 +134,7 @@ install_cargo_deny() {
         cargo install --locked --root "$tools" cargo-deny@0.20.2 >&2 || fail "cargo-deny cannot be installed"
 }
 
-# rustup's own environment script may not have been read by this shell.
+# This shell may not have read rustup's environment script.
 if ! have cargo && [ -x "${CARGO_HOME:-${HOME:-}/.cargo}/bin/cargo" ]; then
     PATH="${CARGO_HOME:-${HOME:-}/.cargo}/bin:$PATH"
 fi

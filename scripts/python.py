@@ -3,10 +3,10 @@
 
     python.py --target DIR [--testbed PROGRAM] [--python PYTHON] [-- PYTEST ARGUMENT…]
 
-DIR is cargo's target directory; what Python needs is made in DIR/python: an environment with the tools that
+DIR is cargo's target directory; DIR/python has an environment with the tools that
 python/requirements-test.txt pins, the wheel and the source distribution, and an empty environment for each way to
-install. PROGRAM is gometa-testbed, DIR/release/gometa-testbed if not given. What has not changed since it last
-succeeded is not installed again. Writes nothing into the tree.
+install. PROGRAM is gometa-testbed, DIR/release/gometa-testbed if not given. Steps whose inputs have not changed since their
+last success are skipped. Writes nothing into the tree.
 
 The last line is `test result: ok. N passed; M failed;`: pytest's tests, and one for each step before them. The exit
 status is 0 only if nothing failed. Standard library only.
@@ -26,21 +26,21 @@ import xml.etree.ElementTree
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# What the package is built from.
+# The sources of the package.
 SOURCES = [
     "Cargo.toml", "Cargo.lock", "proto", "client",
     "python/Cargo.toml", "python/pyproject.toml", "python/README.md", "python/src", "python/gometa",
 ]
-# Programs that have to be well formatted, as all of python/ has.
+# Programs whose format is checked, beside all of python/.
 PROGRAMS = ["examples/python", "tests/clients/driver.py", "tests/clients/driver_aio.py"]
 
 
 class Failed(Exception):
-    """A step did not succeed; what it printed says why."""
+    """A step failed; its output says why."""
 
 
 def digest(python, paths):
-    """A hash of which Python it is for, and of the files at and below these paths."""
+    """Returns a hash of the Python version, and of the files at and below these paths."""
     found = hashlib.sha256(f"{sys.version}\0{python}\0".encode())
     for path in paths:
         top = ROOT / path
@@ -52,7 +52,7 @@ def digest(python, paths):
 
 
 class Stage:
-    """The steps, and their count."""
+    """The steps, and the number of passed and failed ones."""
 
     def __init__(self, target, testbed, python, arguments):
         self.target = target
@@ -69,20 +69,20 @@ class Stage:
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PIP_NO_INPUT": "1",
         }
-        # Ours are the environments below; another one's variables would lead out of them.
+        # The environments below replace the active one.
         for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX"):
             self.env.pop(name, None)
         self.tools = self.work / "venv" / "bin"
 
     def run(self, *command, cwd=None, quiet=False):
-        """Runs a command, which must succeed; a quiet one is heard only if it does not."""
+        """Runs a command, which must succeed; the output of a quiet one is printed only if it fails."""
         command = [str(word) for word in command]
         said = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {}
         process = subprocess.Popen(command, cwd=cwd or self.work, env=self.env, **said)
         try:
             printed, _ = process.communicate()
         except KeyboardInterrupt:
-            # Not killed at once: a testbed ends its nodes first.
+            # Terminated, not killed: a testbed stops its nodes first.
             process.terminate()
             try:
                 process.wait(timeout=10)
@@ -94,7 +94,7 @@ class Stage:
             raise Failed(" ".join(command))
 
     def step(self, title, work):
-        """One step, which counts as a test."""
+        """Runs a step, which counts as a test."""
         started = time.monotonic()
         try:
             said = work() or "ok"
@@ -107,7 +107,7 @@ class Stage:
         return True
 
     def once(self, name, key, work):
-        """Does the work unless it has succeeded for the same key."""
+        """Runs the work unless it has succeeded with the same key."""
         stamp = self.work / f"{name}.done"
         if stamp.exists() and stamp.read_text() == key:
             return "unchanged"
@@ -117,7 +117,7 @@ class Stage:
         return None
 
     def environment(self, name):
-        """A new environment with nothing in it; its Python."""
+        """Creates an empty environment, and returns its Python."""
         directory = self.work / name
         shutil.rmtree(directory, ignore_errors=True)
         self.run(self.python, "-m", "venv", directory)
@@ -146,7 +146,7 @@ class Stage:
         return found[0]
 
     def install(self, name, *what):
-        """Installs into an empty environment, and looks at what is there then."""
+        """Installs into an empty environment, and checks the installed files."""
 
         def work():
             python = self.environment(name)
@@ -158,11 +158,11 @@ class Stage:
     def look(self, python):
         self.run(python, "-m", "pip", "check", quiet=True)
         self.run(python, "-c", INSTALLED)
-        # What the next run does not look at need not stay.
+        # The next run does not need it.
         shutil.rmtree(python.parent.parent)
 
     def install_as_documented(self):
-        """Does what docs/python.md tells a newcomer to do, with the environment in another place."""
+        """Follows the installation in docs/python.md, with another place for the environment."""
         page = (ROOT / "docs" / "python.md").read_text()
         blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
         if len(blocks) != 1 or "pip install ./python" not in blocks[0]:
@@ -185,7 +185,7 @@ class Stage:
     def mypy(self):
         options = ["--strict", "--config-file", ROOT / "python" / "pyproject.toml", "--cache-dir", self.work / "mypy"]
         self.run(self.tools / "mypy", *options, ROOT / "python" / "gometa")
-        # Programs are checked against the package as it is installed.
+        # Programs are checked against the installed package.
         samples = [ROOT / "python" / "tests" / "typed.py", *sorted((ROOT / "examples" / "python").glob("*.py"))]
         self.run(self.tools / "mypy", *options, *samples)
 
@@ -212,7 +212,7 @@ class Stage:
         try:
             self.run(*command)
         except Failed:
-            # Its tests are counted; a pytest that ran none is a failure of its own.
+            # Its tests are counted; a run of pytest without tests is a failure.
             pass
         if not report.exists():
             raise Failed("pytest left no report")
@@ -251,7 +251,7 @@ class Stage:
         self.step("pytest", self.pytest)
 
 
-# Run in an environment that was empty: the package works, has its types with it, and nothing came along.
+# Run in an otherwise empty environment: the package works, has its types, and has no dependencies.
 INSTALLED = """
 import importlib.metadata, pathlib, gometa
 assert gometa.Client("127.0.0.1:1").peers == "127.0.0.1:1"
@@ -265,7 +265,7 @@ assert there <= {"gometa", "pip", "setuptools"}, there
 
 
 def main():
-    # A stage that is stopped takes its step with it, as on Ctrl-C.
+    # SIGTERM stops the step as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", type=Path, required=True)

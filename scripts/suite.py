@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Runs the stages of the test suite, says how long each took, and counts.
+"""Runs the stages of the test suite, and prints the time of each stage and the number of tests.
 
     suite.py [--seeds N] [--seconds N] STAGE…        stages: see STAGES; `check` and `all` are groups
 
-A failing stage does not keep the later ones from running, except where they need its products. The last line is
-`N passed, N failed`: tests, and one for each stage that is not made of tests. The exit status is 0 only if nothing
-failed. Standard library only; writes nothing but cargo's target directory,
-a line in docs/evidence.md where `soak` is asked for, and docs/failover.svg where `failover` is.
+A failing stage stops later ones only if they need its products. The last line is
+`N passed, N failed`: tests, and one for each stage without tests. The exit status is 0 only if nothing
+failed. Uses the standard library only. Writes only cargo's target directory,
+a line in docs/evidence.md (`soak`), and docs/failover.svg (`failover`).
 """
 
 import argparse
@@ -24,25 +24,25 @@ from pathlib import Path
 import variables
 
 ROOT = Path(__file__).resolve().parent.parent
-# The same for every invocation, so that all share one compilation of RocksDB (see the Makefile).
+# The same for every invocation, so that all use the same build of RocksDB (see the Makefile).
 SHARED = ["--locked", "--release", "--workspace"]
-# Stages that `all` leaves out: the repository's own rules are among the unit tests there, the others take long or measure.
+# Stages that are not in `all`: the repository's own rules are among its unit tests, the others take long or measure.
 LEFT_OUT = ["repo", "exhaustive", "campaign", "failover", "soak", "bench-clients"]
 SUMMARY = re.compile(rb"^test result: \S+\. (\d+) passed; (\d+) failed;", re.MULTILINE)
 
 
 class Stage:
-    """One command, and how its success is counted."""
+    """A command, and how its result is counted."""
 
     def __init__(self, title, command, *, needs=None, beside=None, env=None, tests=False):
         self.title = title
         self.command = command
-        # The stage whose products this one runs.
+        # The stage whose products it uses.
         self.needs = needs
-        # A stage that mostly waits, at whose start this one is started too; its output is shown at its own turn.
+        # A stage with which it is started, since that one mostly waits; its output is printed at its own turn.
         self.beside = beside
         self.env = env or {}
-        # Whether it prints cargo's summaries, which are then counted.
+        # Whether it prints summaries in cargo's format, which are counted.
         self.tests = tests
 
 
@@ -61,7 +61,7 @@ def cache_directory():
 
 
 def note(hours):
-    """What a line of evidence begins with: date, commit, command."""
+    """Returns the start of a line of evidence: date, commit, command."""
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=10"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False,
@@ -71,7 +71,7 @@ def note(hours):
 
 
 def stages(seeds, seconds, hours, counts, kills, increments, clients, target):
-    """Every stage by name, in the order in which `all` runs them."""
+    """Returns all stages by name, in the order of `all`."""
     chaos = str(target / "release" / "gometa-chaos")
     client_tests = str(target / "release" / "gometa-clients")
     simulator = str(target / "instrumented" / "release" / "gometa-sim")
@@ -79,14 +79,14 @@ def stages(seeds, seconds, hours, counts, kills, increments, clients, target):
         "RUSTFLAGS": "--cfg gometa_instrumented", "CARGO_TARGET_DIR": str(target / "instrumented"),
     }
     deny = shutil.which("cargo-deny") or str(cache_directory() / "gometa" / "tools" / "bin" / "cargo-deny")
-    # Cheap ones first; the lints compile everything, RocksDB included, and the rest builds on that.
+    # Cheap ones first; the lints compile everything, including RocksDB.
     return {
         "format": Stage("format", ["cargo", "fmt", "--all", "--check"]),
         "repo": Stage(
             "the repository's own rules",
             ["cargo", "test", *SHARED, "--test", "repo"], tests=True,
         ),
-        "build": Stage("build (the first time, RocksDB takes about ten minutes)", ["cargo", "build", *SHARED]),
+        "build": Stage("build (the first time, mostly of RocksDB)", ["cargo", "build", *SHARED, "--lib", "--bins", "--examples"]),
         "lint": Stage("lints", ["cargo", "clippy", *SHARED, "--all-targets", "--", "-D", "warnings"]),
         "lint-e2e": Stage(
             "lints of the tests of real processes",
@@ -102,15 +102,15 @@ def stages(seeds, seconds, hours, counts, kills, increments, clients, target):
             env={"RUSTDOCFLAGS": "-D warnings"},
         ),
         "unit": Stage("unit, golden, property and repository tests", ["cargo", "test", *SHARED, "--no-fail-fast"], tests=True),
-        # Probes and planted faults are in no other build: a directory of its own, and nothing of RocksDB.
+        # Probes and planted faults are in this build only, which has its own target directory and no RocksDB.
         "sim-build": Stage(
             "build of the simulator with probes and planted faults",
             ["cargo", "build", "--locked", "--release", "-p", "gometa-sim"], env=instrumented,
         ),
-        # From 10,000 seeds on it fails if a probe is not hit.
+        # With 10,000 seeds or more it fails if a probe is not hit.
         "sim": Stage(f"simulation, {seeds} seeds", [simulator, "--seeds", str(seeds)], needs="sim-build"),
         "shrink": Stage(
-            "failing runs are made small",
+            "failing runs are shrunk",
             ["cargo", "test", "--locked", "--release", "-p", "gometa-sim", "--test", "planted"],
             env=instrumented, needs="sim-build", tests=True,
         ),
@@ -119,7 +119,7 @@ def stages(seeds, seconds, hours, counts, kills, increments, clients, target):
             [str(target / "release" / "gometa-sim"), "--exhaustive", "--states", "1500000"], needs="build",
         ),
         "mutants": Stage(
-            "planted faults are caught", [simulator, "--mutants", "--seeds", "10000"], needs="sim-build",
+            "planted faults are detected", [simulator, "--mutants", "--seeds", "10000"], needs="sim-build",
         ),
         "scope-mutants": Stage(
             "planted faults are found in a small ensemble",
@@ -136,7 +136,7 @@ def stages(seeds, seconds, hours, counts, kills, increments, clients, target):
             ["cargo", "test", *SHARED, "--no-fail-fast", "--test", "e2e_languages", "--", "--test-threads=2"],
             needs="build", tests=True,
         ),
-        # The languages' own tests, each beside an ensemble; they also make the drivers of the client tests below.
+        # The languages' own tests, each with an ensemble; they also build the drivers of the client tests below.
         "python": Stage(
             "the Python package", [sys.executable, "scripts/python.py", "--target", str(target)],
             needs="build", tests=True,
@@ -146,21 +146,21 @@ def stages(seeds, seconds, hours, counts, kills, increments, clients, target):
             tests=True,
         ),
         "conformance": Stage(
-            "one behaviour in every language", [client_tests, "conformance"], needs="build", tests=True,
+            "the same behaviour in every language", [client_tests, "conformance"], needs="build", tests=True,
         ),
         "exactly-once": Stage(
             f"{increments} increments in every language while leaders are killed",
             [client_tests, "exactly-once", "--increments", str(increments)], needs="build", beside="conformance",
         ),
         "short-lived": Stage(
-            f"{clients} clients of each language that come and go leave no session",
+            f"{clients} short-lived clients of each language leave no session",
             [client_tests, "short-lived", "--count", str(clients)], needs="build",
         ),
-        "bench-clients": Stage("what each language costs over Rust", [client_tests, "bench"], needs="build"),
+        "bench-clients": Stage("throughput of each language compared with Rust", [client_tests, "bench"], needs="build"),
         "chaos": Stage(
             f"faults on real processes for {seconds} s", [chaos, "--seconds", str(seconds)], needs="build",
         ),
-        # Takes ten minutes, or as many as its states need.
+        # Takes up to ten minutes.
         "exhaustive": Stage(
             "every state of a small ensemble, more of them",
             [str(target / "release" / "gometa-sim"), "--exhaustive", "--wide"], needs="build",
@@ -170,7 +170,7 @@ def stages(seeds, seconds, hours, counts, kills, increments, clients, target):
             f"the leader is killed {kills} times",
             [chaos, "--failovers", str(kills), "--plot", "docs/failover.svg"], needs="build",
         ),
-        # Adds a line to the tree when it is asked for by name.
+        # Adds a line to a document of the repository.
         "soak": Stage(
             f"faults on real processes for {hours:g} h",
             [chaos, "--hours", str(hours), "--evidence", "docs/evidence.md", "--note", note(hours)], needs="build",
@@ -186,7 +186,7 @@ def start(stage, output):
 
 
 def run(stage, early):
-    """Runs a stage, passing its output on; returns (tests passed, tests failed, whether it succeeded).
+    """Runs a stage and forwards its output; returns (tests passed, tests failed, whether it succeeded).
 
     `early` has the process of a stage that was started beside an earlier one, and the file with its output.
     """
@@ -205,7 +205,7 @@ def run(stage, early):
                     failed += int(summary.group(2))
         process.wait()
     except KeyboardInterrupt:
-        # From a terminal the command got the signal too; otherwise it hears of it here.
+        # On a terminal the command got the signal as well; otherwise it is terminated here.
         end(process)
         raise
     return passed, failed, process.returncode == 0
@@ -224,7 +224,7 @@ def minutes(seconds):
 
 
 def rocksdb_builds(target):
-    """When each compilation of RocksDB under the target directory was made."""
+    """Returns the time of each build of RocksDB in the target directory."""
     return {
         str(path.parent): path.stat().st_mtime_ns
         for path in (target / "release" / "build").glob("librocksdb-sys-*/output")
@@ -237,7 +237,7 @@ def run_all(names, table, target):
     passed = failed = 0
     report = []
     broken = set()
-    # Stages that were started beside another one: their processes, and the files that their output goes to.
+    # Stages that were started with another one: their processes, and the files with their output.
     early = {}
     for name in names:
         stage = table[name]
@@ -263,7 +263,7 @@ def run_all(names, table, target):
         took = minutes(time.monotonic() - began)
         if not succeeded:
             broken.add(name)
-            # A stage may fail without a failing test, for example when it does not compile.
+            # A stage may fail without a failing test, for example by not compiling.
             stage_failed = max(stage_failed, 1)
         elif not stage.tests:
             stage_passed = 1
@@ -291,7 +291,7 @@ def run_all(names, table, target):
 
 
 def main():
-    # A stopped suite takes its stage with it, as on Ctrl-C.
+    # SIGTERM stops the stage as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=variables.whole("SEEDS", 10000), default=10000)
@@ -312,7 +312,7 @@ def main():
     groups = {
         "all": [name for name in table if name not in LEFT_OUT],
         "check": ["format", "repo", "lint", "lint-e2e", "deny", "doc"],
-        # What a person asks for by name runs on fresh programs.
+        # A stage that is run by name is preceded by its build.
         "sim": ["sim-build", "sim"],
         "shrink": ["sim-build", "shrink"],
         "mutants": ["sim-build", "mutants", "scope-mutants"],

@@ -1,5 +1,5 @@
-"""The values of the Makefile's variables, as the scripts take them: what is empty or makes no sense is an error that names
-the variable and what is expected."""
+"""Parsers of the Makefile's variables for the scripts: an empty or invalid value is an error that names
+the variable and the expected form."""
 
 import argparse
 import math
@@ -12,7 +12,7 @@ def fault(name, text, expected, example):
 
 
 def whole(name, example):
-    """Reads a whole number from 1 on."""
+    """Returns a parser of whole numbers from 1 on."""
     def read(text):
         if not re.fullmatch(r"[0-9]{1,18}", text.strip()) or int(text) < 1:
             raise fault(name, text, "a whole number from 1 on", example)
@@ -22,7 +22,7 @@ def whole(name, example):
 
 
 def positive(name, example):
-    """Reads a number above 0."""
+    """Returns a parser of numbers above 0."""
     def read(text):
         try:
             value = float(text)
@@ -36,7 +36,7 @@ def positive(name, example):
 
 
 def counts(name, example):
-    """Reads KIND=N,KIND=N,…; which kinds there are is the affair of the program that takes them."""
+    """Returns a parser of KIND=N,KIND=N,…; the program that gets the value checks the kinds."""
     def read(text):
         if not all(re.fullmatch(r"[a-z-]+=[0-9]{1,18}", part.strip()) for part in text.split(",")):
             raise fault(name, text, "how many faults of each kind", example)

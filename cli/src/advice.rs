@@ -1,26 +1,26 @@
-//! What to try next after a failure, in one line.
+//! Advice: what to try next after a failure, in one line.
 //!
-//! An error's kind says what failed; why it failed is in its message, which repeats what nodes and the system have said.
-//! So the causes below are recognised by their words, the most specific first.
+//! The kind of an error is not specific enough. Its message contains the messages of nodes and of the system, by whose
+//! words causes are recognised, the most specific first.
 
 use gometa_client::{Error, ErrorKind, Operation, Outcome};
 
 use crate::words::quoted;
 
-/// Causes of failures that another node, another time or more nodes may mend: words of the message, and the advice.
+/// Causes of failures that are not those of the call itself: words of the message, and the advice.
 const CAUSES: &[(&str, &str)] = &[
     (
         "another ensemble",
-        "name only the peers of one ensemble; `gometa status --peers ADDRESS` shows the members of the ensemble of a node",
+        "name peers of one ensemble only; `gometa status --peers ADDRESS` shows the members of a node's ensemble",
     ),
     (
         "does not speak",
-        "something else listens there: name a node's RequestAddr, host:port, with --peers or GOMETA_PEERS",
+        "another program listens there: name a node's RequestAddr, host:port, with --peers or GOMETA_PEERS",
     ),
     (
         "too many sessions",
-        "clients that write hold all sessions of the ensemble: end those that are not needed, or wait until sessions \
-         without contact expire (SessionTimeoutMs)",
+        "the ensemble has its maximum number of sessions: close clients that are not needed, or wait until unused \
+         sessions expire (SessionTimeoutMs)",
     ),
     (
         "connections",
@@ -31,20 +31,20 @@ const CAUSES: &[(&str, &str)] = &[
     ("requests in flight", "send fewer requests at a time"),
     (
         "not formed yet",
-        "every configured voter must run once to form the ensemble; `gometa status` shows who answers",
+        "every configured voter must run once to form the ensemble; `gometa status` shows which nodes answer",
     ),
     (
         "no leader",
         "a majority of the voters must run and reach each other; `gometa status` shows which are missing",
     ),
-    ("lookup address", "check the host's name; names are resolved at every attempt, so no restart is needed"),
+    ("lookup address", "check the host name; names are resolved at every attempt, so no restart is needed"),
 ];
 
-/// What to try after a failed call. `source` says where the peers' addresses come from.
-pub(crate) fn of_call(error: &Error, source: &str) -> Option<String> {
+/// Advice for the error of a call. `source` names where the peers' addresses come from.
+pub(crate) fn for_error(error: &Error, source: &str) -> Option<String> {
     let key = error.key().map(quoted).unwrap_or_default();
     if error.operation().is_write() && error.outcome() == Outcome::Unknown {
-        return Some(format!("read the key before you repeat the write: gometa get {key}"));
+        return Some(format!("read the key before repeating the write: gometa get {key}"));
     }
     let advice = match (error.kind(), error.actual_revision()) {
         (ErrorKind::NotFound, _) => format!("create it with: gometa set {key} VALUE"),
@@ -59,7 +59,7 @@ pub(crate) fn of_call(error: &Error, source: &str) -> Option<String> {
         (ErrorKind::CasMismatch, revision) => {
             let revision =
                 revision.map(|revision| format!("at revision {revision}")).unwrap_or("changed".to_owned());
-            format!("the key is {revision} now; see what it is: gometa get {key}")
+            format!("the key is {revision} now; read it with: gometa get {key}")
         }
         (
             ErrorKind::DeadlineExceeded
@@ -71,7 +71,8 @@ pub(crate) fn of_call(error: &Error, source: &str) -> Option<String> {
         ) => return Some(unanswered(error.kind(), error.message(), source)),
         (ErrorKind::SessionExpired, _) => "repeat the command: it opens a new session".to_owned(),
         (ErrorKind::InvalidArgument | ErrorKind::Unsupported, _) if error.message().contains("refused: ") => {
-            "are these nodes of one ensemble, and of this version? `gometa status` asks each".to_owned()
+            "are these nodes of one ensemble, and of this version? `gometa status` shows each of them"
+                .to_owned()
         }
         (ErrorKind::InvalidArgument, _) if error.message().contains("another ensemble") => {
             return Some(unanswered(error.kind(), error.message(), source));
@@ -81,39 +82,37 @@ pub(crate) fn of_call(error: &Error, source: &str) -> Option<String> {
                 .to_owned()
         }
         (ErrorKind::TooLarge, _) => "keys have at most 4 KiB, values at most 1 MiB".to_owned(),
-        (ErrorKind::Internal, _) => {
-            "this is a fault of gometa itself: report it, with the log of the node".to_owned()
-        }
-        // The message of an invalid argument says what is expected; the others never reach this command yet.
+        (ErrorKind::Internal, _) => "this is a bug in gometa: report it, with the log of the node".to_owned(),
+        // The message of an invalid argument is enough; the other kinds do not occur in this command.
         _ => return None,
     };
     Some(advice)
 }
 
-/// What to try when none of several nodes that were asked for their status has answered.
-pub(crate) fn of_silence(reasons: &str, source: &str) -> String {
+/// Advice if no node has answered a request for its status.
+pub(crate) fn for_no_answer(reasons: &str, source: &str) -> String {
     cause(reasons).map_or_else(|| unreachable(source), str::to_owned)
 }
 
-/// What to try when a call has no answer.
+/// Advice for a call without an answer.
 fn unanswered(kind: ErrorKind, message: &str, source: &str) -> String {
     if let Some(advice) = cause(message) {
         return advice.to_owned();
     }
     match kind {
         ErrorKind::DeadlineExceeded => {
-            "the node was reached and gave no answer in time: `gometa status` shows whether there is a leader and a \
+            "the node was reached but did not answer in time: `gometa status` shows whether there is a leader and a \
              quorum; --timeout TIME waits longer"
                 .to_owned()
         }
         ErrorKind::ResourceExhausted | ErrorKind::NotLeader => "repeat the command later".to_owned(),
-        _ => format!("{}; `gometa status` shows who answers", unreachable(source)),
+        _ => format!("{}; `gometa status` shows which nodes answer", unreachable(source)),
     }
 }
 
 fn cause(message: &str) -> Option<&'static str> {
     let known = CAUSES.iter().find(|(words, _)| message.contains(words)).map(|(_, advice)| *advice);
-    // A node that has just died resets connections too, but then others of its connections are refused.
+    // A node that has just died resets connections, too, but then refuses others.
     let wrong_port = ["before its welcome", "connection reset"].iter().any(|words| message.contains(words))
         && !message.contains("connection refused");
     known.or(wrong_port.then_some(
@@ -132,7 +131,7 @@ fn unreachable(source: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Every kind, with the messages that reach this command and words of the advice; `None`: there is none.
+    /// Every kind, with messages that occur and words of the advice, None for no advice.
     #[test]
     fn every_error_gets_advice_that_fits_its_cause() {
         use ErrorKind::*;
@@ -147,7 +146,7 @@ mod tests {
             (InvalidArgument, Operation::Get, "belongs to another ensemble", Some("peers of one ensemble")),
             (NotFound, Operation::Get, "there is no such key", Some("gometa set")),
             (AlreadyExists, Operation::Add, "the key exists at revision 7", Some("gometa cas")),
-            (CasMismatch, Operation::Cas, "the key is at revision 7", Some("see what it is")),
+            (CasMismatch, Operation::Cas, "the key is at revision 7", Some("read it with")),
             (
                 Unavailable,
                 Operation::Get,
@@ -170,7 +169,7 @@ mod tests {
                 DeadlineExceeded,
                 Operation::Get,
                 "no answer from a:1 within 5s",
-                Some("was reached and gave no answer"),
+                Some("was reached but did not answer"),
             ),
             (
                 DeadlineExceeded,
@@ -200,13 +199,13 @@ mod tests {
                 Unavailable,
                 Operation::Get,
                 "no connection to any node within 5s (a:1: failed to lookup address information)",
-                Some("host's name"),
+                Some("host name"),
             ),
             (
                 Unavailable,
                 Operation::Get,
                 "a:1: does not speak gometa's client protocol: an HTTP server answers there",
-                Some("something else listens"),
+                Some("another program listens"),
             ),
             (NotLeader, Operation::Get, "not the leader", Some("later")),
             (ConnectionLost, Operation::Get, "a:1: connection refused", Some("is the ensemble running")),
@@ -241,7 +240,7 @@ mod tests {
                 "a request of a kind that this node does not know",
                 Some("older than this command"),
             ),
-            (Internal, Operation::Get, "the node answered something else", Some("fault of gometa itself")),
+            (Internal, Operation::Get, "the node's answer does not fit the request", Some("bug in gometa")),
             (Forked, Operation::Get, "forked", None),
             (Forgotten, Operation::Get, "forgotten", None),
         ];
@@ -249,7 +248,7 @@ mod tests {
             assert!(table.iter().any(|(known, ..)| known == kind), "{kind:?} is in no line of the table");
         }
         for (kind, operation, message, expected) in table {
-            let advice = of_call(&Error::new(*kind, *operation, *message), "GOMETA_PEERS");
+            let advice = for_error(&Error::new(*kind, *operation, *message), "GOMETA_PEERS");
             match expected {
                 Some(words) => {
                     assert!(advice.as_ref().is_some_and(|a| a.contains(words)), "{message}: {advice:?}")
@@ -257,15 +256,15 @@ mod tests {
                 None => assert_eq!(advice, None, "{message}"),
             }
             if !["no such key"].iter().any(|words| message.contains(words)) && operation.is_write() {
-                let doubtful = of_call(&Error::new(*kind, *operation, *message).with_unknown_outcome(), "");
-                assert!(doubtful.unwrap().contains("read the key before"), "{message}");
+                let unknown = for_error(&Error::new(*kind, *operation, *message).with_unknown_outcome(), "");
+                assert!(unknown.unwrap().contains("read the key before"), "{message}");
             }
         }
     }
 
     #[test]
-    fn silence_of_all_nodes_does_not_advise_the_command_that_has_just_failed() {
-        let advice = of_silence("no node answers: a:1: connection refused", "GOMETA_PEERS");
+    fn status_without_answers_does_not_advise_status() {
+        let advice = for_no_answer("no node answers: a:1: connection refused", "GOMETA_PEERS");
         assert!(
             advice.contains("is the ensemble running") && advice.contains("from GOMETA_PEERS"),
             "{advice}"

@@ -1,35 +1,42 @@
-//! What is printed: results and failures, for people and as JSON.
+//! Output: results and failures, as text or as JSON, and the exit status.
 
-use std::{fmt, io, io::Write};
+use std::{
+    fmt,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::ValueEnum;
-use gometa_client::{Error, ErrorKind, Layout, Outcome, controls_terminal, printable};
+use gometa_client::{Error, ErrorKind, Layout, Outcome, Written, controls_terminal, printable};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::advice;
 
-/// How results are shown.
+/// The exit status of `status`, `health` and `bench` if something is wrong.
+pub(crate) const UNHEALTHY: u8 = 5;
+
+/// The format of results.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
 pub(crate) enum Format {
-    /// For people
+    /// Text
     Table,
-    /// For programs: one JSON value per result; errors as JSON on standard error
+    /// One JSON value per result, on one line; errors as JSON on standard error
     Json,
 }
 
-/// Why the command failed.
+/// The failure of a command.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// What was asked for makes no sense.
+    /// Invalid arguments.
     Usage(String),
     /// A call failed.
     Call(Error),
-    /// None of the nodes that were asked for their status answered.
+    /// No node answered a request for its status.
     NoAnswer(String),
     /// Standard input, standard output or the terminal failed.
     Io {
-        /// What could not be done.
+        /// The operation that failed.
         what: &'static str,
         error: io::Error,
     },
@@ -45,12 +52,12 @@ impl Failure {
         Self::Io { what: "cannot read standard input", error }
     }
 
-    /// Whether the reader of standard output has gone away, which ends a command without an error.
+    /// Whether the reader of standard output has closed it, which is no error.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Io { error, .. } if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// As documented by `gometa --help`.
+    /// The exit status, as documented by `gometa --help`.
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
             Self::Io { .. } => 1,
@@ -72,13 +79,13 @@ impl Failure {
         }
     }
 
-    /// What to try next, in one line. `source` says where the peers' addresses come from.
+    /// What to try next, in one line. `source` names where the peers' addresses come from.
     pub(crate) fn advice(&self, source: &str) -> Option<String> {
         match self {
-            Self::Call(error) => advice::of_call(error, source),
-            Self::NoAnswer(reasons) => Some(advice::of_silence(reasons, source)),
+            Self::Call(error) => advice::for_error(error, source),
+            Self::NoAnswer(reasons) => Some(advice::for_no_answer(reasons, source)),
             Self::Io { error, .. } if error.kind() == io::ErrorKind::NotConnected => {
-                Some("give an input, or the value as an argument; an empty value is \"\"".to_owned())
+                Some("provide input, or the value as an argument; an empty value is \"\"".to_owned())
             }
             Self::Usage(_) | Self::Io { .. } => None,
         }
@@ -127,12 +134,25 @@ impl Failure {
     }
 }
 
-/// Writes to `err` what failed and what to try next. `source` says where the peers' addresses come from.
+/// Turns the result of a command into the exit status of the process; reports a failure on standard error.
+pub(crate) fn exit(result: Result<u8, Failure>, format: Format, source: &str) -> ExitCode {
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            // If standard error cannot be written, the exit status remains.
+            let _ = report(&failure, format, source, &mut io::stderr());
+            ExitCode::from(failure.exit_status())
+        }
+    }
+}
+
+/// Writes a failure and what to try next. `source` names where the peers' addresses come from.
 pub(crate) fn report(failure: &Failure, format: Format, source: &str, err: &mut dyn Write) -> io::Result<()> {
     match format {
         Format::Json => write_json(err, &failure.to_json(source)),
         Format::Table => {
-            // Parts of the text come from nodes and from files.
+            // Parts of the text are untrusted: they come from nodes and from files.
             let line = |text: String| printable(text.as_bytes(), Layout::OneLine);
             writeln!(err, "gometa: {}", line(failure.to_string()))?;
             match failure.advice(source) {
@@ -165,14 +185,24 @@ impl From<Error> for Failure {
     }
 }
 
-/// Nearly all IO of a command is the writing of its result.
+/// An error that is not converted explicitly is one of standard output.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Io { what: "cannot write to standard output", error }
     }
 }
 
-/// Writes a line of JSON. Characters that a terminal may take for commands, and that JSON allows in strings, are escaped.
+/// Writes the result of set, add and cas.
+pub(crate) fn write_written(out: &mut dyn Write, format: Format, written: Written) -> Result<u8, Failure> {
+    let Written { revision, version, .. } = written;
+    match format {
+        Format::Table => writeln!(out, "revision {revision}, version {version}")?,
+        Format::Json => writeln!(out, "{}", json!({ "revision": revision, "version": version }))?,
+    }
+    Ok(0)
+}
+
+/// Writes a line of JSON. Characters that control a terminal and are valid in JSON strings are escaped.
 pub(crate) fn write_json(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
     let json = serde_json::to_string(value)?;
     let mut line = String::with_capacity(json.len() + 1);
@@ -187,7 +217,7 @@ pub(crate) fn write_json(out: &mut dyn Write, value: &impl Serialize) -> io::Res
     out.write_all(line.as_bytes())
 }
 
-/// Puts bytes under `name` if they are UTF-8, else in base64 under `name_base64`.
+/// Inserts bytes as `name` if they are UTF-8, else in base64 as `name_base64`.
 pub(crate) fn put_bytes(fields: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
         Ok(text) => fields.insert(name.to_owned(), text.into()),
@@ -195,7 +225,7 @@ pub(crate) fn put_bytes(fields: &mut Map<String, Value>, name: &str, bytes: &[u8
     };
 }
 
-/// The standard alphabet, padded (RFC 4648, section 4).
+/// Base64 with padding (RFC 4648, section 4).
 fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
@@ -211,8 +241,8 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// Writes rows under a heading, in columns as wide as need be. Cells are one line each, whatever they hold.
-pub(crate) fn table(out: &mut dyn Write, rows: &[Vec<String>]) -> io::Result<()> {
+/// Writes rows in aligned columns. Cells are escaped to one line each.
+pub(crate) fn write_table(out: &mut dyn Write, rows: &[Vec<String>]) -> io::Result<()> {
     let printed = |row: &Vec<String>| -> Vec<String> {
         row.iter().map(|cell| printable(cell.as_bytes(), Layout::OneLine)).collect()
     };
@@ -268,19 +298,19 @@ mod tests {
         for &kind in ErrorKind::ALL {
             for operation in [Operation::Get, Operation::Set] {
                 let error = Error::new(kind, operation, "what happened");
-                let doubtful = Failure::Call(error.clone().with_unknown_outcome());
+                let unknown = Failure::Call(error.clone().with_unknown_outcome());
                 let failure = Failure::Call(error);
                 assert_eq!(failure.exit_status(), unsent(kind), "{kind:?}");
                 let replied =
                     matches!(kind, ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::CasMismatch);
                 let expected = if operation == Operation::Set && !replied { 6 } else { unsent(kind) };
-                assert_eq!(doubtful.exit_status(), expected, "{kind:?}");
+                assert_eq!(unknown.exit_status(), expected, "{kind:?}");
                 let shown = &failure.to_json("")["error"];
                 assert_eq!(shown["kind"], kind.name());
                 assert_eq!(shown["number"], kind.number());
                 assert_eq!(shown["retryable"], kind.retryable());
                 assert_eq!(shown["outcome"], "not_applied");
-                assert_eq!(doubtful.to_json("")["error"]["outcome"], "unknown");
+                assert_eq!(unknown.to_json("")["error"]["outcome"], "unknown");
                 assert_eq!(
                     (&shown["operation"], &shown["message"]),
                     (&operation.name().into(), &"what happened".into())
@@ -290,19 +320,19 @@ mod tests {
     }
 
     #[test]
-    fn text_of_a_node_cannot_control_the_terminal() {
+    fn text_from_a_node_cannot_control_the_terminal() {
         let error = Error::new(ErrorKind::Internal, Operation::Get, "\x1b]0;title\x07 two\nlines");
         let mut err = Vec::new();
         report(&Failure::Call(error), Format::Table, "", &mut err).unwrap();
         let text = String::from_utf8(err).unwrap();
         assert!(text.starts_with("gometa: get: \\x1b]0;title\\x07 two\\nlines\n"), "{text:?}");
         let mut out = Vec::new();
-        table(&mut out, &[vec!["\x1b[31m".to_owned(), "b\nc".to_owned()]]).unwrap();
+        write_table(&mut out, &[vec!["\x1b[31m".to_owned(), "b\nc".to_owned()]]).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "\\x1b[31m  b\\nc\n");
     }
 
     #[test]
-    fn json_means_the_same_and_cannot_control_the_terminal() {
+    fn json_is_equivalent_and_cannot_control_the_terminal() {
         let value = json!({ "é日🦀": "\x1b[2J\x07\x7f\u{9b}31m\u{202e}\n\"" });
         let mut out = Vec::new();
         write_json(&mut out, &value).unwrap();
@@ -317,7 +347,7 @@ mod tests {
     fn tables_line_up() {
         let rows = [["A", "LONG"], ["wide", "é"]].map(|row| row.map(str::to_owned).to_vec());
         let mut out = Vec::new();
-        table(&mut out, &rows).unwrap();
+        write_table(&mut out, &rows).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "A     LONG\nwide  é\n");
     }
 }

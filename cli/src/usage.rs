@@ -1,4 +1,4 @@
-//! Usage errors, and the help and the version where they were asked for.
+//! Usage errors, help and version.
 
 use std::{
     ffi::OsString,
@@ -7,62 +7,54 @@ use std::{
 };
 
 use clap::{
-    CommandFactory, Error,
+    Command, Error,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use crate::{
-    args::Args,
-    end,
-    output::{Failure, Format},
-};
+use crate::output::{self, Failure, Format};
 
-/// Letters by which a word may differ from the command that it is taken for.
+/// The edit distance up to which a command is suggested for an unknown word.
 const DISTANCE_MAX: usize = 2;
-/// Commands that are suggested for an unknown word. None of them writes: a suggestion may be carried out without another
-/// look.
+/// Commands that are suggested for an unknown word: those that only read, as a suggestion may be followed blindly.
 const SUGGESTED: &[&str] =
     &["get", "status", "health", "members", "shell", "completion", "version", "help", "exit"];
-/// Commands that users of other stores know and that do not exist yet, and what to do instead.
+/// Commands of other stores that do not exist yet, and what to do instead.
 const PLANNED: &[(&[&str], &str)] = &[
     (
         &["ls", "list", "keys", "scan", "range"],
         "listing keys is planned and not available yet; `gometa get KEY` reads one key",
     ),
     (&["watch"], "watching keys is planned and not available yet; `gometa get KEY` reads one key"),
-    (
-        &["txn", "lease", "lock", "elect"],
-        "it is planned and not available yet; `gometa help` lists the commands",
-    ),
+    (&["txn", "lease", "lock", "elect"], "planned and not available yet; `gometa help` lists the commands"),
 ];
 
-/// Prints help or a usage error: as JSON if the arguments ask for it.
-pub(crate) fn answer(error: Error) -> ExitCode {
-    let error = suggest(error, &Args::command());
+/// Prints help or a usage error of `command`, as JSON if the arguments contain `-o json`.
+pub(crate) fn answer(error: Error, command: &Command) -> ExitCode {
+    let error = suggest(error, command);
     let format = if wants_json(std::env::args_os().skip(1)) { Format::Json } else { Format::Table };
     if is_help(&error) && !error.use_stderr() {
         let printed = error.print().and_then(|()| io::stdout().flush());
-        return end(printed.map(|()| 0).map_err(Failure::from), format, "");
+        return output::exit(printed.map(|()| 0).map_err(Failure::from), format, "");
     }
     if let Some(message) = planned(&error) {
-        return end(Err(Failure::Usage(message)), format, "");
+        return output::exit(Err(Failure::Usage(message)), format, "");
     }
     if !is_help(&error) && format == Format::Json {
-        return end(Err(Failure::Usage(in_one_line(&error))), format, "");
+        return output::exit(Err(Failure::Usage(in_one_line(&error))), format, "");
     }
-    // With clap's colours; if standard error cannot be written to, the exit status is all that is left.
+    // By clap, for its colours. If standard error cannot be written, the exit status remains.
     let _ = error.print();
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
-/// What to say of a command that is planned.
+/// The message for a command that is planned.
 pub(crate) fn planned(error: &Error) -> Option<String> {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
     let (_, message) = PLANNED.iter().find(|(words, _)| words.contains(&&*word.to_lowercase()))?;
     Some(format!("{word}: {message}"))
 }
 
-/// Whether it is what was asked for, and no error.
+/// Whether it is help or the version, which is no error.
 pub(crate) fn is_help(error: &Error) -> bool {
     matches!(
         error.kind(),
@@ -72,7 +64,7 @@ pub(crate) fn is_help(error: &Error) -> bool {
     )
 }
 
-/// Names the command that was probably meant, if it reads only.
+/// Suggests a command for an unknown word.
 pub(crate) fn suggest(mut error: Error, command: &clap::Command) -> Error {
     if error.kind() != ErrorKind::InvalidSubcommand {
         return error;
@@ -91,7 +83,7 @@ pub(crate) fn suggest(mut error: Error, command: &clap::Command) -> Error {
     error
 }
 
-/// The message, in one line without usage and hints.
+/// The message in one line, without usage and hints.
 pub(crate) fn in_one_line(error: &Error) -> String {
     let text = error.to_string();
     let words: Vec<&str> =
@@ -100,7 +92,7 @@ pub(crate) fn in_one_line(error: &Error) -> String {
     line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }
 
-/// Whether `-o json` is among the arguments, which could not be read.
+/// Whether `-o json` is among the arguments, which could not be parsed.
 fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
     let mut after_option = false;
     for argument in arguments {
@@ -119,8 +111,10 @@ fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
-    use crate::args::Line;
+    use crate::{args::Args, commands::ShellLine};
 
     #[test]
     fn json_is_recognised_where_it_is_meant() {
@@ -134,31 +128,31 @@ mod tests {
     }
 
     #[test]
-    fn the_command_that_was_meant_is_named() {
-        let said = |word: &str| {
+    fn a_misspelt_command_is_suggested() {
+        let answered = |word: &str| {
             let error = Args::command().try_get_matches_from(["gometa", word]).unwrap_err();
             suggest(error, &Args::command()).to_string()
         };
-        for (word, meant) in [
+        for (word, expected) in [
             ("gte", "'get'"),
             ("staus", "'status'"),
             ("STATUS", "'status'"),
             ("shel", "'shell'"),
             ("healt", "'health'"),
         ] {
-            assert!(said(word).contains(meant), "{}", said(word));
+            assert!(answered(word).contains(expected), "{}", answered(word));
         }
         for word in
             ["frobnicate", "ls", "list", "DELETE", "delet", "st", "sett", "ad", "cass", "bnch", "puts", "rmm"]
         {
-            assert!(!said(word).contains("similar"), "{}", said(word));
+            assert!(!answered(word).contains("similar"), "{}", answered(word));
         }
     }
 
     #[test]
     fn every_command_is_suggested_or_writes() {
         let writes = ["set", "add", "cas", "delete", "bench"];
-        for command in [Args::command(), Line::command()] {
+        for command in [Args::command(), ShellLine::command()] {
             for name in command.get_subcommands().map(clap::Command::get_name) {
                 assert!(SUGGESTED.contains(&name) != writes.contains(&name), "{name}");
             }
@@ -167,13 +161,13 @@ mod tests {
 
     #[test]
     fn planned_commands_are_known() {
-        let said = |word: &str| {
+        let answered = |word: &str| {
             planned(&Args::command().try_get_matches_from(["gometa", word, "/x", "--all"]).unwrap_err())
         };
         for word in ["ls", "LIST", "scan", "watch", "txn"] {
-            assert!(said(word).is_some_and(|message| message.contains("not available yet")), "{word}");
+            assert!(answered(word).is_some_and(|message| message.contains("not available yet")), "{word}");
         }
-        assert_eq!(said("frobnicate"), None);
+        assert_eq!(answered("frobnicate"), None);
         for word in PLANNED.iter().flat_map(|(words, _)| *words) {
             assert!(
                 Args::command().get_subcommands().all(|command| command.get_name() != *word),

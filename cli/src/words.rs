@@ -1,14 +1,14 @@
-//! A line of the shell, cut into words.
+//! Words of a shell line.
 
 use std::{
     ffi::OsString,
     os::unix::ffi::{OsStrExt, OsStringExt},
 };
 
-/// Cuts a line into words at spaces. Quotes and escapes are those that `gometa shell --help` lists.
+/// Splits a line into words at spaces. `gometa shell --help` lists quotes and escapes.
 ///
 /// # Errors
-/// A quote that is not closed, an escape that is none: in a few words.
+/// A message: a quote is not closed, or an escape is invalid.
 pub(crate) fn split(line: &[u8]) -> Result<Vec<OsString>, String> {
     let mut words: Vec<Vec<u8>> = Vec::new();
     let mut word: Option<Vec<u8>> = None;
@@ -25,7 +25,7 @@ pub(crate) fn split(line: &[u8]) -> Result<Vec<OsString>, String> {
                     match rest.next() {
                         Some(b'\'') => break,
                         Some(byte) => word.push(byte),
-                        None => return Err("a quote ' is not closed".to_owned()),
+                        None => return Err("unclosed quote '".to_owned()),
                     }
                 }
             }
@@ -36,7 +36,7 @@ pub(crate) fn split(line: &[u8]) -> Result<Vec<OsString>, String> {
                         Some(b'"') => break,
                         Some(b'\\') => word.push(escaped(&mut rest, false)?),
                         Some(byte) => word.push(byte),
-                        None => return Err("a quote \" is not closed".to_owned()),
+                        None => return Err("unclosed quote \"".to_owned()),
                     }
                 }
             }
@@ -48,9 +48,9 @@ pub(crate) fn split(line: &[u8]) -> Result<Vec<OsString>, String> {
     Ok(words.into_iter().map(OsString::from_vec).collect())
 }
 
-/// The byte that an escape stands for; `any`: other characters may be escaped too, and stand for themselves.
+/// The byte of an escape sequence. `any`: other characters may be escaped and stand for themselves.
 fn escaped(rest: &mut impl Iterator<Item = u8>, any: bool) -> Result<u8, String> {
-    let byte = rest.next().ok_or("a backslash at the end of the line stands for nothing")?;
+    let byte = rest.next().ok_or("a backslash at the end of the line")?;
     Ok(match byte {
         b'n' => b'\n',
         b't' => b'\t',
@@ -61,15 +61,15 @@ fn escaped(rest: &mut impl Iterator<Item = u8>, any: bool) -> Result<u8, String>
             let mut digit = || char::from(rest.next()?).to_digit(16);
             match (digit(), digit()) {
                 (Some(high), Some(low)) => (high * 16 + low) as u8,
-                _ => return Err("\\x is followed by two hexadecimal digits".to_owned()),
+                _ => return Err("\\x must be followed by two hexadecimal digits".to_owned()),
             }
         }
         byte if any => byte,
-        byte => return Err(format!("\\{} is no escape", char::from(byte))),
+        byte => return Err(format!("unknown escape \\{}", char::from(byte))),
     })
 }
 
-/// `word` as it can be typed.
+/// `word`, quoted if necessary.
 pub(crate) fn quoted(word: &[u8]) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/_.:,@%+=-".contains(byte);
     if !word.is_empty() && word.iter().all(plain) {
@@ -78,7 +78,7 @@ pub(crate) fn quoted(word: &[u8]) -> String {
     format!("\"{}\"", word.escape_ascii().to_string().replace("\\'", "'"))
 }
 
-/// The words before the one that is being typed, and where that begins; nothing inside quotes.
+/// The words before the one at the end of `line`, and where that begins; None inside quotes.
 pub(crate) fn before_cursor(line: &str) -> Option<(Vec<String>, usize)> {
     let start = line.rfind(|sign: char| sign.is_ascii_whitespace()).map_or(0, |at| at + 1);
     let words = split(&line.as_bytes()[..start]).ok()?;
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_cut_and_quotes_and_escapes_read() {
+    fn lines_are_split_and_quotes_and_escapes_are_read() {
         for (line, expected) in [
             (&b""[..], &[][..]),
             (b"  # set k v", &[]),
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_quoted_reads_as_itself() {
+    fn a_quoted_word_is_read_as_itself() {
         for byte in 0..=255u8 {
             for word in [&[byte][..], &[b'a', byte, b'f'], &[]] {
                 let line = quoted(word);

@@ -26,7 +26,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// Runs the command with standard input beside a node that answers as told.
+/// Runs the command with standard input and a node whose answers are `answer`'s.
 async fn run_with(
     mut command: Command,
     input: &'static [u8],
@@ -36,7 +36,7 @@ async fn run_with(
     let running = tokio::task::spawn_blocking(move || {
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        // A command that does not read its input may be gone.
+        // The command may have exited before.
         let _ = child.stdin.take().unwrap().write_all(input);
         child.wait_with_output().unwrap()
     });
@@ -110,7 +110,7 @@ async fn get_prints_the_value_and_a_newline() {
 }
 
 #[tokio::test]
-async fn writes_say_what_they_made() {
+async fn writes_print_revision_and_version() {
     let output = run(&["set", "k", "v"], b"", |_| written(12)).await;
     assert_eq!(
         (output.status.code(), text(&output.stdout)),
@@ -166,7 +166,7 @@ async fn failures_have_an_exit_status_and_advice() {
             ErrorKind::Forgotten,
             0,
             6,
-            "read the key before you repeat the write: gometa get k",
+            "read the key before repeating the write: gometa get k",
         ),
     ] {
         let output = run(arguments, b"", error(kind, revision)).await;
@@ -188,7 +188,7 @@ async fn failures_have_an_exit_status_and_advice() {
 }
 
 #[tokio::test]
-async fn nobody_there_ends_with_advice_within_the_time() {
+async fn unreachable_nodes_are_an_error_with_advice_within_the_timeout() {
     let nowhere = Node::nowhere().await;
     for command in ["status", "get k"] {
         let mut arguments = vec!["--peers", &nowhere, "--timeout", "200ms"];
@@ -210,7 +210,7 @@ async fn health_is_one_line_and_an_exit_status() {
     let absent = |_: &Request| {
         response::Result::Error(Error::not_applied(ErrorKind::NotFound, "there is no such key"))
     };
-    // A read that finds nothing has passed as well.
+    // A read of a key that does not exist passes, too.
     let output = run(&["health"], b"", absent).await;
     let shown = text(&output.stdout);
     assert_eq!((output.status.code(), shown.lines().count()), (Some(0), 1), "{output:?}");
@@ -260,7 +260,8 @@ async fn health_of_a_node_is_a_local_read_from_it_alone() {
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     assert_eq!(output.status.code(), Some(5), "{output:?}");
     assert!(text(&output.stdout).contains("connection refused"), "{output:?}");
-    for (value, expected) in [("a:1,b:1", "name one node"), ("nonsense", "port is missing"), ("", "no peers")]
+    for (value, expected) in
+        [("a:1,b:1", "expected one address"), ("nonsense", "port is missing"), ("", "no peers")]
     {
         let output = gometa(&["health", "--node", value]).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{output:?}");
@@ -299,7 +300,7 @@ fn results_and_help_that_cannot_be_written_are_an_error() {
         let message = text(&output.stderr);
         assert!(message.contains("cannot write to standard output: No space left"), "{message}");
     }
-    // No place for the message is no reason to succeed.
+    // Fails even if the message cannot be written.
     let output = gometa(&["--help"]).stdout(full()).stderr(full()).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let output = gometa(&["nonsense"]).stderr(full()).output().unwrap();
@@ -326,7 +327,7 @@ async fn a_result_that_cannot_be_written_is_an_error() {
 }
 
 #[tokio::test]
-async fn closed_standard_input_is_no_empty_value() {
+async fn closed_standard_input_is_not_an_empty_value() {
     let node = Node::start().await;
     let run_in_shell = |redirection: &'static str| {
         let mut command = Command::new("sh");
@@ -354,7 +355,7 @@ async fn closed_standard_input_is_no_empty_value() {
 }
 
 #[tokio::test]
-async fn words_of_other_stores_are_known() {
+async fn commands_of_other_stores_are_recognised() {
     let output = run(&["put", "k", "v"], b"", |request| match operation(request) {
         Operation::Set(_) => written(12),
         other => panic!("{other:?}"),
@@ -395,7 +396,7 @@ async fn configuration_files_of_other_systems_are_read() {
 }
 
 #[test]
-fn messages_name_where_the_peers_come_from() {
+fn messages_name_the_source_of_the_peers() {
     use std::os::unix::ffi::OsStrExt;
     let directory = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str], peers: Option<&std::ffi::OsStr>| {
@@ -420,8 +421,8 @@ fn messages_name_where_the_peers_come_from() {
         ),
         (&["--config", "bad.json", "get", "k"], None, 2, format!("{}/bad.json: not JSON", path.display())),
         (&["--config", ".", "get", "k"], None, 2, format!("cannot read {}: Is a directory", path.display())),
-        (&["--config", "/dev/zero", "get", "k"], None, 2, "longer than 1048576 bytes".to_owned()),
-        // An empty variable is none.
+        (&["--config", "/dev/zero", "get", "k"], None, 2, "larger than 1048576 bytes".to_owned()),
+        // An empty variable counts as not set.
         (&["--peers", "127.0.0.1:1", "get", "k"], Some(b""), 5, "(from --peers)".to_owned()),
         (&["get", "k"], Some(b"127.0.0.1:1"), 5, "(from GOMETA_PEERS)".to_owned()),
     ] {
@@ -433,7 +434,7 @@ fn messages_name_where_the_peers_come_from() {
 }
 
 #[test]
-fn times_of_nothing_and_without_end_are_refused() {
+fn zero_and_infinite_times_are_refused() {
     for option in [
         &["--timeout", "0", "get", "k"][..],
         &["--timeout", "1e300", "get", "k"],
@@ -479,13 +480,13 @@ fn wrong_usage_and_configuration_end_with_status_2() {
 fn help_documents_the_exit_status_and_the_peers() {
     let output = gometa(&["--help"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
-    for part in ["Exit status:", "3  the key was not found", "GOMETA_PEERS", "127.0.0.1:7003"] {
+    for part in ["Exit status:", "3  get: the key does not exist", "GOMETA_PEERS", "127.0.0.1:7003"] {
         assert!(text(&output.stdout).contains(part), "{part}");
     }
 }
 
 #[tokio::test]
-async fn status_shows_who_answers_and_who_is_missing() {
+async fn status_shows_nodes_that_answer_and_missing_nodes() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("client.json");
     let (node, nowhere) = (Node::start().await, Node::nowhere().await);
@@ -596,7 +597,7 @@ async fn a_load_is_measured_and_its_keys_are_removed() {
     let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let count = |part: &str| shown[part]["count"].as_u64().unwrap();
     assert_eq!(count("reads") + count("writes"), 200, "{shown}");
-    // Every key is written once before, and one read before the clock starts.
+    // Before the measurement every key is written once, and one is read.
     assert_eq!(seen, [count("writes") + 5, count("reads") + 1, 5]);
     assert!(keys.is_empty() && shown["left_behind"].is_null(), "{shown}");
     for field in ["p50_us", "p99_us", "max_us"] {
@@ -605,7 +606,7 @@ async fn a_load_is_measured_and_its_keys_are_removed() {
 }
 
 #[tokio::test]
-async fn a_load_says_what_went_wrong() {
+async fn a_load_reports_errors() {
     let mut sets = 0;
     let arguments = ["bench", "-n", "20", "-c", "1", "-k", "2", "-r", "0", "--keep"];
     let output = run(&arguments, b"", |request| match operation(request) {
@@ -656,7 +657,7 @@ fn completion_works_in_bash_and_is_there_for_others() {
 }
 
 #[test]
-fn usage_errors_are_json_where_it_is_asked_for_and_name_what_was_meant() {
+fn usage_errors_are_json_on_request_and_suggest_a_command() {
     let output = gometa(&["-o", "json", "gte", "k"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let shown: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
@@ -671,12 +672,12 @@ fn usage_errors_are_json_where_it_is_asked_for_and_name_what_was_meant() {
 }
 
 #[tokio::test]
-async fn a_stranger_at_the_address_is_named_with_advice() {
+async fn another_server_at_the_address_is_recognised_with_advice() {
     for (speech, reason, advice) in [
         (
             &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
             "an HTTP server answers there",
-            "something else listens there",
+            "another program listens there",
         ),
         (b"", "closed the connection before its welcome", "ElectionAddr and MessageAddr are for nodes only"),
     ] {
@@ -686,7 +687,7 @@ async fn a_stranger_at_the_address_is_named_with_advice() {
         let running = tokio::task::spawn_blocking(move || command.output().unwrap());
         let serving = async {
             loop {
-                // What is not read would make a reset of the end.
+                // Unread bytes would reset the connection.
                 let mut link = node.accept_hello().await;
                 link.send_raw(speech).await;
             }
@@ -700,7 +701,7 @@ async fn a_stranger_at_the_address_is_named_with_advice() {
         assert!(message.contains(reason) && message.contains(advice), "{message}");
     }
     let output = gometa(&["--timeout", "300ms", "--peers", "nosuch.invalid:1", "get", "k"]).output().unwrap();
-    assert!(text(&output.stderr).contains("check the host's name"), "{output:?}");
+    assert!(text(&output.stderr).contains("check the host name"), "{output:?}");
 }
 
 #[tokio::test]

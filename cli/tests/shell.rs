@@ -1,4 +1,4 @@
-//! The shell: on a terminal, with editing, history and completion; and reading lines.
+//! The shell: interactive, with editing, history and completion; and executing lines of standard input.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -22,10 +22,11 @@ use rustix::{
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
 };
 
-/// How long anything may take.
+/// The time limit of every wait.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A node that keeps what is set, until the process ends; its address. A get of `slow` is never answered, but told of.
+/// Starts a node that stores keys until the process ends. Returns its address, and a receiver that is notified of each
+/// get of the key `slow`, which is never answered.
 fn store() -> (String, mpsc::Receiver<()>) {
     let (named, name) = mpsc::sync_channel(1);
     let (tell, asked) = mpsc::sync_channel(1);
@@ -83,17 +84,17 @@ fn gometa(arguments: &[&str]) -> Command {
     command
 }
 
-/// The command on a terminal of its own.
+/// The command on a pseudo-terminal.
 struct Terminal {
     keys: File,
     output: mpsc::Receiver<Vec<u8>>,
-    /// What has been shown and not been asked for yet, without colours and movements.
+    /// The output that was not returned yet, without colours and cursor movements.
     shown: String,
     child: Child,
 }
 
 impl Terminal {
-    /// A shell, ready to be typed into.
+    /// Starts a shell and waits for its prompt.
     fn start(address: &str, history: &Path) -> Terminal {
         let arguments = ["--peers", address, "shell", "--history", history.to_str().unwrap()];
         let mut terminal = Terminal::run(&arguments);
@@ -127,7 +128,7 @@ impl Terminal {
         let (tell, output) = mpsc::sync_channel(1024);
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // A terminal that nobody has open any more is an error.
+            // Reading fails once no process has the terminal open.
             while let Ok(count @ 1..) = reading.read(&mut bytes) {
                 if tell.send(bytes[..count].to_vec()).is_err() {
                     break;
@@ -137,7 +138,7 @@ impl Terminal {
         Terminal { keys, output, shown: String::new(), child }
     }
 
-    /// Outside an editor a terminal makes this signal of Ctrl-C, but only for the leader of a session, which this is not.
+    /// Sends the signal of Ctrl-C. The terminal sends it only to the leader of a session, which the command is not.
     fn interrupt(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
@@ -147,7 +148,7 @@ impl Terminal {
         self.keys.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Waits until `text` is shown, and gives what came before.
+    /// Waits until `text` is shown. Returns the output before it.
     fn wait_for(&mut self, text: &str) -> String {
         let until = Instant::now() + PATIENCE;
         loop {
@@ -163,11 +164,11 @@ impl Terminal {
         }
     }
 
-    /// Types a line and gives what is shown between it and the next prompt.
+    /// Types a line. Returns the output between it and the next prompt.
     fn line(&mut self, keys: &str) -> String {
         self.type_keys(keys);
         self.type_keys("\r");
-        // The line itself is shown anew with each key; its end is the first line feed.
+        // The line is shown again with each key and ends at the first line feed.
         self.wait_for("\n");
         self.wait_for("gometa> ")
     }
@@ -179,7 +180,7 @@ impl Terminal {
                 return status.code().unwrap();
             }
             assert!(Instant::now() < until, "the shell does not end: {:?}", self.shown);
-            // What it writes must go somewhere.
+            // The command must not block on its output.
             let _ = self.output.recv_timeout(Duration::from_millis(10));
         }
     }
@@ -192,7 +193,7 @@ impl Drop for Terminal {
     }
 }
 
-/// Text without what moves the cursor and colours it.
+/// Text without escape sequences.
 fn without_escapes(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut plain = String::new();
@@ -214,19 +215,19 @@ fn lines_are_edited_completed_and_remembered() {
     let history = directory.path().join("state/history");
 
     let mut terminal = Terminal::start(&address, &history);
-    // Left, left, and a letter in between; the beginning; the end.
+    // A letter inserted after two moves to the left; start and end of the line.
     assert!(terminal.line("set kex vaue\u{1b}[D\u{1b}[Dl").contains("revision 1, version 1"));
     assert_eq!(terminal.line("kex\u{1}get \u{5}").trim(), "value");
-    // Completed: a command, an option, and what that takes.
+    // Completion of a command, an option and its value.
     let shown = terminal.line("g\tkex -\u{8}--ou\tj\t");
     assert!(shown.contains("\"key\":\"kex\"") && shown.contains("\"value\":\"value\""), "{shown}");
-    // The line before the last one again, changed.
+    // The line before the last one, edited.
     assert!(terminal.line("\u{1b}[A\u{1b}[A\u{17}nope").contains("no such key"));
-    // Given up, and not sent.
+    // Cancelled and not sent.
     terminal.type_keys("set kex other\u{3}");
     terminal.wait_for("gometa> ");
     assert_eq!(terminal.line("get kex").trim(), "value");
-    // A secret that is not kept.
+    // A line that is not saved.
     assert!(terminal.line(" set secret s3cret").contains("revision 2"));
     assert!(terminal.line("frobnicate").contains("unrecognized subcommand 'frobnicate'"));
     terminal.type_keys("\u{4}");
@@ -237,7 +238,7 @@ fn lines_are_edited_completed_and_remembered() {
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(&history).unwrap().permissions().mode() & 0o777, 0o600);
 
-    // Another shell knows what was typed in the first.
+    // Another shell has the history of the first.
     let mut terminal = Terminal::start(&address, &history);
     assert_eq!(terminal.line("\u{12}get k").trim(), "value");
     terminal.type_keys("\u{4}");
@@ -253,7 +254,7 @@ fn control_characters_do_not_reach_the_terminal() {
     assert_eq!(terminal.line("get k").trim().replace('\r', ""), "\\x1b]0;title\\x07one\ntwo\\rthree");
     terminal.type_keys("get k --raw\r");
     terminal.wait_for("\n");
-    // The test's own screen drops escape sequences; the bell stays.
+    // The test drops escape sequences, but not the bell.
     assert!(terminal.wait_for("gometa> ").contains("\u{7}one"));
     // A key in an error.
     let shown = terminal.line("get \"\\x1b[2Jkey\"");
@@ -263,7 +264,7 @@ fn control_characters_do_not_reach_the_terminal() {
 }
 
 #[test]
-fn history_goes_where_the_option_the_variable_or_the_default_says() {
+fn the_history_is_in_the_file_of_the_option_the_variable_or_the_default() {
     let (address, _asked) = store();
     let home = tempfile::tempdir().unwrap();
     let state = home.path().join(".local/state/gometa/history");
@@ -290,7 +291,7 @@ fn history_goes_where_the_option_the_variable_or_the_default_says() {
 }
 
 #[test]
-fn a_call_that_hangs_is_interrupted_and_the_shell_goes_on() {
+fn ctrl_c_interrupts_a_call_and_not_the_shell() {
     let (address, asked) = store();
     let directory = tempfile::tempdir().unwrap();
     let mut terminal = Terminal::start(&address, &directory.path().join("history"));
@@ -306,7 +307,7 @@ fn a_call_that_hangs_is_interrupted_and_the_shell_goes_on() {
 }
 
 #[test]
-fn a_load_shows_how_it_goes_and_ends_with_its_summary_when_interrupted() {
+fn a_load_shows_progress_and_its_summary_when_interrupted() {
     let (address, _asked) = store();
     let mut terminal =
         Terminal::run(&["--peers", &address, "bench", "-c", "1", "-k", "9", "-d", "1m", "--prefix", "b/"]);
@@ -324,7 +325,7 @@ fn a_load_shows_how_it_goes_and_ends_with_its_summary_when_interrupted() {
     );
 }
 
-/// A shell that reads these lines.
+/// Runs a shell with these lines as standard input.
 fn script(address: &str, arguments: &[&str], lines: &'static [u8]) -> Output {
     let mut child = gometa(&["--peers", address, "shell"])
         .args(arguments)
@@ -334,13 +335,13 @@ fn script(address: &str, arguments: &[&str], lines: &'static [u8]) -> Output {
         .spawn()
         .unwrap();
     let mut input = child.stdin.take().unwrap();
-    // One that ends early may be gone.
+    // The shell may have exited before.
     std::thread::spawn(move || input.write_all(lines));
     child.wait_with_output().unwrap()
 }
 
 #[test]
-fn lines_that_are_read_are_carried_out_and_the_first_failure_is_the_status() {
+fn lines_of_standard_input_are_executed_and_the_first_failure_is_the_status() {
     let (address, _asked) = store();
     let lines =
         b"# a script\n\n set 'a b' \"x\\ty\\xff\"\nget \"a b\"\nget nope\nset 'open\nset - -\nget -\n\
@@ -354,9 +355,9 @@ fn lines_that_are_read_are_carried_out_and_the_first_failure_is_the_status() {
     );
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(errors.contains("no such key") && errors.contains("a quote ' is not closed"), "{errors}");
+    assert!(errors.contains("no such key") && errors.contains("unclosed quote '"), "{errors}");
 
-    // As an editor of another system saves it.
+    // Byte order mark and CRLF of other systems' editors.
     let output =
         script(&address, &[], b"\xef\xbb\xbfset k 'v'\r\nget k\r\n\r\n# end\r\nset k \"a\\r\"\r\nget k");
     assert_eq!(output.stdout, b"revision 3, version 1\nv\nrevision 4, version 1\na\r\n", "{output:?}");

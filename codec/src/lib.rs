@@ -7,7 +7,7 @@
 //! - [`message`]: messages on connections between nodes; one frame each.
 //! - [`vote`]: election datagrams, with a checksum, since UDP's is weak and optional.
 //! - [`storage`]: hard state, founding record and log entries on disk, with a checksum each.
-//! - [`limits`]: bounds.
+//! - [`limits`][]: bounds.
 //!
 //! No input causes a panic, and none takes more memory than a small multiple of its own size: repeated
 //! elements are counted before they are decoded. Decoding does not copy payloads.

@@ -96,7 +96,7 @@ fn body(message: &Message) -> Body {
         Message::HeartbeatAck { epoch, id } => {
             Body::HeartbeatAck(v1::HeartbeatAck { epoch: epoch.0, id: *id })
         }
-        Message::Alive { storage } => Body::Alive(v1::Alive { storage_us: *storage }),
+        Message::Alive { write_latency } => Body::Alive(v1::Alive { storage_us: *write_latency }),
         Message::Relay(payload) => Body::Relay(payload.clone()),
     }
 }
@@ -159,7 +159,9 @@ fn message(body: Body) -> Result<Message, DecodeError> {
             epoch: fields::leadership(body.epoch)?,
             id: fields::number(body.id, "heartbeat's id")?,
         },
-        Body::Alive(body) => Message::Alive { storage: fields::number(body.storage_us, "storage's time")? },
+        Body::Alive(body) => {
+            Message::Alive { write_latency: fields::number(body.storage_us, "storage's time")? }
+        }
         Body::Relay(payload) => Message::Relay(payload),
     })
 }
@@ -171,7 +173,7 @@ fn hello_message(hello: &Hello) -> v1::PeerHello {
         node: hello.node.0,
         incarnation: fields::id_bytes(hello.incarnation.0),
         boot: hello.boot,
-        meant: hello.meant.map_or(0, |meant| meant.0),
+        meant: hello.expected.map_or(0, |expected| expected.0),
         ensemble,
         history,
         addresses: Some(fields::addresses_message(&hello.addresses)),
@@ -188,7 +190,7 @@ fn hello(body: v1::PeerHello) -> Result<Hello, DecodeError> {
         node: fields::node(body.node, "sender")?,
         incarnation: fields::incarnation(&body.incarnation)?,
         boot: fields::number(body.boot, "boot")?,
-        meant: fields::optional_node(body.meant),
+        expected: fields::optional_node(body.meant),
         ensemble: fields::optional_ensemble(&body.ensemble, body.history)?,
         addresses: fields::addresses(body.addresses)?,
         voters: fields::voters(body.voters)?,

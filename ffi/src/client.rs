@@ -10,7 +10,7 @@ use gometa_client::{Client, Error, OnSharedRuntime, Operation, Reply, Request};
 use crate::{
     error::gometa_error_t,
     future::{Callbacks, gometa_future_t},
-    guard::guard,
+    guard::{guard, guarded},
     input::{self, invalid},
     macros::{free, required, text},
     options::{duration, gometa_options_t},
@@ -104,7 +104,7 @@ pub unsafe extern "C" fn gometa_client_new(
     client: *mut *mut gometa_client_t,
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
-    crate::macros::guarded!(Build, error, {
+    guarded!(Build, error, {
         let output = required!(Build, client);
         let peers = text!(Build, peers);
         // SAFETY: NULL or live options; see the module `macros`.
@@ -183,33 +183,4 @@ pub unsafe extern "C" fn gometa_client_counter(
         });
         Ok(())
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::ptr;
-
-    use super::*;
-    use crate::operations::gometa_client_get;
-
-    #[test]
-    fn a_panic_closes_the_client_that_it_happened_in() {
-        let mut client = ptr::null_mut();
-        let peers = c"127.0.0.1:9".as_ptr();
-        // SAFETY: a string, and a writable output.
-        let made = unsafe { gometa_client_new(peers, ptr::null(), &raw mut client, ptr::null_mut()) };
-        assert_eq!(made, gometa_status_t::GOMETA_OK);
-        // SAFETY: a client.
-        let status = unsafe { guard_client(Operation::Get, client, ptr::null_mut(), |_| panic!("words")) };
-        assert_eq!(status, gometa_status_t::GOMETA_INTERNAL);
-        let mut entry = ptr::null_mut();
-        let key = c"k".as_ptr().cast();
-        // SAFETY: a client, a key, and a writable output.
-        let status = unsafe { gometa_client_get(client, key, 1, &raw mut entry, ptr::null_mut()) };
-        assert_eq!(status, gometa_status_t::GOMETA_CLOSED);
-        // SAFETY: a client.
-        unsafe { gometa_client_close(client) };
-        // SAFETY: not used again.
-        unsafe { gometa_client_free(client) };
-    }
 }

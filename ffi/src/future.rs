@@ -16,8 +16,9 @@ use tokio::{runtime::Handle, task::AbortHandle};
 use crate::{
     entry::gometa_entry_t,
     error::gometa_error_t,
+    guard::guarded,
     input::invalid,
-    macros::{free, guarded, handle, optional, read, required},
+    macros::{free, handle, optional, read, required},
     mailbox::WAIT_MAX,
     members::gometa_members_t,
     node_status::gometa_node_status_t,

@@ -36,6 +36,17 @@ pub(crate) unsafe fn guard(
     }
 }
 
+/// Runs the body of an exported function: its errors and panics become a status and an error object.
+macro_rules! guarded {
+    ($operation:ident, $error:ident, $body:expr) => {{
+        let body = || $body;
+        // SAFETY: `$error` is NULL or writable; see the module `macros`.
+        unsafe { $crate::guard::guard(gometa_client::Operation::$operation, $error, body) }
+    }};
+}
+
+pub(crate) use guarded;
+
 #[cfg(test)]
 mod tests {
     use std::{ffi::CStr, ptr};

@@ -13,8 +13,9 @@ use gometa_client::{Error, LogLevel, LogRecord, OnSharedRuntime, Operation};
 
 use crate::{
     error::gometa_error_t,
+    guard::guarded,
     input::{c_string, invalid},
-    macros::{free, guarded, handle, read, required},
+    macros::{free, handle, read, required},
     mailbox::Mailbox,
     status::gometa_status_t,
 };

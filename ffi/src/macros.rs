@@ -7,15 +7,6 @@
 //! The first argument is the [`Operation`](gometa_client::Operation) that errors name. Where an argument is invalid, the
 //! surrounding function or closure returns the error.
 
-/// Runs the body of an exported function: its errors and panics become a status and an error object.
-macro_rules! guarded {
-    ($operation:ident, $error:ident, $body:expr) => {{
-        let body = || $body;
-        // SAFETY: `$error` is NULL or writable; see the module.
-        unsafe { $crate::guard::guard(gometa_client::Operation::$operation, $error, body) }
-    }};
-}
-
 /// The object behind a pointer that must not be NULL.
 macro_rules! handle {
     ($operation:ident, $pointer:ident) => {
@@ -90,4 +81,4 @@ macro_rules! free {
     };
 }
 
-pub(crate) use {bytes, free, guarded, handle, handle_mut, optional, read, required, text};
+pub(crate) use {bytes, free, handle, handle_mut, optional, read, required, text};

@@ -376,3 +376,32 @@ pub unsafe extern "C" fn gometa_client_members_async(
 ) -> gometa_status_t {
     start!(Members, client, future, error, members_of())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ptr;
+
+    use super::*;
+    use crate::client::{gometa_client_close, gometa_client_free, gometa_client_new, guard_client};
+
+    #[test]
+    fn a_panic_closes_the_client_that_it_happened_in() {
+        let mut client = ptr::null_mut();
+        let peers = c"127.0.0.1:9".as_ptr();
+        // SAFETY: a string, and a writable output.
+        let made = unsafe { gometa_client_new(peers, ptr::null(), &raw mut client, ptr::null_mut()) };
+        assert_eq!(made, gometa_status_t::GOMETA_OK);
+        // SAFETY: a client.
+        let status = unsafe { guard_client(Operation::Get, client, ptr::null_mut(), |_| panic!("words")) };
+        assert_eq!(status, gometa_status_t::GOMETA_INTERNAL);
+        let mut entry = ptr::null_mut();
+        let key = c"k".as_ptr().cast();
+        // SAFETY: a client, a key, and a writable output.
+        let status = unsafe { gometa_client_get(client, key, 1, &raw mut entry, ptr::null_mut()) };
+        assert_eq!(status, gometa_status_t::GOMETA_CLOSED);
+        // SAFETY: a client.
+        unsafe { gometa_client_close(client) };
+        // SAFETY: not used again.
+        unsafe { gometa_client_free(client) };
+    }
+}

@@ -6,9 +6,10 @@ use gometa_client::{Builder, Error, Operation};
 
 use crate::{
     error::gometa_error_t,
+    guard::guarded,
     input::invalid,
     log::gometa_log_t,
-    macros::{free, guarded, handle, handle_mut, required, text},
+    macros::{free, handle, handle_mut, required, text},
     status::gometa_status_t,
 };
 

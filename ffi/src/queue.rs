@@ -6,7 +6,8 @@ use gometa_client::{Error, OnSharedRuntime, Operation};
 
 use crate::{
     error::gometa_error_t,
-    macros::{free, guarded, handle, read, required},
+    guard::guarded,
+    macros::{free, handle, read, required},
     mailbox,
     status::gometa_status_t,
 };

@@ -4,8 +4,9 @@ use gometa_client::{Consistency, Operation, ReadOptions};
 
 use crate::{
     error::gometa_error_t,
+    guard::guarded,
     input::invalid,
-    macros::{free, guarded, handle_mut, required},
+    macros::{free, handle_mut, required},
     status::gometa_status_t,
 };
 

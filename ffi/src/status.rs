@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_that_of_the_protocol() {
+    fn the_table_equals_that_of_the_protocol() {
         assert_eq!(TABLE.len(), ErrorKind::ALL.len());
         for ((status, kind, name), expected) in TABLE.iter().zip(ErrorKind::ALL) {
             assert_eq!(kind, expected);

@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_headers_numbers_are_the_packages() {
+    fn the_version_of_the_header_is_that_of_the_package() {
         let numbers = format!("{GOMETA_VERSION_MAJOR}.{GOMETA_VERSION_MINOR}.{GOMETA_VERSION_PATCH}");
         assert_eq!(numbers, env!("CARGO_PKG_VERSION"));
     }

@@ -1,4 +1,4 @@
-//! include/gometa.h is what this crate makes of itself. `UPDATE_HEADER=1 cargo test …` writes it anew.
+//! include/gometa.h is generated from this crate. `UPDATE_HEADER=1 cargo test …` updates it.
 
 use std::{env, fs, path::Path};
 

@@ -2,6 +2,7 @@
 
 #[allow(
     dead_code,
+    unused_imports,
     unreachable_pub,
     reason = "the server's, compiled in here; only the two parsers are called"
 )]

@@ -177,7 +177,7 @@ fn hello(u: &mut Unstructured<'_>) -> Result<Hello> {
         5 => Vec::new(),
         _ => founding(u)?.voters,
     };
-    let meant = match u.int_in_range(0..=6_u8)? {
+    let expected = match u.int_in_range(0..=6_u8)? {
         0..=4 => Some(ME),
         5 => None,
         _ => Some(self::node(u)?).filter(|node| node.0 > 0),
@@ -186,7 +186,7 @@ fn hello(u: &mut Unstructured<'_>) -> Result<Hello> {
         node,
         incarnation: incarnation(u, node)?,
         boot: number(u)?,
-        meant,
+        expected,
         ensemble: ensemble(u)?,
         addresses: Addresses::default(),
         voters: names,
@@ -286,7 +286,7 @@ fn message(u: &mut Unstructured<'_>) -> Result<Message> {
         21 => Message::HeartbeatAck { epoch: epoch(u)?, id: number(u)? },
         22 if u.ratio(7, 8)? => Message::Relay(Bytes::from_static(b"relayed")),
         22 => Message::Duplicate(hello(u)?.addresses),
-        23 => Message::Alive { storage: number(u)? },
+        23 => Message::Alive { write_latency: number(u)? },
         _ => Message::Hello(hello(u)?),
     })
 }

@@ -1,69 +1,84 @@
-//! The counters of probes and the choice of a planted fault, both of the whole process.
+//! The hit counters of the probes and the active mutant, both global to the process.
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::{MARKER, MUTANTS, PROBES};
 
+/// `active` if there is no active mutant.
+const NONE: usize = usize::MAX;
+
 struct Marks {
-    #[expect(dead_code, reason = "found in the finished program by its bytes")]
+    #[expect(dead_code, reason = "tests search the executable for these bytes")]
     marker: [u8; 32],
-    /// The chosen fault's place in `MUTANTS`.
-    chosen: AtomicUsize,
+    /// Index of the active mutant in [`MUTANTS`], or [`NONE`].
+    active: AtomicUsize,
+    /// The number of hits of each probe, in the order of [`PROBES`].
     hits: [AtomicU64; PROBES.len()],
 }
 
 #[used]
 static MARKS: Marks = Marks {
     marker: MARKER,
-    chosen: AtomicUsize::new(usize::MAX),
+    active: AtomicUsize::new(NONE),
     hits: [const { AtomicU64::new(0) }; PROBES.len()],
 };
 
-/// The place of a name in [`PROBES`]. Panics, at compile time in `probe!`, if it is missing.
+/// The index of a probe in [`PROBES`].
+///
+/// # Panics
+/// If it is missing; in `probe!` that is a compile error.
 pub const fn probe(name: &str) -> usize {
-    place(PROBES, name)
-}
-
-/// The place of a name in [`MUTANTS`]. Panics, at compile time in `planted!`, if it is missing.
-pub const fn mutant(name: &str) -> usize {
-    place(MUTANTS, name)
-}
-
-const fn place(names: &[&str], name: &str) -> usize {
-    let mut at = 0;
-    while at < names.len() {
-        if equal(names[at].as_bytes(), name.as_bytes()) {
-            return at;
+    let mut index = 0;
+    while index < PROBES.len() {
+        if equal(PROBES[index].0, name) {
+            return index;
         }
-        at += 1;
+        index += 1;
     }
-    panic!("the name is missing in marks/src/names.rs")
+    panic!("the probe is missing in marks/src/names.rs")
 }
 
-const fn equal(one: &[u8], other: &[u8]) -> bool {
-    let mut at = 0;
-    while at < one.len() && at < other.len() && one[at] == other[at] {
-        at += 1;
+/// The index of a mutant in [`MUTANTS`].
+///
+/// # Panics
+/// If it is missing; in `planted!` that is a compile error.
+pub const fn mutant(name: &str) -> usize {
+    let mut index = 0;
+    while index < MUTANTS.len() {
+        if equal(MUTANTS[index], name) {
+            return index;
+        }
+        index += 1;
     }
-    at == one.len() && at == other.len()
+    panic!("the mutant is missing in marks/src/names.rs")
 }
 
-/// Counts one execution of the path of the probe at this place.
+/// Whether two strings are equal; `==` is not usable in a `const fn`.
+const fn equal(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let mut index = 0;
+    while index < one.len() && index < other.len() && one[index] == other[index] {
+        index += 1;
+    }
+    index == one.len() && index == other.len()
+}
+
+/// Counts one hit of a probe.
 pub fn hit(probe: usize) {
     MARKS.hits[probe].fetch_add(1, Ordering::Relaxed);
 }
 
-/// The number of executions of the path of the probe at this place.
+/// The number of hits of a probe since the start of the process.
 pub fn hits(probe: usize) -> u64 {
     MARKS.hits[probe].load(Ordering::Relaxed)
 }
 
-/// Activates the planted fault at this place, or none.
-pub fn choose(mutant: Option<usize>) {
-    MARKS.chosen.store(mutant.unwrap_or(usize::MAX), Ordering::Relaxed);
+/// Activates a mutant and deactivates the previous one; `None` deactivates only.
+pub fn activate(mutant: Option<usize>) {
+    MARKS.active.store(mutant.unwrap_or(NONE), Ordering::Relaxed);
 }
 
-/// Whether the planted fault at this place is active.
-pub fn is_chosen(mutant: usize) -> bool {
-    MARKS.chosen.load(Ordering::Relaxed) == mutant
+/// Whether a mutant is active.
+pub fn is_active(mutant: usize) -> bool {
+    MARKS.active.load(Ordering::Relaxed) == mutant
 }

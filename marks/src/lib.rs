@@ -1,11 +1,14 @@
-//! Marks in the code for the simulator: probes count rare paths, planted faults show that the simulator finds faults.
+//! Coverage probes and mutants (planted faults) for the simulator.
 //!
-//! Both macros expand to nothing but the correct code in every build except the one with
-//! `--cfg gometa_instrumented`, which `make sim` and `make mutants` make in a target directory of their own. A `cfg`
-//! and not a feature, because cargo would unify a feature that the simulator needs into the server.
+//! A probe counts how often a rare path runs. A mutant replaces correct code by wrong code, to test that the simulator
+//! detects the fault; at most one is active in a process.
 //!
-//! All names are in the tables [`PROBES`] and [`MUTANTS`]: a name that is missing there does not compile in the
-//! instrumented build, and a test finds names that are not used in the code.
+//! Only the instrumented build (`--cfg gometa_instrumented`; `make sim` and `make mutants`, in a target directory of
+//! their own) contains them. In all other builds `probe!` expands to nothing and `planted!` to the correct code. This
+//! is a `cfg` and not a cargo feature because feature unification would enable the simulator's feature in the server.
+//!
+//! [`PROBES`] and [`MUTANTS`] list all names. In the instrumented build a name that is not listed is a compile error;
+//! a test finds names that no code uses.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -15,22 +18,24 @@ mod names;
 mod instrumented;
 
 #[cfg(gometa_instrumented)]
-pub use instrumented::{choose, hit, hits, is_chosen, mutant, probe};
+pub use instrumented::{activate, hit, hits, is_active, mutant, probe};
 pub use names::{MUTANTS, PROBES};
 
-/// The bytes that only an instrumented program contains.
+/// A byte sequence that only instrumented executables contain. A test searches the released executables for it.
 pub const MARKER: [u8; 32] = *b"this program has gometa's marks!";
 
-/// Counts executions of a path: `probe!("sync.trunc")`, or `probe!("sync.trunc-everything", base == Zxid::ZERO)` to
-/// count only where the condition holds. The condition must have no side effects.
+/// Counts one hit of a probe, if the optional condition is true: `probe!("sync.trunc")`,
+/// `probe!("sync.trunc-everything", base == Zxid::ZERO)`. The condition must have no side effects: only the
+/// instrumented build evaluates it.
 #[cfg(not(gometa_instrumented))]
 #[macro_export]
 macro_rules! probe {
     ($name:literal $(, $condition:expr)?) => {{}};
 }
 
-/// Counts executions of a path: `probe!("sync.trunc")`, or `probe!("sync.trunc-everything", base == Zxid::ZERO)` to
-/// count only where the condition holds. The condition must have no side effects.
+/// Counts one hit of a probe, if the optional condition is true: `probe!("sync.trunc")`,
+/// `probe!("sync.trunc-everything", base == Zxid::ZERO)`. The condition must have no side effects: only the
+/// instrumented build evaluates it.
 #[cfg(gometa_instrumented)]
 #[macro_export]
 macro_rules! probe {
@@ -44,9 +49,9 @@ macro_rules! probe {
     };
 }
 
-/// The correct code, and faults that the simulator can put in its place:
-/// `planted!(history.durable(), acks_before_sync => history.last())`. Either side may be a block. A fault that only
-/// adds something stands alone: `planted!(sends_commit_twice => send(commit))`.
+/// Evaluates the correct expression, or that of the active mutant:
+/// `planted!(history.durable(), acks_before_sync => history.last())`. Expressions may be blocks. A mutant that only
+/// adds code has no correct expression: `planted!(sends_commit_twice => send(commit))`.
 #[cfg(not(gometa_instrumented))]
 #[macro_export]
 macro_rules! planted {
@@ -56,9 +61,9 @@ macro_rules! planted {
     };
 }
 
-/// The correct code, and faults that the simulator can put in its place:
-/// `planted!(history.durable(), acks_before_sync => history.last())`. Either side may be a block. A fault that only
-/// adds something stands alone: `planted!(sends_commit_twice => send(commit))`.
+/// Evaluates the correct expression, or that of the active mutant:
+/// `planted!(history.durable(), acks_before_sync => history.last())`. Expressions may be blocks. A mutant that only
+/// adds code has no correct expression: `planted!(sends_commit_twice => send(commit))`.
 #[cfg(gometa_instrumented)]
 #[macro_export]
 macro_rules! planted {
@@ -66,6 +71,6 @@ macro_rules! planted {
         $crate::planted!({}, $name => $wrong)
     };
     ($right:expr, $($name:ident => $wrong:expr),+ $(,)?) => {
-        $(if $crate::is_chosen(const { $crate::mutant(stringify!($name)) }) { $wrong } else)+ { $right }
+        $(if $crate::is_active(const { $crate::mutant(stringify!($name)) }) { $wrong } else)+ { $right }
     };
 }

@@ -50,7 +50,7 @@ impl Announced {
         for (member, hello) in zab.connected_members() {
             moved |= self.learn(member, hello.boot, &hello.addresses);
         }
-        probe!("members.moved", moved);
+        probe!("members.address-changed", moved);
         moved
     }
 
@@ -58,7 +58,7 @@ impl Announced {
     pub(crate) fn learn_from_leader(&mut self, announcements: v1::Announcements, zab: &Zab) -> bool {
         let moved = matches!(zab.role(), Role::Following { .. })
             && self.learn_all(announcements, zab.node(), zab.configuration().voters());
-        probe!("members.told-by-the-leader", moved);
+        probe!("members.address-from-leader", moved);
         moved
     }
 

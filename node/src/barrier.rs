@@ -93,7 +93,7 @@ impl Barriers {
             match commit {
                 Some(commit) => self.confirm(commit, tickets),
                 None => {
-                    probe!("read.leader-could-not-confirm");
+                    probe!("read.forwarded-barrier-retried");
                     self.retry(tickets);
                 }
             }
@@ -122,7 +122,7 @@ impl Barriers {
     pub(crate) fn restart_forwarded(&mut self) {
         self.waiting.append(&mut self.failed);
         for (_, tickets) in std::mem::take(&mut self.forwarded) {
-            probe!("read.outlives-a-leader");
+            probe!("read.retried-after-leader-change");
             self.waiting.extend(tickets);
         }
     }

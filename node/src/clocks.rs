@@ -54,7 +54,7 @@ impl Clocks {
         let gap = now.since(self.stepped);
         self.stepped = now;
         self.late = gap > GAP_MAX;
-        probe!("session.pause-does-not-count", self.late && self.expires.is_some());
+        probe!("session.pause-not-counted", self.late && self.expires.is_some());
         self.now = self.now.plus(planted!(gap.min(GAP_MAX), pause_counts_as_session_silence => gap));
     }
 

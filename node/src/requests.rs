@@ -125,7 +125,7 @@ impl Requests {
     pub(crate) fn submit(&mut self, key: WriteKey, ticket: Ticket, payload: impl FnOnce() -> Bytes) {
         match self.submissions.get_mut(&key) {
             Some(submission) => {
-                probe!("write.asked-for-twice");
+                probe!("write.requested-twice");
                 submission.tickets.push(ticket);
             }
             None => {
@@ -190,7 +190,7 @@ impl Requests {
         for key in std::mem::take(&mut self.held) {
             let Some(submission) = self.submissions.get_mut(&key) else { continue };
             if submission.at != At::Held {
-                probe!("write.held-twice");
+                probe!("write.queued-twice");
                 planted!(continue, proposes_held_write_twice => {});
             }
             self.attempts += 1;
@@ -208,7 +208,7 @@ impl Requests {
     pub(crate) fn refused(&mut self, attempt: &Attempt) -> Option<&Submission> {
         let submission = self.submissions.get_mut(&attempt.key)?;
         if submission.attempt != attempt.number || submission.at == At::Held {
-            probe!("write.refusal-of-an-earlier-attempt");
+            probe!("write.stale-rejection");
             return None;
         }
         submission.at = At::Held;
@@ -226,7 +226,7 @@ impl Requests {
             .submissions
             .iter_mut()
             .map(|(key, submission)| {
-                probe!("write.outlives-a-leader", submission.at != At::Held);
+                probe!("write.requeued", submission.at != At::Held);
                 submission.hold();
                 (submission.tickets.iter().min().copied(), key.clone())
             })

@@ -94,7 +94,7 @@ impl Sources<'_> {
             state_hash: store.hash().to_be_bytes().to_vec().into(),
             sessions: store.sessions() as u64,
             votes: zab.votes(),
-            detail: with_disk(self.detail(store.applied()), "its own", zab.storage_of(own)),
+            detail: with_disk(self.detail(store.applied()), "its own", zab.write_latency_of(own)),
             version: self.config.version.clone(),
             ensemble: zab.ensemble().map(|ensemble| v1::EnsembleRef {
                 id: ensemble.id.to_be_bytes().to_vec().into(),
@@ -113,7 +113,7 @@ impl Sources<'_> {
             let follower = followers.get(&voter.node);
             let detail = match follower {
                 Some(follower) if !follower.serving => {
-                    format!("it is catching up: it holds {} of {}", follower.held, zab.last().counter)
+                    format!("it is catching up: it holds {} of {}", follower.durable, zab.last().counter)
                 }
                 Some(follower) if !follower.votes => {
                     "its data directory was replaced: it is kept up to date, and counted in no quorum"
@@ -127,7 +127,7 @@ impl Sources<'_> {
                 votes: follower.is_none_or(|follower| follower.votes),
                 connected: follower.is_some() || self.leader() == Some(voter.node),
                 acked_revision: follower.map_or(0, |follower| follower.acked),
-                detail: with_disk(detail, "its", zab.storage_of(voter.node)),
+                detail: with_disk(detail, "its", zab.write_latency_of(voter.node)),
             }
         };
         let own = self.config.zab.node;

@@ -27,7 +27,7 @@ def test_calls_run_at_the_same_time(key, peers):
     asyncio.run(work())
 
 
-def test_a_thousand_calls_cancelled_at_random_leave_no_wrong_answers(key, peers):
+def test_no_call_gets_the_answer_of_a_cancelled_one(key, peers):
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
 
@@ -113,7 +113,7 @@ def test_cancelling_a_task_cancels_its_call(key):
     asyncio.run(work())
 
 
-def test_time_limits_of_asyncio_work(key):
+def test_timeouts_of_asyncio_cancel_the_call(key):
     async def work():
         async with gometa.aio.Client(os.environ["GOMETA_SILENT"]) as client:
             with pytest.raises(asyncio.TimeoutError):
@@ -177,7 +177,7 @@ def test_both_clients_in_one_program(key, peers):
     asyncio.run(work())
 
 
-def test_a_loop_that_is_closed_with_calls_under_way(key, peers):
+def test_a_loop_may_be_closed_with_calls_in_flight(key, peers):
     client = gometa.aio.Client(os.environ["GOMETA_SILENT"])
     good = gometa.aio.Client(peers)
     for _ in range(20):
@@ -238,7 +238,7 @@ def test_without_a_loop_there_is_no_call(key, peers):
         coroutine.send(None)
 
 
-def test_a_loop_that_is_busy_gets_its_answers_later(key, peers):
+def test_a_busy_loop_gets_its_results_later(key, peers):
     async def work():
         async with gometa.aio.Client(peers) as client:
             await client.set(key, "v")
@@ -270,7 +270,7 @@ class OtherLoop(asyncio.SelectorEventLoop):
         return super().call_soon_threadsafe(callback, *arguments, context=context)
 
 
-def test_any_loop_works_and_is_woken_for_many_answers_at_once(key, peers):
+def test_any_loop_works_and_is_woken_once_for_many_results(key, peers):
     loop = OtherLoop()
 
     async def work():

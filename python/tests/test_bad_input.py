@@ -52,7 +52,7 @@ def test_empty_keys(client, empty):
         assert isinstance(caught.value, ValueError) and caught.value.outcome == "not_applied"
 
 
-def test_what_is_too_large(client, key):
+def test_keys_and_values_beyond_their_limits(client, key):
     with pytest.raises(gometa.TooLargeError) as caught:
         client.set(key, b"x" * ((1 << 20) + 1))
     assert isinstance(caught.value, ValueError) and not caught.value.retryable
@@ -74,7 +74,7 @@ def test_zero_bytes_are_bytes(client, key):
 
 
 @pytest.mark.parametrize("bad", ["\udc80", "a\ud800b", os.fsdecode(b"\xff")], ids=ascii)
-def test_strings_that_utf8_cannot_express(client, key, bad):
+def test_strings_with_surrogates(client, key, bad):
     for call in (
         lambda: client.set(bad, "v"),
         lambda: client.set(key, bad),
@@ -141,7 +141,7 @@ def test_consistency_of_another_type(client, key):
      "a b:1", "a:1,b", ["a:1", "b"], "\0:1", "a:1\0", "x" * 300 + ":1", ",".join(f"h{n}:1" for n in range(65))],
     ids=lambda bad: ascii(bad)[:20],
 )  # fmt: skip
-def test_peers_that_are_none(clients, bad):
+def test_invalid_peers(clients, bad):
     with pytest.raises(gometa.InvalidArgumentError) as caught:
         clients.client(bad)
     assert isinstance(caught.value, ValueError) and "peer" in str(caught.value)
@@ -167,7 +167,7 @@ def test_settings_of_other_types(clients):
 
 
 @pytest.mark.parametrize("bad", ["", "host", "a:0", "a:1,b:2", "http://a:1"])
-def test_addresses_that_are_none(client, bad):
+def test_invalid_addresses(client, bad):
     with pytest.raises(gometa.InvalidArgumentError):
         client.status(bad)
 
@@ -205,7 +205,7 @@ def test_use_after_close(clients, key):
 
 
 @pytest.mark.parametrize("there", ["HTTP", "NOISE", "SILENT", "DEAD"])
-def test_somebody_else_listens(clients, key, there):
+def test_peers_that_are_not_gometa(clients, key, there):
     address = os.environ[f"GOMETA_{there}"]
     client = clients.client(address, timeout=0.6, connect_timeout=0.3)
     for call, outcome in ((lambda: client.set(key, "v"), "not_applied"), (lambda: client.get(key), "not_applied")):
@@ -223,7 +223,7 @@ def test_somebody_else_listens(clients, key, there):
 
 
 @pytest.mark.parametrize("there", ["HTTP", "NOISE", "SILENT", "DEAD"])
-def test_a_strange_peer_among_good_ones_does_no_harm(clients, key, there, peers):
+def test_a_bad_peer_among_good_ones_is_skipped(clients, key, there, peers):
     client = clients.client([os.environ[f"GOMETA_{there}"], *peers.split(",")], timeout=20)
     client.set(key, "v")
     assert client.get(key) == b"v"
@@ -244,7 +244,7 @@ def test_clients_are_not_copied(peers):
                 copied(made)
 
 
-def test_a_subclass_that_does_not_call_its_parent_says_so(key):
+def test_a_subclass_that_does_not_call_its_parent_raises(key):
     class Careless(gometa.Client):
         def __init__(self):
             pass

@@ -10,7 +10,7 @@ import gometa
 LIMIT = 1 << 20
 
 
-def test_a_key_from_its_making_to_its_end(client, key):
+def test_the_life_of_a_key(client, key):
     added = client.add(key, "one")
     assert added == gometa.Written(revision=added.revision, version=1)
     set_ = client.set(key, b"two")
@@ -50,7 +50,7 @@ def test_cas_compares(client, key):
     assert client.get(key) == b"v"
 
 
-def test_delete_compares_where_it_is_asked_to(client, key):
+def test_delete_with_a_revision_compares(client, key):
     with pytest.raises(gometa.CasMismatchError) as caught:
         client.delete(key, 7)
     assert caught.value.actual_revision == 0
@@ -129,7 +129,7 @@ def test_local_reads_wait_for_a_revision(client, key):
     assert caught.value.outcome == "not_applied" and caught.value.retryable
 
 
-def test_status_of_the_node_in_use_and_of_another(client, key, peers):
+def test_status_of_the_connected_node_and_of_another(client, key, peers):
     client.set(key, "v")
     status = client.status()
     assert status.role in ("leading", "following") and status.votes and status.keys > 0
@@ -172,12 +172,12 @@ def test_peers_are_a_string_or_several(clients, key, peers):
         client.set(key, "v")
 
 
-def test_clients_say_who_they_are(peers):
+def test_clients_have_a_repr(peers):
     assert repr(gometa.Client(peers)) == f"<gometa.Client of {peers}>"
     assert repr(gometa.aio.Client(peers)) == f"<gometa.aio.Client of {peers}>"
 
 
-def test_settings_are_taken(clients, key, peers):
+def test_options_are_accepted(clients, key, peers):
     client = clients.client(
         peers.split(",")[0],
         timeout=3,
@@ -213,7 +213,7 @@ def test_the_client_is_a_context(clients, key, peers):
         clients._loop.run_until_complete(work())
 
 
-def test_results_are_tuples_with_names():
+def test_results_are_named_tuples():
     written = gometa.Written(revision=3, version=1)
     assert repr(written) == "Written(revision=3, version=1)"
     assert written == (3, 1) and hash(written) == hash((3, 1))

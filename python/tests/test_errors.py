@@ -32,7 +32,7 @@ BUILTINS = {
 }
 
 
-def test_the_table_is_whole():
+def test_the_table_is_complete():
     assert [row[0] for row in _gometa.ERROR_KINDS] == list(range(1, len(TABLE) + 1))
     classes = {
         name: found
@@ -68,7 +68,7 @@ def test_each_kind_has_its_class(name):
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_errors_can_be_made_for_the_tests_of_others(name):
+def test_errors_can_be_created_by_applications(name):
     error = getattr(gometa, f"{name}Error")("something")
     assert str(error) == error.message == "something"
     assert (error.outcome, error.leader, error.actual_revision, error.key, error.operation) == (
@@ -93,7 +93,7 @@ def test_the_stub_lists_the_same():
     assert listed == expected
 
 
-def test_what_an_error_of_an_ensemble_carries(client, key):
+def test_the_attributes_of_an_error_of_an_ensemble(client, key):
     written = client.set(key, "v")
     with pytest.raises(gometa.CasMismatchError) as caught:
         client.cas(key, 0, "w")
@@ -104,7 +104,7 @@ def test_what_an_error_of_an_ensemble_carries(client, key):
     assert str(error) == f'cas "{key}": {error.message}'
 
 
-def test_a_missing_key_reads_well_as_a_key_error(client, key):
+def test_a_key_error_has_a_readable_message(client, key):
     with pytest.raises(KeyError) as caught:
         client.entry(key)
     assert str(caught.value) == f'get "{key}": there is no such key'

@@ -111,7 +111,7 @@ def test_children_of_children(blocking, key):
     assert blocking.get(key) == b"4"
 
 
-def test_a_child_may_drop_and_end_in_every_way(run, peers):
+def test_a_child_may_drop_the_client_and_exit_in_any_way(run, peers):
     run(
         """
 import gc, os, sys, gometa
@@ -226,7 +226,7 @@ def test_multiprocessing_with_fork(blocking, key):
     assert blocking.get(key) == b"v" and blocking.counters().reconnects <= 1
 
 
-def test_multiprocessing_with_spawn_wants_peers_instead(blocking):
+def test_multiprocessing_with_spawn_needs_peers(blocking):
     with pytest.raises(TypeError, match=r"client\.peers"):
         multiprocessing.get_context("spawn").Process(target=print, args=(blocking,)).start()
 

@@ -14,7 +14,7 @@ import gometa
 from conftest import patience
 
 
-def test_a_node_that_cannot_be_had_is_a_warning(clients, caplog):
+def test_an_unreachable_node_is_a_warning(clients, caplog):
     dead = os.environ["GOMETA_DEAD"]
     with caplog.at_level(logging.INFO, logger="gometa"):
         client = clients.client(dead, timeout=0.3)
@@ -59,7 +59,7 @@ def test_the_first_connection_and_a_move_to_the_leader_are_no_reconnects(clients
     assert [record.getMessage() for record in caplog.records] == []
 
 
-def test_a_lost_connection_and_the_next_one_are_said(clients, key, testbed, caplog):
+def test_a_lost_connection_and_its_replacement_are_logged(clients, key, testbed, caplog):
     client = clients.client(timeout=30)
     client.set(key, "v")
     # To the leader, so that the client notices its end.
@@ -77,7 +77,7 @@ def test_a_lost_connection_and_the_next_one_are_said(clients, key, testbed, capl
     assert any(level == "INFO" and "connected" in text for level, text in said), said
 
 
-def test_debug_says_more(clients, key, caplog):
+def test_debug_has_more_records(clients, key, caplog):
     with caplog.at_level(logging.DEBUG, logger="gometa"):
         client = clients.client()
         client.set(key, "v")
@@ -85,7 +85,7 @@ def test_debug_says_more(clients, key, caplog):
     assert all("%" not in record.msg or record.msg == "%s" for record in caplog.records)
 
 
-def test_nothing_is_said_where_nobody_listens(run):
+def test_nothing_is_printed_without_a_handler(run):
     source = """
 import sys, gometa
 try:
@@ -122,7 +122,7 @@ def test_a_handler_may_use_the_client(blocking, key, caplog):
 
 
 @pytest.mark.parametrize("how", [KeyboardInterrupt, SystemExit, ZeroDivisionError])
-def test_what_a_handler_raises_is_not_lost(how):
+def test_an_exception_of_a_handler_is_raised(how):
     """For example of a signal handler for Ctrl-C."""
 
     class Raising(logging.Handler):

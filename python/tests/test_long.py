@@ -42,7 +42,7 @@ def test_memory_stays_flat_over_many_blocking_calls(blocking, key):
     assert grown < 4 << 20, f"{grown} bytes in 100,000 calls"
 
 
-def test_memory_stays_flat_over_many_awaited_calls(key, peers):
+def test_memory_stays_flat_over_many_asyncio_calls(key, peers):
     value = os.urandom(100)
 
     async def calls(client, count):
@@ -88,7 +88,7 @@ def test_memory_stays_flat_over_many_clients(key, peers):
     assert len(os.listdir("/proc/self/fd")) < 60
 
 
-def test_every_increment_counts_once_while_leaders_die(key, peers, testbed):
+def test_increments_are_applied_once_while_leaders_are_killed(key, peers, testbed):
     """1,000 by each kind of client, none with an unknown outcome."""
     with gometa.Client(peers, timeout=60) as client:
         client.set(key, "0")

@@ -78,7 +78,7 @@ def test_the_tour_of_asyncio(peers):
 
 
 @pytest.mark.parametrize("name", ["tour.py", "tour_aio.py"])
-def test_the_tours_say_how_to_call_them(name):
+def test_the_tours_print_their_usage(name):
     ended = subprocess.run(
         [sys.executable, ROOT / "examples" / "python" / name], capture_output=True, text=True, check=False
     )
@@ -86,7 +86,7 @@ def test_the_tours_say_how_to_call_them(name):
 
 
 @pytest.mark.parametrize("name", ["tour.py", "tour_aio.py"])
-def test_the_tours_say_why_they_fail(name):
+def test_the_tours_print_the_cause_of_a_failure(name):
     # Discard: reserved, and nothing listens there.
     for peers in ["127.0.0.1:9", "nonsense"]:
         ended = subprocess.run(
@@ -115,7 +115,7 @@ def test_each_snippet_of_the_documentation_runs(run, peers, number):
         assert printed == following.removeprefix("\n\n```text\n").split("```", 1)[0]
 
 
-def test_the_documentation_has_snippets_and_names_everything():
+def test_the_documentation_has_snippets_and_mentions_everything():
     assert len(SNIPPETS) >= 8 and len(SAID) >= 2
     names = [name for name in vars(gometa.Client) if not name.startswith("_")]
     for name in [*names, "counters", "peers", "aio"]:

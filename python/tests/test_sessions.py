@@ -41,7 +41,7 @@ def test_a_client_that_is_dropped_ends_its_session_too(key, blocking):
     until_few_more_than(blocking, before)
 
 
-def test_a_client_that_has_not_written_has_none(clients, key, blocking):
+def test_a_client_that_has_not_written_has_no_session(clients, key, blocking):
     before = sessions(blocking)
     made = [clients.client() for _ in range(CLIENTS)]
     assert all(client.get(key) is None for client in made)

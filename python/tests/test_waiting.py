@@ -49,7 +49,7 @@ except gometa.UnavailableError:
 
 @pytest.mark.parametrize("there", ["DEAD", "SILENT"])
 @pytest.mark.parametrize("call", ["get('k', timeout=30)", "set('k', 'v', timeout=30)", "members(timeout=30)"])
-def test_ctrl_c_is_heard(run, there, call):
+def test_ctrl_c_interrupts_a_call(run, there, call):
     # Repeated if necessary, since the machine may be busy.
     for _ in range(4):
         *delays, after = run(BLOCKED.replace("{call}", call), os.environ[f"GOMETA_{there}"]).splitlines()
@@ -245,14 +245,14 @@ while client.counters().in_flight < 2:
 @pytest.mark.parametrize(
     "how", ["sys.exit(0)", "pass", "os._exit(0)", "client.close(); sys.exit(0)", "del client"]
 )
-def test_a_program_ends_with_calls_under_way(run, how):
+def test_a_program_exits_with_calls_in_flight(run, how):
     started = time.monotonic()
     for _ in range(3):
         run(ENDING.replace("{how}", how), os.environ["GOMETA_SILENT"], timeout=30)
     assert time.monotonic() - started < 30
 
 
-def test_a_program_ends_while_answers_arrive(run, peers):
+def test_a_program_exits_while_results_arrive(run, peers):
     source = """
 import asyncio, sys, threading, gometa
 client = gometa.Client(sys.argv[1])

@@ -255,7 +255,7 @@ fn hello(config: &ServerConfig, identity: &Identity) -> Hello {
         node: identity.node,
         incarnation: identity.incarnation,
         boot: identity.boot,
-        meant: None,
+        expected: None,
         ensemble: None,
         addresses: config.addresses(),
         voters: Vec::new(),

@@ -134,16 +134,16 @@ impl<T: Table> Store<T> {
         }
         let outcome = match self.sessions.arrive(&context) {
             Recall::NoSession => {
-                probe!("session.write-after-its-end");
+                probe!("session.write-after-end");
                 let refusal = failure(ErrorKind::SessionExpired, 0);
                 planted!(refusal, executes_write_of_ended_session => self.execute(request.operation))
             }
             Recall::Forgotten => {
-                probe!("session.write-below-the-floor");
+                probe!("session.write-below-floor");
                 failure(ErrorKind::Forgotten, 0)
             }
             Recall::Recorded(outcome) => {
-                probe!("session.write-twice-in-the-log");
+                probe!("session.write-logged-twice");
                 planted!(outcome, executes_duplicate_write => self.execute(request.operation))
             }
             Recall::New => {
@@ -165,7 +165,7 @@ impl<T: Table> Store<T> {
     fn create_session(&mut self, create: &CreateSession) -> Applied {
         let Ok(nonce) = <[u8; 16]>::try_from(create.nonce.as_ref()) else { return malformed() };
         let outcome = if let Some(session) = self.sessions.of_nonce(&nonce) {
-            probe!("session.opened-twice");
+            probe!("session.open-applied-twice");
             self.sessions.opened(session)
         } else if self.sessions.count() >= SESSIONS_MAX {
             failure(ErrorKind::ResourceExhausted, 0)

@@ -155,7 +155,7 @@ impl Keys {
                     return failure(ErrorKind::CasMismatch, found.revision());
                 }
                 let existed = found.record().is_some();
-                probe!("keys.delete-of-nothing", !existed);
+                probe!("keys.delete-absent", !existed);
                 if existed {
                     self.count -= 1;
                     self.change(delete.key, None, found);
@@ -173,7 +173,7 @@ impl Keys {
     fn find(&self, table: &impl Table, key: &[u8]) -> Found {
         match self.overlay.get(key) {
             Some(overlaid) => {
-                probe!("table.overlaid-absence", overlaid.record.is_none());
+                probe!("table.tombstone", overlaid.record.is_none());
                 Found::Overlaid(overlaid.record.clone())
             }
             None => {
@@ -245,7 +245,7 @@ impl Keys {
         self.written += 1;
         for key in keys {
             probe!(
-                "table.behind-the-overlay",
+                "table.behind-overlay",
                 self.overlay.get(&key).is_some_and(|overlaid| overlaid.batch > self.written)
             );
             if let Slot::Occupied(slot) = self.overlay.entry(key)

@@ -233,9 +233,9 @@ impl Sessions {
 
     /// Ends a session and returns whether it was live.
     pub(crate) fn end(&mut self, id: u64) -> bool {
-        probe!("session.ended-twice", !self.live.contains_key(&id));
+        probe!("session.end-applied-twice", !self.live.contains_key(&id));
         let Some(session) = self.live.remove(&id) else { return false };
-        probe!("session.ended-before-its-batch", session.settled.is_none());
+        probe!("session.ended-while-changed", session.settled.is_none());
         self.nonces.remove(&session.nonce);
         if let Some(settled) = session.settled {
             self.settled_hash = self.settled_hash.wrapping_sub(settled);
@@ -251,7 +251,7 @@ impl Sessions {
         if planted!(session.floor < context.lowest, session_floor_stays => false) {
             session.floor = context.lowest;
             while session.recorded.front().is_some_and(|recorded| recorded.seq < session.floor) {
-                probe!("session.forgets");
+                probe!("session.outcome-deleted");
                 session.recorded.pop_front();
             }
             let Sessions { settled_hash, changed, pending, .. } = self;
@@ -264,7 +264,7 @@ impl Sessions {
     pub(crate) fn record(&mut self, context: &WriteContext, outcome: CommandOutcome) {
         let session = self.live.get_mut(&context.session).expect("the session met the write as new");
         let at = session.place(context.seq).expect_err("the write was new");
-        probe!("session.out-of-order", at < session.recorded.len());
+        probe!("session.write-out-of-order", at < session.recorded.len());
         session.recorded.insert(at, Recorded { seq: context.seq, outcome: Some(outcome) });
         let Sessions { settled_hash, changed, pending, .. } = self;
         *pending += RECORDED_COST;

@@ -304,7 +304,7 @@ impl World {
                 node: peer,
                 incarnation: Incarnation(u128::from(peer.0)),
                 boot: 1,
-                meant: Some(ME),
+                expected: Some(ME),
                 ensemble: formed,
                 addresses: Addresses::default(),
                 voters: if formed.is_some() { Vec::new() } else { voters(false) },

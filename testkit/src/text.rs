@@ -223,14 +223,14 @@ impl Names {
             Notice::LostFollower { peer, why } => {
                 (Joining, format!("{me} loses follower {}: {why}", name(*peer)))
             }
-            Notice::Refused { .. } | Notice::RefusedBy { .. } | Notice::GreetingRefused { .. } => {
+            Notice::Refused { .. } | Notice::RefusedBy { .. } | Notice::HelloRefused { .. } => {
                 (Links, format!("{me} notes a refusal"))
             }
             Notice::Duplicate { peer, served, other } => {
                 let places = format!("from {} and from {}", served.message, other.message);
                 (Story, format!("{me} hears {} twice: {places}", name(*peer)))
             }
-            Notice::DuplicateOfThis { peer, addresses } => {
+            Notice::DuplicateOfSelf { peer, addresses } => {
                 let text = format!("another {me} is at {}", addresses.message);
                 (Story, format!("{me} hears from {} that {text}", name(*peer)))
             }
@@ -240,7 +240,7 @@ impl Names {
             Notice::SlowStorage { node, .. } => {
                 (Links, format!("{me} hears of a slow disk: {}", name(*node)))
             }
-            Notice::Amnesiac { peer } => {
+            Notice::UnrecordedIncarnation { peer } => {
                 (Story, format!("{me} does not count {}: another data directory", name(*peer)))
             }
         }

@@ -28,7 +28,7 @@ pub fn program(name: &str) -> PathBuf {
     let places = running.ancestors().skip(1).take(2).map(|directory| directory.join(name));
     places.filter(|place| place.is_file()).last().unwrap_or_else(|| {
         panic!(
-            "{name} is not built beside {}: run `cargo build --release -p gometa-server -p gometa-cli` first, or the \
+            "{name} is not built beside {}: run `cargo build --release --workspace --bins --examples` first, or the \
              make target, which does",
             running.display()
         )

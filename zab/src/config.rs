@@ -1,4 +1,4 @@
-//! What a node is told at its start: who it is, how long to wait, and what storage held.
+//! The configuration and the recovered state that a node starts with.
 
 use alloc::vec::Vec;
 
@@ -8,27 +8,28 @@ use crate::{
     types::{Incarnation, NodeId, Zxid},
 };
 
-/// Durations, in microseconds of [`Ticks`](crate::Ticks).
+/// Timeouts and intervals, in microseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Timeouts {
-    /// Between a leader's heartbeats.
+    /// The interval of a leader's heartbeats.
     pub heartbeat: u64,
-    /// A follower without a sign of its leader, and a leader without signs of a quorum, give up after this.
+    /// The time without a sign of life after which a follower gives up its leader, and a leader without a quorum steps
+    /// down.
     pub election: u64,
-    /// A leader whose own storage write takes longer steps down (protocol.md 6.6).
+    /// The time without progress of its storage after which a leader steps down (protocol.md 6.6).
     pub disk: u64,
-    /// A quorum that has not heard every voter waits this long for a better vote (rule 5).
+    /// The wait for a better vote after a quorum agrees and before every voter was heard (rule 5).
     pub finalise: u64,
-    /// The first wait before votes are sent again; doubles up to `vote_max` (rule 3).
+    /// The first interval after which votes are resent; it doubles up to `vote_max` (rule 3).
     pub vote_min: u64,
-    /// The longest wait before votes are sent again.
+    /// The longest interval after which votes are resent.
     pub vote_max: u64,
-    /// Between two attempts to reach a peer, at first; grows up to `election`.
+    /// The first interval between two attempts to connect to a peer; grows up to `election`.
     pub reconnect: u64,
 }
 
 impl Timeouts {
-    /// Timeouts that fit together, from the two that are configured (milliseconds).
+    /// Derives all timeouts from the two that are configured, in milliseconds.
     pub fn from_ms(heartbeat_ms: u64, election_ms: u64) -> Timeouts {
         Timeouts {
             heartbeat: heartbeat_ms * 1_000,
@@ -42,22 +43,22 @@ impl Timeouts {
     }
 }
 
-/// Bounds on what is held in memory and in flight.
+/// Bounds on memory and on data in flight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bounds {
-    /// Entries proposed and not yet committed; beyond it proposals are rejected.
+    /// The number of open proposals at which further ones are rejected.
     pub proposals_max: usize,
-    /// Bytes of entries proposed and not yet committed; beyond it proposals are rejected.
+    /// The bytes of open proposals at which further ones are rejected.
     pub proposal_bytes_max: usize,
-    /// Bytes sent to one follower and not yet acknowledged by it (rule 25).
+    /// The bytes in flight to one follower at which sending waits (rule 25).
     pub window_bytes_max: usize,
-    /// Bytes of entries in one message.
+    /// The maximum of bytes of entries in one message, unless a single entry is larger.
     pub batch_bytes_max: usize,
-    /// Bytes of recent entries kept in memory for followers that are a little behind.
+    /// The bytes of recent entries that are kept in memory for followers.
     pub tail_bytes: usize,
-    /// Connections accepted and not yet closed.
+    /// The maximum number of open connections; further ones are not accepted.
     pub links_max: usize,
-    /// How far a vote may move this node's round (rule 7).
+    /// The maximum step by which a vote raises this node's round (rule 7).
     pub round_jump_max: u64,
 }
 
@@ -75,39 +76,40 @@ impl Default for Bounds {
     }
 }
 
-/// Who a node is.
+/// The configuration of a node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// This node.
+    /// The id of this node.
     pub node: NodeId,
-    /// Its data directory.
+    /// The identity of its data directory.
     pub incarnation: Incarnation,
-    /// Which start this is; durable, one more than at the last.
+    /// The number of this start; durable, one more than at the previous start.
     pub boot: u64,
-    /// Where it can be reached.
+    /// The addresses of this node.
     pub addresses: Addresses,
-    /// The configured voters, this node among them, ascending by id; used until an ensemble is joined.
+    /// The configured voters, including this node, ascending by id; used until the ensemble is formed.
     pub voters: Vec<Voter>,
-    /// For jitter, and for the name of an ensemble that this node founds. Must differ from start to start.
+    /// The seed for jitter and for the id of an ensemble that this node founds. Must differ at every start.
     pub seed: u128,
-    /// How long to wait.
+    /// Timeouts and intervals.
     pub timeouts: Timeouts,
-    /// How much to hold.
+    /// Bounds on memory and on data in flight.
     pub bounds: Bounds,
 }
 
-/// What storage held at the start. All of it is durable, the log's last entry included (protocol.md 1.5).
+/// The state that storage recovered at the start. All of it is durable, including the last log entry (protocol.md
+/// 1.5).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recovered {
     /// The hard state.
     pub hard_state: HardState,
-    /// The genesis, if one was prepared or sealed.
+    /// The prepared or sealed genesis, if any.
     pub founding: Option<Founding>,
-    /// The base of the log; the genesis until snapshots exist.
+    /// The base of the log: the genesis, as long as there are no snapshots.
     pub oldest: Zxid,
-    /// Ascending: each epoch that has entries above `oldest`, with its last counter.
+    /// The last zxid of each epoch that has entries above `oldest`, ascending.
     pub boundaries: Vec<Zxid>,
-    /// The last counter that was applied.
+    /// The last applied counter.
     pub applied: u64,
 }
 

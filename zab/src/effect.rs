@@ -1,4 +1,4 @@
-//! What a node does about it: the caller carries these out, in order.
+//! The outputs of a node, which the caller carries out in order.
 
 use alloc::{string::String, vec::Vec};
 
@@ -9,30 +9,30 @@ use crate::{
     types::{EnsembleId, Epoch, LinkId, NodeId, Round, Token, Zxid},
 };
 
-/// What a node has promised and joined; one record, written whole (rule 10).
+/// The durable promises of a node: one record, always written as a whole (rule 10).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct HardState {
-    /// *p*: no leader of a lower epoch is acknowledged again.
+    /// *p*: no leader of a lower epoch is acknowledged any more.
     pub accepted_epoch: Epoch,
-    /// To whom `accepted_epoch` was promised; `None` only while it is zero.
+    /// The leader that `accepted_epoch` was promised to; `None` only while it is zero.
     pub accepted_leader: Option<NodeId>,
-    /// *a*: the last epoch whose initial history this node made durable. Never above `accepted_epoch`.
+    /// *a*: the last epoch whose initial history is durable on this node. Never above `accepted_epoch`.
     pub current_epoch: Epoch,
 }
 
-/// A genesis as a node keeps it.
+/// The genesis as a node stores it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Founding {
-    /// The base of the log.
+    /// The genesis.
     pub genesis: Genesis,
-    /// Every voter had it durable when this was set; before that it may be replaced.
+    /// Whether it is sealed: every voter has made it durable. Before that it may be replaced.
     pub sealed: bool,
 }
 
-/// One write to storage. Writes are done in the order in which they are issued.
+/// A write to storage. Writes are completed in the order in which they are issued.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Write {
-    /// Add these to the end of the log; contiguous, at least one.
+    /// Append these entries to the log: contiguous, at least one.
     Append(Vec<LogEntry>),
     /// Remove every log entry above this zxid.
     Truncate(Zxid),
@@ -42,164 +42,163 @@ pub enum Write {
     Founding(Founding),
 }
 
-/// What a node does, as others and the caller see it.
+/// The role of a node.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Role {
-    /// Waits for every configured voter to form the ensemble.
+    /// Waits for all configured voters to form the ensemble.
     Forming,
-    /// Elects, or seeks the leader.
+    /// Has no leader.
     Looking,
-    /// Has a leader, and serves where `established` is not `None`.
+    /// Has a leader.
     Following {
-        /// Its leader.
+        /// The leader.
         leader: NodeId,
-        /// The epoch in which it serves: its leader has called it up to date, and it has applied everything that was
-        /// committed then.
+        /// The epoch in which the node serves, if it does: it is up to date, and has applied the commit index of
+        /// UpToDate.
         established: Option<Epoch>,
     },
-    /// Leads, or is about to where `established` is `None`.
+    /// Leads, or is about to.
     Leading {
-        /// The epoch in which it serves: it is established, and has applied its initial history.
+        /// The epoch in which the node serves, if it does: it is established, and has applied its initial history.
         established: Option<Epoch>,
     },
 }
 
-/// One thing to do.
+/// An output of a node.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Effect {
-    /// Write to storage and answer with [`Event::Persisted`](crate::Event::Persisted), for this or a later
-    /// token. A failure ends the process (rule 26).
+    /// Write to storage, then deliver [`Event::Persisted`](crate::Event::Persisted) for this or a later token. A
+    /// failure ends the process (rule 26).
     Write {
-        /// Its name.
+        /// The token of the write.
         token: Token,
-        /// What.
+        /// The write.
         write: Write,
     },
-    /// Read log entries from storage and answer with [`Event::LogRead`](crate::Event::LogRead). All of them
-    /// were reported durable before this.
+    /// Read durable log entries from storage, then deliver [`Event::LogRead`](crate::Event::LogRead).
     Read {
-        /// Its name.
+        /// The id of the read.
         id: u64,
-        /// The first counter wanted.
+        /// The first counter.
         from: u64,
-        /// The last counter wanted.
+        /// The last counter.
         to: u64,
-        /// Stop before the entry that exceeds this sum of sizes, but not before the first.
+        /// The maximum sum of sizes; the first entry is returned in any case.
         bytes_max: usize,
     },
-    /// Send a datagram. It may be lost.
+    /// Send a datagram, which may be lost.
     Datagram {
-        /// To whom.
+        /// The receiver.
         to: NodeId,
-        /// What.
+        /// The vote.
         vote: Vote,
     },
-    /// Dial a peer's message port; answer with [`Event::Connected`](crate::Event::Connected) or
-    /// [`Event::ConnectFailed`](crate::Event::ConnectFailed) within the connect time-out.
+    /// Connect to a peer's message address, then deliver [`Event::Connected`](crate::Event::Connected) or
+    /// [`Event::ConnectFailed`](crate::Event::ConnectFailed) within the connect timeout.
     Connect {
-        /// Whom.
+        /// The peer.
         peer: NodeId,
     },
-    /// Send a message on a connection, behind all earlier ones.
+    /// Send a message on a connection, after all earlier ones.
     Send {
         /// The connection.
         link: LinkId,
-        /// What.
+        /// The message.
         message: Message,
     },
-    /// Close a connection once what was sent on it is out; no [`Event::Closed`](crate::Event::Closed) follows.
+    /// Close a connection after all messages are sent; no [`Event::Closed`](crate::Event::Closed) follows.
     Close {
         /// The connection.
         link: LinkId,
     },
-    /// Everything through this counter is committed and durable here: apply it.
+    /// Apply the log through this counter: it is committed and durable on this node.
     Commit {
         /// The counter.
         counter: u64,
     },
-    /// A proposal was given its place in the log.
+    /// A proposal was accepted and appended to the log.
     Proposed {
-        /// The number that the event carried.
+        /// The id of the event.
         id: u64,
-        /// The place.
+        /// The position in the log.
         zxid: Zxid,
     },
-    /// A proposal was not taken, and never will be.
+    /// A proposal was rejected: it is not in the log and never will be.
     Rejected {
-        /// The number that the event carried.
+        /// The id of the event.
         id: u64,
-        /// Why.
+        /// The reason.
         why: Rejection,
     },
-    /// A quorum has confirmed that this node led when the barrier was asked for.
+    /// A barrier passed: a quorum has confirmed that this node still led after the request.
     BarrierPassed {
-        /// The number that the event carried.
+        /// The id of the event.
         id: u64,
-        /// Apply through this counter before reading.
+        /// The counter through which to apply before reading.
         commit: u64,
     },
-    /// No confirmation; nothing may be read.
+    /// A barrier failed: the read must not be answered.
     BarrierFailed {
-        /// The number that the event carried.
+        /// The id of the event.
         id: u64,
     },
-    /// The other end of a connection, leader or follower of this node, says this to the upper half.
+    /// Deliver a message to the upper half, from this node's leader or one of its followers.
     Relayed {
-        /// The connection, for an answer.
+        /// The connection, for a reply.
         link: LinkId,
-        /// Opaque.
+        /// The opaque payload.
         payload: Bytes,
     },
-    /// The role, or the leader, has changed.
+    /// The role or the leader has changed.
     Role(Role),
-    /// What happened, for logs, metrics and transcripts.
+    /// Report an event, for logs, metrics and transcripts.
     Notice(Notice),
-    /// This node must stop, for this reason: going on would endanger what the ensemble has promised.
+    /// Stop the node for this reason: going on could break the guarantees of the ensemble.
     Stop(String),
 }
 
-/// Why a proposal was not taken.
+/// The reason for the rejection of a proposal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rejection {
-    /// This node is no established leader.
+    /// This node is not an established leader.
     NotLeader,
-    /// Too much is in flight.
+    /// Too many proposals, or too many bytes of them, are open.
     Full,
 }
 
-/// Something worth telling. The core never logs; these are what logs are made of.
+/// A notable event. The protocol core does not log; the caller makes logs of these.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Notice {
-    /// Formation waits for these voters, told when the list changes.
+    /// Formation waits for these voters; reported when the list changes.
     WaitingFor(Vec<NodeId>),
-    /// A peer's configuration names other voters than ours.
+    /// The configuration file of a peer lists other voters than this node's.
     ConfigurationDiffers {
         /// The peer.
         peer: NodeId,
-        /// Message addresses that only the peer's configuration lists.
+        /// The message addresses that only the peer's configuration lists.
         only_theirs: Vec<String>,
-        /// Message addresses that only ours lists.
+        /// The message addresses that only this node's configuration lists.
         only_ours: Vec<String>,
     },
-    /// This node has sealed the genesis and belongs to the ensemble.
+    /// This node has sealed the genesis: it is a member of the ensemble.
     Formed {
         /// The ensemble.
         ensemble: EnsembleId,
-        /// Whether this node is counted in its quorums.
+        /// Whether this node is counted in quorums.
         votes: bool,
     },
-    /// This node is looking for a leader.
+    /// This node looks for a leader.
     Looking {
         /// The round.
         round: Round,
-        /// Why, in words.
+        /// The reason, as a fixed phrase.
         why: &'static str,
     },
-    /// The election is decided, as far as this node sees.
+    /// This node has decided on a leader.
     Elected {
         /// The round.
         round: Round,
-        /// The winner.
+        /// The leader.
         leader: NodeId,
     },
     /// A quorum has promised the epoch to this node.
@@ -209,112 +208,113 @@ pub enum Notice {
         /// The end of its initial history.
         last: Zxid,
     },
-    /// This leader is established: a quorum holds its initial history.
+    /// This leader is established: a quorum has its initial history.
     Established {
         /// The epoch.
         epoch: Epoch,
         /// The end of its initial history.
         last: Zxid,
     },
-    /// A follower has been told how to synchronise.
+    /// The synchronisation of a follower has started.
     Synchronising {
         /// The follower.
         peer: NodeId,
-        /// Counted in quorums.
+        /// Whether it is counted in quorums.
         votes: bool,
-        /// The follower's last zxid.
+        /// The last zxid of the follower's log.
         from: Zxid,
-        /// The common point it starts from.
+        /// The common point of both logs.
         base: Zxid,
     },
-    /// A follower is up to date.
+    /// A follower of this leader is up to date.
     Synchronised {
         /// The follower.
         peer: NodeId,
-        /// What it holds.
+        /// The last zxid that it has acknowledged.
         last: Zxid,
     },
-    /// This follower is up to date with its leader, and serves.
+    /// This node is up to date with its leader, and serves.
     UpToDate {
         /// The epoch.
         epoch: Epoch,
-        /// Its leader.
+        /// The leader.
         leader: NodeId,
     },
-    /// This node cut the end of its log.
+    /// This node has truncated its log.
     Truncated {
-        /// Its last zxid before.
+        /// The last zxid before.
         from: Zxid,
-        /// Its last zxid now.
+        /// The last zxid now.
         to: Zxid,
     },
-    /// A follower of this leader is gone.
+    /// This leader has lost a follower.
     LostFollower {
         /// The follower.
         peer: NodeId,
-        /// Why, in words.
+        /// The reason, as a fixed phrase.
         why: &'static str,
     },
     /// This node refused a connection, or a message on it.
     Refused {
-        /// The peer, where it is known.
+        /// The peer, if it is known.
         peer: Option<NodeId>,
-        /// Why.
+        /// The reason.
         reason: Reason,
     },
     /// A peer refused this node's connection, or a message on it.
     RefusedBy {
         /// The peer.
         peer: NodeId,
-        /// Why.
+        /// The reason.
         reason: Reason,
     },
-    /// This node refused to speak with the other end of a connection for what it said of itself.
-    GreetingRefused {
-        /// Whom this node dialled; `None` for an accepted connection.
+    /// This node refused a connection because of its Hello.
+    HelloRefused {
+        /// The node that was dialled; `None` for an accepted connection.
         dialled: Option<NodeId>,
-        /// Whom the other end means to reach; `None` where it was dialled.
-        meant: Option<NodeId>,
-        /// Who the other end is.
+        /// The node that the other end expects to reach; `None` if it was dialled.
+        expected: Option<NodeId>,
+        /// The node at the other end.
         node: NodeId,
-        /// Where the other end says that it can be reached.
+        /// The addresses in its Hello.
         addresses: Addresses,
-        /// Why.
+        /// The reason.
         reason: Reason,
     },
-    /// Two processes are connected that have the same id and data directory: one of them runs on a copy.
+    /// Two processes with the same id and incarnation are connected: one of them runs on a copy of the data directory.
     Duplicate {
         /// Their id.
         peer: NodeId,
-        /// What the one announces that goes on being served.
+        /// The addresses of the process that stays connected.
         served: Addresses,
-        /// What the other one announces.
+        /// The addresses of the other process.
         other: Addresses,
     },
-    /// A peer reports that it is connected to another process with this node's id and data directory.
-    DuplicateOfThis {
+    /// A peer reports another process with this node's id and incarnation.
+    DuplicateOfSelf {
         /// The peer.
         peer: NodeId,
-        /// What the other process announces.
+        /// The addresses of the other process.
         addresses: Addresses,
     },
-    /// A member's vote names another ensemble: one of the two has the wrong data directory. Told once per peer.
+    /// The vote of a member names another ensemble: one of the two nodes has the wrong data directory. Reported once per
+    /// peer.
     OtherEnsemble {
         /// The peer.
         peer: NodeId,
         /// Its ensemble.
         ensemble: EnsembleId,
     },
-    /// A node's storage is slow, this one's or a peer's. Told of each node twice a minute at most.
+    /// The storage of a node, this one or a peer, is slow. Reported at most twice a minute for each node.
     SlowStorage {
-        /// Whose.
+        /// The node.
         node: NodeId,
-        /// How long a write takes, in microseconds.
-        storage: u64,
+        /// The write latency, in microseconds.
+        write_latency: u64,
     },
-    /// A voter came with another data directory than the recorded one; it is treated as a learner.
-    Amnesiac {
-        /// The voter.
+    /// A voter has another incarnation than the recorded one: it is served like a learner and not counted.
+    UnrecordedIncarnation {
+        /// The node.
         peer: NodeId,
     },
 }

@@ -1,9 +1,9 @@
-//! Fast leader election: how nodes agree on whom to try, by datagrams (rules 1–9).
+//! Fast leader election, by datagrams (rules 1 to 9).
 //!
-//! Every looking node votes for the best candidate it has heard of in the round: the one with the highest
-//! (current epoch, last zxid, id). When a quorum backs the same candidate the round is over. All of this is a
-//! hint: that the winner may lead, and with what history, is decided by discovery (rules 10–14). A wrong
-//! winner costs time, never data, which is why votes may be lost, repeated, late or stale.
+//! A looking node votes for the best candidate that it has received in the round: the one with the highest (current
+//! epoch, last zxid, id). The round ends when a quorum votes for the same candidate. The result is only a hint:
+//! discovery decides whether the winner may lead (rules 10 to 14). A wrong winner costs time, never data, so votes
+//! may be lost, duplicated or late.
 
 use alloc::collections::BTreeMap;
 
@@ -14,23 +14,25 @@ use crate::{
     types::{NodeId, Round, Ticks},
 };
 
-/// A node without a leader. One that has no vote only asks around.
+/// A node that looks for a leader. Without a vote it only asks the others.
 #[derive(Clone, Hash)]
 pub(crate) struct Looking {
-    /// The vote this node began the round with: for itself.
+    /// The vote for this node itself, with which it begins a round.
     initial: Candidate,
-    /// Whom it backs now.
+    /// The current vote.
     vote: Candidate,
-    /// Whom each voter heard of in this round backs, this node included.
+    /// The votes of this round: from voter, this node included, to candidate.
     tally: BTreeMap<NodeId, NodeId>,
+    /// The time at which the vote is resent.
     resend_at: Ticks,
+    /// The interval until the vote is resent again, without jitter.
     resend_after: u64,
-    /// Since when a quorum backs `vote`.
+    /// The time since which a quorum votes for `vote`.
     quorum_since: Option<Ticks>,
 }
 
 impl Looking {
-    /// Begins a round (rule 3).
+    /// Begins a new round (rule 3).
     pub(crate) fn new(core: &mut Core, why: &'static str) -> Looking {
         core.round = Round(core.round.0.saturating_add(1));
         core.notice(Notice::Looking { round: core.round, why });
@@ -48,7 +50,7 @@ impl Looking {
         looking
     }
 
-    /// Whether this node may be elected now: it has a vote, and a disk that answers.
+    /// Whether this node may be elected: it has a vote, and its storage is not stalled.
     fn campaigns(core: &Core) -> bool {
         core.votes() && !core.is_stalled()
     }
@@ -66,7 +68,7 @@ impl Looking {
     }
 
     fn multicast(&mut self, core: &mut Core) {
-        for node in core.others() {
+        for node in core.other_members() {
             core.send_vote(node, Self::state(core), self.vote, None);
         }
         let jitter =
@@ -75,7 +77,7 @@ impl Looking {
         self.resend_after = (self.resend_after * 2).min(core.config.timeouts.vote_max);
     }
 
-    fn back(&mut self, core: &Core, candidate: Candidate) {
+    fn vote_for(&mut self, core: &Core, candidate: Candidate) {
         self.vote = candidate;
         self.quorum_since = None;
         if Self::campaigns(core) {
@@ -86,18 +88,18 @@ impl Looking {
     pub(crate) fn on_vote(&mut self, core: &mut Core, vote: &Vote) -> Next {
         let counts = core.configuration.is_voter(vote.sender, vote.incarnation);
         if !planted!(counts, unrecorded_incarnation_votes => true) {
-            probe!("election.vote-without-weight");
+            probe!("election.vote-of-nonvoter");
             return Next::Stay;
         }
         if vote.state == VoteState::Seeking {
-            probe!("election.seeker");
+            probe!("election.vote-of-seeker");
             return Next::Stay;
         }
         if vote.established.is_some() {
-            // An established leader says so itself: follow it (rule 6). Safe by rules 1 and 11.
+            // The vote is an established leader's own: follow it (rule 6). Safe by rules 1 and 11.
             let leads = vote.state == VoteState::Leading && vote.candidate.node == vote.sender;
-            if leads && !core.ignores(vote.sender) {
-                core.round = self.toward(core, vote.round);
+            if leads && !core.ignores_candidate(vote.sender) {
+                core.round = self.next_round(core, vote.round);
                 probe!("election.joins-established");
                 core.notice(Notice::Elected { round: core.round, leader: vote.sender });
                 return Next::Follow(vote.candidate);
@@ -109,16 +111,16 @@ impl Looking {
             probe!("election.may-not-campaign");
             return Next::Stay;
         }
-        // Who follows or leads without an established epoch has voted in its round like one that looks.
-        // What this node holds it knows better than anybody who speaks of it.
+        // The vote of a node that follows or leads without an established epoch counts like that of a looking node. This
+        // node's own history is known better here than from a vote for it.
         let own = vote.candidate.node == core.me();
         let candidate = if own { self.initial } else { vote.candidate };
-        let theirs = Some(candidate).filter(|candidate| !core.ignores(candidate.node));
+        let theirs = Some(candidate).filter(|candidate| !core.ignores_candidate(candidate.node));
         probe!("election.candidate-ignored", theirs.is_none());
-        probe!("election.own-name-corrected", own && vote.candidate != self.initial);
+        probe!("election.vote-for-self-outdated", own && vote.candidate != self.initial);
         if vote.round > core.round {
             probe!("election.higher-round");
-            core.round = self.toward(core, vote.round);
+            core.round = self.next_round(core, vote.round);
             self.vote = theirs.map_or(self.initial, |theirs| theirs.max(self.initial));
             self.restart(core);
             self.resend_after = core.config.timeouts.vote_min;
@@ -130,7 +132,7 @@ impl Looking {
             }
             return Next::Stay;
         } else if let Some(theirs) = theirs.filter(|theirs| *theirs > self.vote) {
-            self.back(core, theirs);
+            self.vote_for(core, theirs);
             self.resend_after = core.config.timeouts.vote_min;
             self.multicast(core);
         }
@@ -138,45 +140,45 @@ impl Looking {
         self.check(core)
     }
 
-    /// A round that is far ahead is approached in bounded steps, so that no single datagram can use rounds
-    /// up; its vote counts all the same (rule 7).
-    fn toward(&self, core: &Core, round: Round) -> Round {
+    /// The round after a vote of a higher one. It rises by a bounded step, so that a single datagram cannot use up the
+    /// rounds; the vote counts in any case (rule 7).
+    fn next_round(&self, core: &Core, round: Round) -> Round {
         let reachable = core.round.0.saturating_add(core.config.bounds.round_jump_max);
         probe!("election.round-capped", round.0 > reachable);
         Round(round.0.min(reachable).max(core.round.0))
     }
 
-    /// Whether the round is over (rule 5).
+    /// Ends the round if a quorum votes for one candidate, after a short wait for a better one (rule 5).
     pub(crate) fn check(&mut self, core: &mut Core) -> Next {
         if !Self::campaigns(core) {
             return Next::Stay;
         }
-        let backs = |voter: &Voter| self.tally.get(&voter.node) == Some(&self.vote.node);
-        if !core.configuration.has_quorum(backs) {
+        let agrees = |voter: &Voter| self.tally.get(&voter.node) == Some(&self.vote.node);
+        if !core.configuration.has_quorum(agrees) {
             probe!("election.quorum-lost", self.quorum_since.is_some());
             self.quorum_since = None;
             return Next::Stay;
         }
         let since = *self.quorum_since.get_or_insert(core.now);
-        let everyone = self.tally.len() == core.configuration.voters().len();
-        if !everyone && core.now.since(since) < core.config.timeouts.finalise {
+        let complete = self.tally.len() == core.configuration.voters().len();
+        if !complete && core.now.since(since) < core.config.timeouts.finalise {
             return Next::Stay;
         }
-        probe!("election.over-without-everyone", !everyone);
+        probe!("election.decided-without-all", !complete);
         let leader = self.vote.node;
         core.notice(Notice::Elected { round: core.round, leader });
         if leader == core.me() { Next::Lead } else { Next::Follow(self.vote) }
     }
 
-    /// Who backed the winner, this node included.
+    /// The voters that voted for the winner, this node included.
     pub(crate) fn supporters(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.tally.iter().filter(|(_, backed)| **backed == self.vote.node).map(|(node, _)| *node)
+        self.tally.iter().filter(|(_, candidate)| **candidate == self.vote.node).map(|(node, _)| *node)
     }
 
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
         if core.now >= self.resend_at {
-            // What was written since the round began may have become durable.
-            probe!("election.grows-while-looking", core.candidate() > self.initial);
+            // Writes may have completed since the round began.
+            probe!("election.own-log-grew", core.candidate() > self.initial);
             self.initial = core.candidate().max(self.initial);
             if self.vote.node == core.me() {
                 self.vote = self.initial;

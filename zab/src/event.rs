@@ -1,4 +1,4 @@
-//! What happens to a node: everything the protocol ever learns arrives as one of these.
+//! The inputs of a node.
 
 use alloc::vec::Vec;
 
@@ -9,83 +9,81 @@ use crate::{
     types::{LinkId, NodeId, Token},
 };
 
-/// One thing that happened.
+/// An input of a node.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// Time has passed; the time itself comes with the step. Due at least once a heartbeat.
+    /// Time has passed; the step carries the time. Due at least once per heartbeat interval.
     Tick,
-    /// A datagram arrived, whole and well-formed.
+    /// A valid datagram was received.
     Datagram(Vote),
-    /// A connection that this node asked for with [`Effect::Connect`](crate::Effect::Connect) stands.
+    /// A connection requested by [`Effect::Connect`](crate::Effect::Connect) is open.
     Connected {
-        /// The peer it was asked for.
+        /// The peer.
         peer: NodeId,
         /// The new connection.
         link: LinkId,
     },
-    /// A connection that this node asked for could not be made.
+    /// A connection requested by [`Effect::Connect`](crate::Effect::Connect) failed.
     ConnectFailed {
-        /// The peer it was asked for.
+        /// The peer.
         peer: NodeId,
     },
-    /// Somebody connected to this node.
+    /// A connection was accepted.
     Accepted {
         /// The new connection.
         link: LinkId,
     },
-    /// A message arrived on a connection, whole and well-formed.
+    /// A valid message was received.
     Message {
         /// The connection.
         link: LinkId,
         /// The message.
         message: Message,
     },
-    /// Some bytes of a message have arrived on a connection, and not all of it: a sign of life (rule 25). Due a few times
-    /// per heartbeat at most.
+    /// Part of a message was received: a sign of life (rule 25). Due at most a few times per heartbeat interval.
     Heard {
         /// The connection.
         link: LinkId,
     },
-    /// A connection has ended; nothing more arrives on it.
+    /// A connection was closed; nothing more is received on it.
     Closed {
         /// The connection.
         link: LinkId,
     },
-    /// Every storage write through this token has been done, in order; all but table writes are durable.
+    /// All storage writes through this token are complete, in order; all but table writes are durable.
     Persisted(Token),
-    /// The answer to [`Effect::Read`](crate::Effect::Read): at least one entry, the first with the counter
-    /// asked for, the rest following without a gap. Entries above a truncation issued since are ignored.
+    /// The result of [`Effect::Read`](crate::Effect::Read): at least one entry, contiguous, the first with the
+    /// requested counter.
     LogRead {
-        /// The number that the effect carried.
+        /// The id of the effect.
         id: u64,
         /// The entries.
         entries: Vec<LogEntry>,
     },
-    /// Something to replicate. Answered by [`Effect::Proposed`](crate::Effect::Proposed) or
+    /// A request to replicate a payload. Answered by [`Effect::Proposed`](crate::Effect::Proposed) or
     /// [`Effect::Rejected`](crate::Effect::Rejected).
     Propose {
-        /// Chosen by the caller.
+        /// The caller's id of the request.
         id: u64,
-        /// Opaque.
+        /// The opaque payload.
         payload: Bytes,
     },
-    /// A linearizable read wants to know how far it must have applied. Answered by
-    /// [`Effect::BarrierPassed`](crate::Effect::BarrierPassed) or
-    /// [`Effect::BarrierFailed`](crate::Effect::BarrierFailed), only by a leader, within the election time-out.
+    /// A request for a read barrier. Answered by [`Effect::BarrierPassed`](crate::Effect::BarrierPassed), on an
+    /// established leader, or by [`Effect::BarrierFailed`](crate::Effect::BarrierFailed), within the election timeout.
     Barrier {
-        /// Chosen by the caller.
+        /// The caller's id of the request.
         id: u64,
     },
-    /// Send this to the established leader's upper half, if this node follows one.
+    /// A request to send this to the upper half of the established leader; ignored if this node follows none.
     RelayToLeader(Bytes),
-    /// Send this to the upper half at the other end of a connection, if it is still the same.
+    /// A request to send this to the upper half of a serving follower; ignored if the connection is closed.
     RelayTo {
-        /// The connection that a relayed message came by.
+        /// The connection by which a relayed message was received.
         link: LinkId,
-        /// Opaque.
+        /// The opaque payload.
         payload: Bytes,
     },
-    /// The caller has applied the log through this counter (it drops what is only kept for that).
+    /// The caller has applied the log through this counter; entries kept for that may be dropped.
     Applied {
         /// The counter.
         counter: u64,

@@ -1,22 +1,20 @@
-//! What a node is, as a hash: for programs that search through the states of an ensemble and must know a state
-//! again. Servers do not use it.
+//! The fingerprint of a node: a hash of its state, for searches through the states of an ensemble that must recognise
+//! a state. Servers do not use it.
 //!
-//! Two nodes with the same fingerprint answer the same events with the same effects, now and for ever after, under
-//! these conditions, which the caller sees to:
+//! Two nodes with the same fingerprint produce the same effects for the same events from then on, if the caller
+//! ensures this:
 //!
-//! - *Time* comes in eras. Within an era the clock stands still; from one to the next it moves by more than twice
-//!   the election time-out and more than any other, `Timeouts::disk` excepted, which is never reached. Then all that
-//!   a node can ever ask of a time it keeps is whether that is past, now or to come: a deadline to come is met in the
-//!   next era whatever it is, and whatever is past is past its patience.
-//! - *Tokens* are compared with the last one that was reported, and with nothing else; so is the hash. Which write
-//!   a token names follows from its distance, for writes are done in their order.
-//! - *Datagrams* are not delivered among the nodes; what is delivered instead comes with a round and a sequence
-//!   above all earlier ones. So neither round nor sequences matter, and are left out.
-//! - Random numbers only scatter the deadlines of votes; ids of reads are used up within a step of the caller's.
+//! - *Time* advances in eras. Within an era the clock stands still; from one era to the next it advances by more than
+//!   twice the election timeout and every other timeout, except `Timeouts::disk`, which is never reached. Then only
+//!   the order of a stored time and the current time matters: past, now or future.
+//! - *Tokens* are compared only with the last reported one, so the hash has their distance from it. Since writes
+//!   complete in order, the distance identifies the write.
+//! - *Datagrams* of the nodes are not delivered; those that are have a round and a sequence above all earlier ones. So
+//!   neither is part of the hash.
+//! - Random numbers only add jitter to votes; ids of reads are used within one step of the caller.
 //! - The configuration is the same.
 //!
-//! Everything else that a node holds is hashed because that is derived, or because this lists it ([`Core`] is taken
-//! apart without `..`): what is added to a node is in its fingerprint, or does not compile.
+//! [`Core`] is destructured without `..`: a new field is part of the fingerprint or does not compile.
 
 use core::{
     cmp::Ordering,
@@ -29,21 +27,21 @@ use crate::{
     types::{Ticks, Token},
 };
 
-/// As no other type of this crate, so that the hasher, `Relative`, can tell times.
+/// Calls `write_i64`, as no other type of this crate does, so that [`Relative`] recognises times.
 impl Hash for Ticks {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_i64(self.0.cast_signed());
     }
 }
 
-/// As no other type of this crate, so that the hasher, `Relative`, can tell tokens.
+/// Calls `write_i128`, as no other type of this crate does, so that [`Relative`] recognises tokens.
 impl Hash for Token {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_i128(self.0.into());
     }
 }
 
-/// A hasher that takes times and tokens relatively.
+/// A hasher that makes times and tokens relative.
 struct Relative<'a, H> {
     inner: &'a mut H,
     now: Ticks,
@@ -91,28 +89,28 @@ impl Hash for Core {
             dialling,
             effects: _, // Empty between steps.
             stopped,
-            pending,
-            latency: _,   // Compared with timeouts that are never reached, and reported.
-            slow_told: _, // For notices.
+            pending_writes,
+            latency: _,       // Compared with timeouts that are never reached, and reported.
+            slow_reported: _, // For notices.
             last_token,
             persisted: _,
-            next_read: _,
+            last_read: _,
             vote_sequence: _,
-            seen: _,
-            foreign,
+            seen_votes: _,
+            foreign_members,
             failures,
             random: _,
             #[cfg(gometa_instrumented)]
-                remembered: _, // No part of any node but one with a planted fault.
+                remembered: _, // Only for planted faults.
         } = self;
         (hard, founding, configuration, history, commit, epoch_floor, rediscovered).hash(state);
-        (links, dialling, stopped, pending, last_token, foreign, failures).hash(state);
+        (links, dialling, stopped, pending_writes, last_token, foreign_members, failures).hash(state);
     }
 }
 
 impl Zab {
-    /// Hashes what this node is, times and tokens relatively; the module `fingerprint` says under which conditions
-    /// two nodes that hash alike are alike.
+    /// Hashes the state of this node, with relative times and tokens. The module `fingerprint` documents when two nodes
+    /// with the same hash are equivalent.
     pub fn fingerprint(&self, hasher: &mut impl Hasher) {
         let Core { now, persisted, .. } = self.core;
         self.hash(&mut Relative { inner: hasher, now, persisted });

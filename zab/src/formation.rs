@@ -1,11 +1,10 @@
-//! How an ensemble comes to be (design: *Forming an ensemble*).
+//! Formation: how the configured voters found an ensemble (protocol.md 5.7).
 //!
-//! Every configured voter is needed once. The one with the lowest id coordinates: when it is connected with
-//! all others and their configurations agree, it draws a genesis and has everyone make it durable (PREPARE),
-//! then says so (SEAL). Nobody votes before its own seal is durable, so an unsealed genesis may be replaced
-//! by a newer one and nothing is lost. A sealed one never is: whoever has none and meets a sealed node takes
-//! that genesis over, and if the genesis records another data directory for it, it has lost its own and is
-//! not counted any more.
+//! Every configured voter is needed once. The voter with the lowest id coordinates: when it is connected to all others
+//! and their configurations agree, it creates a genesis, which every voter makes durable (Prepare, Prepared), and then
+//! seals (Seal). No node votes before its own seal is durable, so an unsealed genesis can be replaced by a newer one.
+//! A sealed genesis is never replaced. A node without one that connects to a sealed node adopts its genesis (Formed);
+//! if the genesis records another incarnation for this node, the node is not counted.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -21,49 +20,54 @@ use crate::{
     types::{EnsembleId, LinkId, NodeId, Ticks, Token},
 };
 
-/// The longest wait with a genesis that is not sealed, in election time-outs.
-const ASKED_ANEW_MAX: u64 = 64;
+/// The longest time before stale connections are replaced while a genesis is not sealed, in election timeouts.
+const SEAL_TIMEOUT_MAX: u64 = 64;
 
-/// This node's connection to another configured voter.
+/// The connection to another configured voter.
 #[derive(Clone, Hash)]
 struct Contact {
-    /// The dialled connection whose other end has no ensemble either and agrees on the voters.
+    /// The dialled connection, once the other end has no ensemble either and lists the same voters.
     ready: Option<LinkId>,
-    /// Any dialled connection.
+    /// The dialled connection.
     link: Option<LinkId>,
+    /// The time of the next attempt to connect.
     retry_at: Ticks,
+    /// The interval before that attempt.
     retry_after: u64,
-    /// The last connection ended with a refusal, so the next one is not asked for sooner.
+    /// Whether the last connection was refused, so that the interval is not reset.
     refused: bool,
 }
 
+/// The stages of formation.
 #[derive(Clone, Hash)]
 enum Stage {
-    /// Not everyone is here.
+    /// Waits until all voters are ready, or for Prepare or Seal.
     Gathering,
-    /// The coordinator has drawn this genesis and waits for its own disk and all others'.
+    /// Coordinator: the genesis is being written here and by all others.
     Preparing { genesis: Genesis, token: Token, prepared: BTreeSet<NodeId> },
-    /// A prepared genesis is being written; the coordinator is told when it is durable.
+    /// Other voters: the genesis is being written; Prepared follows.
     Accepting { token: Token, ensemble: EnsembleId, link: LinkId },
     /// The seal is being written.
     Sealing { token: Token },
 }
 
-/// A node that belongs to no ensemble yet.
+/// A node without a sealed genesis.
 #[derive(Clone, Hash)]
 pub(crate) struct Forming {
     contacts: BTreeMap<NodeId, Contact>,
-    /// The latest connection that each voter has made to this node and said hello on. Connections are accepted in the
-    /// order in which they were made, so whatever still comes by an earlier one was said before.
+    /// The latest accepted connection of each voter with a Hello. Connections are accepted in the order in which they were
+    /// made, so messages on an earlier one are stale.
     latest: BTreeMap<NodeId, LinkId>,
     stage: Stage,
-    told: Option<Vec<NodeId>>,
-    /// When the genesis that is being written or waited with was drawn or came.
+    /// The last reported list of missing voters.
+    reported: Option<Vec<NodeId>>,
+    /// The time when the current genesis was created or received.
     since: Ticks,
-    /// How long it is waited with before everyone is asked anew, in microseconds. Doubles each time, so that it comes
-    /// to exceed what the slowest disk takes.
-    patience: u64,
-    differs: BTreeSet<NodeId>,
+    /// The time after which stale connections are replaced, in microseconds. It doubles each time, so that it comes to
+    /// exceed the latency of the slowest disk.
+    seal_timeout: u64,
+    /// The voters whose configuration was reported to differ.
+    differing: BTreeSet<NodeId>,
 }
 
 impl Forming {
@@ -75,21 +79,21 @@ impl Forming {
         };
         probe!("formation.starts-prepared", core.founding.is_some());
         Forming {
-            contacts: core.others().into_iter().map(contact).collect(),
+            contacts: core.other_members().into_iter().map(contact).collect(),
             latest: BTreeMap::new(),
             stage: Stage::Gathering,
-            told: None,
+            reported: None,
             since: core.now,
-            patience: core.config.timeouts.election * 4,
-            differs: BTreeSet::new(),
+            seal_timeout: core.config.timeouts.election * 4,
+            differing: BTreeSet::new(),
         }
     }
 
-    fn coordinates(core: &Core) -> bool {
+    fn is_coordinator(core: &Core) -> bool {
         core.configuration.coordinator() == Some(core.me())
     }
 
-    pub(crate) fn connected(&mut self, core: &mut Core, peer: NodeId, link: LinkId) {
+    pub(crate) fn on_connected(&mut self, core: &mut Core, peer: NodeId, link: LinkId) {
         if let Some(contact) = self.contacts.get_mut(&peer) {
             contact.link = Some(link);
         } else {
@@ -97,7 +101,7 @@ impl Forming {
         }
     }
 
-    pub(crate) fn closed(&mut self, core: &Core, link: LinkId) {
+    pub(crate) fn on_closed(&mut self, core: &Core, link: LinkId) {
         let Some((_, contact)) = self.contacts.iter_mut().find(|(_, contact)| contact.link == Some(link))
         else {
             return;
@@ -107,14 +111,14 @@ impl Forming {
         if contact.ready.take().is_some()
             && let Stage::Preparing { .. } = self.stage
         {
-            // Whoever comes back may be another: a new genesis is drawn when all are here again.
-            probe!("formation.begins-again");
+            // The voter may come back with another incarnation: a new genesis is created when all are ready again.
+            probe!("formation.restarts");
             self.stage = Stage::Gathering;
         }
         Self::retry_later(core, contact);
     }
 
-    pub(crate) fn connect_failed(&mut self, core: &Core, peer: NodeId) {
+    pub(crate) fn on_connect_failed(&mut self, core: &Core, peer: NodeId) {
         if let Some(contact) = self.contacts.get_mut(&peer) {
             Self::retry_later(core, contact);
         }
@@ -126,10 +130,10 @@ impl Forming {
         contact.retry_at = core.now.plus(contact.retry_after);
     }
 
-    /// Somebody said who it is, and was believed.
-    pub(crate) fn greeted(&mut self, core: &mut Core, link: LinkId, hello: &Hello) {
+    /// A Hello was accepted.
+    pub(crate) fn on_hello(&mut self, core: &mut Core, link: LinkId, hello: &Hello) {
         if hello.ensemble.is_some() {
-            return; // It will tell us its genesis, or refuse us.
+            return; // It sends its genesis or a refusal.
         }
         let theirs: BTreeMap<NodeId, &Voter> = hello.voters.iter().map(|voter| (voter.node, voter)).collect();
         let ours: BTreeMap<NodeId, &Voter> =
@@ -142,14 +146,14 @@ impl Forming {
         };
         let (only_theirs, only_ours) = (missing(&theirs, &ours), missing(&ours, &theirs));
         if !only_theirs.is_empty() || !only_ours.is_empty() {
-            if self.differs.insert(hello.node) {
+            if self.differing.insert(hello.node) {
                 core.notice(Notice::ConfigurationDiffers { peer: hello.node, only_theirs, only_ours });
             }
             core.refuse(link, Reason::Configuration);
-            self.closed(core, link);
+            self.on_closed(core, link);
             return;
         }
-        self.differs.remove(&hello.node);
+        self.differing.remove(&hello.node);
         match self.contacts.get_mut(&hello.node) {
             Some(contact) if contact.link == Some(link) => {
                 contact.ready = Some(link);
@@ -160,13 +164,13 @@ impl Forming {
             _ => {
                 let latest = self.latest.entry(hello.node).or_insert(link);
                 if link < *latest {
-                    // Its genesis would replace the one that is meant.
-                    probe!("formation.hello-too-late");
+                    // A genesis on it would replace a newer one.
+                    probe!("formation.stale-hello");
                     core.close(link);
                     return;
                 }
                 *latest = link;
-                // Whoever connects anew has no use for its older connection.
+                // A new connection replaces older ones.
                 let accepted = core.links.iter().filter(|(_, state)| state.dialled.is_none());
                 let older: Vec<LinkId> = accepted
                     .filter(|(other, state)| {
@@ -183,72 +187,32 @@ impl Forming {
     }
 
     pub(crate) fn on_message(&mut self, core: &mut Core, link: LinkId, message: Message) -> Next {
-        let Some((node, dialled, formed)) = core
-            .links
-            .get(&link)
-            .and_then(|link| link.hello.as_ref().map(|hello| (hello.node, link.dialled, hello.ensemble)))
-        else {
+        let Some(state) = core.links.get(&link) else { return Next::Stay };
+        let Some(hello) = &state.hello else {
             core.close(link);
             return Next::Stay;
         };
-        let coordinator = core.configuration.coordinator();
+        let (node, formed) = (hello.node, hello.ensemble);
+        let coordinator = state.dialled.is_none() && core.configuration.coordinator() == Some(node);
         match message {
-            Message::Prepare(genesis)
-                if Some(node) == coordinator
-                    && dialled.is_none()
-                    && formed.is_none()
-                    && Self::fits(core, &genesis) =>
-            {
-                match self.stage {
-                    Stage::Gathering | Stage::Accepting { .. } => {
-                        probe!("formation.prepared-anew", core.founding.is_some());
-                        probe!(
-                            "formation.prepared-over-a-write",
-                            matches!(self.stage, Stage::Accepting { .. })
-                        );
-                        let ensemble = genesis.ensemble;
-                        let token = core.write(Write::Founding(Founding { genesis, sealed: false }));
-                        self.since = core.now;
-                        self.stage = Stage::Accepting { token, ensemble, link };
-                    }
-                    // The seal is on its way to the disk: nothing replaces it.
-                    Stage::Sealing { .. } | Stage::Preparing { .. } => core.close(link),
-                }
+            Message::Prepare(genesis) if coordinator && formed.is_none() && Self::fits(core, &genesis) => {
+                self.on_prepare(core, link, genesis);
             }
-            Message::Prepared(ensemble) => {
-                if let Stage::Preparing { genesis, prepared, .. } = &mut self.stage
-                    && genesis.ensemble == ensemble
-                    && self.contacts.get(&node).is_some_and(|contact| contact.ready == Some(link))
-                {
-                    prepared.insert(node);
-                }
-            }
-            Message::Seal(ensemble) if Some(node) == coordinator && dialled.is_none() => {
-                match (&self.stage, core.founding.clone()) {
-                    (Stage::Gathering | Stage::Accepting { .. }, Some(founding))
-                        if founding.genesis.ensemble == ensemble && core.is_idle() =>
-                    {
-                        self.seal(core, founding.genesis);
-                    }
-                    _ => {
-                        probe!("formation.seal-out-of-place");
-                        core.close(link);
-                    }
-                }
-            }
+            Message::Prepared(ensemble) => self.on_prepared(node, link, ensemble),
+            Message::Seal(ensemble) if coordinator => self.on_seal(core, link, ensemble),
             Message::Formed(genesis) if formed == Some(genesis.ensemble) => {
                 if core.is_idle() {
-                    return self.adopt(core, genesis);
+                    return self.on_formed(core, genesis);
                 }
-                probe!("formation.news-while-writing");
-                // It is judged by what is durable: once more, when the write under way is done.
+                probe!("formation.formed-while-writing");
+                // Only the durable state decides: retry when the pending write is complete.
                 core.close(link);
-                self.closed(core, link);
+                self.on_closed(core, link);
             }
             Message::Refuse(reason) => {
                 core.notice(Notice::RefusedBy { peer: node, reason });
                 core.close(link);
-                self.closed(core, link);
+                self.on_closed(core, link);
                 if let Some(contact) = self.contacts.get_mut(&node) {
                     contact.refused = true;
                 }
@@ -275,13 +239,51 @@ impl Forming {
             | Message::Alive { .. }
             | Message::Relay(_) => {
                 core.close(link);
-                self.closed(core, link);
+                self.on_closed(core, link);
             }
         }
         self.check(core)
     }
 
-    /// Whether a genesis names the configured voters, all with a data directory, and this node with its own.
+    fn on_prepare(&mut self, core: &mut Core, link: LinkId, genesis: Genesis) {
+        match self.stage {
+            Stage::Gathering | Stage::Accepting { .. } => {
+                probe!("formation.prepares-again", core.founding.is_some());
+                probe!("formation.prepares-while-writing", matches!(self.stage, Stage::Accepting { .. }));
+                let ensemble = genesis.ensemble;
+                let token = core.write(Write::Founding(Founding { genesis, sealed: false }));
+                self.since = core.now;
+                self.stage = Stage::Accepting { token, ensemble, link };
+            }
+            // A genesis that is being sealed is not replaced.
+            Stage::Sealing { .. } | Stage::Preparing { .. } => core.close(link),
+        }
+    }
+
+    fn on_prepared(&mut self, node: NodeId, link: LinkId, ensemble: EnsembleId) {
+        if let Stage::Preparing { genesis, prepared, .. } = &mut self.stage
+            && genesis.ensemble == ensemble
+            && self.contacts.get(&node).is_some_and(|contact| contact.ready == Some(link))
+        {
+            prepared.insert(node);
+        }
+    }
+
+    fn on_seal(&mut self, core: &mut Core, link: LinkId, ensemble: EnsembleId) {
+        match (&self.stage, core.founding.clone()) {
+            (Stage::Gathering | Stage::Accepting { .. }, Some(founding))
+                if founding.genesis.ensemble == ensemble && core.is_idle() =>
+            {
+                self.seal(core, founding.genesis);
+            }
+            _ => {
+                probe!("formation.seal-unexpected");
+                core.close(link);
+            }
+        }
+    }
+
+    /// Whether a genesis lists the configured voters, all with an incarnation, and this node with its own.
     fn fits(core: &Core, genesis: &Genesis) -> bool {
         genesis.voters.len() == core.configuration.voters().len()
             && genesis
@@ -300,17 +302,17 @@ impl Forming {
         self.stage = Stage::Sealing { token };
     }
 
-    /// A sealed genesis is law.
-    fn adopt(&mut self, core: &mut Core, genesis: Genesis) -> Next {
+    /// Adopts the sealed genesis of a member.
+    fn on_formed(&mut self, core: &mut Core, genesis: Genesis) -> Next {
         let Some(own) = genesis.voters.iter().find(|voter| voter.node == core.me()) else {
-            return Next::Stay; // Joining an ensemble as somebody new is not built yet; we were refused.
+            return Next::Stay; // Joining as a new member is not built yet: a refusal follows.
         };
         let prepared = core.founding.as_ref().map(|founding| founding.genesis.ensemble);
         if own.incarnation == Some(core.config.incarnation) && prepared != Some(genesis.ensemble) {
-            // The seal was given only after this very directory had prepared; it has forgotten.
+            // The genesis was sealed only after this data directory had prepared it: its state is older than that.
             core.stop(format!(
-                "the ensemble {:?} knows this data directory, but the directory has no memory of it: an older \
-                 copy was put in its place; remove the directory to come back as a node without a vote",
+                "ensemble {:?} records this data directory, but the directory has no record of it: it is an older \
+                 copy; remove it to restart as a node without a vote",
                 genesis.ensemble
             ));
             return Next::Stay;
@@ -321,7 +323,7 @@ impl Forming {
         Next::Stay
     }
 
-    /// Goes on where a write or the last missing voter was waited for.
+    /// Advances the stage if the write or the voters that it waits for are there.
     pub(crate) fn check(&mut self, core: &mut Core) -> Next {
         match &self.stage {
             Stage::Gathering => {
@@ -331,12 +333,12 @@ impl Forming {
                     .filter(|(_, contact)| contact.ready.is_none())
                     .map(|(node, _)| *node)
                     .collect();
-                if Self::coordinates(core) && waiting.is_empty() && core.is_idle() {
+                if Self::is_coordinator(core) && waiting.is_empty() && core.is_idle() {
                     self.prepare(core);
                 }
-                if self.told.as_ref() != Some(&waiting) {
+                if self.reported.as_ref() != Some(&waiting) {
                     core.notice(Notice::WaitingFor(waiting.clone()));
-                    self.told = Some(waiting);
+                    self.reported = Some(waiting);
                 }
             }
             Stage::Preparing { genesis, token, prepared } => {
@@ -354,7 +356,7 @@ impl Forming {
             }
             Stage::Sealing { token } => {
                 if core.persisted(*token) {
-                    return self.formed(core);
+                    return self.finish(core);
                 }
             }
         }
@@ -383,9 +385,9 @@ impl Forming {
                 },
             });
         }
-        // A name no other ensemble has: the seed of this start, stirred so that a second draw differs.
-        let stir = (u128::from(core.random_below(u64::MAX)) << 64) | u128::from(core.random_below(u64::MAX));
-        let ensemble = EnsembleId { id: core.config.seed ^ stir, history: 1 };
+        // A unique id: the seed of this start, mixed so that a second genesis of this start differs.
+        let mixed = (u128::from(core.random_below(u64::MAX)) << 64) | u128::from(core.random_below(u64::MAX));
+        let ensemble = EnsembleId { id: core.config.seed ^ mixed, history: 1 };
         let genesis = Genesis { ensemble, voters };
         let token = core.write(Write::Founding(Founding { genesis: genesis.clone(), sealed: false }));
         for contact in self.contacts.values() {
@@ -397,10 +399,11 @@ impl Forming {
         self.stage = Stage::Preparing { genesis, token, prepared: BTreeSet::new() };
     }
 
-    fn formed(&mut self, core: &mut Core) -> Next {
+    /// The seal is durable: this node is a member.
+    fn finish(&mut self, core: &mut Core) -> Next {
         let Some(ensemble) = core.ensemble() else { return Next::Stay };
         for link in self.contacts.values().filter_map(|contact| contact.ready) {
-            if Self::coordinates_sealed(core, link) {
+            if Self::expects_seal(core, link) {
                 core.send(link, Message::Seal(ensemble));
             }
         }
@@ -408,9 +411,9 @@ impl Forming {
         Next::Look("the ensemble is formed")
     }
 
-    /// Whether the node at the other end waits for this node's seal: it prepared with the coordinator.
-    fn coordinates_sealed(core: &Core, link: LinkId) -> bool {
-        Self::coordinates(core)
+    /// Whether this node coordinates and the other end has prepared the genesis with it.
+    fn expects_seal(core: &Core, link: LinkId) -> bool {
+        Self::is_coordinator(core)
             && core.votes()
             && core
                 .links
@@ -420,34 +423,34 @@ impl Forming {
     }
 
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
-        // While a genesis is prepared and not sealed, something is waited for; the other end of an old connection
-        // may be gone without a word. So it is asked anew, now and then.
-        let patience = self.patience;
+        // While a genesis is prepared and not sealed, the other end of an old connection may be gone without notice. So
+        // old connections are replaced from time to time.
+        let timeout = self.seal_timeout;
         if core.founding.is_some()
             && !matches!(self.stage, Stage::Sealing { .. })
-            && core.now.since(self.since) > patience
+            && core.now.since(self.since) > timeout
         {
             let old: Vec<LinkId> = self
                 .contacts
                 .values()
                 .filter_map(|contact| contact.ready)
                 .filter(|link| {
-                    core.links.get(link).is_some_and(|state| core.now.since(state.opened) > patience)
+                    core.links.get(link).is_some_and(|state| core.now.since(state.opened) > timeout)
                 })
                 .collect();
             if !old.is_empty() {
                 self.since = core.now;
-                self.patience = (patience * 2).min(core.config.timeouts.election * ASKED_ANEW_MAX);
+                self.seal_timeout = (timeout * 2).min(core.config.timeouts.election * SEAL_TIMEOUT_MAX);
             }
             for link in old {
-                probe!("formation.asks-anew");
+                probe!("formation.reconnects");
                 core.close(link);
-                self.closed(core, link);
+                self.on_closed(core, link);
             }
         }
         for (node, contact) in &mut self.contacts {
             if contact.link.is_some_and(|link| !core.links.contains_key(&link)) {
-                probe!("formation.contact-lost");
+                probe!("formation.connection-lost");
                 contact.link = None;
                 contact.ready = None;
                 Self::retry_later(core, contact);
@@ -460,12 +463,12 @@ impl Forming {
     }
 }
 
-/// What a member says to a node that has no ensemble yet.
-pub(crate) fn inform(core: &mut Core, link: LinkId, hello: &Hello) {
+/// Sends the genesis to a member without a sealed one; refuses other nodes.
+pub(crate) fn send_genesis(core: &mut Core, link: LinkId, hello: &Hello) {
     let Some(founding) = core.founding.clone() else { return };
     if core.configuration.contains(hello.node) {
         if !core.configuration.is_voter(hello.node, hello.incarnation) {
-            core.notice(Notice::Amnesiac { peer: hello.node });
+            core.notice(Notice::UnrecordedIncarnation { peer: hello.node });
         }
         core.send(link, Message::Formed(founding.genesis));
     } else {

@@ -1,24 +1,22 @@
-//! What a node knows of its log: how far it goes, how far it is durable, which epochs it is made of, and the
-//! most recent entries themselves.
+//! A node's log in memory: its end, its durable end, its epochs, and the most recent entries.
 //!
-//! The entries live in storage; this is the part of them that decisions are made of. Counters are dense, so
-//! the whole log is described by where each epoch ends ([`Epochs`]), which is also what a follower tells its
-//! leader about its history (rule 12).
+//! Storage has the entries. Counters have no gaps, so the end of each epoch describes the whole log ([`Epochs`]); a
+//! follower sends the same description to its leader (rule 12).
 
 use alloc::{collections::VecDeque, vec::Vec};
 
 use crate::{message::LogEntry, types::Zxid};
 
-/// Which epoch each counter of a log belongs to.
+/// The epochs of a log: the epoch of each counter.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Epochs {
     base: Zxid,
-    /// Ascending in epoch and counter: each epoch that has entries above `base`, with its last counter.
+    /// The last zxid of each epoch that has entries above `base`, ascending in epoch and counter.
     ends: Vec<Zxid>,
 }
 
 impl Epochs {
-    /// A log that begins above `base` and whose epochs end at `ends`; `None` unless those ascend above it.
+    /// The log above `base` whose epochs end at `ends`; `None` unless these ascend and are above `base`.
     pub fn new(base: Zxid, ends: Vec<Zxid>) -> Option<Epochs> {
         let ascend = ends.is_sorted_by(|a, b| a.epoch < b.epoch && a.counter < b.counter)
             && ends.first().is_none_or(|first| first.counter > base.counter && first.epoch >= base.epoch);
@@ -30,12 +28,12 @@ impl Epochs {
         self.base
     }
 
-    /// The last entry's zxid; the base if there is none.
+    /// The zxid of the last entry; the base if there is none.
     pub fn last(&self) -> Zxid {
         self.ends.last().copied().unwrap_or(self.base)
     }
 
-    /// The end of each epoch, ascending.
+    /// The last zxid of each epoch, ascending.
     pub fn ends(&self) -> &[Zxid] {
         &self.ends
     }
@@ -52,25 +50,25 @@ impl Epochs {
         self.ends.get(run).map(|end| Zxid { epoch: end.epoch, counter })
     }
 
-    /// The counter before the first entry of the epoch that this counter belongs to.
+    /// The counter before the first entry of this counter's epoch.
     fn before_epoch_of(&self, counter: u64) -> u64 {
         let run = self.ends.partition_point(|end| end.counter < counter);
         if run == 0 { self.base.counter } else { self.ends[run - 1].counter }
     }
 
-    /// The highest zxid that both logs hold: where the epochs at one counter are equal, the logs are equal up
-    /// to there (log matching). `None` if it lies below the base of either.
+    /// The highest zxid that both logs have; `None` if it lies below the base of either. Logs with the same epoch at a
+    /// counter are equal up to it (log matching).
     pub fn common_point(&self, other: &Epochs) -> Option<Zxid> {
         let mut counter = self.last().counter.min(other.last().counter);
         loop {
             let (ours, theirs) = (self.at(counter)?, other.at(counter)?);
-            // Epochs never fall along a log, so the log with the higher epoch at this counter differs from
-            // the other throughout that epoch.
+            // Epochs never fall along a log, so the log with the higher epoch at this counter differs from the other one
+            // in that whole epoch.
             let order = ours.epoch.cmp(&theirs.epoch);
             counter = match planted!(order, compares_logs_by_length => core::cmp::Ordering::Equal) {
                 core::cmp::Ordering::Equal => return Some(ours),
                 core::cmp::Ordering::Greater if counter > self.base.counter => {
-                    probe!("sync.leader-has-the-later-epoch");
+                    probe!("sync.leader-epoch-higher");
                     self.before_epoch_of(counter)
                 }
                 core::cmp::Ordering::Less if counter > other.base.counter => other.before_epoch_of(counter),
@@ -79,7 +77,7 @@ impl Epochs {
         }
     }
 
-    /// The same log, described only as far back as its last `count` epochs.
+    /// The same log, described only from its last `count` epochs on.
     pub fn recent(&self, count: usize) -> Epochs {
         let cut = self.ends.len().saturating_sub(count);
         if cut == 0 {
@@ -103,17 +101,17 @@ impl Epochs {
     }
 }
 
-/// What a node knows of its log.
+/// A node's log in memory.
 #[derive(Clone, Hash, Debug)]
 pub(crate) struct History {
     epochs: Epochs,
-    /// Everything through here is durable (rule 24).
+    /// The durable mark: everything through this counter is durable (rule 24).
     durable: u64,
-    /// The last counter handed out to be applied.
+    /// The last counter released to be applied.
     released: u64,
     /// The last counter that the caller has applied.
     applied: u64,
-    /// The most recent entries, contiguous up to the last; everything that is not durable is among them.
+    /// The most recent entries, contiguous up to the last one; they include all entries that are not durable.
     tail: VecDeque<LogEntry>,
     tail_bytes: usize,
     tail_bytes_max: usize,
@@ -138,12 +136,12 @@ impl History {
         &self.epochs
     }
 
-    /// The last entry's zxid, durable or not.
+    /// The zxid of the last entry, durable or not.
     pub(crate) fn last(&self) -> Zxid {
         self.epochs.last()
     }
 
-    /// The last durable entry's zxid.
+    /// The zxid of the last durable entry.
     pub(crate) fn durable(&self) -> Zxid {
         self.epochs.at(self.durable).expect("the durable mark lies within the log")
     }
@@ -171,7 +169,7 @@ impl History {
         self.evict();
     }
 
-    /// Adds an entry to the end.
+    /// Appends an entry.
     pub(crate) fn push(&mut self, entry: LogEntry) {
         let last = self.last();
         assert!(
@@ -184,10 +182,10 @@ impl History {
         self.tail.push_back(entry);
     }
 
-    /// Removes everything above `to`, which the log holds. The durable mark falls at once (rule 24).
+    /// Truncates the log to `to`, which it contains. The durable mark falls at once (rule 24).
     pub(crate) fn truncate(&mut self, to: Zxid) {
-        assert_eq!(self.epochs.at(to.counter), Some(to), "truncation goes back to an entry of the log");
-        assert!(to.counter >= self.released, "what may have been applied is never cut (invariant 15)");
+        assert_eq!(self.epochs.at(to.counter), Some(to), "the log is truncated to one of its entries");
+        assert!(to.counter >= self.released, "released entries are never truncated (invariant 15)");
         self.epochs.truncate(to);
         planted!(self.durable = self.durable.min(to.counter), keeps_durable_mark_on_truncate => {});
         let beyond = |entry: &LogEntry| planted!(entry.zxid.counter > to.counter, keeps_truncated_entries_in_memory => false);
@@ -196,35 +194,35 @@ impl History {
         }
     }
 
-    /// Everything through this counter has become durable.
+    /// Raises the durable mark to this counter.
     pub(crate) fn set_durable(&mut self, counter: u64) {
         assert!(counter <= self.last().counter, "only what is in the log becomes durable");
         self.durable = self.durable.max(counter);
         self.evict();
     }
 
-    /// The entry at this counter, if it is among the recent ones.
+    /// The entry at this counter, if it is in memory.
     pub(crate) fn recent(&self, counter: u64) -> Option<&LogEntry> {
         let first = self.tail.front()?.zxid.counter;
         self.tail.get(usize::try_from(counter.checked_sub(first)?).ok()?)
     }
 
-    /// The first counter that is among the recent ones; one above the last if there is none.
+    /// The first counter in memory; one above the last entry if there is none.
     pub(crate) fn recent_from(&self) -> u64 {
         self.tail.front().map_or(self.last().counter + 1, |entry| entry.zxid.counter)
     }
 
-    /// Drops old entries from memory: applied ones beyond the budget, others beyond four times of it. What
-    /// is not durable stays, for nobody else has it.
+    /// Evicts old entries from memory: applied ones beyond the budget, others beyond four times the budget. Entries that
+    /// are not durable stay.
     fn evict(&mut self) {
         while self.tail_bytes > self.tail_bytes_max {
             let beyond = self.tail_bytes > self.tail_bytes_max * 4;
-            probe!("memory.evicts-what-is-not-applied", beyond && self.durable > self.applied);
+            probe!("memory.evicts-unapplied", beyond && self.durable > self.applied);
             let keep_from = if beyond { self.durable } else { self.durable.min(self.applied) };
             match self.tail.pop_front() {
                 Some(entry) if entry.zxid.counter <= keep_from => self.tail_bytes -= entry.size(),
                 Some(entry) => {
-                    probe!("memory.keeps-beyond-its-budget");
+                    probe!("memory.over-budget");
                     return self.tail.push_front(entry);
                 }
                 None => return,

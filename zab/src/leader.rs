@@ -89,8 +89,11 @@ impl Leader {
             barriers: Barriers::default(),
             proposals: Proposals::default(),
         };
-        let early: Vec<(LinkId, Epoch)> =
-            core.links.iter().filter_map(|(id, link)| link.cepoch.map(|accepted| (*id, accepted))).collect();
+        let early: Vec<(LinkId, Epoch)> = core
+            .links
+            .iter()
+            .filter_map(|(id, link)| link.follower_epoch.map(|accepted| (*id, accepted)))
+            .collect();
         for (link, accepted) in early {
             probe!("lead.early-follower");
             leader.admit(core, link, accepted);
@@ -197,7 +200,7 @@ impl Leader {
             | Message::UpToDate { .. }
             | Message::Commit { .. }
             | Message::Alive { .. }
-            | Message::Heartbeat { .. } => self.drop_follower(core, link, "it speaks like a leader"),
+            | Message::Heartbeat { .. } => self.drop_follower(core, link, "it sends an unexpected message"),
         }
     }
 
@@ -220,7 +223,7 @@ impl Leader {
 
     pub(crate) fn on_closed(&mut self, core: &mut Core, link: LinkId) -> Next {
         if let Some(progress) = self.followers.remove(&link) {
-            core.notice(Notice::LostFollower { peer: progress.node, why: "the connection has ended" });
+            core.notice(Notice::LostFollower { peer: progress.node, why: "its connection is closed" });
         }
         self.check(core)
     }
@@ -238,8 +241,8 @@ impl Leader {
                     || self.followers.values().any(|progress| progress.is(voter))
             });
             if !quorum {
-                probe!("lead.supporters-gone");
-                return Next::Look("its supporters are looking again");
+                probe!("lead.support-lost");
+                return Next::Look("its supporters look for another leader");
             }
         }
         Next::Stay
@@ -261,7 +264,7 @@ impl Leader {
                     None
                 };
                 if let Some(why) = why {
-                    probe!("propose.too-many", why == Rejection::Full);
+                    probe!("propose.limit-reached", why == Rejection::Full);
                     core.effects.push(Effect::Rejected { id, why });
                     return;
                 }
@@ -369,7 +372,7 @@ impl Leader {
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
         if core.is_stalled() {
             probe!("lead.own-disk-stalls");
-            return Next::Look("its own disk does not answer");
+            return Next::Look("its own storage is stalled");
         }
         let timeout = core.config.timeouts.election;
         let silent = |progress: &Progress| core.now.since(progress.heard) > timeout;
@@ -381,7 +384,7 @@ impl Leader {
         }
         if !planted!(self.has_contact(core), leads_without_quorum_in_reach => true) {
             probe!("lead.quorum-lost");
-            return Next::Look("a quorum of followers is out of reach");
+            return Next::Look("no quorum of followers is reachable");
         }
         if core.now >= self.next_heartbeat && self.has_begun() {
             self.send_heartbeat(core);
@@ -389,7 +392,7 @@ impl Leader {
         planted!(self.send_alive(core), sends_no_alive => {});
         if core.now >= self.next_announcement {
             self.next_announcement = core.now.plus(timeout / 4);
-            for node in core.others() {
+            for node in core.other_members() {
                 if !self.followers.values().any(|progress| progress.node == node) {
                     self.announce(core, node);
                 }
@@ -420,7 +423,7 @@ impl Leader {
         }
         if self.established().is_some() {
             core.release();
-            probe!("lead.applies-before-it-serves", self.serves(core).is_none());
+            probe!("lead.applies-before-serving", self.serves(core).is_none());
         }
     }
 
@@ -428,7 +431,7 @@ impl Leader {
     pub(crate) fn step_down(&mut self, core: &mut Core) {
         // The proposals of this very step are in the log already: another leader may yet commit them.
         let new = self.proposals.take_new();
-        probe!("lead.ends-with-fresh-proposals", !new.is_empty());
+        probe!("lead.ends-with-new-proposals", !new.is_empty());
         if !new.is_empty() {
             planted!(_ = core.write(Write::Append(new)), drops_last_proposals => {});
         }

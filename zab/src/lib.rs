@@ -1,68 +1,65 @@
-//! The Zab protocol as a pure state machine: how a few nodes keep one history.
+//! The Zab protocol as a pure state machine: how a few nodes keep one replicated log.
 //!
-//! # What Zab is
+//! # Zab
 //!
-//! An ensemble of nodes keeps a log. One of them, the *leader*, gives each *proposal* its place in it, and a
-//! proposal is *committed* when a majority of the voters, a *quorum*, has it on disk. Any two quorums share a
-//! node, and everything below follows from that and from what this node has promised.
+//! One node, the *leader*, gives each *proposal* its position in the log. A proposal is *committed* when a majority of
+//! the voters, a *quorum*, has it on disk. Any two quorums have a voter in common; the guarantees below follow from
+//! that and from the promises that voters make durable.
 //!
-//! A place in the log is a *zxid*: the leader's *epoch*, and a counter. Leaderships are numbered by epochs, and
-//! each goes through four stages:
+//! A position is a *zxid*: the leader's *epoch* and a counter. Every epoch goes through four stages:
 //!
-//! 1. **Election** (`election`). Nodes without a leader agree by datagrams on whom to try: the one with the most
-//!    recent history. This is only a guess, and nothing depends on its being right.
-//! 2. **Discovery** (`leader`, `follower`). The candidate asks a quorum which epochs they have promised, picks a
-//!    higher one, and has a quorum promise that (on disk) and tell how recent their histories are. If one of them
-//!    knows more, the candidate gives up. Otherwise it holds everything that may ever have been committed, for
-//!    any committed proposal is on some node of its quorum; and no older leader can commit anything any more, for
-//!    that would take a quorum without this promise.
+//! 1. **Election** (`election`). Nodes without a leader exchange votes in datagrams, and prefer the node with the most
+//!    recent history. The result is a hint; safety does not depend on it.
+//! 2. **Discovery** (`leader`, `follower`). The candidate collects the promises of a quorum, chooses a higher epoch, and
+//!    lets a quorum promise that epoch on disk and describe its histories. If a voter has a newer history than the
+//!    candidate, the candidate gives up. Otherwise its log contains everything that was ever committed, since every
+//!    committed proposal is on some node of the quorum; and no older leader can commit any more, since it would need
+//!    the ack of a node that has promised the new epoch.
 //! 3. **Synchronisation** (`sync`, `leader`, `follower`). The leader brings its followers to its own history: each
-//!    goes back to the last entry that both logs share, then takes what it lacks. A follower that has made the
-//!    history durable, and then the epoch, says so. With a quorum of these the leader is *established*, and its
-//!    whole initial history is committed, whoever proposed it.
-//! 4. **Broadcast** (`leader`, `follower`). Proposals go out in order, acknowledgements and commits come back
-//!    cumulatively, and nothing waits for one proposal before taking the next.
+//!    truncates its log to the last common entry, then receives what it lacks. A follower acknowledges when first the
+//!    history and then the epoch are durable. With acknowledgements from a quorum the leader is *established*, and its
+//!    whole initial history is committed.
+//! 4. **Broadcast** (`leader`, `follower`). Proposals are sent in order and pipelined; acks and commits are cumulative.
 //!
-//! When a follower loses its leader, or a leader its quorum, it begins again with 1. Before any of this, once in
-//! an ensemble's life, its voters agree on what they are: `formation`.
+//! A follower that loses its leader, and a leader that loses its quorum, begin again with 1. Once in an ensemble's
+//! life, before all of this, its voters agree on its genesis: `formation`.
 //!
-//! # What this crate is
+//! # This crate
 //!
-//! One node of that, and nothing but the thinking: [`Zab::step`] takes what happened ([`Event`]) and says what to
-//! do ([`Effect`]). Time is an argument, randomness a seed. There are no sockets, threads, clocks or files in
-//! here, and no standard library to get them from, so the same inputs give the same outputs, on a server and in a
-//! simulator that tries what no server lives to see.
+//! One node, without IO: [`Zab::step`] takes [`Event`]s and returns [`Effect`]s. Time is an argument, randomness a
+//! seed. There are no sockets, threads, clocks or files, and no standard library, so the same inputs give the same
+//! outputs on a server and in a simulator.
 //!
-//! *Durability is an input.* The node asks for writes and is told when they are durable. Every promise, vote and
-//! acknowledgement is made from what storage has reported, never from what was asked of it (`state`).
+//! *Durability is an input.* The node issues writes, and storage reports when they are complete. Promises, votes and
+//! acks are made only from state that storage has reported as durable (`state`).
 //!
-//! # What holds
+//! # Invariants
 //!
 //! - At most one leader is established in an epoch.
-//! - What is committed is in the initial history of every later established leader.
-//! - Entries with the same zxid are the same, and so are the logs below them.
-//! - Promised and current epochs never fall; nothing that may have been applied is ever cut.
-//! - A barrier passes only if the leader still led after it was asked for.
-//! - Whatever a peer sends, the node does not panic; whatever its own storage or program gets wrong, it does.
+//! - Committed entries are in the initial history of every later established leader.
+//! - Entries with the same zxid are equal, and so are the logs below them.
+//! - Promised and current epochs never fall; entries that may have been applied are never truncated.
+//! - A barrier passes only if this leader still led after the barrier was requested.
+//! - No message of a peer causes a panic; a fault of the node's own storage or caller does.
 //!
-//! # Where it differs
+//! # Differences
 //!
-//! From the paper: the leader does not take over a follower's better history, it makes way for its owner; a
-//! follower gets a difference and not the whole history. From ZooKeeper: the counter of a zxid goes on from epoch
-//! to epoch, so it is the position in the log; a promise names its leader, so that it can be repeated; an entry
-//! carries its predecessor's zxid; there is no synthetic first entry of an epoch. `docs/protocol.md` has the rules
-//! by number (comments here cite them: *rule 12*) and the list of deviations.
+//! From the paper: a leader whose history is behind gives up instead of taking over the follower's; a follower
+//! receives a difference instead of the whole history. From ZooKeeper: the counter of a zxid does not restart with an
+//! epoch, so it is the position in the log; a promise names its leader, so that it can be repeated; there is no
+//! synthetic first entry of an epoch. `docs/protocol.md` has the numbered rules that comments cite (*rule 12*) and the
+//! list of deviations.
 //!
-//! # What it leaves out
+//! # Omissions
 //!
-//! Changes of membership and snapshots: messages and log entries have their places, and a follower that would
-//! need a snapshot is refused.
+//! Membership changes and snapshots are not built. Messages and log entries have fields for them; a follower that
+//! needs a snapshot is refused.
 //!
 //! # Reading order
 //!
-//! `types` and `message` for the words · [`Event`] and [`Effect`] for the world outside · `ensemble` and `history`
-//! for quorums and logs · `state` for what a node has in every phase, and `pace` for how fast its storage is ·
-//! `election`, `leader` (with `peer`) and `follower` side by side · `machine`, which turns one into the other · `formation`, last.
+//! `types`, `message` · [`Event`], [`Effect`] · `configuration`, `quorum`, `history` · `state`, the part of a node that
+//! all phases share · `election`, `leader` (with `progress`, `barrier`, `proposals`) and `follower` side by side ·
+//! `machine`, the phases · `formation`.
 #![no_std]
 #![forbid(unsafe_code)]
 extern crate alloc;

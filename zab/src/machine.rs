@@ -1,4 +1,4 @@
-//! The node: phases, dispatch, every transition between phases.
+//! A node: the phases, the dispatch of events, and the transitions between phases.
 
 use alloc::vec::Vec;
 
@@ -22,13 +22,11 @@ enum Phase {
     Looking(Looking),
     Following(Follower),
     Leading(Leader),
-    /// An [`Effect::Stop`] was given: nothing is done any more.
+    /// [`Effect::Stop`] was emitted: all further events are ignored.
     Stopped,
 }
 
-/// One node of the protocol.
-///
-/// The caller feeds it events and carries out effects; the node itself does nothing but think.
+/// A node of the protocol. It does no IO: the caller delivers events and carries out effects.
 #[derive(Clone, Hash)]
 pub struct Zab {
     pub(crate) core: Core,
@@ -36,57 +34,57 @@ pub struct Zab {
     role: Role,
 }
 
-/// A member as a leader sees it.
+/// The status of a follower or learner, as seen by its leader.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FollowerStatus {
-    /// The follower or learner.
+    /// The id of the node.
     pub node: NodeId,
-    /// Counted in quorums.
+    /// Whether it is counted in quorums.
     pub votes: bool,
-    /// Up to date, and serving.
+    /// Whether it is up to date.
     pub serving: bool,
-    /// The last counter it has acknowledged in this epoch; 0 before the first.
+    /// The last counter acknowledged in this epoch; 0 if none.
     pub acked: u64,
-    /// Its connection.
+    /// The connection.
     pub link: LinkId,
-    /// The last counter that it has reported to hold durably in this epoch, acknowledged or not; 0 before the first.
-    pub held: u64,
+    /// The last counter reported as durable in this epoch, during synchronisation too; 0 if none.
+    pub durable: u64,
 }
 
 impl Zab {
-    /// A node at its start, with what its storage held. What it does first comes with the first step.
+    /// Creates a node with the recovered state. Its first effects are returned by the first step.
     ///
     /// # Panics
     ///
-    /// If `recovered` cannot be true: promises below the log or the current epoch, a table beyond the log,
-    /// epochs that do not ascend. Storage has refused such a directory before.
+    /// If `recovered` is inconsistent: promises below the log or the current epoch, applied beyond the log, epochs that do
+    /// not ascend. Storage refuses such a directory before.
     pub fn new(config: Config, recovered: Recovered, now: Ticks) -> Zab {
         let mut core = Core::new(config, recovered, now);
         let phase = if core.ensemble().is_some() {
-            Phase::Looking(Looking::new(&mut core, "it has started"))
+            Phase::Looking(Looking::new(&mut core, "the node has started"))
         } else {
             Phase::Forming(Forming::new(&core))
         };
         Zab { core, phase, role: Role::Forming }
     }
 
-    /// Takes in what happened, in order, and says what to do about all of it, in order.
+    /// Handles events in order and returns the effects, in order.
     ///
-    /// What is sent in answer is gathered over the whole step: one append and one proposal to each follower
-    /// for all proposals, one acknowledgement for all writes, one commit for all acknowledgements.
+    /// Messages are batched per step: one append and one Propose to each follower for all proposals, one Ack for all
+    /// writes, one Commit for all acks.
     ///
-    /// `now` never goes back; a step with an earlier time counts as one at the latest time.
+    /// Time does not go back: an earlier `now` counts as the latest one.
     pub fn step(&mut self, now: Ticks, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
         self.core.now = self.core.now.max(now);
         for event in events {
             if !self.core.stopped {
-                let next = self.take(event);
-                self.turn(next);
+                let next = self.handle(event);
+                self.transition(next);
             }
         }
         if !self.core.stopped {
             let next = self.tick();
-            self.turn(next);
+            self.transition(next);
         }
         match &mut self.phase {
             Phase::Following(follower) => follower.flush(&mut self.core),
@@ -101,19 +99,19 @@ impl Zab {
         core::mem::take(&mut self.core.effects)
     }
 
-    fn take(&mut self, event: Event) -> Next {
+    fn handle(&mut self, event: Event) -> Next {
         let core = &mut self.core;
         match event {
-            Event::Tick => Next::Stay, // Every step looks at the clock.
+            Event::Tick => Next::Stay, // Every step ends with `tick`.
             Event::Datagram(vote) => self.on_vote(&vote),
             Event::Connected { peer, link } => {
                 core.dialling.remove(&peer);
                 core.open(link, Some(peer));
                 match &mut self.phase {
-                    Phase::Forming(forming) => forming.connected(core, peer, link),
-                    Phase::Following(follower) => follower.connected(core, peer, link),
+                    Phase::Forming(forming) => forming.on_connected(core, peer, link),
+                    Phase::Following(follower) => follower.on_connected(core, peer, link),
                     Phase::Looking(_) | Phase::Leading(_) | Phase::Stopped => {
-                        probe!("link.dialled-too-late");
+                        probe!("connection.no-longer-needed");
                         core.close(link);
                     }
                 }
@@ -123,10 +121,10 @@ impl Zab {
                 core.dialling.remove(&peer);
                 match &mut self.phase {
                     Phase::Forming(forming) => {
-                        forming.connect_failed(core, peer);
+                        forming.on_connect_failed(core, peer);
                         Next::Stay
                     }
-                    Phase::Following(follower) => follower.connect_failed(core, peer),
+                    Phase::Following(follower) => follower.on_connect_failed(core, peer),
                     Phase::Looking(_) | Phase::Leading(_) | Phase::Stopped => Next::Stay,
                 }
             }
@@ -136,7 +134,7 @@ impl Zab {
             }
             Event::Message { link, message } => self.on_message(link, message),
             Event::Heard { link } => {
-                self.heard(link);
+                self.on_contact(link);
                 Next::Stay
             }
             Event::Closed { link } => {
@@ -145,10 +143,10 @@ impl Zab {
                 }
                 match &mut self.phase {
                     Phase::Forming(forming) => {
-                        forming.closed(core, link);
+                        forming.on_closed(core, link);
                         Next::Stay
                     }
-                    Phase::Following(follower) => follower.closed(link),
+                    Phase::Following(follower) => follower.on_closed(link),
                     Phase::Leading(leader) => leader.on_closed(core, link),
                     Phase::Looking(_) | Phase::Stopped => Next::Stay,
                 }
@@ -203,7 +201,7 @@ impl Zab {
 
     fn on_vote(&mut self, vote: &Vote) -> Next {
         let core = &mut self.core;
-        if !core.admit(vote) {
+        if !core.accept_vote(vote) {
             return Next::Stay;
         }
         match &mut self.phase {
@@ -226,35 +224,35 @@ impl Zab {
 
     fn on_message(&mut self, link: LinkId, message: Message) -> Next {
         let core = &mut self.core;
-        // A closed connection's last messages may still be on their way: nothing from it is believed.
-        probe!("link.message-after-its-end", !core.links.contains_key(&link));
+        // The last messages of a closed connection may still arrive; they are ignored.
+        probe!("connection.message-after-close", !core.links.contains_key(&link));
         let Some(state) = core.links.get(&link) else { return Next::Stay };
         let message = match message {
             Message::Hello(hello) => {
-                if !core.greet(link, hello.clone()) {
+                if !core.accept_hello(link, hello.clone()) {
                     return match &mut self.phase {
                         Phase::Forming(forming) => {
-                            forming.closed(core, link);
+                            forming.on_closed(core, link);
                             Next::Stay
                         }
-                        Phase::Following(follower) => follower.closed(link),
+                        Phase::Following(follower) => follower.on_closed(link),
                         Phase::Looking(_) | Phase::Leading(_) | Phase::Stopped => Next::Stay,
                     };
                 }
-                let joined = hello.ensemble.is_some();
+                let formed = hello.ensemble.is_some();
                 return match &mut self.phase {
                     Phase::Forming(forming) => {
-                        forming.greeted(core, link, &hello);
+                        forming.on_hello(core, link, &hello);
                         forming.check(core)
                     }
                     Phase::Following(follower) if follower.link() == Some(link) => {
-                        follower.greeted(core, link, joined)
+                        follower.on_hello(core, link, formed)
                     }
                     Phase::Stopped => Next::Stay,
                     _ => {
-                        if !joined {
-                            probe!("formation.informs");
-                            formation::inform(core, link, &hello);
+                        if !formed {
+                            probe!("formation.sends-genesis");
+                            formation::send_genesis(core, link, &hello);
                         }
                         Next::Stay
                     }
@@ -263,18 +261,20 @@ impl Zab {
             Message::Duplicate(addresses) if state.hello.is_some() => {
                 if let Some(hello) = &state.hello {
                     let peer = hello.node;
-                    core.notice(Notice::DuplicateOfThis { peer, addresses });
+                    core.notice(Notice::DuplicateOfSelf { peer, addresses });
                 }
                 core.close(link);
                 if let Phase::Leading(leader) = &mut self.phase {
                     return leader.on_closed(core, link);
                 }
-                return self.lost(link);
+                return self.on_refused(link);
             }
-            Message::Alive { storage } if state.hello.is_some() => return self.on_alive(link, storage),
+            Message::Alive { write_latency } if state.hello.is_some() => {
+                return self.on_alive(link, write_latency);
+            }
             message if state.hello.is_none() && !matches!(message, Message::Refuse(_)) => {
                 core.refuse(link, Reason::Version);
-                return self.lost(link);
+                return self.on_refused(link);
             }
             message => message,
         };
@@ -284,7 +284,7 @@ impl Zab {
             Phase::Following(follower) if follower.link() == Some(link) => follower.on_message(core, message),
             Phase::Following(_) => {
                 if matches!(message, Message::FollowerEpoch { .. }) {
-                    probe!("follow.refuses-a-follower");
+                    probe!("follow.rejects-follower");
                     core.refuse(link, Reason::NotLeading);
                 } else {
                     core.close(link);
@@ -293,11 +293,11 @@ impl Zab {
             }
             Phase::Looking(_) => {
                 match message {
-                    // Its sender has elected this node, which may find out in a moment.
+                    // Its sender has elected this node, which may learn of it next.
                     Message::FollowerEpoch { accepted, .. } => {
-                        probe!("lead.follower-before-victory");
+                        probe!("lead.follower-before-elected");
                         if let Some(state) = core.links.get_mut(&link) {
-                            state.cepoch = Some(accepted);
+                            state.follower_epoch = Some(accepted);
                             state.opened = core.now;
                         }
                     }
@@ -309,16 +309,15 @@ impl Zab {
         }
     }
 
-    /// The other end of a connection is at work.
-    fn on_alive(&mut self, link: LinkId, storage: u64) -> Next {
+    fn on_alive(&mut self, link: LinkId, write_latency: u64) -> Next {
         let core = &mut self.core;
         let Some(state) = core.links.get_mut(&link) else { return Next::Stay };
-        state.storage = storage;
+        state.write_latency = write_latency;
         if let Some(node) = state.hello.as_ref().map(|hello| hello.node) {
-            core.tell_slowness(node, storage);
+            core.report_slow_storage(node, write_latency);
         }
         match &self.phase {
-            // It is about to follow this node, which follows another.
+            // The sender is about to follow this node, which follows another one.
             Phase::Following(follower) if follower.link() != Some(link) => {
                 core.refuse(link, Reason::NotLeading);
             }
@@ -327,20 +326,20 @@ impl Zab {
             | Phase::Following(_)
             | Phase::Leading(_)
             | Phase::Stopped => {
-                self.heard(link);
+                self.on_contact(link);
             }
         }
         Next::Stay
     }
 
-    /// Something came by a connection that is in use, or about to be.
-    fn heard(&mut self, link: LinkId) {
+    /// Something was received on a connection that is in use, or about to be.
+    fn on_contact(&mut self, link: LinkId) {
         let core = &mut self.core;
         match &mut self.phase {
-            Phase::Following(follower) if follower.link() == Some(link) => follower.heard(core),
+            Phase::Following(follower) if follower.link() == Some(link) => follower.on_contact(core),
             Phase::Leading(leader) => leader.on_contact(core, link),
             Phase::Looking(_) => {
-                // Its sender has elected this node, which may find out in a moment.
+                // Its sender may have elected this node, which may learn of it next.
                 if let Some(state) = core.links.get_mut(&link).filter(|state| state.hello.is_some()) {
                     state.opened = core.now;
                 }
@@ -349,21 +348,21 @@ impl Zab {
         }
     }
 
-    /// A connection was closed by this node for what came on it.
-    fn lost(&mut self, link: LinkId) -> Next {
+    /// This node has closed a connection because of a message on it.
+    fn on_refused(&mut self, link: LinkId) -> Next {
         match &mut self.phase {
             Phase::Forming(forming) => {
-                forming.closed(&self.core, link);
+                forming.on_closed(&self.core, link);
                 Next::Stay
             }
-            Phase::Following(follower) => follower.closed(link),
+            Phase::Following(follower) => follower.on_closed(link),
             Phase::Looking(_) | Phase::Leading(_) | Phase::Stopped => Next::Stay,
         }
     }
 
     fn tick(&mut self) -> Next {
         let core = &mut self.core;
-        core.tell_slowness(core.me(), core.slow_latency());
+        core.report_slow_storage(core.me(), core.slow_latency());
         let next = match &mut self.phase {
             Phase::Forming(forming) => forming.tick(core),
             Phase::Looking(looking) => looking.tick(core),
@@ -381,8 +380,8 @@ impl Zab {
         next
     }
 
-    /// Changes the phase until nothing is left to change.
-    fn turn(&mut self, mut next: Next) {
+    /// Changes the phase, until it does not change any more.
+    fn transition(&mut self, mut next: Next) {
         loop {
             if self.core.stopped {
                 self.phase = Phase::Stopped;
@@ -395,8 +394,8 @@ impl Zab {
                     match &mut self.phase {
                         Phase::Leading(leader) => leader.step_down(core),
                         Phase::Following(follower) => {
-                            if follower.failed() {
-                                core.failed(follower.leader());
+                            if follower.leader_failed() {
+                                core.candidate_failed(follower.leader());
                             }
                             if let Some(link) = follower.link() {
                                 core.close(link);
@@ -429,11 +428,11 @@ impl Zab {
                     let early: Vec<LinkId> = core
                         .links
                         .iter()
-                        .filter(|(_, link)| link.cepoch.is_some())
+                        .filter(|(_, link)| link.follower_epoch.is_some())
                         .map(|(link, _)| *link)
                         .collect();
                     for link in early {
-                        probe!("follow.refuses-an-early-follower");
+                        probe!("follow.rejects-early-follower");
                         core.refuse(link, Reason::NotLeading);
                     }
                     self.phase = Phase::Following(Follower::new(core, vote));
@@ -443,9 +442,9 @@ impl Zab {
         }
     }
 
-    // ---- What the caller may know
+    // ---- Status
 
-    /// What this node does.
+    /// The role of this node.
     pub fn role(&self) -> Role {
         match &self.phase {
             Phase::Forming(_) => Role::Forming,
@@ -457,7 +456,7 @@ impl Zab {
         }
     }
 
-    /// This node.
+    /// The id of this node.
     pub fn node(&self) -> NodeId {
         self.core.me()
     }
@@ -467,12 +466,12 @@ impl Zab {
         self.core.ensemble().is_some() && self.core.votes()
     }
 
-    /// The ensemble, once joined.
+    /// The ensemble, once its genesis is sealed on this node.
     pub fn ensemble(&self) -> Option<EnsembleId> {
         self.core.ensemble()
     }
 
-    /// The ensemble's members; before formation, the configured voters.
+    /// The configuration in force; before formation, the configured voters.
     pub fn configuration(&self) -> &Configuration {
         &self.core.configuration
     }
@@ -497,18 +496,18 @@ impl Zab {
         self.core.commit
     }
 
-    /// How slow a node's storage is, this one's or that of one that it is connected with, in microseconds for a write;
-    /// 0 if it is not slow, or not known.
-    pub fn storage_of(&self, node: NodeId) -> u64 {
+    /// The write latency of a node's storage, in microseconds: this node's, or as a connected node reports it. 0 if it is
+    /// not slow or not known.
+    pub fn write_latency_of(&self, node: NodeId) -> u64 {
         if node == self.core.me() {
             return self.core.slow_latency();
         }
         let of = |link: &&crate::state::Link| link.hello.as_ref().is_some_and(|hello| hello.node == node);
-        self.core.links.values().filter(of).map(|link| link.storage).max().unwrap_or(0)
+        self.core.links.values().filter(of).map(|link| link.write_latency).max().unwrap_or(0)
     }
 
-    /// The counter through which this node must have applied before it serves (rule 20): the commit index of
-    /// UpToDate on a follower, the end of the initial history on an established leader. `None` until it is known.
+    /// The counter through which this node must have applied before it serves (rule 20): the commit index of UpToDate on
+    /// a follower, the end of the initial history on an established leader; else `None`.
     pub fn serves_from(&self) -> Option<u64> {
         match &self.phase {
             Phase::Following(follower) => follower.serves_from(),
@@ -517,7 +516,7 @@ impl Zab {
         }
     }
 
-    /// A leader's followers and learners.
+    /// The followers and learners of this leader.
     pub fn followers(&self) -> Vec<FollowerStatus> {
         match &self.phase {
             Phase::Leading(leader) => leader
@@ -527,7 +526,7 @@ impl Zab {
                     votes: self.core.configuration.voters().iter().any(|voter| progress.is(voter)),
                     serving: progress.is_serving(),
                     acked: progress.acked,
-                    held: progress.durable,
+                    durable: progress.durable,
                     link,
                 })
                 .collect(),
@@ -535,8 +534,8 @@ impl Zab {
         }
     }
 
-    /// The members that this node leads or follows now, as recorded, and what each said of itself when it connected.
-    /// Those with another data directory than the recorded one are left out.
+    /// The recorded members that this node leads or follows, each with its Hello. Nodes with another incarnation than the
+    /// recorded one are left out.
     pub fn connected_members(&self) -> impl Iterator<Item = (&Voter, &Hello)> {
         self.core
             .links
@@ -553,17 +552,17 @@ impl Zab {
             })
     }
 
-    /// The log entry at this counter, if it is in memory; storage has it otherwise.
+    /// The log entry at this counter, if it is in memory.
     pub fn recent(&self, counter: u64) -> Option<&LogEntry> {
         self.core.history.recent(counter)
     }
 
-    /// A token for a write of the caller's own, in the one order of all writes.
+    /// Allocates a token for a write of the caller, in the common order of all writes.
     pub fn allocate_token(&mut self) -> Token {
         self.core.allocate_token()
     }
 
-    /// A number for a read of the caller's own.
+    /// Allocates an id for a read of the caller.
     pub fn allocate_read(&mut self) -> u64 {
         self.core.allocate_read()
     }

@@ -1,7 +1,7 @@
-//! What nodes say to each other: votes in datagrams, messages on connections, and the log entries they carry.
+//! The messages between nodes: votes in datagrams, messages on connections, and log entries.
 //!
-//! Messages keep ZooKeeper's names. A connection begins with a [`Hello`] from either side; everything behind it
-//! speaks for that sender, data directory and ensemble.
+//! Messages keep ZooKeeper's names. A connection begins with a [`Hello`] from each side, which identifies the sender,
+//! its data directory and its ensemble for all later messages.
 
 use alloc::{string::String, vec::Vec};
 
@@ -9,187 +9,191 @@ use bytes::Bytes;
 
 use crate::types::{EnsembleId, Epoch, Incarnation, NodeId, Round, Zxid};
 
-/// What a log entry is for.
+/// The kind of a log entry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Kind {
-    /// The store's; opaque here.
+    /// A command of the store, opaque to the protocol.
     Command,
-    /// A change of the ensemble's members; decides quorums from the moment it is logged. No node makes one yet.
+    /// A new configuration of the ensemble, in force from when it is appended. Not built yet.
     Membership,
-    /// Something that a newer build knows. Whoever is given one by its leader stops: it must not be dropped.
+    /// A kind of a newer build. A node that receives one from its leader stops, since it must not be skipped.
     Unknown(u32),
 }
 
-/// The feature level of this build: entries that demand more stop the node.
+/// The feature level of this build. An entry that needs a higher one stops the node.
 pub const LEVEL: u32 = 1;
 
-/// One item of the replicated log.
+/// An entry of the replicated log.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct LogEntry {
-    /// Its identity and place.
+    /// The identity and position.
     pub zxid: Zxid,
-    /// What it is for.
+    /// The kind.
     pub kind: Kind,
-    /// The feature level a node needs to apply it.
+    /// The feature level that is needed to apply the entry.
     pub level: u32,
-    /// Opaque, and never re-encoded on its way.
+    /// The opaque payload, never re-encoded.
     pub payload: Bytes,
 }
 
 impl LogEntry {
-    /// What an entry is taken to cost in memory and in flight, in bytes.
+    /// The size that is accounted in memory and in flight, in bytes.
     pub fn size(&self) -> usize {
         self.payload.len() + 64
     }
+
+    /// Whether this build can apply the entry.
+    pub(crate) fn is_supported(&self) -> bool {
+        self.kind == Kind::Command && self.level <= LEVEL
+    }
 }
 
-/// Where a node can be reached ("host:port" each).
+/// The addresses of a node, "host:port" each.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Addresses {
-    /// UDP, for votes.
+    /// The UDP address for votes.
     pub election: String,
-    /// TCP, for nodes; people are shown this one.
+    /// The TCP address for nodes; logs for people show this one.
     pub message: String,
-    /// TCP, for clients. Empty where it is not known.
+    /// The TCP address for clients; empty if it is not known.
     pub request: String,
 }
 
-/// A voter as a configuration or a genesis names it.
+/// A voter of a configuration or a genesis.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Voter {
-    /// Its id.
+    /// The id.
     pub node: NodeId,
-    /// The data directory it was formed with; `None` in a configuration, or if it was absent at formation.
+    /// The data directory at formation; `None` in a configuration file, or if the voter was absent at formation.
     pub incarnation: Option<Incarnation>,
-    /// Where to reach it.
+    /// The addresses.
     pub addresses: Addresses,
 }
 
-/// What an ensemble is founded on: the base of every log, at zxid (0, 0).
+/// The founding record of an ensemble: the base of every log, at zxid (0, 0).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Genesis {
-    /// The ensemble this founds.
+    /// The ensemble.
     pub ensemble: EnsembleId,
-    /// Ascending by node id, at least one.
+    /// The voters, at least one, ascending by id.
     pub voters: Vec<Voter>,
 }
 
 /// The state of a vote's sender.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum VoteState {
-    /// Elects.
+    /// Takes part in an election.
     Looking,
     /// Follows the candidate of the vote.
     Following,
-    /// Leads; the candidate of the vote is the sender.
+    /// Leads; the candidate of the vote is the sender itself.
     Leading,
-    /// Looks for the leader, and votes for nobody: a learner, or a voter whose data directory was replaced.
+    /// Looks for the leader without a vote: a learner, or a voter whose data directory was replaced.
     Seeking,
 }
 
-/// A candidate, and how recent its history is. The order in which votes are preferred: (epoch, last, node).
+/// A candidate and the end of its history. Candidates are preferred in the order of (epoch, last, node).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Candidate {
     /// The candidate's durable current epoch.
     pub epoch: Epoch,
     /// The candidate's last durable zxid.
     pub last: Zxid,
-    /// The candidate.
+    /// The id of the candidate.
     pub node: NodeId,
 }
 
-/// One election datagram (rule 2). Everything in it was durable before it was sent.
+/// An election datagram (rule 2). Its values are durable before it is sent, the round excepted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Vote {
-    /// `None` before the sender has joined an ensemble.
+    /// The sender's ensemble; `None` before formation.
     pub ensemble: Option<EnsembleId>,
-    /// The sender.
+    /// The id of the sender.
     pub sender: NodeId,
     /// The sender's data directory.
     pub incarnation: Incarnation,
-    /// Which start of the sender; durable, rises at each.
+    /// The number of the sender's start; durable, ascending.
     pub boot: u64,
-    /// Rises with every datagram of one boot.
+    /// The number of the datagram within one start, ascending.
     pub sequence: u64,
-    /// What the sender does.
+    /// The state of the sender.
     pub state: VoteState,
     /// The round in which the vote was cast.
     pub round: Round,
-    /// Whom it backs.
+    /// The candidate that the sender votes for.
     pub candidate: Candidate,
-    /// The epoch that the sender's leader has established; `None` before that.
+    /// The epoch in which the sender's leader is established, if it is.
     pub established: Option<Epoch>,
-    /// Counter of the log entry that the sender's membership stands in; 0 is the genesis.
+    /// The version of the sender's configuration; 0 is the genesis.
     pub config_version: u64,
 }
 
 /// The first message on a connection, from either side.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Hello {
-    /// The sender.
+    /// The id of the sender.
     pub node: NodeId,
     /// The sender's data directory.
     pub incarnation: Incarnation,
-    /// Which start of the sender.
+    /// The number of the sender's start.
     pub boot: u64,
-    /// Whom the dialling side means to reach; `None` from the accepting side.
-    pub meant: Option<NodeId>,
-    /// `None` before the sender has joined an ensemble.
+    /// The node that the dialling side expects to reach; `None` from the accepting side.
+    pub expected: Option<NodeId>,
+    /// The sender's ensemble; `None` before formation.
     pub ensemble: Option<EnsembleId>,
-    /// Where the sender can be reached.
+    /// The sender's addresses.
     pub addresses: Addresses,
-    /// Before formation: the voters of the sender's configuration; empty afterwards.
+    /// The configured voters of the sender before formation; empty afterwards.
     pub voters: Vec<Voter>,
 }
 
-/// Why a connection is refused; it is closed behind the refusal.
+/// The reason for a refusal, after which the connection is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Reason {
-    /// The dialled node does not lead, and is not about to.
+    /// The dialled node neither leads nor is about to.
     NotLeading,
-    /// The follower's history ends before the leader's log begins; snapshots do not exist yet.
+    /// The follower needs a snapshot, which is not built yet: its log and the leader's have no common point.
     SnapshotNeeded,
-    /// The follower does not hold the zxid that it was told to go back to.
+    /// The follower does not have the common point that Diff names.
     NoCommonPoint,
-    /// Another node was meant.
+    /// The connection has reached another node than expected.
     WrongNode,
     /// The sender belongs to another ensemble.
     OtherEnsemble,
-    /// The sender is none of the ensemble's members.
+    /// The sender is not a member of the ensemble.
     NotAMember,
-    /// The two configurations name different voters.
+    /// The two configuration files list different voters.
     Configuration,
-    /// Another version of the protocol.
+    /// The message is not valid in this version of the protocol.
     Version,
-    /// A new epoch is due for this node, but the last one is too recent; come again.
+    /// The follower needs a later epoch, and the last discovery was too recent; it should retry.
     TooSoon,
 }
 
-/// What nodes say on a connection.
-///
-/// *Link* messages of a leadership carry its epoch and are dropped where it is not the receiver's (rule 21).
+/// A message on a connection. Messages of a leadership carry its epoch; they are dropped if it is not the receiver's
+/// (rule 21).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Message {
-    /// Who speaks.
+    /// Identifies the sender; the first message in each direction.
     Hello(Hello),
-    /// Formation: coordinator → voter. Make this genesis durable, unsealed.
+    /// Coordinator → voter, formation: make this genesis durable, unsealed.
     Prepare(Genesis),
-    /// Formation: voter → coordinator. The genesis of this ensemble is durable here.
+    /// Voter → coordinator, formation: the genesis of this ensemble is durable.
     Prepared(EnsembleId),
-    /// Formation: coordinator → voter. Every voter has prepared.
+    /// Coordinator → voter, formation: every voter has prepared the genesis; seal it.
     Seal(EnsembleId),
-    /// A sealed genesis, to a node that has none.
+    /// Member → node without a sealed genesis: the genesis of the ensemble.
     Formed(Genesis),
-    /// CEPOCH, follower → leader: the epoch that the sender has promised (rule 11).
+    /// Follower → leader (CEPOCH): the epoch that the sender has promised (rule 11).
     FollowerEpoch {
         /// The sender's accepted epoch.
         accepted: Epoch,
-        /// Counter of the log entry that the sender's membership stands in.
+        /// The version of the sender's configuration.
         config_version: u64,
     },
     /// Leader → follower: promise this epoch.
     NewEpoch(Epoch),
-    /// Follower → leader: promised, and this is the history I hold (rule 12).
+    /// Follower → leader: the epoch is promised; describes the sender's history (rule 12).
     AckEpoch {
         /// The promised epoch.
         epoch: Epoch,
@@ -199,105 +203,104 @@ pub enum Message {
         last: Zxid,
         /// The base of the sender's log.
         oldest: Zxid,
-        /// Ascending: each epoch that has entries above `oldest`, with its last counter.
+        /// The last zxid of each epoch that has entries above `oldest`, ascending.
         boundaries: Vec<Zxid>,
     },
-    /// Follower → leader: not promised, because of this promise (rule 11).
+    /// Follower → leader: the epoch cannot be promised, because of this promise (rule 11).
     RefuseEpoch {
         /// The sender's accepted epoch.
         accepted: Epoch,
-        /// To whom it was promised.
+        /// The leader that it was promised to.
         leader: Option<NodeId>,
     },
-    /// Either way: no service on this connection.
+    /// Either direction: the connection is refused.
     Refuse(Reason),
-    /// To one of two processes that have the same id and data directory: what the other one announces. The connection
-    /// is closed behind it.
+    /// To one of two processes with the same id and incarnation: the addresses of the other one. The connection is closed
+    /// afterwards.
     Duplicate(Addresses),
-    /// Leader → follower: go back to `base`; what follows it comes as proposals (table 1.3).
+    /// Leader → follower: truncate to `base`; proposals from there on follow (table 1.3).
     Diff {
-        /// The leadership.
+        /// The epoch of the leadership.
         epoch: Epoch,
-        /// The common point. The receiver truncates whatever it holds above.
+        /// The common point of both logs.
         base: Zxid,
     },
-    /// Leader → follower: log entries, contiguous, in one stream from the base of the Diff on.
+    /// Leader → follower: log entries, in one contiguous stream from the base of Diff on.
     Propose {
-        /// The leadership.
+        /// The epoch of the leadership.
         epoch: Epoch,
-        /// The zxid before the first entry.
+        /// The zxid before the first entry of `entries`.
         previous: Zxid,
-        /// At least one.
+        /// The entries, at least one.
         entries: Vec<LogEntry>,
-        /// The leader's commit index, as far as this follower may know it.
+        /// The leader's commit index; 0 if the receiver must not learn it yet (rule 20).
         commit: u64,
     },
-    /// Follower → leader, while synchronising: everything through this zxid is written here. It opens the
-    /// window for more and counts for nothing else (an ack may not be sent before the epoch is durable, rule 22).
+    /// Follower → leader, during synchronisation: everything through `last` is durable. It frees the window and counts
+    /// for nothing else, since the epoch is not durable yet (rule 22).
     Progress {
-        /// The leadership.
+        /// The epoch of the leadership.
         epoch: Epoch,
         /// The sender's last durable zxid.
         last: Zxid,
     },
-    /// Leader → follower: you hold the initial history through this zxid; make it durable, then the epoch.
+    /// Leader → follower: `last` is the end of the initial history; make it durable, then the epoch.
     NewLeader {
-        /// The leadership.
+        /// The epoch of the leadership.
         epoch: Epoch,
         /// The end of the initial history.
         last: Zxid,
     },
-    /// Follower → leader: current epoch and everything through `last` are durable (rule 19).
+    /// Follower → leader: the current epoch and everything through `last` are durable (rule 19).
     AckNewLeader {
-        /// The leadership.
+        /// The epoch of the leadership.
         epoch: Epoch,
         /// The sender's last durable zxid.
         last: Zxid,
     },
-    /// Leader → follower: the leader is established; apply and serve.
+    /// Leader → follower: the leader is established; serve when `commit` is applied.
     UpToDate {
-        /// The leadership.
+        /// The epoch of the leadership.
         epoch: Epoch,
-        /// The leader's commit index now.
+        /// The leader's current commit index.
         commit: u64,
     },
-    /// Follower → leader: everything through this zxid is durable here.
+    /// Follower → leader: everything through `last` is durable.
     Ack {
-        /// The leadership.
+        /// The epoch of the leadership.
         epoch: Epoch,
         /// The sender's last durable zxid.
         last: Zxid,
     },
-    /// Leader → follower: everything through this counter is committed.
+    /// Leader → follower: everything through `commit` is committed.
     Commit {
-        /// The leadership.
+        /// The epoch of the leadership.
         epoch: Epoch,
         /// The leader's commit index.
         commit: u64,
     },
-    /// Leader → follower: still there? Each one is a barrier round as well.
+    /// Leader → follower: a sign of life to be answered; also the round of read barriers.
     Heartbeat {
-        /// The leadership.
+        /// The epoch of the leadership.
         epoch: Epoch,
-        /// Rises with every heartbeat of one leadership, never reused.
+        /// The number of the heartbeat in this leadership, ascending.
         id: u64,
-        /// The leader's commit index, as far as this follower may know it.
+        /// The leader's commit index; 0 if the receiver must not learn it yet (rule 20).
         commit: u64,
     },
-    /// Follower → leader: my promise stands, for every heartbeat through this one.
+    /// Follower → leader: the sender's promise to this leader holds, at this and all earlier heartbeats.
     HeartbeatAck {
-        /// The leadership.
+        /// The epoch of the leadership.
         epoch: Epoch,
-        /// The heartbeat's.
+        /// The id of the heartbeat.
         id: u64,
     },
-    /// Either way, where nothing else is due: the sender is at work, and be it with its own disk. It claims nothing
-    /// else, and may come at any time after the Hello.
+    /// Either direction: a sign of life from a node that has nothing else to send, for example while it waits for its
+    /// disk. Valid at any time after Hello.
     Alive {
-        /// How long a write takes the sender's storage, or has been taking it, in microseconds; 0 if that is not slow.
-        storage: u64,
+        /// The write latency of the sender's storage, in microseconds; 0 if it is not slow.
+        write_latency: u64,
     },
-    /// Between the nodes' upper halves; opaque here. Delivered only while the sender leads or follows the
-    /// receiver in an established epoch.
+    /// Either direction: an opaque message between the upper halves of a serving follower and its established leader.
     Relay(Bytes),
 }

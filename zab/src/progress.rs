@@ -119,7 +119,7 @@ impl Progress {
     /// Whether UpToDate is due.
     pub(crate) fn is_up_to_date(&self) -> bool {
         let State::Acknowledged { target } = self.state else { return false };
-        probe!("sync.behind-its-target", self.acked < target);
+        probe!("sync.behind-target", self.acked < target);
         self.acked >= target
     }
 

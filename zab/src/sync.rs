@@ -1,26 +1,24 @@
-//! How a follower is brought to its leader's history: a pure choice (table 1.3, rule 16).
+//! The choice of how to synchronise a follower: a pure function (rule 16).
 //!
-//! The leader compares the two logs by their epochs and names the common point. The follower first goes back
-//! to it, which is empty work for one that is merely behind, then takes everything above it in one stream.
-//! DIFF and TRUNC of the table are so one mode. A snapshot is needed where the common point lies below the
-//! log of either side; until snapshots exist the follower is refused.
+//! The leader compares the two logs by their epochs. Diff names their highest common point: the follower truncates to
+//! it, if it has more, then receives everything above it in one stream. If the common point lies below the base of
+//! either log, the follower needs a snapshot, and is refused as long as there are none.
 
 use crate::{history::Epochs, types::Zxid};
 
-/// How to synchronise a follower.
+/// A way to synchronise a follower.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Plan {
-    /// Go back to this zxid, then take the leader's log from there.
+    /// Truncate to `base`, then append the leader's log above it.
     Diff {
         /// The common point.
         base: Zxid,
     },
-    /// The common point, if any, is not in the logs any more.
+    /// The common point, if any, lies below the base of a log.
     Snapshot,
 }
 
-/// Chooses from what the leader and the follower hold, durable or not at the leader (rule 16), durable at the
-/// follower.
+/// Chooses by the whole log of the leader, durable or not (rule 16), and the durable log of the follower.
 pub fn plan(leader: &Epochs, follower: &Epochs) -> Plan {
     match leader.common_point(follower) {
         Some(base) => Plan::Diff { base },

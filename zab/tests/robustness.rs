@@ -63,19 +63,19 @@ fn any_genesis() -> impl Strategy<Value = Genesis> {
 }
 
 fn hello() -> impl Strategy<Value = Hello> {
-    let meant = prop_oneof![5 => Just(Some(ME)), 1 => Just(None), 1 => Just(Some(NodeId(3)))];
+    let expected = prop_oneof![5 => Just(Some(ME)), 1 => Just(None), 1 => Just(Some(NodeId(3)))];
     let names = prop_oneof![
         5 => Just(voters(false)),
         1 => Just(Vec::new()),
         1 => Just(voters(false)[..2].to_vec()),
     ];
     let who = node().prop_flat_map(|node| (Just(node), incarnation(node)));
-    (who, number(), meant, ensemble(), names).prop_map(
-        |((node, incarnation), boot, meant, ensemble, voters)| Hello {
+    (who, number(), expected, ensemble(), names).prop_map(
+        |((node, incarnation), boot, expected, ensemble, voters)| Hello {
             node,
             incarnation,
             boot,
-            meant,
+            expected,
             ensemble,
             addresses: Addresses::default(),
             voters,
@@ -159,7 +159,7 @@ fn message() -> impl Strategy<Value = Message> {
             commit
         }),
         (leadership(), number()).prop_map(|(epoch, id)| Message::HeartbeatAck { epoch, id }),
-        number().prop_map(|storage| Message::Alive { storage }),
+        number().prop_map(|write_latency| Message::Alive { write_latency }),
         Just(Message::Relay(Bytes::from_static(b"relayed"))),
         Just(Message::Duplicate(Addresses::default())),
     ];

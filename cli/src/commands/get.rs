@@ -1,38 +1,58 @@
 //! `gometa get`: prints a key's value.
 
-use std::{io::Write, os::unix::ffi::OsStrExt};
+use std::{ffi::OsString, io::Write, os::unix::ffi::OsStrExt};
 
 use gometa_client::{Layout, ReadOptions, printable};
 use serde_json::{Map, Value};
 
-use super::Setting;
 use crate::{
-    args::Get,
+    context::Context,
     output::{Failure, Format, put_bytes, write_json},
 };
 
-pub(super) async fn run(setting: &Setting, args: &Get, out: &mut dyn Write) -> Result<(), Failure> {
-    let options = match args.local {
-        true => ReadOptions::local().with_min_revision(args.min_revision),
-        false => ReadOptions::default(),
-    };
-    let entry = setting.client.get_with(args.key.as_bytes(), options).await?;
-    if args.raw {
-        return Ok(out.write_all(&entry.value)?);
-    }
-    if setting.format == Format::Table {
-        // Elsewhere than on a terminal the bytes are as they are, also where they are not text.
-        match setting.terminal {
-            true => out.write_all(printable(&entry.value, Layout::Lines).as_bytes())?,
-            false => out.write_all(&entry.value)?,
+#[derive(clap::Args, Debug)]
+pub(crate) struct Get {
+    key: OsString,
+
+    /// Print the bytes of the value and nothing else; otherwise, on a terminal, control characters are escaped
+    #[arg(long)]
+    raw: bool,
+
+    /// Read from the answering node without confirmation by a quorum: faster, possibly stale
+    #[arg(long)]
+    local: bool,
+
+    /// With --local: wait until the node has applied this revision
+    #[arg(long, value_name = "REVISION", requires = "local", default_value_t = 0)]
+    min_revision: u64,
+}
+
+impl Get {
+    pub(super) async fn run(&self, context: &Context, out: &mut dyn Write) -> Result<u8, Failure> {
+        let options = match self.local {
+            true => ReadOptions::local().with_min_revision(self.min_revision),
+            false => ReadOptions::default(),
+        };
+        let entry = context.client.get_with(self.key.as_bytes(), options).await?;
+        match context.format {
+            _ if self.raw => out.write_all(&entry.value)?,
+            Format::Table => {
+                match context.terminal {
+                    true => out.write_all(printable(&entry.value, Layout::Lines).as_bytes())?,
+                    false => out.write_all(&entry.value)?,
+                }
+                out.write_all(b"\n")?;
+            }
+            Format::Json => {
+                let mut fields = Map::new();
+                put_bytes(&mut fields, "key", &entry.key);
+                put_bytes(&mut fields, "value", &entry.value);
+                fields.insert("version".to_owned(), entry.version.into());
+                fields.insert("create_revision".to_owned(), entry.create_revision.into());
+                fields.insert("mod_revision".to_owned(), entry.mod_revision.into());
+                write_json(out, &Value::Object(fields))?;
+            }
         }
-        return Ok(out.write_all(b"\n")?);
+        Ok(0)
     }
-    let mut fields = Map::new();
-    put_bytes(&mut fields, "key", &entry.key);
-    put_bytes(&mut fields, "value", &entry.value);
-    fields.insert("version".to_owned(), entry.version.into());
-    fields.insert("create_revision".to_owned(), entry.create_revision.into());
-    fields.insert("mod_revision".to_owned(), entry.mod_revision.into());
-    Ok(write_json(out, &Value::Object(fields))?)
 }

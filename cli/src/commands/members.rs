@@ -1,16 +1,19 @@
-//! `gometa members`: who the members are and who leads, as one node knows it.
+//! `gometa members`: the members and the leader, as one node knows them.
 
 use std::io::Write;
 
-use gometa_client::{Client, Member};
+use gometa_client::Member;
 use serde_json::json;
 
-use crate::output::{Failure, Format, table, write_json};
+use crate::{
+    context::Context,
+    output::{Failure, Format, write_json, write_table},
+};
 
-pub(super) async fn run(client: &Client, format: Format, out: &mut dyn Write) -> Result<(), Failure> {
-    let view = client.view().await?;
+pub(super) async fn run(context: &Context, out: &mut dyn Write) -> Result<u8, Failure> {
+    let view = context.client.view().await?;
     let leads = |member: &Member| view.leader.is_some() && member.request_address == view.leader;
-    match format {
+    match context.format {
         Format::Json => {
             let member = |member: &Member| {
                 json!({
@@ -33,8 +36,8 @@ pub(super) async fn run(client: &Client, format: Format, out: &mut dyn Write) ->
                     if leads(member) { "yes" } else { "no" }.to_owned(),
                 ]
             }));
-            table(out, &rows)?;
+            write_table(out, &rows)?;
         }
     }
-    Ok(())
+    Ok(0)
 }

@@ -1,7 +1,7 @@
-//! `gometa status`: every node, how far it is, who is missing, and how many more nodes may fail.
+//! `gometa status`: the state of every node, missing nodes, and how many more nodes may fail.
 //!
-//! Each node is asked itself, all at once, for what others say of it is old by nature. The peers that were named
-//! are asked first; what they answer names the other members, which are asked then.
+//! Each node is asked for its own state, all at once. The given peers are asked first; their answers name the other
+//! members, which are asked next.
 
 use std::{collections::BTreeMap, io::Write, time::Duration};
 
@@ -9,86 +9,87 @@ use gometa_client::{Client, Error, Layout, NodeStatus, PeerStatus, Role, printab
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use super::{Setting, UNHEALTHY};
-use crate::output::{Failure, Format, table, write_json};
+use crate::{
+    context::Context,
+    output::{Failure, Format, UNHEALTHY, write_json, write_table},
+};
 
-/// A node that takes longer than this counts as missing.
-const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// The time after which a node counts as missing.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// By request address.
 type Answers = BTreeMap<String, Result<NodeStatus, Error>>;
 
-/// Shows the report. The exit status is 0 if a leader answers and a quorum is up to date.
-pub(super) async fn run(setting: &Setting, out: &mut dyn Write) -> Result<u8, Failure> {
-    let client = setting.client.with_timeout(setting.timeout.min(ANSWER_MAX));
-    let named = setting.addresses.clone();
+pub(super) async fn run(context: &Context, out: &mut dyn Write) -> Result<u8, Failure> {
+    let client = context.client.with_timeout(context.timeout.min(ANSWER_TIMEOUT));
+    let named = context.addresses.clone();
     let mut answers = ask(&client, named.clone()).await;
     let members = members(&answers);
-    let further = members.values().map(|member| member.address.clone());
-    let further = further.filter(|address| !address.is_empty() && !answers.contains_key(address)).collect();
-    answers.extend(ask(&client, further).await);
-    let Some(report) = Report::new(&answers, if setting.named { &named } else { &[] }) else {
+    let others = members.values().map(|member| member.address.clone());
+    let others = others.filter(|address| !address.is_empty() && !answers.contains_key(address)).collect();
+    answers.extend(ask(&client, others).await);
+    let Some(report) = Report::new(&answers, if context.named { &named } else { &[] }) else {
         let reasons: Vec<&str> =
             answers.values().filter_map(|answer| answer.as_ref().err()).map(Error::message).collect();
         return Err(Failure::NoAnswer(format!("no node answers: {}", reasons.join("; "))));
     };
-    match setting.format {
+    match context.format {
         Format::Json => write_json(out, &report)?,
         Format::Table => report.show(out)?,
     }
     Ok(if report.may_fail.is_some() { 0 } else { UNHEALTHY })
 }
 
-/// Asks all of them at once; there are at most as many as an ensemble has members.
+/// Asks all nodes at once: no more than an ensemble has members.
 async fn ask(client: &Client, addresses: Vec<String>) -> Answers {
-    let mut asked = JoinSet::new();
+    let mut tasks = JoinSet::new();
     for address in addresses {
         let client = client.clone();
-        asked.spawn(async move {
+        tasks.spawn(async move {
             let answer = client.status_of(&address).await;
             (address, answer)
         });
     }
-    asked.join_all().await.into_iter().collect()
+    tasks.join_all().await.into_iter().collect()
 }
 
-/// What others say of a member.
+/// A member as the answers of all nodes describe it.
 #[derive(Clone, Default, Debug)]
-struct Hearsay {
-    /// For requests; empty if unknown.
+struct Described {
+    /// Its request address, empty if unknown.
     address: String,
     message_address: String,
     votes: bool,
-    /// From the leader, if it has one.
+    /// The detail in the leader's answer.
     detail: String,
 }
 
-/// All members that are heard of, by node id.
-fn members(answers: &Answers) -> BTreeMap<u64, Hearsay> {
-    let mut members: BTreeMap<u64, Hearsay> = BTreeMap::new();
+/// All members in the answers, by node id.
+fn members(answers: &Answers) -> BTreeMap<u64, Described> {
+    let mut members: BTreeMap<u64, Described> = BTreeMap::new();
     for (address, status) in
         answers.iter().filter_map(|(address, answer)| Some((address, answer.as_ref().ok()?)))
     {
         members.entry(status.node).or_default().address.clone_from(address);
         for PeerStatus { member, votes, detail, .. } in &status.peers {
-            let heard = members.entry(member.node).or_default();
-            heard.votes |= votes;
-            if heard.address.is_empty() {
-                heard.address = member.request_address.clone().unwrap_or_default();
+            let described = members.entry(member.node).or_default();
+            described.votes |= votes;
+            if described.address.is_empty() {
+                described.address = member.request_address.clone().unwrap_or_default();
             }
-            if heard.message_address.is_empty() {
-                heard.message_address.clone_from(&member.message_address);
+            if described.message_address.is_empty() {
+                described.message_address.clone_from(&member.message_address);
             }
             if status.role == Role::Leading {
-                heard.detail.clone_from(detail);
+                described.detail.clone_from(detail);
             }
         }
     }
     members
 }
 
-/// Whether `leader` can count `node` in its quorums: it is the leader, or it follows it with all that it needs to serve,
-/// as both of them say.
+/// Whether `node` counts in the quorums of `leader`: it is the leader, or it follows the leader and is up to date,
+/// according to both answers.
 fn counts(node: &NodeStatus, leader: &NodeStatus) -> bool {
     let known = |peer: &&PeerStatus| peer.member.node == node.node;
     let follows = || {
@@ -99,17 +100,17 @@ fn counts(node: &NodeStatus, leader: &NodeStatus) -> bool {
     node.votes && (node.node == leader.node || follows())
 }
 
-/// A node's id, for people.
+/// A node's id as text.
 fn hex(id: u64) -> String {
     format!("{id:016x}")
 }
 
-/// One node in the report. Numbers are null for a node that does not answer.
+/// A node in the report. Numbers are null for a node that does not answer.
 #[derive(Serialize, Debug)]
 struct Row {
-    /// 16 hex digits, empty if unknown.
+    /// The node's id, 16 hex digits.
     node: String,
-    /// For requests, empty if unknown.
+    /// The request address, empty if unknown.
     address: String,
     message_address: String,
     /// `missing` for a node that does not answer.
@@ -117,9 +118,9 @@ struct Row {
     epoch: Option<u64>,
     last_revision: Option<u64>,
     applied_revision: Option<u64>,
-    /// Behind the highest commit that any node knows of, in revisions.
+    /// The number of revisions behind the highest committed one that any node knows.
     lag: Option<u64>,
-    /// Hex.
+    /// Hex digits.
     state_hash: Option<String>,
     votes: bool,
     keys: Option<u64>,
@@ -132,34 +133,35 @@ struct Row {
 struct Report {
     /// The leader's request address.
     leader: Option<String>,
-    /// Members that answer, of how many.
+    /// The number of members that answer.
     answering: usize,
+    /// The number of members.
     members: usize,
-    /// How to name those that do not.
+    /// The addresses of the members that do not answer.
     missing: Vec<String>,
-    /// Members whose votes make quorums; all of them, until learners can be added.
+    /// The number of voters: all members, until learners can be added.
     voters: usize,
-    /// Voters that are up to date: the leader, and those that follow it in its epoch.
+    /// The number of voters that are up to date: the leader, and those that follow it in its epoch.
     up_to_date: usize,
-    /// So many voters must be up to date for writes and linearizable reads.
+    /// The number of voters that must be up to date for writes and linearizable reads.
     quorum: usize,
-    /// How many of those may still fail. Null without a leader that answers, or without a quorum.
+    /// The number of voters that may still fail. Null if no leader answers or no quorum is up to date.
     may_fail: Option<usize>,
-    /// The four in a sentence.
+    /// The four numbers in a sentence.
     summary: String,
     nodes: Vec<Row>,
-    /// What else is worth knowing, a sentence each.
+    /// Remarks, a sentence each.
     notes: Vec<String>,
 }
 
 impl Report {
-    /// None if no node answered. `named` are the addresses to account for one by one.
+    /// None if no node answered. Addresses in `named` that belong to no member are noted.
     fn new(answers: &Answers, named: &[String]) -> Option<Self> {
         let answered: BTreeMap<&str, &NodeStatus> = answers
             .iter()
             .filter_map(|(address, answer)| Some((address.as_str(), answer.as_ref().ok()?)))
             .collect();
-        // The ensemble in question is the one that most of those who answer are of.
+        // The ensemble of most of the nodes that answer.
         let supporters =
             |of: &NodeStatus| answered.values().filter(|other| other.ensemble == of.ensemble).count();
         let ensemble = &answered.values().max_by_key(|status| supporters(status))?.ensemble;
@@ -172,30 +174,27 @@ impl Report {
         let commit =
             answered.values().filter(|status| ours(status)).map(|status| status.commit_revision).max()?;
 
-        // One that was deposed may not know it yet.
+        // An earlier leader may not know of the later one yet.
         let leading = answered.values().filter(|status| ours(status) && status.role == Role::Leading);
         let leader = leading.max_by_key(|status| status.epoch);
         let mut rows: Vec<Row> = Vec::new();
         let mut up_to_date = 0;
-        for (id, heard) in members(&own) {
+        for (id, described) in members(&own) {
             let status =
-                answered.get(heard.address.as_str()).filter(|status| status.node == id && ours(status));
+                answered.get(described.address.as_str()).filter(|status| status.node == id && ours(status));
             up_to_date += usize::from(status.zip(leader).is_some_and(|(node, leader)| counts(node, leader)));
             rows.push(match status {
-                Some(status) => Row::of(status, &heard, commit),
-                None => Row::missing(id, &heard, answers.get(&heard.address)),
+                Some(status) => Row::of(status, &described, commit),
+                None => Row::missing(id, &described, answers.get(&described.address)),
             });
         }
         let mut notes = Vec::new();
         for (address, status) in answered.iter().filter(|(_, status)| !ours(status)) {
-            notes.push(format!(
-                "{address} belongs to another ensemble: it is node {} there",
-                hex(status.node)
-            ));
+            notes.push(format!("{address} belongs to another ensemble, as node {}", hex(status.node)));
         }
         for address in named.iter().filter(|address| rows.iter().all(|row| row.address != **address)) {
             if let Some(Err(error)) = answers.get(address) {
-                notes.push(format!("{}, and no member is known by this address", error.message()));
+                notes.push(format!("{}; no member has this address", error.message()));
             }
         }
         let leader = leader.and_then(|leader| rows.iter().find(|row| row.node == hex(leader.node)));
@@ -237,7 +236,7 @@ impl Report {
             ["NODE", "ADDRESS", "ROLE", "EPOCH", "LAST", "APPLIED", "LAG", "STATE", "VOTES", "DETAIL"];
         let mut rows = vec![heading.map(str::to_owned).to_vec()];
         rows.extend(self.nodes.iter().map(Row::cells));
-        table(out, &rows)?;
+        write_table(out, &rows)?;
         let leader = self.leader.as_ref().map_or("no leader".to_owned(), |leader| format!("leader {leader}"));
         write!(out, "{} of {} nodes answer, {leader}", self.answering, self.members)?;
         if !self.missing.is_empty() {
@@ -251,12 +250,12 @@ impl Report {
 }
 
 impl Row {
-    fn of(status: &NodeStatus, heard: &Hearsay, commit: u64) -> Self {
-        let detail = if status.detail.is_empty() { &heard.detail } else { &status.detail };
+    fn of(status: &NodeStatus, described: &Described, commit: u64) -> Self {
+        let detail = if status.detail.is_empty() { &described.detail } else { &status.detail };
         Self {
             node: hex(status.node),
-            address: heard.address.clone(),
-            message_address: heard.message_address.clone(),
+            address: described.address.clone(),
+            message_address: described.message_address.clone(),
             role: status.role.name(),
             epoch: Some(status.epoch),
             last_revision: Some(status.last_revision),
@@ -271,28 +270,29 @@ impl Row {
         }
     }
 
-    fn missing(id: u64, heard: &Hearsay, answer: Option<&Result<NodeStatus, Error>>) -> Self {
+    fn missing(id: u64, described: &Described, answer: Option<&Result<NodeStatus, Error>>) -> Self {
         let reason = match answer {
             Some(Err(error)) => error
                 .message()
-                .strip_prefix(&format!("{}: ", heard.address))
+                .strip_prefix(&format!("{}: ", described.address))
                 .unwrap_or(error.message())
                 .to_owned(),
-            Some(Ok(other)) => format!("another node answers there: {}", hex(other.node)),
-            None => "its request address is not known".to_owned(),
+            Some(Ok(other)) => format!("another node answers at this address: {}", hex(other.node)),
+            None => "request address unknown".to_owned(),
         };
-        let detail = if heard.detail.is_empty() { reason } else { format!("{reason}; {}", heard.detail) };
+        let detail =
+            if described.detail.is_empty() { reason } else { format!("{reason}; {}", described.detail) };
         Self {
             node: hex(id),
-            address: heard.address.clone(),
-            message_address: heard.message_address.clone(),
+            address: described.address.clone(),
+            message_address: described.message_address.clone(),
             role: "missing",
             epoch: None,
             last_revision: None,
             applied_revision: None,
             lag: None,
             state_hash: None,
-            votes: heard.votes,
+            votes: described.votes,
             keys: None,
             sessions: None,
             version: String::new(),
@@ -300,7 +300,7 @@ impl Row {
         }
     }
 
-    /// How people know it.
+    /// The name in the list of missing nodes.
     fn name(&self) -> &str {
         [&self.address, &self.message_address].into_iter().find(|name| !name.is_empty()).unwrap_or(&self.node)
     }

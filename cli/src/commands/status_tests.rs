@@ -1,4 +1,4 @@
-//! Reports from made-up answers.
+//! Reports from given answers.
 
 use gometa_client::{Client, EnsembleId, Member};
 
@@ -47,7 +47,7 @@ fn status(node: u64) -> NodeStatus {
     status
 }
 
-/// The error of a node that is not there.
+/// The error of a node that does not answer.
 fn refused(address: &str) -> Error {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let client = Client::builder().connect_timeout(Duration::from_nanos(1)).build([address]).unwrap();
@@ -85,7 +85,7 @@ fn whole_ensemble_is_shown() {
     assert_eq!(lines.len(), 6);
 }
 
-/// The sentence, and how many more nodes may fail, when nodes 1 to `up` of `all` answer as `change` has them.
+/// The summary, and how many more nodes may fail, when nodes 1 to `up` of `all` answer, each status changed by `change`.
 fn summary(all: u64, up: u64, change: impl Fn(&mut NodeStatus)) -> (String, Option<usize>) {
     let address = |node: u64| format!("127.0.0.1:{}", 5003 + 10 * node);
     let member = |node: u64| {
@@ -141,7 +141,7 @@ fn nodes_that_the_leader_cannot_count_are_not_up_to_date() {
     none(summary(3, 3, others(|status| status.role = Role::Looking)), "1 of 3");
     none(summary(3, 3, others(|status| status.epoch -= 1)), "1 of 3");
     none(summary(3, 3, others(|status| status.leader = Some(9))), "1 of 3");
-    // Two whose data directories were replaced, as they say and as the leader says: still voters of the ensemble.
+    // Two whose data directories were replaced, in their own answers and in the leader's: still voters.
     none(summary(5, 4, |status| status.votes = status.node < 3), "2 of 5");
     let says = |change: fn(&mut PeerStatus)| {
         move |status: &mut NodeStatus| status.peers.iter_mut().take(2).for_each(change)
@@ -184,23 +184,23 @@ fn missing_member_is_named_with_the_reason() {
 
 #[test]
 fn member_whose_request_address_is_unknown_is_missing_by_its_message_address() {
-    let mut lonely = status(1);
-    lonely.peers[0].member.request_address = None;
-    lonely.peers[0].detail = "has never been seen".to_owned();
-    lonely.peers.truncate(1);
-    let answers = Answers::from([(ADDRESSES[0].to_owned(), Ok(lonely))]);
+    let mut alone = status(1);
+    alone.peers[0].member.request_address = None;
+    alone.peers[0].detail = "has never been seen".to_owned();
+    alone.peers.truncate(1);
+    let answers = Answers::from([(ADDRESSES[0].to_owned(), Ok(alone))]);
     let report = Report::new(&answers, &[]).unwrap();
     assert_eq!(report.missing, ["127.0.0.1:6002"]);
-    assert!(shown(&report).contains("its request address is not known; has never been seen"));
+    assert!(shown(&report).contains("request address unknown; has never been seen"));
 }
 
 #[test]
-fn strangers_are_noted_and_not_counted() {
-    let mut stranger = status(2);
-    stranger.ensemble = ensemble(9);
-    stranger.commit_revision = 1_000_000;
+fn nodes_of_other_ensembles_are_noted_and_not_counted() {
+    let mut foreign = status(2);
+    foreign.ensemble = ensemble(9);
+    foreign.commit_revision = 1_000_000;
     let mut answers = answers(&[1, 3]);
-    answers.insert("127.0.0.1:9003".to_owned(), Ok(stranger));
+    answers.insert("127.0.0.1:9003".to_owned(), Ok(foreign));
     answers.insert("127.0.0.1:9004".to_owned(), Err(refused("127.0.0.1:9004")));
     let named = ["127.0.0.1:9003", "127.0.0.1:9004"].map(str::to_owned);
     let report = Report::new(&answers, &named).unwrap();
@@ -212,7 +212,7 @@ fn strangers_are_noted_and_not_counted() {
 }
 
 #[test]
-fn default_peers_that_are_not_members_are_no_news() {
+fn default_peers_that_are_not_members_are_not_noted() {
     let mut single = status(1);
     single.peers.clear();
     let mut answers = Answers::from([(ADDRESSES[0].to_owned(), Ok(single))]);

@@ -128,8 +128,8 @@ fn ack_epoch() -> impl Strategy<Value = Message> {
 
 fn hello() -> impl Strategy<Value = Message> {
     (node(), incarnation(), number(), option::of(node()), option::of(ensemble()), addresses(), voters(0))
-        .prop_map(|(node, incarnation, boot, meant, ensemble, addresses, voters)| {
-            Message::Hello(Hello { node, incarnation, boot, meant, ensemble, addresses, voters })
+        .prop_map(|(node, incarnation, boot, expected, ensemble, addresses, voters)| {
+            Message::Hello(Hello { node, incarnation, boot, expected, ensemble, addresses, voters })
         })
 }
 
@@ -181,7 +181,7 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
             commit
         }),
         (epoch(), number()).prop_map(|(epoch, id)| Message::HeartbeatAck { epoch, id }),
-        number().prop_map(|storage| Message::Alive { storage }),
+        number().prop_map(|write_latency| Message::Alive { write_latency }),
         payload().prop_map(Message::Relay),
         addresses().prop_map(Message::Duplicate),
     ];

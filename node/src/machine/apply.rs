@@ -26,7 +26,7 @@ impl<T: Table> Node<T> {
                 break;
             }
             if self.unstored + self.store.pending_bytes() >= self.config.unstored_bytes_max {
-                probe!("apply.waits-for-the-table");
+                probe!("apply.waits-for-table");
                 break;
             }
             while self.read_back.front().is_some_and(|entry| entry.zxid.counter < counter) {
@@ -37,7 +37,7 @@ impl<T: Table> Node<T> {
                 _ => match self.zab.recent(counter) {
                     Some(entry) => entry.clone(),
                     None => {
-                        probe!("apply.from-the-log");
+                        probe!("apply.read-from-log");
                         self.read_log(counter);
                         break;
                     }
@@ -93,7 +93,7 @@ impl<T: Table> Node<T> {
         let Some(submission) = self.requests.submission(&key) else { return };
         // The outcome of this entry is final unless an earlier attempt may be in the log as well.
         probe!(
-            "write.settled-by-an-earlier-attempt",
+            "write.applied-by-earlier-attempt",
             submission.exposed && submission.at == crate::requests::At::Held
         );
         let otherwise = if submission.exposed { Outcome::Unknown } else { Outcome::NotApplied };

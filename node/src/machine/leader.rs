@@ -100,11 +100,11 @@ impl<T: Table> Node<T> {
         match self.forwarding.decided(id) {
             Some(Proposer::Own(attempt)) => self.refused(&attempt, kind),
             Some(Proposer::Follower { link, forward, position }) => {
-                probe!("forward.refused");
+                probe!("forward.rejected");
                 let payload = forward::rejection(forward, vec![position], kind);
                 self.inbox.push(zab::Event::RelayTo { link, payload });
             }
-            Some(Proposer::Clock) => probe!("session.end-refused"),
+            Some(Proposer::Clock) => probe!("session.expiry-rejected"),
             None => {}
         }
     }
@@ -116,7 +116,7 @@ impl<T: Table> Node<T> {
             self.requests.hold(attempt.key.clone());
             return;
         }
-        probe!("write.refused-for-good");
+        probe!("write.rejected-permanently");
         let outcome = submission.outcome();
         for ticket in submission.tickets.clone() {
             let error = match kind {
@@ -133,11 +133,11 @@ impl<T: Table> Node<T> {
         match (self.barriers.end(id), commit) {
             (Some(barrier::Origin::Own(tickets)), Some(commit)) => self.barriers.confirm(commit, tickets),
             (Some(barrier::Origin::Own(tickets)), None) => {
-                probe!("read.asks-again");
+                probe!("read.barrier-retried");
                 self.barriers.retry(tickets);
             }
             (Some(barrier::Origin::Follower { link, id }), commit) => {
-                probe!("read.follower-told-to-ask-again", commit.is_none());
+                probe!("read.forwarded-barrier-failed", commit.is_none());
                 let reply =
                     v1::BarrierReply { id, passed: commit.is_some(), commit: commit.unwrap_or_default() };
                 let payload = forward::encode(Body::BarrierReply(reply));

@@ -22,8 +22,8 @@ impl<T: Table> Node<T> {
         if up_to_date && planted!(applied, local_read_ignores_min_revision => true) {
             self.reads.push(*client, ticket);
         } else {
-            probe!("read.local-before-the-first-synchronisation", !self.synchronised);
-            probe!("read.local-ahead-of-this-node", self.synchronised);
+            probe!("read.local-waits-for-synchronisation", !self.synchronised);
+            probe!("read.local-waits-for-revision", self.synchronised);
             // The end of the first synchronisation comes with an apply or a role.
             self.barriers.confirm(get.min_revision, vec![ticket]);
         }

@@ -71,7 +71,7 @@ impl<T: Table> Node<T> {
         // that this node has not applied.
         match self.store.recall(context.session, context.seq) {
             Recall::Recorded(outcome) => {
-                probe!("write.answered-from-memory");
+                probe!("write.answered-from-session");
                 return self.answer(client, id, &outcome, Outcome::Unknown);
             }
             Recall::Forgotten => return self.respond(client, id, Answer::Error(forgotten())),
@@ -91,11 +91,11 @@ impl<T: Table> Node<T> {
 
     fn wait(&mut self, client: ClientId, id: u64, deadline: Ticks, want: Want) -> Option<Ticket> {
         let error = if self.requests.len() >= self.config.requests_max {
-            probe!("request.too-many");
+            probe!("request.limit-reached");
             let message = "this node has too many requests waiting";
             Error::not_applied(ErrorKind::ResourceExhausted, message).with_retry_after_ms(100)
         } else if self.unavailable() && self.needs_leader(&want) {
-            probe!("request.no-leader-for-long");
+            probe!("request.rejected-without-leader");
             self.no_leader(Outcome::NotApplied)
         } else if let Some(ticket) = self.requests.add(Waiting { client, id, deadline, want }) {
             return Some(ticket);
@@ -192,8 +192,8 @@ impl<T: Table> Node<T> {
         self.abandoned += expired.len();
         for ticket in expired {
             let outcome = self.outcome_of(ticket);
-            probe!("deadline.of-what-was-not-proposed", outcome == Outcome::NotApplied);
-            probe!("deadline.of-what-may-happen", outcome == Outcome::Unknown);
+            probe!("deadline.before-proposal", outcome == Outcome::NotApplied);
+            probe!("deadline.outcome-unknown", outcome == Outcome::Unknown);
             let error = Error::new(ErrorKind::DeadlineExceeded, "the deadline has passed", outcome);
             self.fail(ticket, error);
         }
@@ -202,7 +202,7 @@ impl<T: Table> Node<T> {
             self.waiters_failed = true;
             for ticket in self.requests.all() {
                 if self.requests.get(ticket).is_some_and(|waiting| self.needs_leader(&waiting.want)) {
-                    probe!("request.turned-away");
+                    probe!("request.failed-without-leader");
                     let error = self.no_leader(self.outcome_of(ticket));
                     self.fail(ticket, error);
                     self.abandoned += 1;
@@ -249,10 +249,7 @@ fn failed(failure: v1::Failure, otherwise: Outcome) -> Error {
     };
     // A session that has ended no longer knows whether an earlier attempt took effect. All other failures are
     // recorded outcomes.
-    probe!(
-        "session.end-hides-an-outcome",
-        kind == ErrorKind::SessionExpired && otherwise == Outcome::Unknown
-    );
+    probe!("session.end-loses-outcome", kind == ErrorKind::SessionExpired && otherwise == Outcome::Unknown);
     let outcome = if kind == ErrorKind::SessionExpired { otherwise } else { Outcome::NotApplied };
     Error::new(kind, message, outcome).with_actual_revision(actual)
 }

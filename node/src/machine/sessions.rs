@@ -33,7 +33,7 @@ impl<T: Table> Node<T> {
             return self.respond(client, id, Answer::Error(error));
         }
         if let Some(session) = self.store.session_of_nonce(&nonce) {
-            probe!("session.open-already");
+            probe!("session.open-answered-locally");
             let timeout_ms = self.store.session_timeout(session).unwrap_or_default();
             self.openers.open(client, &nonce);
             self.openers.opened(&nonce, session);
@@ -51,7 +51,7 @@ impl<T: Table> Node<T> {
         // A session's id is the counter of the entry that created it, so this node knows all sessions up to `applied`.
         let ended = session <= self.store.applied() && self.store.session_timeout(session).is_none();
         if planted!(ended, session_end_not_replicated => true) {
-            probe!("session.ended-already");
+            probe!("session.end-answered-locally");
             return self.respond(client, id, Answer::SessionEnded(v1::SessionEnded { existed: false }));
         }
         let end = command::Body::EndSessions(v1::EndSessions { sessions: vec![session] });
@@ -69,7 +69,7 @@ impl<T: Table> Node<T> {
         self.clocks.end(session);
         self.openers.ended(session);
         for ticket in self.requests.settle(&WriteKey::End { session }) {
-            probe!("session.ended-at-a-clients-request");
+            probe!("session.end-requested");
             self.respond_to(ticket, Answer::SessionEnded(v1::SessionEnded { existed }));
         }
     }
@@ -85,7 +85,7 @@ impl<T: Table> Node<T> {
         let store = &self.store;
         let expired = self.clocks.expired(|session| store.session_timeout(session));
         if !expired.is_empty() {
-            probe!("session.silent-too-long");
+            probe!("session.expired");
             let end = command::Body::EndSessions(v1::EndSessions { sessions: expired });
             let command = Command { body: Some(end) };
             let id = self.forwarding.propose(Proposer::Clock);

@@ -27,18 +27,18 @@ fn client(text: &str) -> Result<ClientConfig, String> {
     parse_client("client.json", text, UnknownKeys::Refuse).map_err(|error| error.to_string())
 }
 
-fn refusal(text: &str) -> String {
+fn error_of(text: &str) -> String {
     server(text).expect_err(text)
 }
 
-/// The README's file with one piece of it replaced.
+/// The README's file with one part replaced.
 fn readme_with(old: &str, new: &str) -> String {
     assert!(README.contains(old), "{old}");
     README.replacen(old, new, 1)
 }
 
 #[test]
-fn the_file_of_the_original_readme_is_understood() {
+fn the_file_of_the_original_readme_is_valid() {
     let config = server(README).unwrap();
     assert_eq!(config.addresses().message, "localhost:5002");
     assert_eq!(config.bind, config.announced);
@@ -53,9 +53,9 @@ fn the_file_of_the_original_readme_is_understood() {
 }
 
 #[test]
-fn the_missing_quote_of_the_original_readme_is_found() {
+fn the_missing_quote_of_the_original_readme_is_an_error_with_its_position() {
     let text = readme_with("\"localhost:7002\"}", "\"localhost:7002}");
-    assert_eq!(refusal(&text), "node.json:11:43: a string does not end on its line: expected a closing \"");
+    assert_eq!(error_of(&text), "node.json:11:43: a string does not end on its line: expected a closing \"");
 }
 
 #[test]
@@ -64,17 +64,17 @@ fn ids_are_derived_from_message_addresses_and_never_change() {
     assert_eq!(id("localhost:5002"), id("127.0.0.1:5002"));
     assert_eq!(id("Node-A.example:5002"), id("node-a.example:5002"));
     assert_ne!(id("127.0.0.1:5002"), id("127.0.0.1:6002"));
-    // A node that derived another id from the same file would be a stranger to its ensemble.
+    // Another derivation would give existing nodes ids that their ensemble does not know.
     assert_eq!(id("127.0.0.1:5002").to_string(), "4dec0c792790b815");
 }
 
 #[test]
-fn keys_are_matched_without_regard_to_case() {
+fn keys_are_case_insensitive() {
     assert_eq!(server(&README.to_lowercase()).unwrap(), server(README).unwrap());
 }
 
 #[test]
-fn unknown_keys_are_refused_with_the_nearest_name() {
+fn unknown_keys_are_errors_with_the_most_similar_name() {
     let cases = [
         (
             "\"Peer\"",
@@ -94,7 +94,7 @@ fn unknown_keys_are_refused_with_the_nearest_name() {
             "node.json:9:47: unknown key xyz in Peer; expected one of ElectionAddr, MessageAddr, RequestAddr, Id \
              (-lenient-flags makes this a warning)",
         ),
-        // A key may hold what would break the line.
+        // Control characters in a key are escaped.
         (
             "\"Host\"",
             "\"Ho\\nst\": 1, \"Host\"",
@@ -103,7 +103,7 @@ fn unknown_keys_are_refused_with_the_nearest_name() {
         ),
     ];
     for (old, new, expected) in cases {
-        assert_eq!(refusal(&readme_with(old, new)), expected);
+        assert_eq!(error_of(&readme_with(old, new)), expected);
     }
     let error = client(r#"{"Peers": [{"RequestAddr": "a:1"}]}"#).unwrap_err();
     assert!(
@@ -113,7 +113,7 @@ fn unknown_keys_are_refused_with_the_nearest_name() {
 }
 
 #[test]
-fn unknown_keys_are_warned_about_if_lenience_is_asked_for() {
+fn unknown_keys_are_warnings_on_request() {
     let text = readme_with("\"Peer\"", "\"Datadir2\": 1, \"xyz\": {}, \"Peer\"").replacen(
         "\"RequestAddr\"",
         "\"ReqAddr\": \"a:1\", \"RequestAddr\"",
@@ -134,19 +134,19 @@ fn unknown_keys_are_warned_about_if_lenience_is_asked_for() {
 }
 
 #[test]
-fn an_ensemble_of_one_is_founded_only_where_the_file_says_so() {
+fn an_ensemble_of_one_needs_an_empty_list_of_peers() {
     let host = r#""Host": {"ElectionAddr": "a:1", "MessageAddr": "a:2", "RequestAddr": "a:3"}"#;
     let with = |peer: &str| format!("{{{host}{peer}}}");
     assert_eq!(server(&with(r#", "Peer": []"#)).unwrap().voters.len(), 1);
     let expected = "expected \"Peer\": [{\"ElectionAddr\": \"…\", \"MessageAddr\": \"…\"}, …] with the other nodes, or \
                     \"Peer\": [] for an ensemble of this node alone";
-    assert_eq!(refusal(&with("")), format!("node.json: Peer is missing: {expected}"));
+    assert_eq!(error_of(&with("")), format!("node.json: Peer is missing: {expected}"));
     assert!(
-        refusal(&with(r#", "Peer": null"#)).contains("invalid type: null, expected a list [{…}, …] of Peer")
+        error_of(&with(r#", "Peer": null"#)).contains("invalid type: null, expected a list [{…}, …] of Peer")
     );
     let itself = r#", "Peer": [{"ElectionAddr": "a:1", "MessageAddr": "a:2"}]"#;
-    assert_eq!(refusal(&with(itself)), format!("node.json: Peer lists this node only: {expected}"));
-    // Lenience is for keys that are not known, not for one that is missing.
+    assert_eq!(error_of(&with(itself)), format!("node.json: Peer lists this node only: {expected}"));
+    // Missing keys stay errors.
     for peer in ["", r#", "Peer": null"#, r#", "Peers": []"#] {
         let error = parse_server("node.json", &with(peer), UnknownKeys::Warn).unwrap_err().to_string();
         assert!(error.contains("Peer"), "{error}");
@@ -157,7 +157,7 @@ fn an_ensemble_of_one_is_founded_only_where_the_file_says_so() {
 fn byte_order_marks_and_carriage_returns_are_accepted() {
     let windows = |text: &str| format!("\u{feff}{}", text.replace('\n', "\r\n"));
     assert_eq!(server(&windows(README)), server(README));
-    // The place of an error is the same.
+    // The position of an error is the same.
     let broken = readme_with("\"localhost:7002\"}", "\"localhost:7002}");
     assert_eq!(server(&windows(&broken)), server(&broken));
     let clients = "{\"Peer\": [\n{\"RequestAddr\": \"localhost:5003\"}]}";
@@ -170,20 +170,20 @@ fn times_that_are_zero_or_overflow_are_refused() {
         for value in
             ["0", "-1", "86400001", "4294967296", "18446744073709551615", "18446744073709551616", "1e400"]
         {
-            let error = refusal(&readme_with("\"Host\"", &format!("\"{key}\": {value}, \"Host\"")));
+            let error = error_of(&readme_with("\"Host\"", &format!("\"{key}\": {value}, \"Host\"")));
             assert!(error.starts_with("node.json:2:"), "{key} {value}: {error}");
         }
     }
 }
 
 #[test]
-fn the_host_may_stand_among_its_peers() {
+fn the_host_may_be_listed_among_its_peers() {
     let own = "\"Peer\" : [ {\"ElectionAddr\": \"127.0.0.1:5001\", \"MessageAddr\": \"127.0.0.1:5002\"},";
     assert_eq!(server(&readme_with("\"Peer\" : [", own)).unwrap(), server(README).unwrap());
 }
 
 #[test]
-fn everything_optional_is_taken() {
+fn all_optional_keys_are_read() {
     let more = r#""Ensemble": "shards", "DataDir": "/var/lib/gometa", "HeartbeatMs": 50, "ElectionTimeoutMs": 500,
         "SessionTimeoutMs": 5000, "AdminAddr": "127.0.0.1:5004", "Bind": {"RequestAddr": "0.0.0.0:5003"}, "Host""#;
     let config = server(&readme_with("\"Host\"", more)).unwrap();
@@ -201,7 +201,7 @@ fn everything_optional_is_taken() {
 }
 
 #[test]
-fn configured_ids_win_over_derived_ones() {
+fn configured_ids_take_precedence_over_derived_ones() {
     let text = readme_with("\"RequestAddr\"", "\"Id\": \"00000000000000ff\", \"RequestAddr\"");
     let config = server(&text).unwrap();
     assert_eq!(config.node, NodeId(255));
@@ -209,9 +209,9 @@ fn configured_ids_win_over_derived_ones() {
 }
 
 #[test]
-fn refusals_name_the_place_and_what_was_expected() {
+fn errors_name_the_position_and_what_was_expected() {
     let cases: &[(&str, &str, &str)] = &[
-        // What JSON itself is not.
+        // Invalid JSON.
         ("\"localhost:5001\",", "\"localhost:5001\"", "node.json:4:9: expected `,` or `}`"),
         (
             ": [\n",
@@ -331,7 +331,7 @@ fn refusals_name_the_place_and_what_was_expected() {
     ];
     let mut wrong = Vec::new();
     for (old, new, expected) in cases {
-        let actual = refusal(&readme_with(old, new));
+        let actual = error_of(&readme_with(old, new));
         if actual != *expected {
             wrong.push(format!("expected {expected}\n  actual {actual}"));
         }
@@ -353,7 +353,7 @@ fn two_nodes_never_share_an_id() {
             1,
         );
     assert_eq!(
-        refusal(&text),
+        error_of(&text),
         "node.json: Peer number 2 (localhost:7002) has the same id 0000000000000007 as localhost:6002: give each \
          node an Id of its own"
     );
@@ -363,7 +363,7 @@ fn two_nodes_never_share_an_id() {
 fn a_client_file_is_not_a_node_file() {
     let client = r#"{"Peer": [{"RequestAddr": "localhost:5003"}, {"RequestAddr": "localhost:6003"}]}"#;
     assert_eq!(
-        refusal(client),
+        error_of(client),
         "node.json: Host is missing: expected \"Host\": {\"ElectionAddr\": \"…\", \"MessageAddr\": \"…\", \
          \"RequestAddr\": \"…\"} (this looks like a client's file: use it with -client=true)"
     );
@@ -395,7 +395,7 @@ fn a_file_that_cannot_be_read_is_named() {
             .to_string()
             .contains("not UTF-8 text")
     );
-    // A path from the working directory is shown from the root on.
+    // A relative path is shown as an absolute one.
     let error =
         load_client(Path::new("absent.json"), "-config", UnknownKeys::Refuse).unwrap_err().to_string();
     let expected = std::env::current_dir().unwrap().join("absent.json");

@@ -106,11 +106,11 @@ impl EventLog {
             | Notice::SlowStorage { .. } => synchronisation(notice, names),
             Notice::Refused { .. }
             | Notice::RefusedBy { .. }
-            | Notice::GreetingRefused { .. }
+            | Notice::HelloRefused { .. }
             | Notice::Duplicate { .. }
-            | Notice::DuplicateOfThis { .. }
+            | Notice::DuplicateOfSelf { .. }
             | Notice::OtherEnsemble { .. }
-            | Notice::Amnesiac { .. } => self.refusal(notice, names),
+            | Notice::UnrecordedIncarnation { .. } => self.refusal(notice, names),
         }
     }
 
@@ -132,12 +132,12 @@ impl EventLog {
                 ensemble = format!("{:032x}", ensemble.id),
                 "member of the ensemble, without a vote: its data directory was replaced"
             ),
-            Notice::Looking { round, why } => info!(%round, reason = why, "looking for a leader"),
+            Notice::Looking { round, why } => info!(round = round.0, reason = why, "looking for a leader"),
             Notice::Elected { round, leader } => {
-                info!(%round, leader = names.name(*leader), "leader elected");
+                info!(round = round.0, leader = names.name(*leader), "leader elected");
             }
             Notice::Discovered { epoch, last } => {
-                debug!(%epoch, revision = last.counter, "epoch promised by a quorum");
+                debug!(epoch = epoch.0, revision = last.counter, "epoch promised by a quorum");
             }
             _ => {}
         }
@@ -163,10 +163,10 @@ impl EventLog {
                     _ => {}
                 }
             }
-            Notice::GreetingRefused { dialled, meant, node, addresses, reason }
+            Notice::HelloRefused { dialled, expected, node, addresses, reason }
                 if self.refusals.admit(Instant::now()) =>
             {
-                let reason = hello_refusal(self.me, *dialled, *meant, *node, *reason, names);
+                let reason = hello_refusal(self.me, *dialled, *expected, *node, *reason, names);
                 warn!(peer = addresses.message, id = %node, reason, "hello of peer refused");
             }
             Notice::Duplicate { peer, served, other } => warn!(
@@ -176,14 +176,14 @@ impl EventLog {
                 remedy = COPIED_DIRECTORY_REMEDY,
                 "two processes use one data directory"
             ),
-            Notice::DuplicateOfThis { peer, addresses } => {
+            Notice::DuplicateOfSelf { peer, addresses } => {
                 duplicate_of_this(&names.name(*peer), &self.addresses, addresses);
             }
             Notice::OtherEnsemble { peer, ensemble } => {
                 let ensemble = format!("{:032x}", ensemble.id);
                 warn!(peer = names.name(*peer), ensemble, "peer belongs to another ensemble");
             }
-            Notice::Amnesiac { peer } => {
+            Notice::UnrecordedIncarnation { peer } => {
                 warn!(peer = names.name(*peer), "peer without a vote: its data directory was replaced");
             }
             _ => {}
@@ -193,32 +193,37 @@ impl EventLog {
 
 fn synchronisation(notice: &Notice, names: &impl NodeNames) {
     match notice {
-        Notice::Established { epoch, last } => info!(%epoch, revision = last.counter, "leading"),
+        Notice::Established { epoch, last } => info!(epoch = epoch.0, revision = last.counter, "leading"),
         Notice::Synchronising { peer, votes, from, base } => debug!(
             peer = names.name(*peer),
             votes,
-            epoch = %from.epoch,
+            epoch = from.epoch.0,
             revision = from.counter,
-            base_epoch = %base.epoch,
+            base_epoch = base.epoch.0,
             base_revision = base.counter,
             "synchronising follower"
         ),
         Notice::Synchronised { peer, last } => {
-            info!(peer = names.name(*peer), epoch = %last.epoch, revision = last.counter, "follower synchronised");
+            info!(
+                peer = names.name(*peer),
+                epoch = last.epoch.0,
+                revision = last.counter,
+                "follower synchronised"
+            );
         }
         Notice::UpToDate { epoch, leader } => {
-            info!(%epoch, leader = names.name(*leader), "following, up to date");
+            info!(epoch = epoch.0, leader = names.name(*leader), "following, up to date");
         }
         Notice::Truncated { from, to } => warn!(
-            from_epoch = %from.epoch,
+            from_epoch = from.epoch.0,
             from_revision = from.counter,
-            to_epoch = %to.epoch,
+            to_epoch = to.epoch.0,
             to_revision = to.counter,
             "log truncated, the removed entries were never acknowledged"
         ),
         Notice::LostFollower { peer, why } => info!(peer = names.name(*peer), reason = why, "follower lost"),
-        Notice::SlowStorage { node, storage } => {
-            warn!(disk_of = names.name(*node), write_ms = storage / 1_000, "slow disk");
+        Notice::SlowStorage { node, write_latency } => {
+            warn!(disk_of = names.name(*node), write_ms = write_latency / 1_000, "slow disk");
         }
         _ => {}
     }
@@ -260,17 +265,17 @@ pub(crate) fn difference(peer: &str, only_theirs: &[String], only_ours: &[String
 fn hello_refusal(
     me: NodeId,
     dialled: Option<NodeId>,
-    meant: Option<NodeId>,
+    expected: Option<NodeId>,
     node: NodeId,
     reason: Reason,
     names: &impl NodeNames,
 ) -> String {
-    match (reason, dialled, meant) {
+    match (reason, dialled, expected) {
         (Reason::WrongNode, Some(dialled), _) => {
             format!("it answers at the address of {} (id {dialled}): {WRONG_ID_REMEDY}", names.name(dialled))
         }
-        (Reason::WrongNode, None, Some(meant)) if node != me => {
-            format!("it expects id {meant} here, and this node has id {me}: {WRONG_ID_REMEDY}")
+        (Reason::WrongNode, None, Some(expected)) if node != me => {
+            format!("it expects id {expected} here, and this node has id {me}: {WRONG_ID_REMEDY}")
         }
         (Reason::WrongNode, None, _) if node == me => {
             "it has the id of this node: give each node an id of its own".to_owned()
@@ -351,8 +356,8 @@ mod tests {
 
     #[test]
     fn refused_hellos_name_the_ids_that_may_be_confused() {
-        let why = |dialled: Option<u64>, meant: Option<u64>, node, reason| {
-            hello_refusal(NodeId(1), dialled.map(NodeId), meant.map(NodeId), NodeId(node), reason, &Names)
+        let why = |dialled: Option<u64>, expected: Option<u64>, node, reason| {
+            hello_refusal(NodeId(1), dialled.map(NodeId), expected.map(NodeId), NodeId(node), reason, &Names)
         };
         assert_eq!(
             why(Some(2), None, 3, Reason::WrongNode),

@@ -62,7 +62,7 @@ fn hello() -> Message {
         node: NodeId(1),
         incarnation: Incarnation(2),
         boot: 1,
-        meant: Some(NodeId(2)),
+        expected: Some(NodeId(2)),
         ensemble: None,
         addresses: Addresses::default(),
         voters: Vec::new(),

@@ -105,7 +105,7 @@ impl LeaderSearch {
                     format!("it refuses this node: {}", events::reason_from_peer(*reason))
                 });
             }
-            Notice::GreetingRefused { dialled: Some(peer), node, addresses, .. } => {
+            Notice::HelloRefused { dialled: Some(peer), node, addresses, .. } => {
                 let other = format!("node {node} ({}) answers there", addresses.message);
                 self.refusals.insert(*peer, other);
             }
@@ -201,7 +201,7 @@ async fn log_missing_voters(
     let votes = 1 + probes.iter().filter(|probe| probe.votes_received).count();
     let mut tasks = JoinSet::new();
     for probe in probes {
-        let hello = Hello { meant: Some(probe.voter.node), ..hello.clone() };
+        let hello = Hello { expected: Some(probe.voter.node), ..hello.clone() };
         tasks.spawn(async move {
             let result = connect(&probe.address, &hello, answer_timeout).await;
             (probe, result)
@@ -316,7 +316,7 @@ mod tests {
             node: NodeId(node),
             incarnation: Incarnation(node.into()),
             boot: 1,
-            meant: None,
+            expected: None,
             ensemble,
             addresses: addresses(1000 * node as u16),
             voters: Vec::new(),

@@ -323,7 +323,7 @@ mod tests {
         parse(std::iter::once("gometa-server").chain(words.iter().copied()).map(OsString::from))
     }
 
-    fn refusal(words: &[&str]) -> String {
+    fn error_of(words: &[&str]) -> String {
         match parse_words(words) {
             Err(Exit::Refuse(line)) => line,
             other => panic!("{words:?} gave {other:?}"),
@@ -367,11 +367,11 @@ mod tests {
         assert_eq!(parse_words(&["-dev"]).unwrap().dev, Some(3));
         assert_eq!(parse_words(&["-dev=1"]).unwrap().dev, Some(1));
         assert_eq!(parse_words(&["--dev=5"]).unwrap().dev, Some(5));
-        assert_eq!(refusal(&["-dev=0"]), "-dev=0: 0 is not in 1..=7");
+        assert_eq!(error_of(&["-dev=0"]), "-dev=0: 0 is not in 1..=7");
     }
 
     #[test]
-    fn lenience_passes_over_unknown_flags_with_their_values() {
+    fn lenient_flags_removes_unknown_flags_with_their_values() {
         let words = ["-confg=x", "-lenient-flags", "--zzz", "value", "-log-level=debug", "-dvv", "-check"];
         let args = parse_words(&words).unwrap();
         assert!(args.lenient_flags && args.check);
@@ -384,12 +384,12 @@ mod tests {
                 "ignored: unknown flag -dvv; did you mean -dev?",
             ]
         );
-        assert_eq!(refusal(&["-lenient-flags=false", "-zzz"]), "unknown flag -zzz (-help lists all flags)");
-        // A value of a known flag is not looked at, and neither is a word that belongs to no flag.
+        assert_eq!(error_of(&["-lenient-flags=false", "-zzz"]), "unknown flag -zzz (-help lists all flags)");
+        // Values of known flags stay, and a word without a flag is an error.
         let args = parse_words(&["-lenient-flags", "-log-level", "warn", "-data-dir", "--zzz"]);
         assert_eq!(args.unwrap_err(), Exit::Refuse("-data-dir needs a value, as in -data-dir=…".to_owned()));
         assert_eq!(
-            refusal(&["-lenient-flags", "word"]),
+            error_of(&["-lenient-flags", "word"]),
             "unexpected argument \"word\": write the value of a switch after `=`, as in -client=true"
         );
     }
@@ -399,12 +399,12 @@ mod tests {
         assert_eq!(parse_words(&["-dev=3", "-dev-port=21000"]).unwrap().dev_port, 21_000);
         assert_eq!(parse_words(&["-dev=7", "-dev-port=59532"]).unwrap().dev_port, 59_532);
         assert_eq!(
-            refusal(&["-dev=7", "-dev-port=59533"]),
+            error_of(&["-dev=7", "-dev-port=59533"]),
             "-dev-port=59533: expected at most 59532 with -dev=7"
         );
-        assert_eq!(refusal(&["-dev", "-dev-port=0"]), "-dev-port=0: 0 is not in 1..=65535");
+        assert_eq!(error_of(&["-dev", "-dev-port=0"]), "-dev-port=0: 0 is not in 1..=65535");
         assert_eq!(
-            refusal(&["-dev-port=21000"]),
+            error_of(&["-dev-port=21000"]),
             "-dev-port needs -dev: without it, the configuration names the ports"
         );
     }
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_one_line_that_names_the_flag_and_the_remedy() {
+    fn errors_are_one_line_that_names_the_flag_and_the_remedy() {
         for (words, expected) in [
             (&["-confg=x"][..], "unknown flag -confg; did you mean -config? (-help lists all flags)"),
             (&["--zzz"], "unknown flag -zzz (-help lists all flags)"),
@@ -463,7 +463,7 @@ mod tests {
             ),
             (&["-client"], "-client needs -config=FILE with the RequestAddrs to connect to"),
         ] {
-            assert_eq!(refusal(words), expected, "{words:?}");
+            assert_eq!(error_of(words), expected, "{words:?}");
         }
     }
 }

@@ -293,7 +293,7 @@ impl Ensemble {
                 Ok(())
             }
             // No directory is copied here, so none is used by two processes at a time.
-            Notice::Duplicate { .. } | Notice::DuplicateOfThis { .. } => {
+            Notice::Duplicate { .. } | Notice::DuplicateOfSelf { .. } => {
                 violation("reports are true", format!("n{node} notes {notice:?}"))
             }
             _ => Ok(()),

@@ -128,7 +128,7 @@ pub(crate) fn peer_messages(nodes: &[u64]) -> Vec<Arc<Vec<u8>>> {
             node: NodeId(99),
             incarnation: Incarnation(7),
             boot: 1,
-            meant: Some(NodeId(*node)),
+            expected: Some(NodeId(*node)),
             ensemble: Some(EnsembleId { id: 0xbad, history: 1 }),
             addresses: Addresses {
                 election: "127.0.0.1:1".to_owned(),

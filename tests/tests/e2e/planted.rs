@@ -16,7 +16,7 @@ fn no_program_has_planted_faults_or_probes() {
         let bytes = fs::read(program(name)).unwrap();
         assert!(contains(&bytes, b"gometa"), "{name} is not a gometa program");
         assert!(!contains(&bytes, &MARKER), "{name} is instrumented");
-        for probe in PROBES {
+        for (probe, _) in PROBES {
             assert!(!contains(&bytes, probe.as_bytes()), "{name} contains the probe {probe}");
         }
     }

@@ -1,19 +1,19 @@
-//! Which crate may use which. The table is the rule; docs/architecture.md explains it.
+//! The allowed dependencies between crates. docs/architecture.md explains the table.
 
 use crate::manifest::{Dependency, Member, Section, Workspace};
 
-/// Each crate, by its directory, and the crates of the workspace that it may name in its manifest.
+/// Each crate by its directory, with the crates of the workspace that it may depend on.
 const ARROWS: [(&str, &[&str]); 15] = [
     ("proto", &[]),
-    // Probes and planted faults: nothing in most builds.
+    // Probes and planted faults, which are compiled to nothing in most builds.
     ("marks", &[]),
     ("zab", &["marks"]),
     // Commands and outcomes are messages.
     ("store", &["proto", "marks"]),
-    // A node answers requests, which are messages too.
+    // Requests are messages as well.
     ("node", &["zab", "store", "proto", "marks"]),
     ("codec", &["zab", "proto"]),
-    // What drives a node names the types in its events and effects (docs/decisions/006).
+    // A driver of nodes uses the types in their events and effects (docs/decisions/006).
     ("sim", &["node", "zab", "store", "codec", "proto", "marks"]),
     // The client is for the console only.
     ("server", &["node", "zab", "store", "codec", "proto", "client"]),
@@ -23,22 +23,22 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("python", &["client"]),
     ("tests", &["client", "sim"]),
     ("testkit", &["node", "zab", "store", "proto"]),
-    // Everything that reads foreign bytes, and what receives them decoded.
+    // All parsers of external input, and the receivers of its decoded form.
     ("fuzz", &["node", "zab", "store", "codec", "proto", "testkit"]),
 ];
 
-/// What a crate's tests may use beside that. Whoever builds a storage takes it through the simulator's storage
+/// Additional dependencies of tests. The tests of a storage run the simulator's storage
 /// contract (docs/decisions/007).
 const TEST_ARROWS: [(&str, &str); 1] = [("server", "sim")];
 
-/// What zab may depend on, tests aside.
+/// The dependencies of zab, except for tests.
 const PROTOCOL_DEPENDENCIES: [&str; 2] = ["bytes", "gometa-marks"];
 
 fn allowed(directory: &str) -> Option<&'static [&'static str]> {
     ARROWS.iter().find(|(from, _)| *from == directory).map(|(_, to)| *to)
 }
 
-/// Everything that can be reached from a crate along the arrows: what its tests may look at.
+/// Returns all crates that a crate depends on, also indirectly: its tests may use them.
 fn reachable(directory: &str) -> Vec<&'static str> {
     let mut found: Vec<&'static str> = allowed(directory).unwrap_or_default().to_vec();
     let mut next = 0;
@@ -53,11 +53,10 @@ fn reachable(directory: &str) -> Vec<&'static str> {
     found
 }
 
-/// Arrows that the table does not have, and crates that it does not know.
+/// Returns dependencies that are not in the table, and crates that it does not have.
 ///
-/// Dev-dependencies may also name what lies further along the arrows, since a crate's tests may look at anything
-/// that the crate is built on, what [`TEST_ARROWS`] adds, and the testkit, which is not shipped; nothing else that is built on it. Build scripts use no
-/// crate of the workspace.
+/// Dev-dependencies may also be indirect dependencies of the crate, those of [`TEST_ARROWS`], and the testkit, which is not
+/// shipped. Build scripts use no crate of the workspace.
 pub(crate) fn faults(workspace: &Workspace) -> Vec<String> {
     let mut faults = Vec::new();
     for member in &workspace.members {
@@ -85,7 +84,7 @@ pub(crate) fn faults(workspace: &Workspace) -> Vec<String> {
     faults
 }
 
-/// What zab depends on and should not. Its tests may use what they like outside the workspace.
+/// Returns forbidden dependencies of zab. Its tests may use any crate outside the workspace.
 pub(crate) fn protocol_dependency_faults(zab: &Member) -> Vec<String> {
     zab.dependencies
         .iter()
@@ -141,7 +140,7 @@ fn other_arrows_are_faults() {
 }
 
 #[test]
-fn the_table_has_no_cycle_and_no_stranger() {
+fn the_table_has_no_cycle_and_no_unknown_crate() {
     for (from, direct) in ARROWS {
         assert!(!reachable(from).contains(&from), "{from} reaches itself");
         assert!(direct.iter().all(|to| allowed(to).is_some()), "{from} points outside the table");

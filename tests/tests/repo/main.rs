@@ -1,7 +1,7 @@
-//! The repository's own rules: which crate may use which, what no file may contain, how long a file may grow.
+//! The repository's own rules: dependencies between crates and modules, manifests, lengths and contents of files.
 //!
-//! Each rule is a pure function from texts to a list of faults, one line each, tested beside it on small good and
-//! bad inputs; the tests in this file apply them to the tree this package lies in. Nothing here runs cargo, git or
+//! Each rule is a pure function from texts to a list of faults, one line each, with tests on small good and
+//! bad inputs; the tests in this file apply them to the repository. Nothing here runs cargo, git or
 //! the network.
 
 mod arrows;
@@ -18,12 +18,12 @@ use std::io::{self, Write as _};
 use manifest::Workspace;
 use tree::Tree;
 
-/// Fails with every fault found, so that one run shows all of them.
+/// Fails with the list of all faults.
 fn assert_none(rule: &str, faults: Vec<String>) {
     assert!(faults.is_empty(), "{rule}:\n  {}", faults.join("\n  "));
 }
 
-/// Applies a rule for one file to every file that ends in one of these.
+/// Applies a rule to every file with one of these endings.
 fn each_file(endings: &[&str], rule: impl Fn(&str, &str) -> Vec<String>) -> Vec<String> {
     let tree = Tree::of_this_repository();
     let mut checked = 0;
@@ -88,8 +88,7 @@ fn every_crate_has_the_workspaces_version() {
 fn crate_roots_forbid_unsafe_code() {
     let is_root = |path: &str| {
         let inside = path.split_once('/').map_or("", |(_, inside)| inside);
-        // What pyo3 writes into its users has unsafe code in it; the keyword itself is refused above, and the crate denies
-        // the rest.
+        // The macros of pyo3 expand to unsafe code; the workspace's lints deny it elsewhere.
         !path.starts_with("ffi/")
             && !path.starts_with("python/")
             && (inside == "src/lib.rs" || inside == "src/main.rs" || inside.starts_with("src/bin/"))

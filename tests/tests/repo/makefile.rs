@@ -1,4 +1,4 @@
-//! The Makefile's variables: an empty value counts as not set, and one that makes no sense ends in an error that names
+//! The Makefile's variables: an empty value counts as not set, and an invalid one is an error that names
 //! the variable.
 
 use std::{
@@ -11,7 +11,7 @@ fn run(program: &str, arguments: &[&str]) -> (bool, String) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's directory");
     let mut command = Command::new(program);
     command.args(arguments).current_dir(root).env("PYTHONDONTWRITEBYTECODE", "1");
-    // Not as a part of the make that may run this.
+    // Independent of a make that may run this test.
     command.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
     let Output { status, stdout, stderr } =
         command.output().unwrap_or_else(|error| panic!("{program}: {error}"));
@@ -20,7 +20,7 @@ fn run(program: &str, arguments: &[&str]) -> (bool, String) {
 }
 
 #[test]
-fn values_that_make_no_sense_are_errors_that_name_the_variable() {
+fn invalid_values_are_errors_that_name_the_variable() {
     for (target, variable, script, flag, values) in [
         ("sim", "SEEDS", "suite.py", "--seeds", &["x", "0", "-1", "1e3"][..]),
         ("chaos", "SECONDS", "suite.py", "--seconds", &["0", "1m"]),
@@ -37,7 +37,7 @@ fn values_that_make_no_sense_are_errors_that_name_the_variable() {
             "{variable}= is not the default: {commands}"
         );
         for value in values {
-            // The value arrives at the script as it is.
+            // The script gets the value unchanged.
             let (done, commands) = run("make", &["-n", target, &format!("{variable}={value}")]);
             assert!(
                 done && commands.contains(&format!("{flag} \"{value}\"")),

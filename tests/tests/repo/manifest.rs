@@ -1,10 +1,10 @@
-//! The Cargo manifests, and the rule that they inherit from the workspace whatever can be inherited.
+//! The Cargo manifests, and the rule that they inherit from the workspace.
 
 use toml::{Table, Value};
 
 use crate::tree::Tree;
 
-/// Where a dependency is declared.
+/// The kind of a dependency.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Section {
     Normal,
@@ -23,7 +23,7 @@ impl Section {
 /// One declared dependency.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Dependency {
-    /// The package, whatever the crate calls it.
+    /// The name of the package, also if the dependency is renamed.
     pub(crate) package: String,
     pub(crate) section: Section,
     inherited: bool,
@@ -31,7 +31,7 @@ pub(crate) struct Dependency {
 
 /// One crate of the workspace.
 pub(crate) struct Member {
-    /// Its directory, which is also how the arrows name it.
+    /// Its directory, which is its name in the table of arrows.
     pub(crate) directory: String,
     /// Its package name.
     pub(crate) package: String,
@@ -39,16 +39,16 @@ pub(crate) struct Member {
     manifest: Table,
 }
 
-/// What the manifests say.
+/// The parsed manifests.
 pub(crate) struct Workspace {
     pub(crate) version: String,
     pub(crate) members: Vec<Member>,
-    /// Directories with a workspace of their own.
+    /// Directories that are workspaces of their own.
     excluded: Vec<String>,
 }
 
 impl Workspace {
-    /// Reads the root manifest and every member's. A manifest that cannot be understood fails the test.
+    /// Reads the root manifest and every member's. A manifest that cannot be parsed fails the test.
     pub(crate) fn read(tree: &Tree) -> Workspace {
         let root = table(tree, "Cargo.toml");
         let workspace = &root["workspace"];
@@ -70,7 +70,7 @@ impl Workspace {
         Workspace { version: version.to_string(), members, excluded: Vec::new() }
     }
 
-    /// The member in a directory.
+    /// Returns the member in a directory.
     pub(crate) fn member(&self, directory: &str) -> Option<&Member> {
         self.members.iter().find(|member| member.directory == directory)
     }
@@ -112,7 +112,7 @@ fn inherits(value: Option<&Value>) -> bool {
     value.and_then(|value| value.get("workspace")).and_then(Value::as_bool) == Some(true)
 }
 
-/// What a member should inherit and does not.
+/// Returns what a member should inherit and does not.
 pub(crate) fn member_faults(member: &Member) -> Vec<String> {
     let mut faults = Vec::new();
     let directory = &member.directory;
@@ -139,7 +139,7 @@ pub(crate) fn member_faults(member: &Member) -> Vec<String> {
     faults
 }
 
-/// Manifests that the workspace neither lists nor excludes.
+/// Returns manifests that the workspace neither lists nor excludes.
 pub(crate) fn listing_faults(workspace: &Workspace, tree: &Tree) -> Vec<String> {
     tree.ending(&["/Cargo.toml"])
         .filter_map(|(path, _)| path.strip_suffix("/Cargo.toml"))
@@ -151,7 +151,7 @@ pub(crate) fn listing_faults(workspace: &Workspace, tree: &Tree) -> Vec<String> 
         .collect()
 }
 
-/// Locked versions of our own crates that are not the workspace's.
+/// Returns locked versions of our own crates that differ from the workspace's.
 pub(crate) fn lock_faults(workspace: &Workspace, lock: &str) -> Vec<String> {
     let lock: Table = lock.parse().expect("Cargo.lock is TOML");
     let locked = lock["package"].as_array().expect("Cargo.lock lists packages");

@@ -1,6 +1,6 @@
-//! The table of errors in a document and in its schema. What a schema must not do is refused by its compiler (protox).
+//! The table of errors in the schema and in a document. The compiler of schemas (protox) refuses reused numbers.
 
-/// Kinds of errors whose number and name a document's table does not have as the schema does, or the other way round.
+/// Returns differences between the kinds of errors in the schema and in a document's table.
 pub(crate) fn error_table_faults(schema: &str, document: &str) -> Vec<String> {
     let kinds: Vec<(u64, String)> = schema
         .lines()
@@ -14,7 +14,7 @@ pub(crate) fn error_table_faults(schema: &str, document: &str) -> Vec<String> {
             let mut cells = line.split('|').map(str::trim).skip(1);
             Some((cells.next()?.parse().ok()?, cells.next()?.to_string()))
         })
-        // Fields of messages, which are numbered as well, stand in backticks.
+        // Rows of message fields have a name in backticks.
         .filter(|(_, name): &(u64, String)| !name.starts_with('`'))
         .collect();
     let missing = kinds

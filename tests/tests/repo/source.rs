@@ -1,8 +1,8 @@
-//! Rules about Rust code, checked on its tokens: what stands in comments and strings does not count.
+//! Rules about Rust code, checked on its tokens, without comments and strings.
 
 use crate::text::resolve;
 
-/// The words and signs of a Rust source, each with its line (from 1). Comments are dropped; a string, byte string
+/// Returns the tokens of a Rust source, each with its line (from 1). Comments are dropped; a string, byte string
 /// or character literal becomes one empty token. Lifetimes are kept with their quote (`'a`).
 pub(crate) fn tokens(source: &str) -> Vec<(usize, &str)> {
     let bytes = source.as_bytes();
@@ -36,7 +36,7 @@ pub(crate) fn tokens(source: &str) -> Vec<(usize, &str)> {
     found
 }
 
-/// Length of the block comment that `rest` begins with; they nest.
+/// Returns the length of the block comment at the start of `rest`; they nest.
 fn block_comment(rest: &str) -> usize {
     let (mut at, mut depth) = (2, 1);
     while depth > 0 && at < rest.len() {
@@ -51,7 +51,7 @@ fn block_comment(rest: &str) -> usize {
     at
 }
 
-/// Length of the string or character literal that `rest` begins with, if it does.
+/// Returns the length of the string or character literal at the start of `rest`, if there is one.
 fn literal(rest: &str) -> Option<usize> {
     let bytes = rest.as_bytes();
     let prefix = bytes.iter().take(2).take_while(|byte| b"bcr".contains(byte)).count();
@@ -68,7 +68,7 @@ fn literal(rest: &str) -> Option<usize> {
     match bytes.get(prefix)? {
         b'"' => Some(quoted(bytes, prefix, b'"')),
         b'\'' => {
-            // A character if it is escaped or closes behind one character; else a lifetime.
+            // A character literal is escaped or closed after one character; otherwise this is a lifetime.
             let mut characters = rest[prefix + 1..].chars();
             let escaped = characters.next()? == '\\';
             (escaped || characters.next() == Some('\'')).then(|| quoted(bytes, prefix, b'\''))
@@ -77,7 +77,7 @@ fn literal(rest: &str) -> Option<usize> {
     }
 }
 
-/// Where the literal ends whose opening quote is at `open`.
+/// Returns the end of the literal whose opening quote is at `open`.
 fn quoted(bytes: &[u8], open: usize, quote: u8) -> usize {
     let mut at = open + 1;
     while at < bytes.len() && bytes[at] != quote {
@@ -91,16 +91,13 @@ pub(crate) fn follows(tokens: &[(usize, &str)], at: usize, expected: &[&str]) ->
     tokens.len() >= at + expected.len() && tokens[at..].iter().zip(expected).all(|((_, is), want)| is == want)
 }
 
-/// Source files that a crate may compile from another one: where the attribute stands, and the file.
-const INCLUDED: &[(&str, &str)] = &[
+/// The only file that may include a source file of another crate.
+const INCLUDED: [(&str, &str); 1] = [
     // The fuzzers would compile RocksDB if they depended on the server.
     ("fuzz/src/configuration.rs", "server/src/config/mod.rs"),
-    // To be removed.
-    ("tests/tests/e2e_languages/pages.rs", "client/examples/tour.rs"),
-    ("tests/tests/e2e_languages/pages.rs", "client/examples/hello.rs"),
 ];
 
-/// Source files of another crate that `#[path]` includes.
+/// Returns source files of other crates that `#[path]` includes.
 pub(crate) fn path_faults(path: &str, source: &str) -> Vec<String> {
     let (directory, _) = path.rsplit_once('/').unwrap_or_default();
     let (own, _) = path.split_once('/').unwrap_or_default();
@@ -113,7 +110,7 @@ pub(crate) fn path_faults(path: &str, source: &str) -> Vec<String> {
         .collect()
 }
 
-/// A crate root that does not forbid unsafe code by itself.
+/// Returns a fault if a crate root does not forbid unsafe code.
 pub(crate) fn root_faults(path: &str, source: &str) -> Vec<String> {
     let tokens = tokens(source);
     let wanted = ["#", "!", "[", "forbid", "(", "unsafe_code", ")", "]"];
@@ -123,7 +120,7 @@ pub(crate) fn root_faults(path: &str, source: &str) -> Vec<String> {
     vec![format!("{path}: does not say #![forbid(unsafe_code)]")]
 }
 
-/// A part of zab that takes std in outside tests, or its root without `no_std`.
+/// Returns uses of std in zab outside tests, and a missing `no_std` in its root.
 pub(crate) fn std_faults(path: &str, source: &str) -> Vec<String> {
     let tokens = tokens(source);
     let mut faults = Vec::new();

@@ -1,28 +1,22 @@
-//! Rules about text of any kind: length, what it may speak of, links, the changelog.
+//! Rules about text: lengths, forbidden places, links, the changelog.
 
-/// The most lines of a source file without an exception.
+/// The maximum lines of a source file without an exception.
 const LINES_MAX: usize = 800;
-/// The most lines of a file of what runs in production.
+/// The maximum lines of a source file of production code.
 const PRODUCTION_LINES_MAX: usize = 600;
 const PRODUCTION: [&str; 5] = ["zab/src/", "node/src/", "server/src/", "client/src/", "ffi/src/"];
-/// Inside of [`PRODUCTION`], but with the usual limit.
+/// A directory in [`PRODUCTION`] with the usual limit.
 const APART: &str = "server/src/disk/";
 
-/// Files that are longer for a reason: path, the most lines, reason. A file that has become shorter leaves the list, and
-/// none on it grows.
-pub(crate) const LONG_FILES: &[(&str, usize, &str)] = &[
-    ("client/src/router.rs", 800, "to be split"),
-    ("ffi/src/client.rs", 800, "to be split"),
-    ("node/src/machine.rs", 800, "to be split"),
-    ("zab/src/leader.rs", 800, "to be split"),
-];
+/// Exceptions: path, maximum lines, reason. An exception that is not needed any more is a fault.
+pub(crate) const LONG_FILES: &[(&str, usize, &str)] = &[];
 
 fn lines_max(path: &str) -> usize {
     let production = PRODUCTION.iter().any(|start| path.starts_with(start)) && !path.starts_with(APART);
     if production { PRODUCTION_LINES_MAX } else { LINES_MAX }
 }
 
-/// Files longer than they may be, and lines of the list of exceptions that are not needed.
+/// Returns files over their limit, and unneeded exceptions.
 pub(crate) fn length_faults(lengths: &[(&str, usize)], exceptions: &[(&str, usize, &str)]) -> Vec<String> {
     let mut faults = Vec::new();
     for (path, lines) in lengths {
@@ -44,7 +38,7 @@ pub(crate) fn length_faults(lengths: &[(&str, usize)], exceptions: &[(&str, usiz
     faults
 }
 
-/// What a file must not speak of: directories of one machine, tickets of one tracker, hosts of package registries,
+/// Forbidden in every file: directories of one machine, tickets of one tracker, hosts of package registries,
 /// plans that are not in the repository. Written in two halves, so that this file passes its own rule.
 const PLACES: [(&str, &str); 16] = [
     ("/wo", "rk/"),
@@ -65,7 +59,7 @@ const PLACES: [(&str, &str); 16] = [
     ("design", ".md"),
 ];
 
-/// Places that a stranger's clone knows nothing of. Lock files name registries, and are left out.
+/// Returns the places of forbidden texts. Lock files name registries, and are not checked.
 pub(crate) fn place_faults(path: &str, text: &str) -> Vec<String> {
     if path.ends_with(".lock") || path.ends_with("go.sum") {
         return Vec::new();
@@ -73,7 +67,7 @@ pub(crate) fn place_faults(path: &str, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     for (index, line) in text.lines().enumerate() {
         for place in PLACES.iter().map(|(first, second)| format!("{first}{second}")) {
-            // A path counts where it begins: below another directory the same name is harmless.
+            // A path counts at its beginning only: below another directory the same name is allowed.
             let found = line.match_indices(&place).any(|(at, _)| {
                 let before = line[..at].chars().next_back();
                 !place.starts_with('/')
@@ -87,10 +81,10 @@ pub(crate) fn place_faults(path: &str, text: &str) -> Vec<String> {
     faults
 }
 
-/// Marks of unfinished business, in two halves as above.
+/// Marks of unfinished work, in two halves as above.
 const UNFINISHED: [(&str, &str); 3] = [("TO", "DO"), ("FIX", "ME"), ("XX", "X")];
 
-/// Unfinished business in a source file.
+/// Returns unfinished work in a source file.
 pub(crate) fn unfinished_faults(path: &str, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -104,7 +98,7 @@ pub(crate) fn unfinished_faults(path: &str, text: &str) -> Vec<String> {
     faults
 }
 
-/// Links of a Markdown file to files of the repository that are not there. `exists` is asked with paths from the root.
+/// Returns links of a Markdown file to missing files of the repository. `exists` takes paths from the root.
 pub(crate) fn link_faults(path: &str, text: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
     let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
     let mut faults = Vec::new();
@@ -122,7 +116,7 @@ pub(crate) fn link_faults(path: &str, text: &str, exists: impl Fn(&str) -> bool)
     faults
 }
 
-/// `target`, as written in a file of `directory`, from the root; `None` where it leads out of the repository.
+/// Returns the path from the root of a `target` in a file of `directory`; `None` if it is outside the repository.
 pub(crate) fn resolve(directory: &str, target: &str) -> Option<String> {
     let mut names: Vec<&str> = directory.split('/').filter(|name| !name.is_empty()).collect();
     for name in target.split('/') {
@@ -135,7 +129,7 @@ pub(crate) fn resolve(directory: &str, target: &str) -> Option<String> {
     Some(names.join("/"))
 }
 
-/// A changelog without a place for the next changes, or whose newest release is not the workspace's version.
+/// Returns a fault if a changelog has no section Unreleased, or its newest release is not the workspace's version.
 pub(crate) fn changelog_faults(version: &str, changelog: &str) -> Vec<String> {
     let mut headings = changelog.lines().filter_map(|line| line.strip_prefix("## ["));
     let mut faults = Vec::new();
@@ -179,7 +173,7 @@ fn places_are_faults() {
 }
 
 #[test]
-fn unfinished_business_is_a_fault() {
+fn unfinished_work_is_a_fault() {
     for (first, second) in UNFINISHED {
         assert_eq!(unfinished_faults("a.rs", &format!("// {first}{second}: later")).len(), 1);
         assert_eq!(unfinished_faults("a.rs", &format!("let {first}{second}_LIST = 1;")).len(), 0);

@@ -1,4 +1,4 @@
-//! The files of the repository, read once per test from the directory above this package.
+//! The files of the repository.
 
 use std::{
     collections::BTreeMap,
@@ -6,13 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The text files of a tree: path from its root with `/` between names → text.
+/// The text files of a tree by their paths from its root, with `/` between names.
 pub(crate) struct Tree {
     files: BTreeMap<String, String>,
 }
 
 impl Tree {
-    /// The tree that this package was compiled from.
+    /// Reads the tree that this package was compiled from.
     pub(crate) fn of_this_repository() -> Tree {
         let package = Path::new(env!("CARGO_MANIFEST_DIR"));
         let root = package.parent().expect("the package lies in the repository");
@@ -54,7 +54,7 @@ impl Tree {
         Ok(Tree { files })
     }
 
-    /// The files whose path ends in one of `endings`, ascending.
+    /// Returns the files whose path has one of the endings, in ascending order.
     pub(crate) fn ending<'a>(&'a self, endings: &'a [&'a str]) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.files
             .iter()
@@ -62,12 +62,12 @@ impl Tree {
             .map(|(path, text)| (path.as_str(), text.as_str()))
     }
 
-    /// One file's text.
+    /// Returns the text of a file.
     pub(crate) fn text(&self, path: &str) -> Option<&str> {
         self.files.get(path).map(String::as_str)
     }
 
-    /// Whether there is such a file, or a directory with files in it.
+    /// Whether a path is that of a file, or of a directory with files.
     pub(crate) fn has(&self, path: &str) -> bool {
         let directory = format!("{}/", path.trim_end_matches('/'));
         self.files.contains_key(path)
@@ -117,7 +117,7 @@ fn gitignore_names_directories() {
 }
 
 #[test]
-fn directories_are_had_through_their_files() {
+fn directories_exist_through_their_files() {
     let tree = Tree::of_files(&[("docs/a.md", ""), ("docs-old", "")]);
     assert!(tree.has("docs/a.md") && tree.has("docs") && tree.has("docs/"));
     assert!(!tree.has("doc") && !tree.has("docs/b.md") && tree.text("docs").is_none());

@@ -28,7 +28,7 @@ impl Leader {
     /// Admits a follower or learner, whose FollowerEpoch was received.
     pub(super) fn admit(&mut self, core: &mut Core, link: LinkId, accepted: Epoch) {
         let Some(hello) = core.links.get_mut(&link).and_then(|link| {
-            link.cepoch = None;
+            link.follower_epoch = None;
             link.hello.clone()
         }) else {
             return core.close(link);
@@ -42,20 +42,20 @@ impl Leader {
         // A node has one connection to its leader: an older one is stale.
         let older = self.followers().find(|(_, progress)| progress.node == hello.node);
         if let Some(older) = older.map(|(link, _)| link) {
-            probe!("lead.follower-connects-anew");
+            probe!("lead.follower-reconnects");
             core.check_reconnect(link, older);
-            self.drop_follower(core, older, "it has connected anew");
+            self.drop_follower(core, older, "it has connected again");
         }
         let progress = Progress::new(&hello, accepted, core.now);
         if Self::is_voter(core, &progress) {
             self.contacts.insert(hello.node, core.now);
         } else {
-            probe!("lead.follower-without-vote");
-            core.notice(Notice::Amnesiac { peer: hello.node });
+            probe!("lead.nonvoting-follower");
+            core.notice(Notice::UnrecordedIncarnation { peer: hello.node });
         }
         self.followers.insert(link, progress);
         if self.has_begun() {
-            probe!("lead.late-joiner");
+            probe!("lead.late-follower");
             core.send(link, Message::NewEpoch(self.epoch));
         }
     }
@@ -67,14 +67,14 @@ impl Leader {
         let interval = core.config.timeouts.election * 2;
         let due = core.rediscovered.is_none_or(|at| core.now.since(at) >= interval);
         if planted!(due, ignores_higher_promise => false) {
-            probe!("lead.outbid");
-            probe!("lead.outbid-when-established", self.established().is_some());
+            probe!("lead.sees-higher-epoch");
+            probe!("lead.sees-higher-epoch-when-established", self.established().is_some());
             core.rediscovered = Some(core.now);
             // The connection stays: its promise is the first of the next discovery.
             if !self.uses(link)
                 && let Some(state) = core.links.get_mut(&link)
             {
-                state.cepoch = Some(accepted);
+                state.follower_epoch = Some(accepted);
             }
             return Next::Look("a node has promised a later epoch");
         }
@@ -96,17 +96,17 @@ impl Leader {
             return Next::Stay;
         }
         let Some(log) = Epochs::new(oldest, boundaries).filter(|log| log.last() == last) else {
-            return self.drop_follower(core, link, "it describes a log that cannot be");
+            return self.drop_follower(core, link, "its description of its log is invalid");
         };
         // Rule 12 holds until the quorum is complete. Later a voter may well have more: an unacknowledged tail, which
         // is truncated.
         let newer = Self::is_voter(core, progress)
             && planted!((current, last) > (self.own.epoch, self.own.last), leads_with_older_history => false);
         if newer && matches!(self.stage, Stage::Promising { .. } | Stage::Gathering) {
-            probe!("lead.abdicates");
-            return Next::Look("a follower knows a newer history");
+            probe!("lead.steps-down");
+            return Next::Look("a follower has a newer history");
         }
-        probe!("lead.voter-holds-more", newer);
+        probe!("lead.voter-ahead", newer);
         progress.promise(log);
         if matches!(self.stage, Stage::Synchronising | Stage::Established) {
             self.synchronise(core, link);

@@ -45,10 +45,10 @@ impl Leader {
     /// wait for their own disks. Sends it to all nodes when the write latency is to be reported.
     pub(super) fn send_alive(&mut self, core: &mut Core) {
         let heartbeat = core.config.timeouts.heartbeat;
-        let storage = core.slow_latency();
-        let report = self.reported.is_due(core.now, heartbeat, storage);
+        let write_latency = core.slow_latency();
+        let report = self.reported.is_due(core.now, heartbeat, write_latency);
         if report {
-            self.reported.sent(core.now, storage);
+            self.reported.sent(core.now, write_latency);
         }
         if core.now < self.next_alive && !report {
             return;
@@ -61,7 +61,7 @@ impl Leader {
             greeted.map(|(link, _)| *link).filter(|link| report || !gets_heartbeats(link)).collect();
         for link in links {
             probe!("lead.alive-before-heartbeats", !self.has_begun());
-            core.send(link, Message::Alive { storage });
+            core.send(link, Message::Alive { write_latency });
         }
     }
 

@@ -29,9 +29,9 @@ impl Leader {
         }
         let sent = core.history.epochs().at(last.counter) == Some(last) && last.counter < progress.next();
         if !sent || last < self.initial {
-            return self.drop_follower(core, link, "it acknowledges a log that is not this leader's");
+            return self.drop_follower(core, link, "it acknowledges another history");
         }
-        probe!("lead.follower-holds-more-than-initial", last > self.initial);
+        probe!("lead.follower-ahead-of-initial", last > self.initial);
         progress.acknowledge_new_leader(last.counter, core.commit);
         planted!(counts_acks_of_earlier_epochs => {
             progress.acked = last.counter.max(core.acked_before(progress.node));
@@ -50,7 +50,7 @@ impl Leader {
         }
         if last.counter > progress.acked {
             if last.counter >= progress.next() || core.history.epochs().at(last.counter) != Some(last) {
-                return self.drop_follower(core, link, "it acknowledges what it was not sent");
+                return self.drop_follower(core, link, "it acknowledges entries that it was not sent");
             }
             progress.acknowledge(last.counter);
             #[cfg(gometa_instrumented)]
@@ -145,13 +145,13 @@ impl Leader {
     pub(crate) fn on_log_read(&mut self, core: &mut Core, id: u64, entries: Vec<LogEntry>) {
         let reading = self.followers.iter_mut().find(|(_, progress)| progress.is_reading(id));
         let Some((link, progress)) = reading else {
-            probe!("sync.read-for-nobody");
+            probe!("sync.read-stale");
             return;
         };
         progress.finish_reading();
         let fits = entries.first().is_some_and(|entry| entry.zxid.counter == progress.next())
             && entries.iter().all(|entry| core.history.epochs().at(entry.zxid.counter) == Some(entry.zxid));
-        assert!(fits, "storage returns the log entries that it was asked for");
+        assert!(fits, "storage returns the requested log entries");
         let (link, bytes) = (*link, entries.iter().map(LogEntry::size).sum());
         self.send_entries(core, link, entries, bytes);
     }

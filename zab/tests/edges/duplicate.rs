@@ -142,7 +142,7 @@ fn a_follower_reports_a_second_process_of_its_leader() {
 #[test]
 fn the_copy_learns_of_it() {
     let told = |effects: &[Effect]| {
-        effects.contains(&Effect::Notice(Notice::DuplicateOfThis { peer: NodeId(1), addresses: at("n3") }))
+        effects.contains(&Effect::Notice(Notice::DuplicateOfSelf { peer: NodeId(1), addresses: at("n3") }))
     };
     let duplicate = || Message::Duplicate(at("n3"));
     let mut solo = node();

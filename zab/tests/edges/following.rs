@@ -44,7 +44,7 @@ fn greeted(solo: &mut Solo) -> (LinkId, Vec<Effect>) {
 fn greeted_in(solo: &mut Solo, epoch: u64) -> (LinkId, Vec<Effect>) {
     solo.hear(leads(3, epoch, 1));
     let link = solo.connected(3);
-    let said = solo.say(link, Message::Hello(Hello { meant: None, ..solo.hello(3) }));
+    let said = solo.say(link, Message::Hello(Hello { expected: None, ..solo.hello(3) }));
     (link, said)
 }
 
@@ -58,7 +58,7 @@ fn a_leader_is_dialled_three_times_with_a_pause() {
     assert_eq!(dials(&solo.after(20 * MS)), [] as [u64; 0], "one at a time");
     assert_eq!(looks(&solo.connect_failed(3)), None);
     assert_eq!(dials(&solo.after(20 * MS)), [3]);
-    assert_eq!(looks(&solo.connect_failed(3)), Some("the leader cannot be reached"));
+    assert_eq!(looks(&solo.connect_failed(3)), Some("the leader is unreachable"));
 }
 
 #[test]
@@ -97,8 +97,11 @@ fn a_leader_without_an_ensemble_is_not_followed() {
     let mut solo = node(&[]);
     solo.hear(leads(3, 5, 1));
     let link = solo.connected(3);
-    let hello = Hello { meant: None, ensemble: None, ..solo.hello(3) };
-    assert_eq!(looks(&solo.say(link, Message::Hello(hello))), Some("the leader belongs to no ensemble"));
+    let hello = Hello { expected: None, ensemble: None, ..solo.hello(3) };
+    assert_eq!(
+        looks(&solo.say(link, Message::Hello(hello))),
+        Some("the leader is not a member of an ensemble")
+    );
 }
 
 #[test]
@@ -135,7 +138,7 @@ fn an_epoch_is_promised_once_and_to_one_leader() {
         if !acknowledged {
             let refusal = Message::RefuseEpoch { accepted: Epoch(accepted), leader: Some(NodeId(leader)) };
             assert_eq!(sent(&said, link), [refusal]);
-            assert_eq!(looks(&said), Some("another leader has this node's promise"));
+            assert_eq!(looks(&said), Some("the epoch is promised to another leader"));
             continue;
         }
         let said = if accepted == asked {
@@ -230,8 +233,7 @@ fn a_diff_goes_back_to_an_entry_of_this_log_that_nobody_has_applied() {
 
 #[test]
 fn messages_of_another_epoch_or_out_of_their_order_are_not_taken() {
-    let out_of_step =
-        |said: &[Effect]| looks(said).is_some_and(|why| why.starts_with("the leader is out of step"));
+    let out_of_step = |said: &[Effect]| looks(said).is_some_and(|why| why.starts_with("unexpected "));
     // Before the Diff.
     let mut solo = node(&[]);
     let link = solo.acknowledged(3, 5);
@@ -299,7 +301,11 @@ fn entries_follow_each_other_without_a_gap_and_their_epochs_do_not_fall() {
         solo.say(link, Message::Diff { epoch: Epoch(5), base: previous });
         let said = solo.say(link, message.clone());
         assert_eq!(appends(&said), usize::from(taken), "{message:?}");
-        assert_eq!(looks(&said), (!taken).then_some("the leader left a gap in the log"), "{message:?}");
+        assert_eq!(
+            looks(&said),
+            (!taken).then_some("the leader's entries are not contiguous"),
+            "{message:?}"
+        );
     }
 }
 
@@ -316,7 +322,7 @@ fn an_entry_that_this_build_does_not_know_stops_the_node() {
         let link = solo.serves(3, 5);
         let odd = LogEntry { kind, level, ..entry(5, 2, 100) };
         let said = solo.say(link, propose(5, Zxid::ZERO, vec![entry(5, 1, 100), odd]));
-        let needs = format!("needs feature level {level}, this program knows level {LEVEL}");
+        let needs = format!("needs feature level {level}, this program supports level {LEVEL}");
         assert_eq!(stops(&said).is_none(), known);
         assert!(stops(&said).is_none_or(|why| why.contains("log entry (5, 2)") && why.contains(&needs)));
         assert_eq!(appends(&said), usize::from(known), "nothing of it is written");

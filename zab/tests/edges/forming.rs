@@ -23,7 +23,7 @@ fn hello(solo: &Solo, node: u64) -> Hello {
 /// The connection that the node has dialled stands, and its other end has greeted.
 fn dialled(solo: &mut Solo, peer: u64) -> (LinkId, Vec<Effect>) {
     let link = solo.connected(peer);
-    let said = solo.say(link, Message::Hello(Hello { meant: None, ..hello(solo, peer) }));
+    let said = solo.say(link, Message::Hello(Hello { expected: None, ..hello(solo, peer) }));
     (link, said)
 }
 
@@ -145,7 +145,7 @@ fn a_voter_that_goes_before_the_seal_may_come_back_as_another() {
     assert_eq!(foundings(&solo.say(two, Message::Prepared(first.ensemble))), []);
     assert_eq!(dials(&solo.after(20 * MS)), [3]);
     let link = solo.connected(3);
-    let other = Hello { meant: None, incarnation: Incarnation(33), ..hello(&solo, 3) };
+    let other = Hello { expected: None, incarnation: Incarnation(33), ..hello(&solo, 3) };
     let said = solo.say(link, Message::Hello(other));
     let second = foundings(&said).remove(0).genesis;
     assert_eq!(second.voters[2].incarnation, Some(Incarnation(33)));
@@ -263,7 +263,7 @@ fn a_sealed_genesis_is_law() {
     ] {
         let mut solo = Solo::new(2, 3, disk, Bounds::default());
         let (said, _) = formed(&mut solo, genesis(3), Some(HOME));
-        assert!(stops(&said).is_some_and(|why| why.contains("has no memory of it")));
+        assert!(stops(&said).is_some_and(|why| why.contains("has no record of it")));
         assert_eq!(foundings(&said), []);
     }
     // One that it does not name does nothing.
@@ -287,7 +287,7 @@ fn configurations_are_compared_voter_by_voter() {
         let mut solo = node(1);
         let link = solo.connected(2);
         let voters = theirs.iter().map(|node| voter(*node, false)).collect();
-        let greeting = Message::Hello(Hello { meant: None, voters, ..hello(&solo, 2) });
+        let greeting = Message::Hello(Hello { expected: None, voters, ..hello(&solo, 2) });
         let said = solo.say(link, greeting.clone());
         let told = said.iter().find_map(|effect| match effect {
             Effect::Notice(Notice::ConfigurationDiffers { peer, only_theirs, only_ours }) => {
@@ -407,7 +407,7 @@ fn a_node_that_is_refused_asks_less_and_less_often() {
         let mut waits = Vec::new();
         for _ in 0..8 {
             let link = solo.connected(2);
-            let hello = Hello { meant: None, ensemble: (!agrees).then_some(HOME), ..hello(&solo, 2) };
+            let hello = Hello { expected: None, ensemble: (!agrees).then_some(HOME), ..hello(&solo, 2) };
             solo.say(link, Message::Hello(hello));
             solo.say(link, Message::Refuse(Reason::Version));
             let mut waited = 0;
@@ -445,7 +445,7 @@ fn the_hello_of_a_forming_node_names_its_configuration() {
         node: NodeId(1),
         incarnation: Incarnation(1),
         boot: 1,
-        meant: Some(NodeId(2)),
+        expected: Some(NodeId(2)),
         ensemble: None,
         addresses: Addresses { message: "n1".to_owned(), ..Addresses::default() },
         voters: voters(3, false),

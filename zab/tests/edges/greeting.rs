@@ -25,8 +25,8 @@ fn who_connects_says_whom_it_means_and_belongs_here() {
     let other = Some(EnsembleId { id: 8, history: 1 });
     let later = Some(EnsembleId { history: 2, ..HOME });
     let cases = [
-        (Hello { meant: None, ..good.clone() }, Some(Reason::WrongNode)),
-        (Hello { meant: Some(NodeId(2)), ..good.clone() }, Some(Reason::WrongNode)),
+        (Hello { expected: None, ..good.clone() }, Some(Reason::WrongNode)),
+        (Hello { expected: Some(NodeId(2)), ..good.clone() }, Some(Reason::WrongNode)),
         (Hello { node: NodeId(3), ..good.clone() }, Some(Reason::WrongNode)),
         (Hello { ensemble: other, ..good.clone() }, Some(Reason::OtherEnsemble)),
         (Hello { ensemble: later, ..good.clone() }, Some(Reason::OtherEnsemble)),
@@ -51,7 +51,7 @@ fn who_is_dialled_is_who_was_meant() {
         let mut solo = node();
         solo.hear(leads(1, 4, 1));
         let link = solo.connected(1);
-        let said = solo.say(link, Message::Hello(Hello { meant: None, ..solo.hello(answers) }));
+        let said = solo.say(link, Message::Hello(Hello { expected: None, ..solo.hello(answers) }));
         assert_eq!(reason.is_some_and(|reason| refuses(&said, link, reason)), reason.is_some(), "{answers}");
         assert_eq!(looks(&said).is_some(), reason.is_some());
     }
@@ -68,7 +68,7 @@ fn a_hello_comes_once_and_first() {
     let link = LinkId(50);
     let said = solo.step(vec![Event::Accepted { link }]);
     let Some(Message::Hello(own)) = sent(&said, link).into_iter().next() else { panic!("{said:?}") };
-    assert_eq!((own.node, own.meant, own.ensemble), (NodeId(3), None, Some(HOME)));
+    assert_eq!((own.node, own.expected, own.ensemble), (NodeId(3), None, Some(HOME)));
     assert_eq!((own.incarnation, own.boot, own.voters.len()), (Incarnation(3), 1, 0));
     assert!(refuses(&solo.say(link, promised(0)), link, Reason::Version));
     assert_eq!(solo.say(link, promised(0)), [], "nothing from a closed connection is believed");
@@ -100,7 +100,7 @@ fn accepted_connections_are_bounded_and_dialled_ones_are_not() {
     assert_eq!(solo.step(vec![Event::Accepted { link: third }]), [Effect::Close { link: third }]);
     solo.hear(leads(1, 4, 1));
     let link = solo.connected(1);
-    let said = solo.say(link, Message::Hello(Hello { meant: None, ..solo.hello(1) }));
+    let said = solo.say(link, Message::Hello(Hello { expected: None, ..solo.hello(1) }));
     assert_eq!(sent(&said, link), [promised(0)]);
 }
 
@@ -185,7 +185,7 @@ fn a_node_without_an_ensemble_is_told_the_genesis() {
             let hello = Hello { ensemble: None, incarnation: Incarnation(incarnation), ..solo.hello(1) };
             let (link, said) = solo.accept_as(hello);
             assert_eq!(sent(&said, link), [Message::Formed(genesis(3))], "one that {role}");
-            let told = said.contains(&Effect::Notice(Notice::Amnesiac { peer: NodeId(1) }));
+            let told = said.contains(&Effect::Notice(Notice::UnrecordedIncarnation { peer: NodeId(1) }));
             assert_eq!(told, forgotten);
         }
     }

@@ -76,7 +76,7 @@ fn a_follower_is_dropped_when_it_is_silent_for_longer_than_the_election_timeout(
     assert_eq!(looks(&solo.after(ELECTION / 2 - 1)), None);
     let said = solo.after(1);
     assert_eq!(losses(&said), [(1, "it is silent")]);
-    assert_eq!(looks(&said), Some("a quorum of followers is out of reach"));
+    assert_eq!(looks(&said), Some("no quorum of followers is reachable"));
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_leader_that_nobody_follows_gives_up_after_the_election_timeout() {
     let mut solo = leader(&[]);
     solo.elected();
     assert_eq!(looks(&solo.after(ELECTION)), None);
-    assert_eq!(looks(&solo.after(1)), Some("a quorum of followers is out of reach"));
+    assert_eq!(looks(&solo.after(1)), Some("no quorum of followers is reachable"));
 }
 
 #[test]
@@ -95,11 +95,11 @@ fn a_node_that_lost_its_directory_does_not_keep_a_leader_in_office() {
     let stranger = Hello { incarnation: Incarnation(99), ..solo.hello(2) };
     let (link, _) = solo.accept_as(stranger);
     let said = solo.say(link, promised(0));
-    assert!(said.contains(&Effect::Notice(Notice::Amnesiac { peer: NodeId(2) })));
+    assert!(said.contains(&Effect::Notice(Notice::UnrecordedIncarnation { peer: NodeId(2) })));
     solo.after(ELECTION / 2);
     solo.say(link, solo.ack_epoch());
     let said = solo.after(ELECTION / 2 + 1);
-    assert_eq!(looks(&said), Some("a quorum of followers is out of reach"));
+    assert_eq!(looks(&said), Some("no quorum of followers is reachable"));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn the_heart_beats_once_in_an_interval_and_only_for_those_who_have_promised() {
     solo.say(links[0], solo.ack_epoch());
     let said = solo.after(100 * MS);
     assert_eq!(beats(&said).len(), 1);
-    assert_eq!(sent(&said, links[1]), [Message::Alive { storage: 0 }], "no promise, no heartbeat");
+    assert_eq!(sent(&said, links[1]), [Message::Alive { write_latency: 0 }], "no promise, no heartbeat");
     let first = beats(&said)[0];
     assert_eq!(beats(&solo.after(100 * MS - 1)), [] as [u64; 0]);
     assert_eq!(beats(&solo.after(1)), [first + 1], "each has the next number (section 6.3)");
@@ -153,7 +153,7 @@ fn a_follower_that_connects_anew_replaces_its_older_connection() {
     let links = solo.established(&[1, 2]);
     let link = solo.accept(1);
     let said = solo.say(link, promised(solo.epoch().0));
-    assert_eq!(losses(&said), [(1, "it has connected anew")]);
+    assert_eq!(losses(&said), [(1, "it has connected again")]);
     assert!(closes(&said, links[0]));
     let nodes: Vec<NodeId> = solo.zab.followers().into_iter().map(|status| status.node).collect();
     assert_eq!(nodes, [NodeId(2), NodeId(1)]);
@@ -340,7 +340,7 @@ fn an_account_of_a_log_is_taken_once_for_this_epoch_and_only_if_it_can_be() {
     // The second of this epoch changes nothing.
     assert_eq!(solo.say(links[1], account(epoch, zxid(4, 2), zxid(4, 1))), []);
     let said = solo.say(links[0], account(epoch, zxid(4, 2), zxid(4, 1)));
-    assert_eq!(losses(&said), [(1, "it describes a log that cannot be")]);
+    assert_eq!(losses(&said), [(1, "its description of its log is invalid")]);
 }
 
 #[test]
@@ -376,7 +376,7 @@ fn an_acknowledgement_of_new_leader_must_be_of_this_leadership_and_of_its_histor
         solo.say(link, promised(0));
         solo.say(link, solo.ack_epoch());
         let said = solo.say(link, Message::AckNewLeader { epoch, last });
-        assert_eq!(losses(&said), [(4, "it acknowledges a log that is not this leader's")], "{last}");
+        assert_eq!(losses(&said), [(4, "it acknowledges another history")], "{last}");
     }
     let said = solo.say(links[0], Message::AckNewLeader { epoch, last: zxid(4, 3) });
     assert!(said.contains(&Effect::Notice(Notice::Established { epoch, last: zxid(4, 3) })));
@@ -411,7 +411,7 @@ fn an_acknowledgement_counts_for_what_was_sent_and_never_goes_back() {
             solo.propose(id, 100);
         }
         let said = solo.say(links[1], ack(epoch, last));
-        assert_eq!(losses(&said), [(2, "it acknowledges what it was not sent")], "{last}");
+        assert_eq!(losses(&said), [(2, "it acknowledges entries that it was not sent")], "{last}");
     }
 }
 
@@ -590,7 +590,7 @@ fn a_leader_gives_up_when_its_own_disk_takes_longer_than_five_election_timeouts(
         solo.say(links[0], Message::HeartbeatAck { epoch, id: 1 });
         solo.propose(10 + id, 100);
     }
-    assert_eq!(looks(&solo.after(1)), Some("its own disk does not answer"));
+    assert_eq!(looks(&solo.after(1)), Some("its own storage is stalled"));
     let states: Vec<VoteState> = votes(&solo.after(ELECTION)).iter().map(|(_, vote)| vote.state).collect();
     assert_eq!(states, [VoteState::Seeking; 2], "nor does it campaign until the disk does");
 }
@@ -649,7 +649,7 @@ fn a_leader_gives_up_before_it_is_established_when_its_supporters_look_again() {
     assert_eq!(looks(&solo.hear(vote(2, 2, round))), None, "its vote of this round is no desertion");
     assert_eq!(looks(&solo.hear(vote(2, 2, round + 1))), None);
     assert_eq!(looks(&solo.hear(vote(3, 3, round + 1))), None, "1, 4 and this node are left");
-    assert_eq!(looks(&solo.hear(vote(4, 4, round + 1))), Some("its supporters are looking again"));
+    assert_eq!(looks(&solo.hear(vote(4, 4, round + 1))), Some("its supporters look for another leader"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use gometa_zab::{Bounds, Effect, Epoch, Event, LinkId, Message, NodeId, Notice, 
 
 use super::solo::{ELECTION, MS, Solo, leads, looks, losses, member, refuses, sent, votes};
 
-const ALIVE: Message = Message::Alive { storage: 0 };
+const ALIVE: Message = Message::Alive { write_latency: 0 };
 
 fn heard(link: LinkId) -> Vec<Event> {
     vec![Event::Heard { link }]
@@ -15,7 +15,7 @@ fn a_follower_that_waits_for_its_disk_shows_life_and_is_waited_for() {
     let mut solo = Solo::new(1, 3, member(3, &[]), Bounds::default());
     solo.hear(leads(3, 5, 1));
     let link = solo.connected(3);
-    solo.say(link, Message::Hello(gometa_zab::Hello { meant: None, ..solo.hello(3) }));
+    solo.say(link, Message::Hello(gometa_zab::Hello { expected: None, ..solo.hello(3) }));
     solo.say(link, Message::NewEpoch(Epoch(5)));
     let mut shown = 0;
     for _ in 0..50 {
@@ -36,13 +36,13 @@ fn a_follower_whose_disk_hangs_does_not_keep_its_leader_waiting() {
     let mut solo = Solo::new(1, 3, member(3, &[]), Bounds::default());
     solo.hear(leads(3, 5, 1));
     let link = solo.connected(3);
-    solo.say(link, Message::Hello(gometa_zab::Hello { meant: None, ..solo.hello(3) }));
+    solo.say(link, Message::Hello(gometa_zab::Hello { expected: None, ..solo.hello(3) }));
     solo.say(link, Message::NewEpoch(Epoch(5)));
     for _ in 0..50 {
         assert_eq!(looks(&solo.after(100 * MS)), None);
         solo.say(link, ALIVE);
     }
-    assert_eq!(looks(&solo.after(1)), Some("its own disk does not answer"));
+    assert_eq!(looks(&solo.after(1)), Some("its own storage is stalled"));
     // Nor does it vote.
     let said = votes(&solo.after(500 * MS));
     assert!(!said.is_empty() && said.iter().all(|(_, vote)| vote.state == VoteState::Seeking), "{said:?}");
@@ -112,15 +112,17 @@ fn a_slow_disk_is_told_of_by_its_own_node_and_by_others() {
         effects
             .iter()
             .filter_map(|effect| match effect {
-                Effect::Notice(Notice::SlowStorage { node, storage }) => Some((node.0, storage / MS)),
+                Effect::Notice(Notice::SlowStorage { node, write_latency }) => {
+                    Some((node.0, write_latency / MS))
+                }
                 _ => None,
             })
             .collect()
     };
-    let effects = solo.say(links[0], Message::Alive { storage: 700 * MS });
+    let effects = solo.say(links[0], Message::Alive { write_latency: 700 * MS });
     assert_eq!(slow(&effects), [(1, 700)]);
-    assert_eq!(slow(&solo.say(links[0], Message::Alive { storage: 800 * MS })), [], "not each time");
-    assert_eq!((solo.zab.storage_of(NodeId(1)), solo.zab.storage_of(NodeId(2))), (800 * MS, 0));
+    assert_eq!(slow(&solo.say(links[0], Message::Alive { write_latency: 800 * MS })), [], "not each time");
+    assert_eq!((solo.zab.write_latency_of(NodeId(1)), solo.zab.write_latency_of(NodeId(2))), (800 * MS, 0));
     solo.propose(1, 100);
     assert_eq!(slow(&solo.after(249 * MS)), []);
     assert_eq!(slow(&solo.after(MS)), [(3, 250)]);
@@ -131,8 +133,11 @@ fn a_slow_disk_is_told_of_by_its_own_node_and_by_others() {
             solo.step(heard(*link));
         }
     }
-    assert!(told.iter().any(|message| matches!(message, Message::Alive { storage } if *storage >= 250 * MS)));
-    assert!(solo.zab.storage_of(NodeId(3)) >= 250 * MS);
+    assert!(
+        told.iter()
+            .any(|message| matches!(message, Message::Alive { write_latency } if *write_latency >= 250 * MS))
+    );
+    assert!(solo.zab.write_latency_of(NodeId(3)) >= 250 * MS);
 }
 
 #[test]

@@ -302,7 +302,7 @@ fn a_candidate_that_cannot_be_followed_three_times_is_left_out_for_a_while() {
         solo.after(20 * MS);
         solo.connect_failed(1);
         solo.after(20 * MS);
-        assert_eq!(looks(&solo.connect_failed(1)), Some("the leader cannot be reached"));
+        assert_eq!(looks(&solo.connect_failed(1)), Some("the leader is unreachable"));
     };
     attempt(&mut solo);
     attempt(&mut solo);
@@ -358,7 +358,7 @@ fn a_leader_that_says_it_does_not_lead_is_not_to_blame() {
     for _ in 0..5 {
         assert_eq!(dials(&solo.hear(leads(1, 4, 1))), [1]);
         let link = solo.connected(1);
-        solo.say(link, Message::Hello(gometa_zab::Hello { meant: None, ..solo.hello(1) }));
+        solo.say(link, Message::Hello(gometa_zab::Hello { expected: None, ..solo.hello(1) }));
         let said = solo.say(link, Message::Refuse(gometa_zab::Reason::NotLeading));
         assert_eq!(looks(&said), Some("the chosen leader does not lead"));
     }

@@ -161,7 +161,7 @@ impl Solo {
             node: NodeId(node),
             incarnation: Incarnation(u128::from(node)),
             boot: 1,
-            meant: Some(NodeId(self.me)),
+            expected: Some(NodeId(self.me)),
             ensemble: Some(HOME),
             addresses: voter(node, false).addresses,
             voters: Vec::new(),
@@ -283,7 +283,7 @@ impl Solo {
     pub(crate) fn acknowledged(&mut self, leader: u64, epoch: u64) -> LinkId {
         self.hear(leads(leader, epoch, 1));
         let link = self.connected(leader);
-        self.say(link, Message::Hello(Hello { meant: None, ..self.hello(leader) }));
+        self.say(link, Message::Hello(Hello { expected: None, ..self.hello(leader) }));
         self.say(link, Message::NewEpoch(Epoch(epoch)));
         self.persist();
         link

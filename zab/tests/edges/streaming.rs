@@ -65,7 +65,7 @@ fn a_full_window_holds_back_and_each_acknowledgement_opens_it() {
     let said = solo.say(links[0], Message::Ack { epoch, last: zxid(1, 2) });
     assert_eq!(pieces(&said, links[0]), [[5, 6]]);
     let said = solo.say(links[1], Message::Ack { epoch, last: zxid(1, 5) });
-    assert_eq!(losses(&said), [(2, "it acknowledges what it was not sent")], "it had four");
+    assert_eq!(losses(&said), [(2, "it acknowledges entries that it was not sent")], "it had four");
     let said = solo.say(links[0], Message::Ack { epoch, last: zxid(1, 6) });
     assert_eq!(pieces(&said, links[0]), [vec![7, 8], vec![9]]);
     let said = solo.say(links[0], Message::Ack { epoch, last: zxid(1, 9) });
@@ -120,7 +120,7 @@ fn an_answer_that_nobody_waits_for_is_nothing() {
 }
 
 #[test]
-#[should_panic(expected = "storage returns the log entries that it was asked for")]
+#[should_panic(expected = "storage returns the requested log entries")]
 fn storage_that_leaves_out_the_first_entry_is_not_believed() {
     let (mut solo, _, said) = behind(Bounds::default(), 3);
     let (id, ..) = reads(&said)[0];
@@ -128,7 +128,7 @@ fn storage_that_leaves_out_the_first_entry_is_not_believed() {
 }
 
 #[test]
-#[should_panic(expected = "storage returns the log entries that it was asked for")]
+#[should_panic(expected = "storage returns the requested log entries")]
 fn storage_that_returns_another_epochs_entries_is_not_believed() {
     let (mut solo, _, said) = behind(Bounds::default(), 3);
     let (id, ..) = reads(&said)[0];

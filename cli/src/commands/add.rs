@@ -1,0 +1,23 @@
+//! `gometa add`: creates a key that does not exist.
+
+use std::{ffi::OsString, io::Write, os::unix::ffi::OsStrExt};
+
+use crate::{
+    context::Context,
+    output::{Failure, write_written},
+};
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Add {
+    key: OsString,
+    /// "-" for standard input
+    value: OsString,
+}
+
+impl Add {
+    pub(super) async fn run(&self, context: &Context, out: &mut dyn Write) -> Result<u8, Failure> {
+        let value = context.value(&self.value)?;
+        let written = context.client.add(self.key.as_bytes(), value).await?;
+        write_written(out, context.format, written)
+    }
+}

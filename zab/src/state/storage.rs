@@ -1,0 +1,114 @@
+//! Storage writes of a node: their order, what they make durable, and how long they take.
+
+use super::{Change, Core, PendingWrite};
+use crate::{
+    configuration::Configuration,
+    effect::{Effect, Notice, Write},
+    types::{NodeId, Token},
+};
+
+/// The interval between two notices of one node's slow storage, in microseconds.
+const SLOW_NOTICE_INTERVAL: u64 = 30_000_000;
+
+impl Core {
+    /// Allocates a token for a write that the protocol does not wait for.
+    pub(crate) fn allocate_token(&mut self) -> Token {
+        self.last_token.0 += 1;
+        self.last_token
+    }
+
+    pub(crate) fn allocate_read(&mut self) -> u64 {
+        self.last_read += 1;
+        self.last_read
+    }
+
+    /// Issues a storage write. `history` must contain its change already.
+    pub(crate) fn write(&mut self, write: Write) -> Token {
+        let token = self.allocate_token();
+        let change = match &write {
+            Write::Append(_) => Change::Append { through: self.history.last().counter },
+            Write::Truncate(_) => {
+                // No earlier append may raise the durable mark above the truncation (rule 24). There is none: a
+                // follower describes its log when all its writes are complete (rule 11a), and appends nothing before
+                // Diff.
+                let appends = |pending: &PendingWrite| matches!(pending.change, Change::Append { .. });
+                assert!(!self.pending_writes.iter().any(appends), "no append is pending at a truncation");
+                Change::Truncate
+            }
+            Write::HardState(hard) => Change::HardState(*hard),
+            Write::Founding(founding) => Change::Founding(founding.clone()),
+        };
+        if self.pending_writes.is_empty() {
+            self.latency.start(self.now);
+        }
+        self.pending_writes.push_back(PendingWrite { token, change });
+        self.effects.push(Effect::Write { token, write });
+        token
+    }
+
+    /// Storage has completed all writes through `token`.
+    pub(crate) fn persist(&mut self, token: Token) {
+        assert!(token <= self.last_token, "storage reports only what was written");
+        self.persisted = self.persisted.max(token);
+        if self.pending_writes.front().is_some_and(|pending| pending.token <= token) {
+            self.latency.complete(self.now);
+        }
+        while self.pending_writes.front().is_some_and(|pending| pending.token <= token) {
+            match self.pending_writes.pop_front().map(|pending| pending.change) {
+                Some(Change::Append { through }) => self.history.set_durable(through),
+                Some(Change::HardState(hard)) => {
+                    assert!(
+                        hard.accepted_epoch >= self.hard.accepted_epoch
+                            && hard.current_epoch >= self.hard.current_epoch,
+                        "epochs never fall (invariant 13)"
+                    );
+                    self.hard = hard;
+                }
+                Some(Change::Founding(founding)) => {
+                    self.configuration = Configuration::in_force(&self.config.voters, Some(&founding));
+                    self.founding = Some(founding);
+                }
+                Some(Change::Truncate) | None => {}
+            }
+        }
+    }
+
+    pub(crate) fn persisted(&self, token: Token) -> bool {
+        self.persisted >= token
+    }
+
+    /// The token of the last storage write: once it is complete, all earlier ones are.
+    pub(crate) fn last_write(&self) -> Token {
+        self.pending_writes.back().map_or(self.persisted, |pending| pending.token)
+    }
+
+    /// Whether all storage writes of the protocol are complete (rule 11a).
+    pub(crate) fn is_idle(&self) -> bool {
+        self.pending_writes.is_empty()
+    }
+
+    /// Whether this node's storage makes no progress, so that it must not lead (protocol.md 6.6). The timeout is
+    /// `timeouts.disk`, or four times the average latency if that is longer, but at most four times `timeouts.disk`.
+    pub(crate) fn is_stalled(&self) -> bool {
+        let disk = self.config.timeouts.disk;
+        let timeout = disk.max(self.latency.average().saturating_mul(4).min(disk.saturating_mul(4)));
+        !self.is_idle() && self.latency.current(self.now) > timeout
+    }
+
+    /// The write latency of this node's storage, in microseconds, if it is slow: a quarter of the election timeout or
+    /// more. Else 0.
+    pub(crate) fn slow_latency(&self) -> u64 {
+        let current = if self.is_idle() { 0 } else { self.latency.current(self.now) };
+        let latency = current.max(self.latency.average());
+        if latency >= self.config.timeouts.election / 4 { latency } else { 0 }
+    }
+
+    /// Reports the slow storage of a node, at a limited rate. A latency of 0 is not slow.
+    pub(crate) fn report_slow_storage(&mut self, node: NodeId, write_latency: u64) {
+        let last = self.slow_reported.get(&node);
+        if write_latency > 0 && last.is_none_or(|last| self.now.since(*last) >= SLOW_NOTICE_INTERVAL) {
+            self.slow_reported.insert(node, self.now);
+            self.notice(Notice::SlowStorage { node, write_latency });
+        }
+    }
+}
