@@ -2,7 +2,7 @@
 
 use arbitrary::{Result, Unstructured};
 use bytes::Bytes;
-use gometa_store::{Store, Table, rehash};
+use gometa_store::{Store, Table, recompute_checkpoint};
 use gometa_testkit::store::{
     Shared,
     history::{Act, Number, Revision, Step, Verb, World},
@@ -105,7 +105,7 @@ pub fn command(data: &[u8]) {
         assert_eq!(slow.hash(), prompt.hash());
     }
     write(&mut slow, &slow_table);
-    assert_eq!(prompt_table.checkpoint(), rehash(&prompt_table));
+    assert_eq!(prompt_table.checkpoint(), recompute_checkpoint(&prompt_table));
     assert!(slow_table.snapshot() == prompt_table.snapshot(), "the tables differ");
 }
 

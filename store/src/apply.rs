@@ -1,4 +1,4 @@
-//! The store: the application of commands, in order.
+//! The store: applies committed commands, in log order.
 
 use bytes::Bytes;
 use gometa_proto::{
@@ -11,63 +11,63 @@ use crate::{
     entry::decode_command,
     failure,
     keys::Keys,
-    session::{Corrupt, Recall, Sessions},
+    session::{Corrupt, Sessions, WriteLookup},
     table::{Batch, Checkpoint, Table},
 };
 
-/// The replicated state of one node: a table, and the changes that are not written to it yet.
+/// The replicated state of one node: a table, and in memory the changes that are not yet in it.
 pub struct Store<T> {
     table: T,
-    /// Counter of the last entry applied.
+    /// Counter of the last applied log entry; 0 before the first.
     applied: u64,
-    /// The value of `applied` when the last batch was taken.
+    /// Value of `applied` at the last `take_batch`.
     taken: u64,
     keys: Keys,
     sessions: Sessions,
 }
 
-/// The outcome of a command, and the request that it answers.
+/// The result of [`Store::apply`].
 #[derive(Clone, PartialEq, Debug)]
 pub struct Applied {
-    /// The request that the command was made for.
+    /// The request that the command came from.
     pub origin: Origin,
-    /// The outcome; without a result for [`EndSessions`], where the origin has it.
+    /// The outcome of the command. Empty for [`EndSessions`]: [`Origin::EndSessions`] holds the result.
     pub outcome: CommandOutcome,
 }
 
-/// The request that a command was made for.
+/// The request that a command came from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
-    /// A session's write.
+    /// A write.
     Write {
-        /// The session's id.
+        /// The id of the session.
         session: u64,
-        /// The write's number in it.
+        /// The number of the write in its session.
         seq: u64,
     },
-    /// The opening of a session.
+    /// The creation of a session.
     CreateSession {
-        /// The client's 16 random bytes.
+        /// 16 random bytes drawn by the client; a retry repeats them.
         nonce: [u8; 16],
     },
-    /// The end of sessions, by the leader's clock or at a client's request.
+    /// The end of sessions: proposed by the leader after their timeout, or requested by a client.
     EndSessions {
-        /// The sessions in order, and whether each was live until then.
+        /// The ids in the command's order, each with whether the session existed.
         sessions: Vec<(u64, bool)>,
     },
-    /// No request: the entry is malformed.
+    /// Unknown: the payload is malformed.
     None,
 }
 
 impl<T: Table> Store<T> {
-    /// Opens the store at its table's checkpoint. All sessions are loaded, no keys.
+    /// Opens the store at the table's checkpoint. Loads all sessions; keys are read on demand.
     ///
     /// # Errors
-    /// [`Corrupt`] if a session's record is damaged.
+    /// [`Corrupt`] if a session's record is damaged. Records of keys are not checked here: see [`Store::get`].
     pub fn open(table: T) -> Result<Store<T>, Corrupt> {
         let Checkpoint { applied, hash, keys } = table.checkpoint();
         let sessions = Sessions::load(&table)?;
-        // The table's hash is the sum over both spaces.
+        // The checkpoint's hash is the sum over both spaces.
         let keys = Keys::new(keys, hash.wrapping_sub(sessions.hash()));
         Ok(Store { table, applied, taken: applied, keys, sessions })
     }
@@ -77,13 +77,13 @@ impl<T: Table> Store<T> {
         &self.table
     }
 
-    /// Counter of the last entry applied; 0 before the first.
+    /// Counter of the last applied log entry; 0 before the first.
     pub fn applied(&self) -> u64 {
         self.applied
     }
 
-    /// Hash of all keys and sessions. Encodes every record changed since the last
-    /// [`take_batch`](Store::take_batch).
+    /// Hash of all keys and sessions. Its cost grows with the number of records changed since the last
+    /// [`take_batch`](Store::take_batch): each is encoded.
     pub fn hash(&self) -> u128 {
         self.keys.hash().wrapping_add(self.sessions.hash())
     }
@@ -93,15 +93,16 @@ impl<T: Table> Store<T> {
         self.keys.count()
     }
 
-    /// Number of live sessions.
+    /// Number of sessions.
     pub fn sessions(&self) -> usize {
         self.sessions.count()
     }
 
-    /// Applies the command at `counter`, the next one. Every payload has an outcome, the same on every node.
+    /// Applies the log entry at `counter`. A payload that cannot be decoded or exceeds a limit yields an error outcome,
+    /// the same on every node.
     ///
     /// # Panics
-    /// If `counter` is not the next one, or if the table holds a damaged record.
+    /// If `counter` is not `applied() + 1`, or if the table's record of the command's key cannot be decoded.
     pub fn apply(&mut self, counter: u64, payload: &Bytes) -> Applied {
         self.advance(counter);
         let body = decode_command(payload.clone()).ok().and_then(|command| command.body);
@@ -113,16 +114,16 @@ impl<T: Table> Store<T> {
         }
     }
 
-    /// Skips the entry at `counter`, the next one, which is no command.
+    /// Advances [`applied`](Store::applied) past a log entry that is not a command.
     ///
     /// # Panics
-    /// If `counter` is not the next one.
+    /// If `counter` is not `applied() + 1`.
     pub fn skip(&mut self, counter: u64) {
         self.advance(counter);
     }
 
     fn advance(&mut self, counter: u64) {
-        assert_eq!(counter, self.applied + 1, "entries are applied in order");
+        assert_eq!(counter, self.applied + 1, "log entries are applied in order");
         self.applied = counter;
     }
 
@@ -132,21 +133,21 @@ impl<T: Table> Store<T> {
         if context.check().is_err() {
             return Applied { origin, outcome: failure(ErrorKind::InvalidArgument, 0) };
         }
-        let outcome = match self.sessions.arrive(&context) {
-            Recall::NoSession => {
+        let outcome = match self.sessions.begin_write(&context) {
+            WriteLookup::NoSession => {
                 probe!("session.write-after-end");
-                let refusal = failure(ErrorKind::SessionExpired, 0);
-                planted!(refusal, executes_write_of_ended_session => self.execute(request.operation))
+                let expired = failure(ErrorKind::SessionExpired, 0);
+                planted!(expired, executes_write_of_ended_session => self.execute(request.operation))
             }
-            Recall::Forgotten => {
+            WriteLookup::Forgotten => {
                 probe!("session.write-below-floor");
                 failure(ErrorKind::Forgotten, 0)
             }
-            Recall::Recorded(outcome) => {
+            WriteLookup::Recorded(outcome) => {
                 probe!("session.write-logged-twice");
                 planted!(outcome, executes_duplicate_write => self.execute(request.operation))
             }
-            Recall::New => {
+            WriteLookup::New => {
                 let outcome = self.execute(request.operation);
                 self.sessions.record(&context, outcome);
                 outcome
@@ -164,14 +165,14 @@ impl<T: Table> Store<T> {
 
     fn create_session(&mut self, create: &CreateSession) -> Applied {
         let Ok(nonce) = <[u8; 16]>::try_from(create.nonce.as_ref()) else { return malformed() };
-        let outcome = if let Some(session) = self.sessions.of_nonce(&nonce) {
+        let outcome = if let Some(session) = self.sessions.by_nonce(&nonce) {
             probe!("session.open-applied-twice");
-            self.sessions.opened(session)
+            self.sessions.opened_outcome(session)
         } else if self.sessions.count() >= SESSIONS_MAX {
             failure(ErrorKind::ResourceExhausted, 0)
         } else {
             self.sessions.create(self.applied, nonce, create.timeout_ms);
-            self.sessions.opened(self.applied)
+            self.sessions.opened_outcome(self.applied)
         };
         Applied { origin: Origin::CreateSession { nonce }, outcome }
     }
@@ -181,14 +182,14 @@ impl<T: Table> Store<T> {
         Applied { origin: Origin::EndSessions { sessions }, outcome: CommandOutcome::default() }
     }
 
-    /// An upper bound of the memory of the changes since the last [`take_batch`](Store::take_batch) and of their batch, in
-    /// bytes.
+    /// Upper bound, in bytes, of the memory used by the changes since the last [`take_batch`](Store::take_batch),
+    /// including the batch that it will return.
     pub fn pending_bytes(&self) -> usize {
-        self.keys.pending() + self.sessions.pending()
+        self.keys.pending_bytes() + self.sessions.pending_bytes()
     }
 
-    /// Takes all changes since the last call as one batch; `None` if there are none. Batches must be written to the
-    /// table in the order in which they are taken.
+    /// Returns all changes since the last call as one batch; `None` if no log entry was applied or skipped. Batches must
+    /// be written to the table in the order taken.
     pub fn take_batch(&mut self) -> Option<Batch> {
         if self.taken == self.applied {
             return None;
@@ -201,7 +202,8 @@ impl<T: Table> Store<T> {
         Some(Batch { checkpoint, writes })
     }
 
-    /// Reports that the oldest outstanding batch can be read from the table; its records leave the overlay.
+    /// Reports that the oldest outstanding batch can be read from the table. Removes its records from the overlay unless
+    /// they changed again.
     ///
     /// # Panics
     /// If no batch is outstanding.
@@ -209,30 +211,30 @@ impl<T: Table> Store<T> {
         self.keys.batch_written();
     }
 
-    /// The entry of a key, as of [`applied`](Store::applied).
+    /// Returns a key's value and versions, as of [`applied`](Store::applied); `None` if the key does not exist.
     ///
     /// # Panics
-    /// If the table holds a damaged record.
+    /// If the table's record of the key cannot be decoded.
     pub fn get(&self, key: &[u8]) -> Option<v1::Entry> {
         self.keys.get(&self.table, key)
     }
 
-    /// The state of a write in its session.
-    pub fn recall(&self, session: u64, seq: u64) -> Recall {
-        self.sessions.recall(session, seq)
+    /// Looks up a write by session and seq. Changes nothing.
+    pub fn lookup_write(&self, session: u64, seq: u64) -> WriteLookup {
+        self.sessions.lookup_write(session, seq)
     }
 
-    /// The live session with this nonce.
-    pub fn session_of_nonce(&self, nonce: &[u8]) -> Option<u64> {
-        self.sessions.of_nonce(nonce)
+    /// The id of the session created with this nonce.
+    pub fn session_by_nonce(&self, nonce: &[u8]) -> Option<u64> {
+        self.sessions.by_nonce(nonce)
     }
 
-    /// The id and the timeout in milliseconds of every live session, ascending by id.
+    /// The id and the timeout, in milliseconds, of every session, ascending by id.
     pub fn session_timeouts(&self) -> impl Iterator<Item = (u64, u32)> {
         self.sessions.timeouts()
     }
 
-    /// The timeout of a live session, in milliseconds.
+    /// The timeout of a session, in milliseconds; `None` if the session does not exist.
     pub fn session_timeout(&self, session: u64) -> Option<u32> {
         self.sessions.timeout(session)
     }

@@ -1,15 +1,15 @@
 //! The payload of a log entry: one encoded [`Command`].
 //!
-//! A payload is encoded once, by the node that submits it, and never encoded again on its way: a node would drop fields
-//! that it does not know.
+//! The node that submits a command encodes it. The payload is stored and forwarded unchanged; other nodes must not
+//! re-encode it, because prost drops unknown fields.
 
 use bytes::Bytes;
 use gometa_proto::v1::Command;
 use prost::Message;
 
-/// A payload is not a command.
+/// The error for a payload that is not an encoded command.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("log entry does not decode as a command: {0}")]
+#[error("log entry cannot be decoded as a command: {0}")]
 pub struct Malformed(#[from] prost::DecodeError);
 
 /// Encodes a command as the payload of a log entry.
@@ -17,7 +17,7 @@ pub fn encode_command(command: &Command) -> Bytes {
     command.encode_to_vec().into()
 }
 
-/// Decodes the command in a payload. Keys and values are slices of the payload and keep all of it in memory.
+/// Decodes a payload. The command's keys and values share the payload's memory: each keeps the whole payload allocated.
 pub fn decode_command(payload: Bytes) -> Result<Command, Malformed> {
     Ok(Command::decode(payload)?)
 }

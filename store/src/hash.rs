@@ -1,14 +1,15 @@
-//! The hash of the state: the sum, modulo 2^128, of the hashes of its records.
+//! The state hash: the sum, modulo 2^128, of the hashes of all records (an additive multiset hash).
 //!
-//! A sum does not depend on the order of the records, and a changed record updates it by a subtraction and an addition.
-//! It detects nodes whose states differ; it does not protect from an adversary who chooses the records.
+//! It does not depend on the order of the records. A changed record is updated by subtracting its old hash and adding
+//! its new one. The hash detects divergence of nodes; it is not secure against chosen records. All nodes must compute
+//! the same value, so the format must never change.
 
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::table::{Checkpoint, Space, Table};
 
-/// The hash of a record: XXH3-128 of the space (1 byte: 0 data, 1 session), the length of the
-/// key (4 bytes, big endian), the key, the value. All nodes must compute the same.
+/// The hash of a record: XXH3-128 of the space (1 byte: 0 data, 1 session), the length of the key (4 bytes, big endian),
+/// the key and the encoded record.
 pub(crate) fn record_hash(space: Space, key: &[u8], value: &[u8]) -> u128 {
     let mut head = [0; 5];
     head[0] = match space {
@@ -24,15 +25,15 @@ pub(crate) fn record_hash(space: Space, key: &[u8], value: &[u8]) -> u128 {
     hasher.digest128()
 }
 
-/// Computes a table's checkpoint from its records by a full scan; `applied` is copied. For checkers.
-pub fn rehash(table: &impl Table) -> Checkpoint {
-    let mut truth = Checkpoint { applied: table.checkpoint().applied, ..Checkpoint::default() };
+/// Recomputes a table's checkpoint from its records, to verify the stored one. Scans the whole table; copies `applied`.
+pub fn recompute_checkpoint(table: &impl Table) -> Checkpoint {
+    let mut computed = Checkpoint { applied: table.checkpoint().applied, ..Checkpoint::default() };
     table.scan(Space::Data, &mut |key, value| {
-        truth.hash = truth.hash.wrapping_add(record_hash(Space::Data, key, value));
-        truth.keys += 1;
+        computed.hash = computed.hash.wrapping_add(record_hash(Space::Data, key, value));
+        computed.keys += 1;
     });
     table.scan(Space::Session, &mut |key, value| {
-        truth.hash = truth.hash.wrapping_add(record_hash(Space::Session, key, value));
+        computed.hash = computed.hash.wrapping_add(record_hash(Space::Session, key, value));
     });
-    truth
+    computed
 }

@@ -1,4 +1,4 @@
-//! The keys: the execution of operations, and the overlay of changes that are not in the table yet.
+//! Keys: executes operations, and keeps an overlay of the changes that are not yet in the table.
 
 use std::collections::{HashMap, VecDeque, hash_map::Entry as Slot};
 
@@ -15,73 +15,73 @@ use crate::{
     table::{Space, Table},
 };
 
-/// The memory of a changed key in overlay and batch, in bytes, key and value not counted.
-const CHANGE_COST: usize = 256;
+/// Upper bound, in bytes, of the memory of a changed key in overlay and batch, without key and value.
+const CHANGE_BYTES_MAX: usize = 256;
 
-/// All keys: the overlay over the table.
+/// All keys. Reads consult the overlay first, then the table.
 pub(crate) struct Keys {
-    /// The newest state of every key in a batch that is not written yet, or in the next batch. Never iterated: a map's
-    /// order differs from node to node.
-    overlay: HashMap<Bytes, Overlaid>,
-    /// The keys changed since the last batch, in the order of their first change, each once.
+    /// Latest state of every key whose change is not yet in the table. Never iterated: the order of a `HashMap` is not
+    /// deterministic.
+    overlay: HashMap<Bytes, KeyState>,
+    /// Keys changed since the last `take`, in the order of their first change, without duplicates.
     changed: Vec<Bytes>,
-    /// An upper bound of the memory of `changed` and of its batch, in bytes.
-    pending: usize,
-    /// The keys of each outstanding batch, oldest first.
+    /// Upper bound, in bytes, of the memory used by the changes since the last `take` and by their batch.
+    pending_bytes: usize,
+    /// Keys of each batch that was taken but is not yet written, oldest first.
     outstanding: VecDeque<Vec<Bytes>>,
-    /// The number of batches taken.
+    /// Number of batches taken.
     taken: u64,
-    /// The number of batches written.
+    /// Number of batches written to the table.
     written: u64,
-    /// The sum of the hashes of all records except the changed ones.
-    settled_hash: u128,
+    /// Sum of the hashes of all records not changed since the last `take`.
+    unchanged_hash: u128,
     /// Number of keys.
     count: u64,
 }
 
-/// The newest state of a key.
-struct Overlaid {
-    /// `None` for a deleted key.
+/// The latest state of a key in the overlay.
+struct KeyState {
+    /// `None` is a tombstone: the key is deleted.
     record: Option<KeyRecord>,
-    /// The record's part of `settled_hash`, 0 for a deleted key; `None` while the key is in `changed`.
-    settled: Option<u128>,
-    /// The number of the last batch with this key; 0 before the first.
+    /// The record's hash as added to `unchanged_hash`, 0 for a tombstone; `None` while the key is in `changed`.
+    counted_hash: Option<u128>,
+    /// Number of the last batch with this key, counted from 1; 0 if there is none.
     batch: u64,
 }
 
-/// The state of a key before an operation.
+/// The state of a key before an operation, and where it was found.
 enum Found {
-    /// In the overlay.
-    Overlaid(Option<KeyRecord>),
-    /// In the table, with the stored bytes.
-    Stored(Option<(KeyRecord, Bytes)>),
+    /// In the overlay; `None` is a tombstone.
+    InOverlay(Option<KeyRecord>),
+    /// In the table, with its encoded record; `None` if the table does not hold the key.
+    InTable(Option<(KeyRecord, Bytes)>),
 }
 
 impl Found {
     fn record(&self) -> Option<&KeyRecord> {
         match self {
-            Found::Overlaid(record) => record.as_ref(),
-            Found::Stored(record) => record.as_ref().map(|(record, _)| record),
+            Found::InOverlay(record) => record.as_ref(),
+            Found::InTable(record) => record.as_ref().map(|(record, _)| record),
         }
     }
 
-    /// The key's mod_revision, 0 if it is absent.
+    /// The key's `mod_revision`; 0 if the key does not exist.
     fn revision(&self) -> u64 {
         self.record().map_or(0, |record| record.mod_revision)
     }
 }
 
 impl Keys {
-    /// The `count` keys of a table; `hash` is the hash of their records.
+    /// Creates the state for a table with `count` keys; `hash` is the sum of their records' hashes.
     pub(crate) fn new(count: u64, hash: u128) -> Keys {
         Keys {
             overlay: HashMap::new(),
             changed: Vec::new(),
-            pending: 0,
+            pending_bytes: 0,
             outstanding: VecDeque::new(),
             taken: 0,
             written: 0,
-            settled_hash: hash,
+            unchanged_hash: hash,
             count,
         }
     }
@@ -91,24 +91,27 @@ impl Keys {
         self.count
     }
 
-    /// An upper bound of the memory of the changes since the last batch and of their batch, in bytes.
-    pub(crate) fn pending(&self) -> usize {
-        self.pending
+    /// Upper bound, in bytes, of the memory used by the changes since the last `take` and by their batch.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.pending_bytes
     }
 
-    /// The hash of all records. Encodes every record changed since the last batch.
+    /// Sum of the hashes of all records. Encodes every record changed since the last `take`.
     pub(crate) fn hash(&self) -> u128 {
         let changed = self.changed.iter().filter_map(|key| {
             let record = self.overlay[key].record.as_ref()?;
             Some(record_hash(Space::Data, key, &record.encode_to_vec()))
         });
-        changed.fold(self.settled_hash, u128::wrapping_add)
+        changed.fold(self.unchanged_hash, u128::wrapping_add)
     }
 
-    /// The entry of a key.
+    /// Returns a key's value and versions.
+    ///
+    /// # Panics
+    /// If the table's record of the key cannot be decoded.
     pub(crate) fn get(&self, table: &impl Table, key: &[u8]) -> Option<v1::Entry> {
         let record = match self.overlay.get(key) {
-            Some(overlaid) => overlaid.record.clone()?,
+            Some(state) => state.record.clone()?,
             None => decode(key, table.get(Space::Data, key)?),
         };
         Some(v1::Entry {
@@ -120,7 +123,10 @@ impl Keys {
         })
     }
 
-    /// Executes an operation as the entry at `revision`.
+    /// Executes an operation of the log entry at `revision`.
+    ///
+    /// # Panics
+    /// If the table's record of the key cannot be decoded.
     pub(crate) fn execute(
         &mut self,
         table: &impl Table,
@@ -172,13 +178,13 @@ impl Keys {
 
     fn find(&self, table: &impl Table, key: &[u8]) -> Found {
         match self.overlay.get(key) {
-            Some(overlaid) => {
-                probe!("table.tombstone", overlaid.record.is_none());
-                Found::Overlaid(overlaid.record.clone())
+            Some(state) => {
+                probe!("table.tombstone", state.record.is_none());
+                Found::InOverlay(state.record.clone())
             }
-            None => {
-                Found::Stored(table.get(Space::Data, key).map(|stored| (decode(key, stored.clone()), stored)))
-            }
+            None => Found::InTable(
+                table.get(Space::Data, key).map(|stored| (decode(key, stored.clone()), stored)),
+            ),
         }
     }
 
@@ -195,61 +201,63 @@ impl Keys {
         CommandOutcome { result: Some(command_outcome::Result::Written(Written { revision, version })) }
     }
 
-    /// Sets a key's state; `found` is the previous one.
+    /// Sets a key's state; `found` is its state before.
     fn change(&mut self, key: Bytes, record: Option<KeyRecord>, found: Found) {
-        // Key and value are in the overlay and in the batch.
+        // Key and value are held twice: in the overlay and in the batch.
         let value = record.as_ref().map_or(0, |record| record.value.len());
-        self.pending += CHANGE_COST + 2 * (key.len() + value);
+        self.pending_bytes += CHANGE_BYTES_MAX + 2 * (key.len() + value);
         match self.overlay.entry(key) {
             Slot::Occupied(mut slot) => {
-                if let Some(settled) = slot.get_mut().settled.take() {
-                    self.settled_hash = self.settled_hash.wrapping_sub(settled);
+                if let Some(hash) = slot.get_mut().counted_hash.take() {
+                    self.unchanged_hash = self.unchanged_hash.wrapping_sub(hash);
                     self.changed.push(slot.key().clone());
                 }
                 slot.get_mut().record = record;
             }
             Slot::Vacant(slot) => {
-                if let Found::Stored(Some((_, stored))) = found {
-                    let settled = record_hash(Space::Data, slot.key(), &stored);
-                    self.settled_hash = self.settled_hash.wrapping_sub(settled);
+                if let Found::InTable(Some((_, stored))) = found {
+                    let hash = record_hash(Space::Data, slot.key(), &stored);
+                    self.unchanged_hash = self.unchanged_hash.wrapping_sub(hash);
                 }
                 self.changed.push(slot.key().clone());
-                slot.insert(Overlaid { record, settled: None, batch: 0 });
+                slot.insert(KeyState { record, counted_hash: None, batch: 0 });
             }
         }
     }
 
-    /// Moves the changes since the last batch into the next one.
+    /// Appends the changes since the last call to `writes`, as one new outstanding batch.
     pub(crate) fn take(&mut self, writes: &mut Vec<(Space, Bytes, Option<Bytes>)>) {
         self.taken += 1;
-        self.pending = 0;
+        self.pending_bytes = 0;
         let keys = std::mem::take(&mut self.changed);
         writes.reserve(keys.len());
         for key in &keys {
-            let overlaid =
-                self.overlay.get_mut(key).expect("a changed key stays in the overlay until it is written");
-            let stored = overlaid.record.as_ref().map(|record| Bytes::from(record.encode_to_vec()));
-            let settled = stored.as_ref().map_or(0, |stored| record_hash(Space::Data, key, stored));
-            overlaid.settled = Some(settled);
-            overlaid.batch = self.taken;
-            self.settled_hash = self.settled_hash.wrapping_add(settled);
+            let state = self.overlay.get_mut(key).expect("a changed key is in the overlay");
+            let stored = state.record.as_ref().map(|record| Bytes::from(record.encode_to_vec()));
+            let hash = stored.as_ref().map_or(0, |stored| record_hash(Space::Data, key, stored));
+            state.counted_hash = Some(hash);
+            state.batch = self.taken;
+            self.unchanged_hash = self.unchanged_hash.wrapping_add(hash);
             writes.push((Space::Data, key.clone(), stored));
         }
         self.outstanding.push_back(keys);
     }
 
-    /// Removes the keys of the oldest outstanding batch from the overlay, except those changed since.
+    /// Reports that the oldest outstanding batch is in the table. Removes its keys from the overlay unless they changed
+    /// again.
+    ///
+    /// # Panics
+    /// If no batch is outstanding.
     pub(crate) fn batch_written(&mut self) {
-        let keys =
-            self.outstanding.pop_front().expect("a batch was reported as written that was never taken");
+        let keys = self.outstanding.pop_front().expect("a batch is outstanding");
         self.written += 1;
         for key in keys {
             probe!(
                 "table.behind-overlay",
-                self.overlay.get(&key).is_some_and(|overlaid| overlaid.batch > self.written)
+                self.overlay.get(&key).is_some_and(|state| state.batch > self.written)
             );
             if let Slot::Occupied(slot) = self.overlay.entry(key)
-                && slot.get().settled.is_some()
+                && slot.get().counted_hash.is_some()
                 && slot.get().batch == self.written
             {
                 slot.remove();
@@ -258,9 +266,11 @@ impl Keys {
     }
 }
 
-/// Decodes a record of the table.
+/// Decodes a key's record from the table.
+///
+/// # Panics
+/// If it cannot be decoded: a node that continued would diverge from the others.
 fn decode(key: &[u8], stored: Bytes) -> KeyRecord {
-    // A node that continued with a damaged record would differ from the others.
     KeyRecord::decode(stored).unwrap_or_else(|error| {
         panic!("the table is damaged: record of key {:?}: {error}", Bytes::copy_from_slice(key))
     })

@@ -1,46 +1,47 @@
 //! The replicated metadata: keys and sessions, as a pure state machine over a table.
 //!
-//! # What this is
+//! # Overview
 //!
-//! Every node of an ensemble applies the same commands, in the same order, to its own [`Store`]. [`Store::apply`]
-//! is deterministic: the same commands on the same state give the same outcomes, the same state and the same
-//! hash on every node. Failures such as `AlreadyExists` are outcomes like all others. The crate has no clock, no
-//! randomness and no IO; sessions are ended by commands.
+//! Every node of an ensemble applies the same commands, in the same order, to its own [`Store`]. [`Store::apply`] is
+//! deterministic: the same commands on the same state give the same outcomes, the same state and the same state hash on
+//! every node. A failed operation, such as an `add` of an existing key, is an outcome too. The crate has no clock, no
+//! randomness and no IO. Sessions are ended by commands; the leader decides on timeouts.
 //!
-//! # Where it sits
+//! # Use by `node`
 //!
-//! `node` owns a store, applies committed log entries to it, and passes its batches to storage:
+//! `node` owns a store, applies released log entries to it, and passes its batches to storage:
 //!
-//! 1. [`Store::apply`] (or [`Store::skip`], for entries that are not commands) changes the state in memory.
-//! 2. [`Store::take_batch`] returns all changes since the last call. Until the batch is
-//!    reported by [`Store::batch_written`], its keys are read from the *overlay* in memory; then from the
-//!    [`Table`]. The caller bounds the number of outstanding batches.
-//! 3. After a restart [`Store::open`] continues at the table's [`Checkpoint`]. Entries above it are
-//!    applied again, with the same outcomes.
+//! 1. [`Store::apply`] changes the state in memory; [`Store::skip`] passes over log entries that are not commands.
+//! 2. [`Store::take_batch`] returns all changes since the last call. Their keys are read from the *overlay* in memory
+//!    until the batch is reported by [`Store::batch_written`], then from the [`Table`]. The caller bounds the number of
+//!    outstanding batches.
+//! 3. After a restart, [`Store::open`] resumes at the table's [`Checkpoint`]; log entries after `applied` must be applied
+//!    again. They give the same outcomes.
 //!
 //! # Invariants
 //!
-//! - *Exactly once.* A write of a session, identified by its seq, executes at most once, however often it is in
-//!   the log. A repetition gets the recorded outcome, or `Forgotten` after the client has stopped waiting for
-//!   the answer. A session's id is the counter of the entry that created it, so it is never used again,
-//!   and writes of a session that has ended do not execute.
-//! - *Revisions are unique.* A key's `mod_revision` is the counter of the entry that wrote it.
-//! - *The hash depends on the records alone*, not on their order, on batches or on restarts; [`rehash`]
-//!   computes it from the table.
-//! - *No payload can panic.* A payload that does not decode or exceeds a limit has an outcome, the same on every node.
-//!   Only damage to the table ends the process: a node that continued would differ from the others.
-//! - *Memory is bounded*: by [`limits::SESSIONS_MAX`](gometa_proto::limits::SESSIONS_MAX) sessions, each with at
-//!   most [`limits::WINDOW_MAX`](gometa_proto::limits::WINDOW_MAX) recorded outcomes, and by the batches
-//!   outstanding.
+//! - *Exactly once.* A write is identified by (session, seq) and executes at most once, however often it occurs in the
+//!   log. A duplicate gets the recorded outcome, or `Forgotten` if the client has given up waiting for it. Writes of an
+//!   ended session do not execute. A session's id is the counter of the log entry that created it, so ids are never
+//!   reused.
+//! - *Unique revisions.* A key's `mod_revision` is the counter of the log entry that last wrote it.
+//! - *The state hash depends on the records only*, not on their order, on batches or on restarts;
+//!   [`recompute_checkpoint`] computes it from the table.
+//! - *No payload causes a panic.* A payload that cannot be decoded or exceeds a limit yields an error outcome, the same
+//!   on every node. A damaged table does end the node, because it would diverge from the others: [`Store::open`] returns
+//!   [`Corrupt`] for a damaged session; reading a key whose record cannot be decoded panics.
+//! - *Bounded memory*: at most [`limits::SESSIONS_MAX`](gometa_proto::limits::SESSIONS_MAX) sessions, each with at most
+//!   [`limits::WINDOW_MAX`](gometa_proto::limits::WINDOW_MAX) recorded outcomes, and the changes that are not yet in the
+//!   table, which the caller bounds by [`Store::pending_bytes`] and [`Batch::size`].
 //!
-//! # Not here yet
+//! # Not implemented
 //!
 //! Transactions over several keys, scans, watches, leases.
 //!
 //! # Reading order
 //!
 //! `entry` (payloads of log entries) · `table` (storage of records) · `keys` (execution of operations, the overlay) ·
-//! `session` (the table of sessions) · `apply` (the store itself) · `hash`.
+//! `session` (deduplication of writes) · `apply` (the store itself) · `hash`.
 #![forbid(unsafe_code)]
 
 #[macro_use(planted, probe)]
@@ -55,8 +56,8 @@ mod table;
 
 pub use apply::{Applied, Origin, Store};
 pub use entry::{Malformed, decode_command, encode_command};
-pub use hash::rehash;
-pub use session::{Corrupt, Recall};
+pub use hash::recompute_checkpoint;
+pub use session::{Corrupt, WriteLookup};
 pub use table::{Batch, Checkpoint, MemoryTable, Space, Table};
 
 use gometa_proto::{
@@ -64,8 +65,9 @@ use gometa_proto::{
     v1::{CommandOutcome, Failure, command_outcome},
 };
 
-/// The outcome of a failed command; `actual` is the key's mod_revision for kinds that have one, else 0.
-fn failure(kind: ErrorKind, actual: u64) -> CommandOutcome {
-    let failure = Failure { kind: kind.number(), actual_revision: actual };
+/// The outcome of a failed command. `actual_revision` is the key's `mod_revision` for `AlreadyExists` and `CasMismatch`,
+/// else 0.
+fn failure(kind: ErrorKind, actual_revision: u64) -> CommandOutcome {
+    let failure = Failure { kind: kind.number(), actual_revision };
     CommandOutcome { result: Some(command_outcome::Result::Failure(failure)) }
 }

@@ -1,7 +1,6 @@
-//! The sessions: which writes of a client have executed, and their outcomes.
+//! Sessions: record which writes of a client have executed, and their outcomes.
 //!
-//! All sessions are held in memory; a session's record is written at most once per batch, however many of its
-//! writes the batch holds.
+//! All sessions are held in memory. Each batch contains the record of every session changed since the last one, once.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -17,70 +16,69 @@ use crate::{
     table::{Checkpoint, Space, Table},
 };
 
-/// The table of sessions is damaged: the data directory cannot be used.
+/// The error for a damaged session record in the table: the data directory cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the table of sessions is damaged: {0}")]
+#[error("a session in the table is damaged: {0}")]
 pub struct Corrupt(String);
 
-/// The state of a write in its session.
+/// The result of looking up a write by (session, seq).
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Recall {
-    /// There is no such session: it has ended, or this node has not applied its creation yet.
+pub enum WriteLookup {
+    /// The session does not exist: it has ended, or this node has not applied its creation yet.
     NoSession,
-    /// The write is below the session's floor: its outcome is forgotten, and it will not execute.
+    /// The seq is below the session's floor: the outcome has been deleted, and the write will not execute.
     Forgotten,
-    /// The write has executed, with this outcome.
+    /// The write has executed with this outcome.
     Recorded(CommandOutcome),
     /// The write has not executed.
     New,
 }
 
-/// The size of a session's record without outcomes, in bytes.
-const SESSION_COST: usize = 128;
+/// Upper bound, in bytes, of the size of a session's record without outcomes.
+const SESSION_BYTES_MAX: usize = 128;
 
-/// The largest size of an outcome in a session's record, in bytes.
-const RECORDED_COST: usize = 48;
+/// Upper bound, in bytes, of the size of one outcome in a session's record.
+const RECORDED_BYTES_MAX: usize = 48;
 
 /// All sessions.
 #[derive(Default)]
 pub(crate) struct Sessions {
-    /// By id. Ordered, because the node iterates over them, and simulations must be repeatable.
-    live: BTreeMap<u64, Session>,
-    /// Nonce → id, of the live sessions.
-    nonces: HashMap<[u8; 16], u64>,
-    /// The sessions changed or ended since the last batch, in the order of their first change, each once.
+    /// All sessions by id. Iterated by `node`; the order must be deterministic.
+    by_id: BTreeMap<u64, Session>,
+    /// The id of each session by its nonce.
+    by_nonce: HashMap<[u8; 16], u64>,
+    /// Sessions changed or ended since the last `take`, in the order of their first change, without duplicates.
     changed: Vec<u64>,
-    /// An upper bound of the size of their records in the next batch, in bytes.
-    pending: usize,
-    /// The sum of the hashes of all records except the changed ones.
-    settled_hash: u128,
+    /// Upper bound, in bytes, of the size of their records in the next batch.
+    pending_bytes: usize,
+    /// Sum of the hashes of all records not changed since the last `take`.
+    unchanged_hash: u128,
 }
 
-/// A session.
 struct Session {
     nonce: [u8; 16],
     timeout_ms: u32,
-    /// Writes below this seq are forgotten; at least 1.
+    /// The lowest seq whose outcome is still kept; at least 1.
     floor: u64,
-    /// The outcomes from the floor on, ascending by seq; less than the window above the floor.
+    /// Outcomes of executed writes, ascending by seq; `floor <= seq < floor + WINDOW_MAX`.
     recorded: VecDeque<Recorded>,
-    /// The record's part of `settled_hash`; `None` while the session is in `changed`.
-    settled: Option<u128>,
+    /// The record's hash as added to `unchanged_hash`; `None` while the session is in `changed`.
+    counted_hash: Option<u128>,
 }
 
 impl Session {
-    fn recall(&self, seq: u64) -> Recall {
+    fn lookup_write(&self, seq: u64) -> WriteLookup {
         if planted!(seq < self.floor, executes_write_below_floor => false) {
-            return Recall::Forgotten;
+            return WriteLookup::Forgotten;
         }
-        match self.place(seq) {
-            Ok(at) => Recall::Recorded(outcome(&self.recorded[at])),
-            Err(_) => Recall::New,
+        match self.index_of(seq) {
+            Ok(index) => WriteLookup::Recorded(self.recorded[index].outcome.unwrap_or_default()),
+            Err(_) => WriteLookup::New,
         }
     }
 
-    /// The position of a seq in `recorded`, or where it is to be inserted.
-    fn place(&self, seq: u64) -> Result<usize, usize> {
+    /// Index of the seq in `recorded`, or `Err` with the insertion index.
+    fn index_of(&self, seq: u64) -> Result<usize, usize> {
         match self.recorded.back() {
             Some(last) if seq <= last.seq => {
                 self.recorded.binary_search_by_key(&seq, |recorded| recorded.seq)
@@ -89,12 +87,18 @@ impl Session {
         }
     }
 
-    /// Marks the session as changed: until the next batch its record is no part of the settled hash.
-    fn touch(&mut self, id: u64, settled_hash: &mut u128, changed: &mut Vec<u64>, pending: &mut usize) {
-        if let Some(settled) = self.settled.take() {
-            *settled_hash = settled_hash.wrapping_sub(settled);
+    /// Adds the session to `changed` and subtracts its hash from `unchanged_hash`, unless it was added already.
+    fn mark_changed(
+        &mut self,
+        id: u64,
+        unchanged_hash: &mut u128,
+        changed: &mut Vec<u64>,
+        pending_bytes: &mut usize,
+    ) {
+        if let Some(hash) = self.counted_hash.take() {
+            *unchanged_hash = unchanged_hash.wrapping_sub(hash);
             changed.push(id);
-            *pending += SESSION_COST + RECORDED_COST * self.recorded.len();
+            *pending_bytes += SESSION_BYTES_MAX + RECORDED_BYTES_MAX * self.recorded.len();
         }
     }
 
@@ -127,161 +131,166 @@ impl Session {
             .iter()
             .all(|recorded| recorded.outcome.is_some_and(|outcome| outcome.result.is_some()))
         {
-            return Err("it holds an outcome that does not decode".to_owned());
+            return Err("it holds an outcome that cannot be decoded".to_owned());
         }
         Ok(Session {
             nonce,
             timeout_ms: record.timeout_ms,
             floor: record.floor,
             recorded: record.recorded.into(),
-            settled: None,
+            counted_hash: None,
         })
     }
 }
 
-fn outcome(recorded: &Recorded) -> CommandOutcome {
-    recorded.outcome.unwrap_or_default()
-}
-
 impl Sessions {
-    /// Loads the sessions of a table.
+    /// Loads all sessions of a table.
+    ///
+    /// # Errors
+    /// [`Corrupt`] if a record cannot be decoded or contradicts itself, the checkpoint or another record.
     pub(crate) fn load(table: &impl Table) -> Result<Sessions, Corrupt> {
         let Checkpoint { applied, .. } = table.checkpoint();
         let mut sessions = Sessions::default();
-        let mut damage = None;
+        let mut corrupt = None;
         planted!(loses_sessions_on_restart => return Ok(sessions));
         table.scan(Space::Session, &mut |key, stored| {
-            if damage.is_none()
+            if corrupt.is_none()
                 && let Err(why) = sessions.load_one(applied, key, stored)
             {
-                damage = Some(Corrupt(format!("record {:?}: {why}", Bytes::copy_from_slice(key))));
+                corrupt = Some(Corrupt(format!("record {:?}: {why}", Bytes::copy_from_slice(key))));
             }
         });
-        damage.map_or(Ok(sessions), Err)
+        corrupt.map_or(Ok(sessions), Err)
     }
 
     fn load_one(&mut self, applied: u64, key: &[u8], stored: &[u8]) -> Result<(), String> {
         let id = u64::from_be_bytes(key.try_into().map_err(|_| "its key is not 8 bytes long")?);
         if id == 0 || id > applied {
-            return Err(format!("no entry up to {applied} can have created it"));
+            return Err(format!("no log entry up to {applied} can have created it"));
         }
         let mut session = Session::decode(stored)?;
-        if let Some(other) = self.nonces.insert(session.nonce, id) {
+        if let Some(other) = self.by_nonce.insert(session.nonce, id) {
             return Err(format!("it has the nonce of session {other}"));
         }
         let hash = record_hash(Space::Session, key, stored);
-        session.settled = Some(hash);
-        self.settled_hash = self.settled_hash.wrapping_add(hash);
-        self.live.insert(id, session);
+        session.counted_hash = Some(hash);
+        self.unchanged_hash = self.unchanged_hash.wrapping_add(hash);
+        self.by_id.insert(id, session);
         Ok(())
     }
 
-    /// An upper bound of the size of the changed records, in bytes.
-    pub(crate) fn pending(&self) -> usize {
-        self.pending
+    /// Upper bound, in bytes, of the size of the changed records.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.pending_bytes
     }
 
-    /// Number of live sessions.
+    /// Number of sessions.
     pub(crate) fn count(&self) -> usize {
-        self.live.len()
+        self.by_id.len()
     }
 
-    /// The hash of all records. Encodes every record changed since the last batch.
+    /// Sum of the hashes of all records. Encodes every record changed since the last `take`.
     pub(crate) fn hash(&self) -> u128 {
         let changed = self.changed.iter().filter_map(|id| {
-            let session = self.live.get(id)?;
+            let session = self.by_id.get(id)?;
             Some(record_hash(Space::Session, &id.to_be_bytes(), &session.encode()))
         });
-        changed.fold(self.settled_hash, u128::wrapping_add)
+        changed.fold(self.unchanged_hash, u128::wrapping_add)
     }
 
-    /// The live session with this nonce.
-    pub(crate) fn of_nonce(&self, nonce: &[u8]) -> Option<u64> {
-        self.nonces.get(nonce).copied()
+    /// The id of the session created with this nonce.
+    pub(crate) fn by_nonce(&self, nonce: &[u8]) -> Option<u64> {
+        self.by_nonce.get(nonce).copied()
     }
 
-    /// The id and the timeout in milliseconds of every live session, ascending by id.
+    /// The id and the timeout, in milliseconds, of every session, ascending by id.
     pub(crate) fn timeouts(&self) -> impl Iterator<Item = (u64, u32)> {
-        self.live.iter().map(|(id, session)| (*id, session.timeout_ms))
+        self.by_id.iter().map(|(id, session)| (*id, session.timeout_ms))
     }
 
-    /// The timeout of a live session, in milliseconds.
+    /// The timeout of a session, in milliseconds.
     pub(crate) fn timeout(&self, id: u64) -> Option<u32> {
-        self.live.get(&id).map(|session| session.timeout_ms)
+        self.by_id.get(&id).map(|session| session.timeout_ms)
     }
 
-    /// The state of a write in its session.
-    pub(crate) fn recall(&self, id: u64, seq: u64) -> Recall {
-        self.live.get(&id).map_or(Recall::NoSession, |session| session.recall(seq))
+    /// Looks up a write. Changes nothing.
+    pub(crate) fn lookup_write(&self, id: u64, seq: u64) -> WriteLookup {
+        self.by_id.get(&id).map_or(WriteLookup::NoSession, |session| session.lookup_write(seq))
     }
 
-    /// The outcome of opening a session.
-    pub(crate) fn opened(&self, id: u64) -> CommandOutcome {
-        let timeout_ms = self.live[&id].timeout_ms;
+    /// The outcome of a command that opens the existing session `id`.
+    pub(crate) fn opened_outcome(&self, id: u64) -> CommandOutcome {
+        let timeout_ms = self.by_id[&id].timeout_ms;
         let opened = SessionOpened { session: id, timeout_ms };
         CommandOutcome { result: Some(command_outcome::Result::SessionOpened(opened)) }
     }
 
-    /// Creates a session; there must be none with its id or nonce.
+    /// Creates a session.
+    ///
+    /// # Panics
+    /// If a session with this id or nonce exists.
     pub(crate) fn create(&mut self, id: u64, nonce: [u8; 16], timeout_ms: u32) {
-        let session = Session { nonce, timeout_ms, floor: 1, recorded: VecDeque::new(), settled: None };
-        assert!(self.live.insert(id, session).is_none(), "session {id} is created a second time");
-        assert!(self.nonces.insert(nonce, id).is_none(), "a second session is created for one nonce");
+        let session = Session { nonce, timeout_ms, floor: 1, recorded: VecDeque::new(), counted_hash: None };
+        assert!(self.by_id.insert(id, session).is_none(), "session {id} exists");
+        assert!(self.by_nonce.insert(nonce, id).is_none(), "another session has the nonce");
         self.changed.push(id);
-        self.pending += SESSION_COST;
+        self.pending_bytes += SESSION_BYTES_MAX;
     }
 
-    /// Ends a session and returns whether it was live.
+    /// Ends a session. Returns whether it existed.
     pub(crate) fn end(&mut self, id: u64) -> bool {
-        probe!("session.end-applied-twice", !self.live.contains_key(&id));
-        let Some(session) = self.live.remove(&id) else { return false };
-        probe!("session.ended-while-changed", session.settled.is_none());
-        self.nonces.remove(&session.nonce);
-        if let Some(settled) = session.settled {
-            self.settled_hash = self.settled_hash.wrapping_sub(settled);
+        probe!("session.end-applied-twice", !self.by_id.contains_key(&id));
+        let Some(session) = self.by_id.remove(&id) else { return false };
+        probe!("session.ended-while-changed", session.counted_hash.is_none());
+        self.by_nonce.remove(&session.nonce);
+        if let Some(hash) = session.counted_hash {
+            self.unchanged_hash = self.unchanged_hash.wrapping_sub(hash);
             planted!(self.changed.push(id), keeps_ended_session_in_table => {});
-            self.pending += SESSION_COST;
+            self.pending_bytes += SESSION_BYTES_MAX;
         }
         true
     }
 
-    /// Raises the session's floor to the write's `lowest`, forgets outcomes below it, and returns the write's state.
-    pub(crate) fn arrive(&mut self, context: &WriteContext) -> Recall {
-        let Some(session) = self.live.get_mut(&context.session) else { return Recall::NoSession };
+    /// Raises the session's floor to `context.lowest`, deletes outcomes below it, and looks up the write.
+    pub(crate) fn begin_write(&mut self, context: &WriteContext) -> WriteLookup {
+        let Some(session) = self.by_id.get_mut(&context.session) else { return WriteLookup::NoSession };
         if planted!(session.floor < context.lowest, session_floor_stays => false) {
             session.floor = context.lowest;
             while session.recorded.front().is_some_and(|recorded| recorded.seq < session.floor) {
                 probe!("session.outcome-deleted");
                 session.recorded.pop_front();
             }
-            let Sessions { settled_hash, changed, pending, .. } = self;
-            session.touch(context.session, settled_hash, changed, pending);
+            let Sessions { unchanged_hash, changed, pending_bytes, .. } = self;
+            session.mark_changed(context.session, unchanged_hash, changed, pending_bytes);
         }
-        session.recall(context.seq)
+        session.lookup_write(context.seq)
     }
 
-    /// Records the outcome of a write whose state was [`Recall::New`].
+    /// Records the outcome of an executed write.
+    ///
+    /// # Panics
+    /// If `begin_write` has not returned [`WriteLookup::New`] for it.
     pub(crate) fn record(&mut self, context: &WriteContext, outcome: CommandOutcome) {
-        let session = self.live.get_mut(&context.session).expect("the session met the write as new");
-        let at = session.place(context.seq).expect_err("the write was new");
-        probe!("session.write-out-of-order", at < session.recorded.len());
-        session.recorded.insert(at, Recorded { seq: context.seq, outcome: Some(outcome) });
-        let Sessions { settled_hash, changed, pending, .. } = self;
-        *pending += RECORDED_COST;
-        session.touch(context.session, settled_hash, changed, pending);
+        let session = self.by_id.get_mut(&context.session).expect("the session of a new write exists");
+        let index = session.index_of(context.seq).expect_err("a new write has no outcome");
+        probe!("session.write-out-of-order", index < session.recorded.len());
+        session.recorded.insert(index, Recorded { seq: context.seq, outcome: Some(outcome) });
+        let Sessions { unchanged_hash, changed, pending_bytes, .. } = self;
+        *pending_bytes += RECORDED_BYTES_MAX;
+        session.mark_changed(context.session, unchanged_hash, changed, pending_bytes);
     }
 
-    /// Moves the changes since the last batch into the next one.
+    /// Appends the changes since the last call to `writes`.
     pub(crate) fn take(&mut self, writes: &mut Vec<(Space, Bytes, Option<Bytes>)>) {
         writes.reserve(self.changed.len());
-        self.pending = 0;
+        self.pending_bytes = 0;
         for id in self.changed.drain(..) {
             let key = id.to_be_bytes();
-            let stored = self.live.get_mut(&id).map(|session| {
+            let stored = self.by_id.get_mut(&id).map(|session| {
                 let stored = session.encode();
-                let settled = record_hash(Space::Session, &key, &stored);
-                session.settled = Some(settled);
-                self.settled_hash = self.settled_hash.wrapping_add(settled);
+                let hash = record_hash(Space::Session, &key, &stored);
+                session.counted_hash = Some(hash);
+                self.unchanged_hash = self.unchanged_hash.wrapping_add(hash);
                 Bytes::from(stored)
             });
             writes.push((Space::Session, Bytes::copy_from_slice(&key), stored));

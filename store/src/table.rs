@@ -1,56 +1,57 @@
-//! The table that holds the store's records. Reads are synchronous; writes are batches, carried out later.
+//! The table: the durable storage of the store's records. Reads are synchronous. Writes are atomic batches, which the
+//! caller writes later.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-/// One of the two sets of records of a table.
+/// A key space of a table; the same key in two spaces names two records.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Space {
-    /// Keys: the client's key → an encoded `KeyRecord`.
+    /// From a client's key to an encoded `KeyRecord`.
     Data,
-    /// Sessions: the id, 8 bytes big endian → an encoded `SessionRecord`.
+    /// From a session's id (8 bytes, big endian) to an encoded `SessionRecord`.
     Session,
 }
 
-/// The position of a table in the log; written in the same atomic batch as the records.
+/// The last applied log entry, with the state hash and the number of keys at that point. Every batch includes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Checkpoint {
-    /// Counter of the last entry applied; 0 before the first.
+    /// Counter of the last applied log entry; 0 before the first.
     pub applied: u64,
-    /// Hash of everything in the table.
+    /// State hash of the table: the sum of the hashes of all records.
     pub hash: u128,
     /// Number of keys.
     pub keys: u64,
 }
 
-/// The changes of some commands, written atomically, in the order in which batches are made.
+/// The changes of several commands. Batches are written atomically, in the order taken.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Batch {
     /// The table's checkpoint after this batch.
     pub checkpoint: Checkpoint,
-    /// The records to put, or without a value to remove. No (space, key) occurs twice.
+    /// The new record for each changed (space, key); `None` deletes the record. Each (space, key) occurs at most once.
     pub writes: Vec<(Space, Bytes, Option<Bytes>)>,
 }
 
 impl Batch {
-    /// The approximate memory of the batch, in bytes.
+    /// Approximate memory of the batch, in bytes.
     pub fn size(&self) -> usize {
         self.writes.iter().map(|(_, key, value)| key.len() + value.as_ref().map_or(0, Bytes::len) + 64).sum()
     }
 }
 
-/// Read access to the table. An implementation whose storage fails ends the process instead of returning.
+/// Read access to a table. Methods cannot report errors: on a storage failure the implementation must end the process.
 pub trait Table {
-    /// The checkpoint of the last batch written.
+    /// The checkpoint of the last written batch.
     fn checkpoint(&self) -> Checkpoint;
-    /// Reads a record.
+    /// Reads a record; `None` if it does not exist.
     fn get(&self, space: Space, key: &[u8]) -> Option<Bytes>;
-    /// Visits every record of a space, ascending by key.
+    /// Calls `visit(key, record)` for every record of a space, ascending by key.
     fn scan(&self, space: Space, visit: &mut dyn FnMut(&[u8], &[u8]));
 }
 
-/// A table in memory: for tests and the simulator.
+/// A table in memory, for tests and the simulator.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct MemoryTable {
     checkpoint: Checkpoint,

@@ -7,7 +7,7 @@ use gometa_proto::{
         response::Result as Answer,
     },
 };
-use gometa_store::{Recall, Table, encode_command};
+use gometa_store::{Table, WriteLookup, encode_command};
 use gometa_zab::{Role, Ticks};
 
 use super::Node;
@@ -69,13 +69,13 @@ impl<T: Table> Node<T> {
         self.contact(context.session);
         // A retry of an applied write has its answer. A session that is unknown here may have been opened by entries
         // that this node has not applied.
-        match self.store.recall(context.session, context.seq) {
-            Recall::Recorded(outcome) => {
+        match self.store.lookup_write(context.session, context.seq) {
+            WriteLookup::Recorded(outcome) => {
                 probe!("write.answered-from-session");
                 return self.answer(client, id, &outcome, Outcome::Unknown);
             }
-            Recall::Forgotten => return self.respond(client, id, Answer::Error(forgotten())),
-            Recall::NoSession | Recall::New => {}
+            WriteLookup::Forgotten => return self.respond(client, id, Answer::Error(forgotten())),
+            WriteLookup::NoSession | WriteLookup::New => {}
         }
         let key = WriteKey::Write { session: context.session, seq: context.seq };
         let command = command::Body::Write(Request { id: 0, deadline_ms: 0, ..request });

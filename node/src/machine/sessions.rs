@@ -32,7 +32,7 @@ impl<T: Table> Node<T> {
             let error = Error::not_applied(ErrorKind::ResourceExhausted, message);
             return self.respond(client, id, Answer::Error(error));
         }
-        if let Some(session) = self.store.session_of_nonce(&nonce) {
+        if let Some(session) = self.store.session_by_nonce(&nonce) {
             probe!("session.open-answered-locally");
             let timeout_ms = self.store.session_timeout(session).unwrap_or_default();
             self.openers.open(client, &nonce);

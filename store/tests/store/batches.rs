@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gometa_store::{Space, Table, rehash};
+use gometa_store::{Space, Table, recompute_checkpoint};
 
 use gometa_testkit::store::{Driver, delete, end, open, set, written};
 
@@ -42,7 +42,7 @@ fn a_batch_holds_each_record_once_as_it_was_at_the_end() {
     let reopened = open(&driver.table);
     assert_eq!(reopened.get(b"k").unwrap().value, "c");
     assert_eq!(reopened.get(b"l"), None);
-    assert_eq!(rehash(&driver.table), driver.table.checkpoint());
+    assert_eq!(recompute_checkpoint(&driver.table), driver.table.checkpoint());
 }
 
 #[test]
@@ -92,17 +92,17 @@ fn a_key_that_changes_again_stays_in_memory_when_its_older_batch_is_written() {
     driver.store.batch_written();
     assert_eq!(driver.entry("k").unwrap().0, "b");
     driver.flush();
-    assert_eq!(rehash(&driver.table), driver.table.checkpoint());
+    assert_eq!(recompute_checkpoint(&driver.table), driver.table.checkpoint());
 }
 
 #[test]
-#[should_panic(expected = "never taken")]
+#[should_panic(expected = "a batch is outstanding")]
 fn a_batch_that_was_never_taken_cannot_be_reported() {
     Driver::new().store.batch_written();
 }
 
 #[test]
-#[should_panic(expected = "one after the other")]
+#[should_panic(expected = "applied in order")]
 fn an_entry_cannot_be_left_out() {
     Driver::new().store.skip(3);
 }
@@ -134,7 +134,7 @@ fn the_hash_of_nothing_is_0_again_once_everything_has_gone() {
     assert_eq!(driver.store.hash(), 0);
     driver.flush();
     assert_eq!(driver.store.hash(), 0);
-    assert_eq!(rehash(&driver.table), driver.table.checkpoint());
+    assert_eq!(recompute_checkpoint(&driver.table), driver.table.checkpoint());
 }
 
 #[test]

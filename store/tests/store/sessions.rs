@@ -5,7 +5,7 @@ use gometa_proto::{
     limits::{SESSIONS_MAX, WINDOW_MAX},
     v1::{Command, CreateSession, ErrorKind, Request, command::Body},
 };
-use gometa_store::{Batch, Checkpoint, Origin, Recall, Space, Store, encode_command};
+use gometa_store::{Batch, Checkpoint, Origin, Space, Store, WriteLookup, encode_command};
 
 use gometa_testkit::store::{Driver, add, create, end, failed, nonce, opened, set, write, written};
 
@@ -26,15 +26,15 @@ fn a_nonce_seen_again_opens_no_second_session_and_keeps_the_time_out() {
     let again = CreateSession { nonce: nonce(0).to_vec().into(), timeout_ms: 9 };
     assert_eq!(driver.apply(Body::CreateSession(again)).outcome, opened(1, 4_000));
     assert_eq!(driver.store.sessions(), 1);
-    assert_eq!(driver.store.session_of_nonce(&nonce(0)), Some(1));
-    assert_eq!(driver.store.session_of_nonce(b"short"), None);
+    assert_eq!(driver.store.session_by_nonce(&nonce(0)), Some(1));
+    assert_eq!(driver.store.session_by_nonce(b"short"), None);
 }
 
 #[test]
 fn the_nonce_of_an_ended_session_opens_a_new_one_with_a_new_id() {
     let mut driver = Driver::new();
     driver.apply(end(&[1]));
-    assert_eq!(driver.store.session_of_nonce(&nonce(0)), None);
+    assert_eq!(driver.store.session_by_nonce(&nonce(0)), None);
     assert_eq!(driver.create_session(0), opened(3, 4_000));
 }
 
@@ -79,7 +79,7 @@ fn an_ended_session_writes_no_more() {
     assert_eq!(applied.outcome.result, None);
     assert_eq!(driver.write(1, 1, 1, set("k", "a")), failed(ErrorKind::SessionExpired, 0));
     assert_eq!(driver.write(1, 2, 1, set("k", "b")), failed(ErrorKind::SessionExpired, 0));
-    assert_eq!(driver.store.recall(1, 1), Recall::NoSession);
+    assert_eq!(driver.store.lookup_write(1, 1), WriteLookup::NoSession);
     assert_eq!(driver.store.session_timeout(1), None);
 }
 
@@ -97,8 +97,8 @@ fn a_retry_gets_the_recorded_outcome_and_executes_nothing() {
     let mut driver = Driver::new();
     assert_eq!(driver.write(1, 1, 1, set("k", "a")), written(2, 1));
     assert_eq!(driver.write(1, 1, 1, set("k", "a")), written(2, 1));
-    assert_eq!(driver.store.recall(1, 1), Recall::Recorded(written(2, 1)));
-    assert_eq!(driver.store.recall(1, 2), Recall::New);
+    assert_eq!(driver.store.lookup_write(1, 1), WriteLookup::Recorded(written(2, 1)));
+    assert_eq!(driver.store.lookup_write(1, 2), WriteLookup::New);
     assert_eq!(driver.entry("k").map(|entry| entry.1), Some(1));
 }
 
@@ -129,9 +129,9 @@ fn a_write_below_the_floor_is_forgotten_whether_it_happened_or_not() {
     driver.write(1, 5, 4, set("b", ""));
     for seq in [1, 2, 3] {
         assert_eq!(driver.write(1, seq, 1, set("late", "")), failed(ErrorKind::Forgotten, 0));
-        assert_eq!(driver.store.recall(1, seq), Recall::Forgotten);
+        assert_eq!(driver.store.lookup_write(1, seq), WriteLookup::Forgotten);
     }
-    assert_eq!(driver.store.recall(1, 4), Recall::New);
+    assert_eq!(driver.store.lookup_write(1, 4), WriteLookup::New);
     assert_eq!(driver.entry("late"), None);
 }
 
@@ -140,7 +140,7 @@ fn the_floor_never_falls() {
     let mut driver = Driver::new();
     driver.write(1, 5, 5, set("a", ""));
     driver.write(1, 6, 2, set("b", ""));
-    assert_eq!(driver.store.recall(1, 4), Recall::Forgotten);
+    assert_eq!(driver.store.lookup_write(1, 4), WriteLookup::Forgotten);
 }
 
 #[test]
@@ -150,11 +150,11 @@ fn a_retry_raises_the_floor_like_any_write() {
     driver.write(1, 2, 1, set("b", ""));
     driver.flush();
     assert_eq!(driver.write(1, 2, 2, set("b", "")), written(3, 1));
-    assert_eq!(driver.store.recall(1, 1), Recall::Forgotten);
+    assert_eq!(driver.store.lookup_write(1, 1), WriteLookup::Forgotten);
     driver.flush();
     driver.restart();
-    assert_eq!(driver.store.recall(1, 1), Recall::Forgotten);
-    assert_eq!(driver.store.recall(1, 2), Recall::Recorded(written(3, 1)));
+    assert_eq!(driver.store.lookup_write(1, 1), WriteLookup::Forgotten);
+    assert_eq!(driver.store.lookup_write(1, 2), WriteLookup::Recorded(written(3, 1)));
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn a_damaged_session_table_is_refused() {
         (key(1), [&sound[..], b"\x18\x00"].concat().into(), "floor is 0"),
         (key(1), [&sound[..], b"\x18\x04"].concat().into(), "outside its window"),
         (key(1), [&sound[..], b"\x22\x02\x08\x03"].concat().into(), "out of order"),
-        (key(1), [&sound[..], b"\x22\x02\x08\x04"].concat().into(), "does not decode"),
+        (key(1), [&sound[..], b"\x22\x02\x08\x04"].concat().into(), "cannot be decoded"),
     ];
     for (key, record, why) in damages {
         let table = gometa_testkit::store::Shared::default();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use gometa_proto::v1::{Command, CommandOutcome, ErrorKind, command::Body, request::Operation};
-use gometa_store::{Applied, Batch, Origin, Recall, Store, Table, encode_command, rehash};
+use gometa_store::{Applied, Batch, Origin, Store, Table, WriteLookup, encode_command, recompute_checkpoint};
 
 use super::{
     Shared, add, cas, create, delete, deleted, end, failed, nonce, open, opened, set, write, written,
@@ -78,12 +78,12 @@ impl Model {
         }
     }
 
-    fn recall(&self, session: u64, seq: u64) -> Recall {
+    fn lookup_write(&self, session: u64, seq: u64) -> WriteLookup {
         match self.sessions.get(&session) {
-            None => Recall::NoSession,
-            Some(session) if seq < session.floor.max(1) => Recall::Forgotten,
+            None => WriteLookup::NoSession,
+            Some(session) if seq < session.floor.max(1) => WriteLookup::Forgotten,
             Some(session) => {
-                session.answers.get(&seq).map_or(Recall::New, |answer| Recall::Recorded(*answer))
+                session.answers.get(&seq).map_or(WriteLookup::New, |answer| WriteLookup::Recorded(*answer))
             }
         }
     }
@@ -316,7 +316,7 @@ impl World {
         self.landed = 0;
         self.store = open(&self.table);
         let from = self.store.applied();
-        assert_eq!(self.store.hash(), rehash(&self.table).hash);
+        assert_eq!(self.store.hash(), recompute_checkpoint(&self.table).hash);
         for (counter, (payload, applied)) in (1..).zip(&self.log).filter(|(counter, _)| *counter > from) {
             assert_eq!(&feed(&mut self.store, counter, payload.as_ref()), applied);
         }
@@ -325,7 +325,7 @@ impl World {
     fn check(&self) {
         assert_eq!(self.store.applied(), self.log.len() as u64);
         assert_eq!(self.store.hash(), self.prompt.hash());
-        assert_eq!(self.prompt_table.checkpoint(), rehash(&self.prompt_table));
+        assert_eq!(self.prompt_table.checkpoint(), recompute_checkpoint(&self.prompt_table));
         assert_eq!(self.store.keys(), self.model.keys.len() as u64);
         assert_eq!(self.store.sessions(), self.model.sessions.len());
         for key in (0..6).map(|len| vec![b'k'; len]) {
@@ -338,7 +338,7 @@ impl World {
         }
         for &(session, highest) in &self.used {
             for seq in (0..highest + 2).chain(900..1_100) {
-                assert_eq!(self.store.recall(session, seq), self.model.recall(session, seq));
+                assert_eq!(self.store.lookup_write(session, seq), self.model.lookup_write(session, seq));
             }
             let timeout = self.model.sessions.contains_key(&session).then_some(4_000);
             assert_eq!(self.store.session_timeout(session), timeout);
@@ -346,7 +346,7 @@ impl World {
         assert!(self.store.session_timeouts().map(|(id, _)| id).eq(self.model.sessions.keys().copied()));
         for byte in 0..6 {
             let known = self.model.sessions.iter().find(|(_, session)| session.nonce[..] == nonce(byte));
-            assert_eq!(self.store.session_of_nonce(&nonce(byte)), known.map(|(id, _)| *id));
+            assert_eq!(self.store.session_by_nonce(&nonce(byte)), known.map(|(id, _)| *id));
         }
     }
 
@@ -356,7 +356,7 @@ impl World {
         for batch in &self.in_flight {
             self.table.write(batch);
         }
-        assert_eq!(self.table.checkpoint(), rehash(&self.table));
+        assert_eq!(self.table.checkpoint(), recompute_checkpoint(&self.table));
         assert!(self.table.snapshot() == self.prompt_table.snapshot(), "the tables differ");
         for _ in 0..self.landed + self.in_flight.len() {
             self.store.batch_written();
