@@ -33,401 +33,120 @@ impl Mutant {
     }
 }
 
-/// A line of the table.
-const fn mutant(id: &'static str, name: &'static str, what: &'static str, breaks: &'static str) -> Mutant {
-    Mutant { id, name, what, breaks }
+/// Makes the table: number, name in the code, behaviour, broken rules and invariants.
+macro_rules! mutants {
+    ($($id:ident $name:ident: $what:literal, $breaks:literal;)+) => {
+        /// All mutants, by number.
+        pub const MUTANTS: &[Mutant] =
+            &[$(Mutant { id: stringify!($id), name: stringify!($name), what: $what, breaks: $breaks }),+];
+    };
 }
 
-/// All mutants, by number.
-pub const MUTANTS: &[Mutant] = &[
-    mutant(
-        "M01",
-        "acks_before_sync",
-        "a follower acknowledges entries before they are synced",
-        "rule 22, invariant 14",
-    ),
-    mutant(
-        "M02",
-        "acks_new_leader_before_sync",
-        "a follower acknowledges NewLeader before history and epoch are durable",
-        "rule 18, invariant 14",
-    ),
-    mutant(
-        "M03",
-        "writes_epoch_before_history",
-        "a follower makes the current epoch durable before the history",
-        "rule 18, invariant 10",
-    ),
-    mutant(
-        "M04",
-        "promises_before_sync",
-        "a follower acknowledges an epoch before its promise is durable",
-        "rule 11, invariant 14",
-    ),
-    mutant(
-        "M05",
-        "proposes_epoch_before_own_sync",
-        "a leader proposes an epoch before its own promise is durable",
-        "rule 11, invariant 14",
-    ),
-    mutant(
-        "M06",
-        "promises_epoch_to_two_leaders",
-        "a follower acknowledges one epoch to two leaders",
-        "rule 11, invariant 13",
-    ),
-    mutant(
-        "M07",
-        "promises_lower_epoch",
-        "a follower accepts an epoch below its promise",
-        "rule 11, invariant 13",
-    ),
-    mutant(
-        "M08",
-        "offers_history_with_writes_pending",
-        "a follower reports its history while storage writes are pending",
-        "rule 11a",
-    ),
-    mutant(
-        "M09",
-        "leads_with_older_history",
-        "a leader does not step down for a voter with a newer history",
-        "rule 12, invariant 10",
-    ),
-    mutant(
-        "M10",
-        "claims_epoch_without_quorum",
-        "a leader claims its epoch without promises from a quorum",
-        "rule 13, invariant 10",
-    ),
-    mutant(
-        "M11",
-        "established_without_quorum",
-        "a leader is established before a quorum holds its initial history",
-        "rule 19, invariant 15",
-    ),
-    mutant(
-        "M12",
-        "keeps_divergent_tail",
-        "a follower keeps entries that its leader does not have",
-        "rule 16, invariant 21",
-    ),
-    mutant(
-        "M13",
-        "truncates_in_memory_only",
-        "a truncation changes the memory and not the log on disk",
-        "rule 16, invariant 12",
-    ),
-    mutant(
-        "M14",
-        "truncates_one_entry_too_many",
-        "synchronisation truncates one entry too many",
-        "rule 16, invariant 15",
-    ),
-    mutant(
-        "M15",
-        "counts_acks_of_unrecorded_incarnation",
-        "acks from a voter with an unrecorded incarnation are counted",
-        "rule 23, invariant 15",
-    ),
-    mutant("M16", "commit_index_falls", "the commit index can fall", "rule 23, invariant 15"),
-    mutant(
-        "M17",
-        "commits_without_quorum",
-        "a leader commits entries that only it holds",
-        "rule 23, invariant 15",
-    ),
-    mutant(
-        "M18",
-        "counts_progress_as_ack",
-        "Progress before AckNewLeader is counted as an ack",
-        "rule 23, invariant 15",
-    ),
-    mutant(
-        "M19",
-        "drops_proposals_before_up_to_date",
-        "proposals between NewLeader and UpToDate are not logged",
-        "rule 19, invariant 12",
-    ),
-    mutant(
-        "M20",
-        "passes_barrier_without_quorum",
-        "a barrier passes without a quorum",
-        "section 6.2, invariant 18",
-    ),
-    mutant(
-        "M21",
-        "joins_started_barrier_round",
-        "a read joins a barrier round whose heartbeats were already sent",
-        "section 6.2, invariant 18",
-    ),
-    mutant(
-        "M22",
-        "ignores_higher_promise",
-        "a leader ignores a voter that has promised a later epoch",
-        "rule 14, invariant 21",
-    ),
-    mutant(
-        "M23",
-        "keeps_durable_mark_on_truncate",
-        "the durable mark does not fall when the log is truncated",
-        "rule 24",
-    ),
-    mutant(
-        "M24",
-        "votes_with_unsynced_entries",
-        "a vote names entries that are not durable",
-        "rule 2, invariant 14",
-    ),
-    mutant(
-        "M25",
-        "leader_counts_unsynced_entries",
-        "a leader counts its own entries before they are synced",
-        "rule 22, invariant 15",
-    ),
-    mutant(
-        "M26",
-        "unrecorded_incarnation_votes",
-        "a voter with an unrecorded incarnation takes part in elections",
-        "section 5.8, invariant 8",
-    ),
-    mutant(
-        "M27",
-        "applies_uncommitted_entries",
-        "a follower applies entries before they are known to be committed",
-        "rule 20, invariant 15",
-    ),
-    mutant(
-        "M28",
-        "applies_unsynced_entries",
-        "entries are applied before they are durable on this node",
-        "rule 24, invariant 15",
-    ),
-    mutant(
-        "M29",
-        "seals_before_all_prepared",
-        "the coordinator seals the genesis before all voters have prepared it",
-        "formation",
-    ),
-    mutant(
-        "M30",
-        "takes_part_before_sealed",
-        "a node takes part in the protocol before its seal is durable",
-        "formation, invariant 14",
-    ),
-    mutant(
-        "M31",
-        "reports_prepared_before_sync",
-        "a node reports the genesis as prepared before it is durable",
-        "formation, invariant 14",
-    ),
-    mutant(
-        "M32",
-        "executes_duplicate_write",
-        "a write that is in the log twice is executed twice",
-        "section 6.9, invariant 19",
-    ),
-    mutant(
-        "M33",
-        "executes_write_below_floor",
-        "a write below its session's floor is executed",
-        "section 6.9, invariant 19",
-    ),
-    mutant(
-        "M34",
-        "executes_write_of_ended_session",
-        "a write is executed after its session has ended",
-        "section 6.9, invariant 19",
-    ),
-    mutant(
-        "M35",
-        "loses_sessions_on_restart",
-        "a restart loses the session table",
-        "section 6.9, invariant 17",
-    ),
-    mutant(
-        "M36",
-        "reads_before_barrier_applied",
-        "a read is answered before the barrier's commit index is applied",
-        "section 6.2, invariant 18",
-    ),
-    mutant(
-        "M37",
-        "forgets_earlier_attempts",
-        "a write that was forwarded earlier is reported as not applied",
-        "section 6.8, invariant 19",
-    ),
-    mutant(
-        "M38",
-        "local_read_ignores_min_revision",
-        "a local read does not wait for min_revision",
-        "section 6.2, invariant 18",
-    ),
-    mutant(
-        "M39",
-        "compares_logs_by_length",
-        "logs are compared by length instead of by epochs",
-        "rule 16, invariant 21",
-    ),
-    mutant("M40", "expires_sessions_early", "a session expires before its timeout", "section 6.9"),
-    mutant(
-        "M41",
-        "leads_without_quorum_in_reach",
-        "a leader goes on without a reachable quorum",
-        "section 6.6, invariant 21",
-    ),
-    mutant("M42", "follows_silent_leader", "a follower never gives up a silent leader", "invariant 21"),
-    mutant(
-        "M43",
-        "reuses_promised_epoch",
-        "a new leader takes an epoch that was already promised",
-        "rule 11, invariant 13",
-    ),
-    mutant(
-        "M44",
-        "draws_epoch_with_writes_pending",
-        "a leader chooses its epoch while storage writes are pending",
-        "rule 11a, invariant 13",
-    ),
-    mutant(
-        "M45",
-        "synchronises_before_claim_sync",
-        "a leader synchronises followers before its claim is durable",
-        "rule 13, invariant 14",
-    ),
-    mutant(
-        "M46",
-        "barrier_has_older_commit_index",
-        "a barrier returns a commit index older than its round",
-        "section 6.2, invariant 18",
-    ),
-    mutant(
-        "M47",
-        "drops_last_proposals",
-        "proposals of a leadership's last step are not logged",
-        "invariant 12",
-    ),
-    mutant(
-        "M48",
-        "keeps_truncated_entries_in_memory",
-        "truncated entries stay in memory",
-        "rule 16, invariant 15",
-    ),
-    mutant("M49", "session_floor_stays", "a session's floor is not raised", "section 6.9, invariant 17"),
-    mutant(
-        "M50",
-        "local_read_before_synchronised",
-        "local reads are answered before the first synchronisation",
-        "section 6.2",
-    ),
-    mutant("M51", "cas_ignores_revision", "cas ignores the expected revision", "invariant 18"),
-    mutant(
-        "M52",
-        "keeps_ended_session_in_table",
-        "an ended session stays in the table",
-        "section 6.9, invariant 17",
-    ),
-    mutant(
-        "M53",
-        "serves_before_applied",
-        "a node serves before it has applied what was committed when it joined",
-        "rule 20, section 6.2",
-    ),
-    mutant(
-        "M54",
-        "sends_commit_before_established",
-        "a leader sends a commit index before it is established",
-        "rule 19, invariant 15",
-    ),
-    mutant(
-        "M55",
-        "any_message_confirms_barrier",
-        "any message from a follower confirms a barrier round",
-        "section 6.2, invariant 18",
-    ),
-    mutant(
-        "M56",
-        "any_heartbeat_ack_confirms_barrier",
-        "an ack of any earlier heartbeat confirms a barrier round",
-        "section 6.2, invariant 18",
-    ),
-    mutant(
-        "M57",
-        "ack_confirms_barrier",
-        "an Ack of proposals confirms a barrier round",
-        "section 6.2, invariant 18",
-    ),
-    mutant(
-        "M58",
-        "previous_heartbeat_confirms_barrier",
-        "an ack of the previous heartbeat confirms a barrier round",
-        "section 6.2, invariant 18",
-    ),
-    mutant(
-        "M59",
-        "recent_contact_confirms_barrier",
-        "recent contact confirms a barrier round",
-        "section 6.2, invariant 18",
-    ),
-    mutant(
-        "M60",
-        "counts_acks_of_earlier_epochs",
-        "acks of earlier epochs are counted",
-        "rule 23, invariant 15",
-    ),
-    mutant(
-        "M61",
-        "counts_acks_of_disconnected_voters",
-        "acks of earlier epochs are counted for disconnected voters",
-        "rule 23, invariant 15",
-    ),
-    mutant(
-        "M62",
-        "counts_earlier_synchronisation",
-        "synchronisation in an earlier epoch counts for establishment",
-        "rule 19, invariant 15",
-    ),
-    mutant(
-        "M63",
-        "sends_no_alive",
-        "no Alive is sent while a node waits for its disk in discovery",
-        "invariant 21",
-    ),
-    mutant(
-        "M64",
-        "session_end_not_replicated",
-        "the end of a session is acknowledged and not replicated",
-        "invariant 16",
-    ),
-    mutant(
-        "M65",
-        "pause_counts_as_session_silence",
-        "a pause of the leader counts as silence of its sessions",
-        "section 6.9",
-    ),
-    mutant(
-        "M66",
-        "expires_sessions_in_late_step",
-        "sessions expire in the step that detects a pause",
-        "section 6.9",
-    ),
-    mutant(
-        "M67",
-        "proposes_held_write_twice",
-        "a held write is proposed twice, and one refusal reported as not applied",
-        "section 6.8, invariant 19",
-    ),
-    mutant(
-        "M68",
-        "sends_no_announcements",
-        "a leader does not send the members' announced addresses",
-        "invariant 21",
-    ),
-    mutant("B01", "halves_heartbeat_rate", "the heartbeat interval is doubled", "nothing"),
-    mutant("B02", "sends_entries_one_by_one", "entries are sent one by one", "nothing"),
-    mutant("B03", "sends_commit_twice", "each Commit is sent twice", "nothing"),
-    mutant("B04", "resends_votes_with_more_jitter", "votes are resent with more jitter", "nothing"),
-];
+mutants! {
+    M01 acks_before_sync: "a follower acknowledges entries before they are synced", "rule 22, invariant 14";
+    M02 acks_new_leader_before_sync: "a follower acknowledges NewLeader before history and epoch are durable",
+        "rule 18, invariant 14";
+    M03 writes_epoch_before_history: "a follower makes the current epoch durable before the history",
+        "rule 18, invariant 10";
+    M04 promises_before_sync: "a follower acknowledges an epoch before its promise is durable",
+        "rule 11, invariant 14";
+    M05 proposes_epoch_before_own_sync: "a leader proposes an epoch before its own promise is durable",
+        "rule 11, invariant 14";
+    M06 promises_epoch_to_two_leaders: "a follower acknowledges one epoch to two leaders", "rule 11, invariant 13";
+    M07 promises_lower_epoch: "a follower accepts an epoch below its promise", "rule 11, invariant 13";
+    M08 offers_history_with_writes_pending: "a follower reports its history while storage writes are pending",
+        "rule 11a";
+    M09 leads_with_older_history: "a leader does not step down for a voter with a newer history",
+        "rule 12, invariant 10";
+    M10 claims_epoch_without_quorum: "a leader claims its epoch without promises from a quorum",
+        "rule 13, invariant 10";
+    M11 established_without_quorum: "a leader is established before a quorum holds its initial history",
+        "rule 19, invariant 15";
+    M12 keeps_divergent_tail: "a follower keeps entries that its leader does not have", "rule 16, invariant 21";
+    M13 truncates_in_memory_only: "a truncation changes the memory and not the log on disk", "rule 16, invariant 12";
+    M14 truncates_one_entry_too_many: "synchronisation truncates one entry too many", "rule 16, invariant 15";
+    M15 counts_acks_of_unrecorded_incarnation: "acks from a voter with an unrecorded incarnation are counted",
+        "rule 23, invariant 15";
+    M16 commit_index_falls: "the commit index can fall", "rule 23, invariant 15";
+    M17 commits_without_quorum: "a leader commits entries that only it holds", "rule 23, invariant 15";
+    M18 counts_progress_as_ack: "Progress before AckNewLeader is counted as an ack", "rule 23, invariant 15";
+    M19 drops_proposals_before_up_to_date: "proposals between NewLeader and UpToDate are not logged",
+        "rule 19, invariant 12";
+    M20 passes_barrier_without_quorum: "a barrier passes without a quorum", "section 6.2, invariant 18";
+    M21 joins_started_barrier_round: "a read joins a barrier round whose heartbeats were already sent",
+        "section 6.2, invariant 18";
+    M22 ignores_higher_promise: "a leader ignores a voter that has promised a later epoch", "rule 14, invariant 21";
+    M23 keeps_durable_mark_on_truncate: "the durable mark does not fall when the log is truncated", "rule 24";
+    M24 votes_with_unsynced_entries: "a vote names entries that are not durable", "rule 2, invariant 14";
+    M25 leader_counts_unsynced_entries: "a leader counts its own entries before they are synced",
+        "rule 22, invariant 15";
+    M26 unrecorded_incarnation_votes: "a voter with an unrecorded incarnation takes part in elections",
+        "section 5.8, invariant 8";
+    M27 applies_uncommitted_entries: "a follower applies entries before they are known to be committed",
+        "rule 20, invariant 15";
+    M28 applies_unsynced_entries: "entries are applied before they are durable on this node", "rule 24, invariant 15";
+    M29 seals_before_all_prepared: "the coordinator seals the genesis before all voters have prepared it",
+        "formation";
+    M30 takes_part_before_sealed: "a node takes part in the protocol before its seal is durable",
+        "formation, invariant 14";
+    M31 reports_prepared_before_sync: "a node reports the genesis as prepared before it is durable",
+        "formation, invariant 14";
+    M32 executes_duplicate_write: "a write that is in the log twice is executed twice", "section 6.9, invariant 19";
+    M33 executes_write_below_floor: "a write below its session's floor is executed", "section 6.9, invariant 19";
+    M34 executes_write_of_ended_session: "a write is executed after its session has ended",
+        "section 6.9, invariant 19";
+    M35 loses_sessions_on_restart: "a restart loses the session table", "section 6.9, invariant 17";
+    M36 reads_before_barrier_applied: "a read is answered before the barrier's commit index is applied",
+        "section 6.2, invariant 18";
+    M37 forgets_earlier_attempts: "a write that was forwarded earlier is reported as not applied",
+        "section 6.8, invariant 19";
+    M38 local_read_ignores_min_revision: "a local read does not wait for min_revision", "section 6.2, invariant 18";
+    M39 compares_logs_by_length: "logs are compared by length instead of by epochs", "rule 16, invariant 21";
+    M40 expires_sessions_early: "a session expires before its timeout", "section 6.9";
+    M41 leads_without_quorum_in_reach: "a leader goes on without a reachable quorum", "section 6.6, invariant 21";
+    M42 follows_silent_leader: "a follower never gives up a silent leader", "invariant 21";
+    M43 reuses_promised_epoch: "a new leader takes an epoch that was already promised", "rule 11, invariant 13";
+    M44 draws_epoch_with_writes_pending: "a leader chooses its epoch while storage writes are pending",
+        "rule 11a, invariant 13";
+    M45 synchronises_before_claim_sync: "a leader synchronises followers before its claim is durable",
+        "rule 13, invariant 14";
+    M46 barrier_has_older_commit_index: "a barrier returns a commit index older than its round",
+        "section 6.2, invariant 18";
+    M47 drops_last_proposals: "proposals of a leadership's last step are not logged", "invariant 12";
+    M48 keeps_truncated_entries_in_memory: "truncated entries stay in memory", "rule 16, invariant 15";
+    M49 session_floor_stays: "a session's floor is not raised", "section 6.9, invariant 17";
+    M50 local_read_before_synchronised: "local reads are answered before the first synchronisation", "section 6.2";
+    M51 cas_ignores_revision: "cas ignores the expected revision", "invariant 18";
+    M52 keeps_ended_session_in_table: "an ended session stays in the table", "section 6.9, invariant 17";
+    M53 serves_before_applied: "a node serves before it has applied what was committed when it joined",
+        "rule 20, section 6.2";
+    M54 sends_commit_before_established: "a leader sends a commit index before it is established",
+        "rule 19, invariant 15";
+    M55 any_message_confirms_barrier: "any message from a follower confirms a barrier round",
+        "section 6.2, invariant 18";
+    M56 any_heartbeat_ack_confirms_barrier: "an ack of any earlier heartbeat confirms a barrier round",
+        "section 6.2, invariant 18";
+    M57 ack_confirms_barrier: "an Ack of proposals confirms a barrier round", "section 6.2, invariant 18";
+    M58 previous_heartbeat_confirms_barrier: "an ack of the previous heartbeat confirms a barrier round",
+        "section 6.2, invariant 18";
+    M59 recent_contact_confirms_barrier: "recent contact confirms a barrier round", "section 6.2, invariant 18";
+    M60 counts_acks_of_earlier_epochs: "acks of earlier epochs are counted", "rule 23, invariant 15";
+    M61 counts_acks_of_disconnected_voters: "acks of earlier epochs are counted for disconnected voters",
+        "rule 23, invariant 15";
+    M62 counts_earlier_synchronisation: "synchronisation in an earlier epoch counts for establishment",
+        "rule 19, invariant 15";
+    M63 sends_no_alive: "no Alive is sent while a node waits for its disk in discovery", "invariant 21";
+    M64 session_end_not_replicated: "the end of a session is acknowledged and not replicated", "invariant 16";
+    M65 pause_counts_as_session_silence: "a pause of the leader counts as silence of its sessions", "section 6.9";
+    M66 expires_sessions_in_late_step: "sessions expire in the step that detects a pause", "section 6.9";
+    M67 proposes_held_write_twice: "a held write is proposed twice, and one refusal reported as not applied",
+        "section 6.8, invariant 19";
+    M68 sends_no_announcements: "a leader does not send the members' announced addresses", "invariant 21";
+    B01 halves_heartbeat_rate: "the heartbeat interval is doubled", "nothing";
+    B02 sends_entries_one_by_one: "entries are sent one by one", "nothing";
+    B03 sends_commit_twice: "each Commit is sent twice", "nothing";
+    B04 resends_votes_with_more_jitter: "votes are resent with more jitter", "nothing";
+}
 
 /// The result of running a mutant.
 #[derive(Clone, Debug)]
