@@ -1,4 +1,4 @@
-//! What a node, or something that says it is one, sends a client.
+//! What a server that may not be a node sends a client.
 
 use bytes::{BufMut, BytesMut};
 use gometa_proto::{
@@ -14,28 +14,28 @@ const SHOWN_MAX: usize = 300;
 /// one frame.
 ///
 /// The cuts make no difference; no limit that a node names is zero afterwards, or believed beyond the client's own;
-/// no text of a node's is repeated at length or over several lines; what was understood can be said again, and does not
+/// no text of a node's is repeated at length or over several lines; what was decoded can be encoded again, and does not
 /// come from what speaks like an HTTP server or its like.
 pub fn server_frame(data: &[u8]) {
     let Some((&cut, stream)) = data.split_first() else { return };
     let mut framed = BytesMut::new();
     framed.put_u32(u32::try_from(stream.len()).unwrap_or(u32::MAX));
     framed.put_slice(stream);
-    let whole = heard(stream, stream.len().max(1));
-    assert_eq!(heard(stream, usize::from(cut).max(1)), whole);
+    let whole = decoded(stream, stream.len().max(1));
+    assert_eq!(decoded(stream, usize::from(cut).max(1)), whole);
     assert!(other_protocol(stream).is_none() || whole.is_empty(), "a node was taken for something else");
-    for body in whole.into_iter().chain(heard(&framed, framed.len())) {
+    for body in whole.into_iter().chain(decoded(&framed, framed.len())) {
         judge(&body);
-        let said = ServerFrame { body: Some(body.clone()) };
+        let encoded = ServerFrame { body: Some(body.clone()) };
         let mut buffer = BytesMut::new();
-        frame::encode(&said, FRAME_MAX, &mut buffer).expect("what came in a frame goes into one");
+        frame::encode(&encoded, FRAME_MAX, &mut buffer).expect("what came in a frame goes into one");
         assert_eq!(next_frame(&mut buffer, FRAME_MAX), Ok(Some(body)));
     }
 }
 
 /// The frames of a stream that arrives in reads of this many bytes, up to the first refused, as a client reads them:
-/// the first within the limit of a welcome, later ones within what that has said.
-fn heard(mut stream: &[u8], read: usize) -> Vec<Body> {
+/// the first within the limit of a welcome, later ones within what that has encoded.
+fn decoded(mut stream: &[u8], read: usize) -> Vec<Body> {
     let (mut bodies, mut buffer, mut max) = (Vec::new(), BytesMut::new(), WELCOME_MAX);
     loop {
         loop {

@@ -19,14 +19,14 @@ fn sealed(context: &[u8], body: &[u8]) -> Bytes {
 
 /// An election datagram: the bytes as they are, and as the body of one whose checksum is right.
 ///
-/// What is let through can be said again, within the limit, and is understood the same.
+/// What is let through can be encoded again, within the limit, and decodes to the same.
 pub fn datagram(data: &[u8]) {
     for datagram in [Bytes::copy_from_slice(data), sealed(b"", data)] {
-        if let Ok(heard) = vote::decode(&datagram) {
+        if let Ok(decoded) = vote::decode(&datagram) {
             assert!(datagram.len() <= DATAGRAM_MAX);
-            let said = vote::encode(&heard);
-            assert!(said.len() <= DATAGRAM_MAX);
-            assert_eq!(vote::decode(&said), Ok(heard));
+            let encoded = vote::encode(&decoded);
+            assert!(encoded.len() <= DATAGRAM_MAX);
+            assert_eq!(vote::decode(&encoded), Ok(decoded));
         }
     }
 }
@@ -34,23 +34,24 @@ pub fn datagram(data: &[u8]) {
 /// What another node writes into its connection. The first byte says how the stream is cut into reads; the rest is the
 /// stream, and also, by itself, one frame.
 ///
-/// The cuts make no difference, and a message that is let through can be said again and is understood the same.
+/// The cuts make no difference, and a message that is let through can be encoded again and decodes to the same.
 pub fn peer_frame(data: &[u8]) {
     let Some((&cut, stream)) = data.split_first() else { return };
-    let whole = heard(stream, stream.len().max(1));
-    assert_eq!(heard(stream, usize::from(cut).max(1)), whole);
+    let whole = decoded(stream, stream.len().max(1));
+    assert_eq!(decoded(stream, usize::from(cut).max(1)), whole);
     let frame = message::decode(Bytes::copy_from_slice(stream));
     for message in whole.into_iter().chain([frame]).flatten() {
-        let mut said = BytesMut::new();
-        message::encode(&message, &mut said).expect("what came in a frame goes into one");
-        let again = frame::decode_frame(&mut said, PEER_FRAME_MAX).expect("within the limit").expect("whole");
-        assert!(said.is_empty());
+        let mut encoded = BytesMut::new();
+        message::encode(&message, &mut encoded).expect("what came in a frame goes into one");
+        let again =
+            frame::decode_frame(&mut encoded, PEER_FRAME_MAX).expect("within the limit").expect("whole");
+        assert!(encoded.is_empty());
         assert_eq!(message::decode(again), Ok(message));
     }
 }
 
 /// The messages of a stream that arrives in reads of this many bytes, up to the first refused.
-fn heard(mut stream: &[u8], read: usize) -> Vec<Result<gometa_zab::Message, DecodeError>> {
+fn decoded(mut stream: &[u8], read: usize) -> Vec<Result<gometa_zab::Message, DecodeError>> {
     let (mut messages, mut buffer) = (Vec::new(), BytesMut::new());
     loop {
         while let Ok(Some(frame)) = frame::decode_frame(&mut buffer, PEER_FRAME_MAX) {

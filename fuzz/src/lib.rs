@@ -3,11 +3,11 @@
 //! Each target is a function of any bytes at all. It panics if the code that it drives does, or if that code breaks
 //! one of the promises stated at the target. Two things call it: a fuzzer, from the workspace of its own in
 //! `libfuzzer/` (`make fuzz`), and the tests of this crate, which replay the inputs that fuzzing has found worth
-//! keeping, `corpus/<target>/`, with small changes to each. So everybody's `make test` goes where the fuzzers have been,
-//! without needing one.
+//! keeping, `corpus/<target>/`, with small changes to each. So `make test` covers what the fuzzers have found,
+//! without a fuzzer.
 //!
 //! Bytes are bytes where that is what arrives: a datagram, a stream of frames, a record, a file. Where a checksum
-//! would keep everything out, the target also puts the right one before the bytes, as somebody hostile would. Where
+//! would keep everything out, the target also puts the right one before the bytes, as an attacker would. Where
 //! order matters more than encoding (the protocol, the store), the bytes choose from what may happen next, so that
 //! most inputs mean something.
 //!

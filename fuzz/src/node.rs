@@ -1,4 +1,4 @@
-//! What clients, and other members' upper halves, send to a whole node.
+//! What clients, and other members, send to a whole node.
 
 use arbitrary::Unstructured;
 use bytes::{Bytes, BytesMut};
@@ -20,8 +20,9 @@ const CLIENTS: u64 = 3;
 /// Longer than any deadline that a request can name, in milliseconds.
 const LONG_MS: u64 = 2 * u32::MAX as u64;
 
-/// What clients say, to an ensemble of one node with a prompt disk. The bytes are pieces behind their lengths (one byte,
-/// and one that says who sends it and what happens after it); a piece is a frame, or belongs to a stream of frames.
+/// What clients send to an ensemble of one node with a prompt disk. The bytes are pieces behind their lengths (one
+/// byte, and one that says who sends it and what happens after it); a piece is a frame, or belongs to a stream of
+/// frames.
 ///
 /// Nothing panics; every request has exactly one answer at the end, however it was numbered, unless its client has
 /// cancelled it or gone; every answer fits a frame and can be read.
@@ -93,17 +94,17 @@ pub fn client_frame(data: &[u8]) {
         assert!(ensemble.answered.contains(request), "{request:?} has no answer");
     }
     for response in std::mem::take(&mut ensemble.answers).into_values() {
-        let said = ServerFrame { body: Some(server_frame::Body::Response(response)) };
+        let encoded = ServerFrame { body: Some(server_frame::Body::Response(response)) };
         let mut buffer = BytesMut::new();
-        frame::encode(&said, CLIENT_FRAME_MAX, &mut buffer).expect("answers fit a frame");
+        frame::encode(&encoded, CLIENT_FRAME_MAX, &mut buffer).expect("answers fit a frame");
         let bytes =
             frame::decode_frame(&mut buffer, CLIENT_FRAME_MAX).expect("within the limit").expect("whole");
-        assert_eq!(check::decode::<ServerFrame>(bytes, CLIENT_ELEMENTS_MAX), Ok(said));
+        assert_eq!(check::decode::<ServerFrame>(bytes, CLIENT_ELEMENTS_MAX), Ok(encoded));
     }
 }
 
-/// What the upper halves of members say to each other, in an ensemble of three with prompt disks. The bytes are pieces
-/// behind three others: one says which node says it to which and what happens after it, one what it is, one how much of
+/// What members' `Node`s send each other, in an ensemble of three with prompt disks. The bytes are pieces
+/// behind three others: one has sender, receiver and what happens next, one the kind, one how much of
 /// it there is.
 ///
 /// Nothing panics and every step ends; no entry is logged that the codec would refuse (the harness looks); in the end

@@ -6,20 +6,20 @@ use gometa_codec::{limits::PEER_FRAME_MAX, message, vote};
 use gometa_proto::frame;
 use gometa_testkit::{
     disk::Disk,
-    one_node::{self as world, Ask, HOME, Happening, ME, TOP, World, genesis, voters},
+    one_node::{self, Action, HOME, ME, OneNode, Request, TOP, genesis, voters},
 };
 use gometa_zab::{
     Addresses, Candidate, EnsembleId, Epoch, Genesis, Hello, Incarnation, Kind, LEVEL, LogEntry, Message,
     NodeId, Reason, Round, Vote, VoteState, Zxid,
 };
 
-/// Happenings of one life.
-const HAPPENINGS_MAX: usize = 400;
+/// The maximum number of actions in one run.
+const ACTIONS_MAX: usize = 400;
 
-/// What happens to one node, chosen by the bytes: time, its disk, crashes, connections, messages and votes, those that a
-/// well-behaved ensemble would send and any others that survive being encoded and decoded.
+/// What happens to one node, chosen by the bytes: time, its disk, crashes, connections, messages and votes, those that
+/// a well-behaved ensemble would send and any others that survive being encoded and decoded.
 ///
-/// Nothing panics, nothing is said that the disk would not show after a crash, every request has one answer, and the
+/// Nothing panics, nothing is sent that the disk would not hold after a crash, every request has one answer, and the
 /// node comes to rest.
 pub fn protocol(data: &[u8]) {
     reached(data);
@@ -30,36 +30,36 @@ pub fn reached(data: &[u8]) -> [usize; 4] {
     let mut u = Unstructured::new(data);
     let Ok(disk) = disk(&mut u) else { return [0; 4] };
     let Ok(calm) = u.ratio(2_u8, 3) else { return [0; 4] };
-    let mut world = World::new(disk);
-    for _ in 0..HAPPENINGS_MAX {
+    let mut node = OneNode::new(disk);
+    for _ in 0..ACTIONS_MAX {
         if u.is_empty() {
             break;
         }
-        match happening(&mut u, calm) {
-            Ok(Some(happening)) => world.happen(happening),
+        match action(&mut u, calm) {
+            Ok(Some(action)) => node.perform(action),
             Ok(None) => {}
             Err(_) => break,
         }
     }
-    world.depth
+    node.depth
 }
 
 fn disk(u: &mut Unstructured<'_>) -> Result<Disk> {
     Ok(match u.int_in_range(0..=5_u8)? {
         0 => Disk::default(),
-        1 => world::prepared(),
+        1 => one_node::prepared(),
         _ => {
             let count = u.int_in_range(0..=3_u8)?;
             let run = |u: &mut Unstructured<'_>| Ok((u.int_in_range(1..=2)?, u.int_in_range(1..=3)?));
             let runs = (0..count).map(|_| run(u)).collect::<Result<Vec<_>>>()?;
-            world::member(&runs, u.int_in_range(0..=2)?, u.int_in_range(0..=2)?, u.int_in_range(0..=20)?)
+            one_node::member(&runs, u.int_in_range(0..=2)?, u.int_in_range(0..=2)?, u.int_in_range(0..=20)?)
         }
     })
 }
 
 /// What happens next; `None` if the codec would not let it through. In a calm life nearly everything is what a
 /// well-behaved ensemble would do: only so are there times when the node leads, follows and serves.
-fn happening(u: &mut Unstructured<'_>, calm: bool) -> Result<Option<Happening>> {
+fn action(u: &mut Unstructured<'_>, calm: bool) -> Result<Option<Action>> {
     let kind = match u.arbitrary::<u8>()? {
         // Now and then something that disturbs.
         251.. => u.int_in_range(47..=63)?,
@@ -68,36 +68,36 @@ fn happening(u: &mut Unstructured<'_>, calm: bool) -> Result<Option<Happening>> 
     };
     let mut link = || u.int_in_range(0..=3_usize);
     Ok(Some(match kind {
-        0..=21 => Happening::Answer { link: link()?, variant: u.arbitrary()? },
-        22..=30 => Happening::Persist { count: u.int_in_range(1..=3)? },
-        31..=35 => Happening::Pass { ms: u.int_in_range(1..=40)? },
-        36..=39 => Happening::Connect,
-        40 | 41 => Happening::Accept,
+        0..=21 => Action::Answer { link: link()?, variant: u.arbitrary()? },
+        22..=30 => Action::Persist { count: u.int_in_range(1..=3)? },
+        31..=35 => Action::Pass { ms: u.int_in_range(1..=40)? },
+        36..=39 => Action::Connect,
+        40 | 41 => Action::Accept,
         42..=44 => {
             let peer = *u.choose(&[NodeId(1), NodeId(3)])?;
-            Happening::Support { peer, variant: u.arbitrary()? }
+            Action::Support { peer, variant: u.arbitrary()? }
         }
-        45 | 46 => Happening::Ask(ask(u)?),
-        47 => Happening::Pass { ms: u.int_in_range(40..=1_200)? },
-        48 => Happening::Pass { ms: 6_000 },
-        49 => Happening::Crash,
-        50 => Happening::FailToConnect,
-        51 | 52 => Happening::Close { link: link()? },
+        45 | 46 => Action::Request(request(u)?),
+        47 => Action::Pass { ms: u.int_in_range(40..=1_200)? },
+        48 => Action::Pass { ms: 6_000 },
+        49 => Action::Crash,
+        50 => Action::FailToConnect,
+        51 | 52 => Action::Close { link: link()? },
         53 | 54 => {
             let link = link()?;
             let Some(Message::Hello(hello)) = passed(Message::Hello(hello(u)?)) else { return Ok(None) };
-            Happening::Greet { link, hello: Box::new(hello) }
+            Action::Greet { link, hello: Box::new(hello) }
         }
         55..=60 => {
             let link = link()?;
             let Some(message) = passed(message(u)?) else { return Ok(None) };
-            Happening::Message { link, message }
+            Action::Message { link, message }
         }
         _ => {
-            let said = vote(u)?;
-            let Ok(heard) = vote::decode(&vote::encode(&said)) else { return Ok(None) };
-            assert_eq!(heard, said);
-            Happening::Vote(Box::new(heard))
+            let sent = vote(u)?;
+            let Ok(received) = vote::decode(&vote::encode(&sent)) else { return Ok(None) };
+            assert_eq!(received, sent);
+            Action::Vote(Box::new(received))
         }
     }))
 }
@@ -107,17 +107,17 @@ fn passed(message: Message) -> Option<Message> {
     let mut buffer = BytesMut::new();
     message::encode(&message, &mut buffer).ok()?;
     let bytes = frame::decode_frame(&mut buffer, PEER_FRAME_MAX).ok()??;
-    let heard = message::decode(bytes).ok()?;
-    assert_eq!(heard, message);
-    Some(heard)
+    let received = message::decode(bytes).ok()?;
+    assert_eq!(received, message);
+    Some(received)
 }
 
-fn ask(u: &mut Unstructured<'_>) -> Result<Ask> {
+fn request(u: &mut Unstructured<'_>) -> Result<Request> {
     Ok(match u.int_in_range(0..=5_u8)? {
-        0..=2 => Ask::Propose(u.int_in_range(0..=60)?),
-        3 => Ask::Barrier,
-        4 => Ask::RelayToLeader,
-        _ => Ask::RelayTo { link: u.int_in_range(0..=3)? },
+        0..=2 => Request::Propose(u.int_in_range(0..=60)?),
+        3 => Request::Barrier,
+        4 => Request::RelayToLeader,
+        _ => Request::RelayTo { link: u.int_in_range(0..=3)? },
     })
 }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use gometa_store::{Store, Table, recompute_checkpoint};
 use gometa_testkit::store::{
     Shared,
-    history::{Act, Number, Revision, Step, Verb, World},
+    history::{Change, ChangeKind, Comparison, Number, Revision, Step},
     open,
 };
 
@@ -17,20 +17,20 @@ const STEPS_MAX: usize = 60;
 /// Every outcome is the model's; nothing executes twice; batches, crashes and encodings make no difference.
 pub fn store(data: &[u8]) {
     let mut u = Unstructured::new(data);
-    let mut world = World::new();
+    let mut comparison = Comparison::new();
     for _ in 0..STEPS_MAX {
         if u.is_empty() {
             break;
         }
         let Ok(step) = step(&mut u) else { break };
-        world.step(&step);
+        comparison.step(&step);
     }
-    world.settle();
+    comparison.settle();
 }
 
 fn step(u: &mut Unstructured<'_>) -> Result<Step> {
     Ok(match u.int_in_range(0..=31_u8)? {
-        0..=15 => Step::Write { session: u.int_in_range(0..=7)?, number: number(u)?, act: act(u)? },
+        0..=15 => Step::Write { session: u.int_in_range(0..=7)?, number: number(u)?, change: change(u)? },
         16..=18 => Step::Create { nonce: u.int_in_range(0..=4)? },
         19 => {
             let count = u.int_in_range(0..=2_u8)?;
@@ -39,11 +39,11 @@ fn step(u: &mut Unstructured<'_>) -> Result<Step> {
         }
         20 => {
             let length = u.int_in_range(0..=40)?.min(u.len());
-            Step::Junk(u.bytes(length)?.to_vec())
+            Step::AnyBytes(u.bytes(length)?.to_vec())
         }
         21 => Step::Skip,
-        22..=24 => Step::Take,
-        25..=27 => Step::Land,
+        22..=24 => Step::TakeBatch,
+        25..=27 => Step::WriteTable,
         28 | 29 => Step::Report,
         _ => Step::Crash,
     })
@@ -58,8 +58,8 @@ fn number(u: &mut Unstructured<'_>) -> Result<Number> {
     })
 }
 
-fn act(u: &mut Unstructured<'_>) -> Result<Act> {
-    let verb = *u.choose(&[Verb::Add, Verb::Set, Verb::Cas, Verb::Delete])?;
+fn change(u: &mut Unstructured<'_>) -> Result<Change> {
+    let kind = *u.choose(&[ChangeKind::Add, ChangeKind::Set, ChangeKind::Cas, ChangeKind::Delete])?;
     let key = u.int_in_range(0..=4)?;
     let length = u.int_in_range(0..=12)?.min(u.len());
     let value = u.bytes(length)?.to_vec();
@@ -68,7 +68,7 @@ fn act(u: &mut Unstructured<'_>) -> Result<Act> {
         1 => Some(Revision::Any(u.int_in_range(0..=20)?)),
         _ => Some(Revision::Actual),
     };
-    Ok(Act { verb, key, value, revision })
+    Ok(Change { kind, key, value, revision })
 }
 
 /// Commands of any bytes, each behind its length (one byte, and one that says what happens after it), applied by a

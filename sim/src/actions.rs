@@ -11,7 +11,7 @@ pub(crate) enum Action {
     Network(Transit),
     /// Between clients and nodes.
     Client(ClientTransit),
-    /// A client looks around.
+    /// A client checks its timers.
     Poll { client: usize },
     /// A node takes in what has arrived.
     Wake { node: usize, life: u64 },
@@ -33,11 +33,11 @@ pub(crate) enum Action {
     Fill,
     /// There is space again.
     Free { node: usize },
-    /// A disk breaks a promise.
+    /// A disk violates an invariant.
     Damage,
     /// A partition begins.
     Partition,
-    /// More of it.
+    /// Further links of a partition stop.
     Cut { pairs: Vec<(usize, usize)> },
     /// Some of a partition ends.
     Heal { pairs: Vec<(usize, usize)> },
@@ -49,12 +49,12 @@ pub(crate) enum Action {
     Pause,
     /// A leader is deposed on purpose.
     Depose,
-    /// More of that.
+    /// The next step of a deposition.
     Deposing,
     /// The faults end.
-    Calm,
-    /// Is everything well?
-    Judge,
+    EndFaults,
+    /// The liveness check.
+    CheckLiveness,
 }
 
 /// An action and its place in the order of the run.
@@ -90,7 +90,7 @@ impl Ord for Scheduled {
 pub(crate) enum Stage {
     /// Messages to the leader get later until this moment.
     Stretching { until: u64 },
-    /// The leader is not heard, or cut off with its minority, until another leads, and for so long after that.
+    /// The leader is not heard, or separated with its minority, until another leads, and for so long after that.
     Deposing { hold: u64 },
     /// Another leads; the cut ends at this moment.
     Holding { until: u64 },
@@ -98,11 +98,11 @@ pub(crate) enum Stage {
     Rejoining { new: usize },
 }
 
-/// A deposition under way.
+/// A deposition in flight.
 #[derive(Debug)]
 pub(crate) struct Deposition {
     pub(crate) leader: usize,
-    pub(crate) seesaw: bool,
+    pub(crate) with_minority: bool,
     pub(crate) stage: Stage,
     /// Links that are stopped, or will be.
     pub(crate) pairs: Vec<(usize, usize)>,

@@ -1,6 +1,6 @@
 //! What is left out of a run: kinds of faults by name, and sizes.
 //!
-//! A seed says everything of a run. To see which of it matters, things are taken away: by hand, with the options of
+//! A seed determines a run. To see which faults matter, some are left out: by hand, with the options of
 //! `gometa-sim` that carry these names, or by [`shrink`](crate::shrink). [`KNOBS`] has a line for each kind of
 //! fault that [`Settings`] can hold; a test fails for a fault that has none.
 
@@ -10,7 +10,7 @@ use gometa_zab::Bounds;
 
 use crate::settings::{SECOND, Settings, UNSTORED_BYTES_MAX};
 
-/// A kind of fault, or of trouble, that can be left out.
+/// A kind of fault that can be left out.
 #[derive(Clone, Copy)]
 pub struct Knob {
     /// Its name.
@@ -39,25 +39,27 @@ pub const KNOBS: &[Knob] = &[
     knob("slow-link", "connections that are slow for all of their life", |s| s.network.slow_link = 0),
     knob("partition", "partitions", |s| s.network.partition_every = 0),
     knob("slow-sync", "disks slower than 0.2 ms", |s| s.disk.sync_max = s.disk.sync_max.min(200)),
-    knob("crawl", "disks of which every sync takes about an election time-out", |s| s.disk.crawl = 0),
+    knob("slow-disk", "disks of which every sync takes about an election time-out", |s| s.disk.slow_disk = 0),
     knob("disk-stall", "syncs that stall", |s| s.disk.stall = 0),
     knob("disk-error", "syncs that fail", |s| s.disk.error = 0),
     knob("partial", "groups of writes that take only a part of what is queued", |s| s.disk.partial = 0),
-    knob("cut-start", "starts that end before they have synced what they found", |s| s.disk.cut_start = 0),
+    knob("interrupted-start", "starts that end before they have synced what they found", |s| {
+        s.disk.interrupted_start = 0
+    }),
     knob("full-disk", "disks without space", |s| s.disk.full_every = 0),
     knob("damage", "disks that break what they promise", |s| s.disk.damage_every = 0),
     knob("crash", "crashes at any time", |s| s.process.crash_every = 0),
     knob("early-crash", "crashes while the ensemble forms", |s| s.process.early_crashes = false),
-    knob("ambush", "crashes in the midst of discovery and synchronisation", |s| s.process.ambush = 0),
+    knob("sync-crash", "crashes in the midst of discovery and synchronisation", |s| s.process.sync_crash = 0),
     knob("depose", "leaders that are deposed on purpose", |s| s.process.depose_every = 0),
-    knob("blackout", "crashes of all nodes at once", |s| s.process.blackout = 0),
+    knob("crash-all", "crashes of all nodes at once", |s| s.process.crash_all = 0),
     knob("wipe", "lost data directories", |s| s.process.wipe = 0),
-    knob("never", "nodes that never come back", |s| s.process.never = 0),
-    knob("beyond", "more disks lost than a quorum can repair", |s| s.process.beyond = false),
+    knob("no-return", "nodes that never come back", |s| s.process.no_return = 0),
+    knob("beyond-quorum", "more disks lost than a quorum can repair", |s| s.process.beyond_quorum = false),
     knob("pause", "paused processes", |s| s.process.pause_every = 0),
     knob("drift", "clocks that run too fast or too slow", |s| s.process.drift = 0),
-    knob("give-up", "operations that are given up", |s| s.workload.give_up = 0),
-    knob("impatient", "attempts with short deadlines", |s| s.workload.attempt_max_ms = 0),
+    knob("cancel", "operations that are cancelled", |s| s.workload.cancel = 0),
+    knob("short-deadlines", "attempts with short deadlines", |s| s.workload.attempt_max_ms = 0),
     knob("tight-bounds", "small batches, windows and memories", |s| {
         s.bounds = Bounds { proposals_max: 256, ..Bounds::default() };
         s.unstored_bytes_max = UNSTORED_BYTES_MAX;
@@ -66,7 +68,7 @@ pub const KNOBS: &[Knob] = &[
 ];
 
 impl Knob {
-    /// The one of this name.
+    /// The knob of this name.
     pub fn of_name(name: &str) -> Option<&'static Knob> {
         KNOBS.iter().find(|knob| knob.name == name)
     }
@@ -84,23 +86,23 @@ impl Knob {
     }
 }
 
-/// In what a run differs from that of its seed.
+/// The changes to the run of a seed.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Changes {
     /// Names of [`KNOBS`] that are off.
     pub without: Vec<&'static str>,
-    /// So many nodes.
+    /// The number of nodes.
     pub nodes: Option<usize>,
-    /// So many clients, besides the liveness phase's own.
+    /// The number of clients, besides the liveness phase's own.
     pub clients: Option<usize>,
-    /// So many keys.
+    /// The number of keys.
     pub keys: Option<usize>,
-    /// So many operations of one client in flight, at most.
+    /// The number of operations of one client in flight, at most.
     pub in_flight: Option<usize>,
     /// Faults end at this time, in microseconds.
     pub until: Option<u64>,
-    /// Of the same settings, another run: 0 for the seed's own.
-    pub stir: u64,
+    /// Another run of the same settings; 0 is the seed's own.
+    pub variant: u64,
 }
 
 impl Changes {
@@ -115,7 +117,7 @@ impl Changes {
         for knob in KNOBS.iter().filter(|knob| self.without.contains(&knob.name)) {
             knob.turn_off(&mut settings);
         }
-        settings.seed = seed ^ self.stir.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        settings.seed = seed ^ self.variant.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         settings.nodes = self.nodes.unwrap_or(settings.nodes);
         settings.fault_time = self.until.unwrap_or(settings.fault_time);
         let workload = &mut settings.workload;
@@ -125,7 +127,7 @@ impl Changes {
         settings
     }
 
-    /// One more kind of trouble is left out.
+    /// Leaves out one more kind of fault.
     pub fn leave_out(&mut self, knob: &Knob) {
         if !self.without.contains(&knob.name) {
             self.without.push(knob.name);
@@ -133,10 +135,10 @@ impl Changes {
     }
 }
 
-/// As options of `gometa-sim`, each with a space before it.
+/// Options of `gometa-sim`, each after a space.
 impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Changes { without, nodes, clients, keys, in_flight, until, stir } = self;
+        let Changes { without, nodes, clients, keys, in_flight, until, variant } = self;
         if !without.is_empty() {
             let names = KNOBS.iter().map(|knob| knob.name).filter(|name| without.contains(name));
             write!(f, " --without {}", names.collect::<Vec<_>>().join(","))?;
@@ -151,14 +153,14 @@ impl fmt::Display for Changes {
         if let Some(until) = until {
             write!(f, " --until {}", time(*until))?;
         }
-        if *stir > 0 {
-            write!(f, " --stir {stir}")?;
+        if *variant > 0 {
+            write!(f, " --variant {variant}")?;
         }
         Ok(())
     }
 }
 
-/// Microseconds as people write them: `3.2s`.
+/// Formats microseconds: `3.2s`.
 pub fn time(us: u64) -> String {
     let fraction = format!("{:06}", us % SECOND);
     match fraction.trim_end_matches('0') {
@@ -167,7 +169,7 @@ pub fn time(us: u64) -> String {
     }
 }
 
-/// The reverse of [`time`]; also understands `900ms`.
+/// Parses the format of [`time`], and `900ms`.
 ///
 /// # Errors
 /// What is wrong with the text.
@@ -216,17 +218,17 @@ mod tests {
         let DiskSettings {
             sync_min: _,
             sync_max: _,
-            crawl,
+            slow_disk,
             stall: disk_stall,
             stall_max: _,
             error,
             partial,
-            cut_start,
+            interrupted_start,
             full_every,
             full_max: _,
             // Never in a seed's settings.
-            blind: _,
-            trusting: _,
+            ignores_mark: _,
+            skips_start_sync: _,
             damage_every,
         } = disk;
         let ProcessSettings {
@@ -234,16 +236,16 @@ mod tests {
             pause_every,
             down_max: _,
             pause_max: _,
-            blackout,
+            crash_all,
             wipe,
-            never,
-            beyond,
+            no_return,
+            beyond_quorum,
             early_crashes,
-            ambush,
+            sync_crash,
             depose_every,
             drift,
         } = process;
-        let WorkloadSettings { clients: _, keys: _, in_flight_max: _, think: _, give_up, attempt_max_ms } =
+        let WorkloadSettings { clients: _, keys: _, in_flight_max: _, think: _, cancel, attempt_max_ms } =
             workload;
         vec![
             ("slow", u64::from(*slow)),
@@ -256,25 +258,25 @@ mod tests {
             ("stall", u64::from(*stall)),
             ("slow link", u64::from(*slow_link)),
             ("partition", *partition_every),
-            ("crawl", *crawl),
+            ("slow-disk", *slow_disk),
             ("disk stall", u64::from(*disk_stall)),
             ("disk error", u64::from(*error)),
             ("partial", u64::from(*partial)),
-            ("cut start", u64::from(*cut_start)),
+            ("interrupted start", u64::from(*interrupted_start)),
             ("full disk", *full_every),
             ("damage", *damage_every),
             ("crash", *crash_every),
             ("pause", *pause_every),
-            ("blackout", u64::from(*blackout)),
+            ("crash-all", u64::from(*crash_all)),
             ("wipe", u64::from(*wipe)),
-            ("never", u64::from(*never)),
-            ("beyond", u64::from(*beyond)),
+            ("no return", u64::from(*no_return)),
+            ("beyond quorum", u64::from(*beyond_quorum)),
             ("early crash", u64::from(*early_crashes)),
-            ("ambush", u64::from(*ambush)),
+            ("sync-crash", u64::from(*sync_crash)),
             ("depose", *depose_every),
             ("drift", u64::from(*drift)),
-            ("give up", u64::from(*give_up)),
-            ("impatient", u64::from(*attempt_max_ms)),
+            ("cancel", u64::from(*cancel)),
+            ("short-deadlines", u64::from(*attempt_max_ms)),
         ]
     }
 
@@ -316,9 +318,9 @@ mod tests {
             keys: None,
             in_flight: Some(1),
             until: Some(3_200_000),
-            stir: 4,
+            variant: 4,
         };
-        let options = " --without loss,pause --nodes 3 --clients 2 --in-flight 1 --until 3.2s --stir 4";
+        let options = " --without loss,pause --nodes 3 --clients 2 --in-flight 1 --until 3.2s --variant 4";
         assert_eq!(changes.to_string(), options);
         let settings = changes.settings(7);
         assert_eq!((settings.nodes, settings.workload.clients, settings.fault_time), (3, 2, 3_200_000));

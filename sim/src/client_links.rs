@@ -7,7 +7,7 @@ use gometa_proto::v1::{Request, Response};
 
 use crate::{random::Random, settings::MILLISECOND};
 
-/// Something under way between a client and a node.
+/// Something in flight between a client and a node.
 #[derive(Clone, Debug)]
 pub(crate) enum ClientTransit {
     /// The client's dial reaches the node.
@@ -29,17 +29,17 @@ pub(crate) enum ClientTransit {
     Request {
         /// The connection.
         link: usize,
-        /// What.
+        /// The message.
         request: Box<Request>,
     },
-    /// The client gives up a request.
+    /// The client cancels a request.
     Cancel {
         /// The connection.
         link: usize,
         /// The request.
         id: u64,
     },
-    /// A sign of life.
+    /// A keepalive with a session.
     Contact {
         /// The connection.
         link: usize,
@@ -55,7 +55,7 @@ pub(crate) enum ClientTransit {
     Response {
         /// The connection.
         link: usize,
-        /// What.
+        /// The message.
         response: Box<Response>,
     },
 }
@@ -63,7 +63,7 @@ pub(crate) enum ClientTransit {
 /// A connection between a client and a node.
 #[derive(Debug)]
 pub(crate) struct ClientLink {
-    /// Index of the client; None for one made by hand.
+    /// Index of the client; None for one of a test.
     pub(crate) client: Option<usize>,
     pub(crate) node: usize,
     pub(crate) life: u64,
@@ -81,7 +81,7 @@ pub(crate) struct ClientLinks {
     /// Each client's present connection.
     pub(crate) current: BTreeMap<usize, usize>,
     pub(crate) answers: BTreeMap<usize, Vec<Response>>,
-    /// What has been set under way since the caller looked, and when it is due.
+    /// What has been sent since the caller looked, and when it is due.
     pub(crate) out: Vec<(u64, ClientTransit)>,
 }
 
@@ -122,7 +122,7 @@ impl ClientLinks {
         self.links.len() - 1
     }
 
-    /// Connects a client made by hand, at once.
+    /// Connects a client of a test, at once.
     pub(crate) fn connect_by_hand(&mut self, node: usize, life: u64) -> ClientId {
         let link = self.open(None, node, life);
         self.links[link].node_open = true;

@@ -9,8 +9,8 @@ pub struct Counts {
     pub established: u64,
     /// Crashes that lost log entries which were not durable.
     pub lost_tails: u64,
-    /// Crashes after which writes that were not durable had survived by luck.
-    pub lucky_tails: u64,
+    /// Crashes after which writes that were not durable had survived.
+    pub surviving_tails: u64,
     /// Linearizable reads that passed a barrier and were answered.
     pub barriers: u64,
     /// Local reads answered.
@@ -34,13 +34,13 @@ pub struct Counts {
     /// Crashes before the ensemble was formed.
     pub early_crashes: u64,
     /// Crashes in the midst of discovery or synchronisation.
-    pub ambushes: u64,
+    pub sync_crashes: u64,
     /// Partitions.
     pub partitions: u64,
     /// Connections reset or stalled.
     pub broken_links: u64,
     /// Datagrams lost, doubled, replayed, damaged or made up.
-    pub strange_datagrams: u64,
+    pub faulty_datagrams: u64,
     /// Per-key histories that no order was found or excluded for within the budget.
     pub unverified: u64,
     /// Per-key histories found linearizable.
@@ -90,7 +90,7 @@ fault_counts! {
     /// Last records half written.
     torn_records,
     /// Losses of power before a start had made durable what it found, and lost some of it.
-    cut_starts,
+    interrupted_starts,
     /// Syncs that failed in a start, which ended it.
     failed_starts,
     /// Processes that ended because their disk was full.
@@ -106,7 +106,7 @@ fault_counts! {
     /// Of these, those that a read for another node found, which ended the process.
     flipped_bits_read,
     /// Write-ahead logs that seemed to end too early.
-    early_ends,
+    early_log_ends,
     /// Databases put back to an older state.
     old_images,
     /// Nodes that stopped because what they had promised is not all there.
@@ -124,15 +124,15 @@ fault_counts! {
     /// Datagrams that found their way blocked.
     blocked_datagrams,
     /// Datagrams that arrived twice.
-    doubled_datagrams,
+    duplicated_datagrams,
     /// Earlier datagrams that arrived again.
     replayed_datagrams,
     /// Datagrams with flipped bits.
     damaged_datagrams,
     /// Datagrams that nobody had sent.
-    made_up_datagrams,
+    random_datagrams,
     /// Datagrams overtaken by later ones.
-    overtaken_datagrams,
+    reordered_datagrams,
     /// Connections reset.
     resets,
     /// Of these, those of which one end learned late.
@@ -152,21 +152,21 @@ fault_counts! {
     /// Partitions: two halves, and one node that reaches both.
     partitions_bridge,
     /// Partitions: one node is not heard.
-    partitions_mute,
+    partitions_outbound,
     /// Partitions: one node does not hear.
-    partitions_deaf,
+    partitions_inbound,
     /// Partitions: any links.
     partitions_any,
     /// Partitions: the leader reaches no more than a quorum.
     partitions_quorum,
     /// Partitions whose links were stopped one by one.
-    partitions_slow,
+    partitions_gradual,
     /// Leaders deposed while what was sent to them arrived later and later.
     late_depositions,
     /// Leaders that all followers lost at once, without their knowing.
-    jilted_leaders,
+    abandoned_leaders,
     /// Leaders that were deposed with a minority, and followed the next one when it crashed.
-    seesaws,
+    deposed_minorities,
     /// Nodes established as leader again, without a restart.
-    led_again,
+    reelected_leaders,
 }

@@ -8,19 +8,19 @@
 //! # Crashes and starts
 //!
 //! The end of a *process* leaves a prefix of what was not synced in the page cache, of a random length. A loss of
-//! *power* loses that too, again but for a prefix; the write behind it may be torn, and ends the log for whoever
-//! reads it. A start reads what there is, proves it, writes it to synced files, and only then lets the node speak:
+//! *power* loses that too, again but for a prefix; the write behind it may be torn, and ends the log for a process that
+//! reads it. A start reads what there is, proves it, writes it to synced files, and only then starts the node:
 //! what a failed sync left in the page cache is durable from then on, and lost if the power goes before.
 //!
 //! # Damage
 //!
 //! [`Disk::drop_next_sync`], [`Disk::flip`], [`Disk::spoil`], [`Disk::roll_back`], and a full disk by
 //! [`Disk::set_full`]. The first four break what a disk promises. They are held against the mark, the server's
-//! `SYNCED`, which says how far the disk was once synced: it is current after the end of a process, and after a loss
-//! of power may be as old as a second. What was lost behind it cannot be told from what was never synced, so no
+//! `SYNCED`, which says how far the disk was once synced: it is current after the end of a process, and after a loss of
+//! power may be as old as a second. What was lost behind it cannot be distinguished from what was never synced, so no
 //! storage can answer for it, and it is not simulated: a dropped sync that the mark does not cover turns out to have
-//! reached the disk after all. A whole directory replaced by an older copy of itself, mark included, is the same
-//! case, and not simulated either.
+//! reached the disk after all. A whole directory replaced by an older copy of itself, mark included, is the same case,
+//! and not simulated either.
 //!
 //! # Left out
 //!
@@ -79,7 +79,7 @@ impl Table for TableView {
     }
 }
 
-/// A write in the write-ahead log, or on its way there.
+/// A write in the write-ahead log, or in flight there.
 #[derive(Clone, Debug)]
 struct Pending {
     token: Token,
@@ -108,14 +108,14 @@ pub struct Done {
     pub dropped: bool,
 }
 
-/// What a crash cost.
+/// What a crash lost.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Lost {
     /// Writes of any kind.
     pub writes: usize,
     /// Log entries.
     pub entries: usize,
-    /// Unsynced writes that survived by luck.
+    /// Unsynced writes that survived.
     pub kept: usize,
     /// The first write lost is half there.
     pub torn: bool,
@@ -161,7 +161,7 @@ pub struct Disk {
     /// Which group is being written, or was last.
     pub group: u64,
     mark: Mark,
-    /// As it is after a loss of power.
+    /// The mark after a loss of power.
     mark_synced: Mark,
     /// Since when they differ.
     mark_since: Option<u64>,
@@ -195,7 +195,7 @@ impl Disk {
         }
     }
 
-    /// The directory of a node that was in an ensemble from the first; for scenarios made by hand.
+    /// The directory of a node that was in an ensemble from the first; for scenarios of a test.
     pub fn founded(incarnation: Incarnation, settings: DiskSettings, founding: Founding) -> Disk {
         let mut disk = Disk::new(incarnation, settings);
         let write = Write::Zab(gometa_zab::Write::Founding(founding.clone()));
@@ -205,8 +205,8 @@ impl Disk {
         disk
     }
 
-    /// No more faults; what is damaged stays so.
-    pub fn calm(&mut self) {
+    /// Ends all faults; what is damaged stays damaged.
+    pub fn end_faults(&mut self) {
         let sync_max = self.settings.sync_max.min(1_000);
         self.settings = DiskSettings { sync_max, stall: 0, error: 0, ..self.settings.clone() };
         self.full = false;
@@ -223,7 +223,7 @@ impl Disk {
         let table = files.table.clone();
         self.issued_log.clone_from(&files.log);
         self.mark = Mark { sequence: files.sequence, last: image.last() };
-        if self.settings.trusting {
+        if self.settings.skips_start_sync {
             // What a failed sync has left is never written, and nothing notices.
             self.wal.truncate((files.sequence - self.files.sequence) as usize);
             self.wal.range_mut(self.synced..).for_each(|pending| pending.dropped = true);
@@ -263,7 +263,8 @@ impl Disk {
         for pending in self.wal.iter().take_while(|pending| pending.whole) {
             files.write(&pending.write, &pending.records);
         }
-        let mark = if self.settings.blind { Mark { sequence: 0, last: Zxid::ZERO } } else { self.mark };
+        let mark =
+            if self.settings.ignores_mark { Mark { sequence: 0, last: Zxid::ZERO } } else { self.mark };
         let image = files.open(mark)?;
         Ok((files, image))
     }
@@ -275,7 +276,7 @@ impl Disk {
         self.dropping = false;
     }
 
-    /// Every sync fails from now on, or none but by chance; for scenarios made by hand.
+    /// Every sync fails from now on, or none but by chance; for scenarios of a test.
     pub fn set_failing(&mut self, failing: bool) {
         self.settings.error = if failing { 1_000_000 } else { 0 };
     }
@@ -307,7 +308,7 @@ impl Disk {
         self.wal.push_back(Pending { token, write, records, whole: true, dropped: false });
     }
 
-    /// Starts on what is queued, if idle; says how long it takes, in microseconds, and whether it will fail.
+    /// Starts on what is queued, if idle; returns how long it takes, in microseconds, and whether it will fail.
     pub fn start(&mut self, random: &mut Random) -> Option<(u64, bool)> {
         let queued = self.wal.len() - self.synced - self.done;
         if self.busy > 0 || queued == 0 {
@@ -324,13 +325,13 @@ impl Disk {
         if !sync {
             return Some((random.between(2, 40), false));
         }
-        let DiskSettings { sync_min, sync_max, crawl, stall, stall_max, error, .. } = self.settings;
+        let DiskSettings { sync_min, sync_max, slow_disk, stall, stall_max, error, .. } = self.settings;
         let span = random.between(0, sync_max.saturating_sub(sync_min));
         let mut time = sync_min + random.between(0, span);
         if random.chance(stall) {
             time += random.below(stall_max);
         }
-        Some((time.max(crawl), random.chance(error)))
+        Some((time.max(slow_disk), random.chance(error)))
     }
 
     /// A truncation lowers the mark, synced, before it is written.
@@ -344,7 +345,7 @@ impl Disk {
         }
     }
 
-    /// The group under way is done, at this moment.
+    /// The group in flight is done, at this moment.
     pub fn finish(&mut self, now: u64) -> Option<Done> {
         let busy = std::mem::take(&mut self.busy);
         let through = self.done + busy;
@@ -443,7 +444,7 @@ impl Disk {
         lost
     }
 
-    /// What was never written to the disk is gone, where that can be told; the mark may be an older one.
+    /// What was never written to the disk is gone, where that can be detected; the mark may be an older one.
     fn forget(&mut self, random: &mut Random) -> bool {
         if random.one_in(2) {
             self.mark = self.mark_synced;
@@ -469,7 +470,7 @@ impl Disk {
         self.dropping = true;
     }
 
-    /// A bit of a synced record flips, of the entry with a counter or of any; says in which. The next start finds
+    /// A bit of a synced record flips, of the entry with a counter or of any; returns which. The next start finds
     /// it, or the next read.
     pub fn flip(&mut self, wanted: Option<u64>, random: &mut Random) -> Flipped {
         let wanted = wanted.and_then(|counter| self.issued_log.get(counter.checked_sub(1)? as usize));
@@ -503,7 +504,7 @@ impl Disk {
         let told = self.told() > 0;
         if told {
             self.wal[at].whole = false;
-            // That it was the mark's turn to be lost as well is the case that nobody can answer for.
+            // That it was the mark's turn to be lost as well is the case that no storage can detect.
             self.sync_mark();
         }
         told
@@ -522,7 +523,7 @@ impl Disk {
     }
 
     /// Puts another log in place of the one that the next start would find, as no disk should; for tests of tests.
-    /// Told are that log and how far it is applied.
+    /// Returns that log and how far it is applied.
     ///
     /// # Errors
     /// Why the next start would fail.

@@ -290,7 +290,7 @@ fn truncations_lower_the_mark_wherever_a_crash_ends_them() {
 #[test]
 fn storages_that_are_wrong_on_purpose_are() {
     let (mut disk, mut random) = six(1);
-    disk.settings.blind = true;
+    disk.settings.ignores_mark = true;
     disk.crash(9, End::Killed, &mut random);
     assert!(disk.roll_back());
     disk.recover().expect("it does not look at the mark");
@@ -299,7 +299,7 @@ fn storages_that_are_wrong_on_purpose_are() {
     let mut lost = 0;
     for seed in 0..100 {
         let (mut disk, mut random) = six(seed);
-        disk.settings.trusting = true;
+        disk.settings.skips_start_sync = true;
         disk.issue(Token(7), append(1, 7));
         if disk.crash(9, End::Killed, &mut random).kept == 0 {
             continue;

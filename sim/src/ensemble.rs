@@ -4,7 +4,7 @@
 //! has arrived for it since its last step, takes it in with one [`Node::step`](gometa_node::Node::step), and its
 //! effects are checked by the oracle and carried out, in order. Faults are events like any others.
 //!
-//! Besides whole runs ([`Ensemble::run`]), the same object serves scenarios made by hand: every fault is a
+//! Besides whole runs ([`Ensemble::run`]), the same object serves scenarios of a test: every fault is a
 //! method, and [`Ensemble::run_until`] lets time pass between them.
 
 mod clients;
@@ -34,13 +34,13 @@ use crate::{
     workload::Workload,
 };
 
-/// How long after the last fault everything must be well again, in microseconds.
+/// How long after the last fault everything must work again, in microseconds.
 pub const LIVENESS_TIME: u64 = 30 * SECOND;
 /// How long an ensemble without a quorum is watched after the last fault, in microseconds: longer than any request
 /// may wait for its answer.
 const QUIET_TIME: u64 = 8 * SECOND;
-/// Between two looks at whether everything is well, in microseconds.
-const JUDGE_EVERY: u64 = 50 * MILLISECOND;
+/// Between two checks whether everything works, in microseconds.
+const LIVENESS_CHECK_EVERY: u64 = 50 * MILLISECOND;
 /// Steps of the search for a legal order, for each key.
 const HISTORY_BUDGET: u64 = 2_000_000;
 /// What a request without a deadline gets, in milliseconds.
@@ -64,9 +64,9 @@ pub struct Ensemble {
     /// Every node has sealed the genesis.
     pub(crate) formed: bool,
     pub(crate) deposition: Option<Deposition>,
-    pub(crate) calm: bool,
-    calm_at: u64,
-    well: bool,
+    pub(crate) faults_ended: bool,
+    faults_ended_at: u64,
+    settled: bool,
     voters: Vec<Voter>,
 }
 
@@ -95,9 +95,9 @@ impl Ensemble {
             counts: Counts::default(),
             formed: false,
             deposition: None,
-            calm: false,
-            calm_at: 0,
-            well: false,
+            faults_ended: false,
+            faults_ended_at: 0,
+            settled: false,
             voters,
             settings,
         };
@@ -109,14 +109,14 @@ impl Ensemble {
     }
 
     /// Lets clients come and faults happen, as the settings say.
-    pub fn unleash(&mut self) {
+    pub fn start_run(&mut self) {
         for client in 0..self.workload.clients() {
             let at = self.now + self.workload.random().below(100 * MILLISECOND);
             self.schedule(at, Action::Poll { client });
         }
         self.schedule_faults();
         let end = self.now + self.settings.fault_time;
-        self.schedule(end, Action::Calm);
+        self.schedule(end, Action::EndFaults);
     }
 
     /// A whole run: faults, then the liveness phase, then the judgement of the histories.
@@ -124,11 +124,11 @@ impl Ensemble {
     /// # Errors
     /// The first violation.
     pub fn run(&mut self) -> Check {
-        self.unleash();
-        while !self.well {
+        self.start_run();
+        while !self.settled {
             self.step()?;
         }
-        self.judge_histories()
+        self.check_histories()
     }
 
     /// The hash of everything that happened.
@@ -156,12 +156,12 @@ impl Ensemble {
             suppressed: self.oracle.suppressed(),
             unknown: workload.unknown,
             broken_links: network.resets + network.stalled_links,
-            strange_datagrams: network.lost_datagrams
+            faulty_datagrams: network.lost_datagrams
                 + network.blocked_datagrams
-                + network.doubled_datagrams
+                + network.duplicated_datagrams
                 + network.replayed_datagrams
                 + network.damaged_datagrams
-                + network.made_up_datagrams,
+                + network.random_datagrams,
             committed: self.oracle.committed(),
             time: self.now,
             faults,
@@ -169,17 +169,17 @@ impl Ensemble {
         }
     }
 
-    /// The network, for scenarios made by hand.
+    /// The network, for scenarios of a test.
     pub fn network(&mut self) -> &mut Network {
         &mut self.network
     }
 
-    /// A node's machine, for scenarios made by hand.
+    /// A node's machine, for scenarios of a test.
     pub fn process(&self, node: usize) -> &Process {
         &self.processes[node]
     }
 
-    /// Any bytes reach a node's election port, as from a stranger; says whether they passed for a vote.
+    /// Any bytes reach a node's election port, as from a stranger; returns whether they passed for a vote.
     pub fn inject_datagram(&mut self, node: usize, bytes: &[u8]) -> bool {
         let vote = gometa_codec::vote::decode(bytes);
         let passed = vote.is_ok() && self.processes[node].is_up();
@@ -219,7 +219,7 @@ impl Ensemble {
     pub fn step(&mut self) -> Check {
         self.collect();
         let Some(Reverse(Scheduled { at, sequence, action })) = self.queue.pop() else {
-            self.well = true;
+            self.settled = true;
             return Ok(());
         };
         self.now = at;
@@ -231,7 +231,7 @@ impl Ensemble {
         Ok(())
     }
 
-    /// Schedules what the network and the client links have set under way.
+    /// Schedules what the network and the client links have sent.
     fn collect(&mut self) {
         let mut out = std::mem::take(&mut self.network.out);
         for (at, transit) in out.drain(..) {
@@ -265,7 +265,7 @@ impl Ensemble {
             Action::Start { node } => self.start(node),
             Action::Resume { node, life } => {
                 if self.processes[node].life == life && self.processes[node].is_up() {
-                    self.trace.say(self.now, Some(node), || "goes on".to_owned());
+                    self.trace.line(self.now, Some(node), || "goes on".to_owned());
                     let process = &mut self.processes[node];
                     if std::mem::take(&mut process.paused_until) > 0 {
                         let paused = self.now - process.paused_since;
@@ -311,8 +311,8 @@ impl Ensemble {
                 Ok(())
             }
             Action::Deposing => self.deposing(),
-            Action::Calm => self.calm_down(),
-            Action::Judge => self.judge(),
+            Action::EndFaults => self.end_faults(),
+            Action::CheckLiveness => self.check_liveness(),
         }
     }
 
@@ -349,7 +349,7 @@ impl Ensemble {
             }
             Arrival::Frame { host, link, bytes } => self.frame(host, link, bytes),
             Arrival::Closed { host, link } => {
-                self.trace.say(self.now, Some(host), || format!("{link}: closed by the other side"));
+                self.trace.line(self.now, Some(host), || format!("{link}: closed by the other side"));
                 self.deliver(host, Event::Zab(gometa_zab::Event::Closed { link }));
                 Ok(())
             }
@@ -450,20 +450,20 @@ impl Ensemble {
     }
 
     /// The faults end: everything that can be is made well, and must come to rest.
-    fn calm_down(&mut self) -> Check {
-        if self.calm {
+    fn end_faults(&mut self) -> Check {
+        if self.faults_ended {
             return Ok(());
         }
-        self.calm = true;
-        self.calm_at = self.now;
-        self.trace.say(self.now, None, || "all faults end".to_owned());
-        self.network.calm();
+        self.faults_ended = true;
+        self.faults_ended_at = self.now;
+        self.trace.line(self.now, None, || "all faults end".to_owned());
+        self.network.end_faults();
         self.network.heal(self.now);
         self.workload.drain();
         for node in 0..self.processes.len() {
             let process = &mut self.processes[node];
-            process.disk.calm();
-            process.dies_after = None;
+            process.disk.end_faults();
+            process.crashes_after = None;
             // A sync that stalls comes to its end.
             let (life, group) = (process.life, process.disk.group);
             self.schedule(self.now + MILLISECOND, Action::DiskDone { node, life, group, fails: false });
@@ -474,7 +474,7 @@ impl Ensemble {
                 self.schedule(self.now, Action::Resume { node, life });
             }
         }
-        self.schedule(self.now + JUDGE_EVERY, Action::Judge);
+        self.schedule(self.now + LIVENESS_CHECK_EVERY, Action::CheckLiveness);
         Ok(())
     }
 
@@ -483,25 +483,25 @@ impl Ensemble {
     ///     may: their disks have broken what they promised, or their machines never come back.
     ///
     ///     Without a quorum nothing is asked but that every request is answered in time, if only with an error.
-    fn judge(&mut self) -> Check {
-        if self.has_no_quorum() && self.now >= self.calm_at + QUIET_TIME {
+    fn check_liveness(&mut self) -> Check {
+        if self.has_no_quorum() && self.now >= self.faults_ended_at + QUIET_TIME {
             if let Some(unanswered) = self.oracle.unanswered(self.now, DEADLINE_DEFAULT_MS) {
                 let detail = format!("n{} owes an answer: {}", unanswered.node, unanswered.detail);
                 return violation("21 eventual", detail);
             }
             self.workload.give_up(self.now);
             self.counts.faults.stopped_ensembles += 1;
-            self.well = true;
+            self.settled = true;
             return Ok(());
         }
-        match self.unwell() {
+        match self.unsettled() {
             None => {
-                self.well = true;
+                self.settled = true;
                 Ok(())
             }
-            Some(why) if self.now >= self.calm_at + LIVENESS_TIME => violation("21 eventual", why),
+            Some(why) if self.now >= self.faults_ended_at + LIVENESS_TIME => violation("21 eventual", why),
             Some(_) => {
-                self.schedule(self.now + JUDGE_EVERY, Action::Judge);
+                self.schedule(self.now + LIVENESS_CHECK_EVERY, Action::CheckLiveness);
                 Ok(())
             }
         }
@@ -513,7 +513,7 @@ impl Ensemble {
         left.count() < self.oracle.quorum()
     }
 
-    fn unwell(&self) -> Option<String> {
+    fn unsettled(&self) -> Option<String> {
         if let Some(unfinished) = self.workload.unfinished() {
             return Some(unfinished);
         }
@@ -541,16 +541,16 @@ impl Ensemble {
         let others = self.processes.iter().enumerate();
         others.filter(|(other, there)| !there.stopped && self.oracle.is_counted(*other)).find_map(
             |(other, there)| {
-                let told = process.view.members.iter().find(|member| member.node == node_id(other).0);
-                let told = told.map(|member| member.request_address.as_str());
+                let named = process.view.members.iter().find(|member| member.node == node_id(other).0);
+                let named = named.map(|member| member.request_address.as_str());
                 let wanted = &there.addresses.request;
-                (told != Some(wanted.as_str()))
-                    .then(|| format!("names {told:?} for n{other}, which is at {wanted}"))
+                (named != Some(wanted.as_str()))
+                    .then(|| format!("names {named:?} for n{other}, which is at {wanted}"))
             },
         )
     }
 
-    fn judge_histories(&mut self) -> Check {
+    fn check_histories(&mut self) -> Check {
         let whole = !self.has_no_quorum();
         for (node, process) in
             self.processes.iter().enumerate().filter(|(_, process)| whole && !process.stopped)

@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 
-/// What was asked. Values are numbers, no two writes have the same one.
+/// The operation. Values are numbers, no two writes have the same one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Action {
     /// Creates or replaces.
@@ -36,10 +36,10 @@ pub enum Action {
     Get,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Answer {
-    /// Nobody knows.
+    /// Unknown.
     Unknown,
     /// The value was written.
     Written {
@@ -74,13 +74,13 @@ pub struct Operation {
     pub called: u64,
     /// When the answer came; not read while the answer is unknown.
     pub answered: u64,
-    /// What was asked.
+    /// The operation.
     pub action: Action,
-    /// What came of it.
+    /// The result.
     pub answer: Answer,
 }
 
-/// What a search came to.
+/// The result of a search.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// There is a legal order.

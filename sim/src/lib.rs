@@ -3,13 +3,13 @@
 //! A run is a function of its seed. It drives real [`gometa_node::Node`]s, the very thing that the server drives,
 //! over a simulated network, simulated disks and clocks; nothing of the protocol is imitated. An oracle that sees
 //! everything checks the protocol's invariants after every effect, and the clients' histories are judged on their
-//! own. After the faults comes the liveness phase: everything must be well again within thirty seconds.
+//! own. After the faults comes the liveness phase: everything must work again within thirty seconds.
 //!
-//! Reading order: [`settings`] (what a run is made of), [`ensemble`] (the event loop; below it what nodes and
-//! clients do, and faults), [`network`], [`disk`], [`process`], [`workload`], then [`checkers`] and [`history`] (what is
-//! promised), [`runner`], [`changes`] and [`shrink`] (a failing run made small), [`mutants`] and [`coverage`] (what
-//! all this is worth). [`small_scope`] takes no seeds: it searches every state of three nodes. [`contract`] stands
-//! apart: what any storage owes, the simulated disk and the server's alike.
+//! Reading order: [`settings`] (what a run is made of), [`ensemble`] (the event loop; below it what nodes and clients
+//! do, and faults), [`network`], [`disk`], [`process`], [`workload`], then [`checkers`] and [`history`] (what is
+//! promised), [`runner`], [`changes`] and [`shrink`] (a failing run made small), [`mutants`] and [`coverage`] (what all
+//! this is worth). [`small_scope`] takes no seeds: it searches every state of three nodes. [`contract`] stands apart:
+//! what any storage must do, the simulated disk and the server's alike.
 //!
 //! Determinism: three streams of random numbers, split from the seed, for network, machines and clients; a heap
 //! ordered by time and sequence; no iteration over maps whose order differs from run to run. One seed in a hundred

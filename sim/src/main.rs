@@ -1,4 +1,4 @@
-//! `gometa-sim`: runs simulated ensembles, seed by seed, until one breaks a promise.
+//! `gometa-sim`: runs simulated ensembles, seed by seed, until one violates an invariant.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -27,10 +27,10 @@ use serde_json::{Map, Value, json};
 /// Violations of one kind that are printed in full.
 const SHOWN_MAX: u64 = 3;
 
-/// So many seeds must have met everything that runs are counted for.
+/// Seeds must have met everything that runs are counted for.
 const ALL_COUNTS_SEEDS: u64 = 1_000;
 
-/// So many seeds must have hit every probe.
+/// Seeds must have hit every probe.
 const ALL_PROBES_SEEDS: u64 = 10_000;
 
 /// Runs whole ensembles in one thread each, with seeded faults, and checks the protocol's invariants.
@@ -49,8 +49,8 @@ struct Arguments {
     /// With --seed: print what happens.
     #[arg(long, requires = "seed")]
     trace: bool,
-    /// With --seed: take away from a failing run whatever it fails without, and print the command that is left.
-    /// After many seeds this is done for the first that fails, for half a minute at most.
+    /// With --seed: take away from a failing run what it does not need to fail, and print the command for the smaller
+    /// run. After many seeds this is done for the first that fails, for half a minute at most.
     #[arg(long, requires = "seed", conflicts_with = "trace")]
     shrink: bool,
     /// Print the summary as one JSON object.
@@ -72,7 +72,7 @@ struct Arguments {
     #[arg(long, value_parser = PossibleValuesParser::new(mutants::MUTANTS.iter().map(|mutant| mutant.id)))]
     #[arg(hide_possible_values = true)]
     mutant: Option<String>,
-    /// Run each planted fault until it is caught, at most as many seeds as given, and print who caught it.
+    /// Run each planted fault until it is caught, at most as many seeds as given, and print which invariant caught it.
     #[arg(long, conflicts_with_all = ["seed", "trace", "start", "all", "mutant", "probes"])]
     mutants: bool,
     /// With --mutants or --exhaustive: only these.
@@ -84,31 +84,31 @@ struct Arguments {
     scope: Scope,
 }
 
-/// In what runs differ from those of their seeds.
+/// Changes to the runs of the seeds.
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "In what runs differ from those of their seeds")]
 struct ChangeArguments {
-    /// Leave these kinds of trouble out.
+    /// Leave these kinds of faults out.
     #[arg(long, value_delimiter = ',', value_parser = knob_names(), conflicts_with = "mutants")]
     without: Vec<String>,
-    /// So many nodes.
+    /// The number of nodes.
     #[arg(long, value_parser = at_least_one, conflicts_with = "mutants")]
     nodes: Option<usize>,
-    /// So many clients.
+    /// The number of clients.
     #[arg(long, value_parser = at_least_one, conflicts_with = "mutants")]
     clients: Option<usize>,
-    /// So many keys.
+    /// The number of keys.
     #[arg(long, value_parser = at_least_one, conflicts_with = "mutants")]
     keys: Option<usize>,
-    /// So many operations of one client in flight at most.
+    /// The number of operations of one client in flight at most.
     #[arg(long, value_parser = at_least_one, conflicts_with = "mutants")]
     in_flight: Option<usize>,
-    /// Faults end then, such as 3.2s or 900ms.
+    /// The time at which faults end, such as 3.2s or 900ms.
     #[arg(long, value_parser = parse_time, value_name = "TIME", conflicts_with = "mutants")]
     until: Option<u64>,
-    /// Another run of the same settings, for each number.
+    /// Run the same settings with other random numbers, one run for each number.
     #[arg(long, default_value_t = 0, value_name = "NUMBER", conflicts_with = "mutants")]
-    stir: u64,
+    variant: u64,
 }
 
 fn knob_names() -> PossibleValuesParser {
@@ -145,7 +145,7 @@ impl Arguments {
     }
 
     fn changes(&self) -> Changes {
-        let ChangeArguments { without, nodes, clients, keys, in_flight, until, stir } = &self.changes;
+        let ChangeArguments { without, nodes, clients, keys, in_flight, until, variant } = &self.changes;
         let mut changes = Changes {
             without: Vec::new(),
             nodes: *nodes,
@@ -153,7 +153,7 @@ impl Arguments {
             keys: *keys,
             in_flight: *in_flight,
             until: *until,
-            stir: *stir,
+            variant: *variant,
         };
         for knob in without.iter().filter_map(|name| Knob::of_name(name)) {
             changes.leave_out(knob);
@@ -177,7 +177,7 @@ impl Arguments {
     }
 }
 
-/// What came of it all.
+/// The result all.
 struct Report {
     summary: Summary,
     coverage: Option<Coverage>,
@@ -212,7 +212,7 @@ fn main() -> anyhow::Result<ExitCode> {
         let limits = Limits { depth, states, time: Duration::try_from_secs_f64(minutes * 60.0)?, wide };
         let mut out = io::stdout().lock();
         let good = if arguments.mutants {
-            small_scope::report::print_teeth(&mut out, &arguments.only, limits)?
+            small_scope::report::print_planted(&mut out, &arguments.only, limits)?
         } else {
             small_scope::report::print(&mut out, &arguments.only, limits)?
         };

@@ -29,7 +29,7 @@ const KEEPALIVE: u64 = 8_000 * MILLISECOND;
 /// One of the two ends of a connection: 0 dialled, 1 accepted.
 pub type Side = usize;
 
-/// Something under way in the network.
+/// Something in flight in the network.
 #[derive(Clone, Debug)]
 pub enum Transit {
     /// A datagram reaches its receiver.
@@ -42,7 +42,7 @@ pub enum Transit {
         bytes: Bytes,
         /// It is what was sent, neither damaged nor made up.
         genuine: bool,
-        /// How many were set under way before it.
+        /// How many were sent before it.
         sequence: u64,
     },
     /// The first frame waiting on one direction of a connection may be due.
@@ -157,7 +157,7 @@ struct End {
     queue: VecDeque<Frame>,
     /// When the last frame sent is due: nothing overtakes.
     last_due: u64,
-    /// A [`Transit::Pump`] for this direction is under way.
+    /// A [`Transit::Pump`] for this direction is in flight.
     pumping: bool,
     stalled_until: u64,
     /// Bytes of this direction were lost, so nothing behind them arrives.
@@ -199,7 +199,7 @@ pub struct Network {
     latest: Vec<u64>,
     /// newest[lower * hosts + higher]: the newest connection between two hosts that was accepted.
     newest: Vec<usize>,
-    /// What has been set under way since the caller looked, and when it is due.
+    /// What has been sent since the caller looked, and when it is due.
     pub out: Vec<(u64, Transit)>,
     /// What happened so far.
     pub counts: FaultCounts,
@@ -235,10 +235,10 @@ impl Network {
         &self.settings
     }
 
-    /// No more faults; what is under way stays under way.
-    pub fn calm(&mut self) {
+    /// No more faults; what is in flight stays in flight.
+    pub fn end_faults(&mut self) {
         self.stretched.fill(None);
-        let calm = NetworkSettings {
+        let without_faults = NetworkSettings {
             slow: 0,
             loss: 0,
             duplicate: 0,
@@ -252,7 +252,7 @@ impl Network {
             delay_max: self.settings.delay_max.min(1_000),
             ..self.settings.clone()
         };
-        self.settings = calm;
+        self.settings = without_faults;
     }
 
     /// A process has started on a host.
@@ -329,7 +329,7 @@ impl Network {
         self.stretched[from * hosts + to] = Some((now, factor, most));
     }
 
-    /// Ends [`Network::stretch`]; nothing overtakes what is under way.
+    /// Ends [`Network::stretch`]; nothing overtakes what is in flight.
     pub fn unstretch(&mut self, from: usize, to: usize) {
         let hosts = self.hosts.len();
         self.stretched[from * hosts + to] = None;
@@ -342,7 +342,7 @@ impl Network {
 
     /// Every other host learns that its connections to this one are gone; this one does not, until it sends or by its
     /// keepalive.
-    pub fn jilt(&mut self, now: u64, host: usize) {
+    pub fn abandon(&mut self, now: u64, host: usize) {
         for connection in 0..self.connections.len() {
             for side in 0..2 {
                 let ends = &self.connections[connection].ends;
@@ -372,7 +372,7 @@ impl Network {
         if self.random.chance(garbage) {
             let length = self.random.index(600);
             let made_up: Bytes = (0..length).map(|_| self.random.word() as u8).collect();
-            self.counts.made_up_datagrams += 1;
+            self.counts.random_datagrams += 1;
             self.datagram_later(now, from, to, made_up, false);
         }
         if self.random.chance(replay) && !self.recent.is_empty() {
@@ -394,7 +394,7 @@ impl Network {
             return;
         }
         if self.random.chance(duplicate) {
-            self.counts.doubled_datagrams += 1;
+            self.counts.duplicated_datagrams += 1;
             self.datagram_later(now, from, to, bytes.clone(), true);
         }
         if self.random.chance(flip) && !bytes.is_empty() {
@@ -513,7 +513,7 @@ impl Network {
         }
     }
 
-    /// Breaks a connection: some of what is under way is lost, and both ends learn it, or first only one.
+    /// Breaks a connection: some of what is in flight is lost, and both ends learn it, or first only one.
     fn reset(&mut self, now: u64, connection: usize) {
         self.counts.resets += 1;
         let told = self.random.below(5);
@@ -583,7 +583,7 @@ impl Network {
                     return None;
                 }
                 let latest = &mut self.latest[from * self.hosts.len() + to];
-                self.counts.overtaken_datagrams += u64::from(sequence < *latest);
+                self.counts.reordered_datagrams += u64::from(sequence < *latest);
                 *latest = sequence.max(*latest);
                 self.hosts[to].up.then_some(Arrival::Datagram { host: to, bytes, genuine })
             }

@@ -257,5 +257,5 @@ fn datagrams_overtake_each_other() {
     }
     bench.run(1_000_000);
     assert_eq!(bench.seen.len(), 100);
-    assert!(bench.network.counts.overtaken_datagrams > 10);
+    assert!(bench.network.counts.reordered_datagrams > 10);
 }

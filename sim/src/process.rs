@@ -53,16 +53,16 @@ pub struct Process {
     pub disk: Disk,
     /// What has happened to the node since its last step.
     pub inbox: Vec<Event>,
-    /// A wake-up is under way.
+    /// A wake-up is in flight.
     pub waking: bool,
     /// The process is stopped, as by SIGSTOP, until then.
     pub paused_until: u64,
     /// Since when it was last stopped so.
     pub paused_since: u64,
     /// The process ends before the effect after this many more.
-    pub dies_after: Option<u32>,
+    pub crashes_after: Option<u32>,
     /// Its disk has broken a promise, was lost, or it never comes back: of the minority that a quorum makes up for.
-    pub spent: bool,
+    pub counted_as_lost: bool,
     /// It does not run, and nobody starts it again.
     pub stopped: bool,
     /// It leads, or is about to.
@@ -87,8 +87,8 @@ impl Process {
             waking: false,
             paused_until: 0,
             paused_since: 0,
-            dies_after: None,
-            spent: false,
+            crashes_after: None,
+            counted_as_lost: false,
             stopped: false,
             leads: false,
             role: Role::Forming,

@@ -1,11 +1,11 @@
-//! A small generator of our own (xoshiro256++, seeded by SplitMix64), so that a seed means the same run for as
+//! A small generator (xoshiro256++, seeded by SplitMix64), so that a seed means the same run for as
 //! long as this file stands, whatever the versions of other crates.
 
 /// What a stream is for. Each has its own generator, split from the one seed, so that taking a fault out of one
 /// leaves the others as they were.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stream {
-    /// How large the ensemble is, and which faults it meets.
+    /// The size of the ensemble and its faults.
     Shape,
     /// Delays, losses, partitions.
     Network,
@@ -76,8 +76,8 @@ impl Random {
         low + self.below(high.saturating_sub(low) + 1)
     }
 
-    /// Around `mean`, far outliers cut at four times that: for the times between faults.
-    pub fn around(&mut self, mean: u64) -> u64 {
+    /// Between a quarter and 2.25 times `mean`: for the times between faults.
+    pub fn jittered(&mut self, mean: u64) -> u64 {
         let quarter = mean / 4;
         let sum: u64 = (0..2).map(|_| self.below(mean)).sum();
         (quarter + sum).min(mean * 4)
@@ -132,7 +132,7 @@ mod tests {
         for _ in 0..10_000 {
             assert!(random.below(3) < 3);
             assert!((5..=9).contains(&random.between(5, 9)));
-            assert!(random.around(100) <= 400);
+            assert!(random.jittered(100) <= 400);
         }
         assert_eq!(random.below(0), 0);
         assert_eq!(random.between(4, 4), 4);

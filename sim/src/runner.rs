@@ -17,9 +17,9 @@ use crate::{changes::Changes, checkers::Violation, counts::Counts, ensemble::Ens
 const TWICE_EVERY: u64 = 100;
 
 /// The counts that count faults.
-const FAULTS: [&str; 6] = ["restarts", "pauses", "wipes", "partitions", "broken_links", "strange_datagrams"];
+const FAULTS: [&str; 6] = ["restarts", "pauses", "wipes", "partitions", "broken_links", "faulty_datagrams"];
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// The seed.
@@ -63,7 +63,7 @@ pub struct Summary {
     pub twice: u64,
     /// All they went through.
     pub counts: Counts,
-    /// The runs that broke a promise, ascending by seed.
+    /// The runs that violated an invariant, ascending by seed.
     pub failures: Vec<Outcome>,
 }
 
@@ -91,7 +91,7 @@ impl Summary {
         self.counts.time as f64 / 1e6
     }
 
-    /// What must have happened in any large number of runs, and did not.
+    /// The counts that are zero and must not be in a large number of runs.
     pub fn missing(&self) -> Vec<&'static str> {
         let counts = &self.counts;
         [
@@ -105,7 +105,7 @@ impl Summary {
             ("wipes", counts.wipes),
             ("formations", counts.formations),
             ("crashes before formation", counts.early_crashes),
-            ("ambushes", counts.ambushes),
+            ("sync_crashes", counts.sync_crashes),
         ]
         .into_iter()
         .chain(counts.faults.clone().fields_mut().into_iter().map(|(name, count)| (name, *count)))
@@ -125,7 +125,7 @@ fn fields_mut(counts: &mut Counts) -> Vec<(&'static str, &mut u64)> {
         truncations,
         established,
         lost_tails,
-        lucky_tails,
+        surviving_tails,
         barriers,
         local_reads,
         writes,
@@ -137,10 +137,10 @@ fn fields_mut(counts: &mut Counts) -> Vec<(&'static str, &mut u64)> {
         wipes,
         formations,
         early_crashes,
-        ambushes,
+        sync_crashes,
         partitions,
         broken_links,
-        strange_datagrams,
+        faulty_datagrams,
         unverified,
         verified,
         committed,
@@ -152,7 +152,7 @@ fn fields_mut(counts: &mut Counts) -> Vec<(&'static str, &mut u64)> {
         ("truncations", truncations),
         ("established_epochs", established),
         ("lost_tails", lost_tails),
-        ("lucky_tails", lucky_tails),
+        ("surviving_tails", surviving_tails),
         ("barriers", barriers),
         ("local_reads", local_reads),
         ("writes", writes),
@@ -164,10 +164,10 @@ fn fields_mut(counts: &mut Counts) -> Vec<(&'static str, &mut u64)> {
         ("wipes", wipes),
         ("formations", formations),
         ("crashes_before_formation", early_crashes),
-        ("ambushes", ambushes),
+        ("sync_crashes", sync_crashes),
         ("partitions", partitions),
         ("broken_links", broken_links),
-        ("strange_datagrams", strange_datagrams),
+        ("faulty_datagrams", faulty_datagrams),
         ("unverified_histories", unverified),
         ("verified_histories", verified),
         ("committed_entries", committed),
@@ -193,7 +193,7 @@ pub struct Plan {
     pub changes: Changes,
 }
 
-/// Runs many seeds; `progress` is called every now and then.
+/// Runs many seeds; `progress` is called regularly.
 pub fn run_many(plan: &Plan, mut progress: impl FnMut(&Summary, Duration)) -> Summary {
     let began = Instant::now();
     let next = AtomicU64::new(plan.start);

@@ -54,7 +54,7 @@ pub struct DiskSettings {
     /// The slowest common sync.
     pub sync_max: u64,
     /// Every sync takes at least this long, also when the faults have ended: a disk that is just slow.
-    pub crawl: u64,
+    pub slow_disk: u64,
     /// Syncs that stall.
     pub stall: u32,
     /// The longest stall.
@@ -64,16 +64,16 @@ pub struct DiskSettings {
     /// Groups that take only a part of what is queued.
     pub partial: u32,
     /// Starts that come to their end before what they found is durable: the power goes, or the sync fails.
-    pub cut_start: u32,
+    pub interrupted_start: u32,
     /// Mean time until a disk is full; 0 for none.
     pub full_every: u64,
     /// The longest time until there is space again.
     pub full_max: u64,
     /// A storage that is wrong, for tests of the simulator: a start does not look at the mark.
-    pub blind: bool,
+    pub ignores_mark: bool,
     /// A storage that is wrong, for tests of the simulator: a start does not sync what it has found.
-    pub trusting: bool,
-    /// Mean time until a disk breaks a promise; 0 for none. At most a minority of the disks, ever.
+    pub skips_start_sync: bool,
+    /// Mean time until a disk violates an invariant; 0 for none. At most a minority of the disks, ever.
     pub damage_every: u64,
 }
 
@@ -89,19 +89,19 @@ pub struct ProcessSettings {
     /// The longest pause.
     pub pause_max: u64,
     /// Crashes that hit every node at once, per million.
-    pub blackout: u32,
+    pub crash_all: u32,
     /// Crashes after which the data directory is gone, per million; at most a minority, ever.
     pub wipe: u32,
     /// Crashes after which the node never comes back, per million; of the same minority.
-    pub never: u32,
+    pub no_return: u32,
     /// Not a minority only: all disks but one may be lost or damaged, and all nodes but one never come back. Without
     /// a quorum nothing may happen any more, wrong or right. (When all directories are empty, there is no ensemble
     /// left, and the nodes form a new one.)
-    pub beyond: bool,
+    pub beyond_quorum: bool,
     /// Some crashes while the ensemble forms.
     pub early_crashes: bool,
     /// Messages of discovery and synchronisation before or behind which their sender crashes, per million.
-    pub ambush: u32,
+    pub sync_crash: u32,
     /// Mean time between leaders that are deposed on purpose; 0 for none.
     pub depose_every: u64,
     /// How far a node's clock may run too fast or too slow, per million.
@@ -119,8 +119,8 @@ pub struct WorkloadSettings {
     pub in_flight_max: usize,
     /// Mean pause of a client between operations, in microseconds.
     pub think: u64,
-    /// Operations given up before their answer, per million.
-    pub give_up: u32,
+    /// Operations cancelled before their answer, per million.
+    pub cancel: u32,
     /// The longest deadline of an attempt, in milliseconds, where the call goes on under the same (session, seq) after
     /// it; 0 for attempts that mostly name none.
     pub attempt_max_ms: u32,
@@ -186,16 +186,16 @@ impl Settings {
             disk: DiskSettings {
                 sync_min: 150,
                 sync_max: 400,
-                crawl: 0,
+                slow_disk: 0,
                 stall: 0,
                 stall_max: 0,
                 error: 0,
                 partial: 0,
-                cut_start: 0,
+                interrupted_start: 0,
                 full_every: 0,
                 full_max: 0,
-                blind: false,
-                trusting: false,
+                ignores_mark: false,
+                skips_start_sync: false,
                 damage_every: 0,
             },
             process: ProcessSettings {
@@ -203,12 +203,12 @@ impl Settings {
                 pause_every: 0,
                 down_max: 0,
                 pause_max: 0,
-                blackout: 0,
+                crash_all: 0,
                 wipe: 0,
-                never: 0,
-                beyond: false,
+                no_return: 0,
+                beyond_quorum: false,
                 early_crashes: false,
-                ambush: 0,
+                sync_crash: 0,
                 depose_every: 0,
                 drift: 0,
             },
@@ -217,7 +217,7 @@ impl Settings {
                 keys: 4,
                 in_flight_max: 2,
                 think: 50_000,
-                give_up: 0,
+                cancel: 0,
                 attempt_max_ms: 0,
             },
         }
@@ -264,16 +264,16 @@ impl Settings {
         let mut disk = DiskSettings {
             sync_min: 100,
             sync_max: r.pick(&[200, 1_000, 10_000, 40_000]),
-            crawl: 0,
+            slow_disk: 0,
             stall: sometimes(r, 6_000),
             stall_max: r.pick(&[100, 1_000, 8_000, 30_000]) * MILLISECOND,
             error: if r.one_in(4) { 500 } else { 0 },
             partial: sometimes(r, 500_000),
-            cut_start: if r.one_in(3) { r.pick(&[50_000, 300_000]) } else { 0 },
+            interrupted_start: if r.one_in(3) { r.pick(&[50_000, 300_000]) } else { 0 },
             full_every: if r.one_in(6) { r.between(1_000, 8_000) * MILLISECOND } else { 0 },
             full_max: r.pick(&[200, 2_000, 20_000]) * MILLISECOND,
-            blind: false,
-            trusting: false,
+            ignores_mark: false,
+            skips_start_sync: false,
             damage_every: if r.one_in(4) { r.between(500, 6_000) * MILLISECOND } else { 0 },
         };
         // Such a run takes several times as long, so there are few of them.
@@ -283,12 +283,12 @@ impl Settings {
             pause_every: every(r, 1_000, 7_000),
             down_max: r.pick(&[20, 500, 4_000]) * MILLISECOND,
             pause_max: if long { 60 * SECOND } else { r.pick(&[50, 1_000, 5_000]) * MILLISECOND },
-            blackout: sometimes(r, 250_000),
+            crash_all: sometimes(r, 250_000),
             wipe: if r.one_in(5) { 200_000 } else { 0 },
-            never: if r.one_in(8) { 150_000 } else { 0 },
-            beyond: r.one_in(12),
+            no_return: if r.one_in(8) { 150_000 } else { 0 },
+            beyond_quorum: r.one_in(12),
             early_crashes: r.one_in(3),
-            ambush: if r.one_in(3) { r.pick(&[30_000, 150_000]) } else { 0 },
+            sync_crash: if r.one_in(3) { r.pick(&[30_000, 150_000]) } else { 0 },
             drift: if r.chance(700_000) { 50_000 } else { 0 },
             depose_every: 0,
         };
@@ -299,7 +299,7 @@ impl Settings {
             in_flight_max: r.pick(&[1, 2, 4, 8]),
             // The more clients, the less each of them does: a key's history is to be short enough for its judge.
             think: r.between(10, 150) * MILLISECOND * clients.max(4) as u64 / 4,
-            give_up: sometimes(r, 60_000),
+            cancel: sometimes(r, 60_000),
             attempt_max_ms: 0,
         };
         bounds.round_jump_max = r.pick(&[2, bounds.round_jump_max]);
@@ -313,8 +313,8 @@ impl Settings {
         let attempt_max_ms = if r.one_in(3) { r.pick(&[60, 200, 500]) } else { 0 };
         let workload = WorkloadSettings { attempt_max_ms, ..workload };
         if r.one_in(16) {
-            // About as long as the election time-out. Longer, and little happens in a run.
-            disk.crawl = (election_ms * r.pick(&[500, 1_000, 1_500])).min(800 * MILLISECOND);
+            // About as long as the election timeout. Longer, and little happens in a run.
+            disk.slow_disk = (election_ms * r.pick(&[500, 1_000, 1_500])).min(800 * MILLISECOND);
             // Clients that ask anew before such a disk has written would fill a few places with one write.
             bounds.proposals_max = bounds.proposals_max.max(256);
             // One entry applied for each of its writes would leave a node behind at the end.
@@ -337,7 +337,7 @@ impl Settings {
     }
 
     /// How many nodes may lose their disks, or never come back.
-    pub fn spent_max(&self) -> usize {
-        if self.process.beyond { self.nodes - 1 } else { (self.nodes - 1) / 2 }
+    pub fn lost_max(&self) -> usize {
+        if self.process.beyond_quorum { self.nodes - 1 } else { (self.nodes - 1) / 2 }
     }
 }

@@ -4,7 +4,7 @@
 //! What remains is a [`Changes`], and so a command that a person can read, repeat and go on with. The search is
 //! greedy: everything at once, then halves, then one by one. A run from which something was taken meets other
 //! accidents than before, and so may miss a failure that is still there; therefore each attempt is made with a few
-//! runs of the same settings ([`Changes::stir`]). All of it is bounded by a [`Budget`].
+//! runs of the same settings ([`Changes::variant`]). All of it is bounded by a [`Budget`].
 
 use std::{
     fmt,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Runs of the same settings that are tried before they are taken not to fail.
-const STIRS: u64 = 6;
+const VARIANTS: u64 = 6;
 
 /// The shortest time for faults that is tried.
 const UNTIL_MIN: u64 = 250 * MILLISECOND;
@@ -34,23 +34,23 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// For a failure that somebody looks into.
+    /// For a failure that is being investigated.
     pub const FULL: Budget = Budget { runs: 10_000, time: Duration::from_secs(300) };
-    /// For the first failure of many seeds, unasked.
+    /// For the first failure of many seeds, by default.
     pub const SHORT: Budget = Budget { runs: 1_000, time: Duration::from_secs(30) };
 }
 
-/// How a run failed.
+/// The failure of a run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
-    /// The promise that was broken.
+    /// The violated invariant.
     pub violation: Violation,
     /// When, in microseconds of virtual time.
     pub time: u64,
 }
 
 impl Failure {
-    /// Whether both broke the same promise. Panics are told apart by what they say, numbers left out.
+    /// Whether both violated the same invariant. Panics are told apart by what they say, numbers left out.
     fn is_like(&self, other: &Failure) -> bool {
         let (one, other) = (&self.violation, &other.violation);
         let said = |violation: &Violation| -> String {
@@ -61,10 +61,10 @@ impl Failure {
     }
 }
 
-/// How large a run is.
+/// The size of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Size {
-    /// Kinds of trouble.
+    /// Kinds of faults.
     pub kinds: usize,
     /// How long faults go on, in microseconds.
     pub until: u64,
@@ -171,13 +171,13 @@ impl<R: FnMut(&Changes) -> Option<Failure>> Search<R> {
         let mut changes = self.best.clone();
         change(&mut changes);
         // First the run as it was, then others like it.
-        let own = changes.stir;
-        for stir in (0..STIRS).map(|more| own + more) {
+        let own = changes.variant;
+        for variant in (0..VARIANTS).map(|more| own + more) {
             if self.is_over() {
                 return false;
             }
             self.runs += 1;
-            changes.stir = stir;
+            changes.variant = variant;
             match (self.run)(&changes) {
                 Some(failure) if failure.is_like(&self.failure) => {
                     self.best = changes;
@@ -208,7 +208,7 @@ impl<R: FnMut(&Changes) -> Option<Failure>> Search<R> {
         }
     }
 
-    /// Fewer kinds of trouble.
+    /// Fewer kinds of faults.
     fn leave_out(&mut self) {
         let settings = self.best.settings(self.seed);
         let mut on: Vec<&Knob> = KNOBS.iter().filter(|knob| knob.is_on(&settings)).collect();
@@ -321,12 +321,12 @@ mod tests {
     fn a_failure_that_needs_luck_is_looked_for_in_other_runs() {
         let seed = rich();
         let run = |changes: &Changes| {
-            let lucky = changes.is_none() || changes.stir % 3 == 2;
+            let lucky = changes.is_none() || changes.variant % 3 == 2;
             lucky.then(|| failure("a promise", "broken", SECOND))
         };
         let shrunk = shrink_by(seed, &Changes::default(), Budget::FULL, run).expect("it fails");
         assert_eq!(shrunk.sizes.1.kinds, 0);
-        assert_eq!(shrunk.changes.stir, 2);
+        assert_eq!(shrunk.changes.variant, 2);
     }
 
     #[test]

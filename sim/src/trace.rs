@@ -18,28 +18,28 @@ impl Trace {
         Trace { hash: 0xCBF2_9CE4_8422_2325, sink, line: String::new() }
     }
 
-    /// The hash of everything so far.
+    /// The hash of all that was mixed in.
     pub fn hash(&self) -> u64 {
         self.hash
     }
 
-    /// Whether lines are wanted.
+    /// Whether there is a sink.
     pub fn is_wanted(&self) -> bool {
         self.sink.is_some()
     }
 
-    /// A number of what happened.
+    /// Mixes a number into the hash.
     pub fn mix(&mut self, value: u64) {
         self.hash = (self.hash.rotate_left(5) ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 
-    /// Bytes of what happened.
+    /// Mixes bytes into the hash.
     pub fn mix_bytes(&mut self, bytes: &[u8]) {
         self.mix(xxhash_rust::xxh3::xxh3_64(bytes));
     }
 
-    /// A line; `line` is called only if lines are wanted.
-    pub fn say(&mut self, now: u64, who: Option<usize>, line: impl FnOnce() -> String) {
+    /// Writes a line; `line` is called only if there is a sink.
+    pub fn line(&mut self, now: u64, who: Option<usize>, line: impl FnOnce() -> String) {
         let Some(sink) = &mut self.sink else { return };
         self.line.clear();
         let who = who.map_or_else(String::new, |node| format!("n{node}"));

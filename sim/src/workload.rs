@@ -283,7 +283,7 @@ impl Workload {
             },
             None if self.draining => return,
             None => {
-                client.next_at = now + random.around(self.settings.think);
+                client.next_at = now + random.jittered(self.settings.think);
                 self.next_value += 1;
                 let value = self.next_value;
                 // Mostly the revision it knows, sometimes one that cannot be right.
@@ -300,7 +300,7 @@ impl Workload {
                 }
             }
         };
-        let give_up = !scripted && random.chance(self.settings.give_up);
+        let give_up = !scripted && random.chance(self.settings.cancel);
         let flight = Flight {
             key,
             wish,
@@ -318,7 +318,7 @@ impl Workload {
         client.next_flight += 1;
     }
 
-    /// Ends waits that have lasted too long; says whether the connection is to be left.
+    /// Ends waits that have lasted too long; returns whether the connection is to be left.
     fn lose_patience(&mut self, index: usize, now: u64, out: &mut Vec<Ask>) -> bool {
         let client = &mut self.clients[index];
         let mut leave = client.link == Link::Open && now >= client.leave_at;

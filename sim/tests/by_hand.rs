@@ -1,4 +1,4 @@
-//! Scenarios made by hand, without random faults: each says what is done to the ensemble, and what must follow.
+//! Scenarios of a test, without random faults: each says what is done to the ensemble, and what must follow.
 
 use bytes::Bytes;
 use gometa_node::ClientId;
@@ -26,7 +26,7 @@ impl Bench {
         let mut settings = Settings::quiet(1, 3);
         (settings.heartbeat_ms, settings.election_ms) = (election_ms / 10, election_ms);
         settings.session_timeout_ms = 60_000;
-        settings.disk.crawl = sync_ms * MILLISECOND;
+        settings.disk.slow_disk = sync_ms * MILLISECOND;
         Bench { ensemble: Ensemble::new(settings, None), next: 0 }
     }
 

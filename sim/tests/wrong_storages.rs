@@ -30,12 +30,14 @@ fn a_storage_that_keeps_its_promises_raises_nothing() {
 
 #[test]
 fn a_start_that_does_not_ask_how_far_the_disk_was_synced_is_noticed() {
-    let (seed, why) = noticed(|settings| settings.disk.blind = true).expect("losses that nobody stops at");
+    let (seed, why) =
+        noticed(|settings| settings.disk.ignores_mark = true).expect("losses that nobody stops at");
     println!("seed {seed}: {why}");
 }
 
 #[test]
 fn a_start_that_believes_the_page_cache_is_noticed() {
-    let (seed, why) = noticed(|settings| settings.disk.trusting = true).expect("losses of what was found");
+    let (seed, why) =
+        noticed(|settings| settings.disk.skips_start_sync = true).expect("losses of what was found");
     println!("seed {seed}: {why}");
 }

@@ -129,7 +129,7 @@ impl Disk {
         let sealed = self.founding.as_ref().is_some_and(|founding| founding.sealed);
         match message {
             Message::FollowerEpoch { accepted, .. } => {
-                assert!(sealed, "nobody takes part before its seal is durable");
+                assert!(sealed, "a message before the seal is durable");
                 assert!(self.pending.is_empty(), "rule 11a: writes are in flight at CEPOCH");
                 assert_eq!(*accepted, self.hard.accepted_epoch, "CEPOCH tells the durable promise");
             }

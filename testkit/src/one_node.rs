@@ -1,5 +1,5 @@
-//! One node, its disk, and whatever a test lets happen around it: what the tests of robustness and the fuzz target
-//! (`fuzz/`, which includes this file) drive, each with happenings of its own making.
+//! One node, its disk, and peers that do anything: driven by zab's tests of robustness and by a fuzz target, each with
+//! actions that it generates.
 
 use bytes::Bytes;
 use gometa_zab::{
@@ -28,9 +28,9 @@ pub fn genesis() -> Genesis {
     Genesis { ensemble: HOME, voters: voters(true) }
 }
 
-/// What may happen; links and tokens are chosen by what there is.
+/// One action; links are chosen among the open ones.
 #[derive(Clone, Debug)]
-pub enum Happening {
+pub enum Action {
     Pass {
         ms: u64,
     },
@@ -52,56 +52,56 @@ pub enum Happening {
         link: usize,
         message: Message,
     },
-    /// What a well-behaved other side would say next, so that deep states are reached.
+    /// What a well-behaved peer would send next, so that deep states are reached.
     Answer {
         link: usize,
         variant: u8,
     },
     Vote(Box<Vote>),
-    /// A voter backs whom the node backs, or the node itself, or leads.
+    /// A voter votes for the candidate of the node, or for the node itself, or leads.
     Support {
         peer: NodeId,
         variant: u8,
     },
-    Ask(Ask),
+    Request(Request),
 }
 
 #[derive(Clone, Debug)]
-pub enum Ask {
+pub enum Request {
     Propose(usize),
     Barrier,
     RelayToLeader,
     RelayTo { link: usize },
 }
 
-/// The other end of a connection, as far as it must be known to give sensible answers.
-struct Wire {
+/// The other end of a connection, as far as sensible answers need it.
+struct Peer {
     link: LinkId,
-    /// Whom the node dialled.
+    /// The peer that the node dialled.
     peer: Option<NodeId>,
     greeted: bool,
     /// How far the other side is in what it does by itself.
     stage: u8,
-    /// The last leadership that was spoken of, in either direction.
+    /// The last epoch in a message, in either direction.
     epoch: Epoch,
     /// The last heartbeat sent or received.
     beat: u64,
     /// The other side's log ends here.
     last: Zxid,
-    /// What was said to this side last.
-    heard: Option<Message>,
+    /// The last message of the node that asks for an answer.
+    received: Option<Message>,
 }
 
-/// A node, its disk, and what stands around it.
-pub struct World {
+/// A node, its disk, and its peers.
+pub struct OneNode {
     zab: Zab,
     disk: Disk,
     now: Ticks,
     boot: u64,
-    links: Vec<Wire>,
+    links: Vec<Peer>,
     dials: Vec<NodeId>,
     next_link: u64,
-    next_ask: u64,
+    next_request: u64,
     asked: usize,
     answered: usize,
     applied: u64,
@@ -134,9 +134,9 @@ fn config(boot: u64) -> Config {
     }
 }
 
-impl World {
-    pub fn new(disk: Disk) -> World {
-        let mut world = World {
+impl OneNode {
+    pub fn new(disk: Disk) -> OneNode {
+        let mut node = OneNode {
             zab: Zab::new(config(1), disk.recover(), Ticks(0)),
             applied: disk.applied,
             disk,
@@ -145,7 +145,7 @@ impl World {
             links: Vec::new(),
             dials: Vec::new(),
             next_link: 0,
-            next_ask: 0,
+            next_request: 0,
             asked: 0,
             answered: 0,
             vote: None,
@@ -153,8 +153,8 @@ impl World {
             stopped: false,
             depth: [0; 4],
         };
-        world.step(Vec::new());
-        world
+        node.step(Vec::new());
+        node
     }
 
     fn restart(&mut self) {
@@ -169,7 +169,7 @@ impl World {
         self.step(Vec::new());
     }
 
-    fn wire(&mut self, choice: usize) -> Option<&mut Wire> {
+    fn peer_end(&mut self, choice: usize) -> Option<&mut Peer> {
         if self.links.is_empty() {
             return None;
         }
@@ -177,10 +177,10 @@ impl World {
         self.links.get_mut(index)
     }
 
-    fn add_wire(&mut self, peer: Option<NodeId>) -> LinkId {
+    fn add_link(&mut self, peer: Option<NodeId>) -> LinkId {
         self.next_link += 1;
         let link = LinkId(self.next_link);
-        let wire = Wire {
+        let peer_end = Peer {
             link,
             peer,
             greeted: false,
@@ -188,9 +188,9 @@ impl World {
             epoch: Epoch(1),
             beat: 0,
             last: Zxid::ZERO,
-            heard: None,
+            received: None,
         };
-        self.links.push(wire);
+        self.links.push(peer_end);
         link
     }
 
@@ -209,7 +209,7 @@ impl World {
                     "{effect:?} after Stop"
                 );
                 self.disk.vouch(ME, &effect);
-                self.obey(effect, &mut events);
+                self.carry_out(effect, &mut events);
             }
             if events.is_empty() || self.stopped {
                 return;
@@ -218,7 +218,7 @@ impl World {
         panic!("the node does not come to rest");
     }
 
-    fn obey(&mut self, effect: Effect, events: &mut Vec<Event>) {
+    fn carry_out(&mut self, effect: Effect, events: &mut Vec<Event>) {
         match effect {
             Effect::Write { token, write } => self.disk.pending.push_back((token, write)),
             Effect::Read { id, from, to, bytes_max } => {
@@ -231,22 +231,22 @@ impl World {
                 self.dials.push(peer);
             }
             Effect::Send { link, message } => {
-                let wire = self.links.iter_mut().find(|wire| wire.link == link);
-                let wire = wire.expect("nothing is sent on a connection that is not there");
+                let peer_end = self.links.iter_mut().find(|peer_end| peer_end.link == link);
+                let peer_end = peer_end.expect("nothing is sent on a connection that is not there");
                 match &message {
                     Message::NewEpoch(epoch)
                     | Message::Diff { epoch, .. }
                     | Message::AckEpoch { epoch, .. }
-                    | Message::NewLeader { epoch, .. } => wire.epoch = *epoch,
-                    Message::Heartbeat { id, .. } => wire.beat = *id,
+                    | Message::NewLeader { epoch, .. } => peer_end.epoch = *epoch,
+                    Message::Heartbeat { id, .. } => peer_end.beat = *id,
                     _ => {}
                 }
                 match &message {
-                    Message::Diff { base, .. } => wire.last = *base,
+                    Message::Diff { base, .. } => peer_end.last = *base,
                     Message::Propose { entries, .. } => {
-                        wire.last = entries.last().map_or(wire.last, |entry| entry.zxid);
+                        peer_end.last = entries.last().map_or(peer_end.last, |entry| entry.zxid);
                     }
-                    Message::AckEpoch { last, .. } => wire.last = *last,
+                    Message::AckEpoch { last, .. } => peer_end.last = *last,
                     _ => {}
                 }
                 match &message {
@@ -259,10 +259,10 @@ impl World {
                     Message::Heartbeat { .. } | Message::Commit { .. } | Message::Alive { .. }
                 );
                 if !aside {
-                    wire.heard = Some(message);
+                    peer_end.received = Some(message);
                 }
             }
-            Effect::Close { link } => self.links.retain(|wire| wire.link != link),
+            Effect::Close { link } => self.links.retain(|peer_end| peer_end.link != link),
             Effect::Commit { counter } => {
                 assert!(counter > self.applied, "invariant 15: applied once, in order");
                 self.applied = counter;
@@ -283,23 +283,23 @@ impl World {
     }
 
     fn message(&mut self, choice: usize, message: Message) {
-        let Some(wire) = self.wire(choice) else { return };
-        let link = wire.link;
+        let Some(peer_end) = self.peer_end(choice) else { return };
+        let link = peer_end.link;
         if let Message::Hello(_) = message {
-            wire.greeted = true;
+            peer_end.greeted = true;
         }
         self.step(vec![Event::Message { link, message }]);
     }
 
-    /// What a correct peer would do now, roughly.
+    /// Sends about what a correct peer would send now.
     fn answer(&mut self, choice: usize, variant: u8) {
         let own = self.disk.hard;
         let log = self.disk.recover().boundaries;
         let own_last = self.zab.last();
         let formed = self.zab.ensemble();
-        let Some(wire) = self.wire(choice) else { return };
-        let peer = wire.peer.unwrap_or(NodeId(if variant.is_multiple_of(2) { 1 } else { 3 }));
-        if !wire.greeted {
+        let Some(peer_end) = self.peer_end(choice) else { return };
+        let peer = peer_end.peer.unwrap_or(NodeId(if variant.is_multiple_of(2) { 1 } else { 3 }));
+        if !peer_end.greeted {
             let hello = Hello {
                 node: peer,
                 incarnation: Incarnation(u128::from(peer.0)),
@@ -311,15 +311,15 @@ impl World {
             };
             return self.message(choice, Message::Hello(hello));
         }
-        let epoch = wire.epoch;
-        let last = wire.last;
-        let beat = wire.beat;
-        let heard = wire.heard.take();
-        let answer = match heard {
+        let epoch = peer_end.epoch;
+        let last = peer_end.last;
+        let beat = peer_end.beat;
+        let received = peer_end.received.take();
+        let answer = match received {
             // The node follows: this side leads.
             Some(Message::FollowerEpoch { accepted, .. }) => {
-                wire.epoch = Epoch((accepted.0 + 1 + u64::from(variant % 2)).min(TOP));
-                Message::NewEpoch(wire.epoch)
+                peer_end.epoch = Epoch((accepted.0 + 1 + u64::from(variant % 2)).min(TOP));
+                Message::NewEpoch(peer_end.epoch)
             }
             Some(Message::AckEpoch { epoch, last, .. }) => {
                 let cut = if variant < 64 { u64::from(variant % 3) } else { 0 };
@@ -328,12 +328,12 @@ impl World {
                     .iter()
                     .find(|end| end.counter >= keep)
                     .map_or(Zxid::ZERO, |end| Zxid { epoch: end.epoch, counter: keep });
-                wire.last = if keep == 0 { Zxid::ZERO } else { base };
-                wire.stage = 2;
-                Message::Diff { epoch, base: wire.last }
+                peer_end.last = if keep == 0 { Zxid::ZERO } else { base };
+                peer_end.stage = 2;
+                Message::Diff { epoch, base: peer_end.last }
             }
             Some(Message::AckNewLeader { epoch, last }) => {
-                wire.stage = 4;
+                peer_end.stage = 4;
                 Message::UpToDate { epoch, commit: last.counter }
             }
             // The node leads: this side follows.
@@ -354,19 +354,19 @@ impl World {
             // Formation.
             Some(Message::Prepare(genesis)) => Message::Prepared(genesis.ensemble),
             _ if formed.is_none() => Message::Prepare(genesis()),
-            // Nothing asked for: what a leader, or a follower, says of itself.
-            _ if wire.peer.is_none() && wire.stage == 0 => {
-                wire.stage = 1;
+            // Nothing to answer: what a leader, or a follower, sends by itself.
+            _ if peer_end.peer.is_none() && peer_end.stage == 0 => {
+                peer_end.stage = 1;
                 Message::FollowerEpoch { accepted: own.accepted_epoch, config_version: 0 }
             }
-            _ if wire.peer.is_none() => match variant % 4 {
+            _ if peer_end.peer.is_none() => match variant % 4 {
                 0 | 1 => Message::HeartbeatAck { epoch, id: beat },
                 2 => Message::Relay(Bytes::from_static(b"forwarded")),
                 _ => Message::Ack { epoch, last },
             },
-            _ => match (wire.stage, variant % 4) {
+            _ => match (peer_end.stage, variant % 4) {
                 (2, 0) => {
-                    wire.stage = 3;
+                    peer_end.stage = 3;
                     Message::NewLeader { epoch, last: own_last }
                 }
                 (2.., 1 | 2) => {
@@ -377,25 +377,25 @@ impl World {
                 }
                 (4, 3) => Message::Commit { epoch, commit: own_last.counter },
                 _ => {
-                    wire.beat += 1;
-                    Message::Heartbeat { epoch, id: wire.beat, commit: 0 }
+                    peer_end.beat += 1;
+                    Message::Heartbeat { epoch, id: peer_end.beat, commit: 0 }
                 }
             },
         };
         self.message(choice, answer);
     }
 
-    /// Lets something happen; whatever the node says that it may not say panics here.
-    pub fn happen(&mut self, happening: Happening) {
+    /// Performs an action; panics if the node sends what it may not send.
+    pub fn perform(&mut self, action: Action) {
         if self.stopped {
             return self.restart();
         }
-        match happening {
-            Happening::Pass { ms } => {
+        match action {
+            Action::Pass { ms } => {
                 self.now = self.now.plus(ms * 1_000);
                 self.step(vec![Event::Tick]);
             }
-            Happening::Persist { count } => {
+            Action::Persist { count } => {
                 let mut last = None;
                 for _ in 0..count {
                     last = self.disk.persist().or(last);
@@ -404,33 +404,33 @@ impl World {
                     self.step(vec![Event::Persisted(token)]);
                 }
             }
-            Happening::Crash => self.restart(),
-            Happening::Connect => {
+            Action::Crash => self.restart(),
+            Action::Connect => {
                 if let Some(peer) = self.dials.pop() {
-                    let link = self.add_wire(Some(peer));
+                    let link = self.add_link(Some(peer));
                     self.step(vec![Event::Connected { peer, link }]);
                 }
             }
-            Happening::FailToConnect => {
+            Action::FailToConnect => {
                 if let Some(peer) = self.dials.pop() {
                     self.step(vec![Event::ConnectFailed { peer }]);
                 }
             }
-            Happening::Accept => {
-                let link = self.add_wire(None);
+            Action::Accept => {
+                let link = self.add_link(None);
                 self.step(vec![Event::Accepted { link }]);
             }
-            Happening::Greet { link, hello } => self.message(link, Message::Hello(*hello)),
-            Happening::Close { link } => {
-                if let Some(wire) = self.wire(link) {
-                    let link = wire.link;
-                    self.links.retain(|wire| wire.link != link);
+            Action::Greet { link, hello } => self.message(link, Message::Hello(*hello)),
+            Action::Close { link } => {
+                if let Some(peer_end) = self.peer_end(link) {
+                    let link = peer_end.link;
+                    self.links.retain(|peer_end| peer_end.link != link);
                     self.step(vec![Event::Closed { link }]);
                 }
             }
-            Happening::Message { link, message } => self.message(link, message),
-            Happening::Answer { link, variant } => self.answer(link, variant),
-            Happening::Support { peer, variant } => {
+            Action::Message { link, message } => self.message(link, message),
+            Action::Answer { link, variant } => self.answer(link, variant),
+            Action::Support { peer, variant } => {
                 let Some(own) = self.vote.clone() else { return };
                 self.sequence += 1;
                 let leads = variant.is_multiple_of(4);
@@ -454,16 +454,16 @@ impl World {
                 };
                 self.step(vec![Event::Datagram(vote)]);
             }
-            Happening::Vote(vote) => self.step(vec![Event::Datagram(*vote)]),
-            Happening::Ask(ask) => {
-                self.next_ask += 1;
-                let id = self.next_ask;
+            Action::Vote(vote) => self.step(vec![Event::Datagram(*vote)]),
+            Action::Request(ask) => {
+                self.next_request += 1;
+                let id = self.next_request;
                 let event = match ask {
-                    Ask::Propose(size) => Event::Propose { id, payload: Bytes::from(vec![b'p'; size]) },
-                    Ask::Barrier => Event::Barrier { id },
-                    Ask::RelayToLeader => Event::RelayToLeader(Bytes::from_static(b"to the leader")),
-                    Ask::RelayTo { link } => {
-                        let link = self.wire(link).map_or(LinkId(0), |wire| wire.link);
+                    Request::Propose(size) => Event::Propose { id, payload: Bytes::from(vec![b'p'; size]) },
+                    Request::Barrier => Event::Barrier { id },
+                    Request::RelayToLeader => Event::RelayToLeader(Bytes::from_static(b"to the leader")),
+                    Request::RelayTo { link } => {
+                        let link = self.peer_end(link).map_or(LinkId(0), |peer_end| peer_end.link);
                         Event::RelayTo { link, payload: Bytes::from_static(b"an answer") }
                     }
                 };

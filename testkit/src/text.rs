@@ -50,14 +50,14 @@ pub fn name(node: NodeId) -> String {
 
 fn names(nodes: &[NodeId]) -> String {
     match nodes {
-        [] => "nobody".to_owned(),
+        [] => "none".to_owned(),
         nodes => nodes.iter().map(|node| name(*node)).collect::<Vec<_>>().join(", "),
     }
 }
 
 /// A node, or none.
 pub fn name_or_none(node: Option<NodeId>) -> String {
-    node.map_or_else(|| "nobody".to_owned(), name)
+    node.map_or_else(|| "none".to_owned(), name)
 }
 
 /// A node's role; `None` while it is down.
@@ -228,17 +228,17 @@ impl Names {
             }
             Notice::Duplicate { peer, served, other } => {
                 let places = format!("from {} and from {}", served.message, other.message);
-                (Story, format!("{me} hears {} twice: {places}", name(*peer)))
+                (Story, format!("{me} finds two nodes {}: {places}", name(*peer)))
             }
             Notice::DuplicateOfSelf { peer, addresses } => {
                 let text = format!("another {me} is at {}", addresses.message);
-                (Story, format!("{me} hears from {} that {text}", name(*peer)))
+                (Story, format!("{me} learns from {} that {text}", name(*peer)))
             }
             Notice::OtherEnsemble { peer, .. } => {
-                (Story, format!("{me} hears a vote of {} for another ensemble", name(*peer)))
+                (Story, format!("{me} receives a vote of {} for another ensemble", name(*peer)))
             }
             Notice::SlowStorage { node, .. } => {
-                (Links, format!("{me} hears of a slow disk: {}", name(*node)))
+                (Links, format!("{me} learns of a slow disk: {}", name(*node)))
             }
             Notice::UnrecordedIncarnation { peer } => {
                 (Story, format!("{me} does not count {}: another data directory", name(*peer)))

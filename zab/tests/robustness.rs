@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use gometa_testkit::{
     disk::Disk,
-    one_node::{self as world, Ask, HOME, Happening, ME, TOP, World, genesis, voters},
+    one_node::{self, Action, HOME, ME, OneNode, Request, TOP, genesis, voters},
 };
 use gometa_zab::{
     Addresses, Candidate, EnsembleId, Epoch, Genesis, Hello, Incarnation, Kind, LEVEL, LogEntry, Message,
@@ -210,45 +210,45 @@ fn vote() -> impl Strategy<Value = Vote> {
 }
 
 /// `noise` is the weight of what a well-behaved ensemble would not do.
-fn happening(noise: u32) -> impl Strategy<Value = Happening> {
+fn action(noise: u32) -> impl Strategy<Value = Action> {
     let link = || 0..4_usize;
     let ask = prop_oneof![
-        (0..60_usize).prop_map(Ask::Propose),
-        Just(Ask::Barrier),
-        Just(Ask::RelayToLeader),
-        link().prop_map(|link| Ask::RelayTo { link }),
+        (0..60_usize).prop_map(Request::Propose),
+        Just(Request::Barrier),
+        Just(Request::RelayToLeader),
+        link().prop_map(|link| Request::RelayTo { link }),
     ];
     let time = prop_oneof![30 => 1..40_u64, noise => 40..1_200_u64, 1 => Just(6_000)];
     prop_oneof![
-        10 => time.prop_map(|ms| Happening::Pass { ms }),
-        20 => (1..4_usize).prop_map(|count| Happening::Persist { count }),
+        10 => time.prop_map(|ms| Action::Pass { ms }),
+        20 => (1..4_usize).prop_map(|count| Action::Persist { count }),
         noise => prop_oneof![
-            1 => Just(Happening::Crash),
-            1 => Just(Happening::FailToConnect),
-            2 => link().prop_map(|link| Happening::Close { link }),
-            4 => (link(), hello()).prop_map(|(link, hello)| Happening::Greet { link, hello: Box::new(hello) }),
-            8 => (link(), message()).prop_map(|(link, message)| Happening::Message { link, message }),
-            8 => vote().prop_map(|vote| Happening::Vote(Box::new(vote))),
+            1 => Just(Action::Crash),
+            1 => Just(Action::FailToConnect),
+            2 => link().prop_map(|link| Action::Close { link }),
+            4 => (link(), hello()).prop_map(|(link, hello)| Action::Greet { link, hello: Box::new(hello) }),
+            8 => (link(), message()).prop_map(|(link, message)| Action::Message { link, message }),
+            8 => vote().prop_map(|vote| Action::Vote(Box::new(vote))),
         ],
-        10 => Just(Happening::Connect),
-        5 => Just(Happening::Accept),
-        50 => (link(), any::<u8>()).prop_map(|(link, variant)| Happening::Answer { link, variant }),
+        10 => Just(Action::Connect),
+        5 => Just(Action::Accept),
+        50 => (link(), any::<u8>()).prop_map(|(link, variant)| Action::Answer { link, variant }),
         8 => (select(vec![NodeId(1), NodeId(3)]), any::<u8>())
-            .prop_map(|(peer, variant)| Happening::Support { peer, variant }),
-        8 => ask.prop_map(Happening::Ask),
+            .prop_map(|(peer, variant)| Action::Support { peer, variant }),
+        8 => ask.prop_map(Action::Request),
     ]
 }
 
-fn happenings() -> impl Strategy<Value = Vec<Happening>> {
-    select(vec![1_u32, 5, 20]).prop_flat_map(|noise| vec(happening(noise), 1..400))
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    select(vec![1_u32, 5, 20]).prop_flat_map(|noise| vec(action(noise), 1..400))
 }
 /// What the disk holds at first: nothing, a prepared genesis, or a member's history.
 fn disk() -> impl Strategy<Value = Disk> {
     (0..6_u8, vec((1..3_u64, 1..4_u64), 0..4), 0..3_u64, 0..3_u64, 0..20_u64).prop_map(
         |(kind, runs, above, below, applied)| match kind {
             0 => Disk::default(),
-            1 => world::prepared(),
-            _ => world::member(&runs, above, below, applied),
+            1 => one_node::prepared(),
+            _ => one_node::member(&runs, above, below, applied),
         },
     )
 }
@@ -259,11 +259,11 @@ proptest! {
     #[test]
     fn no_message_in_any_state_makes_a_node_panic_or_say_more_than_its_disk_does(
         disk in disk(),
-        happenings in happenings(),
+        actions in actions(),
     ) {
-        let mut world = World::new(disk);
-        for happening in happenings {
-            world.happen(happening);
+        let mut node = OneNode::new(disk);
+        for action in actions {
+            node.perform(action);
         }
     }
 }
@@ -275,13 +275,13 @@ fn the_robustness_test_reaches_deep_states() {
     let mut runner = TestRunner::deterministic();
     let mut depth = [0; 4];
     for _ in 0..300 {
-        let tree = (disk(), happenings()).new_tree(&mut runner).expect("a world");
-        let (disk, happenings) = tree.current();
-        let mut world = World::new(disk);
-        for happening in happenings {
-            world.happen(happening);
+        let tree = (disk(), actions()).new_tree(&mut runner).expect("a node");
+        let (disk, actions) = tree.current();
+        let mut node = OneNode::new(disk);
+        for action in actions {
+            node.perform(action);
         }
-        for (sum, own) in depth.iter_mut().zip(world.depth) {
+        for (sum, own) in depth.iter_mut().zip(node.depth) {
             *sum += own;
         }
     }

@@ -136,7 +136,7 @@ proptest! {
     }
 
     /// TCP's own checksum is all that a message has: damage must not panic, and what still passes is
-    /// well-formed, so that it can be said again.
+    /// well-formed, so that it can be encoded again.
     #[test]
     fn flipped_bits_in_a_message_do_no_harm(message in strategies::message(), places in places()) {
         if let Ok(message) = message::decode(flipped(&frame(&message), &places)) {

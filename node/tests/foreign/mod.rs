@@ -76,7 +76,7 @@ fn a_follower_that_asks_for_barriers_without_end_holds_up_nobody() {
     ensemble.run(500);
     let leader = ensemble.leader().expect("a leader");
     let follower = (leader + 1) % 3;
-    // No round ends any more: as many as there may be are under way.
+    // No round ends any more: as many as there may be are in flight.
     for node in (0..3).filter(|node| *node != leader) {
         ensemble.isolate(node, true);
     }

@@ -185,7 +185,7 @@ fn a_pause_longer_than_the_time_out_ends_no_session() {
         ensemble.run(500);
         let leader = ensemble.leader().expect("a leader");
         let session = ensemble.open_session(leader, 1);
-        // All are stopped for six time-outs; what the client sends meanwhile is seen a moment after they go on.
+        // All are stopped for six timeouts; what the client sends meanwhile is seen a moment after they go on.
         ensemble.skip(60_000);
         if contact {
             ensemble.tell(leader, gometa_node::Event::Contact { session });

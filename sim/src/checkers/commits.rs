@@ -1,8 +1,8 @@
 //! 3. **Agreement**, 4. **Total order**, 6. **Global primary order**: what nodes apply are prefixes of one log.
 //! 10. **Leader completeness** (and 7, primary integrity): an established leader's initial history holds every
 //!     entry committed in lower epochs, where committed = durable on a quorum whose current epoch is the one that
-//!     replicated it, noticed by anybody or not.
-//! 15. **Commit monotone**: nobody is told a commit index without such a quorum; nothing is applied before it is
+//!     replicated it, whether a node knows it or not.
+//! 15. **Commit monotone**: a commit index is sent only with such a quorum; nothing is applied before it is
 //!     committed and durable at the applying node; what is applied or committed is never truncated.
 
 use std::collections::BTreeMap;
@@ -133,7 +133,7 @@ impl Commits {
         Ok(())
     }
 
-    /// A leader tells its commit index.
+    /// A leader sends its commit index.
     pub(super) fn told(&self, node: usize, epoch: Epoch, commit: u64) -> Check {
         ensure!(
             commit <= self.count(),

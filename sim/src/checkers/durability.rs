@@ -1,7 +1,7 @@
 //! 14. **Durable before sent**: when an ack of any kind, a vote or a promise is *sent*, the sender's crash image
 //!     (what certainly survives a crash now) already contains what it claims. And with 13: no ack for an epoch
 //!     other than the promised one, or to another leader than it was promised to. And rule 11a: nothing issued is
-//!     still under way when a node offers its history to a new leader.
+//!     still in flight when a node offers its history to a new leader.
 
 use gometa_zab::{Epoch, Message, Vote, VoteState, Zxid};
 

@@ -45,12 +45,12 @@ pub use self::replies::Unanswered;
 use self::{replies::Replies, serving::Serving, sessions::Sessions, state::State};
 use crate::disk::{Disk, Image};
 
-/// A promise of the protocol is broken.
+/// A violated invariant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
-    /// Which.
+    /// The invariant.
     pub invariant: &'static str,
-    /// How.
+    /// What was found.
     pub detail: String,
 }
 
@@ -60,7 +60,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What a check comes to.
+/// The result of a check.
 pub type Check = Result<(), Violation>;
 
 /// Returns a violation of an invariant unless the condition holds.
@@ -88,7 +88,7 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// An oracle for an ensemble of so many voters.
+    /// An oracle for an ensemble of `nodes` voters.
     pub fn new(nodes: usize) -> Oracle {
         Oracle {
             protocol: Protocol::new(nodes),
@@ -114,7 +114,7 @@ impl Oracle {
         self.protocol.is_counted(node)
     }
 
-    /// Entries committed so far, noticed or not.
+    /// Entries committed so far, whether a node knows it or not.
     pub fn committed(&self) -> u64 {
         self.protocol.committed()
     }
@@ -156,7 +156,7 @@ impl Oracle {
         self.protocol.issues(node, disk, write)
     }
 
-    /// A node issues a write, in a run whose sessions have this time-out.
+    /// A node issues a write, in a run whose sessions have this timeout.
     pub fn times(&self, node: usize, write: &Write, timeout_ms: u32) -> Check {
         if let Write::Append(entries) = write {
             for entry in entries {

@@ -1,4 +1,4 @@
-//! What a store ought to do, written a second time from the description alone, in the plainest way, and with the
+//! What a store must do, written a second time from the description alone, in the plainest way, and with the
 //! whole past kept: every state of every key, and every write's one outcome.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +28,7 @@ pub(super) struct Model {
     pub(super) sessions: BTreeMap<u64, Session>,
     /// All sessions ever, by nonce; a nonce may be used again after its session has ended.
     opened: BTreeMap<Bytes, Vec<u64>>,
-    /// Every write that ever happened: the entry that made it happen, and what came of it.
+    /// Every write that ever happened: the entry that made it happen, and its outcome.
     done: BTreeMap<(u64, u64), (u64, CommandOutcome)>,
     /// Entries whose write had happened before.
     pub(super) suppressed: u64,
@@ -62,7 +62,7 @@ impl Model {
         self.keys.iter().filter_map(|(key, states)| Some((key, states.last()?.1.as_ref()?)))
     }
 
-    /// The entry at which a write happened, and what came of it.
+    /// The entry at which a write happened, and its outcome.
     pub(super) fn done(&self, session: u64, seq: u64) -> Option<&(u64, CommandOutcome)> {
         self.done.get(&(session, seq))
     }

@@ -57,7 +57,7 @@ impl Protocol {
         self.counted[node]
     }
 
-    /// Entries committed so far, noticed or not.
+    /// Entries committed so far, whether a node knows it or not.
     pub(crate) fn committed(&self) -> u64 {
         self.commits.count()
     }

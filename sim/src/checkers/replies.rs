@@ -1,6 +1,6 @@
 //! 16. **No acknowledged loss**: a write is acknowledged only if it is in the committed log, which every later
 //!     leader's initial history holds (10).
-//! 19. **Exactly once**: a write happens at most once, and whoever asks for it again is given the same answer.
+//! 19. **Exactly once**: a write happens at most once, and each retry gets the same answer.
 //!
 //! And what clients may conclude from answers: a reply follows from the log; what was acknowledged or shown before
 //! a request arrived comes before it (real-time order); a read shows the log's state at the revision it names;
@@ -53,9 +53,9 @@ impl Attempts {
 /// A request without an answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unanswered {
-    /// Who was asked.
+    /// The node that received it.
     pub node: usize,
-    /// What, and since when.
+    /// The request and its time.
     pub detail: String,
 }
 
@@ -63,7 +63,7 @@ pub struct Unanswered {
 #[derive(Default)]
 pub(super) struct Replies {
     open: BTreeMap<(u64, u64), Asked>,
-    /// Requests that the client gave up; an answer may still be on its way out.
+    /// Requests that the client cancelled; an answer may still be on its way out.
     given_up: BTreeSet<(u64, u64)>,
     writes: BTreeMap<(u64, u64), Attempts>,
     shown: u64,

@@ -1,5 +1,5 @@
 //! Sessions end at their clients' request, or by a leader's proposal, and not before they have been silent for their
-//! time-out (section 6.9), in *attended time*: between two steps of a node at most 100 ms count, so a pause ends no
+//! timeout (section 6.9), in *attended time*: between two steps of a node at most 100 ms count, so a pause ends no
 //! session of a living client. A leader starts all clocks afresh, so it ends none until it has led for that long.
 //! What it has not seen yet when it goes on after a pause may be signs of life: it ends none in that step.
 

@@ -22,7 +22,7 @@
 //!
 //! # Left out
 //!
-//! Damage: a disk that lies, tears or flips what it has synced breaks its own promise, and what a storage says
+//! Damage: a disk that lies, breaks or flips what it has synced breaks its own promise, and what a storage says
 //! about it is tested storage by storage.
 
 mod model;
@@ -78,7 +78,7 @@ pub struct Opening {
     pub recovered: Recovered,
 }
 
-/// What a storage owes to the protocol.
+/// What a storage must provide to the protocol.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Promise {
     /// Reports rise, and name only what was submitted.
@@ -107,7 +107,7 @@ pub enum Promise {
 /// A broken promise.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Broken {
-    /// Which.
+    /// The invariant.
     pub promise: Promise,
     /// How it shows.
     pub what: String,

@@ -80,7 +80,7 @@ impl Model {
         synced.map_or(0, |at| at + 1)
     }
 
-    /// How far the log may be read: the entries that were reported and that no write under way cuts.
+    /// How far the log may be read: the entries that were reported and that no write in flight cuts.
     pub fn readable(&self) -> u64 {
         self.course[self.reported..].iter().map(|(_, last)| *last).min().unwrap_or(0)
     }

@@ -109,7 +109,7 @@ impl Maker {
         self.steps.push(Step::Write(write));
     }
 
-    /// All, or some and leave the rest under way.
+    /// All, or some and leave the rest in flight.
     fn settle(&mut self) {
         let waiting = self.writes - self.settled;
         let some = if self.random.one_in(2) { waiting } else { self.random.index(waiting + 1) };

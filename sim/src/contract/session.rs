@@ -8,7 +8,7 @@ use crate::random::{Random, Stream};
 /// How a storage came through a plan.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Ended {
-    /// All steps are done; writes may be under way.
+    /// All steps are done; writes may be in flight.
     Done,
     /// The storage failed, for this reason.
     Failed(String),

@@ -53,9 +53,9 @@ impl Disk {
         }
     }
 
-    /// Hashes what this disk holds and what is under way to it. Of the tables only how far they have applied, for the
+    /// Hashes what this disk holds and what is in flight to it. Of the tables only how far they have applied, for the
     /// rest follows from the log; tokens are left out, for their order is that of the writes, and so is the mark, which
-    /// follows from what is synced as long as nothing is damaged.
+    /// follows from what is synced while nothing is damaged.
     pub fn fingerprint(&self, hasher: &mut impl Hasher) {
         (self.incarnation, self.boots, self.done, self.busy).hash(hasher);
         let applied = self.wal.range(..self.synced).rev().find_map(|pending| match &pending.write {

@@ -12,17 +12,17 @@ use crate::{
 };
 
 impl Ensemble {
-    /// What answers have reached a client that was made by hand; empties the list.
+    /// What answers have reached a client that was of a test; empties the list.
     pub fn take_answers(&mut self, client: ClientId) -> Vec<Response> {
         self.links.take_answers(client)
     }
 
-    /// A client made by hand, connected to a node. Its answers wait in [`Ensemble::take_answers`].
+    /// A client of a test, connected to a node. Its answers wait in [`Ensemble::take_answers`].
     pub fn connect(&mut self, node: usize) -> ClientId {
         self.links.connect_by_hand(node, self.processes[node].life)
     }
 
-    /// A client made by hand asks; the request arrives at once.
+    /// A client of a test asks; the request arrives at once.
     pub fn request(&mut self, client: ClientId, request: Request) {
         if let Some((node, event)) = self.links.request_by_hand(client, request)
             && self.processes[node].is_up()
@@ -34,7 +34,7 @@ impl Ensemble {
         }
     }
 
-    /// A client looks around.
+    /// A client checks its timers.
     pub(crate) fn poll(&mut self, client: usize) -> Check {
         let mut asks = Vec::new();
         let next = self.workload.poll(client, self.now, &mut asks);
@@ -113,7 +113,7 @@ impl Ensemble {
             },
             ClientTransit::Request { link, request } => {
                 if let Some(node) = self.reaches(link) {
-                    self.trace.say(now, Some(node), || format!("client {link} asks {request:?}"));
+                    self.trace.line(now, Some(node), || format!("client {link} asks {request:?}"));
                     self.oracle.asked(now, node, link as u64, &request);
                     self.deliver(node, Event::Request { client: ClientId(link as u64), request: *request });
                 }

@@ -1,15 +1,13 @@
-//! Leaders that are deposed on purpose, in the ways in which an old leadership, or an earlier one of the same node,
-//! could do harm (rules 21 to 23, section 6.2 of docs/protocol.md). Each is a sequence that chance alone hardly brings
-//! about:
+//! Leaders deposed on purpose, in the ways in which an old leadership, or an earlier one of the same node, could do
+//! harm (rules 21 to 23, section 6.2 of docs/protocol.md). Each is a sequence of faults that is rare by chance:
 //!
-//! - *Late*: what the followers send to the leader takes longer and longer, then nothing reaches them from it any
-//!   more. They elect another, while the old leader still hears what they said to it before, across the beginnings of
-//!   its barrier rounds.
-//! - *Jilted*: every follower loses its connection to the leader at once, and the leader learns nothing of it.
-//! - *Seesaw* (five nodes): the leader is cut off with a minority, to which it goes on proposing. When the others have
-//!   another leader, the cut heals; when the old one follows the new one, so that what it and its minority held is cut
-//!   back, the new one crashes. So the old one has a chance to lead again, without a restart, followers that hold less
-//!   than they acknowledged to it before.
+//! - *Late*: messages to the leader take longer and longer, then messages from it are lost. The followers elect
+//!   another, while the old leader still receives what they sent before, across the beginnings of its barrier rounds.
+//! - *Abandoned*: all followers lose their connections to the leader at once, and the leader does not learn of it.
+//! - *With a minority* (five nodes): the leader is separated with a minority, to which it goes on proposing. When the
+//!   others have another leader, the partition heals; when the old leader follows the new one, so that the tail that it
+//!   and its minority held is truncated, the new one crashes. So the old one can lead again, without a restart,
+//!   followers that hold less than they acknowledged to it before.
 
 use gometa_zab::{NodeId, Role};
 
@@ -20,16 +18,15 @@ use crate::{
     settings::MILLISECOND,
 };
 
-/// Between two looks at how a deposition goes, in microseconds.
+/// The time between two checks of a deposition's progress, in microseconds.
 const LOOK_EVERY: u64 = 2 * MILLISECOND;
-/// How much longer the last message takes than the first while everything gets later: sent within 1 µs, it arrives
-/// within 3.
+/// The factor by which a sequence of messages is stretched: sent within 1 µs, it arrives within 3.
 const STRETCH: u64 = 3;
 
 impl Ensemble {
     /// A leader is deposed, if there is one.
     pub(crate) fn depose(&mut self) {
-        if self.calm {
+        if self.faults_ended {
             return;
         }
         self.next(self.settings.process.depose_every, Action::Depose);
@@ -56,10 +53,13 @@ impl Ensemble {
                 (Stage::Stretching { until }, others.iter().map(|other| (leader, *other)).collect())
             }
             1 => {
-                self.network.jilt(self.now, leader);
-                let told = self.machine.one_in(2);
-                let pairs =
-                    if told { Vec::new() } else { others.iter().map(|other| (leader, *other)).collect() };
+                self.network.abandon(self.now, leader);
+                let leader_hears = self.machine.one_in(2);
+                let pairs = if leader_hears {
+                    Vec::new()
+                } else {
+                    others.iter().map(|other| (leader, *other)).collect()
+                };
                 (Stage::Deposing { hold: self.machine.below(2 * election) }, pairs)
             }
             _ => {
@@ -73,16 +73,16 @@ impl Ensemble {
         };
         match kind {
             0 => self.counts.faults.late_depositions += 1,
-            1 => self.counts.faults.jilted_leaders += 1,
+            1 => self.counts.faults.abandoned_leaders += 1,
             _ => {}
         }
-        let what = ["late", "jilted"].get(kind as usize).copied().unwrap_or("seesaw");
-        self.trace.say(self.now, Some(leader), || format!("is deposed: {what}"));
+        let what = ["late", "abandoned"].get(kind as usize).copied().unwrap_or("with a minority");
+        self.trace.line(self.now, Some(leader), || format!("is deposed: {what}"));
         if let Stage::Deposing { .. } = stage {
             self.cut(&pairs);
         }
         let give_up_at = self.now + lag + 6 * election;
-        self.deposition = Some(Deposition { leader, seesaw: kind > 1, stage, pairs, give_up_at });
+        self.deposition = Some(Deposition { leader, with_minority: kind > 1, stage, pairs, give_up_at });
         self.schedule(self.now + LOOK_EVERY, Action::Deposing);
     }
 
@@ -92,7 +92,7 @@ impl Ensemble {
     /// A violation.
     pub(crate) fn deposing(&mut self) -> Check {
         let Some(mut deposition) = self.deposition.take() else { return Ok(()) };
-        if self.calm || self.now >= deposition.give_up_at {
+        if self.faults_ended || self.now >= deposition.give_up_at {
             self.end_deposition(&deposition);
             return Ok(());
         }
@@ -106,10 +106,10 @@ impl Ensemble {
                 deposition.stage = Stage::Deposing { hold };
             }
             Stage::Deposing { hold } => {
-                let usurper = (0..self.processes.len())
+                let new_leader = (0..self.processes.len())
                     .find(|node| *node != leader && self.serves(*node) == Some(node_id(*node)));
-                match usurper {
-                    Some(new) if deposition.seesaw => {
+                match new_leader {
+                    Some(new) if deposition.with_minority => {
                         self.end_deposition(&deposition);
                         deposition.stage = Stage::Rejoining { new };
                         deposition.give_up_at = self.now + 4 * election;
@@ -124,7 +124,7 @@ impl Ensemble {
             }
             Stage::Rejoining { new } => {
                 if self.serves(leader) == Some(node_id(new)) {
-                    self.counts.faults.seesaws += 1;
+                    self.counts.faults.deposed_minorities += 1;
                     self.crash(new, false)?;
                     self.start_later(new);
                     return Ok(());
@@ -144,7 +144,7 @@ impl Ensemble {
         }
     }
 
-    /// Whom a node serves under: itself, if it leads.
+    /// The leader that a node is established with: itself, if it leads.
     fn serves(&self, node: usize) -> Option<NodeId> {
         match self.processes[node].role {
             Role::Leading { established: Some(_) } => Some(node_id(node)),

@@ -30,7 +30,7 @@ impl Ensemble {
             process.inbox.clear();
             process.waking = false;
             process.paused_until = 0;
-            process.dies_after = None;
+            process.crashes_after = None;
             process.leads = false;
             process.role = gometa_zab::Role::Forming;
             process.led = false;
@@ -54,7 +54,7 @@ impl Ensemble {
             }
         };
         self.trace
-            .say(self.now, Some(node), || format!("starts, boot {}, with {recovered:?}", config.zab.boot));
+            .line(self.now, Some(node), || format!("starts, boot {}, with {recovered:?}", config.zab.boot));
         let process = &mut self.processes[node];
         self.oracle.hardened(node, &process.disk.durable)?;
         if process.life > 1 {
@@ -78,18 +78,18 @@ impl Ensemble {
 
     /// What a process finds on its disk; None if it has ended over that, to be started again, or not.
     fn recover(&mut self, node: usize) -> Result<Option<Recovered>, Violation> {
-        let cut = if self.calm { 0 } else { self.settings.disk.cut_start };
+        let cut = if self.faults_ended { 0 } else { self.settings.disk.interrupted_start };
         let process = &mut self.processes[node];
         if process.disk.has_unsynced() && self.machine.chance(cut) {
             // It has read what there is, and not yet made it durable.
             if self.machine.one_in(2) {
                 let lost = process.disk.lose_power(&mut self.machine);
-                self.counts.faults.cut_starts += u64::from(lost.writes > 0);
-                self.trace.say(self.now, Some(node), || format!("loses power in its start, {lost:?}"));
+                self.counts.faults.interrupted_starts += u64::from(lost.writes > 0);
+                self.trace.line(self.now, Some(node), || format!("loses power in its start, {lost:?}"));
                 self.lost(node, lost);
             } else {
                 self.counts.faults.failed_starts += 1;
-                self.trace.say(self.now, Some(node), || "cannot sync what it has found".to_owned());
+                self.trace.line(self.now, Some(node), || "cannot sync what it has found".to_owned());
             }
             self.start_later(node);
             return Ok(None);
@@ -99,11 +99,11 @@ impl Ensemble {
             Err(Refused::Full) => {
                 // Its supervisor tries again.
                 self.counts.faults.full_starts += 1;
-                self.trace.say(self.now, Some(node), || "cannot start: its disk is full".to_owned());
+                self.trace.line(self.now, Some(node), || "cannot start: its disk is full".to_owned());
                 let at = self.now + self.machine.between(50, 1_000) * MILLISECOND;
                 self.schedule(at, Action::Start { node });
             }
-            Err(refused) if !process.spent => {
+            Err(refused) if !process.counted_as_lost => {
                 let detail =
                     format!("n{node} cannot start on a disk that has kept its promises: {refused:?}");
                 return violation("a node must not stop", detail).map(|()| None);
@@ -111,7 +111,7 @@ impl Ensemble {
             Err(refused) => {
                 process.stopped = true;
                 self.counts.faults.stops += 1;
-                self.trace.say(self.now, Some(node), || format!("stops for good: {refused:?}"));
+                self.trace.line(self.now, Some(node), || format!("stops for good: {refused:?}"));
                 if self.machine.one_in(2) {
                     // Somebody puts an empty directory in the place of this one.
                     let at = self.now + self.machine.below(2 * SECOND);
@@ -128,9 +128,9 @@ impl Ensemble {
             if let Effect::Send { message, .. } = &effect
                 && is_of_joining(message)
             {
-                self.ambush(node);
+                self.sync_crash(node);
             }
-            if let Some(left) = &mut self.processes[node].dies_after {
+            if let Some(left) = &mut self.processes[node].crashes_after {
                 if *left == 0 {
                     return self.crash(node, false);
                 }
@@ -151,7 +151,7 @@ impl Ensemble {
                 match &write {
                     Write::Zab(zab) => {
                         self.trace.mix(zab_write_digest(zab));
-                        self.trace.say(now, Some(node), || format!("{token} writes {}", describe(zab)));
+                        self.trace.line(now, Some(node), || format!("{token} writes {}", describe(zab)));
                         self.oracle.issues(node, &self.processes[node].disk, zab)?;
                         self.oracle.times(node, zab, self.settings.session_timeout_ms)?;
                     }
@@ -159,7 +159,7 @@ impl Ensemble {
                         let checkpoint = batch.checkpoint;
                         self.trace.mix(checkpoint.applied);
                         self.trace.mix(checkpoint.hash as u64);
-                        self.trace.say(now, Some(node), || {
+                        self.trace.line(now, Some(node), || {
                             format!("{token} applies through {}", checkpoint.applied)
                         });
                         let disk = &self.processes[node].disk;
@@ -182,9 +182,9 @@ impl Ensemble {
                 let life = process.life;
                 let entries = match process.disk.read(from, to, bytes_max) {
                     Ok(entries) => entries,
-                    Err(refused) if process.spent => {
+                    Err(refused) if process.counted_as_lost => {
                         self.counts.faults.flipped_bits_read += 1;
-                        self.trace.say(now, Some(node), || format!("cannot read its log: {refused:?}"));
+                        self.trace.line(now, Some(node), || format!("cannot read its log: {refused:?}"));
                         self.crash(node, false)?;
                         self.start_later(node);
                         return Ok(());
@@ -199,7 +199,7 @@ impl Ensemble {
                 Ok(())
             }
             Effect::Datagram { to, vote } => {
-                self.trace.say(now, Some(node), || format!("votes to {}: {vote:?}", to.0 as i64 - 1));
+                self.trace.line(now, Some(node), || format!("votes to {}: {vote:?}", to.0 as i64 - 1));
                 self.oracle.votes(node, &self.processes[node].disk, &vote)?;
                 let bytes = gometa_codec::vote::encode(&vote);
                 let Some(to) = self.index(to) else {
@@ -222,10 +222,10 @@ impl Ensemble {
                         let detail = format!("n{node} sends on {link}, which never was");
                         return violation("simulation: effects make sense", detail);
                     }
-                    // The connection is gone; the node has not been told yet.
+                    // The connection is gone; the node has not learned of it yet.
                     return Ok(());
                 }
-                self.trace.say(now, Some(node), || {
+                self.trace.line(now, Some(node), || {
                     format!("{link} to n{}: {}", peer.unwrap_or(usize::MAX), brief(&message))
                 });
                 self.oracle.sends(node, peer, &self.processes[node].disk, &message)?;
@@ -241,7 +241,7 @@ impl Ensemble {
                     let detail = format!("n{node} closes {link}, which never was");
                     return violation("simulation: effects make sense", detail);
                 }
-                self.trace.say(now, Some(node), || format!("closes {link}"));
+                self.trace.line(now, Some(node), || format!("closes {link}"));
                 self.network.close(now, node, link);
                 self.processes[node].inbox.retain(|event| {
                     !matches!(event, gometa_node::Event::Zab(gometa_zab::Event::Closed { link: closed }) if *closed == link)
@@ -251,7 +251,7 @@ impl Ensemble {
             Effect::Respond { client, response } => {
                 self.trace.mix(response.revision);
                 self.trace.mix(response.id);
-                self.trace.say(now, Some(node), || format!("answers client {}: {response:?}", client.0));
+                self.trace.line(now, Some(node), || format!("answers client {}: {response:?}", client.0));
                 // What it has applied is written to the table later; it cannot be more than this.
                 let applied = self.processes[node].disk.durable.log.len() as u64;
                 let applied = applied.min(self.oracle.committed());
@@ -266,12 +266,12 @@ impl Ensemble {
                 check
             }
             Effect::Role(role) => {
-                self.trace.say(now, Some(node), || format!("is {role:?}"));
+                self.trace.line(now, Some(node), || format!("is {role:?}"));
                 let process = &mut self.processes[node];
                 process.leads = matches!(role, gometa_zab::Role::Leading { .. });
                 process.role = role;
                 if let gometa_zab::Role::Leading { established: Some(_) } = role {
-                    self.counts.faults.led_again += u64::from(process.led);
+                    self.counts.faults.reelected_leaders += u64::from(process.led);
                     process.led = true;
                 }
                 self.oracle.plays(node, role, &self.processes[node].disk)
@@ -282,7 +282,7 @@ impl Ensemble {
     }
 
     fn notice(&mut self, node: usize, notice: Notice) -> Check {
-        self.trace.say(self.now, Some(node), || format!("{notice:?}"));
+        self.trace.line(self.now, Some(node), || format!("{notice:?}"));
         match notice {
             Notice::Discovered { epoch, last } => {
                 self.oracle.discovered(node, epoch, last, &self.processes[node].disk)
@@ -321,9 +321,9 @@ impl Ensemble {
         if process.life != life || !process.is_up() || process.disk.group != group {
             return Ok(());
         }
-        if fails && !self.calm {
+        if fails && !self.faults_ended {
             let full = process.disk.is_full();
-            self.trace.say(self.now, Some(node), || format!("its disk fails (full: {full})"));
+            self.trace.line(self.now, Some(node), || format!("its disk fails (full: {full})"));
             self.crash(node, false)?;
             let kept = self.processes[node].disk.has_unsynced();
             let faults = &mut self.counts.faults;
@@ -337,7 +337,7 @@ impl Ensemble {
             self.counts.faults.dropped_syncs += u64::from(done.dropped);
             self.trace.mix(done.token.0);
             if done.synced {
-                self.trace.say(self.now, Some(node), || format!("{} is durable", done.token));
+                self.trace.line(self.now, Some(node), || format!("{} is durable", done.token));
                 self.oracle.hardened(node, &self.processes[node].disk.durable)?;
                 self.notice_formation();
             }
@@ -354,7 +354,7 @@ impl Ensemble {
         if !self.formed && self.processes.iter().all(sealed) {
             self.formed = true;
             self.counts.formations += 1;
-            self.trace.say(self.now, None, || "the ensemble is formed".to_owned());
+            self.trace.line(self.now, None, || "the ensemble is formed".to_owned());
         }
     }
 }

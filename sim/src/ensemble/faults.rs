@@ -31,29 +31,29 @@ impl Ensemble {
 
     fn next_partition(&mut self) {
         let every = self.settings.network.partition_every;
-        if every > 0 && !self.calm {
-            let at = self.now + self.network.random().around(every);
+        if every > 0 && !self.faults_ended {
+            let at = self.now + self.network.random().jittered(every);
             self.schedule(at, Action::Partition);
         }
     }
 
-    /// Schedules the next of the faults of machines that come every so often.
+    /// Schedules the next of the faults of machines that recur.
     pub(crate) fn next(&mut self, every: u64, action: Action) {
-        if every > 0 && !self.calm {
-            let at = self.now + self.machine.around(every);
+        if every > 0 && !self.faults_ended {
+            let at = self.now + self.machine.jittered(every);
             self.schedule(at, action);
         }
     }
 
     /// Whether a node may be lost for good: a quorum of others, whose disks keep their promises, must remain.
-    fn may_spend(&self, node: usize) -> bool {
-        let spent = self.processes.iter().filter(|process| process.spent).count();
-        self.formed && (self.processes[node].spent || spent < self.settings.spent_max())
+    fn may_be_lost(&self, node: usize) -> bool {
+        let lost = self.processes.iter().filter(|process| process.counted_as_lost).count();
+        self.formed && (self.processes[node].counted_as_lost || lost < self.settings.lost_max())
     }
 
     /// Cuts some links, and lets them heal in another order.
     pub(crate) fn partition(&mut self) {
-        if self.calm {
+        if self.faults_ended {
             return;
         }
         self.next_partition();
@@ -105,23 +105,23 @@ impl Ensemble {
             0 => &mut faults.partitions_one,
             1 => &mut faults.partitions_halves,
             2 => &mut faults.partitions_bridge,
-            3 => &mut faults.partitions_mute,
-            4 => &mut faults.partitions_deaf,
+            3 => &mut faults.partitions_outbound,
+            4 => &mut faults.partitions_inbound,
             5 => &mut faults.partitions_any,
             _ => &mut faults.partitions_quorum,
         } += 1;
         self.counts.partitions += 1;
-        self.trace.say(self.now, None, || format!("partition: {pairs:?} are cut"));
+        self.trace.line(self.now, None, || format!("partition: {pairs:?} are cut"));
         let max = self.settings.network.partition_max;
         let random = self.network.random();
-        let until = self.now + random.around(max / 2);
+        let until = self.now + random.jittered(max / 2);
         if random.one_in(4) {
             // One by one, all of them before the first heals.
             for &pair in &pairs {
                 let at = self.now + self.network.random().below(max / 8);
                 self.schedule(at, Action::Cut { pairs: vec![pair] });
             }
-            self.counts.faults.partitions_slow += 1;
+            self.counts.faults.partitions_gradual += 1;
         } else {
             self.cut(&pairs);
         }
@@ -141,7 +141,7 @@ impl Ensemble {
 
     /// Stops some links.
     pub(crate) fn cut(&mut self, pairs: &[(usize, usize)]) {
-        if !self.calm {
+        if !self.faults_ended {
             for &(from, to) in pairs {
                 self.network.block(from, to);
             }
@@ -150,7 +150,7 @@ impl Ensemble {
 
     /// Some disk has no space left, for a while.
     pub(crate) fn fill(&mut self) {
-        if self.calm {
+        if self.faults_ended {
             return;
         }
         self.next(self.settings.disk.full_every, Action::Fill);
@@ -159,7 +159,7 @@ impl Ensemble {
             return;
         }
         self.processes[node].disk.set_full(true);
-        self.trace.say(self.now, Some(node), || "has a full disk".to_owned());
+        self.trace.line(self.now, Some(node), || "has a full disk".to_owned());
         let at = self.now + self.machine.below(self.settings.disk.full_max);
         self.schedule(at, Action::Free { node });
     }
@@ -167,17 +167,17 @@ impl Ensemble {
     /// There is space again.
     pub(crate) fn free(&mut self, node: usize) {
         self.processes[node].disk.set_full(false);
-        self.trace.say(self.now, Some(node), || "has space on its disk".to_owned());
+        self.trace.line(self.now, Some(node), || "has space on its disk".to_owned());
     }
 
-    /// A disk breaks what it has promised, in a way that it will be found out by.
+    /// A disk breaks what it has promised, in a way that a later start or read detects.
     pub(crate) fn damage(&mut self) -> Check {
-        if self.calm {
+        if self.faults_ended {
             return Ok(());
         }
         self.next(self.settings.disk.damage_every, Action::Damage);
         let node = self.machine.index(self.processes.len());
-        if !self.may_spend(node) || self.processes[node].stopped {
+        if !self.may_be_lost(node) || self.processes[node].stopped {
             return Ok(());
         }
         let kind = self.machine.below(4);
@@ -185,18 +185,18 @@ impl Ensemble {
         let crash = if kind == 1 { self.machine.one_in(2) } else { kind > 1 };
         match kind {
             0 if up => {
-                self.processes[node].spent = true;
+                self.processes[node].counted_as_lost = true;
                 self.processes[node].disk.drop_next_sync();
-                self.trace.say(self.now, Some(node), || "will have a sync dropped".to_owned());
+                self.trace.line(self.now, Some(node), || "will have a sync dropped".to_owned());
                 let at = self.now + self.machine.between(500, 4_000) * MILLISECOND;
                 self.schedule(at, Action::PowerCut { node });
             }
             0 => {}
             1 => {
-                self.processes[node].spent = true;
+                self.processes[node].counted_as_lost = true;
                 self.counts.faults.flipped_bits += 1;
                 let flipped = self.processes[node].disk.flip(None, &mut self.machine);
-                self.trace.say(self.now, Some(node), || format!("has a flipped bit: {flipped:?}"));
+                self.trace.line(self.now, Some(node), || format!("has a flipped bit: {flipped:?}"));
             }
             _ => {}
         }
@@ -211,15 +211,15 @@ impl Ensemble {
                 (
                     disk.spoil(&mut self.machine),
                     "a log that seems to end early",
-                    &mut self.counts.faults.early_ends,
+                    &mut self.counts.faults.early_log_ends,
                 )
             } else {
                 (disk.roll_back(), "an old database", &mut self.counts.faults.old_images)
             };
             if struck {
                 *count += 1;
-                self.processes[node].spent = true;
-                self.trace.say(self.now, Some(node), || format!("has {what}"));
+                self.processes[node].counted_as_lost = true;
+                self.trace.line(self.now, Some(node), || format!("has {what}"));
             }
         }
         Ok(())
@@ -227,19 +227,19 @@ impl Ensemble {
 
     /// A node is about to read entries for another one: perhaps a bit of one of them flips before that.
     pub(crate) fn damage_read(&mut self, node: usize, from: u64, to: u64) {
-        let chance = if self.settings.disk.damage_every > 0 && !self.calm { 20_000 } else { 0 };
-        if self.machine.chance(chance) && self.may_spend(node) {
-            self.processes[node].spent = true;
+        let chance = if self.settings.disk.damage_every > 0 && !self.faults_ended { 20_000 } else { 0 };
+        if self.machine.chance(chance) && self.may_be_lost(node) {
+            self.processes[node].counted_as_lost = true;
             self.counts.faults.flipped_bits += 1;
             let counter = self.machine.between(from, to);
             let flipped = self.processes[node].disk.flip(Some(counter), &mut self.machine);
-            self.trace.say(self.now, Some(node), || format!("has a flipped bit: {flipped:?}"));
+            self.trace.line(self.now, Some(node), || format!("has a flipped bit: {flipped:?}"));
         }
     }
 
     /// A machine loses power.
     pub(crate) fn power_cut(&mut self, node: usize) -> Check {
-        if self.calm || self.processes[node].stopped {
+        if self.faults_ended || self.processes[node].stopped {
             return Ok(());
         }
         if self.processes[node].is_up() {
@@ -252,7 +252,7 @@ impl Ensemble {
         Ok(())
     }
 
-    /// A node starts again when somebody has seen to it.
+    /// Schedules a node's next start.
     pub(crate) fn start_later(&mut self, node: usize) {
         let at = self.now + self.machine.below(self.settings.process.down_max.max(1));
         self.schedule(at, Action::Start { node });
@@ -267,7 +267,7 @@ impl Ensemble {
 
     /// One node crashes, or all.
     pub(crate) fn random_crash(&mut self) -> Check {
-        if self.calm {
+        if self.faults_ended {
             return Ok(());
         }
         self.next(self.settings.process.crash_every, Action::Crash);
@@ -281,32 +281,32 @@ impl Ensemble {
 
     fn crash_some(&mut self) -> Check {
         let nodes = self.processes.len();
-        let blackout = self.machine.chance(self.settings.process.blackout);
+        let crash_all = self.machine.chance(self.settings.process.crash_all);
         let chosen = self.machine.index(nodes);
         let power_lost = self.machine.one_in(2);
         for node in 0..nodes {
-            if !(blackout || node == chosen) || !self.processes[node].is_up() {
+            if !(crash_all || node == chosen) || !self.processes[node].is_up() {
                 continue;
             }
             let down = match self.machine.below(3) {
                 0 => self.machine.below(5 * MILLISECOND),
                 _ => self.machine.below(self.settings.process.down_max.max(1)),
             };
-            let wipe = !blackout && self.machine.chance(self.settings.process.wipe);
+            let wipe = !crash_all && self.machine.chance(self.settings.process.wipe);
             if !wipe && self.machine.one_in(3) {
                 // In the midst of a step's effects, soon.
                 let effects = self.machine.below(12) as u32;
-                self.processes[node].dies_after = Some(effects);
+                self.processes[node].crashes_after = Some(effects);
                 continue;
             }
             self.crash(node, power_lost)?;
-            if wipe && self.may_spend(node) {
+            if wipe && self.may_be_lost(node) {
                 self.wipe(node);
-            } else if self.may_spend(node) && self.machine.chance(self.settings.process.never) {
+            } else if self.may_be_lost(node) && self.machine.chance(self.settings.process.no_return) {
                 self.counts.faults.abandoned_nodes += 1;
-                self.processes[node].spent = true;
+                self.processes[node].counted_as_lost = true;
                 self.processes[node].stopped = true;
-                self.trace.say(self.now, Some(node), || "never comes back".to_owned());
+                self.trace.line(self.now, Some(node), || "never comes back".to_owned());
             }
             let at = self.now + down;
             self.schedule(at, Action::Start { node });
@@ -317,15 +317,18 @@ impl Ensemble {
     /// A node is about to send a message of discovery or synchronisation: perhaps it crashes before that, or soon
     /// after. Nodes that were paused go on then, among them perhaps a leader that others have given up already; and
     /// sometimes this was the last of all faults, so that nothing else covers what it has left behind.
-    pub(crate) fn ambush(&mut self, node: usize) {
-        let share = self.settings.process.ambush;
-        if share == 0 || self.calm || self.processes[node].dies_after.is_some() || !self.machine.chance(share)
+    pub(crate) fn sync_crash(&mut self, node: usize) {
+        let share = self.settings.process.sync_crash;
+        if share == 0
+            || self.faults_ended
+            || self.processes[node].crashes_after.is_some()
+            || !self.machine.chance(share)
         {
             return;
         }
-        self.counts.ambushes += 1;
+        self.counts.sync_crashes += 1;
         let effects = self.machine.below(3) as u32;
-        self.processes[node].dies_after = Some(effects);
+        self.processes[node].crashes_after = Some(effects);
         for node in 0..self.processes.len() {
             if self.processes[node].is_up() && self.processes[node].paused_until > self.now {
                 let life = self.processes[node].life;
@@ -335,13 +338,13 @@ impl Ensemble {
         }
         if self.formed && self.now > self.settings.fault_time / 2 && self.machine.one_in(4) {
             let at = self.now + MILLISECOND + self.machine.below(50 * MILLISECOND);
-            self.schedule(at, Action::Calm);
+            self.schedule(at, Action::EndFaults);
         }
     }
 
     /// One node is paused.
     pub(crate) fn random_pause(&mut self) {
-        if self.calm {
+        if self.faults_ended {
             return;
         }
         self.next(self.settings.process.pause_every, Action::Pause);
@@ -360,7 +363,7 @@ impl Ensemble {
         process.paused_since = self.now;
         let life = process.life;
         self.counts.pauses += 1;
-        self.trace.say(self.now, Some(node), || format!("is paused for {time} µs"));
+        self.trace.line(self.now, Some(node), || format!("is paused for {time} µs"));
         self.schedule(self.now + time, Action::Resume { node, life });
     }
 
@@ -373,14 +376,14 @@ impl Ensemble {
         if !process.is_up() {
             return Ok(());
         }
-        let planned = process.dies_after.take().is_some();
+        let planned = process.crashes_after.take().is_some();
         process.node = None;
         process.inbox.clear();
         process.waking = false;
         let end = if power_lost { End::PowerLost } else { End::Killed };
         let lost = process.disk.crash(self.now, end, &mut self.machine);
         self.counts.early_crashes += u64::from(!self.formed);
-        self.trace.say(self.now, Some(node), || format!("crashes (power lost: {power_lost}), {lost:?}"));
+        self.trace.line(self.now, Some(node), || format!("crashes (power lost: {power_lost}), {lost:?}"));
         self.lost(node, lost);
         self.network.host_down(self.now, node, power_lost);
         let gone = self.links.node_down(self.now, self.workload.random(), node, power_lost);
@@ -393,15 +396,15 @@ impl Ensemble {
         Ok(())
     }
 
-    /// What a crash has cost.
+    /// Counts what a crash has lost.
     pub(crate) fn lost(&mut self, node: usize, lost: Lost) {
         self.trace.mix(lost.writes as u64);
         self.counts.lost_tails += u64::from(lost.entries > 0);
-        self.counts.lucky_tails += u64::from(lost.kept > 0);
+        self.counts.surviving_tails += u64::from(lost.kept > 0);
         self.counts.faults.torn_records += u64::from(lost.torn);
         self.counts.faults.dropped_syncs_lost += u64::from(lost.dropped);
         if lost.dropped {
-            self.trace.say(self.now, Some(node), || "has lost what it had synced".to_owned());
+            self.trace.line(self.now, Some(node), || "has lost what it had synced".to_owned());
         }
     }
 
@@ -420,10 +423,10 @@ impl Ensemble {
         let incarnation = Incarnation(self.machine.wide());
         let process = &mut self.processes[node];
         process.disk.wipe(incarnation);
-        process.spent = true;
+        process.counted_as_lost = true;
         process.stopped = false;
         self.oracle.wiped(node);
         self.counts.wipes += 1;
-        self.trace.say(self.now, Some(node), || "has lost its directory".to_owned());
+        self.trace.line(self.now, Some(node), || "has lost its directory".to_owned());
     }
 }

@@ -6,7 +6,7 @@ use gometa_zab::{Effect, LinkId, Notice, Token};
 
 use super::{
     links,
-    node::{Deed, Node, Outcome, applied},
+    node::{Node, NodeStep, Outcome, applied},
 };
 use crate::{
     checkers::{Check, Protocol, Violation, ensure},
@@ -17,9 +17,9 @@ use crate::{
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Ghost {
     protocol: Protocol,
-    /// The highest counter that a node has ever applied: a client may have been told of all through it.
+    /// The highest counter that a node has ever applied: a client may have received answers for all entries through it.
     applied: u64,
-    /// Reads under way: at which counter each must read at least.
+    /// Reads in flight: at which counter each must read at least.
     reads: BTreeMap<u64, u64>,
 }
 
@@ -33,25 +33,25 @@ impl Ghost {
         let mut ghost = self.clone();
         let node = before.index();
         let mut disk = before.disk.fork();
-        for deed in &outcome.deeds {
-            match deed {
-                Deed::Synced => {
+        for step in &outcome.steps {
+            match step {
+                NodeStep::Synced => {
                     disk.sync_one();
                     ghost.protocol.hardened(node, &disk.durable)?;
                 }
-                Deed::Crashed { kept } => {
+                NodeStep::Crashed { kept } => {
                     disk.crash_keeping(*kept);
                     // Whoever asked a node that crashes gets no answer.
                     ghost.reads.retain(|id, _| reader(*id) != node);
                 }
-                Deed::Started => {
+                NodeStep::Started => {
                     recover(node, &mut disk)?;
                     ghost.protocol.hardened(node, &disk.durable)?;
                 }
-                Deed::Asked { id } => {
+                NodeStep::Asked { id } => {
                     ghost.reads.insert(*id, ghost.applied);
                 }
-                Deed::Did(effect) => ghost.did(node, &mut disk, effect)?,
+                NodeStep::Effect(effect) => ghost.did(node, &mut disk, effect)?,
             }
         }
         match &outcome.violation {

@@ -2,7 +2,7 @@
 //!
 //! A pair (who dials, who is dialled) has two places for connections: one may still be ending while its successor
 //! begins. A third waits until one of them is over. The place is the connection's number for both ends. A number is
-//! used again only when neither end has anything of the old connection left, and nothing of it is under way; the
+//! used again only when neither end has anything of the old connection left, and nothing of it is in flight; the
 //! order of numbers means nothing to a node.
 
 /// Nodes of the ensemble.
@@ -14,12 +14,12 @@ pub(super) const PLACES: usize = 2;
 /// Places for all connections.
 pub(super) const LINKS: usize = NODES * (NODES - 1) * PLACES;
 
-/// Who dialled the connection at this place.
+/// The node that dialled the connection at this place.
 pub(super) fn dialler(link: u8) -> usize {
     usize::from(link) / PLACES / (NODES - 1)
 }
 
-/// Who was dialled.
+/// The node that was dialled.
 pub(super) fn target(link: u8) -> usize {
     let other = usize::from(link) / PLACES % (NODES - 1);
     if other < dialler(link) { other } else { other + 1 }
@@ -47,10 +47,10 @@ pub(super) fn node_at(link: u8, side: usize) -> usize {
 pub(super) enum Flow {
     #[default]
     Open,
-    /// The other end has closed: what is under way arrives, then the end.
+    /// The other end has closed: what is in flight arrives, then the end.
     Closing,
-    /// Torn: the end arrives at any time, and what is under way may be lost.
-    Torn,
+    /// Broken: the end arrives at any time, and what is in flight may be lost.
+    Broken,
 }
 
 /// One end of a connection.
@@ -64,13 +64,13 @@ pub(super) struct Side {
 }
 
 impl Side {
-    /// Whether its node can be told that the connection has ended.
+    /// Whether its node can learn that the connection has ended.
     pub(super) fn may_end(&self) -> bool {
         self.here
             && match self.flow {
                 Flow::Open => false,
                 Flow::Closing => self.inbox.is_empty(),
-                Flow::Torn => true,
+                Flow::Broken => true,
             }
     }
 }
@@ -88,7 +88,7 @@ impl Link {
         Link { sides: [side(), side()] }
     }
 
-    /// Whether it could be torn.
+    /// Whether it could break.
     pub(super) fn is_whole(&self) -> bool {
         self.sides.iter().all(|side| side.here && side.flow == Flow::Open)
     }
@@ -101,7 +101,7 @@ impl Link {
         }
     }
 
-    /// A side's node has done with the connection, or the connection with it.
+    /// A side's node has closed the connection, or has learned that it has ended.
     pub(super) fn leave(&mut self, side: usize, flow: Flow) {
         self.sides[side] = Side::default();
         let other = &mut self.sides[1 - side];
@@ -112,10 +112,10 @@ impl Link {
         }
     }
 
-    /// Both ends are torn.
-    pub(super) fn tear(&mut self) {
+    /// Breaks it at both ends.
+    pub(super) fn break_off(&mut self) {
         for side in &mut self.sides {
-            side.flow = Flow::Torn;
+            side.flow = Flow::Broken;
         }
     }
 }

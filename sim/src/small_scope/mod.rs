@@ -10,16 +10,16 @@
 //!
 //! In any order: the next message of a connection arrives; a node's next write becomes durable; a dial succeeds; a
 //! node that was down starts; a node learns that a connection has ended. And as often as the [`Budget`] says: a write
-//! or a read is asked of an established leader; a process ends, and of its writes under way any number of the first
-//! survives; a connection is torn, with any part of what was under way; an election time-out passes at a node; an
+//! or a read is asked of an established leader; a process ends, and of its writes in flight any number of the first
+//! survives; a connection breaks, with any part of what was in flight; an election timeout passes at a node; an
 //! election ends for one node.
 //!
 //! # What is left out
 //!
-//! - *Votes.* A looking node is told a result, and any will do: that any node leads, that any is to be followed. Nothing
+//! - *Votes.* A looking node receives an election result, any result: that any node leads or is to be followed. Nothing
 //!   may depend on an election's being right (rule 1), so this is more than elections bring about. The votes that nodes
 //!   send are checked (invariant 14), and lost.
-//! - *Clocks.* A node's time stands still but for election time-outs, which pass as a whole, and at that node only.
+//! - *Clocks.* A node's time stands still but for election timeouts, which pass as a whole, and at that node only.
 //!   Heartbeats go out at the beginning of a leadership and for reads.
 //! - *Formation*, lost directories, failing disks, a fourth node, learners.
 //! - *Groups.* Writes become durable one by one, and a node takes one input at a time.
@@ -30,14 +30,14 @@
 //!
 //! If nodes, connections and judgements are. A node is known by its fingerprint (`zab::fingerprint` says what is not in
 //! it and why: times and tokens count relatively, rounds and sequences of votes do not count), a disk by its contents,
-//! a connection by what is under way, and a judgement ([`crate::checkers`]: what was ever proposed, committed,
-//! established, promised) by all of it. So two histories are told apart as long as a promise could tell them apart. A
-//! test puts the same inputs to nodes of the same fingerprint. Digests have 128 bits: at 10⁹ states, two share one with
-//! a probability of 10⁻²⁰.
+//! a connection by what is in flight, and a judgement ([`crate::checkers`]: what was ever proposed, committed,
+//! established, promised) by all of it. So two histories are distinguished as long as an invariant could distinguish
+//! them. A test puts the same inputs to nodes of the same fingerprint. Digests have 128 bits: at 10⁹ states, two share
+//! one with a probability of 10⁻²⁰.
 //!
 //! # What is done at once
 //!
-//! A dial that succeeds also has both greetings delivered. A greeting that is still under way makes a connection
+//! A dial that succeeds also has both greetings delivered. A greeting that is still in flight makes a connection
 //! that nobody uses: the dialling node does not speak before it has been greeted, and the other keeps the greeting
 //! for when it does. So a connection whose greetings take longer behaves as one that is made later, and one that
 //! ends before as one that is not made. A dial that its node no longer waits for fails at once, likewise.

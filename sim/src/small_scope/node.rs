@@ -1,7 +1,7 @@
 //! One node of the search: the real [`Zab`] on a simulated [`Disk`], and what can happen to it.
 //!
-//! What happens to a node changes that node and nothing else; what it sends is for the world to deliver. So a step is
-//! a function of node and input, and is computed once for all the states of the ensemble in which it can be taken.
+//! An input changes one node and nothing else; what the node sends is delivered by `world`. So a step is a function of
+//! node and input, and is computed once for all states of the ensemble in which it can be taken.
 
 use std::{
     any::Any,
@@ -25,7 +25,7 @@ use crate::{
     settings::Settings,
 };
 
-/// The election time-out, in microseconds.
+/// The election timeout, in microseconds.
 const ELECTION: u64 = 1_000;
 
 /// From one era of a node's clock to the next: see `zab::fingerprint`.
@@ -42,53 +42,53 @@ pub(super) enum Input {
     Closed { link: u8 },
     /// The connection that it dialled stands.
     Connected { link: u8 },
-    /// Somebody has connected to it.
+    /// A peer has connected to it.
     Accepted { link: u8 },
-    /// The first write under way that needs a sync is durable.
+    /// The first write in flight that needs a sync is durable.
     Persist,
-    /// The process ends; so many of the writes under way survive.
+    /// The process ends; the first `kept` writes in flight survive.
     Crash { kept: u8 },
     /// The process starts.
     Start,
-    /// Its election time-out passes without a word from anybody.
-    GiveUp,
+    /// Its election timeout passes without a message.
+    ElectionTimeout,
     /// An election ends: this node is to lead.
     Lead,
     /// An election ends: this node is to follow that one.
     Follow { leader: u8 },
-    /// A client writes; this is the how manieth write.
+    /// A client writes; this is its number.
     Propose { write: u8 },
-    /// A client asks for a linearizable read; this is the how manieth.
+    /// A client asks for a linearizable read; this is its number.
     Barrier { id: u8 },
 }
 
-/// What an input comes to, in order, for those who judge it.
-pub(super) enum Deed {
-    /// The disk did what was asked for first; see [`Disk::sync_one`].
+/// One step of what an input leads to, in order, for the checks.
+pub(super) enum NodeStep {
+    /// The disk made its first write durable; see [`Disk::sync_one`].
     Synced,
     /// The process ended; see [`Disk::crash_keeping`].
     Crashed { kept: usize },
     /// The process has started.
     Started,
-    /// A read was asked for.
+    /// A read was requested.
     Asked { id: u64 },
-    /// The node did something.
-    Did(Effect),
+    /// An effect of the node.
+    Effect(Effect),
 }
 
-/// What a node says to the network.
+/// What a node gives to the network.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Output {
     Send { link: u8, message: Message },
     Close { link: u8 },
 }
 
-/// What became of an input.
+/// The result of an input.
 pub(super) struct Outcome {
     pub(super) node: Node,
-    pub(super) deeds: Vec<Deed>,
+    pub(super) steps: Vec<NodeStep>,
     pub(super) outputs: Vec<Output>,
-    /// What is wrong whatever else holds: the code's own checks, a stop, an index that fell.
+    /// A violation found without the other nodes: a panic, a stop, a commit index that fell.
     pub(super) violation: Option<Violation>,
 }
 
@@ -98,12 +98,12 @@ pub(super) struct Node {
     /// `None` while the process is down.
     pub(super) zab: Option<Zab>,
     pub(super) disk: Disk,
-    /// Whom it dials, a bit each.
+    /// The nodes that it dials, as a bit set.
     dialling: u8,
-    /// How often its election time-out has passed; not in the fingerprint.
+    /// How often its election timeout has passed; not in the fingerprint.
     era: u64,
-    /// Election results that it was told, which makes the next one newer; not in the fingerprint.
-    told: u64,
+    /// The sequence number of the last election result; not in the fingerprint.
+    result_sequence: u64,
 }
 
 fn voters() -> Vec<Voter> {
@@ -126,7 +126,7 @@ impl Node {
         let genesis = Genesis { ensemble: ENSEMBLE, voters: voters() };
         let founding = Founding { genesis, sealed: true };
         let disk = Disk::founded(incarnation(index), Settings::quiet(0, NODES).disk, founding);
-        Node { index, zab: None, disk, dialling: 0, era: 0, told: 0 }
+        Node { index, zab: None, disk, dialling: 0, era: 0, result_sequence: 0 }
     }
 
     /// Which node this is, from 0.
@@ -150,12 +150,12 @@ impl Node {
         hasher.digest128()
     }
 
-    /// What it does; `None` while it is down.
+    /// Its role; `None` while it is down.
     pub(super) fn role(&self) -> Option<Role> {
         self.zab.as_ref().map(Zab::role)
     }
 
-    /// Whom it dials as a follower.
+    /// The node that it dials as a follower.
     pub(super) fn dials(&self) -> Option<usize> {
         (0..NODES).find(|peer| self.dialling & 1 << peer != 0)
     }
@@ -186,9 +186,9 @@ impl Node {
         }
     }
 
-    /// An election's result, in the form of a vote from somebody else that decides it at once.
+    /// An election's result, in the form of a vote of another node that decides it at once.
     fn verdict(&mut self, leader: usize) -> Event {
-        self.told += 1;
+        self.result_sequence += 1;
         let own = leader == self.index;
         let sender = if own { (leader + 1) % NODES } else { leader };
         Event::Datagram(Vote {
@@ -196,7 +196,7 @@ impl Node {
             sender: node_id(sender),
             incarnation: incarnation(sender),
             boot: u64::MAX,
-            sequence: self.told,
+            sequence: self.result_sequence,
             state: if own { VoteState::Looking } else { VoteState::Leading },
             // Beyond the node's own, which comes nearer in bounded steps.
             round: Round(u64::MAX),
@@ -209,7 +209,7 @@ impl Node {
     /// The node after an input, and what it does. `message` is the input's, if it is one.
     pub(super) fn take(&self, input: Input, message: Option<&Message>) -> Outcome {
         let mut outcome =
-            Outcome { node: self.fork(), deeds: Vec::new(), outputs: Vec::new(), violation: None };
+            Outcome { node: self.fork(), steps: Vec::new(), outputs: Vec::new(), violation: None };
         let node = &mut outcome.node;
         let link_id = |link: u8| LinkId(link.into());
         let event = match input {
@@ -226,7 +226,7 @@ impl Node {
             Input::Accepted { link } => Event::Accepted { link: link_id(link) },
             Input::Persist => match node.disk.sync_one() {
                 Some(token) => {
-                    outcome.deeds.push(Deed::Synced);
+                    outcome.steps.push(NodeStep::Synced);
                     Event::Persisted(token)
                 }
                 None => Event::Tick,
@@ -235,23 +235,23 @@ impl Node {
                 node.disk.crash_keeping(kept.into());
                 node.zab = None;
                 node.dialling = 0;
-                outcome.deeds.push(Deed::Crashed { kept: kept.into() });
+                outcome.steps.push(NodeStep::Crashed { kept: kept.into() });
                 return outcome;
             }
             Input::Start => {
                 let recovered = match node.disk.recover() {
                     Ok(recovered) => recovered,
-                    // The judge finds the same, and says so.
+                    // The judge finds and reports the same.
                     Err(_) => {
-                        outcome.deeds.push(Deed::Started);
+                        outcome.steps.push(NodeStep::Started);
                         return outcome;
                     }
                 };
                 node.zab = Some(Zab::new(node.config(), recovered, node.now()));
-                outcome.deeds.push(Deed::Started);
+                outcome.steps.push(NodeStep::Started);
                 Event::Tick
             }
-            Input::GiveUp => {
+            Input::ElectionTimeout => {
                 node.era += 1;
                 Event::Tick
             }
@@ -261,7 +261,7 @@ impl Node {
                 Event::Propose { id: write.into(), payload: Bytes::copy_from_slice(&[b'w', b'0' + write]) }
             }
             Input::Barrier { id } => {
-                outcome.deeds.push(Deed::Asked { id: id.into() });
+                outcome.steps.push(NodeStep::Asked { id: id.into() });
                 Event::Barrier { id: id.into() }
             }
         };
@@ -307,7 +307,7 @@ impl Outcome {
             Effect::Write { token, write } => {
                 node.disk.issue(*token, gometa_node::Write::Zab(write.clone()));
             }
-            // Entries that are read are durable and stay as they are, so when that happens is all one.
+            // Entries that are read are durable and stay as they are, so the time of the read makes no difference.
             Effect::Read { id, from, to, bytes_max } => {
                 let entries = node.disk.read(*from, *to, *bytes_max).unwrap_or_default();
                 events.push_back(Event::LogRead { id: *id, entries });
@@ -338,7 +338,7 @@ impl Outcome {
             | Effect::Role(_)
             | Effect::Notice(_) => {}
         }
-        self.deeds.push(Deed::Did(effect));
+        self.steps.push(NodeStep::Effect(effect));
     }
 
     /// A dial that the node no longer waits for comes to nothing.
@@ -359,7 +359,7 @@ pub(super) fn applied(counter: u64) -> gometa_node::Write {
     gometa_node::Write::Apply(Batch { checkpoint, writes: Vec::new() })
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("something else than text").to_owned()

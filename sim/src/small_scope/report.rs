@@ -1,4 +1,4 @@
-//! Runs the search through all scenarios, or some, and says what came of it.
+//! Runs the search through all scenarios, or some, and says its outcome.
 
 use std::{
     fs,
@@ -13,8 +13,8 @@ use super::{
 };
 use crate::mutants::{self, MUTANTS, Mutant};
 
-/// The planted faults that break a promise within the scope. The others of the protocol's own keep an ensemble from
-/// coming to rest (M12, M22, M39, M41, M42), need a directory that was lost (M15, M26), or are of formation.
+/// The planted faults that violate an invariant within the scope. The others of the protocol's own keep an ensemble
+/// from coming to rest (M12, M22, M39, M41, M42), need a directory that was lost (M15, M26), or are of formation.
 const MUST_BE_FOUND: [&str; 25] = [
     "M01", "M02", "M03", "M04", "M05", "M06", "M07", "M08", "M09", "M10", "M11", "M13", "M14", "M16", "M17",
     "M18", "M19", "M20", "M21", "M23", "M24", "M25", "M27", "M28", "M43",
@@ -22,9 +22,9 @@ const MUST_BE_FOUND: [&str; 25] = [
 
 /// What became of a run through the scenarios.
 pub struct Report {
-    /// Each scenario, and how far it was searched; up to the one that broke a promise.
+    /// Each scenario, and how far it was searched; up to the one that violated an invariant.
     pub scenarios: Vec<(&'static str, Reach)>,
-    /// The first promise that was broken.
+    /// The first violation.
     pub broken: Option<Box<Counterexample>>,
     /// Distinct states in all.
     pub states: u64,
@@ -72,7 +72,7 @@ pub fn run(only: &[String], limits: Limits, mut progress: impl FnMut(&str, &Sear
     }
 }
 
-/// Runs with a progress line on standard error and a report on `out`; true if no promise was broken.
+/// Runs with a progress line on standard error and a report on `out`; true if no invariant was violated.
 ///
 /// # Errors
 /// If `out` cannot be written.
@@ -126,7 +126,7 @@ pub fn print(out: &mut impl Write, only: &[String], limits: Limits) -> io::Resul
 ///
 /// # Errors
 /// If `out` cannot be written.
-pub fn print_teeth(out: &mut impl Write, only: &[String], limits: Limits) -> io::Result<bool> {
+pub fn print_planted(out: &mut impl Write, only: &[String], limits: Limits) -> io::Result<bool> {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| ()));
     let wanted = |mutant: &Mutant| {
@@ -146,7 +146,7 @@ pub fn print_teeth(out: &mut impl Write, only: &[String], limits: Limits) -> io:
         };
         bad += usize::from(!is_good);
         found += usize::from(report.broken.is_some());
-        let said = report.broken.map_or_else(
+        let result = report.broken.map_or_else(
             || "nothing".to_owned(),
             |broken| {
                 let Counterexample { scenario, violation, depth, .. } = *broken;
@@ -156,7 +156,7 @@ pub fn print_teeth(out: &mut impl Write, only: &[String], limits: Limits) -> io:
             },
         );
         let flag = if is_good { " " } else { "!" };
-        writeln!(out, "{flag} {}  {:<70}  {:>8}  {said}", mutant.id, mutant.what, report.states)?;
+        writeln!(out, "{flag} {}  {:<70}  {:>8}  {result}", mutant.id, mutant.what, report.states)?;
         out.flush()?;
     }
     panic::set_hook(hook);

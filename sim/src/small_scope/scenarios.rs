@@ -17,7 +17,7 @@ use crate::Violation;
 pub struct Scenario {
     /// Its name.
     pub name: &'static str,
-    /// What it is, in a sentence.
+    /// Its description.
     pub what: &'static str,
     prepare: fn(&mut Stage) -> Result<(), Violation>,
     /// What may still happen, where the search shall come to its end.
@@ -28,8 +28,8 @@ pub struct Scenario {
 
 /// Writes, crashes, elections, given up, torn, reads.
 const fn budget(counts: [u8; 6]) -> Budget {
-    let [writes, crashes, elections, give_ups, tears, reads] = counts;
-    Budget { writes, crashes, elections, give_ups, tears, reads }
+    let [writes, crashes, elections, election_timeouts, breaks, reads] = counts;
+    Budget { writes, crashes, elections, election_timeouts, breaks, reads }
 }
 
 /// All of them, roughly from the one with the fewest states to the one with the most.
@@ -64,7 +64,7 @@ pub const SCENARIOS: [Scenario; 9] = [
     },
     Scenario {
         name: "straggler",
-        what: "n0 leads with n1, one write is committed; n2 has just been told that n0 leads",
+        what: "n0 leads with n1, one write is committed; n2 has just learned that n0 leads",
         prepare: straggler,
         narrow: budget([1, 1, 2, 0, 0, 0]),
         wide: budget([2, 1, 3, 0, 1, 0]),
@@ -155,7 +155,7 @@ impl Stage<'_> {
         followers.iter().try_for_each(|node| self.act(Action::Follow { node: *node, leader }))
     }
 
-    fn tear(&mut self, one: usize, other: usize) -> Result<(), Violation> {
+    fn break_off(&mut self, one: usize, other: usize) -> Result<(), Violation> {
         let mut actions = Vec::new();
         self.state.actions(self.tables, &mut actions);
         let between = |link: u8| {
@@ -163,7 +163,7 @@ impl Stage<'_> {
             ends == (one, other) || ends == (other, one)
         };
         let torn =
-            actions.into_iter().find(|action| matches!(action, Action::Tear { link } if between(*link)));
+            actions.into_iter().find(|action| matches!(action, Action::Break { link } if between(*link)));
         torn.map_or(Ok(()), |action| self.act(action))
     }
 }
@@ -171,14 +171,14 @@ impl Stage<'_> {
 /// The nodes that take part in an action.
 fn touches(action: Action, node: u8) -> bool {
     match action {
-        Action::Deliver { link, .. } | Action::End { link, .. } | Action::Tear { link } => {
+        Action::Deliver { link, .. } | Action::End { link, .. } | Action::Break { link } => {
             links::dialler(link) == usize::from(node) || links::target(link) == usize::from(node)
         }
         Action::Persist { node: it }
         | Action::Connect { node: it }
         | Action::Start { node: it }
         | Action::Crash { node: it, .. }
-        | Action::GiveUp { node: it }
+        | Action::ElectionTimeout { node: it }
         | Action::Lead { node: it }
         | Action::Follow { node: it, .. }
         | Action::Propose { node: it }
@@ -214,12 +214,12 @@ fn straggler(stage: &mut Stage) -> Result<(), Violation> {
 fn divergent(stage: &mut Stage) -> Result<(), Violation> {
     established(stage)?;
     stage.act(Action::Propose { node: 0 })?;
-    stage.tear(0, 1)?;
-    stage.tear(0, 2)?;
+    stage.break_off(0, 1)?;
+    stage.break_off(0, 2)?;
     stage.act(Action::Persist { node: 0 })?;
-    // Nobody hears of it: the torn connections end without it.
+    // Nobody hears of it: the broken connections end without it.
     stage.settle(|action| matches!(action, Action::End { .. }))?;
-    stage.act(Action::GiveUp { node: 0 })?;
+    stage.act(Action::ElectionTimeout { node: 0 })?;
     stage.elect(1, &[2])?;
     stage.settle(|_| true)?;
     stage.act(Action::Propose { node: 1 })?;
@@ -265,9 +265,9 @@ fn unsure(stage: &mut Stage) -> Result<(), Violation> {
 
 fn deposed(stage: &mut Stage) -> Result<(), Violation> {
     established(stage)?;
-    stage.tear(0, 2)?;
+    stage.break_off(0, 2)?;
     stage.settle(|action| matches!(action, Action::End { .. }) && touches(action, 2))?;
-    stage.tear(0, 1)?;
+    stage.break_off(0, 1)?;
     stage.settle(|action| matches!(action, Action::End { .. }) && touches(action, 1))?;
     stage.elect(1, &[2])
 }

@@ -35,7 +35,7 @@ pub struct Reach {
     pub exhausted: bool,
 }
 
-/// A promise that is broken, and the shortest way there.
+/// A violated invariant, and the shortest way there.
 #[derive(Clone, Debug)]
 pub struct Counterexample {
     /// Where the way begins.
@@ -91,7 +91,7 @@ impl Search {
     }
 
     /// Goes through a scenario as far as the limits allow; `number` must differ from scenario to scenario.
-    /// `progress` is called every so often.
+    /// `progress` is called regularly.
     ///
     /// # Errors
     /// The first violation.

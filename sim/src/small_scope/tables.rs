@@ -81,9 +81,9 @@ impl<K: Eq + Hash, T> Numbered<K, T> {
     }
 }
 
-/// What a node says, by numbers.
+/// What a node gives to the network, by numbers.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Said {
+pub(super) enum NumberedOutput {
     Send { link: u8, message: u32 },
     Close { link: u8 },
 }
@@ -91,7 +91,7 @@ pub(super) enum Said {
 /// What an input makes of a node.
 struct Step {
     node: u32,
-    said: Box<[Said]>,
+    outputs: Box<[NumberedOutput]>,
 }
 
 /// Everything that is kept once.
@@ -159,7 +159,7 @@ impl Tables {
         (nodes, self.ghosts.number(fingerprint(&ghost), || ghost))
     }
 
-    /// What an input makes of a node, and of what is known: their new numbers, and the step's (see [`Tables::said`]).
+    /// What an input makes of a node, and of what is known: their new numbers, and the step's (see [`Tables::output`]).
     pub(super) fn step(&mut self, node: u32, ghost: u32, input: Input) -> Result<(u32, u32, u32), Violation> {
         let mut fresh = None;
         let number = match self.steps.numbers.get(&(node, input)) {
@@ -185,9 +185,9 @@ impl Tables {
         Ok((self.steps.get(number).node, after, number))
     }
 
-    /// What a node says in a step, one thing after the other.
-    pub(super) fn said(&self, step: u32, at: usize) -> Option<Said> {
-        self.steps.get(step).said.get(at).copied()
+    /// The outputs of a step, one by one.
+    pub(super) fn output(&self, step: u32, at: usize) -> Option<NumberedOutput> {
+        self.steps.get(step).outputs.get(at).copied()
     }
 
     fn take(&self, node: u32, input: Input) -> Outcome {
@@ -207,22 +207,22 @@ impl Tables {
             self.twins.push((*number, outcome.node.fork()));
         }
         let node = self.nodes.number(key, || outcome.node.fork());
-        let said = outcome
+        let outputs = outcome
             .outputs
             .iter()
             .map(|output| match output {
                 Output::Send { link, message } => {
                     let number = self.messages.number(message.clone(), || message.clone());
-                    Said::Send { link: *link, message: number }
+                    NumberedOutput::Send { link: *link, message: number }
                 }
-                Output::Close { link } => Said::Close { link: *link },
+                Output::Close { link } => NumberedOutput::Close { link: *link },
             })
             .collect();
-        Step { node, said }
+        Step { node, outputs }
     }
 
-    /// Puts every input that was given to a node to those that were taken for it: they become what it became, and say
-    /// what it said. Returns how many there were, and how many inputs.
+    /// Puts every input that was given to a node to those that were taken for it: they must change as it changed, and
+    /// send what it sent. Returns how many there were, and how many inputs.
     #[cfg(test)]
     pub(super) fn compare_twins(&self) -> (usize, usize) {
         let mut given: HashMap<u32, Vec<(Input, u32)>> = HashMap::new();

@@ -7,7 +7,7 @@ use super::{
     judge::read_id,
     links::{self, LINKS, Link, NODES},
     node::{Input, describe},
-    tables::{Said, Tables},
+    tables::{NumberedOutput, Tables},
 };
 use crate::Violation;
 
@@ -19,12 +19,12 @@ pub struct Budget {
     pub writes: u8,
     /// Crashes, of any node, with any loss.
     pub crashes: u8,
-    /// Election results: somebody who looks is told whom to follow, or to lead.
+    /// Election results: a looking node learns which node to follow, or to lead itself.
     pub elections: u8,
-    /// Election time-outs that pass at a leader or follower.
-    pub give_ups: u8,
-    /// Connections torn, with any loss of what was under way.
-    pub tears: u8,
+    /// Election timeouts that pass at a leader or follower.
+    pub election_timeouts: u8,
+    /// Connections broken, with any loss of what was in flight.
+    pub breaks: u8,
     /// Linearizable reads, at any established leader.
     pub reads: u8,
 }
@@ -38,12 +38,12 @@ pub(super) enum Action {
     Connect { node: u8 },
     Start { node: u8 },
     Crash { node: u8, kept: u8 },
-    GiveUp { node: u8 },
+    ElectionTimeout { node: u8 },
     Lead { node: u8 },
     Follow { node: u8, leader: u8 },
     Propose { node: u8 },
     Read { node: u8 },
-    Tear { link: u8 },
+    Break { link: u8 },
 }
 
 impl Action {
@@ -82,9 +82,9 @@ impl State {
         words[..NODES].copy_from_slice(&self.nodes);
         words[NODES..NODES + LINKS].copy_from_slice(&self.links);
         words[NODES + LINKS] = self.ghost;
-        let Budget { writes, crashes, elections, give_ups, tears, reads } = self.left;
-        words[NODES + LINKS + 1] = u32::from_le_bytes([writes, crashes, elections, give_ups]);
-        words[NODES + LINKS + 2] = u32::from_le_bytes([tears, reads, 0, 0]);
+        let Budget { writes, crashes, elections, election_timeouts, breaks, reads } = self.left;
+        words[NODES + LINKS + 1] = u32::from_le_bytes([writes, crashes, elections, election_timeouts]);
+        words[NODES + LINKS + 2] = u32::from_le_bytes([breaks, reads, 0, 0]);
         let mut bytes = [0u8; 4 * (NODES + LINKS + 3)];
         for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
@@ -105,8 +105,8 @@ impl State {
                     actions.push(Action::End { link, side: side as u8 });
                 }
             }
-            if self.left.tears > 0 && state.is_whole() {
-                actions.push(Action::Tear { link });
+            if self.left.breaks > 0 && state.is_whole() {
+                actions.push(Action::Break { link });
             }
         }
         for index in 0..NODES {
@@ -145,8 +145,8 @@ impl State {
                     }
                 }
             }
-            Role::Leading { .. } | Role::Following { .. } if self.left.give_ups > 0 => {
-                actions.push(Action::GiveUp { node });
+            Role::Leading { .. } | Role::Following { .. } if self.left.election_timeouts > 0 => {
+                actions.push(Action::ElectionTimeout { node });
             }
             _ => {}
         }
@@ -170,7 +170,7 @@ impl State {
         match action {
             Action::Deliver { link, side } => next.deliver(tables, link, side)?,
             Action::End { link, side } => {
-                next.change(tables, link, |link| link.leave(side.into(), links::Flow::Torn));
+                next.change(tables, link, |link| link.leave(side.into(), links::Flow::Broken));
                 next.step(tables, links::node_at(link, side.into()), Input::Closed { link })?;
             }
             Action::Persist { node } => next.step(tables, node.into(), Input::Persist)?,
@@ -183,14 +183,14 @@ impl State {
                     let known = links::node_at(link, side) == usize::from(node)
                         && tables.link(next.links[usize::from(link)]).sides[side].here;
                     if known {
-                        next.change(tables, link, |link| link.leave(side, links::Flow::Torn));
+                        next.change(tables, link, |link| link.leave(side, links::Flow::Broken));
                     }
                 }
                 next.step(tables, node.into(), Input::Crash { kept })?;
             }
-            Action::GiveUp { node } => {
-                next.left.give_ups -= 1;
-                next.step(tables, node.into(), Input::GiveUp)?;
+            Action::ElectionTimeout { node } => {
+                next.left.election_timeouts -= 1;
+                next.step(tables, node.into(), Input::ElectionTimeout)?;
             }
             Action::Lead { node } => {
                 next.left.elections -= 1;
@@ -211,9 +211,9 @@ impl State {
                 next.left.reads -= 1;
                 next.step(tables, node.into(), Input::Barrier { id })?;
             }
-            Action::Tear { link } => {
-                next.left.tears -= 1;
-                next.change(tables, link, Link::tear);
+            Action::Break { link } => {
+                next.left.breaks -= 1;
+                next.change(tables, link, Link::break_off);
             }
         }
         Ok(next)
@@ -230,12 +230,12 @@ impl State {
         let (after, ghost, step) = tables.step(self.nodes[node], self.ghost, input)?;
         (self.nodes[node], self.ghost) = (after, ghost);
         let mut at = 0;
-        while let Some(said) = tables.said(step, at) {
-            match said {
-                Said::Send { link, message } => {
+        while let Some(output) = tables.output(step, at) {
+            match output {
+                NumberedOutput::Send { link, message } => {
                     self.change(tables, link, |it| it.send(links::side_of(link, node), message));
                 }
-                Said::Close { link } => {
+                NumberedOutput::Close { link } => {
                     self.change(tables, link, |it| {
                         it.leave(links::side_of(link, node), links::Flow::Closing)
                     });
@@ -293,12 +293,12 @@ impl State {
                 let losable = tables.node(self.nodes[usize::from(node)]).disk.losable();
                 format!("n{node} crashes; {kept} of {losable} writes under way survive")
             }
-            Action::GiveUp { node } => format!("n{node} hears nothing for its election time-out"),
+            Action::ElectionTimeout { node } => format!("n{node} hears nothing for its election time-out"),
             Action::Lead { node } => format!("n{node} is elected"),
-            Action::Follow { node, leader } => format!("n{node} is told that n{leader} is elected"),
+            Action::Follow { node, leader } => format!("n{node} learns that n{leader} is elected"),
             Action::Propose { node } => format!("n{node} is asked to write"),
             Action::Read { node } => format!("n{node} is asked to read"),
-            Action::Tear { link } => {
+            Action::Break { link } => {
                 format!("the connection of n{} and n{} is torn", links::dialler(link), links::target(link))
             }
         }

@@ -19,14 +19,14 @@ use super::{
 
 /// A client, by its letter.
 #[derive(Clone, Copy)]
-pub(crate) struct Who(char);
+pub(crate) struct ClientName(char);
 
-impl FromStr for Who {
+impl FromStr for ClientName {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Who, String> {
+    fn from_str(text: &str) -> Result<ClientName, String> {
         match text.as_bytes() {
-            [letter @ b'a'..=b'z'] => Ok(Who(char::from(*letter))),
+            [letter @ b'a'..=b'z'] => Ok(ClientName(char::from(*letter))),
             _ => Err(format!("{text} is no client: clients are x, y, z")),
         }
     }
@@ -35,7 +35,7 @@ impl FromStr for Who {
 /// Nodes are A, B, C; clients x, y, z. Where no node is named, all are meant.
 #[derive(goldenscript::Command)]
 pub(crate) enum Command {
-    /// The voters of an ensemble that is formed already; the time-out of sessions in milliseconds.
+    /// The voters of an ensemble that is formed already; the timeout of sessions in milliseconds.
     Ensemble {
         names: Vec<Name>,
         #[arg(key)]
@@ -61,11 +61,11 @@ pub(crate) enum Command {
     /// Lets a disk do what is queued.
     Persist(Name),
     /// A client opens its session at a node.
-    Open(Who, Name),
+    Open(ClientName, Name),
     /// A client asks a node to set a key. Its writes are numbered from 1; it awaits the answer of `lowest` (of this
     /// write, without it) and all later ones. The deadline is in milliseconds.
     Set {
-        client: Who,
+        client: ClientName,
         node: Name,
         key: String,
         value: String,
@@ -76,7 +76,7 @@ pub(crate) enum Command {
     },
     /// The same, if the key is at this revision; 0 is a key that is not there.
     Cas {
-        client: Who,
+        client: ClientName,
         node: Name,
         key: String,
         revision: u64,
@@ -88,7 +88,7 @@ pub(crate) enum Command {
     },
     /// A client asks for its last write again, or for the one with this number, at any node.
     Retry {
-        client: Who,
+        client: ClientName,
         node: Name,
         #[arg(key)]
         seq: Option<u64>,
@@ -97,7 +97,7 @@ pub(crate) enum Command {
     },
     /// A client reads; linearizably, unless `local`.
     Get {
-        client: Who,
+        client: ClientName,
         node: Name,
         key: String,
         #[arg(key, optional)]
@@ -115,7 +115,7 @@ pub(crate) enum Command {
         from: Option<Name>,
     },
     /// From now on garbage of every kind but made-up rounds falls on every node, every 10 ms; without a seed no more.
-    Shower(#[arg(optional)] Vec<u64>),
+    Noise(#[arg(optional)] Vec<u64>),
     /// What nodes have dropped at their election ports.
     Dropped(#[arg(optional)] Vec<Name>),
     /// What nodes have in their tables, and how many log entries had no effect because their write had happened.
@@ -142,7 +142,7 @@ impl Nodes {
         what: String,
     ) -> Result<(), String> {
         self.next_request += 1;
-        self.say(Topic::Story, format!("{client} asks {}: {what}", letter(node)));
+        self.record(Topic::Story, format!("{client} asks {}: {what}", letter(node)));
         let request = Request { id: self.next_request, deadline_ms, write, operation: Some(operation) };
         self.request(client, node, request, what)
     }
@@ -218,7 +218,7 @@ impl Nodes {
         }
         let me = letter(to);
         let line =
-            format!("{me} is sent {count} datagrams ({kind}): drops {}, reads {passed}", count - passed);
+            format!("{me} receives {count} datagrams ({kind}): drops {}, reads {passed}", count - passed);
         self.report(vec![line]);
         Ok(())
     }
@@ -327,8 +327,8 @@ impl Scripted for Nodes {
             Command::Garbage { to, kind, count, seed, from } => {
                 self.garbage(to.index(), &kind, count, seed, from.map(Name::index))?;
             }
-            Command::Shower(seed) => {
-                self.shower = seed.first().map(|seed| Random::new(*seed, Stream::Network));
+            Command::Noise(seed) => {
+                self.noise = seed.first().map(|seed| Random::new(*seed, Stream::Network));
             }
             Command::Dropped(names) => {
                 let line = |id: NodeId| {

@@ -28,8 +28,8 @@ use super::{commands::Client, garbage, show};
 
 /// What a request without a deadline gets, in milliseconds.
 const DEADLINE_DEFAULT_MS: u32 = 5_000;
-/// Garbage of each kind that a shower brings upon every node in every step of the clock.
-const SHOWER: usize = 3;
+/// Garbage of each kind that a noise brings upon every node in every step of the clock.
+const NOISE_COUNT: usize = 3;
 
 /// How a disk is to fail: at which kind of write (any, without one).
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ pub(crate) struct Machine {
     pub(crate) fault: Option<Fault>,
     /// Datagrams dropped, by reason.
     pub(crate) dropped: BTreeMap<String, u64>,
-    /// Writes under way: which kind, and in words.
+    /// Writes in flight: which kind, and in words.
     pub(crate) writing: VecDeque<(Token, &'static str, String)>,
     /// What the last write of the hard state said.
     hard_written: HardState,
@@ -74,7 +74,7 @@ pub(crate) struct Nodes {
     /// Every vote that was sent, with its sender.
     pub(crate) votes: Vec<(usize, Bytes)>,
     /// Garbage for every node, in every step of the clock.
-    pub(crate) shower: Option<Random>,
+    pub(crate) noise: Option<Random>,
     pub(crate) clients: BTreeMap<char, Client>,
     pub(crate) keys: Vec<String>,
     pub(crate) next_request: u64,
@@ -102,7 +102,7 @@ impl Default for Nodes {
             session_timeout_ms: 10_000,
             names: Names::new(show::command, show::relayed),
             votes: Vec::new(),
-            shower: None,
+            noise: None,
             clients: BTreeMap::new(),
             keys: Vec::new(),
             next_request: 0,
@@ -146,7 +146,7 @@ impl Ensemble for Nodes {
     }
 
     fn after_tick(&mut self) {
-        self.rain();
+        self.send_noise();
     }
 }
 
@@ -184,13 +184,13 @@ impl Nodes {
         self.broken.take().map_or(Ok(()), |violation| Err(violation.to_string()))
     }
 
-    fn judge(&mut self, check: Result<(), Violation>) {
+    fn note(&mut self, check: Result<(), Violation>) {
         if let Err(violation) = check {
             self.broken.get_or_insert(violation);
         }
     }
 
-    pub(crate) fn say(&mut self, topic: Topic, line: String) {
+    pub(crate) fn record(&mut self, topic: Topic, line: String) {
         self.environment.record(topic, line);
     }
 
@@ -234,12 +234,12 @@ impl Nodes {
         };
         self.oracle.starts(index, now);
         let check = self.oracle.hardened(index, &self.machines[index].disk.durable);
-        self.judge(check);
+        self.note(check);
         let machine = &mut self.machines[index];
         let (node, effects) = Node::new(config, recovered, machine.disk.table.clone(), now)
             .map_err(|corrupt| format!("{} cannot start: {corrupt}", letter(index)))?;
         machine.node = Some(node);
-        self.obey_all(index, effects);
+        self.carry_out_all(index, effects);
         Ok(())
     }
 
@@ -307,33 +307,33 @@ impl Nodes {
         while node.has_more() {
             effects.extend(node.step(now, []));
         }
-        self.obey_all(index, effects);
+        self.carry_out_all(index, effects);
     }
 
     /// Effects, in order, for as long as the process runs.
-    fn obey_all(&mut self, index: usize, effects: Vec<Effect>) {
+    fn carry_out_all(&mut self, index: usize, effects: Vec<Effect>) {
         for effect in effects {
             if !self.is_up(index) {
                 return;
             }
-            self.obey(index, effect);
+            self.carry_out(index, effect);
         }
     }
 
-    fn obey(&mut self, index: usize, effect: Effect) {
+    fn carry_out(&mut self, index: usize, effect: Effect) {
         let me = letter(index);
         match effect {
             Effect::Write { token, write } => self.write(index, token, write),
             Effect::Read { id, from, to, bytes_max } => {
-                self.say(Topic::Links, format!("{me} reads {from} to {to}"));
+                self.record(Topic::Links, format!("{me} reads {from} to {to}"));
                 let machine = &self.machines[index];
                 let entries = machine.disk.read(from, to, bytes_max).expect("no record is damaged");
                 self.environment.network.read(node_id(index), id, entries);
             }
             Effect::Datagram { to, vote } => {
-                self.say(Topic::Votes, format!("{me} → {} {}", name(to), text::vote(&vote)));
+                self.record(Topic::Votes, format!("{me} → {} {}", name(to), text::vote(&vote)));
                 let check = self.oracle.votes(index, &self.machines[index].disk, &vote);
-                self.judge(check);
+                self.note(check);
                 let bytes = gometa_codec::vote::encode(&vote);
                 let decoded = gometa_codec::vote::decode(&bytes).expect("what a node sends is a vote");
                 self.votes.push((index, bytes));
@@ -343,10 +343,10 @@ impl Nodes {
             Effect::Send { link, message } => {
                 let peer = self.environment.network.peer(link);
                 let (topic, text) = self.names.message(&message);
-                self.say(topic, format!("{me} → {} {text}", name_or_none(peer)));
+                self.record(topic, format!("{me} → {} {text}", name_or_none(peer)));
                 let peer = peer.map(place_of);
                 let check = self.oracle.sends(index, peer, &self.machines[index].disk, &message);
-                self.judge(check);
+                self.note(check);
                 let mut bytes = BytesMut::new();
                 let encoded = gometa_codec::message::encode(&message, &mut bytes);
                 assert!(encoded.is_ok(), "what a node sends can be sent: {message:?}");
@@ -360,27 +360,27 @@ impl Nodes {
             Effect::SessionsShort { .. } => {}
             Effect::View(view) => {
                 let check = self.oracle.shows(index, &view);
-                self.judge(check);
+                self.note(check);
             }
             Effect::Role(role) => {
                 let check = self.oracle.plays(index, role, &self.machines[index].disk);
-                self.judge(check);
-                self.say(Topic::Links, format!("{me} is {role:?}"));
+                self.note(check);
+                self.record(Topic::Links, format!("{me} is {role:?}"));
                 self.machines[index].role = role;
             }
             Effect::Notice(notice) => {
                 let (topic, line) = self.names.notice(&me, &notice);
-                self.say(topic, line);
+                self.record(topic, line);
                 let disk = &self.machines[index].disk;
                 let check = match notice {
                     Notice::Discovered { epoch, last } => self.oracle.discovered(index, epoch, last, disk),
                     Notice::Established { epoch, last } => self.oracle.established_by(index, epoch, last),
                     _ => Ok(()),
                 };
-                self.judge(check);
+                self.note(check);
             }
             Effect::Stop(why) => {
-                self.say(Topic::Story, format!("{me} stops: {why}"));
+                self.record(Topic::Story, format!("{me} stops: {why}"));
                 self.crash(index, false).expect("a node that stops runs");
             }
         }
@@ -400,11 +400,11 @@ impl Nodes {
                 ("apply", text, self.oracle.applies(index, &machine.disk, applied, hash))
             }
         };
-        self.judge(check);
+        self.note(check);
         match &write {
-            Write::Zab(_) => self.say(Topic::Writes, format!("{me} writes {text}")),
+            Write::Zab(_) => self.record(Topic::Writes, format!("{me} writes {text}")),
             Write::Apply(batch) => {
-                self.say(Topic::Story, format!("{me} applies through {}", batch.checkpoint.applied));
+                self.record(Topic::Story, format!("{me} applies through {}", batch.checkpoint.applied));
             }
         }
         let machine = &mut self.machines[index];
@@ -426,7 +426,7 @@ impl Nodes {
         let writing: Vec<String> =
             self.machines[index].writing.iter().map(|(_, _, text)| text.clone()).collect();
         let line = format!("{}'s disk fails ({}): the process ends", letter(index), writing.join(", "));
-        self.say(Topic::Story, line);
+        self.record(Topic::Story, line);
         self.crash(index, kept).expect("a process whose disk fails runs");
     }
 
@@ -449,7 +449,7 @@ impl Nodes {
         machine.writing.retain(|(token, _, _)| *token > done.token);
         if done.synced {
             let check = self.oracle.hardened(index, &self.machines[index].disk.durable);
-            self.judge(check);
+            self.note(check);
         }
         self.step(index, Event::Zab(Zab::Persisted(done.token)));
     }
@@ -458,12 +458,12 @@ impl Nodes {
         let disk = &self.machines[index].disk;
         let applied = (disk.durable.log.len() as u64).min(self.oracle.committed());
         let check = self.oracle.answers(index, applied, client.0, &response);
-        self.judge(check);
+        self.note(check);
         let asker = self.client_links[client.0 as usize].client;
         // Nobody is left to hear it, if the request is not known any more.
         let Some(what) = self.asked.remove(&(client, response.id)) else { return };
         let line = format!("{} answers {asker}, {what}: {}", letter(index), show::answer(&response));
-        self.say(Topic::Story, line);
+        self.record(Topic::Story, line);
         if let Some(gometa_proto::v1::response::Result::SessionOpened(opened)) = response.result {
             self.clients.entry(asker).or_default().session = opened.session;
         }
@@ -486,13 +486,13 @@ impl Nodes {
         }
     }
 
-    fn rain(&mut self) {
+    fn send_noise(&mut self) {
         use garbage::Kind;
-        let Some(mut random) = self.shower.take() else { return };
+        let Some(mut random) = self.noise.take() else { return };
         let kinds = [Kind::Random, Kind::Resized, Kind::Flipped, Kind::Huge, Kind::Nonsense, Kind::Replayed];
         for index in 0..self.machines.len() {
             for kind in kinds {
-                for _ in 0..SHOWER {
+                for _ in 0..NOISE_COUNT {
                     let genuine: Vec<Bytes> = self.votes.iter().map(|(_, bytes)| bytes.clone()).collect();
                     if let Some(bytes) = garbage::make(kind, &mut random, &genuine) {
                         self.datagram(index, &bytes);
@@ -500,7 +500,7 @@ impl Nodes {
                 }
             }
         }
-        self.shower = Some(random);
+        self.noise = Some(random);
     }
 }
 

@@ -5,7 +5,7 @@ use proptest::{collection::vec, option, prelude::*};
 
 use gometa_testkit::store::{
     Shared,
-    history::{Act, Number, Revision, Step, Verb, World},
+    history::{Change, ChangeKind, Comparison, Number, Revision, Step},
     open,
 };
 
@@ -17,19 +17,24 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..8_u64, lag()).prop_map(|(back, lag)| Number::Retry { back, lag }),
         1 => (0..1_100_u64, 0..20_u64).prop_map(|(seq, lowest)| Number::Any { seq, lowest }),
     ];
-    let verb = prop_oneof![Just(Verb::Add), Just(Verb::Set), Just(Verb::Cas), Just(Verb::Delete)];
+    let kind = prop_oneof![
+        Just(ChangeKind::Add),
+        Just(ChangeKind::Set),
+        Just(ChangeKind::Cas),
+        Just(ChangeKind::Delete)
+    ];
     let revision = prop_oneof![3 => Just(Revision::Actual), 1 => (0..20_u64).prop_map(Revision::Any)];
     let key = prop_oneof![1 => Just(0_u8), 20 => 1..5_u8];
-    let act = (verb, key, vec(any::<u8>(), 0..12), option::of(revision))
-        .prop_map(|(verb, key, value, revision)| Act { verb, key, value, revision });
+    let change = (kind, key, vec(any::<u8>(), 0..12), option::of(revision))
+        .prop_map(|(kind, key, value, revision)| Change { kind, key, value, revision });
     prop_oneof![
         4 => (0..5_u8).prop_map(|nonce| Step::Create { nonce }),
         1 => vec(0..8_usize, 0..3).prop_map(|sessions| Step::End { sessions }),
-        30 => (0..8_usize, number, act).prop_map(|(session, number, act)| Step::Write { session, number, act }),
-        1 => vec(any::<u8>(), 0..24).prop_map(Step::Junk),
+        30 => (0..8_usize, number, change).prop_map(|(session, number, change)| Step::Write { session, number, change }),
+        1 => vec(any::<u8>(), 0..24).prop_map(Step::AnyBytes),
         1 => Just(Step::Skip),
-        6 => Just(Step::Take),
-        5 => Just(Step::Land),
+        6 => Just(Step::TakeBatch),
+        5 => Just(Step::WriteTable),
         5 => Just(Step::Report),
         2 => Just(Step::Crash),
     ]
@@ -40,11 +45,11 @@ proptest! {
 
     #[test]
     fn any_history_goes_as_in_the_model_whatever_the_batches_and_crashes(steps in vec(step(), 1..150)) {
-        let mut world = World::new();
+        let mut comparison = Comparison::new();
         for step in &steps {
-            world.step(step);
+            comparison.step(step);
         }
-        world.settle();
+        comparison.settle();
     }
 
     #[test]

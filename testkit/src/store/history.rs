@@ -1,5 +1,5 @@
-//! Two stores and a model that knows no batches, no overlay, no encoding, and forgets no answer: what the tests of
-//! random histories and the fuzz target (`fuzz/`, which includes this file) drive.
+//! Two stores and a model without batches, overlay, encoding, or forgotten answers: driven by the store's tests of
+//! random histories and by a fuzz target.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -129,17 +129,17 @@ pub enum Step {
     Write {
         session: usize,
         number: Number,
-        act: Act,
+        change: Change,
     },
     /// A payload of any bytes.
-    Junk(Vec<u8>),
+    AnyBytes(Vec<u8>),
     /// An entry that is no command.
     Skip,
-    /// The store hands out a batch.
-    Take,
-    /// The oldest batch handed out reaches the table.
-    Land,
-    /// The store hears of the oldest batch that has.
+    /// A batch is taken from the store.
+    TakeBatch,
+    /// The oldest batch that was taken is written to the table.
+    WriteTable,
+    /// The oldest batch in the table is reported to the store.
     Report,
     /// The process dies: batches that have not reached the table are lost.
     Crash,
@@ -155,8 +155,8 @@ pub enum Number {
 }
 
 #[derive(Clone, Debug)]
-pub struct Act {
-    pub verb: Verb,
+pub struct Change {
+    pub kind: ChangeKind,
     /// 0 is the empty key.
     pub key: u8,
     pub value: Vec<u8>,
@@ -164,7 +164,7 @@ pub struct Act {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum Verb {
+pub enum ChangeKind {
     Add,
     Set,
     Cas,
@@ -177,47 +177,47 @@ pub enum Revision {
     Any(u64),
 }
 
-impl Act {
+impl Change {
     fn operation(&self, model: &Model) -> Operation {
         let key = vec![b'k'; usize::from(self.key)];
         let revision = self.revision.map(|revision| match revision {
             Revision::Actual => model.keys.get(key.as_slice()).map_or(0, |key| key.modified),
             Revision::Any(revision) => revision,
         });
-        match self.verb {
-            Verb::Add => add(key, &self.value),
-            Verb::Set => set(key, &self.value),
-            Verb::Cas => cas(key, revision.unwrap_or(0), &self.value),
-            Verb::Delete => delete(key, revision),
+        match self.kind {
+            ChangeKind::Add => add(key, &self.value),
+            ChangeKind::Set => set(key, &self.value),
+            ChangeKind::Cas => cas(key, revision.unwrap_or(0), &self.value),
+            ChangeKind::Delete => delete(key, revision),
         }
     }
 }
 
 /// A store with a slow, forgetful table, one whose table is written entry by entry, and the model.
-pub struct World {
+pub struct Comparison {
     store: Store<Shared>,
     table: Shared,
     /// Batches handed out and not yet in the table.
     in_flight: VecDeque<Batch>,
-    /// Batches in the table of which the store has not heard.
-    landed: usize,
+    /// The number of batches in the table that were not reported to the store.
+    unreported: usize,
     prompt: Store<Shared>,
     prompt_table: Shared,
     model: Model,
-    /// All entries, from counter 1, and what came of them the first time.
+    /// All entries, from counter 1, and their outcomes the first time.
     log: Vec<(Option<Bytes>, Option<Applied>)>,
     /// Ids of all sessions ever, the highest seq that each has used.
     used: Vec<(u64, u64)>,
 }
 
-impl World {
-    pub fn new() -> World {
+impl Comparison {
+    pub fn new() -> Comparison {
         let (table, prompt_table) = (Shared::default(), Shared::default());
-        World {
+        Comparison {
             store: open(&table),
             table,
             in_flight: VecDeque::new(),
-            landed: 0,
+            unreported: 0,
             prompt: open(&prompt_table),
             prompt_table,
             model: Model::default(),
@@ -243,7 +243,7 @@ impl World {
                 let ids: Vec<u64> = sessions.iter().map(|pick| self.used[pick % self.used.len()].0).collect();
                 self.apply(end(&ids));
             }
-            Step::Write { session, number, act } => {
+            Step::Write { session, number, change } => {
                 let pick = session % self.used.len();
                 let (id, highest) = self.used[pick];
                 let (seq, lowest) = match *number {
@@ -258,11 +258,11 @@ impl World {
                 if !matches!(number, Number::Any { .. }) {
                     self.used[pick].1 = highest.max(seq);
                 }
-                let operation = act.operation(&self.model);
+                let operation = change.operation(&self.model);
                 let applied = self.apply(write(id, seq, lowest, Some(operation)));
                 assert_eq!(applied.origin, Origin::Write { session: id, seq });
             }
-            Step::Junk(bytes) => {
+            Step::AnyBytes(bytes) => {
                 let payload = Bytes::from(bytes.clone());
                 let decoded = gometa_store::decode_command(payload.clone());
                 if decoded.is_err() {
@@ -271,16 +271,16 @@ impl World {
                 }
             }
             Step::Skip => assert_eq!(self.enter(None), None),
-            Step::Take => self.in_flight.extend(self.store.take_batch()),
-            Step::Land => {
+            Step::TakeBatch => self.in_flight.extend(self.store.take_batch()),
+            Step::WriteTable => {
                 if let Some(batch) = self.in_flight.pop_front() {
                     self.table.write(&batch);
-                    self.landed += 1;
+                    self.unreported += 1;
                 }
             }
             Step::Report => {
-                if self.landed > 0 {
-                    self.landed -= 1;
+                if self.unreported > 0 {
+                    self.unreported -= 1;
                     self.store.batch_written();
                 }
             }
@@ -313,7 +313,7 @@ impl World {
     /// What has not reached the table is lost, and comes back from the log, with the same outcomes.
     fn crash(&mut self) {
         self.in_flight.clear();
-        self.landed = 0;
+        self.unreported = 0;
         self.store = open(&self.table);
         let from = self.store.applied();
         assert_eq!(self.store.hash(), recompute_checkpoint(&self.table).hash);
@@ -358,7 +358,7 @@ impl World {
         }
         assert_eq!(self.table.checkpoint(), recompute_checkpoint(&self.table));
         assert!(self.table.snapshot() == self.prompt_table.snapshot(), "the tables differ");
-        for _ in 0..self.landed + self.in_flight.len() {
+        for _ in 0..self.unreported + self.in_flight.len() {
             self.store.batch_written();
         }
         self.check();

@@ -33,13 +33,13 @@ fn twice() -> Vec<(u64, String, String)> {
     vec![(1, "n1".to_owned(), "copy".to_owned())]
 }
 
-/// A little more than an election time-out, during which these followers are heard; what is done at its end.
+/// A little more than an election timeout, during which these followers are heard; what is done at its end.
 fn passes(solo: &mut Solo, links: &[LinkId]) -> Vec<Effect> {
     let mut said = Vec::new();
     for part in [ELECTION / 2, ELECTION / 2 + 1] {
         said = solo.after(part);
         for link in links {
-            solo.say(*link, Message::HeartbeatAck { epoch: solo.epoch(), id: 1 });
+            solo.receive(*link, Message::HeartbeatAck { epoch: solo.epoch(), id: 1 });
         }
     }
     said
@@ -78,7 +78,7 @@ fn a_follower_that_was_started_again_is_no_second_process() {
     let mut solo = node();
     let links = solo.established(&[1, 2]);
     let (again, _) = solo.accept_as(Hello { boot: 2, addresses: at("moved"), ..solo.hello(1) });
-    let said = solo.say(again, Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 });
+    let said = solo.receive(again, Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 });
     assert!(closes(&said, links[0]));
     assert_eq!(reports(&said), vec![]);
     // The same process has two connections.
@@ -95,7 +95,7 @@ fn two_processes_that_take_turns_in_following_are_reported() {
     let mut solo = node();
     let links = solo.established(&[1, 2]);
     let (second, _) = solo.accept_as(copy(&solo, 1, 1));
-    let said = solo.say(second, follow.clone());
+    let said = solo.receive(second, follow.clone());
     assert_eq!(reports(&said), vec![(1, "copy".to_owned(), "n1".to_owned())]);
     assert_eq!(sent(&said, links[0]), [Message::Duplicate(at("copy"))]);
     // At an earlier start, once what that may have left behind has arrived.
@@ -103,12 +103,12 @@ fn two_processes_that_take_turns_in_following_are_reported() {
         let mut solo = node();
         let links = solo.established(&[1, 2]);
         let (second, _) = solo.accept_as(copy(&solo, 1, 2));
-        assert_eq!(reports(&solo.say(second, follow.clone())), vec![], "it may have been started again");
+        assert_eq!(reports(&solo.receive(second, follow.clone())), vec![], "it may have been started again");
         for _ in 0..pauses {
             passes(&mut solo, &[second, links[1]]);
         }
         let (first, _) = solo.accept_as(solo.hello(1));
-        let said = solo.say(first, follow.clone());
+        let said = solo.receive(first, follow.clone());
         assert_eq!(reports(&said), expected);
         assert!(closes(&said, second));
     }
@@ -133,7 +133,7 @@ fn a_follower_reports_a_second_process_of_its_leader() {
     let leader = solo.serves(1, 4);
     let (other, _) = solo.accept_as(copy(&solo, 1, 1));
     solo.after(ELECTION - 1);
-    solo.say(leader, Message::Heartbeat { epoch: Epoch(4), id: 1, commit: 0 });
+    solo.receive(leader, Message::Heartbeat { epoch: Epoch(4), id: 1, commit: 0 });
     let said = solo.after(2);
     assert_eq!(reports(&said), twice());
     assert_eq!(sent(&said, other), [Message::Duplicate(at("n1"))]);
@@ -147,21 +147,21 @@ fn the_copy_learns_of_it() {
     let duplicate = || Message::Duplicate(at("n3"));
     let mut solo = node();
     let link = solo.accept(1);
-    let said = solo.say(link, duplicate());
+    let said = solo.receive(link, duplicate());
     assert!(told(&said) && closes(&said, link));
     // One that follows has been replaced.
     let mut solo = node();
     let link = solo.serves(1, 4);
-    let said = solo.say(link, duplicate());
+    let said = solo.receive(link, duplicate());
     assert!(told(&said) && closes(&said, link) && looks(&said).is_some());
     // One that leads loses a follower, and no more.
     let mut solo = node();
     let links = solo.established(&[1, 2]);
-    let said = solo.say(links[0], duplicate());
+    let said = solo.receive(links[0], duplicate());
     assert!(told(&said) && closes(&said, links[0]) && looks(&said).is_none());
     // Nothing is believed before a greeting.
     let mut solo = node();
     let link = solo.accept_silent();
-    let said = solo.say(link, duplicate());
+    let said = solo.receive(link, duplicate());
     assert!(!told(&said) && closes(&said, link));
 }

@@ -42,16 +42,16 @@ fn greeted(solo: &mut Solo) -> (LinkId, Vec<Effect>) {
 
 /// The same, where the leader says that it is established in this epoch.
 fn greeted_in(solo: &mut Solo, epoch: u64) -> (LinkId, Vec<Effect>) {
-    solo.hear(leads(3, epoch, 1));
+    solo.receive_vote(leads(3, epoch, 1));
     let link = solo.connected(3);
-    let said = solo.say(link, Message::Hello(Hello { expected: None, ..solo.hello(3) }));
+    let said = solo.receive(link, Message::Hello(Hello { expected: None, ..solo.hello(3) }));
     (link, said)
 }
 
 #[test]
 fn a_leader_is_dialled_three_times_with_a_pause() {
     let mut solo = node(&[]);
-    assert_eq!(dials(&solo.hear(leads(3, 5, 1))), [3]);
+    assert_eq!(dials(&solo.receive_vote(leads(3, 5, 1))), [3]);
     assert_eq!(looks(&solo.connect_failed(3)), None);
     assert_eq!(dials(&solo.after(20 * MS - 1)), [] as [u64; 0]);
     assert_eq!(dials(&solo.after(1)), [3]);
@@ -64,7 +64,7 @@ fn a_leader_is_dialled_three_times_with_a_pause() {
 #[test]
 fn another_nodes_failed_connection_is_not_the_leaders() {
     let mut solo = node(&[]);
-    solo.hear(leads(3, 5, 1));
+    solo.receive_vote(leads(3, 5, 1));
     for _ in 0..5 {
         assert_eq!(looks(&solo.connect_failed(2)), None);
     }
@@ -85,7 +85,7 @@ fn a_leader_is_given_up_when_it_is_silent_for_longer_than_the_election_timeout()
     let mut solo = node(&[]);
     let link = solo.serves(3, 5);
     solo.after(ELECTION / 2);
-    solo.say(link, Message::Heartbeat { epoch: Epoch(5), id: 1, commit: 0 });
+    solo.receive(link, Message::Heartbeat { epoch: Epoch(5), id: 1, commit: 0 });
     assert_eq!(looks(&solo.after(ELECTION)), None);
     let said = solo.after(1);
     assert_eq!(looks(&said), Some("the leader is silent"));
@@ -95,11 +95,11 @@ fn a_leader_is_given_up_when_it_is_silent_for_longer_than_the_election_timeout()
 #[test]
 fn a_leader_without_an_ensemble_is_not_followed() {
     let mut solo = node(&[]);
-    solo.hear(leads(3, 5, 1));
+    solo.receive_vote(leads(3, 5, 1));
     let link = solo.connected(3);
     let hello = Hello { expected: None, ensemble: None, ..solo.hello(3) };
     assert_eq!(
-        looks(&solo.say(link, Message::Hello(hello))),
+        looks(&solo.receive(link, Message::Hello(hello))),
         Some("the leader is not a member of an ensemble")
     );
 }
@@ -116,7 +116,7 @@ fn the_first_word_is_the_promise_when_every_write_is_done() {
 
     let mut solo = node(&[]);
     let link = solo.serves(3, 5);
-    solo.say(link, propose(5, Zxid::ZERO, vec![entry(5, 1, 100)]));
+    solo.receive(link, propose(5, Zxid::ZERO, vec![entry(5, 1, 100)]));
     solo.step(vec![Event::Closed { link }]);
     let (link, said) = greeted(&mut solo);
     assert_eq!(sent(&said, link), []);
@@ -134,7 +134,7 @@ fn an_epoch_is_promised_once_and_to_one_leader() {
         promise(&mut disk, accepted, leader);
         let mut solo = Solo::new(1, 3, disk, Bounds::default());
         let (link, _) = greeted(&mut solo);
-        let said = solo.say(link, Message::NewEpoch(Epoch(asked)));
+        let said = solo.receive(link, Message::NewEpoch(Epoch(asked)));
         if !acknowledged {
             let refusal = Message::RefuseEpoch { accepted: Epoch(accepted), leader: Some(NodeId(leader)) };
             assert_eq!(sent(&said, link), [refusal]);
@@ -161,7 +161,7 @@ fn an_epoch_is_promised_once_and_to_one_leader() {
             boundaries: Vec::new(),
         };
         assert_eq!(sent(&said, link), [account]);
-        assert_eq!(solo.say(link, Message::NewEpoch(Epoch(asked))), [], "said again, it is nothing new");
+        assert_eq!(solo.receive(link, Message::NewEpoch(Epoch(asked))), [], "said again, it is nothing new");
     }
 }
 
@@ -172,7 +172,7 @@ fn an_epoch_that_cannot_be_true_is_not_promised() {
         promise(&mut disk, 4, 2);
         let mut solo = Solo::new(1, 3, disk, Bounds::default());
         let (link, _) = greeted(&mut solo);
-        let said = solo.say(link, Message::NewEpoch(Epoch(asked)));
+        let said = solo.receive(link, Message::NewEpoch(Epoch(asked)));
         assert_eq!(hard_states(&said).len(), usize::from(believed), "{asked}");
         assert_eq!(looks(&said).is_some(), !believed);
     }
@@ -182,7 +182,7 @@ fn an_epoch_that_cannot_be_true_is_not_promised() {
         promise(&mut disk, Epoch::MAX.0 - 9, 2);
         let mut solo = Solo::new(1, 3, disk, Bounds::default());
         let (link, _) = greeted(&mut solo);
-        let said = solo.say(link, Message::NewEpoch(Epoch(asked)));
+        let said = solo.receive(link, Message::NewEpoch(Epoch(asked)));
         assert_eq!(hard_states(&said).len(), usize::from(believed), "{asked}");
     }
 }
@@ -194,7 +194,7 @@ fn the_newest_thousand_epochs_of_a_log_are_told() {
         let log: Vec<(u64, u64)> = (1..=epochs).map(|epoch| (epoch, epoch)).collect();
         let mut solo = node(&log);
         let (link, _) = greeted_in(&mut solo, epochs + 1);
-        solo.say(link, Message::NewEpoch(Epoch(epochs + 1)));
+        solo.receive(link, Message::NewEpoch(Epoch(epochs + 1)));
         match sent(&solo.persist(), link).remove(0) {
             Message::AckEpoch { oldest, boundaries, .. } => (oldest, boundaries),
             other => panic!("{other:?}"),
@@ -213,7 +213,7 @@ fn a_diff_goes_back_to_an_entry_of_this_log_that_nobody_has_applied() {
         disk.applied = applied;
         let mut solo = Solo::new(1, 3, disk, Bounds::default());
         let link = solo.acknowledged(3, 5);
-        (solo.say(link, Message::Diff { epoch: Epoch(5), base }), link)
+        (solo.receive(link, Message::Diff { epoch: Epoch(5), base }), link)
     };
     for base in [zxid(3, 4), zxid(4, 6), zxid(2, 4)] {
         let (said, link) = try_base(0, base);
@@ -237,13 +237,13 @@ fn messages_of_another_epoch_or_out_of_their_order_are_not_taken() {
     // Before the Diff.
     let mut solo = node(&[]);
     let link = solo.acknowledged(3, 5);
-    assert!(out_of_step(&solo.say(link, Message::NewLeader { epoch: Epoch(5), last: Zxid::ZERO })));
+    assert!(out_of_step(&solo.receive(link, Message::NewLeader { epoch: Epoch(5), last: Zxid::ZERO })));
     let mut solo = node(&[]);
     let link = solo.acknowledged(3, 5);
-    assert!(out_of_step(&solo.say(link, propose(5, Zxid::ZERO, vec![entry(5, 1, 100)]))));
+    assert!(out_of_step(&solo.receive(link, propose(5, Zxid::ZERO, vec![entry(5, 1, 100)]))));
     let mut solo = node(&[]);
     let link = solo.acknowledged(3, 5);
-    assert!(out_of_step(&solo.say(link, Message::Diff { epoch: Epoch(4), base: Zxid::ZERO })));
+    assert!(out_of_step(&solo.receive(link, Message::Diff { epoch: Epoch(4), base: Zxid::ZERO })));
     // While synchronising.
     for message in [
         Message::NewLeader { epoch: Epoch(4), last: Zxid::ZERO },
@@ -252,28 +252,28 @@ fn messages_of_another_epoch_or_out_of_their_order_are_not_taken() {
     ] {
         let mut solo = node(&[]);
         let link = solo.acknowledged(3, 5);
-        solo.say(link, Message::Diff { epoch: Epoch(5), base: Zxid::ZERO });
-        assert!(out_of_step(&solo.say(link, message.clone())), "{message:?}");
+        solo.receive(link, Message::Diff { epoch: Epoch(5), base: Zxid::ZERO });
+        assert!(out_of_step(&solo.receive(link, message.clone())), "{message:?}");
     }
     let mut solo = node(&[]);
     let link = solo.acknowledged(3, 5);
-    solo.say(link, Message::Diff { epoch: Epoch(5), base: Zxid::ZERO });
-    solo.say(link, Message::NewLeader { epoch: Epoch(5), last: Zxid::ZERO });
+    solo.receive(link, Message::Diff { epoch: Epoch(5), base: Zxid::ZERO });
+    solo.receive(link, Message::NewLeader { epoch: Epoch(5), last: Zxid::ZERO });
     solo.persist();
-    assert!(out_of_step(&solo.say(link, Message::UpToDate { epoch: Epoch(4), commit: 0 })));
+    assert!(out_of_step(&solo.receive(link, Message::UpToDate { epoch: Epoch(4), commit: 0 })));
     // While serving, an older epoch's are dropped.
     let mut solo = node(&[]);
     let link = solo.serves(3, 5);
-    solo.say(link, propose(5, Zxid::ZERO, vec![entry(5, 1, 100)]));
+    solo.receive(link, propose(5, Zxid::ZERO, vec![entry(5, 1, 100)]));
     solo.persist();
     for message in [
         propose(4, zxid(5, 1), vec![entry(5, 2, 100)]),
         Message::Commit { epoch: Epoch(4), commit: 1 },
         Message::Heartbeat { epoch: Epoch(4), id: 9, commit: 1 },
     ] {
-        assert_eq!(solo.say(link, message.clone()), [], "{message:?}");
+        assert_eq!(solo.receive(link, message.clone()), [], "{message:?}");
     }
-    assert_eq!(applies(&solo.say(link, Message::Commit { epoch: Epoch(5), commit: 1 })), Some(1));
+    assert_eq!(applies(&solo.receive(link, Message::Commit { epoch: Epoch(5), commit: 1 })), Some(1));
 }
 
 #[test]
@@ -298,8 +298,8 @@ fn entries_follow_each_other_without_a_gap_and_their_epochs_do_not_fall() {
     for (message, taken) in cases {
         let mut solo = node(&[(4, 3)]);
         let link = solo.acknowledged(3, 5);
-        solo.say(link, Message::Diff { epoch: Epoch(5), base: previous });
-        let said = solo.say(link, message.clone());
+        solo.receive(link, Message::Diff { epoch: Epoch(5), base: previous });
+        let said = solo.receive(link, message.clone());
         assert_eq!(appends(&said), usize::from(taken), "{message:?}");
         assert_eq!(
             looks(&said),
@@ -321,7 +321,7 @@ fn an_entry_that_this_build_does_not_know_stops_the_node() {
         let mut solo = node(&[]);
         let link = solo.serves(3, 5);
         let odd = LogEntry { kind, level, ..entry(5, 2, 100) };
-        let said = solo.say(link, propose(5, Zxid::ZERO, vec![entry(5, 1, 100), odd]));
+        let said = solo.receive(link, propose(5, Zxid::ZERO, vec![entry(5, 1, 100), odd]));
         let needs = format!("needs feature level {level}, this program supports level {LEVEL}");
         assert_eq!(stops(&said).is_none(), known);
         assert!(stops(&said).is_none_or(|why| why.contains("log entry (5, 2)") && why.contains(&needs)));
@@ -334,9 +334,9 @@ fn history_becomes_durable_then_the_epoch_then_it_is_acknowledged() {
     // Rules 18 and 19; what comes between NewLeader and the acknowledgement counts if it is durable.
     let mut solo = node(&[(4, 1)]);
     let link = solo.acknowledged(3, 5);
-    solo.say(link, Message::Diff { epoch: Epoch(5), base: zxid(4, 1) });
-    solo.say(link, propose(5, zxid(4, 1), vec![entry(4, 2, 100)]));
-    let said = solo.say(link, Message::NewLeader { epoch: Epoch(5), last: zxid(4, 2) });
+    solo.receive(link, Message::Diff { epoch: Epoch(5), base: zxid(4, 1) });
+    solo.receive(link, propose(5, zxid(4, 1), vec![entry(4, 2, 100)]));
+    let said = solo.receive(link, Message::NewLeader { epoch: Epoch(5), last: zxid(4, 2) });
     assert_eq!((hard_states(&said), sent(&said, link)), (vec![], vec![]));
     let said = solo.persist();
     let claim = hard_states(&said);
@@ -345,7 +345,7 @@ fn history_becomes_durable_then_the_epoch_then_it_is_acknowledged() {
     let progress = Message::Progress { epoch: Epoch(5), last: zxid(4, 2) };
     assert_eq!(sent(&said, link), [progress], "an Ack would claim the epoch (rule 22)");
     // A proposal behind the claim is not durable when the claim is.
-    solo.say(link, propose(5, zxid(4, 2), vec![entry(5, 3, 100)]));
+    solo.receive(link, propose(5, zxid(4, 2), vec![entry(5, 3, 100)]));
     let token = solo.disk.persist().expect("the claim");
     let said = solo.step(vec![Event::Persisted(token)]);
     assert_eq!(sent(&said, link), [Message::AckNewLeader { epoch: Epoch(5), last: zxid(4, 2) }]);
@@ -358,14 +358,14 @@ fn a_write_of_the_upper_half_vouches_for_nothing() {
     let mut solo = node(&[]);
     let (link, _) = greeted(&mut solo);
     let table = solo.zab.allocate_token();
-    solo.say(link, Message::NewEpoch(Epoch(5)));
+    solo.receive(link, Message::NewEpoch(Epoch(5)));
     assert_eq!(solo.step(vec![Event::Persisted(table)]), [], "the promise is behind it");
     assert_eq!(sent(&solo.persist(), link).len(), 1);
-    solo.say(link, Message::Diff { epoch: Epoch(5), base: Zxid::ZERO });
+    solo.receive(link, Message::Diff { epoch: Epoch(5), base: Zxid::ZERO });
     let table = solo.zab.allocate_token();
-    solo.say(link, propose(5, Zxid::ZERO, vec![entry(4, 1, 100)]));
+    solo.receive(link, propose(5, Zxid::ZERO, vec![entry(4, 1, 100)]));
     let behind = solo.zab.allocate_token();
-    solo.say(link, Message::NewLeader { epoch: Epoch(5), last: zxid(4, 1) });
+    solo.receive(link, Message::NewLeader { epoch: Epoch(5), last: zxid(4, 1) });
     assert_eq!(solo.step(vec![Event::Persisted(table)]), [], "so is the history");
     assert_eq!(hard_states(&solo.persist()).len(), 1);
     assert_eq!(solo.step(vec![Event::Persisted(behind)]), [], "and the epoch");
@@ -378,14 +378,14 @@ fn one_acknowledgement_says_all_that_is_durable_and_nothing_twice() {
     let mut solo = node(&[]);
     let link = solo.serves(3, 5);
     assert_eq!(solo.after(MS), []);
-    solo.say(link, propose(5, Zxid::ZERO, vec![entry(5, 1, 100)]));
-    solo.say(link, propose(5, zxid(5, 1), vec![entry(5, 2, 100), entry(5, 3, 100)]));
+    solo.receive(link, propose(5, Zxid::ZERO, vec![entry(5, 1, 100)]));
+    solo.receive(link, propose(5, zxid(5, 1), vec![entry(5, 2, 100), entry(5, 3, 100)]));
     assert_eq!(sent(&solo.persist(), link), [ack(5, zxid(5, 3))]);
     assert_eq!(solo.after(MS), []);
-    assert_eq!(applies(&solo.say(link, Message::Commit { epoch: Epoch(5), commit: 2 })), Some(2));
-    assert_eq!(applies(&solo.say(link, Message::Commit { epoch: Epoch(5), commit: 1 })), None);
+    assert_eq!(applies(&solo.receive(link, Message::Commit { epoch: Epoch(5), commit: 2 })), Some(2));
+    assert_eq!(applies(&solo.receive(link, Message::Commit { epoch: Epoch(5), commit: 1 })), None);
     let beat = Message::Heartbeat { epoch: Epoch(5), id: 4, commit: 3 };
-    let said = solo.say(link, beat);
+    let said = solo.receive(link, beat);
     assert_eq!(applies(&said), Some(3));
     assert_eq!(sent(&said, link), [Message::HeartbeatAck { epoch: Epoch(5), id: 4 }]);
 }
@@ -394,8 +394,8 @@ fn one_acknowledgement_says_all_that_is_durable_and_nothing_twice() {
 fn progress_is_told_while_synchronising_and_only_when_there_is_some() {
     let mut solo = node(&[]);
     let link = solo.acknowledged(3, 5);
-    assert_eq!(solo.say(link, Message::Diff { epoch: Epoch(5), base: Zxid::ZERO }), []);
-    solo.say(link, propose(5, Zxid::ZERO, vec![entry(4, 1, 100)]));
+    assert_eq!(solo.receive(link, Message::Diff { epoch: Epoch(5), base: Zxid::ZERO }), []);
+    solo.receive(link, propose(5, Zxid::ZERO, vec![entry(4, 1, 100)]));
     assert_eq!(solo.after(MS), []);
     assert_eq!(sent(&solo.persist(), link), [Message::Progress { epoch: Epoch(5), last: zxid(4, 1) }]);
     assert_eq!(solo.after(MS), []);
@@ -409,10 +409,10 @@ fn nothing_that_was_recovered_counts_as_committed() {
     let mut solo = Solo::new(1, 3, disk, Bounds::default());
     assert_eq!(solo.zab.commit(), 2);
     let link = solo.acknowledged(3, 5);
-    solo.say(link, Message::Diff { epoch: Epoch(5), base: zxid(4, 5) });
-    solo.say(link, Message::NewLeader { epoch: Epoch(5), last: zxid(4, 5) });
+    solo.receive(link, Message::Diff { epoch: Epoch(5), base: zxid(4, 5) });
+    solo.receive(link, Message::NewLeader { epoch: Epoch(5), last: zxid(4, 5) });
     solo.persist();
-    let said = solo.say(link, Message::UpToDate { epoch: Epoch(5), commit: 4 });
+    let said = solo.receive(link, Message::UpToDate { epoch: Epoch(5), commit: 4 });
     assert_eq!(applies(&said), Some(4));
 }
 
@@ -420,9 +420,9 @@ fn nothing_that_was_recovered_counts_as_committed() {
 fn a_restart_begins_with_what_was_durable() {
     let mut solo = node(&[(4, 1)]);
     let link = solo.serves(3, 5);
-    solo.say(link, propose(5, zxid(4, 1), vec![entry(5, 2, 100)]));
+    solo.receive(link, propose(5, zxid(4, 1), vec![entry(5, 2, 100)]));
     solo.persist();
-    solo.say(link, propose(5, zxid(5, 2), vec![entry(5, 3, 100)]));
+    solo.receive(link, propose(5, zxid(5, 2), vec![entry(5, 3, 100)]));
     assert_eq!(solo.zab.last(), zxid(5, 3));
     let solo = solo.restart(Bounds::default());
     assert_eq!((solo.zab.last(), solo.zab.durable()), (zxid(5, 2), zxid(5, 2)));
@@ -436,7 +436,7 @@ fn an_append_under_way_does_not_vouch_for_what_replaces_it() {
     let mut solo = node(&[]);
     let link = solo.serves(3, 5);
     let entries = (1..=3).map(|counter| entry(5, counter, 100)).collect();
-    solo.say(link, propose(5, Zxid::ZERO, entries));
+    solo.receive(link, propose(5, Zxid::ZERO, entries));
     let lost = solo.disk.pending.clone();
     solo.step(vec![Event::Closed { link }]);
     // Rule 11a makes a follower wait for its writes; so the cut comes behind the append.
@@ -444,11 +444,11 @@ fn an_append_under_way_does_not_vouch_for_what_replaces_it() {
     assert_eq!(lost.len(), 1);
     let said = solo.persist();
     assert_eq!(sent(&said, link), [Message::FollowerEpoch { accepted: Epoch(5), config_version: 0 }]);
-    solo.say(link, Message::NewEpoch(Epoch(6)));
+    solo.receive(link, Message::NewEpoch(Epoch(6)));
     solo.persist();
-    solo.say(link, Message::Diff { epoch: Epoch(6), base: zxid(5, 1) });
+    solo.receive(link, Message::Diff { epoch: Epoch(6), base: zxid(5, 1) });
     assert_eq!(solo.zab.durable(), zxid(5, 1), "the mark falls at once");
-    solo.say(link, propose(6, zxid(5, 1), vec![entry(6, 2, 100), entry(6, 3, 100)]));
+    solo.receive(link, propose(6, zxid(5, 1), vec![entry(6, 2, 100), entry(6, 3, 100)]));
     let token = solo.disk.persist().expect("the cut");
     solo.step(vec![Event::Persisted(token)]);
     assert_eq!(solo.zab.durable(), zxid(5, 1));
@@ -465,24 +465,24 @@ fn a_cut_takes_its_entries_from_memory_and_no_others() {
     let bounds = Bounds { tail_bytes: 300, ..Bounds::default() };
     let mut solo = Solo::new(1, 3, member(3, &[]), bounds);
     let link = solo.serves(3, 5);
-    solo.say(link, propose(5, Zxid::ZERO, (1..=3).map(|counter| entry(5, counter, 100)).collect()));
+    solo.receive(link, propose(5, Zxid::ZERO, (1..=3).map(|counter| entry(5, counter, 100)).collect()));
     solo.persist();
     solo.step(vec![Event::Closed { link }]);
     let (link, _) = greeted(&mut solo);
-    solo.say(link, Message::NewEpoch(Epoch(6)));
+    solo.receive(link, Message::NewEpoch(Epoch(6)));
     solo.persist();
-    solo.say(link, Message::Diff { epoch: Epoch(6), base: zxid(5, 2) });
+    solo.receive(link, Message::Diff { epoch: Epoch(6), base: zxid(5, 2) });
     let recent = |solo: &Solo, counter: u64| solo.zab.recent(counter).map(|entry| entry.zxid);
     assert_eq!((recent(&solo, 2), recent(&solo, 3)), (Some(zxid(5, 2)), None));
-    solo.say(link, propose(6, zxid(5, 2), vec![entry(6, 3, 100)]));
+    solo.receive(link, propose(6, zxid(5, 2), vec![entry(6, 3, 100)]));
     assert_eq!((recent(&solo, 2), recent(&solo, 3)), (Some(zxid(5, 2)), Some(zxid(6, 3))));
-    solo.say(link, Message::NewLeader { epoch: Epoch(6), last: zxid(5, 2) });
+    solo.receive(link, Message::NewLeader { epoch: Epoch(6), last: zxid(5, 2) });
     solo.persist();
     solo.persist();
-    assert_eq!(applies(&solo.say(link, Message::UpToDate { epoch: Epoch(6), commit: 3 })), Some(3));
+    assert_eq!(applies(&solo.receive(link, Message::UpToDate { epoch: Epoch(6), commit: 3 })), Some(3));
     solo.step(vec![Event::Applied { counter: 3 }]);
     assert_eq!(recent(&solo, 1), Some(zxid(5, 1)), "what was cut costs nothing any more");
-    solo.say(link, propose(6, zxid(6, 3), vec![entry(6, 4, 100)]));
+    solo.receive(link, propose(6, zxid(6, 3), vec![entry(6, 4, 100)]));
     solo.persist();
     assert_eq!((recent(&solo, 1), recent(&solo, 2)), (None, Some(zxid(5, 2))));
 }
@@ -492,16 +492,16 @@ fn a_node_with_a_leader_tells_lookers_whom_it_follows() {
     // Rule 6.
     let mut solo = node(&[]);
     solo.acknowledged(3, 5);
-    let (to, answer) = votes(&solo.hear(vote(2, 2, 9))).remove(0);
+    let (to, answer) = votes(&solo.receive_vote(vote(2, 2, 9))).remove(0);
     assert_eq!((to, answer.state, answer.established), (2, VoteState::Following, None));
     let mut solo = node(&[]);
     solo.serves(3, 5);
     for state in [VoteState::Looking, VoteState::Seeking] {
-        let (to, answer) = votes(&solo.hear(gometa_zab::Vote { state, ..vote(2, 2, 9) })).remove(0);
+        let (to, answer) = votes(&solo.receive_vote(gometa_zab::Vote { state, ..vote(2, 2, 9) })).remove(0);
         assert_eq!((to, answer.state, answer.established), (2, VoteState::Following, Some(Epoch(5))));
         assert_eq!((answer.candidate.node, answer.round.0), (NodeId(3), 1));
     }
-    assert_eq!(asked(&solo.hear(leads(2, 4, 9))), [] as [u64; 0]);
+    assert_eq!(asked(&solo.receive_vote(leads(2, 4, 9))), [] as [u64; 0]);
     assert_eq!(solo.role(), Role::Following { leader: NodeId(3), established: Some(Epoch(5)) });
 }
 
@@ -511,12 +511,12 @@ fn requests_are_for_the_leader() {
     let mut solo = node(&[]);
     let link = solo.acknowledged(3, 5);
     assert_eq!(solo.step(vec![Event::RelayToLeader(payload.clone())]), [], "it does not serve yet");
-    assert_eq!(solo.say(link, Message::Relay(payload.clone())), []);
+    assert_eq!(solo.receive(link, Message::Relay(payload.clone())), []);
     let mut solo = node(&[]);
     let link = solo.serves(3, 5);
     let said = solo.step(vec![Event::RelayToLeader(payload.clone())]);
     assert_eq!(sent(&said, link), [Message::Relay(payload.clone())]);
-    let said = solo.say(link, Message::Relay(payload.clone()));
+    let said = solo.receive(link, Message::Relay(payload.clone()));
     assert_eq!(said, [Effect::Relayed { link, payload: payload.clone() }]);
     for mut solo in [node(&[]), {
         let mut solo = node(&[]);
@@ -534,17 +534,17 @@ fn a_follower_refuses_followers_of_its_own_and_answers_nothing_else() {
     let mut solo = node(&[]);
     let own = solo.serves(3, 5);
     let link = solo.accept(2);
-    let said = solo.say(link, Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 });
+    let said = solo.receive(link, Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 });
     assert!(refuses(&said, link, Reason::NotLeading));
     let link = solo.accept(2);
-    let said = solo.say(link, propose(5, Zxid::ZERO, vec![entry(5, 1, 100)]));
+    let said = solo.receive(link, propose(5, Zxid::ZERO, vec![entry(5, 1, 100)]));
     assert!(closes(&said, link) && sent(&said, link).is_empty() && appends(&said) == 0);
     assert_eq!(looks(&said), None);
     // One that came while it was looking is told now.
     let mut solo = node(&[]);
     let early = solo.accept(2);
-    solo.say(early, Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 });
-    assert!(refuses(&solo.hear(leads(3, 5, 1)), early, Reason::NotLeading));
+    solo.receive(early, Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 });
+    assert!(refuses(&solo.receive_vote(leads(3, 5, 1)), early, Reason::NotLeading));
     let _ = own;
 }
 

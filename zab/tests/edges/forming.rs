@@ -23,7 +23,7 @@ fn hello(solo: &Solo, node: u64) -> Hello {
 /// The connection that the node has dialled stands, and its other end has greeted.
 fn dialled(solo: &mut Solo, peer: u64) -> (LinkId, Vec<Effect>) {
     let link = solo.connected(peer);
-    let said = solo.say(link, Message::Hello(Hello { expected: None, ..hello(solo, peer) }));
+    let said = solo.receive(link, Message::Hello(Hello { expected: None, ..hello(solo, peer) }));
     (link, said)
 }
 
@@ -56,7 +56,7 @@ fn preparing() -> (Solo, [LinkId; 2], Genesis) {
 fn prepared() -> (Solo, LinkId) {
     let mut solo = node(2);
     let link = solo.accept_as(hello(&solo, 1)).0;
-    solo.say(link, Message::Prepare(genesis(3)));
+    solo.receive(link, Message::Prepare(genesis(3)));
     assert_eq!(sent(&solo.persist(), link), [Message::Prepared(HOME)]);
     (solo, link)
 }
@@ -111,11 +111,11 @@ fn a_voter_is_dialled_again_after_a_wait_that_doubles() {
 fn the_seal_needs_everyones_disk() {
     let (mut solo, [two, three], genesis) = preparing();
     let prepared = Message::Prepared(genesis.ensemble);
-    solo.say(two, Message::Prepared(HOME));
-    solo.say(two, prepared.clone());
-    assert_eq!(foundings(&solo.say(two, prepared.clone())), [], "said twice, it is one");
+    solo.receive(two, Message::Prepared(HOME));
+    solo.receive(two, prepared.clone());
+    assert_eq!(foundings(&solo.receive(two, prepared.clone())), [], "said twice, it is one");
     assert_eq!(foundings(&solo.persist()), [], "the third is missing");
-    let said = solo.say(three, prepared);
+    let said = solo.receive(three, prepared);
     assert_eq!(foundings(&said), [Founding { genesis: genesis.clone(), sealed: true }]);
     assert_eq!(sent(&said, two), [], "not before it is durable here");
     let said = solo.persist();
@@ -129,7 +129,7 @@ fn the_seal_needs_everyones_disk() {
     // Its own disk is one of them.
     let (mut solo, links, genesis) = preparing();
     for link in links {
-        let said = solo.say(link, Message::Prepared(genesis.ensemble));
+        let said = solo.receive(link, Message::Prepared(genesis.ensemble));
         assert_eq!(foundings(&said), []);
     }
     assert_eq!(foundings(&solo.persist()).len(), 1);
@@ -139,21 +139,21 @@ fn the_seal_needs_everyones_disk() {
 fn a_voter_that_goes_before_the_seal_may_come_back_as_another() {
     let (mut solo, [two, three], first) = preparing();
     solo.persist();
-    solo.say(three, Message::Prepared(first.ensemble));
+    solo.receive(three, Message::Prepared(first.ensemble));
     let said = solo.step(vec![Event::Closed { link: three }]);
     assert_eq!(waits(&said), [[3]]);
-    assert_eq!(foundings(&solo.say(two, Message::Prepared(first.ensemble))), []);
+    assert_eq!(foundings(&solo.receive(two, Message::Prepared(first.ensemble))), []);
     assert_eq!(dials(&solo.after(20 * MS)), [3]);
     let link = solo.connected(3);
     let other = Hello { expected: None, incarnation: Incarnation(33), ..hello(&solo, 3) };
-    let said = solo.say(link, Message::Hello(other));
+    let said = solo.receive(link, Message::Hello(other));
     let second = foundings(&said).remove(0).genesis;
     assert_eq!(second.voters[2].incarnation, Some(Incarnation(33)));
     assert_ne!(second.ensemble, first.ensemble, "a name of its own");
     solo.persist();
-    solo.say(two, Message::Prepared(first.ensemble));
-    assert_eq!(foundings(&solo.say(link, Message::Prepared(second.ensemble))), []);
-    assert_eq!(foundings(&solo.say(two, Message::Prepared(second.ensemble))).len(), 1);
+    solo.receive(two, Message::Prepared(first.ensemble));
+    assert_eq!(foundings(&solo.receive(link, Message::Prepared(second.ensemble))), []);
+    assert_eq!(foundings(&solo.receive(two, Message::Prepared(second.ensemble))).len(), 1);
 }
 
 #[test]
@@ -173,28 +173,28 @@ fn a_genesis_is_prepared_if_it_comes_from_the_coordinator_and_names_this_voters_
     for (genesis, fits) in cases {
         let mut solo = node(2);
         let link = solo.accept_as(hello(&solo, 1)).0;
-        let said = solo.say(link, Message::Prepare(genesis.clone()));
+        let said = solo.receive(link, Message::Prepare(genesis.clone()));
         assert_eq!(foundings(&said).len(), usize::from(fits), "{genesis:?}");
         assert_eq!(closes(&said, link), !fits);
     }
     // Not from another voter, not on this node's own connection, not from a member.
     let mut solo = node(2);
     let link = solo.accept_as(hello(&solo, 3)).0;
-    assert_eq!(foundings(&solo.say(link, Message::Prepare(genesis(3)))), []);
+    assert_eq!(foundings(&solo.receive(link, Message::Prepare(genesis(3)))), []);
     let (link, _) = dialled(&mut solo, 1);
-    assert_eq!(foundings(&solo.say(link, Message::Prepare(genesis(3)))), []);
+    assert_eq!(foundings(&solo.receive(link, Message::Prepare(genesis(3)))), []);
     let link = solo.accept(1);
-    assert_eq!(foundings(&solo.say(link, Message::Prepare(genesis(3)))), []);
+    assert_eq!(foundings(&solo.receive(link, Message::Prepare(genesis(3)))), []);
 }
 
 #[test]
 fn prepared_is_said_when_it_is_durable_and_a_newer_genesis_may_replace_it() {
     let mut solo = node(2);
     let link = solo.accept_as(hello(&solo, 1)).0;
-    let said = solo.say(link, Message::Prepare(genesis(3)));
+    let said = solo.receive(link, Message::Prepare(genesis(3)));
     assert_eq!(sent(&said, link), []);
     let newer = Genesis { ensemble: EnsembleId { id: 9, history: 1 }, ..genesis(3) };
-    assert_eq!(foundings(&solo.say(link, Message::Prepare(newer.clone()))).len(), 1);
+    assert_eq!(foundings(&solo.receive(link, Message::Prepare(newer.clone()))).len(), 1);
     assert_eq!(sent(&solo.persist(), link), [Message::Prepared(newer.ensemble)]);
     assert_eq!(solo.zab.ensemble(), None, "an unsealed genesis is no ensemble");
 }
@@ -202,32 +202,32 @@ fn prepared_is_said_when_it_is_durable_and_a_newer_genesis_may_replace_it() {
 #[test]
 fn a_seal_is_taken_for_what_is_durable_here_and_from_the_coordinator() {
     let (mut solo, link) = prepared();
-    let said = solo.say(link, Message::Seal(HOME));
+    let said = solo.receive(link, Message::Seal(HOME));
     assert_eq!(foundings(&said), [Founding { genesis: genesis(3), sealed: true }]);
     assert_eq!(looks(&said), None, "nobody takes part before its seal is durable");
     // The seal is on its way to the disk: nothing replaces it.
     let other = Genesis { ensemble: EnsembleId { id: 9, history: 1 }, ..genesis(3) };
     let again = solo.accept_as(hello(&solo, 1)).0;
-    assert!(closes(&solo.say(again, Message::Prepare(other.clone())), again));
+    assert!(closes(&solo.receive(again, Message::Prepare(other.clone())), again));
     assert!(looks(&solo.persist()).is_some());
     assert_eq!(solo.zab.ensemble(), Some(HOME));
     assert!(solo.zab.votes());
 
     let (mut solo, link) = prepared();
-    let said = solo.say(link, Message::Seal(other.ensemble));
+    let said = solo.receive(link, Message::Seal(other.ensemble));
     assert!(closes(&said, link) && foundings(&said).is_empty(), "another one's");
     let (mut solo, _) = prepared();
     let link = solo.accept_as(hello(&solo, 3)).0;
-    assert!(closes(&solo.say(link, Message::Seal(HOME)), link), "another voter's word");
+    assert!(closes(&solo.receive(link, Message::Seal(HOME)), link), "another voter's word");
     let (mut solo, _) = prepared();
     let (link, _) = dialled(&mut solo, 1);
-    assert!(closes(&solo.say(link, Message::Seal(HOME)), link), "this node's own connection");
+    assert!(closes(&solo.receive(link, Message::Seal(HOME)), link), "this node's own connection");
     let mut solo = node(2);
     let link = solo.accept_as(hello(&solo, 1)).0;
-    assert!(closes(&solo.say(link, Message::Seal(HOME)), link), "nothing is prepared");
+    assert!(closes(&solo.receive(link, Message::Seal(HOME)), link), "nothing is prepared");
     let (mut solo, link) = prepared();
-    solo.say(link, Message::Prepare(other.clone()));
-    let said = solo.say(link, Message::Seal(HOME));
+    solo.receive(link, Message::Prepare(other.clone()));
+    let said = solo.receive(link, Message::Seal(HOME));
     assert!(closes(&said, link) && foundings(&said).is_empty(), "another one is being written");
 }
 
@@ -235,7 +235,7 @@ fn a_seal_is_taken_for_what_is_durable_here_and_from_the_coordinator() {
 fn a_sealed_genesis_is_law() {
     let formed = |solo: &mut Solo, genesis: Genesis, ensemble: Option<EnsembleId>| {
         let link = solo.accept_as(Hello { ensemble, ..hello(solo, 3) }).0;
-        (solo.say(link, Message::Formed(genesis)), link)
+        (solo.receive(link, Message::Formed(genesis)), link)
     };
     // One that has prepared it takes it over.
     let (mut solo, _) = prepared();
@@ -288,7 +288,7 @@ fn configurations_are_compared_voter_by_voter() {
         let link = solo.connected(2);
         let voters = theirs.iter().map(|node| voter(*node, false)).collect();
         let greeting = Message::Hello(Hello { expected: None, voters, ..hello(&solo, 2) });
-        let said = solo.say(link, greeting.clone());
+        let said = solo.receive(link, greeting.clone());
         let told = said.iter().find_map(|effect| match effect {
             Effect::Notice(Notice::ConfigurationDiffers { peer, only_theirs, only_ours }) => {
                 Some((peer.0, only_theirs.join(" "), only_ours.join(" ")))
@@ -300,7 +300,7 @@ fn configurations_are_compared_voter_by_voter() {
         if told.is_some() {
             assert_eq!(dials(&solo.after(20 * MS)), [2]);
             let link = solo.connected(2);
-            let said = solo.say(link, greeting);
+            let said = solo.receive(link, greeting);
             assert!(refuses(&said, link, Reason::Configuration));
             assert!(
                 !said
@@ -344,21 +344,21 @@ fn a_hello_that_comes_late_by_an_older_connection_is_not_believed() {
     let mut solo = node(2);
     let older = [solo.accept_silent(), solo.accept_silent()];
     let (newer, _) = solo.accept_as(hello(&solo, 1));
-    solo.say(newer, Message::Prepare(genesis(3)));
+    solo.receive(newer, Message::Prepare(genesis(3)));
     assert_eq!(sent(&solo.persist(), newer), [Message::Prepared(HOME)]);
-    let said = solo.say(older[0], Message::Hello(hello(&solo, 1)));
+    let said = solo.receive(older[0], Message::Hello(hello(&solo, 1)));
     assert!(closes(&said, older[0]) && !closes(&said, newer));
     let other = Genesis { ensemble: EnsembleId { id: 77, history: 1 }, ..genesis(3) };
-    assert_eq!(foundings(&solo.say(older[0], Message::Prepare(other.clone()))), []);
+    assert_eq!(foundings(&solo.receive(older[0], Message::Prepare(other.clone()))), []);
     // Also when the newer one is gone.
     solo.step(vec![Event::Closed { link: newer }]);
-    assert!(closes(&solo.say(older[1], Message::Hello(hello(&solo, 1))), older[1]));
-    assert_eq!(foundings(&solo.say(older[1], Message::Prepare(other))), []);
+    assert!(closes(&solo.receive(older[1], Message::Hello(hello(&solo, 1))), older[1]));
+    assert_eq!(foundings(&solo.receive(older[1], Message::Prepare(other))), []);
 }
 
 #[test]
 fn old_connections_are_asked_anew_while_a_genesis_waits_for_its_seal() {
-    // The other end may be gone without a word: four election time-outs.
+    // The other end may be gone without a word: four election timeouts.
     let (mut solo, [two, three], _) = preparing();
     solo.persist();
     let said = solo.after(4 * ELECTION);
@@ -374,7 +374,7 @@ fn old_connections_are_asked_anew_while_a_genesis_waits_for_its_seal() {
     let (mut solo, links, genesis) = preparing();
     solo.persist();
     for link in links {
-        solo.say(link, Message::Prepared(genesis.ensemble));
+        solo.receive(link, Message::Prepared(genesis.ensemble));
     }
     let said = solo.after(5 * ELECTION);
     assert!(!closes(&said, links[0]) && !closes(&said, links[1]));
@@ -384,17 +384,17 @@ fn old_connections_are_asked_anew_while_a_genesis_waits_for_its_seal() {
 fn what_does_not_belong_to_formation_closes_the_connection() {
     let mut solo = node(1);
     let (link, _) = dialled(&mut solo, 2);
-    let said = solo.say(link, Message::NewEpoch(gometa_zab::Epoch(1)));
+    let said = solo.receive(link, Message::NewEpoch(gometa_zab::Epoch(1)));
     assert!(closes(&said, link));
     assert_eq!(dials(&solo.after(20 * MS)), [2], "and it is asked again");
     let (link, _) = dialled(&mut solo, 2);
-    let said = solo.say(link, Message::Refuse(Reason::Version));
+    let said = solo.receive(link, Message::Refuse(Reason::Version));
     let refused = Notice::RefusedBy { peer: NodeId(2), reason: Reason::Version };
     assert!(said.contains(&Effect::Notice(refused)) && closes(&said, link));
     assert_eq!(dials(&solo.after(20 * MS)), [2]);
     // Unknown ones, and those that have not greeted, are closed too.
     let link = solo.connected(2);
-    assert!(closes(&solo.say(link, Message::Prepared(HOME)), link));
+    assert!(closes(&solo.receive(link, Message::Prepared(HOME)), link));
     let other = LinkId(90);
     assert!(closes(&solo.step(vec![Event::Connected { peer: NodeId(9), link: other }]), other));
 }
@@ -408,8 +408,8 @@ fn a_node_that_is_refused_asks_less_and_less_often() {
         for _ in 0..8 {
             let link = solo.connected(2);
             let hello = Hello { expected: None, ensemble: (!agrees).then_some(HOME), ..hello(&solo, 2) };
-            solo.say(link, Message::Hello(hello));
-            solo.say(link, Message::Refuse(Reason::Version));
+            solo.receive(link, Message::Hello(hello));
+            solo.receive(link, Message::Refuse(Reason::Version));
             let mut waited = 0;
             while dials(&solo.after(MS)).is_empty() {
                 waited += 1;

@@ -49,9 +49,9 @@ fn who_connects_says_whom_it_means_and_belongs_here() {
 fn who_is_dialled_is_who_was_meant() {
     for (answers, reason) in [(1, None), (2, Some(Reason::WrongNode)), (3, Some(Reason::WrongNode))] {
         let mut solo = node();
-        solo.hear(leads(1, 4, 1));
+        solo.receive_vote(leads(1, 4, 1));
         let link = solo.connected(1);
-        let said = solo.say(link, Message::Hello(Hello { expected: None, ..solo.hello(answers) }));
+        let said = solo.receive(link, Message::Hello(Hello { expected: None, ..solo.hello(answers) }));
         assert_eq!(reason.is_some_and(|reason| refuses(&said, link, reason)), reason.is_some(), "{answers}");
         assert_eq!(looks(&said).is_some(), reason.is_some());
     }
@@ -62,7 +62,7 @@ fn a_hello_comes_once_and_first() {
     let mut solo = node();
     let link = solo.accept(1);
     let hello = Message::Hello(solo.hello(1));
-    assert!(refuses(&solo.say(link, hello), link, Reason::Version));
+    assert!(refuses(&solo.receive(link, hello), link, Reason::Version));
 
     let mut solo = node();
     let link = LinkId(50);
@@ -70,22 +70,22 @@ fn a_hello_comes_once_and_first() {
     let Some(Message::Hello(own)) = sent(&said, link).into_iter().next() else { panic!("{said:?}") };
     assert_eq!((own.node, own.expected, own.ensemble), (NodeId(3), None, Some(HOME)));
     assert_eq!((own.incarnation, own.boot, own.voters.len()), (Incarnation(3), 1, 0));
-    assert!(refuses(&solo.say(link, promised(0)), link, Reason::Version));
-    assert_eq!(solo.say(link, promised(0)), [], "nothing from a closed connection is believed");
+    assert!(refuses(&solo.receive(link, promised(0)), link, Reason::Version));
+    assert_eq!(solo.receive(link, promised(0)), [], "nothing from a closed connection is believed");
 
     // A leader that is spoken to out of turn by the one it follows looks for another.
     let mut solo = node();
-    solo.hear(leads(1, 4, 1));
+    solo.receive_vote(leads(1, 4, 1));
     let link = solo.connected(1);
-    let said = solo.say(link, Message::NewEpoch(Epoch(5)));
+    let said = solo.receive(link, Message::NewEpoch(Epoch(5)));
     assert!(refuses(&said, link, Reason::Version));
     assert!(looks(&said).is_some());
 
     // Only a refusal needs no greeting before it, and it is not refused in its turn.
     let mut solo = node();
-    solo.hear(leads(1, 4, 1));
+    solo.receive_vote(leads(1, 4, 1));
     let link = solo.connected(1);
-    let said = solo.say(link, Message::Refuse(Reason::WrongNode));
+    let said = solo.receive(link, Message::Refuse(Reason::WrongNode));
     assert_eq!(sent(&said, link), []);
     assert!(closes(&said, link));
     assert_eq!(looks(&said), Some("the leader refuses this node"));
@@ -98,9 +98,9 @@ fn accepted_connections_are_bounded_and_dialled_ones_are_not() {
     solo.accept(2);
     let third = LinkId(50);
     assert_eq!(solo.step(vec![Event::Accepted { link: third }]), [Effect::Close { link: third }]);
-    solo.hear(leads(1, 4, 1));
+    solo.receive_vote(leads(1, 4, 1));
     let link = solo.connected(1);
-    let said = solo.say(link, Message::Hello(Hello { expected: None, ..solo.hello(1) }));
+    let said = solo.receive(link, Message::Hello(Hello { expected: None, ..solo.hello(1) }));
     assert_eq!(sent(&said, link), [promised(0)]);
 }
 
@@ -120,7 +120,7 @@ fn a_connection_that_comes_to_nothing_is_closed_after_an_election_timeout() {
     let own = solo.serves(1, 4);
     let idle = solo.accept(2);
     solo.after(ELECTION - 1);
-    solo.say(own, Message::Heartbeat { epoch: Epoch(4), id: 1, commit: 0 });
+    solo.receive(own, Message::Heartbeat { epoch: Epoch(4), id: 1, commit: 0 });
     let said = solo.after(2);
     assert!(closes(&said, idle) && !closes(&said, own));
     let mut solo = node();
@@ -128,7 +128,7 @@ fn a_connection_that_comes_to_nothing_is_closed_after_an_election_timeout() {
     let idle = solo.accept(1);
     solo.after(ELECTION - 1);
     for link in &links {
-        solo.say(*link, Message::HeartbeatAck { epoch: solo.epoch(), id: 1 });
+        solo.receive(*link, Message::HeartbeatAck { epoch: solo.epoch(), id: 1 });
     }
     let said = solo.after(2);
     assert!(closes(&said, idle) && !closes(&said, links[0]) && !closes(&said, links[1]));
@@ -140,19 +140,19 @@ fn a_promise_that_comes_before_the_election_is_known_is_kept() {
     let mut solo = node();
     let link = solo.accept(1);
     solo.after(ELECTION / 2);
-    assert_eq!(solo.say(link, promised(6)), []);
+    assert_eq!(solo.receive(link, promised(6)), []);
     let said = solo.after(ELECTION);
     assert!(!closes(&said, link), "its time begins with the promise");
     let round = rounds(&said)[0];
-    solo.hear(vote(1, 3, round));
-    let said = solo.hear(vote(2, 3, round));
+    solo.receive_vote(vote(1, 3, round));
+    let said = solo.receive_vote(vote(2, 3, round));
     assert_eq!(solo.role(), Role::Leading { established: None });
     assert_eq!(hard_states(&said)[0].accepted_epoch, Epoch(7));
     assert_eq!(sent(&solo.persist(), link), [Message::NewEpoch(Epoch(7))]);
     // Anything else closes the connection of one that looks.
     let mut solo = node();
     let link = solo.accept(1);
-    let said = solo.say(link, Message::NewEpoch(Epoch(4)));
+    let said = solo.receive(link, Message::NewEpoch(Epoch(4)));
     assert_eq!(said, [Effect::Close { link }]);
 }
 
@@ -197,7 +197,7 @@ fn nobody_is_a_follower_before_its_seal_is_durable() {
     solo.elected();
     let hello = Hello { ensemble: None, ..solo.hello(1) };
     let (link, _) = solo.accept_as(hello);
-    let said = solo.say(link, promised(0));
+    let said = solo.receive(link, promised(0));
     assert!(refuses(&said, link, Reason::OtherEnsemble));
     assert_eq!(hard_states(&said), []);
 }
@@ -207,6 +207,6 @@ fn a_leader_closes_connections_of_which_it_knows_nothing() {
     let mut solo = node();
     solo.established(&[1]);
     let link = solo.accept(2);
-    let said = solo.say(link, Message::Ack { epoch: solo.epoch(), last: Zxid::ZERO });
+    let said = solo.receive(link, Message::Ack { epoch: solo.epoch(), last: Zxid::ZERO });
     assert_eq!(said, [Effect::Close { link }]);
 }

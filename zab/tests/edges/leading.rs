@@ -65,7 +65,7 @@ fn a_follower_is_dropped_when_it_is_silent_for_longer_than_the_election_timeout(
     let links = solo.established(&[1, 2]);
     let epoch = solo.epoch();
     solo.after(ELECTION / 2);
-    solo.say(links[0], Message::HeartbeatAck { epoch, id: 1 });
+    solo.receive(links[0], Message::HeartbeatAck { epoch, id: 1 });
     assert_eq!(losses(&solo.after(ELECTION / 2)), []);
     let said = solo.after(1);
     assert_eq!(losses(&said), [(2, "it is silent")]);
@@ -94,10 +94,10 @@ fn a_node_that_lost_its_directory_does_not_keep_a_leader_in_office() {
     solo.established(&[1]);
     let stranger = Hello { incarnation: Incarnation(99), ..solo.hello(2) };
     let (link, _) = solo.accept_as(stranger);
-    let said = solo.say(link, promised(0));
+    let said = solo.receive(link, promised(0));
     assert!(said.contains(&Effect::Notice(Notice::UnrecordedIncarnation { peer: NodeId(2) })));
     solo.after(ELECTION / 2);
-    solo.say(link, solo.ack_epoch());
+    solo.receive(link, solo.ack_epoch());
     let said = solo.after(ELECTION / 2 + 1);
     assert_eq!(looks(&said), Some("no quorum of followers is reachable"));
 }
@@ -107,7 +107,7 @@ fn the_heart_beats_once_in_an_interval_and_only_for_those_who_have_promised() {
     let mut solo = Solo::new(5, 5, member(5, &[]), BOUNDS());
     let links = solo.gathers(&[1, 2]);
     assert_eq!(beats(&solo.after(500 * MS)), [] as [u64; 0], "nobody has promised yet");
-    solo.say(links[0], solo.ack_epoch());
+    solo.receive(links[0], solo.ack_epoch());
     let said = solo.after(100 * MS);
     assert_eq!(beats(&said).len(), 1);
     assert_eq!(sent(&said, links[1]), [Message::Alive { write_latency: 0 }], "no promise, no heartbeat");
@@ -118,13 +118,13 @@ fn the_heart_beats_once_in_an_interval_and_only_for_those_who_have_promised() {
 
 #[test]
 fn an_established_leader_announces_itself_to_members_that_are_not_connected() {
-    // Rule 6, four times in an election time-out.
+    // Rule 6, four times in an election timeout.
     let mut solo = Solo::new(5, 5, member(5, &[]), BOUNDS());
     let links = solo.synchronises(&[1, 2]);
     solo.after(10 * MS);
     let (epoch, last) = (solo.epoch(), Zxid::ZERO);
-    solo.say(links[0], Message::AckNewLeader { epoch, last });
-    let said = solo.say(links[1], Message::AckNewLeader { epoch, last });
+    solo.receive(links[0], Message::AckNewLeader { epoch, last });
+    let said = solo.receive(links[1], Message::AckNewLeader { epoch, last });
     assert_eq!(asked(&said), [3, 4]);
     for (_, vote) in votes(&said) {
         assert_eq!((vote.state, vote.established), (VoteState::Leading, Some(epoch)));
@@ -141,10 +141,10 @@ fn a_follower_that_comes_back_in_the_same_epoch_does_not_end_the_leadership() {
     let epoch = solo.epoch();
     solo.step(vec![Event::Closed { link: links[0] }]);
     let link = solo.accept(1);
-    let said = solo.say(link, promised(epoch.0));
+    let said = solo.receive(link, promised(epoch.0));
     assert_eq!(looks(&said), None);
     assert_eq!(sent(&said, link), [Message::NewEpoch(epoch)], "its promise is repeated (rule 11)");
-    assert_eq!(sent(&solo.say(link, promised(epoch.0)), link), [], "said again, it is nothing new");
+    assert_eq!(sent(&solo.receive(link, promised(epoch.0)), link), [], "said again, it is nothing new");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_follower_that_connects_anew_replaces_its_older_connection() {
     let mut solo = leader(&[]);
     let links = solo.established(&[1, 2]);
     let link = solo.accept(1);
-    let said = solo.say(link, promised(solo.epoch().0));
+    let said = solo.receive(link, promised(solo.epoch().0));
     assert_eq!(losses(&said), [(1, "it has connected again")]);
     assert!(closes(&said, links[0]));
     let nodes: Vec<NodeId> = solo.zab.followers().into_iter().map(|status| status.node).collect();
@@ -166,26 +166,26 @@ fn a_later_promise_is_outbid_at_most_once_in_two_election_timeouts() {
     solo.established(&[1, 2]);
     let epoch = solo.epoch();
     let link = solo.accept(1);
-    assert_eq!(looks(&solo.say(link, promised(epoch.0 + 4))), Some("a node has promised a later epoch"));
+    assert_eq!(looks(&solo.receive(link, promised(epoch.0 + 4))), Some("a node has promised a later epoch"));
     assert!(!solo.zab.followers().iter().any(|status| status.serving));
 
     // Elected again, it takes the promise that waits on its connection: with its own, two of three.
     let round = rounds(&solo.after(ELECTION)).last().copied().expect("it asks for votes");
-    solo.hear(vote(1, 3, round));
-    let said = solo.hear(vote(2, 3, round));
+    solo.receive_vote(vote(1, 3, round));
+    let said = solo.receive_vote(vote(2, 3, round));
     let promise = hard_states(&said).first().map(|hard| hard.accepted_epoch);
     assert_eq!(promise, Some(Epoch(epoch.0 + 5)), "above what it was refused with");
     assert_eq!(sent(&solo.persist(), link), [Message::NewEpoch(Epoch(epoch.0 + 5))]);
 
-    // The next one comes too soon: that was one election time-out ago.
+    // The next one comes too soon: that was one election timeout ago.
     solo.after(ELECTION - 1);
     let early = solo.accept(1);
-    let said = solo.say(early, promised(epoch.0 + 6));
+    let said = solo.receive(early, promised(epoch.0 + 6));
     assert!(refuses(&said, early, Reason::TooSoon));
     assert_eq!(looks(&said), None);
     let late = solo.accept(1);
     assert_eq!(looks(&solo.after(1)), None);
-    assert_eq!(looks(&solo.say(late, promised(epoch.0 + 6))), Some("a node has promised a later epoch"));
+    assert_eq!(looks(&solo.receive(late, promised(epoch.0 + 6))), Some("a node has promised a later epoch"));
 }
 
 #[test]
@@ -195,20 +195,20 @@ fn a_refusal_counts_if_its_promise_is_no_lower_and_can_be_true() {
         let mut solo = leader(&[(4, 3)]);
         let links = solo.gathers(&[1, 2]);
         let accepted = Epoch(solo.epoch().0 + above);
-        let said = solo.say(links[0], Message::RefuseEpoch { accepted, leader: Some(NodeId(9)) });
+        let said = solo.receive(links[0], Message::RefuseEpoch { accepted, leader: Some(NodeId(9)) });
         assert_eq!(looks(&said), Some("a node has promised a later epoch"));
         // Its next epoch is higher, though nobody who comes then has promised so much.
         let round = rounds(&said)[0];
-        solo.hear(vote(1, 3, round));
-        solo.hear(vote(2, 3, round));
+        solo.receive_vote(vote(1, 3, round));
+        solo.receive_vote(vote(2, 3, round));
         let link = solo.accept(2);
-        assert_eq!(hard_states(&solo.say(link, promised(0)))[0].accepted_epoch, Epoch(accepted.0 + 1));
+        assert_eq!(hard_states(&solo.receive(link, promised(0)))[0].accepted_epoch, Epoch(accepted.0 + 1));
     }
     for accepted in [1, Epoch::MAX.0 - 1] {
         let mut solo = leader(&[(4, 3)]);
         let links = solo.gathers(&[1, 2]);
         let refusal = Message::RefuseEpoch { accepted: Epoch(accepted), leader: None };
-        let said = solo.say(links[0], refusal);
+        let said = solo.receive(links[0], refusal);
         assert_eq!(losses(&said), [(1, "it refuses the epoch")], "{accepted}");
         assert_eq!(looks(&said), None);
     }
@@ -224,7 +224,7 @@ fn a_promise_that_cannot_be_true_is_refused() {
             solo.elected();
         }
         let link = solo.accept(2);
-        let said = solo.say(link, promised(Epoch::MAX.0 - 1));
+        let said = solo.receive(link, promised(Epoch::MAX.0 - 1));
         assert!(refuses(&said, link, Reason::Version));
         assert_eq!(looks(&said), None);
     }
@@ -233,7 +233,7 @@ fn a_promise_that_cannot_be_true_is_refused() {
         let mut solo = leader(&[]);
         solo.elected();
         let link = solo.accept(2);
-        let said = solo.say(link, promised(accepted));
+        let said = solo.receive(link, promised(accepted));
         assert_eq!(refuses(&said, link, Reason::Version), !believed);
     }
 }
@@ -243,7 +243,7 @@ fn while_discovering_a_higher_promise_only_raises_the_epoch() {
     let mut solo = leader(&[]);
     solo.elected();
     let link = solo.accept(1);
-    let said = solo.say(link, promised(8));
+    let said = solo.receive(link, promised(8));
     assert_eq!(looks(&said), None);
     assert_eq!(hard_states(&said)[0].accepted_epoch, Epoch(9));
     assert_eq!(hard_states(&said)[0].accepted_leader, Some(NodeId(3)));
@@ -256,7 +256,7 @@ fn the_epoch_is_above_this_nodes_own_promise_too() {
     let mut solo = Solo::new(3, 3, disk, BOUNDS());
     solo.elected();
     let link = solo.accept(1);
-    assert_eq!(hard_states(&solo.say(link, promised(2)))[0].accepted_epoch, Epoch(7));
+    assert_eq!(hard_states(&solo.receive(link, promised(2)))[0].accepted_epoch, Epoch(7));
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn a_follower_that_knows_more_ends_a_leadership_until_its_quorum_is_closed() {
             oldest: Zxid::ZERO,
             boundaries: vec![last],
         };
-        let said = solo.say(links[0], message);
+        let said = solo.receive(links[0], message);
         assert_eq!(looks(&said).is_some(), newer, "{current} {last}");
     }
 
@@ -288,9 +288,9 @@ fn a_follower_that_knows_more_ends_a_leadership_until_its_quorum_is_closed() {
     solo.synchronises(&[1]);
     let epoch = solo.epoch();
     let late = solo.accept(2);
-    solo.say(late, promised(0));
+    solo.receive(late, promised(0));
     let last = zxid(4, 5);
-    let said = solo.say(
+    let said = solo.receive(
         late,
         Message::AckEpoch { epoch, current: Epoch(4), last, oldest: Zxid::ZERO, boundaries: vec![last] },
     );
@@ -304,7 +304,7 @@ fn what_a_node_without_a_vote_knows_does_not_end_a_leadership() {
     let links = solo.gathers(&[1, 2]);
     let stranger = Hello { incarnation: Incarnation(99), ..solo.hello(3) };
     let (link, _) = solo.accept_as(stranger);
-    solo.say(link, promised(0));
+    solo.receive(link, promised(0));
     let last = zxid(4, 9);
     let message = Message::AckEpoch {
         epoch: solo.epoch(),
@@ -313,11 +313,11 @@ fn what_a_node_without_a_vote_knows_does_not_end_a_leadership() {
         oldest: Zxid::ZERO,
         boundaries: vec![last],
     };
-    assert_eq!(looks(&solo.say(link, message)), None);
+    assert_eq!(looks(&solo.receive(link, message)), None);
     // Nor is it one of the three that a quorum of five takes.
-    solo.say(links[0], solo.ack_epoch());
+    solo.receive(links[0], solo.ack_epoch());
     assert_eq!(hard_states(&solo.persist()).len(), 0);
-    let said = solo.say(links[1], solo.ack_epoch());
+    let said = solo.receive(links[1], solo.ack_epoch());
     assert_eq!(hard_states(&said)[0].current_epoch, solo.epoch());
 }
 
@@ -334,12 +334,12 @@ fn an_account_of_a_log_is_taken_once_for_this_epoch_and_only_if_it_can_be() {
         boundaries: vec![end],
     };
     // Another epoch's is dropped; it is not counted, and does no harm.
-    solo.say(links[0], account(Epoch(epoch.0 - 1), zxid(4, 2), zxid(4, 2)));
-    let said = solo.say(links[1], account(epoch, zxid(4, 2), zxid(4, 2)));
+    solo.receive(links[0], account(Epoch(epoch.0 - 1), zxid(4, 2), zxid(4, 2)));
+    let said = solo.receive(links[1], account(epoch, zxid(4, 2), zxid(4, 2)));
     assert_eq!(hard_states(&said), [], "one follower and the leader are no quorum of five");
     // The second of this epoch changes nothing.
-    assert_eq!(solo.say(links[1], account(epoch, zxid(4, 2), zxid(4, 1))), []);
-    let said = solo.say(links[0], account(epoch, zxid(4, 2), zxid(4, 1)));
+    assert_eq!(solo.receive(links[1], account(epoch, zxid(4, 2), zxid(4, 1))), []);
+    let said = solo.receive(links[0], account(epoch, zxid(4, 2), zxid(4, 1)));
     assert_eq!(losses(&said), [(1, "its description of its log is invalid")]);
 }
 
@@ -348,7 +348,7 @@ fn a_leader_counts_itself_only_when_its_epoch_is_durable() {
     // Rule 13.
     let mut solo = leader(&[(4, 3)]);
     let links = solo.gathers(&[1]);
-    let said = solo.say(links[0], solo.ack_epoch());
+    let said = solo.receive(links[0], solo.ack_epoch());
     assert_eq!(sent(&said, links[0]), [], "nothing is synchronised yet");
     let said = solo.persist();
     let epoch = solo.epoch();
@@ -364,21 +364,21 @@ fn an_acknowledgement_of_new_leader_must_be_of_this_leadership_and_of_its_histor
     let links = solo.synchronises(&[1, 2]);
     let epoch = solo.epoch();
     let late = solo.accept(3);
-    solo.say(late, promised(0));
+    solo.receive(late, promised(0));
     // Before it was given anything, and from another epoch: no fault, and it counts for nothing.
-    solo.say(late, Message::AckNewLeader { epoch, last: zxid(4, 3) });
-    solo.say(links[0], Message::AckNewLeader { epoch: Epoch(epoch.0 - 1), last: zxid(4, 3) });
-    solo.say(links[1], Message::AckNewLeader { epoch, last: zxid(4, 3) });
+    solo.receive(late, Message::AckNewLeader { epoch, last: zxid(4, 3) });
+    solo.receive(links[0], Message::AckNewLeader { epoch: Epoch(epoch.0 - 1), last: zxid(4, 3) });
+    solo.receive(links[1], Message::AckNewLeader { epoch, last: zxid(4, 3) });
     assert_eq!(solo.role(), Role::Leading { established: None });
     // Less than the initial history, or something else.
     for last in [zxid(4, 2), zxid(3, 3), zxid(4, 4)] {
         let link = solo.accept(4);
-        solo.say(link, promised(0));
-        solo.say(link, solo.ack_epoch());
-        let said = solo.say(link, Message::AckNewLeader { epoch, last });
+        solo.receive(link, promised(0));
+        solo.receive(link, solo.ack_epoch());
+        let said = solo.receive(link, Message::AckNewLeader { epoch, last });
         assert_eq!(losses(&said), [(4, "it acknowledges another history")], "{last}");
     }
-    let said = solo.say(links[0], Message::AckNewLeader { epoch, last: zxid(4, 3) });
+    let said = solo.receive(links[0], Message::AckNewLeader { epoch, last: zxid(4, 3) });
     assert!(said.contains(&Effect::Notice(Notice::Established { epoch, last: zxid(4, 3) })));
 }
 
@@ -391,17 +391,17 @@ fn an_acknowledgement_counts_for_what_was_sent_and_never_goes_back() {
         solo.propose(id, 100);
     }
     let acked = |solo: &Solo| solo.zab.followers()[0].acked;
-    assert_eq!(applies(&solo.say(links[0], ack(epoch, zxid(1, 2)))), None, "not durable here");
+    assert_eq!(applies(&solo.receive(links[0], ack(epoch, zxid(1, 2)))), None, "not durable here");
     assert_eq!(acked(&solo), 2);
     assert_eq!(solo.zab.commit(), 0, "this node counts when it is durable (rule 22)");
-    solo.say(links[0], ack(epoch, zxid(1, 1)));
-    solo.say(links[0], ack(Epoch(0), zxid(1, 3)));
+    solo.receive(links[0], ack(epoch, zxid(1, 1)));
+    solo.receive(links[0], ack(Epoch(0), zxid(1, 3)));
     assert_eq!(acked(&solo), 2, "an older one, and another epoch's, change nothing");
     assert_eq!(applies(&solo.persist()), Some(2));
     // A quorum without this node's disk commits too, and this node applies when it is durable (rule 24).
     solo.propose(4, 100);
-    assert_eq!(applies(&solo.say(links[0], ack(epoch, zxid(1, 4)))), Some(3));
-    assert_eq!(applies(&solo.say(links[1], ack(epoch, zxid(1, 4)))), None);
+    assert_eq!(applies(&solo.receive(links[0], ack(epoch, zxid(1, 4)))), Some(3));
+    assert_eq!(applies(&solo.receive(links[1], ack(epoch, zxid(1, 4)))), None);
     assert_eq!(solo.zab.commit(), 4);
     assert_eq!(applies(&solo.persist()), Some(4));
     for last in [zxid(1, 5), zxid(1, 9), zxid(9, 3)] {
@@ -410,7 +410,7 @@ fn an_acknowledgement_counts_for_what_was_sent_and_never_goes_back() {
         for id in 1..=4 {
             solo.propose(id, 100);
         }
-        let said = solo.say(links[1], ack(epoch, last));
+        let said = solo.receive(links[1], ack(epoch, last));
         assert_eq!(losses(&said), [(2, "it acknowledges entries that it was not sent")], "{last}");
     }
 }
@@ -424,8 +424,8 @@ fn proposals_in_flight_are_bounded_by_number() {
     assert!(!rejects(&solo.propose(1, 100)) && !rejects(&solo.propose(2, 100)));
     assert!(rejects(&solo.propose(3, 100)));
     // Committed and not yet durable here, they are still held.
-    solo.say(links[0], ack(epoch, zxid(1, 2)));
-    solo.say(links[1], ack(epoch, zxid(1, 2)));
+    solo.receive(links[0], ack(epoch, zxid(1, 2)));
+    solo.receive(links[1], ack(epoch, zxid(1, 2)));
     assert!(rejects(&solo.propose(4, 100)));
     solo.persist();
     assert!(!rejects(&solo.propose(5, 100)) && !rejects(&solo.propose(6, 100)));
@@ -445,10 +445,10 @@ fn proposals_in_flight_are_bounded_by_their_bytes() {
         assert!(rejects(&solo.propose(4, 100)), "round {round}");
         solo.persist();
         // One is committed, and makes room for one.
-        solo.say(links[0], ack(epoch, zxid(1, round * 4 + 1)));
+        solo.receive(links[0], ack(epoch, zxid(1, round * 4 + 1)));
         assert!(!rejects(&solo.propose(5, 100)), "round {round}");
         assert!(rejects(&solo.propose(6, 100)), "round {round}");
-        solo.say(links[0], ack(epoch, zxid(1, round * 4 + 4)));
+        solo.receive(links[0], ack(epoch, zxid(1, round * 4 + 4)));
         solo.persist();
     }
 }
@@ -462,12 +462,12 @@ fn a_commit_needs_a_majority_and_each_voter_speaks_for_itself() {
     solo.propose(1, 100);
     solo.propose(2, 100);
     solo.persist();
-    solo.say(links[0], ack(epoch, zxid(1, 2)));
+    solo.receive(links[0], ack(epoch, zxid(1, 2)));
     assert_eq!(solo.zab.commit(), 0, "two of five");
-    solo.say(links[0], ack(epoch, zxid(1, 2)));
+    solo.receive(links[0], ack(epoch, zxid(1, 2)));
     assert_eq!(solo.zab.commit(), 0, "nobody counts twice");
-    assert_eq!(applies(&solo.say(links[2], ack(epoch, zxid(1, 1)))), Some(1));
-    assert_eq!(applies(&solo.say(links[1], ack(epoch, zxid(1, 2)))), Some(2));
+    assert_eq!(applies(&solo.receive(links[2], ack(epoch, zxid(1, 1)))), Some(1));
+    assert_eq!(applies(&solo.receive(links[1], ack(epoch, zxid(1, 2)))), Some(2));
 }
 
 #[test]
@@ -502,16 +502,20 @@ fn a_barrier_waits_for_answers_to_a_heartbeat_that_left_after_it_was_asked_for()
     let links = solo.established(&[1, 2]);
     let epoch = solo.epoch();
     let before = beats(&solo.after(100 * MS))[0];
-    solo.say(links[0], Message::HeartbeatAck { epoch, id: before });
+    solo.receive(links[0], Message::HeartbeatAck { epoch, id: before });
     let said = solo.step(vec![Event::Barrier { id: 5 }]);
     assert_eq!(passed(&said), [], "answers to earlier heartbeats say nothing of now");
     let id = beats(&said)[0];
     assert_eq!(id, before + 1);
-    assert_eq!(passed(&solo.say(links[0], Message::HeartbeatAck { epoch, id: before })), []);
-    assert_eq!(passed(&solo.say(links[0], Message::HeartbeatAck { epoch: Epoch(epoch.0 - 1), id })), []);
-    assert_eq!(passed(&solo.say(links[0], Message::HeartbeatAck { epoch, id: id + 1 })), [], "never sent");
-    assert_eq!(passed(&solo.say(links[0], Message::HeartbeatAck { epoch, id })), [(5, 0)]);
-    assert_eq!(passed(&solo.say(links[1], Message::HeartbeatAck { epoch, id })), [], "once");
+    assert_eq!(passed(&solo.receive(links[0], Message::HeartbeatAck { epoch, id: before })), []);
+    assert_eq!(passed(&solo.receive(links[0], Message::HeartbeatAck { epoch: Epoch(epoch.0 - 1), id })), []);
+    assert_eq!(
+        passed(&solo.receive(links[0], Message::HeartbeatAck { epoch, id: id + 1 })),
+        [],
+        "never sent"
+    );
+    assert_eq!(passed(&solo.receive(links[0], Message::HeartbeatAck { epoch, id })), [(5, 0)]);
+    assert_eq!(passed(&solo.receive(links[1], Message::HeartbeatAck { epoch, id })), [], "once");
 }
 
 #[test]
@@ -521,12 +525,12 @@ fn a_barrier_reads_at_what_is_committed_whether_or_not_this_node_has_applied_it(
     let links = solo.established(&[1, 2]);
     let epoch = solo.epoch();
     solo.propose(1, 100);
-    solo.say(links[0], ack(epoch, zxid(1, 1)));
-    solo.say(links[1], ack(epoch, zxid(1, 1)));
+    solo.receive(links[0], ack(epoch, zxid(1, 1)));
+    solo.receive(links[1], ack(epoch, zxid(1, 1)));
     assert_eq!((solo.zab.commit(), solo.zab.durable()), (1, Zxid::ZERO));
     let said = solo.step(vec![Event::Barrier { id: 5 }]);
     let id = beats(&said)[0];
-    assert_eq!(passed(&solo.say(links[0], Message::HeartbeatAck { epoch, id })), [(5, 1)]);
+    assert_eq!(passed(&solo.receive(links[0], Message::HeartbeatAck { epoch, id })), [(5, 1)]);
 }
 
 #[test]
@@ -542,11 +546,14 @@ fn sixteen_barrier_rounds_are_under_way_at_once_and_the_rest_share_the_next() {
     }
     assert_eq!(beats(&solo.step(vec![Event::Barrier { id: 16 }])), [] as [u64; 0]);
     assert_eq!(beats(&solo.step(vec![Event::Barrier { id: 17 }])), [] as [u64; 0]);
-    let said = solo.say(links[0], Message::HeartbeatAck { epoch, id: last });
+    let said = solo.receive(links[0], Message::HeartbeatAck { epoch, id: last });
     assert_eq!(passed(&said).len(), 16);
     let next = beats(&said)[0];
     assert_eq!(next, last + 1);
-    assert_eq!(passed(&solo.say(links[1], Message::HeartbeatAck { epoch, id: next })), [(16, 0), (17, 0)]);
+    assert_eq!(
+        passed(&solo.receive(links[1], Message::HeartbeatAck { epoch, id: next })),
+        [(16, 0), (17, 0)]
+    );
 }
 
 #[test]
@@ -587,7 +594,7 @@ fn a_leader_gives_up_when_its_own_disk_takes_longer_than_five_election_timeouts(
     for id in 0..50 {
         let said = solo.after(100 * MS);
         assert_eq!(looks(&said), None, "after {id}");
-        solo.say(links[0], Message::HeartbeatAck { epoch, id: 1 });
+        solo.receive(links[0], Message::HeartbeatAck { epoch, id: 1 });
         solo.propose(10 + id, 100);
     }
     assert_eq!(looks(&solo.after(1)), Some("its own storage is stalled"));
@@ -601,22 +608,22 @@ fn up_to_date_waits_until_the_follower_has_what_was_committed_when_it_came() {
     let links = solo.established(&[1]);
     let epoch = solo.epoch();
     let late = solo.accept(2);
-    solo.say(late, promised(0));
-    solo.say(late, solo.ack_epoch());
+    solo.receive(late, promised(0));
+    solo.receive(late, solo.ack_epoch());
     for id in 1..=3 {
         solo.propose(id, 100);
     }
     solo.persist();
-    solo.say(links[0], ack(epoch, zxid(1, 2)));
+    solo.receive(links[0], ack(epoch, zxid(1, 2)));
     assert_eq!(solo.zab.commit(), 2);
     let up_to_date = |effects: &[Effect]| {
         sent(effects, late).into_iter().find(|message| matches!(message, Message::UpToDate { .. }))
     };
-    let said = solo.say(late, Message::AckNewLeader { epoch, last: Zxid::ZERO });
+    let said = solo.receive(late, Message::AckNewLeader { epoch, last: Zxid::ZERO });
     assert_eq!(up_to_date(&said), None);
     assert!(!solo.zab.followers()[1].serving);
-    assert_eq!(up_to_date(&solo.say(late, ack(epoch, zxid(1, 1)))), None);
-    let said = solo.say(late, ack(epoch, zxid(1, 2)));
+    assert_eq!(up_to_date(&solo.receive(late, ack(epoch, zxid(1, 1)))), None);
+    let said = solo.receive(late, ack(epoch, zxid(1, 2)));
     assert_eq!(up_to_date(&said), Some(Message::UpToDate { epoch, commit: 2 }));
     assert!(said.contains(&Effect::Notice(Notice::Synchronised { peer: NodeId(2), last: zxid(1, 2) })));
     assert!(solo.zab.followers()[1].serving);
@@ -627,12 +634,12 @@ fn upper_halves_speak_only_while_the_follower_is_up_to_date() {
     let mut solo = leader(&[]);
     let links = solo.established(&[1]);
     let late = solo.accept(2);
-    solo.say(late, promised(0));
+    solo.receive(late, promised(0));
     let payload = super::solo::entry(1, 1, 100).payload;
     let relay = Message::Relay(payload.clone());
-    assert_eq!(solo.say(late, relay.clone()), []);
+    assert_eq!(solo.receive(late, relay.clone()), []);
     assert_eq!(solo.step(vec![Event::RelayTo { link: late, payload: payload.clone() }]), []);
-    let said = solo.say(links[0], relay.clone());
+    let said = solo.receive(links[0], relay.clone());
     assert_eq!(said, [Effect::Relayed { link: links[0], payload: payload.clone() }]);
     let said = solo.step(vec![Event::RelayTo { link: links[0], payload }]);
     assert_eq!(sent(&said, links[0]), [relay]);
@@ -645,11 +652,14 @@ fn a_leader_gives_up_before_it_is_established_when_its_supporters_look_again() {
     solo.elected();
     let round = rounds(&solo.first)[0];
     let link = solo.accept(1);
-    solo.say(link, promised(0));
-    assert_eq!(looks(&solo.hear(vote(2, 2, round))), None, "its vote of this round is no desertion");
-    assert_eq!(looks(&solo.hear(vote(2, 2, round + 1))), None);
-    assert_eq!(looks(&solo.hear(vote(3, 3, round + 1))), None, "1, 4 and this node are left");
-    assert_eq!(looks(&solo.hear(vote(4, 4, round + 1))), Some("its supporters look for another leader"));
+    solo.receive(link, promised(0));
+    assert_eq!(looks(&solo.receive_vote(vote(2, 2, round))), None, "its vote of this round is no desertion");
+    assert_eq!(looks(&solo.receive_vote(vote(2, 2, round + 1))), None);
+    assert_eq!(looks(&solo.receive_vote(vote(3, 3, round + 1))), None, "1, 4 and this node are left");
+    assert_eq!(
+        looks(&solo.receive_vote(vote(4, 4, round + 1))),
+        Some("its supporters look for another leader")
+    );
 }
 
 #[test]
@@ -658,24 +668,24 @@ fn an_established_leader_answers_lookers_and_stays() {
     solo.established(&[1, 2]);
     let epoch = solo.epoch();
     for (node, state) in [(3, VoteState::Looking), (4, VoteState::Looking), (2, VoteState::Seeking)] {
-        let said = solo.hear(Vote { state, ..vote(node, node, 9) });
+        let said = solo.receive_vote(Vote { state, ..vote(node, node, 9) });
         assert_eq!(looks(&said), None);
         let (to, answer) = votes(&said).into_iter().next().expect("an answer");
         assert_eq!((to, answer.state, answer.established), (node, VoteState::Leading, Some(epoch)));
     }
     let settled = Vote { state: VoteState::Following, ..vote(3, 5, 9) };
-    assert_eq!(asked(&solo.hear(settled)), [] as [u64; 0], "who has a leader asks for nothing");
+    assert_eq!(asked(&solo.receive_vote(settled)), [] as [u64; 0], "who has a leader asks for nothing");
 }
 
 #[test]
 fn a_follower_without_the_common_point_is_told_that_it_needs_a_snapshot() {
     let mut solo = leader(&[(4, 3)]);
     let links = solo.synchronises(&[1]);
-    let said = solo.say(links[0], Message::Refuse(Reason::NoCommonPoint));
+    let said = solo.receive(links[0], Message::Refuse(Reason::NoCommonPoint));
     assert_eq!(sent(&said, links[0]), [Message::Refuse(Reason::SnapshotNeeded)]);
     assert_eq!(losses(&said), [(1, "it refuses this leader")]);
     let mut solo = leader(&[(4, 3)]);
     let links = solo.synchronises(&[1]);
-    let said = solo.say(links[0], Message::Refuse(Reason::Version));
+    let said = solo.receive(links[0], Message::Refuse(Reason::Version));
     assert_eq!(sent(&said, links[0]), []);
 }

@@ -13,20 +13,20 @@ fn heard(link: LinkId) -> Vec<Event> {
 #[test]
 fn a_follower_that_waits_for_its_disk_shows_life_and_is_waited_for() {
     let mut solo = Solo::new(1, 3, member(3, &[]), Bounds::default());
-    solo.hear(leads(3, 5, 1));
+    solo.receive_vote(leads(3, 5, 1));
     let link = solo.connected(3);
-    solo.say(link, Message::Hello(gometa_zab::Hello { expected: None, ..solo.hello(3) }));
-    solo.say(link, Message::NewEpoch(Epoch(5)));
+    solo.receive(link, Message::Hello(gometa_zab::Hello { expected: None, ..solo.hello(3) }));
+    solo.receive(link, Message::NewEpoch(Epoch(5)));
     let mut shown = 0;
     for _ in 0..50 {
         let effects = solo.after(100 * MS);
         assert_eq!(looks(&effects), None, "the leader shows life as well");
         shown +=
             sent(&effects, link).iter().filter(|message| matches!(message, Message::Alive { .. })).count();
-        solo.say(link, ALIVE);
+        solo.receive(link, ALIVE);
     }
     assert!(shown >= 15, "{shown}");
-    // Its disk is done after five election time-outs, and it goes on as if nothing had been.
+    // Its disk is done after five election timeouts, and it goes on as if nothing had been.
     let effects = solo.persist();
     assert!(sent(&effects, link).iter().any(|message| matches!(message, Message::AckEpoch { .. })));
 }
@@ -34,13 +34,13 @@ fn a_follower_that_waits_for_its_disk_shows_life_and_is_waited_for() {
 #[test]
 fn a_follower_whose_disk_hangs_does_not_keep_its_leader_waiting() {
     let mut solo = Solo::new(1, 3, member(3, &[]), Bounds::default());
-    solo.hear(leads(3, 5, 1));
+    solo.receive_vote(leads(3, 5, 1));
     let link = solo.connected(3);
-    solo.say(link, Message::Hello(gometa_zab::Hello { expected: None, ..solo.hello(3) }));
-    solo.say(link, Message::NewEpoch(Epoch(5)));
+    solo.receive(link, Message::Hello(gometa_zab::Hello { expected: None, ..solo.hello(3) }));
+    solo.receive(link, Message::NewEpoch(Epoch(5)));
     for _ in 0..50 {
         assert_eq!(looks(&solo.after(100 * MS)), None);
-        solo.say(link, ALIVE);
+        solo.receive(link, ALIVE);
     }
     assert_eq!(looks(&solo.after(1)), Some("its own storage is stalled"));
     // Nor does it vote.
@@ -72,9 +72,9 @@ fn a_leader_waits_for_who_is_on_the_way_to_follow_it() {
         let effects = solo.after(100 * MS);
         assert_eq!(looks(&effects), None, "its quorum is on the way");
         assert_eq!(sent(&effects, link), [ALIVE], "no promise has come, and life is shown all the same");
-        solo.say(link, ALIVE);
+        solo.receive(link, ALIVE);
     }
-    solo.say(link, Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 });
+    solo.receive(link, Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 });
     // Its own disk takes its time now. Not too long, or it gives way (section 6.6).
     for _ in 0..49 {
         let effects = solo.after(100 * MS);
@@ -119,9 +119,13 @@ fn a_slow_disk_is_told_of_by_its_own_node_and_by_others() {
             })
             .collect()
     };
-    let effects = solo.say(links[0], Message::Alive { write_latency: 700 * MS });
+    let effects = solo.receive(links[0], Message::Alive { write_latency: 700 * MS });
     assert_eq!(slow(&effects), [(1, 700)]);
-    assert_eq!(slow(&solo.say(links[0], Message::Alive { write_latency: 800 * MS })), [], "not each time");
+    assert_eq!(
+        slow(&solo.receive(links[0], Message::Alive { write_latency: 800 * MS })),
+        [],
+        "not each time"
+    );
     assert_eq!((solo.zab.write_latency_of(NodeId(1)), solo.zab.write_latency_of(NodeId(2))), (800 * MS, 0));
     solo.propose(1, 100);
     assert_eq!(slow(&solo.after(249 * MS)), []);
@@ -145,5 +149,5 @@ fn who_follows_refuses_whoever_is_on_the_way_to_follow_it() {
     let mut solo = Solo::new(1, 3, member(3, &[]), Bounds::default());
     solo.serves(3, 5);
     let link = solo.accept(2);
-    assert!(refuses(&solo.say(link, ALIVE), link, Reason::NotLeading));
+    assert!(refuses(&solo.receive(link, ALIVE), link, Reason::NotLeading));
 }

@@ -28,7 +28,7 @@ fn backs(effects: &[gometa_zab::Effect]) -> Vec<u64> {
 
 #[test]
 fn a_vote_is_sent_again_after_a_wait_that_doubles_with_jitter() {
-    // Rule 3: 20 ms at first, a quarter of jitter at most, half an election time-out in the end.
+    // Rule 3: 20 ms at first, a quarter of jitter at most, half an election timeout in the end.
     let mut solo = node();
     assert_eq!(asked(&solo.first), [1, 2]);
     let mut gaps = Vec::new();
@@ -59,9 +59,9 @@ fn a_vote_is_sent_again_after_a_wait_that_doubles_with_jitter() {
 fn a_round_of_which_everyone_was_heard_ends_at_once() {
     let mut solo = node();
     let round = round(&solo);
-    solo.hear(vote(1, 3, round));
+    solo.receive_vote(vote(1, 3, round));
     assert_eq!(solo.role(), Role::Looking, "a quorum; the third may know better");
-    let said = solo.hear(vote(2, 1, round));
+    let said = solo.receive_vote(vote(2, 1, round));
     assert_eq!(solo.role(), Role::Leading { established: None });
     assert!(said.iter().any(|effect| {
         matches!(effect, gometa_zab::Effect::Notice(Notice::Elected { leader: NodeId(3), .. }))
@@ -74,7 +74,7 @@ fn a_quorum_waits_a_moment_for_a_better_vote() {
     let mut solo = node();
     let round = round(&solo);
     solo.after(MS);
-    solo.hear(vote(1, 3, round));
+    solo.receive_vote(vote(1, 3, round));
     solo.after(25 * MS - 1);
     assert_eq!(solo.role(), Role::Looking);
     solo.after(1);
@@ -85,16 +85,16 @@ fn a_quorum_waits_a_moment_for_a_better_vote() {
 fn a_strictly_better_vote_begins_the_wait_anew_and_an_equal_one_does_not() {
     let mut solo = of_five();
     let round = round(&solo);
-    solo.hear(vote(1, 4, round));
-    assert_eq!(backs(&solo.hear(vote(2, 4, round))), [] as [u64; 0], "told once");
+    solo.receive_vote(vote(1, 4, round));
+    assert_eq!(backs(&solo.receive_vote(vote(2, 4, round))), [] as [u64; 0], "told once");
     solo.after(20 * MS);
     let better = Vote {
         candidate: Candidate { last: zxid(1, 1), ..vote(5, 5, round).candidate },
         ..vote(5, 5, round)
     };
-    assert_eq!(backs(&solo.hear(better.clone())), [5; 4]);
-    assert_eq!(backs(&solo.hear(better.clone())), [] as [u64; 0]);
-    solo.hear(Vote { sender: NodeId(1), incarnation: Incarnation(1), ..better.clone() });
+    assert_eq!(backs(&solo.receive_vote(better.clone())), [5; 4]);
+    assert_eq!(backs(&solo.receive_vote(better.clone())), [] as [u64; 0]);
+    solo.receive_vote(Vote { sender: NodeId(1), incarnation: Incarnation(1), ..better.clone() });
     solo.after(20 * MS);
     assert_eq!(solo.role(), Role::Looking);
     solo.after(5 * MS);
@@ -105,12 +105,12 @@ fn a_strictly_better_vote_begins_the_wait_anew_and_an_equal_one_does_not() {
 fn a_quorum_that_falls_apart_waits_anew() {
     let mut solo = of_five();
     let round = round(&solo);
-    solo.hear(vote(1, 3, round));
-    solo.hear(vote(2, 3, round));
+    solo.receive_vote(vote(1, 3, round));
+    solo.receive_vote(vote(2, 3, round));
     solo.after(20 * MS);
-    solo.hear(vote(2, 2, round));
+    solo.receive_vote(vote(2, 2, round));
     solo.after(4 * MS);
-    solo.hear(vote(4, 3, round));
+    solo.receive_vote(vote(4, 3, round));
     solo.after(24 * MS);
     assert_eq!(solo.role(), Role::Looking);
     solo.after(MS);
@@ -122,14 +122,14 @@ fn a_later_round_is_taken_over_and_what_was_counted_is_forgotten() {
     // Rule 4.
     let mut solo = of_five();
     let round = round(&solo);
-    solo.hear(vote(1, 3, round));
+    solo.receive_vote(vote(1, 3, round));
     solo.after(600 * MS);
-    let said = solo.hear(vote(2, 3, round + 3));
+    let said = solo.receive_vote(vote(2, 3, round + 3));
     assert_eq!(rounds(&said), [round + 3; 4]);
     assert!(!asked(&solo.after(25 * MS)).is_empty(), "it asks as often as in a first round");
     solo.after(30 * MS);
     assert_eq!(solo.role(), Role::Looking, "the vote of the older round is not counted");
-    solo.hear(vote(1, 3, round + 3));
+    solo.receive_vote(vote(1, 3, round + 3));
     solo.after(30 * MS);
     assert_eq!(solo.role(), Role::Leading { established: None });
 }
@@ -138,8 +138,8 @@ fn a_later_round_is_taken_over_and_what_was_counted_is_forgotten() {
 fn an_earlier_round_is_answered_and_not_counted() {
     let mut solo = node();
     let round = round(&solo);
-    solo.hear(vote(1, 1, round + 5));
-    let said = solo.hear(vote(2, 3, round));
+    solo.receive_vote(vote(1, 1, round + 5));
+    let said = solo.receive_vote(vote(2, 3, round));
     assert_eq!(
         votes(&said).iter().map(|(to, vote)| (*to, vote.round.0)).collect::<Vec<_>>(),
         [(2, round + 5)]
@@ -147,7 +147,7 @@ fn an_earlier_round_is_answered_and_not_counted() {
     solo.after(30 * MS);
     assert_eq!(solo.role(), Role::Looking);
     let settled = Vote { state: VoteState::Following, ..vote(2, 1, round) };
-    assert_eq!(asked(&solo.hear(settled)), [] as [u64; 0], "who does not look is not answered");
+    assert_eq!(asked(&solo.receive_vote(settled)), [] as [u64; 0], "who does not look is not answered");
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn candidates_are_preferred_by_epoch_then_last_then_id() {
     for (epoch, last, candidate, better) in cases {
         let candidate = Candidate { epoch: Epoch(epoch), last, node: NodeId(candidate) };
         let sender = candidate.node.0;
-        let said = solo.hear(Vote { candidate, ..vote(sender, sender, round) });
+        let said = solo.receive_vote(Vote { candidate, ..vote(sender, sender, round) });
         assert_eq!(!backs(&said).is_empty(), better, "{candidate:?}");
     }
 }
@@ -181,9 +181,9 @@ fn what_others_say_of_this_node_is_not_believed() {
     let mut solo = node();
     let round = round(&solo);
     let candidate = Candidate { epoch: Epoch(9), last: zxid(9, 9), node: NodeId(3) };
-    let said = solo.hear(Vote { candidate, ..vote(1, 3, round) });
+    let said = solo.receive_vote(Vote { candidate, ..vote(1, 3, round) });
     assert_eq!(asked(&said), [] as [u64; 0]);
-    let said = solo.hear(Vote { candidate, ..vote(2, 3, round + 1) });
+    let said = solo.receive_vote(Vote { candidate, ..vote(2, 3, round + 1) });
     assert!(votes(&said).iter().all(|(_, vote)| vote.candidate.epoch == Epoch(0)));
 }
 
@@ -209,7 +209,7 @@ fn an_established_leader_is_followed_on_its_own_word_only() {
     ];
     for (vote, followed) in cases {
         let mut solo = node();
-        let said = solo.hear(vote.clone());
+        let said = solo.receive_vote(vote.clone());
         assert_eq!(dials(&said), if followed { vec![1] } else { vec![] }, "{vote:?}");
     }
 }
@@ -218,8 +218,8 @@ fn an_established_leader_is_followed_on_its_own_word_only() {
 fn who_only_seeks_is_not_counted() {
     let mut solo = node();
     let round = round(&solo);
-    solo.hear(Vote { state: VoteState::Seeking, ..vote(1, 3, round) });
-    solo.hear(Vote { incarnation: Incarnation(99), ..vote(2, 3, round) });
+    solo.receive_vote(Vote { state: VoteState::Seeking, ..vote(1, 3, round) });
+    solo.receive_vote(Vote { incarnation: Incarnation(99), ..vote(2, 3, round) });
     solo.after(100 * MS);
     assert_eq!(solo.role(), Role::Looking);
 }
@@ -234,11 +234,11 @@ fn a_node_without_a_vote_asks_and_elects_nobody() {
     assert!(votes(&solo.first).iter().all(|(_, vote)| vote.state == VoteState::Seeking));
     assert!(!solo.zab.votes());
     let round = round(&solo);
-    solo.hear(vote(1, 2, round));
-    solo.hear(vote(2, 2, round));
+    solo.receive_vote(vote(1, 2, round));
+    solo.receive_vote(vote(2, 2, round));
     solo.after(100 * MS);
     assert_eq!(solo.role(), Role::Looking);
-    assert_eq!(dials(&solo.hear(leads(2, 1, round))), [2]);
+    assert_eq!(dials(&solo.receive_vote(leads(2, 1, round))), [2]);
 }
 
 #[test]
@@ -265,10 +265,10 @@ fn a_datagram_is_looked_at_only_if_it_is_this_ensembles_and_names_its_members() 
             };
             effects.iter().filter(foreign).count()
         };
-        let said = solo.hear(vote.clone());
+        let said = solo.receive_vote(vote.clone());
         assert_eq!((asked(&said).len(), notices(&said)), (0, told), "{vote:?}");
-        assert_eq!(notices(&solo.hear(vote)), 0, "once is enough");
-        assert!(!asked(&solo.hear(good.clone())).is_empty(), "and its name is not silenced by it");
+        assert_eq!(notices(&solo.receive_vote(vote)), 0, "once is enough");
+        assert!(!asked(&solo.receive_vote(good.clone())).is_empty(), "and its name is not silenced by it");
     }
 }
 
@@ -293,11 +293,11 @@ fn an_old_datagram_is_dropped_and_a_restart_begins_a_new_count() {
 
 #[test]
 fn a_candidate_that_cannot_be_followed_three_times_is_left_out_for_a_while() {
-    // Rule 8: two election time-outs.
+    // Rule 8: two election timeouts.
     let mut solo = node();
     let attempt = |solo: &mut Solo| {
         let word = leads(1, 4, 1);
-        assert_eq!(dials(&solo.hear(word)), [1]);
+        assert_eq!(dials(&solo.receive_vote(word)), [1]);
         solo.connect_failed(1);
         solo.after(20 * MS);
         solo.connect_failed(1);
@@ -307,34 +307,34 @@ fn a_candidate_that_cannot_be_followed_three_times_is_left_out_for_a_while() {
     attempt(&mut solo);
     attempt(&mut solo);
     attempt(&mut solo);
-    assert_eq!(dials(&solo.hear(leads(1, 4, 1))), [] as [u64; 0]);
+    assert_eq!(dials(&solo.receive_vote(leads(1, 4, 1))), [] as [u64; 0]);
     // Nor is it voted for, though it is the best; its sender is heard all the same.
     let round = rounds(&solo.after(ELECTION))[0];
     let best = Vote {
         candidate: Candidate { last: zxid(4, 1), ..vote(1, 1, round).candidate },
         ..vote(1, 1, round)
     };
-    assert_eq!(backs(&solo.hear(best.clone())), [] as [u64; 0]);
+    assert_eq!(backs(&solo.receive_vote(best.clone())), [] as [u64; 0]);
     let later = Vote { round: gometa_zab::Round(round + 1), ..best.clone() };
-    assert_eq!(backs(&solo.hear(later)), [3, 3]);
+    assert_eq!(backs(&solo.receive_vote(later)), [3, 3]);
     assert_eq!(dials(&solo.after(ELECTION - 1)), [] as [u64; 0]);
-    assert_eq!(dials(&solo.hear(leads(1, 4, 1))), [] as [u64; 0]);
+    assert_eq!(dials(&solo.receive_vote(leads(1, 4, 1))), [] as [u64; 0]);
     solo.after(1);
-    assert_eq!(dials(&solo.hear(leads(1, 4, 1))), [1], "a new chance");
+    assert_eq!(dials(&solo.receive_vote(leads(1, 4, 1))), [1], "a new chance");
     // It takes three failures again.
     solo.connect_failed(1);
     solo.after(20 * MS);
     solo.connect_failed(1);
     solo.after(20 * MS);
     solo.connect_failed(1);
-    assert_eq!(dials(&solo.hear(leads(1, 4, 1))), [1]);
+    assert_eq!(dials(&solo.receive_vote(leads(1, 4, 1))), [1]);
 }
 
 #[test]
 fn one_that_was_followed_well_begins_with_a_clean_slate() {
     let mut solo = node();
     for _ in 0..2 {
-        solo.hear(leads(1, 4, 1));
+        solo.receive_vote(leads(1, 4, 1));
         for _ in 0..3 {
             solo.connect_failed(1);
             solo.after(20 * MS);
@@ -343,23 +343,23 @@ fn one_that_was_followed_well_begins_with_a_clean_slate() {
     let link = solo.serves(1, 4);
     assert!(looks(&solo.step(vec![gometa_zab::Event::Closed { link }])).is_some());
     for _ in 0..2 {
-        assert_eq!(dials(&solo.hear(leads(1, 4, 1))), [1]);
+        assert_eq!(dials(&solo.receive_vote(leads(1, 4, 1))), [1]);
         for _ in 0..3 {
             solo.connect_failed(1);
             solo.after(20 * MS);
         }
     }
-    assert_eq!(dials(&solo.hear(leads(1, 4, 1))), [1]);
+    assert_eq!(dials(&solo.receive_vote(leads(1, 4, 1))), [1]);
 }
 
 #[test]
 fn a_leader_that_says_it_does_not_lead_is_not_to_blame() {
     let mut solo = node();
     for _ in 0..5 {
-        assert_eq!(dials(&solo.hear(leads(1, 4, 1))), [1]);
+        assert_eq!(dials(&solo.receive_vote(leads(1, 4, 1))), [1]);
         let link = solo.connected(1);
-        solo.say(link, Message::Hello(gometa_zab::Hello { expected: None, ..solo.hello(1) }));
-        let said = solo.say(link, Message::Refuse(gometa_zab::Reason::NotLeading));
+        solo.receive(link, Message::Hello(gometa_zab::Hello { expected: None, ..solo.hello(1) }));
+        let said = solo.receive(link, Message::Refuse(gometa_zab::Reason::NotLeading));
         assert_eq!(looks(&said), Some("the chosen leader does not lead"));
     }
 }
@@ -370,7 +370,7 @@ fn what_becomes_durable_while_looking_is_told_with_the_next_vote() {
     let mut solo = node();
     let link = solo.serves(1, 1);
     let entries = vec![super::solo::entry(1, 1, 100)];
-    solo.say(link, Message::Propose { epoch: Epoch(1), previous: Zxid::ZERO, entries, commit: 0 });
+    solo.receive(link, Message::Propose { epoch: Epoch(1), previous: Zxid::ZERO, entries, commit: 0 });
     let said = solo.step(vec![gometa_zab::Event::Closed { link }]);
     let tells = |effects: &[gometa_zab::Effect]| votes(effects)[0].1.candidate.last;
     assert_eq!(tells(&said), Zxid::ZERO);
@@ -384,14 +384,14 @@ fn a_far_round_is_approached_in_steps_and_its_vote_counts() {
     let bounds = Bounds { round_jump_max: 100, ..Bounds::default() };
     let mut solo = Solo::new(3, 3, member(3, &[]), bounds);
     let round = round(&solo);
-    let said = solo.hear(vote(1, 3, 1 << 40));
+    let said = solo.receive_vote(vote(1, 3, 1 << 40));
     assert_eq!(rounds(&said), [round + 100; 2]);
     solo.after(25 * MS);
     assert_eq!(solo.role(), Role::Leading { established: None });
     // A leader's round is taken over in the same way.
     let mut solo = Solo::new(3, 3, member(3, &[]), bounds);
     let link = {
-        solo.hear(leads(1, 4, 1 << 40));
+        solo.receive_vote(leads(1, 4, 1 << 40));
         solo.connected(1)
     };
     assert_eq!(rounds(&solo.step(vec![gometa_zab::Event::Closed { link }]))[0], round + 101);

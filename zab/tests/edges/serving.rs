@@ -23,10 +23,10 @@ fn a_follower_serves_when_it_has_applied_what_up_to_date_said() {
     let mut solo = Solo::new(1, 3, member(3, &[(4, 3)]), Bounds::default());
     let link = solo.acknowledged(3, 5);
     let epoch = Epoch(5);
-    solo.say(link, Message::Diff { epoch, base: zxid(4, 3) });
-    solo.say(link, Message::NewLeader { epoch, last: zxid(4, 3) });
+    solo.receive(link, Message::Diff { epoch, base: zxid(4, 3) });
+    solo.receive(link, Message::NewLeader { epoch, last: zxid(4, 3) });
     solo.persist();
-    let effects = solo.say(link, Message::UpToDate { epoch, commit: 3 });
+    let effects = solo.receive(link, Message::UpToDate { epoch, commit: 3 });
     assert_eq!((applies(&effects), is_up_to_date(&effects)), (Some(3), false));
     assert_eq!((solo.role(), solo.zab.serves_from()), (JOINING, Some(3)));
     let effects = solo.step(vec![Event::Applied { counter: 2 }]);
@@ -35,7 +35,7 @@ fn a_follower_serves_when_it_has_applied_what_up_to_date_said() {
     assert_eq!((solo.role(), is_up_to_date(&effects)), (FOLLOWING, true));
     assert!(effects.contains(&Effect::Role(FOLLOWING)));
     // What is committed later does not change that, and it is said once.
-    let effects = solo.say(link, Message::Heartbeat { epoch, id: 1, commit: 3 });
+    let effects = solo.receive(link, Message::Heartbeat { epoch, id: 1, commit: 3 });
     assert_eq!((solo.role(), is_up_to_date(&effects)), (FOLLOWING, false));
 }
 
@@ -44,7 +44,7 @@ fn a_leader_serves_when_it_has_applied_its_initial_history() {
     let mut solo = Solo::new(3, 3, member(3, &[(4, 3)]), Bounds::default());
     let links = solo.synchronises(&[1]);
     let (epoch, last) = (solo.epoch(), solo.disk.last());
-    let effects = solo.say(links[0], Message::AckNewLeader { epoch, last });
+    let effects = solo.receive(links[0], Message::AckNewLeader { epoch, last });
     assert_eq!(applies(&effects), Some(3));
     assert_eq!(sent(&effects, links[0]), [Message::UpToDate { epoch, commit: 3 }], "its followers may serve");
     assert_eq!((solo.role(), solo.zab.serves_from()), (Role::Leading { established: None }, Some(3)));
@@ -58,25 +58,25 @@ fn a_follower_applies_what_is_committed_while_it_is_streamed_to() {
     let link = solo.acknowledged(3, 5);
     let epoch = Epoch(5);
     // Nothing is believed before the Diff: what is committed there may not be what stands here.
-    assert_eq!(applies(&solo.say(link, Message::Heartbeat { epoch, id: 1, commit: 2 })), None);
-    assert_eq!(applies(&solo.say(link, Message::Commit { epoch, commit: 2 })), None);
-    assert_eq!(applies(&solo.say(link, Message::Diff { epoch, base: zxid(4, 1) })), None);
+    assert_eq!(applies(&solo.receive(link, Message::Heartbeat { epoch, id: 1, commit: 2 })), None);
+    assert_eq!(applies(&solo.receive(link, Message::Commit { epoch, commit: 2 })), None);
+    assert_eq!(applies(&solo.receive(link, Message::Diff { epoch, base: zxid(4, 1) })), None);
     solo.persist();
     assert_eq!(
-        applies(&solo.say(link, Message::Commit { epoch: Epoch(4), commit: 1 })),
+        applies(&solo.receive(link, Message::Commit { epoch: Epoch(4), commit: 1 })),
         None,
         "another epoch"
     );
-    assert_eq!(applies(&solo.say(link, Message::Heartbeat { epoch, id: 2, commit: 3 })), Some(1));
+    assert_eq!(applies(&solo.receive(link, Message::Heartbeat { epoch, id: 2, commit: 3 })), Some(1));
     let propose = |previous: Zxid, counters: [u64; 2], commit| Message::Propose {
         epoch,
         previous,
         entries: counters.map(|counter| entry(5, counter, 64)).to_vec(),
         commit,
     };
-    assert_eq!(applies(&solo.say(link, propose(zxid(4, 1), [2, 3], 3))), None, "it is not durable here");
+    assert_eq!(applies(&solo.receive(link, propose(zxid(4, 1), [2, 3], 3))), None, "it is not durable here");
     assert_eq!(applies(&solo.persist()), Some(3));
-    assert_eq!(applies(&solo.say(link, propose(zxid(5, 3), [4, 5], 9))), None);
+    assert_eq!(applies(&solo.receive(link, propose(zxid(5, 3), [4, 5], 9))), None);
     assert_eq!(applies(&solo.persist()), Some(5));
     assert_eq!(solo.role(), JOINING);
 }
@@ -102,9 +102,9 @@ fn only_an_established_leader_says_what_is_committed() {
             })
             .collect()
     };
-    solo.say(links[0], solo.ack_epoch());
+    solo.receive(links[0], solo.ack_epoch());
     solo.persist();
-    let effects = solo.say(links[1], behind);
+    let effects = solo.receive(links[1], behind);
     let read: Vec<u64> = effects
         .iter()
         .filter_map(|effect| match effect {
@@ -117,6 +117,6 @@ fn only_an_established_leader_says_what_is_committed() {
     assert_eq!(commits(sent(&effects, links[1])), [0], "nothing is known to be committed yet");
     assert_eq!(commits(sent(&solo.after(100_000), links[1])), [0]);
     let last = solo.disk.last();
-    solo.say(links[0], Message::AckNewLeader { epoch, last });
+    solo.receive(links[0], Message::AckNewLeader { epoch, last });
     assert_eq!(commits(sent(&solo.after(100_000), links[1])), [3], "still streamed to, it may apply");
 }

@@ -11,7 +11,7 @@ use gometa_zab::{
 pub(crate) const HOME: EnsembleId = EnsembleId { id: 7, history: 1 };
 /// Microseconds.
 pub(crate) const MS: u64 = 1_000;
-/// The election time-out of every test, in microseconds; the heart beats ten times in it.
+/// The election timeout of every test, in microseconds; the heart beats ten times in it.
 pub(crate) const ELECTION: u64 = 1_000 * MS;
 
 pub(crate) fn zxid(epoch: u64, counter: u64) -> Zxid {
@@ -172,7 +172,7 @@ impl Solo {
     pub(crate) fn accept_as(&mut self, hello: Hello) -> (LinkId, Vec<Effect>) {
         let link = self.link();
         self.step(vec![Event::Accepted { link }]);
-        (link, self.say(link, Message::Hello(hello)))
+        (link, self.receive(link, Message::Hello(hello)))
     }
 
     /// Somebody connects, and says nothing yet.
@@ -198,12 +198,12 @@ impl Solo {
         self.step(vec![Event::ConnectFailed { peer: NodeId(node) }])
     }
 
-    pub(crate) fn say(&mut self, link: LinkId, message: Message) -> Vec<Effect> {
+    pub(crate) fn receive(&mut self, link: LinkId, message: Message) -> Vec<Effect> {
         self.step(vec![Event::Message { link, message }])
     }
 
     /// A datagram, newer than all before.
-    pub(crate) fn hear(&mut self, vote: Vote) -> Vec<Effect> {
+    pub(crate) fn receive_vote(&mut self, vote: Vote) -> Vec<Effect> {
         self.sequence += 1;
         let sequence = self.sequence;
         self.step(vec![Event::Datagram(Vote { sequence, ..vote })])
@@ -223,7 +223,7 @@ impl Solo {
         let round = rounds(&self.first).last().copied().expect("it looks");
         let (me, mut effects) = (self.me, Vec::new());
         for node in (1..=self.count).filter(|node| *node != me) {
-            effects = self.hear(vote(node, me, round));
+            effects = self.receive_vote(vote(node, me, round));
         }
         assert_eq!(self.role(), Role::Leading { established: None });
         effects
@@ -234,7 +234,7 @@ impl Solo {
         self.elected();
         let links: Vec<LinkId> = peers.iter().map(|node| self.accept(*node)).collect();
         for link in &links {
-            self.say(*link, Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 });
+            self.receive(*link, Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 });
         }
         self.persist();
         links
@@ -261,7 +261,7 @@ impl Solo {
     pub(crate) fn synchronises(&mut self, peers: &[u64]) -> Vec<LinkId> {
         let links = self.gathers(peers);
         for link in &links {
-            self.say(*link, self.ack_epoch());
+            self.receive(*link, self.ack_epoch());
         }
         self.persist();
         links
@@ -272,7 +272,7 @@ impl Solo {
         let links = self.synchronises(peers);
         let (epoch, last) = (self.epoch(), self.disk.last());
         for link in &links {
-            self.say(*link, Message::AckNewLeader { epoch, last });
+            self.receive(*link, Message::AckNewLeader { epoch, last });
         }
         self.apply();
         assert_eq!(self.role(), Role::Leading { established: Some(epoch) });
@@ -281,10 +281,10 @@ impl Solo {
 
     /// It follows `leader` in this epoch, which it has promised and acknowledged.
     pub(crate) fn acknowledged(&mut self, leader: u64, epoch: u64) -> LinkId {
-        self.hear(leads(leader, epoch, 1));
+        self.receive_vote(leads(leader, epoch, 1));
         let link = self.connected(leader);
-        self.say(link, Message::Hello(Hello { expected: None, ..self.hello(leader) }));
-        self.say(link, Message::NewEpoch(Epoch(epoch)));
+        self.receive(link, Message::Hello(Hello { expected: None, ..self.hello(leader) }));
+        self.receive(link, Message::NewEpoch(Epoch(epoch)));
         self.persist();
         link
     }
@@ -293,10 +293,10 @@ impl Solo {
     pub(crate) fn serves(&mut self, leader: u64, epoch: u64) -> LinkId {
         let link = self.acknowledged(leader, epoch);
         let (epoch, base) = (Epoch(epoch), self.disk.last());
-        self.say(link, Message::Diff { epoch, base });
-        self.say(link, Message::NewLeader { epoch, last: base });
+        self.receive(link, Message::Diff { epoch, base });
+        self.receive(link, Message::NewLeader { epoch, last: base });
         self.persist();
-        self.say(link, Message::UpToDate { epoch, commit: base.counter });
+        self.receive(link, Message::UpToDate { epoch, commit: base.counter });
         self.apply();
         assert_eq!(self.role(), Role::Following { leader: NodeId(leader), established: Some(epoch) });
         link

@@ -59,16 +59,16 @@ fn a_full_window_holds_back_and_each_acknowledgement_opens_it() {
     let epoch = solo.epoch();
     assert_eq!(pieces(&proposals(&mut solo, 9), links[0]), [[1, 2], [3, 4]]);
     assert_eq!(
-        pieces(&solo.say(links[1], Message::Ack { epoch, last: zxid(1, 1) }), links[1]),
+        pieces(&solo.receive(links[1], Message::Ack { epoch, last: zxid(1, 1) }), links[1]),
         [] as [Vec<u64>; 0]
     );
-    let said = solo.say(links[0], Message::Ack { epoch, last: zxid(1, 2) });
+    let said = solo.receive(links[0], Message::Ack { epoch, last: zxid(1, 2) });
     assert_eq!(pieces(&said, links[0]), [[5, 6]]);
-    let said = solo.say(links[1], Message::Ack { epoch, last: zxid(1, 5) });
+    let said = solo.receive(links[1], Message::Ack { epoch, last: zxid(1, 5) });
     assert_eq!(losses(&said), [(2, "it acknowledges entries that it was not sent")], "it had four");
-    let said = solo.say(links[0], Message::Ack { epoch, last: zxid(1, 6) });
+    let said = solo.receive(links[0], Message::Ack { epoch, last: zxid(1, 6) });
     assert_eq!(pieces(&said, links[0]), [vec![7, 8], vec![9]]);
-    let said = solo.say(links[0], Message::Ack { epoch, last: zxid(1, 9) });
+    let said = solo.receive(links[0], Message::Ack { epoch, last: zxid(1, 9) });
     assert_eq!(pieces(&said, links[0]), [] as [Vec<u64>; 0]);
     assert_eq!(pieces(&proposals(&mut solo, 4), links[0]), [[10, 11], [12, 13]]);
 }
@@ -85,7 +85,7 @@ fn behind(bounds: Bounds, through: u64) -> (Solo, LinkId, Vec<Effect>) {
         oldest: Zxid::ZERO,
         boundaries: Vec::new(),
     };
-    solo.say(links[0], message);
+    solo.receive(links[0], message);
     let said = solo.persist();
     (solo, links[0], said)
 }
@@ -145,11 +145,11 @@ fn progress_opens_the_window_of_one_that_synchronises_and_counts_for_nothing_els
     let said = solo.step(vec![read(reads(&said)[0].0, 1..=2)]);
     assert_eq!(reads(&said), [], "the window is full");
     let progress = |epoch, counter| Message::Progress { epoch, last: zxid(4, counter) };
-    assert_eq!(reads(&solo.say(link, progress(Epoch(epoch.0 - 1), 2))), []);
+    assert_eq!(reads(&solo.receive(link, progress(Epoch(epoch.0 - 1), 2))), []);
     // An acknowledgement before AckNewLeader is ignored, and no fault (ZOOKEEPER-4685).
-    let said = solo.say(link, Message::Ack { epoch, last: zxid(4, 2) });
+    let said = solo.receive(link, Message::Ack { epoch, last: zxid(4, 2) });
     assert_eq!((reads(&said), losses(&said)), (vec![], vec![]));
-    let said = solo.say(link, progress(epoch, 2));
+    let said = solo.receive(link, progress(epoch, 2));
     assert_eq!(reads(&said).len(), 1);
     assert_eq!(solo.zab.followers()[0].acked, 0);
     let said = solo.step(vec![read(reads(&said)[0].0, 3..=4)]);
@@ -164,7 +164,7 @@ fn new_leader_is_acknowledged_after_it_was_sent_and_only_as_far_as_was_sent() {
     let (mut solo, link, said) = behind(bounds, 4);
     let epoch = solo.epoch();
     solo.step(vec![read(reads(&said)[0].0, 1..=2)]);
-    let said = solo.say(link, Message::AckNewLeader { epoch, last: zxid(4, 2) });
+    let said = solo.receive(link, Message::AckNewLeader { epoch, last: zxid(4, 2) });
     assert_eq!((said, solo.zab.followers()[0].acked), (vec![], 0));
 
     // It is full behind NewLeader: what was proposed since is not sent.
@@ -172,11 +172,11 @@ fn new_leader_is_acknowledged_after_it_was_sent_and_only_as_far_as_was_sent() {
         let mut solo = Solo::new(3, 3, member(3, &[]), bounds);
         solo.established(&[1]);
         let late = solo.accept(2);
-        solo.say(late, Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 });
-        solo.say(late, solo.ack_epoch());
+        solo.receive(late, Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 });
+        solo.receive(late, solo.ack_epoch());
         let epoch = solo.epoch();
         assert_eq!(pieces(&proposals(&mut solo, 4), late), [[1, 2]]);
-        let said = solo.say(late, Message::AckNewLeader { epoch, last: zxid(1, counter) });
+        let said = solo.receive(late, Message::AckNewLeader { epoch, last: zxid(1, counter) });
         assert_eq!(losses(&said).is_empty(), sent, "{counter}");
         assert!(solo.zab.followers().iter().all(|status| status.acked == 0 || sent));
     }
@@ -190,7 +190,7 @@ fn what_was_proposed_meanwhile_follows_what_storage_had() {
     let epoch = solo.epoch();
     solo.propose(1, 100);
     let late = solo.accept(2);
-    solo.say(late, Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 });
+    solo.receive(late, Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 });
     let account = Message::AckEpoch {
         epoch,
         current: Epoch(0),
@@ -198,7 +198,7 @@ fn what_was_proposed_meanwhile_follows_what_storage_had() {
         oldest: Zxid::ZERO,
         boundaries: Vec::new(),
     };
-    let said = solo.say(late, account);
+    let said = solo.receive(late, account);
     let [(id, 1, 2, _)] = reads(&said)[..] else { panic!("{said:?}") };
     assert_eq!(pieces(&solo.propose(2, 100), late), [] as [Vec<u64>; 0], "its cursor has not come so far");
     let said = solo.step(vec![read(id, 1..=2)]);
@@ -212,7 +212,7 @@ fn recent_entries_stay_in_memory_within_their_budget() {
     let kept = |solo: &Solo| (1..=20).find(|counter| solo.zab.recent(*counter).is_some());
     proposals(&mut solo, 3);
     solo.persist();
-    solo.say(links[0], Message::Ack { epoch, last: zxid(1, 3) });
+    solo.receive(links[0], Message::Ack { epoch, last: zxid(1, 3) });
     assert_eq!(solo.zab.commit(), 3);
     solo.step(vec![Event::Applied { counter: 3 }]);
     assert_eq!(kept(&solo), Some(1), "300 bytes fit");
@@ -233,7 +233,7 @@ fn recent_entries_stay_in_memory_within_their_budget() {
     assert_eq!(solo.zab.recent(16).map(|entry| entry.zxid), Some(zxid(1, 16)));
     assert_eq!(solo.zab.recent(17), None);
     // Once applied, they are within the budget again.
-    solo.say(links[0], Message::Ack { epoch, last: zxid(1, 16) });
+    solo.receive(links[0], Message::Ack { epoch, last: zxid(1, 16) });
     solo.step(vec![Event::Applied { counter: 16 }]);
     assert_eq!(kept(&solo), Some(14));
 }
@@ -248,7 +248,7 @@ fn what_is_not_durable_stays_in_memory_whatever_it_costs() {
     proposals(&mut solo, 1);
     solo.persist();
     proposals(&mut solo, 30);
-    solo.say(links[0], Message::Ack { epoch: solo.epoch(), last: zxid(1, 1) });
+    solo.receive(links[0], Message::Ack { epoch: solo.epoch(), last: zxid(1, 1) });
     solo.step(vec![Event::Applied { counter: 1 }]);
     assert!((2..=31).all(|counter| solo.zab.recent(counter).is_some()));
 }

@@ -128,9 +128,9 @@ pub(crate) enum Command {
         #[arg(key)]
         boot: Option<u64>,
         #[arg(key, optional)]
-        stranger: bool,
+        other_incarnation: bool,
         #[arg(key, optional)]
-        foreign: bool,
+        other_ensemble: bool,
     },
     /// The log entries in flight from one node to another.
     Underway {
@@ -234,8 +234,8 @@ impl Scripted for Zabs {
                 established,
                 sequence,
                 boot,
-                stranger,
-                foreign,
+                other_incarnation,
+                other_ensemble,
             } => {
                 let state = match state.as_str() {
                     "looks" => VoteState::Looking,
@@ -247,9 +247,13 @@ impl Scripted for Zabs {
                 let ensemble = self.nodes.values().find_map(|node| node.zab.as_ref().and_then(Zab::ensemble));
                 let incarnation = self.node(from.0)?.incarnation;
                 let vote = Vote {
-                    ensemble: if foreign { Some(EnsembleId { id: 0xBAD, history: 1 }) } else { ensemble },
+                    ensemble: if other_ensemble {
+                        Some(EnsembleId { id: 0xBAD, history: 1 })
+                    } else {
+                        ensemble
+                    },
                     sender: from.0,
-                    incarnation: if stranger { Incarnation(0xBAD) } else { incarnation },
+                    incarnation: if other_incarnation { Incarnation(0xBAD) } else { incarnation },
                     boot: boot.unwrap_or(1_000),
                     sequence,
                     state,
