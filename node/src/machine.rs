@@ -48,7 +48,6 @@ pub struct Node<T: Table> {
     /// Entries read back from the log, in order.
     read_back: VecDeque<LogEntry>,
     /// The number of the read in flight.
-    /// The number of the read in flight.
     reading: Option<u64>,
     /// The batches that are not written to the table yet, and the bytes of memory of each.
     batches: VecDeque<(Token, usize)>,

@@ -290,3 +290,30 @@ fn check_consistency(get: &v1::Get) -> Result<(), Error> {
 fn invalid(message: &str) -> Error {
     Error::not_applied(ErrorKind::InvalidArgument, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_is_built_by_its_name_from_its_arguments() {
+        let arguments = Arguments { key: "k".into(), value: "v".into(), revision: Some(7) };
+        for (name, parameters, is_write, size) in [
+            ("add", &["key", "value"][..], true, 2),
+            ("cas", &["key", "revision", "value"], true, 2),
+            ("delete", &["key", "revision"], true, 1),
+            ("get", &["key"], false, 1),
+            ("status", &[], false, 0),
+        ] {
+            let operation = Operation::from_name(name).expect(name);
+            assert_eq!((operation.parameters(), operation.is_write()), (parameters, is_write), "{name}");
+            let built = request::Operation::new(operation, arguments.clone()).expect(name);
+            assert_eq!((built.kind(), built.size()), (operation, size), "{name}");
+            assert!(built.check().is_ok(), "{name}");
+        }
+        let cas = request::Operation::new(Operation::Cas, arguments).expect("a request");
+        let expected = v1::Cas { key: "k".into(), revision: 7, value: "v".into() };
+        assert_eq!(cas, request::Operation::Cas(expected));
+        assert_eq!(request::Operation::new(Operation::Members, Arguments::default()), None);
+    }
+}
