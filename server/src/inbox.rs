@@ -14,7 +14,7 @@ use std::{
     net::SocketAddr,
     pin::pin,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -22,6 +22,7 @@ use std::{
 
 use gometa_node::Event;
 use gometa_zab::{LinkId, Message, NodeId, Token};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::net::outbox::Outbox;
@@ -125,7 +126,7 @@ impl Inbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn put(&self, put: impl FnOnce(&mut State)) {
@@ -215,7 +216,7 @@ impl Inbox {
                 break;
             }
             state.sleeping = true;
-            state = self.wake.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+            self.wake.wait_for(&mut state, wait);
             state.sleeping = false;
         }
         std::mem::swap(&mut state.peers, &mut taken.peers);

@@ -11,10 +11,11 @@ use std::{
     mem,
     path::PathBuf,
     process::ExitCode,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use crate::{
@@ -109,7 +110,7 @@ fn serve(args: &Args) -> Result<(), String> {
         Reason::Failed(_) => FAILURE_TIMEOUT,
     };
     // A node that is still being started has acknowledged nothing, and ends with the process.
-    let servers = mem::take(&mut *servers.lock().unwrap_or_else(PoisonError::into_inner));
+    let servers = mem::take(&mut *servers.lock());
     servers.iter().for_each(Server::stop);
     let until = Instant::now() + timeout;
     let late = servers.into_iter().map(|server| server.wait(until)).filter(|stopped| !stopped).count();
@@ -138,7 +139,7 @@ fn start(
     let starting = move || {
         for config in &configs {
             match Server::start(config, &shutdown, &supervisor) {
-                Ok(server) => servers.lock().unwrap_or_else(PoisonError::into_inner).push(server),
+                Ok(server) => servers.lock().push(server),
                 Err(line) => return shutdown.request(Reason::Failed(line)),
             }
         }

@@ -13,7 +13,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -23,6 +23,7 @@ use bytes::BytesMut;
 use gometa_node::{ClientId, Event, is_large};
 use gometa_proto::{ErrorKind, frame, limits, v1};
 use gometa_zab::{EnsembleId, NodeId};
+use parking_lot::{Mutex, MutexGuard};
 use prost::Message;
 use tracing::debug;
 
@@ -104,7 +105,7 @@ pub(crate) enum Admission {
 
 impl Client {
     fn lock(&self) -> MutexGuard<'_, Requests> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+        self.requests.lock()
     }
 
     /// Admits a request whose key and value have `size` bytes. Its id must be new.
@@ -225,7 +226,7 @@ impl Clients {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// A client that is not registered. Its outbox puts [`Event::Sent`] into the inbox when large answers are sent, one

@@ -1,13 +1,9 @@
 //! Why peers cannot be reached, for the log.
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use gometa_zab::NodeId;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{net::lookup_host, time::timeout};
 
 /// The time for a lookup of an address for the log.
@@ -19,7 +15,7 @@ pub(crate) struct DialErrors(Mutex<BTreeMap<NodeId, String>>);
 
 impl DialErrors {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Sets the result of an attempt.

@@ -12,7 +12,7 @@ use std::{
     io,
     pin::pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -23,6 +23,7 @@ use gometa_codec::message;
 use gometa_node::Event;
 use gometa_proto::{check, limits, v1};
 use gometa_zab::{LinkId, Message, NodeId};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::{Notify, Semaphore},
     time::timeout,
@@ -113,7 +114,7 @@ struct Unauthenticated(Mutex<BTreeMap<LinkId, Arc<Notify>>>);
 
 impl Unauthenticated {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<LinkId, Arc<Notify>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Adds a connection; closes the oldest if there are too many. Returns whether it did.

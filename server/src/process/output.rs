@@ -13,11 +13,12 @@ use std::{
     collections::VecDeque,
     io::{self, Write},
     os::fd::AsFd,
-    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     thread,
     time::{Duration, Instant},
 };
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::Errno,
@@ -228,15 +229,15 @@ impl Output {
 
     /// Waits until everything is written, but not beyond `until`; returns whether it is.
     fn wait(&self, until: Instant) -> bool {
-        let left = until.saturating_duration_since(Instant::now());
-        let waited = self.shared.idle.wait_timeout_while(self.shared.lock(), left, |queue| !queue.is_idle());
-        waited.unwrap_or_else(PoisonError::into_inner).0.is_idle()
+        let mut queue = self.shared.lock();
+        self.shared.idle.wait_while_until(&mut queue, |queue| !queue.is_idle(), until);
+        queue.is_idle()
     }
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 
     fn push(&self, mut queue: MutexGuard<'_, Queue>, line: &[u8]) {
@@ -252,7 +253,7 @@ impl Shared {
         loop {
             let Some(next) = queue.next() else {
                 self.idle.notify_all();
-                queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                self.wake.wait(&mut queue);
                 continue;
             };
             queue.writing = true;

@@ -1,6 +1,8 @@
 //! The shutdown of the process. The first request counts.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
 
 use crate::process::threads;
 
@@ -31,18 +33,18 @@ impl Shutdown {
     /// Ends the process, unless it is ending already.
     pub(crate) fn request(&self, reason: Reason) {
         let request = Request { node: threads::node(), reason };
-        self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(request);
+        self.first.lock().get_or_insert(request);
         self.requested.notify_all();
     }
 
     /// Waits for the first request.
     pub(crate) fn wait(&self) -> Request {
-        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = self.first.lock();
         loop {
             if let Some(request) = &*first {
                 return request.clone();
             }
-            first = self.requested.wait(first).unwrap_or_else(PoisonError::into_inner);
+            self.requested.wait(&mut first);
         }
     }
 }
