@@ -39,7 +39,7 @@ static void read_failure(gometa_error_t *error, failure_t *failure)
     failure->has_actual_revision = gometa_error_actual_revision(error, &failure->actual_revision);
     failure->message = gometa_error_message(error);
     failure->operation = gometa_error_operation(error);
-    failure->leader = gometa_error_leader(error);
+    failure->leader = gometa_error_leader_address(error);
 }
 
 // The operations, for start and take.
@@ -620,30 +620,30 @@ func (r *request) nodeStatus() NodeStatus {
 	var length C.size_t
 	hash := C.gometa_node_status_state_hash(status, &length)
 	read := NodeStatus{
-		Node:            uint64(C.gometa_node_status_node(status)),
+		Node:            uint64(C.gometa_node_status_node_id(status)),
 		Role:            Role(C.gometa_node_status_role(status)),
-		Leader:          uint64(C.gometa_node_status_leader(status)),
+		Leader:          uint64(C.gometa_node_status_leader_id(status)),
 		Epoch:           uint64(C.gometa_node_status_epoch(status)),
 		LastRevision:    uint64(C.gometa_node_status_last_revision(status)),
 		CommitRevision:  uint64(C.gometa_node_status_commit_revision(status)),
 		AppliedRevision: uint64(C.gometa_node_status_applied_revision(status)),
 		Sessions:        uint64(C.gometa_node_status_sessions(status)),
 		Keys:            uint64(C.gometa_node_status_keys(status)),
-		Votes:           bool(C.gometa_node_status_votes(status)),
+		Votes:           bool(C.gometa_node_status_is_voter(status)),
 		Detail:          C.GoString(C.gometa_node_status_detail(status)),
 		Version:         C.GoString(C.gometa_node_status_version(status)),
 		StateHash:       C.GoBytes(unsafe.Pointer(hash), C.int(length)),
-		Peers:           make([]PeerStatus, int(C.gometa_node_status_peers(status))),
+		Peers:           make([]PeerStatus, int(C.gometa_node_status_peer_count(status))),
 	}
 	for i := range read.Peers {
 		peer := C.size_t(i)
 		read.Peers[i] = PeerStatus{
 			Member: Member{
-				Node:           uint64(C.gometa_node_status_peer_node(status, peer)),
+				Node:           uint64(C.gometa_node_status_peer_id(status, peer)),
 				MessageAddress: C.GoString(C.gometa_node_status_peer_message_address(status, peer)),
 				RequestAddress: C.GoString(C.gometa_node_status_peer_request_address(status, peer)),
 			},
-			Votes:         bool(C.gometa_node_status_peer_votes(status, peer)),
+			Votes:         bool(C.gometa_node_status_peer_is_voter(status, peer)),
 			Connected:     bool(C.gometa_node_status_peer_connected(status, peer)),
 			AckedRevision: uint64(C.gometa_node_status_peer_acked_revision(status, peer)),
 			Detail:        C.GoString(C.gometa_node_status_peer_detail(status, peer)),
@@ -656,13 +656,13 @@ func (r *request) members() Members {
 	members := r.raw.members
 	read := Members{
 		Role:    Role(C.gometa_members_role(members)),
-		Leader:  C.GoString(C.gometa_members_leader(members)),
+		Leader:  C.GoString(C.gometa_members_leader_address(members)),
 		Members: make([]Member, int(C.gometa_members_count(members))),
 	}
 	for i := range read.Members {
 		member := C.size_t(i)
 		read.Members[i] = Member{
-			Node:           uint64(C.gometa_members_node(members, member)),
+			Node:           uint64(C.gometa_members_node_id(members, member)),
 			MessageAddress: C.GoString(C.gometa_members_message_address(members, member)),
 			RequestAddress: C.GoString(C.gometa_members_request_address(members, member)),
 		}

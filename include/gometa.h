@@ -1,27 +1,38 @@
 /*
- * libgometa: a client of gometa, the replicated metadata store.
+ * libgometa: a client of gometa, the replicated metadata store. docs/c.md is the guide; pkg-config's name is "gometa".
  *
- * Generated from ffi/src; do not edit.
+ * Generated from ffi/src; do not edit. For POSIX systems. Before version 1.0 the ABI may change in each version.
  *
  * Conventions
  *
  * - Errors: a function that can fail returns a gometa_status_t: GOMETA_OK (0) or the kind of the error. Its last
- *   parameter `error` may be NULL. On failure `*error` is set to an error object, to be freed with gometa_error_free;
- *   on success it is set to NULL. Other outputs are written on success only.
- * - NULL: returns GOMETA_INVALID_ARGUMENT if a pointer is NULL, unless the function says that it may be NULL. Getters
- *   of a NULL object return 0, false or an empty string. For functions that end in _free or _close NULL is a no-op.
- * - Ownership: an object that a function creates is freed with the _free function of its type. A pointer that a getter
+ *   parameter `error` may be NULL; then gometa_error_outcome is lost, too. On failure `*error` is set to a new error
+ *   object, to be freed with gometa_error_free; on success it is set to NULL. An earlier error in `*error` is
+ *   overwritten, not freed. Other outputs are written on success only. The lists of errors below name the usual ones;
+ *   any call on a client may also return GOMETA_RESOURCE_EXHAUSTED, GOMETA_UNSUPPORTED or GOMETA_INTERNAL.
+ * - NULL: a function returns GOMETA_INVALID_ARGUMENT if a pointer is NULL, unless it says that it may be NULL. Getters
+ *   of a NULL object return 0, false or "" unless they say otherwise. _free and _close of NULL are no-ops.
+ * - Ownership: an object that a function creates is freed with the _free function of its type, and is independent of
+ *   other objects: entries, errors and futures may be used after their client is freed. A pointer that a getter
  *   returns is valid as long as its object. Inputs are copied before the function returns.
- * - Bytes and strings: keys and values are a pointer and a length; the pointer may be NULL if the length is 0. Strings
- *   are UTF-8 and end with a zero byte.
+ * - Bytes and strings: keys (1 to 4,096 bytes) and values (0 to 1,048,576 bytes) are a pointer and a length, and may
+ *   contain zero bytes; the pointer may be NULL if the length is 0. Strings are UTF-8 and end with a zero byte.
+ *   Addresses are "host:port", "[::1]:port" for IPv6.
+ * - Revisions: every write has a revision. Revisions increase, with gaps, over all keys; 0 is none. The version of a
+ *   key counts its writes, and restarts at 1 when the key is created again after a delete.
+ * - Exactly once: a client's first write opens a session, in which its writes are numbered. The library retries a
+ *   write under the same number until the timeout of the call, so the write is applied at most once. A new call is a
+ *   new write. Writes of one client that are in flight together may be applied in any order.
  * - Threads: types marked thread-safe may be used by several threads at a time. Any other object may be used by one
- *   thread at a time, or by several threads that all pass it as a pointer to const. A _free must be the last use.
- * - Timeouts: a call on a client ends within its timeout, 5 seconds by default, retries included.
+ *   thread at a time, or by several threads that all pass it as a pointer to const. A _free must be the last use. The
+ *   library starts threads of its own, needs no initialisation, and installs no signal handlers.
+ * - Timeouts: a call on a client ends within its timeout, 5 seconds by default, retries included. Functions that wait
+ *   for a future, a tag or a record wait for at most 365 days, also if `timeout_ms` is larger.
  * - Futures: a function that ends in _async starts a call, does not block, and returns a future, to be freed with
  *   gometa_future_free. It fails only with GOMETA_INVALID_ARGUMENT, GOMETA_TOO_LARGE and GOMETA_FORKED; other errors
  *   are those of the future.
- * - Fork: in a forked child, objects of the parent return GOMETA_FORKED, and _free releases the child's copy only. The
- *   child creates its own client.
+ * - Fork: in a forked child, functions on clients, futures, queues and logs of the parent return GOMETA_FORKED, and
+ *   _free releases the child's copy only; getters of results work. The child creates its own client.
  */
 
 #ifndef GOMETA_H
@@ -62,21 +73,21 @@ enum gometa_status_t
   GOMETA_DEADLINE_EXCEEDED = 5,
   // No node could be reached within the timeout, or the node asked for its status cannot be reached.
   GOMETA_UNAVAILABLE = 6,
-  // The node is not the leader. Handled by the library, which tries another node.
+  // The node is not the leader. Not returned to applications: the library tries another node.
   GOMETA_NOT_LEADER = 7,
-  // The connection was lost before the answer, and the library does not retry this operation.
+  // The connection was lost before the response. Returned by gometa_client_status only.
   GOMETA_CONNECTION_LOST = 8,
   // A key or a value exceeds its limit.
   GOMETA_TOO_LARGE = 9,
-  // The session ended between two attempts of a write. The next write opens another.
+  // The session ended between two attempts of a write, which may have been applied. The next write opens another.
   GOMETA_SESSION_EXPIRED = 10,
-  // The client is not authenticated.
+  // The client is not authenticated. Not returned by this version.
   GOMETA_UNAUTHENTICATED = 11,
-  // The client is not authorised for this operation.
+  // The client is not authorised for this operation. Not returned by this version.
   GOMETA_PERMISSION_DENIED = 12,
   // A limit is reached: connections, requests in flight, sessions, file descriptors.
   GOMETA_RESOURCE_EXHAUSTED = 13,
-  // The requested revision has been compacted.
+  // The requested revision has been compacted. Not returned by this version.
   GOMETA_COMPACTED = 14,
   // The call was cancelled.
   GOMETA_CANCELLED = 15,
@@ -88,7 +99,7 @@ enum gometa_status_t
   GOMETA_INTERNAL = 18,
   // The process was forked after the object was created.
   GOMETA_FORKED = 19,
-  // The write is older than the oldest that its session remembers. Handled by the library.
+  // The sequence number of a write is below its session's floor. Not returned to applications.
   GOMETA_FORGOTTEN = 20,
 };
 #ifndef __cplusplus
@@ -159,7 +170,7 @@ typedef enum {
   GOMETA_COUNTER_REQUESTS = 1,
   // Attempts beyond a call's first.
   GOMETA_COUNTER_RETRIES = 2,
-  // Connections that replaced a lost one. Neither the first connection nor a move to the leader counts.
+  // Connections that replaced a lost one. The first connection and those made to reach the leader do not count.
   GOMETA_COUNTER_RECONNECTS = 3,
   // Calls in flight.
   GOMETA_COUNTER_IN_FLIGHT = 4,
@@ -169,11 +180,11 @@ typedef enum {
 
 // The level of a log record.
 typedef enum {
-  // A node cannot be used.
+  // Warnings, for example: a node cannot be reached.
   GOMETA_LOG_WARN = 1,
-  // A lost connection was replaced.
+  // Changes of the connection, for example: a lost one was replaced.
   GOMETA_LOG_INFO = 2,
-  // Connection attempts, sessions, moves to the leader.
+  // Details: connection attempts, sessions, reconnecting to the leader.
   GOMETA_LOG_DEBUG = 3,
 } gometa_log_level_t;
 
@@ -186,8 +197,7 @@ typedef struct gometa_entry_t gometa_entry_t;
 // The details of a failed call. Free with gometa_error_free.
 typedef struct gometa_error_t gometa_error_t;
 
-// A call in flight, and its result. Free with gometa_future_free. Not thread-safe, except that gometa_future_cancel
-// may run concurrently with the other functions.
+// A call in flight, and its result. Free with gometa_future_free. Thread-safe.
 typedef struct gometa_future_t gometa_future_t;
 
 // A log record. Free with gometa_log_record_free.
@@ -205,7 +215,7 @@ typedef struct gometa_node_status_t gometa_node_status_t;
 // Options of a client. Free with gometa_options_free. Not thread-safe while they are changed.
 typedef struct gometa_options_t gometa_options_t;
 
-// A queue of the tags of futures that are ready, in the order of their completion. Thread-safe. Free with
+// A completion queue: the tags of futures that are ready, in the order of their completion. Thread-safe. Free with
 // gometa_queue_free.
 typedef struct gometa_queue_t gometa_queue_t;
 
@@ -254,12 +264,13 @@ const char *gometa_error_operation(const gometa_error_t *error);
 // twice, unless gometa_error_outcome is GOMETA_OUTCOME_NOT_APPLIED.
 bool gometa_error_is_retryable(const gometa_error_t *error);
 
-// Returns whether the call may have been applied. GOMETA_OUTCOME_NOT_APPLIED for reads and if `error` is NULL.
+// Returns whether the call may have been applied. GOMETA_OUTCOME_NOT_APPLIED for reads, GOMETA_OUTCOME_UNKNOWN if
+// `error` is NULL.
 gometa_outcome_t gometa_error_outcome(const gometa_error_t *error);
 
 // Returns the leader's client address, "host:port", if the node that refused the call sent it, else an empty string.
 // Valid as long as the error.
-const char *gometa_error_leader(const gometa_error_t *error);
+const char *gometa_error_leader_address(const gometa_error_t *error);
 
 // Writes the key's mod_revision, 0 if the key does not exist, to `*revision`, which may be NULL.
 //
@@ -271,8 +282,6 @@ bool gometa_error_actual_revision(const gometa_error_t *error, uint64_t *revisio
 void gometa_error_free(gometa_error_t *error);
 
 // Creates options with defaults. Free `*options` with gometa_options_free, also after gometa_client_new.
-//
-// Returns GOMETA_INVALID_ARGUMENT if `options` is NULL.
 gometa_status_t gometa_options_new(gometa_options_t **options, gometa_error_t **error);
 
 // Frees options. NULL is a no-op.
@@ -292,8 +301,8 @@ gometa_status_t gometa_options_set_connect_timeout_ms(gometa_options_t *options,
 
 // Sets the keepalive of the connection in milliseconds. While a response is pending and nothing is received for
 // `interval_ms` (default 500), the client sends a ping; it closes the connection if nothing is received for another
-// `timeout_ms` (default 1,000), and connects to another node. It also does so if a call times out on a connection
-// on which a response has been pending for `interval_ms`.
+// `timeout_ms` (default 1,000), and connects to another node. It also closes a connection on which a call times out
+// after a response has been pending for `interval_ms`.
 //
 // Returns GOMETA_INVALID_ARGUMENT if either is 0 or above 365 days.
 gometa_status_t gometa_options_set_keepalive_ms(gometa_options_t *options,
@@ -301,7 +310,7 @@ gometa_status_t gometa_options_set_keepalive_ms(gometa_options_t *options,
                                                 uint64_t timeout_ms,
                                                 gometa_error_t **error);
 
-// Sets the application's name, which the nodes log; at most 16 characters are used. Default "gometa-c".
+// Sets the application's name, which the nodes log; cut after 16 characters. Default "gometa-c".
 //
 // Returns GOMETA_INVALID_ARGUMENT if `name` is NULL or not UTF-8.
 gometa_status_t gometa_options_set_name(gometa_options_t *options, const char *name, gometa_error_t **error);
@@ -312,14 +321,12 @@ gometa_status_t gometa_options_set_pinned(gometa_options_t *options, bool pinned
 
 // Sets the log that receives the client's records. One log may serve several clients. It may be freed before them;
 // later records are dropped.
-//
-// Returns GOMETA_INVALID_ARGUMENT if `log` is NULL, GOMETA_FORKED.
 gometa_status_t gometa_options_set_log(gometa_options_t *options, const gometa_log_t *log, gometa_error_t **error);
 
 // Creates a client. Does no IO, so it succeeds even if no node can be reached.
 //
-// `peers` are the client addresses of one or more nodes: "host:port", separated by commas. `options` may be NULL
-// for the defaults; they are copied. Free `*client` with gometa_client_free.
+// `peers` are the client addresses (RequestAddr) of one or more nodes, separated by commas. `options` may be NULL for
+// the defaults; they are copied. Free `*client` with gometa_client_free.
 //
 // Returns GOMETA_INVALID_ARGUMENT if `peers` has no address or an invalid one, GOMETA_INTERNAL if no thread can be
 // started.
@@ -329,7 +336,6 @@ gometa_status_t gometa_client_new(const char *peers,
                                   gometa_error_t **error);
 
 // Creates a second handle on the same client and connection, with a timeout of its own for the calls made through it.
-//
 // Both handles must be freed with gometa_client_free, in any order. Closing either closes both.
 //
 // Returns GOMETA_INVALID_ARGUMENT if `timeout_ms` is 0 or above 31,536,000,000 (365 days).
@@ -339,15 +345,15 @@ gometa_status_t gometa_client_with_timeout(const gometa_client_t *client,
                                            gometa_error_t **error);
 
 // Closes a client: calls in flight and all later calls fail with GOMETA_CLOSED.
-//
 // Then ends the client's session, which blocks for at most 200 ms; called from a callback, it does not block.
 // Thread-safe. A second close is a no-op, and so is NULL.
 void gometa_client_close(const gometa_client_t *client);
 
 // Frees a client, which must not be in use by any thread. NULL is a no-op.
 //
-// Futures of its calls keep running; use gometa_client_close to end them. Freeing the last handle ends the session
-// like gometa_client_close, unless a future is running. In a forked child it does not touch the parent's session.
+// Calls that are in flight as futures continue; use gometa_client_close to end them. Freeing the last handle ends the
+// session, for which it blocks for at most 200 ms; with calls in flight the session ends after the last of them. In a
+// forked child it does not touch the parent's session.
 void gometa_client_free(gometa_client_t *client);
 
 // Reads a counter of a client, which covers all its handles.
@@ -385,7 +391,7 @@ gometa_status_t gometa_client_add_async(const gometa_client_t *client,
 // Returns GOMETA_UNAVAILABLE if no node could be reached within the timeout; the write has not been applied.
 // Returns GOMETA_DEADLINE_EXCEEDED if a node was reached and did not answer within the timeout.
 // Returns GOMETA_SESSION_EXPIRED if the session ended between two attempts of the write.
-// Returns GOMETA_CLOSED or GOMETA_FORKED if the client can no longer be used.
+// Returns GOMETA_CLOSED if the client is closed.
 // After an error, gometa_error_outcome says whether the write may have been applied.
 gometa_status_t gometa_client_set(const gometa_client_t *client,
                                   const void *key,
@@ -445,8 +451,8 @@ gometa_status_t gometa_client_delete_async(const gometa_client_t *client,
 
 // Deletes a key if its mod_revision equals `revision`. Blocks. `deleted` may be NULL.
 //
-// Returns GOMETA_CAS_MISMATCH if the revision differs or the key does not exist, and the errors of
-// gometa_client_set.
+// Returns GOMETA_CAS_MISMATCH if the revision differs, and the errors of gometa_client_set. The revision of a key
+// that does not exist is 0.
 gometa_status_t gometa_client_delete_if(const gometa_client_t *client,
                                         const void *key,
                                         size_t key_len,
@@ -468,7 +474,7 @@ gometa_status_t gometa_client_delete_if_async(const gometa_client_t *client,
 // Returns GOMETA_INVALID_ARGUMENT if `key` is NULL or empty, GOMETA_TOO_LARGE if it exceeds its limit.
 // Returns GOMETA_UNAVAILABLE if no node could be reached within the timeout.
 // Returns GOMETA_DEADLINE_EXCEEDED if a node was reached and did not answer within the timeout.
-// Returns GOMETA_CLOSED or GOMETA_FORKED if the client can no longer be used.
+// Returns GOMETA_CLOSED if the client is closed.
 gometa_status_t gometa_client_get(const gometa_client_t *client,
                                   const void *key,
                                   size_t key_len,
@@ -532,8 +538,6 @@ gometa_status_t gometa_client_members_async(const gometa_client_t *client,
 
 // Creates options of a read, with defaults: GOMETA_LINEARIZABLE and no minimum revision. Free `*options` with
 // gometa_read_options_free.
-//
-// Returns GOMETA_INVALID_ARGUMENT if `options` is NULL.
 gometa_status_t gometa_read_options_new(gometa_read_options_t **options, gometa_error_t **error);
 
 // Frees options. NULL is a no-op.
@@ -546,8 +550,9 @@ gometa_status_t gometa_read_options_set_consistency(gometa_read_options_t *optio
                                                     uint32_t consistency,
                                                     gometa_error_t **error);
 
-// Sets the minimum revision of a GOMETA_LOCAL read: the node answers when it has applied this revision. Default 0.
-// The highest revision that the client has seen applies if it is higher.
+// Sets the minimum revision of a GOMETA_LOCAL read: the node answers when it has applied this revision, or
+// the call times out. Default 0. The highest revision that the client has seen applies if it is higher. Ignored by
+// GOMETA_LINEARIZABLE reads.
 gometa_status_t gometa_read_options_set_min_revision(gometa_read_options_t *options,
                                                      uint64_t min_revision,
                                                      gometa_error_t **error);
@@ -575,35 +580,35 @@ void gometa_entry_free(gometa_entry_t *entry);
 gometa_role_t gometa_members_role(const gometa_members_t *members);
 
 // Returns the leader's client address, empty if it is unknown. Valid as long as `members`.
-const char *gometa_members_leader(const gometa_members_t *members);
+const char *gometa_members_leader_address(const gometa_members_t *members);
 
-// Returns the number of members.
+// Returns the number of members, the answering node included. Their order is that of the object.
 size_t gometa_members_count(const gometa_members_t *members);
 
 // Returns the id of a member by index, 0 if `index` is out of range.
-uint64_t gometa_members_node(const gometa_members_t *members, size_t index);
+uint64_t gometa_members_node_id(const gometa_members_t *members, size_t index);
 
-// Returns the peer address of a member by index, which identifies it to people. Empty if `index` is out of range.
+// Returns the peer address (MessageAddr) of a member by index, by which logs name it. Empty if `index` is out of range.
 // Valid as long as `members`.
 const char *gometa_members_message_address(const gometa_members_t *members, size_t index);
 
-// Returns the client address of a member by index. Empty if it is unknown or `index` is out of range. Valid as long as
-// `members`.
+// Returns the client address (RequestAddr) of a member by index. Empty if unknown or `index` is out of range. Valid
+// as long as `members`.
 const char *gometa_members_request_address(const gometa_members_t *members, size_t index);
 
 // Frees a list of members. NULL is a no-op.
 void gometa_members_free(gometa_members_t *members);
 
 // Returns the node's id.
-uint64_t gometa_node_status_node(const gometa_node_status_t *status);
+uint64_t gometa_node_status_node_id(const gometa_node_status_t *status);
 
 // Returns the node's role.
 gometa_role_t gometa_node_status_role(const gometa_node_status_t *status);
 
 // Returns the id of the leader known to the node, 0 if none.
-uint64_t gometa_node_status_leader(const gometa_node_status_t *status);
+uint64_t gometa_node_status_leader_id(const gometa_node_status_t *status);
 
-// Returns the epoch of that leader.
+// Returns the node's current epoch.
 uint64_t gometa_node_status_epoch(const gometa_node_status_t *status);
 
 // Returns the last revision in the node's log.
@@ -622,7 +627,7 @@ uint64_t gometa_node_status_sessions(const gometa_node_status_t *status);
 uint64_t gometa_node_status_keys(const gometa_node_status_t *status);
 
 // Returns whether the node counts in quorums.
-bool gometa_node_status_votes(const gometa_node_status_t *status);
+bool gometa_node_status_is_voter(const gometa_node_status_t *status);
 
 // Returns one line: what the node waits for, or why it does not count in quorums. Empty if it is healthy. Valid as
 // long as the status.
@@ -636,23 +641,24 @@ const char *gometa_node_status_version(const gometa_node_status_t *status);
 const uint8_t *gometa_node_status_state_hash(const gometa_node_status_t *status, size_t *len);
 
 // Returns the number of peers, the other members of the ensemble.
-size_t gometa_node_status_peers(const gometa_node_status_t *status);
+size_t gometa_node_status_peer_count(const gometa_node_status_t *status);
 
 // Returns the id of a peer by index, 0 if `index` is out of range.
-uint64_t gometa_node_status_peer_node(const gometa_node_status_t *status, size_t index);
+uint64_t gometa_node_status_peer_id(const gometa_node_status_t *status, size_t index);
 
-// Returns the peer address of a peer by index, which identifies it to people. Empty if `index` is out of range. Valid
-// as long as the status.
+// Returns the peer address (MessageAddr) of a peer by index, by which logs name it. Empty if `index` is out of range.
+// Valid as long as the status.
 const char *gometa_node_status_peer_message_address(const gometa_node_status_t *status, size_t index);
 
-// Returns the client address of a peer by index. Empty if it is unknown or `index` is out of range. Valid as long as
-// the status.
+// Returns the client address (RequestAddr) of a peer by index. Empty if unknown or `index` is out of range. Valid
+// as long as the status.
 const char *gometa_node_status_peer_request_address(const gometa_node_status_t *status, size_t index);
 
 // Returns whether a peer, by index, counts in quorums.
-bool gometa_node_status_peer_votes(const gometa_node_status_t *status, size_t index);
+bool gometa_node_status_peer_is_voter(const gometa_node_status_t *status, size_t index);
 
 // Returns, if the node leads, whether a peer, by index, follows it; otherwise whether that peer is its leader.
+// This is not a test of the network.
 bool gometa_node_status_peer_connected(const gometa_node_status_t *status, size_t index);
 
 // Returns, if the node leads, the last revision that a peer, by index, has acknowledged as durable; otherwise 0.
@@ -667,24 +673,24 @@ void gometa_node_status_free(gometa_node_status_t *status);
 // Waits until the future is ready, for at most `timeout_ms`; 0 means not at all. A future is ready when its call
 // has succeeded or failed, which happens within the call's timeout.
 //
-// Returns GOMETA_OK if the future is ready, GOMETA_DEADLINE_EXCEEDED if it is not, GOMETA_FORKED.
+// Returns GOMETA_OK if the future is ready, GOMETA_DEADLINE_EXCEEDED if it is not.
 gometa_status_t gometa_future_wait(const gometa_future_t *future, uint64_t timeout_ms, gometa_error_t **error);
 
 // Returns whether the future is ready. False if `future` is NULL, and in a forked child.
 bool gometa_future_is_ready(const gometa_future_t *future);
 
 // Cancels the call: unless the future is ready, it becomes ready with GOMETA_CANCELLED. A write may still be applied.
-// Thread-safe until gometa_future_free. NULL is a no-op.
+// NULL is a no-op.
 void gometa_future_cancel(const gometa_future_t *future);
 
 // Frees a future. Its call is cancelled if it is in flight, and its callback or queue is no longer notified. A callback
 // that is already running is not waited for, so free the future in its callback or after it. NULL is a no-op.
 void gometa_future_free(gometa_future_t *future);
 
-// Calls `callback` with `context` and the future once it is ready, which may be immediately.
+// Calls `callback` with `context` and the future once it is ready, also if it is ready already.
 //
-// The callback runs on a thread of the library, never within a call of the library, and one at a time for each
-// client. It may call the library.
+// Callbacks run on a thread of the library, never on the calling thread, one at a time for each client. They may make
+// blocking calls, which delay the client's other callbacks, and free the future. Not called after gometa_future_free.
 //
 // Returns GOMETA_INVALID_ARGUMENT if `callback` is NULL or the future has a callback or a queue already.
 gometa_status_t gometa_future_on_ready(gometa_future_t *future,
@@ -692,7 +698,7 @@ gometa_status_t gometa_future_on_ready(gometa_future_t *future,
                                        gometa_callback_t callback,
                                        gometa_error_t **error);
 
-// Puts `tag` into `queue` once the future is ready, which may be immediately. The tag is chosen by the caller.
+// Puts `tag` into `queue` once the future is ready, also if it is ready already. The caller chooses the tag.
 //
 // Returns GOMETA_INVALID_ARGUMENT if `queue` is NULL or the future has a callback or a queue already.
 gometa_status_t gometa_future_enqueue(const gometa_future_t *future,
@@ -702,8 +708,8 @@ gometa_status_t gometa_future_enqueue(const gometa_future_t *future,
 
 // Reads the result of add, set or cas. It can be read repeatedly. `written` may be NULL.
 //
-// Returns the error of the call if it failed, GOMETA_UNAVAILABLE if the future is not ready,
-// GOMETA_INVALID_ARGUMENT if it belongs to another operation, GOMETA_FORKED.
+// Returns the error of the call if it failed, GOMETA_INVALID_ARGUMENT if the future is not ready or belongs
+// to another operation.
 gometa_status_t gometa_future_written(const gometa_future_t *future, gometa_written_t *written, gometa_error_t **error);
 
 // Reads the result of delete or delete_if, like gometa_future_written. `deleted` may be NULL.
@@ -727,13 +733,13 @@ gometa_status_t gometa_future_members(const gometa_future_t *future,
 // Returns GOMETA_RESOURCE_EXHAUSTED if no file descriptor is available.
 gometa_status_t gometa_queue_new(gometa_queue_t **queue, gometa_error_t **error);
 
-// Returns a file descriptor for poll or epoll, which is readable while the queue has a tag or is closed. Do not read
-// from it and do not close it. Valid as long as the queue. -1 if `queue` is NULL.
+// Returns a file descriptor for poll or epoll, readable while it has a tag or is closed (level-triggered). Do not
+// read from it or close it. Valid as long as the queue. -1 if `queue` is NULL.
 int32_t gometa_queue_fd(const gometa_queue_t *queue);
 
 // Takes the next tag; waits for at most `timeout_ms`, 0 means not at all.
 //
-// Returns GOMETA_DEADLINE_EXCEEDED if there is no tag, GOMETA_CLOSED, GOMETA_FORKED.
+// Returns GOMETA_DEADLINE_EXCEEDED if there is no tag, GOMETA_CLOSED if the queue is closed.
 gometa_status_t gometa_queue_next(const gometa_queue_t *queue,
                                   uint64_t timeout_ms,
                                   uint64_t *tag,
@@ -747,22 +753,21 @@ void gometa_queue_close(const gometa_queue_t *queue);
 // no-op.
 void gometa_queue_free(gometa_queue_t *queue);
 
-// Creates a log for records up to `level`, a gometa_log_level_t. It holds 1,000 records; further ones are dropped, and
-// the next record that is queued is preceded by one with their number. Free `*log` with gometa_log_free.
+// Creates a log for records up to `level`, a gometa_log_level_t. It holds 1,000 records; further ones are dropped,
+// and a record with their number is queued before the next one. Free `*log` with gometa_log_free.
 //
 // Returns GOMETA_INVALID_ARGUMENT if `level` is not a gometa_log_level_t, GOMETA_RESOURCE_EXHAUSTED if no file
 // descriptor is available.
 gometa_status_t gometa_log_new(uint32_t level, gometa_log_t **log, gometa_error_t **error);
 
-// Returns a file descriptor for poll or epoll, which is readable while the log has a record or is closed. Do not read
-// from it and do not close it. Valid as long as the log. -1 if `log` is NULL.
+// Returns a file descriptor for poll or epoll, readable while it has a record or is closed (level-triggered). Do not
+// read from it or close it. Valid as long as the log. -1 if `log` is NULL.
 int32_t gometa_log_fd(const gometa_log_t *log);
 
 // Takes the next record; waits for at most `timeout_ms`, 0 means not at all. Free `*record` with
 // gometa_log_record_free.
 //
-// Returns GOMETA_DEADLINE_EXCEEDED if there is no record, GOMETA_CLOSED if the log is closed and empty,
-// GOMETA_FORKED.
+// Returns GOMETA_DEADLINE_EXCEEDED if there is no record, GOMETA_CLOSED if the log is closed and empty.
 gometa_status_t gometa_log_next(const gometa_log_t *log,
                                 uint64_t timeout_ms,
                                 gometa_log_record_t **record,

@@ -231,7 +231,7 @@ static void clients(long count)
         gometa_options_free(options);
         CHECK(gometa_client_status(other, NULL, &status, NULL) == GOMETA_OK);
         CHECK(gometa_client_members(other, &members, NULL) == GOMETA_OK);
-        CHECK(gometa_members_count(members) == 3 && gometa_node_status_peers(status) == 2);
+        CHECK(gometa_members_count(members) == 3 && gometa_node_status_peer_count(status) == 2);
         gometa_node_status_free(status);
         gometa_members_free(members);
         gometa_client_free(other);

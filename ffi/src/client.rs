@@ -31,7 +31,7 @@ pub enum gometa_counter_t {
     GOMETA_COUNTER_REQUESTS = 1,
     /// Attempts beyond a call's first.
     GOMETA_COUNTER_RETRIES = 2,
-    /// Connections that replaced a lost one. Neither the first connection nor a move to the leader counts.
+    /// Connections that replaced a lost one. The first connection and those made to reach the leader do not count.
     GOMETA_COUNTER_RECONNECTS = 3,
     /// Calls in flight.
     GOMETA_COUNTER_IN_FLIGHT = 4,
@@ -92,8 +92,8 @@ pub(crate) use with_client;
 
 /// Creates a client. Does no IO, so it succeeds even if no node can be reached.
 ///
-/// `peers` are the client addresses of one or more nodes: "host:port", separated by commas. `options` may be NULL
-/// for the defaults; they are copied. Free `*client` with gometa_client_free.
+/// `peers` are the client addresses (RequestAddr) of one or more nodes, separated by commas. `options` may be NULL for
+/// the defaults; they are copied. Free `*client` with gometa_client_free.
 ///
 /// Returns GOMETA_INVALID_ARGUMENT if `peers` has no address or an invalid one, GOMETA_INTERNAL if no thread can be
 /// started.
@@ -117,7 +117,6 @@ pub unsafe extern "C" fn gometa_client_new(
 }
 
 /// Creates a second handle on the same client and connection, with a timeout of its own for the calls made through it.
-///
 /// Both handles must be freed with gometa_client_free, in any order. Closing either closes both.
 ///
 /// Returns GOMETA_INVALID_ARGUMENT if `timeout_ms` is 0 or above 31,536,000,000 (365 days).
@@ -138,7 +137,6 @@ pub unsafe extern "C" fn gometa_client_with_timeout(
 }
 
 /// Closes a client: calls in flight and all later calls fail with GOMETA_CLOSED.
-///
 /// Then ends the client's session, which blocks for at most 200 ms; called from a callback, it does not block.
 /// Thread-safe. A second close is a no-op, and so is NULL.
 #[unsafe(no_mangle)]
@@ -152,8 +150,9 @@ pub unsafe extern "C" fn gometa_client_close(client: *const gometa_client_t) {
 
 /// Frees a client, which must not be in use by any thread. NULL is a no-op.
 ///
-/// Futures of its calls keep running; use gometa_client_close to end them. Freeing the last handle ends the session
-/// like gometa_client_close, unless a future is running. In a forked child it does not touch the parent's session.
+/// Calls that are in flight as futures continue; use gometa_client_close to end them. Freeing the last handle ends the
+/// session, for which it blocks for at most 200 ms; with calls in flight the session ends after the last of them. In a
+/// forked child it does not touch the parent's session.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_free(client: *mut gometa_client_t) {
     free!(client);

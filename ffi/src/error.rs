@@ -60,16 +60,17 @@ pub unsafe extern "C" fn gometa_error_is_retryable(error: *const gometa_error_t)
     read!(error, false, |error| error.retryable)
 }
 
-/// Returns whether the call may have been applied. GOMETA_OUTCOME_NOT_APPLIED for reads and if `error` is NULL.
+/// Returns whether the call may have been applied. GOMETA_OUTCOME_NOT_APPLIED for reads, GOMETA_OUTCOME_UNKNOWN if
+/// `error` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_error_outcome(error: *const gometa_error_t) -> gometa_outcome_t {
-    read!(error, gometa_outcome_t::GOMETA_OUTCOME_NOT_APPLIED, |error| error.outcome)
+    read!(error, gometa_outcome_t::GOMETA_OUTCOME_UNKNOWN, |error| error.outcome)
 }
 
 /// Returns the leader's client address, "host:port", if the node that refused the call sent it, else an empty string.
 /// Valid as long as the error.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_error_leader(error: *const gometa_error_t) -> *const c_char {
+pub unsafe extern "C" fn gometa_error_leader_address(error: *const gometa_error_t) -> *const c_char {
     read!(error, c"".as_ptr(), |error| error.leader.as_ptr())
 }
 

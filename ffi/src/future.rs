@@ -27,8 +27,7 @@ use crate::{
     types::{gometa_deleted_t, gometa_written_t},
 };
 
-/// A call in flight, and its result. Free with gometa_future_free. Not thread-safe, except that gometa_future_cancel
-/// may run concurrently with the other functions.
+/// A call in flight, and its result. Free with gometa_future_free. Thread-safe.
 pub struct gometa_future_t {
     pending: OnSharedRuntime<Arc<Pending>>,
     operation: Operation,
@@ -222,10 +221,11 @@ impl gometa_future_t {
     /// A copy of the result.
     fn result(&self) -> Result<Reply, Error> {
         let (pending, _) = self.pending.get(self.operation)?;
-        pending.lock().result.clone().unwrap_or_else(|| {
-            let message = "the future is not ready; wait for it first";
-            Err(Error::new(ErrorKind::Unavailable, self.operation, message))
-        })
+        pending
+            .lock()
+            .result
+            .clone()
+            .unwrap_or_else(|| Err(invalid(self.operation, "the future is not ready; wait for it first")))
     }
 
     fn is_ready(&self) -> bool {
@@ -286,7 +286,7 @@ impl Drop for CloseOnDrop {
 /// Waits until the future is ready, for at most `timeout_ms`; 0 means not at all. A future is ready when its call
 /// has succeeded or failed, which happens within the call's timeout.
 ///
-/// Returns GOMETA_OK if the future is ready, GOMETA_DEADLINE_EXCEEDED if it is not, GOMETA_FORKED.
+/// Returns GOMETA_OK if the future is ready, GOMETA_DEADLINE_EXCEEDED if it is not.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_wait(
     future: *const gometa_future_t,
@@ -311,7 +311,7 @@ pub unsafe extern "C" fn gometa_future_is_ready(future: *const gometa_future_t) 
 }
 
 /// Cancels the call: unless the future is ready, it becomes ready with GOMETA_CANCELLED. A write may still be applied.
-/// Thread-safe until gometa_future_free. NULL is a no-op.
+/// NULL is a no-op.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_cancel(future: *const gometa_future_t) {
     let error = std::ptr::null_mut();
@@ -325,10 +325,10 @@ pub unsafe extern "C" fn gometa_future_free(future: *mut gometa_future_t) {
     free!(future);
 }
 
-/// Calls `callback` with `context` and the future once it is ready, which may be immediately.
+/// Calls `callback` with `context` and the future once it is ready, also if it is ready already.
 ///
-/// The callback runs on a thread of the library, never within a call of the library, and one at a time for each
-/// client. It may call the library.
+/// Callbacks run on a thread of the library, never on the calling thread, one at a time for each client. They may make
+/// blocking calls, which delay the client's other callbacks, and free the future. Not called after gometa_future_free.
 ///
 /// Returns GOMETA_INVALID_ARGUMENT if `callback` is NULL or the future has a callback or a queue already.
 #[unsafe(no_mangle)]
@@ -347,7 +347,7 @@ pub unsafe extern "C" fn gometa_future_on_ready(
     })
 }
 
-/// Puts `tag` into `queue` once the future is ready, which may be immediately. The tag is chosen by the caller.
+/// Puts `tag` into `queue` once the future is ready, also if it is ready already. The caller chooses the tag.
 ///
 /// Returns GOMETA_INVALID_ARGUMENT if `queue` is NULL or the future has a callback or a queue already.
 #[unsafe(no_mangle)]
@@ -404,8 +404,8 @@ macro_rules! result {
 
 /// Reads the result of add, set or cas. It can be read repeatedly. `written` may be NULL.
 ///
-/// Returns the error of the call if it failed, GOMETA_UNAVAILABLE if the future is not ready,
-/// GOMETA_INVALID_ARGUMENT if it belongs to another operation, GOMETA_FORKED.
+/// Returns the error of the call if it failed, GOMETA_INVALID_ARGUMENT if the future is not ready or belongs
+/// to another operation.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_written(
     future: *const gometa_future_t,

@@ -27,11 +27,11 @@ const RECORDS_MAX: usize = 1000;
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum gometa_log_level_t {
-    /// A node cannot be used.
+    /// Warnings, for example: a node cannot be reached.
     GOMETA_LOG_WARN = 1,
-    /// A lost connection was replaced.
+    /// Changes of the connection, for example: a lost one was replaced.
     GOMETA_LOG_INFO = 2,
-    /// Connection attempts, sessions, moves to the leader.
+    /// Details: connection attempts, sessions, reconnecting to the leader.
     GOMETA_LOG_DEBUG = 3,
 }
 
@@ -99,8 +99,8 @@ impl From<LogRecord> for gometa_log_record_t {
     }
 }
 
-/// Creates a log for records up to `level`, a gometa_log_level_t. It holds 1,000 records; further ones are dropped, and
-/// the next record that is queued is preceded by one with their number. Free `*log` with gometa_log_free.
+/// Creates a log for records up to `level`, a gometa_log_level_t. It holds 1,000 records; further ones are dropped,
+/// and a record with their number is queued before the next one. Free `*log` with gometa_log_free.
 ///
 /// Returns GOMETA_INVALID_ARGUMENT if `level` is not a gometa_log_level_t, GOMETA_RESOURCE_EXHAUSTED if no file
 /// descriptor is available.
@@ -125,8 +125,8 @@ pub unsafe extern "C" fn gometa_log_new(
     })
 }
 
-/// Returns a file descriptor for poll or epoll, which is readable while the log has a record or is closed. Do not read
-/// from it and do not close it. Valid as long as the log. -1 if `log` is NULL.
+/// Returns a file descriptor for poll or epoll, readable while it has a record or is closed (level-triggered). Do not
+/// read from it or close it. Valid as long as the log. -1 if `log` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_log_fd(log: *const gometa_log_t) -> i32 {
     read!(log, -1, |log| log.descriptor)
@@ -135,8 +135,7 @@ pub unsafe extern "C" fn gometa_log_fd(log: *const gometa_log_t) -> i32 {
 /// Takes the next record; waits for at most `timeout_ms`, 0 means not at all. Free `*record` with
 /// gometa_log_record_free.
 ///
-/// Returns GOMETA_DEADLINE_EXCEEDED if there is no record, GOMETA_CLOSED if the log is closed and empty,
-/// GOMETA_FORKED.
+/// Returns GOMETA_DEADLINE_EXCEEDED if there is no record, GOMETA_CLOSED if the log is closed and empty.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_log_next(
     log: *const gometa_log_t,

@@ -52,11 +52,11 @@ pub unsafe extern "C" fn gometa_members_role(members: *const gometa_members_t) -
 
 /// Returns the leader's client address, empty if it is unknown. Valid as long as `members`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_members_leader(members: *const gometa_members_t) -> *const c_char {
+pub unsafe extern "C" fn gometa_members_leader_address(members: *const gometa_members_t) -> *const c_char {
     read!(members, c"".as_ptr(), |members| members.leader.as_ptr())
 }
 
-/// Returns the number of members.
+/// Returns the number of members, the answering node included. Their order is that of the object.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_members_count(members: *const gometa_members_t) -> usize {
     read!(members, 0, |members| members.members.len())
@@ -64,11 +64,11 @@ pub unsafe extern "C" fn gometa_members_count(members: *const gometa_members_t) 
 
 /// Returns the id of a member by index, 0 if `index` is out of range.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_members_node(members: *const gometa_members_t, index: usize) -> u64 {
+pub unsafe extern "C" fn gometa_members_node_id(members: *const gometa_members_t, index: usize) -> u64 {
     read!(members, None, |members| members.get(index)).map_or(0, |member| member.node)
 }
 
-/// Returns the peer address of a member by index, which identifies it to people. Empty if `index` is out of range.
+/// Returns the peer address (MessageAddr) of a member by index, by which logs name it. Empty if `index` is out of range.
 /// Valid as long as `members`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_members_message_address(
@@ -79,8 +79,8 @@ pub unsafe extern "C" fn gometa_members_message_address(
         .map_or(c"".as_ptr(), |member| member.message_address.as_ptr())
 }
 
-/// Returns the client address of a member by index. Empty if it is unknown or `index` is out of range. Valid as long as
-/// `members`.
+/// Returns the client address (RequestAddr) of a member by index. Empty if unknown or `index` is out of range. Valid
+/// as long as `members`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_members_request_address(
     members: *const gometa_members_t,

@@ -80,7 +80,7 @@ impl gometa_node_status_t {
 
 /// Returns the node's id.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_node_status_node(status: *const gometa_node_status_t) -> u64 {
+pub unsafe extern "C" fn gometa_node_status_node_id(status: *const gometa_node_status_t) -> u64 {
     read!(status, 0, |status| status.status.node)
 }
 
@@ -92,11 +92,11 @@ pub unsafe extern "C" fn gometa_node_status_role(status: *const gometa_node_stat
 
 /// Returns the id of the leader known to the node, 0 if none.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_node_status_leader(status: *const gometa_node_status_t) -> u64 {
+pub unsafe extern "C" fn gometa_node_status_leader_id(status: *const gometa_node_status_t) -> u64 {
     read!(status, 0, |status| status.status.leader.unwrap_or(0))
 }
 
-/// Returns the epoch of that leader.
+/// Returns the node's current epoch.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_epoch(status: *const gometa_node_status_t) -> u64 {
     read!(status, 0, |status| status.status.epoch)
@@ -134,7 +134,7 @@ pub unsafe extern "C" fn gometa_node_status_keys(status: *const gometa_node_stat
 
 /// Returns whether the node counts in quorums.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_node_status_votes(status: *const gometa_node_status_t) -> bool {
+pub unsafe extern "C" fn gometa_node_status_is_voter(status: *const gometa_node_status_t) -> bool {
     read!(status, false, |status| status.status.votes)
 }
 
@@ -164,21 +164,21 @@ pub unsafe extern "C" fn gometa_node_status_state_hash(
 
 /// Returns the number of peers, the other members of the ensemble.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_node_status_peers(status: *const gometa_node_status_t) -> usize {
+pub unsafe extern "C" fn gometa_node_status_peer_count(status: *const gometa_node_status_t) -> usize {
     read!(status, 0, |status| status.peers.len())
 }
 
 /// Returns the id of a peer by index, 0 if `index` is out of range.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_node_status_peer_node(
+pub unsafe extern "C" fn gometa_node_status_peer_id(
     status: *const gometa_node_status_t,
     index: usize,
 ) -> u64 {
     read!(status, None, |status| status.peer(index)).map_or(0, |peer| peer.status.member.node)
 }
 
-/// Returns the peer address of a peer by index, which identifies it to people. Empty if `index` is out of range. Valid
-/// as long as the status.
+/// Returns the peer address (MessageAddr) of a peer by index, by which logs name it. Empty if `index` is out of range.
+/// Valid as long as the status.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_message_address(
     status: *const gometa_node_status_t,
@@ -188,8 +188,8 @@ pub unsafe extern "C" fn gometa_node_status_peer_message_address(
         .map_or(c"".as_ptr(), |peer| peer.message_address.as_ptr())
 }
 
-/// Returns the client address of a peer by index. Empty if it is unknown or `index` is out of range. Valid as long as
-/// the status.
+/// Returns the client address (RequestAddr) of a peer by index. Empty if unknown or `index` is out of range. Valid
+/// as long as the status.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_request_address(
     status: *const gometa_node_status_t,
@@ -201,7 +201,7 @@ pub unsafe extern "C" fn gometa_node_status_peer_request_address(
 
 /// Returns whether a peer, by index, counts in quorums.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_node_status_peer_votes(
+pub unsafe extern "C" fn gometa_node_status_peer_is_voter(
     status: *const gometa_node_status_t,
     index: usize,
 ) -> bool {
@@ -209,6 +209,7 @@ pub unsafe extern "C" fn gometa_node_status_peer_votes(
 }
 
 /// Returns, if the node leads, whether a peer, by index, follows it; otherwise whether that peer is its leader.
+/// This is not a test of the network.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_connected(
     status: *const gometa_node_status_t,

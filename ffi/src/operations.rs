@@ -114,7 +114,7 @@ unsafe fn set(
 /// Returns GOMETA_UNAVAILABLE if no node could be reached within the timeout; the write has not been applied.
 /// Returns GOMETA_DEADLINE_EXCEEDED if a node was reached and did not answer within the timeout.
 /// Returns GOMETA_SESSION_EXPIRED if the session ended between two attempts of the write.
-/// Returns GOMETA_CLOSED or GOMETA_FORKED if the client can no longer be used.
+/// Returns GOMETA_CLOSED if the client is closed.
 /// After an error, gometa_error_outcome says whether the write may have been applied.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_set(
@@ -222,8 +222,8 @@ unsafe fn delete_if(key: *const c_void, key_len: usize, revision: u64) -> Result
 
 /// Deletes a key if its mod_revision equals `revision`. Blocks. `deleted` may be NULL.
 ///
-/// Returns GOMETA_CAS_MISMATCH if the revision differs or the key does not exist, and the errors of
-/// gometa_client_set.
+/// Returns GOMETA_CAS_MISMATCH if the revision differs, and the errors of gometa_client_set. The revision of a key
+/// that does not exist is 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_delete_if(
     client: *const gometa_client_t,
@@ -264,7 +264,7 @@ unsafe fn get(
 /// Returns GOMETA_INVALID_ARGUMENT if `key` is NULL or empty, GOMETA_TOO_LARGE if it exceeds its limit.
 /// Returns GOMETA_UNAVAILABLE if no node could be reached within the timeout.
 /// Returns GOMETA_DEADLINE_EXCEEDED if a node was reached and did not answer within the timeout.
-/// Returns GOMETA_CLOSED or GOMETA_FORKED if the client can no longer be used.
+/// Returns GOMETA_CLOSED if the client is closed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_get(
     client: *const gometa_client_t,

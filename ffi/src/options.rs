@@ -33,8 +33,6 @@ impl gometa_options_t {
 }
 
 /// Creates options with defaults. Free `*options` with gometa_options_free, also after gometa_client_new.
-///
-/// Returns GOMETA_INVALID_ARGUMENT if `options` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_options_new(
     options: *mut *mut gometa_options_t,
@@ -86,8 +84,8 @@ pub unsafe extern "C" fn gometa_options_set_connect_timeout_ms(
 
 /// Sets the keepalive of the connection in milliseconds. While a response is pending and nothing is received for
 /// `interval_ms` (default 500), the client sends a ping; it closes the connection if nothing is received for another
-/// `timeout_ms` (default 1,000), and connects to another node. It also does so if a call times out on a connection
-/// on which a response has been pending for `interval_ms`.
+/// `timeout_ms` (default 1,000), and connects to another node. It also closes a connection on which a call times out
+/// after a response has been pending for `interval_ms`.
 ///
 /// Returns GOMETA_INVALID_ARGUMENT if either is 0 or above 365 days.
 #[unsafe(no_mangle)]
@@ -105,7 +103,7 @@ pub unsafe extern "C" fn gometa_options_set_keepalive_ms(
     })
 }
 
-/// Sets the application's name, which the nodes log; at most 16 characters are used. Default "gometa-c".
+/// Sets the application's name, which the nodes log; cut after 16 characters. Default "gometa-c".
 ///
 /// Returns GOMETA_INVALID_ARGUMENT if `name` is NULL or not UTF-8.
 #[unsafe(no_mangle)]
@@ -137,8 +135,6 @@ pub unsafe extern "C" fn gometa_options_set_pinned(
 
 /// Sets the log that receives the client's records. One log may serve several clients. It may be freed before them;
 /// later records are dropped.
-///
-/// Returns GOMETA_INVALID_ARGUMENT if `log` is NULL, GOMETA_FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_options_set_log(
     options: *mut gometa_options_t,

@@ -15,7 +15,7 @@ use crate::{
 /// Tags of futures: at most one for each future that was enqueued and not freed.
 pub(crate) type Mailbox = mailbox::Mailbox<u64>;
 
-/// A queue of the tags of futures that are ready, in the order of their completion. Thread-safe. Free with
+/// A completion queue: the tags of futures that are ready, in the order of their completion. Thread-safe. Free with
 /// gometa_queue_free.
 pub struct gometa_queue_t {
     mailbox: OnSharedRuntime<Arc<Mailbox>>,
@@ -45,8 +45,8 @@ pub unsafe extern "C" fn gometa_queue_new(
     })
 }
 
-/// Returns a file descriptor for poll or epoll, which is readable while the queue has a tag or is closed. Do not read
-/// from it and do not close it. Valid as long as the queue. -1 if `queue` is NULL.
+/// Returns a file descriptor for poll or epoll, readable while it has a tag or is closed (level-triggered). Do not
+/// read from it or close it. Valid as long as the queue. -1 if `queue` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_queue_fd(queue: *const gometa_queue_t) -> i32 {
     read!(queue, -1, |queue| queue.descriptor)
@@ -54,7 +54,7 @@ pub unsafe extern "C" fn gometa_queue_fd(queue: *const gometa_queue_t) -> i32 {
 
 /// Takes the next tag; waits for at most `timeout_ms`, 0 means not at all.
 ///
-/// Returns GOMETA_DEADLINE_EXCEEDED if there is no tag, GOMETA_CLOSED, GOMETA_FORKED.
+/// Returns GOMETA_DEADLINE_EXCEEDED if there is no tag, GOMETA_CLOSED if the queue is closed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_queue_next(
     queue: *const gometa_queue_t,

@@ -27,8 +27,6 @@ pub enum gometa_consistency_t {
 
 /// Creates options of a read, with defaults: GOMETA_LINEARIZABLE and no minimum revision. Free `*options` with
 /// gometa_read_options_free.
-///
-/// Returns GOMETA_INVALID_ARGUMENT if `options` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_read_options_new(
     options: *mut *mut gometa_read_options_t,
@@ -65,8 +63,9 @@ pub unsafe extern "C" fn gometa_read_options_set_consistency(
     })
 }
 
-/// Sets the minimum revision of a GOMETA_LOCAL read: the node answers when it has applied this revision. Default 0.
-/// The highest revision that the client has seen applies if it is higher.
+/// Sets the minimum revision of a GOMETA_LOCAL read: the node answers when it has applied this revision, or
+/// the call times out. Default 0. The highest revision that the client has seen applies if it is higher. Ignored by
+/// GOMETA_LINEARIZABLE reads.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_read_options_set_min_revision(
     options: *mut gometa_read_options_t,

@@ -22,21 +22,21 @@ pub enum gometa_status_t {
     GOMETA_DEADLINE_EXCEEDED = 5,
     /// No node could be reached within the timeout, or the node asked for its status cannot be reached.
     GOMETA_UNAVAILABLE = 6,
-    /// The node is not the leader. Handled by the library, which tries another node.
+    /// The node is not the leader. Not returned to applications: the library tries another node.
     GOMETA_NOT_LEADER = 7,
-    /// The connection was lost before the answer, and the library does not retry this operation.
+    /// The connection was lost before the response. Returned by gometa_client_status only.
     GOMETA_CONNECTION_LOST = 8,
     /// A key or a value exceeds its limit.
     GOMETA_TOO_LARGE = 9,
-    /// The session ended between two attempts of a write. The next write opens another.
+    /// The session ended between two attempts of a write, which may have been applied. The next write opens another.
     GOMETA_SESSION_EXPIRED = 10,
-    /// The client is not authenticated.
+    /// The client is not authenticated. Not returned by this version.
     GOMETA_UNAUTHENTICATED = 11,
-    /// The client is not authorised for this operation.
+    /// The client is not authorised for this operation. Not returned by this version.
     GOMETA_PERMISSION_DENIED = 12,
     /// A limit is reached: connections, requests in flight, sessions, file descriptors.
     GOMETA_RESOURCE_EXHAUSTED = 13,
-    /// The requested revision has been compacted.
+    /// The requested revision has been compacted. Not returned by this version.
     GOMETA_COMPACTED = 14,
     /// The call was cancelled.
     GOMETA_CANCELLED = 15,
@@ -48,7 +48,7 @@ pub enum gometa_status_t {
     GOMETA_INTERNAL = 18,
     /// The process was forked after the object was created.
     GOMETA_FORKED = 19,
-    /// The write is older than the oldest that its session remembers. Handled by the library.
+    /// The sequence number of a write is below its session's floor. Not returned to applications.
     GOMETA_FORGOTTEN = 20,
 }
 

@@ -456,7 +456,7 @@ static void end_call(call_t *call)
         if (gometa_future_members(call->future, &members, &error) == GOMETA_OK) {
             begin();
             printf("%s ok members=%zu leader=%s", call->number, gometa_members_count(members),
-                   gometa_members_leader(members));
+                   gometa_members_leader_address(members));
             end();
         }
         break;
