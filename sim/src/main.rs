@@ -5,11 +5,13 @@ use std::{
     collections::BTreeMap,
     io::{self, IsTerminal, Write},
     panic,
+    path::PathBuf,
     process::ExitCode,
     thread,
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use clap::{
     Parser,
     builder::{PossibleValue, PossibleValuesParser},
@@ -75,6 +77,9 @@ struct Arguments {
     /// Run each planted fault until it is caught, at most as many seeds as given, and print which invariant caught it.
     #[arg(long, conflicts_with_all = ["seed", "trace", "start", "all", "mutant", "probes"])]
     mutants: bool,
+    /// With --mutants: write their table into this document.
+    #[arg(long, value_name = "FILE", requires = "mutants", conflicts_with = "only")]
+    evidence: Option<PathBuf>,
     /// With --mutants or --exhaustive: only these.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -307,6 +312,12 @@ fn mutants(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             out.flush()?;
         }
         verdicts.push(verdict);
+    }
+    if let Some(path) = &arguments.evidence {
+        let document = std::fs::read_to_string(path)?;
+        let document =
+            mutants::with_table(&document, &verdicts).context("the document has no table of mutants")?;
+        std::fs::write(path, document)?;
     }
     let bad = verdicts.iter().filter(|verdict| !verdict.is_good()).count();
     if arguments.json {

@@ -31,6 +31,12 @@ impl Mutant {
     pub fn is_benign(&self) -> bool {
         self.id.starts_with('B')
     }
+
+    /// The columns of its row in a document that no run can change.
+    fn columns(&self) -> String {
+        let Mutant { id, name, what, breaks } = self;
+        format!("| {id} | `{name}` | {what} | {breaks} |")
+    }
 }
 
 /// Makes the table: number, name in the code, behaviour, broken rules and invariants.
@@ -168,21 +174,47 @@ impl Verdict {
     }
 }
 
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Mutant { id, what, .. } = self.mutant;
-        let said = match &self.caught {
-            // A panic is an assertion of the code; its message names it.
+impl Verdict {
+    fn caught_by(&self) -> String {
+        match &self.caught {
+            // A panic is a failed assertion, which its message names.
             Some((invariant, detail)) if *invariant == "no panic" => {
                 let first: String = detail.lines().next().unwrap_or_default().chars().take(50).collect();
-                format!("the code's own check: {first}")
+                format!("assertion: {first}")
             }
             Some((invariant, _)) => (*invariant).to_owned(),
             None => "nothing".to_owned(),
-        };
-        let flag = if self.is_good() { " " } else { "!" };
-        write!(f, "{flag} {id}  {what:<70}  {:>6}  {said}", self.seeds)
+        }
     }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Mutant { id, what, .. } = self.mutant;
+        let flag = if self.is_good() { " " } else { "!" };
+        write!(f, "{flag} {id}  {what:<70}  {:>6}  {}", self.seeds, self.caught_by())
+    }
+}
+
+/// The head of the table of mutants in a document.
+const TABLE_HEAD: &str =
+    "| | name | faulty behaviour | breaks | caught by | seeds |\n|---|---|---|---|---|---|\n";
+
+/// Splits a document into what is before the rows of the table of mutants, the rows, and what follows.
+fn split_table(document: &str) -> Option<(&str, &str, &str)> {
+    let start = document.find(TABLE_HEAD)? + TABLE_HEAD.len();
+    let rows: usize =
+        document[start..].split_inclusive('\n').take_while(|row| row.starts_with('|')).map(str::len).sum();
+    Some((&document[..start], &document[start..start + rows], &document[start + rows..]))
+}
+
+/// Replaces the rows of the table of mutants in a document; `None` if it has no such table.
+pub fn with_table(document: &str, verdicts: &[Verdict]) -> Option<String> {
+    let (before, _, after) = split_table(document)?;
+    let row = |verdict: &Verdict| {
+        format!("{} {} | {} |\n", verdict.mutant.columns(), verdict.caught_by(), verdict.seeds)
+    };
+    Some([before, &verdicts.iter().map(row).collect::<String>(), after].concat())
 }
 
 /// Whether this program was built with mutants.
@@ -233,6 +265,21 @@ mod tests {
         assert_eq!(names, gometa_marks::MUTANTS.iter().copied().collect());
         let ids: BTreeSet<&str> = MUTANTS.iter().map(|mutant| mutant.id).collect();
         assert_eq!((ids.len(), names.len()), (MUTANTS.len(), MUTANTS.len()));
+    }
+
+    #[test]
+    fn the_document_has_a_row_for_every_mutant() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/evidence.md");
+        let document = std::fs::read_to_string(path).unwrap();
+        let (_, rows, _) = split_table(&document).unwrap();
+        let rows: Vec<&str> = rows.lines().collect();
+        for (row, mutant) in rows.iter().zip(MUTANTS) {
+            assert!(
+                row.starts_with(&mutant.columns()),
+                "{row}: gometa-sim --mutants --evidence docs/evidence.md"
+            );
+        }
+        assert_eq!(rows.len(), MUTANTS.len());
     }
 
     #[test]
