@@ -303,8 +303,8 @@ impl Follower {
     fn acknowledge(&mut self, core: &mut Core, epoch: Epoch) {
         probe!("sync.interrupted-earlier", core.history.last().epoch > core.hard.current_epoch);
         let log = core.history.epochs().recent(BOUNDARIES_MAX);
-        let settled = planted!(core.is_idle(), promises_before_sync => true);
-        assert!(settled, "AckEpoch describes a durable history (rule 11a)");
+        let idle = planted!(core.is_idle(), promises_before_sync => true);
+        assert!(idle, "AckEpoch describes a durable history (rule 11a)");
         let message = Message::AckEpoch {
             epoch,
             current: core.hard.current_epoch,

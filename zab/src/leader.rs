@@ -136,10 +136,6 @@ impl Leader {
         })
     }
 
-    fn is_voter(core: &Core, progress: &Progress) -> bool {
-        core.configuration.voters().iter().any(|voter| progress.is(voter))
-    }
-
     /// Whether NewEpoch has been sent.
     fn has_begun(&self) -> bool {
         !matches!(self.stage, Stage::Discovering | Stage::Promising { .. })

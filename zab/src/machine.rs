@@ -523,7 +523,7 @@ impl Zab {
                 .followers()
                 .map(|(link, progress)| FollowerStatus {
                     node: progress.node,
-                    votes: self.core.configuration.voters().iter().any(|voter| progress.is(voter)),
+                    votes: progress.is_voter(&self.core.configuration),
                     serving: progress.is_serving(),
                     acked: progress.acked,
                     durable: progress.durable,

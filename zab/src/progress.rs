@@ -6,6 +6,7 @@
 use alloc::collections::VecDeque;
 
 use crate::{
+    configuration::Configuration,
     history::Epochs,
     message::{Hello, Voter},
     types::{Epoch, Incarnation, NodeId, Ticks, Zxid},
@@ -86,6 +87,11 @@ impl Progress {
                 voter.incarnation == Some(self.incarnation),
                 counts_acks_of_unrecorded_incarnation => true
             )
+    }
+
+    /// Whether the follower is counted in quorums of this configuration.
+    pub(crate) fn is_voter(&self, configuration: &Configuration) -> bool {
+        configuration.voters().iter().any(|voter| self.is(voter))
     }
 
     /// Whether AckEpoch was received.

@@ -47,7 +47,7 @@ impl Leader {
             self.drop_follower(core, older, "it has connected again");
         }
         let progress = Progress::new(&hello, accepted, core.now);
-        if Self::is_voter(core, &progress) {
+        if progress.is_voter(&core.configuration) {
             self.contacts.insert(hello.node, core.now);
         } else {
             probe!("lead.nonvoting-follower");
@@ -100,7 +100,7 @@ impl Leader {
         };
         // Rule 12 holds until the quorum is complete. Later a voter may well have more: an unacknowledged tail, which
         // is truncated.
-        let newer = Self::is_voter(core, progress)
+        let newer = progress.is_voter(&core.configuration)
             && planted!((current, last) > (self.own.epoch, self.own.last), leads_with_older_history => false);
         if newer && matches!(self.stage, Stage::Promising { .. } | Stage::Gathering) {
             probe!("lead.steps-down");

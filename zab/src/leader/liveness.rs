@@ -18,7 +18,7 @@ impl Leader {
         let voter = match self.followers.get_mut(&link) {
             Some(progress) => {
                 progress.heard = core.now;
-                Self::is_voter(core, progress).then_some(progress.node)
+                progress.is_voter(&core.configuration).then_some(progress.node)
             }
             None => {
                 let Some(state) = core.links.get_mut(&link) else { return };

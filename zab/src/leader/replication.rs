@@ -70,7 +70,7 @@ impl Leader {
                 let base = planted!(common, truncates_one_entry_too_many => {
                     core.history.epochs().at(common.counter.saturating_sub(1)).unwrap_or(common)
                 });
-                let (peer, votes, from) = (progress.node, Self::is_voter(core, progress), log.last());
+                let (peer, votes, from) = (progress.node, progress.is_voter(&core.configuration), log.last());
                 progress.stream_from(base);
                 core.notice(Notice::Synchronising { peer, votes, from, base });
                 core.send(link, Message::Diff { epoch: self.epoch, base });
