@@ -1,4 +1,4 @@
-//! Every call of the Rust client once, and what can go wrong with it.
+//! Every call of the Rust client once, and its errors.
 //!
 //!     cargo run --release -p gometa-client --example tour 127.0.0.1:5003,127.0.0.1:6003,127.0.0.1:7003
 use std::{
@@ -24,38 +24,39 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Needs an ensemble, and the keys that begin with `tour/`.
+/// Runs the tour on an ensemble. Uses keys that begin with `tour/`.
 pub(crate) async fn tour(peers: &str) -> Result<(), Error> {
-    // Settings. Nothing is connected yet, so this succeeds with every peer down.
+    // Settings. Nothing is connected yet, so this succeeds even if no node can be reached.
     let client = Client::builder()
         .timeout(Duration::from_secs(5))
         .connect_timeout(Duration::from_secs(2))
         .name("tour")
         .build([peers])?;
 
-    // A write, and what it made of the key.
+    // A write, and a read of the key.
     let written = client.set("tour/colour", "red").await?;
     let entry = client.get("tour/colour").await?;
     assert_eq!((&entry.value[..], entry.mod_revision), (&b"red"[..], written.revision));
 
-    // A change that happens only if nobody else was quicker.
+    // A write that fails if the key has changed since it was read.
     let changed = client.cas("tour/colour", entry.mod_revision, "green").await?;
-    let error = client.cas("tour/colour", entry.mod_revision, "blue").await.expect_err("it is green");
+    let error =
+        client.cas("tour/colour", entry.mod_revision, "blue").await.expect_err("the revision has changed");
     assert_eq!(error.kind(), ErrorKind::CasMismatch);
     assert_eq!(error.actual_revision(), Some(changed.revision));
 
-    // A key that must be new: `add`, or `cas` with revision 0.
-    let error = client.add("tour/colour", "blue").await.expect_err("it is there");
+    // A key that must not exist: `add`, or `cas` with revision 0.
+    let error = client.add("tour/colour", "blue").await.expect_err("the key exists");
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::AlreadyExists, Outcome::NotApplied));
 
-    // Quicker reads, from what the node in use has applied; never older than what this client has seen.
+    // Local reads: faster, possibly stale, but never older than what this client has seen.
     let local = client.get_local("tour/colour").await?;
     let options = ReadOptions::local().with_min_revision(changed.revision);
     assert_eq!(options.consistency, Consistency::Local);
     assert_eq!(client.get_with("tour/colour", options).await?, local);
     assert!(client.seen_revision() >= changed.revision);
 
-    // Many calls at a time share one connection; a clone is cheap.
+    // Concurrent calls share one connection; clones are cheap.
     let writes: Vec<_> = (0..100)
         .map(|number| {
             let client = client.clone();
@@ -63,17 +64,17 @@ pub(crate) async fn tour(peers: &str) -> Result<(), Error> {
         })
         .collect();
     for write in writes {
-        write.await.expect("it does not panic")?;
+        write.await.expect("no panic")?;
     }
 
-    // Dropping a call's future gives it up; a time-out of one call is a client with another setting.
+    // Dropping the future of a call cancels it. For another timeout of one call, use a clone with that timeout.
     let brief = client.with_timeout(Duration::from_millis(500));
     tokio::select! {
         entry = brief.get("tour/colour") => drop(entry?),
         () = tokio::time::sleep(Duration::from_secs(1)) => {}
     }
 
-    // Removing, whatever there is or only what one has seen.
+    // Deletions: unconditional, or only at a revision.
     for number in 0..100 {
         assert!(client.delete(format!("tour/{number}")).await?.existed);
     }
@@ -81,27 +82,27 @@ pub(crate) async fn tour(peers: &str) -> Result<(), Error> {
     assert!(deleted.existed && deleted.revision > changed.revision);
     assert!(!client.delete("tour/colour").await?.existed);
 
-    // Errors: the kind says what happened, the outcome whether a write may have.
+    // Errors: the kind tells what happened, the outcome whether a write may have taken effect.
     match client.get("tour/colour").await {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) if error.is_retryable() => return Err(error),
-        other => panic!("it was deleted: {other:?}"),
+        other => panic!("expected NotFound: {other:?}"),
     }
 
-    // How the node in use is, how a given one is, who the members are.
+    // The status of the node in use and of a given one; the members.
     let status = client.status().await?;
     let members = client.members().await?;
     assert!(members.iter().any(|member| member.node == status.node));
-    let address = members[0].request_address.as_deref().expect("every member has one");
+    let address = members[0].request_address.as_deref().expect("known address");
     client.status_of(address).await?;
     let view = client.view().await?;
     assert_eq!(view.members.len(), members.len());
 
-    // What the client has done so far.
+    // Counters.
     let counters = client.counters();
     assert!(counters.requests > 200 && counters.in_flight == 0);
 
-    // Without a runtime: the same calls, which block their thread.
+    // The blocking client: the same calls, without a runtime.
     let peers = peers.to_owned();
     let blocked = tokio::task::spawn_blocking(move || {
         let client = blocking::Client::new([peers])?;
@@ -111,9 +112,9 @@ pub(crate) async fn tour(peers: &str) -> Result<(), Error> {
         client.close();
         Ok::<_, gometa_client::Error>(deleted.existed)
     });
-    assert!(blocked.await.expect("it does not panic")?);
+    assert!(blocked.await.expect("no panic")?);
 
-    // Ends the client's session, for which it takes 200 ms at most. From now on calls fail with Closed.
+    // Ends the client's session, which takes at most 200 ms. Later calls fail with Closed.
     client.close().await;
     let error = client.get("tour/colour").await.expect_err("the client is closed");
     assert_eq!(error.kind(), ErrorKind::Closed);

@@ -1,4 +1,4 @@
-//! The same client for programs without an asynchronous runtime: each call blocks its thread.
+//! The client for programs without an asynchronous runtime: each call blocks its thread.
 
 use std::time::Duration;
 
@@ -9,30 +9,31 @@ use crate::{
     types::{Counters, Deleted, Entry, Member, NodeStatus, ReadOptions, View, Written},
 };
 
-/// A client on the process's own runtime, which all of them share; its thread ends with the last of them.
+/// A blocking client. All blocking clients of a process share one runtime with one thread, which stops with the last of
+/// them.
 ///
-/// Its calls panic on a thread that drives a tokio runtime: there, use [`crate::Client`]. In a child of the process
-/// that made it they fail with [`ErrorKind::Forked`](crate::ErrorKind::Forked), and dropping it does nothing.
+/// Calls panic on a thread of a tokio runtime: use [`crate::Client`] there. In a forked child of the process they fail
+/// with [`ErrorKind::Forked`](crate::ErrorKind::Forked), and dropping the client does nothing.
 ///
-/// [`close`](Self::close), and dropping the last clone, end its session, for which they wait 200 ms at most.
+/// [`close`](Self::close), and dropping the last clone, end its session, which takes at most 200 ms.
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: OnSharedRuntime<client::Client>,
 }
 
 impl Client {
-    /// A client with the usual settings; see [`Builder::build`].
+    /// Builds a client with default settings; see [`Builder::build`].
     ///
     /// # Errors
-    /// As [`Builder::build`], and [`ErrorKind::Internal`](crate::ErrorKind::Internal) if no thread can be started.
+    /// Those of [`Builder::build`], and [`ErrorKind::Internal`](crate::ErrorKind::Internal) if no thread can be started.
     pub fn new<S: AsRef<str>>(peers: impl IntoIterator<Item = S>) -> Result<Self> {
         Self::with_settings(Builder::default(), peers)
     }
 
-    /// A client with these settings; see [`Builder::build`].
+    /// Builds a client with these settings; see [`Builder::build`].
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// Those of [`new`](Self::new).
     pub fn with_settings<S: AsRef<str>>(
         settings: Builder,
         peers: impl IntoIterator<Item = S>,
@@ -40,7 +41,7 @@ impl Client {
         Ok(Self { inner: OnSharedRuntime::new(settings.build(peers)?)? })
     }
 
-    /// The same client, whose calls may take this long.
+    /// The same client with another timeout of calls.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self { inner: self.inner.map(|client| client.with_timeout(timeout)) }
@@ -53,8 +54,8 @@ impl Client {
         &self.inner
     }
 
-    /// See [`crate::Client::close`]. Waits for the end of the session, 200 ms at most; on a thread that drives a tokio
-    /// runtime it does not wait. In a child of the process that made the client there is nothing to close.
+    /// See [`crate::Client::close`]. Waits for the end of the session, at most 200 ms, but not on a thread of a tokio
+    /// runtime. Does nothing in a forked child.
     pub fn close(&self) {
         self.inner.close();
     }
@@ -156,13 +157,13 @@ impl Client {
         Ok(self.view()?.members)
     }
 
-    /// See [`crate::Client::seen_revision`]; 0 in a child of the process that made the client.
+    /// See [`crate::Client::seen_revision`]; 0 in a forked child.
     #[must_use]
     pub fn seen_revision(&self) -> u64 {
         self.inner.get(Operation::Get).map_or(0, |(client, _)| client.seen_revision())
     }
 
-    /// See [`crate::Client::counters`]; all zero in a child of the process that made the client.
+    /// See [`crate::Client::counters`]; all 0 in a forked child.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.inner.get(Operation::Get).map(|(client, _)| client.counters()).unwrap_or_default()

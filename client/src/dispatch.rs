@@ -1,4 +1,4 @@
-//! Calls as values, for the language bindings, which prepare a call on one thread and make it on another.
+//! Calls as values, for bindings in other languages, which prepare a call on one thread and make it on another.
 //!
 //! Hidden from the documentation: see the methods of [`Client`] instead.
 
@@ -23,7 +23,7 @@ pub enum Request {
     Get {
         /// The key.
         key: Bytes,
-        /// How to read.
+        /// The options.
         options: ReadOptions,
     },
     /// [`Client::status`], [`Client::status_of`].
@@ -38,15 +38,15 @@ pub enum Request {
 /// The result of a [`Request`].
 #[derive(Clone, PartialEq, Debug)]
 pub enum Reply {
-    /// Of most writes.
+    /// The result of most writes.
     Written(Written),
-    /// Of delete.
+    /// The result of delete.
     Deleted(Deleted),
-    /// Of get.
+    /// The result of get.
     Entry(Entry),
-    /// Of status.
+    /// The result of status.
     Status(Box<NodeStatus>),
-    /// Of members.
+    /// The result of members.
     Members(Box<View>),
 }
 
@@ -84,7 +84,7 @@ impl Request {
 }
 
 impl Client {
-    /// Makes a call. Key and value are not copied.
+    /// Makes a call. Keys and values are not copied.
     ///
     /// # Errors
     /// Those of the method that the request names.

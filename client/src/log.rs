@@ -1,27 +1,26 @@
-//! What a client reports of its connections: `tracing` events, and the same as records for a function of the
-//! application's, per client.
+//! Logs of a client: `tracing` events, and the same as records for a function of the application.
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
-/// How much a record matters.
+/// The level of a log record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum LogLevel {
-    /// A node cannot be used.
+    /// A node cannot be reached, or a connection was lost.
     Warn,
-    /// A connection stands again after one was lost.
+    /// A lost connection was replaced.
     Info,
     /// Everything else: attempts, sessions, moves to the leader.
     Debug,
 }
 
-/// One thing that a client reports.
+/// A log record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct LogRecord {
-    /// When it happened.
+    /// The time of the event.
     pub time: SystemTime,
-    /// How much it matters.
+    /// The level.
     pub level: LogLevel,
     /// A fixed phrase and its fields, in one line: `dial failed address=127.0.0.1:5003 reason=connection refused`.
     pub message: String,
@@ -29,7 +28,7 @@ pub struct LogRecord {
 
 type Sink = Arc<dyn Fn(LogRecord) + Send + Sync>;
 
-/// Where one client's records go besides `tracing`.
+/// The receiver of a client's records, besides `tracing`.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Option<(LogLevel, Sink)>);
 
@@ -53,8 +52,8 @@ impl fmt::Debug for Log {
     }
 }
 
-/// Reports to `tracing` and to the client's own log: `log!(log, warn, "dial failed", address = a, reason = r)`.
-/// Fields are shown by `Display`.
+/// Logs to `tracing` and to the client's own log: `log!(log, warn, "dial failed", address = a, reason = r)`.
+/// Fields are formatted by `Display`.
 macro_rules! log {
     ($log:expr, $level:ident, $message:literal $(, $name:ident = $value:expr)* $(,)?) => {{
         tracing::$level!($($name = %$value,)* $message);
@@ -66,8 +65,8 @@ macro_rules! log {
 }
 pub(crate) use log;
 
-/// The levels by the names of `tracing`'s macros.
-#[allow(non_upper_case_globals, reason = "named as the macros of tracing that they stand beside")]
+/// The levels by the names of the macros of `tracing`.
+#[allow(non_upper_case_globals, reason = "named like the macros of tracing")]
 pub(crate) mod level {
     use super::LogLevel;
 

@@ -1,4 +1,4 @@
-//! Lists of addresses, as people write them: `host:port,host:port`, or a client's JSON file.
+//! Peers: lists of addresses, `host:port,host:port`, and JSON configuration files.
 
 use gometa_proto::{
     ErrorKind,
@@ -8,14 +8,14 @@ use serde_json::Value;
 
 use crate::error::{Error, Operation};
 
-/// Addresses that one client takes.
+/// The maximum number of addresses.
 const PEERS_MAX: usize = MEMBERS_MAX;
 
 fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidArgument, Operation::Build, message)
 }
 
-/// Why `address` cannot be one.
+/// The reason why `address` is invalid.
 fn fault(address: &str) -> Option<&'static str> {
     let Some((host, port)) = address.rsplit_once(':') else {
         return Some("a port is missing: write host:port");
@@ -33,30 +33,30 @@ fn fault(address: &str) -> Option<&'static str> {
         return Some("write IPv6 addresses in brackets: [::1]:5003");
     }
     if host.chars().any(|c| c.is_whitespace() || c.is_control() || "/@?#".contains(c)) {
-        return Some("the host contains a character that no host name has");
+        return Some("the host contains an invalid character");
     }
     match port.parse::<u16>() {
-        Ok(0) => Some("port 0 is no port to connect to"),
+        Ok(0) => Some("port 0 is invalid"),
         Ok(_) => None,
         Err(_) => Some("the port is not a number from 1 to 65535"),
     }
 }
 
-/// Whether `address` has the form of one; members that do not are left aside.
+/// Whether `address` has the form of an address.
 pub(crate) fn is_plausible(address: &str) -> bool {
     fault(address).is_none()
 }
 
-/// Reads a comma-separated list of request addresses, `host:port,host:port`; doubled ones are dropped.
+/// Parses a comma-separated list of request addresses, `host:port,host:port`. Duplicates are removed; names are not
+/// resolved.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidArgument`] for a list without an address, with more than 64, or with something that
-/// cannot be an address. Names are not resolved.
+/// [`ErrorKind::InvalidArgument`] for a list with no address, more than 64, or an invalid one.
 pub fn parse_peers(list: &str) -> Result<Vec<String>, Error> {
     collect([list])
 }
 
-/// As [`parse_peers`], for several lists.
+/// [`parse_peers`] for several lists.
 pub(crate) fn collect<S: AsRef<str>>(lists: impl IntoIterator<Item = S>) -> Result<Vec<String>, Error> {
     let mut peers: Vec<String> = Vec::new();
     for list in lists {
@@ -79,7 +79,7 @@ pub(crate) fn collect<S: AsRef<str>>(lists: impl IntoIterator<Item = S>) -> Resu
     Ok(peers)
 }
 
-/// Keys that a file may have, as a client needs them or a node, whose file works here, too.
+/// The keys of a configuration file: a client's or a node's.
 const FILE_KEYS: &[&str] = &[
     "Host",
     "Peer",
@@ -95,12 +95,12 @@ const FILE_KEYS: &[&str] = &[
     "Join",
     "Tls",
 ];
-/// Keys of `Host` and of an object in `Peer`.
+/// The keys of `Host` and of objects in `Peer`.
 const NODE_KEYS: &[&str] = &["ElectionAddr", "MessageAddr", "RequestAddr", "Id"];
-/// Characters of an unknown key that are shown.
+/// The number of characters of an unknown key that are shown.
 const KEY_SHOWN_MAX: usize = 60;
 
-/// What is wrong with the first key of `object` that is not `known`.
+/// The error for the first key of `object` that is not in `known`.
 fn unknown_key(object: &Value, place: &str, known: &[&str]) -> Option<String> {
     let is_known = |key: &str| known.iter().any(|known| known.eq_ignore_ascii_case(key));
     let key = object.as_object()?.keys().find(|key| !is_known(key))?;
@@ -113,7 +113,7 @@ fn unknown_key(object: &Value, place: &str, known: &[&str]) -> Option<String> {
     Some(format!("unknown key {shown:?}{place}; {remedy}"))
 }
 
-/// How many letters of `word` are added, left out or replaced in `other`, which is short; without regard to case.
+/// The edit distance of `word` and `other`, ignoring case.
 fn distance(word: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
@@ -128,18 +128,18 @@ fn distance(word: &str, other: &str) -> usize {
     row[other.len()]
 }
 
-/// Looks `name` up without regard to case.
+/// Looks up `name`, ignoring case.
 fn field<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
     object.as_object()?.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
-/// Reads the request addresses from a client's configuration, `{"Peer": [{"RequestAddr": "host:port"}, …]}`.
-/// A node's configuration file works too: then its own `Host` comes first, and peers without a `RequestAddr`
-/// are passed over. Names are matched without regard to case; a byte order mark is passed over.
+/// Parses the request addresses of a client's configuration, `{"Peer": [{"RequestAddr": "host:port"}, …]}`, or of a
+/// node's, whose `Host` comes first and whose peers without a `RequestAddr` are skipped. The case of keys is ignored,
+/// as is a byte order mark.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidArgument`], with line and column where the text is not JSON, and with the nearest known key
-/// where one is not known.
+/// [`ErrorKind::InvalidArgument`], with line and column if the text is not JSON, and with the most similar known key for
+/// an unknown one.
 pub fn peers_from_json(text: &str) -> Result<Vec<String>, Error> {
     match read_json(text)? {
         (_, Some(unknown)) => Err(invalid(unknown)),
@@ -147,11 +147,11 @@ pub fn peers_from_json(text: &str) -> Result<Vec<String>, Error> {
     }
 }
 
-/// As [`peers_from_json`], for a file that may have been written for another version: the first key that is not
-/// known is passed over with all others, and what is wrong with it is returned.
+/// [`peers_from_json`] for a file of another version: unknown keys are ignored, and the error for the first is returned
+/// with the addresses.
 ///
 /// # Errors
-/// As for [`peers_from_json`], but for unknown keys.
+/// Those of [`peers_from_json`] except for unknown keys.
 pub fn peers_from_json_leniently(text: &str) -> Result<(Vec<String>, Option<String>), Error> {
     read_json(text)
 }
@@ -161,7 +161,7 @@ fn read_json(text: &str) -> Result<(Vec<String>, Option<String>), Error> {
     let config: Value = serde_json::from_str(text).map_err(|error| invalid(format!("not JSON: {error}")))?;
     let unknown = unknown_key(&config, "", FILE_KEYS);
     if let (Some(unknown), None) = (&unknown, field(&config, "Peer").or(field(&config, "Host"))) {
-        // The errors below would only report that no peer is listed.
+        // Otherwise the error would only be that no peer is listed.
         return Err(invalid(unknown.clone()));
     }
     let peers = match field(&config, "Peer") {
@@ -183,7 +183,7 @@ fn read_json(text: &str) -> Result<(Vec<String>, Option<String>), Error> {
     }
     if addresses.is_empty() {
         return Err(invalid(
-            "no \"RequestAddr\" in it: expected {\"Peer\": [{\"RequestAddr\": \"host:port\"}, …]}",
+            "no \"RequestAddr\": expected {\"Peer\": [{\"RequestAddr\": \"host:port\"}, …]}",
         ));
     }
     Ok((collect(addresses)?, unknown))
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_are_read_and_nonsense_is_named() {
+    fn lists_are_parsed_and_errors_name_the_fault() {
         assert_eq!(parse_peers(" a:1, b:2,,a:1 ").unwrap(), ["a:1", "b:2"]);
         assert_eq!(parse_peers("[::1]:5003").unwrap(), ["[::1]:5003"]);
         for (list, expected) in [
@@ -207,7 +207,7 @@ mod tests {
             ("a:70000", "not a number"),
             ("http://a:1", "without a scheme"),
             ("::1:5003", "brackets"),
-            ("a b:1", "no host name has"),
+            ("a b:1", "an invalid character"),
         ] {
             let error = parse_peers(list).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_read_and_nonsense_is_named() {
+    fn files_are_parsed_and_errors_name_the_fault() {
         let client = r#"{"Peer": [{"RequestAddr": "127.0.0.1:5003"}, {"requestaddr": "127.0.0.1:6003"}]}"#;
         assert_eq!(peers_from_json(client).unwrap(), ["127.0.0.1:5003", "127.0.0.1:6003"]);
         let node = r#"{"Host": {"RequestAddr": "h:1"}, "Peer": [{"MessageAddr": "p:2"}]}"#;

@@ -1,17 +1,17 @@
-//! Bytes from outside as text that a terminal only shows: no escape sequence in a key, a value or a node's message moves
-//! the cursor, changes colours or retitles the window. For the programs of this repository that print such bytes.
+//! Escaping of untrusted bytes, such as keys, values and messages of nodes, so that they cannot control a terminal. For
+//! the programs of this repository.
 
-/// What stays as it is besides printable characters.
+/// Which characters are not escaped, besides printable ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Layout {
     /// Line feeds and tabs, as in a value of several lines.
     Lines,
-    /// Nothing: the result is one line.
+    /// None: the result is one line.
     OneLine,
 }
 
-/// The text of `bytes`, in which control characters, characters that change the direction of writing, and bytes that are
-/// not UTF-8 are escaped: `\r`, `\x1b`, `\u{202e}`.
+/// The text of `bytes`. Control characters, characters that change the text direction, and bytes that are not UTF-8 are
+/// escaped: `\r`, `\x1b`, `\u{202e}`.
 pub fn printable(bytes: &[u8], layout: Layout) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -31,7 +31,7 @@ pub fn printable(bytes: &[u8], layout: Layout) -> String {
     text
 }
 
-/// Whether a terminal may take `character` for a command, or for a change of the direction of writing.
+/// Whether `character` may control a terminal or change the text direction.
 pub fn controls_terminal(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_are_escaped_and_text_is_left_alone() {
+    fn control_characters_are_escaped_and_text_is_unchanged() {
         for (bytes, lines, one_line) in [
             (&b"plain \\ text"[..], "plain \\ text", "plain \\ text"),
             ("é 日本 🦀".as_bytes(), "é 日本 🦀", "é 日本 🦀"),

@@ -1,9 +1,10 @@
-//! The runtime of programs that have none: one per process, for everything [`OnSharedRuntime`] in it.
+//! The shared runtime of programs without a runtime of their own: one per process, for all its [`OnSharedRuntime`]
+//! values.
 //!
-//! The first value starts it, the last one ends it. A process that was forked has the memory of its parent's runtime
-//! and none of its threads, and some of that memory may be locked for ever by threads that it does not have. So in a
-//! child a value of the parent's is of no use: [`OnSharedRuntime::get`] says [`ErrorKind::Forked`], and dropping it touches
-//! nothing and gives its memory up. A new value starts a runtime of the child's own.
+//! The first value starts the runtime, the last one stops it. A forked child has the memory of its parent's runtime, but
+//! not its threads, and locks in that memory may be held by these threads for ever. So the parent's values cannot be used
+//! in the child: [`OnSharedRuntime::get`] returns [`ErrorKind::Forked`], and dropping a value leaks its memory. A new
+//! value starts a runtime of the child's own.
 
 use std::{
     mem, process,
@@ -22,33 +23,33 @@ use crate::{
     error::{Error, Operation},
 };
 
-/// The callers' own threads run their calls; this one reads, writes and keeps time.
+/// Calls run on the threads of their callers; this thread runs connections and timers.
 const THREADS: usize = 1;
-/// How long the end of the last value waits for the runtime's thread.
-const END_TIMEOUT: Duration = Duration::from_secs(1);
-/// Places for the process's runtime: a process takes another one than its parent, whose lock another thread may have
-/// held when it forked.
-const PLACES: usize = 64;
+/// The time limit for stopping the runtime.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+/// The number of slots for the runtime of a process. A process takes another slot than its parent, as another thread may
+/// have held the lock of the parent's slot during the fork.
+const SLOTS: usize = 64;
 
-static RUNTIMES: [Mutex<Weak<Runtime>>; PLACES] = [const { Mutex::new(Weak::new()) }; PLACES];
-/// The process that last looked for its place, in the lower half; its place, in the upper one.
-static PLACE: AtomicU64 = AtomicU64::new(0);
+static RUNTIMES: [Mutex<Weak<Runtime>>; SLOTS] = [const { Mutex::new(Weak::new()) }; SLOTS];
+/// The process that chose its slot last, in the lower half; its slot, in the upper half.
+static CHOSEN: AtomicU64 = AtomicU64::new(0);
 
-/// What [`PLACE`] holds once `process` has looked for its place, which is not that of its parent.
-fn claimed(known: u64, process: u32) -> u64 {
-    let (place, owner) = (known >> 32, known as u32);
-    if owner == process { known } else { (place + 1) % PLACES as u64 * (1 << 32) + u64::from(process) }
+/// The value of [`CHOSEN`] after `process` has chosen its slot.
+fn chosen(known: u64, process: u32) -> u64 {
+    let (slot, owner) = (known >> 32, known as u32);
+    if owner == process { known } else { (slot + 1) % SLOTS as u64 * (1 << 32) + u64::from(process) }
 }
 
-fn place(process: u32) -> usize {
+fn slot(process: u32) -> usize {
     let before =
-        PLACE.fetch_update(Ordering::AcqRel, Ordering::Acquire, |known| Some(claimed(known, process)));
+        CHOSEN.fetch_update(Ordering::AcqRel, Ordering::Acquire, |known| Some(chosen(known, process)));
     let (Ok(known) | Err(known)) = before;
-    (claimed(known, process) >> 32) as usize
+    (chosen(known, process) >> 32) as usize
 }
 
 fn current(process: u32) -> Result<Arc<Runtime>, Error> {
-    let mut known = RUNTIMES[place(process)].lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = RUNTIMES[slot(process)].lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(runtime) = known.upgrade() {
         return Ok(runtime);
     }
@@ -58,22 +59,26 @@ fn current(process: u32) -> Result<Arc<Runtime>, Error> {
         .enable_all()
         .build();
     let runtime = Arc::new(started.map_err(|error| {
-        Error::new(ErrorKind::Internal, Operation::Build, format!("no thread for the client: {error}"))
+        Error::new(
+            ErrorKind::Internal,
+            Operation::Build,
+            format!("cannot start a thread for the client: {error}"),
+        )
     })?);
     *known = Arc::downgrade(&runtime);
     Ok(runtime)
 }
 
-/// A value that lives on the process's runtime.
+/// A value that uses the shared runtime of the process.
 #[derive(Debug)]
 pub struct OnSharedRuntime<T> {
     process: u32,
-    /// Until it is dropped.
+    /// None once it was released.
     held: Option<(T, Arc<Runtime>)>,
 }
 
 impl<T> OnSharedRuntime<T> {
-    /// A value on this process's runtime, which is started if it does not run.
+    /// Starts the runtime of this process if it does not run.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] if no thread can be started.
@@ -82,7 +87,7 @@ impl<T> OnSharedRuntime<T> {
         Ok(OnSharedRuntime { process, held: Some((value, current(process)?)) })
     }
 
-    /// Another value on the same runtime, copied from this one.
+    /// Another value on the same runtime, made from this one.
     pub fn map<U>(&self, copy: impl FnOnce(&T) -> U) -> OnSharedRuntime<U> {
         let held = self.held.as_ref().map(|(value, runtime)| (copy(value), Arc::clone(runtime)));
         OnSharedRuntime { process: self.process, held }
@@ -91,19 +96,19 @@ impl<T> OnSharedRuntime<T> {
     /// The value, and the runtime to spawn or to block on.
     ///
     /// # Errors
-    /// [`ErrorKind::Forked`] in a child of the process that this value belongs to.
+    /// [`ErrorKind::Forked`] in a forked child of the process that created the value.
     pub fn get(&self, operation: Operation) -> Result<(&T, &Handle), Error> {
         match &self.held {
             Some((value, runtime)) if !self.is_forked() => Ok((value, runtime.handle())),
             _ => Err(Error::new(
                 ErrorKind::Forked,
                 operation,
-                "this process was forked after the client was made; make another one here",
+                "this process was forked after the client was created; create another one here",
             )),
         }
     }
 
-    /// Whether this is a child of the process that the value belongs to.
+    /// Whether this is a forked child of the process that created the value.
     #[must_use]
     pub fn is_forked(&self) -> bool {
         process::id() != self.process
@@ -111,16 +116,16 @@ impl<T> OnSharedRuntime<T> {
 }
 
 impl OnSharedRuntime<Client> {
-    /// Closes the client; see [`Client::close`]. Waits for the end of the session, 200 ms at most, but not on a thread
-    /// that drives a runtime: there it is awaited in the background. In a forked child there is nothing to close.
+    /// Closes the client; see [`Client::close`]. Waits for the end of the session, at most 200 ms; on a thread of a runtime
+    /// it waits in the background. Does nothing in a forked child.
     pub fn close(&self) {
         if let (Some((client, runtime)), false) = (&self.held, self.is_forked()) {
             finish(client.close(), Arc::clone(runtime));
         }
     }
 
-    /// Gives the client up: closes it if this is its last handle and no call runs. Waits as [`close`](Self::close).
-    /// Nothing else may be done with it afterwards.
+    /// Drops the client; closes it if this is its last handle and no call runs. Waits like [`close`](Self::close). The
+    /// value cannot be used afterwards.
     pub fn release(&mut self) {
         if self.is_forked() {
             return;
@@ -128,32 +133,32 @@ impl OnSharedRuntime<Client> {
         let Some((client, runtime)) = self.held.take() else { return };
         match client.release() {
             Some(closing) => finish(closing, runtime),
-            None => end(runtime),
+            None => release(runtime),
         }
     }
 }
 
-/// Runs what is left to do for a client, then gives the runtime up.
+/// Awaits the end of a client, then drops the runtime.
 fn finish(closing: impl Future<Output = ()> + Send + 'static, runtime: Arc<Runtime>) {
     if Handle::try_current().is_err() {
         runtime.block_on(closing);
-        return end(runtime);
+        return release(runtime);
     }
     let handle = runtime.handle().clone();
     handle.spawn(async move {
         closing.await;
-        end(runtime);
+        release(runtime);
     });
 }
 
-/// Gives the runtime up, and ends it with its last value.
-fn end(runtime: Arc<Runtime>) {
+/// Drops the runtime, and stops it with its last value.
+fn release(runtime: Arc<Runtime>) {
     let Some(runtime) = Arc::into_inner(runtime) else { return };
     if Handle::try_current().is_ok() {
-        // A thread that drives a runtime, perhaps this one, must not wait.
+        // A thread of a runtime, perhaps of this one, must not block.
         runtime.shutdown_background();
     } else {
-        runtime.shutdown_timeout(END_TIMEOUT);
+        runtime.shutdown_timeout(STOP_TIMEOUT);
     }
 }
 
@@ -171,7 +176,7 @@ impl<T> Drop for OnSharedRuntime<T> {
         }
         let Some((value, runtime)) = self.held.take() else { return };
         drop(value);
-        end(runtime);
+        release(runtime);
     }
 }
 
@@ -192,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_may_be_dropped_on_the_runtime() {
+    fn a_value_can_be_dropped_on_the_runtime() {
         let outer = OnSharedRuntime::new(()).unwrap();
         let inner = OnSharedRuntime::new(()).unwrap();
         let (_, handle) = outer.get(Operation::Get).unwrap();
@@ -201,13 +206,13 @@ mod tests {
     }
 
     #[test]
-    fn a_child_has_another_place_than_its_parent() {
-        let parent = claimed(0, 100);
-        assert_eq!(claimed(parent, 100), parent);
-        let child = claimed(parent, 101);
+    fn a_child_has_another_slot_than_its_parent() {
+        let parent = chosen(0, 100);
+        assert_eq!(chosen(parent, 100), parent);
+        let child = chosen(parent, 101);
         assert_ne!(child >> 32, parent >> 32);
         assert_eq!(child as u32, 101);
-        let last = claimed((PLACES as u64 - 1) << 32 | 7, 8);
-        assert_eq!(last, 8, "places are taken in turn");
+        let last = chosen((SLOTS as u64 - 1) << 32 | 7, 8);
+        assert_eq!(last, 8, "slots are reused in turn");
     }
 }

@@ -1,4 +1,4 @@
-//! Closing a client: what runs ends at once, nothing begins any more, and its session is ended.
+//! Closing a client: calls in progress fail at once, later ones fail, and its session is ended.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use gometa_proto::v1::{
 use crate::node::{Link, Node, builder, client, entry, limited, not_applied, view, within, written};
 
 #[tokio::test]
-async fn running_calls_end_at_once_and_later_ones_never_start() {
+async fn calls_in_progress_fail_at_once_and_later_ones_do_not_start() {
     within(async {
         let node = Node::start().await;
         let client = client(&[&node]);
@@ -47,7 +47,7 @@ async fn running_calls_end_at_once_and_later_ones_never_start() {
 }
 
 #[tokio::test]
-async fn calls_that_wait_to_be_sent_end_too() {
+async fn calls_that_wait_to_be_sent_fail() {
     within(async {
         let node = Node::start().await;
         let client = client(&[&node]);
@@ -57,7 +57,7 @@ async fn calls_that_wait_to_be_sent_end_too() {
                 tokio::spawn(async move { client.set(format!("k{number}"), "v").await })
             })
             .collect();
-        // Two at a time on the connection, four in the session's window.
+        // Two requests in flight on the connection, four writes in the session's window.
         let mut link = node
             .accept_with(limited(|limits| {
                 limits.requests_max = 2;
@@ -80,17 +80,17 @@ async fn calls_that_wait_to_be_sent_end_too() {
 }
 
 #[tokio::test]
-async fn calls_on_an_earlier_connection_end_too() {
+async fn calls_on_an_earlier_connection_fail() {
     within(async {
         let (follower, leader) = (Node::start().await, Node::start().await);
-        // Silence shall not end what closing has to end.
+        // The keepalive must not end the connection before `close` does.
         let patience = Duration::from_secs(60);
         let client = builder().keepalive(patience, patience).build([&follower.address]).unwrap();
         let calling = client.clone();
         let slow = tokio::spawn(async move { calling.get("slow").await });
         let mut link = follower.accept().await;
         link.request().await;
-        // The client moves; what is in flight is awaited where it was asked.
+        // The client moves; requests in flight are answered on the old connection.
         link.send(FromNode::View(view(Role::Following, &leader.address, &[]))).await;
         let _at_leader = leader.accept().await;
         while client.view().await.unwrap().role != gometa_client::Role::Leading {
@@ -105,9 +105,9 @@ async fn calls_on_an_earlier_connection_end_too() {
 }
 
 #[tokio::test]
-async fn dialing_ends() {
+async fn closing_stops_dialing() {
     within(async {
-        // Somebody who takes the connection and says nothing, and nobody.
+        // A server that accepts connections and sends nothing, and an address without a server.
         let silent = Node::start().await;
         let client = Client::builder()
             .timeout(Duration::from_secs(60))
@@ -124,7 +124,7 @@ async fn dialing_ends() {
 }
 
 #[test]
-fn blocked_calls_end() {
+fn blocking_calls_fail() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let node = runtime.block_on(Node::start());
     let client = blocking::Client::new([&node.address]).unwrap();
@@ -135,7 +135,7 @@ fn blocked_calls_end() {
     assert_eq!(call.join().unwrap().unwrap_err().kind(), ErrorKind::Closed);
 }
 
-/// A client whose session, 7, is open, and its connection.
+/// A client with the open session 7, and its connection.
 async fn opened(node: &Node) -> (Client, Link) {
     let client = client(&[node]);
     let setting = client.clone();
@@ -148,7 +148,7 @@ async fn opened(node: &Node) -> (Client, Link) {
     (client, link)
 }
 
-/// Expects the end of the session; answers it with `result`.
+/// Expects the request that ends the session; answers with `result`.
 async fn ends(link: &mut Link, result: response::Result) -> Request {
     let request = link.request().await;
     assert_eq!(request.operation, Some(Operation::EndSession(EndSession { session: 7 })));
@@ -171,7 +171,7 @@ async fn closing_ends_the_session_and_then_the_connection() {
         ends(&mut link, ended()).await;
         closing.await.unwrap();
         assert!(link.next_request().await.is_none());
-        // Only the first time.
+        // Only once.
         let begun = Instant::now();
         client.close().await;
         assert!(begun.elapsed() < Duration::from_millis(100));
@@ -180,7 +180,7 @@ async fn closing_ends_the_session_and_then_the_connection() {
 }
 
 #[tokio::test]
-async fn closing_asks_again_while_the_node_cannot() {
+async fn closing_retries_while_the_node_is_unavailable() {
     within(async {
         let node = Node::start().await;
         let (client, mut link) = opened(&node).await;
@@ -208,7 +208,7 @@ async fn closing_waits_200_ms_at_most() {
 }
 
 #[tokio::test]
-async fn closing_asks_for_nothing_where_no_session_was_opened() {
+async fn closing_sends_nothing_if_no_session_was_opened() {
     within(async {
         let node = Node::start().await;
         let client = client(&[&node]);
@@ -226,7 +226,7 @@ async fn closing_asks_for_nothing_where_no_session_was_opened() {
 }
 
 #[tokio::test]
-async fn closing_ends_a_session_of_which_the_opening_was_not_awaited() {
+async fn closing_ends_a_session_whose_opening_was_cancelled() {
     within(async {
         let node = Node::start().await;
         let client = client(&[&node]).with_timeout(Duration::from_millis(50));
@@ -256,7 +256,7 @@ async fn dropping_a_client_opens_no_session() {
         let mut link = node.accept().await;
         link.request().await;
         set.await.unwrap().unwrap_err();
-        // Whether there is a session is not known; asking would open one that is never ended.
+        // Whether a session exists is unknown; the request that tells would open one that is never ended.
         drop(client);
         assert!(link.next_request().await.is_none());
     })

@@ -1,4 +1,4 @@
-//! Writes happen once, and errors promise no more than is known.
+//! Writes happen once, and the outcome of errors is right.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ async fn opened(nodes: &[&Node]) -> (Client, Link) {
 }
 
 #[tokio::test]
-async fn lost_write_is_sent_again_under_its_numbers() {
+async fn lost_write_is_retried_with_its_session_and_seq() {
     within(async {
         let (first, second) = (Node::start().await, Node::start().await);
         let (client, mut link) = opened(&[&first, &second]).await;
@@ -48,7 +48,7 @@ async fn lost_write_is_sent_again_under_its_numbers() {
 }
 
 #[tokio::test]
-async fn lost_opening_is_sent_again_with_its_nonce_also_by_another_call() {
+async fn lost_opening_is_retried_with_its_nonce_even_by_another_call() {
     within(async {
         let node = Node::start().await;
         let client = client(&[&node]);
@@ -121,7 +121,7 @@ async fn expired_session_leaves_a_retried_write_unknown() {
 }
 
 #[tokio::test]
-async fn not_applied_is_passed_on_if_it_speaks_of_every_attempt() {
+async fn not_applied_is_returned_if_it_holds_for_every_attempt() {
     within(async {
         let node = Node::start().await;
         let (client, mut link) = opened(&[&node]).await;
@@ -138,11 +138,11 @@ async fn not_applied_is_passed_on_if_it_speaks_of_every_attempt() {
 }
 
 #[tokio::test]
-async fn not_applied_is_doubted_after_an_attempt_that_may_apply() {
+async fn outcome_is_unknown_after_an_attempt_that_may_apply() {
     within(async {
         let node = Node::start().await;
         let (client, mut link) = opened(&[&node]).await;
-        // An attempt is in doubt because its connection was lost, or because its answer says so.
+        // An attempt may have been applied: its connection was lost, or its response has that outcome.
         let call = set(&client, "k");
         link.request().await;
         drop(link);
@@ -163,7 +163,7 @@ async fn not_applied_is_doubted_after_an_attempt_that_may_apply() {
 }
 
 #[tokio::test]
-async fn recorded_failure_is_final_also_after_a_lost_attempt() {
+async fn recorded_failure_is_final_even_after_a_lost_attempt() {
     within(async {
         let node = Node::start().await;
         let (client, mut link) = opened(&[&node]).await;
@@ -197,7 +197,7 @@ async fn forgotten_does_not_reach_the_user() {
 }
 
 #[tokio::test]
-async fn deadline_says_whether_the_write_may_have_happened() {
+async fn error_at_the_deadline_has_the_outcome_of_the_write() {
     within(async {
         let node = Node::start().await;
         let (client, mut link) = opened(&[&node]).await;
@@ -208,7 +208,7 @@ async fn deadline_says_whether_the_write_may_have_happened() {
         let sent = link.request().await;
         assert!((1..=50).contains(&sent.deadline_ms), "{}", sent.deadline_ms);
 
-        // A node that refuses, and wants to be left alone until after the deadline: known not to apply.
+        // A refusal with a retry-after beyond the deadline: not applied.
         let answering = async {
             let request = link.request().await;
             let error = gometa_proto::v1::Error::not_applied(ErrorKind::Unavailable, "no quorum");
@@ -227,7 +227,7 @@ async fn deadline_says_whether_the_write_may_have_happened() {
 }
 
 #[tokio::test]
-async fn dropped_write_is_cancelled_and_awaited_no_longer() {
+async fn dropped_write_is_cancelled() {
     within(async {
         let node = Node::start().await;
         let (client, mut link) = opened(&[&node]).await;
@@ -245,7 +245,7 @@ async fn dropped_write_is_cancelled_and_awaited_no_longer() {
         let next = set(&client, "next");
         let request = link.request().await;
         assert_eq!(numbers(&request), (7, 4, 3));
-        // The late answer is nobody's.
+        // The late response is dropped.
         link.answer(&dropped, written(100)).await;
         link.answer(&request, written(102)).await;
         link.answer(&waiting, written(101)).await;
@@ -270,7 +270,7 @@ async fn window_bounds_the_writes_in_flight() {
             assert_eq!(numbers(&request), (7, seq, 1));
             requests.push(request);
         }
-        // A read is not held up, and shows that no write was queued before it.
+        // A read does not wait, and shows that no write was queued before it.
         let read = tokio::spawn({
             let client = client.clone();
             async move { client.get("k").await }
@@ -279,10 +279,10 @@ async fn window_bounds_the_writes_in_flight() {
         assert!(matches!(request.operation, Some(Operation::Get(_))), "{request:?}");
         link.answer(&request, entry(b"k", b"v")).await;
         read.await.unwrap().unwrap();
-        // Waiting for room ends with the deadline, and such a write was never sent.
+        // Waiting for the window ends at the deadline, and the write was never sent.
         let error = client.with_timeout(Duration::from_millis(50)).set("k", "v").await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::DeadlineExceeded, Outcome::NotApplied));
-        // The distance from lowest counts, not the number in flight.
+        // The distance from `lowest` is bounded, not the number in flight.
         link.answer(&requests[1], written(2)).await;
         link.answer(&requests[0], written(1)).await;
         for seq in 5..=6 {

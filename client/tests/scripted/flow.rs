@@ -1,4 +1,4 @@
-//! Many calls at a time, bounds, reads, status, the blocking form.
+//! Concurrent calls, bounds, reads, status, the blocking client.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ async fn thousand_calls_share_one_connection() {
 }
 
 #[tokio::test]
-async fn answers_find_their_calls_in_any_order() {
+async fn responses_in_any_order_reach_their_calls() {
     within(async {
         let node = Node::start().await;
         let client = client(&[&node]);
@@ -98,7 +98,7 @@ async fn requests_in_flight_stay_within_the_nodes_limit() {
         // A ninth request would arrive before the Pong.
         link.send(FromNode::Ping(v1::Ping { nonce: 1, session: 0 })).await;
         assert!(matches!(link.frame().await, Some(FromClient::Pong(_))));
-        // A call that is dropped makes room once the node knows.
+        // A dropped call frees its slot once its Cancel is sent.
         calls[0].abort();
         assert!(matches!(link.frame().await, Some(FromClient::Cancel(_))));
         waiting.push(link.request().await);
@@ -117,7 +117,7 @@ async fn requests_in_flight_stay_within_the_nodes_limit() {
 }
 
 #[tokio::test]
-async fn local_reads_never_go_back() {
+async fn local_reads_are_monotonic() {
     within(async {
         let node = Node::start().await;
         let client = client(&[&node]);
@@ -190,7 +190,7 @@ async fn sizes_are_checked_against_the_nodes_limits_and_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn largest_key_and_value_pass() {
+async fn largest_key_and_value_are_accepted() {
     within(async {
         let node = Node::start().await;
         let client = client(&[&node]);
@@ -219,7 +219,7 @@ async fn largest_key_and_value_pass() {
 }
 
 #[tokio::test]
-async fn not_found_and_deletions_are_told_apart() {
+async fn not_found_and_deletions_of_missing_keys_differ() {
     within(async {
         let node = Node::start().await;
         let client = client(&[&node]);
@@ -251,7 +251,7 @@ async fn not_found_and_deletions_are_told_apart() {
 }
 
 #[tokio::test]
-async fn answer_of_another_kind_is_a_fault_and_leaves_a_write_unknown() {
+async fn response_of_another_kind_is_an_internal_error_and_a_write_unknown() {
     within(async {
         let node = Node::start().await;
         let client = client(&[&node]);
@@ -267,7 +267,7 @@ async fn answer_of_another_kind_is_a_fault_and_leaves_a_write_unknown() {
 }
 
 #[tokio::test]
-async fn node_that_is_busy_is_asked_again_when_it_says() {
+async fn busy_node_is_retried_after_the_time_that_it_names() {
     within(async {
         let node = Node::start().await;
         let client = client(&[&node]);
@@ -358,7 +358,7 @@ async fn client_outlives_the_runtime_of_its_first_call() {
 }
 
 #[tokio::test]
-async fn blocking_client_does_the_same() {
+async fn blocking_client_has_the_same_calls() {
     within(async {
         let node = Node::start().await;
         let address = node.address.clone();

@@ -1,4 +1,4 @@
-//! What is not a gometa node: a clear error within the deadline, and no harm to those that are.
+//! Servers that are not gometa nodes: a clear error within the deadline, and no effect on the use of nodes.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::node::{Node, builder, client, entry, view, welcome, within};
 
-/// Every connection is answered with `bytes`, then closed unless it is to be held.
+/// Makes a call to a server that sends `bytes` on each connection and closes it, unless `hold`.
 async fn call_against(bytes: &[u8], hold: bool) -> gometa_client::Error {
     let node = Node::start().await;
     let client = builder()
@@ -60,7 +60,7 @@ async fn random_bytes() {
         for _ in 0..3 {
             getrandom::fill(&mut bytes).unwrap();
             call_against(&bytes, false).await;
-            // A length that is believed, and no message behind it.
+            // A valid length, and no message after it.
             bytes[..4].copy_from_slice(&100u32.to_be_bytes());
             call_against(&bytes, true).await;
         }
@@ -69,7 +69,7 @@ async fn random_bytes() {
 }
 
 #[tokio::test]
-async fn silence_and_instant_ends() {
+async fn servers_that_send_nothing_or_close_at_once() {
     within(async {
         let error = call_against(b"", true).await;
         assert!(error.to_string().contains("no welcome within 100ms"), "{error}");
@@ -85,7 +85,7 @@ async fn silence_and_instant_ends() {
 }
 
 #[tokio::test]
-async fn nobody_listens() {
+async fn address_without_a_server() {
     within(async {
         let address = Node::nowhere().await;
         let client = builder().timeout(Duration::from_millis(100)).build([&address]).unwrap();
@@ -100,7 +100,7 @@ async fn nobody_listens() {
 }
 
 #[tokio::test]
-async fn frames_that_make_no_sense_after_the_welcome_end_the_connection_not_the_call() {
+async fn malformed_frames_after_the_welcome_end_the_connection_not_the_call() {
     for nonsense in [&b"\xff\xff\xff\xff"[..], &[0, 0, 0, 2, 0xff, 0xff]] {
         within(async {
             let (mad, node) = (Node::start().await, Node::start().await);
@@ -119,14 +119,14 @@ async fn frames_that_make_no_sense_after_the_welcome_end_the_connection_not_the_
 }
 
 #[tokio::test]
-async fn frames_that_are_odd_but_legal_are_passed_over() {
+async fn unexpected_but_legal_frames_are_ignored() {
     within(async {
         let node = Node::start().await;
         let client = client(&[&node]);
         let call = tokio::spawn(async move { client.get("k").await });
         let mut link = node.accept().await;
         let request = link.request().await;
-        // An answer to nobody, a frame of a kind to come, a second Welcome, a View full of nonsense.
+        // A response to no request, a frame of an unknown kind, a second Welcome, an invalid View.
         link.send(FromNode::Response(Response { id: 999, revision: 0, result: None })).await;
         link.send_raw(&[0, 0, 0, 3, 0xfa, 0x07, 0]).await;
         link.send(FromNode::Welcome(Welcome::default())).await;
@@ -141,7 +141,7 @@ async fn frames_that_are_odd_but_legal_are_passed_over() {
 }
 
 #[tokio::test]
-async fn lasting_refusals_fail_at_once() {
+async fn permanent_refusals_fail_at_once() {
     for kind in [ErrorKind::Unauthenticated, ErrorKind::Unsupported, ErrorKind::InvalidArgument] {
         within(async {
             let node = Node::start().await;
@@ -171,7 +171,7 @@ async fn node_of_another_protocol_version_is_refused() {
 }
 
 #[tokio::test]
-async fn text_of_a_node_is_shown_in_one_short_line() {
+async fn text_of_a_node_is_shortened_to_one_line() {
     within(async {
         let node = Node::start().await;
         let client = client(&[&node]);

@@ -1,4 +1,4 @@
-//! Deadlines and silence: what a call that is too late says, and what it means for the node that it waited for.
+//! Deadlines and keepalive: the error of a call at its deadline, and whether its node stays in use.
 
 use std::time::{Duration, Instant};
 
@@ -15,20 +15,20 @@ fn get(client: &Client, key: &'static str) -> JoinHandle<Result<String, gometa_c
     tokio::spawn(async move { Ok(String::from_utf8_lossy(&client.get(key).await?.value).into_owned()) })
 }
 
-/// Answers one request with a value; says which key it was about.
+/// Answers one request with a value; returns its key.
 async fn answer(link: &mut Link, value: &[u8]) {
     let request = link.request().await;
     link.answer(&request, entry(b"k", value)).await;
 }
 
 #[tokio::test]
-async fn calls_that_are_shorter_than_a_handshake_find_the_connection_that_an_earlier_one_began() {
+async fn calls_shorter_than_a_handshake_use_the_connection_that_an_earlier_one_started() {
     within(async {
         let node = Node::start().await;
         let client = client(&[&node]).with_timeout(SHORT);
         let first = get(&client, "k");
         let mut link = node.accept_hello().await;
-        // The handshake is not over before the call is.
+        // The handshake outlasts the call.
         let error = first.await.unwrap().unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied));
         assert!(error.to_string().contains(&format!("{}: still connecting", node.address)), "{error}");
@@ -49,14 +49,14 @@ async fn calls_that_are_shorter_than_a_handshake_find_the_connection_that_an_ear
 }
 
 #[tokio::test]
-async fn a_deadline_that_passes_counts_against_the_node_although_it_pongs() {
+async fn a_node_that_lets_a_deadline_pass_is_replaced_even_if_it_answers_pings() {
     within(async {
         let (hung, node) = (Node::start().await, Node::start().await);
         let client = client(&[&hung, &node]).with_timeout(Duration::from_millis(150));
         let late = get(&client, "k");
         let mut link = hung.accept().await;
         link.request().await;
-        // It answers Pings, and nothing else.
+        // The node answers Pings and nothing else.
         let ponging = tokio::spawn(async move { assert!(link.next_request().await.is_none()) });
         let error = late.await.unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
@@ -70,7 +70,7 @@ async fn a_deadline_that_passes_counts_against_the_node_although_it_pongs() {
 }
 
 #[tokio::test]
-async fn a_call_that_its_caller_gives_up_counts_as_well() {
+async fn a_node_that_lets_a_call_be_dropped_is_replaced() {
     within(async {
         let (hung, node) = (Node::start().await, Node::start().await);
         let client = client(&[&hung, &node]);
@@ -95,7 +95,7 @@ async fn a_call_that_its_caller_gives_up_counts_as_well() {
 }
 
 #[tokio::test]
-async fn a_short_deadline_alone_drives_nobody_away() {
+async fn a_short_deadline_alone_does_not_replace_a_node() {
     within(async {
         let (node, other) = (Node::start().await, Node::start().await);
         let patience = Duration::from_secs(10);
@@ -116,7 +116,7 @@ async fn a_short_deadline_alone_drives_nobody_away() {
 }
 
 #[tokio::test]
-async fn with_no_other_node_the_one_in_use_stays() {
+async fn without_an_alternative_the_node_in_use_stays() {
     within(async {
         let node = Node::start().await;
         let client = client(&[&node]);
@@ -133,8 +133,8 @@ async fn with_no_other_node_the_one_in_use_stays() {
     .await;
 }
 
-/// When a node is left that takes everything and says no more than `chatter` does, with the usual settings.
-async fn left_after(chatter: impl AsyncFn(&mut Link)) -> Duration {
+/// The time after which a node is replaced that reads everything and sends only `chatter`, with default settings.
+async fn time_until_replaced(chatter: impl AsyncFn(&mut Link)) -> Duration {
     let (dead, node) = (Node::start().await, Node::start().await);
     let client = Client::new([&dead.address, &node.address]).unwrap();
     let call = get(&client, "first");
@@ -155,19 +155,19 @@ async fn left_after(chatter: impl AsyncFn(&mut Link)) -> Duration {
 }
 
 #[tokio::test]
-async fn a_dead_connection_is_left_a_second_and_a_half_after_the_request() {
+async fn a_dead_connection_is_closed_one_and_a_half_seconds_after_the_request() {
     within(async {
-        let took = left_after(async |_| std::future::pending().await).await;
+        let took = time_until_replaced(async |_| std::future::pending().await).await;
         assert!((Duration::from_millis(1450)..Duration::from_millis(1900)).contains(&took), "{took:?}");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_node_that_pings_and_does_not_pong_is_left_as_well() {
+async fn a_node_that_sends_pings_but_no_pongs_is_replaced() {
     within(async {
-        // The port of a node pings by itself; only a Pong says that the node works.
-        let took = left_after(async |link| {
+        // A node's Pings do not show that it carries out requests; a Pong does.
+        let took = time_until_replaced(async |link| {
             link.send(FromNode::Ping(Ping { nonce: 1, session: 0 })).await;
             let _ = tokio::time::timeout(Duration::from_millis(100), link.frame()).await;
         })
@@ -178,7 +178,7 @@ async fn a_node_that_pings_and_does_not_pong_is_left_as_well() {
 }
 
 #[tokio::test]
-async fn a_silent_node_is_left_also_by_calls_that_are_shorter_than_the_silence() {
+async fn a_silent_node_is_replaced_even_if_calls_are_shorter_than_the_keepalive() {
     within(async {
         let (silent, node) = (Node::start().await, Node::start().await);
         let quiet = Duration::from_millis(100);
@@ -199,7 +199,7 @@ async fn a_silent_node_is_left_also_by_calls_that_are_shorter_than_the_silence()
 }
 
 #[tokio::test]
-async fn a_call_that_had_a_connection_is_late_and_one_that_had_none_meets_nobody() {
+async fn a_call_with_a_connection_exceeds_its_deadline_and_one_without_is_unavailable() {
     within(async {
         let node = Node::start().await;
         let client = client(&[&node]).with_timeout(Duration::from_millis(300));
@@ -225,7 +225,7 @@ async fn a_call_that_had_a_connection_is_late_and_one_that_had_none_meets_nobody
 }
 
 #[tokio::test]
-async fn a_message_tells_what_happened_in_its_own_call_only() {
+async fn a_message_reports_only_what_happened_during_its_call() {
     within(async {
         let (first, second) = (Node::start().await, Node::start().await);
         let client = client(&[&first, &second]);
@@ -244,7 +244,7 @@ async fn a_message_tells_what_happened_in_its_own_call_only() {
         let error = get(&client.with_timeout(SHORT), "k").await.unwrap().unwrap_err();
         let expected = format!("get \"k\": no answer from {} within {SHORT:?}", second.address);
         assert_eq!(error.to_string(), expected);
-        // What this call met with is in it.
+        // The failures during this call are in the message.
         let call = get(&client.with_timeout(Duration::from_millis(500)), "k");
         link.request().await;
         let request = link.request().await;
@@ -257,12 +257,12 @@ async fn a_message_tells_what_happened_in_its_own_call_only() {
 }
 
 #[tokio::test]
-async fn a_call_that_begins_while_all_nodes_rest_says_why() {
+async fn a_call_during_the_backoff_of_all_nodes_reports_their_failures() {
     within(async {
         let address = Node::nowhere().await;
         let client = builder().timeout(Duration::from_millis(700)).build([&address]).unwrap();
         client.get("k").await.unwrap_err();
-        // By now the address rests for longer than this call takes.
+        // The backoff of the address is longer than this call takes.
         let error = client.with_timeout(Duration::from_millis(5)).get("k").await.unwrap_err();
         assert!(error.to_string().contains(&format!("({address}: connection refused")), "{error}");
     })
@@ -270,7 +270,7 @@ async fn a_call_that_begins_while_all_nodes_rest_says_why() {
 }
 
 #[tokio::test]
-async fn no_timeout_of_zero_and_none_above_a_year() {
+async fn timeouts_of_zero_and_above_a_year_are_invalid() {
     let (zero, tick) = (Duration::ZERO, Duration::from_nanos(1));
     let (most, more) = (Duration::from_secs(31_536_000), Duration::from_secs(31_536_001));
     let peers = [Node::nowhere().await];
@@ -301,7 +301,7 @@ async fn no_timeout_of_zero_and_none_above_a_year() {
 }
 
 #[tokio::test]
-async fn request_ids_are_never_used_again() {
+async fn request_ids_are_never_reused() {
     within(async {
         let node = Node::start().await;
         let client = client(&[&node]);
@@ -316,7 +316,7 @@ async fn request_ids_are_never_used_again() {
             let request = link.request().await;
             assert!(request.id > last);
             last = request.id;
-            // The answer to the first one, late, is no answer to this one.
+            // The late response to the first one is not a response to this one.
             link.answer(&first, entry(b"k", b"late")).await;
             link.answer(&request, entry(b"k", b"v")).await;
             assert_eq!(call.await.unwrap().unwrap(), "v");

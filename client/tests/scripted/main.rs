@@ -1,4 +1,4 @@
-//! The client against scripted nodes over real loopback sockets: each test plays the nodes' part, frame by frame.
+//! The client against scripted nodes over loopback sockets: each test sends the nodes' frames.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -8,5 +8,5 @@ mod flow;
 mod foreign;
 mod late;
 mod node;
+mod observed;
 mod routing;
-mod watched;

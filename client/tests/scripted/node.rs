@@ -5,7 +5,7 @@ use std::time::Duration;
 use gometa_client::{Builder, Client};
 pub(crate) use gometa_testkit::scripted_server::*;
 
-/// A builder that notices silence soon.
+/// A builder with a short keepalive.
 pub(crate) fn builder() -> Builder {
     Client::builder().keepalive(Duration::from_millis(100), Duration::from_millis(200))
 }

@@ -1,4 +1,4 @@
-//! Which node a client talks to.
+//! The choice of the node in use.
 
 use std::{
     future::{Future, poll_fn},
@@ -13,7 +13,7 @@ use gometa_proto::v1::{Error, Role, response, server_frame::Body as FromNode};
 use crate::node::{Node, builder, client, ensemble, entry, not_applied, view, welcome, within};
 
 #[tokio::test]
-async fn building_does_no_io_and_refuses_only_nonsense() {
+async fn building_does_no_io_and_rejects_invalid_addresses() {
     let node = Node::start().await;
     let client = client(&[&node]);
     let mut accept = pin!(node.accept_raw());
@@ -30,13 +30,13 @@ async fn building_does_no_io_and_refuses_only_nonsense() {
 }
 
 #[tokio::test]
-async fn building_needs_no_runtime_and_no_living_peer() {
+async fn building_needs_no_runtime_and_no_reachable_peer() {
     let address = Node::nowhere().await;
     std::thread::spawn(move || Client::new([address]).unwrap()).join().unwrap();
 }
 
 #[tokio::test]
-async fn peer_that_refuses_is_passed_over() {
+async fn peer_that_refuses_connections_is_skipped() {
     within(async {
         let node = Node::start().await;
         let client = builder().build([Node::nowhere().await, node.address.clone()]).unwrap();
@@ -50,7 +50,7 @@ async fn peer_that_refuses_is_passed_over() {
 }
 
 #[tokio::test]
-async fn peer_that_is_silent_delays_little() {
+async fn silent_peer_causes_little_delay() {
     within(async {
         let (silent, node) = (Node::start().await, Node::start().await);
         let client = client(&[&silent, &node]);
@@ -65,7 +65,7 @@ async fn peer_that_is_silent_delays_little() {
 }
 
 #[tokio::test]
-async fn moves_to_the_leader_that_a_welcome_names() {
+async fn moves_to_the_leader_in_a_welcome() {
     within(async {
         let (follower, leader) = (Node::start().await, Node::start().await);
         let client = client(&[&follower]);
@@ -90,7 +90,7 @@ async fn moves_to_the_leader_that_a_welcome_names() {
 }
 
 #[tokio::test]
-async fn moves_to_the_leader_that_a_pushed_view_names_and_loses_no_call() {
+async fn moves_to_the_leader_in_a_view_and_loses_no_call() {
     within(async {
         let (old, new) = (Node::start().await, Node::start().await);
         let client = client(&[&old]);
@@ -125,7 +125,7 @@ async fn moves_to_the_leader_that_a_pushed_view_names_and_loses_no_call() {
 }
 
 #[tokio::test]
-async fn leader_that_says_it_does_not_lead_is_not_moved_to() {
+async fn does_not_move_to_a_leader_that_does_not_lead() {
     within(async {
         let (follower, other) = (Node::start().await, Node::start().await);
         let client = client(&[&follower]);
@@ -155,7 +155,7 @@ async fn leader_that_says_it_does_not_lead_is_not_moved_to() {
 }
 
 #[tokio::test]
-async fn not_leader_moves_on_to_the_hint() {
+async fn not_leader_moves_to_the_leader_in_the_error() {
     within(async {
         let (first, second, leader) = (Node::start().await, Node::start().await, Node::start().await);
         let client = client(&[&first, &second]);
@@ -173,7 +173,7 @@ async fn not_leader_moves_on_to_the_hint() {
 }
 
 #[tokio::test]
-async fn unavailable_node_is_left_for_the_next() {
+async fn unavailable_node_is_replaced() {
     within(async {
         let (first, second) = (Node::start().await, Node::start().await);
         let client = client(&[&first, &second]);
@@ -194,7 +194,7 @@ async fn unavailable_node_is_left_for_the_next() {
 }
 
 #[tokio::test]
-async fn lost_connection_fails_over_to_members_that_a_view_named() {
+async fn lost_connection_fails_over_to_members_in_a_view() {
     within(async {
         let (seed, member) = (Node::start().await, Node::start().await);
         let client = client(&[&seed]);
@@ -212,7 +212,7 @@ async fn lost_connection_fails_over_to_members_that_a_view_named() {
 }
 
 #[tokio::test]
-async fn silent_node_is_left_although_its_connection_stands() {
+async fn silent_node_is_replaced_though_its_connection_is_open() {
     within(async {
         let (silent, node) = (Node::start().await, Node::start().await);
         let client = client(&[&silent, &node]);
@@ -228,7 +228,7 @@ async fn silent_node_is_left_although_its_connection_stands() {
 }
 
 #[tokio::test]
-async fn slow_node_that_answers_pings_is_waited_for() {
+async fn slow_node_that_answers_pings_stays_in_use() {
     within(async {
         let node = Node::start().await;
         let client = client(&[&node]);
@@ -250,7 +250,7 @@ async fn slow_node_that_answers_pings_is_waited_for() {
 }
 
 #[tokio::test]
-async fn pinned_client_follows_nobody() {
+async fn pinned_client_does_not_move() {
     within(async {
         let (follower, leader) = (Node::start().await, Node::start().await);
         let client = builder().pinned(true).build([&follower.address]).unwrap();
@@ -274,7 +274,7 @@ async fn pinned_client_follows_nobody() {
 }
 
 #[tokio::test]
-async fn reconnecting_names_the_ensemble_and_a_fork_is_an_error() {
+async fn reconnecting_sends_the_ensemble_and_another_history_is_an_error() {
     within(async {
         let node = Node::start().await;
         let client = client(&[&node]);
@@ -294,7 +294,7 @@ async fn reconnecting_names_the_ensemble_and_a_fork_is_an_error() {
 }
 
 #[tokio::test]
-async fn node_of_another_ensemble_is_noticed_and_passed_over() {
+async fn node_of_another_ensemble_is_skipped() {
     within(async {
         let (foreign, node) = (Node::start().await, Node::start().await);
         let client = client(&[&node, &foreign]);
@@ -302,7 +302,7 @@ async fn node_of_another_ensemble_is_noticed_and_passed_over() {
         let mut link = node.accept().await;
         link.request().await;
         drop(link);
-        // Least recently tried, so the client turns to the foreign node first.
+        // The foreign node was dialed least recently, so it is dialed first.
         let mut other = welcome(view(Role::Leading, "", &[]));
         other.ensemble = Some(ensemble(2));
         let mut link = foreign.accept_with(other).await;

@@ -1,4 +1,4 @@
-//! What an application sees of a client: spans, counters; and what a node sees of one in trouble: patience.
+//! What an application observes: spans, counters; and what a node observes: bounded retries.
 
 use std::{
     io,
@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::node::{Node, client, within, written};
 
-/// Lines that were logged.
+/// The logged lines.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -36,7 +36,7 @@ impl MakeWriter<'_> for Lines {
 }
 
 #[tokio::test]
-async fn a_call_is_a_span_that_tells_of_its_attempts_and_counters_count_them() {
+async fn a_call_is_a_span_with_its_attempts_and_counted() {
     let lines = Lines::default();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::DEBUG)
@@ -77,7 +77,7 @@ async fn a_call_is_a_span_that_tells_of_its_attempts_and_counters_count_them() {
 }
 
 #[tokio::test]
-async fn a_node_that_hangs_up_is_dialed_less_and_less_often() {
+async fn a_node_that_closes_connections_is_dialed_with_backoff() {
     within(async {
         let node = Node::start().await;
         let client = Client::builder().timeout(Duration::from_millis(1500)).build([&node.address]).unwrap();
@@ -92,7 +92,7 @@ async fn a_node_that_hangs_up_is_dialed_less_and_less_often() {
             result = client.get("k") => assert_eq!(result.unwrap_err().kind(), ErrorKind::Unavailable),
             () = hanging_up => {}
         }
-        // Rests of 20, 40, 80, … 500 ms, each at least half of that: no more than eleven in that time.
+        // Backoffs of 20, 40, 80, … 500 ms, each at least half of that: at most eleven dials in that time.
         assert!((3..=11).contains(&dials), "{dials} dials in 1.5 s");
     })
     .await;
