@@ -35,6 +35,7 @@
 //! `closing`; `retry`, `session`; `router` (the connection in use), `addresses`; `connection`, `handshake`, `transport`.
 //!
 //! Not supported yet: TLS, authentication, watches, transactions, ranges.
+#![deny(clippy::too_many_lines)]
 #![forbid(unsafe_code)]
 
 mod addresses;

@@ -13,6 +13,7 @@
 //!
 //! Each operation is defined in [`operations`], and a result type in a module of its own. Types have their C names. The
 //! order of the modules is that of the header.
+#![deny(clippy::too_many_lines)]
 #![expect(unsafe_code, reason = "this crate is the boundary to C")]
 #![expect(non_camel_case_types, reason = "types have their C names")]
 #![expect(

@@ -26,6 +26,7 @@
 //! - The answers of one step, and a client's unread large answers, are bounded in bytes.
 //! - An entry is applied once, and only after the protocol core has committed it.
 //! - Changes are written to the table in order; until they are written, they are read from memory.
+#![deny(clippy::too_many_lines)]
 #![forbid(unsafe_code)]
 
 #[macro_use(planted, probe)]

@@ -23,6 +23,7 @@
 //!
 //! Imports go downwards: `run` and `server` use `driver`; that uses `client` and `peer`; these use `inbox`, `observe`, `net`;
 //! these use `process` and `config`. TLS, the admin port, metrics, snapshots and membership changes are planned.
+#![deny(clippy::too_many_lines)]
 #![forbid(unsafe_code)]
 
 mod client;

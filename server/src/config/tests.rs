@@ -209,6 +209,7 @@ fn configured_ids_take_precedence_over_derived_ones() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of errors")]
 fn errors_name_the_position_and_what_was_expected() {
     let cases: &[(&str, &str, &str)] = &[
         // Invalid JSON.

@@ -20,6 +20,7 @@
 //!
 //! 18, linearizability as clients see it, is in `history`; 21, that all this comes to an end, in `ensemble`.
 
+mod check;
 mod commits;
 mod durability;
 mod epochs;
@@ -34,49 +35,18 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-
 use gometa_node::Event;
 use gometa_proto::v1::{Request, Response, View};
-use gometa_zab::{Epoch, Message, NodeId, Role, Ticks, Vote, Write, Zxid};
+use gometa_zab::{Epoch, Message, Role, Ticks, Vote, Write, Zxid};
 
+pub(crate) use self::check::ensure;
 pub(crate) use self::protocol::Protocol;
-pub use self::replies::Unanswered;
+pub use self::{
+    check::{Check, Violation, node_id},
+    replies::Unanswered,
+};
 use self::{replies::Replies, serving::Serving, sessions::Sessions, state::State};
 use crate::disk::{Disk, Image};
-
-/// A violated invariant.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Violation {
-    /// The invariant.
-    pub invariant: &'static str,
-    /// What was found.
-    pub detail: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.invariant, self.detail)
-    }
-}
-
-/// The result of a check.
-pub type Check = Result<(), Violation>;
-
-/// Returns a violation of an invariant unless the condition holds.
-macro_rules! ensure {
-    ($holds:expr, $invariant:expr, $($detail:tt)+) => {
-        if !$holds {
-            return Err($crate::checkers::Violation { invariant: $invariant, detail: format!($($detail)+) });
-        }
-    };
-}
-pub(crate) use ensure;
-
-/// The id of the node with this index; never zero.
-pub fn node_id(node: usize) -> NodeId {
-    NodeId(node as u64 + 1)
-}
 
 /// Everything known about a run so far.
 pub struct Oracle {
