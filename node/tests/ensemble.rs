@@ -127,7 +127,7 @@ fn a_node_alone_answers_local_reads_once_it_has_been_up_to_date() {
     for id in [far, later] {
         assert_eq!(kind(ensemble.answer(alone, id)), ErrorKind::DeadlineExceeded as u32);
     }
-    // After a start it has to hear from a leader first.
+    // After a start it has to follow a leader first.
     ensemble.kill(alone);
     ensemble.start(alone);
     let early = ensemble.ask(alone, None, get_local("k", 0));

@@ -115,7 +115,7 @@ fault_counts! {
     replaced_disks,
     /// Nodes that never came back.
     abandoned_nodes,
-    /// Ensembles that stopped because so many of their nodes had.
+    /// Ensembles that stopped because a quorum of their nodes had.
     stopped_ensembles,
     /// Pauses of ten seconds or longer.
     long_pauses,
@@ -129,7 +129,7 @@ fault_counts! {
     replayed_datagrams,
     /// Datagrams with flipped bits.
     damaged_datagrams,
-    /// Datagrams that nobody had sent.
+    /// Datagrams of random bytes.
     random_datagrams,
     /// Datagrams overtaken by later ones.
     reordered_datagrams,
@@ -151,9 +151,9 @@ fault_counts! {
     partitions_halves,
     /// Partitions: two halves, and one node that reaches both.
     partitions_bridge,
-    /// Partitions: one node is not heard.
+    /// Partitions: nothing from one node arrives.
     partitions_outbound,
-    /// Partitions: one node does not hear.
+    /// Partitions: nothing reaches one node.
     partitions_inbound,
     /// Partitions: any links.
     partitions_any,
@@ -163,7 +163,7 @@ fault_counts! {
     partitions_gradual,
     /// Leaders deposed while what was sent to them arrived later and later.
     late_depositions,
-    /// Leaders that all followers lost at once, without their knowing.
+    /// Leaders whose followers all lost their connections at once, unnoticed by the leader.
     abandoned_leaders,
     /// Leaders that were deposed with a minority, and followed the next one when it crashed.
     deposed_minorities,

@@ -424,7 +424,7 @@ impl Disk {
         lost
     }
 
-    /// Loses what is not synced, but for so many writes.
+    /// Loses what is not synced, except the first `kept` writes.
     fn keep(&mut self, kept: usize, random: &mut Random) -> Lost {
         let through = self.synced + kept;
         let mut lost = Lost { writes: self.wal.len() - through, kept, ..Lost::default() };
@@ -450,17 +450,17 @@ impl Disk {
             self.mark = self.mark_synced;
         }
         self.sync_mark();
-        let told = self.told();
+        let covered = self.covered_by_mark();
         let Some(first) = self.wal.iter().position(|pending| pending.dropped) else { return false };
         for pending in &mut self.wal {
-            pending.whole &= !(pending.dropped && first < told);
+            pending.whole &= !(pending.dropped && first < covered);
             pending.dropped = false;
         }
-        first < told
+        first < covered
     }
 
-    /// How many of the first writes of the write-ahead log the mark speaks for.
-    fn told(&self) -> usize {
+    /// The number of writes of the write-ahead log, from the first, that the mark covers.
+    fn covered_by_mark(&self) -> usize {
         (self.mark.sequence.saturating_sub(self.files.sequence) as usize).min(self.wal.len())
     }
 
@@ -498,28 +498,28 @@ impl Disk {
     }
 
     /// A synced record of the write-ahead log is damaged, so that it seems to end there. The process must not run.
-    /// False if there is none that the mark speaks for.
+    /// False if there is none that the mark covers.
     pub fn spoil(&mut self, random: &mut Random) -> bool {
-        let at = random.index(self.told());
-        let told = self.told() > 0;
-        if told {
+        let at = random.index(self.covered_by_mark());
+        let covered = self.covered_by_mark() > 0;
+        if covered {
             self.wal[at].whole = false;
             // That it was the mark's turn to be lost as well is the case that no storage can detect.
             self.sync_mark();
         }
-        told
+        covered
     }
 
     /// The database is as the last start left it, while the mark is not. The process must not run. False if nothing
     /// has been synced since.
     pub fn roll_back(&mut self) -> bool {
-        let told = self.told() > 0;
-        if told {
+        let covered = self.covered_by_mark() > 0;
+        if covered {
             self.wal.clear();
             self.rest();
             self.sync_mark();
         }
-        told
+        covered
     }
 
     /// Puts another log in place of the one that the next start would find, as no disk should; for tests of tests.

@@ -235,7 +235,7 @@ fn a_log_that_seems_to_end_early_and_an_old_database_are_found_by_the_mark() {
 
 #[test]
 fn a_dropped_sync_is_lost_with_the_power_and_only_where_the_mark_tells_of_it() {
-    let mut told = [0, 0];
+    let mut dropped = [0, 0];
     for seed in 0..400 {
         let late = seed % 2;
         let (mut disk, mut random) = six(seed);
@@ -251,10 +251,10 @@ fn a_dropped_sync_is_lost_with_the_power_and_only_where_the_mark_tells_of_it() {
             Ok(_) => assert!(!lost.dropped && disk.durable.contains(Zxid::new(1, 8))),
             Err(refused) => assert!(lost.dropped && matches!(refused, Refused::Lost(_)), "{refused:?}"),
         }
-        told[late as usize] += u64::from(lost.dropped);
+        dropped[late as usize] += u64::from(lost.dropped);
     }
-    assert_eq!(told[1], 200, "a mark older than a second has been synced");
-    assert!(told[0] > 50 && told[0] < 150, "{told:?}");
+    assert_eq!(dropped[1], 200, "a mark older than a second has been synced");
+    assert!(dropped[0] > 50 && dropped[0] < 150, "{dropped:?}");
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 /// The search through every state of a small ensemble.
 #[derive(clap::Args, Debug)]
 struct Scope {
-    /// Search every state of three nodes that so many steps lead to, breadth first, instead of running seeds.
+    /// Search every state of three nodes, breadth first, instead of running seeds.
     #[arg(long, conflicts_with_all = ["seed", "seeds", "start", "trace", "all", "threads", "json"])]
     exhaustive: bool,
     /// With --exhaustive: let more happen than the search is likely to come to the end of.

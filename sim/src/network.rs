@@ -260,7 +260,7 @@ impl Network {
         self.hosts[host] = Host { up: true, kernel: true, boot, links: vec![(usize::MAX, 0)] };
     }
 
-    /// The process on a host has ended. With `power` lost, its peers are told nothing; otherwise the operating
+    /// The process on a host has ended. With `power` lost, its peers are not notified; otherwise the operating
     /// system sends what was given to it and closes its connections.
     pub fn host_down(&mut self, now: u64, host: usize, power_lost: bool) {
         self.hosts[host].up = false;
@@ -516,8 +516,8 @@ impl Network {
     /// Breaks a connection: some of what is in flight is lost, and both ends learn it, or first only one.
     fn reset(&mut self, now: u64, connection: usize) {
         self.counts.resets += 1;
-        let told = self.random.below(5);
-        self.counts.half_open += u64::from(told < 2);
+        let late_end = self.random.below(5);
+        self.counts.half_open += u64::from(late_end < 2);
         for side in 0..2 {
             let end = &mut self.connections[connection].ends[side];
             let kept = self.random.index(end.queue.len() + 1);
@@ -533,7 +533,7 @@ impl Network {
                 end.queue.truncate(kept);
             }
             // Half open: the other end learns it when it sends, or by its keepalive.
-            let late = if told == side as u64 { self.random.below(KEEPALIVE) } else { 0 };
+            let late = if late_end == side as u64 { self.random.below(KEEPALIVE) } else { 0 };
             let at = now + late + self.delay();
             self.out.push((at, Transit::Broken { connection, side }));
         }

@@ -45,7 +45,7 @@ pub struct Process {
     pub life: u64,
     /// What the process announces of itself.
     pub addresses: Addresses,
-    /// What its clients were told last of the ensemble.
+    /// The last view that its clients were sent.
     pub view: View,
     /// The process's clock.
     pub clock: Clock,
@@ -63,7 +63,7 @@ pub struct Process {
     pub crashes_after: Option<u32>,
     /// Its disk has broken a promise, was lost, or it never comes back: of the minority that a quorum makes up for.
     pub counted_as_lost: bool,
-    /// It does not run, and nobody starts it again.
+    /// It does not run, and is not started again.
     pub stopped: bool,
     /// It leads, or is about to.
     pub leads: bool,

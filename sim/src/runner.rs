@@ -13,7 +13,7 @@ use std::{
 
 use crate::{changes::Changes, checkers::Violation, counts::Counts, ensemble::Ensemble, trace::Sink};
 
-/// Of so many seeds, one is run twice.
+/// One of this many seeds is run twice.
 const TWICE_EVERY: u64 = 100;
 
 /// The counts that count faults.
@@ -185,7 +185,7 @@ pub struct Plan {
     pub start: u64,
     /// How many.
     pub seeds: u64,
-    /// On so many threads.
+    /// The number of threads.
     pub threads: usize,
     /// Go on after a violation.
     pub all: bool,

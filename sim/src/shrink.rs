@@ -50,7 +50,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Whether both violated the same invariant. Panics are told apart by what they say, numbers left out.
+    /// Whether both violated the same invariant. Panics are distinguished by their message without numbers.
     fn is_like(&self, other: &Failure) -> bool {
         let (one, other) = (&self.violation, &other.violation);
         let said = |violation: &Violation| -> String {

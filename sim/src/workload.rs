@@ -46,7 +46,7 @@ pub struct WorkloadCounts {
     pub barriers: u64,
     /// Local reads answered.
     pub local_reads: u64,
-    /// Writes whose outcome nobody will know.
+    /// Writes whose outcome stays unknown.
     pub unknown: u64,
     /// Writes that certainly did not happen.
     pub not_applied: u64,
@@ -205,7 +205,7 @@ impl Workload {
         }
     }
 
-    /// Nobody will answer any more: nobody will know what became of what is in flight.
+    /// No answer will come any more: the outcomes of operations in flight stay unknown.
     pub fn give_up(&mut self, now: u64) {
         for client in 0..self.clients.len() {
             for flight in std::mem::take(&mut self.clients[client].flights).into_values() {

@@ -42,7 +42,7 @@ impl Bench {
             if answers.iter().any(|answer| matches!(answer.result, Some(response::Result::Written(_)))) {
                 break;
             }
-            assert!(self.ensemble.now() < started + 120 * SECOND, "nobody writes: {answers:?}");
+            assert!(self.ensemble.now() < started + 120 * SECOND, "no node writes: {answers:?}");
         }
         self.ensemble.now() - started
     }
@@ -102,7 +102,7 @@ impl Bench {
                 other => panic!("no status: {other:?}"),
             }
         };
-        (0..3).find(leads).expect("somebody leads")
+        (0..3).find(leads).expect("a node leads")
     }
 }
 
@@ -138,7 +138,7 @@ fn an_isolated_leaders_tail_is_cut_and_its_write_happens_once_by_a_retry() {
     let now = bench.ensemble.now();
     bench.ensemble.network().heal(now);
     bench.pass(2 * SECOND);
-    assert!(bench.ensemble.counts().truncations > 0, "the tail that nobody else had was cut");
+    assert!(bench.ensemble.counts().truncations > 0, "the tail that no other node had was cut");
     let again = bench.ensemble.connect(old);
     bench.set(again, session, 1, "one");
     assert_eq!(bench.answer(again), response::Result::Written(written));
@@ -251,7 +251,7 @@ fn ensembles_on_slow_disks_form_and_take_writes_after_the_death_of_their_leader(
         bench.set_somewhere(&[0, 1, 2], session, 1);
         let before = bench.ensemble.counts().established;
         bench.pass(20 * SECOND);
-        assert_eq!(bench.ensemble.counts().established, before, "a slow disk deposes nobody");
+        assert_eq!(bench.ensemble.counts().established, before, "a slow disk deposes no leader");
         let leader = leads(&bench).expect("it still leads");
         bench.ensemble.crash(leader, false).expect("no promise is broken");
         let took = bench.set_somewhere(&[(leader + 1) % 3, (leader + 2) % 3], session, 2);

@@ -31,7 +31,7 @@ fn a_storage_that_keeps_its_promises_raises_nothing() {
 #[test]
 fn a_start_that_does_not_ask_how_far_the_disk_was_synced_is_noticed() {
     let (seed, why) =
-        noticed(|settings| settings.disk.ignores_mark = true).expect("losses that nobody stops at");
+        noticed(|settings| settings.disk.ignores_mark = true).expect("losses that stop no node");
     println!("seed {seed}: {why}");
 }
 

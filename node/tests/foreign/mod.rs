@@ -71,7 +71,7 @@ fn a_write_that_the_leader_refuses_for_its_size_fails() {
 }
 
 #[test]
-fn a_follower_that_asks_for_barriers_without_end_holds_up_nobody() {
+fn a_follower_that_asks_for_barriers_without_end_delays_no_other() {
     let mut ensemble = Nodes::new(3);
     ensemble.run(500);
     let leader = ensemble.leader().expect("a leader");

@@ -1,4 +1,4 @@
-//! Whom clients hear of: the members that the ensemble has recorded, and no others.
+//! The members that clients are sent: those that the ensemble has recorded, and no others.
 
 use gometa_proto::v1::response::Result as Answer;
 use gometa_zab::Addresses;
@@ -8,12 +8,12 @@ use gometa_testkit::{
     nodes::{Nodes, Storage, context, set},
 };
 
-/// The request addresses in what a node told its clients last.
-fn told(ensemble: &Nodes, index: usize) -> Vec<String> {
-    let mut told: Vec<String> =
+/// The request addresses in the last view that a node sent its clients.
+fn sent_addresses(ensemble: &Nodes, index: usize) -> Vec<String> {
+    let mut sent_addresses: Vec<String> =
         ensemble.members[index].view.members.iter().map(|member| member.request_address.clone()).collect();
-    told.sort();
-    told
+    sent_addresses.sort();
+    sent_addresses
 }
 
 #[test]
@@ -21,12 +21,12 @@ fn a_node_without_an_ensemble_names_itself_only() {
     let mut ensemble = Nodes::new(3);
     ensemble.kill(2);
     ensemble.run(500);
-    assert_eq!(told(&ensemble, 0), ["127.0.0.1:5003"]);
-    assert_eq!(told(&ensemble, 1), ["127.0.0.1:6003"]);
+    assert_eq!(sent_addresses(&ensemble, 0), ["127.0.0.1:5003"]);
+    assert_eq!(sent_addresses(&ensemble, 1), ["127.0.0.1:6003"]);
     ensemble.start(2);
     ensemble.run(500);
     for index in 0..3 {
-        assert_eq!(told(&ensemble, index), ["127.0.0.1:5003", "127.0.0.1:6003", "127.0.0.1:7003"]);
+        assert_eq!(sent_addresses(&ensemble, index), ["127.0.0.1:5003", "127.0.0.1:6003", "127.0.0.1:7003"]);
     }
 }
 
@@ -48,9 +48,9 @@ fn a_member_that_has_moved_is_named_where_it_is_by_everyone() {
         moved(&mut ensemble, index, &request);
         for other in 0..3 {
             assert!(
-                told(&ensemble, other).contains(&request),
+                sent_addresses(&ensemble, other).contains(&request),
                 "{index} to {other}: {:?}",
-                told(&ensemble, other)
+                sent_addresses(&ensemble, other)
             );
             let status = ensemble.status(other);
             let mut peers = status.peers.iter().filter_map(|peer| peer.member.as_ref());
@@ -69,7 +69,7 @@ fn a_member_that_has_moved_is_named_where_it_is_by_everyone() {
     // Back where the ensemble has recorded it.
     moved(&mut ensemble, 0, "127.0.0.1:5003");
     for other in 0..3 {
-        assert!(told(&ensemble, other).contains(&"127.0.0.1:5003".to_owned()));
+        assert!(sent_addresses(&ensemble, other).contains(&"127.0.0.1:5003".to_owned()));
     }
 }
 
@@ -85,7 +85,7 @@ fn what_a_stranger_announces_does_not_count() {
     moved(&mut ensemble, wiped, "127.0.0.1:9003");
     assert!(!ensemble.status(wiped).votes);
     for other in (0..3).filter(|other| *other != wiped) {
-        assert!(!told(&ensemble, other).contains(&"127.0.0.1:9003".to_owned()));
+        assert!(!sent_addresses(&ensemble, other).contains(&"127.0.0.1:9003".to_owned()));
     }
-    assert!(told(&ensemble, wiped).contains(&"127.0.0.1:9003".to_owned()), "it knows its own");
+    assert!(sent_addresses(&ensemble, wiped).contains(&"127.0.0.1:9003".to_owned()), "it knows its own");
 }

@@ -1,4 +1,4 @@
-//! Reads of large values: so much per step, so much per client that does not read, and nobody waits for another.
+//! Reads of large values: bounded per step and per client that does not read, and no client waits for another.
 
 use gometa_node::{ClientId, Event};
 use gometa_proto::v1::{ErrorKind, response::Result as Answer};
@@ -95,7 +95,7 @@ fn who_does_not_read_is_given_no_more_and_others_are() {
     assert_eq!(ensemble.answered, [(1, greedy[1])]);
     let another = ask(&mut ensemble, 2, "small");
     assert_eq!(step(&mut ensemble), [another]);
-    // A report for somebody else changes nothing.
+    // A report for another client changes nothing.
     sent(&mut ensemble, 2);
     sent(&mut ensemble, 77);
     assert_eq!(step(&mut ensemble), []);

@@ -134,7 +134,7 @@ impl Commits {
     }
 
     /// A leader sends its commit index.
-    pub(super) fn told(&self, node: usize, epoch: Epoch, commit: u64) -> Check {
+    pub(super) fn sent(&self, node: usize, epoch: Epoch, commit: u64) -> Check {
         ensure!(
             commit <= self.count(),
             "15 commit monotone",

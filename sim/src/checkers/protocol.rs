@@ -29,7 +29,7 @@ pub(crate) struct Protocol {
 }
 
 impl Protocol {
-    /// Before an ensemble of so many voters starts.
+    /// The state before an ensemble of `nodes` voters starts.
     pub(crate) fn new(nodes: usize) -> Protocol {
         Protocol {
             counted: vec![true; nodes],
@@ -177,7 +177,7 @@ impl Protocol {
             _ => None,
         };
         match commit {
-            Some((epoch, commit)) => self.commits.told(node, epoch, commit),
+            Some((epoch, commit)) => self.commits.sent(node, epoch, commit),
             None => Ok(()),
         }
     }

@@ -86,7 +86,7 @@ impl Bench {
         self.oracle.plays(node, role, &self.disks[node])
     }
 
-    /// A node is told that it is up to date.
+    /// A node receives UpToDate.
     fn up_to_date(&mut self, node: usize, commit: u64) -> Check {
         let message = Message::UpToDate { epoch: Epoch(1), commit };
         self.oracle.sends(1 - node, Some(node), &self.disks[1 - node], &message)
@@ -190,7 +190,7 @@ fn a_leader_without_what_is_committed_is_caught() {
 }
 
 #[test]
-fn nobody_is_told_of_a_commit_without_a_quorum() {
+fn no_commit_is_sent_without_a_quorum() {
     let mut bench = Bench::committed();
     bench.append(0, vec![entry(1, 3, payload(2))]).unwrap();
     bench.harden(0).unwrap();

@@ -14,7 +14,7 @@
 //! - [`Plan`] makes the writes of one opening from a seed and from what the storage held: legal ones only, as a
 //!   node would issue them, for what a storage does with others is its own affair. It depends on no timing, so a
 //!   process that is about to be killed and the one that kills it make the same plan.
-//! - [`Model`] is the naive twin. It is told what was submitted and reported, and judges what is found afterwards.
+//! - [`Model`] is the naive twin. It receives what was submitted and reported, and checks what is found afterwards.
 //! - [`run()`] takes a storage through a plan, with the model beside it.
 //!
 //! How the crash is made is up to the user of the suite: `sim/tests/storage_contract` calls the simulated disk's at
@@ -93,8 +93,8 @@ pub enum Promise {
     Prefix,
     /// The log is contiguous from its base, epochs do not fall in it, and it reaches at least as far as the table.
     Whole,
-    /// What a node is told at the start agrees with what it can read.
-    Told,
+    /// What is reported at the start agrees with what can be read.
+    Report,
     /// The table shows what was reported, all of it; a read of the log gives the entries asked for, up to the
     /// size asked for, and at least one.
     Readable,
@@ -154,7 +154,7 @@ impl State {
     /// Reads all that a storage holds, directly after it was opened, and whether it is of one piece.
     pub fn found<S: Storage>(storage: &mut S, opening: &Opening) -> Result<State, Broken> {
         let Recovered { hard_state, founding, oldest, boundaries, applied } = opening.recovered.clone();
-        let told = |what: String| Err(Broken::new(Promise::Told, what));
+        let misreported = |what: String| Err(Broken::new(Promise::Report, what));
         let whole = |what: String| Err(Broken::new(Promise::Whole, what));
         let last = boundaries.last().copied().unwrap_or(Zxid::ZERO);
         let mut log = Vec::new();
@@ -180,10 +180,12 @@ impl State {
             return whole(format!("{} is applied, and the log ends at {previous}", checkpoint.applied));
         }
         if oldest != Zxid::ZERO || boundaries != ends {
-            return told(format!("the log is said to have {boundaries:?} above {oldest}, and has {ends:?}"));
+            return misreported(format!(
+                "the log is said to have {boundaries:?} above {oldest}, and has {ends:?}"
+            ));
         }
         if applied != checkpoint.applied {
-            return told(format!("{applied} is said to be applied, and {} is", checkpoint.applied));
+            return misreported(format!("{applied} is said to be applied, and {} is", checkpoint.applied));
         }
         Ok(state)
     }

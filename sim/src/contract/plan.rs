@@ -93,7 +93,7 @@ impl Maker {
                 let seed = self.random.word();
                 self.steps.push(Step::Inspect(seed));
             }
-            // Nobody votes before the genesis is sealed, and nothing is proposed before somebody was elected.
+            // No node votes before the genesis is sealed, and nothing is proposed before an election.
             _ if !sealed => self.found(),
             _ if self.state.hard_state.accepted_epoch == Epoch(0) => self.promise(),
             16..26 => self.promise(),

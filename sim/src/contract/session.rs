@@ -17,7 +17,7 @@ pub enum Ended {
 /// Told as it happens, for those who must know it from outside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// This write comes next; told before it is submitted.
+    /// The next write; reported before it is submitted.
     Submit(Token),
     /// This was reported.
     Persisted(Token),
@@ -39,7 +39,7 @@ pub fn run<S: Storage>(
             }
             Step::Settle(count) => {
                 while model.reported() < *count {
-                    if let Some(ended) = hear(storage, model, true, tell)? {
+                    if let Some(ended) = take_reports(storage, model, true, tell)? {
                         return Ok(ended);
                     }
                 }
@@ -67,14 +67,14 @@ fn hear_all<S: Storage>(
 ) -> Result<Option<Ended>, Broken> {
     loop {
         let before = model.reported();
-        let ended = hear(storage, model, false, tell)?;
+        let ended = take_reports(storage, model, false, tell)?;
         if ended.is_some() || model.reported() == before {
             return Ok(ended);
         }
     }
 }
 
-fn hear<S: Storage>(
+fn take_reports<S: Storage>(
     storage: &mut S,
     model: &mut Model,
     wait: bool,

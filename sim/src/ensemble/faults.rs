@@ -83,13 +83,13 @@ impl Ensemble {
                     1 => (i < cut) != (j < cut),
                     // Two halves, and one node that reaches both.
                     2 => i != 0 && j != 0 && i != j && (i <= cut) != (j <= cut),
-                    // One way: one node is not heard.
+                    // One way: nothing from one node arrives.
                     3 => i == 0 && j != 0,
-                    // One way: one node does not hear.
+                    // One way: nothing reaches one node.
                     4 => i != 0 && j == 0,
                     // Any links.
                     5 => i != j && random.one_in(3),
-                    // The leader reaches only a quorum, of which the others reach everybody.
+                    // The leader reaches only a quorum, and the others reach all nodes.
                     _ => (i == 0 && j > nodes / 2) || (j == 0 && i > nodes / 2),
                 };
                 if between {
@@ -419,7 +419,7 @@ impl Ensemble {
     /// # Panics
     /// If it runs.
     pub fn wipe(&mut self, node: usize) {
-        assert!(!self.processes[node].is_up(), "a directory is replaced while nobody uses it");
+        assert!(!self.processes[node].is_up(), "a directory is replaced while no process uses it");
         let incarnation = Incarnation(self.machine.wide());
         let process = &mut self.processes[node];
         process.disk.wipe(incarnation);

@@ -78,14 +78,14 @@ pub const SCENARIOS: [Scenario; 9] = [
     },
     Scenario {
         name: "divergent",
-        what: "n0 holds a write that nobody else has; n1 leads the next epoch with n2 and has committed another",
+        what: "n0 holds a write that no other node has; n1 leads the next epoch with n2 and has committed another",
         prepare: divergent,
         narrow: budget([1, 1, 2, 0, 0, 0]),
         wide: budget([2, 1, 4, 1, 0, 0]),
     },
     Scenario {
         name: "established",
-        what: "n0 leads, everybody is up to date",
+        what: "n0 leads, all nodes are up to date",
         prepare: established,
         narrow: budget([2, 1, 2, 0, 0, 0]),
         wide: budget([2, 1, 4, 1, 1, 0]),
@@ -217,7 +217,7 @@ fn divergent(stage: &mut Stage) -> Result<(), Violation> {
     stage.break_off(0, 1)?;
     stage.break_off(0, 2)?;
     stage.act(Action::Persist { node: 0 })?;
-    // Nobody hears of it: the broken connections end without it.
+    // No node learns of it: the broken connections end without it.
     stage.settle(|action| matches!(action, Action::End { .. }))?;
     stage.act(Action::ElectionTimeout { node: 0 })?;
     stage.elect(1, &[2])?;

@@ -29,7 +29,7 @@ pub struct Reach {
     pub states: u64,
     /// Steps taken, most of them to states that were known.
     pub transitions: u64,
-    /// Every state that takes so many steps, or fewer, was reached and checked.
+    /// Every state within this number of steps was reached and checked.
     pub depth: u32,
     /// There is no other state.
     pub exhausted: bool,

@@ -70,7 +70,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// An ensemble that was just formed, everybody down.
+    /// An ensemble that was just formed, all nodes down.
     pub(super) fn formed(tables: &mut Tables) -> State {
         let (nodes, ghost) = tables.formed();
         State { nodes, links: [0; LINKS], ghost, left: Budget::default() }
@@ -293,7 +293,7 @@ impl State {
                 let losable = tables.node(self.nodes[usize::from(node)]).disk.losable();
                 format!("n{node} crashes; {kept} of {losable} writes under way survive")
             }
-            Action::ElectionTimeout { node } => format!("n{node} hears nothing for its election time-out"),
+            Action::ElectionTimeout { node } => format!("n{node} receives nothing for its election timeout"),
             Action::Lead { node } => format!("n{node} is elected"),
             Action::Follow { node, leader } => format!("n{node} learns that n{leader} is elected"),
             Action::Propose { node } => format!("n{node} is asked to write"),

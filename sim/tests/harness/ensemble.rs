@@ -151,7 +151,7 @@ impl Ensemble for Nodes {
 }
 
 impl Nodes {
-    /// Sets the scene: so many voters of one ensemble, formed already.
+    /// Adds this many voters of one ensemble, formed already.
     pub(crate) fn found(&mut self, nodes: usize) {
         let voter = |index: usize, incarnation| Voter {
             node: node_id(index),
@@ -460,7 +460,7 @@ impl Nodes {
         let check = self.oracle.answers(index, applied, client.0, &response);
         self.note(check);
         let asker = self.client_links[client.0 as usize].client;
-        // Nobody is left to hear it, if the request is not known any more.
+        // The client is gone, if the request is not known any more.
         let Some(what) = self.asked.remove(&(client, response.id)) else { return };
         let line = format!("{} answers {asker}, {what}: {}", letter(index), show::answer(&response));
         self.record(Topic::Story, line);

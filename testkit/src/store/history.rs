@@ -222,7 +222,7 @@ impl Comparison {
             prompt_table,
             model: Model::default(),
             log: Vec::new(),
-            // A session that nobody has created.
+            // A session that was never created.
             used: vec![(u64::MAX, 0)],
         }
     }
