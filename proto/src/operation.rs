@@ -72,7 +72,7 @@ macro_rules! operations {
             }
         }
 
-        #[expect(unused_variables, reason = "some operations have no field of type bytes")]
+        #[expect(unused_variables, clippy::needless_update, reason = "operations have some or all of the fields")]
         impl request::Operation {
             /// Creates a request's operation; ignores arguments that it does not have. `None` if no request belongs to
             /// the operation.
