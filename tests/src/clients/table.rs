@@ -88,7 +88,8 @@ async fn column(
             Ok(()) => cells.push(Cell::Passed),
             // The examples of the wire implement only some operations.
             Err(error) if name.starts_with("raw-") && error.is::<Unsupported>() => {
-                cells.push(Cell::Without(format!("{name}: {error}")));
+                let why = error.downcast_ref::<Unsupported>().map(ToString::to_string).unwrap_or_default();
+                cells.push(Cell::Without(format!("{name} {why}")));
                 drop(driver);
                 driver = Driver::start(name, places).await.context("after an unsupported call")?;
             }
