@@ -108,7 +108,7 @@ async fn a_directory_that_was_founded_alone_does_not_serve_beside_the_peers() {
     let (status, line) = ensemble.end(0).await;
     assert!(!status.success(), "{line}");
     let data = ensemble.data(0).display().to_string();
-    for words in [data.as_str(), "ensemble of one node", "does not join others", "\"Peer\": []"] {
+    for words in [data.as_str(), "ensemble of one node", "cannot join others", "\"Peer\": []"] {
         assert!(line.contains(words), "{words} is not in {line}");
     }
     for node in ensemble.all() {
