@@ -301,7 +301,7 @@ fn an_unwritable_directory_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
-    assert!(refusal(&file).to_string().contains("name a directory"));
+    assert!(refusal(&file).to_string().contains("use a directory"));
     assert!(matches!(refusal(&file.join("below")), DiskError::File { .. }));
     let closed = dir.path().join("closed");
     fs::create_dir(&closed).unwrap();
