@@ -54,9 +54,11 @@ macro_rules! start {
 
 /// The request of a write.
 macro_rules! write {
-    ($operation:ident, $($name:ident: $argument:expr),*) => {
-        Ok(Request::write(Operation::$operation, Arguments { $($name: $argument,)* ..Arguments::default() }))
-    };
+    ($operation:ident, $($name:ident: $argument:expr),*) => {{
+        #[allow(clippy::needless_update, reason = "an operation may have all arguments")]
+        let arguments = Arguments { $($name: $argument,)* ..Arguments::default() };
+        Ok(Request::write(Operation::$operation, arguments))
+    }};
 }
 
 unsafe fn add(

@@ -4,7 +4,6 @@
     dead_code,
     unused_imports,
     unreachable_pub,
-    unused_imports,
     reason = "the server's, compiled in here; only the two parsers are called"
 )]
 #[path = "../../server/src/config/mod.rs"]

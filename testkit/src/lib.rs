@@ -8,6 +8,8 @@
 //! whose answers a test writes itself, `scripted_server`.
 #![forbid(unsafe_code)]
 #![expect(missing_docs, reason = "support of tests: documented where the name does not say it")]
+#![expect(clippy::new_without_default, reason = "tests call `new`")]
+#![allow(clippy::unwrap_used, reason = "support of tests: a failure fails the test")]
 
 pub mod disk;
 pub mod ensemble;
