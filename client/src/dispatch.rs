@@ -18,7 +18,7 @@ use crate::{
 #[derive(Clone, PartialEq, Debug)]
 pub enum Request {
     /// The write of this name, for instance [`Client::set`].
-    Write(Body),
+    Write(Write),
     /// [`Client::get_with`].
     Get {
         /// The key.
@@ -34,6 +34,10 @@ pub enum Request {
     /// [`Client::view`].
     Members,
 }
+
+/// A write, made by [`Request::write`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct Write(Body);
 
 /// The result of a [`Request`].
 #[derive(Clone, PartialEq, Debug)]
@@ -58,14 +62,14 @@ impl Request {
     #[must_use]
     pub fn write(operation: Operation, arguments: Arguments) -> Request {
         let body = Body::new(operation, arguments).filter(Body::is_write);
-        Request::Write(body.unwrap_or_else(|| panic!("{operation} is not a write")))
+        Request::Write(Write(body.unwrap_or_else(|| panic!("{operation} is not a write"))))
     }
 
     /// The operation.
     #[must_use]
     pub fn operation(&self) -> Operation {
         match self {
-            Request::Write(body) => body.kind(),
+            Request::Write(Write(body)) => body.kind(),
             Request::Get { .. } => Operation::Get,
             Request::Status { .. } => Operation::Status,
             Request::Members => Operation::Members,
@@ -76,7 +80,7 @@ impl Request {
     #[must_use]
     pub fn key(&self) -> Option<&Bytes> {
         match self {
-            Request::Write(body) => body.key(),
+            Request::Write(Write(body)) => body.key(),
             Request::Get { key, .. } => Some(key),
             Request::Status { .. } | Request::Members => None,
         }
@@ -90,7 +94,7 @@ impl Client {
     /// Those of the method that the request names.
     pub async fn perform(&self, request: Request) -> Result<Reply> {
         Ok(match request {
-            Request::Write(body) => self.call(body, reply).await?,
+            Request::Write(Write(body)) => self.call(body, reply).await?,
             Request::Get { key, options } => Reply::Entry(self.get_owned(key, options).await?),
             Request::Status { address: None } => Reply::Status(Box::new(self.status().await?)),
             Request::Status { address: Some(address) } => {

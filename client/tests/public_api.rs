@@ -28,14 +28,16 @@ fn every_snippet_is_part_of_an_example() {
     }
 }
 
-/// The public items of a source file: structs and enums whole, functions without their body.
+/// The public items of a source file: enums whole, structs without their fields, which are items if they are public,
+/// functions without their body.
 fn public_items(source: &str) -> impl Iterator<Item = &str> {
     source.match_indices("pub ").filter(|(at, _)| source[..*at].ends_with([' ', '\n'])).map(|(at, _)| {
         let item = &source[at..];
-        let indent = at - source[..at].rfind('\n').map_or(0, |end| end + 1);
-        let whole = item.starts_with("pub struct") || item.starts_with("pub enum");
-        let end =
-            if whole { item.find(&format!("\n{}}}", " ".repeat(indent))) } else { item.find(['{', ';']) };
+        let end = match item.split_whitespace().nth(1) {
+            Some("enum") => item.find("\n}"),
+            Some("struct") => item.find(['{', '(', ';']),
+            _ => item.find(['{', ';']),
+        };
         &item[..end.unwrap_or(item.len())]
     })
 }
