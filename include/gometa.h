@@ -6,11 +6,11 @@
  * Conventions
  *
  * - Errors: a function that can fail returns a gometa_status_t: GOMETA_OK (0) or the kind of the error. Its last
- *   parameter `error` may be NULL; then gometa_error_outcome is lost, too. On failure `*error` is set to a new error
- *   object, to be freed with gometa_error_free; on success it is set to NULL. An earlier error in `*error` is
- *   overwritten, not freed. Other outputs are written on success only. The lists of errors below name the usual ones;
- *   any call on a client may also return GOMETA_RESOURCE_EXHAUSTED, GOMETA_UNSUPPORTED or GOMETA_INTERNAL.
- * - NULL: a function returns GOMETA_INVALID_ARGUMENT if a pointer is NULL, unless it says that it may be NULL. Getters
+ *   parameter `error` may be NULL; then the details and gometa_error_outcome are not available. On failure `*error`
+ *   is set to a new error, to be freed with gometa_error_free; on success to NULL. An earlier error in `*error` is
+ *   overwritten, not freed. Other outputs are written on success only. The lists of errors below name the usual
+ *   ones; any call on a client may also return GOMETA_RESOURCE_EXHAUSTED, GOMETA_UNSUPPORTED or GOMETA_INTERNAL.
+ * - NULL: a function returns GOMETA_INVALID_ARGUMENT if a pointer is NULL, unless its comment allows NULL. Getters
  *   of a NULL object return 0, false or "" unless they say otherwise. _free and _close of NULL are no-ops.
  * - Ownership: an object that a function creates is freed with the _free function of its type, and is independent of
  *   other objects: entries, errors and futures may be used after their client is freed. A pointer that a getter
@@ -18,11 +18,11 @@
  * - Bytes and strings: keys (1 to 4,096 bytes) and values (0 to 1,048,576 bytes) are a pointer and a length, and may
  *   contain zero bytes; the pointer may be NULL if the length is 0. Strings are UTF-8 and end with a zero byte.
  *   Addresses are "host:port", "[::1]:port" for IPv6.
- * - Revisions: every write has a revision. Revisions increase, with gaps, over all keys; 0 is none. The version of a
- *   key counts its writes, and restarts at 1 when the key is created again after a delete.
- * - Exactly once: a client's first write opens a session, in which its writes are numbered. The library retries a
- *   write under the same number until the timeout of the call, so the write is applied at most once. A new call is a
- *   new write. Writes of one client that are in flight together may be applied in any order.
+ * - Revisions: every change of a key has a revision. Revisions increase, with gaps, over all keys; 0 means none. The
+ *   version of a key counts its writes, and restarts at 1 when the key is created again after a delete.
+ * - Retries: a client's first write opens a session, in which its writes are numbered. The library retries a write
+ *   under the same number until the timeout of the call, so the write is applied at most once. A new call is a new
+ *   write. Writes of one client that are in flight together may be applied in any order.
  * - Threads: types marked thread-safe may be used by several threads at a time. Any other object may be used by one
  *   thread at a time, or by several threads that all pass it as a pointer to const. A _free must be the last use. The
  *   library starts threads of its own, needs no initialisation, and installs no signal handlers.
@@ -69,17 +69,17 @@ enum gometa_status_t
   GOMETA_ALREADY_EXISTS = 3,
   // The key's revision is not the expected one. See gometa_error_actual_revision.
   GOMETA_CAS_MISMATCH = 4,
-  // A node was reached and did not answer within the timeout.
+  // A node was reached and did not answer within the timeout, or a wait for a future, a tag or a record timed out.
   GOMETA_DEADLINE_EXCEEDED = 5,
   // No node could be reached within the timeout, or the node asked for its status cannot be reached.
   GOMETA_UNAVAILABLE = 6,
-  // The node is not the leader. Not returned to applications: the library tries another node.
+  // The node did not forward the request to the leader. Not returned to applications: the library tries another node.
   GOMETA_NOT_LEADER = 7,
   // The connection was lost before the response. Returned by gometa_client_status only.
   GOMETA_CONNECTION_LOST = 8,
   // A key or a value exceeds its limit.
   GOMETA_TOO_LARGE = 9,
-  // The session ended between two attempts of a write, which may have been applied. The next write opens another.
+  // The session ended between two attempts of a write, which may have been applied. The next write opens a new one.
   GOMETA_SESSION_EXPIRED = 10,
   // The client is not authenticated. Not returned by this version.
   GOMETA_UNAUTHENTICATED = 11,
@@ -99,7 +99,7 @@ enum gometa_status_t
   GOMETA_INTERNAL = 18,
   // The process was forked after the object was created.
   GOMETA_FORKED = 19,
-  // The sequence number of a write is below its session's floor. Not returned to applications.
+  // The session no longer has the outcome of this write, and does not execute it. Not returned to applications.
   GOMETA_FORGOTTEN = 20,
 };
 #ifndef __cplusplus
@@ -158,7 +158,7 @@ typedef uint32_t gometa_role_t;
 
 // The consistency of a read.
 typedef enum {
-  // Sees every write that any client had acknowledged before the read began.
+  // Sees every write of any client that was acknowledged before the read began.
   GOMETA_LINEARIZABLE = 0,
   // Reads the state of the answering node: faster, possibly stale, but never older than what this client has seen.
   GOMETA_LOCAL = 1,
@@ -191,7 +191,7 @@ typedef enum {
 // A client of an ensemble: one connection, shared by all its calls. Thread-safe. Connects on its first call.
 typedef struct gometa_client_t gometa_client_t;
 
-// A key, its value and its revisions. Free with gometa_entry_free.
+// A key, its value and its revisions (not a log entry). Free with gometa_entry_free.
 typedef struct gometa_entry_t gometa_entry_t;
 
 // The details of a failed call. Free with gometa_error_free.
@@ -301,8 +301,8 @@ gometa_status_t gometa_options_set_connect_timeout_ms(gometa_options_t *options,
 
 // Sets the keepalive of the connection in milliseconds. While a response is pending and nothing is received for
 // `interval_ms` (default 500), the client sends a ping; it closes the connection if nothing is received for another
-// `timeout_ms` (default 1,000), and connects to another node. It also closes a connection on which a call times out
-// after a response has been pending for `interval_ms`.
+// `timeout_ms` (default 1,000), and connects to another node. It also closes a connection when a call times out
+// that has waited for its response for at least `interval_ms`.
 //
 // Returns GOMETA_INVALID_ARGUMENT if either is 0 or above 365 days.
 gometa_status_t gometa_options_set_keepalive_ms(gometa_options_t *options,
@@ -315,8 +315,8 @@ gometa_status_t gometa_options_set_keepalive_ms(gometa_options_t *options,
 // Returns GOMETA_INVALID_ARGUMENT if `name` is NULL or not UTF-8.
 gometa_status_t gometa_options_set_name(gometa_options_t *options, const char *name, gometa_error_t **error);
 
-// Sets whether the client uses only the given addresses, in their order, and follows neither leader hints nor the
-// list of members: for tools that examine one node. Default false.
+// Sets whether the client uses only the given addresses, in their order, and ignores the leader's address and
+// the members that nodes send: for tools that examine one node. Default false.
 gometa_status_t gometa_options_set_pinned(gometa_options_t *options, bool pinned, gometa_error_t **error);
 
 // Sets the log that receives the client's records. One log may serve several clients. It may be freed before them;
@@ -410,7 +410,7 @@ gometa_status_t gometa_client_set_async(const gometa_client_t *client,
                                         gometa_future_t **future,
                                         gometa_error_t **error);
 
-// Replaces a key if its mod_revision equals `revision`; 0 means that the key must not exist. Blocks. `written` may
+// Sets a key if its mod_revision equals `revision`; with 0, creates the key if it does not exist. Blocks. `written` may
 // be NULL.
 //
 // Returns GOMETA_CAS_MISMATCH if the revision differs, and the errors of gometa_client_set.
@@ -451,8 +451,8 @@ gometa_status_t gometa_client_delete_async(const gometa_client_t *client,
 
 // Deletes a key if its mod_revision equals `revision`. Blocks. `deleted` may be NULL.
 //
-// Returns GOMETA_CAS_MISMATCH if the revision differs, and the errors of gometa_client_set. The revision of a key
-// that does not exist is 0.
+// Returns GOMETA_CAS_MISMATCH if the revision differs, and the errors of gometa_client_set. If the key does not
+// exist, `revision` 0 succeeds, and any other is a mismatch.
 gometa_status_t gometa_client_delete_if(const gometa_client_t *client,
                                         const void *key,
                                         size_t key_len,
@@ -511,7 +511,7 @@ gometa_status_t gometa_client_get_with_async(const gometa_client_t *client,
 //
 // Returns GOMETA_INVALID_ARGUMENT if `address` is invalid.
 // Returns GOMETA_UNAVAILABLE if the node cannot be reached, GOMETA_CONNECTION_LOST if it closes the connection.
-// Returns GOMETA_DEADLINE_EXCEEDED, GOMETA_CLOSED and GOMETA_FORKED like gometa_client_get.
+// Returns GOMETA_DEADLINE_EXCEEDED and GOMETA_CLOSED like gometa_client_get.
 gometa_status_t gometa_client_status(const gometa_client_t *client,
                                      const char *address,
                                      gometa_node_status_t **status,
@@ -526,7 +526,7 @@ gometa_status_t gometa_client_status_async(const gometa_client_t *client,
 // Reads the members of the ensemble and its leader, as known to the node that the client is connected to. Blocks.
 // Free `*members` with gometa_members_free.
 //
-// Returns GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED, GOMETA_CLOSED and GOMETA_FORKED like gometa_client_get.
+// Returns GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED and GOMETA_CLOSED like gometa_client_get.
 gometa_status_t gometa_client_members(const gometa_client_t *client,
                                       gometa_members_t **members,
                                       gometa_error_t **error);
@@ -551,7 +551,7 @@ gometa_status_t gometa_read_options_set_consistency(gometa_read_options_t *optio
                                                     gometa_error_t **error);
 
 // Sets the minimum revision of a GOMETA_LOCAL read: the node answers when it has applied this revision, or
-// the call times out. Default 0. The highest revision that the client has seen applies if it is higher. Ignored by
+// the call times out. Default 0. If the client has seen a higher revision, that one is the minimum. Ignored by
 // GOMETA_LINEARIZABLE reads.
 gometa_status_t gometa_read_options_set_min_revision(gometa_read_options_t *options,
                                                      uint64_t min_revision,
@@ -582,13 +582,13 @@ gometa_role_t gometa_members_role(const gometa_members_t *members);
 // Returns the leader's client address, empty if it is unknown. Valid as long as `members`.
 const char *gometa_members_leader_address(const gometa_members_t *members);
 
-// Returns the number of members, the answering node included. Their order is that of the object.
+// Returns the number of members, the answering node included. Their order is fixed within this object.
 size_t gometa_members_count(const gometa_members_t *members);
 
 // Returns the id of a member by index, 0 if `index` is out of range.
 uint64_t gometa_members_node_id(const gometa_members_t *members, size_t index);
 
-// Returns the peer address (MessageAddr) of a member by index, by which logs name it. Empty if `index` is out of range.
+// Returns the peer address (MessageAddr) of the member at `index`; logs name members by it. Empty if out of range.
 // Valid as long as `members`.
 const char *gometa_members_message_address(const gometa_members_t *members, size_t index);
 
@@ -611,7 +611,7 @@ uint64_t gometa_node_status_leader_id(const gometa_node_status_t *status);
 // Returns the node's current epoch.
 uint64_t gometa_node_status_epoch(const gometa_node_status_t *status);
 
-// Returns the last revision in the node's log.
+// Returns the counter of the last entry in the node's replicated log.
 uint64_t gometa_node_status_last_revision(const gometa_node_status_t *status);
 
 // Returns the last revision that the node knows to be committed.
@@ -646,7 +646,7 @@ size_t gometa_node_status_peer_count(const gometa_node_status_t *status);
 // Returns the id of a peer by index, 0 if `index` is out of range.
 uint64_t gometa_node_status_peer_id(const gometa_node_status_t *status, size_t index);
 
-// Returns the peer address (MessageAddr) of a peer by index, by which logs name it. Empty if `index` is out of range.
+// Returns the peer address (MessageAddr) of the peer at `index`; logs name peers by it. Empty if out of range.
 // Valid as long as the status.
 const char *gometa_node_status_peer_message_address(const gometa_node_status_t *status, size_t index);
 
@@ -657,11 +657,11 @@ const char *gometa_node_status_peer_request_address(const gometa_node_status_t *
 // Returns whether a peer, by index, counts in quorums.
 bool gometa_node_status_peer_is_voter(const gometa_node_status_t *status, size_t index);
 
-// Returns, if the node leads, whether a peer, by index, follows it; otherwise whether that peer is its leader.
+// If the node leads: whether the peer at `index` follows it. Otherwise: whether the peer at `index` is its leader.
 // This is not a test of the network.
 bool gometa_node_status_peer_connected(const gometa_node_status_t *status, size_t index);
 
-// Returns, if the node leads, the last revision that a peer, by index, has acknowledged as durable; otherwise 0.
+// If the node leads: the last revision that the peer at `index` has acknowledged as durable. Otherwise 0.
 uint64_t gometa_node_status_peer_acked_revision(const gometa_node_status_t *status, size_t index);
 
 // Returns one line about a peer, by index. Empty if it is healthy. Valid as long as the status.
@@ -689,8 +689,8 @@ void gometa_future_free(gometa_future_t *future);
 
 // Calls `callback` with `context` and the future once it is ready, also if it is ready already.
 //
-// Callbacks run on a thread of the library, never on the calling thread, one at a time for each client. They may make
-// blocking calls, which delay the client's other callbacks, and free the future. Not called after gometa_future_free.
+// Callbacks run on a thread of the library, never on the calling thread, one at a time for each client. They may free
+// the future, and may make blocking calls, which delay the client's other callbacks.
 //
 // Returns GOMETA_INVALID_ARGUMENT if `callback` is NULL or the future has a callback or a queue already.
 gometa_status_t gometa_future_on_ready(gometa_future_t *future,
@@ -753,8 +753,8 @@ void gometa_queue_close(const gometa_queue_t *queue);
 // no-op.
 void gometa_queue_free(gometa_queue_t *queue);
 
-// Creates a log for records up to `level`, a gometa_log_level_t. It holds 1,000 records; further ones are dropped,
-// and a record with their number is queued before the next one. Free `*log` with gometa_log_free.
+// Creates a log for records up to `level`, a gometa_log_level_t. It holds 1,000 records. When it is full, records are
+// dropped; the next record is preceded by one with the number dropped. Free `*log` with gometa_log_free.
 //
 // Returns GOMETA_INVALID_ARGUMENT if `level` is not a gometa_log_level_t, GOMETA_RESOURCE_EXHAUSTED if no file
 // descriptor is available.

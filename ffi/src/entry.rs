@@ -7,7 +7,7 @@ use crate::{
     macros::{free, optional, read},
 };
 
-/// A key, its value and its revisions. Free with gometa_entry_free.
+/// A key, its value and its revisions (not a log entry). Free with gometa_entry_free.
 pub struct gometa_entry_t {
     entry: Entry,
 }

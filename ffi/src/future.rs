@@ -327,8 +327,8 @@ pub unsafe extern "C" fn gometa_future_free(future: *mut gometa_future_t) {
 
 /// Calls `callback` with `context` and the future once it is ready, also if it is ready already.
 ///
-/// Callbacks run on a thread of the library, never on the calling thread, one at a time for each client. They may make
-/// blocking calls, which delay the client's other callbacks, and free the future. Not called after gometa_future_free.
+/// Callbacks run on a thread of the library, never on the calling thread, one at a time for each client. They may free
+/// the future, and may make blocking calls, which delay the client's other callbacks.
 ///
 /// Returns GOMETA_INVALID_ARGUMENT if `callback` is NULL or the future has a callback or a queue already.
 #[unsafe(no_mangle)]

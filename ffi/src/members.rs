@@ -56,7 +56,7 @@ pub unsafe extern "C" fn gometa_members_leader_address(members: *const gometa_me
     read!(members, c"".as_ptr(), |members| members.leader.as_ptr())
 }
 
-/// Returns the number of members, the answering node included. Their order is that of the object.
+/// Returns the number of members, the answering node included. Their order is fixed within this object.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_members_count(members: *const gometa_members_t) -> usize {
     read!(members, 0, |members| members.members.len())
@@ -68,7 +68,7 @@ pub unsafe extern "C" fn gometa_members_node_id(members: *const gometa_members_t
     read!(members, None, |members| members.get(index)).map_or(0, |member| member.node)
 }
 
-/// Returns the peer address (MessageAddr) of a member by index, by which logs name it. Empty if `index` is out of range.
+/// Returns the peer address (MessageAddr) of the member at `index`; logs name members by it. Empty if out of range.
 /// Valid as long as `members`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_members_message_address(

@@ -102,7 +102,7 @@ pub unsafe extern "C" fn gometa_node_status_epoch(status: *const gometa_node_sta
     read!(status, 0, |status| status.status.epoch)
 }
 
-/// Returns the last revision in the node's log.
+/// Returns the counter of the last entry in the node's replicated log.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_last_revision(status: *const gometa_node_status_t) -> u64 {
     read!(status, 0, |status| status.status.last_revision)
@@ -177,7 +177,7 @@ pub unsafe extern "C" fn gometa_node_status_peer_id(
     read!(status, None, |status| status.peer(index)).map_or(0, |peer| peer.status.member.node)
 }
 
-/// Returns the peer address (MessageAddr) of a peer by index, by which logs name it. Empty if `index` is out of range.
+/// Returns the peer address (MessageAddr) of the peer at `index`; logs name peers by it. Empty if out of range.
 /// Valid as long as the status.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_message_address(
@@ -208,7 +208,7 @@ pub unsafe extern "C" fn gometa_node_status_peer_is_voter(
     read!(status, None, |status| status.peer(index)).is_some_and(|peer| peer.status.votes)
 }
 
-/// Returns, if the node leads, whether a peer, by index, follows it; otherwise whether that peer is its leader.
+/// If the node leads: whether the peer at `index` follows it. Otherwise: whether the peer at `index` is its leader.
 /// This is not a test of the network.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_connected(
@@ -218,7 +218,7 @@ pub unsafe extern "C" fn gometa_node_status_peer_connected(
     read!(status, None, |status| status.peer(index)).is_some_and(|peer| peer.status.connected)
 }
 
-/// Returns, if the node leads, the last revision that a peer, by index, has acknowledged as durable; otherwise 0.
+/// If the node leads: the last revision that the peer at `index` has acknowledged as durable. Otherwise 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_acked_revision(
     status: *const gometa_node_status_t,

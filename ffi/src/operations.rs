@@ -155,7 +155,7 @@ unsafe fn cas(
     write!(Cas, key: bytes!(Cas, key, key_len), revision: Some(revision), value: bytes!(Cas, value, value_len))
 }
 
-/// Replaces a key if its mod_revision equals `revision`; 0 means that the key must not exist. Blocks. `written` may
+/// Sets a key if its mod_revision equals `revision`; with 0, creates the key if it does not exist. Blocks. `written` may
 /// be NULL.
 ///
 /// Returns GOMETA_CAS_MISMATCH if the revision differs, and the errors of gometa_client_set.
@@ -224,8 +224,8 @@ unsafe fn delete_if(key: *const c_void, key_len: usize, revision: u64) -> Result
 
 /// Deletes a key if its mod_revision equals `revision`. Blocks. `deleted` may be NULL.
 ///
-/// Returns GOMETA_CAS_MISMATCH if the revision differs, and the errors of gometa_client_set. The revision of a key
-/// that does not exist is 0.
+/// Returns GOMETA_CAS_MISMATCH if the revision differs, and the errors of gometa_client_set. If the key does not
+/// exist, `revision` 0 succeeds, and any other is a mismatch.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_delete_if(
     client: *const gometa_client_t,
@@ -330,7 +330,7 @@ unsafe fn status_of(address: *const c_char) -> Result<Request, Error> {
 ///
 /// Returns GOMETA_INVALID_ARGUMENT if `address` is invalid.
 /// Returns GOMETA_UNAVAILABLE if the node cannot be reached, GOMETA_CONNECTION_LOST if it closes the connection.
-/// Returns GOMETA_DEADLINE_EXCEEDED, GOMETA_CLOSED and GOMETA_FORKED like gometa_client_get.
+/// Returns GOMETA_DEADLINE_EXCEEDED and GOMETA_CLOSED like gometa_client_get.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_status(
     client: *const gometa_client_t,
@@ -359,7 +359,7 @@ unsafe fn members_of() -> Result<Request, Error> {
 /// Reads the members of the ensemble and its leader, as known to the node that the client is connected to. Blocks.
 /// Free `*members` with gometa_members_free.
 ///
-/// Returns GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED, GOMETA_CLOSED and GOMETA_FORKED like gometa_client_get.
+/// Returns GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED and GOMETA_CLOSED like gometa_client_get.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_members(
     client: *const gometa_client_t,

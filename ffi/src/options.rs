@@ -84,8 +84,8 @@ pub unsafe extern "C" fn gometa_options_set_connect_timeout_ms(
 
 /// Sets the keepalive of the connection in milliseconds. While a response is pending and nothing is received for
 /// `interval_ms` (default 500), the client sends a ping; it closes the connection if nothing is received for another
-/// `timeout_ms` (default 1,000), and connects to another node. It also closes a connection on which a call times out
-/// after a response has been pending for `interval_ms`.
+/// `timeout_ms` (default 1,000), and connects to another node. It also closes a connection when a call times out
+/// that has waited for its response for at least `interval_ms`.
 ///
 /// Returns GOMETA_INVALID_ARGUMENT if either is 0 or above 365 days.
 #[unsafe(no_mangle)]
@@ -119,8 +119,8 @@ pub unsafe extern "C" fn gometa_options_set_name(
     })
 }
 
-/// Sets whether the client uses only the given addresses, in their order, and follows neither leader hints nor the
-/// list of members: for tools that examine one node. Default false.
+/// Sets whether the client uses only the given addresses, in their order, and ignores the leader's address and
+/// the members that nodes send: for tools that examine one node. Default false.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_options_set_pinned(
     options: *mut gometa_options_t,

@@ -19,7 +19,7 @@ pub struct gometa_read_options_t {
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum gometa_consistency_t {
-    /// Sees every write that any client had acknowledged before the read began.
+    /// Sees every write of any client that was acknowledged before the read began.
     GOMETA_LINEARIZABLE = 0,
     /// Reads the state of the answering node: faster, possibly stale, but never older than what this client has seen.
     GOMETA_LOCAL = 1,
@@ -64,7 +64,7 @@ pub unsafe extern "C" fn gometa_read_options_set_consistency(
 }
 
 /// Sets the minimum revision of a GOMETA_LOCAL read: the node answers when it has applied this revision, or
-/// the call times out. Default 0. The highest revision that the client has seen applies if it is higher. Ignored by
+/// the call times out. Default 0. If the client has seen a higher revision, that one is the minimum. Ignored by
 /// GOMETA_LINEARIZABLE reads.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_read_options_set_min_revision(

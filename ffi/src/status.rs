@@ -18,17 +18,17 @@ pub enum gometa_status_t {
     GOMETA_ALREADY_EXISTS = 3,
     /// The key's revision is not the expected one. See gometa_error_actual_revision.
     GOMETA_CAS_MISMATCH = 4,
-    /// A node was reached and did not answer within the timeout.
+    /// A node was reached and did not answer within the timeout, or a wait for a future, a tag or a record timed out.
     GOMETA_DEADLINE_EXCEEDED = 5,
     /// No node could be reached within the timeout, or the node asked for its status cannot be reached.
     GOMETA_UNAVAILABLE = 6,
-    /// The node is not the leader. Not returned to applications: the library tries another node.
+    /// The node did not forward the request to the leader. Not returned to applications: the library tries another node.
     GOMETA_NOT_LEADER = 7,
     /// The connection was lost before the response. Returned by gometa_client_status only.
     GOMETA_CONNECTION_LOST = 8,
     /// A key or a value exceeds its limit.
     GOMETA_TOO_LARGE = 9,
-    /// The session ended between two attempts of a write, which may have been applied. The next write opens another.
+    /// The session ended between two attempts of a write, which may have been applied. The next write opens a new one.
     GOMETA_SESSION_EXPIRED = 10,
     /// The client is not authenticated. Not returned by this version.
     GOMETA_UNAUTHENTICATED = 11,
@@ -48,7 +48,7 @@ pub enum gometa_status_t {
     GOMETA_INTERNAL = 18,
     /// The process was forked after the object was created.
     GOMETA_FORKED = 19,
-    /// The sequence number of a write is below its session's floor. Not returned to applications.
+    /// The session no longer has the outcome of this write, and does not execute it. Not returned to applications.
     GOMETA_FORGOTTEN = 20,
 }
 

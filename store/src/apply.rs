@@ -1,4 +1,4 @@
-//! The store: applies committed commands, in log order.
+//! The store: applies released commands, in log order.
 
 use bytes::Bytes;
 use gometa_proto::{
@@ -18,7 +18,7 @@ use crate::{
 /// The replicated state of one node: a table, and in memory the changes that are not yet in it.
 pub struct Store<T> {
     table: T,
-    /// Counter of the last applied log entry; 0 before the first.
+    /// Counter of the last applied log entry; 0 at the start (0 is the genesis).
     applied: u64,
     /// Value of `applied` at the last `take_batch`.
     taken: u64,
@@ -35,7 +35,7 @@ pub struct Applied {
     pub outcome: CommandOutcome,
 }
 
-/// The request that a command came from.
+/// The request that a command came from; of `EndSessions`, also the result.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
     /// A write.
@@ -77,7 +77,7 @@ impl<T: Table> Store<T> {
         &self.table
     }
 
-    /// Counter of the last applied log entry; 0 before the first.
+    /// Counter of the last applied log entry; 0 at the start (0 is the genesis).
     pub fn applied(&self) -> u64 {
         self.applied
     }
@@ -114,7 +114,7 @@ impl<T: Table> Store<T> {
         }
     }
 
-    /// Advances [`applied`](Store::applied) past a log entry that is not a command.
+    /// Advances [`applied`](Store::applied) past a log entry that the replication protocol wrote for itself.
     ///
     /// # Panics
     /// If `counter` is not `applied() + 1`.

@@ -25,7 +25,7 @@ pub(crate) fn record_hash(space: Space, key: &[u8], value: &[u8]) -> u128 {
     hasher.digest128()
 }
 
-/// Recomputes a table's checkpoint from its records, to verify the stored one. Scans the whole table; copies `applied`.
+/// Recomputes a table's checkpoint from its records, to verify the stored one. Scans the whole table; `applied` is taken from the stored checkpoint.
 pub fn recompute_checkpoint(table: &impl Table) -> Checkpoint {
     let mut computed = Checkpoint { applied: table.checkpoint().applied, ..Checkpoint::default() };
     table.scan(Space::Data, &mut |key, value| {

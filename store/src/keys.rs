@@ -15,7 +15,7 @@ use crate::{
     table::{Space, Table},
 };
 
-/// Upper bound, in bytes, of the memory of a changed key in overlay and batch, without key and value.
+/// Upper bound, in bytes, of the memory of one change in overlay and batch, besides its key and value.
 const CHANGE_BYTES_MAX: usize = 256;
 
 /// All keys. Reads consult the overlay first, then the table.
@@ -225,7 +225,7 @@ impl Keys {
         }
     }
 
-    /// Appends the changes since the last call to `writes`, as one new outstanding batch.
+    /// Appends to `writes` the changes since the last call: one new outstanding batch.
     pub(crate) fn take(&mut self, writes: &mut Vec<(Space, Bytes, Option<Bytes>)>) {
         self.taken += 1;
         self.pending_bytes = 0;

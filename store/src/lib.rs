@@ -2,16 +2,16 @@
 //!
 //! # Overview
 //!
-//! Every node of an ensemble applies the same commands, in the same order, to its own [`Store`]. [`Store::apply`] is
+//! Every node of an ensemble applies the same commands (payloads of log entries), in the same order, to its own [`Store`]. [`Store::apply`] is
 //! deterministic: the same commands on the same state give the same outcomes, the same state and the same state hash on
 //! every node. A failed operation, such as an `add` of an existing key, is an outcome too. The crate has no clock, no
 //! randomness and no IO. Sessions are ended by commands; the leader decides on timeouts.
 //!
 //! # Use by `node`
 //!
-//! `node` owns a store, applies released log entries to it, and passes its batches to storage:
+//! `node` owns a store, applies released (committed and locally durable) log entries to it, and passes its batches to storage:
 //!
-//! 1. [`Store::apply`] changes the state in memory; [`Store::skip`] passes over log entries that are not commands.
+//! 1. [`Store::apply`] changes the state in memory; [`Store::skip`] passes over log entries that the replication protocol writes for itself.
 //! 2. [`Store::take_batch`] returns all changes since the last call. Their keys are read from the *overlay* in memory
 //!    until the batch is reported by [`Store::batch_written`], then from the [`Table`]. The caller bounds the number of
 //!    outstanding batches.
@@ -21,7 +21,7 @@
 //! # Invariants
 //!
 //! - *Exactly once.* A write is identified by (session, seq) and executes at most once, however often it occurs in the
-//!   log. A duplicate gets the recorded outcome, or `Forgotten` if the client has given up waiting for it. Writes of an
+//!   log. A duplicate gets the recorded outcome, or `Forgotten` if its seq is below the session's floor. Writes of an
 //!   ended session do not execute. A session's id is the counter of the log entry that created it, so ids are never
 //!   reused.
 //! - *Unique revisions.* A key's `mod_revision` is the counter of the log entry that last wrote it.

@@ -26,7 +26,7 @@ pub struct Corrupt(String);
 pub enum WriteLookup {
     /// The session does not exist: it has ended, or this node has not applied its creation yet.
     NoSession,
-    /// The seq is below the session's floor: the outcome has been deleted, and the write will not execute.
+    /// The seq is below the session's floor: its outcome, if any, has been deleted; the write will not execute.
     Forgotten,
     /// The write has executed with this outcome.
     Recorded(CommandOutcome),
@@ -58,7 +58,7 @@ pub(crate) struct Sessions {
 struct Session {
     nonce: [u8; 16],
     timeout_ms: u32,
-    /// The lowest seq whose outcome is still kept; at least 1.
+    /// Outcomes of lower seqs have been deleted. At least 1.
     floor: u64,
     /// Outcomes of executed writes, ascending by seq; `floor <= seq < floor + WINDOW_MAX`.
     recorded: VecDeque<Recorded>,
@@ -218,7 +218,7 @@ impl Sessions {
         self.by_id.get(&id).map_or(WriteLookup::NoSession, |session| session.lookup_write(seq))
     }
 
-    /// The outcome of a command that opens the existing session `id`.
+    /// The outcome of `CreateSession` for the session `id`, which exists.
     pub(crate) fn opened_outcome(&self, id: u64) -> CommandOutcome {
         let timeout_ms = self.by_id[&id].timeout_ms;
         let opened = SessionOpened { session: id, timeout_ms };
@@ -280,7 +280,7 @@ impl Sessions {
         session.mark_changed(context.session, unchanged_hash, changed, pending_bytes);
     }
 
-    /// Appends the changes since the last call to `writes`.
+    /// Appends to `writes` the changes since the last call.
     pub(crate) fn take(&mut self, writes: &mut Vec<(Space, Bytes, Option<Bytes>)>) {
         writes.reserve(self.changed.len());
         self.pending_bytes = 0;

@@ -17,7 +17,7 @@ pub enum Space {
 /// The last applied log entry, with the state hash and the number of keys at that point. Every batch includes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Checkpoint {
-    /// Counter of the last applied log entry; 0 before the first.
+    /// Counter of the last applied log entry; 0 at the start (0 is the genesis).
     pub applied: u64,
     /// State hash of the table: the sum of the hashes of all records.
     pub hash: u128,

@@ -34,7 +34,7 @@ impl Hash for Ticks {
     }
 }
 
-/// Calls `write_i128`, as no other type of this crate does, so that [`Relative`] recognises tokens.
+/// Calls `write_i128`, as no other type of this crate does, so that `Relative` recognises tokens.
 impl Hash for Token {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_i128(self.0.into());
