@@ -47,6 +47,10 @@ fn no_message_of_the_wire_is_in_the_public_api() {
     let mut items = 0;
     for file in fs::read_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap() {
         let path = file.unwrap().path();
+        // Hidden: the calls of libgometa and of the Python package.
+        if path.ends_with("dispatch.rs") {
+            continue;
+        }
         let source = fs::read_to_string(&path).unwrap();
         // Names that stand for messages, besides paths through the module that is generated.
         let imported: Vec<&str> = source

@@ -27,7 +27,7 @@ use crate::{
     types::{Ticks, Token},
 };
 
-/// Calls `write_i64`, as no other type of this crate does, so that [`Relative`] recognises times.
+/// Calls `write_i64`, as no other type of this crate does, so that `Relative` recognises times.
 impl Hash for Ticks {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_i64(self.0.cast_signed());
