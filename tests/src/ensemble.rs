@@ -52,9 +52,6 @@ pub struct Reserved {
 
 impl Addresses {
     /// Reserves free ports until the returned value is dropped.
-    ///
-    /// # Panics
-    /// If the system has none.
     pub fn reserve(ip: IpAddr) -> Reserved {
         let pick = || {
             let election = UdpSocket::bind((ip, 0))?;
@@ -70,9 +67,6 @@ impl Addresses {
     }
 
     /// Returns ports that are free at this moment.
-    ///
-    /// # Panics
-    /// If the system has none.
     pub fn free(ip: IpAddr) -> Addresses {
         Addresses::reserve(ip).addresses
     }
@@ -88,9 +82,6 @@ impl Addresses {
 }
 
 /// Returns a random loopback address, which is most likely unused.
-///
-/// # Panics
-/// If the system has no random numbers.
 pub fn loopback_address() -> IpAddr {
     let random = getrandom::u32().unwrap_or_else(|error| panic!("no random numbers: {error}"));
     let octet = |shift: u32| 1 + ((random >> shift) as u8 % 254);
@@ -130,9 +121,6 @@ impl Ensemble {
     }
 
     /// Creates directories and configuration files, and starts nothing.
-    ///
-    /// # Panics
-    /// If they cannot be created.
     pub fn prepare(nodes: usize) -> Ensemble {
         Ensemble::prepare_reserving(nodes).0
     }
@@ -199,9 +187,6 @@ impl Ensemble {
     }
 
     /// Returns a node's configuration file.
-    ///
-    /// # Panics
-    /// If it cannot be read.
     pub fn configuration(&self, node: usize) -> Value {
         let file = self.nodes[node].directory.join("node.json");
         let read = fs::read(&file).map_err(|error| error.to_string());
@@ -210,18 +195,12 @@ impl Ensemble {
     }
 
     /// Replaces a node's configuration file, which is read at the node's next start.
-    ///
-    /// # Panics
-    /// If it cannot be written.
     pub fn configure(&self, node: usize, configuration: &Value) {
         write_configuration(&self.nodes[node].directory, configuration);
     }
 
     /// Makes the nodes announce these addresses to clients instead of those where they listen. For nodes that have not
     /// been started.
-    ///
-    /// # Panics
-    /// If a configuration file cannot be read or written.
     pub fn announce(&self, requests: &[SocketAddr]) {
         for (node, announced) in requests.iter().enumerate().take(self.nodes.len()) {
             let mut configuration = self.configuration(node);
@@ -247,9 +226,6 @@ impl Ensemble {
     }
 
     /// Changes a setting of every node. For nodes that have not been started.
-    ///
-    /// # Panics
-    /// If a configuration file cannot be read or written.
     pub fn configure_all(&self, name: &str, value: &Value) {
         for node in self.all() {
             let mut configuration = self.configuration(node);
@@ -274,9 +250,6 @@ impl Ensemble {
     }
 
     /// Returns the network between the nodes.
-    ///
-    /// # Panics
-    /// If they are connected directly.
     pub fn network(&self) -> &Network {
         self.network.as_ref().unwrap_or_else(|| panic!("this ensemble has no network that can be broken"))
     }
@@ -297,18 +270,17 @@ impl Ensemble {
     }
 
     /// Returns a client of all nodes.
-    ///
-    /// # Panics
-    /// Never: the addresses are addresses.
     pub fn client(&self, timeout: Duration) -> Client {
-        let built = Client::builder().timeout(timeout).build(self.requests_from(0));
+        self.client_from(0, timeout)
+    }
+
+    /// Returns a client of all nodes, which tries `first` first.
+    pub fn client_from(&self, first: usize, timeout: Duration) -> Client {
+        let built = Client::builder().timeout(timeout).build(self.requests_from(first));
         built.unwrap_or_else(|error| panic!("no client: {error}"))
     }
 
     /// Returns a client that stays on one node, also if it does not lead.
-    ///
-    /// # Panics
-    /// Never: the address is one.
     pub fn client_of(&self, node: usize, timeout: Duration) -> Client {
         let built = Client::builder().timeout(timeout).pinned(true).build([self.request(node)]);
         built.unwrap_or_else(|error| panic!("no client: {error}"))
@@ -330,18 +302,12 @@ impl Ensemble {
     }
 
     /// Starts a node without waiting for it.
-    ///
-    /// # Panics
-    /// If it is running.
     pub fn spawn(&mut self, node: usize) {
         self.spawn_with(node, Command::new(program("gometa-server")));
     }
 
     /// Starts a node whose files are limited to `blocks` blocks of 512 bytes: as on a full disk, a write beyond the limit
     /// fails. Does not wait for the node.
-    ///
-    /// # Panics
-    /// If it is running.
     pub fn spawn_with_short_files(&mut self, node: usize, blocks: u64) {
         let mut command = Command::new("sh");
         let server = program("gometa-server");
@@ -350,9 +316,6 @@ impl Ensemble {
     }
 
     /// Starts a node by the given command, to which the server's arguments are added. Does not wait for it.
-    ///
-    /// # Panics
-    /// If it is running.
     pub fn spawn_with(&mut self, node: usize, mut command: Command) {
         let node = &mut self.nodes[node];
         assert!(node.process.is_none(), "{} is running already", node.addresses.message);
@@ -365,20 +328,18 @@ impl Ensemble {
         });
     }
 
+    fn take(&mut self, node: usize) -> Process {
+        self.nodes[node].process.take().unwrap_or_else(|| panic!("node {node} is not running"))
+    }
+
     /// Waits until a node has exited by itself, and returns its status and its last line.
-    ///
-    /// # Panics
-    /// If it is not running, or does not exit.
     pub async fn end(&mut self, node: usize) -> (ExitStatus, String) {
-        let process = self.nodes[node].process.take().unwrap_or_else(|| panic!("node {node} is not running"));
+        let process = self.take(node);
         let status = process.end(PATIENCE).await;
         (status, last_line(&process.err()))
     }
 
     /// Waits until a node is ready, and returns the READY line's JSON; of a node with blocked outputs, its role only.
-    ///
-    /// # Panics
-    /// If it exits, or takes too long.
     pub async fn ready(&self, node: usize) -> Value {
         let what = format!("node {node} is ready");
         until(&what, PATIENCE, || async {
@@ -416,6 +377,11 @@ impl Ensemble {
     /// Starts all nodes, and waits until they are ready.
     pub async fn start_all(&mut self) {
         self.all().into_iter().for_each(|node| self.spawn(node));
+        self.all_ready().await;
+    }
+
+    /// Waits until all nodes are ready.
+    pub async fn all_ready(&self) {
         for node in self.all() {
             self.ready(node).await;
         }
@@ -428,17 +394,11 @@ impl Ensemble {
     }
 
     /// Returns the process of a running node.
-    ///
-    /// # Panics
-    /// If it is not running.
     pub fn process(&self, node: usize) -> &Process {
         self.nodes[node].process.as_ref().unwrap_or_else(|| panic!("node {node} is not running"))
     }
 
     /// Returns the pipe of a node with blocked outputs, for reading.
-    ///
-    /// # Panics
-    /// If the node is not running, or its outputs are not blocked.
     pub fn unblock(&mut self, node: usize) -> PipeReader {
         let process = self.nodes[node].process.as_mut();
         process.unwrap_or_else(|| panic!("node {node} is not running")).unblock()
@@ -462,30 +422,20 @@ impl Ensemble {
     }
 
     /// Stops a node with SIGTERM, and waits for its exit.
-    ///
-    /// # Panics
-    /// If it is not running, or does not exit.
     pub async fn terminate(&mut self, node: usize) -> ExitStatus {
-        let process = self.nodes[node].process.take().unwrap_or_else(|| panic!("node {node} is not running"));
+        let process = self.take(node);
         process.signal(Signal::TERM);
         process.end(PATIENCE).await
     }
 
     /// Closes the standard input that a node watches, and waits for its exit.
-    ///
-    /// # Panics
-    /// If it is not running, or does not exit.
     pub async fn close_stdin(&mut self, node: usize) -> ExitStatus {
-        let mut process =
-            self.nodes[node].process.take().unwrap_or_else(|| panic!("node {node} is not running"));
+        let mut process = self.take(node);
         process.close_stdin();
         process.end(PATIENCE).await
     }
 
     /// Removes the data directory of a node that is not running.
-    ///
-    /// # Panics
-    /// If it is running, or the directory cannot be removed.
     pub fn wipe(&mut self, node: usize) {
         assert!(self.nodes[node].process.is_none(), "node {node} is running");
         let data = self.data(node);
@@ -501,9 +451,6 @@ impl Ensemble {
     }
 
     /// Waits until the log of a node's latest start has a line with all these words, and returns that line.
-    ///
-    /// # Panics
-    /// If there is none before the deadline.
     pub async fn logged(&self, node: usize, words: &[&str]) -> String {
         let what = format!("node {node} logs {words:?}");
         until(&what, PATIENCE, || async {
@@ -514,18 +461,19 @@ impl Ensemble {
         .await
     }
 
+    /// Returns the leader, and one of the others at random.
+    pub async fn leader_and_other(&self, random: &mut Random) -> (usize, usize) {
+        let leader = self.leader().await;
+        let others = self.others(leader);
+        (leader, others[random.below(others.len() as u64) as usize])
+    }
+
     /// Returns a node's status.
-    ///
-    /// # Errors
-    /// If the request fails or times out.
     pub async fn status(&self, node: usize) -> gometa_client::Result<NodeStatus> {
         self.observer.status_of(&self.request(node)).await
     }
 
     /// Waits until `wanted` accepts a node's status; its error names what is missing.
-    ///
-    /// # Panics
-    /// If it does not before the deadline.
     pub async fn status_when(
         &self,
         node: usize,
@@ -540,9 +488,6 @@ impl Ensemble {
     }
 
     /// Waits until one of these nodes leads, and returns the one with the highest epoch.
-    ///
-    /// # Panics
-    /// If none does before the deadline.
     pub async fn leader_among(&self, nodes: &[usize]) -> usize {
         until(&format!("a leader among {nodes:?}"), PATIENCE, || async {
             let mut found = None;

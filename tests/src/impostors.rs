@@ -1,6 +1,6 @@
 //! Servers other than gometa, at addresses where a client expects a node.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Mutex, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -9,7 +9,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::random::{self, Random};
+use crate::{
+    lock,
+    random::{self, Random},
+};
 
 /// The number of connections that one of them serves at a time; more wait.
 const CONNECTIONS_MAX: usize = 64;
@@ -33,15 +36,12 @@ pub struct Impostors {
 
 impl Impostors {
     /// Starts all of them on 127.0.0.1.
-    ///
-    /// # Panics
-    /// If there are no free ports.
     pub async fn start() -> Impostors {
         let mut tasks = JoinSet::new();
         let http = listen(&mut tasks, |stream| async move { drop(speak_http(stream).await) }).await;
-        let seed = Arc::new(std::sync::Mutex::new(random::seeded(0x676f_6d65_7461)));
+        let seed = Mutex::new(random::seeded(0x676f_6d65_7461));
         let noise = listen(&mut tasks, move |stream| {
-            let number = seed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).word();
+            let number = lock(&seed).word();
             async move { drop(make_noise(stream, random::seeded(number)).await) }
         })
         .await;

@@ -7,20 +7,23 @@
 //! - [`impostors`]: other servers at addresses where a client expects a node.
 //! - [`wait`]: conditions with deadlines; [`random`]: seeds.
 //!
-//! Failures are panics: these are tests. The repository's own rules are in `tests/repo/` and use none of it.
+//! A function that fails, or waits beyond its deadline, panics with the cause, unless it returns a `Result`: these are
+//! tests. The repository's own rules are in `tests/repo/` and use none of it.
 #![forbid(unsafe_code)]
 
 pub mod chaos;
 pub mod clients;
 pub mod ensemble;
-
 pub mod impostors;
 pub mod network;
 pub mod program;
 pub mod random;
 pub mod wait;
 
-use std::io::Write;
+use std::{
+    io::Write,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 /// Writes a line to standard output.
 pub fn print_line(line: &str) {
@@ -30,4 +33,9 @@ pub fn print_line(line: &str) {
 /// Writes to standard error, indented. Shown also by tests that pass.
 pub fn say(text: &str) {
     drop(writeln!(std::io::stderr().lock(), "\n    {}", text.replace('\n', "\n    ")));
+}
+
+/// Locks a mutex, also after a panic elsewhere.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,7 +12,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -29,7 +29,10 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use crate::random::{self, Random};
+use crate::{
+    lock,
+    random::{self, Random},
+};
 
 /// The number of bytes read from a connection at a time.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -96,20 +99,12 @@ pub struct Network {
     breaks: Vec<watch::Sender<Break>>,
     /// The addresses of `to` in the configuration of `from`.
     proxies: Vec<Option<Target>>,
-    counts: Arc<Counts>,
+    counts: Counts,
     _tasks: JoinSet<()>,
 }
 
-#[derive(Default)]
-struct Counts {
-    passed: AtomicU64,
-    lost: AtomicU64,
-    held: AtomicU64,
-    delayed: AtomicU64,
-    doubled: AtomicU64,
-    overtaken: AtomicU64,
-    broken: AtomicU64,
-}
+/// The counters of all lines together, shared by all tasks.
+type Counts = Arc<Mutex<Seen>>;
 
 /// Counters of all lines together.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -132,15 +127,12 @@ pub struct Seen {
 
 impl Network {
     /// Starts proxies between all nodes, on `ip`, without faults.
-    ///
-    /// # Panics
-    /// If there are no free ports.
     pub async fn between(targets: &[Target], ip: IpAddr, seed: u64) -> Network {
         let nodes = targets.len();
         let pairs = nodes * nodes;
         let lines: Vec<watch::Sender<Line>> = (0..pairs).map(|_| watch::Sender::default()).collect();
         let breaks: Vec<watch::Sender<Break>> = (0..pairs).map(|_| watch::Sender::default()).collect();
-        let counts = Arc::new(Counts::default());
+        let counts = Counts::default();
         let mut proxies = Vec::with_capacity(pairs);
         let mut tasks = JoinSet::new();
         for pair in 0..pairs {
@@ -175,9 +167,6 @@ impl Network {
     }
 
     /// Returns the addresses of node `to` for the configuration of node `from`.
-    ///
-    /// # Panics
-    /// If both are the same node.
     pub fn proxy(&self, from: usize, to: usize) -> Target {
         self.proxies[from * self.nodes + to].unwrap_or_else(|| panic!("node {from} needs no proxy to itself"))
     }
@@ -229,16 +218,7 @@ impl Network {
 
     /// Returns the counters.
     pub fn seen(&self) -> Seen {
-        let Counts { passed, lost, held, delayed, doubled, overtaken, broken } = &*self.counts;
-        Seen {
-            passed: passed.load(Relaxed),
-            lost: lost.load(Relaxed),
-            held: held.load(Relaxed),
-            delayed: delayed.load(Relaxed),
-            doubled: doubled.load(Relaxed),
-            overtaken: overtaken.load(Relaxed),
-            broken: broken.load(Relaxed),
-        }
+        *lock(&self.counts)
     }
 }
 
@@ -247,7 +227,7 @@ async fn carry_votes(
     target: SocketAddr,
     line: watch::Receiver<Line>,
     mut random: Random,
-    counts: Arc<Counts>,
+    counts: Counts,
 ) {
     let socket = Arc::new(socket);
     // The number of the latest datagram that was forwarded.
@@ -261,22 +241,22 @@ async fn carry_votes(
         let Ok((length, _)) = socket.recv_from(&mut buffer).await else { continue };
         let fault = *line.borrow();
         if fault.cut {
-            counts.held.fetch_add(1, Relaxed);
+            lock(&counts).held += 1;
             continue;
         }
         if random.percent(fault.loss_percent) || late.len() >= DATAGRAMS_MAX {
-            counts.lost.fetch_add(1, Relaxed);
+            lock(&counts).lost += 1;
             continue;
         }
         number += 1;
-        counts.passed.fetch_add(1, Relaxed);
+        lock(&counts).passed += 1;
         let mut delay = fault.delay + share(&mut random, fault.jitter);
         if random.percent(fault.overtake_percent) {
             delay += share(&mut random, OVERTAKEN_MAX);
         }
         let mut delays = vec![delay];
         if random.percent(fault.double_percent) {
-            counts.doubled.fetch_add(1, Relaxed);
+            lock(&counts).doubled += 1;
             delays.push(delay + share(&mut random, COPY_MAX));
         }
         for delay in delays {
@@ -285,13 +265,13 @@ async fn carry_votes(
                 drop(socket.send_to(&buffer[..length], target).await);
                 continue;
             }
-            counts.delayed.fetch_add(1, Relaxed);
+            lock(&counts).delayed += 1;
             let (socket, datagram, due) = (socket.clone(), buffer[..length].to_vec(), Instant::now() + delay);
             let (latest, counts) = (latest.clone(), counts.clone());
             late.spawn(async move {
                 sleep_until(due).await;
                 if latest.fetch_max(number, Relaxed) > number {
-                    counts.overtaken.fetch_add(1, Relaxed);
+                    lock(&counts).overtaken += 1;
                 }
                 drop(socket.send_to(&datagram, target).await);
             });
@@ -314,7 +294,7 @@ struct Way {
     back: watch::Receiver<Line>,
     breaks: watch::Receiver<Break>,
     random: Random,
-    counts: Arc<Counts>,
+    counts: Counts,
 }
 
 async fn carry_links(listener: TcpListener, target: SocketAddr, mut way: Way) {
@@ -345,7 +325,7 @@ impl Way {
             (stream.into_split(), onward.into_split());
         let mut random = self.random.clone();
         let (one, other) = (random::seeded(random.word()), random::seeded(random.word()));
-        let counts = &*self.counts;
+        let counts = &self.counts;
         let carried = async {
             tokio::join!(
                 pump(&mut near_in, &mut far_out, self.there.clone(), one, counts),
@@ -356,7 +336,7 @@ impl Way {
             () = carried => return,
             _ = self.breaks.changed() => {}
         }
-        counts.broken.fetch_add(1, Relaxed);
+        lock(&counts).broken += 1;
         let broken = *self.breaks.borrow();
         match broken {
             Break::HalfOpen { gone } if gone == self.to => {
@@ -396,7 +376,7 @@ async fn pump(
             let fault = *line.borrow();
             let delay = fault.delay + share(&mut random, fault.jitter);
             if !delay.is_zero() {
-                counts.delayed.fetch_add(1, Relaxed);
+                lock(&counts).delayed += 1;
             }
             if sender.send((Instant::now() + delay, chunk)).await.is_err() {
                 break;
@@ -411,7 +391,7 @@ async fn pump(
                 sleep(Duration::from_micros(microseconds)).await;
             }
             if gate.borrow().cut {
-                counts.held.fetch_add(1, Relaxed);
+                lock(&counts).held += 1;
             }
             if gate.wait_for(|line| !line.cut).await.is_err() || to.write_all(&chunk).await.is_err() {
                 return;

@@ -2,11 +2,11 @@
 
 use std::{
     env, fs,
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, PipeReader, PipeWriter, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::Mutex,
     time::Duration,
 };
 
@@ -15,13 +15,10 @@ use rustix::{
     process::{Pid, Signal, kill_process},
 };
 
-use crate::wait::until;
+use crate::{lock, wait::until};
 
 /// Returns the path of a program that was built together with the running one: beside it, or beside the directory of
 /// tests that contains it.
-///
-/// # Panics
-/// If it does not exist.
 pub fn program(name: &str) -> PathBuf {
     let running =
         env::current_exe().unwrap_or_else(|error| panic!("this program's path is not known: {error}"));
@@ -52,9 +49,6 @@ pub struct Process {
 
 impl Process {
     /// Starts `command` with its output in files `{name}.out` and `{name}.err` of `directory`.
-    ///
-    /// # Panics
-    /// If it cannot be started.
     pub fn start(command: &mut Command, directory: &Path, name: &str) -> Process {
         let (out, err) = (directory.join(format!("{name}.out")), directory.join(format!("{name}.err")));
         let mut process = Process::spawn(command.stdout(create(&out)).stderr(create(&err)));
@@ -63,9 +57,6 @@ impl Process {
     }
 
     /// Starts `command` with both of its outputs blocked: a full pipe from which nothing is read.
-    ///
-    /// # Panics
-    /// If it cannot be started.
     pub fn start_blocked(command: &mut Command) -> Process {
         let pipe = full_pipe().and_then(|(reader, writer)| Ok((reader, writer.try_clone()?, writer)));
         let (reader, out, err) = pipe.unwrap_or_else(|error| panic!("no pipe: {error}"));
@@ -88,9 +79,6 @@ impl Process {
 
     /// Returns the pipe of a process that was started with blocked outputs, for reading. If it is dropped, writes to
     /// the outputs fail.
-    ///
-    /// # Panics
-    /// If the outputs are not blocked, or the pipe was taken before.
     pub fn unblock(&mut self) -> PipeReader {
         self.blocked.take().unwrap_or_else(|| panic!("the outputs of process {} are not blocked", self.id))
     }
@@ -110,36 +98,21 @@ impl Process {
         read(&self.err)
     }
 
-    /// Returns the path of the file with its standard error.
-    pub fn err_file(&self) -> &Path {
-        &self.err
-    }
-
     /// Returns the exit status, `None` while it is running.
-    ///
-    /// # Panics
-    /// If the status cannot be read.
     pub fn ended(&self) -> Option<ExitStatus> {
-        self.child()
-            .try_wait()
-            .unwrap_or_else(|error| panic!("cannot look at process {}: {error}", self.id()))
+        let looked = lock(&self.child).try_wait();
+        looked.unwrap_or_else(|error| panic!("cannot look at process {}: {error}", self.id))
     }
 
     /// Waits for its exit.
-    ///
-    /// # Panics
-    /// If it does not exit within `patience`.
     pub async fn end(&self, patience: Duration) -> ExitStatus {
         let what = format!("the end of process {}", self.id);
         until(&what, patience, || async { self.ended().ok_or_else(|| "it runs".to_owned()) }).await
     }
 
     /// Sends a signal.
-    ///
-    /// # Panics
-    /// If the process has exited already.
     pub fn signal(&self, signal: Signal) {
-        let sent = kill_process(self.pid(), signal);
+        let sent = kill_process(Pid::from_child(&lock(&self.child)), signal);
         sent.unwrap_or_else(|error| panic!("process {} got no {signal:?}: {error}", self.id()));
     }
 
@@ -150,23 +123,17 @@ impl Process {
 
     /// Kills it with SIGKILL, paused or not, and waits for its exit.
     pub fn kill(&self) {
-        let mut child = self.child();
+        let mut child = lock(&self.child);
         drop(child.kill());
         drop(child.wait());
     }
 
     /// Returns the resident memory in KiB.
-    ///
-    /// # Panics
-    /// If it cannot be read.
     pub fn resident_kib(&self) -> u64 {
         self.memory_kib("VmRSS:")
     }
 
     /// Returns the highest resident memory so far, in KiB.
-    ///
-    /// # Panics
-    /// If it cannot be read.
     pub fn peak_kib(&self) -> u64 {
         self.memory_kib("VmHWM:")
     }
@@ -176,14 +143,6 @@ impl Process {
         let line = status.lines().find_map(|line| line.strip_prefix(label));
         line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok())
             .unwrap_or_else(|| panic!("process {} has no {label} {status}", self.id()))
-    }
-
-    fn child(&self) -> MutexGuard<'_, Child> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_child(&self.child())
     }
 }
 
@@ -212,8 +171,7 @@ fn full_pipe() -> io::Result<(PipeReader, PipeWriter)> {
 }
 
 fn create(path: &Path) -> File {
-    let file = OpenOptions::new().create(true).truncate(true).write(true).open(path);
-    file.unwrap_or_else(|error: io::Error| panic!("cannot create {}: {error}", path.display()))
+    File::create(path).unwrap_or_else(|error| panic!("cannot create {}: {error}", path.display()))
 }
 
 /// Returns a file's content so far; nothing if it does not exist.

@@ -16,9 +16,6 @@ pub fn seeded(seed: u64) -> Random {
 }
 
 /// A generator whose seed is in the environment as `GOMETA_TEST_SEED`, or new if that is empty or not set. Prints it.
-///
-/// # Panics
-/// If that variable is no number, or the system has no random numbers.
 pub fn of_this_run(test: &str) -> Random {
     let seed = match env::var(VARIABLE) {
         Ok(text) if !text.is_empty() => {

@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     io::Write,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -15,7 +15,10 @@ use gometa_client::{
     Arguments, Client, Deleted, Error, ErrorKind, Operation, Outcome, ReadOptions, Reply, Request, Written,
     blocking,
 };
-use gometa_tests::clients::line::{Line, hex};
+use gometa_tests::{
+    clients::line::{Line, hex},
+    lock,
+};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     sync::Notify,
@@ -229,8 +232,4 @@ fn report(number: u64, said: Said) {
 fn write(line: &str) {
     let mut out = std::io::stdout().lock();
     drop(out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush()));
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

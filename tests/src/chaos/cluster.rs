@@ -15,11 +15,12 @@ use super::{
     judge::{Evidence, judge},
     kinds::Kind,
     preload::Preload,
-    tally::{Tally, lock},
+    tally::Tally,
     workload::{COUNTER, Workload},
 };
 use crate::{
     ensemble::Ensemble,
+    lock,
     program::program,
     random::{self, Random},
     wait::until,
@@ -76,25 +77,18 @@ impl Cluster {
         lock(tally).skipped = skipped;
         let probe = ensemble.client(PROBE_TIMEOUT);
         let clients = 4 + random.below(5) as usize;
-        // There are no clients yet; dropping this value stops the nodes if anything fails.
-        let workload = Workload::none();
-        let (images, preload) = (images.ok(), preload.ok());
         let mut cluster = Cluster {
-            workload,
+            // There are no clients yet; dropping this value stops the nodes if anything fails.
+            workload: Workload::none(),
             probe,
             ensemble,
-            images,
-            preload,
+            images: images.ok(),
+            preload: preload.ok(),
             random,
             wiped: None,
             damaged: BTreeSet::new(),
         };
-        for node in cluster.ensemble.all() {
-            cluster.spawn(node);
-        }
-        for node in cluster.ensemble.all() {
-            cluster.ensemble.ready(node).await;
-        }
+        cluster.restart(&cluster.ensemble.all()).await;
         let counter = cluster.probe.add(COUNTER, "0").await;
         counter.unwrap_or_else(|error| panic!("a new ensemble takes no write: {error}"));
         cluster.workload = Workload::start(&cluster.ensemble, clients, &mut cluster.random);
@@ -102,17 +96,11 @@ impl Cluster {
     }
 
     /// Returns the disk images.
-    ///
-    /// # Panics
-    /// If there are none: no kind that needs them is scheduled then.
     pub(super) fn images(&self) -> &Images {
         self.images.as_ref().unwrap_or_else(|| panic!("there are no disk images"))
     }
 
     /// Returns the preloaded library.
-    ///
-    /// # Panics
-    /// If there is none: no kind that needs it is scheduled then.
     pub(super) fn library(&self) -> &Preload {
         self.preload.as_ref().unwrap_or_else(|| panic!("there is no library"))
     }

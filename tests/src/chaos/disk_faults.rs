@@ -11,7 +11,7 @@ use std::{
 use super::{
     cluster::Cluster,
     faults::{FaultResult, counted},
-    images::run,
+    images::{files, run},
     judge::missing,
 };
 use crate::wait::until;
@@ -70,7 +70,7 @@ impl Cluster {
     }
 
     pub(super) async fn fail_syncs(&mut self, node: usize) -> FaultResult {
-        self.library().fail_syncs(node).unwrap_or_else(|error| panic!("failing syncs: {error}"));
+        self.library().break_syncs(node, "fail").unwrap_or_else(|error| panic!("failing syncs: {error}"));
         let ended = self.ends(node).await;
         let served = self.serves_again(Instant::now()).await;
         let hits = self.library().heal_syncs(node);
@@ -121,13 +121,8 @@ impl Cluster {
         if !majority {
             served = self.serves_again(struck).await;
         }
-        FaultResult {
-            what: format!("nodes {victims:?}"),
-            processes: victims.len(),
-            effect,
-            served,
-            outcome: None,
-        }
+        let what = format!("nodes {victims:?}");
+        FaultResult { what, processes: victims.len(), effect, served, outcome: None }
     }
 
     /// Kills a node, damages one of its files, and starts it again. Either it refuses, and gets back its old files
@@ -199,9 +194,6 @@ impl Cluster {
     }
 
     /// Returns the node's last line if its outputs are not blocked.
-    ///
-    /// # Panics
-    /// If there is none, or a signal has ended the node.
     pub(super) fn last_words(&self, node: usize, status: ExitStatus, why: &str) -> String {
         let log = self.ensemble.log(node);
         let last = log.lines().last().unwrap_or_default();
@@ -274,23 +266,6 @@ fn zero(path: &Path, at: u64, length: u64) -> io::Result<bool> {
 
 fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().display().to_string()
-}
-
-/// Returns all files below a directory, with their lengths.
-fn files(directory: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
-        if metadata.is_dir() {
-            found.append(&mut files(&entry.path())?);
-        } else if metadata.is_file() {
-            found.push((entry.path(), metadata.len()));
-        }
-    }
-    // In a fixed order, so that a seed repeats the choice.
-    found.sort();
-    Ok(found)
 }
 
 /// Copies a directory to a new place, and syncs the copy, so that it survives power cuts.

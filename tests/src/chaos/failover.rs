@@ -5,9 +5,8 @@
 //! A write counts if it was called after the kill, also on the connection to the dead leader.
 
 use std::{
-    process::Command,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -17,7 +16,7 @@ use gometa_client::Client;
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{cluster::whole, preload::Preload, tally::percentile};
-use crate::{ensemble::Ensemble, print_line, program::program, random, wait::until};
+use crate::{ensemble::Ensemble, lock, print_line, random, wait::until};
 
 /// The number of clients that write.
 pub const CLIENTS: usize = 4;
@@ -46,7 +45,7 @@ pub struct Failovers {
 }
 
 /// The progress of one client.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Progress {
     /// The time of the first acknowledgement of a write called after the latest kill.
     answered: Option<Instant>,
@@ -62,12 +61,8 @@ struct Watch {
 }
 
 impl Watch {
-    fn progress(&self, client: usize) -> std::sync::MutexGuard<'_, Progress> {
-        self.progress[client].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn killed(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.killed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn progress(&self, client: usize) -> MutexGuard<'_, Progress> {
+        lock(&self.progress[client])
     }
 
     fn answered(&self) -> Vec<Instant> {
@@ -97,19 +92,16 @@ impl Nodes {
         });
         let mut nodes = Nodes { ensemble, preload };
         nodes.ensemble.all().into_iter().for_each(|node| nodes.spawn(node));
-        for node in nodes.ensemble.all() {
-            nodes.ensemble.ready(node).await;
-        }
+        nodes.ensemble.all_ready().await;
         nodes
     }
 
     /// Starts a node without waiting for it.
     fn spawn(&mut self, node: usize) {
-        let mut command = Command::new(program("gometa-server"));
-        if let Some(preload) = &self.preload {
-            preload.apply(node, &mut command);
+        match &self.preload {
+            Some(preload) => self.ensemble.spawn_with(node, preload.server(node)),
+            None => self.ensemble.spawn(node),
         }
-        self.ensemble.spawn_with(node, command);
     }
 
     /// The number of syncs that were slowed down.
@@ -130,16 +122,14 @@ pub async fn failovers(seed: u64, count: usize, sync_ms: Option<u64>) -> Failove
     let formed = formed.elapsed();
     let ensemble = &nodes.ensemble;
     let probe = ensemble.client(TIMEOUT);
-    let progress = || Mutex::new(Progress { answered: None, writes: 0 });
     let watch = Arc::new(Watch {
         stop: AtomicBool::default(),
         killed: Mutex::default(),
-        progress: (0..CLIENTS).map(|_| progress()).collect(),
+        progress: (0..CLIENTS).map(|_| Mutex::default()).collect(),
     });
     let mut clients = JoinSet::new();
     for name in 0..CLIENTS {
-        let client = Client::builder().timeout(TIMEOUT).build(ensemble.requests_from(name % ensemble.size()));
-        let client = client.unwrap_or_else(|error| panic!("no client: {error}"));
+        let client = ensemble.client_from(name % ensemble.size(), TIMEOUT);
         clients.spawn(write(name, client, watch.clone()));
     }
     let begun = Instant::now();
@@ -151,7 +141,7 @@ pub async fn failovers(seed: u64, count: usize, sync_ms: Option<u64>) -> Failove
         sleep(gap).await;
         let leader = ensemble.leader().await;
         let killed = {
-            let mut noted = watch.killed();
+            let mut noted = lock(&watch.killed);
             (0..CLIENTS).for_each(|client| watch.progress(client).answered = None);
             let killed = Instant::now();
             *noted = Some(killed);
@@ -210,7 +200,7 @@ async fn write(name: usize, client: Client, watch: Arc<Watch>) {
         let written = written.unwrap_or_else(|error| panic!("a write within {TIMEOUT:?}: {error}"));
         assert!(written.version > version, "version {} after version {version}", written.version);
         version = written.version;
-        let after = watch.killed().is_some_and(|killed| called >= killed);
+        let after = lock(&watch.killed).is_some_and(|killed| called >= killed);
         {
             let mut progress = watch.progress(name);
             progress.writes += 1;

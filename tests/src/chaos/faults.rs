@@ -112,9 +112,6 @@ impl Cluster {
     }
 
     /// Checks that no node has exited by itself, which is expected of disk faults only.
-    ///
-    /// # Panics
-    /// If one has.
     fn nobody_has_ended(&self) {
         for node in self.ensemble.all() {
             if let Some(status) = self.ensemble.process(node).ended() {
@@ -170,9 +167,7 @@ impl Cluster {
             self.hold(gap).await;
         }
         let struck = Instant::now();
-        for node in self.ensemble.all() {
-            self.ensemble.ready(node).await;
-        }
+        self.ensemble.all_ready().await;
         let served = self.serves_again(struck).await;
         let what = format!("{kills} kills in {time:.0?}");
         FaultResult { what, processes: kills, effect: Ok(()), served, outcome: None }
@@ -255,13 +250,9 @@ impl Cluster {
         let then = if killed { ", one killed meanwhile" } else { "" };
         // A clock that was not read had no effect.
         let hit = reads.iter().filter(|reads| **reads > 0).count();
-        FaultResult {
-            what: format!("{}{then}", said.join("; ")),
-            processes: hit,
-            effect: counted("reads of a wrong clock", hit as u64),
-            served,
-            outcome: None,
-        }
+        let (what, effect) =
+            (format!("{}{then}", said.join("; ")), counted("reads of a wrong clock", hit as u64));
+        FaultResult { what, processes: hit, effect, served, outcome: None }
     }
 
     fn wrong_reads(&self, nodes: &[usize]) -> Vec<u64> {

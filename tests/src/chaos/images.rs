@@ -9,7 +9,7 @@
 
 use std::{
     fs,
-    io::ErrorKind,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
     process::{self, Command},
 };
@@ -56,9 +56,6 @@ pub(super) struct Images {
 
 impl Images {
     /// Creates and mounts an image for each node.
-    ///
-    /// # Errors
-    /// If the system does not allow it.
     pub(super) fn mount(nodes: usize) -> Result<Images, String> {
         let name = format!("{PREFIX}{}-", process::id());
         let directory = tempfile::Builder::new().prefix(&name).tempdir();
@@ -99,11 +96,12 @@ impl Images {
 
     /// Fills a node's disk to the last block. The node must be paused: the space that its files have reserved beyond their
     /// ends is released, so that its next write fails.
-    ///
-    /// # Errors
-    /// If a command fails.
     pub(super) fn fill(&self, node: usize) -> Result<(), String> {
-        shorten(&self.data(node)).map_err(|error| format!("reserved blocks: {error}"))?;
+        for (path, length) in files(&self.data(node)).map_err(|error| format!("reserved blocks: {error}"))? {
+            let opened = fs::OpenOptions::new().write(true).open(path);
+            let shortened = opened.and_then(|file| file.set_len(length));
+            shortened.map_err(|error| format!("reserved blocks: {error}"))?;
+        }
         let filler = self.place(node).join("filler");
         let file = fs::File::create(&filler).map_err(|error| format!("{}: {error}", filler.display()))?;
         let (mut end, mut piece) = (0, FILL_MAX);
@@ -120,18 +118,12 @@ impl Images {
     }
 
     /// Removes the filler.
-    ///
-    /// # Errors
-    /// If a command fails.
     pub(super) fn free(&self, node: usize) -> Result<(), String> {
         let filler = self.place(node).join("filler");
         fs::remove_file(&filler).map_err(|error| format!("{}: {error}", filler.display()))
     }
 
     /// Cuts the power of these nodes' disks at one moment. The caller then kills the processes.
-    ///
-    /// # Errors
-    /// If a command fails.
     pub(super) fn cut_power(&self, nodes: &[usize]) -> Result<(), String> {
         let places: Vec<PathBuf> = nodes.iter().map(|node| self.place(*node)).collect();
         for place in &places {
@@ -184,18 +176,21 @@ impl Drop for Images {
     }
 }
 
-/// Releases the space that files have reserved beyond their ends.
-fn shorten(directory: &Path) -> std::io::Result<()> {
+/// Returns all files below a directory, with their lengths.
+pub(super) fn files(directory: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let metadata = entry.metadata()?;
         if metadata.is_dir() {
-            shorten(&entry.path())?;
+            found.append(&mut files(&entry.path())?);
         } else if metadata.is_file() {
-            fs::OpenOptions::new().write(true).open(entry.path())?.set_len(metadata.len())?;
+            found.push((entry.path(), metadata.len()));
         }
     }
-    Ok(())
+    // In a fixed order, so that a seed repeats a choice.
+    found.sort();
+    Ok(found)
 }
 
 /// Removes the leftovers of killed runs, and prints a line if there were any.

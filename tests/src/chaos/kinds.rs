@@ -85,32 +85,34 @@ pub enum Group {
     FlippedBit,
 }
 
-/// Each kind with its group and its weight: how often it occurs in one round of a schedule.
-pub(super) const KINDS: [(Kind, Group, u64); 24] = [
-    (Kind::Kill, Group::Kill, 3),
-    (Kind::KillLeader, Group::Kill, 3),
-    (Kind::KillAll, Group::Kill, 1),
-    (Kind::KillStorm, Group::Kill, 1),
-    (Kind::Pause, Group::Pause, 2),
-    (Kind::PauseLeader, Group::Pause, 2),
-    (Kind::PauseAll, Group::Pause, 1),
-    (Kind::Isolate, Group::Partition, 1),
-    (Kind::IsolateLeader, Group::Partition, 1),
-    (Kind::OneWay, Group::Partition, 1),
-    (Kind::Bridge, Group::Partition, 1),
-    (Kind::HalfOpen, Group::Connection, 1),
-    (Kind::Reset, Group::Connection, 1),
-    (Kind::Delay, Group::Delay, 1),
-    (Kind::Jitter, Group::Delay, 1),
-    (Kind::Loss, Group::Datagram, 1),
-    (Kind::Jumble, Group::Datagram, 1),
-    (Kind::DiskFull, Group::DiskFull, 1),
-    (Kind::SyncFails, Group::FailingSync, 1),
-    (Kind::SyncSlow, Group::SlowSync, 1),
-    (Kind::PowerCut, Group::PowerCut, 2),
-    (Kind::PowerCutAll, Group::PowerCut, 1),
-    (Kind::Clock, Group::Clock, 1),
-    (Kind::Flip, Group::FlippedBit, 1),
+/// A kind, its group, its weight (how often it occurs in one round of a schedule), and its name in reports.
+pub(super) type Row = (Kind, Group, u64, &'static str);
+
+pub(super) const KINDS: [Row; 24] = [
+    (Kind::Kill, Group::Kill, 3, "kill -9 of one"),
+    (Kind::KillLeader, Group::Kill, 3, "kill -9 of the leader"),
+    (Kind::KillAll, Group::Kill, 1, "kill -9 of all"),
+    (Kind::KillStorm, Group::Kill, 1, "kill -9, many times"),
+    (Kind::Pause, Group::Pause, 2, "pause"),
+    (Kind::PauseLeader, Group::Pause, 2, "pause of the leader"),
+    (Kind::PauseAll, Group::Pause, 1, "pause of all"),
+    (Kind::Isolate, Group::Partition, 1, "partition, one alone"),
+    (Kind::IsolateLeader, Group::Partition, 1, "partition, leader alone"),
+    (Kind::OneWay, Group::Partition, 1, "partition, one way"),
+    (Kind::Bridge, Group::Partition, 1, "partition, bridge"),
+    (Kind::HalfOpen, Group::Connection, 1, "half-open connections"),
+    (Kind::Reset, Group::Connection, 1, "connections reset"),
+    (Kind::Delay, Group::Delay, 1, "delay"),
+    (Kind::Jitter, Group::Delay, 1, "delay with jitter"),
+    (Kind::Loss, Group::Datagram, 1, "datagrams lost, leader killed"),
+    (Kind::Jumble, Group::Datagram, 1, "datagrams jumbled, leader killed"),
+    (Kind::DiskFull, Group::DiskFull, 1, "disk full"),
+    (Kind::SyncFails, Group::FailingSync, 1, "failing sync"),
+    (Kind::SyncSlow, Group::SlowSync, 1, "slow sync"),
+    (Kind::PowerCut, Group::PowerCut, 2, "power cut of one"),
+    (Kind::PowerCutAll, Group::PowerCut, 1, "power cut of all"),
+    (Kind::Clock, Group::Clock, 1, "wall clock jumps"),
+    (Kind::Flip, Group::FlippedBit, 1, "bits flipped on disk"),
 ];
 
 /// All groups by their names on the command line.
@@ -132,41 +134,17 @@ pub(super) const GROUPS: [(Group, &str); 12] = [
 impl Kind {
     /// Returns the name for reports.
     pub fn name(self) -> &'static str {
-        match self {
-            Kind::Kill => "kill -9 of one",
-            Kind::KillLeader => "kill -9 of the leader",
-            Kind::KillAll => "kill -9 of all",
-            Kind::KillStorm => "kill -9, many times",
-            Kind::Pause => "pause",
-            Kind::PauseLeader => "pause of the leader",
-            Kind::PauseAll => "pause of all",
-            Kind::Isolate => "partition, one alone",
-            Kind::IsolateLeader => "partition, leader alone",
-            Kind::OneWay => "partition, one way",
-            Kind::Bridge => "partition, bridge",
-            Kind::HalfOpen => "half-open connections",
-            Kind::Reset => "connections reset",
-            Kind::Delay => "delay",
-            Kind::Jitter => "delay with jitter",
-            Kind::Loss => "datagrams lost, leader killed",
-            Kind::Jumble => "datagrams jumbled, leader killed",
-            Kind::DiskFull => "disk full",
-            Kind::SyncFails => "failing sync",
-            Kind::SyncSlow => "slow sync",
-            Kind::PowerCut => "power cut of one",
-            Kind::PowerCutAll => "power cut of all",
-            Kind::Clock => "wall clock jumps",
-            Kind::Flip => "bits flipped on disk",
-        }
+        self.row().3
     }
 
     /// Returns the group in which it is counted.
-    ///
-    /// # Panics
-    /// Never: every kind is in the table.
     pub fn group(self) -> Group {
-        let found = KINDS.iter().find(|(kind, ..)| *kind == self);
-        found.map(|(_, group, _)| *group).unwrap_or_else(|| panic!("{self:?} has no group"))
+        self.row().1
+    }
+
+    fn row(self) -> Row {
+        let found = KINDS.into_iter().find(|(kind, ..)| *kind == self);
+        found.unwrap_or_else(|| panic!("{self:?} is not in the table"))
     }
 
     /// Whether it needs disk images.
@@ -188,7 +166,7 @@ impl Group {
 
     /// Returns the kinds of the group.
     pub fn kinds(self) -> impl Iterator<Item = Kind> {
-        KINDS.iter().filter(move |(_, group, _)| *group == self).map(|(kind, ..)| *kind)
+        KINDS.iter().filter(move |(_, group, ..)| *group == self).map(|(kind, ..)| *kind)
     }
 }
 
@@ -205,7 +183,7 @@ mod tests {
 
     #[test]
     fn every_kind_is_in_a_group_that_has_a_name() {
-        for (kind, group, times) in KINDS {
+        for (kind, group, times, _) in KINDS {
             assert!(
                 times > 0 && kind.group() == group && group.kinds().any(|other| other == kind),
                 "{kind:?}"

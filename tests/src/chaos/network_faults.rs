@@ -39,13 +39,8 @@ impl Cluster {
             self.hold(gap).await;
         }
         let what = format!("{cuts:?} for {time:.1?}, {held} packets held or lost");
-        FaultResult {
-            what,
-            processes: 1,
-            effect: counted("packets on cut lines", held),
-            served,
-            outcome: None,
-        }
+        let effect = counted("packets on cut lines", held);
+        FaultResult { what, processes: 1, effect, served, outcome: None }
     }
 
     /// Makes the connections between a leader and a follower, or among all nodes, half-open.
@@ -62,13 +57,8 @@ impl Cluster {
         let (served, ()) = tokio::join!(self.serves_again(struck), self.hold(time));
         let broken = self.ensemble.network().seen().broken - before;
         let what = format!("{broken} connections of node {kept} ended elsewhere, node {gone} among them");
-        FaultResult {
-            what,
-            processes: 2,
-            effect: counted("connections broken", broken),
-            served,
-            outcome: None,
-        }
+        let effect = counted("connections broken", broken);
+        FaultResult { what, processes: 2, effect, served, outcome: None }
     }
 
     /// Resets the leader's connections, or all, several times.
@@ -89,13 +79,8 @@ impl Cluster {
         let served = self.serves_again(struck).await;
         let broken = self.ensemble.network().seen().broken - before;
         let what = format!("{broken} of {}, {times} times", if all { "all nodes" } else { "the leader" });
-        FaultResult {
-            what,
-            processes: 3,
-            effect: counted("connections broken", broken),
-            served,
-            outcome: None,
-        }
+        let effect = counted("connections broken", broken);
+        FaultResult { what, processes: 3, effect, served, outcome: None }
     }
 
     pub(super) async fn delay(&mut self, jitter: bool) -> FaultResult {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::images::run;
+use crate::program::program;
 
 /// The library's source files.
 const SOURCES: [(&str, &str); 4] = [
@@ -31,9 +32,6 @@ pub struct Preload {
 
 impl Preload {
     /// Compiles the library into an existing directory, for `nodes` nodes.
-    ///
-    /// # Errors
-    /// If there is no C compiler.
     pub fn compile(directory: &Path, nodes: usize) -> Result<Preload, String> {
         let library = directory.join("faults.so");
         let mut command = Command::new("cc");
@@ -48,7 +46,7 @@ impl Preload {
         run(command.arg("-ldl"))?;
         let preload = Preload { library, directory: directory.to_owned() };
         for node in 0..nodes {
-            let clock = preload.clock(node);
+            let clock = preload.file("clock", node);
             fs::write(&clock, [0; 16]).map_err(|error| format!("{}: {error}", clock.display()))?;
         }
         Ok(preload)
@@ -57,106 +55,71 @@ impl Preload {
     /// Makes a command preload the library.
     pub fn apply(&self, node: usize, command: &mut Command) {
         command.env("LD_PRELOAD", &self.library);
-        command.env(SYNC_VARIABLE, self.switch(node)).env(CLOCK_VARIABLE, self.clock(node));
-        command.env(READ_VARIABLE, self.read_switch(node));
+        command.env(SYNC_VARIABLE, self.file("sync", node)).env(CLOCK_VARIABLE, self.file("clock", node));
+        command.env(READ_VARIABLE, self.file("read", node));
     }
 
-    fn switch(&self, node: usize) -> PathBuf {
-        self.directory.join(format!("sync-{}", node + 1))
+    /// Returns a command that starts the server of a node with the library.
+    pub fn server(&self, node: usize) -> Command {
+        let mut command = Command::new(program("gometa-server"));
+        self.apply(node, &mut command);
+        command
     }
 
-    fn read_switch(&self, node: usize) -> PathBuf {
-        self.directory.join(format!("read-{}", node + 1))
-    }
-
-    fn clock(&self, node: usize) -> PathBuf {
-        self.directory.join(format!("clock-{}", node + 1))
-    }
-
-    /// Makes every sync of a node fail.
-    ///
-    /// # Errors
-    /// If the switch cannot be written or read.
-    pub fn fail_syncs(&self, node: usize) -> io::Result<()> {
-        self.set(node, "fail")
+    fn file(&self, kind: &str, node: usize) -> PathBuf {
+        self.directory.join(format!("{kind}-{}", node + 1))
     }
 
     /// Delays every sync of a node.
-    ///
-    /// # Errors
-    /// If the switch cannot be written or read.
     pub fn slow_syncs(&self, node: usize, milliseconds: u64) -> io::Result<()> {
-        self.set(node, &format!("slow {milliseconds}"))
+        self.break_syncs(node, &format!("slow {milliseconds}"))
     }
 
-    /// Makes every sync of a node succeed without an effect.
-    ///
-    /// # Errors
-    /// If the switch cannot be written or read.
-    pub fn lie(&self, node: usize) -> io::Result<()> {
-        self.set(node, "lie")
-    }
-
-    /// The same for the write-ahead log and the mark of its length, and for no other file.
-    ///
-    /// # Errors
-    /// If the switch cannot be written or read.
-    pub fn lie_about_the_log(&self, node: usize) -> io::Result<()> {
-        self.set(node, "lie-log")
+    /// Makes every sync of a node `fail`, or `lie`: succeed without an effect. With `lie-log`, only those of the
+    /// write-ahead log and of the mark of its length.
+    pub fn break_syncs(&self, node: usize, how: &str) -> io::Result<()> {
+        // Renamed into place, so that a server never reads a part.
+        let (switch, arriving) = (self.file("sync", node), self.directory.join("arriving"));
+        fs::write(&arriving, how)?;
+        fs::rename(arriving, switch)
     }
 
     /// Makes every read of a file by the driver's thread hang.
-    ///
-    /// # Errors
-    /// If the switch cannot be written or read.
     pub fn hang_reads(&self, node: usize) -> io::Result<()> {
-        fs::write(self.read_switch(node), "")
+        fs::write(self.file("read", node), "")
     }
 
     /// Returns the number of reads that hang or have hung.
     pub fn hung_reads(&self, node: usize) -> u64 {
-        fs::metadata(self.read_switch(node).with_extension("hits")).map_or(0, |metadata| metadata.len())
+        fs::metadata(self.file("read", node).with_extension("hits")).map_or(0, |metadata| metadata.len())
     }
 
     /// Releases hanging reads.
-    ///
-    /// # Errors
-    /// If the switch cannot be written or read.
     pub fn heal_reads(&self, node: usize) -> io::Result<()> {
-        fs::remove_file(self.read_switch(node))
-    }
-
-    fn set(&self, node: usize, text: &str) -> io::Result<()> {
-        // Renamed into place, so that a server never reads a part.
-        let (switch, arriving) = (self.switch(node), self.directory.join("arriving"));
-        fs::write(&arriving, text)?;
-        fs::rename(arriving, switch)
+        fs::remove_file(self.file("read", node))
     }
 
     /// Ends the faults of syncs, and returns how many syncs were affected.
     pub fn heal_syncs(&self, node: usize) -> u64 {
-        drop(fs::remove_file(self.switch(node)));
-        let hits = self.switch(node).with_extension("hits");
+        drop(fs::remove_file(self.file("sync", node)));
+        let hits = self.file("sync", node).with_extension("hits");
         let count = fs::metadata(&hits).map_or(0, |metadata| metadata.len());
         drop(fs::remove_file(hits));
         count
     }
 
     /// Sets the error of a node's wall clock, which a restart keeps.
-    ///
-    /// # Errors
-    /// If the switch cannot be written or read.
     pub fn jump(&self, node: usize, nanoseconds: i64) -> io::Result<()> {
-        fs::OpenOptions::new().write(true).open(self.clock(node))?.write_all_at(&nanoseconds.to_ne_bytes(), 0)
+        fs::OpenOptions::new()
+            .write(true)
+            .open(self.file("clock", node))?
+            .write_all_at(&nanoseconds.to_ne_bytes(), 0)
     }
 
     /// Returns how often the node has read a wrong wall clock.
-    ///
-    /// # Errors
-    /// If the switch cannot be written or read.
     pub fn wrong_reads(&self, node: usize) -> io::Result<u64> {
         let mut bytes = [0; 8];
-        fs::File::open(self.clock(node))?.read_exact_at(&mut bytes, READS_OFFSET)?;
+        fs::File::open(self.file("clock", node))?.read_exact_at(&mut bytes, READS_OFFSET)?;
         Ok(u64::from_ne_bytes(bytes))
     }
 }

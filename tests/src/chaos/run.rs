@@ -11,10 +11,10 @@ use super::{
     images,
     kinds::{Group, Kind},
     schedule::{Plan, Schedule},
-    tally::{RATE_MIN, SHOWN_MAX, SharedTally, Tally, lock},
+    tally::{RATE_MIN, SHOWN_MAX, SharedTally, Tally},
     task::caught,
 };
-use crate::{print_line, random};
+use crate::{lock, print_line, random};
 
 /// The start of a panic's text whose violations are in the tally already.
 const JUDGED: &str = "the verdict";

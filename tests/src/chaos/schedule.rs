@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, str::FromStr};
 
 use super::{
-    kinds::{GROUPS, Group, KINDS, Kind},
+    kinds::{GROUPS, Group, KINDS, Kind, Row},
     tally::Tally,
 };
 use crate::random::Random;
@@ -58,7 +58,7 @@ pub enum Plan {
 
 /// The order of the faults: rounds in which every allowed kind occurs as often as its weight, each shuffled.
 pub(super) struct Schedule {
-    allowed: Vec<(Kind, Group, u64)>,
+    allowed: Vec<Row>,
     /// The rest of the current round.
     round: Vec<Kind>,
 }
@@ -83,8 +83,7 @@ impl Schedule {
         match plan {
             Plan::Time(_) => {
                 if self.round.is_empty() {
-                    let times =
-                        |(kind, _, times): &(Kind, Group, u64)| std::iter::repeat_n(*kind, *times as usize);
+                    let times = |(kind, _, times, _): &Row| std::iter::repeat_n(*kind, *times as usize);
                     self.round = self.allowed.iter().flat_map(times).collect();
                     for place in (1..self.round.len()).rev() {
                         self.round.swap(place, random.below(place as u64 + 1) as usize);
@@ -95,10 +94,10 @@ impl Schedule {
             Plan::Counts(counts) => {
                 let missing = counts
                     .missing(tally)
-                    .filter(|(missing, _)| self.allowed.iter().any(|(_, group, _)| group == missing));
+                    .filter(|(missing, _)| self.allowed.iter().any(|(_, group, ..)| group == missing));
                 let group = weighted(&missing.collect::<Vec<_>>(), random)?;
-                let kinds = self.allowed.iter().filter(|(_, of, _)| *of == group);
-                weighted(&kinds.map(|(kind, _, times)| (*kind, *times)).collect::<Vec<_>>(), random)
+                let kinds = self.allowed.iter().filter(|(_, of, ..)| *of == group);
+                weighted(&kinds.map(|(kind, _, times, _)| (*kind, *times)).collect::<Vec<_>>(), random)
             }
         }
     }
@@ -140,7 +139,7 @@ mod tests {
         let mut random = crate::random::seeded(1);
         let mut schedule = Schedule::of(|kind| kind != Kind::Flip);
         let plan = Plan::Time(Duration::from_secs(1));
-        let kinds: u64 = schedule.allowed.iter().map(|(.., times)| times).sum();
+        let kinds: u64 = schedule.allowed.iter().map(|(_, _, times, _)| times).sum();
         let drawn: Vec<Kind> =
             (0..kinds).filter_map(|_| schedule.next(&plan, &Tally::default(), &mut random)).collect();
         assert!(schedule.round.is_empty() && !drawn.contains(&Kind::Flip));

@@ -246,8 +246,7 @@ async fn lies(seed: u64, about_all: bool) -> Vec<Case> {
     work(&cluster).await;
     let everyone = cluster.ensemble.all();
     for node in &everyone {
-        let library = cluster.library();
-        let set = if about_all { library.lie(*node) } else { library.lie_about_the_log(*node) };
+        let set = cluster.library().break_syncs(*node, if about_all { "lie" } else { "lie-log" });
         set.unwrap_or_else(|error| panic!("lying disks: {error}"));
     }
     work(&cluster).await;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -210,11 +210,6 @@ impl Tally {
             at(100),
         )
     }
-}
-
-/// Locks a tally, also after a panic elsewhere.
-pub(super) fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
-    tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A tally shared by a run and its caller.

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     ensemble::Ensemble,
+    lock,
     random::{self, Random},
 };
 
@@ -86,22 +87,22 @@ impl Shared {
     }
 
     fn violation(&self, text: String) {
-        self.violations.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        lock(&self.violations).push(text);
     }
 
     /// Returns the acknowledged writes of keys that are written once, with their revisions.
     pub(super) fn written(&self) -> Vec<(String, u64)> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.written).clone()
     }
 
     /// Adds an acknowledged write.
     fn promise(&self, key: String, revision: u64) {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).push((key, revision));
+        lock(&self.written).push((key, revision));
     }
 
     /// Returns the violations so far.
     pub(super) fn violations(&self) -> Vec<String> {
-        self.violations.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.violations).clone()
     }
 
     /// Counts the end of a call.
@@ -147,8 +148,7 @@ impl Workload {
             let client = if name % 4 == 3 {
                 ensemble.client_of(node, timeout)
             } else {
-                let built = Client::builder().timeout(timeout).build(ensemble.requests_from(node));
-                built.unwrap_or_else(|error| panic!("no client: {error}"))
+                ensemble.client_from(node, timeout)
             };
             let lane = |random: &mut Random| Lane {
                 name,

@@ -62,9 +62,6 @@ impl Rates {
 }
 
 /// Measures every client that has a benchmark, interleaved; the others are compared with the first one.
-///
-/// # Errors
-/// If a call fails.
 pub async fn bench(places: &Places<'_>, clients: &[String], rounds: usize) -> anyhow::Result<Vec<Rates>> {
     let cluster = Cluster::start().await;
     // No proxies here.

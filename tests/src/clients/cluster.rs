@@ -56,18 +56,12 @@ impl Cluster {
     }
 
     /// Returns a client that bypasses the proxies. It is pinned, so that it does not follow announced addresses.
-    ///
-    /// # Panics
-    /// Never: the addresses are addresses.
     pub fn observer(&self) -> Client {
         let built = Client::builder().timeout(LOOK_TIMEOUT).pinned(true).build(self.direct());
         built.unwrap_or_else(|error| panic!("no client: {error}"))
     }
 
     /// Waits until a key has this value, or does not exist if there is none.
-    ///
-    /// # Errors
-    /// If it does not before the deadline.
     pub async fn until_written(&self, key: &[u8], value: Option<&[u8]>) -> anyhow::Result<()> {
         let (observer, begun) = (self.observer(), Instant::now());
         loop {
@@ -86,12 +80,6 @@ impl Cluster {
     }
 
     /// Injects or ends a fault by its name.
-    ///
-    /// # Errors
-    /// If there is no such fault.
-    ///
-    /// # Panics
-    /// If a node does not start or no leader is elected.
     pub async fn fault(&mut self, name: &str) -> anyhow::Result<()> {
         match name {
             "withhold-answers" => self.proxy.withhold(),

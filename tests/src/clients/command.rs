@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     os::unix::ffi::OsStringExt,
     process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use anyhow::Context as _;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::{io::AsyncWriteExt, process::Command, sync::Semaphore};
 
 use super::line::{Answer, Line, hex};
-use crate::program::program;
+use crate::{lock, program::program};
 
 /// The number of concurrent processes; more calls wait.
 const PROCESSES_MAX: usize = 16;
@@ -27,12 +27,9 @@ pub struct Commands {
     without: BTreeSet<String>,
 }
 
-impl Commands {
+impl Default for Commands {
     /// Uses the command that was built beside this program.
-    ///
-    /// # Panics
-    /// If it does not exist.
-    pub fn new() -> Commands {
+    fn default() -> Commands {
         Commands {
             program: program("gometa"),
             clients: Mutex::default(),
@@ -40,7 +37,9 @@ impl Commands {
             without: ["cancel", "close", "bench", "many", "zero-bytes"].map(str::to_owned).into(),
         }
     }
+}
 
+impl Commands {
     /// Returns the verbs that it does not support.
     pub fn without(&self) -> &BTreeSet<String> {
         &self.without
@@ -69,7 +68,7 @@ impl Commands {
     /// Returns the process for a call and its input; `None` if the call needs no process.
     fn prepare(&self, line: &Line) -> anyhow::Result<Option<(Command, Vec<u8>)>> {
         let client = line.wanted("client")?.to_owned();
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = lock(&self.clients);
         let opens = line.verb == "open";
         if opens {
             let timeout = line.field("timeout_ms").unwrap_or("5000");
@@ -118,12 +117,6 @@ impl Commands {
         command.args(arguments).env_remove("GOMETA_PEERS").kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok(Some((command, input)))
-    }
-}
-
-impl Default for Commands {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

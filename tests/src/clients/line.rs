@@ -49,33 +49,21 @@ impl Line {
     }
 
     /// Returns a required field.
-    ///
-    /// # Errors
-    /// If it is missing.
     pub fn wanted(&self, name: &str) -> anyhow::Result<&str> {
         self.field(name).with_context(|| format!("{} needs {name}", self.verb))
     }
 
     /// Returns a required field with bytes.
-    ///
-    /// # Errors
-    /// If it is missing, or not in hexadecimal.
     pub fn bytes(&self, name: &str) -> anyhow::Result<Vec<u8>> {
         unhex(self.wanted(name)?)
     }
 
     /// Returns an optional field with a number.
-    ///
-    /// # Errors
-    /// If it is not a number.
     pub fn number(&self, name: &str) -> anyhow::Result<Option<u64>> {
         self.field(name).map(str::parse).transpose().with_context(|| format!("{name} is a number"))
     }
 
     /// Parses a line, which begins with a number.
-    ///
-    /// # Errors
-    /// If the text has another form.
     pub fn parse(text: &str) -> anyhow::Result<(u64, Line)> {
         let mut words = text.split(' ');
         let number = words.next().unwrap_or_default();
@@ -95,9 +83,6 @@ impl fmt::Display for Line {
 
 impl Answer {
     /// Parses a line, which begins with a number.
-    ///
-    /// # Errors
-    /// If the text has another form.
     pub fn parse(text: &str) -> anyhow::Result<(u64, Answer)> {
         let (number, line) = Line::parse(text)?;
         let fields = || line.fields.iter().cloned().collect();
@@ -111,9 +96,6 @@ impl Answer {
     }
 
     /// Returns a numeric result.
-    ///
-    /// # Errors
-    /// If the call failed, or has no such result.
     pub fn number(&self, name: &str) -> anyhow::Result<u64> {
         let Answer::Ok(fields) = self else { anyhow::bail!("it failed: {self}") };
         let value = fields.get(name).with_context(|| format!("the answer has no {name}: {self}"))?;
@@ -164,9 +146,6 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// Parses bytes in hexadecimal.
-///
-/// # Errors
-/// If the text has another form.
 pub fn unhex(text: &str) -> anyhow::Result<Vec<u8>> {
     anyhow::ensure!(text.is_ascii() && text.len().is_multiple_of(2), "{text:?} is not hexadecimal");
     let pairs = (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16));

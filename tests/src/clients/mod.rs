@@ -23,7 +23,7 @@ pub mod scenario;
 pub mod short_lived;
 pub mod table;
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, pin::Pin};
 
 use self::{
     command::Commands,
@@ -52,9 +52,6 @@ pub struct Places<'a> {
 
 impl Driver {
     /// Starts the driver of a client by its name.
-    ///
-    /// # Errors
-    /// If it cannot be started, or its first line is wrong.
     pub async fn start(name: &str, places: &Places<'_>) -> anyhow::Result<Driver> {
         let Places { root, target } = places;
         let script = |path: &str| root.join("tests/clients").join(path).into_os_string();
@@ -65,7 +62,7 @@ impl Driver {
             "python" => vec![python, script("driver.py")],
             "python-aio" => vec![python, script("driver_aio.py")],
             "go" => vec![target.join("clients/go-driver").into_os_string()],
-            "cli" => return Ok(Driver::Commands(Commands::new())),
+            "cli" => return Ok(Driver::Commands(Commands::default())),
             "raw-python" => vec!["python3".into(), script("driver_raw.py")],
             "raw-erlang" => vec!["escript".into(), script("driver.escript")],
             _ => anyhow::bail!("there is no client {name}; there are {}", NAMES.join(", ")),
@@ -92,45 +89,26 @@ impl Driver {
     }
 
     /// Starts a call, and returns its number and a future of its answer.
-    pub fn begin(&self, line: &Line) -> (u64, impl Future<Output = anyhow::Result<Answer>> + Send + use<>) {
+    pub fn begin(&self, line: &Line) -> (u64, Pin<Box<dyn Future<Output = anyhow::Result<Answer>> + Send>>) {
         match self {
             Driver::Process(process) => {
                 let (number, answer) = process.begin(line);
-                (number, either(Some(answer), None))
+                (number, Box::pin(answer))
             }
-            Driver::Commands(commands) => (0, either(None, Some(commands.begin(line)))),
+            Driver::Commands(commands) => (0, Box::pin(commands.begin(line))),
         }
     }
 
     /// Makes a call.
-    ///
-    /// # Errors
-    /// If the driver exits, or breaks the protocol.
     pub async fn call(&self, line: &Line) -> anyhow::Result<Answer> {
         self.begin(line).1.await
     }
 
     /// Closes the driver's input, and waits for its exit.
-    ///
-    /// # Errors
-    /// If it does not exit, or fails.
     pub async fn end(self) -> anyhow::Result<()> {
         match self {
             Driver::Process(process) => process.end().await,
             Driver::Commands(_) => Ok(()),
         }
-    }
-}
-
-/// Awaits the one of two futures that is there.
-async fn either<A, B>(one: Option<A>, other: Option<B>) -> anyhow::Result<Answer>
-where
-    A: Future<Output = anyhow::Result<Answer>>,
-    B: Future<Output = anyhow::Result<Answer>>,
-{
-    match (one, other) {
-        (Some(one), _) => one.await,
-        (None, Some(other)) => other.await,
-        (None, None) => anyhow::bail!("no driver"),
     }
 }

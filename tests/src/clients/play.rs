@@ -56,9 +56,6 @@ struct Started {
 }
 
 /// Plays a scenario, then ends all faults. `prefix` makes its keys unique.
-///
-/// # Errors
-/// At the first unexpected result.
 pub async fn play(
     driver: &Driver,
     cluster: &mut Cluster,

@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     process::Stdio,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use super::line::{Answer, Line};
+use crate::lock;
 
 /// The deadline for a driver's first line, which includes the start of an interpreter.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -48,9 +49,6 @@ struct Waiting {
 
 impl Process {
     /// Starts a driver, with these additional environment variables.
-    ///
-    /// # Errors
-    /// If it cannot be started, or its first line is wrong.
     pub async fn start(
         name: &str,
         command: &[OsString],
@@ -157,9 +155,6 @@ impl Process {
     }
 
     /// Closes its input, and waits for its exit.
-    ///
-    /// # Errors
-    /// If it does not exit, or fails.
     pub async fn end(self) -> anyhow::Result<()> {
         let Process { name, mut child, lines, .. } = self;
         drop(lines);
@@ -169,8 +164,4 @@ impl Process {
         anyhow::ensure!(status.success(), "client {name} ended with {status}");
         Ok(())
     }
-}
-
-fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
-    waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }

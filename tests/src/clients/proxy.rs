@@ -43,9 +43,6 @@ pub struct Proxy {
 
 impl Proxy {
     /// Starts proxies to these addresses.
-    ///
-    /// # Panics
-    /// If there are no free ports.
     pub async fn of(targets: &[SocketAddr]) -> Proxy {
         let mut proxy = Proxy { modes: Vec::new(), addresses: Vec::new(), _tasks: JoinSet::new() };
         // On another address than the nodes, whose ports are free until they start.

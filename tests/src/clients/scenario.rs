@@ -200,9 +200,6 @@ fn once() -> usize {
 }
 
 /// Reads every file of a directory, in the order of their names, and returns topics by file name.
-///
-/// # Errors
-/// If a file cannot be parsed.
 pub fn read(directory: &Path) -> anyhow::Result<Vec<(String, Topic)>> {
     let mut topics = Vec::new();
     for found in fs::read_dir(directory).with_context(|| format!("no {}", directory.display()))? {

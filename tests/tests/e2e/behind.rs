@@ -32,8 +32,7 @@ async fn a_follower_that_was_down_for_ten_thousand_writes_catches_up() {
     let mut random = random::of_this_run("catching up");
     let mut ensemble = Ensemble::start(3).await;
     let client = ensemble.client(TIMEOUT);
-    let leader = ensemble.leader().await;
-    let follower = ensemble.others(leader)[random.below(2) as usize];
+    let (_, follower) = ensemble.leader_and_other(&mut random).await;
     assert!(ensemble.terminate(follower).await.success(), "SIGTERM ends a node in order");
     write(&client, "missed", WRITES, 128).await;
     ensemble.restart(follower).await;
@@ -53,8 +52,7 @@ async fn a_paused_follower_leaves_the_leaders_memory_flat() {
     let mut random = random::of_this_run("standing still");
     let ensemble = Ensemble::start(3).await;
     let client = ensemble.client(TIMEOUT);
-    let leader = ensemble.leader().await;
-    let follower = ensemble.others(leader)[random.below(2) as usize];
+    let (leader, follower) = ensemble.leader_and_other(&mut random).await;
     // Fills bounded caches and memtables first.
     write(&client, "warm", WARM_UP, VALUE_BYTES).await;
     let before = ensemble.process(leader).resident_kib();

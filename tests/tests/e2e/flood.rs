@@ -332,8 +332,7 @@ async fn a_flood_at_all_ports_stays_within_the_memory_bound_and_causes_no_electi
     client.set(LARGE, vec![b'x'; bombs::VALUE]).await.unwrap();
     client.set("honest", "").await.unwrap();
     let before = ensemble.converged(&ensemble.all()).await;
-    let leader = ensemble.leader().await;
-    let follower = ensemble.others(leader)[random.below(2) as usize];
+    let (leader, follower) = ensemble.leader_and_other(&mut random).await;
     let (request, message) = (ensemble.addresses(leader).request, ensemble.addresses(leader).message);
     let members: Vec<u64> = before.iter().map(|status| status.node).collect();
     let processes: Vec<u32> = ensemble.all().iter().map(|node| ensemble.process(*node).id()).collect();

@@ -1,23 +1,12 @@
 //! A node whose driver hangs in a read of its disk: only its sockets still work.
 
-use std::{
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use gometa_tests::{
-    chaos::preload::Preload, ensemble::Ensemble, program::program, say, wait::PATIENCE, wait::until,
-};
+use gometa_tests::{chaos::preload::Preload, ensemble::Ensemble, say, wait::PATIENCE, wait::until};
 
 const KEYS: usize = 2_000;
 /// The time within which each call must succeed: three seconds more than a client waits for a silent node.
 const TIMEOUT: Duration = Duration::from_secs(5);
-
-fn spawn(ensemble: &mut Ensemble, preload: &Preload, node: usize) {
-    let mut command = Command::new(program("gometa-server"));
-    preload.apply(node, &mut command);
-    ensemble.spawn_with(node, command);
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_leaves_a_leader_whose_driver_hangs() {
@@ -25,11 +14,9 @@ async fn a_client_leaves_a_leader_whose_driver_hangs() {
     let everyone = ensemble.all();
     let preload = Preload::compile(ensemble.scratch(), everyone.len()).unwrap();
     for node in &everyone {
-        spawn(&mut ensemble, &preload, *node);
+        ensemble.spawn_with(*node, preload.server(*node));
     }
-    for node in &everyone {
-        ensemble.ready(*node).await;
-    }
+    ensemble.all_ready().await;
     let client = ensemble.client(TIMEOUT);
     let value = vec![b'v'; 512];
     for key in 0..KEYS {
@@ -38,7 +25,7 @@ async fn a_client_leaves_a_leader_whose_driver_hangs() {
     // A start moves data to tables, so that reads go to the disk.
     for node in &everyone {
         ensemble.terminate(*node).await;
-        spawn(&mut ensemble, &preload, *node);
+        ensemble.spawn_with(*node, preload.server(*node));
         ensemble.ready(*node).await;
     }
     let leader = ensemble.leader().await;

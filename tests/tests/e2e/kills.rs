@@ -158,8 +158,7 @@ async fn twenty_rounds_of_kills_lose_no_acknowledged_write_and_repeat_none() {
             client: if name + 1 == WRITERS {
                 ensemble.client_of(0, TIMEOUT)
             } else {
-                let client = Client::builder().timeout(TIMEOUT).build(ensemble.requests_from(name));
-                client.unwrap()
+                ensemble.client_from(name, TIMEOUT)
             },
             promised: Promised::default(),
             next: 0,

@@ -31,8 +31,7 @@ async fn a_node_with_an_emptied_directory_is_ready_when_it_has_applied_the_log()
     let mut random = random::of_this_run("serving");
     let mut ensemble = Ensemble::start(3).await;
     fill(&ensemble.client(TIMEOUT)).await;
-    let leader = ensemble.leader().await;
-    let node = ensemble.others(leader)[random.below(2) as usize];
+    let (_, node) = ensemble.leader_and_other(&mut random).await;
     ensemble.kill(node);
     ensemble.wipe(node);
     ensemble.spawn(node);

@@ -1,23 +1,12 @@
 //! Slow disks and slow lines: timeouts do not end what makes progress.
 
-use std::{
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use gometa_client::Client;
-use gometa_tests::{
-    chaos::preload::Preload, ensemble::Ensemble, network::Line, program::program, random, say, wait::until,
-};
+use gometa_tests::{chaos::preload::Preload, ensemble::Ensemble, network::Line, random, say, wait::until};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 const SYNC_MS: u64 = 1_000;
-
-fn spawn(ensemble: &mut Ensemble, preload: &Preload, node: usize) {
-    let mut command = Command::new(program("gometa-server"));
-    preload.apply(node, &mut command);
-    ensemble.spawn_with(node, command);
-}
 
 /// Waits for the READY line, with a longer deadline than other tests.
 async fn ready(ensemble: &Ensemble, node: usize) {
@@ -37,7 +26,7 @@ async fn an_ensemble_on_slow_disks_forms_and_has_a_new_leader_soon() {
     let started = Instant::now();
     for node in &everyone {
         preload.slow_syncs(*node, SYNC_MS).unwrap();
-        spawn(&mut ensemble, &preload, *node);
+        ensemble.spawn_with(*node, preload.server(*node));
     }
     for node in &everyone {
         ready(&ensemble, *node).await;
@@ -85,8 +74,7 @@ async fn a_line_on_which_one_message_takes_longer_than_the_election_time_out_bri
     for number in 0..WRITES {
         client.set(format!("k/{number}"), vec![b'x'; VALUE_BYTES]).await.unwrap();
     }
-    let leader = ensemble.leader().await;
-    let node = ensemble.others(leader)[random.below(2) as usize];
+    let (leader, node) = ensemble.leader_and_other(&mut random).await;
     ensemble.kill(node);
     ensemble.wipe(node);
     ensemble.network().set(leader, node, Line { bytes_per_second: RATE, ..Line::default() });

@@ -33,8 +33,7 @@ async fn a_wiped_node_is_brought_up_to_date_and_counted_in_no_quorum() {
     for number in 0..WRITES {
         client.set(format!("k/{number}"), "kept").await.unwrap();
     }
-    let leader = ensemble.leader().await;
-    let wiped = ensemble.others(leader)[random.below(2) as usize];
+    let (leader, wiped) = ensemble.leader_and_other(&mut random).await;
     let voter = everyone.iter().copied().find(|node| ![leader, wiped].contains(node)).unwrap();
     ensemble.kill(wiped);
     ensemble.wipe(wiped);
@@ -77,9 +76,7 @@ async fn a_wiped_node_is_brought_up_to_date_and_counted_in_no_quorum() {
     assert_eq!(ensemble.status(voter).await.unwrap().leader, None);
 
     ensemble.spawn(leader);
-    for node in &everyone {
-        ensemble.ready(*node).await;
-    }
+    ensemble.all_ready().await;
     // No write is lost, and the node is still a learner.
     client.set("after", "x").await.unwrap();
     let statuses = ensemble.converged(&everyone).await;

@@ -30,7 +30,7 @@ pub(crate) fn must(command: &mut Command) -> String {
     said
 }
 
-/// Compiles a C program of the repository without warnings, against the shared library.
+/// Compiles a C program without warnings, against the shared library. Relative paths are those in the repository.
 pub(crate) fn compile(source: &str, directory: &Path) -> PathBuf {
     let libraries = program("libgometa.so").parent().unwrap().to_path_buf();
     let made = directory.join(Path::new(source).file_stem().unwrap());
@@ -39,7 +39,8 @@ pub(crate) fn compile(source: &str, directory: &Path) -> PathBuf {
         .args(["-std=c99", "-D_POSIX_C_SOURCE=200809L", "-O1", "-g"])
         .args(WARNINGS)
         .arg(root().join(source));
-    command.arg("-I").arg(root().join("include")).arg("-L").arg(&libraries);
+    command.arg("-I").arg(root().join("include")).arg("-I").arg(root().join("ffi/c"));
+    command.arg("-L").arg(&libraries);
     must(command.args(["-lgometa", "-lpthread", "-o"]).arg(&made));
     // The program loads the library by its SONAME.
     let soname = directory.join("libgometa.so.0");
@@ -233,20 +234,7 @@ fn the_whole_table_of_errors_is_in_c() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("table.c");
     fs::write(&path, source).unwrap();
-    let libraries = program("libgometa.so").parent().unwrap().to_path_buf();
-    let table = scratch.path().join("table");
-    let mut command = Command::new("cc");
-    command.args(["-std=c99", "-D_POSIX_C_SOURCE=200809L"]).args(WARNINGS).arg(&path);
-    command
-        .arg("-I")
-        .arg(root().join("include"))
-        .arg("-I")
-        .arg(root().join("ffi/c"))
-        .arg("-L")
-        .arg(&libraries);
-    must(command.args(["-lgometa", "-o"]).arg(&table));
-    std::os::unix::fs::symlink(libraries.join("libgometa.so"), scratch.path().join("libgometa.so.0"))
-        .unwrap();
+    let table = compile(path.to_str().unwrap(), scratch.path());
     assert_eq!(must(Command::new(&table).env("LD_LIBRARY_PATH", scratch.path())), "passed\n");
 }
 

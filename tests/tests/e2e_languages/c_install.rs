@@ -223,15 +223,7 @@ async fn programs_elsewhere_build_from_what_is_installed_and_run() {
     assert_eq!(version, env!("CARGO_PKG_VERSION"));
     files_are_where_they_belong(&installed, &version);
 
-    let home = ensemble.scratch().join("home");
-    fs::create_dir(&home).unwrap();
-    for (name, text) in [
-        ("hello.c", PROGRAM_IN_C),
-        ("hello.cc", PROGRAM_IN_CXX),
-        ("CMakeLists.txt", &CMAKE_PROJECT.replace("@VERSION@", &version)),
-    ] {
-        fs::write(home.join(name), text).unwrap();
-    }
+    let home = home_with_sources(ensemble.scratch());
     let mut programs = by_pkg_config(&installed, &home);
     programs.extend(by_cmake(&installed, &home));
     programs.extend(by_go(&installed, &home));
@@ -245,6 +237,19 @@ async fn programs_elsewhere_build_from_what_is_installed_and_run() {
         let library = if *shared { &installed.libraries } else { &home };
         assert_eq!(run(command, library, "", RUN_MAX).await, "here\n", "{name}");
     }
+}
+
+/// Creates a directory with the programs and the CMake project.
+fn home_with_sources(scratch: &Path) -> PathBuf {
+    let home = scratch.join("home");
+    fs::create_dir(&home).unwrap();
+    let project = CMAKE_PROJECT.replace("@VERSION@", env!("CARGO_PKG_VERSION"));
+    for (name, text) in
+        [("hello.c", PROGRAM_IN_C), ("hello.cc", PROGRAM_IN_CXX), ("CMakeLists.txt", &project)]
+    {
+        fs::write(home.join(name), text).unwrap();
+    }
+    home
 }
 
 fn files_are_where_they_belong(installed: &Installed, version: &str) {
@@ -337,12 +342,7 @@ fn libraries_may_be_installed_where_a_distribution_has_them() {
     let libraries = prefix.join("lib/x86_64-linux-gnu");
     install(&["--prefix", prefix.to_str().unwrap(), "--libdir", libraries.to_str().unwrap()]);
     let installed = Installed { prefix, libraries };
-    let home = scratch.path().join("home");
-    fs::create_dir(&home).unwrap();
-    fs::write(home.join("hello.c"), PROGRAM_IN_C).unwrap();
-    fs::write(home.join("hello.cc"), PROGRAM_IN_CXX).unwrap();
-    fs::write(home.join("CMakeLists.txt"), CMAKE_PROJECT.replace("@VERSION@", env!("CARGO_PKG_VERSION")))
-        .unwrap();
+    let home = home_with_sources(scratch.path());
     by_pkg_config(&installed, &home);
     let cmake = installed.libraries.join("cmake/gometa");
     let build = home.join("by-cmake");
