@@ -10,7 +10,6 @@ write into the tree. The exit status is 0 only if nothing failed. Installs cargo
 """
 
 import argparse
-import json
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import install
 import variables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,14 +39,6 @@ MEMORY_MIB_MAX = 1024
 
 def targets():
     return sorted(path.stem for path in (FUZZERS / "targets").glob("*.rs"))
-
-
-def directory(sanitizer):
-    metadata = subprocess.run(
-        ["cargo", "metadata", "--locked", "--no-deps", "--format-version", "1"],
-        cwd=ROOT, stdout=subprocess.PIPE, check=True,
-    )
-    return Path(json.loads(metadata.stdout)["target_directory"]) / f"fuzz-{sanitizer}"
 
 
 def build(into, sanitizer):
@@ -117,7 +109,7 @@ def main():
     if unknown:
         parser.error(f"no such target: {', '.join(sorted(unknown))}")
 
-    into = directory(arguments.sanitizer)
+    into = install.target_directory() / f"fuzz-{arguments.sanitizer}"
     programs = build(into, arguments.sanitizer)
     failed, executions = [], 0
     for name in arguments.targets or targets():

@@ -80,21 +80,17 @@ class Run:
 
     def drivers(self, go, directory):
         """Builds the client drivers."""
-        for name, command, where in [
-            ("the driver go-driver", [go, "build", "-o", directory / "go-driver", "."], MODULES[2]),
-            ("the driver c-driver", [
-                os.environ.get("CC") or "cc", "-std=c99", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Wpedantic",
-                "-Werror", "-O2", "-g", "tests/clients/driver.c", *self.flags("--cflags"), *self.flags("--libs"),
-                f"-Wl,-rpath,{directory}/prefix/lib", "-lpthread", "-o", directory / "c-driver",
-            ], ROOT),
-        ]:
-            self.count(name, *self.command(command, where))
-
-    def flags(self, which):
-        succeeded, output = self.command(["pkg-config", which, "gometa"], ROOT)
+        in_go = [go, "build", "-o", directory / "go-driver", "."]
+        self.count("the driver go-driver", *self.command(in_go, MODULES[2]))
+        succeeded, flags = self.command(["pkg-config", "--cflags", "--libs", "gometa"], ROOT)
         if not succeeded:
-            sys.exit(f"go: pkg-config does not find gometa: {output}")
-        return output.split()
+            sys.exit(f"go: pkg-config does not find gometa: {flags}")
+        in_c = [
+            os.environ.get("CC") or "cc", "-std=c99", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Wpedantic",
+            "-Werror", "-O2", "-g", "tests/clients/driver.c", *flags.split(), f"-Wl,-rpath,{directory}/prefix/lib",
+            "-lpthread", "-o", directory / "c-driver",
+        ]
+        self.count("the driver c-driver", *self.command(in_c, ROOT))
 
 
 def main():

@@ -39,7 +39,7 @@ def target_directory():
         cwd=ROOT, stdout=subprocess.PIPE, check=False,
     )
     if metadata.returncode != 0:
-        sys.exit("install: cargo metadata failed")
+        sys.exit("cargo metadata failed")
     return Path(json.loads(metadata.stdout)["target_directory"])
 
 

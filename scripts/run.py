@@ -8,8 +8,8 @@ unless --keep is given. Uses the standard library only.
 """
 
 import argparse
+import contextlib
 import json
-import os
 import shlex
 import signal
 import socket
@@ -22,6 +22,7 @@ from pathlib import Path
 import build
 
 USUAL_PORTS = [(5001, 5002, 5003), (6001, 6002, 6003), (7001, 7002, 7003)]
+KINDS = (socket.SOCK_DGRAM, socket.SOCK_STREAM, socket.SOCK_STREAM)
 # Seconds.
 READY_DEADLINE = 60
 COMMAND_DEADLINE = 20
@@ -95,38 +96,28 @@ def heading(text):
     say(f"\n== {text}")
 
 
-def is_free(port, kind):
-    with socket.socket(socket.AF_INET, kind) as probe:
-        if kind == socket.SOCK_STREAM:
-            # As servers do: a port with connections in TIME_WAIT is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+def reserve(ports):
+    """Returns the ports if all are free; 0 stands for one that the system chooses. All are held until the last is
+    chosen, so that they differ."""
+    chosen = []
+    with contextlib.ExitStack() as held:
+        for numbers in ports:
+            probes = [held.enter_context(socket.socket(socket.AF_INET, kind)) for kind in KINDS]
+            for probe, port in zip(probes, numbers):
+                if port and probe.type == socket.SOCK_STREAM:
+                    # As servers do: a port with connections in TIME_WAIT is free.
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", port))
+            chosen.append(tuple(probe.getsockname()[1] for probe in probes))
+    return chosen
 
 
 def choose_ports():
     """Returns the ports of the README if all are free, else ports chosen by the system."""
-    kinds = (socket.SOCK_DGRAM, socket.SOCK_STREAM, socket.SOCK_STREAM)
-    if all(is_free(port, kind) for ports in USUAL_PORTS for port, kind in zip(ports, kinds)):
-        return USUAL_PORTS
-    # All are held until the last is chosen, so that they differ.
-    held, chosen = [], []
     try:
-        for _ in range(3):
-            ports = []
-            for kind in kinds:
-                probe = socket.socket(socket.AF_INET, kind)
-                held.append(probe)
-                probe.bind(("127.0.0.1", 0))
-                ports.append(probe.getsockname()[1])
-            chosen.append(tuple(ports))
-    finally:
-        for probe in held:
-            probe.close()
-    return chosen
+        return reserve(USUAL_PORTS)
+    except OSError:
+        return reserve([(0, 0, 0)] * len(USUAL_PORTS))
 
 
 def wait_until_ready(nodes):
@@ -177,31 +168,17 @@ def expect(got, wanted):
         raise DemoError(f"expected {wanted!r}, got {got!r}")
 
 
-def objects(value):
-    """Yields every object inside a JSON value, the outer ones first."""
-    if isinstance(value, dict):
-        yield value
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from objects(inner)
-
-
-def leads(status):
-    return str(status.get("role", "")).lower() in ("leading", "leader")
-
-
 def find_leader(cli, nodes):
     """Returns the node that leads now: the READY lines may be out of date."""
     done = cli.attempt(nodes, "-o", "json", "status")
     try:
-        answer = json.loads(done.stdout)
-    except ValueError as error:
-        raise DemoError(f"`gometa -o json status` printed no JSON: {(done.stderr or done.stdout).strip()}") from error
-    for status in filter(leads, objects(answer)):
-        known = [text for text in status.values() if isinstance(text, str)]
-        for node in nodes:
-            if node.request in known or node.message in known or (node.ready or {}).get("node") in known:
-                return node
-    raise DemoError(f"no node reports that it leads: {answer}")
+        leader = json.loads(done.stdout)["leader"]
+    except (ValueError, KeyError) as error:
+        raise DemoError(f"`gometa -o json status` printed no report: {(done.stderr or done.stdout).strip()}") from error
+    for node in nodes:
+        if node.request == leader:
+            return node
+    raise DemoError(f"no node reports that it leads: {done.stdout.strip()}")
 
 
 def failover(cli, leader, others):

@@ -10,7 +10,6 @@ a line in docs/evidence.md (`soak`), and docs/failover.svg (`failover`).
 """
 
 import argparse
-import json
 import os
 import re
 import shutil
@@ -21,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import install
 import variables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,20 +46,6 @@ class Stage:
         self.tests = tests
 
 
-def target_directory():
-    metadata = subprocess.run(
-        ["cargo", "metadata", "--locked", "--no-deps", "--format-version", "1"],
-        cwd=ROOT, stdout=subprocess.PIPE, check=False,
-    )
-    if metadata.returncode != 0:
-        sys.exit("suite: cargo metadata failed")
-    return Path(json.loads(metadata.stdout)["target_directory"])
-
-
-def cache_directory():
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-
-
 def note(hours):
     """Returns the start of a line of evidence: date, commit, command."""
     described = subprocess.run(
@@ -70,22 +56,21 @@ def note(hours):
     return f"{time.strftime('%Y-%m-%d', time.gmtime())}, commit {commit}, `make soak HOURS={hours:g}`"
 
 
-def stages(seeds, seconds, hours, counts, kills, increments, clients, target):
+def stages(values, target):
     """Returns all stages by name, in the order of `all`."""
-    chaos = str(target / "release" / "gometa-chaos")
-    client_tests = str(target / "release" / "gometa-clients")
+    chaos, client_tests, plain_simulator = (
+        str(target / "release" / name) for name in ("gometa-chaos", "gometa-clients", "gometa-sim")
+    )
     simulator = str(target / "instrumented" / "release" / "gometa-sim")
     instrumented = {
         "RUSTFLAGS": "--cfg gometa_instrumented", "CARGO_TARGET_DIR": str(target / "instrumented"),
     }
-    deny = shutil.which("cargo-deny") or str(cache_directory() / "gometa" / "tools" / "bin" / "cargo-deny")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    deny = shutil.which("cargo-deny") or str(cache / "gometa" / "tools" / "bin" / "cargo-deny")
     # Cheap ones first; the lints compile everything, including RocksDB.
     return {
         "format": Stage("format", ["cargo", "fmt", "--all", "--check"]),
-        "repo": Stage(
-            "the repository's own rules",
-            ["cargo", "test", *SHARED, "--test", "repo"], tests=True,
-        ),
+        "repo": Stage("the repository's own rules", ["cargo", "test", *SHARED, "--test", "repo"], tests=True),
         "build": Stage("build (the first time, mostly of RocksDB)", ["cargo", "build", *SHARED, "--lib", "--bins", "--examples"]),
         "lint": Stage("lints", ["cargo", "clippy", *SHARED, "--all-targets", "--", "-D", "warnings"]),
         "lint-e2e": Stage(
@@ -93,14 +78,9 @@ def stages(seeds, seconds, hours, counts, kills, increments, clients, target):
             ["cargo", "clippy", *SHARED, "--test", "e2e*", "--", "-D", "warnings"],
         ),
         "deny": Stage(
-            "dependencies: crates, licences, sources",
-            [deny, "--locked", "check", "bans", "licenses", "sources"],
+            "dependencies: crates, licences, sources", [deny, "--locked", "check", "bans", "licenses", "sources"],
         ),
-        "doc": Stage(
-            "documentation",
-            ["cargo", "doc", *SHARED, "--no-deps"],
-            env={"RUSTDOCFLAGS": "-D warnings"},
-        ),
+        "doc": Stage("documentation", ["cargo", "doc", *SHARED, "--no-deps"], env={"RUSTDOCFLAGS": "-D warnings"}),
         "unit": Stage("unit, golden, property and repository tests", ["cargo", "test", *SHARED, "--no-fail-fast"], tests=True),
         # Probes and planted faults are in this build only, which has its own target directory and no RocksDB.
         "sim-build": Stage(
@@ -108,7 +88,7 @@ def stages(seeds, seconds, hours, counts, kills, increments, clients, target):
             ["cargo", "build", "--locked", "--release", "-p", "gometa-sim"], env=instrumented,
         ),
         # With 10,000 seeds or more it fails if a probe is not hit.
-        "sim": Stage(f"simulation, {seeds} seeds", [simulator, "--seeds", str(seeds)], needs="sim-build"),
+        "sim": Stage(f"simulation, {values.seeds} seeds", [simulator, "--seeds", str(values.seeds)], needs="sim-build"),
         "shrink": Stage(
             "failing runs are shrunk",
             ["cargo", "test", "--locked", "--release", "-p", "gometa-sim", "--test", "planted"],
@@ -116,7 +96,7 @@ def stages(seeds, seconds, hours, counts, kills, increments, clients, target):
         ),
         "scope": Stage(
             "every state of a small ensemble, up to 1,500,000",
-            [str(target / "release" / "gometa-sim"), "--exhaustive", "--states", "1500000"], needs="build",
+            [plain_simulator, "--exhaustive", "--states", "1500000"], needs="build",
         ),
         "mutants": Stage(
             "planted faults are detected", [simulator, "--mutants", "--seeds", "10000"], needs="sim-build",
@@ -149,31 +129,31 @@ def stages(seeds, seconds, hours, counts, kills, increments, clients, target):
             "the same behaviour in every language", [client_tests, "conformance"], needs="build", tests=True,
         ),
         "exactly-once": Stage(
-            f"{increments} increments in every language while leaders are killed",
-            [client_tests, "exactly-once", "--increments", str(increments)], needs="build", beside="conformance",
+            f"{values.increments} increments in every language while leaders are killed",
+            [client_tests, "exactly-once", "--increments", str(values.increments)], needs="build", beside="conformance",
         ),
         "short-lived": Stage(
-            f"{clients} short-lived clients of each language leave no session",
-            [client_tests, "short-lived", "--count", str(clients)], needs="build",
+            f"{values.clients} short-lived clients of each language leave no session",
+            [client_tests, "short-lived", "--count", str(values.clients)], needs="build",
         ),
         "bench-clients": Stage("throughput of each language compared with Rust", [client_tests, "bench"], needs="build"),
         "chaos": Stage(
-            f"faults on real processes for {seconds} s", [chaos, "--seconds", str(seconds)], needs="build",
+            f"faults on real processes for {values.seconds} s", [chaos, "--seconds", str(values.seconds)], needs="build",
         ),
         # Takes up to ten minutes.
         "exhaustive": Stage(
             "every state of a small ensemble, more of them",
-            [str(target / "release" / "gometa-sim"), "--exhaustive", "--wide"], needs="build",
+            [plain_simulator, "--exhaustive", "--wide"], needs="build",
         ),
-        "campaign": Stage(f"faults on real processes, {counts}", [chaos, "--counts", counts], needs="build"),
+        "campaign": Stage(f"faults on real processes, {values.counts}", [chaos, "--counts", values.counts], needs="build"),
         "failover": Stage(
-            f"the leader is killed {kills} times",
-            [chaos, "--failovers", str(kills), "--plot", "docs/failover.svg"], needs="build",
+            f"the leader is killed {values.kills} times",
+            [chaos, "--failovers", str(values.kills), "--plot", "docs/failover.svg"], needs="build",
         ),
         # Adds a line to a document of the repository.
         "soak": Stage(
-            f"faults on real processes for {hours:g} h",
-            [chaos, "--hours", str(hours), "--evidence", "docs/evidence.md", "--note", note(hours)], needs="build",
+            f"faults on real processes for {values.hours:g} h",
+            [chaos, "--hours", str(values.hours), "--evidence", "docs/evidence.md", "--note", note(values.hours)], needs="build",
         ),
     }
 
@@ -304,11 +284,8 @@ def main():
     parser.add_argument("stages", nargs="+", metavar="STAGE")
     arguments = parser.parse_args()
 
-    target = target_directory()
-    table = stages(
-        arguments.seeds, arguments.seconds, arguments.hours, arguments.counts, arguments.kills, arguments.increments,
-        arguments.clients, target,
-    )
+    target = install.target_directory()
+    table = stages(arguments, target)
     groups = {
         "all": [name for name in table if name not in LEFT_OUT],
         "check": ["format", "repo", "lint", "lint-e2e", "deny", "doc"],
@@ -318,16 +295,11 @@ def main():
         "mutants": ["sim-build", "mutants", "scope-mutants"],
         "exhaustive": ["build", "scope", "exhaustive"],
         "e2e": ["build", "e2e", "e2e-languages"],
-        "python": ["build", "python"],
-        "go": ["build", "go"],
-        "conformance": ["build", "python", "go", "conformance"],
-        "exactly-once": ["build", "python", "go", "exactly-once"],
-        "short-lived": ["build", "python", "go", "short-lived"],
-        "bench-clients": ["build", "python", "go", "bench-clients"],
-        "chaos": ["build", "chaos"],
-        "campaign": ["build", "campaign"],
-        "failover": ["build", "failover"],
-        "soak": ["build", "soak"],
+        **{name: ["build", name] for name in ("python", "go", "chaos", "campaign", "failover", "soak")},
+        **{
+            name: ["build", "python", "go", name]
+            for name in ("conformance", "exactly-once", "short-lived", "bench-clients")
+        },
         "lint": ["lint", "lint-e2e"],
     }
     names = []

@@ -52,6 +52,11 @@ class Line:
         arguments = [read[name](self[name]) for name in read if name in self.fields]
         return self.verb, arguments, keywords
 
+    def shares(self):
+        """Returns the number of calls of each caller of a `bench` line."""
+        count, callers = int(self["count"]), int(self["callers"])
+        return [count // callers + (caller < count % callers) for caller in range(callers)]
+
     def work(self):
         """Returns the name and the arguments of the method that a `bench` line repeats."""
         if self["call"] == "get":
@@ -76,8 +81,8 @@ def said(verb, result):
         return f"ok role={result.role} applied_revision={result.applied_revision} keys={result.keys}"
     if verb == "members":
         return f"ok members={len(result.members)} leader={result.leader or ''}"
-    fields = result._asdict().items()
-    return " ".join(["ok", *(f"{name}={truth(value) if isinstance(value, bool) else value}" for name, value in fields)])
+    fields = ((name, truth(value) if isinstance(value, bool) else value) for name, value in result._asdict().items())
+    return " ".join(["ok", *(f"{name}={value}" for name, value in fields)])
 
 
 def failed(error):
@@ -97,6 +102,16 @@ def write(text):
         sys.stdout.flush()
 
 
+def open_client(clients, line, kind):
+    """Opens a client of one of the two kinds, and answers the line."""
+    try:
+        clients[line["client"]] = kind(line["peers"], **line.seconds())
+    except gometa.GometaError as error:
+        write(f"{line.number} {failed(error)}")
+    else:
+        write(f"{line.number} ok")
+
+
 def call(client, line):
     name, arguments, keywords = line.arguments()
     try:
@@ -109,7 +124,6 @@ def call(client, line):
 
 def bench(client, line):
     name, arguments = line.work()
-    count, callers = int(line["count"]), int(line["callers"])
     work = getattr(client, name)
     failures = []
 
@@ -120,16 +134,15 @@ def bench(client, line):
             except gometa.GometaError as error:
                 failures.append(error)
 
-    shares = [count // callers + (caller < count % callers) for caller in range(callers)]
+    shares = line.shares()
     started = time.monotonic()
-    if callers == 1:
-        repeat(count)
-    else:
-        threads = [threading.Thread(target=repeat, args=(share,)) for share in shares]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    # One caller needs no other thread.
+    threads = [threading.Thread(target=repeat, args=(share,)) for share in shares[1:]]
+    for thread in threads:
+        thread.start()
+    repeat(shares[0])
+    for thread in threads:
+        thread.join()
     write(f"{line.number} ok seconds={time.monotonic() - started:.6f} failed={len(failures)}")
 
 
@@ -144,12 +157,7 @@ def main():
         if line.verb == "cancel":
             write(f"{line.number} unsupported")
         elif line.verb == "open":
-            try:
-                clients[line["client"]] = gometa.Client(line["peers"], **line.seconds())
-            except gometa.GometaError as error:
-                write(f"{line.number} {failed(error)}")
-            else:
-                write(f"{line.number} ok")
+            open_client(clients, line, gometa.Client)
         elif line["client"] not in clients:
             sys.exit(f"line {line.number}: there is no client {line['client']}")
         elif line.verb == "close":

@@ -1,4 +1,4 @@
-"""The driver of the client `python-aio`: `gometa.aio.Client`. README.md beside this file describes the protocol."""
+"""The driver of the client `python-aio`: `gometa.aio.Client`. README.md in this directory has the protocol."""
 
 import asyncio
 import sys
@@ -6,7 +6,7 @@ import time
 
 import gometa
 
-from driver import READS, Line, failed, said, write
+from driver import READS, Line, failed, open_client, said, write
 
 
 async def call(client, line):
@@ -28,7 +28,6 @@ async def call(client, line):
 
 async def bench(client, line):
     name, arguments = line.work()
-    count, callers = int(line["count"]), int(line["callers"])
     work = getattr(client, name)
     failures = []
 
@@ -39,9 +38,8 @@ async def bench(client, line):
             except gometa.GometaError as error:
                 failures.append(error)
 
-    shares = [count // callers + (caller < count % callers) for caller in range(callers)]
     started = time.monotonic()
-    await asyncio.gather(*map(repeat, shares))
+    await asyncio.gather(*map(repeat, line.shares()))
     write(f"{line.number} ok seconds={time.monotonic() - started:.6f} failed={len(failures)}")
 
 
@@ -59,12 +57,7 @@ async def main():
                 calls[line["call"]].cancel()
             write(f"{line.number} ok")
         elif line.verb == "open":
-            try:
-                clients[line["client"]] = gometa.aio.Client(line["peers"], **line.seconds())
-            except gometa.GometaError as error:
-                write(f"{line.number} {failed(error)}")
-            else:
-                write(f"{line.number} ok")
+            open_client(clients, line, gometa.aio.Client)
         elif line["client"] not in clients:
             sys.exit(f"line {line.number}: there is no client {line['client']}")
         elif line.verb == "close":

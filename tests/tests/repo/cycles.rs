@@ -9,22 +9,19 @@
 //! what is below the module. A name that is imported through another module counts for the module that defines it:
 //! after `pub use kinds::Kind` in the parent, `super::Kind` is an import of `kinds`.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    manifest::{Section, Workspace},
+    manifest::Workspace,
     source::{follows, tokens},
     tree::Tree,
 };
 
-/// Crates whose modules may still import each other.
-const CYCLIC_CRATES: &[&str] = &[];
+/// A crate, and its module tree whose inner cycles are accepted: it counts as one module.
+const ONE_MODULE: (&str, &str) = ("server", "disk");
 
-/// Module trees whose inner cycles are accepted, by crate: they count as one module.
-const ONE_MODULE: [(&str, &str); 1] = [("server", "disk")];
+/// The length of a chain of imports that leads nowhere, or into another crate.
+const IMPORTS_MAX: usize = 8;
 
 /// Tokens with their lines.
 type Tokens<'a> = &'a [(usize, &'a str)];
@@ -32,20 +29,20 @@ type Tokens<'a> = &'a [(usize, &'a str)];
 /// The segments of a path.
 type Path = Vec<String>;
 
-/// What the tokens of one module say.
+/// Arrows between modules, each with an example of where it comes from.
+type Arrows = BTreeMap<(String, String), String>;
+
 #[derive(Default)]
 struct Module {
     file: String,
-    children: BTreeSet<String>,
-    /// The names that it defines.
+    /// The names that it defines, except for child modules.
     items: BTreeSet<String>,
     /// The names that it imports, with the paths as written.
     imports: BTreeMap<String, Path>,
-    globs: Vec<Path>,
     uses: Vec<Use>,
 }
 
-/// One path in a module.
+/// One path in a module. The last segment of a glob import is `*`.
 struct Use {
     line: usize,
     path: Path,
@@ -54,91 +51,61 @@ struct Use {
 
 /// The modules of a crate by their paths, `""` for the root.
 #[derive(Default)]
-struct Modules {
-    by_path: BTreeMap<String, Module>,
-}
+struct Modules(BTreeMap<String, Module>);
 
-/// Arrows between named things, each with an example of where it comes from.
-pub(crate) type Arrows = BTreeMap<(String, String), String>;
-
-/// The import cycles of a workspace as text, and the directories of the crates that have some.
-pub(crate) fn report(workspace: &Workspace, tree: &Tree) -> (String, Vec<String>) {
-    let mut crates = Arrows::new();
+/// Returns the import cycles of all crates, each with its arrows.
+pub(crate) fn faults(workspace: &Workspace, tree: &Tree) -> Vec<String> {
+    let mut faults = Vec::new();
     for member in &workspace.members {
-        for dependency in member.dependencies.iter().filter(|found| found.section != Section::Dev) {
-            if let Some(to) = dependency.package.strip_prefix("gometa-") {
-                crates.insert(
-                    (member.directory.clone(), to.to_owned()),
-                    format!("{}/Cargo.toml", member.directory),
-                );
-            }
+        let arrows = module_arrows(&member.directory, tree);
+        for cycle in cycles(&arrows) {
+            let inside = arrows.iter().filter(|((from, to), _)| cycle.contains(from) && cycle.contains(to));
+            let lines = inside.map(|((from, to), place)| format!("\n    {from} -> {to}    {place}"));
+            let names = cycle.join(", ");
+            faults.push(format!(
+                "{}: {names} import each other{}",
+                member.directory,
+                lines.collect::<String>()
+            ));
         }
     }
-    let (mut text, mut cyclic) = (String::new(), Vec::new());
-    let mut add = |name: &str, arrows: &Arrows| {
-        for cycle in cycles(arrows) {
-            let _ = writeln!(text, "{name}: {} import each other", cycle.join(", "));
-            for ((from, to), place) in
-                arrows.iter().filter(|((from, to), _)| cycle.contains(from) && cycle.contains(to))
-            {
-                let _ = writeln!(text, "    {from} -> {to}    {place}");
-            }
-            cyclic.push(name.to_owned());
-        }
-    };
-    add("crates", &crates);
-    for member in &workspace.members {
-        add(&member.directory, &module_arrows(&member.directory, tree));
-    }
-    cyclic.dedup();
-    (text, cyclic)
+    faults
 }
 
-/// Crates with cycles that may have none, and exceptions that are not needed.
-pub(crate) fn faults(cyclic: &[String]) -> Vec<String> {
-    let excepted = |name: &String| CYCLIC_CRATES.contains(&name.as_str());
-    let new = cyclic.iter().filter(|name| !excepted(name)).map(|name| format!("{name} has import cycles"));
-    let free = CYCLIC_CRATES.iter().filter(|name| !cyclic.iter().any(|found| found == *name));
-    new.chain(free.map(|name| format!("{name} has no import cycles any more: remove its exception")))
-        .collect()
-}
-
-/// The sets of things that reach each other, each in ascending order.
+/// Returns the sets of modules that reach each other, each in ascending order.
 fn cycles(arrows: &Arrows) -> Vec<Vec<String>> {
-    let reaches = |from: &String, to: &String| {
+    let reached = |from| {
         let (mut found, mut waiting) = (BTreeSet::new(), vec![from]);
         while let Some(at) = waiting.pop() {
             let next = arrows.keys().filter(|(source, _)| source == at).map(|(_, to)| to);
             waiting.extend(next.filter(|to| found.insert(*to)));
         }
-        found.contains(to)
+        found
     };
-    let names: BTreeSet<&String> = arrows.keys().map(|(from, _)| from).collect();
-    let with = |name: &String| -> Vec<String> {
-        let both = names.iter().filter(|other| reaches(name, other) && reaches(other, name));
+    let reach: BTreeMap<&String, BTreeSet<&String>> =
+        arrows.keys().map(|(from, _)| (from, reached(from))).collect();
+    let with = |(name, others): (&&String, &BTreeSet<&String>)| -> Vec<String> {
+        let both = others.iter().filter(|other| reach.get(*other).is_some_and(|back| back.contains(name)));
         both.map(|other| (*other).clone()).collect()
     };
-    let sets: BTreeSet<Vec<String>> =
-        names.iter().map(|name| with(name)).filter(|set| !set.is_empty()).collect();
+    let sets: BTreeSet<Vec<String>> = reach.iter().map(with).filter(|set| !set.is_empty()).collect();
     sets.into_iter().collect()
 }
 
-/// The imports between the modules of the crate in a directory.
+/// Returns the imports between the modules of the crate in a directory.
 fn module_arrows(directory: &str, tree: &Tree) -> Arrows {
-    let modules = Modules::read(directory, tree);
-    let name = |path: &str| {
-        let whole = ONE_MODULE.iter().find(|(of, module)| {
-            *of == directory
-                && path.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-        });
-        match whole {
-            Some((_, module)) => (*module).to_owned(),
-            None if path.is_empty() => "(root)".to_owned(),
-            None => path.to_owned(),
-        }
+    let mut modules = Modules::default();
+    let roots = ["lib.rs", "main.rs"].map(|root| format!("{directory}/src/{root}"));
+    if let Some(root) = roots.iter().find(|root| tree.has(root)) {
+        modules.add(tree, "", root);
+    }
+    let name = |path: &str| match path.split("::").next() {
+        Some("") | None => "(root)".to_owned(),
+        Some(first) if (directory, first) == ONE_MODULE => first.to_owned(),
+        Some(_) => path.to_owned(),
     };
     let mut arrows = Arrows::new();
-    for (from, module) in &modules.by_path {
+    for (from, module) in &modules.0 {
         for Use { line, path, exported } in &module.uses {
             let Some(to) = modules.resolve(from, path, 0) else { continue };
             let below = from.is_empty() || to.starts_with(&format!("{from}::"));
@@ -153,33 +120,15 @@ fn module_arrows(directory: &str, tree: &Tree) -> Arrows {
 }
 
 impl Modules {
-    fn read(directory: &str, tree: &Tree) -> Modules {
-        let mut modules = Modules::default();
-        let roots = ["lib.rs", "main.rs"].map(|root| format!("{directory}/src/{root}"));
-        if let Some(root) = roots.iter().find(|root| tree.has(root)) {
-            modules.add(tree, "", root);
-        }
-        modules
-    }
-
     /// Reads the module in a file, and those below it.
     fn add(&mut self, tree: &Tree, name: &str, file: &str) {
-        let tokens = tokens(tree.text(file).unwrap_or_default());
-        for child in self.scan(name, file, &tokens) {
-            let stem = file.trim_end_matches(".rs");
-            let stem =
-                ["/lib", "/main", "/mod"].iter().find_map(|end| stem.strip_suffix(end)).unwrap_or(stem);
-            let files = [format!("{stem}/{child}.rs"), format!("{stem}/{child}/mod.rs")];
-            if let Some(file) = files.iter().find(|file| tree.has(file)) {
-                self.add(tree, &join(name, &child), file);
-            }
-        }
+        self.scan(tree, name, file, &tokens(tree.text(file).unwrap_or_default()));
     }
 
-    /// Reads the tokens of a module, and returns the children that have files of their own.
-    fn scan(&mut self, name: &str, file: &str, tokens: Tokens<'_>) -> Vec<String> {
+    /// Reads the tokens of a module, and the modules below it.
+    fn scan(&mut self, tree: &Tree, name: &str, file: &str, tokens: Tokens<'_>) {
         let mut module = Module { file: file.to_owned(), ..Module::default() };
-        let (mut files, mut at, mut depth) = (Vec::new(), 0, 0);
+        let (mut at, mut depth) = (0, 0);
         while let Some((line, token)) = tokens.get(at).copied() {
             let next = tokens.get(at + 1).map_or("", |(_, token)| *token);
             let before = at.checked_sub(1).map_or("", |at| tokens[at].1);
@@ -188,25 +137,24 @@ impl Modules {
                 "#" => at = after_group(tokens, at + if next == "!" { 2 } else { 1 }),
                 "pub" if follows(tokens, at + 1, &["(", "in"]) => at = after_group(tokens, at + 1),
                 "mod" if follows(tokens, at + 2, &[";"]) => {
-                    module.children.insert(next.to_owned());
-                    files.push(next.to_owned());
+                    let stem = file.trim_end_matches(".rs");
+                    let ends = ["/lib", "/main", "/mod"];
+                    let stem = ends.iter().find_map(|end| stem.strip_suffix(end)).unwrap_or(stem);
+                    let files = [format!("{stem}/{next}.rs"), format!("{stem}/{next}/mod.rs")];
+                    if let Some(file) = files.iter().find(|file| tree.has(file)) {
+                        self.add(tree, &join(name, next), file);
+                    }
                     at += 3;
                 }
                 "mod" if follows(tokens, at + 2, &["{"]) => {
                     let end = after_group(tokens, at + 2);
-                    module.children.insert(next.to_owned());
-                    self.scan(&join(name, next), file, &tokens[at + 3..end - 1]);
+                    self.scan(tree, &join(name, next), file, &tokens[at + 3..end - 1]);
                     at = end;
                 }
                 "use" if next != "<" => {
                     let exported = before == "pub" || (before == ")" && depth == 0);
                     at = use_tree(tokens, at + 1, &Path::new(), &mut |path, alias| {
-                        let glob = path.last().is_some_and(|last| last == "*");
-                        if glob {
-                            module.globs.push(path[..path.len() - 1].to_vec());
-                        } else {
-                            module.imports.insert(alias.to_owned(), path.clone());
-                        }
+                        module.imports.insert(alias.to_owned(), path.clone());
                         module.uses.push(Use { line, path, exported });
                     });
                 }
@@ -230,21 +178,21 @@ impl Modules {
                 _ => at += 1,
             }
         }
-        self.by_path.insert(name.to_owned(), module);
-        files
+        self.0.insert(name.to_owned(), module);
     }
 
-    /// The module that defines what a path names in a module, `None` if it is in another crate.
+    /// Returns the module that defines what a path names in a module, `None` if it is in another crate.
     fn resolve(&self, from: &str, path: &[String], depth: usize) -> Option<String> {
-        let module = self.by_path.get(from)?;
         let (first, rest) = path.split_first()?;
         match first.as_str() {
+            _ if depth > IMPORTS_MAX => None,
             "crate" => self.below("", rest, depth),
             "self" => self.below(from, rest, depth),
-            "super" => self.below(from.rsplit_once("::").map_or("", |(parent, _)| parent), rest, depth),
-            child if module.children.contains(child) => self.below(from, path, depth),
+            child if child == "super" || self.0.contains_key(&join(from, child)) => {
+                self.below(from, path, depth)
+            }
             alias => {
-                let target = module.imports.get(alias).filter(|target| depth < 8 && target[0] != *alias)?;
+                let target = self.0.get(from)?.imports.get(alias)?;
                 self.resolve(from, &[target, rest].concat(), depth + 1)
             }
         }
@@ -253,24 +201,23 @@ impl Modules {
     /// The same for a path from a module.
     fn below(&self, from: &str, path: &[String], depth: usize) -> Option<String> {
         let Some((first, rest)) = path.split_first() else { return Some(from.to_owned()) };
-        let module = self.by_path.get(from)?;
         if first == "super" {
             return self.below(from.rsplit_once("::").map_or("", |(parent, _)| parent), rest, depth);
         }
-        let child = join(from, first);
-        if self.by_path.contains_key(&child) {
+        let (module, child) = (self.0.get(from)?, join(from, first));
+        if self.0.contains_key(&child) {
             return self.below(&child, rest, depth);
         }
-        if module.items.contains(first) || first == "*" || depth >= 8 {
+        if module.items.contains(first) || first == "*" {
             return Some(from.to_owned());
         }
         if let Some(target) = module.imports.get(first) {
             return self.resolve(from, target, depth + 1);
         }
-        let found = module.globs.iter().find_map(|glob| {
-            let target = self.resolve(from, glob, depth + 1)?;
-            self.by_path.get(&target)?.items.contains(first).then_some(target)
-        });
+        let globs = module.uses.iter().filter(|found| found.path.last().is_some_and(|last| last == "*"));
+        let mut targets = globs.filter_map(|glob| self.resolve(from, &glob.path, depth + 1));
+        let found =
+            targets.find(|target| self.0.get(target).is_some_and(|found| found.items.contains(first)));
         Some(found.unwrap_or_else(|| from.to_owned()))
     }
 }
