@@ -73,7 +73,7 @@ enum gometa_status_t
   GOMETA_DEADLINE_EXCEEDED = 5,
   // No node could be reached within the timeout, or the node asked for its status cannot be reached.
   GOMETA_UNAVAILABLE = 6,
-  // The node did not forward the request to the leader. Not returned to applications: the library tries another node.
+  // Another node leads. Not returned to applications: nodes of this version forward requests to the leader instead.
   GOMETA_NOT_LEADER = 7,
   // The connection was lost before the response. Returned by gometa_client_status only.
   GOMETA_CONNECTION_LOST = 8,
@@ -268,8 +268,8 @@ bool gometa_error_is_retryable(const gometa_error_t *error);
 // `error` is NULL.
 gometa_outcome_t gometa_error_outcome(const gometa_error_t *error);
 
-// Returns the leader's client address, "host:port", if the node that refused the call sent it, else an empty string.
-// Valid as long as the error.
+// Returns the leader's client address, if the node sent it with the error, or if the call timed out and the client
+// knows it; else an empty string. Valid as long as the error.
 const char *gometa_error_leader_address(const gometa_error_t *error);
 
 // Writes the key's mod_revision, 0 if the key does not exist, to `*revision`, which may be NULL.
@@ -611,13 +611,14 @@ uint64_t gometa_node_status_leader_id(const gometa_node_status_t *status);
 // Returns the node's current epoch.
 uint64_t gometa_node_status_epoch(const gometa_node_status_t *status);
 
-// Returns the counter of the last entry in the node's replicated log.
+// Returns the position of the last log entry that is durable on the node. Revisions are positions in the log, but not
+// every log entry changes a key.
 uint64_t gometa_node_status_last_revision(const gometa_node_status_t *status);
 
-// Returns the last revision that the node knows to be committed.
+// Returns the position of the last log entry that the node knows to be committed.
 uint64_t gometa_node_status_commit_revision(const gometa_node_status_t *status);
 
-// Returns the last revision that the node has applied.
+// Returns the position of the last log entry that the node has applied.
 uint64_t gometa_node_status_applied_revision(const gometa_node_status_t *status);
 
 // Returns the number of client sessions.
@@ -753,8 +754,8 @@ void gometa_queue_close(const gometa_queue_t *queue);
 // no-op.
 void gometa_queue_free(gometa_queue_t *queue);
 
-// Creates a log for records up to `level`, a gometa_log_level_t. It holds 1,000 records. When it is full, records are
-// dropped; the next record is preceded by one with the number dropped. Free `*log` with gometa_log_free.
+// Creates a log for records up to `level`, a gometa_log_level_t. It holds 1,000 records. When it is full, new records
+// are dropped; the next one that fits is preceded by one with the number dropped. Free `*log` with gometa_log_free.
 //
 // Returns GOMETA_INVALID_ARGUMENT if `level` is not a gometa_log_level_t, GOMETA_RESOURCE_EXHAUSTED if no file
 // descriptor is available.

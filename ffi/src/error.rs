@@ -67,8 +67,8 @@ pub unsafe extern "C" fn gometa_error_outcome(error: *const gometa_error_t) -> g
     read!(error, gometa_outcome_t::GOMETA_OUTCOME_UNKNOWN, |error| error.outcome)
 }
 
-/// Returns the leader's client address, "host:port", if the node that refused the call sent it, else an empty string.
-/// Valid as long as the error.
+/// Returns the leader's client address, if the node sent it with the error, or if the call timed out and the client
+/// knows it; else an empty string. Valid as long as the error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_error_leader_address(error: *const gometa_error_t) -> *const c_char {
     read!(error, c"".as_ptr(), |error| error.leader.as_ptr())

@@ -99,8 +99,8 @@ impl From<LogRecord> for gometa_log_record_t {
     }
 }
 
-/// Creates a log for records up to `level`, a gometa_log_level_t. It holds 1,000 records. When it is full, records are
-/// dropped; the next record is preceded by one with the number dropped. Free `*log` with gometa_log_free.
+/// Creates a log for records up to `level`, a gometa_log_level_t. It holds 1,000 records. When it is full, new records
+/// are dropped; the next one that fits is preceded by one with the number dropped. Free `*log` with gometa_log_free.
 ///
 /// Returns GOMETA_INVALID_ARGUMENT if `level` is not a gometa_log_level_t, GOMETA_RESOURCE_EXHAUSTED if no file
 /// descriptor is available.

@@ -102,19 +102,20 @@ pub unsafe extern "C" fn gometa_node_status_epoch(status: *const gometa_node_sta
     read!(status, 0, |status| status.status.epoch)
 }
 
-/// Returns the counter of the last entry in the node's replicated log.
+/// Returns the position of the last log entry that is durable on the node. Revisions are positions in the log, but not
+/// every log entry changes a key.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_last_revision(status: *const gometa_node_status_t) -> u64 {
     read!(status, 0, |status| status.status.last_revision)
 }
 
-/// Returns the last revision that the node knows to be committed.
+/// Returns the position of the last log entry that the node knows to be committed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_commit_revision(status: *const gometa_node_status_t) -> u64 {
     read!(status, 0, |status| status.status.commit_revision)
 }
 
-/// Returns the last revision that the node has applied.
+/// Returns the position of the last log entry that the node has applied.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_applied_revision(status: *const gometa_node_status_t) -> u64 {
     read!(status, 0, |status| status.status.applied_revision)

@@ -22,7 +22,7 @@ pub enum gometa_status_t {
     GOMETA_DEADLINE_EXCEEDED = 5,
     /// No node could be reached within the timeout, or the node asked for its status cannot be reached.
     GOMETA_UNAVAILABLE = 6,
-    /// The node did not forward the request to the leader. Not returned to applications: the library tries another node.
+    /// Another node leads. Not returned to applications: nodes of this version forward requests to the leader instead.
     GOMETA_NOT_LEADER = 7,
     /// The connection was lost before the response. Returned by gometa_client_status only.
     GOMETA_CONNECTION_LOST = 8,

@@ -202,8 +202,8 @@ impl<T: Table> Store<T> {
         Some(Batch { checkpoint, writes })
     }
 
-    /// Reports that the oldest outstanding batch can be read from the table. Removes its records from the overlay unless
-    /// they changed again.
+    /// Reports that the oldest outstanding batch can be read from the table. Removes its keys from the overlay unless they
+    /// changed again; sessions stay in memory.
     ///
     /// # Panics
     /// If no batch is outstanding.
@@ -211,7 +211,7 @@ impl<T: Table> Store<T> {
         self.keys.batch_written();
     }
 
-    /// Returns a key's value and versions, as of [`applied`](Store::applied); `None` if the key does not exist.
+    /// Returns a key's value, version and revisions, as of [`applied`](Store::applied); `None` if the key does not exist.
     ///
     /// # Panics
     /// If the table's record of the key cannot be decoded.

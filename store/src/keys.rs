@@ -105,7 +105,7 @@ impl Keys {
         changed.fold(self.unchanged_hash, u128::wrapping_add)
     }
 
-    /// Returns a key's value and versions.
+    /// Returns a key's value, version and revisions.
     ///
     /// # Panics
     /// If the table's record of the key cannot be decoded.
@@ -169,6 +169,7 @@ impl Keys {
                 let deleted = Deleted { revision: if existed { revision } else { 0 }, existed };
                 CommandOutcome { result: Some(command_outcome::Result::Deleted(deleted)) }
             }
+            // Not in a write: `node` makes the commands CreateSession and EndSessions of them; reads are not logged.
             Operation::OpenSession(_)
             | Operation::EndSession(_)
             | Operation::Get(_)

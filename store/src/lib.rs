@@ -44,6 +44,7 @@
 //! `session` (deduplication of writes) · `apply` (the store itself) · `hash`.
 #![forbid(unsafe_code)]
 
+// `planted!(right, name => wrong)` is `right` unless a test activates the fault; `probe!` counts rare paths.
 #[macro_use(planted, probe)]
 extern crate gometa_marks;
 
