@@ -611,8 +611,7 @@ uint64_t gometa_node_status_leader_id(const gometa_node_status_t *status);
 // Returns the node's current epoch.
 uint64_t gometa_node_status_epoch(const gometa_node_status_t *status);
 
-// Returns the position of the last log entry that is durable on the node. Revisions are positions in the log, but not
-// every log entry changes a key.
+// Returns the position of the last log entry that is durable on the node. Not every log entry changes a key.
 uint64_t gometa_node_status_last_revision(const gometa_node_status_t *status);
 
 // Returns the position of the last log entry that the node knows to be committed.

@@ -102,8 +102,7 @@ pub unsafe extern "C" fn gometa_node_status_epoch(status: *const gometa_node_sta
     read!(status, 0, |status| status.status.epoch)
 }
 
-/// Returns the position of the last log entry that is durable on the node. Revisions are positions in the log, but not
-/// every log entry changes a key.
+/// Returns the position of the last log entry that is durable on the node. Not every log entry changes a key.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_last_revision(status: *const gometa_node_status_t) -> u64 {
     read!(status, 0, |status| status.status.last_revision)
