@@ -11,7 +11,7 @@
 //! touches a few bytes of each and skips the payloads.
 
 use bytes::Bytes;
-use prost::Message;
+use prost::{Message, encoding::decode_varint};
 
 use crate::limits::ADDRESS_MAX;
 
@@ -25,7 +25,17 @@ pub struct Shape {
 }
 
 impl Shape {
-    const EMPTY: Shape = Shape { repeats: false, fields: &[] };
+    const fn new(fields: &'static [(u32, Field)]) -> Shape {
+        let (mut repeats, mut index) = (false, 0);
+        while index < fields.len() {
+            repeats |= match fields[index].1 {
+                Field::Message(shape) => shape.repeats,
+                _ => true,
+            };
+            index += 1;
+        }
+        Shape { repeats, fields }
+    }
 }
 
 /// A field of a shape.
@@ -139,18 +149,9 @@ fn count(
         let number = u32::try_from(key >> 3).map_err(|_| DecodeError::Malformed)?;
         let field = shape.fields.iter().find(|(of, _)| *of == number).map(|(_, field)| field);
         let length = match key & 7 {
-            0 => {
-                varint(&mut bytes)?;
-                None
-            }
-            1 => {
-                skip(&mut bytes, 8)?;
-                None
-            }
-            5 => {
-                skip(&mut bytes, 4)?;
-                None
-            }
+            0 => varint(&mut bytes).map(|_| None)?,
+            1 => skip(&mut bytes, 8).map(|_| None)?,
+            5 => skip(&mut bytes, 4).map(|_| None)?,
             2 => Some(varint(&mut bytes)?),
             // Groups (3, 4) have never been part of proto3; the others do not exist.
             _ => return Err(DecodeError::Malformed),
@@ -182,26 +183,12 @@ fn count(
 
 /// Takes `length` bytes off the front.
 fn skip<'a>(bytes: &mut &'a [u8], length: usize) -> Result<&'a [u8], DecodeError> {
-    let (front, rest) = bytes.split_at_checked(length).ok_or(DecodeError::Malformed)?;
-    *bytes = rest;
-    Ok(front)
+    bytes.split_off(..length).ok_or(DecodeError::Malformed)
 }
 
-/// Takes a number of varying length off the front: seven bits a byte, the lowest first, at most ten bytes.
+/// Takes a number of varying length off the front.
 fn varint(bytes: &mut &[u8]) -> Result<u64, DecodeError> {
-    let mut value = 0u64;
-    for (position, &byte) in bytes.iter().take(10).enumerate() {
-        value |= u64::from(byte & 0x7f) << (7 * position as u32);
-        if byte < 0x80 {
-            // The tenth byte has room for one bit.
-            if position == 9 && byte > 1 {
-                return Err(DecodeError::Malformed);
-            }
-            *bytes = &bytes[position + 1..];
-            return Ok(value);
-        }
-    }
-    Err(DecodeError::Malformed)
+    decode_varint(bytes).map_err(|_| DecodeError::Malformed)
 }
 
 #[cfg(test)]

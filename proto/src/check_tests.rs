@@ -113,24 +113,6 @@ proptest! {
     }
 
     #[test]
-    fn numbers_are_read_as_protobuf_reads_them(value in any::<u64>(), cut in 0usize..10) {
-        let mut bytes = Vec::new();
-        prost::encoding::encode_varint(value, &mut bytes);
-        prop_assert_eq!(varint(&mut bytes.as_slice()), Ok(value));
-        if cut < bytes.len() {
-            prop_assert_eq!(varint(&mut &bytes[..cut]), Err(DecodeError::Malformed));
-        }
-    }
-
-    #[test]
-    fn bad_numbers_are_bad_for_both(bytes in prop::collection::vec(128u8..=255, 9..12), last in any::<u8>()) {
-        let mut bytes = bytes;
-        bytes.push(last);
-        let ours = varint(&mut bytes.as_slice()).ok();
-        prop_assert_eq!(ours, prost::encoding::decode_varint(&mut bytes.as_slice()).ok());
-    }
-
-    #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let bytes = Bytes::from(bytes);
         let _ = decode::<v1::PeerFrame>(bytes.clone(), 10);

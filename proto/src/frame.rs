@@ -22,15 +22,6 @@ pub struct TooLarge {
     pub max: usize,
 }
 
-/// Why a stream of frames cannot continue.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FrameError {
-    /// The next frame exceeds the limit.
-    #[error(transparent)]
-    TooLarge(#[from] TooLarge),
-}
-
 /// Appends a message and, before it, its length.
 ///
 /// # Errors
@@ -53,11 +44,14 @@ pub fn encode(message: &impl Message, max: usize, buffer: &mut BytesMut) -> Resu
 ///
 /// The message shares the buffer's memory, which is freed with the last message taken from it. Copy small parts that
 /// are kept.
-pub fn decode_frame(buffer: &mut BytesMut, max: usize) -> Result<Option<Bytes>, FrameError> {
+///
+/// # Errors
+/// [`TooLarge`] for a message longer than `max` bytes; the stream cannot continue.
+pub fn decode_frame(buffer: &mut BytesMut, max: usize) -> Result<Option<Bytes>, TooLarge> {
     let Some(prefix) = buffer.first_chunk::<PREFIX>() else { return Ok(None) };
     let length = u32::from_be_bytes(*prefix) as usize;
     if length > max {
-        return Err(TooLarge { length, max }.into());
+        return Err(TooLarge { length, max });
     }
     let missing = (PREFIX + length).saturating_sub(buffer.len());
     if missing > 0 {
@@ -105,8 +99,7 @@ mod tests {
     #[test]
     fn a_length_above_the_limit_is_refused_before_the_rest_arrives() {
         let mut buffer = BytesMut::from(&[0, 0, 1, 1][..]);
-        let refused = FrameError::TooLarge(TooLarge { length: 257, max: 256 });
-        assert_eq!(decode_frame(&mut buffer, 256), Err(refused));
+        assert_eq!(decode_frame(&mut buffer, 256), Err(TooLarge { length: 257, max: 256 }));
         let mut buffer = BytesMut::from(&[0xff; 8][..]);
         assert!(decode_frame(&mut buffer, 8 << 20).is_err());
     }

@@ -56,20 +56,17 @@ pub const ID_LENGTH: usize = 16;
 /// The deadline of a request that names none, in milliseconds.
 pub const DEADLINE_DEFAULT_MS: u32 = 5_000;
 
-/// The limits as a `Welcome` carries them, but for the session timeout.
-pub const ADVERTISED: v1::Limits = v1::Limits {
-    key_max: KEY_MAX as u32,
-    value_max: VALUE_MAX as u32,
-    frame_max: CLIENT_FRAME_MAX as u32,
-    requests_max: REQUESTS_MAX as u32,
-    window_max: WINDOW_MAX as u32,
-    session_timeout_ms: 0,
-    sessions_max: CONNECTION_SESSIONS_MAX as u32,
-};
-
 /// The limits as a `Welcome` carries them.
 pub const fn advertised(session_timeout_ms: u32) -> v1::Limits {
-    v1::Limits { session_timeout_ms, ..ADVERTISED }
+    v1::Limits {
+        key_max: KEY_MAX as u32,
+        value_max: VALUE_MAX as u32,
+        frame_max: CLIENT_FRAME_MAX as u32,
+        requests_max: REQUESTS_MAX as u32,
+        window_max: WINDOW_MAX as u32,
+        session_timeout_ms,
+        sessions_max: CONNECTION_SESSIONS_MAX as u32,
+    }
 }
 
 #[cfg(test)]

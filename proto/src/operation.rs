@@ -9,16 +9,16 @@ use bytes::Bytes;
 
 use crate::{
     ErrorKind,
-    limits::{ADVERTISED, ID_LENGTH, WINDOW_MAX},
+    limits::{ID_LENGTH, WINDOW_MAX, advertised},
     v1::{self, Error, Limits, Request, WriteContext, request},
 };
 
-/// Optional facts of an operation: `key`, `revision` and `value` are the names of those fields, in the order of its
-/// parameters; `bytes` is the name of another field of type `bytes`; `check` is a function with further checks.
+/// Optional facts of an operation: `key`, `revision` (and its default) and `value` are the names of those fields, in the
+/// order of its parameters; `bytes` is the name of another field of type `bytes`; `check` is a function with further checks.
 macro_rules! operations {
     ($($(#[$doc:meta])+ $name:ident {
         name: $text:literal, is_write: $is_write:literal
-        $(, key: $key:ident)? $(, revision: $revision:ident)? $(, value: $value:ident)?
+        $(, key: $key:ident)? $(, revision: $revision:ident $(or $default:literal)?)? $(, value: $value:ident)?
         $(, bytes: $bytes:ident)? $(, check: $check:ident)?
     })+) => {
         /// An operation of a client.
@@ -81,7 +81,7 @@ macro_rules! operations {
                     Operation::Build | Operation::Members => None,
                     $(Operation::$name => Some(Self::$name(v1::$name {
                         $($key: arguments.key,)?
-                        $($revision: FromRevision::from(arguments.revision),)?
+                        $($revision: arguments.revision$(.unwrap_or($default))?,)?
                         $($value: arguments.value,)?
                         ..v1::$name::default()
                     })),)+
@@ -154,7 +154,7 @@ operations! {
     /// Create or replace a key.
     Set { name: "set", is_write: true, key: key, value: value }
     /// Replace a key that is at a revision.
-    Cas { name: "cas", is_write: true, key: key, revision: revision, value: value }
+    Cas { name: "cas", is_write: true, key: key, revision: revision or 0, value: value }
     /// Remove a key.
     Delete { name: "delete", is_write: true, key: key, revision: revision }
     /// Read a key.
@@ -174,23 +174,6 @@ pub struct Arguments {
     pub value: Bytes,
     /// The expected `mod_revision`. `None` is no condition for a delete, and 0 for others.
     pub revision: Option<u64>,
-}
-
-/// A field with an expected revision.
-trait FromRevision {
-    fn from(revision: Option<u64>) -> Self;
-}
-
-impl FromRevision for u64 {
-    fn from(revision: Option<u64>) -> u64 {
-        revision.unwrap_or_default()
-    }
-}
-
-impl FromRevision for Option<u64> {
-    fn from(revision: Option<u64>) -> Option<u64> {
-        revision
-    }
 }
 
 impl fmt::Display for Operation {
@@ -223,7 +206,7 @@ impl request::Operation {
     /// A kind and a message.
     pub fn check(&self) -> Result<(), Error> {
         self.check_fields()?;
-        self.check_sizes(&ADVERTISED)
+        self.check_sizes(&advertised(0))
     }
 
     /// Whether it is a write: see [`Operation::is_write`].
@@ -278,13 +261,10 @@ fn check_nonce(open: &v1::OpenSession) -> Result<(), Error> {
 }
 
 fn check_consistency(get: &v1::Get) -> Result<(), Error> {
-    match v1::Consistency::try_from(get.consistency) {
-        Ok(_) => Ok(()),
-        Err(_) => {
-            let message = format!("consistency {} is not known", get.consistency);
-            Err(Error::not_applied(ErrorKind::Unsupported, message))
-        }
-    }
+    v1::Consistency::try_from(get.consistency).map(drop).map_err(|_| {
+        let message = format!("consistency {} is not known", get.consistency);
+        Error::not_applied(ErrorKind::Unsupported, message)
+    })
 }
 
 fn invalid(message: &str) -> Error {

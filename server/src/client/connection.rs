@@ -15,7 +15,7 @@
 use std::{collections::VecDeque, convert::Infallible, io, sync::Arc, time::Duration};
 
 use gometa_node::Event;
-use gometa_proto::{ErrorKind, check, frame::FrameError, limits, v1};
+use gometa_proto::{ErrorKind, check, limits, v1};
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -235,12 +235,11 @@ impl<'a> Connection<'a> {
         let bytes = match self.reader.next(limits::CLIENT_FRAME_MAX) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(None),
-            Err(FrameError::TooLarge(too_large)) => {
+            Err(too_large) => {
                 let message =
                     format!("a frame of {} bytes exceeds the limit of {}", too_large.length, too_large.max);
                 return Err(self.malformed(ErrorKind::TooLarge, message));
             }
-            Err(error) => return Err(self.malformed(ErrorKind::InvalidArgument, error.to_string())),
         };
         // A small frame cannot have so many fields that decoding takes long.
         let checked = match bytes.len() > SMALL_FRAME_MAX {

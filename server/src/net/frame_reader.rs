@@ -6,7 +6,7 @@
 use std::{cell::RefCell, io};
 
 use bytes::{Bytes, BytesMut};
-use gometa_proto::frame::{self, FrameError};
+use gometa_proto::frame::{self, TooLarge};
 use tokio::{
     sync::SemaphorePermit,
     time::{Instant, timeout_at},
@@ -99,7 +99,7 @@ impl<'a> FrameReader<'a> {
     ///
     /// # Errors
     /// A frame that announces more than `max` bytes.
-    pub(crate) fn next(&mut self, max: usize) -> Result<Option<Bytes>, FrameError> {
+    pub(crate) fn next(&mut self, max: usize) -> Result<Option<Bytes>, TooLarge> {
         if let Some(length) = self.announced_length()
             && length <= max
             && self.buffer.len() < frame::PREFIX + length
