@@ -74,19 +74,14 @@ mod tests {
     }
 
     #[test]
-    fn the_prefix_is_big_endian_and_does_not_count_itself() {
-        let mut buffer = BytesMut::new();
-        encode(&ping(1), 100, &mut buffer).expect("small");
-        assert_eq!(buffer.as_ref(), [0, 0, 0, 2, 0x08, 1]);
-    }
-
-    #[test]
-    fn an_empty_message_is_a_frame() {
-        let mut buffer = BytesMut::new();
-        encode(&ping(0), 0, &mut buffer).expect("empty");
-        assert_eq!(buffer.as_ref(), [0, 0, 0, 0]);
-        assert_eq!(decode_frame(&mut buffer, 0), Ok(Some(Bytes::new())));
-        assert_eq!(decode_frame(&mut buffer, 0), Ok(None));
+    fn the_prefix_is_big_endian_and_does_not_count_itself_and_an_empty_message_is_a_frame() {
+        for (nonce, frame) in [(1, &[0, 0, 0, 2, 0x08, 1][..]), (0, &[0, 0, 0, 0])] {
+            let (mut buffer, max) = (BytesMut::new(), frame.len() - PREFIX);
+            encode(&ping(nonce), max, &mut buffer).expect("within the limit");
+            assert_eq!(buffer, frame);
+            assert_eq!(decode_frame(&mut buffer, max), Ok(Some(Bytes::from_static(&frame[PREFIX..]))));
+            assert_eq!(decode_frame(&mut buffer, max), Ok(None));
+        }
     }
 
     #[test]
@@ -122,9 +117,7 @@ mod tests {
 
     #[test]
     fn a_message_is_not_copied_out_of_the_buffer() {
-        let mut buffer = BytesMut::new();
-        buffer.put_u32(3);
-        buffer.put_slice(b"abcdef");
+        let mut buffer = BytesMut::from(&b"\0\0\0\x03abcdef"[..]);
         let at = buffer.as_ptr() as usize;
         let message = decode_frame(&mut buffer, 100).expect("within the limit").expect("whole");
         assert_eq!(message.as_ptr() as usize, at + PREFIX);

@@ -14,12 +14,13 @@ use std::{
 use gometa_node::{ClientId, Effect, Event, Node, Write};
 use gometa_proto::v1;
 use gometa_store::Table;
-use gometa_zab::{Hello, LinkId, Message, NodeId, Notice, Role, Ticks, Token};
+use gometa_zab::{Hello, LinkId, Message, NodeId, Notice, Role, Ticks};
 use tokio::runtime::Handle;
 use tracing::{debug, warn};
 
 use crate::{
     client::registry::Clients,
+    disk::{LogReader, Writer},
     inbox::{Inbox, Item, Taken},
     net::outbox::{Outbox, Put},
     observe::{counters::Counters, events::EventLog, ready::Ready},
@@ -36,18 +37,13 @@ use crate::{
 /// The time between two ticks.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Asynchronous writes and reads of the log.
-pub(crate) trait Storage: Send {
-    /// Starts a write; its token is put into the inbox when it is done.
-    fn write(&self, token: Token, write: Write);
-    /// Starts a read of log entries; they are put into the inbox.
-    fn read(&self, id: u64, from: u64, to: u64, bytes_max: usize);
-}
-
 /// What the driver uses to carry out effects.
 pub(crate) struct Environment {
     pub(crate) inbox: Arc<Inbox>,
-    pub(crate) storage: Box<dyn Storage>,
+    /// Its results are put into the inbox.
+    pub(crate) writer: Writer,
+    /// Its results are put into the inbox.
+    pub(crate) log_reader: LogReader,
     pub(crate) votes: VoteSender,
     pub(crate) book: AddressBook,
     pub(crate) peers: Arc<PeerPort>,
@@ -67,7 +63,6 @@ pub(crate) struct Environment {
     pub(crate) start: Instant,
 }
 
-/// The driver.
 pub(crate) struct Driver<T: Table> {
     node: Node<T>,
     environment: Environment,
@@ -183,10 +178,10 @@ impl<T: Table> Driver<T> {
                     if let Write::Zab(gometa_zab::Write::Founding(founding)) = &write {
                         self.environment.book.add_voters(&founding.genesis.voters);
                     }
-                    self.environment.storage.write(token, write);
+                    self.environment.writer.submit(token, write);
                 }
                 Effect::Read { id, from, to, bytes_max } => {
-                    self.environment.storage.read(id, from, to, bytes_max)
+                    self.environment.log_reader.submit(id, from, to, bytes_max)
                 }
                 Effect::Datagram { to, vote } => {
                     if let Some(address) = self.environment.book.election(to) {

@@ -22,7 +22,7 @@ use std::{
 
 use gometa_node::Event;
 use gometa_zab::{LinkId, Message, NodeId, Token};
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::net::outbox::Outbox;
@@ -125,12 +125,8 @@ impl Inbox {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
-
     fn put(&self, put: impl FnOnce(&mut State)) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         put(&mut state);
         if state.sleeping {
             state.sleeping = false;
@@ -205,7 +201,7 @@ impl Inbox {
 
     /// Takes what is queued; waits until `until` if nothing is. `taken` must be empty.
     pub(crate) fn take(&self, taken: &mut Taken, until: Instant) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             let idle = state.peers.is_empty()
                 && state.clients.is_empty()
@@ -334,11 +330,7 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(inbox.was_taken_within(Duration::from_secs(3_600)));
-        let waiting = tokio::spawn({
-            let inbox = inbox.clone();
-            async move { inbox.taken_within(Duration::from_secs(3_600)).await }
-        });
-        waiting.await.unwrap();
+        inbox.taken_within(Duration::from_secs(3_600)).await;
         let waiting = tokio::spawn({
             let inbox = inbox.clone();
             async move { inbox.taken_within(Duration::from_millis(1)).await }

@@ -21,7 +21,7 @@
 //! | `peer` | the nodes' ports: links, votes, addresses of peers, the search for a leader |
 //! | [`disk`] | the data directory |
 //!
-//! Imports go downwards: `run` and `server` use `driver`; that uses `client` and `peer`; these use `inbox`, `observe`, `net`;
+//! Imports go downwards: `run` and `server` use `driver`; that uses `client`, `peer` and `disk`; these use `inbox`, `observe`, `net`;
 //! these use `process` and `config`. TLS, the admin port, metrics, snapshots and membership changes are planned.
 #![deny(clippy::too_many_lines)]
 #![forbid(unsafe_code)]

@@ -9,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gometa_node::{Event, Node, Write};
+use gometa_node::{Event, Node};
 use gometa_proto::{limits, v1};
-use gometa_zab::{Hello, NodeId, Ticks, Timeouts, Token, Voter};
+use gometa_zab::{Hello, NodeId, Ticks, Timeouts, Voter};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc,
@@ -27,8 +27,8 @@ use crate::{
         registry::Clients,
     },
     config::ServerConfig,
-    disk::{Disk, Hooks, Identity, LogReader, Writer},
-    driver::{Driver, Environment, Storage},
+    disk::{Disk, Hooks, Identity},
+    driver::{Driver, Environment},
     identity,
     inbox::{Inbox, Item},
     memory::{self, ClientLimits},
@@ -66,22 +66,6 @@ pub(crate) struct Server {
     tasks: Vec<JoinHandle<()>>,
     /// Receives when the driver has stopped and the data directory is closed.
     stopped: Receiver<()>,
-}
-
-/// The disk as the driver uses it.
-struct DiskStorage {
-    writer: Writer,
-    log: LogReader,
-}
-
-impl Storage for DiskStorage {
-    fn write(&self, token: Token, write: Write) {
-        self.writer.submit(token, write);
-    }
-
-    fn read(&self, id: u64, from: u64, to: u64, bytes_max: usize) {
-        self.log.submit(id, from, to, bytes_max);
-    }
 }
 
 impl Server {
@@ -138,7 +122,8 @@ impl Server {
         let local_address = votes.local_address();
         let environment = Environment {
             inbox: inbox.clone(),
-            storage: Box::new(DiskStorage { writer: disk.writer, log: disk.log }),
+            writer: disk.writer,
+            log_reader: disk.log,
             votes,
             peers: peers.clone(),
             clients,

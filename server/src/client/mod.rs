@@ -1,5 +1,3 @@
-//! The clients' port: connections, admission of requests, overload.
-
 pub(crate) mod admission;
 pub(crate) mod connection;
 pub(crate) mod port;

@@ -41,7 +41,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a refused client may still send meanwhile, in bytes.
 const CLOSE_DISCARD_MAX: usize = 64 << 20;
 
-/// The clients' port.
 pub(crate) struct ClientPort {
     pub(crate) context: PortContext,
     /// The number of connections.

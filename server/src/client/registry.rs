@@ -23,7 +23,7 @@ use bytes::BytesMut;
 use gometa_node::{ClientId, Event, is_large};
 use gometa_proto::{ErrorKind, frame, limits, v1};
 use gometa_zab::{EnsembleId, NodeId};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use prost::Message;
 use tracing::debug;
 
@@ -104,13 +104,9 @@ pub(crate) enum Admission {
 }
 
 impl Client {
-    fn lock(&self) -> MutexGuard<'_, Requests> {
-        self.requests.lock()
-    }
-
     /// Admits a request whose key and value have `size` bytes. Its id must be new.
     pub(crate) fn admit(&self, request: u64, size: usize) -> Admission {
-        let mut requests = self.lock();
+        let mut requests = self.requests.lock();
         if requests.costs.len() >= limits::REQUESTS_MAX {
             return Admission::ConnectionFull;
         }
@@ -125,7 +121,7 @@ impl Client {
 
     /// Removes a request; returns whether it was waiting.
     pub(crate) fn complete(&self, request: u64) -> bool {
-        let mut requests = self.lock();
+        let mut requests = self.requests.lock();
         let Some(cost) = requests.costs.remove(&request) else { return false };
         if !requests.closed {
             self.budget.release(&mut requests.usage, cost);
@@ -138,7 +134,7 @@ impl Client {
 
     /// Removes all requests, for a connection that is closed.
     fn complete_all(&self) {
-        let mut requests = self.lock();
+        let mut requests = self.requests.lock();
         requests.closed = true;
         requests.costs = HashMap::new();
         self.budget.release_all(&mut requests.usage);
@@ -225,10 +221,6 @@ impl Clients {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
-
     /// A client that is not registered. Its outbox puts [`Event::Sent`] into the inbox when large answers are sent, one
     /// event at a time.
     pub(crate) fn unregistered(&self, stream: Stream, inbox: &Arc<Inbox>) -> Arc<Client> {
@@ -256,7 +248,7 @@ impl Clients {
     /// Registers a new connection, until [`Clients::remove`].
     pub(crate) fn register(&self, stream: Stream, inbox: &Arc<Inbox>) -> Arc<Client> {
         let client = self.unregistered(stream, inbox);
-        self.lock().unauthenticated.insert(client.id, client.clone());
+        self.state.lock().unauthenticated.insert(client.id, client.clone());
         client
     }
 
@@ -269,7 +261,7 @@ impl Clients {
         client: &Arc<Client>,
         known: Option<&v1::EnsembleRef>,
     ) -> Result<(), v1::Error> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if let (Some(known), Some(ours)) = (known, &state.ensemble)
             && known != ours
         {
@@ -296,7 +288,7 @@ impl Clients {
 
     /// Stops answering a client; what is queued is still sent.
     pub(crate) fn begin_close(&self, client: &Arc<Client>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.unauthenticated.remove(&client.id);
         state.connected.remove(&client.id);
         state.closing.insert(client.id, client.clone());
@@ -306,7 +298,7 @@ impl Clients {
 
     /// Removes a closed connection.
     pub(crate) fn remove(&self, client: ClientId) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.unauthenticated.remove(&client);
         state.closing.remove(&client);
     }
@@ -314,7 +306,7 @@ impl Clients {
     /// Closes one connection in favour of a new one: the oldest without a `Hello`, else the one that has not answered
     /// pings for longest. Returns whether there was one.
     pub(crate) fn evict_one(&self, ping_after: u64) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if let Some((_, oldest)) = state.unauthenticated.pop_first() {
             drop(state);
             oldest.outbox.abort();
@@ -343,7 +335,7 @@ impl Clients {
     /// Closes the slowest connections if the answers queued on all connections exceed their bound.
     pub(crate) fn shed_load(&self) {
         if self.exceeds_answer_bound() {
-            self.shed_load_among(&self.lock());
+            self.shed_load_among(&self.state.lock());
         }
     }
 
@@ -371,12 +363,12 @@ impl Clients {
     /// Sets the ensemble that this node belongs to.
     pub(crate) fn set_ensemble(&self, ensemble: EnsembleId) {
         let id = bytes::Bytes::copy_from_slice(&ensemble.id.to_be_bytes());
-        self.lock().ensemble = Some(v1::EnsembleRef { id, history: ensemble.history });
+        self.state.lock().ensemble = Some(v1::EnsembleRef { id, history: ensemble.history });
     }
 
     /// Sets the view and sends it to all connected clients.
     pub(crate) fn set_view(&self, view: v1::View) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.view = view.clone();
         let connected: Vec<Arc<Client>> = state.connected.values().cloned().collect();
         for client in &connected {
@@ -388,13 +380,13 @@ impl Clients {
 
     /// The role in the view.
     pub(crate) fn role(&self) -> v1::Role {
-        self.lock().view.role()
+        self.state.lock().view.role()
     }
 
     /// Queues answers; the caller flushes the returned clients.
     pub(crate) fn answer(&self, answers: impl Iterator<Item = (ClientId, v1::Response)>) -> Vec<Arc<Client>> {
         let mut to_flush = Vec::new();
-        let state = self.lock();
+        let state = self.state.lock();
         for (id, response) in answers {
             let Some(client) = state.connected.get(&id) else { continue };
             let large = is_large(&response);
@@ -423,7 +415,7 @@ impl Clients {
     /// Acknowledges [`Event::Sent`]. Returns whether all large answers of the client are sent: false if it is gone, or if
     /// another one was queued since.
     pub(crate) fn acknowledge_sent(&self, client: ClientId) -> bool {
-        self.lock().connected.get(&client).is_some_and(|client| client.outbox.acknowledge_sent())
+        self.state.lock().connected.get(&client).is_some_and(|client| client.outbox.acknowledge_sent())
     }
 
     /// The number of keepalive ticks.
@@ -435,7 +427,7 @@ impl Clients {
     /// those that do not read.
     pub(crate) fn keepalive_tick(&self, ping_after: u64, close_after: u64) {
         let tick = self.tick.fetch_add(1, Ordering::Relaxed) + 1;
-        let connected: Vec<Arc<Client>> = self.lock().connected.values().cloned().collect();
+        let connected: Vec<Arc<Client>> = self.state.lock().connected.values().cloned().collect();
         for client in connected {
             let idle = client.idle_ticks(tick);
             if idle >= close_after {
@@ -453,7 +445,7 @@ impl Clients {
 
     /// Closes all connections after what is queued is sent.
     pub(crate) fn close_all(&self) {
-        let connected: Vec<Arc<Client>> = self.lock().connected.values().cloned().collect();
+        let connected: Vec<Arc<Client>> = self.state.lock().connected.values().cloned().collect();
         connected.iter().for_each(|client| client.outbox.close());
     }
 }

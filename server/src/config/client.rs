@@ -16,7 +16,6 @@ pub struct ClientConfig {
     pub warnings: Vec<String>,
 }
 
-/// Parses a client's configuration.
 pub(crate) fn parse_client(
     file: &str,
     text: &str,

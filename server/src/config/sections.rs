@@ -25,15 +25,6 @@ pub(super) struct Ports {
     pub(super) id: Option<NodeId>,
 }
 
-#[derive(Default)]
-pub(super) struct Host(pub(super) Ports);
-
-#[derive(Default)]
-pub(super) struct Peer(pub(super) Ports);
-
-#[derive(Default)]
-pub(super) struct BindSection(pub(super) Ports);
-
 /// The file.
 #[derive(Default)]
 pub(super) struct Document {
@@ -79,47 +70,33 @@ fn parse_id(text: &str) -> Result<NodeId, String> {
     }
 }
 
-impl Section for Host {
-    const NAME: &'static str = "Host";
-    const KEYS: &'static [&'static str] = &["ElectionAddr", "MessageAddr", "RequestAddr", "Id"];
+/// Declares a section with the addresses of a node.
+macro_rules! ports_section {
+    ($section:ident, $name:literal, $keys:expr, $parse:path) => {
+        #[derive(Default)]
+        pub(super) struct $section(pub(super) Ports);
 
-    fn read<'de, M: MapAccess<'de>>(
-        &mut self,
-        key: &'static str,
-        map: &mut M,
-        _: &Unknowns,
-    ) -> Result<(), M::Error> {
-        self.0.read(key, map, Address::parse_announced)
-    }
+        impl Section for $section {
+            const NAME: &'static str = $name;
+            const KEYS: &'static [&'static str] = $keys;
+
+            fn read<'de, M: MapAccess<'de>>(
+                &mut self,
+                key: &'static str,
+                map: &mut M,
+                _: &Unknowns,
+            ) -> Result<(), M::Error> {
+                self.0.read(key, map, $parse)
+            }
+        }
+    };
 }
 
-impl Section for Peer {
-    const NAME: &'static str = "Peer";
-    const KEYS: &'static [&'static str] = Host::KEYS;
+const ADDRESSES_AND_ID: &[&str] = &["ElectionAddr", "MessageAddr", "RequestAddr", "Id"];
 
-    fn read<'de, M: MapAccess<'de>>(
-        &mut self,
-        key: &'static str,
-        map: &mut M,
-        _: &Unknowns,
-    ) -> Result<(), M::Error> {
-        self.0.read(key, map, Address::parse_announced)
-    }
-}
-
-impl Section for BindSection {
-    const NAME: &'static str = "Bind";
-    const KEYS: &'static [&'static str] = &["ElectionAddr", "MessageAddr", "RequestAddr"];
-
-    fn read<'de, M: MapAccess<'de>>(
-        &mut self,
-        key: &'static str,
-        map: &mut M,
-        _: &Unknowns,
-    ) -> Result<(), M::Error> {
-        self.0.read(key, map, Address::parse)
-    }
-}
+ports_section!(Host, "Host", ADDRESSES_AND_ID, Address::parse_announced);
+ports_section!(Peer, "Peer", ADDRESSES_AND_ID, Address::parse_announced);
+ports_section!(BindSection, "Bind", &["ElectionAddr", "MessageAddr", "RequestAddr"], Address::parse);
 
 impl Section for Document {
     const NAME: &'static str = "the configuration";
@@ -165,32 +142,31 @@ impl Section for Document {
                     "" => Err("is empty".to_owned()),
                     text => Ok(PathBuf::from(text)),
                 };
-                self.data_dir = Some(map.next_value_seed(TextSeed {
-                    key,
-                    expected: "the path of a directory",
-                    parse,
-                })?);
+                let expected = "the path of a directory";
+                self.data_dir = Some(map.next_value_seed(TextSeed { key, expected, parse })?);
             }
-            "HeartbeatMs" => self.heartbeat_ms = settings::HEARTBEAT_MS.read(map)?,
-            "ElectionTimeoutMs" => self.election_timeout_ms = settings::ELECTION_TIMEOUT_MS.read(map)?,
-            "SessionTimeoutMs" => self.session_timeout_ms = settings::SESSION_TIMEOUT_MS.read(map)?,
-            "ClientsMax" => self.clients_max = settings::CLIENTS_MAX.read(map)?,
-            "ClientMemoryMb" => self.client_memory_mb = settings::CLIENT_MEMORY_MB.read(map)?,
+            "HeartbeatMs" => self.heartbeat_ms = Some(map.next_value_seed(settings::HEARTBEAT_MS)?),
+            "ElectionTimeoutMs" => {
+                self.election_timeout_ms = Some(map.next_value_seed(settings::ELECTION_TIMEOUT_MS)?)
+            }
+            "SessionTimeoutMs" => {
+                self.session_timeout_ms = Some(map.next_value_seed(settings::SESSION_TIMEOUT_MS)?)
+            }
+            "ClientsMax" => self.clients_max = Some(map.next_value_seed(settings::CLIENTS_MAX)?),
+            "ClientMemoryMb" => {
+                self.client_memory_mb = Some(map.next_value_seed(settings::CLIENT_MEMORY_MB)?)
+            }
             "AdminAddr" => {
                 let seed = TextSeed { key, expected: address::EXPECTED, parse: Address::parse };
                 self.admin_address = Some(map.next_value_seed(seed)?);
             }
-            "Join" => {
-                map.next_value::<IgnoredAny>()?;
-                return Err(M::Error::custom(
-                    "Join is not supported yet: list every node under Host and Peer instead",
-                ));
-            }
             _ => {
                 map.next_value::<IgnoredAny>()?;
-                return Err(M::Error::custom(
-                    "Tls is not supported yet: remove it, and keep the ports on a network of trusted machines",
-                ));
+                let remedy = match key {
+                    "Join" => "list every node under Host and Peer instead",
+                    _ => "remove it, and keep the ports on a network of trusted machines",
+                };
+                return Err(M::Error::custom(format_args!("{key} is not supported yet: {remedy}")));
             }
         }
         Ok(())

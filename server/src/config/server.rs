@@ -155,7 +155,6 @@ impl fmt::Display for ServerConfig {
     }
 }
 
-/// Parses a node's configuration.
 pub(crate) fn parse_server(
     file: &str,
     text: &str,

@@ -1,12 +1,12 @@
 //! The numeric settings of a node's file: keys, bounds and defaults.
 
-use serde::de::{Error, MapAccess};
+use std::fmt;
 
-use super::json::NumberSeed;
+use serde::de::{DeserializeSeed, Deserializer, Error, Visitor};
 
-/// A setting with a whole number.
+/// A setting with a whole number within bounds, both included; reads its value.
 pub(super) struct Setting<T> {
-    pub(super) key: &'static str,
+    key: &'static str,
     /// The unit, for error messages.
     unit: &'static str,
     min: u64,
@@ -14,32 +14,50 @@ pub(super) struct Setting<T> {
     pub(super) default: T,
 }
 
-/// The time between a leader's heartbeats.
+/// What each setting means: see [`ServerConfig`](super::ServerConfig).
 pub(super) const HEARTBEAT_MS: Setting<u64> =
     Setting { key: "HeartbeatMs", unit: "milliseconds", min: 10, max: 60_000, default: 100 };
-/// The time without messages after which leader and follower consider each other lost.
 pub(super) const ELECTION_TIMEOUT_MS: Setting<u64> =
     Setting { key: "ElectionTimeoutMs", unit: "milliseconds", min: 100, max: 600_000, default: 1_000 };
-/// The time without contact after which a session ends.
 pub(super) const SESSION_TIMEOUT_MS: Setting<u32> =
     Setting { key: "SessionTimeoutMs", unit: "milliseconds", min: 1_000, max: 86_400_000, default: 60_000 };
-/// The number of connected clients.
 pub(super) const CLIENTS_MAX: Setting<usize> =
     Setting { key: "ClientsMax", unit: "clients", min: 16, max: 1_000_000, default: CLIENTS_MAX_DEFAULT };
-/// The memory for clients' frames, requests and answers together.
 pub(super) const CLIENT_MEMORY_MB: Setting<usize> =
     Setting { key: "ClientMemoryMb", unit: "MiB", min: 16, max: 65_536, default: 256 };
 /// The default of `ClientsMax`.
 pub const CLIENTS_MAX_DEFAULT: usize = 10_000;
 
-impl<T: TryFrom<u64>> Setting<T> {
-    /// Reads the setting's value.
-    pub(super) fn read<'de, M: MapAccess<'de>>(&self, map: &mut M) -> Result<Option<T>, M::Error> {
-        let Setting { key, unit, min, max, .. } = *self;
-        let number = map.next_value_seed(NumberSeed { key, unit, min, max })?;
-        match T::try_from(number) {
-            Ok(number) => Ok(Some(number)),
-            Err(_) => Err(M::Error::custom(format_args!("{key} is too large for this machine"))),
+impl<T> Setting<T> {
+    fn out_of_bounds<E: Error>(&self, value: impl fmt::Display) -> E {
+        let Setting { key, unit, min, max, .. } = self;
+        E::custom(format_args!("{key} is {value}: expected {unit} from {min} to {max}"))
+    }
+}
+
+impl<'de, T: TryFrom<u64>> DeserializeSeed<'de> for Setting<T> {
+    type Value = T;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
+        deserializer.deserialize_u64(self)
+    }
+}
+
+impl<T: TryFrom<u64>> Visitor<'_> for Setting<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} as a whole number of {} from {} to {}", self.key, self.unit, self.min, self.max)
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<T, E> {
+        if !(self.min..=self.max).contains(&value) {
+            return Err(self.out_of_bounds(value));
         }
+        T::try_from(value).map_err(|_| E::custom(format_args!("{} is too large for this machine", self.key)))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<T, E> {
+        Err(self.out_of_bounds(value))
     }
 }

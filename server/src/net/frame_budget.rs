@@ -75,18 +75,16 @@ mod tests {
     async fn reservations_are_granted_in_order_and_released() {
         let budget = Arc::new(FrameBudget::new(10 << 10));
         let first = budget.reserve(8 << 10).await;
-        let second = tokio::spawn({
+        let reserve = |bytes| {
             let budget = budget.clone();
-            async move { budget.reserve(4 << 10).await.num_permits() }
-        });
+            tokio::spawn(async move { budget.reserve(bytes).await.num_permits() })
+        };
+        let second = reserve(4 << 10);
         while budget.waiting.load(Ordering::Relaxed) == 0 {
             tokio::task::yield_now().await;
         }
         // A later one that would fit does not overtake.
-        let third = tokio::spawn({
-            let budget = budget.clone();
-            async move { budget.reserve(1 << 10).await.num_permits() }
-        });
+        let third = reserve(1 << 10);
         while budget.waiting.load(Ordering::Relaxed) < 2 {
             tokio::task::yield_now().await;
         }

@@ -33,17 +33,13 @@ pub(crate) struct Sockets {
 /// Opens a node's three ports. An error is one line that names the address and the remedy.
 pub(crate) fn open(config: &ServerConfig) -> Result<Sockets, String> {
     let [election, message, request] = resolve_all(config)?;
-    let (bind, source) = (&config.bind, &config.source);
+    let open = |key, protocol, resolved, address: &Address| {
+        socket(resolved, protocol).map_err(|error| explain(key, protocol, address, &error, &config.source))
+    };
     Ok(Sockets {
-        election: socket(election, Type::DGRAM)
-            .map(Into::into)
-            .map_err(|error| explain("ElectionAddr", "UDP", &bind.election, &error, source))?,
-        message: socket(message, Type::STREAM)
-            .map(Into::into)
-            .map_err(|error| explain("MessageAddr", "TCP", &bind.message, &error, source))?,
-        request: socket(request, Type::STREAM)
-            .map(Into::into)
-            .map_err(|error| explain("RequestAddr", "TCP", &bind.request, &error, source))?,
+        election: open("ElectionAddr", Protocol::UDP, election, &config.bind.election)?.into(),
+        message: open("MessageAddr", Protocol::TCP, message, &config.bind.message)?.into(),
+        request: open("RequestAddr", Protocol::TCP, request, &config.bind.request)?.into(),
     })
 }
 
@@ -100,9 +96,9 @@ pub(crate) fn prefer(
         .or_else(|| found.first().copied())
 }
 
-fn socket(address: SocketAddr, kind: Type) -> io::Result<Socket> {
-    let stream = kind == Type::STREAM;
-    let protocol = if stream { Protocol::TCP } else { Protocol::UDP };
+fn socket(address: SocketAddr, protocol: Protocol) -> io::Result<Socket> {
+    let stream = protocol == Protocol::TCP;
+    let kind = if stream { Type::STREAM } else { Type::DGRAM };
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     socket.set_nonblocking(true)?;
     if stream {
@@ -117,8 +113,9 @@ fn socket(address: SocketAddr, kind: Type) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn explain(key: &str, protocol: &str, address: &Address, error: &io::Error, source: &str) -> String {
+fn explain(key: &str, protocol: Protocol, address: &Address, error: &io::Error, source: &str) -> String {
     let address = &address.text;
+    let protocol = if protocol == Protocol::TCP { "TCP" } else { "UDP" };
     match error.kind() {
         ErrorKind::AddrInUse => format!(
             "{key} {address} ({protocol}) is taken by another process: stop that one, or configure another port in {source}"

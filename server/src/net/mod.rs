@@ -1,5 +1,3 @@
-//! TCP as both ports use it: sockets, streams, incoming frames, outgoing messages.
-
 pub(crate) mod frame_budget;
 pub(crate) mod frame_reader;
 pub(crate) mod listen;

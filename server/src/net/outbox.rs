@@ -23,7 +23,7 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::net::transport::Stream;
@@ -106,7 +106,6 @@ enum Phase {
     Closed,
 }
 
-/// The result of a put.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Put {
     /// Queued first: the caller calls [`Outbox::flush`] after its last put.
@@ -150,14 +149,10 @@ impl<T: Outgoing> Outbox<T> {
         &self.stream
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock()
-    }
-
     /// Queues a message.
     pub(crate) fn put(&self, message: T) -> Put {
         let size = message.size();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.phase != Phase::Open {
             return Put::Closed;
         }
@@ -202,20 +197,20 @@ impl<T: Outgoing> Outbox<T> {
 
     /// The bytes charged and a lower bound of the oldest message's age; `None` if everything was sent.
     pub(crate) fn backlog(&self) -> Option<(usize, Duration)> {
-        let state = self.lock();
+        let state = self.state.lock();
         (state.charged > 0).then(|| (state.charged, state.checkpoint_time.elapsed()))
     }
 
     /// Requests the callback for when the socket has accepted everything put so far; the caller flushes afterwards. A
     /// second request replaces the first. A connection that is closed before never calls it.
     pub(crate) fn notify_when_sent(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.notify_at = Some(state.put);
     }
 
     /// Acknowledges a call of the callback. Returns false if it was requested again since, and so will be called again.
     pub(crate) fn acknowledge_sent(&self) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.notification_pending = false;
         state.notify_at.is_none()
     }
@@ -238,7 +233,7 @@ impl<T: Outgoing> Outbox<T> {
 
     /// Sends the queued messages, or wakes the task to send them.
     pub(crate) fn flush(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.task_writes || state.phase == Phase::Closed {
             return;
         }
@@ -284,7 +279,7 @@ impl<T: Outgoing> Outbox<T> {
 
     /// Accepts no more messages; [`Outbox::run`] returns when the queued ones are sent.
     pub(crate) fn close(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.phase == Phase::Open {
             state.phase = Phase::Closing;
         }
@@ -295,7 +290,7 @@ impl<T: Outgoing> Outbox<T> {
     /// Discards the queued messages and resets the connection, so that the system frees its buffers at once, too.
     pub(crate) fn abort(&self) {
         self.stream.reset_on_drop();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         self.discard(&mut state);
         drop(state);
         self.wake.notify_one();
@@ -318,7 +313,7 @@ impl<T: Outgoing> Outbox<T> {
             self.wake.notified().await;
             loop {
                 let (messages, bytes, notify, phase) = {
-                    let mut state = self.lock();
+                    let mut state = self.state.lock();
                     if state.phase == Phase::Closed {
                         return;
                     }
@@ -349,7 +344,7 @@ impl<T: Outgoing> Outbox<T> {
                     messages.into_iter().for_each(|message| message.encode(&mut chunk));
                 }
                 if self.write(&mut chunk).await.is_err() {
-                    self.discard(&mut self.lock());
+                    self.discard(&mut self.state.lock());
                     return;
                 }
                 shrink(&mut chunk);
@@ -364,13 +359,13 @@ impl<T: Outgoing> Outbox<T> {
                 // While the task writes, only an abort wakes it.
                 () = self.wake.notified() => {}
             }
-            if self.lock().phase == Phase::Closed {
+            if self.state.lock().phase == Phase::Closed {
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
             match self.stream.try_write(chunk) {
                 Ok(written) => {
                     chunk.advance(written);
-                    let mut state = self.lock();
+                    let mut state = self.state.lock();
                     if state.phase != Phase::Closed {
                         state.task_bytes = chunk.len();
                         self.update_charge(&mut state);

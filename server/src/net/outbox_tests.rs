@@ -4,6 +4,7 @@ use bytes::BufMut;
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
+    task::JoinHandle,
 };
 
 use super::*;
@@ -33,6 +34,17 @@ async fn pair(bounds: Bounds) -> (Arc<Outbox<Blob>>, TcpStream) {
     let ours = Stream::connect(&listener.local_addr().unwrap().to_string()).await.unwrap();
     let (theirs, _) = listener.accept().await.unwrap();
     (Arc::new(Outbox::new(ours, bounds)), theirs)
+}
+
+/// Puts a message of one byte, and requests the callback.
+fn put_and_notify(outbox: &Outbox<Blob>) {
+    outbox.put(Blob(0, 1));
+    outbox.notify_when_sent();
+}
+
+fn spawn_task(outbox: &Arc<Outbox<Blob>>) -> JoinHandle<()> {
+    let outbox = outbox.clone();
+    tokio::spawn(async move { outbox.run().await })
 }
 
 async fn pair_with_callback() -> (Arc<Outbox<Blob>>, TcpStream, Calls) {
@@ -65,10 +77,7 @@ async fn a_small_message_is_written_by_the_calling_thread() {
 #[tokio::test]
 async fn messages_arrive_in_order_and_closing_sends_the_queued_ones() {
     let (outbox, mut far) = pair(bounds(1_000, 1 << 30)).await;
-    let task = tokio::spawn({
-        let outbox = outbox.clone();
-        async move { outbox.run().await }
-    });
+    let task = spawn_task(&outbox);
     let reader = tokio::spawn(async move {
         let mut all = Vec::new();
         far.read_to_end(&mut all).await.unwrap();
@@ -111,10 +120,7 @@ async fn a_full_outbox_accepts_no_more() {
 #[tokio::test]
 async fn a_stalled_reader_never_blocks_a_put() {
     let (outbox, far) = pair(bounds(1_000, 32 << 20)).await;
-    let task = tokio::spawn({
-        let outbox = outbox.clone();
-        async move { outbox.run().await }
-    });
+    let task = spawn_task(&outbox);
     let mut full = false;
     for _ in 0..1_000 {
         full = outbox.put(Blob(0, 1 << 20)) == Put::Full;
@@ -136,10 +142,8 @@ async fn the_callback_is_called_once_per_request() {
     outbox.put(Blob(0, 1));
     outbox.flush();
     assert_eq!(calls.load(Ordering::Relaxed), 0, "not requested");
-    outbox.put(Blob(0, 1));
-    outbox.notify_when_sent();
-    outbox.put(Blob(0, 1));
-    outbox.notify_when_sent();
+    put_and_notify(&outbox);
+    put_and_notify(&outbox);
     assert_eq!(calls.load(Ordering::Relaxed), 0, "nothing is sent");
     outbox.flush();
     assert_eq!(calls.load(Ordering::Relaxed), 1);
@@ -157,18 +161,15 @@ async fn the_callback_is_called_once_per_request() {
 async fn one_notification_is_pending_at_a_time_and_an_outdated_one_is_not_acknowledged() {
     let (outbox, _far, calls) = pair_with_callback().await;
     for _ in 0..3 {
-        outbox.put(Blob(0, 1));
-        outbox.notify_when_sent();
+        put_and_notify(&outbox);
         outbox.flush();
     }
     assert_eq!(calls.load(Ordering::Relaxed), 1);
     assert!(outbox.acknowledge_sent(), "all three are sent");
-    outbox.put(Blob(0, 1));
-    outbox.notify_when_sent();
+    put_and_notify(&outbox);
     outbox.flush();
     assert_eq!(calls.load(Ordering::Relaxed), 2);
-    outbox.put(Blob(0, 1));
-    outbox.notify_when_sent();
+    put_and_notify(&outbox);
     assert!(!outbox.acknowledge_sent(), "another message was put since");
     outbox.flush();
     assert_eq!(calls.load(Ordering::Relaxed), 3, "called again");
@@ -180,10 +181,7 @@ async fn the_task_calls_back_when_the_socket_has_accepted_everything() {
     /// More than the two sockets hold.
     const LARGE: usize = 64 << 20;
     let (outbox, mut far, calls) = pair_with_callback().await;
-    let task = tokio::spawn({
-        let outbox = outbox.clone();
-        async move { outbox.run().await }
-    });
+    let task = spawn_task(&outbox);
     outbox.put(Blob(7, LARGE));
     outbox.notify_when_sent();
     outbox.flush();
@@ -199,10 +197,7 @@ async fn the_task_calls_back_when_the_socket_has_accepted_everything() {
     assert_eq!(calls.load(Ordering::Relaxed), 1);
     // An aborted connection does not call back.
     let (outbox, _far, calls) = pair_with_callback().await;
-    let task = tokio::spawn({
-        let outbox = outbox.clone();
-        async move { outbox.run().await }
-    });
+    let task = spawn_task(&outbox);
     outbox.put(Blob(7, LARGE));
     outbox.notify_when_sent();
     outbox.flush();

@@ -204,12 +204,8 @@ fn synchronisation(notice: &Notice, names: &impl NodeNames) {
             "synchronising follower"
         ),
         Notice::Synchronised { peer, last } => {
-            info!(
-                peer = names.name(*peer),
-                epoch = last.epoch.0,
-                revision = last.counter,
-                "follower synchronised"
-            );
+            let (epoch, revision) = (last.epoch.0, last.counter);
+            info!(peer = names.name(*peer), epoch, revision, "follower synchronised");
         }
         Notice::UpToDate { epoch, leader } => {
             info!(epoch = epoch.0, leader = names.name(*leader), "following, up to date");
@@ -291,7 +287,6 @@ pub(crate) fn reason_from_peer(reason: Reason) -> &'static str {
         Reason::SnapshotNeeded => {
             "this node is too far behind for the log that is left there, and snapshots do not exist yet"
         }
-        Reason::NoCommonPoint => "it does not hold the common point that it was sent",
         Reason::WrongNode => {
             "it is another node than expected; check MessageAddr and Id in the configurations"
         }
@@ -300,9 +295,9 @@ pub(crate) fn reason_from_peer(reason: Reason) -> &'static str {
             "this node's id is not that of a member there; check the Peer lists, and if its MessageAddr has changed, set \
              the Id that it had"
         }
-        Reason::Configuration => "its configuration lists other voters",
-        Reason::Version => "it uses another version of the protocol",
-        Reason::TooSoon => "the previous epoch is too recent",
+        Reason::NoCommonPoint | Reason::Configuration | Reason::Version | Reason::TooSoon => {
+            reason_text(reason)
+        }
     }
 }
 
@@ -428,13 +423,9 @@ mod tests {
                 let text = fs::read_to_string(&path).unwrap();
                 for level in ["error", "warn", "info", "debug"] {
                     for call in text.split(&format!("{level}!(")).skip(1) {
-                        let (fields, phrase) = parse(call).unwrap_or_else(|| {
-                            panic!(
-                                "{}: {level}!({:.60}: not a fixed phrase with fields",
-                                path.display(),
-                                call
-                            )
-                        });
+                        let Some((fields, phrase)) = parse(call) else {
+                            panic!("{}: {level}!({call:.60}: not a fixed phrase", path.display());
+                        };
                         let event = events.entry(phrase).or_default();
                         event.0.insert(level);
                         event.1.extend(fields);
@@ -463,11 +454,8 @@ mod tests {
                 _ => arguments.last_mut()?.push(c),
             }
         }
-        let mut arguments: Vec<&str> = arguments
-            .iter()
-            .map(|argument| argument.trim())
-            .filter(|argument| !argument.is_empty())
-            .collect();
+        let trimmed = arguments.iter().map(|argument| argument.trim());
+        let mut arguments: Vec<&str> = trimmed.filter(|argument| !argument.is_empty()).collect();
         let phrase = arguments.pop()?.strip_prefix('"')?.strip_suffix('"')?;
         let name = |argument: &str| {
             argument.split('=').next().unwrap_or_default().trim().trim_start_matches(['%', '?']).to_owned()

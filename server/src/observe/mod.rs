@@ -1,5 +1,3 @@
-//! Log events, counters, the READY line.
-
 pub(crate) mod counters;
 pub(crate) mod events;
 pub(crate) mod ready;

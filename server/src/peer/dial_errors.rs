@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use gometa_zab::NodeId;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::{net::lookup_host, time::timeout};
 
 /// The time for a lookup of an address for the log.
@@ -14,21 +14,17 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct DialErrors(Mutex<BTreeMap<NodeId, String>>);
 
 impl DialErrors {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, String>> {
-        self.0.lock()
-    }
-
     /// Sets the result of an attempt.
     pub(crate) fn set(&self, peer: NodeId, error: Option<String>) {
         match error {
-            Some(error) => drop(self.lock().insert(peer, error)),
-            None => drop(self.lock().remove(&peer)),
+            Some(error) => drop(self.0.lock().insert(peer, error)),
+            None => drop(self.0.lock().remove(&peer)),
         }
     }
 
     /// The error of the latest attempt, if it failed.
     pub(crate) fn get(&self, peer: NodeId) -> Option<String> {
-        self.lock().get(&peer).cloned()
+        self.0.lock().get(&peer).cloned()
     }
 }
 

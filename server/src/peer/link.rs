@@ -23,7 +23,7 @@ use gometa_codec::message;
 use gometa_node::Event;
 use gometa_proto::{check, limits, v1};
 use gometa_zab::{LinkId, Message, NodeId};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, Semaphore},
     time::timeout,
@@ -95,7 +95,6 @@ impl Outgoing for Message {
     }
 }
 
-/// The nodes' port.
 pub(crate) struct PeerPort {
     inbox: Arc<Inbox>,
     counters: Arc<Counters>,
@@ -113,13 +112,9 @@ pub(crate) struct PeerPort {
 struct Unauthenticated(Mutex<BTreeMap<LinkId, Arc<Notify>>>);
 
 impl Unauthenticated {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<LinkId, Arc<Notify>>> {
-        self.0.lock()
-    }
-
     /// Adds a connection; closes the oldest if there are too many. Returns whether it did.
     fn add(&self, link: LinkId, close: Arc<Notify>) -> bool {
-        let mut connections = self.lock();
+        let mut connections = self.0.lock();
         let oldest = if connections.len() >= UNAUTHENTICATED_MAX { connections.pop_first() } else { None };
         connections.insert(link, close);
         drop(connections);
@@ -127,7 +122,7 @@ impl Unauthenticated {
     }
 
     fn remove(&self, link: LinkId) {
-        self.lock().remove(&link);
+        self.0.lock().remove(&link);
     }
 }
 

@@ -1,5 +1,3 @@
-//! The nodes' ports: links, votes, addresses of peers, the search for a leader.
-
 pub(crate) mod address_book;
 pub(crate) mod dial_errors;
 pub(crate) mod link;

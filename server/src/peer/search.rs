@@ -126,9 +126,8 @@ impl LeaderSearch {
     /// Whether a log line is due. To be called at every tick.
     pub(crate) fn is_due(&mut self, role: &Role, now: Instant) -> bool {
         match role {
-            Role::Leading { established: Some(_) } | Role::Following { established: Some(_), .. } => false,
-            // It has found a leader, and catches up.
-            Role::Following { established: None, .. } => false,
+            // A follower that is not established has found a leader, and catches up.
+            Role::Leading { established: Some(_) } | Role::Following { .. } => false,
             Role::Forming | Role::Looking | Role::Leading { established: None } => {
                 let (_, report_at) = self.search.get_or_insert((now, now + FIRST_DELAY));
                 let due = now >= *report_at;

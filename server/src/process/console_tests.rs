@@ -1,6 +1,6 @@
 //! The console against a node that keeps its keys in a map.
 
-use std::{collections::BTreeMap, io::Cursor, net::SocketAddr, thread};
+use std::{collections::BTreeMap, io::Cursor, thread};
 
 use bytes::{Bytes, BytesMut};
 use gometa_proto::{
@@ -15,51 +15,27 @@ use prost::Message;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::oneshot,
 };
 
 use super::*;
 
-/// A node that executes all requests and names another one as the leader. Stops when dropped.
-struct MapNode {
-    address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl MapNode {
-    fn start() -> Self {
-        let (stop, stopped) = oneshot::channel();
-        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                sender.send(listener.local_addr().unwrap()).unwrap();
-                let serving = async {
-                    let mut keys = BTreeMap::new();
-                    loop {
-                        let (stream, _) = listener.accept().await.unwrap();
-                        serve(stream, &mut keys).await;
-                    }
-                };
-                tokio::select! {
-                    () = serving => {}
-                    _ = stopped => {}
-                }
-            });
+/// Starts a node that executes all requests and names another one as the leader; returns its address. It runs until the
+/// test process ends.
+fn start_node() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (listener, mut keys) = (TcpListener::from_std(listener).unwrap(), BTreeMap::new());
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                serve(stream, &mut keys).await;
+            }
         });
-        Self { address: receiver.recv().unwrap(), stop: Some(stop), thread: Some(thread) }
-    }
-}
-
-impl Drop for MapNode {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
+    });
+    address
 }
 
 async fn serve(mut stream: TcpStream, keys: &mut BTreeMap<Bytes, Bytes>) {
@@ -145,8 +121,7 @@ fn dialogue_on(hosts: &[String], input: impl AsRef<[u8]>, terminal: bool) -> Vec
 
 #[test]
 fn commands_are_executed_by_the_selected_host() {
-    let node = MapNode::start();
-    let hosts = ["127.0.0.1:1".to_owned(), node.address.to_string()];
+    let hosts = ["127.0.0.1:1".to_owned(), start_node()];
     let input =
         "1\nAdd\nk\nv\n1\nadd\nk\nv\n\nSET\nk\nw\n1\nGet\nk\n1\nDelete\nk\n1\ndelete\nk\n1\nGet\nk\n1\n";
     let lines = dialogue(&hosts, input);
@@ -165,17 +140,8 @@ fn commands_are_executed_by_the_selected_host() {
 }
 
 #[test]
-fn a_byte_order_mark_and_carriage_returns_are_ignored() {
-    let node = MapNode::start();
-    let hosts = [node.address.to_string()];
-    let lines = dialogue(&hosts, "\u{feff}0\r\nSet\r\nk\r\nv\r\n1\r\nGet\r\nk\r\n1\r\n");
-    assert_eq!(lines, ["Result = revision 7, version 1", "Result = v, len(result) = 1"]);
-}
-
-#[test]
 fn repetition_numbers_keys_and_values_and_prints_the_rate() {
-    let node = MapNode::start();
-    let hosts = [node.address.to_string()];
+    let hosts = [start_node()];
     let lines = dialogue(
         &hosts,
         "0\nSet\nkey\nvalue\n1000\nGet\nkey-999\n1\nGet\nkey\n3\nDelete\nkey\n1000\nGet\nkey-0\n1\n",
@@ -191,8 +157,7 @@ fn repetition_numbers_keys_and_values_and_prints_the_rate() {
 
 #[test]
 fn failures_of_a_repetition_are_printed_up_to_a_bound() {
-    let node = MapNode::start();
-    let hosts = [node.address.to_string()];
+    let hosts = [start_node()];
     let lines = dialogue(&hosts, "0\nAdd\nk\nv\n50\nAdd\nk\nv\n50\n");
     assert_eq!(lines.iter().filter(|line| line.contains("already exists")).count(), FAILURES_SHOWN_MAX);
     assert!(lines.last().unwrap().starts_with("50 sent, 50 failed"), "{lines:?}");
@@ -200,8 +165,7 @@ fn failures_of_a_repetition_are_printed_up_to_a_bound() {
 
 #[test]
 fn invalid_input_is_reported_and_the_loop_goes_on() {
-    let node = MapNode::start();
-    let hosts = [node.address.to_string()];
+    let hosts = [start_node()];
     let mut input = b"7\nx\n0\nnonsense\n\nGet\nk\nmany\nGet\nk\n0\nGet\n\n1\nGet\n".to_vec();
     input.extend(vec![b'k'; 3 << 20]);
     input.extend(b"\nk\n1\n");
@@ -224,8 +188,7 @@ fn invalid_input_is_reported_and_the_loop_goes_on() {
 
 #[test]
 fn control_characters_do_not_reach_the_terminal() {
-    let node = MapNode::start();
-    let hosts = [node.address.to_string()];
+    let hosts = [start_node()];
     let input = b"0\nSet\nk\na\x1b[2Jb\xff\n1\nGet\nk\n1\n";
     let get = |terminal| dialogue_on(&hosts, input, terminal).pop().unwrap();
     assert_eq!(get(true), "Result = a\\x1b[2Jb\\xff, len(result) = 7");
@@ -233,9 +196,8 @@ fn control_characters_do_not_reach_the_terminal() {
 }
 
 #[test]
-fn carriage_returns_and_aliases_of_commands_are_accepted() {
-    let node = MapNode::start();
-    let hosts = [node.address.to_string()];
+fn a_byte_order_mark_carriage_returns_and_aliases_of_commands_are_accepted() {
+    let hosts = [start_node()];
     let input = "\u{feff}0\r\nput\r\nk\r\nv\r\n\r\nget\r\nk\r\n1\r\nrm\r\nk\r\n1\r\nls\r\nVersion\r\n";
     let lines = dialogue(&hosts, input);
     assert_eq!(

@@ -32,29 +32,23 @@ pub(crate) fn apply(configs: &mut [ServerConfig], links_max: usize) -> Result<()
             limit = Some(raised);
         }
     }
-    let Some(limit) = limit.filter(|limit| *limit < needed) else { return Ok(()) };
-    let clients = clients_within(limit, configs.len() as u64, node);
-    if clients < CLIENTS_MIN {
+    let Some(open_files_max) = limit.filter(|limit| *limit < needed) else { return Ok(()) };
+    let clients_max = clients_within(open_files_max, configs.len() as u64, node);
+    if clients_max < CLIENTS_MIN {
         return Err(format!(
-            "the limit of open files is {limit}: a node needs {}; raise it (ulimit -n)",
+            "the limit of open files is {open_files_max}: a node needs {}; raise it (ulimit -n)",
             PROCESS + node + CLIENTS_MIN
         ));
     }
     for config in configs {
-        if config.clients_max as u64 > clients {
-            let configured = std::mem::replace(&mut config.clients_max, clients as usize);
+        if config.clients_max as u64 > clients_max {
+            let configured = std::mem::replace(&mut config.clients_max, clients_max as usize);
             if configured == CLIENTS_MAX_DEFAULT {
-                info!(
-                    clients_max = clients,
-                    open_files_max = limit,
-                    "client limit lowered to fit open files"
-                );
+                info!(clients_max, open_files_max, "client limit lowered to fit open files");
             } else {
                 warn!(
-                    clients_max = clients,
-                    configured,
-                    open_files_max = limit,
-                    "configured client limit lowered to fit open files"
+                    clients_max,
+                    configured, open_files_max, "configured client limit lowered to fit open files"
                 );
             }
         }

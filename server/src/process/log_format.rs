@@ -37,7 +37,6 @@ pub(crate) fn set_format(format: LogFormat) {
     JSON.store(format == LogFormat::Json, Ordering::Relaxed);
 }
 
-/// Whether lines are JSON.
 pub(crate) fn is_json() -> bool {
     JSON.load(Ordering::Relaxed)
 }
@@ -80,7 +79,6 @@ pub(crate) fn dropped_lines(count: u64) -> Vec<u8> {
     line.into_bytes()
 }
 
-/// Formats events.
 pub(crate) struct Lines;
 
 impl<S, N> FormatEvent<S, N> for Lines

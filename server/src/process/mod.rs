@@ -1,5 +1,3 @@
-//! The process: command line, console, log, shutdown, signals, systemd, limits of the system.
-
 pub(crate) mod allocator;
 pub(crate) mod arguments;
 pub(crate) mod console;

@@ -98,8 +98,9 @@ impl<F: AsFd> Write for Descriptor<F> {
 }
 
 /// Whether an output writes the number of lines that it has dropped.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 enum DroppedLines {
+    #[default]
     Ignored,
     Counted,
 }
@@ -118,6 +119,7 @@ struct Shared {
     idle: Condvar,
 }
 
+#[derive(Default)]
 struct Queue {
     report: DroppedLines,
     lines: VecDeque<Vec<u8>>,
@@ -138,20 +140,6 @@ struct Queue {
 }
 
 impl Queue {
-    fn new(report: DroppedLines) -> Queue {
-        Queue {
-            report,
-            lines: VecDeque::new(),
-            bytes: 0,
-            full: false,
-            dropped: 0,
-            broken: false,
-            writing: false,
-            last: None,
-            closed: false,
-        }
-    }
-
     /// The next line to write; the report of dropped lines comes before the last line.
     fn next(&mut self) -> Option<Next> {
         if let Some(line) = self.lines.pop_front() {
@@ -185,18 +173,18 @@ enum Next {
 impl Output {
     /// An output whose thread has this name. If the thread cannot be started, all lines are dropped.
     fn start(name: &str, sink: impl Write + Send + 'static, report: DroppedLines) -> Output {
-        let queue = Mutex::new(Queue::new(report));
+        let queue = Mutex::new(Queue { report, ..Queue::default() });
         let shared = Arc::new(Shared { queue, wake: Condvar::new(), idle: Condvar::new() });
         let worker = shared.clone();
         let started = thread::Builder::new().name(name.to_owned()).spawn(move || worker.run(sink));
         let has_thread = started.is_ok();
-        shared.lock().closed = !has_thread;
+        shared.queue.lock().closed = !has_thread;
         Output { shared, has_thread }
     }
 
     /// Queues a line, or drops it if too much is queued.
     fn put(&self, line: &[u8]) {
-        let mut queue = self.shared.lock();
+        let mut queue = self.shared.queue.lock();
         if queue.closed {
             return;
         }
@@ -210,7 +198,7 @@ impl Output {
 
     /// Queues a line, even beyond the bound.
     fn put_always(&self, line: &[u8]) {
-        let queue = self.shared.lock();
+        let queue = self.shared.queue.lock();
         if !queue.closed {
             self.shared.push(queue, line);
         }
@@ -218,7 +206,7 @@ impl Output {
 
     /// Queues the last line, if there is none yet.
     fn put_last(&self, line: Vec<u8>) {
-        let mut queue = self.shared.lock();
+        let mut queue = self.shared.queue.lock();
         if !queue.closed {
             queue.closed = true;
             queue.last = Some(line);
@@ -229,17 +217,13 @@ impl Output {
 
     /// Waits until everything is written, but not beyond `until`; returns whether it is.
     fn wait(&self, until: Instant) -> bool {
-        let mut queue = self.shared.lock();
+        let mut queue = self.shared.queue.lock();
         self.shared.idle.wait_while_until(&mut queue, |queue| !queue.is_idle(), until);
         queue.is_idle()
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock()
-    }
-
     fn push(&self, mut queue: MutexGuard<'_, Queue>, line: &[u8]) {
         queue.bytes += line.len() + LINE_OVERHEAD;
         queue.lines.push_back(line.to_vec());
@@ -249,7 +233,7 @@ impl Shared {
 
     /// Writes lines for as long as the process runs. Holds no lock while it writes.
     fn run(&self, mut sink: impl Write) {
-        let mut queue = self.lock();
+        let mut queue = self.queue.lock();
         loop {
             let Some(next) = queue.next() else {
                 self.idle.notify_all();
@@ -264,7 +248,7 @@ impl Shared {
             };
             // On a closed stream or a full disk the lines are lost, and the node goes on.
             let written = sink.write_all(&text).and_then(|()| sink.flush());
-            queue = self.lock();
+            queue = self.queue.lock();
             queue.writing = false;
             queue.broken = written.is_err();
             if queue.broken {
@@ -337,7 +321,7 @@ mod tests {
         let begun = Instant::now();
         (0..count).for_each(|_| output.put(line.as_bytes()));
         assert!(begun.elapsed() < TIMEOUT, "queueing waits for the reader");
-        assert!(output.shared.lock().bytes <= QUEUE_BYTES_MAX);
+        assert!(output.shared.queue.lock().bytes <= QUEUE_BYTES_MAX);
         assert!(!output.wait(Instant::now() + Duration::from_millis(1)));
         output.put_last(b"the last line\n".to_vec());
         output.put(b"after the last line\n");

@@ -66,7 +66,7 @@ fn child() {
     println!("opened {}", last.counter);
     for step in 1_u64.. {
         let counter = last.counter + step;
-        disk.writer.submit(Token(step * 2), written(counter, work == "large"));
+        disk.writer.submit(Token(step * 2), append_of(written(counter, work == "large")));
         let mut persisted = done.0.lock().unwrap();
         while *persisted + IN_FLIGHT < step * 2 {
             persisted = done.1.wait(persisted).unwrap();
@@ -93,13 +93,17 @@ fn child() {
 }
 
 /// An entry; a large one fills a memtable with a few hundred of its kind.
-fn written(counter: u64, large: bool) -> gometa_node::Write {
+fn written(counter: u64, large: bool) -> LogEntry {
     let mut entry = entry(1, counter);
     if large {
         let mut payload = entry.payload.to_vec();
         payload.resize(60_000, counter as u8);
         entry.payload = payload.into();
     }
+    entry
+}
+
+fn append_of(entry: LogEntry) -> gometa_node::Write {
     gometa_node::Write::Zab(gometa_zab::Write::Append(vec![entry]))
 }
 
@@ -115,7 +119,7 @@ fn check_entries(dir: &Path, large: bool) -> u64 {
         let entries = opened.read(1, last.counter, usize::MAX);
         assert_eq!(entries.len() as u64, last.counter);
         for (entry, counter) in entries.into_iter().zip(1..) {
-            assert!(append_of(entry) == written(counter, large), "entry {counter} has changed");
+            assert!(entry == written(counter, large), "entry {counter} has changed");
         }
     }
     let table = &opened.disk.table;
@@ -131,10 +135,6 @@ fn check_entries(dir: &Path, large: bool) -> u64 {
         assert_eq!(table.get(Space::Data, format!("only {applied}").as_bytes()).unwrap(), value.as_bytes());
     }
     last.counter
-}
-
-fn append_of(entry: LogEntry) -> gometa_node::Write {
-    gometa_node::Write::Zab(gometa_zab::Write::Append(vec![entry]))
 }
 
 #[test]
@@ -206,6 +206,12 @@ fn an_error_of_the_file_system_ends_the_writing_and_loses_nothing() {
     assert!(check(dir.path()) >= acked);
 }
 
+/// Asserts that an open finds lost writes.
+fn assert_lost(dir: &Path, what: u64) {
+    let error = refusal(dir);
+    assert!(matches!(error, DiskError::Lost { .. }), "{what}: {error}");
+}
+
 /// The directory after a crash now, with nothing lost.
 fn crashed(from: &Path) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -225,9 +231,7 @@ fn cut(dir: &Path, size: u64) {
 
 #[test]
 fn synced_writes_must_be_in_the_write_ahead_log() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut opened = Opened::open(dir.path()).unwrap();
-    opened.found();
+    let (dir, mut opened) = founded(0);
     let start = wal_size(dir.path());
     opened.append(1, 1..=3);
     opened.append(1, 4..=5);
@@ -236,29 +240,23 @@ fn synced_writes_must_be_in_the_write_ahead_log() {
     for size in (start..logged).step_by(5) {
         let crashed = crashed(dir.path());
         cut(crashed.path(), size);
-        let error = refusal(crashed.path());
-        assert!(matches!(error, DiskError::Lost { .. }), "{size}: {error}");
+        assert_lost(crashed.path(), size);
     }
     for at in [start + 3, start + 20, logged - 1] {
         let crashed = crashed(dir.path());
         flip(&database_files(crashed.path(), "log").pop().unwrap(), |_| at as usize);
-        let error = refusal(crashed.path());
-        assert!(matches!(error, DiskError::Lost { .. }), "{at}: {error}");
+        assert_lost(crashed.path(), at);
     }
     // A lost promise does not shorten the log, and is detected as well.
     opened.write(promise(2, 1));
     let crashed = crashed(dir.path());
     cut(crashed.path(), logged);
-    let error = refusal(crashed.path());
-    assert!(matches!(error, DiskError::Lost { .. }), "{error}");
+    assert_lost(crashed.path(), logged);
 }
 
 #[test]
 fn unsynced_writes_may_be_torn() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut opened = Opened::open(dir.path()).unwrap();
-    opened.found();
-    opened.append(1, 1..=5);
+    let (dir, mut opened) = founded(5);
     let synced = wal_size(dir.path());
     opened.write(apply(3));
     opened.write(apply(4));
@@ -287,10 +285,7 @@ fn unsynced_writes_may_be_torn() {
 
 #[test]
 fn a_crash_around_a_truncation_is_not_reported_as_damage() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut opened = Opened::open(dir.path()).unwrap();
-    opened.found();
-    opened.append(1, 1..=50);
+    let (dir, mut opened) = founded(50);
     let before = crashed(dir.path());
     let before_size = wal_size(dir.path());
     opened.write(truncate(1, 30));
@@ -304,5 +299,5 @@ fn a_crash_around_a_truncation_is_not_reported_as_damage() {
     // Once reported, the truncation must not be lost.
     let undone = crashed(dir.path());
     cut(undone.path(), before_size);
-    assert!(matches!(refusal(undone.path()), DiskError::Lost { .. }));
+    assert_lost(undone.path(), before_size);
 }

@@ -1,6 +1,6 @@
 //! Damaged directories are refused with one line, every time, and not changed.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use gometa_node::Write;
 use gometa_server::disk::DiskError;
@@ -10,10 +10,7 @@ use super::support::*;
 
 /// A closed directory with two epochs and applied entries.
 fn filled() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let mut opened = Opened::open(dir.path()).unwrap();
-    opened.found();
-    opened.append(1, 1..=200);
+    let (dir, mut opened) = founded(200);
     opened.write(promise(3, 3));
     opened.append(3, 201..=300);
     opened.write(apply(250));
@@ -24,7 +21,7 @@ fn filled() -> tempfile::TempDir {
 }
 
 /// Damages a copy of a valid directory and expects this text in the error.
-fn refused(good: &tempfile::TempDir, expected: &str, spoil: impl FnOnce(&std::path::Path)) {
+fn refused(good: &tempfile::TempDir, expected: &str, spoil: impl FnOnce(&Path)) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data");
     copy(good.path(), &path);
@@ -43,7 +40,7 @@ fn key(counter: u64) -> [u8; 8] {
 }
 
 /// Replaces a record of the database.
-fn rewrite(dir: &std::path::Path, family: &str, key: &[u8], change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+fn rewrite(dir: &Path, family: &str, key: &[u8], change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
     tamper(dir, |rocks| {
         let family = rocks.cf_handle(family).unwrap();
         let old = rocks.get_cf(family, key).unwrap().unwrap();
@@ -51,7 +48,7 @@ fn rewrite(dir: &std::path::Path, family: &str, key: &[u8], change: impl FnOnce(
     });
 }
 
-fn erase(dir: &std::path::Path, family: &str, key: &[u8]) {
+fn erase(dir: &Path, family: &str, key: &[u8]) {
     tamper(dir, |rocks| rocks.delete_cf(rocks.cf_handle(family).unwrap(), key).unwrap());
 }
 
@@ -91,16 +88,10 @@ fn small_files_must_exist_and_be_intact() {
 fn the_database_must_exist_and_be_intact() {
     let good = filled();
     refused(&good, "CURRENT", |dir| fs::remove_file(dir.join("gen-1/db/CURRENT")).unwrap());
-    refused(&good, "", |dir| {
-        for path in database_files(dir, "sst") {
-            fs::remove_file(path).unwrap();
-        }
-    });
-    refused(&good, "", |dir| {
-        for path in database_files(dir, "sst") {
-            flip(&path, |len| len / 3);
-        }
-    });
+    let each_table =
+        |dir: &Path, damage: fn(&Path)| database_files(dir, "sst").iter().for_each(|path| damage(path));
+    refused(&good, "", |dir| each_table(dir, |path| fs::remove_file(path).unwrap()));
+    refused(&good, "", |dir| each_table(dir, |path| flip(path, |len| len / 3)));
     refused(&good, "", |dir| {
         for item in fs::read_dir(dir.join("gen-1/db")).unwrap() {
             let path = item.unwrap().path();
@@ -213,10 +204,7 @@ fn promises_must_match_the_log() {
 fn a_table_ahead_of_the_log_is_refused() {
     let empty = tempfile::tempdir().unwrap();
     drop(Opened::open(empty.path()).unwrap());
-    let dir = tempfile::tempdir().unwrap();
-    let mut opened = Opened::open(dir.path()).unwrap();
-    opened.found();
-    opened.append(1, 1..=4);
+    let (dir, mut opened) = founded(4);
     opened.write(apply(4));
     drop(opened);
     // A mark from before the first entry.
@@ -228,9 +216,7 @@ fn a_table_ahead_of_the_log_is_refused() {
 
 #[test]
 fn an_entry_of_a_higher_level_needs_the_newer_program() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut opened = Opened::open(dir.path()).unwrap();
-    opened.found();
+    let (dir, mut opened) = founded(0);
     let demanding = LogEntry { level: LEVEL + 1, ..entry(1, 1) };
     opened.write(Write::Zab(gometa_zab::Write::Append(vec![demanding])));
     drop(opened);

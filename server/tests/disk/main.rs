@@ -9,7 +9,7 @@ mod support;
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use gometa_server::disk::DiskError;
-use gometa_store::{Space, Table};
+use gometa_store::{Checkpoint, Space, Table};
 use gometa_zab::{NodeId, Recovered, Token, Zxid};
 
 use support::*;
@@ -23,14 +23,10 @@ fn a_new_directory_is_empty_private_and_has_an_identity() {
     assert_eq!(opened.disk.identity.node, NODE);
     assert_eq!(opened.disk.identity.boot, 1);
     assert_ne!(opened.disk.identity.incarnation.0, 0);
-    assert_eq!(opened.disk.table.checkpoint(), checkpoint_zero());
+    assert_eq!(opened.disk.table.checkpoint(), Checkpoint::default());
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
     let other = Opened::open(&dir.path().join("other")).unwrap();
     assert_ne!(opened.disk.identity.incarnation, other.disk.identity.incarnation);
-}
-
-fn checkpoint_zero() -> gometa_store::Checkpoint {
-    gometa_store::Checkpoint::default()
 }
 
 #[test]
@@ -73,30 +69,16 @@ fn everything_written_comes_back() {
     });
     assert_eq!(keys, ["first", "only 2", "second"]);
     let all = opened.read(1, 1_006, usize::MAX);
-    let expected: Vec<_> = (1..=1_006)
-        .map(|counter| {
-            entry(
-                if counter <= 1_000 {
-                    1
-                } else if counter <= 1_005 {
-                    2
-                } else {
-                    5
-                },
-                counter,
-            )
-        })
-        .collect();
-    assert_eq!(all, expected);
+    let epochs = (1..=1_000).map(|counter| (1, counter)).chain((1_001..=1_005).map(|counter| (2, counter)));
+    let expected = epochs.chain([(5, 1_006)]).map(|(epoch, counter)| entry(epoch, counter));
+    assert_eq!(all, expected.collect::<Vec<_>>());
     drop(opened);
     assert_eq!(Opened::open(dir.path()).unwrap().disk.identity.boot, 3);
 }
 
 #[test]
 fn queued_writes_are_reported_in_order_and_readable() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut opened = Opened::open(dir.path()).unwrap();
-    opened.found();
+    let (dir, mut opened) = founded(0);
     let mut last = Token(0);
     for counter in 1..=500 {
         opened.submit(append(1, [counter]));
@@ -114,9 +96,7 @@ fn queued_writes_are_reported_in_order_and_readable() {
 
 #[test]
 fn dropping_writes_what_was_submitted() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut opened = Opened::open(dir.path()).unwrap();
-    opened.found();
+    let (dir, mut opened) = founded(0);
     for counter in 1..=300 {
         opened.submit(append(1, [counter]));
     }
@@ -126,10 +106,7 @@ fn dropping_writes_what_was_submitted() {
 
 #[test]
 fn a_truncated_tail_is_gone_and_the_log_goes_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut opened = Opened::open(dir.path()).unwrap();
-    opened.found();
-    opened.append(1, 1..=100);
+    let (dir, mut opened) = founded(100);
     opened.write(truncate(1, 60));
     drop(opened);
 
@@ -172,10 +149,7 @@ fn an_epoch_above_the_current_one_is_valid_after_a_crash() {
 
 #[test]
 fn log_reads_keep_to_their_bounds() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut opened = Opened::open(dir.path()).unwrap();
-    opened.found();
-    opened.append(1, 1..=100);
+    let (dir, mut opened) = founded(100);
     let counters = |entries: Vec<gometa_zab::LogEntry>| -> Vec<u64> {
         entries.iter().map(|entry| entry.zxid.counter).collect()
     };
@@ -196,28 +170,21 @@ fn log_reads_keep_to_their_bounds() {
 
 #[test]
 fn a_missing_entry_is_a_failure_not_an_answer() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut opened = Opened::open(dir.path()).unwrap();
-    opened.found();
-    opened.append(1, 1..=5);
+    let (dir, mut opened) = founded(5);
     opened.disk.log.submit(1, 4, 6, usize::MAX);
-    opened.wait("the failure", |callbacks| !callbacks.failed.is_empty());
-    assert!(opened.failed()[0].contains("log entry 6 is missing"), "{:?}", opened.failed());
+    let line = opened.failure();
+    assert!(line.contains("log entry 6 is missing"), "{line}");
 }
 
 #[test]
 fn after_a_failure_nothing_more_is_written() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut opened = Opened::open(dir.path()).unwrap();
-    opened.found();
-    opened.append(1, 1..=5);
+    let (dir, mut opened) = founded(5);
     let good = opened.submit(append(1, [6]));
     opened.submit(append(1, [8]));
-    opened.wait("the failure", |callbacks| !callbacks.failed.is_empty());
+    let line = opened.failure();
     opened.submit(append(1, [7]));
     opened.submit(promise(9, 9));
     assert_eq!(opened.failed().len(), 1);
-    let line = opened.failed()[0].clone();
     assert!(line.contains("log entry (1, 8) cannot follow (1, 6)"), "{line}");
     opened.wait("no later token", |callbacks| callbacks.persisted.iter().all(|token| *token <= good));
     drop(opened);
@@ -235,14 +202,11 @@ fn writes_that_contradict_the_log_fail() {
         (apply(1), "1 cannot be applied after 2"),
         (apply(6), "6 cannot be applied after 2, the log ends at (1, 5)"),
     ] {
-        let dir = tempfile::tempdir().unwrap();
-        let mut opened = Opened::open(dir.path()).unwrap();
-        opened.found();
-        opened.append(1, 1..=5);
+        let (dir, mut opened) = founded(5);
         opened.write(apply(2));
         opened.submit(write);
-        opened.wait("the failure", |callbacks| !callbacks.failed.is_empty());
-        assert!(opened.failed()[0].contains(expected), "{:?}", opened.failed());
+        let line = opened.failure();
+        assert!(line.contains(expected), "{line}");
         drop(opened);
         assert_eq!(Opened::open(dir.path()).unwrap().last(), Zxid::new(1, 5));
     }

@@ -31,6 +31,11 @@ pub(crate) struct Callbacks {
     pub(crate) read: Vec<(u64, Vec<LogEntry>)>,
 }
 
+fn record((callbacks, changed): &(Mutex<Callbacks>, Condvar), change: impl FnOnce(&mut Callbacks)) {
+    change(&mut callbacks.lock().unwrap());
+    changed.notify_all();
+}
+
 /// An open disk that counts tokens and records its callbacks.
 pub(crate) struct Opened {
     pub(crate) disk: Disk,
@@ -46,28 +51,11 @@ impl Opened {
 
     pub(crate) fn open_as(dir: &Path, node: NodeId) -> Result<Opened, DiskError> {
         let callbacks = Arc::new((Mutex::new(Callbacks::default()), Condvar::new()));
-        let record = |change: fn(&mut Callbacks, Change)| {
-            let callbacks = callbacks.clone();
-            move |what: Change| {
-                change(&mut callbacks.0.lock().unwrap(), what);
-                callbacks.1.notify_all();
-            }
-        };
-        enum Change {
-            Persisted(Token),
-            Failed(String),
-            Read(u64, Vec<LogEntry>),
-        }
-        let apply = |callbacks: &mut Callbacks, change: Change| match change {
-            Change::Persisted(token) => callbacks.persisted.push(token),
-            Change::Failed(reason) => callbacks.failed.push(reason),
-            Change::Read(id, entries) => callbacks.read.push((id, entries)),
-        };
-        let (persisted, failed, read) = (record(apply), record(apply), record(apply));
+        let (persisted, failed, read) = (callbacks.clone(), callbacks.clone(), callbacks.clone());
         let hooks = Hooks {
-            persisted: Box::new(move |token| persisted(Change::Persisted(token))),
-            failed: Box::new(move |reason| failed(Change::Failed(reason))),
-            read: Box::new(move |id, entries| read(Change::Read(id, entries))),
+            persisted: Box::new(move |token| record(&persisted, |callbacks| callbacks.persisted.push(token))),
+            failed: Box::new(move |reason| record(&failed, |callbacks| callbacks.failed.push(reason))),
+            read: Box::new(move |id, entries| record(&read, |callbacks| callbacks.read.push((id, entries)))),
         };
         Ok(Opened { disk: Disk::open(dir, node, hooks)?, callbacks, token: 0, read: 0 })
     }
@@ -134,6 +122,12 @@ impl Opened {
         }
     }
 
+    /// Waits for a failure.
+    pub(crate) fn failure(&self) -> String {
+        self.wait("the failure", |callbacks| !callbacks.failed.is_empty());
+        self.failed().remove(0)
+    }
+
     pub(crate) fn failed(&self) -> Vec<String> {
         self.callbacks.0.lock().unwrap().failed.clone()
     }
@@ -141,6 +135,17 @@ impl Opened {
     pub(crate) fn last(&self) -> Zxid {
         self.disk.recovered.boundaries.last().copied().unwrap_or(Zxid::ZERO)
     }
+}
+
+/// A founded directory whose log has entries 1 … `last` of epoch 1.
+pub(crate) fn founded(last: u64) -> (tempfile::TempDir, Opened) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = Opened::open(dir.path()).unwrap();
+    opened.found();
+    if last > 0 {
+        opened.append(1, 1..=last);
+    }
+    (dir, opened)
 }
 
 /// Runs one ignored test of this binary in a process of its own, through `wrapper` unless it is empty; returns its

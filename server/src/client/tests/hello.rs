@@ -24,9 +24,7 @@ async fn incompatible_hellos_are_refused_with_the_reason() {
     ] {
         let mut connection = port.connect().await;
         connection.send(first).await;
-        let error = connection.closing_error().await;
-        assert_eq!(error.error_kind(), kind);
-        assert!(error.message.contains(text), "{}", error.message);
+        connection.closed_with(kind, text).await;
     }
 }
 
@@ -34,7 +32,7 @@ async fn incompatible_hellos_are_refused_with_the_reason() {
 async fn a_connection_without_a_hello_is_closed() {
     let keepalive = KeepaliveConfig { hello_timeout: Duration::from_millis(1), ..KeepaliveConfig::default() };
     let port = Port::open(keepalive).await;
-    assert_eq!(port.connect().await.closing_error().await.error_kind(), ErrorKind::DeadlineExceeded);
+    port.connect().await.closed_with(ErrorKind::DeadlineExceeded, "no Hello").await;
 }
 
 #[tokio::test]
@@ -86,18 +84,10 @@ async fn connections_are_bounded() {
     let port =
         Port::open_with(KeepaliveConfig::default(), ClientLimits { clients_max: 1, bytes: 256 << 20 }).await;
     let first = port.greet().await;
-    let error = port.connect().await.closing_error().await;
-    assert_eq!(error.error_kind(), ErrorKind::ResourceExhausted);
-    assert!(error.message.contains("no more than 1 connections"), "{}", error.message);
+    port.connect().await.closed_with(ErrorKind::ResourceExhausted, "no more than 1 connections").await;
     drop(first);
     // Accepted again once the port has noticed.
-    loop {
-        let mut connection = port.connect().await;
-        connection.send(hello(1, 1, None)).await;
-        if let Some(Received::Welcome(_)) = connection.receive().await {
-            break;
-        }
-    }
+    port.greet_when_possible().await;
 }
 
 #[tokio::test]
@@ -108,10 +98,9 @@ async fn a_connection_without_a_hello_is_evicted_for_a_new_one() {
     let mut newest = port.greet().await;
     assert_eq!(silent.receive().await, None, "evicted");
     // No connection without a hello is left.
-    let error = port.connect().await.closing_error().await;
-    assert_eq!(error.error_kind(), ErrorKind::ResourceExhausted);
+    port.connect().await.closed_with(ErrorKind::ResourceExhausted, "no more than 2 connections").await;
     for connection in [&mut greeted, &mut newest] {
-        connection.send(Sent::Ping(v1::Ping { nonce: 1, session: 0 })).await;
+        connection.ping(1).await;
         assert!(matches!(connection.receive().await, Some(Received::Pong(_))));
     }
 }
@@ -121,7 +110,5 @@ async fn a_long_hello_is_refused() {
     let port = Port::open(KeepaliveConfig::default()).await;
     let mut connection = port.connect().await;
     connection.stream.write_all(&(HELLO_MAX as u32 + 1).to_be_bytes()).await.unwrap();
-    let error = connection.closing_error().await;
-    assert_eq!(error.error_kind(), ErrorKind::TooLarge);
-    assert!(error.message.contains("exceeds the limit of 4096"), "{}", error.message);
+    connection.closed_with(ErrorKind::TooLarge, "exceeds the limit of 4096").await;
 }

@@ -4,7 +4,7 @@ use super::*;
 async fn a_ping_is_answered_at_once_and_is_a_contact_of_its_session() {
     let port = Port::open(KeepaliveConfig::default()).await;
     let mut connection = port.greet().await;
-    connection.send(Sent::Ping(v1::Ping { nonce: 5, session: 0 })).await;
+    connection.ping(5).await;
     connection.send(Sent::Ping(v1::Ping { nonce: 6, session: 77 })).await;
     for nonce in [5, 6] {
         assert_eq!(connection.receive().await, Some(Received::Pong(v1::Pong { nonce })));
@@ -17,22 +17,19 @@ async fn with_a_stalled_driver_pings_are_answered_when_it_goes_on() {
     let port = Port::open(short_stall()).await;
     let mut connection = driven(&port, port.greet()).await;
     driven(&port, async {
-        connection.send(Sent::Ping(v1::Ping { nonce: 1, session: 0 })).await;
+        connection.ping(1).await;
         assert_eq!(connection.receive().await, Some(Received::Pong(v1::Pong { nonce: 1 })));
     })
     .await;
-    // The driver stalls.
-    while port.inbox.was_taken_within(short_stall().driver_stall_max) {
-        tokio::task::yield_now().await;
-    }
+    port.stall().await;
     for nonce in 2..=4 {
-        connection.send(Sent::Ping(v1::Ping { nonce, session: 0 })).await;
+        connection.ping(nonce).await;
     }
     // The pings were read when a later request is answered; an unknown operation is refused without the driver.
     connection.send(Sent::Request(v1::Request { id: 1, ..v1::Request::default() })).await;
     assert_eq!(connection.response().await.id, 1);
     for nonce in 5..=6 {
-        connection.send(Sent::Ping(v1::Ping { nonce, session: 0 })).await;
+        connection.ping(nonce).await;
     }
     driven(&port, async {
         for nonce in 2..=6 {
@@ -46,14 +43,10 @@ async fn with_a_stalled_driver_pings_are_answered_when_it_goes_on() {
 async fn with_a_stalled_driver_no_client_is_welcomed() {
     let keepalive = KeepaliveConfig { hello_timeout: Duration::from_millis(100), ..short_stall() };
     let port = Port::open(keepalive).await;
-    while port.inbox.was_taken_within(keepalive.driver_stall_max) {
-        tokio::task::yield_now().await;
-    }
+    port.stall().await;
     let mut connection = port.connect().await;
     connection.send(hello(1, 1, None)).await;
-    let error = connection.closing_error().await;
-    assert_eq!(error.error_kind(), ErrorKind::Unavailable);
-    assert!(error.message.contains("its driver has not stepped"), "{}", error.message);
+    connection.closed_with(ErrorKind::Unavailable, "its driver has not stepped").await;
     driven(&port, port.greet()).await;
 }
 
@@ -61,9 +54,7 @@ async fn with_a_stalled_driver_no_client_is_welcomed() {
 async fn with_a_stalled_driver_excess_requests_are_refused_as_unavailable() {
     let port = Port::open(short_stall()).await;
     let mut connection = driven(&port, port.greet()).await;
-    while port.inbox.was_taken_within(short_stall().driver_stall_max) {
-        tokio::task::yield_now().await;
-    }
+    port.stall().await;
     for id in 1..=limits::REQUESTS_MAX as u64 + 1 {
         connection.send(get(id)).await;
     }
@@ -109,13 +100,7 @@ async fn a_client_that_answers_no_ping_is_evicted_for_a_new_one() {
     let mut unresponsive = port.greet().await;
     assert!(matches!(unresponsive.receive().await, Some(Received::Ping(_))));
     // After a keepalive tick.
-    loop {
-        let mut connection = port.connect().await;
-        connection.send(hello(1, 1, None)).await;
-        if let Some(Received::Welcome(_)) = connection.receive().await {
-            break;
-        }
-    }
+    port.greet_when_possible().await;
     while let Some(frame) = unresponsive.receive().await {
         assert!(matches!(frame, Received::Ping(_)), "{frame:?}");
     }

@@ -104,10 +104,44 @@ impl Port {
         events
     }
 
+    /// The client of the next request.
+    async fn requester(&self) -> ClientId {
+        let Event::Request { client, .. } = self.events(1).await[0] else { panic!("no request") };
+        client
+    }
+
     fn respond(&self, client: ClientId, id: u64) {
         let written = v1::Written { revision: 9, version: 1 };
-        let response = v1::Response { id, revision: 9, result: Some(v1::response::Result::Written(written)) };
+        self.respond_with(client, id, v1::response::Result::Written(written));
+    }
+
+    /// Answers with a value of this length.
+    fn respond_value(&self, client: ClientId, id: u64, length: usize) {
+        let entry = v1::Entry { value: vec![0; length].into(), ..v1::Entry::default() };
+        self.respond_with(client, id, v1::response::Result::Entry(entry));
+    }
+
+    fn respond_with(&self, client: ClientId, id: u64, result: v1::response::Result) {
+        let response = v1::Response { id, revision: 9, result: Some(result) };
         self.clients.answer([(client, response)].into_iter()).iter().for_each(|client| client.outbox.flush());
+    }
+
+    /// Connects until a connection is accepted.
+    async fn greet_when_possible(&self) {
+        loop {
+            let mut connection = self.connect().await;
+            connection.send(hello(1, 1, None)).await;
+            if let Some(Received::Welcome(_)) = connection.receive().await {
+                break;
+            }
+        }
+    }
+
+    /// Waits until the driver counts as stalled.
+    async fn stall(&self) {
+        while self.inbox.was_taken_within(short_stall().driver_stall_max) {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -118,9 +152,17 @@ struct Connection {
 
 impl Connection {
     async fn send(&mut self, body: Sent) {
-        let mut bytes = BytesMut::new();
-        frame::encode(&v1::ClientFrame { body: Some(body) }, limits::CLIENT_FRAME_MAX, &mut bytes).unwrap();
-        self.stream.write_all(&bytes).await.unwrap();
+        self.send_frame(&v1::ClientFrame { body: Some(body) }.encode_to_vec()).await;
+    }
+
+    /// Sends bytes as one frame. The node may have closed the connection.
+    async fn send_frame(&mut self, frame: &[u8]) {
+        let length = u32::try_from(frame.len()).unwrap().to_be_bytes();
+        drop(self.stream.write_all(&[&length[..], frame].concat()).await);
+    }
+
+    async fn ping(&mut self, nonce: u64) {
+        self.send(Sent::Ping(v1::Ping { nonce, session: 0 })).await;
     }
 
     /// The next frame, or `None` if the node has closed the connection.
@@ -141,6 +183,13 @@ impl Connection {
         let Some(Received::Error(error)) = self.receive().await else { panic!("no error") };
         assert_eq!(self.receive().await, None, "the connection is closed after an error");
         error
+    }
+
+    /// Waits until the node closes the connection with an error of this kind, whose message contains `text`.
+    async fn closed_with(&mut self, kind: ErrorKind, text: &str) {
+        let error = self.closing_error().await;
+        assert_eq!(error.error_kind(), kind);
+        assert!(error.message.contains(text), "{}", error.message);
     }
 
     async fn response(&mut self) -> v1::Response {

@@ -4,15 +4,9 @@ use super::*;
 async fn the_node_is_notified_once_when_large_answers_are_sent() {
     let port = Port::open(KeepaliveConfig::default()).await;
     let mut connection = port.greet().await;
-    let respond = |client, id, length: usize| {
-        let entry = v1::Entry { value: vec![0; length].into(), ..v1::Entry::default() };
-        let response = v1::Response { id, revision: 0, result: Some(v1::response::Result::Entry(entry)) };
-        port.clients.answer([(client, response)].into_iter()).iter().for_each(|client| client.outbox.flush());
-    };
     let ask = async |connection: &mut Connection, id| {
         connection.send(get(id)).await;
-        let Event::Request { client, .. } = port.events(1).await[0] else { panic!("no request") };
-        client
+        port.requester().await
     };
     let notified = || {
         let mut taken = Taken::default();
@@ -25,13 +19,13 @@ async fn the_node_is_notified_once_when_large_answers_are_sent() {
         taken.peers.into_iter().map(client_of).collect::<Vec<_>>()
     };
     let client = ask(&mut connection, 1).await;
-    respond(client, 1, 100);
+    port.respond_value(client, 1, 100);
     connection.response().await;
     assert_eq!(notified(), [], "it is small");
     ask(&mut connection, 2).await;
     ask(&mut connection, 3).await;
-    respond(client, 2, 5_000);
-    respond(client, 3, 5_000);
+    port.respond_value(client, 2, 5_000);
+    port.respond_value(client, 3, 5_000);
     connection.response().await;
     connection.response().await;
     // Sent by the answering thread, since the socket accepts this much.
@@ -41,7 +35,7 @@ async fn the_node_is_notified_once_when_large_answers_are_sent() {
     ask(&mut connection, 4).await;
     connection.send(Sent::Cancel(v1::Cancel { id: 4 })).await;
     assert!(matches!(port.events(1).await[0], Event::Cancel { id: 4, .. }));
-    respond(client, 4, limits::VALUE_MAX);
+    port.respond_value(client, 4, limits::VALUE_MAX);
     assert_eq!(notified(), [client]);
     // Clients that are gone are not acknowledged.
     drop(connection);
@@ -53,22 +47,12 @@ async fn the_node_is_notified_once_when_large_answers_are_sent() {
 async fn a_client_that_does_not_read_delays_no_other() {
     let port = Port::open(KeepaliveConfig::default()).await;
     let (mut slow, mut other) = (port.greet().await, port.greet().await);
-    let value = bytes::Bytes::from(vec![0; limits::VALUE_MAX]);
     let mut gone = false;
     for id in 0..200 {
         // In the end the connection is closed.
-        let mut bytes = BytesMut::new();
-        frame::encode(&v1::ClientFrame { body: Some(get(id)) }, limits::CLIENT_FRAME_MAX, &mut bytes)
-            .unwrap();
-        drop(slow.stream.write_all(&bytes).await);
+        slow.send(get(id)).await;
         match port.events(1).await[0] {
-            Event::Request { client, .. } => {
-                let entry = v1::Entry { value: value.clone(), ..v1::Entry::default() };
-                let result = Some(v1::response::Result::Entry(entry));
-                let response = v1::Response { id, revision: 0, result };
-                let touched = port.clients.answer([(client, response)].into_iter());
-                touched.iter().for_each(|client| client.outbox.flush());
-            }
+            Event::Request { client, .. } => port.respond_value(client, id, limits::VALUE_MAX),
             Event::ClientGone { .. } => {
                 gone = true;
                 break;
@@ -132,8 +116,7 @@ async fn a_request_keeps_only_the_memory_that_it_is_counted_for() {
     let mut frame = vec![0x12];
     prost::encoding::encode_varint(body.len() as u64, &mut frame);
     frame.extend(body);
-    let length = u32::try_from(frame.len()).unwrap().to_be_bytes();
-    connection.stream.write_all(&[&length[..], &frame].concat()).await.unwrap();
+    connection.send_frame(&frame).await;
     let Event::Request { request, .. } = port.events(1).await.remove(0) else { panic!("no request") };
     let Some(Operation::Get(v1::Get { key, .. })) = request.operation else { panic!("no get") };
     assert_eq!(key, "key");
@@ -172,11 +155,7 @@ async fn a_client_with_more_requests_than_are_left_is_refused_and_another_is_not
 async fn beyond_the_bound_of_answers_clients_that_do_not_read_are_closed() {
     const SLOW_CLIENTS: usize = 12;
     let port = Port::open_with(KeepaliveConfig::default(), small_limits(100)).await;
-    let answer = |client: ClientId, id: u64| {
-        let entry = v1::Entry { value: vec![0; limits::VALUE_MAX].into(), ..v1::Entry::default() };
-        let response = v1::Response { id, revision: 0, result: Some(v1::response::Result::Entry(entry)) };
-        port.clients.answer([(client, response)].into_iter()).iter().for_each(|client| client.outbox.flush());
-    };
+    let answer = |client, id| port.respond_value(client, id, limits::VALUE_MAX);
     let mut reading = port.greet().await;
     let mut slow_clients = Vec::new();
     let mut gone = 0;

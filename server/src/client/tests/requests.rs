@@ -47,13 +47,12 @@ async fn an_unknown_request_is_unsupported_and_the_connection_goes_on() {
     request.extend([0xe2, 0x03, 0x00]);
     let mut bytes = vec![0x12, request.len() as u8];
     bytes.extend(request);
-    let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
-    connection.stream.write_all(&[&length[..], &bytes].concat()).await.unwrap();
+    connection.send_frame(&bytes).await;
     let response = connection.response().await;
     assert_eq!(response.id, 4);
     let error = response_error(response);
     assert_eq!((error.error_kind(), error.outcome), (ErrorKind::Unsupported, v1::Outcome::NotApplied as i32));
-    connection.send(Sent::Ping(v1::Ping { nonce: 1, session: 0 })).await;
+    connection.ping(1).await;
     assert!(matches!(connection.receive().await, Some(Received::Pong(_))));
 }
 
@@ -88,10 +87,8 @@ async fn a_request_id_that_does_not_rise_closes_the_connection() {
         // Even after the first one was cancelled.
         connection.send(Sent::Cancel(v1::Cancel { id: first })).await;
         connection.send(get(second)).await;
-        let error = connection.closing_error().await;
-        assert_eq!(error.error_kind(), ErrorKind::InvalidArgument);
         let message = format!("request id {second} comes after {first}: ids rise, and none is used twice");
-        assert_eq!(error.message, message);
+        connection.closed_with(ErrorKind::InvalidArgument, &message).await;
     }
 }
 
@@ -121,7 +118,7 @@ async fn the_node_receives_that_a_client_is_gone() {
     let port = Port::open(KeepaliveConfig::default()).await;
     let mut connection = port.greet().await;
     connection.send(get(1)).await;
-    let Event::Request { client, .. } = port.events(1).await[0] else { panic!("no request") };
+    let client = port.requester().await;
     drop(connection);
     let gone = port.events(1).await;
     assert!(matches!(&gone[0], Event::ClientGone { client: who } if *who == client), "{gone:?}");

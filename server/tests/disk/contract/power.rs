@@ -270,14 +270,14 @@ fn say(text: &str) {
     drop(writeln!(std::io::stderr().lock(), "\n    {text}"));
 }
 
+fn say_skipped(reason: String) {
+    say(&format!("SKIPPED, no power to cut here (it takes root, ext4, loop): {reason}"));
+}
+
 #[test]
 fn the_data_directory_keeps_the_contract_without_power() {
-    let lines = match in_own_mounts(times("GOMETA_TEST_POWER_CUTS", 40), &[]) {
-        Ok(lines) => lines,
-        Err(reason) => {
-            return say(&format!("SKIPPED, no power to cut here (it takes root, ext4, loop): {reason}"));
-        }
-    };
+    let lines = in_own_mounts(times("GOMETA_TEST_POWER_CUTS", 40), &[]);
+    let Ok(lines) = lines.map_err(say_skipped) else { return };
     let found = |word| lines.iter().find_map(|line| number(line, word));
     let kept = lines.iter().find(|line| line.starts_with("kept "));
     say(kept.unwrap_or_else(|| panic!("{}", lines.join("\n"))));
@@ -293,12 +293,7 @@ fn a_sync_that_does_nothing_is_detected() {
     let flags = ["-shared", "-fPIC", "-o"].map(OsStr::new);
     let built = command("cc", &[&flags[..], &[shim.as_os_str(), source.as_os_str()]].concat());
     let lines = built.and_then(|()| in_own_mounts(30, &[("LD_PRELOAD", shim.as_os_str())]));
-    let lines = match lines {
-        Ok(lines) => lines,
-        Err(reason) => {
-            return say(&format!("SKIPPED, no power to cut here (it takes root, ext4, loop): {reason}"));
-        }
-    };
+    let Ok(lines) = lines.map_err(say_skipped) else { return };
     let broken = lines.iter().find(|line| line.starts_with("broken "));
     say(&format!(
         "without syncs: {}",
