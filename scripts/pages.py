@@ -121,7 +121,7 @@ def prepare(page, directory, peers):
         elif language in fragments and not rest:
             fragments[language].append(body)
         elif kind != "sh in another terminal":
-            sys.exit(f"{page}: nobody runs a block of {kind!r}")
+            sys.exit(f"{page}: blocks of {kind!r} are not run")
     for language, make in [("c", c_fragments), ("go", go_fragments)]:
         if fragments[language]:
             script.append(make(fragments[language], directory))

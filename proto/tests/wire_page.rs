@@ -215,7 +215,11 @@ fn the_pages_frames_are_what_the_encoder_makes() {
             assert_eq!(bytes_of(shown), bytes, "frame {name}");
         }
     }
-    assert_eq!(page.matches("```frame ").count(), frames().len(), "the page shows frames that nobody checks");
+    assert_eq!(
+        page.matches("```frame ").count(),
+        frames().len(),
+        "the page shows frames that are not checked"
+    );
     if renews {
         fs::write(PAGE, renewed).unwrap();
     }

@@ -179,7 +179,7 @@ impl Ensemble {
         &self.processes[node]
     }
 
-    /// Any bytes reach a node's election port, as from a stranger; returns whether they passed for a vote.
+    /// Delivers arbitrary bytes to a node's election port; returns whether they decoded as a vote.
     pub fn inject_datagram(&mut self, node: usize, bytes: &[u8]) -> bool {
         let vote = gometa_codec::vote::decode(bytes);
         let passed = vote.is_ok() && self.processes[node].is_up();

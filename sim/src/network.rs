@@ -606,7 +606,7 @@ impl Network {
                 let [dialler, other] = &self.connections[connection].ends;
                 let (host, peer) = (dialler.host, other.host);
                 if !self.hosts[host].up || self.hosts[host].boot != dialler.boot {
-                    // Nobody is there any more; the other end learns it when it sends, or by its keepalive.
+                    // The node is down; the other end detects it when it sends, or by its keepalive.
                     self.connections[connection].ends[0].state = EndState::Closed;
                     self.out.push((now + KEEPALIVE, Transit::Broken { connection, side: 1 }));
                     return None;
@@ -664,7 +664,7 @@ impl Network {
                 return None;
             }
             if !(host.up || host.kernel) {
-                // Nobody refuses it: it is sent again and again.
+                // It is not refused, so it is sent repeatedly.
                 let end = &mut self.connections[connection].ends[side];
                 end.queue.push_front(frame);
                 end.stalled_until = now + RETRANSMIT_MAX;

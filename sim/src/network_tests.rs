@@ -203,7 +203,7 @@ fn nothing_arrives_behind_what_a_reset_has_lost() {
             bench.network.send(bench.now, 0, ours, frame(value));
         }
         bench.network.reset_between(bench.now, 0, 1);
-        // Whoever does not know yet goes on sending.
+        // An end that has not detected it continues to send.
         for value in 10..20 {
             bench.network.send(bench.now, 0, ours, frame(value));
         }

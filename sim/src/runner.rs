@@ -213,8 +213,10 @@ pub fn run_many(plan: &Plan, mut progress: impl FnMut(&Summary, Duration)) -> Su
                 if twice {
                     let again = run_changed(seed, &plan.changes, None).trace_hash;
                     if again != outcome.trace_hash {
-                        let detail =
-                            format!("two runs leave the traces {:016x} and {again:016x}", outcome.trace_hash);
+                        let detail = format!(
+                            "two runs have the trace hashes {:016x} and {again:016x}",
+                            outcome.trace_hash
+                        );
                         outcome.violation = Some(Violation { invariant: "determinism", detail });
                     }
                 }

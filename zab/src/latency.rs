@@ -1,4 +1,4 @@
-//! The write latency of this node's storage: when it is too slow to lead, and what other nodes are told of it.
+//! The write latency of this node's storage: when it is too slow to lead, and what is reported to other nodes.
 
 use crate::types::Ticks;
 

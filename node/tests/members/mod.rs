@@ -74,7 +74,7 @@ fn a_member_that_has_moved_is_named_where_it_is_by_everyone() {
 }
 
 #[test]
-fn what_a_stranger_announces_does_not_count() {
+fn announcements_of_an_unknown_node_do_not_count() {
     let mut ensemble = Nodes::new(3);
     ensemble.run(500);
     // Another data directory than the recorded one.

@@ -113,7 +113,7 @@ impl Ensemble {
                 self.counts.faults.stops += 1;
                 self.trace.line(self.now, Some(node), || format!("stops for good: {refused:?}"));
                 if self.machine.one_in(2) {
-                    // Somebody puts an empty directory in the place of this one.
+                    // An empty directory replaces this one.
                     let at = self.now + self.machine.below(2 * SECOND);
                     self.schedule(at, Action::Replace { node });
                 }

@@ -41,7 +41,7 @@ impl Ghost {
                 }
                 NodeStep::Crashed { kept } => {
                     disk.crash_keeping(*kept);
-                    // Whoever asked a node that crashes gets no answer.
+                    // Requests to a node that crashes get no answer.
                     ghost.reads.retain(|id, _| reader(*id) != node);
                 }
                 NodeStep::Started => {

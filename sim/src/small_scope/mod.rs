@@ -38,7 +38,7 @@
 //! # What is done at once
 //!
 //! A dial that succeeds also has both greetings delivered. A greeting that is still in flight makes a connection
-//! that nobody uses: the dialling node sends nothing before it has been greeted, and the other keeps the greeting
+//! without use: the dialling node sends nothing before it has been greeted, and the other keeps the greeting
 //! for when it does. So a connection whose greetings take longer behaves as one that is made later, and one that
 //! ends before as one that is not made. A dial that its node no longer waits for fails at once, likewise.
 //!

@@ -138,7 +138,7 @@ impl State {
             Role::Looking if self.left.elections > 0 => {
                 actions.push(Action::Lead { node });
                 for leader in (0..NODES).filter(|leader| *leader != index) {
-                    // Whoever follows would refuse; that is a connection more, and nothing else.
+                    // A follower would refuse it: one more connection without effect.
                     let role = tables.node(self.nodes[leader]).role();
                     if matches!(role, Some(Role::Looking | Role::Leading { .. })) {
                         actions.push(Action::Follow { node, leader: leader as u8 });

@@ -33,7 +33,7 @@ impl Cluster {
         let process = self.ensemble.process(node);
         let ended = tokio::time::timeout(ENDING_MAX, process.end(2 * ENDING_MAX)).await.ok()?;
         let log = self.ensemble.log(node);
-        assert!(!ended.success(), "node {node} ended with status 0 although nobody asked: {log}");
+        assert!(!ended.success(), "node {node} ended with status 0 without a request to stop: {log}");
         Some(log.lines().last().unwrap_or("without a word").to_owned())
     }
 

@@ -43,7 +43,7 @@ impl Cluster {
     /// Injects a fault, waits for the next acknowledged write, and removes the fault.
     pub(super) async fn inject(&mut self, kind: Kind) -> FaultResult {
         let leader = self.ensemble.leader().await;
-        self.nobody_has_ended();
+        self.all_nodes_run();
         let any = self.random.below(self.ensemble.size() as u64) as usize;
         let follower = {
             let others = self.ensemble.others(leader);
@@ -112,7 +112,7 @@ impl Cluster {
     }
 
     /// Checks that no node has exited by itself, which is expected of disk faults only.
-    fn nobody_has_ended(&self) {
+    fn all_nodes_run(&self) {
         for node in self.ensemble.all() {
             if let Some(status) = self.ensemble.process(node).ended() {
                 let log = self.ensemble.log(node);
@@ -159,7 +159,7 @@ impl Cluster {
         let mut kills = 0;
         while begun.elapsed() < time {
             let node = self.random.below(self.ensemble.size() as u64) as usize;
-            self.nobody_has_ended();
+            self.all_nodes_run();
             self.ensemble.kill(node);
             self.spawn(node);
             kills += 1;

@@ -256,7 +256,7 @@ impl Lane {
         }
         match value_of(&entry) {
             Some(value) => self.promises.seen.push((key.to_owned(), entry.mod_revision, value)),
-            None => self.shared.violation(format!("{key} has a value that nobody wrote: {entry:?}")),
+            None => self.shared.violation(format!("{key} has a value that was never written: {entry:?}")),
         }
     }
 
@@ -324,7 +324,9 @@ impl Lane {
         self.shared.count(&read);
         let Ok(entry) = read else { return };
         let Some(count) = value_of(&entry) else {
-            return self.shared.violation(format!("the counter has a value that nobody wrote: {entry:?}"));
+            return self
+                .shared
+                .violation(format!("the counter has a value that was never written: {entry:?}"));
         };
         let result = self.client.cas(COUNTER, entry.mod_revision, (count + 1).to_string()).await;
         self.shared.count(&result);
@@ -347,7 +349,7 @@ pub(super) async fn answer(client: &Client, shared: &Shared, key: &str, action: 
         Action::Get => client.get(key).await.map(|entry| match value_of(&entry) {
             Some(value) => Answer::Found { value, revision: entry.mod_revision },
             None => {
-                shared.violation(format!("{key} has a value that nobody wrote: {entry:?}"));
+                shared.violation(format!("{key} has a value that was never written: {entry:?}"));
                 Answer::Unknown
             }
         }),

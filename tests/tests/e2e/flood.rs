@@ -370,15 +370,18 @@ async fn a_flood_at_all_ports_stays_within_the_memory_bound_and_causes_no_electi
 
     // A restarted follower gets its connections among the others.
     let honest = Honest::begin(&ensemble, processes[leader]);
-    let strangers = tokio::spawn(async move {
+    let connections = tokio::spawn(async move {
         let messages = bombs::peer_messages(&members);
         push_all(message, 2_000, usize::MAX, true, move |number| messages[number % messages.len()].clone())
             .await
     });
     ensemble.kill(follower);
     ensemble.restart(follower).await;
-    let closed = strangers.await.unwrap();
-    honest.end(&format!("2,000 strangers at the nodes' port, {closed} closed, {} MiB", peak(&ensemble)));
+    let closed = connections.await.unwrap();
+    honest.end(&format!(
+        "2,000 unauthenticated connections to the nodes' port, {closed} closed, {} MiB",
+        peak(&ensemble)
+    ));
 
     let honest = Honest::begin(&ensemble, processes[leader]);
     let sent = datagrams(&ensemble, random::seeded(random.word())).await;

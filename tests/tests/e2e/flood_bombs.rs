@@ -123,7 +123,7 @@ fn peer_frame(message: &Message) -> Vec<u8> {
 /// Returns the bytes that are sent to the nodes' port: none, few, too many, random ones, and a Hello from another ensemble to
 /// each of these nodes.
 pub(crate) fn peer_messages(nodes: &[u64]) -> Vec<Arc<Vec<u8>>> {
-    let stranger = |node: &u64| {
+    let unknown_node = |node: &u64| {
         peer_frame(&Message::Hello(Hello {
             node: NodeId(99),
             incarnation: Incarnation(7),
@@ -148,7 +148,7 @@ pub(crate) fn peer_messages(nodes: &[u64]) -> Vec<Arc<Vec<u8>>> {
         prefixed(40_000, &field(1, &field(9, &[]).repeat(19_990))),
         peer_frame(&heartbeat),
     ];
-    messages.extend(nodes.iter().map(stranger));
+    messages.extend(nodes.iter().map(unknown_node));
     messages.into_iter().map(Arc::new).collect()
 }
 

@@ -48,23 +48,23 @@ async fn a_node_of_another_ensemble_is_refused_and_has_no_effect() {
     client.set("k", "ours").await.unwrap();
     let epoch = ensemble.converged(&everyone).await[0].epoch;
     let leader = ensemble.leader().await;
-    let [stranger, other] = ensemble.others(leader)[..] else { unreachable!("three nodes") };
-    ensemble.kill(stranger);
-    ensemble.wipe(stranger);
-    fs::rename(ensemble.directory(stranger).join("kept"), ensemble.data(stranger)).unwrap();
-    ensemble.spawn(stranger);
-    ensemble.logged(stranger, &["looking for a leader"]).await;
+    let [foreign, other] = ensemble.others(leader)[..] else { unreachable!("three nodes") };
+    ensemble.kill(foreign);
+    ensemble.wipe(foreign);
+    fs::rename(ensemble.directory(foreign).join("kept"), ensemble.data(foreign)).unwrap();
+    ensemble.spawn(foreign);
+    ensemble.logged(foreign, &["looking for a leader"]).await;
     // For several election timeouts it finds no peers, and has no effect.
-    let alone = ensemble.client_of(stranger, SHORT);
+    let alone = ensemble.client_of(foreign, SHORT);
     let (refused, kept_on) = tokio::join!(alone.set("k", "mixed"), client.set("k", "still ours"));
     refused.expect_err("a write was acknowledged across ensembles");
     kept_on.unwrap();
     let statuses = ensemble.converged(&[leader, other]).await;
     assert_eq!(statuses[0].epoch, epoch, "there was an election");
     assert_ne!(statuses[0].ensemble, theirs);
-    let status = ensemble.status(stranger).await.unwrap();
+    let status = ensemble.status(foreign).await.unwrap();
     assert_eq!((status.leader, &status.ensemble), (None, &theirs), "{status:?}");
-    let entry = ensemble.client_of(stranger, SHORT).get_with("k", ReadOptions::local()).await;
+    let entry = ensemble.client_of(foreign, SHORT).get_with("k", ReadOptions::local()).await;
     assert!(entry.is_err() || entry.unwrap().value == "theirs");
 }
 

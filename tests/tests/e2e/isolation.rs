@@ -256,8 +256,8 @@ async fn links_cut_one_way_and_slow_ones_do_not_stop_a_majority() {
     let client = ensemble.client(TIMEOUT);
     for (from, to) in [(0, 1), (1, 0), (1, 2), (2, 1), (0, 2), (2, 0)] {
         ensemble.network().cut(from, to);
-        let told = client.set("k", format!("{from}-{to}")).await;
-        told.unwrap_or_else(|error| panic!("with the link from {from} to {to} cut: {error}"));
+        let written = client.set("k", format!("{from}-{to}")).await;
+        written.unwrap_or_else(|error| panic!("with the link from {from} to {to} cut: {error}"));
         // Long enough for timeouts of the isolated nodes and for the others to go on.
         let cut = Instant::now();
         while cut.elapsed() < Duration::from_millis(1_500) {

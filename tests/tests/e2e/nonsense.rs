@@ -151,27 +151,27 @@ async fn misbehaving_clients_get_errors_and_delay_no_other_client() {
 
     let mut oversized = Wire::connect(&address).await;
     oversized.send(&(CLIENT_FRAME_MAX as u32 + 1).to_be_bytes()).await;
-    let error = oversized.farewell().await.expect("it is told why");
+    let error = oversized.last_error().await.expect("an error is sent before the connection is closed");
     assert_eq!(error.error_kind(), ErrorKind::TooLarge, "{error:?}");
     assert!(error.message.contains(&CLIENT_FRAME_MAX.to_string()), "{error:?}");
 
     let mut garbage = Wire::connect(&address).await;
     garbage.send(&[&6_u32.to_be_bytes()[..], b"\xff\xff\xff\xff\xff\xff"].concat()).await;
-    let error = garbage.farewell().await.expect("it is told why");
+    let error = garbage.last_error().await.expect("an error is sent before the connection is closed");
     assert_eq!(error.error_kind(), ErrorKind::InvalidArgument, "{error:?}");
 
     let mut rude = Wire::silent(&address).await;
     rude.say(client_frame::Body::Ping(v1::Ping { nonce: 1, session: 0 })).await;
-    let error = rude.farewell().await.expect("it is told why");
+    let error = rude.last_error().await.expect("an error is sent before the connection is closed");
     assert_eq!(error.error_kind(), ErrorKind::InvalidArgument, "{error:?}");
 
     let mut futuristic = Wire::silent(&address).await;
     let hello = v1::Hello { protocol_min: 1_000, protocol_max: 1_001, ..v1::Hello::default() };
     futuristic.say(client_frame::Body::Hello(hello)).await;
-    let error = futuristic.farewell().await.expect("it is told why");
+    let error = futuristic.last_error().await.expect("an error is sent before the connection is closed");
     assert_eq!(error.error_kind(), ErrorKind::Unsupported, "{error:?}");
 
-    assert!(silent.farewell().await.is_some(), "a client without a Hello is told, and closed");
+    assert!(silent.last_error().await.is_some(), "a client without a Hello gets an error and is closed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -107,7 +107,7 @@ async fn invalid_configurations_are_refused_with_place_and_remedy() {
             &["ElectionAddr", "Peer number 1", "own port"],
         ),
         (
-            "a host nobody knows",
+            "an unknown host",
             with("RequestAddr", json!("no-such-host.invalid:5003")).to_string(),
             &["cannot resolve RequestAddr no-such-host.invalid:5003", "correct"],
         ),

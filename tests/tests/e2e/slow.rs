@@ -89,5 +89,5 @@ async fn a_line_on_which_one_message_takes_longer_than_the_election_time_out_bri
     ));
     let last = ensemble.client_of(node, TIMEOUT).get_local(format!("k/{}", WRITES - 1)).await;
     assert_eq!(last.unwrap().value.len(), VALUE_BYTES);
-    assert_eq!(ensemble.leader_among(&ensemble.others(node)).await, leader, "nobody else led");
+    assert_eq!(ensemble.leader_among(&ensemble.others(node)).await, leader, "no other node led");
 }

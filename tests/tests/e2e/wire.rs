@@ -139,7 +139,7 @@ impl Wire {
     }
 
     /// Returns the error with which the node closes the connection, `None` if there is none.
-    pub(crate) async fn farewell(&mut self) -> Option<v1::Error> {
+    pub(crate) async fn last_error(&mut self) -> Option<v1::Error> {
         let mut said = None;
         while let Some(body) = self.hear().await {
             if let server_frame::Body::Error(error) = body {

@@ -59,8 +59,8 @@ fn a_leader_reports_a_second_process_of_a_follower_that_is_alive() {
         let (other, _) = solo.accept_as(copy(&solo, 1, boot));
         let said = passes(&mut solo, &links);
         assert_eq!(reports(&said), twice());
-        let told: Vec<Message> = sent(&said, other).into_iter().filter(|sent| !is_alive(sent)).collect();
-        assert_eq!(told, [Message::Duplicate(at("n1"))]);
+        let notified: Vec<Message> = sent(&said, other).into_iter().filter(|sent| !is_alive(sent)).collect();
+        assert_eq!(notified, [Message::Duplicate(at("n1"))]);
         assert!(closes(&said, other) && !closes(&said, links[0]));
     }
 }
@@ -141,27 +141,27 @@ fn a_follower_reports_a_second_process_of_its_leader() {
 
 #[test]
 fn the_copy_learns_of_it() {
-    let told = |effects: &[Effect]| {
+    let notified = |effects: &[Effect]| {
         effects.contains(&Effect::Notice(Notice::DuplicateOfSelf { peer: NodeId(1), addresses: at("n3") }))
     };
     let duplicate = || Message::Duplicate(at("n3"));
     let mut solo = node();
     let link = solo.accept(1);
     let said = solo.receive(link, duplicate());
-    assert!(told(&said) && closes(&said, link));
+    assert!(notified(&said) && closes(&said, link));
     // One that follows has been replaced.
     let mut solo = node();
     let link = solo.serves(1, 4);
     let said = solo.receive(link, duplicate());
-    assert!(told(&said) && closes(&said, link) && looks(&said).is_some());
+    assert!(notified(&said) && closes(&said, link) && looks(&said).is_some());
     // One that leads loses a follower, and no more.
     let mut solo = node();
     let links = solo.established(&[1, 2]);
     let said = solo.receive(links[0], duplicate());
-    assert!(told(&said) && closes(&said, links[0]) && looks(&said).is_none());
+    assert!(notified(&said) && closes(&said, links[0]) && looks(&said).is_none());
     // Nothing is believed before a greeting.
     let mut solo = node();
     let link = solo.accept_silent();
     let said = solo.receive(link, duplicate());
-    assert!(!told(&said) && closes(&said, link));
+    assert!(!notified(&said) && closes(&said, link));
 }

@@ -189,7 +189,7 @@ fn an_epoch_that_cannot_be_true_is_not_promised() {
 
 #[test]
 fn the_newest_thousand_epochs_of_a_log_are_told() {
-    // Deviation 7. The oldest one told is the base of what is described.
+    // Deviation 7. The oldest one reported is the base of what is described.
     let account = |epochs: u64| {
         let log: Vec<(u64, u64)> = (1..=epochs).map(|epoch| (epoch, epoch)).collect();
         let mut solo = node(&log);
@@ -540,7 +540,7 @@ fn a_follower_refuses_followers_of_its_own_and_answers_nothing_else() {
     let said = solo.receive(link, propose(5, Zxid::ZERO, vec![entry(5, 1, 100)]));
     assert!(closes(&said, link) && sent(&said, link).is_empty() && appends(&said) == 0);
     assert_eq!(looks(&said), None);
-    // One that came while it was looking is told now.
+    // One that arrived while it was looking is reported now.
     let mut solo = node(&[]);
     let early = solo.accept(2);
     solo.receive(early, Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 });

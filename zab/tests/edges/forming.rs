@@ -66,7 +66,7 @@ fn everyone_is_needed_once() {
     let mut solo = node(1);
     assert_eq!(dials(&solo.first), [2, 3]);
     assert_eq!(waits(&solo.first), [[2, 3]]);
-    assert_eq!(waits(&solo.after(MS)), [] as [Vec<u64>; 0], "told when it changes");
+    assert_eq!(waits(&solo.after(MS)), [] as [Vec<u64>; 0], "reported when it changes");
     let (two, said) = dialled(&mut solo, 2);
     assert_eq!(waits(&said), [[3]]);
     assert_eq!(foundings(&said), []);
@@ -289,15 +289,15 @@ fn configurations_are_compared_voter_by_voter() {
         let voters = theirs.iter().map(|node| voter(*node, false)).collect();
         let greeting = Message::Hello(Hello { expected: None, voters, ..hello(&solo, 2) });
         let said = solo.receive(link, greeting.clone());
-        let told = said.iter().find_map(|effect| match effect {
+        let reported = said.iter().find_map(|effect| match effect {
             Effect::Notice(Notice::ConfigurationDiffers { peer, only_theirs, only_ours }) => {
                 Some((peer.0, only_theirs.join(" "), only_ours.join(" ")))
             }
             _ => None,
         });
-        assert_eq!(refuses(&said, link, Reason::Configuration), told.is_some());
-        // Told once, refused each time.
-        if told.is_some() {
+        assert_eq!(refuses(&said, link, Reason::Configuration), reported.is_some());
+        // Reported once, refused each time.
+        if reported.is_some() {
             assert_eq!(dials(&solo.after(20 * MS)), [2]);
             let link = solo.connected(2);
             let said = solo.receive(link, greeting);
@@ -308,7 +308,7 @@ fn configurations_are_compared_voter_by_voter() {
                     .any(|effect| { matches!(effect, Effect::Notice(Notice::ConfigurationDiffers { .. })) })
             );
         }
-        told
+        reported
     };
     assert_eq!(differs(vec![1, 2, 3]), None);
     assert_eq!(differs(vec![1, 2]), Some((2, String::new(), "n3".to_owned())));
