@@ -63,18 +63,12 @@ include!(concat!(env!("OUT_DIR"), "/shapes.rs"));
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// More repeated elements than allowed.
-    #[error("a message with more than {max} elements")]
-    TooManyElements {
-        /// The bound.
-        max: usize,
-    },
-    /// More fields than allowed.
-    #[error("a message with more than {max} fields")]
-    TooManyFields {
-        /// The bound.
-        max: usize,
-    },
+    /// More repeated elements than this bound.
+    #[error("a message with more than {0} elements")]
+    TooManyElements(usize),
+    /// More fields than this bound.
+    #[error("a message with more than {0} fields")]
+    TooManyFields(usize),
     /// Not protobuf.
     #[error("malformed message")]
     Malformed,
@@ -139,8 +133,8 @@ fn count(
         *counted += if of == unit { more } else { 0 };
         match unit {
             _ if *counted <= max => Ok(()),
-            Unit::Elements => Err(DecodeError::TooManyElements { max }),
-            Unit::Fields => Err(DecodeError::TooManyFields { max }),
+            Unit::Elements => Err(DecodeError::TooManyElements(max)),
+            Unit::Fields => Err(DecodeError::TooManyFields(max)),
         }
     };
     while !bytes.is_empty() {

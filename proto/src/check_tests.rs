@@ -63,7 +63,7 @@ proptest! {
         prop_assert_eq!(found::<v1::PeerFrame>(&bytes), elements);
         prop_assert_eq!(decode::<v1::PeerFrame>(bytes.clone(), elements), Ok(message));
         if let Some(fewer) = elements.checked_sub(1) {
-            let refused = Err(DecodeError::TooManyElements { max: fewer });
+            let refused = Err(DecodeError::TooManyElements(fewer));
             prop_assert_eq!(decode::<v1::PeerFrame>(bytes, fewer), refused);
         }
     }
@@ -145,7 +145,7 @@ const fn key(number: u8) -> u8 {
 #[test]
 fn a_mebibyte_of_empty_elements_is_refused_wherever_it_hides() {
     let max = PEER_ELEMENTS_MAX;
-    let refused = DecodeError::TooManyElements { max };
+    let refused = DecodeError::TooManyElements(max);
     for (path, element) in [
         (&[key(21)][..], &[key(3), 0][..]),
         (&[key(12)], &[key(5), 0]),
@@ -209,7 +209,7 @@ fn fields_are_counted_wherever_they_hide() {
     let many = |path: &[u8], element: &[u8]| hostile(path, element, 257 * element.len());
     for element in [&[0x12, 0][..], &[0x08, 1], &[0xe2, 0x03, 0], &[0x0d, 1, 2, 3, 4]] {
         for path in [&[][..], &[key(2)], &[key(2), key(12)], &[key(2), key(3)], &[key(1), key(5)]] {
-            let refused = Err(DecodeError::TooManyFields { max: 256 });
+            let refused = Err(DecodeError::TooManyFields(256));
             assert_eq!(few(&many(path, element)), refused, "{path:?} {element:?}");
         }
         assert!(few(&many(&[key(2)], &element.repeat(129)).repeat(2)).is_err(), "{element:?}");

@@ -38,7 +38,7 @@ fn empty(number: u32) -> Vec<u8> {
 
 #[test]
 fn a_mebibyte_of_empty_elements_is_refused_before_it_is_decoded() {
-    let refused = DecodeError::Message(check::DecodeError::TooManyElements { max: PEER_ELEMENTS_MAX });
+    let refused = DecodeError::Message(check::DecodeError::TooManyElements(PEER_ELEMENTS_MAX));
     for (path, element) in
         [(&[21][..], empty(3)), (&[12], empty(5)), (&[1], empty(9)), (&[2, 1], empty(3)), (&[5, 1], empty(3))]
     {
@@ -66,7 +66,7 @@ fn a_founding_record_is_bounded_too() {
     let mut record = vec![1];
     record.extend(crc32c::crc32c_append(crc32c::crc32c(b"gometa founding"), &body).to_be_bytes());
     record.extend(body);
-    let refused = DecodeError::Message(check::DecodeError::TooManyElements { max: MEMBERS_MAX });
+    let refused = DecodeError::Message(check::DecodeError::TooManyElements(MEMBERS_MAX));
     assert_eq!(storage::decode_founding(&record), Err(refused));
 }
 

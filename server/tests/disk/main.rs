@@ -78,7 +78,7 @@ fn everything_written_comes_back() {
 
 #[test]
 fn queued_writes_are_reported_in_order_and_readable() {
-    let (dir, mut opened) = founded(0);
+    let (_dir, mut opened) = founded(0);
     let mut last = Token(0);
     for counter in 1..=500 {
         opened.submit(append(1, [counter]));
@@ -149,7 +149,7 @@ fn an_epoch_above_the_current_one_is_valid_after_a_crash() {
 
 #[test]
 fn log_reads_keep_to_their_bounds() {
-    let (dir, mut opened) = founded(100);
+    let (_dir, mut opened) = founded(100);
     let counters = |entries: Vec<gometa_zab::LogEntry>| -> Vec<u64> {
         entries.iter().map(|entry| entry.zxid.counter).collect()
     };
@@ -170,7 +170,7 @@ fn log_reads_keep_to_their_bounds() {
 
 #[test]
 fn a_missing_entry_is_a_failure_not_an_answer() {
-    let (dir, mut opened) = founded(5);
+    let (_dir, opened) = founded(5);
     opened.disk.log.submit(1, 4, 6, usize::MAX);
     let line = opened.failure();
     assert!(line.contains("log entry 6 is missing"), "{line}");

@@ -83,12 +83,7 @@ impl Port {
         connection
     }
 
-    /// The next events of the driver.
-    async fn all_events(&self, count: usize) -> Vec<Event> {
-        self.events_but(count, |_| false).await
-    }
-
-    /// The same without those that name clients.
+    /// The next events of the driver, without those that name clients.
     async fn events(&self, count: usize) -> Vec<Event> {
         self.events_but(count, |event| matches!(event, Event::ClientNamed { .. })).await
     }

@@ -95,8 +95,7 @@ async fn a_slow_frame_with_a_reservation_times_out_while_others_wait() {
         }
     };
     assert!(matches!(&request.operation, Some(Operation::Set(set)) if set.value == value));
-    let error = slow[0].closing_error().await;
-    assert_eq!(error.error_kind(), ErrorKind::DeadlineExceeded);
+    slow[0].closed_with(ErrorKind::DeadlineExceeded, "takes too long").await;
 }
 
 #[tokio::test]
@@ -156,6 +155,13 @@ async fn beyond_the_bound_of_answers_clients_that_do_not_read_are_closed() {
     const SLOW_CLIENTS: usize = 12;
     let port = Port::open_with(KeepaliveConfig::default(), small_limits(100)).await;
     let answer = |client, id| port.respond_value(client, id, limits::VALUE_MAX);
+    let requester = async |gone: &mut usize| loop {
+        match port.events(1).await.remove(0) {
+            Event::Request { client, .. } => break client,
+            Event::ClientGone { .. } => *gone += 1,
+            event => panic!("{event:?}"),
+        }
+    };
     let mut reading = port.greet().await;
     let mut slow_clients = Vec::new();
     let mut gone = 0;
@@ -163,26 +169,14 @@ async fn beyond_the_bound_of_answers_clients_that_do_not_read_are_closed() {
         let mut connection = port.greet().await;
         connection.send(get(1)).await;
         connection.send(get(2)).await;
-        let mut events = port.events(2).await;
-        while !matches!(&events[..], [Event::Request { .. }, Event::Request { .. }]) {
-            gone += events.iter().filter(|event| matches!(event, Event::ClientGone { .. })).count();
-            events.retain(|event| !matches!(event, Event::ClientGone { .. }));
-            let missing = 2 - events.len();
-            events.extend(port.events(missing).await);
-        }
-        let Event::Request { client, .. } = events[0] else { panic!("{events:?}") };
+        let client = requester(&mut gone).await;
+        assert_eq!(requester(&mut gone).await, client);
         answer(client, 1);
         answer(client, 2);
         slow_clients.push(connection);
         // A client that reads each answer, of the same size.
         reading.send(get(number as u64)).await;
-        let client = loop {
-            match port.events(1).await.remove(0) {
-                Event::Request { client, .. } => break client,
-                Event::ClientGone { .. } => gone += 1,
-                event => panic!("{event:?}"),
-            }
-        };
+        let client = requester(&mut gone).await;
         answer(client, number as u64);
         assert_eq!(reading.response().await.id, number as u64);
     }
