@@ -68,12 +68,9 @@ class Run:
         outcomes = OUTCOME.findall(output)
         passed = outcomes.count("PASS")
         failed = len(outcomes) - passed
-        if not succeeded or failed:
+        if not succeeded or failed or passed == 0:
             print(output, flush=True)
             failed = max(failed, 1)
-        elif passed == 0:
-            print(f"{output}\ngo: {name} ran no tests", flush=True)
-            failed = 1
         print(f"go: {name}: {passed} passed, {failed} failed", flush=True)
         self.passed += passed
         self.failed += failed

@@ -127,10 +127,9 @@ class Stage:
         requirements = ROOT / "python" / "requirements-test.txt"
 
         def work():
-            python = self.environment("venv")
-            self.run(python, "-m", "pip", "install", "-q", "-r", requirements)
+            self.run(self.environment("venv"), "-m", "pip", "install", "-q", "-r", requirements)
 
-        return self.once("venv", digest(self.python, ["python/requirements-test.txt"]), work)
+        return self.once("venv", digest(self.python, [requirements]), work)
 
     def distribute(self):
         made = self.work / "dist"
@@ -230,25 +229,23 @@ class Stage:
 
     def all(self):
         self.work.mkdir(parents=True, exist_ok=True)
-        if not self.step("tools", self.make_tools):
-            return
-        if not self.step("wheel and source distribution", self.distribute):
-            return
-        self.step(
-            "the wheel in an empty environment",
-            lambda: self.install("from-wheel", "--no-index", self.distribution(".whl")),
-        )
-        self.step(
-            "the source distribution in an empty environment",
-            lambda: self.install("from-sdist", self.distribution(".tar.gz")),
-        )
-        self.step("pip install ./python, as documented", self.install_as_documented)
-        if not self.step("the wheel among the tools", self.install_into_tools):
-            return
-        self.step("mypy --strict", self.mypy)
-        self.step("stubtest", self.stubtest)
-        self.step("ruff", self.ruff)
-        self.step("pytest", self.pytest)
+        # The last one tells whether later steps need the products of this one.
+        for title, work, needed in [
+            ("tools", self.make_tools, True),
+            ("wheel and source distribution", self.distribute, True),
+            ("the wheel in an empty environment",
+             lambda: self.install("from-wheel", "--no-index", self.distribution(".whl")), False),
+            ("the source distribution in an empty environment",
+             lambda: self.install("from-sdist", self.distribution(".tar.gz")), False),
+            ("pip install ./python, as documented", self.install_as_documented, False),
+            ("the wheel among the tools", self.install_into_tools, True),
+            ("mypy --strict", self.mypy, False),
+            ("stubtest", self.stubtest, False),
+            ("ruff", self.ruff, False),
+            ("pytest", self.pytest, False),
+        ]:
+            if not self.step(title, work) and needed:
+                return
 
 
 # Run in an otherwise empty environment: the package works, has its types, and has no dependencies.

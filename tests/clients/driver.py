@@ -81,7 +81,8 @@ def said(verb, result):
         return f"ok role={result.role} applied_revision={result.applied_revision} keys={result.keys}"
     if verb == "members":
         return f"ok members={len(result.members)} leader={result.leader or ''}"
-    fields = ((name, truth(value) if isinstance(value, bool) else value) for name, value in result._asdict().items())
+    results = result._asdict().items()
+    fields = ((name, truth(value) if isinstance(value, bool) else value) for name, value in results)
     return " ".join(["ok", *(f"{name}={value}" for name, value in fields)])
 
 

@@ -11,7 +11,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const TOGETHER: u64 = 64;
 
 /// Writes keys `{name}/0` to `{name}/{count - 1}` with values of the given size in bytes.
-async fn write(client: &Client, name: &'static str, count: u64, value_bytes: usize) {
+pub(crate) async fn write(client: &Client, name: &'static str, count: u64, value_bytes: usize) {
     let mut flying = JoinSet::new();
     for lane in 0..TOGETHER {
         let client = client.clone();

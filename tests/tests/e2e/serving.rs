@@ -4,33 +4,19 @@ use std::time::{Duration, Instant};
 
 use gometa_client::{Client, ErrorKind, Role};
 use gometa_tests::{ensemble::Ensemble, random, say};
-use tokio::task::JoinSet;
+
+use crate::behind::write;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// More than a node keeps of its log in memory, so that it reads the log for applying.
 const WRITES: u64 = 1_600;
 const VALUE_BYTES: usize = 64 << 10;
-const TOGETHER: u64 = 32;
-
-async fn fill(client: &Client) {
-    let mut flying = JoinSet::new();
-    for lane in 0..TOGETHER {
-        let client = client.clone();
-        flying.spawn(async move {
-            for number in (lane..WRITES).step_by(TOGETHER as usize) {
-                let written = client.set(format!("old/{number}"), vec![b'x'; VALUE_BYTES]).await;
-                written.unwrap_or_else(|error| panic!("{error}"));
-            }
-        });
-    }
-    flying.join_all().await;
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_an_emptied_directory_is_ready_when_it_has_applied_the_log() {
     let mut random = random::of_this_run("serving");
     let mut ensemble = Ensemble::start(3).await;
-    fill(&ensemble.client(TIMEOUT)).await;
+    write(&ensemble.client(TIMEOUT), "old", WRITES, VALUE_BYTES).await;
     let (_, node) = ensemble.leader_and_other(&mut random).await;
     ensemble.kill(node);
     ensemble.wipe(node);

@@ -3,20 +3,10 @@
 use std::time::{Duration, Instant};
 
 use gometa_client::Client;
-use gometa_tests::{chaos::preload::Preload, ensemble::Ensemble, network::Line, random, say, wait::until};
+use gometa_tests::{chaos::preload::Preload, ensemble::Ensemble, network::Line, random, say};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 const SYNC_MS: u64 = 1_000;
-
-/// Waits for the READY line, with a longer deadline than other tests.
-async fn ready(ensemble: &Ensemble, node: usize) {
-    until(&format!("node {node} is ready"), TIMEOUT, || async {
-        let process = ensemble.process(node);
-        assert!(process.ended().is_none(), "node {node} has ended: {}", process.err());
-        if process.out().contains("GOMETA READY") { Ok(()) } else { Err(process.err()) }
-    })
-    .await;
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_ensemble_on_slow_disks_forms_and_has_a_new_leader_soon() {
@@ -28,9 +18,7 @@ async fn an_ensemble_on_slow_disks_forms_and_has_a_new_leader_soon() {
         preload.slow_syncs(*node, SYNC_MS).unwrap();
         ensemble.spawn_with(*node, preload.server(*node));
     }
-    for node in &everyone {
-        ready(&ensemble, *node).await;
-    }
+    ensemble.all_ready().await;
     let formed = started.elapsed();
     assert!(formed < Duration::from_secs(60), "formed after {formed:?}");
     let client = ensemble.client(TIMEOUT);
@@ -80,7 +68,7 @@ async fn a_line_on_which_one_message_takes_longer_than_the_election_time_out_bri
     ensemble.network().set(leader, node, Line { bytes_per_second: RATE, ..Line::default() });
     let started = Instant::now();
     ensemble.spawn(node);
-    ready(&ensemble, node).await;
+    ensemble.ready(node).await;
     say(&format!(
         "{} KiB of log over {} KiB/s: ready after {:.1} s",
         (WRITES * VALUE_BYTES) >> 10,
