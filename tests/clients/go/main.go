@@ -204,7 +204,7 @@ func method(client *gometa.Client, line command) reflect.Value {
 	if name == "delete" && line.has("revision") {
 		name = "deleteif"
 	}
-	for i := range value.NumMethod() {
+	for i := 0; i < value.NumMethod(); i++ {
 		if strings.EqualFold(value.Type().Method(i).Name, name) {
 			return value.Method(i)
 		}
@@ -223,7 +223,7 @@ func write(ctx context.Context, client *gometa.Client, line command) (string, er
 	}
 	results := method(client, line).Call(arguments)
 	result, words := results[0], []string{}
-	for i := range result.NumField() {
+	for i := 0; i < result.NumField(); i++ {
 		words = append(words, fmt.Sprintf("%s=%v", strings.ToLower(result.Type().Field(i).Name), result.Field(i)))
 	}
 	err, _ := results[1].Interface().(error)
