@@ -14,7 +14,7 @@ use gometa_proto::{
         request::Operation, response,
     },
 };
-use gometa_testkit::scripted_server::{Node, ensemble, entry, view, welcome, within, written};
+use gometa_testkit::scripted_server::{Node, ensemble, entry, view, welcome, written};
 
 fn gometa(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gometa"));
@@ -58,13 +58,10 @@ async fn run_with(
             }
         }
     };
-    within(async {
-        tokio::select! {
-            output = running => output.unwrap(),
-            () = serving => unreachable!("it never ends"),
-        }
-    })
-    .await
+    tokio::select! {
+        output = running => output.unwrap(),
+        () = serving => unreachable!("it never ends"),
+    }
 }
 
 async fn run(

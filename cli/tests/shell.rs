@@ -33,7 +33,7 @@ fn store() -> (String, mpsc::Receiver<()>) {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let node = Node::start().await;
+            let node = Node::start_without_time_limit().await;
             named.send(node.address.clone()).unwrap();
             let mut values: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
             let mut revision = 0;

@@ -1,6 +1,11 @@
 //! A node of the client port whose answers a test writes itself.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    process, thread,
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use gometa_proto::{
@@ -17,18 +22,24 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// Fails a test that hangs.
-pub async fn within<T>(test: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), test).await.expect("the test hangs")
-}
-
 pub struct Node {
     listener: TcpListener,
     pub address: String,
 }
 
 impl Node {
+    /// A node of a test that takes less than a minute: after that the test's process is ended.
     pub async fn start() -> Self {
+        tokio::spawn(async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            // `eprintln` would be captured, and lost with the process.
+            let _ = writeln!(io::stderr(), "the test {:?} hangs", thread::current().name());
+            process::exit(1);
+        });
+        Self::start_without_time_limit().await
+    }
+
+    pub async fn start_without_time_limit() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         Self { listener, address }
@@ -150,6 +161,13 @@ impl Link {
 
     pub async fn answer(&mut self, request: &Request, result: response::Result) {
         self.send(FromNode::Response(Response { id: request.id, revision: 0, result: Some(result) })).await;
+    }
+
+    /// Answers the next request, and returns it.
+    pub async fn answer_next(&mut self, result: response::Result) -> Request {
+        let request = self.request().await;
+        self.answer(&request, result).await;
+        request
     }
 
     /// Expects the client to open a session and gives it this id; returns the nonce.

@@ -8,119 +8,106 @@ use gometa_proto::v1::{
     request::Operation, response, server_frame::Body as FromNode,
 };
 
-use crate::node::{Link, Node, builder, client, entry, limited, not_applied, view, within, written};
+use crate::node::{
+    Link, Node, builder, client, entry, get, limited, not_applied, opened, set, view, written,
+};
 
 #[tokio::test]
 async fn calls_in_progress_fail_at_once_and_later_ones_do_not_start() {
-    within(async {
-        let node = Node::start().await;
-        let client = client(&[&node]);
-        let (setting, getting) = (client.clone(), client.clone());
-        let set = tokio::spawn(async move { setting.set("k", "v").await });
-        let mut link = node.accept().await;
-        link.open_session(7).await;
-        link.request().await;
-        let get = tokio::spawn(async move { getting.get("k").await });
-        link.request().await;
-        client.close().await;
-        let error = set.await.unwrap().unwrap_err();
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Closed, Outcome::Unknown), "{error}");
-        let error = get.await.unwrap().unwrap_err();
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Closed, Outcome::NotApplied), "{error}");
-        while link.frame().await.is_some() {}
-        client.close().await;
-        let error = client.set("k", "v").await.unwrap_err();
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Closed, Outcome::NotApplied), "{error}");
-        assert_eq!(error.to_string(), "set \"k\": the client is closed");
-        assert!(!error.is_retryable());
-        for kind in [
-            client.get("k").await.unwrap_err().kind(),
-            client.status().await.unwrap_err().kind(),
-            client.view().await.unwrap_err().kind(),
-            client.status_of(&node.address).await.unwrap_err().kind(),
-        ] {
-            assert_eq!(kind, ErrorKind::Closed);
-        }
-        assert_eq!(client.counters().in_flight, 0);
-    })
-    .await;
+    let node = Node::start().await;
+    let client = client(&[&node]);
+    let setting = set(&client, "k");
+    let mut link = node.accept().await;
+    link.open_session(7).await;
+    link.request().await;
+    let getting = get(&client, "k");
+    link.request().await;
+    client.close().await;
+    let error = setting.await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Closed, Outcome::Unknown), "{error}");
+    let error = getting.await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Closed, Outcome::NotApplied), "{error}");
+    while link.frame().await.is_some() {}
+    client.close().await;
+    let error = client.set("k", "v").await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Closed, Outcome::NotApplied), "{error}");
+    assert_eq!(error.to_string(), "set \"k\": the client is closed");
+    assert!(!error.is_retryable());
+    for kind in [
+        client.get("k").await.unwrap_err().kind(),
+        client.status().await.unwrap_err().kind(),
+        client.view().await.unwrap_err().kind(),
+        client.status_of(&node.address).await.unwrap_err().kind(),
+    ] {
+        assert_eq!(kind, ErrorKind::Closed);
+    }
+    assert_eq!(client.counters().in_flight, 0);
 }
 
 #[tokio::test]
 async fn calls_that_wait_to_be_sent_fail() {
-    within(async {
-        let node = Node::start().await;
-        let client = client(&[&node]);
-        let calls: Vec<_> = (0..20)
-            .map(|number| {
-                let client = client.clone();
-                tokio::spawn(async move { client.set(format!("k{number}"), "v").await })
-            })
-            .collect();
-        // Two requests in flight on the connection, four writes in the session's window.
-        let mut link = node
-            .accept_with(limited(|limits| {
-                limits.requests_max = 2;
-                limits.window_max = 4;
-            }))
-            .await;
-        link.open_session(7).await;
-        link.request().await;
-        link.request().await;
-        client.close().await;
-        let mut unknown = 0;
-        for call in calls {
-            let error = call.await.unwrap().unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
-            unknown += usize::from(error.outcome() == Outcome::Unknown);
-        }
-        assert_eq!(unknown, 2);
-    })
-    .await;
+    let node = Node::start().await;
+    let client = client(&[&node]);
+    let calls: Vec<_> = (0..20)
+        .map(|number| {
+            let client = client.clone();
+            tokio::spawn(async move { client.set(format!("k{number}"), "v").await })
+        })
+        .collect();
+    // Two requests in flight on the connection, four writes in the session's window.
+    let mut link = node
+        .accept_with(limited(|limits| {
+            limits.requests_max = 2;
+            limits.window_max = 4;
+        }))
+        .await;
+    link.open_session(7).await;
+    link.request().await;
+    link.request().await;
+    client.close().await;
+    let mut unknown = 0;
+    for call in calls {
+        let error = call.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+        unknown += usize::from(error.outcome() == Outcome::Unknown);
+    }
+    assert_eq!(unknown, 2);
 }
 
 #[tokio::test]
 async fn calls_on_an_earlier_connection_fail() {
-    within(async {
-        let (follower, leader) = (Node::start().await, Node::start().await);
-        // The keepalive must not end the connection before `close` does.
-        let patience = Duration::from_secs(60);
-        let client = builder().keepalive(patience, patience).build([&follower.address]).unwrap();
-        let calling = client.clone();
-        let slow = tokio::spawn(async move { calling.get("slow").await });
-        let mut link = follower.accept().await;
-        link.request().await;
-        // The client moves; requests in flight are answered on the old connection.
-        link.send(FromNode::View(view(Role::Following, &leader.address, &[]))).await;
-        let _at_leader = leader.accept().await;
-        while client.view().await.unwrap().role != gometa_client::Role::Leading {
-            tokio::task::yield_now().await;
-        }
-        client.close().await;
-        let error = slow.await.unwrap().unwrap_err();
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Closed, Outcome::NotApplied), "{error}");
-        while link.frame().await.is_some() {}
-    })
-    .await;
+    let (follower, leader) = (Node::start().await, Node::start().await);
+    // The keepalive must not end the connection before `close` does.
+    let patience = Duration::from_secs(60);
+    let client = builder().keepalive(patience, patience).build([&follower.address]).unwrap();
+    let slow = get(&client, "slow");
+    let mut link = follower.accept().await;
+    link.request().await;
+    // The client moves; requests in flight are answered on the old connection.
+    link.send(FromNode::View(view(Role::Following, &leader.address, &[]))).await;
+    let _at_leader = leader.accept().await;
+    while client.view().await.unwrap().role != gometa_client::Role::Leading {
+        tokio::task::yield_now().await;
+    }
+    client.close().await;
+    let error = slow.await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Closed, Outcome::NotApplied), "{error}");
+    while link.frame().await.is_some() {}
 }
 
 #[tokio::test]
 async fn closing_stops_dialing() {
-    within(async {
-        // A server that accepts connections and sends nothing, and an address without a server.
-        let silent = Node::start().await;
-        let client = Client::builder()
-            .timeout(Duration::from_secs(60))
-            .connect_timeout(Duration::from_secs(60))
-            .build([silent.address.clone(), Node::nowhere().await])
-            .unwrap();
-        let calling = client.clone();
-        let call = tokio::spawn(async move { calling.get("k").await });
-        let _link = silent.accept_hello().await;
-        client.close().await;
-        assert_eq!(call.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
-    })
-    .await;
+    // A server that accepts connections and sends nothing, and an address without a server.
+    let silent = Node::start().await;
+    let client = Client::builder()
+        .timeout(Duration::from_secs(60))
+        .connect_timeout(Duration::from_secs(60))
+        .build([silent.address.clone(), Node::nowhere().await])
+        .unwrap();
+    let call = get(&client, "k");
+    let _link = silent.accept_hello().await;
+    client.close().await;
+    assert_eq!(call.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
 }
 
 #[test]
@@ -135,26 +122,12 @@ fn blocking_calls_fail() {
     assert_eq!(call.join().unwrap().unwrap_err().kind(), ErrorKind::Closed);
 }
 
-/// A client with the open session 7, and its connection.
-async fn opened(node: &Node) -> (Client, Link) {
-    let client = client(&[node]);
-    let setting = client.clone();
-    let set = tokio::spawn(async move { setting.set("k", "v").await });
-    let mut link = node.accept().await;
-    link.open_session(7).await;
-    let request = link.request().await;
-    link.answer(&request, written(1)).await;
-    set.await.unwrap().unwrap();
-    (client, link)
-}
-
 /// Expects the request that ends the session; answers with `result`.
 async fn ends(link: &mut Link, result: response::Result) -> Request {
-    let request = link.request().await;
+    let request = link.answer_next(result).await;
     assert_eq!(request.operation, Some(Operation::EndSession(EndSession { session: 7 })));
     assert_eq!(request.write, None);
     assert!(request.deadline_ms >= 1000, "a slow node shall end it as well: {}", request.deadline_ms);
-    link.answer(&request, result).await;
     request
 }
 
@@ -164,128 +137,101 @@ fn ended() -> response::Result {
 
 #[tokio::test]
 async fn closing_ends_the_session_and_then_the_connection() {
-    within(async {
-        let node = Node::start().await;
-        let (client, mut link) = opened(&node).await;
-        let closing = tokio::spawn(client.close());
-        ends(&mut link, ended()).await;
-        closing.await.unwrap();
-        assert!(link.next_request().await.is_none());
-        // Only once.
-        let begun = Instant::now();
-        client.close().await;
-        assert!(begun.elapsed() < Duration::from_millis(100));
-    })
-    .await;
+    let node = Node::start().await;
+    let (client, mut link) = opened(&[&node]).await;
+    let closing = tokio::spawn(client.close());
+    ends(&mut link, ended()).await;
+    closing.await.unwrap();
+    assert!(link.next_request().await.is_none());
+    // Only once.
+    let begun = Instant::now();
+    client.close().await;
+    assert!(begun.elapsed() < Duration::from_millis(100));
 }
 
 #[tokio::test]
 async fn closing_retries_while_the_node_is_unavailable() {
-    within(async {
-        let node = Node::start().await;
-        let (client, mut link) = opened(&node).await;
-        let closing = tokio::spawn(client.close());
-        let first = ends(&mut link, not_applied(ErrorKind::Unavailable)).await;
-        let second = ends(&mut link, ended()).await;
-        assert!(second.id > first.id);
-        closing.await.unwrap();
-    })
-    .await;
+    let node = Node::start().await;
+    let (client, mut link) = opened(&[&node]).await;
+    let closing = tokio::spawn(client.close());
+    let first = ends(&mut link, not_applied(ErrorKind::Unavailable)).await;
+    let second = ends(&mut link, ended()).await;
+    assert!(second.id > first.id);
+    closing.await.unwrap();
 }
 
 #[tokio::test]
 async fn closing_waits_200_ms_at_most() {
-    within(async {
-        let node = Node::start().await;
-        let (client, mut link) = opened(&node).await;
-        let begun = Instant::now();
-        client.close().await;
-        let took = begun.elapsed();
-        assert!((Duration::from_millis(200)..Duration::from_millis(600)).contains(&took), "{took:?}");
-        link.request().await;
-    })
-    .await;
+    let node = Node::start().await;
+    let (client, mut link) = opened(&[&node]).await;
+    let begun = Instant::now();
+    client.close().await;
+    let took = begun.elapsed();
+    assert!((Duration::from_millis(200)..Duration::from_millis(600)).contains(&took), "{took:?}");
+    link.request().await;
 }
 
 #[tokio::test]
 async fn closing_sends_nothing_if_no_session_was_opened() {
-    within(async {
-        let node = Node::start().await;
-        let client = client(&[&node]);
-        let getting = client.clone();
-        let get = tokio::spawn(async move { getting.get("k").await });
-        let mut link = node.accept().await;
-        let request = link.request().await;
-        link.answer(&request, entry(b"k", b"v")).await;
-        get.await.unwrap().unwrap();
-        client.close().await;
-        drop(client);
-        assert!(link.next_request().await.is_none());
-    })
-    .await;
+    let node = Node::start().await;
+    let client = client(&[&node]);
+    let call = get(&client, "k");
+    let mut link = node.accept().await;
+    link.answer_next(entry(b"k", b"v")).await;
+    call.await.unwrap().unwrap();
+    client.close().await;
+    drop(client);
+    assert!(link.next_request().await.is_none());
 }
 
 #[tokio::test]
 async fn closing_ends_a_session_whose_opening_was_cancelled() {
-    within(async {
-        let node = Node::start().await;
-        let client = client(&[&node]).with_timeout(Duration::from_millis(50));
-        let setting = client.clone();
-        let set = tokio::spawn(async move { setting.set("k", "v").await });
-        let mut link = node.accept().await;
-        let lost = link.request().await;
-        set.await.unwrap().unwrap_err();
-        let closing = tokio::spawn(client.close());
-        let again = link.request().await;
-        assert_eq!(lost.operation, again.operation, "the same nonce");
-        let opened = SessionOpened { session: 7, timeout_ms: 30_000 };
-        link.answer(&again, response::Result::SessionOpened(opened)).await;
-        ends(&mut link, ended()).await;
-        closing.await.unwrap();
-    })
-    .await;
+    let node = Node::start().await;
+    let client = client(&[&node]).with_timeout(Duration::from_millis(50));
+    let call = set(&client, "k");
+    let mut link = node.accept().await;
+    let lost = link.request().await;
+    call.await.unwrap().unwrap_err();
+    let closing = tokio::spawn(client.close());
+    let opened = SessionOpened { session: 7, timeout_ms: 30_000 };
+    let again = link.answer_next(response::Result::SessionOpened(opened)).await;
+    assert_eq!(lost.operation, again.operation, "the same nonce");
+    ends(&mut link, ended()).await;
+    closing.await.unwrap();
 }
 
 #[tokio::test]
 async fn dropping_a_client_opens_no_session() {
-    within(async {
-        let node = Node::start().await;
-        let client = client(&[&node]).with_timeout(Duration::from_millis(50));
-        let setting = client.clone();
-        let set = tokio::spawn(async move { setting.set("k", "v").await });
-        let mut link = node.accept().await;
-        link.request().await;
-        set.await.unwrap().unwrap_err();
-        // Whether a session exists is unknown; the request that tells would open one that is never ended.
-        drop(client);
-        assert!(link.next_request().await.is_none());
-    })
-    .await;
+    let node = Node::start().await;
+    let client = client(&[&node]).with_timeout(Duration::from_millis(50));
+    let call = set(&client, "k");
+    let mut link = node.accept().await;
+    link.request().await;
+    call.await.unwrap().unwrap_err();
+    // Whether a session exists is unknown; the request that tells would open one that is never ended.
+    drop(client);
+    assert!(link.next_request().await.is_none());
 }
 
 #[tokio::test]
 async fn dropping_the_last_handle_ends_the_session() {
-    within(async {
-        let node = Node::start().await;
-        let (client, mut link) = opened(&node).await;
-        let other = client.clone();
-        drop(client);
-        let getting = tokio::spawn(async move { other.get("k").await });
-        let request = link.request().await;
-        assert!(matches!(request.operation, Some(Operation::Get(_))), "{request:?}");
-        link.answer(&request, entry(b"k", b"v")).await;
-        getting.await.unwrap().unwrap();
-        ends(&mut link, ended()).await;
-        assert!(link.next_request().await.is_none());
-    })
-    .await;
+    let node = Node::start().await;
+    let (client, mut link) = opened(&[&node]).await;
+    let other = client.clone();
+    drop(client);
+    let getting = tokio::spawn(async move { other.get("k").await });
+    let request = link.answer_next(entry(b"k", b"v")).await;
+    assert!(matches!(request.operation, Some(Operation::Get(_))), "{request:?}");
+    getting.await.unwrap().unwrap();
+    ends(&mut link, ended()).await;
+    assert!(link.next_request().await.is_none());
 }
 
 #[test]
 fn a_blocking_client_ends_its_session_when_it_is_closed_and_when_it_is_dropped() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for close in [true, false] {
-        runtime.block_on(within(async {
+        runtime.block_on(async {
             let node = Node::start().await;
             let address = node.address.clone();
             let life = tokio::task::spawn_blocking(move || {
@@ -303,8 +249,7 @@ fn a_blocking_client_ends_its_session_when_it_is_closed_and_when_it_is_dropped()
             });
             let mut link = node.accept().await;
             link.open_session(7).await;
-            let request = link.request().await;
-            link.answer(&request, written(1)).await;
+            link.answer_next(written(1)).await;
             ends(&mut link, ended()).await;
             life.await.unwrap().unwrap();
             loop {
@@ -314,6 +259,6 @@ fn a_blocking_client_ends_its_session_when_it_is_closed_and_when_it_is_dropped()
                     Some(_) => {}
                 }
             }
-        }));
+        });
     }
 }
