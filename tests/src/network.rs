@@ -336,7 +336,7 @@ impl Way {
             () = carried => return,
             _ = self.breaks.changed() => {}
         }
-        lock(&counts).broken += 1;
+        lock(counts).broken += 1;
         let broken = *self.breaks.borrow();
         match broken {
             Break::HalfOpen { gone } if gone == self.to => {
@@ -376,7 +376,7 @@ async fn pump(
             let fault = *line.borrow();
             let delay = fault.delay + share(&mut random, fault.jitter);
             if !delay.is_zero() {
-                lock(&counts).delayed += 1;
+                lock(counts).delayed += 1;
             }
             if sender.send((Instant::now() + delay, chunk)).await.is_err() {
                 break;
@@ -391,7 +391,7 @@ async fn pump(
                 sleep(Duration::from_micros(microseconds)).await;
             }
             if gate.borrow().cut {
-                lock(&counts).held += 1;
+                lock(counts).held += 1;
             }
             if gate.wait_for(|line| !line.cut).await.is_err() || to.write_all(&chunk).await.is_err() {
                 return;

@@ -28,13 +28,10 @@ const PROGRESS_STEP: u64 = 1_024;
 
 /// Reads and verifies everything but the table's records, which have RocksDB's checksums.
 pub(super) fn recover(dir: &Path, rocks: &DB, synced: Mark) -> Result<(Recovered, Boundaries), DiskError> {
-    let lost = |what: String| DiskError::Lost { dir: dir.to_owned(), what };
     let sequence = rocks.latest_sequence_number();
     if sequence < synced.sequence {
-        return Err(lost(format!(
-            "the database ends at write {sequence}, and {} was synced",
-            synced.sequence
-        )));
+        let what = format!("the database ends at write {sequence}, and {} was synced", synced.sequence);
+        return Err(DiskError::Lost { dir: dir.to_owned(), what });
     }
     let damaged = |what: String| DiskError::damaged(dir, what);
     let meta = |key: &[u8]| rocks.get_cf(family(rocks, META), key).map_err(DiskError::database("read", dir));
@@ -53,10 +50,12 @@ pub(super) fn recover(dir: &Path, rocks: &DB, synced: Mark) -> Result<(Recovered
     let boundaries = read_log(dir, rocks, oldest)?;
     let last = boundaries.last();
     if last < synced.last {
-        return Err(lost(format!("the log ends at {last}, below {}, which it had synced", synced.last)));
+        let what = format!("the log ends at {last}, below {}, which it had synced", synced.last);
+        return Err(DiskError::Lost { dir: dir.to_owned(), what });
     }
     if last.counter < checkpoint.applied {
-        return Err(lost(format!("the log ends at {last}, below {}, which was applied", checkpoint.applied)));
+        let what = format!("the log ends at {last}, below {}, which was applied", checkpoint.applied);
+        return Err(DiskError::Lost { dir: dir.to_owned(), what });
     }
     if last != oldest && !founding.as_ref().is_some_and(|founding| founding.sealed) {
         return Err(damaged(format!("the log ends at {last}, and no ensemble is sealed")));
@@ -98,8 +97,11 @@ fn read_log(dir: &Path, rocks: &DB, oldest: Zxid) -> Result<Boundaries, DiskErro
         let record = match storage::decode_log_entry(wanted, Bytes::copy_from_slice(value)) {
             Ok(record) => record,
             Err(error) if error.is_newer() => {
-                let (dir, what) = (dir.to_owned(), error.to_string());
-                return Err(DiskError::NewerEntry { dir, counter: wanted, what });
+                return Err(DiskError::NewerEntry {
+                    dir: dir.to_owned(),
+                    counter: wanted,
+                    what: error.to_string(),
+                });
             }
             Err(error) => return Err(damaged(format!("is damaged: {error}"))),
         };

@@ -3,8 +3,8 @@
 use std::{
     collections::VecDeque,
     mem,
-    sync::{Arc, atomic::Ordering},
-    thread::JoinHandle,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    thread::{self, JoinHandle},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -12,7 +12,6 @@ use gometa_codec::storage;
 use gometa_node::Write;
 use gometa_store::Batch;
 use gometa_zab::{LogEntry, Token, Zxid};
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use rocksdb::WriteBatch;
 
 use super::{
@@ -68,7 +67,7 @@ impl Writer {
 
     /// Queues a write. Tokens rise. Never blocks.
     pub fn submit(&self, token: Token, write: Write) {
-        let mut queue = self.shared.queue.lock();
+        let mut queue = self.shared.lock();
         if queue.failed {
             return;
         }
@@ -83,9 +82,20 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.shared.queue.lock().closing = true;
+        self.shared.lock().closing = true;
         self.shared.wake.notify_one();
-        threads::join(self.thread.take());
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != thread::current().id()
+        {
+            // The panic was logged by its thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -129,12 +139,15 @@ impl Worker {
     }
 
     fn run(mut self) {
-        if let Err(reason) = self.work() {
-            let mut queue = self.shared.queue.lock();
-            queue.failed = true;
-            queue.writes.clear();
-            drop(queue);
-            self.database.fail("write to", &reason);
+        match self.work() {
+            Ok(()) => {}
+            Err(reason) => {
+                let mut queue = self.shared.lock();
+                queue.failed = true;
+                queue.writes.clear();
+                drop(queue);
+                self.database.fail("write to", &reason);
+            }
         }
     }
 
@@ -150,21 +163,20 @@ impl Worker {
     /// Takes all queued writes; false at the end. Syncs the mark while idle.
     fn wait_for_writes(&mut self) -> Result<bool, String> {
         let shared = self.shared.clone();
-        let mut queue = shared.queue.lock();
+        let mut queue = shared.lock();
         while queue.writes.is_empty() {
             if queue.closing {
                 return Ok(false);
             }
-            match self.mark.sync_due_in() {
-                None => shared.wake.wait(&mut queue),
+            queue = match self.mark.sync_due_in() {
+                None => shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
                 Some(wait) if wait.is_zero() => {
-                    let synced = MutexGuard::unlocked(&mut queue, || self.mark.sync());
-                    synced.map_err(|error| error.to_string())?;
+                    drop(queue);
+                    self.mark.sync().map_err(|error| error.to_string())?;
+                    shared.lock()
                 }
-                Some(wait) => {
-                    shared.wake.wait_for(&mut queue, wait);
-                }
-            }
+                Some(wait) => shared.wake.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0,
+            };
         }
         mem::swap(&mut queue.writes, &mut self.pending);
         Ok(true)

@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     io,
     sync::Arc,
-    thread::{self, Builder, JoinHandle},
+    thread::{Builder, JoinHandle},
 };
 
 thread_local! {
@@ -34,12 +34,4 @@ pub(crate) fn spawn<T: Send + 'static>(
         set_node(node);
         body()
     })
-}
-
-/// Waits for the end of a thread, unless it is the calling one.
-pub(crate) fn join(thread: Option<JoinHandle<()>>) {
-    if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
-        // The panic was logged by its thread.
-        let _ = thread.join();
-    }
 }
