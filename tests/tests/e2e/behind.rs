@@ -17,7 +17,7 @@ pub(crate) async fn write(client: &Client, name: &'static str, count: u64, value
         let client = client.clone();
         flying.spawn(async move {
             for number in (lane..count).step_by(TOGETHER as usize) {
-                let value = format!("{number:0>value_bytes$}");
+                let value = vec![b'x'; value_bytes];
                 let written = client.set(format!("{name}/{number}"), value).await;
                 written.unwrap_or_else(|error| panic!("{error}"));
             }
