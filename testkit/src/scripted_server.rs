@@ -30,10 +30,11 @@ pub struct Node {
 impl Node {
     /// A node of a test that takes less than a minute: after that the test's process is ended.
     pub async fn start() -> Self {
-        tokio::spawn(async {
+        let test = thread::current().name().unwrap_or_default().to_owned();
+        tokio::spawn(async move {
             tokio::time::sleep(Duration::from_secs(60)).await;
             // `eprintln` would be captured, and lost with the process.
-            let _ = writeln!(io::stderr(), "the test {:?} hangs", thread::current().name());
+            let _ = writeln!(io::stderr(), "the test {test} hangs");
             process::exit(1);
         });
         Self::start_without_time_limit().await

@@ -135,7 +135,7 @@ fn client_and_server_know_the_same_keys_of_a_configuration_file() {
     let known = keys(server, document);
     assert!(known.contains(&"DataDir".to_owned()), "{known:?}");
     assert_eq!(known, keys(client, "const FILE_KEYS: &[&str] = &["));
-    let host = "\"Host\";\n    const KEYS: &'static [&'static str] = &[";
+    let host = "const ADDRESSES_AND_ID: &[&str] = &[";
     assert_eq!(keys(server, host), keys(client, "const NODE_KEYS: &[&str] = &["));
 }
 
