@@ -176,13 +176,12 @@ def run(stage, early):
         if output:
             process.wait()
             output.seek(0)
-        if stage.tests:
-            for line in output or process.stdout:
-                sys.stdout.buffer.write(line)
-                sys.stdout.flush()
-                for summary in SUMMARY.finditer(line):
-                    passed += int(summary.group(1))
-                    failed += int(summary.group(2))
+        for line in output or process.stdout or ():
+            sys.stdout.buffer.write(line)
+            sys.stdout.flush()
+            for summary in SUMMARY.finditer(line):
+                passed += int(summary.group(1))
+                failed += int(summary.group(2))
         process.wait()
     except KeyboardInterrupt:
         # On a terminal the command got the signal as well; otherwise it is terminated here.
