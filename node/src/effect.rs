@@ -4,30 +4,29 @@ use std::sync::Arc;
 
 use gometa_proto::v1::{Response, View};
 use gometa_store::Batch;
-use gometa_zab::{LinkId, Message, NodeId, Notice, Role, Token, Vote};
+use gometa_zab::{LinkId, Message, NodeId, Notice, Role, Token, Vote, Write};
 
 use crate::event::ClientId;
-
-/// A write to storage.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Write {
-    /// Of log, hard state or genesis: durable before its token is reported.
-    Zab(gometa_zab::Write),
-    /// Of the changes of applied commands: atomic, readable from the table before its token is reported, and
-    /// durable no later than the next write of the other kind. A crash may lose it: the log is then applied again
-    /// from the table's checkpoint on.
-    Apply(Batch),
-}
 
 /// One output. Many variants are those of [`gometa_zab::Effect`].
 #[derive(Clone, PartialEq, Debug)]
 pub enum Effect {
-    /// Write to storage, in order; report the token with `Persisted`.
+    /// Write to the log, in order; report the token with `Persisted` when the write is durable. Record
+    /// [`Node::released`](crate::Node::released) with it.
     Write {
         /// The number of the write.
         token: Token,
         /// The write.
         write: Write,
+    },
+    /// Write the changes of applied commands to the table, atomically and in order; report the number with
+    /// [`Event::Stored`](crate::Event::Stored) when they are readable. A crash may lose the last batches: the log is
+    /// then applied again from the checkpoint of the last batch that is left.
+    Store {
+        /// The number of the batch: 1 for the first, then one more each.
+        number: u64,
+        /// The changes.
+        batch: Batch,
     },
     /// Read log entries; answer with `LogRead`.
     Read {

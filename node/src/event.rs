@@ -15,6 +15,11 @@ pub enum Event {
     /// passes `Tick`, `Datagram`, `Connected`, `ConnectFailed`, `Accepted`, `Message`, `Closed`, `Persisted` and
     /// `LogRead`; the others are made by this crate.
     Zab(gometa_zab::Event),
+    /// The table contains every batch of [`Effect::Store`](crate::Effect::Store) through this number.
+    Stored {
+        /// The number of the batch.
+        number: u64,
+    },
     /// A client's Hello has been received. Clients without one are counted together.
     ClientNamed {
         /// The client.

@@ -46,7 +46,7 @@ mod requests;
 mod status;
 
 pub use config::Config;
-pub use effect::{Effect, Write};
+pub use effect::Effect;
 pub use event::{ClientId, Event};
 pub use gometa_store::Corrupt;
 pub use machine::Node;

@@ -3,20 +3,11 @@
 use std::collections::VecDeque;
 
 use gometa_store::{Corrupt, Store, Table};
-use gometa_zab::{self as zab, EnsembleId, LogEntry, Role, Ticks, Token, Voter, Zab};
+use gometa_zab::{self as zab, EnsembleId, LogEntry, Role, Ticks, Voter, Zab};
 
 use crate::{
-    announced::Announced,
-    barrier::Barriers,
-    clocks::Clocks,
-    config::Config,
-    effect::{Effect, Write},
-    event::Event,
-    forward::Forwarding,
-    openers::Openers,
-    reads::Reads,
-    requests::Requests,
-    status::Sources,
+    announced::Announced, barrier::Barriers, clocks::Clocks, config::Config, effect::Effect, event::Event,
+    forward::Forwarding, openers::Openers, reads::Reads, requests::Requests, status::Sources,
 };
 
 mod apply;
@@ -49,8 +40,10 @@ pub struct Node<T: Table> {
     read_back: VecDeque<LogEntry>,
     /// The number of the read in flight.
     reading: Option<u64>,
-    /// The batches that are not written to the table yet, and the bytes of memory of each.
-    batches: VecDeque<(Token, usize)>,
+    /// The number of batches taken from the store.
+    batches_taken: u64,
+    /// The bytes of memory of each batch that is not written to the table yet, oldest first.
+    batches: VecDeque<usize>,
     /// The sum of the bytes of `batches`.
     unstored: usize,
     role: Role,
@@ -79,7 +72,7 @@ impl<T: Table> Node<T> {
         assert_eq!(store.applied(), recovered.applied, "log and table are recovered together");
         let zab = Zab::new(config.zab.clone(), recovered, now);
         let mut node = Node {
-            released: store.applied(),
+            released: zab.released(),
             config,
             zab,
             store,
@@ -96,6 +89,7 @@ impl<T: Table> Node<T> {
             announced: Announced::default(),
             read_back: VecDeque::new(),
             reading: None,
+            batches_taken: 0,
             batches: VecDeque::new(),
             unstored: 0,
             role: Role::Forming,
@@ -146,6 +140,11 @@ impl<T: Table> Node<T> {
         self.reads.has_more()
     }
 
+    /// The counter through which entries have been released to be applied, for storage to record with each write.
+    pub fn released(&self) -> u64 {
+        self.released
+    }
+
     /// The ensemble, once this node has joined it.
     pub fn ensemble(&self) -> Option<EnsembleId> {
         self.zab.ensemble()
@@ -158,15 +157,12 @@ impl<T: Table> Node<T> {
 
     fn handle_event(&mut self, event: Event) {
         match event {
-            Event::Zab(zab::Event::Persisted(token)) => {
-                while let Some(&(batch, bytes)) = self.batches.front()
-                    && batch <= token
-                {
-                    self.batches.pop_front();
-                    self.unstored -= bytes;
+            Event::Stored { number } => {
+                assert!(number <= self.batches_taken, "the table contains only what was written to it");
+                while self.batches_taken - (self.batches.len() as u64) < number {
+                    self.unstored -= self.batches.pop_front().expect("a batch is outstanding");
                     self.store.batch_written();
                 }
-                self.inbox.push(zab::Event::Persisted(token));
             }
             Event::Zab(zab::Event::LogRead { id, entries }) if self.reading == Some(id) => {
                 self.reading = None;
@@ -199,7 +195,7 @@ impl<T: Table> Node<T> {
     fn handle_effect(&mut self, effect: zab::Effect) {
         match effect {
             zab::Effect::Write { token, write } => {
-                self.effects.push(Effect::Write { token, write: Write::Zab(write) });
+                self.effects.push(Effect::Write { token, write });
             }
             zab::Effect::Read { id, from, to, bytes_max } => {
                 self.effects.push(Effect::Read { id, from, to, bytes_max });

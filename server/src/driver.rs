@@ -11,10 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gometa_node::{ClientId, Effect, Event, Node, Write};
+use gometa_node::{ClientId, Effect, Event, Node};
 use gometa_proto::v1;
 use gometa_store::Table;
-use gometa_zab::{Hello, LinkId, Message, NodeId, Notice, Role, Ticks};
+use gometa_zab::{Hello, LinkId, Message, NodeId, Notice, Role, Ticks, Write};
 use tokio::runtime::Handle;
 use tracing::{debug, warn};
 
@@ -110,6 +110,9 @@ impl<T: Table> Driver<T> {
             if let Some(token) = taken.persisted.take() {
                 events.push(Event::Zab(gometa_zab::Event::Persisted(token)));
             }
+            if let Some(number) = taken.stored.take() {
+                events.push(Event::Stored { number });
+            }
             for item in taken.peers.drain(..) {
                 self.accept(item, &mut events);
             }
@@ -175,11 +178,12 @@ impl<T: Table> Driver<T> {
         for effect in effects {
             match effect {
                 Effect::Write { token, write } => {
-                    if let Write::Zab(gometa_zab::Write::Founding(founding)) = &write {
+                    if let Write::Founding(founding) = &write {
                         self.environment.book.add_voters(&founding.genesis.voters);
                     }
                     self.environment.writer.submit(token, write);
                 }
+                Effect::Store { number, batch } => self.environment.writer.store(number, batch),
                 Effect::Read { id, from, to, bytes_max } => {
                     self.environment.log_reader.submit(id, from, to, bytes_max)
                 }

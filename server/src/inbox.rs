@@ -72,6 +72,8 @@ struct State {
     clients: VecDeque<(Event, u32)>,
     /// The highest token of a finished write.
     persisted: Option<Token>,
+    /// The highest number of a batch that the table contains.
+    stored: Option<u64>,
     stopping: bool,
     sleeping: bool,
 }
@@ -85,6 +87,8 @@ pub(crate) struct Taken {
     pub(crate) clients: Vec<Event>,
     /// Every write through this is done.
     pub(crate) persisted: Option<Token>,
+    /// The table contains every batch through this.
+    pub(crate) stored: Option<u64>,
     /// The driver must stop.
     pub(crate) stopping: bool,
 }
@@ -169,6 +173,12 @@ impl Inbox {
         self.put(|state| state.persisted = state.persisted.max(Some(token)));
     }
 
+    /// Puts the number of a batch that the table contains. Does not wake the driver, which takes it with its next tick at
+    /// the latest: nothing waits for it sooner.
+    pub(crate) fn put_stored(&self, number: u64) {
+        self.state.lock().stored = Some(number);
+    }
+
     /// Puts a client's events, each with its size in bytes; waits for room. Empties `events`.
     pub(crate) async fn put_client(&self, events: &mut Vec<(Event, usize)>) -> Result<(), Stopped> {
         while !events.is_empty() {
@@ -217,6 +227,7 @@ impl Inbox {
         }
         std::mem::swap(&mut state.peers, &mut taken.peers);
         taken.persisted = state.persisted.take();
+        taken.stored = state.stored.take();
         taken.stopping = state.stopping;
         let count = state.clients.len().min(CLIENT_BATCH_MAX);
         let mut client_units = 0;

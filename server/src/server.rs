@@ -267,9 +267,11 @@ fn runtime() -> Result<Runtime, String> {
 
 /// The disk's callbacks, which put its results into the inbox.
 fn hooks(inbox: &Arc<Inbox>, shutdown: &Arc<Shutdown>) -> Hooks {
-    let (persisted, read, shutdown) = (inbox.clone(), inbox.clone(), shutdown.clone());
+    let (persisted, stored, read) = (inbox.clone(), inbox.clone(), inbox.clone());
+    let shutdown = shutdown.clone();
     Hooks {
         persisted: Box::new(move |token| persisted.put_persisted(token)),
+        stored: Box::new(move |number| stored.put_stored(number)),
         failed: Box::new(move |reason| shutdown.request(Reason::Failed(reason))),
         read: Box::new(move |id, entries| {
             // Empty if the entries are gone: then the node does not wait for them any more.

@@ -19,6 +19,8 @@ pub(crate) enum Action {
     Tick { node: usize, life: u64 },
     /// A disk has finished a group.
     DiskDone { node: usize, life: u64, group: u64, fails: bool },
+    /// A table has written a group of batches.
+    TableDone { node: usize, life: u64, fails: bool },
     /// A disk has read some of the log.
     ReadDone { node: usize, life: u64, id: u64, entries: Vec<LogEntry> },
     /// A node starts.

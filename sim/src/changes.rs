@@ -42,6 +42,8 @@ pub const KNOBS: &[Knob] = &[
     knob("slow-disk", "disks of which every sync takes about an election time-out", |s| s.disk.slow_disk = 0),
     knob("disk-stall", "syncs that stall", |s| s.disk.stall = 0),
     knob("disk-error", "syncs that fail", |s| s.disk.error = 0),
+    knob("table-slow", "writes to the table slower than 40 µs", |s| s.disk.table_max = 40),
+    knob("flush-rare", "writes to the table that no flush follows", |s| s.disk.flush = 1_000_000),
     knob("partial", "groups of writes that take only a part of what is queued", |s| s.disk.partial = 0),
     knob("interrupted-start", "starts that end before they have synced what they found", |s| {
         s.disk.interrupted_start = 0
@@ -223,6 +225,8 @@ mod tests {
             stall_max: _,
             error,
             partial,
+            table_max,
+            flush,
             interrupted_start,
             full_every,
             full_max: _,
@@ -262,6 +266,8 @@ mod tests {
             ("disk stall", u64::from(*disk_stall)),
             ("disk error", u64::from(*error)),
             ("partial", u64::from(*partial)),
+            ("table-slow", table_max.saturating_sub(40)),
+            ("flush-rare", u64::from(1_000_000_u32.saturating_sub(*flush))),
             ("interrupted start", u64::from(*interrupted_start)),
             ("full disk", *full_every),
             ("damage", *damage_every),

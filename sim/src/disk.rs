@@ -1,9 +1,8 @@
 //! The seeded disk of one node: synced files, a write-ahead log behind them, and what a crash makes of the two.
 //!
-//! Writes are one FIFO. The writer takes everything queued (or a part of it) as one group; when the group's sync
-//! is done, its log writes and whatever stands before the last of them are durable. A write to the table alone
-//! is done without a sync: it is readable, but may be lost until a later log write is synced. All but the table's
-//! records are kept as the bytes that the codec makes, and decoded at every start and every read.
+//! Writes to the log are one FIFO. The writer takes everything queued (or a part of it) as one group, which is durable
+//! when its sync is done. Log entries, hard state and founding are kept as the bytes that the codec makes, and decoded at
+//! every start and every read. The table's batches are another FIFO, with a medium of its own ([`batches`]).
 //!
 //! # Crashes and starts
 //!
@@ -25,20 +24,26 @@
 //! # Left out
 //!
 //! Damaged records of the table: RocksDB's checksums find them when they are read, and a table has no way to say
-//! so here. Files that RocksDB writes between two starts: everything since the last start is in the write-ahead log.
+//! so here.
 
+mod batches;
 mod medium;
 mod steps;
 
-use std::{cell::RefCell, collections::VecDeque, rc::Rc};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
-use gometa_node::Write;
-use gometa_store::{Checkpoint, MemoryTable, Space, Table};
-use gometa_zab::{Founding, Incarnation, LogEntry, Recovered, Token, Zxid};
+use gometa_store::{Batch, Table};
+use gometa_zab::{Founding, Incarnation, LogEntry, Recovered, Token, Write, Zxid};
 
-pub use self::medium::{Flipped, Image, Refused};
-use self::medium::{Mark, Medium};
+use self::{
+    batches::Batches,
+    medium::{Mark, Medium},
+};
+pub use self::{
+    batches::TableView,
+    medium::{Flipped, Image, Refused},
+};
 use crate::{
     random::Random,
     settings::{DiskSettings, MILLISECOND, SECOND},
@@ -49,41 +54,13 @@ const MARK_INTERVAL: u64 = SECOND;
 /// Syncs from this long on are called stalls, in microseconds.
 pub const STALL: u64 = 10 * MILLISECOND;
 
-/// The table as the node reads it: everything issued, durable or not.
-#[derive(Clone, Default, Debug)]
-pub struct TableView(Rc<RefCell<MemoryTable>>);
-
-impl TableView {
-    /// A view of a table.
-    pub fn of(table: MemoryTable) -> TableView {
-        TableView(Rc::new(RefCell::new(table)))
-    }
-
-    /// Writes a batch.
-    pub fn write(&self, batch: &gometa_store::Batch) {
-        self.0.borrow_mut().write(batch);
-    }
-}
-
-impl Table for TableView {
-    fn checkpoint(&self) -> Checkpoint {
-        self.0.borrow().checkpoint()
-    }
-
-    fn get(&self, space: Space, key: &[u8]) -> Option<Bytes> {
-        self.0.borrow().get(space, key)
-    }
-
-    fn scan(&self, space: Space, visit: &mut dyn FnMut(&[u8], &[u8])) {
-        self.0.borrow().scan(space, visit);
-    }
-}
-
 /// A write in the write-ahead log, or in flight there.
 #[derive(Clone, Debug)]
 struct Pending {
     token: Token,
     write: Write,
+    /// The counter through which entries were released when it was issued.
+    released: u64,
     records: Vec<Bytes>,
     /// False: recovery ends before it.
     whole: bool,
@@ -91,27 +68,19 @@ struct Pending {
     dropped: bool,
 }
 
-impl Pending {
-    fn needs_sync(&self) -> bool {
-        matches!(self.write, Write::Zab(_))
-    }
-}
-
 /// What a finished group means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Done {
     /// Report this.
     pub token: Token,
-    /// The durable image has changed.
-    pub synced: bool,
-    /// So it is reported, but it has not.
+    /// The sync was reported, and did nothing.
     pub dropped: bool,
 }
 
 /// What a crash lost.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Lost {
-    /// Writes of any kind.
+    /// Writes to the log.
     pub writes: usize,
     /// Log entries.
     pub entries: usize,
@@ -148,14 +117,13 @@ pub struct Disk {
     issued_log: Vec<Bytes>,
     /// The table the node reads.
     pub table: TableView,
+    batches: Batches,
     /// As the last start wrote them.
     files: Medium,
     /// Everything issued since, behind what `files` holds.
     wal: VecDeque<Pending>,
     /// How many of the first of these are synced.
     synced: usize,
-    /// How many of those behind are done without being durable.
-    done: usize,
     /// How many of those behind are being written; 0 while idle.
     busy: usize,
     /// Which group is being written, or was last.
@@ -181,10 +149,10 @@ impl Disk {
             issued: Image::default(),
             issued_log: Vec::new(),
             table: TableView::default(),
+            batches: Batches::default(),
             files: Medium::new(),
             wal: VecDeque::new(),
             synced: 0,
-            done: 0,
             busy: 0,
             group: 0,
             mark,
@@ -198,8 +166,8 @@ impl Disk {
     /// The directory of a node that was in an ensemble from the first; for scenarios of a test.
     pub fn founded(incarnation: Incarnation, settings: DiskSettings, founding: Founding) -> Disk {
         let mut disk = Disk::new(incarnation, settings);
-        let write = Write::Zab(gometa_zab::Write::Founding(founding.clone()));
-        disk.files.write(&write, &medium::records(&write, &disk.issued));
+        let write = Write::Founding(founding.clone());
+        disk.files.write(&write, &medium::records(&write, &disk.issued), 0);
         disk.durable.founding = Some(founding.clone());
         disk.issued.founding = Some(founding);
         disk
@@ -219,8 +187,8 @@ impl Disk {
     /// Why it cannot start. Nothing is changed then.
     pub fn recover(&mut self) -> Result<Recovered, Refused> {
         let (files, image) = self.look()?;
+        let released = files.released;
         self.boots += 1;
-        let table = files.table.clone();
         self.issued_log.clone_from(&files.log);
         self.mark = Mark { sequence: files.sequence, last: image.last() };
         if self.settings.skips_start_sync {
@@ -235,15 +203,18 @@ impl Disk {
         self.rest();
         self.mark_synced = self.mark;
         self.mark_since = None;
-        self.table = TableView::of(table);
+        self.batches.forget();
+        self.table = TableView::of(self.batches.flushed.clone());
         self.issued = image.clone();
         self.durable = image;
+        let applied = self.applied();
         Ok(Recovered {
             hard_state: self.durable.hard_state,
             founding: self.durable.founding.clone(),
             oldest: Zxid::ZERO,
             boundaries: self.durable.boundaries(),
-            applied: self.applied(),
+            applied,
+            released: released.max(applied),
         })
     }
 
@@ -261,17 +232,16 @@ impl Disk {
         }
         let mut files = self.files.clone();
         for pending in self.wal.iter().take_while(|pending| pending.whole) {
-            files.write(&pending.write, &pending.records);
+            files.write(&pending.write, &pending.records, pending.released);
         }
         let mark =
             if self.settings.ignores_mark { Mark { sequence: 0, last: Zxid::ZERO } } else { self.mark };
-        let image = files.open(mark)?;
+        let image = files.open(mark, self.batches.flushed.checkpoint().applied)?;
         Ok((files, image))
     }
 
     fn rest(&mut self) {
         self.synced = self.synced.min(self.wal.len());
-        self.done = 0;
         self.busy = 0;
         self.dropping = false;
     }
@@ -291,39 +261,52 @@ impl Disk {
         self.full
     }
 
-    /// Queues a write; the node sees it at once.
-    pub fn issue(&mut self, token: Token, write: Write) {
+    /// Queues a write to the log, with the counter through which entries are released.
+    pub fn issue(&mut self, token: Token, write: Write, released: u64) {
         let records = medium::records(&write, &self.issued);
+        self.issued.write(&write);
         match &write {
-            Write::Zab(zab) => {
-                self.issued.write(zab);
-                match zab {
-                    gometa_zab::Write::Append(_) => self.issued_log.extend(records.iter().cloned()),
-                    gometa_zab::Write::Truncate(to) => self.issued_log.truncate(to.counter as usize),
-                    gometa_zab::Write::HardState(_) | gometa_zab::Write::Founding(_) => {}
-                }
-            }
-            Write::Apply(batch) => self.table.write(batch),
+            Write::Append(_) => self.issued_log.extend(records.iter().cloned()),
+            Write::Truncate(to) => self.issued_log.truncate(to.counter as usize),
+            Write::HardState(_) | Write::Founding(_) => {}
         }
-        self.wal.push_back(Pending { token, write, records, whole: true, dropped: false });
+        self.wal.push_back(Pending { token, write, released, records, whole: true, dropped: false });
+    }
+
+    /// Queues a batch for the table, which is not readable yet.
+    pub fn store(&mut self, number: u64, batch: Batch) {
+        self.batches.push(number, batch);
+    }
+
+    /// Starts on the queued batches, if idle; returns how long it takes, in microseconds, and whether it will fail.
+    pub fn start_table(&mut self, random: &mut Random) -> Option<(u64, bool)> {
+        let part = random.chance(self.settings.partial);
+        let started = self.batches.start(part, random);
+        let stalls = started && random.chance(self.settings.stall);
+        let max = if stalls { self.settings.stall_max } else { self.settings.table_max };
+        started.then(|| (random.between(2, max.max(2)), self.full))
+    }
+
+    /// The batches in flight are readable, at this moment; returns the number of the last. Then perhaps there is a flush.
+    pub fn finish_table(&mut self, random: &mut Random) -> Option<u64> {
+        let number = self.batches.finish(&self.table)?;
+        if random.chance(self.settings.flush) {
+            self.batches.flush(self.batches.unflushed());
+        }
+        Some(number)
     }
 
     /// Starts on what is queued, if idle; returns how long it takes, in microseconds, and whether it will fail.
     pub fn start(&mut self, random: &mut Random) -> Option<(u64, bool)> {
-        let queued = self.wal.len() - self.synced - self.done;
+        let queued = self.wal.len() - self.synced;
         if self.busy > 0 || queued == 0 {
             return None;
         }
         self.busy = if random.chance(self.settings.partial) { 1 + random.index(queued) } else { queued };
         self.group += 1;
-        let from = self.synced + self.done;
-        let sync = self.wal.range(from..from + self.busy).any(Pending::needs_sync);
-        self.lower_mark(from, from + self.busy);
+        self.lower_mark(self.synced, self.synced + self.busy);
         if self.full {
             return Some((random.between(2, 400), true));
-        }
-        if !sync {
-            return Some((random.between(2, 40), false));
         }
         let DiskSettings { sync_min, sync_max, slow_disk, stall, stall_max, error, .. } = self.settings;
         let span = random.between(0, sync_max.saturating_sub(sync_min));
@@ -337,7 +320,7 @@ impl Disk {
     /// A truncation lowers the mark, synced, before it is written.
     fn lower_mark(&mut self, from: usize, to: usize) {
         for pending in self.wal.range(from..to) {
-            if let Write::Zab(gometa_zab::Write::Truncate(zxid)) = &pending.write {
+            if let Write::Truncate(zxid) = &pending.write {
                 self.mark.last = self.mark.last.min(*zxid);
                 self.mark_synced = self.mark;
                 self.mark_since = None;
@@ -347,30 +330,19 @@ impl Disk {
 
     /// The group in flight is done, at this moment.
     pub fn finish(&mut self, now: u64) -> Option<Done> {
-        let busy = std::mem::take(&mut self.busy);
-        let through = self.done + busy;
-        let last = (self.synced + through).checked_sub(1).filter(|_| busy > 0)?;
-        let token = self.wal.get(last)?.token;
-        let unsynced = self.wal.range(self.synced..self.synced + through);
-        let Some(last) = unsynced.rev().position(Pending::needs_sync) else {
-            self.done = through;
-            return Some(Done { token, synced: false, dropped: false });
-        };
-        let durable = through - last;
+        let through = self.synced + std::mem::take(&mut self.busy);
+        let token = self.wal.get(through.checked_sub(1)?).filter(|_| through > self.synced)?.token;
         let dropped = std::mem::take(&mut self.dropping);
-        for pending in self.wal.range_mut(self.synced..self.synced + durable) {
+        for pending in self.wal.range_mut(self.synced..through) {
             pending.dropped = dropped;
-            if let Write::Zab(write) = &pending.write {
-                self.durable.write(write);
-            }
+            self.durable.write(&pending.write);
         }
-        self.synced += durable;
-        self.done = through - durable;
+        self.synced = through;
         self.mark_through_synced();
         if now >= *self.mark_since.get_or_insert(now) + MARK_INTERVAL {
             self.sync_mark();
         }
-        Some(Done { token, synced: true, dropped })
+        Some(Done { token, dropped })
     }
 
     fn mark_through_synced(&mut self) {
@@ -382,9 +354,9 @@ impl Disk {
         self.mark_since = None;
     }
 
-    /// Log, hard state and founding writes that were issued and are not durable.
+    /// Writes to the log that were issued and are not durable.
     pub fn unsynced(&self) -> usize {
-        self.wal.range(self.synced..).filter(|pending| pending.needs_sync()).count()
+        self.wal.len() - self.synced
     }
 
     /// What is in the page cache only.
@@ -411,6 +383,7 @@ impl Disk {
         if end == End::PowerLost {
             lost.dropped = self.forget(random);
         }
+        self.batches.crash(random.index(self.batches.unflushed() + 1));
         self.table = TableView::default();
         lost
     }
@@ -429,7 +402,7 @@ impl Disk {
         let through = self.synced + kept;
         let mut lost = Lost { writes: self.wal.len() - through, kept, ..Lost::default() };
         for pending in self.wal.range(through..) {
-            if let Write::Zab(gometa_zab::Write::Append(entries)) = &pending.write {
+            if let Write::Append(entries) = &pending.write {
                 lost.entries += entries.len();
             }
         }
@@ -533,7 +506,7 @@ impl Disk {
         self.boots = boots;
         let mut log = std::mem::take(&mut self.issued.log);
         forge(&mut log, self.applied());
-        let write = Write::Zab(gometa_zab::Write::Append(log));
+        let write = Write::Append(log);
         self.files.log = medium::records(&write, &self.issued);
         self.mark = Mark { sequence: 0, last: Zxid::ZERO };
         self.table = TableView::default();
@@ -547,7 +520,7 @@ impl Disk {
 
     /// Counter of the last entry that the node has applied.
     pub fn applied(&self) -> u64 {
-        self.table.checkpoint().applied
+        self.batches.submitted().unwrap_or_else(|| self.table.checkpoint()).applied
     }
 
     /// Reads log entries from `from` to `to`, stopping before the entry that exceeds `bytes_max` in all.

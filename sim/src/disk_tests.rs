@@ -1,4 +1,4 @@
-use gometa_store::Batch;
+use gometa_store::{Batch, Checkpoint};
 use gometa_zab::{EnsembleId, Epoch, Genesis, HardState, Kind, NodeId};
 
 use super::*;
@@ -14,16 +14,16 @@ fn entry(epoch: u64, counter: u64) -> LogEntry {
 }
 
 fn append(epoch: u64, counter: u64) -> Write {
-    Write::Zab(gometa_zab::Write::Append(vec![entry(epoch, counter)]))
+    Write::Append(vec![entry(epoch, counter)])
 }
 
 fn truncate(epoch: u64, counter: u64) -> Write {
-    Write::Zab(gometa_zab::Write::Truncate(Zxid::new(epoch, counter)))
+    Write::Truncate(Zxid::new(epoch, counter))
 }
 
-fn apply(applied: u64) -> Write {
+fn apply(applied: u64) -> Batch {
     let checkpoint = Checkpoint { applied, ..Checkpoint::default() };
-    Write::Apply(Batch { checkpoint, writes: Vec::new() })
+    Batch { checkpoint, writes: Vec::new() }
 }
 
 /// The disk of a node that has promised epoch 9 and logged nothing.
@@ -43,7 +43,7 @@ fn disk_of(seed: u64) -> (Disk, Random) {
     let mut random = Random::new(seed, Stream::Machine);
     let promised =
         HardState { accepted_epoch: Epoch(9), accepted_leader: Some(NodeId(1)), current_epoch: Epoch(1) };
-    disk.issue(Token(0), Write::Zab(gometa_zab::Write::HardState(promised)));
+    disk.issue(Token(0), Write::HardState(promised), 0);
     sync(&mut disk, 0, &mut random);
     assert_eq!(disk.crash(0, End::Killed, &mut random).writes, 0);
     disk.recover().expect("a whole disk opens");
@@ -60,7 +60,7 @@ fn sync(disk: &mut Disk, now: u64, random: &mut Random) -> Done {
 fn six(seed: u64) -> (Disk, Random) {
     let (mut disk, mut random) = disk_of(seed);
     for counter in 1..=6 {
-        disk.issue(Token(counter), append(1, counter));
+        disk.issue(Token(counter), append(1, counter), 0);
         sync(&mut disk, counter, &mut random);
         if counter == 3 {
             disk.crash(3, End::PowerLost, &mut random);
@@ -73,14 +73,14 @@ fn six(seed: u64) -> (Disk, Random) {
 #[test]
 fn a_group_is_durable_when_it_is_done_and_not_before() {
     let (mut disk, mut random) = disk();
-    disk.issue(Token(1), append(1, 1));
-    disk.issue(Token(2), append(1, 2));
+    disk.issue(Token(1), append(1, 1), 0);
+    disk.issue(Token(2), append(1, 2), 0);
     assert_eq!(disk.issued.log.len(), 2);
     assert!(disk.start(&mut random).is_some());
-    disk.issue(Token(3), append(1, 3));
+    disk.issue(Token(3), append(1, 3), 0);
     assert!(disk.start(&mut random).is_none(), "one group at a time");
     assert!(disk.durable.log.is_empty());
-    assert_eq!(disk.finish(0), Some(Done { token: Token(2), synced: true, dropped: false }));
+    assert_eq!(disk.finish(0), Some(Done { token: Token(2), dropped: false }));
     assert_eq!(disk.finish(0), None, "nothing is under way");
     assert_eq!(disk.durable.last(), Zxid::new(1, 2));
     assert_eq!(disk.unsynced(), 1);
@@ -89,23 +89,33 @@ fn a_group_is_durable_when_it_is_done_and_not_before() {
 }
 
 #[test]
-fn table_writes_are_durable_behind_the_next_synced_one() {
-    for seed in 0..50 {
+fn a_batch_is_readable_when_it_is_done_and_durable_when_it_is_flushed() {
+    let mut applied = [0; 3];
+    for seed in 0..100 {
         let (mut disk, mut random) = disk_of(seed);
-        disk.issue(Token(1), append(1, 1));
+        disk.settings.flush = 0;
+        for counter in 1..=2 {
+            disk.issue(Token(counter), append(1, counter), counter - 1);
+        }
         sync(&mut disk, 0, &mut random);
-        disk.issue(Token(2), apply(1));
-        assert_eq!(disk.applied(), 1);
-        assert!(!sync(&mut disk, 0, &mut random).synced);
-        disk.issue(Token(3), append(1, 2));
-        disk.issue(Token(4), apply(2));
-        assert_eq!(sync(&mut disk, 0, &mut random), Done { token: Token(4), synced: true, dropped: false });
-        assert_eq!(disk.durable.last(), Zxid::new(1, 2));
-        let lost = disk.crash(0, End::PowerLost, &mut random);
+        disk.store(1, apply(1));
+        assert_eq!((disk.applied(), disk.table.checkpoint().applied), (1, 0));
+        assert!(disk.start_table(&mut random).is_some());
+        disk.store(2, apply(2));
+        assert!(disk.start_table(&mut random).is_none(), "one group at a time");
+        assert_eq!(disk.finish_table(&mut random), Some(1));
+        assert_eq!(disk.table.checkpoint().applied, 1);
+        disk.settings.flush = if seed < 50 { 0 } else { 1_000_000 };
+        assert!(disk.start_table(&mut random).is_some());
+        assert_eq!(disk.finish_table(&mut random), Some(2));
+        assert_eq!(disk.finish_table(&mut random), None, "nothing is under way");
+        disk.crash(0, End::Killed, &mut random);
         let recovered = disk.recover().expect("a whole disk opens");
-        // Of the two, only the one behind the last sync may be gone.
-        assert_eq!(recovered.applied, 2 - lost.writes as u64, "{lost:?}");
+        assert_eq!(recovered.released, recovered.applied.max(1), "the log says what was released");
+        assert!(seed < 50 || recovered.applied == 2, "it was flushed");
+        applied[recovered.applied as usize] += 1;
     }
+    assert!(applied.iter().all(|count| *count > 5), "{applied:?}");
 }
 
 #[test]
@@ -113,17 +123,16 @@ fn a_crash_keeps_a_prefix() {
     let mut torn = 0;
     for seed in 0..300 {
         let (mut disk, mut random) = disk_of(seed);
-        disk.issue(Token(1), append(1, 1));
+        disk.issue(Token(1), append(1, 1), 0);
         sync(&mut disk, 0, &mut random);
-        disk.issue(Token(2), append(1, 2));
-        disk.issue(Token(3), apply(1));
-        disk.issue(Token(4), append(1, 3));
-        disk.issue(Token(5), truncate(1, 1));
-        disk.issue(Token(6), append(2, 2));
+        disk.issue(Token(2), append(1, 2), 0);
+        disk.issue(Token(3), append(1, 3), 0);
+        disk.issue(Token(4), truncate(1, 1), 0);
+        disk.issue(Token(5), append(2, 2), 0);
         disk.start(&mut random);
         let end = if random.one_in(2) { End::Killed } else { End::PowerLost };
         let mut lost = disk.crash(0, end, &mut random);
-        assert_eq!(lost.kept + lost.writes, 5);
+        assert_eq!(lost.kept + lost.writes, 4);
         torn += u64::from(lost.torn);
         if random.one_in(2) {
             // The power goes before anything starts again; a torn record is one more that can be lost.
@@ -134,17 +143,10 @@ fn a_crash_keeps_a_prefix() {
             );
             lost.kept = again.kept.min(lost.kept);
         }
-        let (zxid, applied) = match lost.kept {
-            0 => (Zxid::new(1, 1), 0),
-            1 => (Zxid::new(1, 2), 0),
-            2 => (Zxid::new(1, 2), 1),
-            3 => (Zxid::new(1, 3), 1),
-            4 => (Zxid::new(1, 1), 1),
-            _ => (Zxid::new(2, 2), 1),
-        };
-        let recovered = disk.recover().expect("a whole disk opens");
-        assert_eq!((disk.durable.last(), recovered.applied), (zxid, applied));
-        assert_eq!((disk.issued.last(), disk.applied()), (zxid, applied));
+        let zxid = [(1, 1), (1, 2), (1, 3), (1, 1), (2, 2)][lost.kept];
+        let zxid = Zxid::new(zxid.0, zxid.1);
+        disk.recover().expect("a whole disk opens");
+        assert_eq!((disk.durable.last(), disk.issued.last()), (zxid, zxid));
         // What a start has found is there to stay.
         assert!(!disk.has_unsynced());
         assert_eq!(disk.crash(0, End::PowerLost, &mut random), Lost::default());
@@ -160,7 +162,7 @@ fn a_failed_sync_may_leave_what_the_next_start_finds_or_what_the_next_loss_of_po
     for seed in 0..200 {
         let (mut disk, mut random) = disk_of(seed);
         disk.set_failing(true);
-        disk.issue(Token(1), append(1, 1));
+        disk.issue(Token(1), append(1, 1), 0);
         assert!(disk.start(&mut random).is_some_and(|(_, fails)| fails));
         if disk.crash(0, End::Killed, &mut random).kept == 0 {
             continue;
@@ -180,7 +182,7 @@ fn a_failed_sync_may_leave_what_the_next_start_finds_or_what_the_next_loss_of_po
 fn a_full_disk_refuses_writes_and_starts_and_loses_nothing() {
     let (mut disk, mut random) = six(1);
     disk.set_full(true);
-    disk.issue(Token(7), append(1, 7));
+    disk.issue(Token(7), append(1, 7), 0);
     assert!(disk.start(&mut random).is_some_and(|(_, fails)| fails));
     disk.crash(9, End::Killed, &mut random);
     for _ in 0..3 {
@@ -240,10 +242,10 @@ fn a_dropped_sync_is_lost_with_the_power_and_only_where_the_mark_tells_of_it() {
         let late = seed % 2;
         let (mut disk, mut random) = six(seed);
         disk.drop_next_sync();
-        disk.issue(Token(7), append(1, 7));
+        disk.issue(Token(7), append(1, 7), 0);
         assert!(sync(&mut disk, 10, &mut random).dropped);
         assert_eq!(disk.durable.last(), Zxid::new(1, 7), "as far as anybody knows");
-        disk.issue(Token(8), append(1, 8));
+        disk.issue(Token(8), append(1, 8), 0);
         let now = 11 + late * 2 * MARK_INTERVAL;
         assert!(!sync(&mut disk, now, &mut random).dropped);
         let lost = disk.crash(now + 1, End::PowerLost, &mut random);
@@ -261,7 +263,7 @@ fn a_dropped_sync_is_lost_with_the_power_and_only_where_the_mark_tells_of_it() {
 fn a_dropped_sync_is_made_good_by_a_start_from_the_page_cache() {
     let (mut disk, mut random) = six(1);
     disk.drop_next_sync();
-    disk.issue(Token(7), append(1, 7));
+    disk.issue(Token(7), append(1, 7), 0);
     sync(&mut disk, 10, &mut random);
     assert!(!disk.crash(5_000_000, End::Killed, &mut random).dropped);
     disk.recover().expect("it is all in the page cache");
@@ -274,8 +276,8 @@ fn a_dropped_sync_is_made_good_by_a_start_from_the_page_cache() {
 fn truncations_lower_the_mark_wherever_a_crash_ends_them() {
     for seed in 0..300 {
         let (mut disk, mut random) = six(seed);
-        disk.issue(Token(7), truncate(1, 2));
-        disk.issue(Token(8), append(3, 3));
+        disk.issue(Token(7), truncate(1, 2), 0);
+        disk.issue(Token(8), append(3, 3), 0);
         if random.one_in(2) {
             disk.start(&mut random);
         }
@@ -300,7 +302,7 @@ fn storages_that_are_wrong_on_purpose_are() {
     for seed in 0..100 {
         let (mut disk, mut random) = six(seed);
         disk.settings.skips_start_sync = true;
-        disk.issue(Token(7), append(1, 7));
+        disk.issue(Token(7), append(1, 7), 0);
         if disk.crash(9, End::Killed, &mut random).kept == 0 {
             continue;
         }
@@ -328,7 +330,7 @@ fn boundaries_name_each_epoch_and_its_last_counter() {
 fn a_read_stops_at_its_size_but_not_before_the_first_entry() {
     let (mut disk, _) = disk();
     for counter in 1..=4 {
-        disk.issue(Token(counter), append(1, counter));
+        disk.issue(Token(counter), append(1, counter), 0);
     }
     let counters = |entries: Result<Vec<LogEntry>, Refused>| {
         entries.map(|entries| entries.iter().map(|entry| entry.zxid.counter).collect::<Vec<_>>())

@@ -17,6 +17,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 use bytes::{Bytes, BytesMut};
 use gometa_node::Event;
 use gometa_proto::frame;
+use gometa_store::Table as _;
 use gometa_zab::{Addresses, Incarnation, Voter};
 
 use crate::{
@@ -256,6 +257,7 @@ impl Ensemble {
             Action::Wake { node, life } => self.wake(node, life),
             Action::Tick { node, life } => self.tick(node, life),
             Action::DiskDone { node, life, group, fails } => self.disk_done(node, life, group, fails),
+            Action::TableDone { node, life, fails } => self.table_done(node, life, fails),
             Action::ReadDone { node, life, id, entries } => {
                 if self.processes[node].life == life && self.processes[node].is_up() {
                     self.deliver(node, Event::Zab(gometa_zab::Event::LogRead { id, entries }));
@@ -525,7 +527,7 @@ impl Ensemble {
             if let Some(astray) = self.leads_astray(process) {
                 return Some(format!("n{node} {astray}"));
             }
-            let applied = process.disk.applied();
+            let applied = process.disk.table.checkpoint().applied;
             if !process.is_up() || applied != committed {
                 return Some(format!(
                     "n{node} has applied {applied} of {committed}, up: {}",

@@ -63,6 +63,10 @@ pub struct DiskSettings {
     pub error: u32,
     /// Groups that take only a part of what is queued.
     pub partial: u32,
+    /// The slowest common write to the table.
+    pub table_max: u64,
+    /// Writes to the table that are followed by a flush.
+    pub flush: u32,
     /// Starts that come to their end before what they found is durable: the power goes, or the sync fails.
     pub interrupted_start: u32,
     /// Mean time until a disk is full; 0 for none.
@@ -191,6 +195,8 @@ impl Settings {
                 stall_max: 0,
                 error: 0,
                 partial: 0,
+                table_max: 40,
+                flush: 1_000_000,
                 interrupted_start: 0,
                 full_every: 0,
                 full_max: 0,
@@ -269,6 +275,8 @@ impl Settings {
             stall_max: r.pick(&[100, 1_000, 8_000, 30_000]) * MILLISECOND,
             error: if r.one_in(4) { 500 } else { 0 },
             partial: sometimes(r, 500_000),
+            table_max: r.pick(&[40, 40, 2_000, 100_000]),
+            flush: r.pick(&[0, 10_000, 100_000, 1_000_000]),
             interrupted_start: if r.one_in(3) { r.pick(&[50_000, 300_000]) } else { 0 },
             full_every: if r.one_in(6) { r.between(1_000, 8_000) * MILLISECOND } else { 0 },
             full_max: r.pick(&[200, 2_000, 20_000]) * MILLISECOND,

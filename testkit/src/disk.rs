@@ -52,6 +52,7 @@ impl Disk {
             oldest: Zxid::ZERO,
             boundaries,
             applied: self.applied,
+            released: self.applied,
         }
     }
 

@@ -4,13 +4,13 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use bytes::Bytes;
-use gometa_node::{ClientId, Config, Effect, Event, Node, Write};
+use gometa_node::{ClientId, Config, Effect, Event, Node};
 use gometa_proto::limits::PAYLOAD_MAX;
 use gometa_proto::v1::{self, Request, Response, request::Operation, response::Result as Answer};
-use gometa_store::{Checkpoint, MemoryTable, Space, Table};
+use gometa_store::{Batch, Checkpoint, MemoryTable, Space, Table};
 use gometa_zab::{
     Addresses, Bounds, Event as Zab, Incarnation, LinkId, LogEntry, NodeId, Recovered, Role, Timeouts, Token,
-    Voter,
+    Voter, Write,
 };
 
 use crate::{
@@ -134,33 +134,37 @@ impl Ensemble for Nodes {
 }
 
 impl Member {
-    /// Writes at once; the report comes with the next step, or later if the disk stalls.
+    /// Writes at once; the report comes with the next step.
     fn write(&mut self, token: Token, write: Write) {
-        let mut storage = self.storage.0.borrow_mut();
-        let mut held = !self.held.is_empty();
-        match write {
-            Write::Zab(write) => {
-                if let gometa_zab::Write::Append(entries) = &write {
-                    // What the codec asserts of a record.
-                    assert!(entries.iter().all(|entry| entry.payload.len() <= PAYLOAD_MAX));
-                }
-                storage.0.pending.push_back((token, write));
-                storage.0.persist();
-            }
-            Write::Apply(batch) => {
-                let sizes = batch
-                    .writes
-                    .iter()
-                    .map(|(_, key, value)| key.len() + value.as_ref().map_or(0, Bytes::len));
-                if self.stalls {
-                    held = true;
-                    self.unstored += sizes.sum::<usize>();
-                }
-                storage.1.write(&batch);
-            }
+        if let Write::Append(entries) = &write {
+            // What the codec asserts of a record.
+            assert!(entries.iter().all(|entry| entry.payload.len() <= PAYLOAD_MAX));
         }
-        let reports = if held { &mut self.held } else { &mut self.inbox };
-        reports.push(Event::Zab(Zab::Persisted(token)));
+        let mut storage = self.storage.0.borrow_mut();
+        storage.0.pending.push_back((token, write));
+        storage.0.persist();
+        drop(storage);
+        self.report(Event::Zab(Zab::Persisted(token)));
+    }
+
+    /// Writes at once; the report comes with the next step, or later if the disk stalls.
+    fn store(&mut self, number: u64, batch: &Batch) {
+        let sizes =
+            batch.writes.iter().map(|(_, key, value)| key.len() + value.as_ref().map_or(0, Bytes::len));
+        self.storage.0.borrow_mut().1.write(batch);
+        let event = Event::Stored { number };
+        if self.stalls {
+            self.unstored += sizes.sum::<usize>();
+            self.held.push(event);
+        } else {
+            self.report(event);
+        }
+    }
+
+    /// Reports a write, not before those that are held back.
+    fn report(&mut self, event: Event) {
+        let reports = if self.held.is_empty() { &mut self.inbox } else { &mut self.held };
+        reports.push(event);
     }
 }
 
@@ -220,7 +224,8 @@ impl Nodes {
             version: "test".to_owned(),
         };
         let recovered = member.storage.0.borrow().0.recover();
-        let recovered = Recovered { applied: member.storage.checkpoint().applied, ..recovered };
+        let applied = member.storage.checkpoint().applied;
+        let recovered = Recovered { applied, released: applied, ..recovered };
         let now = self.environment.now;
         let (node, effects) =
             Node::new(config, recovered, member.storage.clone(), now).expect("a sound table");
@@ -255,6 +260,7 @@ impl Nodes {
             let member = &mut self.members[index];
             match effect {
                 Effect::Write { token, write } => member.write(token, write),
+                Effect::Store { number, batch } => member.store(number, &batch),
                 Effect::Read { id, from, to, bytes_max } => {
                     let mut entries = member.storage.0.borrow().0.read(from, to, bytes_max);
                     entries.truncate(3);

@@ -109,8 +109,11 @@ pub struct Recovered {
     pub oldest: Zxid,
     /// The last zxid of each epoch that has entries above `oldest`, ascending.
     pub boundaries: Vec<Zxid>,
-    /// The last applied counter.
+    /// The last applied counter: that of the state's last flush.
     pub applied: u64,
+    /// The counter through which entries were once released to be applied: they are committed, and applied at once. Between
+    /// `applied` and the end of the log.
+    pub released: u64,
 }
 
 impl Default for Recovered {
@@ -121,6 +124,7 @@ impl Default for Recovered {
             oldest: Zxid::ZERO,
             boundaries: Vec::new(),
             applied: 0,
+            released: 0,
         }
     }
 }

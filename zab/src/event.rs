@@ -50,7 +50,7 @@ pub enum Event {
         /// The connection.
         link: LinkId,
     },
-    /// All storage writes through this token are complete, in order; all but table writes are durable.
+    /// All storage writes through this token are durable.
     Persisted(Token),
     /// The result of [`Effect::Read`](crate::Effect::Read): at least one entry, contiguous, the first with the
     /// requested counter.

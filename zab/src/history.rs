@@ -118,13 +118,16 @@ pub(crate) struct History {
 }
 
 impl History {
-    pub(crate) fn new(epochs: Epochs, applied: u64, tail_bytes_max: usize) -> History {
+    pub(crate) fn new(epochs: Epochs, applied: u64, released: u64, tail_bytes_max: usize) -> History {
         let last = epochs.last().counter;
-        assert!(applied <= last, "the table does not go beyond the log");
+        assert!(
+            applied <= released && released <= last,
+            "entries are applied after they are released, and released after they are durable"
+        );
         History {
             epochs,
             durable: last,
-            released: applied,
+            released,
             applied,
             tail: VecDeque::new(),
             tail_bytes: 0,

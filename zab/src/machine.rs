@@ -13,7 +13,7 @@ use crate::{
     leader::Leader,
     message::{Hello, LogEntry, Message, Reason, Vote, VoteState, Voter},
     state::{Core, Next},
-    types::{EnsembleId, Epoch, LinkId, NodeId, Ticks, Token, Zxid},
+    types::{EnsembleId, Epoch, LinkId, NodeId, Ticks, Zxid},
 };
 
 #[derive(Clone, Hash)]
@@ -56,7 +56,7 @@ impl Zab {
     ///
     /// # Panics
     ///
-    /// If `recovered` is inconsistent: promises below the log or the current epoch, applied beyond the log, epochs that do
+    /// If `recovered` is inconsistent: promises below the log or the current epoch, released beyond the log, epochs that do
     /// not ascend. Storage refuses such a directory before.
     pub fn new(config: Config, recovered: Recovered, now: Ticks) -> Zab {
         let mut core = Core::new(config, recovered, now);
@@ -557,9 +557,10 @@ impl Zab {
         self.core.history.recent(counter)
     }
 
-    /// Allocates a token for a write of the caller, in the common order of all writes.
-    pub fn allocate_token(&mut self) -> Token {
-        self.core.allocate_token()
+    /// The counter through which entries have been released to be applied: they are committed and durable on this node.
+    /// Storage records it with each write, so that a restarted node applies them at once.
+    pub fn released(&self) -> u64 {
+        self.core.history.released()
     }
 
     /// Allocates an id for a read of the caller.

@@ -134,7 +134,7 @@ impl Core {
         );
         assert!(hard.accepted_epoch >= epochs.last().epoch, "a promise is never below the log (rule 10)");
         let configuration = Configuration::in_force(&config.voters, recovered.founding.as_ref());
-        let history = History::new(epochs, recovered.applied, config.bounds.tail_bytes);
+        let history = History::new(epochs, recovered.applied, recovered.released, config.bounds.tail_bytes);
         Core {
             now,
             hard,

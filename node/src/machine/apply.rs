@@ -6,10 +6,7 @@ use gometa_store::{Applied, Origin, Table};
 use gometa_zab::{self as zab, Kind};
 
 use super::Node;
-use crate::{
-    effect::{Effect, Write},
-    requests::WriteKey,
-};
+use crate::{effect::Effect, requests::WriteKey};
 
 /// The most entries applied in one step.
 const APPLY_MAX: usize = 8_192;
@@ -54,10 +51,10 @@ impl<T: Table> Node<T> {
         if self.store.applied() > before {
             let bytes = self.store.pending_bytes();
             if let Some(batch) = self.store.take_batch() {
-                let token = self.zab.allocate_token();
-                self.batches.push_back((token, bytes));
+                self.batches_taken += 1;
+                self.batches.push_back(bytes);
                 self.unstored += bytes;
-                self.effects.push(Effect::Write { token, write: Write::Apply(batch) });
+                self.effects.push(Effect::Store { number: self.batches_taken, batch });
             }
             self.inbox.push(zab::Event::Applied { counter: self.store.applied() });
         }

@@ -1,6 +1,6 @@
 //! The data directory: all durable state of a node, in one RocksDB.
 //!
-//! The driver submits [`Write`](gometa_node::Write)s to a [`Writer`] and receives their completion through [`Hooks`]. It
+//! The driver submits writes to the log and batches for the table to a [`Writer`] and receives their completion through [`Hooks`]. It
 //! reads applied records through a [`RocksTable`], and log entries for peers through a [`LogReader`]. No other module
 //! accesses the directory.
 //!
@@ -23,8 +23,8 @@
 //!
 //! # Invariants
 //!
-//! - `persisted(t)` is called in order, after every write through t is in the database, and all but table writes are
-//!   synced (rules 24 and 26, section 1.5).
+//! - `persisted(t)` is called in order, after every write to the log through t is synced (rules 24 and 26, section 1.5),
+//!   `stored(n)` in order, after every batch of the table through n is in the database.
 //! - The log is contiguous from its base, and each record names its predecessor. Opening verifies every record and its
 //!   checksum, or fails.
 //! - Synced writes are present after any crash, or opening fails. RocksDB truncates its write-ahead log at the first
@@ -66,8 +66,10 @@ pub struct Identity {
 
 /// The disk's callbacks. Called on the disk's own threads; must not block for long.
 pub struct Hooks {
-    /// Every write through this token is in the database and readable; all but table writes are synced.
+    /// Every write to the log through this token is synced.
     pub persisted: Box<dyn Fn(Token) + Send + Sync>,
+    /// Every batch of the table through this number is readable.
+    pub stored: Box<dyn Fn(u64) + Send + Sync>,
     /// Storage failed for this reason, and the process must end. Called once; nothing is written afterwards.
     pub failed: Box<dyn Fn(String) + Send + Sync>,
     /// The answer to a [`LogReader::submit`] with this id: contiguous entries from the requested counter. Empty only if a

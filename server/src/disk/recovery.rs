@@ -72,6 +72,7 @@ pub(super) fn recover(dir: &Path, rocks: &DB, synced: Mark) -> Result<(Recovered
         oldest,
         boundaries: boundaries.ends().to_vec(),
         applied: checkpoint.applied,
+        released: checkpoint.applied,
     };
     Ok((recovered, boundaries))
 }

@@ -9,9 +9,8 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use gometa_codec::storage;
-use gometa_node::Write;
 use gometa_store::Batch;
-use gometa_zab::{LogEntry, Token, Zxid};
+use gometa_zab::{LogEntry, Token, Write, Zxid};
 use rocksdb::WriteBatch;
 
 use super::{
@@ -42,7 +41,7 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     /// Bounded by the protocol's writes in flight.
-    writes: VecDeque<(Token, Write)>,
+    writes: VecDeque<Queued>,
     closing: bool,
     /// After a failure, writes are discarded.
     failed: bool,
@@ -65,13 +64,22 @@ impl Writer {
         Ok(Writer { shared, thread: Some(thread) })
     }
 
-    /// Queues a write. Tokens rise. Never blocks.
+    /// Queues a write to the log. Tokens rise. Never blocks.
     pub fn submit(&self, token: Token, write: Write) {
+        self.queue(Queued::Log(token, write));
+    }
+
+    /// Queues a batch for the table. Numbers rise by one. Never blocks.
+    pub fn store(&self, number: u64, batch: Batch) {
+        self.queue(Queued::Table(number, batch));
+    }
+
+    fn queue(&self, write: Queued) {
         let mut queue = self.shared.lock();
         if queue.failed {
             return;
         }
-        queue.writes.push_back((token, write));
+        queue.writes.push_back(write);
         let first = queue.writes.len() == 1;
         drop(queue);
         if first {
@@ -99,6 +107,12 @@ impl Shared {
     }
 }
 
+/// A write on its way.
+enum Queued {
+    Log(Token, Write),
+    Table(u64, Batch),
+}
+
 /// The state of the writing thread.
 struct Worker {
     shared: Arc<Shared>,
@@ -109,7 +123,7 @@ struct Worker {
     /// The last counter that was applied.
     applied: u64,
     last_token: Option<Token>,
-    pending: VecDeque<(Token, Write)>,
+    pending: VecDeque<Queued>,
     /// A buffer for encoding records, reused.
     record: BytesMut,
 }
@@ -117,10 +131,10 @@ struct Worker {
 /// Writes of one batch.
 struct Group {
     batch: WriteBatch,
-    /// The last write's token.
-    token: Token,
-    /// The batch must be synced before its token is reported.
-    sync: bool,
+    /// The token of the last write to the log; the batch must be synced before it is reported.
+    token: Option<Token>,
+    /// The number of the last batch of the table.
+    stored: Option<u64>,
     truncates: bool,
 }
 
@@ -183,23 +197,27 @@ impl Worker {
     }
 
     fn next_group(&mut self) -> Result<Option<Group>, String> {
-        let Some((token, _)) = self.pending.front() else { return Ok(None) };
-        let mut group = Group { batch: WriteBatch::default(), token: *token, sync: false, truncates: false };
-        while let Some((token, write)) = self.pending.pop_front() {
+        if self.pending.is_empty() {
+            return Ok(None);
+        }
+        let mut group = Group { batch: WriteBatch::default(), token: None, stored: None, truncates: false };
+        while let Some(write) = self.pending.pop_front() {
             // A truncation begins a new group: it lowers the mark, which writes before it must not raise again.
-            let truncates = matches!(&write, Write::Zab(gometa_zab::Write::Truncate(_)));
+            let truncates = matches!(&write, Queued::Log(_, Write::Truncate(_)));
             if group.batch.size_in_bytes() >= BATCH_BYTES || (truncates && !group.batch.is_empty()) {
-                self.pending.push_front((token, write));
+                self.pending.push_front(write);
                 break;
             }
-            assert!(self.last_token < Some(token), "token {token} follows {:?}", self.last_token);
-            self.last_token = Some(token);
-            group.token = token;
             match write {
-                Write::Apply(batch) => self.apply(&mut group, &batch)?,
-                Write::Zab(write) => {
-                    group.sync = true;
-                    self.zab(&mut group, write)?;
+                Queued::Table(number, batch) => {
+                    self.apply(&mut group, &batch)?;
+                    group.stored = Some(number);
+                }
+                Queued::Log(token, write) => {
+                    assert!(self.last_token < Some(token), "token {token} follows {:?}", self.last_token);
+                    self.last_token = Some(token);
+                    group.token = Some(token);
+                    self.log(&mut group, write)?;
                 }
             }
         }
@@ -227,15 +245,15 @@ impl Worker {
         Ok(())
     }
 
-    fn zab(&mut self, group: &mut Group, write: gometa_zab::Write) -> Result<(), String> {
+    fn log(&mut self, group: &mut Group, write: Write) -> Result<(), String> {
         let meta = self.database.family(META);
         match write {
-            gometa_zab::Write::Append(entries) => self.append(group, &entries)?,
-            gometa_zab::Write::Truncate(to) => self.truncate(group, to)?,
-            gometa_zab::Write::HardState(hard_state) => {
+            Write::Append(entries) => self.append(group, &entries)?,
+            Write::Truncate(to) => self.truncate(group, to)?,
+            Write::HardState(hard_state) => {
                 group.batch.put_cf(meta, HARD_STATE_KEY, storage::encode_hard_state(&hard_state));
             }
-            gometa_zab::Write::Founding(founding) => {
+            Write::Founding(founding) => {
                 group.batch.put_cf(meta, FOUNDING_KEY, storage::encode_founding(&founding));
             }
         }
@@ -280,9 +298,9 @@ impl Worker {
 
     fn write(&mut self, group: Group) -> Result<(), String> {
         if !group.batch.is_empty() {
-            let written = self.database.rocks.write_opt(group.batch, &write_options(group.sync));
+            let written = self.database.rocks.write_opt(group.batch, &write_options(group.token.is_some()));
             written.map_err(|error| one_line(&error))?;
-        } else if group.sync {
+        } else if group.token.is_some() {
             // A truncation to the end of the log writes nothing, but the table's writes before it must be durable when it is
             // reported, and the mark counts them.
             self.database.rocks.flush_wal(true).map_err(|error| one_line(&error))?;
@@ -290,11 +308,12 @@ impl Worker {
         if group.truncates {
             self.verify_end()?;
         }
-        if group.sync {
+        if group.token.is_some() {
             self.raise_mark().map_err(|error| error.to_string())?;
         }
         if !self.database.has_failed() {
-            (self.database.hooks.persisted)(group.token);
+            group.token.iter().for_each(|token| (self.database.hooks.persisted)(*token));
+            group.stored.iter().for_each(|number| (self.database.hooks.stored)(*number));
         }
         Ok(())
     }
@@ -337,6 +356,7 @@ mod tests {
     fn hooks() -> Hooks {
         Hooks {
             persisted: Box::new(|_| {}),
+            stored: Box::new(|_| {}),
             failed: Box::new(|reason| panic!("{reason}")),
             read: Box::new(|_, _| {}),
         }
@@ -351,10 +371,14 @@ mod tests {
         Worker::new(Arc::new(Database::new(rocks, directory, hooks())), mark, boundaries, recovered.applied)
     }
 
-    fn queue(worker: &mut Worker, write: gometa_zab::Write) {
-        let before = worker.pending.back().map(|(token, _)| *token).or(worker.last_token);
+    fn queue(worker: &mut Worker, write: Write) {
+        let mut queued = worker.pending.iter().filter_map(|queued| match queued {
+            Queued::Log(token, _) => Some(*token),
+            Queued::Table(..) => None,
+        });
+        let before = queued.next_back().or(worker.last_token);
         let token = Token(before.map_or(1, |token| token.0 + 1));
-        worker.pending.push_back((token, Write::Zab(write)));
+        worker.pending.push_back(Queued::Log(token, write));
     }
 
     /// The end of the log after a crash now, with either slot of the mark lost.
@@ -400,23 +424,23 @@ mod tests {
                 addresses: gometa_zab::Addresses::default(),
             }],
         };
-        queue(&mut worker, gometa_zab::Write::Founding(Founding { genesis, sealed: true }));
+        queue(&mut worker, Write::Founding(Founding { genesis, sealed: true }));
         let (accepted_epoch, accepted_leader) = (Epoch(1), Some(NodeId(1)));
         let promised = HardState { accepted_epoch, accepted_leader, current_epoch: Epoch(1) };
-        queue(&mut worker, gometa_zab::Write::HardState(promised));
+        queue(&mut worker, Write::HardState(promised));
         let entries = (1..=5).map(|counter| LogEntry {
             zxid: Zxid::new(1, counter),
             kind: Kind::Command,
             level: 1,
             payload: Bytes::from_static(b"payload"),
         });
-        queue(&mut worker, gometa_zab::Write::Append(entries.collect()));
+        queue(&mut worker, Write::Append(entries.collect()));
         let group = worker.next_group().unwrap().unwrap();
         worker.write(group).unwrap();
         assert_eq!(worker.mark.known().last, Zxid::new(1, 5));
         assert_eq!(after_a_crash(dir.path()), Zxid::new(1, 5));
 
-        queue(&mut worker, gometa_zab::Write::Truncate(Zxid::new(1, 3)));
+        queue(&mut worker, Write::Truncate(Zxid::new(1, 3)));
         let group = worker.next_group().unwrap().unwrap();
         assert_eq!(worker.mark.known().last, Zxid::new(1, 3), "lowered before the batch is written");
         assert_eq!(worker.mark.sync_due_in(), None, "and synced");

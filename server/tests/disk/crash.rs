@@ -13,6 +13,7 @@ use std::{
 };
 
 use gometa_server::disk::{Disk, DiskError, Hooks};
+use gometa_sim::contract::Write;
 use gometa_store::{Space, Table};
 use gometa_zab::{LogEntry, Token, Zxid};
 
@@ -49,6 +50,7 @@ fn child() {
                 done.1.notify_all();
             }
         }),
+        stored: Box::new(|_| {}),
         failed: Box::new(|reason| {
             println!("failed {reason}");
             std::process::exit(3);
@@ -59,10 +61,10 @@ fn child() {
     let last = disk.recovered.boundaries.last().copied().unwrap_or(Zxid::ZERO);
     base.store(last.counter, Ordering::SeqCst);
     if disk.recovered.founding.is_none() {
-        disk.writer.submit(Token(0), founding(true));
+        disk.writer.submit(Token(0), of_log(founding(true)));
     }
-    disk.writer.submit(Token(1), promise(1, 1));
-    let mut applied = disk.recovered.applied;
+    disk.writer.submit(Token(1), of_log(promise(1, 1)));
+    let (mut applied, mut batches) = (disk.recovered.applied, 0);
     println!("opened {}", last.counter);
     for step in 1_u64.. {
         let counter = last.counter + step;
@@ -76,10 +78,11 @@ fn child() {
         drop(persisted);
         if work != "truncate" && durable > applied {
             applied = durable;
-            disk.writer.submit(Token(step * 2 + 1), apply(applied));
+            batches += 1;
+            disk.writer.store(batches, batch(applied));
         }
         if work == "truncate" && step == 200 {
-            disk.writer.submit(Token(step * 2 + 2), truncate(1, counter - 100));
+            disk.writer.submit(Token(step * 2 + 2), of_log(truncate(1, counter - 100)));
             let mut persisted = done.0.lock().unwrap();
             while *persisted < step * 2 + 2 {
                 persisted = done.1.wait(persisted).unwrap();
@@ -103,8 +106,16 @@ fn written(counter: u64, large: bool) -> LogEntry {
     entry
 }
 
-fn append_of(entry: LogEntry) -> gometa_node::Write {
-    gometa_node::Write::Zab(gometa_zab::Write::Append(vec![entry]))
+/// The write to the log.
+fn of_log(write: Write) -> gometa_zab::Write {
+    match write {
+        Write::Log(write) => write,
+        Write::Table(_) => panic!("a batch"),
+    }
+}
+
+fn append_of(entry: LogEntry) -> gometa_zab::Write {
+    gometa_zab::Write::Append(vec![entry])
 }
 
 /// The directory contains entries 1 … last as written, and a consistent table.

@@ -2,8 +2,8 @@
 
 use std::{fs, path::Path};
 
-use gometa_node::Write;
 use gometa_server::disk::DiskError;
+use gometa_sim::contract::Write;
 use gometa_zab::{LEVEL, LogEntry};
 
 use super::support::*;
@@ -218,7 +218,7 @@ fn a_table_ahead_of_the_log_is_refused() {
 fn an_entry_of_a_higher_level_needs_the_newer_program() {
     let (dir, mut opened) = founded(0);
     let demanding = LogEntry { level: LEVEL + 1, ..entry(1, 1) };
-    opened.write(Write::Zab(gometa_zab::Write::Append(vec![demanding])));
+    opened.write(Write::Log(gometa_zab::Write::Append(vec![demanding])));
     drop(opened);
     let error = refusal(dir.path());
     assert!(matches!(error, DiskError::NewerEntry { counter: 1, .. }), "{error}");

@@ -12,8 +12,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use gometa_node::Write;
 use gometa_server::disk::{Disk, DiskError, Hooks};
+use gometa_sim::contract::{Report, Write};
 use gometa_store::{Batch, Checkpoint, Space};
 use gometa_zab::{
     Addresses, EnsembleId, Epoch, Founding, Genesis, HardState, Incarnation, Kind, LogEntry, NodeId, Token,
@@ -27,6 +27,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub(crate) struct Callbacks {
     pub(crate) persisted: Vec<Token>,
+    pub(crate) stored: u64,
+    /// Both, in the order of their callbacks.
+    pub(crate) reports: Vec<Report>,
     pub(crate) failed: Vec<String>,
     pub(crate) read: Vec<(u64, Vec<LogEntry>)>,
 }
@@ -41,6 +44,7 @@ pub(crate) struct Opened {
     pub(crate) disk: Disk,
     callbacks: Arc<(Mutex<Callbacks>, Condvar)>,
     token: u64,
+    batch: u64,
     read: u64,
 }
 
@@ -51,26 +55,51 @@ impl Opened {
 
     pub(crate) fn open_as(dir: &Path, node: NodeId) -> Result<Opened, DiskError> {
         let callbacks = Arc::new((Mutex::new(Callbacks::default()), Condvar::new()));
-        let (persisted, failed, read) = (callbacks.clone(), callbacks.clone(), callbacks.clone());
+        let (persisted, stored) = (callbacks.clone(), callbacks.clone());
+        let (failed, read) = (callbacks.clone(), callbacks.clone());
         let hooks = Hooks {
-            persisted: Box::new(move |token| record(&persisted, |callbacks| callbacks.persisted.push(token))),
+            persisted: Box::new(move |token| {
+                record(&persisted, |callbacks| {
+                    callbacks.persisted.push(token);
+                    callbacks.reports.push(Report::Persisted(token));
+                });
+            }),
+            stored: Box::new(move |number| {
+                record(&stored, |callbacks| {
+                    callbacks.stored = number;
+                    callbacks.reports.push(Report::Stored(number));
+                });
+            }),
             failed: Box::new(move |reason| record(&failed, |callbacks| callbacks.failed.push(reason))),
             read: Box::new(move |id, entries| record(&read, |callbacks| callbacks.read.push((id, entries)))),
         };
-        Ok(Opened { disk: Disk::open(dir, node, hooks)?, callbacks, token: 0, read: 0 })
+        Ok(Opened { disk: Disk::open(dir, node, hooks)?, callbacks, token: 0, batch: 0, read: 0 })
     }
 
-    /// Submits a write; does not wait.
-    pub(crate) fn submit(&mut self, write: Write) -> Token {
-        self.token += 1;
-        self.disk.writer.submit(Token(self.token), write);
-        Token(self.token)
+    /// Submits a write; does not wait. Returns its token, or the number of the batch.
+    pub(crate) fn submit(&mut self, write: Write) -> u64 {
+        match write {
+            Write::Log(write) => {
+                self.token += 1;
+                self.disk.writer.submit(Token(self.token), write);
+                self.token
+            }
+            Write::Table(batch) => {
+                self.batch += 1;
+                self.disk.writer.store(self.batch, batch);
+                self.batch
+            }
+        }
     }
 
     /// Submits a write and waits until it is done.
     pub(crate) fn write(&mut self, write: Write) {
-        let token = self.submit(write);
-        self.wait("persisted", |callbacks| callbacks.persisted.last().is_some_and(|last| *last >= token));
+        let log = matches!(write, Write::Log(_));
+        let number = self.submit(write);
+        self.wait("the report", |callbacks| {
+            let last = callbacks.persisted.last();
+            if log { last.is_some_and(|last| last.0 >= number) } else { callbacks.stored >= number }
+        });
     }
 
     pub(crate) fn found(&mut self) {
@@ -102,23 +131,24 @@ impl Opened {
         }
     }
 
-    /// Closes the disk; returns every token that was reported.
-    pub(crate) fn close(self) -> Vec<Token> {
+    /// Closes the disk; returns all reports.
+    pub(crate) fn close(self) -> Vec<Report> {
         drop(self.disk);
-        self.callbacks.0.lock().unwrap().persisted.clone()
+        self.callbacks.0.lock().unwrap().reports.clone()
     }
 
-    /// The report after the first `received` ones. With `wait`, waits for it or for a failure.
-    pub(crate) fn report_after(&self, received: usize, wait: bool) -> Option<Result<Token, String>> {
+    /// The report after the first `received` ones, or a failure. With `wait`, waits for either.
+    pub(crate) fn report_after(&self, received: usize, wait: bool) -> Report {
         if wait {
             self.wait("a report", |callbacks| {
-                callbacks.persisted.len() > received || !callbacks.failed.is_empty()
+                callbacks.reports.len() > received || !callbacks.failed.is_empty()
             });
         }
         let callbacks = self.callbacks.0.lock().unwrap();
-        match callbacks.persisted.get(received) {
-            Some(token) => Some(Ok(*token)),
-            None => callbacks.failed.first().map(|reason| Err(reason.clone())),
+        match (callbacks.reports.get(received), callbacks.failed.first()) {
+            (Some(report), _) => report.clone(),
+            (None, Some(reason)) => Report::Failed(reason.clone()),
+            (None, None) => Report::Nothing,
         }
     }
 
@@ -185,15 +215,15 @@ pub(crate) fn entry(epoch: u64, counter: u64) -> LogEntry {
 }
 
 pub(crate) fn append(epoch: u64, counters: impl IntoIterator<Item = u64>) -> Write {
-    Write::Zab(gometa_zab::Write::Append(counters.into_iter().map(|counter| entry(epoch, counter)).collect()))
+    Write::Log(gometa_zab::Write::Append(counters.into_iter().map(|counter| entry(epoch, counter)).collect()))
 }
 
 pub(crate) fn truncate(epoch: u64, counter: u64) -> Write {
-    Write::Zab(gometa_zab::Write::Truncate(Zxid::new(epoch, counter)))
+    Write::Log(gometa_zab::Write::Truncate(Zxid::new(epoch, counter)))
 }
 
 pub(crate) fn promise(accepted: u64, current: u64) -> Write {
-    Write::Zab(gometa_zab::Write::HardState(hard_state(accepted, current)))
+    Write::Log(gometa_zab::Write::HardState(hard_state(accepted, current)))
 }
 
 pub(crate) fn hard_state(accepted: u64, current: u64) -> HardState {
@@ -205,7 +235,7 @@ pub(crate) fn hard_state(accepted: u64, current: u64) -> HardState {
 }
 
 pub(crate) fn founding(sealed: bool) -> Write {
-    Write::Zab(gometa_zab::Write::Founding(founding_record(sealed)))
+    Write::Log(gometa_zab::Write::Founding(founding_record(sealed)))
 }
 
 pub(crate) fn founding_record(sealed: bool) -> Founding {
@@ -222,8 +252,12 @@ pub(crate) fn founding_record(sealed: bool) -> Founding {
     Founding { genesis: Genesis { ensemble: EnsembleId { id: 77, history: 3 }, voters }, sealed }
 }
 
-/// Three keys and a session that all contain the applied counter.
 pub(crate) fn apply(applied: u64) -> Write {
+    Write::Table(batch(applied))
+}
+
+/// Three keys and a session that all contain the applied counter.
+pub(crate) fn batch(applied: u64) -> Batch {
     let value = Bytes::from(applied.to_string());
     let record = |space, key: &'static str| (space, Bytes::from(key), Some(value.clone()));
     let mut writes = vec![
@@ -235,7 +269,7 @@ pub(crate) fn apply(applied: u64) -> Write {
     if applied > 1 {
         writes.push((Space::Data, Bytes::from(format!("only {}", applied - 1)), None));
     }
-    Write::Apply(Batch { checkpoint: checkpoint(applied), writes })
+    Batch { checkpoint: checkpoint(applied), writes }
 }
 
 pub(crate) fn checkpoint(applied: u64) -> Checkpoint {

@@ -1,7 +1,7 @@
 //! The checkers catch what they are there for: small histories of which each breaks one promise.
 
 use bytes::Bytes;
-use gometa_node::Write as NodeWrite;
+
 use gometa_proto::v1::{self, Command, WriteContext, command, request, response};
 use gometa_zab::{HardState, Incarnation, Kind, LogEntry, Token};
 use prost::Message as _;
@@ -47,7 +47,7 @@ impl Bench {
     fn issue(&mut self, node: usize, write: Write) -> Check {
         self.oracle.issues(node, &self.disks[node], &write)?;
         self.token += 1;
-        self.disks[node].issue(Token(self.token), NodeWrite::Zab(write));
+        self.disks[node].issue(Token(self.token), write, 0);
         Ok(())
     }
 

@@ -3,10 +3,10 @@
 //!
 //! # The contract
 //!
-//! Writes are one FIFO, and what a crash leaves is what *some prefix* of it makes, whole: log, hard state,
-//! founding record and table. [`Promise`] lists what follows, one variant each; [`Broken`] names the one that a
-//! storage broke. How far back the prefix may end is the second half: not before the last log, hard state or
-//! founding write that was reported. Table writes behind that one may be lost, since the log makes them again.
+//! Writes to the log are one FIFO, batches for the table are another. What a crash leaves is the result of *some prefix* of
+//! each, whole: of the first, log, hard state and founding record; of the second, the table. [`Promise`] lists what
+//! follows, one variant each; [`Broken`] names the one that a storage broke. The prefix of the log contains every write
+//! that was reported. That of the table may end anywhere, since the log makes the lost batches again.
 //!
 //! # Its parts
 //!
@@ -32,7 +32,6 @@ mod session;
 use std::{collections::BTreeMap, fmt};
 
 use bytes::Bytes;
-use gometa_node::Write;
 use gometa_store::{Batch, Checkpoint, Space, Table};
 use gometa_zab::{Founding, HardState, Incarnation, LogEntry, Recovered, Token, Zxid};
 
@@ -46,8 +45,11 @@ pub use self::{
 ///
 /// Its first write after each opening has token 1, and each one after that the next number.
 pub trait Storage {
-    /// Queues a write. Does not wait for it.
-    fn submit(&mut self, token: Token, write: Write);
+    /// Queues a write to the log, with the counter through which entries are released. Does not wait for it.
+    fn submit(&mut self, token: Token, write: gometa_zab::Write, released: u64);
+    /// Queues a batch for the table. Does not wait for it. The first after each opening has number 1, and each one after
+    /// that the next.
+    fn store(&mut self, number: u64, batch: Batch);
     /// The next of its reports; waits for one if asked to, and if there is anything to wait for.
     fn report(&mut self, wait: bool) -> Report;
     /// The table as a node reads it.
@@ -59,8 +61,10 @@ pub trait Storage {
 /// What a storage says while it works.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Report {
-    /// Everything through this token is done.
+    /// Every write to the log through this token is durable.
     Persisted(Token),
+    /// Every batch through this number is readable.
+    Stored(u64),
     /// It cannot go on, for this reason; the process would end now.
     Failed(String),
     /// Nothing new.
@@ -83,12 +87,11 @@ pub struct Opening {
 pub enum Promise {
     /// Reports rise, and name only what was submitted.
     Order,
-    /// What was reported is there after a crash, but for table writes behind the last reported write of another
-    /// kind. What was there when the storage was opened is there at the next opening.
+    /// Every write to the log that was reported is there after a crash. What was there when the storage was opened is there at the next opening.
     Durable,
     /// No promise to a leader is ever taken back: the hard state is none older than the last one reported.
     HardState,
-    /// What is found is what some prefix of the writes makes: nothing of a later write without all earlier ones,
+    /// What is found is what some prefix of the writes to the log and some prefix of the batches make: nothing of a later write without all earlier ones,
     /// nothing that was cut, no half of a batch, nothing that was never written.
     Prefix,
     /// The log is contiguous from its base, epochs do not fall in it, and it reaches at least as far as the table.
@@ -128,7 +131,16 @@ impl fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
-/// Everything that a storage holds at some point of its FIFO of writes.
+/// A write to a storage.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Write {
+    /// To the log.
+    Log(gometa_zab::Write),
+    /// To the table.
+    Table(Batch),
+}
+
+/// Everything that a storage holds after some writes.
 ///
 /// Not the simulated disk's `Image`, though it looks alike: the judge shares nothing with the accused.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -143,6 +155,8 @@ pub struct State {
     pub records: BTreeMap<(Space, Bytes), Bytes>,
     /// The log; the entry with counter c stands at c - 1.
     pub log: Vec<LogEntry>,
+    /// The counter through which entries are released: no truncation goes below it.
+    pub released: u64,
 }
 
 impl State {
@@ -153,7 +167,8 @@ impl State {
 
     /// Reads all that a storage holds, directly after it was opened, and whether it is of one piece.
     pub fn found<S: Storage>(storage: &mut S, opening: &Opening) -> Result<State, Broken> {
-        let Recovered { hard_state, founding, oldest, boundaries, applied } = opening.recovered.clone();
+        let Recovered { hard_state, founding, oldest, boundaries, applied, released } =
+            opening.recovered.clone();
         let misreported = |what: String| Err(Broken::new(Promise::Report, what));
         let whole = |what: String| Err(Broken::new(Promise::Whole, what));
         let last = boundaries.last().copied().unwrap_or(Zxid::ZERO);
@@ -162,7 +177,8 @@ impl State {
             log = storage.read(1, last.counter, usize::MAX);
         }
         let checkpoint = storage.table().checkpoint();
-        let state = State { hard_state, founding, checkpoint, records: records_of(storage.table()), log };
+        let state =
+            State { hard_state, founding, checkpoint, records: records_of(storage.table()), log, released };
         let mut previous = Zxid::ZERO;
         let mut ends: Vec<Zxid> = Vec::new();
         for entry in &state.log {
@@ -187,14 +203,20 @@ impl State {
         if applied != checkpoint.applied {
             return misreported(format!("{applied} is said to be applied, and {} is", checkpoint.applied));
         }
+        if released < applied || released > previous.counter {
+            return misreported(format!(
+                "{released} is released, {applied} applied, the log ends at {previous}"
+            ));
+        }
         Ok(state)
     }
 
     /// One write more.
     pub fn write(&mut self, write: &Write) {
         match write {
-            Write::Apply(Batch { checkpoint, writes }) => {
+            Write::Table(Batch { checkpoint, writes }) => {
                 self.checkpoint = *checkpoint;
+                self.released = self.released.max(checkpoint.applied);
                 for (space, key, value) in writes {
                     let key = (*space, key.clone());
                     match value {
@@ -203,13 +225,23 @@ impl State {
                     }
                 }
             }
-            Write::Zab(gometa_zab::Write::Append(entries)) => self.log.extend_from_slice(entries),
-            Write::Zab(gometa_zab::Write::Truncate(to)) => {
+            Write::Log(gometa_zab::Write::Append(entries)) => self.log.extend_from_slice(entries),
+            Write::Log(gometa_zab::Write::Truncate(to)) => {
                 self.log.retain(|entry| entry.zxid.counter <= to.counter);
             }
-            Write::Zab(gometa_zab::Write::HardState(hard_state)) => self.hard_state = *hard_state,
-            Write::Zab(gometa_zab::Write::Founding(founding)) => self.founding = Some(founding.clone()),
+            Write::Log(gometa_zab::Write::HardState(hard_state)) => self.hard_state = *hard_state,
+            Write::Log(gometa_zab::Write::Founding(founding)) => self.founding = Some(founding.clone()),
         }
+    }
+
+    /// Whether hard state, founding record and log are those of another.
+    fn has_log_of(&self, other: &State) -> bool {
+        (&self.hard_state, &self.founding, &self.log) == (&other.hard_state, &other.founding, &other.log)
+    }
+
+    /// Whether the table is that of another.
+    fn has_table_of(&self, other: &State) -> bool {
+        (&self.checkpoint, &self.records) == (&other.checkpoint, &other.records)
     }
 
     /// In a line, for a person to compare two of them.

@@ -1,14 +1,13 @@
 //! The writes of one opening, from a seed: what a node could issue, in an order and with the waits of its kind.
 
 use bytes::Bytes;
-use gometa_node::Write;
 use gometa_store::{Batch, Checkpoint, Space};
 use gometa_zab::{
     Addresses, EnsembleId, Epoch, Founding, Genesis, HardState, Incarnation, Kind, LogEntry, NodeId, Voter,
     Zxid,
 };
 
-use super::State;
+use super::{State, Write};
 use crate::random::{Random, Stream};
 
 /// One thing to do with a storage.
@@ -52,8 +51,15 @@ impl Plan {
     /// The plan of a seed for a storage that holds this.
     pub fn new(seed: u64, base: &State, shape: Shape) -> Plan {
         let random = Random::new(seed, Stream::Workload);
-        let mut maker =
-            Maker { random, shape, state: base.clone(), steps: Vec::new(), writes: 0, settled: 0 };
+        let mut maker = Maker {
+            random,
+            shape,
+            state: base.clone(),
+            steps: Vec::new(),
+            writes: 0,
+            settled: 0,
+            course: vec![base.last().counter],
+        };
         while maker.steps.len() < shape.steps {
             maker.step();
         }
@@ -78,6 +84,8 @@ struct Maker {
     steps: Vec<Step>,
     writes: usize,
     settled: usize,
+    /// After each number of writes: the log's last counter.
+    course: Vec<u64>,
 }
 
 impl Maker {
@@ -106,6 +114,7 @@ impl Maker {
     fn write(&mut self, write: Write) {
         self.state.write(&write);
         self.writes += 1;
+        self.course.push(self.state.last().counter);
         self.steps.push(Step::Write(write));
     }
 
@@ -136,7 +145,7 @@ impl Maker {
             }
         };
         let sealed = self.random.one_in(2);
-        self.write(Write::Zab(gometa_zab::Write::Founding(Founding { genesis, sealed })));
+        self.write(Write::Log(gometa_zab::Write::Founding(Founding { genesis, sealed })));
     }
 
     /// Epochs only rise.
@@ -149,18 +158,17 @@ impl Maker {
             *accepted_epoch = Epoch(accepted_epoch.0 + self.random.between(1, 2));
             *accepted_leader = Some(NodeId(self.random.pick(&[5_001, 6_001, 7_001])));
         }
-        self.write(Write::Zab(gometa_zab::Write::HardState(promised)));
+        self.write(Write::Log(gometa_zab::Write::HardState(promised)));
     }
 
-    /// Never below what is applied; sometimes to where the log ends anyway.
+    /// Never below what is released; sometimes to where the log ends anyway.
     fn truncate(&mut self) {
-        let (applied, last) = (self.state.checkpoint.applied, self.state.last().counter);
-        let to = self.random.between(applied, last);
+        let to = self.random.between(self.state.released, self.state.last().counter);
         let zxid = match to.checked_sub(1) {
             Some(at) => self.state.log[at as usize].zxid,
             None => Zxid::ZERO,
         };
-        self.write(Write::Zab(gometa_zab::Write::Truncate(zxid)));
+        self.write(Write::Log(gometa_zab::Write::Truncate(zxid)));
     }
 
     fn append(&mut self) {
@@ -169,7 +177,7 @@ impl Maker {
         let epoch = self.random.between(low, self.state.hard_state.accepted_epoch.0);
         let count = self.random.between(1, 5);
         let entries = (1..=count).map(|above| self.entry(epoch, last.counter + above)).collect();
-        self.write(Write::Zab(gometa_zab::Write::Append(entries)));
+        self.write(Write::Log(gometa_zab::Write::Append(entries)));
     }
 
     /// No two have the same payload, so that one which comes back after it was cut is known.
@@ -184,14 +192,14 @@ impl Maker {
         LogEntry { zxid: Zxid::new(epoch, counter), kind: Kind::Command, level: 1, payload: payload.into() }
     }
 
-    /// As far as the log goes, or less far. A node waits until entries are durable before it applies them; here
-    /// some are still on their way, for the order of writes alone must keep the table behind the log.
+    /// As far as the log is durable for certain, or less far.
     fn apply(&mut self) {
-        let (applied, last) = (self.state.checkpoint.applied, self.state.last().counter);
-        if applied == last {
+        let applied = self.state.checkpoint.applied;
+        let durable = self.course[self.settled..].iter().min().copied().unwrap_or(0);
+        if applied >= durable {
             return self.append();
         }
-        let applied = self.random.between(applied + 1, last);
+        let applied = self.random.between(applied + 1, durable);
         let mut keys: Vec<(Space, Bytes)> = (0..12_u8)
             .map(|key| (Space::Data, Bytes::from(format!("key {key}"))))
             .chain((0..4_u64).map(|id| (Space::Session, Bytes::copy_from_slice(&id.to_be_bytes()))))
@@ -204,6 +212,6 @@ impl Maker {
         });
         let writes = writes.collect();
         let checkpoint = Checkpoint { applied, hash: self.random.wide(), keys: self.random.below(100) };
-        self.write(Write::Apply(Batch { checkpoint, writes }));
+        self.write(Write::Table(Batch { checkpoint, writes }));
     }
 }

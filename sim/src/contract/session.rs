@@ -2,7 +2,7 @@
 
 use gometa_zab::Token;
 
-use super::{Broken, Model, Promise, Report, Step, Storage, records_of};
+use super::{Broken, Model, Promise, Report, Step, Storage, Write, records_of};
 use crate::random::{Random, Stream};
 
 /// How a storage came through a plan.
@@ -17,10 +17,12 @@ pub enum Ended {
 /// Told as it happens, for those who must know it from outside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// The next write; reported before it is submitted.
-    Submit(Token),
+    /// The next write of the plan; reported before it is submitted.
+    Submit,
     /// This was reported.
     Persisted(Token),
+    /// This was reported.
+    Stored(u64),
 }
 
 /// Takes the storage through these steps.
@@ -33,9 +35,14 @@ pub fn run<S: Storage>(
     for step in steps {
         match step {
             Step::Write(write) => {
-                let token = model.submit(write);
-                tell(Event::Submit(token));
-                storage.submit(token, write.clone());
+                let number = model.submit(write);
+                tell(Event::Submit);
+                match write {
+                    Write::Log(write) => {
+                        storage.submit(Token(number), write.clone(), model.issued().released)
+                    }
+                    Write::Table(batch) => storage.store(number, batch.clone()),
+                }
             }
             Step::Settle(count) => {
                 while model.reported() < *count {
@@ -66,9 +73,9 @@ fn hear_all<S: Storage>(
     tell: &mut dyn FnMut(Event),
 ) -> Result<Option<Ended>, Broken> {
     loop {
-        let before = model.reported();
+        let before = model.unreported();
         let ended = take_reports(storage, model, false, tell)?;
-        if ended.is_some() || model.reported() == before {
+        if ended.is_some() || model.unreported() == before {
             return Ok(ended);
         }
     }
@@ -84,6 +91,10 @@ fn take_reports<S: Storage>(
         Report::Persisted(token) => {
             model.report(token)?;
             tell(Event::Persisted(token));
+        }
+        Report::Stored(number) => {
+            model.report_stored(number)?;
+            tell(Event::Stored(number));
         }
         Report::Failed(reason) => return Ok(Some(Ended::Failed(reason))),
         Report::Nothing if wait => {

@@ -6,9 +6,7 @@
 
 use bytes::Bytes;
 use gometa_codec::storage;
-use gometa_node::Write;
-use gometa_store::{MemoryTable, Table};
-use gometa_zab::{Founding, HardState, LogEntry, Zxid};
+use gometa_zab::{Founding, HardState, LogEntry, Write, Zxid};
 
 /// What storage holds at some point of its FIFO of writes.
 #[derive(Clone, PartialEq, Hash, Debug, Default)]
@@ -48,12 +46,12 @@ impl Image {
         boundaries
     }
 
-    pub(super) fn write(&mut self, write: &gometa_zab::Write) {
+    pub(super) fn write(&mut self, write: &Write) {
         match write {
-            gometa_zab::Write::Append(entries) => self.log.extend(entries.iter().cloned()),
-            gometa_zab::Write::Truncate(zxid) => self.log.truncate(zxid.counter as usize),
-            gometa_zab::Write::HardState(hard_state) => self.hard_state = *hard_state,
-            gometa_zab::Write::Founding(founding) => self.founding = Some(founding.clone()),
+            Write::Append(entries) => self.log.extend(entries.iter().cloned()),
+            Write::Truncate(zxid) => self.log.truncate(zxid.counter as usize),
+            Write::HardState(hard_state) => self.hard_state = *hard_state,
+            Write::Founding(founding) => self.founding = Some(founding.clone()),
         }
     }
 }
@@ -72,17 +70,17 @@ pub enum Refused {
 /// How far a disk is known to have been synced: the server's `SYNCED`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Mark {
-    /// Writes of any kind.
+    /// Writes.
     pub(super) sequence: u64,
     /// The log's end.
     pub(super) last: Zxid,
 }
 
-/// The records that a write puts on a disk; none for a truncation or a batch of the table. An entry follows the one
+/// The records that a write puts on a disk; none for a truncation. An entry follows the one
 /// that `issued` has before it.
 pub(super) fn records(write: &Write, issued: &Image) -> Vec<Bytes> {
     match write {
-        Write::Zab(gometa_zab::Write::Append(entries)) => {
+        Write::Append(entries) => {
             let mut previous = issued.last();
             let record = |entry: &LogEntry| {
                 let before = std::mem::replace(&mut previous, entry.zxid);
@@ -93,22 +91,23 @@ pub(super) fn records(write: &Write, issued: &Image) -> Vec<Bytes> {
             };
             entries.iter().map(record).collect()
         }
-        Write::Zab(gometa_zab::Write::HardState(hard_state)) => vec![storage::encode_hard_state(hard_state)],
-        Write::Zab(gometa_zab::Write::Founding(founding)) => vec![storage::encode_founding(founding)],
-        Write::Zab(gometa_zab::Write::Truncate(_)) | Write::Apply(_) => Vec::new(),
+        Write::HardState(hard_state) => vec![storage::encode_hard_state(hard_state)],
+        Write::Founding(founding) => vec![storage::encode_founding(founding)],
+        Write::Truncate(_) => Vec::new(),
     }
 }
 
 /// The files of a data directory.
 #[derive(Clone, Debug)]
 pub(super) struct Medium {
-    /// Writes so far, of any kind: RocksDB's sequence number.
+    /// Writes so far.
     pub(super) sequence: u64,
     pub(super) hard_state: Bytes,
     pub(super) founding: Option<Bytes>,
     /// The record of the entry with counter c stands at c - 1.
     pub(super) log: Vec<Bytes>,
-    pub(super) table: MemoryTable,
+    /// The highest counter that a write was issued with.
+    pub(super) released: u64,
 }
 
 impl Medium {
@@ -119,26 +118,27 @@ impl Medium {
             hard_state: storage::encode_hard_state(&HardState::default()),
             founding: None,
             log: Vec::new(),
-            table: MemoryTable::default(),
+            released: 0,
         }
     }
 
     /// One write more, whose records these are.
-    pub(super) fn write(&mut self, write: &Write, records: &[Bytes]) {
+    pub(super) fn write(&mut self, write: &Write, records: &[Bytes], released: u64) {
         self.sequence += 1;
+        self.released = self.released.max(released);
         match write {
-            Write::Zab(gometa_zab::Write::Append(_)) => self.log.extend(records.iter().cloned()),
-            Write::Zab(gometa_zab::Write::Truncate(to)) => self.log.truncate(to.counter as usize),
-            Write::Zab(gometa_zab::Write::HardState(_)) => {
+            Write::Append(_) => self.log.extend(records.iter().cloned()),
+            Write::Truncate(to) => self.log.truncate(to.counter as usize),
+            Write::HardState(_) => {
                 self.hard_state = records.first().cloned().unwrap_or_default();
             }
-            Write::Zab(gometa_zab::Write::Founding(_)) => self.founding = records.first().cloned(),
-            Write::Apply(batch) => self.table.write(batch),
+            Write::Founding(_) => self.founding = records.first().cloned(),
         }
     }
 
-    /// What the records say, if each is whole and all agree with each other and with the mark.
-    pub(super) fn open(&self, mark: Mark) -> Result<Image, Refused> {
+    /// What the records say, if each is whole and all agree with each other, with the mark, and with the table, which is
+    /// applied through a counter.
+    pub(super) fn open(&self, mark: Mark, applied: u64) -> Result<Image, Refused> {
         let damaged = |what: &str, why: &dyn std::fmt::Display| Refused::Damaged(format!("{what}: {why}"));
         if self.sequence < mark.sequence {
             let (sequence, marked) = (self.sequence, mark.sequence);
@@ -154,7 +154,6 @@ impl Medium {
         if last < mark.last {
             return Err(Refused::Lost(format!("the log ends at {last}, and {} was synced", mark.last)));
         }
-        let applied = self.table.checkpoint().applied;
         if last.counter < applied {
             return Err(Refused::Lost(format!("the log ends at {last}, and {applied} was applied")));
         }

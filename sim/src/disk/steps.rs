@@ -2,30 +2,30 @@
 
 use std::hash::{Hash, Hasher};
 
-use gometa_node::Write;
-use gometa_store::Table;
+use gometa_store::{Batch, Table};
 use gometa_zab::Token;
 
-use super::{Disk, Pending, TableView};
+use super::{Disk, TableView};
 
 impl Disk {
-    /// The first write that needs a sync is synced, alone but for what stands before it; its token, if there is one.
+    /// The first write that is not synced is synced, alone; its token, if there is one.
     pub fn sync_one(&mut self) -> Option<Token> {
-        let count = 1 + self.wal.range(self.synced..).position(Pending::needs_sync)?;
-        let through = self.synced + count;
-        self.lower_mark(self.synced, through);
-        for pending in self.wal.range(self.synced..through) {
-            if let Write::Zab(write) = &pending.write {
-                self.durable.write(write);
-            }
-        }
-        self.synced = through;
-        self.done = self.done.saturating_sub(count);
+        let at = self.synced;
+        let token = self.wal.get(at)?.token;
+        self.lower_mark(at, at + 1);
+        self.durable.write(&self.wal[at].write);
+        self.synced = at + 1;
         self.mark_through_synced();
-        Some(self.wal[through - 1].token)
+        Some(token)
     }
 
-    /// Writes of any kind that a crash may lose.
+    /// A batch is durable at once.
+    pub fn store_at_once(&mut self, batch: &Batch) {
+        self.batches.flushed.write(batch);
+        self.table.write(batch);
+    }
+
+    /// Writes that a crash may lose.
     pub fn losable(&self) -> usize {
         self.wal.len() - self.synced
     }
@@ -46,30 +46,23 @@ impl Disk {
             durable: self.durable.clone(),
             issued: self.issued.clone(),
             issued_log: self.issued_log.clone(),
-            table: TableView::of(self.table.0.borrow().clone()),
+            table: self.table.fork(),
+            batches: self.batches.clone(),
             files: self.files.clone(),
             wal: self.wal.clone(),
             ..*self
         }
     }
 
-    /// Hashes what this disk holds and what is in flight to it. Of the tables only how far they have applied, for the
-    /// rest follows from the log; tokens are left out, for their order is that of the writes, and so is the mark, which
+    /// Hashes what this disk holds and what is in flight to it. Of the table only how far it is applied, for the rest
+    /// follows from the log; tokens are left out, for their order is that of the writes, and so is the mark, which
     /// follows from what is synced while nothing is damaged.
     pub fn fingerprint(&self, hasher: &mut impl Hasher) {
-        (self.incarnation, self.boots, self.done, self.busy).hash(hasher);
-        let applied = self.wal.range(..self.synced).rev().find_map(|pending| match &pending.write {
-            Write::Apply(batch) => Some(batch.checkpoint.applied),
-            Write::Zab(_) => None,
-        });
-        let applied = applied.unwrap_or_else(|| self.files.table.checkpoint().applied);
-        (&self.durable, applied, self.applied()).hash(hasher);
+        (self.incarnation, self.boots, self.busy).hash(hasher);
+        (&self.durable, self.batches.flushed.checkpoint().applied, self.applied()).hash(hasher);
         self.losable().hash(hasher);
         for pending in self.wal.range(self.synced..) {
-            match &pending.write {
-                Write::Zab(write) => write.hash(hasher),
-                Write::Apply(batch) => batch.checkpoint.applied.hash(hasher),
-            }
+            pending.write.hash(hasher);
         }
     }
 }

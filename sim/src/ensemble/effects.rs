@@ -1,7 +1,7 @@
 //! Carries out what nodes do: every effect is shown to the oracle first.
 
 use bytes::BytesMut;
-use gometa_node::{Effect, Node, Write};
+use gometa_node::{Effect, Node};
 use gometa_zab::{Message, Notice, Recovered, Timeouts};
 
 use super::{DEADLINE_DEFAULT_MS, Ensemble, addresses, violation};
@@ -148,26 +148,27 @@ impl Ensemble {
         let now = self.now;
         match effect {
             Effect::Write { token, write } => {
-                match &write {
-                    Write::Zab(zab) => {
-                        self.trace.mix(zab_write_digest(zab));
-                        self.trace.line(now, Some(node), || format!("{token} writes {}", describe(zab)));
-                        self.oracle.issues(node, &self.processes[node].disk, zab)?;
-                        self.oracle.times(node, zab, self.settings.session_timeout_ms)?;
-                    }
-                    Write::Apply(batch) => {
-                        let checkpoint = batch.checkpoint;
-                        self.trace.mix(checkpoint.applied);
-                        self.trace.mix(checkpoint.hash as u64);
-                        self.trace.line(now, Some(node), || {
-                            format!("{token} applies through {}", checkpoint.applied)
-                        });
-                        let disk = &self.processes[node].disk;
-                        self.oracle.applies(node, disk, checkpoint.applied, checkpoint.hash)?;
-                    }
-                }
-                self.processes[node].disk.issue(token, write);
+                self.trace.mix(zab_write_digest(&write));
+                self.trace.line(now, Some(node), || format!("{token} writes {}", describe(&write)));
+                self.oracle.issues(node, &self.processes[node].disk, &write)?;
+                self.oracle.times(node, &write, self.settings.session_timeout_ms)?;
+                let process = &mut self.processes[node];
+                let released = process.node.as_ref().map_or(0, Node::released);
+                process.disk.issue(token, write, released);
                 self.start_disk(node);
+                Ok(())
+            }
+            Effect::Store { number, batch } => {
+                let checkpoint = batch.checkpoint;
+                self.trace.mix(checkpoint.applied);
+                self.trace.mix(checkpoint.hash as u64);
+                self.trace.line(now, Some(node), || {
+                    format!("batch {number} applies through {}", checkpoint.applied)
+                });
+                let disk = &mut self.processes[node].disk;
+                self.oracle.applies(node, disk, checkpoint.applied, checkpoint.hash)?;
+                disk.store(number, batch);
+                self.start_table(node);
                 Ok(())
             }
             Effect::Read { id, from, to, bytes_max } => {
@@ -336,14 +337,41 @@ impl Ensemble {
         if let Some(done) = process.disk.finish(self.now) {
             self.counts.faults.dropped_syncs += u64::from(done.dropped);
             self.trace.mix(done.token.0);
-            if done.synced {
-                self.trace.line(self.now, Some(node), || format!("{} is durable", done.token));
-                self.oracle.hardened(node, &self.processes[node].disk.durable)?;
-                self.notice_formation();
-            }
+            self.trace.line(self.now, Some(node), || format!("{} is durable", done.token));
+            self.oracle.hardened(node, &self.processes[node].disk.durable)?;
+            self.notice_formation();
             self.deliver(node, gometa_node::Event::Zab(gometa_zab::Event::Persisted(done.token)));
         }
         self.start_disk(node);
+        Ok(())
+    }
+
+    fn start_table(&mut self, node: usize) {
+        let process = &mut self.processes[node];
+        if let Some((time, fails)) = process.disk.start_table(&mut self.machine) {
+            let life = process.life;
+            self.schedule(self.now + time, Action::TableDone { node, life, fails });
+        }
+    }
+
+    /// A table has written a group of batches, or failed.
+    pub(crate) fn table_done(&mut self, node: usize, life: u64, fails: bool) -> Check {
+        let process = &mut self.processes[node];
+        if process.life != life || !process.is_up() {
+            return Ok(());
+        }
+        if fails && !self.faults_ended {
+            self.trace.line(self.now, Some(node), || "its table fails".to_owned());
+            self.counts.faults.full_disks += 1;
+            self.crash(node, false)?;
+            self.start_later(node);
+            return Ok(());
+        }
+        if let Some(number) = process.disk.finish_table(&mut self.machine) {
+            self.trace.mix(number);
+            self.deliver(node, gometa_node::Event::Stored { number });
+        }
+        self.start_table(node);
         Ok(())
     }
 

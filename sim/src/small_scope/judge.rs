@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gometa_zab::{Effect, LinkId, Notice, Token};
+use gometa_zab::{Effect, LinkId, Notice};
 
 use super::{
     links,
@@ -64,12 +64,12 @@ impl Ghost {
         match effect {
             Effect::Write { token, write } => {
                 self.protocol.issues(node, disk, write)?;
-                disk.issue(*token, gometa_node::Write::Zab(write.clone()));
+                disk.issue(*token, write.clone(), 0);
                 Ok(())
             }
             Effect::Commit { counter } => {
                 self.protocol.applies(node, disk, *counter)?;
-                disk.issue(Token(0), applied(*counter));
+                disk.store_at_once(&applied(*counter));
                 self.applied = self.applied.max(*counter);
                 Ok(())
             }

@@ -305,7 +305,8 @@ impl Outcome {
         let node = &mut self.node;
         match &effect {
             Effect::Write { token, write } => {
-                node.disk.issue(*token, gometa_node::Write::Zab(write.clone()));
+                let released = node.zab.as_ref().map_or(0, Zab::released);
+                node.disk.issue(*token, write.clone(), released);
             }
             // Entries that are read are durable and stay as they are, so the time of the read makes no difference.
             Effect::Read { id, from, to, bytes_max } => {
@@ -318,11 +319,9 @@ impl Outcome {
             }
             Effect::Close { link } => self.outputs.push(Output::Close { link: link.0 as u8 }),
             Effect::Commit { counter } => {
-                // Applied at once; the table is written behind the log, in the one order of all writes.
-                if let Some(zab) = &mut node.zab {
-                    node.disk.issue(zab.allocate_token(), applied(*counter));
-                    events.push_back(Event::Applied { counter: *counter });
-                }
+                // Applied at once, and durable at once: how much of the table a crash leaves is the simulator's part.
+                node.disk.store_at_once(&applied(*counter));
+                events.push_back(Event::Applied { counter: *counter });
             }
             Effect::Stop(why) => {
                 let detail = format!("n{} stops: {why}", node.index);
@@ -353,10 +352,10 @@ impl Outcome {
     }
 }
 
-/// The table's write of everything through a counter.
-pub(super) fn applied(counter: u64) -> gometa_node::Write {
+/// The table's batch of everything through a counter.
+pub(super) fn applied(counter: u64) -> Batch {
     let checkpoint = Checkpoint { applied: counter, ..Checkpoint::default() };
-    gometa_node::Write::Apply(Batch { checkpoint, writes: Vec::new() })
+    Batch { checkpoint, writes: Vec::new() }
 }
 
 /// The message of a panic.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
-use gometa_node::{ClientId, Effect, Event, Node, Write};
+use gometa_node::{ClientId, Effect, Event, Node};
 use gometa_proto::v1::{Request, Response};
 use gometa_sim::{
     Settings, Violation,
@@ -14,14 +14,14 @@ use gometa_sim::{
     disk::{Disk, End, TableView},
     random::{Random, Stream},
 };
-use gometa_store::Checkpoint;
+use gometa_store::{Batch, Checkpoint};
 use gometa_testkit::{
     ensemble::{Ensemble, Environment},
     text::{self, Names, Topic, name, name_or_none},
 };
 use gometa_zab::{
     Addresses, Bounds, EnsembleId, Event as Zab, Founding, Genesis, HardState, Incarnation, NodeId, Notice,
-    Role, Timeouts, Token, Voter,
+    Role, Timeouts, Token, Voter, Write,
 };
 
 use super::{commands::Client, garbage, show};
@@ -51,6 +51,8 @@ pub(crate) struct Machine {
     pub(crate) fault: Option<Fault>,
     /// Datagrams dropped, by reason.
     pub(crate) dropped: BTreeMap<String, u64>,
+    /// The last batch for the table, until it is reported: batches are durable at once.
+    stored: Option<u64>,
     /// Writes in flight: which kind, and in words.
     pub(crate) writing: VecDeque<(Token, &'static str, String)>,
     /// What the last write of the hard state said.
@@ -172,6 +174,7 @@ impl Nodes {
                 role: Role::Looking,
                 fault: None,
                 dropped: BTreeMap::new(),
+                stored: None,
                 writing: VecDeque::new(),
                 hard_written: HardState::default(),
                 life: 0,
@@ -256,6 +259,7 @@ impl Nodes {
             letter(index)
         );
         machine.writing.clear();
+        machine.stored = None;
         machine.role = Role::Looking;
         self.environment.network.remove(node_id(index));
         for link in 0..self.client_links.len() {
@@ -324,6 +328,7 @@ impl Nodes {
         let me = letter(index);
         match effect {
             Effect::Write { token, write } => self.write(index, token, write),
+            Effect::Store { number, batch } => self.store(index, number, batch),
             Effect::Read { id, from, to, bytes_max } => {
                 self.record(Topic::Links, format!("{me} reads {from} to {to}"));
                 let machine = &self.machines[index];
@@ -389,36 +394,34 @@ impl Nodes {
     fn write(&mut self, index: usize, token: Token, write: Write) {
         let me = letter(index);
         let machine = &self.machines[index];
-        let (kind, text, check) = match &write {
-            Write::Zab(zab) => {
-                let (kind, text) = self.names.write(zab, machine.hard_written);
-                (kind, text, self.oracle.issues(index, &machine.disk, zab))
-            }
-            Write::Apply(batch) => {
-                let Checkpoint { applied, hash, .. } = batch.checkpoint;
-                let text = format!("what is applied through {applied}");
-                ("apply", text, self.oracle.applies(index, &machine.disk, applied, hash))
-            }
-        };
+        let (kind, text) = self.names.write(&write, machine.hard_written);
+        let check = self.oracle.issues(index, &machine.disk, &write);
         self.note(check);
-        match &write {
-            Write::Zab(_) => self.record(Topic::Writes, format!("{me} writes {text}")),
-            Write::Apply(batch) => {
-                self.record(Topic::Story, format!("{me} applies through {}", batch.checkpoint.applied));
-            }
-        }
+        self.record(Topic::Writes, format!("{me} writes {text}"));
         let machine = &mut self.machines[index];
-        if let Write::Zab(gometa_zab::Write::HardState(hard)) = &write {
+        if let Write::HardState(hard) = &write {
             machine.hard_written = *hard;
         }
-        machine.disk.issue(token, write);
+        let released = machine.node.as_ref().map_or(0, Node::released);
+        machine.disk.issue(token, write, released);
         machine.writing.push_back((token, kind, text));
-        let fault = machine.fault.clone().filter(|fault| {
-            fault.at_write && kind != "apply" && fault.on.as_deref().is_none_or(|on| on == kind)
-        });
+        let fault = machine
+            .fault
+            .clone()
+            .filter(|fault| fault.at_write && fault.on.as_deref().is_none_or(|on| on == kind));
         if let Some(fault) = fault {
             self.disk_fails(index, fault.kept);
         }
+    }
+
+    fn store(&mut self, index: usize, number: u64, batch: Batch) {
+        let Checkpoint { applied, hash, .. } = batch.checkpoint;
+        let check = self.oracle.applies(index, &self.machines[index].disk, applied, hash);
+        self.note(check);
+        self.record(Topic::Story, format!("{} applies through {applied}", letter(index)));
+        let machine = &mut self.machines[index];
+        machine.disk.store_at_once(&batch);
+        machine.stored = Some(number);
     }
 
     /// The disk fails in what it is writing, which ends the process (rule 26).
@@ -434,24 +437,26 @@ impl Nodes {
     pub(crate) fn persist(&mut self, index: usize) {
         let mut random = Random::new(index as u64, Stream::Machine);
         let machine = &mut self.machines[index];
-        let sync = machine.writing.iter().any(|(_, kind, _)| *kind != "apply");
         let due = |fault: &Fault| {
             let on = |on: &str| machine.writing.iter().any(|(_, kind, _)| *kind == on);
-            !fault.at_write && sync && fault.on.as_deref().is_none_or(on)
+            !fault.at_write && fault.on.as_deref().is_none_or(on)
         };
         let fault = machine.fault.clone().filter(due);
         machine.disk.set_failing(fault.is_some());
-        let Some((_, fails)) = machine.disk.start(&mut random) else { return };
-        if fails {
-            return self.disk_fails(index, fault.is_some_and(|fault| fault.kept));
+        if let Some((_, fails)) = machine.disk.start(&mut random) {
+            if fails {
+                return self.disk_fails(index, fault.is_some_and(|fault| fault.kept));
+            }
+            if let Some(done) = machine.disk.finish(self.environment.now.0) {
+                machine.writing.retain(|(token, _, _)| *token > done.token);
+                let check = self.oracle.hardened(index, &self.machines[index].disk.durable);
+                self.note(check);
+                self.step(index, Event::Zab(Zab::Persisted(done.token)));
+            }
         }
-        let Some(done) = machine.disk.finish(self.environment.now.0) else { return };
-        machine.writing.retain(|(token, _, _)| *token > done.token);
-        if done.synced {
-            let check = self.oracle.hardened(index, &self.machines[index].disk.durable);
-            self.note(check);
+        if let Some(number) = self.machines[index].stored.take() {
+            self.step(index, Event::Stored { number });
         }
-        self.step(index, Event::Zab(Zab::Persisted(done.token)));
     }
 
     fn answered(&mut self, index: usize, client: ClientId, response: Response) {

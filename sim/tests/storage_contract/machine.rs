@@ -2,15 +2,14 @@
 
 use std::collections::VecDeque;
 
-use gometa_node::Write;
 use gometa_sim::{
     contract::{Broken, Directory, Opening, Promise, Report, State, Storage},
     disk::{Disk, End, TableView},
     random::{Random, Stream},
     settings::{DiskSettings, Settings},
 };
-use gometa_store::{Batch, Table};
-use gometa_zab::{Incarnation, LogEntry, Token, Write as ZabWrite};
+use gometa_store::{Batch, Checkpoint, Table};
+use gometa_zab::{Incarnation, LogEntry, Token, Write};
 
 /// Ways to be wrong, each of them once a bug of some database. See [`Machine`] for how each is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,8 +34,6 @@ pub(crate) enum Fault {
     BatchTorn,
     /// Writes the checkpoint before the records.
     CheckpointFirst,
-    /// A table batch overtakes the log entries queued before it.
-    TableOvertakesLog,
     /// Log entries overtake the hard state queued before them.
     LogOvertakesHardState,
     /// Loses one promise in four.
@@ -64,7 +61,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Fault; 23] = [
+    pub(crate) const ALL: [Fault; 22] = [
         Fault::ReportBeforeSync,
         Fault::ReportTwice,
         Fault::ReportAhead,
@@ -75,7 +72,6 @@ impl Fault {
         Fault::TruncationUndone,
         Fault::BatchTorn,
         Fault::CheckpointFirst,
-        Fault::TableOvertakesLog,
         Fault::LogOvertakesHardState,
         Fault::HardStateLost,
         Fault::HardStateHalf,
@@ -98,15 +94,20 @@ pub(crate) struct Machine {
     fault: Option<Fault>,
     directory: Directory,
     /// Reports that were made and not heard.
-    reports: VecDeque<Token>,
+    reports: VecDeque<Report>,
     last_report: Token,
-    /// Whether a group is being written, and whether it will fail.
+    last_stored: u64,
+    /// Whether a group is being written to the log, and whether it will fail.
     under_way: Option<bool>,
+    /// Whether batches are being written to the table.
+    storing: bool,
     /// A write that a fault holds back.
-    held: Option<(Token, Write)>,
+    held: Option<(Token, Write, u64)>,
     /// A table that lags, for [`Fault::TableStale`].
     stale: TableView,
     behind: Option<Batch>,
+    /// The checkpoint of the last batch, for [`Fault::BatchTorn`].
+    submitted: Checkpoint,
     /// What the last truncation cut, for [`Fault::TruncationUndone`].
     cut: Vec<LogEntry>,
     /// The log before the last crash, for [`Fault::RecoveredUnsynced`].
@@ -119,7 +120,8 @@ impl Machine {
         let mut random = Random::new(seed, Stream::Machine);
         let partial = random.pick(&[0, 300_000, 800_000]);
         let error = random.pick(&[0, 0, 0, 20_000]);
-        let settings = DiskSettings { partial, error, ..Settings::quiet(seed, 1).disk };
+        let flush = random.pick(&[0, 100_000, 500_000]);
+        let settings = DiskSettings { partial, error, flush, ..Settings::quiet(seed, 1).disk };
         Machine {
             disk: Disk::new(Incarnation(random.wide() | 1), settings),
             random,
@@ -127,10 +129,13 @@ impl Machine {
             directory: Directory::default(),
             reports: VecDeque::new(),
             last_report: Token(0),
+            last_stored: 0,
             under_way: None,
+            storing: false,
             held: None,
             stale: TableView::default(),
             behind: None,
+            submitted: Checkpoint::default(),
             cut: Vec::new(),
             synced: None,
         }
@@ -153,9 +158,12 @@ impl Machine {
         }
         self.reports.clear();
         self.last_report = Token(0);
+        self.last_stored = 0;
         self.under_way = None;
+        self.storing = false;
         self.held = None;
         self.behind = None;
+        self.submitted = self.disk.table.checkpoint();
         self.cut.clear();
         if self.has(Fault::TableStale) {
             let mut writes = Vec::new();
@@ -207,101 +215,101 @@ impl Machine {
         self.disk.forge(forge).expect("what these faults have left opens");
     }
 
-    fn issue(&mut self, token: Token, write: Write) {
-        self.disk.issue(token, write);
+    fn issue(&mut self, token: Token, write: Write, released: u64) {
+        self.disk.issue(token, write, released);
     }
 
-    /// Hands a write to the disk, as the fault has it.
-    fn issue_wrongly(&mut self, fault: Fault, token: Token, write: Write) {
-        let nothing = || Write::Zab(ZabWrite::Append(Vec::new()));
+    /// Hands a write to the log, as the fault has it.
+    fn issue_wrongly(&mut self, fault: Fault, token: Token, write: Write, released: u64) {
+        let nothing = || Write::Append(Vec::new());
         let held = self.held.take();
-        match (fault, write) {
-            (Fault::TruncationSkipped, Write::Zab(ZabWrite::Truncate(_))) => self.issue(token, nothing()),
-            (Fault::TruncationLate, write) => {
-                if let Some((_, held)) = held {
-                    self.issue(token, held);
+        let write = match (fault, write) {
+            (Fault::TruncationSkipped, Write::Truncate(_)) => nothing(),
+            (Fault::TruncationLate | Fault::LogOvertakesHardState, write) => {
+                let late = fault == Fault::TruncationLate;
+                let delayed =
+                    matches!((&write, late), (Write::Truncate(_), true) | (Write::HardState(_), false));
+                let overtakes = !late && matches!(write, Write::Append(_));
+                if overtakes {
+                    self.issue(token, write, released);
+                    return self.release(held);
                 }
-                if matches!(write, Write::Zab(ZabWrite::Truncate(_))) {
-                    self.held = Some((token, write));
-                    self.issue(token, nothing());
-                } else {
-                    self.issue(token, write);
+                self.release(held);
+                if !delayed {
+                    return self.issue(token, write, released);
                 }
+                self.held = Some((token, write, released));
+                if late {
+                    self.issue(token, nothing(), released);
+                }
+                return;
             }
-            (Fault::TruncationTooDeep, Write::Zab(ZabWrite::Truncate(mut to))) => {
+            (Fault::TruncationTooDeep, Write::Truncate(mut to)) => {
                 to.counter = to.counter.saturating_sub(1);
-                self.issue(token, Write::Zab(ZabWrite::Truncate(to)));
+                Write::Truncate(to)
             }
-            (Fault::TruncationUndone, Write::Zab(ZabWrite::Truncate(to))) => {
+            (Fault::TruncationUndone, Write::Truncate(to)) => {
                 let keep = (to.counter as usize).min(self.disk.issued.log.len());
                 self.cut = self.disk.issued.log[keep..].to_vec();
-                self.issue(token, Write::Zab(ZabWrite::Truncate(to)));
+                Write::Truncate(to)
             }
-            (Fault::BatchTorn | Fault::CheckpointFirst, Write::Apply(batch)) => {
-                let before = self.disk.table.checkpoint();
-                let half = batch.writes.len() / 2;
-                let (first, second) = if fault == Fault::BatchTorn {
-                    (Batch { checkpoint: before, writes: batch.writes[..half].to_vec() }, batch)
-                } else {
-                    (Batch { writes: Vec::new(), ..batch.clone() }, batch)
-                };
-                self.issue(token, Write::Apply(first));
-                self.issue(token, Write::Apply(second));
-            }
-            (Fault::TableOvertakesLog, write @ Write::Zab(ZabWrite::Append(_))) => {
-                self.release(held);
-                self.held = Some((token, write));
-            }
-            (Fault::LogOvertakesHardState, write @ Write::Zab(ZabWrite::HardState(_))) => {
-                self.release(held);
-                self.held = Some((token, write));
-            }
-            (Fault::TableOvertakesLog, write @ Write::Apply(_))
-            | (Fault::LogOvertakesHardState, write @ Write::Zab(ZabWrite::Append(_))) => {
-                self.issue(token, write);
-                if let Some((_, held)) = held {
-                    self.issue(token, held);
-                }
-            }
-            (Fault::HardStateLost, Write::Zab(ZabWrite::HardState(_))) if self.random.one_in(4) => {
-                self.issue(token, nothing());
-            }
-            (Fault::HardStateHalf, Write::Zab(ZabWrite::HardState(mut promised))) => {
+            (Fault::HardStateLost, Write::HardState(_)) if self.random.one_in(4) => nothing(),
+            (Fault::HardStateHalf, Write::HardState(mut promised)) => {
                 promised.accepted_epoch = promised.current_epoch;
-                self.issue(token, Write::Zab(ZabWrite::HardState(promised)));
+                Write::HardState(promised)
             }
-            (Fault::SealLost, Write::Zab(ZabWrite::Founding(mut founding))) => {
+            (Fault::SealLost, Write::Founding(mut founding)) => {
                 founding.sealed = false;
-                self.issue(token, Write::Zab(ZabWrite::Founding(founding)));
+                Write::Founding(founding)
             }
-            (Fault::AppendShort, Write::Zab(ZabWrite::Append(mut entries))) => {
+            (Fault::AppendShort, Write::Append(mut entries)) => {
                 if entries.len() > 1 {
                     entries.pop();
                 }
-                self.issue(token, Write::Zab(ZabWrite::Append(entries)));
+                Write::Append(entries)
             }
-            (Fault::TableStale, Write::Apply(batch)) => {
+            (_, write) => write,
+        };
+        self.issue(token, write, released);
+    }
+
+    /// Hands a batch to the table, as the fault has it.
+    fn store_wrongly(&mut self, fault: Fault, number: u64, batch: Batch) {
+        match fault {
+            Fault::BatchTorn | Fault::CheckpointFirst => {
+                let first = if fault == Fault::BatchTorn {
+                    let half = batch.writes.len() / 2;
+                    Batch { checkpoint: self.submitted, writes: batch.writes[..half].to_vec() }
+                } else {
+                    Batch { writes: Vec::new(), ..batch.clone() }
+                };
+                self.disk.store(number, first);
+            }
+            Fault::TableStale => {
                 if let Some(behind) = self.behind.replace(batch.clone()) {
                     self.stale.write(&behind);
                 }
-                self.issue(token, Write::Apply(batch));
             }
-            (_, write) => {
-                self.release(held);
-                self.issue(token, write);
-            }
+            _ => {}
         }
+        self.submitted = batch.checkpoint;
+        self.disk.store(number, batch);
     }
 
     /// Hands on what was held back, nothing having overtaken it.
-    fn release(&mut self, held: Option<(Token, Write)>) {
-        if let Some((token, write)) = held {
-            self.issue(token, write);
+    fn release(&mut self, held: Option<(Token, Write, u64)>) {
+        if let Some((token, write, released)) = held {
+            self.issue(token, write, released);
         }
     }
 
     /// One thing happens inside the disk. Whether it goes on, and whether anything happened.
     fn advance(&mut self) -> Result<bool, String> {
+        let table_first = self.random.one_in(2) && self.advance_table();
+        Ok(table_first || self.advance_log()? || self.advance_table())
+    }
+
+    fn advance_log(&mut self) -> Result<bool, String> {
         match self.under_way.take() {
             Some(true) => Err("a sync failed".to_owned()),
             Some(false) => {
@@ -318,36 +326,59 @@ impl Machine {
         }
     }
 
+    fn advance_table(&mut self) -> bool {
+        if !std::mem::take(&mut self.storing) {
+            self.storing = self.disk.start_table(&mut self.random).is_some();
+            return self.storing;
+        }
+        let number = self.disk.finish_table(&mut self.random);
+        // A fault that makes two batches of one has it reported twice by the disk.
+        if let Some(number) = number
+            && number > self.last_stored
+        {
+            self.last_stored = number;
+            self.reports.push_back(Report::Stored(number));
+        }
+        number.is_some()
+    }
+
     fn report_through(&mut self, token: Token) {
+        let report = Report::Persisted(token);
         match self.fault {
             Some(Fault::ReportNever) => {}
-            Some(Fault::ReportTwice) => self.reports.extend([token, token]),
-            Some(Fault::ReportAhead) => self.reports.push_back(Token(token.0 + 1)),
-            // A fault that makes two writes of one has it reported twice by the disk.
+            Some(Fault::ReportTwice) => self.reports.extend([report.clone(), report]),
+            Some(Fault::ReportAhead) => self.reports.push_back(Report::Persisted(Token(token.0 + 1))),
             _ if token <= self.last_report => {}
             _ => {
                 self.last_report = token;
-                self.reports.push_back(token);
+                self.reports.push_back(report);
             }
         }
     }
 }
 
 impl Storage for Machine {
-    fn submit(&mut self, token: Token, write: Write) {
+    fn submit(&mut self, token: Token, write: Write, released: u64) {
         match self.fault {
-            None => self.issue(token, write),
-            Some(fault) => self.issue_wrongly(fault, token, write),
+            None => self.issue(token, write, released),
+            Some(fault) => self.issue_wrongly(fault, token, write, released),
         }
         if self.has(Fault::ReportBeforeSync) {
             self.report_through(token);
         }
     }
 
+    fn store(&mut self, number: u64, batch: Batch) {
+        match self.fault {
+            None => self.disk.store(number, batch),
+            Some(fault) => self.store_wrongly(fault, number, batch),
+        }
+    }
+
     fn report(&mut self, wait: bool) -> Report {
         loop {
-            if let Some(token) = self.reports.pop_front() {
-                return Report::Persisted(token);
+            if let Some(report) = self.reports.pop_front() {
+                return report;
             }
             if !wait && self.random.one_in(3) {
                 return Report::Nothing;

@@ -11,12 +11,6 @@ use crate::{
 const SLOW_NOTICE_INTERVAL: u64 = 30_000_000;
 
 impl Core {
-    /// Allocates a token for a write that the protocol does not wait for.
-    pub(crate) fn allocate_token(&mut self) -> Token {
-        self.last_token.0 += 1;
-        self.last_token
-    }
-
     pub(crate) fn allocate_read(&mut self) -> u64 {
         self.last_read += 1;
         self.last_read
@@ -24,7 +18,8 @@ impl Core {
 
     /// Issues a storage write. `history` must contain its change already.
     pub(crate) fn write(&mut self, write: Write) -> Token {
-        let token = self.allocate_token();
+        self.last_token.0 += 1;
+        let token = self.last_token;
         let change = match &write {
             Write::Append(_) => Change::Append { through: self.history.last().counter },
             Write::Truncate(_) => {

@@ -354,25 +354,6 @@ fn history_becomes_durable_then_the_epoch_then_it_is_acknowledged() {
 }
 
 #[test]
-fn a_write_of_the_upper_half_vouches_for_nothing() {
-    let mut solo = node(&[]);
-    let (link, _) = greeted(&mut solo);
-    let table = solo.zab.allocate_token();
-    solo.receive(link, Message::NewEpoch(Epoch(5)));
-    assert_eq!(solo.step(vec![Event::Persisted(table)]), [], "the promise is behind it");
-    assert_eq!(sent(&solo.persist(), link).len(), 1);
-    solo.receive(link, Message::Diff { epoch: Epoch(5), base: Zxid::ZERO });
-    let table = solo.zab.allocate_token();
-    solo.receive(link, propose(5, Zxid::ZERO, vec![entry(4, 1, 100)]));
-    let behind = solo.zab.allocate_token();
-    solo.receive(link, Message::NewLeader { epoch: Epoch(5), last: zxid(4, 1) });
-    assert_eq!(solo.step(vec![Event::Persisted(table)]), [], "so is the history");
-    assert_eq!(hard_states(&solo.persist()).len(), 1);
-    assert_eq!(solo.step(vec![Event::Persisted(behind)]), [], "and the epoch");
-    assert_eq!(sent(&solo.persist(), link).len(), 1);
-}
-
-#[test]
 fn one_acknowledgement_says_all_that_is_durable_and_nothing_twice() {
     // Rule 22.
     let mut solo = node(&[]);
@@ -557,10 +538,5 @@ fn what_this_node_is_can_be_asked() {
     assert!(solo.zab.votes() && solo.zab.followers().is_empty());
     solo.serves(3, 5);
     assert_eq!((solo.zab.current_epoch(), solo.zab.commit()), (Epoch(5), 2));
-    let (one, two) = (solo.zab.allocate_token(), solo.zab.allocate_token());
-    assert!(one < two, "tokens rise");
     assert_ne!(solo.zab.allocate_read(), solo.zab.allocate_read());
-    let token = solo.zab.allocate_token();
-    let said = solo.step(vec![Event::Persisted(token)]);
-    assert_eq!(said, []);
 }

@@ -34,7 +34,8 @@ fn child() {
     let plan = Plan::new(seed, &found, shape(seed));
     let mut model = Model::new(found);
     let ended = run(&mut rocks, &mut model, &plan.steps, &mut |event| match event {
-        Event::Submit(Token(token)) => println!("submit {token}"),
+        Event::Submit => println!("submit"),
+        Event::Stored(number) => println!("stored {number}"),
         Event::Persisted(Token(token)) => println!("persisted {token}"),
     });
     println!("ended {ended:?}");
@@ -45,7 +46,9 @@ fn child() {
 
 /// Whether a line of the child is about the contract.
 fn is_report(line: &str) -> bool {
-    ["opening", "opened ", "submit ", "persisted ", "ended "].iter().any(|word| line.starts_with(word))
+    ["opening", "opened ", "submit", "persisted ", "stored ", "ended "]
+        .iter()
+        .any(|word| line.starts_with(word))
 }
 
 /// Runs and kills the child once; returns the state of the directory.
@@ -83,9 +86,11 @@ fn kill(
     let mut boot = 0;
     for line in &reported {
         boot = number(line, "opened ").unwrap_or(boot);
-        if let Some(token) = number(line, "submit ") {
-            let write = writes.get(token as usize - 1).expect("the child follows the same plan");
-            assert_eq!(model.submit(write), Token(token));
+        if line == "submit" {
+            model.submit(writes.get(model.submitted()).expect("the child follows the same plan"));
+        }
+        if let Some(batch) = number(line, "stored ") {
+            model.report_stored(batch)?;
         }
         if let Some(token) = number(line, "persisted ") {
             model.report(Token(token))?;

@@ -5,14 +5,15 @@ mod power;
 
 use std::{env, path::Path};
 
-use gometa_node::Write;
 use gometa_server::disk::DiskError;
 use gometa_sim::{
-    contract::{Broken, Directory, Ended, Model, Opening, Plan, Promise, Report, Shape, State, Storage, run},
+    contract::{
+        Broken, Directory, Ended, Model, Opening, Plan, Promise, Report, Shape, State, Storage, Write, run,
+    },
     random::{Random, Stream},
 };
-use gometa_store::Table;
-use gometa_zab::{LogEntry, Token};
+use gometa_store::{Batch, Table};
+use gometa_zab::{LogEntry, Token, Write as LogWrite};
 
 use super::support::Opened;
 
@@ -42,19 +43,18 @@ impl Rocks {
 }
 
 impl Storage for Rocks {
-    fn submit(&mut self, token: Token, write: Write) {
-        assert_eq!(self.opened.submit(write), token);
+    fn submit(&mut self, token: Token, write: LogWrite, _released: u64) {
+        assert_eq!(self.opened.submit(Write::Log(write)), token.0);
+    }
+
+    fn store(&mut self, number: u64, batch: Batch) {
+        assert_eq!(self.opened.submit(Write::Table(batch)), number);
     }
 
     fn report(&mut self, wait: bool) -> Report {
-        match self.opened.report_after(self.received, wait) {
-            Some(Ok(token)) => {
-                self.received += 1;
-                Report::Persisted(token)
-            }
-            Some(Err(reason)) => Report::Failed(reason),
-            None => Report::Nothing,
-        }
+        let report = self.opened.report_after(self.received, wait);
+        self.received += usize::from(matches!(report, Report::Persisted(_) | Report::Stored(_)));
+        report
     }
 
     fn table(&self) -> &dyn Table {

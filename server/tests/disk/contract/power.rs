@@ -17,7 +17,7 @@ use std::{
 };
 
 use gometa_sim::{
-    contract::{Broken, Directory, Ended, Model, Plan, Promise, Shape, State, Step, run},
+    contract::{Broken, Directory, Ended, Model, Plan, Promise, Report, Shape, State, Step, run},
     random::{Random, Stream},
 };
 
@@ -159,8 +159,12 @@ fn cut(
     machine.cut().unwrap();
     // The writer ends; everything that it has reported must be synced.
     let Rocks { opened, received } = rocks;
-    for token in opened.close().into_iter().skip(received) {
-        model.report(token)?;
+    for report in opened.close().into_iter().skip(received) {
+        match report {
+            Report::Persisted(token) => model.report(token)?,
+            Report::Stored(number) => model.report_stored(number)?,
+            Report::Failed(_) | Report::Nothing => {}
+        }
     }
     machine.unmount().unwrap();
     machine.start().unwrap();
