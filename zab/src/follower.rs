@@ -104,18 +104,14 @@ impl Follower {
 
     /// The epoch in which UpToDate was received.
     pub(crate) fn established(&self) -> Option<Epoch> {
-        match self.stage {
-            Stage::Serving { epoch, .. } => Some(epoch),
-            _ => None,
-        }
+        let Stage::Serving { epoch, .. } = self.stage else { return None };
+        Some(epoch)
     }
 
     /// The counter through which this node must have applied before it serves; `None` before UpToDate.
     pub(crate) fn serves_from(&self) -> Option<u64> {
-        match self.stage {
-            Stage::Serving { from, .. } => Some(from),
-            _ => None,
-        }
+        let Stage::Serving { from, .. } = self.stage else { return None };
+        Some(from)
     }
 
     /// The epoch in which this node serves: UpToDate was received and its commit index is applied.
@@ -470,7 +466,15 @@ impl Follower {
                 self.send(core, Message::AckNewLeader { epoch, last });
                 self.stage = Stage::Waiting { epoch };
             }
-            _ => {}
+            Stage::AwaitingWrites
+            | Stage::Promising { .. }
+            | Stage::Persisting { .. }
+            | Stage::Connecting { .. }
+            | Stage::Discovering
+            | Stage::Acknowledged { .. }
+            | Stage::Synchronising { .. }
+            | Stage::Waiting { .. }
+            | Stage::Serving { .. } => {}
         }
         Next::Stay
     }
@@ -489,7 +493,15 @@ impl Follower {
                 self.acked = last;
                 self.send(core, Message::Ack { epoch, last });
             }
-            _ => {}
+            Stage::Synchronising { .. }
+            | Stage::Persisting { .. }
+            | Stage::Waiting { .. }
+            | Stage::Serving { .. }
+            | Stage::Connecting { .. }
+            | Stage::AwaitingWrites
+            | Stage::Discovering
+            | Stage::Promising { .. }
+            | Stage::Acknowledged { .. } => {}
         }
         if self.is_prefix() {
             planted!(applies_uncommitted_entries => if self.established().is_some() {
@@ -513,16 +525,15 @@ impl Follower {
 
     /// Answers a request of the upper half that only a leader can serve.
     pub(crate) fn on_request(&mut self, core: &mut Core, event: Event) {
-        match event {
-            Event::RelayToLeader(payload) if self.established().is_some() => {
+        if let Event::Propose { id, .. } = event {
+            core.effects.push(Effect::Rejected { id, why: Rejection::NotLeader });
+        } else if let Event::Barrier { id } = event {
+            core.effects.push(Effect::BarrierFailed { id });
+        } else if let Event::RelayToLeader(payload) = event {
+            probe!("forward.leader-lost", self.established().is_none());
+            if self.established().is_some() {
                 self.send(core, Message::Relay(payload));
             }
-            Event::Propose { id, .. } => {
-                core.effects.push(Effect::Rejected { id, why: Rejection::NotLeader });
-            }
-            Event::Barrier { id } => core.effects.push(Effect::BarrierFailed { id }),
-            Event::RelayToLeader(_) => probe!("forward.leader-lost"),
-            _ => {}
         }
     }
 

@@ -72,7 +72,7 @@ impl Epochs {
                     self.before_epoch_of(counter)
                 }
                 core::cmp::Ordering::Less if counter > other.base.counter => other.before_epoch_of(counter),
-                _ => return None,
+                core::cmp::Ordering::Greater | core::cmp::Ordering::Less => return None,
             };
         }
     }

@@ -250,38 +250,33 @@ impl Leader {
     }
 
     pub(crate) fn on_request(&mut self, core: &mut Core, event: Event) {
-        match event {
-            Event::Propose { id, payload } => {
-                let why = if self.established().is_none() {
-                    Some(Rejection::NotLeader)
-                } else if self.proposals.is_full(&core.config.bounds) {
-                    Some(Rejection::Full)
-                } else {
-                    None
-                };
-                if let Some(why) = why {
-                    probe!("propose.limit-reached", why == Rejection::Full);
-                    core.effects.push(Effect::Rejected { id, why });
-                    return;
-                }
-                let zxid = Zxid { epoch: self.epoch, counter: core.history.last().counter + 1 };
-                let entry = LogEntry { zxid, kind: Kind::Command, level: LEVEL, payload };
-                core.history.push(entry.clone());
-                self.proposals.push(entry);
-                core.effects.push(Effect::Proposed { id, zxid });
+        if let Event::Propose { id, payload } = event {
+            let why = if self.established().is_none() {
+                Some(Rejection::NotLeader)
+            } else if self.proposals.is_full(&core.config.bounds) {
+                Some(Rejection::Full)
+            } else {
+                None
+            };
+            if let Some(why) = why {
+                probe!("propose.limit-reached", why == Rejection::Full);
+                core.effects.push(Effect::Rejected { id, why });
+                return;
             }
-            Event::Barrier { id } => {
-                let waiting_max = core.config.bounds.proposals_max;
-                if self.established().is_none() || !self.barriers.request(id, waiting_max) {
-                    core.effects.push(Effect::BarrierFailed { id });
-                }
+            let zxid = Zxid { epoch: self.epoch, counter: core.history.last().counter + 1 };
+            let entry = LogEntry { zxid, kind: Kind::Command, level: LEVEL, payload };
+            core.history.push(entry.clone());
+            self.proposals.push(entry);
+            core.effects.push(Effect::Proposed { id, zxid });
+        } else if let Event::Barrier { id } = event {
+            let waiting_max = core.config.bounds.proposals_max;
+            if self.established().is_none() || !self.barriers.request(id, waiting_max) {
+                core.effects.push(Effect::BarrierFailed { id });
             }
-            Event::RelayTo { link, payload }
-                if self.followers.get(&link).is_some_and(Progress::is_serving) =>
-            {
-                core.send(link, Message::Relay(payload));
-            }
-            _ => {}
+        } else if let Event::RelayTo { link, payload } = event
+            && self.followers.get(&link).is_some_and(Progress::is_serving)
+        {
+            core.send(link, Message::Relay(payload));
         }
     }
 

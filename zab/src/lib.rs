@@ -60,7 +60,7 @@
 //! `types`, `message` · [`Event`], [`Effect`] · `configuration`, `quorum`, `history` · `state`, the part of a node that
 //! all phases share · `election`, `leader` (with `progress`, `barrier`, `proposals`) and `follower` side by side ·
 //! `machine`, the phases · `formation`.
-#![deny(clippy::too_many_lines)]
+#![deny(clippy::too_many_lines, clippy::wildcard_enum_match_arm)]
 #![no_std]
 #![forbid(unsafe_code)]
 extern crate alloc;

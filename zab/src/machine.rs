@@ -222,62 +222,64 @@ impl Zab {
         }
     }
 
+    fn on_hello(&mut self, link: LinkId, hello: &Hello) -> Next {
+        let core = &mut self.core;
+        if !core.accept_hello(link, hello.clone()) {
+            return match &mut self.phase {
+                Phase::Forming(forming) => {
+                    forming.on_closed(core, link);
+                    Next::Stay
+                }
+                Phase::Following(follower) => follower.on_closed(link),
+                Phase::Looking(_) | Phase::Leading(_) | Phase::Stopped => Next::Stay,
+            };
+        }
+        let formed = hello.ensemble.is_some();
+        match &mut self.phase {
+            Phase::Forming(forming) => {
+                forming.on_hello(core, link, hello);
+                forming.check(core)
+            }
+            Phase::Following(follower) if follower.link() == Some(link) => {
+                follower.on_hello(core, link, formed)
+            }
+            Phase::Looking(_) | Phase::Following(_) | Phase::Leading(_) => {
+                if !formed {
+                    probe!("formation.sends-genesis");
+                    formation::send_genesis(core, link, hello);
+                }
+                Next::Stay
+            }
+            Phase::Stopped => Next::Stay,
+        }
+    }
+
     fn on_message(&mut self, link: LinkId, message: Message) -> Next {
         let core = &mut self.core;
         // The last messages of a closed connection may still arrive; they are ignored.
         probe!("connection.message-after-close", !core.links.contains_key(&link));
         let Some(state) = core.links.get(&link) else { return Next::Stay };
-        let message = match message {
-            Message::Hello(hello) => {
-                if !core.accept_hello(link, hello.clone()) {
-                    return match &mut self.phase {
-                        Phase::Forming(forming) => {
-                            forming.on_closed(core, link);
-                            Next::Stay
-                        }
-                        Phase::Following(follower) => follower.on_closed(link),
-                        Phase::Looking(_) | Phase::Leading(_) | Phase::Stopped => Next::Stay,
-                    };
-                }
-                let formed = hello.ensemble.is_some();
-                return match &mut self.phase {
-                    Phase::Forming(forming) => {
-                        forming.on_hello(core, link, &hello);
-                        forming.check(core)
-                    }
-                    Phase::Following(follower) if follower.link() == Some(link) => {
-                        follower.on_hello(core, link, formed)
-                    }
-                    Phase::Stopped => Next::Stay,
-                    _ => {
-                        if !formed {
-                            probe!("formation.sends-genesis");
-                            formation::send_genesis(core, link, &hello);
-                        }
-                        Next::Stay
-                    }
-                };
+        if let Message::Hello(hello) = message {
+            return self.on_hello(link, &hello);
+        }
+        let peer = state.hello.as_ref().map(|hello| hello.node);
+        if peer.is_none() && !matches!(message, Message::Refuse(_)) {
+            core.refuse(link, Reason::Version);
+            return self.on_refused(link);
+        }
+        if let Message::Alive { write_latency } = message {
+            return self.on_alive(link, write_latency);
+        }
+        if let Message::Duplicate(addresses) = message {
+            if let Some(peer) = peer {
+                core.notice(Notice::DuplicateOfSelf { peer, addresses });
             }
-            Message::Duplicate(addresses) if state.hello.is_some() => {
-                if let Some(hello) = &state.hello {
-                    let peer = hello.node;
-                    core.notice(Notice::DuplicateOfSelf { peer, addresses });
-                }
-                core.close(link);
-                if let Phase::Leading(leader) = &mut self.phase {
-                    return leader.on_closed(core, link);
-                }
-                return self.on_refused(link);
+            core.close(link);
+            if let Phase::Leading(leader) = &mut self.phase {
+                return leader.on_closed(core, link);
             }
-            Message::Alive { write_latency } if state.hello.is_some() => {
-                return self.on_alive(link, write_latency);
-            }
-            message if state.hello.is_none() && !matches!(message, Message::Refuse(_)) => {
-                core.refuse(link, Reason::Version);
-                return self.on_refused(link);
-            }
-            message => message,
-        };
+            return self.on_refused(link);
+        }
         match &mut self.phase {
             Phase::Forming(forming) => forming.on_message(core, link, message),
             Phase::Leading(leader) => leader.on_message(core, link, message),
@@ -292,16 +294,15 @@ impl Zab {
                 Next::Stay
             }
             Phase::Looking(_) => {
-                match message {
-                    // Its sender has elected this node, which may learn of it next.
-                    Message::FollowerEpoch { accepted, .. } => {
-                        probe!("lead.follower-before-elected");
-                        if let Some(state) = core.links.get_mut(&link) {
-                            state.follower_epoch = Some(accepted);
-                            state.opened = core.now;
-                        }
+                // Its sender has elected this node, which may learn of it next.
+                if let Message::FollowerEpoch { accepted, .. } = message {
+                    probe!("lead.follower-before-elected");
+                    if let Some(state) = core.links.get_mut(&link) {
+                        state.follower_epoch = Some(accepted);
+                        state.opened = core.now;
                     }
-                    _ => core.close(link),
+                } else {
+                    core.close(link);
                 }
                 Next::Stay
             }
@@ -415,9 +416,10 @@ impl Zab {
                     next
                 }
                 Next::Lead => {
-                    let supporters = match &self.phase {
-                        Phase::Looking(looking) => looking.supporters().collect(),
-                        _ => Vec::new(),
+                    let supporters = if let Phase::Looking(looking) = &self.phase {
+                        looking.supporters().collect()
+                    } else {
+                        Vec::new()
                     };
                     let mut leader = Leader::new(core, supporters);
                     let next = leader.check(core);
