@@ -1,4 +1,4 @@
-//! The pure parts against naive twins: quorums counted by hand, logs compared entry by entry.
+//! Property tests of quorums, logs and synchronisation plans against simple reference implementations.
 
 use gometa_zab::{Addresses, Configuration, Epoch, Epochs, Incarnation, NodeId, Plan, Voter, Zxid, plan};
 use proptest::{collection::vec, prelude::*};
@@ -12,7 +12,7 @@ fn members(count: u64) -> Configuration {
     Configuration::new((1..=count).map(voter).collect())
 }
 
-/// The entries of a log above its base, oldest first: the twin of `Epochs`.
+/// The entries of a log above its base, oldest first: the reference implementation of `Epochs`.
 #[derive(Clone, Debug)]
 struct Log {
     base: Zxid,
@@ -62,7 +62,7 @@ fn runs() -> impl Strategy<Value = Vec<(u64, u64)>> {
     vec((1..3_u64, 1..5_u64), 0..6)
 }
 
-/// Two logs as an ensemble makes them: equal up to some entry, then each in epochs that the other has not.
+/// Two logs that can occur in one ensemble: equal up to some entry, then each in epochs that the other has not.
 fn forked() -> impl Strategy<Value = (Log, Log)> {
     (runs(), runs(), runs()).prop_map(|(shared, left, right)| {
         let shared = Log::new(Zxid::ZERO, &shared);
@@ -88,7 +88,7 @@ fn common(left: &Log, right: &Log) -> Option<Zxid> {
     left.known().into_iter().filter(|zxid| right.known().contains(zxid)).max()
 }
 
-/// The same log with its older entries gone.
+/// The same log without its older entries.
 fn compacted(log: &Log, drop: usize) -> Log {
     let drop = drop.min(log.entries.len());
     let base = drop.checked_sub(1).map_or(log.base, |index| log.entries[index]);
@@ -180,7 +180,7 @@ proptest! {
         for counter in recent.base().counter..=recent.last().counter {
             prop_assert_eq!(recent.at(counter), epochs.at(counter));
         }
-        // What it does not describe it does not claim.
+        // Positions outside of its description are unknown.
         if let Some(below) = recent.base().counter.checked_sub(1) {
             prop_assert_eq!(recent.at(below), None);
         }

@@ -1,8 +1,7 @@
-//! One node against everything: arbitrary peers, a disk that takes its time, crashes at any moment.
+//! Property test of one node with arbitrary peers, a slow disk, and crashes at any time.
 //!
-//! Whatever well-formed messages arrive, in whatever state (the codec lets through nothing that breaks the rules
-//! of a message by itself, and that is all it promises), the node does not panic, and nothing that it says claims
-//! more than what its disk would show after a crash.
+//! For every sequence of well-formed messages (the codec checks each message by itself, and nothing more) the node does
+//! not panic, and its messages claim nothing that its disk would not contain after a crash.
 
 use bytes::Bytes;
 use gometa_testkit::{
@@ -31,7 +30,7 @@ fn zxid() -> impl Strategy<Value = Zxid> {
     ]
 }
 
-/// A leadership, and a zxid of no later epoch.
+/// An epoch, and a zxid of no later one.
 fn within() -> impl Strategy<Value = (Epoch, Zxid)> {
     (leadership(), zxid()).prop_map(|(epoch, zxid)| (Epoch(epoch.0.max(zxid.epoch.0)), zxid))
 }
@@ -83,7 +82,7 @@ fn hello() -> impl Strategy<Value = Hello> {
     )
 }
 
-/// Entries that follow each other from `previous` on, none of a later epoch than the leadership.
+/// Entries that follow each other from `previous` on, none of a later epoch than the given one.
 fn proposal() -> impl Strategy<Value = Message> {
     let commit = number();
     (within(), vec((0..3_u64, 0..40_usize), 1..5), commit, 0..12_u8).prop_map(
@@ -188,7 +187,7 @@ fn vote() -> impl Strategy<Value = Vote> {
         )| {
             let node = match state {
                 VoteState::Leading => sender,
-                // Who follows follows another.
+                // A follower does not follow itself.
                 VoteState::Following if candidate == sender => NodeId(sender.0 % 3 + 1),
                 VoteState::Following | VoteState::Looking | VoteState::Seeking => candidate,
             };
@@ -209,7 +208,7 @@ fn vote() -> impl Strategy<Value = Vote> {
     )
 }
 
-/// `noise` is the weight of what a well-behaved ensemble would not do.
+/// `noise` is the weight of actions that do not occur in a correct ensemble.
 fn action(noise: u32) -> impl Strategy<Value = Action> {
     let link = || 0..4_usize;
     let ask = prop_oneof![
@@ -242,7 +241,7 @@ fn action(noise: u32) -> impl Strategy<Value = Action> {
 fn actions() -> impl Strategy<Value = Vec<Action>> {
     select(vec![1_u32, 5, 20]).prop_flat_map(|noise| vec(action(noise), 1..400))
 }
-/// What the disk holds at first: nothing, a prepared genesis, or a member's history.
+/// The initial disk: empty, with a prepared genesis, or with a member's history.
 fn disk() -> impl Strategy<Value = Disk> {
     (0..6_u8, vec((1..3_u64, 1..4_u64), 0..4), 0..3_u64, 0..3_u64, 0..20_u64).prop_map(
         |(kind, runs, above, below, applied)| match kind {
@@ -268,7 +267,7 @@ proptest! {
     }
 }
 
-/// The test above is worth what it reaches.
+/// Checks the coverage of the test above.
 #[test]
 fn the_robustness_test_reaches_deep_states() {
     use proptest::{strategy::ValueTree, test_runner::TestRunner};

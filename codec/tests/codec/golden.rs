@@ -1,6 +1,5 @@
-//! The formats, byte for byte. The expected bytes were put together by hand from the descriptions of the
-//! formats, not printed by this code; a test here that fails means that nodes of two versions, or a node and its
-//! own disk, no longer understand each other.
+//! The exact bytes of the formats. The expected bytes were written by hand from the descriptions of the formats, not
+//! printed by this code. If a test fails, nodes of two versions, or a node and its own disk, are incompatible.
 
 use bytes::{Bytes, BytesMut};
 use gometa_codec::{message, storage, vote};
@@ -21,7 +20,7 @@ fn entry(kind: Kind) -> LogEntry {
 }
 
 #[test]
-fn a_vote() {
+fn the_bytes_of_a_vote() {
     let vote = Vote {
         ensemble: Some(ENSEMBLE),
         sender: NodeId(0x1122_3344_5566_7788),
@@ -49,13 +48,13 @@ fn a_vote() {
 }
 
 #[test]
-fn a_log_entry() {
+fn the_bytes_of_a_log_entry() {
     let record = storage::encode_log_entry(Zxid::new(4, 1_000_000), &entry(Kind::Membership));
     assert_eq!(hex(&record), "01497d95e30000000000000005000000000000000402000000017061796c6f6164");
 }
 
 #[test]
-fn a_hard_state() {
+fn the_bytes_of_a_hard_state() {
     let state = HardState {
         accepted_epoch: Epoch(6),
         accepted_leader: Some(NodeId(0x1122_3344_5566_7788)),
@@ -68,7 +67,7 @@ fn a_hard_state() {
 }
 
 #[test]
-fn a_founding() {
+fn the_bytes_of_a_founding() {
     let voter = |node, incarnation, [election, message, request]: [&str; 3]| Voter {
         node: NodeId(node),
         incarnation,
@@ -93,7 +92,7 @@ fn a_founding() {
 }
 
 #[test]
-fn a_proposal() {
+fn the_bytes_of_a_proposal() {
     let message = Message::Propose {
         epoch: Epoch(5),
         previous: Zxid::new(4, 1_000_000),

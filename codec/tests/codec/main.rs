@@ -1,7 +1,7 @@
-//! What goes in comes out; what is damaged, does not; nothing panics; the formats stay what they are.
+//! Round trips, damaged and invalid input, limits, and the exact bytes of the formats.
 
 mod golden;
-mod hostile;
-mod refused;
+mod invalid;
+mod limits;
 mod round_trips;
 mod strategies;

@@ -1,4 +1,4 @@
-//! What goes in comes out, and what is not as it was sent does not.
+//! Round trips, and the detection of damage.
 
 use bytes::{Bytes, BytesMut};
 use gometa_codec::{DecodeError, limits::PEER_FRAME_MAX, message, storage, vote};
@@ -17,9 +17,9 @@ pub(crate) fn frame(message: &Message) -> Bytes {
     frame
 }
 
-/// The same bytes with one to three of their bits the other way round.
-fn flipped(bytes: &[u8], places: &[prop::sample::Index]) -> Bytes {
-    let mut bits: Vec<_> = places.iter().map(|place| place.index(bytes.len() * 8)).collect();
+/// The same bytes with one to three bits flipped.
+fn flipped(bytes: &[u8], positions: &[prop::sample::Index]) -> Bytes {
+    let mut bits: Vec<_> = positions.iter().map(|position| position.index(bytes.len() * 8)).collect();
     bits.sort_unstable();
     bits.dedup();
     let mut bytes = bytes.to_vec();
@@ -29,7 +29,7 @@ fn flipped(bytes: &[u8], places: &[prop::sample::Index]) -> Bytes {
     bytes.into()
 }
 
-fn places() -> impl Strategy<Value = Vec<prop::sample::Index>> {
+fn positions() -> impl Strategy<Value = Vec<prop::sample::Index>> {
     prop::collection::vec(any::<prop::sample::Index>(), 1..4)
 }
 
@@ -37,12 +37,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn messages(message in strategies::message()) {
+    fn messages_round_trip(message in strategies::message()) {
         prop_assert_eq!(message::decode(frame(&message)), Ok(message));
     }
 
     #[test]
-    fn messages_in_one_stream(messages in prop::collection::vec(strategies::message(), 0..5)) {
+    fn messages_in_one_stream_round_trip(messages in prop::collection::vec(strategies::message(), 0..5)) {
         let mut buffer = BytesMut::new();
         for message in &messages {
             message::encode(message, &mut buffer).expect("small");
@@ -55,27 +55,27 @@ proptest! {
     }
 
     #[test]
-    fn votes(vote in strategies::vote()) {
+    fn votes_round_trip(vote in strategies::vote()) {
         let datagram = vote::encode(&vote);
-        prop_assert!(datagram.len() <= 256, "room for a tag and for fields to come");
+        prop_assert!(datagram.len() <= 256, "there is room for a tag and for later fields");
         prop_assert_eq!(vote::decode(&datagram), Ok(vote));
     }
 
     #[test]
-    fn hard_states(state in strategies::hard_state()) {
+    fn hard_states_round_trip(state in strategies::hard_state()) {
         prop_assert_eq!(storage::decode_hard_state(&storage::encode_hard_state(&state)), Ok(state));
     }
 
     #[test]
-    fn foundings(founding in strategies::founding()) {
+    fn foundings_round_trip(founding in strategies::founding()) {
         prop_assert_eq!(storage::decode_founding(&storage::encode_founding(&founding)), Ok(founding));
     }
 
     #[test]
-    fn log_entries((previous, entry) in strategies::log_entry()) {
+    fn log_entries_round_trip((previous, entry) in strategies::log_entry()) {
         let record = storage::encode_log_entry(previous, &entry);
         let memory = record.as_ptr_range();
-        let read = storage::decode_log_entry(entry.zxid.counter, record).expect("what was written");
+        let read = storage::decode_log_entry(entry.zxid.counter, record).expect("an encoded entry");
         prop_assert!(entry.payload.is_empty() || memory.contains(&read.entry.payload.as_ptr()));
         prop_assert_eq!(read, storage::LogRecord { previous, entry });
     }
@@ -87,12 +87,12 @@ proptest! {
     }
 
     #[test]
-    fn flipped_bits_in_a_datagram_are_noticed(vote in strategies::vote(), places in places()) {
-        prop_assert!(vote::decode(&flipped(&vote::encode(&vote), &places)).is_err());
+    fn flipped_bits_in_a_datagram_are_detected(vote in strategies::vote(), positions in positions()) {
+        prop_assert!(vote::decode(&flipped(&vote::encode(&vote), &positions)).is_err());
     }
 
     #[test]
-    fn datagrams_cut_or_continued_are_noticed(
+    fn truncated_and_extended_datagrams_are_detected(
         vote in strategies::vote(),
         cut in any::<prop::sample::Index>(),
         more in prop::collection::vec(any::<u8>(), 1..100),
@@ -104,22 +104,22 @@ proptest! {
     }
 
     #[test]
-    fn flipped_bits_in_a_record_are_noticed(
+    fn flipped_bits_in_a_record_are_detected(
         state in strategies::hard_state(),
         founding in strategies::founding(),
         (previous, entry) in strategies::log_entry(),
-        places in places(),
+        positions in positions(),
     ) {
-        let record = flipped(&storage::encode_hard_state(&state), &places);
+        let record = flipped(&storage::encode_hard_state(&state), &positions);
         prop_assert!(storage::decode_hard_state(&record).is_err());
-        let record = flipped(&storage::encode_founding(&founding), &places);
+        let record = flipped(&storage::encode_founding(&founding), &positions);
         prop_assert!(storage::decode_founding(&record).is_err());
-        let record = flipped(&storage::encode_log_entry(previous, &entry), &places);
+        let record = flipped(&storage::encode_log_entry(previous, &entry), &positions);
         prop_assert!(storage::decode_log_entry(entry.zxid.counter, record).is_err());
     }
 
     #[test]
-    fn records_in_the_wrong_place_are_noticed(
+    fn records_in_the_wrong_place_are_detected(
         state in strategies::hard_state(),
         (previous, entry) in strategies::log_entry(),
         counter in strategies::number(),
@@ -135,17 +135,17 @@ proptest! {
         prop_assert_eq!(vote::decode(&record), Err(DecodeError::Checksum));
     }
 
-    /// TCP's own checksum is all that a message has: damage must not panic, and what still passes is
-    /// well-formed, so that it can be encoded again.
+    /// Messages have only TCP's checksum. Damage must not cause a panic, and a damaged message that is accepted is
+    /// well-formed, so it can be encoded again.
     #[test]
-    fn flipped_bits_in_a_message_do_no_harm(message in strategies::message(), places in places()) {
-        if let Ok(message) = message::decode(flipped(&frame(&message), &places)) {
+    fn flipped_bits_in_a_message_cause_no_panic(message in strategies::message(), positions in positions()) {
+        if let Ok(message) = message::decode(flipped(&frame(&message), &positions)) {
             prop_assert_eq!(message::decode(frame(&message)), Ok(message));
         }
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..600), counter in any::<u64>()) {
+    fn no_bytes_cause_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..600), counter in any::<u64>()) {
         let _ = message::decode(Bytes::copy_from_slice(&bytes));
         let _ = vote::decode(&bytes);
         let _ = storage::decode_hard_state(&bytes);
@@ -154,21 +154,24 @@ proptest! {
         let _ = storage::decode_log_entry(counter, bytes.into());
     }
 
-    /// The same behind a version and checksum that are right.
+    /// The same after a valid version and checksum.
     #[test]
-    fn no_sealed_bytes_make_it_panic(body in prop::collection::vec(any::<u8>(), 0..200), counter in 0..3u64) {
-        let sealed = |context: &[u8]| {
+    fn no_bytes_with_a_valid_checksum_cause_a_panic(
+        body in prop::collection::vec(any::<u8>(), 0..200),
+        counter in 0..3u64,
+    ) {
+        let with_checksum = |context: &[u8]| {
             let checksum = crc32c::crc32c_append(crc32c::crc32c(context), &body);
             let mut bytes = vec![1];
             bytes.extend(checksum.to_be_bytes());
             bytes.extend(&body);
             bytes
         };
-        prop_assert_ne!(vote::decode(&sealed(b"")), Err(DecodeError::Checksum));
-        let hard_state = storage::decode_hard_state(&sealed(b"gometa hard state"));
+        prop_assert_ne!(vote::decode(&with_checksum(b"")), Err(DecodeError::Checksum));
+        let hard_state = storage::decode_hard_state(&with_checksum(b"gometa hard state"));
         prop_assert_ne!(hard_state, Err(DecodeError::Checksum));
-        prop_assert_ne!(storage::decode_founding(&sealed(b"gometa founding")), Err(DecodeError::Checksum));
-        let record = sealed(&counter.to_be_bytes());
+        prop_assert_ne!(storage::decode_founding(&with_checksum(b"gometa founding")), Err(DecodeError::Checksum));
+        let record = with_checksum(&counter.to_be_bytes());
         prop_assert_ne!(storage::decode_log_entry(counter, record.into()), Err(DecodeError::Checksum));
     }
 }

@@ -1,4 +1,4 @@
-//! Well-formed messages, votes and records, at random.
+//! Strategies for valid messages, votes and records.
 
 use bytes::Bytes;
 use gometa_codec::limits::NUMBER_MAX;
@@ -8,12 +8,12 @@ use gometa_zab::{
 };
 use proptest::{collection::vec, option, prelude::*};
 
-/// Anything up to the highest, with both ends more likely than they deserve.
+/// A number up to the limit; both ends are more likely than in a uniform distribution.
 pub(crate) fn number() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), Just(1), 0..1000u64, 0..=NUMBER_MAX, Just(NUMBER_MAX)]
 }
 
-fn leadership() -> impl Strategy<Value = u64> {
+fn epoch_number() -> impl Strategy<Value = u64> {
     prop_oneof![1..1000u64, 1..=NUMBER_MAX]
 }
 
@@ -24,13 +24,13 @@ fn node() -> impl Strategy<Value = NodeId> {
 pub(crate) fn zxid() -> impl Strategy<Value = Zxid> {
     prop_oneof![
         1 => Just(Zxid::ZERO),
-        4 => (leadership(), leadership()).prop_map(|(epoch, counter)| Zxid::new(epoch, counter)),
+        4 => (epoch_number(), epoch_number()).prop_map(|(epoch, counter)| Zxid::new(epoch, counter)),
     ]
 }
 
-/// An epoch, and a zxid that a node can hold in it.
+/// An epoch, and a zxid of that epoch or an earlier one.
 fn epoch_and_zxid() -> impl Strategy<Value = (Epoch, Zxid)> {
-    (leadership(), zxid()).prop_map(|(epoch, zxid)| (Epoch(epoch.max(zxid.epoch.0)), zxid))
+    (epoch_number(), zxid()).prop_map(|(epoch, zxid)| (Epoch(epoch.max(zxid.epoch.0)), zxid))
 }
 
 fn ensemble() -> impl Strategy<Value = EnsembleId> {
@@ -74,7 +74,7 @@ fn payload() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..100).prop_map(Bytes::from)
 }
 
-/// The zxid before, and entries that follow it without a gap.
+/// A zxid, and entries that follow it without a gap.
 fn entries() -> impl Strategy<Value = (Zxid, Vec<LogEntry>)> {
     let small = prop_oneof![
         Just(Zxid::ZERO),
@@ -107,11 +107,11 @@ fn ack_epoch() -> impl Strategy<Value = Message> {
         (1..1u64 << 40, 1..1u64 << 40).prop_map(|(epoch, counter)| Zxid::new(epoch, counter)),
     ];
     let steps = vec((1..1u64 << 20, 1..1u64 << 20), 0..20);
-    (small, any::<bool>(), steps, 0..3u64, 0..3u64).prop_map(|(oldest, goes_on, steps, later, behind)| {
+    (small, any::<bool>(), steps, 0..3u64, 0..3u64).prop_map(|(oldest, same_epoch, steps, later, behind)| {
         let mut last = oldest;
         let mut boundaries = Vec::new();
         for (epochs, counters) in steps {
-            let stays = goes_on && boundaries.is_empty() && oldest != Zxid::ZERO;
+            let stays = same_epoch && boundaries.is_empty() && oldest != Zxid::ZERO;
             last = Zxid::new(last.epoch.0 + if stays { 0 } else { epochs }, last.counter + counters);
             boundaries.push(last);
         }
@@ -147,11 +147,11 @@ fn reason() -> impl Strategy<Value = Reason> {
     ])
 }
 
-/// Every variant.
+/// Messages of every variant.
 pub(crate) fn message() -> impl Strategy<Value = Message> {
-    let epoch = || leadership().prop_map(Epoch);
-    // Two groups, since one cannot hold so many.
-    let before = prop_oneof![
+    let epoch = || epoch_number().prop_map(Epoch);
+    // Two groups, since `prop_oneof!` has a limit.
+    let until_discovery = prop_oneof![
         hello(),
         genesis().prop_map(Message::Prepare),
         ensemble().prop_map(Message::Prepared),
@@ -166,7 +166,7 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
             .prop_map(|(accepted, leader)| Message::RefuseEpoch { accepted: Epoch(accepted), leader }),
         reason().prop_map(Message::Refuse),
     ];
-    let behind = prop_oneof![
+    let from_synchronisation = prop_oneof![
         epoch_and_zxid().prop_map(|(epoch, base)| Message::Diff { epoch, base }),
         propose(),
         epoch_and_zxid().prop_map(|(epoch, last)| Message::Progress { epoch, last }),
@@ -185,7 +185,7 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         payload().prop_map(Message::Relay),
         addresses().prop_map(Message::Duplicate),
     ];
-    prop_oneof![before, behind]
+    prop_oneof![until_discovery, from_synchronisation]
 }
 
 pub(crate) fn vote() -> impl Strategy<Value = Vote> {
@@ -197,15 +197,15 @@ pub(crate) fn vote() -> impl Strategy<Value = Vote> {
     ];
     let candidate = (node(), number(), zxid());
     let sender = (option::of(ensemble()), node(), incarnation(), number(), number());
-    (sender, state, number(), candidate, option::of(leadership()), number(), any::<bool>()).prop_map(
-        |(sender, state, round, (candidate, epoch, last), established, config_version, nobody)| {
+    (sender, state, number(), candidate, option::of(epoch_number()), number(), any::<bool>()).prop_map(
+        |(sender, state, round, (candidate, epoch, last), established, config_version, no_candidate)| {
             let (ensemble, sender, incarnation, boot, sequence) = sender;
             let (candidate, established) = match state {
                 VoteState::Looking => (candidate, None),
                 VoteState::Following if candidate == sender => (NodeId(sender.0 ^ 1 << 63), established),
                 VoteState::Following => (candidate, established),
                 VoteState::Leading => (sender, established),
-                VoteState::Seeking if nobody => (NodeId(0), None),
+                VoteState::Seeking if no_candidate => (NodeId(0), None),
                 VoteState::Seeking => (candidate, None),
             };
             Vote {
@@ -227,7 +227,7 @@ pub(crate) fn vote() -> impl Strategy<Value = Vote> {
 pub(crate) fn hard_state() -> impl Strategy<Value = HardState> {
     prop_oneof![
         1 => Just(HardState::default()),
-        9 => (leadership(), node(), number()).prop_map(|(accepted, leader, current)| HardState {
+        9 => (epoch_number(), node(), number()).prop_map(|(accepted, leader, current)| HardState {
             accepted_epoch: Epoch(accepted),
             accepted_leader: Some(leader),
             current_epoch: Epoch(current.min(accepted)),

@@ -1,7 +1,7 @@
-//! Real `Zab`s driven by hand: every message waits until it is delivered, every write until it is persisted.
+//! `Zab` nodes driven by a script: every message waits until it is delivered, every write until it is persisted.
 //!
-//! What must hold at every step is checked at every step, whatever a script shows: nothing is sent that the disk does
-//! not back, applied histories agree, an epoch has one established leader.
+//! Invariants are checked after every step: no message claims more than the sender's disk contains, applied histories
+//! agree, and an epoch has one established leader.
 
 use std::collections::BTreeMap;
 
@@ -151,7 +151,7 @@ impl Zabs {
         Ok(())
     }
 
-    /// Ends a process; what was not durable is lost, and so is what it had in flight.
+    /// Ends a process; writes that are not durable and messages in flight are lost.
     pub(crate) fn crash(&mut self, id: NodeId) -> Result<(), String> {
         let node = self.node(id)?;
         if node.zab.take().is_none() {
@@ -278,7 +278,7 @@ impl Zabs {
         }
     }
 
-    /// Sends a message as if `from` had, behind what it has sent already.
+    /// Sends a message in the name of `from`, after its earlier messages.
     pub(crate) fn inject(&mut self, from: NodeId, to: NodeId, message: Message) -> Result<(), String> {
         let (_, text) = self.names.message(&message);
         self.environment.network.forge(from, to, message)?;
@@ -286,7 +286,7 @@ impl Zabs {
         Ok(())
     }
 
-    /// Sends a datagram as if `forged.sender` had.
+    /// Sends a datagram in the name of `forged.sender`.
     pub(crate) fn inject_vote(&mut self, to: NodeId, forged: Vote) {
         let line = format!("forged: {} → {} {}", name(forged.sender), name(to), vote(&forged));
         self.environment.record(Topic::Story, line);

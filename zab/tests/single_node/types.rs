@@ -1,10 +1,10 @@
-//! Numbers that everything else is made of.
+//! Timeouts, sizes, ticks and epochs.
 
 use bytes::Bytes;
 use gometa_zab::{Epoch, Kind, LEVEL, LogEntry, Ticks, Timeouts, Zxid};
 
 #[test]
-fn timeouts_are_made_of_the_two_that_are_configured() {
+fn timeouts_are_derived_from_the_two_that_are_configured() {
     let expected = Timeouts {
         heartbeat: 100_000,
         election: 1_000_000,
@@ -15,7 +15,7 @@ fn timeouts_are_made_of_the_two_that_are_configured() {
         reconnect: 20_000,
     };
     assert_eq!(Timeouts::from_ms(100, 1_000), expected);
-    // The short ones are never more than a tenth of an election.
+    // The short ones are at most a tenth of the election timeout.
     let short = Timeouts {
         heartbeat: 3_000,
         election: 30_000,
@@ -29,7 +29,7 @@ fn timeouts_are_made_of_the_two_that_are_configured() {
 }
 
 #[test]
-fn an_entry_costs_its_payload_and_a_little() {
+fn the_size_of_an_entry_is_its_payload_and_64_bytes() {
     let entry = |length| LogEntry {
         zxid: Zxid::ZERO,
         kind: Kind::Command,
@@ -47,6 +47,6 @@ fn time_neither_overflows_nor_goes_back() {
 }
 
 #[test]
-fn there_are_more_epochs_than_an_ensemble_lives_through() {
+fn the_largest_epoch_is_2_to_the_62() {
     assert_eq!(Epoch::MAX, Epoch(4_611_686_018_427_387_904));
 }

@@ -1,4 +1,4 @@
-//! One node, its disk, and peers without a will of their own.
+//! One node with its disk; the test sends what its peers would send.
 
 use bytes::Bytes;
 use gometa_testkit::disk::Disk;
@@ -11,7 +11,7 @@ use gometa_zab::{
 pub(crate) const HOME: EnsembleId = EnsembleId { id: 7, history: 1 };
 /// Microseconds.
 pub(crate) const MS: u64 = 1_000;
-/// The election timeout of every test, in microseconds; the heart beats ten times in it.
+/// The election timeout of every test, in microseconds; ten heartbeat intervals.
 pub(crate) const ELECTION: u64 = 1_000 * MS;
 
 pub(crate) fn zxid(epoch: u64, counter: u64) -> Zxid {
@@ -31,14 +31,14 @@ pub(crate) fn genesis(count: u64) -> Genesis {
     Genesis { ensemble: HOME, voters: voters(count, true) }
 }
 
-/// An entry whose size is taken to be `size`.
+/// An entry of the given size, as [`LogEntry::size`] counts it; at least 64.
 pub(crate) fn entry(epoch: u64, counter: u64, size: usize) -> LogEntry {
     let payload = Bytes::from(vec![b'x'; size - 64]);
     LogEntry { zxid: zxid(epoch, counter), kind: Kind::Command, level: LEVEL, payload }
 }
 
-/// A member's disk: a log of entries of 100 bytes, (epoch, through which counter); its promise and current epoch are
-/// those of the last entry.
+/// A member's disk. `log` lists epochs and the last counter of each; entries have 100 bytes. The promised and current
+/// epochs are that of the last entry.
 pub(crate) fn member(count: u64, log: &[(u64, u64)]) -> Disk {
     let mut disk =
         Disk { founding: Some(Founding { genesis: genesis(count), sealed: true }), ..Disk::default() };
@@ -53,13 +53,13 @@ pub(crate) fn member(count: u64, log: &[(u64, u64)]) -> Disk {
     disk
 }
 
-/// Has the disk hold this promise.
+/// Puts this promise on the disk.
 pub(crate) fn promise(disk: &mut Disk, epoch: u64, leader: u64) {
     disk.hard.accepted_epoch = Epoch(epoch);
     disk.hard.accepted_leader = (epoch > 0).then_some(NodeId(leader));
 }
 
-/// What a voter that looks says: it backs `candidate`, which has no history, in this round.
+/// The vote of a looking voter for `candidate`, which has no history, in this round.
 pub(crate) fn vote(sender: u64, candidate: u64, round: u64) -> Vote {
     Vote {
         ensemble: Some(HOME),
@@ -75,7 +75,7 @@ pub(crate) fn vote(sender: u64, candidate: u64, round: u64) -> Vote {
     }
 }
 
-/// What an established leader says.
+/// The vote of an established leader.
 pub(crate) fn leads(sender: u64, epoch: u64, round: u64) -> Vote {
     let vote = vote(sender, sender, round);
     Vote { state: VoteState::Leading, established: Some(Epoch(epoch)), ..vote }
@@ -89,7 +89,7 @@ pub(crate) struct Solo {
     now: Ticks,
     next_link: u64,
     sequence: u64,
-    /// What it said when it was started.
+    /// The effects of the start.
     pub(crate) first: Vec<Effect>,
 }
 
@@ -123,20 +123,20 @@ impl Solo {
         effects
     }
 
-    /// So many microseconds later.
+    /// Advances the time and delivers a tick.
     pub(crate) fn after(&mut self, micros: u64) -> Vec<Effect> {
         self.now = self.now.plus(micros);
         self.step(vec![Event::Tick])
     }
 
-    /// The process ends, and what was not durable is gone; it is started again.
+    /// Restarts the process; writes that were not durable are lost.
     pub(crate) fn restart(self, bounds: Bounds) -> Solo {
         let mut disk = self.disk;
         disk.crash();
         Solo::new(self.me, self.count, disk, bounds)
     }
 
-    /// Everything written is durable.
+    /// Makes all writes durable.
     pub(crate) fn persist(&mut self) -> Vec<Effect> {
         let mut last = None;
         while let Some(token) = self.disk.persist() {
@@ -145,7 +145,7 @@ impl Solo {
         last.map_or_else(Vec::new, |token| self.step(vec![Event::Persisted(token)]))
     }
 
-    /// Makes the oldest write durable, and no other.
+    /// Makes only the oldest write durable.
     pub(crate) fn persist_one(&mut self) -> Vec<Effect> {
         let token = self.disk.persist();
         token.map_or_else(Vec::new, |token| self.step(vec![Event::Persisted(token)]))
@@ -168,26 +168,26 @@ impl Solo {
         }
     }
 
-    /// Somebody connects, and says this of itself.
+    /// Accepts a connection and receives this Hello on it.
     pub(crate) fn accept_as(&mut self, hello: Hello) -> (LinkId, Vec<Effect>) {
         let link = self.link();
         self.step(vec![Event::Accepted { link }]);
         (link, self.receive(link, Message::Hello(hello)))
     }
 
-    /// Somebody connects, and says nothing yet.
-    pub(crate) fn accept_silent(&mut self) -> LinkId {
+    /// Accepts a connection without a Hello.
+    pub(crate) fn accept_without_hello(&mut self) -> LinkId {
         let link = self.link();
         self.step(vec![Event::Accepted { link }]);
         link
     }
 
-    /// A member connects.
+    /// Accepts a connection of a member.
     pub(crate) fn accept(&mut self, node: u64) -> LinkId {
         self.accept_as(self.hello(node)).0
     }
 
-    /// The connection that the node asked for stands; nothing was said on it.
+    /// Opens the connection that the node requested; nothing was received on it.
     pub(crate) fn connected(&mut self, node: u64) -> LinkId {
         let link = self.link();
         self.step(vec![Event::Connected { peer: NodeId(node), link }]);
@@ -202,7 +202,7 @@ impl Solo {
         self.step(vec![Event::Message { link, message }])
     }
 
-    /// A datagram, newer than all before.
+    /// Receives a vote with the next sequence number.
     pub(crate) fn receive_vote(&mut self, vote: Vote) -> Vec<Effect> {
         self.sequence += 1;
         let sequence = self.sequence;
@@ -218,9 +218,9 @@ impl Solo {
         self.zab.role()
     }
 
-    /// All others back it in its first round, and it is about to lead.
+    /// Elects the node in its first round, with the votes of all others.
     pub(crate) fn elected(&mut self) -> Vec<Effect> {
-        let round = rounds(&self.first).last().copied().expect("it looks");
+        let round = rounds(&self.first).last().copied().expect("a looking node sends votes");
         let (me, mut effects) = (self.me, Vec::new());
         for node in (1..=self.count).filter(|node| *node != me) {
             effects = self.receive_vote(vote(node, me, round));
@@ -229,23 +229,23 @@ impl Solo {
         effects
     }
 
-    /// It is elected, has the promises of these voters, and has promised itself; they are asked for the epoch.
-    pub(crate) fn gathers(&mut self, peers: &[u64]) -> Vec<LinkId> {
+    /// Elects the node; these voters have sent FollowerEpoch, its own promise is durable, and NewEpoch was sent.
+    pub(crate) fn discovering(&mut self, peers: &[u64]) -> Vec<LinkId> {
         self.elected();
         let links: Vec<LinkId> = peers.iter().map(|node| self.accept(*node)).collect();
         for link in &links {
-            self.receive(*link, Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 });
+            self.receive(*link, promised(0));
         }
         self.persist();
         links
     }
 
-    /// The epoch that it leads, or is about to.
+    /// The epoch of its leadership, established or not.
     pub(crate) fn epoch(&self) -> Epoch {
         self.disk.hard.accepted_epoch
     }
 
-    /// What a follower with the same history as this node answers to NewEpoch.
+    /// The AckEpoch of a follower with the same history as this node.
     pub(crate) fn ack_epoch(&self) -> Message {
         let last = self.disk.last();
         Message::AckEpoch {
@@ -257,9 +257,9 @@ impl Solo {
         }
     }
 
-    /// It synchronises these voters, which hold all that it holds, and has not heard of any that this is done.
-    pub(crate) fn synchronises(&mut self, peers: &[u64]) -> Vec<LinkId> {
-        let links = self.gathers(peers);
+    /// Lets the node synchronise these voters, which have the same history; none has sent AckNewLeader.
+    pub(crate) fn synchronising(&mut self, peers: &[u64]) -> Vec<LinkId> {
+        let links = self.discovering(peers);
         for link in &links {
             self.receive(*link, self.ack_epoch());
         }
@@ -267,9 +267,9 @@ impl Solo {
         links
     }
 
-    /// It is established, with these voters up to date, and everything is durable.
+    /// Establishes the node as leader; these voters are up to date, and everything is durable.
     pub(crate) fn established(&mut self, peers: &[u64]) -> Vec<LinkId> {
-        let links = self.synchronises(peers);
+        let links = self.synchronising(peers);
         let (epoch, last) = (self.epoch(), self.disk.last());
         for link in &links {
             self.receive(*link, Message::AckNewLeader { epoch, last });
@@ -279,7 +279,7 @@ impl Solo {
         links
     }
 
-    /// It follows `leader` in this epoch, which it has promised and acknowledged.
+    /// Lets the node follow `leader` in this epoch, until it has sent AckEpoch.
     pub(crate) fn acknowledged(&mut self, leader: u64, epoch: u64) -> LinkId {
         self.receive_vote(leads(leader, epoch, 1));
         let link = self.connected(leader);
@@ -289,7 +289,7 @@ impl Solo {
         link
     }
 
-    /// It is up to date with `leader` in this epoch; it had everything.
+    /// Lets the node follow `leader` in this epoch until it serves; their histories are equal.
     pub(crate) fn serves(&mut self, leader: u64, epoch: u64) -> LinkId {
         let link = self.acknowledged(leader, epoch);
         let (epoch, base) = (Epoch(epoch), self.disk.last());
@@ -302,7 +302,7 @@ impl Solo {
         link
     }
 
-    /// It applies what it must have applied before it serves, if it does not serve yet.
+    /// Applies what must be applied before the node serves, if it does not serve yet.
     fn apply(&mut self) {
         let serves = matches!(
             self.role(),
@@ -314,7 +314,26 @@ impl Solo {
     }
 }
 
-/// What was sent on this connection.
+/// A FollowerEpoch with this promise.
+pub(crate) fn promised(accepted: u64) -> Message {
+    Message::FollowerEpoch { accepted: Epoch(accepted), config_version: 0 }
+}
+
+/// The AckEpoch of a follower without log entries.
+pub(crate) fn ack_epoch_of_empty_log(epoch: Epoch) -> Message {
+    let (last, oldest, boundaries) = (Zxid::ZERO, Zxid::ZERO, Vec::new());
+    Message::AckEpoch { epoch, current: Epoch(0), last, oldest, boundaries }
+}
+
+/// The counter through which entries may be applied, if it was raised.
+pub(crate) fn applies(effects: &[Effect]) -> Option<u64> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Commit { counter } => Some(*counter),
+        _ => None,
+    })
+}
+
+/// The messages sent on this connection.
 pub(crate) fn sent(effects: &[Effect], link: LinkId) -> Vec<Message> {
     let on = |effect: &Effect| match effect {
         Effect::Send { link: to, message } if *to == link => Some(message.clone()),
@@ -332,7 +351,7 @@ pub(crate) fn refuses(effects: &[Effect], link: LinkId, reason: Reason) -> bool 
     sent(effects, link).contains(&Message::Refuse(reason)) && closes(effects, link)
 }
 
-/// The votes sent, with whom they were sent to.
+/// The votes sent, and their receivers.
 pub(crate) fn votes(effects: &[Effect]) -> Vec<(u64, Vote)> {
     let datagram = |effect: &Effect| match effect {
         Effect::Datagram { to, vote } => Some((to.0, vote.clone())),
@@ -341,26 +360,26 @@ pub(crate) fn votes(effects: &[Effect]) -> Vec<(u64, Vote)> {
     effects.iter().filter_map(datagram).collect()
 }
 
-/// To whom votes were sent.
-pub(crate) fn asked(effects: &[Effect]) -> Vec<u64> {
+/// The receivers of votes.
+pub(crate) fn vote_receivers(effects: &[Effect]) -> Vec<u64> {
     votes(effects).into_iter().map(|(to, _)| to).collect()
 }
 
-/// The rounds that votes name.
+/// The rounds of the votes sent.
 pub(crate) fn rounds(effects: &[Effect]) -> Vec<u64> {
     votes(effects).into_iter().map(|(_, vote)| vote.round.0).collect()
 }
 
-/// Why the node looks for a leader now, if it began to.
-pub(crate) fn looks(effects: &[Effect]) -> Option<&'static str> {
+/// The reason for which the node began to look for a leader, if it did.
+pub(crate) fn looking(effects: &[Effect]) -> Option<&'static str> {
     effects.iter().find_map(|effect| match effect {
         Effect::Notice(Notice::Looking { why, .. }) => Some(*why),
         _ => None,
     })
 }
 
-/// The followers lost, and why.
-pub(crate) fn losses(effects: &[Effect]) -> Vec<(u64, &'static str)> {
+/// The lost followers, and the reasons.
+pub(crate) fn lost_followers(effects: &[Effect]) -> Vec<(u64, &'static str)> {
     let lost = |effect: &Effect| match effect {
         Effect::Notice(Notice::LostFollower { peer, why }) => Some((peer.0, *why)),
         _ => None,
@@ -368,7 +387,7 @@ pub(crate) fn losses(effects: &[Effect]) -> Vec<(u64, &'static str)> {
     effects.iter().filter_map(lost).collect()
 }
 
-/// Whom the node dials.
+/// The nodes dialled.
 pub(crate) fn dials(effects: &[Effect]) -> Vec<u64> {
     let dial = |effect: &Effect| match effect {
         Effect::Connect { peer } => Some(peer.0),
@@ -378,7 +397,7 @@ pub(crate) fn dials(effects: &[Effect]) -> Vec<u64> {
 }
 
 /// The reason to stop, if there was one.
-pub(crate) fn stops(effects: &[Effect]) -> Option<String> {
+pub(crate) fn stop_reason(effects: &[Effect]) -> Option<String> {
     effects.iter().find_map(|effect| match effect {
         Effect::Stop(why) => Some(why.clone()),
         _ => None,

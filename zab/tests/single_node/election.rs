@@ -1,43 +1,44 @@
-//! A node that looks for a leader: whom it believes, how long it waits, how often it asks.
+//! A node that looks for a leader: which votes count, how long it waits, how often it sends its vote.
 
 use gometa_zab::{
     Bounds, Candidate, EnsembleId, Epoch, Incarnation, Message, NodeId, Notice, Role, Vote, VoteState, Zxid,
 };
 
 use super::solo::{
-    ELECTION, HOME, MS, Solo, asked, dials, leads, looks, member, promise, rounds, vote, votes, zxid,
+    ELECTION, HOME, MS, Solo, dials, leads, looking, member, promise, rounds, vote, vote_receivers, votes,
+    zxid,
 };
 
 fn node() -> Solo {
     Solo::new(3, 3, member(3, &[]), Bounds::default())
 }
 
-fn of_five() -> Solo {
+fn one_of_five() -> Solo {
     Solo::new(3, 5, member(5, &[]), Bounds::default())
 }
 
-/// The round that the node begins with.
+/// The first round of the node.
 fn round(solo: &Solo) -> u64 {
     rounds(&solo.first)[0]
 }
 
-/// Whom the node backs, as it tells the others.
-fn backs(effects: &[gometa_zab::Effect]) -> Vec<u64> {
+/// The candidates of the votes sent.
+fn voted_for(effects: &[gometa_zab::Effect]) -> Vec<u64> {
     votes(effects).iter().map(|(_, vote)| vote.candidate.node.0).collect()
 }
 
 #[test]
 fn a_vote_is_sent_again_after_a_wait_that_doubles_with_jitter() {
-    // Rule 3: 20 ms at first, a quarter of jitter at most, half an election timeout in the end.
+    // Rule 3: from 20 ms to half an election timeout, plus at most a quarter of jitter.
     let mut solo = node();
-    assert_eq!(asked(&solo.first), [1, 2]);
+    assert_eq!(vote_receivers(&solo.first), [1, 2]);
     let mut gaps = Vec::new();
     let mut gap = 0;
     while gaps.len() < 12 {
         gap += 1;
-        let said = solo.after(MS / 4);
-        if !asked(&said).is_empty() {
-            assert_eq!(asked(&said), [1, 2]);
+        let effects = solo.after(MS / 4);
+        if !vote_receivers(&effects).is_empty() {
+            assert_eq!(vote_receivers(&effects), [1, 2]);
             gaps.push(gap * MS / 4);
             gap = 0;
         }
@@ -49,27 +50,24 @@ fn a_vote_is_sent_again_after_a_wait_that_doubles_with_jitter() {
     }
     let late = &gaps[5..];
     assert!(late.iter().any(|gap| gap != &late[0]), "not all of {late:?} are equal");
-    assert!(
-        late.iter().any(|gap| *gap > ELECTION / 2 + 10 * MS),
-        "the jitter is more than nothing: {late:?}"
-    );
+    assert!(late.iter().any(|gap| *gap > ELECTION / 2 + 10 * MS), "there is jitter: {late:?}");
 }
 
 #[test]
-fn a_round_of_which_everyone_was_heard_ends_at_once() {
+fn a_round_with_the_votes_of_all_voters_ends_at_once() {
     let mut solo = node();
     let round = round(&solo);
     solo.receive_vote(vote(1, 3, round));
-    assert_eq!(solo.role(), Role::Looking, "a quorum; the third may know better");
-    let said = solo.receive_vote(vote(2, 1, round));
+    assert_eq!(solo.role(), Role::Looking, "a quorum; the third may have a better vote");
+    let effects = solo.receive_vote(vote(2, 1, round));
     assert_eq!(solo.role(), Role::Leading { established: None });
-    assert!(said.iter().any(|effect| {
+    assert!(effects.iter().any(|effect| {
         matches!(effect, gometa_zab::Effect::Notice(Notice::Elected { leader: NodeId(3), .. }))
     }));
 }
 
 #[test]
-fn a_quorum_waits_a_moment_for_a_better_vote() {
+fn a_quorum_waits_briefly_for_a_better_vote() {
     // Rule 5: 25 ms.
     let mut solo = node();
     let round = round(&solo);
@@ -82,18 +80,18 @@ fn a_quorum_waits_a_moment_for_a_better_vote() {
 }
 
 #[test]
-fn a_strictly_better_vote_begins_the_wait_anew_and_an_equal_one_does_not() {
-    let mut solo = of_five();
+fn a_strictly_better_vote_restarts_the_wait_and_an_equal_one_does_not() {
+    let mut solo = one_of_five();
     let round = round(&solo);
     solo.receive_vote(vote(1, 4, round));
-    assert_eq!(backs(&solo.receive_vote(vote(2, 4, round))), [] as [u64; 0], "told once");
+    assert_eq!(voted_for(&solo.receive_vote(vote(2, 4, round))), [] as [u64; 0], "sent once");
     solo.after(20 * MS);
     let better = Vote {
         candidate: Candidate { last: zxid(1, 1), ..vote(5, 5, round).candidate },
         ..vote(5, 5, round)
     };
-    assert_eq!(backs(&solo.receive_vote(better.clone())), [5; 4]);
-    assert_eq!(backs(&solo.receive_vote(better.clone())), [] as [u64; 0]);
+    assert_eq!(voted_for(&solo.receive_vote(better.clone())), [5; 4]);
+    assert_eq!(voted_for(&solo.receive_vote(better.clone())), [] as [u64; 0]);
     solo.receive_vote(Vote { sender: NodeId(1), incarnation: Incarnation(1), ..better.clone() });
     solo.after(20 * MS);
     assert_eq!(solo.role(), Role::Looking);
@@ -102,8 +100,8 @@ fn a_strictly_better_vote_begins_the_wait_anew_and_an_equal_one_does_not() {
 }
 
 #[test]
-fn a_quorum_that_falls_apart_waits_anew() {
-    let mut solo = of_five();
+fn a_lost_quorum_restarts_the_wait() {
+    let mut solo = one_of_five();
     let round = round(&solo);
     solo.receive_vote(vote(1, 3, round));
     solo.receive_vote(vote(2, 3, round));
@@ -118,15 +116,15 @@ fn a_quorum_that_falls_apart_waits_anew() {
 }
 
 #[test]
-fn a_later_round_is_taken_over_and_what_was_counted_is_forgotten() {
+fn a_later_round_is_adopted_and_earlier_votes_are_discarded() {
     // Rule 4.
-    let mut solo = of_five();
+    let mut solo = one_of_five();
     let round = round(&solo);
     solo.receive_vote(vote(1, 3, round));
     solo.after(600 * MS);
-    let said = solo.receive_vote(vote(2, 3, round + 3));
-    assert_eq!(rounds(&said), [round + 3; 4]);
-    assert!(!asked(&solo.after(25 * MS)).is_empty(), "it asks as often as in a first round");
+    let effects = solo.receive_vote(vote(2, 3, round + 3));
+    assert_eq!(rounds(&effects), [round + 3; 4]);
+    assert!(!vote_receivers(&solo.after(25 * MS)).is_empty(), "it sends votes as often as in a first round");
     solo.after(30 * MS);
     assert_eq!(solo.role(), Role::Looking, "the vote of the older round is not counted");
     solo.receive_vote(vote(1, 3, round + 3));
@@ -139,20 +137,24 @@ fn an_earlier_round_is_answered_and_not_counted() {
     let mut solo = node();
     let round = round(&solo);
     solo.receive_vote(vote(1, 1, round + 5));
-    let said = solo.receive_vote(vote(2, 3, round));
+    let effects = solo.receive_vote(vote(2, 3, round));
     assert_eq!(
-        votes(&said).iter().map(|(to, vote)| (*to, vote.round.0)).collect::<Vec<_>>(),
+        votes(&effects).iter().map(|(to, vote)| (*to, vote.round.0)).collect::<Vec<_>>(),
         [(2, round + 5)]
     );
     solo.after(30 * MS);
     assert_eq!(solo.role(), Role::Looking);
     let settled = Vote { state: VoteState::Following, ..vote(2, 1, round) };
-    assert_eq!(asked(&solo.receive_vote(settled)), [] as [u64; 0], "who does not look is not answered");
+    assert_eq!(
+        vote_receivers(&solo.receive_vote(settled)),
+        [] as [u64; 0],
+        "a node that does not look is not answered"
+    );
 }
 
 #[test]
 fn candidates_are_preferred_by_epoch_then_last_then_id() {
-    // Rule 2. The epoch is the current one, whatever epoch the last entry has.
+    // Rule 2. The epoch is the current epoch, not that of the last entry.
     let mut disk = member(3, &[(4, 3)]);
     promise(&mut disk, 9, 1);
     let mut solo = Solo::new(2, 3, disk, Bounds::default());
@@ -171,51 +173,51 @@ fn candidates_are_preferred_by_epoch_then_last_then_id() {
     for (epoch, last, candidate, better) in cases {
         let candidate = Candidate { epoch: Epoch(epoch), last, node: NodeId(candidate) };
         let sender = candidate.node.0;
-        let said = solo.receive_vote(Vote { candidate, ..vote(sender, sender, round) });
-        assert_eq!(!backs(&said).is_empty(), better, "{candidate:?}");
+        let effects = solo.receive_vote(Vote { candidate, ..vote(sender, sender, round) });
+        assert_eq!(!voted_for(&effects).is_empty(), better, "{candidate:?}");
     }
 }
 
 #[test]
-fn what_others_say_of_this_node_is_not_believed() {
+fn claims_of_other_nodes_about_this_nodes_history_are_ignored() {
     let mut solo = node();
     let round = round(&solo);
     let candidate = Candidate { epoch: Epoch(9), last: zxid(9, 9), node: NodeId(3) };
-    let said = solo.receive_vote(Vote { candidate, ..vote(1, 3, round) });
-    assert_eq!(asked(&said), [] as [u64; 0]);
-    let said = solo.receive_vote(Vote { candidate, ..vote(2, 3, round + 1) });
-    assert!(votes(&said).iter().all(|(_, vote)| vote.candidate.epoch == Epoch(0)));
+    let effects = solo.receive_vote(Vote { candidate, ..vote(1, 3, round) });
+    assert_eq!(vote_receivers(&effects), [] as [u64; 0]);
+    let effects = solo.receive_vote(Vote { candidate, ..vote(2, 3, round + 1) });
+    assert!(votes(&effects).iter().all(|(_, vote)| vote.candidate.epoch == Epoch(0)));
 }
 
 #[test]
-fn an_established_leader_is_followed_on_its_own_word_only() {
+fn an_established_leader_is_followed_on_its_own_vote_only() {
     // Rule 6.
     let round = 9;
-    let word = leads(1, 4, round);
+    let own = leads(1, 4, round);
     let cases = [
-        (Vote { state: VoteState::Following, ..word.clone() }, false),
+        (Vote { state: VoteState::Following, ..own.clone() }, false),
         (
             Vote {
                 sender: NodeId(2),
                 incarnation: Incarnation(2),
                 state: VoteState::Following,
-                ..word.clone()
+                ..own.clone()
             },
             false,
         ),
-        (Vote { sender: NodeId(2), incarnation: Incarnation(2), ..word.clone() }, false),
-        (Vote { incarnation: Incarnation(99), ..word.clone() }, false),
-        (word.clone(), true),
+        (Vote { sender: NodeId(2), incarnation: Incarnation(2), ..own.clone() }, false),
+        (Vote { incarnation: Incarnation(99), ..own.clone() }, false),
+        (own.clone(), true),
     ];
     for (vote, followed) in cases {
         let mut solo = node();
-        let said = solo.receive_vote(vote.clone());
-        assert_eq!(dials(&said), if followed { vec![1] } else { vec![] }, "{vote:?}");
+        let effects = solo.receive_vote(vote.clone());
+        assert_eq!(dials(&effects), if followed { vec![1] } else { vec![] }, "{vote:?}");
     }
 }
 
 #[test]
-fn who_only_seeks_is_not_counted() {
+fn votes_of_seeking_nodes_are_not_counted() {
     let mut solo = node();
     let round = round(&solo);
     solo.receive_vote(Vote { state: VoteState::Seeking, ..vote(1, 3, round) });
@@ -225,7 +227,7 @@ fn who_only_seeks_is_not_counted() {
 }
 
 #[test]
-fn a_node_without_a_vote_asks_and_elects_nobody() {
+fn a_node_without_a_vote_sends_votes_and_elects_no_leader() {
     let mut disk = member(3, &[]);
     if let Some(founding) = &mut disk.founding {
         founding.genesis.voters[2].incarnation = Some(Incarnation(99));
@@ -242,7 +244,7 @@ fn a_node_without_a_vote_asks_and_elects_nobody() {
 }
 
 #[test]
-fn a_datagram_is_looked_at_only_if_it_is_this_ensembles_and_names_its_members() {
+fn a_datagram_is_processed_only_if_it_is_of_this_ensemble_and_names_its_members() {
     // Rule 7.
     let other = Some(EnsembleId { id: 8, history: 1 });
     let next = Some(EnsembleId { history: 2, ..HOME });
@@ -257,7 +259,7 @@ fn a_datagram_is_looked_at_only_if_it_is_this_ensembles_and_names_its_members() 
         (Vote { sender: NodeId(7), incarnation: Incarnation(7), ..good.clone() }, 0),
         (Vote { candidate: Candidate { node: NodeId(7), ..good.candidate }, ..good.clone() }, 0),
     ];
-    for (vote, told) in cases {
+    for (vote, reported) in cases {
         let mut solo = node();
         let notices = |effects: &[gometa_zab::Effect]| {
             let foreign = |effect: &&gometa_zab::Effect| {
@@ -265,63 +267,65 @@ fn a_datagram_is_looked_at_only_if_it_is_this_ensembles_and_names_its_members() 
             };
             effects.iter().filter(foreign).count()
         };
-        let said = solo.receive_vote(vote.clone());
-        assert_eq!((asked(&said).len(), notices(&said)), (0, told), "{vote:?}");
-        assert_eq!(notices(&solo.receive_vote(vote)), 0, "once is enough");
-        assert!(!asked(&solo.receive_vote(good.clone())).is_empty(), "and its name is not silenced by it");
+        let effects = solo.receive_vote(vote.clone());
+        assert_eq!((vote_receivers(&effects).len(), notices(&effects)), (0, reported), "{vote:?}");
+        assert_eq!(notices(&solo.receive_vote(vote)), 0, "reported once");
+        assert!(
+            !vote_receivers(&solo.receive_vote(good.clone())).is_empty(),
+            "valid votes of that member still count"
+        );
     }
 }
 
 #[test]
-fn an_old_datagram_is_dropped_and_a_restart_begins_a_new_count() {
-    let hear = |solo: &mut Solo, boot: u64, sequence: u64, round: u64, stranger: bool| {
-        let incarnation = Incarnation(if stranger { 99 } else { 1 });
+fn an_old_datagram_is_dropped_and_a_restart_begins_a_new_sequence() {
+    let accepts = |solo: &mut Solo, boot: u64, sequence: u64, round: u64, unrecorded: bool| {
+        let incarnation = Incarnation(if unrecorded { 99 } else { 1 });
         let vote = Vote { boot, sequence, incarnation, ..vote(1, 1, round) };
-        !asked(&solo.step(vec![gometa_zab::Event::Datagram(vote)])).is_empty()
+        !vote_receivers(&solo.step(vec![gometa_zab::Event::Datagram(vote)])).is_empty()
     };
     let mut solo = node();
-    assert!(hear(&mut solo, 5, 10, 50, false));
-    assert!(!hear(&mut solo, 5, 10, 51, false), "again");
-    assert!(!hear(&mut solo, 5, 9, 51, false), "an earlier one");
-    assert!(!hear(&mut solo, 4, 99, 51, false), "one of an earlier life");
-    assert!(hear(&mut solo, 5, 11, 51, false));
-    assert!(hear(&mut solo, 6, 1, 52, false), "a new life begins at one");
-    // A stranger with its name does not silence it.
-    hear(&mut solo, 1 << 40, 1 << 40, 53, true);
-    assert!(hear(&mut solo, 6, 2, 54, false));
+    assert!(accepts(&mut solo, 5, 10, 50, false));
+    assert!(!accepts(&mut solo, 5, 10, 51, false), "repeated");
+    assert!(!accepts(&mut solo, 5, 9, 51, false), "an earlier sequence number");
+    assert!(!accepts(&mut solo, 4, 99, 51, false), "an earlier boot count");
+    assert!(accepts(&mut solo, 5, 11, 51, false));
+    assert!(accepts(&mut solo, 6, 1, 52, false), "a new boot starts at 1");
+    // Datagrams of the same id with another incarnation do not affect it.
+    accepts(&mut solo, 1 << 40, 1 << 40, 53, true);
+    assert!(accepts(&mut solo, 6, 2, 54, false));
 }
 
 #[test]
-fn a_candidate_that_cannot_be_followed_three_times_is_left_out_for_a_while() {
-    // Rule 8: two election timeouts.
+fn a_candidate_that_fails_three_times_is_excluded_for_two_election_timeouts() {
+    // Rule 8.
     let mut solo = node();
     let attempt = |solo: &mut Solo| {
-        let word = leads(1, 4, 1);
-        assert_eq!(dials(&solo.receive_vote(word)), [1]);
+        assert_eq!(dials(&solo.receive_vote(leads(1, 4, 1))), [1]);
         solo.connect_failed(1);
         solo.after(20 * MS);
         solo.connect_failed(1);
         solo.after(20 * MS);
-        assert_eq!(looks(&solo.connect_failed(1)), Some("the leader is unreachable"));
+        assert_eq!(looking(&solo.connect_failed(1)), Some("the leader is unreachable"));
     };
     attempt(&mut solo);
     attempt(&mut solo);
     attempt(&mut solo);
     assert_eq!(dials(&solo.receive_vote(leads(1, 4, 1))), [] as [u64; 0]);
-    // Nor is it voted for, though it is the best; its sender is heard all the same.
+    // No vote is cast for it although it is the best candidate; its own votes still count.
     let round = rounds(&solo.after(ELECTION))[0];
     let best = Vote {
         candidate: Candidate { last: zxid(4, 1), ..vote(1, 1, round).candidate },
         ..vote(1, 1, round)
     };
-    assert_eq!(backs(&solo.receive_vote(best.clone())), [] as [u64; 0]);
+    assert_eq!(voted_for(&solo.receive_vote(best.clone())), [] as [u64; 0]);
     let later = Vote { round: gometa_zab::Round(round + 1), ..best.clone() };
-    assert_eq!(backs(&solo.receive_vote(later)), [3, 3]);
+    assert_eq!(voted_for(&solo.receive_vote(later)), [3, 3]);
     assert_eq!(dials(&solo.after(ELECTION - 1)), [] as [u64; 0]);
     assert_eq!(dials(&solo.receive_vote(leads(1, 4, 1))), [] as [u64; 0]);
     solo.after(1);
-    assert_eq!(dials(&solo.receive_vote(leads(1, 4, 1))), [1], "a new chance");
-    // It takes three failures again.
+    assert_eq!(dials(&solo.receive_vote(leads(1, 4, 1))), [1], "no longer excluded");
+    // Three more failures are needed to exclude it again.
     solo.connect_failed(1);
     solo.after(20 * MS);
     solo.connect_failed(1);
@@ -331,7 +335,7 @@ fn a_candidate_that_cannot_be_followed_three_times_is_left_out_for_a_while() {
 }
 
 #[test]
-fn one_that_was_followed_well_begins_with_a_clean_slate() {
+fn the_failures_of_a_candidate_are_reset_when_it_was_followed() {
     let mut solo = node();
     for _ in 0..2 {
         solo.receive_vote(leads(1, 4, 1));
@@ -341,7 +345,7 @@ fn one_that_was_followed_well_begins_with_a_clean_slate() {
         }
     }
     let link = solo.serves(1, 4);
-    assert!(looks(&solo.step(vec![gometa_zab::Event::Closed { link }])).is_some());
+    assert!(looking(&solo.step(vec![gometa_zab::Event::Closed { link }])).is_some());
     for _ in 0..2 {
         assert_eq!(dials(&solo.receive_vote(leads(1, 4, 1))), [1]);
         for _ in 0..3 {
@@ -353,42 +357,42 @@ fn one_that_was_followed_well_begins_with_a_clean_slate() {
 }
 
 #[test]
-fn a_leader_that_says_it_does_not_lead_is_not_to_blame() {
+fn a_leader_that_answers_not_leading_is_not_counted_as_failed() {
     let mut solo = node();
     for _ in 0..5 {
         assert_eq!(dials(&solo.receive_vote(leads(1, 4, 1))), [1]);
         let link = solo.connected(1);
         solo.receive(link, Message::Hello(gometa_zab::Hello { expected: None, ..solo.hello(1) }));
-        let said = solo.receive(link, Message::Refuse(gometa_zab::Reason::NotLeading));
-        assert_eq!(looks(&said), Some("the chosen leader does not lead"));
+        let effects = solo.receive(link, Message::Refuse(gometa_zab::Reason::NotLeading));
+        assert_eq!(looking(&effects), Some("the chosen leader does not lead"));
     }
 }
 
 #[test]
-fn what_becomes_durable_while_looking_is_told_with_the_next_vote() {
+fn an_entry_that_becomes_durable_while_looking_is_in_the_next_vote() {
     // Rule 2: durable values only, and the latest of them.
     let mut solo = node();
     let link = solo.serves(1, 1);
     let entries = vec![super::solo::entry(1, 1, 100)];
     solo.receive(link, Message::Propose { epoch: Epoch(1), previous: Zxid::ZERO, entries, commit: 0 });
-    let said = solo.step(vec![gometa_zab::Event::Closed { link }]);
-    let tells = |effects: &[gometa_zab::Effect]| votes(effects)[0].1.candidate.last;
-    assert_eq!(tells(&said), Zxid::ZERO);
+    let effects = solo.step(vec![gometa_zab::Event::Closed { link }]);
+    let last_in_vote = |effects: &[gometa_zab::Effect]| votes(effects)[0].1.candidate.last;
+    assert_eq!(last_in_vote(&effects), Zxid::ZERO);
     solo.persist();
-    assert_eq!(tells(&solo.after(25 * MS)), zxid(1, 1));
+    assert_eq!(last_in_vote(&solo.after(25 * MS)), zxid(1, 1));
 }
 
 #[test]
-fn a_far_round_is_approached_in_steps_and_its_vote_counts() {
+fn a_distant_round_is_approached_in_steps_and_its_vote_counts() {
     // Rule 7.
     let bounds = Bounds { round_jump_max: 100, ..Bounds::default() };
     let mut solo = Solo::new(3, 3, member(3, &[]), bounds);
     let round = round(&solo);
-    let said = solo.receive_vote(vote(1, 3, 1 << 40));
-    assert_eq!(rounds(&said), [round + 100; 2]);
+    let effects = solo.receive_vote(vote(1, 3, 1 << 40));
+    assert_eq!(rounds(&effects), [round + 100; 2]);
     solo.after(25 * MS);
     assert_eq!(solo.role(), Role::Leading { established: None });
-    // A leader's round is taken over in the same way.
+    // A leader's round is adopted in the same way.
     let mut solo = Solo::new(3, 3, member(3, &[]), bounds);
     let link = {
         solo.receive_vote(leads(1, 4, 1 << 40));

@@ -1,15 +1,8 @@
-//! When a node serves, and what it applies before (rules 19 and 20).
+//! The start of serving, and what is applied before it (rules 19 and 20).
 
 use gometa_zab::{Bounds, Effect, Epoch, Event, Message, NodeId, Notice, Role, Zxid};
 
-use super::solo::{Solo, entry, member, sent, zxid};
-
-fn applies(effects: &[Effect]) -> Option<u64> {
-    effects.iter().find_map(|effect| match effect {
-        Effect::Commit { counter } => Some(*counter),
-        _ => None,
-    })
-}
+use super::solo::{Solo, ack_epoch_of_empty_log, applies, entry, member, sent, zxid};
 
 fn is_up_to_date(effects: &[Effect]) -> bool {
     effects.iter().any(|effect| matches!(effect, Effect::Notice(Notice::UpToDate { .. })))
@@ -19,7 +12,7 @@ const FOLLOWING: Role = Role::Following { leader: NodeId(3), established: Some(E
 const JOINING: Role = Role::Following { leader: NodeId(3), established: None };
 
 #[test]
-fn a_follower_serves_when_it_has_applied_what_up_to_date_said() {
+fn a_follower_serves_when_it_has_applied_the_commit_index_of_up_to_date() {
     let mut solo = Solo::new(1, 3, member(3, &[(4, 3)]), Bounds::default());
     let link = solo.acknowledged(3, 5);
     let epoch = Epoch(5);
@@ -34,7 +27,7 @@ fn a_follower_serves_when_it_has_applied_what_up_to_date_said() {
     let effects = solo.step(vec![Event::Applied { counter: 3 }]);
     assert_eq!((solo.role(), is_up_to_date(&effects)), (FOLLOWING, true));
     assert!(effects.contains(&Effect::Role(FOLLOWING)));
-    // What is committed later does not change that, and it is said once.
+    // Later commits do not change that, and it is reported once.
     let effects = solo.receive(link, Message::Heartbeat { epoch, id: 1, commit: 3 });
     assert_eq!((solo.role(), is_up_to_date(&effects)), (FOLLOWING, false));
 }
@@ -42,7 +35,7 @@ fn a_follower_serves_when_it_has_applied_what_up_to_date_said() {
 #[test]
 fn a_leader_serves_when_it_has_applied_its_initial_history() {
     let mut solo = Solo::new(3, 3, member(3, &[(4, 3)]), Bounds::default());
-    let links = solo.synchronises(&[1]);
+    let links = solo.synchronising(&[1]);
     let (epoch, last) = (solo.epoch(), solo.disk.last());
     let effects = solo.receive(links[0], Message::AckNewLeader { epoch, last });
     assert_eq!(applies(&effects), Some(3));
@@ -53,11 +46,11 @@ fn a_leader_serves_when_it_has_applied_its_initial_history() {
 }
 
 #[test]
-fn a_follower_applies_what_is_committed_while_it_is_streamed_to() {
+fn a_follower_applies_committed_entries_while_it_synchronises() {
     let mut solo = Solo::new(1, 3, member(3, &[(4, 2)]), Bounds::default());
     let link = solo.acknowledged(3, 5);
     let epoch = Epoch(5);
-    // Nothing is believed before the Diff: what is committed there may not be what stands here.
+    // A commit index is ignored before Diff: the entries of this log may differ from the leader's.
     assert_eq!(applies(&solo.receive(link, Message::Heartbeat { epoch, id: 1, commit: 2 })), None);
     assert_eq!(applies(&solo.receive(link, Message::Commit { epoch, commit: 2 })), None);
     assert_eq!(applies(&solo.receive(link, Message::Diff { epoch, base: zxid(4, 1) })), None);
@@ -82,17 +75,11 @@ fn a_follower_applies_what_is_committed_while_it_is_streamed_to() {
 }
 
 #[test]
-fn only_an_established_leader_says_what_is_committed() {
+fn only_an_established_leader_sends_a_commit_index() {
     let mut solo = Solo::new(3, 3, member(3, &[(4, 3)]), Bounds::default());
-    let links = solo.gathers(&[1, 2]);
+    let links = solo.discovering(&[1, 2]);
     let epoch = solo.epoch();
-    let behind = Message::AckEpoch {
-        epoch,
-        current: Epoch(0),
-        last: Zxid::ZERO,
-        oldest: Zxid::ZERO,
-        boundaries: Vec::new(),
-    };
+    let behind = ack_epoch_of_empty_log(epoch);
     let commits = |messages: Vec<Message>| -> Vec<u64> {
         messages
             .iter()
@@ -118,5 +105,9 @@ fn only_an_established_leader_says_what_is_committed() {
     assert_eq!(commits(sent(&solo.after(100_000), links[1])), [0]);
     let last = solo.disk.last();
     solo.receive(links[0], Message::AckNewLeader { epoch, last });
-    assert_eq!(commits(sent(&solo.after(100_000), links[1])), [3], "still streamed to, it may apply");
+    assert_eq!(
+        commits(sent(&solo.after(100_000), links[1])),
+        [3],
+        "it may apply while it still synchronises"
+    );
 }

@@ -1,4 +1,4 @@
-//! Bytes made to hurt: large, and larger once decoded.
+//! Limits: input that is large, or that would be larger once decoded.
 
 use bytes::{Bytes, BytesMut};
 use gometa_codec::{
@@ -15,7 +15,7 @@ use prost::{
 
 use crate::round_trips::frame;
 
-/// Sub-messages in each other, by field number, the innermost made of one element again and again.
+/// Nested sub-messages, by field number; the innermost consists of one element, repeated.
 fn nested(path: &[u32], element: &[u8], length: usize) -> Bytes {
     let mut inner = element.repeat(length / element.len());
     for &number in path.iter().rev() {
@@ -49,8 +49,8 @@ fn a_mebibyte_of_empty_elements_is_refused_before_it_is_decoded() {
 }
 
 #[test]
-fn as_many_empty_elements_as_pass_take_little_and_are_refused_for_what_they_say() {
-    // The heaviest element: 32,768 of them in 64 KiB are 4 MiB for the moment that it takes to refuse them.
+fn empty_elements_within_the_limit_take_little_memory_and_are_invalid() {
+    // The largest element: 32,768 of them in 64 KiB need 4 MiB until they are refused.
     assert!(PEER_ELEMENTS_MAX * size_of::<v1::Voter>().max(size_of::<v1::LogEntry>()) <= 4 << 20);
     let voters = message::decode(nested(&[2, 1], &empty(3), 2 * PEER_ELEMENTS_MAX));
     assert!(matches!(voters, Err(DecodeError::Invalid { .. })), "{voters:?}");
@@ -59,7 +59,7 @@ fn as_many_empty_elements_as_pass_take_little_and_are_refused_for_what_they_say(
 }
 
 #[test]
-fn a_founding_record_is_bounded_too() {
+fn the_elements_of_a_founding_record_are_bounded() {
     let genesis = empty(3).repeat(MEMBERS_MAX + 1);
     let mut body = vec![1];
     body.extend(genesis);
@@ -71,9 +71,9 @@ fn a_founding_record_is_bounded_too() {
 }
 
 #[test]
-fn deep_and_endless_bytes_are_refused() {
+fn groups_and_unterminated_fields_are_refused() {
     for bytes in [
-        // A field that claims more than there is, one of a group, one whose number does not end.
+        // A length beyond the end, groups in each other, a tag and a length without an end.
         &[0xaa, 1, 0xff, 0xff, 0xff, 0xff, 0x0f][..],
         &[0x0b; 1000],
         &[0xff; 1000],
@@ -103,7 +103,7 @@ fn entry(counter: u64, payload: Bytes) -> LogEntry {
 }
 
 #[test]
-fn the_largest_payload_passes_and_one_byte_more_does_not() {
+fn the_largest_payload_is_accepted_and_one_byte_more_is_not() {
     let largest = Bytes::from(vec![7; PAYLOAD_MAX]);
     let more = Bytes::from(vec![7; PAYLOAD_MAX + 1]);
     let refused = TooLarge { length: PAYLOAD_MAX + 1, max: PAYLOAD_MAX };
@@ -123,8 +123,8 @@ fn the_largest_payload_passes_and_one_byte_more_does_not() {
 }
 
 #[test]
-fn a_full_batch_of_empty_entries_passes() {
-    // The core counts an entry as its payload and 64 bytes: so many of them fill a batch of 1 MiB.
+fn a_full_batch_of_empty_entries_is_accepted() {
+    // zab counts 64 bytes for an entry in addition to its payload; these fill a batch of 1 MiB.
     let batch = (1 << 20) / entry(1, Bytes::new()).size();
     assert!(batch + 1 < ENTRIES_MAX);
     let entries: Vec<_> = (1..=batch as u64 + 1).map(|counter| entry(counter, Bytes::new())).collect();
@@ -138,20 +138,20 @@ fn payloads_are_not_copied() {
     let bytes = frame(&Message::Propose { epoch: Epoch(1), previous: Zxid::ZERO, entries, commit: 0 });
     let memory = bytes.as_ptr_range();
     let Ok(Message::Propose { entries, .. }) = message::decode(bytes.clone()) else {
-        panic!("what was written")
+        panic!("the encoded message")
     };
     assert!(entries.iter().all(|entry| memory.contains(&entry.payload.as_ptr())));
     let bytes = frame(&Message::Relay(vec![3; 1000].into()));
     let memory = bytes.as_ptr_range();
-    let Ok(Message::Relay(payload)) = message::decode(bytes.clone()) else { panic!("what was written") };
+    let Ok(Message::Relay(payload)) = message::decode(bytes.clone()) else { panic!("the encoded message") };
     assert!(memory.contains(&payload.as_ptr()));
 }
 
 #[test]
-fn fields_of_a_later_version_are_passed_over() {
+fn fields_of_a_later_version_are_ignored() {
     let message = Message::Heartbeat { epoch: Epoch(3), id: 4, commit: 5 };
     let mut body = v1::Heartbeat { epoch: 3, id: 4, commit: 5 }.encode_to_vec();
-    prost::encoding::string::encode(99, &"from the future".to_owned(), &mut body);
+    prost::encoding::string::encode(99, &"a later version".to_owned(), &mut body);
     let mut bytes = Vec::new();
     prost::encoding::bytes::encode(32, &body, &mut bytes);
     prost::encoding::uint64::encode(98, &7, &mut bytes);

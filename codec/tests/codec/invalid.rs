@@ -1,4 +1,4 @@
-//! Messages that are whole, and say what cannot be. Each starts from one that passes.
+//! Well-formed messages, votes and records with invalid values. Each differs from a valid one in one field.
 
 use bytes::Bytes;
 use gometa_codec::{
@@ -10,21 +10,21 @@ use gometa_proto::v1::{self, peer_frame::Body, vote_datagram::State};
 use gometa_zab::{Epoch, HardState, Kind, LogEntry, NodeId, Zxid};
 use prost::Message;
 
-/// What is changed, and the words in which that is refused.
+/// The expected error, and the change that causes it.
 type Change<T> = (&'static str, fn(&mut T));
 
 fn decode(body: Body) -> Result<gometa_zab::Message, DecodeError> {
     message::decode(v1::PeerFrame { body: Some(body) }.encode_to_vec().into())
 }
 
-/// The good one passes; each change makes it fail, and says so in these words.
-fn each<T: Clone>(good: T, body: impl Fn(T) -> Body, changes: &[Change<T>]) {
-    decode(body(good.clone())).expect("the good one passes");
-    for (words, change) in changes {
-        let mut bad = good.clone();
-        change(&mut bad);
-        let error = decode(body(bad)).expect_err(words);
-        assert_eq!(&error.to_string(), words);
+/// Decodes `valid`, which must succeed, and `valid` with each change, which must fail with its error.
+fn check_changes<T: Clone>(valid: T, body: impl Fn(T) -> Body, changes: &[Change<T>]) {
+    decode(body(valid.clone())).expect("the unchanged one is valid");
+    for (expected, change) in changes {
+        let mut invalid = valid.clone();
+        change(&mut invalid);
+        let error = decode(body(invalid)).expect_err(expected);
+        assert_eq!(&error.to_string(), expected);
         assert!(!error.is_newer());
     }
 }
@@ -46,7 +46,7 @@ fn genesis() -> v1::Genesis {
 }
 
 #[test]
-fn nothing_is_not_known() {
+fn an_empty_or_unknown_message_is_refused() {
     assert_eq!(message::decode(Bytes::new()), Err(DecodeError::UnknownMessage));
     let mut newer = Vec::new();
     prost::encoding::bytes::encode(77, &vec![1, 2, 3], &mut newer);
@@ -54,8 +54,8 @@ fn nothing_is_not_known() {
 }
 
 #[test]
-fn hello() {
-    let good = v1::PeerHello {
+fn hello_is_checked() {
+    let valid = v1::PeerHello {
         version: 1,
         node: 1,
         incarnation: id(),
@@ -66,8 +66,8 @@ fn hello() {
         addresses: Some(v1::PeerAddresses { message: "[::1]:5002".into(), ..Default::default() }),
         voters: vec![voter(1), voter(2)],
     };
-    each(
-        good,
+    check_changes(
+        valid,
         Body::Hello,
         &[
             ("version 0 is not known here", |hello| hello.version = 0),
@@ -80,13 +80,13 @@ fn hello() {
             ("history has no ensemble", |hello| hello.ensemble = Bytes::new()),
             ("addresses are missing", |hello| hello.addresses = None),
             ("message address is too long", |hello| {
-                hello.addresses.as_mut().expect("there").message = "a".repeat(ADDRESS_MAX + 1);
+                hello.addresses.as_mut().expect("present").message = "a".repeat(ADDRESS_MAX + 1);
             }),
             ("election address has characters that no address has", |hello| {
-                hello.addresses.as_mut().expect("there").election = "a\n2026 INFO all is well".into();
+                hello.addresses.as_mut().expect("present").election = "a\n2026 INFO all is well".into();
             }),
             ("request address has characters that no address has", |hello| {
-                hello.addresses.as_mut().expect("there").request = "\u{202e}:5003".into();
+                hello.addresses.as_mut().expect("present").request = "\u{202e}:5003".into();
             }),
             ("voters do not ascend", |hello| hello.voters.swap(0, 1)),
             ("voters do not ascend", |hello| hello.voters[1].node = 1),
@@ -108,35 +108,35 @@ fn hello() {
 }
 
 #[test]
-fn formation() {
+fn messages_of_formation_are_checked() {
     let changes: &[Change<Option<v1::Genesis>>] = &[
         ("genesis is missing", |genesis| *genesis = None),
-        ("genesis has no voters", |genesis| genesis.as_mut().expect("there").voters.clear()),
-        ("ensemble id is not 16 bytes long", |genesis| genesis.as_mut().expect("there").ensemble.clear()),
-        ("voters do not ascend", |genesis| genesis.as_mut().expect("there").voters.reverse()),
+        ("genesis has no voters", |genesis| genesis.as_mut().expect("present").voters.clear()),
+        ("ensemble id is not 16 bytes long", |genesis| genesis.as_mut().expect("present").ensemble.clear()),
+        ("voters do not ascend", |genesis| genesis.as_mut().expect("present").voters.reverse()),
         ("incarnation is not 16 bytes long", |genesis| {
-            genesis.as_mut().expect("there").voters[0].incarnation = vec![1].into();
+            genesis.as_mut().expect("present").voters[0].incarnation = vec![1].into();
         }),
     ];
-    each(Some(genesis()), |genesis| Body::Prepare(v1::Prepare { genesis }), changes);
-    each(Some(genesis()), |genesis| Body::Formed(v1::Formed { genesis }), changes);
+    check_changes(Some(genesis()), |genesis| Body::Prepare(v1::Prepare { genesis }), changes);
+    check_changes(Some(genesis()), |genesis| Body::Formed(v1::Formed { genesis }), changes);
     let none: &[Change<Bytes>] = &[("ensemble id is not 16 bytes long", |id| id.clear())];
-    each(id(), |ensemble| Body::Prepared(v1::Prepared { ensemble, history: 1 }), none);
-    each(id(), |ensemble| Body::Seal(v1::Seal { ensemble, history: 1 }), none);
+    check_changes(id(), |ensemble| Body::Prepared(v1::Prepared { ensemble, history: 1 }), none);
+    check_changes(id(), |ensemble| Body::Seal(v1::Seal { ensemble, history: 1 }), none);
 }
 
 #[test]
-fn discovery() {
-    let good = v1::FollowerEpoch { accepted_epoch: NUMBER_MAX, config_version: 0 };
-    each(
-        good,
+fn messages_of_discovery_are_checked() {
+    let valid = v1::FollowerEpoch { accepted_epoch: NUMBER_MAX, config_version: 0 };
+    check_changes(
+        valid,
         Body::Cepoch,
         &[
             ("accepted epoch is out of range", |cepoch| cepoch.accepted_epoch += 1),
             ("config version is out of range", |cepoch| cepoch.config_version = u64::MAX),
         ],
     );
-    each(
+    check_changes(
         v1::EpochMessage { epoch: NUMBER_MAX },
         Body::NewEpoch,
         &[
@@ -144,12 +144,12 @@ fn discovery() {
             ("epoch is out of range", |new_epoch| new_epoch.epoch += 1),
         ],
     );
-    each(
+    check_changes(
         v1::RefuseEpoch { accepted_epoch: 1, accepted_leader: 0 },
         Body::RefuseEpoch,
         &[("accepted epoch is out of range", |refuse| refuse.accepted_epoch = u64::MAX)],
     );
-    each(
+    check_changes(
         v1::Refuse { reason: 1 },
         Body::Refuse,
         &[
@@ -160,16 +160,16 @@ fn discovery() {
 }
 
 #[test]
-fn ack_epoch() {
-    let good = v1::AckEpoch {
+fn ack_epoch_is_checked() {
+    let valid = v1::AckEpoch {
         epoch: 9,
         current_epoch: 8,
         last: Some(zxid(7, 70)),
         oldest: Some(zxid(3, 10)),
         boundaries: vec![zxid(3, 20), zxid(5, 50), zxid(7, 70)],
     };
-    each(
-        good.clone(),
+    check_changes(
+        valid.clone(),
         Body::AckEpoch,
         &[
             ("epoch is zero", |ack| ack.epoch = 0),
@@ -191,13 +191,14 @@ fn ack_epoch() {
             ("boundaries are too many", |ack| ack.boundaries = vec![zxid(7, 70); BOUNDARIES_MAX + 1]),
         ],
     );
-    let empty = v1::AckEpoch { last: good.oldest, boundaries: Vec::new(), ..good.clone() };
-    decode(Body::AckEpoch(empty)).expect("a log that has nothing above its base");
-    let ahead = v1::AckEpoch { current_epoch: 2, ..good };
-    decode(Body::AckEpoch(ahead)).expect("an epoch behind the last entry, after a crash in mid-sync");
+    let empty = v1::AckEpoch { last: valid.oldest, boundaries: Vec::new(), ..valid.clone() };
+    decode(Body::AckEpoch(empty)).expect("a log without entries above its base");
+    let ahead = v1::AckEpoch { current_epoch: 2, ..valid };
+    decode(Body::AckEpoch(ahead))
+        .expect("a current epoch below that of the last entry, after a crash during synchronisation");
     let first =
         v1::AckEpoch { epoch: 1, last: Some(zxid(0, 0)), oldest: Some(zxid(0, 0)), ..Default::default() };
-    decode(Body::AckEpoch(first)).expect("a node that holds nothing");
+    decode(Body::AckEpoch(first)).expect("an empty log");
 }
 
 fn entries() -> Vec<v1::LogEntry> {
@@ -212,10 +213,10 @@ fn entries() -> Vec<v1::LogEntry> {
 }
 
 #[test]
-fn propose() {
-    let good = v1::Propose { epoch: 4, previous: Some(zxid(2, 10)), entries: entries(), commit: NUMBER_MAX };
-    each(
-        good,
+fn propose_is_checked() {
+    let valid = v1::Propose { epoch: 4, previous: Some(zxid(2, 10)), entries: entries(), commit: NUMBER_MAX };
+    check_changes(
+        valid,
         Body::Propose,
         &[
             ("epoch is zero", |propose| propose.epoch = 0),
@@ -242,7 +243,7 @@ fn propose() {
 }
 
 #[test]
-fn an_unknown_kind_or_level_is_passed_on_for_the_node_to_judge() {
+fn an_unknown_kind_or_level_is_decoded_and_left_to_the_node() {
     let propose = |change: fn(&mut Vec<v1::LogEntry>)| {
         let mut entries = entries();
         change(&mut entries);
@@ -257,28 +258,28 @@ fn an_unknown_kind_or_level_is_passed_on_for_the_node_to_judge() {
 }
 
 #[test]
-fn synchronisation_and_broadcast() {
+fn messages_of_synchronisation_and_broadcast_are_checked() {
     let changes: &[Change<v1::ZxidMessage>] = &[
         ("epoch is zero", |message| message.epoch = 0),
         ("epoch is out of range", |message| message.epoch = u64::MAX),
     ];
-    let good = v1::ZxidMessage { epoch: 4, zxid: Some(zxid(3, 30)) };
+    let valid = v1::ZxidMessage { epoch: 4, zxid: Some(zxid(3, 30)) };
     for body in [Body::Diff, Body::NewLeader, Body::AckNewLeader, Body::Ack, Body::Progress] {
-        each(good, body, changes);
+        check_changes(valid, body, changes);
         for zxid in [None, Some(zxid(5, 30)), Some(zxid(0, 30)), Some(zxid(3, u64::MAX))] {
-            let error = decode(body(v1::ZxidMessage { zxid, ..good })).expect_err("no zxid of this epoch");
+            let error = decode(body(v1::ZxidMessage { zxid, ..valid })).expect_err("an invalid zxid");
             assert!(matches!(error, DecodeError::Invalid { .. }), "{error}");
         }
-        decode(body(v1::ZxidMessage { zxid: Some(zxid(0, 0)), ..good })).expect("the genesis");
+        decode(body(v1::ZxidMessage { zxid: Some(zxid(0, 0)), ..valid })).expect("the zero zxid");
     }
     let changes: &[Change<v1::CommitMessage>] = &[
         ("epoch is zero", |message| message.epoch = 0),
         ("commit index is out of range", |message| message.commit = u64::MAX),
     ];
     for body in [Body::UpToDate, Body::Commit] {
-        each(v1::CommitMessage { epoch: 1, commit: 0 }, body, changes);
+        check_changes(v1::CommitMessage { epoch: 1, commit: 0 }, body, changes);
     }
-    each(
+    check_changes(
         v1::Heartbeat { epoch: 1, id: 1, commit: 1 },
         Body::Heartbeat,
         &[
@@ -287,7 +288,7 @@ fn synchronisation_and_broadcast() {
             ("commit index is out of range", |heartbeat| heartbeat.commit = u64::MAX),
         ],
     );
-    each(
+    check_changes(
         v1::HeartbeatAck { epoch: 1, id: 1 },
         Body::HeartbeatAck,
         &[
@@ -307,8 +308,8 @@ fn datagram(message: &v1::VoteDatagram) -> Vec<u8> {
 }
 
 #[test]
-fn votes() {
-    let good = v1::VoteDatagram {
+fn votes_are_checked() {
+    let valid = v1::VoteDatagram {
         ensemble: id(),
         history: 1,
         sender: 2,
@@ -323,9 +324,9 @@ fn votes() {
         candidate_last_counter: 6,
         established: Some(4),
         config_version: 0,
-        tag: Bytes::from_static(b"a tag is passed over"),
+        tag: Bytes::from_static(b"the tag is ignored"),
     };
-    vote::decode(&datagram(&good)).expect("the good one passes");
+    vote::decode(&datagram(&valid)).expect("the unchanged one is valid");
     let changes: &[Change<v1::VoteDatagram>] = &[
         ("ensemble id is not 16 bytes long", |vote| vote.ensemble = vec![1; 15].into()),
         ("history has no ensemble", |vote| vote.ensemble.clear()),
@@ -347,10 +348,10 @@ fn votes() {
         ("candidate's last zxid is neither the genesis nor an entry", |vote| vote.candidate_last_counter = 0),
         ("config version is out of range", |vote| vote.config_version = u64::MAX),
     ];
-    for (words, change) in changes {
-        let mut bad = good.clone();
-        change(&mut bad);
-        assert_eq!(&vote::decode(&datagram(&bad)).expect_err(words).to_string(), words);
+    for (expected, change) in changes {
+        let mut invalid = valid.clone();
+        change(&mut invalid);
+        assert_eq!(&vote::decode(&datagram(&invalid)).expect_err(expected).to_string(), expected);
     }
 }
 
@@ -364,14 +365,14 @@ fn record(context: &[u8], body: &[&[u8]]) -> Bytes {
 }
 
 #[test]
-fn hard_states() {
+fn hard_states_are_checked() {
     let decode = |accepted: u64, leader: u64, current: u64| {
         let body = [accepted.to_be_bytes(), leader.to_be_bytes(), current.to_be_bytes()].concat();
         storage::decode_hard_state(&record(b"gometa hard state", &[&body]))
     };
-    let good =
+    let valid =
         HardState { accepted_epoch: Epoch(3), accepted_leader: Some(NodeId(7)), current_epoch: Epoch(2) };
-    assert_eq!(decode(3, 7, 2), Ok(good));
+    assert_eq!(decode(3, 7, 2), Ok(valid));
     assert_eq!(decode(0, 0, 0), Ok(HardState::default()));
     for (accepted, leader, current) in [(3, 7, 4), (3, 0, 2), (0, 7, 0), (0, 0, 1), (u64::MAX, 7, 1)] {
         assert!(matches!(decode(accepted, leader, current), Err(DecodeError::Invalid { .. })));
@@ -383,7 +384,7 @@ fn hard_states() {
 }
 
 #[test]
-fn foundings() {
+fn foundings_are_checked() {
     let decode = |sealed: &[u8], genesis: v1::Genesis| {
         storage::decode_founding(&record(b"gometa founding", &[sealed, &genesis.encode_to_vec()]))
     };
@@ -395,15 +396,15 @@ fn foundings() {
 }
 
 #[test]
-fn log_entries() {
+fn log_entries_are_checked() {
     let decode = |counter: u64, epoch: u64, previous: u64, kind: u8, level: u32| {
         let body: [&[u8]; 4] = [&epoch.to_be_bytes(), &previous.to_be_bytes(), &[kind], &level.to_be_bytes()];
         storage::decode_log_entry(counter, record(&counter.to_be_bytes(), &body))
     };
     decode(1, 1, 0, 1, 1).expect("the first entry");
-    decode(9, 5, 5, 2, 1).expect("a later one");
+    decode(9, 5, 5, 2, 1).expect("a later entry");
     for (counter, epoch, previous, kind, level) in [
-        // The genesis is no entry; entries have an epoch; only the first follows the genesis.
+        // The zero zxid is not an entry; entries have an epoch; only the first one follows the zero zxid.
         (0, 0, 0, 1, 1),
         (0, 1, 0, 1, 1),
         (1, 0, 0, 1, 1),
@@ -426,13 +427,13 @@ fn log_entries() {
 
 #[test]
 #[should_panic(expected = "cannot follow")]
-fn a_gap_is_never_written() {
+fn encoding_an_entry_after_a_gap_panics() {
     let entry = LogEntry { zxid: Zxid::new(1, 3), kind: Kind::Command, level: 1, payload: Bytes::new() };
     storage::encode_log_entry(Zxid::new(1, 1), &entry);
 }
 
 #[test]
-fn what_is_merely_wrong_is_not_newer() {
+fn damaged_input_is_not_reported_as_of_a_newer_version() {
     assert!(DecodeError::UnknownKind(9).is_newer() && DecodeError::UnknownLevel(9).is_newer());
     for damaged in [DecodeError::Checksum, DecodeError::Version(2), DecodeError::UnknownMessage] {
         assert!(!damaged.is_newer());
