@@ -1,15 +1,15 @@
-//! Which of the rare paths that the code marks with `probe!` were walked (see `gometa_marks`).
+//! Counts of the rare paths that `probe!` marks (see `gometa_marks`).
 
 use std::fmt;
 
-/// The probes and their hits in this process so far.
+/// The probes, and how often this process has executed each.
 #[derive(Clone, Default, Debug)]
 pub struct Coverage {
     /// Each probe's name and hits, fewest hits first.
     pub probes: Vec<(&'static str, u64)>,
 }
 
-/// The coverage so far; None in a program that has no probes.
+/// Returns the coverage so far; `None` in a build without probes.
 #[cfg(gometa_instrumented)]
 pub fn taken() -> Option<Coverage> {
     let names = gometa_marks::PROBES.iter().enumerate();
@@ -18,14 +18,14 @@ pub fn taken() -> Option<Coverage> {
     Some(Coverage { probes })
 }
 
-/// The coverage so far; None in a program that has no probes.
+/// Returns the coverage so far; `None` in a build without probes.
 #[cfg(not(gometa_instrumented))]
 pub fn taken() -> Option<Coverage> {
     None
 }
 
 impl Coverage {
-    /// The probes that were not hit.
+    /// The names of probes without hits.
     pub fn unhit(&self) -> Vec<&'static str> {
         self.probes.iter().filter(|(_, hits)| *hits == 0).map(|(name, _)| *name).collect()
     }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_not_hit_is_named() {
+    fn probes_without_hits_are_listed() {
         let coverage = Coverage { probes: vec![("b", 0), ("a", 7)] };
         assert_eq!(coverage.to_string(), "1 of 2 probes hit; never: b");
         let coverage = Coverage { probes: vec![("b", 2), ("a", 7)] };

@@ -1,10 +1,10 @@
-//! The clients: they write and read a few keys, lose patience, reconnect elsewhere and ask again under the same
-//! (session, seq); what they called and were answered is the history that is judged in the end.
+//! The clients: they write and read a few keys, time out, reconnect to other nodes and retry under the same
+//! (session, seq). Their calls and results form the history that is checked at the end of a run.
 //!
-//! A client is driven by [`Workload::poll`] and by what happens to its connection; what it wants done it puts
-//! into a list of [`Ask`]s. It is the shortest client that keeps the rules of sessions: `lowest` is the smallest
-//! seq whose answer it still awaits, a write that may have been proposed is never given a new seq, and only a
-//! write that was certainly not applied is given up as *not applied*.
+//! [`Workload::poll`] and the events of its connection drive a client; its actions are returned as a list of
+//! [`ClientAction`]s. It is a minimal client that keeps the rules of sessions: `lowest` is the smallest seq whose
+//! response it awaits, a write that may have been proposed never gets a new seq, and only a write that was certainly
+//! not applied ends as *not applied*.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -20,35 +20,35 @@ use crate::{
     settings::{MILLISECOND, SECOND, WorkloadSettings},
 };
 
-/// What a client wants done.
+/// An action of a client.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Ask {
+pub enum ClientAction {
     /// Connect to a node.
     Connect(usize),
-    /// Leave the connection.
+    /// Close the connection.
     Disconnect,
     /// Send a request.
     Request(Box<Request>),
-    /// Give up a request.
+    /// Cancel the request with this id.
     Cancel(u64),
-    /// Show a sign of life of a session.
+    /// Send a keepalive of this session.
     Contact(u64),
 }
 
-/// What happened, in numbers.
+/// Counts of the results.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct WorkloadCounts {
     /// Writes acknowledged.
     pub writes: u64,
     /// Writes acknowledged after more than one attempt.
     pub retried: u64,
-    /// Linearizable reads answered: each passed a barrier.
+    /// Linearizable reads with a response; each has passed a barrier.
     pub barriers: u64,
-    /// Local reads answered.
+    /// Local reads with a response.
     pub local_reads: u64,
-    /// Writes whose outcome stays unknown.
+    /// Writes with an unknown outcome.
     pub unknown: u64,
-    /// Writes that certainly did not happen.
+    /// Writes that were certainly not applied.
     pub not_applied: u64,
     /// Sessions opened.
     pub sessions: u64,
@@ -61,9 +61,9 @@ enum Link {
     Open,
 }
 
-/// What is wanted of a key.
+/// An operation on a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Wish {
+enum Call {
     Write(Action),
     Read,
     LocalRead { min_revision: u64 },
@@ -71,17 +71,17 @@ enum Wish {
 
 /// An operation in flight.
 #[derive(Clone, Debug)]
-struct Flight {
+struct InFlight {
     key: usize,
-    wish: Wish,
-    /// Writes: of which session, under which number; 0 until the first attempt.
+    call: Call,
+    /// The session and seq of a write; 0 until the first attempt.
     session: u64,
     seq: u64,
-    /// The request that carries the present attempt; None between attempts.
+    /// The request of the current attempt; `None` between attempts.
     request: Option<u64>,
     attempts: u32,
-    /// An earlier attempt may have had an effect, or may yet.
-    doubt: bool,
+    /// Whether an earlier attempt may have had an effect, or may still have one.
+    uncertain: bool,
     timeout_at: u64,
     retry_at: u64,
     give_up_at: u64,
@@ -94,28 +94,28 @@ struct Client {
     link: Link,
     node: usize,
     reconnect_at: u64,
-    /// When it goes to try another node; `u64::MAX` for not at all.
+    /// The time at which the client moves to another node; `u64::MAX` for never.
     leave_at: u64,
     session: Option<u64>,
     nonce: Bytes,
-    /// The request that opens the session, and when the client loses patience with it.
+    /// The request that opens the session, and its timeout.
     opening: Option<(u64, u64)>,
     next_seq: u64,
     next_request: u64,
-    /// By a number of the client's own, in the order of their calls.
-    flights: BTreeMap<u64, Flight>,
+    /// The operations in flight, numbered in the order of their calls.
+    flights: BTreeMap<u64, InFlight>,
     next_flight: u64,
     in_flight_max: usize,
     next_at: u64,
     contact_at: u64,
     silent_until: u64,
-    /// The highest revision it has seen.
+    /// The highest revision received.
     seen: u64,
-    /// The last revision it saw of each key.
+    /// The last revision received for each key.
     known: Vec<u64>,
-    /// Only these, then no more: the liveness phase's own client.
-    script: Option<VecDeque<Wish>>,
-    /// Scripted operations that came to a good end.
+    /// The only operations of this client, which belongs to the liveness phase; `None` for other clients.
+    script: Option<VecDeque<Call>>,
+    /// The number of scripted operations that have succeeded.
     scripted: usize,
 }
 
@@ -126,12 +126,12 @@ pub struct Workload {
     random: Random,
     nodes: usize,
     clients: Vec<Client>,
-    /// No new operations; those in flight go on.
+    /// Whether no new operations are started.
     draining: bool,
-    /// For each key, what was asked and answered.
+    /// The operations on each key.
     histories: Vec<Vec<Operation>>,
     next_value: u64,
-    /// What happened so far.
+    /// Counts of the results so far.
     pub counts: WorkloadCounts,
 }
 
@@ -179,23 +179,23 @@ impl Workload {
         }
     }
 
-    /// The stream of random numbers, for the delays between clients and nodes.
+    /// The random number generator, for the delays between clients and nodes.
     pub fn random(&mut self) -> &mut Random {
         &mut self.random
     }
 
-    /// How many clients there are, the liveness phase's own included.
+    /// The number of clients, including the one of the liveness phase.
     pub fn clients(&self) -> usize {
         self.clients.len()
     }
 
-    /// The liveness phase: what is in flight comes to an end, and one write and one read are made.
+    /// Starts the liveness phase: operations in flight must end, and one write and one read are executed.
     pub fn drain(&mut self) {
         self.draining = true;
         let value = self.value();
-        let wishes = [Wish::Write(Action::Set { value }), Wish::Read];
+        let calls = [Call::Write(Action::Set { value }), Call::Read];
         if let Some(last) = self.clients.last_mut() {
-            last.script = Some(wishes.into());
+            last.script = Some(calls.into());
         }
         for client in &mut self.clients {
             client.silent_until = 0;
@@ -205,18 +205,18 @@ impl Workload {
         }
     }
 
-    /// No answer will come any more: the outcomes of operations in flight stay unknown.
+    /// Ends all operations in flight with an unknown outcome.
     pub fn give_up(&mut self, now: u64) {
         for client in 0..self.clients.len() {
             for flight in std::mem::take(&mut self.clients[client].flights).into_values() {
                 if flight.attempts > 0 {
-                    self.conclude(now, &flight, Answer::Unknown);
+                    self.record(now, &flight, Answer::Unknown);
                 }
             }
         }
     }
 
-    /// What is still in flight in the liveness phase; None if nothing is.
+    /// A description of an unfinished operation of the liveness phase; `None` if there is none.
     pub fn unfinished(&self) -> Option<String> {
         for (index, client) in self.clients.iter().enumerate() {
             if let Some(flight) = client.flights.values().next() {
@@ -229,7 +229,7 @@ impl Workload {
         None
     }
 
-    /// For each key, what was asked and answered. Operations in flight are not in it.
+    /// The completed operations on each key.
     pub fn histories(&self) -> &[Vec<Operation>] {
         &self.histories
     }
@@ -239,10 +239,10 @@ impl Workload {
         self.next_value
     }
 
-    /// A moment has passed; says when to come again.
-    pub fn poll(&mut self, index: usize, now: u64, out: &mut Vec<Ask>) -> u64 {
+    /// Advances a client and returns the time of the next call.
+    pub fn poll(&mut self, index: usize, now: u64, out: &mut Vec<ClientAction>) -> u64 {
         let next = now + self.random.between(4, 20) * MILLISECOND;
-        self.call(index, now);
+        self.start_operation(index, now);
         let client = &mut self.clients[index];
         let idle = client.flights.is_empty() && (self.draining || client.script.is_some());
         if idle {
@@ -252,13 +252,13 @@ impl Workload {
             client.node = self.random.index(self.nodes);
             client.link = Link::Connecting;
             client.reconnect_at = now + SECOND;
-            out.push(Ask::Connect(client.node));
+            out.push(ClientAction::Connect(client.node));
         } else if client.link == Link::Connecting && now >= client.reconnect_at {
-            out.push(Ask::Disconnect);
+            out.push(ClientAction::Disconnect);
             self.unlink(index, now);
         }
-        if self.lose_patience(index, now, out) {
-            out.push(Ask::Disconnect);
+        if self.check_timeouts(index, now, out) {
+            out.push(ClientAction::Disconnect);
             self.unlink(index, now);
         }
         if self.clients[index].link == Link::Open {
@@ -268,7 +268,7 @@ impl Workload {
     }
 
     /// Starts a new operation, if it is time for one.
-    fn call(&mut self, index: usize, now: u64) {
+    fn start_operation(&mut self, index: usize, now: u64) {
         let client = &mut self.clients[index];
         let random = &mut self.random;
         if client.flights.len() >= client.in_flight_max || now < client.next_at {
@@ -276,9 +276,9 @@ impl Workload {
         }
         let scripted = client.script.is_some();
         let key = random.index(self.settings.keys);
-        let wish = match &mut client.script {
+        let call = match &mut client.script {
             Some(script) => match script.pop_front() {
-                Some(wish) => wish,
+                Some(call) => call,
                 None => return,
             },
             None if self.draining => return,
@@ -286,29 +286,29 @@ impl Workload {
                 client.next_at = now + random.jittered(self.settings.think);
                 self.next_value += 1;
                 let value = self.next_value;
-                // Mostly the revision it knows, sometimes one that cannot be right.
+                // Mostly the known revision, sometimes a random one.
                 let expected =
                     if random.one_in(8) { random.below(client.seen + 2) } else { client.known[key] };
                 match random.below(100) {
-                    0..30 => Wish::Write(Action::Set { value }),
-                    30..55 => Wish::Write(Action::Cas { expected, value }),
-                    55..65 => Wish::Write(Action::Add { value }),
-                    65..70 => Wish::Write(Action::Delete { expected: None }),
-                    70..75 => Wish::Write(Action::Delete { expected: Some(expected) }),
-                    75..90 => Wish::Read,
-                    _ => Wish::LocalRead { min_revision: if random.one_in(3) { 0 } else { client.seen } },
+                    0..30 => Call::Write(Action::Set { value }),
+                    30..55 => Call::Write(Action::Cas { expected, value }),
+                    55..65 => Call::Write(Action::Add { value }),
+                    65..70 => Call::Write(Action::Delete { expected: None }),
+                    70..75 => Call::Write(Action::Delete { expected: Some(expected) }),
+                    75..90 => Call::Read,
+                    _ => Call::LocalRead { min_revision: if random.one_in(3) { 0 } else { client.seen } },
                 }
             }
         };
         let give_up = !scripted && random.chance(self.settings.cancel);
-        let flight = Flight {
+        let flight = InFlight {
             key,
-            wish,
+            call,
             session: 0,
             seq: 0,
             request: None,
             attempts: 0,
-            doubt: false,
+            uncertain: false,
             timeout_at: 0,
             retry_at: 0,
             give_up_at: if give_up { now + random.below(2 * SECOND) } else { u64::MAX },
@@ -318,15 +318,15 @@ impl Workload {
         client.next_flight += 1;
     }
 
-    /// Ends waits that have lasted too long; returns whether the connection is to be left.
-    fn lose_patience(&mut self, index: usize, now: u64, out: &mut Vec<Ask>) -> bool {
+    /// Ends attempts and operations that have timed out. Returns whether to close the connection.
+    fn check_timeouts(&mut self, index: usize, now: u64, out: &mut Vec<ClientAction>) -> bool {
         let client = &mut self.clients[index];
         let mut leave = client.link == Link::Open && now >= client.leave_at;
         if let Some((request, timeout_at)) = client.opening
             && now >= timeout_at
         {
             client.opening = None;
-            out.push(Ask::Cancel(request));
+            out.push(ClientAction::Cancel(request));
             leave = true;
         }
         let mut given_up = Vec::new();
@@ -335,9 +335,9 @@ impl Workload {
                 given_up.push(number);
             } else if flight.request.is_some() && now >= flight.timeout_at {
                 let request = flight.request.take();
-                flight.doubt = true;
+                flight.uncertain = true;
                 if self.random.one_in(2) {
-                    out.extend(request.map(Ask::Cancel));
+                    out.extend(request.map(ClientAction::Cancel));
                 }
                 flight.retry_at = now;
                 leave |= !self.random.one_in(4);
@@ -345,16 +345,16 @@ impl Workload {
         }
         for number in given_up {
             let Some(flight) = self.clients[index].flights.remove(&number) else { continue };
-            out.extend(flight.request.map(Ask::Cancel));
+            out.extend(flight.request.map(ClientAction::Cancel));
             if flight.attempts > 0 {
-                self.conclude(now, &flight, Answer::Unknown);
+                self.record(now, &flight, Answer::Unknown);
             }
         }
         leave
     }
 
-    /// Sends what is due on the open connection.
-    fn send(&mut self, index: usize, now: u64, out: &mut Vec<Ask>) {
+    /// Sends due requests on the open connection.
+    fn send(&mut self, index: usize, now: u64, out: &mut Vec<ClientAction>) {
         let draining = self.draining;
         let client = &mut self.clients[index];
         let random = &mut self.random;
@@ -367,35 +367,40 @@ impl Workload {
                 client.next_at = client.next_at.max(client.silent_until);
             }
             if now >= client.silent_until {
-                out.push(Ask::Contact(session));
+                out.push(ClientAction::Contact(session));
             }
         }
         if let Some(session) = client.session
             && !draining
             && random.one_in(300)
         {
-            // It is done with this session, and does not wait for the answer; its next write opens another one.
+            // Ends the session without waiting for the response; the next write opens another one.
             for _ in 0..random.between(1, 2) {
                 let id = client.next_request;
                 client.next_request += 1;
                 let operation = Some(request::Operation::EndSession(v1::EndSession { session }));
-                out.push(Ask::Request(Box::new(Request { id, deadline_ms: 0, write: None, operation })));
+                out.push(ClientAction::Request(Box::new(Request {
+                    id,
+                    deadline_ms: 0,
+                    write: None,
+                    operation,
+                })));
             }
             client.session = None;
             client.nonce = Bytes::copy_from_slice(&random.wide().to_be_bytes());
         }
-        let writes = client.flights.values().any(|flight| matches!(flight.wish, Wish::Write(_)));
+        let writes = client.flights.values().any(|flight| matches!(flight.call, Call::Write(_)));
         if writes && client.session.is_none() && client.opening.is_none() {
             let id = client.next_request;
             client.next_request += 1;
             client.opening = Some((id, now + random.between(300, 2_000) * MILLISECOND));
             let open = v1::OpenSession { nonce: client.nonce.clone() };
             let operation = Some(request::Operation::OpenSession(open));
-            out.push(Ask::Request(Box::new(Request { id, deadline_ms: 0, write: None, operation })));
+            out.push(ClientAction::Request(Box::new(Request { id, deadline_ms: 0, write: None, operation })));
         }
-        // The numbers of writes are given before any is sent, so that `lowest` covers all of them.
+        // All writes get their seq before one is sent, so that `lowest` covers all of them.
         for flight in client.flights.values_mut() {
-            let unnumbered = matches!(flight.wish, Wish::Write(_)) && flight.seq == 0;
+            let unnumbered = matches!(flight.call, Call::Write(_)) && flight.seq == 0;
             if unnumbered && let Some(session) = client.session {
                 flight.session = session;
                 flight.seq = client.next_seq;
@@ -405,7 +410,7 @@ impl Workload {
         let numbered = client.flights.values().filter(|flight| flight.seq > 0);
         let awaited: Vec<_> = numbered.map(|flight| (flight.session, flight.seq)).collect();
         for flight in client.flights.values_mut() {
-            let is_write = matches!(flight.wish, Wish::Write(_));
+            let is_write = matches!(flight.call, Call::Write(_));
             if flight.request.is_some() || now < flight.retry_at || (is_write && flight.seq == 0) {
                 continue;
             }
@@ -420,16 +425,16 @@ impl Workload {
             let deadline_ms = match self.settings.attempt_max_ms {
                 0 if random.one_in(4) => random.between(20, 1_000) as u32,
                 0 => 0,
-                // The last attempts are to succeed, however slow the network is.
+                // The last attempts must succeed even on a slow network.
                 _ if draining => 0,
                 max => random.between(10, u64::from(max)) as u32,
             };
-            let operation = Some(operation(flight.key, flight.wish));
-            out.push(Ask::Request(Box::new(Request { id, deadline_ms, write, operation })));
+            let operation = Some(operation(flight.key, flight.call));
+            out.push(ClientAction::Request(Box::new(Request { id, deadline_ms, write, operation })));
         }
     }
 
-    /// The connection that was asked for stands.
+    /// The requested connection is open.
     pub fn connected(&mut self, index: usize) {
         let client = &mut self.clients[index];
         if client.link == Link::Connecting {
@@ -437,7 +442,7 @@ impl Workload {
         }
     }
 
-    /// The connection is gone, or could not be made.
+    /// The connection was closed, or could not be opened.
     pub fn lost(&mut self, index: usize, now: u64) {
         self.unlink(index, now);
     }
@@ -450,13 +455,13 @@ impl Workload {
         client.reconnect_at = now + self.random.below(100 * MILLISECOND);
         for flight in client.flights.values_mut() {
             if flight.request.take().is_some() {
-                flight.doubt = true;
+                flight.uncertain = true;
                 flight.retry_at = now + self.random.below(50 * MILLISECOND);
             }
         }
     }
 
-    /// An answer has come.
+    /// Handles a response.
     pub fn answered(&mut self, index: usize, now: u64, response: &Response) -> Check {
         let client = &mut self.clients[index];
         client.seen = client.seen.max(response.revision);
@@ -470,7 +475,7 @@ impl Workload {
                     self.counts.sessions += 1;
                 }
                 _ => {
-                    // The node cannot, now: the next attempt is made elsewhere, a little later.
+                    // The node refuses at present: the next attempt is made on another node, after a short wait.
                     let until = now + self.random.between(20, 150) * MILLISECOND;
                     client.leave_at = until;
                 }
@@ -484,13 +489,13 @@ impl Workload {
                 let Some(flight) = client.flights.remove(&number) else { return Ok(()) };
                 client.scripted += usize::from(client.script.is_some());
                 client.leave_at = u64::MAX;
-                match flight.wish {
-                    Wish::Write(_) => {
+                match flight.call {
+                    Call::Write(_) => {
                         self.counts.writes += 1;
                         self.counts.retried += u64::from(flight.attempts > 1);
                     }
-                    Wish::Read => self.counts.barriers += 1,
-                    Wish::LocalRead { .. } => self.counts.local_reads += 1,
+                    Call::Read => self.counts.barriers += 1,
+                    Call::LocalRead { .. } => self.counts.local_reads += 1,
                 }
                 let client = &mut self.clients[index];
                 match answer {
@@ -502,7 +507,7 @@ impl Workload {
                     Answer::Deleted { .. } | Answer::Missing => client.known[flight.key] = 0,
                     Answer::Unknown => {}
                 }
-                self.conclude(now, &flight, answer);
+                self.record(now, &flight, answer);
             }
             Settled::Expired => {
                 let Some(flight) = client.flights.remove(&number) else { return Ok(()) };
@@ -511,19 +516,19 @@ impl Workload {
                     client.nonce = Bytes::copy_from_slice(&self.random.wide().to_be_bytes());
                 }
                 let scripted = client.script.is_some();
-                if !flight.doubt {
-                    // No attempt has had an effect: it may move to a new session.
+                if !flight.uncertain {
+                    // No attempt has had an effect: the write may move to a new session.
                     self.counts.not_applied += 1;
-                    let again = Flight { session: 0, seq: 0, request: None, attempts: 0, ..flight };
+                    let again = InFlight { session: 0, seq: 0, request: None, attempts: 0, ..flight };
                     self.clients[index].flights.insert(number, again);
                     return Ok(());
                 }
-                self.conclude(now, &flight, Answer::Unknown);
+                self.record(now, &flight, Answer::Unknown);
                 if scripted {
-                    // One must come to a good end; it is another write, with another value.
-                    let wish = Wish::Write(Action::Set { value: self.value() });
+                    // The scripted write must succeed: another one, with another value, follows.
+                    let call = Call::Write(Action::Set { value: self.value() });
                     if let Some(script) = &mut self.clients[index].script {
-                        script.push_back(wish);
+                        script.push_back(call);
                     }
                 }
             }
@@ -531,15 +536,15 @@ impl Workload {
                 let scripted = client.script.is_some();
                 let Some(flight) = client.flights.get_mut(&number) else { return Ok(()) };
                 flight.request = None;
-                flight.doubt |= !not_applied;
+                flight.uncertain |= !not_applied;
                 flight.retry_at = now + self.random.between(5, 120) * MILLISECOND;
-                let over = !flight.doubt && !scripted && self.random.one_in(3);
+                let over = !flight.uncertain && !scripted && self.random.one_in(3);
                 if over {
                     client.flights.remove(&number);
                     self.counts.not_applied += 1;
                 }
                 if self.random.one_in(3) {
-                    // Perhaps another node knows better.
+                    // Another node may succeed.
                     self.clients[index].leave_at = now;
                 }
             }
@@ -547,12 +552,12 @@ impl Workload {
         Ok(())
     }
 
-    /// An operation is over, as far as its client will ever know.
-    fn conclude(&mut self, now: u64, flight: &Flight, answer: Answer) {
-        let action = match flight.wish {
-            Wish::Write(action) => action,
-            Wish::Read => Action::Get,
-            Wish::LocalRead { .. } => return,
+    /// Adds a completed operation to the history.
+    fn record(&mut self, now: u64, flight: &InFlight, answer: Answer) {
+        let action = match flight.call {
+            Call::Write(action) => action,
+            Call::Read => Action::Get,
+            Call::LocalRead { .. } => return,
         };
         if answer == Answer::Unknown {
             if action == Action::Get {
@@ -565,20 +570,20 @@ impl Workload {
     }
 }
 
-/// What an answer means to a client.
+/// The meaning of a response for its operation.
 enum Settled {
-    /// The operation is over.
+    /// The operation is complete.
     Answer(Answer),
-    /// The session is gone.
+    /// The session has expired.
     Expired,
-    /// Ask again.
+    /// Retry.
     Again {
-        /// This attempt has certainly had no effect.
+        /// Whether this attempt has certainly had no effect.
         not_applied: bool,
     },
 }
 
-fn settled(id: u64, result: &response::Result, flight: &Flight) -> Result<Settled, Violation> {
+fn settled(id: u64, result: &response::Result, flight: &InFlight) -> Result<Settled, Violation> {
     let is = |kind: ErrorKind, error: &v1::Error| error.kind == kind as u32;
     let answer = match result {
         response::Result::Written(written) => Answer::Written { revision: written.revision },
@@ -625,24 +630,24 @@ fn settled(id: u64, result: &response::Result, flight: &Flight) -> Result<Settle
     Ok(Settled::Answer(answer))
 }
 
-/// The request's operation.
-fn operation(key: usize, wish: Wish) -> request::Operation {
+/// The operation of a request.
+fn operation(key: usize, call: Call) -> request::Operation {
     let key = key_name(key);
     let bytes = |value: u64| Bytes::copy_from_slice(&value.to_be_bytes());
-    match wish {
-        Wish::Write(Action::Set { value }) => request::Operation::Set(v1::Set { key, value: bytes(value) }),
-        Wish::Write(Action::Add { value }) => request::Operation::Add(v1::Add { key, value: bytes(value) }),
-        Wish::Write(Action::Cas { expected, value }) => {
+    match call {
+        Call::Write(Action::Set { value }) => request::Operation::Set(v1::Set { key, value: bytes(value) }),
+        Call::Write(Action::Add { value }) => request::Operation::Add(v1::Add { key, value: bytes(value) }),
+        Call::Write(Action::Cas { expected, value }) => {
             request::Operation::Cas(v1::Cas { key, revision: expected, value: bytes(value) })
         }
-        Wish::Write(Action::Delete { expected }) => {
+        Call::Write(Action::Delete { expected }) => {
             request::Operation::Delete(v1::Delete { key, revision: expected })
         }
-        Wish::Read | Wish::Write(Action::Get) => {
+        Call::Read | Call::Write(Action::Get) => {
             let consistency = Consistency::Linearizable as i32;
             request::Operation::Get(v1::Get { key, consistency, min_revision: 0 })
         }
-        Wish::LocalRead { min_revision } => {
+        Call::LocalRead { min_revision } => {
             let consistency = Consistency::Local as i32;
             request::Operation::Get(v1::Get { key, consistency, min_revision })
         }

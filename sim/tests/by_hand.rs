@@ -1,4 +1,4 @@
-//! Scenarios of a test, without random faults: each says what is done to the ensemble, and what must follow.
+//! Scenarios without random faults: actions on a simulated ensemble, and the expected results.
 
 use bytes::Bytes;
 use gometa_node::ClientId;
@@ -14,14 +14,14 @@ struct Bench {
 }
 
 impl Bench {
-    /// Three nodes, a while after their start.
+    /// Three nodes, some time after their start.
     fn new() -> Bench {
         let mut bench = Bench { ensemble: Ensemble::new(Settings::quiet(1, 3), None), next: 0 };
         bench.pass(2 * SECOND);
         bench
     }
 
-    /// Three nodes with empty directories, of whose disks every sync takes so long.
+    /// Three nodes with empty data directories and disks with the given sync latency.
     fn on_slow_disks(sync_ms: u64, election_ms: u64) -> Bench {
         let mut settings = Settings::quiet(1, 3);
         (settings.heartbeat_ms, settings.election_ms) = (election_ms / 10, election_ms);
@@ -30,8 +30,8 @@ impl Bench {
         Bench { ensemble: Ensemble::new(settings, None), next: 0 }
     }
 
-    /// Asks these nodes in turn, each for a second, until one writes; how long that took, in microseconds. Under one
-    /// number of one session.
+    /// Sends one write, under one seq, to these nodes in turn, each for a second, until one succeeds. Returns the time
+    /// in microseconds.
     fn set_somewhere(&mut self, nodes: &[usize], session: u64, seq: u64) -> u64 {
         let started = self.ensemble.now();
         for node in nodes.iter().cycle() {
@@ -49,7 +49,7 @@ impl Bench {
 
     fn pass(&mut self, time: u64) {
         let until = self.ensemble.now() + time;
-        self.ensemble.run_until(until).expect("no promise is broken");
+        self.ensemble.run_until(until).expect("no invariant is violated");
     }
 
     fn ask(&mut self, client: ClientId, write: Option<WriteContext>, operation: request::Operation) {
@@ -120,7 +120,7 @@ fn a_write_through_a_follower_is_read_everywhere() {
 }
 
 #[test]
-fn an_isolated_leaders_tail_is_cut_and_its_write_happens_once_by_a_retry() {
+fn an_isolated_leaders_tail_is_truncated_and_its_write_is_executed_once_by_a_retry() {
     let mut bench = Bench::new();
     let old = bench.leader();
     let others = [(old + 1) % 3, (old + 2) % 3];
@@ -138,7 +138,7 @@ fn an_isolated_leaders_tail_is_cut_and_its_write_happens_once_by_a_retry() {
     let now = bench.ensemble.now();
     bench.ensemble.network().heal(now);
     bench.pass(2 * SECOND);
-    assert!(bench.ensemble.counts().truncations > 0, "the tail that no other node had was cut");
+    assert!(bench.ensemble.counts().truncations > 0, "the tail of the isolated leader was truncated");
     let again = bench.ensemble.connect(old);
     bench.set(again, session, 1, "one");
     assert_eq!(bench.answer(again), response::Result::Written(written));
@@ -146,40 +146,40 @@ fn an_isolated_leaders_tail_is_cut_and_its_write_happens_once_by_a_retry() {
 }
 
 #[test]
-fn what_was_acknowledged_survives_the_loss_of_power_everywhere() {
+fn acknowledged_writes_survive_a_power_failure_of_all_nodes() {
     let mut bench = Bench::new();
     let client = bench.ensemble.connect(0);
     let session = bench.open_session(client);
     bench.set(client, session, 1, "one");
     assert!(matches!(bench.answer(client), response::Result::Written(_)));
     for node in 0..3 {
-        bench.ensemble.crash(node, true).expect("no promise is broken");
+        bench.ensemble.crash(node, true).expect("no invariant is violated");
     }
     bench.pass(SECOND);
     for node in 0..3 {
-        bench.ensemble.start(node).expect("no promise is broken");
+        bench.ensemble.start(node).expect("no invariant is violated");
     }
     bench.pass(2 * SECOND);
     assert_eq!(bench.get(1), "one");
 }
 
 #[test]
-fn a_wiped_node_is_brought_up_to_date_and_two_of_them_form_nothing() {
+fn a_wiped_node_is_synchronised_and_two_wiped_nodes_form_no_ensemble() {
     let mut bench = Bench::new();
     let client = bench.ensemble.connect(0);
     let session = bench.open_session(client);
     bench.set(client, session, 1, "one");
     assert!(matches!(bench.answer(client), response::Result::Written(_)));
-    bench.ensemble.crash(2, true).expect("no promise is broken");
+    bench.ensemble.crash(2, true).expect("no invariant is violated");
     bench.ensemble.wipe(2);
-    bench.ensemble.start(2).expect("no promise is broken");
+    bench.ensemble.start(2).expect("no invariant is violated");
     bench.pass(3 * SECOND);
     assert_eq!(bench.ensemble.process(2).disk.applied(), bench.ensemble.process(0).disk.applied());
     for node in 0..2 {
-        bench.ensemble.crash(node, true).expect("no promise is broken");
+        bench.ensemble.crash(node, true).expect("no invariant is violated");
     }
     bench.ensemble.wipe(1);
-    bench.ensemble.start(1).expect("no promise is broken");
+    bench.ensemble.start(1).expect("no invariant is violated");
     bench.pass(5 * SECOND);
     let client = bench.ensemble.connect(1);
     let get = v1::Get { key: "k".into(), ..v1::Get::default() };
@@ -188,7 +188,7 @@ fn a_wiped_node_is_brought_up_to_date_and_two_of_them_form_nothing() {
 }
 
 #[test]
-fn datagrams_of_garbage_change_nothing() {
+fn invalid_datagrams_have_no_effect() {
     let mut bench = Bench::new();
     let leader = bench.leader();
     let established = bench.ensemble.counts().established;
@@ -216,14 +216,17 @@ fn a_failing_disk_ends_the_process_and_loses_nothing_acknowledged() {
     bench.set(other, session, 2, "two");
     bench.pass(2 * SECOND);
     bench.ensemble.set_disk_failing(leader, false);
-    assert!(matches!(bench.answer(other), response::Result::Written(_)), "the others go on");
+    assert!(
+        matches!(bench.answer(other), response::Result::Written(_)),
+        "the other nodes still accept writes"
+    );
     bench.pass(2 * SECOND);
     assert!(bench.ensemble.counts().restarts > 0);
     assert_eq!(bench.get(leader), "two");
 }
 
 #[test]
-fn ensembles_on_slow_disks_form_and_take_writes_after_the_death_of_their_leader() {
+fn ensembles_on_slow_disks_form_and_accept_writes_after_a_crash_of_their_leader() {
     for (sync_ms, election_ms) in [(500, 1_000), (600, 1_000), (900, 1_000), (1_000, 1_000), (600, 100)] {
         let mut bench = Bench::on_slow_disks(sync_ms, election_ms);
         let leads = |bench: &Bench| {
@@ -251,9 +254,9 @@ fn ensembles_on_slow_disks_form_and_take_writes_after_the_death_of_their_leader(
         bench.set_somewhere(&[0, 1, 2], session, 1);
         let before = bench.ensemble.counts().established;
         bench.pass(20 * SECOND);
-        assert_eq!(bench.ensemble.counts().established, before, "a slow disk deposes no leader");
+        assert_eq!(bench.ensemble.counts().established, before, "a slow disk ends no leadership");
         let leader = leads(&bench).expect("it still leads");
-        bench.ensemble.crash(leader, false).expect("no promise is broken");
+        bench.ensemble.crash(leader, false).expect("no invariant is violated");
         let took = bench.set_somewhere(&[(leader + 1) % 3, (leader + 2) % 3], session, 2);
         println!("{sync_ms} ms, {election_ms} ms: {formed} µs, then {took} µs");
         assert!(took <= 15 * sync_ms * MILLISECOND + SECOND, "{took} µs at {sync_ms} ms, {election_ms} ms");

@@ -1,11 +1,11 @@
-//! Failing runs are made small, from end to end: only the instrumented program can be made to fail.
+//! End-to-end tests of shrinking; they need the instrumented program, which has planted faults.
 #![cfg(gometa_instrumented)]
 
 use std::process::Command;
 
 use serde_json::Value;
 
-/// Runs the simulator; whether it was content, and what it reports.
+/// Runs the simulator. Returns whether it has succeeded, and its report.
 fn simulate(arguments: &[&str]) -> (bool, Value) {
     let output =
         Command::new(env!("CARGO_BIN_EXE_gometa-sim")).args(arguments).arg("--json").output().unwrap();
@@ -22,10 +22,10 @@ fn options(command: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn what_is_left_of_a_failing_run_is_smaller_and_fails_alike() {
+fn a_shrunk_run_is_smaller_and_violates_the_same_invariant() {
     for mutant in ["M09", "M13", "M35"] {
         let (good, report) = simulate(&["--seeds", "2000", "--mutant", mutant]);
-        assert!(!good, "{mutant} is not caught");
+        assert!(!good, "{mutant} is not detected");
         let (failure, shrunk) = (&report["violations"][0], &report["shrunk"]);
         assert_eq!(shrunk["seed"], failure["seed"], "{mutant}");
         assert_eq!(shrunk["invariant"], failure["invariant"], "{mutant}");
@@ -34,7 +34,7 @@ fn what_is_left_of_a_failing_run_is_smaller_and_fails_alike() {
         let (from, to) = (sizes("from"), sizes("to"));
         assert!(from.iter().zip(to).all(|(from, to)| *from >= to), "{mutant}: {shrunk}");
         assert!(to[0] * 2 < from[0] && to[1] < from[1], "{mutant}: {shrunk}");
-        // The command that is left breaks the same promise, and the one of the whole run does too.
+        // The shrunk command violates the same invariant as the original one.
         for command in [&shrunk["replay"], &failure["replay"]] {
             let (good, again) = simulate(&options(command));
             assert!(!good, "{command}");
@@ -46,7 +46,7 @@ fn what_is_left_of_a_failing_run_is_smaller_and_fails_alike() {
 }
 
 #[test]
-fn what_does_not_fail_is_not_shrunk() {
+fn a_successful_run_is_not_shrunk() {
     let (good, report) = simulate(&["--seed", "1", "--shrink"]);
     assert!(good && report["shrunk"].is_null(), "{report}");
     assert_eq!(report["probes"].as_object().map(|probes| probes.len() >= 60), Some(true));

@@ -1,5 +1,5 @@
-//! Whole ensembles in words: every script in `testscripts/<topic>/<claim>.script` is run on real nodes, with real bytes
-//! between them and the simulator's disks and oracle under them, and the transcript must be the one in the file.
+//! Golden scripts of whole ensembles: every `testscripts/<topic>/<claim>.script` is run on nodes with encoded messages,
+//! the simulator's disks and its oracle, and the transcript must equal the one in the file.
 //!
 //! A script's name is its claim and its first line states it in a sentence. `expect` and `never` in it are written
 //! from the protocol's rules; the transcript is compared word for word. The commands of scripts are in
@@ -10,12 +10,12 @@ mod harness;
 use harness::garbage::{self, Kind};
 
 #[test]
-fn every_script_has_the_transcript_that_is_written_in_it() {
+fn every_script_produces_its_recorded_transcript() {
     gometa_testkit::script::check_scripts::<harness::ensemble::Nodes>(env!("CARGO_MANIFEST_DIR"));
 }
 
 #[test]
-fn garbage_is_a_function_of_its_seed_and_only_replays_and_forgeries_pass_for_votes() {
+fn garbage_is_determined_by_its_seed_and_only_replays_and_forgeries_decode_as_votes() {
     use gometa_sim::random::{Random, Stream};
     use gometa_zab::{Candidate, EnsembleId, Epoch, Incarnation, NodeId, Round, Vote, VoteState, Zxid};
 
@@ -61,7 +61,10 @@ fn garbage_is_a_function_of_its_seed_and_only_replays_and_forgeries_pass_for_vot
                     }
                     Kind::Nonsense => {
                         let member = |vote: &Vote| vote.incarnation.0 <= 3;
-                        assert!(!passes.as_ref().is_ok_and(member), "nonsense is no member's: {passes:?}");
+                        assert!(
+                            !passes.as_ref().is_ok_and(member),
+                            "random fields name no member: {passes:?}"
+                        );
                     }
                     Kind::Replayed | Kind::MaximalRound => {
                         assert!(passes.is_ok(), "{kind:?} from seed {seed}: {passes:?}");

@@ -1,4 +1,4 @@
-//! Thousands of whole runs: no promise broken, all well in the end, and every kind of trouble was met.
+//! Thousands of runs: no violated invariant, convergence at the end, and every kind of fault was injected.
 
 use gometa_sim::{
     changes::Changes,
@@ -6,7 +6,7 @@ use gometa_sim::{
 };
 
 #[test]
-fn two_thousand_seeds_break_no_promise() {
+fn two_thousand_seeds_violate_no_invariant() {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let plan = Plan { start: 0, seeds: 2_000, threads, all: false, changes: Changes::default() };
     let summary = run_many(&plan, |_, _| ());
@@ -17,11 +17,11 @@ fn two_thousand_seeds_break_no_promise() {
     assert_eq!(summary.twice, 20);
     assert_eq!(summary.missing(), Vec::<&str>::new(), "{:?}", fields(&summary.counts));
     let (judged, left) = (summary.counts.verified, summary.counts.unverified);
-    assert!(left * 100 < judged, "{left} histories could not be judged, {judged} could");
+    assert!(left * 100 < judged, "{left} histories could not be checked, {judged} could");
 }
 
 #[test]
-fn a_seed_leaves_the_same_trace_with_and_without_an_onlooker() {
+fn a_seed_has_the_same_trace_with_and_without_an_observer() {
     let quiet = run(11, None);
     let watched = run(11, Some(Box::new(|line| assert!(!line.is_empty()))));
     assert_eq!(quiet.trace_hash, watched.trace_hash);

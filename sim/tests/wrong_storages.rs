@@ -1,5 +1,5 @@
-//! Storages that are wrong in what a crash or a damage makes of them: the simulator must notice, or its faults of the
-//! disk show nothing. (The storage contract tells of what is wrong without damage.)
+//! Storages that handle crashes or damage incorrectly: the simulator must detect them, or its disk faults are too weak.
+//! (The storage contract covers faults without damage.)
 
 use std::panic::{self, AssertUnwindSafe};
 
@@ -7,8 +7,8 @@ use gometa_sim::{Ensemble, Settings, settings::MILLISECOND};
 
 const SEEDS_MAX: u64 = 200;
 
-/// The first seed whose run notices, and by what.
-fn noticed(change: impl Fn(&mut Settings)) -> Option<(u64, String)> {
+/// The first seed whose run detects the fault, and the violation.
+fn detected(change: impl Fn(&mut Settings)) -> Option<(u64, String)> {
     (0..SEEDS_MAX).find_map(|seed| {
         let mut settings = Settings::of_seed(seed);
         settings.disk.error = settings.disk.error.max(500);
@@ -24,20 +24,20 @@ fn noticed(change: impl Fn(&mut Settings)) -> Option<(u64, String)> {
 }
 
 #[test]
-fn a_storage_that_keeps_its_promises_raises_nothing() {
-    assert_eq!(noticed(|_| ()), None);
+fn a_correct_storage_violates_no_invariant() {
+    assert_eq!(detected(|_| ()), None);
 }
 
 #[test]
-fn a_start_that_does_not_ask_how_far_the_disk_was_synced_is_noticed() {
-    let (seed, why) =
-        noticed(|settings| settings.disk.ignores_mark = true).expect("losses that stop no node");
+fn a_start_that_ignores_the_sync_mark_is_detected() {
+    let (seed, why) = detected(|settings| settings.disk.ignores_mark = true)
+        .expect("lost entries are not detected by the node");
     println!("seed {seed}: {why}");
 }
 
 #[test]
-fn a_start_that_believes_the_page_cache_is_noticed() {
+fn a_start_that_does_not_sync_the_page_cache_is_detected() {
     let (seed, why) =
-        noticed(|settings| settings.disk.skips_start_sync = true).expect("losses of what was found");
+        detected(|settings| settings.disk.skips_start_sync = true).expect("recovered entries are lost");
     println!("seed {seed}: {why}");
 }

@@ -1,29 +1,29 @@
-//! What zab and the store rely on when they say "durable", as one suite for every storage: the simulated disk and
-//! the server's data directory pass the very same.
+//! The durability contract that zab and the store rely on, as one test suite for every storage: the simulated disk
+//! and the server's data directory pass the same suite.
 //!
 //! # The contract
 //!
-//! Writes to the log are one FIFO, batches for the table are another. What a crash leaves is the result of *some prefix* of
-//! each, whole: of the first, log, hard state and founding record; of the second, the table. [`Promise`] lists what
-//! follows, one variant each; [`Broken`] names the one that a storage broke. The prefix of the log contains every write
-//! that was reported. That of the table may end anywhere, since the log makes the lost batches again.
+//! Writes to the log form one FIFO, batches for the table another. After a crash, log, hard state and founding record are
+//! the result of *some prefix* of the first, and the table that of some prefix of the second. The prefix of the log
+//! contains every reported write. The other one may end anywhere, since lost batches are repeated from the log.
+//! [`Invariant`] lists the consequences; [`Violation`] names the one that a storage has violated.
 //!
-//! # Its parts
+//! # Parts
 //!
-//! - [`Storage`] is a storage under test, open. The suite knows nothing else of it.
-//! - [`Plan`] makes the writes of one opening from a seed and from what the storage held: legal ones only, as a
-//!   node would issue them, for what a storage does with others is its own affair. It depends on no timing, so a
-//!   process that is about to be killed and the one that kills it make the same plan.
-//! - [`Model`] is the naive twin. It receives what was submitted and reported, and checks what is found afterwards.
-//! - [`run()`] takes a storage through a plan, with the model beside it.
+//! - [`Storage`] is an open storage under test; the suite uses only this interface.
+//! - [`Plan`] generates the writes of one opening from a seed and the state of the storage: only valid ones, as a node
+//!   issues them, since the behaviour for others is unspecified. It does not depend on timing, so a process that will
+//!   be killed and the one that kills it generate the same plan.
+//! - [`Model`] is the reference model. It receives submitted writes and reports, and checks the recovered state.
+//! - [`run()`] executes a plan on a storage and on the model.
 //!
-//! How the crash is made is up to the user of the suite: `sim/tests/storage_contract` calls the simulated disk's at
-//! every step of every plan; `server/tests/disk/contract` kills processes and cuts the power of a file system.
+//! The caller causes the crash: `sim/tests/storage_contract` crashes the simulated disk at every step of every plan;
+//! `server/tests/disk/contract` kills processes and simulates a power failure of a file system.
 //!
-//! # Left out
+//! # Omissions
 //!
-//! Damage: a disk that lies, breaks or flips what it has synced breaks its own promise, and what a storage says
-//! about it is tested storage by storage.
+//! Damage: a disk that loses or changes synced data violates its own contract. How a storage reports that is tested for
+//! each storage.
 
 mod model;
 mod plan;
@@ -36,100 +36,100 @@ use gometa_store::{Batch, Checkpoint, Space, Table};
 use gometa_zab::{Founding, HardState, Incarnation, LogEntry, Recovered, Token, Zxid};
 
 pub use self::{
-    model::{Model, Verdict},
+    model::{Model, Outcome},
     plan::{Plan, Shape, Step},
     session::{Ended, Event, drain, run},
 };
 
-/// One storage under test, open.
+/// An open storage under test.
 ///
-/// Its first write after each opening has token 1, and each one after that the next number.
+/// The first write after each opening has token 1, each later one the next number.
 pub trait Storage {
     /// Queues a write to the log, with the counter through which entries are released. Does not wait for it.
     fn submit(&mut self, token: Token, write: gometa_zab::Write, released: u64);
-    /// Queues a batch for the table. Does not wait for it. The first after each opening has number 1, and each one after
-    /// that the next.
+    /// Queues a batch for the table. Does not wait for it. The first after each opening has number 1, each later one the
+    /// next number.
     fn store(&mut self, number: u64, batch: Batch);
-    /// The next of its reports; waits for one if asked to, and if there is anything to wait for.
+    /// Returns the next report. Waits for it if `wait` is set and writes are in flight.
     fn report(&mut self, wait: bool) -> Report;
-    /// The table as a node reads it.
+    /// The table, as a node reads it.
     fn table(&self) -> &dyn Table;
-    /// Log entries, as [`gometa_node::Effect::Read`] wants them.
+    /// Returns log entries, as specified by [`gometa_node::Effect::Read`].
     fn read(&mut self, from: u64, to: u64, bytes_max: usize) -> Vec<LogEntry>;
 }
 
-/// What a storage says while it works.
+/// A report of an open storage.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Report {
     /// Every write to the log through this token is durable.
     Persisted(Token),
     /// Every batch through this number is readable.
     Stored(u64),
-    /// It cannot go on, for this reason; the process would end now.
+    /// The storage has failed, for this reason; a server process would end.
     Failed(String),
-    /// Nothing new.
+    /// There is no new report.
     Nothing,
 }
 
-/// What a storage says when it is opened.
+/// The result of opening a storage.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Opening {
-    /// Which data directory this is.
+    /// The incarnation of the data directory.
     pub incarnation: Incarnation,
-    /// Which opening of it.
+    /// The number of openings of the data directory, including this one.
     pub boot: u64,
-    /// What a node starts with.
+    /// The recovered state for the node.
     pub recovered: Recovered,
 }
 
-/// What a storage must provide to the protocol.
+/// A property that the protocol requires of a storage.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Promise {
-    /// Reports rise, and name only what was submitted.
+pub enum Invariant {
+    /// Reported tokens ascend, and are tokens of submitted writes.
     Order,
-    /// Every write to the log that was reported is there after a crash. What was there when the storage was opened is there at the next opening.
+    /// Reported writes to the log survive a crash. So does the state at the previous opening.
     Durable,
-    /// No promise to a leader is ever taken back: the hard state is none older than the last one reported.
+    /// The hard state is not older than the last one reported: promises to leaders are kept.
     HardState,
-    /// What is found is what some prefix of the writes to the log and some prefix of the batches make: nothing of a later write without all earlier ones,
-    /// nothing that was cut, no half of a batch, nothing that was never written.
+    /// Log and table are each the result of a prefix of their writes: no later write without all earlier ones, no
+    /// truncated entries, no part of a batch, nothing that was never written.
     Prefix,
-    /// The log is contiguous from its base, epochs do not fall in it, and it reaches at least as far as the table.
+    /// The log is contiguous, its epochs do not fall, and it contains all entries applied to the table.
     Whole,
-    /// What is reported at the start agrees with what can be read.
+    /// The state reported at the opening agrees with the log and table that can be read.
     Report,
-    /// The table shows what was reported, all of it; a read of the log gives the entries asked for, up to the
-    /// size asked for, and at least one.
+    /// The table contains all reported writes. A read of the log returns the requested entries, up to the requested
+    /// size, and at least one.
     Readable,
-    /// The data directory keeps its incarnation, and the boot count rises at each opening.
+    /// The incarnation of the data directory is constant, and the boot count rises at each opening.
     Identity,
-    /// After any crash the storage opens, and while nothing is amiss it goes on.
+    /// The storage opens after every crash, and completes writes while no fault is injected.
     Opens,
 }
 
-/// A broken promise.
+/// A violated invariant.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Broken {
+pub struct Violation {
     /// The invariant.
-    pub promise: Promise,
-    /// How it shows.
+    pub invariant: Invariant,
+    /// The observation.
     pub what: String,
 }
 
-impl Broken {
-    /// This one.
-    pub fn new(promise: Promise, what: impl Into<String>) -> Broken {
-        Broken { promise, what: what.into() }
+impl Violation {
+    /// Returns a violation of this invariant.
+    pub fn new(invariant: Invariant, what: impl Into<String>) -> Violation {
+        Violation { invariant, what: what.into() }
     }
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is broken: {}", self.promise, self.what)
+        write!(f, "{:?} is violated: {}", self.invariant, self.what)
     }
 }
 
-impl std::error::Error for Broken {}
+impl std::error::Error for Violation {}
 
 /// A write to a storage.
 #[derive(Clone, PartialEq, Debug)]
@@ -140,37 +140,37 @@ pub enum Write {
     Table(Batch),
 }
 
-/// Everything that a storage holds after some writes.
+/// The state of a storage after some writes.
 ///
-/// Not the simulated disk's `Image`, though it looks alike: the judge shares nothing with the accused.
+/// It resembles the simulated disk's `Image`, but shares no code with it, so that one fault cannot affect both.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct State {
-    /// Promises.
+    /// The promised and current epochs.
     pub hard_state: HardState,
-    /// The genesis.
+    /// The founding record.
     pub founding: Option<Founding>,
-    /// How far the table has come.
+    /// The checkpoint of the table.
     pub checkpoint: Checkpoint,
-    /// The table.
+    /// The records of the table.
     pub records: BTreeMap<(Space, Bytes), Bytes>,
-    /// The log; the entry with counter c stands at c - 1.
+    /// The log; the entry with counter c is at index c - 1.
     pub log: Vec<LogEntry>,
     /// The counter through which entries are released: no truncation goes below it.
     pub released: u64,
 }
 
 impl State {
-    /// The last entry's zxid.
+    /// The zxid of the last entry; zero if the log is empty.
     pub fn last(&self) -> Zxid {
         self.log.last().map_or(Zxid::ZERO, |entry| entry.zxid)
     }
 
-    /// Reads all that a storage holds, directly after it was opened, and whether it is of one piece.
-    pub fn found<S: Storage>(storage: &mut S, opening: &Opening) -> Result<State, Broken> {
+    /// Reads the whole state of a storage that was just opened, and checks that it is consistent.
+    pub fn found<S: Storage>(storage: &mut S, opening: &Opening) -> Result<State, Violation> {
         let Recovered { hard_state, founding, oldest, boundaries, applied, released } =
             opening.recovered.clone();
-        let misreported = |what: String| Err(Broken::new(Promise::Report, what));
-        let whole = |what: String| Err(Broken::new(Promise::Whole, what));
+        let misreported = |what: String| Err(Violation::new(Invariant::Report, what));
+        let whole = |what: String| Err(Violation::new(Invariant::Whole, what));
         let last = boundaries.last().copied().unwrap_or(Zxid::ZERO);
         let mut log = Vec::new();
         if last.counter > 0 {
@@ -211,7 +211,7 @@ impl State {
         Ok(state)
     }
 
-    /// One write more.
+    /// Applies a write.
     pub fn write(&mut self, write: &Write) {
         match write {
             Write::Table(Batch { checkpoint, writes }) => {
@@ -244,7 +244,7 @@ impl State {
         (&self.checkpoint, &self.records) == (&other.checkpoint, &other.records)
     }
 
-    /// In a line, for a person to compare two of them.
+    /// A summary in one line, for error messages.
     fn summary(&self) -> String {
         let HardState { accepted_epoch, current_epoch, .. } = self.hard_state;
         let founding = match &self.founding {
@@ -264,7 +264,7 @@ impl State {
     }
 }
 
-/// The whole table.
+/// All records of the table.
 fn records_of(table: &dyn Table) -> BTreeMap<(Space, Bytes), Bytes> {
     let mut records = BTreeMap::new();
     for space in [Space::Data, Space::Session] {
@@ -275,20 +275,20 @@ fn records_of(table: &dyn Table) -> BTreeMap<(Space, Bytes), Bytes> {
     records
 }
 
-/// Which directory it is, over all of its openings.
+/// The identity of a data directory over all openings.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
     known: Option<(Incarnation, u64)>,
 }
 
 impl Directory {
-    /// It was opened, and this is what it said of itself.
-    pub fn opened(&mut self, incarnation: Incarnation, boot: u64) -> Result<(), Broken> {
+    /// Records an opening, and checks incarnation and boot count.
+    pub fn opened(&mut self, incarnation: Incarnation, boot: u64) -> Result<(), Violation> {
         if let Some((known, last)) = self.known
             && (known != incarnation || boot <= last)
         {
             let what = format!("{known:?} at boot {last} became {incarnation:?} at boot {boot}");
-            return Err(Broken::new(Promise::Identity, what));
+            return Err(Violation::new(Invariant::Identity, what));
         }
         self.known = Some((incarnation, boot));
         Ok(())

@@ -1,4 +1,4 @@
-//! The writes of one opening, from a seed: what a node could issue, in an order and with the waits of its kind.
+//! The writes of one opening, generated from a seed: valid writes in the order and with the waits of a node.
 
 use bytes::Bytes;
 use gometa_store::{Batch, Checkpoint, Space};
@@ -10,48 +10,48 @@ use gometa_zab::{
 use super::{State, Write};
 use crate::random::{Random, Stream};
 
-/// One thing to do with a storage.
+/// One step of a plan.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Step {
-    /// Submit it.
+    /// Submit this write.
     Write(Write),
     /// Wait until this many of the plan's writes are reported.
     Settle(usize),
-    /// Read the table and the log, with this seed, and compare.
+    /// Read the table and a part of the log chosen by this seed, and compare both with the model.
     Inspect(u64),
 }
 
-/// How large a plan is.
+/// The size of a plan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shape {
-    /// Steps.
+    /// The number of steps.
     pub steps: usize,
-    /// Bytes of the larger payloads.
+    /// The maximum size of a payload, in bytes.
     pub payload_max: u64,
 }
 
 impl Shape {
-    /// Some tens of steps with small entries.
+    /// A short plan with small entries.
     pub const SMALL: Shape = Shape { steps: 40, payload_max: 2_000 };
-    /// Enough bytes to make a database move its records about in the midst of it.
+    /// Enough bytes to cause flushes and compactions of a database.
     pub const BULKY: Shape = Shape { steps: 160, payload_max: 1 << 20 };
 }
 
-/// Writes that a plan leaves unreported, at most.
+/// The maximum number of writes in flight.
 const IN_FLIGHT_MAX: usize = 48;
 
-/// What to do with a storage during one opening.
+/// The steps for one opening of a storage.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Plan {
-    /// In order.
+    /// The steps, in order.
     pub steps: Vec<Step>,
 }
 
 impl Plan {
-    /// The plan of a seed for a storage that holds this.
+    /// Returns the plan of a seed for a storage with this state.
     pub fn new(seed: u64, base: &State, shape: Shape) -> Plan {
         let random = Random::new(seed, Stream::Workload);
-        let mut maker = Maker {
+        let mut generator = Generator {
             random,
             shape,
             state: base.clone(),
@@ -60,13 +60,13 @@ impl Plan {
             settled: 0,
             course: vec![base.last().counter],
         };
-        while maker.steps.len() < shape.steps {
-            maker.step();
+        while generator.steps.len() < shape.steps {
+            generator.step();
         }
-        Plan { steps: maker.steps }
+        Plan { steps: generator.steps }
     }
 
-    /// Its writes, in order.
+    /// The writes of the plan, in order.
     pub fn writes(&self) -> Vec<Write> {
         let write = |step: &Step| match step {
             Step::Write(write) => Some(write.clone()),
@@ -76,19 +76,19 @@ impl Plan {
     }
 }
 
-struct Maker {
+struct Generator {
     random: Random,
     shape: Shape,
-    /// What all writes so far make.
+    /// The state after all writes so far.
     state: State,
     steps: Vec<Step>,
     writes: usize,
     settled: usize,
-    /// After each number of writes: the log's last counter.
+    /// The log's last counter after each number of writes.
     course: Vec<u64>,
 }
 
-impl Maker {
+impl Generator {
     fn step(&mut self) {
         if self.writes - self.settled >= IN_FLIGHT_MAX {
             return self.settle();
@@ -118,7 +118,7 @@ impl Maker {
         self.steps.push(Step::Write(write));
     }
 
-    /// All, or some and leave the rest in flight.
+    /// Waits for all writes in flight, or for some of them.
     fn settle(&mut self) {
         let waiting = self.writes - self.settled;
         let some = if self.random.one_in(2) { waiting } else { self.random.index(waiting + 1) };
@@ -137,7 +137,7 @@ impl Maker {
             },
         };
         let genesis = match &self.state.founding {
-            // An unsealed one may be replaced, or sealed as it is.
+            // An unsealed genesis may be replaced or sealed.
             Some(founding) if self.random.one_in(2) => founding.genesis.clone(),
             _ => {
                 let ensemble = EnsembleId { id: self.random.wide() | 1, history: 1 };
@@ -148,7 +148,7 @@ impl Maker {
         self.write(Write::Log(gometa_zab::Write::Founding(Founding { genesis, sealed })));
     }
 
-    /// Epochs only rise.
+    /// Epochs never fall.
     fn promise(&mut self) {
         let mut promised = self.state.hard_state;
         if promised.current_epoch < promised.accepted_epoch && self.random.one_in(2) {
@@ -161,7 +161,7 @@ impl Maker {
         self.write(Write::Log(gometa_zab::Write::HardState(promised)));
     }
 
-    /// Never below what is released; sometimes to where the log ends anyway.
+    /// Never truncates released entries; sometimes truncates to the end of the log.
     fn truncate(&mut self) {
         let to = self.random.between(self.state.released, self.state.last().counter);
         let zxid = match to.checked_sub(1) {
@@ -180,7 +180,7 @@ impl Maker {
         self.write(Write::Log(gometa_zab::Write::Append(entries)));
     }
 
-    /// No two have the same payload, so that one which comes back after it was cut is known.
+    /// All payloads differ, so that a truncated entry is recognised if it reappears.
     fn entry(&mut self, epoch: u64, counter: u64) -> LogEntry {
         let size = match self.random.below(8) {
             0 => self.random.below(self.shape.payload_max),
@@ -192,7 +192,7 @@ impl Maker {
         LogEntry { zxid: Zxid::new(epoch, counter), kind: Kind::Command, level: 1, payload: payload.into() }
     }
 
-    /// As far as the log is durable for certain, or less far.
+    /// Applies some or all of the entries that are certainly durable and not applied.
     fn apply(&mut self) {
         let applied = self.state.checkpoint.applied;
         let durable = self.course[self.settled..].iter().min().copied().unwrap_or(0);

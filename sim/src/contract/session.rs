@@ -1,42 +1,42 @@
-//! A storage taken through a plan, with the model beside it.
+//! The execution of a plan on a storage and on the model.
 
 use gometa_zab::Token;
 
-use super::{Broken, Model, Promise, Report, Step, Storage, Write, records_of};
+use super::{Invariant, Model, Report, Step, Storage, Violation, Write, records_of};
 use crate::random::{Random, Stream};
 
-/// How a storage came through a plan.
+/// The result of executing a plan.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Ended {
-    /// All steps are done; writes may be in flight.
+    /// All steps are complete; writes may be in flight.
     Done,
     /// The storage failed, for this reason.
     Failed(String),
 }
 
-/// Told as it happens, for those who must know it from outside.
+/// Progress of the execution, for a caller in another process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// The next write of the plan; reported before it is submitted.
+    /// A write of the plan that is submitted next.
     Submit,
-    /// This was reported.
+    /// All writes to the log through this token were reported.
     Persisted(Token),
-    /// This was reported.
+    /// All batches through this number were reported.
     Stored(u64),
 }
 
-/// Takes the storage through these steps.
+/// Executes the steps.
 pub fn run<S: Storage>(
     storage: &mut S,
     model: &mut Model,
     steps: &[Step],
-    tell: &mut dyn FnMut(Event),
-) -> Result<Ended, Broken> {
+    on_event: &mut dyn FnMut(Event),
+) -> Result<Ended, Violation> {
     for step in steps {
         match step {
             Step::Write(write) => {
                 let number = model.submit(write);
-                tell(Event::Submit);
+                on_event(Event::Submit);
                 match write {
                     Write::Log(write) => {
                         storage.submit(Token(number), write.clone(), model.issued().released)
@@ -46,13 +46,13 @@ pub fn run<S: Storage>(
             }
             Step::Settle(count) => {
                 while model.reported() < *count {
-                    if let Some(ended) = take_reports(storage, model, true, tell)? {
+                    if let Some(ended) = take_reports(storage, model, true, on_event)? {
                         return Ok(ended);
                     }
                 }
             }
             Step::Inspect(seed) => {
-                if let Some(ended) = hear_all(storage, model, tell)? {
+                if let Some(ended) = take_all_reports(storage, model, on_event)? {
                     return Ok(ended);
                 }
                 inspect(storage, model, &mut Random::new(*seed, Stream::Workload))?;
@@ -62,19 +62,19 @@ pub fn run<S: Storage>(
     Ok(Ended::Done)
 }
 
-/// Takes in what was reported, and does not wait: before a verdict, and until nothing more can come.
-pub fn drain<S: Storage>(storage: &mut S, model: &mut Model) -> Result<Ended, Broken> {
-    Ok(hear_all(storage, model, &mut |_| {})?.unwrap_or(Ended::Done))
+/// Records all reports that are available, without waiting, before the recovered state is checked.
+pub fn drain<S: Storage>(storage: &mut S, model: &mut Model) -> Result<Ended, Violation> {
+    Ok(take_all_reports(storage, model, &mut |_| {})?.unwrap_or(Ended::Done))
 }
 
-fn hear_all<S: Storage>(
+fn take_all_reports<S: Storage>(
     storage: &mut S,
     model: &mut Model,
-    tell: &mut dyn FnMut(Event),
-) -> Result<Option<Ended>, Broken> {
+    on_event: &mut dyn FnMut(Event),
+) -> Result<Option<Ended>, Violation> {
     loop {
         let before = model.unreported();
-        let ended = take_reports(storage, model, false, tell)?;
+        let ended = take_reports(storage, model, false, on_event)?;
         if ended.is_some() || model.unreported() == before {
             return Ok(ended);
         }
@@ -85,31 +85,31 @@ fn take_reports<S: Storage>(
     storage: &mut S,
     model: &mut Model,
     wait: bool,
-    tell: &mut dyn FnMut(Event),
-) -> Result<Option<Ended>, Broken> {
+    on_event: &mut dyn FnMut(Event),
+) -> Result<Option<Ended>, Violation> {
     match storage.report(wait) {
         Report::Persisted(token) => {
             model.report(token)?;
-            tell(Event::Persisted(token));
+            on_event(Event::Persisted(token));
         }
         Report::Stored(number) => {
             model.report_stored(number)?;
-            tell(Event::Stored(number));
+            on_event(Event::Stored(number));
         }
         Report::Failed(reason) => return Ok(Some(Ended::Failed(reason))),
         Report::Nothing if wait => {
             let (reported, submitted) = (model.reported(), model.submitted());
             let what = format!("nothing follows the report of {reported}, and {submitted} were submitted");
-            return Err(Broken::new(Promise::Opens, what));
+            return Err(Violation::new(Invariant::Opens, what));
         }
         Report::Nothing => {}
     }
     Ok(None)
 }
 
-/// What must be readable is.
-fn inspect<S: Storage>(storage: &mut S, model: &Model, random: &mut Random) -> Result<(), Broken> {
-    let unreadable = |what: String| Err(Broken::new(Promise::Readable, what));
+/// Checks that everything that must be readable is.
+fn inspect<S: Storage>(storage: &mut S, model: &Model, random: &mut Random) -> Result<(), Violation> {
+    let unreadable = |what: String| Err(Violation::new(Invariant::Readable, what));
     let shown = storage.table().checkpoint();
     if !model.may_show(&shown) {
         return unreadable(format!("the table shows {shown:?} after the report of {}", model.reported()));

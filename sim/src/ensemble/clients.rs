@@ -8,7 +8,7 @@ use crate::{
     actions::Action,
     checkers::Check,
     client_links::{ClientLink, ClientTransit},
-    workload::Ask,
+    workload::ClientAction,
 };
 
 impl Ensemble {
@@ -22,7 +22,7 @@ impl Ensemble {
         self.links.connect_by_hand(node, self.processes[node].life)
     }
 
-    /// A client of a test asks; the request arrives at once.
+    /// Delivers a request of a test's client at once.
     pub fn request(&mut self, client: ClientId, request: Request) {
         if let Some((node, event)) = self.links.request_by_hand(client, request)
             && self.processes[node].is_up()
@@ -36,39 +36,39 @@ impl Ensemble {
 
     /// A client checks its timers.
     pub(crate) fn poll(&mut self, client: usize) -> Check {
-        let mut asks = Vec::new();
-        let next = self.workload.poll(client, self.now, &mut asks);
-        for ask in asks {
-            self.ask(client, ask);
+        let mut actions = Vec::new();
+        let next = self.workload.poll(client, self.now, &mut actions);
+        for action in actions {
+            self.perform_for_client(client, action);
         }
         self.schedule(next, Action::Poll { client });
         Ok(())
     }
 
-    fn ask(&mut self, client: usize, ask: Ask) {
+    fn perform_for_client(&mut self, client: usize, action: ClientAction) {
         let now = self.now;
         let random = self.workload.random();
-        if let Ask::Connect(node) = ask {
+        if let ClientAction::Connect(node) = action {
             let link = self.links.open(Some(client), node, self.processes[node].life);
             self.links.current.insert(client, link);
             self.links.toward_node(now, random, link, ClientTransit::Dial { link });
             return;
         }
         let Some(&link) = self.links.current.get(&client) else { return };
-        let transit = match ask {
-            Ask::Connect(_) => return,
-            Ask::Disconnect => {
+        let transit = match action {
+            ClientAction::Connect(_) => return,
+            ClientAction::Disconnect => {
                 self.links.current.remove(&client);
                 self.links.links[link].client_open = false;
-                // Sometimes the node never learns it.
+                // Sometimes the node does not receive the close.
                 if random.one_in(5) {
                     return;
                 }
                 ClientTransit::Gone { link }
             }
-            Ask::Request(request) => ClientTransit::Request { link, request },
-            Ask::Cancel(id) => ClientTransit::Cancel { link, id },
-            Ask::Contact(session) => ClientTransit::Contact { link, session },
+            ClientAction::Request(request) => ClientTransit::Request { link, request },
+            ClientAction::Cancel(id) => ClientTransit::Cancel { link, id },
+            ClientAction::Contact(session) => ClientTransit::Contact { link, session },
         };
         self.links.toward_node(now, random, link, transit);
     }

@@ -112,7 +112,8 @@ pub fn print(out: &mut impl Write, only: &[String], limits: Limits) -> io::Resul
     let memory = memory_kib().map_or_else(String::new, |kib| {
         format!(", {} MiB, {} bytes a state", kib / 1_024, kib * 1_024 / states.max(1))
     });
-    let verdict = if report.broken.is_some() { "a promise is broken" } else { "no promise is broken" };
+    let verdict =
+        if report.broken.is_some() { "an invariant is violated" } else { "no invariant is violated" };
     writeln!(
         out,
         "{states} distinct states, {transitions} steps in {:.1} s{memory}: {verdict}",

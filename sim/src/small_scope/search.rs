@@ -35,14 +35,14 @@ pub struct Reach {
     pub exhausted: bool,
 }
 
-/// A violated invariant, and the shortest way there.
+/// A violated invariant, and the shortest sequence of steps to it.
 #[derive(Clone, Debug)]
 pub struct Counterexample {
-    /// Where the way begins.
+    /// The name of the scenario.
     pub scenario: &'static str,
-    /// What is broken at its end.
+    /// The violation in the last state.
     pub violation: Violation,
-    /// How many steps it takes.
+    /// The number of steps.
     pub depth: u32,
     /// The way, in words.
     pub steps: Vec<String>,

@@ -1,7 +1,7 @@
-//! Whole nodes driven by hand, over the simulator's disk: every frame and datagram is encoded and decoded, and waits
-//! until it is delivered, every write until the disk has done it.
+//! Whole nodes driven by a script, with the simulator's disk: every frame and datagram is encoded and decoded, and waits
+//! until it is delivered, every write until the disk has completed it.
 //!
-//! The simulator's oracle watches: whatever a script shows, a broken invariant ends it.
+//! The simulator's oracle checks every step; a violated invariant ends the script.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -26,18 +26,18 @@ use gometa_zab::{
 
 use super::{commands::Client, garbage, show};
 
-/// What a request without a deadline gets, in milliseconds.
+/// The deadline of a request that has none, in milliseconds.
 const DEADLINE_DEFAULT_MS: u32 = 5_000;
-/// Garbage of each kind that a noise brings upon every node in every step of the clock.
+/// The number of invalid datagrams of each kind for every node in every step of the clock.
 const NOISE_COUNT: usize = 3;
 
-/// How a disk is to fail: at which kind of write (any, without one).
+/// A planned failure of a disk, at this kind of write; `None` for any.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
     pub(crate) on: Option<String>,
     /// The write itself fails, before the node does anything else; otherwise its sync does.
     pub(crate) at_write: bool,
-    /// What could not be synced is found on the disk all the same.
+    /// Whether the failed write is on the disk nevertheless.
     pub(crate) kept: bool,
 }
 
@@ -46,21 +46,21 @@ pub(crate) struct Machine {
     pub(crate) disk: Disk,
     /// `None` while the process is down.
     pub(crate) node: Option<Node<TableView>>,
-    /// What it said last.
+    /// The last reported role.
     pub(crate) role: Role,
     pub(crate) fault: Option<Fault>,
     /// Datagrams dropped, by reason.
     pub(crate) dropped: BTreeMap<String, u64>,
     /// The last batch for the table, until it is reported: batches are durable at once.
     stored: Option<u64>,
-    /// Writes in flight: which kind, and in words.
+    /// The kinds and descriptions of writes in flight.
     pub(crate) writing: VecDeque<(Token, &'static str, String)>,
-    /// What the last write of the hard state said.
+    /// The last hard state written.
     hard_written: HardState,
     life: u64,
 }
 
-/// One client's connection to one life of one node.
+/// The connection of a client to one start of a node.
 struct ClientLink {
     client: char,
     node: usize,
@@ -75,7 +75,7 @@ pub(crate) struct Nodes {
     pub(crate) names: Names,
     /// Every vote that was sent, with its sender.
     pub(crate) votes: Vec<(usize, Bytes)>,
-    /// Garbage for every node, in every step of the clock.
+    /// Invalid datagrams for every node in every step of the clock.
     pub(crate) noise: Option<Random>,
     pub(crate) clients: BTreeMap<char, Client>,
     pub(crate) keys: Vec<String>,
@@ -88,7 +88,7 @@ pub(crate) struct Nodes {
     broken: Option<Violation>,
 }
 
-/// A fate for [`Disk::crash`] that keeps all of what is not durable, or none of it.
+/// A random generator for which [`Disk::crash`] keeps all writes that are not durable, or none.
 fn fate(kept: bool) -> Random {
     let wanted = u64::from(kept);
     let seeds = (0..).map(|seed| Random::new(seed, Stream::Machine));
@@ -182,7 +182,7 @@ impl Nodes {
         }
     }
 
-    /// What the oracle has found, if anything.
+    /// The violation that the oracle has found, if any.
     pub(crate) fn verdict(&mut self) -> Result<(), String> {
         self.broken.take().map_or(Ok(()), |violation| Err(violation.to_string()))
     }
@@ -246,7 +246,7 @@ impl Nodes {
         Ok(())
     }
 
-    /// The process ends. What was not durable is gone, or, with `kept`, found on the disk all the same.
+    /// Ends the process. Writes that are not durable are lost, or kept with `kept`.
     pub(crate) fn crash(&mut self, index: usize, kept: bool) -> Result<(), String> {
         let machine = &mut self.machines[index];
         if machine.node.take().is_none() {
@@ -273,7 +273,7 @@ impl Nodes {
 
     // ---- Clients
 
-    /// A client's connection to a node, which is made if it does not stand.
+    /// The connection of a client to a node, opened if necessary.
     fn connection(&mut self, client: char, index: usize) -> Result<ClientId, String> {
         if !self.is_up(index) {
             return Err(format!("{} is down", letter(index)));
@@ -355,7 +355,7 @@ impl Nodes {
                 let mut bytes = BytesMut::new();
                 let encoded = gometa_codec::message::encode(&message, &mut bytes);
                 assert!(encoded.is_ok(), "what a node sends can be sent: {message:?}");
-                // Behind the length.
+                // Without the length.
                 let bytes = bytes.freeze().slice(gometa_proto::frame::PREFIX..);
                 let decoded = gometa_codec::message::decode(bytes).expect("what a node sends is a message");
                 self.environment.network.send(link, decoded);
@@ -433,7 +433,7 @@ impl Nodes {
         self.crash(index, kept).expect("a process whose disk fails runs");
     }
 
-    /// The disk does all that is queued as one group, and tells the node; or fails.
+    /// The disk writes everything queued as one group and reports it, or fails.
     pub(crate) fn persist(&mut self, index: usize) {
         let mut random = Random::new(index as u64, Stream::Machine);
         let machine = &mut self.machines[index];
@@ -465,7 +465,7 @@ impl Nodes {
         let check = self.oracle.answers(index, applied, client.0, &response);
         self.note(check);
         let asker = self.client_links[client.0 as usize].client;
-        // The client is gone, if the request is not known any more.
+        // The client is closed if the request is unknown.
         let Some(what) = self.asked.remove(&(client, response.id)) else { return };
         let line = format!("{} answers {asker}, {what}: {}", letter(index), show::answer(&response));
         self.record(Topic::Story, line);
@@ -474,7 +474,7 @@ impl Nodes {
         }
     }
 
-    /// Bytes reach a node's election port: dropped and counted there, unless they are a vote.
+    /// Delivers bytes to a node's election port: dropped and counted there, unless they are a vote.
     pub(crate) fn datagram(&mut self, index: usize, bytes: &[u8]) -> bool {
         if !self.is_up(index) {
             return false;

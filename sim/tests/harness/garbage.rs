@@ -1,5 +1,5 @@
-//! What a node's election port may be sent: bytes that are no votes, votes that are not what they were, and votes
-//! that were true once. Everything is a function of a seed and of the votes that were sent so far.
+//! Invalid input for a node's election port: bytes that are not votes, damaged votes, and replayed votes. It is
+//! determined by a seed and the votes sent so far.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use gometa_codec::limits::{DATAGRAM_MAX, NUMBER_MAX};
@@ -13,20 +13,20 @@ const UDP_MAX: usize = 65_507;
 /// CRC-32C finds every error of up to five bits in so few bytes.
 const FLIPS_MAX: u64 = 5;
 
-/// What to make.
+/// The kind of a datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// Any bytes.
     Random,
-    /// Genuine votes cut short, or with something behind them.
+    /// Truncated or extended genuine votes.
     Resized,
     /// Genuine votes with up to five bits flipped.
     Flipped,
-    /// Larger than any vote may be; some begin like one.
+    /// Datagrams larger than any vote; some begin with a vote.
     Huge,
-    /// A sound envelope around fields that say anything.
+    /// A valid envelope with random fields.
     Nonsense,
-    /// Genuine votes, again.
+    /// Replayed genuine votes.
     Replayed,
     /// Genuine votes with the next sequence number and a round higher than any counter may be.
     ImpossibleRound,
@@ -50,7 +50,7 @@ impl Kind {
     }
 }
 
-/// A sound envelope: version, CRC-32C of the body, body.
+/// A valid envelope: version, CRC-32C of the body, body.
 fn envelope(body: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(body.len() + 5);
     out.put_u8(1);
@@ -59,7 +59,7 @@ fn envelope(body: &[u8]) -> Bytes {
     out.freeze()
 }
 
-/// A number as a liar would choose it: now and then one that no counter reaches.
+/// A random number, sometimes above the largest valid one.
 fn number(random: &mut Random) -> u64 {
     match random.below(32) {
         0 => random.word(),
@@ -70,7 +70,7 @@ fn number(random: &mut Random) -> u64 {
     }
 }
 
-/// The genuine vote with its round replaced, as the next that its sender might send.
+/// The genuine vote with another round and the next sequence number.
 fn with_round(vote: &Vote, round: u64) -> Vote {
     Vote {
         sequence: vote.sequence + 1,
@@ -81,7 +81,7 @@ fn with_round(vote: &Vote, round: u64) -> Vote {
     }
 }
 
-/// One datagram; `None` if it takes a genuine vote and there is none.
+/// One datagram; `None` if it needs a genuine vote and there is none.
 pub(crate) fn make(kind: Kind, random: &mut Random, genuine: &[Bytes]) -> Option<Bytes> {
     let pick = |random: &mut Random| {
         if genuine.is_empty() { None } else { Some(genuine[random.index(genuine.len())].clone()) }
@@ -151,7 +151,7 @@ pub(crate) fn make(kind: Kind, random: &mut Random, genuine: &[Bytes]) -> Option
             gometa_codec::vote::encode(&with_round(&vote, number(random).max(NUMBER_MAX + 1)))
         }
         Kind::MaximalRound => {
-            // The latest of one sender's, or it would be dropped as an old one.
+            // The latest vote of one sender; an older one would be dropped.
             let sender = vote_of(&pick(random)?)?.sender;
             let votes = genuine.iter().filter_map(vote_of).filter(|vote| vote.sender == sender);
             let latest = votes.max_by_key(|vote| (vote.boot, vote.sequence))?;
@@ -160,7 +160,7 @@ pub(crate) fn make(kind: Kind, random: &mut Random, genuine: &[Bytes]) -> Option
     })
 }
 
-/// Why a datagram was dropped, in a word or two.
+/// The reason for which a datagram was dropped.
 pub(crate) fn reason(error: &gometa_codec::DecodeError) -> String {
     match error {
         gometa_codec::DecodeError::TooLarge(_) => "too large".to_owned(),

@@ -1,9 +1,9 @@
-//! The simulated disk as a [`Storage`] that can crash, and what its faults make of it.
+//! The simulated disk as a [`Storage`] that can crash, with planted faults.
 
 use std::collections::VecDeque;
 
 use gometa_sim::{
-    contract::{Broken, Directory, Opening, Promise, Report, State, Storage},
+    contract::{Directory, Invariant, Opening, Report, State, Storage, Violation},
     disk::{Disk, End, TableView},
     random::{Random, Stream},
     settings::{DiskSettings, Settings},
@@ -11,24 +11,24 @@ use gometa_sim::{
 use gometa_store::{Batch, Checkpoint, Table};
 use gometa_zab::{Incarnation, LogEntry, Token, Write};
 
-/// Ways to be wrong, each of them once a bug of some database. See [`Machine`] for how each is made.
+/// Planted faults; each was once a bug of some database. [`Machine`] implements them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fault {
     /// Reports a write when it is queued.
     ReportBeforeSync,
     /// Reports every token twice.
     ReportTwice,
-    /// Reports a write that is still to come.
+    /// Reports a write before it is submitted.
     ReportAhead,
     /// Does not report at all.
     ReportNever,
-    /// Does not cut the log.
+    /// Does not truncate the log.
     TruncationSkipped,
-    /// Cuts the log with the next write, and reports it before.
+    /// Reports a truncation at once, and does it with the next write.
     TruncationLate,
-    /// Cuts one entry too many.
+    /// Truncates one entry too many.
     TruncationTooDeep,
-    /// A crash brings back what was cut last.
+    /// A crash undoes the last truncation.
     TruncationUndone,
     /// Writes half of a table batch, and then the other half.
     BatchTorn,
@@ -40,23 +40,23 @@ pub(crate) enum Fault {
     HardStateLost,
     /// Keeps the current epoch only, not the promise.
     HardStateHalf,
-    /// Does not keep that the genesis is sealed.
+    /// Loses the seal of the genesis.
     SealLost,
     /// Loses the last entry of an append.
     AppendShort,
-    /// Shows table batches one late.
+    /// Shows the table without its last batch.
     TableStale,
-    /// Gives more of the log than was asked for.
+    /// Returns more of the log than requested.
     ReadUnbounded,
-    /// Gives nothing where the first entry is too large.
+    /// Returns nothing if the first entry is too large.
     ReadEmpty,
-    /// Recovers what no sync has covered, and does not sync it: the next crash loses it.
+    /// Recovers writes that were not synced, and does not sync them: the next crash loses them.
     RecoveredUnsynced,
-    /// Does not tell the last epoch of the log.
+    /// Omits the last epoch of the log from the boundaries.
     BoundaryMissing,
     /// Does not count an opening.
     BootStuck,
-    /// Is another directory after a crash.
+    /// Has another incarnation after a crash.
     IncarnationChanged,
 }
 
@@ -87,13 +87,13 @@ impl Fault {
     ];
 }
 
-/// A simulated disk, the fate that moves it, and perhaps a fault.
+/// A simulated disk, its random scheduler, and optionally a fault.
 pub(crate) struct Machine {
     disk: Disk,
     random: Random,
     fault: Option<Fault>,
     directory: Directory,
-    /// Reports that were made and not heard.
+    /// Reports that were not received yet.
     reports: VecDeque<Report>,
     last_report: Token,
     last_stored: u64,
@@ -101,14 +101,14 @@ pub(crate) struct Machine {
     under_way: Option<bool>,
     /// Whether batches are being written to the table.
     storing: bool,
-    /// A write that a fault holds back.
+    /// A write that a fault delays.
     held: Option<(Token, Write, u64)>,
     /// A table that lags, for [`Fault::TableStale`].
     stale: TableView,
     behind: Option<Batch>,
     /// The checkpoint of the last batch, for [`Fault::BatchTorn`].
     submitted: Checkpoint,
-    /// What the last truncation cut, for [`Fault::TruncationUndone`].
+    /// The entries of the last truncation, for [`Fault::TruncationUndone`].
     cut: Vec<LogEntry>,
     /// The log before the last crash, for [`Fault::RecoveredUnsynced`].
     synced: Option<Vec<LogEntry>>,
@@ -145,10 +145,11 @@ impl Machine {
         self.fault == Some(fault)
     }
 
-    /// A process starts. What it finds, if it is of one piece.
-    pub(crate) fn open(&mut self) -> Result<State, Broken> {
+    /// Starts a process and returns the recovered state, if it is consistent.
+    pub(crate) fn open(&mut self) -> Result<State, Violation> {
         let recovered = self.disk.recover();
-        let recovered = recovered.map_err(|refused| Broken::new(Promise::Opens, format!("{refused:?}")))?;
+        let recovered =
+            recovered.map_err(|refused| Violation::new(Invariant::Opens, format!("{refused:?}")))?;
         let mut opening = Opening { incarnation: self.disk.incarnation, boot: self.disk.boots, recovered };
         match self.fault {
             Some(Fault::BoundaryMissing) => drop(opening.recovered.boundaries.pop()),
@@ -179,13 +180,13 @@ impl Machine {
         State::found(self, &opening)
     }
 
-    /// The process ends, and with it all that was not synced, or some of it. How many writes were lost.
+    /// Ends the process; all or some of the writes that were not synced are lost. Returns their number.
     pub(crate) fn crash(&mut self) -> usize {
         let before = self.disk.durable.log.clone();
         let end = self.random.pick(&[End::Killed, End::PowerLost]);
         let mut lost = self.disk.crash(0, end, &mut self.random).writes;
         if end == End::Killed && self.random.one_in(4) {
-            // The power goes before the next start, or in it.
+            // The power fails before the next start, or during it.
             lost += self.disk.lose_power(&mut self.random).writes;
         }
         match self.fault {
@@ -212,14 +213,14 @@ impl Machine {
     }
 
     fn forge(&mut self, forge: impl FnOnce(&mut Vec<LogEntry>, u64)) {
-        self.disk.forge(forge).expect("what these faults have left opens");
+        self.disk.forge(forge).expect("the disk opens after these faults");
     }
 
     fn issue(&mut self, token: Token, write: Write, released: u64) {
         self.disk.issue(token, write, released);
     }
 
-    /// Hands a write to the log, as the fault has it.
+    /// Submits a write to the log, changed by the fault.
     fn issue_wrongly(&mut self, fault: Fault, token: Token, write: Write, released: u64) {
         let nothing = || Write::Append(Vec::new());
         let held = self.held.take();
@@ -273,7 +274,7 @@ impl Machine {
         self.issue(token, write, released);
     }
 
-    /// Hands a batch to the table, as the fault has it.
+    /// Submits a batch for the table, changed by the fault.
     fn store_wrongly(&mut self, fault: Fault, number: u64, batch: Batch) {
         match fault {
             Fault::BatchTorn | Fault::CheckpointFirst => {
@@ -296,14 +297,14 @@ impl Machine {
         self.disk.store(number, batch);
     }
 
-    /// Hands on what was held back, nothing having overtaken it.
+    /// Submits the delayed write, before any later one.
     fn release(&mut self, held: Option<(Token, Write, u64)>) {
         if let Some((token, write, released)) = held {
             self.issue(token, write, released);
         }
     }
 
-    /// One thing happens inside the disk. Whether it goes on, and whether anything happened.
+    /// Performs one step of the disk. Returns whether it has not failed, and whether anything was done.
     fn advance(&mut self) -> Result<bool, String> {
         let table_first = self.random.one_in(2) && self.advance_table();
         Ok(table_first || self.advance_log()? || self.advance_table())
@@ -332,7 +333,7 @@ impl Machine {
             return self.storing;
         }
         let number = self.disk.finish_table(&mut self.random);
-        // A fault that makes two batches of one has it reported twice by the disk.
+        // If a fault has split a batch into two, the disk reports it twice.
         if let Some(number) = number
             && number > self.last_stored
         {
@@ -385,7 +386,7 @@ impl Storage for Machine {
             }
             match self.advance() {
                 Ok(true) => {}
-                // What is held back has nothing to wait for any more.
+                // No write follows that could overtake the delayed one.
                 Ok(false) if self.held.is_some() => {
                     let held = self.held.take();
                     self.release(held);
@@ -402,7 +403,7 @@ impl Storage for Machine {
 
     fn read(&mut self, from: u64, to: u64, bytes_max: usize) -> Vec<LogEntry> {
         let bytes_max = if self.has(Fault::ReadUnbounded) { usize::MAX } else { bytes_max };
-        // What cannot be read is not there.
+        // An unreadable log is treated as empty.
         let entries = self.disk.read(from, to, bytes_max).unwrap_or_default();
         if self.has(Fault::ReadEmpty) && entries.first().is_some_and(|entry| entry.size() > bytes_max) {
             return Vec::new();

@@ -1,18 +1,18 @@
-//! The storage contract on the simulated disk: a crash at every step of every plan, and faults that it must find.
+//! The storage contract on the simulated disk: a crash at every step of every plan, and faults that must be detected.
 
 mod machine;
 
 use gometa_sim::{
-    contract::{Broken, Ended, Model, Plan, Shape, State, drain, run},
+    contract::{Ended, Model, Plan, Shape, State, Violation, drain, run},
     random::{Random, Stream},
 };
 
 use machine::{Fault, Machine};
 
-/// Plans that a fault may take.
+/// The maximum number of plans until a fault is detected.
 const SEEDS_MAX: u64 = 20;
 const SEEDS: u64 = 400;
-/// Openings of one directory.
+/// The number of openings of one directory.
 const OPENINGS: usize = 4;
 
 #[derive(Default, Debug)]
@@ -23,13 +23,13 @@ struct Counts {
     failures: u64,
 }
 
-/// Crashes at each step of the seed's plan, and then at any step of some plans that go on from there.
-fn every_step(seed: u64, fault: Option<Fault>, counts: &mut Counts) -> Result<(), Broken> {
+/// Crashes at each step of the seed's plan, and after each of these at a random step of some further plans.
+fn every_step(seed: u64, fault: Option<Fault>, counts: &mut Counts) -> Result<(), Violation> {
     let first = Plan::new(seed, &State::default(), Shape::SMALL);
     for step in 0..=first.steps.len() {
-        crashes(seed, step, &first, fault, counts).map_err(|broken| Broken {
-            what: format!("seed {seed}, step {step}: {}", broken.what),
-            ..broken
+        crashes(seed, step, &first, fault, counts).map_err(|violation| Violation {
+            what: format!("seed {seed}, step {step}: {}", violation.what),
+            ..violation
         })?;
     }
     Ok(())
@@ -41,7 +41,7 @@ fn crashes(
     first: &Plan,
     fault: Option<Fault>,
     counts: &mut Counts,
-) -> Result<(), Broken> {
+) -> Result<(), Violation> {
     let seed = seed << 8 | step as u64;
     let mut random = Random::new(seed, Stream::Shape);
     let mut machine = Machine::new(seed, fault);
@@ -63,10 +63,10 @@ fn crashes(
         counts.failures += u64::from(ended != Ended::Done);
         machine.crash();
         let found = machine.open()?;
-        let verdict = model.judge(&found)?;
+        let outcome = model.check_recovered(&found)?;
         counts.crashes += 1;
         counts.writes += model.submitted() as u64;
-        counts.lost += verdict.lost as u64;
+        counts.lost += outcome.lost as u64;
         base = found;
     }
     Ok(())
@@ -76,25 +76,27 @@ fn crashes(
 fn the_simulated_disk_keeps_the_contract_at_every_step() {
     let mut counts = Counts::default();
     for seed in 0..SEEDS {
-        if let Err(broken) = every_step(seed, None, &mut counts) {
-            panic!("{broken}");
+        if let Err(violation) = every_step(seed, None, &mut counts) {
+            panic!("{violation}");
         }
     }
     println!("{SEEDS} seeds: {counts:?}");
-    // Neither so kind that nothing is lost nor so cruel that nothing stays.
+    // Crashes must lose some of the writes and keep some.
     assert!(counts.lost > counts.crashes / 2 && counts.lost < counts.writes / 2, "{counts:?}");
     assert!(counts.failures > 100, "{counts:?}");
 }
 
 #[test]
-fn every_planted_fault_is_caught() {
+fn every_planted_fault_is_detected() {
     let mut silent = Vec::new();
     for fault in Fault::ALL {
         let caught = (0..SEEDS_MAX).find_map(|seed| {
-            every_step(seed, Some(fault), &mut Counts::default()).err().map(|broken| (seed, broken))
+            every_step(seed, Some(fault), &mut Counts::default()).err().map(|violation| (seed, violation))
         });
         match caught {
-            Some((seed, broken)) => println!("{fault:?}: {:?}, after {} seeds", broken.promise, seed + 1),
+            Some((seed, violation)) => {
+                println!("{fault:?}: {:?}, after {} seeds", violation.invariant, seed + 1)
+            }
             None => silent.push(fault),
         }
     }

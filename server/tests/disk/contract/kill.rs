@@ -3,7 +3,7 @@
 use std::{env, ffi::OsStr, io::Read, path::Path};
 
 use gometa_sim::{
-    contract::{Broken, Directory, Event, Model, Plan, Promise, Shape, State, run},
+    contract::{Directory, Event, Invariant, Model, Plan, Shape, State, Violation, run},
     random::{Random, Stream},
 };
 use gometa_zab::Token;
@@ -58,7 +58,7 @@ fn kill(
     base: State,
     directory: &mut Directory,
     lost: &mut u64,
-) -> Result<State, Broken> {
+) -> Result<State, Violation> {
     let plan = Plan::new(seed, &base, shape(seed));
     let writes = plan.writes();
     let mut random = Random::new(seed, Stream::Machine);
@@ -96,17 +96,20 @@ fn kill(
             model.report(Token(token))?;
         }
         if line.starts_with("ended ") && line != "ended Ok(Done)" {
-            return Err(Broken::new(Promise::Opens, format!("the child says: {line}")));
+            return Err(Violation::new(Invariant::Opens, format!("the child says: {line}")));
         }
     }
     if reported.is_empty() {
-        return Err(Broken::new(Promise::Opens, "the child has said nothing"));
+        return Err(Violation::new(Invariant::Opens, "the child has said nothing"));
     }
     let (rocks, found) = Rocks::open(dir, directory)?;
     if rocks.opened.disk.identity.boot <= boot {
-        return Err(Broken::new(Promise::Identity, format!("the child was boot {boot}, and so is the next")));
+        return Err(Violation::new(
+            Invariant::Identity,
+            format!("the child was boot {boot}, and so is the next"),
+        ));
     }
-    *lost += model.judge(&found)?.lost as u64;
+    *lost += model.check_recovered(&found)?.lost as u64;
     Ok(found)
 }
 
@@ -121,7 +124,7 @@ fn the_data_directory_keeps_the_contract_under_kills() {
         }
         let dir = dir.get_or_insert_with(|| tempfile::tempdir().unwrap());
         base = kill(dir.path(), seed, base, &mut directory, &mut lost)
-            .unwrap_or_else(|broken| panic!("kill with seed {seed}, round {round}: {broken}"));
+            .unwrap_or_else(|violation| panic!("kill with seed {seed}, round {round}: {violation}"));
     }
     println!("{kills} kills; {lost} writes lost, none of them reported");
 }

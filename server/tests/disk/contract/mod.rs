@@ -8,7 +8,8 @@ use std::{env, path::Path};
 use gometa_server::disk::DiskError;
 use gometa_sim::{
     contract::{
-        Broken, Directory, Ended, Model, Opening, Plan, Promise, Report, Shape, State, Storage, Write, run,
+        Directory, Ended, Invariant, Model, Opening, Plan, Report, Shape, State, Storage, Violation, Write,
+        run,
     },
     random::{Random, Stream},
 };
@@ -26,9 +27,9 @@ struct Rocks {
 
 impl Rocks {
     /// Opens the directory and reads all of it.
-    fn open(dir: &Path, directory: &mut Directory) -> Result<(Rocks, State), Broken> {
-        let opened =
-            Opened::open(dir).map_err(|error: DiskError| Broken::new(Promise::Opens, error.to_string()))?;
+    fn open(dir: &Path, directory: &mut Directory) -> Result<(Rocks, State), Violation> {
+        let opened = Opened::open(dir)
+            .map_err(|error: DiskError| Violation::new(Invariant::Opens, error.to_string()))?;
         let identity = opened.disk.identity;
         let opening = Opening {
             incarnation: identity.incarnation,
@@ -85,7 +86,7 @@ fn a_directory_that_is_closed_regularly_keeps_everything() {
     let mut directory = Directory::default();
     let mut base = State::default();
     for round in 0..30 {
-        let mut judged = || -> Result<State, Broken> {
+        let mut checked = || -> Result<State, Violation> {
             let (mut rocks, found) = Rocks::open(dir.path(), &mut directory)?;
             assert!(found == base, "an opening that follows a closing finds what was closed");
             let shape = if round % 10 == 9 { Shape::BULKY } else { Shape::SMALL };
@@ -96,6 +97,6 @@ fn a_directory_that_is_closed_regularly_keeps_everything() {
             model.closed();
             Ok(model.issued().clone())
         };
-        base = judged().unwrap_or_else(|broken| panic!("seed {seed}, round {round}: {broken}"));
+        base = checked().unwrap_or_else(|violation| panic!("seed {seed}, round {round}: {violation}"));
     }
 }

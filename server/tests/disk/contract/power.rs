@@ -17,7 +17,7 @@ use std::{
 };
 
 use gometa_sim::{
-    contract::{Broken, Directory, Ended, Model, Plan, Promise, Report, Shape, State, Step, run},
+    contract::{Directory, Ended, Invariant, Model, Plan, Report, Shape, State, Step, Violation, run},
     random::{Random, Stream},
 };
 
@@ -147,14 +147,14 @@ fn cut(
     before: Option<&Model>,
     directory: &mut Directory,
     counts: &mut Counts,
-) -> Result<Model, Broken> {
+) -> Result<Model, Violation> {
     let (mut rocks, found) = Rocks::open(dir, directory)?;
-    judge(before, &found, counts)?;
+    check_recovered(before, &found, counts)?;
     let steps = steps(&found);
     let mut model = Model::new(found);
     let ended = run(&mut rocks, &mut model, &steps, &mut |_| {})?;
     if ended != Ended::Done {
-        return Err(Broken::new(Promise::Opens, format!("before the cut: {ended:?}")));
+        return Err(Violation::new(Invariant::Opens, format!("before the cut: {ended:?}")));
     }
     machine.cut().unwrap();
     // The writer ends; everything that it has reported must be synced.
@@ -172,12 +172,12 @@ fn cut(
     Ok(model)
 }
 
-fn judge(model: Option<&Model>, found: &State, counts: &mut Counts) -> Result<(), Broken> {
+fn check_recovered(model: Option<&Model>, found: &State, counts: &mut Counts) -> Result<(), Violation> {
     let Some(model) = model else { return Ok(()) };
-    let verdict = model.judge(found)?;
+    let outcome = model.check_recovered(found)?;
     counts.writes += model.submitted() as u64;
     counts.reported += model.reported() as u64;
-    counts.lost += verdict.lost as u64;
+    counts.lost += outcome.lost as u64;
     Ok(())
 }
 
@@ -197,8 +197,8 @@ fn cuts(machine: &mut Machine, cuts: u64) -> (Counts, Result<(), String>) {
         let steps = |found: &State| part_of_plan(seed, found);
         match cut(machine, &dir, &steps, before.as_ref(), &mut directory, &mut counts) {
             Ok(model) => before = Some(model),
-            Err(broken) => {
-                return (counts, Err(format!("power cut with seed {seed}, round {round}: {broken}")));
+            Err(violation) => {
+                return (counts, Err(format!("power cut with seed {seed}, round {round}: {violation}")));
             }
         }
     }
@@ -207,7 +207,7 @@ fn cuts(machine: &mut Machine, cuts: u64) -> (Counts, Result<(), String>) {
 
 /// A truncation to the end of the log writes nothing, but is reported: the table's writes before it must be synced. A
 /// regression: they were reported and marked in `SYNCED` without a sync.
-fn cut_after_an_idle_truncation(machine: &mut Machine) -> Result<(), Broken> {
+fn cut_after_an_idle_truncation(machine: &mut Machine) -> Result<(), Violation> {
     let steps = |_: &State| {
         let writes = [founding(true), promise(1, 1), append(1, 1..=3), apply(2), truncate(1, 3)];
         let each =
@@ -217,7 +217,7 @@ fn cut_after_an_idle_truncation(machine: &mut Machine) -> Result<(), Broken> {
     let (mut directory, mut counts) = (Directory::default(), Counts::default());
     let dir = machine.mounted.join("idle-truncation");
     let model = cut(machine, &dir, &steps, None, &mut directory, &mut counts)?;
-    judge(Some(&model), &Rocks::open(&dir, &mut directory)?.1, &mut counts)
+    check_recovered(Some(&model), &Rocks::open(&dir, &mut directory)?.1, &mut counts)
 }
 
 /// Not a test: the process with its own mount namespace.
@@ -236,14 +236,14 @@ fn child() {
     let (counts, result) = cuts(&mut machine, wanted);
     let result = result.and_then(|()| {
         let idle = cut_after_an_idle_truncation(&mut machine);
-        idle.map_err(|broken| format!("power cut behind an idle truncation: {broken}"))
+        idle.map_err(|violation| format!("power cut behind an idle truncation: {violation}"))
     });
     match result {
         Ok(()) => println!(
             "\nkept {wanted} power cuts, {} of them amid writes: {} writes, {} reported, {} others lost",
             counts.amid, counts.writes, counts.reported, counts.lost
         ),
-        Err(broken) => println!("\nbroken {broken}"),
+        Err(violation) => println!("\nbroken {violation}"),
     }
     println!("amid {}", counts.amid);
     println!("lost {}", counts.lost);
