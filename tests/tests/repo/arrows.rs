@@ -3,7 +3,7 @@
 use crate::manifest::{Dependency, Member, Section, Workspace};
 
 /// Each crate by its directory, with the crates of the workspace that it may depend on.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("proto", &[]),
     // Probes and planted faults, which are compiled to nothing in most builds.
     ("marks", &[]),
@@ -13,18 +13,19 @@ const ARROWS: [(&str, &[&str]); 15] = [
     // Requests are messages as well.
     ("node", &["zab", "store", "proto", "marks"]),
     ("codec", &["zab", "proto"]),
+    ("log", &["zab", "codec", "marks"]),
     // A driver of nodes uses the types in their events and effects (docs/decisions/006).
-    ("sim", &["node", "zab", "store", "codec", "proto", "marks"]),
+    ("sim", &["node", "zab", "store", "codec", "log", "proto", "marks"]),
     // The client is for the console only.
-    ("server", &["node", "zab", "store", "codec", "proto", "client"]),
+    ("server", &["node", "zab", "store", "codec", "log", "proto", "client"]),
     ("client", &["proto"]),
     ("cli", &["client", "proto"]),
     ("ffi", &["client"]),
     ("python", &["client"]),
     ("tests", &["client", "sim"]),
-    ("testkit", &["node", "zab", "store", "proto"]),
+    ("testkit", &["node", "zab", "store", "log", "proto"]),
     // All parsers of external input, and the receivers of its decoded form.
-    ("fuzz", &["node", "zab", "store", "codec", "proto", "testkit"]),
+    ("fuzz", &["node", "zab", "store", "codec", "log", "proto", "testkit"]),
 ];
 
 /// Additional dependencies of tests. The tests of a storage run the simulator's storage

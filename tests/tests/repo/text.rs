@@ -4,7 +4,7 @@
 const LINES_MAX: usize = 800;
 /// The maximum lines of a source file of production code.
 const PRODUCTION_LINES_MAX: usize = 600;
-const PRODUCTION: [&str; 5] = ["zab/src/", "node/src/", "server/src/", "client/src/", "ffi/src/"];
+const PRODUCTION: [&str; 6] = ["zab/src/", "node/src/", "log/src/", "server/src/", "client/src/", "ffi/src/"];
 /// A directory in [`PRODUCTION`] with the usual limit.
 const APART: &str = "server/src/disk/";
 

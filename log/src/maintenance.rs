@@ -1,0 +1,224 @@
+//! Work on the log's files that no write has to wait for: making a spare segment, deleting segments, freeing the unused
+//! ends of segments.
+//!
+//! # What the directory goes through
+//!
+//! A segment to delete becomes the spare if there is none and nobody reads it; its new name is synced before the file is
+//! overwritten, since a loss of power could bring the old name back. Otherwise it is removed, which nobody syncs: an old
+//! segment that comes back is found and removed at the next opening. A spare is made under another name and renamed when
+//! it is complete.
+
+use std::{
+    collections::VecDeque,
+    io, mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use crate::{
+    buffer::Buffer,
+    error::WriteError,
+    file::{ALIGNMENT, Directory, File, Usage},
+    index::{Handle, Segment},
+    layout::segment_name,
+};
+
+/// A complete segment that waits to be used.
+pub(crate) const SPARE: &str = "spare";
+/// A spare that is being made.
+pub(crate) const MAKING: &str = "making";
+/// A segment that is begun without a spare.
+pub(crate) const NEXT: &str = "next";
+
+/// The bytes of one write of zeroes.
+const ZEROES: usize = 1 << 20;
+
+/// The files besides the segments in use, shared by the log and its maintenance.
+pub(crate) struct Spares<D: Directory> {
+    directory: D,
+    segment_bytes: u64,
+    state: Mutex<State<D::File>>,
+    /// Held by the maintenance that runs.
+    running: Mutex<()>,
+    failed: AtomicBool,
+}
+
+struct State<F> {
+    spare: Option<F>,
+    /// The log will need a spare soon.
+    wanted: bool,
+    /// To be deleted, oldest first.
+    retired: VecDeque<Arc<Handle<F>>>,
+    /// Segments that end early, and where.
+    long: Vec<(Arc<Handle<F>>, u64)>,
+}
+
+/// Does the work that no write has to wait for. Clones do the same work; it may run on any thread, beside the log.
+pub struct Maintenance<D: Directory> {
+    spares: Arc<Spares<D>>,
+}
+
+impl<D: Directory> Clone for Maintenance<D> {
+    fn clone(&self) -> Maintenance<D> {
+        Maintenance { spares: self.spares.clone() }
+    }
+}
+
+impl<D: Directory> Spares<D> {
+    pub(crate) fn new(directory: D, segment_bytes: u64, spare: Option<D::File>) -> Arc<Spares<D>> {
+        let state = State { spare, wanted: false, retired: VecDeque::new(), long: Vec::new() };
+        Arc::new(Spares {
+            directory,
+            segment_bytes,
+            state: Mutex::new(state),
+            running: Mutex::new(()),
+            failed: AtomicBool::new(false),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<D::File>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the maintenance has failed: nothing may be written any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    /// A file for the next segment, with at least `needed` bytes, and its name. The caller renames it.
+    pub(crate) fn take(&self, needed: u64) -> Result<(&'static str, D::File), WriteError> {
+        let spare = self.lock().spare.clone();
+        if let Some(file) = spare {
+            let grown = if needed > self.segment_bytes { file.allocate(needed) } else { Ok(()) };
+            grown.map_err(WriteError::io("allocate", self.directory.describe(SPARE)))?;
+            return Ok((SPARE, file));
+        }
+        let name = || self.directory.describe(NEXT);
+        let file = self.directory.create(NEXT, Usage::Segment).map_err(WriteError::io("create", name()))?;
+        let allocated = match file.allocate(self.segment_bytes.max(needed)) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                file.set_size(0).and_then(|()| file.allocate(needed))
+            }
+            result => result,
+        };
+        allocated.map_err(WriteError::io("allocate", name()))?;
+        Ok((NEXT, file))
+    }
+
+    /// A file that was taken has its new name.
+    pub(crate) fn taken(&self, name: &str) {
+        if name == SPARE {
+            self.lock().spare = None;
+        }
+        self.lock().wanted = false;
+    }
+
+    pub(crate) fn want(&self) {
+        self.lock().wanted = true;
+    }
+
+    pub(crate) fn retire(&self, segments: Vec<Segment<D::File>>) {
+        self.lock().retired.extend(segments.into_iter().map(|segment| segment.handle));
+    }
+
+    pub(crate) fn shorten(&self, handle: Arc<Handle<D::File>>, size: u64) {
+        self.lock().long.push((handle, size));
+    }
+}
+
+impl<D: Directory> Maintenance<D> {
+    pub(crate) fn new(spares: Arc<Spares<D>>) -> Maintenance<D> {
+        Maintenance { spares }
+    }
+
+    /// Whether [`run`](Maintenance::run) has something to do.
+    pub fn is_due(&self) -> bool {
+        let state = self.spares.lock();
+        !state.retired.is_empty() || !state.long.is_empty() || (state.wanted && state.spare.is_none())
+    }
+
+    /// Deletes the segments that the log does not need any more, and makes the spare segment if it will be needed soon.
+    /// Takes as long as writing a whole segment.
+    ///
+    /// A spare that has no room is not made, and that is no error. After an error the log refuses to write.
+    pub fn run(&self) -> Result<(), WriteError> {
+        let _running = self.spares.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = self.work();
+        if result.is_err() {
+            self.spares.failed.store(true, Ordering::SeqCst);
+        }
+        result
+    }
+
+    fn work(&self) -> Result<(), WriteError> {
+        let spares = &*self.spares;
+        let long = mem::take(&mut spares.lock().long);
+        for (handle, size) in long {
+            let name = || spares.directory.describe(&segment_name(handle.number));
+            handle.file.set_size(size).map_err(WriteError::io("shorten", name()))?;
+            handle.size.store(size, Ordering::Relaxed);
+        }
+        loop {
+            let (retired, has_spare) = {
+                let mut state = spares.lock();
+                (state.retired.pop_front(), state.spare.is_some())
+            };
+            let Some(retired) = retired else { break };
+            self.delete(retired, has_spare)?;
+        }
+        let make = {
+            let state = spares.lock();
+            state.wanted && state.spare.is_none()
+        };
+        if make { self.make_spare() } else { Ok(()) }
+    }
+
+    fn delete(&self, retired: Arc<Handle<D::File>>, has_spare: bool) -> Result<(), WriteError> {
+        let Spares { directory, segment_bytes, .. } = &*self.spares;
+        let name = segment_name(retired.number);
+        let complete = retired.size.load(Ordering::Relaxed) == *segment_bytes;
+        // Nobody can begin to read it: the index does not have it any more.
+        let unread = if has_spare || !complete { None } else { Arc::into_inner(retired) };
+        let Some(handle) = unread else {
+            return directory.remove(&name).map_err(WriteError::io("remove", directory.describe(&name)));
+        };
+        directory.rename(&name, SPARE).map_err(WriteError::io("rename", directory.describe(&name)))?;
+        directory.sync().map_err(WriteError::io("sync the directory of", directory.describe(&name)))?;
+        self.spares.lock().spare = Some(handle.file);
+        Ok(())
+    }
+
+    fn make_spare(&self) -> Result<(), WriteError> {
+        let Spares { directory, segment_bytes, .. } = &*self.spares;
+        match fill(directory, *segment_bytes) {
+            Ok(file) => {
+                self.spares.lock().spare = Some(file);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                directory.remove(MAKING).map_err(WriteError::io("remove", directory.describe(MAKING)))
+            }
+            Err(error) => Err(WriteError::io("make", directory.describe(MAKING))(error)),
+        }
+    }
+}
+
+/// Makes a spare whose blocks are all written, so that a later sync changes neither size nor extents.
+fn fill<D: Directory>(directory: &D, segment_bytes: u64) -> io::Result<D::File> {
+    let file = directory.create(MAKING, Usage::Segment)?;
+    file.allocate(segment_bytes)?;
+    let length = ZEROES.min(usize::try_from(segment_bytes).unwrap_or(ZEROES)).next_multiple_of(ALIGNMENT);
+    let mut zeroes = Buffer::with_capacity(length);
+    zeroes.extend_zeroes(length);
+    let mut at = 0;
+    while at < segment_bytes {
+        let length = (segment_bytes - at).min(length as u64);
+        file.write_at(at, &zeroes.contents()[..length as usize])?;
+        at += length;
+    }
+    file.sync_data()?;
+    directory.rename(MAKING, SPARE)?;
+    Ok(file)
+}
