@@ -18,6 +18,7 @@ override COUNTS := $(or $(COUNTS),$(subst $() ,$(comma),$(counts)))
 override KILLS := $(or $(KILLS),200)
 override INCREMENTS := $(or $(INCREMENTS),10000)
 override CLIENTS := $(or $(CLIENTS),12000)
+ARGS ?=
 DESTDIR ?=
 LIBDIR ?=
 KEEP ?=
@@ -42,7 +43,8 @@ endif
 export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help run test fix install prepare build check format lint doc repo unit sim exhaustive mutants e2e python go \
-        conformance exactly-once short-lived bench-clients chaos campaign failover soak fuzz cargo-mutants tools
+        conformance exactly-once short-lived bench-clients bench bench-check chaos campaign failover soak fuzz cargo-mutants \
+        tools
 
 help: ## Prints the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -126,6 +128,12 @@ short-lived: tools ## Opens CLIENTS=12000 short-lived clients of each language, 
 
 bench-clients: tools ## Compares the throughput of each language with the Rust client
 	@python3 scripts/suite.py bench-clients
+
+bench: ## Compares with etcd and ZooKeeper, which it builds or downloads; ARGS="--quick", ARGS=--help
+	@python3 scripts/bench.py $(ARGS)
+
+bench-check: ## Format, lints and tests of bench/, a workspace of its own
+	@python3 scripts/bench.py --check
 
 chaos: prepare ## Injects faults into real processes for SECONDS=60, and checks the histories
 	@python3 scripts/suite.py --seconds "$(SECONDS)" chaos

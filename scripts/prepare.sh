@@ -5,11 +5,14 @@
 # installed with apt-get if missing (as root, or with sudo): a C and a C++ compiler, libclang with its headers (RocksDB's
 # bindings are generated with it), root certificates (for cargo's downloads). With the argument `checks` also the tools
 # of the suite: rustfmt and clippy, installed with rustup; cargo-deny, in the cache directory; Go, Erlang,
-# valgrind, CMake, pkg-config, and Python's venv. Changes nothing when nothing is missing.
+# valgrind, CMake, pkg-config, and Python's venv. With the argument `bench` also those of `make bench`: Go, a Java
+# runtime, and Maven. Changes nothing when nothing is missing.
 set -u
 
 checks=no
 [ "${1:-}" = checks ] && checks=yes
+bench=no
+[ "${1:-}" = bench ] && bench=yes
 
 say() { printf 'prepare: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -67,23 +70,33 @@ valgrind_works() {
     have valgrind && valgrind -q true >/dev/null 2>&1
 }
 
-# The package needs Go 1.19.
+# Whether there is Go of this minor version or newer. The package needs 1.19; etcd needs a version that 1.21 and newer
+# download by themselves.
 go_works() {
     have go || return 1
     minor=$(go env GOVERSION 2>/dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
-    [ "${minor:-0}" -ge 19 ]
+    [ "${minor:-0}" -ge "$1" ]
+}
+
+java_works() {
+    have java && java -version >/dev/null 2>&1
 }
 
 # Prints the Debian packages of the missing tools.
 missing() {
     packages=
     if [ "$checks" = yes ]; then
-        go_works || packages="$packages golang-go"
+        go_works 19 || packages="$packages golang-go"
         have escript || packages="$packages erlang-base"
         valgrind_works || packages="$packages valgrind libc6-dbg"
         have cmake || packages="$packages cmake"
         have pkg-config || packages="$packages pkg-config"
         venv_works || packages="$packages python3-venv"
+    fi
+    if [ "$bench" = yes ]; then
+        have go || packages="$packages golang-go"
+        java_works || packages="$packages default-jre-headless"
+        have mvn || packages="$packages maven"
     fi
     c_works || packages="$packages gcc libc6-dev"
     cxx_works || packages="$packages g++"
@@ -150,6 +163,10 @@ if [ -n "$wanted" ]; then
     wanted=$(missing)
     [ -z "$wanted" ] || fail "still missing after the installation: $wanted"
     say "done"
+fi
+
+if [ "$bench" = yes ] && ! go_works 21; then
+    fail "$(go version) is too old to build etcd; install Go 1.21 or newer (https://go.dev/dl)"
 fi
 
 if [ "$checks" = yes ]; then

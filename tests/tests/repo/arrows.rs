@@ -3,7 +3,7 @@
 use crate::manifest::{Dependency, Member, Section, Workspace};
 
 /// Each crate by its directory, with the crates of the workspace that it may depend on.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("proto", &[]),
     // Probes and planted faults, which are compiled to nothing in most builds.
     ("marks", &[]),
@@ -26,6 +26,9 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("testkit", &["node", "zab", "store", "log", "proto"]),
     // All parsers of external input, and the receivers of its decoded form.
     ("fuzz", &["node", "zab", "store", "codec", "log", "proto", "testkit"]),
+    // Workspaces of their own.
+    ("fuzz/libfuzzer", &["fuzz"]),
+    ("bench", &["client"]),
 ];
 
 /// Additional dependencies of tests. The tests of a storage run the simulator's storage
@@ -60,7 +63,7 @@ fn reachable(directory: &str) -> Vec<&'static str> {
 /// shipped. Build scripts use no crate of the workspace.
 pub(crate) fn faults(workspace: &Workspace) -> Vec<String> {
     let mut faults = Vec::new();
-    for member in &workspace.members {
+    for member in workspace.members.iter().chain(&workspace.excluded) {
         let from = &member.directory;
         let Some(direct) = allowed(from) else {
             faults.push(format!("{from}/ has no line in the table of arrows"));
@@ -134,6 +137,7 @@ fn other_arrows_are_faults() {
         ("server", "[dependencies]\ngometa-sim.workspace = true"),
         ("node", "[dev-dependencies]\ngometa-sim.workspace = true"),
         ("node", "[dependencies]\ngometa-testkit.workspace = true"),
+        ("bench", "[dependencies]\ngometa-server = { path = \"../server\" }"),
         ("shop", ""),
     ] {
         assert_eq!(faults_of(directory, dependencies).len(), 1, "{directory}: {dependencies}");

@@ -56,7 +56,7 @@ struct Modules(BTreeMap<String, Module>);
 /// Returns the import cycles of all crates, each with its arrows.
 pub(crate) fn faults(workspace: &Workspace, tree: &Tree) -> Vec<String> {
     let mut faults = Vec::new();
-    for member in &workspace.members {
+    for member in workspace.members.iter().chain(&workspace.excluded) {
         let arrows = module_arrows(&member.directory, tree);
         for cycle in cycles(&arrows) {
             let inside = arrows.iter().filter(|((from, to), _)| cycle.contains(from) && cycle.contains(to));

@@ -74,6 +74,11 @@ fn every_crate_has_the_workspaces_version() {
     let lock = tree.text("Cargo.lock").expect("Cargo.lock is committed");
     let changelog = tree.text("CHANGELOG.md").expect("there is a CHANGELOG.md");
     let mut faults = manifest::lock_faults(&workspace, lock);
+    for excluded in &workspace.excluded {
+        let path = format!("{}/Cargo.lock", excluded.directory);
+        let lock = tree.text(&path).unwrap_or_else(|| panic!("{path} is committed"));
+        faults.extend(manifest::excluded_lock_faults(&workspace, &path, lock));
+    }
     faults.extend(text::changelog_faults(&workspace.version, changelog));
     assert_none("one version everywhere", faults);
 }

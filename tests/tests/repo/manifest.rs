@@ -1,5 +1,7 @@
 //! The Cargo manifests, and the rule that they inherit from the workspace.
 
+use std::collections::BTreeSet;
+
 use toml::{Table, Value};
 
 use crate::tree::Tree;
@@ -27,6 +29,7 @@ pub(crate) struct Dependency {
     pub(crate) package: String,
     pub(crate) section: Section,
     inherited: bool,
+    optional: bool,
 }
 
 /// One crate of the workspace.
@@ -43,8 +46,8 @@ pub(crate) struct Member {
 pub(crate) struct Workspace {
     pub(crate) version: String,
     pub(crate) members: Vec<Member>,
-    /// Directories that are workspaces of their own.
-    excluded: Vec<String>,
+    /// The crates that are workspaces of their own.
+    pub(crate) excluded: Vec<Member>,
 }
 
 impl Workspace {
@@ -54,14 +57,15 @@ impl Workspace {
         let workspace = &root["workspace"];
         let version =
             workspace["package"]["version"].as_str().expect("the workspace has a version").to_string();
-        let members = workspace["members"].as_array().expect("the workspace has members");
-        let members = members
-            .iter()
-            .map(|directory| directory.as_str().expect("members are directories"))
-            .map(|directory| Member::read(directory, table(tree, &format!("{directory}/Cargo.toml"))))
-            .collect();
-        let excluded = workspace.get("exclude").and_then(Value::as_array).into_iter().flatten();
-        let excluded = excluded.filter_map(|directory| directory.as_str().map(str::to_string)).collect();
+        let read = |key: &str| -> Vec<Member> {
+            let directories = workspace.get(key).and_then(Value::as_array).into_iter().flatten();
+            directories
+                .map(|directory| directory.as_str().expect("members are directories"))
+                .map(|directory| Member::read(directory, table(tree, &format!("{directory}/Cargo.toml"))))
+                .collect()
+        };
+        let (members, excluded) = (read("members"), read("exclude"));
+        assert!(!members.is_empty(), "the workspace has members");
         Workspace { version, members, excluded }
     }
 
@@ -102,7 +106,8 @@ fn dependencies(table: &Table) -> Vec<Dependency> {
     for (section, key) in Section::ALL {
         for (name, value) in table.get(key).and_then(Value::as_table).into_iter().flatten() {
             let package = value.get("package").and_then(Value::as_str).unwrap_or(name).to_string();
-            found.push(Dependency { package, section, inherited: inherits(Some(value)) });
+            let optional = value.get("optional").and_then(Value::as_bool) == Some(true);
+            found.push(Dependency { package, section, inherited: inherits(Some(value)), optional });
         }
     }
     found
@@ -145,7 +150,7 @@ pub(crate) fn listing_faults(workspace: &Workspace, tree: &Tree) -> Vec<String> 
         .filter_map(|(path, _)| path.strip_suffix("/Cargo.toml"))
         .filter(|directory| {
             workspace.member(directory).is_none()
-                && !workspace.excluded.iter().any(|excluded| excluded == directory)
+                && !workspace.excluded.iter().any(|excluded| excluded.directory == *directory)
         })
         .map(|directory| format!("{directory}/Cargo.toml is not listed in the workspace"))
         .collect()
@@ -172,6 +177,33 @@ pub(crate) fn lock_faults(workspace: &Workspace, lock: &str) -> Vec<String> {
             }
         })
         .collect()
+}
+
+/// Returns crates of the workspace that the lock file of an excluded workspace describes otherwise than their manifests:
+/// such a lock file is refused by `cargo --locked`.
+pub(crate) fn excluded_lock_faults(workspace: &Workspace, path: &str, lock: &str) -> Vec<String> {
+    let lock: Table = lock.parse().expect("Cargo.lock is TOML");
+    let mut faults = Vec::new();
+    for locked in lock["package"].as_array().expect("Cargo.lock lists packages") {
+        let name = locked.get("name").and_then(Value::as_str).unwrap_or_default();
+        let Some(member) = workspace.members.iter().find(|member| member.package == name) else { continue };
+        let listed = locked.get("dependencies").and_then(Value::as_array).into_iter().flatten();
+        // Where there are several versions of a crate, its version follows the name.
+        let listed: BTreeSet<_> =
+            listed.filter_map(|dependency| dependency.as_str()?.split(' ').next()).collect();
+        // An optional dependency is listed only where it is used.
+        let fits = |declared: &Dependency| {
+            declared.section == Section::Dev || declared.optional || listed.contains(&*declared.package)
+        };
+        let known = |name: &str| member.dependencies.iter().any(|declared| declared.package == name);
+        let same_version = locked.get("version").and_then(Value::as_str) == Some(&workspace.version);
+        let same_dependencies = member.dependencies.iter().all(fits) && listed.iter().all(|name| known(name));
+        if !same_version || !same_dependencies {
+            faults
+                .push(format!("{path} does not fit {name}: run `cargo update --workspace` in its directory"));
+        }
+    }
+    faults
 }
 
 #[cfg(test)]
@@ -229,4 +261,18 @@ fn unlisted_manifests_and_odd_versions_are_faults() {
     assert_eq!(lock_faults(&workspace, &lock("0.2.0")), Vec::<String>::new());
     assert_eq!(lock_faults(&workspace, &lock("0.1.0")).len(), 1);
     assert_eq!(lock_faults(&workspace, "package = []").len(), 1);
+}
+
+#[test]
+fn lock_files_of_excluded_workspaces_follow_the_manifests() {
+    let workspace = Workspace::of("0.2.0", vec![Member::parse("store", GOOD)]);
+    let faults = |version: &str, dependencies: &str| {
+        let package =
+            format!("name = \"gometa-store\"\nversion = \"{version}\"\ndependencies = [{dependencies}]");
+        excluded_lock_faults(&workspace, "bench/Cargo.lock", &format!("[[package]]\n{package}\n")).len()
+    };
+    assert_eq!(faults("0.2.0", "\"bytes 1.0.0\", \"gometa-proto\""), 0);
+    assert_eq!(faults("0.2.0", "\"bytes\""), 1);
+    assert_eq!(faults("0.2.0", "\"bytes\", \"gometa-proto\", \"rand\""), 1);
+    assert_eq!(faults("0.1.0", "\"bytes\", \"gometa-proto\""), 1);
 }
