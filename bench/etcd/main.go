@@ -1,3 +1,4 @@
+// Command etcd is the etcd server, compiled from its module at the version in go.mod.
 package main
 
 import (

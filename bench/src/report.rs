@@ -1,6 +1,7 @@
 //! The results of a run: a table for people, JSON for programs.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -191,15 +192,16 @@ fn columns(rows: &[Vec<String>]) -> String {
 }
 
 impl Report {
-    /// The values of one metric in the order of the rounds.
+    /// The values of one metric by round.
     fn values(
         &self,
         keys: u32,
         workload: Workload,
         system: System,
         value: fn(&Measurement) -> Option<f64>,
-    ) -> Vec<f64> {
-        self.select(keys, workload).filter(|one| one.system == system).filter_map(value).collect()
+    ) -> BTreeMap<u32, f64> {
+        let measurements = self.select(keys, workload).filter(|one| one.system == system);
+        measurements.filter_map(|one| Some((one.round, value(one)?))).collect()
     }
 
     fn select(&self, keys: u32, workload: Workload) -> impl Iterator<Item = &Measurement> {
@@ -248,7 +250,7 @@ impl Report {
         let values = |system| self.values(keys, workload, system, metric.value);
         let mut row = vec![format!("  {}", metric.name)];
         for system in &self.settings.systems {
-            row.push(spread(Spread::of(values(*system)), metric.decimals));
+            row.push(spread(Spread::of(values(*system).into_values()), metric.decimals));
         }
         if metric.compared {
             for other in self.others() {
@@ -363,7 +365,7 @@ impl Report {
             let Some(workload) = self.workloads.iter().find(lone) else { continue };
             let p50 = |one: &Measurement| Some(one.latency?.p50_us);
             let multiple = |system: &System| {
-                let lone = Spread::of(self.values(keys, *workload, *system, p50))?;
+                let lone = Spread::of(self.values(keys, *workload, *system, p50).into_values())?;
                 Some(format!("{} {:.2}", system.name(), lone.median / three.median))
             };
             let multiples: Vec<String> = self.settings.systems.iter().filter_map(multiple).collect();

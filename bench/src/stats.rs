@@ -1,6 +1,6 @@
 //! Percentiles of latencies, and medians with ranges over rounds.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Latencies of operations in nanoseconds.
 #[derive(Default)]
@@ -79,11 +79,15 @@ impl Spread {
         Some(Spread { median, min, max })
     }
 
-    /// The spread of the quotients of one round's values each: the systems of a round ran one after the other, so that
-    /// a change of the machine's speed between rounds does not appear in them. Rounds without a divisor are left out.
-    pub(crate) fn of_ratios(values: &[f64], divisors: &[f64]) -> Option<Spread> {
-        let pairs = values.iter().zip(divisors).filter(|(_, divisor)| **divisor > 0.0);
-        Spread::of(pairs.map(|(value, divisor)| value / divisor))
+    /// The spread of the quotients of one round's values each, given by round: the systems of a round ran one after the
+    /// other, so that a change of the machine's speed between rounds does not appear in them. Rounds without a value, or
+    /// with a divisor of 0, are left out.
+    pub(crate) fn of_ratios(values: &BTreeMap<u32, f64>, divisors: &BTreeMap<u32, f64>) -> Option<Spread> {
+        let ratio = |(round, value): (&u32, &f64)| {
+            let divisor = divisors.get(round).filter(|divisor| **divisor > 0.0)?;
+            Some(value / divisor)
+        };
+        Spread::of(values.iter().filter_map(ratio))
     }
 }
 
@@ -120,8 +124,10 @@ mod tests {
 
     #[test]
     fn ratios_are_those_of_each_round() {
-        let ratios = Spread::of_ratios(&[10.0, 20.0, 30.0], &[5.0, 5.0, 0.0]);
-        assert_eq!(ratios, Some(Spread { median: 3.0, min: 2.0, max: 4.0 }));
-        assert_eq!(Spread::of_ratios(&[1.0], &[0.0]), None);
+        let values = BTreeMap::from([(1, 10.0), (2, 20.0), (3, 30.0), (5, 1.0)]);
+        let divisors = BTreeMap::from([(1, 5.0), (2, 5.0), (3, 0.0), (4, 1.0)]);
+        let expected = Spread { median: 3.0, min: 2.0, max: 4.0 };
+        assert_eq!(Spread::of_ratios(&values, &divisors), Some(expected));
+        assert_eq!(Spread::of_ratios(&values, &BTreeMap::new()), None);
     }
 }
