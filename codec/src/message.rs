@@ -97,6 +97,7 @@ fn body(message: &Message) -> Body {
             Body::HeartbeatAck(v1::HeartbeatAck { epoch: epoch.0, id: *id })
         }
         Message::Alive { write_latency } => Body::Alive(v1::Alive { storage_us: *write_latency }),
+        Message::Snapshot(part) => Body::Snapshot(part.clone()),
         Message::Relay(payload) => Body::Relay(payload.clone()),
     }
 }
@@ -162,6 +163,7 @@ fn message(body: Body) -> Result<Message, DecodeError> {
         Body::Alive(body) => {
             Message::Alive { write_latency: fields::number(body.storage_us, "storage's time")? }
         }
+        Body::Snapshot(part) => Message::Snapshot(part),
         Body::Relay(payload) => Message::Relay(payload),
     })
 }

@@ -77,7 +77,8 @@ fn action(u: &mut Unstructured<'_>, calm: bool) -> Result<Option<Action>> {
             let peer = *u.choose(&[NodeId(1), NodeId(3)])?;
             Action::Support { peer, variant: u.arbitrary()? }
         }
-        45 | 46 => Action::Request(request(u)?),
+        45 => Action::Request(request(u)?),
+        46 => storage(u)?,
         47 => Action::Pass { ms: u.int_in_range(40..=1_200)? },
         48 => Action::Pass { ms: 6_000 },
         49 => Action::Crash,
@@ -100,6 +101,18 @@ fn action(u: &mut Unstructured<'_>, calm: bool) -> Result<Option<Action>> {
             Action::Vote(Box::new(received))
         }
     }))
+}
+
+fn storage(u: &mut Unstructured<'_>) -> Result<Action> {
+    Ok(match u.int_in_range(0..=4_u8)? {
+        0 => Action::Request(request(u)?),
+        1 => Action::Compact { keep: u.int_in_range(0..=3)?, forced: u.arbitrary()? },
+        2 => Action::SnapshotBegun { link: u.int_in_range(0..=3)? },
+        _ => {
+            let link = u.int_in_range(0..=3)?;
+            Action::SnapshotReceived { link, above: u.arbitrary()?, below: u.int_in_range(0..=2)? }
+        }
+    })
 }
 
 /// The message as it arrives, if it does.
@@ -229,7 +242,7 @@ const REASONS: [Reason; 9] = [
 ];
 
 fn message(u: &mut Unstructured<'_>) -> Result<Message> {
-    Ok(match u.int_in_range(0..=24_u8)? {
+    Ok(match u.int_in_range(0..=25_u8)? {
         0 => Message::Prepare(founding(u)?),
         1 => Message::Prepared(ensemble_id(u)?),
         2 => Message::Seal(ensemble_id(u)?),
@@ -287,6 +300,7 @@ fn message(u: &mut Unstructured<'_>) -> Result<Message> {
         22 if u.ratio(7, 8)? => Message::Relay(Bytes::from_static(b"relayed")),
         22 => Message::Duplicate(hello(u)?.addresses),
         23 => Message::Alive { write_latency: number(u)? },
+        24 => Message::Snapshot(Bytes::from_static(b"part")),
         _ => Message::Hello(hello(u)?),
     })
 }

@@ -93,6 +93,14 @@ impl Clocks {
         self.contacts.remove(&session);
     }
 
+    /// Forgets the sessions that do not live any more.
+    pub(crate) fn retain(&mut self, lives: impl Fn(u64) -> bool) {
+        if let Some(expires) = &mut self.expires {
+            expires.retain(|session, _| lives(*session));
+        }
+        self.contacts.retain(|session| lives(*session));
+    }
+
     /// The expired sessions, on a leader; each is returned once per timeout until its end is applied. Empty in a late
     /// step.
     pub(crate) fn expired(&mut self, timeout_ms: impl Fn(u64) -> Option<u32>) -> Vec<u64> {

@@ -13,6 +13,11 @@ pub struct Config {
     pub requests_max: usize,
     /// The most bytes applied and not yet written to the table; at this bound applying waits.
     pub unstored_bytes_max: usize,
+    /// The number of log entries that are kept, if there are so many and the bounds in bytes permit it
+    /// ([`Event::LogBounds`](crate::Event::LogBounds)); `u64::MAX` keeps all.
+    pub log_kept: u64,
+    /// The number of further log entries that are kept while a follower needs them.
+    pub log_held_max: u64,
     /// The version of the server program, for people.
     pub version: String,
 }

@@ -63,6 +63,15 @@ pub enum Effect {
         /// The connection.
         link: LinkId,
     },
+    /// Make a snapshot of the table, and send it on this connection; then report
+    /// [`SnapshotBegun`](gometa_zab::Event::SnapshotBegun), or close the connection. A second one for the same connection
+    /// replaces the first.
+    SendSnapshot {
+        /// The connection.
+        link: LinkId,
+    },
+    /// Delete the snapshot that [`SnapshotReceived`](gometa_zab::Event::SnapshotReceived) reported.
+    DiscardSnapshot,
     /// Answer a client.
     Respond {
         /// The client.

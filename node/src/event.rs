@@ -12,13 +12,26 @@ pub struct ClientId(pub u64);
 #[derive(Clone, Debug)]
 pub enum Event {
     /// An input of the protocol core: time, votes, connections between nodes, finished writes and reads. The caller
-    /// passes `Tick`, `Datagram`, `Connected`, `ConnectFailed`, `Accepted`, `Message`, `Closed`, `Persisted` and
-    /// `LogRead`; the others are made by this crate.
+    /// passes `Tick`, `Datagram`, `Connected`, `ConnectFailed`, `Accepted`, `Message`, `Closed`, `Persisted`,
+    /// `LogRead`, `SnapshotBegun` and `SnapshotReceived`; the others are made by this crate.
     Zab(gometa_zab::Event),
     /// The table contains every batch of [`Effect::Store`](crate::Effect::Store) through this number.
     Stored {
         /// The number of the batch.
         number: u64,
+    },
+    /// The table is durable through this counter: a restart finds it there or above. Rises.
+    Flushed {
+        /// The counter.
+        counter: u64,
+    },
+    /// Which part of the log is within its bounds in bytes; what is below may be deleted, whatever
+    /// [`Config`](crate::Config) says of numbers of entries.
+    LogBounds {
+        /// The log above this counter is within the bound of what is kept.
+        kept_above: u64,
+        /// The log above this counter is within the bound of what is kept while a follower needs it.
+        held_above: u64,
     },
     /// A client's Hello has been received. Clients without one are counted together.
     ClientNamed {

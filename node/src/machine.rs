@@ -6,8 +6,9 @@ use gometa_store::{Corrupt, Store, Table};
 use gometa_zab::{self as zab, EnsembleId, LogEntry, Role, Ticks, Voter, Zab};
 
 use crate::{
-    announced::Announced, barrier::Barriers, clocks::Clocks, config::Config, effect::Effect, event::Event,
-    forward::Forwarding, openers::Openers, reads::Reads, requests::Requests, status::Sources,
+    announced::Announced, barrier::Barriers, clocks::Clocks, compaction::Compaction, config::Config,
+    effect::Effect, event::Event, forward::Forwarding, installation::Installing, openers::Openers,
+    reads::Reads, requests::Requests, status::Sources,
 };
 
 mod apply;
@@ -15,6 +16,7 @@ mod leader;
 mod reads;
 mod requests;
 mod sessions;
+mod storage;
 
 /// A node: the protocol, the store, and the requests that wait for them.
 pub struct Node<T: Table> {
@@ -46,6 +48,8 @@ pub struct Node<T: Table> {
     batches: VecDeque<usize>,
     /// The sum of the bytes of `batches`.
     unstored: usize,
+    compaction: Compaction,
+    installing: Option<Installing>,
     role: Role,
     /// When the last established leader was lost; `None` while there is one.
     leaderless: Option<Ticks>,
@@ -73,6 +77,8 @@ impl<T: Table> Node<T> {
         let zab = Zab::new(config.zab.clone(), recovered, now);
         let mut node = Node {
             released: zab.released(),
+            compaction: Compaction::new(store.applied(), zab.base().counter),
+            installing: None,
             config,
             zab,
             store,
@@ -115,6 +121,7 @@ impl<T: Table> Node<T> {
         }
         self.expire();
         self.check_sessions();
+        self.compact();
         // The core gets a step without events too, for its clock, and another one for events that follow from it.
         loop {
             let role = self.role;
@@ -164,6 +171,12 @@ impl<T: Table> Node<T> {
                     self.store.batch_written();
                 }
             }
+            Event::Flushed { counter } => self.compaction.flushed(counter),
+            Event::LogBounds { kept_above, held_above } => self.compaction.bounded(kept_above, held_above),
+            Event::Zab(zab::Event::Persisted(token)) => {
+                self.persisted(token);
+                self.inbox.push(zab::Event::Persisted(token));
+            }
             Event::Zab(zab::Event::LogRead { id, entries }) if self.reading == Some(id) => {
                 self.reading = None;
                 self.read_back.extend(entries);
@@ -195,6 +208,9 @@ impl<T: Table> Node<T> {
     fn handle_effect(&mut self, effect: zab::Effect) {
         match effect {
             zab::Effect::Write { token, write } => {
+                if let zab::Write::Install(at) = &write {
+                    self.begin_installation(token, *at);
+                }
                 self.effects.push(Effect::Write { token, write });
             }
             zab::Effect::Read { id, from, to, bytes_max } => {
@@ -204,6 +220,8 @@ impl<T: Table> Node<T> {
             zab::Effect::Connect { peer } => self.effects.push(Effect::Connect { peer }),
             zab::Effect::Send { link, message } => self.effects.push(Effect::Send { link, message }),
             zab::Effect::Close { link } => self.effects.push(Effect::Close { link }),
+            zab::Effect::SendSnapshot { link } => self.effects.push(Effect::SendSnapshot { link }),
+            zab::Effect::DiscardSnapshot => self.effects.push(Effect::DiscardSnapshot),
             zab::Effect::Commit { counter } => self.released = counter,
             zab::Effect::Proposed { id, .. } => {
                 self.forwarding.decided(id);

@@ -123,6 +123,20 @@ impl Openers {
         }
     }
 
+    /// The sessions are replaced: `session` is that of a nonce, `lives` whether it lives. An opening whose session has
+    /// ended meanwhile counts until its connection closes.
+    pub(crate) fn replace(&mut self, session: impl Fn(&[u8]) -> Option<u64>, lives: impl Fn(u64) -> bool) {
+        let opened: Vec<(Bytes, u64)> =
+            self.pending.keys().filter_map(|nonce| Some((nonce.clone(), session(nonce)?))).collect();
+        for (nonce, session) in opened {
+            self.opened(&nonce, session);
+        }
+        let ended: Vec<u64> = self.sessions.keys().copied().filter(|session| !lives(*session)).collect();
+        for session in ended {
+            self.ended(session);
+        }
+    }
+
     /// Removes a closed connection. Its sessions stay open.
     pub(crate) fn gone(&mut self, client: ClientId) {
         let Some(connection) = self.connections.remove(&client) else { return };

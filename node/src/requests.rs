@@ -235,6 +235,17 @@ impl Requests {
         self.held = keys.into_iter().map(|(_, key)| key).collect();
     }
 
+    /// The keys of all submissions, in the order of their oldest requests.
+    pub(crate) fn submissions(&self) -> Vec<WriteKey> {
+        let mut keys: Vec<(Option<Ticket>, WriteKey)> = self
+            .submissions
+            .iter()
+            .map(|(key, submission)| (submission.tickets.iter().min().copied(), key.clone()))
+            .collect();
+        keys.sort();
+        keys.into_iter().map(|(_, key)| key).collect()
+    }
+
     /// All waiting requests, oldest first.
     pub(crate) fn all(&self) -> Vec<Ticket> {
         let mut all: Vec<Ticket> = self.waiting.keys().copied().collect();

@@ -195,6 +195,13 @@ impl<T: Table> Driver<T> {
                 Effect::Connect { peer } => self.connect(peer),
                 Effect::Send { link, message } => self.send(link, message),
                 Effect::Close { link } => self.close(link),
+                // Snapshots are not sent yet: the follower is refused.
+                Effect::SendSnapshot { link } => {
+                    self.send(link, Message::Refuse(gometa_zab::Reason::SnapshotNeeded));
+                    self.close(link);
+                    self.pending.push(Event::Zab(gometa_zab::Event::Closed { link }));
+                }
+                Effect::DiscardSnapshot => unreachable!("no snapshot is received"),
                 Effect::Respond { client, response } => self.answers.push((client, response)),
                 Effect::View(view) => self.environment.clients.set_view(view),
                 Effect::Role(role) => {

@@ -313,6 +313,8 @@ fn node_config(
         deadline_default_ms: limits::DEADLINE_DEFAULT_MS,
         requests_max: REQUESTS_MAX,
         unstored_bytes_max: memory::UNSTORED_BYTES_MAX,
+        log_kept: u64::MAX,
+        log_held_max: 0,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
 }

@@ -268,7 +268,7 @@ impl Disk {
         match &write {
             Write::Append(_) => self.issued_log.extend(records.iter().cloned()),
             Write::Truncate(to) => self.issued_log.truncate(to.counter as usize),
-            Write::HardState(_) | Write::Founding(_) => {}
+            Write::HardState(_) | Write::Founding(_) | Write::Compact(_) | Write::Install(_) => {}
         }
         self.wal.push_back(Pending { token, write, released, records, whole: true, dropped: false });
     }

@@ -14,7 +14,9 @@ pub struct Disk {
     pub hard: HardState,
     /// The genesis.
     pub founding: Option<Founding>,
-    /// The log from counter 1 on.
+    /// The base of the log.
+    pub base: Zxid,
+    /// The log above its base.
     pub log: Vec<LogEntry>,
     /// How far the table is applied.
     pub applied: u64,
@@ -25,16 +27,26 @@ pub struct Disk {
 impl Disk {
     /// The zxid of the last durable entry.
     pub fn last(&self) -> Zxid {
-        self.log.last().map_or(Zxid::ZERO, |entry| entry.zxid)
+        self.log.last().map_or(self.base, |entry| entry.zxid)
     }
 
-    /// Whether the durable log has this zxid.
+    /// Whether the durable log has this zxid, or had it before it was compacted: below the base nothing is known.
     pub fn holds(&self, zxid: Zxid) -> bool {
-        if zxid == Zxid::ZERO {
-            return true;
+        match zxid.counter.checked_sub(self.base.counter) {
+            None => true,
+            Some(0) => zxid == self.base,
+            Some(above) => {
+                let index = usize::try_from(above - 1).expect("a short log");
+                self.log.get(index).is_some_and(|entry| entry.zxid == zxid)
+            }
         }
-        let index = usize::try_from(zxid.counter).ok().and_then(|counter| counter.checked_sub(1));
-        index.and_then(|index| self.log.get(index)).is_some_and(|entry| entry.zxid == zxid)
+    }
+
+    /// Deletes the log through an entry that it has.
+    fn compact(&mut self, to: Zxid) {
+        assert!(to.counter > self.base.counter && self.holds(to), "the base rises to an entry of the log");
+        self.log.retain(|entry| entry.zxid.counter > to.counter);
+        self.base = to;
     }
 
     /// What a node finds at its start.
@@ -49,7 +61,7 @@ impl Disk {
         Recovered {
             hard_state: self.hard,
             founding: self.founding.clone(),
-            oldest: Zxid::ZERO,
+            oldest: self.base,
             boundaries,
             applied: self.applied,
             released: self.applied,
@@ -62,7 +74,7 @@ impl Disk {
         match write {
             Write::Append(entries) => {
                 for entry in entries {
-                    assert_eq!(entry.zxid.counter, self.log.len() as u64 + 1, "invariant 12: no gap on disk");
+                    assert_eq!(entry.zxid.counter, self.last().counter + 1, "invariant 12: no gap on disk");
                     assert!(entry.zxid.epoch >= self.last().epoch, "epochs never fall along a log");
                     self.log.push(entry);
                 }
@@ -70,7 +82,21 @@ impl Disk {
             Write::Truncate(to) => {
                 assert!(self.holds(to), "a log is cut at one of its entries");
                 assert!(to.counter >= self.applied, "invariant 15: nothing applied is cut");
-                self.log.truncate(usize::try_from(to.counter).expect("a short log"));
+                self.log.retain(|entry| entry.zxid.counter <= to.counter);
+            }
+            Write::Compact(to) => {
+                assert!(to.counter <= self.applied, "nothing is deleted that is not applied");
+                self.compact(to);
+            }
+            Write::Install(at) => {
+                assert!(
+                    !self.log.iter().any(|entry| entry.zxid == at),
+                    "a log that holds the snapshot stays"
+                );
+                assert!(at.counter > self.applied, "invariant 15: a snapshot does not go back");
+                self.log.clear();
+                self.base = at;
+                self.applied = at.counter;
             }
             Write::HardState(hard) => {
                 assert!(hard.accepted_epoch >= self.hard.accepted_epoch, "invariant 13: promises never fall");
@@ -105,6 +131,11 @@ impl Disk {
         entries
     }
 
+    /// Whether nothing is in flight that changes what the node says of itself.
+    fn is_settled(&self) -> bool {
+        self.pending.iter().all(|(_, write)| matches!(write, Write::Compact(_)))
+    }
+
     /// Forgets what was not durable.
     pub fn crash(&mut self) {
         self.pending.clear();
@@ -116,10 +147,11 @@ impl Disk {
             Effect::Send { message, .. } => self.vouch_message(node, message),
             Effect::Datagram { vote, .. } => self.vouch_vote(node, vote),
             Effect::Commit { counter } => {
-                assert!(*counter <= self.log.len() as u64, "rule 24: {counter} is applied but not durable");
+                assert!(*counter <= self.last().counter, "rule 24: {counter} is applied but not durable");
             }
-            Effect::Read { to, .. } => {
-                assert!(*to <= self.log.len() as u64, "{to} is read but not durable");
+            Effect::Read { from, to, .. } => {
+                assert!(*from > self.base.counter, "{from} is read but deleted");
+                assert!(*to <= self.last().counter, "{to} is read but not durable");
             }
             _ => {}
         }
@@ -131,7 +163,7 @@ impl Disk {
         match message {
             Message::FollowerEpoch { accepted, .. } => {
                 assert!(sealed, "a message before the seal is durable");
-                assert!(self.pending.is_empty(), "rule 11a: writes are in flight at CEPOCH");
+                assert!(self.is_settled(), "rule 11a: writes are in flight at CEPOCH");
                 assert_eq!(*accepted, self.hard.accepted_epoch, "CEPOCH tells the durable promise");
             }
             Message::NewEpoch(epoch) => {
@@ -142,7 +174,7 @@ impl Disk {
                 assert_eq!(*epoch, self.hard.accepted_epoch, "ACKEPOCH before the promise");
                 assert_eq!(*current, self.hard.current_epoch, "ACKEPOCH tells the durable epoch");
                 assert_eq!(*last, self.last(), "ACKEPOCH tells the durable log");
-                assert!(self.pending.is_empty(), "rule 11a: writes are in flight at ACKEPOCH");
+                assert!(self.is_settled(), "rule 11a: writes are in flight at ACKEPOCH");
             }
             Message::AckNewLeader { epoch, last } | Message::Ack { epoch, last } => {
                 assert_eq!(self.hard.current_epoch, *epoch, "rule 22: ack while a < e");

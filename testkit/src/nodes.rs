@@ -221,6 +221,8 @@ impl Nodes {
             deadline_default_ms: 5_000,
             requests_max: 10_000,
             unstored_bytes_max: UNSTORED_BYTES_MAX,
+            log_kept: u64::MAX,
+            log_held_max: 0,
             version: "test".to_owned(),
         };
         let recovered = member.storage.0.borrow().0.recover();
@@ -286,6 +288,8 @@ impl Nodes {
                 Effect::Stop(reason) => member.stopped = Some(reason),
                 Effect::View(view) => member.view = view,
                 Effect::Role(role) => member.role = role,
+                // These ensembles keep their logs.
+                Effect::SendSnapshot { .. } | Effect::DiscardSnapshot => unreachable!("no log is compacted"),
                 Effect::Notice(_) | Effect::SessionsShort { .. } => {}
             }
         }

@@ -58,6 +58,21 @@ pub enum Action {
         variant: u8,
     },
     Vote(Box<Vote>),
+    /// The log may be compacted, but for the last `keep` applied entries.
+    Compact {
+        keep: u64,
+        forced: bool,
+    },
+    /// A snapshot of the node's state is sent.
+    SnapshotBegun {
+        link: usize,
+    },
+    /// A snapshot is complete, so far above the end of the log, or below it, in an epoch so far below the promise.
+    SnapshotReceived {
+        link: usize,
+        above: i8,
+        below: u8,
+    },
     /// A voter votes for the candidate of the node, or for the node itself, or leads.
     Support {
         peer: NodeId,
@@ -277,7 +292,11 @@ impl OneNode {
             Effect::Notice(gometa_zab::Notice::Established { .. }) => self.depth[0] += 1,
             Effect::Stop(_) => self.stopped = true,
             Effect::Datagram { vote, .. } => self.vote = Some(vote),
-            Effect::Relayed { .. } | Effect::Role(_) | Effect::Notice(_) => {}
+            Effect::SendSnapshot { .. }
+            | Effect::DiscardSnapshot
+            | Effect::Relayed { .. }
+            | Effect::Role(_)
+            | Effect::Notice(_) => {}
         }
         assert!(self.answered <= self.asked, "every request is answered once");
     }
@@ -294,7 +313,7 @@ impl OneNode {
     /// Sends about what a correct peer would send now.
     fn answer(&mut self, choice: usize, variant: u8) {
         let own = self.disk.hard;
-        let log = self.disk.recover().boundaries;
+        let (base, log) = (self.disk.base, self.disk.recover().boundaries);
         let own_last = self.zab.last();
         let formed = self.zab.ensemble();
         let Some(peer_end) = self.peer_end(choice) else { return };
@@ -327,7 +346,7 @@ impl OneNode {
                 let base = log
                     .iter()
                     .find(|end| end.counter >= keep)
-                    .map_or(Zxid::ZERO, |end| Zxid { epoch: end.epoch, counter: keep });
+                    .map_or(base, |end| Zxid { epoch: end.epoch, counter: keep });
                 peer_end.last = if keep == 0 { Zxid::ZERO } else { base };
                 peer_end.stage = 2;
                 Message::Diff { epoch, base: peer_end.last }
@@ -340,9 +359,10 @@ impl OneNode {
             Some(Message::NewEpoch(epoch)) => Message::AckEpoch {
                 epoch,
                 current: own.current_epoch.min(epoch),
-                last: log.last().copied().unwrap_or(Zxid::ZERO),
-                oldest: Zxid::ZERO,
-                boundaries: log,
+                // Sometimes it has nothing.
+                last: if variant < 240 { log.last().copied().unwrap_or(base) } else { Zxid::ZERO },
+                oldest: if variant < 240 { base } else { Zxid::ZERO },
+                boundaries: if variant < 240 { log } else { Vec::new() },
             },
             Some(Message::NewLeader { epoch, .. }) => Message::AckNewLeader { epoch, last },
             Some(Message::Propose { epoch, .. }) if variant.is_multiple_of(2) => {
@@ -400,6 +420,7 @@ impl OneNode {
                 for _ in 0..count {
                     last = self.disk.persist().or(last);
                 }
+                self.applied = self.applied.max(self.disk.applied);
                 if let Some(token) = last {
                     self.step(vec![Event::Persisted(token)]);
                 }
@@ -453,6 +474,26 @@ impl OneNode {
                     ..own
                 };
                 self.step(vec![Event::Datagram(vote)]);
+            }
+            Action::Compact { keep, forced } => {
+                let through = self.applied.saturating_sub(keep);
+                self.step(vec![Event::MayCompact { through, forced: if forced { through } else { 0 } }]);
+            }
+            Action::SnapshotBegun { link } => {
+                let zxid = self.zab.zxid_at(self.applied);
+                if let (Some(peer_end), Some(zxid)) = (self.peer_end(link), zxid) {
+                    let link = peer_end.link;
+                    self.step(vec![Event::SnapshotBegun { link, zxid }]);
+                }
+            }
+            Action::SnapshotReceived { link, above, below } => {
+                let epoch = Epoch(self.disk.hard.accepted_epoch.0.saturating_sub(u64::from(below)));
+                let counter = self.zab.last().counter.saturating_add_signed(i64::from(above));
+                if let Some(peer_end) = self.peer_end(link) {
+                    let link = peer_end.link;
+                    let zxid = Zxid { epoch, counter };
+                    self.step(vec![Event::SnapshotReceived { link, zxid }]);
+                }
             }
             Action::Vote(vote) => self.step(vec![Event::Datagram(*vote)]),
             Action::Request(ask) => {

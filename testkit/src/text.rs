@@ -166,6 +166,7 @@ impl Names {
             Message::Heartbeat { id, .. } => (Heartbeats, format!("Heartbeat {id}")),
             Message::Alive { .. } => (Heartbeats, "Alive".to_owned()),
             Message::HeartbeatAck { id, .. } => (Heartbeats, format!("HeartbeatAck {id}")),
+            Message::Snapshot(part) => (Joining, format!("Snapshot {}", String::from_utf8_lossy(part))),
             Message::Relay(payload) => (self.relayed)(payload),
         }
     }
@@ -175,6 +176,8 @@ impl Names {
         match write {
             Write::Append(list) => ("append", self.entries(list)),
             Write::Truncate(to) => ("cut", format!("cut to {to}")),
+            Write::Compact(to) => ("compact", format!("delete through {to}")),
+            Write::Install(at) => ("install", format!("install the snapshot at {at}")),
             Write::HardState(hard) if hard.accepted_epoch > before.accepted_epoch => {
                 let leader = name_or_none(hard.accepted_leader);
                 ("promise", format!("promise {} to {leader}", hard.accepted_epoch))
@@ -218,6 +221,20 @@ impl Names {
             }
             Notice::UpToDate { epoch, leader } => {
                 (Story, format!("{me} is up to date with {} in epoch {epoch}", name(*leader)))
+            }
+            Notice::SnapshotNeeded { peer, votes, from, base } => {
+                let votes = if *votes { "" } else { ", which does not count" };
+                let points = format!("last {from}, base {base}");
+                (Joining, format!("{me} needs a snapshot for {}{votes}: {points}", name(*peer)))
+            }
+            Notice::SnapshotSent { peer, at } => {
+                (Joining, format!("{me} sends {} a snapshot at {at}", name(*peer)))
+            }
+            Notice::SnapshotInstalled { from, at } => {
+                (Story, format!("{me} replaces its log, which ended at {from}, by a snapshot at {at}"))
+            }
+            Notice::SnapshotDiscarded { at, last } => {
+                (Story, format!("{me} discards a snapshot at {at}: its log ends at {last}"))
             }
             Notice::Truncated { from, to } => (Story, format!("{me} cuts its log from {from} to {to}")),
             Notice::LostFollower { peer, why } => {
@@ -272,6 +289,7 @@ pub fn kind(message: &Message) -> &'static str {
         Message::Heartbeat { .. } => "Heartbeat",
         Message::Alive { .. } => "Alive",
         Message::HeartbeatAck { .. } => "HeartbeatAck",
+        Message::Snapshot(_) => "Snapshot",
         Message::Relay(_) => "Relay",
     }
 }

@@ -105,7 +105,7 @@ pub struct Recovered {
     pub hard_state: HardState,
     /// The prepared or sealed genesis, if any.
     pub founding: Option<Founding>,
-    /// The base of the log: the genesis, as long as there are no snapshots.
+    /// The base of the log: the genesis, a snapshot, or the last entry that was deleted.
     pub oldest: Zxid,
     /// The last zxid of each epoch that has entries above `oldest`, ascending.
     pub boundaries: Vec<Zxid>,

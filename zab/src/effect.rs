@@ -36,6 +36,13 @@ pub enum Write {
     Append(Vec<LogEntry>),
     /// Remove every log entry above this zxid.
     Truncate(Zxid),
+    /// Delete log entries through this one, which becomes the base of the log. Storage may keep some of them: the log that
+    /// it recovers may begin below this base.
+    Compact(Zxid),
+    /// Replace state and log, both or neither: the state by the snapshot that
+    /// [`Event::SnapshotReceived`](crate::Event::SnapshotReceived) reported, the log by an empty one with this base. Hard
+    /// state and founding stay. No other write that changes the log is issued before this one is complete.
+    Install(Zxid),
     /// Replace the hard state.
     HardState(HardState),
     /// Replace the founding record.
@@ -75,7 +82,8 @@ pub enum Effect {
         /// The write.
         write: Write,
     },
-    /// Read durable log entries from storage, then deliver [`Event::LogRead`](crate::Event::LogRead).
+    /// Read durable log entries from storage, then deliver [`Event::LogRead`](crate::Event::LogRead). They are above the
+    /// base of the log when the effect is emitted; a later [`Write::Compact`] may delete them.
     Read {
         /// The id of the read.
         id: u64,
@@ -111,6 +119,16 @@ pub enum Effect {
         /// The connection.
         link: LinkId,
     },
+    /// Make a snapshot of the state, and send it on this connection; then deliver
+    /// [`Event::SnapshotBegun`](crate::Event::SnapshotBegun), or close the connection. If it is emitted again for the same
+    /// connection, the log no longer continues the snapshot made before, or the receiver needs another one: a newer
+    /// snapshot replaces it.
+    SendSnapshot {
+        /// The connection of the follower.
+        link: LinkId,
+    },
+    /// Delete the snapshot that [`Event::SnapshotReceived`](crate::Event::SnapshotReceived) reported: it is not installed.
+    DiscardSnapshot,
     /// Apply the log through this counter: it is committed and durable on this node.
     Commit {
         /// The counter.
@@ -239,6 +257,38 @@ pub enum Notice {
         epoch: Epoch,
         /// The leader.
         leader: NodeId,
+    },
+    /// A follower needs a snapshot: the two logs have no common point above their bases.
+    SnapshotNeeded {
+        /// The follower.
+        peer: NodeId,
+        /// Whether it is counted in quorums.
+        votes: bool,
+        /// The last zxid of the follower's log.
+        from: Zxid,
+        /// The base of this leader's log.
+        base: Zxid,
+    },
+    /// A snapshot is sent to a follower.
+    SnapshotSent {
+        /// The follower.
+        peer: NodeId,
+        /// The zxid of the snapshot.
+        at: Zxid,
+    },
+    /// This node has replaced its state and its log by a snapshot.
+    SnapshotInstalled {
+        /// The last zxid of the log before.
+        from: Zxid,
+        /// The zxid of the snapshot: the base of the new log.
+        at: Zxid,
+    },
+    /// This node has not installed a snapshot from its leader: its log ends at or above it.
+    SnapshotDiscarded {
+        /// The zxid of the snapshot.
+        at: Zxid,
+        /// The last zxid of the log.
+        last: Zxid,
     },
     /// This node has truncated its log.
     Truncated {

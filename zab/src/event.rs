@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     message::{LogEntry, Message, Vote},
-    types::{LinkId, NodeId, Token},
+    types::{LinkId, NodeId, Token, Zxid},
 };
 
 /// An input of a node.
@@ -52,8 +52,8 @@ pub enum Event {
     },
     /// All storage writes through this token are durable.
     Persisted(Token),
-    /// The result of [`Effect::Read`](crate::Effect::Read): at least one entry, contiguous, the first with the
-    /// requested counter.
+    /// The result of [`Effect::Read`](crate::Effect::Read): contiguous entries, the first with the requested counter. No
+    /// entry if that one is no longer in the log.
     LogRead {
         /// The id of the effect.
         id: u64,
@@ -82,6 +82,31 @@ pub enum Event {
         link: LinkId,
         /// The opaque payload.
         payload: Bytes,
+    },
+    /// The log may be compacted: [`Write::Compact`](crate::Write::Compact) follows as soon as no follower needs the entries.
+    /// A later event replaces it.
+    MayCompact {
+        /// The last counter that may be deleted. The state is durable through it.
+        through: u64,
+        /// The last counter that is deleted even if a follower needs it; at most `through`.
+        forced: u64,
+    },
+    /// The snapshot of [`Effect::SendSnapshot`](crate::Effect::SendSnapshot) is made and being sent. The log is kept above
+    /// it until the follower has installed it.
+    SnapshotBegun {
+        /// The connection.
+        link: LinkId,
+        /// The zxid of the last entry applied in the snapshot, as the snapshot itself records it.
+        zxid: Zxid,
+    },
+    /// A snapshot from the leader is complete, durable and verified, and not in use. Answered by
+    /// [`Write::Install`](crate::Write::Install) or [`Effect::DiscardSnapshot`](crate::Effect::DiscardSnapshot); ignored
+    /// if the connection is not the one to this node's leader any more.
+    SnapshotReceived {
+        /// The connection.
+        link: LinkId,
+        /// The zxid of the last entry applied in the snapshot.
+        zxid: Zxid,
     },
     /// The caller has applied the log through this counter; entries kept for that may be dropped.
     Applied {

@@ -81,6 +81,7 @@ impl Hash for Core {
             founding,
             configuration,
             history,
+            compaction,
             round: _,
             commit,
             epoch_floor,
@@ -103,7 +104,7 @@ impl Hash for Core {
             #[cfg(gometa_instrumented)]
                 remembered: _, // Only for planted faults.
         } = self;
-        (hard, founding, configuration, history, commit, epoch_floor, rediscovered).hash(state);
+        (hard, founding, configuration, history, compaction, commit, epoch_floor, rediscovered).hash(state);
         (links, dialling, stopped, pending_writes, last_token, foreign_members, failures).hash(state);
     }
 }

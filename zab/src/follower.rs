@@ -15,6 +15,8 @@ use crate::{
     types::{Epoch, LinkId, NodeId, Ticks, Token, Zxid},
 };
 
+mod snapshot;
+
 /// The maximum number of epochs, the newest ones, with which a follower describes its log. A node that diverged more
 /// epochs ago needs a snapshot.
 pub const BOUNDARIES_MAX: usize = 1_000;
@@ -33,8 +35,10 @@ enum Stage {
     Discovering,
     /// The promise of this epoch is being written.
     Promising { token: Token, epoch: Epoch },
-    /// AckEpoch was sent; Diff is expected.
+    /// AckEpoch was sent; Diff or a snapshot is expected.
     Acknowledged { epoch: Epoch },
+    /// A snapshot is being installed; then the log is described again.
+    Installing { epoch: Epoch, token: Token },
     /// Diff was received: the log is a prefix of the leader's, and grows.
     Synchronising { epoch: Epoch },
     /// NewLeader was received: the history is made durable, then the epoch (rule 18).
@@ -131,7 +135,8 @@ impl Follower {
             | Stage::AwaitingWrites
             | Stage::Discovering
             | Stage::Promising { .. }
-            | Stage::Acknowledged { .. } => false,
+            | Stage::Acknowledged { .. }
+            | Stage::Installing { .. } => false,
         }
     }
 
@@ -143,6 +148,7 @@ impl Follower {
             | Stage::Discovering
             | Stage::Promising { .. } => None,
             Stage::Acknowledged { epoch }
+            | Stage::Installing { epoch, .. }
             | Stage::Synchronising { epoch }
             | Stage::Persisting { epoch, .. }
             | Stage::Waiting { epoch }
@@ -236,6 +242,7 @@ impl Follower {
             | Message::AckNewLeader { .. }
             | Message::Ack { .. }
             | Message::Alive { .. }
+            | Message::Snapshot(_)
             | Message::HeartbeatAck { .. } => Next::Look("unexpected message from the leader"),
         }
     }
@@ -321,12 +328,8 @@ impl Follower {
             return Next::Look("the leader's common point is not in this log");
         }
         if base.counter < core.history.released() {
-            core.stop(format!(
-                "histories diverged: leader {} of epoch {epoch} truncates this log to {base}, but this node has \
-                 applied through {}; keep this data directory and compare it with the others first",
-                self.leader,
-                core.history.released()
-            ));
+            let released = core.history.released();
+            core.stop(self.diverged(epoch, format_args!("truncates this log to {base}"), released));
             return Next::Stay;
         }
         let from = core.history.last();
@@ -385,7 +388,8 @@ impl Follower {
 
     fn on_new_leader(&mut self, core: &mut Core, epoch: Epoch, last: Zxid) -> Next {
         let expected = matches!(self.stage, Stage::Synchronising { epoch: own } if own == epoch);
-        if !expected || core.history.epochs().at(last.counter) != Some(last) {
+        // A snapshot may be of a later state than the initial history, which it then holds.
+        if !expected || !core.history.epochs().may_hold(last) {
             return Next::Look("unexpected NewLeader from the leader");
         }
         // The writes issued so far are the initial history, and possibly some proposals after it.
@@ -455,7 +459,11 @@ impl Follower {
                 );
                 self.stage = Stage::Discovering;
             }
-            Stage::Promising { token, epoch } if core.persisted(token) => self.acknowledge(core, epoch),
+            Stage::Promising { token, epoch } | Stage::Installing { token, epoch }
+                if core.persisted(token) =>
+            {
+                self.acknowledge(core, epoch);
+            }
             Stage::Persisting { epoch, history, claim: None } if core.persisted(history) => {
                 let claim = core.write(Write::HardState(HardState { current_epoch: epoch, ..core.hard }));
                 self.stage = Stage::Persisting { epoch, history, claim: Some(claim) };
@@ -472,6 +480,7 @@ impl Follower {
             | Stage::Connecting { .. }
             | Stage::Discovering
             | Stage::Acknowledged { .. }
+            | Stage::Installing { .. }
             | Stage::Synchronising { .. }
             | Stage::Waiting { .. }
             | Stage::Serving { .. } => {}
@@ -501,7 +510,8 @@ impl Follower {
             | Stage::AwaitingWrites
             | Stage::Discovering
             | Stage::Promising { .. }
-            | Stage::Acknowledged { .. } => {}
+            | Stage::Acknowledged { .. }
+            | Stage::Installing { .. } => {}
         }
         if self.is_prefix() {
             planted!(applies_uncommitted_entries => if self.established().is_some() {

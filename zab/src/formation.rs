@@ -237,6 +237,7 @@ impl Forming {
             | Message::Heartbeat { .. }
             | Message::HeartbeatAck { .. }
             | Message::Alive { .. }
+            | Message::Snapshot(_)
             | Message::Relay(_) => {
                 core.close(link);
                 self.on_closed(core, link);

@@ -86,6 +86,16 @@ impl Epochs {
         Epochs { base: self.ends[cut - 1], ends: self.ends[cut..].to_vec() }
     }
 
+    /// Whether a log of which this one is described may hold this zxid: below the base nothing is known.
+    pub(crate) fn may_hold(&self, zxid: Zxid) -> bool {
+        zxid.counter < self.base.counter || self.at(zxid.counter) == Some(zxid)
+    }
+
+    fn compact(&mut self, to: Zxid) {
+        self.base = to;
+        self.ends.retain(|end| end.counter > to.counter);
+    }
+
     fn push(&mut self, zxid: Zxid) {
         match self.ends.last_mut() {
             Some(end) if end.epoch == zxid.epoch => *end = zxid,
@@ -120,6 +130,7 @@ pub(crate) struct History {
 impl History {
     pub(crate) fn new(epochs: Epochs, applied: u64, released: u64, tail_bytes_max: usize) -> History {
         let last = epochs.last().counter;
+        assert!(epochs.base().counter <= applied, "the log continues the table");
         assert!(
             applied <= released && released <= last,
             "entries are applied after they are released, and released after they are durable"
@@ -195,6 +206,24 @@ impl History {
         while self.tail.back().is_some_and(beyond) {
             self.tail_bytes -= self.tail.pop_back().map_or(0, |entry| entry.size());
         }
+    }
+
+    /// Raises the base of the log to `to`, an entry that is applied.
+    pub(crate) fn compact(&mut self, to: Zxid) {
+        assert_eq!(self.epochs.at(to.counter), Some(to), "the log is compacted to one of its entries");
+        assert!(to.counter <= self.released, "only applied entries are deleted (table 1.5)");
+        self.epochs.compact(to);
+    }
+
+    /// Replaces the log by an empty one above a snapshot, which holds everything through `base`.
+    pub(crate) fn install(&mut self, base: Zxid) {
+        assert!(base.counter > self.released, "a snapshot does not go back (invariant 15)");
+        self.epochs = Epochs { base, ends: Vec::new() };
+        self.durable = base.counter;
+        self.released = base.counter;
+        self.applied = base.counter;
+        self.tail.clear();
+        self.tail_bytes = 0;
     }
 
     /// Raises the durable mark to this counter.

@@ -196,6 +196,7 @@ impl Leader {
             | Message::UpToDate { .. }
             | Message::Commit { .. }
             | Message::Alive { .. }
+            | Message::Snapshot(_)
             | Message::Heartbeat { .. } => self.drop_follower(core, link, "it sends an unexpected message"),
         }
     }
@@ -203,9 +204,6 @@ impl Leader {
     fn on_refuse(&mut self, core: &mut Core, link: LinkId, reason: Reason) -> Next {
         let Some(progress) = self.followers.get(&link) else { return Next::Stay };
         core.notice(Notice::RefusedBy { peer: progress.node, reason });
-        if reason == Reason::NoCommonPoint {
-            core.send(link, Message::Refuse(Reason::SnapshotNeeded));
-        }
         self.drop_follower(core, link, "it refuses this leader")
     }
 

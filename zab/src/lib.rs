@@ -18,7 +18,8 @@
 //! 3. **Synchronisation** (`sync`, `leader`, `follower`). The leader brings its followers to its own history: each
 //!    truncates its log to the last common entry, then receives what it lacks. A follower acknowledges when first the
 //!    history and then the epoch are durable. With acknowledgements from a quorum the leader is *established*, and its
-//!    whole initial history is committed.
+//!    whole initial history is committed. A follower whose common entry is deleted in the leader's log receives a
+//!    snapshot of the leader's state first ([`Effect::SendSnapshot`], [`Write::Install`]).
 //! 4. **Broadcast** (`leader`, `follower`). Proposals are sent in order and pipelined; acks and commits are cumulative.
 //!
 //! A follower that loses its leader, and a leader that loses its quorum, begin again with 1. Once in an ensemble's
@@ -52,8 +53,7 @@
 //!
 //! # Omissions
 //!
-//! Membership changes and snapshots are not built. Messages and log entries have fields for them; a follower that
-//! needs a snapshot is refused.
+//! Membership changes are not built. Messages and log entries have fields for them.
 //!
 //! # Reading order
 //!

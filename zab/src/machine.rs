@@ -4,17 +4,18 @@ use alloc::vec::Vec;
 
 use crate::{
     config::{Config, Recovered},
-    configuration::Configuration,
     effect::{Effect, Notice, Rejection, Role},
     election::Looking,
     event::Event,
     follower::Follower,
     formation::{self, Forming},
     leader::Leader,
-    message::{Hello, LogEntry, Message, Reason, Vote, VoteState, Voter},
+    message::{Hello, Message, Reason, Vote, VoteState},
     state::{Core, Next},
-    types::{EnsembleId, Epoch, LinkId, NodeId, Ticks, Zxid},
+    types::{LinkId, NodeId, Ticks},
 };
+
+mod status;
 
 #[derive(Clone, Hash)]
 enum Phase {
@@ -91,12 +92,21 @@ impl Zab {
             Phase::Leading(leader) => leader.flush(&mut self.core),
             Phase::Forming(_) | Phase::Looking(_) | Phase::Stopped => {}
         }
+        self.compact();
         let role = self.role();
         if role != self.role {
             self.role = role;
             self.core.effects.push(Effect::Role(role));
         }
         core::mem::take(&mut self.core.effects)
+    }
+
+    fn compact(&mut self) {
+        match &mut self.phase {
+            Phase::Leading(leader) => leader.compact(&mut self.core),
+            Phase::Forming(_) | Phase::Looking(_) | Phase::Following(_) => self.core.compact(None),
+            Phase::Stopped => {}
+        }
     }
 
     fn handle(&mut self, event: Event) -> Next {
@@ -160,14 +170,10 @@ impl Zab {
                     Phase::Looking(_) | Phase::Stopped => Next::Stay,
                 }
             }
-            Event::LogRead { id, entries } => {
-                if let Phase::Leading(leader) = &mut self.phase {
-                    leader.on_log_read(core, id, entries);
-                } else {
-                    probe!("sync.read-after-leadership");
-                }
-                Next::Stay
-            }
+            Event::LogRead { .. }
+            | Event::MayCompact { .. }
+            | Event::SnapshotBegun { .. }
+            | Event::SnapshotReceived { .. } => self.on_storage(event),
             Event::Applied { counter } => {
                 core.history.set_applied(counter);
                 Next::Stay
@@ -180,6 +186,30 @@ impl Zab {
                 Next::Stay
             }
         }
+    }
+
+    /// Storage reports something other than a completed write.
+    fn on_storage(&mut self, event: Event) -> Next {
+        let core = &mut self.core;
+        if let Event::MayCompact { through, forced } = event {
+            core.set_compaction(through, forced);
+        } else if let Event::LogRead { id, entries } = event {
+            if let Phase::Leading(leader) = &mut self.phase {
+                leader.on_log_read(core, id, entries);
+            } else {
+                probe!("sync.read-after-leadership");
+            }
+        } else if let (Event::SnapshotBegun { link, zxid }, Phase::Leading(leader)) =
+            (&event, &mut self.phase)
+        {
+            leader.on_snapshot_begun(core, *link, *zxid);
+        } else if let (Event::SnapshotReceived { link, zxid }, Phase::Following(follower)) =
+            (&event, &mut self.phase)
+            && follower.link() == Some(*link)
+        {
+            return follower.on_snapshot_received(core, *zxid);
+        }
+        Next::Stay
     }
 
     fn on_request(&mut self, event: Event) {
@@ -279,6 +309,10 @@ impl Zab {
                 return leader.on_closed(core, link);
             }
             return self.on_refused(link);
+        }
+        if let Message::Snapshot(_) = message {
+            self.on_contact(link);
+            return Next::Stay;
         }
         match &mut self.phase {
             Phase::Forming(forming) => forming.on_message(core, link, message),
@@ -395,6 +429,7 @@ impl Zab {
                     match &mut self.phase {
                         Phase::Leading(leader) => leader.step_down(core),
                         Phase::Following(follower) => {
+                            probe!("install.leader-lost", core.is_installing());
                             if follower.leader_failed() {
                                 core.candidate_failed(follower.leader());
                             }
@@ -442,131 +477,5 @@ impl Zab {
                 }
             };
         }
-    }
-
-    // ---- Status
-
-    /// The role of this node.
-    pub fn role(&self) -> Role {
-        match &self.phase {
-            Phase::Forming(_) => Role::Forming,
-            Phase::Looking(_) | Phase::Stopped => Role::Looking,
-            Phase::Following(follower) => {
-                Role::Following { leader: follower.leader(), established: follower.serves(&self.core) }
-            }
-            Phase::Leading(leader) => Role::Leading { established: leader.serves(&self.core) },
-        }
-    }
-
-    /// The id of this node.
-    pub fn node(&self) -> NodeId {
-        self.core.me()
-    }
-
-    /// Whether this node is counted in quorums.
-    pub fn votes(&self) -> bool {
-        self.core.ensemble().is_some() && self.core.votes()
-    }
-
-    /// The ensemble, once its genesis is sealed on this node.
-    pub fn ensemble(&self) -> Option<EnsembleId> {
-        self.core.ensemble()
-    }
-
-    /// The configuration in force; before formation, the configured voters.
-    pub fn configuration(&self) -> &Configuration {
-        &self.core.configuration
-    }
-
-    /// The durable current epoch.
-    pub fn current_epoch(&self) -> Epoch {
-        self.core.hard.current_epoch
-    }
-
-    /// The last log entry, durable or not.
-    pub fn last(&self) -> Zxid {
-        self.core.history.last()
-    }
-
-    /// The last durable log entry.
-    pub fn durable(&self) -> Zxid {
-        self.core.history.durable()
-    }
-
-    /// The last counter known to be committed.
-    pub fn commit(&self) -> u64 {
-        self.core.commit
-    }
-
-    /// The write latency of a node's storage, in microseconds: this node's, or as a connected node reports it. 0 if it is
-    /// not slow or not known.
-    pub fn write_latency_of(&self, node: NodeId) -> u64 {
-        if node == self.core.me() {
-            return self.core.slow_latency();
-        }
-        let of = |link: &&crate::state::Link| link.hello.as_ref().is_some_and(|hello| hello.node == node);
-        self.core.links.values().filter(of).map(|link| link.write_latency).max().unwrap_or(0)
-    }
-
-    /// The counter through which this node must have applied before it serves (rule 20): the commit index of UpToDate on
-    /// a follower, the end of the initial history on an established leader; else `None`.
-    pub fn serves_from(&self) -> Option<u64> {
-        match &self.phase {
-            Phase::Following(follower) => follower.serves_from(),
-            Phase::Leading(leader) => leader.serves_from(),
-            Phase::Forming(_) | Phase::Looking(_) | Phase::Stopped => None,
-        }
-    }
-
-    /// The followers and learners of this leader.
-    pub fn followers(&self) -> Vec<FollowerStatus> {
-        match &self.phase {
-            Phase::Leading(leader) => leader
-                .followers()
-                .map(|(link, progress)| FollowerStatus {
-                    node: progress.node,
-                    votes: progress.is_voter(&self.core.configuration),
-                    serving: progress.is_serving(),
-                    acked: progress.acked,
-                    durable: progress.durable,
-                    link,
-                })
-                .collect(),
-            Phase::Forming(_) | Phase::Looking(_) | Phase::Following(_) | Phase::Stopped => Vec::new(),
-        }
-    }
-
-    /// The recorded members that this node leads or follows, each with its Hello. Nodes with another incarnation than the
-    /// recorded one are left out.
-    pub fn connected_members(&self) -> impl Iterator<Item = (&Voter, &Hello)> {
-        self.core
-            .links
-            .iter()
-            .filter(|(link, _)| match &self.phase {
-                Phase::Leading(leader) => leader.uses(**link),
-                Phase::Following(follower) => follower.link() == Some(**link),
-                Phase::Forming(_) | Phase::Looking(_) | Phase::Stopped => false,
-            })
-            .filter_map(|(_, link)| {
-                let hello = link.hello.as_ref()?;
-                let voter = self.core.configuration.voter(hello.node, hello.incarnation)?;
-                Some((voter, hello))
-            })
-    }
-
-    /// The log entry at this counter, if it is in memory.
-    pub fn recent(&self, counter: u64) -> Option<&LogEntry> {
-        self.core.history.recent(counter)
-    }
-
-    /// The counter through which entries have been released to be applied: they are committed and durable on this node.
-    /// Storage records it with each write, so that a restarted node applies them at once.
-    pub fn released(&self) -> u64 {
-        self.core.history.released()
-    }
-
-    /// Allocates an id for a read of the caller.
-    pub fn allocate_read(&mut self) -> u64 {
-        self.core.allocate_read()
     }
 }

@@ -152,7 +152,7 @@ pub struct Hello {
 pub enum Reason {
     /// The dialled node neither leads nor is about to.
     NotLeading,
-    /// The follower needs a snapshot, which is not built yet: its log and the leader's have no common point.
+    /// The follower needs a snapshot, which this leader cannot send: the two logs have no common point above their bases.
     SnapshotNeeded,
     /// The follower does not have the common point that Diff names.
     NoCommonPoint,
@@ -301,6 +301,9 @@ pub enum Message {
         /// The write latency of the sender's storage, in microseconds; 0 if it is not slow.
         write_latency: u64,
     },
+    /// Either direction: an opaque part of the transfer of a snapshot, between the storage of a leader and that of its
+    /// follower. Not for the protocol core, which ignores it.
+    Snapshot(Bytes),
     /// Either direction: an opaque message between the upper halves of a serving follower and its established leader.
     Relay(Bytes),
 }

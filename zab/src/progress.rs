@@ -19,6 +19,9 @@ enum State {
     Connected,
     /// AckEpoch was received: the follower has promised the epoch and described its log.
     Promised { log: Epochs },
+    /// The follower is sent a snapshot, and will describe its log again. `pinned` is the snapshot's counter, once it is
+    /// made: the log is kept above it.
+    Snapshot { pinned: Option<u64> },
     /// Diff was sent: what the follower holds behind it is a prefix of the leader's log.
     Streaming,
     /// AckNewLeader was received: acks are counted. UpToDate is due when `target` is acknowledged.
@@ -103,7 +106,41 @@ impl Progress {
     pub(crate) fn log(&self) -> Option<&Epochs> {
         match &self.state {
             State::Promised { log } => Some(log),
-            State::Connected | State::Streaming | State::Acknowledged { .. } | State::Serving => None,
+            State::Connected
+            | State::Snapshot { .. }
+            | State::Streaming
+            | State::Acknowledged { .. }
+            | State::Serving => None,
+        }
+    }
+
+    /// Whether AckEpoch is expected: the first one, or another one after a snapshot.
+    pub(crate) fn awaits_ack_epoch(&self) -> bool {
+        matches!(self.state, State::Connected | State::Snapshot { .. })
+    }
+
+    /// Whether a snapshot is made for the follower, or sent to it.
+    pub(crate) fn receives_snapshot(&self) -> bool {
+        matches!(self.state, State::Snapshot { .. })
+    }
+
+    /// A snapshot is requested for the follower.
+    pub(crate) fn request_snapshot(&mut self) {
+        self.state = State::Snapshot { pinned: None };
+    }
+
+    /// A snapshot at this counter is sent to the follower.
+    pub(crate) fn pin(&mut self, counter: u64) {
+        self.state = State::Snapshot { pinned: Some(counter) };
+    }
+
+    /// The counter above which the follower needs the leader's log; `None` if it needs none of it yet. A snapshot that is
+    /// not made yet will be at `base` or above.
+    pub(crate) fn needs_above(&self, base: u64) -> Option<u64> {
+        match self.state {
+            State::Connected | State::Promised { .. } => None,
+            State::Snapshot { pinned } => Some(pinned.unwrap_or(base)),
+            State::Streaming | State::Acknowledged { .. } | State::Serving => Some(self.next - 1),
         }
     }
 

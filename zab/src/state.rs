@@ -17,7 +17,7 @@ use crate::{
     history::{Epochs, History},
     latency::WriteLatency,
     message::{Candidate, Hello},
-    types::{EnsembleId, Epoch, Incarnation, LinkId, NodeId, Round, Ticks, Token},
+    types::{EnsembleId, Epoch, Incarnation, LinkId, NodeId, Round, Ticks, Token, Zxid},
 };
 
 mod connections;
@@ -52,8 +52,17 @@ pub(crate) struct PendingWrite {
 pub(crate) enum Change {
     Append { through: u64 },
     Truncate,
+    Compact,
+    Install(Zxid),
     HardState(HardState),
     Founding(Founding),
+}
+
+/// How far the log may be compacted ([`Event::MayCompact`](crate::Event::MayCompact)).
+#[derive(Clone, Copy, Hash, Default)]
+pub(crate) struct Compaction {
+    pub(crate) through: u64,
+    pub(crate) forced: u64,
 }
 
 /// A connection.
@@ -89,6 +98,7 @@ pub(crate) struct Core {
     pub(crate) founding: Option<Founding>,
     pub(crate) configuration: Configuration,
     pub(crate) history: History,
+    pub(crate) compaction: Compaction,
     pub(crate) round: Round,
     /// The commit index: everything through this counter is known to be committed.
     pub(crate) commit: u64,
@@ -142,6 +152,7 @@ impl Core {
             configuration,
             commit: history.released(),
             history,
+            compaction: Compaction::default(),
             round: Round(0),
             epoch_floor: Epoch(0),
             rediscovered: None,

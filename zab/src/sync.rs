@@ -2,7 +2,7 @@
 //!
 //! The leader compares the two logs by their epochs. Diff names their highest common point: the follower truncates to
 //! it, if it has more, then receives everything above it in one stream. If the common point lies below the base of
-//! either log, the follower needs a snapshot, and is refused as long as there are none.
+//! either log, the follower needs a snapshot, whose position then is the common point.
 
 use crate::{history::Epochs, types::Zxid};
 

@@ -160,6 +160,7 @@ fn message() -> impl Strategy<Value = Message> {
         (leadership(), number()).prop_map(|(epoch, id)| Message::HeartbeatAck { epoch, id }),
         number().prop_map(|write_latency| Message::Alive { write_latency }),
         Just(Message::Relay(Bytes::from_static(b"relayed"))),
+        Just(Message::Snapshot(Bytes::from_static(b"part"))),
         Just(Message::Duplicate(Addresses::default())),
     ];
     let formation = prop_oneof![
@@ -235,6 +236,10 @@ fn action(noise: u32) -> impl Strategy<Value = Action> {
         8 => (select(vec![NodeId(1), NodeId(3)]), any::<u8>())
             .prop_map(|(peer, variant)| Action::Support { peer, variant }),
         8 => ask.prop_map(Action::Request),
+        2 => (0..4_u64, any::<bool>()).prop_map(|(keep, forced)| Action::Compact { keep, forced }),
+        1 => link().prop_map(|link| Action::SnapshotBegun { link }),
+        2 => (link(), -2..5_i8, 0..3_u8)
+            .prop_map(|(link, above, below)| Action::SnapshotReceived { link, above, below }),
     ]
 }
 

@@ -183,6 +183,7 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         (epoch(), number()).prop_map(|(epoch, id)| Message::HeartbeatAck { epoch, id }),
         number().prop_map(|write_latency| Message::Alive { write_latency }),
         payload().prop_map(Message::Relay),
+        payload().prop_map(Message::Snapshot),
         addresses().prop_map(Message::Duplicate),
     ];
     prop_oneof![until_discovery, from_synchronisation]

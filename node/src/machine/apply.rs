@@ -19,7 +19,7 @@ impl<T: Table> Node<T> {
         let before = self.store.applied();
         for _ in 0..APPLY_MAX {
             let counter = self.store.applied() + 1;
-            if counter > self.released || self.stopped {
+            if counter > self.released || self.stopped || self.is_installing() {
                 break;
             }
             if self.unstored + self.store.pending_bytes() >= self.config.unstored_bytes_max {

@@ -227,7 +227,7 @@ impl<T: Table> Node<T> {
     }
 }
 
-fn forgotten() -> Error {
+pub(super) fn forgotten() -> Error {
     Error::unknown(
         ErrorKind::Forgotten,
         "the write is below its session's floor: its answer was given before",

@@ -250,6 +250,8 @@ impl Worker {
         match write {
             Write::Append(entries) => self.append(group, &entries)?,
             Write::Truncate(to) => self.truncate(group, to)?,
+            // `Config::log_kept` is unbounded, and no snapshot is sent or received.
+            Write::Compact(_) | Write::Install(_) => return Err("snapshots are not supported yet".to_owned()),
             Write::HardState(hard_state) => {
                 group.batch.put_cf(meta, HARD_STATE_KEY, storage::encode_hard_state(&hard_state));
             }

@@ -101,6 +101,10 @@ impl EventLog {
             | Notice::Synchronising { .. }
             | Notice::Synchronised { .. }
             | Notice::UpToDate { .. }
+            | Notice::SnapshotNeeded { .. }
+            | Notice::SnapshotSent { .. }
+            | Notice::SnapshotInstalled { .. }
+            | Notice::SnapshotDiscarded { .. }
             | Notice::Truncated { .. }
             | Notice::LostFollower { .. }
             | Notice::SlowStorage { .. } => synchronisation(notice, names),
@@ -210,6 +214,33 @@ fn synchronisation(notice: &Notice, names: &impl NodeNames) {
         Notice::UpToDate { epoch, leader } => {
             info!(epoch = epoch.0, leader = names.name(*leader), "following, up to date");
         }
+        Notice::SnapshotNeeded { peer, votes, from, base } => info!(
+            peer = names.name(*peer),
+            votes,
+            epoch = from.epoch.0,
+            revision = from.counter,
+            base_epoch = base.epoch.0,
+            base_revision = base.counter,
+            "follower needs a snapshot"
+        ),
+        Notice::SnapshotSent { peer, at } => {
+            let (epoch, revision) = (at.epoch.0, at.counter);
+            info!(peer = names.name(*peer), epoch, revision, "sending a snapshot");
+        }
+        Notice::SnapshotInstalled { from, at } => info!(
+            from_epoch = from.epoch.0,
+            from_revision = from.counter,
+            to_epoch = at.epoch.0,
+            to_revision = at.counter,
+            "snapshot installed"
+        ),
+        Notice::SnapshotDiscarded { at, last } => info!(
+            epoch = at.epoch.0,
+            revision = at.counter,
+            last_epoch = last.epoch.0,
+            last_revision = last.counter,
+            "snapshot discarded, the log ends at or above it"
+        ),
         Notice::Truncated { from, to } => warn!(
             from_epoch = from.epoch.0,
             from_revision = from.counter,

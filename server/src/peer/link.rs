@@ -79,7 +79,7 @@ impl Outgoing for Message {
             Message::Propose { entries, .. } => {
                 64 + entries.iter().map(gometa_zab::LogEntry::size).sum::<usize>()
             }
-            Message::Relay(payload) => 16 + payload.len(),
+            Message::Relay(payload) | Message::Snapshot(payload) => 16 + payload.len(),
             Message::Hello(hello) => 256 + hello.voters.len() * 256,
             Message::Prepare(genesis) | Message::Formed(genesis) => 64 + genesis.voters.len() * 256,
             Message::AckEpoch { boundaries, .. } => 128 + boundaries.len() * 32,

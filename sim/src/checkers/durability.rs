@@ -132,6 +132,7 @@ pub(super) fn message(node: usize, peer: Option<usize>, disk: &Disk, message: &M
         | Message::NewLeader { .. }
         | Message::Commit { .. }
         | Message::Heartbeat { .. }
+        | Message::Snapshot(_)
         | Message::Relay(_) => Ok(()),
     }
 }

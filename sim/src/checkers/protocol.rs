@@ -104,6 +104,7 @@ impl Protocol {
                 Ok(())
             }
             Write::Founding(founding) => self.founds(node, disk, founding),
+            Write::Compact(_) | Write::Install(_) => unreachable!("the log is kept"),
         }
     }
 

@@ -231,6 +231,9 @@ impl State {
             }
             Write::Log(gometa_zab::Write::HardState(hard_state)) => self.hard_state = *hard_state,
             Write::Log(gometa_zab::Write::Founding(founding)) => self.founding = Some(founding.clone()),
+            Write::Log(gometa_zab::Write::Compact(_) | gometa_zab::Write::Install(_)) => {
+                unreachable!("plans have none")
+            }
         }
     }
 

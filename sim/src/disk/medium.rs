@@ -52,6 +52,7 @@ impl Image {
             Write::Truncate(zxid) => self.log.truncate(zxid.counter as usize),
             Write::HardState(hard_state) => self.hard_state = *hard_state,
             Write::Founding(founding) => self.founding = Some(founding.clone()),
+            Write::Compact(_) | Write::Install(_) => unreachable!("the log is kept"),
         }
     }
 }
@@ -93,7 +94,7 @@ pub(super) fn records(write: &Write, issued: &Image) -> Vec<Bytes> {
         }
         Write::HardState(hard_state) => vec![storage::encode_hard_state(hard_state)],
         Write::Founding(founding) => vec![storage::encode_founding(founding)],
-        Write::Truncate(_) => Vec::new(),
+        Write::Truncate(_) | Write::Compact(_) | Write::Install(_) => Vec::new(),
     }
 }
 
@@ -133,6 +134,7 @@ impl Medium {
                 self.hard_state = records.first().cloned().unwrap_or_default();
             }
             Write::Founding(_) => self.founding = records.first().cloned(),
+            Write::Compact(_) | Write::Install(_) => unreachable!("the log is kept"),
         }
     }
 

@@ -50,6 +50,8 @@ impl Ensemble {
                 deadline_default_ms: DEADLINE_DEFAULT_MS,
                 requests_max: 24,
                 unstored_bytes_max: self.settings.unstored_bytes_max,
+                log_kept: u64::MAX,
+                log_held_max: 0,
                 version: "simulated".to_owned(),
             }
         };
@@ -260,6 +262,9 @@ impl Ensemble {
                 self.links.respond(now, self.workload.random(), client, response);
                 Ok(())
             }
+            Effect::SendSnapshot { .. } | Effect::DiscardSnapshot => {
+                violation("simulation: effects make sense", format!("n{node} needs a snapshot"))
+            }
             Effect::SessionsShort { .. } => Ok(()),
             Effect::View(view) => {
                 let check = self.oracle.shows(node, &view);
@@ -395,6 +400,8 @@ fn zab_write_digest(write: &gometa_zab::Write) -> u64 {
         gometa_zab::Write::Truncate(zxid) => 1 << 60 | zxid.counter,
         gometa_zab::Write::HardState(state) => 2 << 60 | state.accepted_epoch.0 << 20 | state.current_epoch.0,
         gometa_zab::Write::Founding(founding) => 3 << 60 | u64::from(founding.sealed),
+        gometa_zab::Write::Compact(zxid) => 4 << 60 | zxid.counter,
+        gometa_zab::Write::Install(zxid) => 5 << 60 | zxid.counter,
     }
 }
 
@@ -433,6 +440,7 @@ fn brief(message: &gometa_zab::Message) -> String {
         gometa_zab::Message::Propose { epoch, previous, entries, commit } => {
             format!("Propose {{ epoch: {epoch}, previous: {previous}, {}, commit: {commit} }}", span(entries))
         }
+        gometa_zab::Message::Snapshot(bytes) => format!("Snapshot, {} bytes", bytes.len()),
         gometa_zab::Message::Relay(bytes) => format!("Relay of {} bytes", bytes.len()),
         other => format!("{other:?}"),
     }

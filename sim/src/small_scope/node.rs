@@ -327,6 +327,7 @@ impl Outcome {
                 let detail = format!("n{} stops: {why}", node.index);
                 self.violation = Some(Violation { invariant: "a node must not stop", detail });
             }
+            Effect::SendSnapshot { .. } | Effect::DiscardSnapshot => unreachable!("the log is kept"),
             // Votes are judged and then lost: see the module's parent.
             Effect::Datagram { .. }
             | Effect::Proposed { .. }

@@ -233,6 +233,8 @@ impl Nodes {
             deadline_default_ms: DEADLINE_DEFAULT_MS,
             requests_max: 64,
             unstored_bytes_max: usize::MAX,
+            log_kept: u64::MAX,
+            log_held_max: 0,
             version: "scripted".to_owned(),
         };
         self.oracle.starts(index, now);
@@ -362,6 +364,7 @@ impl Nodes {
             }
             Effect::Close { link } => self.environment.network.close(link),
             Effect::Respond { client, response } => self.answered(index, client, response),
+            Effect::SendSnapshot { .. } | Effect::DiscardSnapshot => unreachable!("no log is compacted"),
             Effect::SessionsShort { .. } => {}
             Effect::View(view) => {
                 let check = self.oracle.shows(index, &view);

@@ -92,7 +92,7 @@ impl Leader {
         boundaries: Vec<Zxid>,
     ) -> Next {
         let Some(progress) = self.followers.get_mut(&link) else { return Next::Stay };
-        if progress.has_promised() {
+        if !progress.awaits_ack_epoch() {
             return Next::Stay;
         }
         let Some(log) = Epochs::new(oldest, boundaries).filter(|log| log.last() == last) else {

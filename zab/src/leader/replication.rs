@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 use super::Leader;
 use crate::{
     effect::{Effect, Notice},
-    message::{LogEntry, Message, Reason},
+    message::{LogEntry, Message},
+    progress::Progress,
     state::{Core, Next},
     sync::{Plan, plan},
     types::{LinkId, Zxid},
@@ -27,7 +28,7 @@ impl Leader {
         if !progress.awaits_ack_new_leader() {
             return Next::Stay;
         }
-        let sent = core.history.epochs().at(last.counter) == Some(last) && last.counter < progress.next();
+        let sent = core.history.epochs().may_hold(last) && last.counter < progress.next();
         if !sent || last < self.initial {
             return self.drop_follower(core, link, "it acknowledges another history");
         }
@@ -49,7 +50,7 @@ impl Leader {
             return Next::Stay;
         }
         if last.counter > progress.acked {
-            if last.counter >= progress.next() || core.history.epochs().at(last.counter) != Some(last) {
+            if last.counter >= progress.next() || !core.history.epochs().may_hold(last) {
                 return self.drop_follower(core, link, "it acknowledges entries that it was not sent");
             }
             progress.acknowledge(last.counter);
@@ -61,7 +62,8 @@ impl Leader {
 
     // ---- Synchronisation
 
-    /// Sends Diff, or refuses a follower that needs a snapshot. Entries follow with [`Leader::stream`].
+    /// Sends Diff, or requests a snapshot, after which the follower describes its log again. Entries follow with
+    /// [`Leader::stream`].
     pub(super) fn synchronise(&mut self, core: &mut Core, link: LinkId) {
         let Some(progress) = self.followers.get_mut(&link) else { return };
         let Some(log) = progress.log() else { return };
@@ -71,13 +73,62 @@ impl Leader {
                     core.history.epochs().at(common.counter.saturating_sub(1)).unwrap_or(common)
                 });
                 let (peer, votes, from) = (progress.node, progress.is_voter(&core.configuration), log.last());
+                probe!("sync.from-snapshot", log.ends().is_empty() && base.counter > 0);
                 progress.stream_from(base);
                 core.notice(Notice::Synchronising { peer, votes, from, base });
                 core.send(link, Message::Diff { epoch: self.epoch, base });
             }
             Plan::Snapshot => {
-                self.followers.remove(&link);
-                core.refuse(link, Reason::SnapshotNeeded);
+                let (peer, votes, from) = (progress.node, progress.is_voter(&core.configuration), log.last());
+                progress.request_snapshot();
+                let base = core.history.epochs().base();
+                core.notice(Notice::SnapshotNeeded { peer, votes, from, base });
+                core.effects.push(Effect::SendSnapshot { link });
+            }
+        }
+    }
+
+    /// A snapshot of this node's state is being sent to a follower: keeps the log above it.
+    pub(crate) fn on_snapshot_begun(&mut self, core: &mut Core, link: LinkId, at: Zxid) {
+        let Some(progress) = self.followers.get_mut(&link).filter(|progress| progress.receives_snapshot())
+        else {
+            return;
+        };
+        let epochs = core.history.epochs();
+        if at.counter < epochs.base().counter {
+            probe!("sync.snapshot-outdated");
+            core.effects.push(Effect::SendSnapshot { link });
+            return;
+        }
+        assert_eq!(epochs.at(at.counter), Some(at), "a snapshot holds entries of this log");
+        assert!(at.counter <= core.history.released(), "a snapshot holds applied entries only");
+        probe!("sync.snapshot-before-established", self.established().is_none());
+        progress.pin(at.counter);
+        core.notice(Notice::SnapshotSent { peer: progress.node, at });
+    }
+
+    // ---- Compaction
+
+    /// Compacts the log as far as followers permit. Those whose entries are deleted nevertheless begin again.
+    pub(crate) fn compact(&mut self, core: &mut Core) {
+        let base = core.history.epochs().base().counter;
+        let needed = self.followers.values().filter_map(|progress| progress.needs_above(base)).min();
+        core.compact(needed);
+        let base = core.history.epochs().base().counter;
+        let overtaken = |progress: &Progress| progress.needs_above(base).is_some_and(|from| from < base);
+        let links: Vec<(LinkId, bool)> = self
+            .followers()
+            .filter(|(_, progress)| overtaken(progress))
+            .map(|(link, progress)| (link, progress.receives_snapshot()))
+            .collect();
+        for (link, receives_snapshot) in links {
+            if receives_snapshot && let Some(progress) = self.followers.get_mut(&link) {
+                probe!("compact.overtakes-snapshot");
+                progress.request_snapshot();
+                core.effects.push(Effect::SendSnapshot { link });
+            } else {
+                probe!("compact.overtakes-follower");
+                self.drop_follower(core, link, "the log that it needs is deleted");
             }
         }
     }
@@ -149,10 +200,15 @@ impl Leader {
             return;
         };
         progress.finish_reading();
+        let link = *link;
+        if entries.is_empty() {
+            self.drop_follower(core, link, "the log that it needs is deleted");
+            return;
+        }
         let fits = entries.first().is_some_and(|entry| entry.zxid.counter == progress.next())
             && entries.iter().all(|entry| core.history.epochs().at(entry.zxid.counter) == Some(entry.zxid));
         assert!(fits, "storage returns the requested log entries");
-        let (link, bytes) = (*link, entries.iter().map(LogEntry::size).sum());
+        let bytes = entries.iter().map(LogEntry::size).sum();
         self.send_entries(core, link, entries, bytes);
     }
 
@@ -164,7 +220,8 @@ impl Leader {
         }
         progress.serve();
         progress.commit_sent(core.commit);
-        let last = core.history.epochs().at(progress.acked).unwrap_or_default();
+        let epochs = core.history.epochs();
+        let last = epochs.at(progress.acked).unwrap_or(epochs.base());
         core.notice(Notice::Synchronised { peer: progress.node, last });
         core.send(link, Message::UpToDate { epoch: self.epoch, commit: core.commit });
     }

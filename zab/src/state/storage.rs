@@ -1,10 +1,10 @@
 //! Storage writes of a node: their order, what they make durable, and how long they take.
 
-use super::{Change, Core, PendingWrite};
+use super::{Change, Compaction, Core, PendingWrite};
 use crate::{
     configuration::Configuration,
     effect::{Effect, Notice, Write},
-    types::{NodeId, Token},
+    types::{NodeId, Token, Zxid},
 };
 
 /// The interval between two notices of one node's slow storage, in microseconds.
@@ -30,6 +30,8 @@ impl Core {
                 assert!(!self.pending_writes.iter().any(appends), "no append is pending at a truncation");
                 Change::Truncate
             }
+            Write::Compact(_) => Change::Compact,
+            Write::Install(zxid) => Change::Install(*zxid),
             Write::HardState(hard) => Change::HardState(*hard),
             Write::Founding(founding) => Change::Founding(founding.clone()),
         };
@@ -63,8 +65,43 @@ impl Core {
                     self.configuration = Configuration::in_force(&self.config.voters, Some(&founding));
                     self.founding = Some(founding);
                 }
-                Some(Change::Truncate) | None => {}
+                Some(Change::Install(zxid)) => self.installed(zxid),
+                Some(Change::Truncate | Change::Compact) | None => {}
             }
+        }
+    }
+
+    /// State and log are replaced by a snapshot. What it holds is committed.
+    fn installed(&mut self, at: Zxid) {
+        let from = self.history.last();
+        self.history.install(at);
+        self.learn_commit(at.counter);
+        self.notice(Notice::SnapshotInstalled { from, at });
+    }
+
+    /// Whether a snapshot is being installed.
+    pub(crate) fn is_installing(&self) -> bool {
+        self.pending_writes.iter().any(|pending| matches!(pending.change, Change::Install(_)))
+    }
+
+    /// Takes over how far the log may be compacted.
+    pub(crate) fn set_compaction(&mut self, through: u64, forced: u64) {
+        assert!(through <= self.history.released(), "the durable state holds applied entries only");
+        self.compaction = Compaction { through, forced: forced.min(through) };
+    }
+
+    /// Compacts the log as far as it may be. Followers of this leader need the entries above `needed`, if it has any.
+    pub(crate) fn compact(&mut self, needed: Option<u64>) {
+        let Compaction { through, forced } = self.compaction;
+        let needed = needed.unwrap_or(through);
+        probe!("compact.held-back", needed < through);
+        probe!("compact.forced", needed < forced);
+        let to = through.min(needed.max(forced));
+        // An installation replaces the log whose base this is.
+        if to > self.history.epochs().base().counter && !self.is_installing() {
+            let to = self.history.epochs().at(to).expect("an applied entry is in the log");
+            self.history.compact(to);
+            self.write(Write::Compact(to));
         }
     }
 
@@ -77,9 +114,10 @@ impl Core {
         self.pending_writes.back().map_or(self.persisted, |pending| pending.token)
     }
 
-    /// Whether all storage writes of the protocol are complete (rule 11a).
+    /// Whether all storage writes are complete that change what this node says of itself (rule 11a). Which applied entries
+    /// are still in the log is no part of that.
     pub(crate) fn is_idle(&self) -> bool {
-        self.pending_writes.is_empty()
+        self.pending_writes.iter().all(|pending| matches!(pending.change, Change::Compact))
     }
 
     /// Whether this node's storage makes no progress, so that it must not lead (protocol.md 6.6). The timeout is

@@ -45,11 +45,13 @@ pub(crate) enum Command {
         tail: Option<usize>,
     },
     /// What a node's disk holds before it starts: `log="1:3 2:5"` is epoch 1 through counter 3, then epoch 2
-    /// through counter 5; `accepted` is its promise, to `leader`; `current` its current epoch.
+    /// through counter 5, above `base`; `accepted` is its promise, to `leader`; `current` its current epoch.
     Disk {
         name: Name,
         #[arg(key, optional)]
         log: String,
+        #[arg(key)]
+        base: Option<At>,
         #[arg(key)]
         current: Option<u64>,
         #[arg(key)]
@@ -132,6 +134,28 @@ pub(crate) enum Command {
         #[arg(key, optional)]
         other_ensemble: bool,
     },
+    /// A node's log may be compacted through a counter; through `forced` even if followers need it.
+    Compact {
+        name: Name,
+        #[arg(key)]
+        through: u64,
+        #[arg(key, optional)]
+        forced: u64,
+    },
+    /// A node's storage begins to send a snapshot of what the node has applied.
+    Snapshot {
+        from: Name,
+        #[arg(key)]
+        to: Name,
+    },
+    /// A node's storage has received the snapshot, or another one at `at`.
+    Received {
+        name: Name,
+        #[arg(key)]
+        from: Name,
+        #[arg(key)]
+        at: Option<At>,
+    },
     /// The log entries in flight from one node to another.
     Underway {
         from: Name,
@@ -166,6 +190,9 @@ impl Scripted for Zabs {
     fn log(&self, id: NodeId) -> String {
         let mut line = format!("{}:", name(id));
         let Some(node) = self.nodes.get(&id) else { return line };
+        if node.disk.base != Zxid::ZERO {
+            let _ = write!(line, " above {}:", node.disk.base);
+        }
         for entry in &node.disk.log {
             let _ = write!(line, " {}", self.names.entry(entry));
         }
@@ -188,8 +215,9 @@ impl Scripted for Zabs {
                 let ids: Vec<NodeId> = names.iter().map(|name| name.0).collect();
                 self.found(&ids, unformed);
             }
-            Command::Disk { name, log, current, accepted, leader, applied } => {
-                self.disk(name.0, &log, (accepted, leader.map(|name| name.0), current), applied)?;
+            Command::Disk { name, log, base, current, accepted, leader, applied } => {
+                let base = base.map_or(Zxid::ZERO, |at| at.0);
+                self.disk(name.0, (base, &log), (accepted, leader.map(|name| name.0), current), applied)?;
             }
             Command::Crash(name) => self.crash(name.0)?,
             Command::Wipe(name) => self.wipe(name.0)?,
@@ -268,6 +296,11 @@ impl Scripted for Zabs {
                 };
                 self.inject_vote(to.0, vote);
             }
+            Command::Compact { name, through, forced } => self.compact(name.0, through, forced),
+            Command::Snapshot { from, to } => self.send_snapshot(from.0, to.0)?,
+            Command::Received { name, from, at } => {
+                self.receive_snapshot(name.0, from.0, at.map(|at| at.0))?;
+            }
             Command::Underway { from, to } => {
                 let (entries, bytes) = self.environment().network.entries_in_flight(from.0, to.0);
                 let (from, to) = (name(from.0), name(to.0));
@@ -282,7 +315,7 @@ impl Zabs {
     fn disk(
         &mut self,
         id: NodeId,
-        log: &str,
+        (base, log): (Zxid, &str),
         (accepted, leader, current): (Option<u64>, Option<NodeId>, Option<u64>),
         applied: Option<u64>,
     ) -> Result<(), Box<dyn Error>> {
@@ -290,7 +323,7 @@ impl Zabs {
         for run in log.split_whitespace() {
             let (epoch, end) = run.split_once(':').ok_or("a log is written epoch:counter epoch:counter")?;
             let (epoch, end) = (epoch.parse::<u64>()?, end.parse::<u64>()?);
-            for counter in entries.len() as u64 + 1..=end {
+            for counter in base.counter + entries.len() as u64 + 1..=end {
                 let payload = Bytes::from(format!("x{counter}"));
                 entries.push(LogEntry {
                     zxid: Zxid::new(epoch, counter),
@@ -300,12 +333,13 @@ impl Zabs {
                 });
             }
         }
-        let last = entries.last().map_or(0, |entry| entry.zxid.epoch.0);
+        let last = entries.last().map_or(base, |entry| entry.zxid).epoch.0;
         let current = current.unwrap_or(last);
         let accepted = accepted.unwrap_or(current.max(last));
         let node = self.node(id)?;
+        node.disk.base = base;
         node.disk.log = entries;
-        node.disk.applied = applied.unwrap_or(0);
+        node.disk.applied = applied.unwrap_or(base.counter);
         node.disk.hard = HardState {
             accepted_epoch: Epoch(accepted),
             accepted_leader: if accepted == 0 { None } else { leader.or(Some(id)) },

@@ -13,7 +13,7 @@ use gometa_testkit::{
 };
 use gometa_zab::{
     Addresses, Bounds, Config, Effect, EnsembleId, Epoch, Event, Founding, Genesis, HardState, Incarnation,
-    LogEntry, Message, NodeId, Notice, Rejection, Role, Timeouts, Vote, Voter, Zab, Zxid,
+    LinkId, LogEntry, Message, NodeId, Notice, Rejection, Role, Timeouts, Vote, Voter, Zab, Zxid,
 };
 
 /// A node's process and its disk.
@@ -27,6 +27,8 @@ pub(crate) struct Node {
     pub(crate) applied: u64,
     /// The last hard state that was written.
     hard_written: HardState,
+    /// The snapshot that is being sent to it.
+    snapshot: Option<Zxid>,
 }
 
 /// The ensemble of a script.
@@ -78,7 +80,13 @@ impl Ensemble for Zabs {
         self.nodes.get(&id)?.zab.as_ref().map(Zab::role)
     }
 
-    fn take(&mut self, id: NodeId, event: Event) {
+    fn take(&mut self, id: NodeId, mut event: Event) {
+        if let (Event::LogRead { entries, .. }, Some(node)) = (&mut event, self.nodes.get(&id)) {
+            // The disk answers now, and may have deleted them since.
+            if entries.first().is_some_and(|first| first.zxid.counter <= node.disk.base.counter) {
+                entries.clear();
+            }
+        }
         self.step(id, vec![event]);
     }
 
@@ -113,6 +121,7 @@ impl Zabs {
                 boot: 0,
                 applied: 0,
                 hard_written: HardState::default(),
+                snapshot: None,
             };
             self.nodes.insert(*id, node);
             self.environment.manual.insert(*id);
@@ -223,7 +232,9 @@ impl Zabs {
                 assert_eq!(leader, id, "invariant 8: two leaders of epoch {epoch}");
             }
             Effect::Stop(_) => self.crash(id).expect("a node that stops runs"),
-            Effect::Proposed { .. }
+            Effect::SendSnapshot { .. }
+            | Effect::DiscardSnapshot
+            | Effect::Proposed { .. }
             | Effect::Rejected { .. }
             | Effect::BarrierPassed { .. }
             | Effect::BarrierFailed { .. }
@@ -255,6 +266,12 @@ impl Zabs {
             }
             Effect::Close { link } => {
                 (Topic::Links, format!("{me} closes the connection with {}", other(*link)))
+            }
+            Effect::SendSnapshot { link } => {
+                (Topic::Joining, format!("{me} shall send a snapshot to {}", other(*link)))
+            }
+            Effect::DiscardSnapshot => {
+                (Topic::Joining, format!("{me} deletes the snapshot that it received"))
             }
             Effect::Commit { counter } => (Topic::Story, format!("{me} applies through {counter}")),
             Effect::Proposed { zxid, .. } => (Topic::Story, format!("{me} proposes {zxid}")),
@@ -293,18 +310,58 @@ impl Zabs {
         self.environment.network.forge_vote(to, forged);
     }
 
+    // ---- Snapshots and compaction
+
+    /// A node's log may be compacted.
+    pub(crate) fn compact(&mut self, id: NodeId, through: u64, forced: u64) {
+        self.step(id, vec![Event::MayCompact { through, forced }]);
+    }
+
+    /// A node's storage begins to send a snapshot of what it has applied.
+    pub(crate) fn send_snapshot(&mut self, from: NodeId, to: NodeId) -> Result<(), String> {
+        let link = self.link(from, to)?;
+        let node = self.node(from)?;
+        let applied = node.applied;
+        let zxid = node.zab.as_ref().and_then(|zab| zab.zxid_at(applied));
+        let zxid = zxid.ok_or_else(|| format!("{} has nothing at {applied}", name(from)))?;
+        self.node(to)?.snapshot = Some(zxid);
+        self.step(from, vec![Event::SnapshotBegun { link, zxid }]);
+        Ok(())
+    }
+
+    /// A node's storage has received the snapshot that was sent to it, or one at `at`.
+    pub(crate) fn receive_snapshot(
+        &mut self,
+        id: NodeId,
+        from: NodeId,
+        at: Option<Zxid>,
+    ) -> Result<(), String> {
+        let link = self.link(id, from)?;
+        let sent = self.node(id)?.snapshot;
+        let zxid = at.or(sent).ok_or_else(|| format!("no snapshot was sent to {}", name(id)))?;
+        self.environment.record(Topic::Story, format!("{} has received a snapshot at {zxid}", name(id)));
+        self.step(id, vec![Event::SnapshotReceived { link, zxid }]);
+        Ok(())
+    }
+
+    fn link(&self, at: NodeId, peer: NodeId) -> Result<LinkId, String> {
+        let link = self.environment.network.link(at, peer);
+        link.ok_or_else(|| format!("{} and {} are not connected", name(at), name(peer)))
+    }
+
     /// Makes the oldest writes of a node durable, and reports the last one to it unless that is to be lost.
     pub(crate) fn persist(&mut self, id: NodeId, max: usize, report: bool) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let mut last = None;
+        // The table follows the log in the same order of writes; a snapshot replaces both.
+        node.disk.applied = node.disk.applied.max(node.applied);
         for _ in 0..max {
             match node.disk.persist() {
                 Some(token) => last = Some(token),
                 None => break,
             }
         }
-        // The table follows the log in the same order of writes.
-        node.disk.applied = node.disk.applied.max(node.applied);
+        node.applied = node.disk.applied;
         if let Some(token) = last.filter(|_| report) {
             self.step(id, vec![Event::Persisted(token)]);
         }

@@ -677,11 +677,11 @@ fn an_established_leader_answers_looking_nodes_and_keeps_leading() {
 }
 
 #[test]
-fn a_follower_without_a_common_point_receives_snapshot_needed() {
+fn a_follower_that_refuses_the_common_point_is_lost() {
     let mut solo = leader(&[(4, 3)]);
     let links = solo.synchronising(&[1]);
     let effects = solo.receive(links[0], Message::Refuse(Reason::NoCommonPoint));
-    assert_eq!(sent(&effects, links[0]), [Message::Refuse(Reason::SnapshotNeeded)]);
+    assert_eq!(sent(&effects, links[0]), []);
     assert_eq!(lost_followers(&effects), [(1, "it refuses this leader")]);
     let mut solo = leader(&[(4, 3)]);
     let links = solo.synchronising(&[1]);

@@ -122,6 +122,15 @@ fn an_unexpected_read_result_is_ignored() {
 }
 
 #[test]
+fn a_follower_whose_next_entries_are_deleted_is_lost() {
+    let (mut solo, _, effects) = behind(Bounds::default(), 3);
+    let (id, ..) = reads(&effects)[0];
+    let effects = solo.step(vec![Event::LogRead { id, entries: Vec::new() }]);
+    assert_eq!(lost_followers(&effects), [(1, "the log that it needs is deleted")]);
+    assert_eq!(solo.zab.followers().len(), 0);
+}
+
+#[test]
 #[should_panic(expected = "storage returns the requested log entries")]
 fn a_read_result_without_the_first_entry_stops_the_process() {
     let (mut solo, _, effects) = behind(Bounds::default(), 3);

@@ -1,0 +1,127 @@
+//! Compaction of the log, and the installation of snapshots.
+
+use bytes::Bytes;
+use gometa_proto::{
+    Outcome,
+    v1::{self, response::Result as Answer},
+};
+use gometa_store::{Checkpoint, Corrupt, Store, Table, WriteLookup};
+use gometa_zab::{Token, Zxid};
+
+use super::{Node, requests::forgotten};
+use crate::{compaction::Compaction, installation::Installing, requests::WriteKey};
+
+impl<T: Table> Node<T> {
+    // ---- Compaction
+
+    /// Tells the protocol core how far the log may be compacted.
+    pub(super) fn compact(&mut self) {
+        let bounds = (self.config.log_kept, self.config.log_held_max);
+        let flushed = self.compaction.durable();
+        self.inbox.extend(self.compaction.advance(flushed, self.zab.last().counter, bounds));
+    }
+
+    // ---- Snapshots
+
+    /// The position of a snapshot of this node's table, from the checkpoint that the snapshot itself contains. `None` if
+    /// the log does not continue it: a newer snapshot is needed.
+    pub fn snapshot_zxid(&self, checkpoint: &Checkpoint) -> Option<Zxid> {
+        self.zab.zxid_at(checkpoint.applied)
+    }
+
+    /// A snapshot is to be installed. Nothing is applied meanwhile, since its changes would be of the old table.
+    pub(super) fn begin_installation(&mut self, token: Token, at: Zxid) {
+        self.installing = Some(Installing { token, at, exchanged: false });
+    }
+
+    /// Whether entries are applied to a table that a snapshot replaces.
+    pub(super) fn is_installing(&self) -> bool {
+        self.installing.is_some()
+    }
+
+    /// Storage has completed all writes through this token.
+    pub(super) fn persisted(&mut self, token: Token) {
+        if self.installing.as_ref().is_some_and(|installing| installing.token <= token) {
+            let exchanged = self.installing.take().is_some_and(|installing| installing.exchanged);
+            assert!(exchanged, "the table is exchanged before the installation is reported");
+        }
+    }
+
+    /// Exchanges the table for that of the snapshot that [`Write::Install`](gometa_zab::Write::Install) makes live, before
+    /// [`Persisted`](gometa_zab::Event::Persisted) is delivered for that write. The effects come with the next step.
+    ///
+    /// The batches of the old table are dropped: the caller must not write them after it has begun the installation, and
+    /// need not report them. Requests whose outcome the snapshot contains are answered; the others wait for the leader.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`] if the table's records are damaged.
+    ///
+    /// # Panics
+    ///
+    /// If no snapshot is being installed, or the table is not that of the snapshot.
+    pub fn install(&mut self, table: T) -> Result<(), Corrupt> {
+        let store = Store::open(table)?;
+        let installing = self.installing.as_mut().expect("a snapshot is being installed");
+        assert_eq!(store.applied(), installing.at.counter, "the table is that of the snapshot");
+        installing.exchanged = true;
+        self.store = store;
+        self.released = self.store.applied();
+        self.read_back.clear();
+        self.reading = None;
+        self.batches.clear();
+        self.unstored = 0;
+        self.compaction = Compaction::new(self.released, self.released);
+        let store = &self.store;
+        self.clocks.retain(|session| store.session_timeout(session).is_some());
+        self.openers.replace(
+            |nonce| store.session_by_nonce(nonce),
+            |session| store.session_timeout(session).is_some(),
+        );
+        for key in self.requests.submissions() {
+            self.look_up_again(&key);
+        }
+        Ok(())
+    }
+
+    /// Answers the requests for a command whose outcome is recorded. An entry that the snapshot contains is not applied
+    /// here any more.
+    fn look_up_again(&mut self, key: &WriteKey) {
+        match key {
+            WriteKey::Write { session, seq } => match self.store.lookup_write(*session, *seq) {
+                WriteLookup::Recorded(outcome) => {
+                    probe!("install.answers-write");
+                    for ticket in self.requests.settle(key) {
+                        if let Some(waiting) = self.requests.remove(ticket) {
+                            self.answer(waiting.client, waiting.id, &outcome, Outcome::Unknown);
+                        }
+                    }
+                }
+                WriteLookup::Forgotten => {
+                    probe!("install.write-forgotten");
+                    for ticket in self.requests.settle(key) {
+                        self.respond_to(ticket, Answer::Error(forgotten()));
+                    }
+                }
+                WriteLookup::NoSession | WriteLookup::New => {}
+            },
+            WriteKey::Open { nonce } => self.answer_opened(nonce),
+            WriteKey::End { session } => {
+                if *session <= self.store.applied() && self.store.session_timeout(*session).is_none() {
+                    probe!("install.answers-end");
+                    self.session_ended(*session, false);
+                }
+            }
+        }
+    }
+
+    fn answer_opened(&mut self, nonce: &Bytes) {
+        let Some(session) = self.store.session_by_nonce(nonce) else { return };
+        probe!("install.answers-open");
+        let timeout_ms = self.store.session_timeout(session).unwrap_or_default();
+        for ticket in self.requests.settle(&WriteKey::Open { nonce: nonce.clone() }) {
+            self.respond_to(ticket, Answer::SessionOpened(v1::SessionOpened { session, timeout_ms }));
+        }
+        self.session_opened(nonce, session);
+    }
+}

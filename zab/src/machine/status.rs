@@ -1,0 +1,147 @@
+//! What the caller can ask a node.
+
+use alloc::vec::Vec;
+
+use super::{FollowerStatus, Phase, Zab};
+use crate::{
+    configuration::Configuration,
+    effect::Role,
+    message::{Hello, LogEntry, Voter},
+    types::{EnsembleId, Epoch, NodeId, Zxid},
+};
+
+impl Zab {
+    /// The role of this node.
+    pub fn role(&self) -> Role {
+        match &self.phase {
+            Phase::Forming(_) => Role::Forming,
+            Phase::Looking(_) | Phase::Stopped => Role::Looking,
+            Phase::Following(follower) => {
+                Role::Following { leader: follower.leader(), established: follower.serves(&self.core) }
+            }
+            Phase::Leading(leader) => Role::Leading { established: leader.serves(&self.core) },
+        }
+    }
+
+    /// The id of this node.
+    pub fn node(&self) -> NodeId {
+        self.core.me()
+    }
+
+    /// Whether this node is counted in quorums.
+    pub fn votes(&self) -> bool {
+        self.core.ensemble().is_some() && self.core.votes()
+    }
+
+    /// The ensemble, once its genesis is sealed on this node.
+    pub fn ensemble(&self) -> Option<EnsembleId> {
+        self.core.ensemble()
+    }
+
+    /// The configuration in force; before formation, the configured voters.
+    pub fn configuration(&self) -> &Configuration {
+        &self.core.configuration
+    }
+
+    /// The durable current epoch.
+    pub fn current_epoch(&self) -> Epoch {
+        self.core.hard.current_epoch
+    }
+
+    /// The last log entry, durable or not.
+    pub fn last(&self) -> Zxid {
+        self.core.history.last()
+    }
+
+    /// The last durable log entry.
+    pub fn durable(&self) -> Zxid {
+        self.core.history.durable()
+    }
+
+    /// The last counter known to be committed.
+    pub fn commit(&self) -> u64 {
+        self.core.commit
+    }
+
+    /// The write latency of a node's storage, in microseconds: this node's, or as a connected node reports it. 0 if it is
+    /// not slow or not known.
+    pub fn write_latency_of(&self, node: NodeId) -> u64 {
+        if node == self.core.me() {
+            return self.core.slow_latency();
+        }
+        let of = |link: &&crate::state::Link| link.hello.as_ref().is_some_and(|hello| hello.node == node);
+        self.core.links.values().filter(of).map(|link| link.write_latency).max().unwrap_or(0)
+    }
+
+    /// The counter through which this node must have applied before it serves (rule 20): the commit index of UpToDate on
+    /// a follower, the end of the initial history on an established leader; else `None`.
+    pub fn serves_from(&self) -> Option<u64> {
+        match &self.phase {
+            Phase::Following(follower) => follower.serves_from(),
+            Phase::Leading(leader) => leader.serves_from(),
+            Phase::Forming(_) | Phase::Looking(_) | Phase::Stopped => None,
+        }
+    }
+
+    /// The followers and learners of this leader.
+    pub fn followers(&self) -> Vec<FollowerStatus> {
+        match &self.phase {
+            Phase::Leading(leader) => leader
+                .followers()
+                .map(|(link, progress)| FollowerStatus {
+                    node: progress.node,
+                    votes: progress.is_voter(&self.core.configuration),
+                    serving: progress.is_serving(),
+                    acked: progress.acked,
+                    durable: progress.durable,
+                    link,
+                })
+                .collect(),
+            Phase::Forming(_) | Phase::Looking(_) | Phase::Following(_) | Phase::Stopped => Vec::new(),
+        }
+    }
+
+    /// The recorded members that this node leads or follows, each with its Hello. Nodes with another incarnation than the
+    /// recorded one are left out.
+    pub fn connected_members(&self) -> impl Iterator<Item = (&Voter, &Hello)> {
+        self.core
+            .links
+            .iter()
+            .filter(|(link, _)| match &self.phase {
+                Phase::Leading(leader) => leader.uses(**link),
+                Phase::Following(follower) => follower.link() == Some(**link),
+                Phase::Forming(_) | Phase::Looking(_) | Phase::Stopped => false,
+            })
+            .filter_map(|(_, link)| {
+                let hello = link.hello.as_ref()?;
+                let voter = self.core.configuration.voter(hello.node, hello.incarnation)?;
+                Some((voter, hello))
+            })
+    }
+
+    /// The log entry at this counter, if it is in memory.
+    pub fn recent(&self, counter: u64) -> Option<&LogEntry> {
+        self.core.history.recent(counter)
+    }
+
+    /// The counter through which entries have been released to be applied: they are committed and durable on this node.
+    /// Storage records it with each write, so that a restarted node applies them at once.
+    pub fn released(&self) -> u64 {
+        self.core.history.released()
+    }
+
+    /// The base of the log: its entries are above it.
+    pub fn base(&self) -> Zxid {
+        self.core.history.epochs().base()
+    }
+
+    /// The zxid at a counter from the base of the log to its end.
+    pub fn zxid_at(&self, counter: u64) -> Option<Zxid> {
+        self.core.history.epochs().at(counter)
+    }
+
+    /// Allocates an id for a read of the caller.
+    pub fn allocate_read(&mut self) -> u64 {
+        self.core.allocate_read()
+    }
+}
