@@ -5,12 +5,13 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use protox::prost_reflect::prost_types::DescriptorProto;
 
-const SCHEMAS: [&str; 5] = [
+const SCHEMAS: [&str; 6] = [
     "gometa/v1/command.proto",
     "gometa/v1/election.proto",
     "gometa/v1/error.proto",
     "gometa/v1/peer.proto",
     "gometa/v1/request.proto",
+    "gometa/v1/snapshot.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -6,6 +6,7 @@
 //!
 //! - [`message`]: messages on connections between nodes; one frame each.
 //! - [`vote`]: election datagrams, with a checksum, since UDP's is weak and optional.
+//! - [`snapshot`]: the transfer of a snapshot between two nodes.
 //! - [`storage`]: hard state, founding record and log entries on disk, with a checksum each.
 //! - [`limits`][]: bounds.
 //!
@@ -21,6 +22,7 @@ mod error;
 mod fields;
 pub mod limits;
 pub mod message;
+pub mod snapshot;
 pub mod storage;
 pub mod vote;
 

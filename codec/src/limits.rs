@@ -12,6 +12,12 @@ use gometa_zab::Epoch;
 /// The most log entries in one message.
 pub const ENTRIES_MAX: usize = PEER_ELEMENTS_MAX;
 
+/// The most data in one chunk of a snapshot, in bytes.
+pub const CHUNK_MAX: usize = 1 << 20;
+
+/// The most files of one snapshot.
+pub const SNAPSHOT_FILES_MAX: usize = 65_536;
+
 /// The highest epoch, counter, round, boot, sequence number and heartbeat id. All of them count up from zero and never
 /// come near it, so the core can add to received numbers without overflow checks.
 pub const NUMBER_MAX: u64 = Epoch::MAX.0 - 1;

@@ -115,6 +115,26 @@ impl<F> Index<F> {
         removed
     }
 
+    /// The counter above which the entries take at most this many bytes.
+    pub(crate) fn counter_above(&self, bytes: u64) -> u64 {
+        let mut left = bytes;
+        let mut above =
+            self.segments.back().map_or(self.base, |last| last.first + last.offsets.len() as u64 - 1);
+        for segment in self.segments.iter().rev() {
+            let Some(first) = segment.offsets.first() else { continue };
+            let used = u64::from(segment.end - first);
+            if used > left {
+                let from = u64::from(segment.end) - left;
+                let gone = segment.offsets.partition_point(|offset| u64::from(*offset) < from);
+                above = above.min(segment.first + gone as u64 - 1);
+                break;
+            }
+            left -= used;
+            above = above.min(segment.first - 1);
+        }
+        above.max(self.base)
+    }
+
     /// The next entries from this counter, at most through `to`, in at most about `bytes_max` bytes of one file, but at
     /// least one. `None` if there is no such entry.
     pub(crate) fn part(&self, from: u64, to: u64, bytes_max: usize) -> Option<Part<F>> {

@@ -70,6 +70,11 @@ impl<D: Directory> Reader<D> {
         Ok(entries)
     }
 
+    /// The counter above which the readable entries take at most this many bytes; the base if all do.
+    pub fn counter_above(&self, bytes: u64) -> u64 {
+        self.index.read().counter_above(bytes)
+    }
+
     fn read_part(&self, part: &Part<D::File>) -> Result<Vec<LogEntry>, ReadError> {
         let file = || self.directory.describe(&segment_name(part.handle.number));
         let start = part.offsets[0];

@@ -42,6 +42,8 @@ pub struct Node<T: Table> {
     read_back: VecDeque<LogEntry>,
     /// The number of the read in flight.
     reading: Option<u64>,
+    /// The time of the last batch.
+    last_batch: Ticks,
     /// The number of batches taken from the store.
     batches_taken: u64,
     /// The bytes of memory of each batch that is not written to the table yet, oldest first.
@@ -95,6 +97,7 @@ impl<T: Table> Node<T> {
             announced: Announced::default(),
             read_back: VecDeque::new(),
             reading: None,
+            last_batch: now,
             batches_taken: 0,
             batches: VecDeque::new(),
             unstored: 0,
@@ -268,6 +271,8 @@ impl<T: Table> Node<T> {
         } else {
             self.leaderless.get_or_insert(self.now);
         }
+        // A node that serves shows how far it has applied.
+        self.store_batch();
         self.effects.push(Effect::Role(role));
         self.announce_view();
     }

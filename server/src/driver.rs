@@ -11,16 +11,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+use gometa_codec::snapshot::{self, Frame};
 use gometa_node::{ClientId, Effect, Event, Node};
 use gometa_proto::v1;
-use gometa_store::Table;
-use gometa_zab::{Hello, LinkId, Message, NodeId, Notice, Role, Ticks, Write};
+use gometa_store::Checkpoint;
+use gometa_zab::{Hello, LinkId, Message, NodeId, Notice, Role, Ticks, Token, Write};
 use tokio::runtime::Handle;
 use tracing::{debug, warn};
 
 use crate::{
     client::registry::Clients,
-    disk::{LogReader, Writer},
+    disk::{Flushed, LogReader, LogWriter, Received, RocksTable, Snapshots, StateWriter},
     inbox::{Inbox, Item, Taken},
     net::outbox::{Outbox, Put},
     observe::{counters::Counters, events::EventLog, ready::Ready},
@@ -32,6 +34,7 @@ use crate::{
         vote_socket::VoteSender,
     },
     process::shutdown::{Reason, Shutdown},
+    snapshot::{SnapshotReceiver, SnapshotSender},
 };
 
 /// The time between two ticks.
@@ -41,9 +44,14 @@ const TICK: Duration = Duration::from_millis(10);
 pub(crate) struct Environment {
     pub(crate) inbox: Arc<Inbox>,
     /// Its results are put into the inbox.
-    pub(crate) writer: Writer,
+    pub(crate) log: LogWriter,
+    /// Its results are put into the inbox.
+    pub(crate) state: StateWriter,
     /// Its results are put into the inbox.
     pub(crate) log_reader: LogReader,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) sender: SnapshotSender,
+    pub(crate) receiver: SnapshotReceiver,
     pub(crate) votes: VoteSender,
     pub(crate) book: AddressBook,
     pub(crate) peers: Arc<PeerPort>,
@@ -63,8 +71,8 @@ pub(crate) struct Environment {
     pub(crate) start: Instant,
 }
 
-pub(crate) struct Driver<T: Table> {
-    node: Node<T>,
+pub(crate) struct Driver {
+    node: Node<RocksTable>,
     environment: Environment,
     links: HashMap<LinkId, Arc<Outbox<Message>>>,
     /// Events caused by carrying out effects.
@@ -72,14 +80,18 @@ pub(crate) struct Driver<T: Table> {
     /// Links with queued messages.
     flush: Vec<Arc<Outbox<Message>>>,
     answers: Vec<(ClientId, v1::Response)>,
+    /// A snapshot that is received on this link, and is not live yet.
+    received: Option<(LinkId, Box<Received>)>,
+    /// The write that makes it live.
+    installation: Option<Token>,
     /// The node's current role.
     role: Role,
     stopped: bool,
 }
 
-impl<T: Table> Driver<T> {
+impl Driver {
     /// Creates a driver and carries out the node's first effects.
-    pub(crate) fn new(node: Node<T>, first: Vec<Effect>, environment: Environment) -> Driver<T> {
+    pub(crate) fn new(node: Node<RocksTable>, first: Vec<Effect>, environment: Environment) -> Driver {
         let mut driver = Driver {
             node,
             environment,
@@ -87,6 +99,8 @@ impl<T: Table> Driver<T> {
             pending: Vec::new(),
             flush: Vec::new(),
             answers: Vec::new(),
+            received: None,
+            installation: None,
             role: Role::Forming,
             stopped: false,
         };
@@ -108,10 +122,16 @@ impl<T: Table> Driver<T> {
             }
             events.append(&mut self.pending);
             if let Some(token) = taken.persisted.take() {
+                if self.installation.is_some_and(|installation| installation <= token) {
+                    self.exchange_state();
+                }
                 events.push(Event::Zab(gometa_zab::Event::Persisted(token)));
             }
             if let Some(number) = taken.stored.take() {
                 events.push(Event::Stored { number });
+            }
+            if let Some(Flushed { counter, kept_above, held_above }) = taken.flushed.take() {
+                events.extend([Event::Flushed { counter }, Event::LogBounds { kept_above, held_above }]);
             }
             for item in taken.peers.drain(..) {
                 self.accept(item, &mut events);
@@ -147,6 +167,22 @@ impl<T: Table> Driver<T> {
                 events.push(event);
             }
             Item::Resolved { peer, election } => self.environment.book.set_election(peer, election),
+            Item::SnapshotMade { link, id, checkpoint } => self.begin_transfer(link, id, &checkpoint, events),
+            Item::SnapshotReady { link, received } => {
+                let zxid = received.zxid;
+                self.received = Some((link, received));
+                if self.links.contains_key(&link) {
+                    events.push(Event::Zab(gometa_zab::Event::SnapshotReceived { link, zxid }));
+                } else {
+                    self.discard_received();
+                }
+            }
+            Item::Event(Event::Zab(gometa_zab::Event::Message {
+                link,
+                message: Message::Snapshot(frame),
+            })) => {
+                self.snapshot_frame(link, frame);
+            }
             Item::Event(Event::Zab(gometa_zab::Event::Message { link, message })) => {
                 if self.links.contains_key(&link) {
                     if let Message::Hello(hello) = &message {
@@ -156,7 +192,7 @@ impl<T: Table> Driver<T> {
                 }
             }
             Item::Event(Event::Zab(gometa_zab::Event::Closed { link })) => {
-                if self.links.remove(&link).is_some() {
+                if self.remove_link(link).is_some() {
                     events.push(Event::Zab(gometa_zab::Event::Closed { link }));
                 }
             }
@@ -181,11 +217,20 @@ impl<T: Table> Driver<T> {
                     if let Write::Founding(founding) = &write {
                         self.environment.book.add_voters(&founding.genesis.voters);
                     }
-                    self.environment.writer.submit(token, write);
+                    if let Write::Install(_) = &write {
+                        self.installation = Some(token);
+                    }
+                    self.environment.log.submit(token, write, self.node.released());
                 }
-                Effect::Store { number, batch } => self.environment.writer.store(number, batch),
+                Effect::Store { number, batch } => self.environment.state.submit(number, batch),
                 Effect::Read { id, from, to, bytes_max } => {
                     self.environment.log_reader.submit(id, from, to, bytes_max)
+                }
+                Effect::SendSnapshot { link } => {
+                    self.environment.sender.begin(link, self.environment.state.checkpoints());
+                }
+                Effect::DiscardSnapshot => {
+                    self.discard_received();
                 }
                 Effect::Datagram { to, vote } => {
                     if let Some(address) = self.environment.book.election(to) {
@@ -196,12 +241,6 @@ impl<T: Table> Driver<T> {
                 Effect::Send { link, message } => self.send(link, message),
                 Effect::Close { link } => self.close(link),
                 // Snapshots are not sent yet: the follower is refused.
-                Effect::SendSnapshot { link } => {
-                    self.send(link, Message::Refuse(gometa_zab::Reason::SnapshotNeeded));
-                    self.close(link);
-                    self.pending.push(Event::Zab(gometa_zab::Event::Closed { link }));
-                }
-                Effect::DiscardSnapshot => unreachable!("no snapshot is received"),
                 Effect::Respond { client, response } => self.answers.push((client, response)),
                 Effect::View(view) => self.environment.clients.set_view(view),
                 Effect::Role(role) => {
@@ -236,6 +275,65 @@ impl<T: Table> Driver<T> {
         self.environment.ready.update(&self.role, self.environment.clients.role());
     }
 
+    /// Forgets a link. The core takes no snapshot from it any more.
+    fn remove_link(&mut self, link: LinkId) -> Option<Arc<Outbox<Message>>> {
+        let outbox = self.links.remove(&link)?;
+        self.environment.sender.closed(link);
+        let received = self.received.as_ref().is_some_and(|(from, _)| *from == link);
+        if received && self.installation.is_none() {
+            self.discard_received();
+        }
+        Some(outbox)
+    }
+
+    fn discard_received(&mut self) {
+        self.received = None;
+        self.environment.receiver.settled(false);
+    }
+
+    /// A snapshot is made for a follower.
+    fn begin_transfer(&mut self, link: LinkId, id: u64, checkpoint: &Checkpoint, events: &mut Vec<Event>) {
+        let Some(outbox) = self.links.get(&link) else { return };
+        match self.node.snapshot_zxid(checkpoint) {
+            Some(zxid) => {
+                self.environment.sender.send_manifest(link, outbox.clone(), id, zxid);
+                events.push(Event::Zab(gometa_zab::Event::SnapshotBegun { link, zxid }));
+            }
+            // The log begins above it by now.
+            None => self.environment.sender.begin(link, self.environment.state.checkpoints()),
+        }
+    }
+
+    /// A part of the transfer of a snapshot.
+    fn snapshot_frame(&mut self, link: LinkId, frame: Bytes) {
+        let Some(outbox) = self.links.get(&link) else { return };
+        match snapshot::decode(frame) {
+            Ok(Frame::Request(request)) => self.environment.sender.send_chunk(outbox.clone(), request),
+            Ok(frame) => self.environment.receiver.take(link, outbox, frame),
+            Err(error) => {
+                warn!(%link, %error, "invalid snapshot frame, link closed");
+                outbox.abort();
+            }
+        }
+    }
+
+    /// The received snapshot is live: the node goes on with it.
+    fn exchange_state(&mut self) {
+        self.installation = None;
+        let (_, received) = self.received.take().expect("the installed snapshot was received");
+        let exchanged = self.environment.snapshots.begin(*received).map_err(|error| error.to_string());
+        let exchanged = exchanged.and_then(|(store, state)| {
+            self.node.install(store);
+            let old = std::mem::replace(&mut self.environment.state, state);
+            self.environment.receiver.settled(true);
+            self.environment.snapshots.retire(old).map_err(|error| error.to_string())
+        });
+        if let Err(reason) = exchanged {
+            self.environment.shutdown.request(Reason::Failed(reason));
+            self.stopped = true;
+        }
+    }
+
     /// Logs why there is no leader.
     fn log_search(&self, now: Instant) {
         let Environment { book, dial_errors, hello, search, runtime, .. } = &self.environment;
@@ -268,14 +366,14 @@ impl<T: Table> Driver<T> {
                 let total = Counters::count(&self.environment.counters.links_slow);
                 warn!(%link, total, "peer reads too slowly, link closed");
                 outbox.abort();
-                self.links.remove(&link);
+                self.remove_link(link);
                 self.pending.push(Event::Zab(gometa_zab::Event::Closed { link }));
             }
         }
     }
 
     fn close(&mut self, link: LinkId) {
-        let Some(outbox) = self.links.remove(&link) else { return };
+        let Some(outbox) = self.remove_link(link) else { return };
         outbox.close();
         // A peer that does not read is closed after the timeout.
         let outbox = Arc::downgrade(&outbox);

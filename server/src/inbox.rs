@@ -21,11 +21,15 @@ use std::{
 };
 
 use gometa_node::Event;
+use gometa_store::Checkpoint;
 use gometa_zab::{LinkId, Message, NodeId, Token};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, Semaphore};
 
-use crate::net::outbox::Outbox;
+use crate::{
+    disk::{Flushed, Received},
+    net::outbox::Outbox,
+};
 
 /// The memory for peers' items, in units of [`UNIT`].
 const PEER_UNITS_MAX: u32 = 65_536;
@@ -44,6 +48,10 @@ pub(crate) enum Item {
     Event(Event),
     /// A link to or from a peer is open; `event` is for the node.
     LinkUp { link: LinkId, outbox: Arc<Outbox<Message>>, event: Event },
+    /// A snapshot is made for a follower, with this checkpoint.
+    SnapshotMade { link: LinkId, id: u64, checkpoint: Checkpoint },
+    /// A snapshot is received on this link, complete and verified.
+    SnapshotReady { link: LinkId, received: Box<Received> },
     /// A peer's election address was resolved.
     Resolved { peer: NodeId, election: SocketAddr },
 }
@@ -74,6 +82,8 @@ struct State {
     persisted: Option<Token>,
     /// The highest number of a batch that the table contains.
     stored: Option<u64>,
+    /// The last flush of the state.
+    flushed: Option<Flushed>,
     stopping: bool,
     sleeping: bool,
 }
@@ -89,6 +99,8 @@ pub(crate) struct Taken {
     pub(crate) persisted: Option<Token>,
     /// The table contains every batch through this.
     pub(crate) stored: Option<u64>,
+    /// The last flush of the state.
+    pub(crate) flushed: Option<Flushed>,
     /// The driver must stop.
     pub(crate) stopping: bool,
 }
@@ -179,6 +191,11 @@ impl Inbox {
         self.state.lock().stored = Some(number);
     }
 
+    /// Puts a flush of the state. Does not wake the driver either.
+    pub(crate) fn put_flushed(&self, flushed: Flushed) {
+        self.state.lock().flushed = Some(flushed);
+    }
+
     /// Puts a client's events, each with its size in bytes; waits for room. Empties `events`.
     pub(crate) async fn put_client(&self, events: &mut Vec<(Event, usize)>) -> Result<(), Stopped> {
         while !events.is_empty() {
@@ -228,6 +245,7 @@ impl Inbox {
         std::mem::swap(&mut state.peers, &mut taken.peers);
         taken.persisted = state.persisted.take();
         taken.stored = state.stored.take();
+        taken.flushed = state.flushed.take();
         taken.stopping = state.stopping;
         let count = state.clients.len().min(CLIENT_BATCH_MAX);
         let mut client_units = 0;

@@ -19,10 +19,11 @@
 //! | `net` | what both TCP ports use: sockets, streams, incoming frames, outgoing messages |
 //! | `client` | the clients' port: connections, admission of requests, overload |
 //! | `peer` | the nodes' ports: links, votes, addresses of peers, the search for a leader |
+//! | `snapshot` | the transfer of snapshots between this node and its peers |
 //! | [`disk`] | the data directory |
 //!
 //! Imports go downwards: `run` and `server` use `driver`; that uses `client`, `peer` and `disk`; these use `inbox`, `observe`, `net`;
-//! these use `process` and `config`. TLS, the admin port, metrics, snapshots and membership changes are planned.
+//! these use `process` and `config`. TLS, the admin port, metrics and membership changes are planned.
 #![deny(clippy::too_many_lines)]
 #![forbid(unsafe_code)]
 
@@ -39,5 +40,6 @@ mod peer;
 mod process;
 mod run;
 mod server;
+mod snapshot;
 
 pub use run::run;

@@ -46,6 +46,7 @@ use crate::{
         supervisor::Supervisor,
         threads,
     },
+    snapshot::{SnapshotReceiver, SnapshotSender},
 };
 
 /// The number of threads for a node's sockets. The driver and the disk have their own; more would compete with them on
@@ -56,6 +57,10 @@ const LOOKUP_THREADS_MAX: usize = 8;
 /// The number of requests waiting in one node; further ones are refused. The client port admits half as many: the node
 /// may still hold requests of clients that are gone.
 const REQUESTS_MAX: usize = 2 * admission::REQUESTS_MAX;
+/// The number of log entries that are kept for followers that will come back.
+const LOG_KEPT: u64 = 100_000;
+/// The number of further ones that are kept while a follower reads them, or receives a snapshot.
+const LOG_HELD_MAX: u64 = 2_000_000;
 /// The lower bound of the time for connecting to a peer, which is the election timeout.
 const CONNECT_TIMEOUT_MIN: Duration = Duration::from_millis(200);
 
@@ -122,8 +127,14 @@ impl Server {
         let local_address = votes.local_address();
         let environment = Environment {
             inbox: inbox.clone(),
-            writer: disk.writer,
-            log_reader: disk.log,
+            log: disk.log,
+            state: disk.state,
+            log_reader: disk.log_reader,
+            sender: SnapshotSender::start(disk.snapshots.clone(), inbox.clone())
+                .map_err(|error| error.to_string())?,
+            receiver: SnapshotReceiver::start(disk.snapshots.clone(), inbox.clone())
+                .map_err(|error| error.to_string())?,
+            snapshots: disk.snapshots,
             votes,
             peers: peers.clone(),
             clients,
@@ -268,16 +279,14 @@ fn runtime() -> Result<Runtime, String> {
 /// The disk's callbacks, which put its results into the inbox.
 fn hooks(inbox: &Arc<Inbox>, shutdown: &Arc<Shutdown>) -> Hooks {
     let (persisted, stored, read) = (inbox.clone(), inbox.clone(), inbox.clone());
-    let shutdown = shutdown.clone();
+    let (flushed, shutdown) = (inbox.clone(), shutdown.clone());
     Hooks {
         persisted: Box::new(move |token| persisted.put_persisted(token)),
         stored: Box::new(move |number| stored.put_stored(number)),
+        flushed: Box::new(move |flush| flushed.put_flushed(flush)),
         failed: Box::new(move |reason| shutdown.request(Reason::Failed(reason))),
         read: Box::new(move |id, entries| {
-            // Empty if the entries are gone: then the node does not wait for them any more.
-            if !entries.is_empty() {
-                read.put_answer(Item::Event(Event::Zab(gometa_zab::Event::LogRead { id, entries })));
-            }
+            read.put_answer(Item::Event(Event::Zab(gometa_zab::Event::LogRead { id, entries })));
         }),
     }
 }
@@ -313,8 +322,8 @@ fn node_config(
         deadline_default_ms: limits::DEADLINE_DEFAULT_MS,
         requests_max: REQUESTS_MAX,
         unstored_bytes_max: memory::UNSTORED_BYTES_MAX,
-        log_kept: u64::MAX,
-        log_held_max: 0,
+        log_kept: LOG_KEPT,
+        log_held_max: LOG_HELD_MAX,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
 }

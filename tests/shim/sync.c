@@ -3,8 +3,8 @@
  *
  * Preloaded (LD_PRELOAD) into a server under test. GOMETA_SYNC_FAULT names a file. While it does not exist, every sync
  * is the system's. Its content is "fail" (the sync fails with EIO and nothing is synced), "slow N" (the sync waits N
- * milliseconds first), "lie" (the sync does nothing and succeeds) or "lie-log" (the same, for the write-ahead log and
- * the mark of its synced length only). Each affected sync adds one byte to the file of that name and
+ * milliseconds first), "lie" (the sync does nothing and succeeds) or "lie-log" (the same, for the log and its mark
+ * only). Each affected sync adds one byte to the file of that name and
  * ".hits".
  */
 #define _GNU_SOURCE
@@ -21,13 +21,7 @@
 
 typedef int sync_function(int);
 
-static int ends_in(const char *text, const char *end)
-{
-    size_t length = strlen(text), tail = strlen(end);
-    return length >= tail && strcmp(text + length - tail, end) == 0;
-}
-
-/* Whether a descriptor is the write-ahead log's or the mark's. */
+/* Whether a descriptor is of a segment of the log, or of the mark. */
 static int of_the_log(int file)
 {
     char link[64], path[4096];
@@ -36,7 +30,7 @@ static int of_the_log(int file)
     if (length < 0)
         return 0;
     path[length] = 0;
-    return ends_in(path, ".log") || ends_in(path, "/SYNCED");
+    return strstr(path, "/log-") != NULL;
 }
 
 enum fate { SYNC, FAIL, LIE };

@@ -4,4 +4,5 @@ mod golden;
 mod invalid;
 mod limits;
 mod round_trips;
+mod snapshot;
 mod strategies;

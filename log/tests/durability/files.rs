@@ -78,3 +78,27 @@ fn a_log_survives_restarts_and_deletion() {
     assert!(recovered.base.counter <= released);
     assert_eq!(log.last(), Zxid::new(4, next));
 }
+
+#[test]
+fn the_part_of_the_log_within_a_bound_in_bytes_is_known() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = OsDirectory::create(&parent.path().join("log-1")).unwrap();
+    let mut log = Log::create(directory, options(1), start()).unwrap();
+    log.founding(0, founding(1, true)).unwrap();
+    log.hard_state(0, hard_state(3, 2)).unwrap();
+    for counter in 1..=4_000 {
+        log.append(0, &[entry(2, counter, vec![7; 500])]).unwrap();
+        log.commit().unwrap();
+    }
+    let reader = log.reader();
+    let record = 500 + gometa_codec::storage::LOG_ENTRY_HEADER as u64;
+    for bytes in [0, 1, 1_000, 100_000, 1_500_000, 2_000_000, u64::MAX] {
+        let above = reader.counter_above(bytes);
+        // A batch of one entry is a block or two.
+        let (most, least) = (bytes / record, bytes / 1_536);
+        let kept = 4_000 - above;
+        assert!(kept <= most && kept >= least.min(4_000).saturating_sub(2), "{bytes} bytes: {kept} entries");
+    }
+    log.compact(Zxid::new(2, 3_000)).unwrap();
+    assert_eq!(reader.counter_above(u64::MAX), 3_000);
+}

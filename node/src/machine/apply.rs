@@ -11,6 +11,13 @@ use crate::{effect::Effect, requests::WriteKey};
 /// The most entries applied in one step.
 const APPLY_MAX: usize = 8_192;
 
+/// The time between two batches for the table, in microseconds. Each contains the whole record of every session with a
+/// write, so fewer of them are cheaper; until then the changes are read from memory.
+const BATCH_INTERVAL: u64 = 5_000;
+
+/// The bytes of changes that are not kept for the next batch.
+const BATCH_BYTES: usize = 256 << 10;
+
 /// The bytes of log entries read back at once.
 const READ_BYTES_MAX: usize = 1 << 20;
 
@@ -49,14 +56,28 @@ impl<T: Table> Node<T> {
             }
         }
         if self.store.applied() > before {
-            let bytes = self.store.pending_bytes();
-            if let Some(batch) = self.store.take_batch() {
-                self.batches_taken += 1;
-                self.batches.push_back(bytes);
-                self.unstored += bytes;
-                self.effects.push(Effect::Store { number: self.batches_taken, batch });
-            }
             self.inbox.push(zab::Event::Applied { counter: self.store.applied() });
+        }
+        let batch_bytes = BATCH_BYTES.min(self.config.unstored_bytes_max / 4);
+        let due = self.now.since(self.last_batch) >= BATCH_INTERVAL;
+        if due || self.store.pending_bytes() >= batch_bytes {
+            self.store_batch();
+        }
+    }
+
+    /// Writes the changes since the last batch to the table.
+    pub(super) fn store_batch(&mut self) {
+        // A snapshot replaces the table, and with it what these changes make.
+        if self.is_installing() {
+            return;
+        }
+        let bytes = self.store.pending_bytes();
+        if let Some(batch) = self.store.take_batch() {
+            self.last_batch = self.now;
+            self.batches_taken += 1;
+            self.batches.push_back(bytes);
+            self.unstored += bytes;
+            self.effects.push(Effect::Store { number: self.batches_taken, batch });
         }
     }
 

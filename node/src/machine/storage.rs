@@ -5,7 +5,7 @@ use gometa_proto::{
     Outcome,
     v1::{self, response::Result as Answer},
 };
-use gometa_store::{Checkpoint, Corrupt, Store, Table, WriteLookup};
+use gometa_store::{Checkpoint, Store, Table, WriteLookup};
 use gometa_zab::{Token, Zxid};
 
 use super::{Node, requests::forgotten};
@@ -47,21 +47,16 @@ impl<T: Table> Node<T> {
         }
     }
 
-    /// Exchanges the table for that of the snapshot that [`Write::Install`](gometa_zab::Write::Install) makes live, before
+    /// Exchanges the store for that of the snapshot that [`Write::Install`](gometa_zab::Write::Install) makes live, before
     /// [`Persisted`](gometa_zab::Event::Persisted) is delivered for that write. The effects come with the next step.
     ///
     /// The batches of the old table are dropped: the caller must not write them after it has begun the installation, and
     /// need not report them. Requests whose outcome the snapshot contains are answered; the others wait for the leader.
     ///
-    /// # Errors
-    ///
-    /// [`Corrupt`] if the table's records are damaged.
-    ///
     /// # Panics
     ///
     /// If no snapshot is being installed, or the table is not that of the snapshot.
-    pub fn install(&mut self, table: T) -> Result<(), Corrupt> {
-        let store = Store::open(table)?;
+    pub fn install(&mut self, store: Store<T>) {
         let installing = self.installing.as_mut().expect("a snapshot is being installed");
         assert_eq!(store.applied(), installing.at.counter, "the table is that of the snapshot");
         installing.exchanged = true;
@@ -81,7 +76,6 @@ impl<T: Table> Node<T> {
         for key in self.requests.submissions() {
             self.look_up_again(&key);
         }
-        Ok(())
     }
 
     /// Answers the requests for a command whose outcome is recorded. An entry that the snapshot contains is not applied

@@ -1,59 +1,44 @@
-//! The RocksDB of a generation: options, column families, and the state shared by its users.
+//! The RocksDB of the state: options, column families, flushes.
 
-use std::{
-    path::Path,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    thread,
-};
+use std::{path::Path, sync::Arc};
 
-use gometa_codec::storage;
-use gometa_store::{Checkpoint, Space};
-use gometa_zab::{HardState, Zxid};
+use gometa_store::{Checkpoint as Applied, Space};
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRecoveryMode, LogLevel, Options,
-    WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, FlushOptions, LogLevel, Options,
+    WriteBatch, WriteOptions, checkpoint::Checkpoint, properties,
 };
 
-use super::{DiskError, Hooks, directory::Directory, error::remedy_in, records, synced::Mark};
+use super::{DiskError, directory::Directory, failure::Failure, records};
 
-/// Hard state, founding, checkpoint: a record each, under the keys below.
+/// The checkpoint, under [`CHECKPOINT_KEY`].
 pub(super) const META: &str = "meta";
-/// Counter, 8 bytes big endian → one log entry and its predecessor's zxid.
-pub(super) const LOG: &str = "log";
 /// The table's space of that name.
 pub(super) const DATA: &str = "data";
 /// The table's space of that name.
 pub(super) const SESSION: &str = "session";
 
-pub(super) const HARD_STATE_KEY: &[u8] = b"hard_state";
-pub(super) const FOUNDING_KEY: &[u8] = b"founding";
 pub(super) const CHECKPOINT_KEY: &[u8] = b"checkpoint";
 
 /// Blocks, indexes and filters of all column families.
 const CACHE_BYTES: usize = 24 << 20;
 /// All memtables together.
-const MEMTABLES_BYTES: usize = 32 << 20;
-/// The bound of the write-ahead log, which opening has to read.
-const WAL_BYTES: u64 = 64 << 20;
+pub(super) const MEMTABLES_BYTES: usize = 32 << 20;
 const INFO_LOG_BYTES: usize = 1 << 20;
 
-/// An open database, its callbacks, and the lock on its directory; shared by writer, readers and table.
+/// The open state; shared by its writer, its readers and the table.
 pub(super) struct Database {
     /// Dropped, and so closed, before the directory's lock.
     pub(super) rocks: DB,
-    pub(super) directory: Directory,
-    pub(super) hooks: Hooks,
-    /// The number of truncations since the database was opened.
-    pub(super) truncations: AtomicU64,
-    failed: AtomicBool,
+    pub(super) failure: Arc<Failure>,
+    _directory: Arc<Directory>,
 }
 
 impl Database {
-    pub(super) fn new(rocks: DB, directory: Directory, hooks: Hooks) -> Database {
-        Database { rocks, directory, hooks, truncations: AtomicU64::new(0), failed: AtomicBool::new(false) }
+    pub(super) fn new(rocks: DB, failure: Arc<Failure>, directory: Arc<Directory>) -> Database {
+        Database { rocks, failure, _directory: directory }
     }
 
-    /// A column family; all four are opened with the database.
+    /// A column family; all are opened with the database.
     pub(super) fn family(&self, name: &str) -> &ColumnFamily {
         family(&self.rocks, name)
     }
@@ -66,36 +51,48 @@ impl Database {
         }
     }
 
-    /// Reports the first failure; later ones are its consequences.
-    pub(super) fn fail(&self, action: &str, reason: &dyn std::fmt::Display) {
-        if !self.failed.swap(true, Ordering::SeqCst) {
-            (self.hooks.failed)(failure(self.directory.path(), action, &reason.to_string()));
-        }
+    /// Makes everything written so far durable.
+    ///
+    /// All families, with one call: under `atomic_flush` the plain `flush` flushes the default family only, which is empty,
+    /// and a flush of one family leaves a checkpoint that does not belong to the records.
+    pub(super) fn flush(&self) -> Result<(), rocksdb::Error> {
+        flush(&self.rocks)
     }
 
-    /// Whether a failure has been reported.
-    pub(super) fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::SeqCst)
+    /// Makes a checkpoint of everything written so far: a directory with links to the table files.
+    pub(super) fn checkpoint(&self, path: &Path) -> Result<(), rocksdb::Error> {
+        // The size of the write-ahead log, which is empty, above which the memtables are flushed.
+        Checkpoint::new(&self.rocks)?.create_checkpoint_with_log_size(path, 0)
     }
 
-    /// Reports a failure to read, and waits for the end of the process.
-    pub(super) fn fail_and_park(&self, reason: &dyn std::fmt::Display) -> ! {
-        self.fail("read from", reason);
-        loop {
-            thread::park();
-        }
+    /// The number of background errors: failed flushes and compactions, which nothing else reports.
+    pub(super) fn background_errors(&self) -> u64 {
+        self.property(properties::BACKGROUND_ERRORS)
+    }
+
+    /// The memory of all memtables, in bytes.
+    pub(super) fn memtable_bytes(&self) -> u64 {
+        [META, DATA, SESSION]
+            .iter()
+            .map(|name| {
+                let size = self
+                    .rocks
+                    .property_int_value_cf(self.family(name), properties::CUR_SIZE_ACTIVE_MEM_TABLE);
+                size.ok().flatten().unwrap_or(0)
+            })
+            .sum()
+    }
+
+    fn property(&self, name: &properties::PropName) -> u64 {
+        self.rocks.property_int_value(name).ok().flatten().unwrap_or(0)
     }
 }
 
-/// The message of a failure while the directory is in use. Damaged contents have the same remedy as at the start.
-fn failure(dir: &Path, action: &str, reason: &str) -> String {
-    if ["Corruption: ", "is damaged", "is missing"].iter().any(|word| reason.contains(word)) {
-        return DiskError::damaged(dir, reason).to_string();
-    }
-    // Failures of other files include it already.
-    let remedy = remedy_in(reason);
-    let remedy = if reason.ends_with(remedy) { "" } else { remedy };
-    format!("cannot {action} data directory {}: {reason}{remedy}", dir.display())
+fn flush(rocks: &DB) -> Result<(), rocksdb::Error> {
+    let families = [META, DATA, SESSION].map(|name| family(rocks, name));
+    let mut options = FlushOptions::default();
+    options.set_wait(true);
+    rocks.flush_cfs_opt(&[&families[0], &families[1], &families[2]], &options)
 }
 
 /// One of the column families that the database was opened with.
@@ -103,58 +100,70 @@ pub(super) fn family<'a>(rocks: &'a DB, name: &str) -> &'a ColumnFamily {
     rocks.cf_handle(name).unwrap_or_else(|| panic!("column family {name} is opened with the database"))
 }
 
-/// Opens the database of an existing directory. RocksDB flushes its write-ahead log to synced files before this returns.
+/// Opens the state of an existing directory as of its last flush.
 pub(super) fn open(dir: &Path, path: &Path) -> Result<DB, DiskError> {
     open_with(options(path)?, path).map_err(DiskError::database("open", dir))
 }
 
-/// Creates a database with the first hard state, durably; returns its mark.
-pub(super) fn create(dir: &Path, path: &Path) -> Result<Mark, DiskError> {
+/// Opens the state in a directory for reading only.
+pub(super) fn open_read_only(dir: &Path, path: &Path) -> Result<DB, DiskError> {
+    let families = families();
+    let opened = DB::open_cf_descriptors_read_only(&options(path)?, path, families, false);
+    opened.map_err(DiskError::database("open", dir))
+}
+
+/// Creates an empty state, durably except for the name of its directory.
+pub(super) fn create(dir: &Path, path: &Path) -> Result<(), DiskError> {
     let mut options = options(path)?;
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_error_if_exists(true);
     let rocks = open_with(options, path).map_err(DiskError::database("create", dir))?;
+    let checkpoint = records::encode_checkpoint(&Applied::default());
     let mut batch = WriteBatch::default();
-    let meta = family(&rocks, META);
-    batch.put_cf(meta, HARD_STATE_KEY, storage::encode_hard_state(&HardState::default()));
-    batch.put_cf(meta, CHECKPOINT_KEY, records::encode_checkpoint(&Checkpoint::default()));
-    rocks.write_opt(batch, &write_options(true)).map_err(DiskError::database("write to", dir))?;
-    Ok(Mark { sequence: rocks.latest_sequence_number(), last: Zxid::ZERO })
+    batch.put_cf(family(&rocks, META), CHECKPOINT_KEY, checkpoint);
+    rocks.write_opt(batch, &write_options()).map_err(DiskError::database("write to", dir))?;
+    flush(&rocks).map_err(DiskError::database("write to", dir))
 }
 
-/// The options of a batch: always written to the write-ahead log, synced or not.
-pub(super) fn write_options(sync: bool) -> WriteOptions {
+/// The checkpoint of the last flush.
+pub(super) fn checkpoint(dir: &Path, rocks: &DB) -> Result<Applied, DiskError> {
+    let bytes =
+        rocks.get_pinned_cf(family(rocks, META), CHECKPOINT_KEY).map_err(DiskError::database("read", dir))?;
+    let checkpoint = bytes.and_then(|bytes| records::decode_checkpoint(&bytes));
+    checkpoint.ok_or_else(|| DiskError::damaged(dir, "the state's checkpoint is missing or damaged"))
+}
+
+/// The options of every write: none goes into a write-ahead log, for the node's own log has all of it.
+pub(super) fn write_options() -> WriteOptions {
     let mut options = WriteOptions::default();
-    options.set_sync(sync);
+    options.disable_wal(true);
     options
 }
 
 fn open_with(options: Options, path: &Path) -> Result<DB, rocksdb::Error> {
+    DB::open_cf_descriptors(&options, path, families())
+}
+
+fn families() -> [ColumnFamilyDescriptor; 3] {
     let cache = Cache::new_lru_cache(CACHE_BYTES);
-    let families = [
-        (META, 4 << 20, 4 << 10, false),
-        (LOG, 16 << 20, 32 << 10, false),
-        (DATA, 16 << 20, 4 << 10, true),
-        (SESSION, 4 << 20, 4 << 10, true),
-    ];
-    let families = families.map(|(name, memtable_bytes, block_bytes, lookups)| {
+    let families =
+        [(META, 4 << 20, 4 << 10, false), (DATA, 32 << 20, 4 << 10, true), (SESSION, 4 << 20, 4 << 10, true)];
+    families.map(|(name, memtable_bytes, block_bytes, lookups)| {
         ColumnFamilyDescriptor::new(name, family_options(&cache, memtable_bytes, block_bytes, lookups))
-    });
-    DB::open_cf_descriptors(&options, path, families)
+    })
 }
 
 fn options(path: &Path) -> Result<Options, DiskError> {
-    // The binding has no setter for this option. RocksDB must not resume after a failed flush or sync: it would continue
-    // without the lost writes (rule 26).
-    let options = Options::default().get_options_from_string("max_bgerror_resume_count=0");
+    // The binding has no setters for these options. RocksDB must not resume after a failed flush: it would continue as if
+    // nothing had happened (rule 26). Every file is read once after it was written.
+    let options = "max_bgerror_resume_count=0;paranoid_file_checks=true";
+    let options = Options::default().get_options_from_string(options);
     let mut options = options.map_err(DiskError::database("configure", path))?;
     options.set_paranoid_checks(true);
-    // An incomplete record ends the write-ahead log. After a power loss unsynced writes look like this, with their pages in
-    // any order, so it is not an error. `SYNCED` shows whether synced writes were lost.
-    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
-    options.set_track_and_verify_wals_in_manifest(true);
-    options.set_max_total_wal_size(WAL_BYTES);
+    // Without a write-ahead log a crash leaves the last flush. All families are flushed together, so that the checkpoint and
+    // the records belong together.
+    options.set_atomic_flush(true);
     options.set_db_write_buffer_size(MEMTABLES_BYTES);
     // There is one writing thread.
     options.set_allow_concurrent_memtable_write(false);
@@ -191,26 +200,4 @@ fn family_options(cache: &Cache, memtable_bytes: usize, block_bytes: usize, look
     options.set_target_file_size_base(32 << 20);
     options.set_max_bytes_for_level_base(128 << 20);
     options
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn damage_that_is_found_later_comes_with_the_same_remedy() {
-        let dir = Path::new("data");
-        for reason in ["Corruption: block checksum mismatch", "log entry 7 is damaged: its checksum is wrong"]
-        {
-            let said = failure(dir, "read from", reason);
-            assert!(said.starts_with("data directory data is damaged: ") && said.contains(reason), "{said}");
-            assert!(said.contains("move it away"), "{said}");
-        }
-        let reason = "IO error: No space left on device: While appending to file: data/gen-1/db/000012.log: No space \
-                      left on device";
-        let full = failure(dir, "write to", reason);
-        let said = format!("cannot write to data directory data: {reason}: free some space");
-        assert_eq!(full, said);
-        assert_eq!(failure(dir, "write to", &format!("{reason}: free some space")), said);
-    }
 }

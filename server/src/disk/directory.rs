@@ -11,12 +11,13 @@ use std::{
 };
 
 use gometa_zab::{Incarnation, NodeId};
+use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
 
-use super::{DiskError, Identity, database, records, synced};
+use super::{DiskError, Identity, database, log_writer, records};
 
 /// The layout and the encoding of log entries that this program writes, and the only ones that it reads.
-const FORMAT_VERSION: u64 = 2;
+const FORMAT_VERSION: u64 = 3;
 const FORMAT_TITLE: &str = "gometa data directory";
 
 const LOCK: &str = "LOCK";
@@ -25,7 +26,8 @@ const FORMAT: &str = "FORMAT";
 const IDENTITY: &str = "IDENTITY";
 const BOOT: &str = "BOOT";
 const GENERATION: &str = "GENERATION";
-const GENERATION_FIRST: &str = "gen-1";
+/// The prefix of the directory of a checkpoint.
+const CHECKPOINT: &str = "checkpoint-";
 /// The suffix of a file that is being written.
 const UNFINISHED: &str = ".new";
 /// A directory that new file systems contain.
@@ -34,13 +36,34 @@ const LOST_AND_FOUND: &str = "lost+found";
 const PRIVATE_DIRECTORY: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
 
+/// The live pair: the directories of the log and of the state that belong together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Generation {
+    pub(super) log: u64,
+    pub(super) state: u64,
+}
+
+impl Generation {
+    const FIRST: Generation = Generation { log: 1, state: 1 };
+
+    pub(super) fn log_in(&self, dir: &Path) -> PathBuf {
+        dir.join(format!("log-{}", self.log))
+    }
+
+    pub(super) fn state_in(&self, dir: &Path) -> PathBuf {
+        dir.join(format!("state-{}", self.state))
+    }
+}
+
 /// A locked data directory with a valid format.
 pub(super) struct Directory {
     dir: PathBuf,
     node: NodeId,
     incarnation: Incarnation,
     boot: u64,
-    generation: PathBuf,
+    generation: Mutex<Generation>,
+    /// Logs and states that are not live any more.
+    replaced: Mutex<Vec<PathBuf>>,
     /// Locked while it is open.
     _lock: Lock,
 }
@@ -72,18 +95,68 @@ impl Directory {
         }
         let (node, incarnation) = read_identity(dir)?;
         let boot = read_number(dir, BOOT, "boot")?;
-        let generation = dir.join(read_generation(dir)?);
-        Ok(Directory { dir: dir.to_owned(), node, incarnation, boot, generation, _lock: lock })
+        let generation = read_generation(dir)?;
+        remove_leftovers(dir, generation)?;
+        let generation = Mutex::new(generation);
+        Ok(Directory {
+            dir: dir.to_owned(),
+            node,
+            incarnation,
+            boot,
+            generation,
+            replaced: Mutex::default(),
+            _lock: lock,
+        })
     }
 
-    /// The path of the live generation's database.
-    pub(super) fn database(&self) -> PathBuf {
-        self.generation.join("db")
+    /// The path of the live log.
+    pub(super) fn log(&self) -> PathBuf {
+        self.generation.lock().log_in(&self.dir)
     }
 
-    /// The path of the live generation's mark.
-    pub(super) fn synced(&self) -> PathBuf {
-        self.generation.join("SYNCED")
+    /// The path of the live state.
+    pub(super) fn state(&self) -> PathBuf {
+        self.generation.lock().state_in(&self.dir)
+    }
+
+    /// The path for a state that is being received.
+    pub(super) fn next_state(&self) -> PathBuf {
+        let Generation { log, state } = *self.generation.lock();
+        Generation { log, state: state + 1 }.state_in(&self.dir)
+    }
+
+    /// The path for a log that begins at a received state.
+    pub(super) fn next_log(&self) -> PathBuf {
+        let Generation { log, state } = *self.generation.lock();
+        Generation { log: log + 1, state }.log_in(&self.dir)
+    }
+
+    /// The path for a checkpoint of the state, to be sent.
+    pub(super) fn checkpoint(&self, number: u64) -> PathBuf {
+        self.dir.join(format!("{CHECKPOINT}{number}"))
+    }
+
+    /// Makes [`next_log`](Directory::next_log) and [`next_state`](Directory::next_state) the live ones, durably and both or
+    /// neither. The old ones stay, for [`remove_replaced`](Directory::remove_replaced).
+    pub(super) fn switch(&self) -> Result<(), DiskError> {
+        sync_directory(&self.dir)?;
+        let mut generation = self.generation.lock();
+        let next = Generation { log: generation.log + 1, state: generation.state + 1 };
+        write_generation(&self.dir, next)?;
+        self.replaced.lock().extend([generation.log_in(&self.dir), generation.state_in(&self.dir)]);
+        *generation = next;
+        Ok(())
+    }
+
+    /// Removes the logs and states that are not live any more. Nobody may use them.
+    pub(super) fn remove_replaced(&self) -> Result<(), DiskError> {
+        let replaced = std::mem::take(&mut *self.replaced.lock());
+        replaced.iter().try_for_each(|path| fs::remove_dir_all(path).map_err(DiskError::file("remove", path)))
+    }
+
+    /// The free bytes of the file system, as far as this process may use them; 0 if the system does not say.
+    pub(super) fn free_bytes(&self) -> u64 {
+        rustix::fs::statvfs(&self.dir).map_or(0, |space| space.f_bavail.saturating_mul(space.f_frsize))
     }
 
     /// The data directory itself.
@@ -145,7 +218,7 @@ fn names(dir: &Path) -> Result<Vec<String>, DiskError> {
 
 fn is_ours(name: &str) -> bool {
     let name = name.strip_suffix(UNFINISHED).unwrap_or(name);
-    [CREATING, FORMAT, IDENTITY, BOOT, GENERATION, GENERATION_FIRST].contains(&name)
+    [CREATING, FORMAT, IDENTITY, BOOT, GENERATION].contains(&name) || is_store(name)
 }
 
 fn refuse_foreign(dir: &Path, names: &[String]) -> Result<(), DiskError> {
@@ -155,6 +228,23 @@ fn refuse_foreign(dir: &Path, names: &[String]) -> Result<(), DiskError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether this is the directory of a log, a state or a checkpoint.
+fn is_store(name: &str) -> bool {
+    let numbered = |prefix| name.strip_prefix(prefix).is_some_and(|number| number.parse::<u64>().is_ok());
+    ["log-", "state-", CHECKPOINT].into_iter().any(numbered)
+}
+
+fn remove_leftovers(dir: &Path, generation: Generation) -> Result<(), DiskError> {
+    let live = [generation.log_in(dir), generation.state_in(dir)];
+    for name in names(dir)?.iter().filter(|name| is_store(name)) {
+        let path = dir.join(name);
+        if !live.contains(&path) {
+            fs::remove_dir_all(&path).map_err(DiskError::file("remove", &path))?;
+        }
+    }
+    Ok(())
 }
 
 /// The exclusive lock of a directory.
@@ -216,13 +306,11 @@ fn create(dir: &Path, node: NodeId, names: &[String]) -> Result<(), DiskError> {
         removed.map_err(DiskError::file("remove", &path))?;
     }
     write_whole(dir, FORMAT, format!("{FORMAT_TITLE}\nformat {FORMAT_VERSION}\n").as_bytes())?;
-    let generation = dir.join(GENERATION_FIRST);
-    let made = DirBuilder::new().mode(PRIVATE_DIRECTORY).create(&generation);
-    made.map_err(DiskError::file("create", &generation))?;
-    let mark = database::create(dir, &generation.join("db"))?;
-    synced::SyncMark::create(&generation.join("SYNCED"), mark)?;
-    sync_directory(&generation)?;
-    write_sealed(dir, GENERATION, &format!("generation {GENERATION_FIRST}\n"))?;
+    let generation = Generation::FIRST;
+    database::create(dir, &generation.state_in(dir))?;
+    log_writer::create(&generation.log_in(dir))?;
+    sync_directory(dir)?;
+    write_generation(dir, generation)?;
     write_sealed(dir, BOOT, "boot 0\n")?;
     let mut random = [0; 16];
     if let Err(error) = getrandom::fill(&mut random) {
@@ -249,17 +337,24 @@ fn read_number(dir: &Path, name: &str, label: &str) -> Result<u64, DiskError> {
     number.ok_or_else(|| DiskError::damaged(dir, format!("{name} is malformed")))
 }
 
-fn read_generation(dir: &Path) -> Result<String, DiskError> {
+fn write_generation(dir: &Path, Generation { log, state }: Generation) -> Result<(), DiskError> {
+    write_sealed(dir, GENERATION, &format!("log {log}\nstate {state}\n"))
+}
+
+fn read_generation(dir: &Path) -> Result<Generation, DiskError> {
     let body = read_sealed(dir, GENERATION)?;
-    let name = field(&body, "generation")
-        .filter(|name| name.strip_prefix("gen-").is_some_and(|number| number.parse::<u64>().is_ok()));
-    let Some(name) = name else {
+    let number = |label| field(&body, label).and_then(|text| text.parse().ok());
+    let (Some(log), Some(state)) = (number("log"), number("state")) else {
         return Err(DiskError::damaged(dir, format!("{GENERATION} is malformed")));
     };
-    if !dir.join(name).join("db").is_dir() {
-        return Err(DiskError::damaged(dir, format!("{GENERATION} names {name}, and {name}/db is missing")));
+    let generation = Generation { log, state };
+    for path in [generation.log_in(dir), generation.state_in(dir)] {
+        if !path.is_dir() {
+            let name = path.file_name().unwrap_or_default().display();
+            return Err(DiskError::damaged(dir, format!("{GENERATION} names {name}, which is missing")));
+        }
     }
-    Ok(name.to_owned())
+    Ok(generation)
 }
 
 fn field<'a>(body: &'a str, label: &str) -> Option<&'a str> {
@@ -312,7 +407,7 @@ fn remove(path: &Path, dir: &Path) -> Result<(), DiskError> {
     sync_directory(dir)
 }
 
-fn sync_directory(dir: &Path) -> Result<(), DiskError> {
+pub(super) fn sync_directory(dir: &Path) -> Result<(), DiskError> {
     let synced = File::open(dir).and_then(|file| file.sync_all());
     synced.map_err(DiskError::file("sync", dir))
 }

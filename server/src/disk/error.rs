@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use gometa_log::OpenError;
+
 /// An error of a data directory.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -44,16 +46,11 @@ pub enum DiskError {
         known: u64,
     },
     /// A later version of the program has written something into the log that this one cannot act on.
-    #[error(
-        "log entry {counter} in data directory {} is {what}: run the newer gometa-server on it",
-        dir.display()
-    )]
-    NewerEntry {
+    #[error("the log in data directory {} has {what}: run the newer gometa-server on it", dir.display())]
+    NewerLog {
         /// The directory.
         dir: PathBuf,
-        /// The entry's counter.
-        counter: u64,
-        /// What it is.
+        /// What it has.
         what: String,
     },
     /// It contains foreign files.
@@ -132,6 +129,26 @@ impl DiskError {
         move |error| DiskError::File { action, path, source: error.into() }
     }
 
+    /// The system gives no random numbers.
+    pub(crate) fn random(action: &'static str, path: &Path, error: getrandom::Error) -> DiskError {
+        DiskError::File { action, path: path.to_owned(), source: io::Error::other(error) }
+    }
+
+    /// An error of the opening of a log.
+    pub(super) fn log(dir: &Path, error: OpenError) -> DiskError {
+        match error {
+            OpenError::Newer { file, what } => {
+                DiskError::NewerLog { dir: dir.to_owned(), what: format!("{what} in {file}") }
+            }
+            OpenError::Io { action, file, source } => DiskError::File { action, path: file.into(), source },
+            OpenError::NoSpace { file } => {
+                let source = io::Error::from(io::ErrorKind::StorageFull);
+                DiskError::File { action: "begin", path: file.into(), source }
+            }
+            other => DiskError::damaged(dir, other.to_string()),
+        }
+    }
+
     /// For `map_err`: an error of an operation on the database. Errors about the files' contents are damage.
     pub(super) fn database(action: &'static str, dir: &Path) -> impl FnOnce(rocksdb::Error) -> DiskError {
         let dir = dir.to_owned();
@@ -192,7 +209,7 @@ mod tests {
         let full = DiskError::Database {
             action: "open",
             dir: PathBuf::from("/data"),
-            reason: "IO error: No space left on device: While appending to file: /data/gen-1/db/000012.log: No space \
+            reason: "IO error: No space left on device: While appending to file: /data/state-1/000012.sst: No space \
                      left on device"
                 .to_owned(),
         };
@@ -205,7 +222,7 @@ mod tests {
         let other = DiskError::Database {
             action: "open",
             dir: PathBuf::from("/data"),
-            reason: "IO error: While fsync: /data/gen-1/db/000012.log: Input/output error".to_owned(),
+            reason: "IO error: While fsync: /data/state-1/000012.sst: Input/output error".to_owned(),
         };
         assert!(other.to_string().ends_with("Input/output error"), "{other}");
     }

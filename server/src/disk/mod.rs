@@ -1,8 +1,12 @@
-//! The data directory: all durable state of a node, in one RocksDB.
+//! The data directory: all durable state of a node, in two stores.
 //!
-//! The driver submits writes to the log and batches for the table to a [`Writer`] and receives their completion through [`Hooks`]. It
-//! reads applied records through a [`RocksTable`], and log entries for peers through a [`LogReader`]. No other module
-//! accesses the directory.
+//! The **log** has everything that is acknowledged: log entries, hard state, founding record. It is an append-only log of our
+//! own ([`gometa_log`]). The **state** has everything that applying the log makes: keys and sessions, in a RocksDB without a
+//! write-ahead log. A crash leaves an earlier moment of the state, whole, and the log carries it forward.
+//!
+//! The driver submits writes to a [`LogWriter`], and batches to a [`StateWriter`]; it receives their completion through
+//! [`Hooks`]. It reads applied records through a [`RocksTable`], and log entries for peers through a [`LogReader`]. No other
+//! module accesses the directory.
 //!
 //! # The directory
 //!
@@ -12,9 +16,11 @@
 //! | `FORMAT` | the version of this layout | never |
 //! | `IDENTITY` | node id and incarnation | never |
 //! | `BOOT` | the number of times the directory was opened | replaced at each open |
-//! | `GENERATION` | the name of the live `gen-…` directory | replaced when a snapshot is installed |
-//! | `gen-1/db/` | RocksDB: column families `meta`, `log`, `data`, `session` | always |
-//! | `gen-1/SYNCED` | the synced position of this generation | after each sync |
+//! | `GENERATION` | the numbers of the live log and state | replaced when a snapshot is installed |
+//! | `log-1/` | the log: segments, and the mark of what is synced | always |
+//! | `state-1/` | RocksDB: column families `meta`, `data`, `session` | always |
+//! | `state-2/` | a state that is being received; with `log-2/`, the next live pair | while it is received |
+//! | `checkpoint-1/` | links to the files of a state that is being sent | while it is sent |
 //! | `CREATING` | nothing; exists while the directory is being created | once |
 //!
 //! A file is replaced by writing and syncing a new one, renaming it, and syncing the directory. `IDENTITY` is created last:
@@ -24,34 +30,43 @@
 //! # Invariants
 //!
 //! - `persisted(t)` is called in order, after every write to the log through t is synced (rules 24 and 26, section 1.5),
-//!   `stored(n)` in order, after every batch of the table through n is in the database.
-//! - The log is contiguous from its base, and each record names its predecessor. Opening verifies every record and its
-//!   checksum, or fails.
-//! - Synced writes are present after any crash, or opening fails. RocksDB truncates its write-ahead log at the first
-//!   incomplete record, which after a power loss is correct for unsynced writes only. `SYNCED` distinguishes the two: it
-//!   records the database's sequence number and the end of the log after each sync.
-//! - The log reaches at least as far as the table.
+//!   `stored(n)` in order, after every batch through n is readable, `flushed(c)` after the state through c is durable.
+//! - Synced writes are present after any crash, or opening fails.
+//! - The log reaches from the flushed state to the last synced entry: base <= flushed <= end.
 //! - After the first storage error nothing more is written, and nothing is retried.
 //!
-//! Snapshots and the deletion of old log entries are not supported yet; `GENERATION` is reserved for them.
+//! The deletion of old log entries is not supported yet.
 
-mod boundaries;
 mod database;
 mod directory;
 mod error;
+mod failure;
 mod log_reader;
+mod log_writer;
 mod records;
 mod recovery;
-mod synced;
+mod snapshot;
+mod state;
 mod table;
-mod writer;
 
 use std::{path::Path, sync::Arc};
 
 use gometa_zab::{Incarnation, LogEntry, NodeId, Token};
 
-use self::{database::Database, directory::Directory};
-pub use self::{error::DiskError, log_reader::LogReader, table::RocksTable, writer::Writer};
+use parking_lot::Mutex;
+
+pub(crate) use self::snapshot::{Incoming, Outgoing, Received};
+use self::{
+    database::Database, directory::Directory, failure::Failure, log_reader::LiveLog, log_writer::LogFiles,
+};
+pub use self::{
+    error::DiskError,
+    log_reader::LogReader,
+    log_writer::LogWriter,
+    snapshot::Snapshots,
+    state::{StateCheckpoints, StateWriter},
+    table::RocksTable,
+};
 
 /// The identity of the node in the data directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,14 +83,32 @@ pub struct Identity {
 pub struct Hooks {
     /// Every write to the log through this token is synced.
     pub persisted: Box<dyn Fn(Token) + Send + Sync>,
-    /// Every batch of the table through this number is readable.
+    /// Every batch through this number is readable in the table.
     pub stored: Box<dyn Fn(u64) + Send + Sync>,
+    /// The state is durable through a counter.
+    pub flushed: Box<dyn Fn(Flushed) + Send + Sync>,
     /// Storage failed for this reason, and the process must end. Called once; nothing is written afterwards.
     pub failed: Box<dyn Fn(String) + Send + Sync>,
     /// The answer to a [`LogReader::submit`] with this id: contiguous entries from the requested counter. Empty only if a
     /// truncation has removed that counter since.
     pub read: Box<dyn Fn(u64, Vec<LogEntry>) + Send + Sync>,
 }
+
+/// A flush of the state, and what may be deleted of the log after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Flushed {
+    /// The state is durable through this counter.
+    pub counter: u64,
+    /// The log above this counter is within [`LOG_KEPT_BYTES_MAX`] and a quarter of the free space.
+    pub kept_above: u64,
+    /// The log above this counter is within [`LOG_HELD_BYTES_MAX`] and half of the free space.
+    pub held_above: u64,
+}
+
+/// The bytes of the log that are kept for followers that will come back. A start reads all of them.
+const LOG_KEPT_BYTES_MAX: u64 = 256 << 20;
+/// The bytes of the log that are kept while a follower reads them, or receives a snapshot.
+const LOG_HELD_BYTES_MAX: u64 = 1 << 30;
 
 /// An open data directory. It stays locked until all parts are dropped.
 pub struct Disk {
@@ -85,10 +118,14 @@ pub struct Disk {
     pub recovered: gometa_zab::Recovered,
     /// The applied records.
     pub table: RocksTable,
-    /// Accepts writes.
-    pub writer: Writer,
+    /// Accepts writes to the log.
+    pub log: LogWriter,
+    /// Accepts batches for the state.
+    pub state: StateWriter,
     /// Reads the log for peers.
-    pub log: LogReader,
+    pub log_reader: LogReader,
+    /// Makes and receives snapshots.
+    pub snapshots: Snapshots,
 }
 
 impl Disk {
@@ -96,18 +133,49 @@ impl Disk {
     /// directory; the id in an existing one takes precedence.
     pub fn open(dir: &Path, node: NodeId, hooks: Hooks) -> Result<Disk, DiskError> {
         let directory = Directory::open(dir, node)?;
-        let rocks = database::open(dir, &directory.database())?;
-        let mark = synced::SyncMark::open(dir, &directory.synced())?;
-        let (recovered, boundaries) = recovery::recover(dir, &rocks, mark.known())?;
-        let applied = recovered.applied;
+        let recovery::Opened { rocks, log, recovered } = recovery::open(&directory)?;
         let identity = directory.raise_boot()?;
-        let database = Arc::new(Database::new(rocks, directory, hooks));
+        let directory = Arc::new(directory);
+        let Hooks { persisted, stored, flushed, failed, read } = hooks;
+        let failure = Arc::new(Failure::new(dir, failed));
+        let database = Arc::new(Database::new(rocks, failure.clone(), directory.clone()));
+        let live = Arc::new(Mutex::new(log.reader()));
+        let snapshots = Snapshots {
+            directory: directory.clone(),
+            failure: failure.clone(),
+            log_bytes: Arc::default(),
+            stored: stored.into(),
+            flushed: report_flushed(&directory, &live, flushed),
+            checkpoints: Arc::default(),
+        };
+        let log_reader = LogReader::start(live.clone(), directory.clone(), failure.clone(), read)?;
+        let files = LogFiles { directory, live, bytes: snapshots.log_bytes.clone() };
         Ok(Disk {
             identity,
-            recovered,
             table: RocksTable::new(database.clone()),
-            writer: Writer::start(database.clone(), mark, boundaries, applied)?,
-            log: LogReader::start(database)?,
+            log_reader,
+            log: LogWriter::start(log, &recovered, files, failure, persisted)?,
+            state: snapshots.start(database, recovered.applied)?,
+            snapshots,
+            recovered,
         })
     }
+}
+
+/// Adds the bounds of the log to the report of a flush.
+fn report_flushed(
+    directory: &Arc<Directory>,
+    live: &LiveLog,
+    flushed: Box<dyn Fn(Flushed) + Send + Sync>,
+) -> Arc<dyn Fn(u64) + Send + Sync> {
+    let (directory, live) = (directory.clone(), live.clone());
+    Arc::new(move |counter| {
+        let log = live.lock().clone();
+        let free = directory.free_bytes();
+        flushed(Flushed {
+            counter,
+            kept_above: log.counter_above(LOG_KEPT_BYTES_MAX.min(free / 4)),
+            held_above: log.counter_above(LOG_HELD_BYTES_MAX.min(free / 2)),
+        });
+    })
 }

@@ -27,14 +27,41 @@ impl RocksTable {
     }
 }
 
+impl RocksTable {
+    /// Reads every record of a table that is not in use yet.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with a block or a record.
+    pub(super) fn verify(&self) -> Result<(), String> {
+        let checkpoint = self.database.rocks.get_pinned_cf(self.database.family(META), CHECKPOINT_KEY);
+        let checkpoint = checkpoint.map_err(|error| one_line(&error))?;
+        if checkpoint.is_none_or(|bytes| records::decode_checkpoint(&bytes).is_none()) {
+            return Err("its checkpoint is missing or damaged".to_owned());
+        }
+        for space in [Space::Data, Space::Session] {
+            let mut options = ReadOptions::default();
+            options.fill_cache(false);
+            options.set_verify_checksums(true);
+            options.set_readahead_size(2 << 20);
+            let mut records = self.database.rocks.raw_iterator_cf_opt(self.database.space(space), options);
+            records.seek_to_first();
+            while records.valid() {
+                records.next();
+            }
+            records.status().map_err(|error| one_line(&error))?;
+        }
+        Ok(())
+    }
+}
+
 impl Table for RocksTable {
     fn checkpoint(&self) -> Checkpoint {
         let meta = self.database.family(META);
         match self.database.rocks.get_pinned_cf(meta, CHECKPOINT_KEY) {
             Ok(Some(bytes)) => records::decode_checkpoint(&bytes)
-                .unwrap_or_else(|| self.database.fail_and_park(&"the checkpoint is damaged")),
-            Ok(None) => self.database.fail_and_park(&"the checkpoint is missing"),
-            Err(error) => self.database.fail_and_park(&one_line(&error)),
+                .unwrap_or_else(|| self.database.failure.fail_and_park(&"the checkpoint is damaged")),
+            Ok(None) => self.database.failure.fail_and_park(&"the checkpoint is missing"),
+            Err(error) => self.database.failure.fail_and_park(&one_line(&error)),
         }
     }
 
@@ -42,7 +69,7 @@ impl Table for RocksTable {
         let family = self.database.space(space);
         match self.database.rocks.get_pinned_cf(family, key) {
             Ok(found) => found.map(|bytes| Bytes::copy_from_slice(&bytes)),
-            Err(error) => self.database.fail_and_park(&one_line(&error)),
+            Err(error) => self.database.failure.fail_and_park(&one_line(&error)),
         }
     }
 
@@ -57,7 +84,7 @@ impl Table for RocksTable {
             records.next();
         }
         if let Err(error) = records.status() {
-            self.database.fail_and_park(&one_line(&error));
+            self.database.failure.fail_and_park(&one_line(&error));
         }
     }
 }

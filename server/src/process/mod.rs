@@ -6,6 +6,7 @@ pub(crate) mod flag_syntax;
 pub(crate) mod log_format;
 pub(crate) mod logging;
 pub(crate) mod output;
+pub(crate) mod queue;
 pub(crate) mod shutdown;
 pub(crate) mod signals;
 pub(crate) mod supervisor;

@@ -1,10 +1,10 @@
-//! Crashes: kills during writes, and write-ahead logs that end at any byte.
+//! Crashes and errors of the file system: kills during writes and flushes, logs that end at any byte, failing operations.
 
 use std::{
     env,
     ffi::OsStr,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::Child,
     sync::{
         Arc, Condvar, Mutex,
@@ -12,33 +12,55 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use gometa_server::disk::{Disk, DiskError, Hooks};
 use gometa_sim::contract::Write;
-use gometa_store::{Space, Table};
+use gometa_store::{Batch, Space, Table};
 use gometa_zab::{LogEntry, Token, Zxid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-use super::support::*;
+use super::{shim, support::*};
 
 const CHILD_DIR: &str = "GOMETA_TEST_DISK_DIR";
 const CHILD_WORK: &str = "GOMETA_TEST_DISK_WORK";
 /// The number of writes of a child in flight.
 const IN_FLIGHT: u64 = 64;
+/// The number of batches of a child in flight.
+const BATCHES_IN_FLIGHT: u64 = 16;
+/// The number of batches that fill the column family of sessions once.
+const SOME_SESSIONS: u64 = 30;
+/// The status of a child whose disk has failed.
+const FAILED: i32 = 3;
 
 /// Runs the writing child, through a shell script if given.
-fn spawn(dir: &Path, work: &str, through: Option<&str>) -> (Child, impl Iterator<Item = String> + use<>) {
+fn spawn(
+    dir: &Path,
+    work: &str,
+    through: Option<&str>,
+    environment: &[(&str, &OsStr)],
+) -> (Child, impl Iterator<Item = String> + use<>) {
     let shell = through.map(|script| ["sh", "-c", script, "sh"]);
     let wrapper: &[&str] = shell.as_ref().map_or(&[], |shell| shell);
-    rerun(wrapper, "crash::child", &[(CHILD_DIR, dir.as_os_str()), (CHILD_WORK, OsStr::new(work))])
+    let mut all = vec![(CHILD_DIR, dir.as_os_str()), (CHILD_WORK, OsStr::new(work))];
+    all.extend_from_slice(environment);
+    rerun(wrapper, "crash::child", &all)
+}
+
+/// What a child has reported.
+#[derive(Default)]
+struct Progress {
+    token: u64,
+    stored: u64,
 }
 
 /// Not a test: the process that is killed. It appends entries and applies them, alternately, from the end of the
-/// directory on, and prints persisted tokens.
+/// directory on, and prints what is acknowledged and flushed.
 #[test]
 #[ignore = "run by the other tests"]
 fn child() {
     let Some(dir) = env::var_os(CHILD_DIR) else { return };
     let work = env::var(CHILD_WORK).unwrap();
-    let done = Arc::new((Mutex::new(0), Condvar::new()));
+    let done = Arc::new((Mutex::new(Progress::default()), Condvar::new()));
     let base = Arc::new(AtomicU64::new(0));
     let hooks = Hooks {
         persisted: Box::new({
@@ -46,47 +68,63 @@ fn child() {
             move |token: Token| {
                 // An even token is the append of the counter token / 2.
                 println!("acked {}", base.load(Ordering::SeqCst) + token.0 / 2);
-                *done.0.lock().unwrap() = token.0;
+                done.0.lock().unwrap().token = token.0;
                 done.1.notify_all();
             }
         }),
-        stored: Box::new(|_| {}),
+        stored: Box::new({
+            let done = done.clone();
+            move |number| {
+                done.0.lock().unwrap().stored = number;
+                done.1.notify_all();
+            }
+        }),
+        flushed: Box::new(|flushed| println!("flushed {}", flushed.counter)),
         failed: Box::new(|reason| {
             println!("failed {reason}");
-            std::process::exit(3);
+            std::process::exit(FAILED);
         }),
         read: Box::new(|_, _| {}),
     };
     let disk = Disk::open(Path::new(&dir), NODE, hooks).unwrap();
     let last = disk.recovered.boundaries.last().copied().unwrap_or(Zxid::ZERO);
     base.store(last.counter, Ordering::SeqCst);
+    let mut released = disk.recovered.released;
     if disk.recovered.founding.is_none() {
-        disk.writer.submit(Token(0), of_log(founding(true)));
+        disk.log.submit(Token(0), of_log(founding(true)), 0);
     }
-    disk.writer.submit(Token(1), of_log(promise(1, 1)));
+    disk.log.submit(Token(1), of_log(promise(1, 1)), released);
+    let wait = |until: &dyn Fn(&Progress) -> bool| {
+        let mut progress = done.0.lock().unwrap();
+        while !until(&progress) {
+            progress = done.1.wait(progress).unwrap();
+        }
+        progress.token
+    };
     let (mut applied, mut batches) = (disk.recovered.applied, 0);
     println!("opened {}", last.counter);
+    println!("flushed {applied}");
     for step in 1_u64.. {
         let counter = last.counter + step;
-        disk.writer.submit(Token(step * 2), append_of(written(counter, work == "large")));
-        let mut persisted = done.0.lock().unwrap();
-        while *persisted + IN_FLIGHT < step * 2 {
-            persisted = done.1.wait(persisted).unwrap();
-        }
+        disk.log.submit(Token(step * 2), append_of(written(counter, work == "large")), released);
+        let persisted = wait(&|progress| progress.token + IN_FLIGHT >= step * 2);
         // Only durable entries are applied.
-        let durable = last.counter + *persisted / 2;
-        drop(persisted);
+        let durable = last.counter + persisted / 2;
         if work != "truncate" && durable > applied {
             applied = durable;
+            released = released.max(applied);
             batches += 1;
-            disk.writer.store(batches, batch(applied));
+            disk.state.submit(batches, batch_of(&work, applied));
+            wait(&|progress| progress.stored + BATCHES_IN_FLIGHT >= batches);
+        }
+        if work == "some sessions" && batches == SOME_SESSIONS {
+            loop {
+                std::thread::park();
+            }
         }
         if work == "truncate" && step == 200 {
-            disk.writer.submit(Token(step * 2 + 2), of_log(truncate(1, counter - 100)));
-            let mut persisted = done.0.lock().unwrap();
-            while *persisted < step * 2 + 2 {
-                persisted = done.1.wait(persisted).unwrap();
-            }
+            disk.log.submit(Token(step * 2 + 2), of_log(truncate(1, counter - 100)), released);
+            wait(&|progress| progress.token >= step * 2 + 2);
             println!("truncated {}", counter - 100);
             loop {
                 std::thread::park();
@@ -95,7 +133,33 @@ fn child() {
     }
 }
 
-/// An entry; a large one fills a memtable with a few hundred of its kind.
+/// A batch for this kind of work.
+fn batch_of(work: &str, applied: u64) -> Batch {
+    let mut batch = batch(applied);
+    let (space, bytes) = match work {
+        // Flushed after about a hundred.
+        "large" | "tables" => (Space::Data, 200_000),
+        // RocksDB flushes this column family by itself, after about twenty.
+        "sessions" | "some sessions" => (Space::Session, 200_000),
+        // Larger than the limit that the test sets.
+        "huge" => (Space::Data, 100 << 20),
+        _ => return batch,
+    };
+    batch.writes.push((space, bulk_key(applied), Some(bulk(applied, bytes).into())));
+    batch
+}
+
+fn bulk_key(applied: u64) -> Bytes {
+    format!("bulk {}", applied % 32).into()
+}
+
+fn bulk(applied: u64, bytes: usize) -> Vec<u8> {
+    let mut value = applied.to_be_bytes().to_vec();
+    value.resize(bytes, applied as u8);
+    value
+}
+
+/// An entry; a segment of the log has room for about a thousand large ones.
 fn written(counter: u64, large: bool) -> LogEntry {
     let mut entry = entry(1, counter);
     if large {
@@ -118,25 +182,33 @@ fn append_of(entry: LogEntry) -> gometa_zab::Write {
     gometa_zab::Write::Append(vec![entry])
 }
 
-/// The directory contains entries 1 … last as written, and a consistent table.
-fn check(dir: &Path) -> u64 {
-    check_entries(dir, false)
+/// What a directory contains: counters.
+#[derive(Debug)]
+struct Found {
+    last: u64,
+    applied: u64,
 }
 
-fn check_entries(dir: &Path, large: bool) -> u64 {
+/// The directory contains entries 1 … last as written, and one moment of the state.
+fn check(dir: &Path) -> Found {
+    check_work(dir, "append")
+}
+
+fn check_work(dir: &Path, work: &str) -> Found {
     let mut opened = Opened::open(dir).unwrap();
     let last = opened.last();
-    if last.counter > 0 {
-        let entries = opened.read(1, last.counter, usize::MAX);
-        assert_eq!(entries.len() as u64, last.counter);
-        for (entry, counter) in entries.into_iter().zip(1..) {
-            assert!(entry == written(counter, large), "entry {counter} has changed");
+    let mut next = 1;
+    while next <= last.counter {
+        for entry in opened.read(next, last.counter, 1 << 20) {
+            assert!(entry == written(next, work == "large"), "entry {next} has changed");
+            next += 1;
         }
     }
     let table = &opened.disk.table;
     let applied = table.checkpoint().applied;
     assert_eq!(applied, opened.disk.recovered.applied);
-    assert!(applied <= last.counter);
+    let released = opened.disk.recovered.released;
+    assert!(applied <= released && released <= last.counter, "{applied}, {released}, {last}");
     if applied > 0 {
         assert_eq!(table.checkpoint(), checkpoint(applied));
         let value = applied.to_string();
@@ -144,171 +216,378 @@ fn check_entries(dir: &Path, large: bool) -> u64 {
             assert_eq!(table.get(space, key.as_bytes()).unwrap(), value.as_bytes());
         }
         assert_eq!(table.get(Space::Data, format!("only {applied}").as_bytes()).unwrap(), value.as_bytes());
+        for (space, key, value) in batch_of(work, applied).writes {
+            assert!(table.get(space, &key) == value, "{key:?} does not belong to {applied}");
+        }
     }
-    last.counter
+    Found { last: last.counter, applied }
 }
 
 #[test]
 fn a_kill_loses_nothing_that_was_acknowledged() {
-    kill_rounds("append", 8, 100);
-}
-
-#[test]
-fn a_kill_amid_flushes_loses_nothing_that_was_acknowledged() {
-    kill_rounds("large", 3, 300);
-}
-
-/// Kills a writing child repeatedly, each time after another `step` entries.
-fn kill_rounds(work: &str, rounds: u64, step: u64) {
     let dir = tempfile::tempdir().unwrap();
     let mut boots = 0;
-    for round in 1..=rounds {
-        let (mut child, lines) = spawn(dir.path(), work, None);
+    for round in 1..=8 {
+        let (mut child, lines) = spawn(dir.path(), "append", None, &[]);
         let (mut opened, mut acked) = (0, 0);
         for line in lines {
             opened = number(&line, "opened ").unwrap_or(opened);
             acked = number(&line, "acked ").unwrap_or(acked).max(acked);
-            if acked > opened + step * round {
+            if acked > opened + 100 * round {
                 break;
             }
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        let last = check_entries(dir.path(), work == "large");
-        assert!(acked > 0 && last >= acked, "{last} < {acked}");
+        let found = check(dir.path());
+        assert!(acked > 0 && found.last >= acked, "{found:?}, {acked}");
         boots += 2;
     }
     assert_eq!(Opened::open(dir.path()).unwrap().disk.identity.boot, boots + 1);
 }
 
+/// The number of kills in which RocksDB was writing a table file, at least.
+const KILLS_AMID_FLUSHES: usize = 4;
+
+#[test]
+fn a_kill_amid_flushes_loses_nothing_that_was_acknowledged_or_flushed() {
+    for work in ["large", "tables", "sessions"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut amid, mut kills, mut earlier) = (0, 0, 0);
+        while amid < KILLS_AMID_FLUSHES {
+            assert!(kills < 40, "{work}: only {amid} of {kills} kills were amid a flush");
+            let (mut child, lines) = spawn(dir.path(), work, None, &[]);
+            let (mut acked, mut flushed, mut known) = (0, 0, None);
+            for line in lines {
+                acked = number(&line, "acked ").unwrap_or(acked).max(acked);
+                if let Some(counter) = number(&line, "flushed ") {
+                    flushed = counter;
+                    // In some rounds the first flush is completed.
+                    if known.is_none() || kills % 2 == 1 {
+                        known = Some(state_files(dir.path(), "sst"));
+                    }
+                }
+                let tables = state_files(dir.path(), "sst");
+                if known.as_ref().is_some_and(|known| tables.iter().any(|table| !known.contains(table))) {
+                    // A flush has begun, and is not reported.
+                    break;
+                }
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            kills += 1;
+            let before = state_files(dir.path(), "sst");
+            let found = check_work(dir.path(), work);
+            assert!(acked > 0 && found.last >= acked, "{work}: {found:?}, {acked} was acknowledged");
+            assert!(found.applied >= flushed, "{work}: {found:?}, {flushed} was flushed");
+            earlier += usize::from(found.applied < found.last);
+            // Files that belong to no version of the database were being written.
+            let after = state_files(dir.path(), "sst");
+            amid += usize::from(before.iter().any(|table| !after.contains(table)));
+        }
+        println!(
+            "{work}: {amid} of {kills} kills amid a flush, {earlier} left an earlier moment of the state"
+        );
+        assert!(earlier > 0);
+    }
+}
+
+/// Stops the child between two instructions, copies its directory, and lets it go on.
+#[test]
+fn a_copy_of_a_running_directory_opens_at_any_time() {
+    for work in ["tables", "sessions"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut child, lines) = spawn(dir.path(), work, None, &[]);
+        let pid = Pid::from_child(&child);
+        let mut copies = Vec::new();
+        let (mut acked, mut flushed, mut flushes, mut amid) = (0, 0, 0, 0);
+        for (at, line) in lines.enumerate() {
+            acked = number(&line, "acked ").unwrap_or(acked).max(acked);
+            if let Some(counter) = number(&line, "flushed ") {
+                (flushed, flushes) = (counter, flushes + 1);
+            }
+            let tables = state_files(dir.path(), "sst");
+            let writing = copies.last().is_none_or(|(_, _, _, known): &(_, _, _, Vec<_>)| *known != tables);
+            if at % 29 == 0 || (writing && at % 3 == 0) {
+                kill_process(pid, Signal::STOP).unwrap();
+                let stopped = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
+                assert!(stopped.1.stopped());
+                copies.push((crashed(dir.path()), acked, flushed, state_files(dir.path(), "sst")));
+                kill_process(pid, Signal::CONT).unwrap();
+            }
+            if copies.len() == 24 {
+                break;
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mut moments = Vec::new();
+        for (copy, acked, flushed, tables) in &copies {
+            let found = check_work(copy.path(), work);
+            assert!(found.last >= *acked && found.applied >= *flushed, "{found:?}, {acked}, {flushed}");
+            moments.push(found.applied);
+            let after = state_files(copy.path(), "sst").len();
+            amid += usize::from(tables.len() > after);
+        }
+        println!("{work}: {} copies, {amid} amid a flush, state through {moments:?}", copies.len());
+        assert!(moments.is_sorted());
+        moments.dedup();
+        assert!(moments.len() > 1 && amid > 0, "{moments:?}, {amid} amid a flush");
+    }
+}
+
 #[test]
 fn a_kill_after_a_truncation_does_not_bring_the_tail_back() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut child, mut lines) = spawn(dir.path(), "truncate", None);
+    let (mut child, mut lines) = spawn(dir.path(), "truncate", None, &[]);
     let truncated = lines.find_map(|line| number(&line, "truncated ")).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
     let opened = Opened::open(dir.path()).unwrap();
     assert_eq!(opened.last(), Zxid::new(1, truncated));
-    drop(opened);
-    tamper(dir.path(), |rocks| {
-        let log = rocks.cf_handle("log").unwrap();
-        assert_eq!(rocks.iterator_cf(log, rocksdb::IteratorMode::Start).count() as u64, truncated);
-    });
 }
 
-#[test]
-fn an_error_of_the_file_system_ends_the_writing_and_loses_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    drop(Opened::open(dir.path()).unwrap());
-    // No file may exceed 64 KiB; the signal is ignored, so that the write fails.
-    let (mut child, lines) = spawn(dir.path(), "append", Some("trap '' XFSZ; ulimit -f 128; exec \"$@\""));
-    let (mut acked, mut failed) = (0, None);
+/// Runs a child until its disk fails; returns the last acknowledged counter, the last flushed one, and the message.
+fn run_to_failure(
+    dir: &Path,
+    work: &str,
+    through: Option<&str>,
+    environment: &[(&str, &OsStr)],
+) -> (u64, u64, String) {
+    let (mut child, lines) = spawn(dir, work, through, environment);
+    let (mut acked, mut flushed, mut failed) = (0, 0, Vec::new());
     for line in lines {
         acked = number(&line, "acked ").unwrap_or(acked).max(acked);
+        flushed = number(&line, "flushed ").unwrap_or(flushed);
         if let Some((_, reason)) = line.split_once("failed ") {
-            failed = Some(reason.to_owned());
-            break;
+            failed.push(reason.to_owned());
         }
     }
-    assert_eq!(child.wait().unwrap().code(), Some(3));
-    let failed = failed.unwrap();
-    assert!(failed.contains("cannot write to data directory"), "{failed}");
-    assert!(check(dir.path()) >= acked);
+    assert_eq!(child.wait().unwrap().code(), Some(FAILED));
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    let failed = failed.remove(0);
+    assert!(failed.contains(&format!("cannot write to data directory {}: ", dir.display())), "{failed}");
+    (acked, flushed, failed)
 }
 
-/// Asserts that an open finds lost writes.
-fn assert_lost(dir: &Path, what: u64) {
-    let error = refusal(dir);
-    assert!(matches!(error, DiskError::Lost { .. }), "{what}: {error}");
-}
-
-/// The directory after a crash now, with nothing lost.
-fn crashed(from: &Path) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    copy(from, dir.path());
-    dir
-}
-
-/// The size of the newest write-ahead log.
-fn wal_size(dir: &Path) -> u64 {
-    fs::metadata(database_files(dir, "log").pop().unwrap()).unwrap().len()
-}
-
-fn cut(dir: &Path, size: u64) {
-    let wal = database_files(dir, "log").pop().unwrap();
-    fs::OpenOptions::new().write(true).open(wal).unwrap().set_len(size).unwrap();
+fn assert_kept(dir: &Path, work: &str, acked: u64, flushed: u64) {
+    let found = check_work(dir, work);
+    assert!(found.last >= acked && found.applied >= flushed, "{found:?}, {acked}, {flushed}");
 }
 
 #[test]
-fn synced_writes_must_be_in_the_write_ahead_log() {
+fn a_log_that_may_not_grow_is_an_error_that_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Opened::open(dir.path()).unwrap());
+    // No file may exceed 64 KiB; the signal is ignored, so that the operation fails.
+    let script = "trap '' XFSZ; ulimit -f 128; exec \"$@\" 2>&1";
+    let (mut child, lines) = spawn(dir.path(), "append", Some(script), &[]);
+    let said: Vec<_> = lines.collect();
+    assert!(!child.wait().unwrap().success());
+    let refused =
+        said.iter().find(|line| line.contains("FileTooLarge")).unwrap_or_else(|| panic!("{said:?}"));
+    assert!(refused.contains("log-1/next"), "{refused}");
+    assert_eq!(check(dir.path()).last, 0);
+}
+
+#[test]
+fn a_table_file_that_is_too_large_ends_the_writing_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    // No file may exceed 80 MiB: segments have 64, and a record 100.
+    let script = "trap '' XFSZ; ulimit -f 163840; exec \"$@\"";
+    let (acked, flushed, failed) = run_to_failure(dir.path(), "huge", Some(script), &[]);
+    assert!(failed.ends_with("File too large: raise the limit on the size of files (ulimit -f)"), "{failed}");
+    assert_eq!(flushed, 0);
+    assert_kept(dir.path(), "huge", acked, 0);
+}
+
+/// The library whose operations fail, or `None` where it cannot be built.
+fn shim(dir: &Path) -> Option<PathBuf> {
+    shim::build(dir).map_err(|reason| println!("\n    SKIPPED, no library to preload: {reason}")).ok()
+}
+
+/// An operation fails once; nothing is tried again.
+fn fail_once(work: &str, variable: &str, what: &str) -> String {
+    let tools = tempfile::tempdir().unwrap();
+    let Some(library) = shim(tools.path()) else { return String::new() };
+    let dir = tempfile::tempdir().unwrap();
+    drop(Opened::open(dir.path()).unwrap());
+    let environment = [("LD_PRELOAD", library.as_os_str()), (variable, OsStr::new(what))];
+    let (acked, flushed, failed) = run_to_failure(dir.path(), work, None, &environment);
+    println!("{work}, {variable} {what}: {failed}");
+    assert_kept(dir.path(), work, acked, flushed);
+    failed
+}
+
+const ENOSPC: i32 = 28;
+const EIO: i32 = 5;
+
+#[test]
+fn a_failed_write_of_a_table_file_ends_the_process() {
+    for number in [1, 3] {
+        let failed = fail_once("tables", shim::FAIL_WRITE, &format!("{} {ENOSPC} {number}", shim::TABLES));
+        assert!(
+            failed.is_empty() || failed.ends_with("No space left on device: free some space"),
+            "{failed}"
+        );
+    }
+    let failed = fail_once("tables", shim::FAIL_SYNC, &format!("{} {EIO} 1", shim::TABLES));
+    assert!(failed.is_empty() || failed.contains("Input/output error"), "{failed}");
+}
+
+/// RocksDB flushes a full column family by itself, and reports no failure of that.
+#[test]
+fn a_failed_flush_in_the_background_ends_the_process() {
+    for error in [ENOSPC, EIO] {
+        // The next write may receive the error.
+        let failed = fail_once("sessions", shim::FAIL_WRITE, &format!("{} {error} 1", shim::TABLES));
+        assert!(failed.is_empty() || failed.contains("/state-1/"), "{failed}");
+        // There is no next write.
+        let failed = fail_once("some sessions", shim::FAIL_WRITE, &format!("{} {error} 1", shim::TABLES));
+        let expected = "RocksDB could not write a table file in the background";
+        assert!(failed.is_empty() || failed.contains(expected), "{failed}");
+    }
+}
+
+#[test]
+fn a_failed_write_or_sync_of_the_log_ends_the_process() {
+    let failed = fail_once("append", shim::FAIL_WRITE, &format!("{} {ENOSPC} 20", shim::SEGMENTS));
+    assert!(
+        failed.is_empty() || failed.ends_with("No space left on device (os error 28): free some space"),
+        "{failed}"
+    );
+    let failed = fail_once("append", shim::FAIL_SYNC, &format!("{} {EIO} 20", shim::SEGMENTS));
+    assert!(failed.is_empty() || failed.contains("cannot sync "), "{failed}");
+}
+
+/// The end of the last batch of the newest segment.
+fn end_of_log(dir: &Path) -> usize {
+    layout(segments(dir).last().unwrap()).1.last().unwrap().end
+}
+
+fn newest(dir: &Path) -> PathBuf {
+    segments(dir).pop().unwrap()
+}
+
+/// The end of the newest segment behind its last batch is only reserved.
+fn trim(dir: &Path) {
+    cut(&newest(dir), end_of_log(dir));
+}
+
+fn assert_lost(dir: &Path, expected: &str) {
+    let error = refusal(dir);
+    assert!(matches!(error, DiskError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains(expected), "expected {expected:?}: {error}");
+}
+
+#[test]
+fn synced_batches_must_be_in_the_log() {
     let (dir, mut opened) = founded(0);
-    let start = wal_size(dir.path());
     opened.append(1, 1..=3);
     opened.append(1, 4..=5);
-    let logged = wal_size(dir.path());
-    assert_eq!(check(crashed(dir.path()).path()), 5);
-    for size in (start..logged).step_by(5) {
-        let crashed = crashed(dir.path());
-        cut(crashed.path(), size);
-        assert_lost(crashed.path(), size);
-    }
-    for at in [start + 3, start + 20, logged - 1] {
-        let crashed = crashed(dir.path());
-        flip(&database_files(crashed.path(), "log").pop().unwrap(), |_| at as usize);
-        assert_lost(crashed.path(), at);
+    let whole = crashed(dir.path());
+    trim(whole.path());
+    assert_eq!(check(crashed(whole.path()).path()).last, 5);
+    let batches = layout(&newest(whole.path())).1;
+    let (start, end) = (batches[2].start, batches[3].end);
+    for size in (start..end).step_by(37) {
+        let crashed = crashed(whole.path());
+        cut(&newest(crashed.path()), size);
+        let lost = if size < batches[2].end { 3 } else { 4 };
+        assert_lost(crashed.path(), &format!("batch {lost} is lost: it was synced"));
     }
     // A lost promise does not shorten the log, and is detected as well.
     opened.write(promise(2, 1));
     let crashed = crashed(dir.path());
-    cut(crashed.path(), logged);
-    assert_lost(crashed.path(), logged);
+    cut(&newest(crashed.path()), end);
+    assert_lost(crashed.path(), "batch 5 is lost: it was synced");
 }
 
 #[test]
-fn unsynced_writes_may_be_torn() {
+fn a_batch_that_was_not_synced_may_be_torn() {
     let (dir, mut opened) = founded(5);
-    let synced = wal_size(dir.path());
-    opened.write(apply(3));
-    opened.write(apply(4));
-    let whole = wal_size(dir.path());
-    assert_eq!(Opened::open(crashed(dir.path()).path()).unwrap().disk.recovered.applied, 4);
-    let mut seen = Vec::new();
-    for size in (synced..whole).step_by(7) {
-        let crashed = crashed(dir.path());
-        cut(crashed.path(), size);
-        assert_eq!(check(crashed.path()), 5);
-        seen.push(Opened::open(crashed.path()).unwrap().disk.recovered.applied);
+    let before = crashed(dir.path());
+    opened.append(1, 6..=30);
+    let whole = crashed(dir.path());
+    trim(whole.path());
+    // As the mark is while the batch is being written.
+    fs::copy(before.path().join(MARK), whole.path().join(MARK)).unwrap();
+    assert_eq!(check(crashed(whole.path()).path()).last, 30);
+    let batch = layout(&newest(whole.path())).1[3].clone();
+    for size in (batch.start..batch.end).step_by(101) {
+        let crashed = crashed(whole.path());
+        cut(&newest(crashed.path()), size);
+        assert_eq!(check(crashed.path()).last, 5, "cut at {size}");
+        // The log goes on behind it.
+        let mut opened = Opened::open(crashed.path()).unwrap();
+        opened.append(1, 6..=7);
+        drop(opened);
+        assert_eq!(check(crashed.path()).last, 7);
     }
-    seen.dedup();
-    assert_eq!(seen, [0, 3]);
-    // Pages reach the disk in any order: a gap in unsynced writes is not damage either.
-    let holed = crashed(dir.path());
-    flip(&database_files(holed.path(), "log").pop().unwrap(), |_| synced as usize + 10);
-    assert_eq!(check(holed.path()), 5);
-    let garbled = crashed(dir.path());
-    let wal = database_files(garbled.path(), "log").pop().unwrap();
-    let mut bytes = fs::read(&wal).unwrap();
-    bytes.extend([0xa5; 3_000]);
-    fs::write(&wal, bytes).unwrap();
-    assert_eq!(check(garbled.path()), 5);
+    // Blocks reach the disk in any order.
+    for at in [batch.start, batch.start + 600, batch.end - 1] {
+        let crashed = crashed(whole.path());
+        flip(&newest(crashed.path()), |_| at);
+        assert_eq!(check(crashed.path()).last, 5, "a hole at {at}");
+    }
+    let garbled = crashed(before.path());
+    let mut bytes = fs::read(newest(whole.path())).unwrap();
+    bytes.truncate(batch.start);
+    bytes.extend([0xa5; 9_000]);
+    fs::write(newest(garbled.path()), bytes).unwrap();
+    assert_eq!(check(garbled.path()).last, 5);
+    // Only the last batch can be torn, whatever the mark says.
+    let holed = crashed(whole.path());
+    let earlier = layout(&newest(whole.path())).1[2].clone();
+    flip(&newest(holed.path()), |_| earlier.start + 40);
+    assert_lost(holed.path(), "is damaged: a later one is at offset");
 }
 
 #[test]
 fn a_crash_around_a_truncation_is_not_reported_as_damage() {
     let (dir, mut opened) = founded(50);
     let before = crashed(dir.path());
-    let before_size = wal_size(dir.path());
     opened.write(truncate(1, 30));
     let after = crashed(dir.path());
     opened.write(promise(2, 2));
     opened.append(2, 31..=33);
     let later = crashed(dir.path());
+    // The new segment was not there yet, or not under its name.
+    for left in ["next", "making", "spare"] {
+        let half = crashed(before.path());
+        fs::copy(newest(after.path()), half.path().join(LOG).join(left)).unwrap();
+        assert_eq!(Opened::open(half.path()).unwrap().last(), Zxid::new(1, 50), "{left}");
+        assert!(!half.path().join(LOG).join("next").exists());
+    }
+    // Once reported, the truncation must not be lost.
+    for (whole, lost) in [(&after, "segment 3 is lost: it was synced"), (&later, "is lost: it was synced")] {
+        let undone = crashed(whole.path());
+        fs::remove_file(newest(undone.path())).unwrap();
+        assert_lost(undone.path(), lost);
+    }
     assert_eq!(Opened::open(before.path()).unwrap().last(), Zxid::new(1, 50));
     assert_eq!(Opened::open(after.path()).unwrap().last(), Zxid::new(1, 30));
     assert_eq!(Opened::open(later.path()).unwrap().last(), Zxid::new(2, 33));
-    // Once reported, the truncation must not be lost.
-    let undone = crashed(dir.path());
-    cut(undone.path(), before_size);
-    assert_lost(undone.path(), before_size);
+}
+
+#[test]
+fn a_crash_while_opening_loses_nothing() {
+    let (dir, opened) = founded(40);
+    let before = crashed(dir.path());
+    drop(opened);
+    drop(Opened::open(before.path()).unwrap());
+    let after = crashed(before.path());
+    let new = newest(after.path());
+    // The new segment, which repeats the last batch, is there, and the one before is not shortened yet.
+    let between = crashed(dir.path());
+    fs::copy(&new, between.path().join(LOG).join(new.file_name().unwrap())).unwrap();
+    assert_eq!(check(between.path()).last, 40);
+    // It is there, but not under its name.
+    let between = crashed(dir.path());
+    fs::copy(&new, between.path().join(LOG).join("next")).unwrap();
+    assert_eq!(check(between.path()).last, 40);
+    // Once the opening is done, it must not be lost.
+    let undone = crashed(after.path());
+    fs::remove_file(newest(undone.path())).unwrap();
+    assert_lost(undone.path(), "is lost: it was synced");
 }

@@ -1,14 +1,19 @@
 //! The data directory through its public interface: durability, errors, crashes.
-#![expect(clippy::unwrap_used, reason = "all of this is tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "all of this is tests")]
 
 mod contract;
 mod crash;
 mod damage;
+mod flush;
+mod full;
+mod machine;
+mod shim;
 mod support;
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use gometa_server::disk::DiskError;
+use gometa_server::disk::{Disk, DiskError};
+use gometa_sim::contract::{Report, Write};
 use gometa_store::{Checkpoint, Space, Table};
 use gometa_zab::{NodeId, Recovered, Token, Zxid};
 
@@ -80,13 +85,14 @@ fn everything_written_comes_back() {
 #[test]
 fn queued_writes_are_reported_in_order_and_readable() {
     let (_dir, mut opened) = founded(0);
+    opened.append(1, 1..=500);
     for counter in 1..=500 {
-        opened.submit(append(1, [counter]));
+        opened.submit(append(1, [500 + counter]));
         opened.submit(apply(counter));
     }
     opened.wait("all of it", |callbacks| {
         assert!(callbacks.persisted.is_sorted());
-        callbacks.stored == 500 && callbacks.persisted.last() == Some(&Token(502))
+        callbacks.stored == 500 && callbacks.persisted.last() == Some(&Token(503))
     });
     assert_eq!(opened.disk.table.checkpoint(), checkpoint(500));
     assert_eq!(opened.disk.table.get(Space::Data, b"second").unwrap(), "500");
@@ -95,13 +101,60 @@ fn queued_writes_are_reported_in_order_and_readable() {
 }
 
 #[test]
+fn log_and_state_are_written_beside_each_other() {
+    let (_dir, mut opened) = founded(5);
+    // Neither waits for the other.
+    opened.write(apply(3));
+    opened.append(1, [6]);
+    for counter in 4..=6 {
+        opened.submit(apply(counter));
+    }
+    opened.append(1, 7..=9);
+    opened.wait("the batches", |callbacks| callbacks.stored == 4);
+    assert_eq!(opened.disk.table.checkpoint(), checkpoint(6));
+}
+
+#[test]
 fn dropping_writes_what_was_submitted() {
     let (dir, mut opened) = founded(0);
     for counter in 1..=300 {
         opened.submit(append(1, [counter]));
     }
-    drop(opened);
-    assert_eq!(Opened::open(dir.path()).unwrap().last(), Zxid::new(1, 300));
+    for counter in 1..=300 {
+        opened.submit(apply(counter));
+    }
+    let (reports, flushed) = opened.close();
+    assert!(reports.contains(&Report::Persisted(Token(302))) && reports.contains(&Report::Stored(300)));
+    assert_eq!(flushed.last(), Some(&300));
+    let opened = Opened::open(dir.path()).unwrap();
+    assert_eq!(opened.last(), Zxid::new(1, 300));
+    assert_eq!(opened.disk.table.checkpoint(), checkpoint(300));
+    // Nothing to flush.
+    assert!(opened.close().1.is_empty());
+}
+
+#[test]
+fn a_log_of_several_segments_comes_back() {
+    let (dir, mut opened) = founded(0);
+    let large = |counter: u64| {
+        let mut entry = entry(1, counter);
+        entry.payload = counter.to_string().repeat((1 << 20) / counter.to_string().len()).into();
+        entry
+    };
+    // Segments have at most 64 MiB.
+    for counter in 1..=150 {
+        opened.submit(Write::Log(gometa_zab::Write::Append(vec![large(counter)])));
+    }
+    opened.wait("the appends", |callbacks| callbacks.persisted.last() == Some(&Token(152)));
+    assert!(segments(dir.path()).len() > 3, "{:?}", segments(dir.path()));
+    for _ in 0..2 {
+        for counter in 1..=150 {
+            assert!(opened.read(counter, 150, 1) == [large(counter)], "entry {counter} has changed");
+        }
+        drop(opened);
+        opened = Opened::open(dir.path()).unwrap();
+        assert_eq!(opened.disk.recovered.boundaries, [Zxid::new(1, 150)]);
+    }
 }
 
 #[test]
@@ -159,21 +212,31 @@ fn log_reads_keep_to_their_bounds() {
     let two = entry(1, 10).size() + entry(1, 11).size();
     assert_eq!(counters(opened.read(10, 13, two)), [10, 11]);
     assert_eq!(counters(opened.read(10, 13, two - 1)), [10]);
-    // Requested before a truncation and read after it: the remaining entries, and no failure.
-    opened.disk.log.submit(1_000, 49, 60, usize::MAX);
+    // Requested before a truncation and read before it, amid it or after it: entries that are there or were there, and no
+    // failure.
+    opened.disk.log_reader.submit(1_000, 49, 60, usize::MAX);
     opened.write(truncate(1, 50));
     opened.wait("the answer", |callbacks| {
-        callbacks.read.iter().any(|(id, entries)| *id == 1_000 && [2, 12].contains(&entries.len()))
+        let answer = callbacks.read.iter().find(|(id, _)| *id == 1_000);
+        answer.is_some_and(|(_, entries)| {
+            assert!(!entries.is_empty() && (49..).zip(entries).all(|(at, found)| *found == entry(1, at)));
+            true
+        })
     });
     assert_eq!(opened.failed(), Vec::<String>::new());
 }
 
 #[test]
-fn a_missing_entry_is_a_failure_not_an_answer() {
-    let (_dir, opened) = founded(5);
-    opened.disk.log.submit(1, 4, 6, usize::MAX);
-    let line = opened.failure();
-    assert!(line.contains("log entry 6 is missing"), "{line}");
+fn a_read_of_a_missing_entry_is_answered_empty() {
+    let (_dir, mut opened) = founded(5);
+    assert_eq!(opened.read(0, 5, usize::MAX), []);
+    assert_eq!(opened.read(6, 6, usize::MAX), []);
+    assert_eq!(opened.read(6, 9, usize::MAX), []);
+    assert_eq!(opened.read(5, 9, usize::MAX), [entry(1, 5)]);
+    opened.write(truncate(1, 3));
+    assert_eq!(opened.read(4, 5, usize::MAX), []);
+    assert_eq!(opened.read(3, 5, usize::MAX), [entry(1, 3)]);
+    assert_eq!(opened.failed(), Vec::<String>::new());
 }
 
 #[test]
@@ -196,19 +259,37 @@ fn after_a_failure_nothing_more_is_written() {
 #[test]
 fn writes_that_contradict_the_log_fail() {
     for (write, expected) in [
-        (truncate(2, 3), "cannot be truncated to (2, 3)"),
-        (truncate(1, 6), "cannot be truncated to (1, 6)"),
-        (truncate(1, 1), "cannot be truncated to (1, 1); 2 is applied"),
-        (apply(1), "1 cannot be applied after 2"),
-        (apply(6), "6 cannot be applied after 2, the log ends at (1, 5)"),
+        (truncate(2, 3), "cannot truncate to (2, 3): the log, which ends at (1, 5), does not have it"),
+        (truncate(1, 6), "cannot truncate to (1, 6): the log, which ends at (1, 5), does not have it"),
+        (truncate(1, 1), "cannot truncate to (1, 1): 2 has been released"),
+        (append(1, [7]), "log entry (1, 7) cannot follow (1, 5)"),
+        (append(0, [6]), "log entry (0, 6) cannot follow (1, 5)"),
     ] {
         let (dir, mut opened) = founded(5);
         opened.write(apply(2));
         opened.submit(write);
         let line = opened.failure();
         assert!(line.contains(expected), "{line}");
+        assert!(
+            line.starts_with(&format!("cannot write to data directory {}: ", dir.path().display())),
+            "{line}"
+        );
         drop(opened);
         assert_eq!(Opened::open(dir.path()).unwrap().last(), Zxid::new(1, 5));
+    }
+}
+
+#[test]
+fn a_released_counter_beyond_the_log_or_below_the_last_one_fails() {
+    for (released, expected) in [(6, "6 cannot have been released"), (1, "1 cannot have been released")] {
+        let (dir, mut opened) = founded(5);
+        opened.write(apply(2));
+        opened.write(promise(2, 1));
+        opened.disk.log.submit(Token(9), gometa_zab::Write::HardState(hard_state(3, 3)), released);
+        let line = opened.failure();
+        assert!(line.contains(expected), "{line}");
+        drop(opened);
+        assert_eq!(Opened::open(dir.path()).unwrap().disk.recovered.hard_state, hard_state(2, 1));
     }
 }
 
@@ -223,7 +304,20 @@ fn a_directory_in_use_is_refused() {
     drop(opened);
     assert!(matches!(refusal(dir.path()), DiskError::InUse { .. }));
     drop(table);
-    assert_eq!(Opened::open(dir.path()).unwrap().disk.identity.boot, 2);
+    let in_use = |part: &str| {
+        let error = refusal(dir.path());
+        assert!(matches!(error, DiskError::InUse { .. }), "while the {part} is in use: {error}");
+    };
+    let Disk { log, .. } = Opened::open(dir.path()).unwrap().disk;
+    in_use("log");
+    drop(log);
+    let Disk { state, .. } = Opened::open(dir.path()).unwrap().disk;
+    in_use("state");
+    drop(state);
+    let Disk { log_reader, .. } = Opened::open(dir.path()).unwrap().disk;
+    in_use("reader of the log");
+    drop(log_reader);
+    assert_eq!(Opened::open(dir.path()).unwrap().disk.identity.boot, 5);
 }
 
 #[test]
@@ -253,11 +347,14 @@ fn another_format_is_refused() {
     drop(Opened::open(dir.path()).unwrap());
     fs::write(dir.path().join("FORMAT"), "gometa data directory\nformat 7\nwhatever comes\n").unwrap();
     let error = refusal(dir.path());
-    assert!(matches!(error, DiskError::Newer { found: 7, known: 2, .. }), "{error}");
+    assert!(matches!(error, DiskError::Newer { found: 7, known: 3, .. }), "{error}");
     assert!(error.to_string().contains("run the newer gometa-server"), "{error}");
-    fs::write(dir.path().join("FORMAT"), "gometa data directory\nformat 1\n").unwrap();
-    let error = refusal(dir.path());
-    assert!(matches!(error, DiskError::Older { found: 1, known: 2, .. }), "{error}");
+    for older in [1, 2] {
+        fs::write(dir.path().join("FORMAT"), format!("gometa data directory\nformat {older}\n")).unwrap();
+        let error = refusal(dir.path());
+        assert!(matches!(error, DiskError::Older { found, known: 3, .. } if found == older), "{error}");
+        assert!(error.to_string().contains("use an empty or a new directory"), "{error}");
+    }
 }
 
 #[test]
@@ -282,7 +379,7 @@ fn an_interrupted_creation_is_repeated() {
     let whole = tempfile::tempdir().unwrap();
     let old = Opened::open(whole.path()).unwrap().disk.identity;
     // In the order of their creation.
-    let steps = ["FORMAT", "gen-1", "GENERATION", "BOOT"];
+    let steps = ["FORMAT", STATE, LOG, "GENERATION", "BOOT"];
     for count in 0..=steps.len() {
         for halfway in [false, true] {
             let dir = tempfile::tempdir().unwrap();
@@ -297,7 +394,11 @@ fn an_interrupted_creation_is_repeated() {
             }
             if halfway {
                 match steps.get(count) {
-                    Some(&"gen-1") => fs::create_dir_all(dir.path().join("gen-1/db")).unwrap(),
+                    Some(&STATE) => fs::create_dir_all(dir.path().join(STATE)).unwrap(),
+                    Some(&LOG) => {
+                        fs::create_dir_all(dir.path().join(LOG)).unwrap();
+                        fs::write(dir.path().join(LOG).join("next"), "").unwrap();
+                    }
                     Some(name) => fs::write(dir.path().join(format!("{name}.new")), "g").unwrap(),
                     None => fs::write(dir.path().join("IDENTITY.new"), "node 000").unwrap(),
                 }

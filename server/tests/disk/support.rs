@@ -4,7 +4,9 @@ use std::{
     env,
     ffi::OsStr,
     fs,
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
+    ops::Range,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Condvar, Mutex},
@@ -12,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use gometa_server::disk::{Disk, DiskError, Hooks};
+use gometa_server::disk::{Disk, DiskError, Flushed, Hooks};
 use gometa_sim::contract::{Report, Write};
 use gometa_store::{Batch, Checkpoint, Space};
 use gometa_zab::{
@@ -21,6 +23,12 @@ use gometa_zab::{
 };
 
 pub(crate) const NODE: NodeId = NodeId(0x5001);
+/// The directory of the log.
+pub(crate) const LOG: &str = "log-1";
+/// The directory of the state.
+pub(crate) const STATE: &str = "state-1";
+/// The mark of what is synced in the log.
+pub(crate) const MARK: &str = "log-1/SYNCED";
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The recorded callbacks.
@@ -28,7 +36,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) struct Callbacks {
     pub(crate) persisted: Vec<Token>,
     pub(crate) stored: u64,
-    /// Both, in the order of their callbacks.
+    pub(crate) flushed: Vec<u64>,
+    /// Persisted and stored, in the order of their callbacks.
     pub(crate) reports: Vec<Report>,
     pub(crate) failed: Vec<String>,
     pub(crate) read: Vec<(u64, Vec<LogEntry>)>,
@@ -46,6 +55,8 @@ pub(crate) struct Opened {
     token: u64,
     batch: u64,
     read: u64,
+    /// The counter that goes with each write to the log: the largest that was applied or recovered.
+    released: u64,
 }
 
 impl Opened {
@@ -54,8 +65,17 @@ impl Opened {
     }
 
     pub(crate) fn open_as(dir: &Path, node: NodeId) -> Result<Opened, DiskError> {
+        Opened::open_with(dir, node, |_| {})
+    }
+
+    /// Opens a directory; `flushed` is called from the disk's thread with each counter that was flushed.
+    pub(crate) fn open_with(
+        dir: &Path,
+        node: NodeId,
+        on_flushed: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Result<Opened, DiskError> {
         let callbacks = Arc::new((Mutex::new(Callbacks::default()), Condvar::new()));
-        let (persisted, stored) = (callbacks.clone(), callbacks.clone());
+        let (persisted, stored, flushed) = (callbacks.clone(), callbacks.clone(), callbacks.clone());
         let (failed, read) = (callbacks.clone(), callbacks.clone());
         let hooks = Hooks {
             persisted: Box::new(move |token| {
@@ -70,10 +90,16 @@ impl Opened {
                     callbacks.reports.push(Report::Stored(number));
                 });
             }),
+            flushed: Box::new(move |Flushed { counter, .. }| {
+                on_flushed(counter);
+                record(&flushed, |callbacks| callbacks.flushed.push(counter));
+            }),
             failed: Box::new(move |reason| record(&failed, |callbacks| callbacks.failed.push(reason))),
             read: Box::new(move |id, entries| record(&read, |callbacks| callbacks.read.push((id, entries)))),
         };
-        Ok(Opened { disk: Disk::open(dir, node, hooks)?, callbacks, token: 0, batch: 0, read: 0 })
+        let disk = Disk::open(dir, node, hooks)?;
+        let released = disk.recovered.released;
+        Ok(Opened { disk, callbacks, token: 0, batch: 0, read: 0, released })
     }
 
     /// Submits a write; does not wait. Returns its token, or the number of the batch.
@@ -81,15 +107,21 @@ impl Opened {
         match write {
             Write::Log(write) => {
                 self.token += 1;
-                self.disk.writer.submit(Token(self.token), write);
+                self.disk.log.submit(Token(self.token), write, self.released);
                 self.token
             }
             Write::Table(batch) => {
                 self.batch += 1;
-                self.disk.writer.store(self.batch, batch);
+                self.released = self.released.max(batch.checkpoint.applied);
+                self.disk.state.submit(self.batch, batch);
                 self.batch
             }
         }
+    }
+
+    /// The counter that goes with the next write to the log.
+    pub(crate) fn released(&self) -> u64 {
+        self.released
     }
 
     /// Submits a write and waits until it is done.
@@ -115,7 +147,7 @@ impl Opened {
     pub(crate) fn read(&mut self, from: u64, to: u64, bytes_max: usize) -> Vec<LogEntry> {
         self.read += 1;
         let id = self.read;
-        self.disk.log.submit(id, from, to, bytes_max);
+        self.disk.log_reader.submit(id, from, to, bytes_max);
         self.wait("read", |callbacks| callbacks.read.iter().any(|(read, _)| *read == id));
         let callbacks = self.callbacks.0.lock().unwrap();
         callbacks.read.iter().find(|(read, _)| *read == id).unwrap().1.clone()
@@ -131,10 +163,17 @@ impl Opened {
         }
     }
 
-    /// Closes the disk; returns all reports.
-    pub(crate) fn close(self) -> Vec<Report> {
+    /// Closes the disk; returns all reports, and the counters that were flushed.
+    pub(crate) fn close(self) -> (Vec<Report>, Vec<u64>) {
         drop(self.disk);
-        self.callbacks.0.lock().unwrap().reports.clone()
+        let callbacks = self.callbacks.0.lock().unwrap();
+        (callbacks.reports.clone(), callbacks.flushed.clone())
+    }
+
+    /// The last counter that was flushed since the opening, and the one found there before.
+    pub(crate) fn flushed(&self) -> u64 {
+        let last = self.callbacks.0.lock().unwrap().flushed.last().copied();
+        last.unwrap_or(self.disk.recovered.applied)
     }
 
     /// The report after the first `received` ones, or a failure. With `wait`, waits for either.
@@ -150,6 +189,11 @@ impl Opened {
             (None, Some(reason)) => Report::Failed(reason.clone()),
             (None, None) => Report::Nothing,
         }
+    }
+
+    /// The last token that was reported; 0 if there is none.
+    pub(crate) fn persisted(&self) -> u64 {
+        self.callbacks.0.lock().unwrap().persisted.last().map_or(0, |token| token.0)
     }
 
     /// Waits for a failure.
@@ -276,6 +320,7 @@ pub(crate) fn checkpoint(applied: u64) -> Checkpoint {
     Checkpoint { applied, hash: u128::from(applied) * 0x0123_4567_89ab_cdef_0123, keys: 3 }
 }
 
+/// Copies a directory, with the holes of its files. Files that are removed meanwhile may be missing.
 pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for item in fs::read_dir(from).unwrap() {
@@ -283,34 +328,97 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         let target = to.join(item.file_name());
         if item.file_type().unwrap().is_dir() {
             copy(&item.path(), &target);
-        } else {
-            fs::copy(item.path(), target).unwrap();
+        } else if let Err(error) = copy_file(&item.path(), &target) {
+            assert!(error.kind() == io::ErrorKind::NotFound, "{error}");
         }
     }
 }
 
-/// Files of the database with this extension, oldest first.
-pub(crate) fn database_files(dir: &Path, extension: &str) -> Vec<PathBuf> {
-    let items = fs::read_dir(dir.join("gen-1/db")).unwrap().map(|item| item.unwrap().path());
+/// Most of a segment is reserved and not written.
+fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    let mut from = fs::File::open(from)?;
+    let mut to = fs::File::create(to).unwrap();
+    to.set_len(from.metadata()?.len())?;
+    let mut at = 0;
+    while let Ok(start) = rustix::fs::seek(&from, rustix::fs::SeekFrom::Data(at)) {
+        let end = rustix::fs::seek(&from, rustix::fs::SeekFrom::Hole(start))?;
+        from.seek(SeekFrom::Start(start))?;
+        to.seek(SeekFrom::Start(start))?;
+        io::copy(&mut Read::by_ref(&mut from).take(end - start), &mut to)?;
+        at = end;
+    }
+    Ok(())
+}
+
+/// The directory after a crash of the process now. Nothing may be written to the log or the state meanwhile.
+pub(crate) fn crashed(from: &Path) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    copy(from, dir.path());
+    dir
+}
+
+/// The files of the state with this extension, oldest first.
+pub(crate) fn state_files(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let Ok(items) = fs::read_dir(dir.join(STATE)) else { return Vec::new() };
+    let items = items.map(|item| item.unwrap().path());
     let mut paths: Vec<_> = items.filter(|path| path.extension().is_some_and(|e| e == extension)).collect();
     paths.sort();
     paths
 }
 
-/// Changes the closed database directly.
+/// Changes the closed state directly.
 pub(crate) fn tamper(dir: &Path, change: impl FnOnce(&rocksdb::DB)) {
-    let path = dir.join("gen-1/db");
+    let path = dir.join(STATE);
     let options = rocksdb::Options::default();
     let families = rocksdb::DB::list_cf(&options, &path).unwrap();
-    let rocks = rocksdb::DB::open_cf(&options, &path, families).unwrap();
+    let rocks = rocksdb::DB::open_cf(&options, &path, &families).unwrap();
     change(&rocks);
+    for family in &families {
+        rocks.flush_cf(rocks.cf_handle(family).unwrap()).unwrap();
+    }
 }
 
+/// The segments of the log, oldest first.
+pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
+    let items = fs::read_dir(dir.join(LOG)).unwrap().map(|item| item.unwrap().path());
+    let mut paths: Vec<_> = items.filter(|path| path.file_name().unwrap().len() == 16).collect();
+    paths.sort();
+    paths
+}
+
+/// The path of a segment.
+pub(crate) fn segment(dir: &Path, number: u64) -> PathBuf {
+    dir.join(LOG).join(format!("{number:016x}"))
+}
+
+/// Where the batches are in a segment, and where its header is. The layout is described in `log/src/layout.rs`.
+pub(crate) fn layout(segment: &Path) -> (Range<usize>, Vec<Range<usize>>) {
+    let bytes = fs::read(segment).unwrap();
+    let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    let (header, block) = (number(16), number(20));
+    let mut at = header.next_multiple_of(block);
+    let mut batches = Vec::new();
+    while at + 32 <= bytes.len() && bytes[at + 16..at + 24] != [0; 8] {
+        let end = at + 32 + number(at + 8);
+        batches.push(at..end);
+        at = end.next_multiple_of(block);
+    }
+    (0..header, batches)
+}
+
+/// Shortens a file.
+pub(crate) fn cut(path: &Path, size: usize) {
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(size as u64).unwrap();
+}
+
+/// Flips a bit; `at` receives the size of the file.
 pub(crate) fn flip(path: &Path, at: impl FnOnce(usize) -> usize) {
-    let mut bytes = fs::read(path).unwrap();
-    let at = at(bytes.len());
-    bytes[at] ^= 0x10;
-    fs::write(path, bytes).unwrap();
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let at = at(file.metadata().unwrap().len() as usize) as u64;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    byte[0] ^= 0x10;
+    file.write_all_at(&byte, at).unwrap();
 }
 
 /// The error of an open that must fail: one line that names the directory and the remedy.

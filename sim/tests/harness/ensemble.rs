@@ -421,7 +421,7 @@ impl Nodes {
         let Checkpoint { applied, hash, .. } = batch.checkpoint;
         let check = self.oracle.applies(index, &self.machines[index].disk, applied, hash);
         self.note(check);
-        self.record(Topic::Story, format!("{} applies through {applied}", letter(index)));
+        self.record(Topic::Story, format!("{} stores through {applied}", letter(index)));
         let machine = &mut self.machines[index];
         machine.disk.store_at_once(&batch);
         machine.stored = Some(number);

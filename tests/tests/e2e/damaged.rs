@@ -57,9 +57,9 @@ async fn a_node_with_any_damaged_file_ends_or_serves_what_was_written() {
     for key in 0..KEYS {
         client.set(format!("k/{key}"), format!("value {key}")).await.unwrap();
     }
-    // A start moves data from the write-ahead log to tables.
+    // An orderly end writes the state to table files.
     for _ in 0..2 {
-        ensemble.kill(0);
+        assert!(ensemble.terminate(0).await.success());
         ensemble.restart(0).await;
     }
     client.set("last", "x").await.unwrap();

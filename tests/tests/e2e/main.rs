@@ -26,5 +26,6 @@ mod refused;
 mod self_check;
 mod serving;
 mod slow;
+mod snapshots;
 mod wiped;
 mod wire;

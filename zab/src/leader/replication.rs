@@ -102,9 +102,9 @@ impl Leader {
         }
         assert_eq!(epochs.at(at.counter), Some(at), "a snapshot holds entries of this log");
         assert!(at.counter <= core.history.released(), "a snapshot holds applied entries only");
-        probe!("sync.snapshot-before-established", self.established().is_none());
         progress.pin(at.counter);
         core.notice(Notice::SnapshotSent { peer: progress.node, at });
+        probe!("sync.snapshot-before-established", self.established().is_none());
     }
 
     // ---- Compaction

@@ -1,0 +1,251 @@
+//! Sending: one thread for all followers.
+
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use gometa_codec::snapshot::{Chunk, Frame, Request};
+use gometa_zab::{LinkId, Message, Zxid};
+use tracing::{debug, warn};
+
+use super::send;
+use crate::{
+    disk::{DiskError, Outgoing, Snapshots, StateCheckpoints},
+    inbox::{Inbox, Item},
+    net::outbox::Outbox,
+    process::{
+        queue::{Queue, Taken},
+        threads,
+    },
+};
+
+const THREAD: &str = "gometa-snapshot-send";
+/// The time for which a checkpoint is kept that nobody receives: for followers whose connection is broken.
+const KEPT: Duration = Duration::from_secs(60);
+/// The age up to which a checkpoint is sent to a further follower.
+const REUSED_MAX: Duration = Duration::from_secs(60);
+
+/// Sends snapshots. Dropping it ends the transfers.
+pub(crate) struct SnapshotSender {
+    queue: Arc<Queue<Work>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum Work {
+    Begin {
+        link: LinkId,
+        state: StateCheckpoints,
+    },
+    /// A checkpoint is made in this directory.
+    Made {
+        path: PathBuf,
+    },
+    Manifest {
+        link: LinkId,
+        outbox: Arc<Outbox<Message>>,
+        id: u64,
+        zxid: Zxid,
+    },
+    Request {
+        outbox: Arc<Outbox<Message>>,
+        request: Request,
+    },
+    Closed {
+        link: LinkId,
+    },
+}
+
+impl SnapshotSender {
+    pub(crate) fn start(snapshots: Snapshots, inbox: Arc<Inbox>) -> Result<SnapshotSender, DiskError> {
+        let queue = Arc::new(Queue::new());
+        let worker = Worker {
+            queue: queue.clone(),
+            inbox,
+            snapshots,
+            kept: Vec::new(),
+            waiting: Vec::new(),
+            making: None,
+        };
+        let thread = threads::spawn(THREAD, move || worker.run());
+        let thread = thread.map_err(|source| DiskError::Thread { name: THREAD, source })?;
+        Ok(SnapshotSender { queue, thread: Some(thread) })
+    }
+
+    /// Begins a transfer on a link: [`Item::SnapshotMade`] follows. If one was begun on it before, a newer snapshot takes its
+    /// place.
+    pub(crate) fn begin(&self, link: LinkId, state: StateCheckpoints) {
+        self.queue.put(Work::Begin { link, state });
+    }
+
+    /// Sends the manifest of the snapshot that [`Item::SnapshotMade`] names.
+    pub(crate) fn send_manifest(&self, link: LinkId, outbox: Arc<Outbox<Message>>, id: u64, zxid: Zxid) {
+        self.queue.put(Work::Manifest { link, outbox, id, zxid });
+    }
+
+    /// Sends a chunk.
+    pub(crate) fn send_chunk(&self, outbox: Arc<Outbox<Message>>, request: Request) {
+        self.queue.put(Work::Request { outbox, request });
+    }
+
+    /// A link is closed.
+    pub(crate) fn closed(&self, link: LinkId) {
+        self.queue.put(Work::Closed { link });
+    }
+}
+
+impl Drop for SnapshotSender {
+    fn drop(&mut self) {
+        self.queue.clear();
+        self.queue.close();
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != thread::current().id()
+        {
+            // The panic was logged by its thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Worker {
+    queue: Arc<Queue<Work>>,
+    inbox: Arc<Inbox>,
+    snapshots: Snapshots,
+    /// Oldest first.
+    kept: Vec<Kept>,
+    /// The links that wait for the next checkpoint.
+    waiting: Vec<LinkId>,
+    /// The state of which a checkpoint is being made.
+    making: Option<StateCheckpoints>,
+}
+
+/// A checkpoint, and who receives it.
+struct Kept {
+    id: u64,
+    outgoing: Outgoing,
+    links: Vec<LinkId>,
+    made: Instant,
+    /// The last time at which a link received it.
+    used: Instant,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut work = VecDeque::new();
+        loop {
+            let next = self.kept.iter().map(|kept| kept.used + KEPT).min();
+            if self.queue.take(&mut work, next) == Taken::Closed {
+                return;
+            }
+            for work in work.drain(..) {
+                if let Err(error) = self.handle(work) {
+                    return self.snapshots.fail(&error);
+                }
+            }
+            let now = Instant::now();
+            self.kept.retain_mut(|kept| {
+                if !kept.links.is_empty() {
+                    kept.used = now;
+                }
+                now < kept.used + KEPT
+            });
+        }
+    }
+
+    fn handle(&mut self, work: Work) -> Result<(), DiskError> {
+        match work {
+            Work::Begin { link, state } => {
+                let again = self.forget(link);
+                match self.kept.last_mut() {
+                    Some(last) if !again && last.made.elapsed() < REUSED_MAX => {
+                        last.links.push(link);
+                        report(&self.inbox, link, last);
+                    }
+                    _ => {
+                        self.waiting.push(link);
+                        self.make(state);
+                    }
+                }
+            }
+            Work::Made { path } => {
+                self.making = None;
+                self.made(&path)?;
+            }
+            Work::Manifest { link, outbox, id, zxid } => {
+                if let Some(kept) = self.kept.iter().find(|kept| kept.id == id && kept.links.contains(&link))
+                {
+                    send(&outbox, &Frame::Manifest(kept.outgoing.manifest(id, zxid)));
+                }
+            }
+            Work::Request { outbox, request } => self.answer(&outbox, &request)?,
+            Work::Closed { link } => {
+                self.forget(link);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets a link; returns whether it received something or waited for it.
+    fn forget(&mut self, link: LinkId) -> bool {
+        let lists = self.kept.iter_mut().map(|kept| &mut kept.links).chain([&mut self.waiting]);
+        let mut found = false;
+        for links in lists {
+            let before = links.len();
+            links.retain(|other| *other != link);
+            found |= links.len() < before;
+        }
+        found
+    }
+
+    fn make(&mut self, state: StateCheckpoints) {
+        // A checkpoint of a state that was replaced since is never made.
+        if self.making.as_ref().is_some_and(|making| making.is_same(&state)) {
+            return;
+        }
+        let (path, queue) = (self.snapshots.checkpoint_path(), self.queue.clone());
+        state.make(path.clone(), move || queue.put(Work::Made { path }));
+        self.making = Some(state);
+    }
+
+    fn made(&mut self, path: &Path) -> Result<(), DiskError> {
+        let mut id = [0; 8];
+        getrandom::fill(&mut id).map_err(|error| DiskError::random("name a snapshot in", path, error))?;
+        let now = Instant::now();
+        let kept = Kept {
+            id: u64::from_be_bytes(id),
+            outgoing: self.snapshots.open_checkpoint(path)?,
+            links: std::mem::take(&mut self.waiting),
+            made: now,
+            used: now,
+        };
+        kept.links.iter().for_each(|link| report(&self.inbox, *link, &kept));
+        self.kept.push(kept);
+        Ok(())
+    }
+
+    fn answer(&mut self, outbox: &Arc<Outbox<Message>>, request: &Request) -> Result<(), DiskError> {
+        let Request { id, file, offset, length } = *request;
+        let Some(kept) = self.kept.iter_mut().find(|kept| kept.id == id) else {
+            // The follower connects again, and gets another one.
+            debug!(id, "request for a deleted snapshot, link closed");
+            outbox.abort();
+            return Ok(());
+        };
+        match kept.outgoing.read(file, offset, length)? {
+            Some(data) => send(outbox, &Frame::Chunk(Chunk { id, file, offset, data })),
+            None => {
+                warn!(id, file, offset, "invalid snapshot request, link closed");
+                outbox.abort();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn report(inbox: &Inbox, link: LinkId, kept: &Kept) {
+    let checkpoint = kept.outgoing.checkpoint;
+    inbox.put_answer(Item::SnapshotMade { link, id: kept.id, checkpoint });
+}
