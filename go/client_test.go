@@ -117,6 +117,11 @@ func TestStatusMembersAndCounters(t *testing.T) {
 		status.Leader == 0 || status.Detail != "" || status.Version != gometa.Version() || len(status.StateHash) != 16 {
 		t.Fatalf("%+v %v", status, err)
 	}
+	storage := status.Storage
+	if storage.LogBase > storage.FlushedRevision || storage.FlushedRevision > storage.LogEnd || storage.LogEnd == 0 ||
+		storage.LogBytes == 0 || storage.StateBytes == 0 || storage.FreeBytes == 0 || storage.Snapshot != nil {
+		t.Fatalf("%+v", storage)
+	}
 	// A leader knows what the others have acknowledged.
 	if status.Role == gometa.RoleLeading {
 		connected := 0

@@ -635,6 +635,24 @@ func (r *request) nodeStatus() NodeStatus {
 		StateHash:       C.GoBytes(unsafe.Pointer(hash), C.int(length)),
 		Peers:           make([]PeerStatus, int(C.gometa_node_status_peer_count(status))),
 	}
+	storage := func(figure C.uint32_t) uint64 {
+		return uint64(C.gometa_node_status_storage(status, figure))
+	}
+	read.Storage = StorageStatus{
+		LogBase:         storage(C.GOMETA_STORAGE_LOG_BASE),
+		LogEnd:          read.LastRevision,
+		LogBytes:        storage(C.GOMETA_STORAGE_LOG_BYTES),
+		StateBytes:      storage(C.GOMETA_STORAGE_STATE_BYTES),
+		FreeBytes:       storage(C.GOMETA_STORAGE_FREE_BYTES),
+		FlushedRevision: storage(C.GOMETA_STORAGE_FLUSHED_REVISION),
+		FlushAge:        time.Duration(storage(C.GOMETA_STORAGE_FLUSH_AGE_MS)) * time.Millisecond,
+	}
+	if total := storage(C.GOMETA_STORAGE_SNAPSHOT_BYTES); total > 0 {
+		read.Storage.Snapshot = &SnapshotStatus{
+			TotalBytes:       total,
+			TransferredBytes: storage(C.GOMETA_STORAGE_SNAPSHOT_DONE_BYTES),
+		}
+	}
 	for i := range read.Peers {
 		peer := C.size_t(i)
 		read.Peers[i] = PeerStatus{

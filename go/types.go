@@ -2,6 +2,8 @@
 
 package gometa
 
+import "time"
+
 // Written is the result of a write.
 type Written struct {
 	// Revision is the revision of the write: the key's new ModRevision.
@@ -118,6 +120,36 @@ type NodeStatus struct {
 	StateHash []byte
 	// Peers are the other members, as known to the node.
 	Peers []PeerStatus
+	// Storage is what the node stores.
+	Storage StorageStatus
+}
+
+// StorageStatus is what a node stores, refreshed about once a second. Bytes are those on disk.
+type StorageStatus struct {
+	// LogBase is the revision above which the log has entries.
+	LogBase uint64
+	// LogEnd is the last revision in the log that is durable.
+	LogEnd uint64
+	// LogBytes is the size of the log.
+	LogBytes uint64
+	// StateBytes is the size of the state: keys and sessions.
+	StateBytes uint64
+	// FreeBytes is the free space on the file system of the data directory.
+	FreeBytes uint64
+	// FlushedRevision is the revision through which the state is durable: after a restart the node applies the log from here.
+	FlushedRevision uint64
+	// FlushAge is the time since the state was last flushed, or since the node was started.
+	FlushAge time.Duration
+	// Snapshot is the snapshot that is being sent or received, nil if there is none.
+	Snapshot *SnapshotStatus
+}
+
+// SnapshotStatus is a snapshot that is being sent or received. If a node sends to several, the numbers are sums.
+type SnapshotStatus struct {
+	// TotalBytes is its size.
+	TotalBytes uint64
+	// TransferredBytes is the number of bytes transferred so far.
+	TransferredBytes uint64
 }
 
 // PeerStatus is the status of another member, as known to a node.

@@ -188,6 +188,26 @@ typedef enum {
   GOMETA_LOG_DEBUG = 3,
 } gometa_log_level_t;
 
+// The figures of what a node stores, for gometa_node_status_storage. Bytes are those on disk.
+typedef enum {
+  // The log has the entries above this revision.
+  GOMETA_STORAGE_LOG_BASE = 1,
+  // The size of the log. It ends at the node's last revision.
+  GOMETA_STORAGE_LOG_BYTES = 2,
+  // The size of the state: keys and sessions.
+  GOMETA_STORAGE_STATE_BYTES = 3,
+  // The free space on the file system of the data directory.
+  GOMETA_STORAGE_FREE_BYTES = 4,
+  // The state is durable through this revision.
+  GOMETA_STORAGE_FLUSHED_REVISION = 5,
+  // The time since the state was last flushed, or since the node was started.
+  GOMETA_STORAGE_FLUSH_AGE_MS = 6,
+  // The size of the snapshot that is being sent or received, 0 if none; the sum if the node sends to several.
+  GOMETA_STORAGE_SNAPSHOT_BYTES = 7,
+  // The bytes of it that are transferred.
+  GOMETA_STORAGE_SNAPSHOT_DONE_BYTES = 8,
+} gometa_storage_t;
+
 // A client of an ensemble: one connection, shared by all its calls. Thread-safe. Connects on its first call.
 typedef struct gometa_client_t gometa_client_t;
 
@@ -215,8 +235,7 @@ typedef struct gometa_node_status_t gometa_node_status_t;
 // Options of a client. Free with gometa_options_free. Not thread-safe while they are changed.
 typedef struct gometa_options_t gometa_options_t;
 
-// A completion queue: the tags of futures that are ready, in the order of their completion. Thread-safe. Free with
-// gometa_queue_free.
+// The tags of futures that are ready, in the order of their completion. Thread-safe. Free with gometa_queue_free.
 typedef struct gometa_queue_t gometa_queue_t;
 
 // Options of a read. Free with gometa_read_options_free. Not thread-safe while it is changed.
@@ -264,18 +283,15 @@ const char *gometa_error_operation(const gometa_error_t *error);
 // twice, unless gometa_error_outcome is GOMETA_OUTCOME_NOT_APPLIED.
 bool gometa_error_is_retryable(const gometa_error_t *error);
 
-// Returns whether the call may have been applied. GOMETA_OUTCOME_NOT_APPLIED for reads, GOMETA_OUTCOME_UNKNOWN if
-// `error` is NULL.
+// Returns whether the call may have been applied: GOMETA_OUTCOME_NOT_APPLIED for reads, _UNKNOWN if `error` is NULL.
 gometa_outcome_t gometa_error_outcome(const gometa_error_t *error);
 
-// Returns the leader's client address, if the node sent it with the error, or if the call timed out and the client
-// knows it; else an empty string. Valid as long as the error.
+// Returns the leader's client address, if the node sent it or the call timed out and the client knows it; else "".
 const char *gometa_error_leader_address(const gometa_error_t *error);
 
 // Writes the key's mod_revision, 0 if the key does not exist, to `*revision`, which may be NULL.
 //
-// Returns whether the error has this revision: GOMETA_CAS_MISMATCH and GOMETA_ALREADY_EXISTS do. If not, `*revision`
-// is unchanged.
+// Returns whether the error has it: GOMETA_CAS_MISMATCH and GOMETA_ALREADY_EXISTS do. Else `*revision` is unchanged.
 bool gometa_error_actual_revision(const gometa_error_t *error, uint64_t *revision);
 
 // Frees an error. NULL is a no-op.
@@ -319,8 +335,7 @@ gometa_status_t gometa_options_set_name(gometa_options_t *options, const char *n
 // the members that nodes send: for tools that examine one node. Default false.
 gometa_status_t gometa_options_set_pinned(gometa_options_t *options, bool pinned, gometa_error_t **error);
 
-// Sets the log that receives the client's records. One log may serve several clients. It may be freed before them;
-// later records are dropped.
+// Sets the log that receives the client's records. One log may serve several clients, and may be freed before them.
 gometa_status_t gometa_options_set_log(gometa_options_t *options, const gometa_log_t *log, gometa_error_t **error);
 
 // Creates a client. Does no IO, so it succeeds even if no node can be reached.
@@ -328,8 +343,7 @@ gometa_status_t gometa_options_set_log(gometa_options_t *options, const gometa_l
 // `peers` are the client addresses (RequestAddr) of one or more nodes, separated by commas. `options` may be NULL for
 // the defaults; they are copied. Free `*client` with gometa_client_free.
 //
-// Returns GOMETA_INVALID_ARGUMENT if `peers` has no address or an invalid one, GOMETA_INTERNAL if no thread can be
-// started.
+// Returns GOMETA_INVALID_ARGUMENT if `peers` has no or an invalid address, GOMETA_INTERNAL if no thread can start.
 gometa_status_t gometa_client_new(const char *peers,
                                   const gometa_options_t *options,
                                   gometa_client_t **client,
@@ -356,9 +370,7 @@ void gometa_client_close(const gometa_client_t *client);
 // forked child it does not touch the parent's session.
 void gometa_client_free(gometa_client_t *client);
 
-// Reads a counter of a client, which covers all its handles.
-//
-// Returns GOMETA_INVALID_ARGUMENT if `counter` is not a gometa_counter_t.
+// Reads a counter of a client and all its handles. GOMETA_INVALID_ARGUMENT if `counter` is not a gometa_counter_t.
 gometa_status_t gometa_client_counter(const gometa_client_t *client,
                                       uint32_t counter,
                                       uint64_t *value,
@@ -410,8 +422,7 @@ gometa_status_t gometa_client_set_async(const gometa_client_t *client,
                                         gometa_future_t **future,
                                         gometa_error_t **error);
 
-// Sets a key if its mod_revision equals `revision`; with 0, creates the key if it does not exist. Blocks. `written` may
-// be NULL.
+// Sets a key if its mod_revision is `revision`; with 0, creates it if it does not exist. Blocks. `written` may be NULL.
 //
 // Returns GOMETA_CAS_MISMATCH if the revision differs, and the errors of gometa_client_set.
 gometa_status_t gometa_client_cas(const gometa_client_t *client,
@@ -536,23 +547,19 @@ gometa_status_t gometa_client_members_async(const gometa_client_t *client,
                                             gometa_future_t **future,
                                             gometa_error_t **error);
 
-// Creates options of a read, with defaults: GOMETA_LINEARIZABLE and no minimum revision. Free `*options` with
-// gometa_read_options_free.
+// Creates options of a read: GOMETA_LINEARIZABLE, no minimum revision. Free with gometa_read_options_free.
 gometa_status_t gometa_read_options_new(gometa_read_options_t **options, gometa_error_t **error);
 
 // Frees options. NULL is a no-op.
 void gometa_read_options_free(gometa_read_options_t *options);
 
-// Sets the consistency.
-//
-// Returns GOMETA_INVALID_ARGUMENT if `consistency` is not a gometa_consistency_t.
+// Sets the consistency. Returns GOMETA_INVALID_ARGUMENT if `consistency` is not a gometa_consistency_t.
 gometa_status_t gometa_read_options_set_consistency(gometa_read_options_t *options,
                                                     uint32_t consistency,
                                                     gometa_error_t **error);
 
-// Sets the minimum revision of a GOMETA_LOCAL read: the node answers when it has applied this revision, or
-// the call times out. Default 0. If the client has seen a higher revision, that one is the minimum. Ignored by
-// GOMETA_LINEARIZABLE reads.
+// Sets the minimum revision of a GOMETA_LOCAL read: the node answers when it has applied this revision, or the call
+// times out. Default 0; a higher revision that the client has seen takes its place. Others ignore it.
 gometa_status_t gometa_read_options_set_min_revision(gometa_read_options_t *options,
                                                      uint64_t min_revision,
                                                      gometa_error_t **error);
@@ -560,8 +567,7 @@ gometa_status_t gometa_read_options_set_min_revision(gometa_read_options_t *opti
 // Returns the key, and its length in `*len`, which may be NULL. Valid as long as the entry. NULL if `entry` is NULL.
 const uint8_t *gometa_entry_key(const gometa_entry_t *entry, size_t *len);
 
-// Returns the value, and its length in `*len`, which may be NULL. Valid as long as the entry. Not NULL if the value is
-// empty; NULL if `entry` is NULL.
+// Returns the value, and its length in `*len`, which may be NULL. Not NULL if it is empty; NULL if `entry` is NULL.
 const uint8_t *gometa_entry_value(const gometa_entry_t *entry, size_t *len);
 
 // Returns the number of writes to the key since it was created.
@@ -589,11 +595,9 @@ size_t gometa_members_count(const gometa_members_t *members);
 uint64_t gometa_members_node_id(const gometa_members_t *members, size_t index);
 
 // Returns the peer address (MessageAddr) of the member at `index`; logs name members by it. Empty if out of range.
-// Valid as long as `members`.
 const char *gometa_members_message_address(const gometa_members_t *members, size_t index);
 
-// Returns the client address (RequestAddr) of a member by index. Empty if unknown or `index` is out of range. Valid
-// as long as `members`.
+// Returns the client address (RequestAddr) of a member by index. Empty if unknown or `index` is out of range.
 const char *gometa_members_request_address(const gometa_members_t *members, size_t index);
 
 // Frees a list of members. NULL is a no-op.
@@ -626,11 +630,13 @@ uint64_t gometa_node_status_sessions(const gometa_node_status_t *status);
 // Returns the number of keys.
 uint64_t gometa_node_status_keys(const gometa_node_status_t *status);
 
+// Returns a gometa_storage_t, refreshed about once a second; 0 if there is no such figure.
+uint64_t gometa_node_status_storage(const gometa_node_status_t *status, uint32_t figure);
+
 // Returns whether the node counts in quorums.
 bool gometa_node_status_is_voter(const gometa_node_status_t *status);
 
-// Returns one line: what the node waits for, or why it does not count in quorums. Empty if it is healthy. Valid as
-// long as the status.
+// Returns one line: what the node waits for, or why it does not count in quorums. Empty if it is healthy.
 const char *gometa_node_status_detail(const gometa_node_status_t *status);
 
 // Returns the version of the server. Valid as long as the status.
@@ -647,11 +653,9 @@ size_t gometa_node_status_peer_count(const gometa_node_status_t *status);
 uint64_t gometa_node_status_peer_id(const gometa_node_status_t *status, size_t index);
 
 // Returns the peer address (MessageAddr) of the peer at `index`; logs name peers by it. Empty if out of range.
-// Valid as long as the status.
 const char *gometa_node_status_peer_message_address(const gometa_node_status_t *status, size_t index);
 
-// Returns the client address (RequestAddr) of a peer by index. Empty if unknown or `index` is out of range. Valid
-// as long as the status.
+// Returns the client address (RequestAddr) of a peer by index. Empty if unknown or `index` is out of range.
 const char *gometa_node_status_peer_request_address(const gometa_node_status_t *status, size_t index);
 
 // Returns whether a peer, by index, counts in quorums.
@@ -708,8 +712,7 @@ gometa_status_t gometa_future_enqueue(const gometa_future_t *future,
 
 // Reads the result of add, set or cas. It can be read repeatedly. `written` may be NULL.
 //
-// Returns the error of the call if it failed, GOMETA_INVALID_ARGUMENT if the future is not ready or belongs
-// to another operation.
+// Returns the call's error if it failed, GOMETA_INVALID_ARGUMENT if the future is not ready or of another operation.
 gometa_status_t gometa_future_written(const gometa_future_t *future, gometa_written_t *written, gometa_error_t **error);
 
 // Reads the result of delete or delete_if, like gometa_future_written. `deleted` may be NULL.
@@ -749,23 +752,20 @@ gometa_status_t gometa_queue_next(const gometa_queue_t *queue,
 // Thread-safe. A second close is a no-op, and so is NULL.
 void gometa_queue_close(const gometa_queue_t *queue);
 
-// Frees a queue, which must not be in use by any thread. Tags of futures that complete later are dropped. NULL is a
-// no-op.
+// Frees a queue, which no thread may be using. Tags of futures that complete later are dropped. NULL is a no-op.
 void gometa_queue_free(gometa_queue_t *queue);
 
 // Creates a log for records up to `level`, a gometa_log_level_t. It holds 1,000 records. When it is full, new records
 // are dropped; the next one that fits is preceded by one with the number dropped. Free `*log` with gometa_log_free.
 //
-// Returns GOMETA_INVALID_ARGUMENT if `level` is not a gometa_log_level_t, GOMETA_RESOURCE_EXHAUSTED if no file
-// descriptor is available.
+// Returns GOMETA_INVALID_ARGUMENT if `level` is not a gometa_log_level_t, GOMETA_RESOURCE_EXHAUSTED without descriptor.
 gometa_status_t gometa_log_new(uint32_t level, gometa_log_t **log, gometa_error_t **error);
 
 // Returns a file descriptor for poll or epoll, readable while it has a record or is closed (level-triggered). Do not
 // read from it or close it. Valid as long as the log. -1 if `log` is NULL.
 int32_t gometa_log_fd(const gometa_log_t *log);
 
-// Takes the next record; waits for at most `timeout_ms`, 0 means not at all. Free `*record` with
-// gometa_log_record_free.
+// Takes the next record; waits for at most `timeout_ms`, 0 means not at all. Free with gometa_log_record_free.
 //
 // Returns GOMETA_DEADLINE_EXCEEDED if there is no record, GOMETA_CLOSED if the log is closed and empty.
 gometa_status_t gometa_log_next(const gometa_log_t *log,

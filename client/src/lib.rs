@@ -74,5 +74,5 @@ pub use printable::{Layout, controls_terminal, printable};
 pub use runtime::OnSharedRuntime;
 pub use types::{
     Consistency, Counters, Deleted, EnsembleId, Entry, Member, NodeStatus, PeerStatus, ReadOptions, Role,
-    View, Written,
+    SnapshotStatus, StorageStatus, View, Written,
 };

@@ -193,6 +193,48 @@ pub struct NodeStatus {
     pub ensemble: Option<EnsembleId>,
     /// The other members, as the node sees them.
     pub peers: Vec<PeerStatus>,
+    /// What the node stores. All zero if it does not report it.
+    pub storage: StorageStatus,
+}
+
+/// What a node stores; refreshed about once a second. Bytes are those on disk.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[non_exhaustive]
+pub struct StorageStatus {
+    /// The log has the entries above this revision.
+    pub log_base: u64,
+    /// The last revision in the log that is durable.
+    pub log_end: u64,
+    /// The size of the log.
+    pub log_bytes: u64,
+    /// The size of the state: keys and sessions.
+    pub state_bytes: u64,
+    /// The free space on the file system of the data directory, as far as the server's user may use it.
+    pub free_bytes: u64,
+    /// The state is durable through this revision: after a restart the node applies the log from here.
+    pub flushed_revision: u64,
+    /// The time since the state was last flushed, or since the node was started; in milliseconds.
+    pub flush_age_ms: u64,
+    /// The snapshot that is being sent or received.
+    pub snapshot: Option<SnapshotStatus>,
+}
+
+/// A snapshot that is being sent or received. If a node sends to several, the sums.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[non_exhaustive]
+pub struct SnapshotStatus {
+    /// Whether the node sends it. Otherwise it receives it.
+    pub sending: bool,
+    /// The last revision in it.
+    pub revision: u64,
+    /// Its size.
+    pub total_bytes: u64,
+    /// The bytes transferred so far.
+    pub transferred_bytes: u64,
+    /// The mean of the last five seconds.
+    pub bytes_per_second: u64,
+    /// The number of nodes that it is sent to; 0 on the node that receives.
+    pub receivers: u32,
 }
 
 /// Another member, as the answering node sees it.
@@ -272,7 +314,47 @@ impl NodeStatus {
                 .ensemble
                 .map(|ensemble| EnsembleId { id: ensemble.id, history: ensemble.history }),
             peers: status.peers.into_iter().map(PeerStatus::from_wire).collect(),
+            storage: StorageStatus::from_wire(status.storage.unwrap_or_default()),
         }
+    }
+}
+
+impl StorageStatus {
+    fn from_wire(storage: v1::StorageStatus) -> Self {
+        let v1::StorageStatus {
+            log_base,
+            log_end,
+            log_bytes,
+            state_bytes,
+            free_bytes,
+            flushed_revision,
+            flush_age_ms,
+            snapshot,
+        } = storage;
+        Self {
+            log_base,
+            log_end,
+            log_bytes,
+            state_bytes,
+            free_bytes,
+            flushed_revision,
+            flush_age_ms,
+            snapshot: snapshot.map(SnapshotStatus::from_wire),
+        }
+    }
+}
+
+impl SnapshotStatus {
+    fn from_wire(snapshot: v1::SnapshotStatus) -> Self {
+        let v1::SnapshotStatus {
+            sending,
+            revision,
+            total_bytes,
+            transferred_bytes,
+            bytes_per_second,
+            receivers,
+        } = snapshot;
+        Self { sending, revision, total_bytes, transferred_bytes, bytes_per_second, receivers }
     }
 }
 

@@ -119,7 +119,7 @@ status(Client, Options) ->
           epoch => number(4, Status), last_revision => number(5, Status), commit_revision => number(6, Status),
           applied_revision => number(7, Status), state_hash => bytes(8, Status), sessions => number(9, Status),
           votes => number(10, Status) =/= 0, detail => bytes(11, Status), version => bytes(12, Status),
-          keys => number(15, Status),
+          keys => number(15, Status), storage => storage(message(16, Status)),
           peers => [#{member => member(message(1, Peer)), votes => number(2, Peer) =/= 0,
                       connected => number(3, Peer) =/= 0, acked_revision => number(4, Peer),
                       detail => bytes(5, Peer)} || Peer <- messages(14, Status)]}
@@ -934,6 +934,15 @@ messages(Field, Fields) -> [fields(Message) || {Number, Message} <- Fields, Numb
 role(Number) ->
     Roles = {unknown, forming, looking, following, leading, learning},
     element(case Number < tuple_size(Roles) of true -> Number + 1; false -> 1 end, Roles).
+
+storage(Storage) ->
+    Sent = [#{sending => number(1, Snapshot) =/= 0, revision => number(2, Snapshot), total_bytes => number(3, Snapshot),
+              transferred_bytes => number(4, Snapshot), bytes_per_second => number(5, Snapshot),
+              receivers => number(6, Snapshot)} || Snapshot <- messages(8, Storage)],
+    #{log_base => number(1, Storage), log_end => number(2, Storage), log_bytes => number(3, Storage),
+      state_bytes => number(4, Storage), free_bytes => number(5, Storage), flushed_revision => number(6, Storage),
+      flush_age_ms => number(7, Storage),
+      snapshot => case Sent of [] -> none; [Snapshot | _] -> Snapshot end}.
 
 member(Member) ->
     #{node => number(1, Member), message_address => bytes(2, Member), request_address => bytes(3, Member)}.

@@ -37,6 +37,8 @@ from gometa_wire import (
     Member,
     NodeStatus,
     Peer,
+    Snapshot,
+    Storage,
     View,
     Written,
     blob,
@@ -46,7 +48,21 @@ from gometa_wire import (
     varint,
 )
 
-__all__ = ["KINDS", "Cancel", "Client", "Deleted", "Entry", "GometaError", "Member", "NodeStatus", "Peer", "View", "Written"]
+__all__ = [
+    "KINDS",
+    "Cancel",
+    "Client",
+    "Deleted",
+    "Entry",
+    "GometaError",
+    "Member",
+    "NodeStatus",
+    "Peer",
+    "Snapshot",
+    "Storage",
+    "View",
+    "Written",
+]
 
 # The back-off between attempts in seconds: from, to.
 BACKOFF = (0.010, 0.200)
@@ -259,6 +275,7 @@ class Client:
         return NodeStatus(
             status.uint(1), role(status.uint(2)), *numbers, status.bytes(8), status.uint(9), status.uint(15),
             bool(status.uint(10)), status.text(11), status.text(12), peers,
+            Storage.of(status.message(16)),
         )
 
     def view(self, timeout=None, cancel=None):

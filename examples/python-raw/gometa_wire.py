@@ -6,7 +6,7 @@ import socket
 import struct
 import threading
 import time
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 # ---------------------------------------------------------------------------------------------------- protobuf
 
@@ -211,6 +211,31 @@ class Peer(NamedTuple):
     detail: str
 
 
+class Snapshot(NamedTuple):
+    sending: bool
+    revision: int
+    total_bytes: int
+    transferred_bytes: int
+    bytes_per_second: int
+    receivers: int
+
+
+class Storage(NamedTuple):
+    log_base: int
+    log_end: int
+    log_bytes: int
+    state_bytes: int
+    free_bytes: int
+    flushed_revision: int
+    flush_age_ms: int
+    snapshot: Optional[Snapshot]
+
+    @classmethod
+    def of(cls, storage):
+        snapshots = [Snapshot(bool(sent.uint(1)), *map(sent.uint, range(2, 7))) for sent in storage.messages(8)]
+        return cls(*map(storage.uint, range(1, 8)), snapshots[0] if snapshots else None)
+
+
 class NodeStatus(NamedTuple):
     node: int
     role: str
@@ -226,6 +251,7 @@ class NodeStatus(NamedTuple):
     detail: str
     version: str
     peers: list
+    storage: Storage
 
 
 def role(number):

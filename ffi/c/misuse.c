@@ -193,6 +193,7 @@ static void nulls(const char *peers)
     CHECK(gometa_node_status_leader_id(NULL) == 0 && gometa_node_status_epoch(NULL) == 0);
     CHECK(gometa_node_status_last_revision(NULL) == 0 && gometa_node_status_commit_revision(NULL) == 0);
     CHECK(gometa_node_status_applied_revision(NULL) == 0 && gometa_node_status_sessions(NULL) == 0);
+    CHECK(gometa_node_status_storage(NULL, GOMETA_STORAGE_LOG_BYTES) == 0);
     CHECK(gometa_node_status_keys(NULL) == 0 && !gometa_node_status_is_voter(NULL));
     CHECK(*gometa_node_status_detail(NULL) == '\0' && *gometa_node_status_version(NULL) == '\0');
     CHECK(gometa_node_status_state_hash(NULL, &length) == NULL && length == 0 && gometa_node_status_peer_count(NULL) == 0);

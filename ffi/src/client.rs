@@ -95,8 +95,7 @@ pub(crate) use with_client;
 /// `peers` are the client addresses (RequestAddr) of one or more nodes, separated by commas. `options` may be NULL for
 /// the defaults; they are copied. Free `*client` with gometa_client_free.
 ///
-/// Returns GOMETA_INVALID_ARGUMENT if `peers` has no address or an invalid one, GOMETA_INTERNAL if no thread can be
-/// started.
+/// Returns GOMETA_INVALID_ARGUMENT if `peers` has no or an invalid address, GOMETA_INTERNAL if no thread can start.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_new(
     peers: *const c_char,
@@ -158,9 +157,7 @@ pub unsafe extern "C" fn gometa_client_free(client: *mut gometa_client_t) {
     free!(client);
 }
 
-/// Reads a counter of a client, which covers all its handles.
-///
-/// Returns GOMETA_INVALID_ARGUMENT if `counter` is not a gometa_counter_t.
+/// Reads a counter of a client and all its handles. GOMETA_INVALID_ARGUMENT if `counter` is not a gometa_counter_t.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_counter(
     client: *const gometa_client_t,

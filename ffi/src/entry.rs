@@ -38,8 +38,7 @@ pub unsafe extern "C" fn gometa_entry_key(entry: *const gometa_entry_t, len: *mu
     lend_bytes!(entry, len, key)
 }
 
-/// Returns the value, and its length in `*len`, which may be NULL. Valid as long as the entry. Not NULL if the value is
-/// empty; NULL if `entry` is NULL.
+/// Returns the value, and its length in `*len`, which may be NULL. Not NULL if it is empty; NULL if `entry` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_entry_value(entry: *const gometa_entry_t, len: *mut usize) -> *const u8 {
     lend_bytes!(entry, len, value)

@@ -60,15 +60,13 @@ pub unsafe extern "C" fn gometa_error_is_retryable(error: *const gometa_error_t)
     read!(error, false, |error| error.retryable)
 }
 
-/// Returns whether the call may have been applied. GOMETA_OUTCOME_NOT_APPLIED for reads, GOMETA_OUTCOME_UNKNOWN if
-/// `error` is NULL.
+/// Returns whether the call may have been applied: GOMETA_OUTCOME_NOT_APPLIED for reads, _UNKNOWN if `error` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_error_outcome(error: *const gometa_error_t) -> gometa_outcome_t {
     read!(error, gometa_outcome_t::GOMETA_OUTCOME_UNKNOWN, |error| error.outcome)
 }
 
-/// Returns the leader's client address, if the node sent it with the error, or if the call timed out and the client
-/// knows it; else an empty string. Valid as long as the error.
+/// Returns the leader's client address, if the node sent it or the call timed out and the client knows it; else "".
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_error_leader_address(error: *const gometa_error_t) -> *const c_char {
     read!(error, c"".as_ptr(), |error| error.leader.as_ptr())
@@ -76,8 +74,7 @@ pub unsafe extern "C" fn gometa_error_leader_address(error: *const gometa_error_
 
 /// Writes the key's mod_revision, 0 if the key does not exist, to `*revision`, which may be NULL.
 ///
-/// Returns whether the error has this revision: GOMETA_CAS_MISMATCH and GOMETA_ALREADY_EXISTS do. If not, `*revision`
-/// is unchanged.
+/// Returns whether the error has it: GOMETA_CAS_MISMATCH and GOMETA_ALREADY_EXISTS do. Else `*revision` is unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_error_actual_revision(
     error: *const gometa_error_t,

@@ -404,8 +404,7 @@ macro_rules! result {
 
 /// Reads the result of add, set or cas. It can be read repeatedly. `written` may be NULL.
 ///
-/// Returns the error of the call if it failed, GOMETA_INVALID_ARGUMENT if the future is not ready or belongs
-/// to another operation.
+/// Returns the call's error if it failed, GOMETA_INVALID_ARGUMENT if the future is not ready or of another operation.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_written(
     future: *const gometa_future_t,

@@ -102,8 +102,7 @@ impl From<LogRecord> for gometa_log_record_t {
 /// Creates a log for records up to `level`, a gometa_log_level_t. It holds 1,000 records. When it is full, new records
 /// are dropped; the next one that fits is preceded by one with the number dropped. Free `*log` with gometa_log_free.
 ///
-/// Returns GOMETA_INVALID_ARGUMENT if `level` is not a gometa_log_level_t, GOMETA_RESOURCE_EXHAUSTED if no file
-/// descriptor is available.
+/// Returns GOMETA_INVALID_ARGUMENT if `level` is not a gometa_log_level_t, GOMETA_RESOURCE_EXHAUSTED without descriptor.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_log_new(
     level: u32,
@@ -132,8 +131,7 @@ pub unsafe extern "C" fn gometa_log_fd(log: *const gometa_log_t) -> i32 {
     read!(log, -1, |log| log.descriptor)
 }
 
-/// Takes the next record; waits for at most `timeout_ms`, 0 means not at all. Free `*record` with
-/// gometa_log_record_free.
+/// Takes the next record; waits for at most `timeout_ms`, 0 means not at all. Free with gometa_log_record_free.
 ///
 /// Returns GOMETA_DEADLINE_EXCEEDED if there is no record, GOMETA_CLOSED if the log is closed and empty.
 #[unsafe(no_mangle)]

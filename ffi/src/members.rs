@@ -69,7 +69,6 @@ pub unsafe extern "C" fn gometa_members_node_id(members: *const gometa_members_t
 }
 
 /// Returns the peer address (MessageAddr) of the member at `index`; logs name members by it. Empty if out of range.
-/// Valid as long as `members`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_members_message_address(
     members: *const gometa_members_t,
@@ -79,8 +78,7 @@ pub unsafe extern "C" fn gometa_members_message_address(
         .map_or(c"".as_ptr(), |member| member.message_address.as_ptr())
 }
 
-/// Returns the client address (RequestAddr) of a member by index. Empty if unknown or `index` is out of range. Valid
-/// as long as `members`.
+/// Returns the client address (RequestAddr) of a member by index. Empty if unknown or `index` is out of range.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_members_request_address(
     members: *const gometa_members_t,

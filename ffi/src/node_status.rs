@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, c_char};
 
-use gometa_client::{NodeStatus, PeerStatus, Role};
+use gometa_client::{NodeStatus, PeerStatus, Role, StorageStatus};
 
 use crate::{
     input::{c_string, lend},
@@ -38,6 +38,28 @@ impl From<Role> for gometa_role_t {
             _ => gometa_role_t::GOMETA_ROLE_UNKNOWN,
         }
     }
+}
+
+/// The figures of what a node stores, for gometa_node_status_storage. Bytes are those on disk.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum gometa_storage_t {
+    /// The log has the entries above this revision.
+    GOMETA_STORAGE_LOG_BASE = 1,
+    /// The size of the log. It ends at the node's last revision.
+    GOMETA_STORAGE_LOG_BYTES = 2,
+    /// The size of the state: keys and sessions.
+    GOMETA_STORAGE_STATE_BYTES = 3,
+    /// The free space on the file system of the data directory.
+    GOMETA_STORAGE_FREE_BYTES = 4,
+    /// The state is durable through this revision.
+    GOMETA_STORAGE_FLUSHED_REVISION = 5,
+    /// The time since the state was last flushed, or since the node was started.
+    GOMETA_STORAGE_FLUSH_AGE_MS = 6,
+    /// The size of the snapshot that is being sent or received, 0 if none; the sum if the node sends to several.
+    GOMETA_STORAGE_SNAPSHOT_BYTES = 7,
+    /// The bytes of it that are transferred.
+    GOMETA_STORAGE_SNAPSHOT_DONE_BYTES = 8,
 }
 
 /// The status of a node. Free with gometa_node_status_free.
@@ -132,14 +154,34 @@ pub unsafe extern "C" fn gometa_node_status_keys(status: *const gometa_node_stat
     read!(status, 0, |status| status.status.keys)
 }
 
+/// Returns a gometa_storage_t, refreshed about once a second; 0 if there is no such figure.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_node_status_storage(status: *const gometa_node_status_t, figure: u32) -> u64 {
+    read!(status, 0, |status| storage_figure(&status.status.storage, figure))
+}
+
+fn storage_figure(storage: &StorageStatus, figure: u32) -> u64 {
+    let snapshot = storage.snapshot.unwrap_or_default();
+    match figure {
+        1 => storage.log_base,
+        2 => storage.log_bytes,
+        3 => storage.state_bytes,
+        4 => storage.free_bytes,
+        5 => storage.flushed_revision,
+        6 => storage.flush_age_ms,
+        7 => snapshot.total_bytes,
+        8 => snapshot.transferred_bytes,
+        _ => 0,
+    }
+}
+
 /// Returns whether the node counts in quorums.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_is_voter(status: *const gometa_node_status_t) -> bool {
     read!(status, false, |status| status.status.votes)
 }
 
-/// Returns one line: what the node waits for, or why it does not count in quorums. Empty if it is healthy. Valid as
-/// long as the status.
+/// Returns one line: what the node waits for, or why it does not count in quorums. Empty if it is healthy.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_detail(status: *const gometa_node_status_t) -> *const c_char {
     read!(status, c"".as_ptr(), |status| status.detail.as_ptr())
@@ -178,7 +220,6 @@ pub unsafe extern "C" fn gometa_node_status_peer_id(
 }
 
 /// Returns the peer address (MessageAddr) of the peer at `index`; logs name peers by it. Empty if out of range.
-/// Valid as long as the status.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_message_address(
     status: *const gometa_node_status_t,
@@ -188,8 +229,7 @@ pub unsafe extern "C" fn gometa_node_status_peer_message_address(
         .map_or(c"".as_ptr(), |peer| peer.message_address.as_ptr())
 }
 
-/// Returns the client address (RequestAddr) of a peer by index. Empty if unknown or `index` is out of range. Valid
-/// as long as the status.
+/// Returns the client address (RequestAddr) of a peer by index. Empty if unknown or `index` is out of range.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_peer_request_address(
     status: *const gometa_node_status_t,

@@ -155,8 +155,7 @@ unsafe fn cas(
     write!(Cas, key: bytes!(Cas, key, key_len), revision: Some(revision), value: bytes!(Cas, value, value_len))
 }
 
-/// Sets a key if its mod_revision equals `revision`; with 0, creates the key if it does not exist. Blocks. `written` may
-/// be NULL.
+/// Sets a key if its mod_revision is `revision`; with 0, creates it if it does not exist. Blocks. `written` may be NULL.
 ///
 /// Returns GOMETA_CAS_MISMATCH if the revision differs, and the errors of gometa_client_set.
 #[unsafe(no_mangle)]

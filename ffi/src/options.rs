@@ -133,8 +133,7 @@ pub unsafe extern "C" fn gometa_options_set_pinned(
     })
 }
 
-/// Sets the log that receives the client's records. One log may serve several clients. It may be freed before them;
-/// later records are dropped.
+/// Sets the log that receives the client's records. One log may serve several clients, and may be freed before them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_options_set_log(
     options: *mut gometa_options_t,

@@ -15,8 +15,7 @@ use crate::{
 /// Tags of futures: at most one for each future that was enqueued and not freed.
 pub(crate) type Mailbox = mailbox::Mailbox<u64>;
 
-/// A completion queue: the tags of futures that are ready, in the order of their completion. Thread-safe. Free with
-/// gometa_queue_free.
+/// The tags of futures that are ready, in the order of their completion. Thread-safe. Free with gometa_queue_free.
 pub struct gometa_queue_t {
     mailbox: OnSharedRuntime<Arc<Mailbox>>,
     descriptor: i32,
@@ -81,8 +80,7 @@ pub unsafe extern "C" fn gometa_queue_close(queue: *const gometa_queue_t) {
     });
 }
 
-/// Frees a queue, which must not be in use by any thread. Tags of futures that complete later are dropped. NULL is a
-/// no-op.
+/// Frees a queue, which no thread may be using. Tags of futures that complete later are dropped. NULL is a no-op.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_queue_free(queue: *mut gometa_queue_t) {
     free!(queue);

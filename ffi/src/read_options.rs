@@ -25,8 +25,7 @@ pub enum gometa_consistency_t {
     GOMETA_LOCAL = 1,
 }
 
-/// Creates options of a read, with defaults: GOMETA_LINEARIZABLE and no minimum revision. Free `*options` with
-/// gometa_read_options_free.
+/// Creates options of a read: GOMETA_LINEARIZABLE, no minimum revision. Free with gometa_read_options_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_read_options_new(
     options: *mut *mut gometa_read_options_t,
@@ -44,9 +43,7 @@ pub unsafe extern "C" fn gometa_read_options_free(options: *mut gometa_read_opti
     free!(options);
 }
 
-/// Sets the consistency.
-///
-/// Returns GOMETA_INVALID_ARGUMENT if `consistency` is not a gometa_consistency_t.
+/// Sets the consistency. Returns GOMETA_INVALID_ARGUMENT if `consistency` is not a gometa_consistency_t.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_read_options_set_consistency(
     options: *mut gometa_read_options_t,
@@ -63,9 +60,8 @@ pub unsafe extern "C" fn gometa_read_options_set_consistency(
     })
 }
 
-/// Sets the minimum revision of a GOMETA_LOCAL read: the node answers when it has applied this revision, or
-/// the call times out. Default 0. If the client has seen a higher revision, that one is the minimum. Ignored by
-/// GOMETA_LINEARIZABLE reads.
+/// Sets the minimum revision of a GOMETA_LOCAL read: the node answers when it has applied this revision, or the call
+/// times out. Default 0; a higher revision that the client has seen takes its place. Others ignore it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_read_options_set_min_revision(
     options: *mut gometa_read_options_t,

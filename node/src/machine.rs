@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use gometa_proto::v1;
 use gometa_store::{Corrupt, Store, Table};
 use gometa_zab::{self as zab, EnsembleId, LogEntry, Role, Ticks, Voter, Zab};
 
@@ -51,6 +52,8 @@ pub struct Node<T: Table> {
     /// The sum of the bytes of `batches`.
     unstored: usize,
     compaction: Compaction,
+    /// The figures of storage, for status reports.
+    storage: v1::StorageStatus,
     installing: Option<Installing>,
     role: Role,
     /// When the last established leader was lost; `None` while there is one.
@@ -80,6 +83,7 @@ impl<T: Table> Node<T> {
         let mut node = Node {
             released: zab.released(),
             compaction: Compaction::new(store.applied(), zab.base().counter),
+            storage: v1::StorageStatus::default(),
             installing: None,
             config,
             zab,
@@ -153,6 +157,11 @@ impl<T: Table> Node<T> {
     /// The counter through which entries have been released to be applied, for storage to record with each write.
     pub fn released(&self) -> u64 {
         self.released
+    }
+
+    /// Sets the figures of storage that the status of this node reports. Base and end of the log are its own.
+    pub fn set_storage(&mut self, storage: v1::StorageStatus) {
+        self.storage = storage;
     }
 
     /// The ensemble, once this node has joined it.
@@ -283,7 +292,13 @@ impl<T: Table> Node<T> {
     }
 
     fn sources(&self) -> Sources<'_> {
-        Sources { config: &self.config, zab: &self.zab, role: self.role, announced: &self.announced }
+        Sources {
+            config: &self.config,
+            zab: &self.zab,
+            role: self.role,
+            announced: &self.announced,
+            storage: &self.storage,
+        }
     }
 
     /// Records the members' announced addresses, and forwards them to followers.

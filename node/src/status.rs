@@ -15,6 +15,7 @@ pub(crate) struct Sources<'a> {
     /// The role that the node has announced. That of the protocol core may be a step ahead.
     pub(crate) role: Role,
     pub(crate) announced: &'a Announced,
+    pub(crate) storage: &'a v1::StorageStatus,
 }
 
 fn member(voter: &Voter) -> Member {
@@ -102,6 +103,11 @@ impl Sources<'_> {
             }),
             peers: self.peers(),
             keys: store.keys(),
+            storage: Some(v1::StorageStatus {
+                log_base: zab.base().counter,
+                log_end: zab.durable().counter,
+                ..*self.storage
+            }),
         }
     }
 

@@ -26,7 +26,9 @@ from ._types import Member as Member
 from ._types import Members as Members
 from ._types import PeerStatus as PeerStatus
 from ._types import Role as Role
+from ._types import SnapshotStatus as SnapshotStatus
 from ._types import Status as Status
+from ._types import StorageStatus as StorageStatus
 from ._types import Written as Written
 
 __version__: str = _version

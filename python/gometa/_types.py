@@ -110,6 +110,44 @@ class PeerStatus(NamedTuple):
     """One line, empty if the member is healthy."""
 
 
+class SnapshotStatus(NamedTuple):
+    """A snapshot that is being sent or received. If a node sends to several, the sums."""
+
+    sending: bool
+    """Whether the node sends it. Otherwise it receives it."""
+    revision: int
+    """The last revision in it."""
+    total_bytes: int
+    """Its size."""
+    transferred_bytes: int
+    """The bytes transferred so far."""
+    bytes_per_second: int
+    """The mean of the last five seconds."""
+    receivers: int
+    """The number of nodes that it is sent to; 0 on the node that receives."""
+
+
+class StorageStatus(NamedTuple):
+    """What a node stores; refreshed about once a second. Bytes are those on disk."""
+
+    log_base: int
+    """The log has the entries above this revision."""
+    log_end: int
+    """The last revision in the log that is durable."""
+    log_bytes: int
+    """The size of the log."""
+    state_bytes: int
+    """The size of the state: keys and sessions."""
+    free_bytes: int
+    """The free space on the file system of the data directory."""
+    flushed_revision: int
+    """The state is durable through this revision: after a restart the node applies the log from here."""
+    flush_age_ms: int
+    """The time since the state was last flushed, or since the node was started."""
+    snapshot: SnapshotStatus | None
+    """The snapshot that is being sent or received."""
+
+
 class Status(NamedTuple):
     """The status of a node."""
 
@@ -141,3 +179,5 @@ class Status(NamedTuple):
     ensemble: Ensemble | None
     peers: tuple[PeerStatus, ...]
     """The other members."""
+    storage: StorageStatus
+    """What the node stores."""

@@ -1,7 +1,7 @@
 //! The results of calls as Python's objects, whose classes are in `gometa/_types.py`.
 
 use bytes::Bytes;
-use gometa_client::{Counters, EnsembleId, Error, Member, NodeStatus, View};
+use gometa_client::{Counters, EnsembleId, Error, Member, NodeStatus, StorageStatus, View};
 use pyo3::{
     IntoPyObjectExt,
     prelude::*,
@@ -31,6 +31,8 @@ struct Types {
     member: Py<PyAny>,
     members: Py<PyAny>,
     peer_status: Py<PyAny>,
+    snapshot_status: Py<PyAny>,
+    storage_status: Py<PyAny>,
     status: Py<PyAny>,
 }
 
@@ -48,6 +50,8 @@ fn types(py: Python<'_>) -> PyResult<&Types> {
             member: get("Member")?,
             members: get("Members")?,
             peer_status: get("PeerStatus")?,
+            snapshot_status: get("SnapshotStatus")?,
+            storage_status: get("StorageStatus")?,
             status: get("Status")?,
         })
     })
@@ -97,8 +101,34 @@ fn status(py: Python<'_>, status: &NodeStatus) -> PyResult<Py<PyAny>> {
         status.version.as_str().into_py_any(py)?,
         ensemble(py, status.ensemble.as_ref())?,
         peers.into_py_any(py)?,
+        storage(py, &status.storage)?,
     ];
     types(py)?.status.call1(py, PyTuple::new(py, fields)?)
+}
+
+fn storage(py: Python<'_>, storage: &StorageStatus) -> PyResult<Py<PyAny>> {
+    let snapshot = storage.snapshot.map(|snapshot| {
+        let arguments = (
+            snapshot.sending,
+            snapshot.revision,
+            snapshot.total_bytes,
+            snapshot.transferred_bytes,
+            snapshot.bytes_per_second,
+            snapshot.receivers,
+        );
+        types(py)?.snapshot_status.call1(py, arguments)
+    });
+    let arguments = (
+        storage.log_base,
+        storage.log_end,
+        storage.log_bytes,
+        storage.state_bytes,
+        storage.free_bytes,
+        storage.flushed_revision,
+        storage.flush_age_ms,
+        snapshot.transpose()?,
+    );
+    types(py)?.storage_status.call1(py, arguments)
 }
 
 fn members(py: Python<'_>, view: &View) -> PyResult<Py<PyAny>> {

@@ -136,6 +136,9 @@ def test_status_of_the_connected_node_and_of_another(client, key, peers):
     assert status.applied_revision <= status.commit_revision <= status.last_revision
     assert len(status.state_hash) == 16 and status.version == gometa.__version__
     assert len(status.ensemble.id) == 16 and status.ensemble.history >= 1
+    storage = status.storage
+    assert storage.log_base <= storage.flushed_revision <= storage.log_end >= status.applied_revision > 0
+    assert min(storage.log_bytes, storage.state_bytes, storage.free_bytes) > 0 and storage.snapshot is None
     assert len(status.peers) == 2 and {peer.member.node for peer in status.peers}.isdisjoint({status.node})
     seen = [client.status(address) for address in peers.split(",")]
     assert sorted(found.role for found in seen) == ["following", "following", "leading"]

@@ -167,6 +167,7 @@ impl Driver {
                 events.push(event);
             }
             Item::Resolved { peer, election } => self.environment.book.set_election(peer, election),
+            Item::Storage(storage) => self.node.set_storage(storage),
             Item::SnapshotMade { link, id, checkpoint } => self.begin_transfer(link, id, &checkpoint, events),
             Item::SnapshotReady { link, received } => {
                 let zxid = received.zxid;
@@ -252,6 +253,9 @@ impl Driver {
                     if let Notice::Formed { ensemble, .. } = &notice {
                         self.environment.clients.set_ensemble(*ensemble);
                     }
+                    if let Notice::UpToDate { .. } | Notice::Established { .. } = &notice {
+                        self.environment.receiver.up_to_date();
+                    }
                     let Environment { events, book, search, .. } = &mut self.environment;
                     search.notice(&notice, book);
                     events.notice(&notice, book);
@@ -308,7 +312,7 @@ impl Driver {
     fn snapshot_frame(&mut self, link: LinkId, frame: Bytes) {
         let Some(outbox) = self.links.get(&link) else { return };
         match snapshot::decode(frame) {
-            Ok(Frame::Request(request)) => self.environment.sender.send_chunk(outbox.clone(), request),
+            Ok(Frame::Request(request)) => self.environment.sender.send_chunk(link, outbox.clone(), request),
             Ok(frame) => self.environment.receiver.take(link, outbox, frame),
             Err(error) => {
                 warn!(%link, %error, "invalid snapshot frame, link closed");

@@ -21,6 +21,7 @@ use std::{
 };
 
 use gometa_node::Event;
+use gometa_proto::v1;
 use gometa_store::Checkpoint;
 use gometa_zab::{LinkId, Message, NodeId, Token};
 use parking_lot::{Condvar, Mutex};
@@ -52,6 +53,8 @@ pub(crate) enum Item {
     SnapshotMade { link: LinkId, id: u64, checkpoint: Checkpoint },
     /// A snapshot is received on this link, complete and verified.
     SnapshotReady { link: LinkId, received: Box<Received> },
+    /// The figures of storage.
+    Storage(v1::StorageStatus),
     /// A peer's election address was resolved.
     Resolved { peer: NodeId, election: SocketAddr },
 }

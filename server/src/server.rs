@@ -27,13 +27,13 @@ use crate::{
         registry::Clients,
     },
     config::ServerConfig,
-    disk::{Disk, Hooks, Identity},
+    disk::{Disk, Hooks, Identity, Snapshots},
     driver::{Driver, Environment},
     identity,
     inbox::{Inbox, Item},
     memory::{self, ClientLimits},
     net::{frame_budget::FrameBudget, listen, transport::Listener},
-    observe::{counters::Counters, events::EventLog, ready::Ready},
+    observe::{counters::Counters, events::EventLog, ready::Ready, storage::StorageObserver},
     peer::{
         address_book::{self, AddressBook},
         dial_errors::DialErrors,
@@ -46,7 +46,7 @@ use crate::{
         supervisor::Supervisor,
         threads,
     },
-    snapshot::{SnapshotReceiver, SnapshotSender},
+    snapshot::{SnapshotReceiver, SnapshotSender, Transfers},
 };
 
 /// The number of threads for a node's sockets. The driver and the disk have their own; more would compete with them on
@@ -125,15 +125,14 @@ impl Server {
         let peers = peer_port(config, &inbox, &counters, &dial_errors);
         let client_port = client_port(config, limits, &clients, &inbox, &counters);
         let local_address = votes.local_address();
+        let (sender, receiver, storage) = snapshot_threads(&disk.snapshots, &inbox)?;
         let environment = Environment {
             inbox: inbox.clone(),
             log: disk.log,
             state: disk.state,
             log_reader: disk.log_reader,
-            sender: SnapshotSender::start(disk.snapshots.clone(), inbox.clone())
-                .map_err(|error| error.to_string())?,
-            receiver: SnapshotReceiver::start(disk.snapshots.clone(), inbox.clone())
-                .map_err(|error| error.to_string())?,
+            sender,
+            receiver,
             snapshots: disk.snapshots,
             votes,
             peers: peers.clone(),
@@ -163,6 +162,8 @@ impl Server {
                 Ok((node, first)) => Driver::new(node, first, environment).run(),
                 Err(error) => shutdown.request(Reason::Failed(unreadable(&data_dir, &error))),
             }
+            // It holds the data directory.
+            drop(storage);
             // Fails if the process did not wait for it.
             let _ = done.send(());
         };
@@ -211,6 +212,20 @@ fn first_view(config: &ServerConfig, me: NodeId) -> v1::View {
             request_address: config.announced.request.text.clone(),
         }],
     }
+}
+
+/// Starts the threads that send, receive and observe snapshots.
+fn snapshot_threads(
+    snapshots: &Snapshots,
+    inbox: &Arc<Inbox>,
+) -> Result<(SnapshotSender, SnapshotReceiver, StorageObserver), String> {
+    let transfers = Arc::new(Transfers::default());
+    let sender = SnapshotSender::start(snapshots.clone(), inbox.clone(), transfers.clone());
+    let receiver = SnapshotReceiver::start(snapshots.clone(), inbox.clone(), transfers.clone());
+    let observer = StorageObserver::start(snapshots.usage(), transfers, inbox.clone());
+    let observer = observer.map_err(system("start the thread for figures of storage"))?;
+    let threads = sender.and_then(|sender| Ok((sender, receiver?, observer)));
+    threads.map_err(|error| error.to_string())
 }
 
 fn client_port(

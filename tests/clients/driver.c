@@ -446,9 +446,10 @@ static void end_call(call_t *call)
     case 's':
         if (gometa_future_status(call->future, &status, &error) == GOMETA_OK) {
             begin();
-            printf("%s ok role=%s applied_revision=%" PRIu64 " keys=%" PRIu64, call->number,
+            printf("%s ok role=%s applied_revision=%" PRIu64 " keys=%" PRIu64 " log_bytes=%" PRIu64, call->number,
                    role_name(gometa_node_status_role(status)), gometa_node_status_applied_revision(status),
-                   gometa_node_status_keys(status));
+                   gometa_node_status_keys(status),
+                   gometa_node_status_storage(status, GOMETA_STORAGE_LOG_BYTES));
             end();
         }
         break;

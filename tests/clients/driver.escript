@@ -99,8 +99,8 @@ answer(Number, {ok, #{existed := Existed, revision := Revision}}) ->
 answer(Number, {ok, #{create_revision := Created, mod_revision := Changed, value := Value, version := Version}}) ->
     say([Number, <<"ok">>, pair(value, binary:encode_hex(Value)), pair(version, Version),
          pair(create_revision, Created), pair(mod_revision, Changed)]);
-answer(Number, {ok, #{role := Role, applied_revision := Applied, keys := Keys}}) ->
-    say([Number, <<"ok">>, pair(role, Role), pair(applied_revision, Applied), pair(keys, Keys)]);
+answer(Number, {ok, #{role := Role, applied_revision := Applied, keys := Keys, storage := #{log_bytes := Log}}}) ->
+    say([Number, <<"ok">>, pair(role, Role), pair(applied_revision, Applied), pair(keys, Keys), pair(log_bytes, Log)]);
 answer(Number, {ok, #{leader := Leader, members := Members}}) ->
     say([Number, <<"ok">>, pair(members, length(Members)), pair(leader, Leader)]);
 answer(Number, {ok, #{seconds := Seconds, failed := Failed}}) ->

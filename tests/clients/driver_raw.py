@@ -104,7 +104,12 @@ class Driver:
 
     def do_status(self, client, _fields, how):
         status = client.status(**how)
-        return [f"role={status.role}", f"applied_revision={status.applied_revision}", f"keys={status.keys}"]
+        return [
+            f"role={status.role}",
+            f"applied_revision={status.applied_revision}",
+            f"keys={status.keys}",
+            f"log_bytes={status.storage.log_bytes}",
+        ]
 
     def do_members(self, client, _fields, how):
         view = client.view(**how)

@@ -11,6 +11,7 @@ mod members;
 mod set;
 mod shell;
 mod status;
+mod storage;
 
 use std::io::Write;
 

@@ -1,7 +1,7 @@
 //! `gometa status`: the state of every node, missing nodes, and how many more nodes may fail.
 //!
 //! Each node is asked for its own state, all at once. The given peers are asked first; their answers name the other
-//! members, which are asked next.
+//! members, which are asked next. A second table shows what each node stores.
 
 use std::{collections::BTreeMap, io::Write, time::Duration};
 
@@ -9,6 +9,7 @@ use gometa_client::{Client, Error, Layout, NodeStatus, PeerStatus, Role, printab
 use serde::Serialize;
 use tokio::task::JoinSet;
 
+use super::storage::{self, Storage};
 use crate::{
     context::Context,
     output::{Failure, Format, UNHEALTHY, write_json, write_table},
@@ -127,6 +128,7 @@ struct Row {
     sessions: Option<u64>,
     version: String,
     detail: String,
+    storage: Option<Storage>,
 }
 
 #[derive(Serialize, Debug)]
@@ -237,6 +239,11 @@ impl Report {
         let mut rows = vec![heading.map(str::to_owned).to_vec()];
         rows.extend(self.nodes.iter().map(Row::cells));
         write_table(out, &rows)?;
+        let mut rows = vec![storage::HEADING.map(str::to_owned).to_vec()];
+        rows.extend(self.nodes.iter().filter_map(|row| Some(row.storage.as_ref()?.cells(row.id()))));
+        writeln!(out)?;
+        write_table(out, &rows)?;
+        writeln!(out)?;
         let leader = self.leader.as_ref().map_or("no leader".to_owned(), |leader| format!("leader {leader}"));
         write!(out, "{} of {} nodes answer, {leader}", self.answering, self.members)?;
         if !self.missing.is_empty() {
@@ -267,6 +274,7 @@ impl Row {
             sessions: Some(status.sessions),
             version: status.version.clone(),
             detail: detail.clone(),
+            storage: Some(Storage::of(&status.storage)),
         }
     }
 
@@ -297,7 +305,13 @@ impl Row {
             sessions: None,
             version: String::new(),
             detail,
+            storage: None,
         }
+    }
+
+    /// The name in the first column.
+    fn id(&self) -> String {
+        if self.message_address.is_empty() { self.node.clone() } else { self.message_address.clone() }
     }
 
     /// The name in the list of missing nodes.
@@ -309,7 +323,7 @@ impl Row {
         let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
         let text = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
         vec![
-            if self.message_address.is_empty() { self.node.clone() } else { self.message_address.clone() },
+            self.id(),
             text(&self.address),
             self.role.to_owned(),
             number(self.epoch),

@@ -1,6 +1,6 @@
 //! Reports from given answers.
 
-use gometa_client::{Client, EnsembleId, Member};
+use gometa_client::{Client, EnsembleId, Member, SnapshotStatus};
 
 use super::*;
 
@@ -43,6 +43,17 @@ fn status(node: u64) -> NodeStatus {
     status.state_hash = vec![node as u8; 16].into();
     status.votes = true;
     status.ensemble = ensemble(1);
+    let storage = &mut status.storage;
+    (storage.log_base, storage.log_end, storage.log_bytes) = (20, 100, 1 << 20);
+    (storage.state_bytes, storage.free_bytes) = (2 << 20, 3 << 30);
+    (storage.flushed_revision, storage.flush_age_ms) = (90, 120_000);
+    if node == 1 {
+        let mut snapshot = SnapshotStatus::default();
+        (snapshot.sending, snapshot.receivers) = (true, 1);
+        (snapshot.total_bytes, snapshot.transferred_bytes, snapshot.bytes_per_second) =
+            (2 << 20, 1 << 20, 1 << 20);
+        storage.snapshot = Some(snapshot);
+    }
     status.peers = (1..=3).filter(|other| *other != node).map(|other| peer(node, member(other))).collect();
     status
 }
@@ -80,9 +91,18 @@ fn whole_ensemble_is_shown() {
             .contains("127.0.0.1:7002  127.0.0.1:7003  following  4      100   98       2    03030303  yes"),
         "{text}"
     );
-    assert_eq!(lines[4], "3 of 3 nodes answer, leader 127.0.0.1:5003");
-    assert_eq!(lines[5], "3 of 3 voters up to date, quorum 2: 1 further node may fail");
-    assert_eq!(lines.len(), 6);
+    let storage = [
+        "",
+        "NODE            BASE  END  LOG      STATE    FREE     FLUSHED  AGE    SNAPSHOT",
+        "127.0.0.1:5002  20    100  1.0 MiB  2.0 MiB  3.0 GiB  90       2 min  sending, 50% of 2.0 MiB, 1.0 MiB/s",
+        "127.0.0.1:6002  20    100  1.0 MiB  2.0 MiB  3.0 GiB  90       2 min  -",
+        "127.0.0.1:7002  20    100  1.0 MiB  2.0 MiB  3.0 GiB  90       2 min  -",
+        "",
+    ];
+    assert_eq!(lines[4..10], storage, "{text}");
+    assert_eq!(lines[10], "3 of 3 nodes answer, leader 127.0.0.1:5003");
+    assert_eq!(lines[11], "3 of 3 voters up to date, quorum 2: 1 further node may fail");
+    assert_eq!(lines.len(), 12);
 }
 
 /// The summary, and how many more nodes may fail, when nodes 1 to `up` of `all` answer, each status changed by `change`.
@@ -235,7 +255,11 @@ fn json_names_every_field() {
     assert_eq!(json["nodes"][0]["node"], "0000000000000001");
     assert_eq!(json["nodes"][1]["lag"], 1);
     assert_eq!(json["nodes"][2]["role"], "missing");
-    assert!(json["nodes"][2]["epoch"].is_null());
+    assert!(json["nodes"][2]["epoch"].is_null() && json["nodes"][2]["storage"].is_null());
+    let storage = &json["nodes"][0]["storage"];
+    assert_eq!((&storage["log_base"], &storage["flush_age_ms"]), (&20.into(), &120_000.into()));
+    assert_eq!(storage["snapshot"]["transferred_bytes"], 1 << 20);
+    assert!(json["nodes"][1]["storage"]["snapshot"].is_null());
     assert_eq!(
         (&json["voters"], &json["up_to_date"], &json["quorum"], &json["may_fail"]),
         (&3.into(), &2.into(), &2.into(), &0.into())

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    mem,
     path::Path,
     sync::{
         Arc,
@@ -14,6 +15,7 @@ use std::{
 use gometa_log::{Log, Maintenance, Options, OsDirectory, Start};
 use gometa_zab::{Founding, HardState, Recovered, Token, Write, Zxid};
 use parking_lot::{Condvar, Mutex};
+use tracing::info;
 
 use super::{DiskError, directory::Directory, failure::Failure, log_reader::LiveLog};
 use crate::process::{
@@ -25,6 +27,8 @@ const WRITE_THREAD: &str = "gometa-log";
 const FILES_THREAD: &str = "gometa-log-files";
 /// The bytes after which a batch takes no further write. Larger ones are not faster, and delay their first write.
 const BATCH_BYTES: usize = 4 << 20;
+/// The shortest time between two log lines about deleted segments.
+const COMPACTION_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// The interval at which the mark is synced while it changes.
 const MARK_SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -126,6 +130,7 @@ impl LogWriter {
             founding: recovered.founding.clone(),
             last_token: None,
             mark_written: None,
+            compactions: Compactions::default(),
         };
         writer.spawn(WRITE_THREAD, move || worker.run())?;
         writer.spawn(FILES_THREAD, move || shared.maintain())?;
@@ -195,6 +200,26 @@ struct Worker {
     last_token: Option<Token>,
     /// The time of the first mark that is not synced.
     mark_written: Option<Instant>,
+    compactions: Compactions,
+}
+
+/// The deletions of segments, logged once a minute at most.
+#[derive(Default)]
+struct Compactions {
+    /// Those that were not logged yet.
+    bytes: u64,
+    logged: Option<Instant>,
+}
+
+impl Compactions {
+    fn add(&mut self, base: Zxid, bytes: u64, now: Instant) {
+        self.bytes += bytes;
+        let due = self.logged.is_none_or(|logged| now.duration_since(logged) >= COMPACTION_LOG_INTERVAL);
+        if self.bytes > 0 && due {
+            self.logged = Some(now);
+            info!(base = base.counter, bytes = mem::take(&mut self.bytes), "old segments of the log deleted");
+        }
+    }
 }
 
 impl Worker {
@@ -254,6 +279,13 @@ impl Worker {
         Ok(())
     }
 
+    fn compact(&mut self, base: Zxid) -> Result<(), String> {
+        let before = self.log.status().bytes;
+        self.log.compact(base).map_err(text)?;
+        self.compactions.add(base, before - self.log.status().bytes, Instant::now());
+        Ok(())
+    }
+
     /// Makes the first writes durable; returns the token of the last.
     fn write_some(&mut self, writes: &mut VecDeque<Queued>) -> Result<Token, String> {
         let mut bytes = 0;
@@ -288,7 +320,7 @@ impl Worker {
         }
         self.log.commit().map_err(text)?;
         if let Some(base) = compact_to {
-            self.log.compact(base).map_err(text)?;
+            self.compact(base)?;
         }
         self.shared.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         Ok(last.expect("there is a write"))

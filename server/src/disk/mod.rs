@@ -48,6 +48,7 @@ mod recovery;
 mod snapshot;
 mod state;
 mod table;
+mod usage;
 
 use std::{path::Path, sync::Arc};
 
@@ -55,9 +56,9 @@ use gometa_zab::{Incarnation, LogEntry, NodeId, Token};
 
 use parking_lot::Mutex;
 
-pub(crate) use self::snapshot::{Incoming, Outgoing, Received};
 use self::{
     database::Database, directory::Directory, failure::Failure, log_reader::LiveLog, log_writer::LogFiles,
+    usage::LastFlush,
 };
 pub use self::{
     error::DiskError,
@@ -66,6 +67,10 @@ pub use self::{
     snapshot::Snapshots,
     state::{StateCheckpoints, StateWriter},
     table::RocksTable,
+};
+pub(crate) use self::{
+    snapshot::{Incoming, Outgoing, Received},
+    usage::Usage,
 };
 
 /// The identity of the node in the data directory.
@@ -140,12 +145,14 @@ impl Disk {
         let failure = Arc::new(Failure::new(dir, failed));
         let database = Arc::new(Database::new(rocks, failure.clone(), directory.clone()));
         let live = Arc::new(Mutex::new(log.reader()));
+        let last_flush = LastFlush::new();
         let snapshots = Snapshots {
             directory: directory.clone(),
             failure: failure.clone(),
             log_bytes: Arc::default(),
             stored: stored.into(),
-            flushed: report_flushed(&directory, &live, flushed),
+            flushed: report_flushed(&directory, &live, last_flush.clone(), flushed),
+            last_flush,
             checkpoints: Arc::default(),
         };
         let log_reader = LogReader::start(live.clone(), directory.clone(), failure.clone(), read)?;
@@ -166,10 +173,12 @@ impl Disk {
 fn report_flushed(
     directory: &Arc<Directory>,
     live: &LiveLog,
+    last_flush: LastFlush,
     flushed: Box<dyn Fn(Flushed) + Send + Sync>,
 ) -> Arc<dyn Fn(u64) + Send + Sync> {
     let (directory, live) = (directory.clone(), live.clone());
     Arc::new(move |counter| {
+        last_flush.set(counter);
         let log = live.lock().clone();
         let free = directory.free_bytes();
         flushed(Flushed {

@@ -21,6 +21,7 @@ use super::{
     database::{self, Database},
     directory::{self, Directory},
     failure::Failure,
+    usage::{LastFlush, Usage},
 };
 use crate::process::threads;
 
@@ -38,6 +39,7 @@ pub struct Snapshots {
     pub(super) log_bytes: Arc<AtomicU64>,
     pub(super) stored: Arc<dyn Fn(u64) + Send + Sync>,
     pub(super) flushed: Arc<dyn Fn(u64) + Send + Sync>,
+    pub(super) last_flush: LastFlush,
     /// The number of the last checkpoint.
     pub(super) checkpoints: Arc<AtomicU64>,
 }
@@ -77,7 +79,14 @@ impl Snapshots {
         }
     }
 
+    /// Measures the data directory.
+    pub(crate) fn usage(&self) -> Usage {
+        Usage::new(self.directory.clone(), self.last_flush.clone())
+    }
+
+    /// Starts to write to a state that is durable through `applied`.
     pub(super) fn start(&self, database: Arc<Database>, applied: u64) -> Result<StateWriter, DiskError> {
+        self.last_flush.set(applied);
         let (log_bytes, stored, flushed) =
             (self.log_bytes.clone(), self.stored.clone(), self.flushed.clone());
         StateWriter::start(database, applied, log_bytes, stored, flushed)
@@ -125,6 +134,11 @@ impl Outgoing {
         let Checkpoint { applied, hash, keys } = self.checkpoint;
         assert_eq!(zxid.counter, applied, "the zxid is that of the snapshot");
         Manifest { id, zxid, hash, keys, format: FORMAT, level: LEVEL, files: self.files.clone() }
+    }
+
+    /// The bytes of the files before this one; of all if there are fewer.
+    pub(crate) fn bytes_before(&self, file: usize) -> u64 {
+        self.files.iter().take(file).map(|file| file.length).sum()
     }
 
     /// Reads a part of a file; fewer bytes at its end. `None` if there is no such part.

@@ -18,6 +18,7 @@ use std::{
 use gometa_store::Batch;
 use parking_lot::{Condvar, Mutex};
 use rocksdb::WriteBatch;
+use tracing::debug;
 
 use super::{
     DiskError,
@@ -254,9 +255,15 @@ impl Shared {
                 return;
             }
             if let Some(written) = due {
+                let begin = Instant::now();
                 if let Err(error) = self.database.flush() {
                     return self.database.failure.fail("write to", &one_line(&error));
                 }
+                debug!(
+                    revision = written,
+                    milliseconds = begin.elapsed().as_millis() as u64,
+                    "state flushed"
+                );
                 self.flush.lock().flushed = written;
             }
             // Nothing else reports that a flush or a compaction in the background has failed.

@@ -1,3 +1,4 @@
 pub(crate) mod counters;
 pub(crate) mod events;
 pub(crate) mod ready;
+pub(crate) mod storage;

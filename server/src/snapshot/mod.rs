@@ -8,8 +8,9 @@
 mod progress;
 mod receiver;
 mod sender;
+mod transfers;
 
-pub(crate) use self::{receiver::SnapshotReceiver, sender::SnapshotSender};
+pub(crate) use self::{receiver::SnapshotReceiver, sender::SnapshotSender, transfers::Transfers};
 
 use std::sync::Arc;
 

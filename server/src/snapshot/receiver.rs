@@ -10,7 +10,7 @@ use gometa_codec::snapshot::{Chunk, Frame, Manifest};
 use gometa_zab::{LinkId, Message};
 use tracing::{error, info, warn};
 
-use super::{progress::Progress, send};
+use super::{progress::Progress, send, transfers::Transfers};
 use crate::{
     disk::{DiskError, Incoming, Snapshots},
     inbox::{Inbox, Item},
@@ -40,12 +40,17 @@ enum Work {
     Settled {
         installed: bool,
     },
+    UpToDate,
 }
 
 impl SnapshotReceiver {
-    pub(crate) fn start(snapshots: Snapshots, inbox: Arc<Inbox>) -> Result<SnapshotReceiver, DiskError> {
+    pub(crate) fn start(
+        snapshots: Snapshots,
+        inbox: Arc<Inbox>,
+        transfers: Arc<Transfers>,
+    ) -> Result<SnapshotReceiver, DiskError> {
         let queue = Arc::new(Queue::<Work>::new());
-        let mut worker = Worker { inbox, snapshots, transfer: None, ready: false };
+        let mut worker = Worker { inbox, snapshots, transfers, transfer: None, ready: false };
         let thread = threads::spawn(THREAD, {
             let queue = queue.clone();
             move || {
@@ -72,6 +77,11 @@ impl SnapshotReceiver {
         }
     }
 
+    /// The node is up to date: it does not need a snapshot that is received in part.
+    pub(crate) fn up_to_date(&self) {
+        self.queue.put(Work::UpToDate);
+    }
+
     /// The snapshot that was ready is installed, or is not wanted. Nobody uses it in the second case.
     pub(crate) fn settled(&self, installed: bool) {
         self.queue.put(Work::Settled { installed });
@@ -94,6 +104,7 @@ impl Drop for SnapshotReceiver {
 struct Worker {
     inbox: Arc<Inbox>,
     snapshots: Snapshots,
+    transfers: Arc<Transfers>,
     transfer: Option<Transfer>,
     /// A snapshot was reported, and is not settled.
     ready: bool,
@@ -116,7 +127,17 @@ impl Worker {
                 self.ready = false;
                 if installed { Ok(()) } else { self.snapshots.discard() }
             }
+            Work::UpToDate => self.drop_incomplete(),
         }
+    }
+
+    fn drop_incomplete(&mut self) -> Result<(), DiskError> {
+        let Some(transfer) = self.transfer.take() else { return Ok(()) };
+        let (revision, received) = (transfer.incoming.manifest.zxid.counter, transfer.progress.received());
+        drop(transfer);
+        self.transfers.end_receiving();
+        info!(revision, received, "incomplete snapshot discarded, the node is up to date");
+        self.snapshots.discard()
     }
 
     fn begin(
@@ -164,6 +185,8 @@ impl Worker {
                 Transfer { link, outbox, incoming, progress: Progress::new(), begun: Instant::now() }
             }
         };
+        let (manifest, received) = (&transfer.incoming.manifest, transfer.progress.received());
+        self.transfers.begin_receiving(manifest.zxid.counter, manifest.bytes(), received);
         self.go_on(transfer)
     }
 
@@ -179,6 +202,7 @@ impl Worker {
             return Ok(());
         }
         transfer.incoming.write(chunk)?;
+        self.transfers.received(chunk.data.len() as u64);
         self.go_on(transfer)
     }
 
@@ -194,6 +218,7 @@ impl Worker {
         }
         let (revision, bytes) = (manifest.zxid.counter, manifest.bytes());
         let milliseconds = transfer.begun.elapsed().as_millis() as u64;
+        self.transfers.end_receiving();
         match transfer.incoming.finish()? {
             Ok(received) => {
                 info!(revision, bytes, milliseconds, "snapshot complete and verified");

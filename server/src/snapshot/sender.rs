@@ -10,9 +10,9 @@ use std::{
 
 use gometa_codec::snapshot::{Chunk, Frame, Request};
 use gometa_zab::{LinkId, Message, Zxid};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
-use super::send;
+use super::{send, transfers::Transfers};
 use crate::{
     disk::{DiskError, Outgoing, Snapshots, StateCheckpoints},
     inbox::{Inbox, Item},
@@ -51,6 +51,7 @@ enum Work {
         zxid: Zxid,
     },
     Request {
+        link: LinkId,
         outbox: Arc<Outbox<Message>>,
         request: Request,
     },
@@ -60,12 +61,17 @@ enum Work {
 }
 
 impl SnapshotSender {
-    pub(crate) fn start(snapshots: Snapshots, inbox: Arc<Inbox>) -> Result<SnapshotSender, DiskError> {
+    pub(crate) fn start(
+        snapshots: Snapshots,
+        inbox: Arc<Inbox>,
+        transfers: Arc<Transfers>,
+    ) -> Result<SnapshotSender, DiskError> {
         let queue = Arc::new(Queue::new());
         let worker = Worker {
             queue: queue.clone(),
             inbox,
             snapshots,
+            transfers,
             kept: Vec::new(),
             waiting: Vec::new(),
             making: None,
@@ -87,8 +93,8 @@ impl SnapshotSender {
     }
 
     /// Sends a chunk.
-    pub(crate) fn send_chunk(&self, outbox: Arc<Outbox<Message>>, request: Request) {
-        self.queue.put(Work::Request { outbox, request });
+    pub(crate) fn send_chunk(&self, link: LinkId, outbox: Arc<Outbox<Message>>, request: Request) {
+        self.queue.put(Work::Request { link, outbox, request });
     }
 
     /// A link is closed.
@@ -114,6 +120,7 @@ struct Worker {
     queue: Arc<Queue<Work>>,
     inbox: Arc<Inbox>,
     snapshots: Snapshots,
+    transfers: Arc<Transfers>,
     /// Oldest first.
     kept: Vec<Kept>,
     /// The links that wait for the next checkpoint.
@@ -177,10 +184,12 @@ impl Worker {
             Work::Manifest { link, outbox, id, zxid } => {
                 if let Some(kept) = self.kept.iter().find(|kept| kept.id == id && kept.links.contains(&link))
                 {
-                    send(&outbox, &Frame::Manifest(kept.outgoing.manifest(id, zxid)));
+                    let manifest = kept.outgoing.manifest(id, zxid);
+                    self.transfers.begin_sending(link, zxid.counter, manifest.bytes());
+                    send(&outbox, &Frame::Manifest(manifest));
                 }
             }
-            Work::Request { outbox, request } => self.answer(&outbox, &request)?,
+            Work::Request { link, outbox, request } => self.answer(link, &outbox, &request)?,
             Work::Closed { link } => {
                 self.forget(link);
             }
@@ -190,6 +199,7 @@ impl Worker {
 
     /// Forgets a link; returns whether it received something or waited for it.
     fn forget(&mut self, link: LinkId) -> bool {
+        self.transfers.end_sending(link);
         let lists = self.kept.iter_mut().map(|kept| &mut kept.links).chain([&mut self.waiting]);
         let mut found = false;
         for links in lists {
@@ -221,12 +231,19 @@ impl Worker {
             made: now,
             used: now,
         };
+        let (revision, bytes) = (kept.outgoing.checkpoint.applied, kept.outgoing.bytes_before(usize::MAX));
+        debug!(revision, bytes, files = kept.outgoing.files.len(), "checkpoint of the state made");
         kept.links.iter().for_each(|link| report(&self.inbox, *link, &kept));
         self.kept.push(kept);
         Ok(())
     }
 
-    fn answer(&mut self, outbox: &Arc<Outbox<Message>>, request: &Request) -> Result<(), DiskError> {
+    fn answer(
+        &mut self,
+        link: LinkId,
+        outbox: &Arc<Outbox<Message>>,
+        request: &Request,
+    ) -> Result<(), DiskError> {
         let Request { id, file, offset, length } = *request;
         let Some(kept) = self.kept.iter_mut().find(|kept| kept.id == id) else {
             // The follower connects again, and gets another one.
@@ -235,7 +252,21 @@ impl Worker {
             return Ok(());
         };
         match kept.outgoing.read(file, offset, length)? {
-            Some(data) => send(outbox, &Frame::Chunk(Chunk { id, file, offset, data })),
+            Some(data) => {
+                let (bytes, before) = (data.len() as u64, kept.outgoing.bytes_before(file));
+                send(outbox, &Frame::Chunk(Chunk { id, file, offset, data }));
+                let (done, total) = (before + offset + bytes, kept.outgoing.bytes_before(usize::MAX));
+                self.transfers.sent(link, bytes, done);
+                // Parts are requested in order.
+                if done == total {
+                    let milliseconds = kept.made.elapsed().as_millis() as u64;
+                    let revision = kept.outgoing.checkpoint.applied;
+                    info!(%link, revision, bytes = total, milliseconds, "snapshot sent");
+                    kept.links.retain(|other| *other != link);
+                    kept.used = Instant::now();
+                    self.transfers.end_sending(link);
+                }
+            }
             None => {
                 warn!(id, file, offset, "invalid snapshot request, link closed");
                 outbox.abort();

@@ -187,7 +187,8 @@ func call(ctx context.Context, client *gometa.Client, line command) (string, err
 			entry.CreateRevision, entry.ModRevision), err
 	case "status":
 		status, err := client.Status(ctx)
-		return fmt.Sprintf("role=%s applied_revision=%d keys=%d", status.Role, status.AppliedRevision, status.Keys), err
+		return fmt.Sprintf("role=%s applied_revision=%d keys=%d log_bytes=%d", status.Role, status.AppliedRevision,
+			status.Keys, status.Storage.LogBytes), err
 	case "members":
 		members, err := client.Members(ctx)
 		return fmt.Sprintf("members=%d leader=%s", len(members.Members), members.Leader), err

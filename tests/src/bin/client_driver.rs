@@ -144,7 +144,10 @@ async fn call(opened: Opened, line: &Line) -> anyhow::Result<Said> {
         }
         "status" => client.status().await.map(|status| {
             let role = status.role.name();
-            format!("ok role={role} applied_revision={} keys={}", status.applied_revision, status.keys)
+            format!(
+                "ok role={role} applied_revision={} keys={} log_bytes={}",
+                status.applied_revision, status.keys, status.storage.log_bytes
+            )
         }),
         "members" => client.view().await.map(|view| {
             format!("ok members={} leader={}", view.members.len(), view.leader.unwrap_or_default())

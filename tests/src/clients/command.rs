@@ -147,7 +147,7 @@ fn results(value: &Value) -> BTreeMap<String, String> {
     let leading = nodes.and_then(|nodes| nodes.iter().find(|node| node["role"] == "leading"));
     let value = leading.unwrap_or(value);
     let mut fields = BTreeMap::new();
-    for (name, value) in value.as_object().into_iter().flatten() {
+    for (name, value) in value.as_object().into_iter().chain(value["storage"].as_object()).flatten() {
         let (name, text) = match (name.as_str(), value.as_str()) {
             ("value", Some(text)) => ("value", hex(text.as_bytes())),
             ("value_base64", Some(text)) => ("value", hex(&unbase64(text))),
