@@ -298,6 +298,7 @@ fn reason_message(reason: Reason) -> v1::refuse::Reason {
         Reason::Configuration => Wire::Configuration,
         Reason::Version => Wire::Version,
         Reason::TooSoon => Wire::TooSoon,
+        Reason::NeverFounds => Wire::NeverFounds,
     }
 }
 
@@ -314,5 +315,6 @@ fn reason(reason: v1::refuse::Reason) -> Result<Reason, DecodeError> {
         Wire::Configuration => Reason::Configuration,
         Wire::Version => Reason::Version,
         Wire::TooSoon => Reason::TooSoon,
+        Wire::NeverFounds => Reason::NeverFounds,
     })
 }

@@ -229,7 +229,7 @@ fn vote(u: &mut Unstructured<'_>) -> Result<Vote> {
     })
 }
 
-const REASONS: [Reason; 9] = [
+const REASONS: [Reason; 10] = [
     Reason::NotLeading,
     Reason::SnapshotNeeded,
     Reason::NoCommonPoint,
@@ -239,6 +239,7 @@ const REASONS: [Reason; 9] = [
     Reason::Configuration,
     Reason::Version,
     Reason::TooSoon,
+    Reason::NeverFounds,
 ];
 
 fn message(u: &mut Unstructured<'_>) -> Result<Message> {

@@ -64,6 +64,7 @@ pub mod medium;
 mod open;
 mod os;
 mod reader;
+mod salvage;
 mod scan;
 
 pub use crate::{
@@ -74,4 +75,5 @@ pub use crate::{
     open::Recovered,
     os::{OsDirectory, OsFile},
     reader::Reader,
+    salvage::founding,
 };

@@ -276,7 +276,9 @@ impl Driver {
                 client.outbox.flush();
             }
         }
-        self.environment.ready.update(&self.role, self.environment.clients.role());
+        if self.environment.ready.update(&self.role, self.environment.clients.role()) {
+            self.environment.snapshots.remove_kept();
+        }
     }
 
     /// Forgets a link. The core takes no snapshot from it any more.

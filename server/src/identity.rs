@@ -36,6 +36,20 @@ pub(crate) fn refuse_if_founded_alone(config: &ServerConfig, founding: &Founding
     ))
 }
 
+/// Refuses a node that never founds an ensemble and has no peer that could tell it of one.
+pub(crate) fn refuse_if_without_peers(config: &ServerConfig) -> Result<(), String> {
+    if config.voters.len() > 1 {
+        return Ok(());
+    }
+    Err(format!(
+        "data directory {} was damaged, the record of its ensemble is lost, and {} lists no peers: list them in the \
+         configuration; to start with an empty directory instead, run: {}",
+        config.data_dir.display(),
+        config.source,
+        move_away(&config.data_dir)
+    ))
+}
+
 /// The command that renames a directory to a name that does not exist.
 fn move_away(dir: &Path) -> String {
     let dir = dir.display().to_string();

@@ -1,7 +1,6 @@
 //! One node of this process: opens its sockets and its data directory, and starts and stops its driver.
 
 use std::{
-    path::Path,
     sync::{
         Arc,
         mpsc::{Receiver, sync_channel},
@@ -88,7 +87,8 @@ impl Server {
         let entered = runtime.enter();
         let sockets = listen::open(config)?;
         let inbox = Arc::new(Inbox::new());
-        let disk = Disk::open(&config.data_dir, config.node, hooks(&inbox, shutdown))
+        let has_peers = config.voters.len() > 1;
+        let disk = Disk::open(&config.data_dir, config.node, has_peers, hooks(&inbox, shutdown))
             .map_err(|error| format!("{error}; the directory comes from {}", config.data_dir_source))?;
         let me = disk.identity.node;
         let voters = check_identity(config, &disk)?;
@@ -154,13 +154,13 @@ impl Server {
         let node_config = node_config(config, &disk.identity, voters)?;
         let (done, stopped) = sync_channel(1);
         let (recovered, table) = (disk.recovered, disk.table);
-        let (data_dir, shutdown) = (config.data_dir.clone(), shutdown.clone());
+        let snapshots = environment.snapshots.clone();
         let drive = move || {
             // On this thread, because it reads the table: a thread that reads a damaged one never returns. The main
             // thread then ends the process.
             match Node::new(node_config, recovered, table, Ticks::default()) {
                 Ok((node, first)) => Driver::new(node, first, environment).run(),
-                Err(error) => shutdown.request(Reason::Failed(unreadable(&data_dir, &error))),
+                Err(error) => snapshots.fail_damaged(&error),
             }
             // It holds the data directory.
             drop(storage);
@@ -197,6 +197,10 @@ impl Server {
 fn check_identity(config: &ServerConfig, disk: &Disk) -> Result<Vec<Voter>, String> {
     if let Some(founding) = &disk.recovered.founding {
         identity::refuse_if_founded_alone(config, founding)?;
+    }
+    if disk.identity.never_founds && disk.recovered.founding.is_none() {
+        identity::refuse_if_without_peers(config)?;
+        warn!("record of the ensemble lost: waiting for one of its members, no ensemble is founded");
     }
     identity::voters_with(config, disk.identity.node, disk.recovered.founding.is_some())
 }
@@ -306,14 +310,6 @@ fn hooks(inbox: &Arc<Inbox>, shutdown: &Arc<Shutdown>) -> Hooks {
     }
 }
 
-fn unreadable(data_dir: &Path, error: &dyn std::error::Error) -> String {
-    format!(
-        "data directory {} is damaged: {error}; move it away: with an empty directory the node comes back without a \
-         vote, and the others bring it up to date",
-        data_dir.display()
-    )
-}
-
 fn node_config(
     config: &ServerConfig,
     identity: &Identity,
@@ -332,6 +328,7 @@ fn node_config(
             seed: u128::from_be_bytes(seed),
             timeouts: Timeouts::from_ms(config.heartbeat_ms, config.election_timeout_ms),
             bounds: gometa_zab::Bounds::default(),
+            never_founds: identity.never_founds,
         },
         session_timeout_ms: config.session_timeout_ms,
         deadline_default_ms: limits::DEADLINE_DEFAULT_MS,

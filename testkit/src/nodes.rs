@@ -216,6 +216,7 @@ impl Nodes {
                 seed: (index as u128 + 7) * 0x1234_5678_9abc_def1 + u128::from(member.boot),
                 timeouts: Timeouts::from_ms(100, 1_000),
                 bounds: Bounds::default(),
+                never_founds: false,
             },
             session_timeout_ms: 10_000,
             deadline_default_ms: 5_000,

@@ -146,6 +146,7 @@ fn config(boot: u64) -> Config {
             links_max: 8,
             round_jump_max: 1_000,
         },
+        never_founds: false,
     }
 }
 

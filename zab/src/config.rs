@@ -95,6 +95,9 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Bounds on memory and on data in flight.
     pub bounds: Bounds,
+    /// Whether this node has lost the record of its ensemble: it adopts a sealed genesis, and founds no ensemble (protocol.md
+    /// 5.9).
+    pub never_founds: bool,
 }
 
 /// The state that storage recovered at the start. All of it is durable, including the last log entry (protocol.md

@@ -437,7 +437,8 @@ impl Follower {
             | Reason::OtherEnsemble
             | Reason::NotAMember
             | Reason::Configuration
-            | Reason::Version => Next::Look("the leader refuses this node"),
+            | Reason::Version
+            | Reason::NeverFounds => Next::Look("the leader refuses this node"),
         }
     }
 

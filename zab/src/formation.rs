@@ -5,6 +5,9 @@
 //! seals (Seal). No node votes before its own seal is durable, so an unsealed genesis can be replaced by a newer one.
 //! A sealed genesis is never replaced. A node without one that connects to a sealed node adopts its genesis (Formed);
 //! if the genesis records another incarnation for this node, the node is not counted.
+//!
+//! A node that has lost the record of its ensemble ([`Config::never_founds`](crate::Config)) only adopts a genesis: it
+//! refuses nodes without an ensemble. Otherwise voters whose directories are all damaged would found a new, empty ensemble.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -135,6 +138,11 @@ impl Forming {
         if hello.ensemble.is_some() {
             return; // It sends its genesis or a refusal.
         }
+        if core.config.never_founds {
+            core.refuse(link, Reason::NeverFounds);
+            self.on_closed(core, link);
+            return;
+        }
         let theirs: BTreeMap<NodeId, &Voter> = hello.voters.iter().map(|voter| (voter.node, voter)).collect();
         let ours: BTreeMap<NodeId, &Voter> =
             core.configuration.voters().iter().map(|voter| (voter.node, voter)).collect();
@@ -248,6 +256,7 @@ impl Forming {
 
     fn on_prepare(&mut self, core: &mut Core, link: LinkId, genesis: Genesis) {
         match self.stage {
+            _ if core.config.never_founds => core.close(link),
             Stage::Gathering | Stage::Accepting { .. } => {
                 probe!("formation.prepares-again", core.founding.is_some());
                 probe!("formation.prepares-while-writing", matches!(self.stage, Stage::Accepting { .. }));
@@ -334,7 +343,8 @@ impl Forming {
                     .filter(|(_, contact)| contact.ready.is_none())
                     .map(|(node, _)| *node)
                     .collect();
-                if Self::is_coordinator(core) && waiting.is_empty() && core.is_idle() {
+                let founds = Self::is_coordinator(core) && !core.config.never_founds;
+                if founds && waiting.is_empty() && core.is_idle() {
                     self.prepare(core);
                 }
                 if self.reported.as_ref() != Some(&waiting) {

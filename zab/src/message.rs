@@ -168,6 +168,8 @@ pub enum Reason {
     Version,
     /// The follower needs a later epoch, and the last discovery was too recent; it should retry.
     TooSoon,
+    /// The sender belonged to an ensemble whose record it has lost: it takes part in founding no other one.
+    NeverFounds,
 }
 
 /// A message on a connection. Messages of a leadership carry its epoch; they are dropped if it is not the receiver's

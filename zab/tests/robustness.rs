@@ -127,6 +127,7 @@ fn reason() -> impl Strategy<Value = Reason> {
         Reason::Configuration,
         Reason::Version,
         Reason::TooSoon,
+        Reason::NeverFounds,
     ])
 }
 

@@ -8,7 +8,7 @@ use rocksdb::{
     WriteBatch, WriteOptions, checkpoint::Checkpoint, properties,
 };
 
-use super::{DiskError, directory::Directory, failure::Failure, records};
+use super::{DiskError, directory::Directory, error::one_line, failure::Failure, records};
 
 /// The checkpoint, under [`CHECKPOINT_KEY`].
 pub(super) const META: &str = "meta";
@@ -68,6 +68,12 @@ impl Database {
     /// The number of background errors: failed flushes and compactions, which nothing else reports.
     pub(super) fn background_errors(&self) -> u64 {
         self.property(properties::BACKGROUND_ERRORS)
+    }
+
+    /// The error for which RocksDB accepts no writes any more, such as a damaged block that a compaction has read.
+    pub(super) fn stopped_by(&self) -> Option<String> {
+        let nothing = self.rocks.write_opt(WriteBatch::default(), &write_options());
+        nothing.err().map(|error| one_line(&error))
     }
 
     /// The memory of all memtables, in bytes.

@@ -1,4 +1,4 @@
-//! The files beside the database: lock, format, identity, boot count, live generation.
+//! The files beside log and state: lock, format, identity, boot count, live generation, damage.
 //!
 //! Small files are text with a checksum at the end: readable, and protected against accidental edits.
 
@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gometa_zab::{Incarnation, NodeId};
+use gometa_zab::{Founding, Incarnation, NodeId};
 use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
 
@@ -26,6 +26,11 @@ const FORMAT: &str = "FORMAT";
 const IDENTITY: &str = "IDENTITY";
 const BOOT: &str = "BOOT";
 const GENERATION: &str = "GENERATION";
+const DAMAGED: &str = "DAMAGED";
+/// The prefix of what is kept of a damaged pair.
+const KEPT: &str = "damaged-";
+/// The line of `IDENTITY` that says that the node never founds an ensemble.
+const FOUNDS_NEVER: &str = "founds never\n";
 /// The prefix of the directory of a checkpoint.
 const CHECKPOINT: &str = "checkpoint-";
 /// The suffix of a file that is being written.
@@ -60,7 +65,11 @@ pub(super) struct Directory {
     dir: PathBuf,
     node: NodeId,
     incarnation: Incarnation,
+    /// Whether the record of the node's ensemble is lost: it never founds one.
+    never_founds: bool,
     boot: u64,
+    /// The damage of the live pair that was found in an earlier run.
+    damage: Option<String>,
     generation: Mutex<Generation>,
     /// Logs and states that are not live any more.
     replaced: Mutex<Vec<PathBuf>>,
@@ -93,16 +102,31 @@ impl Directory {
         } else {
             return Err(DiskError::damaged(dir, format!("{IDENTITY} is missing")));
         }
-        let (node, incarnation) = read_identity(dir)?;
+        let (node, incarnation, never_founds) = read_identity(dir)?;
         let boot = read_number(dir, BOOT, "boot")?;
         let generation = read_generation(dir)?;
-        remove_leftovers(dir, generation)?;
+        let mut damage = None;
+        if has(DAMAGED) {
+            let (damaged, what) = read_damage(dir)?;
+            if damaged == generation {
+                damage = Some(what);
+            } else {
+                // An interrupted quarantine has got this far.
+                set_aside(dir, generation)?;
+            }
+        }
+        // If one is missing, what is there may be kept.
+        if missing(dir, generation)?.is_none() {
+            remove_leftovers(dir, generation)?;
+        }
         let generation = Mutex::new(generation);
         Ok(Directory {
             dir: dir.to_owned(),
             node,
             incarnation,
+            never_founds,
             boot,
+            damage,
             generation,
             replaced: Mutex::default(),
             _lock: lock,
@@ -164,11 +188,66 @@ impl Directory {
         &self.dir
     }
 
+    /// The directory of the live pair that is missing.
+    pub(super) fn missing(&self) -> Result<Option<String>, DiskError> {
+        missing(&self.dir, *self.generation.lock())
+    }
+
+    /// The damage of the live pair that was found in an earlier run.
+    pub(super) fn damage(&self) -> Option<&str> {
+        self.damage.as_deref()
+    }
+
+    /// Records durably that the live pair is damaged, for the next start.
+    pub(super) fn note_damage(&self, what: &str) -> Result<(), DiskError> {
+        let Generation { log, state } = *self.generation.lock();
+        let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
+        write_sealed(&self.dir, DAMAGED, &format!("log {log}\nstate {state}\nfound {what}\n"))
+    }
+
+    /// Replaces the damaged live pair by an empty one, under a new incarnation, and returns the names under which the damaged
+    /// one is kept. `founding` is the sealed founding record, if it can still be read; without it the node never founds an
+    /// ensemble.
+    ///
+    /// The incarnation is durable before the empty pair is live: with the old one, the node would vote without its promises.
+    /// A crash leaves the note of the damage, so that the next start begins again or completes this.
+    pub(super) fn quarantine(
+        &mut self,
+        founding: Option<Founding>,
+        what: &str,
+    ) -> Result<Vec<String>, DiskError> {
+        let dir = &self.dir;
+        self.note_damage(what)?;
+        self.incarnation = draw_incarnation(dir)?;
+        self.never_founds = founding.is_none();
+        write_identity(dir, self.node, self.incarnation, self.never_founds)?;
+        let next = next_generation(dir, *self.generation.lock())?;
+        database::create(dir, &next.state_in(dir))?;
+        log_writer::create(&next.log_in(dir), founding)?;
+        sync_directory(dir)?;
+        write_generation(dir, next)?;
+        *self.generation.lock() = next;
+        self.damage = None;
+        set_aside(dir, next)?;
+        kept(dir)
+    }
+
+    /// Removes what is kept of damaged pairs, and returns the names.
+    pub(super) fn remove_kept(&self) -> Result<Vec<String>, DiskError> {
+        let kept = kept(&self.dir)?;
+        for name in &kept {
+            let path = self.dir.join(name);
+            fs::remove_dir_all(&path).map_err(DiskError::file("remove", &path))?;
+        }
+        Ok(kept)
+    }
+
     /// Increments the boot count, durably.
     pub(super) fn raise_boot(&self) -> Result<Identity, DiskError> {
         let boot = self.boot + 1;
         write_sealed(&self.dir, BOOT, &format!("boot {boot}\n"))?;
-        Ok(Identity { node: self.node, incarnation: self.incarnation, boot })
+        let Directory { node, incarnation, never_founds, .. } = *self;
+        Ok(Identity { node, incarnation, boot, never_founds })
     }
 }
 
@@ -218,7 +297,7 @@ fn names(dir: &Path) -> Result<Vec<String>, DiskError> {
 
 fn is_ours(name: &str) -> bool {
     let name = name.strip_suffix(UNFINISHED).unwrap_or(name);
-    [CREATING, FORMAT, IDENTITY, BOOT, GENERATION].contains(&name) || is_store(name)
+    [CREATING, FORMAT, IDENTITY, BOOT, GENERATION, DAMAGED].contains(&name) || is_store(name)
 }
 
 fn refuse_foreign(dir: &Path, names: &[String]) -> Result<(), DiskError> {
@@ -245,6 +324,64 @@ fn remove_leftovers(dir: &Path, generation: Generation) -> Result<(), DiskError>
         }
     }
     Ok(())
+}
+
+/// The name of a live directory that does not exist.
+fn missing(dir: &Path, generation: Generation) -> Result<Option<String>, DiskError> {
+    for path in [generation.log_in(dir), generation.state_in(dir)] {
+        match fs::metadata(&path) {
+            Ok(meta) if meta.is_dir() => continue,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(DiskError::file("look at", &path)(error));
+            }
+            Ok(_) | Err(_) => return Ok(path.file_name().map(|name| name.to_string_lossy().into_owned())),
+        }
+    }
+    Ok(None)
+}
+
+/// The pair after the live one, with numbers that nothing in the directory has.
+fn next_generation(dir: &Path, live: Generation) -> Result<Generation, DiskError> {
+    let names = names(dir)?;
+    let free = |prefix: &str, live: u64| {
+        let numbers = names.iter().filter_map(|name| name.strip_prefix(prefix)?.parse::<u64>().ok());
+        numbers.chain([live]).max().unwrap_or(live) + 1
+    };
+    Ok(Generation { log: free("log-", live.log), state: free("state-", live.state) })
+}
+
+/// What is kept of damaged pairs.
+fn kept(dir: &Path) -> Result<Vec<String>, DiskError> {
+    let mut names = names(dir)?;
+    names.retain(|name| name.strip_prefix(KEPT).is_some_and(is_store));
+    Ok(names)
+}
+
+/// Keeps the damaged pair that `DAMAGED` names, and what else is not live, and completes the quarantine. If an earlier pair is
+/// kept, this one is removed: the node has had no vote since then.
+fn set_aside(dir: &Path, live: Generation) -> Result<(), DiskError> {
+    let (damaged, _) = read_damage(dir)?;
+    let damaged = [damaged.log_in(dir), damaged.state_in(dir)];
+    let live = [live.log_in(dir), live.state_in(dir)];
+    let as_kept = |path: &Path| dir.join(format!("{KEPT}{}", path.file_name().unwrap_or_default().display()));
+    let own = damaged.each_ref().map(|path| as_kept(path));
+    let has_earlier = kept(dir)?.iter().any(|name| !own.contains(&dir.join(name)));
+    let names = names(dir)?;
+    let stores = names.iter().filter(|name| is_store(name) && !name.starts_with(CHECKPOINT));
+    let mut paths: Vec<PathBuf> =
+        stores.map(|name| dir.join(name)).filter(|path| !live.contains(path)).collect();
+    // First: what else is kept must not look like an earlier pair after a crash.
+    paths.sort_by_key(|path| !damaged.contains(path));
+    for path in paths {
+        if has_earlier {
+            fs::remove_dir_all(&path).map_err(DiskError::file("remove", &path))?;
+        } else {
+            let kept = as_kept(&path);
+            fs::rename(&path, &kept).map_err(DiskError::file("rename to", &kept))?;
+        }
+    }
+    sync_directory(dir)?;
+    remove(&dir.join(DAMAGED), dir)
 }
 
 /// The exclusive lock of a directory.
@@ -308,25 +445,41 @@ fn create(dir: &Path, node: NodeId, names: &[String]) -> Result<(), DiskError> {
     write_whole(dir, FORMAT, format!("{FORMAT_TITLE}\nformat {FORMAT_VERSION}\n").as_bytes())?;
     let generation = Generation::FIRST;
     database::create(dir, &generation.state_in(dir))?;
-    log_writer::create(&generation.log_in(dir))?;
+    log_writer::create(&generation.log_in(dir), None)?;
     sync_directory(dir)?;
     write_generation(dir, generation)?;
     write_sealed(dir, BOOT, "boot 0\n")?;
+    write_identity(dir, node, draw_incarnation(dir)?, false)?;
+    remove(&creating, dir)
+}
+
+fn draw_incarnation(dir: &Path) -> Result<Incarnation, DiskError> {
     let mut random = [0; 16];
     if let Err(error) = getrandom::fill(&mut random) {
         return Err(DiskError::file("draw an identity for", dir)(io::Error::other(error)));
     }
-    let incarnation = Incarnation(u128::from_be_bytes(random));
-    write_sealed(dir, IDENTITY, &format!("node {node}\nincarnation {incarnation}\n"))?;
-    remove(&creating, dir)
+    Ok(Incarnation(u128::from_be_bytes(random)))
 }
 
-fn read_identity(dir: &Path) -> Result<(NodeId, Incarnation), DiskError> {
+fn write_identity(
+    dir: &Path,
+    node: NodeId,
+    incarnation: Incarnation,
+    never_founds: bool,
+) -> Result<(), DiskError> {
+    let mark = if never_founds { FOUNDS_NEVER } else { "" };
+    write_sealed(dir, IDENTITY, &format!("node {node}\nincarnation {incarnation}\n{mark}"))
+}
+
+/// Node id, incarnation, and whether the node never founds an ensemble.
+fn read_identity(dir: &Path) -> Result<(NodeId, Incarnation, bool), DiskError> {
     let body = read_sealed(dir, IDENTITY)?;
     let node = field(&body, "node").and_then(|text| u64::from_str_radix(text, 16).ok());
     let incarnation = field(&body, "incarnation").and_then(|text| u128::from_str_radix(text, 16).ok());
     match (node, incarnation) {
-        (Some(node), Some(incarnation)) => Ok((NodeId(node), Incarnation(incarnation))),
+        (Some(node), Some(incarnation)) => {
+            Ok((NodeId(node), Incarnation(incarnation), body.contains(FOUNDS_NEVER)))
+        }
         _ => Err(DiskError::damaged(dir, format!("{IDENTITY} is malformed"))),
     }
 }
@@ -347,14 +500,17 @@ fn read_generation(dir: &Path) -> Result<Generation, DiskError> {
     let (Some(log), Some(state)) = (number("log"), number("state")) else {
         return Err(DiskError::damaged(dir, format!("{GENERATION} is malformed")));
     };
-    let generation = Generation { log, state };
-    for path in [generation.log_in(dir), generation.state_in(dir)] {
-        if !path.is_dir() {
-            let name = path.file_name().unwrap_or_default().display();
-            return Err(DiskError::damaged(dir, format!("{GENERATION} names {name}, which is missing")));
-        }
+    Ok(Generation { log, state })
+}
+
+/// The pair that is damaged, and how.
+fn read_damage(dir: &Path) -> Result<(Generation, String), DiskError> {
+    let body = read_sealed(dir, DAMAGED)?;
+    let number = |label| field(&body, label).and_then(|text| text.parse().ok());
+    match (number("log"), number("state"), field(&body, "found")) {
+        (Some(log), Some(state), Some(what)) => Ok((Generation { log, state }, what.to_owned())),
+        _ => Err(DiskError::damaged(dir, format!("{DAMAGED} is malformed"))),
     }
-    Ok(generation)
 }
 
 fn field<'a>(body: &'a str, label: &str) -> Option<&'a str> {

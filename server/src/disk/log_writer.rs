@@ -74,12 +74,12 @@ struct Files {
     closing: bool,
 }
 
-/// Creates the log of a new node, durably except for the name of its directory.
-pub(super) fn create(path: &Path) -> Result<(), DiskError> {
+/// Creates an empty log, durably except for the name of its directory.
+pub(super) fn create(path: &Path, founding: Option<Founding>) -> Result<(), DiskError> {
     let start = Start {
         base: Zxid::ZERO,
         hard_state: HardState::default(),
-        founding: None,
+        founding,
         configuration: Default::default(),
         released: 0,
     };

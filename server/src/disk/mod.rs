@@ -21,11 +21,14 @@
 //! | `state-1/` | RocksDB: column families `meta`, `data`, `session` | always |
 //! | `state-2/` | a state that is being received; with `log-2/`, the next live pair | while it is received |
 //! | `checkpoint-1/` | links to the files of a state that is being sent | while it is sent |
+//! | `DAMAGED` | the damage of a live pair, found while it was in use or at the start | at damage |
+//! | `damaged-log-1/`, `damaged-state-1/` | a damaged pair, kept until the node is complete again | at damage |
 //! | `CREATING` | nothing; exists while the directory is being created | once |
 //!
 //! A file is replaced by writing and syncing a new one, renaming it, and syncing the directory. `IDENTITY` is created last:
 //! while `CREATING` exists without it, the node has sent nothing, and the directory is created again. In every other case
-//! an incomplete directory is refused, and never repaired by guessing.
+//! an incomplete directory is refused, and never repaired by guessing. A damaged log or state is replaced by an empty one,
+//! under another incarnation (`quarantine.rs`).
 //!
 //! # Invariants
 //!
@@ -43,6 +46,7 @@ mod error;
 mod failure;
 mod log_reader;
 mod log_writer;
+mod quarantine;
 mod records;
 mod recovery;
 mod snapshot;
@@ -64,6 +68,7 @@ pub use self::{
     error::DiskError,
     log_reader::LogReader,
     log_writer::LogWriter,
+    quarantine::Quarantine,
     snapshot::Snapshots,
     state::{StateCheckpoints, StateWriter},
     table::RocksTable,
@@ -82,6 +87,8 @@ pub struct Identity {
     pub incarnation: Incarnation,
     /// The number of times the directory was opened, this time included. Durable.
     pub boot: u64,
+    /// Whether the record of the node's ensemble is lost: it may learn of the ensemble, and never found one.
+    pub never_founds: bool,
 }
 
 /// The disk's callbacks. Called on the disk's own threads; must not block for long.
@@ -119,6 +126,8 @@ const LOG_HELD_BYTES_MAX: u64 = 1 << 30;
 pub struct Disk {
     /// The node's identity.
     pub identity: Identity,
+    /// What this opening has put into quarantine.
+    pub quarantined: Option<Quarantine>,
     /// The recovered state. All of it is synced.
     pub recovered: gometa_zab::Recovered,
     /// The applied records.
@@ -135,14 +144,22 @@ pub struct Disk {
 
 impl Disk {
     /// Opens the directory, or creates it if it is missing or empty. `node` is the id from the configuration, for a new
-    /// directory; the id in an existing one takes precedence.
-    pub fn open(dir: &Path, node: NodeId, hooks: Hooks) -> Result<Disk, DiskError> {
-        let directory = Directory::open(dir, node)?;
-        let recovery::Opened { rocks, log, recovered } = recovery::open(&directory)?;
+    /// directory; the id in an existing one takes precedence. `has_peers`: the configuration lists other nodes.
+    ///
+    /// If log or state are damaged and other nodes have a copy, the node comes back with empty ones, as another incarnation.
+    pub fn open(dir: &Path, node: NodeId, has_peers: bool, hooks: Hooks) -> Result<Disk, DiskError> {
+        let mut directory = Directory::open(dir, node)?;
+        let mut quarantined = None;
+        let opened = recovery::open(&directory).or_else(|error| {
+            quarantined = Some(quarantine::begin(&mut directory, has_peers, error)?);
+            recovery::open(&directory)
+        });
+        let recovery::Opened { rocks, log, recovered } = opened?;
+        let is_copied = quarantine::is_copied(recovered.founding.as_ref(), has_peers);
         let identity = directory.raise_boot()?;
         let directory = Arc::new(directory);
         let Hooks { persisted, stored, flushed, failed, read } = hooks;
-        let failure = Arc::new(Failure::new(dir, failed));
+        let failure = Arc::new(Failure::new(directory.clone(), is_copied, failed));
         let database = Arc::new(Database::new(rocks, failure.clone(), directory.clone()));
         let live = Arc::new(Mutex::new(log.reader()));
         let last_flush = LastFlush::new();
@@ -159,6 +176,7 @@ impl Disk {
         let files = LogFiles { directory, live, bytes: snapshots.log_bytes.clone() };
         Ok(Disk {
             identity,
+            quarantined,
             table: RocksTable::new(database.clone()),
             log_reader,
             log: LogWriter::start(log, &recovered, files, failure, persisted)?,

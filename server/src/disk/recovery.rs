@@ -19,6 +19,12 @@ pub(super) struct Opened {
 /// Opens both. Every byte of the log is verified; of the state the files and the checkpoint, its records when they are read.
 pub(super) fn open(directory: &Directory) -> Result<Opened, DiskError> {
     let dir = directory.path();
+    if let Some(name) = directory.missing()? {
+        return Err(DiskError::damaged(dir, format!("GENERATION names {name}, which is missing")));
+    }
+    if let Some(what) = directory.damage() {
+        return Err(DiskError::damaged(dir, what));
+    }
     let rocks = database::open(dir, &directory.state())?;
     let applied = database::checkpoint(dir, &rocks)?.applied;
     let path = directory.log();

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use gometa_codec::snapshot::{self, Chunk, FileKind, Manifest};
 use gometa_store::{Checkpoint, Store, Table, recompute_checkpoint};
 use gometa_zab::{LEVEL, Zxid};
+use tracing::{info, warn};
 
 use super::{
     DiskError, RocksTable, StateWriter,
@@ -90,6 +91,24 @@ impl Snapshots {
         let (log_bytes, stored, flushed) =
             (self.log_bytes.clone(), self.stored.clone(), self.flushed.clone());
         StateWriter::start(database, applied, log_bytes, stored, flushed)
+    }
+
+    /// Reports that a record of the state makes no sense, which ends the process.
+    pub(crate) fn fail_damaged(&self, error: &dyn std::error::Error) {
+        self.failure.fail("read from", &format!("the state is damaged: {error}"));
+    }
+
+    /// Removes what is kept of a damaged log and state, on a thread of its own: the node is complete again.
+    pub fn remove_kept(&self) {
+        let directory = self.directory.clone();
+        let thread = threads::spawn(REMOVE_THREAD, move || match directory.remove_kept() {
+            Ok(removed) if removed.is_empty() => {}
+            Ok(removed) => info!(removed = %removed.join(", "), "node complete again, damaged files removed"),
+            Err(error) => warn!(%error, "damaged files not removed"),
+        });
+        if let Err(error) = thread {
+            warn!(%error, "damaged files not removed");
+        }
     }
 
     /// Reports a failure of storage, which ends the process.
@@ -227,7 +246,10 @@ impl Incoming {
             return Ok(Err(what));
         }
         let Snapshots { directory, failure, .. } = &self.snapshots;
-        let rocks = database::open(dir, &self.path)?;
+        let rocks = match database::open(dir, &self.path) {
+            Err(error @ DiskError::Damaged { .. }) => return Ok(Err(error.to_string())),
+            opened => opened?,
+        };
         let database = Arc::new(Database::new(rocks, failure.clone(), directory.clone()));
         match Store::open(RocksTable::new(database.clone())) {
             Ok(store) => Ok(Ok(Received { zxid: self.manifest.zxid, store, database })),

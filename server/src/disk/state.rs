@@ -269,7 +269,8 @@ impl Shared {
             // Nothing else reports that a flush or a compaction in the background has failed.
             next_check = Instant::now() + ERROR_CHECK_INTERVAL;
             if self.database.background_errors() > 0 {
-                let reason = "RocksDB could not write a table file in the background";
+                let cause = self.database.stopped_by().map_or_else(String::new, |cause| format!(": {cause}"));
+                let reason = format!("RocksDB could not write a table file in the background{cause}");
                 return self.database.failure.fail("write to", &reason);
             }
             if let Some(written) = due {

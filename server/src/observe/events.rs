@@ -326,6 +326,10 @@ pub(crate) fn reason_from_peer(reason: Reason) -> &'static str {
             "this node's id is not that of a member there; check the Peer lists, and if its MessageAddr has changed, set \
              the Id that it had"
         }
+        Reason::NeverFounds => {
+            "its data was damaged and the record of its ensemble is lost, so it founds no other one; it needs a member of \
+             that ensemble, or an empty directory"
+        }
         Reason::NoCommonPoint | Reason::Configuration | Reason::Version | Reason::TooSoon => {
             reason_text(reason)
         }
@@ -349,6 +353,9 @@ fn reason_text(reason: Reason) -> &'static str {
         Reason::Configuration => "its configuration lists other voters",
         Reason::Version => "it uses another version of the protocol",
         Reason::TooSoon => "the previous epoch is too recent",
+        Reason::NeverFounds => {
+            "it belongs to no ensemble, and this node, which has lost the record of its own, founds no other one"
+        }
     }
 }
 

@@ -32,16 +32,18 @@ impl Ready {
         Ready { node, addresses, supervisor, announced: false }
     }
 
-    /// To be called after each step, with the node's role and the one that clients are shown.
-    pub(crate) fn update(&mut self, role: &Role, shown: v1::Role) {
+    /// To be called after each step, with the node's role and the one that clients are shown. Returns whether the node is
+    /// ready for the first time.
+    pub(crate) fn update(&mut self, role: &Role, shown: v1::Role) -> bool {
         if self.announced {
-            return;
+            return false;
         }
         if let Some(line) = self.line(role, shown) {
             self.announced = true;
             output::announce(format!("{line}\n").as_bytes());
             self.supervisor.ready();
         }
+        self.announced
     }
 
     fn line(&self, role: &Role, shown: v1::Role) -> Option<String> {

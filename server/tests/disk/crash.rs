@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use gometa_server::disk::{Disk, DiskError, Hooks};
+use gometa_server::disk::{Disk, Hooks};
 use gometa_sim::contract::Write;
 use gometa_store::{Batch, Space, Table};
 use gometa_zab::{LogEntry, Token, Zxid};
@@ -86,7 +86,7 @@ fn child() {
         }),
         read: Box::new(|_, _| {}),
     };
-    let disk = Disk::open(Path::new(&dir), NODE, hooks).unwrap();
+    let disk = Disk::open(Path::new(&dir), NODE, true, hooks).unwrap();
     let last = disk.recovered.boundaries.last().copied().unwrap_or(Zxid::ZERO);
     base.store(last.counter, Ordering::SeqCst);
     let mut released = disk.recovered.released;
@@ -475,9 +475,8 @@ fn trim(dir: &Path) {
 }
 
 fn assert_lost(dir: &Path, expected: &str) {
-    let error = refusal(dir);
-    assert!(matches!(error, DiskError::Damaged { .. }), "{error}");
-    assert!(error.to_string().contains(expected), "expected {expected:?}: {error}");
+    let damage = quarantine(dir).disk.quarantined.as_ref().unwrap().damage.clone();
+    assert!(damage.contains(expected), "expected {expected:?}: {damage}");
 }
 
 #[test]

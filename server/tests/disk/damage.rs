@@ -1,9 +1,10 @@
-//! Damaged directories are refused with one line, every time, and not repaired by guessing.
+//! A damaged log or state is put into quarantine, a damaged small file is refused with one line. Nothing is repaired by
+//! guessing.
 
 use std::{fs, path::Path, sync::mpsc, thread, time::Duration};
 
 use gometa_log::{Log, Options, OsDirectory, Start};
-use gometa_server::disk::DiskError;
+use gometa_server::disk::{DiskError, Identity};
 use gometa_sim::contract::Write;
 use gometa_store::{Space, Table};
 use gometa_zab::{LEVEL, LogEntry, Zxid};
@@ -50,9 +51,45 @@ fn refused(good: &tempfile::TempDir, expected: &str, spoil: impl FnOnce(&Path)) 
     assert!(entries == segments_content(&path), "the log was changed");
 }
 
+/// Damages log or state in a copy of a valid directory, and expects that it is kept aside because of such damage.
+fn quarantined(good: &tempfile::TempDir, expected: &str, spoil: impl FnOnce(&Path)) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    copy(good.path(), &path);
+    let before = fs::read(path.join("IDENTITY")).unwrap();
+    let boot =
+        number(fs::read_to_string(path.join("BOOT")).unwrap().lines().next().unwrap(), "boot").unwrap();
+    spoil(&path);
+    let stores: Vec<String> = ["log-", "state-"].iter().flat_map(|prefix| named(&path, prefix)).collect();
+    let entries = segments_content(&path);
+    let opened = quarantine(&path);
+    let identity = opened.disk.identity;
+    let quarantine = opened.disk.quarantined.clone().unwrap();
+    assert!(quarantine.damage.contains(expected), "expected {expected:?}: {}", quarantine.damage);
+    let kept: Vec<String> = stores.iter().map(|name| format!("damaged-{name}")).collect();
+    assert_eq!(quarantine.kept, kept);
+    assert_eq!(named(&path, "damaged-"), kept);
+    if entries.is_empty() {
+        assert!(identity.never_founds || !path.join("damaged-log-1").exists());
+    } else {
+        assert!(entries == content_of(&path.join("damaged-log-1")), "the log was changed");
+    }
+    assert_eq!((identity.node, identity.boot), (NODE, boot + 1));
+    assert_ne!(before, fs::read(path.join("IDENTITY")).unwrap());
+    assert!(!path.join("DAMAGED").exists());
+    drop(opened);
+    let opened = Opened::open(&path).unwrap();
+    assert_eq!(opened.disk.quarantined, None);
+    assert_eq!(opened.disk.identity, Identity { boot: boot + 2, ..identity });
+}
+
 /// The names and sizes of the log's files.
 fn segments_content(dir: &Path) -> Vec<(String, u64)> {
-    let Ok(items) = fs::read_dir(dir.join(LOG)) else { return Vec::new() };
+    content_of(&dir.join(LOG))
+}
+
+fn content_of(dir: &Path) -> Vec<(String, u64)> {
+    let Ok(items) = fs::read_dir(dir) else { return Vec::new() };
     let items = items.map(|item| item.unwrap());
     let mut files: Vec<_> =
         items.map(|item| (item.file_name().into_string().unwrap(), item.metadata().unwrap().len())).collect();
@@ -124,10 +161,10 @@ fn small_files_must_exist_and_be_intact() {
         refused(&good, &format!("checksum of {name} is wrong"), |dir| fs::write(dir.join(name), "").unwrap());
     }
     for name in [LOG, STATE] {
-        refused(&good, &format!("GENERATION names {name}, which is missing"), |dir| {
+        quarantined(&good, &format!("GENERATION names {name}, which is missing"), |dir| {
             fs::remove_dir_all(dir.join(name)).unwrap();
         });
-        refused(&good, &format!("GENERATION names {name}, which is missing"), |dir| {
+        quarantined(&good, &format!("GENERATION names {name}, which is missing"), |dir| {
             fs::rename(dir.join(name), dir.join(name.replace('1', "2"))).unwrap();
         });
     }
@@ -136,11 +173,11 @@ fn small_files_must_exist_and_be_intact() {
 #[test]
 fn the_mark_must_be_intact() {
     let good = filled(EARLY);
-    refused(&good, "SYNCED, offset 0: there is no valid mark", |dir| {
+    quarantined(&good, "SYNCED, offset 0: there is no valid mark", |dir| {
         fs::remove_file(dir.join(MARK)).unwrap()
     });
-    refused(&good, "there is no valid mark", |dir| fs::write(dir.join(MARK), "").unwrap());
-    refused(&good, "there is no valid mark", |dir| {
+    quarantined(&good, "there is no valid mark", |dir| fs::write(dir.join(MARK), "").unwrap());
+    quarantined(&good, "there is no valid mark", |dir| {
         flip(&dir.join(MARK), |_| 10);
         flip(&dir.join(MARK), |_| 4_096 + 20);
     });
@@ -154,11 +191,11 @@ fn the_mark_must_be_intact() {
 #[test]
 fn the_state_must_exist_and_be_intact() {
     let good = filled(EARLY);
-    refused(&good, "CURRENT", |dir| fs::remove_file(dir.join(STATE).join("CURRENT")).unwrap());
-    refused(&good, ".sst", |dir| {
+    quarantined(&good, "CURRENT", |dir| fs::remove_file(dir.join(STATE).join("CURRENT")).unwrap());
+    quarantined(&good, ".sst", |dir| {
         state_files(dir, "sst").iter().for_each(|path| fs::remove_file(path).unwrap());
     });
-    refused(&good, "", |dir| {
+    quarantined(&good, "", |dir| {
         for item in fs::read_dir(dir.join(STATE)).unwrap() {
             let path = item.unwrap().path();
             if path.file_name().unwrap().to_string_lossy().starts_with("MANIFEST") {
@@ -166,8 +203,10 @@ fn the_state_must_exist_and_be_intact() {
             }
         }
     });
-    refused(&good, "checkpoint is missing or damaged", |dir| erase(dir, "meta", b"checkpoint"));
-    refused(&good, "checkpoint is missing or damaged", |dir| rewrite(dir, "meta", b"checkpoint", flipped(5)));
+    quarantined(&good, "checkpoint is missing or damaged", |dir| erase(dir, "meta", b"checkpoint"));
+    quarantined(&good, "checkpoint is missing or damaged", |dir| {
+        rewrite(dir, "meta", b"checkpoint", flipped(5))
+    });
 }
 
 /// Blocks of the state are verified when they are read: some at the start, the others later.
@@ -181,13 +220,10 @@ fn a_flipped_bit_in_a_table_file_is_found_before_it_is_used() {
         for part in [0, 1, 2, 3] {
             let dir = crashed(good.path());
             flip(&state_files(dir.path(), "sst")[table], |len| if part == 0 { 10 } else { len * part / 4 });
-            let opened = match Opened::open(dir.path()) {
-                Ok(opened) => opened,
-                Err(error) => {
-                    assert!(matches!(error, DiskError::Damaged { .. }), "{error}");
-                    continue;
-                }
-            };
+            let opened = Opened::open(dir.path()).unwrap();
+            if opened.disk.quarantined.is_some() {
+                continue;
+            }
             // A thread that finds damage waits for the end of the process.
             let reader = opened.disk.table.clone();
             let (sender, receiver) = mpsc::sync_channel(1);
@@ -219,7 +255,12 @@ fn a_flipped_bit_in_a_table_file_is_found_before_it_is_used() {
                     line.starts_with("data directory ") && line.contains(" is damaged: Corruption: "),
                     "{line}"
                 );
-                assert!(line.contains("move it away") && !line.contains('\n'), "{line}");
+                assert!(line.contains("start the node again") && !line.contains('\n'), "{line}");
+                // The next start knows of it, and does not depend on finding it again.
+                let next = quarantine(crashed(dir.path()).path());
+                let damage = &next.disk.quarantined.as_ref().unwrap().damage;
+                assert!(line.contains(damage.as_str()), "{damage}: {line}");
+                assert_eq!(next.disk.recovered.founding, Some(founding_record(true)));
             }
         }
     }
@@ -238,7 +279,7 @@ fn a_flipped_bit_in_a_batch_is_found() {
     for (batch, number) in batches_of(2).iter().zip(1..) {
         let expected = format!("{:016x}, offset {}: batch {number} is missing or damaged", 2, batch.start);
         for at in spots(batch) {
-            refused(&good, &expected, |dir| flip(&segment(dir, 2), |_| at));
+            quarantined(&good, &expected, |dir| flip(&segment(dir, 2), |_| at));
         }
     }
     let newest = batches_of(3);
@@ -249,7 +290,7 @@ fn a_flipped_bit_in_a_batch_is_found() {
     ];
     for (batch, expected) in newest.iter().zip(expected) {
         for at in spots(batch) {
-            refused(&good, &expected, |dir| flip(&segment(dir, 3), |_| at));
+            quarantined(&good, &expected, |dir| flip(&segment(dir, 3), |_| at));
         }
     }
     // The bytes between two batches are not used.
@@ -265,7 +306,7 @@ fn a_flipped_bit_in_a_header_is_found() {
     for number in [2, 3] {
         let header = layout(&segment(good.path(), number)).0;
         for at in [0, 8, 12, 16, 20, 24, 40, 48, 56, 64, 68, 72, 80, 88, 100, header.end - 1] {
-            refused(&good, &format!("{number:016x}, offset 0: the header "), |dir| {
+            quarantined(&good, &format!("{number:016x}, offset 0: the header "), |dir| {
                 flip(&segment(dir, number), |_| at);
             });
         }
@@ -278,7 +319,7 @@ fn a_segment_that_was_cut_is_found() {
     for number in [2, 3] {
         let (header, batches) = layout(&segment(good.path(), number));
         for size in [0, 10, header.end - 1] {
-            refused(&good, "the header ", |dir| cut(&segment(dir, number), size));
+            quarantined(&good, "the header ", |dir| cut(&segment(dir, number), size));
         }
         for (at, batch) in batches.iter().enumerate() {
             let first = if number == 2 { 1 } else { 5 };
@@ -288,7 +329,7 @@ fn a_segment_that_was_cut_is_found() {
                 _ => format!("batch {} is lost: it was synced", first + at),
             };
             for size in [batch.start, batch.start + 16, batch.start + 40, batch.end - 1] {
-                refused(&good, &expected, |dir| cut(&segment(dir, number), size));
+                quarantined(&good, &expected, |dir| cut(&segment(dir, number), size));
             }
         }
     }
@@ -302,9 +343,9 @@ fn a_segment_that_was_cut_is_found() {
 fn a_segment_that_is_missing_is_found() {
     let good = filled(EARLY);
     let remove = |dir: &Path, number| fs::remove_file(segment(dir, number)).unwrap();
-    refused(&good, "0000000000000003, offset 0: the segment before it is missing", |dir| remove(dir, 2));
-    refused(&good, "batch 5 is lost: it was synced", |dir| remove(dir, 3));
-    refused(&good, "there is no segment", |dir| (1..=3).for_each(|number| remove(dir, number)));
+    quarantined(&good, "0000000000000003, offset 0: the segment before it is missing", |dir| remove(dir, 2));
+    quarantined(&good, "batch 5 is lost: it was synced", |dir| remove(dir, 3));
+    quarantined(&good, "there is no segment", |dir| (1..=3).for_each(|number| remove(dir, number)));
     // Nothing was in it.
     let (_dir, mut opened) = accepted(&good, |dir| remove(dir, 1));
     assert_eq!(opened.read(1, 320, usize::MAX).len(), 320);
@@ -312,27 +353,27 @@ fn a_segment_that_is_missing_is_found() {
     let (truncated, mut opened) = founded(5);
     opened.write(truncate(1, 3));
     drop(opened);
-    refused(&truncated, "segment 3 is lost: it was synced", |dir| remove(dir, 3));
+    quarantined(&truncated, "segment 3 is lost: it was synced", |dir| remove(dir, 3));
 }
 
 #[test]
 fn a_segment_in_the_place_of_another_is_found() {
     let good = filled(EARLY);
     let copied = |from: u64, to: u64| move |dir: &Path| replace(&segment(dir, from), &segment(dir, to));
-    refused(&good, "0000000000000003, offset 0: it is segment 2", copied(2, 3));
-    refused(&good, "0000000000000004, offset 0: it is segment 2", copied(2, 4));
-    refused(&good, "0000000000000004, offset 0: it is segment 3", copied(3, 4));
-    refused(&good, "0000000000000002, offset 0: it is segment 3", copied(3, 2));
-    refused(&good, "0000000000000009, offset 0: it is segment 3", |dir| {
+    quarantined(&good, "0000000000000003, offset 0: it is segment 2", copied(2, 3));
+    quarantined(&good, "0000000000000004, offset 0: it is segment 2", copied(2, 4));
+    quarantined(&good, "0000000000000004, offset 0: it is segment 3", copied(3, 4));
+    quarantined(&good, "0000000000000002, offset 0: it is segment 3", copied(3, 2));
+    quarantined(&good, "0000000000000009, offset 0: it is segment 3", |dir| {
         fs::rename(segment(dir, 3), segment(dir, 9)).unwrap();
     });
-    refused(&good, "0000000000000100, offset 0: the header is missing", |dir| {
+    quarantined(&good, "0000000000000100, offset 0: the header is missing", |dir| {
         fs::write(segment(dir, 256), "not a segment").unwrap();
     });
     // Of another directory with the very same writes.
     let other = filled(EARLY);
     for number in [2, 3] {
-        refused(
+        quarantined(
             &good,
             "0000000000000003, offset 0: the header does not continue the segment before",
             |dir| {
@@ -346,14 +387,14 @@ fn a_segment_in_the_place_of_another_is_found() {
 fn a_batch_of_another_log_is_found() {
     let (good, other) = (filled(EARLY), filled(EARLY));
     let batches = layout(&segment(good.path(), 3)).1;
-    refused(&good, "batch 6 is damaged: a later one is at offset", |dir| {
+    quarantined(&good, "batch 6 is damaged: a later one is at offset", |dir| {
         let from = fs::read(segment(other.path(), 3)).unwrap();
         let mut bytes = fs::read(segment(dir, 3)).unwrap();
         bytes[batches[1].clone()].copy_from_slice(&from[batches[1].clone()]);
         fs::write(segment(dir, 3), bytes).unwrap();
     });
     // A batch of the same segment in the place of another.
-    refused(&good, "batch 6 is damaged: a later one is at offset", |dir| {
+    quarantined(&good, "batch 6 is damaged: a later one is at offset", |dir| {
         let mut bytes = fs::read(segment(dir, 3)).unwrap();
         bytes.copy_within(batches[2].clone(), batches[1].start);
         fs::write(segment(dir, 3), bytes).unwrap();
@@ -361,14 +402,14 @@ fn a_batch_of_another_log_is_found() {
 }
 
 #[test]
-fn an_older_copy_of_the_segments_is_refused() {
+fn an_older_copy_of_the_segments_is_damage() {
     let good = filled(EARLY);
     let old = crashed(good.path());
     let mut opened = Opened::open(good.path()).unwrap();
     opened.write(promise(4, 3));
     drop(opened);
     // The log is as long as before; a promise is lost.
-    refused(&good, "is lost: it was synced", |dir| {
+    quarantined(&good, "is lost: it was synced", |dir| {
         for path in segments(dir) {
             fs::remove_file(path).unwrap();
         }
@@ -379,23 +420,23 @@ fn an_older_copy_of_the_segments_is_refused() {
 }
 
 #[test]
-fn a_log_that_ends_below_the_state_is_refused() {
+fn a_log_that_ends_below_the_state_is_damage() {
     let good = filled(EARLY);
     let (short, opened) = founded(100);
     drop(opened);
     // A whole log, with its own mark.
-    refused(&good, "the log ends at (1, 100), and 150 is applied", |dir| {
+    quarantined(&good, "the log ends at (1, 100), and 150 is applied", |dir| {
         replace(&short.path().join(LOG), &dir.join(LOG));
     });
     let empty = tempfile::tempdir().unwrap();
     drop(Opened::open(empty.path()).unwrap());
-    refused(&good, "the log ends at (0, 0), and 150 is applied", |dir| {
+    quarantined(&good, "the log ends at (0, 0), and 150 is applied", |dir| {
         replace(&empty.path().join(LOG), &dir.join(LOG));
     });
 }
 
 #[test]
-fn a_log_that_begins_above_the_state_is_refused() {
+fn a_log_that_begins_above_the_state_is_damage() {
     let good = filled(EARLY);
     // As if a snapshot through (1, 200) had been installed, and its state were not there.
     let logged = |dir: &Path, base: Zxid| {
@@ -412,7 +453,7 @@ fn a_log_that_begins_above_the_state_is_refused() {
         log.append(base.counter, &[entry(3, base.counter + 1)]).unwrap();
         log.commit().unwrap();
     };
-    refused(&good, "the log begins above (1, 200), and only 150 is applied", |dir| {
+    quarantined(&good, "the log begins above (1, 200), and only 150 is applied", |dir| {
         logged(dir, Zxid::new(1, 200));
     });
     let (_dir, mut opened) = accepted(&good, |dir| logged(dir, Zxid::new(1, EARLY)));
@@ -441,7 +482,7 @@ fn an_older_state_is_carried_forward_by_the_log() {
 }
 
 #[test]
-fn an_older_state_below_the_base_of_the_log_is_refused() {
+fn an_older_state_below_the_base_of_the_log_is_damage() {
     let (dir, mut opened) = founded(100);
     opened.write(apply(40));
     drop(opened);
@@ -462,7 +503,7 @@ fn an_older_state_below_the_base_of_the_log_is_refused() {
     assert_eq!(opened.disk.recovered.oldest, Zxid::new(1, 110));
     assert_eq!(opened.last(), Zxid::new(1, 112));
     drop(opened);
-    refused(&dir, "and only 40 is applied", |dir| replace(&old.path().join(STATE), &dir.join(STATE)));
+    quarantined(&dir, "and only 40 is applied", |dir| replace(&old.path().join(STATE), &dir.join(STATE)));
 }
 
 /// What the state has makes the segments below unnecessary.
@@ -506,8 +547,8 @@ fn promises_must_match_the_log() {
         opened.write(promise(accepted, current));
         opened.append(5, 1..=3);
         drop(opened);
-        let line = refusal(dir.path()).to_string();
-        assert!(line.contains(expected), "{line}");
+        let damage = quarantine(dir.path()).disk.quarantined.clone().unwrap().damage;
+        assert!(damage.contains(expected), "{damage}");
     };
     state(5, 6, "current epoch is above the accepted one");
     state(4, 4, "accepted epoch 4 is below the log's end (5, 3)");
@@ -522,8 +563,8 @@ fn a_log_with_entries_needs_a_sealed_ensemble() {
         opened.write(promise(1, 1));
         opened.append(1, 1..=3);
         drop(opened);
-        let line = refusal(dir.path()).to_string();
-        assert!(line.contains("the log ends at (1, 3), and no ensemble is sealed"), "{line}");
+        let damage = quarantine(dir.path()).disk.quarantined.clone().unwrap().damage;
+        assert!(damage.contains("the log ends at (1, 3), and no ensemble is sealed"), "{damage}");
     }
 }
 
@@ -563,7 +604,7 @@ fn newer(dir: &Path, expected: &str) {
 fn a_refused_open_does_not_count_as_a_boot() {
     let dir = filled(EARLY);
     let boot = fs::read(dir.path().join("BOOT")).unwrap();
-    fs::remove_file(segment(dir.path(), 2)).unwrap();
+    flip(&dir.path().join("IDENTITY"), |_| 6);
     refusal(dir.path());
     assert_eq!(fs::read(dir.path().join("BOOT")).unwrap(), boot);
 }

@@ -7,6 +7,7 @@ mod damage;
 mod flush;
 mod full;
 mod machine;
+mod quarantine;
 mod shim;
 mod support;
 

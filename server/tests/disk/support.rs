@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use gometa_server::disk::{Disk, DiskError, Flushed, Hooks};
 use gometa_sim::contract::{Report, Write};
-use gometa_store::{Batch, Checkpoint, Space};
+use gometa_store::{Batch, Checkpoint, Space, Table};
 use gometa_zab::{
     Addresses, EnsembleId, Epoch, Founding, Genesis, HardState, Incarnation, Kind, LogEntry, NodeId, Token,
     Voter, Zxid,
@@ -65,13 +65,19 @@ impl Opened {
     }
 
     pub(crate) fn open_as(dir: &Path, node: NodeId) -> Result<Opened, DiskError> {
-        Opened::open_with(dir, node, |_| {})
+        Opened::open_with(dir, node, true, |_| {})
+    }
+
+    /// Opens a directory of a node whose configuration lists no other one.
+    pub(crate) fn open_alone(dir: &Path) -> Result<Opened, DiskError> {
+        Opened::open_with(dir, NODE, false, |_| {})
     }
 
     /// Opens a directory; `flushed` is called from the disk's thread with each counter that was flushed.
     pub(crate) fn open_with(
         dir: &Path,
         node: NodeId,
+        has_peers: bool,
         on_flushed: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<Opened, DiskError> {
         let callbacks = Arc::new((Mutex::new(Callbacks::default()), Condvar::new()));
@@ -97,7 +103,7 @@ impl Opened {
             failed: Box::new(move |reason| record(&failed, |callbacks| callbacks.failed.push(reason))),
             read: Box::new(move |id, entries| record(&read, |callbacks| callbacks.read.push((id, entries)))),
         };
-        let disk = Disk::open(dir, node, hooks)?;
+        let disk = Disk::open(dir, node, has_peers, hooks)?;
         let released = disk.recovered.released;
         Ok(Opened { disk, callbacks, token: 0, batch: 0, read: 0, released })
     }
@@ -428,4 +434,24 @@ pub(crate) fn refusal(dir: &Path) -> DiskError {
     assert!(!line.contains('\n'), "{line}");
     assert!(line.contains(dir.to_str().unwrap()), "{line}");
     error
+}
+
+/// Opens a directory, which puts its damaged log and state into quarantine.
+pub(crate) fn quarantine(dir: &Path) -> Opened {
+    let opened = Opened::open(dir).unwrap();
+    assert!(opened.disk.quarantined.is_some(), "{} is not damaged", dir.display());
+    let recovered = &opened.disk.recovered;
+    let founding = recovered.founding.clone();
+    assert_eq!(*recovered, gometa_zab::Recovered { founding, ..gometa_zab::Recovered::default() });
+    assert_eq!(opened.disk.identity.never_founds, recovered.founding.is_none());
+    assert_eq!(opened.disk.table.checkpoint(), Checkpoint::default());
+    opened
+}
+
+/// The names in a data directory that begin like this.
+pub(crate) fn named(dir: &Path, prefix: &str) -> Vec<String> {
+    let names = fs::read_dir(dir).unwrap().map(|item| item.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with(prefix)).collect();
+    names.sort();
+    names
 }

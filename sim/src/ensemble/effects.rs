@@ -45,6 +45,7 @@ impl Ensemble {
                     seed: self.machine.wide(),
                     timeouts: Timeouts::from_ms(self.settings.heartbeat_ms, self.settings.election_ms),
                     bounds: self.settings.bounds,
+                    never_founds: false,
                 },
                 session_timeout_ms: self.settings.session_timeout_ms,
                 deadline_default_ms: DEADLINE_DEFAULT_MS,

@@ -183,6 +183,7 @@ impl Node {
                 reconnect: ELECTION / 2,
             },
             bounds: Bounds::default(),
+            never_founds: false,
         }
     }
 

@@ -226,6 +226,7 @@ impl Nodes {
             seed: (index as u128 + 1) * 1_000 + u128::from(machine.disk.boots),
             timeouts: Timeouts::from_ms(100, 1_000),
             bounds: Bounds::default(),
+            never_founds: false,
         };
         let config = gometa_node::Config {
             zab,

@@ -27,6 +27,9 @@ const SECTOR_BYTES: u64 = 512;
 /// The number of places that are tried until damage changes a byte.
 const DAMAGES_MAX: usize = 10_000;
 
+/// What a node logs that has found its log or state damaged at the start.
+pub(super) const QUARANTINED: &str = "data directory damaged, the node comes back without a vote";
+
 impl Cluster {
     /// Waits until a node has exited by itself, and returns its last line; `None` if it continues.
     async fn ends(&self, node: usize) -> Option<String> {
@@ -125,9 +128,10 @@ impl Cluster {
         FaultResult { what, processes: victims.len(), effect, served, outcome: None }
     }
 
-    /// Kills a node, damages one of its files, and starts it again. Either it refuses, and gets back its old files
-    /// (or, with `wipe`, as operators are advised, an empty directory), or it serves, and then
-    /// no data is missing.
+    /// Kills a node, damages one of its files, and starts it again. Either it refuses (a small file), or it comes back without
+    /// a vote, at once or after it has stopped, or it serves as before. No data may be missing if it serves. A node that
+    /// refuses or has no vote gets back its old files, or, with `wipe`, an empty directory if it refuses, as operators are
+    /// advised.
     ///
     /// # Panics
     /// If it serves other data, or exits without a reason.
@@ -151,15 +155,21 @@ impl Cluster {
             }
             if let Some(status) = self.ensemble.process(node).ended() {
                 stopped = Some(self.last_words(node, status, &damage));
+                self.ensemble.kill(node);
+                self.restart(&[node]).await;
             }
         }
+        let quarantined = refused.is_none() && identity(&data) != identity(&before);
         let (outcome, said) = match (&refused, &stopped) {
             (Some(said), _) => ("refused to start", said.as_str()),
             (None, Some(said)) => ("stopped later", said.as_str()),
+            (None, None) if quarantined => ("came back without a vote", ""),
             (None, None) => ("had no effect", ""),
         };
         let mut what = format!("node {node}, {damage}: {outcome} {said}");
-        if refused.is_none() && stopped.is_none() {
+        if quarantined && (wipe || stopped.is_some()) {
+            self.wiped = Some(node);
+        } else if refused.is_none() && stopped.is_none() && !quarantined {
             self.damaged.insert(node);
         } else {
             self.ensemble.kill(node);
@@ -262,6 +272,12 @@ fn zero(path: &Path, at: u64, length: u64) -> io::Result<bool> {
     bytes.fill(0);
     file.write_all_at(&bytes, begin)?;
     Ok(changes)
+}
+
+/// The file with the node's incarnation, which a quarantine replaces.
+fn identity(data: &Path) -> Vec<u8> {
+    let path = data.join("IDENTITY");
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn name(path: &Path) -> String {

@@ -5,7 +5,8 @@
 //!   acknowledged since. No node can detect that; the checks must.
 //! - Dropped syncs of the log: syncs of the write-ahead log and of the mark of its length have no effect, and
 //!   all power is cut. No node can detect that.
-//! - Dropped syncs of all files: mostly the nodes find their directories damaged, and refuse to start.
+//! - Dropped syncs of all files: mostly the nodes find their directories damaged, and come back without
+//!   a vote, or refuse to start.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use gometa_sim::history::{Action, Answer, Operation};
 
 use super::{
     cluster::{Cluster, Outputs},
-    disk_faults::{copy, remove},
+    disk_faults::{QUARANTINED, copy, remove},
     images,
     judge::Evidence,
     tally::{SharedTally, Tally},
@@ -251,7 +252,7 @@ async fn lies(seed: u64, about_all: bool) -> Vec<Case> {
     }
     work(&cluster).await;
     cluster.images().cut_power(&everyone).unwrap_or_else(|error| panic!("the power cut: {error}"));
-    let mut refusals = Vec::new();
+    let mut found_damage = Vec::new();
     for node in &everyone {
         cluster.ensemble.kill(*node);
         assert!(cluster.library().heal_syncs(*node) > 0, "node {node} has synced nothing");
@@ -259,31 +260,38 @@ async fn lies(seed: u64, about_all: bool) -> Vec<Case> {
     }
     everyone.iter().for_each(|node| cluster.spawn(*node));
     // Without a majority no node becomes ready.
-    until("all nodes are ready or a majority refuses", WORK_MAX, || async {
-        let ended = everyone.iter().filter(|node| cluster.ensemble.process(**node).ended().is_some()).count();
+    until("all nodes are ready or a majority has found damage", WORK_MAX, || async {
+        let damaged = |node: usize| {
+            cluster.ensemble.process(node).ended().is_some()
+                || cluster.ensemble.log(node).contains(QUARANTINED)
+        };
+        let damaged = everyone.iter().filter(|node| damaged(**node)).count();
         let ready =
             everyone.iter().filter(|node| cluster.ensemble.process(**node).out().contains("GOMETA READY"));
         let ready = ready.count();
-        if 2 * ended > everyone.len() || ended + ready == everyone.len() {
+        if 2 * damaged > everyone.len() || damaged + ready >= everyone.len() {
             Ok(())
         } else {
-            Err(format!("{ended} have refused, {ready} are ready"))
+            Err(format!("{damaged} have found damage, {ready} are ready"))
         }
     })
     .await;
     for node in &everyone {
         if let Some(status) = cluster.ensemble.process(*node).ended() {
-            refusals.push(cluster.last_words(*node, status, "a power cut on disks that lie"));
+            found_damage.push(cluster.last_words(*node, status, "a power cut on disks that lie"));
+        } else if let Some(line) = cluster.ensemble.log(*node).lines().find(|line| line.contains(QUARANTINED))
+        {
+            found_damage.push(line.to_owned());
         }
     }
-    let found = lost(&mut cluster, &refusals).await;
+    let found = lost(&mut cluster, &found_damage).await;
     vec![Case { name: name.to_owned(), found }]
 }
 
 /// Returns what the nodes have found, or, if all serve, what the checks have found.
-async fn lost(cluster: &mut Cluster, refusals: &[String]) -> Result<String, String> {
-    if let Some(first) = refusals.first() {
-        return Ok(format!("{} nodes refuse to start; the first one: {first}", refusals.len()));
+async fn lost(cluster: &mut Cluster, found_damage: &[String]) -> Result<String, String> {
+    if let Some(first) = found_damage.first() {
+        return Ok(format!("{} nodes have found damage; the first one: {first}", found_damage.len()));
     }
     cluster.whole().await;
     let evidence = cluster.stop().await;

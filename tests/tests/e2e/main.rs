@@ -22,6 +22,7 @@ mod load;
 mod moved;
 mod nonsense;
 mod planted;
+mod quarantined;
 mod refused;
 mod self_check;
 mod serving;

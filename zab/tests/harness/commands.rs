@@ -65,6 +65,9 @@ pub(crate) enum Command {
     Crash(Name),
     /// Removes the data directory of a node that is down.
     Wipe(Name),
+    /// The data directory of a node that is down is damaged, and with it the record of the ensemble: the next start has an
+    /// empty one, and never founds.
+    Quarantine(Name),
     /// Makes a node's writes durable: all, or the oldest `max`; with `unreported` the node does not learn of it.
     Persist {
         #[arg(optional)]
@@ -221,6 +224,10 @@ impl Scripted for Zabs {
             }
             Command::Crash(name) => self.crash(name.0)?,
             Command::Wipe(name) => self.wipe(name.0)?,
+            Command::Quarantine(name) => {
+                self.wipe(name.0)?;
+                self.node(name.0)?.never_founds = true;
+            }
             Command::Persist { names, max, unreported } => {
                 for node in self.all(&names) {
                     self.persist(node, max.unwrap_or(usize::MAX), !unreported);

@@ -22,6 +22,8 @@ pub(crate) struct Node {
     pub(crate) disk: Disk,
     /// `None` while the process is down.
     pub(crate) zab: Option<Zab>,
+    /// Whether its record of the ensemble is lost.
+    pub(crate) never_founds: bool,
     boot: u64,
     /// The table, as the process sees it.
     pub(crate) applied: u64,
@@ -118,6 +120,7 @@ impl Zabs {
                 incarnation: Incarnation(own),
                 disk: Disk { founding: founding.clone(), ..Disk::default() },
                 zab: None,
+                never_founds: false,
                 boot: 0,
                 applied: 0,
                 hard_written: HardState::default(),
@@ -154,6 +157,7 @@ impl Zabs {
             seed: u128::from(id.0 * 1_000 + node.boot),
             timeouts: Timeouts::from_ms(100, 1_000),
             bounds,
+            never_founds: node.never_founds,
         };
         node.zab = Some(Zab::new(config, node.disk.recover(), now));
         self.step(id, Vec::new());
@@ -177,6 +181,7 @@ impl Zabs {
         let incarnation = Incarnation(self.next_incarnation);
         let node = self.node_that_is_down(id)?;
         node.disk = Disk::default();
+        node.never_founds = false;
         node.incarnation = incarnation;
         Ok(())
     }

@@ -453,3 +453,54 @@ fn the_hello_of_a_forming_node_names_its_configuration() {
     assert_eq!(sent(&effects, link), [Message::Hello(own)]);
     assert!(!solo.zab.votes(), "it has no vote before the ensemble is formed");
 }
+
+/// Node `me` of three, after its record of the ensemble was lost.
+fn never_founding(me: u64) -> Solo {
+    Solo::never_founding(me, 3)
+}
+
+#[test]
+fn a_node_that_never_founds_refuses_nodes_without_an_ensemble() {
+    for me in [1, 2] {
+        let mut solo = never_founding(me);
+        let other = 3 - me;
+        let (link, effects) = dialled(&mut solo, other);
+        assert!(refuses(&effects, link, Reason::NeverFounds));
+        let (link, effects) = solo.accept_as(hello(&solo, other));
+        assert!(refuses(&effects, link, Reason::NeverFounds));
+        let (link, effects) = solo.accept_as(hello(&solo, 3));
+        assert!(refuses(&effects, link, Reason::NeverFounds));
+        for _ in 0..50 {
+            assert_eq!(foundings(&solo.after(ELECTION)), []);
+        }
+    }
+    // Not alone either.
+    let mut solo = Solo::never_founding(1, 1);
+    assert_eq!(foundings(&solo.first), []);
+    assert_eq!(foundings(&solo.after(ELECTION)), []);
+}
+
+#[test]
+fn a_node_that_never_founds_prepares_no_genesis() {
+    let mut solo = never_founding(2);
+    let link = solo.accept_as(Hello { ensemble: Some(HOME), ..hello(&solo, 1) }).0;
+    for message in [Message::Prepare(genesis(3)), Message::Seal(HOME)] {
+        assert_eq!(foundings(&solo.receive(link, message)), []);
+    }
+}
+
+#[test]
+fn a_node_that_never_founds_adopts_a_sealed_genesis() {
+    let mut solo = never_founding(2);
+    let link = solo.connected(1);
+    let member = Hello { expected: None, ensemble: Some(HOME), ..hello(&solo, 1) };
+    assert!(!closes(&solo.receive(link, Message::Hello(member)), link));
+    let mut theirs = genesis(3);
+    theirs.voters[1].incarnation = Some(Incarnation(99));
+    let effects = solo.receive(link, Message::Formed(theirs.clone()));
+    assert_eq!(foundings(&effects), [Founding { genesis: theirs, sealed: true }]);
+    let effects = solo.persist();
+    assert!(
+        effects.iter().any(|effect| matches!(effect, Effect::Notice(Notice::Formed { votes: false, .. })))
+    );
+}

@@ -95,6 +95,15 @@ pub(crate) struct Solo {
 
 impl Solo {
     pub(crate) fn new(me: u64, count: u64, disk: Disk, bounds: Bounds) -> Solo {
+        Solo::start(me, count, disk, bounds, false)
+    }
+
+    /// A node that has lost the record of its ensemble.
+    pub(crate) fn never_founding(me: u64, count: u64) -> Solo {
+        Solo::start(me, count, Disk::default(), Bounds::default(), true)
+    }
+
+    fn start(me: u64, count: u64, disk: Disk, bounds: Bounds, never_founds: bool) -> Solo {
         let config = Config {
             node: NodeId(me),
             incarnation: Incarnation(u128::from(me)),
@@ -104,6 +113,7 @@ impl Solo {
             seed: 5,
             timeouts: Timeouts::from_ms(100, 1_000),
             bounds,
+            never_founds,
         };
         let now = Ticks(77 * MS);
         let zab = Zab::new(config, disk.recover(), now);

@@ -43,8 +43,11 @@ impl Stores {
         directory: &mut Directory,
         flushed: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<(Stores, State), Violation> {
-        let opened = Opened::open_with(dir, NODE, flushed)
+        let opened = Opened::open_with(dir, NODE, true, flushed)
             .map_err(|error: DiskError| Violation::new(Invariant::Opens, error.to_string()))?;
+        if let Some(quarantined) = &opened.disk.quarantined {
+            return Err(Violation::new(Invariant::Opens, quarantined.damage.clone()));
+        }
         let identity = opened.disk.identity;
         let opening = Opening {
             incarnation: identity.incarnation,
