@@ -15,7 +15,7 @@ use std::{
 };
 
 use gometa_client::{Client, NodeStatus, Role};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, prlimit};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -306,13 +306,11 @@ impl Ensemble {
         self.spawn_with(node, Command::new(program("gometa-server")));
     }
 
-    /// Starts a node whose files are limited to `blocks` blocks of 512 bytes: as on a full disk, a write beyond the limit
-    /// fails. Does not wait for the node.
-    pub fn spawn_with_short_files(&mut self, node: usize, blocks: u64) {
-        let mut command = Command::new("sh");
-        let server = program("gometa-server");
-        command.arg("-c").arg(format!("ulimit -f {blocks}; exec \"$0\" \"$@\"")).arg(server);
-        self.spawn_with(node, command);
+    /// Limits the files of a running node: as on a full disk, a write beyond this size fails.
+    pub fn limit_files(&self, node: usize, bytes: u64) {
+        let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+        let set = prlimit(Some(self.process(node).pid()), Resource::Fsize, limit);
+        set.unwrap_or_else(|error| panic!("the limit of node {node}: {error}"));
     }
 
     /// Starts a node by the given command, to which the server's arguments are added. Does not wait for it.

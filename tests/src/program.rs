@@ -88,6 +88,11 @@ impl Process {
         self.id
     }
 
+    /// Returns its id, for system calls.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&lock(&self.child))
+    }
+
     /// Returns the standard output so far.
     pub fn out(&self) -> String {
         read(&self.out)
@@ -112,7 +117,7 @@ impl Process {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let sent = kill_process(Pid::from_child(&lock(&self.child)), signal);
+        let sent = kill_process(self.pid(), signal);
         sent.unwrap_or_else(|error| panic!("process {} got no {signal:?}: {error}", self.id()));
     }
 

@@ -57,9 +57,9 @@ async fn an_ensemble_whose_outputs_are_blocked_outlives_its_leader_and_ends_when
 async fn a_failure_ends_a_node_whose_outputs_are_blocked() {
     let mut ensemble = Ensemble::prepare(1);
     ensemble.block_outputs();
-    // 2 MiB: more than a node writes until it is ready, less than the writes that follow.
-    ensemble.spawn_with_short_files(0, 4_096);
+    ensemble.spawn(0);
     ensemble.ready(0).await;
+    ensemble.limit_files(0, 64 << 10);
     let client = ensemble.client_of(0, Duration::from_secs(1));
     let value = "x".repeat(64 << 10);
     until("the node's files are full", PATIENCE, || async {

@@ -70,15 +70,13 @@ async fn a_node_of_another_ensemble_is_refused_and_has_no_effect() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_disk_refuses_a_write_ends_with_the_cause_and_comes_back_whole() {
-    /// 2 MiB: more than a node writes until it is ready, less than the writes that follow.
-    const BLOCKS: u64 = 4_096;
     let mut random = random::of_this_run("short files");
     let mut ensemble = Ensemble::start(3).await;
     let client = ensemble.client(TIMEOUT);
     let victim = random.below(3) as usize;
     ensemble.kill(victim);
-    ensemble.spawn_with_short_files(victim, BLOCKS);
-    ensemble.ready(victim).await;
+    ensemble.restart(victim).await;
+    ensemble.limit_files(victim, 64 << 10);
     let mut acknowledged = 0;
     while ensemble.process(victim).ended().is_none() {
         client.set(format!("k/{acknowledged}"), vec![b'v'; 16 << 10]).await.unwrap();
