@@ -106,7 +106,7 @@ cargo-mutants: prepare ## Mutates zab/ and runs its tests (an hour or two; needs
 	CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=false cargo mutants -p gometa-zab --output target
 
 mutants: prepare ## Runs the simulator with each planted fault, which it must detect
-	@python3 scripts/suite.py mutants
+	@python3 scripts/suite.py log-mutants mutants
 
 e2e: prepare ## Tests real processes
 	@python3 scripts/suite.py e2e

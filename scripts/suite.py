@@ -94,6 +94,11 @@ def stages(values, target):
             ["cargo", "test", "--locked", "--release", "-p", "gometa-sim", "--test", "planted"],
             env=instrumented, needs="sim-build", tests=True,
         ),
+        "log-mutants": Stage(
+            "planted faults of the log are detected by its tests",
+            ["cargo", "test", "--locked", "--release", "-p", "gometa-log", "--test", "durability"],
+            env=instrumented, needs="sim-build", tests=True,
+        ),
         "scope": Stage(
             "every state of a small ensemble, up to 1,500,000",
             [plain_simulator, "--exhaustive", "--states", "1500000"], needs="build",

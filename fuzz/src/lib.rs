@@ -20,6 +20,7 @@
 mod client;
 mod codec;
 mod configuration;
+mod log;
 mod node;
 mod protocol;
 mod store;
@@ -27,6 +28,7 @@ mod store;
 pub use client::server_frame;
 pub use codec::{datagram, peer_frame, record};
 pub use configuration::configuration;
+pub use log::segments;
 pub use node::{client_frame, relay};
 pub use protocol::{protocol, reached};
 pub use store::{command, store};
@@ -35,7 +37,7 @@ pub use store::{command, store};
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its corpus.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("client_frame", client_frame),
     ("command", command),
     ("configuration", configuration),
@@ -44,6 +46,7 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("protocol", protocol),
     ("record", record),
     ("relay", relay),
+    ("segments", segments),
     ("server_frame", server_frame),
     ("store", store),
 ];

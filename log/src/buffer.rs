@@ -49,10 +49,6 @@ impl Buffer {
         &mut self.bytes
     }
 
-    pub(crate) fn extend(&mut self, bytes: &[u8]) {
-        self.grow(bytes.len()).extend_from_slice(bytes);
-    }
-
     pub(crate) fn extend_zeroes(&mut self, more: usize) {
         let bytes = self.grow(more);
         bytes.resize(bytes.len() + more, 0);
@@ -74,7 +70,7 @@ mod tests {
         let mut expected = Vec::new();
         for n in 0..2_000_u32 {
             let bytes = n.to_be_bytes().repeat((n % 7) as usize);
-            buffer.extend(&bytes);
+            buffer.grow(bytes.len()).extend_from_slice(&bytes);
             expected.extend(&bytes);
             if n % 97 == 0 {
                 buffer.pad(512);

@@ -29,13 +29,18 @@ impl Ends {
         self.ends.last().copied().unwrap_or(self.base)
     }
 
+    /// The zxid at this counter, from the base to the last entry.
+    pub(crate) fn at(&self, counter: u64) -> Option<Zxid> {
+        if counter <= self.base.counter {
+            return (counter == self.base.counter).then_some(self.base);
+        }
+        let run = self.ends.partition_point(|end| end.counter < counter);
+        self.ends.get(run).map(|end| Zxid { epoch: end.epoch, counter })
+    }
+
     /// Whether the log contains this zxid, or has it as its base.
     pub(crate) fn contains(&self, zxid: Zxid) -> bool {
-        if zxid == self.base {
-            return true;
-        }
-        let at = self.ends.partition_point(|end| end.counter < zxid.counter);
-        zxid.counter > self.base.counter && self.ends.get(at).is_some_and(|end| end.epoch == zxid.epoch)
+        self.at(zxid.counter) == Some(zxid)
     }
 
     /// Whether an entry may be directly after the last one.

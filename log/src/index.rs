@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
+use gometa_marks::planted;
+
 /// A segment's file. Readers hold it while they read; it is overwritten only when nobody else holds it.
 #[derive(Debug)]
 pub(crate) struct Handle<F> {
@@ -109,7 +111,9 @@ impl<F> Index<F> {
     pub(crate) fn compact(&mut self, base: u64) -> Vec<Segment<F>> {
         self.base = base;
         let mut removed = Vec::new();
-        while self.segments.get(1).is_some_and(|next| next.named <= base) {
+        // The header of the next segment names the end of the one before, or less.
+        let named = |next: &Segment<F>| planted!(next.named <= base, deletes_segments_above_base => next.named <= base + 3);
+        while self.segments.get(1).is_some_and(named) {
             removed.extend(self.segments.pop_front());
         }
         removed

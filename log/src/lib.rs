@@ -56,6 +56,7 @@ mod ends;
 mod error;
 mod file;
 mod index;
+mod inspect;
 mod layout;
 mod log;
 mod maintenance;
@@ -66,14 +67,17 @@ mod os;
 mod reader;
 mod salvage;
 mod scan;
+mod walk;
 
 pub use crate::{
     error::{Damage, OpenError, ReadError, WriteError},
     file::{ALIGNMENT, BLOCK_MIN, Directory, File, Usage},
+    inspect::Inspection,
     log::{Log, Options, Start, Status},
     maintenance::Maintenance,
     open::Recovered,
     os::{OsDirectory, OsFile},
     reader::Reader,
     salvage::founding,
+    walk::SegmentSummary,
 };

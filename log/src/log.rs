@@ -2,18 +2,20 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use gometa_codec::storage;
+use gometa_marks::planted;
 use gometa_zab::{Founding, HardState, LogEntry, Zxid};
 
 use crate::{
     buffer::Buffer,
     ends::Ends,
     error::{OpenError, WriteError},
-    file::{ALIGNMENT, BLOCK_MIN, Directory, File},
+    file::{ALIGNMENT, Directory, File},
     index::{Handle, Index, Segment},
     layout::{
-        Chain, ENTRY, FOUNDING, HARD_STATE, HEAD, Head, Header, RECORD, State, segment_name, segment_number,
+        Chain, ENTRY, FOUNDING, HARD_STATE, HEAD, HEADER_MAX, Head, Header, RECORD, State, segment_name,
+        segment_number,
     },
     maintenance::{Maintenance, Spares},
     mark::{Mark, MarkFile},
@@ -73,7 +75,7 @@ pub struct Status {
 /// Writes are staged ([`append`](Log::append), [`hard_state`](Log::hard_state), [`founding`](Log::founding)), and one
 /// [`commit`](Log::commit) makes all of them durable with one write and one sync.
 ///
-/// Every error but `Invalid` is final: what is durable is known only after the log was opened again.
+/// Every error is final, and the log refuses everything afterwards: what is durable is known only after it was opened again.
 pub struct Log<D: Directory> {
     directory: D,
     options: Options,
@@ -107,6 +109,8 @@ pub(crate) struct Current<F> {
 pub(crate) struct Staged {
     /// Room for its head, then its records.
     pub(crate) buffer: Buffer,
+    /// The length without padding, once it has some.
+    sealed: Option<usize>,
     /// The offset of each entry's record in the batch.
     pub(crate) offsets: Vec<u32>,
     pub(crate) released: u64,
@@ -118,7 +122,7 @@ impl Staged {
     pub(crate) fn new(released: u64) -> Staged {
         let mut buffer = Buffer::with_capacity(BUFFER_BYTES);
         buffer.extend_zeroes(HEAD);
-        Staged { buffer, offsets: Vec::new(), released, hard_state: None, founding: None }
+        Staged { buffer, sealed: None, offsets: Vec::new(), released, hard_state: None, founding: None }
     }
 
     fn is_empty(&self) -> bool {
@@ -132,7 +136,17 @@ impl Staged {
         out.put_slice(record);
     }
 
+    /// Completes the batch for a segment with this salt and block; returns its checksum. It can be sealed again.
+    fn seal(&mut self, salt: u128, previous: Chain, block: usize) -> u32 {
+        let length = *self.sealed.get_or_insert(self.buffer.len());
+        self.buffer.truncate(length);
+        let checksum = Head::seal(self.buffer.contents_mut(), salt, previous, self.released);
+        self.buffer.pad(block);
+        checksum
+    }
+
     fn clear(&mut self) {
+        self.sealed = None;
         if self.buffer.capacity() > 4 * BUFFER_BYTES {
             self.buffer = Buffer::with_capacity(BUFFER_BYTES);
             self.buffer.extend_zeroes(HEAD);
@@ -383,7 +397,10 @@ impl<D: Directory> Log<D> {
     fn write_batch(&mut self) -> Result<(), WriteError> {
         let length = self.staged.buffer.len() as u64;
         match &self.current {
-            Some(current) if current.position + length.next_multiple_of(ALIGNMENT as u64) <= current.size => {
+            Some(current)
+                if current.position + length.next_multiple_of(current.handle.file.block() as u64)
+                    <= current.size =>
+            {
                 self.write_into_current()?;
             }
             _ => self.begin()?,
@@ -393,14 +410,18 @@ impl<D: Directory> Log<D> {
 
     fn write_into_current(&mut self) -> Result<(), WriteError> {
         let current = self.current.as_mut().expect("the caller has looked");
-        let checksum =
-            Head::seal(self.staged.buffer.contents_mut(), current.salt, self.chain, self.staged.released);
-        self.staged.buffer.pad(current.handle.file.block());
-        let (name, offset) = (segment_name(current.handle.number), current.position);
+        planted!(raises_mark_before_sync => {
+            let mark = Mark { batch: self.chain.number + 1, segment: current.handle.number };
+            self.mark.raise(mark).map_err(WriteError::io("write", String::new()))?;
+        });
         let file = &current.handle.file;
-        let written = file.write_at(offset, self.staged.buffer.contents());
-        written.map_err(WriteError::io("write", self.directory.describe(&name)))?;
-        file.sync_data().map_err(WriteError::io("sync", self.directory.describe(&name)))?;
+        let checksum = self.staged.seal(current.salt, self.chain, file.block());
+        let failed =
+            |action| WriteError::io(action, self.directory.describe(&segment_name(current.handle.number)));
+        let offset = current.position;
+        file.write_at(offset, self.staged.buffer.contents()).map_err(failed("write"))?;
+        let synced = planted!(file.sync_data(), commits_without_sync => Ok(()));
+        synced.map_err(failed("sync"))?;
         current.position += self.staged.buffer.len() as u64;
         if current.position > current.size / 2 {
             self.spares.want();
@@ -411,11 +432,13 @@ impl<D: Directory> Log<D> {
 
     /// Begins a segment with the staged batch, if there is one. Durable when this returns.
     pub(crate) fn begin(&mut self) -> Result<(), WriteError> {
+        let (spare, file) = self.spares.take()?;
+        let block = file.block();
         let number = self.current.as_ref().map_or(0, |current| current.handle.number) + 1;
         let salt = self.options.salt.wrapping_add(number.into());
         let with_batch = !self.staged.is_empty();
-        let mut header = Header {
-            block: BLOCK_MIN,
+        let header = Header {
+            block,
             salt,
             number,
             before: self.current.as_ref().map_or(0, |current| current.position),
@@ -424,38 +447,31 @@ impl<D: Directory> Log<D> {
             end: self.durable,
             state: self.state.clone(),
         };
-        let mut encoded = BytesMut::new();
-        let needed = header.encode(&mut encoded).next_multiple_of(ALIGNMENT)
-            + if with_batch { self.staged.buffer.len().next_multiple_of(ALIGNMENT) } else { 0 };
-        let (spare, file) = self.spares.take(needed as u64)?;
-        header.block = file.block();
-        let mut out = Buffer::with_capacity(encoded.len());
-        encoded.clear();
-        header.encode(&mut encoded);
-        out.extend(&encoded);
-        out.pad(header.block);
+        let mut first = Buffer::with_capacity(ALIGNMENT);
+        header.encode(first.grow(HEADER_MAX));
+        first.pad(block);
+        let offset = first.len() as u64;
+        let batch = if with_batch { self.staged.buffer.len().next_multiple_of(block) as u64 } else { 0 };
+        self.spares.reserve(spare, &file, offset + batch)?;
+
+        let checksum = if with_batch { self.staged.seal(salt, self.chain, block) } else { 0 };
         let failed = |action| WriteError::io(action, self.directory.describe(spare));
-        file.write_at(0, out.contents()).map_err(failed("write"))?;
-        let (mut position, mut checksum) = (out.len() as u64, 0);
+        file.write_at(0, first.contents()).map_err(failed("write"))?;
         if with_batch {
-            checksum = Head::seal(self.staged.buffer.contents_mut(), salt, self.chain, self.staged.released);
-            self.staged.buffer.pad(header.block);
-            file.write_at(position, self.staged.buffer.contents()).map_err(failed("write"))?;
+            file.write_at(offset, self.staged.buffer.contents()).map_err(failed("write"))?;
         }
-        file.sync_data().map_err(failed("sync"))?;
-        let name = segment_name(number);
-        self.directory.rename(spare, &name).map_err(failed("rename"))?;
+        let synced = planted!(file.sync_data(), renames_segment_before_sync => Ok(()));
+        synced.map_err(failed("sync"))?;
+        self.directory.rename(spare, &segment_name(number)).map_err(failed("rename"))?;
         self.spares.taken(spare);
-        let directory = || self.directory.describe(&name);
-        self.directory.sync().map_err(WriteError::io("sync the directory of", directory()))?;
-        let size = file.size().map_err(WriteError::io("look at", directory()))?;
+        let failed = |action| WriteError::io(action, self.directory.describe(&segment_name(number)));
+        let synced = planted!(self.directory.sync(), begins_without_directory_sync => Ok(()));
+        synced.map_err(failed("sync the directory of"))?;
+
+        let size = file.size().map_err(failed("look at"))?;
         let handle = Handle::new(number, file, size);
         self.index.write().segments.push_back(Segment::new(handle.clone(), self.durable.counter));
-        let offset = position;
-        if with_batch {
-            position += self.staged.buffer.len() as u64;
-        }
-        self.current = Some(Current { handle, salt, position, size });
+        self.current = Some(Current { handle, salt, position: offset + batch, size });
         if with_batch {
             self.finish_batch(offset, checksum);
         }
@@ -465,8 +481,8 @@ impl<D: Directory> Log<D> {
     /// The staged batch is durable at this offset.
     fn finish_batch(&mut self, offset: u64, checksum: u32) {
         let offset = u32::try_from(offset).expect("segments are smaller than 4 GiB");
-        let end =
-            offset + u32::try_from(self.staged.buffer.len()).expect("batches are smaller than segments");
+        let length = self.staged.sealed.unwrap_or_default();
+        let end = offset + u32::try_from(length).expect("batches are smaller than segments");
         self.chain = Chain { number: self.chain.number + 1, checksum };
         self.durable = self.ends.last();
         self.state.released = self.staged.released;

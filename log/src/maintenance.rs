@@ -17,6 +17,8 @@ use std::{
     },
 };
 
+use gometa_marks::planted;
+
 use crate::{
     buffer::Buffer,
     error::WriteError,
@@ -87,24 +89,25 @@ impl<D: Directory> Spares<D> {
         self.failed.load(Ordering::SeqCst)
     }
 
-    /// A file for the next segment, with at least `needed` bytes, and its name. The caller renames it.
-    pub(crate) fn take(&self, needed: u64) -> Result<(&'static str, D::File), WriteError> {
+    /// A file for the next segment, and its name. The caller reserves its space and renames it.
+    pub(crate) fn take(&self) -> Result<(&'static str, D::File), WriteError> {
         let spare = self.lock().spare.clone();
         if let Some(file) = spare {
-            let grown = if needed > self.segment_bytes { file.allocate(needed) } else { Ok(()) };
-            grown.map_err(WriteError::io("allocate", self.directory.describe(SPARE)))?;
             return Ok((SPARE, file));
         }
-        let name = || self.directory.describe(NEXT);
-        let file = self.directory.create(NEXT, Usage::Segment).map_err(WriteError::io("create", name()))?;
-        let allocated = match file.allocate(self.segment_bytes.max(needed)) {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+        let created = self.directory.create(NEXT, Usage::Segment);
+        Ok((NEXT, created.map_err(WriteError::io("create", self.directory.describe(NEXT)))?))
+    }
+
+    /// Reserves the space of a file that was taken: a whole segment, but at least what is needed.
+    pub(crate) fn reserve(&self, name: &str, file: &D::File, needed: u64) -> Result<(), WriteError> {
+        let reserved = match file.allocate(self.segment_bytes.max(needed)) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull && name == NEXT => {
                 file.set_size(0).and_then(|()| file.allocate(needed))
             }
             result => result,
         };
-        allocated.map_err(WriteError::io("allocate", name()))?;
-        Ok((NEXT, file))
+        reserved.map_err(WriteError::io("allocate", self.directory.describe(name)))
     }
 
     /// A file that was taken has its new name.
@@ -175,18 +178,18 @@ impl<D: Directory> Maintenance<D> {
         if make { self.make_spare() } else { Ok(()) }
     }
 
-    fn delete(&self, retired: Arc<Handle<D::File>>, has_spare: bool) -> Result<(), WriteError> {
+    fn delete(&self, mut retired: Arc<Handle<D::File>>, has_spare: bool) -> Result<(), WriteError> {
         let Spares { directory, segment_bytes, .. } = &*self.spares;
         let name = segment_name(retired.number);
         let complete = retired.size.load(Ordering::Relaxed) == *segment_bytes;
         // Nobody can begin to read it: the index does not have it any more.
-        let unread = if has_spare || !complete { None } else { Arc::into_inner(retired) };
-        let Some(handle) = unread else {
+        let unread = Arc::get_mut(&mut retired).is_some();
+        if has_spare || !complete || planted!(!unread, recycles_while_read => false) {
             return directory.remove(&name).map_err(WriteError::io("remove", directory.describe(&name)));
-        };
+        }
         directory.rename(&name, SPARE).map_err(WriteError::io("rename", directory.describe(&name)))?;
         directory.sync().map_err(WriteError::io("sync the directory of", directory.describe(&name)))?;
-        self.spares.lock().spare = Some(handle.file);
+        self.spares.lock().spare = Some(retired.file.clone());
         Ok(())
     }
 

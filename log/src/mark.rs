@@ -20,6 +20,8 @@ use crate::file::{Directory, File, Usage};
 
 /// The name of the file.
 pub(crate) const NAME: &str = "SYNCED";
+/// The damage of a file without a mark.
+pub(crate) const NONE: &str = "there is no valid mark";
 const SLOT_DISTANCE: u64 = 4_096;
 const SLOT_SIZE: usize = 28;
 

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::{MARKER, MUTANTS, PROBES};
+use crate::{LOG_MUTANTS, MARKER, MUTANTS, PROBES};
 
 /// `active` if there is no active mutant.
 const NONE: usize = usize::MAX;
@@ -10,7 +10,7 @@ const NONE: usize = usize::MAX;
 struct Marks {
     #[expect(dead_code, reason = "tests search the executable for these bytes")]
     marker: [u8; 32],
-    /// Index of the active mutant in [`MUTANTS`], or [`NONE`].
+    /// Index of the active mutant in [`MUTANTS`], then [`LOG_MUTANTS`], or [`NONE`].
     active: AtomicUsize,
     /// The number of hits of each probe, in the order of [`PROBES`].
     hits: [AtomicU64; PROBES.len()],
@@ -38,7 +38,7 @@ pub const fn probe(name: &str) -> usize {
     panic!("the probe is missing in marks/src/names.rs")
 }
 
-/// The index of a mutant in [`MUTANTS`].
+/// The index of a mutant in [`MUTANTS`], then [`LOG_MUTANTS`].
 ///
 /// # Panics
 /// If it is missing; in `planted!` that is a compile error.
@@ -47,6 +47,13 @@ pub const fn mutant(name: &str) -> usize {
     while index < MUTANTS.len() {
         if equal(MUTANTS[index], name) {
             return index;
+        }
+        index += 1;
+    }
+    index = 0;
+    while index < LOG_MUTANTS.len() {
+        if equal(LOG_MUTANTS[index], name) {
+            return MUTANTS.len() + index;
         }
         index += 1;
     }

@@ -7,7 +7,7 @@
 //! their own) contains them. In all other builds `probe!` expands to nothing and `planted!` to the correct code. This
 //! is a `cfg` and not a cargo feature because feature unification would enable the simulator's feature in the server.
 //!
-//! [`PROBES`] and [`MUTANTS`] list all names. In the instrumented build a name that is not listed is a compile error;
+//! [`PROBES`], [`MUTANTS`] and [`LOG_MUTANTS`] list all names. In the instrumented build a name that is not listed is a compile error;
 //! a test finds names that no code uses.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -19,7 +19,7 @@ mod instrumented;
 
 #[cfg(gometa_instrumented)]
 pub use instrumented::{activate, hit, hits, is_active, mutant, probe};
-pub use names::{MUTANTS, PROBES};
+pub use names::{LOG_MUTANTS, MUTANTS, PROBES};
 
 /// A byte sequence that only instrumented executables contain. A test searches the released executables for it.
 pub const MARKER: [u8; 32] = *b"this program has gometa's marks!";

@@ -76,6 +76,23 @@ pub const MUTANTS: &[&str] = &[
     "writes_epoch_before_history",
 ];
 
+/// The names of the mutants of `log`, which the tests of that crate detect (`log/tests/planted.rs`).
+pub const LOG_MUTANTS: &[&str] = &[
+    "accepts_base_above_state",
+    "begins_without_directory_sync",
+    "commits_without_sync",
+    "deletes_segments_above_base",
+    "does_not_repeat_last_batch",
+    "ignores_later_batches",
+    "ignores_lost_first_batch",
+    "ignores_mark",
+    "ignores_truncation_in_header",
+    "raises_mark_before_sync",
+    "recycles_while_read",
+    "renames_segment_before_sync",
+    "shortens_last_segment_early",
+];
+
 /// The name of each probe, and the event that it counts.
 pub const PROBES: &[(&str, &str)] = &[
     ("apply.read-from-log", "the next entry to apply is no longer in memory and is read from the log"),
@@ -259,10 +276,10 @@ mod tests {
     #[test]
     fn every_name_is_in_the_code_and_every_probe_once() {
         let mut code = String::new();
-        for member in ["zab", "store", "node"] {
+        for member in ["zab", "store", "node", "log"] {
             collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(member).join("src"), &mut code);
         }
-        for name in MUTANTS {
+        for name in MUTANTS.iter().chain(LOG_MUTANTS) {
             let in_code = |before| code.contains(&std::format!("{before}{name}=>"));
             assert!(in_code(",") || in_code("planted!("), "{name} is not in the code");
         }
@@ -270,6 +287,7 @@ mod tests {
             assert_eq!(code.matches(&std::format!("probe!(\"{name}\"")).count(), 1, "{name}");
         }
         assert_eq!(code.matches("probe!(\"").count(), PROBES.len(), "a probe is missing in the table");
-        assert!(MUTANTS.is_sorted() && PROBES.is_sorted(), "the tables are in alphabetical order");
+        let sorted = MUTANTS.is_sorted() && LOG_MUTANTS.is_sorted() && PROBES.is_sorted();
+        assert!(sorted, "the tables are in alphabetical order");
     }
 }

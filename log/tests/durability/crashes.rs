@@ -12,15 +12,15 @@ fn run(seed: u64, block: usize) {
     }
 }
 
-#[test]
-fn what_was_reported_survives_any_crash() {
+#[cfg_attr(not(gometa_instrumented), test)]
+pub(crate) fn what_was_reported_survives_any_crash() {
     for seed in 0..seeds(300) {
         run(seed, if seed % 2 == 0 { 512 } else { 4_096 });
     }
 }
 
-#[test]
-fn every_step_of_an_operation_may_be_the_last() {
+#[cfg_attr(not(gometa_instrumented), test)]
+pub(crate) fn every_step_of_an_operation_may_be_the_last() {
     for kind in [Kind::Append, Kind::Truncate, Kind::Compact, Kind::Roll, Kind::HardState] {
         for seed in 0..seeds(20) {
             for step in 0.. {

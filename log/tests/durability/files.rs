@@ -20,8 +20,8 @@ fn options(salt: u128) -> Options {
     Options { segment_bytes: 1 << 20, salt }
 }
 
-#[test]
-fn a_log_survives_restarts_and_deletion() {
+#[cfg_attr(not(gometa_instrumented), test)]
+pub(crate) fn a_log_survives_restarts_and_deletion() {
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("log-1");
     let directory = OsDirectory::create(&path).unwrap();
@@ -79,8 +79,8 @@ fn a_log_survives_restarts_and_deletion() {
     assert_eq!(log.last(), Zxid::new(4, next));
 }
 
-#[test]
-fn the_part_of_the_log_within_a_bound_in_bytes_is_known() {
+#[cfg_attr(not(gometa_instrumented), test)]
+pub(crate) fn the_part_of_the_log_within_a_bound_in_bytes_is_known() {
     let parent = tempfile::tempdir().unwrap();
     let directory = OsDirectory::create(&parent.path().join("log-1")).unwrap();
     let mut log = Log::create(directory, options(1), start()).unwrap();

@@ -1,5 +1,7 @@
 //! A model of the log, and runs of random operations against it.
 
+use std::rc::Rc;
+
 use gometa_log::{
     Log, Maintenance, OpenError, Options, Recovered, Start, WriteError,
     medium::{Fault, Medium},
@@ -58,8 +60,9 @@ pub(crate) fn hard_state(accepted: u64, current: u64) -> HardState {
 /// What a log contains.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Model {
-    /// All entries since the beginning, deleted ones too: entry n has counter n + 1.
-    pub(crate) entries: Vec<LogEntry>,
+    /// All entries since the beginning, deleted ones too: entry n has counter n + 1. There may be more than `end`.
+    entries: Rc<Vec<LogEntry>>,
+    end: u64,
     pub(crate) hard_state: HardState,
     pub(crate) founding: Option<Founding>,
     /// The counter released with the last batch.
@@ -67,8 +70,8 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    fn end(&self) -> u64 {
-        self.entries.len() as u64
+    fn entries(&self) -> &[LogEntry] {
+        &self.entries[..self.end as usize]
     }
 
     fn zxid(&self, counter: u64) -> Zxid {
@@ -77,7 +80,7 @@ impl Model {
 
     fn boundaries(&self, base: u64) -> Vec<Zxid> {
         let mut ends: Vec<Zxid> = Vec::new();
-        for entry in &self.entries[base as usize..] {
+        for entry in &self.entries()[base as usize..] {
             match ends.last_mut() {
                 Some(end) if end.epoch == entry.zxid.epoch => *end = entry.zxid,
                 _ => ends.push(entry.zxid),
@@ -120,8 +123,13 @@ pub(crate) const SEGMENT: u64 = 16_384;
 impl Run {
     pub(crate) fn new(seed: u64, block: usize) -> Run {
         let medium = Medium::new(block, seed);
-        let model =
-            Model { entries: Vec::new(), hard_state: HardState::default(), founding: None, released: 0 };
+        let model = Model {
+            entries: Rc::default(),
+            end: 0,
+            hard_state: HardState::default(),
+            founding: None,
+            released: 0,
+        };
         let start = Start {
             base: Zxid::ZERO,
             hard_state: model.hard_state,
@@ -229,8 +237,10 @@ impl Run {
     }
 
     fn settle(&mut self, model: Model) {
-        self.model = model;
         self.possible.clear();
+        self.model = model;
+        let end = self.model.end as usize;
+        Rc::make_mut(&mut self.model.entries).truncate(end);
     }
 
     fn payload(&mut self) -> Vec<u8> {
@@ -248,16 +258,20 @@ impl Run {
             self.epoch += 1;
         }
         let mut next = self.model.clone();
-        next.released += self.random.below(self.model.end() - self.model.released + 1);
-        let before = next.end();
-        for _ in 0..=self.random.below(8) {
-            let payload = self.payload();
-            let counter = next.end() + 1;
-            next.entries.push(entry(self.epoch, counter, payload));
+        next.released += self.random.below(self.model.end - self.model.released + 1);
+        let before = next.end;
+        let entries: Vec<LogEntry> = (before + 1..=before + 1 + self.random.below(8))
+            .map(|counter| entry(self.epoch, counter, self.payload()))
+            .collect();
+        // Also what the model does not reach yet.
+        next.entries = Rc::default();
+        Rc::make_mut(&mut self.model.entries).extend(entries.iter().cloned());
+        next.entries = self.model.entries.clone();
+        for _ in &entries {
             // A long append is split: each part may be durable.
+            next.end += 1;
             self.possible.push(next.clone());
         }
-        let entries = next.entries[before as usize..].to_vec();
         let released = next.released;
         self.log().append(released, &entries)?;
         self.log().commit()?;
@@ -266,10 +280,10 @@ impl Run {
     }
 
     fn truncate(&mut self) -> Result<(), WriteError> {
-        let (released, end) = (self.model.released, self.model.end());
+        let (released, end) = (self.model.released, self.model.end);
         let to = released + self.random.below(end - released + 1);
         let mut next = self.model.clone();
-        next.entries.truncate(to as usize);
+        next.end = to;
         self.possible.push(next.clone());
         let zxid = next.zxid(to);
         self.log().truncate(released, zxid)?;
@@ -311,7 +325,7 @@ impl Run {
                     break;
                 }
                 Err(OpenError::Io { .. }) => {}
-                Err(error) => panic!("seed {}: {error}\n{:?}", self.seed, self.model.end()),
+                Err(error) => panic!("seed {}: {error}\n{:?}", self.seed, self.model.end),
             }
         }
         self.medium.fail_at(u64::MAX >> 1, Fault::Stop);
@@ -326,10 +340,11 @@ impl Run {
         assert_eq!(entries.len() as u64, last.counter - base, "seed {}", self.seed);
         let candidates = self.possible.iter().chain([&self.model]);
         let matching = candidates.filter(|model| {
-            model.end() == last.counter
+            model.end == last.counter
+                && model.end >= base
                 && model.zxid(base) == recovered.base
                 && model.boundaries(base) == recovered.boundaries
-                && model.entries[base as usize..] == entries
+                && model.entries()[base as usize..] == entries
                 && model.hard_state == recovered.hard_state
                 && model.founding == recovered.founding
                 && model.released.max(self.applied) == recovered.released
@@ -338,8 +353,8 @@ impl Run {
             panic!(
                 "seed {}: recovered {recovered:?}, expected end {} or one of {:?}",
                 self.seed,
-                self.model.end(),
-                self.possible.iter().map(Model::end).collect::<Vec<_>>()
+                self.model.end,
+                self.possible.iter().map(|model| model.end).collect::<Vec<_>>()
             );
         };
         assert_eq!(&recovered.configuration[..], b"configuration");
