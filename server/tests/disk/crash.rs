@@ -19,7 +19,7 @@ use gometa_store::{Batch, Space, Table};
 use gometa_zab::{LogEntry, Token, Zxid};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-use super::{shim, support::*};
+use super::{machine::say, shim, support::*};
 
 const CHILD_DIR: &str = "GOMETA_TEST_DISK_DIR";
 const CHILD_WORK: &str = "GOMETA_TEST_DISK_WORK";
@@ -27,7 +27,7 @@ const CHILD_WORK: &str = "GOMETA_TEST_DISK_WORK";
 const IN_FLIGHT: u64 = 64;
 /// The number of batches of a child in flight.
 const BATCHES_IN_FLIGHT: u64 = 16;
-/// The number of batches that fill the column family of sessions once.
+/// The number of batches that fill the column family of sessions once, but not the memory.
 const SOME_SESSIONS: u64 = 30;
 /// The status of a child whose disk has failed.
 const FAILED: i32 = 3;
@@ -106,7 +106,7 @@ fn child() {
     println!("flushed {applied}");
     for step in 1_u64.. {
         let counter = last.counter + step;
-        disk.log.submit(Token(step * 2), append_of(written(counter, work == "large")), released);
+        disk.log.submit(Token(step * 2), append_of(written(counter, &work)), released);
         let persisted = wait(&|progress| progress.token + IN_FLIGHT >= step * 2);
         // Only durable entries are applied.
         let durable = last.counter + persisted / 2;
@@ -118,6 +118,8 @@ fn child() {
             wait(&|progress| progress.stored + BATCHES_IN_FLIGHT >= batches);
         }
         if work == "some sessions" && batches == SOME_SESSIONS {
+            wait(&|progress| progress.stored == batches);
+            fs::write(env::var_os(shim::FAIL_WHEN).unwrap(), "").unwrap();
             loop {
                 std::thread::park();
             }
@@ -160,9 +162,9 @@ fn bulk(applied: u64, bytes: usize) -> Vec<u8> {
 }
 
 /// An entry; a segment of the log has room for about a thousand large ones.
-fn written(counter: u64, large: bool) -> LogEntry {
+fn written(counter: u64, work: &str) -> LogEntry {
     let mut entry = entry(1, counter);
-    if large {
+    if ["large", "entries"].contains(&work) {
         let mut payload = entry.payload.to_vec();
         payload.resize(60_000, counter as u8);
         entry.payload = payload.into();
@@ -200,7 +202,7 @@ fn check_work(dir: &Path, work: &str) -> Found {
     let mut next = 1;
     while next <= last.counter {
         for entry in opened.read(next, last.counter, 1 << 20) {
-            assert!(entry == written(next, work == "large"), "entry {next} has changed");
+            assert!(entry == written(next, work), "entry {next} has changed");
             next += 1;
         }
     }
@@ -348,7 +350,7 @@ fn a_kill_after_a_truncation_does_not_bring_the_tail_back() {
 }
 
 /// Runs a child until its disk fails; returns the last acknowledged counter, the last flushed one, and the message.
-fn run_to_failure(
+pub(crate) fn run_to_failure(
     dir: &Path,
     work: &str,
     through: Option<&str>,
@@ -370,7 +372,7 @@ fn run_to_failure(
     (acked, flushed, failed)
 }
 
-fn assert_kept(dir: &Path, work: &str, acked: u64, flushed: u64) {
+pub(crate) fn assert_kept(dir: &Path, work: &str, acked: u64, flushed: u64) {
     let found = check_work(dir, work);
     assert!(found.last >= acked && found.applied >= flushed, "{found:?}, {acked}, {flushed}");
 }
@@ -403,7 +405,7 @@ fn a_table_file_that_is_too_large_ends_the_writing_and_loses_nothing() {
 
 /// The library whose operations fail, or `None` where it cannot be built.
 fn shim(dir: &Path) -> Option<PathBuf> {
-    shim::build(dir).map_err(|reason| println!("\n    SKIPPED, no library to preload: {reason}")).ok()
+    shim::build(dir).map_err(|reason| say(&format!("SKIPPED, no library to preload: {reason}"))).ok()
 }
 
 /// An operation fails once; nothing is tried again.
@@ -412,9 +414,12 @@ fn fail_once(work: &str, variable: &str, what: &str) -> String {
     let Some(library) = shim(tools.path()) else { return String::new() };
     let dir = tempfile::tempdir().unwrap();
     drop(Opened::open(dir.path()).unwrap());
-    let environment = [("LD_PRELOAD", library.as_os_str()), (variable, OsStr::new(what))];
+    let signal = tools.path().join("signal");
+    let mut environment = vec![("LD_PRELOAD", library.as_os_str()), (variable, OsStr::new(what))];
+    if work == "some sessions" {
+        environment.push((shim::FAIL_WHEN, signal.as_os_str()));
+    }
     let (acked, flushed, failed) = run_to_failure(dir.path(), work, None, &environment);
-    println!("{work}, {variable} {what}: {failed}");
     assert_kept(dir.path(), work, acked, flushed);
     failed
 }
@@ -442,7 +447,7 @@ fn a_failed_flush_in_the_background_ends_the_process() {
         // The next write may receive the error.
         let failed = fail_once("sessions", shim::FAIL_WRITE, &format!("{} {error} 1", shim::TABLES));
         assert!(failed.is_empty() || failed.contains("/state-1/"), "{failed}");
-        // There is no next write.
+        // There is no next write: it fails when all batches are stored.
         let failed = fail_once("some sessions", shim::FAIL_WRITE, &format!("{} {error} 1", shim::TABLES));
         let expected = "RocksDB could not write a table file in the background";
         assert!(failed.is_empty() || failed.contains(expected), "{failed}");

@@ -1,23 +1,21 @@
 //! A full disk ends the process with one line, and loses nothing.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     path::Path,
 };
 
 use gometa_server::disk::DiskError;
-use gometa_sim::contract::Write;
-use gometa_store::Space;
-use gometa_zab::Token;
 use rustix::fs::{FallocateFlags, fallocate};
 
 use super::{
+    crash::{assert_kept, run_to_failure},
     machine::{self, Machine, say, say_skipped},
     support::*,
 };
 
 /// Takes all free space but about this many bytes.
-fn fill(path: &Path, rest: u64) -> File {
+fn fill(path: &Path, rest: u64) {
     let file = OpenOptions::new().create_new(true).write(true).open(path).unwrap();
     let (mut size, mut step) = (0, 64 << 20);
     while step >= 4_096 {
@@ -28,87 +26,39 @@ fn fill(path: &Path, rest: u64) -> File {
         }
     }
     file.set_len(size.saturating_sub(rest)).unwrap();
-    file
 }
 
-/// An entry of half a megabyte.
-fn large(counter: u64) -> Write {
-    let mut entry = entry(1, counter);
-    entry.payload = vec![counter as u8; 512 << 10].into();
-    Write::Log(gometa_zab::Write::Append(vec![entry]))
-}
-
-/// Writes until the disk fails; returns the message.
-fn write_until_full(opened: &mut Opened, mut write: impl FnMut(&mut Opened, u64)) -> String {
-    for counter in 1.. {
-        if !opened.failed().is_empty() {
-            break;
-        }
-        write(opened, counter);
-    }
-    let line = opened.failure();
-    assert!(line.contains("cannot write to data directory") && !line.contains('\n'), "{line}");
-    assert!(line.contains("No space left on device") && line.ends_with(": free some space"), "{line}");
-    line
-}
-
-/// Opens the directory while the disk is full: it opens, or says what to do.
-fn open_full(dir: &Path) {
+/// Opens the directory while the disk is full: it opens, or says what to do. Returns what it says.
+fn open_full(dir: &Path) -> String {
+    let mut line = "(it opens)".to_owned();
     if let Err(error) = Opened::open(dir) {
-        let line = error.to_string();
-        println!("\nrefused {line}");
+        line = error.to_string();
         assert!(!matches!(error, DiskError::Damaged { .. } | DiskError::Lost { .. }), "{line}");
         assert!(line.ends_with(": free some space") && !line.contains('\n'), "{line}");
     }
+    line
 }
 
-fn full_log(machine: &Machine) {
-    let (dir, filler) = (machine.mounted.join("log"), machine.mounted.join("filler"));
-    let mut opened = Opened::open(&dir).unwrap();
-    opened.found();
-    fill(&filler, 8 << 20);
-    let line = write_until_full(&mut opened, |opened, counter| {
-        opened.submit(large(counter));
-        opened.wait("a report", |callbacks| {
-            callbacks.persisted.last() == Some(&Token(counter + 2)) || !callbacks.failed.is_empty()
-        });
-    });
-    println!("\nfailed {line}");
-    let acked = opened.persisted() - 2;
-    drop(opened);
-    open_full(&dir);
+/// A process writes until the disk is full. Returns what it says, and what the next one says.
+fn run_until_full(machine: &Machine, work: &str) -> [String; 2] {
+    let (dir, filler) = (machine.mounted.join("data"), machine.mounted.join("filler"));
+    drop(Opened::open(&dir).unwrap());
+    // A segment has 16 MiB, the memtables have 32.
+    fill(&filler, 24 << 20);
+    let (acked, flushed, line) = run_to_failure(&dir, work, None, &[]);
+    assert!(line.contains("No space left on device") && line.ends_with(": free some space"), "{line}");
+    let refused = open_full(&dir);
     fs::remove_file(filler).unwrap();
+    assert!(acked > 10, "{acked}");
+    assert_kept(&dir, work, acked, flushed);
     let mut opened = Opened::open(&dir).unwrap();
-    assert!(opened.last().counter >= acked && acked > 10, "{acked}");
+    let applied = opened.disk.recovered.applied + 1;
     opened.append(1, [opened.last().counter + 1]);
+    opened.write(apply(applied));
     drop(opened);
+    assert_eq!(Opened::open(&dir).unwrap().disk.recovered.applied, applied);
     fs::remove_dir_all(dir).unwrap();
-}
-
-fn full_state(machine: &Machine) {
-    let (dir, filler) = (machine.mounted.join("state"), machine.mounted.join("filler"));
-    let mut opened = Opened::open(&dir).unwrap();
-    opened.found();
-    opened.append(1, 1..=1_000);
-    fill(&filler, 8 << 20);
-    let line = write_until_full(&mut opened, |opened, counter| {
-        let mut batch = batch(counter);
-        let noise = (0..1 << 20).map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 13) as u8 ^ counter as u8);
-        batch.writes.push((Space::Data, format!("large {counter}").into(), Some(noise.collect())));
-        opened.submit(Write::Table(batch));
-        opened.wait("a report", |callbacks| callbacks.stored == counter || !callbacks.failed.is_empty());
-    });
-    println!("\nfailed {line}");
-    let flushed = opened.flushed();
-    drop(opened);
-    open_full(&dir);
-    fs::remove_file(filler).unwrap();
-    let mut opened = Opened::open(&dir).unwrap();
-    let recovered = opened.disk.recovered.clone();
-    assert!(recovered.applied >= flushed && opened.last().counter == 1_000, "{recovered:?}");
-    opened.write(apply(recovered.applied + 1));
-    drop(opened);
-    assert_eq!(Opened::open(&dir).unwrap().disk.recovered.applied, recovered.applied + 1);
+    [line, refused]
 }
 
 /// Not a test: the process with its own mount namespace.
@@ -116,15 +66,21 @@ fn full_state(machine: &Machine) {
 #[ignore = "run by the other tests"]
 fn child() {
     let Some(machine) = Machine::of_child() else { return };
-    full_log(&machine);
-    full_state(&machine);
+    let machine = match machine {
+        Ok(machine) => machine,
+        Err(reason) => return println!("\nunable {reason}"),
+    };
+    for work in ["entries", "tables"] {
+        for line in run_until_full(&machine, work) {
+            println!("\nsaid {line}");
+        }
+    }
 }
 
 #[test]
 fn a_full_disk_ends_the_process_and_loses_nothing() {
     let lines = machine::in_own_mounts("full::child", &[]);
     let Ok(lines) = lines.map_err(say_skipped) else { return };
-    for line in lines.iter().filter(|line| line.starts_with("failed ") || line.starts_with("refused ")) {
-        say(line);
-    }
+    let said = lines.iter().filter_map(|line| line.strip_prefix("said "));
+    assert_eq!(said.inspect(|line| say(line)).count(), 4);
 }

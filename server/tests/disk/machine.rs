@@ -43,11 +43,11 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// The machine of a child of [`in_own_mounts`]; `None` in any other process, and where there can be none.
-    pub(crate) fn of_child() -> Option<Machine> {
+    /// The machine of a child of [`in_own_mounts`]; `None` in any other process. The child prints the error behind the word
+    /// "unable".
+    pub(crate) fn of_child() -> Option<Result<Machine, String>> {
         let dir = env::var_os(CHILD_DIR)?;
-        let machine = Machine::new(Path::new(&dir));
-        machine.map_err(|reason| println!("\nunable {}", reason.replace('\n', " "))).ok()
+        Some(Machine::new(Path::new(&dir)).map_err(|reason| reason.replace('\n', " ")))
     }
 
     fn new(dir: &Path) -> Result<Machine, String> {

@@ -1,5 +1,5 @@
 //! The data directory through its public interface: durability, errors, crashes.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "all of this is tests")]
+#![expect(clippy::unwrap_used, reason = "all of this is tests")]
 
 mod contract;
 mod crash;

@@ -13,6 +13,9 @@ pub(crate) const FAIL_WRITE: &str = "GOMETA_TEST_FAIL_WRITE";
 /// "FILES ERRNO N": the sync number N of these files fails, once.
 pub(crate) const FAIL_SYNC: &str = "GOMETA_TEST_FAIL_SYNC";
 
+/// The operation that fails waits until this file exists.
+pub(crate) const FAIL_WHEN: &str = "GOMETA_TEST_FAIL_WHEN";
+
 /// The segments of the log, also those that are being made.
 pub(crate) const SEGMENTS: &str = "segments";
 /// RocksDB's table files.
@@ -45,6 +48,8 @@ static int fails(int file, const char *variable, atomic_int *seen) {
     const char *value = getenv(variable);
     if (value == NULL || sscanf(value, "%31s %d %d", files, &error, &number) != 3) return 0;
     if (!is_in(file, files) || atomic_fetch_add(seen, 1) + 1 != number) return 0;
+    const char *signal = getenv("GOMETA_TEST_FAIL_WHEN");
+    while (signal != NULL && access(signal, F_OK) != 0) usleep(1000);
     errno = error;
     return 1;
 }

@@ -197,11 +197,6 @@ impl Opened {
         }
     }
 
-    /// The last token that was reported; 0 if there is none.
-    pub(crate) fn persisted(&self) -> u64 {
-        self.callbacks.0.lock().unwrap().persisted.last().map_or(0, |token| token.0)
-    }
-
     /// Waits for a failure.
     pub(crate) fn failure(&self) -> String {
         self.wait("the failure", |callbacks| !callbacks.failed.is_empty());
