@@ -1,12 +1,17 @@
 //! What nodes send each other, and what they read from their disks.
 
+use std::collections::HashSet;
+
 use bytes::{Buf, Bytes, BytesMut};
 use gometa_codec::{
     DecodeError,
     limits::{DATAGRAM_MAX, PEER_FRAME_MAX},
-    message, storage, vote,
+    message,
+    snapshot::{self, FileKind, Frame},
+    storage, vote,
 };
-use gometa_proto::frame;
+use gometa_proto::{frame, v1};
+use prost::Message as _;
 
 /// Bytes as an envelope carries them: version 1, the right checksum, the bytes.
 fn sealed(context: &[u8], body: &[u8]) -> Bytes {
@@ -47,6 +52,32 @@ pub fn peer_frame(data: &[u8]) {
             frame::decode_frame(&mut encoded, PEER_FRAME_MAX).expect("within the limit").expect("whole");
         assert!(encoded.is_empty());
         assert_eq!(message::decode(again), Ok(message));
+    }
+}
+
+/// A frame of the transfer of a snapshot: the bytes as they are, and as the data of a chunk whose checksum is right.
+///
+/// What is let through can be encoded again, and decodes to the same. A manifest that is let through has one list of
+/// tables, and each of its files once.
+pub fn snapshot_frame(data: &[u8]) {
+    let chunk = v1::SnapshotChunk {
+        id: 1,
+        file: 0,
+        offset: 0,
+        crc: crc32c::crc32c(data),
+        data: Bytes::copy_from_slice(data),
+    };
+    let chunk = v1::SnapshotFrame { body: Some(v1::snapshot_frame::Body::Chunk(chunk)) };
+    for bytes in [Bytes::copy_from_slice(data), chunk.encode_to_vec().into()] {
+        let Ok(frame) = snapshot::decode(bytes) else { continue };
+        if let Frame::Manifest(manifest) = &frame {
+            let lists = manifest.files.iter().filter(|file| file.kind == FileKind::Manifest);
+            assert_eq!(lists.count(), 1);
+            let numbers: HashSet<u64> = manifest.files.iter().map(|file| file.number).collect();
+            assert_eq!(numbers.len(), manifest.files.len());
+            assert!(manifest.bytes() > 0);
+        }
+        assert_eq!(snapshot::decode(snapshot::encode(&frame)), Ok(frame));
     }
 }
 

@@ -26,7 +26,7 @@ mod protocol;
 mod store;
 
 pub use client::server_frame;
-pub use codec::{datagram, peer_frame, record};
+pub use codec::{datagram, peer_frame, record, snapshot_frame};
 pub use configuration::configuration;
 pub use log::segments;
 pub use node::{client_frame, relay};
@@ -37,7 +37,7 @@ pub use store::{command, store};
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its corpus.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("client_frame", client_frame),
     ("command", command),
     ("configuration", configuration),
@@ -48,5 +48,6 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("relay", relay),
     ("segments", segments),
     ("server_frame", server_frame),
+    ("snapshot_frame", snapshot_frame),
     ("store", store),
 ];
