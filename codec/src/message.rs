@@ -6,7 +6,7 @@ use gometa_proto::{
     frame::{self, TooLarge},
     v1::{self, peer_frame::Body},
 };
-use gometa_zab::{EnsembleId, Epoch, Hello, LogEntry, Message, Reason, Zxid};
+use gometa_zab::{DiskSpace, EnsembleId, Epoch, Hello, LogEntry, Message, Reason, Zxid};
 
 use crate::{
     DecodeError,
@@ -93,9 +93,11 @@ fn body(message: &Message) -> Body {
         Message::Heartbeat { epoch, id, commit } => {
             Body::Heartbeat(v1::Heartbeat { epoch: epoch.0, id: *id, commit: *commit })
         }
-        Message::HeartbeatAck { epoch, id } => {
-            Body::HeartbeatAck(v1::HeartbeatAck { epoch: epoch.0, id: *id })
-        }
+        Message::HeartbeatAck { epoch, id, space } => Body::HeartbeatAck(v1::HeartbeatAck {
+            epoch: epoch.0,
+            id: *id,
+            space: space_message(*space).into(),
+        }),
         Message::Alive { write_latency } => Body::Alive(v1::Alive { storage_us: *write_latency }),
         Message::Snapshot(part) => Body::Snapshot(part.clone()),
         Message::Relay(payload) => Body::Relay(payload.clone()),
@@ -158,6 +160,7 @@ fn message(body: Body) -> Result<Message, DecodeError> {
         },
         Body::HeartbeatAck(body) => Message::HeartbeatAck {
             epoch: fields::leadership(body.epoch)?,
+            space: space(body.space)?,
             id: fields::number(body.id, "heartbeat's id")?,
         },
         Body::Alive(body) => {
@@ -284,6 +287,25 @@ fn epoch_and_zxid(body: v1::ZxidMessage, field: &'static str) -> Result<(Epoch, 
 
 fn epoch_and_commit(body: v1::CommitMessage) -> Result<(Epoch, u64), DecodeError> {
     Ok((fields::leadership(body.epoch)?, fields::number(body.commit, "commit index")?))
+}
+
+fn space_message(space: DiskSpace) -> v1::heartbeat_ack::DiskSpace {
+    use v1::heartbeat_ack::DiskSpace as Wire;
+    match space {
+        DiskSpace::Ample => Wire::Ample,
+        DiskSpace::Low => Wire::Low,
+        DiskSpace::Critical => Wire::Critical,
+    }
+}
+
+fn space(space: i32) -> Result<DiskSpace, DecodeError> {
+    use v1::heartbeat_ack::DiskSpace as Wire;
+    match Wire::try_from(space) {
+        Ok(Wire::Ample) => Ok(DiskSpace::Ample),
+        Ok(Wire::Low) => Ok(DiskSpace::Low),
+        Ok(Wire::Critical) => Ok(DiskSpace::Critical),
+        Err(_) => Err(invalid("disk space", "is unknown")),
+    }
 }
 
 fn reason_message(reason: Reason) -> v1::refuse::Reason {

@@ -149,6 +149,7 @@ pub fn relay(data: &[u8]) {
                     id: number() % 64,
                     rejected,
                     kind,
+                    ..Default::default()
                 }));
             }
             5 => push(node_message::Body::Contacts(v1::Contacts { sessions: (0..count).collect() })),

@@ -9,8 +9,8 @@ use gometa_testkit::{
     one_node::{self, Action, HOME, ME, OneNode, Request, TOP, genesis, voters},
 };
 use gometa_zab::{
-    Addresses, Candidate, EnsembleId, Epoch, Genesis, Hello, Incarnation, Kind, LEVEL, LogEntry, Message,
-    NodeId, Reason, Round, Vote, VoteState, Zxid,
+    Addresses, Candidate, DiskSpace, EnsembleId, Epoch, Genesis, Hello, Incarnation, Kind, LEVEL, LogEntry,
+    Message, NodeId, Reason, Round, Vote, VoteState, Zxid,
 };
 
 /// The maximum number of actions in one run.
@@ -104,8 +104,9 @@ fn action(u: &mut Unstructured<'_>, calm: bool) -> Result<Option<Action>> {
 }
 
 fn storage(u: &mut Unstructured<'_>) -> Result<Action> {
-    Ok(match u.int_in_range(0..=4_u8)? {
+    Ok(match u.int_in_range(0..=5_u8)? {
         0 => Action::Request(request(u)?),
+        5 => Action::DiskSpace(disk_space(u)?),
         1 => Action::Compact { keep: u.int_in_range(0..=3)?, forced: u.arbitrary()? },
         2 => Action::SnapshotBegun { link: u.int_in_range(0..=3)? },
         _ => {
@@ -147,6 +148,10 @@ fn number(u: &mut Unstructured<'_>) -> Result<u64> {
 
 fn epoch(u: &mut Unstructured<'_>) -> Result<Epoch> {
     number(u).map(Epoch)
+}
+
+fn disk_space(u: &mut Unstructured<'_>) -> Result<DiskSpace> {
+    Ok(*u.choose(&[DiskSpace::Ample, DiskSpace::Low, DiskSpace::Critical])?)
 }
 
 fn zxid(u: &mut Unstructured<'_>) -> Result<Zxid> {
@@ -297,7 +302,7 @@ fn message(u: &mut Unstructured<'_>) -> Result<Message> {
         18 => Message::Ack { epoch: epoch(u)?, last: zxid(u)? },
         19 => Message::Commit { epoch: epoch(u)?, commit: number(u)? },
         20 => Message::Heartbeat { epoch: epoch(u)?, id: number(u)?, commit: number(u)? },
-        21 => Message::HeartbeatAck { epoch: epoch(u)?, id: number(u)? },
+        21 => Message::HeartbeatAck { epoch: epoch(u)?, id: number(u)?, space: disk_space(u)? },
         22 if u.ratio(7, 8)? => Message::Relay(Bytes::from_static(b"relayed")),
         22 => Message::Duplicate(hello(u)?.addresses),
         23 => Message::Alive { write_latency: number(u)? },

@@ -125,5 +125,10 @@ pub(crate) fn decode(payload: Bytes) -> Option<Body> {
 
 /// The message that some commands of a Forward were not proposed.
 pub(crate) fn rejection(forward: u64, rejected: Vec<u32>, kind: ErrorKind) -> Bytes {
-    encode(Body::ForwardRejected(v1::ForwardRejected { id: forward, rejected, kind: kind.number() }))
+    encode(Body::ForwardRejected(v1::ForwardRejected {
+        id: forward,
+        rejected,
+        kind: kind.number(),
+        ..Default::default()
+    }))
 }

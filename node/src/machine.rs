@@ -17,6 +17,7 @@ mod leader;
 mod reads;
 mod requests;
 mod sessions;
+mod space;
 mod storage;
 
 /// A node: the protocol, the store, and the requests that wait for them.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gometa_proto::v1::{self, Member, NodeStatus, PeerStatus, View};
 use gometa_store::{Store, Table};
-use gometa_zab::{NodeId, Role, Voter, Zab};
+use gometa_zab::{DiskSpace, NodeId, Role, Voter, Zab};
 
 use crate::{announced::Announced, config::Config};
 
@@ -40,6 +40,14 @@ impl Sources<'_> {
             false => member(&self.announced.latest(voter)),
         };
         self.zab.configuration().voters().iter().map(latest).collect()
+    }
+
+    /// The message address that a member has announced last.
+    pub(crate) fn latest_message_address(&self, voter: &Voter) -> String {
+        match voter.node == self.config.zab.node {
+            true => self.config.zab.addresses.message.clone(),
+            false => self.announced.latest(voter).addresses.message,
+        }
     }
 
     fn leads(&self) -> bool {
@@ -95,7 +103,7 @@ impl Sources<'_> {
             state_hash: store.hash().to_be_bytes().to_vec().into(),
             sessions: store.sessions() as u64,
             votes: zab.votes(),
-            detail: with_disk(self.detail(store.applied()), "its own", zab.write_latency_of(own)),
+            detail: with_disk(self.detail(store.applied()), "its own", zab, own),
             version: self.config.version.clone(),
             ensemble: zab.ensemble().map(|ensemble| v1::EnsembleRef {
                 id: ensemble.id.to_be_bytes().to_vec().into(),
@@ -133,7 +141,7 @@ impl Sources<'_> {
                 votes: follower.is_none_or(|follower| follower.votes),
                 connected: follower.is_some() || self.leader() == Some(voter.node),
                 acked_revision: follower.map_or(0, |follower| follower.acked),
-                detail: with_disk(detail, "its", zab.write_latency_of(voter.node)),
+                detail: with_disk(detail, "its", zab, voter.node),
             }
         };
         let own = self.config.zab.node;
@@ -168,11 +176,16 @@ impl Sources<'_> {
     }
 }
 
-/// Adds to a detail how slow a disk is; `storage_us` is 0 for a disk that is not.
-fn with_disk(detail: String, whose: &str, storage_us: u64) -> String {
-    if storage_us == 0 {
-        return detail;
-    }
-    let disk = format!("{whose} disk is slow, {} ms for a write", storage_us / 1_000);
-    if detail.is_empty() { disk } else { format!("{detail}; {disk}") }
+/// Adds to a detail that the disk of a node is slow, or short of space.
+fn with_disk(detail: String, whose: &str, zab: &Zab, node: NodeId) -> String {
+    let latency = zab.write_latency_of(node);
+    let slow = (latency > 0).then(|| format!("{whose} disk is slow, {} ms for a write", latency / 1_000));
+    let space = match zab.disk_space_of(node) {
+        DiskSpace::Ample => None,
+        DiskSpace::Low => Some(format!("{whose} disk is nearly full")),
+        DiskSpace::Critical => Some(format!("{whose} disk is full but for a reserve")),
+    };
+    let parts: Vec<String> =
+        [Some(detail).filter(|detail| !detail.is_empty()), slow, space].into_iter().flatten().collect();
+    parts.join("; ")
 }

@@ -100,7 +100,8 @@ proptest! {
         rejected in prop::collection::vec(any::<u32>(), 0..50),
         sessions in prop::collection::vec(any::<u64>(), 0..50),
     ) {
-        let packed = v1::ForwardRejected { id: 1, rejected: rejected.clone(), kind: 1 }.encode_to_vec();
+        let packed = v1::ForwardRejected { id: 1, rejected: rejected.clone(), kind: 1, ..Default::default() }
+            .encode_to_vec();
         prop_assert_eq!(found::<v1::ForwardRejected>(&packed), rejected.len());
         let packed = v1::Contacts { sessions: sessions.clone() }.encode_to_vec();
         prop_assert_eq!(found::<v1::Contacts>(&packed), sessions.len());

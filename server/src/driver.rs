@@ -16,13 +16,13 @@ use gometa_codec::snapshot::{self, Frame};
 use gometa_node::{ClientId, Effect, Event, Node};
 use gometa_proto::v1;
 use gometa_store::Checkpoint;
-use gometa_zab::{Hello, LinkId, Message, NodeId, Notice, Role, Ticks, Token, Write};
+use gometa_zab::{DiskSpace, Hello, LinkId, Message, NodeId, Notice, Role, Ticks, Token, Write};
 use tokio::runtime::Handle;
 use tracing::{debug, warn};
 
 use crate::{
     client::registry::Clients,
-    disk::{Flushed, LogReader, LogWriter, Received, RocksTable, Snapshots, StateWriter},
+    disk::{Flushed, LogReader, LogWriter, Received, RocksTable, Snapshots, SpaceWatch, StateWriter},
     inbox::{Inbox, Item, Taken},
     net::outbox::{Outbox, Put},
     observe::{counters::Counters, events::EventLog, ready::Ready},
@@ -52,6 +52,8 @@ pub(crate) struct Environment {
     pub(crate) snapshots: Snapshots,
     pub(crate) sender: SnapshotSender,
     pub(crate) receiver: SnapshotReceiver,
+    /// Puts the level of the disk space into the inbox.
+    pub(crate) _space: SpaceWatch,
     pub(crate) votes: VoteSender,
     pub(crate) book: AddressBook,
     pub(crate) peers: Arc<PeerPort>,
@@ -168,6 +170,7 @@ impl Driver {
             }
             Item::Resolved { peer, election } => self.environment.book.set_election(peer, election),
             Item::Storage(storage) => self.node.set_storage(storage),
+            Item::DiskSpace(space) => self.disk_space(space, events),
             Item::SnapshotMade { link, id, checkpoint } => self.begin_transfer(link, id, &checkpoint, events),
             Item::SnapshotReady { link, received } => {
                 let zxid = received.zxid;
@@ -241,7 +244,6 @@ impl Driver {
                 Effect::Connect { peer } => self.connect(peer),
                 Effect::Send { link, message } => self.send(link, message),
                 Effect::Close { link } => self.close(link),
-                // Snapshots are not sent yet: the follower is refused.
                 Effect::Respond { client, response } => self.answers.push((client, response)),
                 Effect::View(view) => self.environment.clients.set_view(view),
                 Effect::Role(role) => {
@@ -295,6 +297,18 @@ impl Driver {
     fn discard_received(&mut self) {
         self.received = None;
         self.environment.receiver.settled(false);
+    }
+
+    /// The disk space of this node has changed, or is still short.
+    fn disk_space(&mut self, space: DiskSpace, events: &mut Vec<Event>) {
+        events.push(Event::Zab(gometa_zab::Event::DiskSpace(space)));
+        if space > DiskSpace::Ample {
+            self.environment.state.reclaim();
+        }
+        if space == DiskSpace::Critical {
+            self.environment.sender.discard();
+            self.environment.receiver.discard();
+        }
     }
 
     /// A snapshot is made for a follower.

@@ -23,7 +23,7 @@ use std::{
 use gometa_node::Event;
 use gometa_proto::v1;
 use gometa_store::Checkpoint;
-use gometa_zab::{LinkId, Message, NodeId, Token};
+use gometa_zab::{DiskSpace, LinkId, Message, NodeId, Token};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, Semaphore};
 
@@ -55,6 +55,8 @@ pub(crate) enum Item {
     SnapshotReady { link: LinkId, received: Box<Received> },
     /// The figures of storage.
     Storage(v1::StorageStatus),
+    /// The level of this node's disk space.
+    DiskSpace(DiskSpace),
     /// A peer's election address was resolved.
     Resolved { peer: NodeId, election: SocketAddr },
 }

@@ -26,7 +26,7 @@ use crate::{
         registry::Clients,
     },
     config::ServerConfig,
-    disk::{Disk, Hooks, Identity, Snapshots},
+    disk::{Disk, Hooks, Identity, Snapshots, SpaceWatch},
     driver::{Driver, Environment},
     identity,
     inbox::{Inbox, Item},
@@ -133,6 +133,7 @@ impl Server {
             log_reader: disk.log_reader,
             sender,
             receiver,
+            _space: watch_space(config, &disk.snapshots, &inbox)?,
             snapshots: disk.snapshots,
             votes,
             peers: peers.clone(),
@@ -293,6 +294,17 @@ fn runtime() -> Result<Runtime, String> {
         .enable_all()
         .build()
         .map_err(system("start threads"))
+}
+
+/// Puts the level of the disk space into the inbox when it changes.
+fn watch_space(
+    config: &ServerConfig,
+    snapshots: &Snapshots,
+    inbox: &Arc<Inbox>,
+) -> Result<SpaceWatch, String> {
+    let inbox = inbox.clone();
+    let report = move |space| inbox.put_answer(Item::DiskSpace(space));
+    snapshots.watch_space(config.disk_reserve_mb, report).map_err(|error| error.to_string())
 }
 
 /// The disk's callbacks, which put its results into the inbox.

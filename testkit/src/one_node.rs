@@ -3,9 +3,9 @@
 
 use bytes::Bytes;
 use gometa_zab::{
-    Addresses, Bounds, Candidate, Config, Effect, EnsembleId, Epoch, Event, Founding, Genesis, HardState,
-    Hello, Incarnation, Kind, LEVEL, LinkId, LogEntry, Message, NodeId, Ticks, Timeouts, Vote, VoteState,
-    Voter, Zab, Zxid,
+    Addresses, Bounds, Candidate, Config, DiskSpace, Effect, EnsembleId, Epoch, Event, Founding, Genesis,
+    HardState, Hello, Incarnation, Kind, LEVEL, LinkId, LogEntry, Message, NodeId, Ticks, Timeouts, Vote,
+    VoteState, Voter, Zab, Zxid,
 };
 
 use crate::disk::Disk;
@@ -58,6 +58,8 @@ pub enum Action {
         variant: u8,
     },
     Vote(Box<Vote>),
+    /// The disk space of the node changes.
+    DiskSpace(DiskSpace),
     /// The log may be compacted, but for the last `keep` applied entries.
     Compact {
         keep: u64,
@@ -381,7 +383,7 @@ impl OneNode {
                 Message::FollowerEpoch { accepted: own.accepted_epoch, config_version: 0 }
             }
             _ if peer_end.peer.is_none() => match variant % 4 {
-                0 | 1 => Message::HeartbeatAck { epoch, id: beat },
+                0 | 1 => Message::HeartbeatAck { epoch, id: beat, space: DiskSpace::Ample },
                 2 => Message::Relay(Bytes::from_static(b"forwarded")),
                 _ => Message::Ack { epoch, last },
             },
@@ -476,6 +478,7 @@ impl OneNode {
                 };
                 self.step(vec![Event::Datagram(vote)]);
             }
+            Action::DiskSpace(space) => self.step(vec![Event::DiskSpace(space)]),
             Action::Compact { keep, forced } => {
                 let through = self.applied.saturating_sub(keep);
                 self.step(vec![Event::MayCompact { through, forced: if forced { through } else { 0 } }]);

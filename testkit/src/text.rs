@@ -1,7 +1,9 @@
 //! The lines of a transcript.
 
 use bytes::Bytes;
-use gometa_zab::{EnsembleId, HardState, LogEntry, Message, NodeId, Notice, Role, Vote, VoteState, Write};
+use gometa_zab::{
+    DiskSpace, EnsembleId, HardState, LogEntry, Message, NodeId, Notice, Role, Vote, VoteState, Write,
+};
 
 /// The subject of a line; a script can hide the lines of some subjects.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -165,7 +167,12 @@ impl Names {
             Message::Commit { commit, .. } => (Broadcast, format!("Commit {commit}")),
             Message::Heartbeat { id, .. } => (Heartbeats, format!("Heartbeat {id}")),
             Message::Alive { .. } => (Heartbeats, "Alive".to_owned()),
-            Message::HeartbeatAck { id, .. } => (Heartbeats, format!("HeartbeatAck {id}")),
+            Message::HeartbeatAck { id, space: DiskSpace::Ample, .. } => {
+                (Heartbeats, format!("HeartbeatAck {id}"))
+            }
+            Message::HeartbeatAck { id, space, .. } => {
+                (Heartbeats, format!("HeartbeatAck {id}, disk space {space:?}"))
+            }
             Message::Snapshot(part) => (Joining, format!("Snapshot {}", String::from_utf8_lossy(part))),
             Message::Relay(payload) => (self.relayed)(payload),
         }
@@ -253,6 +260,13 @@ impl Names {
             }
             Notice::OtherEnsemble { peer, .. } => {
                 (Story, format!("{me} receives a vote of {} for another ensemble", name(*peer)))
+            }
+            Notice::DiskSpace { space: DiskSpace::Ample, .. } => {
+                (Story, format!("{me}: the disks have space again"))
+            }
+            Notice::DiskSpace { space, node } => {
+                let level = if *space == DiskSpace::Low { "low" } else { "critical" };
+                (Story, format!("{me}: disk space is {level} at {}", name(*node)))
             }
             Notice::SlowStorage { node, .. } => {
                 (Links, format!("{me} learns of a slow disk: {}", name(*node)))

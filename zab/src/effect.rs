@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     message::{Addresses, Genesis, LogEntry, Message, Reason, Vote},
+    space::DiskSpace,
     types::{EnsembleId, Epoch, LinkId, NodeId, Round, Token, Zxid},
 };
 
@@ -361,6 +362,13 @@ pub enum Notice {
         node: NodeId,
         /// The write latency, in microseconds.
         write_latency: u64,
+    },
+    /// This leader's disk space, or that of too many voters, restricts what may be proposed, or no longer does.
+    DiskSpace {
+        /// What may be proposed.
+        space: DiskSpace,
+        /// The node whose disk is decisive.
+        node: NodeId,
     },
     /// A voter has another incarnation than the recorded one: it is served like a learner and not counted.
     UnrecordedIncarnation {

@@ -10,6 +10,7 @@ use alloc::collections::BTreeMap;
 use crate::{
     effect::Notice,
     message::{Candidate, Vote, VoteState, Voter},
+    space::DiskSpace,
     state::{Core, Next},
     types::{NodeId, Round, Ticks},
 };
@@ -29,6 +30,8 @@ pub(crate) struct Looking {
     resend_after: u64,
     /// The time since which a quorum votes for `vote`.
     quorum_since: Option<Ticks>,
+    /// The time until which this node votes for others only, because its disk is short of space.
+    stands_from: Option<Ticks>,
 }
 
 impl Looking {
@@ -44,7 +47,12 @@ impl Looking {
             resend_at: core.now,
             resend_after: core.config.timeouts.vote_min,
             quorum_since: None,
+            stands_from: None,
         };
+        if planted!(core.space > DiskSpace::Ample, stands_with_full_disk => false) {
+            probe!("election.does-not-stand");
+            looking.stands_from = Some(core.now.plus(core.config.timeouts.election));
+        }
         looking.restart(core);
         looking.multicast(core);
         looking
@@ -55,21 +63,32 @@ impl Looking {
         core.votes() && !core.is_stalled()
     }
 
+    /// Whether this node may vote for itself. If its disk is short of space, it leaves the leadership to others for one
+    /// election timeout; if none of them is elected, it stands too.
+    fn stands(&self, core: &Core) -> bool {
+        core.space == DiskSpace::Ample || self.stands_from.is_none_or(|from| core.now >= from)
+    }
+
+    /// Whether this node has a vote to cast.
+    fn has_vote(&self, core: &Core) -> bool {
+        Self::campaigns(core) && (self.vote.node != core.me() || self.stands(core))
+    }
+
     fn restart(&mut self, core: &Core) {
         self.tally.clear();
         self.quorum_since = None;
-        if Self::campaigns(core) {
+        if self.has_vote(core) {
             self.tally.insert(core.me(), self.vote.node);
         }
     }
 
-    fn state(core: &Core) -> VoteState {
-        if Self::campaigns(core) { VoteState::Looking } else { VoteState::Seeking }
+    fn state(&self, core: &Core) -> VoteState {
+        if self.has_vote(core) { VoteState::Looking } else { VoteState::Seeking }
     }
 
     fn multicast(&mut self, core: &mut Core) {
         for node in core.other_members() {
-            core.send_vote(node, Self::state(core), self.vote, None);
+            core.send_vote(node, self.state(core), self.vote, None);
         }
         let jitter =
             core.random_below(self.resend_after / planted!(4, resends_votes_with_more_jitter => 1) + 1);
@@ -80,7 +99,7 @@ impl Looking {
     fn vote_for(&mut self, core: &Core, candidate: Candidate) {
         self.vote = candidate;
         self.quorum_since = None;
-        if Self::campaigns(core) {
+        if self.has_vote(core) {
             self.tally.insert(core.me(), candidate.node);
         }
     }
@@ -115,23 +134,36 @@ impl Looking {
         // node's own history is known better here than from a vote for it.
         let own = vote.candidate.node == core.me();
         let candidate = if own { self.initial } else { vote.candidate };
+        let stands = self.stands(core);
+        // A node that does not stand prefers every candidate that it could follow: one with at least its own history.
+        let follows = |candidate: &Candidate| {
+            stands
+                || (candidate.node != core.me()
+                    && (candidate.epoch, candidate.last) >= (self.initial.epoch, self.initial.last))
+        };
         let theirs = Some(candidate).filter(|candidate| !core.ignores_candidate(candidate.node));
+        let theirs = theirs.filter(follows);
         probe!("election.candidate-ignored", theirs.is_none());
         probe!("election.vote-for-self-outdated", own && vote.candidate != self.initial);
         if vote.round > core.round {
             probe!("election.higher-round");
             core.round = self.next_round(core, vote.round);
-            self.vote = theirs.map_or(self.initial, |theirs| theirs.max(self.initial));
+            self.vote = theirs.unwrap_or(self.initial);
+            if stands {
+                self.vote = self.vote.max(self.initial);
+            }
             self.restart(core);
             self.resend_after = core.config.timeouts.vote_min;
             self.multicast(core);
         } else if vote.round < core.round {
             if vote.state == VoteState::Looking {
                 probe!("election.lower-round-answered");
-                core.send_vote(vote.sender, Self::state(core), self.vote, None);
+                core.send_vote(vote.sender, self.state(core), self.vote, None);
             }
             return Next::Stay;
-        } else if let Some(theirs) = theirs.filter(|theirs| *theirs > self.vote) {
+        } else if let Some(theirs) =
+            theirs.filter(|theirs| *theirs > self.vote || (self.vote.node == core.me() && !stands))
+        {
             self.vote_for(core, theirs);
             self.resend_after = core.config.timeouts.vote_min;
             self.multicast(core);
@@ -150,7 +182,7 @@ impl Looking {
 
     /// Ends the round if a quorum votes for one candidate, after a short wait for a better one (rule 5).
     pub(crate) fn check(&mut self, core: &mut Core) -> Next {
-        if !Self::campaigns(core) {
+        if !self.has_vote(core) {
             return Next::Stay;
         }
         let agrees = |voter: &Voter| self.tally.get(&voter.node) == Some(&self.vote.node);
@@ -183,7 +215,7 @@ impl Looking {
             if self.vote.node == core.me() {
                 self.vote = self.initial;
             }
-            if Self::campaigns(core) {
+            if self.has_vote(core) {
                 self.tally.insert(core.me(), self.vote.node);
             }
             self.multicast(core);

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     message::{LogEntry, Message, Vote},
+    space::DiskSpace,
     types::{LinkId, NodeId, Token, Zxid},
 };
 
@@ -108,6 +109,8 @@ pub enum Event {
         /// The zxid of the last entry applied in the snapshot.
         zxid: Zxid,
     },
+    /// The disk space of this node; [`DiskSpace::Ample`] until the first such event.
+    DiskSpace(DiskSpace),
     /// The caller has applied the log through this counter; entries kept for that may be dropped.
     Applied {
         /// The counter.

@@ -82,6 +82,8 @@ impl Hash for Core {
             configuration,
             history,
             compaction,
+            space,
+            handed_over,
             round: _,
             commit,
             epoch_floor,
@@ -105,6 +107,7 @@ impl Hash for Core {
                 remembered: _, // Only for planted faults.
         } = self;
         (hard, founding, configuration, history, compaction, commit, epoch_floor, rediscovered).hash(state);
+        (space, handed_over).hash(state);
         (links, dialling, stopped, pending_writes, last_token, foreign_members, failures).hash(state);
     }
 }

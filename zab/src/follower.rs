@@ -11,6 +11,7 @@ use crate::{
     event::Event,
     latency::LatencyReport,
     message::{Candidate, LEVEL, LogEntry, Message, Reason},
+    space::DiskSpace,
     state::{Core, Next},
     types::{Epoch, LinkId, NodeId, Ticks, Token, Zxid},
 };
@@ -64,6 +65,8 @@ pub(crate) struct Follower {
     /// The time of the last message to the leader.
     sent: Ticks,
     reported: LatencyReport,
+    /// The disk space that the leader knows.
+    reported_space: DiskSpace,
     /// The last zxid reported as durable, in Progress or Ack.
     acked: Zxid,
     /// Whether the end of following is not a failure of the leader.
@@ -84,6 +87,7 @@ impl Follower {
             heard: core.now,
             sent: core.now,
             reported: LatencyReport::new(core.now),
+            reported_space: DiskSpace::Ample,
             acked: Zxid::ZERO,
         }
     }
@@ -121,7 +125,9 @@ impl Follower {
     /// The epoch in which this node serves: UpToDate was received and its commit index is applied.
     pub(crate) fn serves(&self, core: &Core) -> Option<Epoch> {
         let applied = |from: &u64| planted!(core.history.applied() >= *from, serves_before_applied => true);
-        self.serves_from().filter(applied).and_then(|_| self.established())
+        let current = !Self::is_withheld(core);
+        probe!("space.follower-does-not-serve", !current);
+        self.serves_from().filter(|from| applied(from) && current).and_then(|_| self.established())
     }
 
     /// Whether this node's log is a prefix of the leader's, since Diff was received.
@@ -308,6 +314,8 @@ impl Follower {
         let log = core.history.epochs().recent(BOUNDARIES_MAX);
         let idle = planted!(core.is_idle(), promises_before_sync => true);
         assert!(idle, "AckEpoch describes a durable history (rule 11a)");
+        // The leader sends no more than the disk has space for, from the start.
+        self.report_space(core, epoch);
         let message = Message::AckEpoch {
             epoch,
             current: core.hard.current_epoch,
@@ -414,12 +422,29 @@ impl Follower {
     fn on_heartbeat(&mut self, core: &mut Core, epoch: Epoch, id: u64, commit: u64) -> Next {
         if self.epoch() == Some(epoch) {
             self.learn_commit(core, epoch, commit);
-            // Only while the promise to this leader holds (protocol.md 6.2).
-            if (core.hard.accepted_epoch, core.hard.accepted_leader) == (epoch, Some(self.leader)) {
-                self.send(core, Message::HeartbeatAck { epoch, id });
-            }
+            self.acknowledge_heartbeat(core, epoch, id);
         }
         Next::Stay
+    }
+
+    /// Sends HeartbeatAck, only while the promise to this leader holds (protocol.md 6.2).
+    fn acknowledge_heartbeat(&mut self, core: &mut Core, epoch: Epoch, id: u64) {
+        if (core.hard.accepted_epoch, core.hard.accepted_leader) == (epoch, Some(self.leader)) {
+            self.reported_space = core.space;
+            self.send(core, Message::HeartbeatAck { epoch, id, space: core.space });
+        }
+    }
+
+    /// Reports the disk space to the leader if it has changed.
+    fn report_space(&mut self, core: &mut Core, epoch: Epoch) {
+        if core.space != self.reported_space {
+            self.acknowledge_heartbeat(core, epoch, 0);
+        }
+    }
+
+    /// Whether the leader sends nothing more, since this node's disk has no space for it.
+    fn is_withheld(core: &Core) -> bool {
+        core.space == DiskSpace::Critical && core.commit > core.history.last().counter
     }
 
     fn on_refuse(&mut self, core: &mut Core, reason: Reason) -> Next {
@@ -491,6 +516,9 @@ impl Follower {
 
     /// Sends and releases once for all events of a step.
     pub(crate) fn flush(&mut self, core: &mut Core) {
+        if let Some(epoch) = self.epoch() {
+            self.report_space(core, epoch);
+        }
         let last = planted!(core.history.durable(), acks_before_sync => core.history.last());
         match self.stage {
             Stage::Synchronising { epoch } | Stage::Persisting { epoch, .. } if last > self.acked => {

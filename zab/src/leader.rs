@@ -18,6 +18,7 @@ use crate::{
     message::{Candidate, Kind, LEVEL, LogEntry, Message, Reason, Vote, VoteState},
     progress::Progress,
     proposals::Proposals,
+    space::DiskSpace,
     state::{Core, Next},
     types::{Epoch, LinkId, NodeId, Ticks, Token, Zxid},
 };
@@ -25,6 +26,7 @@ use crate::{
 mod discovery;
 mod liveness;
 mod replication;
+mod space;
 
 /// The stages of a leadership.
 #[derive(Clone, Hash)]
@@ -68,6 +70,8 @@ pub(crate) struct Leader {
     heartbeat: u64,
     barriers: Barriers,
     proposals: Proposals,
+    /// What the disk space permits to propose, as last reported.
+    writable: DiskSpace,
 }
 
 impl Leader {
@@ -88,6 +92,7 @@ impl Leader {
             heartbeat: 0,
             barriers: Barriers::default(),
             proposals: Proposals::default(),
+            writable: DiskSpace::Ample,
         };
         let early: Vec<(LinkId, Epoch)> = core
             .links
@@ -165,8 +170,8 @@ impl Leader {
                 self.on_ack_new_leader(core, link, last)
             }
             Message::Ack { epoch, last } if epoch == self.epoch => self.on_ack(core, link, last),
-            Message::HeartbeatAck { epoch, id } if epoch == self.epoch => {
-                self.on_heartbeat_ack(core, link, id)
+            Message::HeartbeatAck { epoch, id, space } if epoch == self.epoch => {
+                self.on_heartbeat_ack(core, link, id, space)
             }
             // Messages of another leadership (rule 21).
             Message::AckEpoch { .. }
@@ -375,6 +380,10 @@ impl Leader {
             probe!("lead.quorum-lost");
             return Next::Look("no quorum of followers is reachable");
         }
+        if self.hands_over(core) {
+            core.handed_over = Some(core.now);
+            return Next::Look("its disk is short of space, that of another voter is not");
+        }
         if core.now >= self.next_heartbeat && self.has_begun() {
             self.send_heartbeat(core);
         }
@@ -399,6 +408,7 @@ impl Leader {
         let links = self.links();
         if self.established().is_some() {
             self.advance_commit(core);
+            self.report_writable(core);
             for link in &links {
                 self.send_up_to_date(core, *link);
             }

@@ -84,6 +84,7 @@ mod message;
 mod progress;
 mod proposals;
 mod quorum;
+mod space;
 mod state;
 mod sync;
 mod types;
@@ -98,5 +99,6 @@ pub use machine::{FollowerStatus, Zab};
 pub use message::{
     Addresses, Candidate, Genesis, Hello, Kind, LEVEL, LogEntry, Message, Reason, Vote, VoteState, Voter,
 };
+pub use space::DiskSpace;
 pub use sync::{Plan, plan};
 pub use types::{EnsembleId, Epoch, Incarnation, LinkId, NodeId, Round, Ticks, Token, Zxid};

@@ -174,6 +174,10 @@ impl Zab {
             | Event::MayCompact { .. }
             | Event::SnapshotBegun { .. }
             | Event::SnapshotReceived { .. } => self.on_storage(event),
+            Event::DiskSpace(space) => {
+                core.space = space;
+                Next::Stay
+            }
             Event::Applied { counter } => {
                 core.history.set_applied(counter);
                 Next::Stay

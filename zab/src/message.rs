@@ -7,7 +7,10 @@ use alloc::{string::String, vec::Vec};
 
 use bytes::Bytes;
 
-use crate::types::{EnsembleId, Epoch, Incarnation, NodeId, Round, Zxid};
+use crate::{
+    space::DiskSpace,
+    types::{EnsembleId, Epoch, Incarnation, NodeId, Round, Zxid},
+};
 
 /// The kind of a log entry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -294,8 +297,10 @@ pub enum Message {
     HeartbeatAck {
         /// The epoch of the leadership.
         epoch: Epoch,
-        /// The id of the heartbeat.
+        /// The id of the heartbeat; 0 for a report of the disk space that answers none.
         id: u64,
+        /// The disk space of the sender.
+        space: DiskSpace,
     },
     /// Either direction: a sign of life from a node that has nothing else to send, for example while it waits for its
     /// disk. Valid at any time after Hello.

@@ -9,6 +9,7 @@ use crate::{
     configuration::Configuration,
     history::Epochs,
     message::{Hello, Voter},
+    space::DiskSpace,
     types::{Epoch, Incarnation, NodeId, Ticks, Zxid},
 };
 
@@ -60,6 +61,8 @@ pub(crate) struct Progress {
     pub(crate) heard: Ticks,
     /// The id of the last heartbeat acknowledged.
     pub(crate) heartbeat_acked: u64,
+    /// The disk space, as last reported.
+    pub(crate) space: DiskSpace,
 }
 
 impl Progress {
@@ -80,6 +83,7 @@ impl Progress {
             reading: None,
             heard: now,
             heartbeat_acked: 0,
+            space: DiskSpace::Ample,
         }
     }
 
@@ -211,6 +215,14 @@ impl Progress {
     /// The counter of the next entry to send.
     pub(crate) fn next(&self) -> u64 {
         self.next
+    }
+
+    /// The last entry that the follower may be sent: `last`, or the end of the initial history while its disk has no space
+    /// for more.
+    pub(crate) fn limit(&self, last: u64, initial: Zxid) -> u64 {
+        let full = planted!(self.space == DiskSpace::Critical, sends_entries_to_full_disk => false);
+        probe!("space.entries-withheld", full && self.next > initial.counter && self.next <= last);
+        if full { last.min(initial.counter) } else { last }
     }
 
     /// Whether an entry through `last` may be sent now.

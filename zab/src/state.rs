@@ -17,6 +17,7 @@ use crate::{
     history::{Epochs, History},
     latency::WriteLatency,
     message::{Candidate, Hello},
+    space::DiskSpace,
     types::{EnsembleId, Epoch, Incarnation, LinkId, NodeId, Round, Ticks, Token, Zxid},
 };
 
@@ -99,6 +100,10 @@ pub(crate) struct Core {
     pub(crate) configuration: Configuration,
     pub(crate) history: History,
     pub(crate) compaction: Compaction,
+    /// The disk space of this node.
+    pub(crate) space: DiskSpace,
+    /// The time when this node last handed over because of its disk space.
+    pub(crate) handed_over: Option<Ticks>,
     pub(crate) round: Round,
     /// The commit index: everything through this counter is known to be committed.
     pub(crate) commit: u64,
@@ -153,6 +158,8 @@ impl Core {
             commit: history.released(),
             history,
             compaction: Compaction::default(),
+            space: DiskSpace::Ample,
+            handed_over: None,
             round: Round(0),
             epoch_floor: Epoch(0),
             rediscovered: None,

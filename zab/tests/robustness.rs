@@ -9,8 +9,8 @@ use gometa_testkit::{
     one_node::{self, Action, HOME, ME, OneNode, Request, TOP, genesis, voters},
 };
 use gometa_zab::{
-    Addresses, Candidate, EnsembleId, Epoch, Genesis, Hello, Incarnation, Kind, LEVEL, LogEntry, Message,
-    NodeId, Reason, Round, Vote, VoteState, Zxid,
+    Addresses, Candidate, DiskSpace, EnsembleId, Epoch, Genesis, Hello, Incarnation, Kind, LEVEL, LogEntry,
+    Message, NodeId, Reason, Round, Vote, VoteState, Zxid,
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -116,6 +116,10 @@ fn ack_epoch() -> impl Strategy<Value = Message> {
     )
 }
 
+fn space() -> impl Strategy<Value = DiskSpace> {
+    select(vec![DiskSpace::Ample, DiskSpace::Low, DiskSpace::Critical])
+}
+
 fn reason() -> impl Strategy<Value = Reason> {
     select(vec![
         Reason::NotLeading,
@@ -158,7 +162,11 @@ fn message() -> impl Strategy<Value = Message> {
             id,
             commit
         }),
-        (leadership(), number()).prop_map(|(epoch, id)| Message::HeartbeatAck { epoch, id }),
+        (leadership(), number(), space()).prop_map(|(epoch, id, space)| Message::HeartbeatAck {
+            epoch,
+            id,
+            space
+        }),
         number().prop_map(|write_latency| Message::Alive { write_latency }),
         Just(Message::Relay(Bytes::from_static(b"relayed"))),
         Just(Message::Snapshot(Bytes::from_static(b"part"))),
@@ -237,6 +245,7 @@ fn action(noise: u32) -> impl Strategy<Value = Action> {
         8 => (select(vec![NodeId(1), NodeId(3)]), any::<u8>())
             .prop_map(|(peer, variant)| Action::Support { peer, variant }),
         8 => ask.prop_map(Action::Request),
+        2 => space().prop_map(Action::DiskSpace),
         2 => (0..4_u64, any::<bool>()).prop_map(|(keep, forced)| Action::Compact { keep, forced }),
         1 => link().prop_map(|link| Action::SnapshotBegun { link }),
         2 => (link(), -2..5_i8, 0..3_u8)

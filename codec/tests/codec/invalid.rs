@@ -289,7 +289,7 @@ fn messages_of_synchronisation_and_broadcast_are_checked() {
         ],
     );
     check_changes(
-        v1::HeartbeatAck { epoch: 1, id: 1 },
+        v1::HeartbeatAck { epoch: 1, id: 1, space: 0 },
         Body::HeartbeatAck,
         &[
             ("epoch is zero", |ack| ack.epoch = 0),

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use gometa_codec::limits::NUMBER_MAX;
 use gometa_zab::{
-    Addresses, Candidate, EnsembleId, Epoch, Founding, Genesis, HardState, Hello, Incarnation, Kind, LEVEL,
-    LogEntry, Message, NodeId, Reason, Round, Vote, VoteState, Voter, Zxid,
+    Addresses, Candidate, DiskSpace, EnsembleId, Epoch, Founding, Genesis, HardState, Hello, Incarnation,
+    Kind, LEVEL, LogEntry, Message, NodeId, Reason, Round, Vote, VoteState, Voter, Zxid,
 };
 use proptest::{collection::vec, option, prelude::*};
 
@@ -133,6 +133,10 @@ fn hello() -> impl Strategy<Value = Message> {
         })
 }
 
+fn space() -> impl Strategy<Value = DiskSpace> {
+    prop::sample::select(vec![DiskSpace::Ample, DiskSpace::Low, DiskSpace::Critical])
+}
+
 fn reason() -> impl Strategy<Value = Reason> {
     prop::sample::select(vec![
         Reason::NotLeading,
@@ -181,7 +185,11 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
             id,
             commit
         }),
-        (epoch(), number()).prop_map(|(epoch, id)| Message::HeartbeatAck { epoch, id }),
+        (epoch(), number(), space()).prop_map(|(epoch, id, space)| Message::HeartbeatAck {
+            epoch,
+            id,
+            space
+        }),
         number().prop_map(|write_latency| Message::Alive { write_latency }),
         payload().prop_map(Message::Relay),
         payload().prop_map(Message::Snapshot),

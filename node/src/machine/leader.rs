@@ -7,9 +7,9 @@ use gometa_proto::{
     v1::{self, Error, node_message::Body},
 };
 use gometa_store::Table;
-use gometa_zab::{self as zab, LinkId, Rejection, Role};
+use gometa_zab::{self as zab, LinkId, NodeId, Rejection, Role};
 
-use super::Node;
+use super::{Node, space::ShortOfSpace};
 use crate::{
     barrier,
     forward::{self, Proposer},
@@ -22,6 +22,14 @@ impl<T: Table> Node<T> {
         match self.role {
             Role::Leading { established: Some(_) } => {
                 for (attempt, payload) in self.requests.send_held(At::Proposed) {
+                    if let Some(short) = self.short_of_space(&payload) {
+                        planted!(proposes_refused_write => {
+                            let id = self.forwarding.propose(Proposer::Clock);
+                            self.inbox.push(zab::Event::Propose { id, payload: payload.clone() });
+                        });
+                        self.refused(&attempt, ErrorKind::ResourceExhausted, Some(short));
+                        continue;
+                    }
                     let id = self.forwarding.propose(Proposer::Own(attempt));
                     self.inbox.push(zab::Event::Propose { id, payload });
                 }
@@ -56,14 +64,28 @@ impl<T: Table> Node<T> {
                         self.inbox.push(zab::Event::RelayTo { link, payload });
                         continue;
                     }
+                    if let Some(ShortOfSpace { node, critical }) = self.short_of_space(&payload) {
+                        let payload = forward::encode(Body::ForwardRejected(v1::ForwardRejected {
+                            id: forwarded.id,
+                            rejected: vec![position],
+                            kind: ErrorKind::ResourceExhausted.number(),
+                            short_of_space: node.0,
+                            critical,
+                        }));
+                        self.inbox.push(zab::Event::RelayTo { link, payload });
+                        continue;
+                    }
                     let proposer = Proposer::Follower { link, forward: forwarded.id, position };
                     let id = self.forwarding.propose(proposer);
                     self.inbox.push(zab::Event::Propose { id, payload });
                 }
             }
             Body::ForwardRejected(rejected) => {
+                let v1::ForwardRejected { short_of_space, critical, .. } = rejected;
+                let short =
+                    (short_of_space != 0).then_some(ShortOfSpace { node: NodeId(short_of_space), critical });
                 for attempt in self.forwarding.rejected(&rejected) {
-                    self.refused(&attempt, ErrorKind::from_number(rejected.kind));
+                    self.refused(&attempt, ErrorKind::from_number(rejected.kind), short);
                 }
             }
             Body::BarrierRequest(request) => match self.barriers.begin_for(link, request.id) {
@@ -98,7 +120,7 @@ impl<T: Table> Node<T> {
             Rejection::Full => ErrorKind::ResourceExhausted,
         };
         match self.forwarding.decided(id) {
-            Some(Proposer::Own(attempt)) => self.refused(&attempt, kind),
+            Some(Proposer::Own(attempt)) => self.refused(&attempt, kind, None),
             Some(Proposer::Follower { link, forward, position }) => {
                 probe!("forward.rejected");
                 let payload = forward::rejection(forward, vec![position], kind);
@@ -110,7 +132,7 @@ impl<T: Table> Node<T> {
     }
 
     /// Handles that an attempt was not proposed: without a leader it waits for the next one; else it fails.
-    fn refused(&mut self, attempt: &Attempt, kind: ErrorKind) {
+    fn refused(&mut self, attempt: &Attempt, kind: ErrorKind, short: Option<ShortOfSpace>) {
         let Some(submission) = self.requests.refused(attempt) else { return };
         if kind == ErrorKind::NotLeader {
             self.requests.hold(attempt.key.clone());
@@ -119,11 +141,12 @@ impl<T: Table> Node<T> {
         probe!("write.rejected-permanently");
         let outcome = submission.outcome();
         for ticket in submission.tickets.clone() {
-            let error = match kind {
-                ErrorKind::ResourceExhausted => {
+            let error = match (kind, short) {
+                (_, Some(short)) => self.short_of_space_error(short, outcome),
+                (ErrorKind::ResourceExhausted, None) => {
                     Error::new(kind, "too many writes are in flight", outcome).with_retry_after_ms(20)
                 }
-                other => Error::new(other, "the leader refuses the write", outcome),
+                (other, None) => Error::new(other, "the leader refuses the write", outcome),
             };
             self.fail(ticket, error);
         }

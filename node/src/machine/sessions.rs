@@ -84,7 +84,7 @@ impl<T: Table> Node<T> {
     pub(super) fn check_sessions(&mut self) {
         let store = &self.store;
         let expired = self.clocks.expired(|session| store.session_timeout(session));
-        if !expired.is_empty() {
+        if !expired.is_empty() && !self.proposes_nothing() {
             probe!("session.expired");
             let end = command::Body::EndSessions(v1::EndSessions { sessions: expired });
             let command = Command { body: Some(end) };

@@ -55,7 +55,12 @@ fn a_write_that_the_leader_refuses_for_its_size_fails() {
     ensemble.step(follower);
     let kind = ErrorKind::TooLarge.number();
     for forward in 0..10 {
-        let rejected = v1::ForwardRejected { id: forward, rejected: vec![0, 0, 9, u32::MAX], kind };
+        let rejected = v1::ForwardRejected {
+            id: forward,
+            rejected: vec![0, 0, 9, u32::MAX],
+            kind,
+            ..Default::default()
+        };
         say(&mut ensemble, leader, follower, Body::ForwardRejected(rejected));
     }
     ensemble.step(follower);

@@ -1,6 +1,9 @@
 //! The RocksDB of the state: options, column families, flushes.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use gometa_store::{Checkpoint as Applied, Space};
 use rocksdb::{
@@ -8,7 +11,7 @@ use rocksdb::{
     WriteBatch, WriteOptions, checkpoint::Checkpoint, properties,
 };
 
-use super::{DiskError, directory::Directory, error::one_line, failure::Failure, records};
+use super::{DiskError, compaction::Sizes, directory::Directory, error::one_line, failure::Failure, records};
 
 /// The checkpoint, under [`CHECKPOINT_KEY`].
 pub(super) const META: &str = "meta";
@@ -30,12 +33,16 @@ pub(super) struct Database {
     /// Dropped, and so closed, before the directory's lock.
     pub(super) rocks: DB,
     pub(super) failure: Arc<Failure>,
-    _directory: Arc<Directory>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) sizes: Sizes,
+    /// Whether RocksDB may compact in the background.
+    pub(super) compacts: AtomicBool,
 }
 
 impl Database {
     pub(super) fn new(rocks: DB, failure: Arc<Failure>, directory: Arc<Directory>) -> Database {
-        Database { rocks, failure, _directory: directory }
+        let sizes = Sizes::at(directory.path());
+        Database { rocks, failure, directory, sizes, compacts: AtomicBool::new(true) }
     }
 
     /// A column family; all are opened with the database.
@@ -113,7 +120,7 @@ pub(super) fn open(dir: &Path, path: &Path) -> Result<DB, DiskError> {
 
 /// Opens the state in a directory for reading only.
 pub(super) fn open_read_only(dir: &Path, path: &Path) -> Result<DB, DiskError> {
-    let families = families();
+    let families = families(path);
     let opened = DB::open_cf_descriptors_read_only(&options(path)?, path, families, false);
     opened.map_err(DiskError::database("open", dir))
 }
@@ -148,15 +155,16 @@ pub(super) fn write_options() -> WriteOptions {
 }
 
 fn open_with(options: Options, path: &Path) -> Result<DB, rocksdb::Error> {
-    DB::open_cf_descriptors(&options, path, families())
+    DB::open_cf_descriptors(&options, path, families(path))
 }
 
-fn families() -> [ColumnFamilyDescriptor; 3] {
+fn families(path: &Path) -> [ColumnFamilyDescriptor; 3] {
+    let sizes = Sizes::at(path);
     let cache = Cache::new_lru_cache(CACHE_BYTES);
     let families =
         [(META, 4 << 20, 4 << 10, false), (DATA, 32 << 20, 4 << 10, true), (SESSION, 4 << 20, 4 << 10, true)];
     families.map(|(name, memtable_bytes, block_bytes, lookups)| {
-        ColumnFamilyDescriptor::new(name, family_options(&cache, memtable_bytes, block_bytes, lookups))
+        ColumnFamilyDescriptor::new(name, family_options(&cache, sizes, memtable_bytes, block_bytes, lookups))
     })
 }
 
@@ -189,7 +197,13 @@ fn options(path: &Path) -> Result<Options, DiskError> {
     Ok(options)
 }
 
-fn family_options(cache: &Cache, memtable_bytes: usize, block_bytes: usize, lookups: bool) -> Options {
+fn family_options(
+    cache: &Cache,
+    sizes: Sizes,
+    memtable_bytes: usize,
+    block_bytes: usize,
+    lookups: bool,
+) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
     table.set_block_size(block_bytes);
@@ -203,7 +217,7 @@ fn family_options(cache: &Cache, memtable_bytes: usize, block_bytes: usize, look
     options.set_block_based_table_factory(&table);
     options.set_write_buffer_size(memtable_bytes);
     options.set_max_write_buffer_number(3);
-    options.set_target_file_size_base(32 << 20);
-    options.set_max_bytes_for_level_base(128 << 20);
+    options.set_target_file_size_base(sizes.file);
+    options.set_max_bytes_for_level_base(sizes.base);
     options
 }

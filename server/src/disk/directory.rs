@@ -178,6 +178,13 @@ impl Directory {
         replaced.iter().try_for_each(|path| fs::remove_dir_all(path).map_err(DiskError::file("remove", path)))
     }
 
+    /// The free and all bytes of the file system, as far as this process may use them; `None` if the system does not say.
+    pub(super) fn space(&self) -> Option<(u64, u64)> {
+        let space = rustix::fs::statvfs(&self.dir).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(space.f_frsize);
+        Some((bytes(space.f_bavail), bytes(space.f_blocks)))
+    }
+
     /// The free bytes of the file system, as far as this process may use them; 0 if the system does not say.
     pub(super) fn free_bytes(&self) -> u64 {
         rustix::fs::statvfs(&self.dir).map_or(0, |space| space.f_bavail.saturating_mul(space.f_frsize))

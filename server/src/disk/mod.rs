@@ -40,6 +40,7 @@
 //!
 //! The deletion of old log entries is not supported yet.
 
+mod compaction;
 mod database;
 mod directory;
 mod error;
@@ -50,6 +51,7 @@ mod quarantine;
 mod records;
 mod recovery;
 mod snapshot;
+mod space;
 mod state;
 mod table;
 mod usage;
@@ -70,6 +72,7 @@ pub use self::{
     log_writer::LogWriter,
     quarantine::Quarantine,
     snapshot::Snapshots,
+    space::SpaceWatch,
     state::{StateCheckpoints, StateWriter},
     table::RocksTable,
 };

@@ -14,14 +14,15 @@ use std::{
 use bytes::Bytes;
 use gometa_codec::snapshot::{self, Chunk, FileKind, Manifest};
 use gometa_store::{Checkpoint, Store, Table, recompute_checkpoint};
-use gometa_zab::{LEVEL, Zxid};
+use gometa_zab::{DiskSpace, LEVEL, Zxid};
 use tracing::{info, warn};
 
 use super::{
-    DiskError, RocksTable, StateWriter,
+    DiskError, RocksTable, SpaceWatch, StateWriter,
     database::{self, Database},
     directory::{self, Directory},
     failure::Failure,
+    space,
     usage::{LastFlush, Usage},
 };
 use crate::process::threads;
@@ -62,8 +63,9 @@ impl Snapshots {
             let (format, level) = (manifest.format, manifest.level);
             return Some(format!("it has format {format} and level {level}: run the newer gometa-server"));
         }
-        let free = self.directory.free_bytes();
-        (manifest.bytes() > free).then(|| format!("{free} bytes are free: free some space"))
+        let (free, total) = self.directory.space()?;
+        let reserve = space::reserve(total, 0) / 2;
+        (manifest.bytes() + reserve > free).then(|| format!("{free} bytes are free: free some space"))
     }
 
     /// Makes room for a snapshot from another node; discards one that was received in part.
@@ -109,6 +111,15 @@ impl Snapshots {
         if let Err(error) = thread {
             warn!(%error, "damaged files not removed");
         }
+    }
+
+    /// Watches the free space of the data directory's file system.
+    pub(crate) fn watch_space(
+        &self,
+        reserve_mb: u64,
+        report: impl Fn(DiskSpace) + Send + 'static,
+    ) -> Result<SpaceWatch, DiskError> {
+        SpaceWatch::start(self.directory.clone(), reserve_mb, report)
     }
 
     /// Reports a failure of storage, which ends the process.

@@ -22,7 +22,7 @@ use tracing::debug;
 
 use super::{
     DiskError,
-    database::{CHECKPOINT_KEY, Database, MEMTABLES_BYTES, META, write_options},
+    database::{CHECKPOINT_KEY, Database, META, write_options},
     error::one_line,
     records,
 };
@@ -33,14 +33,13 @@ use crate::process::{
 
 const APPLY_THREAD: &str = "gometa-apply";
 const FLUSH_THREAD: &str = "gometa-flush";
+const COMPACT_THREAD: &str = "gometa-compact";
 /// The size after which one write to the database takes no further batch.
 const WRITE_BYTES: usize = 4 << 20;
 /// The growth of the log after which the state is flushed. Replaying that much takes about a second.
 const LOG_BYTES_PER_FLUSH: u64 = 64 << 20;
-/// The memory of the memtables at which the state is flushed: before RocksDB would.
-const MEMTABLE_BYTES_PER_FLUSH: u64 = MEMTABLES_BYTES as u64 / 3 * 2;
 /// The bytes of batches between two looks at the memory of the memtables.
-const MEMTABLE_CHECK_BYTES: usize = 1 << 20;
+const MEMTABLE_CHECK_BYTES: usize = 256 << 10;
 /// The interval at which background errors are looked for.
 const ERROR_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -60,6 +59,7 @@ struct Shared {
     queue: Queue<Work>,
     flush: Mutex<Flush>,
     wake_flush: Condvar,
+    wake_compact: Condvar,
 }
 
 enum Work {
@@ -71,6 +71,10 @@ enum Work {
 /// The work of the flushing thread.
 struct Flush {
     wanted: bool,
+    /// Space is to be freed after the flush.
+    reclaim: bool,
+    /// The state is to be compacted.
+    compact: bool,
     closing: bool,
     /// Nothing is flushed any more: the state is replaced.
     discarded: bool,
@@ -96,16 +100,20 @@ impl StateWriter {
             queue: Queue::new(),
             flush: Mutex::new(Flush {
                 wanted: false,
+                reclaim: false,
+                compact: false,
                 closing: false,
                 discarded: false,
                 written: applied,
                 flushed: applied,
             }),
             wake_flush: Condvar::new(),
+            wake_compact: Condvar::new(),
         });
         let mut writer = StateWriter { shared: shared.clone(), threads: Vec::new() };
         writer.spawn(APPLY_THREAD, Shared::write_batches)?;
         writer.spawn(FLUSH_THREAD, Shared::flush_when_due)?;
+        writer.spawn(COMPACT_THREAD, Shared::compact_when_due)?;
         Ok(writer)
     }
 
@@ -119,6 +127,15 @@ impl StateWriter {
     /// Queues a batch. Numbers rise by one. Never blocks.
     pub fn submit(&self, number: u64, batch: Batch) {
         self.shared.queue.put(Work::Batch(number, batch));
+    }
+
+    /// Frees space: flushes the state, so that more of the log may be deleted, and compacts it, which removes what was
+    /// deleted or replaced. Never blocks.
+    pub fn reclaim(&self) {
+        let mut flush = self.shared.flush.lock();
+        (flush.wanted, flush.reclaim) = (true, true);
+        drop(flush);
+        self.shared.wake_flush.notify_one();
     }
 
     /// A handle for checkpoints of this state.
@@ -162,6 +179,7 @@ impl Drop for StateWriter {
             // After the first thread: everything is written, and the last flush is due.
             self.shared.flush.lock().closing = true;
             self.shared.wake_flush.notify_one();
+            self.shared.wake_compact.notify_one();
         }
     }
 }
@@ -191,7 +209,7 @@ impl Shared {
             let mut memory_full = false;
             if unchecked >= MEMTABLE_CHECK_BYTES {
                 unchecked = 0;
-                memory_full = self.database.memtable_bytes() >= MEMTABLE_BYTES_PER_FLUSH;
+                memory_full = self.database.memtable_bytes() >= self.database.flush_bytes();
             }
             if log_grown || memory_full {
                 log_bytes_flushed = log_bytes;
@@ -240,15 +258,39 @@ impl Shared {
         Some(bytes)
     }
 
+    /// Compacts the state when that is wanted, beside flushes.
+    fn compact_when_due(&self) {
+        let mut compacted = None;
+        loop {
+            let flushed = {
+                let mut flush = self.flush.lock();
+                while !flush.compact && !flush.closing {
+                    self.wake_compact.wait(&mut flush);
+                }
+                if flush.closing || flush.discarded {
+                    return;
+                }
+                flush.compact = false;
+                flush.flushed
+            };
+            // Errors are background errors, which the other thread looks for.
+            if compacted != Some(flushed) && self.database.compact() {
+                compacted = Some(flushed);
+            }
+        }
+    }
+
     fn flush_when_due(&self) {
         let mut next_check = Instant::now() + ERROR_CHECK_INTERVAL;
         loop {
+            let reclaim;
             let (closing, due) = {
                 let mut flush = self.flush.lock();
                 while !flush.wanted && !flush.closing && Instant::now() < next_check {
                     self.wake_flush.wait_until(&mut flush, next_check);
                 }
                 let due = (mem::take(&mut flush.wanted) || flush.closing) && !flush.discarded;
+                reclaim = mem::take(&mut flush.reclaim);
                 (flush.closing, due.then_some(flush.written).filter(|written| *written > flush.flushed))
             };
             if self.database.failure.has_failed() {
@@ -273,9 +315,18 @@ impl Shared {
                 let reason = format!("RocksDB could not write a table file in the background{cause}");
                 return self.database.failure.fail("write to", &reason);
             }
-            if let Some(written) = due {
-                (self.flushed)(written);
+            if due.is_some() || reclaim {
+                // The free space, by which more of the log may be deleted, may have fallen without a flush.
+                let mut flush = self.flush.lock();
+                flush.compact |= reclaim;
+                let flushed = flush.flushed;
+                drop(flush);
+                (self.flushed)(flushed);
             }
+            if let Err(error) = self.database.bound_compactions() {
+                return self.database.failure.fail("configure", &one_line(&error));
+            }
+            self.wake_compact.notify_one();
             if closing {
                 return;
             }

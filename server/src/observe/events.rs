@@ -9,7 +9,7 @@ use std::{
 };
 
 use gometa_proto::limits;
-use gometa_zab::{Addresses, NodeId, Notice, Reason, Role};
+use gometa_zab::{Addresses, DiskSpace, NodeId, Notice, Reason, Role};
 use tracing::{debug, info, warn};
 
 /// The number of refusals that are logged ...
@@ -107,6 +107,7 @@ impl EventLog {
             | Notice::SnapshotDiscarded { .. }
             | Notice::Truncated { .. }
             | Notice::LostFollower { .. }
+            | Notice::DiskSpace { .. }
             | Notice::SlowStorage { .. } => synchronisation(notice, names),
             Notice::Refused { .. }
             | Notice::RefusedBy { .. }
@@ -249,6 +250,11 @@ fn synchronisation(notice: &Notice, names: &impl NodeNames) {
             "log truncated, the removed entries were never acknowledged"
         ),
         Notice::LostFollower { peer, why } => info!(peer = names.name(*peer), reason = why, "follower lost"),
+        Notice::DiskSpace { space: DiskSpace::Ample, .. } => info!("disks have space again, writes accepted"),
+        Notice::DiskSpace { space, node } => {
+            let (disk_of, deletes) = (names.name(*node), *space == DiskSpace::Low);
+            warn!(disk_of, deletes, "disk space is short, writes refused");
+        }
         Notice::SlowStorage { node, write_latency } => {
             warn!(disk_of = names.name(*node), write_ms = write_latency / 1_000, "slow disk");
         }

@@ -36,6 +36,8 @@ enum Work {
         link: LinkId,
         chunk: Chunk,
     },
+    /// What is received in part is deleted, for its space.
+    Discard,
     /// The snapshot that was ready is installed, or is not wanted.
     Settled {
         installed: bool,
@@ -82,6 +84,11 @@ impl SnapshotReceiver {
         self.queue.put(Work::UpToDate);
     }
 
+    /// Deletes what is received in part. This node connects to its leader again.
+    pub(crate) fn discard(&self) {
+        self.queue.put(Work::Discard);
+    }
+
     /// The snapshot that was ready is installed, or is not wanted. Nobody uses it in the second case.
     pub(crate) fn settled(&self, installed: bool) {
         self.queue.put(Work::Settled { installed });
@@ -123,6 +130,12 @@ impl Worker {
         match work {
             Work::Manifest { link, outbox, manifest } => self.begin(link, outbox, manifest),
             Work::Chunk { link, chunk } => self.take(link, &chunk),
+            Work::Discard => {
+                let Some(transfer) = self.transfer.take() else { return Ok(()) };
+                transfer.outbox.abort();
+                drop(transfer);
+                self.snapshots.discard()
+            }
             Work::Settled { installed } => {
                 self.ready = false;
                 if installed { Ok(()) } else { self.snapshots.discard() }

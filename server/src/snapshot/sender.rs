@@ -58,6 +58,8 @@ enum Work {
     Closed {
         link: LinkId,
     },
+    /// All checkpoints are deleted, for their space.
+    Discard,
 }
 
 impl SnapshotSender {
@@ -95,6 +97,11 @@ impl SnapshotSender {
     /// Sends a chunk.
     pub(crate) fn send_chunk(&self, link: LinkId, outbox: Arc<Outbox<Message>>, request: Request) {
         self.queue.put(Work::Request { link, outbox, request });
+    }
+
+    /// Deletes all checkpoints. Those who receive one connect again.
+    pub(crate) fn discard(&self) {
+        self.queue.put(Work::Discard);
     }
 
     /// A link is closed.
@@ -193,6 +200,7 @@ impl Worker {
             Work::Closed { link } => {
                 self.forget(link);
             }
+            Work::Discard => self.kept.clear(),
         }
         Ok(())
     }

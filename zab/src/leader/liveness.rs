@@ -7,6 +7,7 @@ use crate::{
     effect::Effect,
     message::Message,
     progress::Progress,
+    space::DiskSpace,
     state::{Core, Next},
     types::LinkId,
 };
@@ -79,10 +80,19 @@ impl Leader {
         }
     }
 
-    pub(super) fn on_heartbeat_ack(&mut self, core: &mut Core, link: LinkId, id: u64) -> Next {
+    pub(super) fn on_heartbeat_ack(
+        &mut self,
+        core: &mut Core,
+        link: LinkId,
+        id: u64,
+        space: DiskSpace,
+    ) -> Next {
         let sent = self.heartbeat;
-        let progress = self.followers.get_mut(&link).filter(|progress| progress.has_promised());
-        if let Some(progress) = progress.filter(|_| id <= sent) {
+        let Some(progress) = self.followers.get_mut(&link) else { return Next::Stay };
+        progress.space = space;
+        if let Some(progress) = Some(progress).filter(|progress| progress.has_promised())
+            && id <= sent
+        {
             let confirmed = planted!(id, any_heartbeat_ack_confirms_barrier => sent);
             progress.heartbeat_acked = progress.heartbeat_acked.max(confirmed);
             self.pass_barriers(core);

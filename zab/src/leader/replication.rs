@@ -151,6 +151,7 @@ impl Leader {
             if !progress.is_streamed() {
                 return;
             }
+            let last = progress.limit(last, self.initial);
             if !progress.can_send(last, bounds.window_bytes_max) {
                 break;
             }
@@ -159,13 +160,15 @@ impl Leader {
                 probe!("sync.from-disk");
                 let id = core.allocate_read();
                 progress.start_reading(id);
-                let (to, bytes_max) = (recent_from - 1, bounds.batch_bytes_max);
+                let (to, bytes_max) = (last.min(recent_from - 1), bounds.batch_bytes_max);
                 core.effects.push(Effect::Read { id, from, to, bytes_max });
                 return;
             }
             let mut entries = Vec::new();
             let mut bytes = 0;
-            while let Some(entry) = core.history.recent(from + entries.len() as u64) {
+            while from + entries.len() as u64 <= last
+                && let Some(entry) = core.history.recent(from + entries.len() as u64)
+            {
                 let full = bytes + entry.size() > bounds.batch_bytes_max;
                 if !entries.is_empty() && planted!(full, sends_entries_one_by_one => true) {
                     break;

@@ -7,6 +7,7 @@ use crate::{
     configuration::Configuration,
     effect::Role,
     message::{Hello, LogEntry, Voter},
+    space::DiskSpace,
     types::{EnsembleId, Epoch, NodeId, Zxid},
 };
 
@@ -71,6 +72,29 @@ impl Zab {
         }
         let of = |link: &&crate::state::Link| link.hello.as_ref().is_some_and(|hello| hello.node == node);
         self.core.links.values().filter(of).map(|link| link.write_latency).max().unwrap_or(0)
+    }
+
+    /// The disk space of a node: this node's, or as a follower of this leader reports it.
+    pub fn disk_space_of(&self, node: NodeId) -> DiskSpace {
+        if node == self.core.me() {
+            return self.core.space;
+        }
+        let Phase::Leading(leader) = &self.phase else { return DiskSpace::Ample };
+        let spaces = leader.followers().filter(|(_, progress)| progress.node == node);
+        spaces.map(|(_, progress)| progress.space).max().unwrap_or_default()
+    }
+
+    /// What the disk space of this established leader and of its voters permits to propose, and the node that decides it.
+    /// [`DiskSpace::Ample`] on other nodes, which propose nothing.
+    pub fn writable(&self) -> (DiskSpace, NodeId) {
+        match &self.phase {
+            Phase::Leading(leader) if leader.established().is_some() => leader.writable(&self.core),
+            Phase::Forming(_)
+            | Phase::Looking(_)
+            | Phase::Following(_)
+            | Phase::Leading(_)
+            | Phase::Stopped => (DiskSpace::Ample, self.core.me()),
+        }
     }
 
     /// The counter through which this node must have applied before it serves (rule 20): the commit index of UpToDate on

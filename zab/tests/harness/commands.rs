@@ -9,8 +9,8 @@ use gometa_testkit::{
     text::{name, name_or_none, role},
 };
 use gometa_zab::{
-    Candidate, EnsembleId, Epoch, Event, HardState, Incarnation, Kind, LEVEL, LogEntry, Message, NodeId,
-    Round, Vote, VoteState, Zab, Zxid,
+    Candidate, DiskSpace, EnsembleId, Epoch, Event, HardState, Incarnation, Kind, LEVEL, LogEntry, Message,
+    NodeId, Round, Vote, VoteState, Zab, Zxid,
 };
 
 use super::ensemble::Zabs;
@@ -159,6 +159,8 @@ pub(crate) enum Command {
         #[arg(key)]
         at: Option<At>,
     },
+    /// A node's disk space: `ample`, `low` or `critical`.
+    Space { name: Name, level: String },
     /// The log entries in flight from one node to another.
     Underway {
         from: Name,
@@ -304,6 +306,15 @@ impl Scripted for Zabs {
                 self.inject_vote(to.0, vote);
             }
             Command::Compact { name, through, forced } => self.compact(name.0, through, forced),
+            Command::Space { name, level } => {
+                let space = match level.as_str() {
+                    "ample" => DiskSpace::Ample,
+                    "low" => DiskSpace::Low,
+                    "critical" => DiskSpace::Critical,
+                    other => return Err(format!("{other} is no level").into()),
+                };
+                self.space(name.0, space);
+            }
             Command::Snapshot { from, to } => self.send_snapshot(from.0, to.0)?,
             Command::Received { name, from, at } => {
                 self.receive_snapshot(name.0, from.0, at.map(|at| at.0))?;

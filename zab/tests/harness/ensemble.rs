@@ -12,8 +12,9 @@ use gometa_testkit::{
     text::{Names, Topic, name, name_or_none, vote},
 };
 use gometa_zab::{
-    Addresses, Bounds, Config, Effect, EnsembleId, Epoch, Event, Founding, Genesis, HardState, Incarnation,
-    LinkId, LogEntry, Message, NodeId, Notice, Rejection, Role, Timeouts, Vote, Voter, Zab, Zxid,
+    Addresses, Bounds, Config, DiskSpace, Effect, EnsembleId, Epoch, Event, Founding, Genesis, HardState,
+    Incarnation, LinkId, LogEntry, Message, NodeId, Notice, Rejection, Role, Timeouts, Vote, Voter, Zab,
+    Zxid,
 };
 
 /// A node's process and its disk.
@@ -320,6 +321,11 @@ impl Zabs {
     /// A node's log may be compacted.
     pub(crate) fn compact(&mut self, id: NodeId, through: u64, forced: u64) {
         self.step(id, vec![Event::MayCompact { through, forced }]);
+    }
+
+    /// The disk space of a node changes.
+    pub(crate) fn space(&mut self, id: NodeId, space: DiskSpace) {
+        self.step(id, vec![Event::DiskSpace(space)]);
     }
 
     /// A node's storage begins to send a snapshot of what it has applied.

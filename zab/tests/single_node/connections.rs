@@ -1,8 +1,8 @@
 //! Connections of a member: which are accepted, and after which idle time they are closed.
 
 use gometa_zab::{
-    Bounds, Effect, EnsembleId, Epoch, Event, Hello, Incarnation, LinkId, Message, NodeId, Notice, Reason,
-    Role, Zxid,
+    Bounds, DiskSpace, Effect, EnsembleId, Epoch, Event, Hello, Incarnation, LinkId, Message, NodeId, Notice,
+    Reason, Role, Zxid,
 };
 
 use super::solo::{
@@ -129,7 +129,7 @@ fn an_unused_connection_is_closed_after_an_election_timeout() {
     let idle = solo.accept(1);
     solo.after(ELECTION - 1);
     for link in &links {
-        solo.receive(*link, Message::HeartbeatAck { epoch: solo.epoch(), id: 1 });
+        solo.receive(*link, Message::HeartbeatAck { epoch: solo.epoch(), id: 1, space: DiskSpace::Ample });
     }
     let effects = solo.after(2);
     assert!(closes(&effects, idle) && !closes(&effects, links[0]) && !closes(&effects, links[1]));

@@ -1,6 +1,6 @@
 //! Two processes with one id and one data directory: a copy runs beside the original.
 
-use gometa_zab::{Addresses, Bounds, Effect, Epoch, Hello, LinkId, Message, NodeId, Notice};
+use gometa_zab::{Addresses, Bounds, DiskSpace, Effect, Epoch, Hello, LinkId, Message, NodeId, Notice};
 
 use super::solo::{ELECTION, Solo, closes, looking, member, promised, sent};
 
@@ -40,7 +40,10 @@ fn wait_for_election_timeout(solo: &mut Solo, links: &[LinkId]) -> Vec<Effect> {
     for part in [ELECTION / 2, ELECTION / 2 + 1] {
         effects = solo.after(part);
         for link in links {
-            solo.receive(*link, Message::HeartbeatAck { epoch: solo.epoch(), id: 1 });
+            solo.receive(
+                *link,
+                Message::HeartbeatAck { epoch: solo.epoch(), id: 1, space: DiskSpace::Ample },
+            );
         }
     }
     effects

@@ -1,8 +1,8 @@
 //! A follower: answers, refusals and timeouts.
 
 use gometa_zab::{
-    Bounds, Effect, Epoch, Event, HardState, Hello, Kind, LEVEL, LinkId, LogEntry, Message, NodeId, Reason,
-    Rejection, Role, VoteState, Write, Zxid,
+    Bounds, DiskSpace, Effect, Epoch, Event, HardState, Hello, Kind, LEVEL, LinkId, LogEntry, Message,
+    NodeId, Reason, Rejection, Role, VoteState, Write, Zxid,
 };
 
 use super::solo::{
@@ -360,7 +360,10 @@ fn one_ack_covers_all_durable_entries_and_is_not_repeated() {
     let beat = Message::Heartbeat { epoch: Epoch(5), id: 4, commit: 3 };
     let effects = solo.receive(link, beat);
     assert_eq!(applies(&effects), Some(3));
-    assert_eq!(sent(&effects, link), [Message::HeartbeatAck { epoch: Epoch(5), id: 4 }]);
+    assert_eq!(
+        sent(&effects, link),
+        [Message::HeartbeatAck { epoch: Epoch(5), id: 4, space: DiskSpace::Ample }]
+    );
 }
 
 #[test]
