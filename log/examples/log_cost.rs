@@ -69,6 +69,47 @@ fn commits(log: &mut Log<OsDirectory>, count: u64, payload: &Bytes) -> Result<Ve
     Ok(times)
 }
 
+/// Commits that are measured only while a spare is being filled on another thread.
+fn beside_maintenance(
+    log: &mut Log<OsDirectory>,
+    payload: &Bytes,
+    pause: Option<Duration>,
+) -> Result<Vec<Duration>, Box<dyn Error>> {
+    let mut times = Vec::new();
+    for _ in 0..4 {
+        while !log.maintenance().is_due() {
+            let entries = entries(log.last().counter + 1, 2_000, payload);
+            log.append(0, &entries)?;
+            log.commit()?;
+        }
+        let maintenance = log.maintenance();
+        let filling = std::thread::spawn(move || {
+            while maintenance.step()? {
+                if let Some(pause) = pause {
+                    std::thread::sleep(pause);
+                }
+            }
+            Ok::<(), gometa_log::WriteError>(())
+        });
+        while !filling.is_finished() {
+            let entries = entries(log.last().counter + 1, 16, payload);
+            let begun = Instant::now();
+            log.append(0, &entries)?;
+            log.commit()?;
+            times.push(begun.elapsed());
+        }
+        filling.join().map_err(|_| "the maintenance has panicked")??;
+        // Into the next segment.
+        let segments = log.status().segments;
+        while log.status().segments == segments {
+            let entries = entries(log.last().counter + 1, 2_000, payload);
+            log.append(0, &entries)?;
+            log.commit()?;
+        }
+    }
+    Ok(times)
+}
+
 fn start() -> Start {
     Start {
         base: Zxid::ZERO,
@@ -103,6 +144,15 @@ fn run(path: &Path, rounds: usize) -> Result<(), Box<dyn Error>> {
             percentile(&mut log_times, 99),
             percentile(&mut bare_times, 50),
             percentile(&mut bare_times, 99),
+        );
+    }
+    for pause in [None, Some(Duration::from_millis(10))] {
+        let mut times = beside_maintenance(&mut log, &payload, pause)?;
+        println!(
+            " 16 entries, while spares are filled with pauses of {pause:?}: commit p50 {} µs, p99 {} µs, {} commits",
+            percentile(&mut times, 50),
+            percentile(&mut times, 99),
+            times.len()
         );
     }
     let begun = Instant::now();

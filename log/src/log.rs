@@ -423,7 +423,7 @@ impl<D: Directory> Log<D> {
         let synced = planted!(file.sync_data(), commits_without_sync => Ok(()));
         synced.map_err(failed("sync"))?;
         current.position += self.staged.buffer.len() as u64;
-        if current.position > current.size / 2 {
+        if (offset..current.position).contains(&(current.size / 2)) {
             self.spares.want();
         }
         self.finish_batch(offset, checksum);

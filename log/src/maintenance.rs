@@ -22,7 +22,7 @@ use gometa_marks::planted;
 use crate::{
     buffer::Buffer,
     error::WriteError,
-    file::{ALIGNMENT, Directory, File, Usage},
+    file::{Directory, File, Usage},
     index::{Handle, Segment},
     layout::segment_name,
 };
@@ -34,16 +34,16 @@ pub(crate) const MAKING: &str = "making";
 /// A segment that is begun without a spare.
 pub(crate) const NEXT: &str = "next";
 
-/// The bytes of one write of zeroes.
-const ZEROES: usize = 1 << 20;
+/// The bytes of a spare that one step fills.
+const STEP_BYTES: u64 = 1 << 20;
 
 /// The files besides the segments in use, shared by the log and its maintenance.
 pub(crate) struct Spares<D: Directory> {
     directory: D,
     segment_bytes: u64,
     state: Mutex<State<D::File>>,
-    /// Held by the maintenance that runs.
-    running: Mutex<()>,
+    /// Held by the maintenance that runs: the spare that is being made.
+    making: Mutex<Option<Making<D::File>>>,
     failed: AtomicBool,
 }
 
@@ -55,6 +55,12 @@ struct State<F> {
     retired: VecDeque<Arc<Handle<F>>>,
     /// Segments that end early, and where.
     long: Vec<(Arc<Handle<F>>, u64)>,
+}
+
+/// A spare that is not complete yet.
+struct Making<F> {
+    file: F,
+    filled: u64,
 }
 
 /// Does the work that no write has to wait for. Clones do the same work; it may run on any thread, beside the log.
@@ -75,7 +81,7 @@ impl<D: Directory> Spares<D> {
             directory,
             segment_bytes,
             state: Mutex::new(state),
-            running: Mutex::new(()),
+            making: Mutex::new(None),
             failed: AtomicBool::new(false),
         })
     }
@@ -136,26 +142,33 @@ impl<D: Directory> Maintenance<D> {
         Maintenance { spares }
     }
 
-    /// Whether [`run`](Maintenance::run) has something to do.
+    /// Whether there is something to do.
     pub fn is_due(&self) -> bool {
         let state = self.spares.lock();
         !state.retired.is_empty() || !state.long.is_empty() || (state.wanted && state.spare.is_none())
     }
 
-    /// Deletes the segments that the log does not need any more, and makes the spare segment if it will be needed soon.
-    /// Takes as long as writing a whole segment.
+    /// Deletes one segment that the log does not need any more, or goes on to make the spare segment if it will be needed
+    /// soon: at most 1 MiB is written and synced. Returns whether there is more to do; a caller that waits between two steps
+    /// leaves the disk to the log.
     ///
     /// A spare that has no room is not made, and that is no error. After an error the log refuses to write.
-    pub fn run(&self) -> Result<(), WriteError> {
-        let _running = self.spares.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = self.work();
+    pub fn step(&self) -> Result<bool, WriteError> {
+        let mut making = self.spares.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = self.work(&mut making);
         if result.is_err() {
             self.spares.failed.store(true, Ordering::SeqCst);
         }
-        result
+        result.map(|()| self.is_due())
     }
 
-    fn work(&self) -> Result<(), WriteError> {
+    /// Does everything that is due.
+    pub fn run(&self) -> Result<(), WriteError> {
+        while self.step()? {}
+        Ok(())
+    }
+
+    fn work(&self, making: &mut Option<Making<D::File>>) -> Result<(), WriteError> {
         let spares = &*self.spares;
         let long = mem::take(&mut spares.lock().long);
         for (handle, size) in long {
@@ -163,28 +176,24 @@ impl<D: Directory> Maintenance<D> {
             handle.file.set_size(size).map_err(WriteError::io("shorten", name()))?;
             handle.size.store(size, Ordering::Relaxed);
         }
-        loop {
-            let (retired, has_spare) = {
-                let mut state = spares.lock();
-                (state.retired.pop_front(), state.spare.is_some())
-            };
-            let Some(retired) = retired else { break };
-            self.delete(retired, has_spare)?;
-        }
-        let make = {
-            let state = spares.lock();
-            state.wanted && state.spare.is_none()
+        let (retired, needs_spare, wanted) = {
+            let mut state = spares.lock();
+            (state.retired.pop_front(), state.spare.is_none(), state.wanted)
         };
-        if make { self.make_spare() } else { Ok(()) }
+        match retired {
+            Some(retired) => self.delete(retired, needs_spare && making.is_none()),
+            None if needs_spare && wanted => self.make_spare(making),
+            None => Ok(()),
+        }
     }
 
-    fn delete(&self, mut retired: Arc<Handle<D::File>>, has_spare: bool) -> Result<(), WriteError> {
+    fn delete(&self, mut retired: Arc<Handle<D::File>>, needs_spare: bool) -> Result<(), WriteError> {
         let Spares { directory, segment_bytes, .. } = &*self.spares;
         let name = segment_name(retired.number);
         let complete = retired.size.load(Ordering::Relaxed) == *segment_bytes;
         // Nobody can begin to read it: the index does not have it any more.
         let unread = Arc::get_mut(&mut retired).is_some();
-        if has_spare || !complete || planted!(!unread, recycles_while_read => false) {
+        if !needs_spare || !complete || planted!(!unread, recycles_while_read => false) {
             return directory.remove(&name).map_err(WriteError::io("remove", directory.describe(&name)));
         }
         directory.rename(&name, SPARE).map_err(WriteError::io("rename", directory.describe(&name)))?;
@@ -193,14 +202,18 @@ impl<D: Directory> Maintenance<D> {
         Ok(())
     }
 
-    fn make_spare(&self) -> Result<(), WriteError> {
+    fn make_spare(&self, making: &mut Option<Making<D::File>>) -> Result<(), WriteError> {
         let Spares { directory, segment_bytes, .. } = &*self.spares;
-        match fill(directory, *segment_bytes) {
-            Ok(file) => {
+        match fill(directory, *segment_bytes, making) {
+            Ok(None) => Ok(()),
+            Ok(Some(file)) => {
                 self.spares.lock().spare = Some(file);
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                // The log begins its next segment without a spare, and asks again in that one.
+                *making = None;
+                self.spares.lock().wanted = false;
                 directory.remove(MAKING).map_err(WriteError::io("remove", directory.describe(MAKING)))
             }
             Err(error) => Err(WriteError::io("make", directory.describe(MAKING))(error)),
@@ -208,20 +221,28 @@ impl<D: Directory> Maintenance<D> {
     }
 }
 
-/// Makes a spare whose blocks are all written, so that a later sync changes neither size nor extents.
-fn fill<D: Directory>(directory: &D, segment_bytes: u64) -> io::Result<D::File> {
-    let file = directory.create(MAKING, Usage::Segment)?;
-    file.allocate(segment_bytes)?;
-    let length = ZEROES.min(usize::try_from(segment_bytes).unwrap_or(ZEROES)).next_multiple_of(ALIGNMENT);
-    let mut zeroes = Buffer::with_capacity(length);
-    zeroes.extend_zeroes(length);
-    let mut at = 0;
-    while at < segment_bytes {
-        let length = (segment_bytes - at).min(length as u64);
-        file.write_at(at, &zeroes.contents()[..length as usize])?;
-        at += length;
+/// Goes on to make a spare whose blocks are all written, so that a later sync changes neither size nor extents; returns it
+/// when it is complete.
+fn fill<D: Directory>(
+    directory: &D,
+    segment_bytes: u64,
+    making: &mut Option<Making<D::File>>,
+) -> io::Result<Option<D::File>> {
+    if making.is_none() {
+        let file = directory.create(MAKING, Usage::Segment)?;
+        *making = Some(Making { file: file.clone(), filled: 0 });
+        file.allocate(segment_bytes)?;
     }
+    let Some(Making { file, filled }) = making else { return Ok(None) };
+    let length = (segment_bytes - *filled).min(STEP_BYTES);
+    let mut zeroes = Buffer::with_capacity(STEP_BYTES as usize);
+    zeroes.extend_zeroes(length as usize);
+    file.write_at(*filled, zeroes.contents())?;
     file.sync_data()?;
+    *filled += length;
+    if *filled < segment_bytes {
+        return Ok(None);
+    }
     directory.rename(MAKING, SPARE)?;
-    Ok(file)
+    Ok(making.take().map(|making| making.file))
 }
