@@ -56,7 +56,10 @@ mod state;
 mod table;
 mod usage;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use gometa_zab::{Incarnation, LogEntry, NodeId, Token};
 
@@ -157,7 +160,7 @@ impl Disk {
             quarantined = Some(quarantine::begin(&mut directory, has_peers, error)?);
             recovery::open(&directory)
         });
-        let recovery::Opened { rocks, log, recovered } = opened?;
+        let recovery::Opened { rocks, log, recovered, flush_soon } = opened?;
         let is_copied = quarantine::is_copied(recovered.founding.as_ref(), has_peers);
         let identity = directory.raise_boot()?;
         let directory = Arc::new(directory);
@@ -169,7 +172,8 @@ impl Disk {
         let snapshots = Snapshots {
             directory: directory.clone(),
             failure: failure.clone(),
-            log_bytes: Arc::default(),
+            // As if so much had been written: the first batch is followed by a flush.
+            log_bytes: Arc::new(AtomicU64::new(if flush_soon { state::LOG_BYTES_PER_FLUSH } else { 0 })),
             stored: stored.into(),
             flushed: report_flushed(&directory, &live, last_flush.clone(), flushed),
             last_flush,

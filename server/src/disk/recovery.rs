@@ -3,17 +3,23 @@
 use std::path::Path;
 
 use gometa_log::{Log, OsDirectory};
-use gometa_zab::{Recovered, Zxid};
+use gometa_zab::{Epochs, Recovered, Zxid};
 use rocksdb::DB;
 use tracing::warn;
 
 use super::{DiskError, database, directory::Directory, log_writer};
+
+/// The number of segments above which a start deletes those that the state does not need. Each start adds one, and each has
+/// open files, so a node that is restarted again and again would run out of them.
+const SEGMENTS_MAX: usize = 64;
 
 /// A log and a state that belong together.
 pub(super) struct Opened {
     pub(super) rocks: DB,
     pub(super) log: Log<OsDirectory>,
     pub(super) recovered: Recovered,
+    /// The state is to be flushed soon, so that the next start can delete segments.
+    pub(super) flush_soon: bool,
 }
 
 /// Opens both. Every byte of the log is verified; of the state the files and the checkpoint, its records when they are read.
@@ -30,9 +36,9 @@ pub(super) fn open(directory: &Directory) -> Result<Opened, DiskError> {
     let path = directory.log();
     let files = OsDirectory::open(&path).map_err(DiskError::file("open", &path))?;
     let options = log_writer::options(&path)?;
-    let (log, found) = Log::open(files, options, applied).map_err(|error| DiskError::log(dir, error))?;
+    let (mut log, found) = Log::open(files, options, applied).map_err(|error| DiskError::log(dir, error))?;
     found.warnings.iter().for_each(|warning| warn!(warning, "log repaired"));
-    let recovered = Recovered {
+    let mut recovered = Recovered {
         hard_state: found.hard_state,
         founding: found.founding,
         oldest: found.base,
@@ -41,7 +47,21 @@ pub(super) fn open(directory: &Directory) -> Result<Opened, DiskError> {
         released: found.released,
     };
     check(dir, &recovered)?;
-    Ok(Opened { rocks, log, recovered })
+    let segments = log.status().segments;
+    if segments > SEGMENTS_MAX {
+        delete_old_segments(&mut log, &mut recovered).map_err(|error| DiskError::damaged(dir, error))?;
+    }
+    Ok(Opened { rocks, log, recovered, flush_soon: segments > SEGMENTS_MAX / 2 })
+}
+
+/// Raises the base of the log to the state.
+fn delete_old_segments(log: &mut Log<OsDirectory>, recovered: &mut Recovered) -> Result<(), String> {
+    let epochs = Epochs::new(recovered.oldest, recovered.boundaries.clone());
+    let base = epochs.and_then(|epochs| epochs.at(recovered.applied)).ok_or("its epochs do not ascend")?;
+    log.compact(base).map_err(|error| error.to_string())?;
+    recovered.oldest = base;
+    recovered.boundaries.retain(|end| end.counter > base.counter);
+    Ok(())
 }
 
 /// Compares log, state, hard state and founding. An epoch in the log above the *current* epoch is valid: a crash during

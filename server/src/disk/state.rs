@@ -37,7 +37,7 @@ const COMPACT_THREAD: &str = "gometa-compact";
 /// The size after which one write to the database takes no further batch.
 const WRITE_BYTES: usize = 4 << 20;
 /// The growth of the log after which the state is flushed. Replaying that much takes about a second.
-const LOG_BYTES_PER_FLUSH: u64 = 64 << 20;
+pub(super) const LOG_BYTES_PER_FLUSH: u64 = 64 << 20;
 /// The bytes of batches between two looks at the memory of the memtables.
 const MEMTABLE_CHECK_BYTES: usize = 256 << 10;
 /// The interval at which background errors are looked for.
@@ -188,7 +188,7 @@ impl Shared {
     fn write_batches(&self) {
         let mut work = VecDeque::new();
         let mut unchecked = 0;
-        let mut log_bytes_flushed = self.log_bytes.load(Ordering::Relaxed);
+        let mut log_bytes_flushed = 0;
         while self.queue.take(&mut work, None) == Taken::Items {
             while let Some(next) = work.pop_front() {
                 let written = match next {

@@ -424,3 +424,24 @@ fn a_creation_interrupted_at_its_very_end_is_complete() {
     fs::write(dir.path().join("BOOT.new"), "boot 9").unwrap();
     assert_eq!(Opened::open(dir.path()).unwrap().disk.identity.boot, 3);
 }
+
+#[test]
+fn a_node_that_is_restarted_again_and_again_keeps_a_bounded_number_of_segments() {
+    let (dir, opened) = founded(0);
+    drop(opened);
+    let mut most = 0;
+    for counter in 1..=150 {
+        let mut opened = Opened::open(dir.path()).unwrap();
+        opened.append(1, [counter]);
+        opened.write(apply(counter));
+        drop(opened);
+        let names = fs::read_dir(dir.path().join("log-1")).unwrap();
+        let names = names.map(|item| item.unwrap().file_name().to_string_lossy().into_owned());
+        most = most.max(names.filter(|name| name.len() == 16).count());
+    }
+    assert!(most < 100, "{most} segments");
+    let mut opened = Opened::open(dir.path()).unwrap();
+    assert_eq!(opened.last(), Zxid::new(1, 150));
+    assert_eq!(opened.disk.table.checkpoint(), checkpoint(150));
+    assert_eq!(opened.read(150, 150, 1).len(), 1);
+}
