@@ -183,6 +183,9 @@ impl<T: Table> Node<T> {
                     self.unstored -= self.batches.pop_front().expect("a batch is outstanding");
                     self.store.batch_written();
                 }
+                planted!(stored_counts_as_persisted => {
+                    self.inbox.push(zab::Event::Persisted(self.zab.last_token()));
+                });
             }
             Event::Flushed { counter } => self.compaction.flushed(counter),
             Event::LogBounds { kept_above, held_above } => self.compaction.bounded(kept_above, held_above),

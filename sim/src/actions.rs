@@ -1,6 +1,6 @@
 //! What can happen in a run, and the order in which it does.
 
-use gometa_zab::LogEntry;
+use gometa_zab::{LinkId, LogEntry};
 
 use crate::{client_links::ClientTransit, network::Transit};
 
@@ -23,6 +23,10 @@ pub(crate) enum Action {
     TableDone { node: usize, life: u64, fails: bool },
     /// A disk has read some of the log.
     ReadDone { node: usize, life: u64, id: u64, entries: Vec<LogEntry> },
+    /// A node's storage makes a snapshot, to be sent on this connection.
+    Checkpoint { node: usize, life: u64, link: LinkId },
+    /// A node's storage has verified a snapshot that it has received, and reports it on this connection.
+    Verified { node: usize, life: u64, id: u64, link: LinkId },
     /// A node starts.
     Start { node: usize },
     /// A pause ends.
@@ -31,6 +35,8 @@ pub(crate) enum Action {
     PowerCut { node: usize },
     /// A node that has stopped gets an empty directory.
     Replace { node: usize },
+    /// The free space of a disk crosses a level of its reserve.
+    Space,
     /// A disk is full.
     Fill,
     /// There is space again.

@@ -44,10 +44,23 @@ pub const KNOBS: &[Knob] = &[
     knob("disk-error", "syncs that fail", |s| s.disk.error = 0),
     knob("table-slow", "writes to the table slower than 40 µs", |s| s.disk.table_max = 40),
     knob("flush-rare", "writes to the table that no flush follows", |s| s.disk.flush = 1_000_000),
+    knob("compaction", "logs that are compacted", |s| s.snapshots.log_kept = u64::MAX),
+    knob("snapshot-faults", "snapshots that come damaged, twice, late or not at all", |s| {
+        s.snapshots = crate::settings::SnapshotSettings {
+            fails: 0,
+            damaged: 0,
+            doubled: 0,
+            wrong: 0,
+            late: 0,
+            leader_lost: 0,
+            ..s.snapshots.clone()
+        };
+    }),
     knob("partial", "groups of writes that take only a part of what is queued", |s| s.disk.partial = 0),
     knob("interrupted-start", "starts that end before they have synced what they found", |s| {
         s.disk.interrupted_start = 0
     }),
+    knob("disk-space", "disks with little space", |s| s.disk.space_every = 0),
     knob("full-disk", "disks without space", |s| s.disk.full_every = 0),
     knob("damage", "disks that break what they promise", |s| s.disk.damage_every = 0),
     knob("crash", "crashes at any time", |s| s.process.crash_every = 0),
@@ -195,12 +208,26 @@ pub fn parse_time(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{DiskSettings, NetworkSettings, ProcessSettings, WorkloadSettings};
+    use crate::settings::{
+        DiskSettings, NetworkSettings, ProcessSettings, SnapshotSettings, WorkloadSettings,
+    };
 
     /// How much there is of each kind of fault. What is taken apart here is complete: for a new field, say whether
     /// it is a fault (then it belongs into the list and into `KNOBS`) or not (then it is `_`).
     fn faults(settings: &Settings) -> Vec<(&'static str, u64)> {
-        let Settings { network, disk, process, workload, .. } = settings;
+        let Settings { network, disk, process, snapshots, workload, .. } = settings;
+        let SnapshotSettings {
+            log_kept,
+            log_held_max: _,
+            parts_max: _,
+            fails,
+            damaged,
+            doubled,
+            wrong,
+            late,
+            leader_lost,
+            verify_max: _,
+        } = snapshots;
         let NetworkSettings {
             delay_min: _,
             delay_max: _,
@@ -227,8 +254,10 @@ mod tests {
             partial,
             table_max,
             flush,
+            flush_every: _,
             interrupted_start,
             full_every,
+            space_every,
             full_max: _,
             // Never in a seed's settings.
             ignores_mark: _,
@@ -265,11 +294,19 @@ mod tests {
             ("slow-disk", *slow_disk),
             ("disk stall", u64::from(*disk_stall)),
             ("disk error", u64::from(*error)),
+            ("compaction", u64::from(*log_kept < u64::MAX)),
+            ("fails", u64::from(*fails)),
+            ("damaged", u64::from(*damaged)),
+            ("doubled", u64::from(*doubled)),
+            ("wrong", u64::from(*wrong)),
+            ("late", u64::from(*late)),
+            ("leader lost", u64::from(*leader_lost)),
             ("partial", u64::from(*partial)),
             ("table-slow", table_max.saturating_sub(40)),
             ("flush-rare", u64::from(1_000_000_u32.saturating_sub(*flush))),
             ("interrupted start", u64::from(*interrupted_start)),
             ("full disk", *full_every),
+            ("disk space", *space_every),
             ("damage", *damage_every),
             ("crash", *crash_every),
             ("pause", *pause_every),

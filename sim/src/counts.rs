@@ -113,6 +113,20 @@ fault_counts! {
     stops,
     /// Of these, those started again with an empty directory.
     replaced_disks,
+    /// Snapshots that were made.
+    snapshots_made,
+    /// Snapshots that were installed.
+    snapshots_installed,
+    /// Transfers of a snapshot that went on over another connection.
+    resumed_transfers,
+    /// Transfers of a snapshot that one side gave up.
+    transfers_given_up,
+    /// Parts of a snapshot that came damaged.
+    damaged_parts,
+    /// Complete snapshots that turned out to be wrong.
+    wrong_snapshots,
+    /// Snapshots of an earlier connection that were reported on a later one.
+    late_snapshots,
     /// Nodes that never came back.
     abandoned_nodes,
     /// Ensembles that stopped because a quorum of their nodes had.

@@ -30,19 +30,22 @@ mod batches;
 mod medium;
 mod steps;
 
-use std::collections::VecDeque;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+};
 
 use bytes::Bytes;
-use gometa_store::{Batch, Table};
+use gometa_store::{Batch, MemoryTable, Table};
 use gometa_zab::{Founding, Incarnation, LogEntry, Recovered, Token, Write, Zxid};
 
 use self::{
     batches::Batches,
-    medium::{Mark, Medium},
+    medium::{Content, Mark, Medium},
 };
 pub use self::{
     batches::TableView,
-    medium::{Flipped, Image, Refused},
+    medium::{Flipped, Image, Refused, Snapshot},
 };
 use crate::{
     random::Random,
@@ -62,6 +65,7 @@ struct Pending {
     /// The counter through which entries were released when it was issued.
     released: u64,
     records: Vec<Bytes>,
+    content: Content,
     /// False: recovery ends before it.
     whole: bool,
     /// Its sync was reported, and did nothing.
@@ -75,6 +79,8 @@ pub struct Done {
     pub token: Token,
     /// The sync was reported, and did nothing.
     pub dropped: bool,
+    /// The token of an installation: [`Disk::table`] is another one from now on.
+    pub installed: Option<Token>,
 }
 
 /// What a crash lost.
@@ -113,8 +119,11 @@ pub struct Disk {
     pub durable: Image,
     /// What the node has issued, all of it.
     pub issued: Image,
-    /// The same as records.
+    /// The entries above `issued_base`, as records. A compaction leaves them here.
     issued_log: Vec<Bytes>,
+    issued_base: Zxid,
+    /// Complete snapshots that the node has not decided on.
+    received: BTreeMap<Zxid, Rc<Snapshot>>,
     /// The table the node reads.
     pub table: TableView,
     batches: Batches,
@@ -148,6 +157,8 @@ impl Disk {
             durable: Image::default(),
             issued: Image::default(),
             issued_log: Vec::new(),
+            issued_base: Zxid::ZERO,
+            received: BTreeMap::new(),
             table: TableView::default(),
             batches: Batches::default(),
             files: Medium::new(),
@@ -167,7 +178,7 @@ impl Disk {
     pub fn founded(incarnation: Incarnation, settings: DiskSettings, founding: Founding) -> Disk {
         let mut disk = Disk::new(incarnation, settings);
         let write = Write::Founding(founding.clone());
-        disk.files.write(&write, &medium::records(&write, &disk.issued), 0);
+        disk.files.write(&write, &medium::records(&write, &disk.issued), &Content::None, 0);
         disk.durable.founding = Some(founding.clone());
         disk.issued.founding = Some(founding);
         disk
@@ -186,10 +197,15 @@ impl Disk {
     /// # Errors
     /// Why it cannot start. Nothing is changed then.
     pub fn recover(&mut self) -> Result<Recovered, Refused> {
-        let (files, image) = self.look()?;
+        let (mut files, image) = self.look()?;
+        if let Some(snapshot) = files.snapshot.take() {
+            self.batches.replace(snapshot.table.clone());
+        }
         let released = files.released;
         self.boots += 1;
         self.issued_log.clone_from(&files.log);
+        self.issued_base = files.base;
+        self.received.clear();
         self.mark = Mark { sequence: files.sequence, last: image.last() };
         if self.settings.skips_start_sync {
             // What a failed sync has left is never written, and nothing notices.
@@ -211,7 +227,7 @@ impl Disk {
         Ok(Recovered {
             hard_state: self.durable.hard_state,
             founding: self.durable.founding.clone(),
-            oldest: Zxid::ZERO,
+            oldest: self.durable.base,
             boundaries: self.durable.boundaries(),
             applied,
             released: released.max(applied),
@@ -231,12 +247,17 @@ impl Disk {
             return Err(Refused::Full);
         }
         let mut files = self.files.clone();
-        for pending in self.wal.iter().take_while(|pending| pending.whole) {
-            files.write(&pending.write, &pending.records, pending.released);
+        for (at, pending) in self.wal.iter().enumerate().take_while(|(_, pending)| pending.whole) {
+            files.write(&pending.write, &pending.records, &pending.content, pending.released);
+            if at < self.synced {
+                // The table is another one since then.
+                files.snapshot = None;
+            }
         }
         let mark =
             if self.settings.ignores_mark { Mark { sequence: 0, last: Zxid::ZERO } } else { self.mark };
-        let image = files.open(mark, self.batches.flushed.checkpoint().applied)?;
+        let table = files.snapshot.as_ref().map_or(&self.batches.flushed, |snapshot| &snapshot.table);
+        let image = files.open(mark, table.checkpoint().applied)?;
         Ok((files, image))
     }
 
@@ -262,15 +283,72 @@ impl Disk {
     }
 
     /// Queues a write to the log, with the counter through which entries are released.
+    ///
+    /// # Panics
+    /// If a snapshot is to be installed that was not received.
     pub fn issue(&mut self, token: Token, write: Write, released: u64) {
         let records = medium::records(&write, &self.issued);
-        self.issued.write(&write);
+        let content = match &write {
+            Write::Compact(to) => {
+                // Only whole files are deleted.
+                let kept = if to.counter.is_multiple_of(3) { to.counter } else { to.counter - 1 };
+                let kept = kept.max(self.issued.base.counter) as usize;
+                let base = kept.checked_sub(1).map_or(Zxid::ZERO, |last| self.issued.log[last].zxid);
+                Content::Compacted(base, Rc::new(self.issued.log[..kept].to_vec()))
+            }
+            Write::Install(at) => {
+                let snapshot = self.received.remove(at).expect("the snapshot was received");
+                self.received.clear();
+                Content::Installed(snapshot)
+            }
+            Write::Append(_) | Write::Truncate(_) | Write::HardState(_) | Write::Founding(_) => Content::None,
+        };
+        self.issued.write(&write, &content);
         match &write {
             Write::Append(_) => self.issued_log.extend(records.iter().cloned()),
-            Write::Truncate(to) => self.issued_log.truncate(to.counter as usize),
-            Write::HardState(_) | Write::Founding(_) | Write::Compact(_) | Write::Install(_) => {}
+            Write::Truncate(to) => self.issued_log.truncate((to.counter - self.issued_base.counter) as usize),
+            Write::Install(at) => {
+                self.issued_log.clear();
+                self.issued_base = *at;
+                // The table that is replaced gets no further batches.
+                self.batches.drop_queued();
+            }
+            Write::HardState(_) | Write::Founding(_) | Write::Compact(_) => {}
         }
-        self.wal.push_back(Pending { token, write, released, records, whole: true, dropped: false });
+        self.wal.push_back(Pending { token, write, released, records, content, whole: true, dropped: false });
+    }
+
+    /// Whether a snapshot is being installed.
+    fn is_installing(&self) -> bool {
+        self.wal.range(self.synced..).any(|pending| matches!(pending.content, Content::Installed(_)))
+    }
+
+    /// A snapshot of the table as it is now, which is durable then, and of the log through it.
+    pub fn checkpoint(&mut self) -> (MemoryTable, Vec<LogEntry>) {
+        self.batches.flush(self.batches.unflushed());
+        let table = self.batches.flushed.clone();
+        let log = self.issued.log[..table.checkpoint().applied as usize].to_vec();
+        (table, log)
+    }
+
+    /// A snapshot is complete.
+    pub fn receive(&mut self, snapshot: Rc<Snapshot>) {
+        self.received.insert(snapshot.at, snapshot);
+    }
+
+    /// Whether a snapshot is complete, and neither installed nor discarded.
+    pub fn has_received(&self, at: Zxid) -> bool {
+        self.received.contains_key(&at)
+    }
+
+    /// The snapshots that were received are deleted.
+    pub fn discard(&mut self) {
+        self.received.clear();
+    }
+
+    /// The counter through which the table is durable.
+    pub fn flushed(&self) -> u64 {
+        self.batches.flushed.checkpoint().applied
     }
 
     /// Queues a batch for the table, which is not readable yet.
@@ -281,19 +359,21 @@ impl Disk {
     /// Starts on the queued batches, if idle; returns how long it takes, in microseconds, and whether it will fail.
     pub fn start_table(&mut self, random: &mut Random) -> Option<(u64, bool)> {
         let part = random.chance(self.settings.partial);
-        let started = self.batches.start(part, random);
+        let started = !self.is_installing() && self.batches.start(part, random);
         let stalls = started && random.chance(self.settings.stall);
         let max = if stalls { self.settings.stall_max } else { self.settings.table_max };
         started.then(|| (random.between(2, max.max(2)), self.full))
     }
 
-    /// The batches in flight are readable, at this moment; returns the number of the last. Then perhaps there is a flush.
-    pub fn finish_table(&mut self, random: &mut Random) -> Option<u64> {
+    /// The batches in flight are readable, at this moment; returns the number of the last. Then perhaps there is a flush:
+    /// one of the database's own, or one that is reported, through the counter that is returned.
+    pub fn finish_table(&mut self, random: &mut Random) -> Option<(u64, Option<u64>)> {
         let number = self.batches.finish(&self.table)?;
-        if random.chance(self.settings.flush) {
+        let due = self.table.checkpoint().applied >= self.flushed().saturating_add(self.settings.flush_every);
+        if due || random.chance(self.settings.flush) {
             self.batches.flush(self.batches.unflushed());
         }
-        Some(number)
+        Some((number, due.then(|| self.flushed())))
     }
 
     /// Starts on what is queued, if idle; returns how long it takes, in microseconds, and whether it will fail.
@@ -314,6 +394,10 @@ impl Disk {
         if random.chance(stall) {
             time += random.below(stall_max);
         }
+        if self.is_installing() {
+            // Renames, and files that are synced.
+            time += random.below(10 * sync_max);
+        }
         Some((time.max(slow_disk), random.chance(error)))
     }
 
@@ -333,16 +417,22 @@ impl Disk {
         let through = self.synced + std::mem::take(&mut self.busy);
         let token = self.wal.get(through.checked_sub(1)?).filter(|_| through > self.synced)?.token;
         let dropped = std::mem::take(&mut self.dropping);
+        let mut installed = None;
         for pending in self.wal.range_mut(self.synced..through) {
             pending.dropped = dropped;
-            self.durable.write(&pending.write);
+            self.durable.write(&pending.write, &pending.content);
+            if let Content::Installed(snapshot) = &pending.content {
+                self.batches.replace(snapshot.table.clone());
+                self.table = TableView::of(snapshot.table.clone());
+                installed = Some(pending.token);
+            }
         }
         self.synced = through;
         self.mark_through_synced();
         if now >= *self.mark_since.get_or_insert(now) + MARK_INTERVAL {
             self.sync_mark();
         }
-        Some(Done { token, dropped })
+        Some(Done { token, dropped, installed })
     }
 
     fn mark_through_synced(&mut self) {
@@ -354,9 +444,10 @@ impl Disk {
         self.mark_since = None;
     }
 
-    /// Writes to the log that were issued and are not durable.
+    /// Writes to the log that were issued and are not durable, but for compactions.
     pub fn unsynced(&self) -> usize {
-        self.wal.len() - self.synced
+        let changes = |pending: &&Pending| !matches!(pending.write, Write::Compact(_));
+        self.wal.range(self.synced..).filter(changes).count()
     }
 
     /// What is in the page cache only.
@@ -446,7 +537,8 @@ impl Disk {
     /// A bit of a synced record flips, of the entry with a counter or of any; returns which. The next start finds
     /// it, or the next read.
     pub fn flip(&mut self, wanted: Option<u64>, random: &mut Random) -> Flipped {
-        let wanted = wanted.and_then(|counter| self.issued_log.get(counter.checked_sub(1)? as usize));
+        let first = self.issued_base.counter + 1;
+        let wanted = wanted.and_then(|counter| self.issued_log.get(counter.checked_sub(first)? as usize));
         let wanted = wanted.map(|record| record.as_ptr());
         let written = self.wal.range_mut(..self.synced).flat_map(|pending| &mut pending.records);
         let own = [&mut self.files.hard_state].into_iter().chain(&mut self.files.founding);
@@ -464,7 +556,7 @@ impl Disk {
         match self.issued_log.iter().position(|issued| issued.as_ptr() == before) {
             Some(at) => {
                 self.issued_log[at] = record;
-                Flipped::Entry(at as u64 + 1)
+                Flipped::Entry(at as u64 + first)
             }
             None => Flipped::Other,
         }
@@ -507,6 +599,12 @@ impl Disk {
         let mut log = std::mem::take(&mut self.issued.log);
         forge(&mut log, self.applied());
         let write = Write::Append(log);
+        self.issued.base = Zxid::ZERO;
+        self.files = Medium {
+            hard_state: self.files.hard_state.clone(),
+            founding: self.files.founding.clone(),
+            ..Medium::new()
+        };
         self.files.log = medium::records(&write, &self.issued);
         self.mark = Mark { sequence: 0, last: Zxid::ZERO };
         self.table = TableView::default();
@@ -528,7 +626,10 @@ impl Disk {
     /// # Errors
     /// One of them is damaged, which ends the process.
     pub fn read(&self, from: u64, to: u64, bytes_max: usize) -> Result<Vec<LogEntry>, Refused> {
-        medium::read(&self.issued_log, from, to, bytes_max)
+        if from <= self.issued.base.counter {
+            return Ok(Vec::new());
+        }
+        medium::read(&self.issued_log, self.issued_base, from, to, bytes_max)
     }
 }
 

@@ -80,7 +80,7 @@ fn a_group_is_durable_when_it_is_done_and_not_before() {
     disk.issue(Token(3), append(1, 3), 0);
     assert!(disk.start(&mut random).is_none(), "one group at a time");
     assert!(disk.durable.log.is_empty());
-    assert_eq!(disk.finish(0), Some(Done { token: Token(2), dropped: false }));
+    assert_eq!(disk.finish(0), Some(Done { token: Token(2), dropped: false, installed: None }));
     assert_eq!(disk.finish(0), None, "nothing is under way");
     assert_eq!(disk.durable.last(), Zxid::new(1, 2));
     assert_eq!(disk.unsynced(), 1);
@@ -103,11 +103,11 @@ fn a_batch_is_readable_when_it_is_done_and_durable_when_it_is_flushed() {
         assert!(disk.start_table(&mut random).is_some());
         disk.store(2, apply(2));
         assert!(disk.start_table(&mut random).is_none(), "one group at a time");
-        assert_eq!(disk.finish_table(&mut random), Some(1));
+        assert_eq!(disk.finish_table(&mut random), Some((1, None)));
         assert_eq!(disk.table.checkpoint().applied, 1);
         disk.settings.flush = if seed < 50 { 0 } else { 1_000_000 };
         assert!(disk.start_table(&mut random).is_some());
-        assert_eq!(disk.finish_table(&mut random), Some(2));
+        assert_eq!(disk.finish_table(&mut random), Some((2, None)));
         assert_eq!(disk.finish_table(&mut random), None, "nothing is under way");
         disk.crash(0, End::Killed, &mut random);
         let recovered = disk.recover().expect("a whole disk opens");

@@ -11,14 +11,15 @@ mod clients;
 mod depositions;
 mod effects;
 mod faults;
+mod snapshots;
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 use bytes::{Bytes, BytesMut};
 use gometa_node::Event;
 use gometa_proto::frame;
-use gometa_store::Table as _;
-use gometa_zab::{Addresses, Incarnation, Voter};
+use gometa_store::{Store, Table as _};
+use gometa_zab::{Addresses, Incarnation, Message, Voter};
 
 use crate::{
     actions::{Action, Deposition, Scheduled},
@@ -32,6 +33,7 @@ use crate::{
     random::{Random, Stream},
     settings::{MILLISECOND, SECOND, Settings},
     trace::{Sink, Trace},
+    transfers::Made,
     workload::Workload,
 };
 
@@ -62,6 +64,8 @@ pub struct Ensemble {
     pub(crate) oracle: Oracle,
     pub(crate) trace: Trace,
     pub(crate) counts: Counts,
+    /// Every snapshot that was made.
+    snapshots: Vec<Made>,
     /// Every node has sealed the genesis.
     pub(crate) formed: bool,
     pub(crate) deposition: Option<Deposition>,
@@ -94,6 +98,7 @@ impl Ensemble {
             oracle: Oracle::new(nodes),
             trace: Trace::new(sink),
             counts: Counts::default(),
+            snapshots: Vec::new(),
             formed: false,
             deposition: None,
             faults_ended: false,
@@ -264,6 +269,8 @@ impl Ensemble {
                 }
                 Ok(())
             }
+            Action::Checkpoint { node, life, link } => self.checkpoint(node, life, link),
+            Action::Verified { node, life, id, link } => self.verified(node, life, id, link),
             Action::Start { node } => self.start(node),
             Action::Resume { node, life } => {
                 if self.processes[node].life == life && self.processes[node].is_up() {
@@ -279,6 +286,10 @@ impl Ensemble {
             }
             Action::PowerCut { node } => self.power_cut(node),
             Action::Replace { node } => self.replace(node),
+            Action::Space => {
+                self.change_space();
+                Ok(())
+            }
             Action::Fill => {
                 self.fill();
                 Ok(())
@@ -384,6 +395,7 @@ impl Ensemble {
             Err(error) => return violation("codec: what is sent arrives", format!("no frame: {error}")),
         };
         match gometa_codec::message::decode(frame) {
+            Ok(Message::Snapshot(part)) => self.part_arrives(node, link, &part),
             Ok(message) => {
                 self.deliver(node, Event::Zab(gometa_zab::Event::Message { link, message }));
                 Ok(())
@@ -435,6 +447,12 @@ impl Ensemble {
             2 if !whole => process.inbox = events.extract_if(.., is_client).collect(),
             _ => {}
         }
+        let installed = process.installed.filter(|token| reports(&events, *token));
+        if installed.is_some() {
+            process.installed = None;
+            self.exchange_table(node)?;
+        }
+        let process = &mut self.processes[node];
         let Some(state) = &mut process.node else { return Ok(()) };
         let idle = events.is_empty() && !state.has_more();
         if !idle {
@@ -449,6 +467,21 @@ impl Ensemble {
             self.schedule(at, Action::Wake { node, life });
         }
         self.execute(node, effects)
+    }
+
+    /// A snapshot has taken the place of a node's state, which its node is about to learn.
+    fn exchange_table(&mut self, node: usize) -> Check {
+        let process = &mut self.processes[node];
+        let Some(state) = &mut process.node else { return Ok(()) };
+        self.oracle.installs(node, &process.disk.table)?;
+        self.counts.faults.snapshots_installed += 1;
+        match Store::open(process.disk.table.clone()) {
+            Ok(store) => {
+                state.install(store);
+                Ok(())
+            }
+            Err(corrupt) => violation("a node must not stop", format!("n{node} cannot go on: {corrupt}")),
+        }
     }
 
     /// The faults end: everything that can be is made well, and must come to rest.
@@ -466,6 +499,8 @@ impl Ensemble {
             let process = &mut self.processes[node];
             process.disk.end_faults();
             process.crashes_after = None;
+            self.set_space(node, gometa_zab::DiskSpace::Ample);
+            let process = &mut self.processes[node];
             // A sync that stalls comes to its end.
             let (life, group) = (process.life, process.disk.group);
             self.schedule(self.now + MILLISECOND, Action::DiskDone { node, life, group, fails: false });
@@ -574,6 +609,13 @@ impl Ensemble {
         }
         Ok(())
     }
+}
+
+/// Whether events say that everything through a token is durable.
+fn reports(events: &[Event], token: gometa_zab::Token) -> bool {
+    events
+        .iter()
+        .any(|event| matches!(event, Event::Zab(gometa_zab::Event::Persisted(done)) if *done >= token))
 }
 
 /// A violation.

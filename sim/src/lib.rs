@@ -35,6 +35,7 @@ pub mod settings;
 pub mod shrink;
 pub mod small_scope;
 pub mod trace;
+pub mod transfers;
 pub mod workload;
 
 pub use checkers::Violation;

@@ -148,6 +148,16 @@ mutants! {
     M67 proposes_held_write_twice: "a held write is proposed twice, and one refusal reported as not applied",
         "section 6.8, invariant 19";
     M68 sends_no_announcements: "a leader does not send the members' announced addresses", "invariant 21";
+    M69 compacts_above_flushed_state: "the log is deleted above the counter through which the state is durable",
+        "section 7, invariant 12";
+    M70 labels_snapshot_by_memory: "a snapshot is labelled with the counter in memory, not with its own", "section 7";
+    M71 replaces_log_that_holds_snapshot: "a snapshot replaces a log that holds it", "section 7, invariant 14";
+    M72 installs_senders_hard_state: "the current epoch of the leader is installed with its snapshot",
+        "rule 18, invariant 10";
+    M73 applies_while_installing: "batches of the old state reach the new one", "section 7, invariant 17";
+    M74 counts_snapshot_receivers: "the receiver of a snapshot is counted before AckNewLeader",
+        "rule 19, invariant 15";
+    M75 stored_counts_as_persisted: "a batch in the table counts as a durable write to the log", "rule 24, invariant 14";
     B01 halves_heartbeat_rate: "the heartbeat interval is doubled", "nothing";
     B02 sends_entries_one_by_one: "entries are sent one by one", "nothing";
     B03 sends_commit_twice: "each Commit is sent twice", "nothing";

@@ -7,11 +7,12 @@
 
 use gometa_node::{Event, Node};
 use gometa_proto::v1::View;
-use gometa_zab::{Addresses, Role, Ticks};
+use gometa_zab::{Addresses, DiskSpace, Role, Ticks, Token};
 
 use crate::{
     disk::{Disk, TableView},
     random::Random,
+    transfers::Transfers,
 };
 
 /// Monotonic time as one process sees it: from an arbitrary start, a little too fast or too slow.
@@ -51,6 +52,12 @@ pub struct Process {
     pub clock: Clock,
     /// The node's storage.
     pub disk: Disk,
+    /// How much space the disk has.
+    pub space: DiskSpace,
+    /// A write that has exchanged the table, of which the node has not learned.
+    pub installed: Option<Token>,
+    /// Snapshots that are sent and received.
+    pub transfers: Transfers,
     /// What has happened to the node since its last step.
     pub inbox: Vec<Event>,
     /// A wake-up is in flight.
@@ -83,6 +90,9 @@ impl Process {
             view: View::default(),
             clock: Clock { started: 0, offset: 0, rate: 1_000_000 },
             disk,
+            space: DiskSpace::default(),
+            installed: None,
+            transfers: Transfers::default(),
             inbox: Vec::new(),
             waking: false,
             paused_until: 0,

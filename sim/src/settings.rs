@@ -65,12 +65,16 @@ pub struct DiskSettings {
     pub partial: u32,
     /// The slowest common write to the table.
     pub table_max: u64,
-    /// Writes to the table that are followed by a flush.
+    /// Writes to the table that are followed by a flush of the database's own.
     pub flush: u32,
+    /// The number of entries after which the table is flushed, and this is reported.
+    pub flush_every: u64,
     /// Starts that come to their end before what they found is durable: the power goes, or the sync fails.
     pub interrupted_start: u32,
     /// Mean time until a disk is full; 0 for none.
     pub full_every: u64,
+    /// Mean time until the free space of a disk crosses a level of its reserve; 0 for never.
+    pub space_every: u64,
     /// The longest time until there is space again.
     pub full_max: u64,
     /// A storage that is wrong, for tests of the simulator: a start does not look at the mark.
@@ -110,6 +114,31 @@ pub struct ProcessSettings {
     pub depose_every: u64,
     /// How far a node's clock may run too fast or too slow, per million.
     pub drift: u32,
+}
+
+/// How much of the log is kept, and what happens to snapshots. Chances are per million.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SnapshotSettings {
+    /// The number of entries that are kept; `u64::MAX` for all.
+    pub log_kept: u64,
+    /// The number of further entries that are kept for followers.
+    pub log_held_max: u64,
+    /// The most parts of a snapshot.
+    pub parts_max: u64,
+    /// The longest verification of a complete snapshot, in microseconds.
+    pub verify_max: u64,
+    /// Snapshots that cannot be made.
+    pub fails: u32,
+    /// Parts that come damaged.
+    pub damaged: u32,
+    /// Parts that come twice.
+    pub doubled: u32,
+    /// Complete snapshots that turn out to be wrong.
+    pub wrong: u32,
+    /// Snapshots of an earlier connection that are reported on a later one.
+    pub late: u32,
+    /// Installations that begin when the connection to the leader breaks.
+    pub leader_lost: u32,
 }
 
 /// What clients do.
@@ -155,6 +184,8 @@ pub struct Settings {
     pub disk: DiskSettings,
     /// The machines' faults.
     pub process: ProcessSettings,
+    /// Compaction, and the transfer of snapshots.
+    pub snapshots: SnapshotSettings,
     /// The clients.
     pub workload: WorkloadSettings,
 }
@@ -197,12 +228,26 @@ impl Settings {
                 partial: 0,
                 table_max: 40,
                 flush: 1_000_000,
+                flush_every: u64::MAX,
                 interrupted_start: 0,
                 full_every: 0,
+                space_every: 0,
                 full_max: 0,
                 ignores_mark: false,
                 skips_start_sync: false,
                 damage_every: 0,
+            },
+            snapshots: SnapshotSettings {
+                log_kept: u64::MAX,
+                log_held_max: 0,
+                parts_max: 1,
+                fails: 0,
+                damaged: 0,
+                doubled: 0,
+                wrong: 0,
+                late: 0,
+                leader_lost: 0,
+                verify_max: MILLISECOND,
             },
             process: ProcessSettings {
                 crash_every: 0,
@@ -277,7 +322,9 @@ impl Settings {
             partial: sometimes(r, 500_000),
             table_max: r.pick(&[40, 40, 2_000, 100_000]),
             flush: r.pick(&[0, 10_000, 100_000, 1_000_000]),
+            flush_every: u64::MAX,
             interrupted_start: if r.one_in(3) { r.pick(&[50_000, 300_000]) } else { 0 },
+            space_every: if r.one_in(4) { r.between(200, 4_000) * MILLISECOND } else { 0 },
             full_every: if r.one_in(6) { r.between(1_000, 8_000) * MILLISECOND } else { 0 },
             full_max: r.pick(&[200, 2_000, 20_000]) * MILLISECOND,
             ignores_mark: false,
@@ -312,6 +359,20 @@ impl Settings {
         };
         bounds.round_jump_max = r.pick(&[2, bounds.round_jump_max]);
         bounds.proposals_max = r.pick(&[3, bounds.proposals_max, bounds.proposals_max]);
+        let log_kept = if r.one_in(3) { u64::MAX } else { r.between(0, 20) };
+        let snapshots = SnapshotSettings {
+            log_kept,
+            log_held_max: r.pick(&[0, 3, 20, 1_000]),
+            parts_max: r.pick(&[1, 3, 12]),
+            fails: sometimes(r, 200_000),
+            damaged: sometimes(r, 100_000),
+            doubled: sometimes(r, 200_000),
+            wrong: sometimes(r, 200_000),
+            late: r.pick(&[0, 300_000, 1_000_000]),
+            leader_lost: sometimes(r, 300_000),
+            verify_max: r.pick(&[1, 20, 600]) * MILLISECOND,
+        };
+        disk.flush_every = r.between(5, 50);
         let session_timeout_ms = r.pick(&[1_500, 4_000, 20_000]);
         let fault_time = if long { r.between(30, 70) } else { r.between(10, 18) } * SECOND;
         if r.one_in(if nodes == 5 { 2 } else { 3 }) {
@@ -339,6 +400,7 @@ impl Settings {
             unstored_bytes_max,
             network,
             disk,
+            snapshots,
             process,
             workload,
         }

@@ -509,8 +509,9 @@ impl Workload {
                 }
                 self.record(now, &flight, answer);
             }
-            Settled::Expired => {
-                let Some(flight) = client.flights.remove(&number) else { return Ok(()) };
+            Settled::Expired { not_applied } => {
+                let Some(mut flight) = client.flights.remove(&number) else { return Ok(()) };
+                flight.uncertain |= !not_applied;
                 if client.session == Some(flight.session) {
                     client.session = None;
                     client.nonce = Bytes::copy_from_slice(&self.random.wide().to_be_bytes());
@@ -575,7 +576,10 @@ enum Settled {
     /// The operation is complete.
     Answer(Answer),
     /// The session has expired.
-    Expired,
+    Expired {
+        /// Whether this attempt has certainly had no effect.
+        not_applied: bool,
+    },
     /// Retry.
     Again {
         /// Whether this attempt has certainly had no effect.
@@ -599,7 +603,7 @@ fn settled(id: u64, result: &response::Result, flight: &InFlight) -> Result<Sett
             Answer::Conflict { actual: error.actual_revision }
         }
         response::Result::Error(error) if is(ErrorKind::SessionExpired, error) => {
-            return Ok(Settled::Expired);
+            return Ok(Settled::Expired { not_applied: error.outcome == Outcome::NotApplied as i32 });
         }
         response::Result::Error(error) => {
             ensure!(

@@ -78,8 +78,8 @@ def said(verb, result):
             f"create_revision={result.create_revision} mod_revision={result.mod_revision}"
         )
     if verb == "status":
-        log_bytes = result.storage.log_bytes
-        return f"ok role={result.role} applied_revision={result.applied_revision} keys={result.keys} log_bytes={log_bytes}"
+        stored = f"keys={result.keys} log_bytes={result.storage.log_bytes}"
+        return f"ok role={result.role} applied_revision={result.applied_revision} {stored}"
     if verb == "members":
         return f"ok members={len(result.members)} leader={result.leader or ''}"
     results = result._asdict().items()

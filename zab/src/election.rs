@@ -49,7 +49,7 @@ impl Looking {
             quorum_since: None,
             stands_from: None,
         };
-        if planted!(core.space > DiskSpace::Ample, stands_with_full_disk => false) {
+        if core.space > DiskSpace::Ample {
             probe!("election.does-not-stand");
             looking.stands_from = Some(core.now.plus(core.config.timeouts.election));
         }

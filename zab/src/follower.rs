@@ -16,6 +16,7 @@ use crate::{
     types::{Epoch, LinkId, NodeId, Ticks, Token, Zxid},
 };
 
+mod refusals;
 mod snapshot;
 
 /// The maximum number of epochs, the newest ones, with which a follower describes its log. A node that diverged more
@@ -170,21 +171,6 @@ impl Follower {
             probe!("follow.connection-unwanted");
             core.close(link);
         }
-    }
-
-    pub(crate) fn on_connect_failed(&mut self, core: &mut Core, peer: NodeId) -> Next {
-        if peer != self.leader || self.link.is_some() {
-            return Next::Stay;
-        }
-        if let Stage::Connecting { attempts, retry_at } = &mut self.stage {
-            *attempts += 1;
-            if *attempts >= ATTEMPTS_MAX {
-                probe!("follow.leader-unreachable");
-                return Next::Look("the leader is unreachable");
-            }
-            *retry_at = Some(core.now.plus(core.config.timeouts.reconnect));
-        }
-        Next::Stay
     }
 
     pub(crate) fn on_closed(&mut self, link: LinkId) -> Next {
@@ -445,26 +431,6 @@ impl Follower {
     /// Whether the leader sends nothing more, since this node's disk has no space for it.
     fn is_withheld(core: &Core) -> bool {
         core.space == DiskSpace::Critical && core.commit > core.history.last().counter
-    }
-
-    fn on_refuse(&mut self, core: &mut Core, reason: Reason) -> Next {
-        core.notice(Notice::RefusedBy { peer: self.leader, reason });
-        match reason {
-            Reason::NotLeading => {
-                probe!("follow.leader-does-not-lead");
-                self.excused = true;
-                Next::Look("the chosen leader does not lead")
-            }
-            Reason::TooSoon => Next::Look("the leader requests a later retry"),
-            Reason::SnapshotNeeded
-            | Reason::NoCommonPoint
-            | Reason::WrongNode
-            | Reason::OtherEnsemble
-            | Reason::NotAMember
-            | Reason::Configuration
-            | Reason::Version
-            | Reason::NeverFounds => Next::Look("the leader refuses this node"),
-        }
     }
 
     fn send(&mut self, core: &mut Core, message: Message) {

@@ -338,6 +338,9 @@ impl Leader {
                 if planted!(
                     self.has_quorum(core, Progress::is_counted),
                     established_without_quorum => true,
+                    counts_snapshot_receivers => self.has_quorum(core, |progress| {
+                        progress.is_counted() || progress.receives_snapshot()
+                    }),
                     counts_earlier_synchronisation => self.has_quorum(core, |progress| {
                         progress.is_counted() || core.acked_before(progress.node) > 0
                     })

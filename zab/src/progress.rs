@@ -220,7 +220,7 @@ impl Progress {
     /// The last entry that the follower may be sent: `last`, or the end of the initial history while its disk has no space
     /// for more.
     pub(crate) fn limit(&self, last: u64, initial: Zxid) -> u64 {
-        let full = planted!(self.space == DiskSpace::Critical, sends_entries_to_full_disk => false);
+        let full = self.space == DiskSpace::Critical;
         probe!("space.entries-withheld", full && self.next > initial.counter && self.next <= last);
         if full { last.min(initial.counter) } else { last }
     }

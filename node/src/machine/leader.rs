@@ -23,10 +23,6 @@ impl<T: Table> Node<T> {
             Role::Leading { established: Some(_) } => {
                 for (attempt, payload) in self.requests.send_held(At::Proposed) {
                     if let Some(short) = self.short_of_space(&payload) {
-                        planted!(proposes_refused_write => {
-                            let id = self.forwarding.propose(Proposer::Clock);
-                            self.inbox.push(zab::Event::Propose { id, payload: payload.clone() });
-                        });
                         self.refused(&attempt, ErrorKind::ResourceExhausted, Some(short));
                         continue;
                     }

@@ -29,7 +29,7 @@ impl<T: Table> Node<T> {
         let (space, node) = self.zab.writable();
         let refused = match space {
             DiskSpace::Ample => false,
-            DiskSpace::Low => planted!(!frees_space(payload), refuses_deletes_when_low => true),
+            DiskSpace::Low => !frees_space(payload),
             DiskSpace::Critical => true,
         };
         probe!("space.write-refused", refused);

@@ -17,7 +17,8 @@ impl<T: Table> Node<T> {
     /// Tells the protocol core how far the log may be compacted.
     pub(super) fn compact(&mut self) {
         let bounds = (self.config.log_kept, self.config.log_held_max);
-        let flushed = self.compaction.durable();
+        let flushed =
+            planted!(self.compaction.durable(), compacts_above_flushed_state => self.store.applied());
         self.inbox.extend(self.compaction.advance(flushed, self.zab.last().counter, bounds));
     }
 
@@ -26,7 +27,8 @@ impl<T: Table> Node<T> {
     /// The position of a snapshot of this node's table, from the checkpoint that the snapshot itself contains. `None` if
     /// the log does not continue it: a newer snapshot is needed.
     pub fn snapshot_zxid(&self, checkpoint: &Checkpoint) -> Option<Zxid> {
-        self.zab.zxid_at(checkpoint.applied)
+        let applied = planted!(checkpoint.applied, labels_snapshot_by_memory => self.store.applied());
+        self.zab.zxid_at(applied)
     }
 
     /// A snapshot is to be installed. Nothing is applied meanwhile, since its changes would be of the old table.
@@ -36,7 +38,7 @@ impl<T: Table> Node<T> {
 
     /// Whether entries are applied to a table that a snapshot replaces.
     pub(super) fn is_installing(&self) -> bool {
-        self.installing.is_some()
+        planted!(self.installing.is_some(), applies_while_installing => false)
     }
 
     /// Storage has completed all writes through this token.

@@ -166,6 +166,49 @@ impl Commits {
         Ok(())
     }
 
+    /// A node deletes its log through an entry.
+    pub(super) fn compacts(&self, node: usize, disk: &Disk, to: Zxid) -> Check {
+        let (base, flushed) = (disk.issued.base, disk.flushed());
+        ensure!(
+            to.counter <= flushed,
+            "section 7, base <= A",
+            "n{node} deletes its log through {to}, and its state is durable through {flushed}"
+        );
+        ensure!(
+            to.counter > base.counter && disk.issued.contains(to),
+            "12 log contiguity",
+            "n{node} deletes its log through {to}, the base is {base}"
+        );
+        Ok(())
+    }
+
+    /// A node replaces state and log by a snapshot.
+    pub(super) fn installs(&self, node: usize, disk: &Disk, at: Zxid) -> Check {
+        ensure!(
+            disk.has_received(at),
+            "simulation: effects make sense",
+            "n{node} installs a snapshot at {at}, which it does not have"
+        );
+        let (applied, last) = (disk.applied(), disk.issued.last());
+        ensure!(
+            at.counter > applied,
+            "15 commit monotone",
+            "n{node} installs a snapshot at {at}, but has applied {applied}"
+        );
+        let committed = at.counter <= self.count() && self.zxid(at.counter) == at;
+        ensure!(
+            committed,
+            "15 commit monotone",
+            "n{node} installs a snapshot at {at}, which is not committed"
+        );
+        ensure!(
+            !disk.issued.contains(at),
+            "14 durable before sent",
+            "n{node} replaces its log, which ends at {last}, by a snapshot at {at}, which it holds"
+        );
+        Ok(())
+    }
+
     /// A node cuts its log.
     pub(super) fn truncates(&self, node: usize, disk: &Disk, to: Zxid) -> Check {
         let (applied, last) = (disk.applied(), disk.issued.last());

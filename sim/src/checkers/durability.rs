@@ -71,16 +71,18 @@ pub(super) fn message(node: usize, peer: Option<usize>, disk: &Disk, message: &M
             ensure!(holds, NAME, "n{node} asks for epoch {epoch}, its own durable promise is {state:?}");
             Ok(())
         }
-        Message::AckEpoch { epoch, current, last, boundaries, .. } => {
+        Message::AckEpoch { epoch, current, last, oldest, boundaries } => {
             promised(node, peer, disk, *epoch, "AckEpoch")?;
             settled(node, disk, "AckEpoch")?;
             let image = &disk.durable;
             let exact = state.current_epoch == *current && image.last() == *last;
             ensure!(
-                exact && image.boundaries().ends_with(boundaries),
+                exact && image.contains(*oldest) && image.boundaries().ends_with(boundaries),
                 NAME,
-                "n{node} reports current epoch {current}, last {last}, boundaries {boundaries:?}; durable: {state:?}, {:?}",
-                image.boundaries()
+                "n{node} reports current epoch {current}, last {last}, {boundaries:?} above {oldest}; durable: {state:?}, \
+                 {:?} above {}",
+                image.boundaries(),
+                image.base
             );
             Ok(())
         }
@@ -154,7 +156,10 @@ pub(super) fn vote(node: usize, disk: &Disk, vote: &Vote) -> Check {
             vote.candidate,
             image.hard_state
         );
-        contains(node, disk, vote.candidate.last, "a vote")?;
+        // A snapshot may have taken the place of the log without the node's knowledge; it is of a later state.
+        if vote.candidate.last >= image.base {
+            contains(node, disk, vote.candidate.last, "a vote")?;
+        }
     }
     Ok(())
 }

@@ -37,6 +37,7 @@ mod tests;
 
 use gometa_node::Event;
 use gometa_proto::v1::{Request, Response, View};
+use gometa_store::Table;
 use gometa_zab::{Epoch, Message, Role, Ticks, Vote, Write, Zxid};
 
 pub(crate) use self::check::ensure;
@@ -169,6 +170,12 @@ impl Oracle {
     pub fn established_by(&mut self, node: usize, epoch: Epoch, last: Zxid) -> Check {
         self.sessions.established(node, epoch);
         self.protocol.established_by(node, epoch, last)
+    }
+
+    /// A node's table is exchanged for that of a snapshot.
+    pub fn installs(&self, node: usize, table: &impl Table) -> Check {
+        let checkpoint = table.checkpoint();
+        self.state.compare(node, checkpoint.applied, checkpoint.hash)
     }
 
     /// A node writes what it has applied: through `applied`, with this hash; `disk` is as it was before.

@@ -104,7 +104,8 @@ impl Protocol {
                 Ok(())
             }
             Write::Founding(founding) => self.founds(node, disk, founding),
-            Write::Compact(_) | Write::Install(_) => unreachable!("the log is kept"),
+            Write::Compact(to) => self.commits.compacts(node, disk, *to),
+            Write::Install(at) => self.commits.installs(node, disk, *at),
         }
     }
 

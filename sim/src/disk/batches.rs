@@ -95,6 +95,18 @@ impl Batches {
         }
     }
 
+    /// Another table takes the place of this one.
+    pub(super) fn replace(&mut self, table: MemoryTable) {
+        self.flushed = table;
+        self.stored.clear();
+    }
+
+    /// Drops what is not readable yet.
+    pub(super) fn drop_queued(&mut self) {
+        self.queued.clear();
+        self.busy = 0;
+    }
+
     /// The number of batches that a flush would make durable.
     pub(super) fn unflushed(&self) -> usize {
         self.stored.len()

@@ -4,8 +4,11 @@
 //! against the mark of what was once synced, as the server's `disk/recovery.rs` does. The table's records are kept
 //! as they are: their checksums are RocksDB's.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use gometa_codec::storage;
+use gometa_store::MemoryTable;
 use gometa_zab::{Founding, HardState, LogEntry, Write, Zxid};
 
 /// What storage holds at some point of its FIFO of writes.
@@ -15,8 +18,33 @@ pub struct Image {
     pub hard_state: HardState,
     /// The genesis.
     pub founding: Option<Founding>,
-    /// The log; the entry with counter c stands at c - 1.
+    /// The base of the log.
+    pub base: Zxid,
+    /// The log; the entry with counter c stands at c - 1. Those through the base are deleted, and known only here, for
+    /// whoever compares logs.
     pub log: Vec<LogEntry>,
+}
+
+/// A snapshot of a node's state.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// What it is called: the zxid of the last entry applied in it.
+    pub at: Zxid,
+    /// The table.
+    pub table: MemoryTable,
+    /// The log through that entry, which no snapshot has: for whoever compares logs.
+    pub log: Vec<LogEntry>,
+}
+
+/// What a write means beyond its records.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    /// Nothing.
+    None,
+    /// A compaction: the base that the files get, which may be below the one that the node assumes, and the log through it.
+    Compacted(Zxid, Rc<Vec<LogEntry>>),
+    /// The snapshot that is installed.
+    Installed(Rc<Snapshot>),
 }
 
 impl Image {
@@ -33,12 +61,12 @@ impl Image {
         }
     }
 
-    /// Ascending: each epoch that has entries, with its last counter.
+    /// Ascending: each epoch that has entries above the base, with its last counter.
     pub fn boundaries(&self) -> Vec<Zxid> {
         let mut boundaries: Vec<Zxid> = Vec::new();
         let mut end = self.log.len();
-        while let Some(at) = end.checked_sub(1) {
-            let last = self.log[at].zxid;
+        while end > self.base.counter as usize {
+            let last = self.log[end - 1].zxid;
             boundaries.push(last);
             end = self.log[..end].partition_point(|entry| entry.zxid.epoch < last.epoch);
         }
@@ -46,13 +74,19 @@ impl Image {
         boundaries
     }
 
-    pub(super) fn write(&mut self, write: &Write) {
+    pub(super) fn write(&mut self, write: &Write, content: &Content) {
         match write {
             Write::Append(entries) => self.log.extend(entries.iter().cloned()),
             Write::Truncate(zxid) => self.log.truncate(zxid.counter as usize),
             Write::HardState(hard_state) => self.hard_state = *hard_state,
             Write::Founding(founding) => self.founding = Some(founding.clone()),
-            Write::Compact(_) | Write::Install(_) => unreachable!("the log is kept"),
+            Write::Compact(to) => self.base = *to,
+            Write::Install(at) => {
+                self.base = *at;
+                if let Content::Installed(snapshot) = content {
+                    self.log.clone_from(&snapshot.log);
+                }
+            }
         }
     }
 }
@@ -105,8 +139,14 @@ pub(super) struct Medium {
     pub(super) sequence: u64,
     pub(super) hard_state: Bytes,
     pub(super) founding: Option<Bytes>,
-    /// The record of the entry with counter c stands at c - 1.
+    /// The base of the log.
+    pub(super) base: Zxid,
+    /// The log through its base, for whoever compares logs.
+    pub(super) deleted: Rc<Vec<LogEntry>>,
+    /// The records of the entries above the base.
     pub(super) log: Vec<Bytes>,
+    /// The snapshot that has replaced the table, if a write has.
+    pub(super) snapshot: Option<Rc<Snapshot>>,
     /// The highest counter that a write was issued with.
     pub(super) released: u64,
 }
@@ -118,23 +158,41 @@ impl Medium {
             sequence: 0,
             hard_state: storage::encode_hard_state(&HardState::default()),
             founding: None,
+            base: Zxid::ZERO,
+            deleted: Rc::default(),
             log: Vec::new(),
+            snapshot: None,
             released: 0,
         }
     }
 
     /// One write more, whose records these are.
-    pub(super) fn write(&mut self, write: &Write, records: &[Bytes], released: u64) {
+    pub(super) fn write(&mut self, write: &Write, records: &[Bytes], content: &Content, released: u64) {
         self.sequence += 1;
         self.released = self.released.max(released);
         match write {
             Write::Append(_) => self.log.extend(records.iter().cloned()),
-            Write::Truncate(to) => self.log.truncate(to.counter as usize),
+            Write::Truncate(to) => self.log.truncate((to.counter - self.base.counter) as usize),
             Write::HardState(_) => {
                 self.hard_state = records.first().cloned().unwrap_or_default();
             }
             Write::Founding(_) => self.founding = records.first().cloned(),
-            Write::Compact(_) | Write::Install(_) => unreachable!("the log is kept"),
+            Write::Compact(_) => {
+                if let Content::Compacted(base, deleted) = content
+                    && base.counter > self.base.counter
+                {
+                    self.log.drain(..(base.counter - self.base.counter) as usize);
+                    (self.base, self.deleted) = (*base, deleted.clone());
+                }
+            }
+            Write::Install(at) => {
+                self.base = *at;
+                self.log.clear();
+                if let Content::Installed(snapshot) = content {
+                    self.deleted = Rc::new(snapshot.log.clone());
+                    self.snapshot = Some(snapshot.clone());
+                }
+            }
         }
     }
 
@@ -150,14 +208,22 @@ impl Medium {
         let hard_state = hard_state.map_err(|error| damaged("hard state", &error))?;
         let founding = self.founding.as_ref().map(|record| storage::decode_founding(record)).transpose();
         let founding = founding.map_err(|error| damaged("founding", &error))?;
-        let log = read(&self.log, 1, self.log.len() as u64, usize::MAX)?;
-        let image = Image { hard_state, founding, log };
+        let above = read(&self.log, self.base, self.base.counter + 1, u64::MAX, usize::MAX)?;
+        let log = self.deleted.iter().cloned().chain(above).collect();
+        let image = Image { hard_state, founding, base: self.base, log };
         let last = image.last();
         if last < mark.last {
             return Err(Refused::Lost(format!("the log ends at {last}, and {} was synced", mark.last)));
         }
         if last.counter < applied {
             return Err(Refused::Lost(format!("the log ends at {last}, and {applied} was applied")));
+        }
+        if applied < self.base.counter {
+            let base = self.base;
+            return Err(damaged(
+                "table",
+                &format!("applied through {applied}, and the log begins above {base}"),
+            ));
         }
         if last != Zxid::ZERO && !image.founding.as_ref().is_some_and(|founding| founding.sealed) {
             return Err(damaged("founding", &"there is a log, and nothing is sealed"));
@@ -179,17 +245,24 @@ pub enum Flipped {
 }
 
 /// Reads the entries with the counters `from` to `to`, as far as there are any, and stops before the one that
-/// exceeds `bytes_max` in all, but not before the first.
-pub(super) fn read(log: &[Bytes], from: u64, to: u64, bytes_max: usize) -> Result<Vec<LogEntry>, Refused> {
+/// exceeds `bytes_max` in all, but not before the first. The log begins above `base`.
+pub(super) fn read(
+    log: &[Bytes],
+    base: Zxid,
+    from: u64,
+    to: u64,
+    bytes_max: usize,
+) -> Result<Vec<LogEntry>, Refused> {
     let damaged = |counter: u64, why: String| Refused::Damaged(format!("log entry {counter}: {why}"));
     let mut entries: Vec<LogEntry> = Vec::new();
     let mut bytes = 0;
     let mut previous = None;
-    for counter in from.max(1)..=to.min(log.len() as u64) {
-        let record = storage::decode_log_entry(counter, log[counter as usize - 1].clone());
+    let first = base.counter + 1;
+    for counter in from.max(first)..=to.min(base.counter + log.len() as u64) {
+        let record = storage::decode_log_entry(counter, log[(counter - first) as usize].clone());
         let record = record.map_err(|error| damaged(counter, error.to_string()))?;
         let expected = previous.replace(record.entry.zxid);
-        let expected = if counter == 1 { Some(Zxid::ZERO) } else { expected };
+        let expected = if counter == first { Some(base) } else { expected };
         if expected.is_some_and(|expected| expected != record.previous) {
             return Err(damaged(counter, format!("follows {}, not {expected:?}", record.previous)));
         }

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use gometa_store::{Batch, Table};
 use gometa_zab::Token;
 
-use super::{Disk, TableView};
+use super::{Disk, Pending, TableView};
 
 impl Disk {
     /// The first write that is not synced is synced, alone; its token, if there is one.
@@ -13,7 +13,8 @@ impl Disk {
         let at = self.synced;
         let token = self.wal.get(at)?.token;
         self.lower_mark(at, at + 1);
-        self.durable.write(&self.wal[at].write);
+        let Pending { write, content, .. } = &self.wal[at];
+        self.durable.write(write, content);
         self.synced = at + 1;
         self.mark_through_synced();
         Some(token)
@@ -46,6 +47,7 @@ impl Disk {
             durable: self.durable.clone(),
             issued: self.issued.clone(),
             issued_log: self.issued_log.clone(),
+            received: self.received.clone(),
             table: self.table.fork(),
             batches: self.batches.clone(),
             files: self.files.clone(),

@@ -51,8 +51,8 @@ impl Ensemble {
                 deadline_default_ms: DEADLINE_DEFAULT_MS,
                 requests_max: 24,
                 unstored_bytes_max: self.settings.unstored_bytes_max,
-                log_kept: u64::MAX,
-                log_held_max: 0,
+                log_kept: self.settings.snapshots.log_kept,
+                log_held_max: self.settings.snapshots.log_held_max,
                 version: "simulated".to_owned(),
             }
         };
@@ -76,6 +76,7 @@ impl Ensemble {
         self.network.host_up(node, life);
         let first = self.now + self.machine.below(10 * MILLISECOND);
         self.schedule(first, Action::Tick { node, life });
+        self.report_space(node);
         self.execute(node, effects)
     }
 
@@ -128,9 +129,7 @@ impl Ensemble {
     /// A step's effects, in order.
     pub(crate) fn execute(&mut self, node: usize, effects: Vec<Effect>) -> Check {
         for effect in effects {
-            if let Effect::Send { message, .. } = &effect
-                && is_of_joining(message)
-            {
+            if is_of_joining(&effect) {
                 self.sync_crash(node);
             }
             if let Some(left) = &mut self.processes[node].crashes_after {
@@ -157,7 +156,11 @@ impl Ensemble {
                 self.oracle.times(node, &write, self.settings.session_timeout_ms)?;
                 let process = &mut self.processes[node];
                 let released = process.node.as_ref().map_or(0, Node::released);
+                let installs = matches!(write, gometa_zab::Write::Install(_));
                 process.disk.issue(token, write, released);
+                if installs {
+                    self.installing(node);
+                }
                 self.start_disk(node);
                 Ok(())
             }
@@ -176,7 +179,8 @@ impl Ensemble {
             }
             Effect::Read { id, from, to, bytes_max } => {
                 let process = &self.processes[node];
-                if from == 0 || from > to || to > process.disk.durable.log.len() as u64 {
+                let base = process.disk.issued.base.counter;
+                if from <= base || from > to || to > process.disk.durable.log.len() as u64 {
                     let durable = process.disk.durable.log.len();
                     let detail = format!("n{node} reads {from}..={to} of {durable} durable entries");
                     return violation("12 log contiguity", detail);
@@ -238,6 +242,9 @@ impl Ensemble {
                     return violation("codec: what is sent arrives", format!("{error} for {message:?}"));
                 }
                 self.network.send(now, node, link, bytes.freeze());
+                if matches!(message, Message::AckEpoch { .. }) {
+                    self.report_late(node, link);
+                }
                 Ok(())
             }
             Effect::Close { link } => {
@@ -263,8 +270,16 @@ impl Ensemble {
                 self.links.respond(now, self.workload.random(), client, response);
                 Ok(())
             }
-            Effect::SendSnapshot { .. } | Effect::DiscardSnapshot => {
-                violation("simulation: effects make sense", format!("n{node} needs a snapshot"))
+            Effect::SendSnapshot { link } => {
+                self.trace.line(now, Some(node), || format!("{link}: a snapshot is wanted"));
+                self.request_snapshot(node, link);
+                Ok(())
+            }
+            Effect::DiscardSnapshot => {
+                self.trace.line(now, Some(node), || "discards a snapshot".to_owned());
+                self.processes[node].disk.discard();
+                self.decided(node);
+                Ok(())
             }
             Effect::SessionsShort { .. } => Ok(()),
             Effect::View(view) => {
@@ -307,7 +322,7 @@ impl Ensemble {
         }
     }
 
-    fn index(&self, id: gometa_zab::NodeId) -> Option<usize> {
+    pub(super) fn index(&self, id: gometa_zab::NodeId) -> Option<usize> {
         let index = (id.0 as usize).checked_sub(1)?;
         (index < self.processes.len()).then_some(index)
     }
@@ -346,6 +361,9 @@ impl Ensemble {
             self.trace.line(self.now, Some(node), || format!("{} is durable", done.token));
             self.oracle.hardened(node, &self.processes[node].disk.durable)?;
             self.notice_formation();
+            if done.installed.is_some() {
+                self.processes[node].installed = done.installed;
+            }
             self.deliver(node, gometa_node::Event::Zab(gometa_zab::Event::Persisted(done.token)));
         }
         self.start_disk(node);
@@ -373,9 +391,13 @@ impl Ensemble {
             self.start_later(node);
             return Ok(());
         }
-        if let Some(number) = process.disk.finish_table(&mut self.machine) {
+        if let Some((number, flushed)) = process.disk.finish_table(&mut self.machine) {
             self.trace.mix(number);
             self.deliver(node, gometa_node::Event::Stored { number });
+            if let Some(counter) = flushed {
+                self.trace.line(self.now, Some(node), || format!("its table is flushed through {counter}"));
+                self.deliver(node, gometa_node::Event::Flushed { counter });
+            }
         }
         self.start_table(node);
         Ok(())
@@ -406,8 +428,12 @@ fn zab_write_digest(write: &gometa_zab::Write) -> u64 {
     }
 }
 
-/// Whether a message belongs to discovery or synchronisation, where a crash hurts most.
-fn is_of_joining(message: &Message) -> bool {
+/// Whether an effect belongs to discovery or synchronisation, where a crash hurts most.
+fn is_of_joining(effect: &Effect) -> bool {
+    let Effect::Send { message, .. } = effect else {
+        let install = matches!(effect, Effect::Write { write: gometa_zab::Write::Install(_), .. });
+        return install || matches!(effect, Effect::SendSnapshot { .. });
+    };
     matches!(
         message,
         Message::FollowerEpoch { .. }

@@ -1,6 +1,6 @@
 //! When which fault happens, and the faults themselves.
 
-use gometa_zab::Incarnation;
+use gometa_zab::{DiskSpace, Incarnation};
 
 use super::Ensemble;
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
     checkers::Check,
     disk::{End, Lost},
     settings::MILLISECOND,
+    transfers::Transfers,
 };
 
 impl Ensemble {
@@ -18,6 +19,7 @@ impl Ensemble {
         self.next(process.crash_every, Action::Crash);
         self.next(process.pause_every, Action::Pause);
         self.next(disk.full_every, Action::Fill);
+        self.next(disk.space_every, Action::Space);
         self.next(disk.damage_every, Action::Damage);
         self.next(process.depose_every, Action::Depose);
         if self.settings.process.early_crashes {
@@ -145,6 +147,31 @@ impl Ensemble {
             for &(from, to) in pairs {
                 self.network.block(from, to);
             }
+        }
+    }
+
+    /// Some disk has more space or less than before, compared with its reserve.
+    pub(crate) fn change_space(&mut self) {
+        if self.faults_ended {
+            return;
+        }
+        self.next(self.settings.disk.space_every, Action::Space);
+        let node = self.machine.index(self.processes.len());
+        let space = self.machine.pick(&[DiskSpace::Ample, DiskSpace::Low, DiskSpace::Critical]);
+        self.set_space(node, space);
+    }
+
+    pub(crate) fn set_space(&mut self, node: usize, space: DiskSpace) {
+        self.processes[node].space = space;
+        self.trace.line(self.now, Some(node), || format!("has {space:?} disk space"));
+        self.report_space(node);
+    }
+
+    /// A process learns the space of its disk, if it runs.
+    pub(crate) fn report_space(&mut self, node: usize) {
+        if self.processes[node].is_up() {
+            let space = self.processes[node].space;
+            self.deliver(node, gometa_node::Event::Zab(gometa_zab::Event::DiskSpace(space)));
         }
     }
 
@@ -379,6 +406,8 @@ impl Ensemble {
         let planned = process.crashes_after.take().is_some();
         process.node = None;
         process.inbox.clear();
+        process.installed = None;
+        process.transfers = Transfers::default();
         process.waking = false;
         let end = if power_lost { End::PowerLost } else { End::Killed };
         let lost = process.disk.crash(self.now, end, &mut self.machine);

@@ -332,7 +332,7 @@ impl Machine {
             self.storing = self.disk.start_table(&mut self.random).is_some();
             return self.storing;
         }
-        let number = self.disk.finish_table(&mut self.random);
+        let number = self.disk.finish_table(&mut self.random).map(|(number, _)| number);
         // If a fault has split a batch into two, the disk reports it twice.
         if let Some(number) = number
             && number > self.last_stored

@@ -29,10 +29,14 @@ impl Follower {
         if at.counter <= released && (at > last || differs) {
             core.effects.push(Effect::DiscardSnapshot);
             core.stop(self.diverged(epoch, format_args!("sends a snapshot at {at}"), released));
-        } else if at > last {
+        } else if planted!(at > last, replaces_log_that_holds_snapshot => true) {
             probe!("install.replaces-tail", last.counter > at.counter);
             probe!("install.of-empty-node", last == Zxid::ZERO);
             let token = core.write(Write::Install(at));
+            planted!(installs_senders_hard_state => {
+                let hard = crate::effect::HardState { current_epoch: epoch, ..core.hard };
+                core.write(Write::HardState(hard));
+            });
             self.stage = Stage::Installing { epoch, token };
         } else {
             probe!("install.refused");

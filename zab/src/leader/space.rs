@@ -48,7 +48,7 @@ impl Leader {
     /// Whether another node should lead: this node's disk is short of space, and a voter whose disk is not holds the
     /// whole log. Rarely, in case that voter is not elected.
     pub(super) fn hands_over(&self, core: &Core) -> bool {
-        let short = planted!(core.space > DiskSpace::Ample, leads_with_full_disk => false);
+        let short = core.space > DiskSpace::Ample;
         let interval = core.config.timeouts.election * HANDOVER_INTERVAL;
         let recently = core.handed_over.is_some_and(|at| core.now.since(at) < interval);
         if !short || recently || self.established().is_none() {

@@ -164,6 +164,12 @@ impl Zab {
         self.core.history.epochs().at(counter)
     }
 
+    /// The token of the last storage write; only for planted faults.
+    #[cfg(gometa_instrumented)]
+    pub fn last_token(&self) -> crate::types::Token {
+        self.core.last_token
+    }
+
     /// Allocates an id for a read of the caller.
     pub fn allocate_read(&mut self) -> u64 {
         self.core.allocate_read()
