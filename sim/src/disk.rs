@@ -2,7 +2,7 @@
 //!
 //! Writes to the log are one FIFO. The writer takes everything queued (or a part of it) as one group, which is durable
 //! when its sync is done. Log entries, hard state and founding are kept as the bytes that the codec makes, and decoded at
-//! every start and every read. The table's batches are another FIFO, with a medium of its own ([`batches`]).
+//! every start and every read. The table's batches are another FIFO, with a medium of its own (`batches`).
 //!
 //! # Crashes and starts
 //!

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gometa_client::{SnapshotStatus, StorageStatus};
 use serde::Serialize;
 
-/// The heading of [`cells`].
+/// The heading of the cells of a node.
 pub(super) const HEADING: [&str; 9] =
     ["NODE", "BASE", "END", "LOG", "STATE", "FREE", "FLUSHED", "AGE", "SNAPSHOT"];
 

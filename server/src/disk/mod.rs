@@ -117,9 +117,9 @@ pub struct Hooks {
 pub struct Flushed {
     /// The state is durable through this counter.
     pub counter: u64,
-    /// The log above this counter is within [`LOG_KEPT_BYTES_MAX`] and a quarter of the free space.
+    /// The log above this counter is within 256 MiB and a quarter of the free space.
     pub kept_above: u64,
-    /// The log above this counter is within [`LOG_HELD_BYTES_MAX`] and half of the free space.
+    /// The log above this counter is within 1 GiB and half of the free space.
     pub held_above: u64,
 }
 

@@ -11,7 +11,7 @@ use super::{DiskError, database, directory::Directory, log_writer};
 
 /// The number of segments above which a start deletes those that the state does not need. Each start adds one, and each has
 /// open files, so a node that is restarted again and again would run out of them.
-const SEGMENTS_MAX: usize = 64;
+const SEGMENTS_MAX: usize = 320;
 
 /// A log and a state that belong together.
 pub(super) struct Opened {

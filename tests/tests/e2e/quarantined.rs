@@ -152,7 +152,7 @@ async fn nodes_that_are_all_damaged_found_no_new_ensemble() {
         ensemble.client(SHORT).set("lost", "x").await.expect_err("damaged nodes have formed an ensemble");
         for node in ensemble.all() {
             let status = ensemble.status(node).await.unwrap();
-            assert_eq!((status.leader.clone(), status.last_revision), (None, 0), "{status:?}");
+            assert_eq!((status.leader, status.last_revision), (None, 0), "{status:?}");
             assert_eq!(names(&ensemble, node, "damaged-"), ["damaged-log-1", "damaged-state-1"]);
         }
         // Nor with a new start.
