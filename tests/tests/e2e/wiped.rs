@@ -132,5 +132,5 @@ async fn two_wiped_nodes_form_no_ensemble_with_or_without_the_third() {
     }
     let local = ensemble.status(kept).await.unwrap();
     // In its log: without the others it cannot know that this is committed.
-    assert_eq!(local.last_revision, 2, "what the third holds is still there: {local:?}");
+    assert!(local.last_revision >= 2, "what the third holds is still there: {local:?}");
 }
