@@ -146,7 +146,7 @@ async fn measure_inner(
     let (done, start, end) = load::run(&clients, workload, data, (RAMP, duration), at).await?;
     let generator = Usage::of(std::process::id())?.since(first.generator);
     for client in clients {
-        // All callers have ended, so that nobody else has it.
+        // All callers have ended, so this is the last handle.
         if let Some(client) = Arc::into_inner(client) {
             client.close().await;
         }

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p gometa-log --example sync_cost -- DIRECTORY [ROUNDS]`. The ways are interleaved round by
 //! round, so that other load on the machine hits all of them. Prints p50 and p99 in microseconds, and for
-//! each write the bytes that the kernel accounted to this process, and those that reached the device (of everybody).
+//! each write the bytes that the kernel accounted to this process, and those that reached the device (of all processes).
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
 use std::{
@@ -85,7 +85,7 @@ fn fill(file: &File, byte: u8) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes written to the device that holds this file, by everybody.
+/// Bytes written to the device that holds this file, by all processes.
 fn device_bytes(path: &Path) -> u64 {
     let device = fs::metadata(path).map_or(0, |metadata| metadata.dev());
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));

@@ -7,7 +7,7 @@ use std::{
 
 use gometa_marks::planted;
 
-/// A segment's file. Readers hold it while they read; it is overwritten only when nobody else holds it.
+/// A segment's file. Readers hold it while they read; it is overwritten only when it has no other holder.
 #[derive(Debug)]
 pub(crate) struct Handle<F> {
     pub(crate) number: u64,

@@ -32,7 +32,7 @@ pub struct Inspection<D: Directory> {
 }
 
 impl<D: Directory> Inspection<D> {
-    /// Reads a log that nobody has open. Fails only on errors of the file system and on newer formats.
+    /// Reads a log that no process has open. Fails only on errors of the file system and on newer formats.
     pub fn read(directory: D) -> Result<Inspection<D>, OpenError> {
         let names = directory.list().map_err(OpenError::io("list", directory.describe("")))?;
         let file = directory.describe(mark::NAME);

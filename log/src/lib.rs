@@ -33,7 +33,7 @@
 //!    is ignored; what is missing before it is damage.
 //! 4. In the newest segment the first place without the next batch ends the log. It is damage if a later batch of this
 //!    segment stands behind it, if it is the first batch of a segment that was begun with one, or if the mark has reached its
-//!    number. Otherwise a write was cut off, and nobody has relied on it.
+//!    number. Otherwise a write was cut off that was never reported.
 //! 5. Opening begins a new segment, whose first batch repeats the last one found, and whose header names the end before that
 //!    one. After a failed sync the page cache holds bytes that no later sync writes: syncing again proves nothing, writing
 //!    again does. The node sends nothing before.

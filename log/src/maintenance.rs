@@ -3,8 +3,8 @@
 //!
 //! # What the directory goes through
 //!
-//! A segment to delete becomes the spare if there is none and nobody reads it; its new name is synced before the file is
-//! overwritten, since a loss of power could bring the old name back. Otherwise it is removed, which nobody syncs: an old
+//! A segment to delete becomes the spare if there is none and no reader holds it; its new name is synced before the file is
+//! overwritten, since a loss of power could bring the old name back. Otherwise it is removed, which is not synced: an old
 //! segment that comes back is found and removed at the next opening. A spare is made under another name and renamed when
 //! it is complete.
 

@@ -124,7 +124,7 @@ fn path(key: u32) -> String {
     format!("/{}", key_name(key))
 }
 
-/// The body of a create for everybody, persistent.
+/// The body of a create: persistent, with all permissions for all clients.
 fn put_create(out: &mut BytesMut, path: &str, value: &[u8]) {
     put_buffer(out, path.as_bytes());
     put_buffer(out, value);

@@ -24,7 +24,7 @@ use crate::{
 };
 
 const THREAD: &str = "gometa-snapshot-send";
-/// The time for which a checkpoint is kept that nobody receives: for followers whose connection is broken.
+/// The time for which a checkpoint without a receiver is kept: for followers whose connection is broken.
 const KEPT: Duration = Duration::from_secs(60);
 /// The age up to which a checkpoint is sent to a further follower.
 const REUSED_MAX: Duration = Duration::from_secs(60);
