@@ -1,9 +1,6 @@
 //! Reads log entries for peers that are behind, on a thread of its own.
 
-use std::{
-    sync::Arc,
-    thread::{self, JoinHandle},
-};
+use std::{sync::Arc, thread::JoinHandle};
 
 use gometa_log::{OsDirectory, Reader};
 use gometa_zab::LogEntry;
@@ -68,11 +65,6 @@ impl LogReader {
 impl Drop for LogReader {
     fn drop(&mut self) {
         self.queue.close();
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != thread::current().id()
-        {
-            // The panic was logged by its thread.
-            let _ = thread.join();
-        }
+        self.thread.take().into_iter().for_each(threads::join);
     }
 }

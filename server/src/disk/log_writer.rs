@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -154,10 +154,7 @@ impl Drop for LogWriter {
     fn drop(&mut self) {
         self.shared.queue.close();
         for thread in self.threads.drain(..) {
-            if thread.thread().id() != thread::current().id() {
-                // The panic was logged by its thread.
-                let _ = thread.join();
-            }
+            threads::join(thread);
             self.shared.files.lock().closing = true;
             self.shared.wake_files.notify_one();
         }

@@ -79,10 +79,7 @@ impl Drop for SpaceWatch {
     fn drop(&mut self) {
         *self.closing.0.lock() = true;
         self.closing.1.notify_one();
-        if let Some(thread) = self.thread.take() {
-            // The panic was logged by its thread.
-            let _ = thread.join();
-        }
+        self.thread.take().into_iter().for_each(threads::join);
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -172,10 +172,7 @@ impl Drop for StateWriter {
     fn drop(&mut self) {
         self.shared.queue.close();
         for thread in self.threads.drain(..) {
-            if thread.thread().id() != thread::current().id() {
-                // The panic was logged by its thread.
-                let _ = thread.join();
-            }
+            threads::join(thread);
             // After the first thread: everything is written, and the last flush is due.
             self.shared.flush.lock().closing = true;
             self.shared.wake_flush.notify_one();

@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     io,
     sync::Arc,
-    thread::{Builder, JoinHandle},
+    thread::{self, Builder, JoinHandle},
 };
 
 thread_local! {
@@ -19,6 +19,14 @@ pub(crate) fn set_node(node: Option<Arc<str>>) {
 /// The node that the calling thread works for.
 pub(crate) fn node() -> Option<Arc<str>> {
     NODE.with(|slot| slot.borrow().clone())
+}
+
+/// Waits for the end of a thread, unless it is the calling one.
+pub(crate) fn join<T>(handle: JoinHandle<T>) {
+    if handle.thread().id() != thread::current().id() {
+        // A panic was logged by the thread itself.
+        let _ = handle.join();
+    }
 }
 
 /// Starts a thread that works for the same node as the calling one.

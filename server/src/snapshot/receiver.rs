@@ -1,10 +1,6 @@
 //! Receiving: one thread, one snapshot at a time.
 
-use std::{
-    sync::Arc,
-    thread::{self, JoinHandle},
-    time::Instant,
-};
+use std::{sync::Arc, thread::JoinHandle, time::Instant};
 
 use gometa_codec::snapshot::{Chunk, Frame, Manifest};
 use gometa_zab::{LinkId, Message};
@@ -99,12 +95,7 @@ impl Drop for SnapshotReceiver {
     fn drop(&mut self) {
         self.queue.clear();
         self.queue.close();
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != thread::current().id()
-        {
-            // The panic was logged by its thread.
-            let _ = thread.join();
-        }
+        self.thread.take().into_iter().for_each(threads::join);
     }
 }
 
