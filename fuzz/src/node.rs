@@ -29,6 +29,7 @@ const LONG_MS: u64 = 2 * u32::MAX as u64;
 pub fn client_frame(data: &[u8]) {
     let mut ensemble = Nodes::new(1);
     ensemble.run(100);
+    ensemble.members[0].storage.cool(3);
     let mut asked: Vec<(u64, u64)> = Vec::new();
     let mut streams: [BytesMut; CLIENTS as usize] = Default::default();
     let mut next = 0;

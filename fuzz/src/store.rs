@@ -2,9 +2,9 @@
 
 use arbitrary::{Result, Unstructured};
 use bytes::Bytes;
-use gometa_store::{Store, Table, recompute_checkpoint};
+use gometa_store::{Purpose, Store, Table, recompute_checkpoint};
 use gometa_testkit::store::{
-    Shared,
+    Shared, apply,
     history::{Change, ChangeKind, Comparison, Number, Revision, Step},
     open,
 };
@@ -30,7 +30,15 @@ pub fn store(data: &[u8]) {
 
 fn step(u: &mut Unstructured<'_>) -> Result<Step> {
     Ok(match u.int_in_range(0..=31_u8)? {
-        0..=15 => Step::Write { session: u.int_in_range(0..=7)?, number: number(u)?, change: change(u)? },
+        0..=9 => Step::Write { session: u.int_in_range(0..=7)?, number: number(u)?, change: change(u)? },
+        10 => Step::Evict { key: u.int_in_range(1..=4)? },
+        11 => Step::Hold { key: u.int_in_range(1..=4)? },
+        12 => Step::Release { hold: u.int_in_range(0..=7)? },
+        13 => {
+            let purpose = *u.choose(&[Purpose::Apply, Purpose::Get])?;
+            Step::BeginRead { key: u.int_in_range(1..=4)?, purpose, early: u.arbitrary()? }
+        }
+        14 | 15 => Step::Answer { read: u.int_in_range(0..=7)? },
         16..=18 => Step::Create { nonce: u.int_in_range(0..=4)? },
         19 => {
             let count = u.int_in_range(0..=2_u8)?;
@@ -87,8 +95,8 @@ pub fn command(data: &[u8]) {
         let payload = Bytes::copy_from_slice(payload);
         payloads.push(payload.clone());
         let counter = payloads.len() as u64;
-        let applied = prompt.apply(counter, &payload);
-        assert_eq!(slow.apply(counter, &payload), applied);
+        let applied = apply(&mut prompt, counter, payload.clone());
+        assert_eq!(apply(&mut slow, counter, payload.clone()), applied);
         write(&mut prompt, &prompt_table);
         match after % 8 {
             0 => write(&mut slow, &slow_table),
@@ -97,7 +105,7 @@ pub fn command(data: &[u8]) {
                 for (counter, payload) in
                     (1..).zip(&payloads).skip(usize::try_from(slow.applied()).unwrap_or(0))
                 {
-                    slow.apply(counter, payload);
+                    apply(&mut slow, counter, payload.clone());
                 }
             }
             _ => {}

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use gometa_proto::v1::{Response, View};
-use gometa_store::Batch;
+use gometa_store::{Batch, Purpose};
 use gometa_zab::{LinkId, Message, NodeId, Notice, Role, Token, Vote, Write};
 
 use crate::event::ClientId;
@@ -27,6 +28,17 @@ pub enum Effect {
         number: u64,
         /// The changes.
         batch: Batch,
+    },
+    /// Read records of keys from the table, whose lookup has not found them in memory. Answer each key once with
+    /// [`Event::Fetched`](crate::Event::Fetched), in parts and in any order. The table as of any moment from now on will
+    /// do, for each key another one.
+    Fetch {
+        /// The number of the read.
+        id: u64,
+        /// What for. Reads for [`Purpose::Apply`] must not wait for reads of clients.
+        purpose: Purpose,
+        /// The keys.
+        keys: Vec<Bytes>,
     },
     /// Read log entries; answer with `LogRead`.
     Read {

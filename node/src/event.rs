@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use gometa_proto::v1::Request;
 
 /// A client's connection to this node. Numbers are never used again in a process.
@@ -32,6 +33,13 @@ pub enum Event {
         kept_above: u64,
         /// The log above this counter is within the bound of what is kept while a follower needs it.
         held_above: u64,
+    },
+    /// The answer to [`Effect::Fetch`](crate::Effect::Fetch), or a part of it.
+    Fetched {
+        /// The number of the read.
+        id: u64,
+        /// Keys, each with its encoded record; `None` if the table has no record.
+        records: Vec<(Bytes, Option<Bytes>)>,
     },
     /// A client's Hello has been received. Clients without one are counted together.
     ClientNamed {

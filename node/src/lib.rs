@@ -17,7 +17,8 @@
 //! A linearizable read waits for a barrier of the leader (`barrier`), then until this node has applied what the
 //! leader had committed, and is answered from this node's own table. A local read is answered by any node that
 //! has been synchronised once since its start. In both cases the bytes answered in a step are bounded, and so are the
-//! large answers that a client has not read (`reads`).
+//! large answers that a client has not read (`reads`). A record that is not in memory is read by the caller, while
+//! everything else goes on (`fetches`).
 //!
 //! # Invariants
 //!
@@ -26,12 +27,16 @@
 //! - The answers of one step, and a client's unread large answers, are bounded in bytes.
 //! - An entry is applied once, and only after the protocol core has committed it.
 //! - Changes are written to the table in order; until they are written, they are read from memory.
+//! - A step never waits for the table: entries and reads whose records are not in memory wait for them, entries in
+//!   order. The records of entries are read when they are appended (`ahead`).
+//! - A step applies and answers a bounded number of keys and bytes.
 #![deny(clippy::too_many_lines)]
 #![forbid(unsafe_code)]
 
 #[macro_use(planted, probe)]
 extern crate gometa_marks;
 
+mod ahead;
 mod announced;
 mod barrier;
 mod clocks;
@@ -39,6 +44,7 @@ mod compaction;
 mod config;
 mod effect;
 mod event;
+mod fetches;
 mod forward;
 mod installation;
 mod machine;
@@ -46,10 +52,11 @@ mod openers;
 mod reads;
 mod requests;
 mod status;
+mod work;
 
 pub use config::Config;
 pub use effect::Effect;
 pub use event::{ClientId, Event};
-pub use gometa_store::Corrupt;
+pub use gometa_store::{Corrupt, Purpose};
 pub use machine::Node;
 pub use reads::is_large;

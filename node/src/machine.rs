@@ -7,12 +7,14 @@ use gometa_store::{Corrupt, Store, Table};
 use gometa_zab::{self as zab, EnsembleId, LogEntry, Role, Ticks, Voter, Zab};
 
 use crate::{
-    announced::Announced, barrier::Barriers, clocks::Clocks, compaction::Compaction, config::Config,
-    effect::Effect, event::Event, forward::Forwarding, installation::Installing, openers::Openers,
-    reads::Reads, requests::Requests, status::Sources,
+    ahead::Ahead, announced::Announced, barrier::Barriers, clocks::Clocks, compaction::Compaction,
+    config::Config, effect::Effect, event::Event, fetches::Fetches, forward::Forwarding,
+    installation::Installing, openers::Openers, reads::Reads, requests::Requests, status::Sources,
+    work::Work,
 };
 
 mod apply;
+mod fetch;
 mod leader;
 mod reads;
 mod requests;
@@ -32,7 +34,8 @@ pub struct Node<T: Table> {
     requests: Requests,
     barriers: Barriers,
     reads: Reads,
-    /// The number of requests abandoned since `barriers` and `reads` last forgot such.
+    fetches: Fetches,
+    /// The number of requests abandoned since `barriers`, `reads` and `fetches` last forgot such.
     abandoned: usize,
     forwarding: Forwarding,
     clocks: Clocks,
@@ -40,7 +43,15 @@ pub struct Node<T: Table> {
     announced: Announced,
     /// The highest counter that may be applied.
     released: u64,
-    /// Entries read back from the log, in order.
+    /// The entries above the last applied one.
+    ahead: Ahead,
+    /// What the current step has applied and looked up for it.
+    work: Work,
+    /// Since when the next entry waits for a record.
+    apply_waits: Option<Ticks>,
+    /// What the protocol core was last told with [`zab::Event::StateStalled`].
+    state_stalled: bool,
+    /// Entries read back from the log, in order, that are not in `ahead`.
     read_back: VecDeque<LogEntry>,
     /// The number of the read in flight.
     reading: Option<u64>,
@@ -48,8 +59,8 @@ pub struct Node<T: Table> {
     last_batch: Ticks,
     /// The number of batches taken from the store.
     batches_taken: u64,
-    /// The bytes of memory of each batch that is not written to the table yet, oldest first.
-    batches: VecDeque<usize>,
+    /// The bytes of memory of each batch that is not written to the table yet, and when it was issued; oldest first.
+    batches: VecDeque<(usize, Ticks)>,
     /// The sum of the bytes of `batches`.
     unstored: usize,
     compaction: Compaction,
@@ -95,11 +106,16 @@ impl<T: Table> Node<T> {
             requests: Requests::default(),
             barriers: Barriers::default(),
             reads: Reads::default(),
+            fetches: Fetches::default(),
             abandoned: 0,
             forwarding: Forwarding::default(),
             clocks: Clocks::new(now),
             openers: Openers::default(),
             announced: Announced::default(),
+            ahead: Ahead::default(),
+            work: Work::default(),
+            apply_waits: None,
+            state_stalled: false,
             read_back: VecDeque::new(),
             reading: None,
             last_batch: now,
@@ -119,17 +135,19 @@ impl<T: Table> Node<T> {
 
     /// Handles events, in order, and returns the effects, in order.
     ///
-    /// Reads may be left: see [`Node::has_more`].
+    /// Work may be left: see [`Node::has_more`].
     pub fn step(&mut self, now: Ticks, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
         self.now = self.now.max(now);
         self.clocks.step(self.now);
         self.barriers.step(self.now);
+        self.work = Work::default();
         for event in events {
             self.handle_event(event);
         }
         self.expire();
         self.check_sessions();
         self.compact();
+        self.check_table();
         // The core gets a step without events too, for its clock, and another one for events that follow from it.
         loop {
             let role = self.role;
@@ -140,19 +158,21 @@ impl<T: Table> Node<T> {
             }
             self.update_members();
             self.apply();
+            self.read_ahead();
             if self.inbox.is_empty() && self.role == role {
                 break;
             }
         }
         self.answer_reads();
+        self.begin_fetches();
         std::mem::take(&mut self.effects)
     }
 
-    /// Whether ready reads are left, beyond the bound of one step: the caller steps again at once, with the events that
-    /// have arrived meanwhile.
+    /// Whether ready reads or entries to apply are left, beyond the bound of one step: the caller steps again at once, with
+    /// the events that have arrived meanwhile.
     #[must_use]
     pub fn has_more(&self) -> bool {
-        self.reads.has_more()
+        self.reads.has_more() || self.work.is_full()
     }
 
     /// The counter through which entries have been released to be applied, for storage to record with each write.
@@ -180,7 +200,8 @@ impl<T: Table> Node<T> {
             Event::Stored { number } => {
                 assert!(number <= self.batches_taken, "the table contains only what was written to it");
                 while self.batches_taken - (self.batches.len() as u64) < number {
-                    self.unstored -= self.batches.pop_front().expect("a batch is outstanding");
+                    let (bytes, _) = self.batches.pop_front().expect("a batch is outstanding");
+                    self.unstored -= bytes;
                     self.store.batch_written();
                 }
                 planted!(stored_counts_as_persisted => {
@@ -193,6 +214,7 @@ impl<T: Table> Node<T> {
                 self.persisted(token);
                 self.inbox.push(zab::Event::Persisted(token));
             }
+            Event::Fetched { id, records } => self.fetched(id, records),
             Event::Zab(zab::Event::LogRead { id, entries }) if self.reading == Some(id) => {
                 self.reading = None;
                 self.read_back.extend(entries);
@@ -224,6 +246,9 @@ impl<T: Table> Node<T> {
     fn handle_effect(&mut self, effect: zab::Effect) {
         match effect {
             zab::Effect::Write { token, write } => {
+                if let zab::Write::Truncate(to) = &write {
+                    self.truncate_ahead(to.counter);
+                }
                 if let zab::Write::Install(at) = &write {
                     self.begin_installation(token, *at);
                 }

@@ -9,7 +9,9 @@
 //! only after it has been read, so both bounds may be exceeded by the last answer. Small answers are not
 //! accounted: the number of requests in flight bounds them.
 //!
-//! A client's reads keep their order. Parked reads end by their deadlines like all others.
+//! A client's reads are looked up in order. One whose record is not in memory is answered when that has been read, out
+//! of turn, as long as such answers take no more than half of the step. Parked reads end by their deadlines like all
+//! others.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -102,14 +104,37 @@ impl Reads {
         }
     }
 
+    /// Whether a read of this client may be answered out of turn. The caller then calls [`Reads::account`].
+    pub(crate) fn admits(&self, client: ClientId) -> bool {
+        let unsent = self.clients.get(&client).map_or(0, |reader| reader.unsent);
+        self.step_bytes < STEP_BYTES_MAX / 2 && unsent < CLIENT_BYTES_MAX
+    }
+
+    /// Accounts an answer out of turn: the size of its entry in bytes, or 0.
+    pub(crate) fn account(&mut self, client: ClientId, bytes: usize) {
+        self.step_bytes += bytes.max(READ_COST_MIN);
+        if bytes >= LARGE_MIN {
+            self.clients.entry(client).or_default().unsent += bytes;
+        }
+    }
+
     /// The next read to answer, if the step allows one. The caller then calls [`Reads::answered`].
     pub(crate) fn next(&mut self) -> Option<(ClientId, Ticket)> {
         if self.step_bytes >= STEP_BYTES_MAX {
             return None;
         }
-        let client = *self.turns.front()?;
-        let ticket = self.clients.get_mut(&client).and_then(|reader| reader.reads.pop_front());
-        Some((client, ticket.expect("a client with a turn has a read")))
+        loop {
+            let client = *self.turns.front()?;
+            let reader = self.clients.get_mut(&client).expect("a client with a turn is known");
+            if reader.may_be_answered() {
+                let ticket = reader.reads.pop_front();
+                return Some((client, ticket.expect("a client with a turn has a read")));
+            }
+            // Answers out of turn have used its room.
+            reader.has_turn = false;
+            self.turns.pop_front();
+            self.turn_bytes = 0;
+        }
     }
 
     /// Accounts the answer to the read that was next: the size of its entry in bytes, or 0.

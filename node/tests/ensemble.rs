@@ -4,6 +4,7 @@ mod applying;
 mod foreign;
 mod members;
 mod reads;
+mod records;
 mod sessions;
 
 use gometa_proto::v1::{self, ErrorKind, response::Result as Answer};

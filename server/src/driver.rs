@@ -22,7 +22,9 @@ use tracing::{debug, warn};
 
 use crate::{
     client::registry::Clients,
-    disk::{Flushed, LogReader, LogWriter, Received, RocksTable, Snapshots, SpaceWatch, StateWriter},
+    disk::{
+        Flushed, LogReader, LogWriter, Received, RecordReader, RocksTable, Snapshots, SpaceWatch, StateWriter,
+    },
     inbox::{Inbox, Item, Taken},
     net::outbox::{Outbox, Put},
     observe::{counters::Counters, events::EventLog, ready::Ready},
@@ -49,6 +51,8 @@ pub(crate) struct Environment {
     pub(crate) state: StateWriter,
     /// Its results are put into the inbox.
     pub(crate) log_reader: LogReader,
+    /// Its results are put into the inbox.
+    pub(crate) record_reader: RecordReader,
     pub(crate) snapshots: Snapshots,
     pub(crate) sender: SnapshotSender,
     pub(crate) receiver: SnapshotReceiver,
@@ -135,6 +139,12 @@ impl Driver {
             if let Some(Flushed { counter, kept_above, held_above }) = taken.flushed.take() {
                 events.extend([Event::Flushed { counter }, Event::LogBounds { kept_above, held_above }]);
             }
+            for records in taken.fetched.chunk_by(|one, other| one.0 == other.0) {
+                let id = records[0].0;
+                let records = records.iter().map(|(_, key, record)| (key.clone(), record.clone())).collect();
+                events.push(Event::Fetched { id, records });
+            }
+            taken.fetched.clear();
             for item in taken.peers.drain(..) {
                 self.accept(item, &mut events);
             }
@@ -227,6 +237,9 @@ impl Driver {
                     self.environment.log.submit(token, write, self.node.released());
                 }
                 Effect::Store { number, batch } => self.environment.state.submit(number, batch),
+                Effect::Fetch { id, purpose, keys } => {
+                    self.environment.record_reader.submit(id, purpose, keys);
+                }
                 Effect::Read { id, from, to, bytes_max } => {
                     self.environment.log_reader.submit(id, from, to, bytes_max)
                 }
@@ -343,6 +356,7 @@ impl Driver {
         let (_, received) = self.received.take().expect("the installed snapshot was received");
         let exchanged = self.environment.snapshots.begin(*received).map_err(|error| error.to_string());
         let exchanged = exchanged.and_then(|(store, state)| {
+            self.environment.record_reader.exchange(store.table());
             self.node.install(store);
             let old = std::mem::replace(&mut self.environment.state, state);
             self.environment.receiver.settled(true);

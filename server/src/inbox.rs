@@ -4,7 +4,7 @@
 //! which is taken in bounded batches, so that a burst of requests delays no heartbeat. Each lane keeps its order. Sockets
 //! wait for room, and are not read meanwhile (backpressure). Datagrams have a small bound of their own, beyond which they
 //! are dropped, so that a flood of them takes no room from peers. Disk results never wait; they are bounded by the
-//! number of operations in flight.
+//! number of operations in flight. Only records, which may be large, wait for room in bytes.
 //!
 //! The queue also records when the driver last took from it, which it does every few milliseconds. A driver that hangs
 //! in a step is detected here: the client port then sends no `Pong`.
@@ -20,6 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use gometa_node::Event;
 use gometa_proto::v1;
 use gometa_store::Checkpoint;
@@ -38,6 +39,8 @@ const PEER_UNITS_MAX: u32 = 65_536;
 const CLIENT_UNITS_MAX: u32 = 65_536;
 /// The number of queued datagrams. Votes are repeated, and a node's newer vote supersedes older ones.
 const DATAGRAMS_MAX: usize = 1_024;
+/// The bytes of queued records at which readers wait; each of them may exceed it by one.
+const FETCHED_BYTES_MAX: usize = 4 << 20;
 /// Bytes counted as one. Every event costs at least one unit.
 const UNIT: usize = 1 << 10;
 /// The number of clients' events taken at a time.
@@ -73,6 +76,8 @@ pub(crate) struct Inbox {
     last_take: AtomicU64,
     /// Notified by each take.
     taken: Notify,
+    /// Notified by each take of records.
+    fetched_taken: Condvar,
 }
 
 #[derive(Default)]
@@ -89,9 +94,15 @@ struct State {
     stored: Option<u64>,
     /// The last flush of the state.
     flushed: Option<Flushed>,
+    fetched: Vec<Fetched>,
+    /// The sum of the sizes of the records in `fetched`.
+    fetched_bytes: usize,
     stopping: bool,
     sleeping: bool,
 }
+
+/// A record that was read: the number of the read, the key, and its record if there is one.
+pub(crate) type Fetched = (u64, Bytes, Option<Bytes>);
 
 /// The result of a take. The driver reuses it for its buffers.
 #[derive(Default)]
@@ -106,6 +117,8 @@ pub(crate) struct Taken {
     pub(crate) stored: Option<u64>,
     /// The last flush of the state.
     pub(crate) flushed: Option<Flushed>,
+    /// Records that were read.
+    pub(crate) fetched: Vec<Fetched>,
     /// The driver must stop.
     pub(crate) stopping: bool,
 }
@@ -125,6 +138,7 @@ impl Inbox {
             created: Instant::now(),
             last_take: AtomicU64::new(0),
             taken: Notify::new(),
+            fetched_taken: Condvar::new(),
         }
     }
 
@@ -201,6 +215,20 @@ impl Inbox {
         self.state.lock().flushed = Some(flushed);
     }
 
+    /// Puts a record that was read; blocks until there is room for it, or the driver has stopped.
+    pub(crate) fn put_fetched(&self, fetched: Fetched) {
+        let mut state = self.state.lock();
+        while state.fetched_bytes >= FETCHED_BYTES_MAX && !state.stopping {
+            self.fetched_taken.wait(&mut state);
+        }
+        state.fetched_bytes += fetched.2.as_ref().map_or(0, Bytes::len);
+        state.fetched.push(fetched);
+        if state.sleeping {
+            state.sleeping = false;
+            self.wake.notify_one();
+        }
+    }
+
     /// Puts a client's events, each with its size in bytes; waits for room. Empties `events`.
     pub(crate) async fn put_client(&self, events: &mut Vec<(Event, usize)>) -> Result<(), Stopped> {
         while !events.is_empty() {
@@ -229,6 +257,7 @@ impl Inbox {
         self.peer_units.close();
         self.client_units.close();
         self.put(|state| state.stopping = true);
+        self.fetched_taken.notify_all();
     }
 
     /// Takes what is queued; waits until `until` if nothing is. `taken` must be empty.
@@ -238,6 +267,7 @@ impl Inbox {
             let idle = state.peers.is_empty()
                 && state.clients.is_empty()
                 && state.persisted.is_none()
+                && state.fetched.is_empty()
                 && !state.stopping;
             let wait = until.saturating_duration_since(Instant::now());
             if !idle || wait.is_zero() {
@@ -251,6 +281,8 @@ impl Inbox {
         taken.persisted = state.persisted.take();
         taken.stored = state.stored.take();
         taken.flushed = state.flushed.take();
+        std::mem::swap(&mut state.fetched, &mut taken.fetched);
+        let fetched_bytes = std::mem::take(&mut state.fetched_bytes);
         taken.stopping = state.stopping;
         let count = state.clients.len().min(CLIENT_BATCH_MAX);
         let mut client_units = 0;
@@ -261,6 +293,9 @@ impl Inbox {
         let peer_units = std::mem::take(&mut state.peer_units);
         let datagrams = std::mem::take(&mut state.datagrams);
         drop(state);
+        if fetched_bytes >= FETCHED_BYTES_MAX {
+            self.fetched_taken.notify_all();
+        }
         self.last_take.store(self.created.elapsed().as_micros() as u64, Ordering::Relaxed);
         self.taken.notify_waiters();
         self.peer_units.add_permits(peer_units);

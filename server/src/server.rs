@@ -131,6 +131,7 @@ impl Server {
             log: disk.log,
             state: disk.state,
             log_reader: disk.log_reader,
+            record_reader: disk.record_reader,
             sender,
             receiver,
             _space: watch_space(config, &disk.snapshots, &inbox)?,
@@ -309,7 +310,7 @@ fn watch_space(
 
 /// The disk's callbacks, which put its results into the inbox.
 fn hooks(inbox: &Arc<Inbox>, shutdown: &Arc<Shutdown>) -> Hooks {
-    let (persisted, stored, read) = (inbox.clone(), inbox.clone(), inbox.clone());
+    let (persisted, stored, read, fetched) = (inbox.clone(), inbox.clone(), inbox.clone(), inbox.clone());
     let (flushed, shutdown) = (inbox.clone(), shutdown.clone());
     Hooks {
         persisted: Box::new(move |token| persisted.put_persisted(token)),
@@ -319,6 +320,7 @@ fn hooks(inbox: &Arc<Inbox>, shutdown: &Arc<Shutdown>) -> Hooks {
         read: Box::new(move |id, entries| {
             read.put_answer(Item::Event(Event::Zab(gometa_zab::Event::LogRead { id, entries })));
         }),
+        fetched: Box::new(move |id, key, record| fetched.put_fetched((id, key, record))),
     }
 }
 

@@ -1,6 +1,11 @@
 //! What can happen in a run, and the order in which it does.
 
+<<<<<<< HEAD
 use gometa_zab::{LinkId, LogEntry};
+=======
+use bytes::Bytes;
+use gometa_zab::LogEntry;
+>>>>>>> f09c874 (store, node, sim, server: reads of the table off the driver)
 
 use crate::{client_links::ClientTransit, network::Transit};
 
@@ -21,6 +26,8 @@ pub(crate) enum Action {
     DiskDone { node: usize, life: u64, group: u64, fails: bool },
     /// A table has written a group of batches.
     TableDone { node: usize, life: u64, fails: bool },
+    /// A table has read records; of some it is known what it has seen, of the others it sees them now.
+    Fetched { node: usize, life: u64, id: u64, seen: Vec<(Bytes, Option<Option<Bytes>>)> },
     /// A disk has read some of the log.
     ReadDone { node: usize, life: u64, id: u64, entries: Vec<LogEntry> },
     /// A node's storage makes a snapshot, to be sent on this connection.

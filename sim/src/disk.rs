@@ -186,8 +186,11 @@ impl Disk {
 
     /// Ends all faults; what is damaged stays damaged.
     pub fn end_faults(&mut self) {
-        let sync_max = self.settings.sync_max.min(1_000);
-        self.settings = DiskSettings { sync_max, stall: 0, error: 0, ..self.settings.clone() };
+        let [sync_max, table_max, read_max] =
+            [self.settings.sync_max, self.settings.table_max, self.settings.read_max]
+                .map(|max| max.min(1_000));
+        let fast = DiskSettings { sync_max, table_max, read_max, ..self.settings.clone() };
+        self.settings = DiskSettings { stall: 0, error: 0, ..fast };
         self.full = false;
         self.dropping = false;
     }
@@ -220,7 +223,8 @@ impl Disk {
         self.mark_synced = self.mark;
         self.mark_since = None;
         self.batches.forget();
-        self.table = TableView::of(self.batches.flushed.clone());
+        let seed = self.incarnation.0 as u64 ^ self.boots;
+        self.table = TableView::cold(self.batches.flushed.clone(), self.settings.cold, seed);
         self.issued = image.clone();
         self.durable = image;
         let applied = self.applied();
@@ -374,6 +378,13 @@ impl Disk {
             self.batches.flush(self.batches.unflushed());
         }
         Some((number, due.then(|| self.flushed())))
+    }
+
+    /// How long it takes to read a record of the table, in microseconds.
+    pub fn read_time(&self, random: &mut Random) -> u64 {
+        let DiskSettings { stall, stall_max, read_max, .. } = self.settings;
+        let max = if random.chance(stall) { stall_max } else { read_max };
+        random.between(2, max.max(2))
     }
 
     /// Starts on what is queued, if idle; returns how long it takes, in microseconds, and whether it will fail.

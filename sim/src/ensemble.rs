@@ -263,6 +263,10 @@ impl Ensemble {
             Action::Tick { node, life } => self.tick(node, life),
             Action::DiskDone { node, life, group, fails } => self.disk_done(node, life, group, fails),
             Action::TableDone { node, life, fails } => self.table_done(node, life, fails),
+            Action::Fetched { node, life, id, seen } => {
+                self.fetched(node, life, id, seen);
+                Ok(())
+            }
             Action::ReadDone { node, life, id, entries } => {
                 if self.processes[node].life == life && self.processes[node].is_up() {
                     self.deliver(node, Event::Zab(gometa_zab::Event::LogRead { id, entries }));

@@ -158,6 +158,12 @@ mutants! {
     M74 counts_snapshot_receivers: "the receiver of a snapshot is counted before AckNewLeader",
         "rule 19, invariant 15";
     M75 stored_counts_as_persisted: "a batch in the table counts as a durable write to the log", "rule 24, invariant 14";
+    M76 answer_replaces_newer_record: "the answer of a read of the table replaces a record that has changed since",
+        "invariant 17";
+    M77 drops_record_while_read: "a record leaves the memory while it is being read", "invariant 17";
+    M78 keeps_truncated_entries_ahead: "entries that were read ahead are applied after their truncation",
+        "rule 16, invariant 3";
+    M79 leads_with_stalled_state: "a leader whose table does not answer goes on", "section 6.6, invariant 21";
     B01 halves_heartbeat_rate: "the heartbeat interval is doubled", "nothing";
     B02 sends_entries_one_by_one: "entries are sent one by one", "nothing";
     B03 sends_commit_twice: "each Commit is sent twice", "nothing";

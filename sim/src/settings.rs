@@ -69,6 +69,10 @@ pub struct DiskSettings {
     pub flush: u32,
     /// The number of entries after which the table is flushed, and this is reported.
     pub flush_every: u64,
+    /// Lookups of the table that do not find their record in memory.
+    pub cold: u32,
+    /// The slowest common read of a record that is not in memory.
+    pub read_max: u64,
     /// Starts that come to their end before what they found is durable: the power goes, or the sync fails.
     pub interrupted_start: u32,
     /// Mean time until a disk is full; 0 for none.
@@ -229,6 +233,8 @@ impl Settings {
                 table_max: 40,
                 flush: 1_000_000,
                 flush_every: u64::MAX,
+                cold: 0,
+                read_max: 40,
                 interrupted_start: 0,
                 full_every: 0,
                 space_every: 0,
@@ -323,6 +329,8 @@ impl Settings {
             table_max: r.pick(&[40, 40, 2_000, 100_000]),
             flush: r.pick(&[0, 10_000, 100_000, 1_000_000]),
             flush_every: u64::MAX,
+            cold: 0,
+            read_max: 40,
             interrupted_start: if r.one_in(3) { r.pick(&[50_000, 300_000]) } else { 0 },
             space_every: if r.one_in(4) { r.between(200, 4_000) * MILLISECOND } else { 0 },
             full_every: if r.one_in(6) { r.between(1_000, 8_000) * MILLISECOND } else { 0 },
@@ -389,6 +397,8 @@ impl Settings {
             // One entry applied for each of its writes would leave a node behind at the end.
             unstored_bytes_max = UNSTORED_BYTES_MAX;
         }
+        disk.cold = r.pick(&[0, 0, 50_000, 300_000, 900_000]);
+        disk.read_max = r.pick(&[40, 2_000, 30_000]);
         Settings {
             seed,
             nodes,

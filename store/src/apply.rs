@@ -4,15 +4,16 @@ use bytes::Bytes;
 use gometa_proto::{
     ErrorKind,
     limits::SESSIONS_MAX,
-    v1::{self, CommandOutcome, CreateSession, EndSessions, Request, command::Body, request::Operation},
+    v1::{self, CommandOutcome, CreateSession, EndSessions, Request, command::Body},
 };
 
 use crate::{
-    entry::decode_command,
+    entry::Decoded,
     failure,
     keys::Keys,
+    overlay::{Found, Purpose},
     session::{Corrupt, Sessions, WriteLookup},
-    table::{Batch, Checkpoint, Table},
+    table::{Batch, Checkpoint, Lookup, Table},
 };
 
 /// The replicated state of one node: a table, and in memory the changes that are not yet in it.
@@ -60,7 +61,7 @@ pub enum Origin {
 }
 
 impl<T: Table> Store<T> {
-    /// Opens the store at the table's checkpoint. Loads all sessions; keys are read on demand.
+    /// Opens the store at the table's checkpoint. Loads all sessions; keys are looked up on demand.
     ///
     /// # Errors
     /// [`Corrupt`] if a session's record is damaged. Records of keys are not checked here: see [`Store::get`].
@@ -85,7 +86,7 @@ impl<T: Table> Store<T> {
     /// Hash of all keys and sessions. Its cost grows with the number of records changed since the last
     /// [`take_batch`](Store::take_batch): each is encoded.
     pub fn hash(&self) -> u128 {
-        self.keys.hash().wrapping_add(self.sessions.hash())
+        self.keys.overlay.hash().wrapping_add(self.sessions.hash())
     }
 
     /// Number of keys.
@@ -98,20 +99,24 @@ impl<T: Table> Store<T> {
         self.sessions.count()
     }
 
-    /// Applies the log entry at `counter`. A payload that cannot be decoded or exceeds a limit yields an error outcome,
-    /// the same on every node.
+    /// Applies the log entry at `counter`. A command that is malformed or exceeds a limit yields an error outcome, the
+    /// same on every node. Returns `None`, and has changed nothing, if the record of the command's
+    /// [key](Decoded::key) is not in memory: it must be read first.
     ///
     /// # Panics
     /// If `counter` is not `applied() + 1`, or if the table's record of the command's key cannot be decoded.
-    pub fn apply(&mut self, counter: u64, payload: &Bytes) -> Applied {
-        self.advance(counter);
-        let body = decode_command(payload.clone()).ok().and_then(|command| command.body);
-        match body {
-            Some(Body::Write(write)) => self.write(write),
-            Some(Body::CreateSession(create)) => self.create_session(&create),
-            Some(Body::EndSessions(end)) => self.end_sessions(&end),
-            None => malformed(),
+    pub fn apply(&mut self, counter: u64, command: &Decoded) -> Option<Applied> {
+        let found = command.key().map(|key| self.keys.overlay.find(&self.table, key));
+        if matches!(found, Some(Found::NotInMemory)) {
+            return None;
         }
+        self.advance(counter);
+        Some(match &command.body {
+            Some(Body::Write(write)) => self.write(write, found.unwrap_or(Found::NotInMemory)),
+            Some(Body::CreateSession(create)) => self.create_session(create),
+            Some(Body::EndSessions(end)) => self.end_sessions(end),
+            None => malformed(),
+        })
     }
 
     /// Advances [`applied`](Store::applied) past a log entry that the replication protocol wrote for itself.
@@ -127,7 +132,7 @@ impl<T: Table> Store<T> {
         self.applied = counter;
     }
 
-    fn write(&mut self, request: Request) -> Applied {
+    fn write(&mut self, request: &Request, found: Found) -> Applied {
         let Some(context) = request.write else { return malformed() };
         let origin = Origin::Write { session: context.session, seq: context.seq };
         if context.check().is_err() {
@@ -137,7 +142,7 @@ impl<T: Table> Store<T> {
             WriteLookup::NoSession => {
                 probe!("session.write-after-end");
                 let expired = failure(ErrorKind::SessionExpired, 0);
-                planted!(expired, executes_write_of_ended_session => self.execute(request.operation))
+                planted!(expired, executes_write_of_ended_session => self.execute(request, found))
             }
             WriteLookup::Forgotten => {
                 probe!("session.write-below-floor");
@@ -145,10 +150,10 @@ impl<T: Table> Store<T> {
             }
             WriteLookup::Recorded(outcome) => {
                 probe!("session.write-logged-twice");
-                planted!(outcome, executes_duplicate_write => self.execute(request.operation))
+                planted!(outcome, executes_duplicate_write => self.execute(request, found))
             }
             WriteLookup::New => {
-                let outcome = self.execute(request.operation);
+                let outcome = self.execute(request, found);
                 self.sessions.record(&context, outcome);
                 outcome
             }
@@ -156,9 +161,9 @@ impl<T: Table> Store<T> {
         Applied { origin, outcome }
     }
 
-    fn execute(&mut self, operation: Option<Operation>) -> CommandOutcome {
-        match operation {
-            Some(operation) => self.keys.execute(&self.table, self.applied, operation),
+    fn execute(&mut self, request: &Request, found: Found) -> CommandOutcome {
+        match &request.operation {
+            Some(operation) => self.keys.execute(self.applied, operation, found),
             None => failure(ErrorKind::Unsupported, 0),
         }
     }
@@ -185,7 +190,13 @@ impl<T: Table> Store<T> {
     /// Upper bound, in bytes, of the memory used by the changes since the last [`take_batch`](Store::take_batch),
     /// including the batch that it will return.
     pub fn pending_bytes(&self) -> usize {
-        self.keys.pending_bytes() + self.sessions.pending_bytes()
+        self.keys.overlay.pending_bytes() + self.sessions.pending_bytes()
+    }
+
+    /// Upper bound, in bytes, of the memory used by records that are as in the table: by those that were read and are
+    /// held or still being read for another purpose.
+    pub fn held_bytes(&self) -> usize {
+        self.keys.overlay.held_bytes()
     }
 
     /// Returns all changes since the last call as one batch; `None` if no log entry was applied or skipped. Batches must
@@ -196,27 +207,71 @@ impl<T: Table> Store<T> {
         }
         self.taken = self.applied;
         let mut writes = Vec::new();
-        self.keys.take(&mut writes);
+        self.keys.overlay.take(&mut writes);
         self.sessions.take(&mut writes);
         let checkpoint = Checkpoint { applied: self.applied, hash: self.hash(), keys: self.keys.count() };
         Some(Batch { checkpoint, writes })
     }
 
     /// Reports that the oldest outstanding batch can be read from the table. Removes its keys from the overlay unless they
-    /// changed again; sessions stay in memory.
+    /// have changed again or are held; sessions stay in memory.
     ///
     /// # Panics
     /// If no batch is outstanding.
     pub fn batch_written(&mut self) {
-        self.keys.batch_written();
+        self.keys.overlay.batch_written();
     }
 
-    /// Returns a key's value, version and revisions, as of [`applied`](Store::applied); `None` if the key does not exist.
+    /// Returns a key's value, version and revisions, as of [`applied`](Store::applied).
     ///
     /// # Panics
     /// If the table's record of the key cannot be decoded.
-    pub fn get(&self, key: &[u8]) -> Option<v1::Entry> {
+    pub fn get(&self, key: &[u8]) -> Lookup<v1::Entry> {
         self.keys.get(&self.table, key)
+    }
+
+    /// Adds a hold on a key: once its record is in memory, it stays there. Returns whether it is.
+    ///
+    /// # Panics
+    /// If the table's record of the key cannot be decoded.
+    pub fn hold(&mut self, key: &Bytes) -> bool {
+        self.keys.overlay.hold(&self.table, key)
+    }
+
+    /// Ends a hold on a key.
+    ///
+    /// # Panics
+    /// If the key is not held.
+    pub fn release(&mut self, key: &Bytes) {
+        self.keys.overlay.release(key);
+    }
+
+    /// Notes that a read of a key's record begins. Returns false if none is needed: the record is in the overlay, or a
+    /// read for this purpose, or for [`Purpose::Apply`], is under way.
+    ///
+    /// The read may see the table at any moment from now on. It ends with [`Store::end_read`], at most one
+    /// [`Store::enter`] before it.
+    pub fn begin_read(&mut self, key: &Bytes, purpose: Purpose) -> bool {
+        self.keys.overlay.begin_read(key, purpose)
+    }
+
+    /// Whether a read of a key's record is under way.
+    pub fn is_being_read(&self, key: &[u8]) -> bool {
+        self.keys.overlay.is_being_read(key)
+    }
+
+    /// Enters what a read of a key has found, `None` if there is no record. Ignored if the record is in the overlay: that
+    /// one is as new or newer.
+    ///
+    /// # Panics
+    /// If the record cannot be decoded.
+    pub fn enter(&mut self, key: &Bytes, stored: Option<Bytes>) {
+        self.keys.overlay.enter(key, stored);
+    }
+
+    /// Notes that a read of a key's record is over. The record stays in memory only if it is held.
+    pub fn end_read(&mut self, key: &Bytes, purpose: Purpose) {
+        self.keys.overlay.end_read(key, purpose);
     }
 
     /// Looks up a write by session and seq. Changes nothing.

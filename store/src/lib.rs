@@ -12,6 +12,9 @@
 //! `node` owns a store, applies released (committed and locally durable) log entries to it, and passes its batches to storage:
 //!
 //! 1. [`Store::apply`] changes the state in memory; [`Store::skip`] passes over log entries that the replication protocol writes for itself.
+//!    [`Store::get`] and `apply` need the record of a key in memory, and report if it is not. `node` then has it read:
+//!    [`Store::begin_read`], [`Store::enter`], [`Store::end_read`]. For entries that will be applied soon it does so
+//!    ahead, and keeps their records with [`Store::hold`].
 //! 2. [`Store::take_batch`] returns all changes since the last call. Their keys are read from the *overlay* in memory
 //!    until the batch is reported by [`Store::batch_written`], then from the [`Table`]. The caller bounds the number of
 //!    outstanding batches.
@@ -31,8 +34,9 @@
 //!   on every node. A damaged table does end the node, because it would diverge from the others: [`Store::open`] returns
 //!   [`Corrupt`] for a damaged session; reading a key whose record cannot be decoded panics.
 //! - *Bounded memory*: at most [`limits::SESSIONS_MAX`](gometa_proto::limits::SESSIONS_MAX) sessions, each with at most
-//!   [`limits::WINDOW_MAX`](gometa_proto::limits::WINDOW_MAX) recorded outcomes, and the changes that are not yet in the
-//!   table, which the caller bounds by [`Store::pending_bytes`] and [`Batch::size`].
+//!   [`limits::WINDOW_MAX`](gometa_proto::limits::WINDOW_MAX) recorded outcomes, the changes that are not yet in the
+//!   table, which the caller bounds by [`Store::pending_bytes`] and [`Batch::size`], and the records that are held, which
+//!   it bounds by [`Store::held_bytes`].
 //!
 //! # Not implemented
 //!
@@ -40,8 +44,8 @@
 //!
 //! # Reading order
 //!
-//! `entry` (payloads of log entries) · `table` (storage of records) · `keys` (execution of operations, the overlay) ·
-//! `session` (deduplication of writes) · `apply` (the store itself) · `hash`.
+//! `entry` (payloads of log entries) · `table` (storage of records) · `overlay` (records in memory) · `keys` (execution
+//! of operations) · `session` (deduplication of writes) · `apply` (the store itself) · `hash`.
 #![forbid(unsafe_code)]
 
 // `planted!(right, name => wrong)` is `right` unless a test activates the fault; `probe!` counts rare paths.
@@ -52,14 +56,16 @@ mod apply;
 mod entry;
 mod hash;
 mod keys;
+mod overlay;
 mod session;
 mod table;
 
 pub use apply::{Applied, Origin, Store};
-pub use entry::{Malformed, decode_command, encode_command};
+pub use entry::{Decoded, Malformed, decode_command, encode_command};
 pub use hash::recompute_checkpoint;
+pub use overlay::Purpose;
 pub use session::{Corrupt, WriteLookup};
-pub use table::{Batch, Checkpoint, MemoryTable, Space, Table};
+pub use table::{Batch, Checkpoint, Lookup, MemoryTable, Space, Table};
 
 use gometa_proto::{
     ErrorKind,

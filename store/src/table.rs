@@ -1,5 +1,5 @@
-//! The table: the durable storage of the store's records. Reads are synchronous. Writes are atomic batches, which the
-//! caller writes later.
+//! The table: the durable storage of the store's records. Lookups are answered from memory; the caller reads what is
+//! not there, and writes atomic batches later.
 
 use std::collections::BTreeMap;
 
@@ -41,13 +41,44 @@ impl Batch {
     }
 }
 
+/// The result of a lookup that does not wait for storage.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Lookup<T = Bytes> {
+    /// It exists, and this is it.
+    Found(T),
+    /// It does not exist.
+    Absent,
+    /// Unknown: it must be read from storage.
+    NotInMemory,
+}
+
+impl<T> Lookup<T> {
+    /// What was found; `None` if it does not exist.
+    ///
+    /// # Panics
+    /// If it is not in memory.
+    pub fn in_memory(self) -> Option<T> {
+        match self {
+            Lookup::Found(found) => Some(found),
+            Lookup::Absent => None,
+            Lookup::NotInMemory => panic!("the record is in memory"),
+        }
+    }
+}
+
+impl<T> From<Option<T>> for Lookup<T> {
+    fn from(found: Option<T>) -> Lookup<T> {
+        found.map_or(Lookup::Absent, Lookup::Found)
+    }
+}
+
 /// Read access to a table. Methods cannot report errors: on a storage failure the implementation must end the process.
 pub trait Table {
-    /// The checkpoint of the last written batch.
+    /// The checkpoint of the last written batch. Called at the start only.
     fn checkpoint(&self) -> Checkpoint;
-    /// Reads a record; `None` if it does not exist.
-    fn get(&self, space: Space, key: &[u8]) -> Option<Bytes>;
-    /// Calls `visit(key, record)` for every record of a space, ascending by key.
+    /// Looks a record up as of the last written batch or a later one. Never waits for storage.
+    fn lookup(&self, space: Space, key: &[u8]) -> Lookup;
+    /// Calls `visit(key, record)` for every record of a space, ascending by key. Called at the start only.
     fn scan(&self, space: Space, visit: &mut dyn FnMut(&[u8], &[u8]));
 }
 
@@ -59,6 +90,11 @@ pub struct MemoryTable {
 }
 
 impl MemoryTable {
+    /// Reads a record; `None` if it does not exist.
+    pub fn get(&self, space: Space, key: &[u8]) -> Option<Bytes> {
+        self.records.get(&(space, Bytes::copy_from_slice(key))).cloned()
+    }
+
     /// Writes a batch.
     pub fn write(&mut self, batch: &Batch) {
         self.checkpoint = batch.checkpoint;
@@ -76,8 +112,8 @@ impl Table for MemoryTable {
         self.checkpoint
     }
 
-    fn get(&self, space: Space, key: &[u8]) -> Option<Bytes> {
-        self.records.get(&(space, Bytes::copy_from_slice(key))).cloned()
+    fn lookup(&self, space: Space, key: &[u8]) -> Lookup {
+        self.get(space, key).into()
     }
 
     fn scan(&self, space: Space, visit: &mut dyn FnMut(&[u8], &[u8])) {

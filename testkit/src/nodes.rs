@@ -1,13 +1,17 @@
 //! Whole nodes on a network without faults, with disks that write at once: for tests of what a node does. What may go
 //! wrong is the simulator's part.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+};
 
 use bytes::Bytes;
 use gometa_node::{ClientId, Config, Effect, Event, Node};
 use gometa_proto::limits::PAYLOAD_MAX;
 use gometa_proto::v1::{self, Request, Response, request::Operation, response::Result as Answer};
-use gometa_store::{Batch, Checkpoint, MemoryTable, Space, Table};
+use gometa_store::{Batch, Checkpoint, Lookup, MemoryTable, Purpose, Space, Table};
 use gometa_zab::{
     Addresses, Bounds, Event as Zab, Incarnation, LinkId, LogEntry, NodeId, Recovered, Role, Timeouts, Token,
     Voter, Write,
@@ -24,31 +28,53 @@ pub const UNSTORED_BYTES_MAX: usize = 1 << 20;
 
 /// A node's log, hard state and table.
 #[derive(Clone, Default)]
-pub struct Storage(Rc<RefCell<(Disk, MemoryTable)>>);
+pub struct Storage {
+    files: Rc<RefCell<(Disk, MemoryTable)>>,
+    /// One in so many lookups does not find its key in memory; 0 for none.
+    cold: Rc<Cell<u32>>,
+    /// The number of lookups.
+    lookups: Rc<Cell<u32>>,
+}
 
 impl Storage {
+    /// From now on, one in so many lookups does not find its key in memory; 0 for none.
+    pub fn cool(&self, one_in: u32) {
+        self.cold.set(one_in);
+    }
+
     /// Loses the table and keeps the log.
     pub fn forget_table(&self) {
-        self.0.borrow_mut().1 = MemoryTable::default();
+        self.files.borrow_mut().1 = MemoryTable::default();
     }
 
     pub fn log(&self) -> Vec<LogEntry> {
-        self.0.borrow().0.log.clone()
+        self.files.borrow().0.log.clone()
     }
 }
 
 impl Table for Storage {
     fn checkpoint(&self) -> Checkpoint {
-        self.0.borrow().1.checkpoint()
+        self.files.borrow().1.checkpoint()
     }
 
-    fn get(&self, space: Space, key: &[u8]) -> Option<Bytes> {
-        self.0.borrow().1.get(space, key)
+    fn lookup(&self, space: Space, key: &[u8]) -> Lookup {
+        self.lookups.set(self.lookups.get().wrapping_add(1));
+        if self.lookups.get().is_multiple_of(self.cold.get()) {
+            return Lookup::NotInMemory;
+        }
+        self.files.borrow().1.lookup(space, key)
     }
 
     fn scan(&self, space: Space, visit: &mut dyn FnMut(&[u8], &[u8])) {
-        self.0.borrow().1.scan(space, visit);
+        self.files.borrow().1.scan(space, visit);
     }
+}
+
+/// A read of records that a node has asked for.
+pub struct Fetch {
+    pub id: u64,
+    pub purpose: Purpose,
+    pub keys: Vec<Bytes>,
 }
 
 pub struct Member {
@@ -63,6 +89,9 @@ pub struct Member {
     /// The last view sent to its clients.
     pub view: v1::View,
     pub stopped: Option<String>,
+    /// Reads of the table that were not answered, if `holds_fetches`; others are answered in the next step.
+    pub fetches: Vec<Fetch>,
+    pub holds_fetches: bool,
     /// From the next batch for its table on, no write is reported as durable.
     pub stalls: bool,
     /// Reports that were held back since then.
@@ -140,7 +169,7 @@ impl Member {
             // What the codec asserts of a record.
             assert!(entries.iter().all(|entry| entry.payload.len() <= PAYLOAD_MAX));
         }
-        let mut storage = self.storage.0.borrow_mut();
+        let mut storage = self.storage.files.borrow_mut();
         storage.0.pending.push_back((token, write));
         storage.0.persist();
         drop(storage);
@@ -151,7 +180,7 @@ impl Member {
     fn store(&mut self, number: u64, batch: &Batch) {
         let sizes =
             batch.writes.iter().map(|(_, key, value)| key.len() + value.as_ref().map_or(0, Bytes::len));
-        self.storage.0.borrow_mut().1.write(batch);
+        self.storage.files.borrow_mut().1.write(batch);
         let event = Event::Stored { number };
         if self.stalls {
             self.unstored += sizes.sum::<usize>();
@@ -159,6 +188,16 @@ impl Member {
         } else {
             self.report(event);
         }
+    }
+
+    /// The answer of the table, as it is now, to a read of records.
+    fn fetched(&self, fetch: Fetch) -> Event {
+        let files = self.storage.files.borrow();
+        let records = fetch.keys.into_iter().map(|key| {
+            let record = files.1.get(Space::Data, &key);
+            (key, record)
+        });
+        Event::Fetched { id: fetch.id, records: records.collect() }
     }
 
     /// Reports a write, not before those that are held back.
@@ -181,6 +220,8 @@ impl Nodes {
             addresses: addresses(index),
             view: v1::View::default(),
             stopped: None,
+            fetches: Vec::new(),
+            holds_fetches: false,
             stalls: false,
             held: Vec::new(),
             relays: 0,
@@ -226,7 +267,7 @@ impl Nodes {
             log_held_max: 0,
             version: "test".to_owned(),
         };
-        let recovered = member.storage.0.borrow().0.recover();
+        let recovered = member.storage.files.borrow().0.recover();
         let applied = member.storage.checkpoint().applied;
         let recovered = Recovered { applied, released: applied, ..recovered };
         let now = self.environment.now;
@@ -240,6 +281,7 @@ impl Nodes {
     pub fn kill(&mut self, index: usize) {
         self.members[index].node = None;
         self.members[index].inbox.clear();
+        self.members[index].fetches.clear();
         self.environment.network.remove(id(index));
     }
 
@@ -264,18 +306,26 @@ impl Nodes {
             match effect {
                 Effect::Write { token, write } => member.write(token, write),
                 Effect::Store { number, batch } => member.store(number, &batch),
+                Effect::Fetch { id, purpose, keys } => {
+                    let fetch = Fetch { id, purpose, keys };
+                    if member.holds_fetches {
+                        member.fetches.push(fetch);
+                    } else {
+                        member.inbox.push(member.fetched(fetch));
+                    }
+                }
                 Effect::Read { id, from, to, bytes_max } => {
-                    let mut entries = member.storage.0.borrow().0.read(from, to, bytes_max);
+                    let mut entries = member.storage.files.borrow().0.read(from, to, bytes_max);
                     entries.truncate(3);
                     member.inbox.push(Event::Zab(Zab::LogRead { id, entries }));
                 }
                 Effect::Datagram { to, vote } => {
-                    member.storage.0.borrow().0.vouch_vote(id(index), &vote);
+                    member.storage.files.borrow().0.vouch_vote(id(index), &vote);
                     network.datagram(id(index), to, vote);
                 }
                 Effect::Connect { peer } => network.dial(id(index), peer),
                 Effect::Send { link, message } => {
-                    member.storage.0.borrow().0.vouch_message(id(index), &message);
+                    member.storage.files.borrow().0.vouch_message(id(index), &message);
                     member.relays += usize::from(matches!(message, gometa_zab::Message::Relay(_)));
                     network.send(link, message);
                 }
@@ -295,6 +345,14 @@ impl Nodes {
             }
         }
     }
+
+    /// The answer of a node's table, as it is now, to one of the reads that it has held; the read is removed.
+    pub fn fetched(&mut self, index: usize, fetch: usize) -> Event {
+        let member = &mut self.members[index];
+        let fetch = member.fetches.remove(fetch);
+        member.fetched(fetch)
+    }
+
     /// Reports what was written while the disk stalled.
     pub fn go_on(&mut self, index: usize) {
         let member = &mut self.members[index];

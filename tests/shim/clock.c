@@ -1,9 +1,9 @@
 /*
- * Makes the wall clock of one process jump. The monotonic clock is unchanged.
+ * Makes the wall clock of one process jump, and the driver's thread hang. The monotonic clock is unchanged.
  *
- * Preloaded (LD_PRELOAD) into a server under test. GOMETA_CLOCK_FAULT names a file of two 64-bit numbers, which is
- * mapped when the process starts: the error of the wall clock in nanoseconds, and the number of its reads while
- * there was an error.
+ * Preloaded (LD_PRELOAD) into a server under test. GOMETA_CLOCK_FAULT names a file of four 64-bit numbers, which is
+ * mapped when the process starts: the error of the wall clock in nanoseconds, the number of its reads while
+ * there was an error, whether the driver's thread is to hang when it reads a clock (0 or 1), and how often it has hung.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -11,7 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
@@ -22,6 +24,8 @@
 struct fault {
     _Atomic int64_t wrong_by_ns;
     _Atomic uint64_t reads;
+    _Atomic uint64_t driver_hangs;
+    _Atomic uint64_t hung;
 };
 
 static struct fault *fault;
@@ -62,8 +66,24 @@ static void shift(struct timespec *time)
     time->tv_nsec = nanoseconds;
 }
 
+/* Waits while the driver's thread, if it is the calling one, is to hang. */
+static void hang(void)
+{
+    char name[16] = "";
+    if (fault == NULL || atomic_load(&fault->driver_hangs) == 0)
+        return;
+    if (prctl(PR_GET_NAME, name) != 0 || strcmp(name, "gometa-driver") != 0)
+        return;
+    atomic_fetch_add(&fault->hung, 1);
+    while (atomic_load(&fault->driver_hangs) != 0) {
+        struct timespec pause = { 0, 5 * 1000 * 1000 };
+        nanosleep(&pause, NULL);
+    }
+}
+
 int clock_gettime(clockid_t clock, struct timespec *time)
 {
+    hang();
     int result = (int)syscall(SYS_clock_gettime, clock, time);
     if (result == 0 && is_wall(clock))
         shift(time);

@@ -60,7 +60,7 @@ impl Looking {
 
     /// Whether this node may be elected: it has a vote, and its storage is not stalled.
     fn campaigns(core: &Core) -> bool {
-        core.votes() && !core.is_stalled()
+        core.votes() && !core.may_not_lead()
     }
 
     /// Whether this node may vote for itself. If its disk is short of space, it leaves the leadership to others for one

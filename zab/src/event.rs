@@ -111,6 +111,9 @@ pub enum Event {
     },
     /// The disk space of this node; [`DiskSpace::Ample`] until the first such event.
     DiskSpace(DiskSpace),
+    /// Whether the caller's storage of applied entries has made no progress for [`Timeouts::disk`](crate::Timeouts): a
+    /// read or write that applying waits for. Such a node does not lead (protocol.md 6.6).
+    StateStalled(bool),
     /// The caller has applied the log through this counter; entries kept for that may be dropped.
     Applied {
         /// The counter.

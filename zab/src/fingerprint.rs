@@ -98,6 +98,7 @@ impl Hash for Core {
             last_token,
             persisted: _,
             last_read: _,
+            state_stalled,
             vote_sequence: _,
             seen_votes: _,
             foreign_members,
@@ -108,7 +109,8 @@ impl Hash for Core {
         } = self;
         (hard, founding, configuration, history, compaction, commit, epoch_floor, rediscovered).hash(state);
         (space, handed_over).hash(state);
-        (links, dialling, stopped, pending_writes, last_token, foreign_members, failures).hash(state);
+        (links, dialling, stopped, state_stalled, pending_writes, last_token, foreign_members, failures)
+            .hash(state);
     }
 }
 

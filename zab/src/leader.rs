@@ -367,8 +367,9 @@ impl Leader {
     }
 
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
-        if core.is_stalled() {
-            probe!("lead.own-disk-stalls");
+        if core.may_not_lead() {
+            probe!("lead.own-disk-stalls", core.is_stalled());
+            probe!("lead.own-state-stalls", core.state_stalled);
             return Next::Look("its own storage is stalled");
         }
         let timeout = core.config.timeouts.election;

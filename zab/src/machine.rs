@@ -178,6 +178,10 @@ impl Zab {
                 core.space = space;
                 Next::Stay
             }
+            Event::StateStalled(stalled) => {
+                core.state_stalled = stalled;
+                Next::Stay
+            }
             Event::Applied { counter } => {
                 core.history.set_applied(counter);
                 Next::Stay

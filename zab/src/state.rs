@@ -120,6 +120,8 @@ pub(crate) struct Core {
     pub(crate) stopped: bool,
     pub(crate) pending_writes: VecDeque<PendingWrite>,
     pub(crate) latency: WriteLatency,
+    /// Whether the caller's storage of applied entries makes no progress.
+    pub(crate) state_stalled: bool,
     /// The time of the last notice of each node's slow storage.
     pub(crate) slow_reported: BTreeMap<NodeId, Ticks>,
     pub(crate) last_token: Token,
@@ -173,6 +175,7 @@ impl Core {
             last_token: Token(0),
             persisted: Token(0),
             last_read: 0,
+            state_stalled: false,
             vote_sequence: 0,
             seen_votes: BTreeMap::new(),
             foreign_members: BTreeSet::new(),

@@ -2,14 +2,11 @@
 
 use bytes::Bytes;
 use gometa_proto::{Outcome, v1::command_outcome};
-use gometa_store::{Applied, Origin, Table};
-use gometa_zab::{self as zab, Kind};
+use gometa_store::{Applied, Decoded, Origin, Purpose, Table};
+use gometa_zab::{self as zab, Kind, LogEntry};
 
 use super::Node;
-use crate::{effect::Effect, requests::WriteKey};
-
-/// The most entries applied in one step.
-const APPLY_MAX: usize = 8_192;
+use crate::{ahead::Upcoming, effect::Effect, requests::WriteKey};
 
 /// The time between two batches for the table, in microseconds. Each contains the whole record of every session with a
 /// write, so fewer of them are cheaper; until then the changes are read from memory.
@@ -22,37 +19,24 @@ const BATCH_BYTES: usize = 256 << 10;
 const READ_BYTES_MAX: usize = 1 << 20;
 
 impl<T: Table> Node<T> {
+    /// Applies released entries until the step's bound, the bound of unwritten changes, or a record that is not in
+    /// memory.
     pub(super) fn apply(&mut self) {
         let before = self.store.applied();
-        for _ in 0..APPLY_MAX {
-            let counter = self.store.applied() + 1;
-            if counter > self.released || self.stopped || self.is_installing() {
-                break;
-            }
+        while self.store.applied() < self.released
+            && !self.stopped
+            && !self.is_installing()
+            && !self.work.is_full()
+        {
             if self.unstored + self.store.pending_bytes() >= self.config.unstored_bytes_max {
                 probe!("apply.waits-for-table");
                 break;
             }
-            while self.read_back.front().is_some_and(|entry| entry.zxid.counter < counter) {
-                self.read_back.pop_front();
+            if self.ahead.len() == 0 {
+                self.read_ahead();
             }
-            let entry = match self.read_back.front() {
-                Some(entry) if entry.zxid.counter == counter => entry.clone(),
-                _ => match self.zab.recent(counter) {
-                    Some(entry) => entry.clone(),
-                    None => {
-                        probe!("apply.read-from-log");
-                        self.read_log(counter);
-                        break;
-                    }
-                },
-            };
-            match entry.kind {
-                Kind::Command => {
-                    let applied = self.store.apply(counter, &entry.payload);
-                    self.settle(&applied);
-                }
-                Kind::Membership | Kind::Unknown(_) => self.store.skip(counter),
+            if !self.apply_next() {
+                break;
             }
         }
         if self.store.applied() > before {
@@ -75,9 +59,103 @@ impl<T: Table> Node<T> {
         if let Some(batch) = self.store.take_batch() {
             self.last_batch = self.now;
             self.batches_taken += 1;
-            self.batches.push_back(bytes);
+            self.batches.push_back((bytes, self.now));
             self.unstored += bytes;
             self.effects.push(Effect::Store { number: self.batches_taken, batch });
+        }
+    }
+
+    /// Applies the next entry; false if it, or its record, is not in memory.
+    fn apply_next(&mut self) -> bool {
+        let Some(next) = self.ahead.next() else { return false };
+        match &next.command {
+            Some(command) => match self.store.apply(next.counter, command) {
+                Some(applied) => self.settle(&applied),
+                None => {
+                    probe!("apply.waits-for-record");
+                    self.apply_waits.get_or_insert(self.now);
+                    let key = command.key().cloned();
+                    key.into_iter().for_each(|key| self.begin_read(key, Purpose::Apply));
+                    return false;
+                }
+            },
+            None => self.store.skip(next.counter),
+        }
+        self.apply_waits = None;
+        if let Some(applied) = self.ahead.pop() {
+            self.work.add(applied.bytes);
+            self.release(&applied);
+        }
+        true
+    }
+
+    /// Reports to the core if the table has kept entries waiting for too long, or no longer.
+    pub(super) fn check_table(&mut self) {
+        let written = self.batches.front().map(|(_, issued)| *issued);
+        let oldest = self.apply_waits.into_iter().chain(written).min();
+        let stalled = oldest.is_some_and(|since| self.now.since(since) > self.config.zab.timeouts.disk);
+        if stalled != self.state_stalled {
+            self.state_stalled = stalled;
+            self.inbox.push(zab::Event::StateStalled(stalled));
+        }
+    }
+
+    /// Decodes entries that are in memory and not applied yet, and has the records read that they need.
+    pub(super) fn read_ahead(&mut self) {
+        if self.is_installing() {
+            return;
+        }
+        while self.ahead.has_room(self.store.held_bytes()) && !self.work.is_full() && !self.stopped {
+            let counter = self.store.applied() + self.ahead.len() + 1;
+            let Some(entry) = self.entry(counter) else { break };
+            let bytes = entry.payload.len();
+            let command = (entry.kind == Kind::Command).then(|| Decoded::new(entry.payload));
+            let held = self.store.held_bytes();
+            if let Some(key) = command.as_ref().and_then(Decoded::key)
+                && !self.store.hold(key)
+            {
+                let key = key.clone();
+                self.begin_read(key, Purpose::Apply);
+            }
+            self.work.add(self.store.held_bytes() - held);
+            self.ahead.push(Upcoming { counter, command, bytes });
+        }
+    }
+
+    /// The entry at this counter, if it is in memory. A released one that is not is read from the log.
+    fn entry(&mut self, counter: u64) -> Option<LogEntry> {
+        while let Some(entry) = self.read_back.front()
+            && entry.zxid.counter <= counter
+        {
+            let entry = self.read_back.pop_front();
+            if let Some(entry) = entry.filter(|entry| entry.zxid.counter == counter) {
+                return Some(entry);
+            }
+        }
+        let recent = self.zab.recent(counter).cloned();
+        if recent.is_none() && counter <= self.released {
+            probe!("apply.read-from-log");
+            self.read_log(counter);
+        }
+        recent
+    }
+
+    /// Forgets the entries above this counter, which are truncated.
+    pub(super) fn truncate_ahead(&mut self, counter: u64) {
+        planted!(keeps_truncated_entries_ahead => return);
+        while let Some(truncated) = self.ahead.pop_above(counter) {
+            probe!(
+                "ahead.truncated-while-read",
+                truncated.key().is_some_and(|key| self.store.is_being_read(key))
+            );
+            self.release(&truncated);
+        }
+    }
+
+    /// Ends the hold on the key of an entry.
+    fn release(&mut self, entry: &Upcoming) {
+        if let Some(key) = entry.key() {
+            self.store.release(key);
         }
     }
 

@@ -4,7 +4,7 @@ use gometa_proto::{
     ErrorKind,
     v1::{Error, response::Result as Answer},
 };
-use gometa_store::Table;
+use gometa_store::{Lookup, Table};
 
 use super::Node;
 use crate::{
@@ -39,22 +39,30 @@ impl<T: Table> Node<T> {
             }
         }
         self.reads.begin_step();
+        self.answer_fetched();
         while let Some((client, ticket)) = self.reads.next() {
             let bytes = self.read(ticket);
             self.reads.answered(client, bytes);
         }
     }
 
-    /// Answers a read and returns the size of the entry, in bytes.
-    fn read(&mut self, ticket: Ticket) -> usize {
+    /// Answers a read and returns the size of the entry, in bytes. If its record is not in memory, it waits for that.
+    pub(super) fn read(&mut self, ticket: Ticket) -> usize {
         let Some(waiting) = self.requests.get(ticket) else { return 0 };
         let (Want::Read(get) | Want::LocalRead(get)) = &waiting.want else { return 0 };
         let (answer, bytes) = match self.store.get(&get.key) {
-            Some(entry) => {
+            Lookup::Found(entry) => {
                 let bytes = reads::size(&entry);
                 (Answer::Entry(entry), bytes)
             }
-            None => (Answer::Error(Error::not_applied(ErrorKind::NotFound, "there is no such key")), 0),
+            Lookup::NotInMemory => {
+                let key = get.key.clone();
+                self.await_record(ticket, key);
+                return 0;
+            }
+            Lookup::Absent => {
+                (Answer::Error(Error::not_applied(ErrorKind::NotFound, "there is no such key")), 0)
+            }
         };
         self.respond_to(ticket, answer);
         bytes

@@ -17,7 +17,7 @@ use crate::{
     requests::{Ticket, Waiting, Want, WriteKey},
 };
 
-/// The number of abandoned requests after which `barriers` and `reads` forget them.
+/// The number of abandoned requests after which `barriers`, `reads` and `fetches` forget them.
 const ABANDONED_MAX: usize = 1_024;
 
 /// The longest deadline of a request: an hour. Longer ones are cut.
@@ -214,6 +214,7 @@ impl<T: Table> Node<T> {
             let requests = &self.requests;
             self.barriers.retain(|ticket| requests.get(ticket).is_some());
             self.reads.retain(|ticket| requests.get(ticket).is_some());
+            self.fetches.retain(|ticket| requests.get(ticket).is_some());
         }
     }
 

@@ -34,6 +34,7 @@ impl<T: Table> Node<T> {
     /// A snapshot is to be installed. Nothing is applied meanwhile, since its changes would be of the old table.
     pub(super) fn begin_installation(&mut self, token: Token, at: Zxid) {
         self.installing = Some(Installing { token, at, exchanged: false });
+        self.truncate_ahead(self.store.applied());
     }
 
     /// Whether entries are applied to a table that a snapshot replaces.
@@ -66,6 +67,8 @@ impl<T: Table> Node<T> {
         self.released = self.store.applied();
         self.read_back.clear();
         self.reading = None;
+        self.apply_waits = None;
+        self.look_for_records_again();
         self.batches.clear();
         self.unstored = 0;
         self.compaction = Compaction::new(self.released, self.released);

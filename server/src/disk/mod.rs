@@ -5,8 +5,8 @@
 //! write-ahead log. A crash leaves an earlier moment of the state, whole, and the log carries it forward.
 //!
 //! The driver submits writes to a [`LogWriter`], and batches to a [`StateWriter`]; it receives their completion through
-//! [`Hooks`]. It reads applied records through a [`RocksTable`], and log entries for peers through a [`LogReader`]. No other
-//! module accesses the directory.
+//! [`Hooks`]. It looks applied records up in memory through a [`RocksTable`], reads others through a [`RecordReader`], and log
+//! entries for peers through a [`LogReader`]. No other module accesses the directory.
 //!
 //! # The directory
 //!
@@ -48,6 +48,7 @@ mod failure;
 mod log_reader;
 mod log_writer;
 mod quarantine;
+mod record_reader;
 mod records;
 mod recovery;
 mod snapshot;
@@ -61,8 +62,8 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
+use bytes::Bytes;
 use gometa_zab::{Incarnation, LogEntry, NodeId, Token};
-
 use parking_lot::Mutex;
 
 use self::{
@@ -74,6 +75,7 @@ pub use self::{
     log_reader::LogReader,
     log_writer::LogWriter,
     quarantine::Quarantine,
+    record_reader::RecordReader,
     snapshot::Snapshots,
     space::SpaceWatch,
     state::{StateCheckpoints, StateWriter},
@@ -110,6 +112,9 @@ pub struct Hooks {
     /// The answer to a [`LogReader::submit`] with this id: contiguous entries from the requested counter. Empty only if a
     /// truncation has removed that counter since.
     pub read: Box<dyn Fn(u64, Vec<LogEntry>) + Send + Sync>,
+    /// The answer for one key of a [`RecordReader::submit`] with this id: its record, `None` if the table has none. May
+    /// block until earlier answers have been taken.
+    pub fetched: Box<dyn Fn(u64, Bytes, Option<Bytes>) + Send + Sync>,
 }
 
 /// A flush of the state, and what may be deleted of the log after it.
@@ -144,6 +149,8 @@ pub struct Disk {
     pub state: StateWriter,
     /// Reads the log for peers.
     pub log_reader: LogReader,
+    /// Reads applied records that are not in memory.
+    pub record_reader: RecordReader,
     /// Makes and receives snapshots.
     pub snapshots: Snapshots,
 }
@@ -164,7 +171,7 @@ impl Disk {
         let is_copied = quarantine::is_copied(recovered.founding.as_ref(), has_peers);
         let identity = directory.raise_boot()?;
         let directory = Arc::new(directory);
-        let Hooks { persisted, stored, flushed, failed, read } = hooks;
+        let Hooks { persisted, stored, flushed, failed, read, fetched } = hooks;
         let failure = Arc::new(Failure::new(directory.clone(), is_copied, failed));
         let database = Arc::new(Database::new(rocks, failure.clone(), directory.clone()));
         let live = Arc::new(Mutex::new(log.reader()));
@@ -186,6 +193,7 @@ impl Disk {
             quarantined,
             table: RocksTable::new(database.clone()),
             log_reader,
+            record_reader: RecordReader::start(&database, fetched)?,
             log: LogWriter::start(log, &recovered, files, failure, persisted)?,
             state: snapshots.start(database, recovered.applied)?,
             snapshots,

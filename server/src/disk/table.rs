@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gometa_store::{Checkpoint, Space, Table};
-use rocksdb::ReadOptions;
+use gometa_store::{Checkpoint, Lookup, Space, Table};
+use rocksdb::{ErrorKind, ReadOptions, ReadTier};
 
 use super::{
     database::{CHECKPOINT_KEY, Database, META},
@@ -18,12 +18,16 @@ use super::{
 /// process.
 #[derive(Clone)]
 pub struct RocksTable {
-    database: Arc<Database>,
+    pub(super) database: Arc<Database>,
+    /// For lookups.
+    in_memory: Arc<ReadOptions>,
 }
 
 impl RocksTable {
     pub(super) fn new(database: Arc<Database>) -> RocksTable {
-        RocksTable { database }
+        let mut in_memory = ReadOptions::default();
+        in_memory.set_read_tier(ReadTier::BlockCache);
+        RocksTable { database, in_memory: Arc::new(in_memory) }
     }
 }
 
@@ -65,10 +69,11 @@ impl Table for RocksTable {
         }
     }
 
-    fn get(&self, space: Space, key: &[u8]) -> Option<Bytes> {
+    fn lookup(&self, space: Space, key: &[u8]) -> Lookup {
         let family = self.database.space(space);
-        match self.database.rocks.get_pinned_cf(family, key) {
-            Ok(found) => found.map(|bytes| Bytes::copy_from_slice(&bytes)),
+        match self.database.rocks.get_pinned_cf_opt(family, key, &self.in_memory) {
+            Ok(found) => found.map(|bytes| Bytes::copy_from_slice(&bytes)).into(),
+            Err(error) if error.kind() == ErrorKind::Incomplete => Lookup::NotInMemory,
             Err(error) => self.database.failure.fail_and_park(&one_line(&error)),
         }
     }

@@ -85,6 +85,7 @@ fn child() {
             std::process::exit(FAILED);
         }),
         read: Box::new(|_, _| {}),
+        fetched: Box::new(|_, _, _| {}),
     };
     let disk = Disk::open(Path::new(&dir), NODE, true, hooks).unwrap();
     let last = disk.recovered.boundaries.last().copied().unwrap_or(Zxid::ZERO);
@@ -214,12 +215,14 @@ fn check_work(dir: &Path, work: &str) -> Found {
     if applied > 0 {
         assert_eq!(table.checkpoint(), checkpoint(applied));
         let value = applied.to_string();
-        for (space, key) in [(Space::Data, "first"), (Space::Data, "second"), (Space::Session, "session")] {
-            assert_eq!(table.get(space, key.as_bytes()).unwrap(), value.as_bytes());
+        for key in ["first", "second", &format!("only {applied}")] {
+            assert_eq!(opened.get(key).unwrap(), value.as_bytes());
         }
-        assert_eq!(table.get(Space::Data, format!("only {applied}").as_bytes()).unwrap(), value.as_bytes());
+        let [data, sessions] = [Space::Data, Space::Session].map(|space| opened.records(space));
+        assert_eq!(sessions[&b"session"[..]], value.as_bytes());
         for (space, key, value) in batch_of(work, applied).writes {
-            assert!(table.get(space, &key) == value, "{key:?} does not belong to {applied}");
+            let records = if space == Space::Data { &data } else { &sessions };
+            assert!(records.get(&key) == value.as_ref(), "{key:?} does not belong to {applied}");
         }
     }
     Found { last: last.counter, applied }

@@ -66,9 +66,8 @@ fn everything_written_comes_back() {
     };
     assert_eq!(opened.disk.recovered, recovered);
     assert_eq!(opened.disk.table.checkpoint(), checkpoint(2));
-    assert_eq!(opened.disk.table.get(Space::Data, b"first").unwrap(), "2");
-    assert_eq!(opened.disk.table.get(Space::Data, b"only 1"), None);
-    assert_eq!(opened.disk.table.get(Space::Session, b"first"), None);
+    assert_eq!(opened.get("first").unwrap(), "2");
+    assert_eq!(opened.get("only 1"), None);
     let mut keys = Vec::new();
     opened.disk.table.scan(Space::Data, &mut |key, value| {
         assert_eq!(value, b"2");
@@ -96,7 +95,7 @@ fn queued_writes_are_reported_in_order_and_readable() {
         callbacks.stored == 500 && callbacks.persisted.last() == Some(&Token(503))
     });
     assert_eq!(opened.disk.table.checkpoint(), checkpoint(500));
-    assert_eq!(opened.disk.table.get(Space::Data, b"second").unwrap(), "500");
+    assert_eq!(opened.get("second").unwrap(), "500");
     assert_eq!(opened.read(500, 500, 1).len(), 1);
     assert_eq!(opened.failed(), Vec::<String>::new());
 }

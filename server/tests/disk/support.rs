@@ -1,6 +1,7 @@
 //! Helpers of the data directory's tests: a disk that records its callbacks, and ways to damage it.
 
 use std::{
+    collections::BTreeMap,
     env,
     ffi::OsStr,
     fs,
@@ -14,6 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use gometa_node::Purpose;
 use gometa_server::disk::{Disk, DiskError, Flushed, Hooks};
 use gometa_sim::contract::{Report, Write};
 use gometa_store::{Batch, Checkpoint, Space, Table};
@@ -41,6 +43,7 @@ pub(crate) struct Callbacks {
     pub(crate) reports: Vec<Report>,
     pub(crate) failed: Vec<String>,
     pub(crate) read: Vec<(u64, Vec<LogEntry>)>,
+    pub(crate) fetched: Vec<(u64, Bytes, Option<Bytes>)>,
 }
 
 fn record((callbacks, changed): &(Mutex<Callbacks>, Condvar), change: impl FnOnce(&mut Callbacks)) {
@@ -82,7 +85,7 @@ impl Opened {
     ) -> Result<Opened, DiskError> {
         let callbacks = Arc::new((Mutex::new(Callbacks::default()), Condvar::new()));
         let (persisted, stored, flushed) = (callbacks.clone(), callbacks.clone(), callbacks.clone());
-        let (failed, read) = (callbacks.clone(), callbacks.clone());
+        let (failed, read, fetched) = (callbacks.clone(), callbacks.clone(), callbacks.clone());
         let hooks = Hooks {
             persisted: Box::new(move |token| {
                 record(&persisted, |callbacks| {
@@ -102,6 +105,9 @@ impl Opened {
             }),
             failed: Box::new(move |reason| record(&failed, |callbacks| callbacks.failed.push(reason))),
             read: Box::new(move |id, entries| record(&read, |callbacks| callbacks.read.push((id, entries)))),
+            fetched: Box::new(move |id, key, found| {
+                record(&fetched, |callbacks| callbacks.fetched.push((id, key, found)));
+            }),
         };
         let disk = Disk::open(dir, node, has_peers, hooks)?;
         let released = disk.recovered.released;
@@ -157,6 +163,33 @@ impl Opened {
         self.wait("read", |callbacks| callbacks.read.iter().any(|(read, _)| *read == id));
         let callbacks = self.callbacks.0.lock().unwrap();
         callbacks.read.iter().find(|(read, _)| *read == id).unwrap().1.clone()
+    }
+
+    /// Reads the records of keys that may not be in memory.
+    pub(crate) fn fetch(&mut self, keys: Vec<Bytes>) -> Vec<(Bytes, Option<Bytes>)> {
+        self.read += 1;
+        let (id, count) = (self.read, keys.len());
+        self.disk.record_reader.submit(id, Purpose::Get, keys);
+        let of_read = move |callbacks: &Callbacks| {
+            let of_read = callbacks.fetched.iter().filter(|(read, ..)| *read == id);
+            of_read.map(|(_, key, record)| (key.clone(), record.clone())).collect::<Vec<_>>()
+        };
+        self.wait("records", |callbacks| of_read(callbacks).len() == count);
+        of_read(&self.callbacks.0.lock().unwrap())
+    }
+
+    /// All records of a space.
+    pub(crate) fn records(&self, space: Space) -> BTreeMap<Bytes, Bytes> {
+        let mut records = BTreeMap::new();
+        self.disk.table.scan(space, &mut |key, value| {
+            records.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+        });
+        records
+    }
+
+    /// The record of a key.
+    pub(crate) fn get(&mut self, key: &str) -> Option<Bytes> {
+        self.fetch(vec![Bytes::copy_from_slice(key.as_bytes())]).remove(0).1
     }
 
     pub(crate) fn wait(&self, what: &str, done: impl Fn(&Callbacks) -> bool) {

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use gometa_proto::v1::{KeyRecord, SessionRecord};
-use gometa_store::{Space, Store, Table};
+use gometa_store::{Decoded, Space, Store, Table};
 use prost::Message;
 
 use super::{Check, Violation, ensure, model::Model};
@@ -38,7 +38,8 @@ impl State {
 
     /// The next entry is committed; says which write happened by it.
     pub(super) fn commit(&mut self, counter: u64, payload: &Bytes) -> Result<Option<(u64, u64)>, Violation> {
-        let applied = self.store.apply(counter, payload);
+        let applied = self.store.apply(counter, &Decoded::new(payload.clone()));
+        let applied = applied.expect("all of this table is in memory");
         if let Some(batch) = self.store.take_batch() {
             self.view.write(&batch);
             self.store.batch_written();

@@ -54,6 +54,8 @@ pub trait Storage {
     fn report(&mut self, wait: bool) -> Report;
     /// The table, as a node reads it.
     fn table(&self) -> &dyn Table;
+    /// Returns the records of keys, each once, as specified by [`gometa_node::Effect::Fetch`].
+    fn fetch(&mut self, keys: Vec<Bytes>) -> Vec<(Bytes, Option<Bytes>)>;
     /// Returns log entries, as specified by [`gometa_node::Effect::Read`].
     fn read(&mut self, from: u64, to: u64, bytes_max: usize) -> Vec<LogEntry>;
 }

@@ -1,5 +1,7 @@
 //! The execution of a plan on a storage and on the model.
 
+use bytes::Bytes;
+use gometa_store::{Lookup, Space};
 use gometa_zab::Token;
 
 use super::{Invariant, Model, Report, Step, Storage, Violation, Write, records_of};
@@ -119,13 +121,23 @@ fn inspect<S: Storage>(storage: &mut S, model: &Model, random: &mut Random) -> R
         if records_of(storage.table()) != issued.records {
             return unreadable("the table's records are not those that were written".to_owned());
         }
-        for ((space, key), value) in &issued.records {
-            if storage.table().get(*space, key).as_ref() != Some(value) {
-                return unreadable(format!("the record of {key:?} is not the one in the scan"));
+        let absent = Bytes::from_static(b"no such key");
+        let data = |((space, key), value): (&(Space, Bytes), &Bytes)| {
+            (*space == Space::Data).then(|| (key.clone(), Some(value.clone())))
+        };
+        let mut expected: Vec<(Bytes, Option<Bytes>)> = issued.records.iter().filter_map(data).collect();
+        expected.push((absent, None));
+        for (key, value) in &expected {
+            let found = storage.table().lookup(Space::Data, key);
+            if found != Lookup::NotInMemory && found != value.clone().into() {
+                return unreadable(format!("the record of {key:?} in memory is not the one in the scan"));
             }
         }
-        if storage.table().get(gometa_store::Space::Data, b"no such key").is_some() {
-            return unreadable("a key that was never written is there".to_owned());
+        let mut fetched = storage.fetch(expected.iter().map(|(key, _)| key.clone()).collect());
+        fetched.sort();
+        expected.sort();
+        if fetched != expected {
+            return unreadable("a record that is read is not the one in the scan".to_owned());
         }
     }
     let readable = model.readable();

@@ -3,45 +3,85 @@
 //! Batches are written in order, and are readable from then on. A flush makes all readable ones durable. The database also
 //! flushes on its own, unreported, so a crash leaves the last flush and a prefix of the batches behind it.
 
-use std::{cell::RefCell, collections::VecDeque, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+};
 
 use bytes::Bytes;
-use gometa_store::{Batch, Checkpoint, MemoryTable, Space, Table};
+use gometa_store::{Batch, Checkpoint, Lookup, MemoryTable, Space, Table};
 
 use crate::random::Random;
 
 /// The table as the node reads it.
 #[derive(Clone, Default, Debug)]
-pub struct TableView(Rc<RefCell<MemoryTable>>);
+pub struct TableView {
+    records: Rc<RefCell<MemoryTable>>,
+    cold: Rc<Cold>,
+}
+
+/// Which lookups do not find their record in memory: any.
+#[derive(Default, Debug)]
+struct Cold {
+    /// Their share, per million.
+    share: u32,
+    /// Changes with each lookup.
+    state: Cell<u64>,
+}
 
 impl TableView {
-    /// A view of a table.
+    /// A view of a table with all of it in memory.
     pub fn of(table: MemoryTable) -> TableView {
-        TableView(Rc::new(RefCell::new(table)))
+        TableView { records: Rc::new(RefCell::new(table)), cold: Rc::default() }
+    }
+
+    /// A view of a table of which a share of the lookups, per million, finds nothing in memory.
+    pub(super) fn cold(table: MemoryTable, share: u32, seed: u64) -> TableView {
+        TableView { cold: Rc::new(Cold { share, state: Cell::new(seed) }), ..TableView::of(table) }
     }
 
     /// Writes a batch.
     pub fn write(&self, batch: &Batch) {
-        self.0.borrow_mut().write(batch);
+        self.records.borrow_mut().write(batch);
+    }
+
+    /// Reads a key's record, from memory or not.
+    pub fn read(&self, key: &[u8]) -> Option<Bytes> {
+        self.records.borrow().get(Space::Data, key)
     }
 
     /// A copy that shares nothing with this one.
     pub(super) fn fork(&self) -> TableView {
-        TableView::of(self.0.borrow().clone())
+        TableView::of(self.records.borrow().clone())
+    }
+}
+
+impl Cold {
+    /// Whether the next lookup finds nothing. By SplitMix64.
+    fn next(&self) -> bool {
+        self.state.set(self.state.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
+        let mut mixed = self.state.get();
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % 1_000_000 < u64::from(self.share)
     }
 }
 
 impl Table for TableView {
     fn checkpoint(&self) -> Checkpoint {
-        self.0.borrow().checkpoint()
+        self.records.borrow().checkpoint()
     }
 
-    fn get(&self, space: Space, key: &[u8]) -> Option<Bytes> {
-        self.0.borrow().get(space, key)
+    fn lookup(&self, space: Space, key: &[u8]) -> Lookup {
+        if self.cold.next() {
+            return Lookup::NotInMemory;
+        }
+        self.records.borrow().lookup(space, key)
     }
 
     fn scan(&self, space: Space, visit: &mut dyn FnMut(&[u8], &[u8])) {
-        self.0.borrow().scan(space, visit);
+        self.records.borrow().scan(space, visit);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Carries out what nodes do: every effect is shown to the oracle first.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use gometa_node::{Effect, Node};
 use gometa_zab::{Message, Notice, Recovered, Timeouts};
 
@@ -175,6 +175,12 @@ impl Ensemble {
                 self.oracle.applies(node, disk, checkpoint.applied, checkpoint.hash)?;
                 disk.store(number, batch);
                 self.start_table(node);
+                Ok(())
+            }
+            Effect::Fetch { id, purpose, keys } => {
+                self.trace.mix(id);
+                self.trace.line(now, Some(node), || format!("fetch {id} for {purpose:?}: {keys:?}"));
+                self.start_fetch(node, id, keys);
                 Ok(())
             }
             Effect::Read { id, from, to, bytes_max } => {
@@ -368,6 +374,51 @@ impl Ensemble {
         }
         self.start_disk(node);
         Ok(())
+    }
+
+    /// Reads records, in parts that are answered in any order. A record is seen as it is at the beginning or at the end of
+    /// its read.
+    fn start_fetch(&mut self, node: usize, id: u64, keys: Vec<Bytes>) {
+        let mut part = Vec::new();
+        for key in keys {
+            let table = &self.processes[node].disk.table;
+            let seen = self.machine.one_in(2).then(|| table.read(&key));
+            part.push((key, seen));
+            if self.machine.one_in(3) {
+                self.schedule_fetched(node, id, std::mem::take(&mut part));
+            }
+        }
+        if !part.is_empty() {
+            self.schedule_fetched(node, id, part);
+        }
+    }
+
+    fn schedule_fetched(&mut self, node: usize, id: u64, seen: Vec<(Bytes, Option<Option<Bytes>>)>) {
+        let life = self.processes[node].life;
+        let at = self.now + self.processes[node].disk.read_time(&mut self.machine);
+        self.schedule(at, Action::Fetched { node, life, id, seen });
+    }
+
+    /// A table has read records.
+    pub(crate) fn fetched(
+        &mut self,
+        node: usize,
+        life: u64,
+        id: u64,
+        seen: Vec<(Bytes, Option<Option<Bytes>>)>,
+    ) {
+        let process = &self.processes[node];
+        if process.life != life || !process.is_up() {
+            return;
+        }
+        let table = &process.disk.table;
+        let records = seen.into_iter().map(|(key, seen)| {
+            let record = seen.unwrap_or_else(|| table.read(&key));
+            (key, record)
+        });
+        let records = records.collect();
+        self.trace.mix(id);
+        self.deliver(node, gometa_node::Event::Fetched { id, records });
     }
 
     fn start_table(&mut self, node: usize) {

@@ -184,7 +184,7 @@ impl Nodes {
         let store = Store::open(machine.disk.table.clone()).expect("a table is sound");
         let mut line = format!("{} at {}:", letter(index), store.applied());
         for key in &self.keys {
-            match store.get(key.as_bytes()) {
+            match store.get(key.as_bytes()).in_memory() {
                 Some(entry) => {
                     let _ = write!(line, " {};", show::entry_found(&entry));
                 }

@@ -140,7 +140,8 @@ impl Ensemble for Nodes {
     }
 
     fn has_work(&self, id: NodeId) -> bool {
-        !self.machines[place_of(id)].writing.is_empty()
+        let machine = &self.machines[place_of(id)];
+        !machine.writing.is_empty() || machine.stored.is_some()
     }
 
     fn work(&mut self, id: NodeId) {
@@ -332,6 +333,7 @@ impl Nodes {
         match effect {
             Effect::Write { token, write } => self.write(index, token, write),
             Effect::Store { number, batch } => self.store(index, number, batch),
+            Effect::Fetch { .. } => panic!("every record is in memory"),
             Effect::Read { id, from, to, bytes_max } => {
                 self.record(Topic::Links, format!("{me} reads {from} to {to}"));
                 let machine = &self.machines[index];

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use gometa_sim::{
     contract::{Directory, Invariant, Opening, Report, State, Storage, Violation},
     disk::{Disk, End, TableView},
@@ -399,6 +400,14 @@ impl Storage for Machine {
 
     fn table(&self) -> &dyn Table {
         if self.has(Fault::TableStale) { &self.stale } else { &self.disk.table }
+    }
+
+    fn fetch(&mut self, keys: Vec<Bytes>) -> Vec<(Bytes, Option<Bytes>)> {
+        let read = |key: Bytes| {
+            let record = self.disk.table.read(&key);
+            (key, record)
+        };
+        keys.into_iter().map(read).collect()
     }
 
     fn read(&mut self, from: u64, to: u64, bytes_max: usize) -> Vec<LogEntry> {

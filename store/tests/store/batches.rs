@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use gometa_store::{Space, Table, recompute_checkpoint};
+use bytes::Bytes;
+use gometa_store::{Decoded, Lookup, Purpose, Space, Table, recompute_checkpoint};
 
-use gometa_testkit::store::{Driver, delete, end, open, set, written};
+use gometa_testkit::store::{Driver, command, delete, end, open, set, write, written};
 
 #[test]
 fn nothing_applied_makes_no_batch() {
@@ -40,8 +41,8 @@ fn a_batch_holds_each_record_once_as_it_was_at_the_end() {
     assert_eq!(batch.checkpoint.keys, 1);
     driver.table.write(&batch);
     let reopened = open(&driver.table);
-    assert_eq!(reopened.get(b"k").unwrap().value, "c");
-    assert_eq!(reopened.get(b"l"), None);
+    assert_eq!(reopened.get(b"k").in_memory().unwrap().value, "c");
+    assert_eq!(reopened.get(b"l"), Lookup::Absent);
     assert_eq!(recompute_checkpoint(&driver.table), driver.table.checkpoint());
 }
 
@@ -78,7 +79,7 @@ fn written_batches_leave_nothing_in_memory() {
     driver.table.write(&batch);
     driver.store.batch_written();
     // The key goes from under the store: it sees that only if it reads the table.
-    driver.table.0.take();
+    driver.table.records.take();
     assert_eq!(driver.entry("k"), None);
 }
 
@@ -151,4 +152,76 @@ fn the_hash_is_the_sum_that_the_format_promises() {
         });
     }
     assert_eq!(driver.store.hash(), sum);
+}
+
+#[test]
+fn an_entry_whose_record_is_not_in_memory_changes_nothing_until_it_is_read() {
+    let mut driver = Driver::new();
+    driver.run(set("k", "a"));
+    driver.flush();
+    driver.table.evict(b"k");
+    let command = Decoded::new(command(write(1, 2, 2, Some(set("k", "b")))));
+    let before = (driver.store.applied(), driver.store.hash());
+    assert_eq!(driver.store.apply(3, &command), None);
+    assert_eq!((driver.store.applied(), driver.store.hash()), before);
+    assert_eq!(driver.store.take_batch(), None);
+    let key = command.key().unwrap();
+    assert!(driver.store.begin_read(key, Purpose::Apply));
+    driver.store.enter(key, driver.table.read(b"k"));
+    assert_eq!(driver.store.apply(3, &command).unwrap().outcome, written(3, 2));
+    driver.store.end_read(key, Purpose::Apply);
+    driver.flush();
+    assert_eq!(recompute_checkpoint(&driver.table), driver.table.checkpoint());
+}
+
+#[test]
+fn an_answer_that_is_older_than_the_table_changes_nothing() {
+    let mut driver = Driver::new();
+    driver.run(set("k", "a"));
+    driver.flush();
+    let (key, old) = (Bytes::from_static(b"k"), driver.table.read(b"k"));
+    // Another read brings the record into memory, so that the entry need not wait for this one.
+    assert!(driver.store.begin_read(&key, Purpose::Get));
+    driver.run(set("k", "b"));
+    driver.flush();
+    driver.store.enter(&key, old);
+    assert_eq!(driver.entry("k").unwrap().0, "b");
+    driver.store.end_read(&key, Purpose::Get);
+    assert_eq!(driver.entry("k").unwrap().0, "b");
+    assert_eq!(driver.run(set("k", "c")), written(4, 3));
+    driver.flush();
+    assert_eq!(recompute_checkpoint(&driver.table), driver.table.checkpoint());
+}
+
+#[test]
+fn a_key_is_read_once_for_each_purpose_and_not_for_a_client_while_it_is_for_an_entry() {
+    let mut store = Driver::new().store;
+    let (one, other) = (Bytes::from_static(b"one"), Bytes::from_static(b"other"));
+    assert!(store.begin_read(&one, Purpose::Get));
+    assert!(!store.begin_read(&one, Purpose::Get));
+    assert!(store.begin_read(&one, Purpose::Apply), "a client's read may wait behind others");
+    assert!(!store.begin_read(&one, Purpose::Apply));
+    assert!(store.begin_read(&other, Purpose::Apply));
+    assert!(!store.begin_read(&other, Purpose::Get));
+    store.end_read(&other, Purpose::Apply);
+    assert!(store.begin_read(&other, Purpose::Get));
+}
+
+#[test]
+fn a_record_is_counted_while_it_is_held_and_as_in_the_table() {
+    let mut driver = Driver::new();
+    driver.run(set("k", "v".repeat(1_000)));
+    driver.flush();
+    let key = Bytes::from_static(b"k");
+    assert_eq!(driver.store.held_bytes(), 0);
+    assert!(driver.store.hold(&key));
+    let held = driver.store.held_bytes();
+    assert!((1_001..2_000).contains(&held), "{held}");
+    driver.run(delete("k", None));
+    assert_eq!(driver.store.held_bytes(), 0, "it is among the changes");
+    driver.flush();
+    let absent = driver.store.held_bytes();
+    assert!((1..1_000).contains(&absent), "{absent}");
+    driver.store.release(&key);
+    assert_eq!(driver.store.held_bytes(), 0);
 }

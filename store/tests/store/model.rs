@@ -1,10 +1,10 @@
 //! Random histories against a model that knows no batches, no overlay, no encoding, and forgets no answer.
 
-use gometa_store::Origin;
+use gometa_store::{Origin, Purpose};
 use proptest::{collection::vec, option, prelude::*};
 
 use gometa_testkit::store::{
-    Shared,
+    Shared, apply,
     history::{Change, ChangeKind, Comparison, Number, Revision, Step},
     open,
 };
@@ -37,6 +37,12 @@ fn step() -> impl Strategy<Value = Step> {
         5 => Just(Step::WriteTable),
         5 => Just(Step::Report),
         2 => Just(Step::Crash),
+        4 => (1..5_u8).prop_map(|key| Step::Evict { key }),
+        2 => (1..5_u8).prop_map(|key| Step::Hold { key }),
+        2 => any::<usize>().prop_map(|hold| Step::Release { hold }),
+        4 => (1..5_u8, prop_oneof![Just(Purpose::Apply), Just(Purpose::Get)], any::<bool>())
+            .prop_map(|(key, purpose, early)| Step::BeginRead { key, purpose, early }),
+        3 => any::<usize>().prop_map(|read| Step::Answer { read }),
     ]
 }
 
@@ -55,7 +61,7 @@ proptest! {
     #[test]
     fn no_payload_panics_and_none_but_a_command_changes_the_state(payload in vec(any::<u8>(), 0..64)) {
         let mut store = open(&Shared::default());
-        let applied = store.apply(1, &payload.into());
+        let applied = apply(&mut store, 1, payload.into());
         prop_assert!(store.keys() == 0);
         prop_assert_eq!(store.hash() == 0, store.sessions() == 0);
         prop_assert!(applied.origin != Origin::None || store.sessions() == 0);

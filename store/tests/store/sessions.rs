@@ -211,7 +211,7 @@ fn a_damaged_session_table_is_refused() {
     driver.write(1, 3, 2, set("k", "a"));
     driver.flush();
     let key = |id: u64| Bytes::copy_from_slice(&id.to_be_bytes());
-    let sound = gometa_store::Table::get(&driver.table, Space::Session, &key(1)).unwrap();
+    let sound = driver.table.snapshot().get(Space::Session, &key(1)).unwrap();
     let damages = [
         (Bytes::from_static(b"short"), sound.clone(), "not 8 bytes"),
         (key(0), sound.clone(), "can have created it"),
@@ -227,7 +227,7 @@ fn a_damaged_session_table_is_refused() {
     ];
     for (key, record, why) in damages {
         let table = gometa_testkit::store::Shared::default();
-        table.0.replace(driver.table.snapshot());
+        table.records.replace(driver.table.snapshot());
         let checkpoint = Checkpoint { applied: 2, ..Checkpoint::default() };
         table.write(&Batch { checkpoint, writes: vec![(Space::Session, key, Some(record))] });
         let error = Store::open(table).err().unwrap().to_string();

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use gometa_proto::v1::{Command, CommandOutcome, ErrorKind, command::Body, request::Operation};
-use gometa_store::{Applied, Batch, Origin, Store, Table, WriteLookup, encode_command, recompute_checkpoint};
+use gometa_store::{
+    Applied, Batch, Lookup, Origin, Purpose, Store, Table, WriteLookup, encode_command, recompute_checkpoint,
+};
 
 use super::{
-    Shared, add, cas, create, delete, deleted, end, failed, nonce, open, opened, set, write, written,
+    Shared, add, apply, cas, create, delete, deleted, end, failed, nonce, open, opened, set, write, written,
 };
 
 /// The state, in the plainest form that the rules allow.
@@ -143,6 +145,41 @@ pub enum Step {
     Report,
     /// The process dies: batches that have not reached the table are lost.
     Crash,
+    /// A key's record is no longer in memory, unless the store has it.
+    Evict {
+        key: u8,
+    },
+    /// A key is held, until it is released.
+    Hold {
+        key: u8,
+    },
+    /// One of the holds ends.
+    Release {
+        hold: usize,
+    },
+    /// The record of a key begins to be read, if the store wants it. `early`: the read sees the table as it is now, and
+    /// not as it is when it is answered.
+    BeginRead {
+        key: u8,
+        purpose: Purpose,
+        early: bool,
+    },
+    /// A read is answered.
+    Answer {
+        read: usize,
+    },
+}
+
+/// A read under way.
+struct Read {
+    key: Bytes,
+    purpose: Purpose,
+    /// What it has seen, if it was early.
+    seen: Option<Option<Bytes>>,
+}
+
+fn key(number: u8) -> Bytes {
+    vec![b'k'; usize::from(number)].into()
 }
 
 /// Which seq a write carries, and how far below it lowest is.
@@ -201,6 +238,8 @@ pub struct Comparison {
     in_flight: VecDeque<Batch>,
     /// The number of batches in the table that were not reported to the store.
     unreported: usize,
+    holds: Vec<Bytes>,
+    reads: Vec<Read>,
     prompt: Store<Shared>,
     prompt_table: Shared,
     model: Model,
@@ -218,6 +257,8 @@ impl Comparison {
             table,
             in_flight: VecDeque::new(),
             unreported: 0,
+            holds: Vec::new(),
+            reads: Vec::new(),
             prompt: open(&prompt_table),
             prompt_table,
             model: Model::default(),
@@ -285,6 +326,30 @@ impl Comparison {
                 }
             }
             Step::Crash => self.crash(),
+            Step::Evict { key: number } => self.table.evict(&key(*number)),
+            Step::Hold { key: number } => {
+                self.store.hold(&key(*number));
+                self.holds.push(key(*number));
+            }
+            Step::Release { hold } => {
+                if !self.holds.is_empty() {
+                    let key = self.holds.swap_remove(hold % self.holds.len());
+                    self.store.release(&key);
+                }
+            }
+            Step::BeginRead { key: number, purpose, early } => {
+                let (key, purpose) = (key(*number), *purpose);
+                if self.store.begin_read(&key, purpose) {
+                    let seen = early.then(|| self.table.read(&key));
+                    self.reads.push(Read { key, purpose, seen });
+                }
+            }
+            Step::Answer { read } => {
+                if !self.reads.is_empty() {
+                    let read = self.reads.swap_remove(read % self.reads.len());
+                    self.answer(read);
+                }
+            }
         }
         self.check();
     }
@@ -310,10 +375,20 @@ impl Comparison {
         applied
     }
 
+    fn answer(&mut self, Read { key, purpose, seen }: Read) {
+        let stored = seen.unwrap_or_else(|| self.table.read(&key));
+        self.store.enter(&key, stored);
+        assert!(self.store.get(&key) != Lookup::NotInMemory, "the key was read");
+        self.check();
+        self.store.end_read(&key, purpose);
+    }
+
     /// What has not reached the table is lost, and comes back from the log, with the same outcomes.
     fn crash(&mut self) {
         self.in_flight.clear();
         self.unreported = 0;
+        self.holds.clear();
+        self.reads.clear();
         self.store = open(&self.table);
         let from = self.store.applied();
         assert_eq!(self.store.hash(), recompute_checkpoint(&self.table).hash);
@@ -329,8 +404,14 @@ impl Comparison {
         assert_eq!(self.store.keys(), self.model.keys.len() as u64);
         assert_eq!(self.store.sessions(), self.model.sessions.len());
         for key in (0..6).map(|len| vec![b'k'; len]) {
-            let entry = self.store.get(&key);
-            assert_eq!(self.prompt.get(&key), entry);
+            let entry = match self.store.get(&key) {
+                Lookup::NotInMemory => {
+                    assert!(self.table.is_evicted(&key));
+                    self.prompt.get(&key).in_memory()
+                }
+                found => found.in_memory(),
+            };
+            assert_eq!(self.prompt.get(&key).in_memory(), entry);
             let seen =
                 entry.map(|entry| (entry.value, entry.version, entry.create_revision, entry.mod_revision));
             let known = self.model.keys.get(key.as_slice()).cloned();
@@ -362,12 +443,24 @@ impl Comparison {
             self.store.batch_written();
         }
         self.check();
+        for read in std::mem::take(&mut self.reads) {
+            self.answer(read);
+        }
+        for key in std::mem::take(&mut self.holds) {
+            self.store.release(&key);
+        }
+        self.check();
+        assert_eq!(
+            (self.store.held_bytes(), self.store.pending_bytes()),
+            (0, 0),
+            "nothing is left in memory"
+        );
     }
 }
 
 fn feed(store: &mut Store<Shared>, counter: u64, payload: Option<&Bytes>) -> Option<Applied> {
     match payload {
-        Some(payload) => Some(store.apply(counter, payload)),
+        Some(payload) => Some(apply(store, counter, payload.clone())),
         None => {
             store.skip(counter);
             None

@@ -2,7 +2,7 @@
 
 pub mod history;
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
 
 use bytes::Bytes;
 use gometa_proto::v1::{
@@ -10,33 +10,57 @@ use gometa_proto::v1::{
     Request, SessionOpened, Set, WriteContext, Written, command::Body, command_outcome::Result as Outcome,
     request::Operation,
 };
-use gometa_store::{Applied, Batch, Checkpoint, MemoryTable, Space, Store, Table, encode_command};
+use gometa_store::{
+    Applied, Batch, Checkpoint, Decoded, Lookup, MemoryTable, Purpose, Space, Store, Table, encode_command,
+};
 
 /// A table that the store reads and the test writes.
 #[derive(Clone, Default)]
-pub struct Shared(pub Rc<RefCell<MemoryTable>>);
+pub struct Shared {
+    pub records: Rc<RefCell<MemoryTable>>,
+    /// The keys that lookups do not find in memory.
+    evicted: Rc<RefCell<BTreeSet<Bytes>>>,
+}
 
 impl Shared {
+    /// Has lookups of a key not find it in memory, until it is read.
+    pub fn evict(&self, key: &[u8]) {
+        self.evicted.borrow_mut().insert(Bytes::copy_from_slice(key));
+    }
+
+    pub fn is_evicted(&self, key: &[u8]) -> bool {
+        self.evicted.borrow().contains(key)
+    }
+
+    /// Reads a key's record from storage, into memory.
+    pub fn read(&self, key: &[u8]) -> Option<Bytes> {
+        self.evicted.borrow_mut().remove(key);
+        self.records.borrow().get(Space::Data, key)
+    }
+
     pub fn write(&self, batch: &Batch) {
-        self.0.borrow_mut().write(batch);
+        self.records.borrow_mut().write(batch);
     }
 
     pub fn snapshot(&self) -> MemoryTable {
-        self.0.borrow().clone()
+        self.records.borrow().clone()
     }
 }
 
 impl Table for Shared {
     fn checkpoint(&self) -> Checkpoint {
-        self.0.borrow().checkpoint()
+        self.records.borrow().checkpoint()
     }
 
-    fn get(&self, space: Space, key: &[u8]) -> Option<Bytes> {
-        self.0.borrow().get(space, key)
+    fn lookup(&self, space: Space, key: &[u8]) -> Lookup {
+        if self.is_evicted(key) {
+            return Lookup::NotInMemory;
+        }
+        self.records.borrow().lookup(space, key)
     }
 
     fn scan(&self, space: Space, visit: &mut dyn FnMut(&[u8], &[u8])) {
-        self.0.borrow().scan(space, visit);
+        self.records.borrow().scan(space, visit);
     }
 }
 
@@ -59,12 +83,12 @@ impl Driver {
     }
 
     pub fn apply(&mut self, body: Body) -> Applied {
-        self.apply_payload(encode_command(&Command { body: Some(body) }))
+        self.apply_payload(command(body))
     }
 
     pub fn apply_payload(&mut self, payload: Bytes) -> Applied {
         let counter = self.store.applied() + 1;
-        self.store.apply(counter, &payload)
+        apply(&mut self.store, counter, payload)
     }
 
     pub fn create_session(&mut self, nonce: u8) -> CommandOutcome {
@@ -83,7 +107,7 @@ impl Driver {
 
     /// (value, version, create_revision, mod_revision) of a key.
     pub fn entry(&self, key: &str) -> Option<(String, u64, u64, u64)> {
-        let entry = self.store.get(key.as_bytes())?;
+        let entry = self.store.get(key.as_bytes()).in_memory()?;
         assert_eq!(entry.key, key.as_bytes());
         let value = String::from_utf8_lossy(&entry.value).into_owned();
         Some((value, entry.version, entry.create_revision, entry.mod_revision))
@@ -103,8 +127,33 @@ impl Driver {
     }
 }
 
+/// Applies an entry, and has its key read first if it is not in memory.
+pub fn apply(store: &mut Store<Shared>, counter: u64, payload: Bytes) -> Applied {
+    let command = Decoded::new(payload);
+    if let Some(applied) = store.apply(counter, &command) {
+        return applied;
+    }
+    let (key, before) = (command.key().expect("a key is needed"), (store.applied(), store.hash()));
+    assert!(!store.hold(key), "the key is not in memory");
+    // False if the caller has begun one, which it ends.
+    let begun = store.begin_read(key, Purpose::Apply);
+    assert_eq!(before, (store.applied(), store.hash()), "nothing has changed");
+    let stored = store.table().read(key);
+    store.enter(key, stored);
+    if begun {
+        store.end_read(key, Purpose::Apply);
+    }
+    let applied = store.apply(counter, &command).expect("the key is in memory");
+    store.release(key);
+    applied
+}
+
 pub fn open(table: &Shared) -> Store<Shared> {
     Store::open(table.clone()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+pub fn command(body: Body) -> Bytes {
+    encode_command(&Command { body: Some(body) })
 }
 
 pub fn nonce(byte: u8) -> [u8; 16] {

@@ -1,5 +1,5 @@
-//! Syncs that fail, are slow or are dropped, reads that hang, and wall clocks that jump: a small library, compiled
-//! here and preloaded into the server.
+//! Syncs that fail, are slow or are dropped, reads of tables that are slow or hang, drivers that hang, and wall clocks that
+//! jump: a small library, compiled here and preloaded into the server.
 
 use std::{
     fs, io,
@@ -23,6 +23,8 @@ const READ_VARIABLE: &str = "GOMETA_READ_FAULT";
 const CLOCK_VARIABLE: &str = "GOMETA_CLOCK_FAULT";
 /// The offset of the number of reads in a clock's file, behind the clock's error.
 const READS_OFFSET: u64 = 8;
+/// The offset of the driver's switch in that file.
+const DRIVER_OFFSET: u64 = 16;
 
 /// The compiled library, and its switches for each node.
 pub struct Preload {
@@ -47,7 +49,7 @@ impl Preload {
         let preload = Preload { library, directory: directory.to_owned() };
         for node in 0..nodes {
             let clock = preload.file("clock", node);
-            fs::write(&clock, [0; 16]).map_err(|error| format!("{}: {error}", clock.display()))?;
+            fs::write(&clock, [0; 32]).map_err(|error| format!("{}: {error}", clock.display()))?;
         }
         Ok(preload)
     }
@@ -78,25 +80,40 @@ impl Preload {
     /// Makes every sync of a node `fail`, or `lie`: succeed without an effect. With `lie-log`, only those of the
     /// write-ahead log and of the mark of its length.
     pub fn break_syncs(&self, node: usize, how: &str) -> io::Result<()> {
-        // Renamed into place, so that a server never reads a part.
-        let (switch, arriving) = (self.file("sync", node), self.directory.join("arriving"));
+        self.switch(&self.file("sync", node), how)
+    }
+
+    /// Writes the file of a fault. It is renamed into place, so that a server never reads a part.
+    fn switch(&self, switch: &Path, how: &str) -> io::Result<()> {
+        let arriving = self.directory.join("arriving");
         fs::write(&arriving, how)?;
         fs::rename(arriving, switch)
     }
 
-    /// Makes every read of a file by the driver's thread hang.
-    pub fn hang_reads(&self, node: usize) -> io::Result<()> {
-        fs::write(self.file("read", node), "")
+    /// Delays every read of a table file of a node.
+    pub fn slow_reads(&self, node: usize, milliseconds: u64) -> io::Result<()> {
+        self.switch(&self.file("read", node), &format!("slow {milliseconds}"))
     }
 
-    /// Returns the number of reads that hang or have hung.
-    pub fn hung_reads(&self, node: usize) -> u64 {
+    /// Makes one read of a table file hang, by a thread whose name begins with `thread`.
+    pub fn hang_read(&self, node: usize, thread: &str) -> io::Result<()> {
+        self.switch(&self.file("read", node), &format!("hang {thread}"))
+    }
+
+    /// Returns the number of reads that were slow, or hang, or have hung.
+    pub fn affected_reads(&self, node: usize) -> u64 {
         fs::metadata(self.file("read", node).with_extension("hits")).map_or(0, |metadata| metadata.len())
     }
 
-    /// Releases hanging reads.
+    /// Ends the faults of reads.
     pub fn heal_reads(&self, node: usize) -> io::Result<()> {
         fs::remove_file(self.file("read", node))
+    }
+
+    /// Makes the driver of a node hang, or go on.
+    pub fn hang_driver(&self, node: usize, hangs: bool) -> io::Result<()> {
+        let clock = fs::OpenOptions::new().write(true).open(self.file("clock", node))?;
+        clock.write_all_at(&u64::from(hangs).to_ne_bytes(), DRIVER_OFFSET)
     }
 
     /// Ends the faults of syncs, and returns how many syncs were affected.

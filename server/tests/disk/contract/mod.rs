@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
 use gometa_server::disk::DiskError;
 use gometa_sim::{
     contract::{
@@ -79,6 +80,10 @@ impl Storage for Stores {
 
     fn table(&self) -> &dyn Table {
         &self.opened.disk.table
+    }
+
+    fn fetch(&mut self, keys: Vec<Bytes>) -> Vec<(Bytes, Option<Bytes>)> {
+        self.opened.fetch(keys)
     }
 
     fn read(&mut self, from: u64, to: u64, bytes_max: usize) -> Vec<LogEntry> {

@@ -1,0 +1,85 @@
+//! The log entries that are applied next, decoded, with their records held in memory or on the way there.
+//!
+//! Reading a record begins when its entry is appended, so that it is there when the entry is committed. Entries are
+//! decoded once. They and their records are bounded in number and bytes; the entry that is next always has room.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use gometa_store::Decoded;
+
+/// The most entries read ahead.
+const ENTRIES_MAX: usize = 4_096;
+
+/// The bytes of payloads at which reading ahead waits; the last one may exceed it.
+const PAYLOAD_BYTES_MAX: usize = 4 << 20;
+
+/// The bytes of held records at which reading ahead waits. Reads under way may exceed it, up to [`HELD_BYTES_MAX`].
+const HELD_BYTES_FULL: usize = 4 << 20;
+
+/// The bytes of held records at which an answer is dropped, unless the next entry waits for it.
+pub(crate) const HELD_BYTES_MAX: usize = 8 << 20;
+
+/// An entry that will be applied.
+#[derive(Debug)]
+pub(crate) struct Upcoming {
+    pub(crate) counter: u64,
+    /// `None` if there is nothing to apply. The store holds the command's key.
+    pub(crate) command: Option<Decoded>,
+    /// The size of the payload.
+    pub(crate) bytes: usize,
+}
+
+impl Upcoming {
+    /// The key that the store holds for it.
+    pub(crate) fn key(&self) -> Option<&Bytes> {
+        self.command.as_ref()?.key()
+    }
+}
+
+/// The entries from the next one on, without a gap.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead {
+    entries: VecDeque<Upcoming>,
+    /// The sum of the sizes of the payloads.
+    bytes: usize,
+}
+
+impl Ahead {
+    pub(crate) fn len(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// Whether another entry may be read ahead, with so many bytes of records held.
+    pub(crate) fn has_room(&self, held_bytes: usize) -> bool {
+        self.entries.is_empty()
+            || (self.entries.len() < ENTRIES_MAX
+                && self.bytes < PAYLOAD_BYTES_MAX
+                && held_bytes < HELD_BYTES_FULL)
+    }
+
+    pub(crate) fn push(&mut self, entry: Upcoming) {
+        self.bytes += entry.bytes;
+        self.entries.push_back(entry);
+    }
+
+    /// The entry that is applied next.
+    pub(crate) fn next(&self) -> Option<&Upcoming> {
+        self.entries.front()
+    }
+
+    /// Removes the entry that was applied.
+    pub(crate) fn pop(&mut self) -> Option<Upcoming> {
+        let entry = self.entries.pop_front()?;
+        self.bytes -= entry.bytes;
+        Some(entry)
+    }
+
+    /// Removes and returns one of the entries above this counter, which are truncated.
+    pub(crate) fn pop_above(&mut self, counter: u64) -> Option<Upcoming> {
+        self.entries.back().filter(|entry| entry.counter > counter)?;
+        let entry = self.entries.pop_back()?;
+        self.bytes -= entry.bytes;
+        Some(entry)
+    }
+}
