@@ -1,11 +1,7 @@
 //! What can happen in a run, and the order in which it does.
 
-<<<<<<< HEAD
-use gometa_zab::{LinkId, LogEntry};
-=======
 use bytes::Bytes;
-use gometa_zab::LogEntry;
->>>>>>> f09c874 (store, node, sim, server: reads of the table off the driver)
+use gometa_zab::{LinkId, LogEntry};
 
 use crate::{client_links::ClientTransit, network::Transit};
 

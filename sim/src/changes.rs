@@ -44,7 +44,6 @@ pub const KNOBS: &[Knob] = &[
     knob("disk-error", "syncs that fail", |s| s.disk.error = 0),
     knob("table-slow", "writes to the table slower than 40 µs", |s| s.disk.table_max = 40),
     knob("flush-rare", "writes to the table that no flush follows", |s| s.disk.flush = 1_000_000),
-<<<<<<< HEAD
     knob("compaction", "logs that are compacted", |s| s.snapshots.log_kept = u64::MAX),
     knob("snapshot-faults", "snapshots that come damaged, twice, late or not at all", |s| {
         s.snapshots = crate::settings::SnapshotSettings {
@@ -57,10 +56,8 @@ pub const KNOBS: &[Knob] = &[
             ..s.snapshots.clone()
         };
     }),
-=======
     knob("cold", "lookups of the table that do not find their record in memory", |s| s.disk.cold = 0),
     knob("read-slow", "reads of the table slower than 40 µs", |s| s.disk.read_max = 40),
->>>>>>> f09c874 (store, node, sim, server: reads of the table off the driver)
     knob("partial", "groups of writes that take only a part of what is queued", |s| s.disk.partial = 0),
     knob("interrupted-start", "starts that end before they have synced what they found", |s| {
         s.disk.interrupted_start = 0
@@ -259,12 +256,9 @@ mod tests {
             partial,
             table_max,
             flush,
-<<<<<<< HEAD
             flush_every: _,
-=======
             cold,
             read_max,
->>>>>>> f09c874 (store, node, sim, server: reads of the table off the driver)
             interrupted_start,
             full_every,
             space_every,
