@@ -48,7 +48,6 @@ pub const MUTANTS: &[&str] = &[
     "labels_snapshot_by_memory",
     "leader_counts_unsynced_entries",
     "leads_with_older_history",
-    "leads_with_stalled_state",
     "leads_without_quorum_in_reach",
     "local_read_before_synchronised",
     "local_read_ignores_min_revision",

@@ -163,7 +163,6 @@ mutants! {
     M77 drops_record_while_read: "a record leaves the memory while it is being read", "invariant 17";
     M78 keeps_truncated_entries_ahead: "entries that were read ahead are applied after their truncation",
         "rule 16, invariant 3";
-    M79 leads_with_stalled_state: "a leader whose table does not answer goes on", "section 6.6, invariant 21";
     B01 halves_heartbeat_rate: "the heartbeat interval is doubled", "nothing";
     B02 sends_entries_one_by_one: "entries are sent one by one", "nothing";
     B03 sends_commit_twice: "each Commit is sent twice", "nothing";

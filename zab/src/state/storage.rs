@@ -123,10 +123,11 @@ impl Core {
     /// Whether this node's storage, of the log or of what is applied, makes no progress, so that it must not lead
     /// (protocol.md 6.6).
     pub(crate) fn may_not_lead(&self) -> bool {
-        planted!(self.state_stalled, leads_with_stalled_state => false) || self.is_stalled()
+        self.state_stalled || self.is_stalled()
     }
 
-    /// Whether the storage of this node's log makes no progress. The timeout is `timeouts.disk`, or four times the average latency if that is longer, but at most four times `timeouts.disk`.
+    /// Whether the storage of this node's log makes no progress. The timeout is `timeouts.disk`, or four times the average
+    /// latency if that is longer, but at most four times `timeouts.disk`.
     pub(crate) fn is_stalled(&self) -> bool {
         let disk = self.config.timeouts.disk;
         let timeout = disk.max(self.latency.average().saturating_mul(4).min(disk.saturating_mul(4)));
