@@ -215,15 +215,17 @@ impl Inbox {
         self.state.lock().flushed = Some(flushed);
     }
 
-    /// Puts a record that was read; blocks until there is room for it, or the driver has stopped.
-    pub(crate) fn put_fetched(&self, fetched: Fetched) {
+    /// Puts a record that was read; blocks until there is room for it, or the driver has stopped. Does not wake the driver if
+    /// `more` follow within microseconds; it takes the record with its next tick at the latest.
+    pub(crate) fn put_fetched(&self, fetched: Fetched, more: bool) {
         let mut state = self.state.lock();
         while state.fetched_bytes >= FETCHED_BYTES_MAX && !state.stopping {
             self.fetched_taken.wait(&mut state);
         }
         state.fetched_bytes += fetched.2.as_ref().map_or(0, Bytes::len);
         state.fetched.push(fetched);
-        if state.sleeping {
+        let full = state.fetched_bytes >= FETCHED_BYTES_MAX;
+        if state.sleeping && (full || !more) {
             state.sleeping = false;
             self.wake.notify_one();
         }

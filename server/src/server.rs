@@ -320,7 +320,7 @@ fn hooks(inbox: &Arc<Inbox>, shutdown: &Arc<Shutdown>) -> Hooks {
         read: Box::new(move |id, entries| {
             read.put_answer(Item::Event(Event::Zab(gometa_zab::Event::LogRead { id, entries })));
         }),
-        fetched: Box::new(move |id, key, record| fetched.put_fetched((id, key, record))),
+        fetched: Box::new(move |id, key, record, more| fetched.put_fetched((id, key, record), more)),
     }
 }
 

@@ -7,8 +7,8 @@ use std::{
 
 use gometa_store::{Checkpoint as Applied, Space};
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, FlushOptions, LogLevel, Options,
-    WriteBatch, WriteOptions, checkpoint::Checkpoint, properties,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DataBlockIndexType, FlushOptions,
+    LogLevel, LruCacheOptions, Options, WriteBatch, WriteOptions, checkpoint::Checkpoint, properties,
 };
 
 use super::{DiskError, compaction::Sizes, directory::Directory, error::one_line, failure::Failure, records};
@@ -23,7 +23,10 @@ pub(super) const SESSION: &str = "session";
 pub(super) const CHECKPOINT_KEY: &[u8] = b"checkpoint";
 
 /// Blocks, indexes and filters of all column families.
-const CACHE_BYTES: usize = 24 << 20;
+const CACHE_BYTES: usize = 64 << 20;
+/// The binary logarithm of the number of the cache's parts. Each must be large beside the index or the filter of a file,
+/// half a megabyte.
+const CACHE_SHARD_BITS: i32 = 2;
 /// All memtables together.
 pub(super) const MEMTABLES_BYTES: usize = 32 << 20;
 const INFO_LOG_BYTES: usize = 1 << 20;
@@ -160,7 +163,10 @@ fn open_with(options: Options, path: &Path) -> Result<DB, rocksdb::Error> {
 
 fn families(path: &Path) -> [ColumnFamilyDescriptor; 3] {
     let sizes = Sizes::at(path);
-    let cache = Cache::new_lru_cache(CACHE_BYTES);
+    let mut cache = LruCacheOptions::default();
+    cache.set_capacity(CACHE_BYTES);
+    cache.set_num_shard_bits(CACHE_SHARD_BITS);
+    let cache = Cache::new_lru_cache_opts(&cache);
     let families =
         [(META, 4 << 20, 4 << 10, false), (DATA, 32 << 20, 4 << 10, true), (SESSION, 4 << 20, 4 << 10, true)];
     families.map(|(name, memtable_bytes, block_bytes, lookups)| {
@@ -210,10 +216,15 @@ fn family_options(
     table.set_cache_index_and_filter_blocks(true);
     table.set_cache_index_and_filter_blocks_with_high_priority(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    let mut options = Options::default();
     if lookups {
         table.set_bloom_filter(10.0, false);
+        table.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
+        table.set_data_block_hash_ratio(0.75);
+        // Most keys that are looked up are not in the memtables.
+        options.set_memtable_whole_key_filtering(true);
+        options.set_memtable_prefix_bloom_ratio(0.05);
     }
-    let mut options = Options::default();
     options.set_block_based_table_factory(&table);
     options.set_write_buffer_size(memtable_bytes);
     options.set_max_write_buffer_number(3);

@@ -114,7 +114,7 @@ pub struct Hooks {
     pub read: Box<dyn Fn(u64, Vec<LogEntry>) + Send + Sync>,
     /// The answer for one key of a [`RecordReader::submit`] with this id: its record, `None` if the table has none. May
     /// block until earlier answers have been taken.
-    pub fetched: Box<dyn Fn(u64, Bytes, Option<Bytes>) + Send + Sync>,
+    pub fetched: Box<dyn Fn(u64, Bytes, Option<Bytes>, bool) + Send + Sync>,
 }
 
 /// A flush of the state, and what may be deleted of the log after it.

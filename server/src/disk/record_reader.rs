@@ -2,12 +2,16 @@
 //!
 //! Records for applying have threads of their own, so that they do not wait for clients' reads. A thread takes one key at
 //! a time, and answers it at once: a read that hangs, or is slow, delays no other as long as a thread is left.
+//!
+//! Most reads take microseconds, and waking a thread takes as long. So one thread reads, and the others join it only when
+//! a key has waited for [`PATIENCE`]. To notice that, one of them looks at the queue now and then while keys are read.
 
 use std::{
     collections::VecDeque,
     mem,
     sync::Arc,
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -18,11 +22,25 @@ use parking_lot::{Condvar, Mutex};
 use super::{DiskError, RocksTable, database::Database, error::one_line};
 use crate::process::threads;
 
-/// The number of threads for each purpose. Storage that is slow for one read serves some at a time.
-const THREADS: usize = 4;
+/// The number of threads for each purpose: the reads that slow storage serves at a time.
+const THREADS: usize = 16;
 
-/// The hook for an answer.
-type Fetched = dyn Fn(u64, Bytes, Option<Bytes>) + Send + Sync;
+/// How long a key waits before another thread joins those that read.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+/// The duration of a read from which on its answer does not wait for the next one.
+const SLOW: Duration = Duration::from_micros(100);
+
+/// The hook for an answer. The last argument says whether the next answer follows within microseconds.
+type Fetched = dyn Fn(u64, Bytes, Option<Bytes>, bool) + Send + Sync;
+
+/// A key to read.
+struct Wanted {
+    /// The number of the read.
+    id: u64,
+    key: Bytes,
+    since: Instant,
+}
 
 /// Reads records. Dropping it waits for the reads that were begun.
 pub struct RecordReader {
@@ -45,9 +63,13 @@ struct Shared {
 struct Queue {
     database: Arc<Database>,
     /// Bounded: the node bounds the keys that it has read.
-    keys: VecDeque<(u64, Bytes)>,
-    /// The number of threads that wait for a key.
-    idle: usize,
+    keys: VecDeque<Wanted>,
+    /// The number of threads that are reading.
+    reading: usize,
+    /// The number of keys that were taken.
+    taken: u64,
+    /// Whether a thread looks at the queue now and then.
+    watched: bool,
     closing: bool,
 }
 
@@ -83,7 +105,14 @@ impl Pool {
         fetched: &Arc<Fetched>,
         name: &'static str,
     ) -> Result<Pool, DiskError> {
-        let queue = Queue { database: database.clone(), keys: VecDeque::new(), idle: 0, closing: false };
+        let queue = Queue {
+            database: database.clone(),
+            keys: VecDeque::new(),
+            reading: 0,
+            taken: 0,
+            watched: false,
+            closing: false,
+        };
         let shared =
             Arc::new(Shared { fetched: fetched.clone(), queue: Mutex::new(queue), wake: Condvar::new() });
         let mut pool = Pool { shared, threads: Vec::new() };
@@ -96,11 +125,12 @@ impl Pool {
     }
 
     fn submit(&self, id: u64, keys: Vec<Bytes>) {
+        let since = Instant::now();
         let mut queue = self.shared.queue.lock();
-        let woken = queue.idle.min(keys.len());
-        queue.keys.extend(keys.into_iter().map(|key| (id, key)));
+        queue.keys.extend(keys.into_iter().map(|key| Wanted { id, key, since }));
+        let wakes = queue.reading == 0 || !queue.watched;
         drop(queue);
-        for _ in 0..woken {
+        if wakes {
             self.shared.wake.notify_one();
         }
     }
@@ -121,37 +151,56 @@ impl Drop for Pool {
         queue.keys.clear();
         drop(queue);
         self.shared.wake.notify_all();
-        for thread in self.threads.drain(..) {
-            if thread.thread().id() != thread::current().id() {
-                // The panic was logged by its thread.
-                let _ = thread.join();
-            }
-        }
+        self.threads.drain(..).for_each(threads::join);
     }
 }
 
 impl Shared {
-    fn next(&self) -> Option<(Arc<Database>, u64, Bytes)> {
+    /// Waits for a key that the calling thread is to read; `None` at the end.
+    fn next(&self) -> Option<(Arc<Database>, Wanted)> {
         let mut queue = self.queue.lock();
+        // Whether this thread has watched, and nothing has happened.
+        let mut quiet = false;
         loop {
             if queue.closing {
                 return None;
             }
-            if let Some((id, key)) = queue.keys.pop_front() {
-                return Some((queue.database.clone(), id, key));
+            let waits = queue.keys.front().map(|wanted| wanted.since.elapsed());
+            if waits.is_some_and(|waits| queue.reading == 0 || waits >= PATIENCE)
+                && let Some(wanted) = queue.keys.pop_front()
+            {
+                queue.reading += 1;
+                queue.taken += 1;
+                if !queue.keys.is_empty() && !queue.watched {
+                    self.wake.notify_one();
+                }
+                return Some((queue.database.clone(), wanted));
             }
-            queue.idle += 1;
-            self.wake.wait(&mut queue);
-            queue.idle -= 1;
+            if queue.reading > 0 && !queue.watched && !quiet {
+                let taken = queue.taken;
+                queue.watched = true;
+                self.wake.wait_for(&mut queue, PATIENCE.saturating_sub(waits.unwrap_or_default()));
+                queue.watched = false;
+                quiet = taken == queue.taken && queue.keys.is_empty();
+            } else {
+                self.wake.wait(&mut queue);
+                quiet = false;
+            }
         }
     }
 
     fn run(&self) {
-        while let Some((database, id, key)) = self.next() {
+        while let Some((database, Wanted { id, key, .. })) = self.next() {
+            let begun = Instant::now();
             match database.rocks.get_pinned_cf(database.space(Space::Data), &key) {
                 Ok(record) => {
                     let record = record.map(|record| Bytes::copy_from_slice(&record));
-                    (self.fetched)(id, key, record);
+                    let quick = begun.elapsed() < SLOW;
+                    let mut queue = self.queue.lock();
+                    queue.reading -= 1;
+                    let more = quick && !queue.keys.is_empty();
+                    drop(queue);
+                    (self.fetched)(id, key, record, more);
                 }
                 Err(error) => {
                     database.failure.fail("read from", &one_line(&error));

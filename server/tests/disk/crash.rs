@@ -85,7 +85,7 @@ fn child() {
             std::process::exit(FAILED);
         }),
         read: Box::new(|_, _| {}),
-        fetched: Box::new(|_, _, _| {}),
+        fetched: Box::new(|_, _, _, _| {}),
     };
     let disk = Disk::open(Path::new(&dir), NODE, true, hooks).unwrap();
     let last = disk.recovered.boundaries.last().copied().unwrap_or(Zxid::ZERO);

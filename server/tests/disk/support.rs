@@ -105,7 +105,7 @@ impl Opened {
             }),
             failed: Box::new(move |reason| record(&failed, |callbacks| callbacks.failed.push(reason))),
             read: Box::new(move |id, entries| record(&read, |callbacks| callbacks.read.push((id, entries)))),
-            fetched: Box::new(move |id, key, found| {
+            fetched: Box::new(move |id, key, found, _| {
                 record(&fetched, |callbacks| callbacks.fetched.push((id, key, found)));
             }),
         };

@@ -23,6 +23,7 @@ mod moved;
 mod nonsense;
 mod planted;
 mod quarantined;
+mod reads;
 mod refused;
 mod self_check;
 mod serving;
