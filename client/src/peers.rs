@@ -91,6 +91,7 @@ const FILE_KEYS: &[&str] = &[
     "SessionTimeoutMs",
     "ClientsMax",
     "ClientMemoryMb",
+    "CacheMb",
     "DiskReserveMb",
     "AdminAddr",
     "Join",

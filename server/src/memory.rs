@@ -1,11 +1,11 @@
 //! The bound of a node's memory, and how it is divided.
 //!
-//! Two numbers are configured: the number of connected clients (`ClientsMax`), and the memory for their frames, requests
-//! and answers together (`ClientMemoryMb`). Everything else has a bound of its own; their sum is [`NODE_BYTES`]. A node's
+//! Three numbers are configured: the number of connected clients (`ClientsMax`), the memory for their frames, requests
+//! and answers together (`ClientMemoryMb`), and that for blocks of the state's files (`CacheMb`). Everything else has a bound of its own; their sum is [`NODE_BYTES`]. A node's
 //! resident memory stays below
 //!
 //! ```text
-//! NODE_BYTES + ClientsMax × CONNECTION_BYTES + ClientMemoryMb
+//! NODE_BYTES + ClientsMax × CONNECTION_BYTES + ClientMemoryMb + CacheMb
 //! ```
 //!
 //! for any input except that of peers. `docs/operations.md` states the formula, `-check` prints its result, and a test
@@ -19,10 +19,10 @@ use crate::config::ServerConfig;
 /// Bytes in a MiB.
 pub(crate) const MIB: usize = 1 << 20;
 
-/// The memory of a node without clients: the program, RocksDB's cache and memtables, the protocol's window and recent
+/// The memory of a node without clients: the program, RocksDB's memtables, the protocol's window and recent
 /// entries, applied entries that are not stored ([`UNSTORED_BYTES_MAX`]), forwarded writes (4 MiB), both lanes of the
 /// inbox, and the nodes' port.
-pub(crate) const NODE_BYTES: usize = 356 * MIB;
+pub(crate) const NODE_BYTES: usize = 340 * MIB;
 /// The bound of entries that are applied and not in the table yet; then applying waits.
 pub(crate) const UNSTORED_BYTES_MAX: usize = 32 * MIB;
 /// The memory of one connection that is not counted in bytes: its task, its small buffers, and an incomplete frame of
@@ -59,11 +59,12 @@ impl ClientLimits {
     pub(crate) fn answers(&self) -> usize {
         self.bytes / 2
     }
+}
 
-    /// The bound of the node's resident memory, in bytes.
-    pub(crate) fn memory_max(&self) -> usize {
-        NODE_BYTES + self.clients_max * CONNECTION_BYTES + self.bytes
-    }
+/// The bound of a node's resident memory, in bytes.
+pub(crate) fn memory_max(config: &ServerConfig) -> usize {
+    let configured = (config.client_memory_mb + config.cache_mb) * MIB;
+    NODE_BYTES + config.clients_max * CONNECTION_BYTES + configured
 }
 
 #[cfg(test)]
@@ -76,14 +77,13 @@ mod tests {
     fn the_manual_states_the_formula_and_its_result() {
         let manual = include_str!("../../docs/operations.md");
         let formula = format!(
-            "{} MiB + `ClientsMax` × {} KiB + `ClientMemoryMb`",
+            "{} MiB + `ClientsMax` × {} KiB + `ClientMemoryMb` + `CacheMb`",
             NODE_BYTES / MIB,
             CONNECTION_BYTES >> 10
         );
         assert!(manual.contains(&formula), "{formula}");
         let config = ServerConfig::on_this_machine("test", 0, 1, PathBuf::new());
-        let limits = ClientLimits::from_config(&config);
-        let result = format!("by default {} MiB", limits.memory_max() / MIB);
+        let result = format!("by default {} MiB", memory_max(&config) / MIB);
         assert!(manual.contains(&result), "{result}");
         assert_eq!(config.clients_max, 10_000);
         assert!(manual.contains("| `ClientsMax` | 10,000 |"));

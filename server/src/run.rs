@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use crate::{
     config::{self, ServerConfig},
-    memory::{ClientLimits, MIB},
+    memory::{MIB, memory_max},
     net::listen,
     peer::link,
     process::{
@@ -153,7 +153,7 @@ fn start(
 fn check(config: &ServerConfig) -> Result<(), String> {
     listen::resolve_all(config)?;
     config.warnings.iter().for_each(|warning| warn!(warning, "configuration warning"));
-    let memory = ClientLimits::from_config(config).memory_max() / MIB;
+    let memory = memory_max(config) / MIB;
     print(&format!("{config}memory            below {memory} MiB"))
 }
 

@@ -87,9 +87,7 @@ impl Server {
         let entered = runtime.enter();
         let sockets = listen::open(config)?;
         let inbox = Arc::new(Inbox::new());
-        let has_peers = config.voters.len() > 1;
-        let disk = Disk::open(&config.data_dir, config.node, has_peers, hooks(&inbox, shutdown))
-            .map_err(|error| format!("{error}; the directory comes from {}", config.data_dir_source))?;
+        let disk = open_disk(config, hooks(&inbox, shutdown))?;
         let me = disk.identity.node;
         let voters = check_identity(config, &disk)?;
         config.warnings.iter().for_each(|warning| warn!(warning, "configuration warning"));
@@ -306,6 +304,12 @@ fn watch_space(
     let inbox = inbox.clone();
     let report = move |space| inbox.put_answer(Item::DiskSpace(space));
     snapshots.watch_space(config.disk_reserve_mb, report).map_err(|error| error.to_string())
+}
+
+fn open_disk(config: &ServerConfig, hooks: Hooks) -> Result<Disk, String> {
+    let (has_peers, cache_bytes) = (config.voters.len() > 1, config.cache_mb * memory::MIB);
+    let disk = Disk::open(&config.data_dir, config.node, has_peers, cache_bytes, hooks);
+    disk.map_err(|error| format!("{error}; the directory comes from {}", config.data_dir_source))
 }
 
 /// The disk's callbacks, which put its results into the inbox.

@@ -38,6 +38,7 @@ pub(super) struct Document {
     pub(super) session_timeout_ms: Option<u32>,
     pub(super) clients_max: Option<usize>,
     pub(super) client_memory_mb: Option<usize>,
+    pub(super) cache_mb: Option<usize>,
     pub(super) disk_reserve_mb: Option<u64>,
     pub(super) admin_address: Option<Address>,
 }
@@ -112,6 +113,7 @@ impl Section for Document {
         "SessionTimeoutMs",
         "ClientsMax",
         "ClientMemoryMb",
+        "CacheMb",
         "DiskReserveMb",
         "AdminAddr",
         "Join",
@@ -155,6 +157,7 @@ impl Section for Document {
                 self.session_timeout_ms = Some(map.next_value_seed(settings::SESSION_TIMEOUT_MS)?)
             }
             "ClientsMax" => self.clients_max = Some(map.next_value_seed(settings::CLIENTS_MAX)?),
+            "CacheMb" => self.cache_mb = Some(map.next_value_seed(settings::CACHE_MB)?),
             "DiskReserveMb" => self.disk_reserve_mb = Some(map.next_value_seed(settings::DISK_RESERVE_MB)?),
             "ClientMemoryMb" => {
                 self.client_memory_mb = Some(map.next_value_seed(settings::CLIENT_MEMORY_MB)?)

@@ -52,6 +52,8 @@ pub struct ServerConfig {
     pub clients_max: usize,
     /// The memory for clients' frames, requests and answers together, in MiB.
     pub client_memory_mb: usize,
+    /// The memory for blocks of the state's files, in MiB.
+    pub cache_mb: usize,
     /// The space on the disk that writes leave free, in MiB; 0 for the default.
     pub disk_reserve_mb: u64,
     /// Warnings for the log.
@@ -122,6 +124,7 @@ impl ServerConfig {
             session_timeout_ms: settings::SESSION_TIMEOUT_MS.default,
             clients_max: settings::CLIENTS_MAX.default,
             client_memory_mb: settings::CLIENT_MEMORY_MB.default,
+            cache_mb: settings::CACHE_MB.default,
             disk_reserve_mb: settings::DISK_RESERVE_MB.default,
             warnings: Vec::new(),
         }
@@ -155,6 +158,7 @@ impl fmt::Display for ServerConfig {
         writeln!(f, "session timeout   {} ms", self.session_timeout_ms)?;
         writeln!(f, "clients           at most {}", self.clients_max)?;
         writeln!(f, "client memory     {} MiB", self.client_memory_mb)?;
+        writeln!(f, "cache             {} MiB", self.cache_mb)?;
         match self.disk_reserve_mb {
             0 => writeln!(f, "disk reserve      5 %, at least 512 MiB, at most 20 %"),
             megabytes => writeln!(f, "disk reserve      {megabytes} MiB, at most 20 %"),
@@ -206,6 +210,7 @@ fn from_document(file: &str, document: Document, mut warnings: Vec<String>) -> R
         session_timeout_ms: document.session_timeout_ms.unwrap_or(settings::SESSION_TIMEOUT_MS.default),
         clients_max: document.clients_max.unwrap_or(settings::CLIENTS_MAX.default),
         client_memory_mb: document.client_memory_mb.unwrap_or(settings::CLIENT_MEMORY_MB.default),
+        cache_mb: document.cache_mb.unwrap_or(settings::CACHE_MB.default),
         disk_reserve_mb: document.disk_reserve_mb.unwrap_or(settings::DISK_RESERVE_MB.default),
         warnings,
     })

@@ -25,6 +25,8 @@ pub(super) const CLIENTS_MAX: Setting<usize> =
     Setting { key: "ClientsMax", unit: "clients", min: 16, max: 1_000_000, default: CLIENTS_MAX_DEFAULT };
 pub(super) const CLIENT_MEMORY_MB: Setting<usize> =
     Setting { key: "ClientMemoryMb", unit: "MiB", min: 16, max: 65_536, default: 256 };
+pub(super) const CACHE_MB: Setting<usize> =
+    Setting { key: "CacheMb", unit: "MiB", min: 8, max: 65_536, default: 128 };
 pub(super) const DISK_RESERVE_MB: Setting<u64> =
     Setting { key: "DiskReserveMb", unit: "MiB", min: 0, max: 1_048_576, default: 0 };
 /// The default of `ClientsMax`.

@@ -22,8 +22,8 @@ pub(super) const SESSION: &str = "session";
 
 pub(super) const CHECKPOINT_KEY: &[u8] = b"checkpoint";
 
-/// Blocks, indexes and filters of all column families.
-const CACHE_BYTES: usize = 64 << 20;
+/// The cache of a database that is read once.
+const CACHE_BYTES_MIN: usize = 8 << 20;
 /// The binary logarithm of the number of the cache's parts. Each must be large beside the index or the filter of a file,
 /// half a megabyte.
 const CACHE_SHARD_BITS: i32 = 2;
@@ -117,13 +117,15 @@ pub(super) fn family<'a>(rocks: &'a DB, name: &str) -> &'a ColumnFamily {
 }
 
 /// Opens the state of an existing directory as of its last flush.
-pub(super) fn open(dir: &Path, path: &Path) -> Result<DB, DiskError> {
-    open_with(options(path)?, path).map_err(DiskError::database("open", dir))
+///
+/// `cache_bytes` are the memory for blocks, indexes and filters.
+pub(super) fn open(dir: &Path, path: &Path, cache_bytes: usize) -> Result<DB, DiskError> {
+    open_with(options(path)?, path, cache_bytes).map_err(DiskError::database("open", dir))
 }
 
 /// Opens the state in a directory for reading only.
 pub(super) fn open_read_only(dir: &Path, path: &Path) -> Result<DB, DiskError> {
-    let families = families(path);
+    let families = families(path, CACHE_BYTES_MIN);
     let opened = DB::open_cf_descriptors_read_only(&options(path)?, path, families, false);
     opened.map_err(DiskError::database("open", dir))
 }
@@ -134,7 +136,7 @@ pub(super) fn create(dir: &Path, path: &Path) -> Result<(), DiskError> {
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_error_if_exists(true);
-    let rocks = open_with(options, path).map_err(DiskError::database("create", dir))?;
+    let rocks = open_with(options, path, CACHE_BYTES_MIN).map_err(DiskError::database("create", dir))?;
     let checkpoint = records::encode_checkpoint(&Applied::default());
     let mut batch = WriteBatch::default();
     batch.put_cf(family(&rocks, META), CHECKPOINT_KEY, checkpoint);
@@ -157,14 +159,14 @@ pub(super) fn write_options() -> WriteOptions {
     options
 }
 
-fn open_with(options: Options, path: &Path) -> Result<DB, rocksdb::Error> {
-    DB::open_cf_descriptors(&options, path, families(path))
+fn open_with(options: Options, path: &Path, cache_bytes: usize) -> Result<DB, rocksdb::Error> {
+    DB::open_cf_descriptors(&options, path, families(path, cache_bytes))
 }
 
-fn families(path: &Path) -> [ColumnFamilyDescriptor; 3] {
+fn families(path: &Path, cache_bytes: usize) -> [ColumnFamilyDescriptor; 3] {
     let sizes = Sizes::at(path);
     let mut cache = LruCacheOptions::default();
-    cache.set_capacity(CACHE_BYTES);
+    cache.set_capacity(cache_bytes);
     cache.set_num_shard_bits(CACHE_SHARD_BITS);
     let cache = Cache::new_lru_cache_opts(&cache);
     let families =

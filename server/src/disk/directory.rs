@@ -68,6 +68,8 @@ pub(super) struct Directory {
     /// Whether the record of the node's ensemble is lost: it never founds one.
     never_founds: bool,
     boot: u64,
+    /// The memory for blocks of the state's files.
+    cache_bytes: usize,
     /// The damage of the live pair that was found in an earlier run.
     damage: Option<String>,
     generation: Mutex<Generation>,
@@ -79,7 +81,7 @@ pub(super) struct Directory {
 
 impl Directory {
     /// Locks the directory; creates its files if it is missing or empty.
-    pub(super) fn open(dir: &Path, node: NodeId) -> Result<Directory, DiskError> {
+    pub(super) fn open(dir: &Path, node: NodeId, cache_bytes: usize) -> Result<Directory, DiskError> {
         make_directory(dir)?;
         // Before the lock file is created: a foreign directory must stay unchanged.
         refuse_foreign(dir, &names(dir)?)?;
@@ -126,6 +128,7 @@ impl Directory {
             incarnation,
             never_founds,
             boot,
+            cache_bytes,
             damage,
             generation,
             replaced: Mutex::default(),
@@ -136,6 +139,11 @@ impl Directory {
     /// The path of the live log.
     pub(super) fn log(&self) -> PathBuf {
         self.generation.lock().log_in(&self.dir)
+    }
+
+    /// The memory for blocks of the state's files.
+    pub(super) fn cache_bytes(&self) -> usize {
+        self.cache_bytes
     }
 
     /// The path of the live state.

@@ -160,8 +160,14 @@ impl Disk {
     /// directory; the id in an existing one takes precedence. `has_peers`: the configuration lists other nodes.
     ///
     /// If log or state are damaged and other nodes have a copy, the node comes back with empty ones, as another incarnation.
-    pub fn open(dir: &Path, node: NodeId, has_peers: bool, hooks: Hooks) -> Result<Disk, DiskError> {
-        let mut directory = Directory::open(dir, node)?;
+    pub fn open(
+        dir: &Path,
+        node: NodeId,
+        has_peers: bool,
+        cache_bytes: usize,
+        hooks: Hooks,
+    ) -> Result<Disk, DiskError> {
+        let mut directory = Directory::open(dir, node, cache_bytes)?;
         let mut quarantined = None;
         let opened = recovery::open(&directory).or_else(|error| {
             quarantined = Some(quarantine::begin(&mut directory, has_peers, error)?);

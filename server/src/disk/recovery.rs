@@ -31,7 +31,7 @@ pub(super) fn open(directory: &Directory) -> Result<Opened, DiskError> {
     if let Some(what) = directory.damage() {
         return Err(DiskError::damaged(dir, what));
     }
-    let rocks = database::open(dir, &directory.state())?;
+    let rocks = database::open(dir, &directory.state(), directory.cache_bytes())?;
     let applied = database::checkpoint(dir, &rocks)?.applied;
     let path = directory.log();
     let files = OsDirectory::open(&path).map_err(DiskError::file("open", &path))?;

@@ -257,7 +257,7 @@ impl Incoming {
             return Ok(Err(what));
         }
         let Snapshots { directory, failure, .. } = &self.snapshots;
-        let rocks = match database::open(dir, &self.path) {
+        let rocks = match database::open(dir, &self.path, directory.cache_bytes()) {
             Err(error @ DiskError::Damaged { .. }) => return Ok(Err(error.to_string())),
             opened => opened?,
         };

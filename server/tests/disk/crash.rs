@@ -87,7 +87,7 @@ fn child() {
         read: Box::new(|_, _| {}),
         fetched: Box::new(|_, _, _, _| {}),
     };
-    let disk = Disk::open(Path::new(&dir), NODE, true, hooks).unwrap();
+    let disk = Disk::open(Path::new(&dir), NODE, true, CACHE_BYTES, hooks).unwrap();
     let last = disk.recovered.boundaries.last().copied().unwrap_or(Zxid::ZERO);
     base.store(last.counter, Ordering::SeqCst);
     let mut released = disk.recovered.released;

@@ -31,6 +31,7 @@ pub(crate) const LOG: &str = "log-1";
 pub(crate) const STATE: &str = "state-1";
 /// The mark of what is synced in the log.
 pub(crate) const MARK: &str = "log-1/SYNCED";
+pub(crate) const CACHE_BYTES: usize = 8 << 20;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The recorded callbacks.
@@ -109,7 +110,7 @@ impl Opened {
                 record(&fetched, |callbacks| callbacks.fetched.push((id, key, found)));
             }),
         };
-        let disk = Disk::open(dir, node, has_peers, hooks)?;
+        let disk = Disk::open(dir, node, has_peers, CACHE_BYTES, hooks)?;
         let released = disk.recovered.released;
         Ok(Opened { disk, callbacks, token: 0, batch: 0, read: 0, released })
     }
