@@ -108,7 +108,7 @@ def stages(values, target):
         ),
         "scope-mutants": Stage(
             "planted faults are found in a small ensemble",
-            [simulator, "--exhaustive", "--mutants", "--states", "300000"], needs="sim-build",
+            [simulator, "--exhaustive", "--mutants", "--states", "400000"], needs="sim-build",
         ),
         "e2e": Stage(
             "real processes",

@@ -3,9 +3,9 @@
 use std::hash::{Hash, Hasher};
 
 use gometa_store::{Batch, Table};
-use gometa_zab::Token;
+use gometa_zab::{Token, Zxid};
 
-use super::{Disk, Pending, TableView};
+use super::{Content, Disk, Pending, TableView};
 
 impl Disk {
     /// The first write that is not synced is synced, alone; its token, if there is one.
@@ -15,6 +15,10 @@ impl Disk {
         self.lower_mark(at, at + 1);
         let Pending { write, content, .. } = &self.wal[at];
         self.durable.write(write, content);
+        if let Content::Installed(snapshot) = content {
+            self.batches.replace(snapshot.table.clone());
+            self.table = TableView::of(snapshot.table.clone());
+        }
         self.synced = at + 1;
         self.mark_through_synced();
         Some(token)
@@ -40,6 +44,15 @@ impl Disk {
         self.table = TableView::default();
     }
 
+    /// The base of the log that the next start would find, if nothing were lost.
+    fn files_base(&self) -> Zxid {
+        self.wal.iter().fold(self.files.base, |base, pending| match &pending.content {
+            Content::Compacted(to, _) => base.max(*to),
+            Content::Installed(snapshot) => snapshot.at,
+            Content::None => base,
+        })
+    }
+
     /// A copy that shares nothing with this one.
     pub fn fork(&self) -> Disk {
         Disk {
@@ -60,7 +73,8 @@ impl Disk {
     /// follows from the log; tokens are left out, for their order is that of the writes, and so is the mark, which
     /// follows from what is synced while nothing is damaged.
     pub fn fingerprint(&self, hasher: &mut impl Hasher) {
-        (self.incarnation, self.boots, self.busy).hash(hasher);
+        (self.incarnation, self.boots, self.busy, self.files_base()).hash(hasher);
+        self.received.keys().for_each(|at| at.hash(hasher));
         (&self.durable, self.batches.flushed.checkpoint().applied, self.applied()).hash(hasher);
         self.losable().hash(hasher);
         for pending in self.wal.range(self.synced..) {

@@ -6,7 +6,8 @@ use gometa_zab::{Effect, LinkId, Notice};
 
 use super::{
     links,
-    node::{Node, NodeStep, Outcome, applied},
+    node::{Node, NodeStep, Outcome},
+    snapshot::applied,
 };
 use crate::{
     checkers::{Check, Protocol, Violation, ensure},
@@ -51,6 +52,7 @@ impl Ghost {
                 NodeStep::Asked { id } => {
                     ghost.reads.insert(*id, ghost.applied);
                 }
+                NodeStep::Received(snapshot) => disk.receive(snapshot.clone()),
                 NodeStep::Effect(effect) => ghost.did(node, &mut disk, effect)?,
             }
         }
@@ -93,6 +95,10 @@ impl Ghost {
             }
             Effect::Notice(Notice::Established { epoch, last }) => {
                 self.protocol.established_by(node, *epoch, *last)
+            }
+            Effect::DiscardSnapshot => {
+                disk.discard();
+                Ok(())
             }
             Effect::BarrierPassed { id, commit } => {
                 let due = self.reads.remove(id).unwrap_or(0);

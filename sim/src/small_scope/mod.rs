@@ -11,7 +11,7 @@
 //! In any order: the next message of a connection arrives; a node's next write becomes durable; a dial succeeds; a
 //! node that was down starts; a node learns that a connection has ended. And as often as the [`Budget`] says: a write
 //! or a read is asked of an established leader; a process ends, and of its writes in flight any number of the first
-//! survives; a connection breaks, with any part of what was in flight; an election timeout passes at a node; an
+//! survives; a node deletes its log through what it has applied; a connection breaks, with any part of what was in flight; an election timeout passes at a node; an
 //! election ends for one node.
 //!
 //! # What is left out
@@ -23,7 +23,7 @@
 //!   Heartbeats go out at the beginning of a leadership and for reads.
 //! - *Formation*, lost directories, failing disks, a fourth node, learners.
 //! - *Groups.* Writes become durable one by one, and a node takes one input at a time.
-//! - *Reads from storage* are done at once, and so is applying.
+//! - *Reads from storage* are done at once, and so is applying; a snapshot is made at once and is one message.
 //! - *Coming to rest.* Whatever is promised for ever is checked, what is promised for later (invariant 21) is not.
 //!
 //! # When two states are the same
@@ -59,6 +59,7 @@ mod node;
 pub mod report;
 mod scenarios;
 mod search;
+mod snapshot;
 mod tables;
 mod world;
 

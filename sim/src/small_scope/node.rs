@@ -8,20 +8,23 @@ use std::{
     collections::VecDeque,
     hash::Hash,
     panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
 };
 
 use bytes::Bytes;
-use gometa_store::{Batch, Checkpoint};
 use gometa_zab::{
     Bounds, Candidate, Config, Effect, EnsembleId, Epoch, Event, Founding, Genesis, HardState, Incarnation,
     LinkId, Message, NodeId, Role, Round, Ticks, Timeouts, Vote, VoteState, Voter, Zab, Zxid,
 };
 use xxhash_rust::xxh3::Xxh3;
 
-use super::links::{self, NODES};
+use super::{
+    links::{self, NODES},
+    snapshot,
+};
 use crate::{
     checkers::{Violation, node_id},
-    disk::Disk,
+    disk::{Disk, Snapshot},
     settings::Settings,
 };
 
@@ -60,6 +63,8 @@ pub(super) enum Input {
     Propose { write: u8 },
     /// A client asks for a linearizable read; this is its number.
     Barrier { id: u8 },
+    /// The log may be deleted through what is applied.
+    Compact,
 }
 
 /// One step of what an input leads to, in order, for the checks.
@@ -72,6 +77,8 @@ pub(super) enum NodeStep {
     Started,
     /// A read was requested.
     Asked { id: u64 },
+    /// A snapshot was received; see [`Disk::receive`].
+    Received(Rc<Snapshot>),
     /// An effect of the node.
     Effect(Effect),
 }
@@ -215,6 +222,13 @@ impl Node {
         let link_id = |link: u8| LinkId(link.into());
         let event = match input {
             Input::Message { link, .. } => match message {
+                Some(Message::Snapshot(bytes)) => {
+                    let snapshot = Rc::new(snapshot::decode(bytes));
+                    let zxid = snapshot.at;
+                    node.disk.receive(snapshot.clone());
+                    outcome.steps.push(NodeStep::Received(snapshot));
+                    Event::SnapshotReceived { link: link_id(link), zxid }
+                }
                 Some(message) => Event::Message { link: link_id(link), message: message.clone() },
                 None => Event::Tick,
             },
@@ -264,6 +278,10 @@ impl Node {
             Input::Barrier { id } => {
                 outcome.steps.push(NodeStep::Asked { id: id.into() });
                 Event::Barrier { id: id.into() }
+            }
+            Input::Compact => {
+                let through = node.disk.applied();
+                Event::MayCompact { through, forced: through }
             }
         };
         outcome.feed(event);
@@ -321,14 +339,22 @@ impl Outcome {
             Effect::Close { link } => self.outputs.push(Output::Close { link: link.0 as u8 }),
             Effect::Commit { counter } => {
                 // Applied at once, and durable at once: how much of the table a crash leaves is the simulator's part.
-                node.disk.store_at_once(&applied(*counter));
+                node.disk.store_at_once(&snapshot::applied(*counter));
                 events.push_back(Event::Applied { counter: *counter });
             }
             Effect::Stop(why) => {
                 let detail = format!("n{} stops: {why}", node.index);
                 self.violation = Some(Violation { invariant: "a node must not stop", detail });
             }
-            Effect::SendSnapshot { .. } | Effect::DiscardSnapshot => unreachable!("the log is kept"),
+            // All of it in one message, made and sent at once.
+            Effect::SendSnapshot { link } => {
+                let (table, log) = node.disk.checkpoint();
+                let zxid = log.last().map_or(Zxid::ZERO, |entry| entry.zxid);
+                let message = Message::Snapshot(snapshot::encode(&Snapshot { at: zxid, table, log }));
+                events.push_back(Event::SnapshotBegun { link: *link, zxid });
+                self.outputs.push(Output::Send { link: link.0 as u8, message });
+            }
+            Effect::DiscardSnapshot => node.disk.discard(),
             // Votes are judged and then lost: see the module's parent.
             Effect::Datagram { .. }
             | Effect::Proposed { .. }
@@ -352,12 +378,6 @@ impl Outcome {
         self.node.dialling &= !(1 << unwanted);
         Some(Event::ConnectFailed { peer: node_id(unwanted) })
     }
-}
-
-/// The table's batch of everything through a counter.
-pub(super) fn applied(counter: u64) -> Batch {
-    let checkpoint = Checkpoint { applied: counter, ..Checkpoint::default() };
-    Batch { checkpoint, writes: Vec::new() }
 }
 
 /// The message of a panic.

@@ -26,76 +26,97 @@ pub struct Scenario {
     pub wide: Budget,
 }
 
-/// Writes, crashes, elections, given up, torn, reads.
-const fn budget(counts: [u8; 6]) -> Budget {
-    let [writes, crashes, elections, election_timeouts, breaks, reads] = counts;
-    Budget { writes, crashes, elections, election_timeouts, breaks, reads }
+/// Writes, crashes, elections, given up, torn, reads, compactions.
+const fn budget(counts: [u8; 7]) -> Budget {
+    let [writes, crashes, elections, election_timeouts, breaks, reads, compactions] = counts;
+    Budget { writes, crashes, elections, election_timeouts, breaks, reads, compactions }
 }
 
 /// All of them, roughly from the one with the fewest states to the one with the most.
-pub const SCENARIOS: [Scenario; 9] = [
+pub const SCENARIOS: [Scenario; 12] = [
     Scenario {
         name: "deposed",
         what: "n0 leads and is cut off, n1 has just been elected by n2; reads are asked of both",
         prepare: deposed,
-        narrow: budget([1, 0, 0, 0, 1, 2]),
-        wide: budget([2, 1, 2, 1, 1, 2]),
+        narrow: budget([1, 0, 0, 0, 1, 2, 0]),
+        wide: budget([2, 1, 2, 1, 1, 2, 0]),
     },
     Scenario {
         name: "two-epochs",
         what: "n1 has made its epoch durable, n2 only promised it, and n0, which led the one before, is back",
         prepare: two_epochs,
-        narrow: budget([1, 1, 2, 0, 0, 0]),
-        wide: budget([2, 1, 4, 1, 0, 0]),
+        narrow: budget([1, 1, 2, 0, 0, 0, 0]),
+        wide: budget([2, 1, 4, 1, 0, 0, 0]),
     },
     Scenario {
         name: "rivals",
         what: "just formed; n0 and n1 both believe that they are elected, n2 follows n0",
         prepare: rivals,
-        narrow: budget([1, 0, 2, 0, 2, 0]),
-        wide: budget([2, 1, 3, 0, 2, 0]),
+        narrow: budget([1, 0, 2, 0, 2, 0, 0]),
+        wide: budget([2, 1, 3, 0, 2, 0, 0]),
     },
     Scenario {
         name: "overtaken",
         what: "n0 committed a write with n1 and is gone; n2, which does not have it, is elected",
         prepare: overtaken,
-        narrow: budget([1, 0, 3, 1, 0, 0]),
-        wide: budget([2, 1, 4, 1, 0, 0]),
+        narrow: budget([1, 0, 3, 1, 0, 0, 0]),
+        wide: budget([2, 1, 4, 1, 0, 0, 0]),
     },
     Scenario {
         name: "straggler",
         what: "n0 leads with n1, one write is committed; n2 has just learned that n0 leads",
         prepare: straggler,
-        narrow: budget([1, 1, 2, 0, 0, 0]),
-        wide: budget([2, 1, 3, 0, 1, 0]),
+        narrow: budget([1, 1, 2, 0, 0, 0, 0]),
+        wide: budget([2, 1, 3, 0, 1, 0, 0]),
+    },
+    Scenario {
+        name: "compacted",
+        what: "n0 leads with n1, has committed a write and deleted it from its log; n2 has just learned that n0 leads",
+        prepare: compacted,
+        narrow: budget([1, 1, 2, 0, 0, 0, 0]),
+        wide: budget([2, 1, 3, 0, 1, 0, 1]),
+    },
+    Scenario {
+        name: "replaced",
+        what: "n0 holds a write that no other node has; n1 leads the next epoch with n2, has committed another and deleted it",
+        prepare: replaced,
+        narrow: budget([1, 1, 2, 0, 0, 0, 0]),
+        wide: budget([2, 1, 3, 0, 1, 0, 1]),
+    },
+    Scenario {
+        name: "returned",
+        what: "n0 committed two writes with n1, deleted the first and is back; it is elected by n2, which has neither",
+        prepare: returned,
+        narrow: budget([1, 1, 2, 0, 0, 0, 0]),
+        wide: budget([2, 1, 3, 1, 1, 0, 1]),
     },
     Scenario {
         name: "unsure",
         what: "n0 has a write under way at every node and crashes; n2 is elected by n1",
         prepare: unsure,
-        narrow: budget([1, 1, 2, 0, 0, 0]),
-        wide: budget([2, 1, 4, 1, 0, 0]),
+        narrow: budget([1, 1, 2, 0, 0, 0, 0]),
+        wide: budget([2, 1, 4, 1, 0, 0, 0]),
     },
     Scenario {
         name: "divergent",
         what: "n0 holds a write that no other node has; n1 leads the next epoch with n2 and has committed another",
         prepare: divergent,
-        narrow: budget([1, 1, 2, 0, 0, 0]),
-        wide: budget([2, 1, 4, 1, 0, 0]),
+        narrow: budget([1, 1, 2, 0, 0, 0, 0]),
+        wide: budget([2, 1, 4, 1, 0, 0, 0]),
     },
     Scenario {
         name: "established",
         what: "n0 leads, all nodes are up to date",
         prepare: established,
-        narrow: budget([2, 1, 2, 0, 0, 0]),
-        wide: budget([2, 1, 4, 1, 1, 0]),
+        narrow: budget([2, 1, 2, 0, 0, 0, 0]),
+        wide: budget([2, 1, 4, 1, 1, 0, 0]),
     },
     Scenario {
         name: "formed",
         what: "just formed; n0 is elected, n1 and n2 know",
         prepare: formed,
-        narrow: budget([2, 1, 2, 0, 0, 0]),
-        wide: budget([2, 1, 4, 0, 1, 0]),
+        narrow: budget([2, 1, 2, 0, 0, 0, 0]),
+        wide: budget([2, 1, 4, 0, 1, 0, 0]),
     },
 ];
 
@@ -105,7 +126,7 @@ impl Scenario {
         let state = State::formed(tables);
         let mut stage = Stage { tables, state };
         // More than is ever used, so that writes are named before and after by numbers that fall.
-        stage.state.left = budget([100; 6]);
+        stage.state.left = budget([100; 7]);
         (self.prepare)(&mut stage)?;
         let mut state = stage.state;
         state.left = left;
@@ -182,7 +203,8 @@ fn touches(action: Action, node: u8) -> bool {
         | Action::Lead { node: it }
         | Action::Follow { node: it, .. }
         | Action::Propose { node: it }
-        | Action::Read { node: it } => it == node,
+        | Action::Read { node: it }
+        | Action::Compact { node: it } => it == node,
     }
 }
 
@@ -209,6 +231,36 @@ fn straggler(stage: &mut Stage) -> Result<(), Violation> {
     stage.act(Action::Propose { node: 0 })?;
     stage.settle(|_| true)?;
     stage.act(Action::Follow { node: 2, leader: 0 })
+}
+
+fn compacted(stage: &mut Stage) -> Result<(), Violation> {
+    stage.start()?;
+    stage.elect(0, &[1])?;
+    stage.settle(|_| true)?;
+    stage.act(Action::Propose { node: 0 })?;
+    stage.settle(|_| true)?;
+    stage.act(Action::Compact { node: 0 })?;
+    stage.settle(|_| true)?;
+    stage.act(Action::Follow { node: 2, leader: 0 })
+}
+
+fn returned(stage: &mut Stage) -> Result<(), Violation> {
+    stage.start()?;
+    stage.elect(0, &[1])?;
+    stage.settle(|_| true)?;
+    for action in [Action::Propose { node: 0 }, Action::Propose { node: 0 }, Action::Compact { node: 0 }] {
+        stage.act(action)?;
+        stage.settle(|_| true)?;
+    }
+    stage.act(Action::Crash { node: 0, kept: 0 })?;
+    stage.settle(|action| !matches!(action, Action::Start { .. }))?;
+    stage.act(Action::Start { node: 0 })?;
+    stage.elect(0, &[2])
+}
+
+fn replaced(stage: &mut Stage) -> Result<(), Violation> {
+    divergent(stage)?;
+    stage.act(Action::Compact { node: 1 })
 }
 
 fn divergent(stage: &mut Stage) -> Result<(), Violation> {
@@ -287,8 +339,9 @@ fn scenarios_begin_as_they_say() {
         let (expected, leaders) = match scenario.name {
             "formed" | "rivals" => ([zero; 3], [false; 3]),
             "established" => ([zero; 3], [true, false, false]),
-            "straggler" => ([one, one, zero], [true, false, false]),
-            "divergent" => ([one, other, other], [false, true, false]),
+            "straggler" | "compacted" => ([one, one, zero], [true, false, false]),
+            "divergent" | "replaced" => ([one, other, other], [false, true, false]),
+            "returned" => ([Zxid::new(1, 2), Zxid::new(1, 2), zero], [false; 3]),
             "overtaken" => ([one, one, zero], [false; 3]),
             "two-epochs" => ([one; 3], [false; 3]),
             "unsure" => ([zero; 3], [false; 3]),

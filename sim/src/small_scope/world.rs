@@ -27,6 +27,8 @@ pub struct Budget {
     pub breaks: u8,
     /// Linearizable reads, at any established leader.
     pub reads: u8,
+    /// Compactions: a node deletes its log through what it has applied.
+    pub compactions: u8,
 }
 
 /// One thing that happens.
@@ -43,6 +45,7 @@ pub(super) enum Action {
     Follow { node: u8, leader: u8 },
     Propose { node: u8 },
     Read { node: u8 },
+    Compact { node: u8 },
     Break { link: u8 },
 }
 
@@ -82,9 +85,9 @@ impl State {
         words[..NODES].copy_from_slice(&self.nodes);
         words[NODES..NODES + LINKS].copy_from_slice(&self.links);
         words[NODES + LINKS] = self.ghost;
-        let Budget { writes, crashes, elections, election_timeouts, breaks, reads } = self.left;
+        let Budget { writes, crashes, elections, election_timeouts, breaks, reads, compactions } = self.left;
         words[NODES + LINKS + 1] = u32::from_le_bytes([writes, crashes, elections, election_timeouts]);
-        words[NODES + LINKS + 2] = u32::from_le_bytes([breaks, reads, 0, 0]);
+        words[NODES + LINKS + 2] = u32::from_le_bytes([breaks, reads, compactions, 0]);
         let mut bytes = [0u8; 4 * (NODES + LINKS + 3)];
         for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
@@ -133,6 +136,9 @@ impl State {
         if self.left.crashes > 0 {
             let lost = 0..=state.disk.losable() as u8;
             actions.extend(lost.map(|kept| Action::Crash { node, kept }));
+        }
+        if self.left.compactions > 0 && state.disk.applied() > state.disk.issued.base.counter {
+            actions.push(Action::Compact { node });
         }
         match role {
             Role::Looking if self.left.elections > 0 => {
@@ -210,6 +216,10 @@ impl State {
                 let id = read_id(node.into(), next.left.reads);
                 next.left.reads -= 1;
                 next.step(tables, node.into(), Input::Barrier { id })?;
+            }
+            Action::Compact { node } => {
+                next.left.compactions -= 1;
+                next.step(tables, node.into(), Input::Compact)?;
             }
             Action::Break { link } => {
                 next.left.breaks -= 1;
@@ -298,6 +308,7 @@ impl State {
             Action::Follow { node, leader } => format!("n{node} learns that n{leader} is elected"),
             Action::Propose { node } => format!("n{node} is asked to write"),
             Action::Read { node } => format!("n{node} is asked to read"),
+            Action::Compact { node } => format!("n{node} deletes its log through what it has applied"),
             Action::Break { link } => {
                 format!("the connection of n{} and n{} is torn", links::dialler(link), links::target(link))
             }
