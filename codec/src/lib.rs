@@ -20,6 +20,7 @@
 mod envelope;
 mod error;
 mod fields;
+mod integrity;
 pub mod limits;
 pub mod message;
 pub mod snapshot;

@@ -11,7 +11,7 @@ use gometa_zab::{DiskSpace, EnsembleId, Epoch, Hello, LogEntry, Message, Reason,
 use crate::{
     DecodeError,
     error::invalid,
-    fields,
+    fields, integrity,
     limits::{BOUNDARIES_MAX, ENTRIES_MAX, PAYLOAD_MAX, PEER_ELEMENTS_MAX, PEER_FRAME_MAX, PEER_VERSION},
     storage::follows,
 };
@@ -93,11 +93,16 @@ fn body(message: &Message) -> Body {
         Message::Heartbeat { epoch, id, commit } => {
             Body::Heartbeat(v1::Heartbeat { epoch: epoch.0, id: *id, commit: *commit })
         }
-        Message::HeartbeatAck { epoch, id, space } => Body::HeartbeatAck(v1::HeartbeatAck {
+        Message::HeartbeatAck { epoch, id, space, state } => Body::HeartbeatAck(v1::HeartbeatAck {
             epoch: epoch.0,
             id: *id,
             space: space_message(*space).into(),
+            hashes: state.hashes.iter().map(integrity::hash_message).collect(),
+            damaged: state.damaged,
         }),
+        Message::Quarantine { epoch, fault } => {
+            Body::Quarantine(integrity::quarantine_message(*epoch, *fault))
+        }
         Message::Alive { write_latency } => Body::Alive(v1::Alive { storage_us: *write_latency }),
         Message::Snapshot(part) => Body::Snapshot(part.clone()),
         Message::Relay(payload) => Body::Relay(payload.clone()),
@@ -162,7 +167,9 @@ fn message(body: Body) -> Result<Message, DecodeError> {
             epoch: fields::leadership(body.epoch)?,
             space: space(body.space)?,
             id: fields::number(body.id, "heartbeat's id")?,
+            state: integrity::report(&body.hashes, body.damaged)?,
         },
+        Body::Quarantine(body) => integrity::quarantine(&body)?,
         Body::Alive(body) => {
             Message::Alive { write_latency: fields::number(body.storage_us, "storage's time")? }
         }

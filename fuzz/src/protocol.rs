@@ -9,8 +9,8 @@ use gometa_testkit::{
     one_node::{self, Action, HOME, ME, OneNode, Request, TOP, genesis, voters},
 };
 use gometa_zab::{
-    Addresses, Candidate, DiskSpace, EnsembleId, Epoch, Genesis, Hello, Incarnation, Kind, LEVEL, LogEntry,
-    Message, NodeId, Reason, Round, Vote, VoteState, Zxid,
+    Addresses, Candidate, DiskSpace, EnsembleId, Epoch, Fault, Genesis, Hello, Incarnation, Kind, LEVEL,
+    LogEntry, Message, NodeId, Reason, Round, StateHash, StateReport, Vote, VoteState, Zxid,
 };
 
 /// The maximum number of actions in one run.
@@ -154,6 +154,24 @@ fn disk_space(u: &mut Unstructured<'_>) -> Result<DiskSpace> {
     Ok(*u.choose(&[DiskSpace::Ample, DiskSpace::Low, DiskSpace::Critical])?)
 }
 
+/// Some of three hashes at each of a few counters.
+fn state_report(u: &mut Unstructured<'_>) -> Result<StateReport> {
+    let mut hashes = Vec::new();
+    for counter in 1..=4 {
+        if u.arbitrary()? {
+            hashes.push(StateHash { counter, hash: u.int_in_range(0..=2)? });
+        }
+    }
+    Ok(StateReport { hashes, damaged: u.ratio(1, 8)? })
+}
+
+fn fault(u: &mut Unstructured<'_>) -> Result<Fault> {
+    Ok(match u.int_in_range(0..=4)? {
+        0 => Fault::Damaged,
+        counter => Fault::Diverged(StateHash { counter, hash: u.int_in_range(0..=2)? }),
+    })
+}
+
 fn zxid(u: &mut Unstructured<'_>) -> Result<Zxid> {
     Ok(Zxid { epoch: epoch(u)?, counter: number(u)? })
 }
@@ -248,7 +266,7 @@ const REASONS: [Reason; 10] = [
 ];
 
 fn message(u: &mut Unstructured<'_>) -> Result<Message> {
-    Ok(match u.int_in_range(0..=25_u8)? {
+    Ok(match u.int_in_range(0..=26_u8)? {
         0 => Message::Prepare(founding(u)?),
         1 => Message::Prepared(ensemble_id(u)?),
         2 => Message::Seal(ensemble_id(u)?),
@@ -302,11 +320,17 @@ fn message(u: &mut Unstructured<'_>) -> Result<Message> {
         18 => Message::Ack { epoch: epoch(u)?, last: zxid(u)? },
         19 => Message::Commit { epoch: epoch(u)?, commit: number(u)? },
         20 => Message::Heartbeat { epoch: epoch(u)?, id: number(u)?, commit: number(u)? },
-        21 => Message::HeartbeatAck { epoch: epoch(u)?, id: number(u)?, space: disk_space(u)? },
+        21 => Message::HeartbeatAck {
+            epoch: epoch(u)?,
+            id: number(u)?,
+            space: disk_space(u)?,
+            state: state_report(u)?,
+        },
         22 if u.ratio(7, 8)? => Message::Relay(Bytes::from_static(b"relayed")),
         22 => Message::Duplicate(hello(u)?.addresses),
         23 => Message::Alive { write_latency: number(u)? },
         24 => Message::Snapshot(Bytes::from_static(b"part")),
+        25 => Message::Quarantine { epoch: epoch(u)?, fault: fault(u)? },
         _ => Message::Hello(hello(u)?),
     })
 }

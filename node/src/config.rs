@@ -1,5 +1,9 @@
 //! The configuration of a node.
 
+/// The interval of counters at which nodes compare their state hashes. A node that has another one cannot be compared, so it
+/// must not change.
+pub const STATE_HASH_INTERVAL: u64 = 4_096;
+
 /// The identity of a node, its protocol settings, and its bounds on clients.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -18,6 +22,9 @@ pub struct Config {
     pub log_kept: u64,
     /// The number of further log entries that are kept while a follower needs them.
     pub log_held_max: u64,
+    /// The interval of counters at which nodes compare their state hashes. The same on all nodes:
+    /// [`STATE_HASH_INTERVAL`], except in tests.
+    pub state_hash_interval: u64,
     /// The version of the server program, for people.
     pub version: String,
 }

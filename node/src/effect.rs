@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gometa_proto::v1::{Response, View};
 use gometa_store::{Batch, Purpose};
-use gometa_zab::{LinkId, Message, NodeId, Notice, Role, Token, Vote, Write};
+use gometa_zab::{Fault, LinkId, Message, NodeId, Notice, Role, Token, Vote, Write};
 
 use crate::event::ClientId;
 
@@ -105,6 +105,9 @@ pub enum Effect {
         /// [`Event::ClientNamed`](crate::Event::ClientNamed), with the number of sessions of each.
         openers: Vec<(Arc<str>, usize)>,
     },
+    /// Go into quarantine for this reason: the process must end, and come back with an empty log and an empty state, under
+    /// another incarnation.
+    Quarantine(Fault),
     /// The process must end, for this reason.
     Stop(String),
 }

@@ -54,7 +54,16 @@ mod requests;
 mod status;
 mod work;
 
-pub use config::Config;
+/// Activates a planted fault in the whole process.
+///
+/// # Panics
+/// If there is none of this name.
+#[cfg(gometa_instrumented)]
+pub fn activate_planted(name: &str) {
+    gometa_marks::activate(Some(gometa_marks::mutant(name)));
+}
+
+pub use config::{Config, STATE_HASH_INTERVAL};
 pub use effect::Effect;
 pub use event::{ClientId, Event};
 pub use gometa_store::{Corrupt, Purpose};

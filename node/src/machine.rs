@@ -273,6 +273,10 @@ impl<T: Table> Node<T> {
             zab::Effect::Relayed { link, payload } => self.relayed(link, payload),
             zab::Effect::Role(role) => self.become_role(role),
             zab::Effect::Notice(notice) => self.effects.push(Effect::Notice(notice)),
+            zab::Effect::Quarantine(fault) => {
+                self.stopped = true;
+                self.effects.push(Effect::Quarantine(fault));
+            }
             zab::Effect::Stop(reason) => self.stop(reason),
         }
     }

@@ -27,7 +27,7 @@ use crate::{
     },
     inbox::{Inbox, Item, Taken},
     net::outbox::{Outbox, Put},
-    observe::{counters::Counters, events::EventLog, ready::Ready},
+    observe::{counters::Counters, events::EventLog, integrity, ready::Ready},
     peer::{
         address_book::AddressBook,
         dial_errors::DialErrors,
@@ -277,6 +277,16 @@ impl Driver {
                 }
                 Effect::SessionsShort { live, openers } => {
                     self.environment.events.sessions_short(live, &openers)
+                }
+                Effect::Quarantine(fault) => {
+                    let what = integrity::describe(fault);
+                    let reason = match self.environment.snapshots.quarantine(&what) {
+                        Ok(()) => Reason::Again(what),
+                        Err(line) => Reason::Failed(line),
+                    };
+                    self.environment.shutdown.request(reason);
+                    self.stopped = true;
+                    break;
                 }
                 Effect::Stop(reason) => {
                     self.environment.shutdown.request(Reason::Failed(reason));

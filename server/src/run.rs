@@ -26,7 +26,7 @@ use crate::{
     process::{
         allocator,
         arguments::{self, Args, Exit, WatchStdin},
-        console, fd_limit, log_format, logging, output,
+        console, execute, fd_limit, log_format, logging, output,
         shutdown::{Reason, Shutdown},
         signals,
         supervisor::Supervisor,
@@ -62,7 +62,14 @@ pub fn run() -> ExitCode {
         let done = console::run(path, &args.source("config"), args.unknown_keys(), &args.warnings);
         return done.unwrap_or_else(|error| refuse(&format!("{error:#}"), FAILURE));
     }
-    let done = serve(&args);
+    let done = serve(&args).and_then(|end| match end {
+        End::Requested => Ok(()),
+        End::Again => {
+            output::finish();
+            let error = execute::again(&[]);
+            Err(format!("cannot execute the program again: {error}; start the node again"))
+        }
+    });
     if let Err(line) = &done {
         logging::last_line(line);
     }
@@ -79,7 +86,14 @@ fn refuse(line: &str, status: u8) -> ExitCode {
     ExitCode::from(status)
 }
 
-fn serve(args: &Args) -> Result<(), String> {
+/// How the nodes of the process have ended, if not by a failure.
+enum End {
+    Requested,
+    /// The program is to be executed again.
+    Again,
+}
+
+fn serve(args: &Args) -> Result<End, String> {
     logging::abort_on_panic();
     logging::start(&args.log_level, &args.source("log-level"))?;
     args.warnings.iter().for_each(|warning| warn!(warning, "command line warning"));
@@ -89,9 +103,11 @@ fn serve(args: &Args) -> Result<(), String> {
         several => log_format::set_process(&format!("-dev={}", several.len())),
     }
     if args.check {
-        return configs.iter().try_for_each(check);
+        return configs.iter().try_for_each(check).map(|()| End::Requested);
     }
     allocator::pin_sizes();
+    #[cfg(gometa_instrumented)]
+    crate::process::planted::activate();
     let shutdown = Arc::new(Shutdown::default());
     signals::watch(&shutdown)?;
     watch_stdin(args.watch_stdin, &shutdown);
@@ -105,6 +121,10 @@ fn serve(args: &Args) -> Result<(), String> {
     let timeout = match &request.reason {
         Reason::Requested(reason) => {
             info!(reason, "shutting down");
+            SHUTDOWN_TIMEOUT
+        }
+        Reason::Again(reason) => {
+            warn!(reason, "starting again");
             SHUTDOWN_TIMEOUT
         }
         Reason::Failed(_) => FAILURE_TIMEOUT,
@@ -122,8 +142,9 @@ fn serve(args: &Args) -> Result<(), String> {
             }
             // The last line: the nodes' threads have ended.
             info!(reason, "stopped");
-            Ok(())
+            Ok(End::Requested)
         }
+        Reason::Again(_) => Ok(End::Again),
         Reason::Failed(line) => Err(line),
     }
 }

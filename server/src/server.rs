@@ -354,6 +354,7 @@ fn node_config(
         unstored_bytes_max: memory::UNSTORED_BYTES_MAX,
         log_kept: LOG_KEPT,
         log_held_max: LOG_HELD_MAX,
+        state_hash_interval: gometa_node::STATE_HASH_INTERVAL,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
 }

@@ -46,6 +46,10 @@ pub(crate) enum Action {
     Free { node: usize },
     /// A disk violates an invariant.
     Damage,
+    /// A record of a table is altered.
+    Alter,
+    /// A node scrubs its table.
+    Scrub { node: usize },
     /// A partition begins.
     Partition,
     /// Further links of a partition stop.

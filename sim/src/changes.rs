@@ -65,6 +65,7 @@ pub const KNOBS: &[Knob] = &[
     knob("disk-space", "disks with little space", |s| s.disk.space_every = 0),
     knob("full-disk", "disks without space", |s| s.disk.full_every = 0),
     knob("damage", "disks that break what they promise", |s| s.disk.damage_every = 0),
+    knob("alter", "records altered unnoticed", |s| s.disk.alter_every = 0),
     knob("crash", "crashes at any time", |s| s.process.crash_every = 0),
     knob("early-crash", "crashes while the ensemble forms", |s| s.process.early_crashes = false),
     knob("sync-crash", "crashes in the midst of discovery and synchronisation", |s| s.process.sync_crash = 0),
@@ -267,6 +268,8 @@ mod tests {
             ignores_mark: _,
             skips_start_sync: _,
             damage_every,
+            alter_every,
+            scrub_every: _,
         } = disk;
         let ProcessSettings {
             crash_every,
@@ -314,6 +317,7 @@ mod tests {
             ("full disk", *full_every),
             ("disk space", *space_every),
             ("damage", *damage_every),
+            ("alter", *alter_every),
             ("crash", *crash_every),
             ("pause", *pause_every),
             ("crash-all", u64::from(*crash_all)),

@@ -127,6 +127,14 @@ fault_counts! {
     wrong_snapshots,
     /// Snapshots of an earlier connection that were reported on a later one.
     late_snapshots,
+    /// Records altered in a node's table.
+    altered_records,
+    /// Nodes that have found that the sum of their records is not the state hash.
+    scrubs_with_findings,
+    /// Nodes that went into quarantine because their state hash differed from that of a majority.
+    quarantines_diverged,
+    /// Nodes that went into quarantine because of damage that they had found.
+    quarantines_damaged,
     /// Nodes that never came back.
     abandoned_nodes,
     /// Ensembles that stopped because a quorum of their nodes had.

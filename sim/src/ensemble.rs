@@ -11,6 +11,7 @@ mod clients;
 mod depositions;
 mod effects;
 mod faults;
+mod integrity;
 mod snapshots;
 
 use std::{cmp::Reverse, collections::BinaryHeap};
@@ -303,6 +304,14 @@ impl Ensemble {
                 Ok(())
             }
             Action::Damage => self.damage(),
+            Action::Alter => {
+                self.alter();
+                Ok(())
+            }
+            Action::Scrub { node } => {
+                self.scrub(node);
+                Ok(())
+            }
             Action::Partition => {
                 self.partition();
                 Ok(())
@@ -515,6 +524,7 @@ impl Ensemble {
                 self.schedule(self.now, Action::Resume { node, life });
             }
         }
+        self.schedule_scrubs();
         self.schedule(self.now + LIVENESS_CHECK_EVERY, Action::CheckLiveness);
         Ok(())
     }
@@ -551,7 +561,7 @@ impl Ensemble {
     fn has_no_quorum(&self) -> bool {
         let voters = self.processes.iter().enumerate();
         let left = voters.filter(|(node, process)| !process.stopped && self.oracle.is_counted(*node));
-        left.count() < self.oracle.quorum()
+        left.count() < self.oracle.quorum() || self.is_beyond_repair()
     }
 
     fn unsettled(&self) -> Option<String> {
@@ -572,6 +582,9 @@ impl Ensemble {
                     "n{node} has applied {applied} of {committed}, up: {}",
                     process.is_up()
                 ));
+            }
+            if self.is_wrong(node) {
+                return Some(format!("n{node} has an altered record"));
             }
         }
         None

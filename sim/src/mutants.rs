@@ -163,6 +163,17 @@ mutants! {
     M77 drops_record_while_read: "a record leaves the memory while it is being read", "invariant 17";
     M78 keeps_truncated_entries_ahead: "entries that were read ahead are applied after their truncation",
         "rule 16, invariant 3";
+    M79 compares_hashes_of_other_counters: "state hashes of different counters are compared",
+        "section 5.10, invariant 22";
+    M80 compares_hashes_without_incarnation: "the state hash of another incarnation counts as the voter's",
+        "section 5.10, invariant 22";
+    M81 compares_connected_voters_only: "a majority of the voters that have reported decides which state is right",
+        "section 5.10, invariant 22";
+    M82 quarantines_two_nodes_at_once: "a second node is told to go into quarantine before the first is back",
+        "section 5.10, invariant 22";
+    M83 quarantines_without_majority: "a node is told to go into quarantine though the others are no majority",
+        "section 5.10, invariant 22";
+    M84 alters_record: "records are altered when they are written to the table", "invariants 17 and 18";
     B01 halves_heartbeat_rate: "the heartbeat interval is doubled", "nothing";
     B02 sends_entries_one_by_one: "entries are sent one by one", "nothing";
     B03 sends_commit_twice: "each Commit is sent twice", "nothing";

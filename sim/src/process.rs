@@ -70,6 +70,8 @@ pub struct Process {
     pub crashes_after: Option<u32>,
     /// Its disk has broken a promise, was lost, or it never comes back: of the minority that a quorum makes up for.
     pub counted_as_lost: bool,
+    /// A record of its table was altered, and the table was not replaced since.
+    pub altered: bool,
     /// It does not run, and is not started again.
     pub stopped: bool,
     /// It leads, or is about to.
@@ -99,6 +101,7 @@ impl Process {
             paused_since: 0,
             crashes_after: None,
             counted_as_lost: false,
+            altered: false,
             stopped: false,
             leads: false,
             role: Role::Forming,

@@ -87,6 +87,10 @@ pub struct DiskSettings {
     pub skips_start_sync: bool,
     /// Mean time until a disk violates an invariant; 0 for none. At most a minority of the disks, ever.
     pub damage_every: u64,
+    /// Mean time until a record of a table is altered, unnoticed; 0 for never. Of the same minority.
+    pub alter_every: u64,
+    /// Mean time between two scrubs of a table while faults go on; 0 for none.
+    pub scrub_every: u64,
 }
 
 /// Faults of the machine. Times in microseconds.
@@ -180,6 +184,8 @@ pub struct Settings {
     pub fault_time: u64,
     /// How much a node holds.
     pub bounds: Bounds,
+    /// The interval of counters at which nodes compare their state hashes.
+    pub state_hash_interval: u64,
     /// How much it applies ahead of its table, in bytes.
     pub unstored_bytes_max: usize,
     /// The network's faults.
@@ -205,6 +211,7 @@ impl Settings {
             session_timeout_ms: 10_000,
             fault_time: 5 * SECOND,
             bounds: Bounds::default(),
+            state_hash_interval: 8,
             unstored_bytes_max: UNSTORED_BYTES_MAX,
             network: NetworkSettings {
                 delay_min: 100,
@@ -242,6 +249,8 @@ impl Settings {
                 ignores_mark: false,
                 skips_start_sync: false,
                 damage_every: 0,
+                alter_every: 0,
+                scrub_every: 0,
             },
             snapshots: SnapshotSettings {
                 log_kept: u64::MAX,
@@ -338,6 +347,8 @@ impl Settings {
             ignores_mark: false,
             skips_start_sync: false,
             damage_every: if r.one_in(4) { r.between(500, 6_000) * MILLISECOND } else { 0 },
+            alter_every: 0,
+            scrub_every: 0,
         };
         // Such a run takes several times as long, so there are few of them.
         let long = r.one_in(40);
@@ -399,6 +410,10 @@ impl Settings {
         }
         disk.cold = r.pick(&[0, 0, 50_000, 300_000, 900_000]);
         disk.read_max = r.pick(&[40, 2_000, 30_000]);
+        if r.one_in(if nodes == 5 { 2 } else { 4 }) {
+            disk.alter_every = r.between(500, 5_000) * MILLISECOND;
+            disk.scrub_every = if r.chance(700_000) { r.between(1_000, 8_000) * MILLISECOND } else { 0 };
+        }
         Settings {
             seed,
             nodes,
@@ -407,6 +422,7 @@ impl Settings {
             session_timeout_ms,
             fault_time,
             bounds,
+            state_hash_interval: r.pick(&[2, 8, 8, 32]),
             unstored_bytes_max,
             network,
             disk,

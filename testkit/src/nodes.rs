@@ -265,6 +265,7 @@ impl Nodes {
             unstored_bytes_max: UNSTORED_BYTES_MAX,
             log_kept: u64::MAX,
             log_held_max: 0,
+            state_hash_interval: gometa_node::STATE_HASH_INTERVAL,
             version: "test".to_owned(),
         };
         let recovered = member.storage.files.borrow().0.recover();
@@ -337,6 +338,7 @@ impl Nodes {
                     assert!(before.is_none(), "a request is answered once");
                 }
                 Effect::Stop(reason) => member.stopped = Some(reason),
+                Effect::Quarantine(fault) => member.stopped = Some(format!("{fault:?}")),
                 Effect::View(view) => member.view = view,
                 Effect::Role(role) => member.role = role,
                 // These ensembles keep their logs.

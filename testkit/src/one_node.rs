@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use gometa_zab::{
     Addresses, Bounds, Candidate, Config, DiskSpace, Effect, EnsembleId, Epoch, Event, Founding, Genesis,
-    HardState, Hello, Incarnation, Kind, LEVEL, LinkId, LogEntry, Message, NodeId, Ticks, Timeouts, Vote,
-    VoteState, Voter, Zab, Zxid,
+    HardState, Hello, Incarnation, Kind, LEVEL, LinkId, LogEntry, Message, NodeId, StateReport, Ticks,
+    Timeouts, Vote, VoteState, Voter, Zab, Zxid,
 };
 
 use crate::disk::Disk;
@@ -293,7 +293,7 @@ impl OneNode {
             | Effect::BarrierPassed { .. }
             | Effect::BarrierFailed { .. } => self.answered += 1,
             Effect::Notice(gometa_zab::Notice::Established { .. }) => self.depth[0] += 1,
-            Effect::Stop(_) => self.stopped = true,
+            Effect::Stop(_) | Effect::Quarantine(_) => self.stopped = true,
             Effect::Datagram { vote, .. } => self.vote = Some(vote),
             Effect::SendSnapshot { .. }
             | Effect::DiscardSnapshot
@@ -383,7 +383,12 @@ impl OneNode {
                 Message::FollowerEpoch { accepted: own.accepted_epoch, config_version: 0 }
             }
             _ if peer_end.peer.is_none() => match variant % 4 {
-                0 | 1 => Message::HeartbeatAck { epoch, id: beat, space: DiskSpace::Ample },
+                0 | 1 => Message::HeartbeatAck {
+                    epoch,
+                    id: beat,
+                    space: DiskSpace::Ample,
+                    state: StateReport::default(),
+                },
                 2 => Message::Relay(Bytes::from_static(b"forwarded")),
                 _ => Message::Ack { epoch, last },
             },

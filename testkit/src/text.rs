@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use gometa_zab::{
-    DiskSpace, EnsembleId, HardState, LogEntry, Message, NodeId, Notice, Role, Vote, VoteState, Write,
+    DiskSpace, EnsembleId, HardState, IntegrityNotice, LogEntry, Message, NodeId, Notice, Role, Vote,
+    VoteState, Write,
 };
 
 /// The subject of a line; a script can hide the lines of some subjects.
@@ -173,6 +174,7 @@ impl Names {
             Message::HeartbeatAck { id, space, .. } => {
                 (Heartbeats, format!("HeartbeatAck {id}, disk space {space:?}"))
             }
+            Message::Quarantine { fault, .. } => (Broadcast, format!("Quarantine, {fault:?}")),
             Message::Snapshot(part) => (Joining, format!("Snapshot {}", String::from_utf8_lossy(part))),
             Message::Relay(payload) => (self.relayed)(payload),
         }
@@ -271,6 +273,7 @@ impl Names {
             Notice::SlowStorage { node, .. } => {
                 (Links, format!("{me} learns of a slow disk: {}", name(*node)))
             }
+            Notice::Integrity(notice) => (Story, integrity(me, *notice, name)),
             Notice::UnrecordedIncarnation { peer } => {
                 (Story, format!("{me} does not count {}: another data directory", name(*peer)))
             }
@@ -303,7 +306,21 @@ pub fn kind(message: &Message) -> &'static str {
         Message::Heartbeat { .. } => "Heartbeat",
         Message::Alive { .. } => "Alive",
         Message::HeartbeatAck { .. } => "HeartbeatAck",
+        Message::Quarantine { .. } => "Quarantine",
         Message::Snapshot(_) => "Snapshot",
         Message::Relay(_) => "Relay",
+    }
+}
+
+fn integrity(me: &str, notice: IntegrityNotice, name: impl Fn(NodeId) -> String) -> String {
+    match notice {
+        IntegrityNotice::AtFault { node, fault } => format!("{me} finds {} at fault: {fault:?}", name(node)),
+        IntegrityNotice::Waits { node, fault } => {
+            format!("{me} cannot do without {}, at fault: {fault:?}", name(node))
+        }
+        IntegrityNotice::StatesDiffer { counter } => {
+            format!("{me} finds different states at {counter}, and no majority")
+        }
+        IntegrityNotice::Refused { fault } => format!("{me} does not confirm {fault:?}"),
     }
 }

@@ -5,6 +5,7 @@ use alloc::{string::String, vec::Vec};
 use bytes::Bytes;
 
 use crate::{
+    integrity::{Fault, IntegrityNotice},
     message::{Addresses, Genesis, LogEntry, Message, Reason, Vote},
     space::DiskSpace,
     types::{EnsembleId, Epoch, LinkId, NodeId, Round, Token, Zxid},
@@ -172,6 +173,9 @@ pub enum Effect {
     Role(Role),
     /// Report an event, for logs, metrics and transcripts.
     Notice(Notice),
+    /// Go into quarantine: end, and come back with an empty log and an empty state, under another incarnation. The leader
+    /// has told so, and a majority of the voters is connected without this node.
+    Quarantine(Fault),
     /// Stop the node for this reason: going on could break the guarantees of the ensemble.
     Stop(String),
 }
@@ -370,6 +374,8 @@ pub enum Notice {
         /// The node whose disk is decisive.
         node: NodeId,
     },
+    /// The states of this node and of others are compared, and differ.
+    Integrity(IntegrityNotice),
     /// A voter has another incarnation than the recorded one: it is served like a learner and not counted.
     UnrecordedIncarnation {
         /// The node.

@@ -10,7 +10,6 @@ use alloc::collections::BTreeMap;
 use crate::{
     effect::Notice,
     message::{Candidate, Vote, VoteState, Voter},
-    space::DiskSpace,
     state::{Core, Next},
     types::{NodeId, Round, Ticks},
 };
@@ -30,7 +29,7 @@ pub(crate) struct Looking {
     resend_after: u64,
     /// The time since which a quorum votes for `vote`.
     quorum_since: Option<Ticks>,
-    /// The time until which this node votes for others only, because its disk is short of space.
+    /// The time until which this node votes for others only, because its disk is short of space or its state is damaged.
     stands_from: Option<Ticks>,
 }
 
@@ -49,7 +48,7 @@ impl Looking {
             quorum_since: None,
             stands_from: None,
         };
-        if core.space > DiskSpace::Ample {
+        if core.defers() {
             probe!("election.does-not-stand");
             looking.stands_from = Some(core.now.plus(core.config.timeouts.election));
         }
@@ -63,10 +62,11 @@ impl Looking {
         core.votes() && !core.may_not_lead()
     }
 
-    /// Whether this node may vote for itself. If its disk is short of space, it leaves the leadership to others for one
+    /// Whether this node may vote for itself. If its disk is short of space or its
+    /// state is damaged, it leaves the leadership to others for one
     /// election timeout; if none of them is elected, it stands too.
     fn stands(&self, core: &Core) -> bool {
-        core.space == DiskSpace::Ample || self.stands_from.is_none_or(|from| core.now >= from)
+        !core.defers() || self.stands_from.is_none_or(|from| core.now >= from)
     }
 
     /// Whether this node has a vote to cast.

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::{
+    integrity::StateHash,
     message::{LogEntry, Message, Vote},
     space::DiskSpace,
     types::{LinkId, NodeId, Token, Zxid},
@@ -114,6 +115,11 @@ pub enum Event {
     /// Whether the caller's storage of applied entries has made no progress for [`Timeouts::disk`](crate::Timeouts): a
     /// read or write that applying waits for. Such a node does not lead (protocol.md 6.6).
     StateStalled(bool),
+    /// The hash of this node's state at a counter that all nodes report. Ascending; of the present state.
+    StateHash(StateHash),
+    /// Damage was found in the log or the state, which still work. [`Effect::Quarantine`](crate::Effect::Quarantine) follows
+    /// when a leader can do without this node.
+    Damaged,
     /// The caller has applied the log through this counter; entries kept for that may be dropped.
     Applied {
         /// The counter.

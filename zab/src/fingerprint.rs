@@ -83,6 +83,7 @@ impl Hash for Core {
             history,
             compaction,
             space,
+            integrity,
             handed_over,
             round: _,
             commit,
@@ -108,7 +109,7 @@ impl Hash for Core {
                 remembered: _, // Only for planted faults.
         } = self;
         (hard, founding, configuration, history, compaction, commit, epoch_floor, rediscovered).hash(state);
-        (space, handed_over).hash(state);
+        (space, integrity, handed_over).hash(state);
         (links, dialling, stopped, state_stalled, pending_writes, last_token, foreign_members, failures)
             .hash(state);
     }

@@ -16,6 +16,7 @@ use crate::{
     types::{Epoch, LinkId, NodeId, Ticks, Token, Zxid},
 };
 
+mod quarantine;
 mod refusals;
 mod snapshot;
 
@@ -68,6 +69,8 @@ pub(crate) struct Follower {
     reported: LatencyReport,
     /// The disk space that the leader knows.
     reported_space: DiskSpace,
+    /// The counter of the last state hash that the leader knows.
+    reported_hash: u64,
     /// The last zxid reported as durable, in Progress or Ack.
     acked: Zxid,
     /// Whether the end of following is not a failure of the leader.
@@ -89,6 +92,7 @@ impl Follower {
             sent: core.now,
             reported: LatencyReport::new(core.now),
             reported_space: DiskSpace::Ample,
+            reported_hash: 0,
             acked: Zxid::ZERO,
         }
     }
@@ -214,6 +218,7 @@ impl Follower {
                 Next::Stay
             }
             Message::Heartbeat { epoch, id, commit } => self.on_heartbeat(core, epoch, id, commit),
+            Message::Quarantine { epoch, fault } => self.on_quarantine(core, epoch, fault),
             Message::Relay(payload) => {
                 if let (Stage::Serving { .. }, Some(link)) = (&self.stage, self.link) {
                     core.effects.push(Effect::Relayed { link, payload });
@@ -417,7 +422,8 @@ impl Follower {
     fn acknowledge_heartbeat(&mut self, core: &mut Core, epoch: Epoch, id: u64) {
         if (core.hard.accepted_epoch, core.hard.accepted_leader) == (epoch, Some(self.leader)) {
             self.reported_space = core.space;
-            self.send(core, Message::HeartbeatAck { epoch, id, space: core.space });
+            let state = core.integrity.report(&mut self.reported_hash);
+            self.send(core, Message::HeartbeatAck { epoch, id, space: core.space, state });
         }
     }
 

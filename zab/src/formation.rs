@@ -244,6 +244,7 @@ impl Forming {
             | Message::Commit { .. }
             | Message::Heartbeat { .. }
             | Message::HeartbeatAck { .. }
+            | Message::Quarantine { .. }
             | Message::Alive { .. }
             | Message::Snapshot(_)
             | Message::Relay(_) => {

@@ -12,6 +12,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 
 use crate::{
     barrier::Barriers,
+    comparison::Comparison,
     effect::{Effect, HardState, Notice, Rejection, Write},
     event::Event,
     latency::LatencyReport,
@@ -24,6 +25,7 @@ use crate::{
 };
 
 mod discovery;
+mod integrity;
 mod liveness;
 mod replication;
 mod space;
@@ -72,6 +74,7 @@ pub(crate) struct Leader {
     proposals: Proposals,
     /// What the disk space permits to propose, as last reported.
     writable: DiskSpace,
+    comparison: Comparison,
 }
 
 impl Leader {
@@ -93,6 +96,7 @@ impl Leader {
             barriers: Barriers::default(),
             proposals: Proposals::default(),
             writable: DiskSpace::Ample,
+            comparison: Comparison::new(core.now),
         };
         let early: Vec<(LinkId, Epoch)> = core
             .links
@@ -170,8 +174,8 @@ impl Leader {
                 self.on_ack_new_leader(core, link, last)
             }
             Message::Ack { epoch, last } if epoch == self.epoch => self.on_ack(core, link, last),
-            Message::HeartbeatAck { epoch, id, space } if epoch == self.epoch => {
-                self.on_heartbeat_ack(core, link, id, space)
+            Message::HeartbeatAck { epoch, id, space, state } if epoch == self.epoch => {
+                self.on_heartbeat_ack(core, link, id, space, &state)
             }
             // Messages of another leadership (rule 21).
             Message::AckEpoch { .. }
@@ -202,6 +206,7 @@ impl Leader {
             | Message::Commit { .. }
             | Message::Alive { .. }
             | Message::Snapshot(_)
+            | Message::Quarantine { .. }
             | Message::Heartbeat { .. } => self.drop_follower(core, link, "it sends an unexpected message"),
         }
     }
@@ -387,6 +392,9 @@ impl Leader {
         if self.hands_over(core) {
             core.handed_over = Some(core.now);
             return Next::Look("its disk is short of space, that of another voter is not");
+        }
+        if let Next::Look(why) = self.compare_states(core) {
+            return Next::Look(why);
         }
         if core.now >= self.next_heartbeat && self.has_begun() {
             self.send_heartbeat(core);

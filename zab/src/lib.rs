@@ -68,6 +68,7 @@ extern crate alloc;
 extern crate gometa_marks;
 
 mod barrier;
+mod comparison;
 mod config;
 mod configuration;
 mod effect;
@@ -77,6 +78,7 @@ mod fingerprint;
 mod follower;
 mod formation;
 mod history;
+mod integrity;
 mod latency;
 mod leader;
 mod machine;
@@ -95,6 +97,7 @@ pub use effect::{Effect, Founding, HardState, Notice, Rejection, Role, Write};
 pub use event::Event;
 pub use follower::BOUNDARIES_MAX;
 pub use history::Epochs;
+pub use integrity::{Fault, IntegrityNotice, STATE_HASHES_MAX, StateHash, StateReport};
 pub use machine::{FollowerStatus, Zab};
 pub use message::{
     Addresses, Candidate, Genesis, Hello, Kind, LEVEL, LogEntry, Message, Reason, Vote, VoteState, Voter,

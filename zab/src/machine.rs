@@ -174,12 +174,8 @@ impl Zab {
             | Event::MayCompact { .. }
             | Event::SnapshotBegun { .. }
             | Event::SnapshotReceived { .. } => self.on_storage(event),
-            Event::DiskSpace(space) => {
-                core.space = space;
-                Next::Stay
-            }
-            Event::StateStalled(stalled) => {
-                core.state_stalled = stalled;
+            Event::DiskSpace(_) | Event::StateStalled(_) | Event::StateHash(_) | Event::Damaged => {
+                core.on_report(&event);
                 Next::Stay
             }
             Event::Applied { counter } => {

@@ -8,6 +8,7 @@ use alloc::{string::String, vec::Vec};
 use bytes::Bytes;
 
 use crate::{
+    integrity::{Fault, StateReport},
     space::DiskSpace,
     types::{EnsembleId, Epoch, Incarnation, NodeId, Round, Zxid},
 };
@@ -301,6 +302,15 @@ pub enum Message {
         id: u64,
         /// The disk space of the sender.
         space: DiskSpace,
+        /// What the sender reports of its state.
+        state: StateReport,
+    },
+    /// Leader → follower: the receiver has this fault, and is to go into quarantine.
+    Quarantine {
+        /// The epoch of the leadership.
+        epoch: Epoch,
+        /// The fault.
+        fault: Fault,
     },
     /// Either direction: a sign of life from a node that has nothing else to send, for example while it waits for its
     /// disk. Valid at any time after Hello.

@@ -8,6 +8,7 @@ use alloc::collections::VecDeque;
 use crate::{
     configuration::Configuration,
     history::Epochs,
+    integrity::{StateHashes, StateReport},
     message::{Hello, Voter},
     space::DiskSpace,
     types::{Epoch, Incarnation, NodeId, Ticks, Zxid},
@@ -63,6 +64,10 @@ pub(crate) struct Progress {
     pub(crate) heartbeat_acked: u64,
     /// The disk space, as last reported.
     pub(crate) space: DiskSpace,
+    /// The last state hashes reported on this connection.
+    pub(crate) hashes: StateHashes,
+    /// Whether the follower has found damage in its log or its state.
+    pub(crate) damaged: bool,
 }
 
 impl Progress {
@@ -84,6 +89,8 @@ impl Progress {
             heard: now,
             heartbeat_acked: 0,
             space: DiskSpace::Ample,
+            hashes: StateHashes::default(),
+            damaged: false,
         }
     }
 
@@ -94,6 +101,19 @@ impl Progress {
                 voter.incarnation == Some(self.incarnation),
                 counts_acks_of_unrecorded_incarnation => true
             )
+    }
+
+    /// The incarnation of the follower.
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// Takes over what the follower reports of its state.
+    pub(crate) fn take_report(&mut self, report: &StateReport) {
+        if !self.receives_snapshot() {
+            self.damaged = report.damaged;
+            report.hashes.iter().for_each(|hash| self.hashes.add(*hash));
+        }
     }
 
     /// Whether the follower is counted in quorums of this configuration.
@@ -128,9 +148,11 @@ impl Progress {
         matches!(self.state, State::Snapshot { .. })
     }
 
-    /// A snapshot is requested for the follower.
+    /// A snapshot is requested for the follower. What it has reported of its present state does not matter any more.
     pub(crate) fn request_snapshot(&mut self) {
         self.state = State::Snapshot { pinned: None };
+        self.hashes.clear();
+        self.damaged = false;
     }
 
     /// A snapshot at this counter is sent to the follower.

@@ -15,6 +15,7 @@ use crate::{
     configuration::Configuration,
     effect::{Effect, Founding, HardState, Notice},
     history::{Epochs, History},
+    integrity::Integrity,
     latency::WriteLatency,
     message::{Candidate, Hello},
     space::DiskSpace,
@@ -102,7 +103,9 @@ pub(crate) struct Core {
     pub(crate) compaction: Compaction,
     /// The disk space of this node.
     pub(crate) space: DiskSpace,
-    /// The time when this node last handed over because of its disk space.
+    /// What this node knows of its state.
+    pub(crate) integrity: Integrity,
+    /// The time when this node last handed over because of its disk space or its state.
     pub(crate) handed_over: Option<Ticks>,
     pub(crate) round: Round,
     /// The commit index: everything through this counter is known to be committed.
@@ -161,6 +164,7 @@ impl Core {
             history,
             compaction: Compaction::default(),
             space: DiskSpace::Ample,
+            integrity: Integrity::default(),
             handed_over: None,
             round: Round(0),
             epoch_floor: Epoch(0),
@@ -205,6 +209,11 @@ impl Core {
 
     pub(crate) fn me(&self) -> NodeId {
         self.config.node
+    }
+
+    /// Whether another node should lead if it can.
+    pub(crate) fn defers(&self) -> bool {
+        self.space > DiskSpace::Ample || self.integrity.fault.is_some()
     }
 
     /// This node as a candidate, by durable values only (rule 2).

@@ -9,8 +9,9 @@ use gometa_testkit::{
     one_node::{self, Action, HOME, ME, OneNode, Request, TOP, genesis, voters},
 };
 use gometa_zab::{
-    Addresses, Candidate, DiskSpace, EnsembleId, Epoch, Genesis, Hello, Incarnation, Kind, LEVEL, LogEntry,
-    Message, NodeId, Reason, Round, Vote, VoteState, Zxid,
+    Addresses, Candidate, DiskSpace, EnsembleId, Epoch, Fault, Genesis, Hello, Incarnation, Kind, LEVEL,
+    LogEntry, Message, NodeId, Reason, Round, STATE_HASHES_MAX, StateHash, StateReport, Vote, VoteState,
+    Zxid,
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -116,6 +117,22 @@ fn ack_epoch() -> impl Strategy<Value = Message> {
     )
 }
 
+fn state_hash() -> impl Strategy<Value = StateHash> {
+    (number(), any::<u128>()).prop_map(|(counter, hash)| StateHash { counter, hash })
+}
+
+fn state_report() -> impl Strategy<Value = StateReport> {
+    let hashes = proptest::collection::btree_map(number(), any::<u128>(), 0..=STATE_HASHES_MAX);
+    (hashes, any::<bool>()).prop_map(|(hashes, damaged)| {
+        let hashes = hashes.into_iter().map(|(counter, hash)| StateHash { counter, hash }).collect();
+        StateReport { hashes, damaged }
+    })
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![Just(Fault::Damaged), state_hash().prop_map(Fault::Diverged)]
+}
+
 fn space() -> impl Strategy<Value = DiskSpace> {
     select(vec![DiskSpace::Ample, DiskSpace::Low, DiskSpace::Critical])
 }
@@ -162,11 +179,9 @@ fn message() -> impl Strategy<Value = Message> {
             id,
             commit
         }),
-        (leadership(), number(), space()).prop_map(|(epoch, id, space)| Message::HeartbeatAck {
-            epoch,
-            id,
-            space
-        }),
+        (leadership(), number(), space(), state_report())
+            .prop_map(|(epoch, id, space, state)| { Message::HeartbeatAck { epoch, id, space, state } }),
+        (leadership(), fault()).prop_map(|(epoch, fault)| Message::Quarantine { epoch, fault }),
         number().prop_map(|write_latency| Message::Alive { write_latency }),
         Just(Message::Relay(Bytes::from_static(b"relayed"))),
         Just(Message::Snapshot(Bytes::from_static(b"part"))),

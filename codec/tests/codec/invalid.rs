@@ -17,6 +17,10 @@ fn decode(body: Body) -> Result<gometa_zab::Message, DecodeError> {
     message::decode(v1::PeerFrame { body: Some(body) }.encode_to_vec().into())
 }
 
+fn state_hash(counter: u64) -> v1::StateHash {
+    v1::StateHash { counter, hash: vec![7; 16].into() }
+}
+
 /// Decodes `valid`, which must succeed, and `valid` with each change, which must fail with its error.
 fn check_changes<T: Clone>(valid: T, body: impl Fn(T) -> Body, changes: &[Change<T>]) {
     decode(body(valid.clone())).expect("the unchanged one is valid");
@@ -289,11 +293,31 @@ fn messages_of_synchronisation_and_broadcast_are_checked() {
         ],
     );
     check_changes(
-        v1::HeartbeatAck { epoch: 1, id: 1, space: 0 },
+        v1::HeartbeatAck {
+            epoch: 1,
+            id: 1,
+            space: 0,
+            hashes: vec![state_hash(8), state_hash(16)],
+            damaged: false,
+        },
         Body::HeartbeatAck,
         &[
             ("epoch is zero", |ack| ack.epoch = 0),
             ("heartbeat's id is out of range", |ack| ack.id = u64::MAX),
+            ("disk space is unknown", |ack| ack.space = 3),
+            ("state hash's counter is out of range", |ack| ack.hashes[1].counter = u64::MAX),
+            ("state hash is not of 16 bytes", |ack| ack.hashes[0].hash = vec![0; 15].into()),
+            ("state hashes do not ascend", |ack| ack.hashes[1].counter = 8),
+            ("state hashes do not ascend", |ack| ack.hashes.reverse()),
+            ("state hashes are too many", |ack| ack.hashes = (1..=17).map(state_hash).collect()),
+        ],
+    );
+    check_changes(
+        v1::Quarantine { epoch: 1, majority: Some(state_hash(8)) },
+        Body::Quarantine,
+        &[
+            ("epoch is zero", |order| order.epoch = 0),
+            ("state hash is not of 16 bytes", |order| order.majority = Some(v1::StateHash::default())),
         ],
     );
 }

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use gometa_codec::limits::NUMBER_MAX;
 use gometa_zab::{
-    Addresses, Candidate, DiskSpace, EnsembleId, Epoch, Founding, Genesis, HardState, Hello, Incarnation,
-    Kind, LEVEL, LogEntry, Message, NodeId, Reason, Round, Vote, VoteState, Voter, Zxid,
+    Addresses, Candidate, DiskSpace, EnsembleId, Epoch, Fault, Founding, Genesis, HardState, Hello,
+    Incarnation, Kind, LEVEL, LogEntry, Message, NodeId, Reason, Round, STATE_HASHES_MAX, StateHash,
+    StateReport, Vote, VoteState, Voter, Zxid,
 };
 use proptest::{collection::vec, option, prelude::*};
 
@@ -133,6 +134,22 @@ fn hello() -> impl Strategy<Value = Message> {
         })
 }
 
+fn state_hash() -> impl Strategy<Value = StateHash> {
+    (number(), any::<u128>()).prop_map(|(counter, hash)| StateHash { counter, hash })
+}
+
+fn state_report() -> impl Strategy<Value = StateReport> {
+    let hashes = proptest::collection::btree_map(number(), any::<u128>(), 0..=STATE_HASHES_MAX);
+    (hashes, any::<bool>()).prop_map(|(hashes, damaged)| {
+        let hashes = hashes.into_iter().map(|(counter, hash)| StateHash { counter, hash }).collect();
+        StateReport { hashes, damaged }
+    })
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![Just(Fault::Damaged), state_hash().prop_map(Fault::Diverged)]
+}
+
 fn space() -> impl Strategy<Value = DiskSpace> {
     prop::sample::select(vec![DiskSpace::Ample, DiskSpace::Low, DiskSpace::Critical])
 }
@@ -185,11 +202,9 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
             id,
             commit
         }),
-        (epoch(), number(), space()).prop_map(|(epoch, id, space)| Message::HeartbeatAck {
-            epoch,
-            id,
-            space
-        }),
+        (epoch(), number(), space(), state_report())
+            .prop_map(|(epoch, id, space, state)| { Message::HeartbeatAck { epoch, id, space, state } }),
+        (epoch(), fault()).prop_map(|(epoch, fault)| Message::Quarantine { epoch, fault }),
         number().prop_map(|write_latency| Message::Alive { write_latency }),
         payload().prop_map(Message::Relay),
         payload().prop_map(Message::Snapshot),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use gometa_proto::{Outcome, v1::command_outcome};
 use gometa_store::{Applied, Decoded, Origin, Purpose, Table};
-use gometa_zab::{self as zab, Kind, LogEntry};
+use gometa_zab::{self as zab, Kind, LogEntry, StateHash};
 
 use super::Node;
 use crate::{ahead::Upcoming, effect::Effect, requests::WriteKey};
@@ -38,6 +38,9 @@ impl<T: Table> Node<T> {
             if !self.apply_next() {
                 break;
             }
+            if self.store.applied().is_multiple_of(self.config.state_hash_interval) {
+                self.report_state_hash();
+            }
         }
         if self.store.applied() > before {
             self.inbox.push(zab::Event::Applied { counter: self.store.applied() });
@@ -47,6 +50,13 @@ impl<T: Table> Node<T> {
         if due || self.store.pending_bytes() >= batch_bytes {
             self.store_batch();
         }
+    }
+
+    /// Ends the batch, whose hash all nodes report at this counter.
+    fn report_state_hash(&mut self) {
+        self.store_batch();
+        let hash = StateHash { counter: self.store.applied(), hash: self.store.hash() };
+        self.inbox.push(zab::Event::StateHash(hash));
     }
 
     /// Writes the changes since the last batch to the table.

@@ -533,7 +533,7 @@ fn field<'a>(body: &'a str, label: &str) -> Option<&'a str> {
 }
 
 /// The text of a small file, without its checksum.
-fn read_sealed(dir: &Path, name: &str) -> Result<String, DiskError> {
+pub(super) fn read_sealed(dir: &Path, name: &str) -> Result<String, DiskError> {
     let path = dir.join(name);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
@@ -549,7 +549,7 @@ fn read_sealed(dir: &Path, name: &str) -> Result<String, DiskError> {
     whole.ok_or_else(|| DiskError::damaged(dir, format!("the checksum of {name} is wrong")))
 }
 
-fn write_sealed(dir: &Path, name: &str, body: &str) -> Result<(), DiskError> {
+pub(super) fn write_sealed(dir: &Path, name: &str, body: &str) -> Result<(), DiskError> {
     write_whole(dir, name, seal(body).as_bytes())
 }
 

@@ -23,6 +23,7 @@
 //! | `checkpoint-1/` | links to the files of a state that is being sent | while it is sent |
 //! | `DAMAGED` | the damage of a live pair, found while it was in use or at the start | at damage |
 //! | `damaged-log-1/`, `damaged-state-1/` | a damaged pair, kept until the node is complete again | at damage |
+//! | `QUARANTINED` | the time of the last quarantine that a leader has ordered | at each |
 //! | `CREATING` | nothing; exists while the directory is being created | once |
 //!
 //! A file is replaced by writing and syncing a new one, renaming it, and syncing the directory. `IDENTITY` is created last:

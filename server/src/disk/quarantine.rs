@@ -5,13 +5,24 @@
 //! may be the last copy of something. It keeps its id and the sealed founding record. If that is lost too, it never founds an
 //! ensemble: otherwise nodes that are all damaged would found a new, empty one.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use gometa_log::OsDirectory;
 use gometa_zab::Founding;
 use tracing::warn;
 
-use super::{DiskError, directory::Directory};
+use super::{
+    DiskError, Snapshots,
+    directory::{self, Directory},
+};
+
+/// The time of the last quarantine that a leader has ordered, in seconds since 1970.
+const QUARANTINED: &str = "QUARANTINED";
+/// The shortest time between two of them.
+const INTERVAL: Duration = Duration::from_secs(24 * 3_600);
 
 /// What was put into quarantine at a start.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,6 +58,35 @@ pub(super) fn begin(
     Ok(Quarantine { damage: what.clone(), kept })
 }
 
+impl Snapshots {
+    /// The leader has told this node to go into quarantine, for this reason: the next start begins with that. At most once
+    /// a day: a machine whose memory or disk is at fault would do so for ever.
+    ///
+    /// # Errors
+    /// One line with what to do. The next start continues as before.
+    pub(crate) fn quarantine(&self, what: &str) -> Result<(), String> {
+        order(&self.directory, what, SystemTime::now())
+    }
+}
+
+fn order(directory: &Directory, what: &str, now: SystemTime) -> Result<(), String> {
+    let dir = directory.path();
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let last = directory::read_sealed(dir, QUARANTINED).ok();
+    let last = last.and_then(|body| body.trim().strip_prefix("at ")?.parse().ok()).map(Duration::from_secs);
+    if last.is_some_and(|last| now.abs_diff(last) < INTERVAL) {
+        return Err(format!(
+            "data directory {}: {what}, for the second time within a day: look for faults of the memory and the disk of \
+             this machine; to go on at once, remove {QUARANTINED} there",
+            dir.display()
+        ));
+    }
+    // First: if the next step fails, the node stops and changes nothing.
+    directory::write_sealed(dir, QUARANTINED, &format!("at {}\n", now.as_secs()))
+        .and_then(|()| directory.note_damage(what))
+        .map_err(|error| error.to_string())
+}
+
 /// Whether another node has what this one has.
 pub(super) fn is_copied(founding: Option<&Founding>, has_peers: bool) -> bool {
     founding.map_or(has_peers, |founding| founding.genesis.voters.len() > 1)
@@ -58,5 +98,28 @@ fn readable_founding(dir: &Path, log: &Path) -> Result<Option<Founding>, DiskErr
         Ok(files) => gometa_log::founding(&files).map_err(|error| DiskError::log(dir, error)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(DiskError::file("open", log)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gometa_zab::NodeId;
+
+    use super::*;
+
+    #[test]
+    fn a_second_order_within_a_day_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        let start = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let directory = Directory::open(&path, NodeId(1), 0).unwrap();
+        order(&directory, "a wrong hash", start).unwrap();
+        for later in [Duration::ZERO, INTERVAL - Duration::from_secs(1)] {
+            let refused = order(&directory, "a wrong hash", start + later).unwrap_err();
+            assert!(refused.contains("a wrong hash, for the second time within a day"), "{refused}");
+        }
+        order(&directory, "a wrong hash", start + INTERVAL).unwrap();
+        drop(directory);
+        assert_eq!(Directory::open(&path, NodeId(1), 0).unwrap().damage(), Some("a wrong hash"));
     }
 }

@@ -12,6 +12,8 @@ use gometa_proto::limits;
 use gometa_zab::{Addresses, DiskSpace, NodeId, Notice, Reason, Role};
 use tracing::{debug, info, warn};
 
+use super::integrity;
+
 /// The number of refusals that are logged ...
 const REFUSALS_MAX: u32 = 10;
 /// ... in this time. Any process may cause them.
@@ -108,6 +110,7 @@ impl EventLog {
             | Notice::Truncated { .. }
             | Notice::LostFollower { .. }
             | Notice::DiskSpace { .. }
+            | Notice::Integrity(_)
             | Notice::SlowStorage { .. } => synchronisation(notice, names),
             Notice::Refused { .. }
             | Notice::RefusedBy { .. }
@@ -255,6 +258,7 @@ fn synchronisation(notice: &Notice, names: &impl NodeNames) {
             let (disk_of, deletes) = (names.name(*node), *space == DiskSpace::Low);
             warn!(disk_of, deletes, "disk space is short, writes refused");
         }
+        Notice::Integrity(notice) => integrity::log(*notice, |node| names.name(node)),
         Notice::SlowStorage { node, write_latency } => {
             warn!(disk_of = names.name(*node), write_ms = write_latency / 1_000, "slow disk");
         }

@@ -1,4 +1,5 @@
 pub(crate) mod counters;
 pub(crate) mod events;
+pub(crate) mod integrity;
 pub(crate) mod ready;
 pub(crate) mod storage;

@@ -6,9 +6,11 @@
 //! process executes itself again with [`VARIABLE`] set: same process id, same arguments, before anything is opened. Other
 //! allocators ignore the variable.
 
-use std::{env, ffi::OsStr, os::unix::process::CommandExt, process::Command};
+use std::{env, ffi::OsStr};
 
 use tracing::debug;
+
+use super::execute;
 
 const VARIABLE: &str = "GLIBC_TUNABLES";
 /// Blocks of 128 KiB and more are mapped; two arenas are enough for threads that mostly wait.
@@ -25,13 +27,7 @@ pub(crate) fn pin_sizes() {
     if !cfg!(target_env = "gnu") || is_set {
         return;
     }
-    let Ok(program) = env::current_exe() else { return };
-    let mut arguments = env::args_os();
-    let mut command = Command::new(program);
-    if let Some(name) = arguments.next() {
-        command.arg0(name);
-    }
     // Returns only on failure; then the process goes on without the settings.
-    let error = command.args(arguments).env(VARIABLE, TUNABLES).exec();
+    let error = execute::again(&[(VARIABLE, TUNABLES)]);
     debug!(%error, "allocator settings not applied");
 }

@@ -11,6 +11,8 @@ use crate::process::threads;
 pub(crate) enum Reason {
     /// By a signal or standard input; exit status 0.
     Requested(String),
+    /// To start again as the same process; the line says why.
+    Again(String),
     /// By a failure: one line with cause and remedy. The exit status is not 0.
     Failed(String),
 }

@@ -16,6 +16,7 @@
 //! | `model` | what a store ought to do, written down a second time, naively |
 //! | `replies` | 16 no acknowledged loss, 19 exactly once, real-time order, what reads may say |
 //! | `sessions` | no session ends before its time |
+//! | `quarantines` | 22 quarantine |
 //! | `serving` | rule 20: a node that serves has applied what it must |
 //!
 //! 18, linearizability as clients see it, is in `history`; 21, that all this comes to an end, in `ensemble`.
@@ -28,6 +29,7 @@ mod leaders;
 mod log;
 mod model;
 mod protocol;
+mod quarantines;
 mod replies;
 mod serving;
 mod sessions;
@@ -38,7 +40,7 @@ mod tests;
 use gometa_node::Event;
 use gometa_proto::v1::{Request, Response, View};
 use gometa_store::Table;
-use gometa_zab::{Epoch, Message, Role, Ticks, Vote, Write, Zxid};
+use gometa_zab::{Epoch, LinkId, Message, Role, Ticks, Vote, Write, Zxid};
 
 pub(crate) use self::check::ensure;
 pub(crate) use self::protocol::Protocol;
@@ -46,7 +48,7 @@ pub use self::{
     check::{Check, Violation, node_id},
     replies::Unanswered,
 };
-use self::{replies::Replies, serving::Serving, sessions::Sessions, state::State};
+use self::{quarantines::Quarantines, replies::Replies, serving::Serving, sessions::Sessions, state::State};
 use crate::disk::{Disk, Image};
 
 /// Everything known about a run so far.
@@ -56,6 +58,7 @@ pub struct Oracle {
     state: State,
     replies: Replies,
     sessions: Sessions,
+    quarantines: Quarantines,
 }
 
 impl Oracle {
@@ -67,6 +70,7 @@ impl Oracle {
             state: State::new(),
             replies: Replies::default(),
             sessions: Sessions::default(),
+            quarantines: Quarantines::default(),
         }
     }
 
@@ -103,11 +107,17 @@ impl Oracle {
     /// A node's process starts at this time of its clock.
     pub fn starts(&mut self, node: usize, clock: Ticks) {
         self.serving.starts(node);
+        self.quarantines.starts(node);
         self.sessions.starts(node, clock);
     }
 
     /// A node is about to take in these events, at this time of its clock.
     pub fn steps(&mut self, node: usize, clock: Ticks, events: &[Event]) {
+        for event in events {
+            if let Event::Zab(gometa_zab::Event::Closed { link }) = event {
+                self.quarantines.closes(node, *link);
+            }
+        }
         self.sessions.steps(node, clock, events);
     }
 
@@ -182,6 +192,33 @@ impl Oracle {
     pub fn applies(&mut self, node: usize, disk: &Disk, applied: u64, hash: u128) -> Check {
         self.protocol.applies(node, disk, applied)?;
         self.state.compare(node, applied, hash)
+    }
+
+    /// The state hash after the committed entry with this counter.
+    pub fn state_hash(&self, counter: u64) -> Option<u128> {
+        self.state.hash_at(counter)
+    }
+
+    /// A node ends a batch, with this hash.
+    pub fn ends_batch(&mut self, node: usize, applied: u64, hash: u128) {
+        self.quarantines.ends_batch(node, applied, hash);
+    }
+
+    /// A node goes into quarantine.
+    pub fn goes(&mut self, node: usize) {
+        self.quarantines.goes(node);
+    }
+
+    /// A node sends this on a connection to a peer: judges orders to go into quarantine.
+    pub fn orders(&mut self, node: usize, link: LinkId, peer: usize, message: &Message) -> Check {
+        let protocol = &self.protocol;
+        let is_counted = |node| protocol.is_counted(node);
+        self.quarantines.sends((node, link, peer), message, is_counted, protocol.quorum())
+    }
+
+    /// A node closes a connection.
+    pub fn closes(&mut self, node: usize, link: LinkId) {
+        self.quarantines.closes(node, link);
     }
 
     /// A client's request has reached a node.

@@ -56,6 +56,11 @@ impl State {
         Ok(step.executed)
     }
 
+    /// The hash after the entry with this counter.
+    pub(super) fn hash_at(&self, counter: u64) -> Option<u128> {
+        self.hashes.get(counter as usize).copied()
+    }
+
     /// A node has applied through a counter and has this hash.
     pub(super) fn compare(&self, node: usize, applied: u64, hash: u128) -> Check {
         let ours = self.hashes.get(applied as usize).copied();

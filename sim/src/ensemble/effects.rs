@@ -53,6 +53,7 @@ impl Ensemble {
                 unstored_bytes_max: self.settings.unstored_bytes_max,
                 log_kept: self.settings.snapshots.log_kept,
                 log_held_max: self.settings.snapshots.log_held_max,
+                state_hash_interval: self.settings.state_hash_interval,
                 version: "simulated".to_owned(),
             }
         };
@@ -171,9 +172,13 @@ impl Ensemble {
                 self.trace.line(now, Some(node), || {
                     format!("batch {number} applies through {}", checkpoint.applied)
                 });
-                let disk = &mut self.processes[node].disk;
-                self.oracle.applies(node, disk, checkpoint.applied, checkpoint.hash)?;
-                disk.store(number, batch);
+                let process = &mut self.processes[node];
+                self.oracle.ends_batch(node, checkpoint.applied, checkpoint.hash);
+                let expected = self.oracle.state_hash(checkpoint.applied);
+                // Whether others find it is judged otherwise.
+                let hash = expected.filter(|_| process.altered).unwrap_or(checkpoint.hash);
+                self.oracle.applies(node, &process.disk, checkpoint.applied, hash)?;
+                process.disk.store(number, batch);
                 self.start_table(node);
                 Ok(())
             }
@@ -243,6 +248,9 @@ impl Ensemble {
                     format!("{link} to n{}: {}", peer.unwrap_or(usize::MAX), brief(&message))
                 });
                 self.oracle.sends(node, peer, &self.processes[node].disk, &message)?;
+                if let Some(peer) = peer {
+                    self.oracle.orders(node, link, peer, &message)?;
+                }
                 let mut bytes = BytesMut::new();
                 if let Err(error) = gometa_codec::message::encode(&message, &mut bytes) {
                     return violation("codec: what is sent arrives", format!("{error} for {message:?}"));
@@ -259,6 +267,7 @@ impl Ensemble {
                     return violation("simulation: effects make sense", detail);
                 }
                 self.trace.line(now, Some(node), || format!("closes {link}"));
+                self.oracle.closes(node, link);
                 self.network.close(now, node, link);
                 self.processes[node].inbox.retain(|event| {
                     !matches!(event, gometa_node::Event::Zab(gometa_zab::Event::Closed { link: closed }) if *closed == link)
@@ -272,6 +281,7 @@ impl Ensemble {
                 // What it has applied is written to the table later; it cannot be more than this.
                 let applied = self.processes[node].disk.durable.log.len() as u64;
                 let applied = applied.min(self.oracle.committed());
+                let response = self.withhold(node, response);
                 self.oracle.answers(node, applied, client.0, &response)?;
                 self.links.respond(now, self.workload.random(), client, response);
                 Ok(())
@@ -305,6 +315,7 @@ impl Ensemble {
                 self.oracle.plays(node, role, &self.processes[node].disk)
             }
             Effect::Notice(notice) => self.notice(node, notice),
+            Effect::Quarantine(fault) => self.quarantine(node, fault),
             Effect::Stop(why) => violation("a node must not stop", format!("n{node} stops: {why}")),
         }
     }
@@ -369,6 +380,7 @@ impl Ensemble {
             self.notice_formation();
             if done.installed.is_some() {
                 self.processes[node].installed = done.installed;
+                self.processes[node].altered = false;
             }
             self.deliver(node, gometa_node::Event::Zab(gometa_zab::Event::Persisted(done.token)));
         }

@@ -21,6 +21,10 @@ impl Ensemble {
         self.next(disk.full_every, Action::Fill);
         self.next(disk.space_every, Action::Space);
         self.next(disk.damage_every, Action::Damage);
+        self.next(disk.alter_every, Action::Alter);
+        for node in 0..self.processes.len() {
+            self.next(disk.scrub_every, Action::Scrub { node });
+        }
         self.next(process.depose_every, Action::Depose);
         if self.settings.process.early_crashes {
             // While the ensemble forms, which takes a moment only.
@@ -48,7 +52,7 @@ impl Ensemble {
     }
 
     /// Whether a node may be lost for good: a quorum of others, whose disks keep their promises, must remain.
-    fn may_be_lost(&self, node: usize) -> bool {
+    pub(super) fn may_be_lost(&self, node: usize) -> bool {
         let lost = self.processes.iter().filter(|process| process.counted_as_lost).count();
         self.formed && (self.processes[node].counted_as_lost || lost < self.settings.lost_max())
     }

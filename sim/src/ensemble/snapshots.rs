@@ -17,7 +17,7 @@ use super::{Ensemble, violation};
 use crate::{
     actions::Action,
     checkers::Check,
-    disk::Snapshot,
+    disk::{Snapshot, TableView},
     settings::MILLISECOND,
     transfers::{Made, Receiving, Transfers},
 };
@@ -224,6 +224,11 @@ impl Ensemble {
         let late = complete.is_some_and(|(known, _)| known == id);
         if process.life != life || !process.is_up() || !(awaited || late) {
             return Ok(());
+        }
+        // What the sender has altered, too, is not what its manifest says.
+        if !super::integrity::sum_holds(&TableView::of(self.snapshots[id as usize].snapshot.table.clone())) {
+            self.counts.faults.wrong_snapshots += 1;
+            return if awaited { self.begin_again(node) } else { Ok(()) };
         }
         self.processes[node].transfers.complete = Some((id, link));
         if awaited && self.chance(self.settings.snapshots.wrong) {

@@ -342,6 +342,10 @@ impl Outcome {
                 node.disk.store_at_once(&snapshot::applied(*counter));
                 events.push_back(Event::Applied { counter: *counter });
             }
+            Effect::Quarantine(fault) => {
+                let detail = format!("n{} goes into quarantine: {fault:?}", node.index);
+                self.violation = Some(Violation { invariant: "a node must not stop", detail });
+            }
             Effect::Stop(why) => {
                 let detail = format!("n{} stops: {why}", node.index);
                 self.violation = Some(Violation { invariant: "a node must not stop", detail });

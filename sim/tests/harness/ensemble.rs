@@ -237,6 +237,7 @@ impl Nodes {
             unstored_bytes_max: usize::MAX,
             log_kept: u64::MAX,
             log_held_max: 0,
+            state_hash_interval: gometa_node::STATE_HASH_INTERVAL,
             version: "scripted".to_owned(),
         };
         self.oracle.starts(index, now);
@@ -389,6 +390,10 @@ impl Nodes {
                     _ => Ok(()),
                 };
                 self.note(check);
+            }
+            Effect::Quarantine(fault) => {
+                self.record(Topic::Story, format!("{me} goes into quarantine: {fault:?}"));
+                self.crash(index, false).expect("a node that stops runs");
             }
             Effect::Stop(why) => {
                 self.record(Topic::Story, format!("{me} stops: {why}"));

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::Leader;
 use crate::{
     effect::Effect,
+    integrity::StateReport,
     message::Message,
     progress::Progress,
     space::DiskSpace,
@@ -86,10 +87,12 @@ impl Leader {
         link: LinkId,
         id: u64,
         space: DiskSpace,
+        state: &StateReport,
     ) -> Next {
         let sent = self.heartbeat;
         let Some(progress) = self.followers.get_mut(&link) else { return Next::Stay };
         progress.space = space;
+        progress.take_report(state);
         if let Some(progress) = Some(progress).filter(|progress| progress.has_promised())
             && id <= sent
         {

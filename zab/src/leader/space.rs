@@ -1,9 +1,11 @@
 //! Disk space: what a leader may propose, and when it hands over (protocol.md 6.11).
 
 use super::Leader;
-use crate::{effect::Notice, message::Voter, space::DiskSpace, state::Core, types::NodeId};
+use crate::{
+    effect::Notice, message::Voter, progress::Progress, space::DiskSpace, state::Core, types::NodeId,
+};
 
-/// The interval between two handovers of one node because of its disk space, in election timeouts.
+/// The interval between two handovers of one node, in election timeouts.
 const HANDOVER_INTERVAL: u64 = 10;
 
 impl Leader {
@@ -49,19 +51,28 @@ impl Leader {
     /// whole log. Rarely, in case that voter is not elected.
     pub(super) fn hands_over(&self, core: &Core) -> bool {
         let short = core.space > DiskSpace::Ample;
-        let interval = core.config.timeouts.election * HANDOVER_INTERVAL;
-        let recently = core.handed_over.is_some_and(|at| core.now.since(at) < interval);
-        if !short || recently || self.established().is_none() {
+        if !short || Self::handed_over_recently(core) || self.established().is_none() {
             return false;
         }
-        let last = core.history.last().counter;
-        let hands_over = self.followers.values().any(|progress| {
-            progress.is_voter(&core.configuration)
-                && progress.is_serving()
-                && progress.space == DiskSpace::Ample
-                && progress.acked >= last
-        });
+        let hands_over = self.has_successor(core, |progress| progress.space == DiskSpace::Ample);
         probe!("space.hands-over", hands_over);
         hands_over
+    }
+
+    /// Whether this node has handed over so recently that it should not do so again.
+    pub(super) fn handed_over_recently(core: &Core) -> bool {
+        let interval = core.config.timeouts.election * HANDOVER_INTERVAL;
+        core.handed_over.is_some_and(|at| core.now.since(at) < interval)
+    }
+
+    /// Whether a voter that satisfies `suits` holds the whole log.
+    pub(super) fn has_successor(&self, core: &Core, suits: impl Fn(&Progress) -> bool) -> bool {
+        let last = core.history.last().counter;
+        self.followers.values().any(|progress| {
+            progress.is_voter(&core.configuration)
+                && progress.is_serving()
+                && progress.acked >= last
+                && suits(progress)
+        })
     }
 }

@@ -4,6 +4,8 @@ use super::{Change, Compaction, Core, PendingWrite};
 use crate::{
     configuration::Configuration,
     effect::{Effect, Notice, Write},
+    event::Event,
+    integrity::Fault,
     types::{NodeId, Token, Zxid},
 };
 
@@ -14,6 +16,19 @@ impl Core {
     pub(crate) fn allocate_read(&mut self) -> u64 {
         self.last_read += 1;
         self.last_read
+    }
+
+    /// Takes over what the caller reports of this node's storage and state.
+    pub(crate) fn on_report(&mut self, event: &Event) {
+        if let Event::DiskSpace(space) = event {
+            self.space = *space;
+        } else if let Event::StateStalled(stalled) = event {
+            self.state_stalled = *stalled;
+        } else if let Event::StateHash(hash) = event {
+            self.integrity.hashes.add(*hash);
+        } else if let Event::Damaged = event {
+            self.integrity.fault = Some(Fault::Damaged);
+        }
     }
 
     /// Issues a storage write. `history` must contain its change already.
@@ -75,6 +90,7 @@ impl Core {
     fn installed(&mut self, at: Zxid) {
         let from = self.history.last();
         self.history.install(at);
+        self.integrity.reset();
         self.learn_commit(at.counter);
         self.notice(Notice::SnapshotInstalled { from, at });
     }

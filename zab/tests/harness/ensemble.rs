@@ -237,7 +237,7 @@ impl Zabs {
                 let leader = *self.leaders.entry(epoch).or_insert(id);
                 assert_eq!(leader, id, "invariant 8: two leaders of epoch {epoch}");
             }
-            Effect::Stop(_) => self.crash(id).expect("a node that stops runs"),
+            Effect::Stop(_) | Effect::Quarantine(_) => self.crash(id).expect("a node that stops runs"),
             Effect::SendSnapshot { .. }
             | Effect::DiscardSnapshot
             | Effect::Proposed { .. }
@@ -297,6 +297,7 @@ impl Zabs {
             }
             Effect::Role(role) => (Topic::Links, format!("{me} is {role:?}")),
             Effect::Notice(notice) => self.names.notice(&me, notice),
+            Effect::Quarantine(fault) => (Topic::Story, format!("{me} goes into quarantine: {fault:?}")),
             Effect::Stop(reason) => (Topic::Story, format!("{me} stops: {reason}")),
         }
     }

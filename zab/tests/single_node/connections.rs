@@ -2,7 +2,7 @@
 
 use gometa_zab::{
     Bounds, DiskSpace, Effect, EnsembleId, Epoch, Event, Hello, Incarnation, LinkId, Message, NodeId, Notice,
-    Reason, Role, Zxid,
+    Reason, Role, StateReport, Zxid,
 };
 
 use super::solo::{
@@ -129,7 +129,15 @@ fn an_unused_connection_is_closed_after_an_election_timeout() {
     let idle = solo.accept(1);
     solo.after(ELECTION - 1);
     for link in &links {
-        solo.receive(*link, Message::HeartbeatAck { epoch: solo.epoch(), id: 1, space: DiskSpace::Ample });
+        solo.receive(
+            *link,
+            Message::HeartbeatAck {
+                epoch: solo.epoch(),
+                id: 1,
+                space: DiskSpace::Ample,
+                state: StateReport::default(),
+            },
+        );
     }
     let effects = solo.after(2);
     assert!(closes(&effects, idle) && !closes(&effects, links[0]) && !closes(&effects, links[1]));

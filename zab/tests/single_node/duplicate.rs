@@ -1,6 +1,8 @@
 //! Two processes with one id and one data directory: a copy runs beside the original.
 
-use gometa_zab::{Addresses, Bounds, DiskSpace, Effect, Epoch, Hello, LinkId, Message, NodeId, Notice};
+use gometa_zab::{
+    Addresses, Bounds, DiskSpace, Effect, Epoch, Hello, LinkId, Message, NodeId, Notice, StateReport,
+};
 
 use super::solo::{ELECTION, Solo, closes, looking, member, promised, sent};
 
@@ -42,7 +44,12 @@ fn wait_for_election_timeout(solo: &mut Solo, links: &[LinkId]) -> Vec<Effect> {
         for link in links {
             solo.receive(
                 *link,
-                Message::HeartbeatAck { epoch: solo.epoch(), id: 1, space: DiskSpace::Ample },
+                Message::HeartbeatAck {
+                    epoch: solo.epoch(),
+                    id: 1,
+                    space: DiskSpace::Ample,
+                    state: StateReport::default(),
+                },
             );
         }
     }

@@ -2,7 +2,7 @@
 
 use gometa_zab::{
     Bounds, DiskSpace, Effect, Epoch, Event, HardState, Hello, Kind, LEVEL, LinkId, LogEntry, Message,
-    NodeId, Reason, Rejection, Role, VoteState, Write, Zxid,
+    NodeId, Reason, Rejection, Role, StateReport, VoteState, Write, Zxid,
 };
 
 use super::solo::{
@@ -362,7 +362,12 @@ fn one_ack_covers_all_durable_entries_and_is_not_repeated() {
     assert_eq!(applies(&effects), Some(3));
     assert_eq!(
         sent(&effects, link),
-        [Message::HeartbeatAck { epoch: Epoch(5), id: 4, space: DiskSpace::Ample }]
+        [Message::HeartbeatAck {
+            epoch: Epoch(5),
+            id: 4,
+            space: DiskSpace::Ample,
+            state: StateReport::default()
+        }]
     );
 }
 
