@@ -43,7 +43,7 @@ endif
 export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help run test fix install prepare build check format lint doc repo unit sim exhaustive mutants e2e python go \
-        conformance exactly-once short-lived bench-clients bench bench-check chaos campaign failover soak fuzz cargo-mutants \
+        conformance exactly-once short-lived bench-clients bench bench-check chaos campaign failover growth soak fuzz cargo-mutants \
         tools
 
 help: ## Prints the targets
@@ -143,6 +143,9 @@ campaign: prepare ## The same until there are enough valid faults of each kind: 
 
 failover: prepare ## Kills the leader KILLS=200 times and measures the next write; draws docs/failover.svg
 	@python3 scripts/suite.py --kills "$(KILLS)" failover
+
+growth: prepare ## Ten million sets of ten thousand keys: directories, memory and latency; draws docs/growth.svg
+	@python3 scripts/suite.py growth
 
 soak: prepare ## The same for HOURS=1, with a line in docs/evidence.md
 	@python3 scripts/suite.py --hours "$(HOURS)" soak

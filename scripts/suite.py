@@ -6,7 +6,7 @@
 A failing stage stops later ones only if they need its products. The last line is
 `N passed, N failed`: tests, and one for each stage without tests. The exit status is 0 only if nothing
 failed. Uses the standard library only. Writes only cargo's target directory,
-a line in docs/evidence.md (`soak`), and docs/failover.svg (`failover`).
+a line in docs/evidence.md (`soak`), docs/failover.svg (`failover`) and docs/growth.svg (`growth`).
 """
 
 import argparse
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The same for every invocation, so that all use the same build of RocksDB (see the Makefile).
 SHARED = ["--locked", "--release", "--workspace"]
 # Stages that are not in `all`: the repository's own rules are among its unit tests, the others take long or measure.
-LEFT_OUT = ["repo", "exhaustive", "campaign", "failover", "soak", "bench-clients"]
+LEFT_OUT = ["repo", "exhaustive", "campaign", "failover", "growth", "soak", "bench-clients"]
 SUMMARY = re.compile(rb"^test result: \S+\. (\d+) passed; (\d+) failed;", re.MULTILINE)
 
 
@@ -58,8 +58,9 @@ def note(hours):
 
 def stages(values, target):
     """Returns all stages by name, in the order of `all`."""
-    chaos, client_tests, plain_simulator = (
-        str(target / "release" / name) for name in ("gometa-chaos", "gometa-clients", "gometa-sim")
+    chaos, client_tests, endurance, plain_simulator = (
+        str(target / "release" / name)
+        for name in ("gometa-chaos", "gometa-clients", "gometa-endurance", "gometa-sim")
     )
     simulator = str(target / "instrumented" / "release" / "gometa-sim")
     instrumented = {
@@ -154,6 +155,10 @@ def stages(values, target):
         "failover": Stage(
             f"the leader is killed {values.kills} times",
             [chaos, "--failovers", str(values.kills), "--plot", "docs/failover.svg"], needs="build",
+        ),
+        "growth": Stage(
+            "ten million sets of ten thousand keys",
+            [endurance, "growth", "--plot", "docs/growth.svg"], needs="build",
         ),
         # Adds a line to a document of the repository.
         "soak": Stage(
@@ -299,7 +304,7 @@ def main():
         "mutants": ["sim-build", "mutants", "scope-mutants"],
         "exhaustive": ["build", "scope", "exhaustive"],
         "e2e": ["build", "e2e", "e2e-languages"],
-        **{name: ["build", name] for name in ("python", "go", "chaos", "campaign", "failover", "soak")},
+        **{name: ["build", name] for name in ("python", "go", "chaos", "campaign", "failover", "growth", "soak")},
         **{
             name: ["build", "python", "go", name]
             for name in ("conformance", "exactly-once", "short-lived", "bench-clients")

@@ -4,6 +4,7 @@
 //! - [`network`]: proxies between the nodes, with partitions, delays and losses.
 //! - [`chaos`]: faults on a whole ensemble, and checks of its history; the program `gometa-chaos`.
 //! - [`clients`]: the same scenarios for the clients of every language; the program `gometa-clients`.
+//! - [`endurance`]: long loads; the program `gometa-endurance`.
 //! - [`impostors`]: other servers at addresses where a client expects a node.
 //! - [`wait`]: conditions with deadlines; [`random`]: seeds.
 //!
@@ -13,6 +14,7 @@
 
 pub mod chaos;
 pub mod clients;
+pub mod endurance;
 pub mod ensemble;
 pub mod impostors;
 pub mod network;

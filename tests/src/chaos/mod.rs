@@ -49,4 +49,5 @@ pub use cluster::Outputs;
 pub use kinds::{Group, Kind};
 pub use run::run;
 pub use schedule::{Counts, Plan};
+pub(crate) use tally::percentile;
 pub use tally::{FaultCounts, Tally};

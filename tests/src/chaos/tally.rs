@@ -216,7 +216,7 @@ impl Tally {
 pub(super) type SharedTally = Arc<Mutex<Tally>>;
 
 /// Returns the given percentile, `None` if `times` is empty.
-pub(super) fn percentile(times: &[Duration], percent: usize) -> Option<Duration> {
+pub(crate) fn percentile(times: &[Duration], percent: usize) -> Option<Duration> {
     let mut times = times.to_vec();
     times.sort_unstable();
     let last = times.len().checked_sub(1)?;

@@ -9,6 +9,7 @@
 mod behind;
 mod blocked;
 mod damaged;
+mod endurance;
 mod first_use;
 mod flood;
 mod flood_bombs;

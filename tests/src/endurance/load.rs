@@ -1,0 +1,122 @@
+//! Sets of small values, as fast as possible or at a steady rate.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use gometa_client::Client;
+use tokio::task::JoinSet;
+
+use crate::{chaos::percentile, ensemble::Ensemble, lock};
+
+/// The clients, each with a connection of its own.
+const CLIENTS: u64 = 8;
+/// The sets in flight of each client, when sets are as fast as possible.
+const IN_FLIGHT: u64 = 32;
+const TIMEOUT: Duration = Duration::from_secs(30);
+const VALUE: [u8; 128] = [b'v'; 128];
+
+/// The latencies of some sets.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Latencies(Vec<Duration>);
+
+impl Latencies {
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Zero if there are none.
+    pub(crate) fn percentile(&self, percent: usize) -> Duration {
+        percentile(&self.0, percent).unwrap_or_default()
+    }
+}
+
+/// Where a load puts its latencies, until they are taken.
+#[derive(Clone, Default)]
+pub(crate) struct Meter(Arc<Mutex<Vec<Duration>>>);
+
+impl Meter {
+    /// What was measured since the last call.
+    pub(crate) fn take(&self) -> Latencies {
+        Latencies(std::mem::take(&mut lock(&self.0)))
+    }
+
+    fn add(&self, latency: Duration) {
+        lock(&self.0).push(latency);
+    }
+}
+
+fn clients(ensemble: &Ensemble) -> Vec<Client> {
+    (0..CLIENTS).map(|_| ensemble.client(TIMEOUT)).collect()
+}
+
+async fn set(client: &Client, number: u64, keys: u64) {
+    let written = client.set(format!("key/{:08}", number % keys), VALUE).await;
+    written.unwrap_or_else(|error| panic!("set {number}: {error}"));
+}
+
+/// Sets `count` times, as fast as possible, the keys one after the other.
+pub(crate) async fn fast(ensemble: &Ensemble, count: u64, keys: u64, meter: &Meter) {
+    let next = Arc::new(AtomicU64::new(0));
+    let mut running = JoinSet::new();
+    for client in clients(ensemble) {
+        for _ in 0..IN_FLIGHT {
+            let (client, next, meter) = (client.clone(), next.clone(), meter.clone());
+            running.spawn(async move {
+                loop {
+                    let number = next.fetch_add(1, Relaxed);
+                    if number >= count {
+                        return;
+                    }
+                    let begun = Instant::now();
+                    // Spread over the keys, so that no order of theirs helps the table.
+                    set(&client, number.wrapping_mul(0x9e37_79b1), keys).await;
+                    meter.add(begun.elapsed());
+                }
+            });
+        }
+    }
+    running.join_all().await;
+}
+
+/// Sets at a steady rate until it is stopped.
+pub(crate) struct Steady {
+    stops: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<()>,
+    pub(crate) meter: Meter,
+}
+
+impl Steady {
+    /// `rate` is in sets a second. A latency counts from the moment at which the set was due.
+    pub(crate) fn start(ensemble: &Ensemble, rate: u64, keys: u64) -> Steady {
+        let (stops, meter) = (Arc::new(AtomicBool::new(false)), Meter::default());
+        let (stopped, measured, clients) = (stops.clone(), meter.clone(), clients(ensemble));
+        let task = tokio::spawn(async move {
+            let begun = Instant::now();
+            let mut running = JoinSet::new();
+            let mut number = 0;
+            while !stopped.load(Relaxed) {
+                let due = begun + Duration::from_micros(number * 1_000_000 / rate);
+                tokio::time::sleep_until(due.into()).await;
+                let (client, meter) = (clients[(number % CLIENTS) as usize].clone(), measured.clone());
+                running.spawn(async move {
+                    set(&client, number, keys).await;
+                    meter.add(due.elapsed());
+                });
+                number += 1;
+                while running.try_join_next().is_some() {}
+            }
+            running.join_all().await;
+        });
+        Steady { stops, task, meter }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stops.store(true, Relaxed);
+        self.task.await.expect("the load does not panic");
+    }
+}

@@ -1,0 +1,88 @@
+//! A follower that was away comes back under load.
+
+use std::time::{Duration, Instant};
+
+use gometa_client::{NodeStatus, Role};
+
+use super::load::{self, Meter, Steady};
+use crate::{ensemble::Ensemble, random, wait::until};
+
+/// The longest time until the follower is complete.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How far behind the leader a node may be that counts as complete: less than a second of load.
+const BEHIND_MAX: u64 = 1_000;
+
+/// How the follower was away.
+#[derive(Clone, Copy, Debug)]
+pub struct Absence {
+    /// The keys before it goes.
+    pub keys: u64,
+    /// The sets that it misses.
+    pub missed: u64,
+    /// Whether it comes back with an empty directory.
+    pub wiped: bool,
+    /// The load while it comes back, in sets a second.
+    pub rate: u64,
+    /// The time for which the load is measured before.
+    pub before: Duration,
+}
+
+/// How it came back.
+#[derive(Clone, Copy, Debug)]
+pub struct Return {
+    /// The time from its start until it was complete.
+    pub time: Duration,
+    /// Whether it was sent a snapshot.
+    pub snapshot: bool,
+    /// The 99th percentile of the sets before, and meanwhile.
+    pub p99_before: Duration,
+    /// See `p99_before`.
+    pub p99: Duration,
+    /// The slowest set meanwhile.
+    pub worst: Duration,
+    /// The number of sets meanwhile.
+    pub sets: usize,
+}
+
+/// Lets a follower miss sets, and measures its way back.
+pub async fn returns(absence: Absence) -> Return {
+    let Absence { keys, missed, wiped, rate, before } = absence;
+    let mut random = random::of_this_run("return");
+    let mut ensemble = Ensemble::start(3).await;
+    let meter = Meter::default();
+    load::fast(&ensemble, keys, keys, &meter).await;
+    let (leader, follower) = ensemble.leader_and_other(&mut random).await;
+    ensemble.converged(&ensemble.all()).await;
+    ensemble.kill(follower);
+    load::fast(&ensemble, missed, keys, &meter).await;
+    if wiped {
+        ensemble.wipe(follower);
+    }
+    let load = Steady::start(&ensemble, rate, keys);
+    tokio::time::sleep(before).await;
+    let p99_before = load.meter.take().percentile(99);
+    let begun = Instant::now();
+    ensemble.spawn(follower);
+    until("the follower is complete", PATIENCE, || async {
+        let of = |status: gometa_client::Result<NodeStatus>| status.map_err(|error| error.to_string());
+        let (theirs, ours) = (of(ensemble.status(leader).await)?, of(ensemble.status(follower).await)?);
+        let level = ours.applied_revision + BEHIND_MAX >= theirs.applied_revision;
+        let serves = matches!(ours.role, Role::Following | Role::Learning);
+        if level && serves { Ok(()) } else { Err(format!("{ours:?}")) }
+    })
+    .await;
+    let time = begun.elapsed();
+    let latencies = load.meter.take();
+    load.stop().await;
+    let statuses = ensemble.converged(&ensemble.all()).await;
+    assert!(statuses.iter().all(|status| status.state_hash == statuses[0].state_hash), "{statuses:#?}");
+    let snapshot = ensemble.log(follower).contains("snapshot installed");
+    Return {
+        time,
+        snapshot,
+        p99_before,
+        p99: latencies.percentile(99),
+        worst: latencies.percentile(100),
+        sets: latencies.count(),
+    }
+}

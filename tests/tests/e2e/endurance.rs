@@ -1,0 +1,26 @@
+//! The long loads of `gometa-endurance`, short: they measure, and directories stay small.
+
+use std::time::Duration;
+
+use gometa_tests::{
+    endurance::{Absence, growth, returns},
+    say,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_sets_of_few_keys_are_measured_every_second() {
+    let grown = growth(60_000, 1_000).await.unwrap();
+    say(&grown.text());
+    let picture = grown.svg();
+    assert!(picture.starts_with("<svg ") && picture.matches("<polyline").count() == 5, "{picture}");
+    assert!(grown.directory_bytes() < 200 << 20, "{grown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_follower_comes_back_by_a_snapshot_under_load() {
+    let absence =
+        Absence { keys: 1_000, missed: 120_000, wiped: true, rate: 200, before: Duration::from_secs(1) };
+    let back = returns(absence).await;
+    say(&format!("{back:?}"));
+    assert!(back.snapshot && back.sets > 0, "{back:?}");
+}
