@@ -111,6 +111,10 @@ def stages(values, target):
             "planted faults are found in a small ensemble",
             [simulator, "--exhaustive", "--mutants", "--states", "400000"], needs="sim-build",
         ),
+        # It links the RocksDB of the normal build.
+        "server-build": Stage(
+            "build of the server with planted faults", [sys.executable, "scripts/instrumented.py"], needs="build",
+        ),
         "e2e": Stage(
             "real processes",
             ["cargo", "test", *SHARED, "--no-fail-fast", "--test", "e2e", "--", "--test-threads=1"],
@@ -303,7 +307,7 @@ def main():
         "shrink": ["sim-build", "shrink"],
         "mutants": ["sim-build", "mutants", "scope-mutants"],
         "exhaustive": ["build", "scope", "exhaustive"],
-        "e2e": ["build", "e2e", "e2e-languages"],
+        "e2e": ["build", "server-build", "e2e", "e2e-languages"],
         **{name: ["build", name] for name in ("python", "go", "chaos", "campaign", "failover", "growth", "soak")},
         **{
             name: ["build", "python", "go", name]

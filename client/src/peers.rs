@@ -93,6 +93,7 @@ const FILE_KEYS: &[&str] = &[
     "ClientMemoryMb",
     "CacheMb",
     "DiskReserveMb",
+    "ScrubIntervalS",
     "AdminAddr",
     "Join",
     "Tls",

@@ -23,7 +23,8 @@ use tracing::{debug, warn};
 use crate::{
     client::registry::Clients,
     disk::{
-        Flushed, LogReader, LogWriter, Received, RecordReader, RocksTable, Snapshots, SpaceWatch, StateWriter,
+        Flushed, LogReader, LogWriter, Received, RecordReader, RocksTable, Scrubber, Snapshots, SpaceWatch,
+        StateWriter,
     },
     inbox::{Inbox, Item, Taken},
     net::outbox::{Outbox, Put},
@@ -56,8 +57,8 @@ pub(crate) struct Environment {
     pub(crate) snapshots: Snapshots,
     pub(crate) sender: SnapshotSender,
     pub(crate) receiver: SnapshotReceiver,
-    /// Puts the level of the disk space into the inbox.
-    pub(crate) _space: SpaceWatch,
+    /// Put the level of the disk space, and damage that they find, into the inbox.
+    pub(crate) _watches: (SpaceWatch, Scrubber),
     pub(crate) votes: VoteSender,
     pub(crate) book: AddressBook,
     pub(crate) peers: Arc<PeerPort>,

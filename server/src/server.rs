@@ -26,7 +26,7 @@ use crate::{
         registry::Clients,
     },
     config::ServerConfig,
-    disk::{Disk, Hooks, Identity, Snapshots, SpaceWatch},
+    disk::{Disk, Finding, Hooks, Identity, Scrubber, Snapshots, SpaceWatch},
     driver::{Driver, Environment},
     identity,
     inbox::{Inbox, Item},
@@ -132,7 +132,7 @@ impl Server {
             record_reader: disk.record_reader,
             sender,
             receiver,
-            _space: watch_space(config, &disk.snapshots, &inbox)?,
+            _watches: watches(config, &disk.snapshots, &inbox)?,
             snapshots: disk.snapshots,
             votes,
             peers: peers.clone(),
@@ -310,6 +310,30 @@ fn open_disk(config: &ServerConfig, hooks: Hooks) -> Result<Disk, String> {
     let (has_peers, cache_bytes) = (config.voters.len() > 1, config.cache_mb * memory::MIB);
     let disk = Disk::open(&config.data_dir, config.node, has_peers, cache_bytes, hooks);
     disk.map_err(|error| format!("{error}; the directory comes from {}", config.data_dir_source))
+}
+
+/// Starts the threads that watch the data directory.
+fn watches(
+    config: &ServerConfig,
+    files: &Snapshots,
+    inbox: &Arc<Inbox>,
+) -> Result<(SpaceWatch, Scrubber), String> {
+    Ok((watch_space(config, files, inbox)?, scrub(config, files, inbox)?))
+}
+
+/// Looks for damage in log and state now and then, and puts what it finds into the inbox.
+fn scrub(config: &ServerConfig, files: &Snapshots, inbox: &Arc<Inbox>) -> Result<Scrubber, String> {
+    let inbox = inbox.clone();
+    let report = move |finding| {
+        let event = match finding {
+            Finding::Sound => return,
+            Finding::Damaged => Event::Zab(gometa_zab::Event::Damaged),
+            Finding::DeleteLog(through) => Event::LogBounds { kept_above: through, held_above: through },
+        };
+        inbox.put_answer(Item::Event(event));
+    };
+    let interval = Duration::from_secs(config.scrub_interval_s);
+    files.scrub(interval, report).map_err(|error| error.to_string())
 }
 
 /// The disk's callbacks, which put its results into the inbox.

@@ -40,6 +40,7 @@ pub(super) struct Document {
     pub(super) client_memory_mb: Option<usize>,
     pub(super) cache_mb: Option<usize>,
     pub(super) disk_reserve_mb: Option<u64>,
+    pub(super) scrub_interval_s: Option<u64>,
     pub(super) admin_address: Option<Address>,
 }
 
@@ -115,6 +116,7 @@ impl Section for Document {
         "ClientMemoryMb",
         "CacheMb",
         "DiskReserveMb",
+        "ScrubIntervalS",
         "AdminAddr",
         "Join",
         "Tls",
@@ -159,6 +161,9 @@ impl Section for Document {
             "ClientsMax" => self.clients_max = Some(map.next_value_seed(settings::CLIENTS_MAX)?),
             "CacheMb" => self.cache_mb = Some(map.next_value_seed(settings::CACHE_MB)?),
             "DiskReserveMb" => self.disk_reserve_mb = Some(map.next_value_seed(settings::DISK_RESERVE_MB)?),
+            "ScrubIntervalS" => {
+                self.scrub_interval_s = Some(map.next_value_seed(settings::SCRUB_INTERVAL_S)?)
+            }
             "ClientMemoryMb" => {
                 self.client_memory_mb = Some(map.next_value_seed(settings::CLIENT_MEMORY_MB)?)
             }

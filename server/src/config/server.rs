@@ -56,6 +56,8 @@ pub struct ServerConfig {
     pub cache_mb: usize,
     /// The space on the disk that writes leave free, in MiB; 0 for the default.
     pub disk_reserve_mb: u64,
+    /// The time between two passes over log and state that look for damage, in seconds; 0 for none.
+    pub scrub_interval_s: u64,
     /// Warnings for the log.
     pub warnings: Vec<String>,
 }
@@ -126,6 +128,7 @@ impl ServerConfig {
             client_memory_mb: settings::CLIENT_MEMORY_MB.default,
             cache_mb: settings::CACHE_MB.default,
             disk_reserve_mb: settings::DISK_RESERVE_MB.default,
+            scrub_interval_s: settings::SCRUB_INTERVAL_S.default,
             warnings: Vec::new(),
         }
     }
@@ -160,8 +163,12 @@ impl fmt::Display for ServerConfig {
         writeln!(f, "client memory     {} MiB", self.client_memory_mb)?;
         writeln!(f, "cache             {} MiB", self.cache_mb)?;
         match self.disk_reserve_mb {
-            0 => writeln!(f, "disk reserve      5 %, at least 512 MiB, at most 20 %"),
-            megabytes => writeln!(f, "disk reserve      {megabytes} MiB, at most 20 %"),
+            0 => writeln!(f, "disk reserve      5 %, at least 512 MiB, at most 20 %")?,
+            megabytes => writeln!(f, "disk reserve      {megabytes} MiB, at most 20 %")?,
+        }
+        match self.scrub_interval_s {
+            0 => writeln!(f, "scrubbing         never"),
+            seconds => writeln!(f, "scrubbing         every {seconds} s"),
         }
     }
 }
@@ -212,6 +219,7 @@ fn from_document(file: &str, document: Document, mut warnings: Vec<String>) -> R
         client_memory_mb: document.client_memory_mb.unwrap_or(settings::CLIENT_MEMORY_MB.default),
         cache_mb: document.cache_mb.unwrap_or(settings::CACHE_MB.default),
         disk_reserve_mb: document.disk_reserve_mb.unwrap_or(settings::DISK_RESERVE_MB.default),
+        scrub_interval_s: document.scrub_interval_s.unwrap_or(settings::SCRUB_INTERVAL_S.default),
         warnings,
     })
 }

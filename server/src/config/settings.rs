@@ -29,6 +29,8 @@ pub(super) const CACHE_MB: Setting<usize> =
     Setting { key: "CacheMb", unit: "MiB", min: 8, max: 65_536, default: 128 };
 pub(super) const DISK_RESERVE_MB: Setting<u64> =
     Setting { key: "DiskReserveMb", unit: "MiB", min: 0, max: 1_048_576, default: 0 };
+pub(super) const SCRUB_INTERVAL_S: Setting<u64> =
+    Setting { key: "ScrubIntervalS", unit: "seconds", min: 0, max: 31_536_000, default: 86_400 };
 /// The default of `ClientsMax`.
 pub const CLIENTS_MAX_DEFAULT: usize = 10_000;
 

@@ -64,7 +64,7 @@ impl Failure {
 }
 
 /// Whether this failure says that contents are damaged or missing. An error of the file system is no damage.
-fn is_damage(reason: &str) -> bool {
+pub(super) fn is_damage(reason: &str) -> bool {
     let missing = reason.contains("No such file") && reason.contains(".sst");
     missing || ["Corruption: ", "is damaged", "is missing"].iter().any(|word| reason.contains(word))
 }

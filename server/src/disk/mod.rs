@@ -52,6 +52,7 @@ mod quarantine;
 mod record_reader;
 mod records;
 mod recovery;
+mod scrub;
 mod snapshot;
 mod space;
 mod state;
@@ -69,7 +70,7 @@ use parking_lot::Mutex;
 
 use self::{
     database::Database, directory::Directory, failure::Failure, log_reader::LiveLog, log_writer::LogFiles,
-    usage::LastFlush,
+    scrub::LiveState, usage::LastFlush,
 };
 pub use self::{
     error::DiskError,
@@ -77,6 +78,7 @@ pub use self::{
     log_writer::LogWriter,
     quarantine::Quarantine,
     record_reader::RecordReader,
+    scrub::{Finding, Scrubber},
     snapshot::Snapshots,
     space::SpaceWatch,
     state::{StateCheckpoints, StateWriter},
@@ -191,6 +193,8 @@ impl Disk {
             stored: stored.into(),
             flushed: report_flushed(&directory, &live, last_flush.clone(), flushed),
             last_flush,
+            live: live.clone(),
+            state: LiveState::default(),
             checkpoints: Arc::default(),
         };
         let log_reader = LogReader::start(live.clone(), directory.clone(), failure.clone(), read)?;

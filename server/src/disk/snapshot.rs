@@ -22,6 +22,8 @@ use super::{
     database::{self, Database},
     directory::{self, Directory},
     failure::Failure,
+    log_reader::LiveLog,
+    scrub::LiveState,
     space,
     usage::{LastFlush, Usage},
 };
@@ -42,6 +44,10 @@ pub struct Snapshots {
     pub(super) stored: Arc<dyn Fn(u64) + Send + Sync>,
     pub(super) flushed: Arc<dyn Fn(u64) + Send + Sync>,
     pub(super) last_flush: LastFlush,
+    /// The reader of the live log.
+    pub(super) live: LiveLog,
+    /// The live state.
+    pub(super) state: LiveState,
     /// The number of the last checkpoint.
     pub(super) checkpoints: Arc<AtomicU64>,
 }
@@ -90,6 +96,7 @@ impl Snapshots {
     /// Starts to write to a state that is durable through `applied`.
     pub(super) fn start(&self, database: Arc<Database>, applied: u64) -> Result<StateWriter, DiskError> {
         self.last_flush.set(applied);
+        *self.state.lock() = Arc::downgrade(&database);
         let (log_bytes, stored, flushed) =
             (self.log_bytes.clone(), self.stored.clone(), self.flushed.clone());
         StateWriter::start(database, applied, log_bytes, stored, flushed)

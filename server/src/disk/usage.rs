@@ -24,6 +24,11 @@ impl LastFlush {
         LastFlush(Arc::new(Mutex::new((0, Instant::now()))))
     }
 
+    /// The counter through which the state is durable.
+    pub(super) fn counter(&self) -> u64 {
+        self.0.lock().0
+    }
+
     pub(super) fn set(&self, counter: u64) {
         *self.0.lock() = (counter, Instant::now());
     }

@@ -8,6 +8,7 @@ mod flush;
 mod full;
 mod machine;
 mod quarantine;
+mod scrub;
 mod shim;
 mod support;
 

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "all of this is tests")]
 
+mod altered;
 mod behind;
 mod blocked;
 mod damaged;
