@@ -31,5 +31,6 @@ mod self_check;
 mod serving;
 mod slow;
 mod snapshots;
+mod space;
 mod wiped;
 mod wire;
