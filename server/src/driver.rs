@@ -140,12 +140,12 @@ impl Driver {
             if let Some(Flushed { counter, kept_above, held_above }) = taken.flushed.take() {
                 events.extend([Event::Flushed { counter }, Event::LogBounds { kept_above, held_above }]);
             }
-            for records in taken.fetched.chunk_by(|one, other| one.0 == other.0) {
-                let id = records[0].0;
-                let records = records.iter().map(|(_, key, record)| (key.clone(), record.clone())).collect();
-                events.push(Event::Fetched { id, records });
+            for (id, key, record) in taken.fetched.drain(..) {
+                match events.last_mut() {
+                    Some(Event::Fetched { id: last, records }) if *last == id => records.push((key, record)),
+                    _ => events.push(Event::Fetched { id, records: vec![(key, record)] }),
+                }
             }
-            taken.fetched.clear();
             for item in taken.peers.drain(..) {
                 self.accept(item, &mut events);
             }

@@ -20,6 +20,7 @@ pub mod impostors;
 pub mod network;
 pub mod program;
 pub mod random;
+mod svg;
 pub mod wait;
 
 use std::{

@@ -16,9 +16,9 @@ use super::{DiskError, directory::Directory};
 use crate::process::threads;
 
 const THREAD: &str = "gometa-space";
-/// The interval between two looks at the free space, ...
+/// The interval between two looks at the free space,
 const INTERVAL: Duration = Duration::from_millis(500);
-/// ... and when less than twice the reserve is free: a fast disk writes hundreds of megabytes a second.
+/// and when less than twice the reserve is free: a fast disk writes hundreds of megabytes a second.
 const CLOSE_INTERVAL: Duration = Duration::from_millis(50);
 /// The interval between two reports while there is little space: each has the node free some.
 const REMINDER_INTERVAL: Duration = Duration::from_secs(5);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::tally::percentile;
+use crate::svg::{DATA, INK, LEFT, RIGHT, WIDTH, document, escaped};
 
 /// The maximum number of columns of a histogram.
 const COLUMNS_MAX: u64 = 40;
@@ -12,17 +13,11 @@ const TICKS_MAX: u64 = 8;
 const BAR_WIDTH: usize = 50;
 
 /// The sizes of the picture's parts, in pixels.
-const WIDTH: f64 = 760.0;
 const PANEL_HEIGHT: f64 = 230.0;
-const LEFT: f64 = 64.0;
-const RIGHT: f64 = 24.0;
 const TOP: f64 = 64.0;
 const PLOT_HEIGHT: f64 = 120.0;
 
-/// Colours that are readable on white and on black; the background is the page's.
-const INK: &str = "#7d8590";
 const GRID: &str = "#7d859040";
-const BAR: &str = "#3b82c4";
 const MEDIAN: &str = "#d4760a";
 const TAIL: &str = "#d1434b";
 
@@ -62,12 +57,7 @@ pub fn svg(title: &str, panels: &[(&str, &[Duration])]) -> String {
     let most_ms = most.as_millis() as u64 + 1;
     let tick = step(most_ms, TICKS_MAX);
     let scale = (WIDTH - LEFT - RIGHT) / (most_ms.div_ceil(tick) * tick) as f64;
-    let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
-         height=\"{height}\" role=\"img\" font-family=\"sans-serif\" font-size=\"12\" fill=\"{INK}\">\n\
-         <title>{title}</title>\n<text x=\"{LEFT}\" y=\"28\" font-size=\"16\" font-weight=\"bold\">{title}</text>\n",
-        title = escaped(title),
-    );
+    let mut text = String::new();
     for (index, (name, times)) in panels.iter().enumerate() {
         panel(
             &mut text,
@@ -77,8 +67,7 @@ pub fn svg(title: &str, panels: &[(&str, &[Duration])]) -> String {
             (most_ms.div_ceil(tick), tick, scale),
         );
     }
-    text += "</svg>\n";
-    text
+    document(title, height, &text)
 }
 
 /// Draws one histogram, `above` pixels below the edge. The axis: number of ticks, their distance in milliseconds, pixels per
@@ -118,7 +107,7 @@ fn panel(
         let (x, wide, tall) =
             (LEFT + (index as u64 * width) as f64 * scale, width as f64 * scale, tall(*count));
         line(format_args!(
-            "<rect x=\"{x:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{tall:.1}\" fill=\"{BAR}\"/>",
+            "<rect x=\"{x:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{tall:.1}\" fill=\"{DATA}\"/>",
             base - tall,
             (wide - 1.0).max(0.5)
         ));
@@ -152,11 +141,6 @@ fn panel(
             time.as_secs_f64() * 1_000.0
         ));
     }
-}
-
-/// Escapes text for XML.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

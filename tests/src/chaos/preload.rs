@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::images::run;
-use crate::program::program;
+use crate::{ensemble::Ensemble, program::program};
 
 /// The library's source files.
 const SOURCES: [(&str, &str); 4] = [
@@ -52,6 +52,17 @@ impl Preload {
             fs::write(&clock, [0; 32]).map_err(|error| format!("{}: {error}", clock.display()))?;
         }
         Ok(preload)
+    }
+
+    /// Starts nodes with the library, and waits until all are ready.
+    pub async fn start(nodes: usize) -> (Ensemble, Preload) {
+        let mut ensemble = Ensemble::prepare(nodes);
+        let preload = Preload::compile(ensemble.scratch(), nodes).unwrap_or_else(|error| panic!("{error}"));
+        for node in ensemble.all() {
+            ensemble.spawn_with(node, preload.server(node));
+        }
+        ensemble.all_ready().await;
+        (ensemble, preload)
     }
 
     /// Makes a command preload the library.

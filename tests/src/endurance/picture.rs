@@ -2,17 +2,12 @@
 
 use std::fmt::Write;
 
+use crate::svg::{DATA, INK, LEFT, RIGHT, WIDTH, document};
+
 /// The sizes of the picture's parts, in pixels.
-const WIDTH: f64 = 760.0;
 const PANEL_HEIGHT: f64 = 130.0;
 const PLOT_HEIGHT: f64 = 84.0;
-const LEFT: f64 = 64.0;
-const RIGHT: f64 = 24.0;
 const TOP: f64 = 48.0;
-
-/// Colours that are readable on white and on black; the background is the page's.
-const INK: &str = "#7d8590";
-const LINE: &str = "#3b82c4";
 
 /// A value for each second.
 pub(crate) struct Curve {
@@ -24,15 +19,11 @@ pub(crate) struct Curve {
 /// Draws curves below each other, each from zero to its highest point.
 pub(crate) fn picture(title: &str, curves: &[Curve]) -> String {
     let height = TOP + PANEL_HEIGHT * curves.len() as f64;
-    let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
-         role=\"img\" font-family=\"sans-serif\" font-size=\"12\" fill=\"{INK}\">\n<title>{title}</title>\n\
-         <text x=\"{LEFT}\" y=\"28\" font-size=\"16\" font-weight=\"bold\">{title}</text>\n"
-    );
+    let mut text = String::new();
     for (index, curve) in curves.iter().enumerate() {
         panel(&mut text, TOP + PANEL_HEIGHT * index as f64, curve);
     }
-    text + "</svg>\n"
+    document(title, height, &text)
 }
 
 fn panel(text: &mut String, top: f64, curve: &Curve) {
@@ -53,7 +44,7 @@ fn panel(text: &mut String, top: f64, curve: &Curve) {
          <text x=\"{label}\" y=\"{bottom}\" text-anchor=\"end\">0</text>\n\
          <text x=\"{label}\" y=\"{high}\" text-anchor=\"end\">{most:.0}</text>\n\
          <text x=\"{right}\" y=\"{below}\" text-anchor=\"end\">{seconds} s</text>\n\
-         <polyline points=\"{points}\" fill=\"none\" stroke=\"{LINE}\" stroke-width=\"1.2\"/>\n",
+         <polyline points=\"{points}\" fill=\"none\" stroke=\"{DATA}\" stroke-width=\"1.2\"/>\n",
         y = top + 14.0,
         high = from + 4.0,
         below = bottom + 14.0,

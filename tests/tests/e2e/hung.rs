@@ -2,20 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use gometa_tests::{chaos::preload::Preload, ensemble::Ensemble, say};
+use gometa_tests::{chaos::preload::Preload, say};
 
 /// The time within which each call must succeed: three seconds more than a client waits for a silent node.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_leaves_a_leader_whose_driver_hangs() {
-    let mut ensemble = Ensemble::prepare(3);
-    let everyone = ensemble.all();
-    let preload = Preload::compile(ensemble.scratch(), everyone.len()).unwrap();
-    for node in &everyone {
-        ensemble.spawn_with(*node, preload.server(*node));
-    }
-    ensemble.all_ready().await;
+    let (ensemble, preload) = Preload::start(3).await;
     let leader = ensemble.leader().await;
     let client = ensemble.client(TIMEOUT);
     client.set("in use", "x").await.unwrap();
@@ -34,5 +28,5 @@ async fn a_client_leaves_a_leader_whose_driver_hangs() {
     ));
     ensemble.leader_among(&ensemble.others(leader)).await;
     preload.hang_driver(leader, false).unwrap();
-    ensemble.converged(&everyone).await;
+    ensemble.converged(&ensemble.all()).await;
 }

@@ -32,13 +32,7 @@ fn key(number: u64) -> String {
 
 /// Three nodes whose table files hold more than their memory, and the switches of their reads.
 async fn filled() -> (Ensemble, Preload) {
-    let mut ensemble = Ensemble::prepare(3);
-    let everyone = ensemble.all();
-    let preload = Preload::compile(ensemble.scratch(), everyone.len()).unwrap();
-    for node in &everyone {
-        ensemble.spawn_with(*node, preload.server(*node));
-    }
-    ensemble.all_ready().await;
+    let (ensemble, preload) = Preload::start(3).await;
     let client = ensemble.client(TIMEOUT);
     let next = Arc::new(AtomicU64::new(0));
     let mut filling = JoinSet::new();

@@ -1,13 +1,13 @@
 //! Connections of a member: which are accepted, and after which idle time they are closed.
 
 use gometa_zab::{
-    Bounds, DiskSpace, Effect, EnsembleId, Epoch, Event, Hello, Incarnation, LinkId, Message, NodeId, Notice,
-    Reason, Role, StateReport, Zxid,
+    Bounds, Effect, EnsembleId, Epoch, Event, Hello, Incarnation, LinkId, Message, NodeId, Notice, Reason,
+    Role, Zxid,
 };
 
 use super::solo::{
-    ELECTION, HOME, Solo, closes, genesis, hard_states, leads, looking, member, promised, refuses, rounds,
-    sent, vote,
+    ELECTION, HOME, Solo, closes, genesis, hard_states, heartbeat_ack, leads, looking, member, promised,
+    refuses, rounds, sent, vote,
 };
 
 /// Node 3 of three: a member in the role Looking.
@@ -129,15 +129,7 @@ fn an_unused_connection_is_closed_after_an_election_timeout() {
     let idle = solo.accept(1);
     solo.after(ELECTION - 1);
     for link in &links {
-        solo.receive(
-            *link,
-            Message::HeartbeatAck {
-                epoch: solo.epoch(),
-                id: 1,
-                space: DiskSpace::Ample,
-                state: StateReport::default(),
-            },
-        );
+        solo.receive(*link, heartbeat_ack(solo.epoch(), 1));
     }
     let effects = solo.after(2);
     assert!(closes(&effects, idle) && !closes(&effects, links[0]) && !closes(&effects, links[1]));

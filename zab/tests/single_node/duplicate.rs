@@ -1,10 +1,8 @@
 //! Two processes with one id and one data directory: a copy runs beside the original.
 
-use gometa_zab::{
-    Addresses, Bounds, DiskSpace, Effect, Epoch, Hello, LinkId, Message, NodeId, Notice, StateReport,
-};
+use gometa_zab::{Addresses, Bounds, Effect, Epoch, Hello, LinkId, Message, NodeId, Notice};
 
-use super::solo::{ELECTION, Solo, closes, looking, member, promised, sent};
+use super::solo::{ELECTION, Solo, closes, heartbeat_ack, looking, member, promised, sent};
 
 /// Node 3 of three: a member in the role Looking.
 fn node() -> Solo {
@@ -42,15 +40,7 @@ fn wait_for_election_timeout(solo: &mut Solo, links: &[LinkId]) -> Vec<Effect> {
     for part in [ELECTION / 2, ELECTION / 2 + 1] {
         effects = solo.after(part);
         for link in links {
-            solo.receive(
-                *link,
-                Message::HeartbeatAck {
-                    epoch: solo.epoch(),
-                    id: 1,
-                    space: DiskSpace::Ample,
-                    state: StateReport::default(),
-                },
-            );
+            solo.receive(*link, heartbeat_ack(solo.epoch(), 1));
         }
     }
     effects

@@ -1,13 +1,13 @@
 //! A follower: answers, refusals and timeouts.
 
 use gometa_zab::{
-    Bounds, DiskSpace, Effect, Epoch, Event, HardState, Hello, Kind, LEVEL, LinkId, LogEntry, Message,
-    NodeId, Reason, Rejection, Role, StateReport, VoteState, Write, Zxid,
+    Bounds, Effect, Epoch, Event, HardState, Hello, Kind, LEVEL, LinkId, LogEntry, Message, NodeId, Reason,
+    Rejection, Role, VoteState, Write, Zxid,
 };
 
 use super::solo::{
-    ELECTION, MS, Solo, ack_epoch_of_empty_log, applies, closes, dials, entry, hard_states, leads, looking,
-    member, promise, promised, refuses, sent, stop_reason, vote, vote_receivers, votes, zxid,
+    ELECTION, MS, Solo, ack_epoch_of_empty_log, applies, closes, dials, entry, hard_states, heartbeat_ack,
+    leads, looking, member, promise, promised, refuses, sent, stop_reason, vote, vote_receivers, votes, zxid,
 };
 
 /// Node 1 of three; the leader is node 3.
@@ -360,15 +360,7 @@ fn one_ack_covers_all_durable_entries_and_is_not_repeated() {
     let beat = Message::Heartbeat { epoch: Epoch(5), id: 4, commit: 3 };
     let effects = solo.receive(link, beat);
     assert_eq!(applies(&effects), Some(3));
-    assert_eq!(
-        sent(&effects, link),
-        [Message::HeartbeatAck {
-            epoch: Epoch(5),
-            id: 4,
-            space: DiskSpace::Ample,
-            state: StateReport::default()
-        }]
-    );
+    assert_eq!(sent(&effects, link), [heartbeat_ack(Epoch(5), 4)]);
 }
 
 #[test]

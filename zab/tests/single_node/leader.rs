@@ -1,13 +1,13 @@
 //! A leader: quorums, lost followers, and the end of a leadership.
 
 use gometa_zab::{
-    Bounds, DiskSpace, Effect, Epoch, Event, Hello, Incarnation, Message, NodeId, Notice, Reason, Rejection,
-    Role, StateReport, Vote, VoteState, Zxid,
+    Bounds, Effect, Epoch, Event, Hello, Incarnation, Message, NodeId, Notice, Reason, Rejection, Role, Vote,
+    VoteState, Zxid,
 };
 
 use super::solo::{
-    ELECTION, MS, Solo, applies, closes, hard_states, looking, lost_followers, member, promise, promised,
-    refuses, rounds, sent, vote, vote_receivers, votes, zxid,
+    ELECTION, MS, Solo, applies, closes, hard_states, heartbeat_ack, looking, lost_followers, member,
+    promise, promised, refuses, rounds, sent, vote, vote_receivers, votes, zxid,
 };
 
 const BOUNDS: fn() -> Bounds = Bounds::default;
@@ -54,10 +54,7 @@ fn a_follower_is_dropped_when_it_is_silent_for_longer_than_the_election_timeout(
     let links = solo.established(&[1, 2]);
     let epoch = solo.epoch();
     solo.after(ELECTION / 2);
-    solo.receive(
-        links[0],
-        Message::HeartbeatAck { epoch, id: 1, space: DiskSpace::Ample, state: StateReport::default() },
-    );
+    solo.receive(links[0], heartbeat_ack(epoch, 1));
     assert_eq!(lost_followers(&solo.after(ELECTION / 2)), []);
     let effects = solo.after(1);
     assert_eq!(lost_followers(&effects), [(2, "it is silent")]);
@@ -500,66 +497,16 @@ fn a_barrier_waits_for_answers_to_a_heartbeat_sent_after_the_request() {
     let links = solo.established(&[1, 2]);
     let epoch = solo.epoch();
     let before = heartbeats(&solo.after(100 * MS))[0];
-    solo.receive(
-        links[0],
-        Message::HeartbeatAck { epoch, id: before, space: DiskSpace::Ample, state: StateReport::default() },
-    );
+    solo.receive(links[0], heartbeat_ack(epoch, before));
     let effects = solo.step(vec![Event::Barrier { id: 5 }]);
     assert_eq!(passed(&effects), [], "answers to earlier heartbeats do not count");
     let id = heartbeats(&effects)[0];
     assert_eq!(id, before + 1);
-    assert_eq!(
-        passed(&solo.receive(
-            links[0],
-            Message::HeartbeatAck {
-                epoch,
-                id: before,
-                space: DiskSpace::Ample,
-                state: StateReport::default()
-            }
-        )),
-        []
-    );
-    assert_eq!(
-        passed(&solo.receive(
-            links[0],
-            Message::HeartbeatAck {
-                epoch: Epoch(epoch.0 - 1),
-                id,
-                space: DiskSpace::Ample,
-                state: StateReport::default()
-            }
-        )),
-        []
-    );
-    assert_eq!(
-        passed(&solo.receive(
-            links[0],
-            Message::HeartbeatAck {
-                epoch,
-                id: id + 1,
-                space: DiskSpace::Ample,
-                state: StateReport::default()
-            }
-        )),
-        [],
-        "never sent"
-    );
-    assert_eq!(
-        passed(&solo.receive(
-            links[0],
-            Message::HeartbeatAck { epoch, id, space: DiskSpace::Ample, state: StateReport::default() }
-        )),
-        [(5, 0)]
-    );
-    assert_eq!(
-        passed(&solo.receive(
-            links[1],
-            Message::HeartbeatAck { epoch, id, space: DiskSpace::Ample, state: StateReport::default() }
-        )),
-        [],
-        "once"
-    );
+    assert_eq!(passed(&solo.receive(links[0], heartbeat_ack(epoch, before))), []);
+    assert_eq!(passed(&solo.receive(links[0], heartbeat_ack(Epoch(epoch.0 - 1), id))), []);
+    assert_eq!(passed(&solo.receive(links[0], heartbeat_ack(epoch, id + 1))), [], "never sent");
+    assert_eq!(passed(&solo.receive(links[0], heartbeat_ack(epoch, id))), [(5, 0)]);
+    assert_eq!(passed(&solo.receive(links[1], heartbeat_ack(epoch, id))), [], "once");
 }
 
 #[test]
@@ -574,13 +521,7 @@ fn a_barrier_returns_the_commit_index_even_if_this_node_has_not_applied_it() {
     assert_eq!((solo.zab.commit(), solo.zab.durable()), (1, Zxid::ZERO));
     let effects = solo.step(vec![Event::Barrier { id: 5 }]);
     let id = heartbeats(&effects)[0];
-    assert_eq!(
-        passed(&solo.receive(
-            links[0],
-            Message::HeartbeatAck { epoch, id, space: DiskSpace::Ample, state: StateReport::default() }
-        )),
-        [(5, 1)]
-    );
+    assert_eq!(passed(&solo.receive(links[0], heartbeat_ack(epoch, id))), [(5, 1)]);
 }
 
 #[test]
@@ -596,20 +537,11 @@ fn sixteen_barrier_rounds_are_in_flight_at_once_and_later_barriers_share_the_nex
     }
     assert_eq!(heartbeats(&solo.step(vec![Event::Barrier { id: 16 }])), [] as [u64; 0]);
     assert_eq!(heartbeats(&solo.step(vec![Event::Barrier { id: 17 }])), [] as [u64; 0]);
-    let effects = solo.receive(
-        links[0],
-        Message::HeartbeatAck { epoch, id: last, space: DiskSpace::Ample, state: StateReport::default() },
-    );
+    let effects = solo.receive(links[0], heartbeat_ack(epoch, last));
     assert_eq!(passed(&effects).len(), 16);
     let next = heartbeats(&effects)[0];
     assert_eq!(next, last + 1);
-    assert_eq!(
-        passed(&solo.receive(
-            links[1],
-            Message::HeartbeatAck { epoch, id: next, space: DiskSpace::Ample, state: StateReport::default() }
-        )),
-        [(16, 0), (17, 0)]
-    );
+    assert_eq!(passed(&solo.receive(links[1], heartbeat_ack(epoch, next))), [(16, 0), (17, 0)]);
 }
 
 #[test]
@@ -650,10 +582,7 @@ fn a_leader_steps_down_when_its_own_disk_takes_longer_than_five_election_timeout
     for id in 0..50 {
         let effects = solo.after(100 * MS);
         assert_eq!(looking(&effects), None, "after {id}");
-        solo.receive(
-            links[0],
-            Message::HeartbeatAck { epoch, id: 1, space: DiskSpace::Ample, state: StateReport::default() },
-        );
+        solo.receive(links[0], heartbeat_ack(epoch, 1));
         solo.propose(10 + id, 100);
     }
     assert_eq!(looking(&solo.after(1)), Some("its own storage is stalled"));

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use gometa_testkit::disk::Disk;
 use gometa_zab::{
-    Addresses, Bounds, Candidate, Config, Effect, EnsembleId, Epoch, Event, Founding, Genesis, HardState,
-    Hello, Incarnation, Kind, LEVEL, LinkId, LogEntry, Message, NodeId, Notice, Reason, Role, Round, Ticks,
-    Timeouts, Vote, VoteState, Voter, Zab, Zxid,
+    Addresses, Bounds, Candidate, Config, DiskSpace, Effect, EnsembleId, Epoch, Event, Founding, Genesis,
+    HardState, Hello, Incarnation, Kind, LEVEL, LinkId, LogEntry, Message, NodeId, Notice, Reason, Role,
+    Round, StateReport, Ticks, Timeouts, Vote, VoteState, Voter, Zab, Zxid,
 };
 
 pub(crate) const HOME: EnsembleId = EnsembleId { id: 7, history: 1 };
@@ -327,6 +327,11 @@ impl Solo {
 /// A FollowerEpoch with this promise.
 pub(crate) fn promised(accepted: u64) -> Message {
     Message::FollowerEpoch { accepted: Epoch(accepted), config_version: 0 }
+}
+
+/// A HeartbeatAck of a node with ample disk space and nothing to report of its state.
+pub(crate) fn heartbeat_ack(epoch: Epoch, id: u64) -> Message {
+    Message::HeartbeatAck { epoch, id, space: DiskSpace::Ample, state: StateReport::default() }
 }
 
 /// The AckEpoch of a follower without log entries.
