@@ -211,6 +211,8 @@ pub struct StorageStatus {
     pub state_bytes: u64,
     /// The free space on the file system of the data directory, as far as the server's user may use it.
     pub free_bytes: u64,
+    /// The space that the node keeps free: with less, writes are refused.
+    pub reserve_bytes: u64,
     /// The state is durable through this revision: after a restart the node applies the log from here.
     pub flushed_revision: u64,
     /// The time since the state was last flushed, or since the node was started; in milliseconds.
@@ -330,6 +332,7 @@ impl StorageStatus {
             flushed_revision,
             flush_age_ms,
             snapshot,
+            reserve_bytes,
         } = storage;
         Self {
             log_base,
@@ -337,6 +340,7 @@ impl StorageStatus {
             log_bytes,
             state_bytes,
             free_bytes,
+            reserve_bytes,
             flushed_revision,
             flush_age_ms,
             snapshot: snapshot.map(SnapshotStatus::from_wire),

@@ -941,7 +941,7 @@ storage(Storage) ->
               receivers => number(6, Snapshot)} || Snapshot <- messages(8, Storage)],
     #{log_base => number(1, Storage), log_end => number(2, Storage), log_bytes => number(3, Storage),
       state_bytes => number(4, Storage), free_bytes => number(5, Storage), flushed_revision => number(6, Storage),
-      flush_age_ms => number(7, Storage),
+      flush_age_ms => number(7, Storage), reserve_bytes => number(9, Storage),
       snapshot => case Sent of [] -> none; [Snapshot | _] -> Snapshot end}.
 
 member(Member) ->

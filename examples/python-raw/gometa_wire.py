@@ -229,11 +229,12 @@ class Storage(NamedTuple):
     flushed_revision: int
     flush_age_ms: int
     snapshot: Optional[Snapshot]
+    reserve_bytes: int
 
     @classmethod
     def of(cls, storage):
         snapshots = [Snapshot(bool(sent.uint(1)), *map(sent.uint, range(2, 7))) for sent in storage.messages(8)]
-        return cls(*map(storage.uint, range(1, 8)), snapshots[0] if snapshots else None)
+        return cls(*map(storage.uint, range(1, 8)), snapshots[0] if snapshots else None, storage.uint(9))
 
 
 class NodeStatus(NamedTuple):

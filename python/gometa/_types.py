@@ -140,6 +140,8 @@ class StorageStatus(NamedTuple):
     """The size of the state: keys and sessions."""
     free_bytes: int
     """The free space on the file system of the data directory."""
+    reserve_bytes: int
+    """The space that the node keeps free: with less, writes are refused."""
     flushed_revision: int
     """The state is durable through this revision: after a restart the node applies the log from here."""
     flush_age_ms: int

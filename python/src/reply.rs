@@ -124,6 +124,7 @@ fn storage(py: Python<'_>, storage: &StorageStatus) -> PyResult<Py<PyAny>> {
         storage.log_bytes,
         storage.state_bytes,
         storage.free_bytes,
+        storage.reserve_bytes,
         storage.flushed_revision,
         storage.flush_age_ms,
         snapshot.transpose()?,

@@ -123,7 +123,7 @@ impl Server {
         let peers = peer_port(config, &inbox, &counters, &dial_errors);
         let client_port = client_port(config, limits, &clients, &inbox, &counters);
         let local_address = votes.local_address();
-        let (sender, receiver, storage) = snapshot_threads(&disk.snapshots, &inbox)?;
+        let (sender, receiver, storage) = snapshot_threads(config, &disk.snapshots, &inbox)?;
         let environment = Environment {
             inbox: inbox.clone(),
             log: disk.log,
@@ -220,13 +220,14 @@ fn first_view(config: &ServerConfig, me: NodeId) -> v1::View {
 
 /// Starts the threads that send, receive and observe snapshots.
 fn snapshot_threads(
+    config: &ServerConfig,
     snapshots: &Snapshots,
     inbox: &Arc<Inbox>,
 ) -> Result<(SnapshotSender, SnapshotReceiver, StorageObserver), String> {
     let transfers = Arc::new(Transfers::default());
     let sender = SnapshotSender::start(snapshots.clone(), inbox.clone(), transfers.clone());
     let receiver = SnapshotReceiver::start(snapshots.clone(), inbox.clone(), transfers.clone());
-    let observer = StorageObserver::start(snapshots.usage(), transfers, inbox.clone());
+    let observer = StorageObserver::start(snapshots.usage(config.disk_reserve_mb), transfers, inbox.clone());
     let observer = observer.map_err(system("start the thread for figures of storage"))?;
     let threads = sender.and_then(|sender| Ok((sender, receiver?, observer)));
     threads.map_err(|error| error.to_string())

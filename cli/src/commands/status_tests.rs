@@ -46,6 +46,7 @@ fn status(node: u64) -> NodeStatus {
     let storage = &mut status.storage;
     (storage.log_base, storage.log_end, storage.log_bytes) = (20, 100, 1 << 20);
     (storage.state_bytes, storage.free_bytes) = (2 << 20, 3 << 30);
+    storage.reserve_bytes = 512 << 20;
     (storage.flushed_revision, storage.flush_age_ms) = (90, 120_000);
     if node == 1 {
         let mut snapshot = SnapshotStatus::default();
@@ -93,10 +94,10 @@ fn whole_ensemble_is_shown() {
     );
     let storage = [
         "",
-        "NODE            BASE  END  LOG      STATE    FREE     FLUSHED  AGE    SNAPSHOT",
-        "127.0.0.1:5002  20    100  1.0 MiB  2.0 MiB  3.0 GiB  90       2 min  sending, 50% of 2.0 MiB, 1.0 MiB/s",
-        "127.0.0.1:6002  20    100  1.0 MiB  2.0 MiB  3.0 GiB  90       2 min  -",
-        "127.0.0.1:7002  20    100  1.0 MiB  2.0 MiB  3.0 GiB  90       2 min  -",
+        "NODE            BASE  END  LOG      STATE    FREE     RESERVE  FLUSHED  AGE    SNAPSHOT",
+        "127.0.0.1:5002  20    100  1.0 MiB  2.0 MiB  3.0 GiB  512 MiB  90       2 min  sending, 50% of 2.0 MiB, 1.0 MiB/s",
+        "127.0.0.1:6002  20    100  1.0 MiB  2.0 MiB  3.0 GiB  512 MiB  90       2 min  -",
+        "127.0.0.1:7002  20    100  1.0 MiB  2.0 MiB  3.0 GiB  512 MiB  90       2 min  -",
         "",
     ];
     assert_eq!(lines[4..10], storage, "{text}");

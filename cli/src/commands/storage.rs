@@ -6,8 +6,8 @@ use gometa_client::{SnapshotStatus, StorageStatus};
 use serde::Serialize;
 
 /// The heading of the cells of a node.
-pub(super) const HEADING: [&str; 9] =
-    ["NODE", "BASE", "END", "LOG", "STATE", "FREE", "FLUSHED", "AGE", "SNAPSHOT"];
+pub(super) const HEADING: [&str; 10] =
+    ["NODE", "BASE", "END", "LOG", "STATE", "FREE", "RESERVE", "FLUSHED", "AGE", "SNAPSHOT"];
 
 /// The storage of a node in the report, as in [`StorageStatus`].
 #[derive(Serialize, Debug)]
@@ -17,6 +17,7 @@ pub(super) struct Storage {
     log_bytes: u64,
     state_bytes: u64,
     free_bytes: u64,
+    reserve_bytes: u64,
     flushed_revision: u64,
     flush_age_ms: u64,
     snapshot: Option<Snapshot>,
@@ -41,6 +42,7 @@ impl Storage {
             log_bytes: status.log_bytes,
             state_bytes: status.state_bytes,
             free_bytes: status.free_bytes,
+            reserve_bytes: status.reserve_bytes,
             flushed_revision: status.flushed_revision,
             flush_age_ms: status.flush_age_ms,
             snapshot: status.snapshot.as_ref().map(Snapshot::of),
@@ -56,6 +58,7 @@ impl Storage {
             size(self.log_bytes),
             size(self.state_bytes),
             size(self.free_bytes),
+            size(self.reserve_bytes),
             self.flushed_revision.to_string(),
             age(Duration::from_millis(self.flush_age_ms)),
             self.snapshot.as_ref().map_or("-".to_owned(), Snapshot::text),

@@ -88,9 +88,9 @@ impl Snapshots {
         }
     }
 
-    /// Measures the data directory.
-    pub(crate) fn usage(&self) -> Usage {
-        Usage::new(self.directory.clone(), self.last_flush.clone())
+    /// Measures the data directory. `reserve_mb` is the configured reserve, 0 for the default.
+    pub(crate) fn usage(&self, reserve_mb: u64) -> Usage {
+        Usage::new(self.directory.clone(), self.last_flush.clone(), reserve_mb)
     }
 
     /// Starts to write to a state that is durable through `applied`.

@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::directory::Directory;
+use super::{directory::Directory, space};
 
 /// The unit of [`MetadataExt::blocks`].
 const BLOCK: u64 = 512;
@@ -39,6 +39,7 @@ impl LastFlush {
 pub(crate) struct Usage {
     directory: Arc<Directory>,
     last_flush: LastFlush,
+    reserve_mb: u64,
 }
 
 /// The figures at one moment. Sizes are those on disk; a file that cannot be looked at counts as empty.
@@ -48,6 +49,7 @@ pub(crate) struct Measured {
     pub(crate) state_bytes: u64,
     /// The free bytes of the file system, as far as this process may use them.
     pub(crate) free_bytes: u64,
+    pub(crate) reserve_bytes: u64,
     /// The state is durable through this counter.
     pub(crate) flushed: u64,
     /// The time since the last flush, or since the directory was opened.
@@ -55,17 +57,20 @@ pub(crate) struct Measured {
 }
 
 impl Usage {
-    pub(super) fn new(directory: Arc<Directory>, last_flush: LastFlush) -> Usage {
-        Usage { directory, last_flush }
+    /// `reserve_mb` is the configured reserve, 0 for the default.
+    pub(super) fn new(directory: Arc<Directory>, last_flush: LastFlush, reserve_mb: u64) -> Usage {
+        Usage { directory, last_flush, reserve_mb }
     }
 
     /// Measures log and state, one call of the system for each file.
     pub(crate) fn measure(&self) -> Measured {
         let (flushed, at) = *self.last_flush.0.lock();
+        let (free_bytes, total) = self.directory.space().unwrap_or_default();
         Measured {
             log_bytes: size(&self.directory.log()).unwrap_or(0),
             state_bytes: size(&self.directory.state()).unwrap_or(0),
-            free_bytes: self.directory.free_bytes(),
+            free_bytes,
+            reserve_bytes: space::reserve(total, self.reserve_mb),
             flushed,
             flush_age: at.elapsed(),
         }
@@ -73,7 +78,7 @@ impl Usage {
 }
 
 /// The bytes that the files of a directory occupy. Files may be removed meanwhile.
-fn size(path: &Path) -> io::Result<u64> {
+pub(super) fn size(path: &Path) -> io::Result<u64> {
     let sizes = fs::read_dir(path)?.map(|entry| Ok(entry?.metadata()?.blocks() * BLOCK));
     Ok(sizes.filter_map(io::Result::ok).sum())
 }

@@ -73,6 +73,7 @@ pub(crate) fn status(usage: &Usage, transfers: &Transfers) -> v1::StorageStatus 
         log_bytes: measured.log_bytes,
         state_bytes: measured.state_bytes,
         free_bytes: measured.free_bytes,
+        reserve_bytes: measured.reserve_bytes,
         flushed_revision: measured.flushed,
         flush_age_ms: u64::try_from(measured.flush_age.as_millis()).unwrap_or(u64::MAX),
         snapshot: transfers.status(Instant::now()),
