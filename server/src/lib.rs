@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `run`, `server`, `driver`, `inbox` | the process, one node of it, the node's thread and its queue |
 //! | `identity` | the data directory compared with the configuration |
+//! | `inspect` | the report about the data directory of a stopped node |
 //! | `memory` | the bound of a node's memory |
 //! | `process` | command line, console, log, shutdown, signals, systemd, limits of the system |
 //! | [`config`] | the configuration file |
@@ -33,6 +34,7 @@ pub mod disk;
 mod driver;
 mod identity;
 mod inbox;
+mod inspect;
 mod memory;
 mod net;
 mod observe;

@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use crate::{
     config::{self, ServerConfig},
+    inspect,
     memory::{MIB, memory_max},
     net::listen,
     peer::link,
@@ -62,14 +63,17 @@ pub fn run() -> ExitCode {
         let done = console::run(path, &args.source("config"), args.unknown_keys(), &args.warnings);
         return done.unwrap_or_else(|error| refuse(&format!("{error:#}"), FAILURE));
     }
-    let done = serve(&args).and_then(|end| match end {
-        End::Requested => Ok(()),
-        End::Again => {
-            output::finish();
-            let error = execute::again(&[]);
-            Err(format!("cannot execute the program again: {error}; start the node again"))
-        }
-    });
+    let done = match &args.inspect {
+        Some(dir) => inspect::run(dir, &args),
+        None => serve(&args).and_then(|end| match end {
+            End::Requested => Ok(()),
+            End::Again => {
+                output::finish();
+                let error = execute::again(&[]);
+                Err(format!("cannot execute the program again: {error}; start the node again"))
+            }
+        }),
+    };
     if let Err(line) = &done {
         logging::last_line(line);
     }

@@ -10,7 +10,7 @@ use crate::table::{Checkpoint, Space, Table};
 
 /// The hash of a record: XXH3-128 of the space (1 byte: 0 data, 1 session), the length of the key (4 bytes, big endian),
 /// the key and the encoded record.
-pub(crate) fn record_hash(space: Space, key: &[u8], value: &[u8]) -> u128 {
+pub fn record_hash(space: Space, key: &[u8], value: &[u8]) -> u128 {
     let mut head = [0; 5];
     head[0] = match space {
         Space::Data => 0,

@@ -62,7 +62,7 @@ mod table;
 
 pub use apply::{Applied, Origin, Store};
 pub use entry::{Decoded, Malformed, decode_command, encode_command};
-pub use hash::recompute_checkpoint;
+pub use hash::{recompute_checkpoint, record_hash};
 pub use overlay::Purpose;
 pub use session::{Corrupt, WriteLookup};
 pub use table::{Batch, Checkpoint, Lookup, MemoryTable, Space, Table};

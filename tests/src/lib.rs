@@ -14,6 +14,7 @@
 
 pub mod chaos;
 pub mod clients;
+pub mod data_directory;
 pub mod endurance;
 pub mod ensemble;
 pub mod impostors;

@@ -1,11 +1,8 @@
 //! The files beside log and state: lock, format, identity, boot count, live generation, damage.
-//!
-//! Small files are text with a checksum at the end: readable, and protected against accidental edits.
 
 use std::{
-    fmt::Write as _,
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write as _},
+    io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -14,19 +11,22 @@ use gometa_zab::{Founding, Incarnation, NodeId};
 use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
 
-use super::{DiskError, Identity, database, log_writer, records};
+use super::{
+    DiskError, Identity, database, log_writer,
+    sealed::{field, read_sealed, write_sealed, write_whole},
+};
 
 /// The layout and the encoding of log entries that this program writes, and the only ones that it reads.
 const FORMAT_VERSION: u64 = 3;
 const FORMAT_TITLE: &str = "gometa data directory";
 
 const LOCK: &str = "LOCK";
-const CREATING: &str = "CREATING";
-const FORMAT: &str = "FORMAT";
-const IDENTITY: &str = "IDENTITY";
-const BOOT: &str = "BOOT";
-const GENERATION: &str = "GENERATION";
-const DAMAGED: &str = "DAMAGED";
+pub(super) const CREATING: &str = "CREATING";
+pub(super) const FORMAT: &str = "FORMAT";
+pub(super) const IDENTITY: &str = "IDENTITY";
+pub(super) const BOOT: &str = "BOOT";
+pub(super) const GENERATION: &str = "GENERATION";
+pub(super) const DAMAGED: &str = "DAMAGED";
 /// The prefix of what is kept of a damaged pair.
 const KEPT: &str = "damaged-";
 /// The line of `IDENTITY` that says that the node never founds an ensemble.
@@ -34,12 +34,12 @@ const FOUNDS_NEVER: &str = "founds never\n";
 /// The prefix of the directory of a checkpoint.
 const CHECKPOINT: &str = "checkpoint-";
 /// The suffix of a file that is being written.
-const UNFINISHED: &str = ".new";
+pub(super) const UNFINISHED: &str = ".new";
 /// A directory that new file systems contain.
 const LOST_AND_FOUND: &str = "lost+found";
 
 const PRIVATE_DIRECTORY: u32 = 0o700;
-const PRIVATE_FILE: u32 = 0o600;
+pub(super) const PRIVATE_FILE: u32 = 0o600;
 
 /// The live pair: the directories of the log and of the state that belong together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,7 +105,7 @@ impl Directory {
             return Err(DiskError::damaged(dir, format!("{IDENTITY} is missing")));
         }
         let (node, incarnation, never_founds) = read_identity(dir)?;
-        let boot = read_number(dir, BOOT, "boot")?;
+        let boot = read_boot(dir)?;
         let generation = read_generation(dir)?;
         let mut damage = None;
         if has(DAMAGED) {
@@ -195,7 +195,7 @@ impl Directory {
 
     /// The free bytes of the file system, as far as this process may use them; 0 if the system does not say.
     pub(super) fn free_bytes(&self) -> u64 {
-        rustix::fs::statvfs(&self.dir).map_or(0, |space| space.f_bavail.saturating_mul(space.f_frsize))
+        free_bytes(&self.dir)
     }
 
     /// The data directory itself.
@@ -266,6 +266,11 @@ impl Directory {
     }
 }
 
+/// The free bytes of a directory's file system, as far as this process may use them; 0 if the system does not say.
+pub(super) fn free_bytes(dir: &Path) -> u64 {
+    rustix::fs::statvfs(dir).map_or(0, |space| space.f_bavail.saturating_mul(space.f_frsize))
+}
+
 fn make_directory(dir: &Path) -> Result<(), DiskError> {
     match fs::metadata(dir) {
         Ok(meta) if meta.is_dir() => return Ok(()),
@@ -298,7 +303,7 @@ fn create_nested(dir: &Path, sync: &mut dyn FnMut(&Path) -> Result<(), DiskError
 }
 
 /// The names in the directory, without those that are ignored.
-fn names(dir: &Path) -> Result<Vec<String>, DiskError> {
+pub(super) fn names(dir: &Path) -> Result<Vec<String>, DiskError> {
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).map_err(DiskError::file("read", dir))? {
         let name = entry.map_err(DiskError::file("read", dir))?.file_name().to_string_lossy().into_owned();
@@ -315,7 +320,7 @@ fn is_ours(name: &str) -> bool {
     [CREATING, FORMAT, IDENTITY, BOOT, GENERATION, DAMAGED].contains(&name) || is_store(name)
 }
 
-fn refuse_foreign(dir: &Path, names: &[String]) -> Result<(), DiskError> {
+pub(super) fn refuse_foreign(dir: &Path, names: &[String]) -> Result<(), DiskError> {
     match names.first() {
         Some(name) if !names.iter().any(|name| is_ours(name)) => {
             Err(DiskError::Foreign { dir: dir.to_owned(), name: name.clone() })
@@ -325,7 +330,7 @@ fn refuse_foreign(dir: &Path, names: &[String]) -> Result<(), DiskError> {
 }
 
 /// Whether this is the directory of a log, a state or a checkpoint.
-fn is_store(name: &str) -> bool {
+pub(super) fn is_store(name: &str) -> bool {
     let numbered = |prefix| name.strip_prefix(prefix).is_some_and(|number| number.parse::<u64>().is_ok());
     ["log-", "state-", CHECKPOINT].into_iter().any(numbered)
 }
@@ -342,7 +347,7 @@ fn remove_leftovers(dir: &Path, generation: Generation) -> Result<(), DiskError>
 }
 
 /// The name of a live directory that does not exist.
-fn missing(dir: &Path, generation: Generation) -> Result<Option<String>, DiskError> {
+pub(super) fn missing(dir: &Path, generation: Generation) -> Result<Option<String>, DiskError> {
     for path in [generation.log_in(dir), generation.state_in(dir)] {
         match fs::metadata(&path) {
             Ok(meta) if meta.is_dir() => continue,
@@ -366,7 +371,7 @@ fn next_generation(dir: &Path, live: Generation) -> Result<Generation, DiskError
 }
 
 /// What is kept of damaged pairs.
-fn kept(dir: &Path) -> Result<Vec<String>, DiskError> {
+pub(super) fn kept(dir: &Path) -> Result<Vec<String>, DiskError> {
     let mut names = names(dir)?;
     names.retain(|name| name.strip_prefix(KEPT).is_some_and(is_store));
     Ok(names)
@@ -399,7 +404,7 @@ fn set_aside(dir: &Path, live: Generation) -> Result<(), DiskError> {
     remove(&dir.join(DAMAGED), dir)
 }
 
-/// The exclusive lock of a directory.
+/// The lock of a directory.
 pub(super) struct Lock(File);
 
 impl Drop for Lock {
@@ -414,14 +419,30 @@ fn lock(dir: &Path) -> Result<Lock, DiskError> {
     let path = dir.join(LOCK);
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(PRIVATE_FILE).open(&path);
     let file = file.map_err(DiskError::file("create", &path))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    lock_file(dir, file, FlockOperation::NonBlockingLockExclusive)
+}
+
+/// Keeps processes from opening a directory. Changes nothing; `None` if nothing was ever opened in it.
+pub(super) fn lock_shared(dir: &Path) -> Result<Option<Lock>, DiskError> {
+    let path = dir.join(LOCK);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(DiskError::file("open", &path)(error)),
+    };
+    lock_file(dir, file, FlockOperation::NonBlockingLockShared).map(Some)
+}
+
+fn lock_file(dir: &Path, file: File, operation: FlockOperation) -> Result<Lock, DiskError> {
+    match rustix::fs::flock(&file, operation) {
         Ok(()) => Ok(Lock(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(DiskError::InUse { dir: dir.to_owned() }),
-        Err(error) => Err(DiskError::file("lock", &path)(error)),
+        Err(error) => Err(DiskError::file("lock", &dir.join(LOCK))(error)),
     }
 }
 
-fn check_format(dir: &Path) -> Result<(), DiskError> {
+/// Refuses other formats than this program's.
+pub(super) fn check_format(dir: &Path) -> Result<(), DiskError> {
     let path = dir.join(FORMAT);
     let text = fs::read(&path).map_err(DiskError::file("read", &path))?;
     let text = String::from_utf8_lossy(&text);
@@ -487,7 +508,7 @@ fn write_identity(
 }
 
 /// Node id, incarnation, and whether the node never founds an ensemble.
-fn read_identity(dir: &Path) -> Result<(NodeId, Incarnation, bool), DiskError> {
+pub(super) fn read_identity(dir: &Path) -> Result<(NodeId, Incarnation, bool), DiskError> {
     let body = read_sealed(dir, IDENTITY)?;
     let node = field(&body, "node").and_then(|text| u64::from_str_radix(text, 16).ok());
     let incarnation = field(&body, "incarnation").and_then(|text| u128::from_str_radix(text, 16).ok());
@@ -499,17 +520,18 @@ fn read_identity(dir: &Path) -> Result<(NodeId, Incarnation, bool), DiskError> {
     }
 }
 
-fn read_number(dir: &Path, name: &str, label: &str) -> Result<u64, DiskError> {
-    let body = read_sealed(dir, name)?;
-    let number = field(&body, label).and_then(|text| text.parse().ok());
-    number.ok_or_else(|| DiskError::damaged(dir, format!("{name} is malformed")))
+/// The number of starts.
+pub(super) fn read_boot(dir: &Path) -> Result<u64, DiskError> {
+    let body = read_sealed(dir, BOOT)?;
+    let number = field(&body, "boot").and_then(|text| text.parse().ok());
+    number.ok_or_else(|| DiskError::damaged(dir, format!("{BOOT} is malformed")))
 }
 
 fn write_generation(dir: &Path, Generation { log, state }: Generation) -> Result<(), DiskError> {
     write_sealed(dir, GENERATION, &format!("log {log}\nstate {state}\n"))
 }
 
-fn read_generation(dir: &Path) -> Result<Generation, DiskError> {
+pub(super) fn read_generation(dir: &Path) -> Result<Generation, DiskError> {
     let body = read_sealed(dir, GENERATION)?;
     let number = |label| field(&body, label).and_then(|text| text.parse().ok());
     let (Some(log), Some(state)) = (number("log"), number("state")) else {
@@ -519,7 +541,7 @@ fn read_generation(dir: &Path) -> Result<Generation, DiskError> {
 }
 
 /// The pair that is damaged, and how.
-fn read_damage(dir: &Path) -> Result<(Generation, String), DiskError> {
+pub(super) fn read_damage(dir: &Path) -> Result<(Generation, String), DiskError> {
     let body = read_sealed(dir, DAMAGED)?;
     let number = |label| field(&body, label).and_then(|text| text.parse().ok());
     match (number("log"), number("state"), field(&body, "found")) {
@@ -528,49 +550,14 @@ fn read_damage(dir: &Path) -> Result<(Generation, String), DiskError> {
     }
 }
 
-fn field<'a>(body: &'a str, label: &str) -> Option<&'a str> {
-    body.lines().find_map(|line| line.strip_prefix(label)?.strip_prefix(' '))
-}
-
-/// The text of a small file, without its checksum.
-pub(super) fn read_sealed(dir: &Path, name: &str) -> Result<String, DiskError> {
-    let path = dir.join(name);
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(DiskError::damaged(dir, format!("{name} is missing")));
-        }
-        Err(error) => return Err(DiskError::file("read", &path)(error)),
+/// The log and the state with these names, if there is one of each.
+pub(super) fn only_generation(names: &[String]) -> Option<Generation> {
+    let only = |prefix: &str| {
+        let numbers = names.iter().filter_map(|name| name.strip_prefix(prefix)?.parse().ok());
+        let numbers: Vec<u64> = numbers.collect();
+        (numbers.len() == 1).then(|| numbers[0])
     };
-    let whole = String::from_utf8(bytes).ok().and_then(|text| {
-        let body = &text[..text.rfind("checksum ")?];
-        (seal(body) == text).then(|| body.to_owned())
-    });
-    whole.ok_or_else(|| DiskError::damaged(dir, format!("the checksum of {name} is wrong")))
-}
-
-pub(super) fn write_sealed(dir: &Path, name: &str, body: &str) -> Result<(), DiskError> {
-    write_whole(dir, name, seal(body).as_bytes())
-}
-
-fn seal(body: &str) -> String {
-    let mut text = body.to_owned();
-    let sum = records::checksum(body.as_bytes());
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "checksum {sum:08x}");
-    text
-}
-
-/// Replaces a file atomically: a crash leaves the old one or the new one, and after the return the new one.
-fn write_whole(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
-    let path = dir.join(name);
-    let beside = dir.join(format!("{name}{UNFINISHED}"));
-    let file = OpenOptions::new().create(true).truncate(true).write(true).mode(PRIVATE_FILE).open(&beside);
-    let mut file = file.map_err(DiskError::file("create", &beside))?;
-    file.write_all(bytes).map_err(DiskError::file("write", &beside))?;
-    file.sync_all().map_err(DiskError::file("sync", &beside))?;
-    fs::rename(&beside, &path).map_err(DiskError::file("rename to", &path))?;
-    sync_directory(dir)
+    Some(Generation { log: only("log-")?, state: only("state-")? })
 }
 
 fn remove(path: &Path, dir: &Path) -> Result<(), DiskError> {

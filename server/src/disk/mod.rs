@@ -46,6 +46,7 @@ mod database;
 mod directory;
 mod error;
 mod failure;
+mod inspection;
 mod log_reader;
 mod log_writer;
 mod quarantine;
@@ -53,6 +54,7 @@ mod record_reader;
 mod records;
 mod recovery;
 mod scrub;
+mod sealed;
 mod snapshot;
 mod space;
 mod state;
@@ -85,6 +87,7 @@ pub use self::{
     table::RocksTable,
 };
 pub(crate) use self::{
+    inspection::{Damage, Inspection, Position, Report},
     snapshot::{Incoming, Outgoing, Received},
     usage::Usage,
 };

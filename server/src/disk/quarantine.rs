@@ -14,10 +14,7 @@ use gometa_log::OsDirectory;
 use gometa_zab::Founding;
 use tracing::warn;
 
-use super::{
-    DiskError, Snapshots,
-    directory::{self, Directory},
-};
+use super::{DiskError, Snapshots, directory::Directory, sealed};
 
 /// The time of the last quarantine that a leader has ordered, in seconds since 1970.
 const QUARANTINED: &str = "QUARANTINED";
@@ -72,7 +69,7 @@ impl Snapshots {
 fn order(directory: &Directory, what: &str, now: SystemTime) -> Result<(), String> {
     let dir = directory.path();
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let last = directory::read_sealed(dir, QUARANTINED).ok();
+    let last = sealed::read_sealed(dir, QUARANTINED).ok();
     let last = last.and_then(|body| body.trim().strip_prefix("at ")?.parse().ok()).map(Duration::from_secs);
     if last.is_some_and(|last| now.abs_diff(last) < INTERVAL) {
         return Err(format!(
@@ -82,7 +79,7 @@ fn order(directory: &Directory, what: &str, now: SystemTime) -> Result<(), Strin
         ));
     }
     // First: if the next step fails, the node stops and changes nothing.
-    directory::write_sealed(dir, QUARANTINED, &format!("at {}\n", now.as_secs()))
+    sealed::write_sealed(dir, QUARANTINED, &format!("at {}\n", now.as_secs()))
         .and_then(|()| directory.note_damage(what))
         .map_err(|error| error.to_string())
 }

@@ -66,7 +66,7 @@ fn delete_old_segments(log: &mut Log<OsDirectory>, recovered: &mut Recovered) ->
 
 /// Compares log, state, hard state and founding. An epoch in the log above the *current* epoch is valid: a crash during
 /// synchronisation leaves it.
-fn check(dir: &Path, recovered: &Recovered) -> Result<(), DiskError> {
+pub(super) fn check(dir: &Path, recovered: &Recovered) -> Result<(), DiskError> {
     let Recovered { hard_state, founding, oldest, boundaries, applied, released } = recovered;
     let last = boundaries.last().copied().unwrap_or(*oldest);
     let lost = |what: String| Err(DiskError::Lost { dir: dir.to_owned(), what });

@@ -77,6 +77,24 @@ pub(crate) struct Args {
           num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) check: bool,
 
+    /// Report what the data directory of a stopped node contains, change nothing, and exit; 1 if it is damaged
+    #[arg(long, env = "GOMETA_INSPECT", value_name = "DIRECTORY")]
+    pub(crate) inspect: Option<PathBuf>,
+
+    /// Format of the report of -inspect and of the entries of -dump-log
+    #[arg(long, env = "GOMETA_INSPECT_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub(crate) inspect_format: LogFormat,
+
+    /// With -inspect: print the log instead, an entry a line; all, or from a revision, or from one through another
+    #[arg(long, env = "GOMETA_DUMP_LOG", value_name = "FROM[-TO]", value_parser = parse_range,
+          num_args = 0..=1, require_equals = true, default_missing_value = "1")]
+    pub(crate) dump_log: Option<Revisions>,
+
+    /// With -inspect: read every record of the state, too, and recompute its hash
+    #[arg(long, env = "GOMETA_VERIFY", value_name = "BOOL", value_parser = parse_bool, action = ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub(crate) verify: bool,
+
     /// Voters that must run when the ensemble is formed: all, or a quorum, at the risk of two ensembles if absent voters
     /// hold data. quorum is not supported yet
     #[arg(long, env = "GOMETA_BOOTSTRAP", value_name = "VOTERS", default_value = "all")]
@@ -110,7 +128,7 @@ const PORTS: u16 = 3;
 const AFTER_HELP: &str = "\
 Flags take one dash or two, and `=` or a space before the value. Switches accept =true and =false.
 The command line overrides the environment; an empty variable counts as unset.
-Exit status: 0 after a requested shutdown; otherwise the last line on standard error names cause and remedy.";
+Exit status: 0 after a requested shutdown, or if -inspect finds no damage; otherwise the last line on standard error names cause and remedy.";
 
 /// Whether the end of standard input shuts the process down.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -130,6 +148,22 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// The revisions from one through another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Revisions {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
+/// Parses `FROM` or `FROM-TO`.
+fn parse_range(text: &str) -> Result<Revisions, String> {
+    let (from, to) = text.split_once('-').map_or((text, None), |(from, to)| (from, Some(to)));
+    let number = |text: &str| text.parse::<u64>().ok();
+    let revisions = number(from).zip(to.map_or(Some(u64::MAX), number));
+    let revisions = revisions.map(|(from, to)| Revisions { from, to }).filter(|range| range.from <= range.to);
+    revisions.ok_or_else(|| "expected a revision, or two as in 10-20".to_owned())
 }
 
 /// The voters that must run when the ensemble is formed.
@@ -238,6 +272,16 @@ fn check(args: &Args) -> Result<(), String> {
         let source = args.source("bootstrap");
         return Err(format!(
             "{source}=quorum is not supported yet; start every configured node once, without {source}"
+        ));
+    }
+    let of_inspect = [("dump-log", args.dump_log.is_some()), ("verify", args.verify)];
+    if let Some((flag, _)) = of_inspect.iter().find(|(_, given)| *given && args.inspect.is_none()) {
+        return Err(format!("{} needs -inspect=DIRECTORY", args.source(flag)));
+    }
+    if args.dump_log.is_some() && args.verify {
+        let (dump, verify) = (args.source("dump-log"), args.source("verify"));
+        return Err(format!(
+            "{dump} and {verify} exclude each other: one prints entries, the other a report"
         ));
     }
     if args.dev.is_some() && args.config.is_some() {
@@ -394,6 +438,17 @@ mod tests {
     }
 
     #[test]
+    fn the_log_is_dumped_from_a_revision_through_another() {
+        let range = |flag: &str| {
+            let Revisions { from, to } = parse_words(&["-inspect=d", flag]).unwrap().dump_log.unwrap();
+            (from, to)
+        };
+        assert_eq!(range("-dump-log"), (1, u64::MAX));
+        assert_eq!(range("-dump-log=10"), (10, u64::MAX));
+        assert_eq!(range("-dump-log=10-20"), (10, 20));
+    }
+
+    #[test]
     fn dev_may_have_other_ports() {
         assert_eq!(parse_words(&["-dev=3", "-dev-port=21000"]).unwrap().dev_port, 21_000);
         assert_eq!(parse_words(&["-dev=7", "-dev-port=59532"]).unwrap().dev_port, 59_532);
@@ -455,6 +510,14 @@ mod tests {
             (&["-dev=7", "-dev-port=59533"], "-dev-port=59533: expected at most 59532 with -dev=7"),
             (&["-dev", "-dev-port=0"], "-dev-port=0: 0 is not in 1..=65535"),
             (&["-dev-port=21000"], "-dev-port needs -dev: without it, the configuration names the ports"),
+            (&["-verify"], "-verify needs -inspect=DIRECTORY"),
+            (&["-dump-log"], "-dump-log needs -inspect=DIRECTORY"),
+            (&["-inspect"], "-inspect needs a value, as in -inspect=…"),
+            (&["-inspect=d", "-dump-log=20-10"], "-dump-log=20-10: expected a revision, or two as in 10-20"),
+            (
+                &["-inspect=d", "-dump-log", "-verify"],
+                "-dump-log and -verify exclude each other: one prints entries, the other a report",
+            ),
             (&["-client"], "-client needs -config=FILE with the RequestAddrs to connect to"),
         ] {
             assert_eq!(error_of(words), expected, "{words:?}");

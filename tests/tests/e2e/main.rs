@@ -18,6 +18,7 @@ mod foreign;
 mod founding;
 mod health;
 mod hung;
+mod inspect;
 mod isolation;
 mod kills;
 mod load;

@@ -3,7 +3,15 @@
 
 use std::path::Path;
 
-use gometa_tests::{ensemble::Ensemble, program::program, wait::PATIENCE};
+use gometa_tests::{
+    data_directory::{DATA_BLOCK, Segment, copy, flip, report, tables_with},
+    ensemble::Ensemble,
+    program::program,
+    wait::PATIENCE,
+};
+
+/// How often a node is founded until its state has all keys when it stops.
+const ATTEMPTS: usize = 50;
 
 /// Returns the terminal sessions of a page: commands, each with its output.
 fn conversations(page: &str) -> Vec<Vec<(String, Vec<String>)>> {
@@ -73,12 +81,11 @@ fn are_as_shown(printed: &[&str], shown: &[String]) -> bool {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_commands_on_the_page_print_its_output() {
-    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cli.md")).unwrap();
-    let conversations = conversations(&page);
-    assert!(conversations.len() > 8, "only {} blocks found", conversations.len());
-    let ensemble = Ensemble::start(3).await;
+/// Runs the terminal sessions of a page, at least this many, in a directory.
+async fn run_page(page: &str, blocks_min: usize, ensemble: &Ensemble, directory: &Path) {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page);
+    let conversations = conversations(&std::fs::read_to_string(page).unwrap());
+    assert!(conversations.len() >= blocks_min, "only {} blocks found", conversations.len());
     let programs = program("gometa").parent().unwrap().to_path_buf();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     for conversation in conversations {
@@ -92,7 +99,7 @@ async fn the_commands_on_the_page_print_its_output() {
             .env("PATH", &path)
             .env("HOSTNAME", "here")
             .env("GOMETA_PEERS", ensemble.requests_from(0).join(","))
-            .current_dir(ensemble.scratch())
+            .current_dir(directory)
             .kill_on_drop(true)
             .output();
         let output = tokio::time::timeout(PATIENCE, running).await.expect("it does not end").unwrap();
@@ -104,6 +111,46 @@ async fn the_commands_on_the_page_print_its_output() {
             assert!(are_as_shown(&printed, shown), "$ {command}\n{printed:#?}\nis not\n{shown:#?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_commands_on_the_page_print_its_output() {
+    let ensemble = Ensemble::start(3).await;
+    run_page("cli.md", 9, &ensemble, ensemble.scratch()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inspections_print_what_the_page_shows() {
+    let ensemble = stopped_with_two_keys().await;
+    let directory = ensemble.scratch().join("inspected");
+    for name in ["data", "torn", "damaged", "altered"] {
+        copy(&ensemble.data(0), &directory.join(name));
+    }
+    let log = Segment::last(&directory.join("data"));
+    // A write that was cut off, a damaged batch, and damaged records.
+    log.of(&directory.join("torn")).write(log.used, b"cut off");
+    log.of(&directory.join("damaged")).damage_last_batch();
+    let damaged = tables_with(&directory.join("altered"), b"colour");
+    assert!(!damaged.is_empty(), "no table has the key");
+    damaged.iter().for_each(|table| flip(table, DATA_BLOCK));
+    run_page("operations.md", 1, &ensemble, &directory).await;
+}
+
+/// A node that has stopped in order, with two keys in its durable state.
+async fn stopped_with_two_keys() -> Ensemble {
+    for _ in 0..ATTEMPTS {
+        let mut ensemble = Ensemble::start(1).await;
+        let client = ensemble.client(PATIENCE);
+        client.set("colour", "green").await.unwrap();
+        client.set("shape", "round").await.unwrap();
+        client.close().await;
+        assert!(ensemble.terminate(0).await.success());
+        // The state may lack what was written last: the log has it.
+        if report(&ensemble.data(0), &[])["state"]["keys"] == 2 {
+            return ensemble;
+        }
+    }
+    panic!("no state has both keys");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
