@@ -2,7 +2,7 @@
 
 use gometa_zab as zab;
 
-/// The part of the log to keep, as a fraction, by which compaction advances at once.
+/// The part of the entries that are kept, as a fraction, by which compaction advances at once.
 const STEPS: u64 = 64;
 
 /// What decides how far the log is compacted.
@@ -37,9 +37,11 @@ impl Compaction {
     /// that a restart finds all that it needs. `end` is the end of the log, of which `kept` entries stay, and `held` more
     /// while a follower needs them.
     pub(crate) fn advance(&mut self, flushed: u64, end: u64, (kept, held): (u64, u64)) -> Option<zab::Event> {
-        let through = flushed.min(end.saturating_sub(kept).max(self.kept_above));
+        let kept_above = end.saturating_sub(kept).max(self.kept_above);
+        let through = flushed.min(kept_above);
         let forced = through.min(end.saturating_sub(kept).saturating_sub(held).max(self.held_above));
-        let step = (kept / STEPS).max(1);
+        // Large entries fill the bound in bytes while they are few.
+        let step = (end.saturating_sub(kept_above) / STEPS).max(1);
         if through < self.sent.0 + step && forced < self.sent.1 + step {
             return None;
         }
@@ -51,5 +53,41 @@ impl Compaction {
     /// The counter through which the table is durable.
     pub(crate) fn durable(&self) -> u64 {
         self.flushed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Entries to keep, and to hold more for followers.
+    const ENTRIES: (u64, u64) = (6_400, 6_400);
+
+    fn step(compaction: &mut Compaction, flushed: u64, end: u64) -> Option<(u64, u64)> {
+        compaction.advance(flushed, end, ENTRIES).map(|event| match event {
+            zab::Event::MayCompact { through, forced } => (through, forced),
+            other => panic!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn small_entries_are_deleted_in_steps() {
+        let mut compaction = Compaction::new(0, 0);
+        assert_eq!(step(&mut compaction, 6_499, 6_499), None);
+        assert_eq!(step(&mut compaction, 6_500, 6_500), Some((100, 0)));
+        assert_eq!(step(&mut compaction, 6_599, 6_599), None);
+    }
+
+    #[test]
+    fn large_entries_are_deleted_while_they_are_few() {
+        let mut compaction = Compaction::new(0, 0);
+        // The bound in bytes leaves ten entries.
+        compaction.bounded(990, 980);
+        assert_eq!(step(&mut compaction, 1_000, 1_000), Some((990, 980)));
+        compaction.bounded(991, 981);
+        assert_eq!(step(&mut compaction, 1_001, 1_001), Some((991, 981)));
+        // Nothing is deleted that the table does not have durably.
+        compaction.bounded(1_100, 1_090);
+        assert_eq!(step(&mut compaction, 1_050, 1_110), Some((1_050, 1_050)));
     }
 }

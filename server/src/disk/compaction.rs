@@ -7,14 +7,14 @@ use rocksdb::CompactOptions;
 
 use super::database::{DATA, Database, MEMTABLES_BYTES, SESSION};
 
-/// The number of files of the target size that one compaction below the first levels rewrites, about: one, and those of
+/// The number of files of the target size that one compaction below the first levels rewrites at most: one, and those of
 /// the next level, ten times as large, that it overlaps.
 const FILES_PER_COMPACTION: u64 = 12;
 /// The free space with which every compaction has enough: these times its usual need.
 const SPACE_FACTOR: u64 = 8;
 
-/// The sizes of a state, so that flushes and compactions need a small part of the file system: together less than half of
-/// the reserve.
+/// The sizes of a state, so that flushes and compactions need a small part of the file system: together less than the
+/// reserve.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Sizes {
     /// The bytes of memtables at which they are flushed: before RocksDB would.
@@ -23,6 +23,8 @@ pub(super) struct Sizes {
     pub(super) file: u64,
     /// The size of the first level below the flushed files.
     pub(super) base: u64,
+    /// The bytes that are written beside a compaction: two flushes and a segment of the log.
+    pub(super) beside: u64,
 }
 
 impl Sizes {
@@ -36,11 +38,20 @@ impl Sizes {
     }
 
     fn for_file_system(total: u64) -> Sizes {
+        let flush = (total / 128).clamp(1 << 20, MEMTABLES_BYTES as u64 / 3 * 2);
         Sizes {
-            flush: (total / 64).clamp(1 << 20, MEMTABLES_BYTES as u64 / 3 * 2),
-            file: (total / 128).clamp(1 << 20, 32 << 20),
-            base: (total / 32).clamp(4 << 20, 128 << 20),
+            flush,
+            file: (total / 256).clamp(1 << 20, 32 << 20),
+            base: (total / 64).clamp(4 << 20, 128 << 20),
+            beside: 2 * flush + gometa_log::Options::for_file_system(total, 0).segment_bytes,
         }
+    }
+}
+
+impl Sizes {
+    /// The bytes that one compaction below the first levels reads at most, and so writes; larger work is done in pieces.
+    pub(super) fn compaction(&self) -> u64 {
+        self.file * FILES_PER_COMPACTION
     }
 }
 
@@ -52,17 +63,7 @@ impl Database {
 
     /// Permits compactions in the background if the next one has room, and prevents them otherwise.
     pub(super) fn bound_compactions(&self) -> Result<(), rocksdb::Error> {
-        let Some((free, _)) = self.directory.space() else { return Ok(()) };
-        let Sizes { file, base, .. } = self.sizes;
-        let usual = file * FILES_PER_COMPACTION;
-        let room = free >= (usual + base) * SPACE_FACTOR || {
-            let files = self.rocks.live_files()?;
-            let level = |level: i32| files.iter().filter(move |file| file.level == level);
-            let bytes = |level_number: i32| level(level_number).map(|file| file.size as u64).sum::<u64>();
-            let next = files.iter().map(|file| file.level).filter(|level| *level > 0).min();
-            let first = bytes(0) + next.map_or(0, bytes).min(2 * base);
-            free >= first.max(usual) + self.sizes.flush * 2
-        };
+        let room = self.has_room()?;
         if self.compacts.swap(room, Ordering::Relaxed) != room {
             let disabled = if room { "false" } else { "true" };
             for name in [DATA, SESSION] {
@@ -72,20 +73,29 @@ impl Database {
         Ok(())
     }
 
-    /// Rewrites the state without what was deleted or replaced, if what is left of it fits into the free space; returns
-    /// whether it did. One that fails is a background error.
-    pub(super) fn compact(&self) -> bool {
-        let (Some((free, _)), Ok(files)) = (self.directory.space(), self.rocks.live_files()) else {
-            return false;
+    /// Whether the next compaction has room: its files, before the old ones are deleted, and what is written beside it. One
+    /// compaction runs at a time.
+    fn has_room(&self) -> Result<bool, rocksdb::Error> {
+        let Some((free, _)) = self.directory.space() else { return Ok(true) };
+        let Sizes { base, beside, .. } = self.sizes;
+        let usual = self.sizes.compaction();
+        if free >= (usual + base) * SPACE_FACTOR {
+            return Ok(true);
+        }
+        let files = self.rocks.live_files()?;
+        let bytes = |level: i32| {
+            files.iter().filter(|file| file.level == level).map(|file| file.size as u64).sum::<u64>()
         };
-        let sum = |of: fn(&rocksdb::LiveFile) -> u64| files.iter().map(of).sum::<u64>();
-        let bytes = sum(|file| file.size as u64);
-        let (entries, deletions) = (sum(|file| file.num_entries), sum(|file| file.num_deletions));
-        // Each deletion removes itself and an entry.
-        let left = entries.saturating_sub(2 * deletions);
-        let output =
-            u128::from(bytes) * u128::from(left) / u128::from(entries.saturating_sub(deletions).max(1));
-        if output as u64 + self.sizes.flush * 2 > free {
+        let next = files.iter().map(|file| file.level).filter(|level| *level > 0).min();
+        // A next level that is much larger than it should be is not the one into which the first level is compacted.
+        let first = bytes(0) + next.map_or(0, bytes).min(2 * base);
+        Ok(free >= first.max(usual) + beside)
+    }
+
+    /// Rewrites the state without what was deleted or replaced, in pieces, if that has room; returns whether it did. A
+    /// failure is a background error.
+    pub(super) fn compact(&self) -> bool {
+        if !self.has_room().unwrap_or(false) {
             return false;
         }
         let mut options = CompactOptions::default();
@@ -102,14 +112,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_compaction_needs_less_than_half_of_the_reserve() {
+    fn a_compaction_fits_into_the_reserve() {
         for total in [64 << 20, 256 << 20, 1 << 30, 8 << 30, 100 << 30_u64] {
-            let Sizes { flush, file, base } = Sizes::for_file_system(total);
+            let sizes = Sizes::for_file_system(total);
+            let Sizes { flush, base, beside, .. } = sizes;
             let reserve = super::super::space::reserve(total, 0);
             if total >= 256 << 20 {
                 // Four flushes make a compaction.
-                assert!(4 * flush + base <= reserve / 2, "{total}");
-                assert!(FILES_PER_COMPACTION * file <= reserve, "{total}");
+                assert!(4 * flush + base + beside <= reserve, "{total}");
+                assert!(sizes.compaction() + beside <= reserve, "{total}");
             }
         }
     }

@@ -232,5 +232,6 @@ fn family_options(
     options.set_max_write_buffer_number(3);
     options.set_target_file_size_base(sizes.file);
     options.set_max_bytes_for_level_base(sizes.base);
+    options.set_max_compaction_bytes(sizes.compaction());
     options
 }

@@ -27,7 +27,7 @@ const REFUSED_TIMEOUT: Duration = Duration::from_secs(3);
 /// The time in which deletes and compactions make space.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// The time after which a session without contact ends (`SessionTimeoutMs`).
-const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
+const SESSION_TIMEOUT: Duration = Duration::from_secs(15);
 const DISK_BYTES: u64 = 256 << 20;
 /// What other files leave of it, in MiB: less than the reserve, a fifth, and more than half of that.
 const LEFT_MB: u64 = 30;
@@ -188,6 +188,8 @@ async fn child() {
     // The servers end with this process, and with the last of them the mounts.
     set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
     let mut ensemble = Ensemble::prepare(3);
+    // A refused client may have no connection on which it could end its session: then the timeout ends it.
+    ensemble.configure_all("SessionTimeoutMs", &(SESSION_TIMEOUT.as_millis() as u64).into());
     let mut mounts = Mounts(Vec::new());
     for node in ensemble.all() {
         let image = ensemble.directory(node).join("disk.ext4");
@@ -199,7 +201,9 @@ async fn child() {
 
     // Two rounds: what the first one leaves behind is deleted too.
     for (round, name) in ["first", "second"].into_iter().enumerate() {
-        let (count, error) = fill(&ensemble.client(REFUSED_TIMEOUT), name).await;
+        let client = ensemble.client(REFUSED_TIMEOUT);
+        let (count, error) = fill(&client, name).await;
+        client.close().await;
         say(&format!(
             "round {round}: {count} x {TOGETHER} keys, {:?} MiB free; {error}",
             all_free_mb(&ensemble)
