@@ -28,7 +28,7 @@ use crate::{
     },
     inbox::{Inbox, Item, Taken},
     net::outbox::{Outbox, Put},
-    observe::{counters::Counters, events::EventLog, integrity, ready::Ready},
+    observe::{counters::Counters, events::EventLog, integrity, ready::Ready, steps::Steps},
     peer::{
         address_book::AddressBook,
         dial_errors::DialErrors,
@@ -93,6 +93,7 @@ pub(crate) struct Driver {
     installation: Option<Token>,
     /// The node's current role.
     role: Role,
+    steps: Steps,
     stopped: bool,
 }
 
@@ -109,6 +110,7 @@ impl Driver {
             received: None,
             installation: None,
             role: Role::Forming,
+            steps: Steps::default(),
             stopped: false,
         };
         driver.carry_out(first);
@@ -127,6 +129,7 @@ impl Driver {
             if taken.stopping {
                 break;
             }
+            let begun = Instant::now();
             events.append(&mut self.pending);
             if let Some(token) = taken.persisted.take() {
                 if self.installation.is_some_and(|installation| installation <= token) {
@@ -164,6 +167,7 @@ impl Driver {
                 let effects = self.node.step(ticks, events.drain(..));
                 self.carry_out(effects);
             }
+            self.steps.done(begun, Instant::now());
         }
         self.environment.inbox.stop();
         self.environment.clients.close_all();

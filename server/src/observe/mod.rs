@@ -2,4 +2,5 @@ pub(crate) mod counters;
 pub(crate) mod events;
 pub(crate) mod integrity;
 pub(crate) mod ready;
+pub(crate) mod steps;
 pub(crate) mod storage;

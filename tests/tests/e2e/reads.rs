@@ -25,6 +25,8 @@ const READ_MS: u64 = 5;
 const SET_EVERY: Duration = Duration::from_millis(5);
 /// Under load, the 99th percentile of the sets is below this, or at most twice what it was before.
 const P99_MAX: Duration = Duration::from_millis(25);
+/// Steps of the driver are shorter than this: a quarter of the election timeout.
+const STEP_MS_MAX: u64 = 250;
 
 fn key(number: u64) -> String {
     format!("large/{number}")
@@ -90,6 +92,16 @@ impl Load {
     }
 }
 
+/// The longest step of 25 ms or more in this part of a node's log, in milliseconds; 0 if there is none.
+fn longest_step_ms(log: &str) -> u64 {
+    let lines = log.lines().filter(|line| line.contains("slow steps of the driver"));
+    let longest = lines.map(|line| {
+        let longest = line.split("longest_ms=").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        longest.unwrap_or_else(|| panic!("no longest_ms: {line}"))
+    });
+    longest.max().unwrap_or(0)
+}
+
 /// Panics if the sets beside a fault were slow: `before` and `beside` are 99th percentiles.
 fn assert_bound(before: Duration, beside: Duration) {
     assert!(beside < P99_MAX.max(2 * before), "p99 of sets: {before:?} before, {beside:?} beside the fault");
@@ -106,6 +118,7 @@ async fn slow_reads_of_table_files_delay_neither_sets_nor_heartbeats() {
     tokio::time::sleep(time.min(Duration::from_secs(5))).await;
     let (_, _, before) = load.stop().await;
 
+    let logged = ensemble.log(leader).len();
     for node in ensemble.all() {
         preload.slow_reads(node, READ_MS).unwrap();
     }
@@ -132,11 +145,16 @@ async fn slow_reads_of_table_files_delay_neither_sets_nor_heartbeats() {
         preload.heal_reads(node).unwrap();
     }
     let slow = preload.affected_reads(leader);
+    let step_ms = longest_step_ms(&ensemble.log(leader)[logged..]);
     say(&format!(
         "{READ_MS} ms for each read of a table file, {slow} reads of the leader; {GETS} gets in flight: {gets} gets in \
-         {:.1?}; {sets} sets: p50 {median:.1?}, p99 {beside:.1?}, before {before:.1?}",
-        begun.elapsed()
+         {:.1?}; {sets} sets: p50 {median:.1?}, p99 {beside:.1?}, before {before:.1?}; longest step of the leader's \
+         driver: {}",
+        begun.elapsed(),
+        if step_ms == 0 { "below 25 ms".to_owned() } else { format!("{step_ms} ms") }
     ));
+    // Beside other work, a step waits for a processor.
+    assert!(step_ms < STEP_MS_MAX, "a step of the leader's driver took {step_ms} ms");
     assert!(slow > 100, "{slow} reads were slow");
     let status = ensemble.status(leader).await.unwrap();
     assert_eq!((ensemble.leader().await, status.epoch), (leader, epoch), "the leader has changed");
