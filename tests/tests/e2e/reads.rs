@@ -1,6 +1,7 @@
 //! Slow reads of table files, and one that hangs: they delay the calls that need them, and nothing else.
 //!
-//! `GOMETA_TEST_READS_SECONDS` sets the time under slow reads, 5 by default.
+//! `GOMETA_TEST_READS_SECONDS` sets the time under slow reads, 5 by default. With it the bounds in milliseconds are those for
+//! a machine without other work.
 
 use std::{
     sync::{
@@ -23,10 +24,21 @@ const GETS: usize = 1_024;
 const READ_MS: u64 = 5;
 /// The time between two sets of the load.
 const SET_EVERY: Duration = Duration::from_millis(5);
-/// Under load, the 99th percentile of the sets is below this, or at most twice what it was before.
-const P99_MAX: Duration = Duration::from_millis(25);
-/// Steps of the driver are shorter than this: a quarter of the election timeout.
-const STEP_MS_MAX: u64 = 250;
+/// On a machine without other work, the 99th percentile of the sets is below this beside a fault, or at most twice what it
+/// was before; and so is each step of the driver.
+const QUIET_MAX: Duration = Duration::from_millis(25);
+/// The same beside other work: a quarter of the election timeout.
+const BUSY_MAX: Duration = Duration::from_millis(250);
+
+/// The configured time under slow reads.
+fn seconds() -> Option<u64> {
+    std::env::var("GOMETA_TEST_READS_SECONDS").ok().map(|text| text.parse().expect("a number of seconds"))
+}
+
+/// The bound for sets and steps.
+fn longest() -> Duration {
+    if seconds().is_some() { QUIET_MAX } else { BUSY_MAX }
+}
 
 fn key(number: u64) -> String {
     format!("large/{number}")
@@ -104,13 +116,15 @@ fn longest_step_ms(log: &str) -> u64 {
 
 /// Panics if the sets beside a fault were slow: `before` and `beside` are 99th percentiles.
 fn assert_bound(before: Duration, beside: Duration) {
-    assert!(beside < P99_MAX.max(2 * before), "p99 of sets: {before:?} before, {beside:?} beside the fault");
+    assert!(
+        beside < longest().max(2 * before),
+        "p99 of sets: {before:?} before, {beside:?} beside the fault"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_reads_of_table_files_delay_neither_sets_nor_heartbeats() {
-    let seconds = std::env::var("GOMETA_TEST_READS_SECONDS").ok().and_then(|text| text.parse().ok());
-    let time = Duration::from_secs(seconds.unwrap_or(5));
+    let time = Duration::from_secs(seconds().unwrap_or(5));
     let (ensemble, preload) = filled().await;
     let leader = ensemble.leader().await;
     let epoch = ensemble.status(leader).await.unwrap().epoch;
@@ -153,8 +167,7 @@ async fn slow_reads_of_table_files_delay_neither_sets_nor_heartbeats() {
         begun.elapsed(),
         if step_ms == 0 { "below 25 ms".to_owned() } else { format!("{step_ms} ms") }
     ));
-    // Beside other work, a step waits for a processor.
-    assert!(step_ms < STEP_MS_MAX, "a step of the leader's driver took {step_ms} ms");
+    assert!(u128::from(step_ms) <= longest().as_millis(), "a step of the leader's driver took {step_ms} ms");
     assert!(slow > 100, "{slow} reads were slow");
     let status = ensemble.status(leader).await.unwrap();
     assert_eq!((ensemble.leader().await, status.epoch), (leader, epoch), "the leader has changed");
