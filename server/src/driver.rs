@@ -129,7 +129,7 @@ impl Driver {
             if taken.stopping {
                 break;
             }
-            let begun = Instant::now();
+            let now = Instant::now();
             events.append(&mut self.pending);
             if let Some(token) = taken.persisted.take() {
                 if self.installation.is_some_and(|installation| installation <= token) {
@@ -154,7 +154,6 @@ impl Driver {
             }
             events.append(&mut taken.clients);
             // After a pause, the events that arrived meanwhile come before the tick.
-            let now = Instant::now();
             if now >= next_tick {
                 events.push(Event::Zab(gometa_zab::Event::Tick));
                 next_tick = now + TICK;
@@ -167,7 +166,7 @@ impl Driver {
                 let effects = self.node.step(ticks, events.drain(..));
                 self.carry_out(effects);
             }
-            self.steps.done(begun, Instant::now());
+            self.steps.done(now, Instant::now());
         }
         self.environment.inbox.stop();
         self.environment.clients.close_all();
@@ -300,6 +299,13 @@ impl Driver {
                 }
             }
         }
+        // Not when its link closes: the node may decide on it in the same step, before it learns of that.
+        if let Some((link, _)) = &self.received
+            && self.installation.is_none()
+            && !self.links.contains_key(link)
+        {
+            self.discard_received();
+        }
         self.flush.drain(..).for_each(|outbox| outbox.flush());
         if !self.answers.is_empty() {
             for client in self.environment.clients.answer(self.answers.drain(..)) {
@@ -311,14 +317,10 @@ impl Driver {
         }
     }
 
-    /// Forgets a link. The core takes no snapshot from it any more.
+    /// Forgets a link.
     fn remove_link(&mut self, link: LinkId) -> Option<Arc<Outbox<Message>>> {
         let outbox = self.links.remove(&link)?;
         self.environment.sender.closed(link);
-        let received = self.received.as_ref().is_some_and(|(from, _)| *from == link);
-        if received && self.installation.is_none() {
-            self.discard_received();
-        }
         Some(outbox)
     }
 

@@ -46,9 +46,7 @@ impl Sizes {
             beside: 2 * flush + gometa_log::Options::for_file_system(total, 0).segment_bytes,
         }
     }
-}
 
-impl Sizes {
     /// The bytes that one compaction below the first levels reads at most, and so writes; larger work is done in pieces.
     pub(super) fn compaction(&self) -> u64 {
         self.file * FILES_PER_COMPACTION
@@ -119,6 +117,7 @@ mod tests {
             let reserve = super::super::space::reserve(total, 0);
             if total >= 256 << 20 {
                 // Four flushes make a compaction.
+                assert!(4 * flush + base <= reserve / 2, "{total}");
                 assert!(4 * flush + base + beside <= reserve, "{total}");
                 assert!(sizes.compaction() + beside <= reserve, "{total}");
             }
