@@ -16,6 +16,9 @@ pub struct Transfers {
     pub(crate) receiving: Option<Receiving>,
     /// The last snapshot that was complete, and the connection on which it was reported.
     pub(crate) complete: Option<(u64, LinkId)>,
+    /// The connection on which a snapshot was reported that the node has neither installed nor discarded. While it is open,
+    /// no other is received.
+    pub(crate) ready: Option<LinkId>,
 }
 
 #[derive(Clone, Copy, Debug)]

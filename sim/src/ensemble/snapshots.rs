@@ -165,7 +165,16 @@ impl Ensemble {
 
     // ---- Receiver
 
+    /// Whether a snapshot waits for the node's decision.
+    fn has_ready(&self, node: usize) -> bool {
+        self.processes[node].transfers.ready.is_some_and(|link| self.network.is_open(node, link))
+    }
+
     fn manifest(&mut self, node: usize, link: LinkId, (id, parts): (u64, u64)) -> Check {
+        if self.has_ready(node) {
+            self.give_up(node, link);
+            return Ok(());
+        }
         let receiving = &mut self.processes[node].transfers.receiving;
         match receiving {
             Some(known) if known.id == id => {
@@ -222,7 +231,7 @@ impl Ensemble {
         let Transfers { receiving, complete, .. } = process.transfers;
         let awaited = receiving.is_some_and(|it| it.id == id && it.is_complete());
         let late = complete.is_some_and(|(known, _)| known == id);
-        if process.life != life || !process.is_up() || !(awaited || late) {
+        if process.life != life || !process.is_up() || self.has_ready(node) || !(awaited || late) {
             return Ok(());
         }
         // What the sender has altered, too, is not what its manifest says.
@@ -240,6 +249,7 @@ impl Ensemble {
             let zxid = snapshot.at;
             self.trace.line(self.now, Some(node), || format!("{link}: has received a snapshot at {zxid}"));
             self.processes[node].disk.receive(snapshot);
+            self.processes[node].transfers.ready = Some(link);
             self.deliver(node, Event::Zab(Zab::SnapshotReceived { link, zxid }));
             if self.chance(self.settings.snapshots.doubled) {
                 self.deliver(node, Event::Zab(Zab::SnapshotReceived { link, zxid }));
@@ -275,6 +285,7 @@ impl Ensemble {
 
     /// The snapshot that was received is installed, or discarded.
     pub(super) fn decided(&mut self, node: usize) {
-        self.processes[node].transfers.receiving = None;
+        let transfers = &mut self.processes[node].transfers;
+        (transfers.receiving, transfers.ready) = (None, None);
     }
 }
