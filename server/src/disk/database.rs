@@ -8,7 +8,8 @@ use std::{
 use gometa_store::{Checkpoint as Applied, Space};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DataBlockIndexType, FlushOptions,
-    LogLevel, LruCacheOptions, Options, WriteBatch, WriteOptions, checkpoint::Checkpoint, properties,
+    LogLevel, LruCacheOptions, Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
+    properties,
 };
 
 use super::{DiskError, compaction::Sizes, directory::Directory, error::one_line, failure::Failure, records};
@@ -150,6 +151,28 @@ pub(super) fn checkpoint(dir: &Path, rocks: &DB) -> Result<Applied, DiskError> {
         rocks.get_pinned_cf(family(rocks, META), CHECKPOINT_KEY).map_err(DiskError::database("read", dir))?;
     let checkpoint = bytes.and_then(|bytes| records::decode_checkpoint(&bytes));
     checkpoint.ok_or_else(|| DiskError::damaged(dir, "the state's checkpoint is missing or damaged"))
+}
+
+/// Reads all records of a column family in order, with their checksums, and keeps none of them in the cache.
+///
+/// # Errors
+/// The first error of `visit`, or of reading.
+pub(super) fn read_all(
+    rocks: &DB,
+    family: &ColumnFamily,
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut options = ReadOptions::default();
+    options.fill_cache(false);
+    options.set_verify_checksums(true);
+    options.set_readahead_size(2 << 20);
+    let mut records = rocks.raw_iterator_cf_opt(family, options);
+    records.seek_to_first();
+    while let Some((key, record)) = records.item() {
+        visit(key, record)?;
+        records.next();
+    }
+    records.status().map_err(|error| one_line(&error))
 }
 
 /// The options of every write: none goes into a write-ahead log, for the node's own log has all of it.

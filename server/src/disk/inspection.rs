@@ -10,13 +10,12 @@ use gometa_proto::v1::{KeyRecord, SessionRecord};
 use gometa_store::{Checkpoint, Space, record_hash};
 use gometa_zab::{LogEntry, Recovered, Zxid};
 use prost::{DecodeError, Message};
-use rocksdb::{DB, ReadOptions};
+use rocksdb::DB;
 use serde::Serialize;
 
 use super::{
     DiskError, database,
     directory::{self, BOOT, CREATING, DAMAGED, FORMAT, GENERATION, Generation, IDENTITY, Lock},
-    error::one_line,
     recovery, usage,
 };
 
@@ -465,24 +464,16 @@ fn verify_state(rocks: &DB, expected: Checkpoint) -> Result<(), String> {
         (Some(Space::Session), database::SESSION),
     ];
     for (space, family) in families {
-        let mut options = ReadOptions::default();
-        options.fill_cache(false);
-        options.set_verify_checksums(true);
-        options.set_readahead_size(2 << 20);
-        let mut records = rocks.raw_iterator_cf_opt(database::family(rocks, family), options);
-        records.seek_to_first();
-        while let Some((key, record)) = records.item() {
-            if let Some(space) = space {
-                check_record(space, record).map_err(|error| {
-                    let key = String::from_utf8_lossy(key);
-                    format!("the record of {key:?} in {family} is malformed: {error}")
-                })?;
-                computed.hash = computed.hash.wrapping_add(record_hash(space, key, record));
-                computed.keys += u64::from(space == Space::Data);
-            }
-            records.next();
-        }
-        records.status().map_err(|error| one_line(&error))?;
+        database::read_all(rocks, database::family(rocks, family), |key, record| {
+            let Some(space) = space else { return Ok(()) };
+            check_record(space, record).map_err(|error| {
+                let key = String::from_utf8_lossy(key);
+                format!("the record of {key:?} in {family} is malformed: {error}")
+            })?;
+            computed.hash = computed.hash.wrapping_add(record_hash(space, key, record));
+            computed.keys += u64::from(space == Space::Data);
+            Ok(())
+        })?;
     }
     if computed == expected {
         return Ok(());

@@ -7,7 +7,7 @@ use gometa_store::{Checkpoint, Lookup, Space, Table};
 use rocksdb::{ErrorKind, ReadOptions, ReadTier};
 
 use super::{
-    database::{CHECKPOINT_KEY, Database, META},
+    database::{CHECKPOINT_KEY, Database, META, read_all},
     error::one_line,
     records,
 };
@@ -43,16 +43,7 @@ impl RocksTable {
             return Err("its checkpoint is missing or damaged".to_owned());
         }
         for space in [Space::Data, Space::Session] {
-            let mut options = ReadOptions::default();
-            options.fill_cache(false);
-            options.set_verify_checksums(true);
-            options.set_readahead_size(2 << 20);
-            let mut records = self.database.rocks.raw_iterator_cf_opt(self.database.space(space), options);
-            records.seek_to_first();
-            while records.valid() {
-                records.next();
-            }
-            records.status().map_err(|error| one_line(&error))?;
+            read_all(&self.database.rocks, self.database.space(space), |_, _| Ok(()))?;
         }
         Ok(())
     }
@@ -79,17 +70,12 @@ impl Table for RocksTable {
     }
 
     fn scan(&self, space: Space, visit: &mut dyn FnMut(&[u8], &[u8])) {
-        let mut options = ReadOptions::default();
-        options.fill_cache(false);
-        options.set_readahead_size(2 << 20);
-        let mut records = self.database.rocks.raw_iterator_cf_opt(self.database.space(space), options);
-        records.seek_to_first();
-        while let Some((key, value)) = records.item() {
-            visit(key, value);
-            records.next();
-        }
-        if let Err(error) = records.status() {
-            self.database.failure.fail_and_park(&one_line(&error));
+        let read = read_all(&self.database.rocks, self.database.space(space), |key, record| {
+            visit(key, record);
+            Ok(())
+        });
+        if let Err(error) = read {
+            self.database.failure.fail_and_park(&error);
         }
     }
 }
