@@ -29,6 +29,8 @@ SHARED = ["--locked", "--release", "--workspace"]
 # Stages that are not in `all`: the repository's own rules are among its unit tests, the others take long or measure.
 LEFT_OUT = ["repo", "exhaustive", "campaign", "failover", "growth", "soak", "bench-clients"]
 SUMMARY = re.compile(rb"^test result: \S+\. (\d+) passed; (\d+) failed;", re.MULTILINE)
+# What cargo's tests, the client tests, pytest and Go print for each failure. The summary repeats it.
+FAILURE = re.compile(rb"^(?:test .* FAILED|thread '.* panicked at |FAILED:? |FAIL: |ERROR: |\s*--- FAIL: )")
 
 
 class Stage:
@@ -180,12 +182,13 @@ def start(stage, output):
 
 
 def run(stage, early):
-    """Runs a stage and forwards its output; returns (tests passed, tests failed, whether it succeeded).
+    """Runs a stage and forwards its output; returns (tests passed, tests failed, failures, whether it succeeded).
 
     `early` has the process of a stage that was started beside an earlier one, and the file with its output.
     """
     process, output = early or (start(stage, subprocess.PIPE if stage.tests else None), None)
     passed = failed = 0
+    failures = []
     try:
         if output:
             process.wait()
@@ -196,12 +199,14 @@ def run(stage, early):
             for summary in SUMMARY.finditer(line):
                 passed += int(summary.group(1))
                 failed += int(summary.group(2))
+            if FAILURE.match(line):
+                failures.append(line.decode(errors="replace").rstrip())
         process.wait()
     except KeyboardInterrupt:
         # On a terminal the command got the signal as well; otherwise it is terminated here.
         end(process)
         raise
-    return passed, failed, process.returncode == 0
+    return passed, failed, failures, process.returncode == 0
 
 
 def end(process):
@@ -229,6 +234,8 @@ def run_all(names, table, target):
     before = rocksdb_builds(target)
     passed = failed = 0
     report = []
+    # The failures of each stage that failed.
+    details = {}
     broken = set()
     # Stages that were started with another one: their processes, and the files with their output.
     early = {}
@@ -245,19 +252,20 @@ def run_all(names, table, target):
                 if table[other].beside == name:
                     output = tempfile.TemporaryFile()
                     early[other] = start(table[other], output), output
-            stage_passed, stage_failed, succeeded = run(stage, early.pop(name, None))
+            stage_passed, stage_failed, failures, succeeded = run(stage, early.pop(name, None))
         except KeyboardInterrupt:
             for process, _ in early.values():
                 end(process)
             raise
         except OSError as error:
             print(f"suite: {stage.command[0]}: {error}", flush=True)
-            stage_passed, stage_failed, succeeded = 0, 0, False
+            stage_passed, stage_failed, failures, succeeded = 0, 0, [str(error)], False
         took = minutes(time.monotonic() - began)
         if not succeeded:
             broken.add(name)
             # A stage may fail without a failing test, for example by not compiling.
             stage_failed = max(stage_failed, 1)
+            details[name] = failures
         elif not stage.tests:
             stage_passed = 1
         elif stage_passed == 0:
@@ -275,6 +283,8 @@ def run_all(names, table, target):
         failed += 1
         report.append(("rocksdb", "", f"FAILED, compiled {len(fresh)} times: the stages differ in profile or features"))
 
+    for name, failures in details.items():
+        print(f"\n==> failures of {name}", *failures, sep="\n    ")
     print("\n==> summary")
     for name, took, said in report:
         print(f"    {name:<13} {took:>13}  {said}")

@@ -599,9 +599,13 @@ serve_tickets(#{session := #{number := Number, next := Next, in_flight := InFlig
 serve_tickets(State) ->
     State.
 
-released({Number, Seq}, #{session := #{number := Number, in_flight := InFlight} = Session} = State) ->
+%% A call that has been given up may still be waiting for a connection; its sequence number is not in flight any more.
+released(Ticket, #{waiting := Waiting} = State) ->
+    no_longer_in_flight(Ticket, State#{waiting := [Call || {_, Held} = Call <- Waiting, Held =/= Ticket]}).
+
+no_longer_in_flight({Number, Seq}, #{session := #{number := Number, in_flight := InFlight} = Session} = State) ->
     State#{session := Session#{in_flight := gb_sets:delete_any(Seq, InFlight)}};
-released(_, State) ->
+no_longer_in_flight(_, State) ->
     State.
 
 %% Choice of the node.

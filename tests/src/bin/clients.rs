@@ -87,7 +87,7 @@ fn main() -> anyhow::Result<ExitCode> {
 async fn check(places: &Places<'_>, clients: &[String], only: &str) -> anyhow::Result<ExitCode> {
     let results = conformance(places, clients, only).await?;
     tell(&results.text());
-    results.failures().iter().for_each(|failure| tell(&format!("{failure}\n")));
+    results.failures().iter().for_each(|failure| tell(&format!("FAILED: {failure}\n")));
     let (passed, failed) = (results.passed(), results.failures().len());
     let word = if failed == 0 { "ok" } else { "FAILED" };
     tell(&format!("test result: {word}. {passed} passed; {failed} failed;\n"));
