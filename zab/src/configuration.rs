@@ -1,8 +1,8 @@
 //! The configuration of the ensemble: who votes, and what a quorum is.
 //!
 //! Every quorum decision reads a [`Configuration`], and every place that assumes that the genesis is in force for
-//! ever is in this file (protocol.md 5.3): membership changes will replace [`Configuration::in_force`] and
-//! [`Configuration::version`].
+//! ever is in this file (protocol.md 5.3): membership changes will replace [`Configuration::in_force`] by the latest
+//! configuration of [`Configurations`](crate::Configurations).
 //!
 //! A voter is a node id *and* an incarnation. A node that arrives with another incarnation than the recorded one may
 //! have lost its promises, so it is served like a learner and never counted (protocol.md 5.8).
@@ -11,25 +11,28 @@ use alloc::vec::Vec;
 
 use crate::{
     effect::Founding,
+    membership::Learner,
     message::Voter,
     quorum,
-    types::{Incarnation, NodeId},
+    types::{Incarnation, NodeId, Zxid},
 };
 
 /// The members of an ensemble.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Configuration {
-    voters: Vec<Voter>,
+    pub(crate) version: Zxid,
+    pub(crate) voters: Vec<Voter>,
+    pub(crate) learners: Vec<Learner>,
 }
 
 impl Configuration {
-    /// The configuration of these voters.
+    /// The first configuration, of these voters.
     ///
     /// # Panics
     /// If they do not ascend by id.
     pub fn new(voters: Vec<Voter>) -> Configuration {
         assert!(voters.is_sorted_by(|a, b| a.node < b.node), "voters ascend by id");
-        Configuration { voters }
+        Configuration { version: Zxid::ZERO, voters, learners: Vec::new() }
     }
 
     /// The configuration in force: the sealed genesis, or the configured voters before formation.
@@ -38,9 +41,20 @@ impl Configuration {
         Configuration::new(sealed.map_or(configured, |founding| &founding.genesis.voters).to_vec())
     }
 
-    /// The counter of the log entry that contains this configuration; 0 for the genesis.
-    pub fn version(&self) -> u64 {
-        0
+    /// The zxid of the log entry that contains this configuration; (0, 0) for the genesis. Counters alone do not identify
+    /// a configuration: a leader that was deposed may have logged another one at the same counter.
+    pub fn version(&self) -> Zxid {
+        self.version
+    }
+
+    /// The learners, ascending by id.
+    pub fn learners(&self) -> &[Learner] {
+        &self.learners
+    }
+
+    /// The learner with this id, with any incarnation.
+    pub fn learner(&self, node: NodeId) -> Option<&Learner> {
+        self.learners.iter().find(|learner| learner.node == node)
     }
 
     /// The voters, ascending by id.
@@ -55,7 +69,7 @@ impl Configuration {
 
     /// Whether a node with this id is a member, with any incarnation.
     pub fn contains(&self, node: NodeId) -> bool {
-        self.voters.iter().any(|voter| voter.node == node)
+        self.voters.iter().any(|voter| voter.node == node) || self.learner(node).is_some()
     }
 
     /// The voter with this id and this incarnation.

@@ -453,7 +453,7 @@ impl Follower {
                 let accepted = core.hard.accepted_epoch;
                 self.send(
                     core,
-                    Message::FollowerEpoch { accepted, config_version: core.configuration.version() },
+                    Message::FollowerEpoch { accepted, config_version: core.configuration.version().counter },
                 );
                 self.stage = Stage::Discovering;
             }

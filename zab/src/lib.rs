@@ -82,6 +82,7 @@ mod integrity;
 mod latency;
 mod leader;
 mod machine;
+mod membership;
 mod message;
 mod progress;
 mod proposals;
@@ -99,6 +100,7 @@ pub use follower::BOUNDARIES_MAX;
 pub use history::Epochs;
 pub use integrity::{Fault, IntegrityNotice, STATE_HASHES_MAX, StateHash, StateReport};
 pub use machine::{FollowerStatus, Zab};
+pub use membership::{Change, Configurations, DesiredRole, LEARNERS_MAX, Learner, Refused, VOTERS_MAX};
 pub use message::{
     Addresses, Candidate, Genesis, Hello, Kind, LEVEL, LogEntry, Message, Reason, Vote, VoteState, Voter,
 };

@@ -66,7 +66,7 @@ impl Core {
             round: self.round,
             candidate,
             established,
-            config_version: self.configuration.version(),
+            config_version: self.configuration.version().counter,
         };
         self.effects.push(Effect::Datagram { to, vote });
     }

@@ -1,0 +1,271 @@
+//! Changes of the configuration, and the configurations of a log.
+//!
+//! A change adds or removes one voter at most, so that a majority of the configuration before and a majority of the one
+//! after have a node in common. It takes effect when its log entry is appended, and a truncation takes it back
+//! (protocol.md 5.1, 5.3).
+
+use alloc::vec::Vec;
+
+use crate::{
+    configuration::Configuration,
+    message::{Addresses, Voter},
+    types::{Incarnation, NodeId, Zxid},
+};
+
+/// The maximum number of voters.
+pub const VOTERS_MAX: usize = 7;
+
+/// The maximum number of learners.
+pub const LEARNERS_MAX: usize = 100;
+
+/// The role that a learner is to have. It stands in the configuration, so that a new leader continues with it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum DesiredRole {
+    /// It stays a learner.
+    Learner,
+    /// It is promoted as soon as it may be.
+    Voter,
+    /// It is promoted, and this voter is removed.
+    VoterInPlaceOf(NodeId),
+}
+
+/// A member that is counted in no quorum.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Learner {
+    /// The id.
+    pub node: NodeId,
+    /// The data directory.
+    pub incarnation: Incarnation,
+    /// The addresses.
+    pub addresses: Addresses,
+    /// The role that it is to have.
+    pub desired: DesiredRole,
+}
+
+/// A change of the configuration: one log entry.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Change {
+    /// Add a learner.
+    AddLearner(Learner),
+    /// Give a learner another incarnation. It keeps its desired role.
+    ReplaceIncarnation {
+        /// The learner.
+        node: NodeId,
+        /// The new incarnation.
+        incarnation: Incarnation,
+    },
+    /// Remove a learner.
+    RemoveLearner(NodeId),
+    /// Make a learner a voter, with the recorded incarnation.
+    Promote(NodeId),
+    /// Remove a voter.
+    RemoveVoter(NodeId),
+    /// Make a voter a learner with another incarnation, which is to be a voter: its data directory is lost, and its vote
+    /// with it.
+    Exchange {
+        /// The voter.
+        node: NodeId,
+        /// The new incarnation.
+        incarnation: Incarnation,
+    },
+    /// Replace the addresses of a member.
+    SetAddresses {
+        /// The member.
+        node: NodeId,
+        /// The new addresses.
+        addresses: Addresses,
+    },
+    /// Set the desired role of a learner.
+    SetDesiredRole {
+        /// The learner.
+        node: NodeId,
+        /// The new desired role.
+        desired: DesiredRole,
+    },
+}
+
+/// The reason for which a change is not possible in a configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// The node is a member already.
+    Member,
+    /// The node is not a learner.
+    NotALearner,
+    /// The node is not a voter, or not a member.
+    NotAVoter,
+    /// The node has this incarnation already.
+    SameIncarnation,
+    /// The last voter cannot be removed.
+    LastVoter,
+    /// There are too many voters or learners.
+    TooMany,
+}
+
+impl Configuration {
+    /// The configuration after a change, whose log entry has this zxid.
+    ///
+    /// # Errors
+    /// [`Refused`] if the change is not possible in this configuration.
+    ///
+    /// # Panics
+    /// If `version` is not above the version of this configuration.
+    pub fn after(&self, change: &Change, version: Zxid) -> Result<Configuration, Refused> {
+        assert!(version > self.version, "versions ascend");
+        let mut next = Configuration { version, ..self.clone() };
+        match change {
+            Change::AddLearner(learner) => {
+                if self.contains(learner.node) {
+                    return Err(Refused::Member);
+                }
+                next.insert_learner(learner.clone())?;
+            }
+            Change::ReplaceIncarnation { node, incarnation } => {
+                let learner = next.learner_mut(*node)?;
+                if learner.incarnation == *incarnation {
+                    return Err(Refused::SameIncarnation);
+                }
+                learner.incarnation = *incarnation;
+            }
+            Change::RemoveLearner(node) => {
+                next.take_learner(*node)?;
+            }
+            Change::Promote(node) => {
+                let Learner { node, incarnation, addresses, .. } = next.take_learner(*node)?;
+                if next.voters.len() >= VOTERS_MAX {
+                    return Err(Refused::TooMany);
+                }
+                let at = next.voters.partition_point(|voter| voter.node < node);
+                next.voters.insert(at, Voter { node, incarnation: Some(incarnation), addresses });
+            }
+            Change::RemoveVoter(node) => {
+                next.take_voter(*node)?;
+            }
+            Change::Exchange { node, incarnation } => {
+                let voter = next.take_voter(*node)?;
+                if voter.incarnation == Some(*incarnation) {
+                    return Err(Refused::SameIncarnation);
+                }
+                next.insert_learner(Learner {
+                    node: *node,
+                    incarnation: *incarnation,
+                    addresses: voter.addresses,
+                    desired: DesiredRole::Voter,
+                })?;
+            }
+            Change::SetAddresses { node, addresses } => {
+                let voters = next.voters.iter_mut().map(|voter| (voter.node, &mut voter.addresses));
+                let learners = next.learners.iter_mut().map(|learner| (learner.node, &mut learner.addresses));
+                let member = voters.chain(learners).find(|(member, _)| member == node);
+                *member.ok_or(Refused::NotAVoter)?.1 = addresses.clone();
+            }
+            Change::SetDesiredRole { node, desired } => next.learner_mut(*node)?.desired = *desired,
+        }
+        Ok(next)
+    }
+
+    /// Whether this configuration may be directly after `before`: it is a later version, has a voter, is within the
+    /// limits, lists each id once, and one voter at most was added or removed. A voter with another incarnation is
+    /// another voter.
+    pub fn may_follow(&self, before: &Configuration) -> bool {
+        let missing_in = |other: &Configuration, of: &Configuration| {
+            let listed = |voter: &&Voter| {
+                other.voters.iter().any(|own| (own.node, own.incarnation) == (voter.node, voter.incarnation))
+            };
+            of.voters.iter().filter(|voter| !listed(voter)).count()
+        };
+        let ascend = self.voters.is_sorted_by(|a, b| a.node < b.node)
+            && self.learners.is_sorted_by(|a, b| a.node < b.node)
+            && !self
+                .learners
+                .iter()
+                .any(|learner| self.voters.iter().any(|voter| voter.node == learner.node));
+        ascend
+            && self.version > before.version
+            && (1..=VOTERS_MAX.max(before.voters.len())).contains(&self.voters.len())
+            && self.learners.len() <= LEARNERS_MAX
+            && missing_in(before, self) + missing_in(self, before) <= 1
+    }
+
+    fn learner_mut(&mut self, node: NodeId) -> Result<&mut Learner, Refused> {
+        self.learners.iter_mut().find(|learner| learner.node == node).ok_or(Refused::NotALearner)
+    }
+
+    fn take_learner(&mut self, node: NodeId) -> Result<Learner, Refused> {
+        let at = self.learners.iter().position(|learner| learner.node == node).ok_or(Refused::NotALearner)?;
+        Ok(self.learners.remove(at))
+    }
+
+    fn take_voter(&mut self, node: NodeId) -> Result<Voter, Refused> {
+        let at = self.voters.iter().position(|voter| voter.node == node).ok_or(Refused::NotAVoter)?;
+        if self.voters.len() == 1 {
+            return Err(Refused::LastVoter);
+        }
+        Ok(self.voters.remove(at))
+    }
+
+    fn insert_learner(&mut self, learner: Learner) -> Result<(), Refused> {
+        if self.learners.len() >= LEARNERS_MAX {
+            return Err(Refused::TooMany);
+        }
+        let at = self.learners.partition_point(|other| other.node < learner.node);
+        self.learners.insert(at, learner);
+        Ok(())
+    }
+}
+
+/// The configurations of a log: the one below it, and those of its entries.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Configurations {
+    /// The configuration of the applied state; without one there, that of the genesis.
+    settled: Configuration,
+    /// The configurations of the entries above, ascending by version.
+    logged: Vec<Configuration>,
+}
+
+impl Configurations {
+    /// The configurations of a log without entries that change them.
+    pub fn new(settled: Configuration) -> Configurations {
+        Configurations { settled, logged: Vec::new() }
+    }
+
+    /// The configuration in force: that of the last entry that has one.
+    pub fn latest(&self) -> &Configuration {
+        self.logged.last().unwrap_or(&self.settled)
+    }
+
+    /// Whether the configuration in force is committed, so that the next change may be proposed.
+    pub fn is_committed(&self, commit: u64) -> bool {
+        self.latest().version.counter <= commit
+    }
+
+    /// An entry with a configuration was appended.
+    ///
+    /// # Panics
+    /// If it may not follow the one in force; what other nodes send is checked before.
+    pub fn append(&mut self, configuration: Configuration) {
+        assert!(configuration.may_follow(self.latest()), "configurations change one voter at a time");
+        self.logged.push(configuration);
+    }
+
+    /// The log was truncated to this zxid: takes back the configurations above it.
+    ///
+    /// # Panics
+    /// If the applied configuration is above it.
+    pub fn truncate(&mut self, to: Zxid) {
+        assert!(self.settled.version.counter <= to.counter, "applied entries are never truncated");
+        self.logged.retain(|configuration| configuration.version.counter <= to.counter);
+    }
+
+    /// The log was applied through this counter: what is applied is never taken back.
+    pub fn settle(&mut self, applied: u64) {
+        let above = self.logged.partition_point(|configuration| configuration.version.counter <= applied);
+        if let Some(last) = self.logged.drain(..above).next_back() {
+            self.settled = last;
+        }
+    }
+
+    /// State and log were replaced by a snapshot with this configuration.
+    pub fn install(&mut self, settled: Configuration) {
+        *self = Configurations::new(settled);
+    }
+}
