@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use gometa_proto::{check, v1};
-use gometa_zab::{Addresses, EnsembleId, Epoch, Genesis, Incarnation, Kind, NodeId, Voter, Zxid};
+use gometa_zab::{Addresses, EnsembleId, Epoch, Genesis, Incarnation, Kind, LogEntry, NodeId, Voter, Zxid};
 
 use crate::{
     DecodeError,
@@ -188,6 +188,21 @@ pub(crate) fn kind(number: u32, level: u32) -> Result<Kind, DecodeError> {
         2 => Kind::Membership,
         unknown => Kind::Unknown(unknown),
     })
+}
+
+/// Checks that an entry of kind Membership contains a configuration of its own version, with valid addresses.
+pub(crate) fn check_entry(entry: &LogEntry) -> Result<(), DecodeError> {
+    if entry.kind != Kind::Membership {
+        return Ok(());
+    }
+    let configuration = entry.configuration().ok_or_else(|| invalid("configuration", "cannot be decoded"))?;
+    let voters = configuration.voters().iter().map(|voter| &voter.addresses);
+    for addresses in voters.chain(configuration.learners().iter().map(|learner| &learner.addresses)) {
+        for address in [&addresses.election, &addresses.message, &addresses.request] {
+            check::address(address).map_err(|why| invalid("address of a member", why))?;
+        }
+    }
+    Ok(())
 }
 
 /// Encodes a kind, for wire and disk.

@@ -54,9 +54,10 @@ fn body(message: &Message) -> Body {
         Message::Formed(genesis) => {
             Body::Formed(v1::Formed { genesis: Some(fields::genesis_message(genesis)) })
         }
-        Message::FollowerEpoch { accepted, config_version } => {
-            Body::Cepoch(v1::FollowerEpoch { accepted_epoch: accepted.0, config_version: *config_version })
-        }
+        Message::FollowerEpoch { accepted, configuration } => Body::Cepoch(v1::FollowerEpoch {
+            accepted_epoch: accepted.0,
+            configuration: Some(fields::zxid_message(*configuration)),
+        }),
         Message::NewEpoch(epoch) => Body::NewEpoch(v1::EpochMessage { epoch: epoch.0 }),
         Message::AckEpoch { epoch, current, last, oldest, boundaries } => Body::AckEpoch(v1::AckEpoch {
             epoch: epoch.0,
@@ -119,7 +120,7 @@ fn message(body: Body) -> Result<Message, DecodeError> {
         Body::Formed(body) => Message::Formed(fields::genesis(body.genesis)?),
         Body::Cepoch(body) => Message::FollowerEpoch {
             accepted: fields::epoch(body.accepted_epoch, "accepted epoch")?,
-            config_version: fields::number(body.config_version, "config version")?,
+            configuration: fields::zxid(body.configuration, "configuration")?,
         },
         Body::NewEpoch(body) => Message::NewEpoch(fields::leadership(body.epoch)?),
         Body::AckEpoch(body) => ack_epoch(body)?,
@@ -190,6 +191,7 @@ fn hello_message(hello: &Hello) -> v1::PeerHello {
         history,
         addresses: Some(fields::addresses_message(&hello.addresses)),
         voters: fields::voter_messages(&hello.voters),
+        configuration: Some(fields::zxid_message(hello.configuration)),
     }
 }
 
@@ -206,6 +208,7 @@ fn hello(body: v1::PeerHello) -> Result<Hello, DecodeError> {
         ensemble: fields::optional_ensemble(&body.ensemble, body.history)?,
         addresses: fields::addresses(body.addresses)?,
         voters: fields::voters(body.voters)?,
+        configuration: fields::zxid(body.configuration, "configuration")?,
     })
 }
 
@@ -268,7 +271,9 @@ fn propose(body: v1::Propose) -> Result<Message, DecodeError> {
             return Err(TooLarge { length, max: PAYLOAD_MAX }.into());
         }
         let kind = fields::kind(entry.kind, entry.level)?;
-        entries.push(LogEntry { zxid, kind, level: entry.level, payload: entry.payload });
+        let entry = LogEntry { zxid, kind, level: entry.level, payload: entry.payload };
+        fields::check_entry(&entry)?;
+        entries.push(entry);
         before = zxid;
     }
     Ok(Message::Propose { epoch, previous, entries, commit })

@@ -157,6 +157,7 @@ pub fn decode_log_entry(counter: u64, record: Bytes) -> Result<LogRecord, Decode
         _ => return Err(DecodeError::UnknownLevel(level)),
     };
     let entry = LogEntry { zxid, kind, level, payload: record.slice(LOG_ENTRY_HEADER..) };
+    fields::check_entry(&entry)?;
     Ok(LogRecord { previous, entry })
 }
 

@@ -35,8 +35,9 @@ pub fn encode(vote: &Vote) -> Bytes {
         candidate_last_epoch: vote.candidate.last.epoch.0,
         candidate_last_counter: vote.candidate.last.counter,
         established: vote.established.map(|epoch| epoch.0),
-        config_version: vote.config_version,
+        configuration_epoch: vote.configuration.epoch.0,
         tag: Bytes::new(),
+        configuration_counter: vote.configuration.counter,
     };
     let mut out = BytesMut::with_capacity(envelope::HEADER + datagram.encoded_len());
     envelope::seal(b"", &mut out, |out| datagram.encode_raw(out));
@@ -96,6 +97,10 @@ pub fn decode(datagram: &[u8]) -> Result<Vote, DecodeError> {
             node: candidate,
         },
         established,
-        config_version: fields::number(message.config_version, "config version")?,
+        configuration: fields::zxid_of(
+            message.configuration_epoch,
+            message.configuration_counter,
+            "configuration",
+        )?,
     })
 }

@@ -206,6 +206,11 @@ fn founding(u: &mut Unstructured<'_>) -> Result<Genesis> {
     Ok(Genesis { ensemble: ensemble_id(u)?, voters })
 }
 
+/// The version of a configuration, mostly the genesis's.
+fn version(u: &mut Unstructured<'_>) -> Result<Zxid> {
+    if u.ratio(1, 8)? { zxid(u) } else { Ok(Zxid::ZERO) }
+}
+
 fn hello(u: &mut Unstructured<'_>) -> Result<Hello> {
     let node = node(u)?;
     let names = match u.int_in_range(0..=6_u8)? {
@@ -226,6 +231,7 @@ fn hello(u: &mut Unstructured<'_>) -> Result<Hello> {
         ensemble: ensemble(u)?,
         addresses: Addresses::default(),
         voters: names,
+        configuration: version(u)?,
     })
 }
 
@@ -248,7 +254,7 @@ fn vote(u: &mut Unstructured<'_>) -> Result<Vote> {
         round: Round(number(u)?),
         candidate: Candidate { epoch: epoch(u)?, last: zxid(u)?, node: candidate },
         established: if settled && u.ratio(2, 3)? { Some(epoch(u)?) } else { None },
-        config_version: if u.ratio(1, 8)? { number(u)? } else { 0 },
+        configuration: version(u)?,
     })
 }
 
@@ -272,8 +278,8 @@ fn message(u: &mut Unstructured<'_>) -> Result<Message> {
         2 => Message::Seal(ensemble_id(u)?),
         3 => Message::Formed(founding(u)?),
         4 => {
-            let config_version = if u.ratio(1, 8)? { number(u)? } else { 0 };
-            Message::FollowerEpoch { accepted: epoch(u)?, config_version }
+            let configuration = version(u)?;
+            Message::FollowerEpoch { accepted: epoch(u)?, configuration }
         }
         5 => Message::NewEpoch(epoch(u)?),
         6 | 7 => {

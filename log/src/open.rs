@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::{BufMut, Bytes};
 use gometa_marks::planted;
-use gometa_zab::{Founding, HardState, Zxid};
+use gometa_zab::{Configuration, Founding, HardState, Zxid};
 
 use crate::{
     error::{Damage, OpenError},
@@ -25,6 +25,8 @@ pub struct Recovered {
     pub founding: Option<Founding>,
     /// The configuration in force at the base, as the log was created with.
     pub configuration: Bytes,
+    /// The configurations of the entries, ascending by version.
+    pub logged: Vec<Configuration>,
     /// The zxid below the first entry.
     pub base: Zxid,
     /// The last zxid of each epoch that has entries, ascending.
@@ -105,6 +107,7 @@ pub(crate) fn recovered<F>(walk: &Walk<F>, applied: u64, warnings: Vec<String>) 
         hard_state: walk.state.hard_state,
         founding: walk.state.founding.as_deref().cloned(),
         configuration: walk.state.configuration.clone(),
+        logged: walk.configurations.clone(),
         base: walk.ends.base(),
         boundaries: walk.ends.ends().to_vec(),
         released: walk.state.released.max(applied),
@@ -149,7 +152,7 @@ fn begin<D: Directory>(
     mark: MarkFile<D::File>,
     spare: Option<D::File>,
 ) -> Result<Log<D>, OpenError> {
-    let Walk { mut index, ends, mut chain, mut state, mut position, salt, last } = walk;
+    let Walk { mut index, ends, mut chain, mut state, mut position, salt, last, .. } = walk;
     let last = planted!(last, does_not_repeat_last_batch => None);
     let found = position;
     let mut staged = Staged::new(state.released);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use gometa_codec::storage;
 use gometa_marks::planted;
-use gometa_zab::{Founding, HardState, Zxid};
+use gometa_zab::{Configuration, Founding, HardState, Kind, Zxid};
 
 use crate::{
     ends::Ends,
@@ -60,6 +60,8 @@ pub(crate) struct Walk<F> {
     pub(crate) ends: Ends,
     pub(crate) chain: Chain,
     pub(crate) state: State,
+    /// The configurations of the entries, ascending.
+    pub(crate) configurations: Vec<Configuration>,
     /// The end of the last batch in the last segment.
     pub(crate) position: u64,
     /// That of the last segment.
@@ -100,6 +102,7 @@ impl<F: File> Walk<F> {
             ends: Ends::new(header.end),
             chain: header.chain,
             state: header.state.clone(),
+            configurations: Vec::new(),
             position: header.before,
             salt: 0,
             last: None,
@@ -124,7 +127,9 @@ impl<F: File> Walk<F> {
         } else {
             return Err(format!("the header names {}, and the log ends at {end}", header.end));
         }
-        self.index.truncate(self.ends.last().counter);
+        let end = self.ends.last().counter;
+        self.index.truncate(end);
+        self.configurations.retain(|configuration| configuration.version().counter <= end);
         let handle = Handle::new(header.number, segment.file.clone(), segment.size);
         self.index.segments.push_back(Segment::new(handle, header.end.counter));
         (self.position, self.salt, self.last) = (segment.first_batch, header.salt, None);
@@ -263,6 +268,10 @@ impl<F: File> Walk<F> {
         })?;
         if decoded.previous != previous {
             return Err(wrong(format!("follows {}, and the one before it is {previous}", decoded.previous)));
+        }
+        if decoded.entry.kind == Kind::Membership {
+            let configuration = decoded.entry.configuration();
+            self.configurations.push(configuration.ok_or_else(|| wrong("has no configuration".to_owned()))?);
         }
         self.ends.append(decoded.entry.zxid);
         Ok(())

@@ -20,12 +20,20 @@ const HELD_BYTES_FULL: usize = 4 << 20;
 /// The bytes of held records at which an answer is dropped, unless the next entry waits for it.
 pub(crate) const HELD_BYTES_MAX: usize = 8 << 20;
 
+/// What an entry contains.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// A command of the store, which holds its key.
+    Command(Decoded),
+    /// A configuration of the ensemble.
+    Configuration(Bytes),
+}
+
 /// An entry that will be applied.
 #[derive(Debug)]
 pub(crate) struct Upcoming {
     pub(crate) counter: u64,
-    /// `None` if there is nothing to apply. The store holds the command's key.
-    pub(crate) command: Option<Decoded>,
+    pub(crate) content: Content,
     /// The size of the payload.
     pub(crate) bytes: usize,
 }
@@ -33,7 +41,10 @@ pub(crate) struct Upcoming {
 impl Upcoming {
     /// The key that the store holds for it.
     pub(crate) fn key(&self) -> Option<&Bytes> {
-        self.command.as_ref()?.key()
+        match &self.content {
+            Content::Command(command) => command.key(),
+            Content::Configuration(_) => None,
+        }
     }
 }
 

@@ -17,6 +17,9 @@ use gometa_zab::{Addresses, LinkId, NodeId, Role, Voter, Zab};
 
 use crate::forward;
 
+/// The most members whose announcements are kept.
+const MEMBERS_MAX: usize = 128;
+
 /// The most connections in `sent`.
 const SENT_MAX: usize = 256;
 
@@ -66,10 +69,13 @@ impl Announced {
         let mut moved = false;
         for v1::Announcement { node, boot, addresses } in announcements.members {
             let node = NodeId(node);
-            if let Some(addresses) = addresses.and_then(checked)
-                && let Some(member) = members.iter().find(|voter| voter.node == node && node != me)
-            {
+            let Some(addresses) = addresses.and_then(checked).filter(|_| node != me) else { continue };
+            if let Some(member) = members.iter().find(|voter| voter.node == node) {
                 moved |= self.learn(member, boot, &addresses);
+            } else if self.members.len() < MEMBERS_MAX {
+                // The leader may be ahead of this node with a configuration that has it as a voter.
+                let unknown = Voter { node, incarnation: None, addresses: addresses.clone() };
+                self.learn(&unknown, boot, &addresses);
             }
         }
         moved
@@ -189,7 +195,6 @@ mod tests {
                 announcement(1, 9, "own:1"),
                 announcement(2, 9, "line\nbreak:1"),
                 announcement(3, 9, &long),
-                announcement(4, 9, "unknown:1"),
                 v1::Announcement { node: 2, boot: 9, addresses: None },
             ],
         };

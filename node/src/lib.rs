@@ -67,5 +67,6 @@ pub use config::{Config, STATE_HASH_INTERVAL};
 pub use effect::Effect;
 pub use event::{ClientId, Event};
 pub use gometa_store::{Corrupt, Purpose};
+pub use installation::configuration_of;
 pub use machine::Node;
 pub use reads::is_large;

@@ -4,12 +4,24 @@ use std::collections::VecDeque;
 
 use gometa_proto::v1;
 use gometa_store::{Corrupt, Store, Table};
-use gometa_zab::{self as zab, EnsembleId, LogEntry, Role, Ticks, Voter, Zab};
+use gometa_zab::{self as zab, Configuration, EnsembleId, LogEntry, Role, Ticks, Voter, Zab, Zxid};
 
 use crate::{
-    ahead::Ahead, announced::Announced, barrier::Barriers, clocks::Clocks, compaction::Compaction,
-    config::Config, effect::Effect, event::Event, fetches::Fetches, forward::Forwarding,
-    installation::Installing, openers::Openers, reads::Reads, requests::Requests, status::Sources,
+    ahead::Ahead,
+    announced::Announced,
+    barrier::Barriers,
+    clocks::Clocks,
+    compaction::Compaction,
+    config::Config,
+    effect::Effect,
+    event::Event,
+    fetches::Fetches,
+    forward::Forwarding,
+    installation::{Installing, configuration_of},
+    openers::Openers,
+    reads::Reads,
+    requests::Requests,
+    status::Sources,
     work::Work,
 };
 
@@ -41,6 +53,8 @@ pub struct Node<T: Table> {
     clocks: Clocks,
     openers: Openers,
     announced: Announced,
+    /// The version of the configuration whose members clients were told.
+    members_announced: Zxid,
     /// The highest counter that may be applied.
     released: u64,
     /// The entries above the last applied one.
@@ -78,11 +92,12 @@ pub struct Node<T: Table> {
 }
 
 impl<T: Table> Node<T> {
-    /// A node with the contents of its storage, and its first effects.
+    /// A node with the contents of its storage, and its first effects. The configuration in `recovered` is ignored: the
+    /// table records it.
     ///
     /// # Errors
     ///
-    /// [`Corrupt`] if the table's records are damaged.
+    /// [`Corrupt`] if the table's records of sessions or of the configuration are damaged.
     pub fn new(
         config: Config,
         recovered: zab::Recovered,
@@ -91,6 +106,7 @@ impl<T: Table> Node<T> {
     ) -> Result<(Node<T>, Vec<Effect>), Corrupt> {
         let store = Store::open(table)?;
         assert_eq!(store.applied(), recovered.applied, "log and table are recovered together");
+        let recovered = zab::Recovered { configuration: configuration_of(&store)?, ..recovered };
         let zab = Zab::new(config.zab.clone(), recovered, now);
         let mut node = Node {
             released: zab.released(),
@@ -112,6 +128,7 @@ impl<T: Table> Node<T> {
             clocks: Clocks::new(now),
             openers: Openers::default(),
             announced: Announced::default(),
+            members_announced: Zxid::ZERO,
             ahead: Ahead::default(),
             work: Work::default(),
             apply_waits: None,
@@ -188,6 +205,11 @@ impl<T: Table> Node<T> {
     /// The ensemble, once this node has joined it.
     pub fn ensemble(&self) -> Option<EnsembleId> {
         self.zab.ensemble()
+    }
+
+    /// The configuration in force; before the ensemble is formed, the configured voters.
+    pub fn configuration(&self) -> &Configuration {
+        self.zab.configuration()
     }
 
     /// The ensemble's voters as recorded; before it is formed, the configured ones.
@@ -336,7 +358,9 @@ impl<T: Table> Node<T> {
 
     /// Records the members' announced addresses, and forwards them to followers.
     fn update_members(&mut self) {
-        if self.announced.update(&self.zab) {
+        let version = self.zab.configuration().version();
+        let changed = std::mem::replace(&mut self.members_announced, version) != version;
+        if self.announced.update(&self.zab) || changed {
             self.announce_view();
         }
         let unsent = self.announced.unsent(&self.zab).into_iter();

@@ -187,10 +187,14 @@ impl Driver {
             Item::DiskSpace(space) => self.disk_space(space, events),
             Item::SnapshotMade { link, id, checkpoint } => self.begin_transfer(link, id, &checkpoint, events),
             Item::SnapshotReady { link, received } => {
-                let zxid = received.zxid;
+                let (zxid, configuration) = (received.zxid, received.configuration.clone());
                 self.received = Some((link, received));
                 if self.links.contains_key(&link) {
-                    events.push(Event::Zab(gometa_zab::Event::SnapshotReceived { link, zxid }));
+                    events.push(Event::Zab(gometa_zab::Event::SnapshotReceived {
+                        link,
+                        zxid,
+                        configuration,
+                    }));
                 } else {
                     self.discard_received();
                 }

@@ -10,7 +10,7 @@ use std::{
 
 use gometa_node::{Event, Node};
 use gometa_proto::{limits, v1};
-use gometa_zab::{Hello, NodeId, Ticks, Timeouts, Voter};
+use gometa_zab::{Hello, NodeId, Ticks, Timeouts, Voter, Zxid};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc,
@@ -275,6 +275,7 @@ fn hello(config: &ServerConfig, identity: &Identity) -> Hello {
         ensemble: None,
         addresses: config.addresses(),
         voters: Vec::new(),
+        configuration: Zxid::ZERO,
     }
 }
 

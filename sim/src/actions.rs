@@ -62,6 +62,8 @@ pub(crate) enum Action {
     EarlyCrash,
     /// A node is paused.
     Pause,
+    /// A change of the members is asked for.
+    Change,
     /// A leader is deposed on purpose.
     Depose,
     /// The next step of a deposition.

@@ -70,6 +70,10 @@ pub const KNOBS: &[Knob] = &[
     knob("early-crash", "crashes while the ensemble forms", |s| s.process.early_crashes = false),
     knob("sync-crash", "crashes in the midst of discovery and synchronisation", |s| s.process.sync_crash = 0),
     knob("depose", "leaders that are deposed on purpose", |s| s.process.depose_every = 0),
+    knob("change", "changes of the members", |s| {
+        s.process.change_every = 0;
+        s.spares = 0;
+    }),
     knob("crash-all", "crashes of all nodes at once", |s| s.process.crash_all = 0),
     knob("wipe", "lost data directories", |s| s.process.wipe = 0),
     knob("no-return", "nodes that never come back", |s| s.process.no_return = 0),

@@ -183,6 +183,14 @@ fault_counts! {
     partitions_quorum,
     /// Partitions whose links were stopped one by one.
     partitions_gradual,
+    /// Learners added.
+    learners_added,
+    /// Learners promoted.
+    learners_promoted,
+    /// Learners removed.
+    learners_removed,
+    /// Voters removed.
+    voters_removed,
     /// Leaders deposed while what was sent to them arrived later and later.
     late_depositions,
     /// Leaders whose followers all lost their connections at once, unnoticed by the leader.

@@ -228,6 +228,7 @@ impl Disk {
         self.issued = image.clone();
         self.durable = image;
         let applied = self.applied();
+        let configurations = self.durable.configurations();
         Ok(Recovered {
             hard_state: self.durable.hard_state,
             founding: self.durable.founding.clone(),
@@ -235,6 +236,9 @@ impl Disk {
             boundaries: self.durable.boundaries(),
             applied,
             released: released.max(applied),
+            // The search of the small scope has no table that records it.
+            configuration: configurations.iter().rfind(|it| it.version().counter <= applied).cloned(),
+            logged: configurations,
         })
     }
 

@@ -7,6 +7,7 @@
 //! Besides whole runs ([`Ensemble::run`]), the same object serves scenarios of a test: every fault is a
 //! method, and [`Ensemble::run_until`] lets time pass between them.
 
+mod changes;
 mod clients;
 mod depositions;
 mod effects;
@@ -79,9 +80,10 @@ pub struct Ensemble {
 impl Ensemble {
     /// The ensemble of a run, about to start; lines of its trace go to the sink.
     pub fn new(settings: Settings, sink: Option<Sink>) -> Ensemble {
-        let Settings { seed, nodes, .. } = settings;
+        let Settings { seed, nodes: founders, spares, .. } = settings;
+        let nodes = founders + spares;
         let mut machine = Random::new(seed, Stream::Machine);
-        let voters = (0..nodes)
+        let voters = (0..founders)
             .map(|node| Voter { node: node_id(node), incarnation: None, addresses: addresses(node, 0) })
             .collect();
         let processes = (0..nodes)
@@ -96,7 +98,7 @@ impl Ensemble {
             processes,
             links: ClientLinks::default(),
             workload: Workload::new(seed, nodes, settings.workload.clone()),
-            oracle: Oracle::new(nodes),
+            oracle: Oracle::new(nodes, founders),
             trace: Trace::new(sink),
             counts: Counts::default(),
             snapshots: Vec::new(),
@@ -330,6 +332,10 @@ impl Ensemble {
             Action::EarlyCrash => self.early_crash(),
             Action::Pause => {
                 self.random_pause();
+                Ok(())
+            }
+            Action::Change => {
+                self.change_members();
                 Ok(())
             }
             Action::Depose => {
@@ -572,7 +578,8 @@ impl Ensemble {
             return Some(format!("n{} owes an answer: {}", unanswered.node, unanswered.detail));
         }
         let committed = self.oracle.committed();
-        for (node, process) in self.processes.iter().enumerate().filter(|(_, process)| !process.stopped) {
+        let members = self.processes.iter().enumerate().filter(|(node, _)| self.oracle.is_member(*node));
+        for (node, process) in members.filter(|(_, process)| !process.stopped) {
             if let Some(astray) = self.leads_astray(process) {
                 return Some(format!("n{node} {astray}"));
             }
@@ -609,6 +616,9 @@ impl Ensemble {
         for (node, process) in
             self.processes.iter().enumerate().filter(|(_, process)| whole && !process.stopped)
         {
+            if !self.oracle.is_member(node) {
+                continue;
+            }
             self.oracle.compare_tables(node, &process.disk)?;
         }
         for (key, operations) in self.workload.histories().iter().enumerate() {

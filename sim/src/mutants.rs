@@ -174,6 +174,24 @@ mutants! {
     M83 quarantines_without_majority: "a node is told to go into quarantine though the others are no majority",
         "section 5.10, invariant 22";
     M84 alters_record: "records are altered when they are written to the table", "invariants 17 and 18";
+    M85 does_not_record_configuration: "the state does not record the configuration of an applied entry",
+        "section 5.3, invariant 17";
+    M86 ignores_configuration_of_snapshot: "the configuration of an installed snapshot does not take effect",
+        "section 5.3, invariant 20";
+    M87 keeps_truncated_configuration: "a truncation does not take a configuration back",
+        "section 5.3, invariant 20";
+    M88 changes_before_previous_change_is_committed: "a change is proposed before the one before it is committed",
+        "section 5.1, invariant 20";
+    M89 proposes_own_removal: "a leader proposes to take its own vote away",
+        "section 5.6, invariant 20";
+    M90 sends_removal_before_commit: "a node is sent the removal of its vote before it is committed",
+        "section 5.6, invariant 20";
+    M91 counts_acks_of_learners: "acks of learners are counted",
+        "section 5.5, invariant 15";
+    M92 counts_acks_by_committed_configuration: "a leader counts by the applied configuration instead of the latest one",
+        "section 5.5, invariant 15";
+    M93 ignores_leader_with_later_configuration: "a node does not follow its candidate that leads with a later configuration",
+        "section 5.5, invariant 21";
     B01 halves_heartbeat_rate: "the heartbeat interval is doubled", "nothing";
     B02 sends_entries_one_by_one: "entries are sent one by one", "nothing";
     B03 sends_commit_twice: "each Commit is sent twice", "nothing";

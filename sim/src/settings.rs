@@ -120,6 +120,8 @@ pub struct ProcessSettings {
     pub sync_crash: u32,
     /// Mean time between leaders that are deposed on purpose; 0 for none.
     pub depose_every: u64,
+    /// Mean time between changes of the members that are asked for; 0 for none.
+    pub change_every: u64,
     /// How far a node's clock may run too fast or too slow, per million.
     pub drift: u32,
 }
@@ -172,8 +174,10 @@ pub struct WorkloadSettings {
 pub struct Settings {
     /// The seed.
     pub seed: u64,
-    /// Nodes, all of them voters.
+    /// The nodes that found the ensemble: its first voters.
     pub nodes: usize,
+    /// Further nodes, which may be added to the ensemble later.
+    pub spares: usize,
     /// Milliseconds.
     pub heartbeat_ms: u64,
     /// Milliseconds.
@@ -206,6 +210,7 @@ impl Settings {
         Settings {
             seed,
             nodes,
+            spares: 0,
             heartbeat_ms: 50,
             election_ms: 400,
             session_timeout_ms: 10_000,
@@ -276,6 +281,7 @@ impl Settings {
                 early_crashes: false,
                 sync_crash: 0,
                 depose_every: 0,
+                change_every: 0,
                 drift: 0,
             },
             workload: WorkloadSettings {
@@ -365,6 +371,7 @@ impl Settings {
             sync_crash: if r.one_in(3) { r.pick(&[30_000, 150_000]) } else { 0 },
             drift: if r.chance(700_000) { 50_000 } else { 0 },
             depose_every: 0,
+            change_every: 0,
         };
         let clients = if r.one_in(4) { r.between(7, 10) } else { r.between(3, 6) } as usize;
         let workload = WorkloadSettings {
@@ -414,9 +421,18 @@ impl Settings {
             disk.alter_every = r.between(500, 5_000) * MILLISECOND;
             disk.scrub_every = if r.chance(700_000) { r.between(1_000, 8_000) * MILLISECOND } else { 0 };
         }
+        let mut spares = 0;
+        if r.one_in(3) {
+            process.change_every = r.between(100, 2_000) * MILLISECOND;
+            spares = r.between(1, 2) as usize;
+            // A node that is lost for good is not replaced yet, and without it a change may take the quorum away.
+            process = ProcessSettings { wipe: 0, no_return: 0, beyond_quorum: false, ..process };
+            disk = DiskSettings { damage_every: 0, alter_every: 0, ..disk };
+        }
         Settings {
             seed,
             nodes,
+            spares,
             heartbeat_ms,
             election_ms,
             session_timeout_ms,

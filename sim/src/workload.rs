@@ -477,7 +477,7 @@ impl Workload {
                 _ => {
                     // The node refuses at present: the next attempt is made on another node, after a short wait.
                     let until = now + self.random.between(20, 150) * MILLISECOND;
-                    client.leave_at = until;
+                    client.leave_at = client.leave_at.min(until);
                 }
             }
             return Ok(());

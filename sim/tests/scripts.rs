@@ -29,7 +29,7 @@ fn garbage_is_determined_by_its_seed_and_only_replays_and_forgeries_decode_as_vo
         round: Round(7),
         candidate: Candidate { epoch: Epoch(2), last: Zxid::new(2, 9), node: NodeId(sender) },
         established: None,
-        config_version: 0,
+        configuration: Zxid::ZERO,
     };
     let genuine: Vec<bytes::Bytes> =
         (1..=3).map(|sender| gometa_codec::vote::encode(&vote(sender))).collect();

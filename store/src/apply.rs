@@ -8,6 +8,7 @@ use gometa_proto::{
 };
 
 use crate::{
+    configuration::Recorded,
     entry::Decoded,
     failure,
     keys::Keys,
@@ -25,6 +26,7 @@ pub struct Store<T> {
     taken: u64,
     keys: Keys,
     sessions: Sessions,
+    configuration: Recorded,
 }
 
 /// The result of [`Store::apply`].
@@ -61,16 +63,18 @@ pub enum Origin {
 }
 
 impl<T: Table> Store<T> {
-    /// Opens the store at the table's checkpoint. Loads all sessions; keys are looked up on demand.
+    /// Opens the store at the table's checkpoint. Loads all sessions and the configuration; keys are looked up on demand.
     ///
     /// # Errors
-    /// [`Corrupt`] if a session's record is damaged. Records of keys are not checked here: see [`Store::get`].
+    /// [`Corrupt`] if a record of these is damaged; what the configuration's contains is not looked at. Records of keys are not checked here: see [`Store::get`].
     pub fn open(table: T) -> Result<Store<T>, Corrupt> {
         let Checkpoint { applied, hash, keys } = table.checkpoint();
         let sessions = Sessions::load(&table)?;
-        // The checkpoint's hash is the sum over both spaces.
-        let keys = Keys::new(keys, hash.wrapping_sub(sessions.hash()));
-        Ok(Store { table, applied, taken: applied, keys, sessions })
+        let configuration = Recorded::load(&table)?;
+        // The checkpoint's hash is the sum over all spaces.
+        let rest = sessions.hash().wrapping_add(configuration.hash());
+        let keys = Keys::new(keys, hash.wrapping_sub(rest));
+        Ok(Store { table, applied, taken: applied, keys, sessions, configuration })
     }
 
     /// The table.
@@ -83,10 +87,10 @@ impl<T: Table> Store<T> {
         self.applied
     }
 
-    /// Hash of all keys and sessions. Its cost grows with the number of records changed since the last
+    /// Hash of all keys, sessions and the configuration. Its cost grows with the number of records changed since the last
     /// [`take_batch`](Store::take_batch): each is encoded.
     pub fn hash(&self) -> u128 {
-        self.keys.overlay.hash().wrapping_add(self.sessions.hash())
+        self.keys.overlay.hash().wrapping_add(self.sessions.hash()).wrapping_add(self.configuration.hash())
     }
 
     /// Number of keys.
@@ -119,12 +123,18 @@ impl<T: Table> Store<T> {
         })
     }
 
-    /// Advances [`applied`](Store::applied) past a log entry that the replication protocol wrote for itself.
+    /// Applies the log entry at `counter`, which contains a configuration of the ensemble.
     ///
     /// # Panics
     /// If `counter` is not `applied() + 1`.
-    pub fn skip(&mut self, counter: u64) {
+    pub fn configure(&mut self, counter: u64, configuration: Bytes) {
         self.advance(counter);
+        planted!(self.configuration.set(configuration), does_not_record_configuration => {});
+    }
+
+    /// The configuration of the last applied log entry that contains one; `None` if there was none.
+    pub fn configuration(&self) -> Option<&Bytes> {
+        self.configuration.get()
     }
 
     fn advance(&mut self, counter: u64) {
@@ -190,7 +200,7 @@ impl<T: Table> Store<T> {
     /// Upper bound, in bytes, of the memory used by the changes since the last [`take_batch`](Store::take_batch),
     /// including the batch that it will return.
     pub fn pending_bytes(&self) -> usize {
-        self.keys.overlay.pending_bytes() + self.sessions.pending_bytes()
+        self.keys.overlay.pending_bytes() + self.sessions.pending_bytes() + self.configuration.pending_bytes()
     }
 
     /// Upper bound, in bytes, of the memory used by records that are as in the table: by those that were read and are
@@ -199,7 +209,7 @@ impl<T: Table> Store<T> {
         self.keys.overlay.held_bytes()
     }
 
-    /// Returns all changes since the last call as one batch; `None` if no log entry was applied or skipped. Batches must
+    /// Returns all changes since the last call as one batch; `None` if no log entry was applied. Batches must
     /// be written to the table in the order taken.
     pub fn take_batch(&mut self) -> Option<Batch> {
         if self.taken == self.applied {
@@ -209,6 +219,7 @@ impl<T: Table> Store<T> {
         let mut writes = Vec::new();
         self.keys.overlay.take(&mut writes);
         self.sessions.take(&mut writes);
+        self.configuration.take(&mut writes);
         let checkpoint = Checkpoint { applied: self.applied, hash: self.hash(), keys: self.keys.count() };
         Some(Batch { checkpoint, writes })
     }

@@ -8,13 +8,14 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::table::{Checkpoint, Space, Table};
 
-/// The hash of a record: XXH3-128 of the space (1 byte: 0 data, 1 session), the length of the key (4 bytes, big endian),
+/// The hash of a record: XXH3-128 of the space (1 byte: 0 data, 1 session, 2 configuration), the length of the key (4 bytes, big endian),
 /// the key and the encoded record.
 pub fn record_hash(space: Space, key: &[u8], value: &[u8]) -> u128 {
     let mut head = [0; 5];
     head[0] = match space {
         Space::Data => 0,
         Space::Session => 1,
+        Space::Configuration => 2,
     };
     // Keys are at most 4 KiB.
     head[1..].copy_from_slice(&(key.len() as u32).to_be_bytes());
@@ -28,12 +29,11 @@ pub fn record_hash(space: Space, key: &[u8], value: &[u8]) -> u128 {
 /// Recomputes a table's checkpoint from its records, to verify the stored one. Scans the whole table; `applied` is taken from the stored checkpoint.
 pub fn recompute_checkpoint(table: &impl Table) -> Checkpoint {
     let mut computed = Checkpoint { applied: table.checkpoint().applied, ..Checkpoint::default() };
-    table.scan(Space::Data, &mut |key, value| {
-        computed.hash = computed.hash.wrapping_add(record_hash(Space::Data, key, value));
-        computed.keys += 1;
-    });
-    table.scan(Space::Session, &mut |key, value| {
-        computed.hash = computed.hash.wrapping_add(record_hash(Space::Session, key, value));
-    });
+    for space in Space::ALL {
+        table.scan(space, &mut |key, value| {
+            computed.hash = computed.hash.wrapping_add(record_hash(space, key, value));
+            computed.keys += u64::from(space == Space::Data);
+        });
+    }
     computed
 }

@@ -1,4 +1,4 @@
-//! The replicated metadata: keys and sessions, as a pure state machine over a table.
+//! The replicated metadata: keys, sessions and the configuration of the ensemble, as a pure state machine over a table.
 //!
 //! # Overview
 //!
@@ -11,7 +11,7 @@
 //!
 //! `node` owns a store, applies released (committed and locally durable) log entries to it, and passes its batches to storage:
 //!
-//! 1. [`Store::apply`] changes the state in memory; [`Store::skip`] passes over log entries that the replication protocol writes for itself.
+//! 1. [`Store::apply`] changes the state in memory; [`Store::configure`] records the configuration of the ensemble, which is opaque to it.
 //!    [`Store::get`] and `apply` need the record of a key in memory, and report if it is not. `node` then has it read:
 //!    [`Store::begin_read`], [`Store::enter`], [`Store::end_read`]. For entries that will be applied soon it does so
 //!    ahead, and keeps their records with [`Store::hold`].
@@ -45,7 +45,7 @@
 //! # Reading order
 //!
 //! `entry` (payloads of log entries) · `table` (storage of records) · `overlay` (records in memory) · `keys` (execution
-//! of operations) · `session` (deduplication of writes) · `apply` (the store itself) · `hash`.
+//! of operations) · `session` (deduplication of writes) · `configuration` · `apply` (the store itself) · `hash`.
 #![forbid(unsafe_code)]
 
 // `planted!(right, name => wrong)` is `right` unless a test activates the fault; `probe!` counts rare paths.
@@ -53,6 +53,7 @@
 extern crate gometa_marks;
 
 mod apply;
+mod configuration;
 mod entry;
 mod hash;
 mod keys;

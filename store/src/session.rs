@@ -16,10 +16,17 @@ use crate::{
     table::{Checkpoint, Space, Table},
 };
 
-/// The error for a damaged session record in the table: the data directory cannot be used.
+/// The error for a damaged record of a session or of the configuration in the table: the data directory cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("a session in the table is damaged: {0}")]
+#[error("the table is damaged: {0}")]
 pub struct Corrupt(String);
+
+impl Corrupt {
+    /// The error for this damage.
+    pub fn new(what: impl Into<String>) -> Corrupt {
+        Corrupt(what.into())
+    }
+}
 
 /// The result of looking up a write by (session, seq).
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -157,7 +164,8 @@ impl Sessions {
             if corrupt.is_none()
                 && let Err(why) = sessions.load_one(applied, key, stored)
             {
-                corrupt = Some(Corrupt(format!("record {:?}: {why}", Bytes::copy_from_slice(key))));
+                corrupt =
+                    Some(Corrupt(format!("the record of session {:?}: {why}", Bytes::copy_from_slice(key))));
             }
         });
         corrupt.map_or(Ok(sessions), Err)

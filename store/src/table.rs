@@ -12,6 +12,13 @@ pub enum Space {
     Data,
     /// From a session's id (8 bytes, big endian) to an encoded `SessionRecord`.
     Session,
+    /// One record: the configuration of the ensemble, as its log entry has it. None while the genesis is in force.
+    Configuration,
+}
+
+impl Space {
+    /// All spaces.
+    pub const ALL: [Space; 3] = [Space::Data, Space::Session, Space::Configuration];
 }
 
 /// The last applied log entry, with the state hash and the number of keys at that point. Every batch includes it.

@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 
 use gometa_zab::{
-    Effect, Founding, HardState, LogEntry, Message, NodeId, Recovered, Token, Vote, VoteState, Write, Zxid,
+    Configuration, Effect, Founding, HardState, LogEntry, Message, NodeId, Recovered, Token, Vote, VoteState,
+    Write, Zxid,
 };
 
 /// What a crash leaves, and what it does not.
@@ -20,6 +21,10 @@ pub struct Disk {
     pub log: Vec<LogEntry>,
     /// How far the table is applied.
     pub applied: u64,
+    /// The configuration at the base of the log; `None` for the genesis.
+    pub configuration: Option<Configuration>,
+    /// That of the snapshot that was received last.
+    pub received: Option<Configuration>,
     /// Written and not yet durable.
     pub pending: VecDeque<(Token, Write)>,
 }
@@ -42,9 +47,16 @@ impl Disk {
         }
     }
 
+    /// The configuration in force at a counter of the log.
+    fn configuration_at(&self, counter: u64) -> Option<Configuration> {
+        let logged = self.log.iter().filter(|entry| entry.zxid.counter <= counter);
+        logged.filter_map(LogEntry::configuration).last().or_else(|| self.configuration.clone())
+    }
+
     /// Deletes the log through an entry that it has.
     fn compact(&mut self, to: Zxid) {
         assert!(to.counter > self.base.counter && self.holds(to), "the base rises to an entry of the log");
+        self.configuration = self.configuration_at(to.counter);
         self.log.retain(|entry| entry.zxid.counter > to.counter);
         self.base = to;
     }
@@ -65,6 +77,8 @@ impl Disk {
             boundaries,
             applied: self.applied,
             released: self.applied,
+            configuration: self.configuration_at(self.applied),
+            logged: self.log.iter().filter_map(LogEntry::configuration).collect(),
         }
     }
 
@@ -97,6 +111,7 @@ impl Disk {
                 self.log.clear();
                 self.base = at;
                 self.applied = at.counter;
+                self.configuration = self.received.take();
             }
             Write::HardState(hard) => {
                 assert!(hard.accepted_epoch >= self.hard.accepted_epoch, "invariant 13: promises never fall");

@@ -7,7 +7,7 @@ use gometa_zab::{Event, LinkId, LogEntry, Message, NodeId, Vote};
 use crate::text::{kind, name};
 
 enum Item {
-    Message(Message),
+    Message(Box<Message>),
     Closed,
 }
 
@@ -139,7 +139,7 @@ impl Network {
     }
 
     pub fn send(&mut self, link: LinkId, message: Message) {
-        self.post(self.place(link), Item::Message(message));
+        self.post(self.place(link), Item::Message(Box::new(message)));
     }
 
     pub fn close(&mut self, link: LinkId) {
@@ -158,7 +158,7 @@ impl Network {
     pub fn forge(&mut self, from: NodeId, to: NodeId, message: Message) -> Result<(), String> {
         let place = self.between(from, to);
         let place = place.ok_or_else(|| format!("{} and {} are not connected", name(from), name(to)))?;
-        self.post(Some(place), Item::Message(message));
+        self.post(Some(place), Item::Message(Box::new(message)));
         Ok(())
     }
 
@@ -176,7 +176,9 @@ impl Network {
                     continue;
                 }
                 for (_, item) in &connection.sent[side] {
-                    if let Item::Message(Message::Propose { entries, .. }) = item {
+                    if let Item::Message(message) = item
+                        && let Message::Propose { entries, .. } = &**message
+                    {
                         sum.0 += entries.len();
                         sum.1 += entries.iter().map(LogEntry::size).sum::<usize>();
                     }
@@ -277,7 +279,7 @@ impl Network {
             return Vec::new();
         }
         let event = match item {
-            Item::Message(message) => Event::Message { link, message },
+            Item::Message(message) => Event::Message { link, message: *message },
             Item::Closed => {
                 connection.open[1 - side] = false;
                 Event::Closed { link }

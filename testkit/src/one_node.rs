@@ -330,6 +330,7 @@ impl OneNode {
                 ensemble: formed,
                 addresses: Addresses::default(),
                 voters: if formed.is_some() { Vec::new() } else { voters(false) },
+                configuration: Zxid::ZERO,
             };
             return self.message(choice, Message::Hello(hello));
         }
@@ -380,7 +381,7 @@ impl OneNode {
             // Nothing to answer: what a leader, or a follower, sends by itself.
             _ if peer_end.peer.is_none() && peer_end.stage == 0 => {
                 peer_end.stage = 1;
-                Message::FollowerEpoch { accepted: own.accepted_epoch, config_version: 0 }
+                Message::FollowerEpoch { accepted: own.accepted_epoch, configuration: Zxid::ZERO }
             }
             _ if peer_end.peer.is_none() => match variant % 4 {
                 0 | 1 => Message::HeartbeatAck {
@@ -501,7 +502,7 @@ impl OneNode {
                 if let Some(peer_end) = self.peer_end(link) {
                     let link = peer_end.link;
                     let zxid = Zxid { epoch, counter };
-                    self.step(vec![Event::SnapshotReceived { link, zxid }]);
+                    self.step(vec![Event::SnapshotReceived { link, zxid, configuration: None }]);
                 }
             }
             Action::Vote(vote) => self.step(vec![Event::Datagram(*vote)]),

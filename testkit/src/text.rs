@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use gometa_zab::{
-    DiskSpace, EnsembleId, HardState, IntegrityNotice, LogEntry, Message, NodeId, Notice, Role, Vote,
+    Change, DiskSpace, EnsembleId, HardState, IntegrityNotice, LogEntry, Message, NodeId, Notice, Role, Vote,
     VoteState, Write,
 };
 
@@ -274,9 +274,31 @@ impl Names {
                 (Links, format!("{me} learns of a slow disk: {}", name(*node)))
             }
             Notice::Integrity(notice) => (Story, integrity(me, *notice, name)),
+            Notice::ChangeProposed { change, version } => {
+                (Story, format!("{me} proposes {} at {version}", described(change, name)))
+            }
+            Notice::ChangeRejected { change, why } => {
+                (Story, format!("{me} rejects {}: {why:?}", described(change, name)))
+            }
             Notice::UnrecordedIncarnation { peer } => {
                 (Story, format!("{me} does not count {}: another data directory", name(*peer)))
             }
+        }
+    }
+}
+
+/// A change of the configuration, in words.
+fn described(change: &Change, name: impl Fn(NodeId) -> String) -> String {
+    match change {
+        Change::AddLearner(learner) => format!("to add the learner {}", name(learner.node)),
+        Change::ReplaceIncarnation { node, .. } => format!("another data directory of {}", name(*node)),
+        Change::RemoveLearner(node) => format!("to remove the learner {}", name(*node)),
+        Change::Promote(node) => format!("to promote {}", name(*node)),
+        Change::RemoveVoter(node) => format!("to remove the voter {}", name(*node)),
+        Change::Exchange { node, .. } => format!("to exchange {}", name(*node)),
+        Change::SetAddresses { node, .. } => format!("other addresses of {}", name(*node)),
+        Change::SetDesiredRole { node, desired } => {
+            format!("{desired:?} as the desired role of {}", name(*node))
         }
     }
 }

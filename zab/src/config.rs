@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::{
+    configuration::Configuration,
     effect::{Founding, HardState},
     message::{Addresses, Voter},
     types::{Incarnation, NodeId, Zxid},
@@ -117,6 +118,10 @@ pub struct Recovered {
     /// The counter through which entries were once released to be applied: they are committed, and applied at once. Between
     /// `applied` and the end of the log.
     pub released: u64,
+    /// The configuration of the state; `None` if no log entry through `applied` has one, so that the genesis is in force.
+    pub configuration: Option<Configuration>,
+    /// The configurations of the log's entries, ascending by version. Those through `applied` are ignored.
+    pub logged: Vec<Configuration>,
 }
 
 impl Default for Recovered {
@@ -128,6 +133,8 @@ impl Default for Recovered {
             boundaries: Vec::new(),
             applied: 0,
             released: 0,
+            configuration: None,
+            logged: Vec::new(),
         }
     }
 }

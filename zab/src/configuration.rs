@@ -1,8 +1,6 @@
 //! The configuration of the ensemble: who votes, and what a quorum is.
 //!
-//! Every quorum decision reads a [`Configuration`], and every place that assumes that the genesis is in force for
-//! ever is in this file (protocol.md 5.3): membership changes will replace [`Configuration::in_force`] by the latest
-//! configuration of [`Configurations`](crate::Configurations).
+//! Every quorum decision reads the latest configuration of [`Configurations`](crate::Configurations) (protocol.md 5.3).
 //!
 //! A voter is a node id *and* an incarnation. A node that arrives with another incarnation than the recorded one may
 //! have lost its promises, so it is served like a learner and never counted (protocol.md 5.8).
@@ -10,12 +8,42 @@
 use alloc::vec::Vec;
 
 use crate::{
-    effect::Founding,
-    membership::Learner,
-    message::Voter,
+    message::{Addresses, Kind, LogEntry, Voter},
     quorum,
     types::{Incarnation, NodeId, Zxid},
 };
+
+mod encoding;
+
+/// The maximum number of voters.
+pub const VOTERS_MAX: usize = 7;
+
+/// The maximum number of learners.
+pub const LEARNERS_MAX: usize = 100;
+
+/// The role that a learner is to have. It stands in the configuration, so that a new leader continues with it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum DesiredRole {
+    /// It stays a learner.
+    Learner,
+    /// It is promoted as soon as it may be.
+    Voter,
+    /// It is promoted, and this voter is removed.
+    VoterInPlaceOf(NodeId),
+}
+
+/// A member that is counted in no quorum.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Learner {
+    /// The id.
+    pub node: NodeId,
+    /// The data directory.
+    pub incarnation: Incarnation,
+    /// The addresses.
+    pub addresses: Addresses,
+    /// The role that it is to have.
+    pub desired: DesiredRole,
+}
 
 /// The members of an ensemble.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -33,12 +61,6 @@ impl Configuration {
     pub fn new(voters: Vec<Voter>) -> Configuration {
         assert!(voters.is_sorted_by(|a, b| a.node < b.node), "voters ascend by id");
         Configuration { version: Zxid::ZERO, voters, learners: Vec::new() }
-    }
-
-    /// The configuration in force: the sealed genesis, or the configured voters before formation.
-    pub(crate) fn in_force(configured: &[Voter], founding: Option<&Founding>) -> Configuration {
-        let sealed = founding.filter(|founding| founding.sealed);
-        Configuration::new(sealed.map_or(configured, |founding| &founding.genesis.voters).to_vec())
     }
 
     /// The zxid of the log entry that contains this configuration; (0, 0) for the genesis. Counters alone do not identify
@@ -74,12 +96,28 @@ impl Configuration {
 
     /// The voter with this id and this incarnation.
     pub fn voter(&self, node: NodeId, incarnation: Incarnation) -> Option<&Voter> {
-        self.voters.iter().find(|voter| voter.node == node && voter.incarnation == Some(incarnation))
+        self.voters.iter().find(|voter| voter.is(node, incarnation))
+    }
+
+    /// The recorded incarnation of the voter with this id.
+    pub(crate) fn voter_with_id(&self, node: NodeId) -> Option<&Voter> {
+        self.voters.iter().find(|voter| voter.node == node)
     }
 
     /// Whether the node with this incarnation is counted in quorums.
     pub fn is_voter(&self, node: NodeId, incarnation: Incarnation) -> bool {
         self.voter(node, incarnation).is_some()
+    }
+
+    /// Whether it has a voter, its ids ascend and are not zero, and no id is listed twice.
+    pub(crate) fn is_valid(&self) -> bool {
+        let twice = |learner: &Learner| self.voter_with_id(learner.node).is_some();
+        let zero = NodeId(0);
+        self.voters.is_sorted_by(|a, b| a.node < b.node)
+            && self.learners.is_sorted_by(|a, b| a.node < b.node)
+            && self.voters.first().is_some_and(|first| first.node > zero)
+            && self.learners.first().is_none_or(|first| first.node > zero)
+            && !self.learners.iter().any(twice)
     }
 
     /// Whether the voters that satisfy `holds` are a quorum.
@@ -91,5 +129,13 @@ impl Configuration {
     /// The largest value that a quorum has reached, from the value that `reached` returns for each voter.
     pub fn quorum_value(&self, reached: impl Fn(&Voter) -> u64) -> u64 {
         quorum::quorum_value(self.voters.iter().map(reached).collect())
+    }
+}
+
+impl LogEntry {
+    /// The configuration that the entry contains; `None` if it is of another kind, or contains none of its own version.
+    pub fn configuration(&self) -> Option<Configuration> {
+        let configuration = (self.kind == Kind::Membership).then(|| Configuration::decode(&self.payload))?;
+        configuration.filter(|configuration| configuration.version() == self.zxid)
     }
 }

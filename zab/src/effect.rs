@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     integrity::{Fault, IntegrityNotice},
+    membership::{Change, Refused},
     message::{Addresses, Genesis, LogEntry, Message, Reason, Vote},
     space::DiskSpace,
     types::{EnsembleId, Epoch, LinkId, NodeId, Round, Token, Zxid},
@@ -187,6 +188,23 @@ pub enum Rejection {
     NotLeader,
     /// Too many proposals, or too many bytes of them, are open.
     Full,
+}
+
+/// The reason for the rejection of a change of the configuration: it is not in the log and never will be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ChangeRejection {
+    /// This node is not an established leader.
+    NotLeader,
+    /// The change with this version is not committed.
+    Pending(Zxid),
+    /// The change is not possible in the configuration in force.
+    Impossible(Refused),
+    /// The change would take the vote of this leader away: another node must lead first.
+    OwnVote,
+    /// The learner to be promoted is not connected, not up to date, or so many entries behind.
+    LearnerBehind(u64),
+    /// Of the voters after the change no majority is connected and up to date; these are not.
+    NoQuorum(Vec<NodeId>),
 }
 
 /// A notable event. The protocol core does not log; the caller makes logs of these.
@@ -376,6 +394,20 @@ pub enum Notice {
     },
     /// The states of this node and of others are compared, and differ.
     Integrity(IntegrityNotice),
+    /// This leader has proposed a change of the configuration.
+    ChangeProposed {
+        /// The change.
+        change: Change,
+        /// The version of the new configuration: the zxid of its log entry.
+        version: Zxid,
+    },
+    /// A change of the configuration was rejected.
+    ChangeRejected {
+        /// The change.
+        change: Change,
+        /// The reason.
+        why: ChangeRejection,
+    },
     /// A voter has another incarnation than the recorded one: it is served like a learner and not counted.
     UnrecordedIncarnation {
         /// The node.

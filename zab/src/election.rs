@@ -11,7 +11,7 @@ use crate::{
     effect::Notice,
     message::{Candidate, Vote, VoteState, Voter},
     state::{Core, Next},
-    types::{NodeId, Round, Ticks},
+    types::{Incarnation, NodeId, Round, Ticks},
 };
 
 /// A node that looks for a leader. Without a vote it only asks the others.
@@ -21,8 +21,10 @@ pub(crate) struct Looking {
     initial: Candidate,
     /// The current vote.
     vote: Candidate,
-    /// The votes of this round: from voter, this node included, to candidate.
-    tally: BTreeMap<NodeId, NodeId>,
+    /// The votes of this round: from voter, this node included, to candidate. Who counts is looked up when they are counted.
+    tally: BTreeMap<(NodeId, Incarnation), NodeId>,
+    /// The time when this node began to look.
+    began: Ticks,
     /// The time at which the vote is resent.
     resend_at: Ticks,
     /// The interval until the vote is resent again, without jitter.
@@ -43,6 +45,7 @@ impl Looking {
             initial,
             vote: initial,
             tally: BTreeMap::new(),
+            began: core.now,
             resend_at: core.now,
             resend_after: core.config.timeouts.vote_min,
             quorum_since: None,
@@ -57,29 +60,41 @@ impl Looking {
         looking
     }
 
-    /// Whether this node may be elected: it has a vote, and its storage is not stalled.
-    fn campaigns(core: &Core) -> bool {
-        core.votes() && !core.may_not_lead()
-    }
-
-    /// Whether this node may vote for itself. If its disk is short of space or its
+    /// Whether this node may vote for itself: it is a voter. If its disk is short of space or its
     /// state is damaged, it leaves the leadership to others for one
     /// election timeout; if none of them is elected, it stands too.
     fn stands(&self, core: &Core) -> bool {
-        !core.defers() || self.stands_from.is_none_or(|from| core.now >= from)
+        core.votes() && (!core.defers() || self.stands_from.is_none_or(|from| core.now >= from))
     }
 
-    /// Whether this node has a vote to cast.
+    /// Whether this node has a vote to cast. One that is no voter in its own configuration may be one in a later one: it
+    /// votes for a candidate that has such a configuration, since that candidate may need its vote (protocol.md 5.5).
     fn has_vote(&self, core: &Core) -> bool {
-        Self::campaigns(core) && (self.vote.node != core.me() || self.stands(core))
+        !core.may_not_lead() && (self.vote.node != core.me() || self.stands(core))
     }
 
     fn restart(&mut self, core: &Core) {
         self.tally.clear();
         self.quorum_since = None;
+        self.cast(core);
+    }
+
+    /// Counts this node's own vote.
+    fn cast(&mut self, core: &Core) {
         if self.has_vote(core) {
-            self.tally.insert(core.me(), self.vote.node);
+            self.tally.insert((core.me(), core.config.incarnation), self.vote.node);
         }
+    }
+
+    /// Whether a voter votes for the candidate of this node.
+    fn is_supported_by(&self, voter: &Voter) -> bool {
+        self.votes_of(voter).any(|candidate| candidate == self.vote.node)
+    }
+
+    /// The candidates for which the node with this id and incarnation votes: one or none.
+    fn votes_of(&self, voter: &Voter) -> impl Iterator<Item = NodeId> {
+        let is = |(node, incarnation): &(NodeId, Incarnation)| planted!(voter.is(*node, *incarnation), unrecorded_incarnation_votes => voter.node == *node);
+        self.tally.iter().filter(move |(who, _)| is(who)).map(|(_, candidate)| *candidate)
     }
 
     fn state(&self, core: &Core) -> VoteState {
@@ -99,37 +114,55 @@ impl Looking {
     fn vote_for(&mut self, core: &Core, candidate: Candidate) {
         self.vote = candidate;
         self.quorum_since = None;
-        if self.has_vote(core) {
-            self.tally.insert(core.me(), candidate.node);
-        }
+        self.cast(core);
     }
 
     pub(crate) fn on_vote(&mut self, core: &mut Core, vote: &Vote) -> Next {
-        let counts = core.configuration.is_voter(vote.sender, vote.incarnation);
-        if !planted!(counts, unrecorded_incarnation_votes => true) {
+        let later = core.is_later(vote.configuration);
+        if !core.configurations.contains(vote.sender)
+            && core.now.since(self.began) <= core.config.timeouts.election
+        {
+            return Next::Stay; // A forged datagram must not end the search for a leader that this node knows.
+        }
+        let is_voter = core.configurations.has_voter(vote.sender, vote.incarnation);
+        if !planted!(is_voter || later, unrecorded_incarnation_votes => true) {
             probe!("election.vote-of-nonvoter");
             return Next::Stay;
         }
         if vote.state == VoteState::Seeking {
             probe!("election.vote-of-seeker");
+            // A voter that has not received its promotion votes in no lower round than its own.
+            let is_behind = vote.configuration < core.configuration().version();
+            if is_behind && vote.round > core.round {
+                probe!("election.round-of-unaware-voter");
+                core.round = self.next_round(core, vote.round);
+                self.vote = self.initial;
+                self.restart(core);
+                self.multicast(core);
+            }
             return Next::Stay;
         }
+        // The vote is an established leader's own: follow it (rule 6). Safe by rules 1 and 11. So is that of the candidate of
+        // this node if it has a later configuration, in which its supporters may be a quorum that this node cannot count.
+        let leads = vote.state == VoteState::Leading && vote.candidate.node == vote.sender;
+        let elected = planted!(later, ignores_leader_with_later_configuration => false)
+            && self.vote.node == vote.sender;
+        if leads && (vote.established.is_some() || elected) && !core.ignores_candidate(vote.sender) {
+            core.round = self.next_round(core, vote.round);
+            probe!("election.joins-established", vote.established.is_some());
+            probe!("election.joins-later-configuration", vote.established.is_none());
+            core.notice(Notice::Elected { round: core.round, leader: vote.sender });
+            return Next::Follow(vote.candidate);
+        }
         if vote.established.is_some() {
-            // The vote is an established leader's own: follow it (rule 6). Safe by rules 1 and 11.
-            let leads = vote.state == VoteState::Leading && vote.candidate.node == vote.sender;
-            if leads && !core.ignores_candidate(vote.sender) {
-                core.round = self.next_round(core, vote.round);
-                probe!("election.joins-established");
-                core.notice(Notice::Elected { round: core.round, leader: vote.sender });
-                return Next::Follow(vote.candidate);
-            }
             probe!("election.leader-ignored", leads);
             return Next::Stay;
         }
-        if !Self::campaigns(core) {
+        if core.may_not_lead() || !(core.votes() || later) {
             probe!("election.may-not-campaign");
             return Next::Stay;
         }
+        probe!("election.votes-before-promotion", !core.votes());
         // The vote of a node that follows or leads without an established epoch counts like that of a looking node. This
         // node's own history is known better here than from a vote for it.
         let own = vote.candidate.node == core.me();
@@ -168,7 +201,7 @@ impl Looking {
             self.resend_after = core.config.timeouts.vote_min;
             self.multicast(core);
         }
-        self.tally.insert(vote.sender, vote.candidate.node);
+        self.tally.insert((vote.sender, vote.incarnation), vote.candidate.node);
         self.check(core)
     }
 
@@ -185,14 +218,14 @@ impl Looking {
         if !self.has_vote(core) {
             return Next::Stay;
         }
-        let agrees = |voter: &Voter| self.tally.get(&voter.node) == Some(&self.vote.node);
-        if !core.configuration.has_quorum(agrees) {
+        if !core.configuration().has_quorum(|voter| self.is_supported_by(voter)) {
             probe!("election.quorum-lost", self.quorum_since.is_some());
             self.quorum_since = None;
             return Next::Stay;
         }
         let since = *self.quorum_since.get_or_insert(core.now);
-        let complete = self.tally.len() == core.configuration.voters().len();
+        let voters = core.configuration().voters();
+        let complete = voters.iter().all(|voter| self.votes_of(voter).next().is_some());
         if !complete && core.now.since(since) < core.config.timeouts.finalise {
             return Next::Stay;
         }
@@ -202,9 +235,9 @@ impl Looking {
         if leader == core.me() { Next::Lead } else { Next::Follow(self.vote) }
     }
 
-    /// The voters that voted for the winner, this node included.
-    pub(crate) fn supporters(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.tally.iter().filter(|(_, candidate)| **candidate == self.vote.node).map(|(node, _)| *node)
+    /// The nodes that voted for the winner, this node included.
+    pub(crate) fn supporters(&self) -> impl Iterator<Item = (NodeId, Incarnation)> + '_ {
+        self.tally.iter().filter(|(_, candidate)| **candidate == self.vote.node).map(|(voter, _)| *voter)
     }
 
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
@@ -215,9 +248,7 @@ impl Looking {
             if self.vote.node == core.me() {
                 self.vote = self.initial;
             }
-            if self.has_vote(core) {
-                self.tally.insert(core.me(), self.vote.node);
-            }
+            self.cast(core);
             self.multicast(core);
         }
         self.check(core)

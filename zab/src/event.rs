@@ -5,7 +5,9 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::{
+    configuration::Configuration,
     integrity::StateHash,
+    membership::Change,
     message::{LogEntry, Message, Vote},
     space::DiskSpace,
     types::{LinkId, NodeId, Token, Zxid},
@@ -70,6 +72,10 @@ pub enum Event {
         /// The opaque payload.
         payload: Bytes,
     },
+    /// A request to change the configuration (protocol.md 5.1). Answered by
+    /// [`Notice::ChangeProposed`](crate::Notice::ChangeProposed) or
+    /// [`Notice::ChangeRejected`](crate::Notice::ChangeRejected).
+    ChangeConfiguration(Change),
     /// A request for a read barrier. Answered by [`Effect::BarrierPassed`](crate::Effect::BarrierPassed), on an
     /// established leader, or by [`Effect::BarrierFailed`](crate::Effect::BarrierFailed), within the election timeout.
     Barrier {
@@ -109,6 +115,8 @@ pub enum Event {
         link: LinkId,
         /// The zxid of the last entry applied in the snapshot.
         zxid: Zxid,
+        /// The configuration that the snapshot records; `None` if the genesis is in force in it.
+        configuration: Option<Configuration>,
     },
     /// The disk space of this node; [`DiskSpace::Ample`] until the first such event.
     DiskSpace(DiskSpace),

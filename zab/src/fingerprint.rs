@@ -12,7 +12,7 @@
 //! - *Datagrams* of the nodes are not delivered; those that are have a round and a sequence above all earlier ones. So
 //!   neither is part of the hash.
 //! - Random numbers only add jitter to votes; ids of reads are used within one step of the caller.
-//! - The configuration is the same.
+//! - The [`Config`](crate::Config) is the same.
 //!
 //! [`Core`] is destructured without `..`: a new field is part of the fingerprint or does not compile.
 
@@ -79,7 +79,7 @@ impl Hash for Core {
             now: _,
             hard,
             founding,
-            configuration,
+            configurations,
             history,
             compaction,
             space,
@@ -108,7 +108,7 @@ impl Hash for Core {
             #[cfg(gometa_instrumented)]
                 remembered: _, // Only for planted faults.
         } = self;
-        (hard, founding, configuration, history, compaction, commit, epoch_floor, rediscovered).hash(state);
+        (hard, founding, configurations, history, compaction, commit, epoch_floor, rediscovered).hash(state);
         (space, integrity, handed_over).hash(state);
         (links, dialling, stopped, state_stalled, pending_writes, last_token, foreign_members, failures)
             .hash(state);

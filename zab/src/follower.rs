@@ -7,7 +7,7 @@
 use alloc::{format, string::String, vec::Vec};
 
 use crate::{
-    effect::{Effect, HardState, Notice, Rejection, Write},
+    effect::{ChangeRejection, Effect, HardState, Notice, Rejection, Write},
     event::Event,
     latency::LatencyReport,
     message::{Candidate, LEVEL, LogEntry, Message, Reason},
@@ -336,7 +336,7 @@ impl Follower {
             probe!("sync.trunc");
             probe!("sync.trunc-within-epoch", base.epoch == from.epoch);
             probe!("sync.trunc-everything", base == Zxid::ZERO);
-            core.history.truncate(base);
+            core.truncate(base);
             planted!(_ = core.write(Write::Truncate(base)), truncates_in_memory_only => {});
             core.notice(Notice::Truncated { from, to: base });
         }
@@ -373,8 +373,11 @@ impl Follower {
             core.stop(unsupported(entry));
             return Next::Stay;
         }
+        if !core.configurations.accepts(&entries) {
+            return Next::Look("the leader's configurations do not follow each other");
+        }
         for entry in &entries {
-            core.history.push(entry.clone());
+            core.append(entry.clone());
         }
         planted!(_ = core.write(Write::Append(entries)), drops_proposals_before_up_to_date => {
             if !matches!(self.stage, Stage::Waiting { .. }) {
@@ -453,7 +456,7 @@ impl Follower {
                 let accepted = core.hard.accepted_epoch;
                 self.send(
                     core,
-                    Message::FollowerEpoch { accepted, config_version: core.configuration.version().counter },
+                    Message::FollowerEpoch { accepted, configuration: core.configuration().version() },
                 );
                 self.stage = Stage::Discovering;
             }
@@ -538,6 +541,8 @@ impl Follower {
     pub(crate) fn on_request(&mut self, core: &mut Core, event: Event) {
         if let Event::Propose { id, .. } = event {
             core.effects.push(Effect::Rejected { id, why: Rejection::NotLeader });
+        } else if let Event::ChangeConfiguration(change) = event {
+            core.notice(Notice::ChangeRejected { change, why: ChangeRejection::NotLeader });
         } else if let Event::Barrier { id } = event {
             core.effects.push(Effect::BarrierFailed { id });
         } else if let Event::RelayToLeader(payload) = event {

@@ -93,7 +93,7 @@ impl Forming {
     }
 
     fn is_coordinator(core: &Core) -> bool {
-        core.configuration.coordinator() == Some(core.me())
+        core.configuration().coordinator() == Some(core.me())
     }
 
     pub(crate) fn on_connected(&mut self, core: &mut Core, peer: NodeId, link: LinkId) {
@@ -145,7 +145,7 @@ impl Forming {
         }
         let theirs: BTreeMap<NodeId, &Voter> = hello.voters.iter().map(|voter| (voter.node, voter)).collect();
         let ours: BTreeMap<NodeId, &Voter> =
-            core.configuration.voters().iter().map(|voter| (voter.node, voter)).collect();
+            core.configuration().voters().iter().map(|voter| (voter.node, voter)).collect();
         let missing = |from: &BTreeMap<NodeId, &Voter>, other: &BTreeMap<NodeId, &Voter>| -> Vec<String> {
             from.iter()
                 .filter(|(node, _)| !other.contains_key(node))
@@ -201,7 +201,7 @@ impl Forming {
             return Next::Stay;
         };
         let (node, formed) = (hello.node, hello.ensemble);
-        let coordinator = state.dialled.is_none() && core.configuration.coordinator() == Some(node);
+        let coordinator = state.dialled.is_none() && core.configuration().coordinator() == Some(node);
         match message {
             Message::Prepare(genesis) if coordinator && formed.is_none() && Self::fits(core, &genesis) => {
                 self.on_prepare(core, link, genesis);
@@ -296,11 +296,11 @@ impl Forming {
 
     /// Whether a genesis lists the configured voters, all with an incarnation, and this node with its own.
     fn fits(core: &Core, genesis: &Genesis) -> bool {
-        genesis.voters.len() == core.configuration.voters().len()
+        genesis.voters.len() == core.configuration().voters().len()
             && genesis
                 .voters
                 .iter()
-                .zip(core.configuration.voters())
+                .zip(core.configuration().voters())
                 .all(|(theirs, ours)| theirs.node == ours.node && theirs.incarnation.is_some())
             && genesis
                 .voters
@@ -315,11 +315,10 @@ impl Forming {
 
     /// Adopts the sealed genesis of a member.
     fn on_formed(&mut self, core: &mut Core, genesis: Genesis) -> Next {
-        let Some(own) = genesis.voters.iter().find(|voter| voter.node == core.me()) else {
-            return Next::Stay; // Joining as a new member is not built yet: a refusal follows.
-        };
+        let own = genesis.voters.iter().find(|voter| voter.node == core.me());
+        let recorded = own.is_some_and(|own| own.is(core.me(), core.config.incarnation));
         let prepared = core.founding.as_ref().map(|founding| founding.genesis.ensemble);
-        if own.incarnation == Some(core.config.incarnation) && prepared != Some(genesis.ensemble) {
+        if recorded && prepared != Some(genesis.ensemble) {
             // The genesis was sealed only after this data directory had prepared it: its state is older than that.
             core.stop(format!(
                 "ensemble {:?} records this data directory, but the directory has no record of it: it is an older \
@@ -329,7 +328,8 @@ impl Forming {
             return Next::Stay;
         }
         probe!("formation.seal-missed", prepared == Some(genesis.ensemble));
-        probe!("formation.directory-lost", own.incarnation != Some(core.config.incarnation));
+        probe!("formation.directory-lost", own.is_some() && !recorded);
+        probe!("formation.joins-later", own.is_none());
         self.seal(core, genesis);
         Next::Stay
     }
@@ -377,7 +377,7 @@ impl Forming {
 
     fn prepare(&mut self, core: &mut Core) {
         let mut voters: Vec<Voter> = Vec::new();
-        for voter in core.configuration.voters() {
+        for voter in core.configuration().voters() {
             let hello = self
                 .contacts
                 .get(&voter.node)
@@ -431,7 +431,7 @@ impl Forming {
                 .links
                 .get(&link)
                 .and_then(|link| link.hello.as_ref())
-                .is_some_and(|hello| core.configuration.is_voter(hello.node, hello.incarnation))
+                .is_some_and(|hello| core.configuration().is_voter(hello.node, hello.incarnation))
     }
 
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
@@ -478,8 +478,9 @@ impl Forming {
 /// Sends the genesis to a member without a sealed one; refuses other nodes.
 pub(crate) fn send_genesis(core: &mut Core, link: LinkId, hello: &Hello) {
     let Some(founding) = core.founding.clone() else { return };
-    if core.configuration.contains(hello.node) {
-        if !core.configuration.is_voter(hello.node, hello.incarnation) {
+    if core.configurations.contains(hello.node) {
+        let voter = core.configuration().voter_with_id(hello.node);
+        if voter.is_some_and(|voter| !voter.is(hello.node, hello.incarnation)) {
             core.notice(Notice::UnrecordedIncarnation { peer: hello.node });
         }
         core.send(link, Message::Formed(founding.genesis));

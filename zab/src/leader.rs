@@ -10,6 +10,8 @@
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
+use bytes::Bytes;
+
 use crate::{
     barrier::Barriers,
     comparison::Comparison,
@@ -21,12 +23,13 @@ use crate::{
     proposals::Proposals,
     space::DiskSpace,
     state::{Core, Next},
-    types::{Epoch, LinkId, NodeId, Ticks, Token, Zxid},
+    types::{Epoch, Incarnation, LinkId, NodeId, Ticks, Token, Zxid},
 };
 
 mod discovery;
 mod integrity;
 mod liveness;
+mod membership;
 mod replication;
 mod space;
 
@@ -58,10 +61,10 @@ pub(crate) struct Leader {
     /// This node as a candidate: a voter with a newer history ends the leadership.
     own: Candidate,
     followers: BTreeMap<LinkId, Progress>,
-    /// The voters that elected this node and were not seen looking in a later round (rule 9).
-    supporters: Vec<NodeId>,
-    /// The time of the last sign of life of each voter; at first the time of the election.
-    contacts: BTreeMap<NodeId, Ticks>,
+    /// The nodes that elected this node and were not seen looking in a later round (rule 9).
+    supporters: Vec<(NodeId, Incarnation)>,
+    /// The time of the last sign of life of each member, within the election timeout; at first the time of the election.
+    contacts: BTreeMap<(NodeId, Incarnation), Ticks>,
     next_heartbeat: Ticks,
     /// The time of the next Alive to nodes that are sent no heartbeats.
     next_alive: Ticks,
@@ -78,8 +81,8 @@ pub(crate) struct Leader {
 }
 
 impl Leader {
-    pub(crate) fn new(core: &mut Core, supporters: Vec<NodeId>) -> Leader {
-        let voters = core.configuration.voters().iter();
+    pub(crate) fn new(core: &mut Core, supporters: Vec<(NodeId, Incarnation)>) -> Leader {
+        let voters = core.configuration().voters().iter();
         let mut leader = Leader {
             stage: Stage::Discovering,
             epoch: Epoch(0),
@@ -87,7 +90,7 @@ impl Leader {
             own: core.candidate(),
             followers: BTreeMap::new(),
             supporters,
-            contacts: voters.map(|voter| (voter.node, core.now)).collect(),
+            contacts: voters.filter_map(|voter| Some(((voter.node, voter.incarnation?), core.now))).collect(),
             next_heartbeat: core.now,
             next_alive: core.now.plus(core.config.timeouts.heartbeat),
             next_announcement: core.now,
@@ -139,7 +142,7 @@ impl Leader {
 
     /// Whether a quorum satisfies `holds`; this node counts as one that does.
     fn has_quorum(&self, core: &Core, holds: impl Fn(&Progress) -> bool) -> bool {
-        core.configuration.has_quorum(|voter| {
+        core.configuration().has_quorum(|voter| {
             (voter.node == core.me() && core.votes())
                 || self.followers.values().any(|progress| progress.is(voter) && holds(progress))
         })
@@ -238,10 +241,11 @@ impl Leader {
             self.announce(core, vote.sender);
         }
         if self.established().is_none() && vote.state == VoteState::Looking && vote.round > core.round {
-            probe!("lead.supporter-leaves", self.supporters.contains(&vote.sender));
-            self.supporters.retain(|node| *node != vote.sender);
-            let quorum = core.configuration.has_quorum(|voter| {
-                self.supporters.contains(&voter.node)
+            let sender = (vote.sender, vote.incarnation);
+            probe!("lead.supporter-leaves", self.supporters.contains(&sender));
+            self.supporters.retain(|supporter| *supporter != sender);
+            let quorum = core.configuration().has_quorum(|voter| {
+                self.supporters.iter().any(|(node, incarnation)| voter.is(*node, *incarnation))
                     || self.followers.values().any(|progress| progress.is(voter))
             });
             if !quorum {
@@ -271,21 +275,34 @@ impl Leader {
                 core.effects.push(Effect::Rejected { id, why });
                 return;
             }
-            let zxid = Zxid { epoch: self.epoch, counter: core.history.last().counter + 1 };
-            let entry = LogEntry { zxid, kind: Kind::Command, level: LEVEL, payload };
-            core.history.push(entry.clone());
-            self.proposals.push(entry);
+            let zxid = self.propose(core, Kind::Command, payload);
             core.effects.push(Effect::Proposed { id, zxid });
         } else if let Event::Barrier { id } = event {
             let waiting_max = core.config.bounds.proposals_max;
             if self.established().is_none() || !self.barriers.request(id, waiting_max) {
                 core.effects.push(Effect::BarrierFailed { id });
             }
+        } else if let Event::ChangeConfiguration(change) = event {
+            self.propose_change(core, &change);
         } else if let Event::RelayTo { link, payload } = event
             && self.followers.get(&link).is_some_and(Progress::is_serving)
         {
             core.send(link, Message::Relay(payload));
         }
+    }
+
+    /// The zxid of the next proposal.
+    fn next_zxid(&self, core: &Core) -> Zxid {
+        Zxid { epoch: self.epoch, counter: core.history.last().counter + 1 }
+    }
+
+    /// Appends a proposal to the log.
+    fn propose(&mut self, core: &mut Core, kind: Kind, payload: Bytes) -> Zxid {
+        let zxid = self.next_zxid(core);
+        let entry = LogEntry { zxid, kind, level: LEVEL, payload };
+        core.append(entry.clone());
+        self.proposals.push(entry);
+        zxid
     }
 
     // ---- Stages

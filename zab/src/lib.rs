@@ -51,10 +51,6 @@
 //! synthetic first entry of an epoch. `docs/protocol.md` has the numbered rules that comments cite (*rule 12*) and the
 //! list of deviations.
 //!
-//! # Omissions
-//!
-//! Membership changes are not built. Messages and log entries have fields for them.
-//!
 //! # Reading order
 //!
 //! `types`, `message` · [`Event`], [`Effect`] · `configuration`, `quorum`, `history` · `state`, the part of a node that
@@ -93,14 +89,14 @@ mod sync;
 mod types;
 
 pub use config::{Bounds, Config, Recovered, Timeouts};
-pub use configuration::Configuration;
-pub use effect::{Effect, Founding, HardState, Notice, Rejection, Role, Write};
+pub use configuration::{Configuration, DesiredRole, LEARNERS_MAX, Learner, VOTERS_MAX};
+pub use effect::{ChangeRejection, Effect, Founding, HardState, Notice, Rejection, Role, Write};
 pub use event::Event;
 pub use follower::BOUNDARIES_MAX;
 pub use history::Epochs;
 pub use integrity::{Fault, IntegrityNotice, STATE_HASHES_MAX, StateHash, StateReport};
 pub use machine::{FollowerStatus, Zab};
-pub use membership::{Change, Configurations, DesiredRole, LEARNERS_MAX, Learner, Refused, VOTERS_MAX};
+pub use membership::{Change, Configurations, Refused};
 pub use message::{
     Addresses, Candidate, Genesis, Hello, Kind, LEVEL, LogEntry, Message, Reason, Vote, VoteState, Voter,
 };

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::{
     config::{Config, Recovered},
-    effect::{Effect, Notice, Rejection, Role},
+    effect::{ChangeRejection, Effect, Notice, Rejection, Role},
     election::Looking,
     event::Event,
     follower::Follower,
@@ -179,10 +179,11 @@ impl Zab {
                 Next::Stay
             }
             Event::Applied { counter } => {
-                core.history.set_applied(counter);
+                core.applied(counter);
                 Next::Stay
             }
             Event::Propose { .. }
+            | Event::ChangeConfiguration(_)
             | Event::Barrier { .. }
             | Event::RelayToLeader(_)
             | Event::RelayTo { .. } => {
@@ -207,11 +208,11 @@ impl Zab {
             (&event, &mut self.phase)
         {
             leader.on_snapshot_begun(core, *link, *zxid);
-        } else if let (Event::SnapshotReceived { link, zxid }, Phase::Following(follower)) =
+        } else if let (Event::SnapshotReceived { link, zxid, configuration }, Phase::Following(follower)) =
             (&event, &mut self.phase)
             && follower.link() == Some(*link)
         {
-            return follower.on_snapshot_received(core, *zxid);
+            return follower.on_snapshot_received(core, *zxid, configuration.as_ref());
         }
         Next::Stay
     }
@@ -225,6 +226,8 @@ impl Zab {
                 if let Event::Propose { id, .. } = event {
                     probe!("propose.without-leader");
                     core.effects.push(Effect::Rejected { id, why: Rejection::NotLeader });
+                } else if let Event::ChangeConfiguration(change) = event {
+                    core.notice(Notice::ChangeRejected { change, why: ChangeRejection::NotLeader });
                 } else if let Event::Barrier { id } = event {
                     probe!("barrier.without-leader");
                     core.effects.push(Effect::BarrierFailed { id });

@@ -4,43 +4,13 @@
 //! after have a node in common. It takes effect when its log entry is appended, and a truncation takes it back
 //! (protocol.md 5.1, 5.3).
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, vec::Vec};
 
 use crate::{
-    configuration::Configuration,
-    message::{Addresses, Voter},
+    configuration::{Configuration, DesiredRole, LEARNERS_MAX, Learner, VOTERS_MAX},
+    message::{Addresses, Kind, LogEntry, Voter},
     types::{Incarnation, NodeId, Zxid},
 };
-
-/// The maximum number of voters.
-pub const VOTERS_MAX: usize = 7;
-
-/// The maximum number of learners.
-pub const LEARNERS_MAX: usize = 100;
-
-/// The role that a learner is to have. It stands in the configuration, so that a new leader continues with it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum DesiredRole {
-    /// It stays a learner.
-    Learner,
-    /// It is promoted as soon as it may be.
-    Voter,
-    /// It is promoted, and this voter is removed.
-    VoterInPlaceOf(NodeId),
-}
-
-/// A member that is counted in no quorum.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Learner {
-    /// The id.
-    pub node: NodeId,
-    /// The data directory.
-    pub incarnation: Incarnation,
-    /// The addresses.
-    pub addresses: Addresses,
-    /// The role that it is to have.
-    pub desired: DesiredRole,
-}
 
 /// A change of the configuration: one log entry.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -173,13 +143,7 @@ impl Configuration {
             };
             of.voters.iter().filter(|voter| !listed(voter)).count()
         };
-        let ascend = self.voters.is_sorted_by(|a, b| a.node < b.node)
-            && self.learners.is_sorted_by(|a, b| a.node < b.node)
-            && !self
-                .learners
-                .iter()
-                .any(|learner| self.voters.iter().any(|voter| voter.node == learner.node));
-        ascend
+        self.is_valid()
             && self.version > before.version
             && (1..=VOTERS_MAX.max(before.voters.len())).contains(&self.voters.len())
             && self.learners.len() <= LEARNERS_MAX
@@ -233,9 +197,71 @@ impl Configurations {
         self.logged.last().unwrap_or(&self.settled)
     }
 
+    /// Those that may be in force on some node: the one of the applied state, and those above, which a truncation may take
+    /// back. Ascending by version.
+    pub(crate) fn all(&self) -> impl DoubleEndedIterator<Item = &Configuration> {
+        core::iter::once(&self.settled).chain(&self.logged)
+    }
+
+    /// Whether a node with this id is a member of one that may be in force, with any incarnation.
+    pub(crate) fn contains(&self, node: NodeId) -> bool {
+        self.all().any(|configuration| configuration.contains(node))
+    }
+
+    /// Whether a member of one that may be in force has this id and this incarnation.
+    pub(crate) fn records(&self, node: NodeId, incarnation: Incarnation) -> bool {
+        let learner = |configuration: &Configuration| {
+            configuration.learner(node).is_some_and(|learner| learner.incarnation == incarnation)
+        };
+        self.has_voter(node, incarnation) || self.all().any(learner)
+    }
+
+    /// Whether the node is a voter of one that may be in force.
+    pub(crate) fn has_voter(&self, node: NodeId, incarnation: Incarnation) -> bool {
+        self.all().any(|configuration| configuration.is_voter(node, incarnation))
+    }
+
+    /// The ids of the members of those that may be in force, ascending.
+    pub(crate) fn members(&self) -> BTreeSet<NodeId> {
+        let voters = self.all().flat_map(|configuration| &configuration.voters).map(|voter| voter.node);
+        let learners = self.all().flat_map(|configuration| &configuration.learners);
+        voters.chain(learners.map(|learner| learner.node)).collect()
+    }
+
+    /// The counter of the first entry above `commit` that takes the vote of this node away. The node is not sent it before
+    /// it is committed, so that no log contains an uncommitted entry that removes its owner.
+    pub(crate) fn takes_vote_of(&self, node: NodeId, incarnation: Incarnation, commit: u64) -> Option<u64> {
+        let takes = |before: &Configuration, after: &Configuration| {
+            after.version.counter > commit
+                && before.is_voter(node, incarnation)
+                && !after.is_voter(node, incarnation)
+        };
+        let pairs = self.all().zip(self.logged.iter());
+        pairs.filter(|(before, after)| takes(before, after)).map(|(_, after)| after.version.counter).next()
+    }
+
+    /// The configuration of the applied state; only for planted faults.
+    #[cfg(gometa_instrumented)]
+    pub(crate) fn settled(&self) -> &Configuration {
+        &self.settled
+    }
+
     /// Whether the configuration in force is committed, so that the next change may be proposed.
     pub fn is_committed(&self, commit: u64) -> bool {
         self.latest().version.counter <= commit
+    }
+
+    /// Whether the configurations of these entries follow the one in force and each other. An entry that is to contain one
+    /// and does not is not accepted.
+    pub(crate) fn accepts(&self, entries: &[LogEntry]) -> bool {
+        let mut latest = None;
+        entries.iter().filter(|entry| entry.kind == Kind::Membership).all(|entry| {
+            let next = entry.configuration();
+            let before = latest.as_ref().unwrap_or(self.latest());
+            let follows = next.as_ref().is_some_and(|next| next.may_follow(before));
+            latest = next;
+            follows
+        })
     }
 
     /// An entry with a configuration was appended.

@@ -18,7 +18,8 @@ use crate::{
 pub enum Kind {
     /// A command of the store, opaque to the protocol.
     Command,
-    /// A new configuration of the ensemble, in force from when it is appended. Not built yet.
+    /// A configuration of the ensemble ([`Configuration::encode`](crate::Configuration::encode)), in force from when it is
+    /// appended (protocol.md 5.1). Its version is the zxid of the entry.
     Membership,
     /// A kind of a newer build. A node that receives one from its leader stops, since it must not be skipped.
     Unknown(u32),
@@ -48,7 +49,7 @@ impl LogEntry {
 
     /// Whether this build can apply the entry.
     pub(crate) fn is_supported(&self) -> bool {
-        self.kind == Kind::Command && self.level <= LEVEL
+        matches!(self.kind, Kind::Command | Kind::Membership) && self.level <= LEVEL
     }
 }
 
@@ -72,6 +73,13 @@ pub struct Voter {
     pub incarnation: Option<Incarnation>,
     /// The addresses.
     pub addresses: Addresses,
+}
+
+impl Voter {
+    /// Whether the node with this id and this incarnation is this voter (protocol.md 5.8).
+    pub fn is(&self, node: NodeId, incarnation: Incarnation) -> bool {
+        self.node == node && self.incarnation == Some(incarnation)
+    }
 }
 
 /// The founding record of an ensemble: the base of every log, at zxid (0, 0).
@@ -128,8 +136,8 @@ pub struct Vote {
     pub candidate: Candidate,
     /// The epoch in which the sender's leader is established, if it is.
     pub established: Option<Epoch>,
-    /// The version of the sender's configuration; 0 is the genesis.
-    pub config_version: u64,
+    /// The version of the sender's configuration.
+    pub configuration: Zxid,
 }
 
 /// The first message on a connection, from either side.
@@ -149,6 +157,8 @@ pub struct Hello {
     pub addresses: Addresses,
     /// The configured voters of the sender before formation; empty afterwards.
     pub voters: Vec<Voter>,
+    /// The version of the sender's configuration; (0, 0) before formation.
+    pub configuration: Zxid,
 }
 
 /// The reason for a refusal, after which the connection is closed.
@@ -195,7 +205,7 @@ pub enum Message {
         /// The sender's accepted epoch.
         accepted: Epoch,
         /// The version of the sender's configuration.
-        config_version: u64,
+        configuration: Zxid,
     },
     /// Leader → follower: promise this epoch.
     NewEpoch(Epoch),

@@ -17,7 +17,8 @@ use crate::{
     history::{Epochs, History},
     integrity::Integrity,
     latency::WriteLatency,
-    message::{Candidate, Hello},
+    membership::Configurations,
+    message::{Candidate, Hello, Voter},
     space::DiskSpace,
     types::{EnsembleId, Epoch, Incarnation, LinkId, NodeId, Round, Ticks, Token, Zxid},
 };
@@ -55,7 +56,7 @@ pub(crate) enum Change {
     Append { through: u64 },
     Truncate,
     Compact,
-    Install(Zxid),
+    Install(Zxid, Option<Configuration>),
     HardState(HardState),
     Founding(Founding),
 }
@@ -98,7 +99,7 @@ pub(crate) struct Core {
     pub(crate) hard: HardState,
     /// The durable genesis.
     pub(crate) founding: Option<Founding>,
-    pub(crate) configuration: Configuration,
+    pub(crate) configurations: Configurations,
     pub(crate) history: History,
     pub(crate) compaction: Compaction,
     /// The disk space of this node.
@@ -143,6 +144,12 @@ pub(crate) struct Core {
     pub(crate) remembered: BTreeMap<NodeId, u64>,
 }
 
+/// The first configuration: the sealed genesis, or the configured voters before formation.
+fn first_configuration(configured: &[Voter], founding: Option<&Founding>) -> Configuration {
+    let sealed = founding.filter(|founding| founding.sealed);
+    Configuration::new(sealed.map_or(configured, |founding| &founding.genesis.voters).to_vec())
+}
+
 impl Core {
     pub(crate) fn new(config: Config, recovered: Recovered, now: Ticks) -> Core {
         let hard = recovered.hard_state;
@@ -153,13 +160,19 @@ impl Core {
             "a promise is never below the current epoch (rule 10)"
         );
         assert!(hard.accepted_epoch >= epochs.last().epoch, "a promise is never below the log (rule 10)");
-        let configuration = Configuration::in_force(&config.voters, recovered.founding.as_ref());
+        let first = || first_configuration(&config.voters, recovered.founding.as_ref());
+        let mut configurations = Configurations::new(recovered.configuration.unwrap_or_else(first));
+        for logged in recovered.logged {
+            if logged.version().counter > recovered.applied {
+                configurations.append(logged);
+            }
+        }
         let history = History::new(epochs, recovered.applied, recovered.released, config.bounds.tail_bytes);
         Core {
             now,
             hard,
             founding: recovered.founding,
-            configuration,
+            configurations,
             commit: history.released(),
             history,
             compaction: Compaction::default(),
@@ -191,6 +204,11 @@ impl Core {
         }
     }
 
+    /// The configuration in force: that of the last log entry that has one, durable or not (protocol.md 5.5).
+    pub(crate) fn configuration(&self) -> &Configuration {
+        self.configurations.latest()
+    }
+
     /// The ensemble, once its genesis is sealed on this node.
     pub(crate) fn ensemble(&self) -> Option<EnsembleId> {
         self.founding
@@ -202,7 +220,7 @@ impl Core {
     /// Whether this node is counted in quorums.
     pub(crate) fn votes(&self) -> bool {
         planted!(
-            self.configuration.is_voter(self.config.node, self.config.incarnation),
+            self.configuration().is_voter(self.config.node, self.config.incarnation),
             unrecorded_incarnation_votes => true
         )
     }

@@ -87,3 +87,55 @@ fn a_truncation_takes_the_configuration_back() {
     log.truncate(Zxid::new(2, 4));
     assert_eq!(log.latest(), &sibling);
 }
+
+#[test]
+fn a_configuration_has_one_encoding() {
+    let addresses =
+        Addresses { election: String::new(), message: "a:2".to_owned(), request: "b:3".to_owned() };
+    let at = |counter| Zxid::new(0x0102, counter);
+    let moved = Change::SetAddresses { node: NodeId(1), addresses };
+    let desired = DesiredRole::VoterInPlaceOf(NodeId(1));
+    let changes = [moved, Change::AddLearner(Learner { desired, ..learner(2) })];
+    let configuration = changes
+        .iter()
+        .zip(5..)
+        .fold(voters(1), |before, (change, counter)| before.after(change, at(counter)).unwrap());
+    let expected: Vec<u8> = [
+        &[1][..],
+        &[0, 0, 0, 0, 0, 0, 1, 2],
+        &[0, 0, 0, 0, 0, 0, 0, 6],
+        &[1],
+        &[0, 0, 0, 0, 0, 0, 0, 1],
+        &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+        &[0, 0, 0, 3, b'a', b':', b'2', 0, 3, b'b', b':', b'3'],
+        &[1],
+        &[0, 0, 0, 0, 0, 0, 0, 2],
+        &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2],
+        &[0, 0, 0, 0, 0, 0],
+        &[2, 0, 0, 0, 0, 0, 0, 0, 1],
+    ]
+    .concat();
+    assert_eq!(configuration.encode(), expected);
+    assert_eq!(Configuration::decode(&expected), Some(configuration));
+    for length in 0..expected.len() {
+        assert_eq!(Configuration::decode(&expected[..length]), None);
+    }
+    let mut same_id = expected;
+    let learner_id = same_id.len() - 9 - 6 - 16 - 1;
+    assert_eq!(std::mem::replace(&mut same_id[learner_id], 1), 2);
+    assert_eq!(Configuration::decode(&same_id), None, "an id that is both voter and learner");
+}
+
+#[test]
+fn a_configuration_from_bytes_encodes_to_the_same_bytes() {
+    let encoded = voters(3).encode();
+    for at in 0..encoded.len() {
+        for bit in 0..8 {
+            let mut flipped = encoded.to_vec();
+            flipped[at] ^= 1 << bit;
+            if let Some(decoded) = Configuration::decode(&flipped) {
+                assert_eq!(decoded.encode(), flipped);
+            }
+        }
+    }
+}

@@ -62,6 +62,11 @@ fn any_genesis() -> impl Strategy<Value = Genesis> {
     ]
 }
 
+/// The version of a configuration.
+fn version() -> impl Strategy<Value = Zxid> {
+    prop_oneof![7 => Just(Zxid::ZERO), 1 => zxid()]
+}
+
 fn hello() -> impl Strategy<Value = Hello> {
     let expected = prop_oneof![5 => Just(Some(ME)), 1 => Just(None), 1 => Just(Some(NodeId(3)))];
     let names = prop_oneof![
@@ -70,8 +75,8 @@ fn hello() -> impl Strategy<Value = Hello> {
         1 => Just(voters(false)[..2].to_vec()),
     ];
     let who = node().prop_flat_map(|node| (Just(node), incarnation(node)));
-    (who, number(), expected, ensemble(), names).prop_map(
-        |((node, incarnation), boot, expected, ensemble, voters)| Hello {
+    (who, number(), expected, ensemble(), names, version()).prop_map(
+        |((node, incarnation), boot, expected, ensemble, voters, configuration)| Hello {
             node,
             incarnation,
             boot,
@@ -79,6 +84,7 @@ fn hello() -> impl Strategy<Value = Hello> {
             ensemble,
             addresses: Addresses::default(),
             voters,
+            configuration,
         },
     )
 }
@@ -154,7 +160,10 @@ fn reason() -> impl Strategy<Value = Reason> {
 
 fn message() -> impl Strategy<Value = Message> {
     let discovery = prop_oneof![
-        number().prop_map(|accepted| Message::FollowerEpoch { accepted: Epoch(accepted), config_version: 0 }),
+        (number(), version()).prop_map(|(accepted, configuration)| Message::FollowerEpoch {
+            accepted: Epoch(accepted),
+            configuration
+        }),
         leadership().prop_map(Message::NewEpoch),
         ack_epoch(),
         (number(), node()).prop_map(|(accepted, node)| Message::RefuseEpoch {
@@ -227,7 +236,7 @@ fn vote() -> impl Strategy<Value = Vote> {
                 round: Round(round),
                 candidate: Candidate { epoch: Epoch(epoch), last, node },
                 established: established.filter(|_| settled),
-                config_version: 0,
+                configuration: Zxid::ZERO,
             }
         },
     )

@@ -35,22 +35,22 @@ fn the_bytes_of_a_vote() {
             node: NodeId(0x99aa_bbcc_ddee_ff00),
         },
         established: Some(Epoch(4)),
-        config_version: 17,
+        configuration: Zxid::new(4, 17),
     };
     assert_eq!(
         hex(&vote::encode(&vote)),
         concat!(
-            "0183d643090a100102030405060708090a0b0c0d0e0f1011070000000000000019887766554433221122",
+            "01f645e6b20a100102030405060708090a0b0c0d0e0f1011070000000000000019887766554433221122",
             "102122232425262728292a2b2c2d2e2f30280330ac02380240094900ffeeddccbbaa995004580560c084",
-            "3d68047011"
+            "3d68047004800111"
         )
     );
 }
 
 #[test]
 fn the_bytes_of_a_log_entry() {
-    let record = storage::encode_log_entry(Zxid::new(4, 1_000_000), &entry(Kind::Membership));
-    assert_eq!(hex(&record), "01497d95e30000000000000005000000000000000402000000017061796c6f6164");
+    let record = storage::encode_log_entry(Zxid::new(4, 1_000_000), &entry(Kind::Command));
+    assert_eq!(hex(&record), "011aefe9b30000000000000005000000000000000401000000017061796c6f6164");
 }
 
 #[test]

@@ -69,6 +69,7 @@ fn hello_is_checked() {
         history: 1,
         addresses: Some(v1::PeerAddresses { message: "[::1]:5002".into(), ..Default::default() }),
         voters: vec![voter(1), voter(2)],
+        configuration: Some(zxid(0, 0)),
     };
     check_changes(
         valid,
@@ -104,6 +105,7 @@ fn hello_is_checked() {
     let many = v1::PeerHello {
         version: 1,
         voters: (1..=MEMBERS_MAX as u64).map(voter).collect(),
+        configuration: Some(zxid(0, 0)),
         ..Default::default()
     };
     let longest = v1::PeerAddresses { election: "a".repeat(ADDRESS_MAX), ..Default::default() };
@@ -131,13 +133,14 @@ fn messages_of_formation_are_checked() {
 
 #[test]
 fn messages_of_discovery_are_checked() {
-    let valid = v1::FollowerEpoch { accepted_epoch: NUMBER_MAX, config_version: 0 };
+    let valid = v1::FollowerEpoch { accepted_epoch: NUMBER_MAX, configuration: Some(zxid(0, 0)) };
     check_changes(
         valid,
         Body::Cepoch,
         &[
             ("accepted epoch is out of range", |cepoch| cepoch.accepted_epoch += 1),
-            ("config version is out of range", |cepoch| cepoch.config_version = u64::MAX),
+            ("configuration is out of range", |cepoch| cepoch.configuration = Some(zxid(u64::MAX, 1))),
+            ("configuration is missing", |cepoch| cepoch.configuration = None),
         ],
     );
     check_changes(
@@ -347,7 +350,8 @@ fn votes_are_checked() {
         candidate_last_epoch: 5,
         candidate_last_counter: 6,
         established: Some(4),
-        config_version: 0,
+        configuration_epoch: 0,
+        configuration_counter: 0,
         tag: Bytes::from_static(b"the tag is ignored"),
     };
     vote::decode(&datagram(&valid)).expect("the unchanged one is valid");
@@ -370,7 +374,7 @@ fn votes_are_checked() {
         ("candidate's epoch is out of range", |vote| vote.candidate_epoch = u64::MAX),
         ("candidate's last zxid is out of range", |vote| vote.candidate_last_epoch = u64::MAX),
         ("candidate's last zxid is neither the genesis nor an entry", |vote| vote.candidate_last_counter = 0),
-        ("config version is out of range", |vote| vote.config_version = u64::MAX),
+        ("configuration is neither the genesis nor an entry", |vote| vote.configuration_epoch = 1),
     ];
     for (expected, change) in changes {
         let mut invalid = valid.clone();
@@ -426,7 +430,8 @@ fn log_entries_are_checked() {
         storage::decode_log_entry(counter, record(&counter.to_be_bytes(), &body))
     };
     decode(1, 1, 0, 1, 1).expect("the first entry");
-    decode(9, 5, 5, 2, 1).expect("a later entry");
+    decode(9, 5, 5, 1, 1).expect("a later entry");
+    assert!(decode(9, 5, 5, 2, 1).is_err(), "an entry of kind Membership without a configuration");
     for (counter, epoch, previous, kind, level) in [
         // The zero zxid is not an entry; entries have an epoch; only the first one follows the zero zxid.
         (0, 0, 0, 1, 1),
@@ -447,6 +452,23 @@ fn log_entries_are_checked() {
     assert_eq!(decode(9, 5, 5, 1, 2), Err(DecodeError::UnknownLevel(2)));
     let short = storage::decode_log_entry(9, record(&9u64.to_be_bytes(), &[&[0; 20]]));
     assert!(matches!(short, Err(DecodeError::Invalid { .. })));
+}
+
+#[test]
+fn an_entry_with_a_configuration_has_its_version_and_valid_addresses() {
+    let at = Zxid::new(5, 9);
+    let decode = |payload: Bytes| {
+        let entry = LogEntry { zxid: at, kind: Kind::Membership, level: 1, payload };
+        storage::decode_log_entry(9, storage::encode_log_entry(Zxid::new(5, 8), &entry))
+    };
+    let valid = crate::strategies::configuration(at);
+    decode(valid.clone()).expect("its own version");
+    assert!(decode(crate::strategies::configuration(Zxid::new(4, 9))).is_err(), "another version");
+    assert!(decode(valid.slice(..valid.len() - 1)).is_err(), "not whole");
+    let address = valid.windows(3).position(|text| text == b"a:1").expect("an address");
+    let mut spaced = valid.to_vec();
+    spaced[address] = b' ';
+    assert!(decode(spaced.into()).is_err(), "an address with a space");
 }
 
 #[test]

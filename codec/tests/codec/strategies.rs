@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use gometa_codec::limits::NUMBER_MAX;
 use gometa_zab::{
-    Addresses, Candidate, DiskSpace, EnsembleId, Epoch, Fault, Founding, Genesis, HardState, Hello,
-    Incarnation, Kind, LEVEL, LogEntry, Message, NodeId, Reason, Round, STATE_HASHES_MAX, StateHash,
-    StateReport, Vote, VoteState, Voter, Zxid,
+    Addresses, Candidate, Change, Configuration, DiskSpace, EnsembleId, Epoch, Fault, Founding, Genesis,
+    HardState, Hello, Incarnation, Kind, LEVEL, LogEntry, Message, NodeId, Reason, Round, STATE_HASHES_MAX,
+    StateHash, StateReport, Vote, VoteState, Voter, Zxid,
 };
 use proptest::{collection::vec, option, prelude::*};
 
@@ -75,6 +75,20 @@ fn payload() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..100).prop_map(Bytes::from)
 }
 
+/// The payload of an entry with a configuration.
+pub(crate) fn configuration(version: Zxid) -> Bytes {
+    let addresses = Addresses { message: "a:1".to_owned(), ..Addresses::default() };
+    let voter = Voter { node: NodeId(1), incarnation: Some(Incarnation(1)), addresses: addresses.clone() };
+    let learner = gometa_zab::Learner {
+        node: NodeId(2),
+        incarnation: Incarnation(2),
+        addresses,
+        desired: gometa_zab::DesiredRole::Voter,
+    };
+    let added = Configuration::new(vec![voter]).after(&Change::AddLearner(learner), version);
+    added.expect("the learner is new").encode()
+}
+
 /// A zxid, and entries that follow it without a gap.
 fn entries() -> impl Strategy<Value = (Zxid, Vec<LogEntry>)> {
     let small = prop_oneof![
@@ -88,6 +102,7 @@ fn entries() -> impl Strategy<Value = (Zxid, Vec<LogEntry>)> {
             .into_iter()
             .map(|(step, kind, level, payload)| {
                 zxid = Zxid::new((zxid.epoch.0 + step).max(1), zxid.counter + 1);
+                let payload = if kind == Kind::Membership { configuration(zxid) } else { payload };
                 LogEntry { zxid, kind, level, payload }
             })
             .collect();
@@ -128,10 +143,21 @@ fn ack_epoch() -> impl Strategy<Value = Message> {
 }
 
 fn hello() -> impl Strategy<Value = Message> {
-    (node(), incarnation(), number(), option::of(node()), option::of(ensemble()), addresses(), voters(0))
-        .prop_map(|(node, incarnation, boot, expected, ensemble, addresses, voters)| {
-            Message::Hello(Hello { node, incarnation, boot, expected, ensemble, addresses, voters })
-        })
+    let who = (node(), incarnation(), number(), option::of(node()), option::of(ensemble()));
+    (who, addresses(), voters(0), zxid()).prop_map(
+        |((node, incarnation, boot, expected, ensemble), addresses, voters, configuration)| {
+            Message::Hello(Hello {
+                node,
+                incarnation,
+                boot,
+                expected,
+                ensemble,
+                addresses,
+                voters,
+                configuration,
+            })
+        },
+    )
 }
 
 fn state_hash() -> impl Strategy<Value = StateHash> {
@@ -179,8 +205,8 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         ensemble().prop_map(Message::Prepared),
         ensemble().prop_map(Message::Seal),
         genesis().prop_map(Message::Formed),
-        (number(), number()).prop_map(|(accepted, config_version)| {
-            Message::FollowerEpoch { accepted: Epoch(accepted), config_version }
+        (number(), zxid()).prop_map(|(accepted, configuration)| {
+            Message::FollowerEpoch { accepted: Epoch(accepted), configuration }
         }),
         epoch().prop_map(Message::NewEpoch),
         ack_epoch(),
@@ -222,8 +248,8 @@ pub(crate) fn vote() -> impl Strategy<Value = Vote> {
     ];
     let candidate = (node(), number(), zxid());
     let sender = (option::of(ensemble()), node(), incarnation(), number(), number());
-    (sender, state, number(), candidate, option::of(epoch_number()), number(), any::<bool>()).prop_map(
-        |(sender, state, round, (candidate, epoch, last), established, config_version, no_candidate)| {
+    (sender, state, number(), candidate, option::of(epoch_number()), zxid(), any::<bool>()).prop_map(
+        |(sender, state, round, (candidate, epoch, last), established, configuration, no_candidate)| {
             let (ensemble, sender, incarnation, boot, sequence) = sender;
             let (candidate, established) = match state {
                 VoteState::Looking => (candidate, None),
@@ -243,7 +269,7 @@ pub(crate) fn vote() -> impl Strategy<Value = Vote> {
                 round: Round(round),
                 candidate: Candidate { epoch: Epoch(epoch), last, node: candidate },
                 established: established.map(Epoch),
-                config_version,
+                configuration,
             }
         },
     )

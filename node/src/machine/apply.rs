@@ -6,7 +6,11 @@ use gometa_store::{Applied, Decoded, Origin, Purpose, Table};
 use gometa_zab::{self as zab, Kind, LogEntry, StateHash};
 
 use super::Node;
-use crate::{ahead::Upcoming, effect::Effect, requests::WriteKey};
+use crate::{
+    ahead::{Content, Upcoming},
+    effect::Effect,
+    requests::WriteKey,
+};
 
 /// The time between two batches for the table, in microseconds. Each contains the whole record of every session with a
 /// write, so fewer of them are cheaper; until then the changes are read from memory.
@@ -78,8 +82,8 @@ impl<T: Table> Node<T> {
     /// Applies the next entry; false if it, or its record, is not in memory.
     fn apply_next(&mut self) -> bool {
         let Some(next) = self.ahead.next() else { return false };
-        match &next.command {
-            Some(command) => match self.store.apply(next.counter, command) {
+        match &next.content {
+            Content::Command(command) => match self.store.apply(next.counter, command) {
                 Some(applied) => self.settle(&applied),
                 None => {
                     probe!("apply.waits-for-record");
@@ -89,7 +93,7 @@ impl<T: Table> Node<T> {
                     return false;
                 }
             },
-            None => self.store.skip(next.counter),
+            Content::Configuration(record) => self.store.configure(next.counter, record.clone()),
         }
         self.apply_waits = None;
         if let Some(applied) = self.ahead.pop() {
@@ -119,16 +123,20 @@ impl<T: Table> Node<T> {
             let counter = self.store.applied() + self.ahead.len() + 1;
             let Some(entry) = self.entry(counter) else { break };
             let bytes = entry.payload.len();
-            let command = (entry.kind == Kind::Command).then(|| Decoded::new(entry.payload));
+            let content = match entry.kind {
+                Kind::Command => Content::Command(Decoded::new(entry.payload)),
+                Kind::Membership | Kind::Unknown(_) => Content::Configuration(entry.payload),
+            };
+            let upcoming = Upcoming { counter, content, bytes };
             let held = self.store.held_bytes();
-            if let Some(key) = command.as_ref().and_then(Decoded::key)
+            if let Some(key) = upcoming.key()
                 && !self.store.hold(key)
             {
                 let key = key.clone();
                 self.begin_read(key, Purpose::Apply);
             }
             self.work.add(self.store.held_bytes() - held);
-            self.ahead.push(Upcoming { counter, command, bytes });
+            self.ahead.push(upcoming);
         }
     }
 

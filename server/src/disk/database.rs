@@ -14,7 +14,7 @@ use rocksdb::{
 
 use super::{DiskError, compaction::Sizes, directory::Directory, error::one_line, failure::Failure, records};
 
-/// The checkpoint, under [`CHECKPOINT_KEY`].
+/// The checkpoint, under [`CHECKPOINT_KEY`], and the table's space with the configuration.
 pub(super) const META: &str = "meta";
 /// The table's space of that name.
 pub(super) const DATA: &str = "data";
@@ -22,6 +22,22 @@ pub(super) const DATA: &str = "data";
 pub(super) const SESSION: &str = "session";
 
 pub(super) const CHECKPOINT_KEY: &[u8] = b"checkpoint";
+
+/// Whether what is under a key in the family of a space is a record of the table.
+///
+/// The checkpoint is in the same family as the configuration.
+pub(super) fn is_record(space: Space, key: &[u8]) -> bool {
+    space != Space::Configuration || key != CHECKPOINT_KEY
+}
+
+/// The name of the column family of one of the table's spaces.
+pub(super) fn name_of(space: Space) -> &'static str {
+    match space {
+        Space::Data => DATA,
+        Space::Session => SESSION,
+        Space::Configuration => META,
+    }
+}
 
 /// The cache of a database that is read once.
 const CACHE_BYTES_MIN: usize = 8 << 20;
@@ -56,10 +72,7 @@ impl Database {
 
     /// The column family of one of the table's spaces.
     pub(super) fn space(&self, space: Space) -> &ColumnFamily {
-        match space {
-            Space::Data => self.family(DATA),
-            Space::Session => self.family(SESSION),
-        }
+        self.family(name_of(space))
     }
 
     /// Makes everything written so far durable.
@@ -153,23 +166,25 @@ pub(super) fn checkpoint(dir: &Path, rocks: &DB) -> Result<Applied, DiskError> {
     checkpoint.ok_or_else(|| DiskError::damaged(dir, "the state's checkpoint is missing or damaged"))
 }
 
-/// Reads all records of a column family in order, with their checksums, and keeps none of them in the cache.
+/// Reads all records of one of the table's spaces in order, with their checksums, and keeps none of them in the cache.
 ///
 /// # Errors
 /// The first error of `visit`, or of reading.
 pub(super) fn read_all(
     rocks: &DB,
-    family: &ColumnFamily,
+    space: Space,
     mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), String>,
 ) -> Result<(), String> {
     let mut options = ReadOptions::default();
     options.fill_cache(false);
     options.set_verify_checksums(true);
     options.set_readahead_size(2 << 20);
-    let mut records = rocks.raw_iterator_cf_opt(family, options);
+    let mut records = rocks.raw_iterator_cf_opt(family(rocks, name_of(space)), options);
     records.seek_to_first();
     while let Some((key, record)) = records.item() {
-        visit(key, record)?;
+        if is_record(space, key) {
+            visit(key, record)?;
+        }
         records.next();
     }
     records.status().map_err(|error| one_line(&error))

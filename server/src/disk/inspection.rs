@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use gometa_log::OsDirectory;
 use gometa_proto::v1::{KeyRecord, SessionRecord};
 use gometa_store::{Checkpoint, Space, record_hash};
-use gometa_zab::{LogEntry, Recovered, Zxid};
-use prost::{DecodeError, Message};
+use gometa_zab::{Configuration, LogEntry, Recovered, Zxid};
+use prost::Message;
 use rocksdb::DB;
 use serde::Serialize;
 
@@ -412,6 +412,8 @@ impl Inspection {
                     boundaries: found.boundaries.clone(),
                     applied,
                     released: found.released,
+                    configuration: None,
+                    logged: found.logged.clone(),
                 };
                 let checked = recovery::check(&self.dir, &recovered);
                 self.or_damage(&name, Place::Pair, checked)?;
@@ -458,16 +460,10 @@ fn is_at_end(log: &Log, damage: &gometa_log::Damage) -> bool {
 /// Reads all data blocks of a state, and recomputes the hash of its records.
 fn verify_state(rocks: &DB, expected: Checkpoint) -> Result<(), String> {
     let mut computed = Checkpoint { applied: expected.applied, ..Checkpoint::default() };
-    let families = [
-        (None, database::META),
-        (Some(Space::Data), database::DATA),
-        (Some(Space::Session), database::SESSION),
-    ];
-    for (space, family) in families {
-        database::read_all(rocks, database::family(rocks, family), |key, record| {
-            let Some(space) = space else { return Ok(()) };
+    for space in Space::ALL {
+        database::read_all(rocks, space, |key, record| {
             check_record(space, record).map_err(|error| {
-                let key = String::from_utf8_lossy(key);
+                let (key, family) = (String::from_utf8_lossy(key), database::name_of(space));
                 format!("the record of {key:?} in {family} is malformed: {error}")
             })?;
             computed.hash = computed.hash.wrapping_add(record_hash(space, key, record));
@@ -484,11 +480,16 @@ fn verify_state(rocks: &DB, expected: Checkpoint) -> Result<(), String> {
     ))
 }
 
-fn check_record(space: Space, record: &[u8]) -> Result<(), DecodeError> {
-    match space {
+fn check_record(space: Space, record: &[u8]) -> Result<(), String> {
+    let decoded = match space {
         Space::Data => KeyRecord::decode(record).map(drop),
         Space::Session => SessionRecord::decode(record).map(drop),
-    }
+        Space::Configuration => {
+            let decoded = Configuration::decode(record).map(drop);
+            return decoded.ok_or_else(|| "it is not a configuration".to_owned());
+        }
+    };
+    decoded.map_err(|error| error.to_string())
 }
 
 fn log_report(

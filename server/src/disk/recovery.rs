@@ -45,6 +45,8 @@ pub(super) fn open(directory: &Directory) -> Result<Opened, DiskError> {
         boundaries: found.boundaries,
         applied,
         released: found.released,
+        configuration: None,
+        logged: found.logged,
     };
     check(dir, &recovered)?;
     let segments = log.status().segments;
@@ -67,7 +69,7 @@ fn delete_old_segments(log: &mut Log<OsDirectory>, recovered: &mut Recovered) ->
 /// Compares log, state, hard state and founding. An epoch in the log above the *current* epoch is valid: a crash during
 /// synchronisation leaves it.
 pub(super) fn check(dir: &Path, recovered: &Recovered) -> Result<(), DiskError> {
-    let Recovered { hard_state, founding, oldest, boundaries, applied, released } = recovered;
+    let Recovered { hard_state, founding, oldest, boundaries, applied, released, .. } = recovered;
     let last = boundaries.last().copied().unwrap_or(*oldest);
     let lost = |what: String| Err(DiskError::Lost { dir: dir.to_owned(), what });
     if last.counter < *applied {

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use super::{
     DiskError, Snapshots,
-    database::{CHECKPOINT_KEY, DATA, Database, META, SESSION},
+    database::{CHECKPOINT_KEY, DATA, Database, META, SESSION, is_record},
     error::one_line,
     failure::is_damage,
     records,
@@ -336,7 +336,9 @@ impl Table for View<'_> {
         let mut records = self.snapshot.raw_iterator_cf_opt(self.database.space(space), options());
         records.seek_to_first();
         while let Some((key, value)) = records.item() {
-            visit(key, value);
+            if is_record(space, key) {
+                visit(key, value);
+            }
             // At the end of the process the rest is read at once.
             let _ = self.scrub.pace(key.len() + value.len());
             records.next();

@@ -13,8 +13,9 @@ use std::{
 
 use bytes::Bytes;
 use gometa_codec::snapshot::{self, Chunk, FileKind, Manifest};
+use gometa_node::configuration_of;
 use gometa_store::{Checkpoint, Store, Table, recompute_checkpoint};
-use gometa_zab::{DiskSpace, LEVEL, Zxid};
+use gometa_zab::{Configuration, DiskSpace, LEVEL, Zxid};
 use tracing::{info, warn};
 
 use super::{
@@ -270,7 +271,9 @@ impl Incoming {
         };
         let database = Arc::new(Database::new(rocks, failure.clone(), directory.clone()));
         match Store::open(RocksTable::new(database.clone())) {
-            Ok(store) => Ok(Ok(Received { zxid: self.manifest.zxid, store, database })),
+            Ok(store) => Ok(configuration_of(&store)
+                .map(|configuration| Received { zxid: self.manifest.zxid, configuration, store, database })
+                .map_err(|error| error.to_string())),
             Err(error) => Ok(Err(error.to_string())),
         }
     }
@@ -313,6 +316,8 @@ impl Incoming {
 /// A complete and verified state, not live yet.
 pub(crate) struct Received {
     pub(crate) zxid: Zxid,
+    /// The configuration that it records.
+    pub(crate) configuration: Option<Configuration>,
     pub(crate) store: Store<RocksTable>,
     pub(super) database: Arc<Database>,
 }
@@ -320,7 +325,7 @@ pub(crate) struct Received {
 impl Snapshots {
     /// Starts to write to a received state, which is live now; returns it with its writer.
     pub(crate) fn begin(&self, received: Received) -> Result<(Store<RocksTable>, StateWriter), DiskError> {
-        let Received { zxid, store, database } = received;
+        let Received { zxid, store, database, .. } = received;
         Ok((store, self.start(database, zxid.counter)?))
     }
 

@@ -42,8 +42,8 @@ impl RocksTable {
         if checkpoint.is_none_or(|bytes| records::decode_checkpoint(&bytes).is_none()) {
             return Err("its checkpoint is missing or damaged".to_owned());
         }
-        for space in [Space::Data, Space::Session] {
-            read_all(&self.database.rocks, self.database.space(space), |_, _| Ok(()))?;
+        for space in Space::ALL {
+            read_all(&self.database.rocks, space, |_, _| Ok(()))?;
         }
         Ok(())
     }
@@ -70,7 +70,7 @@ impl Table for RocksTable {
     }
 
     fn scan(&self, space: Space, visit: &mut dyn FnMut(&[u8], &[u8])) {
-        let read = read_all(&self.database.rocks, self.database.space(space), |key, record| {
+        let read = read_all(&self.database.rocks, space, |key, record| {
             visit(key, record);
             Ok(())
         });

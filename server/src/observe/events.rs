@@ -110,6 +110,8 @@ impl EventLog {
             | Notice::Truncated { .. }
             | Notice::LostFollower { .. }
             | Notice::DiskSpace { .. }
+            | Notice::ChangeProposed { .. }
+            | Notice::ChangeRejected { .. }
             | Notice::Integrity(_)
             | Notice::SlowStorage { .. } => synchronisation(notice, names),
             Notice::Refused { .. }
@@ -202,6 +204,12 @@ impl EventLog {
 fn synchronisation(notice: &Notice, names: &impl NodeNames) {
     match notice {
         Notice::Established { epoch, last } => info!(epoch = epoch.0, revision = last.counter, "leading"),
+        Notice::ChangeProposed { change, version } => {
+            info!(?change, revision = version.counter, "change of the members proposed");
+        }
+        Notice::ChangeRejected { change, why } => {
+            info!(?change, reason = ?why, "change of the members rejected")
+        }
         Notice::Synchronising { peer, votes, from, base } => debug!(
             peer = names.name(*peer),
             votes,

@@ -82,6 +82,7 @@ fn hello() -> Message {
         ensemble: None,
         addresses: Addresses::default(),
         voters: Vec::new(),
+        configuration: Zxid::ZERO,
     })
 }
 

@@ -301,7 +301,7 @@ async fn exchange(stream: Stream, hello: &Hello, answer_timeout: Duration) -> An
 
 #[cfg(test)]
 mod tests {
-    use gometa_zab::{Epoch, Incarnation, Reason};
+    use gometa_zab::{Epoch, Incarnation, Reason, Zxid};
 
     use super::*;
 
@@ -319,6 +319,7 @@ mod tests {
             ensemble,
             addresses: addresses(1000 * node as u16),
             voters: Vec::new(),
+            configuration: Zxid::ZERO,
         }
     }
 

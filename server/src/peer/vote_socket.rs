@@ -87,7 +87,7 @@ mod tests {
             round: Round(1),
             candidate: Candidate { epoch: Epoch(0), last: Zxid::ZERO, node: NodeId(1) },
             established: None,
-            config_version: 0,
+            configuration: Zxid::ZERO,
         }
     }
 

@@ -64,6 +64,7 @@ fn everything_written_comes_back() {
         boundaries: vec![Zxid::new(1, 1_000), Zxid::new(2, 1_005), Zxid::new(5, 1_006)],
         applied: 2,
         released: 2,
+        ..Recovered::default()
     };
     assert_eq!(opened.disk.recovered, recovered);
     assert_eq!(opened.disk.table.checkpoint(), checkpoint(2));

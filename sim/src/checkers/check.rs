@@ -32,6 +32,11 @@ macro_rules! ensure {
 }
 pub(crate) use ensure;
 
+/// The index of the node with this id.
+pub(crate) fn node_index(node: NodeId) -> usize {
+    (node.0 - 1) as usize
+}
+
 /// The id of the node with this index; never zero.
 pub fn node_id(node: usize) -> NodeId {
     NodeId(node as u64 + 1)

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use gometa_zab::{Epoch, Zxid};
 
-use super::{Check, ensure, leaders::Leaders, log::Registry};
+use super::{Check, configurations::Configurations, ensure, leaders::Leaders, log::Registry};
 use crate::disk::{Disk, Image};
 
 /// The one committed log.
@@ -34,19 +34,24 @@ impl Commits {
         self.log.len() as u64
     }
 
+    /// Whether this entry is committed; the genesis is.
+    pub(super) fn contains(&self, zxid: Zxid) -> bool {
+        zxid == Zxid::ZERO || (zxid.counter <= self.count() && self.zxid(zxid.counter) == zxid)
+    }
+
     /// The committed entry with this counter.
     pub(super) fn zxid(&self, counter: u64) -> Zxid {
         self.log[counter as usize - 1]
     }
 
-    /// The durable image of a counted voter has changed.
+    /// The durable image of a node has changed whose directory was not replaced.
     pub(super) fn hardened(
         &mut self,
         registry: &Registry,
         leaders: &Leaders,
+        configurations: &Configurations,
         node: usize,
         image: &Image,
-        quorum: usize,
     ) -> Check {
         let epoch = image.hard_state.current_epoch;
         // It has promised a later epoch, and acknowledges nothing to this one's leader any more: what it is given by
@@ -65,15 +70,30 @@ impl Commits {
             return Ok(());
         }
         held[node] = Some(last.counter);
-        let Some(committed) = quorum_holds(held, quorum) else { return Ok(()) };
+        self.evaluate(registry, leaders, configurations, epoch)
+    }
+
+    /// What an epoch has committed, by the latest configuration in its leader's log.
+    pub(super) fn evaluate(
+        &mut self,
+        registry: &Registry,
+        leaders: &Leaders,
+        configurations: &Configurations,
+        epoch: Epoch,
+    ) -> Check {
+        let Some(leadership) = leaders.get(epoch.0) else { return Ok(()) };
+        let Some(held) = self.held.get(&epoch.0) else { return Ok(()) };
+        let tip = registry.last(epoch).unwrap_or(leadership.initial);
+        let voters = configurations.voters(configurations.latest(leaders, tip));
+        let Some(committed) = quorum_holds(held, voters) else { return Ok(()) };
         if committed < leadership.initial.counter {
             return Ok(());
         }
         let tip = leaders.at(Zxid { epoch, counter: u64::MAX }, committed);
-        self.advance(registry, leaders, epoch, tip)
+        self.advance(leaders, epoch, tip)
     }
 
-    fn advance(&mut self, _: &Registry, leaders: &Leaders, epoch: Epoch, tip: Zxid) -> Check {
+    fn advance(&mut self, leaders: &Leaders, epoch: Epoch, tip: Zxid) -> Check {
         let known = self.tips.insert(epoch.0, tip);
         if known == Some(tip) {
             return Ok(());
@@ -109,7 +129,7 @@ impl Commits {
         epoch: Epoch,
         last: Zxid,
         counted: bool,
-        quorum: usize,
+        voters: &[usize],
     ) -> Check {
         ensure!(
             counted,
@@ -117,7 +137,7 @@ impl Commits {
             "epoch {epoch} is led by a node that is counted in no quorum"
         );
         let held = self.held.get(&epoch.0);
-        let by_quorum = held.and_then(|held| quorum_holds(held, quorum));
+        let by_quorum = held.and_then(|held| quorum_holds(held, voters));
         ensure!(
             by_quorum.is_some_and(|held| held >= last.counter),
             "15 commit monotone",
@@ -233,9 +253,9 @@ impl Commits {
     }
 }
 
-/// The counter through which a quorum holds an epoch's log.
-fn quorum_holds(held: &[Option<u64>], quorum: usize) -> Option<u64> {
-    let mut sorted = held.to_vec();
+/// The counter through which a majority of these voters holds an epoch's log.
+fn quorum_holds(held: &[Option<u64>], voters: &[usize]) -> Option<u64> {
+    let mut sorted: Vec<Option<u64>> = voters.iter().map(|voter| held[*voter]).collect();
     sorted.sort_unstable_by(|a, b| b.cmp(a));
-    sorted.get(quorum - 1).copied().flatten()
+    sorted.get(voters.len() / 2).copied().flatten()
 }

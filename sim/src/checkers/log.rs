@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, btree_map::Entry as Slot};
 
 use bytes::Bytes;
-use gometa_zab::{LogEntry, Zxid};
+use gometa_zab::{Epoch, Kind, LogEntry, Zxid};
 
 use super::{Check, ensure, leaders::Leaders};
 
@@ -20,7 +20,7 @@ use super::{Check, ensure, leaders::Leaders};
 struct Proposals {
     /// The entry before the first.
     base: Zxid,
-    payloads: Vec<Bytes>,
+    entries: Vec<(Kind, Bytes)>,
 }
 
 /// Every entry ever proposed.
@@ -60,7 +60,7 @@ impl Registry {
                     "5 local primary order",
                     "the first proposal of epoch {epoch}, {zxid}, follows {previous}, but its leadership is {leadership:?}"
                 );
-                slot.insert(Proposals { base: previous, payloads: Vec::new() })
+                slot.insert(Proposals { base: previous, entries: Vec::new() })
             }
         };
         let Some(index) = zxid.counter.checked_sub(proposals.base.counter + 1) else {
@@ -78,10 +78,10 @@ impl Registry {
             "11 log matching",
             "n{node} has {zxid} behind {previous}, its leader had it behind {expected}"
         );
-        match proposals.payloads.get(index as usize) {
-            Some(payload) => {
+        match proposals.entries.get(index as usize) {
+            Some((kind, payload)) => {
                 ensure!(
-                    *payload == entry.payload,
+                    (*kind, payload) == (entry.kind, &entry.payload),
                     "2 identity",
                     "n{node} has {zxid} with another payload than its leader proposed"
                 );
@@ -89,23 +89,30 @@ impl Registry {
             None => {
                 let leader = leaders.get(epoch).map(|it| it.leader);
                 ensure!(
-                    index as usize == proposals.payloads.len() && leader == Some(node),
+                    index as usize == proposals.entries.len() && leader == Some(node),
                     "1 integrity",
                     "n{node} has {zxid} first, but {leader:?} leads that epoch and has proposed {}",
-                    proposals.payloads.len()
+                    proposals.entries.len()
                 );
-                proposals.payloads.push(entry.payload.clone());
+                proposals.entries.push((entry.kind, entry.payload.clone()));
             }
         }
         Ok(())
     }
 
-    /// The payload of an entry that was admitted.
+    /// The last entry that was proposed in an epoch.
+    pub(super) fn last(&self, epoch: Epoch) -> Option<Zxid> {
+        let proposals = self.epochs.get(&epoch.0)?;
+        Some(Zxid { epoch, counter: proposals.base.counter + proposals.entries.len() as u64 })
+    }
+
+    /// The kind and the payload of an entry that was admitted.
     ///
     /// # Panics
     /// If it was not.
-    pub(super) fn payload(&self, zxid: Zxid) -> &Bytes {
+    pub(super) fn entry(&self, zxid: Zxid) -> (Kind, &Bytes) {
         let proposals = &self.epochs[&zxid.epoch.0];
-        &proposals.payloads[(zxid.counter - proposals.base.counter - 1) as usize]
+        let (kind, payload) = &proposals.entries[(zxid.counter - proposals.base.counter - 1) as usize];
+        (*kind, payload)
     }
 }

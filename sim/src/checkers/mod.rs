@@ -9,6 +9,7 @@
 //! | `log` | 1 integrity, 2 identity, 5 local primary order, 11 log matching, 12 log contiguity |
 //! | `leaders` | 7 primary integrity, 8 leader uniqueness, 9 initial-history prefix |
 //! | `commits` | 3 agreement, 4 and 6 order, 10 leader completeness, 15 commit monotone |
+//! | `configurations` | 20 config |
 //! | `epochs` | 13 epochs |
 //! | `durability` | 14 durable before sent |
 //! | `protocol` | all of the above: whatever needs neither store nor clients |
@@ -23,6 +24,7 @@
 
 mod check;
 mod commits;
+mod configurations;
 mod durability;
 mod epochs;
 mod leaders;
@@ -42,7 +44,7 @@ use gometa_proto::v1::{Request, Response, View};
 use gometa_store::Table;
 use gometa_zab::{Epoch, LinkId, Message, Role, Ticks, Vote, Write, Zxid};
 
-pub(crate) use self::check::ensure;
+pub(crate) use self::check::{ensure, node_index};
 pub(crate) use self::protocol::Protocol;
 pub use self::{
     check::{Check, Violation, node_id},
@@ -62,10 +64,10 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// An oracle for an ensemble of `nodes` voters.
-    pub fn new(nodes: usize) -> Oracle {
+    /// An oracle for `nodes` nodes, the first `founders` of which found an ensemble.
+    pub fn new(nodes: usize, founders: usize) -> Oracle {
         Oracle {
-            protocol: Protocol::new(nodes),
+            protocol: Protocol::new(nodes, founders),
             serving: Serving::new(nodes),
             state: State::new(),
             replies: Replies::default(),
@@ -74,7 +76,12 @@ impl Oracle {
         }
     }
 
-    /// The voters' majority.
+    /// Whether a node is a member of the latest committed configuration.
+    pub fn is_member(&self, node: usize) -> bool {
+        self.protocol.is_member(node)
+    }
+
+    /// The majority of the voters of the latest committed configuration.
     pub fn quorum(&self) -> usize {
         self.protocol.quorum()
     }
@@ -134,7 +141,9 @@ impl Oracle {
 
     /// A node issues a write; `disk` is as it was before.
     pub fn issues(&mut self, node: usize, disk: &Disk, write: &Write) -> Check {
-        self.protocol.issues(node, disk, write)
+        let from = self.protocol.committed();
+        self.protocol.issues(node, disk, write)?;
+        self.commits_from(from)
     }
 
     /// A node issues a write, in a run whose sessions have this timeout.
@@ -151,8 +160,14 @@ impl Oracle {
     pub fn hardened(&mut self, node: usize, image: &Image) -> Check {
         let from = self.protocol.committed();
         self.protocol.hardened(node, image)?;
+        self.commits_from(from)
+    }
+
+    /// Applies what was committed above this counter.
+    fn commits_from(&mut self, from: u64) -> Check {
         for counter in from + 1..=self.protocol.committed() {
-            let executed = self.state.commit(counter, self.protocol.payload(counter))?;
+            let (kind, payload) = self.protocol.entry(counter);
+            let executed = self.state.commit(counter, kind, payload)?;
             if let Some((session, seq)) = executed {
                 self.replies.executed(session, seq)?;
             }

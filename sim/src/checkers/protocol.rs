@@ -2,11 +2,12 @@
 //! clients, so it can be copied with the ensemble that it watches, state by state ([`crate::small_scope`]).
 
 use bytes::Bytes;
-use gometa_zab::{EnsembleId, Epoch, Founding, LogEntry, Message, Vote, Write, Zxid};
+use gometa_zab::{EnsembleId, Epoch, Founding, Kind, LogEntry, Message, Vote, Write, Zxid};
 
 use super::{
     Check,
     commits::Commits,
+    configurations::Configurations,
     durability, ensure,
     epochs::Epochs,
     leaders::{Leaders, Leadership},
@@ -18,8 +19,9 @@ use crate::disk::{Disk, Image};
 /// What is known of the protocol's run so far.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Protocol {
-    /// Counted in quorums: a voter whose disk is the one that it was formed with.
+    /// Whether a node's disk is the first one that it had, so that it is counted if it is a voter.
     counted: Vec<bool>,
+    configurations: Configurations,
     /// The one sealed genesis.
     ensemble: Option<EnsembleId>,
     registry: Registry,
@@ -29,10 +31,11 @@ pub(crate) struct Protocol {
 }
 
 impl Protocol {
-    /// The state before an ensemble of `nodes` voters starts.
-    pub(crate) fn new(nodes: usize) -> Protocol {
+    /// The state before `nodes` nodes start, the first `founders` of which found an ensemble.
+    pub(crate) fn new(nodes: usize, founders: usize) -> Protocol {
         Protocol {
             counted: vec![true; nodes],
+            configurations: Configurations::new(founders),
             ensemble: None,
             registry: Registry::default(),
             leaders: Leaders::default(),
@@ -41,9 +44,21 @@ impl Protocol {
         }
     }
 
-    /// The voters' majority.
+    /// The version of the latest committed configuration.
+    fn committed_configuration(&self) -> Zxid {
+        let count = self.commits.count();
+        let tip = if count == 0 { Zxid::ZERO } else { self.commits.zxid(count) };
+        self.configurations.latest(&self.leaders, tip)
+    }
+
+    /// The majority of the voters of the latest committed configuration.
     pub(crate) fn quorum(&self) -> usize {
-        self.counted.len() / 2 + 1
+        self.configurations.voters(self.committed_configuration()).len() / 2 + 1
+    }
+
+    /// Whether a node is a member of the latest committed configuration.
+    pub(crate) fn is_member(&self, node: usize) -> bool {
+        self.configurations.has_member(self.committed_configuration(), node)
     }
 
     /// A node's directory was replaced after the ensemble was formed.
@@ -52,9 +67,9 @@ impl Protocol {
         self.epochs.forget(node);
     }
 
-    /// Whether a node is counted in quorums.
+    /// Whether a node is counted in quorums of the latest committed configuration.
     pub(crate) fn is_counted(&self, node: usize) -> bool {
-        self.counted[node]
+        self.counted[node] && self.configurations.voters(self.committed_configuration()).contains(&node)
     }
 
     /// Entries committed so far, whether a node knows it or not.
@@ -62,12 +77,12 @@ impl Protocol {
         self.commits.count()
     }
 
-    /// The payload of a committed entry.
+    /// The kind and the payload of a committed entry.
     ///
     /// # Panics
     /// If no entry with this counter is committed.
-    pub(crate) fn payload(&self, counter: u64) -> &Bytes {
-        self.registry.payload(self.commits.zxid(counter))
+    pub(crate) fn entry(&self, counter: u64) -> (Kind, &Bytes) {
+        self.registry.entry(self.commits.zxid(counter))
     }
 
     /// The leadership of an epoch, once a quorum has promised it.
@@ -88,7 +103,15 @@ impl Protocol {
                 ensure!(!entries.is_empty(), "12 log contiguity", "n{node} appends nothing");
                 for entry in entries {
                     self.admit(node, previous, entry)?;
+                    let commits = &self.commits;
+                    let is_committed = |zxid| commits.contains(zxid);
+                    self.configurations.admit(&self.leaders, (node, previous), entry, is_committed)?;
                     previous = entry.zxid;
+                    if entry.kind == Kind::Membership {
+                        // Fewer voters may be needed from now on.
+                        let (leaders, epoch) = (&self.leaders, entry.zxid.epoch);
+                        self.commits.evaluate(&self.registry, leaders, &self.configurations, epoch)?;
+                    }
                 }
                 Ok(())
             }
@@ -145,8 +168,7 @@ impl Protocol {
         if !self.counted[node] {
             return Ok(());
         }
-        let quorum = self.quorum();
-        self.commits.hardened(&self.registry, &self.leaders, node, image, quorum)
+        self.commits.hardened(&self.registry, &self.leaders, &self.configurations, node, image)
     }
 
     /// A node sends a message to a peer.
@@ -197,7 +219,9 @@ impl Protocol {
     /// A node is established as leader.
     pub(crate) fn established_by(&mut self, node: usize, epoch: Epoch, last: Zxid) -> Check {
         self.leaders.established(node, epoch, last)?;
-        self.commits.established(&self.leaders, epoch, last, self.counted[node], self.quorum())
+        let voters = self.configurations.voters(self.configurations.latest(&self.leaders, last));
+        let counted = self.counted[node] && voters.contains(&node);
+        self.commits.established(&self.leaders, epoch, last, counted, voters)
     }
 
     /// A node writes that it has applied through `applied`; `disk` is as it was before.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gometa_node::Event;
 use gometa_proto::v1::{Request, command::Body, request::Operation};
 use gometa_store::decode_command;
-use gometa_zab::{Epoch, LogEntry, Ticks};
+use gometa_zab::{Epoch, Kind, LogEntry, Ticks};
 
 use super::{Check, ensure};
 
@@ -81,6 +81,9 @@ impl Sessions {
     pub(super) fn appends(&self, node: usize, entry: &LogEntry, timeout_ms: u32) -> Check {
         let Some(since) = self.since.get(&(node, entry.zxid.epoch.0)) else { return Ok(()) };
         let Some(process) = self.processes.get(&node) else { return Ok(()) };
+        if entry.kind != Kind::Command {
+            return Ok(());
+        }
         let body = decode_command(entry.payload.clone()).ok().and_then(|command| command.body);
         let Some(Body::EndSessions(end)) = body else { return Ok(()) };
         for session in end.sessions.iter().filter(|session| !self.ending.contains(session)) {

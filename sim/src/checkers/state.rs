@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use gometa_proto::v1::{KeyRecord, SessionRecord};
 use gometa_store::{Decoded, Space, Store, Table};
+use gometa_zab::Kind;
 use prost::Message;
 
 use super::{Check, Violation, ensure, model::Model};
@@ -37,14 +38,25 @@ impl State {
     }
 
     /// The next entry is committed; says which write happened by it.
-    pub(super) fn commit(&mut self, counter: u64, payload: &Bytes) -> Result<Option<(u64, u64)>, Violation> {
-        let applied = self.store.apply(counter, &Decoded::new(payload.clone()));
-        let applied = applied.expect("all of this table is in memory");
+    pub(super) fn commit(
+        &mut self,
+        counter: u64,
+        kind: Kind,
+        payload: &Bytes,
+    ) -> Result<Option<(u64, u64)>, Violation> {
+        let applied = if kind == Kind::Membership {
+            self.store.configure(counter, payload.clone());
+            None
+        } else {
+            let applied = self.store.apply(counter, &Decoded::new(payload.clone()));
+            Some(applied.expect("all of this table is in memory"))
+        };
         if let Some(batch) = self.store.take_batch() {
             self.view.write(&batch);
             self.store.batch_written();
         }
         self.hashes.push(self.store.hash());
+        let Some(applied) = applied else { return Ok(None) };
         let step = self.model.apply(counter, payload);
         ensure!(
             applied.outcome == step.outcome,

@@ -41,7 +41,7 @@ impl Bench {
     fn new() -> Bench {
         let settings = Settings::quiet(1, 3).disk;
         let disks = (0..3).map(|node| Disk::new(Incarnation(node), settings.clone())).collect();
-        Bench { oracle: Oracle::new(3), disks, random: Random::new(1, Stream::Machine), token: 0 }
+        Bench { oracle: Oracle::new(3, 3), disks, random: Random::new(1, Stream::Machine), token: 0 }
     }
 
     fn issue(&mut self, node: usize, write: Write) -> Check {

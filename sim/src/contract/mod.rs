@@ -169,7 +169,7 @@ impl State {
 
     /// Reads the whole state of a storage that was just opened, and checks that it is consistent.
     pub fn found<S: Storage>(storage: &mut S, opening: &Opening) -> Result<State, Violation> {
-        let Recovered { hard_state, founding, oldest, boundaries, applied, released } =
+        let Recovered { hard_state, founding, oldest, boundaries, applied, released, .. } =
             opening.recovered.clone();
         let misreported = |what: String| Err(Violation::new(Invariant::Report, what));
         let whole = |what: String| Err(Violation::new(Invariant::Whole, what));
@@ -272,7 +272,7 @@ impl State {
 /// All records of the table.
 fn records_of(table: &dyn Table) -> BTreeMap<(Space, Bytes), Bytes> {
     let mut records = BTreeMap::new();
-    for space in [Space::Data, Space::Session] {
+    for space in Space::ALL {
         table.scan(space, &mut |key, value| {
             records.insert((space, Bytes::copy_from_slice(key)), Bytes::copy_from_slice(value));
         });

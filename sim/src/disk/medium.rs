@@ -9,7 +9,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use gometa_codec::storage;
 use gometa_store::MemoryTable;
-use gometa_zab::{Founding, HardState, LogEntry, Write, Zxid};
+use gometa_zab::{Configuration, Founding, HardState, LogEntry, Write, Zxid};
 
 /// What storage holds at some point of its FIFO of writes.
 #[derive(Clone, PartialEq, Hash, Debug, Default)]
@@ -51,6 +51,11 @@ impl Image {
     /// The last entry's zxid.
     pub fn last(&self) -> Zxid {
         self.log.last().map_or(Zxid::ZERO, |entry| entry.zxid)
+    }
+
+    /// The configurations of the log's entries, ascending.
+    pub fn configurations(&self) -> Vec<Configuration> {
+        self.log.iter().filter_map(LogEntry::configuration).collect()
     }
 
     /// Whether the log holds this zxid; the genesis is in every log.

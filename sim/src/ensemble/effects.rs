@@ -332,6 +332,10 @@ impl Ensemble {
                 Ok(())
             }
             // No directory is copied here, so none is used by two processes at a time.
+            Notice::ChangeProposed { change, .. } => {
+                self.count_change(&change);
+                Ok(())
+            }
             Notice::Duplicate { .. } | Notice::DuplicateOfSelf { .. } => {
                 violation("reports are true", format!("n{node} notes {notice:?}"))
             }
@@ -470,7 +474,7 @@ impl Ensemble {
         let sealed = |process: &crate::process::Process| {
             process.disk.durable.founding.as_ref().is_some_and(|founding| founding.sealed)
         };
-        if !self.formed && self.processes.iter().all(sealed) {
+        if !self.formed && self.processes[..self.settings.nodes].iter().all(sealed) {
             self.formed = true;
             self.counts.formations += 1;
             self.trace.line(self.now, None, || "the ensemble is formed".to_owned());

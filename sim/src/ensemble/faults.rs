@@ -26,6 +26,7 @@ impl Ensemble {
             self.next(disk.scrub_every, Action::Scrub { node });
         }
         self.next(process.depose_every, Action::Depose);
+        self.next(process.change_every, Action::Change);
         if self.settings.process.early_crashes {
             // While the ensemble forms, which takes a moment only.
             for _ in 0..4 {

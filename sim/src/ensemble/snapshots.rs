@@ -247,12 +247,22 @@ impl Ensemble {
         if self.network.is_open(node, link) {
             let snapshot = self.snapshots[id as usize].snapshot.clone();
             let zxid = snapshot.at;
+            let store = gometa_store::Store::open(TableView::of(snapshot.table.clone()));
+            let configuration = match store.and_then(|store| gometa_node::configuration_of(&store)) {
+                Ok(configuration) => configuration,
+                Err(error) => {
+                    return violation("state = f(applied log)", format!("the snapshot at {zxid}: {error}"));
+                }
+            };
             self.trace.line(self.now, Some(node), || format!("{link}: has received a snapshot at {zxid}"));
             self.processes[node].disk.receive(snapshot);
             self.processes[node].transfers.ready = Some(link);
-            self.deliver(node, Event::Zab(Zab::SnapshotReceived { link, zxid }));
+            self.deliver(
+                node,
+                Event::Zab(Zab::SnapshotReceived { link, zxid, configuration: configuration.clone() }),
+            );
             if self.chance(self.settings.snapshots.doubled) {
-                self.deliver(node, Event::Zab(Zab::SnapshotReceived { link, zxid }));
+                self.deliver(node, Event::Zab(Zab::SnapshotReceived { link, zxid, configuration }));
             }
         }
         Ok(())

@@ -26,7 +26,7 @@ pub(super) struct Ghost {
 
 impl Ghost {
     pub(super) fn new(nodes: usize) -> Ghost {
-        Ghost { protocol: Protocol::new(nodes), applied: 0, reads: BTreeMap::new() }
+        Ghost { protocol: Protocol::new(nodes, nodes), applied: 0, reads: BTreeMap::new() }
     }
 
     /// After an outcome of a node that was `before`.

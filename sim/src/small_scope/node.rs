@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use gometa_zab::{
     Bounds, Candidate, Config, Effect, EnsembleId, Epoch, Event, Founding, Genesis, HardState, Incarnation,
-    LinkId, Message, NodeId, Role, Round, Ticks, Timeouts, Vote, VoteState, Voter, Zab, Zxid,
+    LinkId, LogEntry, Message, NodeId, Role, Round, Ticks, Timeouts, Vote, VoteState, Voter, Zab, Zxid,
 };
 use xxhash_rust::xxh3::Xxh3;
 
@@ -80,13 +80,13 @@ pub(super) enum NodeStep {
     /// A snapshot was received; see [`Disk::receive`].
     Received(Rc<Snapshot>),
     /// An effect of the node.
-    Effect(Effect),
+    Effect(Box<Effect>),
 }
 
 /// What a node gives to the network.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Output {
-    Send { link: u8, message: Message },
+    Send { link: u8, message: Box<Message> },
     Close { link: u8 },
 }
 
@@ -210,7 +210,7 @@ impl Node {
             round: Round(u64::MAX),
             candidate: Candidate { epoch: Epoch(0), last: Zxid::ZERO, node: node_id(leader) },
             established: (!own).then_some(Epoch(1)),
-            config_version: 0,
+            configuration: Zxid::ZERO,
         })
     }
 
@@ -225,9 +225,10 @@ impl Node {
                 Some(Message::Snapshot(bytes)) => {
                     let snapshot = Rc::new(snapshot::decode(bytes));
                     let zxid = snapshot.at;
+                    let configuration = snapshot.log.iter().filter_map(LogEntry::configuration).last();
                     node.disk.receive(snapshot.clone());
                     outcome.steps.push(NodeStep::Received(snapshot));
-                    Event::SnapshotReceived { link: link_id(link), zxid }
+                    Event::SnapshotReceived { link: link_id(link), zxid, configuration }
                 }
                 Some(message) => Event::Message { link: link_id(link), message: message.clone() },
                 None => Event::Tick,
@@ -334,7 +335,7 @@ impl Outcome {
             }
             Effect::Connect { peer } => node.dialling |= 1 << (peer.0 - 1),
             Effect::Send { link, message } => {
-                self.outputs.push(Output::Send { link: link.0 as u8, message: message.clone() });
+                self.outputs.push(Output::Send { link: link.0 as u8, message: Box::new(message.clone()) });
             }
             Effect::Close { link } => self.outputs.push(Output::Close { link: link.0 as u8 }),
             Effect::Commit { counter } => {
@@ -356,7 +357,7 @@ impl Outcome {
                 let zxid = log.last().map_or(Zxid::ZERO, |entry| entry.zxid);
                 let message = Message::Snapshot(snapshot::encode(&Snapshot { at: zxid, table, log }));
                 events.push_back(Event::SnapshotBegun { link: *link, zxid });
-                self.outputs.push(Output::Send { link: link.0 as u8, message });
+                self.outputs.push(Output::Send { link: link.0 as u8, message: Box::new(message) });
             }
             Effect::DiscardSnapshot => node.disk.discard(),
             // Votes are judged and then lost: see the module's parent.
@@ -369,7 +370,7 @@ impl Outcome {
             | Effect::Role(_)
             | Effect::Notice(_) => {}
         }
-        self.steps.push(NodeStep::Effect(effect));
+        self.steps.push(NodeStep::Effect(Box::new(effect)));
     }
 
     /// A dial that the node no longer waits for comes to nothing.

@@ -14,7 +14,8 @@ use super::{
 use crate::mutants::{self, MUTANTS, Mutant};
 
 /// The planted faults that violate an invariant within the scope. The others of the protocol's own keep an ensemble
-/// from coming to rest (M12, M22, M39, M41, M42), need a directory that was lost (M15, M26), or are of formation.
+/// from coming to rest (M12, M22, M39, M41, M42), need a directory that was lost (M15, M26), or are of
+/// formation or of changes of the members.
 const MUST_BE_FOUND: [&str; 26] = [
     "M01", "M02", "M03", "M04", "M05", "M06", "M07", "M08", "M09", "M10", "M11", "M13", "M14", "M16", "M17",
     "M18", "M19", "M20", "M21", "M23", "M24", "M25", "M27", "M28", "M43", "M72",

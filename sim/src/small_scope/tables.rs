@@ -212,7 +212,7 @@ impl Tables {
             .iter()
             .map(|output| match output {
                 Output::Send { link, message } => {
-                    let number = self.messages.number(message.clone(), || message.clone());
+                    let number = self.messages.number(*message.clone(), || *message.clone());
                     NumberedOutput::Send { link: *link, message: number }
                 }
                 Output::Close { link } => NumberedOutput::Close { link: *link },

@@ -140,8 +140,9 @@ pub(crate) fn make(kind: Kind, random: &mut Random, genuine: &[Bytes]) -> Option
                 candidate_last_epoch: number(random),
                 candidate_last_counter: number(random),
                 established: if random.one_in(2) { Some(number(random)) } else { None },
-                config_version: number(random),
+                configuration_epoch: number(random),
                 tag: Bytes::new(),
+                configuration_counter: number(random),
             };
             envelope(&datagram.encode_to_vec())
         }

@@ -17,14 +17,21 @@ fn nothing_applied_makes_no_batch() {
 }
 
 #[test]
-fn an_entry_that_is_no_command_moves_the_checkpoint_alone() {
+fn a_configuration_is_a_record_and_part_of_the_hash() {
     let mut driver = Driver::new();
     driver.flush();
-    driver.store.skip(2);
+    driver.store.configure(2, "configuration".into());
     let batch = driver.store.take_batch().unwrap();
-    assert_eq!(batch.writes, []);
+    let key = Bytes::from_static(b"configuration");
+    assert_eq!(batch.writes, [(Space::Configuration, key, Some("configuration".into()))]);
     assert_eq!(batch.checkpoint.applied, 2);
     assert_eq!(batch.checkpoint.hash, driver.store.hash());
+    driver.table.write(&batch);
+    driver.store.batch_written();
+    assert_eq!(recompute_checkpoint(&driver.table), driver.table.checkpoint());
+    driver.restart();
+    assert_eq!(driver.store.configuration(), Some(&"configuration".into()));
+    assert_eq!(driver.store.hash(), batch.checkpoint.hash);
 }
 
 #[test]
@@ -105,7 +112,7 @@ fn a_batch_that_was_never_taken_cannot_be_reported() {
 #[test]
 #[should_panic(expected = "applied in order")]
 fn an_entry_cannot_be_left_out() {
-    Driver::new().store.skip(3);
+    Driver::new().store.configure(3, "configuration".into());
 }
 
 #[test]
@@ -143,9 +150,10 @@ fn the_hash_is_the_sum_that_the_format_promises() {
     use xxhash_rust::xxh3::xxh3_128;
     let mut driver = Driver::new();
     driver.run(set("k", "a"));
+    driver.store.configure(driver.store.applied() + 1, "configuration".into());
     driver.flush();
     let mut sum: u128 = 0;
-    for (tag, space) in [(0, Space::Data), (1, Space::Session)] {
+    for (tag, space) in [(0, Space::Data), (1, Space::Session), (2, Space::Configuration)] {
         driver.table.scan(space, &mut |key, value| {
             let len = u32::try_from(key.len()).unwrap().to_be_bytes();
             sum = sum.wrapping_add(xxh3_128(&[&[tag], &len[..], key, value].concat()));

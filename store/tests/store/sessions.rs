@@ -12,7 +12,7 @@ use gometa_testkit::store::{Driver, add, create, end, failed, nonce, opened, set
 #[test]
 fn a_sessions_id_is_the_counter_of_the_entry_that_created_it() {
     let mut driver = Driver::new();
-    driver.store.skip(2);
+    driver.store.configure(2, "configuration".into());
     let applied = driver.apply(create(7));
     assert_eq!(applied.origin, Origin::CreateSession { nonce: nonce(7) });
     assert_eq!(applied.outcome, opened(3, 4_000));

@@ -135,7 +135,7 @@ pub enum Step {
     },
     /// A payload of any bytes.
     AnyBytes(Vec<u8>),
-    /// An entry that is no command.
+    /// An entry with a configuration.
     Skip,
     /// A batch is taken from the store.
     TakeBatch,
@@ -403,6 +403,9 @@ impl Comparison {
         assert_eq!(self.prompt_table.checkpoint(), recompute_checkpoint(&self.prompt_table));
         assert_eq!(self.store.keys(), self.model.keys.len() as u64);
         assert_eq!(self.store.sessions(), self.model.sessions.len());
+        let configured = self.log.iter().rposition(|(payload, _)| payload.is_none());
+        let configured = configured.map(|at| Bytes::copy_from_slice(&(at as u64 + 1).to_be_bytes()));
+        assert_eq!(self.store.configuration(), configured.as_ref());
         for key in (0..6).map(|len| vec![b'k'; len]) {
             let entry = match self.store.get(&key) {
                 Lookup::NotInMemory => {
@@ -462,7 +465,7 @@ fn feed(store: &mut Store<Shared>, counter: u64, payload: Option<&Bytes>) -> Opt
     match payload {
         Some(payload) => Some(apply(store, counter, payload.clone())),
         None => {
-            store.skip(counter);
+            store.configure(counter, Bytes::copy_from_slice(&counter.to_be_bytes()));
             None
         }
     }

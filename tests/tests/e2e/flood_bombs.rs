@@ -136,6 +136,7 @@ pub(crate) fn peer_messages(nodes: &[u64]) -> Vec<Arc<Vec<u8>>> {
                 request: "127.0.0.1:3".to_owned(),
             },
             voters: Vec::new(),
+            configuration: Zxid::ZERO,
         }))
     };
     let heartbeat = Message::Heartbeat { epoch: Epoch(1), id: 1, commit: 0 };
@@ -169,7 +170,7 @@ pub(crate) fn datagram(random: &mut Random) -> Vec<u8> {
         round: Round(random.below(1 << 40)),
         candidate: Candidate { epoch: Epoch(9), last: Zxid::new(9, 9), node },
         established: None,
-        config_version: 0,
+        configuration: Zxid::ZERO,
     })
     .to_vec();
     match random.below(3) {

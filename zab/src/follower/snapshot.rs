@@ -4,7 +4,8 @@ use alloc::{format, string::String};
 
 use super::{Follower, Stage};
 use crate::{
-    effect::{Effect, Notice, Write},
+    configuration::Configuration,
+    effect::{Effect, Notice},
     state::{Core, Next},
     types::{Epoch, Zxid},
 };
@@ -13,13 +14,18 @@ impl Follower {
     /// A snapshot from the leader is complete: installs it, unless this log ends at or above it. If the log holds the
     /// snapshot's zxid, its entries above may be acknowledged. If it does not, the snapshot is of an older state than this
     /// log: a committed zxid is above the last one of every log that does not hold it.
-    pub(crate) fn on_snapshot_received(&mut self, core: &mut Core, at: Zxid) -> Next {
+    pub(crate) fn on_snapshot_received(
+        &mut self,
+        core: &mut Core,
+        at: Zxid,
+        configuration: Option<&Configuration>,
+    ) -> Next {
         let Stage::Acknowledged { epoch } = self.stage else {
             probe!("install.unexpected");
             core.effects.push(Effect::DiscardSnapshot);
             return Next::Stay;
         };
-        if at.epoch > epoch || at.counter == 0 {
+        if at.epoch > epoch || at.counter == 0 || configuration.is_some_and(|own| own.version() > at) {
             core.effects.push(Effect::DiscardSnapshot);
             return Next::Look("the leader's snapshot has an invalid position");
         }
@@ -32,10 +38,10 @@ impl Follower {
         } else if planted!(at > last, replaces_log_that_holds_snapshot => true) {
             probe!("install.replaces-tail", last.counter > at.counter);
             probe!("install.of-empty-node", last == Zxid::ZERO);
-            let token = core.write(Write::Install(at));
+            let token = core.install(at, configuration.cloned());
             planted!(installs_senders_hard_state => {
                 let hard = crate::effect::HardState { current_epoch: epoch, ..core.hard };
-                core.write(Write::HardState(hard));
+                core.write(crate::effect::Write::HardState(hard));
             });
             self.stage = Stage::Installing { epoch, token };
         } else {

@@ -39,19 +39,22 @@ impl Leader {
         if !core.is_plausible(accepted) {
             return core.refuse(link, Reason::Version);
         }
-        // A node has one connection to its leader: an older one is stale.
-        let older = self.followers().find(|(_, progress)| progress.node == hello.node);
+        // A node has one connection to its leader: an older one of the same data directory is stale.
+        let same =
+            |progress: &Progress| (progress.node, progress.incarnation()) == (hello.node, hello.incarnation);
+        let older = self.followers().find(|(_, progress)| same(progress));
         if let Some(older) = older.map(|(link, _)| link) {
             probe!("lead.follower-reconnects");
             core.check_reconnect(link, older);
             self.drop_follower(core, older, "it has connected again");
         }
         let progress = Progress::new(&hello, accepted, core.now);
-        if progress.is_voter(&core.configuration) {
-            self.contacts.insert(hello.node, core.now);
-        } else {
+        self.note_contact(core, hello.node, hello.incarnation);
+        if !progress.is_voter(core.configuration()) {
             probe!("lead.nonvoting-follower");
-            core.notice(Notice::UnrecordedIncarnation { peer: hello.node });
+            if core.configuration().voter_with_id(hello.node).is_some() {
+                core.notice(Notice::UnrecordedIncarnation { peer: hello.node });
+            }
         }
         self.followers.insert(link, progress);
         if self.has_begun() {
@@ -100,7 +103,7 @@ impl Leader {
         };
         // Rule 12 holds until the quorum is complete. Later a voter may well have more: an unacknowledged tail, which
         // is truncated.
-        let newer = progress.is_voter(&core.configuration)
+        let newer = progress.is_voter(core.configuration())
             && planted!((current, last) > (self.own.epoch, self.own.last), leads_with_older_history => false);
         if newer && matches!(self.stage, Stage::Promising { .. } | Stage::Gathering) {
             probe!("lead.steps-down");

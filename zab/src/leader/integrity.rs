@@ -64,7 +64,7 @@ impl Leader {
     fn order_quarantine(&mut self, core: &mut Core, link: LinkId, fault: Fault) {
         let Some(progress) = self.followers.get(&link) else { return };
         let (node, incarnation) = (progress.node, progress.incarnation());
-        probe!("integrity.quarantines-learner", !core.configuration.is_voter(node, incarnation));
+        probe!("integrity.quarantines-learner", !core.configuration().is_voter(node, incarnation));
         self.comparison.ordered = Some(Box::new(Ordered { node, incarnation, link, at: core.now }));
         core.notice(Notice::Integrity(IntegrityNotice::AtFault { node, fault }));
         core.send(link, Message::Quarantine { epoch: self.epoch, fault });
@@ -95,7 +95,7 @@ impl Leader {
 
     /// The state hash that a majority of all voters has at a counter.
     fn majority(&self, core: &Core, counter: u64) -> Option<u128> {
-        let voters = core.configuration.voters();
+        let voters = core.configuration().voters();
         let known: Vec<u128> = voters.iter().filter_map(|voter| self.hash_of(core, voter, counter)).collect();
         known.iter().copied().find(|hash| {
             let count = known.iter().filter(|other| *other == hash).count();
@@ -128,10 +128,10 @@ impl Leader {
     /// The last counter at which this node differs from a voter, all connected voters have reported their hashes, and no
     /// majority of all voters has the same one.
     fn undecided(&self, core: &Core) -> Option<u64> {
-        let voters = core.configuration.voters();
+        let voters = core.configuration().voters();
         core.integrity.hashes.latest_first().map(|own| own.counter).find(|&counter| {
             let missing = self.followers.values().any(|progress| {
-                progress.is_voter(&core.configuration)
+                progress.is_voter(core.configuration())
                     && progress.is_serving()
                     && progress.hashes.at(counter).is_none()
             });
@@ -168,11 +168,11 @@ impl Leader {
     fn may_leave(&self, core: &Core, node: NodeId) -> bool {
         let returning = self.comparison.ordered.is_some()
             || self.followers.values().any(|progress| {
-                core.configuration.contains(progress.node)
-                    && !progress.is_voter(&core.configuration)
+                core.configuration().voter_with_id(progress.node).is_some()
+                    && !progress.is_voter(core.configuration())
                     && !progress.is_serving()
             });
-        let majority = core.configuration.has_quorum(|voter| {
+        let majority = core.configuration().has_quorum(|voter| {
             voter.node != node
                 && ((voter.node == core.me() && core.votes())
                     || self.followers.values().any(|progress| progress.is(voter) && progress.is_serving()))

@@ -10,36 +10,42 @@ use crate::{
     progress::Progress,
     space::DiskSpace,
     state::{Core, Next},
-    types::LinkId,
+    types::{Incarnation, LinkId, NodeId},
 };
 
 impl Leader {
     /// Something was received on a connection, even if only a part of a message. A node that has not sent
     /// FollowerEpoch yet is about to.
     pub(crate) fn on_contact(&mut self, core: &mut Core, link: LinkId) {
-        let voter = match self.followers.get_mut(&link) {
+        let (node, incarnation) = match self.followers.get_mut(&link) {
             Some(progress) => {
                 progress.heard = core.now;
-                progress.is_voter(&core.configuration).then_some(progress.node)
+                (progress.node, progress.incarnation())
             }
             None => {
                 let Some(state) = core.links.get_mut(&link) else { return };
                 let Some(hello) = &state.hello else { return };
                 state.opened = core.now;
-                core.configuration.is_voter(hello.node, hello.incarnation).then_some(hello.node)
+                (hello.node, hello.incarnation)
             }
         };
-        if let Some(voter) = voter {
-            self.contacts.insert(voter, core.now);
+        self.note_contact(core, node, incarnation);
+    }
+
+    /// A member has shown a sign of life. A learner may be promoted next, so that it counts at once.
+    pub(super) fn note_contact(&mut self, core: &Core, node: NodeId, incarnation: Incarnation) {
+        if core.configurations.contains(node) {
+            self.contacts.insert((node, incarnation), core.now);
         }
     }
 
     /// Whether a quorum, this node included, has shown a sign of life within the election timeout.
-    pub(super) fn has_contact(&self, core: &Core) -> bool {
+    pub(super) fn has_contact(&mut self, core: &Core) -> bool {
         let timeout = core.config.timeouts.election;
-        core.configuration.has_quorum(|voter| {
-            voter.node == core.me()
-                || self.contacts.get(&voter.node).is_some_and(|at| core.now.since(*at) <= timeout)
+        self.contacts.retain(|_, at| core.now.since(*at) <= timeout);
+        core.configuration().has_quorum(|voter| {
+            voter.is(core.me(), core.config.incarnation)
+                || self.contacts.keys().any(|(node, incarnation)| voter.is(*node, *incarnation))
         })
     }
 
@@ -125,7 +131,7 @@ impl Leader {
     /// The id of the last heartbeat that a quorum has acknowledged.
     fn confirmed_heartbeat(&self, core: &Core) -> u64 {
         let sent = self.heartbeat;
-        let confirmed = core.configuration.quorum_value(|voter| {
+        let confirmed = core.configuration().quorum_value(|voter| {
             if voter.node == core.me() && core.votes() {
                 return sent;
             }

@@ -72,14 +72,16 @@ impl Leader {
                 let base = planted!(common, truncates_one_entry_too_many => {
                     core.history.epochs().at(common.counter.saturating_sub(1)).unwrap_or(common)
                 });
-                let (peer, votes, from) = (progress.node, progress.is_voter(&core.configuration), log.last());
+                let (peer, votes, from) =
+                    (progress.node, progress.is_voter(core.configuration()), log.last());
                 probe!("sync.from-snapshot", log.ends().is_empty() && base.counter > 0);
                 progress.stream_from(base);
                 core.notice(Notice::Synchronising { peer, votes, from, base });
                 core.send(link, Message::Diff { epoch: self.epoch, base });
             }
             Plan::Snapshot => {
-                let (peer, votes, from) = (progress.node, progress.is_voter(&core.configuration), log.last());
+                let (peer, votes, from) =
+                    (progress.node, progress.is_voter(core.configuration()), log.last());
                 progress.request_snapshot();
                 let base = core.history.epochs().base();
                 core.notice(Notice::SnapshotNeeded { peer, votes, from, base });
@@ -151,7 +153,7 @@ impl Leader {
             if !progress.is_streamed() {
                 return;
             }
-            let last = progress.limit(last, self.initial);
+            let last = Self::limit(core, progress, progress.limit(last, self.initial));
             if !progress.can_send(last, bounds.window_bytes_max) {
                 break;
             }
@@ -183,6 +185,14 @@ impl Leader {
         if progress.take_new_leader(self.initial) {
             core.send(link, Message::NewLeader { epoch: self.epoch, last: self.initial });
         }
+    }
+
+    /// The last entry that a follower may be sent: one before the first that takes its vote away and is not committed.
+    fn limit(core: &Core, progress: &Progress, last: u64) -> u64 {
+        let removal = core.configurations.takes_vote_of(progress.node, progress.incarnation(), core.commit);
+        probe!("members.removal-withheld", removal.is_some_and(|removal| progress.next() == removal));
+        let limit = removal.map_or(last, |removal| last.min(removal - 1));
+        planted!(limit, sends_removal_before_commit => last)
     }
 
     /// Sends a batch of entries, which begins at the follower's cursor.
@@ -235,7 +245,18 @@ impl Leader {
     pub(super) fn advance_commit(&mut self, core: &mut Core) {
         let durable = planted!(core.history.durable(), leader_counts_unsynced_entries => core.history.last());
         let own = if core.votes() { durable.counter } else { 0 };
-        let reached = core.configuration.quorum_value(|voter| {
+        let counted = planted!(
+            core.configuration(),
+            counts_acks_by_committed_configuration => core.configurations.settled(),
+            counts_acks_of_learners => {
+                let acks = self.followers.values().filter(|progress| progress.is_counted());
+                let acks = acks.map(|progress| progress.acked).chain([own]).collect();
+                let reached = crate::quorum::quorum_value(acks);
+                core.learn_commit(reached);
+                core.configuration()
+            }
+        );
+        let reached = counted.quorum_value(|voter| {
             if planted!(voter.node == core.me(), commits_without_quorum => true) {
                 return own;
             }

@@ -19,7 +19,7 @@ impl Leader {
             self.followers.values().filter(|progress| progress.is(voter)).map(|progress| progress.space).min()
         };
         let quorum_with = |space: DiskSpace| {
-            core.configuration.has_quorum(|voter| space_of(voter).is_some_and(|other| other <= space))
+            core.configuration().has_quorum(|voter| space_of(voter).is_some_and(|other| other <= space))
         };
         // Without a connected quorum nothing is committed, and the disks are not the reason.
         let quorum = if quorum_with(DiskSpace::Ample) || !quorum_with(DiskSpace::Critical) {
@@ -33,7 +33,7 @@ impl Leader {
             return (core.space, core.me());
         }
         probe!("space.quorum-decides");
-        let voters = core.configuration.voters().iter();
+        let voters = core.configuration().voters().iter();
         let scarcest = voters.filter_map(|voter| Some((space_of(voter)?, voter.node))).max();
         (quorum, scarcest.map_or(core.me(), |(_, node)| node))
     }
@@ -69,7 +69,7 @@ impl Leader {
     pub(super) fn has_successor(&self, core: &Core, suits: impl Fn(&Progress) -> bool) -> bool {
         let last = core.history.last().counter;
         self.followers.values().any(|progress| {
-            progress.is_voter(&core.configuration)
+            progress.is_voter(core.configuration())
                 && progress.is_serving()
                 && progress.acked >= last
                 && suits(progress)

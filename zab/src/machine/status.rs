@@ -41,7 +41,7 @@ impl Zab {
 
     /// The configuration in force; before formation, the configured voters.
     pub fn configuration(&self) -> &Configuration {
-        &self.core.configuration
+        self.core.configuration()
     }
 
     /// The durable current epoch.
@@ -114,7 +114,7 @@ impl Zab {
                 .followers()
                 .map(|(link, progress)| FollowerStatus {
                     node: progress.node,
-                    votes: progress.is_voter(&self.core.configuration),
+                    votes: progress.is_voter(self.core.configuration()),
                     serving: progress.is_serving(),
                     acked: progress.acked,
                     durable: progress.durable,
@@ -138,7 +138,7 @@ impl Zab {
             })
             .filter_map(|(_, link)| {
                 let hello = link.hello.as_ref()?;
-                let voter = self.core.configuration.voter(hello.node, hello.incarnation)?;
+                let voter = self.core.configuration().voter(hello.node, hello.incarnation)?;
                 Some((voter, hello))
             })
     }

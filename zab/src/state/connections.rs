@@ -53,6 +53,7 @@ impl Core {
             ensemble,
             addresses: self.config.addresses.clone(),
             voters: if ensemble.is_some() { Vec::new() } else { self.config.voters.clone() },
+            configuration: self.configuration().version(),
         };
         self.send(link, Message::Hello(hello));
     }
@@ -69,7 +70,8 @@ impl Core {
             Some(Reason::WrongNode)
         } else if hello.ensemble.is_some() && self.ensemble().is_some() && hello.ensemble != self.ensemble() {
             Some(Reason::OtherEnsemble)
-        } else if !self.configuration.contains(hello.node)
+        } else if !self.configurations.contains(hello.node)
+            && !self.is_later(hello.configuration)
             && hello.ensemble.is_some() == self.ensemble().is_some()
         {
             Some(if self.ensemble().is_some() { Reason::NotAMember } else { Reason::Configuration })

@@ -1,11 +1,13 @@
 //! Storage writes of a node: their order, what they make durable, and how long they take.
 
-use super::{Change, Compaction, Core, PendingWrite};
+use super::{Change, Compaction, Core, PendingWrite, first_configuration};
 use crate::{
     configuration::Configuration,
     effect::{Effect, Notice, Write},
     event::Event,
     integrity::Fault,
+    membership::Configurations,
+    message::LogEntry,
     types::{NodeId, Token, Zxid},
 };
 
@@ -31,10 +33,33 @@ impl Core {
         }
     }
 
-    /// Issues a storage write. `history` must contain its change already.
+    /// Adds an entry to the log in memory. Its configuration is in force from now on (protocol.md 5.1).
+    pub(crate) fn append(&mut self, entry: LogEntry) {
+        if let Some(configuration) = entry.configuration() {
+            self.configurations.append(configuration);
+        }
+        self.history.push(entry);
+    }
+
+    /// Truncates the log in memory, and takes back the configurations above.
+    pub(crate) fn truncate(&mut self, to: Zxid) {
+        self.history.truncate(to);
+        planted!(self.configurations.truncate(to), keeps_truncated_configuration => {});
+    }
+
+    /// Takes over how far the caller has applied the log.
+    pub(crate) fn applied(&mut self, counter: u64) {
+        self.history.set_applied(counter);
+        self.configurations.settle(counter);
+    }
+
+    /// Issues the installation of a snapshot with this configuration; `None` is the genesis.
+    pub(crate) fn install(&mut self, at: Zxid, configuration: Option<Configuration>) -> Token {
+        self.issue(Write::Install(at), Change::Install(at, configuration))
+    }
+
+    /// Issues a storage write other than an installation. `history` must contain its change already.
     pub(crate) fn write(&mut self, write: Write) -> Token {
-        self.last_token.0 += 1;
-        let token = self.last_token;
         let change = match &write {
             Write::Append(_) => Change::Append { through: self.history.last().counter },
             Write::Truncate(_) => {
@@ -46,10 +71,16 @@ impl Core {
                 Change::Truncate
             }
             Write::Compact(_) => Change::Compact,
-            Write::Install(zxid) => Change::Install(*zxid),
+            Write::Install(zxid) => unreachable!("the installation of {zxid} is issued by `install`"),
             Write::HardState(hard) => Change::HardState(*hard),
             Write::Founding(founding) => Change::Founding(founding.clone()),
         };
+        self.issue(write, change)
+    }
+
+    fn issue(&mut self, write: Write, change: Change) -> Token {
+        self.last_token.0 += 1;
+        let token = self.last_token;
         if self.pending_writes.is_empty() {
             self.latency.start(self.now);
         }
@@ -77,19 +108,25 @@ impl Core {
                     self.hard = hard;
                 }
                 Some(Change::Founding(founding)) => {
-                    self.configuration = Configuration::in_force(&self.config.voters, Some(&founding));
+                    let first = first_configuration(&self.config.voters, Some(&founding));
+                    self.configurations = Configurations::new(first);
                     self.founding = Some(founding);
                 }
-                Some(Change::Install(zxid)) => self.installed(zxid),
+                Some(Change::Install(zxid, configuration)) => self.installed(zxid, configuration),
                 Some(Change::Truncate | Change::Compact) | None => {}
             }
         }
     }
 
     /// State and log are replaced by a snapshot. What it holds is committed.
-    fn installed(&mut self, at: Zxid) {
+    fn installed(&mut self, at: Zxid, configuration: Option<Configuration>) {
         let from = self.history.last();
         self.history.install(at);
+        let first = || first_configuration(&self.config.voters, self.founding.as_ref());
+        planted!(
+            self.configurations.install(configuration.unwrap_or_else(first)),
+            ignores_configuration_of_snapshot => {}
+        );
         self.integrity.reset();
         self.learn_commit(at.counter);
         self.notice(Notice::SnapshotInstalled { from, at });
@@ -97,7 +134,7 @@ impl Core {
 
     /// Whether a snapshot is being installed.
     pub(crate) fn is_installing(&self) -> bool {
-        self.pending_writes.iter().any(|pending| matches!(pending.change, Change::Install(_)))
+        self.pending_writes.iter().any(|pending| matches!(pending.change, Change::Install(..)))
     }
 
     /// Takes over how far the log may be compacted.

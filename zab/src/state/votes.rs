@@ -6,33 +6,39 @@ use super::{Core, Failures};
 use crate::{
     effect::{Effect, Notice},
     message::{Candidate, Vote, VoteState},
-    types::{Epoch, NodeId, Ticks},
+    types::{Epoch, NodeId, Ticks, Zxid},
 };
 
 /// The number of failed attempts to follow a candidate after which it is ignored for a while (rule 8).
 const FAILURES_MAX: u32 = 3;
 
 impl Core {
-    /// Whether a datagram is examined: its sender and its candidate are members of this ensemble, and it is newer than
-    /// the sender's earlier ones. Records it as seen.
+    /// Whether a datagram is examined: its sender and its candidate are members of this ensemble, or its sender has a later
+    /// configuration than this node, and it is newer than the sender's earlier ones. Records it as seen, unless the sender
+    /// is not a member that this node knows.
     pub(crate) fn accept_vote(&mut self, vote: &Vote) -> bool {
         if let (Some(theirs), Some(ours)) = (vote.ensemble, self.ensemble())
             && theirs != ours
             && vote.sender != self.me()
-            && self.configuration.contains(vote.sender)
+            && self.configurations.contains(vote.sender)
             && self.foreign_members.insert(vote.sender)
         {
             self.notice(Notice::OtherEnsemble { peer: vote.sender, ensemble: theirs });
         }
+        let is_member = self.configurations.contains(vote.sender);
+        let known = is_member && self.configurations.contains(vote.candidate.node);
         if vote.ensemble.is_none()
             || vote.ensemble != self.ensemble()
             || vote.sender == self.me()
-            || !self.configuration.contains(vote.sender)
-            || !self.configuration.contains(vote.candidate.node)
+            || !(known || self.is_later(vote.configuration))
         {
             return false;
         }
-        let recorded = self.configuration.is_voter(vote.sender, vote.incarnation);
+        if !is_member {
+            probe!("vote.of-unknown-member");
+            return true;
+        }
+        let recorded = self.configurations.records(vote.sender, vote.incarnation);
         let now = (vote.incarnation, vote.boot, vote.sequence);
         match self.seen_votes.get(&(vote.sender, recorded)) {
             Some(&(incarnation, boot, sequence))
@@ -66,18 +72,27 @@ impl Core {
             round: self.round,
             candidate,
             established,
-            config_version: self.configuration.version().counter,
+            configuration: self.configuration().version(),
         };
         self.effects.push(Effect::Datagram { to, vote });
     }
 
-    /// The ids of the other members.
+    /// Whether another node's configuration is later than this node's. Versions are compared as zxids: of two
+    /// configurations at one counter, that of the later epoch is not taken back by the other's leader.
+    pub(crate) fn is_later(&self, version: Zxid) -> bool {
+        version > self.configuration().version()
+    }
+
+    /// The ids of the other members, ascending: of every configuration that may be in force.
     pub(crate) fn other_members(&self) -> Vec<NodeId> {
-        self.configuration.voters().iter().map(|voter| voter.node).filter(|node| *node != self.me()).collect()
+        self.configurations.members().into_iter().filter(|node| *node != self.me()).collect()
     }
 
     /// This candidate could not be followed: it was unreachable, refused, or silent before this node was up to date.
     pub(crate) fn candidate_failed(&mut self, node: NodeId) {
+        if !self.configurations.contains(node) {
+            return; // Little is kept of nodes that this node does not know.
+        }
         let ignored_until = self.now.plus(self.config.timeouts.election * 2);
         let failures = self.failures.entry(node).or_insert(Failures { count: 0, ignored_until: Ticks(0) });
         failures.count += 1;

@@ -301,7 +301,7 @@ impl Scripted for Zabs {
                         node: candidate.0,
                     },
                     established: established.map(Epoch),
-                    config_version: 0,
+                    configuration: Zxid::ZERO,
                 };
                 self.inject_vote(to.0, vote);
             }
@@ -380,7 +380,7 @@ fn forged(
     let zxid = || at.ok_or("at= is missing");
     let commit = || commit.ok_or("commit= is missing");
     Ok(match kind {
-        "FollowerEpoch" => Message::FollowerEpoch { accepted: epoch()?, config_version: 0 },
+        "FollowerEpoch" => Message::FollowerEpoch { accepted: epoch()?, configuration: Zxid::ZERO },
         "NewEpoch" => Message::NewEpoch(epoch()?),
         "AckEpoch" => {
             let last = zxid()?;

@@ -352,7 +352,7 @@ impl Zabs {
         let sent = self.node(id)?.snapshot;
         let zxid = at.or(sent).ok_or_else(|| format!("no snapshot was sent to {}", name(id)))?;
         self.environment.record(Topic::Story, format!("{} has received a snapshot at {zxid}", name(id)));
-        self.step(id, vec![Event::SnapshotReceived { link, zxid }]);
+        self.step(id, vec![Event::SnapshotReceived { link, zxid, configuration: None }]);
         Ok(())
     }
 

@@ -305,7 +305,7 @@ fn an_entry_that_this_build_does_not_know_stops_the_node() {
         (Kind::Command, LEVEL, true),
         (Kind::Command, LEVEL - 1, true),
         (Kind::Command, LEVEL + 1, false),
-        (Kind::Membership, LEVEL, false),
+        (Kind::Membership, LEVEL + 1, false),
         (Kind::Unknown(9), LEVEL, false),
     ] {
         let mut solo = node(&[]);

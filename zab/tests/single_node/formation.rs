@@ -3,7 +3,7 @@
 use gometa_testkit::disk::Disk;
 use gometa_zab::{
     Addresses, Bounds, Effect, EnsembleId, Event, Founding, Genesis, Hello, Incarnation, LinkId, Message,
-    NodeId, Notice, Reason, Role, Write,
+    NodeId, Notice, Reason, Role, Write, Zxid,
 };
 
 use super::solo::{
@@ -232,7 +232,7 @@ fn a_seal_is_accepted_for_the_durable_genesis_and_only_from_the_coordinator() {
 }
 
 #[test]
-fn a_node_adopts_a_sealed_genesis_that_names_it() {
+fn a_node_adopts_the_sealed_genesis_of_a_member() {
     let formed = |solo: &mut Solo, genesis: Genesis, ensemble: Option<EnsembleId>| {
         let link = solo.accept_as(Hello { ensemble, ..hello(solo, 3) }).0;
         (solo.receive(link, Message::Formed(genesis)), link)
@@ -266,12 +266,12 @@ fn a_node_adopts_a_sealed_genesis_that_names_it() {
         assert!(stop_reason(&effects).is_some_and(|why| why.contains("has no record of it")));
         assert_eq!(foundings(&effects), []);
     }
-    // A node that it does not name ignores it.
+    // A node that it does not name has become a member since: members send their genesis to no other node.
     let mut solo = node(2);
     let mut without = genesis(3);
     without.voters.remove(1);
-    let (effects, _) = formed(&mut solo, without, Some(HOME));
-    assert_eq!(foundings(&effects), []);
+    let (effects, _) = formed(&mut solo, without.clone(), Some(HOME));
+    assert_eq!(foundings(&effects), [Founding { genesis: without, sealed: true }]);
     assert_eq!(stop_reason(&effects), None);
     // Only a member of the ensemble may send it.
     for ensemble in [None, Some(EnsembleId { id: 9, history: 1 })] {
@@ -449,6 +449,7 @@ fn the_hello_of_a_forming_node_names_its_configuration() {
         ensemble: None,
         addresses: Addresses { message: "n1".to_owned(), ..Addresses::default() },
         voters: voters(3, false),
+        configuration: Zxid::ZERO,
     };
     assert_eq!(sent(&effects, link), [Message::Hello(own)]);
     assert!(!solo.zab.votes(), "it has no vote before the ensemble is formed");

@@ -74,7 +74,7 @@ fn a_leader_waits_for_nodes_that_are_about_to_follow_it() {
         assert_eq!(sent(&effects, link), [ALIVE], "Alive is sent before the promise too");
         solo.receive(link, ALIVE);
     }
-    solo.receive(link, Message::FollowerEpoch { accepted: Epoch(0), config_version: 0 });
+    solo.receive(link, Message::FollowerEpoch { accepted: Epoch(0), configuration: gometa_zab::Zxid::ZERO });
     // Now its own disk is slow. After five election timeouts it would step down (section 6.6).
     for _ in 0..49 {
         let effects = solo.after(100 * MS);

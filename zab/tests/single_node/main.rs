@@ -12,6 +12,7 @@ mod formation;
 mod integrity;
 mod leader;
 mod liveness;
+mod members;
 mod replication;
 mod serving;
 mod solo;

@@ -71,7 +71,7 @@ pub(crate) fn vote(sender: u64, candidate: u64, round: u64) -> Vote {
         round: Round(round),
         candidate: Candidate { epoch: Epoch(0), last: Zxid::ZERO, node: NodeId(candidate) },
         established: None,
-        config_version: 0,
+        configuration: Zxid::ZERO,
     }
 }
 
@@ -175,6 +175,7 @@ impl Solo {
             ensemble: Some(HOME),
             addresses: voter(node, false).addresses,
             voters: Vec::new(),
+            configuration: Zxid::ZERO,
         }
     }
 
@@ -326,7 +327,7 @@ impl Solo {
 
 /// A FollowerEpoch with this promise.
 pub(crate) fn promised(accepted: u64) -> Message {
-    Message::FollowerEpoch { accepted: Epoch(accepted), config_version: 0 }
+    Message::FollowerEpoch { accepted: Epoch(accepted), configuration: Zxid::ZERO }
 }
 
 /// A HeartbeatAck of a node with ample disk space and nothing to report of its state.
