@@ -108,7 +108,7 @@ impl Default for Nodes {
             clients: BTreeMap::new(),
             keys: Vec::new(),
             next_request: 0,
-            oracle: Oracle::new(0),
+            oracle: Oracle::new(0, 0),
             configured: Vec::new(),
             client_links: Vec::new(),
             asked: BTreeMap::new(),
@@ -166,7 +166,7 @@ impl Nodes {
         let voters = (0..nodes).map(|index| voter(index, Some(own(index)))).collect();
         let genesis = Genesis { ensemble: EnsembleId { id: 0xA11, history: 1 }, voters };
         let founding = Founding { genesis, sealed: true };
-        self.oracle = Oracle::new(nodes);
+        self.oracle = Oracle::new(nodes, nodes);
         for index in 0..nodes {
             let disk = Disk::founded(own(index), Settings::quiet(0, nodes).disk, founding.clone());
             self.machines.push(Machine {
