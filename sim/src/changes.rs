@@ -287,6 +287,7 @@ mod tests {
             early_crashes,
             sync_crash,
             depose_every,
+            change_every,
             drift,
         } = process;
         let WorkloadSettings { clients: _, keys: _, in_flight_max: _, think: _, cancel, attempt_max_ms } =
@@ -331,6 +332,7 @@ mod tests {
             ("early crash", u64::from(*early_crashes)),
             ("sync-crash", u64::from(*sync_crash)),
             ("depose", *depose_every),
+            ("change", *change_every),
             ("drift", u64::from(*drift)),
             ("cancel", u64::from(*cancel)),
             ("short-deadlines", u64::from(*attempt_max_ms)),
