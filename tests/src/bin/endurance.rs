@@ -7,7 +7,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 use gometa_tests::{
-    endurance::{Absence, growth, returns},
+    endurance::{Absence, Disk, growth, returns},
     print_line,
 };
 
@@ -41,8 +41,11 @@ enum What {
         #[arg(long, default_value_t = 80_000)]
         missed: u64,
         /// Let it come back with an empty directory
-        #[arg(long)]
+        #[arg(long, conflicts_with = "damaged")]
         wiped: bool,
+        /// Let it come back with flipped bits in the table files of its state
+        #[arg(long)]
+        damaged: bool,
         /// The load while it comes back, in sets a second
         #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..))]
         rate: u64,
@@ -69,13 +72,17 @@ async fn main() -> ExitCode {
                 return ExitCode::FAILURE;
             }
         },
-        What::Return { keys, missed, wiped, rate, before } => {
+        What::Return { keys, missed, wiped, damaged, rate, before } => {
             let before = Duration::from_secs(before);
-            let back = returns(Absence { keys, missed, wiped, rate, before }).await;
+            let (disk, said) = match (wiped, damaged) {
+                (true, _) => (Disk::Wiped, ", directory wiped"),
+                (_, true) => (Disk::Damaged, ", state damaged"),
+                _ => (Disk::Kept, ""),
+            };
+            let back = returns(Absence { keys, missed, disk, rate, before }).await;
             print_line(&format!(
-                "{keys} keys, {missed} sets missed{}: complete after {:.2} s by {}; {} sets at {rate}/s meanwhile: p99 \
+                "{keys} keys, {missed} sets missed{said}: complete after {:.2} s by {}; {} sets at {rate}/s meanwhile: p99 \
                  {:.1?}, worst {:.1?}; p99 before {:.1?}",
-                if wiped { ", directory wiped" } else { "" },
                 back.time.as_secs_f64(),
                 if back.snapshot { "snapshot" } else { "log entries" },
                 back.sets,

@@ -8,4 +8,4 @@ mod picture;
 mod returns;
 
 pub use growth::{Growth, growth};
-pub use returns::{Absence, Return, returns};
+pub use returns::{Absence, Disk, Return, returns};

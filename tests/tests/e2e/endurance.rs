@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gometa_tests::{
-    endurance::{Absence, growth, returns},
+    endurance::{Absence, Disk, growth, returns},
     say,
 };
 
@@ -18,8 +18,27 @@ async fn many_sets_of_few_keys_are_measured_every_second() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wiped_follower_comes_back_by_a_snapshot_under_load() {
-    let absence =
-        Absence { keys: 1_000, missed: 120_000, wiped: true, rate: 200, before: Duration::from_secs(1) };
+    let absence = Absence {
+        keys: 1_000,
+        missed: 120_000,
+        disk: Disk::Wiped,
+        rate: 200,
+        before: Duration::from_secs(1),
+    };
+    let back = returns(absence).await;
+    say(&format!("{back:?}"));
+    assert!(back.snapshot && back.sets > 0, "{back:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_with_flipped_bits_comes_back_by_a_snapshot_under_load() {
+    let absence = Absence {
+        keys: 1_000,
+        missed: 120_000,
+        disk: Disk::Damaged,
+        rate: 200,
+        before: Duration::from_secs(1),
+    };
     let back = returns(absence).await;
     say(&format!("{back:?}"));
     assert!(back.snapshot && back.sets > 0, "{back:?}");

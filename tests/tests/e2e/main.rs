@@ -9,7 +9,9 @@
 mod altered;
 mod behind;
 mod blocked;
+mod crashes;
 mod damaged;
+mod disks;
 mod endurance;
 mod first_use;
 mod flood;

@@ -1,24 +1,19 @@
 //! Disks that writes fill: refused in time, and accepted again by themselves.
 //!
-//! Each node has a file system of its own, mounted from an image. The test runs in a process with its own mount namespace,
-//! so that the mounts and loop devices are removed with that process and its servers, however they end.
-//!
-//! It takes root, `unshare`, `mount`, `mkfs.ext4` and loop devices; where one is missing, the test says so and passes.
+//! Each node has a file system of its own; see [`disks`](crate::disks).
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use gometa_client::{Client, Error, ErrorKind, Outcome};
 use gometa_tests::{ensemble::Ensemble, say, wait};
-use rustix::{
-    fs::{FallocateFlags, fallocate, statvfs},
-    process::{Signal, set_parent_process_death_signal},
-};
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use tokio::task::JoinSet;
+
+use crate::disks;
 
 /// The deadline of a call whose refusal is not expected.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -34,62 +29,6 @@ const LEFT_MB: u64 = 30;
 const VALUE_BYTES: usize = 64 << 10;
 /// The number of concurrent writes.
 const TOGETHER: usize = 8;
-
-/// Set for the process with its own mount namespace.
-const CHILD: &str = "GOMETA_TEST_OWN_MOUNTS";
-
-/// Runs an ignored test of this program in a process with its own mount namespace.
-fn in_own_mounts(test: &str) {
-    let unshare = |program: &Path| {
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "--"]).arg(program);
-        command
-    };
-    if let Err(reason) = run(&mut unshare(Path::new("true"))) {
-        return say_skipped(&reason);
-    }
-    let mut child = unshare(&env::current_exe().unwrap());
-    child.args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"]);
-    // What the child says, and why it fails, is on standard error.
-    let status = child.env(CHILD, "").stdout(Stdio::null()).status().unwrap();
-    assert!(status.success(), "{test}: {status}");
-}
-
-fn say_skipped(reason: &str) {
-    say(&format!("SKIPPED, no file systems of its own (it takes root, ext4, loop): {reason}"));
-}
-
-/// Mounted file systems, unmounted when dropped: before the ensemble, whose directory can be removed then.
-struct Mounts(Vec<PathBuf>);
-
-impl Mounts {
-    /// Creates a file system in an image, and mounts it.
-    fn mount(&mut self, image: &Path, place: &Path) -> Result<(), String> {
-        let made = fs::File::create(image).and_then(|file| file.set_len(DISK_BYTES));
-        made.and_then(|()| fs::create_dir_all(place)).map_err(|error| error.to_string())?;
-        run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(image))?;
-        run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(place))?;
-        self.0.push(place.to_owned());
-        Ok(())
-    }
-}
-
-impl Drop for Mounts {
-    fn drop(&mut self) {
-        for place in &self.0 {
-            // Servers may still use it.
-            let _ = run(Command::new("umount").arg("-l").arg(place));
-        }
-    }
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
-}
 
 fn free_mb(ensemble: &Ensemble, node: usize) -> u64 {
     let space = statvfs(ensemble.data(node)).unwrap();
@@ -175,28 +114,20 @@ async fn a_new_client_deletes_and_ends_its_session(ensemble: &Ensemble, key: &st
 
 #[test]
 fn writes_fill_the_disks_and_are_refused_until_deletes_or_new_space() {
-    in_own_mounts("space::child");
+    disks::in_own_mounts("space::child");
 }
 
 /// Not a test: the process with its own mount namespace.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "run by the other test"]
 async fn child() {
-    if env::var_os(CHILD).is_none() {
+    if !disks::are_own_mounts() {
         return;
     }
-    // The servers end with this process, and with the last of them the mounts.
-    set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
     let mut ensemble = Ensemble::prepare(3);
     // A refused client may have no connection on which it could end its session: then the timeout ends it.
     ensemble.configure_all("SessionTimeoutMs", &(SESSION_TIMEOUT.as_millis() as u64).into());
-    let mut mounts = Mounts(Vec::new());
-    for node in ensemble.all() {
-        let image = ensemble.directory(node).join("disk.ext4");
-        if let Err(reason) = mounts.mount(&image, &ensemble.data(node)) {
-            return say_skipped(&reason);
-        }
-    }
+    let Some(_mounts) = disks::mount(&ensemble, DISK_BYTES) else { return };
     ensemble.start_all().await;
 
     // Two rounds: what the first one leaves behind is deleted too.
