@@ -9,8 +9,8 @@ use bytes::Bytes;
 use gometa_proto::{
     check,
     v1::{
-        SnapshotChunk, SnapshotFile, SnapshotFrame, SnapshotManifest, SnapshotRequest, snapshot_file,
-        snapshot_frame::Body,
+        SnapshotChunk, SnapshotDamaged, SnapshotFile, SnapshotFrame, SnapshotManifest, SnapshotRequest,
+        snapshot_file, snapshot_frame::Body,
     },
 };
 use gometa_zab::Zxid;
@@ -32,6 +32,8 @@ pub enum Frame {
     Request(Request),
     /// Sender to receiver: what was requested.
     Chunk(Chunk),
+    /// Receiver to sender: the snapshot with this id is complete, and is not what its manifest says.
+    Damaged(u64),
 }
 
 /// The description of a snapshot.
@@ -130,6 +132,7 @@ pub fn encode(frame: &Frame) -> Bytes {
                 data: data.clone(),
             })
         }
+        Frame::Damaged(id) => Body::Damaged(SnapshotDamaged { id: *id }),
     };
     SnapshotFrame { body: Some(body) }.encode_to_vec().into()
 }
@@ -182,6 +185,7 @@ pub fn decode(frame: Bytes) -> Result<Frame, DecodeError> {
             let (file, offset) = (position(file)?, fields::number(offset, "offset")?);
             Ok(Frame::Chunk(Chunk { id, file, offset, data }))
         }
+        Body::Damaged(SnapshotDamaged { id }) => Ok(Frame::Damaged(id)),
     }
 }
 

@@ -363,6 +363,7 @@ impl Driver {
         let Some(outbox) = self.links.get(&link) else { return };
         match snapshot::decode(frame) {
             Ok(Frame::Request(request)) => self.environment.sender.send_chunk(link, outbox.clone(), request),
+            Ok(Frame::Damaged(id)) => self.environment.sender.refused(outbox.clone(), id),
             Ok(frame) => self.environment.receiver.take(link, outbox, frame),
             Err(error) => {
                 warn!(%link, %error, "invalid snapshot frame, link closed");

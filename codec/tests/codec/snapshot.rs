@@ -32,6 +32,7 @@ fn every_frame_survives() {
         Frame::Manifest(Manifest { hash: u128::MAX, ..manifest() }),
         Frame::Request(Request { id: 7, file: 1, offset: 1 << 40, length: CHUNK_MAX }),
         Frame::Chunk(Chunk { id: 7, file: 0, offset: 4_096, data: Bytes::from_static(b"a part of a file") }),
+        Frame::Damaged(u64::MAX),
     ];
     for frame in frames {
         assert_eq!(decode(encode(&frame)), Ok(frame));

@@ -203,6 +203,11 @@ impl Outgoing {
         self.open = Some((file, open));
         Ok(Some(bytes.into()))
     }
+
+    /// Reads every record, and compares their sum with the checkpoint's.
+    pub(crate) fn verify(&self, snapshots: &Snapshots) -> Result<(), String> {
+        snapshots.verify(&self.path, self.checkpoint)
+    }
 }
 
 impl Drop for Outgoing {
@@ -261,7 +266,9 @@ impl Incoming {
         let dir = self.snapshots.directory.path();
         self.write_current()?;
         directory::sync_directory(&self.path)?;
-        if let Err(what) = self.verify() {
+        let Manifest { zxid, hash, keys, .. } = self.manifest;
+        if let Err(what) = self.snapshots.verify(&self.path, Checkpoint { applied: zxid.counter, hash, keys })
+        {
             return Ok(Err(what));
         }
         let Snapshots { directory, failure, .. } = &self.snapshots;
@@ -289,28 +296,6 @@ impl Incoming {
         };
         write().map_err(DiskError::file("write", &path))
     }
-
-    /// Reads every record, and compares their sum with the manifest.
-    fn verify(&self) -> Result<(), String> {
-        let Snapshots { directory, failure, .. } = &self.snapshots;
-        let rocks =
-            database::open_read_only(directory.path(), &self.path).map_err(|error| error.to_string())?;
-        let table = RocksTable::new(Arc::new(Database::new(rocks, failure.clone(), directory.clone())));
-        table.verify()?;
-        let expected = Checkpoint {
-            applied: self.manifest.zxid.counter,
-            hash: self.manifest.hash,
-            keys: self.manifest.keys,
-        };
-        let (said, computed) = (table.checkpoint(), recompute_checkpoint(&table));
-        if said == expected && computed == expected {
-            Ok(())
-        } else {
-            Err(format!(
-                "its records make {computed:?}, its checkpoint is {said:?}, the manifest says {expected:?}"
-            ))
-        }
-    }
 }
 
 /// A complete and verified state, not live yet.
@@ -323,6 +308,19 @@ pub(crate) struct Received {
 }
 
 impl Snapshots {
+    /// Reads every record of a state that is not in use, and compares their sum with what is expected.
+    fn verify(&self, path: &Path, expected: Checkpoint) -> Result<(), String> {
+        let Snapshots { directory, failure, .. } = self;
+        let rocks = database::open_read_only(directory.path(), path).map_err(|error| error.to_string())?;
+        let table = RocksTable::new(Arc::new(Database::new(rocks, failure.clone(), directory.clone())));
+        table.verify()?;
+        let (said, computed) = (table.checkpoint(), recompute_checkpoint(&table));
+        if said == expected && computed == expected {
+            return Ok(());
+        }
+        Err(format!("its records make {computed:?}, its checkpoint is {said:?}, {expected:?} is expected"))
+    }
+
     /// Starts to write to a received state, which is live now; returns it with its writer.
     pub(crate) fn begin(&self, received: Received) -> Result<(Store<RocksTable>, StateWriter), DiskError> {
         let Received { zxid, store, database, .. } = received;

@@ -71,7 +71,7 @@ impl SnapshotReceiver {
                 self.queue.put(Work::Manifest { link, outbox: outbox.clone(), manifest });
             }
             Frame::Chunk(chunk) => self.queue.put(Work::Chunk { link, chunk }),
-            Frame::Request(_) => {}
+            Frame::Request(_) | Frame::Damaged(_) => {}
         }
     }
 
@@ -220,7 +220,7 @@ impl Worker {
             self.transfer = Some(transfer);
             return Ok(());
         }
-        let (revision, bytes) = (manifest.zxid.counter, manifest.bytes());
+        let (id, revision, bytes) = (manifest.id, manifest.zxid.counter, manifest.bytes());
         let milliseconds = transfer.begun.elapsed().as_millis() as u64;
         self.transfers.end_receiving();
         match transfer.incoming.finish()? {
@@ -232,7 +232,8 @@ impl Worker {
             }
             Err(why) => {
                 error!(revision, bytes, reason = why, "snapshot damaged, another one is requested");
-                transfer.outbox.abort();
+                // The sender closes the connection.
+                send(&transfer.outbox, &Frame::Damaged(id));
                 drop(transfer);
                 self.snapshots.discard()?;
             }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use gometa_codec::snapshot::{Chunk, Frame, Request};
+use gometa_node::Event;
 use gometa_zab::{LinkId, Message, Zxid};
 use tracing::{debug, info, warn};
 
@@ -24,6 +25,7 @@ use crate::{
 };
 
 const THREAD: &str = "gometa-snapshot-send";
+const JUDGE_THREAD: &str = "gometa-snapshot-judge";
 /// The time for which a checkpoint without a receiver is kept: for followers whose connection is broken.
 const KEPT: Duration = Duration::from_secs(60);
 /// The age up to which a checkpoint is sent to a further follower.
@@ -58,6 +60,11 @@ enum Work {
     Closed {
         link: LinkId,
     },
+    /// The receiver of this snapshot says that it is damaged.
+    Refused {
+        outbox: Arc<Outbox<Message>>,
+        id: u64,
+    },
     /// All checkpoints are deleted, for their space.
     Discard,
 }
@@ -77,6 +84,7 @@ impl SnapshotSender {
             kept: Vec::new(),
             waiting: Vec::new(),
             making: None,
+            judging: None,
         };
         let thread = threads::spawn(THREAD, move || worker.run());
         let thread = thread.map_err(|source| DiskError::Thread { name: THREAD, source })?;
@@ -97,6 +105,11 @@ impl SnapshotSender {
     /// Sends a chunk.
     pub(crate) fn send_chunk(&self, link: LinkId, outbox: Arc<Outbox<Message>>, request: Request) {
         self.queue.put(Work::Request { link, outbox, request });
+    }
+
+    /// The receiver of a snapshot says that it is damaged.
+    pub(crate) fn refused(&self, outbox: Arc<Outbox<Message>>, id: u64) {
+        self.queue.put(Work::Refused { outbox, id });
     }
 
     /// Deletes all checkpoints. Those who receive one connect again.
@@ -129,6 +142,8 @@ struct Worker {
     waiting: Vec<LinkId>,
     /// The state of which a checkpoint is being made.
     making: Option<StateCheckpoints>,
+    /// The thread that verifies a refused snapshot.
+    judging: Option<JoinHandle<()>>,
 }
 
 /// A checkpoint, and who receives it.
@@ -195,6 +210,13 @@ impl Worker {
             Work::Closed { link } => {
                 self.forget(link);
             }
+            Work::Refused { outbox, id } => {
+                outbox.abort();
+                if let Some(at) = self.kept.iter().position(|kept| kept.id == id) {
+                    let refused = self.kept.remove(at);
+                    self.judge(refused.outgoing)?;
+                }
+            }
             Work::Discard => self.kept.clear(),
         }
         Ok(())
@@ -238,6 +260,29 @@ impl Worker {
         debug!(revision, bytes, files = kept.outgoing.files.len(), "checkpoint of the state made");
         kept.links.iter().for_each(|link| report(&self.inbox, *link, &kept));
         self.kept.push(kept);
+        Ok(())
+    }
+
+    /// Verifies a snapshot that its receiver has refused, on a thread of its own, one at a time. It has the files of this
+    /// node's state: if it is damaged here, so is the state.
+    fn judge(&mut self, outgoing: Outgoing) -> Result<(), DiskError> {
+        if self.judging.as_ref().is_some_and(|judging| !judging.is_finished()) {
+            return Ok(());
+        }
+        let (inbox, snapshots) = (self.inbox.clone(), self.snapshots.clone());
+        let revision = outgoing.checkpoint.applied;
+        let judge = move || match outgoing.verify(&snapshots) {
+            Ok(()) => warn!(revision, "snapshot refused by its receiver, it is sound on this node"),
+            Err(damage) => {
+                warn!(
+                    revision,
+                    damage, "snapshot refused by its receiver, the state of this node is damaged"
+                );
+                inbox.put_answer(Item::Event(Event::Zab(gometa_zab::Event::Damaged)));
+            }
+        };
+        let thread = threads::spawn(JUDGE_THREAD, judge);
+        self.judging = Some(thread.map_err(|source| DiskError::Thread { name: JUDGE_THREAD, source })?);
         Ok(())
     }
 

@@ -3,12 +3,16 @@
 use std::{fs, os::unix::fs::FileExt, path::Path, time::Duration};
 
 use gometa_client::Role;
-use gometa_tests::{ensemble::Ensemble, random, say, wait::until};
+use gometa_tests::{data_directory, ensemble::Ensemble, random, say, wait::until};
+
+use crate::behind::write;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// The timeout of calls that must fail: several election timeouts.
 const SHORT: Duration = Duration::from_secs(3);
 const KEYS: usize = 200;
+/// More entries than a log keeps.
+const LOG_ENTRIES: u64 = 120_000;
 const QUARANTINED: &str = "data directory damaged, the node comes back without a vote";
 
 /// Flips the bits of one byte.
@@ -128,6 +132,35 @@ async fn a_node_with_a_flipped_bit_in_its_state_comes_back_without_a_vote() {
         ensemble.logged(node, &[QUARANTINED]).await;
     }
     comes_back(&ensemble, node).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_finds_its_damage_when_a_follower_refuses_its_snapshot() {
+    let mut random = random::of_this_run("refused snapshot");
+    // Two nodes lose their votes.
+    let mut ensemble = Ensemble::start(5).await;
+    fill(&ensemble).await;
+    write(&ensemble.client(TIMEOUT), "more", LOG_ENTRIES, 16).await;
+    ensemble.converged(&ensemble.all()).await;
+    // An orderly end writes the state to table files, and nothing reads the keys afterwards.
+    for node in ensemble.all() {
+        assert!(ensemble.terminate(node).await.success());
+    }
+    ensemble.start_all().await;
+    let (leader, follower) = ensemble.leader_and_other(&mut random).await;
+    let tables = data_directory::tables_with(&ensemble.data(leader), b"k/000");
+    tables.iter().for_each(|table| data_directory::flip(table, data_directory::DATA_BLOCK));
+    assert!(!tables.is_empty());
+
+    ensemble.kill(follower);
+    ensemble.wipe(follower);
+    ensemble.spawn(follower);
+    ensemble.logged(follower, &["snapshot damaged, another one is requested"]).await;
+    let refused = "snapshot refused by its receiver, the state of this node is damaged";
+    ensemble.logged(leader, &[refused]).await;
+    ensemble.logged(leader, &[QUARANTINED]).await;
+    // All converge: the next leader's snapshot is sound.
+    comes_back(&ensemble, leader).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
