@@ -578,7 +578,7 @@ impl Ensemble {
             return Some(format!("n{} owes an answer: {}", unanswered.node, unanswered.detail));
         }
         let committed = self.oracle.committed();
-        let members = self.processes.iter().enumerate().filter(|(node, _)| self.oracle.is_member(*node));
+        let members = self.processes.iter().enumerate().filter(|(node, _)| self.is_reached(*node));
         for (node, process) in members.filter(|(_, process)| !process.stopped) {
             if let Some(astray) = self.leads_astray(process) {
                 return Some(format!("n{node} {astray}"));
@@ -595,6 +595,18 @@ impl Ensemble {
             }
         }
         None
+    }
+
+    /// Whether a node is a member that finds the others by itself. One that has no genesis yet knows only the nodes that its
+    /// file lists; if none of them is a member any more, an operator has to tell it of another one.
+    fn is_reached(&self, node: usize) -> bool {
+        let founding = self.processes[node].disk.durable.founding.as_ref();
+        let formed = founding.is_some_and(|founding| founding.sealed);
+        // The founders are the first nodes, and every file lists them.
+        let mut listed = 0..self.voters.len();
+        let finds =
+            |other: usize| other != node && !self.processes[other].stopped && self.oracle.is_member(other);
+        self.oracle.is_member(node) && (formed || listed.any(finds))
     }
 
     /// Whether a process names a member to its clients where that one is not any more.
@@ -616,7 +628,7 @@ impl Ensemble {
         for (node, process) in
             self.processes.iter().enumerate().filter(|(_, process)| whole && !process.stopped)
         {
-            if !self.oracle.is_member(node) {
+            if !self.is_reached(node) {
                 continue;
             }
             self.oracle.compare_tables(node, &process.disk)?;
