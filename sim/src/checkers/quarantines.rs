@@ -66,8 +66,9 @@ impl Quarantines {
                 }
                 let before = self.ordered.insert(node, Order { epoch: *epoch, peer, gone: false });
                 if let Some(before) = before {
+                    // The same node again: on a connection whose other end is gone, and which the leader still has.
                     ensure!(
-                        before.epoch != *epoch,
+                        before.epoch != *epoch || before.peer == peer,
                         NAME,
                         "n{node} tells n{peer} to go ({fault:?}) before n{} is back",
                         before.peer
