@@ -8,11 +8,10 @@
 //! - each creation, rename and removal since the last sync of the directory, in any combination.
 //!
 //! Faults are injected one by one ([`Fault`]) or at the nth operation from now ([`Medium::fail_at`]). A sync that fails
-//! makes some of its blocks durable; the others stay readable, and *no later sync writes them*. Everything is
-//! determined by the seeds that the caller passes.
+//! makes some of its blocks durable; the others stay readable, and *no later sync writes them*. A device may also report a
+//! sync that it has not done ([`Medium::drop_next_sync`]). Everything is determined by the seeds that the caller passes.
 //!
-//! Not modelled: a device that reports a sync and loses it (change the durable bytes instead), blocks that are torn
-//! within, errors of reading other than [`Fault::FailRead`].
+//! Not modelled: torn blocks, errors of reading other than [`Fault::FailRead`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -116,6 +115,7 @@ struct Disk {
     operations: u64,
     fault: Option<(u64, Fault)>,
     fail_read: bool,
+    drop_sync: bool,
     stopped: bool,
     /// Which start of the process may still use its files.
     start: u64,
@@ -212,6 +212,7 @@ impl Medium {
             operations: 0,
             fault: None,
             fail_read: false,
+            drop_sync: false,
             stopped: false,
             start: 0,
             random: Random(seed),
@@ -251,6 +252,23 @@ impl Medium {
         }
     }
 
+    /// Cancels the faults that have not happened yet.
+    pub fn cancel_faults(&self) {
+        let mut disk = self.lock();
+        (disk.fault, disk.fail_read, disk.drop_sync) = (None, false, false);
+    }
+
+    /// Drops the next sync of a file: it is reported and makes nothing durable. Its blocks stay readable until the power is
+    /// cut, and no later sync writes them.
+    pub fn drop_next_sync(&self) {
+        self.lock().drop_sync = true;
+    }
+
+    /// Whether the sync that [`Medium::drop_next_sync`] drops is still to come.
+    pub fn drops_next_sync(&self) -> bool {
+        self.lock().drop_sync
+    }
+
     /// Limits the sum of the sizes of all files, in bytes.
     pub fn limit(&self, capacity: usize) {
         self.lock().capacity = capacity;
@@ -260,7 +278,7 @@ impl Medium {
     pub fn kill(&self) {
         let mut disk = self.lock();
         disk.start += 1;
-        (disk.stopped, disk.fault, disk.fail_read) = (false, None, false);
+        (disk.stopped, disk.fault, disk.fail_read, disk.drop_sync) = (false, None, false, false);
         // Nothing holds files without a name any more; their contents are of no use.
         let named: BTreeSet<usize> =
             disk.names.values().chain(disk.durable_names.values()).copied().collect();
@@ -481,7 +499,8 @@ impl File for MediumFile {
         let block = disk.block;
         match disk.operation() {
             Ok(()) => {
-                disk.inodes[self.inode].sync(block, || true);
+                let dropped = std::mem::take(&mut disk.drop_sync);
+                disk.inodes[self.inode].sync(block, || !dropped);
                 Ok(())
             }
             Err(fault) => {

@@ -1,6 +1,9 @@
 //! Reading entries while the log is being written.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::{
+    ops::Range,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
 
 use bytes::{Bytes, BytesMut};
 use gometa_codec::storage;
@@ -10,7 +13,7 @@ use crate::{
     error::{Damage, ReadError},
     file::{Directory, File},
     index::{Index, Part},
-    layout::{ENTRY, record, segment_name},
+    layout::{ENTRY, RECORD, record, segment_name},
 };
 
 /// The most bytes that are read at once, unless one entry is longer. The payloads of entries that were read together
@@ -68,6 +71,17 @@ impl<D: Directory> Reader<D> {
             }
         }
         Ok(entries)
+    }
+
+    /// The place of a durable entry's record: the name of the file, and the range of bytes in it. For tests that damage it.
+    pub fn place(&self, counter: u64) -> Option<(String, Range<u64>)> {
+        let part = self.index.read().part(counter, counter, 0)?;
+        let start = u64::from(*part.offsets.first()?);
+        let mut head = [0; RECORD];
+        part.handle.file.read_at(start, &mut head).ok()?;
+        let [_, length @ ..] = head;
+        let end = start + (RECORD as u64) + u64::from(u32::from_be_bytes(length));
+        Some((segment_name(part.handle.number), start..end))
     }
 
     /// The counter above which the readable entries take at most this many bytes; the base if all do.

@@ -101,7 +101,8 @@ pub const MUTANTS: &[&str] = &[
     "writes_epoch_before_history",
 ];
 
-/// The names of the mutants of `log`, which the tests of that crate detect (`log/tests/planted.rs`).
+/// The names of the mutants of `log`. The tests of that crate detect all of them (`log/tests/durability/planted.rs`), the
+/// simulator those that `sim/src/mutants.rs` describes.
 pub const LOG_MUTANTS: &[&str] = &[
     "accepts_base_above_state",
     "begins_without_directory_sync",

@@ -270,7 +270,7 @@ mod tests {
             full_max: _,
             // Never in a seed's settings.
             ignores_mark: _,
-            skips_start_sync: _,
+            segment_bytes: _,
             damage_every,
             alter_every,
             scrub_every: _,

@@ -87,11 +87,11 @@ fault_counts! {
     failed_syncs,
     /// Of these, those whose data the page cache kept for the next start.
     failed_syncs_kept,
-    /// Last records half written.
+    /// Ends of a process of whose writes under way not all survived.
     torn_records,
-    /// Losses of power before a start had made durable what it found, and lost some of it.
+    /// Losses of power while a start opened the log, or directly after that.
     interrupted_starts,
-    /// Syncs that failed in a start, which ended it.
+    /// Ends of a process, or errors of the disk, while a start opened the log, or directly after that.
     failed_starts,
     /// Processes that ended because their disk was full.
     full_disks,
@@ -99,9 +99,9 @@ fault_counts! {
     full_starts,
     /// Syncs that were reported and had done nothing.
     dropped_syncs,
-    /// Of these, those after which a loss of power lost what later syncs stood on.
+    /// Of these, those whose data a loss of power has lost, so that the next start detects it.
     dropped_syncs_lost,
-    /// Bits flipped in a synced record.
+    /// Bits flipped in segments of the log.
     flipped_bits,
     /// Of these, those that a read for another node found, which ended the process.
     flipped_bits_read,

@@ -1,33 +1,42 @@
-//! The seeded disk of one node: synced files, a write-ahead log behind them, and what a crash makes of the two.
+//! The simulated disk of one node: the real log on a medium of bytes in memory, and a model of the state table.
 //!
-//! Writes to the log are one FIFO. The writer takes everything queued (or a part of it) as one group, which is durable
-//! when its sync is done. Log entries, hard state and founding are kept as the bytes that the codec makes, and decoded at
-//! every start and every read. The table's batches are another FIFO, with a medium of its own (`batches`).
+//! # The log
+//!
+//! [`gometa_log`] itself appends, truncates, compacts, raises the mark, recovers, and reads (`files`). Nothing of its
+//! format or of its recovery is repeated here. This module keeps the writes that were issued and those that were reported
+//! durable (`image`). After each start the recovered log must be what a prefix of the issued writes leaves, and that
+//! prefix must contain all reported ones; anything else is [`Refused::Wrong`].
+//!
+//! Writes form one FIFO. All queued writes, or the first of them, are written as one group, which is durable when its sync
+//! is done. Batches for the table form another FIFO (`batches`).
 //!
 //! # Crashes and starts
 //!
-//! The end of a *process* leaves a prefix of what was not synced in the page cache, of a random length. A loss of
-//! *power* loses that too, again but for a prefix; the write behind it may be torn, and ends the log for a process that
-//! reads it. A start reads what there is, proves it, writes it to synced files, and only then starts the node:
-//! what a failed sync left in the page cache is durable from then on, and lost if the power goes before.
+//! A process may end at any operation on the files, or after a write that it has not reported. The page cache
+//! survives: written bytes stay readable, synced or not, also after a failed sync. A loss of *power* keeps, of everything
+//! that is not synced, any subset of the blocks, each in any of its versions, and any subset of the changes of names. A
+//! start may be interrupted in the same ways. After a start that was not interrupted, everything that it found is durable.
 //!
 //! # Damage
 //!
-//! [`Disk::drop_next_sync`], [`Disk::flip`], [`Disk::spoil`], [`Disk::roll_back`], and a full disk by
-//! [`Disk::set_full`]. The first four break what a disk promises. They are held against the mark, the server's
-//! `SYNCED`, which says how far the disk was once synced: it is current after the end of a process, and after a loss of
-//! power may be as old as a second. What was lost behind it cannot be distinguished from what was never synced, so no
-//! storage can answer for it, and it is not simulated: a dropped sync that the mark does not cover turns out to have
-//! reached the disk after all. A whole directory replaced by an older copy of itself, mark included, is the same case,
-//! and not simulated either.
+//! [`Disk::drop_next_sync`], [`Disk::flip`], [`Disk::spoil`] and [`Disk::roll_back`] violate what a node assumes of its disk.
+//! No storage can detect the loss of a batch if no valid batch follows it and the mark (`SYNCED`) does not cover it, for
+//! such a batch looks as if it had never been synced. To exclude this case the mark of a damaged disk is synced before a
+//! loss of power. A whole directory that is replaced by an older copy, mark included, is undetectable too, and not
+//! simulated. [`Disk::set_full`] makes a disk full, which is no damage.
 //!
-//! # Left out
+//! # Not simulated
 //!
-//! Damaged records of the table: RocksDB's checksums find them when they are read, and a table has no way to say
-//! so here.
+//! - Damaged records of the table: RocksDB finds them by checksums when they are read; the model of the table cannot report
+//!   an error.
+//! - The replacement of log and table by a snapshot in more than one step.
+//! - Maintenance of the log's files and reads at the same time as a write.
+//!
+//! The search through all states uses a disk without files ([`Disk::abstracted`]): a crash keeps a prefix of the writes.
 
 mod batches;
-mod medium;
+mod files;
+mod image;
 mod steps;
 
 use std::{
@@ -35,17 +44,18 @@ use std::{
     rc::Rc,
 };
 
-use bytes::Bytes;
 use gometa_store::{Batch, MemoryTable, Table};
 use gometa_zab::{Founding, Incarnation, LogEntry, Recovered, Token, Write, Zxid};
 
 use self::{
     batches::Batches,
-    medium::{Content, Mark, Medium},
+    files::{Files, Fits, Found},
+    image::{Content, Pending},
 };
 pub use self::{
     batches::TableView,
-    medium::{Flipped, Image, Refused, Snapshot},
+    files::Failed,
+    image::{Flipped, Image, Refused, Snapshot},
 };
 use crate::{
     random::Random,
@@ -57,29 +67,14 @@ const MARK_INTERVAL: u64 = SECOND;
 /// Syncs from this long on are called stalls, in microseconds.
 pub const STALL: u64 = 10 * MILLISECOND;
 
-/// A write in the write-ahead log, or in flight there.
-#[derive(Clone, Debug)]
-struct Pending {
-    token: Token,
-    write: Write,
-    /// The counter through which entries were released when it was issued.
-    released: u64,
-    records: Vec<Bytes>,
-    content: Content,
-    /// False: recovery ends before it.
-    whole: bool,
-    /// Its sync was reported, and did nothing.
-    dropped: bool,
-}
-
-/// What a finished group means.
+/// The result of a finished group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Done {
     /// Report this.
     pub token: Token,
     /// The sync was reported, and did nothing.
     pub dropped: bool,
-    /// The token of an installation: [`Disk::table`] is another one from now on.
+    /// The token of the last installation, which has replaced [`Disk::table`].
     pub installed: Option<Token>,
 }
 
@@ -90,20 +85,20 @@ pub struct Lost {
     pub writes: usize,
     /// Log entries.
     pub entries: usize,
-    /// Unsynced writes that survived.
+    /// Writes that survived and were not reported.
     pub kept: usize,
-    /// The first write lost is half there.
+    /// Not all writes that the process had begun survived.
     pub torn: bool,
-    /// Writes whose sync was reported are gone.
+    /// The next start will find that a write is missing whose sync was dropped.
     pub dropped: bool,
 }
 
 /// How a process ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
-    /// It is killed, or ends by itself; the page cache stays.
+    /// It is killed or ends by itself; the page cache survives.
     Killed,
-    /// The machine loses power, and with it the page cache.
+    /// The machine loses power; the page cache is lost.
     PowerLost,
 }
 
@@ -119,28 +114,26 @@ pub struct Disk {
     pub durable: Image,
     /// What the node has issued, all of it.
     pub issued: Image,
-    /// The entries above `issued_base`, as records. A compaction leaves them here.
-    issued_log: Vec<Bytes>,
-    issued_base: Zxid,
     /// Complete snapshots that the node has not decided on.
     received: BTreeMap<Zxid, Rc<Snapshot>>,
     /// The table the node reads.
     pub table: TableView,
     batches: Batches,
-    /// As the last start wrote them.
-    files: Medium,
-    /// Everything issued since, behind what `files` holds.
-    wal: VecDeque<Pending>,
-    /// How many of the first of these are synced.
-    synced: usize,
-    /// How many of those behind are being written; 0 while idle.
+    /// The log; `None` on an abstracted disk.
+    files: Option<Files>,
+    /// The writes that were issued and not reported, in order.
+    pending: VecDeque<Pending>,
+    /// The number of pending writes in the group that is being written, 0 while idle.
     busy: usize,
-    /// Which group is being written, or was last.
+    /// The number of the current or last group.
     pub group: u64,
-    mark: Mark,
-    /// The mark after a loss of power.
-    mark_synced: Mark,
-    /// Since when they differ.
+    /// While no process runs: the number of pending writes that the next start would find.
+    found: usize,
+    /// The highest counter through which a durable write says that entries were released.
+    released: u64,
+    /// The base that a start finds on an abstracted disk.
+    base: Zxid,
+    /// Since when the mark is not synced.
     mark_since: Option<u64>,
     dropping: bool,
     full: bool,
@@ -149,39 +142,43 @@ pub struct Disk {
 impl Disk {
     /// An empty data directory.
     pub fn new(incarnation: Incarnation, settings: DiskSettings) -> Disk {
-        let mark = Mark { sequence: 0, last: Zxid::ZERO };
-        Disk {
-            settings,
-            incarnation,
-            boots: 0,
-            durable: Image::default(),
-            issued: Image::default(),
-            issued_log: Vec::new(),
-            issued_base: Zxid::ZERO,
-            received: BTreeMap::new(),
-            table: TableView::default(),
-            batches: Batches::default(),
-            files: Medium::new(),
-            wal: VecDeque::new(),
-            synced: 0,
-            busy: 0,
-            group: 0,
-            mark,
-            mark_synced: mark,
-            mark_since: None,
-            dropping: false,
-            full: false,
-        }
+        Disk::with_files(incarnation, settings, None)
     }
 
     /// The directory of a node that was in an ensemble from the first; for scenarios of a test.
     pub fn founded(incarnation: Incarnation, settings: DiskSettings, founding: Founding) -> Disk {
-        let mut disk = Disk::new(incarnation, settings);
-        let write = Write::Founding(founding.clone());
-        disk.files.write(&write, &medium::records(&write, &disk.issued), &Content::None, 0);
-        disk.durable.founding = Some(founding.clone());
-        disk.issued.founding = Some(founding);
-        disk
+        Disk::with_files(incarnation, settings, Some(founding))
+    }
+
+    fn with_files(incarnation: Incarnation, settings: DiskSettings, founding: Option<Founding>) -> Disk {
+        let keeps_older = settings.damage_every > 0;
+        let files = Files::new(incarnation.0 as u64, settings.segment_bytes, keeps_older, founding.clone());
+        Disk { files: Some(files), ..Disk::abstracted(incarnation, settings, founding) }
+    }
+
+    /// A disk without files, on which a crash keeps a prefix of the writes.
+    pub fn abstracted(incarnation: Incarnation, settings: DiskSettings, founding: Option<Founding>) -> Disk {
+        let image = Image { founding, ..Image::default() };
+        Disk {
+            settings,
+            incarnation,
+            boots: 0,
+            durable: image.clone(),
+            issued: image,
+            received: BTreeMap::new(),
+            table: TableView::default(),
+            batches: Batches::default(),
+            files: None,
+            pending: VecDeque::new(),
+            busy: 0,
+            group: 0,
+            found: 0,
+            released: 0,
+            base: Zxid::ZERO,
+            mark_since: None,
+            dropping: false,
+            full: false,
+        }
     }
 
     /// Ends all faults; what is damaged stays damaged.
@@ -191,38 +188,35 @@ impl Disk {
                 .map(|max| max.min(1_000));
         let fast = DiskSettings { sync_max, table_max, read_max, ..self.settings.clone() };
         self.settings = DiskSettings { stall: 0, error: 0, ..fast };
-        self.full = false;
+        self.set_full(false);
         self.dropping = false;
     }
+
+    // ---- Starts
 
     /// What a process finds at its start, which is durable from now on. Must follow a crash, or be the first.
     ///
     /// # Errors
-    /// Why it cannot start. Nothing is changed then.
+    /// Why it cannot start.
     pub fn recover(&mut self) -> Result<Recovered, Refused> {
-        let (mut files, image) = self.look()?;
-        if let Some(snapshot) = files.snapshot.take() {
-            self.batches.replace(snapshot.table.clone());
-        }
-        let released = files.released;
+        let applied = self.flushed();
+        let opened = match &mut self.files {
+            None => {
+                // Those that the crash has kept.
+                while self.sync_one().is_some() {}
+                Ok((Image { base: self.base, ..self.durable.clone() }, self.released))
+            }
+            Some(files) => {
+                files.open(applied, self.settings.ignores_mark).and_then(|found| self.verify(&found))
+            }
+        };
+        let (image, released) = opened.inspect_err(|_| self.files.iter_mut().for_each(Files::end))?;
         self.boots += 1;
-        self.issued_log.clone_from(&files.log);
-        self.issued_base = files.base;
+        self.released = released;
+        self.found = 0;
         self.received.clear();
-        self.mark = Mark { sequence: files.sequence, last: image.last() };
-        if self.settings.skips_start_sync {
-            // What a failed sync has left is never written, and nothing notices.
-            self.wal.truncate((files.sequence - self.files.sequence) as usize);
-            self.wal.range_mut(self.synced..).for_each(|pending| pending.dropped = true);
-            self.synced = self.wal.len();
-        } else {
-            self.files = files;
-            self.wal.clear();
-        }
-        self.rest();
-        self.mark_synced = self.mark;
-        self.mark_since = None;
-        self.batches.forget();
+        self.pending.clear();
+        self.rest_of_process();
         let seed = self.incarnation.0 as u64 ^ self.boots;
         self.table = TableView::cold(self.batches.flushed.clone(), self.settings.cold, seed);
         self.issued = image.clone();
@@ -238,41 +232,72 @@ impl Disk {
             released: released.max(applied),
             // The search of the small scope has no table that records it.
             configuration: configurations.iter().rfind(|it| it.version().counter <= applied).cloned(),
-            logged: configurations,
+            logged: self.durable.logged(),
         })
     }
 
-    /// What a start would find now, while no process runs.
-    ///
-    /// # Errors
-    /// Why none can.
-    pub fn found(&self) -> Result<Image, Refused> {
-        self.look().map(|(_, image)| image)
+    /// Compares what a start has found with the writes. Returns the image and the released counter.
+    fn verify(&self, found: &Found) -> Result<(Image, u64), Refused> {
+        let Some((_, image)) = self.expected(found) else {
+            let (last, base) = (found.boundaries.last(), found.base);
+            return Err(Refused::Wrong(format!(
+                "found a log from {base} to {last:?} with {:?}; reported were {} and {:?}",
+                found.hard_state,
+                self.durable.last(),
+                self.durable.hard_state,
+            )));
+        };
+        if found.released < self.released {
+            let what =
+                format!("found {} as the released counter; {} was reported", found.released, self.released);
+            return Err(Refused::Wrong(what));
+        }
+        image.check().map(|()| (image, found.released))
     }
 
-    fn look(&self) -> Result<(Medium, Image), Refused> {
-        if self.full {
-            return Err(Refused::Full);
-        }
-        let mut files = self.files.clone();
-        for (at, pending) in self.wal.iter().enumerate().take_while(|(_, pending)| pending.whole) {
-            files.write(&pending.write, &pending.records, &pending.content, pending.released);
-            if at < self.synced {
-                // The table is another one since then.
-                files.snapshot = None;
+    /// What the next start would find, while no process runs; `None` if it would not start on what was written.
+    pub fn found(&self) -> Option<Image> {
+        Some(self.expected(&self.files.as_ref()?.inspect()?)?.1)
+    }
+
+    /// The number of pending writes, the largest if several fit, after which the disk holds what was found, and the image
+    /// then. `None` if no number fits: something is missing, or was never written.
+    fn expected(&self, found: &Found) -> Option<(usize, Image)> {
+        let mut state = self.durable.clone();
+        let mut expected = found.matches(&state, self.flushed()).then(|| (0, state.clone()));
+        for (at, Pending { write, content, .. }) in self.pending.iter().enumerate() {
+            let mut parts = match write {
+                // A long append is split into batches.
+                Write::Append(entries) => entries.as_slice(),
+                _ => &[],
+            };
+            while let [first, rest @ ..] = parts
+                && !rest.is_empty()
+            {
+                state.log.push(first.clone());
+                parts = rest;
+                if found.matches(&state, self.flushed()) {
+                    expected = Some((at, state.clone()));
+                }
+            }
+            match (write, parts) {
+                (Write::Append(_), last) => state.log.extend_from_slice(last),
+                _ => state.write(write, content),
+            }
+            if found.matches(&state, self.flushed()) {
+                expected = Some((at + 1, state.clone()));
             }
         }
-        let mark =
-            if self.settings.ignores_mark { Mark { sequence: 0, last: Zxid::ZERO } } else { self.mark };
-        let table = files.snapshot.as_ref().map_or(&self.batches.flushed, |snapshot| &snapshot.table);
-        let image = files.open(mark, table.checkpoint().applied)?;
-        Ok((files, image))
+        expected.map(|(count, image)| (count, Image { base: found.base, ..image }))
     }
 
-    fn rest(&mut self) {
-        self.synced = self.synced.min(self.wal.len());
-        self.busy = 0;
-        self.dropping = false;
+    /// A process ends while it opens the log, or directly after that. Returns what was lost.
+    pub fn interrupt_start(&mut self, end: End) -> Lost {
+        let applied = self.flushed();
+        if let Some(files) = &mut self.files {
+            files.interrupt_open(applied);
+        }
+        self.stop(end, self.found)
     }
 
     /// Every sync fails from now on, or none but by chance; for scenarios of a test.
@@ -280,9 +305,12 @@ impl Disk {
         self.settings.error = if failing { 1_000_000 } else { 0 };
     }
 
-    /// No space is left, or there is again. While there is none, writes fail, and so do starts.
+    /// Sets whether the disk is full. While it is, no file can grow, and no start succeeds.
     pub fn set_full(&mut self, full: bool) {
         self.full = full;
+        if let Some(files) = &mut self.files {
+            files.set_full(full);
+        }
     }
 
     /// Whether no space is left.
@@ -290,45 +318,36 @@ impl Disk {
         self.full
     }
 
+    // ---- Writes
+
     /// Queues a write to the log, with the counter through which entries are released.
     ///
     /// # Panics
     /// If a snapshot is to be installed that was not received.
     pub fn issue(&mut self, token: Token, write: Write, released: u64) {
-        let records = medium::records(&write, &self.issued);
         let content = match &write {
-            Write::Compact(to) => {
+            Write::Compact(to) if self.files.is_none() => {
                 // Only whole files are deleted.
                 let kept = if to.counter.is_multiple_of(3) { to.counter } else { to.counter - 1 };
                 let kept = kept.max(self.issued.base.counter) as usize;
-                let base = kept.checked_sub(1).map_or(Zxid::ZERO, |last| self.issued.log[last].zxid);
-                Content::Compacted(base, Rc::new(self.issued.log[..kept].to_vec()))
+                Content::Compacted(kept.checked_sub(1).map_or(Zxid::ZERO, |last| self.issued.log[last].zxid))
             }
             Write::Install(at) => {
                 let snapshot = self.received.remove(at).expect("the snapshot was received");
                 self.received.clear();
-                Content::Installed(snapshot)
-            }
-            Write::Append(_) | Write::Truncate(_) | Write::HardState(_) | Write::Founding(_) => Content::None,
-        };
-        self.issued.write(&write, &content);
-        match &write {
-            Write::Append(_) => self.issued_log.extend(records.iter().cloned()),
-            Write::Truncate(to) => self.issued_log.truncate((to.counter - self.issued_base.counter) as usize),
-            Write::Install(at) => {
-                self.issued_log.clear();
-                self.issued_base = *at;
                 // The table that is replaced gets no further batches.
                 self.batches.drop_queued();
+                Content::Installed(snapshot)
             }
-            Write::HardState(_) | Write::Founding(_) | Write::Compact(_) => {}
-        }
-        self.wal.push_back(Pending { token, write, released, records, content, whole: true, dropped: false });
+            _ => Content::None,
+        };
+        self.issued.write(&write, &content);
+        self.pending.push_back(Pending { token, write, released, content });
     }
 
     /// Whether a snapshot is being installed.
     fn is_installing(&self) -> bool {
-        self.wal.range(self.synced..).any(|pending| matches!(pending.content, Content::Installed(_)))
+        self.pending.iter().any(|pending| matches!(pending.content, Content::Installed(_)))
     }
 
     /// A snapshot of the table as it is now, which is durable then, and of the log through it.
@@ -391,18 +410,14 @@ impl Disk {
         random.between(2, max.max(2))
     }
 
-    /// Starts on what is queued, if idle; returns how long it takes, in microseconds, and whether it will fail.
+    /// Begins to write what is queued, if idle; returns how long it takes, in microseconds, and whether it will fail.
     pub fn start(&mut self, random: &mut Random) -> Option<(u64, bool)> {
-        let queued = self.wal.len() - self.synced;
+        let queued = self.pending.len();
         if self.busy > 0 || queued == 0 {
             return None;
         }
         self.busy = if random.chance(self.settings.partial) { 1 + random.index(queued) } else { queued };
         self.group += 1;
-        self.lower_mark(self.synced, self.synced + self.busy);
-        if self.full {
-            return Some((random.between(2, 400), true));
-        }
         let DiskSettings { sync_min, sync_max, slow_disk, stall, stall_max, error, .. } = self.settings;
         let span = random.between(0, sync_max.saturating_sub(sync_min));
         let mut time = sync_min + random.between(0, span);
@@ -416,194 +431,208 @@ impl Disk {
         Some((time.max(slow_disk), random.chance(error)))
     }
 
-    /// A truncation lowers the mark, synced, before it is written.
-    fn lower_mark(&mut self, from: usize, to: usize) {
-        for pending in self.wal.range(from..to) {
-            if let Write::Truncate(zxid) = &pending.write {
-                self.mark.last = self.mark.last.min(*zxid);
-                self.mark_synced = self.mark;
-                self.mark_since = None;
-            }
+    /// Writes and syncs the group in flight; `None` if there is none.
+    ///
+    /// # Errors
+    /// If it cannot be written; the process must end.
+    pub fn finish(&mut self, now: u64) -> Result<Option<Done>, Failed> {
+        let count = std::mem::take(&mut self.busy);
+        if count == 0 {
+            return Ok(None);
         }
-    }
-
-    /// The group in flight is done, at this moment.
-    pub fn finish(&mut self, now: u64) -> Option<Done> {
-        let through = self.synced + std::mem::take(&mut self.busy);
-        let token = self.wal.get(through.checked_sub(1)?).filter(|_| through > self.synced)?.token;
-        let dropped = std::mem::take(&mut self.dropping);
-        let mut installed = None;
-        for pending in self.wal.range_mut(self.synced..through) {
-            pending.dropped = dropped;
-            self.durable.write(&pending.write, &pending.content);
-            if let Content::Installed(snapshot) = &pending.content {
-                self.batches.replace(snapshot.table.clone());
-                self.table = TableView::of(snapshot.table.clone());
-                installed = Some(pending.token);
-            }
+        let mut done = Done { token: Token(0), dropped: false, installed: None };
+        if let Some(files) = &mut self.files {
+            done.dropped = files.write(self.pending.range(..count), self.dropping)?;
+            self.dropping &= !done.dropped;
         }
-        self.synced = through;
-        self.mark_through_synced();
+        self.exchange_table();
+        for _ in 0..count {
+            (done.token, done.installed) = self.report(done.installed);
+        }
         if now >= *self.mark_since.get_or_insert(now) + MARK_INTERVAL {
             self.sync_mark();
         }
-        Some(Done { token, dropped, installed })
+        Ok(Some(done))
     }
 
-    fn mark_through_synced(&mut self) {
-        self.mark = Mark { sequence: self.files.sequence + self.synced as u64, last: self.durable.last() };
+    /// The device fails while the group in flight is written; the process must end.
+    pub fn fail(&mut self) {
+        if let Some(files) = &mut self.files {
+            files.fail(self.pending.range(..self.busy));
+        }
+    }
+
+    /// Reports the first pending write. Returns its token, and that of the last installation.
+    fn report(&mut self, mut installed: Option<Token>) -> (Token, Option<Token>) {
+        let Pending { token, write, released, content } =
+            self.pending.pop_front().expect("the caller has counted");
+        self.durable.write(&write, &content);
+        match content {
+            Content::Installed(snapshot) => {
+                self.table = TableView::of(snapshot.table.clone());
+                self.base = snapshot.at;
+                installed = Some(token);
+            }
+            Content::Compacted(base) => self.base = self.base.max(base),
+            Content::None => {}
+        }
+        let recorded = match &write {
+            Write::Append(entries) => !entries.is_empty(),
+            Write::HardState(_) | Write::Founding(_) => true,
+            Write::Truncate(_) | Write::Compact(_) | Write::Install(_) => self.files.is_none(),
+        };
+        if recorded {
+            self.released = self.released.max(released);
+        }
+        (token, installed)
+    }
+
+    /// Replaces the table, if the log was replaced by that of a snapshot.
+    fn exchange_table(&mut self) {
+        let Some(at) = self.files.as_mut().and_then(|files| files.installed.take()) else { return };
+        let table = self.pending.iter().find_map(|pending| match &pending.content {
+            Content::Installed(snapshot) if snapshot.at == at => Some(snapshot.table.clone()),
+            _ => None,
+        });
+        self.batches.replace(table.expect("only a pending snapshot is installed"));
     }
 
     fn sync_mark(&mut self) {
-        self.mark_synced = self.mark;
         self.mark_since = None;
+        if let Some(files) = &mut self.files {
+            files.sync_mark();
+        }
     }
 
-    /// Writes to the log that were issued and are not durable, but for compactions.
+    /// The number of writes that were issued and not reported durable, without compactions.
     pub fn unsynced(&self) -> usize {
-        let changes = |pending: &&Pending| !matches!(pending.write, Write::Compact(_));
-        self.wal.range(self.synced..).filter(changes).count()
+        self.pending.iter().filter(|pending| !matches!(pending.write, Write::Compact(_))).count()
     }
 
-    /// What is in the page cache only.
-    pub fn has_unsynced(&self) -> bool {
-        self.wal.len() > self.synced
+    /// Whether the next start would find a write that was not reported.
+    pub fn has_unreported(&self) -> bool {
+        self.found > 0
     }
 
-    /// The process ends at this moment: of what was not synced a prefix of a random length stays, for the next
-    /// start to find.
+    // ---- Ends
+
+    /// The process ends. It may have written any part of what was not reported.
     pub fn crash(&mut self, now: u64, end: End, random: &mut Random) -> Lost {
-        let unsynced = self.wal.len() - self.synced;
-        let kept = match random.below(3) {
+        let unreported = self.pending.len();
+        let mut tried = match random.below(3) {
             0 => 0,
-            1 => unsynced,
-            _ => random.index(unsynced + 1),
+            1 => unreported,
+            _ => random.index(unreported + 1),
         };
-        // Whatever stays had been written.
-        self.lower_mark(self.synced, self.synced + kept);
         if self.mark_since.is_some_and(|since| now >= since + MARK_INTERVAL) {
             // Nothing else came to be synced.
             self.sync_mark();
         }
-        let mut lost = self.keep(kept, random);
-        if end == End::PowerLost {
-            lost.dropped = self.forget(random);
+        if let Some(files) = &mut self.files
+            && !files.has_failed()
+        {
+            // The group in flight is written first, and then another one.
+            let first = if tried > self.busy { self.busy } else { 0 };
+            let written = first == 0 || files.write(self.pending.range(..first), false).is_ok();
+            if written && tried > first && random.chance(500_000) {
+                files.stop(self.pending.range(first..tried));
+            } else if written {
+                drop(files.write(self.pending.range(first..tried), false));
+                if tried < unreported && !files.has_failed() && random.one_in(3) {
+                    files.stop(self.pending.range(tried..));
+                    tried = unreported;
+                }
+            }
         }
+        self.exchange_table();
         self.batches.crash(random.index(self.batches.unflushed() + 1));
         self.table = TableView::default();
-        lost
+        self.found = self.pending.len();
+        self.stop(end, tried)
     }
 
-    /// While no process runs, the machine loses power, at this moment: of what was in the page cache only, a prefix
-    /// of a random length stays.
-    pub fn lose_power(&mut self, random: &mut Random) -> Lost {
-        let unsynced = self.wal.len() - self.synced;
-        let mut lost = self.keep(random.index(unsynced + 1), random);
-        lost.dropped = self.forget(random);
-        lost
+    /// The machine loses power while no process runs.
+    pub fn lose_power(&mut self) -> Lost {
+        self.stop(End::PowerLost, self.found)
     }
 
-    /// Loses what is not synced, except the first `kept` writes.
-    fn keep(&mut self, kept: usize, random: &mut Random) -> Lost {
-        let through = self.synced + kept;
-        let mut lost = Lost { writes: self.wal.len() - through, kept, ..Lost::default() };
-        for pending in self.wal.range(through..) {
+    /// No process runs any more. It had begun to write this many of the pending writes.
+    fn stop(&mut self, end: End, tried: usize) -> Lost {
+        let applied = self.flushed();
+        let before = self.found;
+        let mut lost = Lost::default();
+        self.rest_of_process();
+        if let Some(files) = &mut self.files {
+            match end {
+                End::Killed => files.end(),
+                End::PowerLost => lost.dropped = files.cut_power(applied),
+            }
+        }
+        let inspected = self.files.as_ref().and_then(Files::inspect);
+        self.found = inspected.and_then(|found| self.expected(&found)).map_or(0, |(count, _)| count);
+        lost.kept = self.found;
+        lost.writes = before.saturating_sub(lost.kept);
+        lost.torn = lost.kept < tried;
+        for pending in self.pending.iter().take(before).skip(lost.kept) {
             if let Write::Append(entries) = &pending.write {
                 lost.entries += entries.len();
             }
         }
-        lost.torn = lost.writes > 0 && random.one_in(3);
-        self.wal.truncate(through + usize::from(lost.torn));
-        if lost.torn
-            && let Some(last) = self.wal.back_mut()
-        {
-            last.whole = false;
-        }
-        self.rest();
         lost
     }
 
-    /// What was never written to the disk is gone, where that can be detected; the mark may be an older one.
-    fn forget(&mut self, random: &mut Random) -> bool {
-        if random.one_in(2) {
-            self.mark = self.mark_synced;
-        }
-        self.sync_mark();
-        let covered = self.covered_by_mark();
-        let Some(first) = self.wal.iter().position(|pending| pending.dropped) else { return false };
-        for pending in &mut self.wal {
-            pending.whole &= !(pending.dropped && first < covered);
-            pending.dropped = false;
-        }
-        first < covered
+    fn rest_of_process(&mut self) {
+        self.busy = 0;
+        self.dropping = false;
+        self.mark_since = None;
+        self.batches.forget();
     }
 
-    /// The number of writes of the write-ahead log, from the first, that the mark covers.
-    fn covered_by_mark(&self) -> usize {
-        (self.mark.sequence.saturating_sub(self.files.sequence) as usize).min(self.wal.len())
-    }
+    // ---- Damage
 
-    /// The next sync is reported and does nothing: what it was for is gone with the next loss of power, unless a
-    /// start comes before that. While writes behind it are durable.
+    /// Drops the next sync: it is reported and does nothing. Its data can be read until the next loss of power. Later
+    /// writes are durable.
     pub fn drop_next_sync(&mut self) {
         self.dropping = true;
     }
 
-    /// A bit of a synced record flips, of the entry with a counter or of any; returns which. The next start finds
-    /// it, or the next read.
-    pub fn flip(&mut self, wanted: Option<u64>, random: &mut Random) -> Flipped {
-        let first = self.issued_base.counter + 1;
-        let wanted = wanted.and_then(|counter| self.issued_log.get(counter.checked_sub(first)? as usize));
-        let wanted = wanted.map(|record| record.as_ptr());
-        let written = self.wal.range_mut(..self.synced).flat_map(|pending| &mut pending.records);
-        let own = [&mut self.files.hard_state].into_iter().chain(&mut self.files.founding);
-        let mut records: Vec<&mut Bytes> = own.chain(&mut self.files.log).chain(written).collect();
-        let any = random.index(records.len());
-        let at = records.iter().position(|record| Some(record.as_ptr()) == wanted).unwrap_or(any);
-        let record = &mut records[at];
-        let before = record.as_ptr();
-        let mut bytes = record.to_vec();
-        let bit = random.index(bytes.len() * 8);
-        bytes[bit / 8] ^= 1 << (bit % 8);
-        **record = bytes.into();
-        let record = record.clone();
-        // The same bytes, as the node reads them.
-        match self.issued_log.iter().position(|issued| issued.as_ptr() == before) {
-            Some(at) => {
-                self.issued_log[at] = record;
-                Flipped::Entry(at as u64 + first)
+    /// Flips a bit in the record of the wanted entry, or anywhere in the segments; returns which. The next start or read finds
+    /// it, if the record is still needed.
+    pub fn flip(&mut self, wanted: Option<u64>) -> Flipped {
+        let flip = |files: &mut Files, applied, fits: Fits<'_>| {
+            if let Some(counter) = wanted
+                && files.flip_entry(counter)
+            {
+                return Flipped::Entry(counter);
             }
-            None => Flipped::Other,
-        }
+            files.flip_any(applied, fits);
+            Flipped::Other
+        };
+        self.damage(flip).unwrap_or(Flipped::Other)
     }
 
-    /// A synced record of the write-ahead log is damaged, so that it seems to end there. The process must not run.
-    /// False if there is none that the mark covers.
-    pub fn spoil(&mut self, random: &mut Random) -> bool {
-        let at = random.index(self.covered_by_mark());
-        let covered = self.covered_by_mark() > 0;
-        if covered {
-            self.wal[at].whole = false;
-            // That it was the mark's turn to be lost as well is the case that no storage can detect.
-            self.sync_mark();
-        }
-        covered
+    /// Clears the end of the newest segment, so that the log seems to end earlier. No process may run. Does nothing and
+    /// returns false if no start can detect it.
+    pub fn spoil(&mut self) -> bool {
+        self.damage(Files::spoil).unwrap_or(false)
     }
 
-    /// The database is as the last start left it, while the mark is not. The process must not run. False if nothing
-    /// has been synced since.
+    /// Restores the segments as the last start left them, but not the mark. No process may run. Does nothing and returns
+    /// false if no start can detect it.
     pub fn roll_back(&mut self) -> bool {
-        let covered = self.covered_by_mark() > 0;
-        if covered {
-            self.wal.clear();
-            self.rest();
-            self.sync_mark();
-        }
-        covered
+        self.damage(Files::roll_back).unwrap_or(false)
+    }
+
+    /// Damages the files, if there are any.
+    fn damage<R>(&mut self, damage: impl FnOnce(&mut Files, u64, Fits<'_>) -> R) -> Option<R> {
+        let mut files = self.files.take()?;
+        let result = damage(&mut files, self.flushed(), &|found| self.expected(found).is_some());
+        self.files = Some(files);
+        Some(result)
     }
 
     /// Puts another log in place of the one that the next start would find, as no disk should; for tests of tests.
-    /// Returns that log and how far it is applied.
+    /// Gives that log, and how far it is applied.
     ///
     /// # Errors
     /// Why the next start would fail.
@@ -611,24 +640,26 @@ impl Disk {
         let boots = self.boots;
         self.recover()?;
         self.boots = boots;
-        let mut log = std::mem::take(&mut self.issued.log);
-        forge(&mut log, self.applied());
-        let write = Write::Append(log);
+        let applied = self.applied();
+        forge(&mut self.issued.log, applied);
         self.issued.base = Zxid::ZERO;
-        self.files = Medium {
-            hard_state: self.files.hard_state.clone(),
-            founding: self.files.founding.clone(),
-            ..Medium::new()
-        };
-        self.files.log = medium::records(&write, &self.issued);
-        self.mark = Mark { sequence: 0, last: Zxid::ZERO };
+        self.durable = self.issued.clone();
+        if let Some(files) = &mut self.files {
+            files.forge(&self.durable.log);
+        }
         self.table = TableView::default();
         Ok(())
     }
 
     /// The data directory is gone; a new one is made.
     pub fn wipe(&mut self, incarnation: Incarnation) {
-        *self = Disk { full: self.full, ..Disk::new(incarnation, self.settings.clone()) };
+        let full = self.full;
+        let settings = self.settings.clone();
+        *self = match self.files {
+            Some(_) => Disk::new(incarnation, settings),
+            None => Disk::abstracted(incarnation, settings, None),
+        };
+        self.set_full(full);
     }
 
     /// Counter of the last entry that the node has applied.
@@ -641,10 +672,10 @@ impl Disk {
     /// # Errors
     /// One of them is damaged, which ends the process.
     pub fn read(&self, from: u64, to: u64, bytes_max: usize) -> Result<Vec<LogEntry>, Refused> {
-        if from <= self.issued.base.counter {
-            return Ok(Vec::new());
+        match &self.files {
+            Some(files) => files.read(from, to, bytes_max),
+            None => Ok(self.issued.read(from, to, bytes_max)),
         }
-        medium::read(&self.issued_log, self.issued_base, from, to, bytes_max)
     }
 }
 

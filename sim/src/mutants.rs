@@ -1,7 +1,8 @@
-//! The planted faults (mutants) of `zab`, `store` and `node`: what each one does, and a run that must catch it.
+//! The planted faults (mutants) of `zab`, `store`, `node` and `log`: what each one does, and a run that must catch it.
 //!
 //! They measure what the simulator can find. They exist only in the instrumented build (see `gometa_marks`). Benign
-//! mutants change behaviour that no rule fixes, and must not be caught.
+//! mutants change behaviour that no rule fixes, and must not be caught. Three mutants of `log` are not in the table,
+//! because no run catches them. The tests in `log/tests/durability` catch all mutants of `log`.
 
 use std::{fmt, time::Duration};
 
@@ -16,13 +17,13 @@ const BENIGN_SEEDS: u64 = 300;
 /// A planted fault.
 #[derive(Clone, Copy, Debug)]
 pub struct Mutant {
-    /// Its number: M for harmful or B for benign, and two digits.
+    /// Its number: M for harmful, L for harmful and in `log`, or B for benign; and two digits.
     pub id: &'static str,
     /// Its name in the code, in `planted!`.
     pub name: &'static str,
     /// The faulty behaviour.
     pub what: &'static str,
-    /// The rules and invariants that it breaks, as numbered in `docs/protocol.md`.
+    /// The rules and invariants that it breaks, as numbered in `docs/protocol.md`; log rules in `log/src/lib.rs`.
     pub breaks: &'static str,
 }
 
@@ -192,6 +193,16 @@ mutants! {
         "section 5.5, invariant 15";
     M93 ignores_leader_with_later_configuration: "a node does not follow its candidate that leads with a later configuration",
         "section 5.5, invariant 21";
+    L01 accepts_base_above_state: "a start accepts a log that begins above the durable state", "log rule 6";
+    L02 begins_without_directory_sync: "the name of a new segment is not synced", "log rule 5";
+    L03 commits_without_sync: "a batch is reported without a sync", "log rule 1";
+    L04 deletes_segments_above_base: "segments are deleted that have entries above the base", "log rule 6";
+    L05 does_not_repeat_last_batch: "a start does not write the last batch again", "log rule 5";
+    L06 ignores_mark: "a start does not compare the log with the mark", "log rule 4";
+    L07 ignores_truncation_in_header: "a start ignores the truncation that a header names", "log rule 2";
+    L08 raises_mark_before_sync: "the mark names a batch that is not synced", "log rule 4";
+    L09 renames_segment_before_sync: "a segment gets its number before its contents are synced", "log rule 5";
+    L10 shortens_last_segment_early: "a start cuts the last segment before the next one is begun", "log rule 5";
     B01 halves_heartbeat_rate: "the heartbeat interval is doubled", "nothing";
     B02 sends_entries_one_by_one: "entries are sent one by one", "nothing";
     B03 sends_commit_twice: "each Commit is sent twice", "nothing";
@@ -306,7 +317,10 @@ mod tests {
     #[test]
     fn the_table_describes_every_mutant_once() {
         let names: BTreeSet<&str> = MUTANTS.iter().map(|mutant| mutant.name).collect();
-        assert_eq!(names, gometa_marks::MUTANTS.iter().copied().collect());
+        let in_log = |name: &&str| gometa_marks::LOG_MUTANTS.contains(name);
+        let (of_log, others): (BTreeSet<&str>, BTreeSet<&str>) = names.iter().copied().partition(in_log);
+        assert_eq!(others, gometa_marks::MUTANTS.iter().copied().collect());
+        assert_eq!(of_log.len(), MUTANTS.iter().filter(|mutant| mutant.id.starts_with('L')).count());
         let ids: BTreeSet<&str> = MUTANTS.iter().map(|mutant| mutant.id).collect();
         assert_eq!((ids.len(), names.len()), (MUTANTS.len(), MUTANTS.len()));
     }

@@ -73,7 +73,9 @@ pub struct DiskSettings {
     pub cold: u32,
     /// The slowest common read of a record that is not in memory.
     pub read_max: u64,
-    /// Starts that come to their end before what they found is durable: the power goes, or the sync fails.
+    /// The size of the log's segments, in bytes.
+    pub segment_bytes: u64,
+    /// Starts in which the process ends, or the machine loses power.
     pub interrupted_start: u32,
     /// Mean time until a disk is full; 0 for none.
     pub full_every: u64,
@@ -83,8 +85,6 @@ pub struct DiskSettings {
     pub full_max: u64,
     /// A storage that is wrong, for tests of the simulator: a start does not look at the mark.
     pub ignores_mark: bool,
-    /// A storage that is wrong, for tests of the simulator: a start does not sync what it has found.
-    pub skips_start_sync: bool,
     /// Mean time until a disk violates an invariant; 0 for none. At most a minority of the disks, ever.
     pub damage_every: u64,
     /// Mean time until a record of a table is altered, unnoticed; 0 for never. Of the same minority.
@@ -247,12 +247,12 @@ impl Settings {
                 flush_every: u64::MAX,
                 cold: 0,
                 read_max: 40,
+                segment_bytes: 65_536,
                 interrupted_start: 0,
                 full_every: 0,
                 space_every: 0,
                 full_max: 0,
                 ignores_mark: false,
-                skips_start_sync: false,
                 damage_every: 0,
                 alter_every: 0,
                 scrub_every: 0,
@@ -346,12 +346,12 @@ impl Settings {
             flush_every: u64::MAX,
             cold: 0,
             read_max: 40,
+            segment_bytes: 65_536,
             interrupted_start: if r.one_in(3) { r.pick(&[50_000, 300_000]) } else { 0 },
             space_every: if r.one_in(4) { r.between(200, 4_000) * MILLISECOND } else { 0 },
             full_every: if r.one_in(6) { r.between(1_000, 8_000) * MILLISECOND } else { 0 },
             full_max: r.pick(&[200, 2_000, 20_000]) * MILLISECOND,
             ignores_mark: false,
-            skips_start_sync: false,
             damage_every: if r.one_in(4) { r.between(500, 6_000) * MILLISECOND } else { 0 },
             alter_every: 0,
             scrub_every: 0,
@@ -441,7 +441,8 @@ impl Settings {
             state_hash_interval: r.pick(&[2, 8, 8, 32]),
             unstored_bytes_max,
             network,
-            disk,
+            // Small, so that segments end often and some appends are split.
+            disk: DiskSettings { segment_bytes: r.pick(&[8_192, 8_192, 16_384, 65_536]), ..disk },
             snapshots,
             process,
             workload,

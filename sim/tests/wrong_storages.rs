@@ -36,10 +36,3 @@ fn a_start_that_ignores_the_sync_mark_is_detected() {
         .expect("lost entries are not detected by the node");
     println!("seed {seed}: {why}");
 }
-
-#[test]
-fn a_start_that_does_not_sync_the_page_cache_is_detected() {
-    let (seed, why) =
-        detected(|settings| settings.disk.skips_start_sync = true).expect("recovered entries are lost");
-    println!("seed {seed}: {why}");
-}

@@ -40,7 +40,7 @@ fn entry(epoch: u64, counter: u64, payload: Bytes) -> LogEntry {
 impl Bench {
     fn new() -> Bench {
         let settings = Settings::quiet(1, 3).disk;
-        let disks = (0..3).map(|node| Disk::new(Incarnation(node), settings.clone())).collect();
+        let disks = (0..3).map(|node| Disk::abstracted(Incarnation(node), settings.clone(), None)).collect();
         Bench { oracle: Oracle::new(3, 3), disks, random: Random::new(1, Stream::Machine), token: 0 }
     }
 
@@ -53,7 +53,7 @@ impl Bench {
 
     fn harden(&mut self, node: usize) -> Check {
         while self.disks[node].start(&mut self.random).is_some() {
-            self.disks[node].finish(0);
+            self.disks[node].finish(0).expect("no fault is to happen");
         }
         self.oracle.hardened(node, &self.disks[node].durable)
     }

@@ -53,7 +53,12 @@ impl TableView {
 
     /// A copy that shares nothing with this one.
     pub(super) fn fork(&self) -> TableView {
-        TableView::of(self.records.borrow().clone())
+        TableView::of(self.records())
+    }
+
+    /// All records.
+    pub(super) fn records(&self) -> MemoryTable {
+        self.records.borrow().clone()
     }
 }
 

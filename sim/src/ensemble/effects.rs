@@ -8,7 +8,7 @@ use super::{DEADLINE_DEFAULT_MS, Ensemble, addresses, violation};
 use crate::{
     actions::Action,
     checkers::{Check, Violation},
-    disk::{Refused, STALL},
+    disk::{End, Failed, Refused, STALL},
     process::Clock,
     settings::{MILLISECOND, SECOND},
 };
@@ -84,21 +84,19 @@ impl Ensemble {
     /// What a process finds on its disk; None if it has ended over that, to be started again, or not.
     fn recover(&mut self, node: usize) -> Result<Option<Recovered>, Violation> {
         let cut = if self.faults_ended { 0 } else { self.settings.disk.interrupted_start };
-        let process = &mut self.processes[node];
-        if process.disk.has_unsynced() && self.machine.chance(cut) {
-            // It has read what there is, and not yet made it durable.
-            if self.machine.one_in(2) {
-                let lost = process.disk.lose_power(&mut self.machine);
-                self.counts.faults.interrupted_starts += u64::from(lost.writes > 0);
-                self.trace.line(self.now, Some(node), || format!("loses power in its start, {lost:?}"));
-                self.lost(node, lost);
-            } else {
-                self.counts.faults.failed_starts += 1;
-                self.trace.line(self.now, Some(node), || "cannot sync what it has found".to_owned());
+        if self.machine.chance(cut) {
+            let end = if self.machine.one_in(2) { End::PowerLost } else { End::Killed };
+            let lost = self.processes[node].disk.interrupt_start(end);
+            match end {
+                End::PowerLost => self.counts.faults.interrupted_starts += 1,
+                End::Killed => self.counts.faults.failed_starts += 1,
             }
+            self.trace.line(self.now, Some(node), || format!("ends in its start ({end:?}), {lost:?}"));
+            self.lost(node, lost);
             self.start_later(node);
             return Ok(None);
         }
+        let process = &mut self.processes[node];
         match process.disk.recover() {
             Ok(recovered) => return Ok(Some(recovered)),
             Err(Refused::Full) => {
@@ -107,6 +105,10 @@ impl Ensemble {
                 self.trace.line(self.now, Some(node), || "cannot start: its disk is full".to_owned());
                 let at = self.now + self.machine.between(50, 1_000) * MILLISECOND;
                 self.schedule(at, Action::Start { node });
+            }
+            Err(Refused::Wrong(what)) => {
+                let detail = format!("n{node} has accepted a log that is not what was written: {what}");
+                return violation("storage: a start finds what was reported", detail).map(|()| None);
             }
             Err(refused) if !process.counted_as_lost => {
                 let detail =
@@ -364,19 +366,36 @@ impl Ensemble {
         if process.life != life || !process.is_up() || process.disk.group != group {
             return Ok(());
         }
-        if fails && !self.faults_ended {
-            let full = process.disk.is_full();
-            self.trace.line(self.now, Some(node), || format!("its disk fails (full: {full})"));
-            self.crash(node, false)?;
-            let kept = self.processes[node].disk.has_unsynced();
-            let faults = &mut self.counts.faults;
-            faults.full_disks += u64::from(full);
-            faults.failed_syncs += u64::from(!full);
-            faults.failed_syncs_kept += u64::from(!full && kept);
-            self.start_later(node);
-            return Ok(());
-        }
-        if let Some(done) = process.disk.finish(self.now) {
+        let fails = fails && !self.faults_ended;
+        let result = if fails {
+            process.disk.fail();
+            Err(Failed::Device("an injected error".to_owned()))
+        } else {
+            process.disk.finish(self.now)
+        };
+        let done = match result {
+            Ok(done) => done,
+            Err(Failed::Invalid(why)) => {
+                return violation("12 log contiguity", format!("n{node}'s log refuses a write: {why}"));
+            }
+            Err(Failed::Device(why)) if !fails => {
+                let detail = format!("n{node} cannot write to a disk without a fault: {why}");
+                return violation("storage: writes succeed", detail);
+            }
+            Err(failed) => {
+                let full = failed == Failed::Full;
+                self.trace.line(self.now, Some(node), || format!("its disk fails: {failed:?}"));
+                self.crash(node, false)?;
+                let kept = self.processes[node].disk.has_unreported();
+                let faults = &mut self.counts.faults;
+                faults.full_disks += u64::from(full);
+                faults.failed_syncs += u64::from(!full);
+                faults.failed_syncs_kept += u64::from(!full && kept);
+                self.start_later(node);
+                return Ok(());
+            }
+        };
+        if let Some(done) = done {
             self.counts.faults.dropped_syncs += u64::from(done.dropped);
             self.trace.mix(done.token.0);
             self.trace.line(self.now, Some(node), || format!("{} is durable", done.token));

@@ -227,7 +227,7 @@ impl Ensemble {
             1 => {
                 self.processes[node].counted_as_lost = true;
                 self.counts.faults.flipped_bits += 1;
-                let flipped = self.processes[node].disk.flip(None, &mut self.machine);
+                let flipped = self.processes[node].disk.flip(None);
                 self.trace.line(self.now, Some(node), || format!("has a flipped bit: {flipped:?}"));
             }
             _ => {}
@@ -240,13 +240,9 @@ impl Ensemble {
         if kind > 1 {
             let disk = &mut self.processes[node].disk;
             let (struck, what, count) = if kind == 2 {
-                (
-                    disk.spoil(&mut self.machine),
-                    "a log that seems to end early",
-                    &mut self.counts.faults.early_log_ends,
-                )
+                (disk.spoil(), "a log that seems to end early", &mut self.counts.faults.early_log_ends)
             } else {
-                (disk.roll_back(), "an old database", &mut self.counts.faults.old_images)
+                (disk.roll_back(), "an older log", &mut self.counts.faults.old_images)
             };
             if struck {
                 *count += 1;
@@ -264,7 +260,7 @@ impl Ensemble {
             self.processes[node].counted_as_lost = true;
             self.counts.faults.flipped_bits += 1;
             let counter = self.machine.between(from, to);
-            let flipped = self.processes[node].disk.flip(Some(counter), &mut self.machine);
+            let flipped = self.processes[node].disk.flip(Some(counter));
             self.trace.line(self.now, Some(node), || format!("has a flipped bit: {flipped:?}"));
         }
     }
@@ -278,7 +274,7 @@ impl Ensemble {
             self.crash(node, true)?;
             self.start_later(node);
         } else {
-            let lost = self.processes[node].disk.lose_power(&mut self.machine);
+            let lost = self.processes[node].disk.lose_power();
             self.lost(node, lost);
         }
         Ok(())

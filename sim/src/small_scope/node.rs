@@ -132,7 +132,7 @@ impl Node {
     pub(super) fn formed(index: usize) -> Node {
         let genesis = Genesis { ensemble: ENSEMBLE, voters: voters() };
         let founding = Founding { genesis, sealed: true };
-        let disk = Disk::founded(incarnation(index), Settings::quiet(0, NODES).disk, founding);
+        let disk = Disk::abstracted(incarnation(index), Settings::quiet(0, NODES).disk, Some(founding));
         Node { index, zab: None, disk, dialling: 0, era: 0, result_sequence: 0 }
     }
 

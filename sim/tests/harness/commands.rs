@@ -254,7 +254,7 @@ impl Scripted for Nodes {
     /// Of a node that is down, what its next start will find.
     fn log(&self, id: NodeId) -> String {
         let machine = &self.machines[place_of(id)];
-        let found = if machine.node.is_some() { None } else { machine.disk.found().ok() };
+        let found = if machine.node.is_some() { None } else { machine.disk.found() };
         let log = found.as_ref().map_or(&machine.disk.durable.log, |found| &found.log);
         let entries: Vec<String> = log.iter().map(|entry| self.names.entry(entry)).collect();
         let entries = if entries.is_empty() { "nothing".to_owned() } else { entries.join(", ") };

@@ -11,7 +11,7 @@ use gometa_proto::v1::{Request, Response};
 use gometa_sim::{
     Settings, Violation,
     checkers::{Oracle, node_id},
-    disk::{Disk, End, TableView},
+    disk::{Disk, TableView},
     random::{Random, Stream},
 };
 use gometa_store::{Batch, Checkpoint};
@@ -86,13 +86,6 @@ pub(crate) struct Nodes {
     /// The write that a request asks for, to name it in its answer.
     asked: BTreeMap<(ClientId, u64), String>,
     broken: Option<Violation>,
-}
-
-/// A random generator for which [`Disk::crash`] keeps all writes that are not durable, or none.
-fn fate(kept: bool) -> Random {
-    let wanted = u64::from(kept);
-    let seeds = (0..).map(|seed| Random::new(seed, Stream::Machine));
-    seeds.into_iter().find(|random| random.clone().below(3) == wanted).expect("one seed in three")
 }
 
 impl Default for Nodes {
@@ -257,12 +250,8 @@ impl Nodes {
         if machine.node.take().is_none() {
             return Err(format!("{} is down", letter(index)));
         }
-        let lost = machine.disk.crash(self.environment.now.0, End::Killed, &mut fate(kept));
-        assert!(
-            if kept { lost.writes == 0 } else { lost.kept == 0 },
-            "the fate of {} is known",
-            letter(index)
-        );
+        let kept = if kept { machine.disk.losable() } else { 0 };
+        machine.disk.crash_keeping(kept);
         machine.writing.clear();
         machine.stored = None;
         machine.role = Role::Looking;
@@ -458,7 +447,9 @@ impl Nodes {
             if fails {
                 return self.disk_fails(index, fault.is_some_and(|fault| fault.kept));
             }
-            if let Some(done) = machine.disk.finish(self.environment.now.0) {
+            if let Some(done) =
+                machine.disk.finish(self.environment.now.0).expect("the log accepts what a node writes")
+            {
                 machine.writing.retain(|(token, _, _)| *token > done.token);
                 let check = self.oracle.hardened(index, &self.machines[index].disk.durable);
                 self.note(check);

@@ -188,7 +188,7 @@ impl Machine {
         let mut lost = self.disk.crash(0, end, &mut self.random).writes;
         if end == End::Killed && self.random.one_in(4) {
             // The power fails before the next start, or during it.
-            lost += self.disk.lose_power(&mut self.random).writes;
+            lost += self.disk.lose_power().writes;
         }
         match self.fault {
             Some(Fault::TruncationUndone) => {
@@ -313,9 +313,15 @@ impl Machine {
 
     fn advance_log(&mut self) -> Result<bool, String> {
         match self.under_way.take() {
-            Some(true) => Err("a sync failed".to_owned()),
+            Some(true) => {
+                self.disk.fail();
+                Err("a sync failed".to_owned())
+            }
             Some(false) => {
-                let done = self.disk.finish(0);
+                let done = self.disk.finish(0).map_err(|failed| {
+                    assert!(self.fault.is_some(), "the disk has no fault: {failed:?}");
+                    format!("{failed:?}")
+                })?;
                 if let Some(done) = done {
                     self.report_through(done.token);
                 }
