@@ -72,6 +72,8 @@ pub struct Process {
     pub counted_as_lost: bool,
     /// A record of its table was altered, and the table was not replaced since.
     pub altered: bool,
+    /// It has gone into quarantine.
+    pub quarantined: bool,
     /// It does not run, and is not started again.
     pub stopped: bool,
     /// It leads, or is about to.
@@ -102,6 +104,7 @@ impl Process {
             crashes_after: None,
             counted_as_lost: false,
             altered: false,
+            quarantined: false,
             stopped: false,
             leads: false,
             role: Role::Forming,

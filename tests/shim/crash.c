@@ -44,20 +44,6 @@ static void *real(const char *name)
     return found;
 }
 
-/* Reads the fault; returns whether there is one. */
-static int read_fault(const char *file_name, char *text, size_t size)
-{
-    int file = open(file_name, O_RDONLY | O_CLOEXEC);
-    if (file < 0)
-        return 0;
-    ssize_t length = read(file, text, size - 1);
-    close(file);
-    if (length <= 0)
-        return 0;
-    text[length] = '\0';
-    return 1;
-}
-
 /* Whether a path contains one of these parts. */
 static int has_part(const char *path, char *parts)
 {
@@ -75,7 +61,7 @@ static void pass(char kind, const char *path, int at_the_beginning)
     long number;
     int saved = errno;
     const char *file_name = getenv("GOMETA_CRASH_FAULT");
-    if (file_name != NULL && read_fault(file_name, text, sizeof text)
+    if (read_text(file_name, text, sizeof text)
         && sscanf(text, "%15s %255s %ld", kinds, parts, &number) == 3 && strchr(kinds, kind) != NULL
         && has_part(path, parts)) {
         int begun = at_the_beginning ? atomic_fetch_add(&beginnings, 1) + 1 : beginnings;

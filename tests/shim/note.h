@@ -1,7 +1,20 @@
 /* Shared by the preloaded faults. */
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <unistd.h>
+
+/* Reads the text of a fault's file; returns whether there is one. */
+static inline int read_text(const char *path, char *text, size_t size)
+{
+    int file = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return 0;
+    ssize_t length = read(file, text, size - 1);
+    close(file);
+    text[length < 0 ? 0 : length] = '\0';
+    return length > 0;
+}
 
 /* Records that a fault had an effect. */
 static void note(const char *path)

@@ -34,18 +34,6 @@ static void pause_ms(long milliseconds)
     nanosleep(&pause, NULL);
 }
 
-/* Reads the text of the file; returns whether it exists. */
-static int read_text(const char *path, char *text, size_t size)
-{
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0)
-        return 0;
-    ssize_t length = read(file, text, size - 1);
-    close(file);
-    text[length < 0 ? 0 : length] = '\0';
-    return 1;
-}
-
 /* Whether a file is a table file. */
 static int is_table(int file)
 {

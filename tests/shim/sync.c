@@ -43,18 +43,14 @@ static enum fate fate(int synced)
     char text[32] = "";
     enum fate fate = SYNC;
     int saved = errno;
-    int file = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
-    if (file >= 0) {
-        ssize_t length = read(file, text, sizeof text - 1);
-        close(file);
-        if (length > 0 && strcmp(text, "fail") == 0) {
+    if (read_text(path, text, sizeof text)) {
+        if (strcmp(text, "fail") == 0) {
             fate = FAIL;
             note(path);
-        } else if (length > 0
-                   && (strcmp(text, "lie") == 0 || (strcmp(text, "lie-log") == 0 && of_the_log(synced)))) {
+        } else if (strcmp(text, "lie") == 0 || (strcmp(text, "lie-log") == 0 && of_the_log(synced))) {
             fate = LIE;
             note(path);
-        } else if (length > 0 && strncmp(text, "slow ", 5) == 0) {
+        } else if (strncmp(text, "slow ", 5) == 0) {
             long milliseconds = strtol(text + 5, NULL, 10);
             struct timespec pause = { milliseconds / 1000, milliseconds % 1000 * 1000000 };
             note(path);

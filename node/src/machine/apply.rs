@@ -125,7 +125,9 @@ impl<T: Table> Node<T> {
             let bytes = entry.payload.len();
             let content = match entry.kind {
                 Kind::Command => Content::Command(Decoded::new(entry.payload)),
-                Kind::Membership | Kind::Unknown(_) => Content::Configuration(entry.payload),
+                Kind::Membership => Content::Configuration(entry.payload),
+                // A follower stops at it, and no log decodes it.
+                Kind::Unknown(kind) => panic!("log entry {} is of the unknown kind {kind}", entry.zxid),
             };
             let upcoming = Upcoming { counter, content, bytes };
             let held = self.store.held_bytes();

@@ -1,4 +1,4 @@
-//! Changes of the members: somebody asks for them at a leader, or at a node that is none.
+//! Changes of the members, requested at a leader or at another node.
 
 use gometa_node::Event;
 use gometa_zab::{Change, Configuration, DesiredRole, Event as Zab, Learner};

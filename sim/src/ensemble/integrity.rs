@@ -119,11 +119,13 @@ impl Ensemble {
                 || !sum_holds(&process.disk.table))
     }
 
-    /// Whether a node has a wrong table, and too few voters have a right one to do without it.
+    /// Whether a node has a wrong table and keeps it: too few voters have a right one to do without it, or a node that went
+    /// into quarantine has stopped for good. The leader may wait for that one, for longer than a run lasts.
     pub(super) fn is_beyond_repair(&self) -> bool {
         let live = || (0..self.processes.len()).filter(|node| !self.processes[*node].stopped);
         let right = live().filter(|node| self.oracle.is_counted(*node) && !self.is_wrong(*node)).count();
-        right < self.oracle.quorum() && live().any(|node| self.is_wrong(node))
+        let lost = self.processes.iter().any(|process| process.stopped && process.quarantined);
+        (right < self.oracle.quorum() || lost) && live().any(|node| self.is_wrong(node))
     }
 
     // ---- Quarantine
@@ -147,6 +149,7 @@ impl Ensemble {
         self.crash(node, false)?;
         self.wipe(node);
         self.processes[node].altered = false;
+        self.processes[node].quarantined = true;
         self.start_later(node);
         Ok(())
     }

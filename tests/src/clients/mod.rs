@@ -67,9 +67,13 @@ impl Driver {
             "raw-erlang" => vec!["escript".into(), script("driver.escript")],
             _ => anyhow::bail!("there is no client {name}; there are {}", NAMES.join(", ")),
         };
-        // The built library, which is not installed.
-        let libraries = [("LD_LIBRARY_PATH".to_owned(), target.join("clients").into_os_string())];
-        Ok(Driver::Process(Process::start(name, &command, &libraries).await?))
+        let variables = [
+            // The built library, which is not installed.
+            ("LD_LIBRARY_PATH".to_owned(), target.join("clients").into_os_string()),
+            // Erlang leaves no dump in the working directory.
+            ("ERL_CRASH_DUMP_SECONDS".to_owned(), "0".into()),
+        ];
+        Ok(Driver::Process(Process::start(name, &command, &variables).await?))
     }
 
     /// Returns the verbs that it does not support.

@@ -3,7 +3,8 @@
 //! A test that uses them runs in a process with its own mount namespace, so that the mounts and loop devices are removed
 //! with that process and its servers, however they end.
 //!
-//! It takes root, `unshare`, `mount`, `mkfs.ext4` and loop devices; where one is missing, the test says so and passes.
+//! This needs root, `unshare`, `mount`, `mkfs.ext4` and loop devices. If one is missing, the test prints SKIPPED with the
+//! reason, and passes.
 
 use std::{
     env, fs,
@@ -45,7 +46,7 @@ pub(crate) fn are_own_mounts() -> bool {
 }
 
 fn say_skipped(reason: &str) {
-    say(&format!("SKIPPED, no file systems of its own (it takes root, ext4, loop): {reason}"));
+    say(&format!("SKIPPED, no file systems of its own (needs root, ext4, loop devices): {reason}"));
 }
 
 /// Mounted file systems, unmounted when dropped: before the ensemble, whose directory can be removed then.

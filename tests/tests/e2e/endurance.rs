@@ -16,30 +16,19 @@ async fn many_sets_of_few_keys_are_measured_every_second() {
     assert!(grown.directory_bytes() < 200 << 20, "{grown:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wiped_follower_comes_back_by_a_snapshot_under_load() {
-    let absence = Absence {
-        keys: 1_000,
-        missed: 120_000,
-        disk: Disk::Wiped,
-        rate: 200,
-        before: Duration::from_secs(1),
-    };
+async fn comes_back_by_a_snapshot(disk: Disk) {
+    let absence = Absence { keys: 1_000, missed: 120_000, disk, rate: 200, before: Duration::from_secs(1) };
     let back = returns(absence).await;
     say(&format!("{back:?}"));
     assert!(back.snapshot && back.sets > 0, "{back:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_follower_comes_back_by_a_snapshot_under_load() {
+    comes_back_by_a_snapshot(Disk::Wiped).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_with_flipped_bits_comes_back_by_a_snapshot_under_load() {
-    let absence = Absence {
-        keys: 1_000,
-        missed: 120_000,
-        disk: Disk::Damaged,
-        rate: 200,
-        before: Duration::from_secs(1),
-    };
-    let back = returns(absence).await;
-    say(&format!("{back:?}"));
-    assert!(back.snapshot && back.sets > 0, "{back:?}");
+    comes_back_by_a_snapshot(Disk::Damaged).await;
 }
