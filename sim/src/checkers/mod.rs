@@ -216,7 +216,7 @@ impl Oracle {
 
     /// A node ends a batch, with this hash.
     pub fn ends_batch(&mut self, node: usize, applied: u64, hash: u128) {
-        self.quarantines.ends_batch(node, applied, hash);
+        self.quarantines.ends_batch(node, applied, hash, self.protocol.is_counted(node));
     }
 
     /// A node goes into quarantine.

@@ -17,8 +17,9 @@ pub(super) struct Quarantines {
     /// The followers that a leader has brought up to date, by leader and connection; with the leadership, and whether the
     /// follower was counted then.
     serving: BTreeMap<(usize, LinkId), (Epoch, usize, bool)>,
-    /// The state hash of each node at each counter at which it has ended a batch.
-    hashes: BTreeMap<(usize, u64), u128>,
+    /// The state hash of each node at each counter at which it has ended a batch, and whether it was counted then. It may
+    /// have lost its directory since, and its leader may not know of that yet.
+    hashes: BTreeMap<(usize, u64), (u128, bool)>,
     /// The last order of each leader, while the node is not back.
     ordered: BTreeMap<usize, Order>,
 }
@@ -58,8 +59,10 @@ impl Quarantines {
                     "n{node} tells n{peer} to go ({fault:?}) with {count} voters up to date"
                 );
                 if let Fault::Diverged(majority) = fault {
-                    let has_hash = |((node, counter), hash): (&(usize, u64), &u128)| {
-                        *counter == majority.counter && *hash == majority.hash && is_counted(*node)
+                    let has_hash = |((node, counter), (hash, counted)): (&(usize, u64), &(u128, bool))| {
+                        *counter == majority.counter
+                            && *hash == majority.hash
+                            && (*counted || is_counted(*node))
                     };
                     let count = self.hashes.iter().filter(|item| has_hash(*item)).count();
                     ensure!(count >= quorum, NAME, "n{node} tells n{peer} to go ({fault:?}), {count} agree");
@@ -80,9 +83,10 @@ impl Quarantines {
         Ok(())
     }
 
-    /// A node ends a batch.
-    pub(super) fn ends_batch(&mut self, node: usize, applied: u64, hash: u128) {
-        self.hashes.insert((node, applied), hash);
+    /// A node, which is counted or not, ends a batch.
+    pub(super) fn ends_batch(&mut self, node: usize, applied: u64, hash: u128, counted: bool) {
+        let before = self.hashes.get(&(node, applied)).is_some_and(|before| *before == (hash, true));
+        self.hashes.insert((node, applied), (hash, counted || before));
     }
 
     /// A node closes a connection, or learns that it is closed.
