@@ -104,6 +104,11 @@ fn body(message: &Message) -> Body {
         Message::Quarantine { epoch, fault } => {
             Body::Quarantine(integrity::quarantine_message(*epoch, *fault))
         }
+        Message::Handoff { epoch, target, last } => Body::Handoff(v1::Handoff {
+            epoch: epoch.0,
+            target: target.0,
+            last: Some(fields::zxid_message(*last)),
+        }),
         Message::Alive { write_latency } => Body::Alive(v1::Alive { storage_us: *write_latency }),
         Message::Snapshot(part) => Body::Snapshot(part.clone()),
         Message::Relay(payload) => Body::Relay(payload.clone()),
@@ -171,6 +176,11 @@ fn message(body: Body) -> Result<Message, DecodeError> {
             state: integrity::report(&body.hashes, body.damaged)?,
         },
         Body::Quarantine(body) => integrity::quarantine(&body)?,
+        Body::Handoff(body) => {
+            let epoch = fields::leadership(body.epoch)?;
+            let target = fields::node(body.target, "target")?;
+            Message::Handoff { epoch, target, last: fields::zxid_within(body.last, epoch, "last zxid")? }
+        }
         Body::Alive(body) => {
             Message::Alive { write_latency: fields::number(body.storage_us, "storage's time")? }
         }

@@ -272,7 +272,7 @@ const REASONS: [Reason; 10] = [
 ];
 
 fn message(u: &mut Unstructured<'_>) -> Result<Message> {
-    Ok(match u.int_in_range(0..=26_u8)? {
+    Ok(match u.int_in_range(0..=27_u8)? {
         0 => Message::Prepare(founding(u)?),
         1 => Message::Prepared(ensemble_id(u)?),
         2 => Message::Seal(ensemble_id(u)?),
@@ -337,6 +337,7 @@ fn message(u: &mut Unstructured<'_>) -> Result<Message> {
         23 => Message::Alive { write_latency: number(u)? },
         24 => Message::Snapshot(Bytes::from_static(b"part")),
         25 => Message::Quarantine { epoch: epoch(u)?, fault: fault(u)? },
+        26 => Message::Handoff { epoch: epoch(u)?, target: node(u)?, last: zxid(u)? },
         _ => Message::Hello(hello(u)?),
     })
 }

@@ -16,7 +16,11 @@ use gometa_codec::snapshot::{self, Frame};
 use gometa_node::{ClientId, Effect, Event, Node};
 use gometa_proto::v1;
 use gometa_store::Checkpoint;
-use gometa_zab::{DiskSpace, Hello, LinkId, Message, NodeId, Notice, Role, Ticks, Token, Write};
+use gometa_zab::{
+    DiskSpace, Hello, LinkId, Message, NodeId, Notice, Role, Ticks, Token,
+    TransferRejection::{NoTarget, NotLeader},
+    Write,
+};
 use tokio::runtime::Handle;
 use tracing::{debug, warn};
 
@@ -42,6 +46,9 @@ use crate::{
 
 /// The time between two ticks.
 const TICK: Duration = Duration::from_millis(10);
+
+/// The longest time for handing over before the node stops.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the driver uses to carry out effects.
 pub(crate) struct Environment {
@@ -94,6 +101,8 @@ pub(crate) struct Driver {
     /// The node's current role.
     role: Role,
     steps: Steps,
+    /// The time at which the node stops at the latest, once it is to stop in order.
+    leaving: Option<Instant>,
     stopped: bool,
 }
 
@@ -111,6 +120,7 @@ impl Driver {
             installation: None,
             role: Role::Forming,
             steps: Steps::default(),
+            leaving: None,
             stopped: false,
         };
         driver.carry_out(first);
@@ -167,6 +177,7 @@ impl Driver {
                 self.carry_out(effects);
             }
             self.steps.done(now, Instant::now());
+            self.stopped |= self.has_left(now);
         }
         self.environment.inbox.stop();
         self.environment.clients.close_all();
@@ -175,12 +186,22 @@ impl Driver {
         }
     }
 
+    /// Whether a node that is to stop has no leadership to hand over, or another node has taken over.
+    fn has_left(&self, now: Instant) -> bool {
+        let follows = matches!(self.role, Role::Following { established: Some(_), .. });
+        self.leaving.is_some_and(|until| follows || now >= until)
+    }
+
     /// Turns an item into an event, unless it is stale or for the driver only.
     fn accept(&mut self, item: Item, events: &mut Vec<Event>) {
         match item {
             Item::LinkUp { link, outbox, event } => {
                 self.links.insert(link, outbox);
                 events.push(event);
+            }
+            Item::Leave => {
+                self.leaving = Some(Instant::now() + LEAVE_TIMEOUT);
+                events.push(Event::Zab(gometa_zab::Event::TransferLeadership { to: None }));
             }
             Item::Resolved { peer, election } => self.environment.book.set_election(peer, election),
             Item::Storage(storage) => self.node.set_storage(storage),
@@ -278,6 +299,11 @@ impl Driver {
                     }
                     if let Notice::UpToDate { .. } | Notice::Established { .. } = &notice {
                         self.environment.receiver.up_to_date();
+                    }
+                    if let Notice::TransferTakenBack { .. }
+                    | Notice::TransferRejected { why: NotLeader | NoTarget, .. } = &notice
+                    {
+                        self.leaving = self.leaving.map(|_| Instant::now());
                     }
                     let Environment { events, book, search, .. } = &mut self.environment;
                     search.notice(&notice, book);

@@ -60,6 +60,8 @@ pub(crate) enum Item {
     Storage(v1::StorageStatus),
     /// The level of this node's disk space.
     DiskSpace(DiskSpace),
+    /// The process is to end in order: hand over first, then stop.
+    Leave,
     /// A peer's election address was resolved.
     Resolved { peer: NodeId, election: SocketAddr },
 }

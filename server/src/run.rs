@@ -135,7 +135,11 @@ fn serve(args: &Args) -> Result<End, String> {
     };
     // A node that is still being started has acknowledged nothing, and ends with the process.
     let servers = mem::take(&mut *servers.lock());
-    servers.iter().for_each(Server::stop);
+    match (&request.reason, &servers[..]) {
+        (Reason::Requested(_), [server]) => server.leave(),
+        // All nodes of an ensemble end at once: there is nothing to hand over.
+        _ => servers.iter().for_each(Server::stop),
+    }
     let until = Instant::now() + timeout;
     let late = servers.into_iter().map(|server| server.wait(until)).filter(|stopped| !stopped).count();
     match request.reason {

@@ -178,6 +178,11 @@ impl Server {
         Ok(Server { runtime, inbox, tasks, stopped })
     }
 
+    /// Makes the node stop in order: a leader hands over first, which takes a second at most.
+    pub(crate) fn leave(&self) {
+        self.inbox.put_answer(Item::Leave);
+    }
+
     /// Makes the node stop. Queued answers are still sent, and submitted writes written.
     pub(crate) fn stop(&self) {
         self.tasks.iter().for_each(JoinHandle::abort);

@@ -64,6 +64,10 @@ pub(crate) enum Action {
     Pause,
     /// A change of the members is asked for.
     Change,
+    /// A transfer of the leadership is requested.
+    Transfer,
+    /// The target of a transfer crashes.
+    CrashTarget { node: usize },
     /// A leader is deposed on purpose.
     Depose,
     /// The next step of a deposition.

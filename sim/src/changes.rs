@@ -70,6 +70,7 @@ pub const KNOBS: &[Knob] = &[
     knob("early-crash", "crashes while the ensemble forms", |s| s.process.early_crashes = false),
     knob("sync-crash", "crashes in the midst of discovery and synchronisation", |s| s.process.sync_crash = 0),
     knob("depose", "leaders that are deposed on purpose", |s| s.process.depose_every = 0),
+    knob("transfer", "transfers of the leadership", |s| s.process.transfer_every = 0),
     knob("change", "changes of the members", |s| {
         s.process.change_every = 0;
         s.spares = 0;
@@ -288,6 +289,7 @@ mod tests {
             sync_crash,
             depose_every,
             change_every,
+            transfer_every,
             drift,
         } = process;
         let WorkloadSettings { clients: _, keys: _, in_flight_max: _, think: _, cancel, attempt_max_ms } =
@@ -333,6 +335,7 @@ mod tests {
             ("sync-crash", u64::from(*sync_crash)),
             ("depose", *depose_every),
             ("change", *change_every),
+            ("transfer", *transfer_every),
             ("drift", u64::from(*drift)),
             ("cancel", u64::from(*cancel)),
             ("short-deadlines", u64::from(*attempt_max_ms)),

@@ -191,6 +191,12 @@ fault_counts! {
     learners_removed,
     /// Voters removed.
     voters_removed,
+    /// Leaderships handed over.
+    handovers,
+    /// Transfers taken back.
+    transfers_taken_back,
+    /// Targets of transfers that crashed within 5 ms.
+    crashed_targets,
     /// Leaders deposed while what was sent to them arrived later and later.
     late_depositions,
     /// Leaders whose followers all lost their connections at once, unnoticed by the leader.

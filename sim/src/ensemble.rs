@@ -12,6 +12,7 @@ mod clients;
 mod depositions;
 mod effects;
 mod faults;
+mod handovers;
 mod integrity;
 mod snapshots;
 
@@ -71,6 +72,9 @@ pub struct Ensemble {
     /// Every node has sealed the genesis.
     pub(crate) formed: bool,
     pub(crate) deposition: Option<Deposition>,
+    /// The time of the transfer after the faults, while no leader is established since.
+    pub(crate) final_transfer: Option<u64>,
+    pub(crate) final_transfer_done: bool,
     pub(crate) faults_ended: bool,
     faults_ended_at: u64,
     settled: bool,
@@ -104,6 +108,8 @@ impl Ensemble {
             snapshots: Vec::new(),
             formed: false,
             deposition: None,
+            final_transfer: None,
+            final_transfer_done: false,
             faults_ended: false,
             faults_ended_at: 0,
             settled: false,
@@ -338,6 +344,11 @@ impl Ensemble {
                 self.change_members();
                 Ok(())
             }
+            Action::Transfer => {
+                self.transfer();
+                Ok(())
+            }
+            Action::CrashTarget { node } => self.crash_target(node),
             Action::Depose => {
                 self.depose();
                 Ok(())
@@ -551,7 +562,12 @@ impl Ensemble {
             self.settled = true;
             return Ok(());
         }
+        self.check_final_transfer(false)?;
         match self.unsettled() {
+            None if self.final_transfer.is_some() || self.begin_final_transfer() => {
+                self.schedule(self.now + LIVENESS_CHECK_EVERY, Action::CheckLiveness);
+                Ok(())
+            }
             None => {
                 self.settled = true;
                 Ok(())

@@ -193,6 +193,13 @@ mutants! {
         "section 5.5, invariant 15";
     M93 ignores_leader_with_later_configuration: "a node does not follow its candidate that leads with a later configuration",
         "section 5.5, invariant 21";
+    M94 hands_over_before_target_has_all: "a leader hands over before the target holds its log and all of it is committed",
+        "section 6.10, invariant 23";
+    M95 leads_on_after_handoff: "a leader goes on leading after its HANDOFF", "section 6.10, invariant 23";
+    M96 proposes_during_transfer: "a leader proposes while it waits to hand over", "section 6.10, invariant 23";
+    M97 never_takes_transfer_back: "a transfer is not taken back after an election timeout",
+        "section 6.10, invariant 23";
+    M98 lets_expiries_wait: "the end of a silent session waits for the end of a transfer", "section 6.10";
     L01 accepts_base_above_state: "a start accepts a log that begins above the durable state", "log rule 6";
     L02 begins_without_directory_sync: "the name of a new segment is not synced", "log rule 5";
     L03 commits_without_sync: "a batch is reported without a sync", "log rule 1";

@@ -122,6 +122,8 @@ pub struct ProcessSettings {
     pub depose_every: u64,
     /// Mean time between changes of the members that are asked for; 0 for none.
     pub change_every: u64,
+    /// Mean time between transfers of the leadership that are requested; 0 for none.
+    pub transfer_every: u64,
     /// How far a node's clock may run too fast or too slow, per million.
     pub drift: u32,
 }
@@ -282,6 +284,7 @@ impl Settings {
                 sync_crash: 0,
                 depose_every: 0,
                 change_every: 0,
+                transfer_every: 0,
                 drift: 0,
             },
             workload: WorkloadSettings {
@@ -372,6 +375,7 @@ impl Settings {
             drift: if r.chance(700_000) { 50_000 } else { 0 },
             depose_every: 0,
             change_every: 0,
+            transfer_every: 0,
         };
         let clients = if r.one_in(4) { r.between(7, 10) } else { r.between(3, 6) } as usize;
         let workload = WorkloadSettings {
@@ -429,6 +433,10 @@ impl Settings {
             process = ProcessSettings { wipe: 0, no_return: 0, beyond_quorum: false, ..process };
             disk = DiskSettings { damage_every: 0, alter_every: 0, ..disk };
         }
+        let state_hash_interval = r.pick(&[2, 8, 8, 32]);
+        if r.one_in(3) {
+            process.transfer_every = r.between(100, 2_000) * MILLISECOND;
+        }
         Settings {
             seed,
             nodes,
@@ -438,7 +446,7 @@ impl Settings {
             session_timeout_ms,
             fault_time,
             bounds,
-            state_hash_interval: r.pick(&[2, 8, 8, 32]),
+            state_hash_interval,
             unstored_bytes_max,
             network,
             // Small, so that segments end often and some appends are split.

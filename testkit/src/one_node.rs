@@ -510,7 +510,11 @@ impl OneNode {
                 self.next_request += 1;
                 let id = self.next_request;
                 let event = match ask {
-                    Request::Propose(size) => Event::Propose { id, payload: Bytes::from(vec![b'p'; size]) },
+                    Request::Propose(size) => Event::Propose {
+                        id,
+                        payload: Bytes::from(vec![b'p'; size]),
+                        may_wait: !id.is_multiple_of(8),
+                    },
                     Request::Barrier => Event::Barrier { id },
                     Request::RelayToLeader => Event::RelayToLeader(Bytes::from_static(b"to the leader")),
                     Request::RelayTo { link } => {

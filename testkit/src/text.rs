@@ -175,6 +175,9 @@ impl Names {
                 (Heartbeats, format!("HeartbeatAck {id}, disk space {space:?}"))
             }
             Message::Quarantine { fault, .. } => (Broadcast, format!("Quarantine, {fault:?}")),
+            Message::Handoff { target, last, .. } => {
+                (Broadcast, format!("Handoff to {}, last {last}", name(*target)))
+            }
             Message::Snapshot(part) => (Joining, format!("Snapshot {}", String::from_utf8_lossy(part))),
             Message::Relay(payload) => (self.relayed)(payload),
         }
@@ -280,11 +283,29 @@ impl Names {
             Notice::ChangeRejected { change, why } => {
                 (Story, format!("{me} rejects {}: {why:?}", described(change, name)))
             }
+            Notice::TransferRejected { to, why } => {
+                (Story, format!("{me} rejects a transfer to {}: {why:?}", any_or_name(*to)))
+            }
+            Notice::TransferBegun { to, why } => {
+                (Story, format!("{me} begins a transfer to {}: {why}", any_or_name(*to)))
+            }
+            Notice::TransferTakenBack { why } => (Story, format!("{me} takes the transfer back: {why}")),
+            Notice::HandedOver { epoch, target, last } => {
+                (Story, format!("{me} hands epoch {epoch} over to {}, last {last}", name(*target)))
+            }
+            Notice::Handoff { epoch, target } => {
+                (Story, format!("{me} is told that epoch {epoch} is handed over to {}", name(*target)))
+            }
             Notice::UnrecordedIncarnation { peer } => {
                 (Story, format!("{me} does not count {}: another data directory", name(*peer)))
             }
         }
     }
+}
+
+/// The target of a transfer of the leadership.
+fn any_or_name(to: Option<NodeId>) -> String {
+    to.map_or_else(|| "the best voter".to_owned(), name)
 }
 
 /// A change of the configuration, in words.
@@ -329,6 +350,7 @@ pub fn kind(message: &Message) -> &'static str {
         Message::Alive { .. } => "Alive",
         Message::HeartbeatAck { .. } => "HeartbeatAck",
         Message::Quarantine { .. } => "Quarantine",
+        Message::Handoff { .. } => "Handoff",
         Message::Snapshot(_) => "Snapshot",
         Message::Relay(_) => "Relay",
     }

@@ -199,12 +199,26 @@ pub enum ChangeRejection {
     Pending(Zxid),
     /// The change is not possible in the configuration in force.
     Impossible(Refused),
+    /// The leadership is being transferred.
+    Transferring,
     /// The change would take the vote of this leader away: another node must lead first.
     OwnVote,
     /// The learner to be promoted is not connected, not up to date, or so many entries behind.
     LearnerBehind(u64),
     /// Of the voters after the change no majority is connected and up to date; these are not.
     NoQuorum(Vec<NodeId>),
+}
+
+/// The reason for the rejection of a transfer of the leadership.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TransferRejection {
+    /// This node is not an established leader.
+    NotLeader,
+    /// A transfer to another target is under way.
+    UnderWay,
+    /// The target, or any other node if none was requested, is not a connected and up-to-date voter with ample disk space
+    /// and without a fault.
+    NoTarget,
 }
 
 /// A notable event. The protocol core does not log; the caller makes logs of these.
@@ -407,6 +421,41 @@ pub enum Notice {
         change: Change,
         /// The reason.
         why: ChangeRejection,
+    },
+    /// A request to transfer the leadership was rejected.
+    TransferRejected {
+        /// The requested target.
+        to: Option<NodeId>,
+        /// The reason.
+        why: TransferRejection,
+    },
+    /// This leader has begun to hand over: proposals wait.
+    TransferBegun {
+        /// The requested target; `None` for the best one.
+        to: Option<NodeId>,
+        /// The reason, as a fixed phrase.
+        why: &'static str,
+    },
+    /// This leader has taken the transfer back: it goes on leading.
+    TransferTakenBack {
+        /// The reason, as a fixed phrase.
+        why: &'static str,
+    },
+    /// This leader has handed over, and leads no longer.
+    HandedOver {
+        /// The epoch of the leadership.
+        epoch: Epoch,
+        /// The target.
+        target: NodeId,
+        /// The last zxid of the log.
+        last: Zxid,
+    },
+    /// The leader of this node has handed over: this node takes over, or follows the target.
+    Handoff {
+        /// The epoch of the leadership that has ended.
+        epoch: Epoch,
+        /// The target.
+        target: NodeId,
     },
     /// A voter has another incarnation than the recorded one: it is served like a learner and not counted.
     UnrecordedIncarnation {

@@ -5,7 +5,7 @@
 //! discovery decides whether the winner may lead (rules 10 to 14). A wrong winner costs time, never data, so votes
 //! may be lost, duplicated or late.
 
-use alloc::collections::BTreeMap;
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use crate::{
     effect::Notice,
@@ -38,7 +38,7 @@ pub(crate) struct Looking {
 impl Looking {
     /// Begins a new round (rule 3).
     pub(crate) fn new(core: &mut Core, why: &'static str) -> Looking {
-        core.round = Round(core.round.0.saturating_add(1));
+        core.begin_round();
         core.notice(Notice::Looking { round: core.round, why });
         let initial = core.candidate();
         let mut looking = Looking {
@@ -213,10 +213,16 @@ impl Looking {
         Round(round.0.min(reachable).max(core.round.0))
     }
 
-    /// Ends the round if a quorum votes for one candidate, after a short wait for a better one (rule 5).
+    /// Ends the round if a quorum votes for one candidate, after a short wait for a better one (rule 5). A quorum that follows
+    /// this node already has decided, in whatever round.
     pub(crate) fn check(&mut self, core: &mut Core) -> Next {
         if !self.has_vote(core) {
             return Next::Stay;
+        }
+        if self.stands(core) && Self::is_followed(core) {
+            probe!("election.followed");
+            core.notice(Notice::Elected { round: core.round, leader: core.me() });
+            return Next::Lead;
         }
         if !core.configuration().has_quorum(|voter| self.is_supported_by(voter)) {
             probe!("election.quorum-lost", self.quorum_since.is_some());
@@ -235,9 +241,18 @@ impl Looking {
         if leader == core.me() { Next::Lead } else { Next::Follow(self.vote) }
     }
 
-    /// The nodes that voted for the winner, this node included.
-    pub(crate) fn supporters(&self) -> impl Iterator<Item = (NodeId, Incarnation)> + '_ {
-        self.tally.iter().filter(|(_, candidate)| **candidate == self.vote.node).map(|(voter, _)| *voter)
+    /// Whether a quorum, with this node, has sent FollowerEpoch: the nodes have elected this node, or were told to follow it.
+    fn is_followed(core: &Core) -> bool {
+        core.configuration().has_quorum(|voter| {
+            voter.is(core.me(), core.config.incarnation)
+                || core.early_followers().any(|(node, incarnation)| voter.is(node, incarnation))
+        })
+    }
+
+    /// The nodes that vote for this node, which leads now.
+    pub(crate) fn supporters(&self, core: &Core) -> Vec<(NodeId, Incarnation)> {
+        let votes = self.tally.iter().filter(|(_, candidate)| **candidate == core.me());
+        votes.map(|(voter, _)| *voter).collect()
     }
 
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {

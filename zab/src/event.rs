@@ -71,11 +71,24 @@ pub enum Event {
         id: u64,
         /// The opaque payload.
         payload: Bytes,
+        /// Whether it may wait while the leadership is handed over (at most the election timeout, protocol.md 6.10). If it
+        /// may not, because it is right only now, it is rejected meanwhile.
+        may_wait: bool,
     },
     /// A request to change the configuration (protocol.md 5.1). Answered by
     /// [`Notice::ChangeProposed`](crate::Notice::ChangeProposed) or
     /// [`Notice::ChangeRejected`](crate::Notice::ChangeRejected).
     ChangeConfiguration(Change),
+    /// A request to hand the leadership over (protocol.md 6.10). Answered by
+    /// [`Notice::TransferRejected`](crate::Notice::TransferRejected), or by
+    /// [`Notice::TransferBegun`](crate::Notice::TransferBegun) and, within the election timeout,
+    /// [`Notice::HandedOver`](crate::Notice::HandedOver) or
+    /// [`Notice::TransferTakenBack`](crate::Notice::TransferTakenBack), unless the leadership ends otherwise. Not answered
+    /// if the same transfer is under way.
+    TransferLeadership {
+        /// The voter to hand over to; `None` for the best one.
+        to: Option<NodeId>,
+    },
     /// A request for a read barrier. Answered by [`Effect::BarrierPassed`](crate::Effect::BarrierPassed), on an
     /// established leader, or by [`Effect::BarrierFailed`](crate::Effect::BarrierFailed), within the election timeout.
     Barrier {

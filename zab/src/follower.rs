@@ -7,8 +7,7 @@
 use alloc::{format, string::String, vec::Vec};
 
 use crate::{
-    effect::{ChangeRejection, Effect, HardState, Notice, Rejection, Write},
-    event::Event,
+    effect::{Effect, HardState, Notice, Write},
     latency::LatencyReport,
     message::{Candidate, LEVEL, LogEntry, Message, Reason},
     space::DiskSpace,
@@ -16,8 +15,10 @@ use crate::{
     types::{Epoch, LinkId, NodeId, Ticks, Token, Zxid},
 };
 
+mod handoff;
 mod quarantine;
 mod refusals;
+mod requests;
 mod snapshot;
 
 /// The maximum number of epochs, the newest ones, with which a follower describes its log. A node that diverged more
@@ -75,6 +76,8 @@ pub(crate) struct Follower {
     acked: Zxid,
     /// Whether the end of following is not a failure of the leader.
     excused: bool,
+    /// How often this leader may still answer that it does not lead: the leadership was handed over to it.
+    refusals_left: u32,
 }
 
 impl Follower {
@@ -85,6 +88,7 @@ impl Follower {
             leader,
             vote,
             excused: false,
+            refusals_left: 0,
             link: None,
             stage: Stage::Connecting { attempts: 0, retry_at: None },
             began: core.now,
@@ -219,6 +223,7 @@ impl Follower {
             }
             Message::Heartbeat { epoch, id, commit } => self.on_heartbeat(core, epoch, id, commit),
             Message::Quarantine { epoch, fault } => self.on_quarantine(core, epoch, fault),
+            Message::Handoff { epoch, target, last } => self.on_handoff(core, epoch, target, last),
             Message::Relay(payload) => {
                 if let (Stage::Serving { .. }, Some(link)) = (&self.stage, self.link) {
                     core.effects.push(Effect::Relayed { link, payload });
@@ -533,22 +538,6 @@ impl Follower {
             if let Some(epoch) = serves.filter(|_| !*announced) {
                 *announced = true;
                 core.notice(Notice::UpToDate { epoch, leader: self.leader });
-            }
-        }
-    }
-
-    /// Answers a request of the upper half that only a leader can serve.
-    pub(crate) fn on_request(&mut self, core: &mut Core, event: Event) {
-        if let Event::Propose { id, .. } = event {
-            core.effects.push(Effect::Rejected { id, why: Rejection::NotLeader });
-        } else if let Event::ChangeConfiguration(change) = event {
-            core.notice(Notice::ChangeRejected { change, why: ChangeRejection::NotLeader });
-        } else if let Event::Barrier { id } = event {
-            core.effects.push(Effect::BarrierFailed { id });
-        } else if let Event::RelayToLeader(payload) = event {
-            probe!("forward.leader-lost", self.established().is_none());
-            if self.established().is_some() {
-                self.send(core, Message::Relay(payload));
             }
         }
     }

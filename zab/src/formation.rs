@@ -245,6 +245,7 @@ impl Forming {
             | Message::Heartbeat { .. }
             | Message::HeartbeatAck { .. }
             | Message::Quarantine { .. }
+            | Message::Handoff { .. }
             | Message::Alive { .. }
             | Message::Snapshot(_)
             | Message::Relay(_) => {

@@ -32,6 +32,9 @@ mod liveness;
 mod membership;
 mod replication;
 mod space;
+mod transfer;
+
+use transfer::Transfer;
 
 /// The stages of a leadership.
 #[derive(Clone, Hash)]
@@ -78,6 +81,8 @@ pub(crate) struct Leader {
     /// What the disk space permits to propose, as last reported.
     writable: DiskSpace,
     comparison: Comparison,
+    /// The transfer of the leadership that is under way.
+    transfer: Option<Transfer>,
 }
 
 impl Leader {
@@ -100,6 +105,7 @@ impl Leader {
             proposals: Proposals::default(),
             writable: DiskSpace::Ample,
             comparison: Comparison::new(core.now),
+            transfer: None,
         };
         let early: Vec<(LinkId, Epoch)> = core
             .links
@@ -210,6 +216,7 @@ impl Leader {
             | Message::Alive { .. }
             | Message::Snapshot(_)
             | Message::Quarantine { .. }
+            | Message::Handoff { .. }
             | Message::Heartbeat { .. } => self.drop_follower(core, link, "it sends an unexpected message"),
         }
     }
@@ -262,8 +269,8 @@ impl Leader {
     }
 
     pub(crate) fn on_request(&mut self, core: &mut Core, event: Event) {
-        if let Event::Propose { id, payload } = event {
-            let why = if self.established().is_none() {
+        if let Event::Propose { id, payload, may_wait } = event {
+            let why = if self.established().is_none() || (self.is_transferring() && !may_wait) {
                 Some(Rejection::NotLeader)
             } else if self.proposals.is_full(&core.config.bounds) {
                 Some(Rejection::Full)
@@ -275,6 +282,11 @@ impl Leader {
                 core.effects.push(Effect::Rejected { id, why });
                 return;
             }
+            if self.is_transferring() {
+                probe!("transfer.proposal-waits");
+                self.proposals.wait(id, payload);
+                return;
+            }
             let zxid = self.propose(core, Kind::Command, payload);
             core.effects.push(Effect::Proposed { id, zxid });
         } else if let Event::Barrier { id } = event {
@@ -284,6 +296,8 @@ impl Leader {
             }
         } else if let Event::ChangeConfiguration(change) = event {
             self.propose_change(core, &change);
+        } else if let Event::TransferLeadership { to } = event {
+            self.request_transfer(core, to);
         } else if let Event::RelayTo { link, payload } = event
             && self.followers.get(&link).is_some_and(Progress::is_serving)
         {
@@ -406,13 +420,9 @@ impl Leader {
             probe!("lead.quorum-lost");
             return Next::Look("no quorum of followers is reachable");
         }
-        if self.hands_over(core) {
-            core.handed_over = Some(core.now);
-            return Next::Look("its disk is short of space, that of another voter is not");
-        }
-        if let Next::Look(why) = self.compare_states(core) {
-            return Next::Look(why);
-        }
+        self.check_own_space(core);
+        self.compare_states(core);
+        self.check_transfer(core);
         if core.now >= self.next_heartbeat && self.has_begun() {
             self.send_heartbeat(core);
         }
@@ -428,8 +438,8 @@ impl Leader {
         self.check(core)
     }
 
-    /// Sends and writes once for all events of a step.
-    pub(crate) fn flush(&mut self, core: &mut Core) {
+    /// Sends and writes once for all events of a step; then hands over if a transfer is ready.
+    pub(crate) fn flush(&mut self, core: &mut Core) -> Next {
         let new = self.proposals.take_new();
         if !new.is_empty() {
             core.write(Write::Append(new));
@@ -453,10 +463,12 @@ impl Leader {
             core.release();
             probe!("lead.applies-before-serving", self.serves(core).is_none());
         }
+        self.hand_over(core)
     }
 
-    /// Ends the leadership: barriers fail and connections are closed.
+    /// Ends the leadership: waiting proposals are rejected, barriers fail and connections are closed.
     pub(crate) fn step_down(&mut self, core: &mut Core) {
+        self.reject_waiting(core);
         // The proposals of this very step are in the log already: another leader may yet commit them.
         let new = self.proposals.take_new();
         probe!("lead.ends-with-new-proposals", !new.is_empty());

@@ -90,7 +90,9 @@ mod types;
 
 pub use config::{Bounds, Config, Recovered, Timeouts};
 pub use configuration::{Configuration, DesiredRole, LEARNERS_MAX, Learner, VOTERS_MAX};
-pub use effect::{ChangeRejection, Effect, Founding, HardState, Notice, Rejection, Role, Write};
+pub use effect::{
+    ChangeRejection, Effect, Founding, HardState, Notice, Rejection, Role, TransferRejection, Write,
+};
 pub use event::Event;
 pub use follower::BOUNDARIES_MAX;
 pub use history::Epochs;

@@ -1,10 +1,10 @@
 //! A node: the phases, the dispatch of events, and the transitions between phases.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 
 use crate::{
     config::{Config, Recovered},
-    effect::{ChangeRejection, Effect, Notice, Rejection, Role},
+    effect::{ChangeRejection, Effect, Notice, Rejection, Role, TransferRejection},
     election::Looking,
     event::Event,
     follower::Follower,
@@ -12,7 +12,7 @@ use crate::{
     leader::Leader,
     message::{Hello, Message, Reason, Vote, VoteState},
     state::{Core, Next},
-    types::{LinkId, NodeId, Ticks},
+    types::{Incarnation, LinkId, NodeId, Ticks},
 };
 
 mod status;
@@ -22,9 +22,34 @@ enum Phase {
     Forming(Forming),
     Looking(Looking),
     Following(Follower),
-    Leading(Leader),
+    Leading(Box<Leader>),
     /// [`Effect::Stop`] was emitted: all further events are ignored.
     Stopped,
+}
+
+impl Phase {
+    /// Ends what this phase has begun, and closes its connections.
+    fn leave(&mut self, core: &mut Core) {
+        match self {
+            Phase::Leading(leader) => leader.step_down(core),
+            Phase::Following(follower) => {
+                probe!("install.leader-lost", core.is_installing());
+                if follower.leader_failed() {
+                    core.candidate_failed(follower.leader());
+                }
+                if let Some(link) = follower.link() {
+                    core.close(link);
+                }
+            }
+            Phase::Forming(_) => {
+                let links: Vec<LinkId> = core.links.keys().copied().collect();
+                for link in links {
+                    core.close(link);
+                }
+            }
+            Phase::Looking(_) | Phase::Stopped => {}
+        }
+    }
 }
 
 /// A node of the protocol. It does no IO: the caller delivers events and carries out effects.
@@ -87,11 +112,15 @@ impl Zab {
             let next = self.tick();
             self.transition(next);
         }
-        match &mut self.phase {
-            Phase::Following(follower) => follower.flush(&mut self.core),
+        let next = match &mut self.phase {
+            Phase::Following(follower) => {
+                follower.flush(&mut self.core);
+                Next::Stay
+            }
             Phase::Leading(leader) => leader.flush(&mut self.core),
-            Phase::Forming(_) | Phase::Looking(_) | Phase::Stopped => {}
-        }
+            Phase::Forming(_) | Phase::Looking(_) | Phase::Stopped => Next::Stay,
+        };
+        self.transition(next);
         self.compact();
         let role = self.role();
         if role != self.role {
@@ -184,6 +213,7 @@ impl Zab {
             }
             Event::Propose { .. }
             | Event::ChangeConfiguration(_)
+            | Event::TransferLeadership { .. }
             | Event::Barrier { .. }
             | Event::RelayToLeader(_)
             | Event::RelayTo { .. } => {
@@ -228,6 +258,8 @@ impl Zab {
                     core.effects.push(Effect::Rejected { id, why: Rejection::NotLeader });
                 } else if let Event::ChangeConfiguration(change) = event {
                     core.notice(Notice::ChangeRejected { change, why: ChangeRejection::NotLeader });
+                } else if let Event::TransferLeadership { to } = event {
+                    core.notice(Notice::TransferRejected { to, why: TransferRejection::NotLeader });
                 } else if let Event::Barrier { id } = event {
                     probe!("barrier.without-leader");
                     core.effects.push(Effect::BarrierFailed { id });
@@ -325,8 +357,13 @@ impl Zab {
             Phase::Forming(forming) => forming.on_message(core, link, message),
             Phase::Leading(leader) => leader.on_message(core, link, message),
             Phase::Following(follower) if follower.link() == Some(link) => follower.on_message(core, message),
-            Phase::Following(_) => {
-                if matches!(message, Message::FollowerEpoch { .. }) {
+            Phase::Following(follower) => {
+                if let Message::FollowerEpoch { accepted, .. } = message {
+                    if core.is_peer(link, follower.leader()) {
+                        probe!("follow.leader-follows");
+                        core.keep_early_follower(link, accepted);
+                        return Next::Look("the leader follows this node");
+                    }
                     probe!("follow.rejects-follower");
                     core.refuse(link, Reason::NotLeading);
                 } else {
@@ -334,18 +371,16 @@ impl Zab {
                 }
                 Next::Stay
             }
-            Phase::Looking(_) => {
+            Phase::Looking(looking) => {
                 // Its sender has elected this node, which may learn of it next.
                 if let Message::FollowerEpoch { accepted, .. } = message {
                     probe!("lead.follower-before-elected");
-                    if let Some(state) = core.links.get_mut(&link) {
-                        state.follower_epoch = Some(accepted);
-                        state.opened = core.now;
-                    }
+                    core.keep_early_follower(link, accepted);
+                    looking.check(core)
                 } else {
                     core.close(link);
+                    Next::Stay
                 }
-                Next::Stay
             }
             Phase::Stopped => Next::Stay,
         }
@@ -422,6 +457,14 @@ impl Zab {
         next
     }
 
+    /// Begins to lead, with the support of these nodes.
+    fn lead(&mut self, supporters: Vec<(NodeId, Incarnation)>) -> Next {
+        let mut leader = Leader::new(&mut self.core, supporters);
+        let next = leader.check(&mut self.core);
+        self.phase = Phase::Leading(Box::new(leader));
+        next
+    }
+
     /// Changes the phase, until it does not change any more.
     fn transition(&mut self, mut next: Next) {
         loop {
@@ -433,25 +476,7 @@ impl Zab {
             next = match next {
                 Next::Stay => return,
                 Next::Look(why) => {
-                    match &mut self.phase {
-                        Phase::Leading(leader) => leader.step_down(core),
-                        Phase::Following(follower) => {
-                            probe!("install.leader-lost", core.is_installing());
-                            if follower.leader_failed() {
-                                core.candidate_failed(follower.leader());
-                            }
-                            if let Some(link) = follower.link() {
-                                core.close(link);
-                            }
-                        }
-                        Phase::Forming(_) => {
-                            let links: Vec<LinkId> = core.links.keys().copied().collect();
-                            for link in links {
-                                core.close(link);
-                            }
-                        }
-                        Phase::Looking(_) | Phase::Stopped => {}
-                    }
+                    self.phase.leave(core);
                     let mut looking = Looking::new(core, why);
                     let next = looking.check(core);
                     self.phase = Phase::Looking(looking);
@@ -459,14 +484,27 @@ impl Zab {
                 }
                 Next::Lead => {
                     let supporters = if let Phase::Looking(looking) = &self.phase {
-                        looking.supporters().collect()
+                        looking.supporters(core)
                     } else {
                         Vec::new()
                     };
-                    let mut leader = Leader::new(core, supporters);
-                    let next = leader.check(core);
-                    self.phase = Phase::Leading(leader);
-                    next
+                    self.lead(supporters)
+                }
+                Next::Succeed(candidate) if candidate.node == core.me() => {
+                    probe!("transfer.succeeds");
+                    self.phase.leave(core);
+                    core.begin_round();
+                    // All voters were told to follow this node.
+                    let voters = core.configuration().voters().iter();
+                    let supporters =
+                        voters.filter_map(|voter| Some((voter.node, voter.incarnation?))).collect();
+                    self.lead(supporters)
+                }
+                Next::Succeed(candidate) => {
+                    self.phase.leave(core);
+                    core.begin_round();
+                    self.phase = Phase::Following(Follower::of_successor(core, candidate));
+                    Next::Stay
                 }
                 Next::Follow(vote) => {
                     let early: Vec<LinkId> = core

@@ -322,6 +322,15 @@ pub enum Message {
         /// The fault.
         fault: Fault,
     },
+    /// Leader → follower: the sender leads no longer, and the target is to be elected (protocol.md 6.10).
+    Handoff {
+        /// The epoch of the leadership.
+        epoch: Epoch,
+        /// The voter that is to lead next.
+        target: NodeId,
+        /// The last zxid of the sender's log: committed, and durable on the target.
+        last: Zxid,
+    },
     /// Either direction: a sign of life from a node that has nothing else to send, for example while it waits for its
     /// disk. Valid at any time after Hello.
     Alive {

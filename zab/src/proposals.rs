@@ -2,6 +2,8 @@
 
 use alloc::{collections::VecDeque, vec::Vec};
 
+use bytes::Bytes;
+
 use crate::{config::Bounds, message::LogEntry};
 
 /// The open proposals of a leader.
@@ -13,12 +15,29 @@ pub(crate) struct Proposals {
     open: VecDeque<(u64, usize)>,
     /// The sum of the bytes in `open`.
     open_bytes: usize,
+    /// The proposals that wait for the end of a transfer of the leadership, in order: (id, payload).
+    waiting: Vec<(u64, Bytes)>,
+    /// The sum of the bytes in `waiting`.
+    waiting_bytes: usize,
 }
 
 impl Proposals {
     /// Whether no further proposal is accepted.
     pub(crate) fn is_full(&self, bounds: &Bounds) -> bool {
-        self.open.len() >= bounds.proposals_max || self.open_bytes >= bounds.proposal_bytes_max
+        self.open.len() + self.waiting.len() >= bounds.proposals_max
+            || self.open_bytes + self.waiting_bytes >= bounds.proposal_bytes_max
+    }
+
+    /// Keeps a proposal until the transfer ends.
+    pub(crate) fn wait(&mut self, id: u64, payload: Bytes) {
+        self.waiting_bytes += payload.len();
+        self.waiting.push((id, payload));
+    }
+
+    /// Removes and returns the proposals that wait, in order.
+    pub(crate) fn take_waiting(&mut self) -> Vec<(u64, Bytes)> {
+        self.waiting_bytes = 0;
+        core::mem::take(&mut self.waiting)
     }
 
     pub(crate) fn push(&mut self, entry: LogEntry) {

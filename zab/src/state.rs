@@ -41,6 +41,8 @@ pub(crate) enum Next {
     Lead,
     /// Follow this candidate, which has won the election or leads already.
     Follow(Candidate),
+    /// The leadership was handed to this candidate: lead if it is this node, else follow it.
+    Succeed(Candidate),
 }
 
 /// A storage write that is not complete.
@@ -77,6 +79,8 @@ pub(crate) struct Link {
     pub(crate) hello: Option<Hello>,
     /// The FollowerEpoch of a follower, received before this node knew that it leads.
     pub(crate) follower_epoch: Option<Epoch>,
+    /// Whether the peer has elected this node, or was told to follow it, since this node looks.
+    pub(crate) elects: bool,
     /// The time when it was opened; on a connection that is not in use yet, the time of the last sign of life.
     pub(crate) opened: Ticks,
     /// The write latency that the other end has reported, in microseconds; 0 if its storage is not slow.
@@ -106,7 +110,7 @@ pub(crate) struct Core {
     pub(crate) space: DiskSpace,
     /// What this node knows of its state.
     pub(crate) integrity: Integrity,
-    /// The time when this node last handed over because of its disk space or its state.
+    /// The time when this node last began to hand over because of its disk space or its state.
     pub(crate) handed_over: Option<Ticks>,
     pub(crate) round: Round,
     /// The commit index: everything through this counter is known to be committed.

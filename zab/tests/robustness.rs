@@ -191,6 +191,11 @@ fn message() -> impl Strategy<Value = Message> {
         (leadership(), number(), space(), state_report())
             .prop_map(|(epoch, id, space, state)| { Message::HeartbeatAck { epoch, id, space, state } }),
         (leadership(), fault()).prop_map(|(epoch, fault)| Message::Quarantine { epoch, fault }),
+        (leadership(), node(), zxid()).prop_map(|(epoch, target, last)| Message::Handoff {
+            epoch,
+            target,
+            last
+        }),
         number().prop_map(|write_latency| Message::Alive { write_latency }),
         Just(Message::Relay(Bytes::from_static(b"relayed"))),
         Just(Message::Snapshot(Bytes::from_static(b"part"))),
@@ -312,7 +317,7 @@ fn the_robustness_test_reaches_deep_states() {
     use proptest::{strategy::ValueTree, test_runner::TestRunner};
     let mut runner = TestRunner::deterministic();
     let mut depth = [0; 4];
-    for _ in 0..300 {
+    for _ in 0..600 {
         let tree = (disk(), actions()).new_tree(&mut runner).expect("a node");
         let (disk, actions) = tree.current();
         let mut node = OneNode::new(disk);
@@ -325,7 +330,7 @@ fn the_robustness_test_reaches_deep_states() {
     }
     let [established, welcomed, synchronised, applied] = depth;
     assert!(
-        depth.iter().all(|count| *count >= 40),
+        depth.iter().all(|count| *count >= 70),
         "established {established}, welcomed a follower {welcomed}, synchronised {synchronised}, applied {applied}"
     );
 }

@@ -323,6 +323,16 @@ fn messages_of_synchronisation_and_broadcast_are_checked() {
             ("state hash is not of 16 bytes", |order| order.majority = Some(v1::StateHash::default())),
         ],
     );
+    check_changes(
+        v1::Handoff { epoch: 2, target: 3, last: Some(zxid(2, 5)) },
+        Body::Handoff,
+        &[
+            ("epoch is zero", |handoff| handoff.epoch = 0),
+            ("target is zero", |handoff| handoff.target = 0),
+            ("last zxid is missing", |handoff| handoff.last = None),
+            ("last zxid is of a later epoch", |handoff| handoff.last = Some(zxid(3, 5))),
+        ],
+    );
 }
 
 /// A datagram whose version and checksum are right.

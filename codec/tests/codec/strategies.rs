@@ -231,6 +231,9 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         (epoch(), number(), space(), state_report())
             .prop_map(|(epoch, id, space, state)| { Message::HeartbeatAck { epoch, id, space, state } }),
         (epoch(), fault()).prop_map(|(epoch, fault)| Message::Quarantine { epoch, fault }),
+        (epoch(), node(), zxid()).prop_map(|(epoch, target, last)| {
+            Message::Handoff { epoch: epoch.max(last.epoch), target, last }
+        }),
         number().prop_map(|write_latency| Message::Alive { write_latency }),
         payload().prop_map(Message::Relay),
         payload().prop_map(Message::Snapshot),

@@ -27,7 +27,7 @@ impl<T: Table> Node<T> {
                         continue;
                     }
                     let id = self.forwarding.propose(Proposer::Own(attempt));
-                    self.inbox.push(zab::Event::Propose { id, payload });
+                    self.inbox.push(zab::Event::Propose { id, payload, may_wait: true });
                 }
                 if let Some(id) = self.barriers.begin_own() {
                     self.inbox.push(zab::Event::Barrier { id });
@@ -73,7 +73,7 @@ impl<T: Table> Node<T> {
                     }
                     let proposer = Proposer::Follower { link, forward: forwarded.id, position };
                     let id = self.forwarding.propose(proposer);
-                    self.inbox.push(zab::Event::Propose { id, payload });
+                    self.inbox.push(zab::Event::Propose { id, payload, may_wait: true });
                 }
             }
             Body::ForwardRejected(rejected) => {

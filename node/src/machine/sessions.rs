@@ -89,7 +89,10 @@ impl<T: Table> Node<T> {
             let end = command::Body::EndSessions(v1::EndSessions { sessions: expired });
             let command = Command { body: Some(end) };
             let id = self.forwarding.propose(Proposer::Clock);
-            self.inbox.push(zab::Event::Propose { id, payload: encode_command(&command) });
+            // A contact after this moment saves the session: the end of it must not be proposed later.
+            let may_wait = planted!(false, lets_expiries_wait => true);
+            let payload = encode_command(&command);
+            self.inbox.push(zab::Event::Propose { id, payload, may_wait });
         }
         let report = self.clocks.report(self.config.session_timeout_ms / 6);
         if !report.is_empty() {

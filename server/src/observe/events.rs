@@ -112,6 +112,11 @@ impl EventLog {
             | Notice::DiskSpace { .. }
             | Notice::ChangeProposed { .. }
             | Notice::ChangeRejected { .. }
+            | Notice::TransferRejected { .. }
+            | Notice::TransferBegun { .. }
+            | Notice::TransferTakenBack { .. }
+            | Notice::HandedOver { .. }
+            | Notice::Handoff { .. }
             | Notice::Integrity(_)
             | Notice::SlowStorage { .. } => synchronisation(notice, names),
             Notice::Refused { .. }
@@ -209,6 +214,24 @@ fn synchronisation(notice: &Notice, names: &impl NodeNames) {
         }
         Notice::ChangeRejected { change, why } => {
             info!(?change, reason = ?why, "change of the members rejected")
+        }
+        Notice::TransferRejected { to, why } => {
+            let to = to.map(|to| names.name(to));
+            info!(to, reason = ?why, "transfer of the leadership rejected");
+        }
+        Notice::TransferBegun { to, why } => {
+            let to = to.map(|to| names.name(to));
+            info!(to, reason = why, "transfer of the leadership begun");
+        }
+        Notice::TransferTakenBack { why } => {
+            info!(reason = why, "transfer of the leadership taken back");
+        }
+        Notice::HandedOver { epoch, target, last } => {
+            let (to, revision) = (names.name(*target), last.counter);
+            info!(to, epoch = epoch.0, revision, "leadership handed over");
+        }
+        Notice::Handoff { epoch, target } => {
+            info!(to = names.name(*target), epoch = epoch.0, "the leader hands over");
         }
         Notice::Synchronising { peer, votes, from, base } => debug!(
             peer = names.name(*peer),

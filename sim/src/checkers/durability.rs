@@ -127,6 +127,7 @@ pub(super) fn message(node: usize, peer: Option<usize>, disk: &Disk, message: &M
         Message::Hello(_)
         | Message::Alive { .. }
         | Message::Quarantine { .. }
+        | Message::Handoff { .. }
         | Message::Prepare(_)
         | Message::Refuse(_)
         | Message::Duplicate(_)

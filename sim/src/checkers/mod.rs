@@ -18,6 +18,7 @@
 //! | `replies` | 16 no acknowledged loss, 19 exactly once, real-time order, what reads may say |
 //! | `sessions` | no session ends before its time |
 //! | `quarantines` | 22 quarantine |
+//! | `handovers` | 23 transfer |
 //! | `serving` | rule 20: a node that serves has applied what it must |
 //!
 //! 18, linearizability as clients see it, is in `history`; 21, that all this comes to an end, in `ensemble`.
@@ -27,6 +28,7 @@ mod commits;
 mod configurations;
 mod durability;
 mod epochs;
+mod handovers;
 mod leaders;
 mod log;
 mod model;
@@ -50,7 +52,10 @@ pub use self::{
     check::{Check, Violation, node_id},
     replies::Unanswered,
 };
-use self::{quarantines::Quarantines, replies::Replies, serving::Serving, sessions::Sessions, state::State};
+use self::{
+    handovers::Handovers, quarantines::Quarantines, replies::Replies, serving::Serving, sessions::Sessions,
+    state::State,
+};
 use crate::disk::{Disk, Image};
 
 /// Everything known about a run so far.
@@ -61,6 +66,7 @@ pub struct Oracle {
     replies: Replies,
     sessions: Sessions,
     quarantines: Quarantines,
+    handovers: Handovers,
 }
 
 impl Oracle {
@@ -73,6 +79,7 @@ impl Oracle {
             replies: Replies::default(),
             sessions: Sessions::default(),
             quarantines: Quarantines::default(),
+            handovers: Handovers::default(),
         }
     }
 
@@ -115,6 +122,7 @@ impl Oracle {
     pub fn starts(&mut self, node: usize, clock: Ticks) {
         self.serving.starts(node);
         self.quarantines.starts(node);
+        self.handovers.ends(node);
         self.sessions.starts(node, clock);
     }
 
@@ -178,6 +186,7 @@ impl Oracle {
     /// A node sends a message to a peer.
     pub fn sends(&mut self, node: usize, peer: Option<usize>, disk: &Disk, message: &Message) -> Check {
         self.serving.sends(peer, message);
+        self.handovers.sends(node, message)?;
         self.protocol.sends(node, peer, disk, message)
     }
 
@@ -217,6 +226,33 @@ impl Oracle {
     /// A node ends a batch, with this hash.
     pub fn ends_batch(&mut self, node: usize, applied: u64, hash: u128) {
         self.quarantines.ends_batch(node, applied, hash, self.protocol.is_counted(node));
+    }
+
+    /// A leader begins to hand over, at this time of its clock and this true time.
+    pub fn begins_transfer(&mut self, node: usize, clock: Ticks, now: u64) {
+        self.handovers.begins(node, clock, now);
+    }
+
+    /// A node does not wait to hand over any more.
+    pub fn ends_transfer(&mut self, node: usize) {
+        self.handovers.ends(node);
+    }
+
+    /// A node issues a write at this true time: judges transfers.
+    pub fn appends(&self, node: usize, now: u64, write: &Write) -> Check {
+        self.handovers.issues(node, now, write)
+    }
+
+    /// A leader hands over its epoch at the end of its log; `times` are its clock and the election timeout, `holds` says whether
+    /// the target holds the log.
+    pub fn hands_over(
+        &mut self,
+        node: usize,
+        leadership: (Epoch, Zxid),
+        times: (Ticks, u64),
+        holds: Option<bool>,
+    ) -> Check {
+        self.handovers.hands_over(node, leadership, times, self.protocol.committed(), holds)
     }
 
     /// A node goes into quarantine.

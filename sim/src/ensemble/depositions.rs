@@ -145,7 +145,7 @@ impl Ensemble {
     }
 
     /// The leader that a node is established with: itself, if it leads.
-    fn serves(&self, node: usize) -> Option<NodeId> {
+    pub(super) fn serves(&self, node: usize) -> Option<NodeId> {
         match self.processes[node].role {
             Role::Leading { established: Some(_) } => Some(node_id(node)),
             Role::Following { leader, established: Some(_) } => Some(leader),

@@ -156,6 +156,7 @@ impl Ensemble {
                 self.trace.mix(zab_write_digest(&write));
                 self.trace.line(now, Some(node), || format!("{token} writes {}", describe(&write)));
                 self.oracle.issues(node, &self.processes[node].disk, &write)?;
+                self.oracle.appends(node, now, &write)?;
                 self.oracle.times(node, &write, self.settings.session_timeout_ms)?;
                 let process = &mut self.processes[node];
                 let released = process.node.as_ref().map_or(0, Node::released);
@@ -328,7 +329,28 @@ impl Ensemble {
             Notice::Discovered { epoch, last } => {
                 self.oracle.discovered(node, epoch, last, &self.processes[node].disk)
             }
-            Notice::Established { epoch, last } => self.oracle.established_by(node, epoch, last),
+            Notice::Established { epoch, last } => {
+                self.check_final_transfer(true)?;
+                self.oracle.established_by(node, epoch, last)
+            }
+            Notice::TransferBegun { .. } => {
+                let clock = self.processes[node].clock.at(self.now);
+                self.oracle.begins_transfer(node, clock, self.now);
+                Ok(())
+            }
+            Notice::TransferTakenBack { .. } | Notice::TransferRejected { .. } => {
+                if let Notice::TransferTakenBack { .. } = notice {
+                    self.counts.faults.transfers_taken_back += 1;
+                    self.oracle.ends_transfer(node);
+                }
+                self.end_final_transfer();
+                Ok(())
+            }
+            Notice::Looking { .. } => {
+                self.oracle.ends_transfer(node);
+                Ok(())
+            }
+            Notice::HandedOver { epoch, target, last } => self.handed_over(node, epoch, target, last),
             Notice::Truncated { .. } => {
                 self.counts.truncations += 1;
                 Ok(())

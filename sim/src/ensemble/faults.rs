@@ -27,6 +27,7 @@ impl Ensemble {
         }
         self.next(process.depose_every, Action::Depose);
         self.next(process.change_every, Action::Change);
+        self.next(process.transfer_every, Action::Transfer);
         if self.settings.process.early_crashes {
             // While the ensemble forms, which takes a moment only.
             for _ in 0..4 {

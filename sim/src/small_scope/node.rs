@@ -273,9 +273,11 @@ impl Node {
             }
             Input::Lead => node.verdict(node.index),
             Input::Follow { leader } => node.verdict(leader.into()),
-            Input::Propose { write } => {
-                Event::Propose { id: write.into(), payload: Bytes::copy_from_slice(&[b'w', b'0' + write]) }
-            }
+            Input::Propose { write } => Event::Propose {
+                id: write.into(),
+                payload: Bytes::copy_from_slice(&[b'w', b'0' + write]),
+                may_wait: true,
+            },
             Input::Barrier { id } => {
                 outcome.steps.push(NodeStep::Asked { id: id.into() });
                 Event::Barrier { id: id.into() }

@@ -18,6 +18,7 @@ mod flood;
 mod flood_bombs;
 mod foreign;
 mod founding;
+mod handover;
 mod health;
 mod hung;
 mod inspect;

@@ -27,11 +27,7 @@ impl Follower {
     pub(super) fn on_refuse(&mut self, core: &mut Core, reason: Reason) -> Next {
         core.notice(Notice::RefusedBy { peer: self.leader, reason });
         match reason {
-            Reason::NotLeading => {
-                probe!("follow.leader-does-not-lead");
-                self.excused = true;
-                Next::Look("the chosen leader does not lead")
-            }
+            Reason::NotLeading => self.on_not_leading(core),
             Reason::TooSoon => Next::Look("the leader requests a later retry"),
             Reason::SnapshotNeeded
             | Reason::NoCommonPoint

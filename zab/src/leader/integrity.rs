@@ -9,7 +9,7 @@ use crate::{
     integrity::{Fault, IntegrityNotice, StateHash, StateHashes},
     message::{Message, Voter},
     progress::Progress,
-    state::{Core, Next},
+    state::Core,
     types::{LinkId, NodeId},
 };
 
@@ -22,22 +22,19 @@ const NOTICE_INTERVAL: u64 = 60_000_000;
 impl Leader {
     /// Compares the states once per heartbeat interval. Tells at most one node at a time to go into quarantine, and hands
     /// over if this node itself is at fault: it goes when the next leader tells it.
-    pub(super) fn compare_states(&mut self, core: &mut Core) -> Next {
+    pub(super) fn compare_states(&mut self, core: &mut Core) {
         if self.established().is_none() || core.now < self.comparison.next {
-            return Next::Stay;
+            return;
         }
         self.comparison.next = core.now.plus(core.config.timeouts.heartbeat);
         if core.integrity.fault.is_none() {
             core.integrity.fault = self.divergence(core, &core.integrity.hashes);
         }
         if let Some(fault) = core.integrity.fault {
-            if !Self::handed_over_recently(core)
-                && self.has_successor(core, |voter| self.fault_of(core, voter).is_none())
-            {
+            if self.defer(core, "its state is damaged") {
                 probe!("integrity.hands-over");
-                core.handed_over = Some(core.now);
                 core.notice(Notice::Integrity(IntegrityNotice::AtFault { node: core.me(), fault }));
-                return Next::Look("its state is damaged");
+                return;
             }
             self.notice_rarely(core, IntegrityNotice::Waits { node: core.me(), fault });
         }
@@ -58,7 +55,6 @@ impl Leader {
             probe!("integrity.no-majority");
             self.notice_rarely(core, IntegrityNotice::StatesDiffer { counter });
         }
-        Next::Stay
     }
 
     fn order_quarantine(&mut self, core: &mut Core, link: LinkId, fault: Fault) {
@@ -115,7 +111,7 @@ impl Leader {
     }
 
     /// The fault of a follower. A follower that has not acknowledged NewLeader may receive another state.
-    fn fault_of(&self, core: &Core, progress: &Progress) -> Option<Fault> {
+    pub(super) fn fault_of(&self, core: &Core, progress: &Progress) -> Option<Fault> {
         if !progress.is_counted() {
             return None;
         }

@@ -26,6 +26,7 @@ impl Leader {
             }
             Err(why) => {
                 probe!("members.change-pending", matches!(why, ChangeRejection::Pending(_)));
+                probe!("members.transferring", why == ChangeRejection::Transferring);
                 probe!("members.own-vote", why == ChangeRejection::OwnVote);
                 probe!("members.learner-behind", matches!(why, ChangeRejection::LearnerBehind(_)));
                 probe!("members.no-quorum", matches!(why, ChangeRejection::NoQuorum(_)));
@@ -40,6 +41,9 @@ impl Leader {
     fn configuration_after(&self, core: &Core, change: &Change) -> Result<Configuration, ChangeRejection> {
         if self.established().is_none() {
             return Err(ChangeRejection::NotLeader);
+        }
+        if self.is_transferring() {
+            return Err(ChangeRejection::Transferring);
         }
         let committed = core.configurations.is_committed(core.commit);
         if !planted!(committed, changes_before_previous_change_is_committed => true) {

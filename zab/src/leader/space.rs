@@ -1,12 +1,7 @@
 //! Disk space: what a leader may propose, and when it hands over (protocol.md 6.11).
 
 use super::Leader;
-use crate::{
-    effect::Notice, message::Voter, progress::Progress, space::DiskSpace, state::Core, types::NodeId,
-};
-
-/// The interval between two handovers of one node, in election timeouts.
-const HANDOVER_INTERVAL: u64 = 10;
+use crate::{effect::Notice, message::Voter, space::DiskSpace, state::Core, types::NodeId};
 
 impl Leader {
     /// What may be proposed: no more than this node has space for, and than a quorum of connected voters has. With it the
@@ -47,32 +42,11 @@ impl Leader {
         }
     }
 
-    /// Whether another node should lead: this node's disk is short of space, and a voter whose disk is not holds the
-    /// whole log. Rarely, in case that voter is not elected.
-    pub(super) fn hands_over(&self, core: &Core) -> bool {
-        let short = core.space > DiskSpace::Ample;
-        if !short || Self::handed_over_recently(core) || self.established().is_none() {
-            return false;
+    /// Hands over if this node's disk is short of space and that of another voter is not.
+    pub(super) fn check_own_space(&mut self, core: &mut Core) {
+        let short = core.space > DiskSpace::Ample && self.established().is_some();
+        if short && self.defer(core, "its disk is short of space, that of another voter is not") {
+            probe!("space.hands-over");
         }
-        let hands_over = self.has_successor(core, |progress| progress.space == DiskSpace::Ample);
-        probe!("space.hands-over", hands_over);
-        hands_over
-    }
-
-    /// Whether this node has handed over so recently that it should not do so again.
-    pub(super) fn handed_over_recently(core: &Core) -> bool {
-        let interval = core.config.timeouts.election * HANDOVER_INTERVAL;
-        core.handed_over.is_some_and(|at| core.now.since(at) < interval)
-    }
-
-    /// Whether a voter that satisfies `suits` holds the whole log.
-    pub(super) fn has_successor(&self, core: &Core, suits: impl Fn(&Progress) -> bool) -> bool {
-        let last = core.history.last().counter;
-        self.followers.values().any(|progress| {
-            progress.is_voter(core.configuration())
-                && progress.is_serving()
-                && progress.acked >= last
-                && suits(progress)
-        })
     }
 }

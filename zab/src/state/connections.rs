@@ -6,7 +6,7 @@ use super::{Core, Link};
 use crate::{
     effect::{Effect, Notice},
     message::{Hello, Message, Reason},
-    types::{LinkId, NodeId},
+    types::{Epoch, Incarnation, LinkId, NodeId},
 };
 
 impl Core {
@@ -28,6 +28,27 @@ impl Core {
         }
     }
 
+    /// Whether this is a connection with a node.
+    pub(crate) fn is_peer(&self, link: LinkId, node: NodeId) -> bool {
+        let hello = self.links.get(&link).and_then(|link| link.hello.as_ref());
+        hello.is_some_and(|hello| hello.node == node)
+    }
+
+    /// Keeps a connection on which FollowerEpoch was received, although this node does not lead yet.
+    pub(crate) fn keep_early_follower(&mut self, link: LinkId, accepted: Epoch) {
+        if let Some(state) = self.links.get_mut(&link) {
+            state.follower_epoch = Some(accepted);
+            state.elects = true;
+            state.opened = self.now;
+        }
+    }
+
+    /// The nodes that have sent FollowerEpoch since this node looks.
+    pub(crate) fn early_followers(&self) -> impl Iterator<Item = (NodeId, Incarnation)> + '_ {
+        let early = self.links.values().filter(|link| link.elects);
+        early.filter_map(|link| link.hello.as_ref()).map(|hello| (hello.node, hello.incarnation))
+    }
+
     pub(crate) fn refuse(&mut self, link: LinkId, reason: Reason) {
         let peer = self.links.get(&link).and_then(|link| link.hello.as_ref().map(|hello| hello.node));
         self.notice(Notice::Refused { peer, reason });
@@ -42,7 +63,14 @@ impl Core {
         }
         self.links.insert(
             link,
-            Link { dialled, hello: None, follower_epoch: None, opened: self.now, write_latency: 0 },
+            Link {
+                dialled,
+                hello: None,
+                follower_epoch: None,
+                elects: false,
+                opened: self.now,
+                write_latency: 0,
+            },
         );
         let ensemble = self.ensemble();
         let hello = Hello {

@@ -6,7 +6,7 @@ use super::{Core, Failures};
 use crate::{
     effect::{Effect, Notice},
     message::{Candidate, Vote, VoteState},
-    types::{Epoch, NodeId, Ticks, Zxid},
+    types::{Epoch, NodeId, Round, Ticks, Zxid},
 };
 
 /// The number of failed attempts to follow a candidate after which it is ignored for a while (rule 8).
@@ -52,6 +52,11 @@ impl Core {
                 true
             }
         }
+    }
+
+    /// Begins a round of elections, or takes its result over.
+    pub(crate) fn begin_round(&mut self) {
+        self.round = Round(self.round.0.saturating_add(1));
     }
 
     pub(crate) fn send_vote(

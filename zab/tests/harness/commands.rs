@@ -93,6 +93,12 @@ pub(crate) enum Command {
         #[arg(key)]
         size: Option<usize>,
     },
+    /// Asks a node to hand over its leadership: to `to`, or to the best voter.
+    Transfer {
+        name: Name,
+        #[arg(key)]
+        to: Option<Name>,
+    },
     /// Asks a node for a read barrier.
     Barrier(Name, u64),
     /// A message that the node did not send, on its connection. Fields by key.
@@ -248,9 +254,16 @@ impl Scripted for Zabs {
                     while size.is_some_and(|size| text.len() < size) {
                         text.push('.');
                     }
-                    events.push(Event::Propose { id: self.next_proposal, payload: Bytes::from(text) });
+                    events.push(Event::Propose {
+                        id: self.next_proposal,
+                        payload: Bytes::from(text),
+                        may_wait: true,
+                    });
                 }
                 self.step(name.0, events);
+            }
+            Command::Transfer { name, to } => {
+                self.step(name.0, vec![Event::TransferLeadership { to: to.map(|to| to.0) }]);
             }
             Command::Barrier(name, number) => {
                 self.step(name.0, vec![Event::Barrier { id: number }]);

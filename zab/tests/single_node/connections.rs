@@ -136,18 +136,40 @@ fn an_unused_connection_is_closed_after_an_election_timeout() {
 }
 
 #[test]
+fn a_looking_node_that_a_quorum_follows_leads_in_whatever_round() {
+    let mut solo = Solo::new(3, 5, member(5, &[]), Bounds::default());
+    let links: Vec<LinkId> = [1, 2].iter().map(|node| solo.accept(*node)).collect();
+    solo.receive(links[0], promised(6));
+    assert_eq!(solo.role(), Role::Looking);
+    let effects = solo.receive(links[1], promised(0));
+    assert_eq!(solo.role(), Role::Leading { established: None });
+    assert_eq!(hard_states(&effects)[0].accepted_epoch, Epoch(7));
+    // A connection that is closed meanwhile does not count.
+    let mut solo = Solo::new(3, 5, member(5, &[]), Bounds::default());
+    let link = solo.accept(1);
+    solo.receive(link, promised(6));
+    solo.step(vec![Event::Closed { link }]);
+    let link = solo.accept(2);
+    solo.receive(link, promised(6));
+    assert_eq!(solo.role(), Role::Looking);
+}
+
+#[test]
 fn a_promise_received_before_this_node_is_elected_is_kept() {
     // Rule 9: it is answered or refused promptly; here this node is elected and answers.
-    let mut solo = node();
+    let mut solo = Solo::new(3, 5, member(5, &[]), Bounds::default());
     let link = solo.accept(1);
     solo.after(ELECTION / 2);
     assert_eq!(solo.receive(link, promised(6)), []);
     let effects = solo.after(ELECTION);
     assert!(!closes(&effects, link), "its idle time starts with the promise");
     let round = rounds(&effects)[0];
-    solo.receive_vote(vote(1, 3, round));
-    let effects = solo.receive_vote(vote(2, 3, round));
+    for node in [1, 2, 4, 5] {
+        solo.receive_vote(vote(node, 3, round));
+    }
     assert_eq!(solo.role(), Role::Leading { established: None });
+    let second = solo.accept(2);
+    let effects = solo.receive(second, promised(0));
     assert_eq!(hard_states(&effects)[0].accepted_epoch, Epoch(7));
     assert_eq!(sent(&solo.persist(), link), [Message::NewEpoch(Epoch(7))]);
     // A looking node closes connections on which another message arrives.

@@ -505,7 +505,7 @@ fn a_follower_relays_requests_to_its_leader_and_rejects_proposals() {
 #[test]
 fn a_follower_refuses_followers_and_closes_connections_with_other_messages() {
     let mut solo = node(&[]);
-    let own = solo.serves(3, 5);
+    solo.serves(3, 5);
     let link = solo.accept(2);
     let effects = solo.receive(link, promised(0));
     assert!(refuses(&effects, link, Reason::NotLeading));
@@ -514,11 +514,22 @@ fn a_follower_refuses_followers_and_closes_connections_with_other_messages() {
     assert!(closes(&effects, link) && sent(&effects, link).is_empty() && appends(&effects) == 0);
     assert_eq!(looking(&effects), None);
     // A follower that connected while this node was looking is refused now.
-    let mut solo = node(&[]);
+    let mut solo = Solo::new(1, 5, member(5, &[]), Bounds::default());
     let early = solo.accept(2);
     solo.receive(early, promised(0));
     assert!(refuses(&solo.receive_vote(leads(3, 5, 1)), early, Reason::NotLeading));
-    let _ = own;
+}
+
+#[test]
+fn a_node_whose_leader_sends_it_a_promise_has_no_leader_any_more() {
+    // The connection to the leader is half open: its end, and what the leader said before, are lost.
+    let mut solo = node(&[]);
+    let own = solo.serves(3, 5);
+    let link = solo.accept(3);
+    let effects = solo.receive(link, promised(5));
+    assert_eq!(looking(&effects), Some("the leader follows this node"));
+    assert!(closes(&effects, own) && !closes(&effects, link));
+    assert_eq!(solo.role(), Role::Leading { established: None }, "both are a quorum");
 }
 
 #[test]

@@ -16,4 +16,5 @@ mod members;
 mod replication;
 mod serving;
 mod solo;
+mod transfer;
 mod types;

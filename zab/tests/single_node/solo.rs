@@ -222,7 +222,7 @@ impl Solo {
 
     pub(crate) fn propose(&mut self, id: u64, size: usize) -> Vec<Effect> {
         let payload = entry(1, 1, size).payload;
-        self.step(vec![Event::Propose { id, payload }])
+        self.step(vec![Event::Propose { id, payload, may_wait: true }])
     }
 
     pub(crate) fn role(&self) -> Role {
