@@ -13,7 +13,7 @@ use gometa_proto::{
     check,
     v1::{self, PeerAddresses, node_message::Body},
 };
-use gometa_zab::{Addresses, LinkId, NodeId, Role, Voter, Zab};
+use gometa_zab::{Addresses, Incarnation, LinkId, NodeId, Role, Voter, Zab};
 
 use crate::forward;
 
@@ -26,8 +26,8 @@ const SENT_MAX: usize = 256;
 /// The announcements that this node has received.
 #[derive(Debug, Default)]
 pub(crate) struct Announced {
-    /// The boot count at a member's announcement, and its addresses.
-    members: BTreeMap<NodeId, (u64, Addresses)>,
+    /// The boot count at the announcement of a member with this data directory, and its addresses.
+    members: BTreeMap<(NodeId, Option<Incarnation>), (u64, Addresses)>,
     /// The number of changes.
     version: u64,
     /// On a leader: the version last sent to each follower.
@@ -37,21 +37,27 @@ pub(crate) struct Announced {
 impl Announced {
     /// Records an announcement. Returns whether the member's addresses have changed.
     pub(crate) fn learn(&mut self, member: &Voter, boot: u64, addresses: &Addresses) -> bool {
-        let known = self.members.get(&member.node);
+        let key = (member.node, member.incarnation);
+        let known = self.members.get(&key);
         if known.is_some_and(|(known, _)| *known >= boot) {
             return false;
         }
         let moved = known.map_or(&member.addresses, |(_, known)| known) != addresses;
-        self.members.insert(member.node, (boot, addresses.clone()));
+        self.members.insert(key, (boot, addresses.clone()));
         self.version += 1;
         moved
     }
 
     /// Records the announcements of this node's leader or followers. Returns whether any addresses have changed.
     pub(crate) fn update(&mut self, zab: &Zab) -> bool {
+        if self.members.len() >= MEMBERS_MAX {
+            let members = zab.configuration().members();
+            self.members
+                .retain(|key, _| members.iter().any(|member| (member.node, member.incarnation) == *key));
+        }
         let mut moved = false;
         for (member, hello) in zab.connected_members() {
-            moved |= self.learn(member, hello.boot, &hello.addresses);
+            moved |= self.learn(&member, hello.boot, &hello.addresses);
         }
         probe!("members.address-changed", moved);
         moved
@@ -60,21 +66,25 @@ impl Announced {
     /// Records the announcements that the leader has forwarded. Returns whether any addresses have changed.
     pub(crate) fn learn_from_leader(&mut self, announcements: v1::Announcements, zab: &Zab) -> bool {
         let moved = matches!(zab.role(), Role::Following { .. })
-            && self.learn_all(announcements, zab.node(), zab.configuration().voters());
+            && self.learn_all(announcements, zab.node(), &zab.configuration().members());
         probe!("members.address-from-leader", moved);
         moved
     }
 
     fn learn_all(&mut self, announcements: v1::Announcements, me: NodeId, members: &[Voter]) -> bool {
         let mut moved = false;
-        for v1::Announcement { node, boot, addresses } in announcements.members {
+        for v1::Announcement { node, boot, addresses, incarnation } in announcements.members {
             let node = NodeId(node);
+            let incarnation = <[u8; 16]>::try_from(&incarnation[..]).ok();
+            let incarnation = incarnation.map(|bytes| Incarnation(u128::from_be_bytes(bytes)));
             let Some(addresses) = addresses.and_then(checked).filter(|_| node != me) else { continue };
-            if let Some(member) = members.iter().find(|voter| voter.node == node) {
+            if let Some(member) =
+                members.iter().find(|voter| (voter.node, voter.incarnation) == (node, incarnation))
+            {
                 moved |= self.learn(member, boot, &addresses);
             } else if self.members.len() < MEMBERS_MAX {
                 // The leader may be ahead of this node with a configuration that has it as a voter.
-                let unknown = Voter { node, incarnation: None, addresses: addresses.clone() };
+                let unknown = Voter { node, incarnation, addresses: addresses.clone() };
                 self.learn(&unknown, boot, &addresses);
             }
         }
@@ -83,7 +93,10 @@ impl Announced {
 
     /// A member with its latest addresses.
     pub(crate) fn latest(&self, voter: &Voter) -> Voter {
-        let addresses = self.members.get(&voter.node).map_or(&voter.addresses, |(_, addresses)| addresses);
+        let addresses = self
+            .members
+            .get(&(voter.node, voter.incarnation))
+            .map_or(&voter.addresses, |(_, addresses)| addresses);
         Voter { addresses: addresses.clone(), ..voter.clone() }
     }
 
@@ -118,16 +131,20 @@ impl Announced {
     }
 
     fn message(&self) -> Body {
-        let announcement = |(node, (boot, addresses)): (&NodeId, &(u64, Addresses))| v1::Announcement {
-            node: node.0,
-            boot: *boot,
-            addresses: Some(PeerAddresses {
-                election: addresses.election.clone(),
-                message: addresses.message.clone(),
-                request: addresses.request.clone(),
-            }),
-        };
-        Body::Announcements(v1::Announcements { members: self.members.iter().map(announcement).collect() })
+        let announcements =
+            self.members.iter().map(|((node, incarnation), (boot, addresses))| v1::Announcement {
+                node: node.0,
+                boot: *boot,
+                addresses: Some(PeerAddresses {
+                    election: addresses.election.clone(),
+                    message: addresses.message.clone(),
+                    request: addresses.request.clone(),
+                }),
+                incarnation: incarnation
+                    .map(|incarnation| Bytes::copy_from_slice(&incarnation.0.to_be_bytes()))
+                    .unwrap_or_default(),
+            });
+        Body::Announcements(v1::Announcements { members: announcements.collect() })
     }
 }
 
@@ -153,7 +170,7 @@ mod tests {
 
     fn announcement(node: u64, boot: u64, request: &str) -> v1::Announcement {
         let addresses = PeerAddresses { request: request.to_owned(), ..PeerAddresses::default() };
-        v1::Announcement { node, boot, addresses: Some(addresses) }
+        v1::Announcement { node, boot, addresses: Some(addresses), incarnation: Bytes::new() }
     }
 
     #[test]
@@ -167,6 +184,21 @@ mod tests {
         assert_eq!(announced.latest(&voter(1)).addresses, at(6001));
         assert!(announced.learn(&voter(1), 4, &at(5001)), "back to what is recorded");
         assert_eq!(announced.latest(&voter(1)), voter(1));
+    }
+
+    #[test]
+    fn each_data_directory_counts_its_own_starts() {
+        let mut announced = Announced::default();
+        let returned = Voter { incarnation: Some(Incarnation(7)), ..voter(1) };
+        announced.learn(&voter(1), 9, &at(6001));
+        assert_eq!(announced.latest(&returned), returned);
+        assert!(announced.learn(&returned, 1, &at(7001)));
+        assert_eq!(announced.latest(&returned).addresses, at(7001));
+        let mut other = Announced::default();
+        let Body::Announcements(announcements) = announced.message() else { panic!("announcements") };
+        other.learn_all(announcements, NodeId(2), std::slice::from_ref(&returned));
+        assert_eq!(other.latest(&returned).addresses, at(7001));
+        assert_eq!(other.latest(&voter(1)).addresses, at(6001));
     }
 
     #[test]
@@ -195,7 +227,7 @@ mod tests {
                 announcement(1, 9, "own:1"),
                 announcement(2, 9, "line\nbreak:1"),
                 announcement(3, 9, &long),
-                v1::Announcement { node: 2, boot: 9, addresses: None },
+                v1::Announcement { node: 2, boot: 9, addresses: None, incarnation: Bytes::new() },
             ],
         };
         assert!(!announced.learn_all(announcements, NodeId(1), &members));

@@ -18,6 +18,9 @@ pub(crate) struct Sources<'a> {
     pub(crate) storage: &'a v1::StorageStatus,
 }
 
+/// What is said of a learner.
+const LEARNER: &str = "a learner: counted in no quorum";
+
 fn member(voter: &Voter) -> Member {
     Member {
         node: voter.node.0,
@@ -39,7 +42,7 @@ impl Sources<'_> {
             true => member(&itself),
             false => member(&self.announced.latest(voter)),
         };
-        self.zab.configuration().voters().iter().map(latest).collect()
+        self.zab.configuration().members().iter().map(latest).collect()
     }
 
     /// The message address that a member has announced last.
@@ -65,8 +68,10 @@ impl Sources<'_> {
     /// The leader's request address, if it is another node and known; else empty.
     pub(crate) fn leader_address(&self) -> String {
         self.leader()
-            .and_then(|leader| self.zab.configuration().voters().iter().find(|voter| voter.node == leader))
-            .map(|voter| self.announced.latest(voter).addresses.request)
+            .and_then(|leader| {
+                self.zab.configuration().members().into_iter().find(|member| member.node == leader)
+            })
+            .map(|member| self.announced.latest(&member).addresses.request)
             .unwrap_or_default()
     }
 
@@ -129,8 +134,9 @@ impl Sources<'_> {
                 Some(follower) if !follower.serving => {
                     format!("it is catching up: it holds {} of {}", follower.durable, zab.last().counter)
                 }
+                _ if zab.configuration().learner(voter.node).is_some() => LEARNER.to_owned(),
                 Some(follower) if !follower.votes => {
-                    "its data directory was replaced: it is kept up to date, and counted in no quorum"
+                    "its data directory was replaced: it is counted in no quorum until it is a voter again"
                         .to_owned()
                 }
                 None if self.leads() => "it is not connected".to_owned(),
@@ -138,14 +144,14 @@ impl Sources<'_> {
             };
             PeerStatus {
                 member: Some(member(&self.announced.latest(voter))),
-                votes: follower.is_none_or(|follower| follower.votes),
+                votes: follower.map_or(zab.configuration().learner(voter.node).is_none(), |it| it.votes),
                 connected: follower.is_some() || self.leader() == Some(voter.node),
                 acked_revision: follower.map_or(0, |follower| follower.acked),
                 detail: with_disk(detail, "its", zab, voter.node),
             }
         };
         let own = self.config.zab.node;
-        zab.configuration().voters().iter().filter(|voter| voter.node != own).map(peer).collect()
+        zab.configuration().members().iter().filter(|voter| voter.node != own).map(peer).collect()
     }
 
     /// Why this node does not serve or vote, and how much is left to apply; empty if it does both.
@@ -166,9 +172,10 @@ impl Sources<'_> {
                 format!("leads, and applies its log before it serves{left}")
             }
             Role::Leading { established: None } => "waits for a quorum of followers".to_owned(),
+            _ if !zab.votes() && zab.configuration().learner(self.config.zab.node).is_some() => LEARNER.to_owned(),
             _ if !zab.votes() => {
-                "the ensemble knows this node with another data directory: it is kept up to date, does not vote, and \
-                 is counted in no quorum"
+                "the ensemble knows this node with another data directory: it is counted in no quorum until it is a \
+                 voter again"
                     .to_owned()
             }
             Role::Following { .. } | Role::Leading { .. } => String::new(),

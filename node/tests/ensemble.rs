@@ -142,8 +142,8 @@ fn a_node_alone_answers_local_reads_once_it_has_been_up_to_date() {
     assert!(is_v(ensemble.call(alone, None, get_local("k", 0))));
 }
 
-#[test]
-fn a_wiped_voter_is_served_and_not_counted() {
+/// An ensemble of three, its leader, and another node with an empty directory, which serves and does not vote yet.
+fn with_wiped_voter() -> (Nodes, usize, usize) {
     let mut ensemble = Nodes::new(3);
     ensemble.run(500);
     let leader = ensemble.leader().expect("a leader");
@@ -156,12 +156,30 @@ fn a_wiped_voter_is_served_and_not_counted() {
     ensemble.members[wiped].storage = Storage::default();
     ensemble.members[wiped].incarnation = 900;
     ensemble.start(wiped);
-    ensemble.run(1_000);
+    ensemble.run(300);
     let status = ensemble.status(wiped);
     assert_eq!((status.role(), status.votes), (v1::Role::Learning, false));
     assert_eq!(status.state_hash, ensemble.status(leader).state_hash);
+    (ensemble, leader, wiped)
+}
+
+#[test]
+fn a_wiped_voter_is_served_and_not_counted() {
+    let (mut ensemble, leader, _) = with_wiped_voter();
     // With the other voter gone the leader has no quorum, whatever the wiped node acknowledges.
     ensemble.kill((leader + 2) % 3);
-    ensemble.run(3_000);
+    ensemble.run(5_000);
     assert_eq!(ensemble.leader(), None);
+}
+
+#[test]
+fn a_wiped_voter_is_a_voter_again_and_counts() {
+    let (mut ensemble, leader, wiped) = with_wiped_voter();
+    ensemble.run(3_000);
+    let status = ensemble.status(wiped);
+    assert_eq!((status.role(), status.votes), (v1::Role::Following, true));
+    assert_eq!(status.peers.iter().filter(|peer| peer.votes).count(), 2);
+    ensemble.kill((leader + 2) % 3);
+    ensemble.run(5_000);
+    assert!(ensemble.leader().is_some(), "it is half of the quorum");
 }

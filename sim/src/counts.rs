@@ -191,6 +191,8 @@ fault_counts! {
     learners_removed,
     /// Voters removed.
     voters_removed,
+    /// Voters with another data directory that are voters again.
+    returned_voters,
     /// Leaderships handed over.
     handovers,
     /// Transfers taken back.

@@ -19,14 +19,14 @@ mod snapshots;
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 use bytes::{Bytes, BytesMut};
-use gometa_node::Event;
+use gometa_node::{Event, Node};
 use gometa_proto::frame;
 use gometa_store::{Store, Table as _};
 use gometa_zab::{Addresses, Incarnation, Message, Voter};
 
 use crate::{
     actions::{Action, Deposition, Scheduled},
-    checkers::{Check, Oracle, Violation, node_id},
+    checkers::{Check, Oracle, Violation, node_id, node_index},
     client_links::ClientLinks,
     counts::Counts,
     disk::Disk,
@@ -534,6 +534,8 @@ impl Ensemble {
             // A sync that stalls comes to its end.
             let (life, group) = (process.life, process.disk.group);
             self.schedule(self.now + MILLISECOND, Action::DiskDone { node, life, group, fails: false });
+            // So does a write to the table.
+            self.schedule(self.now + MILLISECOND, Action::TableDone { node, life, fails: false });
             if !self.processes[node].is_up() {
                 self.schedule(self.now, Action::Start { node });
             } else if self.processes[node].paused_until > self.now {
@@ -583,7 +585,21 @@ impl Ensemble {
     fn has_no_quorum(&self) -> bool {
         let voters = self.processes.iter().enumerate();
         let left = voters.filter(|(node, process)| !process.stopped && self.oracle.is_counted(*node));
-        left.count() < self.oracle.quorum() || self.is_beyond_repair()
+        left.count() < self.oracle.quorum() || self.is_beyond_repair() || self.waits_for_the_lost()
+    }
+
+    /// Whether a live node has logged a configuration of which no majority is left: a change was proposed before the leader
+    /// knew that another voter had lost its directory. An ensemble serves if it has a majority of the latest committed
+    /// configuration and of every later one that a live node has logged.
+    fn waits_for_the_lost(&self) -> bool {
+        let is_left = |voter: &Voter| {
+            let process = &self.processes[node_index(voter.node)];
+            !process.stopped && voter.is(voter.node, process.disk.incarnation)
+        };
+        let live = self.processes.iter().filter(|process| !process.stopped);
+        let mut logged = live.filter_map(|process| process.node.as_ref()).map(Node::configuration);
+        let committed = self.oracle.committed_configuration();
+        logged.any(|configuration| configuration.version() > committed && !configuration.has_quorum(is_left))
     }
 
     fn unsettled(&self) -> Option<String> {
@@ -608,6 +624,9 @@ impl Ensemble {
             }
             if self.is_wrong(node) {
                 return Some(format!("n{node} has an altered record"));
+            }
+            if !self.oracle.is_counted(node) {
+                return Some(format!("n{node} has no vote"));
             }
         }
         None

@@ -200,6 +200,8 @@ mutants! {
     M97 never_takes_transfer_back: "a transfer is not taken back after an election timeout",
         "section 6.10, invariant 23";
     M98 lets_expiries_wait: "the end of a silent session waits for the end of a transfer", "section 6.10";
+    M99 proposes_no_own_changes: "a leader does not give a vote back", "section 5.8, invariant 21";
+    M100 forgets_desired_role: "a voter with another directory stays a learner", "section 5.8, invariant 21";
     L01 accepts_base_above_state: "a start accepts a log that begins above the durable state", "log rule 6";
     L02 begins_without_directory_sync: "the name of a new segment is not synced", "log rule 5";
     L03 commits_without_sync: "a batch is reported without a sync", "log rule 1";

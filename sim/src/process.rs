@@ -70,6 +70,8 @@ pub struct Process {
     pub crashes_after: Option<u32>,
     /// Its disk has broken a promise, was lost, or it never comes back: of the minority that a quorum makes up for.
     pub counted_as_lost: bool,
+    /// Its directory was replaced, and the new one is sound: it is not lost any more when it is a voter again.
+    pub replaced: bool,
     /// A record of its table was altered, and the table was not replaced since.
     pub altered: bool,
     /// It has gone into quarantine.
@@ -103,6 +105,7 @@ impl Process {
             paused_since: 0,
             crashes_after: None,
             counted_as_lost: false,
+            replaced: false,
             altered: false,
             quarantined: false,
             stopped: false,
@@ -110,6 +113,11 @@ impl Process {
             role: Role::Forming,
             led: false,
         }
+    }
+
+    /// Its present directory is lost, or breaks what it promised.
+    pub fn count_as_lost(&mut self) {
+        (self.counted_as_lost, self.replaced) = (true, false);
     }
 
     /// Whether the process runs, paused or not.

@@ -430,7 +430,7 @@ impl Settings {
             process.change_every = r.between(100, 2_000) * MILLISECOND;
             spares = r.between(1, 2) as usize;
             // A node that is lost for good is not replaced yet, and without it a change may take the quorum away.
-            process = ProcessSettings { wipe: 0, no_return: 0, beyond_quorum: false, ..process };
+            process = ProcessSettings { no_return: 0, beyond_quorum: false, ..process };
             disk = DiskSettings { damage_every: 0, alter_every: 0, ..disk };
         }
         let state_hash_interval = r.pick(&[2, 8, 8, 32]);

@@ -283,6 +283,9 @@ impl Names {
             Notice::ChangeRejected { change, why } => {
                 (Story, format!("{me} rejects {}: {why:?}", described(change, name)))
             }
+            Notice::ChangeWaits { change, why } => {
+                (Story, format!("{me} is to propose {}, which waits: {why:?}", described(change, name)))
+            }
             Notice::TransferRejected { to, why } => {
                 (Story, format!("{me} rejects a transfer to {}: {why:?}", any_or_name(*to)))
             }

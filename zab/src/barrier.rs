@@ -52,6 +52,11 @@ impl Barriers {
         self.rounds.push_back(Round { heartbeat, commit, requests });
     }
 
+    /// Whether a round waits for a quorum.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.rounds.is_empty()
+    }
+
     /// Ends the oldest round if a quorum has acknowledged the heartbeats through `confirmed`. Returns its commit index
     /// and its requests.
     pub(crate) fn take_confirmed(&mut self, confirmed: u64) -> Option<(u64, Vec<u64>)> {

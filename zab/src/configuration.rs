@@ -84,6 +84,19 @@ impl Configuration {
         &self.voters
     }
 
+    /// The members, voters and learners, ascending by id.
+    pub fn members(&self) -> Vec<Voter> {
+        let learner = |learner: &Learner| Voter {
+            node: learner.node,
+            incarnation: Some(learner.incarnation),
+            addresses: learner.addresses.clone(),
+        };
+        let mut members: Vec<Voter> =
+            self.voters.iter().cloned().chain(self.learners.iter().map(learner)).collect();
+        members.sort_by_key(|member| member.node);
+        members
+    }
+
     /// The voter that coordinates formation: the one with the lowest id.
     pub(crate) fn coordinator(&self) -> Option<NodeId> {
         self.voters.first().map(|voter| voter.node)

@@ -422,6 +422,13 @@ pub enum Notice {
         /// The reason.
         why: ChangeRejection,
     },
+    /// A change that this leader is to propose by itself waits; at most once a minute.
+    ChangeWaits {
+        /// The change.
+        change: Change,
+        /// What it waits for.
+        why: ChangeRejection,
+    },
     /// A request to transfer the leadership was rejected.
     TransferRejected {
         /// The requested target.

@@ -201,6 +201,11 @@ impl Looking {
             self.resend_after = core.config.timeouts.vote_min;
             self.multicast(core);
         }
+        if !core.configurations.contains(vote.sender) {
+            // It has a later configuration, in which it may need the vote of this node.
+            probe!("election.answers-unknown-member");
+            core.send_vote(vote.sender, self.state(core), self.vote, None);
+        }
         self.tally.insert((vote.sender, vote.incarnation), vote.candidate.node);
         self.check(core)
     }

@@ -19,6 +19,7 @@ use crate::{
     event::Event,
     latency::LatencyReport,
     message::{Candidate, Kind, LEVEL, LogEntry, Message, Reason, Vote, VoteState},
+    plans::{OwnChanges, Transfer},
     progress::Progress,
     proposals::Proposals,
     space::DiskSpace,
@@ -33,8 +34,6 @@ mod membership;
 mod replication;
 mod space;
 mod transfer;
-
-use transfer::Transfer;
 
 /// The stages of a leadership.
 #[derive(Clone, Hash)]
@@ -83,6 +82,10 @@ pub(crate) struct Leader {
     comparison: Comparison,
     /// The transfer of the leadership that is under way.
     transfer: Option<Transfer>,
+    /// The time since which the disk of this node is slow, and those of a quorum are not.
+    slow_since: Option<Ticks>,
+    /// The changes of the configuration that this leader proposes by itself.
+    own_changes: OwnChanges,
 }
 
 impl Leader {
@@ -106,6 +109,8 @@ impl Leader {
             writable: DiskSpace::Ample,
             comparison: Comparison::new(core.now),
             transfer: None,
+            slow_since: None,
+            own_changes: OwnChanges::default(),
         };
         let early: Vec<(LinkId, Epoch)> = core
             .links
@@ -421,8 +426,10 @@ impl Leader {
             return Next::Look("no quorum of followers is reachable");
         }
         self.check_own_space(core);
+        self.check_own_latency(core);
         self.compare_states(core);
         self.check_transfer(core);
+        self.propose_own_change(core);
         if core.now >= self.next_heartbeat && self.has_begun() {
             self.send_heartbeat(core);
         }
@@ -450,6 +457,10 @@ impl Leader {
             self.report_writable(core);
             for link in &links {
                 self.send_up_to_date(core, *link);
+            }
+            // A change of the members may leave fewer voters to confirm a round, or none but this node.
+            if self.barriers.is_waiting() {
+                self.pass_barriers(core);
             }
             if self.barriers.is_round_due() {
                 self.begin_barrier_round(core);

@@ -80,6 +80,7 @@ mod leader;
 mod machine;
 mod membership;
 mod message;
+mod plans;
 mod progress;
 mod proposals;
 mod quorum;

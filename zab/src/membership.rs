@@ -119,7 +119,7 @@ impl Configuration {
                     node: *node,
                     incarnation: *incarnation,
                     addresses: voter.addresses,
-                    desired: DesiredRole::Voter,
+                    desired: planted!(DesiredRole::Voter, forgets_desired_role => DesiredRole::Learner),
                 })?;
             }
             Change::SetAddresses { node, addresses } => {

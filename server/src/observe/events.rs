@@ -12,7 +12,7 @@ use gometa_proto::limits;
 use gometa_zab::{Addresses, DiskSpace, NodeId, Notice, Reason, Role};
 use tracing::{debug, info, warn};
 
-use super::integrity;
+use super::{integrity, members};
 
 /// The number of refusals that are logged ...
 const REFUSALS_MAX: u32 = 10;
@@ -110,15 +110,16 @@ impl EventLog {
             | Notice::Truncated { .. }
             | Notice::LostFollower { .. }
             | Notice::DiskSpace { .. }
-            | Notice::ChangeProposed { .. }
+            | Notice::Integrity(_)
+            | Notice::SlowStorage { .. } => synchronisation(notice, names),
+            Notice::ChangeProposed { .. }
             | Notice::ChangeRejected { .. }
+            | Notice::ChangeWaits { .. }
             | Notice::TransferRejected { .. }
             | Notice::TransferBegun { .. }
             | Notice::TransferTakenBack { .. }
             | Notice::HandedOver { .. }
-            | Notice::Handoff { .. }
-            | Notice::Integrity(_)
-            | Notice::SlowStorage { .. } => synchronisation(notice, names),
+            | Notice::Handoff { .. } => members::log(notice, |node| names.name(node)),
             Notice::Refused { .. }
             | Notice::RefusedBy { .. }
             | Notice::HelloRefused { .. }
@@ -209,30 +210,6 @@ impl EventLog {
 fn synchronisation(notice: &Notice, names: &impl NodeNames) {
     match notice {
         Notice::Established { epoch, last } => info!(epoch = epoch.0, revision = last.counter, "leading"),
-        Notice::ChangeProposed { change, version } => {
-            info!(?change, revision = version.counter, "change of the members proposed");
-        }
-        Notice::ChangeRejected { change, why } => {
-            info!(?change, reason = ?why, "change of the members rejected")
-        }
-        Notice::TransferRejected { to, why } => {
-            let to = to.map(|to| names.name(to));
-            info!(to, reason = ?why, "transfer of the leadership rejected");
-        }
-        Notice::TransferBegun { to, why } => {
-            let to = to.map(|to| names.name(to));
-            info!(to, reason = why, "transfer of the leadership begun");
-        }
-        Notice::TransferTakenBack { why } => {
-            info!(reason = why, "transfer of the leadership taken back");
-        }
-        Notice::HandedOver { epoch, target, last } => {
-            let (to, revision) = (names.name(*target), last.counter);
-            info!(to, epoch = epoch.0, revision, "leadership handed over");
-        }
-        Notice::Handoff { epoch, target } => {
-            info!(to = names.name(*target), epoch = epoch.0, "the leader hands over");
-        }
         Notice::Synchronising { peer, votes, from, base } => debug!(
             peer = names.name(*peer),
             votes,

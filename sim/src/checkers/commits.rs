@@ -9,16 +9,20 @@ use std::collections::BTreeMap;
 
 use gometa_zab::{Epoch, Zxid};
 
-use super::{Check, configurations::Configurations, ensure, leaders::Leaders, log::Registry};
+use super::{
+    Check,
+    configurations::{Configurations, Directory},
+    ensure,
+    leaders::Leaders,
+    log::Registry,
+};
 use crate::disk::{Disk, Image};
 
 /// The one committed log.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Commits {
-    nodes: usize,
-    /// For each epoch: how far each counted voter has ever held its leader's log durably while it was its current
-    /// epoch; None before it was.
-    held: BTreeMap<u64, Vec<Option<u64>>>,
+    /// For each epoch: how far each data directory has ever held its leader's log durably while it was its current epoch.
+    held: BTreeMap<u64, BTreeMap<Directory, u64>>,
     /// For each epoch: what it has committed.
     tips: BTreeMap<u64, Zxid>,
     /// The entry with counter c stands at c - 1.
@@ -26,10 +30,6 @@ pub(super) struct Commits {
 }
 
 impl Commits {
-    pub(super) fn new(nodes: usize) -> Commits {
-        Commits { nodes, held: BTreeMap::new(), tips: BTreeMap::new(), log: Vec::new() }
-    }
-
     pub(super) fn count(&self) -> u64 {
         self.log.len() as u64
     }
@@ -44,7 +44,7 @@ impl Commits {
         self.log[counter as usize - 1]
     }
 
-    /// The durable image of a node has changed whose directory was not replaced.
+    /// The durable image of a node has changed.
     pub(super) fn hardened(
         &mut self,
         registry: &Registry,
@@ -65,11 +65,12 @@ impl Commits {
         if last.epoch != epoch && !leaders.is_prefix(last, leadership.initial) {
             return Ok(());
         }
-        let held = self.held.entry(epoch.0).or_insert_with(|| vec![None; self.nodes]);
-        if held[node].is_some_and(|held| held >= last.counter) {
+        let held = self.held.entry(epoch.0).or_default();
+        let directory = configurations.directory(node);
+        if held.get(&directory).is_some_and(|held| *held >= last.counter) {
             return Ok(());
         }
-        held[node] = Some(last.counter);
+        held.insert(directory, last.counter);
         self.evaluate(registry, leaders, configurations, epoch)
     }
 
@@ -129,7 +130,7 @@ impl Commits {
         epoch: Epoch,
         last: Zxid,
         counted: bool,
-        voters: &[usize],
+        voters: &[Directory],
     ) -> Check {
         ensure!(
             counted,
@@ -254,8 +255,8 @@ impl Commits {
 }
 
 /// The counter through which a majority of these voters holds an epoch's log.
-fn quorum_holds(held: &[Option<u64>], voters: &[usize]) -> Option<u64> {
-    let mut sorted: Vec<Option<u64>> = voters.iter().map(|voter| held[*voter]).collect();
+fn quorum_holds(held: &BTreeMap<Directory, u64>, voters: &[Directory]) -> Option<u64> {
+    let mut sorted: Vec<Option<u64>> = voters.iter().map(|voter| held.get(voter).copied()).collect();
     sorted.sort_unstable_by(|a, b| b.cmp(a));
     sorted.get(voters.len() / 2).copied().flatten()
 }

@@ -2,32 +2,55 @@
 //!     before is committed, and never its own removal; what takes a node's vote away is in its log only when it is
 //!     committed. What is committed and who may lead is judged by the latest configuration in the leader's log.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, iter, ops::Bound};
 
-use gometa_zab::{Configuration, Kind, LogEntry, Zxid};
+use gometa_zab::{Configuration, Incarnation, Kind, LogEntry, Zxid};
 
 use super::{Check, ensure, leaders::Leaders, node_index};
 
 const NAME: &str = "20 config";
 
-/// Every configuration ever proposed, by version.
+/// A data directory of a node: its index and the number of the directory, 0 for the first one.
+pub(super) type Directory = (usize, u32);
+
+/// Every configuration ever proposed, by version, and every data directory.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Configurations {
     /// The voters of the genesis.
-    founders: Vec<usize>,
+    founders: Vec<Directory>,
     known: BTreeMap<Zxid, Known>,
+    /// The number of the present directory of each node.
+    directories: Vec<u32>,
+    /// The numbers of the directories that are not a node's first.
+    later: BTreeMap<(usize, Incarnation), u32>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Known {
-    voters: Vec<usize>,
+    voters: Vec<Directory>,
     learners: Vec<usize>,
 }
 
 impl Configurations {
-    /// The genesis of an ensemble whose first nodes found it.
-    pub(super) fn new(founders: usize) -> Configurations {
-        Configurations { founders: (0..founders).collect(), known: BTreeMap::new() }
+    /// The genesis of an ensemble of these many nodes, the first `founders` of which found it.
+    pub(super) fn new(nodes: usize, founders: usize) -> Configurations {
+        Configurations {
+            founders: (0..founders).map(|node| (node, 0)).collect(),
+            known: BTreeMap::new(),
+            directories: vec![0; nodes],
+            later: BTreeMap::new(),
+        }
+    }
+
+    /// A node has another data directory, with this incarnation.
+    pub(super) fn replaced(&mut self, node: usize, incarnation: Incarnation) {
+        self.directories[node] += 1;
+        self.later.insert((node, incarnation), self.directories[node]);
+    }
+
+    /// The present data directory of a node.
+    pub(super) fn directory(&self, node: usize) -> Directory {
+        (node, self.directories[node])
     }
 
     /// The version of the latest configuration in the log that ends at `tip`.
@@ -37,14 +60,21 @@ impl Configurations {
     }
 
     /// The voters of a configuration.
-    pub(super) fn voters(&self, version: Zxid) -> &[usize] {
+    pub(super) fn voters(&self, version: Zxid) -> &[Directory] {
         self.known.get(&version).map_or(&self.founders, |known| &known.voters)
+    }
+
+    /// The voters of this configuration, and of all that were proposed with a higher version.
+    pub(super) fn from(&self, version: Zxid) -> impl Iterator<Item = &[Directory]> {
+        let later = self.known.range((Bound::Excluded(version), Bound::Unbounded));
+        iter::once(self.voters(version)).chain(later.map(|(_, known)| &known.voters[..]))
     }
 
     /// Whether a node is a voter or a learner.
     pub(super) fn has_member(&self, version: Zxid, node: usize) -> bool {
         let learner = |known: &Known| known.learners.contains(&node);
-        self.voters(version).contains(&node) || self.known.get(&version).is_some_and(learner)
+        self.voters(version).iter().any(|voter| voter.0 == node)
+            || self.known.get(&version).is_some_and(learner)
     }
 
     /// An entry is about to stand in a node's log behind `previous`; `is_committed` says whether a zxid is.
@@ -63,7 +93,7 @@ impl Configurations {
         if !self.known.contains_key(&version) {
             let configuration = entry.configuration();
             ensure!(configuration.is_some(), NAME, "n{node} proposes {version}, which cannot be decoded");
-            let known = configuration.as_ref().map(indexes);
+            let known = configuration.as_ref().map(|configuration| self.indexes(configuration));
             let Some(known) = known else { return Ok(()) };
             let lost = self.voters(before).iter().filter(|voter| !known.voters.contains(voter)).count();
             let new = known.voters.iter().filter(|voter| !self.voters(before).contains(voter)).count();
@@ -77,7 +107,8 @@ impl Configurations {
             ensure!(is_committed(before), NAME, "n{node} proposes {version}, and {before} is not committed");
             self.known.insert(version, known);
         }
-        let loses_vote = self.voters(before).contains(&node) && !self.voters(version).contains(&node);
+        let own = self.directory(node);
+        let loses_vote = self.voters(before).contains(&own) && !self.voters(version).contains(&own);
         ensure!(
             !loses_vote || is_committed(version),
             NAME,
@@ -85,10 +116,14 @@ impl Configurations {
         );
         Ok(())
     }
-}
 
-fn indexes(configuration: &Configuration) -> Known {
-    let voters = configuration.voters().iter().map(|voter| node_index(voter.node));
-    let learners = configuration.learners().iter().map(|learner| node_index(learner.node));
-    Known { voters: voters.collect(), learners: learners.collect() }
+    fn indexes(&self, configuration: &Configuration) -> Known {
+        let voters = configuration.voters().iter().map(|voter| {
+            let node = node_index(voter.node);
+            let later = voter.incarnation.and_then(|incarnation| self.later.get(&(node, incarnation)));
+            (node, later.copied().unwrap_or(0))
+        });
+        let learners = configuration.learners().iter().map(|learner| node_index(learner.node));
+        Known { voters: voters.collect(), learners: learners.collect() }
+    }
 }

@@ -44,7 +44,7 @@ mod tests;
 use gometa_node::Event;
 use gometa_proto::v1::{Request, Response, View};
 use gometa_store::Table;
-use gometa_zab::{Epoch, LinkId, Message, Role, Ticks, Vote, Write, Zxid};
+use gometa_zab::{Epoch, Incarnation, LinkId, Message, Role, Ticks, Vote, Write, Zxid};
 
 pub(crate) use self::check::{ensure, node_index};
 pub(crate) use self::protocol::Protocol;
@@ -93,14 +93,24 @@ impl Oracle {
         self.protocol.quorum()
     }
 
-    /// A node's directory was replaced after the ensemble was formed.
-    pub fn wiped(&mut self, node: usize) {
-        self.protocol.wiped(node);
+    /// A node's directory was replaced after the ensemble was formed, by one with this incarnation.
+    pub fn wiped(&mut self, node: usize, incarnation: Incarnation) {
+        self.protocol.wiped(node, incarnation);
     }
 
     /// Whether a node is counted in quorums.
     pub fn is_counted(&self, node: usize) -> bool {
         self.protocol.is_counted(node)
+    }
+
+    /// The version of the latest committed configuration.
+    pub fn committed_configuration(&self) -> Zxid {
+        self.protocol.committed_configuration()
+    }
+
+    /// Whether the ensemble survives if these nodes are lost for good, with their present directories.
+    pub fn survives(&self, lost: impl Fn(usize) -> bool) -> bool {
+        self.protocol.survives(lost)
     }
 
     /// Entries committed so far, whether a node knows it or not.

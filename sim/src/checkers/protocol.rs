@@ -2,7 +2,7 @@
 //! clients, so it can be copied with the ensemble that it watches, state by state ([`crate::small_scope`]).
 
 use bytes::Bytes;
-use gometa_zab::{EnsembleId, Epoch, Founding, Kind, LogEntry, Message, Vote, Write, Zxid};
+use gometa_zab::{EnsembleId, Epoch, Founding, Incarnation, Kind, LogEntry, Message, Vote, Write, Zxid};
 
 use super::{
     Check,
@@ -19,8 +19,6 @@ use crate::disk::{Disk, Image};
 /// What is known of the protocol's run so far.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Protocol {
-    /// Whether a node's disk is the first one that it had, so that it is counted if it is a voter.
-    counted: Vec<bool>,
     configurations: Configurations,
     /// The one sealed genesis.
     ensemble: Option<EnsembleId>,
@@ -34,18 +32,17 @@ impl Protocol {
     /// The state before `nodes` nodes start, the first `founders` of which found an ensemble.
     pub(crate) fn new(nodes: usize, founders: usize) -> Protocol {
         Protocol {
-            counted: vec![true; nodes],
-            configurations: Configurations::new(founders),
+            configurations: Configurations::new(nodes, founders),
             ensemble: None,
             registry: Registry::default(),
             leaders: Leaders::default(),
-            commits: Commits::new(nodes),
+            commits: Commits::default(),
             epochs: Epochs::new(nodes),
         }
     }
 
     /// The version of the latest committed configuration.
-    fn committed_configuration(&self) -> Zxid {
+    pub(crate) fn committed_configuration(&self) -> Zxid {
         let count = self.commits.count();
         let tip = if count == 0 { Zxid::ZERO } else { self.commits.zxid(count) };
         self.configurations.latest(&self.leaders, tip)
@@ -61,15 +58,27 @@ impl Protocol {
         self.configurations.has_member(self.committed_configuration(), node)
     }
 
-    /// A node's directory was replaced after the ensemble was formed.
-    pub(crate) fn wiped(&mut self, node: usize) {
-        self.counted[node] = false;
+    /// A node's directory was replaced after the ensemble was formed, by one with this incarnation.
+    pub(crate) fn wiped(&mut self, node: usize, incarnation: Incarnation) {
+        self.configurations.replaced(node, incarnation);
         self.epochs.forget(node);
     }
 
-    /// Whether a node is counted in quorums of the latest committed configuration.
+    /// Whether a node is counted in quorums of the latest committed configuration, with its present directory.
     pub(crate) fn is_counted(&self, node: usize) -> bool {
-        self.counted[node] && self.configurations.voters(self.committed_configuration()).contains(&node)
+        let voters = self.configurations.voters(self.committed_configuration());
+        voters.contains(&self.configurations.directory(node))
+    }
+
+    /// Whether a majority remains of the voters of the latest committed configuration, and of every later one that a node may
+    /// have logged, if these nodes are lost for good.
+    pub(crate) fn survives(&self, lost: impl Fn(usize) -> bool) -> bool {
+        self.configurations.from(self.committed_configuration()).all(|voters| {
+            let left = voters
+                .iter()
+                .filter(|voter| self.configurations.directory(voter.0) == **voter && !lost(voter.0));
+            left.count() > voters.len() / 2
+        })
     }
 
     /// Entries committed so far, whether a node knows it or not.
@@ -165,9 +174,6 @@ impl Protocol {
         if promoted {
             self.leaders.joined(node, image)?;
         }
-        if !self.counted[node] {
-            return Ok(());
-        }
         self.commits.hardened(&self.registry, &self.leaders, &self.configurations, node, image)
     }
 
@@ -220,7 +226,7 @@ impl Protocol {
     pub(crate) fn established_by(&mut self, node: usize, epoch: Epoch, last: Zxid) -> Check {
         self.leaders.established(node, epoch, last)?;
         let voters = self.configurations.voters(self.configurations.latest(&self.leaders, last));
-        let counted = self.counted[node] && voters.contains(&node);
+        let counted = voters.contains(&self.configurations.directory(node));
         self.commits.established(&self.leaders, epoch, last, counted, voters)
     }
 

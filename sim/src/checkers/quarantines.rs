@@ -50,7 +50,7 @@ impl Quarantines {
             }
             Message::Quarantine { epoch, fault } => {
                 let followers = self.serving.iter().filter(|((leader, _), (in_epoch, other, counted))| {
-                    *leader == node && in_epoch == epoch && *other != peer && *counted
+                    *leader == node && in_epoch == epoch && *other != peer && (*counted || is_counted(*other))
                 });
                 let count = usize::from(is_counted(node)) + followers.count();
                 ensure!(

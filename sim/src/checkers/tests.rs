@@ -218,7 +218,7 @@ fn presence_on_a_quorum_without_the_epoch_is_no_commit() {
 #[test]
 fn a_wiped_voter_is_counted_in_nothing() {
     let mut bench = Bench::established();
-    bench.oracle.wiped(2);
+    bench.oracle.wiped(2, Incarnation(99));
     bench.disks[2].wipe(Incarnation(99));
     bench.promise(2, 1, 0, 1).unwrap();
     for node in [0, 2] {

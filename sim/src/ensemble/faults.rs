@@ -54,9 +54,21 @@ impl Ensemble {
     }
 
     /// Whether a node may be lost for good: a quorum of others, whose disks keep their promises, must remain.
-    pub(super) fn may_be_lost(&self, node: usize) -> bool {
-        let lost = self.processes.iter().filter(|process| process.counted_as_lost).count();
-        self.formed && (self.processes[node].counted_as_lost || lost < self.settings.lost_max())
+    pub(super) fn may_be_lost(&mut self, node: usize) -> bool {
+        for (node, process) in self.processes.iter_mut().enumerate() {
+            if process.replaced && !process.stopped && self.oracle.is_counted(node) {
+                (process.counted_as_lost, process.replaced) = (false, false);
+                self.counts.faults.returned_voters += 1;
+            }
+        }
+        if !self.formed || self.processes[node].counted_as_lost {
+            return self.formed;
+        }
+        let lost = |other: usize| other == node || self.processes[other].counted_as_lost;
+        // Founders that have lost everything found another ensemble.
+        let lost_founders = (0..self.voters.len()).filter(|node| lost(*node)).count();
+        let unchanged = self.settings.process.change_every == 0;
+        lost_founders <= self.settings.lost_max() && (unchanged || self.oracle.survives(lost))
     }
 
     /// Cuts some links, and lets them heal in another order.
@@ -218,7 +230,7 @@ impl Ensemble {
         let crash = if kind == 1 { self.machine.one_in(2) } else { kind > 1 };
         match kind {
             0 if up => {
-                self.processes[node].counted_as_lost = true;
+                self.processes[node].count_as_lost();
                 self.processes[node].disk.drop_next_sync();
                 self.trace.line(self.now, Some(node), || "will have a sync dropped".to_owned());
                 let at = self.now + self.machine.between(500, 4_000) * MILLISECOND;
@@ -226,7 +238,7 @@ impl Ensemble {
             }
             0 => {}
             1 => {
-                self.processes[node].counted_as_lost = true;
+                self.processes[node].count_as_lost();
                 self.counts.faults.flipped_bits += 1;
                 let flipped = self.processes[node].disk.flip(None);
                 self.trace.line(self.now, Some(node), || format!("has a flipped bit: {flipped:?}"));
@@ -247,7 +259,7 @@ impl Ensemble {
             };
             if struck {
                 *count += 1;
-                self.processes[node].counted_as_lost = true;
+                self.processes[node].count_as_lost();
                 self.trace.line(self.now, Some(node), || format!("has {what}"));
             }
         }
@@ -258,7 +270,7 @@ impl Ensemble {
     pub(crate) fn damage_read(&mut self, node: usize, from: u64, to: u64) {
         let chance = if self.settings.disk.damage_every > 0 && !self.faults_ended { 20_000 } else { 0 };
         if self.machine.chance(chance) && self.may_be_lost(node) {
-            self.processes[node].counted_as_lost = true;
+            self.processes[node].count_as_lost();
             self.counts.faults.flipped_bits += 1;
             let counter = self.machine.between(from, to);
             let flipped = self.processes[node].disk.flip(Some(counter));
@@ -333,7 +345,7 @@ impl Ensemble {
                 self.wipe(node);
             } else if self.may_be_lost(node) && self.machine.chance(self.settings.process.no_return) {
                 self.counts.faults.abandoned_nodes += 1;
-                self.processes[node].counted_as_lost = true;
+                self.processes[node].count_as_lost();
                 self.processes[node].stopped = true;
                 self.trace.line(self.now, Some(node), || "never comes back".to_owned());
             }
@@ -454,9 +466,9 @@ impl Ensemble {
         let incarnation = Incarnation(self.machine.wide());
         let process = &mut self.processes[node];
         process.disk.wipe(incarnation);
-        process.counted_as_lost = true;
+        (process.counted_as_lost, process.replaced) = (true, true);
         process.stopped = false;
-        self.oracle.wiped(node);
+        self.oracle.wiped(node, incarnation);
         self.counts.wipes += 1;
         self.trace.line(self.now, Some(node), || "has lost its directory".to_owned());
     }

@@ -68,7 +68,8 @@ impl Ensemble {
         let Ok(mut record) = KeyRecord::decode(stored.clone()) else { return };
         record.value = [&record.value[..], b"!"].concat().into();
         let process = &mut self.processes[node];
-        (process.altered, process.counted_as_lost) = (true, true);
+        process.altered = true;
+        process.count_as_lost();
         let altered = Bytes::from(record.encode_to_vec());
         process.disk.table.write(&Batch {
             checkpoint: process.disk.table.checkpoint(),

@@ -203,10 +203,10 @@ mod tests {
 
     #[test]
     fn a_scope_comes_to_its_end_and_is_the_same_again() {
-        let (first, reach) = explore("two-epochs", LIMITS);
+        let (first, reach) = explore("rivals", LIMITS);
         assert!(reach.exhausted && reach.states > 5_000, "{reach:?}");
         assert_eq!(first.states(), reach.states, "without a limit, every state is reached once");
-        let (second, again) = explore("two-epochs", LIMITS);
+        let (second, again) = explore("rivals", LIMITS);
         assert_eq!(
             (reach.states, reach.transitions, reach.depth),
             (again.states, again.transitions, again.depth)

@@ -187,13 +187,12 @@ impl Cluster {
 
     /// Waits until the ensemble has recovered completely.
     pub(super) async fn whole(&self) {
-        whole(&self.ensemble, &self.probe, self.wiped).await;
+        whole(&self.ensemble, &self.probe).await;
     }
 }
 
-/// Waits until one node leads, all others follow it, all vote, and all have applied the last write. A wiped node is
-/// a learner, and has no vote.
-pub(super) async fn whole(ensemble: &Ensemble, probe: &Client, wiped: Option<usize>) {
+/// Waits until one node leads, all others follow it, all vote, and all have applied the last write.
+pub(super) async fn whole(ensemble: &Ensemble, probe: &Client) {
     let written = until("a write through the whole ensemble", RECOVERY_MAX, || async {
         probe.set("probe", "x").await.map_err(|error| error.to_string())
     })
@@ -204,10 +203,10 @@ pub(super) async fn whole(ensemble: &Ensemble, probe: &Client, wiped: Option<usi
         for node in ensemble.all() {
             statuses.push(ensemble.status(node).await.map_err(|error| error.to_string())?);
         }
-        for (node, status) in statuses.iter().enumerate() {
+        for status in &statuses {
             leaders += usize::from(status.role == Role::Leading);
-            let voter = matches!(status.role, Role::Leading | Role::Following) && status.votes;
-            let well = (if wiped == Some(node) { status.role == Role::Learning } else { voter })
+            let well = matches!(status.role, Role::Leading | Role::Following)
+                && status.votes
                 && status.leader == statuses[0].leader
                 && status.applied_revision >= written.revision;
             if !well {

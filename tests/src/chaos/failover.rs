@@ -136,7 +136,7 @@ pub async fn failovers(seed: u64, count: usize, sync_ms: Option<u64>) -> Failove
     let mut measured = Failovers { formed, ..Failovers::default() };
     for trial in 1..=count {
         let ensemble = &mut nodes.ensemble;
-        whole(ensemble, &probe, None).await;
+        whole(ensemble, &probe).await;
         let gap = Duration::from_millis(random.below(GAP_MAX_MS));
         sleep(gap).await;
         let leader = ensemble.leader().await;

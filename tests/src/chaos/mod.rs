@@ -14,7 +14,7 @@
 //! An ensemble that fails before its final check adds its violation and its finished faults, but no operations.
 //!
 //! A run lasts for a time, or until enough faults of each kind were valid. The last fault of an ensemble damages the
-//! files of one node until it refuses to start; then it gets an empty directory and comes back as a learner.
+//! files of one node until it refuses to start; then it gets an empty directory, and comes back and votes again.
 //!
 //! With blocked outputs, standard output and standard error of every node are full pipes that are not read, in every
 //! start: nothing here then depends on what a node prints.

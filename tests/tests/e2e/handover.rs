@@ -43,8 +43,11 @@ async fn stops(ensemble: &mut Ensemble, round: usize) -> Duration {
         client.set(format!("{writer}/begun"), round.to_string()).await.unwrap();
         writers.spawn(write(client, writer, stop.clone()));
     }
-    let status =
-        if round % 2 == 0 { ensemble.terminate(leader).await } else { ensemble.close_stdin(leader).await };
+    let status = if round.is_multiple_of(2) {
+        ensemble.terminate(leader).await
+    } else {
+        ensemble.close_stdin(leader).await
+    };
     assert!(status.success());
     let log = ensemble.log(leader);
     assert!(log.contains("leadership handed over"), "{log}");

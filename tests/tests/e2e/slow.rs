@@ -51,6 +51,46 @@ async fn an_ensemble_on_slow_disks_forms_and_has_a_new_leader_soon() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_disk_becomes_slow_hands_over_to_a_node_with_a_quick_one() {
+    const SLOW_MS: u64 = 700;
+    const SETS: usize = 20;
+    let mut ensemble = Ensemble::prepare(3);
+    let everyone = ensemble.all();
+    let preload = Preload::compile(ensemble.scratch(), everyone.len()).unwrap();
+    for node in &everyone {
+        ensemble.spawn_with(*node, preload.server(*node));
+    }
+    ensemble.all_ready().await;
+    let slow = ensemble.leader().await;
+    let quick = ensemble.others(slow);
+    let addresses = quick.iter().map(|node| ensemble.request(*node));
+    let client = Client::builder().timeout(TIMEOUT).pinned(true).build(addresses).unwrap();
+    preload.slow_syncs(slow, SLOW_MS).unwrap();
+    let began = Instant::now();
+    while !ensemble.log(slow).contains("leadership handed over") {
+        assert!(began.elapsed() < Duration::from_secs(30), "the node with the slow disk leads still");
+        client.set("k", "x").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    ensemble.leader_among(&quick).await;
+    let handed_over = began.elapsed();
+    let mut times = Vec::new();
+    for _ in 0..SETS {
+        let set = Instant::now();
+        client.set("k", "x").await.unwrap();
+        times.push(set.elapsed());
+    }
+    times.sort_unstable();
+    let median = times[SETS / 2];
+    say(&format!(
+        "{SLOW_MS} ms for each sync of the leader: another one after {handed_over:.1?}, then median of sets {median:.1?}"
+    ));
+    assert!(median < Duration::from_millis(150), "{times:?}");
+    ensemble.logged(slow, &["transfer of the leadership begun", "its disk is slow"]).await;
+    assert!(preload.heal_syncs(slow) > 0, "the disk was not slow");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_line_on_which_one_message_takes_longer_than_the_election_time_out_brings_a_node_up() {
     const WRITES: usize = 40;
     const VALUE_BYTES: usize = 64 << 10;

@@ -1,13 +1,19 @@
-//! Nodes that have lost their data directory: they return without a vote, and count in no quorum.
+//! Nodes that have lost their data directory: they return without a vote, and the others give it back.
 
-use std::{process::Command, time::Duration};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use gometa_client::{Client, Role};
-use gometa_tests::{ensemble::Ensemble, program::program, random};
+use gometa_tests::{ensemble::Ensemble, program::program, random, say};
+use tokio::task::JoinSet;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// The timeout of calls that must fail: several election timeouts.
 const SHORT: Duration = Duration::from_secs(3);
+/// The number of writes in flight while keys are loaded.
+const WRITERS: usize = 64;
 
 fn client_of(ensemble: &Ensemble, nodes: &[usize], timeout: Duration) -> Client {
     let addresses = nodes.iter().map(|node| ensemble.request(*node));
@@ -23,71 +29,106 @@ fn shown(ensemble: &Ensemble, nodes: &[usize]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wiped_node_is_brought_up_to_date_and_counted_in_no_quorum() {
-    const WRITES: usize = 100;
+/// The data directory of a node of this many is removed, and the node started again.
+async fn comes_back(nodes: usize) {
+    const KEYS: usize = 10_000;
     let mut random = random::of_this_run("wiped");
-    let mut ensemble = Ensemble::start(3).await;
-    let everyone = ensemble.all();
+    let mut ensemble = Ensemble::start(nodes).await;
+    let all = ensemble.all();
     let client = ensemble.client(TIMEOUT);
-    for number in 0..WRITES {
-        client.set(format!("k/{number}"), "kept").await.unwrap();
-    }
+    load(&client, KEYS).await;
     let (leader, wiped) = ensemble.leader_and_other(&mut random).await;
-    let voter = everyone.iter().copied().find(|node| ![leader, wiped].contains(node)).unwrap();
     ensemble.kill(wiped);
     ensemble.wipe(wiped);
-    let line = ensemble.restart(wiped).await;
-    assert_eq!(line["role"], "learner", "{line}");
+    let began = Instant::now();
+    ensemble.restart(wiped).await;
+    let status = ensemble.status_when(wiped, "is a voter again", |status| status.votes).await;
+    let time = began.elapsed();
+    say(&format!("one of {nodes} nodes, wiped with {KEYS} keys: a voter again after {time:.1?}"));
+    assert!(time < Duration::from_secs(10), "{time:?}");
+    assert_eq!(status.role, Role::Following, "{status:?}");
+    ensemble.logged(leader, &["change of the members proposed", "make a learner a voter"]).await;
+    let shown = shown(&ensemble, &all);
+    assert!(!shown.contains("counted in no quorum"), "{shown}");
 
-    // All nodes report it.
-    ensemble.logged(wiped, &["member of the ensemble, without a vote"]).await;
-    ensemble.logged(leader, &["peer without a vote: its data directory was replaced"]).await;
-    let statuses = ensemble.converged(&everyone).await;
-    let status = &statuses[wiped];
-    assert_eq!((status.role, status.votes), (Role::Learning, false), "{status:?}");
-    assert!(status.detail.contains("counted in no quorum"), "{status:?}");
-    assert!(status.keys >= WRITES as u64, "{status:?}");
-    let seen = statuses[leader].peers.iter();
-    let seen = seen.filter(|peer| peer.member.node == status.node);
-    let seen: Vec<_> = seen.collect();
-    assert!(seen.len() == 1 && !seen[0].votes && seen[0].connected, "{seen:?}");
-    let shown = shown(&ensemble, &everyone);
-    assert!(shown.contains("counted in no quorum"), "{shown}");
+    // It counts: as many others are killed as may be lost.
+    let others = all.iter().copied().filter(|node| ![leader, wiped].contains(node));
+    for node in others.take((nodes - 1) / 2) {
+        ensemble.kill(node);
+    }
+    let left = client_of(&ensemble, &[leader, wiped], TIMEOUT);
+    left.set("after", "x").await.unwrap();
+    // It has promised nothing before, and keeps what it promises now.
+    ensemble.kill(wiped);
+    ensemble.restart(wiped).await;
+    ensemble.status_when(wiped, "is still a voter", |status| status.votes).await;
+    let local = ensemble.client_of(wiped, TIMEOUT);
+    for number in (0..KEYS).step_by(100) {
+        assert_eq!(local.get(format!("k/{number}")).await.unwrap().value, "kept");
+    }
+    assert_eq!(local.get("after").await.unwrap().value, "x");
+}
 
-    // It serves reads, and forwards writes.
-    let through = client_of(&ensemble, &[wiped], TIMEOUT);
-    through.set("through", "x").await.unwrap();
-    assert_eq!(through.get("k/0").await.unwrap().value, "kept");
+async fn load(client: &Client, keys: usize) {
+    let mut writers = JoinSet::new();
+    for writer in 0..WRITERS {
+        let client = client.clone();
+        writers.spawn(async move {
+            for number in (writer..keys).step_by(WRITERS) {
+                client.set(format!("k/{number}"), "kept").await.unwrap();
+            }
+        });
+    }
+    writers.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_node_of_three_is_a_voter_again_without_a_command() {
+    comes_back(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_node_of_four_is_a_voter_again_without_a_command() {
+    comes_back(4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_node_of_five_is_a_voter_again_without_a_command() {
+    comes_back(5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_node_counts_in_no_quorum_until_the_others_have_given_it_its_vote_back() {
+    let mut random = random::of_this_run("wiped");
+    let mut ensemble = Ensemble::start(3).await;
+    let all = ensemble.all();
+    let client = ensemble.client(TIMEOUT);
+    load(&client, 100).await;
+    let (kept, wiped) = ensemble.leader_and_other(&mut random).await;
+    let voter = all.iter().copied().find(|node| ![kept, wiped].contains(node)).unwrap();
+    ensemble.kill(wiped);
+    ensemble.kill(voter);
+    ensemble.wipe(wiped);
+    ensemble.spawn(wiped);
 
     // Two are running, and only one of them counts.
-    ensemble.kill(voter);
-    let both = client_of(&ensemble, &[leader, wiped], SHORT);
+    ensemble.logged(wiped, &["member of the ensemble, without a vote"]).await;
+    let both = client_of(&ensemble, &[kept, wiped], SHORT);
     both.set("lost", "x").await.expect_err("a write was acknowledged by one voter of three");
     both.get("k/0").await.expect_err("a read was confirmed by one voter of three");
-    for node in [leader, wiped] {
+    for node in [kept, wiped] {
         ensemble.status_when(node, "has no leader", |status| status.leader.is_none()).await;
     }
-    // It is no quorum with the other voter either, after the leader's death.
-    ensemble.kill(leader);
-    ensemble.spawn(voter);
-    let both = client_of(&ensemble, &[voter, wiped], SHORT);
-    both.set("lost", "x").await.expect_err("a write was acknowledged by one voter of three");
-    assert_eq!(ensemble.status(voter).await.unwrap().leader, None);
+    assert!(!ensemble.status(wiped).await.unwrap().votes);
+    let waits = ["no leader found", "votes_needed"];
+    ensemble.logged(kept, &waits).await;
 
-    ensemble.spawn(leader);
+    // It is done when the third returns.
+    ensemble.spawn(voter);
     ensemble.all_ready().await;
-    // No write is lost, and the node is still a learner.
-    client.set("after", "x").await.unwrap();
-    let statuses = ensemble.converged(&everyone).await;
-    assert_eq!((statuses[wiped].role, statuses[wiped].votes), (Role::Learning, false));
-    for node in everyone {
-        let client = ensemble.client_of(node, TIMEOUT);
-        for number in 0..WRITES {
-            assert_eq!(client.get(format!("k/{number}")).await.unwrap().value, "kept");
-        }
-        assert_eq!(client.get("through").await.unwrap().value, "x");
-    }
+    ensemble.status_when(wiped, "is a voter again", |status| status.votes).await;
+    let statuses = ensemble.converged(&all).await;
+    assert!(statuses.iter().all(|status| status.votes && status.keys >= 100), "{statuses:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,8 +15,9 @@ impl Follower {
     }
 
     /// The leader has stepped down. The target leads, the others follow it, without an election: its result would be a hint
-    /// too (rule 1). A node that does not know the target, or holds another history than the one that is handed over, looks
-    /// for a leader.
+    /// too (rule 1). A node that ignored the target as a candidate follows it as well: the leader was connected to it a
+    /// moment ago. A node that does not know the target, or holds another history than the one that is handed over, looks for
+    /// a leader.
     pub(super) fn on_handoff(&mut self, core: &mut Core, epoch: Epoch, target: NodeId, last: Zxid) -> Next {
         if self.epoch() != Some(epoch) {
             return Next::Stay;
@@ -27,7 +28,7 @@ impl Follower {
         let fits = if target == core.me() {
             durable == last && core.votes() && !core.may_not_lead()
         } else {
-            durable <= last && !core.ignores_candidate(target)
+            durable <= last
         };
         probe!("transfer.unknown-target", !known);
         probe!("transfer.does-not-fit", known && !fits);

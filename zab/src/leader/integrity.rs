@@ -5,6 +5,7 @@ use alloc::{boxed::Box, vec::Vec};
 use super::Leader;
 use crate::{
     comparison::Ordered,
+    configuration::DesiredRole,
     effect::Notice,
     integrity::{Fault, IntegrityNotice, StateHash, StateHashes},
     message::{Message, Voter},
@@ -162,11 +163,16 @@ impl Leader {
     /// Whether a node may be told to go now: no other one is on its way back from quarantine, and a majority of all voters
     /// is connected and up to date without it.
     fn may_leave(&self, core: &Core, node: NodeId) -> bool {
+        let configuration = core.configuration();
+        let to_vote = |node| {
+            configuration.voter_with_id(node).is_some()
+                || configuration.learner(node).is_some_and(|learner| learner.desired != DesiredRole::Learner)
+        };
+        // While a change is not committed, voters of two configurations may be needed.
         let returning = self.comparison.ordered.is_some()
+            || !core.configurations.is_committed(core.commit)
             || self.followers.values().any(|progress| {
-                core.configuration().voter_with_id(progress.node).is_some()
-                    && !progress.is_voter(core.configuration())
-                    && !progress.is_serving()
+                to_vote(progress.node) && !progress.is_voter(configuration) && !progress.is_serving()
             });
         let majority = core.configuration().has_quorum(|voter| {
             voter.node != node

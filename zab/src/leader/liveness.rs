@@ -119,7 +119,7 @@ impl Leader {
     }
 
     /// Passes the barriers whose heartbeats a quorum has acknowledged.
-    fn pass_barriers(&mut self, core: &mut Core) {
+    pub(super) fn pass_barriers(&mut self, core: &mut Core) {
         let confirmed = self.confirmed_heartbeat(core);
         while let Some((commit, requests)) = self.barriers.take_confirmed(confirmed) {
             for id in requests {

@@ -1,21 +1,105 @@
-//! Changes of the configuration: which of them a leader proposes (protocol.md 5.1 to 5.4).
+//! Changes of the configuration: which of them a leader may propose (protocol.md 5.1 to 5.4), and those that it proposes by
+//! itself: a member with another data directory is recorded again, and a learner that is to be a voter is promoted (5.8).
 
 use alloc::vec::Vec;
 
 use super::Leader;
 use crate::{
-    configuration::Configuration,
+    configuration::{Configuration, DesiredRole},
     effect::{ChangeRejection, Notice},
     membership::Change,
     message::{Kind, Voter},
+    progress::Progress,
     state::Core,
-    types::NodeId,
+    types::{Incarnation, NodeId},
 };
 
 /// The maximum number of entries that a learner may be behind when it is promoted.
 const BEHIND_MAX: u64 = 1_000;
 
+/// The interval between two changes that record another incarnation of the same node, in election timeouts, so that two data
+/// directories with one id cannot take turns.
+const RECORD_INTERVAL: u64 = 10;
+
+/// The interval between two notices of what a change waits for, in microseconds.
+const NOTICE_INTERVAL: u64 = 60_000_000;
+
 impl Leader {
+    /// Proposes the next of the changes that need no request; one at a time.
+    pub(super) fn propose_own_change(&mut self, core: &mut Core) {
+        if self.established().is_none() || !core.configurations.is_committed(core.commit) {
+            return;
+        }
+        let Some(change) = planted!(self.next_own_change(core), proposes_no_own_changes => None) else {
+            return;
+        };
+        match self.configuration_after(core, &change) {
+            Ok(_) => {
+                if let Change::Exchange { node, .. } | Change::ReplaceIncarnation { node, .. } = change {
+                    probe!("members.voter-returns", matches!(change, Change::Exchange { .. }));
+                    probe!("members.learner-returns", !matches!(change, Change::Exchange { .. }));
+                    self.own_changes.recorded.insert(node, core.now);
+                }
+                self.propose_change(core, &change);
+            }
+            Err(why) => {
+                probe!("members.own-change-waits");
+                let noticed = &mut self.own_changes.noticed;
+                if noticed.is_none_or(|at| core.now.since(at) >= NOTICE_INTERVAL) {
+                    *noticed = Some(core.now);
+                    core.notice(Notice::ChangeWaits { change, why });
+                }
+            }
+        }
+    }
+
+    /// The change that is due next. Members that have another incarnation than the recorded one come first: each exchange
+    /// reduces the number of voters that are needed.
+    fn next_own_change(&self, core: &Core) -> Option<Change> {
+        let returned = self.followers.values().find_map(|progress| self.record_of(core, progress));
+        returned.or_else(|| {
+            let mut learners = core.configuration().learners().iter();
+            let due = learners.find(|learner| {
+                learner.desired == DesiredRole::Voter && self.check_learner(core, learner.node).is_ok()
+            });
+            due.map(|learner| Change::Promote(learner.node))
+        })
+    }
+
+    /// The change that records the incarnation of a follower, if it is a member with another recorded one, which is not
+    /// connected, and was not recorded a moment ago.
+    fn record_of(&self, core: &Core, progress: &Progress) -> Option<Change> {
+        let (node, incarnation) = (progress.node, progress.incarnation());
+        let configuration = core.configuration();
+        let voter = configuration.voter_with_id(node);
+        let learner = configuration.learner(node);
+        let recorded =
+            voter.and_then(|voter| voter.incarnation).or(learner.map(|learner| learner.incarnation));
+        let interval = core.config.timeouts.election * RECORD_INTERVAL;
+        let recent = self.own_changes.recorded.get(&node).is_some_and(|at| core.now.since(*at) < interval);
+        let rival = recorded.is_some_and(|recorded| self.is_present(core, node, recorded));
+        if !progress.has_promised() || recorded == Some(incarnation) || recent || rival {
+            return None;
+        }
+        match (voter, learner) {
+            (Some(_), _) => Some(Change::Exchange { node, incarnation }),
+            (None, Some(_)) => Some(Change::ReplaceIncarnation { node, incarnation }),
+            (None, None) => None,
+        }
+    }
+
+    /// Whether a node with this data directory is connected, or has shown a sign of life within the election timeout. This
+    /// node is.
+    fn is_present(&self, core: &Core, node: NodeId, incarnation: Incarnation) -> bool {
+        if node == core.me() {
+            return true;
+        }
+        let timeout = core.config.timeouts.election;
+        let heard = self.contacts.get(&(node, incarnation)).is_some_and(|at| core.now.since(*at) <= timeout);
+        let hellos = core.links.values().filter_map(|link| link.hello.as_ref());
+        heard || hellos.into_iter().any(|hello| (hello.node, hello.incarnation) == (node, incarnation))
+    }
+
     /// Proposes a change of the configuration, or rejects it.
     pub(super) fn propose_change(&mut self, core: &mut Core, change: &Change) {
         match self.configuration_after(core, change) {

@@ -5,25 +5,25 @@ use alloc::vec::Vec;
 use super::Leader;
 use crate::{
     effect::{Effect, Notice, Rejection, TransferRejection},
-    message::{Candidate, Kind, Message},
+    message::{Candidate, Kind, Message, Voter},
+    plans::Transfer,
     progress::Progress,
     space::DiskSpace,
     state::{Core, Next},
-    types::{LinkId, NodeId, Ticks},
+    types::{LinkId, NodeId},
 };
 
 /// The interval between two transfers that a node begins on its own, in election timeouts.
 const INTERVAL: u64 = 10;
 
-/// A transfer under way: proposals wait until the target has the whole log.
-#[derive(Clone, Hash)]
-pub(super) struct Transfer {
-    /// The requested target; `None` for the best one.
-    to: Option<NodeId>,
-    /// The reason, as a fixed phrase.
-    why: &'static str,
-    began: Ticks,
-}
+/// The time for which a leader's disk is slow before it hands over, in election timeouts.
+const SLOW_TIME: u64 = 10;
+
+/// The interval between two transfers because of a slow disk, in election timeouts.
+const SLOW_INTERVAL: u64 = 600;
+
+/// How many times as fast the disks of a quorum are, at least, if a leader hands over because of its slow disk.
+const SLOW_FACTOR: u64 = 5;
 
 impl Leader {
     /// Begins a requested transfer, or rejects it.
@@ -34,10 +34,14 @@ impl Leader {
         }
     }
 
-    /// Begins a transfer because another node should lead; at most once in ten election timeouts, in case that node is not
-    /// elected. Returns whether it has begun.
+    /// Begins a transfer because another node should lead; at most once in ten election timeouts, in case that node does not
+    /// come to lead. Returns whether it has begun.
     pub(super) fn defer(&mut self, core: &mut Core, why: &'static str) -> bool {
-        let interval = core.config.timeouts.election * INTERVAL;
+        self.defer_rarely(core, why, INTERVAL)
+    }
+
+    fn defer_rarely(&mut self, core: &mut Core, why: &'static str, interval: u64) -> bool {
+        let interval = core.config.timeouts.election * interval;
         let recent = core.handed_over.is_some_and(|at| core.now.since(at) < interval);
         let begun = !recent && self.transfer.is_none() && self.begin_transfer(core, None, why).is_ok();
         if begun {
@@ -69,22 +73,46 @@ impl Leader {
         Ok(())
     }
 
+    /// Hands over if this node's disk has been slow for a while, and those of a quorum of others are much faster: then every
+    /// write through this node would wait for its disk.
+    pub(super) fn check_own_latency(&mut self, core: &mut Core) {
+        let own = core.slow_latency();
+        let latency = |link: &LinkId| core.links.get(link).map_or(0, |link| link.write_latency);
+        let quick = |voter: &Voter| {
+            self.followers.iter().any(|(link, progress)| {
+                progress.is(voter) && progress.is_serving() && latency(link) * SLOW_FACTOR <= own
+            })
+        };
+        if own == 0 || self.established().is_none() || !core.configuration().has_quorum(quick) {
+            self.slow_since = None;
+            return;
+        }
+        let since = *self.slow_since.get_or_insert(core.now);
+        let long = core.now.since(since) >= core.config.timeouts.election * SLOW_TIME;
+        if long {
+            self.defer_rarely(core, "its disk is slow, those of a quorum are not", SLOW_INTERVAL);
+        }
+    }
+
     /// Whether proposals wait for the end of a transfer.
     pub(super) fn is_transferring(&self) -> bool {
         planted!(self.transfer.is_some(), proposes_during_transfer => false)
     }
 
-    /// The voter to hand over to: the requested one, or the one that has acknowledged most, if it is up to date, has ample
-    /// disk space and no fault.
+    /// The voter to hand over to: the requested one, or of those whose disks are not slow the one that has acknowledged most,
+    /// if it is up to date, has ample disk space and no fault.
     fn target(&self, core: &Core, to: Option<NodeId>) -> Option<&Progress> {
-        let suits = |progress: &&Progress| {
+        let is_quick = |link: &LinkId| core.links.get(link).is_some_and(|link| link.write_latency == 0);
+        let suits = |(_, progress): &(&LinkId, &Progress)| {
             to.is_none_or(|to| to == progress.node)
                 && progress.is_voter(core.configuration())
                 && progress.is_serving()
                 && progress.space == DiskSpace::Ample
                 && self.fault_of(core, progress).is_none()
         };
-        self.followers.values().filter(suits).max_by_key(|progress| (progress.acked, progress.node))
+        let suitable = self.followers.iter().filter(suits);
+        let best = suitable.max_by_key(|(link, progress)| (is_quick(link), progress.acked, progress.node));
+        best.map(|(_, progress)| progress)
     }
 
     /// Takes a transfer back that has no target any more, or has taken an election timeout: what waits is proposed.

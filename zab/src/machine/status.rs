@@ -127,7 +127,8 @@ impl Zab {
 
     /// The recorded members that this node leads or follows, each with its Hello. Nodes with another incarnation than the
     /// recorded one are left out.
-    pub fn connected_members(&self) -> impl Iterator<Item = (&Voter, &Hello)> {
+    pub fn connected_members(&self) -> impl Iterator<Item = (Voter, &Hello)> {
+        let members = self.core.configuration().members();
         self.core
             .links
             .iter()
@@ -136,10 +137,10 @@ impl Zab {
                 Phase::Following(follower) => follower.link() == Some(**link),
                 Phase::Forming(_) | Phase::Looking(_) | Phase::Stopped => false,
             })
-            .filter_map(|(_, link)| {
+            .filter_map(move |(_, link)| {
                 let hello = link.hello.as_ref()?;
-                let voter = self.core.configuration().voter(hello.node, hello.incarnation)?;
-                Some((voter, hello))
+                let member = members.iter().find(|member| member.is(hello.node, hello.incarnation))?;
+                Some((member.clone(), hello))
             })
     }
 

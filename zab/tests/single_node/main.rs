@@ -14,6 +14,7 @@ mod leader;
 mod liveness;
 mod members;
 mod replication;
+mod returns;
 mod serving;
 mod solo;
 mod transfer;

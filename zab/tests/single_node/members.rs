@@ -98,6 +98,18 @@ fn a_removal_is_sent_to_its_subject_when_it_is_committed() {
 }
 
 #[test]
+fn a_barrier_that_waits_for_a_voter_passes_when_that_one_is_removed() {
+    let mut solo = Solo::new(2, 2, member(2, &[]), Bounds::default());
+    solo.established(&[1]);
+    let passed = |effects: &[Effect]| {
+        effects.iter().any(|effect| matches!(effect, Effect::BarrierPassed { id: 7, .. }))
+    };
+    assert!(!passed(&solo.step(vec![Event::Barrier { id: 7 }])));
+    let effects = request(&mut solo, Change::RemoveVoter(NodeId(1)));
+    assert!(proposed(&effects).is_some() && passed(&effects), "this node is a quorum by itself");
+}
+
+#[test]
 fn a_truncation_takes_a_configuration_back() {
     let mut solo = Solo::new(1, 3, member(3, &[]), Bounds::default());
     let link = solo.serves(3, 5);

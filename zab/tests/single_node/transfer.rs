@@ -354,3 +354,39 @@ fn a_leader_with_little_disk_space_hands_over_when_another_voter_has_everything(
     assert_eq!(handoff(&effects, links[0]), Some(2));
     assert_eq!(solo.role(), Role::Following { leader: NodeId(2), established: None });
 }
+
+/// Time passes; each write of the leader takes this long, and both followers acknowledge at once. Returns the last effects of a
+/// transfer that begins, and when.
+fn slow(solo: &mut Solo, links: &[LinkId], write: u64, reported: [u64; 2], time: u64) -> Option<u64> {
+    for round in 0..time / write {
+        solo.propose(round, 100);
+        let last = solo.zab.last().counter;
+        for (link, write_latency) in links.iter().zip(reported) {
+            solo.receive(*link, Message::Alive { write_latency });
+            ack(solo, *link, last);
+        }
+        let effects = solo.after(write);
+        let begins = |effect: &Effect| matches!(effect, Effect::Notice(Notice::TransferBegun { .. }));
+        if effects.iter().any(begins) {
+            return Some(round * write);
+        }
+        solo.persist();
+    }
+    None
+}
+
+#[test]
+fn a_leader_with_a_slow_disk_hands_over_when_a_quorum_has_faster_ones() {
+    let (mut solo, links) = leader();
+    let begun = slow(&mut solo, &links, 400 * MS, [0, 0], 20 * ELECTION).expect("a transfer");
+    assert!((9 * ELECTION..12 * ELECTION).contains(&begun), "{begun}");
+    assert_eq!(solo.role(), Role::Following { leader: NodeId(2), established: None });
+    for (write, reported) in [(200, [0, 0]), (400, [0, 300 * MS]), (400, [300 * MS, 300 * MS])] {
+        let (mut solo, links) = leader();
+        assert_eq!(
+            slow(&mut solo, &links, write * MS, reported, 30 * ELECTION),
+            None,
+            "{write} {reported:?}"
+        );
+    }
+}
