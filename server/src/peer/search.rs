@@ -183,21 +183,24 @@ impl LeaderSearch {
             })
             .collect();
         let hello = Hello { ensemble, ..hello.clone() };
+        let own_vote = voters.iter().any(|voter| voter.is(hello.node, hello.incarnation));
         let (seconds, hint) = (self.seconds(now), self.hint.clone());
         let answer_timeout = (self.election_timeout + ANSWER_TIMEOUT_EXTRA).min(ANSWER_TIMEOUT_MAX);
-        log_missing_voters(probes, hello, seconds, hint, answer_timeout)
+        log_missing_voters(probes, hello, own_vote, seconds, hint, answer_timeout)
     }
 }
 
 async fn log_missing_voters(
     probes: Vec<Probe>,
     hello: Hello,
+    own_vote: bool,
     seconds: u64,
     hint: Option<String>,
     answer_timeout: Duration,
 ) {
     let voters = probes.len() + 1;
-    let votes = 1 + probes.iter().filter(|probe| probe.votes_received).count();
+    let mut replaced = usize::from(!own_vote);
+    let mut votes = usize::from(own_vote);
     let mut tasks = JoinSet::new();
     for probe in probes {
         let hello = Hello { expected: Some(probe.voter.node), ..hello.clone() };
@@ -208,6 +211,9 @@ async fn log_missing_voters(
     }
     let mut missing = Vec::new();
     for (probe, result) in tasks.join_all().await {
+        let is_replaced = result.as_ref().is_ok_and(|answers| is_replaced(&probe.voter, answers));
+        replaced += usize::from(is_replaced);
+        votes += usize::from(probe.votes_received && !is_replaced);
         if let Ok(Answers { duplicate: Some(other), .. }) = &result {
             events::duplicate_of_this(&probe.name, &hello.addresses, other);
         }
@@ -218,7 +224,14 @@ async fn log_missing_voters(
         }
     }
     missing.sort();
-    let (votes_needed, missing, hint) = (voters / 2 + 1, list(&missing), hint.unwrap_or_default());
+    let (votes_needed, missing) = (voters / 2 + 1, list(&missing));
+    let lost = (voters - replaced < votes_needed).then(|| {
+        format!(
+            "{replaced} of {voters} voters have lost their data directories: the others are no majority, so they cannot \
+             know what was acknowledged; keep their directories, see \"Losing a majority\" in the documentation"
+        )
+    });
+    let hint = lost.or(hint).unwrap_or_default();
     warn!(seconds, votes, votes_needed, voters, missing, hint, "no leader found");
 }
 
@@ -234,6 +247,12 @@ struct Answers {
     duplicate: Option<Addresses>,
 }
 
+/// Whether a member of the ensemble answers with another data directory than the recorded one.
+fn is_replaced(voter: &Voter, answers: &Answers) -> bool {
+    let theirs = answers.hello.as_ref().filter(|hello| hello.node == voter.node && hello.ensemble.is_some());
+    theirs.is_some_and(|hello| voter.incarnation.is_some_and(|recorded| recorded != hello.incarnation))
+}
+
 /// Why a voter is missing, if it is.
 fn explain(probe: &Probe, own: &Hello, result: Result<Answers, String>) -> Option<String> {
     let answers = match result {
@@ -242,6 +261,12 @@ fn explain(probe: &Probe, own: &Hello, result: Result<Answers, String>) -> Optio
     };
     if let Some(reason) = answers.refusal {
         return Some(format!("it refuses this node: {}", events::reason_from_peer(reason)));
+    }
+    if is_replaced(&probe.voter, &answers) {
+        return Some(
+            "its data directory was replaced, so it does not vote until a leader gives its vote back"
+                .to_owned(),
+        );
     }
     let Some(theirs) = answers.hello else {
         return Some(format!("{} accepts connections and does not answer", probe.address));
@@ -356,7 +381,7 @@ mod tests {
     fn each_cause_of_a_missing_voter_is_explained() {
         let own = hello(1, ENSEMBLE);
         let probe = |votes_received: bool, refusal: Option<&str>| Probe {
-            voter: Voter { node: NodeId(2), incarnation: None, addresses: addresses(2000) },
+            voter: Voter { node: NodeId(2), incarnation: Some(Incarnation(2)), addresses: addresses(2000) },
             address: "127.0.0.1:2001".to_owned(),
             name: "127.0.0.1:2001".to_owned(),
             votes_received,
@@ -379,6 +404,11 @@ mod tests {
         assert_eq!(
             why(answers(hello(2, None)), true, None).unwrap(),
             "its data directory belongs to no ensemble"
+        );
+        let replaced = Hello { incarnation: Incarnation(9), ..hello(2, ENSEMBLE) };
+        assert_eq!(
+            why(answers(replaced), true, None).unwrap(),
+            "its data directory was replaced, so it does not vote until a leader gives its vote back"
         );
         assert_eq!(why(answers(hello(2, ENSEMBLE)), true, None), None);
         assert_eq!(why(answers(hello(2, ENSEMBLE)), true, Some("it differs")).unwrap(), "it differs");

@@ -132,6 +132,25 @@ async fn a_wiped_node_counts_in_no_quorum_until_the_others_have_given_it_its_vot
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_nodes_one_wiped_is_one_too_many_and_both_say_so() {
+    let mut ensemble = Ensemble::start(2).await;
+    ensemble.client(TIMEOUT).set("k", "kept").await.unwrap();
+    let all = ensemble.all();
+    ensemble.converged(&all).await;
+    all.iter().for_each(|node| ensemble.kill(*node));
+    ensemble.wipe(0);
+    all.iter().for_each(|node| ensemble.spawn(*node));
+    let lost = ["no leader found", "1 of 2 voters have lost their data directories", "Losing a majority"];
+    for node in &all {
+        ensemble.logged(*node, &lost).await;
+    }
+    let both = client_of(&ensemble, &all, SHORT);
+    both.set("lost", "x").await.expect_err("a write was acknowledged by one voter of two");
+    let status = ensemble.status(1).await.unwrap();
+    assert!(status.leader.is_none() && status.votes && status.last_revision >= 1, "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_wiped_nodes_form_no_ensemble_with_or_without_the_third() {
     let mut random = random::of_this_run("two wiped");
     let mut ensemble = Ensemble::start(3).await;
