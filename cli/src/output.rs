@@ -65,8 +65,8 @@ impl Failure {
             Self::NoAnswer(_) => 5,
             Self::Call(error) => match error.kind() {
                 ErrorKind::NotFound => 3,
-                ErrorKind::AlreadyExists | ErrorKind::CasMismatch => 4,
-                _ if error.operation().is_write() && error.outcome() == Outcome::Unknown => 6,
+                ErrorKind::AlreadyExists | ErrorKind::CasMismatch | ErrorKind::FailedPrecondition => 4,
+                _ if error.operation().has_effect() && error.outcome() == Outcome::Unknown => 6,
                 ErrorKind::InvalidArgument | ErrorKind::TooLarge => 2,
                 ErrorKind::DeadlineExceeded
                 | ErrorKind::Unavailable

@@ -285,7 +285,7 @@ impl Call {
                 }
                 Err(failure) => failure,
             };
-            if ticket.is_some() {
+            if body.kind().has_effect() {
                 self.attempts.failed(failure.error_outcome());
             }
             let message = format!("{}: {}", connection.address, message_of(&failure));
@@ -322,10 +322,10 @@ impl Call {
         self.stage = Stage::AwaitingAnswer(Arc::clone(&connection.address));
         let (deadline, attempts) = (self.deadline, &mut self.attempts);
         let build = |id| {
-            let context = ticket.map(|ticket| {
+            if body.kind().has_effect() {
                 attempts.sent();
-                ticket.context()
-            });
+            }
+            let context = ticket.map(Ticket::context);
             request(id, deadline, context, body.clone())
         };
         let router = &*self.shared.router;

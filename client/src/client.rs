@@ -379,7 +379,7 @@ impl Client {
             let result = call.run(&body).await;
             let result = result.and_then(|result| {
                 decode(result).ok_or_else(|| {
-                    let outcome = if operation.is_write() { Outcome::Unknown } else { Outcome::NotApplied };
+                    let outcome = if operation.has_effect() { Outcome::Unknown } else { Outcome::NotApplied };
                     call.error(ErrorKind::Internal, UNEXPECTED).with_outcome(outcome)
                 })
             });

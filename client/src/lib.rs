@@ -49,6 +49,7 @@ mod dispatch;
 mod error;
 mod handshake;
 mod log;
+mod membership;
 mod peers;
 mod printable;
 mod retry;
@@ -67,6 +68,7 @@ pub use gometa_proto::Arguments;
 #[doc(inline)]
 pub use gometa_proto::{ErrorKind, Outcome};
 pub use log::{LogLevel, LogRecord};
+pub use membership::{MemberRecord, MembersChanged, MembersVersion, Membership, NewMember, StopAdvice};
 pub use peers::{parse_peers, peers_from_json, peers_from_json_leniently};
 #[doc(hidden)]
 pub use printable::{Layout, controls_terminal, printable};

@@ -14,7 +14,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// The longest pause before a retry: short compared to an election, so that a new leader is found soon.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 
-/// The attempts of one write under one (session, seq).
+/// The attempts of one write under one (session, seq), or of one change of the members. Always empty for a call without an
+/// effect.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Attempts {
     /// Whether the latest attempt has no answer.
@@ -62,7 +63,7 @@ pub(crate) enum Decision {
 /// Decides what follows an attempt that failed with `kind`. `write`: the request was a numbered write. `attempts`
 /// includes this failure.
 pub(crate) fn decide(kind: ErrorKind, write: bool, attempts: Attempts) -> Decision {
-    let outcome = if write && attempts.may_apply() { Outcome::Unknown } else { Outcome::NotApplied };
+    let outcome = if attempts.may_apply() { Outcome::Unknown } else { Outcome::NotApplied };
     match kind {
         ErrorKind::NotLeader | ErrorKind::Unavailable | ErrorKind::ConnectionLost | ErrorKind::Closed => {
             Decision::OtherNode
@@ -162,7 +163,8 @@ mod tests {
         }
         for kind in [ErrorKind::TooLarge, ErrorKind::InvalidArgument, ErrorKind::Internal] {
             assert_eq!(decide(kind, true, retried), Decision::Fail { kind, outcome: Outcome::Unknown });
-            assert_eq!(decide(kind, false, retried), Decision::Fail { kind, outcome: Outcome::NotApplied });
+            let read = Attempts::default();
+            assert_eq!(decide(kind, false, read), Decision::Fail { kind, outcome: Outcome::NotApplied });
         }
         let forgotten = decide(ErrorKind::Forgotten, true, retried);
         assert_eq!(forgotten, Decision::Fail { kind: ErrorKind::Internal, outcome: Outcome::Unknown });

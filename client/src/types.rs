@@ -253,6 +253,8 @@ pub struct PeerStatus {
     pub acked_revision: u64,
     /// What is wrong with the member, in one line; empty if all is well.
     pub detail: String,
+    /// Whether it is a learner. A voter whose data directory was replaced is none until the ensemble has recorded that.
+    pub learner: bool,
 }
 
 fn known(text: String) -> Option<String> {
@@ -370,6 +372,7 @@ impl PeerStatus {
             connected: peer.connected,
             acked_revision: peer.acked_revision,
             detail: peer.detail,
+            learner: peer.learner,
         }
     }
 }

@@ -12,10 +12,25 @@ use prost::Message;
 
 use crate::{DecodeError, envelope, error::invalid, fields, limits::DATAGRAM_MAX};
 
-/// Encodes a vote; far below 512 bytes.
+/// The message addresses that a datagram tells beside its vote; empty ones are not told. They are hints: the protocol core
+/// does not know them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Whereabouts {
+    /// Of the sender.
+    pub sender: String,
+    /// Of the candidate, if it is another node.
+    pub candidate: String,
+}
+
+/// Encodes a vote without addresses; far below 512 bytes.
 pub fn encode(vote: &Vote) -> Bytes {
+    encode_with(vote, Whereabouts::default())
+}
+
+/// Encodes a vote with addresses. Those that do not fit into the datagram are left out.
+pub fn encode_with(vote: &Vote, whereabouts: Whereabouts) -> Bytes {
     let (ensemble, history) = fields::ensemble_fields(vote.ensemble);
-    let datagram = VoteDatagram {
+    let mut datagram = VoteDatagram {
         ensemble,
         history,
         sender: vote.sender.0,
@@ -38,20 +53,36 @@ pub fn encode(vote: &Vote) -> Bytes {
         configuration_epoch: vote.configuration.epoch.0,
         tag: Bytes::new(),
         configuration_counter: vote.configuration.counter,
+        sender_address: String::new(),
+        candidate_address: String::new(),
     };
+    let fits = |datagram: &VoteDatagram| envelope::HEADER + datagram.encoded_len() <= DATAGRAM_MAX;
+    datagram.sender_address = whereabouts.sender;
+    if !fits(&datagram) {
+        datagram.sender_address.clear();
+    }
+    datagram.candidate_address = whereabouts.candidate;
+    if !fits(&datagram) {
+        datagram.candidate_address.clear();
+    }
     let mut out = BytesMut::with_capacity(envelope::HEADER + datagram.encoded_len());
     envelope::seal(b"", &mut out, |out| datagram.encode_raw(out));
     debug_assert!(out.len() <= DATAGRAM_MAX);
     out.freeze()
 }
 
-/// Decodes and checks a vote:
+/// Decodes and checks a vote, as [`decode_with`] does, without its addresses.
+pub fn decode(datagram: &[u8]) -> Result<Vote, DecodeError> {
+    decode_with(datagram).map(|(vote, _)| vote)
+}
+
+/// Decodes and checks a vote and its addresses:
 ///
 /// - The sender is not zero, nor is the candidate, except in the vote of a node that seeks the leader.
 /// - A leader votes for itself, a follower for another node; only they have an established epoch.
 /// - The candidate's last entry may be of a later epoch than the candidate's current one, after a crash during
 ///   synchronisation (rule 10).
-pub fn decode(datagram: &[u8]) -> Result<Vote, DecodeError> {
+pub fn decode_with(datagram: &[u8]) -> Result<(Vote, Whereabouts), DecodeError> {
     if datagram.len() > DATAGRAM_MAX {
         return Err(TooLarge { length: datagram.len(), max: DATAGRAM_MAX }.into());
     }
@@ -83,7 +114,11 @@ pub fn decode(datagram: &[u8]) -> Result<Vote, DecodeError> {
         message.candidate_last_counter,
         "candidate's last zxid",
     )?;
-    Ok(Vote {
+    let address = |text: String, name| match check::address(&text) {
+        Ok(()) => Ok(text),
+        Err(why) => Err(invalid(name, why)),
+    };
+    let vote = Vote {
         ensemble: fields::optional_ensemble(&message.ensemble, message.history)?,
         sender,
         incarnation: fields::incarnation(&message.incarnation)?,
@@ -102,5 +137,10 @@ pub fn decode(datagram: &[u8]) -> Result<Vote, DecodeError> {
             message.configuration_counter,
             "configuration",
         )?,
-    })
+    };
+    let whereabouts = Whereabouts {
+        sender: address(message.sender_address, "sender's address")?,
+        candidate: address(message.candidate_address, "candidate's address")?,
+    };
+    Ok((vote, whereabouts))
 }

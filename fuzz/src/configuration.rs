@@ -16,7 +16,7 @@ mod config;
 pub fn configuration(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     for unknown_keys in [config::UnknownKeys::Refuse, config::UnknownKeys::Warn] {
-        match config::parse_server("fuzz.json", text, unknown_keys) {
+        match config::parse_server("fuzz.json", text, unknown_keys, false) {
             Ok(server) => {
                 assert!(server.voters.is_sorted_by(|a, b| a.node < b.node), "ascending, each once");
                 assert!(server.voters.iter().any(|voter| voter.node == server.node));

@@ -22,6 +22,8 @@ pub(crate) enum Origin {
     Own(Vec<Ticket>),
     /// A follower, which knows the barrier as `id`.
     Follower { link: LinkId, id: u64 },
+    /// A request about the members, by its number.
+    Members(u64),
 }
 
 #[derive(Debug, Default)]
@@ -66,7 +68,8 @@ impl Barriers {
         Some(self.begin(Origin::Follower { link, id }))
     }
 
-    fn begin(&mut self, origin: Origin) -> u64 {
+    /// Begins a barrier of this node's core and returns its number.
+    pub(crate) fn begin(&mut self, origin: Origin) -> u64 {
         self.next += 1;
         self.own.insert(self.next, origin);
         self.next

@@ -12,13 +12,15 @@ use crate::event::ClientId;
 /// One output. Many variants are those of [`gometa_zab::Effect`].
 #[derive(Clone, PartialEq, Debug)]
 pub enum Effect {
-    /// Write to the log, in order; report the token with `Persisted` when the write is durable. Record
-    /// [`Node::released`](crate::Node::released) with it.
+    /// Write to the log, in order; report the token with `Persisted` when the write is durable.
     Write {
         /// The number of the write.
         token: Token,
         /// The write.
         write: Write,
+        /// The counter through which entries were released to be applied when the write was issued, to be recorded with
+        /// it. What a later effect of the same step releases may be above the end of the log after this write.
+        released: u64,
     },
     /// Write the changes of applied commands to the table, atomically and in order; report the number with
     /// [`Event::Stored`](crate::Event::Stored) when they are readable. A crash may lose the last batches: the log is

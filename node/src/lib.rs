@@ -37,7 +37,6 @@
 extern crate gometa_marks;
 
 mod ahead;
-mod announced;
 mod barrier;
 mod clocks;
 mod compaction;
@@ -48,6 +47,7 @@ mod fetches;
 mod forward;
 mod installation;
 mod machine;
+mod members;
 mod openers;
 mod reads;
 mod requests;
@@ -69,4 +69,5 @@ pub use event::{ClientId, Event};
 pub use gometa_store::{Corrupt, Purpose};
 pub use installation::configuration_of;
 pub use machine::Node;
+pub use members::{describe_rejection, describe_transfer_rejection};
 pub use reads::is_large;

@@ -4,11 +4,10 @@ use std::collections::VecDeque;
 
 use gometa_proto::v1;
 use gometa_store::{Corrupt, Store, Table};
-use gometa_zab::{self as zab, Configuration, EnsembleId, LogEntry, Role, Ticks, Voter, Zab, Zxid};
+use gometa_zab::{self as zab, Configuration, EnsembleId, LogEntry, NodeId, Role, Ticks, Voter, Zab, Zxid};
 
 use crate::{
     ahead::Ahead,
-    announced::Announced,
     barrier::Barriers,
     clocks::Clocks,
     compaction::Compaction,
@@ -18,6 +17,7 @@ use crate::{
     fetches::Fetches,
     forward::Forwarding,
     installation::{Installing, configuration_of},
+    members::MemberRequests,
     openers::Openers,
     reads::Reads,
     requests::Requests,
@@ -28,6 +28,7 @@ use crate::{
 mod apply;
 mod fetch;
 mod leader;
+mod members;
 mod reads;
 mod requests;
 mod sessions;
@@ -50,9 +51,9 @@ pub struct Node<T: Table> {
     /// The number of requests abandoned since `barriers`, `reads` and `fetches` last forgot such.
     abandoned: usize,
     forwarding: Forwarding,
+    members: MemberRequests,
     clocks: Clocks,
     openers: Openers,
-    announced: Announced,
     /// The version of the configuration whose members clients were told.
     members_announced: Zxid,
     /// The highest counter that may be applied.
@@ -125,9 +126,9 @@ impl<T: Table> Node<T> {
             fetches: Fetches::default(),
             abandoned: 0,
             forwarding: Forwarding::default(),
+            members: MemberRequests::default(),
             clocks: Clocks::new(now),
             openers: Openers::default(),
-            announced: Announced::default(),
             members_announced: Zxid::ZERO,
             ahead: Ahead::default(),
             work: Work::default(),
@@ -174,6 +175,7 @@ impl<T: Table> Node<T> {
                 self.handle_effect(effect);
             }
             self.update_members();
+            self.lead_member_requests();
             self.apply();
             self.read_ahead();
             if self.inbox.is_empty() && self.role == role {
@@ -192,11 +194,6 @@ impl<T: Table> Node<T> {
         self.reads.has_more() || self.work.is_full()
     }
 
-    /// The counter through which entries have been released to be applied, for storage to record with each write.
-    pub fn released(&self) -> u64 {
-        self.released
-    }
-
     /// Sets the figures of storage that the status of this node reports. Base and end of the log are its own.
     pub fn set_storage(&mut self, storage: v1::StorageStatus) {
         self.storage = storage;
@@ -205,6 +202,16 @@ impl<T: Table> Node<T> {
     /// The ensemble, once this node has joined it.
     pub fn ensemble(&self) -> Option<EnsembleId> {
         self.zab.ensemble()
+    }
+
+    /// The id of this node.
+    pub fn id(&self) -> NodeId {
+        self.config.zab.node
+    }
+
+    /// Whether this node is a member of the ensemble, as far as it knows.
+    pub fn is_member(&self) -> bool {
+        self.zab.ensemble().is_some() && self.zab.configuration().contains(self.config.zab.node)
     }
 
     /// The configuration in force; before the ensemble is formed, the configured voters.
@@ -274,7 +281,7 @@ impl<T: Table> Node<T> {
                 if let zab::Write::Install(at) = &write {
                     self.begin_installation(token, *at);
                 }
-                self.effects.push(Effect::Write { token, write });
+                self.effects.push(Effect::Write { token, write, released: self.released });
             }
             zab::Effect::Read { id, from, to, bytes_max } => {
                 self.effects.push(Effect::Read { id, from, to, bytes_max });
@@ -294,7 +301,11 @@ impl<T: Table> Node<T> {
             zab::Effect::BarrierFailed { id } => self.end_barrier(id, None),
             zab::Effect::Relayed { link, payload } => self.relayed(link, payload),
             zab::Effect::Role(role) => self.become_role(role),
-            zab::Effect::Notice(notice) => self.effects.push(Effect::Notice(notice)),
+            zab::Effect::ChangeDecided { id, result } => self.change_decided(id, result),
+            zab::Effect::Notice(notice) => {
+                self.transfer_notice(&notice);
+                self.effects.push(Effect::Notice(notice));
+            }
             zab::Effect::Quarantine(fault) => {
                 self.stopped = true;
                 self.effects.push(Effect::Quarantine(fault));
@@ -320,6 +331,7 @@ impl<T: Table> Node<T> {
             self.requests.hold_all();
             self.barriers.restart_forwarded();
             self.forwarding.forget();
+            self.members.leader_lost();
             self.clocks.stop();
         }
         match role {
@@ -347,23 +359,14 @@ impl<T: Table> Node<T> {
     }
 
     fn sources(&self) -> Sources<'_> {
-        Sources {
-            config: &self.config,
-            zab: &self.zab,
-            role: self.role,
-            announced: &self.announced,
-            storage: &self.storage,
-        }
+        Sources { config: &self.config, zab: &self.zab, role: self.role, storage: &self.storage }
     }
 
-    /// Records the members' announced addresses, and forwards them to followers.
+    /// Tells clients of changed members.
     fn update_members(&mut self) {
         let version = self.zab.configuration().version();
-        let changed = std::mem::replace(&mut self.members_announced, version) != version;
-        if self.announced.update(&self.zab) || changed {
+        if std::mem::replace(&mut self.members_announced, version) != version {
             self.announce_view();
         }
-        let unsent = self.announced.unsent(&self.zab).into_iter();
-        self.inbox.extend(unsent.map(|(link, payload)| zab::Event::RelayTo { link, payload }));
     }
 }

@@ -35,6 +35,8 @@ pub(crate) enum Want {
     Read(v1::Get),
     /// A local read: the apply of its minimum revision.
     LocalRead(v1::Get),
+    /// A request about the members, see `members`.
+    Members,
 }
 
 /// A waiting request.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use gometa_proto::v1::{self, Member, NodeStatus, PeerStatus, View};
 use gometa_store::{Store, Table};
-use gometa_zab::{DiskSpace, NodeId, Role, Voter, Zab};
+use gometa_zab::{DiskSpace, NodeId, Role, Voter, Zab, Zxid};
 
-use crate::{announced::Announced, config::Config};
+use crate::config::Config;
 
 /// What the descriptions are made from.
 pub(crate) struct Sources<'a> {
@@ -14,7 +14,6 @@ pub(crate) struct Sources<'a> {
     pub(crate) zab: &'a Zab,
     /// The role that the node has announced. That of the protocol core may be a step ahead.
     pub(crate) role: Role,
-    pub(crate) announced: &'a Announced,
     pub(crate) storage: &'a v1::StorageStatus,
 }
 
@@ -30,7 +29,7 @@ fn member(voter: &Voter) -> Member {
 }
 
 impl Sources<'_> {
-    /// The members that the ensemble has recorded, at their latest addresses. A node without an ensemble names itself
+    /// The members that the ensemble has recorded, at their recorded addresses. A node without an ensemble names itself
     /// only: one that its configuration lists may have founded another ensemble.
     fn members(&self) -> Vec<Member> {
         let own = &self.config.zab;
@@ -40,17 +39,24 @@ impl Sources<'_> {
         }
         let latest = |voter: &Voter| match voter.node == own.node {
             true => member(&itself),
-            false => member(&self.announced.latest(voter)),
+            false => member(voter),
         };
         self.zab.configuration().members().iter().map(latest).collect()
     }
 
-    /// The message address that a member has announced last.
-    pub(crate) fn latest_message_address(&self, voter: &Voter) -> String {
+    /// The message address of a member; of this node its own, which the ensemble may not have recorded yet.
+    pub(crate) fn message_address(&self, voter: &Voter) -> String {
         match voter.node == self.config.zab.node {
             true => self.config.zab.addresses.message.clone(),
-            false => self.announced.latest(voter).addresses.message,
+            false => voter.addresses.message.clone(),
         }
+    }
+
+    /// The message address of a member, for people; its id if it is none.
+    pub(crate) fn message_address_of(&self, node: NodeId) -> String {
+        let members = self.zab.configuration().members();
+        let member = members.iter().find(|member| member.node == node);
+        member.map_or_else(|| format!("node {node}"), |member| self.message_address(member))
     }
 
     fn leads(&self) -> bool {
@@ -71,7 +77,7 @@ impl Sources<'_> {
             .and_then(|leader| {
                 self.zab.configuration().members().into_iter().find(|member| member.node == leader)
             })
-            .map(|member| self.announced.latest(&member).addresses.request)
+            .map(|member| member.addresses.request)
             .unwrap_or_default()
     }
 
@@ -143,11 +149,12 @@ impl Sources<'_> {
                 Some(_) | None => String::new(),
             };
             PeerStatus {
-                member: Some(member(&self.announced.latest(voter))),
+                member: Some(member(voter)),
                 votes: follower.map_or(zab.configuration().learner(voter.node).is_none(), |it| it.votes),
                 connected: follower.is_some() || self.leader() == Some(voter.node),
                 acked_revision: follower.map_or(0, |follower| follower.acked),
                 detail: with_disk(detail, "its", zab, voter.node),
+                learner: zab.configuration().learner(voter.node).is_some(),
             }
         };
         let own = self.config.zab.node;
@@ -164,8 +171,16 @@ impl Sources<'_> {
             }
             Some(_) | None => String::new(),
         };
+        let member = zab.configuration().contains(self.config.zab.node);
         match self.role {
+            Role::Forming if self.config.zab.never_founds => {
+                "waits for a member of its ensemble, and founds none".to_owned()
+            }
             Role::Forming => "waits for every configured voter to form the ensemble".to_owned(),
+            _ if !member && zab.configuration().version() == Zxid::ZERO => {
+                "joins: no member of the ensemble yet".to_owned()
+            }
+            _ if !member => "was removed from the ensemble".to_owned(),
             Role::Looking => "looks for a leader".to_owned(),
             Role::Following { established: None, .. } => format!("is catching up with the leader{left}"),
             Role::Leading { established: None } if zab.serves_from().is_some() => {

@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{limits::PEER_ELEMENTS_MAX, v1};
+use crate::{
+    limits::{CLIENT_ELEMENTS_MAX, PEER_ELEMENTS_MAX},
+    v1,
+};
 
 fn frame(body: v1::peer_frame::Body) -> v1::PeerFrame {
     v1::PeerFrame { body: Some(body) }
@@ -177,14 +180,35 @@ fn elements_within_the_bound_are_small() {
     {
         assert!(size <= 128, "{size}");
     }
-    for size in [size_of::<v1::Member>(), size_of::<v1::PeerStatus>(), size_of::<v1::Recorded>()] {
+    for size in [
+        size_of::<v1::Member>(),
+        size_of::<v1::PeerStatus>(),
+        size_of::<v1::Recorded>(),
+        size_of::<v1::MemberRecord>(),
+    ] {
         assert!(size <= 128, "{size}");
     }
 }
 
 #[test]
-fn client_frames_have_no_repeated_fields() {
-    assert!(!v1::ClientFrame::SHAPE.repeats, "bound their number in the client port before adding any");
+fn the_only_repeated_field_of_client_frames_is_bounded() {
+    use v1::{client_frame::Body, request::Operation};
+    let asks = |count: usize| {
+        let question = v1::SafeToStop { nodes: vec![u64::MAX; count] };
+        let request = v1::Request { operation: Some(Operation::SafeToStop(question)), ..Default::default() };
+        Bytes::from(v1::ClientFrame { body: Some(Body::Request(request)) }.encode_to_vec())
+    };
+    assert!(decode::<v1::ClientFrame>(asks(CLIENT_ELEMENTS_MAX), CLIENT_ELEMENTS_MAX).is_ok());
+    let refused = decode::<v1::ClientFrame>(asks(CLIENT_ELEMENTS_MAX + 1), CLIENT_ELEMENTS_MAX);
+    assert_eq!(refused, Err(DecodeError::TooManyElements(CLIENT_ELEMENTS_MAX)));
+    fn repeated(shape: &Shape) -> usize {
+        let fields = shape.fields.iter().map(|(_, field)| match field {
+            Field::Message(inner) => repeated(inner),
+            Field::Elements(_) | Field::Fixed(_) | Field::Varints => 1,
+        });
+        fields.sum()
+    }
+    assert_eq!(repeated(v1::ClientFrame::SHAPE), 1, "bound the number of another one too");
 }
 
 #[test]

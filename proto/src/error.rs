@@ -93,6 +93,8 @@ error_kinds! {
     19 Forked, "forked", retryable: false;
     /// The write is below its session's floor: its outcome is forgotten. Users never see it.
     20 Forgotten, "forgotten", retryable: false;
+    /// The state of the ensemble does not permit the change; the message says what is missing.
+    21 FailedPrecondition, "failed precondition", retryable: false;
 }
 
 impl ErrorKind {

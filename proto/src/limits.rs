@@ -47,7 +47,7 @@ pub const REQUESTS_MAX: usize = 1024;
 /// The longest address ("host:port").
 pub const ADDRESS_MAX: usize = 256;
 /// The most members of one ensemble, voters and learners together.
-pub const MEMBERS_MAX: usize = 64;
+pub const MEMBERS_MAX: usize = 128;
 /// The longest name or version of a program, for people.
 pub const NAME_MAX: usize = 64;
 /// The length of nonces and of ids of 128 random bits.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     ErrorKind,
-    limits::{ID_LENGTH, WINDOW_MAX, advertised},
+    limits::{ID_LENGTH, MEMBERS_MAX, WINDOW_MAX, advertised},
     v1::{self, Error, Limits, Request, WriteContext, request},
 };
 
@@ -163,6 +163,20 @@ operations! {
     Status { name: "status", is_write: false }
     /// End a session.
     EndSession { name: "end session", is_write: false }
+    /// Join an ensemble. Sent by nodes.
+    AddLearner { name: "add learner", is_write: false, bytes: incarnation, check: check_add_learner }
+    /// Make a learner a voter.
+    PromoteMember { name: "promote member", is_write: false, check: check_promote }
+    /// Remove a member.
+    RemoveMember { name: "remove member", is_write: false, check: check_remove }
+    /// Leave a learner that is to become a voter a learner.
+    CancelPromotion { name: "cancel promotion", is_write: false, check: check_cancel }
+    /// Hand the leadership over.
+    TransferLeadership { name: "transfer leadership", is_write: false }
+    /// List the members with their roles.
+    ListMembers { name: "list members", is_write: false }
+    /// Ask whether nodes can be stopped.
+    SafeToStop { name: "safe to stop", is_write: false, check: check_safe_to_stop }
 }
 
 /// The arguments of an operation.
@@ -174,6 +188,32 @@ pub struct Arguments {
     pub value: Bytes,
     /// The expected `mod_revision`. `None` is no condition for a delete, and 0 for others.
     pub revision: Option<u64>,
+}
+
+impl Operation {
+    /// Whether it may change something: without an answer its outcome is unknown.
+    #[must_use]
+    pub const fn has_effect(self) -> bool {
+        match self {
+            Operation::AddLearner
+            | Operation::PromoteMember
+            | Operation::RemoveMember
+            | Operation::CancelPromotion
+            | Operation::TransferLeadership => true,
+            Operation::Build
+            | Operation::Members
+            | Operation::OpenSession
+            | Operation::Add
+            | Operation::Set
+            | Operation::Cas
+            | Operation::Delete
+            | Operation::Get
+            | Operation::Status
+            | Operation::EndSession
+            | Operation::ListMembers
+            | Operation::SafeToStop => self.is_write(),
+        }
+    }
 }
 
 impl fmt::Display for Operation {
@@ -258,6 +298,52 @@ fn check_nonce(open: &v1::OpenSession) -> Result<(), Error> {
         ID_LENGTH => Ok(()),
         length => Err(invalid(&format!("the nonce has {length} bytes, not {ID_LENGTH}"))),
     }
+}
+
+fn check_add_learner(add: &v1::AddLearner) -> Result<(), Error> {
+    check_node(add.node)?;
+    if add.incarnation.len() != ID_LENGTH {
+        return Err(invalid(&format!(
+            "the incarnation has {} bytes, not {ID_LENGTH}",
+            add.incarnation.len()
+        )));
+    }
+    let v1::AddLearner { election_address, message_address, request_address, .. } = add;
+    for (name, address) in
+        [("election", election_address), ("message", message_address), ("request", request_address)]
+    {
+        if address.is_empty() || crate::check::address(address).is_err() {
+            return Err(invalid(&format!("the {name} address is not of the form host:port")));
+        }
+    }
+    Ok(())
+}
+
+fn check_promote(promote: &v1::PromoteMember) -> Result<(), Error> {
+    check_node(promote.node)
+}
+
+fn check_remove(remove: &v1::RemoveMember) -> Result<(), Error> {
+    check_node(remove.node)
+}
+
+fn check_cancel(cancel: &v1::CancelPromotion) -> Result<(), Error> {
+    check_node(cancel.node)
+}
+
+fn check_safe_to_stop(question: &v1::SafeToStop) -> Result<(), Error> {
+    match question.nodes.len() {
+        0 => return Err(invalid("no node is named")),
+        count if count > MEMBERS_MAX => {
+            return Err(invalid(&format!("{count} nodes are named; an ensemble has at most {MEMBERS_MAX}")));
+        }
+        _ => {}
+    }
+    question.nodes.iter().try_for_each(|node| check_node(*node))
+}
+
+fn check_node(node: u64) -> Result<(), Error> {
+    if node == 0 { Err(invalid("0 is the id of no node")) } else { Ok(()) }
 }
 
 fn check_consistency(get: &v1::Get) -> Result<(), Error> {

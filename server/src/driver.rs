@@ -7,22 +7,28 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use gometa_codec::snapshot::{self, Frame};
+use gometa_codec::{
+    snapshot::{self, Frame},
+    vote::{self, Whereabouts},
+};
 use gometa_node::{ClientId, Effect, Event, Node};
 use gometa_proto::v1;
 use gometa_store::Checkpoint;
 use gometa_zab::{
-    DiskSpace, Hello, LinkId, Message, NodeId, Notice, Role, Ticks, Token,
+    Configuration, DiskSpace, Hello, LinkId, Message, NodeId, Notice, Role, Ticks, Token,
     TransferRejection::{NoTarget, NotLeader},
-    Write,
+    Vote, Write,
 };
 use tokio::runtime::Handle;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     client::registry::Clients,
@@ -32,12 +38,19 @@ use crate::{
     },
     inbox::{Inbox, Item, Taken},
     net::outbox::{Outbox, Put},
-    observe::{counters::Counters, events::EventLog, integrity, ready::Ready, steps::Steps},
+    observe::{
+        counters::Counters,
+        events::{EventLog, NodeNames},
+        integrity, members,
+        ready::Ready,
+        steps::Steps,
+    },
     peer::{
         address_book::AddressBook,
         dial_errors::DialErrors,
+        joining::Joining,
         link::{CLOSE_TIMEOUT, PeerPort},
-        search::LeaderSearch,
+        search::{self, LeaderSearch},
         vote_socket::VoteSender,
     },
     process::shutdown::{Reason, Shutdown},
@@ -81,6 +94,8 @@ pub(crate) struct Environment {
     /// What is known while there is no leader.
     pub(crate) search: LeaderSearch,
     pub(crate) events: EventLog,
+    /// The ensemble to join, until this node is a member.
+    pub(crate) joining: Option<Joining>,
     /// The instant of tick 0.
     pub(crate) start: Instant,
 }
@@ -98,11 +113,15 @@ pub(crate) struct Driver {
     received: Option<(LinkId, Box<Received>)>,
     /// The write that makes it live.
     installation: Option<Token>,
+    /// The members, as last logged; `None` until the ensemble is known.
+    members: Option<Configuration>,
     /// The node's current role.
     role: Role,
     steps: Steps,
     /// The time at which the node stops at the latest, once it is to stop in order.
     leaving: Option<Instant>,
+    /// To be set when this node, which joins, is a member.
+    joined: Option<Arc<AtomicBool>>,
     stopped: bool,
 }
 
@@ -110,6 +129,7 @@ impl Driver {
     /// Creates a driver and carries out the node's first effects.
     pub(crate) fn new(node: Node<RocksTable>, first: Vec<Effect>, environment: Environment) -> Driver {
         let mut driver = Driver {
+            members: None,
             node,
             environment,
             links: HashMap::new(),
@@ -121,10 +141,56 @@ impl Driver {
             role: Role::Forming,
             steps: Steps::default(),
             leaving: None,
+            joined: None,
             stopped: false,
         };
+        driver.update_members();
         driver.carry_out(first);
+        driver.join();
         driver
+    }
+
+    /// Begins to ask the ensemble that this node is to join. A member finds its leader, unless it was removed and does not
+    /// know it.
+    fn join(&mut self) {
+        if let Some(joining) = self.environment.joining.take() {
+            self.joined = Some(joining.joined.clone());
+            let (inbox, member) = (self.environment.inbox.clone(), self.node.is_member());
+            self.environment.runtime.spawn(joining.run(inbox, member));
+        }
+    }
+
+    /// Ends the asking when this node is a member and has a leader.
+    fn check_joined(&mut self) {
+        let serves = matches!(
+            self.role,
+            Role::Leading { established: Some(_) } | Role::Following { established: Some(_), .. }
+        );
+        if serves
+            && self.node.is_member()
+            && let Some(joined) = self.joined.take()
+        {
+            joined.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes over and logs a change of the members.
+    fn update_members(&mut self) {
+        let configuration = self.node.configuration();
+        let is_new = self.members.as_ref().is_none_or(|members| members.version() != configuration.version());
+        let Some(ensemble) = self.node.ensemble().filter(|_| is_new) else { return };
+        let book = &mut self.environment.book;
+        book.record(&configuration.members());
+        if let Some(before) = &self.members {
+            members::log_change(before, configuration, |node| book.name(node));
+        }
+        let me = self.environment.hello.node;
+        let others = configuration.voters().iter().any(|voter| voter.node != me);
+        let snapshots = self.environment.snapshots.clone();
+        snapshots.set_other_voters(ensemble.id, others);
+        // It waits for the disk.
+        self.environment.runtime.spawn_blocking(move || snapshots.record_voters());
+        self.members = Some(configuration.clone());
     }
 
     /// Drives the node until it or the process stops.
@@ -175,6 +241,8 @@ impl Driver {
                 let ticks = Ticks(now.duration_since(self.environment.start).as_micros() as u64);
                 let effects = self.node.step(ticks, events.drain(..));
                 self.carry_out(effects);
+                self.update_members();
+                self.check_joined();
             }
             self.steps.done(now, Instant::now());
             self.stopped |= self.has_left(now);
@@ -203,7 +271,14 @@ impl Driver {
                 self.leaving = Some(Instant::now() + LEAVE_TIMEOUT);
                 events.push(Event::Zab(gometa_zab::Event::TransferLeadership { to: None }));
             }
-            Item::Resolved { peer, election } => self.environment.book.set_election(peer, election),
+            Item::MembersHeard(members) => {
+                self.environment.book.add_voters(&members);
+                let nodes = members.iter().map(|member| member.node).collect();
+                events.push(Event::Zab(gometa_zab::Event::Hints(nodes)));
+            }
+            Item::Resolved { peer, name, election } => {
+                self.environment.book.set_election(peer, &name, election);
+            }
             Item::Storage(storage) => self.node.set_storage(storage),
             Item::DiskSpace(space) => self.disk_space(space, events),
             Item::SnapshotMade { link, id, checkpoint } => self.begin_transfer(link, id, &checkpoint, events),
@@ -239,8 +314,15 @@ impl Driver {
                     events.push(Event::Zab(gometa_zab::Event::Closed { link }));
                 }
             }
-            Item::Event(Event::Zab(gometa_zab::Event::Datagram(vote))) => {
-                self.environment.search.vote_received(vote.sender, Instant::now());
+            Item::Vote { vote, whereabouts, from } => {
+                let Environment { search, book, .. } = &mut self.environment;
+                search.vote_received(vote.sender, Instant::now());
+                if vote.ensemble.is_some() && vote.ensemble == self.node.ensemble() {
+                    book.told(vote.sender, &whereabouts.sender, Some(from));
+                    if vote.candidate.node != vote.sender {
+                        book.told(vote.candidate.node, &whereabouts.candidate, None);
+                    }
+                }
                 events.push(Event::Zab(gometa_zab::Event::Datagram(vote)));
             }
             // Stale if another large answer was queued since; another notification follows.
@@ -256,14 +338,14 @@ impl Driver {
     fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Write { token, write } => {
+                Effect::Write { token, write, released } => {
                     if let Write::Founding(founding) = &write {
-                        self.environment.book.add_voters(&founding.genesis.voters);
+                        self.environment.book.record(&founding.genesis.voters);
                     }
                     if let Write::Install(_) = &write {
                         self.installation = Some(token);
                     }
-                    self.environment.log.submit(token, write, self.node.released());
+                    self.environment.log.submit(token, write, released);
                 }
                 Effect::Store { number, batch } => self.environment.state.submit(number, batch),
                 Effect::Fetch { id, purpose, keys } => {
@@ -278,11 +360,7 @@ impl Driver {
                 Effect::DiscardSnapshot => {
                     self.discard_received();
                 }
-                Effect::Datagram { to, vote } => {
-                    if let Some(address) = self.environment.book.election(to) {
-                        self.environment.votes.send(address, &vote);
-                    }
-                }
+                Effect::Datagram { to, vote } => self.send_vote(to, &vote),
                 Effect::Connect { peer } => self.connect(peer),
                 Effect::Send { link, message } => self.send(link, message),
                 Effect::Close { link } => self.close(link),
@@ -293,22 +371,7 @@ impl Driver {
                     self.environment.search.role_changed(&self.role, &role);
                     self.role = role;
                 }
-                Effect::Notice(notice) => {
-                    if let Notice::Formed { ensemble, .. } = &notice {
-                        self.environment.clients.set_ensemble(*ensemble);
-                    }
-                    if let Notice::UpToDate { .. } | Notice::Established { .. } = &notice {
-                        self.environment.receiver.up_to_date();
-                    }
-                    if let Notice::TransferTakenBack { .. }
-                    | Notice::TransferRejected { why: NotLeader | NoTarget, .. } = &notice
-                    {
-                        self.leaving = self.leaving.map(|_| Instant::now());
-                    }
-                    let Environment { events, book, search, .. } = &mut self.environment;
-                    search.notice(&notice, book);
-                    events.notice(&notice, book);
-                }
+                Effect::Notice(notice) => self.notice(notice),
                 Effect::SessionsShort { live, openers } => {
                     self.environment.events.sessions_short(live, &openers)
                 }
@@ -344,6 +407,46 @@ impl Driver {
         }
         if self.environment.ready.update(&self.role, self.environment.clients.role()) {
             self.environment.snapshots.remove_kept();
+        }
+    }
+
+    /// Sends a vote to all addresses of a node, and tells where this node and its candidate are.
+    fn send_vote(&self, to: NodeId, vote: &Vote) {
+        let Environment { book, votes, hello, .. } = &self.environment;
+        let candidate = vote.candidate.node;
+        let whereabouts = Whereabouts {
+            sender: hello.addresses.message.clone(),
+            candidate: match candidate == vote.sender {
+                true => String::new(),
+                false => book.whereabouts(candidate).unwrap_or_default().to_owned(),
+            },
+        };
+        let datagram = vote::encode_with(vote, whereabouts);
+        for address in book.elections(to) {
+            votes.send(address, &datagram);
+        }
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        if let Notice::Formed { ensemble, .. } = &notice {
+            self.environment.clients.set_ensemble(*ensemble);
+        }
+        if let Notice::UpToDate { .. } | Notice::Established { .. } = &notice {
+            self.environment.receiver.up_to_date();
+        }
+        if let Notice::TransferTakenBack { .. } | Notice::TransferRejected { why: NotLeader | NoTarget, .. } =
+            &notice
+        {
+            self.leaving = self.leaving.map(|_| Instant::now());
+        }
+        let Environment { events, book, search, .. } = &mut self.environment;
+        search.notice(&notice, book);
+        match notice {
+            Notice::Formed { ensemble, .. } if !self.node.is_member() => {
+                info!(ensemble = format!("{:032x}", ensemble.id), "ensemble known, joining it");
+            }
+            Notice::WaitingFor(_) if self.joined.is_some() => {}
+            notice => events.notice(&notice, book),
         }
     }
 
@@ -419,7 +522,9 @@ impl Driver {
     /// Logs why there is no leader.
     fn log_search(&self, now: Instant) {
         let Environment { book, dial_errors, hello, search, runtime, .. } = &self.environment;
-        if self.role == Role::Forming {
+        if self.node.ensemble().is_some() && !self.node.is_member() {
+            search::log_no_member(self.node.configuration());
+        } else if self.role == Role::Forming {
             search.log_forming(book, dial_errors, now);
         } else {
             let (ensemble, voters) = (self.node.ensemble(), self.node.voters());
@@ -428,7 +533,7 @@ impl Driver {
     }
 
     fn connect(&mut self, peer: NodeId) {
-        match self.environment.book.message(peer) {
+        match self.environment.book.dial(peer) {
             Some(address) => {
                 self.environment.runtime.spawn(self.environment.peers.clone().dial(peer, address.to_owned()));
             }

@@ -13,11 +13,17 @@ use crate::{
     observe::events,
 };
 
-/// Refuses the directory of an ensemble of one node if the configuration lists peers: the node would go on alone, as a
-/// second ensemble beside that of the peers.
-pub(crate) fn refuse_if_founded_alone(config: &ServerConfig, founding: &Founding) -> Result<(), String> {
+/// Refuses the directory of an ensemble of one node, to which none was ever added, if the configuration lists peers: the node
+/// would go on alone, as a second ensemble beside that of the peers. Once members were added or removed, the list in the
+/// configuration does not matter any more.
+pub(crate) fn refuse_if_founded_alone(
+    config: &ServerConfig,
+    me: NodeId,
+    founding: &Founding,
+    members_changed: bool,
+) -> Result<(), String> {
     let [alone] = &founding.genesis.voters[..] else { return Ok(()) };
-    if !founding.sealed || config.voters.len() == 1 {
+    if !founding.sealed || config.voters.len() == 1 || members_changed || alone.node != me {
         return Ok(());
     }
     let (own, peers): (Vec<&Voter>, Vec<&Voter>) =
@@ -38,7 +44,7 @@ pub(crate) fn refuse_if_founded_alone(config: &ServerConfig, founding: &Founding
 
 /// Refuses a node that never founds an ensemble and has no peer that could tell it of one.
 pub(crate) fn refuse_if_without_peers(config: &ServerConfig) -> Result<(), String> {
-    if config.voters.len() > 1 {
+    if config.voters.len() > 1 || !config.join.is_empty() {
         return Ok(());
     }
     Err(format!(
@@ -65,26 +71,6 @@ fn quoted(word: &str) -> String {
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
     }
-}
-
-/// The remedy if this node's MessageAddr has changed, and so the id derived from it: peers know the member by its old id
-/// and its old address.
-pub(crate) fn address_change_hint(
-    config: &ServerConfig,
-    me: NodeId,
-    founding: Option<&Founding>,
-) -> Option<String> {
-    if me == config.node {
-        return None;
-    }
-    let recorded = founding?.genesis.voters.iter().find(|voter| voter.node == me)?;
-    let (now, before) = (&config.announced.message.text, &recorded.addresses.message);
-    Some(format!(
-        "this node joined the ensemble as {before}, and its MessageAddr in {} is {now}, which gives another id: its \
-         peers connect to {before}; set Id to {me} in Host of its file and, with the new addresses, in its Peer entry of the \
-         other files, and restart the nodes one by one",
-        config.source
-    ))
 }
 
 /// Logs a warning if the configuration differs from the ensemble's list of members, which takes precedence.
@@ -217,32 +203,23 @@ mod tests {
                  write \"Peer\": [] in the configuration"
             ))
         };
-        assert_eq!(refuse_if_founded_alone(&three, &founded_by(&alone, true)), expected(1));
-        std::fs::create_dir(directory.path().join("gometa data.old-1")).unwrap();
-        assert_eq!(refuse_if_founded_alone(&three, &founded_by(&alone, true)), expected(2));
-        // Nothing was acknowledged before the seal. A member of three was not founded alone.
-        assert_eq!(refuse_if_founded_alone(&three, &founded_by(&alone, false)), Ok(()));
-        assert_eq!(refuse_if_founded_alone(&alone, &founded_by(&alone, true)), Ok(()));
-        assert_eq!(refuse_if_founded_alone(&alone, &founded_by(&three, true)), Ok(()));
-        assert_eq!(refuse_if_founded_alone(&three, &founded_by(&three, true)), Ok(()));
-    }
-
-    #[test]
-    fn a_changed_message_address_names_the_id() {
-        let before = ServerConfig::on_this_machine("node.json", 0, 3, PathBuf::from("data"));
-        let founding = founded_by(&before, true);
-        assert_eq!(address_change_hint(&before, before.node, Some(&founding)), None);
-        let mut after = ServerConfig::on_this_machine("node.json", 0, 3, PathBuf::from("data"));
-        after.announced.message = Address::parse("127.0.0.1:9002").unwrap();
-        after.node = after.announced.message.node_id();
-        let hint = address_change_hint(&after, before.node, Some(&founding)).unwrap();
-        let me = before.node;
-        assert!(hint.starts_with("this node joined the ensemble as 127.0.0.1:5002"), "{hint}");
-        assert!(
-            hint.contains("in node.json is 127.0.0.1:9002") && hint.contains(&format!("set Id to {me} ")),
-            "{hint}"
+        assert_eq!(
+            refuse_if_founded_alone(&three, three.node, &founded_by(&alone, true), false),
+            expected(1)
         );
-        assert_eq!(address_change_hint(&after, before.node, None), None);
+        std::fs::create_dir(directory.path().join("gometa data.old-1")).unwrap();
+        assert_eq!(
+            refuse_if_founded_alone(&three, three.node, &founded_by(&alone, true), false),
+            expected(2)
+        );
+        // Nothing was acknowledged before the seal. A member of three was not founded alone.
+        assert_eq!(refuse_if_founded_alone(&three, three.node, &founded_by(&alone, false), false), Ok(()));
+        assert_eq!(refuse_if_founded_alone(&alone, alone.node, &founded_by(&alone, true), false), Ok(()));
+        assert_eq!(refuse_if_founded_alone(&alone, alone.node, &founded_by(&three, true), false), Ok(()));
+        assert_eq!(refuse_if_founded_alone(&three, three.node, &founded_by(&three, true), false), Ok(()));
+        // It has grown, or belongs to a node that joined the ensemble of another one.
+        assert_eq!(refuse_if_founded_alone(&three, three.node, &founded_by(&alone, true), true), Ok(()));
+        assert_eq!(refuse_if_founded_alone(&three, NodeId(7), &founded_by(&alone, true), false), Ok(()));
     }
 
     #[test]

@@ -21,10 +21,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use gometa_codec::vote::Whereabouts;
 use gometa_node::Event;
 use gometa_proto::v1;
 use gometa_store::Checkpoint;
-use gometa_zab::{DiskSpace, LinkId, Message, NodeId, Token};
+use gometa_zab::{DiskSpace, LinkId, Message, NodeId, Token, Vote, Voter};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, Semaphore};
 
@@ -62,8 +63,12 @@ pub(crate) enum Item {
     DiskSpace(DiskSpace),
     /// The process is to end in order: hand over first, then stop.
     Leave,
+    /// A vote was received: the addresses that it tells, and its source.
+    Vote { vote: Vote, whereabouts: Whereabouts, from: SocketAddr },
+    /// The members of the ensemble that this node joins.
+    MembersHeard(Vec<Voter>),
     /// A peer's election address was resolved.
-    Resolved { peer: NodeId, election: SocketAddr },
+    Resolved { peer: NodeId, name: String, election: SocketAddr },
 }
 
 /// The queue. Only the driver takes from it.
@@ -186,11 +191,11 @@ impl Inbox {
     }
 
     /// Puts a datagram; returns false if there is no room.
-    pub(crate) fn try_put_datagram(&self, event: Event) -> bool {
+    pub(crate) fn try_put_datagram(&self, item: Item) -> bool {
         let Ok(permit) = self.datagram_slots.try_acquire() else { return false };
         permit.forget();
         self.put(|state| {
-            state.peers.push(Item::Event(event));
+            state.peers.push(item);
             state.datagrams += 1;
         });
         true
@@ -372,11 +377,12 @@ mod tests {
     #[tokio::test]
     async fn datagrams_are_dropped_beyond_their_bound_and_take_no_room_from_peers() {
         let inbox = Inbox::new();
-        let kept = (0..2 * DATAGRAMS_MAX as u64).filter(|n| inbox.try_put_datagram(gone(*n))).count();
+        let kept =
+            (0..2 * DATAGRAMS_MAX as u64).filter(|n| inbox.try_put_datagram(Item::Event(gone(*n)))).count();
         assert_eq!(kept, DATAGRAMS_MAX);
         inbox.put_peer(&mut vec![Item::Event(gone(1))], usize::MAX).await.unwrap();
         assert_eq!(take_now(&inbox).peers.len(), DATAGRAMS_MAX + 1);
-        assert!(inbox.try_put_datagram(gone(2)));
+        assert!(inbox.try_put_datagram(Item::Event(gone(2))));
     }
 
     #[tokio::test]

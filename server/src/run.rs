@@ -26,7 +26,7 @@ use crate::{
     peer::link,
     process::{
         allocator,
-        arguments::{self, Args, Exit, WatchStdin},
+        arguments::{self, Args, Bootstrap, Exit, WatchStdin},
         console, execute, fd_limit, log_format, logging, output,
         shutdown::{Reason, Shutdown},
         signals,
@@ -191,7 +191,8 @@ fn configurations(args: &Args) -> Result<Vec<ServerConfig>, String> {
     let mut configs = match (&args.config, args.dev) {
         (_, Some(count)) => dev(args, count),
         (Some(path), None) => {
-            let loaded = config::load_server(path, &args.source("config"), args.unknown_keys());
+            let loaded =
+                config::load_server(path, &args.source("config"), args.unknown_keys(), !args.join.is_empty());
             vec![loaded.map_err(|error| error.to_string())?]
         }
         (None, None) => {
@@ -200,6 +201,7 @@ fn configurations(args: &Args) -> Result<Vec<ServerConfig>, String> {
         }
     };
     for config in &mut configs {
+        joining(config, args)?;
         if let Some(dir) = &args.data_dir {
             config.data_dir_source = args.source("data-dir");
             if args.dev.is_none() {
@@ -209,6 +211,32 @@ fn configurations(args: &Args) -> Result<Vec<ServerConfig>, String> {
         config.data_dir = config::absolute(&config.data_dir);
     }
     Ok(configs)
+}
+
+/// Takes over the flags about the ensemble that a node joins or forms.
+fn joining(config: &mut ServerConfig, args: &Args) -> Result<(), String> {
+    if !args.join.is_empty() {
+        config.join.clone_from(&args.join);
+        config.join_source = args.source("join");
+    }
+    if config.join.is_empty() && args.voter {
+        let voter = args.source("voter");
+        return Err(format!(
+            "{voter} needs -join=HOST:PORT or Join in the configuration: the members to join"
+        ));
+    }
+    let own = config.announced.request.canonical();
+    let is_own =
+        |text: &&String| config::Address::parse(text).is_ok_and(|address| address.canonical() == own);
+    if let Some(address) = config.join.iter().find(is_own) {
+        return Err(format!(
+            "{} names {address}, the RequestAddr of this node itself: name a member of the ensemble to join",
+            config.join_source
+        ));
+    }
+    config.joins_as_voter = args.voter;
+    config.never_founds = args.bootstrap == Bootstrap::Never;
+    Ok(())
 }
 
 /// The nodes of `-dev`. Ensembles on different ports have different directories, so that they can run at once.

@@ -10,7 +10,7 @@ use std::{
 
 use gometa_node::{Event, Node};
 use gometa_proto::{limits, v1};
-use gometa_zab::{Hello, NodeId, Ticks, Timeouts, Voter, Zxid};
+use gometa_zab::{Founding, Hello, NodeId, Ticks, Timeouts, Voter, Zxid};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc,
@@ -26,7 +26,7 @@ use crate::{
         registry::Clients,
     },
     config::ServerConfig,
-    disk::{Disk, Finding, Hooks, Identity, Scrubber, Snapshots, SpaceWatch},
+    disk::{Disk, Finding, Hooks, Identity, RocksTable, Scrubber, Snapshots, SpaceWatch},
     driver::{Driver, Environment},
     identity,
     inbox::{Inbox, Item},
@@ -36,6 +36,7 @@ use crate::{
     peer::{
         address_book::{self, AddressBook},
         dial_errors::DialErrors,
+        joining::Joining,
         link::PeerPort,
         search::LeaderSearch,
         vote_socket::{self, VoteSender},
@@ -108,10 +109,9 @@ impl Server {
         let mut book = AddressBook::new(names);
         book.add_voters(&voters);
         if let Some(founding) = &disk.recovered.founding {
-            book.add_voters(&founding.genesis.voters);
+            book.record(&founding.genesis.voters);
             if founding.sealed {
                 clients.set_ensemble(founding.genesis.ensemble);
-                identity::warn_if_other_voters(&voters, &founding.genesis.voters);
             }
         }
 
@@ -143,23 +143,25 @@ impl Server {
             runtime: runtime.handle().clone(),
             dial_errors,
             hello: hello(config, &disk.identity),
-            search: LeaderSearch::new(
-                Duration::from_millis(config.election_timeout_ms),
-                identity::address_change_hint(config, me, disk.recovered.founding.as_ref()),
-            ),
+            search: LeaderSearch::new(Duration::from_millis(config.election_timeout_ms)),
             events: EventLog::new(me, config.addresses()),
+            joining: joining(config, &disk.identity, disk.recovered.founding.as_ref()),
             book,
             start: Instant::now(),
         };
         let node_config = node_config(config, &disk.identity, voters)?;
         let (done, stopped) = sync_channel(1);
-        let (recovered, table) = (disk.recovered, disk.table);
+        let (recovered, table, config) = (disk.recovered, disk.table, config.clone());
+        let founding = recovered.founding.clone();
         let snapshots = environment.snapshots.clone();
         let drive = move || {
             // On this thread, because it reads the table: a thread that reads a damaged one never returns. The main
             // thread then ends the process.
             match Node::new(node_config, recovered, table, Ticks::default()) {
-                Ok((node, first)) => Driver::new(node, first, environment).run(),
+                Ok((node, first)) => match check_members(&config, &founding, &node) {
+                    Ok(()) => Driver::new(node, first, environment).run(),
+                    Err(line) => environment.shutdown.request(Reason::Failed(line)),
+                },
                 Err(error) => snapshots.fail_damaged(&error),
             }
             // It holds the data directory.
@@ -200,14 +202,31 @@ impl Server {
 
 /// Compares the data directory with the configuration. Returns the configured voters.
 fn check_identity(config: &ServerConfig, disk: &Disk) -> Result<Vec<Voter>, String> {
-    if let Some(founding) = &disk.recovered.founding {
-        identity::refuse_if_founded_alone(config, founding)?;
+    if disk.recovered.founding.is_none() && config.never_founds {
+        warn!("no ensemble is founded: this node waits for a member of one (-bootstrap=never)");
     }
     if disk.identity.never_founds && disk.recovered.founding.is_none() {
         identity::refuse_if_without_peers(config)?;
         warn!("record of the ensemble lost: waiting for one of its members, no ensemble is founded");
     }
     identity::voters_with(config, disk.identity.node, disk.recovered.founding.is_some())
+}
+
+/// Compares the members that the data directory records with the configuration.
+fn check_members(
+    config: &ServerConfig,
+    founding: &Option<Founding>,
+    node: &Node<RocksTable>,
+) -> Result<(), String> {
+    let Some(founding) = founding.as_ref().filter(|founding| founding.sealed) else { return Ok(()) };
+    let (me, members) = (node.id(), node.configuration());
+    let changed = members.version() > Zxid::ZERO;
+    identity::refuse_if_founded_alone(config, me, founding, changed)?;
+    if config.join.is_empty() && !changed {
+        let configured = identity::voters_with(config, me, true)?;
+        identity::warn_if_other_voters(&configured, &members.members());
+    }
+    Ok(())
 }
 
 /// The view for clients that connect before the node's first step: it lists this node only.
@@ -270,6 +289,19 @@ fn peer_port(
     Arc::new(PeerPort::new(inbox.clone(), counters.clone(), connect_timeout, dial_errors.clone()))
 }
 
+/// The request to be a member, if this node is to join an ensemble.
+fn joining(config: &ServerConfig, identity: &Identity, founding: Option<&Founding>) -> Option<Joining> {
+    (!config.join.is_empty()).then(|| Joining {
+        members: config.join.clone(),
+        node: identity.node,
+        incarnation: identity.incarnation,
+        addresses: config.addresses(),
+        voter: config.joins_as_voter,
+        ensemble: founding.map(|founding| founding.genesis.ensemble),
+        joined: Arc::default(),
+    })
+}
+
 /// The hello of this process to its peers.
 fn hello(config: &ServerConfig, identity: &Identity) -> Hello {
     Hello {
@@ -314,7 +346,8 @@ fn watch_space(
 }
 
 fn open_disk(config: &ServerConfig, hooks: Hooks) -> Result<Disk, String> {
-    let (has_peers, cache_bytes) = (config.voters.len() > 1, config.cache_mb * memory::MIB);
+    let has_peers = config.voters.len() > 1 || !config.join.is_empty();
+    let cache_bytes = config.cache_mb * memory::MIB;
     let disk = Disk::open(&config.data_dir, config.node, has_peers, cache_bytes, hooks);
     disk.map_err(|error| format!("{error}; the directory comes from {}", config.data_dir_source))
 }
@@ -377,7 +410,7 @@ fn node_config(
             seed: u128::from_be_bytes(seed),
             timeouts: Timeouts::from_ms(config.heartbeat_ms, config.election_timeout_ms),
             bounds: gometa_zab::Bounds::default(),
-            never_founds: identity.never_founds,
+            never_founds: identity.never_founds || config.never_founds || !config.join.is_empty(),
         },
         session_timeout_ms: config.session_timeout_ms,
         deadline_default_ms: limits::DEADLINE_DEFAULT_MS,

@@ -193,6 +193,10 @@ fault_counts! {
     voters_removed,
     /// Voters with another data directory that are voters again.
     returned_voters,
+    /// Requests about the members.
+    member_requests,
+    /// Of these, those answered with success.
+    member_requests_answered,
     /// Leaderships handed over.
     handovers,
     /// Transfers taken back.

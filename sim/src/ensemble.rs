@@ -16,11 +16,14 @@ mod handovers;
 mod integrity;
 mod snapshots;
 
-use std::{cmp::Reverse, collections::BinaryHeap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+};
 
 use bytes::{Bytes, BytesMut};
 use gometa_node::{Event, Node};
-use gometa_proto::frame;
+use gometa_proto::{frame, v1::request};
 use gometa_store::{Store, Table as _};
 use gometa_zab::{Addresses, Incarnation, Message, Voter};
 
@@ -79,6 +82,8 @@ pub struct Ensemble {
     faults_ended_at: u64,
     settled: bool,
     voters: Vec<Voter>,
+    /// The requests about the members that are not answered, by id.
+    pub(crate) asked: BTreeMap<u64, request::Operation>,
 }
 
 impl Ensemble {
@@ -87,9 +92,7 @@ impl Ensemble {
         let Settings { seed, nodes: founders, spares, .. } = settings;
         let nodes = founders + spares;
         let mut machine = Random::new(seed, Stream::Machine);
-        let voters = (0..founders)
-            .map(|node| Voter { node: node_id(node), incarnation: None, addresses: addresses(node, 0) })
-            .collect();
+        let voters = (0..founders).map(|node| voter(node, &addresses(node, 0))).collect();
         let processes = (0..nodes)
             .map(|_| Process::new(Disk::new(Incarnation(machine.wide()), settings.disk.clone())))
             .collect();
@@ -114,6 +117,7 @@ impl Ensemble {
             faults_ended_at: 0,
             settled: false,
             voters,
+            asked: BTreeMap::new(),
             settings,
         };
         for node in 0..nodes {
@@ -536,6 +540,7 @@ impl Ensemble {
             self.schedule(self.now + MILLISECOND, Action::DiskDone { node, life, group, fails: false });
             // So does a write to the table.
             self.schedule(self.now + MILLISECOND, Action::TableDone { node, life, fails: false });
+            self.hint(node);
             if !self.processes[node].is_up() {
                 self.schedule(self.now, Action::Start { node });
             } else if self.processes[node].paused_until > self.now {
@@ -610,7 +615,7 @@ impl Ensemble {
             return Some(format!("n{} owes an answer: {}", unanswered.node, unanswered.detail));
         }
         let committed = self.oracle.committed();
-        let members = self.processes.iter().enumerate().filter(|(node, _)| self.is_reached(*node));
+        let members = self.processes.iter().enumerate().filter(|(node, _)| self.oracle.is_member(*node));
         for (node, process) in members.filter(|(_, process)| !process.stopped) {
             if let Some(astray) = self.leads_astray(process) {
                 return Some(format!("n{node} {astray}"));
@@ -625,23 +630,11 @@ impl Ensemble {
             if self.is_wrong(node) {
                 return Some(format!("n{node} has an altered record"));
             }
-            if !self.oracle.is_counted(node) {
+            if !self.oracle.is_counted(node) && !self.oracle.stays_learner(node) {
                 return Some(format!("n{node} has no vote"));
             }
         }
         None
-    }
-
-    /// Whether a node is a member that finds the others by itself. One that has no genesis yet knows only the nodes that its
-    /// file lists; if none of them is a member any more, an operator has to tell it of another one.
-    fn is_reached(&self, node: usize) -> bool {
-        let founding = self.processes[node].disk.durable.founding.as_ref();
-        let formed = founding.is_some_and(|founding| founding.sealed);
-        // The founders are the first nodes, and every file lists them.
-        let mut listed = 0..self.voters.len();
-        let finds =
-            |other: usize| other != node && !self.processes[other].stopped && self.oracle.is_member(other);
-        self.oracle.is_member(node) && (formed || listed.any(finds))
     }
 
     /// Whether a process names a member to its clients where that one is not any more.
@@ -663,7 +656,7 @@ impl Ensemble {
         for (node, process) in
             self.processes.iter().enumerate().filter(|(_, process)| whole && !process.stopped)
         {
-            if !self.is_reached(node) {
+            if !self.oracle.is_member(node) {
                 continue;
             }
             self.oracle.compare_tables(node, &process.disk)?;
@@ -695,6 +688,11 @@ fn reports(events: &[Event], token: gometa_zab::Token) -> bool {
 /// A violation.
 pub(crate) fn violation(invariant: &'static str, detail: String) -> Check {
     Err(Violation { invariant, detail })
+}
+
+/// A voter as a configuration file lists it.
+pub(crate) fn voter(node: usize, addresses: &Addresses) -> Voter {
+    Voter { node: node_id(node), incarnation: None, addresses: addresses.clone() }
 }
 
 /// Where a node claims to be reached. Every few starts its clients must look for it elsewhere.

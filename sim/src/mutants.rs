@@ -148,7 +148,7 @@ mutants! {
     M66 expires_sessions_in_late_step: "sessions expire in the step that detects a pause", "section 6.9";
     M67 proposes_held_write_twice: "a held write is proposed twice, and one refusal reported as not applied",
         "section 6.8, invariant 19";
-    M68 sends_no_announcements: "a leader does not send the members' announced addresses", "invariant 21";
+    M68 records_no_addresses: "a leader does not record the members' new addresses", "section 5.3, invariant 21";
     M69 compacts_above_flushed_state: "the log is deleted above the counter through which the state is durable",
         "section 7, invariant 12";
     M70 labels_snapshot_by_memory: "a snapshot is labelled with the counter in memory, not with its own", "section 7";
@@ -201,7 +201,9 @@ mutants! {
         "section 6.10, invariant 23";
     M98 lets_expiries_wait: "the end of a silent session waits for the end of a transfer", "section 6.10";
     M99 proposes_no_own_changes: "a leader does not give a vote back", "section 5.8, invariant 21";
-    M100 forgets_desired_role: "a voter with another directory stays a learner", "section 5.8, invariant 21";
+    M100 forgets_desired_role: "a voter with another directory stays a learner", "section 5.8, invariant 20";
+    M101 answers_before_change_is_committed: "a request is answered by a change that is not committed",
+        "section 5.11, invariant 20";
     L01 accepts_base_above_state: "a start accepts a log that begins above the durable state", "log rule 6";
     L02 begins_without_directory_sync: "the name of a new segment is not synced", "log rule 5";
     L03 commits_without_sync: "a batch is reported without a sync", "log rule 1";

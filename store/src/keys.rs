@@ -83,11 +83,19 @@ impl Keys {
                 let deleted = Deleted { revision: if existed { revision } else { 0 }, existed };
                 CommandOutcome { result: Some(command_outcome::Result::Deleted(deleted)) }
             }
-            // Not in a write: `node` makes the commands CreateSession and EndSessions of them; reads are not logged.
+            // Not in a write: `node` makes the commands CreateSession and EndSessions of the first two; changes of the members
+            // are log entries of their own; reads are not logged.
             Operation::OpenSession(_)
             | Operation::EndSession(_)
             | Operation::Get(_)
-            | Operation::Status(_) => failure(ErrorKind::Unsupported, 0),
+            | Operation::Status(_)
+            | Operation::AddLearner(_)
+            | Operation::PromoteMember(_)
+            | Operation::RemoveMember(_)
+            | Operation::CancelPromotion(_)
+            | Operation::TransferLeadership(_)
+            | Operation::ListMembers(_)
+            | Operation::SafeToStop(_) => failure(ErrorKind::Unsupported, 0),
         }
     }
 

@@ -144,13 +144,16 @@ impl Ensemble for Nodes {
     }
 
     fn role(&self, id: NodeId) -> Option<Role> {
-        let member = &self.members[index(id)];
+        // A recorded member may be no node here: it does not run.
+        let member = self.members.get(index(id))?;
         member.node.as_ref().map(|_| member.role)
     }
 
     /// Queued, so that one step takes in all that has arrived, as in the server.
     fn take(&mut self, id: NodeId, event: Zab) {
-        self.members[index(id)].inbox.push(Event::Zab(event));
+        if let Some(member) = self.members.get_mut(index(id)) {
+            member.inbox.push(Event::Zab(event));
+        }
     }
 
     fn has_work(&self, id: NodeId) -> bool {
@@ -305,7 +308,7 @@ impl Nodes {
             let network = &mut self.environment.network;
             let member = &mut self.members[index];
             match effect {
-                Effect::Write { token, write } => member.write(token, write),
+                Effect::Write { token, write, .. } => member.write(token, write),
                 Effect::Store { number, batch } => member.store(number, &batch),
                 Effect::Fetch { id, purpose, keys } => {
                     let fetch = Fetch { id, purpose, keys };

@@ -292,6 +292,7 @@ impl OneNode {
             | Effect::Proposed { .. }
             | Effect::BarrierPassed { .. }
             | Effect::BarrierFailed { .. } => self.answered += 1,
+            Effect::ChangeDecided { .. } => panic!("no change was requested"),
             Effect::Notice(gometa_zab::Notice::Established { .. }) => self.depth[0] += 1,
             Effect::Stop(_) | Effect::Quarantine(_) => self.stopped = true,
             Effect::Datagram { vote, .. } => self.vote = Some(vote),

@@ -280,9 +280,6 @@ impl Names {
             Notice::ChangeProposed { change, version } => {
                 (Story, format!("{me} proposes {} at {version}", described(change, name)))
             }
-            Notice::ChangeRejected { change, why } => {
-                (Story, format!("{me} rejects {}: {why:?}", described(change, name)))
-            }
             Notice::ChangeWaits { change, why } => {
                 (Story, format!("{me} is to propose {}, which waits: {why:?}", described(change, name)))
             }

@@ -199,6 +199,16 @@ impl Ensemble {
         write_configuration(&self.nodes[node].directory, configuration);
     }
 
+    /// Gives a node that is not running other addresses, which no other node's file has. Its id stays.
+    pub fn readdress(&mut self, node: usize) {
+        assert!(self.nodes[node].process.is_none(), "node {node} is running");
+        let addresses = Addresses::free(self.nodes[node].addresses.message.ip());
+        let mut configuration = self.configuration(node);
+        configuration["Host"] = addresses.json();
+        self.configure(node, &configuration);
+        self.nodes[node].addresses = addresses;
+    }
+
     /// Makes the nodes announce these addresses to clients instead of those where they listen. For nodes that have not
     /// been started.
     pub fn announce(&self, requests: &[SocketAddr]) {

@@ -97,6 +97,12 @@ impl Configuration {
         members
     }
 
+    /// The recorded addresses of the member with this id and this incarnation.
+    pub(crate) fn addresses(&self, node: NodeId, incarnation: Incarnation) -> Option<&Addresses> {
+        let learner = self.learner(node).filter(|it| it.incarnation == incarnation).map(|it| &it.addresses);
+        self.voter(node, incarnation).map(|voter| &voter.addresses).or(learner)
+    }
+
     /// The voter that coordinates formation: the one with the lowest id.
     pub(crate) fn coordinator(&self) -> Option<NodeId> {
         self.voters.first().map(|voter| voter.node)

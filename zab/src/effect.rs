@@ -151,6 +151,14 @@ pub enum Effect {
         /// The reason.
         why: Rejection,
     },
+    /// A requested change of the configuration was decided: it is in the log, under this version, but not committed yet; or
+    /// it was rejected.
+    ChangeDecided {
+        /// The id of the event.
+        id: u64,
+        /// The version of the new configuration, the zxid of its log entry.
+        result: Result<Zxid, ChangeRejection>,
+    },
     /// A barrier passed: a quorum has confirmed that this node still led after the request.
     BarrierPassed {
         /// The id of the event.
@@ -203,8 +211,8 @@ pub enum ChangeRejection {
     Transferring,
     /// The change would take the vote of this leader away: another node must lead first.
     OwnVote,
-    /// The learner to be promoted is not connected, not up to date, or so many entries behind.
-    LearnerBehind(u64),
+    /// The learner to be promoted is so many entries behind; `None` if it is not connected, or not up to date yet.
+    LearnerBehind(Option<u64>),
     /// Of the voters after the change no majority is connected and up to date; these are not.
     NoQuorum(Vec<NodeId>),
 }
@@ -414,13 +422,6 @@ pub enum Notice {
         change: Change,
         /// The version of the new configuration: the zxid of its log entry.
         version: Zxid,
-    },
-    /// A change of the configuration was rejected.
-    ChangeRejected {
-        /// The change.
-        change: Change,
-        /// The reason.
-        why: ChangeRejection,
     },
     /// A change that this leader is to propose by itself waits; at most once a minute.
     ChangeWaits {

@@ -102,7 +102,7 @@ impl Looking {
     }
 
     fn multicast(&mut self, core: &mut Core) {
-        for node in core.other_members() {
+        for node in core.possible_leaders() {
             core.send_vote(node, self.state(core), self.vote, None);
         }
         let jitter =

@@ -76,9 +76,16 @@ pub enum Event {
         may_wait: bool,
     },
     /// A request to change the configuration (protocol.md 5.1). Answered by
-    /// [`Notice::ChangeProposed`](crate::Notice::ChangeProposed) or
-    /// [`Notice::ChangeRejected`](crate::Notice::ChangeRejected).
-    ChangeConfiguration(Change),
+    /// [`Effect::ChangeDecided`](crate::Effect::ChangeDecided).
+    ChangeConfiguration {
+        /// The caller's id of the request.
+        id: u64,
+        /// The change.
+        change: Change,
+    },
+    /// Nodes that may know the leader, for a node that joins: the members that it knows may all be gone. It asks them for the
+    /// genesis, and for the leader, and counts no quorum with them. Their addresses are the caller's to know.
+    Hints(Vec<NodeId>),
     /// A request to hand the leadership over (protocol.md 6.10). Answered by
     /// [`Notice::TransferRejected`](crate::Notice::TransferRejected), or by
     /// [`Notice::TransferBegun`](crate::Notice::TransferBegun) and, within the election timeout,

@@ -80,6 +80,7 @@ impl Hash for Core {
             hard,
             founding,
             configurations,
+            hints,
             history,
             compaction,
             space,
@@ -108,7 +109,8 @@ impl Hash for Core {
             #[cfg(gometa_instrumented)]
                 remembered: _, // Only for planted faults.
         } = self;
-        (hard, founding, configurations, history, compaction, commit, epoch_floor, rediscovered).hash(state);
+        (hard, founding, configurations, hints, history, compaction, commit, epoch_floor, rediscovered)
+            .hash(state);
         (space, integrity, handed_over).hash(state);
         (links, dialling, stopped, state_stalled, pending_writes, last_token, foreign_members, failures)
             .hash(state);

@@ -6,6 +6,8 @@
 
 use alloc::{format, string::String, vec::Vec};
 
+use bytes::Bytes;
+
 use crate::{
     effect::{Effect, HardState, Notice, Write},
     latency::LatencyReport,
@@ -18,7 +20,6 @@ use crate::{
 mod handoff;
 mod quarantine;
 mod refusals;
-mod requests;
 mod snapshot;
 
 /// The maximum number of epochs, the newest ones, with which a follower describes its log. A node that diverged more
@@ -445,6 +446,14 @@ impl Follower {
     /// Whether the leader sends nothing more, since this node's disk has no space for it.
     fn is_withheld(core: &Core) -> bool {
         core.space == DiskSpace::Critical && core.commit > core.history.last().counter
+    }
+
+    /// Sends a message of the upper half to the established leader.
+    pub(crate) fn relay(&mut self, core: &mut Core, payload: Bytes) {
+        probe!("forward.leader-lost", self.established().is_none());
+        if self.established().is_some() {
+            self.send(core, Message::Relay(payload));
+        }
     }
 
     fn send(&mut self, core: &mut Core, message: Message) {

@@ -26,7 +26,7 @@ use crate::{
 /// The longest time before stale connections are replaced while a genesis is not sealed, in election timeouts.
 const SEAL_TIMEOUT_MAX: u64 = 64;
 
-/// The connection to another configured voter.
+/// The connection to another configured voter, or to a hinted node.
 #[derive(Clone, Hash)]
 struct Contact {
     /// The dialled connection, once the other end has no ensemble either and lists the same voters.
@@ -39,6 +39,12 @@ struct Contact {
     retry_after: u64,
     /// Whether the last connection was refused, so that the interval is not reset.
     refused: bool,
+}
+
+impl Contact {
+    fn new(core: &Core) -> Contact {
+        Contact { ready: None, link: None, retry_at: core.now, retry_after: 0, refused: false }
+    }
 }
 
 /// The stages of formation.
@@ -75,20 +81,22 @@ pub(crate) struct Forming {
 
 impl Forming {
     pub(crate) fn new(core: &Core) -> Forming {
-        let contact = |node| {
-            let contact =
-                Contact { ready: None, link: None, retry_at: core.now, retry_after: 0, refused: false };
-            (node, contact)
-        };
         probe!("formation.starts-prepared", core.founding.is_some());
         Forming {
-            contacts: core.other_members().into_iter().map(contact).collect(),
+            contacts: core.other_members().into_iter().map(|node| (node, Contact::new(core))).collect(),
             latest: BTreeMap::new(),
             stage: Stage::Gathering,
             reported: None,
             since: core.now,
             seal_timeout: core.config.timeouts.election * 4,
             differing: BTreeSet::new(),
+        }
+    }
+
+    /// Dials the hinted nodes too: they may have a genesis for this node.
+    pub(crate) fn ask_hinted(&mut self, core: &Core) {
+        for node in &core.hints {
+            self.contacts.entry(*node).or_insert_with(|| Contact::new(core));
         }
     }
 

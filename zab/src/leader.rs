@@ -299,8 +299,9 @@ impl Leader {
             if self.established().is_none() || !self.barriers.request(id, waiting_max) {
                 core.effects.push(Effect::BarrierFailed { id });
             }
-        } else if let Event::ChangeConfiguration(change) = event {
-            self.propose_change(core, &change);
+        } else if let Event::ChangeConfiguration { id, change } = event {
+            let result = self.propose_change(core, &change);
+            core.effects.push(Effect::ChangeDecided { id, result });
         } else if let Event::TransferLeadership { to } = event {
             self.request_transfer(core, to);
         } else if let Event::RelayTo { link, payload } = event
@@ -421,6 +422,7 @@ impl Leader {
             probe!("lead.follower-silent");
             self.drop_follower(core, link, "it is silent");
         }
+        self.drop_removed(core);
         if !planted!(self.has_contact(core), leads_without_quorum_in_reach => true) {
             probe!("lead.quorum-lost");
             return Next::Look("no quorum of followers is reachable");

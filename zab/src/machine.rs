@@ -211,8 +211,15 @@ impl Zab {
                 core.applied(counter);
                 Next::Stay
             }
+            Event::Hints(nodes) => {
+                core.hints = nodes.into_iter().filter(|node| *node != core.me()).collect();
+                if let Phase::Forming(forming) = &mut self.phase {
+                    forming.ask_hinted(core);
+                }
+                Next::Stay
+            }
             Event::Propose { .. }
-            | Event::ChangeConfiguration(_)
+            | Event::ChangeConfiguration { .. }
             | Event::TransferLeadership { .. }
             | Event::Barrier { .. }
             | Event::RelayToLeader(_)
@@ -247,24 +254,28 @@ impl Zab {
         Next::Stay
     }
 
+    /// A request of the upper half. What only a leader can serve is rejected elsewhere.
     fn on_request(&mut self, event: Event) {
         let core = &mut self.core;
-        match &mut self.phase {
-            Phase::Following(follower) => follower.on_request(core, event),
-            Phase::Leading(leader) => leader.on_request(core, event),
-            Phase::Forming(_) | Phase::Looking(_) | Phase::Stopped => {
-                if let Event::Propose { id, .. } = event {
-                    probe!("propose.without-leader");
-                    core.effects.push(Effect::Rejected { id, why: Rejection::NotLeader });
-                } else if let Event::ChangeConfiguration(change) = event {
-                    core.notice(Notice::ChangeRejected { change, why: ChangeRejection::NotLeader });
-                } else if let Event::TransferLeadership { to } = event {
-                    core.notice(Notice::TransferRejected { to, why: TransferRejection::NotLeader });
-                } else if let Event::Barrier { id } = event {
-                    probe!("barrier.without-leader");
-                    core.effects.push(Effect::BarrierFailed { id });
-                }
+        match (&mut self.phase, event) {
+            (Phase::Leading(leader), event) => leader.on_request(core, event),
+            (Phase::Following(follower), Event::RelayToLeader(payload)) => follower.relay(core, payload),
+            (_, Event::Propose { id, .. }) => {
+                probe!("propose.without-leader");
+                core.effects.push(Effect::Rejected { id, why: Rejection::NotLeader });
             }
+            (_, Event::ChangeConfiguration { id, .. }) => {
+                let result = Err(ChangeRejection::NotLeader);
+                core.effects.push(Effect::ChangeDecided { id, result });
+            }
+            (_, Event::TransferLeadership { to }) => {
+                core.notice(Notice::TransferRejected { to, why: TransferRejection::NotLeader });
+            }
+            (_, Event::Barrier { id }) => {
+                probe!("barrier.without-leader");
+                core.effects.push(Effect::BarrierFailed { id });
+            }
+            _ => {}
         }
     }
 

@@ -104,6 +104,8 @@ pub(crate) struct Core {
     /// The durable genesis.
     pub(crate) founding: Option<Founding>,
     pub(crate) configurations: Configurations,
+    /// Nodes that may know the leader, besides the members that this node knows.
+    pub(crate) hints: BTreeSet<NodeId>,
     pub(crate) history: History,
     pub(crate) compaction: Compaction,
     /// The disk space of this node.
@@ -177,6 +179,7 @@ impl Core {
             hard,
             founding: recovered.founding,
             configurations,
+            hints: BTreeSet::new(),
             commit: history.released(),
             history,
             compaction: Compaction::default(),

@@ -7,6 +7,7 @@ mod completion;
 mod delete;
 mod get;
 mod health;
+mod member;
 mod members;
 mod set;
 mod shell;
@@ -47,6 +48,12 @@ pub(crate) enum Call {
     Health(health::Health),
     /// List the members and the leader, as one node knows them
     Members,
+    /// List, promote and remove members; test whether nodes can be stopped
+    #[command(subcommand)]
+    Member(member::MemberCommand),
+    /// Hand the leadership over
+    #[command(subcommand)]
+    Leader(member::LeaderCommand),
 }
 
 impl Call {
@@ -61,6 +68,8 @@ impl Call {
             Call::Status => status::run(context, out).await,
             Call::Health(health) => health.run(context, out).await,
             Call::Members => members::run(context, out).await,
+            Call::Member(member) => member.run(context, out).await,
+            Call::Leader(leader) => leader.run(context, out).await,
         }
     }
 }

@@ -61,6 +61,7 @@ struct Described {
     address: String,
     message_address: String,
     votes: bool,
+    learner: bool,
     /// The detail in the leader's answer.
     detail: String,
 }
@@ -72,9 +73,10 @@ fn members(answers: &Answers) -> BTreeMap<u64, Described> {
         answers.iter().filter_map(|(address, answer)| Some((address, answer.as_ref().ok()?)))
     {
         members.entry(status.node).or_default().address.clone_from(address);
-        for PeerStatus { member, votes, detail, .. } in &status.peers {
+        for PeerStatus { member, votes, detail, learner, .. } in &status.peers {
             let described = members.entry(member.node).or_default();
             described.votes |= votes;
+            described.learner |= learner;
             if described.address.is_empty() {
                 described.address = member.request_address.clone().unwrap_or_default();
             }
@@ -135,13 +137,13 @@ struct Row {
 struct Report {
     /// The leader's request address.
     leader: Option<String>,
-    /// The number of members that answer.
+    /// The number of nodes that answer.
     answering: usize,
-    /// The number of members.
+    /// The number of nodes: the members, and nodes that were members.
     members: usize,
     /// The addresses of the members that do not answer.
     missing: Vec<String>,
-    /// The number of voters: all members, until learners can be added.
+    /// The number of voters: as the leader knows, or else of all nodes that are not known to be learners.
     voters: usize,
     /// The number of voters that are up to date: the leader, and those that follow it in its epoch.
     up_to_date: usize,
@@ -199,10 +201,14 @@ impl Report {
                 notes.push(format!("{}; no member has this address", error.message()));
             }
         }
+        let leading = leader;
         let leader = leader.and_then(|leader| rows.iter().find(|row| row.node == hex(leader.node)));
         let missing: Vec<String> =
             rows.iter().filter(|row| row.role == "missing").map(|row| row.name().to_owned()).collect();
-        let voters = rows.len();
+        let voters = match leading {
+            Some(leader) => 1 + leader.peers.iter().filter(|peer| !peer.learner).count(),
+            None => members(&own).values().filter(|member| !member.learner).count(),
+        };
         let quorum = voters / 2 + 1;
         let may_fail = up_to_date.checked_sub(quorum).filter(|_| leader.is_some());
         let consequence = match may_fail {

@@ -363,6 +363,8 @@ fn votes_are_checked() {
         configuration_epoch: 0,
         configuration_counter: 0,
         tag: Bytes::from_static(b"the tag is ignored"),
+        sender_address: "a:1".to_owned(),
+        candidate_address: "b:1".to_owned(),
     };
     vote::decode(&datagram(&valid)).expect("the unchanged one is valid");
     let changes: &[Change<v1::VoteDatagram>] = &[
@@ -385,6 +387,10 @@ fn votes_are_checked() {
         ("candidate's last zxid is out of range", |vote| vote.candidate_last_epoch = u64::MAX),
         ("candidate's last zxid is neither the genesis nor an entry", |vote| vote.candidate_last_counter = 0),
         ("configuration is neither the genesis nor an entry", |vote| vote.configuration_epoch = 1),
+        ("sender's address is too long", |vote| vote.sender_address = "a".repeat(257)),
+        ("candidate's address has characters that no address has", |vote| {
+            vote.candidate_address = "b :1".to_owned();
+        }),
     ];
     for (expected, change) in changes {
         let mut invalid = valid.clone();

@@ -61,6 +61,19 @@ proptest! {
         prop_assert_eq!(vote::decode(&datagram), Ok(vote));
     }
 
+    /// Addresses that do not fit are left out, and the vote is whole.
+    #[test]
+    fn votes_round_trip_with_addresses(vote in strategies::vote(), sender in "[a-z]{0,250}:1", candidate in "[a-z]{0,250}:1") {
+        let told = vote::Whereabouts { sender, candidate };
+        let datagram = vote::encode_with(&vote, told.clone());
+        let (decoded, whereabouts) = vote::decode_with(&datagram).expect("it is valid");
+        prop_assert_eq!(decoded, vote);
+        prop_assert!(whereabouts.sender == told.sender || whereabouts.sender.is_empty());
+        prop_assert!(whereabouts.candidate == told.candidate || whereabouts.candidate.is_empty());
+        let short = told.sender.len() + told.candidate.len() < 200;
+        prop_assert!(!short || whereabouts == told, "addresses of usual lengths fit");
+    }
+
     #[test]
     fn hard_states_round_trip(state in strategies::hard_state()) {
         prop_assert_eq!(storage::decode_hard_state(&storage::encode_hard_state(&state)), Ok(state));

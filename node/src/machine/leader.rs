@@ -19,6 +19,7 @@ use crate::{
 impl<T: Table> Node<T> {
     /// Sends waiting commands and barriers to the leader, if there is one.
     pub(super) fn send_pending(&mut self) {
+        self.send_member_requests();
         match self.role {
             Role::Leading { established: Some(_) } => {
                 for (attempt, payload) in self.requests.send_held(At::Proposed) {
@@ -96,11 +97,8 @@ impl<T: Table> Node<T> {
                 let commit = reply.passed.then_some(reply.commit);
                 self.barriers.end_forwarded(reply.id, commit);
             }
-            Body::Announcements(announcements) => {
-                if self.announced.learn_from_leader(announcements, &self.zab) {
-                    self.announce_view();
-                }
-            }
+            Body::MemberRequest(asked) => self.member_request(link, asked),
+            Body::MemberReply(reply) => self.member_reply(reply),
             Body::Contacts(contacts) => {
                 for session in contacts.sessions {
                     self.contact(session);
@@ -161,6 +159,9 @@ impl<T: Table> Node<T> {
                     v1::BarrierReply { id, passed: commit.is_some(), commit: commit.unwrap_or_default() };
                 let payload = forward::encode(Body::BarrierReply(reply));
                 self.inbox.push(zab::Event::RelayTo { link, payload });
+            }
+            (Some(barrier::Origin::Members(number)), commit) => {
+                self.members_confirmed(number, commit.is_some());
             }
             (None, _) => {}
         }

@@ -41,6 +41,26 @@ impl<T: Table> Node<T> {
                 let status = self.sources().status(&self.store);
                 self.respond(client, id, Answer::Status(status));
             }
+            Some(Operation::ListMembers(_)) if self.zab.ensemble().is_none() => {
+                let error = self.no_leader(Outcome::NotApplied);
+                self.respond(client, id, Answer::Error(error));
+            }
+            Some(Operation::ListMembers(_)) => {
+                let membership = self.membership();
+                self.respond(client, id, Answer::Membership(membership));
+            }
+            Some(
+                operation @ (Operation::AddLearner(_)
+                | Operation::PromoteMember(_)
+                | Operation::RemoveMember(_)
+                | Operation::CancelPromotion(_)
+                | Operation::TransferLeadership(_)
+                | Operation::SafeToStop(_)),
+            ) => {
+                if let Some(ticket) = self.wait(client, id, deadline, Want::Members) {
+                    self.members.ask(ticket, operation);
+                }
+            }
             Some(Operation::OpenSession(open)) => self.open_session(client, id, deadline, open),
             Some(Operation::EndSession(end)) => self.end_session(client, id, deadline, end.session),
             Some(_) | None => {
@@ -116,7 +136,7 @@ impl<T: Table> Node<T> {
         !(self.synchronised && matches!(want, Want::LocalRead(_)))
     }
 
-    fn no_leader(&self, outcome: Outcome) -> Error {
+    pub(super) fn no_leader(&self, outcome: Outcome) -> Error {
         let message = match self.role {
             Role::Forming => "the ensemble is not formed yet",
             Role::Following { established: None, .. } => {
@@ -223,7 +243,8 @@ impl<T: Table> Node<T> {
             Some(Want::Write(key)) => {
                 self.requests.submission(key).map_or(Outcome::Unknown, |submission| submission.outcome())
             }
-            Some(Want::Read(_) | Want::LocalRead(_)) | None => Outcome::NotApplied,
+            Some(Want::Members) if self.members.was_given(ticket) => Outcome::Unknown,
+            Some(Want::Members | Want::Read(_) | Want::LocalRead(_)) | None => Outcome::NotApplied,
         }
     }
 }

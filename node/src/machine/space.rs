@@ -46,8 +46,8 @@ impl<T: Table> Node<T> {
     pub(super) fn short_of_space_error(&self, short: ShortOfSpace, outcome: Outcome) -> Error {
         let ShortOfSpace { node, critical } = short;
         let voter = self.zab.configuration().voters().iter().find(|voter| voter.node == node);
-        let name = voter
-            .map_or_else(|| format!("node {node}"), |voter| self.sources().latest_message_address(voter));
+        let name =
+            voter.map_or_else(|| format!("node {node}"), |voter| self.sources().message_address(voter));
         let remedy = if critical {
             "free some space there; deletes are accepted again when there is a little more"
         } else {

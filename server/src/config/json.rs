@@ -5,6 +5,11 @@ use std::{cell::RefCell, fmt, marker::PhantomData};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::address::{self, Address};
+
+/// The most addresses of members in one file.
+pub(crate) const JOIN_MAX: usize = 16;
+
 /// The treatment of unknown keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UnknownKeys {
@@ -187,5 +192,42 @@ impl<T, F: FnOnce(&str) -> Result<T, String>> Visitor<'_> for TextSeed<F> {
     fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
         let (key, expected) = (self.key, self.expected);
         (self.parse)(text).map_err(|why| E::custom(format_args!("{key} {text:?} {why}: expected {expected}")))
+    }
+}
+
+/// Reads a list of request addresses.
+pub(super) struct AddressesSeed {
+    pub(super) key: &'static str,
+}
+
+impl<'de> DeserializeSeed<'de> for AddressesSeed {
+    type Value = Vec<String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<String>, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for AddressesSeed {
+    type Value = Vec<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} as a list [\"host:port\", …] of the RequestAddrs of members", self.key)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
+        let (key, expected) = (self.key, address::EXPECTED);
+        let mut addresses = Vec::new();
+        while let Some(address) =
+            list.next_element_seed(TextSeed { key, expected, parse: Address::parse_announced })?
+        {
+            addresses.push(address.text);
+        }
+        if addresses.is_empty() || addresses.len() > JOIN_MAX {
+            return Err(A::Error::custom(format_args!(
+                "{key}: expected 1 to {JOIN_MAX} addresses of members"
+            )));
+        }
+        Ok(addresses)
     }
 }

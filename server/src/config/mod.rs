@@ -29,13 +29,15 @@ pub use server::{Bind, DATA_DIR_DEFAULT, PORT_BASE, PORT_STRIDE, ServerConfig};
 pub use settings::CLIENTS_MAX_DEFAULT;
 
 /// Reads a node's configuration file at the path that `source` names: a flag or a variable. Errors name its absolute path.
+/// `joins`: a flag names members of the ensemble to join, so that the file need not list peers.
 pub fn load_server(
     path: &Path,
     source: &str,
     unknown_keys: UnknownKeys,
+    joins: bool,
 ) -> Result<ServerConfig, ConfigError> {
     let path = absolute(path);
-    parse_server(&path.display().to_string(), &file::read(&path, source)?, unknown_keys)
+    parse_server(&path.display().to_string(), &file::read(&path, source)?, unknown_keys, joins)
 }
 
 /// Reads a client's configuration file at the path that `source` names: a flag or a variable. A node's file is accepted

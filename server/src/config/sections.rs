@@ -7,7 +7,7 @@ use serde::de::{Error, IgnoredAny, MapAccess};
 
 use super::{
     address::{self, Address},
-    json::{ListSeed, Section, SectionSeed, TextSeed, Unknowns},
+    json::{AddressesSeed, ListSeed, Section, SectionSeed, TextSeed, Unknowns},
     settings,
 };
 
@@ -30,6 +30,7 @@ pub(super) struct Ports {
 pub(super) struct Document {
     pub(super) host: Option<Host>,
     pub(super) peers: Option<Vec<Peer>>,
+    pub(super) join: Option<Vec<String>>,
     pub(super) bind: Option<BindSection>,
     pub(super) ensemble: Option<String>,
     pub(super) data_dir: Option<PathBuf>,
@@ -134,6 +135,7 @@ impl Section for Document {
                 let seed = ListSeed { unknowns, max: PEERS_MAX, section: PhantomData };
                 self.peers = Some(map.next_value_seed(seed)?);
             }
+            "Join" => self.join = Some(map.next_value_seed(AddressesSeed { key })?),
             "Bind" => self.bind = Some(map.next_value_seed(SectionSeed::new(unknowns))?),
             "Ensemble" => {
                 let parse = |text: &str| match text.len() {
@@ -173,10 +175,7 @@ impl Section for Document {
             }
             _ => {
                 map.next_value::<IgnoredAny>()?;
-                let remedy = match key {
-                    "Join" => "list every node under Host and Peer instead",
-                    _ => "remove it, and keep the ports on a network of trusted machines",
-                };
+                let remedy = "remove it, and keep the ports on a network of trusted machines";
                 return Err(M::Error::custom(format_args!("{key} is not supported yet: {remedy}")));
             }
         }

@@ -36,6 +36,14 @@ pub struct ServerConfig {
     pub bind: Bind,
     /// This node and its peers, ascending by id.
     pub voters: Vec<Voter>,
+    /// The request addresses of members of the ensemble that this node joins; empty if it is to form one.
+    pub join: Vec<String>,
+    /// The source of `join` for error messages: a flag, a variable, a key of the file.
+    pub join_source: String,
+    /// With `join`: the node is to become a voter, not only a learner.
+    pub joins_as_voter: bool,
+    /// A node with an empty data directory founds no ensemble.
+    pub never_founds: bool,
     /// The ensemble's name, for people.
     pub ensemble: Option<String>,
     /// The data directory.
@@ -118,6 +126,10 @@ impl ServerConfig {
             announced: bind(index),
             bind: bind(index),
             voters,
+            join: Vec::new(),
+            join_source: String::new(),
+            joins_as_voter: false,
+            never_founds: false,
             ensemble: None,
             data_dir,
             data_dir_source: DATA_DIR_SOURCE_DEFAULT.to_owned(),
@@ -154,7 +166,12 @@ impl fmt::Display for ServerConfig {
         for peer in self.voters.iter().filter(|voter| voter.node != self.node) {
             writeln!(f, "peer              {} (id {})", peer.addresses.message, peer.node)?;
         }
-        writeln!(f, "quorum            {} of {}", self.voters.len() / 2 + 1, self.voters.len())?;
+        if self.join.is_empty() {
+            writeln!(f, "quorum            {} of {}", self.voters.len() / 2 + 1, self.voters.len())?;
+        } else {
+            let role = if self.joins_as_voter { "a voter" } else { "a learner" };
+            writeln!(f, "joins             {} as {role}", self.join.join(", "))?;
+        }
         writeln!(f, "data directory    {}", self.data_dir.display())?;
         writeln!(f, "heartbeat         {} ms", self.heartbeat_ms)?;
         writeln!(f, "election timeout  {} ms", self.election_timeout_ms)?;
@@ -173,20 +190,31 @@ impl fmt::Display for ServerConfig {
     }
 }
 
+/// `joins`: a flag names members of the ensemble to join, so that the file need not list peers.
 pub(crate) fn parse_server(
     file: &str,
     text: &str,
     unknown_keys: UnknownKeys,
+    joins: bool,
 ) -> Result<ServerConfig, ConfigError> {
     let (document, warnings) = file::parse_document(file, text, unknown_keys)?;
-    from_document(file, document, warnings).map_err(|what| ConfigError::whole(file, what))
+    from_document(file, document, joins, warnings).map_err(|what| ConfigError::whole(file, what))
 }
 
 /// Checks a node's file. An error is one line without the file's name.
-fn from_document(file: &str, document: Document, mut warnings: Vec<String>) -> Result<ServerConfig, String> {
+fn from_document(
+    file: &str,
+    document: Document,
+    joins: bool,
+    mut warnings: Vec<String>,
+) -> Result<ServerConfig, String> {
     let (announced, id) = announced(document.host, document.peers.as_deref())?;
     let node = id.unwrap_or_else(|| announced.message.node_id());
-    let peers = document.peers.ok_or_else(|| format!("Peer is missing: {PEER_EXPECTED}"))?;
+    let join = document.join.unwrap_or_default();
+    let peers = match document.peers {
+        None if joins || !join.is_empty() => Vec::new(),
+        peers => peers.ok_or_else(|| format!("Peer is missing: {PEER_EXPECTED}"))?,
+    };
     let voters = voters(node, &announced, peers)?;
     let bind = bind(&announced, document.bind.unwrap_or_default())?;
     let heartbeat_ms = document.heartbeat_ms.unwrap_or(settings::HEARTBEAT_MS.default);
@@ -206,6 +234,10 @@ fn from_document(file: &str, document: Document, mut warnings: Vec<String>) -> R
         announced,
         bind,
         voters,
+        join_source: format!("Join in {file}"),
+        join,
+        joins_as_voter: false,
+        never_founds: false,
         ensemble: document.ensemble,
         data_dir_source: match &document.data_dir {
             Some(_) => format!("DataDir in {file}"),

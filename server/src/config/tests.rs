@@ -20,7 +20,7 @@ const README: &str = r#"{
 "#;
 
 fn server(text: &str) -> Result<ServerConfig, String> {
-    parse_server("node.json", text, UnknownKeys::Refuse).map_err(|error| error.to_string())
+    parse_server("node.json", text, UnknownKeys::Refuse, false).map_err(|error| error.to_string())
 }
 
 fn client(text: &str) -> Result<ClientConfig, String> {
@@ -119,7 +119,7 @@ fn unknown_keys_are_warnings_on_request() {
         "\"ReqAddr\": \"a:1\", \"RequestAddr\"",
         1,
     );
-    let config = parse_server("node.json", &text, UnknownKeys::Warn).unwrap();
+    let config = parse_server("node.json", &text, UnknownKeys::Warn, false).unwrap();
     assert_eq!(config.voters.len(), 3);
     let [host, near, far] = &config.warnings[..] else { panic!("{:?}", config.warnings) };
     assert_eq!(host, "node.json:5: ignored: unknown key ReqAddr in Host; did you mean RequestAddr?");
@@ -148,7 +148,7 @@ fn an_ensemble_of_one_needs_an_empty_list_of_peers() {
     assert_eq!(error_of(&with(itself)), format!("node.json: Peer lists this node only: {expected}"));
     // Missing keys stay errors.
     for peer in ["", r#", "Peer": null"#, r#", "Peers": []"#] {
-        let error = parse_server("node.json", &with(peer), UnknownKeys::Warn).unwrap_err().to_string();
+        let error = parse_server("node.json", &with(peer), UnknownKeys::Warn, false).unwrap_err().to_string();
         assert!(error.contains("Peer"), "{error}");
     }
 }
@@ -353,11 +353,11 @@ fn a_client_file_is_not_a_node_file() {
 fn a_file_that_cannot_be_read_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("absent.json");
-    let error = load_server(&path, "-config", UnknownKeys::Refuse).unwrap_err().to_string();
+    let error = load_server(&path, "-config", UnknownKeys::Refuse, false).unwrap_err().to_string();
     assert!(error.starts_with(&format!("{}: cannot be read: No such file", path.display())), "{error}");
     assert!(error.ends_with("check the path given with -config"), "{error}");
     std::fs::write(&path, [0xff, 0xfe]).unwrap();
-    let error = load_server(&path, "-config", UnknownKeys::Refuse).unwrap_err().to_string();
+    let error = load_server(&path, "-config", UnknownKeys::Refuse, false).unwrap_err().to_string();
     assert!(error.contains("not UTF-8 text"), "{error}");
     // A relative path is shown as an absolute one.
     let error =

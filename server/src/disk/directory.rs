@@ -5,6 +5,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
 };
 
 use gometa_zab::{Founding, Incarnation, NodeId};
@@ -12,7 +13,9 @@ use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
 
 use super::{
-    DiskError, Identity, database, log_writer,
+    DiskError, Identity,
+    copies::Voters,
+    database, log_writer,
     sealed::{field, read_sealed, write_sealed, write_whole},
 };
 
@@ -63,7 +66,7 @@ impl Generation {
 /// A locked data directory with a valid format.
 pub(super) struct Directory {
     dir: PathBuf,
-    node: NodeId,
+    pub(super) node: NodeId,
     incarnation: Incarnation,
     /// Whether the record of the node's ensemble is lost: it never founds one.
     never_founds: bool,
@@ -73,6 +76,12 @@ pub(super) struct Directory {
     /// The damage of the live pair that was found in an earlier run.
     damage: Option<String>,
     generation: Mutex<Generation>,
+    /// Whether other nodes have what this one has: the next start puts a damaged directory into quarantine.
+    pub(super) copied: AtomicBool,
+    /// What is to be recorded of the voters.
+    pub(super) voters: Mutex<Option<Voters>>,
+    /// Locked while that is recorded.
+    pub(super) recording: Mutex<()>,
     /// Logs and states that are not live any more.
     replaced: Mutex<Vec<PathBuf>>,
     /// Locked while it is open.
@@ -131,6 +140,9 @@ impl Directory {
             cache_bytes,
             damage,
             generation,
+            copied: AtomicBool::new(false),
+            voters: Mutex::default(),
+            recording: Mutex::default(),
             replaced: Mutex::default(),
             _lock: lock,
         })

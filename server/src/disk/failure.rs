@@ -17,19 +17,13 @@ use super::{DiskError, directory::Directory, error::remedy_in};
 /// Reports the first failure; shared by everything that uses the data directory.
 pub(super) struct Failure {
     directory: Arc<Directory>,
-    /// Whether other nodes have what this one has: the next start puts a damaged directory into quarantine.
-    is_copied: bool,
     report: Box<dyn Fn(String) + Send + Sync>,
     failed: AtomicBool,
 }
 
 impl Failure {
-    pub(super) fn new(
-        directory: Arc<Directory>,
-        is_copied: bool,
-        report: Box<dyn Fn(String) + Send + Sync>,
-    ) -> Failure {
-        Failure { directory, is_copied, report, failed: AtomicBool::new(false) }
+    pub(super) fn new(directory: Arc<Directory>, report: Box<dyn Fn(String) + Send + Sync>) -> Failure {
+        Failure { directory, report, failed: AtomicBool::new(false) }
     }
 
     /// Reports the first failure; later ones are its consequences. Damage is recorded for the next start.
@@ -39,7 +33,7 @@ impl Failure {
         }
         let (dir, reason) = (self.directory.path(), reason.to_string());
         let mut noted = false;
-        if self.is_copied && is_damage(&reason) {
+        if self.directory.copied.load(Ordering::Relaxed) && is_damage(&reason) {
             match self.directory.note_damage(&reason) {
                 Ok(()) => noted = true,
                 // The next start may find it again.

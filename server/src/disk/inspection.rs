@@ -14,7 +14,7 @@ use rocksdb::DB;
 use serde::Serialize;
 
 use super::{
-    DiskError, database,
+    DiskError, copies, database,
     directory::{self, BOOT, CREATING, DAMAGED, FORMAT, GENERATION, Generation, IDENTITY, Lock},
     recovery, usage,
 };
@@ -281,13 +281,14 @@ impl Inspection {
     fn conclude(&mut self) {
         self.compare_with_ensemble();
         let report = &mut self.report;
-        let voters = report.ensemble.as_ref().map(|ensemble| ensemble.voters.len());
+        let founders = report.ensemble.as_ref().map(|ensemble| ensemble.voters.len() > 1);
+        let others = copies::recorded(&self.dir).map(|voters| voters.others).or(founders);
         for damage in &mut report.damage {
-            damage.remedy = match (damage.place, voters) {
+            damage.remedy = match (damage.place, others) {
                 (Place::Unneeded, _) => REPAIRED,
                 (Place::Mixed, _) => MIXED,
-                (_, Some(0 | 1)) => ALONE,
-                (Place::Pair, Some(_)) => START,
+                (_, Some(false)) => ALONE,
+                (Place::Pair, Some(true)) => START,
                 (Place::Pair, None) => START_WITH_PEERS,
                 (Place::File | Place::Record, _) => MOVE_AWAY,
             };
@@ -295,10 +296,14 @@ impl Inspection {
         report.sound = report.damage.iter().all(|damage| damage.repaired);
     }
 
-    /// Compares the node with the ensemble of its log: it is a voter there.
+    /// Compares the node with the ensemble of its log: it is the one that it was a member of last, or a voter of its genesis.
     fn compare_with_ensemble(&mut self) {
         let (Some(identity), Some(ensemble)) = (&self.report.identity, &self.report.ensemble) else { return };
-        if ensemble.voters.iter().all(|voter| voter.node != identity.node) {
+        let belongs = match copies::recorded(&self.dir) {
+            Some(voters) => ensemble.id == format!("{:032x}", voters.ensemble),
+            None => ensemble.voters.iter().any(|voter| voter.node == identity.node),
+        };
+        if !belongs {
             let what =
                 format!("node {} is no voter of the ensemble of the log, {}", identity.node, ensemble.id);
             self.damaged(IDENTITY, None, what, Place::Mixed);

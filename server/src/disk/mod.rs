@@ -42,6 +42,7 @@
 //! The deletion of old log entries is not supported yet.
 
 mod compaction;
+mod copies;
 mod database;
 mod directory;
 mod error;
@@ -180,11 +181,12 @@ impl Disk {
             recovery::open(&directory)
         });
         let recovery::Opened { rocks, log, recovered, flush_soon } = opened?;
-        let is_copied = quarantine::is_copied(recovered.founding.as_ref(), has_peers);
+        let founding = recovered.founding.as_ref();
+        *directory.copied.get_mut() = copies::is_copied(&directory, founding, has_peers);
         let identity = directory.raise_boot()?;
         let directory = Arc::new(directory);
         let Hooks { persisted, stored, flushed, failed, read, fetched } = hooks;
-        let failure = Arc::new(Failure::new(directory.clone(), is_copied, failed));
+        let failure = Arc::new(Failure::new(directory.clone(), failed));
         let database = Arc::new(Database::new(rocks, failure.clone(), directory.clone()));
         let live = Arc::new(Mutex::new(log.reader()));
         let last_flush = LastFlush::new();

@@ -14,7 +14,7 @@ use gometa_log::OsDirectory;
 use gometa_zab::Founding;
 use tracing::warn;
 
-use super::{DiskError, Snapshots, directory::Directory, sealed};
+use super::{DiskError, Snapshots, copies, directory::Directory, sealed};
 
 /// The time of the last quarantine that a leader has ordered, in seconds since 1970.
 const QUARANTINED: &str = "QUARANTINED";
@@ -41,7 +41,7 @@ pub(super) fn begin(
 ) -> Result<Quarantine, DiskError> {
     let (DiskError::Damaged { what, .. } | DiskError::Lost { what, .. }) = &error else { return Err(error) };
     let founding = readable_founding(directory.path(), &directory.log())?;
-    if !is_copied(founding.as_ref(), has_peers) {
+    if !copies::is_copied(directory, founding.as_ref(), has_peers) {
         return Err(error);
     }
     let founding = founding.filter(|founding| founding.sealed);
@@ -82,11 +82,6 @@ fn order(directory: &Directory, what: &str, now: SystemTime) -> Result<(), Strin
     sealed::write_sealed(dir, QUARANTINED, &format!("at {}\n", now.as_secs()))
         .and_then(|()| directory.note_damage(what))
         .map_err(|error| error.to_string())
-}
-
-/// Whether another node has what this one has.
-pub(super) fn is_copied(founding: Option<&Founding>, has_peers: bool) -> bool {
-    founding.map_or(has_peers, |founding| founding.genesis.voters.len() > 1)
 }
 
 /// The founding record, as far as it can be read.

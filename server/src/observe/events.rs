@@ -113,7 +113,6 @@ impl EventLog {
             | Notice::Integrity(_)
             | Notice::SlowStorage { .. } => synchronisation(notice, names),
             Notice::ChangeProposed { .. }
-            | Notice::ChangeRejected { .. }
             | Notice::ChangeWaits { .. }
             | Notice::TransferRejected { .. }
             | Notice::TransferBegun { .. }
@@ -341,12 +340,12 @@ pub(crate) fn reason_from_peer(reason: Reason) -> &'static str {
         }
         Reason::OtherEnsemble => "it belongs to another ensemble; check the data directories of both",
         Reason::NotAMember => {
-            "this node's id is not that of a member there; check the Peer lists, and if its MessageAddr has changed, set \
-             the Id that it had"
+            "this node is no member there: it was removed or never added, or its MessageAddr has changed; then set the Id that \
+             it had"
         }
         Reason::NeverFounds => {
-            "its data was damaged and the record of its ensemble is lost, so it founds no other one; it needs a member of \
-             that ensemble, or an empty directory"
+            "it founds no ensemble: it joins one, was started with -bootstrap=never, or has lost the record of its ensemble \
+             by damage; it needs a member of its ensemble"
         }
         Reason::NoCommonPoint | Reason::Configuration | Reason::Version | Reason::TooSoon => {
             reason_text(reason)
@@ -365,8 +364,8 @@ fn reason_text(reason: Reason) -> &'static str {
         Reason::WrongNode => "it expects another node here; check MessageAddr and Id in the configurations",
         Reason::OtherEnsemble => "it belongs to another ensemble; check its data directory",
         Reason::NotAMember => {
-            "it is not a member of this ensemble; check the Peer lists, and if its MessageAddr has changed, set the Id \
-             that it had"
+            "it is not a member of this ensemble: it was removed or never added, or its MessageAddr has changed; then set the \
+             Id that it had"
         }
         Reason::Configuration => "its configuration lists other voters",
         Reason::Version => "it uses another version of the protocol",

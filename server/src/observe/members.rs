@@ -1,31 +1,26 @@
 //! Log lines of changes of the members and of transfers of the leadership (docs/protocol.md 5 and 6.10).
 
-use gometa_zab::{Change, ChangeRejection, NodeId, Notice, Refused, TransferRejection};
+use gometa_node::{describe_rejection, describe_transfer_rejection};
+use gometa_zab::{Change, Configuration, NodeId, Notice};
 use tracing::{info, warn};
 
 /// Logs a notice of a change or of a transfer; `name` returns the name of a node.
 pub(super) fn log(notice: &Notice, name: impl Fn(NodeId) -> String) {
     match notice {
         Notice::ChangeProposed { change, version } => {
-            let (change, node) = described(change);
-            info!(change, peer = name(node), revision = version.counter, "change of the members proposed");
-        }
-        Notice::ChangeRejected { change, why } => {
-            let ((change, node), reason) = (described(change), rejection(why, &name));
-            info!(change, peer = name(node), reason, "change of the members rejected");
+            let peer = match change {
+                Change::AddLearner(learner) => learner.addresses.message.clone(),
+                change => name(described(change).1),
+            };
+            let (change, _) = described(change);
+            info!(change, peer, revision = version.counter, "change of the members proposed");
         }
         Notice::ChangeWaits { change, why } => {
-            let ((change, node), reason) = (described(change), rejection(why, &name));
+            let ((change, node), reason) = (described(change), describe_rejection(why, &name));
             warn!(change, peer = name(node), reason, "change of the members waits");
         }
         Notice::TransferRejected { to, why } => {
-            let reason = match why {
-                TransferRejection::NotLeader => "this node does not lead",
-                TransferRejection::UnderWay => "a transfer to another node is under way",
-                TransferRejection::NoTarget => {
-                    "no such voter is up to date, with disk space and without a fault"
-                }
-            };
+            let reason = describe_transfer_rejection(*why);
             info!(to = to.map(name), reason, "transfer of the leadership rejected");
         }
         Notice::TransferBegun { to, why } => {
@@ -45,6 +40,42 @@ pub(super) fn log(notice: &Notice, name: impl Fn(NodeId) -> String) {
     }
 }
 
+/// Logs a change of the members that takes effect on this node, an event for each member that it is about.
+pub(crate) fn log_change(before: &Configuration, after: &Configuration, name: impl Fn(NodeId) -> String) {
+    let revision = after.version().counter;
+    let (voters, learners) = (after.voters().len(), after.learners().len());
+    let role = |configuration: &Configuration, node: NodeId| {
+        if configuration.learner(node).is_some() {
+            "a learner"
+        } else if configuration.contains(node) {
+            "a voter"
+        } else {
+            "no member"
+        }
+    };
+    let nodes = before.members().into_iter().chain(after.members()).map(|member| member.node);
+    let nodes: std::collections::BTreeSet<NodeId> = nodes.collect();
+    for node in nodes {
+        let (was, is) = (role(before, node), role(after, node));
+        let member = |configuration: &Configuration| {
+            configuration.members().into_iter().find(|member| member.node == node)
+        };
+        let (old, new) = (member(before), member(after));
+        let peer = new.as_ref().map_or_else(|| name(node), |member| member.addresses.message.clone());
+        if was != is {
+            info!(peer, from = was, to = is, revision, voters, learners, "members changed");
+        } else if let (Some(old), Some(new)) = (&old, &new) {
+            if old.addresses != new.addresses {
+                let from = &old.addresses.message;
+                info!(peer, from, revision, "member has moved");
+            }
+            if old.incarnation != new.incarnation {
+                info!(peer, revision, "new data directory of a member recorded");
+            }
+        }
+    }
+}
+
 /// What a change does, and its member.
 fn described(change: &Change) -> (&'static str, NodeId) {
     match change {
@@ -56,33 +87,5 @@ fn described(change: &Change) -> (&'static str, NodeId) {
         Change::Exchange { node, .. } => ("make a voter with a new data directory a learner", *node),
         Change::SetAddresses { node, .. } => ("set the addresses of a member", *node),
         Change::SetDesiredRole { node, .. } => ("set the desired role of a learner", *node),
-    }
-}
-
-/// Why a change is not proposed.
-fn rejection(why: &ChangeRejection, name: impl Fn(NodeId) -> String) -> String {
-    match why {
-        ChangeRejection::NotLeader => "this node does not lead".to_owned(),
-        ChangeRejection::Pending(version) => {
-            format!("the change at revision {} is not committed", version.counter)
-        }
-        ChangeRejection::Impossible(refused) => match refused {
-            Refused::Member => "it is a member already",
-            Refused::NotALearner => "it is not a learner",
-            Refused::NotAVoter => "it is not a voter, or not a member",
-            Refused::SameIncarnation => "this data directory is recorded already",
-            Refused::LastVoter => "the last voter cannot be removed",
-            Refused::TooMany => "there are too many members",
-        }
-        .to_owned(),
-        ChangeRejection::Transferring => "the leadership is being handed over".to_owned(),
-        ChangeRejection::OwnVote => "it would take the vote of the leader away".to_owned(),
-        ChangeRejection::LearnerBehind(entries) => {
-            format!("the learner is not connected, not up to date, or {entries} entries behind")
-        }
-        ChangeRejection::NoQuorum(missing) => {
-            let missing: Vec<String> = missing.iter().map(|node| name(*node)).collect();
-            format!("of the voters after it no majority would be up to date: {} missing", missing.join(", "))
-        }
     }
 }

@@ -1,7 +1,7 @@
 pub(crate) mod counters;
 pub(crate) mod events;
 pub(crate) mod integrity;
-mod members;
+pub(crate) mod members;
 pub(crate) mod ready;
 pub(crate) mod steps;
 pub(crate) mod storage;

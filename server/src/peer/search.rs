@@ -14,7 +14,7 @@ use std::{
 use bytes::BytesMut;
 use gometa_codec::message;
 use gometa_proto::{frame, limits};
-use gometa_zab::{Addresses, EnsembleId, Hello, Message, NodeId, Notice, Role, Voter};
+use gometa_zab::{Addresses, Configuration, EnsembleId, Hello, Message, NodeId, Notice, Role, Voter, Zxid};
 use tokio::{
     task::JoinSet,
     time::{timeout, timeout_at},
@@ -47,8 +47,6 @@ const READ_SIZE: usize = 4 << 10;
 #[derive(Debug)]
 pub(crate) struct LeaderSearch {
     election_timeout: Duration,
-    /// Added to each log line: the cause may be this node's own configuration.
-    hint: Option<String>,
     /// The beginning of the search, and the time of the next log line.
     search: Option<(Instant, Instant)>,
     /// The time of the latest vote of each voter.
@@ -64,6 +62,20 @@ fn has_leader(role: &Role) -> bool {
     matches!(role, Role::Leading { established: Some(_) } | Role::Following { established: Some(_), .. })
 }
 
+/// Logs that this node, which finds no leader, is no member of the ensemble: it joins, or was removed.
+pub(crate) fn log_no_member(members: &Configuration) {
+    if members.version() == Zxid::ZERO {
+        warn!(
+            "no leader yet: this node is no member of the ensemble, and asks its members to be one (-join)"
+        );
+    } else {
+        warn!(
+            revision = members.version().counter,
+            "this node was removed from the ensemble: stop it; to add it again, start it with -join"
+        );
+    }
+}
+
 /// A voter to connect to.
 struct Probe {
     voter: Voter,
@@ -74,10 +86,9 @@ struct Probe {
 }
 
 impl LeaderSearch {
-    pub(crate) fn new(election_timeout: Duration, hint: Option<String>) -> LeaderSearch {
+    pub(crate) fn new(election_timeout: Duration) -> LeaderSearch {
         LeaderSearch {
             election_timeout,
-            hint,
             search: None,
             last_votes: BTreeMap::new(),
             refusals: BTreeMap::new(),
@@ -184,9 +195,9 @@ impl LeaderSearch {
             .collect();
         let hello = Hello { ensemble, ..hello.clone() };
         let own_vote = voters.iter().any(|voter| voter.is(hello.node, hello.incarnation));
-        let (seconds, hint) = (self.seconds(now), self.hint.clone());
+        let seconds = self.seconds(now);
         let answer_timeout = (self.election_timeout + ANSWER_TIMEOUT_EXTRA).min(ANSWER_TIMEOUT_MAX);
-        log_missing_voters(probes, hello, own_vote, seconds, hint, answer_timeout)
+        log_missing_voters(probes, hello, own_vote, seconds, answer_timeout)
     }
 }
 
@@ -195,7 +206,6 @@ async fn log_missing_voters(
     hello: Hello,
     own_vote: bool,
     seconds: u64,
-    hint: Option<String>,
     answer_timeout: Duration,
 ) {
     let voters = probes.len() + 1;
@@ -231,7 +241,7 @@ async fn log_missing_voters(
              know what was acknowledged; keep their directories, see \"Losing a majority\" in the documentation"
         )
     });
-    let hint = lost.or(hint).unwrap_or_default();
+    let hint = lost.unwrap_or_default();
     warn!(seconds, votes, votes_needed, voters, missing, hint, "no leader found");
 }
 
@@ -352,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_line_is_due_after_ten_seconds_and_then_every_minute_until_there_is_a_leader() {
-        let mut search = LeaderSearch::new(Duration::from_secs(1), None);
+        let mut search = LeaderSearch::new(Duration::from_secs(1));
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let none: [u64; 0] = [];

@@ -3,12 +3,13 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use gometa_node::Event;
 use gometa_proto::limits;
-use gometa_zab::Vote;
 use tracing::debug;
 
-use crate::{inbox::Inbox, observe::counters::Counters};
+use crate::{
+    inbox::{Inbox, Item},
+    observe::counters::Counters,
+};
 
 /// Sends votes, from the driver's thread.
 pub(crate) struct VoteSender {
@@ -32,8 +33,8 @@ impl VoteSender {
     }
 
     /// Sends a vote; never waits.
-    pub(crate) fn send(&self, to: SocketAddr, vote: &Vote) {
-        if let Err(error) = self.socket.send_to(&gometa_codec::vote::encode(vote), to) {
+    pub(crate) fn send(&self, to: SocketAddr, datagram: &[u8]) {
+        if let Err(error) = self.socket.send_to(datagram, to) {
             let total = Counters::count(&self.counters.datagrams_unsent);
             debug!(%to, %error, total, "vote not sent");
         }
@@ -54,9 +55,9 @@ pub(crate) async fn receive(socket: tokio::net::UdpSocket, inbox: Arc<Inbox>, co
                 continue;
             }
         };
-        match gometa_codec::vote::decode(&buffer[..length]) {
-            Ok(vote) => {
-                if !inbox.try_put_datagram(Event::Zab(gometa_zab::Event::Datagram(vote))) {
+        match gometa_codec::vote::decode_with(&buffer[..length]) {
+            Ok((vote, whereabouts)) => {
+                if !inbox.try_put_datagram(Item::Vote { vote, whereabouts, from }) {
                     let total = Counters::count(&counters.datagrams_dropped);
                     debug!(%from, total, "vote dropped, the inbox is full");
                 }
@@ -71,12 +72,13 @@ pub(crate) async fn receive(socket: tokio::net::UdpSocket, inbox: Arc<Inbox>, co
 
 #[cfg(test)]
 mod tests {
-    use gometa_zab::{Candidate, Epoch, Incarnation, NodeId, Round, VoteState, Zxid};
+    use gometa_codec::vote::{self, Whereabouts};
+    use gometa_zab::{Candidate, Epoch, Incarnation, NodeId, Round, Vote, VoteState, Zxid};
 
     use super::*;
-    use crate::inbox::{Item, Taken};
+    use crate::inbox::Taken;
 
-    fn vote(sequence: u64) -> Vote {
+    fn a_vote(sequence: u64) -> Vote {
         Vote {
             ensemble: None,
             sender: NodeId(1),
@@ -106,14 +108,15 @@ mod tests {
         let task = tokio::spawn(receive(receiver, inbox.clone(), counters.clone()));
 
         let far = socket();
-        let good = gometa_codec::vote::encode(&vote(1));
+        let good = vote::encode(&a_vote(1));
         let mut broken = good.to_vec();
         *broken.last_mut().unwrap() ^= 1;
         for bytes in [&b""[..], b"x", &broken, &[0; 512], &[1; 600], &[0xff; 9_000]] {
             far.send_to(bytes, to).unwrap();
         }
         let (sender, _) = VoteSender::new(far, counters.clone()).unwrap();
-        sender.send(to, &vote(2));
+        let told = Whereabouts { sender: "a:1".to_owned(), candidate: String::new() };
+        sender.send(to, &vote::encode_with(&a_vote(2), told.clone()));
 
         let mut taken = Taken::default();
         while taken.peers.is_empty() {
@@ -121,10 +124,9 @@ mod tests {
             inbox.take(&mut taken, std::time::Instant::now());
         }
         task.abort();
-        let [Item::Event(Event::Zab(gometa_zab::Event::Datagram(got)))] = &taken.peers[..] else {
-            panic!("not one vote")
-        };
-        assert_eq!(*got, vote(2));
+        let [Item::Vote { vote, whereabouts, from }] = &taken.peers[..] else { panic!("not one vote") };
+        assert_eq!((vote, whereabouts), (&a_vote(2), &told));
+        assert!(from.ip().is_loopback());
         assert_eq!(counters.datagrams_malformed.load(std::sync::atomic::Ordering::Relaxed), 6);
     }
 }

@@ -17,7 +17,7 @@ use clap::{
 };
 
 use crate::{
-    config::{PORT_BASE, PORT_STRIDE, UnknownKeys},
+    config::{Address, PORT_BASE, PORT_STRIDE, UnknownKeys},
     process::flag_syntax::{double_dash, parse_bool, remove_unknown, unknown_flag},
 };
 
@@ -45,6 +45,16 @@ pub(crate) struct Args {
     #[arg(long, env = "GOMETA_WATCHER", value_name = "BOOL", value_parser = parse_bool, action = ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) watcher: bool,
+
+    /// Join the ensemble of these members, as a learner; overrides the configuration's Join. Ignored by a node that is a
+    /// member already
+    #[arg(long, env = "GOMETA_JOIN", value_name = "HOST:PORT,…", value_delimiter = ',', value_parser = parse_join)]
+    pub(crate) join: Vec<String>,
+
+    /// With -join or Join: become a voter as soon as the node is up to date
+    #[arg(long, env = "GOMETA_VOTER", value_name = "BOOL", value_parser = parse_bool, action = ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub(crate) voter: bool,
 
     /// Shut down at a newline or the end of standard input; auto: only if it is a pipe
     #[arg(long, env = "GOMETA_WATCH_STDIN", value_name = "WHEN", default_value = "auto")]
@@ -95,8 +105,8 @@ pub(crate) struct Args {
           num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) verify: bool,
 
-    /// Voters that must run when the ensemble is formed: all, or a quorum, at the risk of two ensembles if absent voters
-    /// hold data. quorum is not supported yet
+    /// Voters that must run when the ensemble is formed: all; or a quorum, at the risk of two ensembles if absent voters
+    /// hold data (not supported yet). never: a node with an empty data directory forms none, in case its disk is not mounted
     #[arg(long, env = "GOMETA_BOOTSTRAP", value_name = "VOTERS", default_value = "all")]
     pub(crate) bootstrap: Bootstrap,
 
@@ -166,6 +176,12 @@ fn parse_range(text: &str) -> Result<Revisions, String> {
     revisions.ok_or_else(|| "expected a revision, or two as in 10-20".to_owned())
 }
 
+/// Parses the request address of a member.
+fn parse_join(text: &str) -> Result<String, String> {
+    let address = Address::parse_announced(text.trim()).map_err(|why| format!("{text:?} {why}"))?;
+    Ok(address.text)
+}
+
 /// The voters that must run when the ensemble is formed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Bootstrap {
@@ -173,6 +189,8 @@ pub(crate) enum Bootstrap {
     All,
     /// A majority of them.
     Quorum,
+    /// None is formed.
+    Never,
 }
 
 /// Why the program exits without running a node.
@@ -289,6 +307,11 @@ fn check(args: &Args) -> Result<(), String> {
         return Err(format!(
             "{dev} and {config} exclude each other: {dev} uses a configuration of its own; set one of them"
         ));
+    }
+    let dev = args.source("dev");
+    if args.dev.is_some() && (!args.join.is_empty() || args.bootstrap == Bootstrap::Never) {
+        let other = args.source(if args.join.is_empty() { "bootstrap" } else { "join" });
+        return Err(format!("{dev} and {other} exclude each other: {dev} forms an ensemble of its own"));
     }
     if args.client && args.config.is_none() {
         let client = args.source("client");

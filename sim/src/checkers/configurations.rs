@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, iter, ops::Bound};
 
-use gometa_zab::{Configuration, Incarnation, Kind, LogEntry, Zxid};
+use gometa_zab::{Configuration, DesiredRole, Incarnation, Kind, LogEntry, Zxid};
 
 use super::{Check, ensure, leaders::Leaders, node_index};
 
@@ -28,7 +28,8 @@ pub(super) struct Configurations {
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Known {
     voters: Vec<Directory>,
-    learners: Vec<usize>,
+    /// The learners, and whether each is to become a voter.
+    learners: Vec<(usize, bool)>,
 }
 
 impl Configurations {
@@ -72,9 +73,13 @@ impl Configurations {
 
     /// Whether a node is a voter or a learner.
     pub(super) fn has_member(&self, version: Zxid, node: usize) -> bool {
-        let learner = |known: &Known| known.learners.contains(&node);
-        self.voters(version).iter().any(|voter| voter.0 == node)
-            || self.known.get(&version).is_some_and(learner)
+        self.voters(version).iter().any(|voter| voter.0 == node) || self.learner(version, node).is_some()
+    }
+
+    /// Whether a learner is to become a voter; `None` if the node is no learner.
+    pub(super) fn learner(&self, version: Zxid, node: usize) -> Option<bool> {
+        let learners = self.known.get(&version).into_iter().flat_map(|known| &known.learners);
+        learners.into_iter().find(|(learner, _)| *learner == node).map(|(_, promised)| *promised)
     }
 
     /// An entry is about to stand in a node's log behind `previous`; `is_committed` says whether a zxid is.
@@ -104,6 +109,14 @@ impl Configurations {
                 known.voters,
                 self.voters(before)
             );
+            let was_voter = |node: usize| self.voters(before).iter().any(|voter| voter.0 == node);
+            let returns = known.learners.iter().filter(|(node, _)| was_voter(*node));
+            ensure!(
+                returns.clone().all(|(_, promised)| *promised),
+                NAME,
+                "{version} forgets that {:?} are to be voters again",
+                returns.collect::<Vec<_>>()
+            );
             ensure!(is_committed(before), NAME, "n{node} proposes {version}, and {before} is not committed");
             self.known.insert(version, known);
         }
@@ -123,7 +136,10 @@ impl Configurations {
             let later = voter.incarnation.and_then(|incarnation| self.later.get(&(node, incarnation)));
             (node, later.copied().unwrap_or(0))
         });
-        let learners = configuration.learners().iter().map(|learner| node_index(learner.node));
+        let learners = configuration
+            .learners()
+            .iter()
+            .map(|learner| (node_index(learner.node), learner.desired != DesiredRole::Learner));
         Known { voters: voters.collect(), learners: learners.collect() }
     }
 }

@@ -53,6 +53,17 @@ fn settled(node: usize, disk: &Disk, what: &str) -> Check {
     Ok(())
 }
 
+/// The counter that is recorded as released with a write just issued is in the log after that write.
+pub(super) fn released(node: usize, disk: &Disk, released: u64) -> Check {
+    let last = disk.issued.last();
+    ensure!(
+        released <= last.counter,
+        NAME,
+        "n{node} records {released} as released in a log that ends at {last}"
+    );
+    Ok(())
+}
+
 /// A message is sent.
 pub(super) fn message(node: usize, peer: Option<usize>, disk: &Disk, message: &Message) -> Check {
     let state = disk.durable.hard_state;

@@ -103,6 +103,11 @@ impl Oracle {
         self.protocol.is_counted(node)
     }
 
+    /// Whether a node is a learner that is to stay one.
+    pub fn stays_learner(&self, node: usize) -> bool {
+        self.protocol.stays_learner(node)
+    }
+
     /// The version of the latest committed configuration.
     pub fn committed_configuration(&self) -> Zxid {
         self.protocol.committed_configuration()
@@ -162,6 +167,11 @@ impl Oracle {
         let from = self.protocol.committed();
         self.protocol.issues(node, disk, write)?;
         self.commits_from(from)
+    }
+
+    /// A node has issued a write with which this counter is recorded as released.
+    pub fn records_released(&self, node: usize, disk: &Disk, released: u64) -> Check {
+        durability::released(node, disk, released)
     }
 
     /// A node issues a write, in a run whose sessions have this timeout.

@@ -70,6 +70,11 @@ impl Protocol {
         voters.contains(&self.configurations.directory(node))
     }
 
+    /// Whether a node is a learner that is to stay one, in the latest committed configuration.
+    pub(crate) fn stays_learner(&self, node: usize) -> bool {
+        self.configurations.learner(self.committed_configuration(), node) == Some(false)
+    }
+
     /// Whether a majority remains of the voters of the latest committed configuration, and of every later one that a node may
     /// have logged, if these nodes are lost for good.
     pub(crate) fn survives(&self, lost: impl Fn(usize) -> bool) -> bool {

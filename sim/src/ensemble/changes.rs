@@ -1,38 +1,121 @@
-//! Changes of the members, requested at a leader or at another node.
+//! Changes of the members: requests of an operator at any node, and some that are made directly at a leader, which may not be
+//! sensible.
 
-use gometa_node::Event;
-use gometa_zab::{Change, Configuration, DesiredRole, Event as Zab, Learner};
+use gometa_node::{ClientId, Event};
+use gometa_proto::v1::{self, Request, Response, request::Operation, response};
+use gometa_zab::{Change, Configuration, DesiredRole, Event as Zab, Incarnation, Learner, NodeId, Zxid};
 
 use super::Ensemble;
 use crate::{
     actions::Action,
-    checkers::{node_id, node_index},
+    checkers::{Check, ensure, node_id, node_index},
 };
 
+/// The client that asks for changes of the members, at every node.
+pub(super) const OPERATOR: ClientId = ClientId(u64::MAX);
+
+const NAME: &str = "20 config";
+
 impl Ensemble {
-    /// A change of the members is asked for, mostly at a leader.
+    /// A change of the members is asked for.
     pub(crate) fn change_members(&mut self) {
         if self.faults_ended {
             return;
         }
         self.next(self.settings.process.change_every, Action::Change);
-        let mut asked: Vec<usize> =
-            (0..self.processes.len()).filter(|node| self.processes[*node].is_up()).collect();
-        if !self.machine.one_in(16) {
-            asked.retain(|node| self.processes[*node].leads);
-        }
-        if asked.is_empty() || !self.formed {
+        let up: Vec<usize> = (0..self.processes.len()).filter(|node| self.processes[*node].is_up()).collect();
+        if up.is_empty() || !self.formed {
             return;
         }
-        let node = asked[self.machine.index(asked.len())];
-        let Some(state) = &self.processes[node].node else { return };
-        let configuration = state.configuration().clone();
+        let leaders: Vec<usize> = up.iter().copied().filter(|node| self.processes[*node].leads).collect();
         // Sometimes a second one before the first is decided.
         for _ in 0..if self.machine.one_in(8) { 2 } else { 1 } {
-            if let Some(change) = self.some_change(&configuration) {
-                self.trace.line(self.now, Some(node), || format!("is asked for {change:?}"));
-                self.deliver(node, Event::Zab(Zab::ChangeConfiguration(change)));
+            if self.machine.one_in(3) && !leaders.is_empty() {
+                let node = leaders[self.machine.index(leaders.len())];
+                self.change_at(node);
+            } else {
+                let node = up[self.machine.index(up.len())];
+                self.ask(node);
             }
+        }
+    }
+
+    fn change_at(&mut self, node: usize) {
+        let Some(state) = &self.processes[node].node else { return };
+        let configuration = state.configuration().clone();
+        if let Some(change) = self.some_change(&configuration) {
+            self.trace.line(self.now, Some(node), || format!("is asked for {change:?}"));
+            self.deliver(node, Event::Zab(Zab::ChangeConfiguration { id: 0, change }));
+        }
+    }
+
+    /// An operator asks a node; the answer comes to [`answers_operator`](Self::answers_operator).
+    fn ask(&mut self, node: usize) {
+        let Some(state) = &self.processes[node].node else { return };
+        let configuration = state.configuration().clone();
+        let Some(operation) = self.some_request(&configuration) else { return };
+        self.trace.line(self.now, Some(node), || format!("is asked by an operator for {operation:?}"));
+        let id = self.counts.faults.member_requests + 1;
+        self.counts.faults.member_requests = id;
+        let deadline_ms = self.machine.between(50, 5_000) as u32;
+        let request = Request { id, deadline_ms, write: None, operation: Some(operation.clone()) };
+        self.asked.insert(id, operation);
+        self.deliver(node, Event::Request { client: OPERATOR, request });
+    }
+
+    /// A node answers an operator: what was asked for is committed, and stands in the answer.
+    pub(super) fn answers_operator(&mut self, node: usize, response: Response) -> Check {
+        self.trace.mix(response.id);
+        self.trace.line(self.now, Some(node), || format!("answers the operator: {response:?}"));
+        let Some(operation) = self.asked.remove(&response.id) else {
+            ensure!(false, NAME, "n{node} answers request {} twice", response.id);
+            return Ok(());
+        };
+        let Some(response::Result::MembersChanged(answer)) = response.result else { return Ok(()) };
+        self.counts.faults.member_requests_answered += 1;
+        let membership = answer.membership.unwrap_or_default();
+        let version = membership.version.unwrap_or_default();
+        let version = Zxid::new(version.epoch, version.counter);
+        let known = self.oracle.committed_configuration();
+        ensure!(
+            version <= known,
+            NAME,
+            "n{node} answers {operation:?} with {version}, the latest committed is {known}"
+        );
+        let member = |node: u64| membership.members.iter().find(|member| member.node == node);
+        let holds = match &operation {
+            Operation::AddLearner(add) => member(add.node).is_some(),
+            Operation::PromoteMember(promote) => member(promote.node).is_some_and(|member| member.votes),
+            Operation::RemoveMember(remove) => member(remove.node).is_none(),
+            Operation::CancelPromotion(cancel) => member(cancel.node).is_some_and(|member| !member.promised),
+            _ => false,
+        };
+        ensure!(holds, NAME, "n{node} answers {operation:?} with {membership:?}");
+        if let Operation::AddLearner(add) = &operation {
+            self.hint(node_index(NodeId(add.node)));
+        }
+        Ok(())
+    }
+
+    /// Tells a node that joins of nodes that may know the leader; after the faults, of all.
+    pub(crate) fn hint(&mut self, node: usize) {
+        if node < self.voters().len() || !self.processes[node].is_up() {
+            return;
+        }
+        let all = self.faults_ended || self.machine.one_in(2);
+        let nodes: Vec<NodeId> = (0..self.processes.len())
+            .filter(|other| *other != node && (all || self.machine.one_in(2)))
+            .map(node_id)
+            .collect();
+        self.deliver(node, Event::Zab(Zab::Hints(nodes)));
+    }
+
+    fn learner(&mut self, node: usize) -> Learner {
+        Learner {
+            node: node_id(node),
+            incarnation: self.processes[node].disk.incarnation,
+            addresses: self.processes[node].addresses.clone(),
+            desired: DesiredRole::Voter,
         }
     }
 
@@ -46,12 +129,7 @@ impl Ensemble {
         match self.machine.below(8) {
             0..=2 if !strangers.is_empty() => {
                 let node = strangers[self.machine.index(strangers.len())];
-                Some(Change::AddLearner(Learner {
-                    node: node_id(node),
-                    incarnation: self.processes[node].disk.incarnation,
-                    addresses: self.processes[node].addresses.clone(),
-                    desired: DesiredRole::Voter,
-                }))
+                Some(Change::AddLearner(self.learner(node)))
             }
             0..=5 if !learners.is_empty() => {
                 let node = node_id(learners[self.machine.index(learners.len())]);
@@ -63,6 +141,46 @@ impl Ensemble {
             }
             _ => None,
         }
+    }
+
+    /// A request that makes sense, or one that names any node.
+    fn some_request(&mut self, configuration: &Configuration) -> Option<Operation> {
+        let any = node_id(self.machine.index(self.processes.len())).0;
+        let version = configuration.version();
+        let follows = self
+            .machine
+            .one_in(8)
+            .then_some(v1::MembersVersion { epoch: version.epoch.0, counter: version.counter });
+        if self.machine.one_in(4) {
+            return Some(match self.machine.below(5) {
+                0 => Operation::PromoteMember(v1::PromoteMember { node: any, follows }),
+                1 => Operation::RemoveMember(v1::RemoveMember { node: any, follows }),
+                2 => Operation::CancelPromotion(v1::CancelPromotion { node: any, follows }),
+                3 => {
+                    let to = if self.machine.one_in(2) { any } else { 0 };
+                    Operation::TransferLeadership(v1::TransferLeadership { to })
+                }
+                _ => Operation::SafeToStop(v1::SafeToStop { nodes: vec![any] }),
+            });
+        }
+        Some(match self.some_change(configuration)? {
+            Change::AddLearner(learner) => Operation::AddLearner(v1::AddLearner {
+                node: learner.node.0,
+                incarnation: bytes_of(learner.incarnation),
+                election_address: learner.addresses.election,
+                message_address: learner.addresses.message,
+                request_address: learner.addresses.request,
+                voter: self.machine.one_in(2),
+            }),
+            Change::Promote(node) => Operation::PromoteMember(v1::PromoteMember { node: node.0, follows }),
+            Change::RemoveLearner(node) | Change::RemoveVoter(node) => {
+                Operation::RemoveMember(v1::RemoveMember { node: node.0, follows })
+            }
+            Change::ReplaceIncarnation { .. }
+            | Change::Exchange { .. }
+            | Change::SetAddresses { .. }
+            | Change::SetDesiredRole { .. } => return None,
+        })
     }
 
     /// A leader has proposed a change.
@@ -79,4 +197,8 @@ impl Ensemble {
             | Change::SetDesiredRole { .. } => {}
         }
     }
+}
+
+fn bytes_of(incarnation: Incarnation) -> bytes::Bytes {
+    bytes::Bytes::copy_from_slice(&incarnation.0.to_be_bytes())
 }

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use gometa_node::{Effect, Node};
 use gometa_zab::{Message, Notice, Recovered, Timeouts};
 
-use super::{DEADLINE_DEFAULT_MS, Ensemble, addresses, violation};
+use super::{DEADLINE_DEFAULT_MS, Ensemble, addresses, changes::OPERATOR, violation, voter};
 use crate::{
     actions::Action,
     checkers::{Check, Violation},
@@ -23,6 +23,7 @@ impl Ensemble {
             return Ok(());
         }
         let Some(recovered) = self.recover(node)? else { return Ok(()) };
+        let joins = node >= self.voters().len();
         let config = {
             let process = &mut self.processes[node];
             process.life += 1;
@@ -41,11 +42,11 @@ impl Ensemble {
                     incarnation: process.disk.incarnation,
                     boot: process.disk.boots,
                     addresses: process.addresses.clone(),
-                    voters: self.voters().to_vec(),
+                    voters: if joins { vec![voter(node, &process.addresses)] } else { self.voters.clone() },
                     seed: self.machine.wide(),
                     timeouts: Timeouts::from_ms(self.settings.heartbeat_ms, self.settings.election_ms),
                     bounds: self.settings.bounds,
-                    never_founds: false,
+                    never_founds: joins,
                 },
                 session_timeout_ms: self.settings.session_timeout_ms,
                 deadline_default_ms: DEADLINE_DEFAULT_MS,
@@ -78,7 +79,11 @@ impl Ensemble {
         let first = self.now + self.machine.below(10 * MILLISECOND);
         self.schedule(first, Action::Tick { node, life });
         self.report_space(node);
-        self.execute(node, effects)
+        self.execute(node, effects)?;
+        if joins {
+            self.hint(node);
+        }
+        Ok(())
     }
 
     /// What a process finds on its disk; None if it has ended over that, to be started again, or not.
@@ -152,16 +157,16 @@ impl Ensemble {
     fn effect(&mut self, node: usize, effect: Effect) -> Check {
         let now = self.now;
         match effect {
-            Effect::Write { token, write } => {
+            Effect::Write { token, write, released } => {
                 self.trace.mix(zab_write_digest(&write));
                 self.trace.line(now, Some(node), || format!("{token} writes {}", describe(&write)));
                 self.oracle.issues(node, &self.processes[node].disk, &write)?;
                 self.oracle.appends(node, now, &write)?;
                 self.oracle.times(node, &write, self.settings.session_timeout_ms)?;
                 let process = &mut self.processes[node];
-                let released = process.node.as_ref().map_or(0, Node::released);
                 let installs = matches!(write, gometa_zab::Write::Install(_));
                 process.disk.issue(token, write, released);
+                self.oracle.records_released(node, &process.disk, released)?;
                 if installs {
                     self.installing(node);
                 }
@@ -276,6 +281,9 @@ impl Ensemble {
                     !matches!(event, gometa_node::Event::Zab(gometa_zab::Event::Closed { link: closed }) if *closed == link)
                 });
                 Ok(())
+            }
+            Effect::Respond { client, response } if client == OPERATOR => {
+                self.answers_operator(node, response)
             }
             Effect::Respond { client, response } => {
                 self.trace.mix(response.revision);

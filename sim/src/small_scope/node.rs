@@ -366,6 +366,7 @@ impl Outcome {
             Effect::Datagram { .. }
             | Effect::Proposed { .. }
             | Effect::Rejected { .. }
+            | Effect::ChangeDecided { .. }
             | Effect::BarrierPassed { .. }
             | Effect::BarrierFailed { .. }
             | Effect::Relayed { .. }

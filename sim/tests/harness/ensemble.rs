@@ -321,7 +321,7 @@ impl Nodes {
     fn carry_out(&mut self, index: usize, effect: Effect) {
         let me = letter(index);
         match effect {
-            Effect::Write { token, write } => self.write(index, token, write),
+            Effect::Write { token, write, released } => self.write(index, token, write, released),
             Effect::Store { number, batch } => self.store(index, number, batch),
             Effect::Fetch { .. } => panic!("every record is in memory"),
             Effect::Read { id, from, to, bytes_max } => {
@@ -391,7 +391,7 @@ impl Nodes {
         }
     }
 
-    fn write(&mut self, index: usize, token: Token, write: Write) {
+    fn write(&mut self, index: usize, token: Token, write: Write, released: u64) {
         let me = letter(index);
         let machine = &self.machines[index];
         let (kind, text) = self.names.write(&write, machine.hard_written);
@@ -402,7 +402,6 @@ impl Nodes {
         if let Write::HardState(hard) = &write {
             machine.hard_written = *hard;
         }
-        let released = machine.node.as_ref().map_or(0, Node::released);
         machine.disk.issue(token, write, released);
         machine.writing.push_back((token, kind, text));
         let fault = machine

@@ -143,6 +143,8 @@ pub(crate) fn make(kind: Kind, random: &mut Random, genuine: &[Bytes]) -> Option
                 configuration_epoch: number(random),
                 tag: Bytes::new(),
                 configuration_counter: number(random),
+                sender_address: String::new(),
+                candidate_address: String::new(),
             };
             envelope(&datagram.encode_to_vec())
         }

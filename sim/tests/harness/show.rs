@@ -59,8 +59,14 @@ pub(crate) fn relayed(payload: &Bytes) -> (Topic, String) {
             format!("BarrierReply: read at {}", reply.commit)
         }
         Some(node_message::Body::BarrierReply(_)) => "BarrierReply: not passed".to_owned(),
+        Some(node_message::Body::MemberRequest(asked)) => {
+            let asked = asked.request.and_then(|request| request.operation);
+            format!("MemberRequest: {}", asked.as_ref().map_or_else(|| "nothing".to_owned(), operation))
+        }
+        Some(node_message::Body::MemberReply(reply)) => {
+            format!("MemberReply: {}", reply.response.as_ref().map_or_else(|| "nothing".to_owned(), answer))
+        }
         Some(node_message::Body::Contacts(contacts)) => format!("Contacts {:?}", contacts.sessions),
-        Some(node_message::Body::Announcements(_)) => return (Topic::Links, "Announcements".to_owned()),
         None => "nonsense".to_owned(),
     };
     (Topic::Broadcast, text)
@@ -78,6 +84,16 @@ pub(crate) fn answer(response: &Response) -> String {
         Some(Answer::Deleted(deleted)) => format!("deleted at {}", deleted.revision),
         Some(Answer::Entry(entry)) => entry_found(entry),
         Some(Answer::Status(_)) => "its status".to_owned(),
+        Some(Answer::MembersChanged(v1::MembersChanged { membership, changed })) => {
+            let held = if *changed { "changed" } else { "nothing to change" };
+            format!("{held}: {}", membership.as_ref().map_or_else(String::new, members))
+        }
+        Some(Answer::Membership(membership)) => members(membership),
+        Some(Answer::LeadershipTransferred(transferred)) => {
+            format!("node {:016x} leads", transferred.leader)
+        }
+        Some(Answer::StopAdvice(v1::StopAdvice { safe: true, .. })) => "safe to stop".to_owned(),
+        Some(Answer::StopAdvice(advice)) => format!("not safe to stop: {}", advice.reason),
         Some(Answer::Error(error)) => {
             let actual = match error.actual_revision {
                 0 => String::new(),
@@ -98,4 +114,13 @@ pub(crate) fn entry_found(entry: &v1::Entry) -> String {
         entry.mod_revision,
         entry.version
     )
+}
+
+/// The members of an ensemble; learners in parentheses.
+fn members(membership: &v1::Membership) -> String {
+    let member = |member: &v1::MemberRecord| match member.votes {
+        true => format!("{:x}", member.node),
+        false => format!("({:x})", member.node),
+    };
+    membership.members.iter().map(member).collect::<Vec<_>>().join(" ")
 }

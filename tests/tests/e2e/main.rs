@@ -25,6 +25,7 @@ mod inspect;
 mod isolation;
 mod kills;
 mod load;
+mod members;
 mod moved;
 mod nonsense;
 mod planted;

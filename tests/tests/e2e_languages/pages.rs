@@ -1,14 +1,15 @@
-//! The user documentation: the commands in `docs/cli.md` print what it shows, and the examples in
+//! The user documentation: the commands in `docs/cli.md` and `docs/members.md` print what these show, and the examples in
 //! `docs/rust.md` run.
 
 use std::path::Path;
 
 use gometa_tests::{
     data_directory::{DATA_BLOCK, Segment, copy, flip, report, tables_with},
-    ensemble::Ensemble,
+    ensemble::{Addresses, Ensemble},
     program::program,
     wait::PATIENCE,
 };
+use serde_json::Value;
 
 /// How often a node is founded until its state has all keys when it stops.
 const ATTEMPTS: usize = 50;
@@ -83,6 +84,17 @@ fn are_as_shown(printed: &[&str], shown: &[String]) -> bool {
 
 /// Runs the terminal sessions of a page, at least this many, in a directory.
 async fn run_page(page: &str, blocks_min: usize, ensemble: &Ensemble, directory: &Path) {
+    run_page_with(page, blocks_min, ensemble, directory, &[]).await;
+}
+
+/// Runs the terminal sessions of a page with further variables. What a session has begun ends with it.
+async fn run_page_with(
+    page: &str,
+    blocks_min: usize,
+    ensemble: &Ensemble,
+    directory: &Path,
+    variables: &[(&str, String)],
+) {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page);
     let conversations = conversations(&std::fs::read_to_string(page).unwrap());
     assert!(conversations.len() >= blocks_min, "only {} blocks found", conversations.len());
@@ -90,7 +102,7 @@ async fn run_page(page: &str, blocks_min: usize, ensemble: &Ensemble, directory:
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     for conversation in conversations {
         // One shell for each block, as in a terminal; a marker line ends the output of each command.
-        let mut script = String::from("exec 2>&1\n");
+        let mut script = String::from("exec 2>&1; trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n");
         for (command, _) in &conversation {
             script += &format!("{command}\nstatus=$?; echo \"-- end\"; (exit $status)\n");
         }
@@ -99,6 +111,7 @@ async fn run_page(page: &str, blocks_min: usize, ensemble: &Ensemble, directory:
             .env("PATH", &path)
             .env("HOSTNAME", "here")
             .env("GOMETA_PEERS", ensemble.requests_from(0).join(","))
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .current_dir(directory)
             .kill_on_drop(true)
             .output();
@@ -134,6 +147,21 @@ async fn inspections_print_what_the_page_shows() {
     assert!(!damaged.is_empty(), "no table has the key");
     damaged.iter().for_each(|table| flip(table, DATA_BLOCK));
     run_page("operations.md", 1, &ensemble, &directory).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_change_as_the_page_shows() {
+    let ensemble = Ensemble::start(3).await;
+    let fourth = Addresses::free(ensemble.addresses(0).message.ip());
+    let Value::Object(host) = fourth.json() else { panic!("an object") };
+    let host: Vec<String> = ["ElectionAddr", "MessageAddr", "RequestAddr"]
+        .iter()
+        .map(|name| format!("\"{name}\": {}", host[*name]))
+        .collect();
+    let directory = ensemble.scratch();
+    std::fs::write(directory.join("4.json"), format!("{{\"Host\": {{{}}}}}\n", host.join(", "))).unwrap();
+    let node = ("NODE_4", fourth.request.to_string());
+    run_page_with("members.md", 3, &ensemble, directory, &[node]).await;
 }
 
 /// A node that has stopped in order, with two keys in its durable state.

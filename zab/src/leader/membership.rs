@@ -8,10 +8,10 @@ use crate::{
     configuration::{Configuration, DesiredRole},
     effect::{ChangeRejection, Notice},
     membership::Change,
-    message::{Kind, Voter},
+    message::{Kind, Reason, Voter},
     progress::Progress,
     state::Core,
-    types::{Incarnation, NodeId},
+    types::{Incarnation, LinkId, NodeId, Zxid},
 };
 
 /// The maximum number of entries that a learner may be behind when it is promoted.
@@ -25,22 +25,29 @@ const RECORD_INTERVAL: u64 = 10;
 const NOTICE_INTERVAL: u64 = 60_000_000;
 
 impl Leader {
-    /// Proposes the next of the changes that need no request; one at a time.
+    /// Proposes the next of the changes that need no request: one at a time, and at most one in a heartbeat interval.
     pub(super) fn propose_own_change(&mut self, core: &mut Core) {
         if self.established().is_none() || !core.configurations.is_committed(core.commit) {
             return;
         }
+        if core.now < self.own_changes.next {
+            return;
+        }
+        self.own_changes.next = core.now.plus(core.config.timeouts.heartbeat);
         let Some(change) = planted!(self.next_own_change(core), proposes_no_own_changes => None) else {
             return;
         };
-        match self.configuration_after(core, &change) {
+        match self.propose_change(core, &change) {
             Ok(_) => {
                 if let Change::Exchange { node, .. } | Change::ReplaceIncarnation { node, .. } = change {
                     probe!("members.voter-returns", matches!(change, Change::Exchange { .. }));
                     probe!("members.learner-returns", !matches!(change, Change::Exchange { .. }));
                     self.own_changes.recorded.insert(node, core.now);
+                } else if let Change::SetAddresses { node, .. } = change {
+                    probe!("members.address-changed", node != core.me());
+                    probe!("members.address-of-leader", node == core.me());
+                    self.own_changes.addressed.insert(node, core.now);
                 }
-                self.propose_change(core, &change);
             }
             Err(why) => {
                 probe!("members.own-change-waits");
@@ -57,13 +64,31 @@ impl Leader {
     /// reduces the number of voters that are needed.
     fn next_own_change(&self, core: &Core) -> Option<Change> {
         let returned = self.followers.values().find_map(|progress| self.record_of(core, progress));
-        returned.or_else(|| {
+        let moved = || planted!(self.address_due(core), records_no_addresses => None);
+        returned.or_else(moved).or_else(|| {
             let mut learners = core.configuration().learners().iter();
             let due = learners.find(|learner| {
                 learner.desired == DesiredRole::Voter && self.check_learner(core, learner.node).is_ok()
             });
             due.map(|learner| Change::Promote(learner.node))
         })
+    }
+
+    /// The change that records the addresses of this leader or of a follower, as it greets with them: of a recorded directory,
+    /// which was not recorded elsewhere a moment ago.
+    fn address_due(&self, core: &Core) -> Option<Change> {
+        let interval = core.config.timeouts.election * RECORD_INTERVAL;
+        let own = (core.me(), core.config.incarnation, &core.config.addresses);
+        let serving = self.followers().filter(|(_, progress)| progress.is_serving());
+        let hellos = serving.filter_map(|(link, _)| core.links.get(&link)?.hello.as_ref());
+        let greets = hellos.map(|hello| (hello.node, hello.incarnation, &hello.addresses));
+        let moved = core::iter::once(own).chain(greets).find(|(node, incarnation, addresses)| {
+            let known = core.configuration().addresses(*node, *incarnation);
+            let recent =
+                self.own_changes.addressed.get(node).is_some_and(|at| core.now.since(*at) < interval);
+            known.is_some_and(|known| known != *addresses) && !recent
+        });
+        moved.map(|(node, _, addresses)| Change::SetAddresses { node, addresses: addresses.clone() })
     }
 
     /// The change that records the incarnation of a follower, if it is a member with another recorded one, which is not
@@ -88,6 +113,27 @@ impl Leader {
         }
     }
 
+    /// Drops followers that were removed, and have received that: they are no members of any configuration that may be in
+    /// force.
+    pub(super) fn drop_removed(&mut self, core: &mut Core) {
+        if self.established().is_none() || !core.configurations.is_committed(core.commit) {
+            return;
+        }
+        let version = core.configuration().version();
+        let removed = |progress: &Progress| {
+            progress.acked >= version.counter && !core.configurations.contains(progress.node)
+        };
+        let removed: Vec<LinkId> =
+            self.followers().filter(|(_, progress)| removed(progress)).map(|(link, _)| link).collect();
+        for link in removed {
+            probe!("members.removed-dropped");
+            if let Some(progress) = self.followers.remove(&link) {
+                core.notice(Notice::LostFollower { peer: progress.node, why: "it was removed" });
+            }
+            core.refuse(link, Reason::NotAMember);
+        }
+    }
+
     /// Whether a node with this data directory is connected, or has shown a sign of life within the election timeout. This
     /// node is.
     fn is_present(&self, core: &Core, node: NodeId, incarnation: Incarnation) -> bool {
@@ -100,23 +146,23 @@ impl Leader {
         heard || hellos.into_iter().any(|hello| (hello.node, hello.incarnation) == (node, incarnation))
     }
 
-    /// Proposes a change of the configuration, or rejects it.
-    pub(super) fn propose_change(&mut self, core: &mut Core, change: &Change) {
-        match self.configuration_after(core, change) {
-            Ok(next) => {
-                let version = self.propose(core, Kind::Membership, next.encode());
-                assert_eq!(version, next.version(), "the version is the zxid of the entry");
-                core.notice(Notice::ChangeProposed { change: change.clone(), version });
-            }
-            Err(why) => {
-                probe!("members.change-pending", matches!(why, ChangeRejection::Pending(_)));
-                probe!("members.transferring", why == ChangeRejection::Transferring);
-                probe!("members.own-vote", why == ChangeRejection::OwnVote);
-                probe!("members.learner-behind", matches!(why, ChangeRejection::LearnerBehind(_)));
-                probe!("members.no-quorum", matches!(why, ChangeRejection::NoQuorum(_)));
-                core.notice(Notice::ChangeRejected { change: change.clone(), why });
-            }
-        }
+    /// Proposes a change of the configuration, and returns the version of the next one; or rejects it.
+    pub(super) fn propose_change(
+        &mut self,
+        core: &mut Core,
+        change: &Change,
+    ) -> Result<Zxid, ChangeRejection> {
+        let next = self.configuration_after(core, change);
+        probe!("members.change-pending", matches!(next, Err(ChangeRejection::Pending(_))));
+        probe!("members.transferring", next == Err(ChangeRejection::Transferring));
+        probe!("members.own-vote", next == Err(ChangeRejection::OwnVote));
+        probe!("members.learner-behind", matches!(next, Err(ChangeRejection::LearnerBehind(_))));
+        probe!("members.no-quorum", matches!(next, Err(ChangeRejection::NoQuorum(_))));
+        let next = next?;
+        let version = self.propose(core, Kind::Membership, next.encode());
+        assert_eq!(version, next.version(), "the version is the zxid of the entry");
+        core.notice(Notice::ChangeProposed { change: change.clone(), version });
+        Ok(version)
     }
 
     /// The configuration after a change, which this leader may propose: it is established, so that the configurations of
@@ -161,8 +207,8 @@ impl Leader {
         let learner = self.followers.values().find(|progress| {
             progress.node == node && Some(progress.incarnation()) == recorded && progress.is_serving()
         });
-        let behind = last - learner.map_or(0, |progress| progress.acked.min(last));
-        if learner.is_none() || behind > BEHIND_MAX {
+        let behind = learner.map(|progress| last - progress.acked.min(last));
+        if behind.is_none_or(|behind| behind > BEHIND_MAX) {
             return Err(ChangeRejection::LearnerBehind(behind));
         }
         Ok(())

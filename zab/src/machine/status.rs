@@ -6,7 +6,7 @@ use super::{FollowerStatus, Phase, Zab};
 use crate::{
     configuration::Configuration,
     effect::Role,
-    message::{Hello, LogEntry, Voter},
+    message::LogEntry,
     space::DiskSpace,
     types::{EnsembleId, Epoch, NodeId, Zxid},
 };
@@ -123,25 +123,6 @@ impl Zab {
                 .collect(),
             Phase::Forming(_) | Phase::Looking(_) | Phase::Following(_) | Phase::Stopped => Vec::new(),
         }
-    }
-
-    /// The recorded members that this node leads or follows, each with its Hello. Nodes with another incarnation than the
-    /// recorded one are left out.
-    pub fn connected_members(&self) -> impl Iterator<Item = (Voter, &Hello)> {
-        let members = self.core.configuration().members();
-        self.core
-            .links
-            .iter()
-            .filter(|(link, _)| match &self.phase {
-                Phase::Leading(leader) => leader.uses(**link),
-                Phase::Following(follower) => follower.link() == Some(**link),
-                Phase::Forming(_) | Phase::Looking(_) | Phase::Stopped => false,
-            })
-            .filter_map(move |(_, link)| {
-                let hello = link.hello.as_ref()?;
-                let member = members.iter().find(|member| member.is(hello.node, hello.incarnation))?;
-                Some((member.clone(), hello))
-            })
     }
 
     /// The log entry at this counter, if it is in memory.

@@ -93,6 +93,16 @@ impl Core {
         self.configurations.members().into_iter().filter(|node| *node != self.me()).collect()
     }
 
+    /// The nodes that a looking node sends its vote to: the other members, and those that it was told of, since the members
+    /// that it knows may all be gone.
+    pub(crate) fn possible_leaders(&self) -> Vec<NodeId> {
+        let mut nodes = self.other_members();
+        let hinted: Vec<NodeId> = self.hints.iter().filter(|node| !nodes.contains(node)).copied().collect();
+        probe!("election.asks-hinted", !hinted.is_empty());
+        nodes.extend(hinted);
+        nodes
+    }
+
     /// This candidate could not be followed: it was unreachable, refused, or silent before this node was up to date.
     pub(crate) fn candidate_failed(&mut self, node: NodeId) {
         if !self.configurations.contains(node) {

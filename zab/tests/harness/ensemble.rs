@@ -242,6 +242,7 @@ impl Zabs {
             | Effect::DiscardSnapshot
             | Effect::Proposed { .. }
             | Effect::Rejected { .. }
+            | Effect::ChangeDecided { .. }
             | Effect::BarrierPassed { .. }
             | Effect::BarrierFailed { .. }
             | Effect::Relayed { .. }
@@ -281,6 +282,9 @@ impl Zabs {
             }
             Effect::Commit { counter } => (Topic::Story, format!("{me} applies through {counter}")),
             Effect::Proposed { zxid, .. } => (Topic::Story, format!("{me} proposes {zxid}")),
+            Effect::ChangeDecided { result, .. } => {
+                (Topic::Story, format!("{me} decides on a change of the members: {result:?}"))
+            }
             Effect::Rejected { why, .. } => {
                 let why = match why {
                     Rejection::NotLeader => "it does not lead",

@@ -3,7 +3,7 @@
 use gometa_testkit::disk::Disk;
 use gometa_zab::{
     Addresses, Bounds, Change, ChangeRejection, Configuration, DesiredRole, Effect, Epoch, Event,
-    Incarnation, Kind, LEVEL, Learner, LogEntry, Message, NodeId, Notice, Role, Vote, VoteState, Zxid,
+    Incarnation, Kind, LEVEL, Learner, LogEntry, Message, NodeId, Role, Vote, VoteState, Zxid,
 };
 
 use super::solo::{ELECTION, Solo, dials, leads, looking, member, sent, vote, voters, votes, zxid};
@@ -21,19 +21,19 @@ fn changed(before: &Configuration, change: &Change, at: Zxid) -> (LogEntry, Conf
 }
 
 fn request(solo: &mut Solo, change: Change) -> Vec<Effect> {
-    solo.step(vec![Event::ChangeConfiguration(change)])
+    solo.step(vec![Event::ChangeConfiguration { id: 1, change }])
 }
 
 fn proposed(effects: &[Effect]) -> Option<Zxid> {
     effects.iter().find_map(|effect| match effect {
-        Effect::Notice(Notice::ChangeProposed { version, .. }) => Some(*version),
+        Effect::ChangeDecided { result: Ok(version), .. } => Some(*version),
         _ => None,
     })
 }
 
 fn rejected(effects: &[Effect]) -> Option<ChangeRejection> {
     effects.iter().find_map(|effect| match effect {
-        Effect::Notice(Notice::ChangeRejected { why, .. }) => Some(why.clone()),
+        Effect::ChangeDecided { result: Err(why), .. } => Some(why.clone()),
         _ => None,
     })
 }
@@ -74,7 +74,7 @@ fn a_leader_rejects_what_would_stop_the_ensemble() {
     solo.persist();
     solo.receive(link, Message::Ack { epoch, last: added });
     let promotion = request(&mut solo, Change::Promote(NodeId(4)));
-    assert_eq!(rejected(&promotion), Some(ChangeRejection::LearnerBehind(1)));
+    assert_eq!(rejected(&promotion), Some(ChangeRejection::LearnerBehind(None)));
     let mut follower = Solo::new(1, 3, member(3, &[]), Bounds::default());
     follower.serves(3, 1);
     let change = request(&mut follower, Change::AddLearner(learner(4)));

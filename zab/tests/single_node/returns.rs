@@ -116,11 +116,12 @@ fn a_learner_with_another_directory_is_recorded_and_keeps_its_desired_role() {
     let desired = DesiredRole::Learner;
     let addresses = solo.hello(4).addresses;
     let learner = Learner { node: NodeId(4), incarnation: Incarnation(4), addresses, desired };
-    solo.step(vec![Event::ChangeConfiguration(Change::AddLearner(learner))]);
+    solo.step(vec![Event::ChangeConfiguration { id: 1, change: Change::AddLearner(learner) }]);
     acknowledges(&mut solo, link);
-    let (returned, changes) = connects(&mut solo, 4, NEW);
+    let (returned, _) = connects(&mut solo, 4, NEW);
     let recorded = Change::ReplaceIncarnation { node: NodeId(4), incarnation: NEW };
-    assert_eq!(changes, [recorded], "at once: the first directory was never heard");
+    let changes = pass(&mut solo, &[link, returned], 100 * MS);
+    assert_eq!(changes, [recorded], "with the next heartbeat: the first directory was never heard");
     acknowledges(&mut solo, link);
     catches_up(&mut solo, returned);
     assert_eq!(pass(&mut solo, &[link, returned], 2 * ELECTION), [], "it is to stay a learner");
