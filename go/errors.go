@@ -15,7 +15,7 @@ type Kind uint32
 const (
 	// ErrInvalidArgument: an argument is invalid: an empty key, a malformed address.
 	ErrInvalidArgument Kind = numberInvalidArgument
-	// ErrNotFound: the key does not exist.
+	// ErrNotFound: the key does not exist, or the node is no member.
 	ErrNotFound Kind = numberNotFound
 	// ErrAlreadyExists: the key exists. See Error.ActualRevision.
 	ErrAlreadyExists Kind = numberAlreadyExists
@@ -54,6 +54,8 @@ const (
 	ErrForked Kind = numberForked
 	// ErrForgotten: the write is older than the oldest that its session remembers. Handled by the client.
 	ErrForgotten Kind = numberForgotten
+	// ErrFailedPrecondition: the state of the ensemble does not permit the change; the message says what is missing.
+	ErrFailedPrecondition Kind = numberFailedPrecondition
 )
 
 // String returns the name of the kind: "NotFound".

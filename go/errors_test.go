@@ -17,26 +17,27 @@ import (
 
 // kinds are all kinds of the package by the names of their constants. A test compares them with the package's source.
 var kinds = map[string]gometa.Kind{
-	"ErrInvalidArgument":   gometa.ErrInvalidArgument,
-	"ErrNotFound":          gometa.ErrNotFound,
-	"ErrAlreadyExists":     gometa.ErrAlreadyExists,
-	"ErrCASMismatch":       gometa.ErrCASMismatch,
-	"ErrDeadlineExceeded":  gometa.ErrDeadlineExceeded,
-	"ErrUnavailable":       gometa.ErrUnavailable,
-	"ErrNotLeader":         gometa.ErrNotLeader,
-	"ErrConnectionLost":    gometa.ErrConnectionLost,
-	"ErrTooLarge":          gometa.ErrTooLarge,
-	"ErrSessionExpired":    gometa.ErrSessionExpired,
-	"ErrUnauthenticated":   gometa.ErrUnauthenticated,
-	"ErrPermissionDenied":  gometa.ErrPermissionDenied,
-	"ErrResourceExhausted": gometa.ErrResourceExhausted,
-	"ErrCompacted":         gometa.ErrCompacted,
-	"ErrCancelled":         gometa.ErrCancelled,
-	"ErrClosed":            gometa.ErrClosed,
-	"ErrUnsupported":       gometa.ErrUnsupported,
-	"ErrInternal":          gometa.ErrInternal,
-	"ErrForked":            gometa.ErrForked,
-	"ErrForgotten":         gometa.ErrForgotten,
+	"ErrInvalidArgument":    gometa.ErrInvalidArgument,
+	"ErrNotFound":           gometa.ErrNotFound,
+	"ErrAlreadyExists":      gometa.ErrAlreadyExists,
+	"ErrCASMismatch":        gometa.ErrCASMismatch,
+	"ErrDeadlineExceeded":   gometa.ErrDeadlineExceeded,
+	"ErrUnavailable":        gometa.ErrUnavailable,
+	"ErrNotLeader":          gometa.ErrNotLeader,
+	"ErrConnectionLost":     gometa.ErrConnectionLost,
+	"ErrTooLarge":           gometa.ErrTooLarge,
+	"ErrSessionExpired":     gometa.ErrSessionExpired,
+	"ErrUnauthenticated":    gometa.ErrUnauthenticated,
+	"ErrPermissionDenied":   gometa.ErrPermissionDenied,
+	"ErrResourceExhausted":  gometa.ErrResourceExhausted,
+	"ErrCompacted":          gometa.ErrCompacted,
+	"ErrCancelled":          gometa.ErrCancelled,
+	"ErrClosed":             gometa.ErrClosed,
+	"ErrUnsupported":        gometa.ErrUnsupported,
+	"ErrInternal":           gometa.ErrInternal,
+	"ErrForked":             gometa.ErrForked,
+	"ErrForgotten":          gometa.ErrForgotten,
+	"ErrFailedPrecondition": gometa.ErrFailedPrecondition,
 }
 
 func TestTheTableIsThatOfTheLibrary(t *testing.T) {
@@ -60,7 +61,7 @@ func TestTheTableIsThatOfTheLibrary(t *testing.T) {
 			t.Error(text)
 		}
 	}
-	if len(named) != len(kinds) || len(named) < 20 {
+	if len(named) != len(kinds) || len(named) < 21 {
 		t.Errorf("the library names %d kinds, the package %d", len(named), len(kinds))
 	}
 	if gometa.Kind(0).String() != "Ok" || gometa.Kind(4711).String() != "Unknown" {

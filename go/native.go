@@ -214,26 +214,27 @@ import (
 
 // The numbers of the header, for the exported constants.
 const (
-	numberInvalidArgument   = C.GOMETA_INVALID_ARGUMENT
-	numberNotFound          = C.GOMETA_NOT_FOUND
-	numberAlreadyExists     = C.GOMETA_ALREADY_EXISTS
-	numberCASMismatch       = C.GOMETA_CAS_MISMATCH
-	numberDeadlineExceeded  = C.GOMETA_DEADLINE_EXCEEDED
-	numberUnavailable       = C.GOMETA_UNAVAILABLE
-	numberNotLeader         = C.GOMETA_NOT_LEADER
-	numberConnectionLost    = C.GOMETA_CONNECTION_LOST
-	numberTooLarge          = C.GOMETA_TOO_LARGE
-	numberSessionExpired    = C.GOMETA_SESSION_EXPIRED
-	numberUnauthenticated   = C.GOMETA_UNAUTHENTICATED
-	numberPermissionDenied  = C.GOMETA_PERMISSION_DENIED
-	numberResourceExhausted = C.GOMETA_RESOURCE_EXHAUSTED
-	numberCompacted         = C.GOMETA_COMPACTED
-	numberCancelled         = C.GOMETA_CANCELLED
-	numberClosed            = C.GOMETA_CLOSED
-	numberUnsupported       = C.GOMETA_UNSUPPORTED
-	numberInternal          = C.GOMETA_INTERNAL
-	numberForked            = C.GOMETA_FORKED
-	numberForgotten         = C.GOMETA_FORGOTTEN
+	numberInvalidArgument    = C.GOMETA_INVALID_ARGUMENT
+	numberNotFound           = C.GOMETA_NOT_FOUND
+	numberAlreadyExists      = C.GOMETA_ALREADY_EXISTS
+	numberCASMismatch        = C.GOMETA_CAS_MISMATCH
+	numberDeadlineExceeded   = C.GOMETA_DEADLINE_EXCEEDED
+	numberUnavailable        = C.GOMETA_UNAVAILABLE
+	numberNotLeader          = C.GOMETA_NOT_LEADER
+	numberConnectionLost     = C.GOMETA_CONNECTION_LOST
+	numberTooLarge           = C.GOMETA_TOO_LARGE
+	numberSessionExpired     = C.GOMETA_SESSION_EXPIRED
+	numberUnauthenticated    = C.GOMETA_UNAUTHENTICATED
+	numberPermissionDenied   = C.GOMETA_PERMISSION_DENIED
+	numberResourceExhausted  = C.GOMETA_RESOURCE_EXHAUSTED
+	numberCompacted          = C.GOMETA_COMPACTED
+	numberCancelled          = C.GOMETA_CANCELLED
+	numberClosed             = C.GOMETA_CLOSED
+	numberUnsupported        = C.GOMETA_UNSUPPORTED
+	numberInternal           = C.GOMETA_INTERNAL
+	numberForked             = C.GOMETA_FORKED
+	numberForgotten          = C.GOMETA_FORGOTTEN
+	numberFailedPrecondition = C.GOMETA_FAILED_PRECONDITION
 
 	numberOutcomeUnknown    = C.GOMETA_OUTCOME_UNKNOWN
 	numberOutcomeNotApplied = C.GOMETA_OUTCOME_NOT_APPLIED

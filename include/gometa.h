@@ -63,7 +63,7 @@ enum gometa_status_t
   GOMETA_OK = 0,
   // An argument is invalid: a NULL pointer, an empty key, a malformed address.
   GOMETA_INVALID_ARGUMENT = 1,
-  // The key does not exist.
+  // The key does not exist, or the node is no member.
   GOMETA_NOT_FOUND = 2,
   // The key exists. See gometa_error_actual_revision.
   GOMETA_ALREADY_EXISTS = 3,
@@ -101,6 +101,8 @@ enum gometa_status_t
   GOMETA_FORKED = 19,
   // The session no longer has the outcome of this write, and does not execute it. Not returned to applications.
   GOMETA_FORGOTTEN = 20,
+  // The state of the ensemble does not permit the change; the message says what is missing.
+  GOMETA_FAILED_PRECONDITION = 21,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

@@ -243,6 +243,7 @@ mod tests {
             (Internal, Operation::Get, "the node's answer does not fit the request", Some("bug in gometa")),
             (Forked, Operation::Get, "forked", None),
             (Forgotten, Operation::Get, "forgotten", None),
+            (FailedPrecondition, Operation::RemoveMember, "node 1 is the last voter", None),
         ];
         for kind in ErrorKind::ALL {
             assert!(table.iter().any(|(known, ..)| known == kind), "{kind:?} is in no line of the table");

@@ -140,7 +140,7 @@ kinds() ->
      {9, too_large, false}, {10, session_expired, true}, {11, unauthenticated, false},
      {12, permission_denied, false}, {13, resource_exhausted, true}, {14, compacted, false},
      {15, cancelled, false}, {16, closed, false}, {17, unsupported, false}, {18, internal, false},
-     {19, forked, false}, {20, forgotten, false}].
+     {19, forked, false}, {20, forgotten, false}, {21, failed_precondition, false}].
 
 %% ------------------------------------------------------------------------------ calls: attempts, sessions, retries
 

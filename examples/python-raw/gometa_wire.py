@@ -125,6 +125,7 @@ KINDS = {
     18: ("Internal", False),
     19: ("Forked", False),
     20: ("Forgotten", False),
+    21: ("FailedPrecondition", False),
 }
 NUMBERS = {name: number for number, (name, _) in KINDS.items()}
 

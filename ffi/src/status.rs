@@ -12,7 +12,7 @@ pub enum gometa_status_t {
     GOMETA_OK = 0,
     /// An argument is invalid: a NULL pointer, an empty key, a malformed address.
     GOMETA_INVALID_ARGUMENT = 1,
-    /// The key does not exist.
+    /// The key does not exist, or the node is no member.
     GOMETA_NOT_FOUND = 2,
     /// The key exists. See gometa_error_actual_revision.
     GOMETA_ALREADY_EXISTS = 3,
@@ -50,10 +50,12 @@ pub enum gometa_status_t {
     GOMETA_FORKED = 19,
     /// The session no longer has the outcome of this write, and does not execute it. Not returned to applications.
     GOMETA_FORGOTTEN = 20,
+    /// The state of the ensemble does not permit the change; the message says what is missing.
+    GOMETA_FAILED_PRECONDITION = 21,
 }
 
 /// The table: status, kind, name of the kind.
-const TABLE: [(gometa_status_t, ErrorKind, &CStr); 20] = [
+const TABLE: [(gometa_status_t, ErrorKind, &CStr); 21] = [
     (gometa_status_t::GOMETA_INVALID_ARGUMENT, ErrorKind::InvalidArgument, c"InvalidArgument"),
     (gometa_status_t::GOMETA_NOT_FOUND, ErrorKind::NotFound, c"NotFound"),
     (gometa_status_t::GOMETA_ALREADY_EXISTS, ErrorKind::AlreadyExists, c"AlreadyExists"),
@@ -74,6 +76,7 @@ const TABLE: [(gometa_status_t, ErrorKind, &CStr); 20] = [
     (gometa_status_t::GOMETA_INTERNAL, ErrorKind::Internal, c"Internal"),
     (gometa_status_t::GOMETA_FORKED, ErrorKind::Forked, c"Forked"),
     (gometa_status_t::GOMETA_FORGOTTEN, ErrorKind::Forgotten, c"Forgotten"),
+    (gometa_status_t::GOMETA_FAILED_PRECONDITION, ErrorKind::FailedPrecondition, c"FailedPrecondition"),
 ];
 
 impl From<ErrorKind> for gometa_status_t {

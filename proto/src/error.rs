@@ -55,7 +55,7 @@ macro_rules! error_kinds {
 error_kinds! {
     /// The request is invalid, or the client's ensemble is not the node's.
     1 InvalidArgument, "invalid argument", retryable: false;
-    /// There is no such key.
+    /// There is no such key, or no such member.
     2 NotFound, "not found", retryable: false;
     /// The key exists already.
     3 AlreadyExists, "already exists", retryable: false;

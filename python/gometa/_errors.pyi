@@ -14,6 +14,7 @@ __all__ = [
     "CompactedError",
     "ConnectionLostError",
     "DeadlineExceededError",
+    "FailedPreconditionError",
     "ForgottenError",
     "ForkedError",
     "GometaError",
@@ -73,7 +74,7 @@ class InvalidArgumentError(GometaError, ValueError):
     """An argument is invalid."""
 
 class NotFoundError(GometaError, KeyError):
-    """The key does not exist."""
+    """The key does not exist, or the node is no member."""
 
 class AlreadyExistsError(GometaError):
     """The key exists."""
@@ -134,6 +135,9 @@ class ForkedError(GometaError, RuntimeError):
 
 class ForgottenError(GometaError):
     """The write is older than the oldest that its session remembers. Handled by the client."""
+
+class FailedPreconditionError(GometaError):
+    """The state of the ensemble does not permit the change; the message says what is missing."""
 
 ERRORS: dict[int, type[GometaError]]
 """The classes, by number."""
