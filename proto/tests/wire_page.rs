@@ -11,8 +11,9 @@ use gometa_proto::{
     ErrorKind, frame, limits,
     v1::{
         Cancel, Cas, ClientFrame, Delete, Deleted, EndSession, EnsembleRef, Entry, Error, Get, Hello, Member,
-        OpenSession, Ping, Pong, Request, Response, Role, ServerFrame, SessionEnded, SessionOpened, Set,
-        Status, View, Welcome, WriteContext, Written, client_frame::Body as FromClient, request::Operation,
+        MemberRecord, MembersChanged, MembersVersion, Membership, OpenSession, Ping, Pong, PromoteMember,
+        Request, Response, Role, ServerFrame, SessionEnded, SessionOpened, Set, Status, View, Welcome,
+        WriteContext, Written, client_frame::Body as FromClient, request::Operation,
         response::Result as Answer, server_frame::Body as FromNode,
     },
 };
@@ -85,6 +86,23 @@ fn frames() -> Vec<(&'static str, Frame)> {
     let opened = SessionOpened { session: SESSION, timeout_ms: 60_000 };
     let entry =
         Entry { key: key.clone(), value: "v".into(), version: 1, create_revision: 300, mod_revision: 300 };
+    let promote = PromoteMember { node: 0x44, follows: Some(MembersVersion { epoch: 1, counter: 280 }) };
+    let promoted = MembersChanged {
+        membership: Some(Membership {
+            version: Some(MembersVersion { epoch: 1, counter: 305 }),
+            members: vec![MemberRecord {
+                node: 0x44,
+                incarnation: Bytes::from_static(b"sixteen bytes .."),
+                election_address: "10.0.0.4:5001".to_owned(),
+                message_address: "10.0.0.4:5002".to_owned(),
+                request_address: "10.0.0.4:5003".to_owned(),
+                votes: true,
+                promised: false,
+            }],
+            committed: true,
+        }),
+        changed: true,
+    };
     let mismatch =
         Error::not_applied(ErrorKind::CasMismatch, "the key is at revision 300").with_actual_revision(300);
     let not_leader =
@@ -109,6 +127,8 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("deleted", answers(7, 303, Answer::Deleted(Deleted { revision: 303, existed: true }))),
         ("end-session", asks(8, 0, Operation::EndSession(EndSession { session: SESSION }))),
         ("session-ended", answers(8, 304, Answer::SessionEnded(SessionEnded { existed: true }))),
+        ("promote-member", asks(9, 0, Operation::PromoteMember(promote))),
+        ("members-changed", answers(9, 305, Answer::MembersChanged(promoted))),
         ("status", asks(6, 0, Operation::Status(Status {}))),
         ("cancel", client(FromClient::Cancel(Cancel { id: 6 }))),
         ("ping", client(FromClient::Ping(Ping { nonce: 1, session: SESSION }))),
