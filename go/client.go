@@ -198,6 +198,69 @@ func (c *Client) Members(ctx context.Context) (Members, error) {
 	return do(c, ctx, "members", &arguments{call: callMembers}, (*request).members)
 }
 
+// Membership returns the members of the ensemble with their roles, as known to the node that the client is connected to.
+//
+// It returns ErrUnavailable, ErrDeadlineExceeded, ErrCancelled, ErrClosed.
+func (c *Client) Membership(ctx context.Context) (Membership, error) {
+	changed, err := do(c, ctx, "list members", &arguments{call: callMembership}, (*request).membersChanged)
+	return changed.Membership, err
+}
+
+// PromoteMember makes a learner a voter. It succeeds if the member is a voter.
+//
+// It returns ErrFailedPrecondition if the learner is not up to date, or too few of the voters after the change are, or the
+// version of the members is not that of Follows; ErrNotFound if the node is no member; ErrUnavailable, ErrDeadlineExceeded,
+// ErrCancelled, ErrClosed. Error.Outcome says whether the change may have been made; the same call again is safe.
+func (c *Client) PromoteMember(ctx context.Context, node uint64, options ...ChangeOption) (MembersChanged, error) {
+	return c.change(ctx, "promote member", callPromote, node, options)
+}
+
+// RemoveMember removes a voter or a learner. It succeeds if the node is no member. A leader hands over before it is removed.
+//
+// It returns ErrFailedPrecondition if it is the last voter, or too few of the voters after the change are up to date, or the
+// version of the members is not that of Follows; and the other errors of PromoteMember, except for ErrNotFound.
+func (c *Client) RemoveMember(ctx context.Context, node uint64, options ...ChangeOption) (MembersChanged, error) {
+	return c.change(ctx, "remove member", callRemove, node, options)
+}
+
+// CancelPromotion leaves a learner that is to become a voter a learner.
+//
+// It returns ErrFailedPrecondition if the node is a voter already, and the errors of PromoteMember.
+func (c *Client) CancelPromotion(ctx context.Context, node uint64, options ...ChangeOption) (MembersChanged, error) {
+	return c.change(ctx, "cancel promotion", callCancelPromotion, node, options)
+}
+
+// TransferLeadership hands the leadership over to a voter, with 0 to any other one. It returns the id of the node that leads
+// now.
+//
+// It returns ErrFailedPrecondition if no such voter is up to date, with disk space and without a fault, and the errors of
+// PromoteMember. The same call again is safe with a node; with 0 it hands over again.
+func (c *Client) TransferLeadership(ctx context.Context, to uint64) (uint64, error) {
+	return do(c, ctx, "transfer leadership", &arguments{call: callTransfer, revision: to}, (*request).leader)
+}
+
+// SafeToStop returns whether these members can be stopped together without stopping the ensemble.
+//
+// It returns ErrNotFound if one is no member, ErrInvalidArgument if none is named, ErrUnavailable, ErrDeadlineExceeded,
+// ErrCancelled, ErrClosed.
+func (c *Client) SafeToStop(ctx context.Context, nodes ...uint64) (StopAdvice, error) {
+	return do(c, ctx, "safe to stop", &arguments{call: callSafeToStop, nodes: nodes}, (*request).stopAdvice)
+}
+
+func (c *Client) change(
+	ctx context.Context, operation string, call callNumber, node uint64, options []ChangeOption,
+) (MembersChanged, error) {
+	var changing changing
+	for _, option := range options {
+		if option == nil {
+			return MembersChanged{}, invalid(operation, "an option is nil")
+		}
+		option(&changing)
+	}
+	changed := &arguments{call: call, revision: node, follows: changing.follows}
+	return do(c, ctx, operation, changed, (*request).membersChanged)
+}
+
 // do makes a call: it starts a request, waits until it or its context ends, and reads the result.
 func do[T any](
 	c *Client, ctx context.Context, operation string, call *arguments, read func(*request) T,

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"reflect"
 	"testing"
 	"time"
 
@@ -142,6 +143,113 @@ func TestStatusMembersAndCounters(t *testing.T) {
 	client.Close()
 	if last := client.Counters(); last.Requests != counters.Requests {
 		t.Fatalf("%+v after Close, %+v before", last, counters)
+	}
+}
+
+// stranger is the id of no member.
+const stranger = ^uint64(0)
+
+func TestMembersWithTheirRoles(t *testing.T) {
+	client, ctx := open(t), within(t)
+	membership, err := client.Membership(ctx)
+	if err != nil || !membership.Committed || membership.Version != (gometa.MembersVersion{}) || len(membership.Members) != 3 {
+		t.Fatalf("%+v %v", membership, err)
+	}
+	last := uint64(0)
+	for _, member := range membership.Members {
+		if member.Node <= last || len(member.Incarnation) != 16 || !member.Votes || member.Promised ||
+			member.ElectionAddress == "" || member.MessageAddress == "" || member.RequestAddress == "" {
+			t.Fatalf("%+v", member)
+		}
+		last = member.Node
+	}
+
+	// What holds already is a success.
+	for name, change := range map[string]func() (gometa.MembersChanged, error){
+		"removed":  func() (gometa.MembersChanged, error) { return client.RemoveMember(ctx, stranger) },
+		"promoted": func() (gometa.MembersChanged, error) { return client.PromoteMember(ctx, last) },
+		"stale": func() (gometa.MembersChanged, error) {
+			return client.RemoveMember(ctx, stranger, gometa.Follows(gometa.MembersVersion{Epoch: 7, Revision: 8}))
+		},
+	} {
+		changed, err := change()
+		if err != nil || changed.Changed || !reflect.DeepEqual(changed.Membership, membership) {
+			t.Fatalf("%s: %+v %v", name, changed, err)
+		}
+	}
+
+	// The slowest voter may lack the latest write of another test.
+	until(t, "a node can be stopped", func() bool {
+		advice, err := client.SafeToStop(ctx, last)
+		if err != nil || advice.Safe != (advice.Reason == "") {
+			t.Fatalf("%+v %v", advice, err)
+		}
+		return advice.Safe
+	})
+	if advice, err := client.SafeToStop(ctx, last, membership.Members[0].Node); err != nil || advice.Safe || advice.Reason == "" {
+		t.Fatalf("%+v %v", advice, err)
+	}
+}
+
+func TestChangesOfMembersThatAreRefused(t *testing.T) {
+	client, ctx := open(t), within(t)
+	membership, err := client.Membership(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	voter := membership.Members[0].Node
+	stale := gometa.Follows(gometa.MembersVersion{Epoch: 1 << 40, Revision: 1})
+	for name, test := range map[string]struct {
+		call func() error
+		kind gometa.Kind
+	}{
+		"promotion of a stranger": {func() error { _, err := client.PromoteMember(ctx, stranger); return err }, gometa.ErrNotFound},
+		"transfer to a stranger":  {func() error { _, err := client.TransferLeadership(ctx, stranger); return err }, gometa.ErrNotFound},
+		"a stranger to stop":      {func() error { _, err := client.SafeToStop(ctx, voter, stranger); return err }, gometa.ErrNotFound},
+		"stale removal": {
+			func() error { _, err := client.RemoveMember(ctx, voter, stale); return err }, gometa.ErrFailedPrecondition,
+		},
+		"no promotion to cancel": {
+			func() error { _, err := client.CancelPromotion(ctx, voter); return err }, gometa.ErrFailedPrecondition,
+		},
+		"node 0":        {func() error { _, err := client.RemoveMember(ctx, 0); return err }, gometa.ErrInvalidArgument},
+		"nil option":    {func() error { _, err := client.RemoveMember(ctx, 1, nil); return err }, gometa.ErrInvalidArgument},
+		"no node":       {func() error { _, err := client.SafeToStop(ctx); return err }, gometa.ErrInvalidArgument},
+		"node 0 to ask": {func() error { _, err := client.SafeToStop(ctx, voter, 0); return err }, gometa.ErrInvalidArgument},
+	} {
+		err := test.call()
+		fails(t, err, test.kind)
+		var failed *gometa.Error
+		if !errors.As(err, &failed) || failed.Outcome != gometa.OutcomeNotApplied || failed.Retryable {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestTheLeadershipIsHandedOver(t *testing.T) {
+	client, ctx := open(t), within(t)
+	membership, err := client.Membership(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, member := range membership.Members[:2] {
+		// Voters have to follow a new leader before it can hand over to them.
+		until(t, "the leadership is handed over", func() bool {
+			leader, err := client.TransferLeadership(ctx, member.Node)
+			if err != nil && !errors.Is(err, gometa.ErrFailedPrecondition) {
+				t.Fatal(leader, err)
+			}
+			return err == nil && leader == member.Node
+		})
+	}
+	for _, member := range membership.Members {
+		until(t, "all follow the new leader, for the other tests", func() bool {
+			advice, err := client.SafeToStop(ctx, member.Node)
+			return err == nil && advice.Safe
+		})
+	}
+	if _, err := client.Set(ctx, fresh(t, "k"), nil); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -2,7 +2,7 @@
 
 package gometa
 
-// This file is the only one with cgo. Go calls C, a few short calls for each request; C never calls Go.
+// This file and members.go are the only ones with cgo. Go calls C, a few short calls for each request; C never calls Go.
 //
 // A request is a future of libgometa. When it is ready, its tag is in the client's queue, whose descriptor the Go runtime
 // polls like any other: an idle client holds no thread, and a waiting goroutine is parked.
@@ -43,7 +43,8 @@ static void read_failure(gometa_error_t *error, failure_t *failure)
 }
 
 // The operations, for start and take.
-enum { CALL_ADD, CALL_SET, CALL_CAS, CALL_DELETE, CALL_DELETE_IF, CALL_GET, CALL_STATUS, CALL_STATUS_OF, CALL_MEMBERS };
+enum { CALL_ADD, CALL_SET, CALL_CAS, CALL_DELETE, CALL_DELETE_IF, CALL_GET, CALL_STATUS, CALL_STATUS_OF, CALL_MEMBERS,
+       CALL_MEMBERSHIP, CALL_PROMOTE, CALL_REMOVE, CALL_CANCEL_PROMOTION, CALL_TRANSFER, CALL_SAFE_TO_STOP };
 
 // A request, and its result once it has completed.
 typedef struct {
@@ -57,12 +58,15 @@ typedef struct {
     uint64_t version, create_revision, mod_revision;
     gometa_node_status_t *status;
     gometa_members_t *members;
+    gometa_membership_t *membership;
+    gometa_stop_advice_t *advice;
+    uint64_t leader;
 } request_t;
 
 // Starts a request, whose tag is put into the queue when it completes. timeout_ms 0 means the client's timeout.
 static gometa_status_t start(const gometa_client_t *client, const gometa_queue_t *queue, int call, uint64_t tag,
                              uint64_t timeout_ms, _GoString_ key, _GoString_ value, uint64_t revision,
-                             uint32_t consistency, request_t *request)
+                             uint32_t consistency, const gometa_members_version_t *follows, request_t *request)
 {
     const void *k = _GoStringPtr(key);
     const void *v = _GoStringPtr(value);
@@ -113,6 +117,25 @@ static gometa_status_t start(const gometa_client_t *client, const gometa_queue_t
         case CALL_MEMBERS:
             status = gometa_client_members_async(client, future, &error);
             break;
+        case CALL_MEMBERSHIP:
+            status = gometa_client_membership_async(client, future, &error);
+            break;
+        // The caller passes a node as the revision, and several as the value.
+        case CALL_PROMOTE:
+            status = gometa_client_promote_member_async(client, revision, follows, future, &error);
+            break;
+        case CALL_REMOVE:
+            status = gometa_client_remove_member_async(client, revision, follows, future, &error);
+            break;
+        case CALL_CANCEL_PROMOTION:
+            status = gometa_client_cancel_promotion_async(client, revision, follows, future, &error);
+            break;
+        case CALL_TRANSFER:
+            status = gometa_client_transfer_leadership_async(client, revision, future, &error);
+            break;
+        case CALL_SAFE_TO_STOP:
+            status = gometa_client_safe_to_stop_async(client, v, v_len / sizeof(uint64_t), future, &error);
+            break;
         }
     }
     if (status == GOMETA_OK) {
@@ -154,8 +177,17 @@ static gometa_status_t take(int call, request_t *request)
     case CALL_STATUS_OF:
         status = gometa_future_status(request->future, &request->status, &error);
         break;
-    default:
+    case CALL_MEMBERS:
         status = gometa_future_members(request->future, &request->members, &error);
+        break;
+    case CALL_TRANSFER:
+        status = gometa_future_leader(request->future, &request->leader, &error);
+        break;
+    case CALL_SAFE_TO_STOP:
+        status = gometa_future_stop_advice(request->future, &request->advice, &error);
+        break;
+    default:
+        status = gometa_future_membership(request->future, &request->membership, &error);
         break;
     }
     if (status != GOMETA_OK) {
@@ -172,6 +204,8 @@ static void release(request_t *request)
     gometa_entry_free(request->entry);
     gometa_node_status_free(request->status);
     gometa_members_free(request->members);
+    gometa_membership_free(request->membership);
+    gometa_stop_advice_free(request->advice);
 }
 
 // Takes up to `room` tags from the queue; returns their number, or -1 if the queue is closed.
@@ -268,7 +302,17 @@ const (
 	callStatus   = C.CALL_STATUS
 	callStatusOf = C.CALL_STATUS_OF
 	callMembers  = C.CALL_MEMBERS
+
+	callMembership      = C.CALL_MEMBERSHIP
+	callPromote         = C.CALL_PROMOTE
+	callRemove          = C.CALL_REMOVE
+	callCancelPromotion = C.CALL_CANCEL_PROMOTION
+	callTransfer        = C.CALL_TRANSFER
+	callSafeToStop      = C.CALL_SAFE_TO_STOP
 )
+
+// callNumber is one of the above.
+type callNumber = C.int
 
 // tagsMax is the maximum number of tags that are taken from the queue at a time.
 const tagsMax = 64
@@ -548,11 +592,15 @@ func (l *library) counters() Counters {
 
 // arguments are those of all operations; each uses some of them.
 type arguments struct {
-	call        C.int
-	key         string
-	value       []byte
+	call  callNumber
+	key   string
+	value []byte
+	// revision is a revision or the id of a node.
 	revision    uint64
 	consistency uint32
+	// follows is nil for any version.
+	follows *MembersVersion
+	nodes   []uint64
 }
 
 // request is a started request, and its result. Its methods must not run concurrently.
@@ -567,8 +615,18 @@ func (l *library) start(call *arguments, tag uint64, timeout time.Duration) (*re
 	started := &request{call: call.call}
 	// As a string, since cgo would check the object around a pointer to the bytes for Go pointers.
 	value := *(*string)(unsafe.Pointer(&call.value))
+	if len(call.nodes) > 0 {
+		nodes := unsafe.Slice((*byte)(unsafe.Pointer(&call.nodes[0])), 8*len(call.nodes))
+		value = *(*string)(unsafe.Pointer(&nodes))
+	}
+	var follows *C.gometa_members_version_t
+	if call.follows != nil {
+		follows = &C.gometa_members_version_t{
+			epoch: C.uint64_t(call.follows.Epoch), revision: C.uint64_t(call.follows.Revision),
+		}
+	}
 	status := C.start(l.client, l.queue, call.call, C.uint64_t(tag), milliseconds(timeout), call.key, value,
-		C.uint64_t(call.revision), C.uint32_t(call.consistency), &started.raw)
+		C.uint64_t(call.revision), C.uint32_t(call.consistency), follows, &started.raw)
 	if status != C.GOMETA_OK {
 		defer started.release()
 		return nil, started.failure()

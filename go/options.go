@@ -120,6 +120,20 @@ func MinRevision(revision uint64) GetOption {
 	return func(reading *reading) { reading.minRevision = revision }
 }
 
+// changing holds the options of a change of the members.
+type changing struct {
+	follows *MembersVersion
+}
+
+// ChangeOption is an option of PromoteMember, RemoveMember and CancelPromotion.
+type ChangeOption func(*changing)
+
+// Follows makes a change conditional: it is made only if this is the version of the members, and fails with
+// ErrFailedPrecondition otherwise.
+func Follows(version MembersVersion) ChangeOption {
+	return func(changing *changing) { changing.follows = &version }
+}
+
 // Version returns the version of libgometa: "0.1.0".
 func Version() string {
 	return libraryVersion()

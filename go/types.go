@@ -90,6 +90,60 @@ type Members struct {
 	Members []Member
 }
 
+// MembersVersion is the version of the members. Versions ascend: compare the epochs, then the revisions. The zero value is
+// the version of the founding members, a version like any other.
+type MembersVersion struct {
+	// Epoch is the epoch of the leader that made the change.
+	Epoch uint64
+	// Revision is the revision of the change.
+	Revision uint64
+}
+
+// MemberRecord is a member, as the ensemble has recorded it.
+type MemberRecord struct {
+	// Node is the member's id.
+	Node uint64
+	// Incarnation is the identity of its data directory, 16 bytes; empty for a voter that was absent when the ensemble was
+	// formed.
+	Incarnation []byte
+	// ElectionAddress is the address for votes.
+	ElectionAddress string
+	// MessageAddress is the peer address, which identifies the member to people.
+	MessageAddress string
+	// RequestAddress is the client address.
+	RequestAddress string
+	// Votes says whether it is a voter, which counts in quorums, and not a learner.
+	Votes bool
+	// Promised says whether it is a learner that the leader makes a voter as soon as it is up to date.
+	Promised bool
+}
+
+// Membership are the members of the ensemble with their roles.
+type Membership struct {
+	// Version is their version, for Follows.
+	Version MembersVersion
+	// Members are the members, in ascending order of their ids.
+	Members []MemberRecord
+	// Committed says whether the latest change is known to be committed.
+	Committed bool
+}
+
+// MembersChanged is the result of a change of the members.
+type MembersChanged struct {
+	// Membership are the members after it.
+	Membership Membership
+	// Changed is false if there was nothing to change.
+	Changed bool
+}
+
+// StopAdvice says whether nodes can be stopped.
+type StopAdvice struct {
+	// Safe says whether the other voters are a quorum that is connected and has every committed write.
+	Safe bool
+	// Reason is one line: why not. Empty if it is safe.
+	Reason string
+}
+
 // NodeStatus is the status of a node.
 type NodeStatus struct {
 	// Node is the node's id.

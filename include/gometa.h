@@ -231,6 +231,9 @@ typedef struct gometa_log_t gometa_log_t;
 // The members of the ensemble and its leader, as known to one node. Free with gometa_members_free.
 typedef struct gometa_members_t gometa_members_t;
 
+// The members of the ensemble with their roles. Free with gometa_membership_free.
+typedef struct gometa_membership_t gometa_membership_t;
+
 // The status of a node. Free with gometa_node_status_free.
 typedef struct gometa_node_status_t gometa_node_status_t;
 
@@ -242,6 +245,9 @@ typedef struct gometa_queue_t gometa_queue_t;
 
 // Options of a read. Free with gometa_read_options_free. Not thread-safe while it is changed.
 typedef struct gometa_read_options_t gometa_read_options_t;
+
+// Whether nodes can be stopped. Free with gometa_stop_advice_free.
+typedef struct gometa_stop_advice_t gometa_stop_advice_t;
 
 // The result of a write.
 typedef struct {
@@ -258,6 +264,15 @@ typedef struct {
   // Whether the key existed.
   bool existed;
 } gometa_deleted_t;
+
+// The version of the members. Versions ascend: compare the epochs, then the revisions. Both are 0 for the founding
+// members, which is a version like any other.
+typedef struct {
+  // The epoch of the leader that made the change.
+  uint64_t epoch;
+  // The revision of the change.
+  uint64_t revision;
+} gometa_members_version_t;
 
 // A function that is called when a future is ready. `context` is the pointer given to gometa_future_on_ready.
 typedef void (*gometa_callback_t)(void *context, gometa_future_t *future);
@@ -549,6 +564,110 @@ gometa_status_t gometa_client_members_async(const gometa_client_t *client,
                                             gometa_future_t **future,
                                             gometa_error_t **error);
 
+// Reads the members with their roles, as known to the node that the client is connected to. Blocks. Free
+// `*membership` with gometa_membership_free.
+//
+// Returns GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED and GOMETA_CLOSED like gometa_client_get.
+gometa_status_t gometa_client_membership(const gometa_client_t *client,
+                                         gometa_membership_t **membership,
+                                         gometa_error_t **error);
+
+// Starts gometa_client_membership. Read the result with gometa_future_membership.
+gometa_status_t gometa_client_membership_async(const gometa_client_t *client,
+                                               gometa_future_t **future,
+                                               gometa_error_t **error);
+
+// Makes a learner a voter, also if that has been done. Blocks. Free `*membership`, the members after the change, with
+// gometa_membership_free. `follows` is the version of the members that the change is to follow; NULL for any.
+//
+// Returns GOMETA_FAILED_PRECONDITION if the learner is not up to date, if too few of the voters after the change are,
+// or if `follows` is another version; the error's message says what is missing.
+// Returns GOMETA_NOT_FOUND if the node is no member.
+// Returns GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED and GOMETA_CLOSED like gometa_client_get.
+// After an error, gometa_error_outcome says whether the change may have been made. The same call again is safe.
+gometa_status_t gometa_client_promote_member(const gometa_client_t *client,
+                                             uint64_t node,
+                                             const gometa_members_version_t *follows,
+                                             gometa_membership_t **membership,
+                                             gometa_error_t **error);
+
+// Starts gometa_client_promote_member. Read the result with gometa_future_membership.
+gometa_status_t gometa_client_promote_member_async(const gometa_client_t *client,
+                                                   uint64_t node,
+                                                   const gometa_members_version_t *follows,
+                                                   gometa_future_t **future,
+                                                   gometa_error_t **error);
+
+// Removes a voter or a learner; succeeds if the node is no member. A leader hands over before it is removed. Blocks.
+// `follows` and `membership` are those of gometa_client_promote_member.
+//
+// Returns GOMETA_FAILED_PRECONDITION also if it is the last voter, and otherwise the errors of
+// gometa_client_promote_member, except for GOMETA_NOT_FOUND.
+gometa_status_t gometa_client_remove_member(const gometa_client_t *client,
+                                            uint64_t node,
+                                            const gometa_members_version_t *follows,
+                                            gometa_membership_t **membership,
+                                            gometa_error_t **error);
+
+// Starts gometa_client_remove_member. Read the result with gometa_future_membership.
+gometa_status_t gometa_client_remove_member_async(const gometa_client_t *client,
+                                                  uint64_t node,
+                                                  const gometa_members_version_t *follows,
+                                                  gometa_future_t **future,
+                                                  gometa_error_t **error);
+
+// Leaves a learner that is to become a voter a learner. Blocks. `follows` and `membership` are those of
+// gometa_client_promote_member.
+//
+// Returns GOMETA_FAILED_PRECONDITION if the node is a voter already, and the errors of gometa_client_promote_member.
+gometa_status_t gometa_client_cancel_promotion(const gometa_client_t *client,
+                                               uint64_t node,
+                                               const gometa_members_version_t *follows,
+                                               gometa_membership_t **membership,
+                                               gometa_error_t **error);
+
+// Starts gometa_client_cancel_promotion. Read the result with gometa_future_membership.
+gometa_status_t gometa_client_cancel_promotion_async(const gometa_client_t *client,
+                                                     uint64_t node,
+                                                     const gometa_members_version_t *follows,
+                                                     gometa_future_t **future,
+                                                     gometa_error_t **error);
+
+// Hands the leadership over to the voter `to`, or with 0 to any other one. Blocks. `leader`, the id of the node that
+// leads now, may be NULL.
+//
+// Returns GOMETA_FAILED_PRECONDITION if no such voter is up to date, with disk space and without a fault, and the
+// errors of gometa_client_promote_member. The same call again is safe with a `to` that is not 0; with 0 it hands over
+// again.
+gometa_status_t gometa_client_transfer_leadership(const gometa_client_t *client,
+                                                  uint64_t to,
+                                                  uint64_t *leader,
+                                                  gometa_error_t **error);
+
+// Starts gometa_client_transfer_leadership. Read the result with gometa_future_leader.
+gometa_status_t gometa_client_transfer_leadership_async(const gometa_client_t *client,
+                                                        uint64_t to,
+                                                        gometa_future_t **future,
+                                                        gometa_error_t **error);
+
+// Asks whether the `count` members whose ids are at `nodes` can be stopped together without stopping the ensemble.
+// Blocks. Free `*advice` with gometa_stop_advice_free.
+//
+// Returns GOMETA_NOT_FOUND if one is no member, GOMETA_INVALID_ARGUMENT if `count` is 0.
+// Returns GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED and GOMETA_CLOSED like gometa_client_get.
+gometa_status_t gometa_client_safe_to_stop(const gometa_client_t *client,
+                                           const uint64_t *nodes,
+                                           size_t count,
+                                           gometa_stop_advice_t **advice,
+                                           gometa_error_t **error);
+
+// Starts gometa_client_safe_to_stop. Read the result with gometa_future_stop_advice.
+gometa_status_t gometa_client_safe_to_stop_async(const gometa_client_t *client,
+                                                 const uint64_t *nodes,
+                                                 size_t count,
+                                                 gometa_future_t **future,
+                                                 gometa_error_t **error);
+
 // Creates options of a read: GOMETA_LINEARIZABLE, no minimum revision. Free with gometa_read_options_free.
 gometa_status_t gometa_read_options_new(gometa_read_options_t **options, gometa_error_t **error);
 
@@ -604,6 +723,54 @@ const char *gometa_members_request_address(const gometa_members_t *members, size
 
 // Frees a list of members. NULL is a no-op.
 void gometa_members_free(gometa_members_t *members);
+
+// Returns the version of the members, for the parameter `follows` of a change.
+gometa_members_version_t gometa_membership_version(const gometa_membership_t *membership);
+
+// Returns whether the latest change is known to be committed.
+bool gometa_membership_is_committed(const gometa_membership_t *membership);
+
+// Returns whether the call that returned `membership` has changed it. False for gometa_client_membership, and if
+// there was nothing to change.
+bool gometa_membership_has_changed(const gometa_membership_t *membership);
+
+// Returns the number of members. They are in ascending order of their ids.
+size_t gometa_membership_count(const gometa_membership_t *membership);
+
+// Returns the id of a member by index, 0 if `index` is out of range.
+uint64_t gometa_membership_node_id(const gometa_membership_t *membership, size_t index);
+
+// Returns whether the member at `index` is a voter, which counts in quorums, and not a learner.
+bool gometa_membership_is_voter(const gometa_membership_t *membership, size_t index);
+
+// Returns whether the member at `index` is a learner that the leader makes a voter as soon as it is up to date.
+bool gometa_membership_is_promised(const gometa_membership_t *membership, size_t index);
+
+// Returns the identity of the data directory of the member at `index`, 16 bytes, and its length in `*len`, which may
+// be NULL. The length is 0 for a voter that was absent when the ensemble was formed, and if `index` is out of range.
+// Valid as long as `membership`. NULL if `membership` is NULL.
+const uint8_t *gometa_membership_incarnation(const gometa_membership_t *membership, size_t index, size_t *len);
+
+// Returns the address for votes (ElectionAddr) of the member at `index`. Empty if out of range.
+const char *gometa_membership_election_address(const gometa_membership_t *membership, size_t index);
+
+// Returns the peer address (MessageAddr) of the member at `index`; logs name members by it. Empty if out of range.
+const char *gometa_membership_message_address(const gometa_membership_t *membership, size_t index);
+
+// Returns the client address (RequestAddr) of the member at `index`. Empty if out of range.
+const char *gometa_membership_request_address(const gometa_membership_t *membership, size_t index);
+
+// Frees a membership. NULL is a no-op.
+void gometa_membership_free(gometa_membership_t *membership);
+
+// Returns whether the other voters are a quorum that is connected and has every committed write.
+bool gometa_stop_advice_is_safe(const gometa_stop_advice_t *advice);
+
+// Returns one line: why it is not safe. Empty if it is. Valid as long as `advice`.
+const char *gometa_stop_advice_reason(const gometa_stop_advice_t *advice);
+
+// Frees an advice. NULL is a no-op.
+void gometa_stop_advice_free(gometa_stop_advice_t *advice);
 
 // Returns the node's id.
 uint64_t gometa_node_status_node_id(const gometa_node_status_t *status);
@@ -732,6 +899,20 @@ gometa_status_t gometa_future_status(const gometa_future_t *future,
 gometa_status_t gometa_future_members(const gometa_future_t *future,
                                       gometa_members_t **members,
                                       gometa_error_t **error);
+
+// Reads the result of membership, promote_member, remove_member or cancel_promotion, like gometa_future_written. Free
+// `*membership` with gometa_membership_free.
+gometa_status_t gometa_future_membership(const gometa_future_t *future,
+                                         gometa_membership_t **membership,
+                                         gometa_error_t **error);
+
+// Reads the result of transfer_leadership, like gometa_future_written. `leader` may be NULL.
+gometa_status_t gometa_future_leader(const gometa_future_t *future, uint64_t *leader, gometa_error_t **error);
+
+// Reads the result of safe_to_stop, like gometa_future_written. Free `*advice` with gometa_stop_advice_free.
+gometa_status_t gometa_future_stop_advice(const gometa_future_t *future,
+                                          gometa_stop_advice_t **advice,
+                                          gometa_error_t **error);
 
 // Creates a queue. Free `*queue` with gometa_queue_free.
 //

@@ -98,6 +98,21 @@ pub(crate) async fn tour(peers: &str) -> Result<(), Error> {
     let view = client.view().await?;
     assert_eq!(view.members.len(), members.len());
 
+    // The members with their roles. Changes are idempotent; with a version they are conditional.
+    let membership = client.membership().await?;
+    let nobody = 4711;
+    let removed = client.remove_member(nobody, Some(membership.version)).await?;
+    assert!(!removed.changed && removed.membership.members.len() == membership.members.len());
+    let error = client.promote_member(nobody, None).await.expect_err("no such member");
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::NotFound, Outcome::NotApplied));
+
+    // Before a node is stopped: whether the others are a quorum; another leader, if it leads.
+    let advice = client.safe_to_stop([status.node]).await?;
+    assert_eq!(advice.safe, advice.reason.is_empty());
+    if advice.safe && status.leader == Some(status.node) {
+        assert_ne!(client.transfer_leadership(None).await?, status.node);
+    }
+
     // Counters.
     let counters = client.counters();
     assert!(counters.requests > 200 && counters.in_flight == 0);

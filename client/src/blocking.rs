@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     client::{self, Builder},
     error::{Operation, Result},
+    membership::{MembersChanged, MembersVersion, Membership, StopAdvice},
     runtime::OnSharedRuntime,
     types::{Counters, Deleted, Entry, Member, NodeStatus, ReadOptions, View, Written},
 };
@@ -155,6 +156,60 @@ impl Client {
     /// See there.
     pub fn members(&self) -> Result<Vec<Member>> {
         Ok(self.view()?.members)
+    }
+
+    /// See [`crate::Client::membership`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn membership(&self) -> Result<Membership> {
+        let (client, runtime) = self.inner.get(Operation::ListMembers)?;
+        runtime.block_on(client.membership())
+    }
+
+    /// See [`crate::Client::promote_member`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn promote_member(&self, node: u64, follows: Option<MembersVersion>) -> Result<MembersChanged> {
+        let (client, runtime) = self.inner.get(Operation::PromoteMember)?;
+        runtime.block_on(client.promote_member(node, follows))
+    }
+
+    /// See [`crate::Client::remove_member`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn remove_member(&self, node: u64, follows: Option<MembersVersion>) -> Result<MembersChanged> {
+        let (client, runtime) = self.inner.get(Operation::RemoveMember)?;
+        runtime.block_on(client.remove_member(node, follows))
+    }
+
+    /// See [`crate::Client::cancel_promotion`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn cancel_promotion(&self, node: u64, follows: Option<MembersVersion>) -> Result<MembersChanged> {
+        let (client, runtime) = self.inner.get(Operation::CancelPromotion)?;
+        runtime.block_on(client.cancel_promotion(node, follows))
+    }
+
+    /// See [`crate::Client::transfer_leadership`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn transfer_leadership(&self, to: Option<u64>) -> Result<u64> {
+        let (client, runtime) = self.inner.get(Operation::TransferLeadership)?;
+        runtime.block_on(client.transfer_leadership(to))
+    }
+
+    /// See [`crate::Client::safe_to_stop`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn safe_to_stop(&self, nodes: impl Into<Vec<u64>>) -> Result<StopAdvice> {
+        let (client, runtime) = self.inner.get(Operation::SafeToStop)?;
+        runtime.block_on(client.safe_to_stop(nodes))
     }
 
     /// See [`crate::Client::seen_revision`]; 0 in a forked child.

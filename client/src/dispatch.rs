@@ -11,6 +11,7 @@ use gometa_proto::{
 use crate::{
     client::{Client, deleted, written},
     error::{Operation, Result},
+    membership::{MembersChanged, MembersVersion, Membership, StopAdvice},
     types::{Deleted, Entry, NodeStatus, ReadOptions, View, Written},
 };
 
@@ -33,6 +34,38 @@ pub enum Request {
     },
     /// [`Client::view`].
     Members,
+    /// [`Client::membership`].
+    Membership,
+    /// A change of one member.
+    ChangeMember {
+        /// The change.
+        change: MemberChange,
+        /// The member's id.
+        node: u64,
+        /// The version of the members that it is to follow.
+        follows: Option<MembersVersion>,
+    },
+    /// [`Client::transfer_leadership`].
+    TransferLeadership {
+        /// The voter that is to lead; `None` for any but the present leader.
+        to: Option<u64>,
+    },
+    /// [`Client::safe_to_stop`].
+    SafeToStop {
+        /// The members' ids.
+        nodes: Vec<u64>,
+    },
+}
+
+/// A change of one member, for [`Request::ChangeMember`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MemberChange {
+    /// [`Client::promote_member`].
+    Promote,
+    /// [`Client::remove_member`].
+    Remove,
+    /// [`Client::cancel_promotion`].
+    CancelPromotion,
 }
 
 /// A write, made by [`Request::write`].
@@ -52,6 +85,14 @@ pub enum Reply {
     Status(Box<NodeStatus>),
     /// The result of members.
     Members(Box<View>),
+    /// The result of membership.
+    Membership(Box<Membership>),
+    /// The result of a change of one member.
+    MembersChanged(Box<MembersChanged>),
+    /// The result of transfer leadership: the node that leads now.
+    Leader(u64),
+    /// The result of safe to stop.
+    StopAdvice(Box<StopAdvice>),
 }
 
 impl Request {
@@ -73,6 +114,12 @@ impl Request {
             Request::Get { .. } => Operation::Get,
             Request::Status { .. } => Operation::Status,
             Request::Members => Operation::Members,
+            Request::Membership => Operation::ListMembers,
+            Request::ChangeMember { change: MemberChange::Promote, .. } => Operation::PromoteMember,
+            Request::ChangeMember { change: MemberChange::Remove, .. } => Operation::RemoveMember,
+            Request::ChangeMember { change: MemberChange::CancelPromotion, .. } => Operation::CancelPromotion,
+            Request::TransferLeadership { .. } => Operation::TransferLeadership,
+            Request::SafeToStop { .. } => Operation::SafeToStop,
         }
     }
 
@@ -82,7 +129,12 @@ impl Request {
         match self {
             Request::Write(Write(body)) => body.key(),
             Request::Get { key, .. } => Some(key),
-            Request::Status { .. } | Request::Members => None,
+            Request::Status { .. }
+            | Request::Members
+            | Request::Membership
+            | Request::ChangeMember { .. }
+            | Request::TransferLeadership { .. }
+            | Request::SafeToStop { .. } => None,
         }
     }
 }
@@ -101,6 +153,17 @@ impl Client {
                 Reply::Status(Box::new(self.status_of(&address).await?))
             }
             Request::Members => Reply::Members(Box::new(self.view().await?)),
+            Request::Membership => Reply::Membership(Box::new(self.membership().await?)),
+            Request::ChangeMember { change, node, follows } => {
+                let changed = match change {
+                    MemberChange::Promote => self.promote_member(node, follows).await?,
+                    MemberChange::Remove => self.remove_member(node, follows).await?,
+                    MemberChange::CancelPromotion => self.cancel_promotion(node, follows).await?,
+                };
+                Reply::MembersChanged(Box::new(changed))
+            }
+            Request::TransferLeadership { to } => Reply::Leader(self.transfer_leadership(to).await?),
+            Request::SafeToStop { nodes } => Reply::StopAdvice(Box::new(self.safe_to_stop(nodes).await?)),
         })
     }
 }

@@ -140,8 +140,9 @@ impl fmt::Display for Details {
             f.write_str(if key.len() > KEY_SHOWN_MAX { "…\"" } else { "\"" })?;
         }
         write!(f, ": {}", self.message)?;
-        if self.operation.is_write() && self.outcome == Outcome::Unknown {
-            f.write_str(" (the write may have taken effect)")?;
+        if self.operation.has_effect() && self.outcome == Outcome::Unknown {
+            let what = if self.operation.is_write() { "write" } else { "change" };
+            write!(f, " (the {what} may have taken effect)")?;
         }
         Ok(())
     }

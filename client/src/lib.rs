@@ -61,7 +61,7 @@ mod types;
 
 pub use client::{Builder, Client};
 #[doc(hidden)]
-pub use dispatch::{Reply, Request};
+pub use dispatch::{MemberChange, Reply, Request};
 pub use error::{Error, Operation, Result};
 #[doc(hidden)]
 pub use gometa_proto::Arguments;

@@ -51,7 +51,7 @@ pub(crate) fn is_plausible(address: &str) -> bool {
 /// resolved.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidArgument`] for a list with no address, more than 64, or an invalid one.
+/// [`ErrorKind::InvalidArgument`] for a list with no address, more than 128, or an invalid one.
 pub fn parse_peers(list: &str) -> Result<Vec<String>, Error> {
     collect([list])
 }

@@ -117,7 +117,10 @@ static void use_after_close(const char *peers)
     gometa_entry_t *entry = NULL;
     gometa_node_status_t *status = NULL;
     gometa_members_t *members = NULL;
+    gometa_membership_t *membership = NULL;
+    gometa_stop_advice_t *advice = NULL;
     uint64_t requests = 0;
+    uint64_t node = 1;
     client = open_client(peers, 20000 * patience);
     CHECK(gometa_client_with_timeout(client, 1000, &other, &error) == GOMETA_OK);
     CHECK(gometa_client_set(client, "k", 1, "v", 1, NULL, &error) == GOMETA_OK);
@@ -136,6 +139,12 @@ static void use_after_close(const char *peers)
         FAILS(gometa_client_status(closed, NULL, &status, &error), GOMETA_CLOSED);
         FAILS(gometa_client_status(closed, peers, &status, &error), GOMETA_INVALID_ARGUMENT);
         FAILS(gometa_client_members(closed, &members, &error), GOMETA_CLOSED);
+        FAILS(gometa_client_membership(closed, &membership, &error), GOMETA_CLOSED);
+        FAILS(gometa_client_promote_member(closed, 1, NULL, &membership, &error), GOMETA_CLOSED);
+        FAILS(gometa_client_remove_member(closed, 1, NULL, &membership, &error), GOMETA_CLOSED);
+        FAILS(gometa_client_cancel_promotion(closed, 1, NULL, &membership, &error), GOMETA_CLOSED);
+        FAILS(gometa_client_transfer_leadership(closed, 0, NULL, &error), GOMETA_CLOSED);
+        FAILS(gometa_client_safe_to_stop(closed, &node, 1, &advice, &error), GOMETA_CLOSED);
         CHECK(gometa_client_counter(closed, GOMETA_COUNTER_IN_FLIGHT, &requests, &error) == GOMETA_OK);
         CHECK(requests == 0);
     }
@@ -154,7 +163,7 @@ static void use_after_close(const char *peers)
     }
     gometa_client_free(client);
     gometa_client_free(other);
-    CHECK(entry == NULL && status == NULL && members == NULL);
+    CHECK(entry == NULL && status == NULL && members == NULL && membership == NULL && advice == NULL);
 }
 
 /* NULL for every pointer. */
@@ -174,6 +183,8 @@ static void nulls(const char *peers)
     gometa_queue_free(NULL);
     gometa_node_status_free(NULL);
     gometa_members_free(NULL);
+    gometa_membership_free(NULL);
+    gometa_stop_advice_free(NULL);
     gometa_options_free(NULL);
     gometa_read_options_free(NULL);
     gometa_queue_close(NULL);
@@ -189,6 +200,15 @@ static void nulls(const char *peers)
     CHECK(gometa_members_role(NULL) == GOMETA_ROLE_UNKNOWN && *gometa_members_leader_address(NULL) == '\0');
     CHECK(gometa_members_count(NULL) == 0 && gometa_members_node_id(NULL, 0) == 0);
     CHECK(*gometa_members_message_address(NULL, 0) == '\0' && *gometa_members_request_address(NULL, 0) == '\0');
+    CHECK(gometa_membership_version(NULL).epoch == 0 && gometa_membership_version(NULL).revision == 0);
+    CHECK(!gometa_membership_is_committed(NULL) && !gometa_membership_has_changed(NULL));
+    CHECK(gometa_membership_count(NULL) == 0 && gometa_membership_node_id(NULL, 0) == 0);
+    CHECK(!gometa_membership_is_voter(NULL, 0) && !gometa_membership_is_promised(NULL, 0));
+    length = 9;
+    CHECK(gometa_membership_incarnation(NULL, 0, &length) == NULL && length == 0);
+    CHECK(*gometa_membership_election_address(NULL, 0) == '\0' && *gometa_membership_message_address(NULL, 0) == '\0');
+    CHECK(*gometa_membership_request_address(NULL, 0) == '\0');
+    CHECK(!gometa_stop_advice_is_safe(NULL) && *gometa_stop_advice_reason(NULL) == '\0');
     CHECK(gometa_node_status_role(NULL) == GOMETA_ROLE_UNKNOWN && gometa_node_status_node_id(NULL) == 0);
     CHECK(gometa_node_status_leader_id(NULL) == 0 && gometa_node_status_epoch(NULL) == 0);
     CHECK(gometa_node_status_last_revision(NULL) == 0 && gometa_node_status_commit_revision(NULL) == 0);
@@ -213,11 +233,18 @@ static void nulls(const char *peers)
     FAILS(gometa_client_set_async(NULL, "k", 1, "v", 1, &future, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_client_status(NULL, NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_client_members(NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_membership(NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_remove_member(NULL, 1, NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_transfer_leadership(NULL, 0, &number, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_safe_to_stop(NULL, &number, 1, NULL, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_future_written(NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_future_deleted(NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_future_entry(NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_future_status(NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_future_members(NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_future_membership(NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_future_leader(NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_future_stop_advice(NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_future_enqueue(NULL, NULL, 1, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_future_on_ready(NULL, NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_queue_new(NULL, &error), GOMETA_INVALID_ARGUMENT);
@@ -231,6 +258,13 @@ static void nulls(const char *peers)
     FAILS(gometa_client_status(client, NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_client_members(client, NULL, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_client_members_async(client, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_membership(client, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_promote_member(client, 1, NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_remove_member_async(client, 1, NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_safe_to_stop(client, &number, 1, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_safe_to_stop_async(client, NULL, 1, &future, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_safe_to_stop_async(client, NULL, 0, &future, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_safe_to_stop_async(client, &number, SIZE_MAX, &future, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_queue_next(queue, 0, NULL, &error), GOMETA_INVALID_ARGUMENT);
     CHECK(gometa_client_get_async(client, "k", 1, &future, &error) == GOMETA_OK);
     FAILS(gometa_future_enqueue(future, NULL, 1, &error), GOMETA_INVALID_ARGUMENT);
@@ -437,6 +471,97 @@ static void members_and_status(const char *peers)
     gometa_client_free(client);
 }
 
+/* Members with their roles; changes that hold already, and changes that are refused. */
+static void membership_and_changes(const char *peers)
+{
+    const uint64_t stranger = UINT64_MAX;
+    const gometa_members_version_t stale = {1ull << 40, 1};
+    gometa_error_t *error = NULL;
+    gometa_client_t *client = NULL;
+    gometa_membership_t *membership = NULL;
+    gometa_membership_t *after = NULL;
+    gometa_membership_t *refused = NULL;
+    gometa_stop_advice_t *advice = NULL;
+    gometa_future_t *future = NULL;
+    gometa_written_t written;
+    uint64_t leader = 0;
+    size_t length = 0;
+    client = open_client(peers, 20000 * patience);
+    CHECK(gometa_client_membership(client, &membership, &error) == GOMETA_OK);
+    gometa_members_version_t version = gometa_membership_version(membership);
+    CHECK(version.epoch == 0 && version.revision == 0 && gometa_membership_is_committed(membership));
+    CHECK(gometa_membership_count(membership) == 3 && !gometa_membership_has_changed(membership));
+    for (size_t i = 0; i < 3; i++) {
+        CHECK(gometa_membership_node_id(membership, i) > (i == 0 ? 0 : gometa_membership_node_id(membership, i - 1)));
+        CHECK(gometa_membership_is_voter(membership, i) && !gometa_membership_is_promised(membership, i));
+        CHECK(gometa_membership_incarnation(membership, i, &length) != NULL && length == 16);
+        CHECK(*gometa_membership_election_address(membership, i) != '\0');
+        CHECK(*gometa_membership_message_address(membership, i) != '\0');
+        CHECK(*gometa_membership_request_address(membership, i) != '\0');
+    }
+    CHECK(gometa_membership_node_id(membership, 3) == 0 && !gometa_membership_is_voter(membership, 3));
+    CHECK(*gometa_membership_message_address(membership, 3) == '\0');
+    CHECK(gometa_membership_incarnation(membership, 3, &length) != NULL && length == 0);
+
+    uint64_t nodes[3] = {gometa_membership_node_id(membership, 0), gometa_membership_node_id(membership, 1), stranger};
+    CHECK(gometa_client_remove_member(client, stranger, &version, &after, &error) == GOMETA_OK);
+    CHECK(!gometa_membership_has_changed(after) && gometa_membership_count(after) == 3);
+    gometa_membership_free(after);
+    CHECK(gometa_client_promote_member(client, nodes[0], NULL, &after, &error) == GOMETA_OK);
+    CHECK(!gometa_membership_has_changed(after));
+    gometa_membership_free(after);
+    FAILS(gometa_client_remove_member(client, nodes[0], &stale, &refused, &error), GOMETA_FAILED_PRECONDITION);
+    FAILS(gometa_client_cancel_promotion(client, nodes[0], NULL, &refused, &error), GOMETA_FAILED_PRECONDITION);
+    FAILS(gometa_client_promote_member(client, stranger, NULL, &refused, &error), GOMETA_NOT_FOUND);
+    FAILS(gometa_client_promote_member(client, 0, NULL, &refused, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_transfer_leadership(client, stranger, &leader, &error), GOMETA_NOT_FOUND);
+    FAILS(gometa_client_safe_to_stop(client, nodes, 3, &advice, &error), GOMETA_NOT_FOUND);
+    FAILS(gometa_client_safe_to_stop(client, nodes, 0, &advice, &error), GOMETA_INVALID_ARGUMENT);
+    CHECK(refused == NULL && leader == 0 && advice == NULL);
+    CHECK(gometa_client_safe_to_stop(client, nodes, 2, &advice, &error) == GOMETA_OK);
+    CHECK(!gometa_stop_advice_is_safe(advice) && *gometa_stop_advice_reason(advice) != '\0');
+    gometa_stop_advice_free(advice);
+    CHECK(gometa_client_transfer_leadership(client, nodes[0], NULL, &error) == GOMETA_OK);
+    CHECK(gometa_client_transfer_leadership(client, nodes[0], &leader, &error) == GOMETA_OK && leader == nodes[0]);
+
+    /* The same by futures. */
+    CHECK(gometa_client_membership_async(client, &future, &error) == GOMETA_OK);
+    CHECK(gometa_future_wait(future, 20000 * patience, &error) == GOMETA_OK);
+    CHECK(gometa_future_membership(future, &after, &error) == GOMETA_OK && gometa_membership_count(after) == 3);
+    gometa_membership_free(after);
+    FAILS(gometa_future_leader(future, &leader, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_future_stop_advice(future, &advice, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_future_written(future, &written, &error), GOMETA_INVALID_ARGUMENT);
+    gometa_future_free(future);
+    CHECK(gometa_client_promote_member_async(client, stranger, &version, &future, &error) == GOMETA_OK);
+    CHECK(gometa_future_wait(future, 20000 * patience, &error) == GOMETA_OK);
+    FAILS(gometa_future_membership(future, &refused, &error), GOMETA_NOT_FOUND);
+    gometa_future_free(future);
+    CHECK(gometa_client_remove_member_async(client, stranger, NULL, &future, &error) == GOMETA_OK);
+    CHECK(gometa_future_wait(future, 20000 * patience, &error) == GOMETA_OK);
+    CHECK(gometa_future_membership(future, &after, &error) == GOMETA_OK && !gometa_membership_has_changed(after));
+    gometa_membership_free(after);
+    gometa_future_free(future);
+    CHECK(gometa_client_cancel_promotion_async(client, nodes[0], NULL, &future, &error) == GOMETA_OK);
+    CHECK(gometa_future_wait(future, 20000 * patience, &error) == GOMETA_OK);
+    FAILS(gometa_future_membership(future, &refused, &error), GOMETA_FAILED_PRECONDITION);
+    gometa_future_free(future);
+    CHECK(gometa_client_transfer_leadership_async(client, nodes[0], &future, &error) == GOMETA_OK);
+    CHECK(gometa_future_wait(future, 20000 * patience, &error) == GOMETA_OK);
+    leader = 0;
+    CHECK(gometa_future_leader(future, &leader, &error) == GOMETA_OK && leader == nodes[0]);
+    FAILS(gometa_future_membership(future, &refused, &error), GOMETA_INVALID_ARGUMENT);
+    gometa_future_free(future);
+    CHECK(gometa_client_safe_to_stop_async(client, nodes, 2, &future, &error) == GOMETA_OK);
+    CHECK(gometa_future_wait(future, 20000 * patience, &error) == GOMETA_OK);
+    CHECK(gometa_future_stop_advice(future, &advice, &error) == GOMETA_OK && !gometa_stop_advice_is_safe(advice));
+    gometa_stop_advice_free(advice);
+    gometa_future_free(future);
+    CHECK(refused == NULL);
+    gometa_membership_free(membership);
+    gometa_client_free(client);
+}
+
 int main(int count, char **given)
 {
     CHECK(count >= 4);
@@ -448,6 +573,7 @@ int main(int count, char **given)
     use_after_close(given[2]);
     nulls(given[2]);
     members_and_status(given[2]);
+    membership_and_changes(given[2]);
     unreachable(given[3]);
     logs(given[3]);
     bad(given[3]);

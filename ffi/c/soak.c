@@ -224,6 +224,8 @@ static void clients(long count)
         gometa_client_t *other = NULL;
         gometa_node_status_t *status = NULL;
         gometa_members_t *members = NULL;
+        gometa_membership_t *membership = NULL;
+        gometa_stop_advice_t *advice = NULL;
         gometa_options_t *options = NULL;
         CHECK(gometa_options_new(&options, NULL) == GOMETA_OK);
         CHECK(gometa_options_set_name(options, "soak", NULL) == GOMETA_OK);
@@ -232,6 +234,13 @@ static void clients(long count)
         CHECK(gometa_client_status(other, NULL, &status, NULL) == GOMETA_OK);
         CHECK(gometa_client_members(other, &members, NULL) == GOMETA_OK);
         CHECK(gometa_members_count(members) == 3 && gometa_node_status_peer_count(status) == 2);
+        CHECK(gometa_client_membership(other, &membership, NULL) == GOMETA_OK);
+        uint64_t node = gometa_membership_node_id(membership, 0);
+        CHECK(gometa_client_safe_to_stop(other, &node, 1, &advice, NULL) == GOMETA_OK);
+        gometa_membership_free(membership);
+        CHECK(gometa_client_remove_member(other, UINT64_MAX, NULL, &membership, NULL) == GOMETA_OK);
+        gometa_membership_free(membership);
+        gometa_stop_advice_free(advice);
         gometa_node_status_free(status);
         gometa_members_free(members);
         gometa_client_free(other);

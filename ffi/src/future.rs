@@ -21,6 +21,7 @@ use crate::{
     macros::{free, handle, optional, read, required},
     mailbox::WAIT_MAX,
     members::gometa_members_t,
+    membership::{gometa_membership_t, gometa_stop_advice_t},
     node_status::gometa_node_status_t,
     queue::{Mailbox, gometa_queue_t},
     status::gometa_status_t,
@@ -266,7 +267,7 @@ impl Drop for gometa_future_t {
 /// The error of a call that ended without an answer.
 fn interrupted(kind: ErrorKind, operation: Operation, message: &str) -> Error {
     let error = Error::new(kind, operation, message);
-    if operation.is_write() { error.with_unknown_outcome() } else { error }
+    if operation.has_effect() { error.with_unknown_outcome() } else { error }
 }
 
 /// Completes the future if the runtime is shut down while its task runs.
@@ -452,4 +453,44 @@ pub unsafe extern "C" fn gometa_future_members(
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
     result!(future, error, Members => new members)
+}
+
+/// Reads the result of membership, promote_member, remove_member or cancel_promotion, like gometa_future_written. Free
+/// `*membership` with gometa_membership_free.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_future_membership(
+    future: *const gometa_future_t,
+    membership: *mut *mut gometa_membership_t,
+    error: *mut *mut gometa_error_t,
+) -> gometa_status_t {
+    guarded!(Status, error, {
+        let (future, output) = (handle!(Status, future), required!(Status, membership));
+        match future.result()? {
+            Reply::MembersChanged(changed) => {
+                output.give(changed.into());
+                Ok(())
+            }
+            reply => take_reply!(future.operation, reply, Membership => output.give),
+        }
+    })
+}
+
+/// Reads the result of transfer_leadership, like gometa_future_written. `leader` may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_future_leader(
+    future: *const gometa_future_t,
+    leader: *mut u64,
+    error: *mut *mut gometa_error_t,
+) -> gometa_status_t {
+    result!(future, error, Leader => leader)
+}
+
+/// Reads the result of safe_to_stop, like gometa_future_written. Free `*advice` with gometa_stop_advice_free.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_future_stop_advice(
+    future: *const gometa_future_t,
+    advice: *mut *mut gometa_stop_advice_t,
+    error: *mut *mut gometa_error_t,
+) -> gometa_status_t {
+    result!(future, error, StopAdvice => new advice)
 }

@@ -11,7 +11,7 @@
 //! - **Inputs are copied** before a function returns.
 //! - **A forked child does not touch** its parent's objects ([`gometa_client::OnSharedRuntime`]).
 //!
-//! Each operation is defined in [`operations`], and a result type in a module of its own. Types have their C names. The
+//! Each operation is defined in [`operations`] or [`member_operations`], and a result type in a module of its own. Types have their C names. The
 //! order of the modules is that of the header.
 #![deny(clippy::too_many_lines)]
 #![expect(unsafe_code, reason = "this crate is the boundary to C")]
@@ -38,6 +38,8 @@ pub mod client;
 
 pub mod operations;
 
+pub mod member_operations;
+
 pub mod read_options;
 
 pub mod types;
@@ -45,6 +47,8 @@ pub mod types;
 pub mod entry;
 
 pub mod members;
+
+pub mod membership;
 
 pub mod node_status;
 

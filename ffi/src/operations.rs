@@ -52,6 +52,8 @@ macro_rules! start {
     };
 }
 
+pub(crate) use {block, start};
+
 /// The request of a write.
 macro_rules! write {
     ($operation:ident, $($name:ident: $argument:expr),*) => {{

@@ -23,11 +23,16 @@ from ._types import Deleted as Deleted
 from ._types import Ensemble as Ensemble
 from ._types import Entry as Entry
 from ._types import Member as Member
+from ._types import MemberRecord as MemberRecord
 from ._types import Members as Members
+from ._types import MembersChanged as MembersChanged
+from ._types import Membership as Membership
+from ._types import MembersVersion as MembersVersion
 from ._types import PeerStatus as PeerStatus
 from ._types import Role as Role
 from ._types import SnapshotStatus as SnapshotStatus
 from ._types import Status as Status
+from ._types import StopAdvice as StopAdvice
 from ._types import StorageStatus as StorageStatus
 from ._types import Written as Written
 

@@ -7,7 +7,20 @@ from types import TracebackType
 from typing import NoReturn, TypeVar, overload
 
 from ._gometa import Core
-from ._types import BytesLike, Consistency, Counters, Deleted, Entry, Members, Status, Written
+from ._types import (
+    BytesLike,
+    Consistency,
+    Counters,
+    Deleted,
+    Entry,
+    Members,
+    MembersChanged,
+    Membership,
+    MembersVersion,
+    Status,
+    StopAdvice,
+    Written,
+)
 
 _Default = TypeVar("_Default")
 _Self = TypeVar("_Self", bound="Client")
@@ -168,6 +181,61 @@ class Client(_Base):
         """Returns the members of the ensemble and its leader, as known to the node that the client is connected
         to."""
         return self._core.call("members", (), timeout)
+
+    def membership(self, *, timeout: float | None = None) -> Membership:
+        """Returns the members with their roles, as recorded by the ensemble and known to the node that the client
+        is connected to."""
+        return self._core.call("membership", (), timeout)
+
+    def promote_member(
+        self, node: int, follows: MembersVersion | None = None, *, timeout: float | None = None
+    ) -> MembersChanged:
+        """Makes a learner a voter; with ``follows``, only if this is the version of the members.
+
+        The result is false if it was one already. Raises ``FailedPreconditionError`` if the learner is not up to
+        date, if too few of the voters after the change are, or if ``follows`` is another version, and
+        ``NotFoundError`` if the node is no member. The error's ``outcome`` says whether the change may have been
+        made; the same call again is safe.
+        """
+        return self._core.call("promote_member", (node, follows), timeout)
+
+    def remove_member(
+        self, node: int, follows: MembersVersion | None = None, *, timeout: float | None = None
+    ) -> MembersChanged:
+        """Removes a voter or a learner; with ``follows``, only if this is the version of the members. A leader
+        hands over before it is removed.
+
+        The result is false if the node was no member. Raises ``FailedPreconditionError`` if it is the last voter,
+        if too few of the voters after the change are up to date, or if ``follows`` is another version.
+        """
+        return self._core.call("remove_member", (node, follows), timeout)
+
+    def cancel_promotion(
+        self, node: int, follows: MembersVersion | None = None, *, timeout: float | None = None
+    ) -> MembersChanged:
+        """Leaves a learner that is to become a voter a learner; with ``follows``, only if this is the version of
+        the members.
+
+        Raises ``FailedPreconditionError`` if it is a voter already, and ``NotFoundError`` if it is no member.
+        """
+        return self._core.call("cancel_promotion", (node, follows), timeout)
+
+    def transfer_leadership(self, to: int | None = None, *, timeout: float | None = None) -> int:
+        """Hands the leadership over to the voter ``to``, by default to any other one. Returns the id of the node
+        that leads now.
+
+        Raises ``FailedPreconditionError`` if no such voter is up to date, with disk space and without a fault,
+        and ``NotFoundError`` if ``to`` is no member.
+        """
+        return self._core.call("transfer_leadership", (to,), timeout)
+
+    def safe_to_stop(self, nodes: Iterable[int], *, timeout: float | None = None) -> StopAdvice:
+        """Returns whether these members can be stopped together without stopping the ensemble. The result is
+        false, with the reason, if not.
+
+        Raises ``NotFoundError`` if one is no member, and ``InvalidArgumentError`` if none is named.
+        """
+        return self._core.call("safe_to_stop", (nodes,), timeout)
 
     def close(self) -> None:
         """Closes the client: calls in flight and all later calls raise ``ClosedError``.

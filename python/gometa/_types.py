@@ -94,6 +94,69 @@ class Members(NamedTuple):
     members: tuple[Member, ...]
 
 
+class MembersVersion(NamedTuple):
+    """The version of the members. Versions ascend."""
+
+    epoch: int
+    """The epoch of the leader that made the change; 0 for the founding members."""
+    revision: int
+    """The revision of the change; 0 for the founding members."""
+
+
+class MemberRecord(NamedTuple):
+    """A member, as the ensemble has recorded it."""
+
+    node: int
+    """The member's id."""
+    incarnation: bytes
+    """The identity of its data directory, 16 bytes; empty for a voter that was absent when the ensemble was
+    formed."""
+    election_address: str
+    """The address for votes."""
+    message_address: str
+    """The peer address, which identifies the member to people."""
+    request_address: str
+    """The client address."""
+    votes: bool
+    """Whether it is a voter, which counts in quorums, and not a learner."""
+    promised: bool
+    """Whether it is a learner that the leader makes a voter as soon as it is up to date."""
+
+
+class Membership(NamedTuple):
+    """The members of the ensemble with their roles."""
+
+    version: MembersVersion
+    members: tuple[MemberRecord, ...]
+    """The members, in ascending order of their ids."""
+    committed: bool
+    """Whether the latest change is known to be committed."""
+
+
+class MembersChanged(NamedTuple):
+    """The result of a change of the members. False if there was nothing to change."""
+
+    membership: Membership
+    """The members after it."""
+    changed: bool
+    """Whether the call has changed them."""
+
+    def __bool__(self) -> bool:
+        return self.changed
+
+
+class StopAdvice(NamedTuple):
+    """Whether nodes can be stopped. False if not."""
+
+    safe: bool
+    """Whether the other voters are a quorum that is connected and has every committed write."""
+    reason: str
+    """One line: why not. Empty if it is safe."""
+
+    def __bool__(self) -> bool:
+        return self.safe
+
+
 class PeerStatus(NamedTuple):
     """The status of another member, as known to the node that answered."""
 

@@ -8,12 +8,25 @@ import logging
 import os
 import threading
 import weakref
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from ._client import _Base
 from ._gometa import LoopCalls, ReadyLoops
-from ._types import BytesLike, Consistency, Deleted, Entry, Members, Status, Written
+from ._types import (
+    BytesLike,
+    Consistency,
+    Deleted,
+    Entry,
+    Members,
+    MembersChanged,
+    Membership,
+    MembersVersion,
+    Status,
+    StopAdvice,
+    Written,
+)
 
 __all__ = ["Client"]
 
@@ -188,6 +201,36 @@ class Client(_Base):
     async def members(self, *, timeout: float | None = None) -> Members:
         """See ``gometa.Client.members``."""
         return await self._call("members", (), timeout)
+
+    async def membership(self, *, timeout: float | None = None) -> Membership:
+        """See ``gometa.Client.membership``."""
+        return await self._call("membership", (), timeout)
+
+    async def promote_member(
+        self, node: int, follows: MembersVersion | None = None, *, timeout: float | None = None
+    ) -> MembersChanged:
+        """See ``gometa.Client.promote_member``."""
+        return await self._call("promote_member", (node, follows), timeout)
+
+    async def remove_member(
+        self, node: int, follows: MembersVersion | None = None, *, timeout: float | None = None
+    ) -> MembersChanged:
+        """See ``gometa.Client.remove_member``."""
+        return await self._call("remove_member", (node, follows), timeout)
+
+    async def cancel_promotion(
+        self, node: int, follows: MembersVersion | None = None, *, timeout: float | None = None
+    ) -> MembersChanged:
+        """See ``gometa.Client.cancel_promotion``."""
+        return await self._call("cancel_promotion", (node, follows), timeout)
+
+    async def transfer_leadership(self, to: int | None = None, *, timeout: float | None = None) -> int:
+        """See ``gometa.Client.transfer_leadership``."""
+        return await self._call("transfer_leadership", (to,), timeout)
+
+    async def safe_to_stop(self, nodes: Iterable[int], *, timeout: float | None = None) -> StopAdvice:
+        """See ``gometa.Client.safe_to_stop``."""
+        return await self._call("safe_to_stop", (nodes,), timeout)
 
     async def close(self) -> None:
         """Closes the client: calls in flight and all later calls raise ``ClosedError``. See

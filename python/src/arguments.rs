@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use gometa_client::{Consistency, Operation, ReadOptions};
+use gometa_client::{Consistency, MembersVersion, Operation, ReadOptions};
 use pyo3::{
     exceptions::{PyOverflowError, PyTypeError, PyUnicodeEncodeError},
     prelude::*,
-    types::{PyByteArray, PyBytes, PyMemoryView, PyString},
+    types::{PyByteArray, PyBytes, PyMemoryView, PyString, PyTuple},
 };
 
 use crate::error::invalid;
@@ -51,8 +51,8 @@ pub(crate) fn text(value: &Bound<'_, PyAny>, operation: Operation, name: &str) -
     })
 }
 
-/// A revision.
-pub(crate) fn revision(value: &Bound<'_, PyAny>, operation: Operation, name: &str) -> PyResult<u64> {
+/// A revision, or the id of a node.
+pub(crate) fn number(value: &Bound<'_, PyAny>, operation: Operation, name: &str) -> PyResult<u64> {
     value.extract().map_err(|error: PyErr| {
         if error.is_instance_of::<PyOverflowError>(value.py()) {
             invalid(value.py(), operation, format!("{name} is a number from 0 to 2^64-1"))
@@ -60,6 +60,23 @@ pub(crate) fn revision(value: &Bound<'_, PyAny>, operation: Operation, name: &st
             type_error(value, name, "int")
         }
     })
+}
+
+/// The version of the members that a change is to follow: a pair of numbers, or none.
+pub(crate) fn follows(value: &Bound<'_, PyAny>, operation: Operation) -> PyResult<Option<MembersVersion>> {
+    if value.is_none() {
+        return Ok(None);
+    }
+    let pair = value.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
+    let pair = pair.ok_or_else(|| type_error(value, "follows", "MembersVersion"))?;
+    let epoch = number(&pair.get_item(0)?, operation, "follows.epoch")?;
+    let revision = number(&pair.get_item(1)?, operation, "follows.revision")?;
+    Ok(Some(MembersVersion { epoch, revision }))
+}
+
+/// The ids of nodes.
+pub(crate) fn nodes(value: &Bound<'_, PyAny>, operation: Operation) -> PyResult<Vec<u64>> {
+    value.try_iter()?.map(|node| number(&node?, operation, "a node")).collect()
 }
 
 /// A number of seconds.
@@ -87,7 +104,7 @@ pub(crate) fn read_options(
     consistency: &Bound<'_, PyAny>,
     min_revision: &Bound<'_, PyAny>,
 ) -> PyResult<ReadOptions> {
-    let min_revision = revision(min_revision, Operation::Get, "min_revision")?;
+    let min_revision = number(min_revision, Operation::Get, "min_revision")?;
     let mut options = ReadOptions::default().with_min_revision(min_revision);
     options.consistency = match text(consistency, Operation::Get, "consistency")?.as_str() {
         "linearizable" => Consistency::Linearizable,

@@ -103,7 +103,7 @@ impl Drop for ResultSender {
     fn drop(&mut self) {
         if !self.sent {
             let mut error = Error::new(ErrorKind::Internal, self.operation, "the call's task was stopped");
-            if self.operation.is_write() {
+            if self.operation.has_effect() {
                 error = error.with_unknown_outcome();
             }
             self.results.put(self.call, Err(error));

@@ -1,7 +1,9 @@
 //! The results of calls as Python's objects, whose classes are in `gometa/_types.py`.
 
 use bytes::Bytes;
-use gometa_client::{Counters, EnsembleId, Error, Member, NodeStatus, StorageStatus, View};
+use gometa_client::{
+    Counters, EnsembleId, Error, Member, MemberRecord, Membership, NodeStatus, StorageStatus, View,
+};
 use pyo3::{
     IntoPyObjectExt,
     prelude::*,
@@ -30,6 +32,11 @@ struct Types {
     ensemble: Py<PyAny>,
     member: Py<PyAny>,
     members: Py<PyAny>,
+    member_record: Py<PyAny>,
+    members_version: Py<PyAny>,
+    membership: Py<PyAny>,
+    members_changed: Py<PyAny>,
+    stop_advice: Py<PyAny>,
     peer_status: Py<PyAny>,
     snapshot_status: Py<PyAny>,
     storage_status: Py<PyAny>,
@@ -49,6 +56,11 @@ fn types(py: Python<'_>) -> PyResult<&Types> {
             ensemble: get("Ensemble")?,
             member: get("Member")?,
             members: get("Members")?,
+            member_record: get("MemberRecord")?,
+            members_version: get("MembersVersion")?,
+            membership: get("Membership")?,
+            members_changed: get("MembersChanged")?,
+            stop_advice: get("StopAdvice")?,
             peer_status: get("PeerStatus")?,
             snapshot_status: get("SnapshotStatus")?,
             storage_status: get("StorageStatus")?,
@@ -138,6 +150,27 @@ fn members(py: Python<'_>, view: &View) -> PyResult<Py<PyAny>> {
     types(py)?.members.call1(py, arguments)
 }
 
+fn member_record(py: Python<'_>, member: &MemberRecord) -> PyResult<Py<PyAny>> {
+    let arguments = (
+        member.node,
+        bytes(py, &member.incarnation),
+        member.election_address.as_str(),
+        member.message_address.as_str(),
+        member.request_address.as_str(),
+        member.votes,
+        member.promised,
+    );
+    types(py)?.member_record.call1(py, arguments)
+}
+
+fn membership(py: Python<'_>, membership: &Membership) -> PyResult<Py<PyAny>> {
+    let listed = membership.members.iter().map(|known| member_record(py, known));
+    let listed = PyTuple::new(py, listed.collect::<PyResult<Vec<_>>>()?)?;
+    let version = (membership.version.epoch, membership.version.revision);
+    let version = types(py)?.members_version.call1(py, version)?;
+    types(py)?.membership.call1(py, (version, listed, membership.committed))
+}
+
 /// The result of a call as an object, or an exception.
 pub(crate) fn object(py: Python<'_>, result: Result<Reply, Error>) -> PyResult<Py<PyAny>> {
     use gometa_client::Reply as Made;
@@ -161,6 +194,12 @@ pub(crate) fn object(py: Python<'_>, result: Result<Reply, Error>) -> PyResult<P
         ),
         Made::Status(known) => status(py, &known),
         Made::Members(view) => members(py, &view),
+        Made::Membership(known) => membership(py, &known),
+        Made::MembersChanged(made) => {
+            types(py)?.members_changed.call1(py, (membership(py, &made.membership)?, made.changed))
+        }
+        Made::Leader(node) => node.into_py_any(py),
+        Made::StopAdvice(advice) => types(py)?.stop_advice.call1(py, (advice.safe, advice.reason.as_str())),
     }
 }
 

@@ -1,11 +1,11 @@
 //! The operations: requests from Python's arguments.
 
 use bytes::Bytes;
-use gometa_client::{Arguments, Client, Error, ErrorKind, Operation, Request as Call};
+use gometa_client::{Arguments, Client, Error, ErrorKind, MemberChange, Operation, Request as Call};
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyTuple};
 
 use crate::{
-    arguments::{bytes, read_options, revision, text},
+    arguments::{bytes, follows, nodes, number, read_options, text},
     reply::Reply,
 };
 
@@ -27,10 +27,17 @@ fn write_arguments(operation: Operation, arguments: &Bound<'_, PyTuple>) -> PyRe
             "key" => write.key = bytes(&argument, operation, name)?,
             "value" => write.value = bytes(&argument, operation, name)?,
             _ if operation == Operation::Delete && argument.is_none() => {}
-            _ => write.revision = Some(revision(&argument, operation, name)?),
+            _ => write.revision = Some(number(&argument, operation, name)?),
         }
     }
     Ok(write)
+}
+
+/// The request of a change of one member.
+fn change(change: MemberChange, operation: Operation, arguments: &Bound<'_, PyTuple>) -> PyResult<Call> {
+    let (node, version): (Argument<'_>, Argument<'_>) = arguments.extract()?;
+    let node = number(&node, operation, "node")?;
+    Ok(Call::ChangeMember { change, node, follows: follows(&version, operation)? })
 }
 
 impl Request {
@@ -53,6 +60,21 @@ impl Request {
                 Call::Status { address: address.transpose()? }
             }
             "members" => Call::Members,
+            "membership" => Call::Membership,
+            "promote_member" => change(MemberChange::Promote, Operation::PromoteMember, arguments)?,
+            "remove_member" => change(MemberChange::Remove, Operation::RemoveMember, arguments)?,
+            "cancel_promotion" => {
+                change(MemberChange::CancelPromotion, Operation::CancelPromotion, arguments)?
+            }
+            "transfer_leadership" => {
+                let (to,): (Option<Argument<'_>>,) = arguments.extract()?;
+                let to = to.map(|to| number(&to, Operation::TransferLeadership, "to")).transpose()?;
+                Call::TransferLeadership { to }
+            }
+            "safe_to_stop" => {
+                let (asked,): (Argument<'_>,) = arguments.extract()?;
+                Call::SafeToStop { nodes: nodes(&asked, Operation::SafeToStop)? }
+            }
             unknown => return Err(PyValueError::new_err(format!("there is no operation {unknown}"))),
         };
         Ok(Request { call, value_only: operation == "get" })

@@ -7,6 +7,8 @@ import pytest
 
 import gometa
 
+from conftest import patience
+
 LIMIT = 1 << 20
 
 
@@ -156,6 +158,99 @@ def test_members(client, peers):
     assert client.status(members.leader).role == "leading"
 
 
+# The id of no member.
+STRANGER = 2**64 - 1
+
+
+def test_membership(client, peers):
+    membership = client.membership()
+    assert membership.version == gometa.MembersVersion(0, 0) and membership.committed
+    nodes = [member.node for member in membership.members]
+    assert nodes == sorted({member.node for member in client.members().members})
+    assert {member.request_address for member in membership.members} == set(peers.split(","))
+    for member in membership.members:
+        assert member.votes and not member.promised and len(member.incarnation) == 16
+        assert member.message_address and member.election_address
+
+
+def test_changes_of_members_that_hold_already_succeed(client):
+    membership = client.membership()
+    voter = membership.members[0].node
+    removed = client.remove_member(STRANGER)
+    assert not removed and removed.changed is False and removed.membership == membership
+    assert not client.promote_member(voter, follows=membership.version)
+    # What holds already is a success, whatever it follows.
+    assert not client.remove_member(STRANGER, (7, 8))
+
+
+def test_changes_of_members_that_are_refused(client):
+    voter = client.membership().members[0].node
+    stale = gometa.MembersVersion(epoch=1 << 40, revision=1)
+    for call, kind in (
+        (lambda: client.promote_member(STRANGER), gometa.NotFoundError),
+        (lambda: client.cancel_promotion(STRANGER), gometa.NotFoundError),
+        (lambda: client.transfer_leadership(STRANGER), gometa.NotFoundError),
+        (lambda: client.safe_to_stop([voter, STRANGER]), gometa.NotFoundError),
+        (lambda: client.remove_member(voter, follows=stale), gometa.FailedPreconditionError),
+        (lambda: client.cancel_promotion(voter), gometa.FailedPreconditionError),
+        (lambda: client.remove_member(0), gometa.InvalidArgumentError),
+        (lambda: client.remove_member(-1), gometa.InvalidArgumentError),
+        (lambda: client.remove_member(1, (2**64, 0)), gometa.InvalidArgumentError),
+        (lambda: client.transfer_leadership(2**64), gometa.InvalidArgumentError),
+        (lambda: client.safe_to_stop([]), gometa.InvalidArgumentError),
+        (lambda: client.safe_to_stop([-1]), gometa.InvalidArgumentError),
+        (lambda: client.safe_to_stop(range(1, 1000)), gometa.InvalidArgumentError),
+    ):
+        with pytest.raises(kind) as caught:
+            call()
+        assert caught.value.outcome == "not_applied" and not caught.value.retryable, str(caught.value)
+    for call in (
+        lambda: client.remove_member("1"),
+        lambda: client.remove_member(None),
+        lambda: client.remove_member(1, 2),
+        lambda: client.remove_member(1, "ab"),
+        lambda: client.remove_member(1, ("a", 2)),
+        lambda: client.remove_member(1, (1, 2, 3)),
+        lambda: client.transfer_leadership("1"),
+        lambda: client.safe_to_stop(1),
+        lambda: client.safe_to_stop(["1"]),
+    ):
+        with pytest.raises(TypeError):
+            call()
+
+
+def test_one_node_of_three_can_be_stopped(client):
+    nodes = [member.node for member in client.membership().members]
+    for _ in patience():
+        # The slowest voter may lack the latest write of another test.
+        if advice := client.safe_to_stop(nodes[:1]):
+            assert advice == gometa.StopAdvice(True, "")
+            break
+    advice = client.safe_to_stop(node for node in nodes[:2])
+    assert not advice and not advice.safe and "no quorum" in advice.reason
+
+
+def test_the_leadership_is_handed_over(client, key):
+    nodes = [member.node for member in client.membership().members]
+    assert client.transfer_leadership(nodes[0]) == nodes[0]
+    assert client.transfer_leadership(nodes[0]) == nodes[0]
+    for _ in patience():
+        # The other voters have to follow the new leader first.
+        try:
+            led = client.transfer_leadership()
+            break
+        except gometa.FailedPreconditionError as error:
+            assert error.outcome == "not_applied"
+    assert led in nodes[1:]
+    client.set(key, "v")
+    assert client.get(key) == b"v"
+    # All follow the new leader, for the other tests.
+    for node in nodes:
+        for _ in patience():
+            if client.safe_to_stop([node]):
+                break
+
+
 def test_counters_count(client, key):
     assert client.counters() == gometa.Counters(0, 0, 0, 0, 0)
     written = client.set(key, "v")
@@ -243,6 +338,12 @@ def test_both_clients_have_the_same_calls():
         "entry",
         "status",
         "members",
+        "membership",
+        "promote_member",
+        "remove_member",
+        "cancel_promotion",
+        "transfer_leadership",
+        "safe_to_stop",
         "counters",
         "close",
     }

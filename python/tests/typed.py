@@ -23,6 +23,14 @@ def typed(client: gometa.Client) -> None:
     history = client.status().ensemble
     number: int = history.history if history else 0
     print(value, fallback, entry.value.hex(), there, deleted.revision, role, number, client.counters().requests)
+    membership: gometa.Membership = client.membership()
+    first: int = membership.members[0].node
+    changed: gometa.MembersChanged = client.remove_member(first, follows=membership.version)
+    leads: int = client.transfer_leadership(to=first)
+    advice: gometa.StopAdvice = client.safe_to_stop({first, leads})
+    print(changed.changed, changed.membership.committed, advice.safe, advice.reason, client.transfer_leadership())
+    print(client.promote_member(first).membership.version.epoch, client.cancel_promotion(node=first))
+    client.remove_member("k")  # type: ignore[arg-type]
     client.set(1, "v")  # type: ignore[arg-type]
     client.get("k", consistency="sometimes")  # type: ignore[call-overload]
     client.set("k", "v", 3)  # type: ignore[call-arg]

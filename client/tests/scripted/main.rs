@@ -7,6 +7,7 @@ mod exactly_once;
 mod flow;
 mod foreign;
 mod late;
+mod members;
 mod node;
 mod observed;
 mod routing;

@@ -9,7 +9,8 @@ const PRODUCTION: [&str; 6] = ["zab/src/", "node/src/", "log/src/", "server/src/
 const APART: &str = "server/src/disk/";
 
 /// Exceptions: path, maximum lines, reason. An exception that is not needed any more is a fault.
-pub(crate) const LONG_FILES: &[(&str, usize, &str)] = &[];
+pub(crate) const LONG_FILES: &[(&str, usize, &str)] =
+    &[("include/gometa.h", 1200, "generated: the reference of the library, by noun")];
 
 fn lines_max(path: &str) -> usize {
     let production = PRODUCTION.iter().any(|start| path.starts_with(start)) && !path.starts_with(APART);
