@@ -14,6 +14,9 @@
 -export([start_link/1, start_link/2, stop/1]).
 -export([add/3, add/4, set/3, set/4, cas/4, cas/5, delete/2, delete/3, get/2, get/3]).
 -export([status/1, status/2, view/1, view/2, cancel/2, kinds/0]).
+-export([membership/1, membership/2, promote_member/2, promote_member/3, remove_member/2, remove_member/3]).
+-export([cancel_promotion/2, cancel_promotion/3, transfer_leadership/2, transfer_leadership/3]).
+-export([safe_to_stop/2, safe_to_stop/3]).
 
 %% The maximum length of the first frame, before the limits of the node are known.
 -define(WELCOME_MAX, 65536).
@@ -39,7 +42,7 @@
 %% ------------------------------------------------------------------------------------------------------ calls
 %%
 %% Keys and values are binaries. Options: timeout in ms, cancel (a reference, see cancel/2); for delete revision, for
-%% get local (a boolean) and min_revision. Calls return {ok, Map} or {error, Map}. An error has kind, number, retryable,
+%% get local (a boolean) and min_revision, for changes of a member follows (#{epoch, revision}). Calls return {ok, Map} or {error, Map}. An error has kind, number, retryable,
 %% outcome (not_applied or unknown), message, and depending on its kind actual_revision and leader.
 
 %% Options: timeout of calls (5000 ms), connect_timeout (2000 ms), name (logged by the nodes).
@@ -133,6 +136,53 @@ view(Client, Options) ->
         View
     end).
 
+%% Requests about the members. A change is idempotent by what it names: if the answer was lost, make it again.
+
+%% The members with their roles, as known to the connected node.
+membership(Client) -> membership(Client, #{}).
+membership(Client, Options) ->
+    call(Client, #{name => list_members}, Options, fun(Call) ->
+        to_membership(expect(Call, 18, exchange(Call, blob(23, <<>>), none)))
+    end).
+
+%% Makes a learner a voter.
+promote_member(Client, Node) -> promote_member(Client, Node, #{}).
+promote_member(Client, Node, Options) -> change(Client, promote_member, 19, Node, Options).
+
+%% Removes a voter or a learner; it is no error if the node is no member.
+remove_member(Client, Node) -> remove_member(Client, Node, #{}).
+remove_member(Client, Node, Options) -> change(Client, remove_member, 20, Node, Options).
+
+%% Leaves a learner that is to become a voter a learner.
+cancel_promotion(Client, Node) -> cancel_promotion(Client, Node, #{}).
+cancel_promotion(Client, Node, Options) -> change(Client, cancel_promotion, 21, Node, Options).
+
+change(Client, Name, Field, Node, Options) ->
+    %% Written also if both numbers are 0.
+    Follows = [blob(2, [uint(1, Epoch), uint(2, Revision)])
+               || #{follows := #{epoch := Epoch, revision := Revision}} <- [Options]],
+    call(Client, #{name => Name, effect => true}, Options, fun(Call) ->
+        Result = expect(Call, 17, exchange(Call, blob(Field, [fixed64(1, Node), Follows]), none)),
+        #{membership => to_membership(message(1, Result)), changed => number(2, Result) =/= 0}
+    end).
+
+%% Hands the leadership over to a voter, or with any to any other one. The result has the node that leads now.
+transfer_leadership(Client, To) -> transfer_leadership(Client, To, #{}).
+transfer_leadership(Client, any, Options) -> transfer_leadership(Client, 0, Options);
+transfer_leadership(Client, To, Options) ->
+    call(Client, #{name => transfer_leadership, effect => true}, Options, fun(Call) ->
+        #{leader => number(1, expect(Call, 19, exchange(Call, blob(22, fixed64(1, To)), none)))}
+    end).
+
+%% Whether these members can be stopped together. A repeated number is one field with all of them.
+safe_to_stop(Client, Nodes) -> safe_to_stop(Client, Nodes, #{}).
+safe_to_stop(Client, Nodes, Options) ->
+    call(Client, #{name => safe_to_stop}, Options, fun(Call) ->
+        Packed = [<<Node:64/little>> || Node <- Nodes],
+        Advice = expect(Call, 20, exchange(Call, blob(24, blob(1, Packed)), none)),
+        #{safe => number(1, Advice) =/= 0, reason => bytes(2, Advice)}
+    end).
+
 %% Number, kind, whether it is retryable.
 kinds() ->
     [{1, invalid_argument, false}, {2, not_found, false}, {3, already_exists, false}, {4, cas_mismatch, false},
@@ -182,7 +232,7 @@ flush(Alias) ->
 
 %% Makes a write that is applied at most once, with any number of attempts. Its result is field Expected of Response.
 write(Client, Name, Key, Value, Operation, Expected, Options) ->
-    Fields = #{name => Name, key => Key, value => Value, write => true},
+    Fields = #{name => Name, key => Key, value => Value, effect => true},
     call(Client, Fields, Options, fun(Call) ->
         Result = expect(Call, Expected, once(Call, Operation, element(1, ?BACKOFF))),
         case Expected of
@@ -224,7 +274,7 @@ exchange(#{client := #{pid := Pid, seen := Seen}} = Call, Operation, Ticket, Pau
     check_size(Call, "key", key, maps:get(key_max, Limits)),
     check_size(Call, "value", value, maps:get(value_max, Limits)),
     {Open, Doubt} = get(gometa_attempts),
-    put(gometa_attempts, {Ticket =/= none, Doubt orelse Open}),
+    put(gometa_attempts, {maps:get(effect, Call, false), Doubt orelse Open}),
     case attempt(Call, Connection, Address, Operation, maps:get(context, Node)) of
         {ok, Response} ->
             Made = max(number(1, message(12, Response)), number(1, message(13, Response))),
@@ -370,7 +420,7 @@ expect(Call, Field, Response) ->
 
 %% ------------------------------------------------------------------------------------------------------- errors
 
-outcome(#{write := true}) ->
+outcome(#{effect := true}) ->
     case get(gometa_attempts) of
         {false, false} -> not_applied;
         _ -> unknown
@@ -950,6 +1000,15 @@ storage(Storage) ->
 
 member(Member) ->
     #{node => number(1, Member), message_address => bytes(2, Member), request_address => bytes(3, Member)}.
+
+to_membership(Membership) ->
+    Version = message(1, Membership),
+    #{version => #{epoch => number(1, Version), revision => number(2, Version)},
+      members => [#{node => number(1, Member), incarnation => bytes(2, Member), election_address => bytes(3, Member),
+                    message_address => bytes(4, Member), request_address => bytes(5, Member),
+                    votes => number(6, Member) =/= 0, promised => number(7, Member) =/= 0}
+                  || Member <- messages(2, Membership)],
+      committed => number(3, Membership) =/= 0}.
 
 to_view(View) ->
     #{role => role(number(1, View)), leader => bytes(2, View),

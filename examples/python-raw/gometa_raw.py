@@ -35,9 +35,14 @@ from gometa_wire import (
     Entry,
     GometaError,
     Member,
+    MemberRecord,
+    MembersChanged,
+    Membership,
+    MembersVersion,
     NodeStatus,
     Peer,
     Snapshot,
+    StopAdvice,
     Storage,
     View,
     Written,
@@ -56,9 +61,14 @@ __all__ = [
     "Entry",
     "GometaError",
     "Member",
+    "MemberRecord",
+    "MembersChanged",
+    "Membership",
+    "MembersVersion",
     "NodeStatus",
     "Peer",
     "Snapshot",
+    "StopAdvice",
     "Storage",
     "View",
     "Written",
@@ -162,6 +172,8 @@ class Call:
         self.doing, self.last_failure = "no connection to any node", ""
         # Of the attempts under the current (session, seq): one is in flight; an earlier one may still be applied.
         self.open = self.doubt = False
+        # A change of the members: it has an effect as a write has, and neither session nor seq.
+        self.change = False
 
     def outcome(self):
         return "unknown" if self.write and (self.open or self.doubt) else "not_applied"
@@ -286,6 +298,35 @@ class Client:
         """The members, as known to the connected node."""
         return self.view(**how).members
 
+    # Requests about the members. A change is idempotent by what it names: if the answer was lost, make it again.
+
+    def membership(self, **how):
+        """The members with their roles, as known to the connected node."""
+        return Membership.of(self._call("list members", None, blob(23, b""), 18, how))
+
+    def promote_member(self, node, follows=None, **how):
+        """Makes a learner a voter; with a MembersVersion, only if the members have it, else FailedPrecondition."""
+        return self._changed("promote member", 19, node, follows, how)
+
+    def remove_member(self, node, follows=None, **how):
+        """Removes a voter or a learner; it is no error if the node is no member."""
+        return self._changed("remove member", 20, node, follows, how)
+
+    def cancel_promotion(self, node, follows=None, **how):
+        """Leaves a learner that is to become a voter a learner."""
+        return self._changed("cancel promotion", 21, node, follows, how)
+
+    def transfer_leadership(self, to=None, **how):
+        """Hands the leadership over, to any other voter if none is named; returns the node that leads now."""
+        return self._call("transfer leadership", None, blob(22, fixed64(1, to or 0)), 19, how).uint(1)
+
+    def safe_to_stop(self, nodes, **how):
+        """Whether these members can be stopped together."""
+        # A repeated number is one field with all of them.
+        packed = b"".join(node.to_bytes(8, "little") for node in nodes)
+        advice = self._call("safe to stop", None, blob(24, blob(1, packed)), 20, how)
+        return StopAdvice(bool(advice.uint(1)), advice.text(2))
+
     def close(self):
         """Closes the client, fails calls in flight, and ends the session, which takes at most 0.2 s."""
         if os.getpid() != self._process:
@@ -317,13 +358,23 @@ class Client:
         result = self._call(name, key, operation, 12, how, value)
         return Written(result.uint(1), result.uint(2))
 
+    def _changed(self, name, field, node, follows, how):
+        body = fixed64(1, node)
+        if follows is not None:
+            # Written also if both numbers are 0.
+            body += blob(2, uint(1, follows[0]) + uint(2, follows[1]))
+        result = self._call(name, None, blob(field, body), 17, how)
+        return MembersChanged(Membership.of(result.message(1)), bool(result.uint(2)))
+
     def _call(self, name, key, operation, expected, how, value=b""):
         """Makes a call whose result is field `expected` of Response."""
         write = name in ("add", "set", "cas", "delete")
+        change = name in ("promote member", "remove member", "cancel promotion", "transfer leadership")
         if key is not None and len(key) == 0:
             raise GometaError("InvalidArgument", f"{name}: the key is empty; keys have at least 1 byte")
 
         def work(call):
+            call.change = change
             sizes = (len(key or b""), len(value))
             exchange = self._once if write else self._exchange
             result = exchange(call, operation, sizes)
@@ -332,7 +383,7 @@ class Client:
                 raise call.error("Internal", "the response is of another operation")
             return result.message(expected)
 
-        return self._run(name, how.pop("timeout", None), how.pop("cancel", None), write, work, **how)
+        return self._run(name, how.pop("timeout", None), how.pop("cancel", None), write or change, work, **how)
 
     def _run(self, name, timeout, cancel, write, work):
         call = Call(name, self._timeout if timeout is None else checked(timeout), write, self)
@@ -472,7 +523,7 @@ class Client:
 
         begun = time.monotonic()
         call.doubt |= call.open
-        was_open, call.open = call.open, bool(seq)
+        was_open, call.open = call.open, bool(seq) or call.change
         number = connection.ask(call.mailbox, request)
         if number is None:
             call.open = was_open

@@ -192,6 +192,55 @@ class Member(NamedTuple):
         return cls(member.uint(1), member.text(2), member.text(3))
 
 
+class MembersVersion(NamedTuple):
+    """Versions ascend. Both numbers are 0 for the founding members."""
+
+    epoch: int
+    revision: int
+
+    @classmethod
+    def of(cls, version):
+        return cls(version.uint(1), version.uint(2))
+
+
+class MemberRecord(NamedTuple):
+    """A member, as the ensemble has recorded it."""
+
+    node: int
+    incarnation: bytes
+    election_address: str
+    message_address: str
+    request_address: str
+    votes: bool
+    promised: bool
+
+    @classmethod
+    def of(cls, member):
+        addresses = map(member.text, (3, 4, 5))
+        return cls(member.uint(1), member.bytes(2), *addresses, bool(member.uint(6)), bool(member.uint(7)))
+
+
+class Membership(NamedTuple):
+    version: MembersVersion
+    members: list
+    committed: bool
+
+    @classmethod
+    def of(cls, membership):
+        members = [MemberRecord.of(member) for member in membership.messages(2)]
+        return cls(MembersVersion.of(membership.message(1)), members, bool(membership.uint(3)))
+
+
+class MembersChanged(NamedTuple):
+    membership: Membership
+    changed: bool
+
+
+class StopAdvice(NamedTuple):
+    safe: bool
+    reason: str
+
+
 class View(NamedTuple):
     """The ensemble, as known to a node."""
 

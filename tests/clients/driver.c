@@ -254,7 +254,8 @@ typedef struct call {
     struct call *next;
     uint64_t tag;
     char *number;
-    char kind; /* What its result is: w(ritten), d(eleted), e(ntry), s(tatus), m(embers). */
+    /* What its result is: w(ritten), d(eleted), e(ntry), s(tatus), m(embers), r(oles), c(hange), l(eader), a(dvice). */
+    char kind;
     gometa_future_t *future;
 } call_t;
 
@@ -317,9 +318,56 @@ static write_t write_of(const line_t *line)
     return found;
 }
 
+/* Starts a call about the members' roles. Returns false if the line is another call. */
+static bool start_member_call(const line_t *line, const gometa_client_t *client, call_t *call, gometa_error_t **error,
+                              gometa_status_t *status)
+{
+    gometa_future_t **future = &call->future;
+    const char *verb = line->verb;
+    gometa_members_version_t version = {0, 0};
+    const gometa_members_version_t *follows = NULL;
+    if (find(line, "follows_epoch") != NULL) {
+        version.epoch = number_of(line, "follows_epoch");
+        version.revision = number_of(line, "follows_revision");
+        follows = &version;
+    }
+    if (strcmp(verb, "membership") == 0) {
+        call->kind = 'r';
+        *status = gometa_client_membership_async(client, future, error);
+    } else if (strcmp(verb, "promote_member") == 0) {
+        call->kind = 'c';
+        *status = gometa_client_promote_member_async(client, number_of(line, "node"), follows, future, error);
+    } else if (strcmp(verb, "remove_member") == 0) {
+        call->kind = 'c';
+        *status = gometa_client_remove_member_async(client, number_of(line, "node"), follows, future, error);
+    } else if (strcmp(verb, "cancel_promotion") == 0) {
+        call->kind = 'c';
+        *status = gometa_client_cancel_promotion_async(client, number_of(line, "node"), follows, future, error);
+    } else if (strcmp(verb, "transfer_leadership") == 0) {
+        uint64_t to = find(line, "to") != NULL ? number_of(line, "to") : 0;
+        call->kind = 'l';
+        *status = gometa_client_transfer_leadership_async(client, to, future, error);
+    } else if (strcmp(verb, "safe_to_stop") == 0) {
+        uint64_t nodes[WORDS_MAX];
+        size_t count = 0;
+        for (char *word = strtok(text_of(line, "nodes"), ","); word != NULL; word = strtok(NULL, ",")) {
+            if (count == WORDS_MAX) {
+                fail("line %s: too many nodes", line->number);
+            }
+            nodes[count++] = number_in(word);
+        }
+        call->kind = 'a';
+        *status = gometa_client_safe_to_stop_async(client, nodes, count, future, error);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 static gometa_status_t start(const line_t *line, const gometa_client_t *client, call_t *call, gometa_error_t **error)
 {
     gometa_future_t **future = &call->future;
+    gometa_status_t started = GOMETA_OK;
     const char *verb = line->verb;
     if (strcmp(verb, "status") == 0) {
         call->kind = 's';
@@ -328,6 +376,9 @@ static gometa_status_t start(const line_t *line, const gometa_client_t *client, 
     if (strcmp(verb, "members") == 0) {
         call->kind = 'm';
         return gometa_client_members_async(client, future, error);
+    }
+    if (start_member_call(line, client, call, error, &started)) {
+        return started;
     }
     bytes_t key = bytes_of(line, "key");
     bytes_t value = {NULL, 0};
@@ -407,6 +458,28 @@ static const char *role_name(gometa_role_t role)
     return role < sizeof names / sizeof *names ? names[role] : names[0];
 }
 
+/* Answers a call about the members' roles. */
+static void answer_membership(const call_t *call, const gometa_membership_t *membership)
+{
+    gometa_members_version_t version = gometa_membership_version(membership);
+    size_t count = gometa_membership_count(membership);
+    size_t voters = 0;
+    for (size_t i = 0; i < count; i++) {
+        voters += gometa_membership_is_voter(membership, i);
+    }
+    begin();
+    printf("%s ok", call->number);
+    if (call->kind == 'c') {
+        printf(" changed=%s", gometa_membership_has_changed(membership) ? "true" : "false");
+    }
+    printf(" epoch=%" PRIu64 " revision=%" PRIu64 " members=%zu voters=%zu committed=%s", version.epoch,
+           version.revision, count, voters, gometa_membership_is_committed(membership) ? "true" : "false");
+    for (size_t i = 0; i < count; i++) {
+        printf(" node%zu=%" PRIu64, i + 1, gometa_membership_node_id(membership, i));
+    }
+    end();
+}
+
 static void end_call(call_t *call)
 {
     gometa_error_t *error = NULL;
@@ -415,6 +488,9 @@ static void end_call(call_t *call)
     gometa_entry_t *entry = NULL;
     gometa_node_status_t *status = NULL;
     gometa_members_t *members = NULL;
+    gometa_membership_t *membership = NULL;
+    gometa_stop_advice_t *advice = NULL;
+    uint64_t leader = 0;
     size_t length = 0;
     switch (call->kind) {
     case 'w':
@@ -453,6 +529,28 @@ static void end_call(call_t *call)
             end();
         }
         break;
+    case 'r':
+    case 'c':
+        if (gometa_future_membership(call->future, &membership, &error) == GOMETA_OK) {
+            answer_membership(call, membership);
+        }
+        break;
+    case 'l':
+        if (gometa_future_leader(call->future, &leader, &error) == GOMETA_OK) {
+            begin();
+            printf("%s ok leader=%" PRIu64, call->number, leader);
+            end();
+        }
+        break;
+    case 'a':
+        if (gometa_future_stop_advice(call->future, &advice, &error) == GOMETA_OK) {
+            const char *reason = gometa_stop_advice_reason(advice);
+            begin();
+            printf("%s ok safe=%s reason=", call->number, gometa_stop_advice_is_safe(advice) ? "true" : "false");
+            put_hex(reason, strlen(reason));
+            end();
+        }
+        break;
     default:
         if (gometa_future_members(call->future, &members, &error) == GOMETA_OK) {
             begin();
@@ -468,6 +566,8 @@ static void end_call(call_t *call)
     gometa_entry_free(entry);
     gometa_node_status_free(status);
     gometa_members_free(members);
+    gometa_membership_free(membership);
+    gometa_stop_advice_free(advice);
     gometa_future_free(call->future);
     free(call->number);
     free(call);

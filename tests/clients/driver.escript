@@ -72,6 +72,21 @@ call(<<"status">>, Client, _, Options) ->
     gometa_raw:status(Client, Options);
 call(<<"members">>, Client, _, Options) ->
     gometa_raw:view(Client, Options);
+call(<<"membership">>, Client, _, Options) ->
+    gometa_raw:membership(Client, Options);
+call(<<"promote_member">>, Client, Fields, Options) ->
+    gometa_raw:promote_member(Client, number(<<"node">>, Fields), follows(Fields, Options));
+call(<<"remove_member">>, Client, Fields, Options) ->
+    gometa_raw:remove_member(Client, number(<<"node">>, Fields), follows(Fields, Options));
+call(<<"cancel_promotion">>, Client, Fields, Options) ->
+    gometa_raw:cancel_promotion(Client, number(<<"node">>, Fields), follows(Fields, Options));
+call(<<"transfer_leadership">>, Client, #{<<"to">> := To}, Options) ->
+    gometa_raw:transfer_leadership(Client, binary_to_integer(To), Options);
+call(<<"transfer_leadership">>, Client, _, Options) ->
+    gometa_raw:transfer_leadership(Client, any, Options);
+call(<<"safe_to_stop">>, Client, #{<<"nodes">> := Nodes}, Options) ->
+    Listed = [binary_to_integer(Node) || Node <- binary:split(Nodes, <<",">>, [global]), Node =/= <<>>],
+    gometa_raw:safe_to_stop(Client, Listed, Options);
 call(Verb, _, _, _) when Verb =/= <<"bench">> ->
     unsupported;
 call(<<"bench">>, Client, #{<<"call">> := What, <<"count">> := Count, <<"callers">> := Callers} = Fields, Options) ->
@@ -82,6 +97,13 @@ call(<<"bench">>, Client, #{<<"call">> := What, <<"count">> := Count, <<"callers
     Failed = [receive {'DOWN', Monitor, process, Pid, {failed, Some}} -> Some end || {Pid, Monitor} <- Workers],
     Took = erlang:convert_time_unit(erlang:monotonic_time() - Begun, native, microsecond),
     {ok, #{seconds => Took / 1.0e6, failed => lists:sum(Failed)}}.
+
+number(Name, Fields) -> binary_to_integer(maps:get(Name, Fields)).
+
+follows(#{<<"follows_epoch">> := _} = Fields, Options) ->
+    Version = #{epoch => number(<<"follows_epoch">>, Fields), revision => number(<<"follows_revision">>, Fields)},
+    Options#{follows => Version};
+follows(_, Options) -> Options.
 
 shares(Count, Callers) ->
     [Count div Callers + case Caller =< Count rem Callers of true -> 1; false -> 0 end
@@ -103,6 +125,14 @@ answer(Number, {ok, #{role := Role, applied_revision := Applied, keys := Keys, s
     say([Number, <<"ok">>, pair(role, Role), pair(applied_revision, Applied), pair(keys, Keys), pair(log_bytes, Log)]);
 answer(Number, {ok, #{leader := Leader, members := Members}}) ->
     say([Number, <<"ok">>, pair(members, length(Members)), pair(leader, Leader)]);
+answer(Number, {ok, #{membership := Membership, changed := Changed}}) ->
+    say([Number, <<"ok">>, pair(changed, Changed) | listed(Membership)]);
+answer(Number, {ok, #{committed := _} = Membership}) ->
+    say([Number, <<"ok">> | listed(Membership)]);
+answer(Number, {ok, #{safe := Safe, reason := Reason}}) ->
+    say([Number, <<"ok">>, pair(safe, Safe), pair(reason, binary:encode_hex(Reason))]);
+answer(Number, {ok, #{leader := Leader}}) ->
+    say([Number, <<"ok">>, pair(leader, Leader)]);
 answer(Number, {ok, #{seconds := Seconds, failed := Failed}}) ->
     say([Number, <<"ok">>, pair(seconds, float_to_binary(Seconds, [{decimals, 6}])), pair(failed, Failed)]);
 answer(Number, {ok, #{revision := Revision, version := Version}}) ->
@@ -116,11 +146,18 @@ answer(Number, {error, Error}) ->
     say([Number, <<"error">>, pair(kind, iolist_to_binary(Words)), pair(number, Code), pair(retryable, Retryable),
          pair(outcome, Outcome)] ++ Actual ++ [pair(message, binary:encode_hex(Message))]).
 
+listed(#{version := #{epoch := Epoch, revision := Revision}, members := Members, committed := Committed}) ->
+    Voters = length([Member || #{votes := true} = Member <- Members]),
+    Numbered = lists:zip(lists:seq(1, length(Members)), [Node || #{node := Node} <- Members]),
+    [pair(epoch, Epoch), pair(revision, Revision), pair(members, length(Members)), pair(voters, Voters),
+     pair(committed, Committed) | [[<<"node">>, integer_to_binary(I), <<"=">>, integer_to_binary(Node)]
+                                   || {I, Node} <- Numbered]].
+
 pair(Name, Value) ->
     Text = if
         is_integer(Value) -> integer_to_binary(Value);
         is_atom(Value) -> atom_to_binary(Value);
-        Name =:= value; Name =:= message -> string:lowercase(Value);
+        Name =:= value; Name =:= message; Name =:= reason -> string:lowercase(Value);
         true -> Value
     end,
     [atom_to_binary(Name), <<"=">>, Text].

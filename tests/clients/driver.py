@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import gometa
 
-READS = ("get", "status", "members")
+READS = ("get", "status", "members", "membership", "safe_to_stop")
+CHANGES = ("promote_member", "remove_member", "cancel_promotion")
 
 
 class Line:
@@ -45,8 +46,17 @@ class Line:
             if "min_revision" in self.fields:
                 keywords["min_revision"] = int(self["min_revision"])
             return "entry", (self.key(),), keywords
-        if self.verb in ("status", "members"):
+        if self.verb in ("status", "members", "membership"):
             return self.verb, (), keywords
+        if self.verb in CHANGES:
+            if "follows_epoch" in self.fields:
+                version = (int(self["follows_epoch"]), int(self["follows_revision"]))
+                keywords["follows"] = gometa.MembersVersion(*version)
+            return self.verb, (int(self["node"]),), keywords
+        if self.verb == "transfer_leadership":
+            return self.verb, (int(self["to"]),) if "to" in self.fields else (), keywords
+        if self.verb == "safe_to_stop":
+            return self.verb, ([int(node) for node in self["nodes"].split(",") if node],), keywords
         # A write, whose arguments are those of key, revision and value that the line has.
         read = {"key": bytes.fromhex, "revision": int, "value": bytes.fromhex}
         arguments = [read[name](self[name]) for name in read if name in self.fields]
@@ -70,6 +80,16 @@ def truth(value):
     return "true" if value else "false"
 
 
+def listed(membership):
+    """Returns members with their roles as text."""
+    voters = sum(member.votes for member in membership.members)
+    nodes = "".join(f" node{i}={member.node}" for i, member in enumerate(membership.members, 1))
+    return (
+        f"epoch={membership.version.epoch} revision={membership.version.revision} "
+        f"members={len(membership.members)} voters={voters} committed={truth(membership.committed)}{nodes}"
+    )
+
+
 def said(verb, result):
     """Returns the result of a call as text."""
     if verb == "get":
@@ -82,6 +102,14 @@ def said(verb, result):
         return f"ok role={result.role} applied_revision={result.applied_revision} {stored}"
     if verb == "members":
         return f"ok members={len(result.members)} leader={result.leader or ''}"
+    if verb == "membership":
+        return f"ok {listed(result)}"
+    if verb in CHANGES:
+        return f"ok changed={truth(result.changed)} {listed(result.membership)}"
+    if verb == "transfer_leadership":
+        return f"ok leader={result}"
+    if verb == "safe_to_stop":
+        return f"ok safe={truth(result.safe)} reason={result.reason.encode().hex()}"
     results = result._asdict().items()
     fields = ((name, truth(value) if isinstance(value, bool) else value) for name, value in results)
     return " ".join(["ok", *(f"{name}={value}" for name, value in fields)])

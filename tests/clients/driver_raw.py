@@ -115,6 +115,26 @@ class Driver:
         view = client.view(**how)
         return [f"members={len(view.members)}", f"leader={view.leader}"]
 
+    def do_membership(self, client, _fields, how):
+        return listed(client.membership(**how))
+
+    def do_promote_member(self, client, fields, how):
+        return changed(client.promote_member(int(fields["node"]), follows(fields), **how))
+
+    def do_remove_member(self, client, fields, how):
+        return changed(client.remove_member(int(fields["node"]), follows(fields), **how))
+
+    def do_cancel_promotion(self, client, fields, how):
+        return changed(client.cancel_promotion(int(fields["node"]), follows(fields), **how))
+
+    def do_transfer_leadership(self, client, fields, how):
+        to = int(fields["to"]) if "to" in fields else None
+        return [f"leader={client.transfer_leadership(to, **how)}"]
+
+    def do_safe_to_stop(self, client, fields, how):
+        advice = client.safe_to_stop([int(node) for node in fields["nodes"].split(",") if node], **how)
+        return [f"safe={str(advice.safe).lower()}", f"reason={advice.reason.encode().hex()}"]
+
     def do_bench(self, client, fields, how):
         count, callers, failed = int(fields["count"]), int(fields["callers"]), []
         what = (lambda: client.get(key(fields), **how)) if fields["call"] == "get" else (
@@ -144,6 +164,27 @@ def key(fields):
 
 def value(fields):
     return bytes.fromhex(fields["value"])
+
+
+def follows(fields):
+    if "follows_epoch" not in fields:
+        return None
+    return int(fields["follows_epoch"]), int(fields["follows_revision"])
+
+
+def listed(membership):
+    return [
+        f"epoch={membership.version.epoch}",
+        f"revision={membership.version.revision}",
+        f"members={len(membership.members)}",
+        f"voters={sum(member.votes for member in membership.members)}",
+        f"committed={str(membership.committed).lower()}",
+        *(f"node{i}={member.node}" for i, member in enumerate(membership.members, 1)),
+    ]
+
+
+def changed(result):
+    return [f"changed={str(result.changed).lower()}", *listed(result.membership)]
 
 
 def written(written):

@@ -79,6 +79,18 @@ func (c command) unsigned(name string) uint64 {
 	return value
 }
 
+func (c command) nodes() []uint64 {
+	var nodes []uint64
+	for _, word := range strings.FieldsFunc(c.text("nodes"), func(sign rune) bool { return sign == ',' }) {
+		node, err := strconv.ParseUint(word, 10, 64)
+		if err != nil {
+			fail("line %s: nodes: %v", c.number, err)
+		}
+		nodes = append(nodes, node)
+	}
+	return nodes
+}
+
 func (c command) key() string {
 	return string(c.bytes("key"))
 }
@@ -192,6 +204,25 @@ func call(ctx context.Context, client *gometa.Client, line command) (string, err
 	case "members":
 		members, err := client.Members(ctx)
 		return fmt.Sprintf("members=%d leader=%s", len(members.Members), members.Leader), err
+	case "membership":
+		membership, err := client.Membership(ctx)
+		return listed(membership), err
+	case "promote_member":
+		return changed(client.PromoteMember(ctx, line.unsigned("node"), changing(line)...))
+	case "remove_member":
+		return changed(client.RemoveMember(ctx, line.unsigned("node"), changing(line)...))
+	case "cancel_promotion":
+		return changed(client.CancelPromotion(ctx, line.unsigned("node"), changing(line)...))
+	case "transfer_leadership":
+		to := uint64(0)
+		if line.has("to") {
+			to = line.unsigned("to")
+		}
+		leader, err := client.TransferLeadership(ctx, to)
+		return fmt.Sprintf("leader=%d", leader), err
+	case "safe_to_stop":
+		advice, err := client.SafeToStop(ctx, line.nodes()...)
+		return fmt.Sprintf("safe=%t reason=%x", advice.Safe, advice.Reason), err
 	case "bench":
 		return bench(ctx, client, line), nil
 	default:
@@ -199,9 +230,34 @@ func call(ctx context.Context, client *gometa.Client, line command) (string, err
 	}
 }
 
+func changing(line command) []gometa.ChangeOption {
+	if !line.has("follows_epoch") {
+		return nil
+	}
+	version := gometa.MembersVersion{Epoch: line.unsigned("follows_epoch"), Revision: line.unsigned("follows_revision")}
+	return []gometa.ChangeOption{gometa.Follows(version)}
+}
+
+// listed is members with their roles as text.
+func listed(membership gometa.Membership) string {
+	voters, nodes := 0, ""
+	for i, member := range membership.Members {
+		if member.Votes {
+			voters++
+		}
+		nodes += fmt.Sprintf(" node%d=%d", i+1, member.Node)
+	}
+	return fmt.Sprintf("epoch=%d revision=%d members=%d voters=%d committed=%t%s", membership.Version.Epoch,
+		membership.Version.Revision, len(membership.Members), voters, membership.Committed, nodes)
+}
+
+func changed(result gometa.MembersChanged, err error) (string, error) {
+	return fmt.Sprintf("changed=%t %s", result.Changed, listed(result.Membership)), err
+}
+
 // method is the client's method of a line's verb.
 func method(client *gometa.Client, line command) reflect.Value {
-	value, name := reflect.ValueOf(client), line.verb
+	value, name := reflect.ValueOf(client), strings.ReplaceAll(line.verb, "_", "")
 	if name == "delete" && line.has("revision") {
 		name = "deleteif"
 	}

@@ -12,8 +12,8 @@ use std::{
 
 use anyhow::Context as _;
 use gometa_client::{
-    Arguments, Client, Deleted, Error, ErrorKind, Operation, Outcome, ReadOptions, Reply, Request, Written,
-    blocking,
+    Arguments, Client, Deleted, Error, ErrorKind, MembersChanged, MembersVersion, Membership, Operation,
+    Outcome, ReadOptions, Reply, Request, Written, blocking,
 };
 use gometa_tests::{
     clients::line::{Line, hex},
@@ -152,6 +152,21 @@ async fn call(opened: Opened, line: &Line) -> anyhow::Result<Said> {
         "members" => client.view().await.map(|view| {
             format!("ok members={} leader={}", view.members.len(), view.leader.unwrap_or_default())
         }),
+        "membership" => client.membership().await.map(|membership| format!("ok {}", listed(&membership))),
+        "promote_member" => client.promote_member(node(line)?, follows(line)?).await.map(changed),
+        "remove_member" => client.remove_member(node(line)?, follows(line)?).await.map(changed),
+        "cancel_promotion" => client.cancel_promotion(node(line)?, follows(line)?).await.map(changed),
+        "transfer_leadership" => {
+            client.transfer_leadership(line.number("to")?).await.map(|leader| format!("ok leader={leader}"))
+        }
+        "safe_to_stop" => {
+            let words = line.wanted("nodes")?.split(',').filter(|word| !word.is_empty());
+            let nodes: Vec<u64> = words.map(str::parse).collect::<Result<_, _>>()?;
+            client
+                .safe_to_stop(nodes)
+                .await
+                .map(|advice| format!("ok safe={} reason={}", advice.safe, hex(advice.reason.as_bytes())))
+        }
         verb => {
             let operation = Operation::from_name(verb).filter(|operation| operation.is_write());
             let operation = operation.with_context(|| format!("there is no {verb}"))?;
@@ -169,6 +184,37 @@ async fn call(opened: Opened, line: &Line) -> anyhow::Result<Said> {
             })
         }
     })
+}
+
+fn node(line: &Line) -> anyhow::Result<u64> {
+    line.number("node")?.context("a change needs node")
+}
+
+fn follows(line: &Line) -> anyhow::Result<Option<MembersVersion>> {
+    let numbers = (line.number("follows_epoch")?, line.number("follows_revision")?);
+    Ok(match numbers {
+        (Some(epoch), Some(revision)) => Some(MembersVersion { epoch, revision }),
+        _ => None,
+    })
+}
+
+/// Members with their roles as text.
+fn listed(membership: &Membership) -> String {
+    let Membership { version, members, committed, .. } = membership;
+    let voters = members.iter().filter(|member| member.votes).count();
+    let nodes =
+        members.iter().enumerate().map(|(index, member)| format!(" node{}={}", index + 1, member.node));
+    format!(
+        "epoch={} revision={} members={} voters={voters} committed={committed}{}",
+        version.epoch,
+        version.revision,
+        members.len(),
+        nodes.collect::<String>()
+    )
+}
+
+fn changed(result: MembersChanged) -> String {
+    format!("ok changed={} {}", result.changed, listed(&result.membership))
 }
 
 async fn bench(opened: Opened, line: &Line) -> anyhow::Result<Said> {

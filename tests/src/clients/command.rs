@@ -18,6 +18,16 @@ use crate::{lock, program::program};
 /// The number of concurrent processes; more calls wait.
 const PROCESSES_MAX: usize = 16;
 
+/// The calls that the command does not offer.
+const UNSUPPORTED: [&str; 6] = [
+    "membership",
+    "promote_member",
+    "remove_member",
+    "cancel_promotion",
+    "transfer_leadership",
+    "safe_to_stop",
+];
+
 /// A driver that runs the command for each call.
 pub struct Commands {
     program: std::path::PathBuf,
@@ -49,8 +59,12 @@ impl Commands {
     pub fn begin(&self, line: &Line) -> impl Future<Output = anyhow::Result<Answer>> + Send + use<> {
         let prepared = self.prepare(line);
         let opens = line.verb == "open";
+        let unsupported = UNSUPPORTED.contains(&line.verb.as_str());
         let room = self.room.clone();
         async move {
+            if unsupported {
+                return Ok(Answer::Unsupported);
+            }
             let Some((mut command, input)) = prepared? else { return Ok(Answer::Ok(BTreeMap::new())) };
             let _place = room.acquire().await?;
             let mut child = command.spawn().context("gometa does not start")?;

@@ -10,18 +10,21 @@ use gometa_client::ErrorKind;
 use serde_json::Value;
 use tokio::{
     task::JoinHandle,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
     Driver,
     cluster::Cluster,
     line::{Answer, Line, hex, unhex},
-    scenario::{Bytes, Call, Scenario, Step, Wanted},
+    scenario::{Bytes, Call, Follows, Scenario, Step, Wanted},
 };
+use crate::wait::PATIENCE;
 
 /// The default client's timeout, which includes elections.
 const TIMEOUT_MS: u64 = 15_000;
+/// The pause before a call is repeated.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// The tolerance beyond a deadline on a busy machine.
 const LATE_MAX: Duration = Duration::from_secs(3);
 
@@ -109,6 +112,7 @@ impl Play<'_> {
                     let started = self.begin(call, 0)?;
                     self.judge(started, None).await
                 }
+                Step::Eventually(call) => self.eventually(call).await,
                 Step::Start(start) => {
                     let calls = (0..start.times).map(|index| self.begin(&start.call, index));
                     let calls = calls.collect::<anyhow::Result<_>>()?;
@@ -141,6 +145,19 @@ impl Play<'_> {
                 }
             }
         })
+    }
+
+    async fn eventually(&mut self, call: &Call) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        loop {
+            let started = self.begin(call, 0)?;
+            match self.judge(started, None).await {
+                Err(error) if error.downcast_ref::<Unsupported>().is_none() && begun.elapsed() < PATIENCE => {
+                    sleep(RETRY_PAUSE).await;
+                }
+                ended => return ended,
+            }
+        }
     }
 
     async fn open(
@@ -176,6 +193,20 @@ impl Play<'_> {
         }
         if let Some(value) = &call.value {
             line = line.with_bytes("value", &bytes_of(value, index)?);
+        }
+        if let Some(node) = &call.node {
+            line = line.with("node", self.number(node)?);
+        }
+        if let Some(nodes) = &call.nodes {
+            let nodes = nodes.iter().map(|node| Ok(self.number(node)?.to_string()));
+            line = line.with("nodes", nodes.collect::<anyhow::Result<Vec<_>>>()?.join(","));
+        }
+        if let Some(to) = &call.to {
+            line = line.with("to", self.number(to)?);
+        }
+        if let Some(Follows { epoch, revision }) = &call.follows {
+            line = line.with("follows_epoch", self.number(epoch)?);
+            line = line.with("follows_revision", self.number(revision)?);
         }
         if let Some(consistency) = &call.consistency {
             line = line.with("consistency", consistency);
@@ -225,6 +256,10 @@ impl Play<'_> {
                 ("value", wanted) => {
                     let wanted = bytes_of(&serde_json::from_value(wanted.clone())?, index)?;
                     ensure!(*found == hex(&wanted), "value: {} bytes wanted", wanted.len());
+                }
+                ("reason", Value::String(words)) => {
+                    let text = String::from_utf8(unhex(found)?)?;
+                    ensure!(text.contains(words) && text.is_empty() == words.is_empty(), "reason: {text}");
                 }
                 (_, Value::Object(bound)) => {
                     let above = bound.get("above").context("bounds are {\"above\": …}")?;

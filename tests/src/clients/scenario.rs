@@ -39,6 +39,8 @@ pub enum Step {
     Close(Close),
     /// Makes a call and waits for its answer.
     Call(Box<Call>),
+    /// Makes a call repeatedly, until its answer is the expected one.
+    Eventually(Box<Call>),
     /// Starts a call that is awaited later.
     Start(Box<Start>),
     /// Waits for the answer to a started call.
@@ -89,19 +91,38 @@ pub struct Call {
     pub value: Option<Bytes>,
     /// A number, or `"$name"` for one that was saved.
     pub revision: Option<Value>,
+    /// A member: its id, or `"$name"` for one that was saved.
+    pub node: Option<Value>,
+    /// Several members.
+    pub nodes: Option<Vec<Value>>,
+    /// The member that is to lead.
+    pub to: Option<Value>,
+    /// The version of the members that a change is to follow.
+    pub follows: Option<Follows>,
     /// `linearizable` or `local`.
     pub consistency: Option<String>,
     /// A number, or `"$name"` for one that was saved.
     pub min_revision: Option<Value>,
     /// The timeout in milliseconds, the client's if absent.
     pub timeout_ms: Option<u64>,
-    /// The expected results: a number, `"$name"`, a word, any of several words, or `{"above": …}`.
+    /// The expected results: a number, `"$name"`, a word, any of several words, or `{"above": …}`. Of a reason, words in it;
+    /// `""` if there must be none.
     pub ok: Option<BTreeMap<String, Value>>,
     /// The expected failure.
     pub error: Option<Wanted>,
     /// Results to save, with names.
     #[serde(default)]
     pub save: BTreeMap<String, String>,
+}
+
+/// `follows`
+#[derive(Clone, Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Follows {
+    /// A number, or `"$name"` for one that was saved.
+    pub epoch: Value,
+    /// The same.
+    pub revision: Value,
 }
 
 /// `start`
