@@ -31,7 +31,7 @@ use crate::{
         shutdown::{Reason, Shutdown},
         signals,
         supervisor::Supervisor,
-        threads,
+        threads, watcher,
     },
     server::Server,
 };
@@ -114,7 +114,11 @@ fn serve(args: &Args) -> Result<End, String> {
     crate::process::planted::activate();
     let shutdown = Arc::new(Shutdown::default());
     signals::watch(&shutdown)?;
-    watch_stdin(args.watch_stdin, &shutdown);
+    match &configs[..] {
+        [config] if args.watcher => watcher::start(config, &shutdown),
+        _ => watch_stdin(args.watch_stdin, &shutdown),
+    }
+    let watcher = configs.first().filter(|_| args.watcher).cloned();
     fd_limit::apply(&mut configs, link::LINKS_MAX + link::UNAUTHENTICATED_MAX)?;
     let servers = Arc::new(Mutex::new(Vec::new()));
     let supervisor = Arc::new(Supervisor::from_environment(configs.len()));
@@ -133,6 +137,9 @@ fn serve(args: &Args) -> Result<End, String> {
         }
         Reason::Failed(_) => FAILURE_TIMEOUT,
     };
+    if let (Reason::Requested(_), Some(config)) = (&request.reason, &watcher) {
+        watcher::leave(config);
+    }
     // A node that is still being started has acknowledged nothing, and ends with the process.
     let servers = mem::take(&mut *servers.lock());
     match (&request.reason, &servers[..]) {
@@ -218,6 +225,9 @@ fn joining(config: &mut ServerConfig, args: &Args) -> Result<(), String> {
     if !args.join.is_empty() {
         config.join.clone_from(&args.join);
         config.join_source = args.source("join");
+    }
+    if args.watcher {
+        watcher::configure(config, &args.source("watcher"))?;
     }
     if config.join.is_empty() && args.voter {
         let voter = args.source("voter");

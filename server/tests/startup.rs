@@ -256,7 +256,7 @@ fn an_empty_variable_counts_as_unset() {
     let scratch = Scratch::new();
     let help = String::from_utf8(scratch.run(&["-help"]).stdout).unwrap();
     let variables = help.split("[env: ").skip(1).filter_map(|rest| rest.split(['=', ']']).next());
-    assert_eq!(variables.clone().filter(|variable| variable.starts_with("GOMETA_")).count(), 16, "{help}");
+    assert_eq!(variables.clone().filter(|variable| variable.starts_with("GOMETA_")).count(), 18, "{help}");
     let output = scratch
         .command(&["-config=node.json", "-check"])
         .envs(variables.map(|variable| (variable, "")))

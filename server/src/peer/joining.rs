@@ -25,7 +25,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The time between two requests that fail.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// The time in which a member finds its leader.
-const MEMBER_PATIENCE: Duration = Duration::from_secs(5);
+const MEMBER_PATIENCE: Duration = Duration::from_secs(2);
 /// The time after which a node that was recorded, and is not yet a member, asks again.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(10);
 /// The time between two log lines with the same reason.

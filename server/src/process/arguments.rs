@@ -41,7 +41,8 @@ pub(crate) struct Args {
           num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) client: bool,
 
-    /// Run as an observer. Not supported yet
+    /// Run a learner with a console that prompts for keys: it joins the members that the configuration lists, and leaves them
+    /// when it ends
     #[arg(long, env = "GOMETA_WATCHER", value_name = "BOOL", value_parser = parse_bool, action = ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) watcher: bool,
@@ -280,10 +281,11 @@ pub(crate) fn log_format(arguments: impl IntoIterator<Item = OsString>) -> LogFo
 
 /// Checks what clap does not.
 fn check(args: &Args) -> Result<(), String> {
-    if args.watcher {
+    let excluded = [("voter", args.voter), ("client", args.client), ("dev", args.dev.is_some())];
+    if let Some((flag, _)) = excluded.iter().find(|(_, given)| *given && args.watcher) {
+        let (watcher, other) = (args.source("watcher"), args.source(flag));
         return Err(format!(
-            "{}: observers are not supported yet; run without it, as a voter listed in the configuration",
-            args.source("watcher")
+            "{watcher} and {other} exclude each other: a watcher is a learner of a running ensemble"
         ));
     }
     if args.bootstrap == Bootstrap::Quorum {
@@ -518,8 +520,8 @@ mod tests {
             (&["-log-format=xml"], "-log-format=xml: expected one of text, json"),
             (&["-watch-stdin=perhaps"], "-watch-stdin=perhaps: expected one of auto, true, false"),
             (
-                &["-watcher"],
-                "-watcher: observers are not supported yet; run without it, as a voter listed in the configuration",
+                &["-watcher", "-dev"],
+                "-watcher and -dev exclude each other: a watcher is a learner of a running ensemble",
             ),
             (
                 &["-bootstrap=quorum"],

@@ -84,6 +84,28 @@ pub(crate) fn run_with(
     Ok(())
 }
 
+/// Prompts for keys, and prints what the node of the client has applied of each; the console of a watcher. Must not be called
+/// on a thread of a tokio runtime.
+///
+/// # Errors
+/// Failures of input and output.
+pub(crate) fn retrieve(
+    client: &blocking::Client,
+    input: impl BufRead,
+    output: impl Write,
+    terminal: bool,
+) -> anyhow::Result<()> {
+    let mut console = Console { input, output, terminal, at_start: true };
+    while let Some(key) = console.prompt("Enter Key to Retrieve")? {
+        match client.get_local(key) {
+            Ok(entry) => console.show(&Done::Value(entry.value.to_vec()))?,
+            Err(error) => console.print(&failure_line(&error))?,
+        }
+    }
+    console.print("")?;
+    Ok(())
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Verb {
     Add,

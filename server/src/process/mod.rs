@@ -14,3 +14,4 @@ pub(crate) mod shutdown;
 pub(crate) mod signals;
 pub(crate) mod supervisor;
 pub(crate) mod threads;
+pub(crate) mod watcher;

@@ -8,16 +8,24 @@ use std::{
     time::Duration,
 };
 
-use gometa_tests::{ensemble::Ensemble, program::program};
+use gometa_tests::{
+    ensemble::{Addresses, Ensemble},
+    program::program,
+};
 use serde_json::json;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Runs the interactive client with these lines as its input.
 fn console(directory: &Path, lines: &[&str]) -> String {
+    run_with_input(directory, &["-client=true", "-config=client.json"], lines)
+}
+
+/// Runs the server with these lines as its input.
+fn run_with_input(directory: &Path, flags: &[&str], lines: &[&str]) -> String {
     let mut child = Command::new(program("gometa-server"))
         .current_dir(directory)
-        .args(["-client=true", "-config=client.json"])
+        .args(flags)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -73,6 +81,28 @@ async fn the_interactive_client_adds_sets_gets_and_deletes_through_each_of_three
     }
     let statuses = ensemble.converged(&ensemble.all()).await;
     assert_eq!(statuses[0].keys, 3_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_answers_from_its_own_copy_and_leaves_the_ensemble() {
+    let ensemble = Ensemble::start(3).await;
+    let client = ensemble.client(TIMEOUT);
+    client.set("colour", "green").await.unwrap();
+    // As in the original: the file of the watcher lists itself and the nodes.
+    let own = Addresses::free(ensemble.addresses(0).message.ip()).json();
+    let peers: Vec<_> = ensemble.all().iter().map(|node| ensemble.addresses(*node).json()).collect();
+    let file = json!({"Host": own, "Peer": peers}).to_string();
+    fs::write(ensemble.scratch().join("watcher.json"), file).unwrap();
+    let flags = ["-watcher=true", "-config=watcher.json", "-data-dir=watcher"];
+    for _ in 0..2 {
+        let said = run_with_input(ensemble.scratch(), &flags, &["colour", "shape"]);
+        assert_eq!(said.matches("Enter Key to Retrieve").count(), 3, "{said}");
+        assert!(said.contains("Result = green, len(result) = 5"), "{said}");
+        assert_eq!(said.matches("Error : ").count(), 1, "{said}");
+        assert!(said.contains("\"role\":\"learner\""), "{said}");
+        let membership = client.membership().await.unwrap();
+        assert!(membership.members.len() == 3 && membership.version.revision > 0, "{membership:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
