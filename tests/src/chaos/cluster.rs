@@ -46,7 +46,7 @@ pub enum Outputs {
 /// The fields are dropped in order: clients, then processes, then their disks.
 pub(super) struct Cluster {
     pub(super) workload: Workload,
-    probe: Client,
+    pub(super) probe: Client,
     pub(super) ensemble: Ensemble,
     pub(super) images: Option<Images>,
     preload: Option<Preload>,
@@ -137,7 +137,13 @@ impl Cluster {
 
     /// Starts a node without waiting for it.
     pub(super) fn spawn(&mut self, node: usize) {
+        self.spawn_with(node, &[]);
+    }
+
+    /// The same, with flags.
+    pub(super) fn spawn_with(&mut self, node: usize, flags: &[&str]) {
         let mut command = Command::new(program("gometa-server"));
+        command.args(flags);
         command.env(RUN_VARIABLE, process::id().to_string());
         if let Some(images) = &self.images {
             command.env("GOMETA_DATA_DIR", images.data(node));

@@ -86,6 +86,9 @@ impl Cluster {
             Kind::PowerCutAll => self.cut_power(&self.ensemble.all()).await,
             Kind::Clock => self.jump_clocks(any).await,
             Kind::Flip => self.flip(any, false).await,
+            Kind::Transfer => self.transfer(follower).await,
+            Kind::Remove => self.removes(follower).await,
+            Kind::RemoveLeader => self.removes(leader).await,
         }
     }
 

@@ -54,6 +54,12 @@ pub enum Kind {
     Clock,
     /// Bits change in a file of one node that is down.
     Flip,
+    /// The leadership is transferred to another node.
+    Transfer,
+    /// A node that does not lead is removed from the ensemble, killed, and joins again.
+    Remove,
+    /// The same with the leader, which hands over first.
+    RemoveLeader,
 }
 
 /// Kinds of faults that are counted together.
@@ -83,12 +89,14 @@ pub enum Group {
     Clock,
     /// Flipped bits on disk.
     FlippedBit,
+    /// Changes of the members and of the leader.
+    Change,
 }
 
 /// A kind, its group, its weight (how often it occurs in one round of a schedule), and its name in reports.
 pub(super) type Row = (Kind, Group, u64, &'static str);
 
-pub(super) const KINDS: [Row; 24] = [
+pub(super) const KINDS: [Row; 27] = [
     (Kind::Kill, Group::Kill, 3, "kill -9 of one"),
     (Kind::KillLeader, Group::Kill, 3, "kill -9 of the leader"),
     (Kind::KillAll, Group::Kill, 1, "kill -9 of all"),
@@ -113,10 +121,13 @@ pub(super) const KINDS: [Row; 24] = [
     (Kind::PowerCutAll, Group::PowerCut, 1, "power cut of all"),
     (Kind::Clock, Group::Clock, 1, "wall clock jumps"),
     (Kind::Flip, Group::FlippedBit, 1, "bits flipped on disk"),
+    (Kind::Transfer, Group::Change, 1, "leadership transferred"),
+    (Kind::Remove, Group::Change, 1, "removed, joins again"),
+    (Kind::RemoveLeader, Group::Change, 1, "leader removed, joins again"),
 ];
 
 /// All groups by their names on the command line.
-pub(super) const GROUPS: [(Group, &str); 12] = [
+pub(super) const GROUPS: [(Group, &str); 13] = [
     (Group::Kill, "kill"),
     (Group::PowerCut, "power-cut"),
     (Group::Pause, "pause"),
@@ -129,6 +140,7 @@ pub(super) const GROUPS: [(Group, &str); 12] = [
     (Group::SlowSync, "slow-sync"),
     (Group::Clock, "clock"),
     (Group::FlippedBit, "flipped-bit"),
+    (Group::Change, "change"),
 ];
 
 impl Kind {

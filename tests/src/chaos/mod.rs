@@ -26,8 +26,9 @@
 //! one kind of fault at a time, nodes on different machines.
 //!
 //! Reading order: `run` (one ensemble from start to verdict), `schedule`, `kinds`, `cluster`, `faults`,
-//! `network_faults`, `disk_faults`, `workload`, `judge`, then `images`, `preload`, `tally`.
+//! `network_faults`, `disk_faults`, `changes`, `workload`, `judge`, then `images`, `preload`, `tally`.
 
+mod changes;
 mod cluster;
 mod disk_faults;
 pub mod failover;
