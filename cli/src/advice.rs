@@ -43,10 +43,17 @@ const CAUSES: &[(&str, &str)] = &[
 /// Advice for the error of a call. `source` names where the peers' addresses come from.
 pub(crate) fn for_error(error: &Error, source: &str) -> Option<String> {
     let key = error.key().map(quoted).unwrap_or_default();
+    let about_members = error.operation().has_effect() && !error.operation().is_write();
+    if about_members && error.outcome() == Outcome::Unknown {
+        return Some("the change may have been made: repeat the command, which is harmless".to_owned());
+    }
     if error.operation().is_write() && error.outcome() == Outcome::Unknown {
         return Some(format!("read the key before repeating the write: gometa get {key}"));
     }
     let advice = match (error.kind(), error.actual_revision()) {
+        (ErrorKind::NotFound, _) if error.key().is_none() => {
+            "`gometa member list` shows the members; a node joins with: gometa-server -join=…".to_owned()
+        }
         (ErrorKind::NotFound, _) => format!("create it with: gometa set {key} VALUE"),
         (ErrorKind::AlreadyExists, revision) => {
             let revision = revision.unwrap_or_default();

@@ -42,6 +42,12 @@ pub(crate) enum Failure {
     },
 }
 
+/// Whether a change of the members may have been made.
+fn is_unknown_change(error: &Error) -> bool {
+    let operation = error.operation();
+    operation.has_effect() && !operation.is_write() && error.outcome() == Outcome::Unknown
+}
+
 impl Failure {
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::Usage(message.into())
@@ -64,9 +70,11 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::NoAnswer(_) => 5,
             Self::Call(error) => match error.kind() {
-                ErrorKind::NotFound => 3,
-                ErrorKind::AlreadyExists | ErrorKind::CasMismatch | ErrorKind::FailedPrecondition => 4,
+                // Of a write, these are the outcome of all attempts.
+                ErrorKind::NotFound if !is_unknown_change(error) => 3,
+                ErrorKind::AlreadyExists | ErrorKind::CasMismatch => 4,
                 _ if error.operation().has_effect() && error.outcome() == Outcome::Unknown => 6,
+                ErrorKind::FailedPrecondition => 4,
                 ErrorKind::InvalidArgument | ErrorKind::TooLarge => 2,
                 ErrorKind::DeadlineExceeded
                 | ErrorKind::Unavailable
@@ -285,7 +293,7 @@ mod tests {
     fn every_kind_of_error_has_a_status_and_all_its_fields() {
         let unsent = |kind: ErrorKind| match kind {
             ErrorKind::NotFound => 3,
-            ErrorKind::AlreadyExists | ErrorKind::CasMismatch => 4,
+            ErrorKind::AlreadyExists | ErrorKind::CasMismatch | ErrorKind::FailedPrecondition => 4,
             ErrorKind::InvalidArgument | ErrorKind::TooLarge => 2,
             ErrorKind::DeadlineExceeded
             | ErrorKind::Unavailable

@@ -640,7 +640,7 @@ fn completion_works_in_bash_and_is_there_for_others() {
     let file = directory.path().join("gometa.bash");
     std::fs::write(&file, gometa(&["completion", "bash"]).output().unwrap().stdout).unwrap();
     for (words, expected) in [
-        ("gometa me", "members"),
+        ("gometa me", "members member"),
         ("gometa get k --lo", "--local"),
         ("gometa -o j", "json"),
         ("gometa completion f", "fish"),

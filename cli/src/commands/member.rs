@@ -56,7 +56,6 @@ pub(crate) struct Promote {
 #[derive(clap::Args, Debug)]
 pub(crate) struct SafeToStop {
     /// The members: their ids, or one of the addresses of each
-    #[arg(required = true)]
     members: Vec<String>,
 }
 
@@ -170,7 +169,7 @@ fn resolve(membership: &Membership, text: &str) -> Result<u64, Failure> {
         return Ok(member.node);
     }
     match u64::from_str_radix(text, 16) {
-        Ok(node) if node > 0 && !text.starts_with('+') => Ok(node),
+        Ok(node) if !text.starts_with('+') => Ok(node),
         _ => {
             let known: Vec<&str> =
                 membership.members.iter().map(|member| member.message_address.as_str()).collect();

@@ -18,14 +18,17 @@ use crate::{lock, program::program};
 /// The number of concurrent processes; more calls wait.
 const PROCESSES_MAX: usize = 16;
 
-/// The calls that the command does not offer.
-const UNSUPPORTED: [&str; 6] = [
-    "membership",
-    "promote_member",
-    "remove_member",
-    "cancel_promotion",
-    "transfer_leadership",
-    "safe_to_stop",
+/// The length of an id as the command prints it.
+const ID_DIGITS: usize = 16;
+
+/// The words of the command for a verb about members.
+const MEMBER_VERBS: [(&str, &[&str]); 6] = [
+    ("membership", &["member", "list"]),
+    ("promote_member", &["member", "promote"]),
+    ("remove_member", &["member", "remove"]),
+    ("cancel_promotion", &["member", "cancel"]),
+    ("transfer_leadership", &["leader", "transfer"]),
+    ("safe_to_stop", &["member", "safe-to-stop"]),
 ];
 
 /// A driver that runs the command for each call.
@@ -59,12 +62,8 @@ impl Commands {
     pub fn begin(&self, line: &Line) -> impl Future<Output = anyhow::Result<Answer>> + Send + use<> {
         let prepared = self.prepare(line);
         let opens = line.verb == "open";
-        let unsupported = UNSUPPORTED.contains(&line.verb.as_str());
         let room = self.room.clone();
         async move {
-            if unsupported {
-                return Ok(Answer::Unsupported);
-            }
             let Some((mut command, input)) = prepared? else { return Ok(Answer::Ok(BTreeMap::new())) };
             let _place = room.acquire().await?;
             let mut child = command.spawn().context("gometa does not start")?;
@@ -100,6 +99,9 @@ impl Commands {
         if opens {
             // A call that fails before it is sent, because of its peers or because of its key.
             arguments.extend(["get", ""].map(OsString::from));
+        } else if let Some((_, words)) = MEMBER_VERBS.iter().find(|(verb, _)| *verb == line.verb) {
+            arguments.extend(words.iter().map(OsString::from));
+            arguments.extend(about_members(line)?);
         } else {
             arguments.push(line.verb.clone().into());
             for (name, value) in &line.fields {
@@ -134,8 +136,24 @@ impl Commands {
     }
 }
 
+/// The arguments of a command about members.
+fn about_members(line: &Line) -> anyhow::Result<Vec<OsString>> {
+    let mut arguments = Vec::new();
+    if let (Some(epoch), Some(revision)) = (line.number("follows_epoch")?, line.number("follows_revision")?) {
+        arguments.push(format!("--follows={epoch}:{revision}").into());
+    }
+    for name in ["node", "to", "nodes"] {
+        for word in line.field(name).unwrap_or_default().split(',').filter(|word| !word.is_empty()) {
+            arguments.push(format!("{:x}", word.parse::<u64>()?).into());
+        }
+    }
+    Ok(arguments)
+}
+
 fn answer(opens: bool, status: Option<i32>, out: &[u8], err: &[u8]) -> anyhow::Result<Answer> {
-    if status == Some(0) {
+    // Nodes that cannot be stopped are a result, with a status of its own.
+    let advice = status == Some(5) && !out.is_empty();
+    if status == Some(0) || advice {
         let value: Value = serde_json::from_slice(out).context("gometa printed no JSON")?;
         return Ok(Answer::Ok(results(&value)));
     }
@@ -165,12 +183,33 @@ fn results(value: &Value) -> BTreeMap<String, String> {
         let (name, text) = match (name.as_str(), value.as_str()) {
             ("value", Some(text)) => ("value", hex(text.as_bytes())),
             ("value_base64", Some(text)) => ("value", hex(&unbase64(text))),
-            ("members", _) => ("members", value.as_array().map_or(0, Vec::len).to_string()),
+            ("reason", Some(text)) => ("reason", hex(text.as_bytes())),
+            ("leader", Some(text)) if text.len() == ID_DIGITS => ("leader", decimal(text)),
+            ("members", _) => {
+                let members = value.as_array().map(Vec::as_slice).unwrap_or_default();
+                let voters = members.iter().filter(|member| member["role"] == "voter").count();
+                fields.insert("voters".to_owned(), voters.to_string());
+                for (index, member) in members.iter().enumerate() {
+                    let id = decimal(member["node"].as_str().unwrap_or_default());
+                    fields.insert(format!("node{}", index + 1), id);
+                }
+                ("members", members.len().to_string())
+            }
+            ("version", Some(text)) if text.contains(':') => {
+                let (epoch, revision) = text.split_once(':').unwrap_or_default();
+                fields.insert("revision".to_owned(), revision.to_owned());
+                ("epoch", epoch.to_owned())
+            }
             (name, _) => (name, plain(value)),
         };
         fields.insert(name.to_owned(), text);
     }
     fields
+}
+
+/// An id of 16 hexadecimal digits as a decimal number; other texts as they are.
+fn decimal(text: &str) -> String {
+    u64::from_str_radix(text, 16).map_or_else(|_| text.to_owned(), |id| id.to_string())
 }
 
 fn plain(value: &Value) -> String {
