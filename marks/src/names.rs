@@ -263,6 +263,7 @@ pub const PROBES: &[(&str, &str)] = &[
     ("members.no-quorum", "a change is rejected because no majority of the new voters is up to date"),
     ("members.own-change-waits", "a change that a leader is to propose by itself waits"),
     ("members.own-vote", "a change is rejected because it would take the vote of the leader away"),
+    ("members.refused-after-exposure", "a leader refuses a request that an earlier one may have carried out"),
     (
         "members.removal-withheld",
         "the entry that takes a follower's vote away is not sent to it before it is committed",

@@ -28,6 +28,15 @@ pub(crate) struct Asked {
     given: bool,
     /// The leader that it was given to first.
     first_leader: Option<NodeId>,
+    /// Whether a leader that it was given to is lost, and may have carried it out.
+    exposed: bool,
+}
+
+impl Asked {
+    /// Whether a leader that is lost may have carried it out, or the present one may, if it has not answered.
+    fn may_apply(&self, unanswered: bool) -> bool {
+        self.operation.kind().has_effect() && (self.exposed || unanswered)
+    }
 }
 
 /// Where a request that a leader carries out comes from.
@@ -84,12 +93,12 @@ pub(crate) struct MemberRequests {
 impl MemberRequests {
     /// Adds a request of a client.
     pub(crate) fn ask(&mut self, ticket: Ticket, operation: Operation) {
-        self.asked.insert(ticket, Asked { operation, given: false, first_leader: None });
+        self.asked.insert(ticket, Asked { operation, given: false, first_leader: None, exposed: false });
     }
 
-    /// Whether a client's request was given to any leader.
-    pub(crate) fn was_given(&self, ticket: Ticket) -> bool {
-        self.asked.get(&ticket).is_some_and(|asked| asked.first_leader.is_some())
+    /// Whether a client's request may have been carried out, although it is not answered.
+    pub(crate) fn may_apply(&self, ticket: Ticket) -> bool {
+        self.asked.get(&ticket).is_some_and(|asked| asked.may_apply(asked.given))
     }
 
     /// Takes the requests that another leader than the first one settles by its mere leadership, and marks the others as
@@ -122,15 +131,14 @@ impl MemberRequests {
         self.next
     }
 
-    /// Takes the request that the leader has answered.
+    /// The request that the leader answers under this number.
     pub(crate) fn answered(&mut self, id: u64) -> Option<Ticket> {
-        let ticket = self.sent.remove(&id)?;
-        self.asked.remove(&ticket).map(|_| ticket)
+        self.sent.remove(&id)
     }
 
-    /// Takes a request of a client that this node has answered as leader.
-    pub(crate) fn finished(&mut self, ticket: Ticket) {
-        self.asked.remove(&ticket);
+    /// Takes a request that is answered. Returns whether an earlier leader may have carried it out.
+    pub(crate) fn finish(&mut self, ticket: Ticket) -> bool {
+        self.asked.remove(&ticket).is_some_and(|asked| asked.may_apply(false))
     }
 
     /// Begins to carry out a request; false if there are too many.
@@ -148,7 +156,9 @@ impl MemberRequests {
         probe!("members.request-held", self.asked.values().any(|asked| asked.given));
         self.led.clear();
         self.sent.clear();
-        self.asked.values_mut().for_each(|asked| asked.given = false);
+        for asked in self.asked.values_mut() {
+            asked.exposed |= std::mem::take(&mut asked.given);
+        }
     }
 
     /// Forgets requests whose clients wait no longer.

@@ -14,6 +14,7 @@ use super::Node;
 use crate::{
     barrier, forward,
     members::{self, Asker, Led, Plan, Stage},
+    requests::Ticket,
 };
 
 impl<T: Table> Node<T> {
@@ -70,8 +71,21 @@ impl<T: Table> Node<T> {
         if let Some(answer) = reply.response.and_then(|response| response.result)
             && let Some(ticket) = self.members.answered(reply.id)
         {
-            self.respond_to(ticket, answer);
+            self.answer_own(ticket, answer);
         }
+    }
+
+    /// Answers a client. A refusal of this leader is not the outcome if an earlier one may have carried the request out.
+    fn answer_own(&mut self, ticket: Ticket, answer: Answer) {
+        let exposed = self.members.finish(ticket);
+        let answer = match answer {
+            Answer::Error(error) if exposed => {
+                probe!("members.refused-after-exposure");
+                Answer::Error(Error { outcome: v1::Outcome::Unknown.into(), ..error })
+            }
+            answer => answer,
+        };
+        self.respond_to(ticket, answer);
     }
 
     fn begin_member_request(&mut self, asker: Asker, operation: Operation, deadline: Ticks) {
@@ -84,10 +98,7 @@ impl<T: Table> Node<T> {
 
     fn answer_member_request(&mut self, asker: Asker, answer: Answer) {
         match asker {
-            Asker::Own(ticket) => {
-                self.members.finished(ticket);
-                self.respond_to(ticket, answer);
-            }
+            Asker::Own(ticket) => self.answer_own(ticket, answer),
             Asker::Follower { link, id } => {
                 let response = Response { id: 0, revision: self.store.applied(), result: Some(answer) };
                 let reply = Body::MemberReply(v1::MemberReply { id, response: Some(response) });

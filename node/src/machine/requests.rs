@@ -243,7 +243,7 @@ impl<T: Table> Node<T> {
             Some(Want::Write(key)) => {
                 self.requests.submission(key).map_or(Outcome::Unknown, |submission| submission.outcome())
             }
-            Some(Want::Members) if self.members.was_given(ticket) => Outcome::Unknown,
+            Some(Want::Members) if self.members.may_apply(ticket) => Outcome::Unknown,
             Some(Want::Members | Want::Read(_) | Want::LocalRead(_)) | None => Outcome::NotApplied,
         }
     }

@@ -310,7 +310,8 @@ fn keys_with_wrong_values_are_refused() {
         ("HeartbeatMs", "5", "2:20: HeartbeatMs is 5: expected milliseconds from 10 to 60000"),
         ("HeartbeatMs", "400", short),
         ("Tls", "{}", tls),
-        ("Join", "[]", "2:14: Join is not supported yet: list every node under Host and Peer instead"),
+        ("Join", "[]", "2:14: Join: expected 1 to 16 addresses of members"),
+        ("Join", "[\"a\"]", "2:16: Join \"a\" has no port: expected host:port, such as \"127.0.0.1:5002\""),
     ] {
         let error = error_of(&readme_with("\"Host\"", &format!("\"{key}\": {value}, \"Host\"")));
         assert_eq!(error, format!("node.json:{expected}"));
@@ -373,4 +374,17 @@ fn nodes_on_this_machine_agree_on_their_ensemble() {
     assert!(nodes.iter().all(|node| node.voters == nodes[0].voters));
     assert_eq!(nodes[2].addresses().request, "127.0.0.1:7003");
     assert_eq!(nodes[1].node, nodes[1].announced.message.node_id());
+}
+
+#[test]
+fn a_file_that_names_members_to_join_needs_no_peers() {
+    let host = "\"Host\": {\"ElectionAddr\": \"a:1\", \"MessageAddr\": \"a:2\", \"RequestAddr\": \"a:3\"}";
+    let joins = format!("{{{host}, \"Join\": [\"b:3\", \"c:3\"]}}");
+    let config = parse_server("node.json", &joins, UnknownKeys::Refuse, false).unwrap();
+    assert_eq!((config.join, config.voters.len()), (vec!["b:3".to_owned(), "c:3".to_owned()], 1));
+    // Or a flag names them.
+    let alone = format!("{{{host}}}");
+    let error = parse_server("node.json", &alone, UnknownKeys::Refuse, false).unwrap_err().to_string();
+    assert!(error.contains("Peer is missing"), "{error}");
+    assert!(parse_server("node.json", &alone, UnknownKeys::Refuse, true).is_ok());
 }
