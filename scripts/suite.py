@@ -103,8 +103,8 @@ def stages(values, target):
             env=instrumented, needs="sim-build", tests=True,
         ),
         "scope": Stage(
-            "every state of a small ensemble, up to 10,000,000",
-            [plain_simulator, "--exhaustive", "--states", "10000000"], needs="build",
+            "every state of a small ensemble, up to 12,000,000",
+            [plain_simulator, "--exhaustive", "--states", "12000000"], needs="build",
         ),
         "mutants": Stage(
             "planted faults are detected", [simulator, "--mutants", "--seeds", "10000"], needs="sim-build",

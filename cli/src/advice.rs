@@ -51,7 +51,7 @@ pub(crate) fn for_error(error: &Error, source: &str) -> Option<String> {
         return Some(format!("read the key before repeating the write: gometa get {key}"));
     }
     let advice = match (error.kind(), error.actual_revision()) {
-        (ErrorKind::NotFound, _) if error.key().is_none() => {
+        (ErrorKind::NotFound, _) if about_members || error.operation() == Operation::SafeToStop => {
             "`gometa member list` shows the members; a node joins with: gometa-server -join=…".to_owned()
         }
         (ErrorKind::NotFound, _) => format!("create it with: gometa set {key} VALUE"),

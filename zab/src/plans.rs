@@ -21,8 +21,6 @@ pub(crate) struct OwnChanges {
     pub(crate) recorded: BTreeMap<NodeId, Ticks>,
     /// The nodes of which it has recorded other addresses, and when.
     pub(crate) addressed: BTreeMap<NodeId, Ticks>,
-    /// The time from which on it looks for the next one.
-    pub(crate) next: Ticks,
     /// The time of the last notice of what a change waits for.
     pub(crate) noticed: Option<Ticks>,
 }
