@@ -68,7 +68,7 @@ pub(crate) struct Leader {
     /// The time of the last sign of life of each member, within the election timeout; at first the time of the election.
     contacts: BTreeMap<(NodeId, Incarnation), Ticks>,
     next_heartbeat: Ticks,
-    /// The time of the next Alive to nodes that are sent no heartbeats, and of the next look for changes to propose.
+    /// The time of the next Alive to nodes that are sent no heartbeats.
     next_alive: Ticks,
     /// The time of the next announcement to members that are not connected.
     next_announcement: Ticks,
@@ -431,9 +431,7 @@ impl Leader {
         self.check_own_latency(core);
         self.compare_states(core);
         self.check_transfer(core);
-        if core.now >= self.next_alive {
-            self.propose_own_change(core);
-        }
+        self.propose_own_change(core);
         if core.now >= self.next_heartbeat && self.has_begun() {
             self.send_heartbeat(core);
         }

@@ -21,6 +21,9 @@ pub(crate) struct OwnChanges {
     pub(crate) recorded: BTreeMap<NodeId, Ticks>,
     /// The nodes of which it has recorded other addresses, and when.
     pub(crate) addressed: BTreeMap<NodeId, Ticks>,
+    /// The time from which on it looks for the next one. Not that of the next Alive, which each report of a slow disk
+    /// puts off.
+    pub(crate) next: Ticks,
     /// The time of the last notice of what a change waits for.
     pub(crate) noticed: Option<Ticks>,
 }

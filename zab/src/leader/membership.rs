@@ -25,11 +25,15 @@ const RECORD_INTERVAL: u64 = 10;
 const NOTICE_INTERVAL: u64 = 60_000_000;
 
 impl Leader {
-    /// Proposes the next of the changes that need no request, one at a time. Due once in a heartbeat interval.
+    /// Proposes the next of the changes that need no request: one at a time, and at most one in a heartbeat interval.
     pub(super) fn propose_own_change(&mut self, core: &mut Core) {
         if self.established().is_none() || !core.configurations.is_committed(core.commit) {
             return;
         }
+        if core.now < self.own_changes.next {
+            return;
+        }
+        self.own_changes.next = core.now.plus(core.config.timeouts.heartbeat);
         let Some(change) = planted!(self.next_own_change(core), proposes_no_own_changes => None) else {
             return;
         };
