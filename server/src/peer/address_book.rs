@@ -259,3 +259,71 @@ pub(crate) async fn resolve(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    const NODE: NodeId = NodeId(2);
+
+    fn at(port: u16) -> Addresses {
+        let address = |port: u16| format!("127.0.0.1:{port}");
+        Addresses { election: address(port), message: address(port + 1), request: address(port + 2) }
+    }
+
+    fn voter(port: u16) -> Voter {
+        Voter { node: NODE, incarnation: None, addresses: at(port) }
+    }
+
+    fn socket(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    fn dialled(book: &mut AddressBook, times: usize) -> Vec<String> {
+        (0..times).map(|_| book.dial(NODE).unwrap_or_default().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_node_is_looked_for_at_the_configured_address_until_the_ensemble_records_another_one() {
+        let (names, _receiver) = mpsc::channel(NAMES_MAX);
+        let mut book = AddressBook::new(names);
+        book.add_voters(&[voter(5_001)]);
+        // What it was formed with is not where it can be reached from here.
+        book.record(&[voter(6_001)]);
+        assert_eq!(book.elections(NODE), [socket(5_001)]);
+        assert_eq!(dialled(&mut book, 2), ["127.0.0.1:5002", "127.0.0.1:5002"]);
+        book.record(&[voter(7_001)]);
+        assert_eq!(book.elections(NODE), [socket(7_001), socket(5_001)]);
+        assert_eq!(dialled(&mut book, 2), ["127.0.0.1:7002", "127.0.0.1:5002"]);
+        assert_eq!(book.name(NODE), "127.0.0.1:7002");
+    }
+
+    #[test]
+    fn a_node_that_votes_from_elsewhere_is_tried_there_too() {
+        let (names, _receiver) = mpsc::channel(NAMES_MAX);
+        let mut book = AddressBook::new(names);
+        book.record(&[voter(5_001)]);
+        book.told(NODE, "127.0.0.1:5002", Some(socket(9)));
+        assert_eq!(book.elections(NODE), [socket(5_001)], "it is where it is known to be");
+        book.told(NODE, "127.0.0.1:8002", Some(socket(8_001)));
+        assert_eq!(book.elections(NODE), [socket(5_001), socket(8_001)]);
+        assert_eq!(dialled(&mut book, 3), ["127.0.0.1:5002", "127.0.0.1:8002", "127.0.0.1:5002"]);
+        assert_eq!(book.whereabouts(NODE), Some("127.0.0.1:8002"));
+        book.told(NODE, "127.0.0.1:5002", None);
+        assert_eq!(book.elections(NODE), [socket(5_001)], "it is back");
+    }
+
+    #[test]
+    fn few_nodes_that_are_no_members_are_remembered() {
+        let (names, _receiver) = mpsc::channel(NAMES_MAX);
+        let mut book = AddressBook::new(names);
+        for node in 1..100 {
+            book.told(NodeId(node), "127.0.0.1:5002", Some(socket(5_001)));
+        }
+        let known = (1..100).filter(|node| !book.elections(NodeId(*node)).is_empty()).count();
+        assert_eq!(known, STRANGERS_MAX);
+        assert_eq!(book.message(NodeId(99)), None, "people know them by their ids");
+    }
+}
