@@ -212,7 +212,7 @@ func (c *Client) Membership(ctx context.Context) (Membership, error) {
 // version of the members is not that of Follows; ErrNotFound if the node is no member; ErrUnavailable, ErrDeadlineExceeded,
 // ErrCancelled, ErrClosed. Error.Outcome says whether the change may have been made; the same call again is safe.
 func (c *Client) PromoteMember(ctx context.Context, node uint64, options ...ChangeOption) (MembersChanged, error) {
-	return c.change(ctx, "promote member", callPromote, node, options)
+	return c.change(ctx, "promote member", callPromote, []uint64{node}, options)
 }
 
 // RemoveMember removes a voter or a learner. It succeeds if the node is no member. A leader hands over before it is removed.
@@ -220,14 +220,27 @@ func (c *Client) PromoteMember(ctx context.Context, node uint64, options ...Chan
 // It returns ErrFailedPrecondition if it is the last voter, or too few of the voters after the change are up to date, or the
 // version of the members is not that of Follows; and the other errors of PromoteMember, except for ErrNotFound.
 func (c *Client) RemoveMember(ctx context.Context, node uint64, options ...ChangeOption) (MembersChanged, error) {
-	return c.change(ctx, "remove member", callRemove, node, options)
+	return c.change(ctx, "remove member", callRemove, []uint64{node}, options)
 }
 
-// CancelPromotion leaves a learner that is to become a voter a learner.
+// ReplaceMember replaces a voter: it makes the learner replacement a voter, and removes node. It returns when this is recorded;
+// the leader then does it in steps, as soon as the learner is up to date, also after a change of the leader. It is done when
+// Membership lists replacement as a voter and node not at all.
+//
+// It returns ErrFailedPrecondition if replacement is a voter already, node is a learner, one of the two takes part in another
+// replacement, or the version of the members is not that of Follows; ErrInvalidArgument if the two are the same; and the
+// other errors of PromoteMember.
+func (c *Client) ReplaceMember(
+	ctx context.Context, node, replacement uint64, options ...ChangeOption,
+) (MembersChanged, error) {
+	return c.change(ctx, "replace member", callReplace, []uint64{node, replacement}, options)
+}
+
+// CancelPromotion leaves a learner that is to become a voter a learner; a replacement of another member by this one ends.
 //
 // It returns ErrFailedPrecondition if the node is a voter already, and the errors of PromoteMember.
 func (c *Client) CancelPromotion(ctx context.Context, node uint64, options ...ChangeOption) (MembersChanged, error) {
-	return c.change(ctx, "cancel promotion", callCancelPromotion, node, options)
+	return c.change(ctx, "cancel promotion", callCancelPromotion, []uint64{node}, options)
 }
 
 // TransferLeadership hands the leadership over to a voter, with 0 to any other one. It returns the id of the node that leads
@@ -248,7 +261,7 @@ func (c *Client) SafeToStop(ctx context.Context, nodes ...uint64) (StopAdvice, e
 }
 
 func (c *Client) change(
-	ctx context.Context, operation string, call callNumber, node uint64, options []ChangeOption,
+	ctx context.Context, operation string, call callNumber, nodes []uint64, options []ChangeOption,
 ) (MembersChanged, error) {
 	var changing changing
 	for _, option := range options {
@@ -257,7 +270,7 @@ func (c *Client) change(
 		}
 		option(&changing)
 	}
-	changed := &arguments{call: call, revision: node, follows: changing.follows}
+	changed := &arguments{call: call, revision: nodes[0], nodes: nodes[1:], follows: changing.follows}
 	return do(c, ctx, operation, changed, (*request).membersChanged)
 }
 

@@ -157,7 +157,7 @@ func TestMembersWithTheirRoles(t *testing.T) {
 	}
 	last := uint64(0)
 	for _, member := range membership.Members {
-		if member.Node <= last || len(member.Incarnation) != 16 || !member.Votes || member.Promised ||
+		if member.Node <= last || len(member.Incarnation) != 16 || !member.Votes || member.Promised || member.Replaces != 0 ||
 			member.ElectionAddress == "" || member.MessageAddress == "" || member.RequestAddress == "" {
 			t.Fatalf("%+v", member)
 		}
@@ -211,6 +211,16 @@ func TestChangesOfMembersThatAreRefused(t *testing.T) {
 		},
 		"no promotion to cancel": {
 			func() error { _, err := client.CancelPromotion(ctx, voter); return err }, gometa.ErrFailedPrecondition,
+		},
+		"a voter replaced by itself": {
+			func() error { _, err := client.ReplaceMember(ctx, voter, voter); return err }, gometa.ErrInvalidArgument,
+		},
+		"a voter replaced by a stranger": {
+			func() error { _, err := client.ReplaceMember(ctx, voter, stranger); return err }, gometa.ErrNotFound,
+		},
+		"a voter replaced by a voter": {
+			func() error { _, err := client.ReplaceMember(ctx, voter, membership.Members[1].Node); return err },
+			gometa.ErrFailedPrecondition,
 		},
 		"node 0":        {func() error { _, err := client.RemoveMember(ctx, 0); return err }, gometa.ErrInvalidArgument},
 		"nil option":    {func() error { _, err := client.RemoveMember(ctx, 1, nil); return err }, gometa.ErrInvalidArgument},

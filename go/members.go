@@ -27,6 +27,7 @@ func (r *request) membersChanged() MembersChanged {
 			RequestAddress:  C.GoString(C.gometa_membership_request_address(membership, member)),
 			Votes:           bool(C.gometa_membership_is_voter(membership, member)),
 			Promised:        bool(C.gometa_membership_is_promised(membership, member)),
+			Replaces:        uint64(C.gometa_membership_replaces(membership, member)),
 		}
 	}
 	return MembersChanged{Membership: read, Changed: bool(C.gometa_membership_has_changed(membership))}

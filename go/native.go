@@ -44,7 +44,7 @@ static void read_failure(gometa_error_t *error, failure_t *failure)
 
 // The operations, for start and take.
 enum { CALL_ADD, CALL_SET, CALL_CAS, CALL_DELETE, CALL_DELETE_IF, CALL_GET, CALL_STATUS, CALL_STATUS_OF, CALL_MEMBERS,
-       CALL_MEMBERSHIP, CALL_PROMOTE, CALL_REMOVE, CALL_CANCEL_PROMOTION, CALL_TRANSFER, CALL_SAFE_TO_STOP };
+       CALL_MEMBERSHIP, CALL_PROMOTE, CALL_REMOVE, CALL_REPLACE, CALL_CANCEL_PROMOTION, CALL_TRANSFER, CALL_SAFE_TO_STOP };
 
 // A request, and its result once it has completed.
 typedef struct {
@@ -77,6 +77,7 @@ static gometa_status_t start(const gometa_client_t *client, const gometa_queue_t
     gometa_future_t **future = &request->future;
     gometa_error_t *error = NULL;
     gometa_status_t status = GOMETA_OK;
+    uint64_t replacement;
 
     if (timeout_ms != 0) {
         status = gometa_client_with_timeout(client, timeout_ms, &limited, &error);
@@ -126,6 +127,10 @@ static gometa_status_t start(const gometa_client_t *client, const gometa_queue_t
             break;
         case CALL_REMOVE:
             status = gometa_client_remove_member_async(client, revision, follows, future, &error);
+            break;
+        case CALL_REPLACE:
+            memcpy(&replacement, v, sizeof replacement);
+            status = gometa_client_replace_member_async(client, revision, replacement, follows, future, &error);
             break;
         case CALL_CANCEL_PROMOTION:
             status = gometa_client_cancel_promotion_async(client, revision, follows, future, &error);
@@ -306,6 +311,7 @@ const (
 	callMembership      = C.CALL_MEMBERSHIP
 	callPromote         = C.CALL_PROMOTE
 	callRemove          = C.CALL_REMOVE
+	callReplace         = C.CALL_REPLACE
 	callCancelPromotion = C.CALL_CANCEL_PROMOTION
 	callTransfer        = C.CALL_TRANSFER
 	callSafeToStop      = C.CALL_SAFE_TO_STOP

@@ -125,7 +125,7 @@ type changing struct {
 	follows *MembersVersion
 }
 
-// ChangeOption is an option of PromoteMember, RemoveMember and CancelPromotion.
+// ChangeOption is an option of PromoteMember, RemoveMember, ReplaceMember and CancelPromotion.
 type ChangeOption func(*changing)
 
 // Follows makes a change conditional: it is made only if this is the version of the members, and fails with

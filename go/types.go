@@ -116,6 +116,8 @@ type MemberRecord struct {
 	Votes bool
 	// Promised says whether it is a learner that the leader makes a voter as soon as it is up to date.
 	Promised bool
+	// Replaces is the member that is removed when this one is a voter, since it takes that one's place; 0 for none.
+	Replaces uint64
 }
 
 // Membership are the members of the ensemble with their roles.

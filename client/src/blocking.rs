@@ -185,6 +185,20 @@ impl Client {
         runtime.block_on(client.remove_member(node, follows))
     }
 
+    /// See [`crate::Client::replace_member`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn replace_member(
+        &self,
+        node: u64,
+        replacement: u64,
+        follows: Option<MembersVersion>,
+    ) -> Result<MembersChanged> {
+        let (client, runtime) = self.inner.get(Operation::ReplaceMember)?;
+        runtime.block_on(client.replace_member(node, replacement, follows))
+    }
+
     /// See [`crate::Client::cancel_promotion`].
     ///
     /// # Errors

@@ -64,6 +64,8 @@ pub enum MemberChange {
     Promote,
     /// [`Client::remove_member`].
     Remove,
+    /// [`Client::replace_member`], by this learner.
+    ReplaceBy(u64),
     /// [`Client::cancel_promotion`].
     CancelPromotion,
 }
@@ -117,6 +119,7 @@ impl Request {
             Request::Membership => Operation::ListMembers,
             Request::ChangeMember { change: MemberChange::Promote, .. } => Operation::PromoteMember,
             Request::ChangeMember { change: MemberChange::Remove, .. } => Operation::RemoveMember,
+            Request::ChangeMember { change: MemberChange::ReplaceBy(_), .. } => Operation::ReplaceMember,
             Request::ChangeMember { change: MemberChange::CancelPromotion, .. } => Operation::CancelPromotion,
             Request::TransferLeadership { .. } => Operation::TransferLeadership,
             Request::SafeToStop { .. } => Operation::SafeToStop,
@@ -158,6 +161,9 @@ impl Client {
                 let changed = match change {
                     MemberChange::Promote => self.promote_member(node, follows).await?,
                     MemberChange::Remove => self.remove_member(node, follows).await?,
+                    MemberChange::ReplaceBy(replacement) => {
+                        self.replace_member(node, replacement, follows).await?
+                    }
                     MemberChange::CancelPromotion => self.cancel_promotion(node, follows).await?,
                 };
                 Reply::MembersChanged(Box::new(changed))

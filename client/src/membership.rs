@@ -46,6 +46,8 @@ pub struct MemberRecord {
     pub votes: bool,
     /// Whether it is a learner that the leader makes a voter as soon as it is up to date.
     pub promised: bool,
+    /// The member that is removed when this one is a voter: it takes that one's place.
+    pub replaces: Option<u64>,
 }
 
 /// The result of a change of the members.
@@ -142,7 +144,29 @@ impl Client {
         self.change(Body::RemoveMember(v1::RemoveMember { node, follows: wire(follows) })).await
     }
 
-    /// Leaves a learner that is to become a voter a learner. With `follows`, only if this is the version of the members.
+    /// Replaces a voter: makes the learner `replacement` a voter, and removes `node`. Returns when this is recorded; the
+    /// leader then does it in steps, as soon as the learner is up to date, and goes on after a change of the leader. It is
+    /// done when [`membership`](Self::membership) does not list `node` and lists `replacement` as a voter. With `follows`,
+    /// only if this is the version of the members.
+    ///
+    /// # Errors
+    /// [`ErrorKind::FailedPrecondition`](crate::ErrorKind::FailedPrecondition) if `replacement` is a voter already, `node`
+    /// is a learner, one of the two takes part in another replacement, or `follows` is another version;
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if one of them is no member,
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if they are the same; and those of
+    /// [`promote_member`](Self::promote_member).
+    pub async fn replace_member(
+        &self,
+        node: u64,
+        replacement: u64,
+        follows: Option<MembersVersion>,
+    ) -> Result<MembersChanged> {
+        let follows = wire(follows);
+        self.change(Body::ReplaceMember(v1::ReplaceMember { node, replacement, follows })).await
+    }
+
+    /// Leaves a learner that is to become a voter a learner; a replacement of another member by this one ends. With
+    /// `follows`, only if this is the version of the members.
     ///
     /// # Errors
     /// [`ErrorKind::FailedPrecondition`](crate::ErrorKind::FailedPrecondition) if it is a voter already, and those of
@@ -225,7 +249,18 @@ impl MemberRecord {
             request_address,
             votes,
             promised,
+            replaces,
         } = member;
-        Self { node, incarnation, election_address, message_address, request_address, votes, promised }
+        let replaces = Some(replaces).filter(|node| *node != 0);
+        Self {
+            node,
+            incarnation,
+            election_address,
+            message_address,
+            request_address,
+            votes,
+            promised,
+            replaces,
+        }
     }
 }

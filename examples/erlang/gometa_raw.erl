@@ -15,6 +15,7 @@
 -export([add/3, add/4, set/3, set/4, cas/4, cas/5, delete/2, delete/3, get/2, get/3]).
 -export([status/1, status/2, view/1, view/2, cancel/2, kinds/0]).
 -export([membership/1, membership/2, promote_member/2, promote_member/3, remove_member/2, remove_member/3]).
+-export([replace_member/3, replace_member/4]).
 -export([cancel_promotion/2, cancel_promotion/3, transfer_leadership/2, transfer_leadership/3]).
 -export([safe_to_stop/2, safe_to_stop/3]).
 
@@ -147,22 +148,32 @@ membership(Client, Options) ->
 
 %% Makes a learner a voter.
 promote_member(Client, Node) -> promote_member(Client, Node, #{}).
-promote_member(Client, Node, Options) -> change(Client, promote_member, 19, Node, Options).
+promote_member(Client, Node, Options) -> change_one(Client, promote_member, 19, Node, Options).
 
 %% Removes a voter or a learner; it is no error if the node is no member.
 remove_member(Client, Node) -> remove_member(Client, Node, #{}).
-remove_member(Client, Node, Options) -> change(Client, remove_member, 20, Node, Options).
+remove_member(Client, Node, Options) -> change_one(Client, remove_member, 20, Node, Options).
+
+%% Makes a learner, the replacement, a voter, and removes the node. The result says that this is recorded, not that it is done.
+replace_member(Client, Node, Replacement) -> replace_member(Client, Node, Replacement, #{}).
+replace_member(Client, Node, Replacement, Options) ->
+    change(Client, replace_member, 25, [fixed64(1, Node), fixed64(2, Replacement), follows(3, Options)], Options).
 
 %% Leaves a learner that is to become a voter a learner.
 cancel_promotion(Client, Node) -> cancel_promotion(Client, Node, #{}).
-cancel_promotion(Client, Node, Options) -> change(Client, cancel_promotion, 21, Node, Options).
+cancel_promotion(Client, Node, Options) -> change_one(Client, cancel_promotion, 21, Node, Options).
 
-change(Client, Name, Field, Node, Options) ->
-    %% Written also if both numbers are 0.
-    Follows = [blob(2, [uint(1, Epoch), uint(2, Revision)])
-               || #{follows := #{epoch := Epoch, revision := Revision}} <- [Options]],
+change_one(Client, Name, Field, Node, Options) ->
+    change(Client, Name, Field, [fixed64(1, Node), follows(2, Options)], Options).
+
+%% Written also if both numbers are 0.
+follows(Field, Options) ->
+    [blob(Field, [uint(1, Epoch), uint(2, Revision)])
+     || #{follows := #{epoch := Epoch, revision := Revision}} <- [Options]].
+
+change(Client, Name, Field, Message, Options) ->
     call(Client, #{name => Name, effect => true}, Options, fun(Call) ->
-        Result = expect(Call, 17, exchange(Call, blob(Field, [fixed64(1, Node), Follows]), none)),
+        Result = expect(Call, 17, exchange(Call, blob(Field, Message), none)),
         #{membership => to_membership(message(1, Result)), changed => number(2, Result) =/= 0}
     end).
 
@@ -1006,7 +1017,8 @@ to_membership(Membership) ->
     #{version => #{epoch => number(1, Version), revision => number(2, Version)},
       members => [#{node => number(1, Member), incarnation => bytes(2, Member), election_address => bytes(3, Member),
                     message_address => bytes(4, Member), request_address => bytes(5, Member),
-                    votes => number(6, Member) =/= 0, promised => number(7, Member) =/= 0}
+                    votes => number(6, Member) =/= 0, promised => number(7, Member) =/= 0,
+                    replaces => number(8, Member)}
                   || Member <- messages(2, Membership)],
       committed => number(3, Membership) =/= 0}.
 

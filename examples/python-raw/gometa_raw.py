@@ -306,15 +306,19 @@ class Client:
 
     def promote_member(self, node, follows=None, **how):
         """Makes a learner a voter; with a MembersVersion, only if the members have it, else FailedPrecondition."""
-        return self._changed("promote member", 19, node, follows, how)
+        return self._changed("promote member", 19, [node], follows, how)
 
     def remove_member(self, node, follows=None, **how):
         """Removes a voter or a learner; it is no error if the node is no member."""
-        return self._changed("remove member", 20, node, follows, how)
+        return self._changed("remove member", 20, [node], follows, how)
+
+    def replace_member(self, node, replacement, follows=None, **how):
+        """Makes the replacement, a learner, a voter, and removes the node. Returns when this is recorded, not done."""
+        return self._changed("replace member", 25, [node, replacement], follows, how)
 
     def cancel_promotion(self, node, follows=None, **how):
         """Leaves a learner that is to become a voter a learner."""
-        return self._changed("cancel promotion", 21, node, follows, how)
+        return self._changed("cancel promotion", 21, [node], follows, how)
 
     def transfer_leadership(self, to=None, **how):
         """Hands the leadership over, to any other voter if none is named; returns the node that leads now."""
@@ -358,11 +362,11 @@ class Client:
         result = self._call(name, key, operation, 12, how, value)
         return Written(result.uint(1), result.uint(2))
 
-    def _changed(self, name, field, node, follows, how):
-        body = fixed64(1, node)
+    def _changed(self, name, field, nodes, follows, how):
+        body = b"".join(fixed64(number, node) for number, node in enumerate(nodes, 1))
         if follows is not None:
             # Written also if both numbers are 0.
-            body += blob(2, uint(1, follows[0]) + uint(2, follows[1]))
+            body += blob(len(nodes) + 1, uint(1, follows[0]) + uint(2, follows[1]))
         result = self._call(name, None, blob(field, body), 17, how)
         return MembersChanged(Membership.of(result.message(1)), bool(result.uint(2)))
 

@@ -213,11 +213,13 @@ class MemberRecord(NamedTuple):
     request_address: str
     votes: bool
     promised: bool
+    replaces: int
 
     @classmethod
     def of(cls, member):
         addresses = map(member.text, (3, 4, 5))
-        return cls(member.uint(1), member.bytes(2), *addresses, bool(member.uint(6)), bool(member.uint(7)))
+        roles = bool(member.uint(6)), bool(member.uint(7))
+        return cls(member.uint(1), member.bytes(2), *addresses, *roles, member.uint(8))
 
 
 class Membership(NamedTuple):

@@ -142,6 +142,7 @@ static void use_after_close(const char *peers)
         FAILS(gometa_client_membership(closed, &membership, &error), GOMETA_CLOSED);
         FAILS(gometa_client_promote_member(closed, 1, NULL, &membership, &error), GOMETA_CLOSED);
         FAILS(gometa_client_remove_member(closed, 1, NULL, &membership, &error), GOMETA_CLOSED);
+        FAILS(gometa_client_replace_member(closed, 1, 2, NULL, &membership, &error), GOMETA_CLOSED);
         FAILS(gometa_client_cancel_promotion(closed, 1, NULL, &membership, &error), GOMETA_CLOSED);
         FAILS(gometa_client_transfer_leadership(closed, 0, NULL, &error), GOMETA_CLOSED);
         FAILS(gometa_client_safe_to_stop(closed, &node, 1, &advice, &error), GOMETA_CLOSED);
@@ -204,6 +205,7 @@ static void nulls(const char *peers)
     CHECK(!gometa_membership_is_committed(NULL) && !gometa_membership_has_changed(NULL));
     CHECK(gometa_membership_count(NULL) == 0 && gometa_membership_node_id(NULL, 0) == 0);
     CHECK(!gometa_membership_is_voter(NULL, 0) && !gometa_membership_is_promised(NULL, 0));
+    CHECK(gometa_membership_replaces(NULL, 0) == 0);
     length = 9;
     CHECK(gometa_membership_incarnation(NULL, 0, &length) == NULL && length == 0);
     CHECK(*gometa_membership_election_address(NULL, 0) == '\0' && *gometa_membership_message_address(NULL, 0) == '\0');
@@ -512,6 +514,8 @@ static void membership_and_changes(const char *peers)
     gometa_membership_free(after);
     FAILS(gometa_client_remove_member(client, nodes[0], &stale, &refused, &error), GOMETA_FAILED_PRECONDITION);
     FAILS(gometa_client_cancel_promotion(client, nodes[0], NULL, &refused, &error), GOMETA_FAILED_PRECONDITION);
+    FAILS(gometa_client_replace_member(client, nodes[0], nodes[0], NULL, &refused, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_replace_member(client, nodes[0], 4711, NULL, &refused, &error), GOMETA_NOT_FOUND);
     FAILS(gometa_client_promote_member(client, stranger, NULL, &refused, &error), GOMETA_NOT_FOUND);
     FAILS(gometa_client_promote_member(client, 0, NULL, &refused, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_client_transfer_leadership(client, stranger, &leader, &error), GOMETA_NOT_FOUND);
@@ -541,6 +545,10 @@ static void membership_and_changes(const char *peers)
     CHECK(gometa_future_wait(future, 20000 * patience, &error) == GOMETA_OK);
     CHECK(gometa_future_membership(future, &after, &error) == GOMETA_OK && !gometa_membership_has_changed(after));
     gometa_membership_free(after);
+    gometa_future_free(future);
+    CHECK(gometa_client_replace_member_async(client, nodes[0], 4711, NULL, &future, &error) == GOMETA_OK);
+    CHECK(gometa_future_wait(future, 20000 * patience, &error) == GOMETA_OK);
+    FAILS(gometa_future_membership(future, &refused, &error), GOMETA_NOT_FOUND);
     gometa_future_free(future);
     CHECK(gometa_client_cancel_promotion_async(client, nodes[0], NULL, &future, &error) == GOMETA_OK);
     CHECK(gometa_future_wait(future, 20000 * patience, &error) == GOMETA_OK);

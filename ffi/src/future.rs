@@ -455,8 +455,8 @@ pub unsafe extern "C" fn gometa_future_members(
     result!(future, error, Members => new members)
 }
 
-/// Reads the result of membership, promote_member, remove_member or cancel_promotion, like gometa_future_written. Free
-/// `*membership` with gometa_membership_free.
+/// Reads the result of membership, promote_member, remove_member, replace_member or cancel_promotion, like
+/// gometa_future_written. Free `*membership` with gometa_membership_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_membership(
     future: *const gometa_future_t,

@@ -118,13 +118,56 @@ pub unsafe extern "C" fn gometa_client_remove_member_async(
     start!(RemoveMember, client, future, error, remove(node, follows))
 }
 
+unsafe fn replace(
+    node: u64,
+    replacement: u64,
+    follows: *const gometa_members_version_t,
+) -> Result<Request, Error> {
+    // SAFETY: NULL or valid; see the module `macros`.
+    unsafe { change(MemberChange::ReplaceBy(replacement), node, follows) }
+}
+
+/// Replaces the voter `node`: makes the learner `replacement` a voter, and removes `node`. Blocks until this is recorded.
+/// The leader then does it in steps, as soon as the learner is up to date, also after a change of the leader; it is done
+/// when gometa_client_membership lists `replacement` as a voter and `node` not at all. `follows` and `membership` are
+/// those of gometa_client_promote_member.
+///
+/// Returns GOMETA_FAILED_PRECONDITION if `replacement` is a voter already, if `node` is a learner, if one of the two takes
+/// part in another replacement, or if `follows` is another version.
+/// Returns GOMETA_INVALID_ARGUMENT if `node` and `replacement` are the same, and otherwise the errors of
+/// gometa_client_promote_member.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_client_replace_member(
+    client: *const gometa_client_t,
+    node: u64,
+    replacement: u64,
+    follows: *const gometa_members_version_t,
+    membership: *mut *mut gometa_membership_t,
+    error: *mut *mut gometa_error_t,
+) -> gometa_status_t {
+    block!(ReplaceMember, client, error, replace(node, replacement, follows), MembersChanged => new membership)
+}
+
+/// Starts gometa_client_replace_member. Read the result with gometa_future_membership.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_client_replace_member_async(
+    client: *const gometa_client_t,
+    node: u64,
+    replacement: u64,
+    follows: *const gometa_members_version_t,
+    future: *mut *mut gometa_future_t,
+    error: *mut *mut gometa_error_t,
+) -> gometa_status_t {
+    start!(ReplaceMember, client, future, error, replace(node, replacement, follows))
+}
+
 unsafe fn cancel(node: u64, follows: *const gometa_members_version_t) -> Result<Request, Error> {
     // SAFETY: NULL or valid; see the module `macros`.
     unsafe { change(MemberChange::CancelPromotion, node, follows) }
 }
 
-/// Leaves a learner that is to become a voter a learner. Blocks. `follows` and `membership` are those of
-/// gometa_client_promote_member.
+/// Leaves a learner that is to become a voter a learner; a replacement of another member by this one ends. Blocks.
+/// `follows` and `membership` are those of gometa_client_promote_member.
 ///
 /// Returns GOMETA_FAILED_PRECONDITION if the node is a voter already, and the errors of gometa_client_promote_member.
 #[unsafe(no_mangle)]

@@ -134,6 +134,17 @@ pub unsafe extern "C" fn gometa_membership_is_promised(
     read!(membership, None, |membership| membership.get(index)).is_some_and(|member| member.record.promised)
 }
 
+/// Returns the id of the member that is removed when the member at `index` is a voter, since this one takes its place; 0 if
+/// there is none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_membership_replaces(
+    membership: *const gometa_membership_t,
+    index: usize,
+) -> u64 {
+    let member = read!(membership, None, |membership| membership.get(index));
+    member.and_then(|member| member.record.replaces).unwrap_or(0)
+}
+
 /// Returns the identity of the data directory of the member at `index`, 16 bytes, and its length in `*len`, which may
 /// be NULL. The length is 0 for a voter that was absent when the ensemble was formed, and if `index` is out of range.
 /// Valid as long as `membership`. NULL if `membership` is NULL.

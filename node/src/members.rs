@@ -12,7 +12,7 @@ use gometa_proto::{
 };
 use gometa_zab::{
     Addresses, Change, ChangeRejection, Configuration, DesiredRole, Incarnation, Learner, LinkId, NodeId,
-    Refused, Ticks, TransferRejection, Voter, Zxid,
+    Refused, Replacement, Ticks, TransferRejection, Voter, Zxid,
 };
 
 use crate::requests::Ticket;
@@ -191,6 +191,10 @@ pub(crate) fn plan(operation: &Operation, configuration: &Configuration, me: Nod
         Operation::AddLearner(add) => plan_add(add, configuration),
         Operation::PromoteMember(promote) => plan_promote(NodeId(promote.node), configuration),
         Operation::RemoveMember(remove) => plan_remove(NodeId(remove.node), configuration, me),
+        Operation::ReplaceMember(replace) => {
+            let replacement = Replacement { old: NodeId(replace.node), new: NodeId(replace.replacement) };
+            plan_replace(replacement, configuration)
+        }
         Operation::CancelPromotion(cancel) => plan_cancel(NodeId(cancel.node), configuration),
         Operation::TransferLeadership(transfer) => plan_transfer(transfer.to, configuration, me),
         Operation::SafeToStop(question) => {
@@ -202,6 +206,7 @@ pub(crate) fn plan(operation: &Operation, configuration: &Configuration, me: Nod
     let follows = match operation {
         Operation::PromoteMember(promote) => promote.follows,
         Operation::RemoveMember(remove) => remove.follows,
+        Operation::ReplaceMember(replace) => replace.follows,
         Operation::CancelPromotion(cancel) => cancel.follows,
         _ => None,
     };
@@ -274,7 +279,30 @@ fn plan_remove(node: NodeId, configuration: &Configuration, me: NodeId) -> Plan 
     }
 }
 
+fn plan_replace(replacement: Replacement, configuration: &Configuration) -> Plan {
+    let Replacement { old, new } = replacement;
+    let learner = configuration.learner(new);
+    if configuration.replaced_by(new) == Some(old) {
+        return Plan::Holds;
+    }
+    if !configuration.contains(old) {
+        // It is removed already, and the new one is a voter or on its way.
+        let done = configuration.contains(new) && learner.is_none_or(|it| it.desired == DesiredRole::Voter);
+        return if done { Plan::Holds } else { Plan::Refuse(no_member(old)) };
+    }
+    match learner {
+        Some(_) => Plan::Change(Change::Replace(replacement)),
+        None if configuration.contains(new) => {
+            Plan::Refuse(precondition(format!("node {new} is a voter already: remove node {old} instead")))
+        }
+        None => Plan::Refuse(no_member(new)),
+    }
+}
+
 fn plan_cancel(node: NodeId, configuration: &Configuration) -> Plan {
+    if configuration.replaced_by(node).is_some() {
+        return Plan::Change(Change::CancelReplacement(node));
+    }
     match configuration.learner(node) {
         Some(learner) if learner.desired == DesiredRole::Learner => Plan::Holds,
         Some(_) => Plan::Change(Change::SetDesiredRole { node, desired: DesiredRole::Learner }),
@@ -327,6 +355,10 @@ fn describe_refusal(refused: Refused) -> String {
         Refused::NotALearner => "it is no learner".to_owned(),
         Refused::NotAVoter => "it is no voter, or no member".to_owned(),
         Refused::SameIncarnation => "its data directory is recorded already".to_owned(),
+        Refused::InReplacement => {
+            "a member takes part in another replacement: wait for its end, or cancel it".to_owned()
+        }
+        Refused::NoReplacement => "it replaces no other member".to_owned(),
     }
 }
 
@@ -417,6 +449,7 @@ pub(crate) fn membership(configuration: &Configuration, commit: u64) -> v1::Memb
             request_address: voter.addresses.request.clone(),
             votes: learner.is_none(),
             promised: learner.is_some_and(|learner| learner.desired != DesiredRole::Learner),
+            replaces: configuration.replaced_by(voter.node).map_or(0, |old| old.0),
         }
     };
     v1::Membership {

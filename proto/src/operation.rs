@@ -169,6 +169,8 @@ operations! {
     PromoteMember { name: "promote member", is_write: false, check: check_promote }
     /// Remove a member.
     RemoveMember { name: "remove member", is_write: false, check: check_remove }
+    /// Replace a voter by a learner.
+    ReplaceMember { name: "replace member", is_write: false, check: check_replace }
     /// Leave a learner that is to become a voter a learner.
     CancelPromotion { name: "cancel promotion", is_write: false, check: check_cancel }
     /// Hand the leadership over.
@@ -198,6 +200,7 @@ impl Operation {
             Operation::AddLearner
             | Operation::PromoteMember
             | Operation::RemoveMember
+            | Operation::ReplaceMember
             | Operation::CancelPromotion
             | Operation::TransferLeadership => true,
             Operation::Build
@@ -325,6 +328,15 @@ fn check_promote(promote: &v1::PromoteMember) -> Result<(), Error> {
 
 fn check_remove(remove: &v1::RemoveMember) -> Result<(), Error> {
     check_node(remove.node)
+}
+
+fn check_replace(replace: &v1::ReplaceMember) -> Result<(), Error> {
+    check_node(replace.node)?;
+    check_node(replace.replacement)?;
+    if replace.node == replace.replacement {
+        return Err(invalid("a member cannot be replaced by itself"));
+    }
+    Ok(())
 }
 
 fn check_cancel(cancel: &v1::CancelPromotion) -> Result<(), Error> {

@@ -98,6 +98,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
                 request_address: "10.0.0.4:5003".to_owned(),
                 votes: true,
                 promised: false,
+                replaces: 0,
             }],
             committed: true,
         }),

@@ -210,11 +210,30 @@ class Client(_Base):
         """
         return self._core.call("remove_member", (node, follows), timeout)
 
+    def replace_member(
+        self,
+        node: int,
+        replacement: int,
+        follows: MembersVersion | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> MembersChanged:
+        """Replaces a voter: makes the learner ``replacement`` a voter, and removes ``node``; with ``follows``, only if
+        this is the version of the members.
+
+        Returns when this is recorded. The leader then does it in steps, as soon as the learner is up to date, also
+        after a change of the leader; it is done when ``membership`` lists ``replacement`` as a voter and ``node`` not
+        at all. Raises ``FailedPreconditionError`` if ``replacement`` is a voter already, if ``node`` is a learner, if
+        one of the two takes part in another replacement, or if ``follows`` is another version; ``NotFoundError`` if
+        one of them is no member; and ``InvalidArgumentError`` if they are the same.
+        """
+        return self._core.call("replace_member", (node, replacement, follows), timeout)
+
     def cancel_promotion(
         self, node: int, follows: MembersVersion | None = None, *, timeout: float | None = None
     ) -> MembersChanged:
-        """Leaves a learner that is to become a voter a learner; with ``follows``, only if this is the version of
-        the members.
+        """Leaves a learner that is to become a voter a learner; a replacement of another member by this one ends.
+        With ``follows``, only if this is the version of the members.
 
         Raises ``FailedPreconditionError`` if it is a voter already, and ``NotFoundError`` if it is no member.
         """

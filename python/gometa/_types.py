@@ -121,6 +121,8 @@ class MemberRecord(NamedTuple):
     """Whether it is a voter, which counts in quorums, and not a learner."""
     promised: bool
     """Whether it is a learner that the leader makes a voter as soon as it is up to date."""
+    replaces: int | None
+    """The member that is removed when this one is a voter, since it takes that one's place."""
 
 
 class Membership(NamedTuple):

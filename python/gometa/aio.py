@@ -218,6 +218,17 @@ class Client(_Base):
         """See ``gometa.Client.remove_member``."""
         return await self._call("remove_member", (node, follows), timeout)
 
+    async def replace_member(
+        self,
+        node: int,
+        replacement: int,
+        follows: MembersVersion | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> MembersChanged:
+        """See ``gometa.Client.replace_member``."""
+        return await self._call("replace_member", (node, replacement, follows), timeout)
+
     async def cancel_promotion(
         self, node: int, follows: MembersVersion | None = None, *, timeout: float | None = None
     ) -> MembersChanged:

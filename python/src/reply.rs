@@ -159,6 +159,7 @@ fn member_record(py: Python<'_>, member: &MemberRecord) -> PyResult<Py<PyAny>> {
         member.request_address.as_str(),
         member.votes,
         member.promised,
+        member.replaces,
     );
     types(py)?.member_record.call1(py, arguments)
 }

@@ -63,6 +63,17 @@ impl Request {
             "membership" => Call::Membership,
             "promote_member" => change(MemberChange::Promote, Operation::PromoteMember, arguments)?,
             "remove_member" => change(MemberChange::Remove, Operation::RemoveMember, arguments)?,
+            "replace_member" => {
+                let (node, replacement, version): (Argument<'_>, Argument<'_>, Argument<'_>) =
+                    arguments.extract()?;
+                let operation = Operation::ReplaceMember;
+                let replacement = number(&replacement, operation, "replacement")?;
+                Call::ChangeMember {
+                    change: MemberChange::ReplaceBy(replacement),
+                    node: number(&node, operation, "node")?,
+                    follows: follows(&version, operation)?,
+                }
+            }
             "cancel_promotion" => {
                 change(MemberChange::CancelPromotion, Operation::CancelPromotion, arguments)?
             }

@@ -169,7 +169,7 @@ def test_membership(client, peers):
     assert nodes == sorted({member.node for member in client.members().members})
     assert {member.request_address for member in membership.members} == set(peers.split(","))
     for member in membership.members:
-        assert member.votes and not member.promised and len(member.incarnation) == 16
+        assert member.votes and not member.promised and member.replaces is None and len(member.incarnation) == 16
         assert member.message_address and member.election_address
 
 
@@ -184,7 +184,7 @@ def test_changes_of_members_that_hold_already_succeed(client):
 
 
 def test_changes_of_members_that_are_refused(client):
-    voter = client.membership().members[0].node
+    voter, other = (member.node for member in client.membership().members[:2])
     stale = gometa.MembersVersion(epoch=1 << 40, revision=1)
     for call, kind in (
         (lambda: client.promote_member(STRANGER), gometa.NotFoundError),
@@ -192,6 +192,10 @@ def test_changes_of_members_that_are_refused(client):
         (lambda: client.transfer_leadership(STRANGER), gometa.NotFoundError),
         (lambda: client.safe_to_stop([voter, STRANGER]), gometa.NotFoundError),
         (lambda: client.remove_member(voter, follows=stale), gometa.FailedPreconditionError),
+        (lambda: client.replace_member(voter, STRANGER), gometa.NotFoundError),
+        (lambda: client.replace_member(voter, voter), gometa.InvalidArgumentError),
+        (lambda: client.replace_member(voter, -1), gometa.InvalidArgumentError),
+        (lambda: client.replace_member(voter, other), gometa.FailedPreconditionError),
         (lambda: client.cancel_promotion(voter), gometa.FailedPreconditionError),
         (lambda: client.remove_member(0), gometa.InvalidArgumentError),
         (lambda: client.remove_member(-1), gometa.InvalidArgumentError),
@@ -341,6 +345,7 @@ def test_both_clients_have_the_same_calls():
         "membership",
         "promote_member",
         "remove_member",
+        "replace_member",
         "cancel_promotion",
         "transfer_leadership",
         "safe_to_stop",

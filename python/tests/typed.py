@@ -30,6 +30,7 @@ def typed(client: gometa.Client) -> None:
     advice: gometa.StopAdvice = client.safe_to_stop({first, leads})
     print(changed.changed, changed.membership.committed, advice.safe, advice.reason, client.transfer_leadership())
     print(client.promote_member(first).membership.version.epoch, client.cancel_promotion(node=first))
+    print(client.replace_member(first, replacement=leads).changed, membership.members[0].replaces)
     client.remove_member("k")  # type: ignore[arg-type]
     client.set(1, "v")  # type: ignore[arg-type]
     client.get("k", consistency="sometimes")  # type: ignore[call-overload]

@@ -193,6 +193,8 @@ fault_counts! {
     voters_removed,
     /// Voters with another data directory that are voters again.
     returned_voters,
+    /// Replacements of a member by another one that were begun.
+    replacements,
     /// Requests about the members.
     member_requests,
     /// Of these, those answered with success.

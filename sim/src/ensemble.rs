@@ -634,7 +634,8 @@ impl Ensemble {
                 return Some(format!("n{node} has no vote"));
             }
         }
-        None
+        let due = self.oracle.due_replacement(|node| !self.processes[node].stopped);
+        due.map(|(old, new)| format!("n{new} has not taken the place of n{old}"))
     }
 
     /// Whether a process names a member to its clients where that one is not any more.

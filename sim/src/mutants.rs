@@ -204,6 +204,7 @@ mutants! {
     M100 forgets_desired_role: "a voter with another directory stays a learner", "section 5.8, invariant 20";
     M101 answers_before_change_is_committed: "a request is answered by a change that is not committed",
         "section 5.11, invariant 20";
+    M102 forgets_replacement: "a promotion ends the replacement of another member", "section 5.2, invariant 20";
     L01 accepts_base_above_state: "a start accepts a log that begins above the durable state", "log rule 6";
     L02 begins_without_directory_sync: "the name of a new segment is not synced", "log rule 5";
     L03 commits_without_sync: "a batch is reported without a sync", "log rule 1";

@@ -92,6 +92,7 @@ impl Keys {
             | Operation::AddLearner(_)
             | Operation::PromoteMember(_)
             | Operation::RemoveMember(_)
+            | Operation::ReplaceMember(_)
             | Operation::CancelPromotion(_)
             | Operation::TransferLeadership(_)
             | Operation::ListMembers(_)

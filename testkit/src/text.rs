@@ -321,6 +321,8 @@ fn described(change: &Change, name: impl Fn(NodeId) -> String) -> String {
         Change::SetDesiredRole { node, desired } => {
             format!("{desired:?} as the desired role of {}", name(*node))
         }
+        Change::Replace(it) => format!("to replace {} by {}", name(it.old), name(it.new)),
+        Change::CancelReplacement(node) => format!("to cancel the replacement by {}", name(*node)),
     }
 }
 

@@ -340,6 +340,10 @@ static bool start_member_call(const line_t *line, const gometa_client_t *client,
     } else if (strcmp(verb, "remove_member") == 0) {
         call->kind = 'c';
         *status = gometa_client_remove_member_async(client, number_of(line, "node"), follows, future, error);
+    } else if (strcmp(verb, "replace_member") == 0) {
+        call->kind = 'c';
+        *status = gometa_client_replace_member_async(client, number_of(line, "node"), number_of(line, "replacement"),
+                                                     follows, future, error);
     } else if (strcmp(verb, "cancel_promotion") == 0) {
         call->kind = 'c';
         *status = gometa_client_cancel_promotion_async(client, number_of(line, "node"), follows, future, error);

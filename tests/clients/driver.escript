@@ -78,6 +78,9 @@ call(<<"promote_member">>, Client, Fields, Options) ->
     gometa_raw:promote_member(Client, number(<<"node">>, Fields), follows(Fields, Options));
 call(<<"remove_member">>, Client, Fields, Options) ->
     gometa_raw:remove_member(Client, number(<<"node">>, Fields), follows(Fields, Options));
+call(<<"replace_member">>, Client, Fields, Options) ->
+    [Node, Replacement] = [number(Name, Fields) || Name <- [<<"node">>, <<"replacement">>]],
+    gometa_raw:replace_member(Client, Node, Replacement, follows(Fields, Options));
 call(<<"cancel_promotion">>, Client, Fields, Options) ->
     gometa_raw:cancel_promotion(Client, number(<<"node">>, Fields), follows(Fields, Options));
 call(<<"transfer_leadership">>, Client, #{<<"to">> := To}, Options) ->

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import gometa
 
 READS = ("get", "status", "members", "membership", "safe_to_stop")
-CHANGES = ("promote_member", "remove_member", "cancel_promotion")
+CHANGES = ("promote_member", "remove_member", "replace_member", "cancel_promotion")
 
 
 class Line:
@@ -52,7 +52,8 @@ class Line:
             if "follows_epoch" in self.fields:
                 version = (int(self["follows_epoch"]), int(self["follows_revision"]))
                 keywords["follows"] = gometa.MembersVersion(*version)
-            return self.verb, (int(self["node"]),), keywords
+            nodes = (int(self[name]) for name in ("node", "replacement") if name in self.fields)
+            return self.verb, tuple(nodes), keywords
         if self.verb == "transfer_leadership":
             return self.verb, (int(self["to"]),) if "to" in self.fields else (), keywords
         if self.verb == "safe_to_stop":

@@ -124,6 +124,10 @@ class Driver:
     def do_remove_member(self, client, fields, how):
         return changed(client.remove_member(int(fields["node"]), follows(fields), **how))
 
+    def do_replace_member(self, client, fields, how):
+        nodes = int(fields["node"]), int(fields["replacement"])
+        return changed(client.replace_member(*nodes, follows(fields), **how))
+
     def do_cancel_promotion(self, client, fields, how):
         return changed(client.cancel_promotion(int(fields["node"]), follows(fields), **how))
 

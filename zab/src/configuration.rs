@@ -28,8 +28,16 @@ pub enum DesiredRole {
     Learner,
     /// It is promoted as soon as it may be.
     Voter,
-    /// It is promoted, and this voter is removed.
-    VoterInPlaceOf(NodeId),
+}
+
+/// A member that takes the place of another one: it becomes a voter, and the other one is removed. It stands in the
+/// configuration until one of the two is no member any more, so that a new leader continues with it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Replacement {
+    /// The member that is removed.
+    pub old: NodeId,
+    /// The member that becomes a voter.
+    pub new: NodeId,
 }
 
 /// A member that is counted in no quorum.
@@ -49,8 +57,10 @@ pub struct Learner {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Configuration {
     pub(crate) version: Zxid,
+    pub(crate) asked_by: Option<NodeId>,
     pub(crate) voters: Vec<Voter>,
     pub(crate) learners: Vec<Learner>,
+    pub(crate) replacements: Vec<Replacement>,
 }
 
 impl Configuration {
@@ -60,13 +70,40 @@ impl Configuration {
     /// If they do not ascend by id.
     pub fn new(voters: Vec<Voter>) -> Configuration {
         assert!(voters.is_sorted_by(|a, b| a.node < b.node), "voters ascend by id");
-        Configuration { version: Zxid::ZERO, voters, learners: Vec::new() }
+        Configuration {
+            version: Zxid::ZERO,
+            asked_by: None,
+            voters,
+            learners: Vec::new(),
+            replacements: Vec::new(),
+        }
     }
 
     /// The zxid of the log entry that contains this configuration; (0, 0) for the genesis. Counters alone do not identify
     /// a configuration: a leader that was deposed may have logged another one at the same counter.
     pub fn version(&self) -> Zxid {
         self.version
+    }
+
+    /// The node whose client asked for the change that this configuration is the result of; `None` if a leader made it by
+    /// itself, and for the genesis.
+    pub fn asked_by(&self) -> Option<NodeId> {
+        self.asked_by
+    }
+
+    /// The replacements under way, ascending by the id of the new member.
+    pub fn replacements(&self) -> &[Replacement] {
+        &self.replacements
+    }
+
+    /// The member whose place this one takes.
+    pub fn replaced_by(&self, new: NodeId) -> Option<NodeId> {
+        self.replacements.iter().find(|replacement| replacement.new == new).map(|replacement| replacement.old)
+    }
+
+    /// The member that takes the place of this one.
+    pub(crate) fn replacement_of(&self, old: NodeId) -> Option<NodeId> {
+        self.replacements.iter().find(|replacement| replacement.old == old).map(|replacement| replacement.new)
     }
 
     /// The learners, ascending by id.
@@ -128,7 +165,8 @@ impl Configuration {
         self.voter(node, incarnation).is_some()
     }
 
-    /// Whether it has a voter, its ids ascend and are not zero, and no id is listed twice.
+    /// Whether it has a voter, its ids ascend and are not zero, no id is listed twice, and its replacements are of
+    /// members, none of which takes part in two.
     pub(crate) fn is_valid(&self) -> bool {
         let twice = |learner: &Learner| self.voter_with_id(learner.node).is_some();
         let zero = NodeId(0);
@@ -137,6 +175,14 @@ impl Configuration {
             && self.voters.first().is_some_and(|first| first.node > zero)
             && self.learners.first().is_none_or(|first| first.node > zero)
             && !self.learners.iter().any(twice)
+            && self.replacements.is_sorted_by(|a, b| a.new < b.new)
+            && self.replacements.iter().all(|it| {
+                let other = |other: &&Replacement| other.old == it.old || other.old == it.new;
+                it.old != it.new
+                    && self.contains(it.old)
+                    && self.contains(it.new)
+                    && self.replacements.iter().filter(other).count() == 1
+            })
     }
 
     /// Whether the voters that satisfy `holds` are a quorum.

@@ -82,6 +82,8 @@ pub enum Event {
         id: u64,
         /// The change.
         change: Change,
+        /// The node whose client asks for it, if one does. It stands in the next configuration.
+        asked_by: Option<NodeId>,
     },
     /// Nodes that may know the leader, for a node that joins: the members that it knows may all be gone. It asks them for the
     /// genesis, and for the leader, and counts no quorum with them. Their addresses are the caller's to know.

@@ -299,8 +299,8 @@ impl Leader {
             if self.established().is_none() || !self.barriers.request(id, waiting_max) {
                 core.effects.push(Effect::BarrierFailed { id });
             }
-        } else if let Event::ChangeConfiguration { id, change } = event {
-            let result = self.propose_change(core, &change);
+        } else if let Event::ChangeConfiguration { id, change, asked_by } = event {
+            let result = self.propose_change(core, &change, asked_by);
             core.effects.push(Effect::ChangeDecided { id, result });
         } else if let Event::TransferLeadership { to } = event {
             self.request_transfer(core, to);

@@ -90,7 +90,7 @@ mod sync;
 mod types;
 
 pub use config::{Bounds, Config, Recovered, Timeouts};
-pub use configuration::{Configuration, DesiredRole, LEARNERS_MAX, Learner, VOTERS_MAX};
+pub use configuration::{Configuration, DesiredRole, LEARNERS_MAX, Learner, Replacement, VOTERS_MAX};
 pub use effect::{
     ChangeRejection, Effect, Founding, HardState, Notice, Rejection, Role, TransferRejection, Write,
 };

@@ -7,7 +7,7 @@
 use alloc::{collections::BTreeSet, vec::Vec};
 
 use crate::{
-    configuration::{Configuration, DesiredRole, LEARNERS_MAX, Learner, VOTERS_MAX},
+    configuration::{Configuration, DesiredRole, LEARNERS_MAX, Learner, Replacement, VOTERS_MAX},
     message::{Addresses, Kind, LogEntry, Voter},
     types::{Incarnation, NodeId, Zxid},
 };
@@ -52,6 +52,11 @@ pub enum Change {
         /// The new desired role.
         desired: DesiredRole,
     },
+    /// Make a learner a voter in place of another member, which is removed. The leader does it in steps, with changes of
+    /// their own.
+    Replace(Replacement),
+    /// Leave both members of a replacement what they are; the member with this id was to take a place.
+    CancelReplacement(NodeId),
 }
 
 /// The reason for which a change is not possible in a configuration.
@@ -69,6 +74,10 @@ pub enum Refused {
     LastVoter,
     /// There are too many voters or learners.
     TooMany,
+    /// The member takes part in a replacement.
+    InReplacement,
+    /// The member takes no other one's place.
+    NoReplacement,
 }
 
 impl Configuration {
@@ -81,7 +90,7 @@ impl Configuration {
     /// If `version` is not above the version of this configuration.
     pub fn after(&self, change: &Change, version: Zxid) -> Result<Configuration, Refused> {
         assert!(version > self.version, "versions ascend");
-        let mut next = Configuration { version, ..self.clone() };
+        let mut next = Configuration { version, asked_by: None, ..self.clone() };
         match change {
             Change::AddLearner(learner) => {
                 if self.contains(learner.node) {
@@ -106,6 +115,7 @@ impl Configuration {
                 }
                 let at = next.voters.partition_point(|voter| voter.node < node);
                 next.voters.insert(at, Voter { node, incarnation: Some(incarnation), addresses });
+                planted!({}, forgets_replacement => next.replacements.retain(|it| it.new != node));
             }
             Change::RemoveVoter(node) => {
                 next.take_voter(*node)?;
@@ -129,7 +139,18 @@ impl Configuration {
                 *member.ok_or(Refused::NotAVoter)?.1 = addresses.clone();
             }
             Change::SetDesiredRole { node, desired } => next.learner_mut(*node)?.desired = *desired,
+            Change::Replace(replacement) => next.begin_replacement(*replacement)?,
+            Change::CancelReplacement(new) => {
+                self.replaced_by(*new).ok_or(Refused::NoReplacement)?;
+                next.replacements.retain(|replacement| replacement.new != *new);
+                if let Ok(learner) = next.learner_mut(*new) {
+                    learner.desired = DesiredRole::Learner;
+                }
+            }
         }
+        let ended = |it: &Replacement| !next.contains(it.old) || !next.contains(it.new);
+        let ended: Vec<Replacement> = next.replacements.iter().copied().filter(ended).collect();
+        next.replacements.retain(|replacement| !ended.contains(replacement));
         Ok(next)
     }
 
@@ -148,6 +169,22 @@ impl Configuration {
             && (1..=VOTERS_MAX.max(before.voters.len())).contains(&self.voters.len())
             && self.learners.len() <= LEARNERS_MAX
             && missing_in(before, self) + missing_in(self, before) <= 1
+    }
+
+    fn begin_replacement(&mut self, replacement: Replacement) -> Result<(), Refused> {
+        let Replacement { old, new } = replacement;
+        if self.replacements.iter().any(|it| [it.old, it.new].iter().any(|node| *node == old || *node == new))
+        {
+            return Err(Refused::InReplacement);
+        }
+        let becomes_voter = self.learner(old).is_some_and(|learner| learner.desired == DesiredRole::Voter);
+        if old == new || !(self.voter_with_id(old).is_some() || becomes_voter) {
+            return Err(Refused::NotAVoter);
+        }
+        self.learner_mut(new)?.desired = DesiredRole::Voter;
+        let at = self.replacements.partition_point(|other| other.new < new);
+        self.replacements.insert(at, replacement);
+        Ok(())
     }
 
     fn learner_mut(&mut self, node: NodeId) -> Result<&mut Learner, Refused> {

@@ -2,7 +2,7 @@
 
 use gometa_zab::{
     Addresses, Change, Configuration, Configurations, DesiredRole, Incarnation, Learner, NodeId, Refused,
-    Voter, Zxid,
+    Replacement, Voter, Zxid,
 };
 
 fn voters(count: u64) -> Configuration {
@@ -94,16 +94,19 @@ fn a_configuration_has_one_encoding() {
         Addresses { election: String::new(), message: "a:2".to_owned(), request: "b:3".to_owned() };
     let at = |counter| Zxid::new(0x0102, counter);
     let moved = Change::SetAddresses { node: NodeId(1), addresses };
-    let desired = DesiredRole::VoterInPlaceOf(NodeId(1));
-    let changes = [moved, Change::AddLearner(Learner { desired, ..learner(2) })];
+    let desired = DesiredRole::Learner;
+    let replacement = Replacement { old: NodeId(1), new: NodeId(2) };
+    let changes =
+        [moved, Change::AddLearner(Learner { desired, ..learner(2) }), Change::Replace(replacement)];
     let configuration = changes
         .iter()
         .zip(5..)
         .fold(voters(1), |before, (change, counter)| before.after(change, at(counter)).unwrap());
     let expected: Vec<u8> = [
-        &[1][..],
+        &[2][..],
         &[0, 0, 0, 0, 0, 0, 1, 2],
-        &[0, 0, 0, 0, 0, 0, 0, 6],
+        &[0, 0, 0, 0, 0, 0, 0, 7],
+        &[0; 8],
         &[1],
         &[0, 0, 0, 0, 0, 0, 0, 1],
         &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
@@ -112,7 +115,10 @@ fn a_configuration_has_one_encoding() {
         &[0, 0, 0, 0, 0, 0, 0, 2],
         &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2],
         &[0, 0, 0, 0, 0, 0],
-        &[2, 0, 0, 0, 0, 0, 0, 0, 1],
+        &[1],
+        &[1],
+        &[0, 0, 0, 0, 0, 0, 0, 2],
+        &[0, 0, 0, 0, 0, 0, 0, 1],
     ]
     .concat();
     assert_eq!(configuration.encode(), expected);
@@ -121,7 +127,7 @@ fn a_configuration_has_one_encoding() {
         assert_eq!(Configuration::decode(&expected[..length]), None);
     }
     let mut same_id = expected;
-    let learner_id = same_id.len() - 9 - 6 - 16 - 1;
+    let learner_id = same_id.len() - 17 - 1 - 6 - 16 - 1;
     assert_eq!(std::mem::replace(&mut same_id[learner_id], 1), 2);
     assert_eq!(Configuration::decode(&same_id), None, "an id that is both voter and learner");
 }
@@ -138,4 +144,60 @@ fn a_configuration_from_bytes_encodes_to_the_same_bytes() {
             }
         }
     }
+}
+
+#[test]
+fn a_replacement_ends_when_one_of_its_members_is_gone() {
+    let at = |counter| Zxid::new(1, counter);
+    let replace = |old, new| Change::Replace(Replacement { old: NodeId(old), new: NodeId(new) });
+    let joined = Learner { desired: DesiredRole::Learner, ..learner(4) };
+    let added = voters(3).after(&Change::AddLearner(joined), at(1)).unwrap();
+    let begun = added.after(&replace(2, 4), at(2)).unwrap();
+    assert_eq!(begun.replaced_by(NodeId(4)), Some(NodeId(2)));
+    assert_eq!(begun.learner(NodeId(4)).unwrap().desired, DesiredRole::Voter);
+    let promoted = begun.after(&Change::Promote(NodeId(4)), at(3)).unwrap();
+    assert_eq!(promoted.replacements(), begun.replacements(), "the old one is still there");
+    for (before, change) in [
+        (&promoted, Change::RemoveVoter(NodeId(2))),
+        (&promoted, Change::RemoveVoter(NodeId(4))),
+        (&begun, Change::RemoveLearner(NodeId(4))),
+        (&promoted, Change::CancelReplacement(NodeId(4))),
+    ] {
+        let after = before.after(&change, at(4)).unwrap();
+        assert!(after.replacements().is_empty() && after.may_follow(before), "{change:?}");
+    }
+    // The old one removed first: the new one is still to be a voter.
+    let removed = begun.after(&Change::RemoveVoter(NodeId(2)), at(3)).unwrap();
+    assert_eq!(removed.learner(NodeId(4)).unwrap().desired, DesiredRole::Voter);
+    let cancelled = begun.after(&Change::CancelReplacement(NodeId(4)), at(3)).unwrap();
+    assert_eq!(cancelled.learner(NodeId(4)).unwrap().desired, DesiredRole::Learner);
+    // A wiped disk on either side ends nothing.
+    for node in [2, 4] {
+        let exchange = Change::Exchange { node: NodeId(node), incarnation: Incarnation(99) };
+        assert_eq!(promoted.after(&exchange, at(4)).unwrap().replacements(), begun.replacements());
+    }
+}
+
+#[test]
+fn a_replacement_is_of_a_learner_and_a_voter_that_take_part_in_no_other_one() {
+    let at = |counter| Zxid::new(1, counter);
+    let replace = |old, new| Change::Replace(Replacement { old: NodeId(old), new: NodeId(new) });
+    let stays = |node| Change::AddLearner(Learner { desired: DesiredRole::Learner, ..learner(node) });
+    let four = voters(3).after(&stays(4), at(1)).unwrap();
+    let five = four.after(&stays(5), at(2)).unwrap();
+    for (change, refused) in [
+        (replace(1, 2), Refused::NotALearner),
+        (replace(1, 9), Refused::NotALearner),
+        (replace(9, 4), Refused::NotAVoter),
+        (replace(5, 4), Refused::NotAVoter),
+        (replace(4, 4), Refused::NotAVoter),
+        (Change::CancelReplacement(NodeId(4)), Refused::NoReplacement),
+    ] {
+        assert_eq!(five.after(&change, at(3)), Err(refused), "{change:?}");
+    }
+    let begun = five.after(&replace(1, 4), at(3)).unwrap();
+    for change in [replace(1, 5), replace(2, 4), replace(4, 5), replace(1, 4)] {
+        assert_eq!(begun.after(&change, at(4)), Err(Refused::InReplacement), "{change:?}");
+    }
+    assert!(begun.after(&replace(2, 5), at(4)).is_ok());
 }

@@ -27,7 +27,10 @@ pub(crate) enum MemberCommand {
     Promote(Promote),
     /// Remove a voter or a learner; a leader hands over first
     Remove(Change),
-    /// Leave a learner that is to become a voter a learner
+    /// Replace a voter: make a learner a voter, and remove the other member. The leader does it, as soon as the learner is up
+    /// to date
+    Replace(Replace),
+    /// Leave a learner that is to become a voter a learner, and end a replacement by it
     Cancel(Change),
     /// Test whether nodes can be stopped together without stopping the ensemble: exit status 0 or 5
     SafeToStop(SafeToStop),
@@ -49,6 +52,19 @@ pub(crate) struct Promote {
     change: Change,
 
     /// Wait until it is up to date, for at most this long
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    wait: Option<Duration>,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Replace {
+    #[command(flatten)]
+    change: Change,
+
+    /// The learner that takes its place: its id, or one of its addresses
+    replacement: String,
+
+    /// Wait until it is done, for at most this long
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     wait: Option<Duration>,
 }
@@ -108,6 +124,7 @@ impl MemberCommand {
                 let changed = client.remove_member(node, change.follows).await?;
                 report(&changed, node, ["is removed", "was no member"], context.format, out)
             }
+            MemberCommand::Replace(replace) => replace.run(context, out).await,
             MemberCommand::Cancel(change) => {
                 let node = change.node(context).await?;
                 let changed = client.cancel_promotion(node, change.follows).await?;
@@ -131,6 +148,37 @@ impl MemberCommand {
                 Ok(if advice.safe { 0 } else { UNHEALTHY })
             }
         }
+    }
+}
+
+impl Replace {
+    async fn run(&self, context: &Context, out: &mut dyn Write) -> Result<u8, Failure> {
+        let client = &context.client;
+        let before = client.membership().await?;
+        let (node, new) = (resolve(&before, &self.change.member)?, resolve(&before, &self.replacement)?);
+        let mut changed = client.replace_member(node, new, self.change.follows).await?;
+        let done = |membership: &Membership| {
+            let find = |node| membership.members.iter().find(|member| member.node == node);
+            membership.committed && find(node).is_none() && find(new).is_some_and(|member| member.votes)
+        };
+        let until = Instant::now() + self.wait.unwrap_or_default();
+        while !done(&changed.membership) && Instant::now() + PAUSE < until {
+            tokio::time::sleep(PAUSE).await;
+            changed.membership = client.membership().await?;
+        }
+        let complete = done(&changed.membership);
+        let old = before.members.iter().find(|member| member.node == node);
+        let old = old.map_or_else(|| format!("{node:016x}"), |member| member.message_address.clone());
+        let words = if complete {
+            [format!("has taken the place of {old}"), format!("had taken the place of {old} already")]
+        } else {
+            [
+                format!("takes the place of {old} as soon as it is up to date"),
+                format!("takes the place of {old} already"),
+            ]
+        };
+        report(&changed, new, words.each_ref().map(String::as_str), context.format, out)?;
+        Ok(if complete || self.wait.is_none() { 0 } else { UNHEALTHY })
     }
 }
 
@@ -181,12 +229,15 @@ fn resolve(membership: &Membership, text: &str) -> Result<u64, Failure> {
     }
 }
 
-fn role(member: &MemberRecord) -> &'static str {
-    match (member.votes, member.promised) {
+/// The role of a member, for people.
+fn role(member: &MemberRecord, membership: &Membership) -> String {
+    let role = match (member.votes, member.promised) {
         (true, _) => "voter",
         (false, true) => "learner, to be a voter",
         (false, false) => "learner",
-    }
+    };
+    let replaced = membership.members.iter().find(|other| Some(other.node) == member.replaces);
+    replaced.map_or_else(|| role.to_owned(), |old| format!("{role} in place of {}", old.message_address))
 }
 
 fn version(membership: &Membership) -> String {
@@ -199,6 +250,7 @@ fn fields(membership: &Membership) -> Value {
             "node": format!("{:016x}", member.node),
             "role": if member.votes { "voter" } else { "learner" },
             "to_be_voter": member.promised,
+            "replaces": member.replaces.map(|node| format!("{node:016x}")),
             "message_address": member.message_address,
             "request_address": member.request_address,
             "election_address": member.election_address,
@@ -216,7 +268,7 @@ fn list(membership: &Membership, format: Format, out: &mut dyn Write) -> Result<
             rows.extend(membership.members.iter().map(|member| {
                 vec![
                     format!("{:016x}", member.node),
-                    role(member).to_owned(),
+                    role(member, membership),
                     member.message_address.clone(),
                     member.request_address.clone(),
                 ]

@@ -154,7 +154,8 @@ impl<T: Table> Node<T> {
                 self.set_stage(number, Stage::Confirming);
             }
             Plan::Change(change) => {
-                self.inbox.push(zab::Event::ChangeConfiguration { id: number, change });
+                let asked_by = Some(self.asked_at(led.asker));
+                self.inbox.push(zab::Event::ChangeConfiguration { id: number, change, asked_by });
                 self.set_stage(number, Stage::Proposing);
             }
             Plan::HandOver(to) => {
@@ -162,6 +163,18 @@ impl<T: Table> Node<T> {
                 self.set_stage(number, Stage::HandingOver(to));
             }
             Plan::Refuse(error) => self.end_member_request(number, Answer::Error(error)),
+        }
+    }
+
+    /// The node whose client asks.
+    fn asked_at(&self, asker: Asker) -> NodeId {
+        let me = self.config.zab.node;
+        match asker {
+            Asker::Own(_) => me,
+            Asker::Follower { link, .. } => {
+                let followers = self.zab.followers();
+                followers.iter().find(|follower| follower.link == link).map_or(me, |follower| follower.node)
+            }
         }
     }
 

@@ -53,6 +53,7 @@ impl<T: Table> Node<T> {
                 operation @ (Operation::AddLearner(_)
                 | Operation::PromoteMember(_)
                 | Operation::RemoveMember(_)
+                | Operation::ReplaceMember(_)
                 | Operation::CancelPromotion(_)
                 | Operation::TransferLeadership(_)
                 | Operation::SafeToStop(_)),

@@ -227,6 +227,8 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     let (voter, version) = (ensemble.status(other).node, v1::MembersVersion { epoch: 9, counter: 9 });
     let stale = v1::RemoveMember { node: voter, follows: Some(version) };
     let promote = |node| Operation::PromoteMember(v1::PromoteMember { node, follows: None });
+    let replace =
+        |node, replacement| Operation::ReplaceMember(v1::ReplaceMember { node, replacement, follows: None });
     let learner = v1::AddLearner {
         node: voter,
         incarnation: vec![9; 16].into(),
@@ -239,6 +241,10 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     for (operation, expected, words) in [
         (Operation::RemoveMember(stale), ErrorKind::FailedPrecondition, "the members have changed"),
         (promote(77), ErrorKind::NotFound, "is no member"),
+        (replace(voter, 77), ErrorKind::NotFound, "is no member"),
+        (replace(77, 78), ErrorKind::NotFound, "is no member"),
+        (replace(voter, voter), ErrorKind::InvalidArgument, "by itself"),
+        (replace(voter, ensemble.status(one).node), ErrorKind::FailedPrecondition, "is a voter already"),
         (Operation::AddLearner(learner.clone()), ErrorKind::AlreadyExists, "set another Id"),
         (
             Operation::AddLearner(v1::AddLearner { node: 0, ..learner.clone() }),
@@ -262,6 +268,25 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     assert!(message.contains("not connected"), "{message}");
     // It is to be a voter, and then is not.
     let cancel = Operation::CancelPromotion(v1::CancelPromotion { node: 55, follows: None });
+    assert!(changed(ensemble.call(other, None, cancel.clone())).1);
+    assert!(!changed(ensemble.call(other, None, cancel.clone())).1);
+    // It is to take the place of a voter, and then is not.
+    assert!(!changed(ensemble.call(one, None, replace(77, voter))).1, "that is done already");
+    assert!(changed(ensemble.call(one, None, replace(voter, 55))).1);
+    assert!(!changed(ensemble.call(leader, None, replace(voter, 55))).1);
+    let Some(Answer::Membership(members)) =
+        ensemble.call(leader, None, Operation::ListMembers(v1::ListMembers {}))
+    else {
+        panic!("the members")
+    };
+    assert!(
+        members.members.iter().all(|it| it.replaces == if it.node == 55 { voter } else { 0 }),
+        "{members:?}"
+    );
+    let leading = ensemble.status(leader).node;
+    let (kind, _, message) = refused(ensemble.call(one, None, replace(leading, 55)));
+    assert_eq!(kind, ErrorKind::FailedPrecondition);
+    assert!(message.contains("another replacement"), "{message}");
     assert!(changed(ensemble.call(other, None, cancel.clone())).1);
     assert!(!changed(ensemble.call(other, None, cancel)).1);
     assert!(changed(ensemble.call(leader, None, Operation::AddLearner(stranger))).1, "it asks again");

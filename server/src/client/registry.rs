@@ -12,6 +12,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -25,7 +26,7 @@ use gometa_proto::{ErrorKind, frame, limits, v1};
 use gometa_zab::{EnsembleId, NodeId};
 use parking_lot::Mutex;
 use prost::Message;
-use tracing::debug;
+use tracing::{debug, info};
 
 use crate::{
     client::admission::{RequestBudget, Usage},
@@ -74,6 +75,8 @@ pub(crate) fn error_response(id: u64, error: v1::Error) -> v1::ServerFrame {
 /// One connected client.
 pub(crate) struct Client {
     pub(crate) id: ClientId,
+    /// `None` if it has disconnected already.
+    address: Option<SocketAddr>,
     pub(crate) outbox: Outbox<v1::ServerFrame>,
     requests: Mutex<Requests>,
     budget: Arc<RequestBudget>,
@@ -149,6 +152,18 @@ impl Client {
                 self.close_slow();
                 false
             }
+        }
+    }
+
+    /// Logs that the members have changed for this client: with the node, which is in every node's log of the change, this says
+    /// who asked.
+    fn log_change(&self, response: &v1::Response) {
+        if let Some(v1::response::Result::MembersChanged(v1::MembersChanged { membership, changed: true })) =
+            &response.result
+        {
+            let version = membership.as_ref().and_then(|membership| membership.version).unwrap_or_default();
+            let client = self.address.map(tracing::field::display);
+            info!(client, revision = version.counter, "members changed for a client");
         }
     }
 
@@ -237,6 +252,7 @@ impl Clients {
         let on_sent = move || inbox.put_answer(Item::Event(Event::Sent { client: id }));
         Arc::new(Client {
             id,
+            address: stream.peer_address().ok(),
             outbox: Outbox::new(stream, bounds).with_on_sent(on_sent),
             requests: Mutex::default(),
             budget: self.requests.clone(),
@@ -389,6 +405,7 @@ impl Clients {
         let state = self.state.lock();
         for (id, response) in answers {
             let Some(client) = state.connected.get(&id) else { continue };
+            client.log_change(&response);
             let large = is_large(&response);
             // A cancelled request is not answered.
             let mut flush = client.complete(response.id)

@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, ErrorKind},
-    net::{IpAddr, Shutdown},
+    net::{IpAddr, Shutdown, SocketAddr},
     time::Duration,
 };
 
@@ -62,6 +62,11 @@ impl Stream {
             .with_retries(3);
         SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
         Ok(Stream(stream))
+    }
+
+    /// The other end's address, with its port.
+    pub(crate) fn peer_address(&self) -> io::Result<SocketAddr> {
+        self.0.peer_addr()
     }
 
     /// The other end's address.

@@ -1,7 +1,7 @@
 //! Log lines of changes of the members and of transfers of the leadership (docs/protocol.md 5 and 6.10).
 
 use gometa_node::{describe_rejection, describe_transfer_rejection};
-use gometa_zab::{Change, Configuration, NodeId, Notice};
+use gometa_zab::{Change, Configuration, DesiredRole, NodeId, Notice, Replacement};
 use tracing::{info, warn};
 
 /// Logs a notice of a change or of a transfer; `name` returns the name of a node.
@@ -40,10 +40,12 @@ pub(super) fn log(notice: &Notice, name: impl Fn(NodeId) -> String) {
     }
 }
 
-/// Logs a change of the members that takes effect on this node, an event for each member that it is about.
+/// Logs a change of the members that takes effect on this node, an event for each member that it is about. `asked_by` is the
+/// node that received the request, whose log has the client's address; the leader needs no request for some changes.
 pub(crate) fn log_change(before: &Configuration, after: &Configuration, name: impl Fn(NodeId) -> String) {
     let revision = after.version().counter;
     let (voters, learners) = (after.voters().len(), after.learners().len());
+    let asked_by = after.asked_by().map_or_else(|| "the leader".to_owned(), &name);
     let role = |configuration: &Configuration, node: NodeId| {
         if configuration.learner(node).is_some() {
             "a learner"
@@ -63,7 +65,7 @@ pub(crate) fn log_change(before: &Configuration, after: &Configuration, name: im
         let (old, new) = (member(before), member(after));
         let peer = new.as_ref().map_or_else(|| name(node), |member| member.addresses.message.clone());
         if was != is {
-            info!(peer, from = was, to = is, revision, voters, learners, "members changed");
+            info!(peer, from = was, to = is, asked_by, revision, voters, learners, "members changed");
         } else if let (Some(old), Some(new)) = (&old, &new) {
             if old.addresses != new.addresses {
                 let from = &old.addresses.message;
@@ -73,6 +75,30 @@ pub(crate) fn log_change(before: &Configuration, after: &Configuration, name: im
                 info!(peer, revision, "new data directory of a member recorded");
             }
         }
+        let desired =
+            |configuration: &Configuration| configuration.learner(node).map(|learner| learner.desired);
+        if let (Some(old), Some(new)) = (desired(before), desired(after))
+            && old != new
+        {
+            let to = if new == DesiredRole::Voter { "a voter" } else { "a learner" };
+            info!(peer = name(node), to, asked_by, revision, "desired role of a learner set");
+        }
+    }
+    for Replacement { old, new } in
+        after.replacements().iter().filter(|it| !before.replacements().contains(it))
+    {
+        info!(
+            peer = name(*new),
+            of = name(*old),
+            asked_by,
+            revision,
+            "member is to take the place of another one"
+        );
+    }
+    let still = |it: &&Replacement| after.contains(it.old) && after.contains(it.new);
+    let cancelled = before.replacements().iter().filter(|it| !after.replacements().contains(it));
+    for Replacement { old, new } in cancelled.filter(still) {
+        info!(peer = name(*new), of = name(*old), asked_by, revision, "replacement of a member cancelled");
     }
 }
 
@@ -87,5 +113,7 @@ fn described(change: &Change) -> (&'static str, NodeId) {
         Change::Exchange { node, .. } => ("make a voter with a new data directory a learner", *node),
         Change::SetAddresses { node, .. } => ("set the addresses of a member", *node),
         Change::SetDesiredRole { node, .. } => ("set the desired role of a learner", *node),
+        Change::Replace(replacement) => ("replace another member", replacement.new),
+        Change::CancelReplacement(node) => ("cancel the replacement of another member", *node),
     }
 }

@@ -1,6 +1,7 @@
 //! 20. **Config**: configurations that follow each other differ by one voter at most; a leader proposes one only when the one
 //!     before is committed, and never its own removal; what takes a node's vote away is in its log only when it is
-//!     committed. What is committed and who may lead is judged by the latest configuration in the leader's log.
+//!     committed; without a request, a member is removed only if another one takes its place, which no other change ends.
+//!     What is committed and who may lead is judged by the latest configuration in the leader's log.
 
 use std::{collections::BTreeMap, iter, ops::Bound};
 
@@ -30,6 +31,15 @@ struct Known {
     voters: Vec<Directory>,
     /// The learners, and whether each is to become a voter.
     learners: Vec<(usize, bool)>,
+    /// The members that are replaced, each with the one that takes its place.
+    replacements: Vec<(usize, usize)>,
+}
+
+impl Known {
+    fn has(&self, node: usize) -> bool {
+        self.voters.iter().any(|voter| voter.0 == node)
+            || self.learners.iter().any(|learner| learner.0 == node)
+    }
 }
 
 impl Configurations {
@@ -100,6 +110,8 @@ impl Configurations {
             ensure!(configuration.is_some(), NAME, "n{node} proposes {version}, which cannot be decoded");
             let known = configuration.as_ref().map(|configuration| self.indexes(configuration));
             let Some(known) = known else { return Ok(()) };
+            let asked = configuration.is_some_and(|configuration| configuration.asked_by().is_some());
+            self.keeps_replacements(before, (version, &known), asked)?;
             let lost = self.voters(before).iter().filter(|voter| !known.voters.contains(voter)).count();
             let new = known.voters.iter().filter(|voter| !self.voters(before).contains(voter)).count();
             ensure!(
@@ -130,6 +142,31 @@ impl Configurations {
         Ok(())
     }
 
+    /// A change that nobody asked for removes a member only if another one takes its place, and ends no replacement of two
+    /// members.
+    fn keeps_replacements(&self, before: Zxid, (version, after): (Zxid, &Known), asked: bool) -> Check {
+        let Some(known) = self.known.get(&before).filter(|_| !asked) else { return Ok(()) };
+        for (old, new) in &known.replacements {
+            let goes_on = after.replacements.contains(&(*old, *new));
+            ensure!(
+                goes_on || !after.has(*old) || !after.has(*new),
+                NAME,
+                "{version} forgets that n{new} takes the place of n{old}"
+            );
+        }
+        let members = known.voters.iter().map(|voter| voter.0).chain(known.learners.iter().map(|it| it.0));
+        for gone in members.filter(|member| !after.has(*member)) {
+            let replaced = known.replacements.iter().any(|(old, _)| *old == gone);
+            ensure!(replaced, NAME, "{version} removes n{gone}, which nobody asked for");
+        }
+        Ok(())
+    }
+
+    /// The replacements of a configuration.
+    pub(super) fn replacements(&self, version: Zxid) -> &[(usize, usize)] {
+        self.known.get(&version).map_or(&[], |known| &known.replacements)
+    }
+
     fn indexes(&self, configuration: &Configuration) -> Known {
         let voters = configuration.voters().iter().map(|voter| {
             let node = node_index(voter.node);
@@ -140,6 +177,8 @@ impl Configurations {
             .learners()
             .iter()
             .map(|learner| (node_index(learner.node), learner.desired != DesiredRole::Learner));
-        Known { voters: voters.collect(), learners: learners.collect() }
+        let replacements =
+            configuration.replacements().iter().map(|it| (node_index(it.old), node_index(it.new)));
+        Known { voters: voters.collect(), learners: learners.collect(), replacements: replacements.collect() }
     }
 }

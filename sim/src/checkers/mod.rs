@@ -108,6 +108,11 @@ impl Oracle {
         self.protocol.stays_learner(node)
     }
 
+    /// A replacement, as (old, new), that a leader can complete if these nodes run.
+    pub fn due_replacement(&self, runs: impl Fn(usize) -> bool) -> Option<(usize, usize)> {
+        self.protocol.due_replacement(runs)
+    }
+
     /// The version of the latest committed configuration.
     pub fn committed_configuration(&self) -> Zxid {
         self.protocol.committed_configuration()

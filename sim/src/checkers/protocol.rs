@@ -7,7 +7,7 @@ use gometa_zab::{EnsembleId, Epoch, Founding, Incarnation, Kind, LogEntry, Messa
 use super::{
     Check,
     commits::Commits,
-    configurations::Configurations,
+    configurations::{Configurations, Directory},
     durability, ensure,
     epochs::Epochs,
     leaders::{Leaders, Leadership},
@@ -73,6 +73,19 @@ impl Protocol {
     /// Whether a node is a learner that is to stay one, in the latest committed configuration.
     pub(crate) fn stays_learner(&self, node: usize) -> bool {
         self.configurations.learner(self.committed_configuration(), node) == Some(false)
+    }
+
+    /// A replacement of the latest committed configuration that a leader can complete: the new member runs, and of the voters
+    /// without the old one a majority does.
+    pub(crate) fn due_replacement(&self, runs: impl Fn(usize) -> bool) -> Option<(usize, usize)> {
+        let version = self.committed_configuration();
+        let voters = self.configurations.voters(version);
+        let counted = |voter: &Directory| self.configurations.directory(voter.0) == *voter && runs(voter.0);
+        let due = |(old, new): &(usize, usize)| {
+            let kept = || voters.iter().filter(|voter| voter.0 != *old);
+            runs(*new) && kept().filter(|voter| counted(voter)).count() > kept().count() / 2
+        };
+        self.configurations.replacements(version).iter().copied().find(due)
     }
 
     /// Whether a majority remains of the voters of the latest committed configuration, and of every later one that a node may

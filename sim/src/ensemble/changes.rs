@@ -3,7 +3,9 @@
 
 use gometa_node::{ClientId, Event};
 use gometa_proto::v1::{self, Request, Response, request::Operation, response};
-use gometa_zab::{Change, Configuration, DesiredRole, Event as Zab, Incarnation, Learner, NodeId, Zxid};
+use gometa_zab::{
+    Change, Configuration, DesiredRole, Event as Zab, Incarnation, Learner, NodeId, Replacement, Zxid,
+};
 
 use super::Ensemble;
 use crate::{
@@ -44,8 +46,9 @@ impl Ensemble {
         let Some(state) = &self.processes[node].node else { return };
         let configuration = state.configuration().clone();
         if let Some(change) = self.some_change(&configuration) {
+            let asked_by = Some(node_id(node));
             self.trace.line(self.now, Some(node), || format!("is asked for {change:?}"));
-            self.deliver(node, Event::Zab(Zab::ChangeConfiguration { id: 0, change }));
+            self.deliver(node, Event::Zab(Zab::ChangeConfiguration { id: 0, change, asked_by }));
         }
     }
 
@@ -87,7 +90,13 @@ impl Ensemble {
             Operation::AddLearner(add) => member(add.node).is_some(),
             Operation::PromoteMember(promote) => member(promote.node).is_some_and(|member| member.votes),
             Operation::RemoveMember(remove) => member(remove.node).is_none(),
-            Operation::CancelPromotion(cancel) => member(cancel.node).is_some_and(|member| !member.promised),
+            Operation::ReplaceMember(replace) => {
+                member(replace.node).is_none()
+                    || member(replace.replacement).is_some_and(|member| member.replaces == replace.node)
+            }
+            Operation::CancelPromotion(cancel) => {
+                member(cancel.node).is_some_and(|member| !member.promised && member.replaces == 0)
+            }
             _ => false,
         };
         ensure!(holds, NAME, "n{node} answers {operation:?} with {membership:?}");
@@ -126,6 +135,10 @@ impl Ensemble {
         let learners: Vec<usize> =
             configuration.learners().iter().map(|learner| node_index(learner.node)).collect();
         let voters: Vec<usize> = configuration.voters().iter().map(|voter| node_index(voter.node)).collect();
+        let replacements = configuration.replacements();
+        if !replacements.is_empty() && self.machine.one_in(8) {
+            return Some(Change::CancelReplacement(replacements[self.machine.index(replacements.len())].new));
+        }
         match self.machine.below(8) {
             0..=2 if !strangers.is_empty() => {
                 let node = strangers[self.machine.index(strangers.len())];
@@ -133,8 +146,14 @@ impl Ensemble {
             }
             0..=5 if !learners.is_empty() => {
                 let node = node_id(learners[self.machine.index(learners.len())]);
-                let removed = self.machine.one_in(8);
-                Some(if removed { Change::RemoveLearner(node) } else { Change::Promote(node) })
+                Some(match self.machine.below(8) {
+                    0 => Change::RemoveLearner(node),
+                    1..=3 if !voters.is_empty() => {
+                        let old = node_id(voters[self.machine.index(voters.len())]);
+                        Change::Replace(Replacement { old, new: node })
+                    }
+                    _ => Change::Promote(node),
+                })
             }
             _ if !voters.is_empty() => {
                 Some(Change::RemoveVoter(node_id(voters[self.machine.index(voters.len())])))
@@ -152,11 +171,15 @@ impl Ensemble {
             .one_in(8)
             .then_some(v1::MembersVersion { epoch: version.epoch.0, counter: version.counter });
         if self.machine.one_in(4) {
-            return Some(match self.machine.below(5) {
+            return Some(match self.machine.below(6) {
                 0 => Operation::PromoteMember(v1::PromoteMember { node: any, follows }),
                 1 => Operation::RemoveMember(v1::RemoveMember { node: any, follows }),
                 2 => Operation::CancelPromotion(v1::CancelPromotion { node: any, follows }),
                 3 => {
+                    let replacement = node_id(self.machine.index(self.processes.len())).0;
+                    Operation::ReplaceMember(v1::ReplaceMember { node: any, replacement, follows })
+                }
+                4 => {
                     let to = if self.machine.one_in(2) { any } else { 0 };
                     Operation::TransferLeadership(v1::TransferLeadership { to })
                 }
@@ -176,6 +199,12 @@ impl Ensemble {
             Change::RemoveLearner(node) | Change::RemoveVoter(node) => {
                 Operation::RemoveMember(v1::RemoveMember { node: node.0, follows })
             }
+            Change::Replace(Replacement { old, new }) => {
+                Operation::ReplaceMember(v1::ReplaceMember { node: old.0, replacement: new.0, follows })
+            }
+            Change::CancelReplacement(node) => {
+                Operation::CancelPromotion(v1::CancelPromotion { node: node.0, follows })
+            }
             Change::ReplaceIncarnation { .. }
             | Change::Exchange { .. }
             | Change::SetAddresses { .. }
@@ -191,10 +220,12 @@ impl Ensemble {
             Change::Promote(_) => faults.learners_promoted += 1,
             Change::RemoveLearner(_) => faults.learners_removed += 1,
             Change::RemoveVoter(_) => faults.voters_removed += 1,
+            Change::Replace(_) => faults.replacements += 1,
             Change::ReplaceIncarnation { .. }
             | Change::Exchange { .. }
             | Change::SetAddresses { .. }
-            | Change::SetDesiredRole { .. } => {}
+            | Change::SetDesiredRole { .. }
+            | Change::CancelReplacement(_) => {}
         }
     }
 }

@@ -211,6 +211,9 @@ func call(ctx context.Context, client *gometa.Client, line command) (string, err
 		return changed(client.PromoteMember(ctx, line.unsigned("node"), changing(line)...))
 	case "remove_member":
 		return changed(client.RemoveMember(ctx, line.unsigned("node"), changing(line)...))
+	case "replace_member":
+		node, replacement := line.unsigned("node"), line.unsigned("replacement")
+		return changed(client.ReplaceMember(ctx, node, replacement, changing(line)...))
 	case "cancel_promotion":
 		return changed(client.CancelPromotion(ctx, line.unsigned("node"), changing(line)...))
 	case "transfer_leadership":

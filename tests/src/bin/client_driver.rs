@@ -155,6 +155,10 @@ async fn call(opened: Opened, line: &Line) -> anyhow::Result<Said> {
         "membership" => client.membership().await.map(|membership| format!("ok {}", listed(&membership))),
         "promote_member" => client.promote_member(node(line)?, follows(line)?).await.map(changed),
         "remove_member" => client.remove_member(node(line)?, follows(line)?).await.map(changed),
+        "replace_member" => {
+            let replacement = line.number("replacement")?.context("there is no replacement")?;
+            client.replace_member(node(line)?, replacement, follows(line)?).await.map(changed)
+        }
         "cancel_promotion" => client.cancel_promotion(node(line)?, follows(line)?).await.map(changed),
         "transfer_leadership" => {
             client.transfer_leadership(line.number("to")?).await.map(|leader| format!("ok leader={leader}"))

@@ -22,10 +22,11 @@ const PROCESSES_MAX: usize = 16;
 const ID_DIGITS: usize = 16;
 
 /// The words of the command for a verb about members.
-const MEMBER_VERBS: [(&str, &[&str]); 6] = [
+const MEMBER_VERBS: [(&str, &[&str]); 7] = [
     ("membership", &["member", "list"]),
     ("promote_member", &["member", "promote"]),
     ("remove_member", &["member", "remove"]),
+    ("replace_member", &["member", "replace"]),
     ("cancel_promotion", &["member", "cancel"]),
     ("transfer_leadership", &["leader", "transfer"]),
     ("safe_to_stop", &["member", "safe-to-stop"]),
@@ -142,7 +143,7 @@ fn about_members(line: &Line) -> anyhow::Result<Vec<OsString>> {
     if let (Some(epoch), Some(revision)) = (line.number("follows_epoch")?, line.number("follows_revision")?) {
         arguments.push(format!("--follows={epoch}:{revision}").into());
     }
-    for name in ["node", "to", "nodes"] {
+    for name in ["node", "replacement", "to", "nodes"] {
         for word in line.field(name).unwrap_or_default().split(',').filter(|word| !word.is_empty()) {
             arguments.push(format!("{:x}", word.parse::<u64>()?).into());
         }

@@ -197,6 +197,9 @@ impl Play<'_> {
         if let Some(node) = &call.node {
             line = line.with("node", self.number(node)?);
         }
+        if let Some(node) = &call.replacement {
+            line = line.with("replacement", self.number(node)?);
+        }
         if let Some(nodes) = &call.nodes {
             let nodes = nodes.iter().map(|node| Ok(self.number(node)?.to_string()));
             line = line.with("nodes", nodes.collect::<anyhow::Result<Vec<_>>>()?.join(","));

@@ -93,6 +93,8 @@ pub struct Call {
     pub revision: Option<Value>,
     /// A member: its id, or `"$name"` for one that was saved.
     pub node: Option<Value>,
+    /// The learner that takes the member's place.
+    pub replacement: Option<Value>,
     /// Several members.
     pub nodes: Option<Vec<Value>>,
     /// The member that is to lead.

@@ -161,7 +161,8 @@ async fn members_change_as_the_page_shows() {
     let directory = ensemble.scratch();
     std::fs::write(directory.join("4.json"), format!("{{\"Host\": {{{}}}}}\n", host.join(", "))).unwrap();
     let node = ("NODE_4", fourth.request.to_string());
-    run_page_with("members.md", 3, &ensemble, directory, &[node]).await;
+    let third = ("NODE_3", ensemble.addresses(2).request.to_string());
+    run_page_with("members.md", 4, &ensemble, directory, &[third, node]).await;
 }
 
 /// A node that has stopped in order, with two keys in its durable state.

@@ -3,12 +3,14 @@
 //!
 //! | field | bytes |
 //! |---|---|
-//! | format | 1: the number 1 |
+//! | format | 1: the number 2 |
 //! | version | epoch 8, counter 8 |
+//! | asked by | 8: a node id, or 0 |
 //! | voters | count 1; each: id 8, incarnation recorded 1 (0 or 1), incarnation 16 if it is, addresses |
 //! | learners | count 1; each: id 8, incarnation 16, addresses, desired role |
+//! | replacements | count 1; each: id of the new member 8, of the old one 8 |
 //! | addresses | election, message, request; each: length 2, text |
-//! | desired role | 1: 0 learner, 1 voter, 2 voter in place of the id that follows (8) |
+//! | desired role | 1: 0 learner, 1 voter |
 //!
 //! Numbers are big endian.
 
@@ -16,13 +18,13 @@ use alloc::{string::String, vec::Vec};
 
 use bytes::{Buf, BufMut, Bytes};
 
-use super::{Configuration, DesiredRole, LEARNERS_MAX, Learner, VOTERS_MAX};
+use super::{Configuration, DesiredRole, LEARNERS_MAX, Learner, Replacement, VOTERS_MAX};
 use crate::{
     message::{Addresses, Voter},
     types::{Epoch, Incarnation, NodeId, Zxid},
 };
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// The most voters that are encoded: a genesis may have more than later configurations.
 const COUNT_MAX: usize = if LEARNERS_MAX > VOTERS_MAX { LEARNERS_MAX } else { VOTERS_MAX };
@@ -37,6 +39,7 @@ impl Configuration {
         out.put_u8(FORMAT);
         out.put_u64(self.version.epoch.0);
         out.put_u64(self.version.counter);
+        out.put_u64(self.asked_by.map_or(0, |node| node.0));
         out.put_u8(count(self.voters.len()));
         for voter in &self.voters {
             out.put_u64(voter.node.0);
@@ -51,14 +54,12 @@ impl Configuration {
             out.put_u64(learner.node.0);
             out.put_u128(learner.incarnation.0);
             put_addresses(&mut out, &learner.addresses);
-            match learner.desired {
-                DesiredRole::Learner => out.put_u8(0),
-                DesiredRole::Voter => out.put_u8(1),
-                DesiredRole::VoterInPlaceOf(voter) => {
-                    out.put_u8(2);
-                    out.put_u64(voter.0);
-                }
-            }
+            out.put_u8((learner.desired == DesiredRole::Voter).into());
+        }
+        out.put_u8(count(self.replacements.len()));
+        for Replacement { old, new } in &self.replacements {
+            out.put_u64(new.0);
+            out.put_u64(old.0);
         }
         out.into()
     }
@@ -72,6 +73,7 @@ impl Configuration {
         }
         let epoch = Epoch(input.try_get_u64().ok()?);
         let version = Zxid { epoch, counter: input.try_get_u64().ok()? };
+        let asked_by = Some(NodeId(input.try_get_u64().ok()?)).filter(|node| node.0 > 0);
         let mut voters = Vec::new();
         for _ in 0..input.try_get_u8().ok()? {
             let node = NodeId(input.try_get_u64().ok()?);
@@ -90,12 +92,16 @@ impl Configuration {
             let desired = match input.try_get_u8().ok()? {
                 0 => DesiredRole::Learner,
                 1 => DesiredRole::Voter,
-                2 => DesiredRole::VoterInPlaceOf(NodeId(input.try_get_u64().ok()?)),
-                3.. => return None,
+                2.. => return None,
             };
             learners.push(Learner { node, incarnation, addresses, desired });
         }
-        let configuration = Configuration { version, voters, learners };
+        let mut replacements = Vec::new();
+        for _ in 0..input.try_get_u8().ok()? {
+            let new = NodeId(input.try_get_u64().ok()?);
+            replacements.push(Replacement { old: NodeId(input.try_get_u64().ok()?), new });
+        }
+        let configuration = Configuration { version, asked_by, voters, learners, replacements };
         (input.is_empty() && configuration.is_valid()).then_some(configuration)
     }
 }

@@ -1,11 +1,12 @@
 //! Changes of the configuration: which of them a leader may propose (protocol.md 5.1 to 5.4), and those that it proposes by
-//! itself: a member with another data directory is recorded again, and a learner that is to be a voter is promoted (5.8).
+//! itself: a member with another data directory is recorded again, a learner that is to be a voter is promoted (5.8), and a
+//! member whose place another one has taken is removed (5.10).
 
 use alloc::vec::Vec;
 
 use super::Leader;
 use crate::{
-    configuration::{Configuration, DesiredRole},
+    configuration::{Configuration, DesiredRole, Learner, Replacement, VOTERS_MAX},
     effect::{ChangeRejection, Notice},
     membership::Change,
     message::{Kind, Reason, Voter},
@@ -37,7 +38,7 @@ impl Leader {
         let Some(change) = planted!(self.next_own_change(core), proposes_no_own_changes => None) else {
             return;
         };
-        match self.propose_change(core, &change) {
+        match self.propose_change(core, &change, None) {
             Ok(_) => {
                 if let Change::Exchange { node, .. } | Change::ReplaceIncarnation { node, .. } = change {
                     probe!("members.voter-returns", matches!(change, Change::Exchange { .. }));
@@ -47,6 +48,11 @@ impl Leader {
                     probe!("members.address-changed", node != core.me());
                     probe!("members.address-of-leader", node == core.me());
                     self.own_changes.addressed.insert(node, core.now);
+                }
+            }
+            Err(ChangeRejection::OwnVote) => {
+                if self.defer(core, "another member takes its place") {
+                    probe!("members.replaced-leader-hands-over");
                 }
             }
             Err(why) => {
@@ -65,13 +71,44 @@ impl Leader {
     fn next_own_change(&self, core: &Core) -> Option<Change> {
         let returned = self.followers.values().find_map(|progress| self.record_of(core, progress));
         let moved = || planted!(self.address_due(core), records_no_addresses => None);
-        returned.or_else(moved).or_else(|| {
-            let mut learners = core.configuration().learners().iter();
-            let due = learners.find(|learner| {
-                learner.desired == DesiredRole::Voter && self.check_learner(core, learner.node).is_ok()
-            });
-            due.map(|learner| Change::Promote(learner.node))
-        })
+        let learners = core.configuration().learners().iter();
+        let promotion = || learners.into_iter().find_map(|learner| self.promotion_of(core, learner));
+        let replacements = core.configuration().replacements().iter();
+        let removal = || replacements.into_iter().find_map(|replacement| self.removal_for(core, replacement));
+        returned.or_else(moved).or_else(removal).or_else(promotion)
+    }
+
+    /// The change that brings a learner that is to be a voter nearer to that. In place of a voter that runs it is promoted
+    /// first, so that the ensemble bears no fewer failures; in place of a voter that does not, the voter is removed first,
+    /// since a majority of one voter more, one of which is dead, might need the newcomer.
+    fn promotion_of(&self, core: &Core, learner: &Learner) -> Option<Change> {
+        let configuration = core.configuration();
+        let up_to_date = |node| self.check_learner(core, node).is_ok();
+        // One whose place is about to be taken needs no vote.
+        let replaced = configuration.replacement_of(learner.node).is_some_and(up_to_date);
+        let due = learner.desired == DesiredRole::Voter && !replaced && up_to_date(learner.node);
+        let old = configuration.replaced_by(learner.node).and_then(|old| configuration.voter_with_id(old));
+        let first = old.filter(|old| {
+            let full = configuration.voters().len() >= VOTERS_MAX;
+            full || !old.incarnation.is_some_and(|incarnation| self.is_present(core, old.node, incarnation))
+        });
+        probe!("members.replaced-first", due && first.is_some());
+        due.then(|| first.map_or(Change::Promote(learner.node), |old| Change::RemoveVoter(old.node)))
+    }
+
+    /// The change that removes a member whose place another one has taken, which is connected and up to date.
+    fn removal_for(&self, core: &Core, replacement: &Replacement) -> Option<Change> {
+        let Replacement { old, new } = *replacement;
+        let configuration = core.configuration();
+        let new = configuration.voter_with_id(new)?;
+        let serves = new.is(core.me(), core.config.incarnation)
+            || self.followers.values().any(|progress| progress.is(new) && progress.is_serving());
+        let removal = match configuration.learner(old) {
+            Some(_) => Change::RemoveLearner(old),
+            None => Change::RemoveVoter(old),
+        };
+        probe!("members.replaced", serves);
+        serves.then_some(removal)
     }
 
     /// The change that records the addresses of this leader or of a follower, as it greets with them: of a recorded directory,
@@ -151,6 +188,7 @@ impl Leader {
         &mut self,
         core: &mut Core,
         change: &Change,
+        asked_by: Option<NodeId>,
     ) -> Result<Zxid, ChangeRejection> {
         let next = self.configuration_after(core, change);
         probe!("members.change-pending", matches!(next, Err(ChangeRejection::Pending(_))));
@@ -158,7 +196,7 @@ impl Leader {
         probe!("members.own-vote", next == Err(ChangeRejection::OwnVote));
         probe!("members.learner-behind", matches!(next, Err(ChangeRejection::LearnerBehind(_))));
         probe!("members.no-quorum", matches!(next, Err(ChangeRejection::NoQuorum(_))));
-        let next = next?;
+        let next = Configuration { asked_by, ..next? };
         let version = self.propose(core, Kind::Membership, next.encode());
         assert_eq!(version, next.version(), "the version is the zxid of the entry");
         core.notice(Notice::ChangeProposed { change: change.clone(), version });

@@ -21,7 +21,7 @@ fn changed(before: &Configuration, change: &Change, at: Zxid) -> (LogEntry, Conf
 }
 
 fn request(solo: &mut Solo, change: Change) -> Vec<Effect> {
-    solo.step(vec![Event::ChangeConfiguration { id: 1, change }])
+    solo.step(vec![Event::ChangeConfiguration { id: 1, change, asked_by: None }])
 }
 
 fn proposed(effects: &[Effect]) -> Option<Zxid> {

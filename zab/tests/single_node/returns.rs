@@ -17,7 +17,7 @@ fn leader() -> (Solo, LinkId) {
 }
 
 /// A node connects with this incarnation and describes its empty log; returns the changes proposed, too.
-fn connects(solo: &mut Solo, node: u64, incarnation: Incarnation) -> (LinkId, Vec<Change>) {
+pub(super) fn connects(solo: &mut Solo, node: u64, incarnation: Incarnation) -> (LinkId, Vec<Change>) {
     let (link, _) = solo.accept_as(Hello { incarnation, ..solo.hello(node) });
     solo.receive(link, promised(0));
     let (epoch, zero) = (solo.epoch(), Zxid::ZERO);
@@ -28,7 +28,7 @@ fn connects(solo: &mut Solo, node: u64, incarnation: Incarnation) -> (LinkId, Ve
 }
 
 /// Time passes while these followers are heard; returns the changes proposed.
-fn pass(solo: &mut Solo, links: &[LinkId], micros: u64) -> Vec<Change> {
+pub(super) fn pass(solo: &mut Solo, links: &[LinkId], micros: u64) -> Vec<Change> {
     let mut changes = Vec::new();
     for _ in 0..micros / (100 * MS) {
         let effects = solo.after(100 * MS);
@@ -40,7 +40,7 @@ fn pass(solo: &mut Solo, links: &[LinkId], micros: u64) -> Vec<Change> {
     changes
 }
 
-fn proposed(effects: &[Effect]) -> Vec<Change> {
+pub(super) fn proposed(effects: &[Effect]) -> Vec<Change> {
     let change = |effect: &Effect| match effect {
         Effect::Notice(Notice::ChangeProposed { change, .. }) => Some(change.clone()),
         _ => None,
@@ -49,14 +49,14 @@ fn proposed(effects: &[Effect]) -> Vec<Change> {
 }
 
 /// A follower has everything, and everything is durable here.
-fn acknowledges(solo: &mut Solo, link: LinkId) -> Vec<Change> {
+pub(super) fn acknowledges(solo: &mut Solo, link: LinkId) -> Vec<Change> {
     solo.persist();
     let (epoch, last) = (solo.epoch(), solo.zab.last());
     proposed(&solo.receive(link, Message::Ack { epoch, last }))
 }
 
 /// A learner has the initial history and serves.
-fn catches_up(solo: &mut Solo, link: LinkId) {
+pub(super) fn catches_up(solo: &mut Solo, link: LinkId) {
     let (epoch, last) = (solo.epoch(), solo.zab.last());
     solo.receive(link, Message::AckNewLeader { epoch, last });
 }
@@ -116,7 +116,11 @@ fn a_learner_with_another_directory_is_recorded_and_keeps_its_desired_role() {
     let desired = DesiredRole::Learner;
     let addresses = solo.hello(4).addresses;
     let learner = Learner { node: NodeId(4), incarnation: Incarnation(4), addresses, desired };
-    solo.step(vec![Event::ChangeConfiguration { id: 1, change: Change::AddLearner(learner) }]);
+    solo.step(vec![Event::ChangeConfiguration {
+        id: 1,
+        change: Change::AddLearner(learner),
+        asked_by: None,
+    }]);
     acknowledges(&mut solo, link);
     let (returned, _) = connects(&mut solo, 4, NEW);
     let recorded = Change::ReplaceIncarnation { node: NodeId(4), incarnation: NEW };

@@ -203,10 +203,10 @@ fn a_change_is_committed_before_the_transfer_and_none_is_proposed_during_it() {
             desired: DesiredRole::Voter,
         })
     };
-    solo.step(vec![Event::ChangeConfiguration { id: 1, change: change(4) }]);
+    solo.step(vec![Event::ChangeConfiguration { id: 1, change: change(4), asked_by: None }]);
     solo.persist();
     request(&mut solo, Some(1));
-    let effects = solo.step(vec![Event::ChangeConfiguration { id: 2, change: change(5) }]);
+    let effects = solo.step(vec![Event::ChangeConfiguration { id: 2, change: change(5), asked_by: None }]);
     let result = Err(ChangeRejection::Transferring);
     assert!(effects.contains(&Effect::ChangeDecided { id: 2, result }));
     let effects = ack(&mut solo, links[0], 1);
@@ -216,7 +216,11 @@ fn a_change_is_committed_before_the_transfer_and_none_is_proposed_during_it() {
 #[test]
 fn a_transfer_to_a_voter_whose_vote_is_taken_away_is_rejected() {
     let (mut solo, links) = leader();
-    solo.step(vec![Event::ChangeConfiguration { id: 1, change: Change::RemoveVoter(NodeId(1)) }]);
+    solo.step(vec![Event::ChangeConfiguration {
+        id: 1,
+        change: Change::RemoveVoter(NodeId(1)),
+        asked_by: None,
+    }]);
     solo.persist();
     assert_eq!(rejected(&request(&mut solo, Some(1))), Some(TransferRejection::NoTarget));
     request(&mut solo, None);
