@@ -1,6 +1,6 @@
 //! Shared code of the tests of real processes: starting `gometa-server`s, waiting for them, stopping them.
 //!
-//! - [`ensemble`]: several nodes under supervision; [`program`]: one process.
+//! - [`ensemble`]: several nodes under supervision; [`members`]: nodes that join it; [`program`]: one process.
 //! - [`network`]: proxies between the nodes, with partitions, delays and losses.
 //! - [`chaos`]: faults on a whole ensemble, and checks of its history; the program `gometa-chaos`.
 //! - [`clients`]: the same scenarios for the clients of every language; the program `gometa-clients`.
@@ -18,6 +18,7 @@ pub mod data_directory;
 pub mod endurance;
 pub mod ensemble;
 pub mod impostors;
+pub mod members;
 pub mod network;
 pub mod program;
 pub mod random;

@@ -1,4 +1,4 @@
-//! Long loads on three nodes on this machine: `gometa-endurance growth` and `gometa-endurance return`.
+//! Long loads on three nodes on this machine: `gometa-endurance growth`, `join` and `return`.
 //!
 //! Needs gometa-server beside it (`make build`). docs/evidence.md has results.
 #![forbid(unsafe_code)]
@@ -7,7 +7,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 use gometa_tests::{
-    endurance::{Absence, Disk, growth, returns},
+    endurance::{Absence, Disk, Joining, growth, joins, returns},
     print_line,
 };
 
@@ -31,6 +31,18 @@ enum What {
         /// Draw the picture into this file, as SVG
         #[arg(long, value_name = "FILE")]
         plot: Option<PathBuf>,
+    },
+    /// Let a fourth node join under load, promote it, and remove a follower and the leader; fails if a bound is broken
+    Join {
+        /// The number of keys, with values of 128 bytes
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+        keys: u64,
+        /// The load, in sets a second
+        #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..))]
+        rate: u64,
+        /// The seconds for which the load is measured before
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+        before: u64,
     },
     /// Kill a follower, let it miss sets, and measure its return under load
     Return {
@@ -72,6 +84,13 @@ async fn main() -> ExitCode {
                 return ExitCode::FAILURE;
             }
         },
+        What::Join { keys, rate, before } => {
+            let joined = joins(Joining { keys, rate, before: Duration::from_secs(before) }).await;
+            print_line(&joined.text());
+            if !joined.broken().is_empty() {
+                return ExitCode::FAILURE;
+            }
+        }
         What::Return { keys, missed, wiped, damaged, rate, before } => {
             let before = Duration::from_secs(before);
             let (disk, said) = match (wiped, damaged) {

@@ -54,9 +54,9 @@ fn clients(ensemble: &Ensemble) -> Vec<Client> {
     (0..CLIENTS).map(|_| ensemble.client(TIMEOUT)).collect()
 }
 
-async fn set(client: &Client, number: u64, keys: u64) {
+async fn set(client: &Client, number: u64, keys: u64) -> Result<(), String> {
     let written = client.set(format!("key/{:08}", number % keys), VALUE).await;
-    written.unwrap_or_else(|error| panic!("set {number}: {error}"));
+    written.map(drop).map_err(|error| format!("set {number}: {error}"))
 }
 
 /// Sets `count` times, as fast as possible, the keys one after the other.
@@ -74,7 +74,8 @@ pub(crate) async fn fast(ensemble: &Ensemble, count: u64, keys: u64, meter: &Met
                     }
                     let begun = Instant::now();
                     // Spread over the keys, so that no order of theirs helps the table.
-                    set(&client, number.wrapping_mul(0x9e37_79b1), keys).await;
+                    let written = set(&client, number.wrapping_mul(0x9e37_79b1), keys).await;
+                    written.unwrap_or_else(|error| panic!("{error}"));
                     meter.add(begun.elapsed());
                 }
             });
@@ -86,37 +87,42 @@ pub(crate) async fn fast(ensemble: &Ensemble, count: u64, keys: u64, meter: &Met
 /// Sets at a steady rate until it is stopped.
 pub(crate) struct Steady {
     stops: Arc<AtomicBool>,
-    task: tokio::task::JoinHandle<()>,
+    task: tokio::task::JoinHandle<Vec<String>>,
     pub(crate) meter: Meter,
 }
 
 impl Steady {
-    /// `rate` is in sets a second. A latency counts from the moment at which the set was due.
+    /// `rate` is in sets a second. A latency counts from the moment at which the set was due, also that of a failed set.
     pub(crate) fn start(ensemble: &Ensemble, rate: u64, keys: u64) -> Steady {
         let (stops, meter) = (Arc::new(AtomicBool::new(false)), Meter::default());
         let (stopped, measured, clients) = (stops.clone(), meter.clone(), clients(ensemble));
         let task = tokio::spawn(async move {
             let begun = Instant::now();
-            let mut running = JoinSet::new();
+            let (mut running, mut failures) = (JoinSet::new(), Vec::new());
             let mut number = 0;
             while !stopped.load(Relaxed) {
                 let due = begun + Duration::from_micros(number * 1_000_000 / rate);
                 tokio::time::sleep_until(due.into()).await;
                 let (client, meter) = (clients[(number % CLIENTS) as usize].clone(), measured.clone());
                 running.spawn(async move {
-                    set(&client, number, keys).await;
+                    let written = set(&client, number, keys).await;
                     meter.add(due.elapsed());
+                    written.err()
                 });
                 number += 1;
-                while running.try_join_next().is_some() {}
+                while let Some(ended) = running.try_join_next() {
+                    failures.extend(ended.expect("a set does not panic"));
+                }
             }
-            running.join_all().await;
+            failures.extend(running.join_all().await.into_iter().flatten());
+            failures
         });
         Steady { stops, task, meter }
     }
 
-    pub(crate) async fn stop(self) {
+    /// Waits for the last sets, and returns the failures of all.
+    pub(crate) async fn stop(self) -> Vec<String> {
         self.stops.store(true, Relaxed);
-        self.task.await.expect("the load does not panic");
+        self.task.await.expect("the load does not panic")
     }
 }

@@ -94,7 +94,8 @@ pub async fn returns(absence: Absence) -> Return {
     .await;
     let time = begun.elapsed();
     let latencies = load.meter.take();
-    load.stop().await;
+    let failures = load.stop().await;
+    assert!(failures.is_empty(), "{failures:#?}");
     let statuses = ensemble.converged(&ensemble.all()).await;
     assert!(statuses.iter().all(|status| status.state_hash == statuses[0].state_hash), "{statuses:#?}");
     let snapshot = ensemble.log(follower).contains(INSTALLED);

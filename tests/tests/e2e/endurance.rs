@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gometa_tests::{
-    endurance::{Absence, Disk, growth, returns},
+    endurance::{Absence, Disk, Joining, growth, joins, returns},
     say,
 };
 
@@ -14,6 +14,15 @@ async fn many_sets_of_few_keys_are_measured_every_second() {
     let picture = grown.svg();
     assert!(picture.starts_with("<svg ") && picture.matches("<polyline").count() == 5, "{picture}");
     assert!(grown.directory_bytes() < 200 << 20, "{grown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_joins_under_load_and_replaces_the_leader() {
+    let joined = joins(Joining { keys: 10_000, rate: 200, before: Duration::from_secs(1) }).await;
+    say(&joined.text());
+    // Latencies are not judged beside other tests.
+    assert!(joined.failures.is_empty() && joined.steps.len() == 5, "{joined:?}");
+    assert!(joined.steps.iter().all(|step| step.sets > 0), "{joined:?}");
 }
 
 async fn comes_back_by_a_snapshot(disk: Disk) {

@@ -13,11 +13,12 @@ use std::{
 use gometa_client::{Client, Role};
 use gometa_tests::{
     ensemble::{Addresses, Ensemble},
+    members::prepare,
     program::program,
     random, say,
     wait::{PATIENCE, until},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinHandle;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -86,28 +87,6 @@ fn refused(peers: &str, arguments: &[&str], status: i32) -> String {
     let output = gometa(peers, arguments);
     assert_eq!(output.status.code(), Some(status), "{arguments:?}: {output:?}");
     String::from_utf8(output.stderr).unwrap()
-}
-
-/// Some nodes, of which the first `founders` form an ensemble; the files of the others list their own addresses, and one
-/// member to join.
-fn prepare(nodes: usize, founders: usize) -> Ensemble {
-    let ensemble = Ensemble::prepare(nodes);
-    for node in 0..nodes {
-        let mut configuration = ensemble.configuration(node);
-        let listed: Vec<Value> = (0..founders)
-            .filter(|other| *other != node)
-            .map(|other| ensemble.addresses(other).json())
-            .collect();
-        let object = configuration.as_object_mut().unwrap();
-        if node < founders {
-            object.insert("Peer".to_owned(), json!(listed));
-        } else {
-            object.remove("Peer");
-            object.insert("Join".to_owned(), json!([ensemble.request(0)]));
-        }
-        ensemble.configure(node, &configuration);
-    }
-    ensemble
 }
 
 fn spawn_joining(ensemble: &mut Ensemble, node: usize, flags: &[&str]) {
