@@ -2,7 +2,8 @@
 //!
 //! Runs for a time, or until there were enough valid faults of each kind. The last lines are the summary.
 //! The exit status is 0 if nothing was violated and as many faults were valid as were asked for (at least one), 1
-//! otherwise, 130 if it was interrupted. With `--evidence` a line is added to that document.
+//! otherwise, 130 if it was interrupted: then the summary has what was done so far, and names what was not checked.
+//! With `--evidence` a line is added to that document.
 //!
 //! `--self-check` shows that violations are found, `--failovers` measures the time without a leader.
 #![forbid(unsafe_code)]
@@ -12,13 +13,18 @@ use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use clap::Parser;
 use gometa_tests::{
-    chaos::{Counts, Outputs, Plan, Tally, failover::failovers, plot::svg, run, self_check::self_check},
-    print_line,
+    chaos::{
+        Counts, Outputs, Plan, SharedTally, Tally, failover::failovers, plot::svg, run,
+        self_check::self_check,
+    },
+    lock, print_line,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The heading of the record of long runs.
 const HEADING: &str = "## Soaks";
+/// The exit status of a run that was interrupted.
+const INTERRUPTED: u8 = 130;
 
 /// Injects faults into three real nodes, one after the other, and checks the clients' histories.
 #[derive(Parser)]
@@ -32,6 +38,9 @@ struct Arguments {
     /// Runs until there were this many valid faults of each kind instead: kill=300,power-cut=50,pause=100.
     #[arg(long, conflicts_with = "hours")]
     counts: Option<Counts>,
+    /// Begins no further fault after this many minutes, and checks what was done; for --counts.
+    #[arg(long, requires = "counts", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    limit_minutes: Option<u64>,
     /// The seed that determines the order of the faults; random if not given.
     #[arg(long)]
     seed: Option<u64>,
@@ -61,24 +70,27 @@ struct Arguments {
 
 fn main() -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async {
-        let (mut terminate, mut interrupt) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        tokio::select! {
-            ended = begin(Arguments::parse()) => ended,
-            _ = terminate.recv() => Ok(ExitCode::from(130)),
-            _ = interrupt.recv() => Ok(ExitCode::from(130)),
-        }
+    runtime.block_on(begin(Arguments::parse()))
+}
+
+/// Returns the value of a future, `None` if the program is interrupted meanwhile.
+async fn unless_interrupted<T>(task: impl Future<Output = T>) -> anyhow::Result<Option<T>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(tokio::select! {
+        value = task => Some(value),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
     })
 }
 
 async fn begin(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let seed = arguments.seed.map_or_else(getrandom::u64, Ok)?;
     if arguments.self_check {
-        return Ok(show_self_check(seed).await);
+        return Ok(unless_interrupted(show_self_check(seed)).await?.unwrap_or(INTERRUPTED.into()));
     }
     if let Some(count) = arguments.failovers {
-        return measure(seed, count, arguments.sync_ms, arguments.plot).await;
+        let measured = measure(seed, count, arguments.sync_ms, arguments.plot);
+        return unless_interrupted(measured).await?.unwrap_or(Ok(INTERRUPTED.into()));
     }
     chaos(seed, arguments).await
 }
@@ -94,15 +106,27 @@ async fn chaos(seed: u64, arguments: Arguments) -> anyhow::Result<ExitCode> {
     };
     let outputs = if arguments.blocked_outputs { Outputs::Blocked } else { Outputs::Kept };
     print_line(&format!("chaos, --seed {seed}: {plan:?}, outputs of the nodes: {outputs:?}"));
-    let tally = run(seed, plan, outputs).await;
+    let limit = arguments.limit_minutes.map(|minutes| Duration::from_secs(minutes * 60));
+    let tally = SharedTally::default();
+    let ended = unless_interrupted(run(seed, plan, outputs, limit, &tally)).await?;
+    let tally = lock(&tally).clone();
     print_line(&format!("\n{}", tally.table()));
+    let met = arguments.counts.as_ref().is_none_or(|counts| are_met(counts, &tally));
+    if ended.is_none() {
+        let unchecked = tally.fault_counts().0 - tally.faults_judged;
+        print_line(&format!("interrupted: {unchecked} valid faults are not checked"));
+        return Ok(INTERRUPTED.into());
+    }
     if let (Some(path), Some(note)) = (&arguments.evidence, &arguments.note) {
         let old = fs::read_to_string(path).unwrap_or_else(|_| "# Evidence\n".to_owned());
         let new = with_line(&old, &format!("- {note}, seed {seed}: {}", tally.line()));
         fs::write(path, new).with_context(|| path.display().to_string())?;
     }
-    let met = arguments.counts.as_ref().is_none_or(|counts| are_met(counts, &tally));
-    Ok(if met { status(&tally) } else { ExitCode::FAILURE })
+    if !met {
+        print_line("fewer faults than asked for");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(status(&tally))
 }
 
 /// Prints the number of valid faults of each wanted group, and returns whether there are enough.

@@ -13,7 +13,7 @@
 //!
 //! An ensemble that fails before its final check adds its violation and its finished faults, but no operations.
 //!
-//! A run lasts for a time, or until enough faults of each kind were valid. The last fault of an ensemble damages the
+//! A run lasts for a time, or until enough faults of each kind were valid, or until its limit. The last fault of an ensemble damages the
 //! files of one node until it refuses to start; then it gets an empty directory, and comes back and votes again.
 //!
 //! With blocked outputs, standard output and standard error of every node are full pipes that are not read, in every
@@ -51,4 +51,4 @@ pub use kinds::{Group, Kind};
 pub use run::run;
 pub use schedule::{Counts, Plan};
 pub(crate) use tally::percentile;
-pub use tally::{FaultCounts, Tally};
+pub use tally::{FaultCounts, SharedTally, Tally};

@@ -28,12 +28,12 @@ const FAILURES_MAX: usize = 5;
 /// A run for counts ends once there are this many more invalid faults of a kind than wanted ones.
 const INVALID_MAX: u64 = 100;
 
-/// Runs faults by a plan, and returns the counts. Every failure is a violation.
+/// Runs faults by a plan, and counts them in `tally`. Every failure is a violation.
 ///
-/// Dropping the future kills the processes and unmounts the disks.
-pub async fn run(seed: u64, plan: Plan, outputs: Outputs) -> Tally {
+/// After `limit` no further fault begins, and what was done is checked. Dropping the future kills the processes and
+/// unmounts the disks; the last ensemble is not checked then.
+pub async fn run(seed: u64, plan: Plan, outputs: Outputs, limit: Option<Duration>, tally: &SharedTally) {
     images::report_leftovers();
-    let tally = SharedTally::default();
     let begun = Instant::now();
     let mut random = random::seeded(seed);
     let mut failures = 0;
@@ -41,7 +41,7 @@ pub async fn run(seed: u64, plan: Plan, outputs: Outputs) -> Tally {
         let left = match &plan {
             Plan::Time(time) => time.saturating_sub(begun.elapsed()),
             Plan::Counts(counts) => {
-                let tally = lock(&tally);
+                let tally = lock(tally);
                 let hopeless =
                     counts.each().any(|(group, count)| tally.group(group).invalid > count + INVALID_MAX);
                 if hopeless || counts.missing(&tally).next().is_none() {
@@ -51,12 +51,16 @@ pub async fn run(seed: u64, plan: Plan, outputs: Outputs) -> Tally {
                 }
             }
         };
+        let left = limit.map_or(left, |limit| left.min(limit.saturating_sub(begun.elapsed())));
         if left.is_zero() {
             break;
         }
-        let before = lock(&tally).fault_counts();
+        let (before, judged) = {
+            let tally = lock(tally);
+            (tally.fault_counts(), tally.judged)
+        };
         let seed = random.word();
-        let (shared, planned) = (Arc::clone(&tally), plan.clone());
+        let (shared, planned) = (Arc::clone(tally), plan.clone());
         let ended = caught(async move {
             lock(&shared).ensembles += 1;
             let mut cluster = Cluster::start(seed, outputs, &shared).await;
@@ -64,18 +68,22 @@ pub async fn run(seed: u64, plan: Plan, outputs: Outputs) -> Tally {
             lock(&shared).skipped.iter().for_each(|skipped| print_line(&format!("not tried: {skipped}")));
             cluster.run(left.min(ENSEMBLE_TIME), &planned, &shared).await;
         });
-        if let Err(text) = ended.await {
+        let ended = ended.await;
+        let mut tally = lock(tally);
+        let after = tally.fault_counts();
+        if tally.judged > judged {
+            tally.faults_judged += after.0 - before.0;
+        }
+        if let Err(text) = ended {
             failures += 1;
             if !text.starts_with(JUDGED) {
-                lock(&tally).violations.push(text);
+                tally.violations.push(text);
             }
-        } else if lock(&tally).fault_counts() == before {
+        } else if after == before {
             // The missing kinds are not possible on this machine.
             break;
         }
     }
-    let tally = lock(&tally);
-    tally.clone()
 }
 
 impl Cluster {

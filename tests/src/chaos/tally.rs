@@ -42,6 +42,8 @@ pub struct Tally {
     pub ensembles: u64,
     /// The number of ensembles that reached the final check.
     pub judged: u64,
+    /// The number of valid faults of these ensembles.
+    pub faults_judged: u64,
     /// The counts of each kind.
     pub faults: BTreeMap<Kind, FaultCounts>,
     /// The number of operations that clients called.
@@ -156,10 +158,12 @@ impl Tally {
         self.outcomes.iter().for_each(|(outcome, count)| text += &format!("{outcome}, {count} times\n"));
         let rate = self.rate_sum / self.rates.max(1) as f64;
         text += &format!(
-            "{} ensembles, {} judged; {} operations: {} acknowledged, {} refused, {} unknown; before the faults \
+            "{} ensembles, {} judged, with {} of {} valid faults; {} operations: {} acknowledged, {} refused, {} unknown; before the faults \
              {rate:.0}/s, at the slowest {:.0}/s\n",
             self.ensembles,
             self.judged,
+            self.faults_judged,
+            self.fault_counts().0,
             self.operations,
             self.acknowledged,
             self.refused,
@@ -213,7 +217,7 @@ impl Tally {
 }
 
 /// A tally shared by a run and its caller.
-pub(super) type SharedTally = Arc<Mutex<Tally>>;
+pub type SharedTally = Arc<Mutex<Tally>>;
 
 /// Returns the given percentile, `None` if `times` is empty.
 pub(crate) fn percentile(times: &[Duration], percent: usize) -> Option<Duration> {
