@@ -144,6 +144,11 @@ def stages(values, target):
             f"{values.increments} increments in every language while leaders are killed",
             [client_tests, "exactly-once", "--increments", str(values.increments)], needs="build", beside="conformance",
         ),
+        # A change takes about a second.
+        "changes": Stage(
+            "9 changes of the members while every language counts",
+            [client_tests, "exactly-once", "--changes", "9", "--keys", "1000"], needs="build",
+        ),
         "short-lived": Stage(
             f"{values.clients} short-lived clients of each language leave no session",
             [client_tests, "short-lived", "--count", str(values.clients)], needs="build",
@@ -321,7 +326,7 @@ def main():
         **{name: ["build", name] for name in ("python", "go", "chaos", "campaign", "failover", "growth", "soak")},
         **{
             name: ["build", "python", "go", name]
-            for name in ("conformance", "exactly-once", "short-lived", "bench-clients")
+            for name in ("conformance", "exactly-once", "changes", "short-lived", "bench-clients")
         },
         "lint": ["lint", "lint-e2e"],
     }

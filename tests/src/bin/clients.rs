@@ -3,6 +3,7 @@
 //! ```text
 //! gometa-clients conformance [--clients rust,c] [--only TEXT]
 //! gometa-clients exactly-once [--increments 10000] [--every-ms 3000]
+//! gometa-clients exactly-once --changes 100 [--keys 10000]
 //! gometa-clients short-lived [--count 12000]
 //! gometa-clients bench [--rounds 9]
 //! ```
@@ -18,7 +19,8 @@ use clap::{Parser, Subcommand};
 use gometa_tests::clients::{
     Places,
     bench::bench,
-    counters::exactly_once,
+    changes::{Churn, exactly_once_under_changes},
+    counters::{Sum, exactly_once},
     short_lived::short_lived,
     table::{all_clients, conformance, root},
 };
@@ -41,7 +43,7 @@ enum Task {
         #[arg(long, default_value = "")]
         only: String,
     },
-    /// Makes concurrent increments with each client while leaders are killed.
+    /// Makes concurrent increments with each client while leaders are killed, or while members change.
     ExactlyOnce {
         /// The number of increments of each client; at most 500 of the command line.
         #[arg(long, default_value_t = 10_000)]
@@ -49,6 +51,15 @@ enum Task {
         /// The milliseconds between two kills.
         #[arg(long, default_value_t = 3_000)]
         every_ms: u64,
+        /// Changes the members this many times instead, with a kill in every third change; increments go on until the end.
+        #[arg(long, conflicts_with_all = ["increments", "every_ms"], value_parser = clap::value_parser!(u64).range(1..))]
+        changes: Option<u64>,
+        /// With --changes: the number of keys that are set meanwhile, whose values are compared in the end.
+        #[arg(long, default_value_t = 10_000, requires = "changes", value_parser = clap::value_parser!(u64).range(1..))]
+        keys: u64,
+        /// With --changes: the seed that determines the changes and the kills; random if not given.
+        #[arg(long, requires = "changes")]
+        seed: Option<u64>,
     },
     /// Opens clients in each language that write once and close, one after another; none may leave a session.
     ShortLived {
@@ -75,7 +86,15 @@ fn main() -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         match arguments.task {
             Task::Conformance { only } => check(&places, &clients, &only).await,
-            Task::ExactlyOnce { increments, every_ms } => {
+            Task::ExactlyOnce { changes: Some(count), keys, seed, .. } => {
+                change(
+                    &places,
+                    &clients,
+                    Churn { changes: count, keys, seed: seed.map_or_else(getrandom::u64, Ok)? },
+                )
+                .await
+            }
+            Task::ExactlyOnce { increments, every_ms, .. } => {
                 count(&places, &clients, increments, Duration::from_millis(every_ms)).await
             }
             Task::ShortLived { count } => run_short_lived(&places, &clients, count).await,
@@ -101,14 +120,27 @@ async fn count(
     every: Duration,
 ) -> anyhow::Result<ExitCode> {
     let (sums, kills) = exactly_once(places, clients, increments, every).await?;
-    for sum in &sums {
+    tell_sums(&sums);
+    tell(&format!("every sum is exact; the leader was killed {kills} times\n"));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell_sums(sums: &[Sum]) {
+    for sum in sums {
         let seconds = sum.took.as_secs_f64();
         tell(&format!(
             "{:<12} {:>6} increments, {:>6} revision mismatches, {seconds:>6.1} s\n",
             sum.client, sum.increments, sum.mismatches
         ));
     }
-    tell(&format!("every sum is exact; the leader was killed {kills} times\n"));
+}
+
+async fn change(places: &Places<'_>, clients: &[String], churn: Churn) -> anyhow::Result<ExitCode> {
+    tell(&format!("{} changes of the members, --seed {}\n", churn.changes, churn.seed));
+    let (sums, churned) = exactly_once_under_changes(places, clients, churn).await?;
+    tell_sums(&sums);
+    tell(&format!("{churned}\n"));
+    tell("every sum is exact, and no acknowledged set is lost\n");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
+use gometa_client::Client;
 use tokio::task::JoinSet;
 
 use super::{
@@ -27,11 +28,29 @@ const COMMAND_INCREMENTS: usize = 500;
 /// The timeout of a call, far longer than an election.
 const TIMEOUT_MS: u64 = 60_000;
 
+/// How a client counts, and how far it is.
+pub(super) struct Counting {
+    /// The number of increments after which it ends.
+    pub(super) wanted: usize,
+    /// The pause of each caller after an increment.
+    pub(super) pause: Duration,
+    /// The number of acknowledged increments.
+    pub(super) made: AtomicUsize,
+    /// Whether it ends after the increments that have begun.
+    pub(super) stop: AtomicBool,
+}
+
+impl Counting {
+    pub(super) fn new(wanted: usize, pause: Duration) -> Arc<Counting> {
+        Arc::new(Counting { wanted, pause, made: AtomicUsize::new(0), stop: AtomicBool::new(false) })
+    }
+}
+
 /// The result of one client.
 pub struct Sum {
     /// The client's name.
     pub client: String,
-    /// The number of acknowledged increments, which is the wanted number.
+    /// The number of acknowledged increments.
     pub increments: usize,
     /// The number of attempts that failed with CasMismatch.
     pub mismatches: usize,
@@ -54,10 +73,9 @@ pub async fn exactly_once(
     let (peers, observer) = (cluster.peers("$nodes"), cluster.observer());
     let mut running = JoinSet::new();
     for name in clients {
-        let driver = Driver::start(name, places).await?;
         let wanted = if name == "cli" { increments.min(COMMAND_INCREMENTS) } else { increments };
-        observer.set(key(name), "0").await?;
-        running.spawn(count(driver, name.clone(), peers.clone(), wanted));
+        let counting = Counting::new(wanted, Duration::ZERO);
+        running.spawn(begin(name, places, &observer, &peers, counting).await?);
     }
     let (mut sums, mut kills) = (Vec::new(), 0);
     let mut turn = Box::pin(tokio::time::sleep(every));
@@ -74,7 +92,27 @@ pub async fn exactly_once(
             }
         }
     }
-    for sum in &sums {
+    are_exact(&sums, &observer).await?;
+    sums.sort_by_key(|sum| clients.iter().position(|client| *client == sum.client));
+    Ok((sums, kills))
+}
+
+/// Starts a client, and returns a future of its sum.
+pub(super) async fn begin(
+    name: &str,
+    places: &Places<'_>,
+    observer: &Client,
+    peers: &str,
+    counting: Arc<Counting>,
+) -> anyhow::Result<impl Future<Output = anyhow::Result<Sum>> + Send + use<>> {
+    let driver = Driver::start(name, places).await?;
+    observer.set(key(name), "0").await?;
+    Ok(count(driver, name.to_owned(), peers.to_owned(), counting))
+}
+
+/// Checks that every counter has the sum and the version of the acknowledged increments.
+pub(super) async fn are_exact(sums: &[Sum], observer: &Client) -> anyhow::Result<()> {
+    for sum in sums {
         let entry = observer.get(key(&sum.client)).await?;
         let (value, version) = (String::from_utf8_lossy(&entry.value).into_owned(), entry.version);
         ensure!(
@@ -84,15 +122,14 @@ pub async fn exactly_once(
             sum.increments
         );
     }
-    sums.sort_by_key(|sum| clients.iter().position(|client| *client == sum.client));
-    Ok((sums, kills))
+    Ok(())
 }
 
 fn key(client: &str) -> String {
     format!("exactly-once/{client}")
 }
 
-async fn count(driver: Driver, name: String, peers: String, wanted: usize) -> anyhow::Result<Sum> {
+async fn count(driver: Driver, name: String, peers: String, counting: Arc<Counting>) -> anyhow::Result<Sum> {
     let begun = Instant::now();
     let driver = Arc::new(driver);
     // The number of increments that callers have begun; the mismatches of all.
@@ -102,19 +139,23 @@ async fn count(driver: Driver, name: String, peers: String, wanted: usize) -> an
     for client in 1..=CLIENTS {
         let (driver, name, peers) = (driver.clone(), name.clone(), peers.clone());
         let (taken, mismatches, failed) = (taken.clone(), mismatches.clone(), failed.clone());
+        let counting = counting.clone();
         clients.spawn(async move {
-            let counting = async {
+            let counts = async {
                 let line = Line::new("open").with("client", client).with("peers", peers);
                 let opened = driver.call(&line.with("timeout_ms", TIMEOUT_MS)).await?;
                 ensure!(opened.kind().is_none(), "{opened}");
-                while !failed.load(Ordering::Relaxed) && taken.fetch_add(1, Ordering::Relaxed) < wanted {
+                let ends = || failed.load(Ordering::Relaxed) || counting.stop.load(Ordering::Relaxed);
+                while !ends() && taken.fetch_add(1, Ordering::Relaxed) < counting.wanted {
                     while !increment(&driver, client, key(&name).as_bytes()).await? {
                         mismatches.fetch_add(1, Ordering::Relaxed);
                     }
+                    counting.made.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(counting.pause).await;
                 }
                 Ok(())
             };
-            let counted = counting.await;
+            let counted = counts.await;
             failed.fetch_or(counted.is_err(), Ordering::Relaxed);
             counted
         });
@@ -126,7 +167,7 @@ async fn count(driver: Driver, name: String, peers: String, wanted: usize) -> an
     driver.end().await?;
     Ok(Sum {
         client: name,
-        increments: wanted,
+        increments: counting.made.load(Ordering::Relaxed),
         mismatches: mismatches.load(Ordering::Relaxed),
         took: begun.elapsed(),
     })

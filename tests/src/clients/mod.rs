@@ -7,11 +7,13 @@
 //! - [`cluster`]: an ensemble with faults; [`proxy`]: proxies that withhold its answers to clients.
 //! - [`scenario`]: the scenarios in `tests/conformance/`; [`play`]: one of them with one client;
 //!   [`table`]: all of them with all clients.
-//! - [`counters`]: concurrent increments while leaders are killed, whose sums must be exact.
+//! - [`counters`]: concurrent increments while leaders are killed, whose sums must be exact; [`changes`]: the same while
+//!   members change.
 //! - [`mod@short_lived`]: short-lived clients, which leave no session.
 //! - [`mod@bench`]: the throughput of each client compared with the Rust client.
 
 pub mod bench;
+pub mod changes;
 pub mod cluster;
 pub mod command;
 pub mod counters;
