@@ -8,7 +8,7 @@ use gometa_proto::{
     },
 };
 use gometa_store::{Table, WriteLookup, encode_command};
-use gometa_zab::{Role, Ticks};
+use gometa_zab::{Role, Ticks, Zxid};
 
 use super::Node;
 use crate::{
@@ -127,9 +127,12 @@ impl<T: Table> Node<T> {
         None
     }
 
-    /// Whether there has been no leader for so long that requests fail.
+    /// Whether requests fail: there has been no leader for so long, or none is expected because this node was removed.
     fn unavailable(&self) -> bool {
-        self.leaderless.is_some_and(|since| self.now.since(since) > self.config.zab.timeouts.election)
+        let configuration = self.zab.configuration();
+        let removed = configuration.version() != Zxid::ZERO && !configuration.contains(self.config.zab.node);
+        self.leaderless
+            .is_some_and(|since| removed || self.now.since(since) > self.config.zab.timeouts.election)
     }
 
     /// Whether a request needs a leader: all but local reads of a node that was synchronised.

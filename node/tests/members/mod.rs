@@ -8,7 +8,7 @@ use gometa_zab::Addresses;
 
 use gometa_testkit::{
     ensemble::Ensemble as _,
-    nodes::{Nodes, Storage, context, set},
+    nodes::{Nodes, Storage, context, get, set},
 };
 
 /// The request addresses in the last view that a node sent its clients.
@@ -166,6 +166,21 @@ fn a_leader_hands_over_before_it_is_removed() {
     assert!(made && !left.contains(&gone) && left.len() == 2, "{left:?}");
     assert_ne!(ensemble.leader(), Some(leader));
     assert_eq!(changed(ensemble.call(one, None, remove(gone))), (left, false));
+}
+
+#[test]
+fn a_node_that_was_removed_holds_no_request_until_an_election_timeout() {
+    let (mut ensemble, leader, [one, other]) = three();
+    let gone = ensemble.status(leader).node;
+    changed(ensemble.call(one, None, remove(gone)));
+    // Far less than an election time-out.
+    ensemble.run(20);
+    assert_eq!(ensemble.status(leader).detail, "was removed from the ensemble");
+    let id = ensemble.ask(leader, None, get("k"));
+    ensemble.run(20);
+    let (kind, outcome, _) = refused(ensemble.answer(leader, id));
+    assert_eq!((kind, outcome), (ErrorKind::Unavailable, Outcome::NotApplied));
+    assert!(matches!(ensemble.call(other, None, get("k")), Some(Answer::Error(_))), "there is no such key");
 }
 
 #[test]
