@@ -696,6 +696,7 @@ func (r *request) nodeStatus() NodeStatus {
 		Keys:            uint64(C.gometa_node_status_keys(status)),
 		Votes:           bool(C.gometa_node_status_is_voter(status)),
 		Detail:          C.GoString(C.gometa_node_status_detail(status)),
+		PendingChange:   C.GoString(C.gometa_node_status_pending_change(status)),
 		Version:         C.GoString(C.gometa_node_status_version(status)),
 		StateHash:       C.GoBytes(unsafe.Pointer(hash), C.int(length)),
 		Peers:           make([]PeerStatus, int(C.gometa_node_status_peer_count(status))),

@@ -170,6 +170,9 @@ type NodeStatus struct {
 	Votes bool
 	// Detail is one line: what the node waits for, or why it does not count in quorums. Empty if it is healthy.
 	Detail string
+	// PendingChange is one line: the change of the members that is not made yet, and what it waits for. Empty if there is
+	// none.
+	PendingChange string
 	// Version is the version of the server.
 	Version string
 	// StateHash is the hash of all data at AppliedRevision, 16 bytes: equal on all nodes at the same revision.

@@ -838,6 +838,10 @@ bool gometa_node_status_is_voter(const gometa_node_status_t *status);
 // Returns one line: what the node waits for, or why it does not count in quorums. Empty if it is healthy.
 const char *gometa_node_status_detail(const gometa_node_status_t *status);
 
+// Returns one line: the change of the members that is not made yet, and what it waits for. Empty if there is none.
+// Valid as long as the status.
+const char *gometa_node_status_pending_change(const gometa_node_status_t *status);
+
 // Returns the version of the server. Valid as long as the status.
 const char *gometa_node_status_version(const gometa_node_status_t *status);
 

@@ -187,6 +187,8 @@ pub struct NodeStatus {
     pub votes: bool,
     /// What the node waits for, or why it does not count in quorums, in one line; empty if all is well.
     pub detail: String,
+    /// The change of the members that is not made yet, and what it waits for, in one line; empty if there is none.
+    pub pending_change: String,
     /// The version of the server program.
     pub version: String,
     /// The node's ensemble, if it is formed.
@@ -313,6 +315,7 @@ impl NodeStatus {
             keys: status.keys,
             votes: status.votes,
             detail: status.detail,
+            pending_change: status.pending_change,
             version: status.version,
             ensemble: status
                 .ensemble

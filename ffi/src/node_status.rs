@@ -66,6 +66,7 @@ pub enum gometa_storage_t {
 pub struct gometa_node_status_t {
     status: NodeStatus,
     detail: CString,
+    pending_change: CString,
     version: CString,
     peers: Vec<Peer>,
 }
@@ -87,6 +88,7 @@ impl From<Box<NodeStatus>> for gometa_node_status_t {
         };
         gometa_node_status_t {
             detail: c_string(&status.detail),
+            pending_change: c_string(&status.pending_change),
             version: c_string(&status.version),
             peers: status.peers.iter().map(peer).collect(),
             status: *status,
@@ -185,6 +187,15 @@ pub unsafe extern "C" fn gometa_node_status_is_voter(status: *const gometa_node_
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_node_status_detail(status: *const gometa_node_status_t) -> *const c_char {
     read!(status, c"".as_ptr(), |status| status.detail.as_ptr())
+}
+
+/// Returns one line: the change of the members that is not made yet, and what it waits for. Empty if there is none.
+/// Valid as long as the status.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_node_status_pending_change(
+    status: *const gometa_node_status_t,
+) -> *const c_char {
+    read!(status, c"".as_ptr(), |status| status.pending_change.as_ptr())
 }
 
 /// Returns the version of the server. Valid as long as the status.

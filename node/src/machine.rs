@@ -19,6 +19,7 @@ use crate::{
     installation::{Installing, configuration_of},
     members::MemberRequests,
     openers::Openers,
+    pending::Pending,
     reads::Reads,
     requests::Requests,
     status::Sources,
@@ -217,6 +218,11 @@ impl<T: Table> Node<T> {
     /// The configuration in force; before the ensemble is formed, the configured voters.
     pub fn configuration(&self) -> &Configuration {
         self.zab.configuration()
+    }
+
+    /// The change of the members that is not made yet, if there is one.
+    pub fn pending_change(&self) -> Option<Pending> {
+        self.sources().pending_change()
     }
 
     /// The ensemble's voters as recorded; before it is formed, the configured ones.

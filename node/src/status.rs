@@ -6,7 +6,10 @@ use gometa_proto::v1::{self, Member, NodeStatus, PeerStatus, View};
 use gometa_store::{Store, Table};
 use gometa_zab::{DiskSpace, NodeId, Role, Voter, Zab, Zxid};
 
-use crate::config::Config;
+use crate::{
+    config::Config,
+    pending::{self, Pending},
+};
 
 /// What the descriptions are made from.
 pub(crate) struct Sources<'a> {
@@ -122,12 +125,28 @@ impl Sources<'_> {
             }),
             peers: self.peers(),
             keys: store.keys(),
+            pending_change: self.pending_change().map_or_else(String::new, |pending| pending.to_string()),
             storage: Some(v1::StorageStatus {
                 log_base: zab.base().counter,
                 log_end: zab.durable().counter,
                 ..*self.storage
             }),
         }
+    }
+
+    /// The change of the members that is not made yet.
+    pub(crate) fn pending_change(&self) -> Option<Pending> {
+        let pending = self.zab.pending_change()?;
+        Some(pending::describe(&pending, |node| self.message_address_of(node)))
+    }
+
+    /// What is to be done if so many data directories are lost that the others are no quorum.
+    fn lost_quorum(&self) -> Option<String> {
+        let lost: Vec<String> =
+            self.zab.lost_quorum().iter().map(|node| self.message_address_of(*node)).collect();
+        let voters = self.zab.configuration().voters();
+        let absent = voters.iter().filter(|voter| voter.incarnation.is_none()).count();
+        (!lost.is_empty()).then(|| pending::describe_lost_quorum(&lost, absent, voters.len()))
     }
 
     fn peers(&self) -> Vec<PeerStatus> {
@@ -181,7 +200,13 @@ impl Sources<'_> {
                 "joins: no member of the ensemble yet".to_owned()
             }
             _ if !member => "was removed from the ensemble".to_owned(),
-            Role::Looking => "looks for a leader".to_owned(),
+            Role::Looking => match self.lost_quorum() {
+                Some(lost) => lost,
+                None if !zab.votes() && zab.configuration().learner(self.config.zab.node).is_none() => {
+                    "looks for a leader; its data directory was replaced, so it has no vote".to_owned()
+                }
+                None => "looks for a leader".to_owned(),
+            },
             Role::Following { established: None, .. } => format!("is catching up with the leader{left}"),
             Role::Leading { established: None } if zab.serves_from().is_some() => {
                 format!("leads, and applies its log before it serves{left}")

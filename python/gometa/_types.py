@@ -248,3 +248,5 @@ class Status(NamedTuple):
     """The other members."""
     storage: StorageStatus
     """What the node stores."""
+    pending_change: str
+    """One line: the change of the members that is not made yet, and what it waits for. Empty if there is none."""

@@ -114,6 +114,7 @@ fn status(py: Python<'_>, status: &NodeStatus) -> PyResult<Py<PyAny>> {
         ensemble(py, status.ensemble.as_ref())?,
         peers.into_py_any(py)?,
         storage(py, &status.storage)?,
+        status.pending_change.as_str().into_py_any(py)?,
     ];
     types(py)?.status.call1(py, PyTuple::new(py, fields)?)
 }

@@ -42,6 +42,7 @@ use crate::{
         counters::Counters,
         events::{EventLog, NodeNames},
         integrity, members,
+        pending::PendingLog,
         ready::Ready,
         steps::Steps,
     },
@@ -118,6 +119,7 @@ pub(crate) struct Driver {
     /// The node's current role.
     role: Role,
     steps: Steps,
+    pending_log: PendingLog,
     /// The time at which the node stops at the latest, once it is to stop in order.
     leaving: Option<Instant>,
     /// To be set when this node, which joins, is a member.
@@ -140,6 +142,7 @@ impl Driver {
             installation: None,
             role: Role::Forming,
             steps: Steps::default(),
+            pending_log: PendingLog::default(),
             leaving: None,
             joined: None,
             stopped: false,
@@ -279,7 +282,10 @@ impl Driver {
             Item::Resolved { peer, name, election } => {
                 self.environment.book.set_election(peer, &name, election);
             }
-            Item::Storage(storage) => self.node.set_storage(storage),
+            Item::Storage(storage) => {
+                self.node.set_storage(storage);
+                self.pending_log.check(self.node.pending_change().as_ref(), Instant::now());
+            }
             Item::DiskSpace(space) => self.disk_space(space, events),
             Item::SnapshotMade { link, id, checkpoint } => self.begin_transfer(link, id, &checkpoint, events),
             Item::SnapshotReady { link, received } => {
@@ -528,7 +534,9 @@ impl Driver {
             search.log_forming(book, dial_errors, now);
         } else {
             let (ensemble, voters) = (self.node.ensemble(), self.node.voters());
-            runtime.spawn(search.log_looking(hello, ensemble, voters, book, now));
+            let version = self.node.configuration().version();
+            let hello = Hello { ensemble, configuration: version, ..hello.clone() };
+            runtime.spawn(search.log_looking(&hello, voters, book, now));
         }
     }
 

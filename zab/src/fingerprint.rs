@@ -103,6 +103,7 @@ impl Hash for Core {
             state_stalled,
             vote_sequence: _,
             seen_votes: _,
+            heard: _, // For the status.
             foreign_members,
             failures,
             random: _,

@@ -73,6 +73,7 @@ mod event;
 mod fingerprint;
 mod follower;
 mod formation;
+mod heard;
 mod history;
 mod integrity;
 mod latency;
@@ -98,7 +99,7 @@ pub use event::Event;
 pub use follower::BOUNDARIES_MAX;
 pub use history::Epochs;
 pub use integrity::{Fault, IntegrityNotice, STATE_HASHES_MAX, StateHash, StateReport};
-pub use machine::{FollowerStatus, Zab};
+pub use machine::{FollowerStatus, PendingChange, WaitsFor, Zab};
 pub use membership::{Change, Configurations, Refused};
 pub use message::{
     Addresses, Candidate, Genesis, Hello, Kind, LEVEL, LogEntry, Message, Reason, Vote, VoteState, Voter,

@@ -4,12 +4,14 @@ use alloc::{boxed::Box, vec::Vec};
 
 use crate::{
     config::{Config, Recovered},
+    configuration::Configuration,
     effect::{ChangeRejection, Effect, Notice, Rejection, Role, TransferRejection},
     election::Looking,
     event::Event,
     follower::Follower,
     formation::{self, Forming},
     leader::Leader,
+    membership::Change,
     message::{Hello, Message, Reason, Vote, VoteState},
     state::{Core, Next},
     types::{Incarnation, LinkId, NodeId, Ticks},
@@ -75,6 +77,38 @@ pub struct FollowerStatus {
     pub link: LinkId,
     /// The last counter reported as durable in this epoch, during synchronisation too; 0 if none.
     pub durable: u64,
+}
+
+/// A change of the configuration that is not made yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PendingChange {
+    /// It is in the log of this node, and not known to be committed.
+    Logged {
+        /// The configuration before it.
+        before: Configuration,
+        /// The configuration after it, which is in force.
+        after: Configuration,
+        /// What it waits for.
+        waits_for: WaitsFor,
+    },
+    /// This leader is to propose it by itself, and cannot yet.
+    Waits {
+        /// The change.
+        change: Change,
+        /// The reason.
+        why: ChangeRejection,
+    },
+}
+
+/// What a change in the log waits for, as far as the node knows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum WaitsFor {
+    /// This node is elected: these voters have not acknowledged it.
+    Acknowledgements(Vec<NodeId>),
+    /// This node follows an established leader, which knows.
+    Leader(NodeId),
+    /// There is no leader: these voters were not heard lately.
+    Voters(Vec<NodeId>),
 }
 
 impl Zab {

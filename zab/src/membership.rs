@@ -277,6 +277,12 @@ impl Configurations {
         pairs.filter(|(before, after)| takes(before, after)).map(|(_, after)| after.version.counter).next()
     }
 
+    /// The configuration in force, if it is not committed, and the one before it.
+    pub(crate) fn uncommitted(&self, commit: u64) -> Option<(&Configuration, &Configuration)> {
+        let after = Some(self.latest()).filter(|latest| latest.version.counter > commit)?;
+        self.all().rev().nth(1).map(|before| (before, after))
+    }
+
     /// The configuration of the applied state; only for planted faults.
     #[cfg(gometa_instrumented)]
     pub(crate) fn settled(&self) -> &Configuration {

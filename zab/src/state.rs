@@ -14,6 +14,7 @@ use crate::{
     config::{Config, Recovered},
     configuration::Configuration,
     effect::{Effect, Founding, HardState, Notice},
+    heard::Heard,
     history::{Epochs, History},
     integrity::Integrity,
     latency::WriteLatency,
@@ -141,6 +142,8 @@ pub(crate) struct Core {
     /// The last (boot, sequence) of each member's datagrams, separately for the recorded incarnation and for another one,
     /// so that an unknown node with a member's id cannot suppress its votes (rule 7).
     pub(crate) seen_votes: BTreeMap<(NodeId, bool), (Incarnation, u64, u64)>,
+    /// What was heard of the members lately.
+    pub(crate) heard: Heard,
     /// The members whose votes named another ensemble.
     pub(crate) foreign_members: BTreeSet<NodeId>,
     pub(crate) failures: BTreeMap<NodeId, Failures>,
@@ -202,6 +205,7 @@ impl Core {
             state_stalled: false,
             vote_sequence: 0,
             seen_votes: BTreeMap::new(),
+            heard: Heard::default(),
             foreign_members: BTreeSet::new(),
             failures: BTreeMap::new(),
             random: (config.seed ^ (config.seed >> 64)) as u64,

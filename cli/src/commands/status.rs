@@ -108,6 +108,17 @@ fn hex(id: u64) -> String {
     format!("{id:016x}")
 }
 
+/// The notes of the change of the members that is not made yet: as the leader knows it, or else each of the nodes.
+fn pending_changes(rows: &[Row], leader: Option<String>) -> Vec<String> {
+    let mut pending: Vec<&Row> = rows.iter().filter(|row| !row.pending_change.is_empty()).collect();
+    if let Some(leads) = pending.iter().position(|row| Some(&row.node) == leader.as_ref()) {
+        pending = vec![pending[leads]];
+    }
+    let note =
+        |row: &Row| format!("change of the members not made yet ({}): {}", row.id(), row.pending_change);
+    pending.into_iter().map(note).collect()
+}
+
 /// A node in the report. Numbers are null for a node that does not answer.
 #[derive(Serialize, Debug)]
 struct Row {
@@ -130,6 +141,8 @@ struct Row {
     sessions: Option<u64>,
     version: String,
     detail: String,
+    /// The change of the members that is not made yet, as this node knows it.
+    pending_change: String,
     storage: Option<Storage>,
 }
 
@@ -201,6 +214,7 @@ impl Report {
                 notes.push(format!("{}; no member has this address", error.message()));
             }
         }
+        notes.extend(pending_changes(&rows, leader.map(|leader| hex(leader.node))));
         let leading = leader;
         let leader = leader.and_then(|leader| rows.iter().find(|row| row.node == hex(leader.node)));
         let missing: Vec<String> =
@@ -280,6 +294,7 @@ impl Row {
             sessions: Some(status.sessions),
             version: status.version.clone(),
             detail: detail.clone(),
+            pending_change: status.pending_change.clone(),
             storage: Some(Storage::of(&status.storage)),
         }
     }
@@ -311,6 +326,7 @@ impl Row {
             sessions: None,
             version: String::new(),
             detail,
+            pending_change: String::new(),
             storage: None,
         }
     }

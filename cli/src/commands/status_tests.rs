@@ -172,6 +172,23 @@ fn nodes_that_the_leader_cannot_count_are_not_up_to_date() {
 }
 
 #[test]
+fn pending_change_of_the_members_is_noted_as_the_leader_knows_it() {
+    let mut answers = answers(&[1, 2, 3]);
+    for (address, answer) in &mut answers {
+        answer.as_mut().unwrap().pending_change = format!("make a learner a voter, as {address} knows it");
+    }
+    let report = Report::new(&answers, &[]).unwrap();
+    let note = "change of the members not made yet (127.0.0.1:5002): make a learner a voter, as 127.0.0.1:5003 knows it";
+    assert_eq!(report.notes, [note]);
+    assert!(shown(&report).contains(&format!("note: {note}\n")));
+    // Without a leader, as each node knows it.
+    for answer in answers.values_mut() {
+        answer.as_mut().unwrap().role = Role::Looking;
+    }
+    assert_eq!(Report::new(&answers, &[]).unwrap().notes.len(), 3);
+}
+
+#[test]
 fn leader_is_the_one_of_the_highest_epoch() {
     // Node 1 led before and does not know yet that node 2 does.
     let mut answers = answers(&[1, 2, 3]);

@@ -1,6 +1,6 @@
 //! Log lines of changes of the members and of transfers of the leadership (docs/protocol.md 5 and 6.10).
 
-use gometa_node::{describe_rejection, describe_transfer_rejection};
+use gometa_node::{describe_change, describe_rejection, describe_transfer_rejection};
 use gometa_zab::{Change, Configuration, DesiredRole, NodeId, Notice, Replacement};
 use tracing::{info, warn};
 
@@ -10,13 +10,13 @@ pub(super) fn log(notice: &Notice, name: impl Fn(NodeId) -> String) {
         Notice::ChangeProposed { change, version } => {
             let peer = match change {
                 Change::AddLearner(learner) => learner.addresses.message.clone(),
-                change => name(described(change).1),
+                change => name(describe_change(change).1),
             };
-            let (change, _) = described(change);
+            let (change, _) = describe_change(change);
             info!(change, peer, revision = version.counter, "change of the members proposed");
         }
         Notice::ChangeWaits { change, why } => {
-            let ((change, node), reason) = (described(change), describe_rejection(why, &name));
+            let ((change, node), reason) = (describe_change(change), describe_rejection(why, &name));
             warn!(change, peer = name(node), reason, "change of the members waits");
         }
         Notice::TransferRejected { to, why } => {
@@ -99,21 +99,5 @@ pub(crate) fn log_change(before: &Configuration, after: &Configuration, name: im
     let cancelled = before.replacements().iter().filter(|it| !after.replacements().contains(it));
     for Replacement { old, new } in cancelled.filter(still) {
         info!(peer = name(*new), of = name(*old), asked_by, revision, "replacement of a member cancelled");
-    }
-}
-
-/// What a change does, and its member.
-fn described(change: &Change) -> (&'static str, NodeId) {
-    match change {
-        Change::AddLearner(learner) => ("add a learner", learner.node),
-        Change::ReplaceIncarnation { node, .. } => ("record the new data directory of a learner", *node),
-        Change::RemoveLearner(node) => ("remove a learner", *node),
-        Change::Promote(node) => ("make a learner a voter", *node),
-        Change::RemoveVoter(node) => ("remove a voter", *node),
-        Change::Exchange { node, .. } => ("make a voter with a new data directory a learner", *node),
-        Change::SetAddresses { node, .. } => ("set the addresses of a member", *node),
-        Change::SetDesiredRole { node, .. } => ("set the desired role of a learner", *node),
-        Change::Replace(replacement) => ("replace another member", replacement.new),
-        Change::CancelReplacement(node) => ("cancel the replacement of another member", *node),
     }
 }

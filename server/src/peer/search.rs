@@ -13,8 +13,9 @@ use std::{
 
 use bytes::BytesMut;
 use gometa_codec::message;
+use gometa_node::describe_lost_quorum;
 use gometa_proto::{frame, limits};
-use gometa_zab::{Addresses, Configuration, EnsembleId, Hello, Message, NodeId, Notice, Role, Voter, Zxid};
+use gometa_zab::{Addresses, Configuration, Hello, Message, NodeId, Notice, Role, Voter, Zxid};
 use tokio::{
     task::JoinSet,
     time::{timeout, timeout_at},
@@ -173,7 +174,6 @@ impl LeaderSearch {
     pub(crate) fn log_looking(
         &self,
         hello: &Hello,
-        ensemble: Option<EnsembleId>,
         voters: &[Voter],
         book: &AddressBook,
         now: Instant,
@@ -193,23 +193,44 @@ impl LeaderSearch {
                 refusal: self.refusals.get(&voter.node).cloned(),
             })
             .collect();
-        let hello = Hello { ensemble, ..hello.clone() };
-        let own_vote = voters.iter().any(|voter| voter.is(hello.node, hello.incarnation));
+        let own = voters.iter().find(|voter| voter.node == hello.node).cloned();
+        let absent = voters.iter().filter(|voter| voter.incarnation.is_none()).count();
+        let votes = Votes { own, voters: voters.len(), absent };
         let seconds = self.seconds(now);
         let answer_timeout = (self.election_timeout + ANSWER_TIMEOUT_EXTRA).min(ANSWER_TIMEOUT_MAX);
-        log_missing_voters(probes, hello, own_vote, seconds, answer_timeout)
+        log_missing_voters(probes, hello.clone(), votes, seconds, answer_timeout)
+    }
+}
+
+/// The votes of an ensemble, as this node has recorded them.
+struct Votes {
+    /// This node, if it is recorded as a voter, with any incarnation.
+    own: Option<Voter>,
+    /// The number of voters.
+    voters: usize,
+    /// The number of those that were absent when the ensemble was formed.
+    absent: usize,
+}
+
+impl Votes {
+    /// Whether the others are no quorum, if these voters have lost their data directories.
+    fn is_quorum_lost(&self, lost: usize) -> bool {
+        lost > 0 && self.voters - self.absent - lost < self.voters / 2 + 1
     }
 }
 
 async fn log_missing_voters(
     probes: Vec<Probe>,
     hello: Hello,
-    own_vote: bool,
+    recorded: Votes,
     seconds: u64,
     answer_timeout: Duration,
 ) {
-    let voters = probes.len() + 1;
-    let mut replaced = usize::from(!own_vote);
+    let own_vote = recorded.own.as_ref().is_some_and(|own| own.is(hello.node, hello.incarnation));
+    let own_lost = recorded.own.as_ref().is_some_and(|own| own.incarnation.is_some()) && !own_vote;
+    let mut lost = if own_lost { vec![hello.addresses.message.clone()] } else { Vec::new() };
+    // Whether an answer has a later configuration, and whether one is of a voter with the recorded data directory.
+    let (mut outdated, mut confirmed) = (false, own_vote);
     let mut votes = usize::from(own_vote);
     let mut tasks = JoinSet::new();
     for probe in probes {
@@ -222,7 +243,13 @@ async fn log_missing_voters(
     let mut missing = Vec::new();
     for (probe, result) in tasks.join_all().await {
         let is_replaced = result.as_ref().is_ok_and(|answers| is_replaced(&probe.voter, answers));
-        replaced += usize::from(is_replaced);
+        if is_replaced {
+            lost.push(probe.name.clone());
+        }
+        if let Ok(Answers { hello: Some(theirs), .. }) = &result {
+            outdated |= theirs.configuration > hello.configuration;
+            confirmed |= probe.voter.is(theirs.node, theirs.incarnation);
+        }
         votes += usize::from(probe.votes_received && !is_replaced);
         if let Ok(Answers { duplicate: Some(other), .. }) = &result {
             events::duplicate_of_this(&probe.name, &hello.addresses, other);
@@ -234,14 +261,11 @@ async fn log_missing_voters(
         }
     }
     missing.sort();
-    let (votes_needed, missing) = (voters / 2 + 1, list(&missing));
-    let lost = (voters - replaced < votes_needed).then(|| {
-        format!(
-            "{replaced} of {voters} voters have lost their data directories: the others are no majority, so they cannot \
-             know what was acknowledged; keep their directories, see \"Losing a majority\" in the documentation"
-        )
-    });
-    let hint = lost.unwrap_or_default();
+    lost.sort();
+    let (voters, missing) = (recorded.voters, list(&missing));
+    let votes_needed = voters / 2 + 1;
+    let is_lost = confirmed && !outdated && recorded.is_quorum_lost(lost.len());
+    let hint = if is_lost { describe_lost_quorum(&lost, recorded.absent, voters) } else { String::new() };
     warn!(seconds, votes, votes_needed, voters, missing, hint, "no leader found");
 }
 
@@ -336,7 +360,7 @@ async fn exchange(stream: Stream, hello: &Hello, answer_timeout: Duration) -> An
 
 #[cfg(test)]
 mod tests {
-    use gometa_zab::{Epoch, Incarnation, Reason, Zxid};
+    use gometa_zab::{EnsembleId, Epoch, Incarnation, Reason, Zxid};
 
     use super::*;
 
@@ -424,5 +448,14 @@ mod tests {
         assert_eq!(why(answers(hello(2, ENSEMBLE)), true, Some("it differs")).unwrap(), "it differs");
         let refused = Ok(Answers { refusal: Some(Reason::NotAMember), ..Answers::default() });
         assert!(why(refused, false, None).unwrap().contains("Id"));
+    }
+
+    #[test]
+    fn a_quorum_is_lost_only_if_the_other_voters_are_no_majority() {
+        let lost = |voters, absent, lost| Votes { own: None, voters, absent }.is_quorum_lost(lost);
+        assert!(lost(1, 0, 1) && lost(2, 0, 1) && lost(3, 0, 2) && lost(4, 0, 2));
+        assert!(!lost(3, 0, 1) && !lost(4, 0, 1) && !lost(5, 0, 2));
+        assert!(lost(3, 1, 1), "an absent voter has no data either");
+        assert!(!lost(3, 1, 0) && !lost(2, 0, 0));
     }
 }

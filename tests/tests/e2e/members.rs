@@ -292,6 +292,34 @@ async fn nodes_move_to_other_addresses_one_after_the_other_and_two_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_is_not_committed_is_shown_until_it_is() {
+    let mut ensemble = prepare(2, 1);
+    // The leader goes on for a while without the paused node.
+    ensemble.configure_all("ElectionTimeoutMs", &json!(5_000));
+    ensemble.start_all().await;
+    let client = ensemble.client_of(0, Duration::from_secs(2));
+    let members = ensemble.status(1).await.unwrap();
+    assert_eq!(ensemble.status(0).await.unwrap().pending_change, "");
+    ensemble.pause(1);
+    client.promote_member(members.node, None).await.expect_err("one voter of two has it");
+    let paused = ensemble.addresses(1).message.to_string();
+    let shows = |words: &[&str], pending: &str| words.iter().all(|word| pending.contains(word));
+    let words = ["make a learner a voter", "version", "not known to be committed", &paused];
+    let status = |status: &gometa_client::NodeStatus| shows(&words, &status.pending_change);
+    ensemble.status_when(0, "shows the change that is not committed", status).await;
+    let all = [ensemble.request(0), ensemble.request(1)].join(",");
+    let shown = String::from_utf8(gometa(&all, &["status"]).stdout).unwrap();
+    assert!(shown.contains("note: change of the members not made yet") && shown.contains(&paused), "{shown}");
+    ensemble.logged(0, &["change of the members not made yet", "make a learner a voter", &paused]).await;
+
+    ensemble.resume(1);
+    votes(&ensemble, 1).await;
+    for node in [0, 1] {
+        ensemble.status_when(node, "has nothing pending", |status| status.pending_change.is_empty()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_of_the_members_under_kills_lose_nothing() {
     let mut random = random::of_this_run("members");
     let mut ensemble = prepare(5, 3);

@@ -121,7 +121,14 @@ async fn a_wiped_node_counts_in_no_quorum_until_the_others_have_given_it_its_vot
     }
     assert!(!ensemble.status(wiped).await.unwrap().votes);
     let waits = ["no leader found", "votes_needed"];
-    ensemble.logged(kept, &waits).await;
+    for node in [kept, wiped] {
+        ensemble.logged(node, &waits).await;
+        // The third may come back, and the other two are a quorum then.
+        let detail = ensemble.status(node).await.unwrap().detail;
+        assert!(detail.contains("looks for a leader"), "{detail}");
+        let log = ensemble.log(node);
+        assert!(!log.contains("have lost their data directories") && !log.contains("Losing"), "{log}");
+    }
 
     // It is done when the third returns.
     ensemble.spawn(voter);
@@ -143,6 +150,13 @@ async fn of_two_nodes_one_wiped_is_one_too_many_and_both_say_so() {
     let lost = ["no leader found", "1 of 2 voters have lost their data directories", "Losing a majority"];
     for node in &all {
         ensemble.logged(*node, &lost).await;
+        // Each of them, the one that has its directory and the other one.
+        let wiped = ensemble.addresses(0).message.to_string();
+        let says = |detail: &str| {
+            let words = ["1 of 2 voters have lost their data directories", &wiped, "Losing a majority"];
+            words.iter().all(|word| detail.contains(word))
+        };
+        ensemble.status_when(*node, "says that a quorum is lost", |status| says(&status.detail)).await;
     }
     let both = client_of(&ensemble, &all, SHORT);
     both.set("lost", "x").await.expect_err("a write was acknowledged by one voter of two");

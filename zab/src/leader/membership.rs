@@ -66,6 +66,36 @@ impl Leader {
         }
     }
 
+    /// The change that this leader is to propose by itself and cannot, and the reason.
+    pub(crate) fn waiting_change(&self, core: &Core) -> Option<(Change, ChangeRejection)> {
+        if self.established().is_none() || !core.configurations.is_committed(core.commit) {
+            return None;
+        }
+        if let Some(change) = self.next_own_change(core) {
+            let why = self.configuration_after(core, &change).err()?;
+            // It hands over, and the next leader makes the change.
+            let hands_over = matches!(why, ChangeRejection::Transferring | ChangeRejection::OwnVote);
+            return (!hands_over).then_some((change, why));
+        }
+        let mut promised = core
+            .configuration()
+            .learners()
+            .iter()
+            .filter(|learner| learner.desired != DesiredRole::Learner)
+            .map(|learner| learner.node);
+        promised.find_map(|node| Some((Change::Promote(node), self.check_learner(core, node).err()?)))
+    }
+
+    /// The voters, this leader included, that have not acknowledged the log through this counter.
+    pub(crate) fn unacknowledged(&self, core: &Core, counter: u64) -> Vec<NodeId> {
+        let acknowledged = |voter: &&Voter| {
+            (voter.is(core.me(), core.config.incarnation) && core.history.durable().counter >= counter)
+                || self.followers.values().any(|progress| progress.is(voter) && progress.acked >= counter)
+        };
+        let voters = core.configuration().voters().iter();
+        voters.filter(|voter| !acknowledged(voter)).map(|voter| voter.node).collect()
+    }
+
     /// The change that is due next. Members that have another incarnation than the recorded one come first: each exchange
     /// reduces the number of voters that are needed.
     fn next_own_change(&self, core: &Core) -> Option<Change> {

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{FollowerStatus, Phase, Zab};
+use super::{FollowerStatus, PendingChange, Phase, WaitsFor, Zab};
 use crate::{
     configuration::Configuration,
     effect::Role,
@@ -122,6 +122,38 @@ impl Zab {
                 })
                 .collect(),
             Phase::Forming(_) | Phase::Looking(_) | Phase::Following(_) | Phase::Stopped => Vec::new(),
+        }
+    }
+
+    /// The change of the configuration that is not made yet, if there is one: in the log and not known to be committed, or
+    /// one that this leader is to propose by itself.
+    pub fn pending_change(&self) -> Option<PendingChange> {
+        let core = &self.core;
+        let Some((before, after)) = core.configurations.uncommitted(core.commit) else {
+            let Phase::Leading(leader) = &self.phase else { return None };
+            return leader.waiting_change(core).map(|(change, why)| PendingChange::Waits { change, why });
+        };
+        let waits_for = match &self.phase {
+            Phase::Leading(leader) => {
+                WaitsFor::Acknowledgements(leader.unacknowledged(core, after.version().counter))
+            }
+            Phase::Following(follower) if follower.established().is_some() => {
+                WaitsFor::Leader(follower.leader())
+            }
+            Phase::Forming(_) | Phase::Looking(_) | Phase::Following(_) | Phase::Stopped => {
+                let silent = after.voters().iter().filter(|voter| !core.has_heard(voter));
+                WaitsFor::Voters(silent.map(|voter| voter.node).collect())
+            }
+        };
+        Some(PendingChange::Logged { before: before.clone(), after: after.clone(), waits_for })
+    }
+
+    /// The voters that are up with other data directories than the recorded ones, if the others are no quorum: no leader can
+    /// be elected, and nobody knows what was acknowledged. Empty if a leader may be elected.
+    pub fn lost_quorum(&self) -> Vec<NodeId> {
+        match &self.phase {
+            Phase::Looking(_) => self.core.lost_quorum(),
+            Phase::Forming(_) | Phase::Following(_) | Phase::Leading(_) | Phase::Stopped => Vec::new(),
         }
     }
 

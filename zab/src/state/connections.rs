@@ -117,6 +117,12 @@ impl Core {
             self.close(link);
             return false;
         }
+        if self.is_later(hello.configuration) {
+            self.heard.later(hello.configuration, self.now);
+        }
+        if self.configurations.contains(hello.node) {
+            self.heard.member(hello.node, hello.incarnation, self.now);
+        }
         if let Some(state) = self.links.get_mut(&link) {
             state.hello = Some(hello);
         }

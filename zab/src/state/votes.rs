@@ -34,6 +34,9 @@ impl Core {
         {
             return false;
         }
+        if self.is_later(vote.configuration) {
+            self.heard.later(vote.configuration, self.now);
+        }
         if !is_member {
             probe!("vote.of-unknown-member");
             return true;
@@ -49,6 +52,7 @@ impl Core {
             }
             _ => {
                 self.seen_votes.insert((vote.sender, recorded), now);
+                self.heard.member(vote.sender, vote.incarnation, self.now);
                 true
             }
         }

@@ -13,6 +13,7 @@ mod integrity;
 mod leader;
 mod liveness;
 mod members;
+mod pending;
 mod replacements;
 mod replication;
 mod returns;
