@@ -343,6 +343,7 @@ fn reason_message(reason: Reason) -> v1::refuse::Reason {
         Reason::Version => Wire::Version,
         Reason::TooSoon => Wire::TooSoon,
         Reason::NeverFounds => Wire::NeverFounds,
+        Reason::FoundsWithAll => Wire::FoundsWithAll,
     }
 }
 
@@ -360,5 +361,6 @@ fn reason(reason: v1::refuse::Reason) -> Result<Reason, DecodeError> {
         Wire::Version => Reason::Version,
         Wire::TooSoon => Reason::TooSoon,
         Wire::NeverFounds => Reason::NeverFounds,
+        Wire::FoundsWithAll => Reason::FoundsWithAll,
     })
 }

@@ -258,7 +258,7 @@ fn vote(u: &mut Unstructured<'_>) -> Result<Vote> {
     })
 }
 
-const REASONS: [Reason; 10] = [
+const REASONS: [Reason; 11] = [
     Reason::NotLeading,
     Reason::SnapshotNeeded,
     Reason::NoCommonPoint,
@@ -269,6 +269,7 @@ const REASONS: [Reason; 10] = [
     Reason::Version,
     Reason::TooSoon,
     Reason::NeverFounds,
+    Reason::FoundsWithAll,
 ];
 
 fn message(u: &mut Unstructured<'_>) -> Result<Message> {

@@ -246,6 +246,7 @@ fn joining(config: &mut ServerConfig, args: &Args) -> Result<(), String> {
     }
     config.joins_as_voter = args.voter;
     config.never_founds = args.bootstrap == Bootstrap::Never;
+    config.founds_with_quorum = args.bootstrap == Bootstrap::Quorum;
     Ok(())
 }
 

@@ -411,6 +411,7 @@ fn node_config(
             timeouts: Timeouts::from_ms(config.heartbeat_ms, config.election_timeout_ms),
             bounds: gometa_zab::Bounds::default(),
             never_founds: identity.never_founds || config.never_founds || !config.join.is_empty(),
+            founds_with_quorum: config.founds_with_quorum,
         },
         session_timeout_ms: config.session_timeout_ms,
         deadline_default_ms: limits::DEADLINE_DEFAULT_MS,

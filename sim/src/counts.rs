@@ -195,6 +195,8 @@ fault_counts! {
     returned_voters,
     /// Replacements of a member by another one that were begun.
     replacements,
+    /// Voters that were absent when the ensemble was founded with a quorum.
+    absent_voters,
     /// Requests about the members.
     member_requests,
     /// Of these, those answered with success.

@@ -74,6 +74,8 @@ pub struct Ensemble {
     snapshots: Vec<Made>,
     /// Every node has sealed the genesis.
     pub(crate) formed: bool,
+    /// The voters that the genesis does not record are counted as lost.
+    absent_noticed: bool,
     pub(crate) deposition: Option<Deposition>,
     /// The time of the transfer after the faults, while no leader is established since.
     pub(crate) final_transfer: Option<u64>,
@@ -110,6 +112,7 @@ impl Ensemble {
             counts: Counts::default(),
             snapshots: Vec::new(),
             formed: false,
+            absent_noticed: false,
             deposition: None,
             final_transfer: None,
             final_transfer_done: false,
@@ -120,11 +123,24 @@ impl Ensemble {
             asked: BTreeMap::new(),
             settings,
         };
+        let late = ensemble.late_starters();
         for node in 0..nodes {
-            let at = ensemble.machine.below(200 * MILLISECOND);
+            let latest = if late.contains(&node) { 8 * SECOND } else { 200 * MILLISECOND };
+            let at = ensemble.machine.below(latest);
             ensemble.schedule(at, Action::Start { node });
         }
         ensemble
+    }
+
+    /// The founders that start late: a minority, if an ensemble may be founded without them.
+    fn late_starters(&mut self) -> Vec<usize> {
+        if !self.settings.founds_with_quorum {
+            return Vec::new();
+        }
+        let mut founders: Vec<usize> = (0..self.settings.nodes).collect();
+        self.machine.shuffle(&mut founders);
+        founders.truncate(self.machine.between(0, (self.settings.nodes as u64 - 1) / 2) as usize);
+        founders
     }
 
     /// Lets clients come and faults happen, as the settings say.

@@ -205,6 +205,9 @@ mutants! {
     M101 answers_before_change_is_committed: "a request is answered by a change that is not committed",
         "section 5.11, invariant 20";
     M102 forgets_replacement: "a promotion ends the replacement of another member", "section 5.2, invariant 20";
+    M103 founds_without_quorum: "a minority of the voters founds an ensemble", "section 5.7";
+    M104 replaces_genesis_of_other_author: "a node that has prepared a genesis replaces it by that of another author",
+        "section 5.7";
     L01 accepts_base_above_state: "a start accepts a log that begins above the durable state", "log rule 6";
     L02 begins_without_directory_sync: "the name of a new segment is not synced", "log rule 5";
     L03 commits_without_sync: "a batch is reported without a sync", "log rule 1";

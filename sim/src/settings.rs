@@ -176,6 +176,8 @@ pub struct WorkloadSettings {
 pub struct Settings {
     /// The seed.
     pub seed: u64,
+    /// Nodes may found the ensemble with a quorum of the voters, and some start late.
+    pub founds_with_quorum: bool,
     /// The nodes that found the ensemble: its first voters.
     pub nodes: usize,
     /// Further nodes, which may be added to the ensemble later.
@@ -211,6 +213,7 @@ impl Settings {
     pub fn quiet(seed: u64, nodes: usize) -> Settings {
         Settings {
             seed,
+            founds_with_quorum: false,
             nodes,
             spares: 0,
             heartbeat_ms: 50,
@@ -437,8 +440,11 @@ impl Settings {
         if r.one_in(3) {
             process.transfer_every = r.between(100, 2_000) * MILLISECOND;
         }
+        let segment_bytes = r.pick(&[8_192, 8_192, 16_384, 65_536]);
+        let founds_with_quorum = nodes > 1 && r.one_in(5);
         Settings {
             seed,
+            founds_with_quorum,
             nodes,
             spares,
             heartbeat_ms,
@@ -450,7 +456,7 @@ impl Settings {
             unstored_bytes_max,
             network,
             // Small, so that segments end often and some appends are split.
-            disk: DiskSettings { segment_bytes: r.pick(&[8_192, 8_192, 16_384, 65_536]), ..disk },
+            disk: DiskSettings { segment_bytes, ..disk },
             snapshots,
             process,
             workload,

@@ -261,6 +261,7 @@ impl Nodes {
                 timeouts: Timeouts::from_ms(100, 1_000),
                 bounds: Bounds::default(),
                 never_founds: false,
+                founds_with_quorum: false,
             },
             session_timeout_ms: 10_000,
             deadline_default_ms: 5_000,

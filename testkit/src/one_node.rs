@@ -149,6 +149,7 @@ fn config(boot: u64) -> Config {
             round_jump_max: 1_000,
         },
         never_founds: false,
+        founds_with_quorum: false,
     }
 }
 

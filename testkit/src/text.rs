@@ -205,6 +205,9 @@ impl Names {
     pub fn notice(&mut self, me: &str, notice: &Notice) -> (Topic, String) {
         use Topic::{Joining, Links, Story};
         match notice {
+            Notice::FoundsWithQuorum(absent) => {
+                (Story, format!("{me} founds an ensemble without {}", names(absent)))
+            }
             Notice::WaitingFor(nodes) => (Story, format!("{me} waits for {}", names(nodes))),
             Notice::ConfigurationDiffers { peer, only_theirs, only_ours } => {
                 let peer = name(*peer);

@@ -99,6 +99,8 @@ pub struct Config {
     /// Whether this node has lost the record of its ensemble: it adopts a sealed genesis, and founds no ensemble (protocol.md
     /// 5.9).
     pub never_founds: bool,
+    /// Whether this node founds an ensemble with a quorum of the configured voters, if others are absent (protocol.md 5.7).
+    pub founds_with_quorum: bool,
 }
 
 /// The state that storage recovered at the start. All of it is durable, including the last log entry (protocol.md

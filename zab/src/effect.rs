@@ -234,6 +234,8 @@ pub enum TransferRejection {
 pub enum Notice {
     /// Formation waits for these voters; reported when the list changes.
     WaitingFor(Vec<NodeId>),
+    /// This node founds an ensemble with a quorum of the configured voters; these are absent.
+    FoundsWithQuorum(Vec<NodeId>),
     /// The configuration file of a peer lists other voters than this node's.
     ConfigurationDiffers {
         /// The peer.

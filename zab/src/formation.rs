@@ -1,6 +1,6 @@
 //! Formation: how the configured voters found an ensemble (protocol.md 5.7).
 //!
-//! Every configured voter is needed once. The voter with the lowest id coordinates: when it is connected to all others
+//! Every configured voter is needed once, unless the nodes are configured to found with a quorum ([`quorum`]). The voter with the lowest id coordinates: when it is connected to all others
 //! and their configurations agree, it creates a genesis, which every voter makes durable (Prepare, Prepared), and then
 //! seals (Seal). No node votes before its own seal is durable, so an unsealed genesis can be replaced by a newer one.
 //! A sealed genesis is never replaced. A node without one that connects to a sealed node adopts its genesis (Formed);
@@ -16,11 +16,13 @@ use alloc::{
     vec::Vec,
 };
 
+mod quorum;
+
 use crate::{
     effect::{Founding, Notice, Write},
     message::{Genesis, Hello, Message, Reason, Voter},
     state::{Core, Next},
-    types::{EnsembleId, LinkId, NodeId, Ticks, Token},
+    types::{EnsembleId, Incarnation, LinkId, NodeId, Ticks, Token},
 };
 
 /// The longest time before stale connections are replaced while a genesis is not sealed, in election timeouts.
@@ -39,11 +41,23 @@ struct Contact {
     retry_after: u64,
     /// Whether the last connection was refused, so that the interval is not reset.
     refused: bool,
+    /// Whether the node belongs to an ensemble, or founds none.
+    is_founded: bool,
+    /// The directory and the start of the node that takes part in founding with all voters only.
+    declined: Option<(Incarnation, u64)>,
 }
 
 impl Contact {
     fn new(core: &Core) -> Contact {
-        Contact { ready: None, link: None, retry_at: core.now, retry_after: 0, refused: false }
+        Contact {
+            ready: None,
+            link: None,
+            retry_at: core.now,
+            retry_after: 0,
+            refused: false,
+            is_founded: false,
+            declined: None,
+        }
     }
 }
 
@@ -68,6 +82,10 @@ pub(crate) struct Forming {
     /// made, so messages on an earlier one are stale.
     latest: BTreeMap<NodeId, LinkId>,
     stage: Stage,
+    /// The genesis that was prepared last, durable or not.
+    held: Option<Genesis>,
+    /// The time since which a quorum of voters is connected, with which this node may found the ensemble.
+    quorum_since: Option<Ticks>,
     /// The last reported list of missing voters.
     reported: Option<Vec<NodeId>>,
     /// The time when the current genesis was created or received.
@@ -86,6 +104,8 @@ impl Forming {
             contacts: core.other_members().into_iter().map(|node| (node, Contact::new(core))).collect(),
             latest: BTreeMap::new(),
             stage: Stage::Gathering,
+            held: core.founding.as_ref().map(|founding| founding.genesis.clone()),
+            quorum_since: None,
             reported: None,
             since: core.now,
             seal_timeout: core.config.timeouts.election * 4,
@@ -113,14 +133,15 @@ impl Forming {
     }
 
     pub(crate) fn on_closed(&mut self, core: &Core, link: LinkId) {
-        let Some((_, contact)) = self.contacts.iter_mut().find(|(_, contact)| contact.link == Some(link))
+        let Some((node, contact)) = self.contacts.iter_mut().find(|(_, contact)| contact.link == Some(link))
         else {
             return;
         };
         contact.link = None;
         contact.refused = false;
         if contact.ready.take().is_some()
-            && let Stage::Preparing { .. } = self.stage
+            && let Stage::Preparing { genesis, .. } = &self.stage
+            && genesis.voters.iter().any(|voter| voter.node == *node && voter.incarnation.is_some())
         {
             // The voter may come back with another incarnation: a new genesis is created when all are ready again.
             probe!("formation.restarts");
@@ -143,6 +164,9 @@ impl Forming {
 
     /// A Hello was accepted.
     pub(crate) fn on_hello(&mut self, core: &mut Core, link: LinkId, hello: &Hello) {
+        if let Some(contact) = self.contacts.get_mut(&hello.node) {
+            contact.greeted(hello);
+        }
         if hello.ensemble.is_some() {
             return; // It sends its genesis or a refusal.
         }
@@ -209,13 +233,24 @@ impl Forming {
             return Next::Stay;
         };
         let (node, formed) = (hello.node, hello.ensemble);
-        let coordinator = state.dialled.is_none() && core.configuration().coordinator() == Some(node);
+        let accepted = state.dialled.is_none();
+        let coordinates = |genesis: &Genesis| accepted && quorum::author(genesis) == Some(node);
         match message {
-            Message::Prepare(genesis) if coordinator && formed.is_none() && Self::fits(core, &genesis) => {
-                self.on_prepare(core, link, genesis);
+            Message::Prepare(genesis)
+                if coordinates(&genesis) && formed.is_none() && Self::fits(core, &genesis) =>
+            {
+                if quorum::is_full(&genesis) || core.config.founds_with_quorum {
+                    self.on_prepare(core, link, genesis);
+                } else {
+                    core.refuse(link, Reason::FoundsWithAll);
+                }
             }
             Message::Prepared(ensemble) => self.on_prepared(node, link, ensemble),
-            Message::Seal(ensemble) if coordinator => self.on_seal(core, link, ensemble),
+            Message::Seal(ensemble)
+                if core.founding.as_ref().is_none_or(|founding| coordinates(&founding.genesis)) =>
+            {
+                self.on_seal(core, link, ensemble);
+            }
             Message::Formed(genesis) if formed == Some(genesis.ensemble) => {
                 if core.is_idle() {
                     return self.on_formed(core, genesis);
@@ -227,6 +262,7 @@ impl Forming {
             }
             Message::Refuse(reason) => {
                 core.notice(Notice::RefusedBy { peer: node, reason });
+                self.refused(core, node, reason);
                 core.close(link);
                 self.on_closed(core, link);
                 if let Some(contact) = self.contacts.get_mut(&node) {
@@ -267,16 +303,22 @@ impl Forming {
     fn on_prepare(&mut self, core: &mut Core, link: LinkId, genesis: Genesis) {
         match self.stage {
             _ if core.config.never_founds => core.close(link),
-            Stage::Gathering | Stage::Accepting { .. } => {
+            Stage::Gathering | Stage::Accepting { .. } | Stage::Preparing { .. }
+                if self.may_replace(core, &genesis) =>
+            {
+                probe!("formation.gives-up-own", matches!(self.stage, Stage::Preparing { .. }));
                 probe!("formation.prepares-again", core.founding.is_some());
                 probe!("formation.prepares-while-writing", matches!(self.stage, Stage::Accepting { .. }));
                 let ensemble = genesis.ensemble;
+                self.held = Some(genesis.clone());
                 let token = core.write(Write::Founding(Founding { genesis, sealed: false }));
                 self.since = core.now;
                 self.stage = Stage::Accepting { token, ensemble, link };
             }
             // A genesis that is being sealed is not replaced.
-            Stage::Sealing { .. } | Stage::Preparing { .. } => core.close(link),
+            Stage::Gathering | Stage::Accepting { .. } | Stage::Preparing { .. } | Stage::Sealing { .. } => {
+                core.close(link);
+            }
         }
     }
 
@@ -303,14 +345,15 @@ impl Forming {
         }
     }
 
-    /// Whether a genesis lists the configured voters, all with an incarnation, and this node with its own.
+    /// Whether a genesis lists the configured voters, a quorum of them with an incarnation, and this node with its own.
     fn fits(core: &Core, genesis: &Genesis) -> bool {
         genesis.voters.len() == core.configuration().voters().len()
             && genesis
                 .voters
                 .iter()
                 .zip(core.configuration().voters())
-                .all(|(theirs, ours)| theirs.node == ours.node && theirs.incarnation.is_some())
+                .all(|(theirs, ours)| theirs.node == ours.node)
+            && quorum::has_quorum(genesis)
             && genesis
                 .voters
                 .iter()
@@ -327,7 +370,11 @@ impl Forming {
         let own = genesis.voters.iter().find(|voter| voter.node == core.me());
         let recorded = own.is_some_and(|own| own.is(core.me(), core.config.incarnation));
         let prepared = core.founding.as_ref().map(|founding| founding.genesis.ensemble);
-        if recorded && prepared != Some(genesis.ensemble) {
+        // A full genesis may have replaced this one before it was sealed.
+        let replaced = !quorum::is_full(&genesis)
+            && core.founding.as_ref().is_some_and(|founding| quorum::is_full(&founding.genesis));
+        probe!("formation.replaced-is-sealed", recorded && replaced && prepared != Some(genesis.ensemble));
+        if recorded && prepared != Some(genesis.ensemble) && !replaced {
             // The genesis was sealed only after this data directory had prepared it: its state is older than that.
             core.stop(format!(
                 "ensemble {:?} records this data directory, but the directory has no record of it: it is an older \
@@ -337,7 +384,8 @@ impl Forming {
             return Next::Stay;
         }
         probe!("formation.seal-missed", prepared == Some(genesis.ensemble));
-        probe!("formation.directory-lost", own.is_some() && !recorded);
+        probe!("formation.was-absent", own.is_some_and(|own| own.incarnation.is_none()));
+        probe!("formation.directory-lost", own.is_some_and(|own| own.incarnation.is_some()) && !recorded);
         probe!("formation.joins-later", own.is_none());
         self.seal(core, genesis);
         Next::Stay
@@ -354,16 +402,17 @@ impl Forming {
                     .map(|(node, _)| *node)
                     .collect();
                 let founds = Self::is_coordinator(core) && !core.config.never_founds;
-                if founds && waiting.is_empty() && core.is_idle() {
-                    self.prepare(core);
+                let with_all = founds && waiting.is_empty();
+                if core.is_idle() && (with_all || self.is_quorum_due(core)) {
+                    self.prepare(core, with_all);
                 }
                 if self.reported.as_ref() != Some(&waiting) {
                     core.notice(Notice::WaitingFor(waiting.clone()));
                     self.reported = Some(waiting);
                 }
             }
-            Stage::Preparing { genesis, token, prepared } => {
-                let all = planted!(prepared.len() == self.contacts.len(), seals_before_all_prepared => true);
+            Stage::Preparing { genesis, token, .. } => {
+                let all = planted!(self.is_prepared(core), seals_before_all_prepared => true);
                 if core.persisted(*token) && all {
                     let genesis = genesis.clone();
                     self.seal(core, genesis);
@@ -384,9 +433,15 @@ impl Forming {
         Next::Stay
     }
 
-    fn prepare(&mut self, core: &mut Core) {
+    /// Creates a genesis, with all voters or with the participants only, and has them prepare it.
+    fn prepare(&mut self, core: &mut Core, with_all: bool) {
+        let (_, participants) = self.participants(core);
         let mut voters: Vec<Voter> = Vec::new();
         for voter in core.configuration().voters() {
+            if !with_all && voter.node != core.me() && !participants.contains(&voter.node) {
+                voters.push(Voter { incarnation: None, ..voter.clone() });
+                continue;
+            }
             let hello = self
                 .contacts
                 .get(&voter.node)
@@ -411,8 +466,10 @@ impl Forming {
         let ensemble = EnsembleId { id: core.config.seed ^ mixed, history: 1 };
         let genesis = Genesis { ensemble, voters };
         let token = core.write(Write::Founding(Founding { genesis: genesis.clone(), sealed: false }));
-        for contact in self.contacts.values() {
-            if let Some(link) = contact.ready {
+        Self::report_absent(core, &genesis);
+        self.held = Some(genesis.clone());
+        for (node, contact) in &self.contacts {
+            if let Some(link) = contact.ready.filter(|_| with_all || participants.contains(node)) {
                 core.send(link, Message::Prepare(genesis.clone()));
             }
         }
@@ -434,7 +491,7 @@ impl Forming {
 
     /// Whether this node coordinates and the other end has prepared the genesis with it.
     fn expects_seal(core: &Core, link: LinkId) -> bool {
-        Self::is_coordinator(core)
+        core.founding.as_ref().is_some_and(|founding| quorum::author(&founding.genesis) == Some(core.me()))
             && core.votes()
             && core
                 .links

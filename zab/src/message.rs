@@ -184,6 +184,8 @@ pub enum Reason {
     TooSoon,
     /// The sender belonged to an ensemble whose record it has lost: it takes part in founding no other one.
     NeverFounds,
+    /// The sender founds an ensemble with all configured voters only.
+    FoundsWithAll,
 }
 
 /// A message on a connection. Messages of a leadership carry its epoch; they are dropped if it is not the receiver's

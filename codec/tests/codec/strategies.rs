@@ -192,6 +192,7 @@ fn reason() -> impl Strategy<Value = Reason> {
         Reason::Version,
         Reason::TooSoon,
         Reason::NeverFounds,
+        Reason::FoundsWithAll,
     ])
 }
 

@@ -44,6 +44,8 @@ pub struct ServerConfig {
     pub joins_as_voter: bool,
     /// A node with an empty data directory founds no ensemble.
     pub never_founds: bool,
+    /// The node founds an ensemble with a quorum of the listed voters, if others are absent.
+    pub founds_with_quorum: bool,
     /// The ensemble's name, for people.
     pub ensemble: Option<String>,
     /// The data directory.
@@ -130,6 +132,7 @@ impl ServerConfig {
             join_source: String::new(),
             joins_as_voter: false,
             never_founds: false,
+            founds_with_quorum: false,
             ensemble: None,
             data_dir,
             data_dir_source: DATA_DIR_SOURCE_DEFAULT.to_owned(),
@@ -238,6 +241,7 @@ fn from_document(
         join,
         joins_as_voter: false,
         never_founds: false,
+        founds_with_quorum: false,
         ensemble: document.ensemble,
         data_dir_source: match &document.data_dir {
             Some(_) => format!("DataDir in {file}"),

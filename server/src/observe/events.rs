@@ -94,6 +94,7 @@ impl EventLog {
     pub(crate) fn notice(&mut self, notice: &Notice, names: &impl NodeNames) {
         match notice {
             Notice::WaitingFor(_)
+            | Notice::FoundsWithQuorum(_)
             | Notice::ConfigurationDiffers { .. }
             | Notice::Formed { .. }
             | Notice::Looking { .. }
@@ -134,6 +135,9 @@ impl EventLog {
             Notice::WaitingFor(nodes) if nodes.is_empty() => info!("all voters connected"),
             Notice::WaitingFor(nodes) => {
                 info!(missing = names.names(nodes), "waiting for voters to form the ensemble");
+            }
+            Notice::FoundsWithQuorum(absent) => {
+                warn!(absent = names.names(absent), "forming the ensemble without all voters");
             }
             Notice::ConfigurationDiffers { peer, only_theirs, only_ours } => {
                 let peer = names.name(*peer);
@@ -347,6 +351,9 @@ pub(crate) fn reason_from_peer(reason: Reason) -> &'static str {
             "it founds no ensemble: it joins one, was started with -bootstrap=never, or has lost the record of its ensemble \
              by damage; it needs a member of its ensemble"
         }
+        Reason::FoundsWithAll => {
+            "it forms an ensemble with all voters only: start it with -bootstrap=quorum, too, or start the missing voters"
+        }
         Reason::NoCommonPoint | Reason::Configuration | Reason::Version | Reason::TooSoon => {
             reason_text(reason)
         }
@@ -372,6 +379,9 @@ fn reason_text(reason: Reason) -> &'static str {
         Reason::TooSoon => "the previous epoch is too recent",
         Reason::NeverFounds => {
             "it belongs to no ensemble, and this node, which has lost the record of its own, founds no other one"
+        }
+        Reason::FoundsWithAll => {
+            "it forms an ensemble without all voters, and this node was not started with -bootstrap=quorum"
         }
     }
 }

@@ -106,8 +106,10 @@ pub(crate) struct Args {
           num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) verify: bool,
 
-    /// Voters that must run when the ensemble is formed: all; or a quorum, at the risk of two ensembles if absent voters
-    /// hold data (not supported yet). never: a node with an empty data directory forms none, in case its disk is not mounted
+    /// Voters that must run when the ensemble is formed: all; or a quorum, if all of that quorum have this flag. The risk of
+    /// quorum: if absent voters hold an ensemble's data, or one of the quorum loses its disk before the absent ones have
+    /// joined, a second, empty ensemble can be formed beside the first one. never: a node with an empty data directory forms
+    /// none, in case its disk is not mounted
     #[arg(long, env = "GOMETA_BOOTSTRAP", value_name = "VOTERS", default_value = "all")]
     pub(crate) bootstrap: Bootstrap,
 
@@ -288,12 +290,6 @@ fn check(args: &Args) -> Result<(), String> {
             "{watcher} and {other} exclude each other: a watcher is a learner of a running ensemble"
         ));
     }
-    if args.bootstrap == Bootstrap::Quorum {
-        let source = args.source("bootstrap");
-        return Err(format!(
-            "{source}=quorum is not supported yet; start every configured node once, without {source}"
-        ));
-    }
     let of_inspect = [("dump-log", args.dump_log.is_some()), ("verify", args.verify)];
     if let Some((flag, _)) = of_inspect.iter().find(|(_, given)| *given && args.inspect.is_none()) {
         return Err(format!("{} needs -inspect=DIRECTORY", args.source(flag)));
@@ -311,7 +307,7 @@ fn check(args: &Args) -> Result<(), String> {
         ));
     }
     let dev = args.source("dev");
-    if args.dev.is_some() && (!args.join.is_empty() || args.bootstrap == Bootstrap::Never) {
+    if args.dev.is_some() && (!args.join.is_empty() || args.bootstrap != Bootstrap::All) {
         let other = args.source(if args.join.is_empty() { "bootstrap" } else { "join" });
         return Err(format!("{dev} and {other} exclude each other: {dev} forms an ensemble of its own"));
     }
@@ -524,8 +520,8 @@ mod tests {
                 "-watcher and -dev exclude each other: a watcher is a learner of a running ensemble",
             ),
             (
-                &["-bootstrap=quorum"],
-                "-bootstrap=quorum is not supported yet; start every configured node once, without -bootstrap",
+                &["-dev", "-bootstrap=quorum"],
+                "-dev and -bootstrap exclude each other: -dev forms an ensemble of its own",
             ),
             (
                 &["-dev", "-config=x"],

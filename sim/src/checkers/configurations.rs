@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, iter, ops::Bound};
 
-use gometa_zab::{Configuration, DesiredRole, Incarnation, Kind, LogEntry, Zxid};
+use gometa_zab::{Configuration, DesiredRole, Genesis, Incarnation, Kind, LogEntry, Zxid};
 
 use super::{Check, ensure, leaders::Leaders, node_index};
 
@@ -13,6 +13,9 @@ const NAME: &str = "20 config";
 
 /// A data directory of a node: its index and the number of the directory, 0 for the first one.
 pub(super) type Directory = (usize, u32);
+
+/// The number of the directory of a voter that was absent when the ensemble was formed: no directory has it.
+const ABSENT: u32 = u32::MAX;
 
 /// Every configuration ever proposed, by version, and every data directory.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -51,6 +54,18 @@ impl Configurations {
             directories: vec![0; nodes],
             later: BTreeMap::new(),
         }
+    }
+
+    /// The ensemble is founded with this genesis.
+    pub(super) fn founded(&mut self, genesis: &Genesis) {
+        for (founder, voter) in self.founders.iter_mut().zip(&genesis.voters) {
+            founder.1 = if voter.incarnation.is_some() { 0 } else { ABSENT };
+        }
+    }
+
+    /// The voters of the genesis that were absent.
+    pub(super) fn absent(&self) -> Vec<usize> {
+        self.founders.iter().filter(|founder| founder.1 == ABSENT).map(|founder| founder.0).collect()
     }
 
     /// A node has another data directory, with this incarnation.
@@ -170,8 +185,10 @@ impl Configurations {
     fn indexes(&self, configuration: &Configuration) -> Known {
         let voters = configuration.voters().iter().map(|voter| {
             let node = node_index(voter.node);
-            let later = voter.incarnation.and_then(|incarnation| self.later.get(&(node, incarnation)));
-            (node, later.copied().unwrap_or(0))
+            let directory = voter
+                .incarnation
+                .map_or(ABSENT, |incarnation| self.later.get(&(node, incarnation)).copied().unwrap_or(0));
+            (node, directory)
         });
         let learners = configuration
             .learners()

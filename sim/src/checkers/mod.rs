@@ -98,6 +98,11 @@ impl Oracle {
         self.protocol.wiped(node, incarnation);
     }
 
+    /// The voters that the genesis lists without a directory, once it is sealed.
+    pub(crate) fn absent(&self) -> Option<Vec<usize>> {
+        self.protocol.absent()
+    }
+
     /// Whether a node is counted in quorums.
     pub fn is_counted(&self, node: usize) -> bool {
         self.protocol.is_counted(node)

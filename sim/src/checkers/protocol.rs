@@ -64,6 +64,11 @@ impl Protocol {
         self.epochs.forget(node);
     }
 
+    /// The voters that the genesis lists without a directory, once it is sealed.
+    pub(crate) fn absent(&self) -> Option<Vec<usize>> {
+        self.ensemble.map(|_| self.configurations.absent())
+    }
+
     /// Whether a node is counted in quorums of the latest committed configuration, with its present directory.
     pub(crate) fn is_counted(&self, node: usize) -> bool {
         let voters = self.configurations.voters(self.committed_configuration());
@@ -181,6 +186,9 @@ impl Protocol {
     pub(crate) fn hardened(&mut self, node: usize, image: &Image) -> Check {
         if let Some(founding) = image.founding.as_ref().filter(|founding| founding.sealed) {
             let ensemble = founding.genesis.ensemble;
+            if self.ensemble.is_none() {
+                self.configurations.founded(&founding.genesis);
+            }
             let known = *self.ensemble.get_or_insert(ensemble);
             ensure!(
                 known == ensemble,

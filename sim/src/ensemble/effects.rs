@@ -24,6 +24,8 @@ impl Ensemble {
         }
         let Some(recovered) = self.recover(node)? else { return Ok(()) };
         let joins = node >= self.voters().len();
+        // The others found with all voters only.
+        let founds_with_quorum = !joins && self.settings.founds_with_quorum && !self.machine.one_in(8);
         let config = {
             let process = &mut self.processes[node];
             process.life += 1;
@@ -47,6 +49,7 @@ impl Ensemble {
                     timeouts: Timeouts::from_ms(self.settings.heartbeat_ms, self.settings.election_ms),
                     bounds: self.settings.bounds,
                     never_founds: joins,
+                    founds_with_quorum,
                 },
                 session_timeout_ms: self.settings.session_timeout_ms,
                 deadline_default_ms: DEADLINE_DEFAULT_MS,
@@ -520,6 +523,17 @@ impl Ensemble {
     }
 
     fn notice_formation(&mut self) {
+        if !self.absent_noticed
+            && let Some(absent) = self.oracle.absent()
+        {
+            self.absent_noticed = true;
+            for node in absent {
+                // It counts in no quorum before it is a voter with its directory.
+                self.counts.faults.absent_voters += 1;
+                let process = &mut self.processes[node];
+                (process.counted_as_lost, process.replaced) = (true, true);
+            }
+        }
         let sealed = |process: &crate::process::Process| {
             process.disk.durable.founding.as_ref().is_some_and(|founding| founding.sealed)
         };

@@ -191,6 +191,7 @@ impl Node {
             },
             bounds: Bounds::default(),
             never_founds: false,
+            founds_with_quorum: false,
         }
     }
 

@@ -221,6 +221,7 @@ impl Nodes {
             timeouts: Timeouts::from_ms(100, 1_000),
             bounds: Bounds::default(),
             never_founds: false,
+            founds_with_quorum: false,
         };
         let config = gometa_node::Config {
             zab,

@@ -130,6 +130,64 @@ async fn a_directory_that_was_founded_alone_does_not_serve_beside_the_peers() {
     assert_eq!((statuses.len(), statuses[0].keys), (3, 0));
 }
 
+/// Starts a node with `-bootstrap=quorum`.
+fn spawn_with_quorum(ensemble: &mut Ensemble, node: usize) {
+    let mut command = Command::new(program("gometa-server"));
+    command.arg("-bootstrap=quorum");
+    ensemble.spawn_with(node, command);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_of_three_form_an_ensemble_if_started_so_and_the_third_becomes_a_voter_later() {
+    let mut ensemble = Ensemble::prepare(3);
+    let absent = ensemble.addresses(2).message.to_string();
+    for node in [0, 1] {
+        spawn_with_quorum(&mut ensemble, node);
+    }
+    for node in [0, 1] {
+        ensemble.ready(node).await;
+    }
+    let formed = [0, 1].map(|node| ensemble.log(node)).concat();
+    let warning = formed.lines().find(|line| line.contains("forming the ensemble without all voters"));
+    assert!(warning.is_some_and(|line| line.contains("WARN") && line.contains(&absent)), "{formed}");
+    let client = ensemble.client_of(0, TIMEOUT);
+    client.set("k", "of two").await.unwrap();
+    assert!(ensemble.status(0).await.unwrap().peers.iter().any(|peer| peer.member.message_address == absent));
+
+    // It has an empty directory, and waits for all voters if it is to form an ensemble.
+    ensemble.spawn(2);
+    ensemble.logged(2, &["member of the ensemble, without a vote"]).await;
+    ensemble.ready(2).await;
+    ensemble.status_when(2, "is a voter", |status| status.votes).await;
+    let statuses = ensemble.converged(&ensemble.all()).await;
+    assert!(statuses.iter().all(|status| status.votes && status.ensemble == statuses[0].ensemble));
+
+    // Each of the three counts now, and the flag is ignored.
+    ensemble.kill(0);
+    ensemble.client_of(2, TIMEOUT).set("k", "of the other two").await.unwrap();
+    spawn_with_quorum(&mut ensemble, 0);
+    ensemble.ready(0).await;
+    assert_eq!(ensemble.client_of(0, TIMEOUT).get("k").await.unwrap().value, "of the other two");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_waits_for_all_voters_is_in_no_quorum_that_does_not() {
+    let mut ensemble = Ensemble::prepare(3);
+    ensemble.spawn(1);
+    spawn_with_quorum(&mut ensemble, 0);
+    // Later than the quorum would have formed it.
+    for node in [0, 1] {
+        ensemble.logged(node, &["ensemble not formed"]).await;
+    }
+    for node in [0, 1] {
+        assert!(ensemble.status(node).await.unwrap().ensemble.is_none());
+    }
+    ensemble.spawn(2);
+    ensemble.all_ready().await;
+    let statuses = ensemble.converged(&ensemble.all()).await;
+    assert!(statuses.iter().all(|status| status.votes));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_other_difference_from_the_formed_ensemble_is_one_warning() {
     let mut ensemble = Ensemble::start(3).await;

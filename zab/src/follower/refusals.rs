@@ -36,7 +36,8 @@ impl Follower {
             | Reason::NotAMember
             | Reason::Configuration
             | Reason::Version
-            | Reason::NeverFounds => Next::Look("the leader refuses this node"),
+            | Reason::NeverFounds
+            | Reason::FoundsWithAll => Next::Look("the leader refuses this node"),
         }
     }
 }

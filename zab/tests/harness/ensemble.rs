@@ -159,6 +159,7 @@ impl Zabs {
             timeouts: Timeouts::from_ms(100, 1_000),
             bounds,
             never_founds: node.never_founds,
+            founds_with_quorum: false,
         };
         node.zab = Some(Zab::new(config, node.disk.recover(), now));
         self.step(id, Vec::new());

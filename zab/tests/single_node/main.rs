@@ -9,6 +9,7 @@ mod duplicate;
 mod election;
 mod follower;
 mod formation;
+mod formation_quorum;
 mod integrity;
 mod leader;
 mod liveness;

@@ -95,15 +95,26 @@ pub(crate) struct Solo {
 
 impl Solo {
     pub(crate) fn new(me: u64, count: u64, disk: Disk, bounds: Bounds) -> Solo {
-        Solo::start(me, count, disk, bounds, false)
+        Solo::start(me, count, disk, bounds, (false, false))
+    }
+
+    /// A node that founds an ensemble with a quorum.
+    pub(crate) fn founding_with_quorum(me: u64, count: u64, disk: Disk) -> Solo {
+        Solo::start(me, count, disk, Bounds::default(), (false, true))
     }
 
     /// A node that has lost the record of its ensemble.
     pub(crate) fn never_founding(me: u64, count: u64) -> Solo {
-        Solo::start(me, count, Disk::default(), Bounds::default(), true)
+        Solo::start(me, count, Disk::default(), Bounds::default(), (true, false))
     }
 
-    fn start(me: u64, count: u64, disk: Disk, bounds: Bounds, never_founds: bool) -> Solo {
+    fn start(
+        me: u64,
+        count: u64,
+        disk: Disk,
+        bounds: Bounds,
+        (never_founds, founds_with_quorum): (bool, bool),
+    ) -> Solo {
         let config = Config {
             node: NodeId(me),
             incarnation: Incarnation(u128::from(me)),
@@ -114,6 +125,7 @@ impl Solo {
             timeouts: Timeouts::from_ms(100, 1_000),
             bounds,
             never_founds,
+            founds_with_quorum,
         };
         let now = Ticks(77 * MS);
         let zab = Zab::new(config, disk.recover(), now);
