@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use gometa_zab::{
-    Change, DiskSpace, EnsembleId, HardState, IntegrityNotice, LogEntry, Message, NodeId, Notice, Role, Vote,
-    VoteState, Write,
+    Change, Configuration, DiskSpace, EnsembleId, HardState, IntegrityNotice, LogEntry, Message, NodeId,
+    Notice, Role, Vote, VoteState, Write,
 };
 
 /// The subject of a line; a script can hide the lines of some subjects.
@@ -113,7 +113,10 @@ impl Names {
 
     /// A log entry with its payload.
     pub fn entry(&self, entry: &LogEntry) -> String {
-        format!("{} {}", entry.zxid, (self.payload)(&entry.payload))
+        match entry.configuration() {
+            Some(configuration) => format!("{} {}", entry.zxid, members(&configuration)),
+            None => format!("{} {}", entry.zxid, (self.payload)(&entry.payload)),
+        }
     }
 
     fn entries(&self, list: &[LogEntry]) -> String {
@@ -304,6 +307,15 @@ impl Names {
             }
         }
     }
+}
+
+/// The members of a configuration.
+fn members(configuration: &Configuration) -> String {
+    let voters: Vec<NodeId> = configuration.voters().iter().map(|voter| voter.node).collect();
+    let learners: Vec<NodeId> = configuration.learners().iter().map(|learner| learner.node).collect();
+    let learners =
+        if learners.is_empty() { String::new() } else { format!(", learners {}", names(&learners)) };
+    format!("voters {}{learners}", names(&voters))
 }
 
 /// The target of a transfer of the leadership.

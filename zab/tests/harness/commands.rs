@@ -9,8 +9,8 @@ use gometa_testkit::{
     text::{name, name_or_none, role},
 };
 use gometa_zab::{
-    Candidate, DiskSpace, EnsembleId, Epoch, Event, HardState, Incarnation, Kind, LEVEL, LogEntry, Message,
-    NodeId, Round, Vote, VoteState, Zab, Zxid,
+    Addresses, Candidate, Change, DesiredRole, DiskSpace, EnsembleId, Epoch, Event, HardState, Incarnation,
+    Kind, LEVEL, Learner, LogEntry, Message, NodeId, Round, Vote, VoteState, Zab, Zxid,
 };
 
 use super::ensemble::Zabs;
@@ -61,6 +61,14 @@ pub(crate) enum Command {
         #[arg(key)]
         applied: Option<u64>,
     },
+    /// A node that is no member of the formed ensemble yet, with an empty data directory and the genesis.
+    Newcomer(Name),
+    /// A node that is down has another message address from its next start on.
+    Move(Name),
+    /// Requests a change of the members of a node: `learn` (add a learner), `promote` or `remove` the subject.
+    Change { name: Name, what: String, subject: Name },
+    /// The latest configuration of each node's log.
+    Members(#[arg(optional)] Vec<Name>),
     /// Kills a node; what it had not made durable is lost.
     Crash(Name),
     /// Removes the data directory of a node that is down.
@@ -230,6 +238,16 @@ impl Scripted for Zabs {
                 let base = base.map_or(Zxid::ZERO, |at| at.0);
                 self.disk(name.0, (base, &log), (accepted, leader.map(|name| name.0), current), applied)?;
             }
+            Command::Newcomer(name) => self.add_newcomer(name.0)?,
+            Command::Move(name) => self.move_to_other_address(name.0)?,
+            Command::Change { name, what, subject } => {
+                let change = self.change(&what, subject.0)?;
+                self.step(name.0, vec![Event::ChangeConfiguration { id: 0, change }]);
+            }
+            Command::Members(names) => {
+                let lines = self.all(&names).into_iter().map(|id| self.members(id)).collect();
+                self.report(lines);
+            }
             Command::Crash(name) => self.crash(name.0)?,
             Command::Wipe(name) => self.wipe(name.0)?,
             Command::Quarantine(name) => {
@@ -343,6 +361,43 @@ impl Scripted for Zabs {
 }
 
 impl Zabs {
+    fn change(&mut self, what: &str, node: NodeId) -> Result<Change, String> {
+        Ok(match what {
+            "learn" => Change::AddLearner(Learner {
+                node,
+                incarnation: self.node(node)?.incarnation,
+                addresses: self.addresses(node),
+                desired: DesiredRole::Learner,
+            }),
+            "promote" => Change::Promote(node),
+            "remove" => Change::RemoveVoter(node),
+            other => return Err(format!("{other} is no change")),
+        })
+    }
+
+    /// The members in the latest configuration of a node's log, with their message addresses where these have changed.
+    fn members(&self, id: NodeId) -> String {
+        let me = name(id);
+        let Some(zab) = self.nodes.get(&id).and_then(|node| node.zab.as_ref()) else {
+            return format!("{me}: down");
+        };
+        let configuration = zab.configuration();
+        let at = |node: NodeId, addresses: &Addresses| {
+            let moved = addresses.message != name(node);
+            if moved {
+                format!(" {} at {}", name(node), addresses.message)
+            } else {
+                format!(" {}", name(node))
+            }
+        };
+        let voters: String =
+            configuration.voters().iter().map(|voter| at(voter.node, &voter.addresses)).collect();
+        let learners: String =
+            configuration.learners().iter().map(|learner| at(learner.node, &learner.addresses)).collect();
+        let learners = if learners.is_empty() { learners } else { format!(", learners{learners}") };
+        format!("{me}: version {}: voters{voters}{learners}", configuration.version())
+    }
+
     fn disk(
         &mut self,
         id: NodeId,

@@ -26,6 +26,8 @@ pub(crate) struct Node {
     /// Whether its record of the ensemble is lost.
     pub(crate) never_founds: bool,
     boot: u64,
+    /// How often it has got another message address.
+    moves: u64,
     /// The table, as the process sees it.
     pub(crate) applied: u64,
     /// The last hard state that was written.
@@ -117,19 +119,46 @@ impl Zabs {
         let genesis = Genesis { ensemble: EnsembleId { id: 0xA11, history: 1 }, voters: recorded };
         let founding = (!unformed).then_some(Founding { genesis, sealed: true });
         for (id, own) in ids.iter().zip(first..) {
-            let node = Node {
-                incarnation: Incarnation(own),
-                disk: Disk { founding: founding.clone(), ..Disk::default() },
-                zab: None,
-                never_founds: false,
-                boot: 0,
-                applied: 0,
-                hard_written: HardState::default(),
-                snapshot: None,
-            };
-            self.nodes.insert(*id, node);
-            self.environment.manual.insert(*id);
+            self.insert(*id, Incarnation(own), founding.clone());
         }
+    }
+
+    /// Adds a node that is no member of the ensemble, which is formed, and that knows its genesis.
+    pub(crate) fn add_newcomer(&mut self, id: NodeId) -> Result<(), String> {
+        let founding = self.nodes.values().find_map(|node| node.disk.founding.clone());
+        let founding = founding.filter(|founding| founding.sealed).ok_or("the ensemble is not formed")?;
+        self.next_incarnation += 1;
+        self.insert(id, Incarnation(self.next_incarnation), Some(founding));
+        Ok(())
+    }
+
+    fn insert(&mut self, id: NodeId, incarnation: Incarnation, founding: Option<Founding>) {
+        let node = Node {
+            incarnation,
+            disk: Disk { founding, ..Disk::default() },
+            zab: None,
+            never_founds: false,
+            boot: 0,
+            moves: 0,
+            applied: 0,
+            hard_written: HardState::default(),
+            snapshot: None,
+        };
+        self.nodes.insert(id, node);
+        self.environment.manual.insert(id);
+    }
+
+    /// A node that is down has another message address from its next start on.
+    pub(crate) fn move_to_other_address(&mut self, id: NodeId) -> Result<(), String> {
+        self.node_that_is_down(id)?.moves += 1;
+        Ok(())
+    }
+
+    /// The addresses with which a node greets: its name, and a number if it has moved.
+    pub(crate) fn addresses(&self, id: NodeId) -> Addresses {
+        let moves = self.nodes.get(&id).map_or(0, |node| node.moves);
+        let number = if moves > 0 { moves.to_string() } else { String::new() };
+        Addresses { message: name(id) + &number, ..Addresses::default() }
     }
 
     pub(crate) fn node(&mut self, id: NodeId) -> Result<&mut Node, String> {
@@ -145,6 +174,7 @@ impl Zabs {
 
     pub(crate) fn start(&mut self, id: NodeId) -> Result<(), String> {
         let (now, voters, bounds) = (self.environment.now, self.configured.clone(), self.bounds);
+        let addresses = self.addresses(id);
         let node = self.node_that_is_down(id)?;
         node.boot += 1;
         node.applied = node.disk.applied;
@@ -153,7 +183,7 @@ impl Zabs {
             node: id,
             incarnation: node.incarnation,
             boot: node.boot,
-            addresses: Addresses { message: name(id), ..Addresses::default() },
+            addresses,
             voters,
             seed: u128::from(id.0 * 1_000 + node.boot),
             timeouts: Timeouts::from_ms(100, 1_000),
