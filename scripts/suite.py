@@ -106,12 +106,20 @@ def stages(values, target):
             "every state of a small ensemble, up to 12,000,000",
             [plain_simulator, "--exhaustive", "--states", "12000000"], needs="build",
         ),
+        "scope-changes": Stage(
+            "every state of a small ensemble whose members change, up to 6,000,000",
+            [plain_simulator, "--exhaustive", "--change", "all", "--states", "6000000"], needs="build",
+        ),
         "mutants": Stage(
             "planted faults are detected", [simulator, "--mutants", "--seeds", "10000"], needs="sim-build",
         ),
         "scope-mutants": Stage(
             "planted faults are found in a small ensemble",
             [simulator, "--exhaustive", "--mutants", "--states", "400000"], needs="sim-build",
+        ),
+        "scope-changes-mutants": Stage(
+            "planted faults are found in a small ensemble whose members change",
+            [simulator, "--exhaustive", "--change", "all", "--mutants", "--states", "300000"], needs="sim-build",
         ),
         # It links the RocksDB of the normal build.
         "server-build": Stage(
@@ -320,8 +328,8 @@ def main():
         # A stage that is run by name is preceded by its build.
         "sim": ["sim-build", "sim"],
         "shrink": ["sim-build", "shrink"],
-        "mutants": ["sim-build", "mutants", "scope-mutants"],
-        "exhaustive": ["build", "scope", "exhaustive"],
+        "mutants": ["sim-build", "mutants", "scope-mutants", "scope-changes-mutants"],
+        "exhaustive": ["build", "scope", "scope-changes", "exhaustive"],
         "e2e": ["build", "server-build", "e2e", "e2e-languages"],
         **{name: ["build", name] for name in ("python", "go", "chaos", "campaign", "failover", "growth", "soak")},
         **{

@@ -22,7 +22,7 @@ use gometa_sim::{
     mutants::{self, Mutant},
     runner::{self, Outcome, Plan, Summary},
     shrink::{Budget, Shrunk, shrink},
-    small_scope::{self, Limits},
+    small_scope::{CHANGES, Limits, report},
 };
 use serde_json::{Map, Value, json};
 
@@ -120,6 +120,14 @@ fn knob_names() -> PossibleValuesParser {
     KNOBS.iter().map(|knob| PossibleValue::new(knob.name).help(knob.what)).collect::<Vec<_>>().into()
 }
 
+/// All scenarios in which members change.
+const ALL: &str = "all";
+
+fn change_names() -> PossibleValuesParser {
+    let scenarios = CHANGES.iter().map(|scenario| PossibleValue::new(scenario.name).help(scenario.what));
+    scenarios.chain([PossibleValue::new(ALL)]).collect::<Vec<_>>().into()
+}
+
 fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|number| *number >= 1).ok_or_else(|| "must be a number from 1".to_owned())
 }
@@ -133,6 +141,9 @@ struct Scope {
     /// With --exhaustive: let more happen than the search is likely to come to the end of.
     #[arg(long, requires = "exhaustive")]
     wide: bool,
+    /// With --exhaustive: search scenarios in which members change, all or these.
+    #[arg(long, requires = "exhaustive", value_delimiter = ',', value_parser = change_names())]
+    change: Vec<String>,
     /// With --exhaustive: steps from where a scenario begins.
     #[arg(long, requires = "exhaustive", default_value_t = 1_000)]
     depth: u32,
@@ -213,13 +224,17 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     if arguments.scope.exhaustive {
         let Scope { depth, states, minutes, wide, .. } = arguments.scope;
+        let mut changes = arguments.scope.change.clone();
+        let scope = if changes.is_empty() { report::Scope::Voters } else { report::Scope::Changes };
+        changes.retain(|name| name != ALL);
         anyhow::ensure!(minutes > 0.0, "--minutes is {minutes}: expected a number above 0");
         let limits = Limits { depth, states, time: Duration::try_from_secs_f64(minutes * 60.0)?, wide };
         let mut out = io::stdout().lock();
         let good = if arguments.mutants {
-            small_scope::report::print_planted(&mut out, &arguments.only, limits)?
+            report::print_planted(&mut out, scope, (&changes, &arguments.only), limits)?
         } else {
-            small_scope::report::print(&mut out, &arguments.only, limits)?
+            let scenarios = if scope == report::Scope::Changes { &changes } else { &arguments.only };
+            report::print(&mut out, scope, scenarios, limits)?
         };
         return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }

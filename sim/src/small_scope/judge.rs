@@ -25,8 +25,8 @@ pub(super) struct Ghost {
 }
 
 impl Ghost {
-    pub(super) fn new(nodes: usize) -> Ghost {
-        Ghost { protocol: Protocol::new(nodes, nodes), applied: 0, reads: BTreeMap::new() }
+    pub(super) fn new(nodes: usize, founders: usize) -> Ghost {
+        Ghost { protocol: Protocol::new(nodes, founders), applied: 0, reads: BTreeMap::new() }
     }
 
     /// After an outcome of a node that was `before`.
@@ -49,6 +49,7 @@ impl Ghost {
                     recover(node, &mut disk)?;
                     ghost.protocol.hardened(node, &disk.durable)?;
                 }
+                NodeStep::Wiped(incarnation) => ghost.protocol.wiped(node, *incarnation),
                 NodeStep::Asked { id } => {
                     ghost.reads.insert(*id, ghost.applied);
                 }

@@ -12,7 +12,15 @@
 //! node that was down starts; a node learns that a connection has ended. And as often as the [`Budget`] says: a write
 //! or a read is asked of an established leader; a process ends, and of its writes in flight any number of the first
 //! survives; a node deletes its log through what it has applied; a connection breaks, with any part of what was in flight; an election timeout passes at a node; an
-//! election ends for one node.
+//! election ends for one node; a leader is requested to change the members.
+//!
+//! # Changes of the members
+//!
+//! [`SCENARIOS`] have three voters for ever. In [`CHANGES`] there are learners, voters that have lost their directories,
+//! and ensembles of two; any established leader may be requested to promote any learner, to remove any voter, and to
+//! exchange a voter that has lost its directory. What the leader rejects has not happened. A leader also proposes by itself
+//! what is due in the step in which it is established. The judge counts by the configurations that were proposed
+//! (invariant 20).
 //!
 //! # What is left out
 //!
@@ -21,7 +29,9 @@
 //!   send are checked (invariant 14), and lost.
 //! - *Clocks.* A node's time stands still but for election timeouts, which pass as a whole, and at that node only.
 //!   Heartbeats go out at the beginning of a leadership and for reads.
-//! - *Formation*, lost directories, failing disks, a fourth node, learners.
+//! - *Formation*, failing disks, a fourth node. A directory is lost only on the way to where a scenario begins.
+//! - *Conditions of time*: that a learner has answered lately, and that the recorded directory of a voter was silent
+//!   before it is exchanged.
 //! - *Groups.* Writes become durable one by one, and a node takes one input at a time.
 //! - *Reads from storage* are done at once, and so is applying; a snapshot is made at once and is one message.
 //! - *Coming to rest.* Whatever is promised for ever is checked, what is promised for later (invariant 21) is not.
@@ -63,6 +73,6 @@ mod snapshot;
 mod tables;
 mod world;
 
-pub use scenarios::{SCENARIOS, Scenario};
+pub use scenarios::{CHANGES, SCENARIOS, Scenario};
 pub use search::{Counterexample, Limits, Reach, Search};
 pub use world::Budget;

@@ -13,8 +13,9 @@ use std::{
 
 use bytes::Bytes;
 use gometa_zab::{
-    Bounds, Candidate, Config, Effect, EnsembleId, Epoch, Event, Founding, Genesis, HardState, Incarnation,
-    LinkId, LogEntry, Message, NodeId, Role, Round, Ticks, Timeouts, Vote, VoteState, Voter, Zab, Zxid,
+    Bounds, Candidate, Change, Config, Configuration, DesiredRole, Effect, EnsembleId, Epoch, Event,
+    Founding, Genesis, HardState, Incarnation, Learner, LinkId, LogEntry, Message, NodeId, Role, Round,
+    Ticks, Timeouts, Vote, VoteState, Voter, Zab, Zxid,
 };
 use xxhash_rust::xxh3::Xxh3;
 
@@ -65,6 +66,25 @@ pub(super) enum Input {
     Barrier { id: u8 },
     /// The log may be deleted through what is applied.
     Compact,
+    /// A change of the members is requested.
+    Change { kind: ChangeKind, subject: u8 },
+    /// The leader is to hand over to that node.
+    Transfer { to: u8 },
+    /// The data directory of a node that is down is lost. The new one has the ensemble's genesis and nothing else.
+    Wipe,
+}
+
+/// The kinds of changes of the members that can be requested.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum ChangeKind {
+    /// A node that is no member becomes a learner.
+    Add,
+    /// A learner becomes a voter.
+    Promote,
+    /// A voter is removed.
+    Remove,
+    /// A voter becomes a learner with the incarnation of its second data directory.
+    Exchange,
 }
 
 /// One step of what an input leads to, in order, for the checks.
@@ -77,6 +97,8 @@ pub(super) enum NodeStep {
     Started,
     /// A read was requested.
     Asked { id: u64 },
+    /// The data directory was replaced by one with this incarnation.
+    Wiped(Incarnation),
     /// A snapshot was received; see [`Disk::receive`].
     Received(Rc<Snapshot>),
     /// An effect of the node.
@@ -102,6 +124,8 @@ pub(super) struct Outcome {
 /// A node's process, and its disk.
 pub(super) struct Node {
     index: usize,
+    /// Whether its process is never started: the scenario has fewer nodes.
+    absent: bool,
     /// `None` while the process is down.
     pub(super) zab: Option<Zab>,
     pub(super) disk: Disk,
@@ -113,27 +137,52 @@ pub(super) struct Node {
     result_sequence: u64,
 }
 
-fn voters() -> Vec<Voter> {
-    (0..NODES)
+fn genesis(founders: usize) -> Genesis {
+    let voters = (0..founders)
         .map(|node| Voter {
             node: node_id(node),
             incarnation: Some(incarnation(node)),
             addresses: gometa_zab::Addresses::default(),
         })
-        .collect()
+        .collect();
+    Genesis { ensemble: ENSEMBLE, voters }
 }
 
+/// The incarnation of a node's first data directory.
 fn incarnation(node: usize) -> Incarnation {
     Incarnation(100 + node as u128)
 }
 
+/// The incarnation of a node's second data directory.
+fn second_incarnation(node: usize) -> Incarnation {
+    Incarnation(200 + node as u128)
+}
+
+fn founded(incarnation: Incarnation, founding: Founding) -> Disk {
+    Disk::abstracted(incarnation, Settings::quiet(0, NODES).disk, Some(founding))
+}
+
 impl Node {
-    /// A node of an ensemble that was just formed, down.
-    pub(super) fn formed(index: usize) -> Node {
-        let genesis = Genesis { ensemble: ENSEMBLE, voters: voters() };
-        let founding = Founding { genesis, sealed: true };
-        let disk = Disk::abstracted(incarnation(index), Settings::quiet(0, NODES).disk, Some(founding));
-        Node { index, zab: None, disk, dialling: 0, era: 0, result_sequence: 0 }
+    /// A node of an ensemble that the first `founders` nodes have just formed, down. A later one knows the genesis.
+    pub(super) fn formed(index: usize, founders: usize, absent: bool) -> Node {
+        let founding = Founding { genesis: genesis(founders), sealed: true };
+        let disk = founded(incarnation(index), founding);
+        Node { index, absent, zab: None, disk, dialling: 0, era: 0, result_sequence: 0 }
+    }
+
+    /// Whether its process can be started.
+    pub(super) fn can_start(&self) -> bool {
+        self.zab.is_none() && !self.absent
+    }
+
+    /// The latest configuration of its log, while its process runs.
+    pub(super) fn configuration(&self) -> Option<&Configuration> {
+        self.zab.as_ref().map(Zab::configuration)
+    }
+
+    /// Whether it can be elected: it is a voter as far as it knows.
+    pub(super) fn votes(&self) -> bool {
+        self.zab.as_ref().is_some_and(Zab::votes)
     }
 
     /// Which node this is, from 0.
@@ -149,7 +198,7 @@ impl Node {
     /// Equal for nodes that behave alike from here on.
     pub(super) fn fingerprint(&self) -> u128 {
         let mut hasher = Xxh3::new();
-        (self.index, self.dialling, self.zab.is_some()).hash(&mut hasher);
+        (self.index, self.absent, self.dialling, self.zab.is_some()).hash(&mut hasher);
         self.disk.fingerprint(&mut hasher);
         if let Some(zab) = &self.zab {
             zab.fingerprint(&mut hasher);
@@ -174,10 +223,10 @@ impl Node {
     fn config(&self) -> Config {
         Config {
             node: node_id(self.index),
-            incarnation: incarnation(self.index),
+            incarnation: self.disk.incarnation,
             boot: self.disk.boots,
             addresses: gometa_zab::Addresses::default(),
-            voters: voters(),
+            voters: genesis(NODES).voters, // Of no meaning: the genesis is sealed.
             seed: 0,
             // Votes, heartbeats and dials are never repeated within an era, and a quorum decides an election.
             timeouts: Timeouts {
@@ -195,15 +244,25 @@ impl Node {
         }
     }
 
-    /// An election's result, in the form of a vote of another node that decides it at once.
+    /// An election's result, in the form of a vote of another node that decides it at once: one that has elected this
+    /// node, or that leads already.
     fn verdict(&mut self, leader: usize) -> Event {
         self.result_sequence += 1;
         let own = leader == self.index;
-        let sender = if own { (leader + 1) % NODES } else { leader };
+        let voters = self.configuration().map(Configuration::voters).unwrap_or_default();
+        let other = |voter: &&Voter| voter.node != node_id(self.index);
+        let supporter = (self.index + 1..NODES).chain(0..self.index).map(node_id);
+        let supporter = supporter.filter_map(|id| voters.iter().filter(other).find(|voter| voter.node == id));
+        let supporter = supporter.map(|voter| (voter.node, voter.incarnation)).next();
+        let (sender, recorded) = if own {
+            supporter.unwrap_or((node_id((self.index + 1) % NODES), None))
+        } else {
+            (node_id(leader), None)
+        };
         Event::Datagram(Vote {
             ensemble: Some(ENSEMBLE),
-            sender: node_id(sender),
-            incarnation: incarnation(sender),
+            sender,
+            incarnation: recorded.unwrap_or(incarnation(sender.0 as usize - 1)),
             boot: u64::MAX,
             sequence: self.result_sequence,
             state: if own { VoteState::Looking } else { VoteState::Leading },
@@ -211,8 +270,27 @@ impl Node {
             round: Round(u64::MAX),
             candidate: Candidate { epoch: Epoch(0), last: Zxid::ZERO, node: node_id(leader) },
             established: (!own).then_some(Epoch(1)),
-            configuration: Zxid::ZERO,
+            // A leader that a node does not list as a voter is followed if its configuration is later.
+            configuration: if own { Zxid::ZERO } else { Zxid::new(u64::MAX, u64::MAX) },
         })
+    }
+
+    /// A requested change of the members.
+    fn change(&self, kind: ChangeKind, subject: u8) -> Change {
+        let index = usize::from(subject);
+        let node = node_id(index);
+        match kind {
+            ChangeKind::Add => Change::AddLearner(Learner {
+                node,
+                incarnation: incarnation(index),
+                addresses: gometa_zab::Addresses::default(),
+                // One that is to be a voter would be promoted without a request.
+                desired: DesiredRole::Learner,
+            }),
+            ChangeKind::Promote => Change::Promote(node),
+            ChangeKind::Remove => Change::RemoveVoter(node),
+            ChangeKind::Exchange => Change::Exchange { node, incarnation: second_incarnation(index) },
+        }
     }
 
     /// The node after an input, and what it does. `message` is the input's, if it is one.
@@ -286,6 +364,17 @@ impl Node {
             Input::Compact => {
                 let through = node.disk.applied();
                 Event::MayCompact { through, forced: through }
+            }
+            Input::Change { kind, subject } => {
+                Event::ChangeConfiguration { id: 0, change: node.change(kind, subject) }
+            }
+            Input::Transfer { to } => Event::TransferLeadership { to: Some(node_id(to.into())) },
+            Input::Wipe => {
+                let incarnation = second_incarnation(node.index);
+                let founding = node.disk.durable.founding.clone();
+                node.disk = founded(incarnation, founding.expect("it is formed"));
+                outcome.steps.push(NodeStep::Wiped(incarnation));
+                return outcome;
             }
         };
         outcome.feed(event);
@@ -399,8 +488,15 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 pub(super) fn describe(node: &Node) -> String {
     let HardState { accepted_epoch, accepted_leader, current_epoch } = node.disk.durable.hard_state;
     let promised = accepted_leader.map_or(0, |NodeId(leader)| leader);
+    let changed = node.configuration().filter(|configuration| configuration.version() != Zxid::ZERO);
+    let members = changed.map_or_else(String::new, |configuration| {
+        let indexes = |ids: Vec<NodeId>| ids.iter().map(|id| format!(" n{}", id.0 - 1)).collect::<String>();
+        let voters = indexes(configuration.voters().iter().map(|voter| voter.node).collect());
+        let learners = indexes(configuration.learners().iter().map(|learner| learner.node).collect());
+        format!("; configuration {}: voters{voters}, learners{learners}", configuration.version())
+    });
     format!(
-        "n{}: {:?}, durable: p {accepted_epoch} (of n{}), a {current_epoch}, last {}; issued: last {}, {} under way; applied {}",
+        "n{}: {:?}, durable: p {accepted_epoch} (of n{}), a {current_epoch}, last {}; issued: last {}, {} under way; applied {}{members}",
         node.index,
         node.role(),
         promised.wrapping_sub(1) as i64,

@@ -7,6 +7,7 @@ use gometa_zab::{Role, Zxid};
 use super::{
     links,
     links::NODES,
+    node::ChangeKind,
     tables::Tables,
     world::{Action, Budget, State},
 };
@@ -19,6 +20,10 @@ pub struct Scenario {
     pub name: &'static str,
     /// Its description.
     pub what: &'static str,
+    /// The nodes that found the ensemble: the first ones.
+    founders: usize,
+    /// The nodes that take part: the first ones.
+    present: usize,
     prepare: fn(&mut Stage) -> Result<(), Violation>,
     /// What may still happen, where the search shall come to its end.
     pub narrow: Budget,
@@ -29,7 +34,12 @@ pub struct Scenario {
 /// Writes, crashes, elections, given up, torn, reads, compactions.
 const fn budget(counts: [u8; 7]) -> Budget {
     let [writes, crashes, elections, election_timeouts, breaks, reads, compactions] = counts;
-    Budget { writes, crashes, elections, election_timeouts, breaks, reads, compactions }
+    Budget { writes, crashes, elections, election_timeouts, breaks, reads, compactions, changes: 0 }
+}
+
+/// The same, and changes of the members.
+const fn changing(counts: [u8; 7], changes: u8) -> Budget {
+    Budget { changes, ..budget(counts) }
 }
 
 /// All of them, roughly from the one with the fewest states to the one with the most.
@@ -37,6 +47,8 @@ pub const SCENARIOS: [Scenario; 12] = [
     Scenario {
         name: "deposed",
         what: "n0 leads and is cut off, n1 has just been elected by n2; reads are asked of both",
+        founders: NODES,
+        present: NODES,
         prepare: deposed,
         narrow: budget([1, 0, 0, 0, 1, 2, 0]),
         wide: budget([2, 1, 2, 1, 1, 2, 0]),
@@ -44,6 +56,8 @@ pub const SCENARIOS: [Scenario; 12] = [
     Scenario {
         name: "two-epochs",
         what: "n1 has made its epoch durable, n2 only promised it, and n0, which led the one before, is back",
+        founders: NODES,
+        present: NODES,
         prepare: two_epochs,
         narrow: budget([1, 1, 2, 0, 0, 0, 0]),
         wide: budget([2, 1, 4, 1, 0, 0, 0]),
@@ -51,6 +65,8 @@ pub const SCENARIOS: [Scenario; 12] = [
     Scenario {
         name: "rivals",
         what: "just formed; n0 and n1 both believe that they are elected, n2 follows n0",
+        founders: NODES,
+        present: NODES,
         prepare: rivals,
         narrow: budget([1, 0, 2, 0, 2, 0, 0]),
         wide: budget([2, 1, 3, 0, 2, 0, 0]),
@@ -58,6 +74,8 @@ pub const SCENARIOS: [Scenario; 12] = [
     Scenario {
         name: "overtaken",
         what: "n0 committed a write with n1 and is gone; n2, which does not have it, is elected",
+        founders: NODES,
+        present: NODES,
         prepare: overtaken,
         narrow: budget([1, 0, 3, 1, 0, 0, 0]),
         wide: budget([2, 1, 4, 1, 0, 0, 0]),
@@ -65,6 +83,8 @@ pub const SCENARIOS: [Scenario; 12] = [
     Scenario {
         name: "straggler",
         what: "n0 leads with n1, one write is committed; n2 has just learned that n0 leads",
+        founders: NODES,
+        present: NODES,
         prepare: straggler,
         narrow: budget([1, 1, 2, 0, 0, 0, 0]),
         wide: budget([2, 1, 3, 0, 1, 0, 0]),
@@ -72,6 +92,8 @@ pub const SCENARIOS: [Scenario; 12] = [
     Scenario {
         name: "compacted",
         what: "n0 leads with n1, has committed a write and deleted it from its log; n2 has just learned that n0 leads",
+        founders: NODES,
+        present: NODES,
         prepare: compacted,
         narrow: budget([1, 1, 2, 0, 0, 0, 0]),
         wide: budget([2, 1, 3, 0, 1, 0, 1]),
@@ -79,6 +101,8 @@ pub const SCENARIOS: [Scenario; 12] = [
     Scenario {
         name: "replaced",
         what: "n0 holds a write that no other node has; n1 leads the next epoch with n2, has committed another and deleted it",
+        founders: NODES,
+        present: NODES,
         prepare: replaced,
         narrow: budget([1, 1, 2, 0, 0, 0, 0]),
         wide: budget([2, 1, 3, 0, 1, 0, 1]),
@@ -86,6 +110,8 @@ pub const SCENARIOS: [Scenario; 12] = [
     Scenario {
         name: "returned",
         what: "n0 committed two writes with n1, deleted the first and is back; it is elected by n2, which has neither",
+        founders: NODES,
+        present: NODES,
         prepare: returned,
         narrow: budget([1, 1, 2, 0, 0, 0, 0]),
         wide: budget([2, 1, 3, 1, 1, 0, 1]),
@@ -93,6 +119,8 @@ pub const SCENARIOS: [Scenario; 12] = [
     Scenario {
         name: "unsure",
         what: "n0 has a write under way at every node and crashes; n2 is elected by n1",
+        founders: NODES,
+        present: NODES,
         prepare: unsure,
         narrow: budget([1, 1, 2, 0, 0, 0, 0]),
         wide: budget([2, 1, 4, 1, 0, 0, 0]),
@@ -100,6 +128,8 @@ pub const SCENARIOS: [Scenario; 12] = [
     Scenario {
         name: "divergent",
         what: "n0 holds a write that no other node has; n1 leads the next epoch with n2 and has committed another",
+        founders: NODES,
+        present: NODES,
         prepare: divergent,
         narrow: budget([1, 1, 2, 0, 0, 0, 0]),
         wide: budget([2, 1, 4, 1, 0, 0, 0]),
@@ -107,6 +137,8 @@ pub const SCENARIOS: [Scenario; 12] = [
     Scenario {
         name: "established",
         what: "n0 leads, all nodes are up to date",
+        founders: NODES,
+        present: NODES,
         prepare: established,
         narrow: budget([2, 1, 2, 0, 0, 0, 0]),
         wide: budget([2, 1, 4, 1, 1, 0, 0]),
@@ -114,19 +146,81 @@ pub const SCENARIOS: [Scenario; 12] = [
     Scenario {
         name: "formed",
         what: "just formed; n0 is elected, n1 and n2 know",
+        founders: NODES,
+        present: NODES,
         prepare: formed,
         narrow: budget([2, 1, 2, 0, 0, 0, 0]),
         wide: budget([2, 1, 4, 0, 1, 0, 0]),
     },
 ];
 
+/// Those in which members change, roughly from the one with the fewest states to the one with the most.
+pub const CHANGES: [Scenario; 6] = [
+    Scenario {
+        name: "remove",
+        what: "n0 leads, all nodes are voters and up to date",
+        founders: NODES,
+        present: NODES,
+        prepare: established,
+        narrow: changing([1, 1, 2, 0, 0, 0, 0], 1),
+        wide: changing([2, 1, 3, 0, 0, 0, 0], 2),
+    },
+    Scenario {
+        name: "hand-over",
+        what: "two nodes: n0 has handed over to n1, so that one of them can be removed and one voter is left",
+        founders: 2,
+        present: 2,
+        prepare: hand_over,
+        narrow: changing([1, 1, 2, 1, 0, 1, 0], 1),
+        wide: changing([1, 1, 2, 1, 1, 1, 0], 2),
+    },
+    Scenario {
+        name: "promote",
+        what: "n0 leads with n1, n2 is a learner; all nodes are up to date",
+        founders: 2,
+        present: NODES,
+        prepare: promote,
+        narrow: changing([1, 1, 2, 0, 0, 0, 0], 1),
+        wide: changing([2, 1, 3, 0, 0, 0, 0], 2),
+    },
+    Scenario {
+        name: "return",
+        what: "n0 leads with n1; n2 has lost its directory and been exchanged, and is up to date",
+        founders: NODES,
+        present: NODES,
+        prepare: returning,
+        narrow: changing([1, 1, 2, 0, 0, 0, 0], 1),
+        wide: changing([2, 1, 3, 0, 0, 0, 0], 2),
+    },
+    Scenario {
+        name: "exchange",
+        what: "n0 leads and has committed a write with n2, which has lost its directory since; n1 does not have the write, \
+               and both have just learned that n0 leads",
+        founders: NODES,
+        present: NODES,
+        prepare: exchange,
+        narrow: changing([1, 1, 2, 0, 0, 0, 0], 1),
+        wide: changing([2, 1, 3, 0, 0, 0, 0], 2),
+    },
+    Scenario {
+        name: "sibling",
+        what: "n0 holds the removal of n2, which no other node has; n1 leads the next epoch with n2, and n0 has just \
+               learned it",
+        founders: NODES,
+        present: NODES,
+        prepare: sibling,
+        narrow: changing([0, 1, 2, 0, 0, 0, 0], 2),
+        wide: changing([1, 1, 3, 0, 0, 0, 0], 2),
+    },
+];
+
 impl Scenario {
     /// The state in which it begins.
     pub(super) fn begin(&self, tables: &mut Tables, left: Budget) -> Result<State, Violation> {
-        let state = State::formed(tables);
-        let mut stage = Stage { tables, state };
+        let state = State::formed(tables, self.founders, self.present);
+        let mut stage = Stage { tables, state, present: self.present };
         // More than is ever used, so that writes are named before and after by numbers that fall.
-        stage.state.left = budget([100; 7]);
+        stage.state.left = changing([100; 7], 100);
         (self.prepare)(&mut stage)?;
         let mut state = stage.state;
         state.left = left;
@@ -138,6 +232,7 @@ impl Scenario {
 struct Stage<'a> {
     tables: &'a mut Tables,
     state: State,
+    present: usize,
 }
 
 impl Stage<'_> {
@@ -168,7 +263,7 @@ impl Stage<'_> {
     }
 
     fn start(&mut self) -> Result<(), Violation> {
-        (0..NODES as u8).try_for_each(|node| self.act(Action::Start { node }))
+        (0..self.present as u8).try_for_each(|node| self.act(Action::Start { node }))
     }
 
     fn elect(&mut self, leader: u8, followers: &[u8]) -> Result<(), Violation> {
@@ -204,6 +299,9 @@ fn touches(action: Action, node: u8) -> bool {
         | Action::Follow { node: it, .. }
         | Action::Propose { node: it }
         | Action::Read { node: it }
+        | Action::Transfer { node: it, .. }
+        | Action::Wipe { node: it }
+        | Action::Change { node: it, .. }
         | Action::Compact { node: it } => it == node,
     }
 }
@@ -264,8 +362,21 @@ fn replaced(stage: &mut Stage) -> Result<(), Violation> {
 }
 
 fn divergent(stage: &mut Stage) -> Result<(), Violation> {
+    deposed_with(stage, Action::Propose { node: 0 })?;
+    stage.act(Action::Propose { node: 1 })?;
+    stage.settle(|_| true)?;
+    stage.act(Action::Follow { node: 0, leader: 1 })
+}
+
+fn sibling(stage: &mut Stage) -> Result<(), Violation> {
+    deposed_with(stage, Action::Change { node: 0, kind: ChangeKind::Remove, subject: 2 })?;
+    stage.act(Action::Follow { node: 0, leader: 1 })
+}
+
+/// n0 does something that no other node learns of, and n1 leads n2.
+fn deposed_with(stage: &mut Stage, last: Action) -> Result<(), Violation> {
     established(stage)?;
-    stage.act(Action::Propose { node: 0 })?;
+    stage.act(last)?;
     stage.break_off(0, 1)?;
     stage.break_off(0, 2)?;
     stage.act(Action::Persist { node: 0 })?;
@@ -273,10 +384,7 @@ fn divergent(stage: &mut Stage) -> Result<(), Violation> {
     stage.settle(|action| matches!(action, Action::End { .. }))?;
     stage.act(Action::ElectionTimeout { node: 0 })?;
     stage.elect(1, &[2])?;
-    stage.settle(|_| true)?;
-    stage.act(Action::Propose { node: 1 })?;
-    stage.settle(|_| true)?;
-    stage.act(Action::Follow { node: 0, leader: 1 })
+    stage.settle(|_| true)
 }
 
 fn overtaken(stage: &mut Stage) -> Result<(), Violation> {
@@ -324,10 +432,56 @@ fn deposed(stage: &mut Stage) -> Result<(), Violation> {
     stage.elect(1, &[2])
 }
 
+fn hand_over(stage: &mut Stage) -> Result<(), Violation> {
+    stage.start()?;
+    stage.elect(0, &[1])?;
+    stage.settle(|_| true)?;
+    stage.act(Action::Transfer { node: 0, to: 1 })
+}
+
+fn exchange(stage: &mut Stage) -> Result<(), Violation> {
+    stage.start()?;
+    stage.elect(0, &[2])?;
+    stage.settle(|_| true)?;
+    stage.act(Action::Propose { node: 0 })?;
+    stage.settle(|_| true)?;
+    stage.act(Action::Follow { node: 1, leader: 0 })?;
+    lose_directory(stage)
+}
+
+/// n2 has an empty directory and learns that n0 leads. Nothing happens at n1.
+fn lose_directory(stage: &mut Stage) -> Result<(), Violation> {
+    stage.act(Action::Crash { node: 2, kept: 0 })?;
+    stage.act(Action::Wipe { node: 2 })?;
+    stage.settle(|action| matches!(action, Action::End { .. }))?;
+    stage.act(Action::Start { node: 2 })?;
+    stage.act(Action::Follow { node: 2, leader: 0 })
+}
+
+fn returning(stage: &mut Stage) -> Result<(), Violation> {
+    established(stage)?;
+    stage.act(Action::Propose { node: 0 })?;
+    stage.settle(|_| true)?;
+    lose_directory(stage)?;
+    stage.settle(|_| true)?;
+    stage.act(Action::Change { node: 0, kind: ChangeKind::Exchange, subject: 2 })?;
+    stage.settle(|_| true)
+}
+
+fn promote(stage: &mut Stage) -> Result<(), Violation> {
+    stage.start()?;
+    stage.elect(0, &[1])?;
+    stage.settle(|_| true)?;
+    stage.act(Action::Change { node: 0, kind: ChangeKind::Add, subject: 2 })?;
+    stage.settle(|_| true)?;
+    stage.act(Action::Follow { node: 2, leader: 0 })?;
+    stage.settle(|_| true)
+}
+
 #[test]
 fn scenarios_begin_as_they_say() {
     let mut tables = Tables::new();
-    for scenario in SCENARIOS {
+    for scenario in SCENARIOS.into_iter().chain(CHANGES) {
         let state = scenario
             .begin(&mut tables, scenario.narrow)
             .unwrap_or_else(|violation| panic!("{}: {violation}", scenario.name));
@@ -345,7 +499,12 @@ fn scenarios_begin_as_they_say() {
             "overtaken" => ([one, one, zero], [false; 3]),
             "two-epochs" => ([one; 3], [false; 3]),
             "unsure" => ([zero; 3], [false; 3]),
-            "deposed" => ([zero; 3], [true, false, false]),
+            "deposed" | "remove" => ([zero; 3], [true, false, false]),
+            "hand-over" => ([zero; 3], [false; 3]),
+            "sibling" => ([one, zero, zero], [false, true, false]),
+            "exchange" => ([one, zero, zero], [true, false, false]),
+            "promote" => ([one; 3], [true, false, false]),
+            "return" => ([Zxid::new(1, 2); 3], [true, false, false]),
             other => panic!("{other} is not in this test"),
         };
         assert_eq!(lasts, expected, "{}", scenario.name);

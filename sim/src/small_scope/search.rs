@@ -189,11 +189,12 @@ impl Search {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::small_scope::SCENARIOS;
+    use crate::small_scope::{CHANGES, SCENARIOS};
 
     fn explore(name: &str, limits: Limits) -> (Search, Reach) {
         let mut search = Search::new();
-        let scenario = SCENARIOS.iter().find(|it| it.name == name).expect("the scenario is there");
+        let scenario = SCENARIOS.iter().chain(&CHANGES).find(|it| it.name == name);
+        let scenario = scenario.expect("the scenario is there");
         let reach = search.explore(0, scenario, limits, |_, _| ());
         (search, reach.unwrap_or_else(|found| panic!("{}: {}", found.violation, found.steps.join("\n"))))
     }
@@ -224,7 +225,7 @@ mod tests {
 
     #[test]
     fn nodes_with_the_same_fingerprint_behave_alike() {
-        for name in ["rivals", "divergent", "deposed"] {
+        for name in ["rivals", "divergent", "deposed", "promote", "exchange", "sibling", "hand-over"] {
             let (search, _) = explore(name, Limits { wide: true, ..LIMITS });
             let (twins, inputs) = search.tables.compare_twins();
             assert!(twins > 100 && inputs > 1_000, "{name}: {twins} twins, {inputs} inputs");

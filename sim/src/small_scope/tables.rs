@@ -149,13 +149,14 @@ impl Tables {
         self.links.number(link, || copy)
     }
 
-    /// Nodes that have just been formed, and nothing known of them.
-    pub(super) fn formed(&mut self) -> ([u32; NODES], u32) {
+    /// Nodes of an ensemble that the first `founders` of them have just formed, and nothing known of them. Those from
+    /// number `present` on are never started.
+    pub(super) fn formed(&mut self, founders: usize, present: usize) -> ([u32; NODES], u32) {
         let nodes = std::array::from_fn(|index| {
-            let node = Node::formed(index);
+            let node = Node::formed(index, founders, index >= present);
             self.nodes.number(node.fingerprint(), || node)
         });
-        let ghost = Ghost::new(NODES);
+        let ghost = Ghost::new(NODES, founders);
         (nodes, self.ghosts.number(fingerprint(&ghost), || ghost))
     }
 

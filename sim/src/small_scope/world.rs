@@ -6,10 +6,10 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{
     judge::read_id,
     links::{self, LINKS, Link, NODES},
-    node::{Input, describe},
+    node::{ChangeKind, Input, describe},
     tables::{NumberedOutput, Tables},
 };
-use crate::Violation;
+use crate::{Violation, checkers::node_id};
 
 /// What may still happen, how many times. Whatever is not counted happens freely: messages arrive, writes become
 /// durable, connections are made and their ends are noticed, processes start again.
@@ -29,24 +29,71 @@ pub struct Budget {
     pub reads: u8,
     /// Compactions: a node deletes its log through what it has applied.
     pub compactions: u8,
+    /// Changes of the members, proposed by any established leader: any learner is promoted, any other voter is removed, a
+    /// voter that has lost its data directory is exchanged. One that the leader rejects does not count.
+    pub changes: u8,
 }
 
 /// One thing that happens.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Action {
-    Deliver { link: u8, side: u8 },
-    End { link: u8, side: u8 },
-    Persist { node: u8 },
-    Connect { node: u8 },
-    Start { node: u8 },
-    Crash { node: u8, kept: u8 },
-    ElectionTimeout { node: u8 },
-    Lead { node: u8 },
-    Follow { node: u8, leader: u8 },
-    Propose { node: u8 },
-    Read { node: u8 },
-    Compact { node: u8 },
-    Break { link: u8 },
+    Deliver {
+        link: u8,
+        side: u8,
+    },
+    End {
+        link: u8,
+        side: u8,
+    },
+    Persist {
+        node: u8,
+    },
+    Connect {
+        node: u8,
+    },
+    Start {
+        node: u8,
+    },
+    Crash {
+        node: u8,
+        kept: u8,
+    },
+    ElectionTimeout {
+        node: u8,
+    },
+    Lead {
+        node: u8,
+    },
+    Follow {
+        node: u8,
+        leader: u8,
+    },
+    Propose {
+        node: u8,
+    },
+    Read {
+        node: u8,
+    },
+    Compact {
+        node: u8,
+    },
+    Break {
+        link: u8,
+    },
+    Change {
+        node: u8,
+        kind: ChangeKind,
+        subject: u8,
+    },
+    /// Only on the way to where a scenario begins.
+    Transfer {
+        node: u8,
+        to: u8,
+    },
+    /// Only on the way to where a scenario begins.
+    Wipe {
+        node: u8,
+    },
 }
 
 impl Action {
@@ -73,9 +120,10 @@ pub(super) struct State {
 }
 
 impl State {
-    /// An ensemble that was just formed, all nodes down.
-    pub(super) fn formed(tables: &mut Tables) -> State {
-        let (nodes, ghost) = tables.formed();
+    /// An ensemble that the first `founders` nodes have just formed, all nodes down; those from number `present` on for
+    /// ever.
+    pub(super) fn formed(tables: &mut Tables, founders: usize, present: usize) -> State {
+        let (nodes, ghost) = tables.formed(founders, present);
         State { nodes, links: [0; LINKS], ghost, left: Budget::default() }
     }
 
@@ -85,9 +133,10 @@ impl State {
         words[..NODES].copy_from_slice(&self.nodes);
         words[NODES..NODES + LINKS].copy_from_slice(&self.links);
         words[NODES + LINKS] = self.ghost;
-        let Budget { writes, crashes, elections, election_timeouts, breaks, reads, compactions } = self.left;
+        let Budget { writes, crashes, elections, election_timeouts, breaks, reads, compactions, changes } =
+            self.left;
         words[NODES + LINKS + 1] = u32::from_le_bytes([writes, crashes, elections, election_timeouts]);
-        words[NODES + LINKS + 2] = u32::from_le_bytes([breaks, reads, compactions, 0]);
+        words[NODES + LINKS + 2] = u32::from_le_bytes([breaks, reads, compactions, changes]);
         let mut bytes = [0u8; 4 * (NODES + LINKS + 3)];
         for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
@@ -121,7 +170,9 @@ impl State {
         let node = index as u8;
         let state = tables.node(self.nodes[index]);
         let Some(role) = state.role() else {
-            actions.push(Action::Start { node });
+            if state.can_start() {
+                actions.push(Action::Start { node });
+            }
             return;
         };
         if state.disk.unsynced() > 0 {
@@ -142,7 +193,9 @@ impl State {
         }
         match role {
             Role::Looking if self.left.elections > 0 => {
-                actions.push(Action::Lead { node });
+                if state.votes() {
+                    actions.push(Action::Lead { node });
+                }
                 for leader in (0..NODES).filter(|leader| *leader != index) {
                     // A follower would refuse it: one more connection without effect.
                     let role = tables.node(self.nodes[leader]).role();
@@ -163,6 +216,30 @@ impl State {
             if self.left.reads > 0 {
                 actions.push(Action::Read { node });
             }
+            if self.left.changes > 0 {
+                self.changes_by(tables, index, actions);
+            }
+        }
+    }
+
+    /// The changes of the members that can be requested of a leader.
+    fn changes_by(&self, tables: &Tables, leader: usize, actions: &mut Vec<Action>) {
+        let Some(configuration) = tables.node(self.nodes[leader]).configuration() else { return };
+        for subject in 0..NODES {
+            let id = node_id(subject);
+            let voter = configuration.voters().iter().find(|voter| voter.node == id);
+            let kinds = match voter {
+                Some(voter)
+                    if voter.incarnation == Some(tables.node(self.nodes[subject]).disk.incarnation) =>
+                {
+                    &[ChangeKind::Remove][..]
+                }
+                Some(_) => &[ChangeKind::Exchange],
+                None if configuration.learner(id).is_some() => &[ChangeKind::Promote],
+                None => &[],
+            };
+            let (node, subject) = (leader as u8, subject as u8);
+            actions.extend(kinds.iter().map(|kind| Action::Change { node, kind: *kind, subject }));
         }
     }
 
@@ -225,6 +302,15 @@ impl State {
                 next.left.breaks -= 1;
                 next.change(tables, link, Link::break_off);
             }
+            Action::Change { node, kind, subject } => {
+                next.step(tables, node.into(), Input::Change { kind, subject })?;
+                // A request that is rejected changes nothing: nothing has happened.
+                if next.nodes != self.nodes {
+                    next.left.changes -= 1;
+                }
+            }
+            Action::Transfer { node, to } => next.step(tables, node.into(), Input::Transfer { to })?,
+            Action::Wipe { node } => next.step(tables, node.into(), Input::Wipe)?,
         }
         Ok(next)
     }
@@ -309,6 +395,11 @@ impl State {
             Action::Propose { node } => format!("n{node} is asked to write"),
             Action::Read { node } => format!("n{node} is asked to read"),
             Action::Compact { node } => format!("n{node} deletes its log through what it has applied"),
+            Action::Change { node, kind, subject } => {
+                format!("n{node} is requested to change the members: {kind:?} n{subject}")
+            }
+            Action::Transfer { node, to } => format!("n{node} is to hand over to n{to}"),
+            Action::Wipe { node } => format!("n{node} loses its data directory"),
             Action::Break { link } => {
                 format!("the connection of n{} and n{} is torn", links::dialler(link), links::target(link))
             }
