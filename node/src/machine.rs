@@ -225,6 +225,11 @@ impl<T: Table> Node<T> {
         self.sources().pending_change()
     }
 
+    /// The write latency of a node's storage, as far as this node knows: see [`Zab::write_latency_of`].
+    pub fn write_latency_of(&self, node: NodeId) -> u64 {
+        self.zab.write_latency_of(node)
+    }
+
     /// The ensemble's voters as recorded; before it is formed, the configured ones.
     pub fn voters(&self) -> &[Voter] {
         self.zab.configuration().voters()

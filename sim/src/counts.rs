@@ -205,6 +205,8 @@ fault_counts! {
     handovers,
     /// Transfers taken back.
     transfers_taken_back,
+    /// Leaders with a slow disk that have begun to hand over.
+    slow_leaders,
     /// Targets of transfers that crashed within 5 ms.
     crashed_targets,
     /// Leaders deposed while what was sent to them arrived later and later.

@@ -96,7 +96,7 @@ impl Ensemble {
         let mut machine = Random::new(seed, Stream::Machine);
         let voters = (0..founders).map(|node| voter(node, &addresses(node, 0))).collect();
         let processes = (0..nodes)
-            .map(|_| Process::new(Disk::new(Incarnation(machine.wide()), settings.disk.clone())))
+            .map(|node| Process::new(Disk::new(Incarnation(machine.wide()), settings.disk_of(node))))
             .collect();
         let mut ensemble = Ensemble {
             now: 0,
@@ -642,6 +642,9 @@ impl Ensemble {
                     "n{node} has applied {applied} of {committed}, up: {}",
                     process.is_up()
                 ));
+            }
+            if self.leads_with_slow_disk(node) {
+                return Some(format!("n{node} leads, its disk is slow and those of a quorum are not"));
             }
             if self.is_wrong(node) {
                 return Some(format!("n{node} has an altered record"));

@@ -208,6 +208,8 @@ mutants! {
     M103 founds_without_quorum: "a minority of the voters founds an ensemble", "section 5.7";
     M104 replaces_genesis_of_other_author: "a node that has prepared a genesis replaces it by that of another author",
         "section 5.7";
+    M105 leads_on_with_slow_disk: "a leader whose disk is slow never hands over to one with a quick disk",
+        "section 6.10, invariant 21";
     L01 accepts_base_above_state: "a start accepts a log that begins above the durable state", "log rule 6";
     L02 begins_without_directory_sync: "the name of a new segment is not synced", "log rule 5";
     L03 commits_without_sync: "a batch is reported without a sync", "log rule 1";

@@ -84,6 +84,8 @@ pub struct Process {
     pub role: Role,
     /// It has been established as leader since its process started.
     pub led: bool,
+    /// It has begun to hand over of its own accord since its process started.
+    pub deferred: bool,
 }
 
 impl Process {
@@ -112,6 +114,7 @@ impl Process {
             leads: false,
             role: Role::Forming,
             led: false,
+            deferred: false,
         }
     }
 

@@ -55,6 +55,8 @@ pub struct DiskSettings {
     pub sync_max: u64,
     /// Every sync takes at least this long, also when the faults have ended: a disk that is just slow.
     pub slow_disk: u64,
+    /// The same of one disk only, that of the last founder.
+    pub one_slow_disk: u64,
     /// Syncs that stall.
     pub stall: u32,
     /// The longest stall.
@@ -243,6 +245,7 @@ impl Settings {
                 sync_min: 150,
                 sync_max: 400,
                 slow_disk: 0,
+                one_slow_disk: 0,
                 stall: 0,
                 stall_max: 0,
                 error: 0,
@@ -343,6 +346,7 @@ impl Settings {
             sync_min: 100,
             sync_max: r.pick(&[200, 1_000, 10_000, 40_000]),
             slow_disk: 0,
+            one_slow_disk: 0,
             stall: sometimes(r, 6_000),
             stall_max: r.pick(&[100, 1_000, 8_000, 30_000]) * MILLISECOND,
             error: if r.one_in(4) { 500 } else { 0 },
@@ -440,7 +444,13 @@ impl Settings {
         if r.one_in(3) {
             process.transfer_every = r.between(100, 2_000) * MILLISECOND;
         }
-        let segment_bytes = r.pick(&[8_192, 8_192, 16_384, 65_536]);
+        // Small, so that segments end often and some appends are split.
+        disk.segment_bytes = r.pick(&[8_192, 8_192, 16_384, 65_536]);
+        if nodes > 1 && disk.slow_disk == 0 && r.one_in(12) {
+            disk.one_slow_disk = (election_ms * r.pick(&[500, 1_000])).min(500 * MILLISECOND);
+            bounds.proposals_max = bounds.proposals_max.max(256);
+            unstored_bytes_max = UNSTORED_BYTES_MAX;
+        }
         let founds_with_quorum = nodes > 1 && r.one_in(5);
         Settings {
             seed,
@@ -455,12 +465,17 @@ impl Settings {
             state_hash_interval,
             unstored_bytes_max,
             network,
-            // Small, so that segments end often and some appends are split.
-            disk: DiskSettings { segment_bytes, ..disk },
+            disk,
             snapshots,
             process,
             workload,
         }
+    }
+
+    /// The settings of a node's disk.
+    pub fn disk_of(&self, node: usize) -> DiskSettings {
+        let slow = if node + 1 == self.nodes { self.disk.one_slow_disk } else { 0 };
+        DiskSettings { slow_disk: self.disk.slow_disk.max(slow), ..self.disk.clone() }
     }
 
     /// How many nodes may lose their disks, or never come back.

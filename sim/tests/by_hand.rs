@@ -1,5 +1,7 @@
 //! Scenarios without random faults: actions on a simulated ensemble, and the expected results.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use gometa_node::ClientId;
 use gometa_proto::v1::{self, Request, Response, Role, WriteContext, request, response};
@@ -28,6 +30,30 @@ impl Bench {
         settings.session_timeout_ms = 60_000;
         settings.disk.slow_disk = sync_ms * MILLISECOND;
         Bench { ensemble: Ensemble::new(settings, None), next: 0 }
+    }
+
+    /// Three nodes with empty data directories, the last of which has a slow disk.
+    fn with_one_slow_disk(sync_ms: u64) -> Bench {
+        let mut settings = Settings::quiet(1, 3);
+        settings.disk.one_slow_disk = sync_ms * MILLISECOND;
+        Bench { ensemble: Ensemble::new(settings, None), next: 0 }
+    }
+
+    /// Writes for this time, through a node that does not lead, and returns the nodes that have led.
+    fn write_for(&mut self, time: u64) -> BTreeSet<usize> {
+        let client = self.ensemble.connect(0);
+        let session = self.open_session(client);
+        let end = self.ensemble.now() + time;
+        let mut led = BTreeSet::new();
+        for seq in 1.. {
+            if self.ensemble.now() >= end {
+                break;
+            }
+            self.set(client, session, seq, "x");
+            assert!(matches!(self.answer(client), response::Result::Written(_)));
+            led.extend((0..3).filter(|node| self.ensemble.process(*node).leads));
+        }
+        led
     }
 
     /// Sends one write, under one seq, to these nodes in turn, each for a second, until one succeeds. Returns the time
@@ -143,6 +169,33 @@ fn an_isolated_leaders_tail_is_truncated_and_its_write_is_executed_once_by_a_ret
     bench.set(again, session, 1, "one");
     assert_eq!(bench.answer(again), response::Result::Written(written));
     assert_eq!(bench.get(old), "one");
+}
+
+#[test]
+fn a_leader_with_a_slow_disk_hands_over_to_a_node_with_a_quick_one() {
+    let mut bench = Bench::with_one_slow_disk(300);
+    bench.pass(3 * SECOND);
+    // Of two nodes with the same log, that with the higher id is elected.
+    bench.ensemble.crash(1, false).expect("no invariant is violated");
+    bench.pass(3 * SECOND);
+    bench.ensemble.start(1).expect("no invariant is violated");
+    bench.pass(SECOND);
+    assert!(bench.ensemble.process(2).leads, "the node with the slow disk leads");
+    bench.write_for(10 * SECOND);
+    let established = bench.ensemble.counts().established;
+    let led = bench.write_for(20 * SECOND);
+    assert!(led.len() == 1 && !led.contains(&2), "another node leads: {led:?}");
+    assert_eq!(bench.ensemble.counts().established, established, "the leadership does not change again");
+}
+
+#[test]
+fn a_leader_keeps_its_leadership_if_all_disks_are_equally_slow() {
+    let mut bench = Bench::on_slow_disks(300, 400);
+    bench.pass(10 * SECOND);
+    let leader = bench.leader();
+    let established = bench.ensemble.counts().established;
+    assert_eq!(bench.write_for(20 * SECOND), BTreeSet::from([leader]));
+    assert_eq!(bench.ensemble.counts().established, established);
 }
 
 #[test]

@@ -36,7 +36,7 @@ impl Ensemble {
             process.crashes_after = None;
             process.leads = false;
             process.role = gometa_zab::Role::Forming;
-            process.led = false;
+            (process.led, process.deferred) = (false, false);
             process.clock = Clock::new(self.now, self.settings.process.drift, &mut self.machine);
             gometa_node::Config {
                 zab: gometa_zab::Config {
@@ -344,7 +344,8 @@ impl Ensemble {
                 self.check_final_transfer(true)?;
                 self.oracle.established_by(node, epoch, last)
             }
-            Notice::TransferBegun { .. } => {
+            Notice::TransferBegun { why, .. } => {
+                self.defers(node, why);
                 let clock = self.processes[node].clock.at(self.now);
                 self.oracle.begins_transfer(node, clock, self.now);
                 Ok(())

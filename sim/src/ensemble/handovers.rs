@@ -2,7 +2,7 @@
 //! be quick.
 
 use gometa_node::Event;
-use gometa_zab::{Epoch, Event as Zab, NodeId, Zxid};
+use gometa_zab::{Epoch, Event as Zab, NodeId, Voter, Zxid};
 
 use super::{Ensemble, violation};
 use crate::{
@@ -10,6 +10,15 @@ use crate::{
     checkers::{Check, node_id},
     settings::MILLISECOND,
 };
+
+/// The reason of a transfer that was requested.
+const REQUESTED: &str = "its leadership is transferred";
+
+/// The reason of a transfer because of a slow disk.
+const SLOW: &str = "its disk is slow, those of a quorum are not";
+
+/// How many times as fast the disks of a quorum must be.
+const SLOW_FACTOR: u64 = 5;
 
 impl Ensemble {
     /// A transfer is requested, mostly at a leader.
@@ -36,6 +45,32 @@ impl Ensemble {
     fn request_transfer(&mut self, node: usize, to: Option<NodeId>) {
         self.trace.line(self.now, Some(node), || format!("is to hand over to {to:?}"));
         self.deliver(node, Event::Zab(Zab::TransferLeadership { to }));
+    }
+
+    /// A leader begins to hand over for this reason.
+    pub(super) fn defers(&mut self, node: usize, why: &str) {
+        self.processes[node].deferred |= why != REQUESTED;
+        self.counts.faults.slow_leaders += u64::from(why == SLOW);
+    }
+
+    /// Whether a node leads although its disk is slow, and knows that those of a quorum are not. It hands over once in a long
+    /// time, so one that has done so may lead again.
+    pub(super) fn leads_with_slow_disk(&self, node: usize) -> bool {
+        let process = &self.processes[node];
+        let Some(state) = process.node.as_ref().filter(|_| self.serves(node) == Some(node_id(node))) else {
+            return false;
+        };
+        let own = state.write_latency_of(node_id(node));
+        let follows = |voter: &Voter| {
+            let index = self.index(voter.node).filter(|index| self.processes[*index].is_up());
+            index.and_then(|index| self.serves(index)) == Some(node_id(node))
+        };
+        let quick = |voter: &Voter| {
+            voter.node != node_id(node)
+                && follows(voter)
+                && state.write_latency_of(voter.node) * SLOW_FACTOR <= own
+        };
+        own > 0 && !process.deferred && state.configuration().has_quorum(quick)
     }
 
     /// A leader has handed over.
@@ -79,7 +114,7 @@ impl Ensemble {
 
     /// When everything has come to rest after the faults: one more transfer, in some runs. Returns whether it has begun.
     pub(super) fn begin_final_transfer(&mut self) -> bool {
-        let slow = self.settings.disk.slow_disk > 0;
+        let slow = self.settings.disk.slow_disk.max(self.settings.disk.one_slow_disk) > 0;
         if self.settings.process.transfer_every == 0 || self.final_transfer_done || slow {
             return false;
         }

@@ -19,6 +19,9 @@ const INTERVAL: u64 = 10;
 /// The time for which a leader's disk is slow before it hands over, in election timeouts.
 const SLOW_TIME: u64 = 10;
 
+/// The reason of a transfer because of a slow disk.
+const SLOW_DISK: &str = "its disk is slow, those of a quorum are not";
+
 /// The interval between two transfers because of a slow disk, in election timeouts.
 const SLOW_INTERVAL: u64 = 600;
 
@@ -68,6 +71,7 @@ impl Leader {
             return Err(TransferRejection::NoTarget);
         }
         probe!("transfer.during-change", !core.configurations.is_committed(core.commit));
+        probe!("transfer.slow-disk", why == SLOW_DISK);
         self.transfer = Some(Transfer { to, why, began: core.now });
         core.notice(Notice::TransferBegun { to, why });
         Ok(())
@@ -89,8 +93,8 @@ impl Leader {
         }
         let since = *self.slow_since.get_or_insert(core.now);
         let long = core.now.since(since) >= core.config.timeouts.election * SLOW_TIME;
-        if long {
-            self.defer_rarely(core, "its disk is slow, those of a quorum are not", SLOW_INTERVAL);
+        if planted!(long, leads_on_with_slow_disk => false) {
+            self.defer_rarely(core, SLOW_DISK, SLOW_INTERVAL);
         }
     }
 
