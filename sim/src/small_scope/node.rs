@@ -365,9 +365,11 @@ impl Node {
                 let through = node.disk.applied();
                 Event::MayCompact { through, forced: through }
             }
-            Input::Change { kind, subject } => {
-                Event::ChangeConfiguration { id: 0, change: node.change(kind, subject) }
-            }
+            Input::Change { kind, subject } => Event::ChangeConfiguration {
+                id: 0,
+                change: node.change(kind, subject),
+                asked_by: Some(NodeId(1)),
+            },
             Input::Transfer { to } => Event::TransferLeadership { to: Some(node_id(to.into())) },
             Input::Wipe => {
                 let incarnation = second_incarnation(node.index);

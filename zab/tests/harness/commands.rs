@@ -242,7 +242,7 @@ impl Scripted for Zabs {
             Command::Move(name) => self.move_to_other_address(name.0)?,
             Command::Change { name, what, subject } => {
                 let change = self.change(&what, subject.0)?;
-                self.step(name.0, vec![Event::ChangeConfiguration { id: 0, change }]);
+                self.step(name.0, vec![Event::ChangeConfiguration { id: 0, change, asked_by: None }]);
             }
             Command::Members(names) => {
                 let lines = self.all(&names).into_iter().map(|id| self.members(id)).collect();
