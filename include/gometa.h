@@ -616,13 +616,13 @@ gometa_status_t gometa_client_remove_member_async(const gometa_client_t *client,
                                                   gometa_future_t **future,
                                                   gometa_error_t **error);
 
-// Replaces the voter `node`: makes the learner `replacement` a voter, and removes `node`. Blocks until this is recorded.
-// The leader then does it in steps, as soon as the learner is up to date, also after a change of the leader; it is done
-// when gometa_client_membership lists `replacement` as a voter and `node` not at all. `follows` and `membership` are
-// those of gometa_client_promote_member.
+// Replaces the voter `node`: makes the learner `replacement` a voter, and removes `node`. Blocks until this is
+// recorded. The leader then does it in steps, as soon as the learner is up to date, also after a change of the leader;
+// it is done when gometa_client_membership lists `replacement` as a voter and `node` not at all. `follows` and
+// `membership` are those of gometa_client_promote_member.
 //
-// Returns GOMETA_FAILED_PRECONDITION if `replacement` is a voter already, if `node` is a learner, if one of the two takes
-// part in another replacement, or if `follows` is another version.
+// Returns GOMETA_FAILED_PRECONDITION if `replacement` is a voter already, if `node` is a learner, if one of the two
+// takes part in another replacement, or if `follows` is another version.
 // Returns GOMETA_INVALID_ARGUMENT if `node` and `replacement` are the same, and otherwise the errors of
 // gometa_client_promote_member.
 gometa_status_t gometa_client_replace_member(const gometa_client_t *client,
@@ -641,8 +641,7 @@ gometa_status_t gometa_client_replace_member_async(const gometa_client_t *client
                                                    gometa_error_t **error);
 
 // Leaves a learner that is to become a voter a learner; a replacement of another member by this one ends. Blocks.
-// `follows` and `membership` are those of
-// gometa_client_promote_member.
+// `follows` and `membership` are those of gometa_client_promote_member.
 //
 // Returns GOMETA_FAILED_PRECONDITION if the node is a voter already, and the errors of gometa_client_promote_member.
 gometa_status_t gometa_client_cancel_promotion(const gometa_client_t *client,
@@ -771,10 +770,9 @@ bool gometa_membership_is_voter(const gometa_membership_t *membership, size_t in
 // Returns whether the member at `index` is a learner that the leader makes a voter as soon as it is up to date.
 bool gometa_membership_is_promised(const gometa_membership_t *membership, size_t index);
 
-// Returns the id of the member that is removed when the member at `index` is a voter, since this one takes its place; 0 if
-// there is none.
-uint64_t gometa_membership_replaces(const gometa_membership_t *membership,
-                                    size_t index);
+// Returns the id of the member that is removed when the member at `index` is a voter, since this one takes its place;
+// 0 if there is none.
+uint64_t gometa_membership_replaces(const gometa_membership_t *membership, size_t index);
 
 // Returns the identity of the data directory of the member at `index`, 16 bytes, and its length in `*len`, which may
 // be NULL. The length is 0 for a voter that was absent when the ensemble was formed, and if `index` is out of range.
@@ -934,8 +932,8 @@ gometa_status_t gometa_future_members(const gometa_future_t *future,
                                       gometa_members_t **members,
                                       gometa_error_t **error);
 
-// Reads the result of membership, promote_member, remove_member, replace_member or cancel_promotion, like gometa_future_written. Free
-// `*membership` with gometa_membership_free.
+// Reads the result of membership, promote_member, remove_member, replace_member or cancel_promotion, like
+// gometa_future_written. Free `*membership` with gometa_membership_free.
 gometa_status_t gometa_future_membership(const gometa_future_t *future,
                                          gometa_membership_t **membership,
                                          gometa_error_t **error);

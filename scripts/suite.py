@@ -103,8 +103,8 @@ def stages(values, target):
             env=instrumented, needs="sim-build", tests=True,
         ),
         "scope": Stage(
-            "every state of a small ensemble, up to 12,000,000",
-            [plain_simulator, "--exhaustive", "--states", "12000000"], needs="build",
+            "every state of a small ensemble, up to 16,000,000",
+            [plain_simulator, "--exhaustive", "--states", "16000000"], needs="build",
         ),
         "scope-changes": Stage(
             "every state of a small ensemble whose members change, up to 6,000,000",

@@ -30,17 +30,22 @@ pub(crate) fn report(hashes: &[v1::StateHash], damaged: bool) -> Result<StateRep
 }
 
 pub(crate) fn quarantine_message(epoch: Epoch, fault: Fault) -> v1::Quarantine {
-    let majority = match fault {
-        Fault::Damaged => None,
-        Fault::Diverged(hash) => Some(hash_message(&hash)),
+    let (majority, acknowledged) = match fault {
+        Fault::Damaged => (None, 0),
+        Fault::Diverged(hash) => (Some(hash_message(&hash)), 0),
+        Fault::Outdated { acknowledged } => (None, acknowledged),
     };
-    v1::Quarantine { epoch: epoch.0, majority }
+    v1::Quarantine { epoch: epoch.0, majority, acknowledged }
 }
 
 pub(crate) fn quarantine(message: &v1::Quarantine) -> Result<Message, DecodeError> {
-    let fault = match &message.majority {
-        None => Fault::Damaged,
-        Some(majority) => Fault::Diverged(hash(majority)?),
+    let fault = match (&message.majority, message.acknowledged) {
+        (None, 0) => Fault::Damaged,
+        (None, acknowledged) => {
+            Fault::Outdated { acknowledged: fields::number(acknowledged, "acknowledged counter")? }
+        }
+        (Some(majority), 0) => Fault::Diverged(hash(majority)?),
+        (Some(_), _) => return Err(invalid("quarantine", "names two faults")),
     };
     Ok(Message::Quarantine { epoch: fields::leadership(message.epoch)?, fault })
 }

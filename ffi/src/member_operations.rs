@@ -127,13 +127,13 @@ unsafe fn replace(
     unsafe { change(MemberChange::ReplaceBy(replacement), node, follows) }
 }
 
-/// Replaces the voter `node`: makes the learner `replacement` a voter, and removes `node`. Blocks until this is recorded.
-/// The leader then does it in steps, as soon as the learner is up to date, also after a change of the leader; it is done
-/// when gometa_client_membership lists `replacement` as a voter and `node` not at all. `follows` and `membership` are
-/// those of gometa_client_promote_member.
+/// Replaces the voter `node`: makes the learner `replacement` a voter, and removes `node`. Blocks until this is
+/// recorded. The leader then does it in steps, as soon as the learner is up to date, also after a change of the leader;
+/// it is done when gometa_client_membership lists `replacement` as a voter and `node` not at all. `follows` and
+/// `membership` are those of gometa_client_promote_member.
 ///
-/// Returns GOMETA_FAILED_PRECONDITION if `replacement` is a voter already, if `node` is a learner, if one of the two takes
-/// part in another replacement, or if `follows` is another version.
+/// Returns GOMETA_FAILED_PRECONDITION if `replacement` is a voter already, if `node` is a learner, if one of the two
+/// takes part in another replacement, or if `follows` is another version.
 /// Returns GOMETA_INVALID_ARGUMENT if `node` and `replacement` are the same, and otherwise the errors of
 /// gometa_client_promote_member.
 #[unsafe(no_mangle)]

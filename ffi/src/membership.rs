@@ -134,8 +134,8 @@ pub unsafe extern "C" fn gometa_membership_is_promised(
     read!(membership, None, |membership| membership.get(index)).is_some_and(|member| member.record.promised)
 }
 
-/// Returns the id of the member that is removed when the member at `index` is a voter, since this one takes its place; 0 if
-/// there is none.
+/// Returns the id of the member that is removed when the member at `index` is a voter, since this one takes its place;
+/// 0 if there is none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_membership_replaces(
     membership: *const gometa_membership_t,

@@ -166,8 +166,9 @@ fn state_report(u: &mut Unstructured<'_>) -> Result<StateReport> {
 }
 
 fn fault(u: &mut Unstructured<'_>) -> Result<Fault> {
-    Ok(match u.int_in_range(0..=4)? {
+    Ok(match u.int_in_range(0..=5)? {
         0 => Fault::Damaged,
+        5 => Fault::Outdated { acknowledged: u.int_in_range(1..=4)? },
         counter => Fault::Diverged(StateHash { counter, hash: u.int_in_range(0..=2)? }),
     })
 }

@@ -285,7 +285,6 @@ fn errors_name_the_source_of_a_value() {
         (&[], ("GOMETA_DEV", "9"), "GOMETA_DEV=9: 9 is not in 1..=7".to_owned()),
         (&[], ("GOMETA_LOG_LEVEL", "a=b=c"), "GOMETA_LOG_LEVEL=a=b=c: ".to_owned()),
         (&[], ("GOMETA_WATCHER", "true"), "GOMETA_WATCHER needs the RequestAddrs of members".to_owned()),
-        (&[], ("GOMETA_BOOTSTRAP", "quorum"), "GOMETA_BOOTSTRAP=quorum is not supported".to_owned()),
         (&["-dev"], ("GOMETA_CONFIG", "x"), "-dev and GOMETA_CONFIG exclude each other".to_owned()),
         (&["-config=absent.json"], ("", ""), cannot_be_read("-config")),
         (&[], ("GOMETA_CONFIG", "absent.json"), cannot_be_read("GOMETA_CONFIG")),

@@ -1,10 +1,11 @@
 //! Formation: how the configured voters found an ensemble (protocol.md 5.7).
 //!
-//! Every configured voter is needed once, unless the nodes are configured to found with a quorum ([`quorum`]). The voter with the lowest id coordinates: when it is connected to all others
-//! and their configurations agree, it creates a genesis, which every voter makes durable (Prepare, Prepared), and then
-//! seals (Seal). No node votes before its own seal is durable, so an unsealed genesis can be replaced by a newer one.
-//! A sealed genesis is never replaced. A node without one that connects to a sealed node adopts its genesis (Formed);
-//! if the genesis records another incarnation for this node, the node is not counted.
+//! Every configured voter is needed once, unless the nodes are configured to found with a quorum ([`quorum`]). The
+//! voter with the lowest id coordinates: when it is connected to all others and their configurations agree, it creates
+//! a genesis, which every voter makes durable (Prepare, Prepared), and then seals (Seal). No node votes before its own
+//! seal is durable, so an unsealed genesis can be replaced by a newer one. A sealed genesis is never replaced. A node
+//! without one that connects to a sealed node adopts its genesis (Formed); if the genesis records another incarnation
+//! for this node, the node is not counted.
 //!
 //! A node that has lost the record of its ensemble ([`Config::never_founds`](crate::Config)) only adopts a genesis: it
 //! refuses nodes without an ensemble. Otherwise voters whose directories are all damaged would found a new, empty ensemble.
@@ -234,12 +235,12 @@ impl Forming {
         };
         let (node, formed) = (hello.node, hello.ensemble);
         let accepted = state.dialled.is_none();
-        let coordinates = |genesis: &Genesis| accepted && quorum::author(genesis) == Some(node);
+        let coordinates = |genesis: &Genesis| accepted && genesis.author() == Some(node);
         match message {
             Message::Prepare(genesis)
                 if coordinates(&genesis) && formed.is_none() && Self::fits(core, &genesis) =>
             {
-                if quorum::is_full(&genesis) || core.config.founds_with_quorum {
+                if genesis.is_full() || core.config.founds_with_quorum {
                     self.on_prepare(core, link, genesis);
                 } else {
                     core.refuse(link, Reason::FoundsWithAll);
@@ -353,7 +354,7 @@ impl Forming {
                 .iter()
                 .zip(core.configuration().voters())
                 .all(|(theirs, ours)| theirs.node == ours.node)
-            && quorum::has_quorum(genesis)
+            && genesis.has_quorum()
             && genesis
                 .voters
                 .iter()
@@ -371,8 +372,8 @@ impl Forming {
         let recorded = own.is_some_and(|own| own.is(core.me(), core.config.incarnation));
         let prepared = core.founding.as_ref().map(|founding| founding.genesis.ensemble);
         // A full genesis may have replaced this one before it was sealed.
-        let replaced = !quorum::is_full(&genesis)
-            && core.founding.as_ref().is_some_and(|founding| quorum::is_full(&founding.genesis));
+        let replaced =
+            !genesis.is_full() && core.founding.as_ref().is_some_and(|founding| founding.genesis.is_full());
         probe!("formation.replaced-is-sealed", recorded && replaced && prepared != Some(genesis.ensemble));
         if recorded && prepared != Some(genesis.ensemble) && !replaced {
             // The genesis was sealed only after this data directory had prepared it: its state is older than that.
@@ -491,7 +492,7 @@ impl Forming {
 
     /// Whether this node coordinates and the other end has prepared the genesis with it.
     fn expects_seal(core: &Core, link: LinkId) -> bool {
-        core.founding.as_ref().is_some_and(|founding| quorum::author(&founding.genesis) == Some(core.me()))
+        core.founding.as_ref().is_some_and(|founding| founding.genesis.author() == Some(core.me()))
             && core.votes()
             && core
                 .links

@@ -37,6 +37,12 @@ pub enum Fault {
     Damaged,
     /// Its state hash differs from this one, which a majority of all voters has.
     Diverged(StateHash),
+    /// It runs on an older copy of its data directory: with this incarnation it has acknowledged the log through this counter
+    /// to its leader, in this epoch, and came back to it with less.
+    Outdated {
+        /// The counter.
+        acknowledged: u64,
+    },
 }
 
 /// What a comparison of states has found.
@@ -124,13 +130,15 @@ impl Integrity {
         StateReport { hashes, damaged: self.fault == Some(Fault::Damaged) }
     }
 
-    /// Whether this node has the fault that a leader names. A leader may be wrong, or late.
+    /// Whether this node has the fault that a leader names. A leader may be wrong, or late. What this node has lost it cannot
+    /// know: there the leader's memory of this node's own acks decides.
     pub(crate) fn confirms(&self, fault: Fault) -> bool {
         match fault {
             Fault::Damaged => self.fault == Some(Fault::Damaged),
             Fault::Diverged(majority) => {
                 self.hashes.at(majority.counter).is_some_and(|own| own != majority.hash)
             }
+            Fault::Outdated { .. } => true,
         }
     }
 }

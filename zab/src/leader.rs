@@ -65,6 +65,8 @@ pub(crate) struct Leader {
     followers: BTreeMap<LinkId, Progress>,
     /// The nodes that elected this node and were not seen looking in a later round (rule 9).
     supporters: Vec<(NodeId, Incarnation)>,
+    /// What voters that are not connected have acknowledged in this epoch.
+    acknowledged: BTreeMap<(NodeId, Incarnation), u64>,
     /// The time of the last sign of life of each member, within the election timeout; at first the time of the election.
     contacts: BTreeMap<(NodeId, Incarnation), Ticks>,
     next_heartbeat: Ticks,
@@ -98,6 +100,7 @@ impl Leader {
             own: core.candidate(),
             followers: BTreeMap::new(),
             supporters,
+            acknowledged: BTreeMap::new(),
             contacts: voters.filter_map(|voter| Some(((voter.node, voter.incarnation?), core.now))).collect(),
             next_heartbeat: core.now,
             next_alive: core.now.plus(core.config.timeouts.heartbeat),
@@ -233,15 +236,24 @@ impl Leader {
     }
 
     fn drop_follower(&mut self, core: &mut Core, link: LinkId, why: &'static str) -> Next {
-        if let Some(progress) = self.followers.remove(&link) {
+        if let Some(progress) = self.take_follower(core, link) {
             core.notice(Notice::LostFollower { peer: progress.node, why });
         }
         core.close(link);
         Next::Stay
     }
 
+    /// Removes a follower, and remembers what it has acknowledged if it is a voter.
+    fn take_follower(&mut self, core: &Core, link: LinkId) -> Option<Progress> {
+        let progress = self.followers.remove(&link)?;
+        if progress.acked > 0 && progress.is_voter(core.configuration()) {
+            self.acknowledged.insert((progress.node, progress.incarnation()), progress.acked);
+        }
+        Some(progress)
+    }
+
     pub(crate) fn on_closed(&mut self, core: &mut Core, link: LinkId) -> Next {
-        if let Some(progress) = self.followers.remove(&link) {
+        if let Some(progress) = self.take_follower(core, link) {
             core.notice(Notice::LostFollower { peer: progress.node, why: "its connection is closed" });
         }
         self.check(core)

@@ -68,6 +68,9 @@ pub(crate) struct Progress {
     pub(crate) hashes: StateHashes,
     /// Whether the follower has found damage in its log or its state.
     pub(crate) damaged: bool,
+    /// What the follower has acknowledged earlier in this epoch, if it came back with less: it runs on an older copy of its
+    /// data directory, has lost promises, and is not counted.
+    pub(crate) outdated: Option<u64>,
 }
 
 impl Progress {
@@ -91,12 +94,14 @@ impl Progress {
             space: DiskSpace::Ample,
             hashes: StateHashes::default(),
             damaged: false,
+            outdated: None,
         }
     }
 
-    /// Whether the follower is this voter, with the recorded incarnation.
+    /// Whether the follower is this voter, with the recorded incarnation and all that it has acknowledged.
     pub(crate) fn is(&self, voter: &Voter) -> bool {
         self.node == voter.node
+            && self.outdated.is_none()
             && planted!(
                 voter.incarnation == Some(self.incarnation),
                 counts_acks_of_unrecorded_incarnation => true

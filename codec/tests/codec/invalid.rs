@@ -316,11 +316,15 @@ fn messages_of_synchronisation_and_broadcast_are_checked() {
         ],
     );
     check_changes(
-        v1::Quarantine { epoch: 1, majority: Some(state_hash(8)) },
+        v1::Quarantine { epoch: 1, majority: Some(state_hash(8)), acknowledged: 0 },
         Body::Quarantine,
         &[
             ("epoch is zero", |order| order.epoch = 0),
             ("state hash is not of 16 bytes", |order| order.majority = Some(v1::StateHash::default())),
+            ("quarantine names two faults", |order| order.acknowledged = 1),
+            ("acknowledged counter is out of range", |order| {
+                *order = v1::Quarantine { majority: None, acknowledged: u64::MAX, ..order.clone() };
+            }),
         ],
     );
     check_changes(

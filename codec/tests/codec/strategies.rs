@@ -173,7 +173,8 @@ fn state_report() -> impl Strategy<Value = StateReport> {
 }
 
 fn fault() -> impl Strategy<Value = Fault> {
-    prop_oneof![Just(Fault::Damaged), state_hash().prop_map(Fault::Diverged)]
+    let outdated = (1..=1_u64 << 50).prop_map(|acknowledged| Fault::Outdated { acknowledged });
+    prop_oneof![Just(Fault::Damaged), state_hash().prop_map(Fault::Diverged), outdated]
 }
 
 fn space() -> impl Strategy<Value = DiskSpace> {

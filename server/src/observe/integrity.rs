@@ -33,5 +33,9 @@ pub(crate) fn describe(fault: Fault) -> String {
             "its state at revision {} is not that of a majority, whose hash is {:032x}",
             majority.counter, majority.hash
         ),
+        Fault::Outdated { acknowledged } => format!(
+            "an older copy of its data directory: it had acknowledged revision {acknowledged} to its leader, and came back \
+             with less"
+        ),
     }
 }

@@ -135,6 +135,8 @@ impl Ensemble {
     pub(super) fn quarantine(&mut self, node: usize, fault: Fault) -> Check {
         self.trace.line(self.now, Some(node), || format!("goes into quarantine: {fault:?}"));
         let (is_true, count) = match fault {
+            // No directory is put back to an older state.
+            Fault::Outdated { .. } => (false, &mut self.counts.faults.quarantines_damaged),
             // A later write of the key may have replaced the altered record.
             Fault::Damaged => (true, &mut self.counts.faults.quarantines_damaged),
             Fault::Diverged(majority) => (

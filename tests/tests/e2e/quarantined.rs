@@ -211,3 +211,25 @@ async fn an_ensemble_of_one_with_damage_refuses_to_start() {
         assert_eq!(names(&ensemble, 0, ""), before);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_on_an_older_copy_of_its_directory_comes_back_without_a_vote() {
+    let mut random = random::of_this_run("older copy");
+    let mut ensemble = Ensemble::start(3).await;
+    let (leader, node) = ensemble.leader_and_other(&mut random).await;
+    fill(&ensemble).await;
+    ensemble.converged(&ensemble.all()).await;
+    ensemble.kill(node);
+    let older = ensemble.scratch().join("older");
+    data_directory::copy(&ensemble.data(node), &older);
+    ensemble.restart(node).await;
+    fill(&ensemble).await;
+    ensemble.converged(&ensemble.all()).await;
+    ensemble.kill(node);
+    ensemble.wipe(node);
+    data_directory::copy(&older, &ensemble.data(node));
+    ensemble.spawn(node);
+    ensemble.logged(leader, &["an older copy of its data directory"]).await;
+    ensemble.logged(node, &[QUARANTINED]).await;
+    comes_back(&ensemble, node).await;
+}

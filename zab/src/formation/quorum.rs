@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 use super::{Contact, Forming, Stage};
 use crate::{
     effect::Notice,
-    message::{Genesis, Hello, Reason},
+    message::{Genesis, Hello, Reason, Voter},
     quorum,
     state::Core,
     types::NodeId,
@@ -26,20 +26,27 @@ use crate::{
 /// The time for which a quorum waits for the other voters before it founds the ensemble without them, in election timeouts.
 const ABSENCE_TIMEOUT: u64 = 5;
 
-/// The recorded voter that coordinates a genesis.
-pub(super) fn author(genesis: &Genesis) -> Option<NodeId> {
-    genesis.voters.iter().find(|voter| voter.incarnation.is_some()).map(|voter| voter.node)
-}
+impl Genesis {
+    /// The recorded voter that coordinates it.
+    pub(super) fn author(&self) -> Option<NodeId> {
+        self.recorded().next().map(|voter| voter.node)
+    }
 
-/// Whether a genesis records all configured voters.
-pub(super) fn is_full(genesis: &Genesis) -> bool {
-    genesis.voters.iter().all(|voter| voter.incarnation.is_some())
-}
+    /// Whether it records all configured voters.
+    pub(super) fn is_full(&self) -> bool {
+        self.recorded().count() == self.voters.len()
+    }
 
-/// Whether a genesis records a quorum of its voters.
-pub(super) fn has_quorum(genesis: &Genesis) -> bool {
-    let recorded = genesis.voters.iter().filter(|voter| voter.incarnation.is_some()).count();
-    planted!(quorum::is_quorum(recorded, genesis.voters.len()), founds_without_quorum => true)
+    /// Whether it records a quorum of its voters.
+    pub(super) fn has_quorum(&self) -> bool {
+        let quorum = quorum::is_quorum(self.recorded().count(), self.voters.len());
+        planted!(quorum, founds_without_quorum => true)
+    }
+
+    /// The voters with a recorded incarnation, ascending by id.
+    fn recorded(&self) -> impl Iterator<Item = &Voter> {
+        self.voters.iter().filter(|voter| voter.incarnation.is_some())
+    }
 }
 
 impl Contact {
@@ -83,7 +90,7 @@ impl Forming {
         }
         let since = *self.quorum_since.get_or_insert(core.now);
         let own_held =
-            self.held.as_ref().is_none_or(|held| !is_full(held) && author(held) == Some(core.me()));
+            self.held.as_ref().is_none_or(|held| !held.is_full() && held.author() == Some(core.me()));
         let turns = lower.len() as u64 + 1;
         probe!("formation.not-the-lowest", turns > 1);
         core.now.since(since) >= core.config.timeouts.election * ABSENCE_TIMEOUT * turns
@@ -93,12 +100,12 @@ impl Forming {
     /// Whether this node may prepare a genesis in place of the one that it has prepared, or is preparing.
     pub(super) fn may_replace(&self, core: &Core, genesis: &Genesis) -> bool {
         let Some(held) = &self.held else { return true };
-        let permitted = if is_full(genesis) {
-            probe!("formation.full-replaces-quorum", !is_full(held));
+        let permitted = if genesis.is_full() {
+            probe!("formation.full-replaces-quorum", !held.is_full());
             true
         } else {
-            let by_author = author(held) == author(genesis) || author(held) == Some(core.me());
-            !is_full(held) && by_author
+            let by_author = held.author() == genesis.author() || held.author() == Some(core.me());
+            !held.is_full() && by_author
         };
         probe!("formation.replacement-refused", !permitted);
         planted!(permitted, replaces_genesis_of_other_author => true)
@@ -139,7 +146,6 @@ impl Forming {
     /// Whether all participants of this node's genesis have prepared it.
     pub(super) fn is_prepared(&self, core: &Core) -> bool {
         let Stage::Preparing { genesis, prepared, .. } = &self.stage else { return false };
-        let mut recorded = genesis.voters.iter().filter(|voter| voter.incarnation.is_some());
-        recorded.all(|voter| voter.node == core.me() || prepared.contains(&voter.node))
+        genesis.recorded().all(|voter| voter.node == core.me() || prepared.contains(&voter.node))
     }
 }

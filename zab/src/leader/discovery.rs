@@ -81,7 +81,7 @@ impl Leader {
             }
             return Next::Look("a node has promised a later epoch");
         }
-        self.followers.remove(&link);
+        self.take_follower(core, link);
         core.refuse(link, Reason::TooSoon);
         Next::Stay
     }
@@ -98,6 +98,12 @@ impl Leader {
         if !progress.awaits_ack_epoch() {
             return Next::Stay;
         }
+        // Only a leader of a later epoch could have truncated its log, and this node would have promised that epoch.
+        let acknowledged = self.acknowledged.get(&(progress.node, progress.incarnation())).copied();
+        let epoch = self.epoch;
+        let lost = |acknowledged: &u64| current < epoch || last.counter < *acknowledged;
+        // For as long as the connection lasts: a snapshot does not bring promises back.
+        progress.outdated = progress.outdated.or(acknowledged.filter(lost));
         let Some(log) = Epochs::new(oldest, boundaries).filter(|log| log.last() == last) else {
             return self.drop_follower(core, link, "its description of its log is invalid");
         };

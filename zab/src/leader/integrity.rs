@@ -113,6 +113,10 @@ impl Leader {
 
     /// The fault of a follower. A follower that has not acknowledged NewLeader may receive another state.
     pub(super) fn fault_of(&self, core: &Core, progress: &Progress) -> Option<Fault> {
+        if let Some(acknowledged) = progress.outdated {
+            // It follows this leader from Diff on.
+            return progress.is_streamed().then_some(Fault::Outdated { acknowledged });
+        }
         if !progress.is_counted() {
             return None;
         }
@@ -172,7 +176,10 @@ impl Leader {
         let returning = self.comparison.ordered.is_some()
             || !core.configurations.is_committed(core.commit)
             || self.followers.values().any(|progress| {
-                to_vote(progress.node) && !progress.is_voter(configuration) && !progress.is_serving()
+                progress.node != node
+                    && to_vote(progress.node)
+                    && !progress.is_voter(configuration)
+                    && !progress.is_serving()
             });
         let majority = core.configuration().has_quorum(|voter| {
             voter.node != node

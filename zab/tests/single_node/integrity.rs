@@ -2,7 +2,7 @@
 
 use gometa_zab::{
     Bounds, DiskSpace, Effect, Epoch, Event, Fault, Hello, Incarnation, IntegrityNotice, LinkId, Message,
-    NodeId, Notice, Role, StateHash, StateReport, VoteState,
+    NodeId, Notice, Role, StateHash, StateReport, VoteState, Zxid,
 };
 
 use crate::solo::{ELECTION, MS, Solo, closes, looking, member, promised, sent, votes};
@@ -146,10 +146,8 @@ fn a_node_stays_while_the_others_are_no_majority() {
     assert_eq!(notices(&effects), [waits]);
     assert_eq!(notices(&solo.after(100 * MS)), [], "once a minute");
 
-    let link = solo.accept(1);
-    solo.receive(link, promised(0));
-    solo.receive(link, solo.ack_epoch());
     let (epoch, last) = (solo.epoch(), solo.disk.last());
+    let link = returns_with(&mut solo, 1, epoch, last);
     solo.receive(link, Message::AckNewLeader { epoch, last });
     assert_eq!(orders(&mut solo, &links), [(links[1], Fault::Damaged)]);
 }
@@ -211,4 +209,83 @@ fn a_node_reports_its_hashes_once_on_each_connection_and_its_damage_with_each_an
     solo.step(vec![Event::StateHash(hash(16, RIGHT)), Event::Damaged]);
     assert_eq!(beat(&mut solo, link), StateReport { hashes: vec![hash(16, RIGHT)], damaged: true });
     assert_eq!(beat(&mut solo, link), StateReport { hashes: vec![], damaged: true });
+}
+
+/// Node 3 of three has led both others through this many entries; node 2 has closed its connection. Returns the link to node 1.
+fn led_with_entries(entries: u64) -> (Solo, LinkId) {
+    let (mut solo, links) = leader(3, &[1, 2], RIGHT);
+    for id in 0..entries {
+        solo.propose(id, 100);
+    }
+    solo.persist();
+    let (epoch, last) = (solo.epoch(), solo.zab.last());
+    for link in &links {
+        solo.receive(*link, Message::Ack { epoch, last });
+    }
+    solo.step(vec![Event::Closed { link: links[1] }]);
+    (solo, links[0])
+}
+
+/// A node connects again, and describes its log.
+pub(super) fn returns_with(solo: &mut Solo, node: u64, current: Epoch, last: Zxid) -> LinkId {
+    let link = solo.accept(node);
+    solo.receive(link, promised(solo.epoch().0));
+    let (epoch, oldest) = (solo.epoch(), Zxid::ZERO);
+    let mut boundaries = solo.disk.recover().boundaries;
+    boundaries.retain(|end| *end < last);
+    boundaries.push(last);
+    solo.receive(link, Message::AckEpoch { epoch, current, last, oldest, boundaries });
+    link
+}
+
+#[test]
+fn a_follower_that_returns_with_less_than_it_has_acknowledged_is_not_counted_and_is_told_to_go() {
+    let (mut solo, one) = led_with_entries(4);
+    let (epoch, last) = (solo.epoch(), solo.zab.last());
+    let older = Zxid { counter: last.counter - 2, ..last };
+    let link = returns_with(&mut solo, 2, epoch, older);
+    let fault = Fault::Outdated { acknowledged: last.counter };
+    // What it acknowledges now does not count.
+    solo.receive(link, Message::AckNewLeader { epoch, last });
+    solo.propose(9, 100);
+    solo.persist();
+    let next = solo.zab.last();
+    solo.receive(link, Message::Ack { epoch, last: next });
+    assert_eq!(solo.zab.commit(), last.counter);
+    let effects = solo.after(100 * MS);
+    assert_eq!(orders_in(&effects, &[one, link]), [(link, fault)]);
+    assert_eq!(notices(&effects), [IntegrityNotice::AtFault { node: NodeId(2), fault }]);
+    solo.receive(one, Message::Ack { epoch, last: next });
+    assert_eq!(solo.zab.commit(), next.counter);
+}
+
+#[test]
+fn a_follower_that_returns_without_the_epoch_that_it_has_acknowledged_is_told_to_go() {
+    let (mut solo, one) = led_with_entries(2);
+    let last = solo.zab.last();
+    let link = returns_with(&mut solo, 2, Epoch(0), last);
+    assert_eq!(orders(&mut solo, &[one, link]), [(link, Fault::Outdated { acknowledged: last.counter })]);
+}
+
+#[test]
+fn a_follower_that_is_needed_for_a_quorum_is_not_told_to_go() {
+    let (mut solo, one) = led_with_entries(2);
+    let (epoch, last) = (solo.epoch(), solo.zab.last());
+    solo.step(vec![Event::Closed { link: one }]);
+    let link = returns_with(&mut solo, 2, epoch, Zxid { counter: last.counter - 1, ..last });
+    assert_eq!(orders(&mut solo, &[link]), []);
+}
+
+#[test]
+fn a_follower_that_returns_with_all_that_it_has_acknowledged_is_counted() {
+    let (mut solo, one) = led_with_entries(3);
+    let (epoch, last) = (solo.epoch(), solo.zab.last());
+    let link = returns_with(&mut solo, 2, epoch, last);
+    solo.receive(link, Message::AckNewLeader { epoch, last });
+    assert_eq!(orders(&mut solo, &[one, link]), []);
+    solo.propose(9, 100);
+    solo.persist();
+    let next = solo.zab.last();
+    solo.receive(link, Message::Ack { epoch, last: next });
+    assert_eq!(solo.zab.commit(), next.counter);
 }

@@ -5,6 +5,7 @@ use gometa_zab::{
 };
 
 use super::{
+    integrity::returns_with,
     returns::{acknowledges, catches_up, connects, pass, proposed},
     solo::{ELECTION, MS, Solo, member},
 };
@@ -73,8 +74,8 @@ fn the_old_voter_stays_while_the_new_one_is_away() {
     }
     solo.step(vec![Event::Closed { link: new }]);
     assert_eq!(pass(&mut solo, &links[..2], 2 * ELECTION), []);
-    let incarnation = solo.hello(4).incarnation;
-    let (back, _) = connects(&mut solo, 4, incarnation);
+    let (epoch, last) = (solo.epoch(), solo.zab.last());
+    let back = returns_with(&mut solo, 4, epoch, last);
     catches_up(&mut solo, back);
     assert_eq!(pass(&mut solo, &[links[0], links[1], back], 200 * MS), [Change::RemoveVoter(NodeId(2))]);
 }
