@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod connections;
+mod lost;
 mod storage;
 mod votes;
 

@@ -108,7 +108,9 @@ impl Ensemble {
 
     /// Tells a node that joins of nodes that may know the leader; after the faults, of all.
     pub(crate) fn hint(&mut self, node: usize) {
-        if node < self.voters().len() || !self.processes[node].is_up() {
+        // A founder that was absent may find only removed nodes in its file: its operator names others, as for one that joins.
+        let founder = node < self.voters().len() && !self.settings.founds_with_quorum;
+        if founder || !self.processes[node].is_up() {
             return;
         }
         let all = self.faults_ended || self.machine.one_in(2);

@@ -1,8 +1,14 @@
-//! Changes of the members as faults: the leadership is transferred; a node is removed, and joins again.
+//! Changes of the members as faults: the leadership is transferred; a node is removed and joins again, takes the place of
+//! another one, or loses its data directory.
 
 use std::time::Instant;
 
-use super::{cluster::Cluster, faults::FaultResult};
+use super::{
+    cluster::{Cluster, RECOVERY_MAX},
+    disk_faults::{make, remove},
+    faults::FaultResult,
+};
+use crate::wait::until;
 
 impl Cluster {
     async fn id(&self, node: usize) -> u64 {
@@ -34,10 +40,60 @@ impl Cluster {
         }
         self.ensemble.kill(node);
         let served = self.serves_again(struck).await;
+        self.joins(node, &["-voter"]).await;
+        FaultResult { what: format!("node {node}"), processes: 1, effect, served, outcome: None }
+    }
+
+    /// Starts a node that was removed, with these flags: it joins.
+    async fn joins(&mut self, node: usize, flags: &[&str]) {
         let others = self.ensemble.others(node);
         let members: Vec<String> = others.iter().map(|other| self.ensemble.request(*other)).collect();
-        self.spawn_with(node, &[&format!("-join={}", members.join(",")), "-voter"]);
+        let join = format!("-join={}", members.join(","));
+        self.spawn_with(node, &[&[&join], flags].concat());
         self.ensemble.ready(node).await;
-        FaultResult { what: format!("node {node}"), processes: 1, effect, served, outcome: None }
+    }
+
+    /// Removes node `new`, which joins again as a learner, and replaces `old` by it. `old` is killed when it is removed, and
+    /// joins again.
+    pub(super) async fn replaces(&mut self, old: usize, new: usize) -> FaultResult {
+        let new = if old == new { (new + 1) % self.ensemble.size() } else { new };
+        let (old_id, new_id) = (self.id(old).await, self.id(new).await);
+        let struck = Instant::now();
+        let removed = self.probe.remove_member(new_id, None).await;
+        self.ensemble.kill(new);
+        self.joins(new, &[]).await;
+        let replaced = match removed {
+            Ok(_) => self.probe.replace_member(old_id, new_id, None).await,
+            Err(error) => Err(error),
+        };
+        if replaced.is_ok() {
+            let probe = &self.probe;
+            until("one node takes the place of another", RECOVERY_MAX, || async move {
+                let membership = probe.membership().await.map_err(|error| error.to_string())?;
+                let member = |node| membership.members.iter().find(move |member| member.node == node);
+                let done = member(old_id).is_none() && member(new_id).is_some_and(|member| member.votes);
+                if done && membership.committed { Ok(()) } else { Err(format!("{membership:?}")) }
+            })
+            .await;
+        }
+        let served = self.serves_again(struck).await;
+        self.ensemble.kill(old);
+        self.joins(old, &["-voter"]).await;
+        let effect = replaced.map(drop).map_err(|error| error.to_string());
+        let what = format!("node {old} by node {new}");
+        FaultResult { what, processes: 2, effect, served, outcome: None }
+    }
+
+    /// Kills a node, removes its data directory, and starts it again; it is a voter again by itself.
+    pub(super) async fn wipes(&mut self, node: usize) -> FaultResult {
+        let struck = Instant::now();
+        self.ensemble.kill(node);
+        let data = self.data(node);
+        remove(&data);
+        make(&data);
+        let served = self.serves_again(struck).await;
+        self.spawn(node);
+        self.ensemble.ready(node).await;
+        FaultResult { what: format!("node {node}"), processes: 1, effect: Ok(()), served, outcome: None }
     }
 }

@@ -28,7 +28,7 @@ use crate::{
 
 const NODES: usize = 3;
 /// The deadline for the next acknowledged write, and for complete recovery, after the end of a fault.
-const RECOVERY_MAX: Duration = Duration::from_secs(60);
+pub(super) const RECOVERY_MAX: Duration = Duration::from_secs(60);
 /// The timeout of one attempt of the client that waits for the next acknowledged write.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The minimum number of operations between two faults, and the minimum time in which their rate is measured.

@@ -295,6 +295,6 @@ pub(super) fn remove(directory: &Path) {
     fs::remove_dir_all(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
 }
 
-fn make(directory: &Path) {
+pub(super) fn make(directory: &Path) {
     fs::create_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
 }

@@ -89,6 +89,8 @@ impl Cluster {
             Kind::Transfer => self.transfer(follower).await,
             Kind::Remove => self.removes(follower).await,
             Kind::RemoveLeader => self.removes(leader).await,
+            Kind::Replace => self.replaces(any, follower).await,
+            Kind::Wipe => self.wipes(any).await,
         }
     }
 

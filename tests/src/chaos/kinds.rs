@@ -60,6 +60,10 @@ pub enum Kind {
     Remove,
     /// The same with the leader, which hands over first.
     RemoveLeader,
+    /// A node is removed and joins again as a learner; it takes the place of another one, which joins again too.
+    Replace,
+    /// A node is killed and its data directory removed; it comes back by itself.
+    Wipe,
 }
 
 /// Kinds of faults that are counted together.
@@ -96,7 +100,7 @@ pub enum Group {
 /// A kind, its group, its weight (how often it occurs in one round of a schedule), and its name in reports.
 pub(super) type Row = (Kind, Group, u64, &'static str);
 
-pub(super) const KINDS: [Row; 27] = [
+pub(super) const KINDS: [Row; 29] = [
     (Kind::Kill, Group::Kill, 3, "kill -9 of one"),
     (Kind::KillLeader, Group::Kill, 3, "kill -9 of the leader"),
     (Kind::KillAll, Group::Kill, 1, "kill -9 of all"),
@@ -124,6 +128,8 @@ pub(super) const KINDS: [Row; 27] = [
     (Kind::Transfer, Group::Change, 1, "leadership transferred"),
     (Kind::Remove, Group::Change, 1, "removed, joins again"),
     (Kind::RemoveLeader, Group::Change, 1, "leader removed, joins again"),
+    (Kind::Replace, Group::Change, 1, "one replaced by another"),
+    (Kind::Wipe, Group::Change, 1, "directory lost"),
 ];
 
 /// All groups by their names on the command line.
