@@ -16,6 +16,7 @@ package gometa
 #include <fcntl.h>
 #include <stdlib.h>
 #include <gometa.h>
+#include <string.h>
 
 // The fields of an error. The strings belong to it.
 typedef struct {

@@ -218,14 +218,14 @@ class Client(_Base):
         *,
         timeout: float | None = None,
     ) -> MembersChanged:
-        """Replaces a voter: makes the learner ``replacement`` a voter, and removes ``node``; with ``follows``, only if
-        this is the version of the members.
+        """Replaces a voter: makes the learner ``replacement`` a voter, and removes ``node``; with ``follows``, only
+        if this is the version of the members.
 
         Returns when this is recorded. The leader then does it in steps, as soon as the learner is up to date, also
-        after a change of the leader; it is done when ``membership`` lists ``replacement`` as a voter and ``node`` not
-        at all. Raises ``FailedPreconditionError`` if ``replacement`` is a voter already, if ``node`` is a learner, if
-        one of the two takes part in another replacement, or if ``follows`` is another version; ``NotFoundError`` if
-        one of them is no member; and ``InvalidArgumentError`` if they are the same.
+        after a change of the leader; it is done when ``membership`` lists ``replacement`` as a voter and ``node``
+        not at all. Raises ``FailedPreconditionError`` if ``replacement`` is a voter already, if ``node`` is a
+        learner, if one of the two takes part in another replacement, or if ``follows`` is another version;
+        ``NotFoundError`` if one of them is no member; and ``InvalidArgumentError`` if they are the same.
         """
         return self._core.call("replace_member", (node, replacement, follows), timeout)
 
