@@ -403,7 +403,8 @@ impl Forming {
                     .map(|(node, _)| *node)
                     .collect();
                 let founds = Self::is_coordinator(core) && !core.config.never_founds;
-                let with_all = founds && waiting.is_empty();
+                // A hinted node does not take part.
+                let with_all = founds && !waiting.iter().any(|node| core.configuration().contains(*node));
                 if core.is_idle() && (with_all || self.is_quorum_due(core)) {
                     self.prepare(core, with_all);
                 }
@@ -470,7 +471,9 @@ impl Forming {
         Self::report_absent(core, &genesis);
         self.held = Some(genesis.clone());
         for (node, contact) in &self.contacts {
-            if let Some(link) = contact.ready.filter(|_| with_all || participants.contains(node)) {
+            let takes_part =
+                if with_all { core.configuration().contains(*node) } else { participants.contains(node) };
+            if let Some(link) = contact.ready.filter(|_| takes_part) {
                 core.send(link, Message::Prepare(genesis.clone()));
             }
         }

@@ -106,11 +106,10 @@ impl Ensemble {
         Ok(())
     }
 
-    /// Tells a node that joins of nodes that may know the leader; after the faults, of all.
+    /// The operator tells a node of nodes that may know the leader; after the faults, of all. One that joins needs this;
+    /// so does a founder that lost its directory, or was absent, and whose file lists only nodes that were removed since.
     pub(crate) fn hint(&mut self, node: usize) {
-        // A founder that was absent may find only removed nodes in its file: its operator names others, as for one that joins.
-        let founder = node < self.voters().len() && !self.settings.founds_with_quorum;
-        if founder || !self.processes[node].is_up() {
+        if !self.processes[node].is_up() {
             return;
         }
         let all = self.faults_ended || self.machine.one_in(2);

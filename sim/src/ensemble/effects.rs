@@ -83,7 +83,7 @@ impl Ensemble {
         self.schedule(first, Action::Tick { node, life });
         self.report_space(node);
         self.execute(node, effects)?;
-        if joins {
+        if joins || self.faults_ended {
             self.hint(node);
         }
         Ok(())

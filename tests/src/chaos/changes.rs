@@ -49,7 +49,7 @@ impl Cluster {
         let others = self.ensemble.others(node);
         let members: Vec<String> = others.iter().map(|other| self.ensemble.request(*other)).collect();
         let join = format!("-join={}", members.join(","));
-        self.spawn_with(node, &[&[&join], flags].concat());
+        self.spawn_with(node, &[&[join.as_str()], flags].concat());
         self.ensemble.ready(node).await;
     }
 
