@@ -58,14 +58,15 @@ impl Cluster {
     pub(super) async fn replaces(&mut self, old: usize, new: usize) -> FaultResult {
         let new = if old == new { (new + 1) % self.ensemble.size() } else { new };
         let (old_id, new_id) = (self.id(old).await, self.id(new).await);
-        let struck = Instant::now();
         let removed = self.probe.remove_member(new_id, None).await;
         self.ensemble.kill(new);
         self.joins(new, &[]).await;
+        let struck = Instant::now();
         let replaced = match removed {
             Ok(_) => self.probe.replace_member(old_id, new_id, None).await,
             Err(error) => Err(error),
         };
+        let served = self.serves_again(struck).await;
         if replaced.is_ok() {
             let probe = &self.probe;
             until("one node takes the place of another", RECOVERY_MAX, || async move {
@@ -76,7 +77,6 @@ impl Cluster {
             })
             .await;
         }
-        let served = self.serves_again(struck).await;
         self.ensemble.kill(old);
         self.joins(old, &["-voter"]).await;
         let effect = replaced.map(drop).map_err(|error| error.to_string());
