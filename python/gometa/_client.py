@@ -218,8 +218,8 @@ class Client(_Base):
         *,
         timeout: float | None = None,
     ) -> MembersChanged:
-        """Replaces a voter: makes the learner ``replacement`` a voter, and removes ``node``; with ``follows``, only
-        if this is the version of the members.
+        """Replaces a voter: makes the learner ``replacement`` a voter, and removes ``node``; with ``follows``,
+        only if this is the version of the members.
 
         Returns when this is recorded. The leader then does it in steps, as soon as the learner is up to date, also
         after a change of the leader; it is done when ``membership`` lists ``replacement`` as a voter and ``node``
