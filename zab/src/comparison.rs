@@ -2,7 +2,10 @@
 
 use alloc::boxed::Box;
 
-use crate::types::{Incarnation, LinkId, NodeId, Ticks};
+use crate::{
+    integrity::Fault,
+    types::{Incarnation, LinkId, NodeId, Ticks},
+};
 
 /// A node that the leader has told to go into quarantine.
 #[derive(Clone, Hash)]
@@ -11,6 +14,9 @@ pub(crate) struct Ordered {
     pub(crate) incarnation: Incarnation,
     pub(crate) link: LinkId,
     pub(crate) at: Ticks,
+    pub(crate) fault: Fault,
+    /// The id of the last heartbeat before. A node that goes acknowledges no later one.
+    pub(crate) heartbeat: u64,
 }
 
 /// The comparison of the states of a leader and its followers.
@@ -20,12 +26,14 @@ pub(crate) struct Comparison {
     pub(crate) next: Ticks,
     /// The node that goes into quarantine, until it is back.
     pub(crate) ordered: Option<Box<Ordered>>,
+    /// What a node did not go for: it did not confirm the fault. It is told again when another fault is known.
+    pub(crate) refused: Option<(LinkId, Fault)>,
     /// The time of the last notice at a limited rate.
     pub(crate) noticed: Option<Ticks>,
 }
 
 impl Comparison {
     pub(crate) fn new(now: Ticks) -> Comparison {
-        Comparison { next: now, ordered: None, noticed: None }
+        Comparison { next: now, ordered: None, refused: None, noticed: None }
     }
 }

@@ -45,6 +45,9 @@ impl Leader {
             .filter_map(|(link, progress)| Some((link, progress.node, self.fault_of(core, progress)?)))
             .collect();
         for (link, node, fault) in faults {
+            if self.comparison.refused == Some((link, fault)) {
+                continue;
+            }
             if self.may_leave(core, node) {
                 self.order_quarantine(core, link, fault);
             } else if !self.is_ordered(link) {
@@ -62,7 +65,8 @@ impl Leader {
         let Some(progress) = self.followers.get(&link) else { return };
         let (node, incarnation) = (progress.node, progress.incarnation());
         probe!("integrity.quarantines-learner", !core.configuration().is_voter(node, incarnation));
-        self.comparison.ordered = Some(Box::new(Ordered { node, incarnation, link, at: core.now }));
+        let (at, heartbeat) = (core.now, self.heartbeat);
+        self.comparison.ordered = Some(Box::new(Ordered { node, incarnation, link, at, fault, heartbeat }));
         core.notice(Notice::Integrity(IntegrityNotice::AtFault { node, fault }));
         core.send(link, Message::Quarantine { epoch: self.epoch, fault });
     }
@@ -149,10 +153,16 @@ impl Leader {
         self.comparison.ordered.as_ref().is_some_and(|ordered| ordered.link == link)
     }
 
-    /// Forgets the node that was told to go into quarantine when it is back, or has connected again without having gone, or
+    /// Forgets the node that was told to go into quarantine when it has not gone, or is back, or has connected again, or
     /// is not expected any more.
     fn forget_returned(&mut self, core: &Core) {
         let Some(ordered) = &self.comparison.ordered else { return };
+        let has_refused = |progress: &Progress| progress.heartbeat_acked > ordered.heartbeat;
+        if self.followers.get(&ordered.link).is_some_and(has_refused) {
+            self.comparison.refused = Some((ordered.link, ordered.fault));
+            self.comparison.ordered = None;
+            return;
+        }
         let is_back = |link: LinkId, progress: &Progress| {
             let same = progress.incarnation() == ordered.incarnation;
             if same { link != ordered.link } else { progress.is_serving() }

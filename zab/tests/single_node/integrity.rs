@@ -5,7 +5,7 @@ use gometa_zab::{
     NodeId, Notice, Role, StateHash, StateReport, VoteState, Zxid,
 };
 
-use crate::solo::{ELECTION, MS, Solo, closes, looking, member, promised, sent, votes};
+use crate::solo::{ELECTION, MS, Solo, closes, heartbeat_ack, looking, member, promised, sent, votes};
 
 const RIGHT: u128 = 7;
 const WRONG: u128 = 8;
@@ -62,6 +62,34 @@ fn a_follower_that_differs_from_a_majority_of_all_voters_is_told_to_go_once() {
     assert_eq!(orders_in(&effects, &links), [(links[1], fault)]);
     assert_eq!(notices(&effects), [IntegrityNotice::AtFault { node: NodeId(2), fault }]);
     assert_eq!(orders(&mut solo, &links), []);
+}
+
+#[test]
+fn a_follower_that_does_not_go_is_told_again_for_another_fault() {
+    let (mut solo, links) = leader(3, &[1, 2], RIGHT);
+    report(&mut solo, links[0], vec![hash(8, RIGHT)], false);
+    report(&mut solo, links[1], vec![hash(8, WRONG)], false);
+    let effects = solo.after(100 * MS);
+    assert_eq!(orders_in(&effects, &links), [(links[1], Fault::Diverged(hash(8, RIGHT)))]);
+
+    // It answers what was sent after the order: it has not confirmed the fault, since it has forgotten the hash.
+    let latest = |effects: &[Effect]| {
+        let ids = sent(effects, links[1]).into_iter().filter_map(|message| match message {
+            Message::Heartbeat { id, .. } => Some(id),
+            _ => None,
+        });
+        ids.max()
+    };
+    let mut last = latest(&effects).unwrap_or(0);
+    for _ in 0..5 {
+        let effects = solo.after(100 * MS);
+        assert_eq!(orders_in(&effects, &links), [], "for the same fault once");
+        last = latest(&effects).unwrap_or(last);
+        let epoch = solo.epoch();
+        links.iter().for_each(|link| drop(solo.receive(*link, heartbeat_ack(epoch, last))));
+    }
+    report(&mut solo, links[1], vec![], true);
+    assert_eq!(orders(&mut solo, &links), [(links[1], Fault::Damaged)]);
 }
 
 #[test]
