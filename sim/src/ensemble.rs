@@ -82,6 +82,8 @@ pub struct Ensemble {
     pub(crate) final_transfer_done: bool,
     pub(crate) faults_ended: bool,
     faults_ended_at: u64,
+    /// When the faults ended, or a node last went into quarantine for one, if that was later: it needs time to come back.
+    recovers_since: u64,
     settled: bool,
     voters: Vec<Voter>,
     /// The requests about the members that are not answered, by id.
@@ -118,6 +120,7 @@ impl Ensemble {
             final_transfer_done: false,
             faults_ended: false,
             faults_ended_at: 0,
+            recovers_since: 0,
             settled: false,
             voters,
             asked: BTreeMap::new(),
@@ -541,6 +544,7 @@ impl Ensemble {
         }
         self.faults_ended = true;
         self.faults_ended_at = self.now;
+        self.recovers_since = self.now;
         self.trace.line(self.now, None, || "all faults end".to_owned());
         self.network.end_faults();
         self.network.heal(self.now);
@@ -595,7 +599,7 @@ impl Ensemble {
                 self.settled = true;
                 Ok(())
             }
-            Some(why) if self.now >= self.faults_ended_at + LIVENESS_TIME => violation("21 eventual", why),
+            Some(why) if self.now >= self.recovers_since + LIVENESS_TIME => violation("21 eventual", why),
             Some(_) => {
                 self.schedule(self.now + LIVENESS_CHECK_EVERY, Action::CheckLiveness);
                 Ok(())

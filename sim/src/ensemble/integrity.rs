@@ -148,6 +148,7 @@ impl Ensemble {
             return violation("22 quarantine", format!("n{node} goes for {fault:?}, which it has not"));
         }
         *count += 1;
+        self.recovers_since = self.now;
         self.oracle.goes(node);
         self.crash(node, false)?;
         self.wipe(node);
