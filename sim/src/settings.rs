@@ -478,9 +478,8 @@ impl Settings {
         DiskSettings { slow_disk: self.disk.slow_disk.max(slow), ..self.disk.clone() }
     }
 
-    /// How many nodes may lose their disks, or never come back. An ensemble that is founded with a quorum does not survive the
-    /// loss of a quorum of directories, and says so: the nodes without one found another ensemble, if they do not hear of
-    /// this one.
+    /// How many nodes may lose their disks, or never come back: a minority where the ensemble is founded with a quorum. There
+    /// a quorum of nodes with empty directories may found a second ensemble, which is the documented risk of the flag.
     pub fn lost_max(&self) -> usize {
         let beyond_quorum = self.process.beyond_quorum && !self.founds_with_quorum;
         if beyond_quorum { self.nodes - 1 } else { (self.nodes - 1) / 2 }

@@ -15,7 +15,7 @@ pub(crate) struct Ordered {
     pub(crate) link: LinkId,
     pub(crate) at: Ticks,
     pub(crate) fault: Fault,
-    /// The id of the last heartbeat before. A node that goes acknowledges no later one.
+    /// The id of the last heartbeat that was sent before the order. A node that obeys acknowledges no later heartbeat.
     pub(crate) heartbeat: u64,
 }
 
@@ -26,14 +26,12 @@ pub(crate) struct Comparison {
     pub(crate) next: Ticks,
     /// The node that goes into quarantine, until it is back.
     pub(crate) ordered: Option<Box<Ordered>>,
-    /// What a node did not go for: it did not confirm the fault. It is told again when another fault is known.
-    pub(crate) refused: Option<(LinkId, Fault)>,
     /// The time of the last notice at a limited rate.
     pub(crate) noticed: Option<Ticks>,
 }
 
 impl Comparison {
     pub(crate) fn new(now: Ticks) -> Comparison {
-        Comparison { next: now, ordered: None, refused: None, noticed: None }
+        Comparison { next: now, ordered: None, noticed: None }
     }
 }

@@ -403,7 +403,7 @@ impl Forming {
                     .map(|(node, _)| *node)
                     .collect();
                 let founds = Self::is_coordinator(core) && !core.config.never_founds;
-                // A hinted node does not take part.
+                // Hinted nodes take no part in founding.
                 let with_all = founds && !waiting.iter().any(|node| core.configuration().contains(*node));
                 if core.is_idle() && (with_all || self.is_quorum_due(core)) {
                     self.prepare(core, with_all);
@@ -437,10 +437,10 @@ impl Forming {
 
     /// Creates a genesis, with all voters or with the participants only, and has them prepare it.
     fn prepare(&mut self, core: &mut Core, with_all: bool) {
-        let (_, participants) = self.participants(core);
+        let participants = if with_all { core.other_members() } else { self.participants(core).1 };
         let mut voters: Vec<Voter> = Vec::new();
         for voter in core.configuration().voters() {
-            if !with_all && voter.node != core.me() && !participants.contains(&voter.node) {
+            if voter.node != core.me() && !participants.contains(&voter.node) {
                 voters.push(Voter { incarnation: None, ..voter.clone() });
                 continue;
             }
@@ -471,9 +471,7 @@ impl Forming {
         Self::report_absent(core, &genesis);
         self.held = Some(genesis.clone());
         for (node, contact) in &self.contacts {
-            let takes_part =
-                if with_all { core.configuration().contains(*node) } else { participants.contains(node) };
-            if let Some(link) = contact.ready.filter(|_| takes_part) {
+            if let Some(link) = contact.ready.filter(|_| participants.contains(node)) {
                 core.send(link, Message::Prepare(genesis.clone()));
             }
         }

@@ -8,7 +8,7 @@ use alloc::collections::VecDeque;
 use crate::{
     configuration::Configuration,
     history::Epochs,
-    integrity::{StateHashes, StateReport},
+    integrity::{Fault, StateHashes, StateReport},
     message::{Hello, Voter},
     space::DiskSpace,
     types::{Epoch, Incarnation, NodeId, Ticks, Zxid},
@@ -68,6 +68,8 @@ pub(crate) struct Progress {
     pub(crate) hashes: StateHashes,
     /// Whether the follower has found damage in its log or its state.
     pub(crate) damaged: bool,
+    /// The fault for which the follower was ordered into quarantine on this connection, and which it has not confirmed.
+    pub(crate) unconfirmed: Option<Fault>,
     /// What the follower has acknowledged earlier in this epoch, if it came back with less: it runs on an older copy of its
     /// data directory, has lost promises, and is not counted.
     pub(crate) outdated: Option<u64>,
@@ -94,6 +96,7 @@ impl Progress {
             space: DiskSpace::Ample,
             hashes: StateHashes::default(),
             damaged: false,
+            unconfirmed: None,
             outdated: None,
         }
     }

@@ -42,12 +42,12 @@ impl Leader {
         self.forget_returned(core);
         let followers = self.followers();
         let faults: Vec<(LinkId, NodeId, Fault)> = followers
-            .filter_map(|(link, progress)| Some((link, progress.node, self.fault_of(core, progress)?)))
+            .filter_map(|(link, progress)| Some((link, progress, self.fault_of(core, progress)?)))
+            // The order is repeated only when another fault of the follower is known.
+            .filter(|(_, progress, fault)| progress.unconfirmed != Some(*fault))
+            .map(|(link, progress, fault)| (link, progress.node, fault))
             .collect();
         for (link, node, fault) in faults {
-            if self.comparison.refused == Some((link, fault)) {
-                continue;
-            }
             if self.may_leave(core, node) {
                 self.order_quarantine(core, link, fault);
             } else if !self.is_ordered(link) {
@@ -153,13 +153,14 @@ impl Leader {
         self.comparison.ordered.as_ref().is_some_and(|ordered| ordered.link == link)
     }
 
-    /// Forgets the node that was told to go into quarantine when it has not gone, or is back, or has connected again, or
-    /// is not expected any more.
+    /// Forgets the node that was ordered into quarantine: when it has not confirmed the fault and goes on, when it is back,
+    /// when it has connected again as it was, or when it is not expected any more.
     fn forget_returned(&mut self, core: &Core) {
         let Some(ordered) = &self.comparison.ordered else { return };
-        let has_refused = |progress: &Progress| progress.heartbeat_acked > ordered.heartbeat;
-        if self.followers.get(&ordered.link).is_some_and(has_refused) {
-            self.comparison.refused = Some((ordered.link, ordered.fault));
+        if let Some(progress) = self.followers.get_mut(&ordered.link)
+            && progress.heartbeat_acked > ordered.heartbeat
+        {
+            progress.unconfirmed = Some(ordered.fault);
             self.comparison.ordered = None;
             return;
         }

@@ -65,14 +65,14 @@ fn a_follower_that_differs_from_a_majority_of_all_voters_is_told_to_go_once() {
 }
 
 #[test]
-fn a_follower_that_does_not_go_is_told_again_for_another_fault() {
+fn an_order_that_a_follower_does_not_confirm_is_repeated_for_another_fault_only() {
     let (mut solo, links) = leader(3, &[1, 2], RIGHT);
     report(&mut solo, links[0], vec![hash(8, RIGHT)], false);
     report(&mut solo, links[1], vec![hash(8, WRONG)], false);
     let effects = solo.after(100 * MS);
     assert_eq!(orders_in(&effects, &links), [(links[1], Fault::Diverged(hash(8, RIGHT)))]);
 
-    // It answers what was sent after the order: it has not confirmed the fault, since it has forgotten the hash.
+    // It acknowledges heartbeats that were sent after the order: it has not confirmed the fault.
     let latest = |effects: &[Effect]| {
         let ids = sent(effects, links[1]).into_iter().filter_map(|message| match message {
             Message::Heartbeat { id, .. } => Some(id),
