@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    network::{Network, Target},
+    network::{self, Network, Target},
     program::{Process, program},
     random::Random,
     say,
@@ -71,6 +71,11 @@ impl Addresses {
         Addresses::reserve(ip).addresses
     }
 
+    /// The addresses for other nodes.
+    fn target(&self) -> Target {
+        Target { election: self.election, message: self.message }
+    }
+
     /// Returns the addresses in the form of a configuration file.
     pub fn json(&self) -> Value {
         json!({
@@ -113,7 +118,7 @@ impl Ensemble {
         ensemble
     }
 
-    /// Starts an ensemble whose nodes are connected by proxies, and waits until all are ready.
+    /// Starts an ensemble whose nodes are connected by gateways, and waits until all are ready.
     pub async fn start_on_network(nodes: usize, random: &mut Random) -> Ensemble {
         let mut ensemble = Ensemble::prepare_on_network(nodes, random).await;
         ensemble.start_all().await;
@@ -153,34 +158,25 @@ impl Ensemble {
         (ensemble, reserved)
     }
 
-    /// As [`prepare`](Self::prepare), with proxies between the nodes. Every node sees its peers at other addresses,
-    /// so their ids are configured.
+    /// As [`prepare`](Self::prepare), with gateways between the nodes. Every node announces its gateway's addresses for
+    /// votes and messages, and has the id by which the gateways know it.
     pub async fn prepare_on_network(nodes: usize, random: &mut Random) -> Ensemble {
         let (mut ensemble, reserved) = Ensemble::prepare_reserving(nodes);
-        let targets: Vec<Target> = ensemble
-            .nodes
-            .iter()
-            .map(|node| Target { election: node.addresses.election, message: node.addresses.message })
-            .collect();
+        let targets: Vec<Target> = ensemble.nodes.iter().map(|node| node.addresses.target()).collect();
         let ip = ensemble.nodes[0].addresses.message.ip();
         let network = Network::between(&targets, ip, random.word()).await;
         drop(reserved);
-        let with_id = |mut addresses: Value, index: usize| {
-            addresses["Id"] = format!("{:x}", index + 1).into();
-            addresses
+        let announced = |node: usize| {
+            let Target { election, message } = network.announced(node);
+            let id = format!("{}", network::id(node));
+            json!({"Id": id, "ElectionAddr": election.to_string(), "MessageAddr": message.to_string()})
         };
         for (index, node) in ensemble.nodes.iter().enumerate() {
-            let peer = |peer: usize| {
-                let proxy = network.proxy(index, peer);
-                let addresses = json!({
-                    "ElectionAddr": proxy.election.to_string(),
-                    "MessageAddr": proxy.message.to_string(),
-                });
-                with_id(addresses, peer)
-            };
-            let peers: Vec<Value> = (0..nodes).filter(|other| *other != index).map(peer).collect();
-            let host = with_id(node.addresses.json(), index);
-            write_configuration(&node.directory, &json!({"Host": host, "Peer": peers}));
+            let peers: Vec<Value> = (0..nodes).filter(|other| *other != index).map(announced).collect();
+            let mut host = announced(index);
+            host["RequestAddr"] = node.addresses.request.to_string().into();
+            let configuration = json!({"Host": host, "Bind": node.addresses.json(), "Peer": peers});
+            write_configuration(&node.directory, &configuration);
         }
         ensemble.network = Some(network);
         ensemble
@@ -200,11 +196,20 @@ impl Ensemble {
     }
 
     /// Gives a node that is not running other addresses, which no other node's file has. Its id stays.
-    pub fn readdress(&mut self, node: usize) {
+    pub async fn readdress(&mut self, node: usize) {
         assert!(self.nodes[node].process.is_none(), "node {node} is running");
         let addresses = Addresses::free(self.nodes[node].addresses.message.ip());
         let mut configuration = self.configuration(node);
-        configuration["Host"] = addresses.json();
+        let mut host = addresses.json();
+        if let Some(network) = &mut self.network {
+            network.moves(node, addresses.target()).await;
+            let Target { election, message } = network.announced(node);
+            configuration["Bind"] = addresses.json();
+            host["Id"] = configuration["Host"]["Id"].clone();
+            host["ElectionAddr"] = election.to_string().into();
+            host["MessageAddr"] = message.to_string().into();
+        }
+        configuration["Host"] = host;
         self.configure(node, &configuration);
         self.nodes[node].addresses = addresses;
     }

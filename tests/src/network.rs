@@ -1,9 +1,12 @@
-//! A network between nodes with faults: one proxy per ordered pair of nodes, for votes and for messages.
+//! A network between nodes with faults, made of gateways: one per node, which forwards votes and messages to it.
 //!
-//! In the configuration of node `a`, the addresses of node `b` are those of proxy (a, b). Each direction of each pair
-//! is a [`Line`] with faults of its own. Traffic from a to b passes line (a, b), whichever of the two opened the
-//! connection. A cut line holds bytes back as a broken cable does: the connection stays open, and what was sent before
-//! the line is healed arrives afterwards. Votes on a cut line are lost.
+//! A node announces the addresses of its gateway, and listens elsewhere. The gateway learns from the content who sent a
+//! datagram or opened a connection, so all nodes use the same addresses for one node, and a node can move to another
+//! gateway. A forwarded datagram comes from the gateway of its sender, as if there were none.
+//!
+//! Each direction of each pair of nodes is a [`Line`] with faults of its own. Traffic from a to b passes line (a, b),
+//! whichever of the two opened the connection. A cut line holds bytes back as a broken cable does: the connection stays
+//! open, and what was sent before the line is healed arrives afterwards. Votes on a cut line are lost.
 //!
 //! Connections can also be reset at both ends, or made half-open: one end is closed, and the other end is not
 //! notified.
@@ -18,6 +21,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::BytesMut;
+use gometa_codec::{message, vote};
+use gometa_proto::frame::decode_frame;
+use gometa_zab::{Message, NodeId};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -81,7 +88,7 @@ enum Break {
     },
 }
 
-/// The addresses that a node listens on.
+/// Where a node receives votes and messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
     /// UDP.
@@ -90,17 +97,53 @@ pub struct Target {
     pub message: SocketAddr,
 }
 
-/// The network of one ensemble. Dropping it stops the proxies.
+/// The network of one ensemble. Node `n` has the id `n + 1`. Dropping it stops the gateways.
 pub struct Network {
+    ip: IpAddr,
+    wires: Arc<Wires>,
+    /// The tasks of each gateway.
+    gateways: Vec<(Target, JoinSet<()>)>,
+}
+
+/// What all gateways share.
+struct Wires {
     nodes: usize,
     /// By (from, to).
     lines: Vec<watch::Sender<Line>>,
     /// The latest break of the connections of two nodes, by (lower, higher).
     breaks: Vec<watch::Sender<Break>>,
-    /// The addresses of `to` in the configuration of `from`.
-    proxies: Vec<Option<Target>>,
+    /// The sockets for datagrams of the gateways.
+    sockets: Mutex<Vec<Arc<UdpSocket>>>,
     counts: Counts,
-    _tasks: JoinSet<()>,
+    seed: u64,
+}
+
+impl Wires {
+    fn line(&self, from: usize, to: usize) -> &watch::Sender<Line> {
+        &self.lines[from * self.nodes + to]
+    }
+
+    fn breaks(&self, one: usize, other: usize) -> &watch::Sender<Break> {
+        &self.breaks[one.min(other) * self.nodes + one.max(other)]
+    }
+
+    /// Returns the node with this id.
+    fn node(&self, id: NodeId) -> Option<usize> {
+        let node = usize::try_from(id.0).ok()?.checked_sub(1)?;
+        (node < self.nodes).then_some(node)
+    }
+}
+
+/// Returns the id of a node of a network.
+pub fn id(node: usize) -> NodeId {
+    NodeId(node as u64 + 1)
+}
+
+/// Opens the ports of a gateway.
+async fn open(ip: IpAddr) -> io::Result<(Arc<UdpSocket>, TcpListener, Target)> {
+    let (votes, links) = (UdpSocket::bind((ip, 0)).await?, TcpListener::bind((ip, 0)).await?);
+    let announced = Target { election: votes.local_addr()?, message: links.local_addr()? };
+    Ok((Arc::new(votes), links, announced))
 }
 
 /// The counters of all lines together, shared by all tasks.
@@ -126,71 +169,65 @@ pub struct Seen {
 }
 
 impl Network {
-    /// Starts proxies between all nodes, on `ip`, without faults.
+    /// Starts gateways for all nodes, on `ip`, without faults.
     pub async fn between(targets: &[Target], ip: IpAddr, seed: u64) -> Network {
         let nodes = targets.len();
-        let pairs = nodes * nodes;
-        let lines: Vec<watch::Sender<Line>> = (0..pairs).map(|_| watch::Sender::default()).collect();
-        let breaks: Vec<watch::Sender<Break>> = (0..pairs).map(|_| watch::Sender::default()).collect();
-        let counts = Counts::default();
-        let mut proxies = Vec::with_capacity(pairs);
-        let mut tasks = JoinSet::new();
-        for pair in 0..pairs {
-            let (from, to) = (pair / nodes, pair % nodes);
-            if from == to {
-                proxies.push(None);
-                continue;
-            }
-            let opened = async {
-                let (votes, links) = (UdpSocket::bind((ip, 0)).await?, TcpListener::bind((ip, 0)).await?);
-                let proxy = Target { election: votes.local_addr()?, message: links.local_addr()? };
-                io::Result::Ok((votes, links, proxy))
-            };
-            let opened = opened.await;
-            let (votes, links, proxy) =
-                opened.unwrap_or_else(|error| panic!("no port for a proxy on {ip}: {error}"));
-            proxies.push(Some(proxy));
-            let (there, back) = (lines[pair].subscribe(), lines[to * nodes + from].subscribe());
-            let random = random::seeded(seed ^ pair as u64);
-            tasks.spawn(carry_votes(
-                votes,
-                targets[to].election,
-                there.clone(),
-                random.clone(),
-                counts.clone(),
-            ));
-            let breaks = breaks[from.min(to) * nodes + from.max(to)].subscribe();
-            let way = Way { from, to, there, back, breaks, random, counts: counts.clone() };
-            tasks.spawn(carry_links(links, targets[to].message, way));
+        let mut opened = Vec::with_capacity(nodes);
+        for _ in targets {
+            opened.push(open(ip).await.unwrap_or_else(|error| panic!("no port for a gateway on {ip}: {error}")));
         }
-        Network { nodes, lines, breaks, proxies, counts, _tasks: tasks }
+        let wires = Arc::new(Wires {
+            nodes,
+            lines: (0..nodes * nodes).map(|_| watch::Sender::default()).collect(),
+            breaks: (0..nodes * nodes).map(|_| watch::Sender::default()).collect(),
+            sockets: Mutex::new(opened.iter().map(|(socket, ..)| socket.clone()).collect()),
+            counts: Counts::default(),
+            seed,
+        });
+        let gateways = targets.iter().zip(opened).enumerate();
+        let gateways = gateways.map(|(to, (target, (votes, links, announced)))| {
+            (announced, gateway(to, *target, votes, links, &wires))
+        });
+        let gateways = gateways.collect();
+        Network { ip, wires, gateways }
     }
 
-    /// Returns the addresses of node `to` for the configuration of node `from`.
-    pub fn proxy(&self, from: usize, to: usize) -> Target {
-        self.proxies[from * self.nodes + to].unwrap_or_else(|| panic!("node {from} needs no proxy to itself"))
+    /// Gives a node another gateway, at other addresses, which forwards to `target`. Nothing listens at the old addresses
+    /// any more.
+    pub async fn moves(&mut self, node: usize, target: Target) {
+        // The old ports are in use meanwhile, so the new ones are others.
+        let opened = open(self.ip).await;
+        let (votes, links, announced) =
+            opened.unwrap_or_else(|error| panic!("no port for a gateway on {}: {error}", self.ip));
+        lock(&self.wires.sockets)[node] = votes.clone();
+        self.gateways[node] = (announced, gateway(node, target, votes, links, &self.wires));
+    }
+
+    /// Returns the addresses that a node announces: those of its gateway.
+    pub fn announced(&self, node: usize) -> Target {
+        self.gateways[node].0
     }
 
     /// Sets the faults of one direction.
     pub fn set(&self, from: usize, to: usize, line: Line) {
-        self.lines[from * self.nodes + to].send_replace(line);
+        self.wires.line(from, to).send_replace(line);
     }
 
     /// Sets the faults of every direction.
     pub fn set_all(&self, line: Line) {
-        for sender in &self.lines {
+        for sender in &self.wires.lines {
             sender.send_replace(line);
         }
     }
 
     /// Cuts one direction.
     pub fn cut(&self, from: usize, to: usize) {
-        self.lines[from * self.nodes + to].send_modify(|line| line.cut = true);
+        self.wires.line(from, to).send_modify(|line| line.cut = true);
     }
 
     /// Cuts a node off from all others, in both directions.
     pub fn isolate(&self, node: usize) {
-        for other in (0..self.nodes).filter(|other| *other != node) {
+        for other in (0..self.wires.nodes).filter(|other| *other != node) {
             self.cut(node, other);
             self.cut(other, node);
         }
@@ -203,33 +240,39 @@ impl Network {
 
     /// Resets all connections between two nodes. New ones can be made at once.
     pub fn reset(&self, one: usize, other: usize) {
-        self.break_between(one, other, Break::Reset);
+        self.wires.breaks(one, other).send_replace(Break::Reset);
     }
 
     /// Closes the end at `gone` of all its connections with `kept`, which is not notified. New ones can be made at
     /// once.
     pub fn half_open(&self, gone: usize, kept: usize) {
-        self.break_between(gone, kept, Break::HalfOpen { gone });
-    }
-
-    fn break_between(&self, one: usize, other: usize, how: Break) {
-        self.breaks[one.min(other) * self.nodes + one.max(other)].send_replace(how);
+        self.wires.breaks(gone, kept).send_replace(Break::HalfOpen { gone });
     }
 
     /// Returns the counters.
     pub fn seen(&self) -> Seen {
-        *lock(&self.counts)
+        *lock(&self.wires.counts)
     }
 }
 
-async fn carry_votes(
-    socket: UdpSocket,
-    target: SocketAddr,
-    line: watch::Receiver<Line>,
-    mut random: Random,
-    counts: Counts,
-) {
-    let socket = Arc::new(socket);
+/// Starts the tasks of the gateway of node `to`.
+fn gateway(
+    to: usize,
+    target: Target,
+    votes: Arc<UdpSocket>,
+    links: TcpListener,
+    wires: &Arc<Wires>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(carry_votes(votes, to, target.election, wires.clone()));
+    tasks.spawn(carry_links(links, to, target.message, wires.clone()));
+    tasks
+}
+
+/// Forwards the datagrams for node `to`.
+async fn carry_votes(votes: Arc<UdpSocket>, to: usize, target: SocketAddr, wires: Arc<Wires>) {
+    let counts = &wires.counts;
+    let mut random = random::seeded(wires.seed ^ to as u64);
     // The number of the latest datagram that was forwarded.
     let latest = Arc::new(AtomicU64::new(0));
     let mut number = 0;
@@ -238,25 +281,28 @@ async fn carry_votes(
     loop {
         while late.try_join_next().is_some() {}
         // An error is the ICMP answer of a node that is down.
-        let Ok((length, _)) = socket.recv_from(&mut buffer).await else { continue };
-        let fault = *line.borrow();
+        let Ok((length, _)) = votes.recv_from(&mut buffer).await else { continue };
+        let sender = vote::decode(&buffer[..length]).ok().and_then(|vote| wires.node(vote.sender));
+        let Some(from) = sender.filter(|from| *from != to) else { continue };
+        let socket = lock(&wires.sockets)[from].clone();
+        let fault = *wires.line(from, to).borrow();
         if fault.cut {
-            lock(&counts).held += 1;
+            lock(counts).held += 1;
             continue;
         }
         if random.percent(fault.loss_percent) || late.len() >= DATAGRAMS_MAX {
-            lock(&counts).lost += 1;
+            lock(counts).lost += 1;
             continue;
         }
         number += 1;
-        lock(&counts).passed += 1;
+        lock(counts).passed += 1;
         let mut delay = fault.delay + share(&mut random, fault.jitter);
         if random.percent(fault.overtake_percent) {
             delay += share(&mut random, OVERTAKEN_MAX);
         }
         let mut delays = vec![delay];
         if random.percent(fault.double_percent) {
-            lock(&counts).doubled += 1;
+            lock(counts).doubled += 1;
             delays.push(delay + share(&mut random, COPY_MAX));
         }
         for delay in delays {
@@ -265,7 +311,7 @@ async fn carry_votes(
                 drop(socket.send_to(&buffer[..length], target).await);
                 continue;
             }
-            lock(&counts).delayed += 1;
+            lock(counts).delayed += 1;
             let (socket, datagram, due) = (socket.clone(), buffer[..length].to_vec(), Instant::now() + delay);
             let (latest, counts) = (latest.clone(), counts.clone());
             late.spawn(async move {
@@ -285,36 +331,56 @@ fn share(random: &mut Random, most: Duration) -> Duration {
     Duration::from_micros(random.below(micros + 1))
 }
 
-/// The ends of a proxy's connections, and the faults between them.
-#[derive(Clone)]
-struct Way {
-    from: usize,
-    to: usize,
-    there: watch::Receiver<Line>,
-    back: watch::Receiver<Line>,
-    breaks: watch::Receiver<Break>,
-    random: Random,
-    counts: Counts,
-}
-
-async fn carry_links(listener: TcpListener, target: SocketAddr, mut way: Way) {
+/// Accepts the connections to node `to`.
+async fn carry_links(links: TcpListener, to: usize, target: SocketAddr, wires: Arc<Wires>) {
+    let mut random = random::seeded(wires.seed ^ to as u64);
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        way.random.word();
-        connections.spawn(way.clone().carry(stream, target));
+        let Ok((stream, _)) = links.accept().await else { continue };
+        let (wires, random) = (wires.clone(), random::seeded(random.word()));
+        connections.spawn(async move {
+            let mut stream = stream;
+            let mut begin = BytesMut::new();
+            if let Some(id) = dialler(&mut stream, &mut begin).await
+                && let Some(from) = wires.node(id).filter(|from| *from != to)
+            {
+                Way { from, to, wires, random }.carry(stream, begin.to_vec(), target).await;
+            }
+        });
     }
 }
 
+/// Reads from a new connection until it shows which node opened it: the first frame is its `Hello`.
+async fn dialler(stream: &mut TcpStream, begin: &mut BytesMut) -> Option<NodeId> {
+    loop {
+        if let Ok(Some(frame)) = decode_frame(&mut begin.clone(), CHUNK_BYTES) {
+            let Ok(Message::Hello(hello)) = message::decode(frame) else { return None };
+            return Some(hello.node);
+        }
+        if stream.read_buf(begin).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+/// The ends of a connection, and the faults between them.
+struct Way {
+    from: usize,
+    to: usize,
+    wires: Arc<Wires>,
+    random: Random,
+}
+
 impl Way {
-    /// Forwards one connection until its end.
-    async fn carry(mut self, stream: TcpStream, target: SocketAddr) {
-        self.breaks.mark_unchanged();
+    /// Forwards one connection, which has begun with these bytes, until its end.
+    async fn carry(mut self, stream: TcpStream, begin: Vec<u8>, target: SocketAddr) {
+        let Way { from, to, .. } = self;
+        let wires = self.wires.clone();
+        let mut breaks = wires.breaks(from, to).subscribe();
+        let (mut there, mut back) = (wires.line(from, to).subscribe(), wires.line(to, from).subscribe());
         // Opening a connection takes packets in both directions.
-        if self.there.wait_for(|line| !line.cut).await.is_err()
-            || self.back.wait_for(|line| !line.cut).await.is_err()
-        {
+        if there.wait_for(|line| !line.cut).await.is_err() || back.wait_for(|line| !line.cut).await.is_err() {
             return;
         }
         let Ok(onward) = TcpStream::connect(target).await else { return };
@@ -323,27 +389,26 @@ impl Way {
         }
         let ((mut near_in, mut near_out), (mut far_in, mut far_out)) =
             (stream.into_split(), onward.into_split());
-        let mut random = self.random.clone();
-        let (one, other) = (random::seeded(random.word()), random::seeded(random.word()));
-        let counts = &self.counts;
+        let (one, other) = (random::seeded(self.random.word()), random::seeded(self.random.word()));
+        let counts = &wires.counts;
         let carried = async {
             tokio::join!(
-                pump(&mut near_in, &mut far_out, self.there.clone(), one, counts),
-                pump(&mut far_in, &mut near_out, self.back.clone(), other, counts)
+                pump(begin, &mut near_in, &mut far_out, there, one, counts),
+                pump(Vec::new(), &mut far_in, &mut near_out, back, other, counts)
             );
         };
         tokio::select! {
             () = carried => return,
-            _ = self.breaks.changed() => {}
+            _ = breaks.changed() => {}
         }
         lock(counts).broken += 1;
-        let broken = *self.breaks.borrow();
+        let broken = *breaks.borrow();
         match broken {
-            Break::HalfOpen { gone } if gone == self.to => {
+            Break::HalfOpen { gone } if gone == to => {
                 drop((far_in, far_out));
                 swallow(&mut near_in).await;
             }
-            Break::HalfOpen { gone } if gone == self.from => {
+            Break::HalfOpen { gone } if gone == from => {
                 drop((near_in, near_out));
                 swallow(&mut far_in).await;
             }
@@ -358,8 +423,9 @@ async fn swallow(from: &mut OwnedReadHalf) {
     while matches!(from.read(&mut nowhere).await, Ok(1..)) {}
 }
 
-/// Forwards one direction of a connection, in order, until its end.
+/// Forwards one direction of a connection, in order, until its end, after the bytes that were read already.
 async fn pump(
+    begin: Vec<u8>,
     from: &mut OwnedReadHalf,
     to: &mut OwnedWriteHalf,
     line: watch::Receiver<Line>,
@@ -369,10 +435,17 @@ async fn pump(
     let (sender, mut chunks) = mpsc::channel::<(Instant, Vec<u8>)>(CHUNKS_MAX);
     let mut gate = line.clone();
     let reading = async move {
+        let mut begin = Some(begin).filter(|begin| !begin.is_empty());
         loop {
-            let mut chunk = vec![0; CHUNK_BYTES];
-            let Ok(length @ 1..) = from.read(&mut chunk).await else { break };
-            chunk.truncate(length);
+            let chunk = match begin.take() {
+                Some(chunk) => chunk,
+                None => {
+                    let mut chunk = vec![0; CHUNK_BYTES];
+                    let Ok(length @ 1..) = from.read(&mut chunk).await else { break };
+                    chunk.truncate(length);
+                    chunk
+                }
+            };
             let fault = *line.borrow();
             let delay = fault.delay + share(&mut random, fault.jitter);
             if !delay.is_zero() {

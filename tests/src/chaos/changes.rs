@@ -1,5 +1,5 @@
 //! Changes of the members as faults: the leadership is transferred; a node is removed and joins again, takes the place of
-//! another one, or loses its data directory.
+//! another one, loses its data directory, or gets other addresses.
 
 use std::time::Instant;
 
@@ -94,6 +94,29 @@ impl Cluster {
         let served = self.serves_again(struck).await;
         self.spawn(node);
         self.ensemble.ready(node).await;
+        FaultResult { what: format!("node {node}"), processes: 1, effect: Ok(()), served, outcome: None }
+    }
+
+    /// Kills a node, and starts it again at other addresses, all three; the members must list it there. Half of the time the
+    /// others go on for a while before it is back.
+    pub(super) async fn moves(&mut self, node: usize) -> FaultResult {
+        let struck = Instant::now();
+        self.ensemble.kill(node);
+        let served = self.serves_again(struck).await;
+        if self.random.percent(50) {
+            let time = self.millis(50, 1_000);
+            self.hold(time).await;
+        }
+        self.ensemble.readdress(node).await;
+        self.spawn(node);
+        self.ensemble.ready(node).await;
+        let (probe, request) = (&self.probe, &self.ensemble.request(node));
+        until("the members are listed at the new address", RECOVERY_MAX, || async move {
+            let membership = probe.membership().await.map_err(|error| error.to_string())?;
+            let listed = membership.members.iter().any(|member| member.request_address == *request);
+            if listed && membership.committed { Ok(()) } else { Err(format!("{membership:?}")) }
+        })
+        .await;
         FaultResult { what: format!("node {node}"), processes: 1, effect: Ok(()), served, outcome: None }
     }
 }

@@ -91,6 +91,7 @@ impl Cluster {
             Kind::RemoveLeader => self.removes(leader).await,
             Kind::Replace => self.replaces(any, follower).await,
             Kind::Wipe => self.wipes(any).await,
+            Kind::Move => self.moves(any).await,
         }
     }
 

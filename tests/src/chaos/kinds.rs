@@ -64,6 +64,8 @@ pub enum Kind {
     Replace,
     /// A node is killed and its data directory removed; it comes back by itself.
     Wipe,
+    /// A node is killed and comes back at other addresses.
+    Move,
 }
 
 /// Kinds of faults that are counted together.
@@ -100,7 +102,7 @@ pub enum Group {
 /// A kind, its group, its weight (how often it occurs in one round of a schedule), and its name in reports.
 pub(super) type Row = (Kind, Group, u64, &'static str);
 
-pub(super) const KINDS: [Row; 29] = [
+pub(super) const KINDS: [Row; 30] = [
     (Kind::Kill, Group::Kill, 3, "kill -9 of one"),
     (Kind::KillLeader, Group::Kill, 3, "kill -9 of the leader"),
     (Kind::KillAll, Group::Kill, 1, "kill -9 of all"),
@@ -130,6 +132,7 @@ pub(super) const KINDS: [Row; 29] = [
     (Kind::RemoveLeader, Group::Change, 1, "leader removed, joins again"),
     (Kind::Replace, Group::Change, 1, "one replaced by another"),
     (Kind::Wipe, Group::Change, 1, "directory lost"),
+    (Kind::Move, Group::Change, 1, "address changed"),
 ];
 
 /// All groups by their names on the command line.

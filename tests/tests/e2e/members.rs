@@ -255,7 +255,7 @@ async fn moves(ensemble: &mut Ensemble, nodes: &[usize]) {
         assert!(ensemble.terminate(*node).await.success());
     }
     for node in nodes {
-        ensemble.readdress(*node);
+        ensemble.readdress(*node).await;
         ensemble.spawn(*node);
     }
     for node in nodes {

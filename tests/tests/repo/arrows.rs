@@ -22,7 +22,8 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("cli", &["client", "proto"]),
     ("ffi", &["client"]),
     ("python", &["client"]),
-    ("tests", &["client", "sim"]),
+    // Its network learns from votes and messages who sent them.
+    ("tests", &["client", "sim", "zab", "codec", "proto"]),
     ("testkit", &["node", "zab", "store", "log", "proto"]),
     // All parsers of external input, and the receivers of its decoded form.
     ("fuzz", &["node", "zab", "store", "codec", "log", "proto", "testkit"]),
