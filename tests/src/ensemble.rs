@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    network::{self, Network, Target},
+    network::{Network, Target},
     program::{Process, program},
     random::Random,
     say,
@@ -166,14 +166,10 @@ impl Ensemble {
         let ip = ensemble.nodes[0].addresses.message.ip();
         let network = Network::between(&targets, ip, random.word()).await;
         drop(reserved);
-        let announced = |node: usize| {
-            let Target { election, message } = network.announced(node);
-            let id = format!("{}", network::id(node));
-            json!({"Id": id, "ElectionAddr": election.to_string(), "MessageAddr": message.to_string()})
-        };
         for (index, node) in ensemble.nodes.iter().enumerate() {
-            let peers: Vec<Value> = (0..nodes).filter(|other| *other != index).map(announced).collect();
-            let mut host = announced(index);
+            let peers: Vec<Value> =
+                (0..nodes).filter(|other| *other != index).map(|peer| network.json(peer)).collect();
+            let mut host = network.json(index);
             host["RequestAddr"] = node.addresses.request.to_string().into();
             let configuration = json!({"Host": host, "Bind": node.addresses.json(), "Peer": peers});
             write_configuration(&node.directory, &configuration);
@@ -203,15 +199,21 @@ impl Ensemble {
         let mut host = addresses.json();
         if let Some(network) = &mut self.network {
             network.moves(node, addresses.target()).await;
-            let Target { election, message } = network.announced(node);
             configuration["Bind"] = addresses.json();
-            host["Id"] = configuration["Host"]["Id"].clone();
-            host["ElectionAddr"] = election.to_string().into();
-            host["MessageAddr"] = message.to_string().into();
+            host = network.json(node);
+            host["RequestAddr"] = addresses.request.to_string().into();
         }
         configuration["Host"] = host;
         self.configure(node, &configuration);
         self.nodes[node].addresses = addresses;
+    }
+
+    /// Lists the other nodes in the file of a node of a network where they are now. It is read at the node's next start.
+    pub fn list_peers(&self, node: usize) {
+        let peers: Vec<Value> = self.others(node).into_iter().map(|peer| self.network().json(peer)).collect();
+        let mut configuration = self.configuration(node);
+        configuration["Peer"] = peers.into();
+        self.configure(node, &configuration);
     }
 
     /// Makes the nodes announce these addresses to clients instead of those where they listen. For nodes that have not

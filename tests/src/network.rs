@@ -25,6 +25,7 @@ use bytes::BytesMut;
 use gometa_codec::{message, vote};
 use gometa_proto::frame::decode_frame;
 use gometa_zab::{Message, NodeId};
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -134,11 +135,6 @@ impl Wires {
     }
 }
 
-/// Returns the id of a node of a network.
-pub fn id(node: usize) -> NodeId {
-    NodeId(node as u64 + 1)
-}
-
 /// Opens the ports of a gateway.
 async fn open(ip: IpAddr) -> io::Result<(Arc<UdpSocket>, TcpListener, Target)> {
     let (votes, links) = (UdpSocket::bind((ip, 0)).await?, TcpListener::bind((ip, 0)).await?);
@@ -174,7 +170,9 @@ impl Network {
         let nodes = targets.len();
         let mut opened = Vec::with_capacity(nodes);
         for _ in targets {
-            opened.push(open(ip).await.unwrap_or_else(|error| panic!("no port for a gateway on {ip}: {error}")));
+            opened.push(
+                open(ip).await.unwrap_or_else(|error| panic!("no port for a gateway on {ip}: {error}")),
+            );
         }
         let wires = Arc::new(Wires {
             nodes,
@@ -203,9 +201,11 @@ impl Network {
         self.gateways[node] = (announced, gateway(node, target, votes, links, &self.wires));
     }
 
-    /// Returns the addresses that a node announces: those of its gateway.
-    pub fn announced(&self, node: usize) -> Target {
-        self.gateways[node].0
+    /// Returns what a node announces to others, in the form of a configuration file: its id, and its gateway's addresses.
+    pub fn json(&self, node: usize) -> Value {
+        let Target { election, message } = self.gateways[node].0;
+        let id = format!("{:x}", node + 1);
+        json!({"Id": id, "ElectionAddr": election.to_string(), "MessageAddr": message.to_string()})
     }
 
     /// Sets the faults of one direction.

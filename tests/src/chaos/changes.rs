@@ -84,13 +84,15 @@ impl Cluster {
         FaultResult { what, processes: 2, effect, served, outcome: None }
     }
 
-    /// Kills a node, removes its data directory, and starts it again; it is a voter again by itself.
+    /// Kills a node, removes its data directory, and starts it again; it is a voter again by itself. Its file lists the others
+    /// where they are now: of a directory that is empty it is all that the node knows.
     pub(super) async fn wipes(&mut self, node: usize) -> FaultResult {
         let struck = Instant::now();
         self.ensemble.kill(node);
         let data = self.data(node);
         remove(&data);
         make(&data);
+        self.ensemble.list_peers(node);
         let served = self.serves_again(struck).await;
         self.spawn(node);
         self.ensemble.ready(node).await;
