@@ -16,14 +16,23 @@ use crate::output::{self, Failure, Format};
 /// The edit distance up to which a command is suggested for an unknown word.
 const DISTANCE_MAX: usize = 2;
 /// Commands that are suggested for an unknown word: those that only read, as a suggestion may be followed blindly.
-const SUGGESTED: &[&str] =
-    &["get", "status", "health", "members", "shell", "completion", "version", "help", "exit"];
-/// Commands of other stores that do not exist yet, and what to do instead.
+const SUGGESTED: &[&str] = &[
+    "get",
+    "scan",
+    "ls",
+    "count",
+    "status",
+    "health",
+    "members",
+    "shell",
+    "completion",
+    "version",
+    "help",
+    "exit",
+];
+/// Commands of other stores that do not exist, and what to do instead.
 const PLANNED: &[(&[&str], &str)] = &[
-    (
-        &["ls", "list", "keys", "scan", "range"],
-        "listing keys is planned and not available yet; `gometa get KEY` reads one key",
-    ),
+    (&["list", "keys", "range"], "keys are listed with `gometa ls PREFIX` and `gometa scan PREFIX`"),
     (&["watch"], "watching keys is planned and not available yet; `gometa get KEY` reads one key"),
     (&["txn", "lease", "lock", "elect"], "planned and not available yet; `gometa help` lists the commands"),
 ];
@@ -47,7 +56,7 @@ pub(crate) fn answer(error: Error, command: &Command) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
-/// The message for a command that is planned.
+/// The message for a command of another store.
 pub(crate) fn planned(error: &Error) -> Option<String> {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
     let (_, message) = PLANNED.iter().find(|(words, _)| words.contains(&&*word.to_lowercase()))?;
@@ -142,9 +151,7 @@ mod tests {
         ] {
             assert!(answered(word).contains(expected), "{}", answered(word));
         }
-        for word in
-            ["frobnicate", "ls", "list", "DELETE", "delet", "st", "sett", "ad", "cass", "bnch", "puts", "rmm"]
-        {
+        for word in ["frobnicate", "DELETE", "delet", "st", "sett", "ad", "cass", "bnch", "puts", "rmm"] {
             assert!(!answered(word).contains("similar"), "{}", answered(word));
         }
     }
@@ -164,8 +171,9 @@ mod tests {
         let answered = |word: &str| {
             planned(&Args::command().try_get_matches_from(["gometa", word, "/x", "--all"]).unwrap_err())
         };
-        for word in ["ls", "LIST", "scan", "watch", "txn"] {
-            assert!(answered(word).is_some_and(|message| message.contains("not available yet")), "{word}");
+        for (word, words) in [("LIST", "gometa ls"), ("keys", "gometa scan"), ("watch", "not available yet")]
+        {
+            assert!(answered(word).is_some_and(|message| message.contains(words)), "{word}");
         }
         assert_eq!(answered("frobnicate"), None);
         for word in PLANNED.iter().flat_map(|(words, _)| *words) {

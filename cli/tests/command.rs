@@ -367,11 +367,11 @@ async fn commands_of_other_stores_are_recognised() {
     assert_eq!(text(&output.stdout), "deleted at revision 5\n", "{output:?}");
     let [version, flag] = ["version", "--version"].map(|word| gometa(&[word]).output().unwrap().stdout);
     assert_eq!(text(&version), text(&flag));
-    for arguments in [&["ls"][..], &["list", "/config", "-l"]] {
+    for arguments in [&["keys"][..], &["list", "/config", "-l"]] {
         let output = gometa(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         let message = text(&output.stderr);
-        assert!(message.contains("listing keys is planned and not available yet"), "{message}");
+        assert!(message.contains("keys are listed with `gometa ls PREFIX`"), "{message}");
         assert!(!message.contains("cas"), "{message}");
     }
 }

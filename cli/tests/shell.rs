@@ -362,11 +362,11 @@ fn lines_of_standard_input_are_executed_and_the_first_failure_is_the_status() {
         script(&address, &[], b"\xef\xbb\xbfset k 'v'\r\nget k\r\n\r\n# end\r\nset k \"a\\r\"\r\nget k");
     assert_eq!(output.stdout, b"revision 3, version 1\nv\nrevision 4, version 1\na\r\n", "{output:?}");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let output = script(&address, &[], b"version\nls\nstatu\nsett k v\n");
+    let output = script(&address, &[], b"version\nkeys\nstatu\nsett k v\n");
     let (shown, errors) =
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!((output.status.code(), shown.starts_with("gometa 0.")), (Some(2), true), "{shown}");
-    assert!(errors.contains("listing keys is planned"), "{errors}");
+    assert!(errors.contains("keys are listed with"), "{errors}");
     assert!(errors.contains("'status'") && !errors.contains("'set'"), "{errors}");
 
     let output = script(&address, &["-e"], b"get nope\nset k v\n");

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use gometa_client::{Client, Consistency, Error, ErrorKind, Outcome, ReadOptions, blocking};
+use gometa_client::{Client, Consistency, Error, ErrorKind, Outcome, Range, ReadOptions, blocking};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -37,6 +37,15 @@ pub(crate) async fn tour(peers: &str) -> Result<(), Error> {
     let written = client.set("tour/colour", "red").await?;
     let entry = client.get("tour/colour").await?;
     assert_eq!((&entry.value[..], entry.mod_revision), (&b"red"[..], written.revision));
+
+    // The keys with a prefix, in order, all at one revision. `range` reads one page of them, `count` their number.
+    let mut keys = client.scan(Range::prefix("tour/").keys_only());
+    while let Some(entry) = keys.next().await {
+        assert!(entry?.key.starts_with(b"tour/"));
+    }
+    // A key as it was at an earlier revision.
+    let earlier = client.get_at("tour/colour", written.revision).await?;
+    assert_eq!(earlier.value, entry.value);
 
     // A write that fails if the key has changed since it was read.
     let changed = client.cas("tour/colour", entry.mod_revision, "green").await?;

@@ -6,6 +6,7 @@ use crate::{
     client::{self, Builder},
     error::{Operation, Result},
     membership::{MembersChanged, MembersVersion, Membership, StopAdvice},
+    range::{self, Page, Range},
     runtime::OnSharedRuntime,
     types::{Counters, Deleted, Entry, Member, NodeStatus, ReadOptions, View, Written},
 };
@@ -132,6 +133,47 @@ impl Client {
         runtime.block_on(client.get_with(key, options))
     }
 
+    /// See [`crate::Client::get_at`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn get_at(&self, key: impl AsRef<[u8]>, revision: u64) -> Result<Entry> {
+        let (client, runtime) = self.inner.get(Operation::Get)?;
+        runtime.block_on(client.get_at(key, revision))
+    }
+
+    /// See [`crate::Client::range`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn range(&self, range: Range) -> Result<Page> {
+        let (client, runtime) = self.inner.get(Operation::Range)?;
+        runtime.block_on(client.range(range))
+    }
+
+    /// See [`crate::Client::scan`].
+    pub fn scan(&self, range: Range) -> Scan {
+        Scan { inner: self.inner.map(|client| client.scan(range)) }
+    }
+
+    /// See [`crate::Client::count`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn count(&self, range: Range) -> Result<u64> {
+        let (client, runtime) = self.inner.get(Operation::Range)?;
+        runtime.block_on(client.count(range))
+    }
+
+    /// See [`crate::Client::delete_prefix`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn delete_prefix(&self, prefix: impl AsRef<[u8]>) -> Result<u64> {
+        let (client, runtime) = self.inner.get(Operation::Delete)?;
+        runtime.block_on(client.delete_prefix(prefix))
+    }
+
     /// See [`crate::Client::status`].
     ///
     /// # Errors
@@ -251,5 +293,35 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         self.inner.release();
+    }
+}
+
+/// The entries of a range; see [`crate::Client::scan`].
+#[must_use]
+#[derive(Debug)]
+pub struct Scan {
+    inner: OnSharedRuntime<range::Scan>,
+}
+
+impl Scan {
+    /// See [`crate::Scan::revision`].
+    #[must_use]
+    pub fn revision(&self) -> Option<u64> {
+        let (scan, _) = self.inner.get(Operation::Range).ok()?;
+        scan.revision()
+    }
+}
+
+impl Iterator for Scan {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Result<Entry>> {
+        match self.inner.get_mut(Operation::Range) {
+            Ok((scan, runtime)) => {
+                let runtime = runtime.clone();
+                runtime.block_on(scan.next())
+            }
+            Err(error) => Some(Err(error)),
+        }
     }
 }

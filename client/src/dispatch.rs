@@ -2,16 +2,20 @@
 //!
 //! Hidden from the documentation: see the methods of [`Client`] instead.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use gometa_proto::{
     Arguments,
     v1::{request::Operation as Body, response},
 };
+use tokio::sync::Mutex;
 
 use crate::{
     client::{Client, deleted, written},
     error::{Operation, Result},
     membership::{MembersChanged, MembersVersion, Membership, StopAdvice},
+    range::{Page, Pages, Range},
     types::{Deleted, Entry, NodeStatus, ReadOptions, View, Written},
 };
 
@@ -26,6 +30,24 @@ pub enum Request {
         key: Bytes,
         /// The options.
         options: ReadOptions,
+    },
+    /// [`Client::get_at`].
+    GetAt {
+        /// The key.
+        key: Bytes,
+        /// The revision.
+        revision: u64,
+    },
+    /// [`Client::range`].
+    Range(Box<Range>),
+    /// The next page of a scan.
+    NextPage(SharedPages),
+    /// [`Client::count`].
+    Count(Box<Range>),
+    /// [`Client::delete_prefix`].
+    DeletePrefix {
+        /// The prefix.
+        prefix: Bytes,
     },
     /// [`Client::status`], [`Client::status_of`].
     Status {
@@ -57,6 +79,24 @@ pub enum Request {
     },
 }
 
+/// The pages of a scan, which one call after the other reads.
+#[derive(Clone, Debug)]
+pub struct SharedPages(Arc<Mutex<Pages>>);
+
+impl SharedPages {
+    /// The pages of a range.
+    #[must_use]
+    pub fn new(range: Range) -> SharedPages {
+        SharedPages(Arc::new(Mutex::new(Pages::new(range))))
+    }
+}
+
+impl PartialEq for SharedPages {
+    fn eq(&self, other: &SharedPages) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 /// A change of one member, for [`Request::ChangeMember`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MemberChange {
@@ -83,6 +123,12 @@ pub enum Reply {
     Deleted(Deleted),
     /// The result of get.
     Entry(Entry),
+    /// The result of range.
+    Page(Box<Page>),
+    /// The result of next page: none after the last one.
+    NextPage(Option<Box<Page>>),
+    /// The result of count and delete prefix.
+    Count(u64),
     /// The result of status.
     Status(Box<NodeStatus>),
     /// The result of members.
@@ -113,7 +159,9 @@ impl Request {
     pub fn operation(&self) -> Operation {
         match self {
             Request::Write(Write(body)) => body.kind(),
-            Request::Get { .. } => Operation::Get,
+            Request::Get { .. } | Request::GetAt { .. } => Operation::Get,
+            Request::Range(_) | Request::NextPage(_) | Request::Count(_) => Operation::Range,
+            Request::DeletePrefix { .. } => Operation::Delete,
             Request::Status { .. } => Operation::Status,
             Request::Members => Operation::Members,
             Request::Membership => Operation::ListMembers,
@@ -131,8 +179,12 @@ impl Request {
     pub fn key(&self) -> Option<&Bytes> {
         match self {
             Request::Write(Write(body)) => body.key(),
-            Request::Get { key, .. } => Some(key),
-            Request::Status { .. }
+            Request::Get { key, .. } | Request::GetAt { key, .. } => Some(key),
+            Request::Range(_)
+            | Request::NextPage(_)
+            | Request::Count(_)
+            | Request::DeletePrefix { .. }
+            | Request::Status { .. }
             | Request::Members
             | Request::Membership
             | Request::ChangeMember { .. }
@@ -151,6 +203,14 @@ impl Client {
         Ok(match request {
             Request::Write(Write(body)) => self.call(body, reply).await?,
             Request::Get { key, options } => Reply::Entry(self.get_owned(key, options).await?),
+            Request::GetAt { key, revision } => Reply::Entry(self.get_at(key, revision).await?),
+            Request::Range(range) => Reply::Page(Box::new(self.range(*range).await?)),
+            Request::NextPage(SharedPages(pages)) => {
+                let page = pages.lock().await.next(self).await.transpose()?;
+                Reply::NextPage(page.map(Box::new))
+            }
+            Request::Count(range) => Reply::Count(self.count(*range).await?),
+            Request::DeletePrefix { prefix } => Reply::Count(self.delete_prefix(prefix).await?),
             Request::Status { address: None } => Reply::Status(Box::new(self.status().await?)),
             Request::Status { address: Some(address) } => {
                 Reply::Status(Box::new(self.status_of(&address).await?))

@@ -31,10 +31,10 @@
 //! - **Every queue and loop is bounded**: requests in flight, frames that wait to be written, concurrent dials, the
 //!   session's window, backoff.
 //!
-//! Modules, top down: [`blocking`], `runtime` and `dispatch` (for bindings); `client`; `call` (attempts and deadline),
-//! `closing`; `retry`, `session`; `router` (the connection in use), `addresses`; `connection`, `handshake`, `transport`.
+//! Modules, top down: [`blocking`], `runtime` and `dispatch` (for bindings); `client`; `range`; `call` (attempts and
+//! deadline), `closing`; `retry`, `session`; `router` (the connection in use), `addresses`; `connection`, `handshake`, `transport`.
 //!
-//! Not supported yet: TLS, authentication, watches, transactions, ranges.
+//! Not supported yet: TLS, authentication, watches, transactions.
 #![deny(clippy::too_many_lines)]
 #![forbid(unsafe_code)]
 
@@ -52,6 +52,7 @@ mod log;
 mod membership;
 mod peers;
 mod printable;
+mod range;
 mod retry;
 mod router;
 mod runtime;
@@ -61,7 +62,7 @@ mod types;
 
 pub use client::{Builder, Client};
 #[doc(hidden)]
-pub use dispatch::{MemberChange, Reply, Request};
+pub use dispatch::{MemberChange, Reply, Request, SharedPages};
 pub use error::{Error, Operation, Result};
 #[doc(hidden)]
 pub use gometa_proto::Arguments;
@@ -72,6 +73,9 @@ pub use membership::{MemberRecord, MembersChanged, MembersVersion, Membership, N
 pub use peers::{parse_peers, peers_from_json, peers_from_json_leniently};
 #[doc(hidden)]
 pub use printable::{Layout, controls_terminal, printable};
+#[doc(hidden)]
+pub use range::Pages;
+pub use range::{Page, Range, Scan};
 #[doc(hidden)]
 pub use runtime::OnSharedRuntime;
 pub use types::{

@@ -108,6 +108,19 @@ impl<T> OnSharedRuntime<T> {
         }
     }
 
+    /// The same, to change the value.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_mut(&mut self, operation: Operation) -> Result<(&mut T, &Handle), Error> {
+        // The error, if there is one.
+        self.get(operation)?;
+        match &mut self.held {
+            Some((value, runtime)) => Ok((value, runtime.handle())),
+            None => unreachable!("it is held"),
+        }
+    }
+
     /// Whether this is a forked child of the process that created the value.
     #[must_use]
     pub fn is_forked(&self) -> bool {

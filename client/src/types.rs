@@ -53,6 +53,9 @@ pub struct Entry {
     pub create_revision: u64,
     /// The revision of the last write to the key, which [`Client::cas`](crate::Client::cas) compares.
     pub mod_revision: u64,
+    /// Whether this stands for all keys that begin with `key`, which ends with the range's delimiter; see
+    /// [`Range::delimiter`](crate::Range::delimiter). It has no value, version and revisions.
+    pub is_group: bool,
 }
 
 /// The consistency of a read.
@@ -195,6 +198,8 @@ pub struct NodeStatus {
     pub ensemble: Option<EnsembleId>,
     /// The other members, as the node sees them.
     pub peers: Vec<PeerStatus>,
+    /// The lowest revision at which the node can read.
+    pub oldest_revision: u64,
     /// What the node stores. All zero if it does not report it.
     pub storage: StorageStatus,
 }
@@ -209,8 +214,10 @@ pub struct StorageStatus {
     pub log_end: u64,
     /// The size of the log.
     pub log_bytes: u64,
-    /// The size of the state: keys and sessions.
+    /// The size of the state: keys, their history and sessions.
     pub state_bytes: u64,
+    /// About how much of the state is history.
+    pub history_bytes: u64,
     /// The free space on the file system of the data directory, as far as the server's user may use it.
     pub free_bytes: u64,
     /// The space that the node keeps free: with less, writes are refused.
@@ -278,8 +285,8 @@ impl Role {
 
 impl Entry {
     pub(crate) fn from_wire(entry: v1::Entry) -> Self {
-        let v1::Entry { key, value, version, create_revision, mod_revision } = entry;
-        Self { key, value, version, create_revision, mod_revision }
+        let v1::Entry { key, value, version, create_revision, mod_revision, is_group } = entry;
+        Self { key, value, version, create_revision, mod_revision, is_group }
     }
 }
 
@@ -321,6 +328,7 @@ impl NodeStatus {
                 .ensemble
                 .map(|ensemble| EnsembleId { id: ensemble.id, history: ensemble.history }),
             peers: status.peers.into_iter().map(PeerStatus::from_wire).collect(),
+            oldest_revision: status.oldest_revision,
             storage: StorageStatus::from_wire(status.storage.unwrap_or_default()),
         }
     }
@@ -338,12 +346,14 @@ impl StorageStatus {
             flush_age_ms,
             snapshot,
             reserve_bytes,
+            history_bytes,
         } = storage;
         Self {
             log_base,
             log_end,
             log_bytes,
             state_bytes,
+            history_bytes,
             free_bytes,
             reserve_bytes,
             flushed_revision,

@@ -49,6 +49,7 @@ fn step(u: &mut Unstructured<'_>) -> Result<Step> {
             let length = u.int_in_range(0..=40)?.min(u.len());
             Step::AnyBytes(u.bytes(length)?.to_vec())
         }
+        21 if u.ratio(1_u8, 2_u8)? => Step::RaiseHorizon { back: u.int_in_range(0..=40)? },
         21 => Step::Skip,
         22..=24 => Step::TakeBatch,
         25..=27 => Step::WriteTable,

@@ -25,6 +25,31 @@ pub struct Config {
     /// The interval of counters at which nodes compare their state hashes. The same on all nodes:
     /// [`STATE_HASH_INTERVAL`], except in tests.
     pub state_hash_interval: u64,
+    /// The bounds of the history. Those of the leader count.
+    pub history: HistoryBounds,
     /// The version of the server program, for people.
     pub version: String,
+}
+
+/// How much history is kept: superseded versions of keys, and which keys each revision changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HistoryBounds {
+    /// A revision that is younger is kept, in microseconds, unless the history exceeds `bytes_max`.
+    pub age_us: u64,
+    /// So many revisions are kept, however old, unless the history exceeds `bytes_max`.
+    pub revisions_min: u64,
+    /// The bytes on disk above which older revisions are dropped.
+    pub bytes_max: u64,
+    /// The time between two raises of the horizon, in microseconds.
+    pub interval_us: u64,
+}
+
+impl HistoryBounds {
+    /// An hour, 10,000 revisions, 1 GiB, every ten seconds.
+    pub const DEFAULT: HistoryBounds = HistoryBounds {
+        age_us: 3_600_000_000,
+        revisions_min: 10_000,
+        bytes_max: 1 << 30,
+        interval_us: 10_000_000,
+    };
 }

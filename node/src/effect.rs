@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gometa_proto::v1::{Response, View};
+use gometa_proto::v1::{self, Response, View};
 use gometa_store::{Batch, Purpose};
 use gometa_zab::{Fault, LinkId, Message, NodeId, Notice, Role, Token, Vote, Write};
 
@@ -41,6 +41,15 @@ pub enum Effect {
         purpose: Purpose,
         /// The keys.
         keys: Vec<Bytes>,
+    },
+    /// Read a page with [`gometa_store::read_page`], from one moment of the table, now or later: at its `at_revision`, or if
+    /// that is 0 at the revision that the table has at that moment. Answer with
+    /// [`Event::PageRead`](crate::Event::PageRead). Must not delay reads of records.
+    ReadPage {
+        /// The number of the read.
+        id: u64,
+        /// The range.
+        range: v1::Range,
     },
     /// Read log entries; answer with `LogRead`.
     Read {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gometa_proto::v1::Request;
+use gometa_proto::v1::{Page, Request};
 
 /// A client's connection to this node. Numbers are never used again in a process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -40,6 +40,13 @@ pub enum Event {
         id: u64,
         /// Keys, each with its encoded record; `None` if the table has no record.
         records: Vec<(Bytes, Option<Bytes>)>,
+    },
+    /// The answer to [`Effect::ReadPage`](crate::Effect::ReadPage).
+    PageRead {
+        /// The number of the read.
+        id: u64,
+        /// The page; or the horizon, if the page is below it.
+        result: Result<Page, u64>,
     },
     /// A client's Hello has been received. Clients without one are counted together.
     ClientNamed {

@@ -32,6 +32,8 @@ pub(crate) enum Proposer {
     Follower { link: LinkId, forward: u64, position: u32 },
     /// This node: the end of expired sessions.
     Clock,
+    /// This node: another horizon.
+    Horizon,
 }
 
 /// Commands sent to the leader, and commands proposed here.

@@ -18,7 +18,8 @@
 //! leader had committed, and is answered from this node's own table. A local read is answered by any node that
 //! has been synchronised once since its start. In both cases the bytes answered in a step are bounded, and so are the
 //! large answers that a client has not read (`reads`). A record that is not in memory is read by the caller, while
-//! everything else goes on (`fetches`).
+//! everything else goes on (`fetches`). A page of keys waits until the table has what it is to see, and is read by the
+//! caller as well (`ranges`).
 //!
 //! # Invariants
 //!
@@ -45,11 +46,13 @@ mod effect;
 mod event;
 mod fetches;
 mod forward;
+mod horizon;
 mod installation;
 mod machine;
 mod members;
 mod openers;
 mod pending;
+mod ranges;
 mod reads;
 mod requests;
 mod status;
@@ -64,7 +67,7 @@ pub fn activate_planted(name: &str) {
     gometa_marks::activate(Some(gometa_marks::mutant(name)));
 }
 
-pub use config::{Config, STATE_HASH_INTERVAL};
+pub use config::{Config, HistoryBounds, STATE_HASH_INTERVAL};
 pub use effect::Effect;
 pub use event::{ClientId, Event};
 pub use gometa_store::{Corrupt, Purpose};

@@ -16,10 +16,12 @@ use crate::{
     event::Event,
     fetches::Fetches,
     forward::Forwarding,
+    horizon::Horizon,
     installation::{Installing, configuration_of},
     members::MemberRequests,
     openers::Openers,
     pending::Pending,
+    ranges::Ranges,
     reads::Reads,
     requests::Requests,
     status::Sources,
@@ -30,11 +32,22 @@ mod apply;
 mod fetch;
 mod leader;
 mod members;
+mod ranges;
 mod reads;
 mod requests;
 mod sessions;
 mod space;
 mod storage;
+
+/// A batch that is not written to the table yet.
+struct Outstanding {
+    /// Its memory.
+    bytes: usize,
+    /// When it was issued.
+    issued: Ticks,
+    /// The last counter that is applied in it.
+    applied: u64,
+}
 
 /// A node: the protocol, the store, and the requests that wait for them.
 pub struct Node<T: Table> {
@@ -49,7 +62,9 @@ pub struct Node<T: Table> {
     barriers: Barriers,
     reads: Reads,
     fetches: Fetches,
-    /// The number of requests abandoned since `barriers`, `reads` and `fetches` last forgot such.
+    ranges: Ranges,
+    horizon: Horizon,
+    /// The number of requests abandoned since `barriers`, `reads`, `fetches` and `ranges` last forgot such.
     abandoned: usize,
     forwarding: Forwarding,
     members: MemberRequests,
@@ -75,8 +90,10 @@ pub struct Node<T: Table> {
     last_batch: Ticks,
     /// The number of batches taken from the store.
     batches_taken: u64,
-    /// The bytes of memory of each batch that is not written to the table yet, and when it was issued; oldest first.
-    batches: VecDeque<(usize, Ticks)>,
+    /// The batches that are not written to the table yet, oldest first.
+    batches: VecDeque<Outstanding>,
+    /// The last counter that is applied in the table.
+    table_applied: u64,
     /// The sum of the bytes of `batches`.
     unstored: usize,
     compaction: Compaction,
@@ -109,6 +126,7 @@ impl<T: Table> Node<T> {
         let store = Store::open(table)?;
         assert_eq!(store.applied(), recovered.applied, "log and table are recovered together");
         let recovered = zab::Recovered { configuration: configuration_of(&store)?, ..recovered };
+        let zab_applied = store.applied();
         let zab = Zab::new(config.zab.clone(), recovered, now);
         let mut node = Node {
             released: zab.released(),
@@ -125,6 +143,8 @@ impl<T: Table> Node<T> {
             barriers: Barriers::default(),
             reads: Reads::default(),
             fetches: Fetches::default(),
+            ranges: Ranges::default(),
+            horizon: Horizon::default(),
             abandoned: 0,
             forwarding: Forwarding::default(),
             members: MemberRequests::default(),
@@ -140,6 +160,7 @@ impl<T: Table> Node<T> {
             last_batch: now,
             batches_taken: 0,
             batches: VecDeque::new(),
+            table_applied: zab_applied,
             unstored: 0,
             role: Role::Forming,
             leaderless: Some(now),
@@ -165,6 +186,7 @@ impl<T: Table> Node<T> {
         }
         self.expire();
         self.check_sessions();
+        self.raise_horizon();
         self.compact();
         self.check_table();
         // The core gets a step without events too, for its clock, and another one for events that follow from it.
@@ -184,6 +206,7 @@ impl<T: Table> Node<T> {
             }
         }
         self.answer_reads();
+        self.begin_ranges();
         self.begin_fetches();
         std::mem::take(&mut self.effects)
     }
@@ -240,8 +263,9 @@ impl<T: Table> Node<T> {
             Event::Stored { number } => {
                 assert!(number <= self.batches_taken, "the table contains only what was written to it");
                 while self.batches_taken - (self.batches.len() as u64) < number {
-                    let (bytes, _) = self.batches.pop_front().expect("a batch is outstanding");
-                    self.unstored -= bytes;
+                    let batch = self.batches.pop_front().expect("a batch is outstanding");
+                    self.unstored -= batch.bytes;
+                    self.table_applied = batch.applied;
                     self.store.batch_written();
                 }
                 planted!(stored_counts_as_persisted => {
@@ -255,6 +279,7 @@ impl<T: Table> Node<T> {
                 self.inbox.push(zab::Event::Persisted(token));
             }
             Event::Fetched { id, records } => self.fetched(id, records),
+            Event::PageRead { id, result } => self.page_read(id, result),
             Event::Zab(zab::Event::LogRead { id, entries }) if self.reading == Some(id) => {
                 self.reading = None;
                 self.read_back.extend(entries);
@@ -270,7 +295,10 @@ impl<T: Table> Node<T> {
                 }
             }
             Event::Contact { session } => self.contact(session),
-            Event::Sent { client } => self.reads.sent(client),
+            Event::Sent { client } => {
+                self.reads.sent(client);
+                self.ranges.give_turn(client);
+            }
             Event::ClientGone { client } => {
                 for ticket in self.requests.all_of_client(client) {
                     probe!("request.client-gone");

@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use gometa_proto::v1::{Entry, Response, response::Result as Answer};
+use gometa_proto::v1::{Entry, Page, Response, response::Result as Answer};
 
 use crate::{event::ClientId, requests::Ticket};
 
@@ -34,10 +34,22 @@ const LARGE_MIN: usize = 4 << 10;
 /// The least bytes that an answer counts in its step, since finding a key takes time too.
 const READ_COST_MIN: usize = 512;
 
+/// What an entry of a page takes besides its key and value, in bytes.
+const PAGE_ENTRY_BYTES: usize = 64;
+
 /// Whether an answer is accounted to its client: the caller must report [`Event::Sent`](crate::Event::Sent) after it.
 #[must_use]
 pub fn is_large(response: &Response) -> bool {
-    matches!(&response.result, Some(Answer::Entry(entry)) if size(entry) >= LARGE_MIN)
+    match &response.result {
+        Some(Answer::Entry(entry)) => size(entry) >= LARGE_MIN,
+        Some(Answer::Page(page)) => page_size(page) >= LARGE_MIN,
+        _ => false,
+    }
+}
+
+/// The size of a page, in bytes.
+pub(crate) fn page_size(page: &Page) -> usize {
+    page.entries.iter().map(|entry| PAGE_ENTRY_BYTES + size(entry)).sum()
 }
 
 /// The size of an entry, in bytes.
@@ -104,10 +116,14 @@ impl Reads {
         }
     }
 
+    /// Whether a client may have another large answer.
+    pub(crate) fn has_room(&self, client: ClientId) -> bool {
+        self.clients.get(&client).is_none_or(|reader| reader.unsent < CLIENT_BYTES_MAX)
+    }
+
     /// Whether a read of this client may be answered out of turn. The caller then calls [`Reads::account`].
     pub(crate) fn admits(&self, client: ClientId) -> bool {
-        let unsent = self.clients.get(&client).map_or(0, |reader| reader.unsent);
-        self.step_bytes < STEP_BYTES_MAX / 2 && unsent < CLIENT_BYTES_MAX
+        self.step_bytes < STEP_BYTES_MAX / 2 && self.has_room(client)
     }
 
     /// Accounts an answer out of turn: the size of its entry in bytes, or 0.

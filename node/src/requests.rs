@@ -35,8 +35,23 @@ pub(crate) enum Want {
     Read(v1::Get),
     /// A local read: the apply of its minimum revision.
     LocalRead(v1::Get),
+    /// A page: a barrier, the apply, and the table.
+    Range(Box<v1::Range>),
+    /// A local page: the apply of its revision, and the table.
+    LocalRange(Box<v1::Range>),
     /// A request about the members, see `members`.
     Members,
+}
+
+impl Want {
+    /// The revision that must be applied before a local read.
+    pub(crate) fn min_revision(&self) -> u64 {
+        match self {
+            Want::LocalRead(get) => get.min_revision,
+            Want::LocalRange(range) => range.min_revision.max(range.at_revision),
+            Want::Write(_) | Want::Read(_) | Want::Range(_) | Want::Members => 0,
+        }
+    }
 }
 
 /// A waiting request.

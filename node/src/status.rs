@@ -125,6 +125,7 @@ impl Sources<'_> {
             }),
             peers: self.peers(),
             keys: store.keys(),
+            oldest_revision: store.horizon(),
             pending_change: self.pending_change().map_or_else(String::new, |pending| pending.to_string()),
             storage: Some(v1::StorageStatus {
                 log_base: zab.base().counter,

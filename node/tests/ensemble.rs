@@ -123,10 +123,9 @@ fn a_node_alone_answers_local_reads_once_it_has_been_up_to_date() {
     assert_eq!(kind(ensemble.call(alone, None, get("k"))), ErrorKind::Unavailable as u32);
     let later = ensemble.ask(alone, None, get_local("k", 1 << 40));
     ensemble.run(1_000);
-    assert_eq!((ensemble.answer(alone, far), ensemble.answer(alone, later)), (None, None));
-    ensemble.run(4_500);
     for id in [far, later] {
-        assert_eq!(kind(ensemble.answer(alone, id)), ErrorKind::DeadlineExceeded as u32);
+        // What this node has not applied needs a leader.
+        assert_eq!(kind(ensemble.answer(alone, id)), ErrorKind::Unavailable as u32);
     }
     // After a start it has to follow a leader first.
     ensemble.kill(alone);

@@ -17,6 +17,16 @@ pub const PEER_VERSION: u32 = 1;
 pub const KEY_MAX: usize = 4 * KIB;
 /// The longest value; the shortest is empty.
 pub const VALUE_MAX: usize = MIB;
+/// The longest delimiter of a range.
+pub const DELIMITER_MAX: usize = 16;
+/// The most entries of a page.
+pub const PAGE_ENTRIES_MAX: usize = 1_000;
+/// The bytes of keys and values of a page; the first entry fits whatever its size.
+pub const PAGE_BYTES_MAX: usize = MIB;
+/// The most keys that are looked at for a page.
+pub const PAGE_KEYS_MAX: usize = 10_000;
+/// The same for a page that counts only.
+pub const COUNT_KEYS_MAX: usize = 100_000;
 /// The longest encoded command, the payload of a log entry: a key, a value, and the other fields.
 pub const PAYLOAD_MAX: usize = VALUE_MAX + KEY_MAX + KIB;
 
@@ -103,6 +113,7 @@ mod tests {
             version: u64::MAX,
             create_revision: u64::MAX,
             mod_revision: u64::MAX,
+            is_group: false,
         };
         let response = v1::Response {
             id: u64::MAX,
@@ -110,5 +121,21 @@ mod tests {
             result: Some(v1::response::Result::Entry(entry)),
         };
         assert!(response.encoded_len() + 16 <= CLIENT_FRAME_MAX);
+        // A page of entries of its size in all, with the numbers of each, or of one.
+        let entry = |value: usize| v1::Entry {
+            key: vec![0; 16].into(),
+            value: vec![0; value].into(),
+            version: u64::MAX,
+            create_revision: u64::MAX,
+            mod_revision: u64::MAX,
+            is_group: false,
+        };
+        let each = PAGE_BYTES_MAX / PAGE_ENTRIES_MAX - 16;
+        let next = vec![0; KEY_MAX + 1].into();
+        let entries = vec![entry(each); PAGE_ENTRIES_MAX];
+        let page = v1::Page { entries, count: u64::MAX, next, revision: u64::MAX };
+        let response =
+            v1::Response { id: u64::MAX, revision: u64::MAX, result: Some(v1::response::Result::Page(page)) };
+        assert!(response.encoded_len() + 16 <= CLIENT_FRAME_MAX, "{}", response.encoded_len());
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     ErrorKind,
-    limits::{ID_LENGTH, MEMBERS_MAX, WINDOW_MAX, advertised},
+    limits::{DELIMITER_MAX, ID_LENGTH, KEY_MAX, MEMBERS_MAX, WINDOW_MAX, advertised},
     v1::{self, Error, Limits, Request, WriteContext, request},
 };
 
@@ -158,7 +158,9 @@ operations! {
     /// Remove a key.
     Delete { name: "delete", is_write: true, key: key, revision: revision }
     /// Read a key.
-    Get { name: "get", is_write: false, key: key, check: check_consistency }
+    Get { name: "get", is_write: false, key: key, check: check_get }
+    /// Read keys in order.
+    Range { name: "range", is_write: false, check: check_range }
     /// Describe the state of a node.
     Status { name: "status", is_write: false }
     /// End a session.
@@ -211,6 +213,7 @@ impl Operation {
             | Operation::Cas
             | Operation::Delete
             | Operation::Get
+            | Operation::Range
             | Operation::Status
             | Operation::EndSession
             | Operation::ListMembers
@@ -358,11 +361,36 @@ fn check_node(node: u64) -> Result<(), Error> {
     if node == 0 { Err(invalid("0 is the id of no node")) } else { Ok(()) }
 }
 
-fn check_consistency(get: &v1::Get) -> Result<(), Error> {
-    v1::Consistency::try_from(get.consistency).map(drop).map_err(|_| {
-        let message = format!("consistency {} is not known", get.consistency);
+fn check_get(get: &v1::Get) -> Result<(), Error> {
+    check_consistency(get.consistency)
+}
+
+fn check_consistency(consistency: i32) -> Result<(), Error> {
+    v1::Consistency::try_from(consistency).map(drop).map_err(|_| {
+        let message = format!("consistency {consistency} is not known");
         Error::not_applied(ErrorKind::Unsupported, message)
     })
+}
+
+fn check_range(range: &v1::Range) -> Result<(), Error> {
+    check_consistency(range.consistency)?;
+    let v1::Range { start, end, prefix, delimiter, .. } = range;
+    for (what, bytes, max) in [
+        ("start", start, KEY_MAX + 1),
+        ("end", end, KEY_MAX + 1),
+        ("prefix", prefix, KEY_MAX),
+        ("delimiter", delimiter, DELIMITER_MAX),
+    ] {
+        let size = bytes.len();
+        if size > max {
+            let message = format!("a {what} of {size} bytes exceeds the limit of {max} bytes");
+            return Err(Error::not_applied(ErrorKind::TooLarge, message));
+        }
+    }
+    if !end.is_empty() && start > end {
+        return Err(invalid("the range's start is above its end"));
+    }
+    Ok(())
 }
 
 fn invalid(message: &str) -> Error {

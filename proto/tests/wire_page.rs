@@ -11,9 +11,9 @@ use gometa_proto::{
     ErrorKind, frame, limits,
     v1::{
         Cancel, Cas, ClientFrame, Delete, Deleted, EndSession, EnsembleRef, Entry, Error, Get, Hello, Member,
-        MemberRecord, MembersChanged, MembersVersion, Membership, OpenSession, Ping, Pong, PromoteMember,
-        Request, Response, Role, ServerFrame, SessionEnded, SessionOpened, Set, Status, View, Welcome,
-        WriteContext, Written, client_frame::Body as FromClient, request::Operation,
+        MemberRecord, MembersChanged, MembersVersion, Membership, OpenSession, Page, Ping, Pong,
+        PromoteMember, Range, Request, Response, Role, ServerFrame, SessionEnded, SessionOpened, Set, Status,
+        View, Welcome, WriteContext, Written, client_frame::Body as FromClient, request::Operation,
         response::Result as Answer, server_frame::Body as FromNode,
     },
 };
@@ -84,8 +84,16 @@ fn frames() -> Vec<(&'static str, Frame)> {
         view: Some(view()),
     };
     let opened = SessionOpened { session: SESSION, timeout_ms: 60_000 };
-    let entry =
-        Entry { key: key.clone(), value: "v".into(), version: 1, create_revision: 300, mod_revision: 300 };
+    let entry = || Entry {
+        key: key.clone(),
+        value: "v".into(),
+        version: 1,
+        create_revision: 300,
+        mod_revision: 300,
+        is_group: false,
+    };
+    let range = Range { prefix: "a".into(), limit: 1, at_revision: 302, ..Range::default() };
+    let page = Page { entries: vec![entry()], count: 1, next: "ab".into(), revision: 302 };
     let promote = PromoteMember { node: 0x44, follows: Some(MembersVersion { epoch: 1, counter: 280 }) };
     let promoted = MembersChanged {
         membership: Some(Membership {
@@ -121,11 +129,13 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("set", asks(2, 1, Operation::Set(Set { key: key.clone(), value: "v".into() }))),
         ("written", answers(2, 300, Answer::Written(Written { revision: 300, version: 1 }))),
         ("get", asks(3, 0, Operation::Get(Get { key: key.clone(), ..Get::default() }))),
-        ("entry", answers(3, 300, Answer::Entry(entry))),
+        ("entry", answers(3, 300, Answer::Entry(entry()))),
         ("cas", asks(4, 2, Operation::Cas(Cas { key: key.clone(), revision: 7, value: "w".into() }))),
         ("cas-mismatch", answers(4, 301, Answer::Error(mismatch))),
-        ("delete", asks(5, 3, Operation::Delete(Delete { key, revision: Some(0) }))),
+        ("delete", asks(5, 3, Operation::Delete(Delete { key: key.clone(), revision: Some(0) }))),
         ("deleted", answers(7, 303, Answer::Deleted(Deleted { revision: 303, existed: true }))),
+        ("range", asks(10, 0, Operation::Range(range))),
+        ("page", answers(10, 303, Answer::Page(page))),
         ("end-session", asks(8, 0, Operation::EndSession(EndSession { session: SESSION }))),
         ("session-ended", answers(8, 304, Answer::SessionEnded(SessionEnded { existed: true }))),
         ("promote-member", asks(9, 0, Operation::PromoteMember(promote))),

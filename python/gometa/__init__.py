@@ -28,6 +28,7 @@ from ._types import Members as Members
 from ._types import MembersChanged as MembersChanged
 from ._types import Membership as Membership
 from ._types import MembersVersion as MembersVersion
+from ._types import Page as Page
 from ._types import PeerStatus as PeerStatus
 from ._types import Role as Role
 from ._types import SnapshotStatus as SnapshotStatus

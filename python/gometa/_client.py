@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import NoReturn, TypeVar, overload
 
-from ._gometa import Core
+from ._gometa import Core, Pages
 from ._types import (
     BytesLike,
     Consistency,
@@ -17,6 +17,7 @@ from ._types import (
     MembersChanged,
     Membership,
     MembersVersion,
+    Page,
     Status,
     StopAdvice,
     Written,
@@ -171,6 +172,91 @@ class Client(_Base):
         Raises ``NotFoundError`` if the key does not exist.
         """
         return self._core.call("entry", (key, consistency, min_revision), timeout)
+
+    def entry_at(self, key: BytesLike, revision: int, *, timeout: float | None = None) -> Entry:
+        """Returns a key as it was at a revision.
+
+        Raises ``NotFoundError`` if it did not exist, and ``CompactedError`` as ``range``.
+        """
+        return self._core.call("entry_at", (key, revision), timeout)
+
+    def range(
+        self,
+        prefix: BytesLike = b"",
+        *,
+        start: BytesLike = b"",
+        end: BytesLike = b"",
+        at_revision: int = 0,
+        limit: int = 0,
+        reverse: bool = False,
+        keys_only: bool = False,
+        delimiter: BytesLike = b"",
+        consistency: Consistency = "linearizable",
+        min_revision: int = 0,
+        timeout: float | None = None,
+    ) -> Page:
+        """Reads the first page of a range: at most 1,000 entries and 1 MiB; ``scan`` reads all of it.
+
+        The range has the keys that begin with ``prefix``, are not below ``start``, and are below ``end``; what is
+        empty is no bound. Keys are ordered by their bytes. ``at_revision`` reads what was there at a revision; 0 is
+        the present. ``limit`` bounds the number of entries. ``reverse`` reads in descending order, ``keys_only``
+        without values. With a ``delimiter``, keys that share what comes before its first occurrence behind the
+        prefix are one entry, with ``is_group``: one level of a hierarchy.
+
+        Raises ``CompactedError`` if ``at_revision`` is older than the ensemble's history; ``actual_revision`` is
+        the oldest revision that can be read.
+        """
+        arguments = (prefix, start, end, at_revision, limit, reverse, keys_only, delimiter, consistency, min_revision)
+        return self._core.call("range", arguments, timeout)
+
+    def scan(
+        self,
+        prefix: BytesLike = b"",
+        *,
+        start: BytesLike = b"",
+        end: BytesLike = b"",
+        at_revision: int = 0,
+        limit: int = 0,
+        reverse: bool = False,
+        keys_only: bool = False,
+        delimiter: BytesLike = b"",
+        consistency: Consistency = "linearizable",
+        min_revision: int = 0,
+        timeout: float | None = None,
+    ) -> Iterator[Entry]:
+        """Yields the entries of a range, which is read in pages, all at one revision. Each page is requested while
+        the one before is consumed. ``limit`` bounds all entries together, ``timeout`` is that of a page; see
+        ``range``.
+        """
+        arguments = (prefix, start, end, at_revision, limit, reverse, keys_only, delimiter, consistency, min_revision)
+        pages = Pages(arguments)
+
+        def entries() -> Iterator[Entry]:
+            while (page := self._core.call("next_page", (pages,), timeout)) is not None:
+                yield from page.entries
+
+        return entries()
+
+    def count(
+        self,
+        prefix: BytesLike = b"",
+        *,
+        start: BytesLike = b"",
+        end: BytesLike = b"",
+        at_revision: int = 0,
+        delimiter: BytesLike = b"",
+        consistency: Consistency = "linearizable",
+        min_revision: int = 0,
+        timeout: float | None = None,
+    ) -> int:
+        """Counts the keys of a range at one revision; with a ``delimiter``, each group once. See ``range``."""
+        arguments = (prefix, start, end, at_revision, 0, False, True, delimiter, consistency, min_revision)
+        return self._core.call("count", arguments, timeout)
+
+    def delete_prefix(self, prefix: BytesLike, *, timeout: float | None = None) -> int:
+        """Deletes the keys that begin with ``prefix``, one after the other: **not atomic**. Keys that are created
+        meanwhile may be left. Returns the number of deleted keys. ``timeout`` is that of each step."""
+        return self._core.call("delete_prefix", (prefix,), timeout)
 
     def status(self, address: str | None = None, *, timeout: float | None = None) -> Status:
         """Returns the status of the node at ``address``, over a connection of its own; by default, of the node

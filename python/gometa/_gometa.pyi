@@ -6,7 +6,7 @@ from typing import Any, final
 
 from ._types import Counters
 
-__all__ = ["ERROR_KINDS", "VERSION", "Core", "LoopCalls", "ReadyLoops"]
+__all__ = ["ERROR_KINDS", "VERSION", "Core", "LoopCalls", "Pages", "ReadyLoops"]
 
 _Call = tuple[asyncio.Future[Any], int]
 
@@ -41,6 +41,12 @@ class Core:
 
     def close(self) -> None: ...
     def start_close(self, calls: LoopCalls) -> _Call | None: ...
+
+@final
+class Pages:
+    """The pages of a range, for the operation ``next_page``. Arguments are those of ``range``."""
+
+    def __new__(cls, arguments: tuple[object, ...]) -> Pages: ...
 
 @final
 class ReadyLoops:

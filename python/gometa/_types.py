@@ -47,6 +47,20 @@ class Entry(NamedTuple):
     """The revision at which the key was created."""
     mod_revision: int
     """The revision of the last write to the key, which ``cas`` compares."""
+    is_group: bool = False
+    """Whether this stands for all keys that begin with ``key``, which ends with the delimiter of the range. It has no
+    value, version and revisions."""
+
+
+class Page(NamedTuple):
+    """A part of a range, read at one revision."""
+
+    entries: tuple[Entry, ...]
+    next: bytes | None
+    """Where the next page begins: its ``start``, or its ``end`` if the range is reversed. ``None`` after the last
+    page. A page may be short, even empty, and not be the last."""
+    revision: int
+    """The revision that was read at."""
 
 
 class Counters(NamedTuple):
@@ -202,7 +216,7 @@ class StorageStatus(NamedTuple):
     log_bytes: int
     """The size of the log."""
     state_bytes: int
-    """The size of the state: keys and sessions."""
+    """The size of the state: keys, their history and sessions."""
     free_bytes: int
     """The free space on the file system of the data directory."""
     reserve_bytes: int
@@ -213,6 +227,8 @@ class StorageStatus(NamedTuple):
     """The time since the state was last flushed, or since the node was started."""
     snapshot: SnapshotStatus | None
     """The snapshot that is being sent or received."""
+    history_bytes: int = 0
+    """About how much of the state is history."""
 
 
 class Status(NamedTuple):
@@ -250,3 +266,5 @@ class Status(NamedTuple):
     """What the node stores."""
     pending_change: str
     """One line: the change of the members that is not made yet, and what it waits for. Empty if there is none."""
+    oldest_revision: int = 0
+    """The lowest revision at which the node can read."""

@@ -8,12 +8,12 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from ._client import _Base
-from ._gometa import LoopCalls, ReadyLoops
+from ._gometa import LoopCalls, Pages, ReadyLoops
 from ._types import (
     BytesLike,
     Consistency,
@@ -23,6 +23,7 @@ from ._types import (
     MembersChanged,
     Membership,
     MembersVersion,
+    Page,
     Status,
     StopAdvice,
     Written,
@@ -193,6 +194,75 @@ class Client(_Base):
     ) -> Entry:
         """See ``gometa.Client.entry``."""
         return await self._call("entry", (key, consistency, min_revision), timeout)
+
+    async def entry_at(self, key: BytesLike, revision: int, *, timeout: float | None = None) -> Entry:
+        """See ``gometa.Client.entry_at``."""
+        return await self._call("entry_at", (key, revision), timeout)
+
+    async def range(
+        self,
+        prefix: BytesLike = b"",
+        *,
+        start: BytesLike = b"",
+        end: BytesLike = b"",
+        at_revision: int = 0,
+        limit: int = 0,
+        reverse: bool = False,
+        keys_only: bool = False,
+        delimiter: BytesLike = b"",
+        consistency: Consistency = "linearizable",
+        min_revision: int = 0,
+        timeout: float | None = None,
+    ) -> Page:
+        """See ``gometa.Client.range``."""
+        arguments = (prefix, start, end, at_revision, limit, reverse, keys_only, delimiter, consistency, min_revision)
+        return await self._call("range", arguments, timeout)
+
+    def scan(
+        self,
+        prefix: BytesLike = b"",
+        *,
+        start: BytesLike = b"",
+        end: BytesLike = b"",
+        at_revision: int = 0,
+        limit: int = 0,
+        reverse: bool = False,
+        keys_only: bool = False,
+        delimiter: BytesLike = b"",
+        consistency: Consistency = "linearizable",
+        min_revision: int = 0,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Entry]:
+        """See ``gometa.Client.scan``; for ``async for``."""
+        arguments = (prefix, start, end, at_revision, limit, reverse, keys_only, delimiter, consistency, min_revision)
+        pages = Pages(arguments)
+
+        async def entries() -> AsyncIterator[Entry]:
+            while (page := await self._call("next_page", (pages,), timeout)) is not None:
+                for entry in page.entries:
+                    yield entry
+
+        return entries()
+
+    async def count(
+        self,
+        prefix: BytesLike = b"",
+        *,
+        start: BytesLike = b"",
+        end: BytesLike = b"",
+        at_revision: int = 0,
+        delimiter: BytesLike = b"",
+        consistency: Consistency = "linearizable",
+        min_revision: int = 0,
+        timeout: float | None = None,
+    ) -> int:
+        """See ``gometa.Client.count``."""
+        arguments = (prefix, start, end, at_revision, 0, False, True, delimiter, consistency, min_revision)
+        return await self._call("count", arguments, timeout)
+
+    async def delete_prefix(self, prefix: BytesLike, *, timeout: float | None = None) -> int:
+        """See ``gometa.Client.delete_prefix``."""
+        return await self._call("delete_prefix", (prefix,), timeout)
 
     async def status(self, address: str | None = None, *, timeout: float | None = None) -> Status:
         """See ``gometa.Client.status``."""

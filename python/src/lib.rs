@@ -35,6 +35,8 @@ mod _gometa {
     use super::asyncio::{LoopCalls, ReadyLoops};
     #[pymodule_export]
     use super::core::Core;
+    #[pymodule_export]
+    use super::request::Pages;
 
     use super::*;
 

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use gometa_client::{
-    Counters, EnsembleId, Error, Member, MemberRecord, Membership, NodeStatus, StorageStatus, View,
+    Counters, EnsembleId, Entry, Error, Member, MemberRecord, Membership, NodeStatus, Page, StorageStatus,
+    View,
 };
 use pyo3::{
     IntoPyObjectExt,
@@ -28,6 +29,7 @@ struct Types {
     written: Py<PyAny>,
     deleted: Py<PyAny>,
     entry: Py<PyAny>,
+    page: Py<PyAny>,
     counters: Py<PyAny>,
     ensemble: Py<PyAny>,
     member: Py<PyAny>,
@@ -52,6 +54,7 @@ fn types(py: Python<'_>) -> PyResult<&Types> {
             written: get("Written")?,
             deleted: get("Deleted")?,
             entry: get("Entry")?,
+            page: get("Page")?,
             counters: get("Counters")?,
             ensemble: get("Ensemble")?,
             member: get("Member")?,
@@ -115,6 +118,7 @@ fn status(py: Python<'_>, status: &NodeStatus) -> PyResult<Py<PyAny>> {
         peers.into_py_any(py)?,
         storage(py, &status.storage)?,
         status.pending_change.as_str().into_py_any(py)?,
+        status.oldest_revision.into_py_any(py)?,
     ];
     types(py)?.status.call1(py, PyTuple::new(py, fields)?)
 }
@@ -141,8 +145,27 @@ fn storage(py: Python<'_>, storage: &StorageStatus) -> PyResult<Py<PyAny>> {
         storage.flushed_revision,
         storage.flush_age_ms,
         snapshot.transpose()?,
+        storage.history_bytes,
     );
     types(py)?.storage_status.call1(py, arguments)
+}
+
+fn entry(py: Python<'_>, entry: &Entry) -> PyResult<Py<PyAny>> {
+    let arguments = (
+        bytes(py, &entry.key),
+        bytes(py, &entry.value),
+        entry.version,
+        entry.create_revision,
+        entry.mod_revision,
+        entry.is_group,
+    );
+    types(py)?.entry.call1(py, arguments)
+}
+
+fn page(py: Python<'_>, page: &Page) -> PyResult<Py<PyAny>> {
+    let entries = page.entries.iter().map(|known| entry(py, known)).collect::<PyResult<Vec<_>>>()?;
+    let next = page.next.as_ref().map(|next| bytes(py, next));
+    types(py)?.page.call1(py, (PyTuple::new(py, entries)?, next, page.revision))
 }
 
 fn members(py: Python<'_>, view: &View) -> PyResult<Py<PyAny>> {
@@ -184,16 +207,10 @@ pub(crate) fn object(py: Python<'_>, result: Result<Reply, Error>) -> PyResult<P
     match made {
         Made::Written(made) => types(py)?.written.call1(py, (made.revision, made.version)),
         Made::Deleted(made) => types(py)?.deleted.call1(py, (made.existed, made.revision)),
-        Made::Entry(entry) => types(py)?.entry.call1(
-            py,
-            (
-                bytes(py, &entry.key),
-                bytes(py, &entry.value),
-                entry.version,
-                entry.create_revision,
-                entry.mod_revision,
-            ),
-        ),
+        Made::Entry(made) => entry(py, &made),
+        Made::Page(made) | Made::NextPage(Some(made)) => page(py, &made),
+        Made::NextPage(None) => Ok(py.None()),
+        Made::Count(count) => count.into_py_any(py),
         Made::Status(known) => status(py, &known),
         Made::Members(view) => members(py, &view),
         Made::Membership(known) => membership(py, &known),

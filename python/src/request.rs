@@ -1,7 +1,9 @@
 //! The operations: requests from Python's arguments.
 
 use bytes::Bytes;
-use gometa_client::{Arguments, Client, Error, ErrorKind, MemberChange, Operation, Request as Call};
+use gometa_client::{
+    Arguments, Client, Error, ErrorKind, MemberChange, Operation, Range, Request as Call, SharedPages,
+};
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyTuple};
 
 use crate::{
@@ -33,6 +35,41 @@ fn write_arguments(operation: Operation, arguments: &Bound<'_, PyTuple>) -> PyRe
     Ok(write)
 }
 
+/// The pages of a scan, for the operation `next_page`.
+#[pyclass(frozen, module = "gometa._gometa")]
+pub(crate) struct Pages(SharedPages);
+
+#[pymethods]
+impl Pages {
+    /// `arguments` are those of a range.
+    #[new]
+    fn new(arguments: &Bound<'_, PyTuple>) -> PyResult<Pages> {
+        Ok(Pages(SharedPages::new(range(arguments)?)))
+    }
+}
+
+/// A range, by the order of arguments that `gometa/_client.py` uses.
+fn range(arguments: &Bound<'_, PyTuple>) -> PyResult<Range> {
+    let operation = Operation::Range;
+    let part = |place: usize, name| bytes(&arguments.get_item(place)?, operation, name);
+    let count = |place: usize, name| number(&arguments.get_item(place)?, operation, name);
+    let flag = |place: usize| arguments.get_item(place)?.is_truthy();
+    let mut range = Range::prefix(part(0, "prefix")?)
+        .start(part(1, "start")?)
+        .end(part(2, "end")?)
+        .at_revision(count(3, "at_revision")?)
+        .limit(count(4, "limit")?)
+        .delimiter(part(7, "delimiter")?)
+        .options(read_options(&arguments.get_item(8)?, &arguments.get_item(9)?)?);
+    if flag(5)? {
+        range = range.reverse();
+    }
+    if flag(6)? {
+        range = range.keys_only();
+    }
+    Ok(range)
+}
+
 /// The request of a change of one member.
 fn change(change: MemberChange, operation: Operation, arguments: &Bound<'_, PyTuple>) -> PyResult<Call> {
     let (node, version): (Argument<'_>, Argument<'_>) = arguments.extract()?;
@@ -53,6 +90,21 @@ impl Request {
                     arguments.extract()?;
                 let key = bytes(&key, Operation::Get, "key")?;
                 Call::Get { key, options: read_options(&consistency, &min_revision)? }
+            }
+            "entry_at" => {
+                let (key, revision): (Argument<'_>, Argument<'_>) = arguments.extract()?;
+                let key = bytes(&key, Operation::Get, "key")?;
+                Call::GetAt { key, revision: number(&revision, Operation::Get, "revision")? }
+            }
+            "range" => Call::Range(Box::new(range(arguments)?)),
+            "next_page" => {
+                let (pages,): (Bound<'_, Pages>,) = arguments.extract()?;
+                Call::NextPage(pages.get().0.clone())
+            }
+            "count" => Call::Count(Box::new(range(arguments)?)),
+            "delete_prefix" => {
+                let (prefix,): (Argument<'_>,) = arguments.extract()?;
+                Call::DeletePrefix { prefix: bytes(&prefix, Operation::Delete, "prefix")? }
             }
             "status" => {
                 let (address,): (Option<Argument<'_>>,) = arguments.extract()?;

@@ -15,7 +15,10 @@ def typed(client: gometa.Client) -> None:
     value: Optional[bytes] = client.get("k")
     fallback: Union[bytes, int] = client.get("k", 5, consistency="local", min_revision=added.version)
     entry: gometa.Entry = client.entry("k")
-    deleted: gometa.Deleted = client.delete("k", revision)
+    page: gometa.Page = client.range("k", limit=1, keys_only=True)
+    keys: list[bytes] = [entry.key for entry in client.scan("k", at_revision=page.revision)]
+    count: int = client.count() + client.delete_prefix("k") + len(keys) + client.entry_at("k", 1).version
+    deleted: gometa.Deleted = client.delete("k", revision + count)
     key: gometa.BytesLike = "k"
     there: bool = bool(client.delete(key))
     leader: Optional[str] = client.members().leader

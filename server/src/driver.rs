@@ -33,8 +33,8 @@ use tracing::{debug, info, warn};
 use crate::{
     client::registry::Clients,
     disk::{
-        Flushed, LogReader, LogWriter, Received, RecordReader, RocksTable, Scrubber, Snapshots, SpaceWatch,
-        StateWriter,
+        Flushed, LogReader, LogWriter, PageReader, Received, RecordReader, RocksTable, Scrubber, Snapshots,
+        SpaceWatch, StateWriter,
     },
     inbox::{Inbox, Item, Taken},
     net::outbox::{Outbox, Put},
@@ -75,6 +75,7 @@ pub(crate) struct Environment {
     pub(crate) log_reader: LogReader,
     /// Its results are put into the inbox.
     pub(crate) record_reader: RecordReader,
+    pub(crate) page_reader: PageReader,
     pub(crate) snapshots: Snapshots,
     pub(crate) sender: SnapshotSender,
     pub(crate) receiver: SnapshotReceiver,
@@ -357,6 +358,7 @@ impl Driver {
                 Effect::Fetch { id, purpose, keys } => {
                     self.environment.record_reader.submit(id, purpose, keys);
                 }
+                Effect::ReadPage { id, range } => self.environment.page_reader.submit(id, range),
                 Effect::Read { id, from, to, bytes_max } => {
                     self.environment.log_reader.submit(id, from, to, bytes_max)
                 }
@@ -514,6 +516,7 @@ impl Driver {
         let exchanged = self.environment.snapshots.begin(*received).map_err(|error| error.to_string());
         let exchanged = exchanged.and_then(|(store, state)| {
             self.environment.record_reader.exchange(store.table());
+            self.environment.page_reader.exchange(store.table());
             self.node.install(store);
             let old = std::mem::replace(&mut self.environment.state, state);
             self.environment.receiver.settled(true);

@@ -211,13 +211,12 @@ impl Inbox {
         self.put(|state| state.persisted = state.persisted.max(Some(token)));
     }
 
-    /// Puts the number of a batch that the table contains. Does not wake the driver, which takes it with its next tick at
-    /// the latest: nothing waits for it sooner.
+    /// Puts the number of a batch that the table contains. Pages may wait for it.
     pub(crate) fn put_stored(&self, number: u64) {
-        self.state.lock().stored = Some(number);
+        self.put(|state| state.stored = Some(number));
     }
 
-    /// Puts a flush of the state. Does not wake the driver either.
+    /// Puts a flush of the state. Does not wake the driver, which takes it with its next tick at the latest.
     pub(crate) fn put_flushed(&self, flushed: Flushed) {
         self.state.lock().flushed = Some(flushed);
     }

@@ -209,6 +209,7 @@ impl Command {
         match body {
             Some(command::Body::CreateSession(_)) => Command::named("create session"),
             Some(command::Body::EndSessions(_)) => Command::named("end sessions"),
+            Some(command::Body::RaiseHorizon(_)) => Command::named("raise horizon"),
             Some(command::Body::Write(request)) => match request.operation {
                 Some(operation) => Command {
                     operation: operation.kind().name().to_owned(),

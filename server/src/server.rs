@@ -130,6 +130,7 @@ impl Server {
             state: disk.state,
             log_reader: disk.log_reader,
             record_reader: disk.record_reader,
+            page_reader: disk.page_reader,
             sender,
             receiver,
             _watches: watches(config, &disk.snapshots, &inbox)?,
@@ -149,11 +150,11 @@ impl Server {
             book,
             start: Instant::now(),
         };
-        let node_config = node_config(config, &disk.identity, voters)?;
+        let snapshots = environment.snapshots.clone();
+        let node_config = node_config(config, &disk.identity, voters, snapshots.history_bounds())?;
         let (done, stopped) = sync_channel(1);
         let (recovered, table, config) = (disk.recovered, disk.table, config.clone());
         let founding = recovered.founding.clone();
-        let snapshots = environment.snapshots.clone();
         let drive = move || {
             // On this thread, because it reads the table: a thread that reads a damaged one never returns. The main
             // thread then ends the process.
@@ -379,6 +380,7 @@ fn scrub(config: &ServerConfig, files: &Snapshots, inbox: &Arc<Inbox>) -> Result
 /// The disk's callbacks, which put its results into the inbox.
 fn hooks(inbox: &Arc<Inbox>, shutdown: &Arc<Shutdown>) -> Hooks {
     let (persisted, stored, read, fetched) = (inbox.clone(), inbox.clone(), inbox.clone(), inbox.clone());
+    let page_read = inbox.clone();
     let (flushed, shutdown) = (inbox.clone(), shutdown.clone());
     Hooks {
         persisted: Box::new(move |token| persisted.put_persisted(token)),
@@ -389,6 +391,9 @@ fn hooks(inbox: &Arc<Inbox>, shutdown: &Arc<Shutdown>) -> Hooks {
             read.put_answer(Item::Event(Event::Zab(gometa_zab::Event::LogRead { id, entries })));
         }),
         fetched: Box::new(move |id, key, record, more| fetched.put_fetched((id, key, record), more)),
+        page_read: Box::new(move |id, result| {
+            page_read.put_answer(Item::Event(Event::PageRead { id, result }));
+        }),
     }
 }
 
@@ -396,6 +401,7 @@ fn node_config(
     config: &ServerConfig,
     identity: &Identity,
     voters: Vec<Voter>,
+    history: gometa_node::HistoryBounds,
 ) -> Result<gometa_node::Config, String> {
     let mut seed = [0; 16];
     getrandom::fill(&mut seed)
@@ -420,6 +426,7 @@ fn node_config(
         log_kept: LOG_KEPT,
         log_held_max: LOG_HELD_MAX,
         state_hash_interval: gometa_node::STATE_HASH_INTERVAL,
+        history,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
 }

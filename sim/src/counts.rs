@@ -15,6 +15,8 @@ pub struct Counts {
     pub barriers: u64,
     /// Local reads answered.
     pub local_reads: u64,
+    /// Pages answered.
+    pub pages: u64,
     /// Writes acknowledged.
     pub writes: u64,
     /// Writes acknowledged after more than one attempt.

@@ -24,7 +24,7 @@ fn truncate(epoch: u64, counter: u64) -> Write {
 
 fn apply(applied: u64) -> Batch {
     let checkpoint = Checkpoint { applied, ..Checkpoint::default() };
-    Batch { checkpoint, writes: Vec::new() }
+    Batch { checkpoint, ..Batch::default() }
 }
 
 /// The disk of a node that has promised epoch 9 and logged nothing.

@@ -23,7 +23,10 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use gometa_node::{Event, Node};
-use gometa_proto::{frame, v1::request};
+use gometa_proto::{
+    frame,
+    v1::{StorageStatus, request},
+};
 use gometa_store::{Store, Table as _};
 use gometa_zab::{Addresses, Incarnation, Message, Voter};
 
@@ -189,6 +192,7 @@ impl Ensemble {
             established: self.oracle.established() as u64,
             barriers: workload.barriers,
             local_reads: workload.local_reads,
+            pages: workload.pages,
             writes: workload.writes,
             retried: workload.retried,
             suppressed: self.oracle.suppressed(),
@@ -297,6 +301,15 @@ impl Ensemble {
             Action::TableDone { node, life, fails } => self.table_done(node, life, fails),
             Action::Fetched { node, life, id, seen } => {
                 self.fetched(node, life, id, seen);
+                Ok(())
+            }
+            Action::PageRead { node, life, id, range, seen } => {
+                if self.processes[node].life == life && self.processes[node].is_up() {
+                    self.trace.mix(id);
+                    let table = &self.processes[node].disk.table;
+                    let result = seen.unwrap_or_else(|| table.read_page(&range));
+                    self.deliver(node, Event::PageRead { id, result });
+                }
                 Ok(())
             }
             Action::ReadDone { node, life, id, entries } => {
@@ -511,6 +524,8 @@ impl Ensemble {
         if !idle {
             self.oracle.steps(node, now, &events);
         }
+        let history_bytes = process.disk.table.history_bytes();
+        state.set_storage(StorageStatus { history_bytes, ..StorageStatus::default() });
         let effects = if idle { Vec::new() } else { state.step(now, events) };
         let again = state.has_more() || !process.inbox.is_empty();
         if again && !process.waking {

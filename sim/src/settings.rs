@@ -2,6 +2,7 @@
 //!
 //! Every kind of fault is left out of some runs, so that the others are seen on their own too.
 
+use gometa_node::HistoryBounds;
 use gometa_zab::Bounds;
 
 use crate::random::{Random, Stream};
@@ -196,6 +197,8 @@ pub struct Settings {
     pub bounds: Bounds,
     /// The interval of counters at which nodes compare their state hashes.
     pub state_hash_interval: u64,
+    /// How much history is kept.
+    pub history: HistoryBounds,
     /// How much it applies ahead of its table, in bytes.
     pub unstored_bytes_max: usize,
     /// The network's faults.
@@ -224,6 +227,7 @@ impl Settings {
             fault_time: 5 * SECOND,
             bounds: Bounds::default(),
             state_hash_interval: 8,
+            history: HistoryBounds::DEFAULT,
             unstored_bytes_max: UNSTORED_BYTES_MAX,
             network: NetworkSettings {
                 delay_min: 100,
@@ -452,6 +456,12 @@ impl Settings {
             unstored_bytes_max = UNSTORED_BYTES_MAX;
         }
         let founds_with_quorum = nodes > 1 && r.one_in(5);
+        let history = HistoryBounds {
+            age_us: r.pick(&[0, 300, 3_000, 3_600_000]) * MILLISECOND,
+            revisions_min: r.pick(&[0, 5, 50, 10_000]),
+            bytes_max: r.pick(&[500, 5_000, 1 << 30]),
+            interval_us: r.pick(&[50, 1_000]) * MILLISECOND,
+        };
         Settings {
             seed,
             founds_with_quorum,
@@ -463,6 +473,7 @@ impl Settings {
             fault_time,
             bounds,
             state_hash_interval,
+            history,
             unstored_bytes_max,
             network,
             disk,

@@ -46,6 +46,8 @@ pub struct WorkloadCounts {
     pub barriers: u64,
     /// Local reads with a response.
     pub local_reads: u64,
+    /// Pages with a response.
+    pub pages: u64,
     /// Writes with an unknown outcome.
     pub unknown: u64,
     /// Writes that were certainly not applied.
@@ -62,11 +64,12 @@ enum Link {
 }
 
 /// An operation on a key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 enum Call {
     Write(Action),
     Read,
     LocalRead { min_revision: u64 },
+    Page(Box<v1::Range>),
 }
 
 /// An operation in flight.
@@ -113,6 +116,8 @@ struct Client {
     seen: u64,
     /// The last revision received for each key.
     known: Vec<u64>,
+    /// The next page of a scan that has begun.
+    next_page: Option<Box<v1::Range>>,
     /// The only operations of this client, which belongs to the liveness phase; `None` for other clients.
     script: Option<VecDeque<Call>>,
     /// The number of scripted operations that have succeeded.
@@ -163,6 +168,7 @@ impl Workload {
                 silent_until: 0,
                 seen: 0,
                 known: vec![0; settings.keys],
+                next_page: None,
                 script: (index == settings.clients).then(VecDeque::new),
                 scripted: 0,
             })
@@ -295,7 +301,14 @@ impl Workload {
                     55..65 => Call::Write(Action::Add { value }),
                     65..70 => Call::Write(Action::Delete { expected: None }),
                     70..75 => Call::Write(Action::Delete { expected: Some(expected) }),
-                    75..90 => Call::Read,
+                    75..86 => Call::Read,
+                    86..94 => Call::Page(match client.next_page.take().filter(|_| !random.one_in(8)) {
+                        Some(mut next) => {
+                            next.consistency = random.index(2) as i32;
+                            next
+                        }
+                        None => Box::new(first_page(random, self.settings.keys, client.seen)),
+                    }),
                     _ => Call::LocalRead { min_revision: if random.one_in(3) { 0 } else { client.seen } },
                 }
             }
@@ -429,7 +442,7 @@ impl Workload {
                 _ if draining => 0,
                 max => random.between(10, u64::from(max)) as u32,
             };
-            let operation = Some(operation(flight.key, flight.call));
+            let operation = Some(operation(flight.key, &flight.call));
             out.push(ClientAction::Request(Box::new(Request { id, deadline_ms, write, operation })));
         }
     }
@@ -489,15 +502,20 @@ impl Workload {
                 let Some(flight) = client.flights.remove(&number) else { return Ok(()) };
                 client.scripted += usize::from(client.script.is_some());
                 client.leave_at = u64::MAX;
-                match flight.call {
+                match &flight.call {
                     Call::Write(_) => {
                         self.counts.writes += 1;
                         self.counts.retried += u64::from(flight.attempts > 1);
                     }
                     Call::Read => self.counts.barriers += 1,
                     Call::LocalRead { .. } => self.counts.local_reads += 1,
+                    Call::Page(_) => self.counts.pages += 1,
                 }
                 let client = &mut self.clients[index];
+                if let (Call::Page(range), response::Result::Page(page)) = (&flight.call, result) {
+                    client.next_page = next_page(range, page);
+                    return Ok(());
+                }
                 match answer {
                     Answer::Written { revision } | Answer::Found { revision, .. } => {
                         client.known[flight.key] = revision;
@@ -555,10 +573,10 @@ impl Workload {
 
     /// Adds a completed operation to the history.
     fn record(&mut self, now: u64, flight: &InFlight, answer: Answer) {
-        let action = match flight.call {
-            Call::Write(action) => action,
+        let action = match &flight.call {
+            Call::Write(action) => *action,
             Call::Read => Action::Get,
-            Call::LocalRead { .. } => return,
+            Call::LocalRead { .. } | Call::Page(_) => return,
         };
         if answer == Answer::Unknown {
             if action == Action::Get {
@@ -595,6 +613,13 @@ fn settled(id: u64, result: &response::Result, flight: &InFlight) -> Result<Sett
         response::Result::Entry(entry) => {
             let value = <[u8; 8]>::try_from(&entry.value[..]).map_or(0, u64::from_be_bytes);
             Answer::Found { value, revision: entry.mod_revision }
+        }
+        response::Result::Page(_) if matches!(flight.call, Call::Page(_)) => Answer::Missing,
+        response::Result::Error(error)
+            if matches!(flight.call, Call::Page(_))
+                && (is(ErrorKind::Compacted, error) || is(ErrorKind::InvalidArgument, error)) =>
+        {
+            Answer::Missing
         }
         response::Result::Error(error) if is(ErrorKind::NotFound, error) => Answer::Missing,
         response::Result::Error(error)
@@ -634,11 +659,50 @@ fn settled(id: u64, result: &response::Result, flight: &InFlight) -> Result<Sett
     Ok(Settled::Answer(answer))
 }
 
+/// The first page of a scan.
+fn first_page(random: &mut Random, keys: usize, seen: u64) -> v1::Range {
+    let mut bound = |one_in| match random.one_in(one_in) {
+        true => key_name(random.index(keys + 1)),
+        false => Bytes::new(),
+    };
+    let (start, end, prefix) = (bound(3), bound(4), bound(5));
+    let (start, end) = if !end.is_empty() && start > end { (end, start) } else { (start, end) };
+    let prefix = if random.one_in(3) { Bytes::from_static(b"key") } else { prefix };
+    v1::Range {
+        start,
+        end,
+        prefix,
+        // Mostly what was seen, so that it is neither dropped nor in the future.
+        at_revision: match random.index(8) {
+            0 => random.below(seen + 3),
+            1..4 => seen.saturating_sub(random.below(8)),
+            _ => 0,
+        },
+        limit: random.pick(&[0, 1, 1, 2, 3]),
+        reverse: random.one_in(3),
+        keys_only: random.one_in(4),
+        count_only: random.one_in(8),
+        delimiter: if random.one_in(4) { Bytes::from_static(b"-") } else { Bytes::new() },
+        consistency: random.index(2) as i32,
+        min_revision: if random.one_in(2) { seen } else { 0 },
+    }
+}
+
+/// The page behind another one; `None` if that is the last one.
+fn next_page(range: &v1::Range, page: &v1::Page) -> Option<Box<v1::Range>> {
+    let mut next = range.clone();
+    next.at_revision = page.revision;
+    let bound = if range.reverse { &mut next.end } else { &mut next.start };
+    *bound = page.next.clone();
+    (!page.next.is_empty()).then(|| Box::new(next))
+}
+
 /// The operation of a request.
-fn operation(key: usize, call: Call) -> request::Operation {
+fn operation(key: usize, call: &Call) -> request::Operation {
     let key = key_name(key);
     let bytes = |value: u64| Bytes::copy_from_slice(&value.to_be_bytes());
-    match call {
+    match call.clone() {
+        Call::Page(range) => request::Operation::Range(*range),
         Call::Write(Action::Set { value }) => request::Operation::Set(v1::Set { key, value: bytes(value) }),
         Call::Write(Action::Add { value }) => request::Operation::Add(v1::Add { key, value: bytes(value) }),
         Call::Write(Action::Cas { expected, value }) => {

@@ -4,13 +4,14 @@ use bytes::Bytes;
 use gometa_proto::{
     ErrorKind,
     limits::SESSIONS_MAX,
-    v1::{self, CommandOutcome, CreateSession, EndSessions, Request, command::Body},
+    v1::{self, CommandOutcome, CreateSession, EndSessions, RaiseHorizon, Request, command::Body},
 };
 
 use crate::{
     configuration::Recorded,
     entry::Decoded,
     failure,
+    history::History,
     keys::Keys,
     overlay::{Found, Purpose},
     session::{Corrupt, Sessions, WriteLookup},
@@ -27,6 +28,7 @@ pub struct Store<T> {
     keys: Keys,
     sessions: Sessions,
     configuration: Recorded,
+    history: History,
 }
 
 /// The result of [`Store::apply`].
@@ -58,6 +60,8 @@ pub enum Origin {
         /// The ids in the command's order, each with whether the session existed.
         sessions: Vec<(u64, bool)>,
     },
+    /// None: the leader has raised the horizon of the history.
+    Horizon,
     /// Unknown: the payload is malformed.
     None,
 }
@@ -71,10 +75,11 @@ impl<T: Table> Store<T> {
         let Checkpoint { applied, hash, keys } = table.checkpoint();
         let sessions = Sessions::load(&table)?;
         let configuration = Recorded::load(&table)?;
+        let history = History::load(&table)?;
         // The checkpoint's hash is the sum over all spaces.
-        let rest = sessions.hash().wrapping_add(configuration.hash());
+        let rest = sessions.hash().wrapping_add(configuration.hash()).wrapping_add(history.hash());
         let keys = Keys::new(keys, hash.wrapping_sub(rest));
-        Ok(Store { table, applied, taken: applied, keys, sessions, configuration })
+        Ok(Store { table, applied, taken: applied, keys, sessions, configuration, history })
     }
 
     /// The table.
@@ -87,15 +92,21 @@ impl<T: Table> Store<T> {
         self.applied
     }
 
-    /// Hash of all keys, sessions and the configuration. Its cost grows with the number of records changed since the last
+    /// Hash of all keys, sessions, the configuration and the history. Its cost grows with the number of records changed since the last
     /// [`take_batch`](Store::take_batch): each is encoded.
     pub fn hash(&self) -> u128 {
-        self.keys.overlay.hash().wrapping_add(self.sessions.hash()).wrapping_add(self.configuration.hash())
+        let records = [self.sessions.hash(), self.configuration.hash(), self.history.hash()];
+        records.into_iter().fold(self.keys.overlay.hash(), u128::wrapping_add)
     }
 
     /// Number of keys.
     pub fn keys(&self) -> u64 {
         self.keys.count()
+    }
+
+    /// The lowest revision at which the state can be read.
+    pub fn horizon(&self) -> u64 {
+        self.history.horizon
     }
 
     /// Number of sessions.
@@ -119,6 +130,7 @@ impl<T: Table> Store<T> {
             Some(Body::Write(write)) => self.write(write, found.unwrap_or(Found::NotInMemory)),
             Some(Body::CreateSession(create)) => self.create_session(create),
             Some(Body::EndSessions(end)) => self.end_sessions(end),
+            Some(Body::RaiseHorizon(raise)) => self.raise_horizon(raise),
             None => malformed(),
         })
     }
@@ -173,9 +185,18 @@ impl<T: Table> Store<T> {
 
     fn execute(&mut self, request: &Request, found: Found) -> CommandOutcome {
         match &request.operation {
-            Some(operation) => self.keys.execute(self.applied, operation, found),
+            Some(operation) => {
+                let outcome = self.keys.execute(&mut self.history, self.applied, operation, found);
+                self.history.end_entry(self.applied);
+                outcome
+            }
             None => failure(ErrorKind::Unsupported, 0),
         }
+    }
+
+    fn raise_horizon(&mut self, raise: &RaiseHorizon) -> Applied {
+        self.history.raise(raise.horizon.min(self.applied));
+        Applied { origin: Origin::Horizon, outcome: CommandOutcome::default() }
     }
 
     fn create_session(&mut self, create: &CreateSession) -> Applied {
@@ -200,7 +221,10 @@ impl<T: Table> Store<T> {
     /// Upper bound, in bytes, of the memory used by the changes since the last [`take_batch`](Store::take_batch),
     /// including the batch that it will return.
     pub fn pending_bytes(&self) -> usize {
-        self.keys.overlay.pending_bytes() + self.sessions.pending_bytes() + self.configuration.pending_bytes()
+        self.keys.overlay.pending_bytes()
+            + self.sessions.pending_bytes()
+            + self.configuration.pending_bytes()
+            + self.history.pending_bytes()
     }
 
     /// Upper bound, in bytes, of the memory used by records that are as in the table: by those that were read and are
@@ -220,8 +244,9 @@ impl<T: Table> Store<T> {
         self.keys.overlay.take(&mut writes);
         self.sessions.take(&mut writes);
         self.configuration.take(&mut writes);
+        let (changes, horizon) = self.history.take(&mut writes);
         let checkpoint = Checkpoint { applied: self.applied, hash: self.hash(), keys: self.keys.count() };
-        Some(Batch { checkpoint, writes })
+        Some(Batch { checkpoint, writes, changes, horizon })
     }
 
     /// Reports that the oldest outstanding batch can be read from the table. Removes its keys from the overlay unless they

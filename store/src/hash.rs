@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::table::{Checkpoint, Space, Table};
 
-/// The hash of a record: XXH3-128 of the space (1 byte: 0 data, 1 session, 2 configuration), the length of the key (4 bytes, big endian),
+/// The hash of a record: XXH3-128 of the space (1 byte: 0 data, 1 session, 2 configuration, 3 history), the length of the key (4 bytes, big endian),
 /// the key and the encoded record.
 pub fn record_hash(space: Space, key: &[u8], value: &[u8]) -> u128 {
     let mut head = [0; 5];
@@ -16,6 +16,7 @@ pub fn record_hash(space: Space, key: &[u8], value: &[u8]) -> u128 {
         Space::Data => 0,
         Space::Session => 1,
         Space::Configuration => 2,
+        Space::History => 3,
     };
     // Keys are at most 4 KiB.
     head[1..].copy_from_slice(&(key.len() as u32).to_be_bytes());

@@ -7,7 +7,9 @@ use gometa_proto::{
 };
 
 use crate::{
+    change::ChangedKey,
     failure,
+    history::History,
     overlay::{Found, Overlay},
     table::{Lookup, Table},
 };
@@ -47,28 +49,36 @@ impl Keys {
             version: record.version,
             create_revision: record.create_revision,
             mod_revision: record.mod_revision,
+            is_group: false,
         })
     }
 
-    /// Executes an operation of the log entry at `revision`; `found` is its key's state, looked up just before.
+    /// Executes an operation of the log entry at `revision`; `found` is its key's state, looked up just before. What it
+    /// changes is added to the history.
     ///
     /// # Panics
     /// If the operation is valid and the record of its key is not in memory.
-    pub(crate) fn execute(&mut self, revision: u64, operation: &Operation, found: Found) -> CommandOutcome {
+    pub(crate) fn execute(
+        &mut self,
+        history: &mut History,
+        revision: u64,
+        operation: &Operation,
+        found: Found,
+    ) -> CommandOutcome {
         if let Err(error) = operation.check() {
             return failure(error.error_kind(), 0);
         }
         match operation {
             Operation::Add(add) => match found.record() {
                 Some(record) => failure(ErrorKind::AlreadyExists, record.mod_revision),
-                None => self.put(revision, &add.key, &add.value, found),
+                None => self.put(history, revision, &add.key, &add.value, found),
             },
-            Operation::Set(set) => self.put(revision, &set.key, &set.value, found),
+            Operation::Set(set) => self.put(history, revision, &set.key, &set.value, found),
             Operation::Cas(cas) => {
                 if planted!(found.revision() != cas.revision, cas_ignores_revision => false) {
                     return failure(ErrorKind::CasMismatch, found.revision());
                 }
-                self.put(revision, &cas.key, &cas.value, found)
+                self.put(history, revision, &cas.key, &cas.value, found)
             }
             Operation::Delete(delete) => {
                 if delete.revision.is_some_and(|expected| expected != found.revision()) {
@@ -78,7 +88,7 @@ impl Keys {
                 probe!("keys.delete-absent", !existed);
                 if existed {
                     self.count -= 1;
-                    self.overlay.change(delete.key.clone(), None, found);
+                    self.change(history, revision, &delete.key, None, found);
                 }
                 let deleted = Deleted { revision: if existed { revision } else { 0 }, existed };
                 CommandOutcome { result: Some(command_outcome::Result::Deleted(deleted)) }
@@ -88,6 +98,7 @@ impl Keys {
             Operation::OpenSession(_)
             | Operation::EndSession(_)
             | Operation::Get(_)
+            | Operation::Range(_)
             | Operation::Status(_)
             | Operation::AddLearner(_)
             | Operation::PromoteMember(_)
@@ -100,7 +111,14 @@ impl Keys {
         }
     }
 
-    fn put(&mut self, revision: u64, key: &Bytes, value: &Bytes, found: Found) -> CommandOutcome {
+    fn put(
+        &mut self,
+        history: &mut History,
+        revision: u64,
+        key: &Bytes,
+        value: &Bytes,
+        found: Found,
+    ) -> CommandOutcome {
         let (create_revision, version) = match found.record() {
             Some(record) => (record.create_revision, record.version + 1),
             None => {
@@ -109,7 +127,21 @@ impl Keys {
             }
         };
         let record = KeyRecord { create_revision, mod_revision: revision, version, value: value.clone() };
-        self.overlay.change(key.clone(), Some(record), found);
+        self.change(history, revision, key, Some(record), found);
         CommandOutcome { result: Some(command_outcome::Result::Written(Written { revision, version })) }
+    }
+
+    /// Gives a key another record; `None` removes it.
+    fn change(
+        &mut self,
+        history: &mut History,
+        revision: u64,
+        key: &Bytes,
+        record: Option<KeyRecord>,
+        found: Found,
+    ) {
+        let superseded = planted!(found.record().cloned(), forgets_superseded_version => None);
+        history.add(revision, ChangedKey { key: key.clone(), deleted: record.is_none(), superseded });
+        self.overlay.change(key.clone(), record, found);
     }
 }

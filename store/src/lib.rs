@@ -1,4 +1,5 @@
-//! The replicated metadata: keys, sessions and the configuration of the ensemble, as a pure state machine over a table.
+//! The replicated metadata: keys with their history, sessions and the configuration of the ensemble, as a pure state machine
+//! over a table.
 //!
 //! # Overview
 //!
@@ -33,6 +34,8 @@
 //! - *No payload causes a panic.* A payload that cannot be decoded or exceeds a limit yields an error outcome, the same
 //!   on every node. A damaged table does end the node, because it would diverge from the others: [`Store::open`] returns
 //!   [`Corrupt`] for a damaged session; reading a key whose record cannot be decoded panics.
+//! - *History.* The state can be read at every revision from the horizon on, with the caller's table alone: [`read_page`].
+//!   Apply decides from the present only.
 //! - *Bounded memory*: at most [`limits::SESSIONS_MAX`](gometa_proto::limits::SESSIONS_MAX) sessions, each with at most
 //!   [`limits::WINDOW_MAX`](gometa_proto::limits::WINDOW_MAX) recorded outcomes, the changes that are not yet in the
 //!   table, which the caller bounds by [`Store::pending_bytes`] and [`Batch::size`], and the records that are held, which
@@ -40,12 +43,12 @@
 //!
 //! # Not implemented
 //!
-//! Transactions over several keys, scans, watches, leases.
+//! Transactions over several keys, watches, leases.
 //!
 //! # Reading order
 //!
 //! `entry` (payloads of log entries) · `table` (storage of records) · `overlay` (records in memory) · `keys` (execution
-//! of operations) · `session` (deduplication of writes) · `configuration` · `apply` (the store itself) · `hash`.
+//! of operations) · `change`, `history` (what revisions changed and superseded) · `range` (pages) · `session` (deduplication of writes) · `configuration` · `apply` (the store itself) · `hash`.
 #![forbid(unsafe_code)]
 
 // `planted!(right, name => wrong)` is `right` unless a test activates the fault; `probe!` counts rare paths.
@@ -53,20 +56,28 @@
 extern crate gometa_marks;
 
 mod apply;
+mod change;
 mod configuration;
 mod entry;
 mod hash;
+mod history;
 mod keys;
+mod memory;
 mod overlay;
+mod range;
 mod session;
 mod table;
 
 pub use apply::{Applied, Origin, Store};
+pub use change::{Change, ChangedKey, revision_key};
 pub use entry::{Decoded, Malformed, decode_command, encode_command};
 pub use hash::{recompute_checkpoint, record_hash};
+pub use history::{HISTORY_KEY, horizon_of, superseded_by, verify_changes};
+pub use memory::MemoryTable;
 pub use overlay::Purpose;
+pub use range::{Cursor, end_of_prefix, read_page};
 pub use session::{Corrupt, WriteLookup};
-pub use table::{Batch, Checkpoint, Lookup, MemoryTable, Space, Table};
+pub use table::{Batch, Checkpoint, Lookup, Space, Table};
 
 use gometa_proto::{
     ErrorKind,

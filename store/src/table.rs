@@ -1,9 +1,9 @@
 //! The table: the durable storage of the store's records. Lookups are answered from memory; the caller reads what is
 //! not there, and writes atomic batches later.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
+
+use crate::change::Change;
 
 /// A key space of a table; the same key in two spaces names two records.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -14,11 +14,13 @@ pub enum Space {
     Session,
     /// One record: the configuration of the ensemble, as its log entry has it. None while the genesis is in force.
     Configuration,
+    /// One record: the horizon of the history and the sum of its changes. None while nothing was changed.
+    History,
 }
 
 impl Space {
     /// All spaces.
-    pub const ALL: [Space; 3] = [Space::Data, Space::Session, Space::Configuration];
+    pub const ALL: [Space; 4] = [Space::Data, Space::Session, Space::Configuration, Space::History];
 }
 
 /// The last applied log entry, with the state hash and the number of keys at that point. Every batch includes it.
@@ -33,18 +35,30 @@ pub struct Checkpoint {
 }
 
 /// The changes of several commands. Batches are written atomically, in the order taken.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Batch {
     /// The table's checkpoint after this batch.
     pub checkpoint: Checkpoint,
     /// The new record for each changed (space, key); `None` deletes the record. Each (space, key) occurs at most once.
     pub writes: Vec<(Space, Bytes, Option<Bytes>)>,
+    /// What each revision has changed, ascending. Batches of other nodes end elsewhere; these records are the same there.
+    pub changes: Vec<Change>,
+    /// The horizon, if it was raised: changes of this revision and of lower ones, and the versions that they superseded, are
+    /// deleted, those of this batch included.
+    pub horizon: Option<u64>,
 }
 
 impl Batch {
     /// Approximate memory of the batch, in bytes.
     pub fn size(&self) -> usize {
-        self.writes.iter().map(|(_, key, value)| key.len() + value.as_ref().map_or(0, Bytes::len) + 64).sum()
+        let writes =
+            self.writes.iter().map(|(_, key, value)| key.len() + value.as_ref().map_or(0, Bytes::len) + 64);
+        writes.sum::<usize>() + self.changes.iter().map(Change::size).sum::<usize>()
+    }
+
+    /// The changes that stay in the history.
+    pub fn kept_changes(&self) -> impl Iterator<Item = &Change> {
+        self.changes.iter().filter(|change| self.horizon.is_none_or(|horizon| change.revision > horizon))
     }
 }
 
@@ -87,49 +101,6 @@ pub trait Table {
     fn lookup(&self, space: Space, key: &[u8]) -> Lookup;
     /// Calls `visit(key, record)` for every record of a space, ascending by key. Called at the start only.
     fn scan(&self, space: Space, visit: &mut dyn FnMut(&[u8], &[u8]));
-}
-
-/// A table in memory, for tests and the simulator.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct MemoryTable {
-    checkpoint: Checkpoint,
-    records: BTreeMap<(Space, Bytes), Bytes>,
-}
-
-impl MemoryTable {
-    /// Reads a record; `None` if it does not exist.
-    pub fn get(&self, space: Space, key: &[u8]) -> Option<Bytes> {
-        self.records.get(&(space, Bytes::copy_from_slice(key))).cloned()
-    }
-
-    /// Writes a batch.
-    pub fn write(&mut self, batch: &Batch) {
-        self.checkpoint = batch.checkpoint;
-        for (space, key, value) in &batch.writes {
-            match value {
-                Some(value) => self.records.insert((*space, key.clone()), value.clone()),
-                None => self.records.remove(&(*space, key.clone())),
-            };
-        }
-    }
-}
-
-impl Table for MemoryTable {
-    fn checkpoint(&self) -> Checkpoint {
-        self.checkpoint
-    }
-
-    fn lookup(&self, space: Space, key: &[u8]) -> Lookup {
-        self.get(space, key).into()
-    }
-
-    fn scan(&self, space: Space, visit: &mut dyn FnMut(&[u8], &[u8])) {
-        let from = (space, Bytes::new());
-        for ((at, key), value) in self.records.range(from..) {
-            if *at != space {
-                break;
-            }
-            visit(key, value);
-        }
-    }
+    /// Calls `visit(revision, record)` for the record of every change, ascending. Called to verify a table only.
+    fn scan_changes(&self, visit: &mut dyn FnMut(u64, &[u8]));
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use gometa_node::{ClientId, Config, Effect, Event, Node};
+use gometa_node::{ClientId, Config, Effect, Event, HistoryBounds, Node};
 use gometa_proto::limits::PAYLOAD_MAX;
 use gometa_proto::v1::{self, Request, Response, request::Operation, response::Result as Answer};
 use gometa_store::{Batch, Checkpoint, Lookup, MemoryTable, Purpose, Space, Table};
@@ -67,6 +67,10 @@ impl Table for Storage {
 
     fn scan(&self, space: Space, visit: &mut dyn FnMut(&[u8], &[u8])) {
         self.files.borrow().1.scan(space, visit);
+    }
+
+    fn scan_changes(&self, visit: &mut dyn FnMut(u64, &[u8])) {
+        self.files.borrow().1.scan_changes(visit);
     }
 }
 
@@ -270,6 +274,7 @@ impl Nodes {
             log_kept: u64::MAX,
             log_held_max: 0,
             state_hash_interval: gometa_node::STATE_HASH_INTERVAL,
+            history: HistoryBounds::DEFAULT,
             version: "test".to_owned(),
         };
         let recovered = member.storage.files.borrow().0.recover();
@@ -318,6 +323,10 @@ impl Nodes {
                     } else {
                         member.inbox.push(member.fetched(fetch));
                     }
+                }
+                Effect::ReadPage { id, range } => {
+                    let result = member.storage.files.borrow().1.read_page(&range, range.at_revision);
+                    member.inbox.push(Event::PageRead { id, result });
                 }
                 Effect::Read { id, from, to, bytes_max } => {
                     let mut entries = member.storage.files.borrow().0.read(from, to, bytes_max);

@@ -207,6 +207,7 @@ pub fn entry(key: &[u8], value: &[u8]) -> response::Result {
         version: 1,
         create_revision: 1,
         mod_revision: 1,
+        is_group: false,
     })
 }
 

@@ -1,6 +1,10 @@
 //! `gometa delete`: removes a key.
 
-use std::{ffi::OsString, io::Write, os::unix::ffi::OsStrExt};
+use std::{
+    ffi::{OsStr, OsString},
+    io::Write,
+    os::unix::ffi::OsStrExt,
+};
 
 use gometa_client::Deleted;
 use serde_json::json;
@@ -12,16 +16,24 @@ use crate::{
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Delete {
-    key: OsString,
+    #[arg(required_unless_present = "prefix")]
+    key: Option<OsString>,
 
     /// Only if this is the key's mod_revision
-    #[arg(long)]
+    #[arg(long, conflicts_with = "prefix")]
     revision: Option<u64>,
+
+    /// Remove all keys that begin with this, one after the other: not atomic, and keys that are created meanwhile may be left
+    #[arg(long, conflicts_with = "key")]
+    prefix: Option<OsString>,
 }
 
 impl Delete {
     pub(super) async fn run(&self, context: &Context, out: &mut dyn Write) -> Result<u8, Failure> {
-        let key = self.key.as_bytes();
+        if let Some(prefix) = &self.prefix {
+            return Self::all(prefix.as_bytes(), context, out).await;
+        }
+        let key = self.key.as_deref().map_or(&[][..], OsStr::as_bytes);
         let Deleted { existed, revision, .. } = match self.revision {
             Some(revision) => context.client.delete_if(key, revision).await?,
             None => context.client.delete(key).await?,
@@ -30,6 +42,20 @@ impl Delete {
             Format::Json => writeln!(out, "{}", json!({ "existed": existed, "revision": revision }))?,
             Format::Table if existed => writeln!(out, "deleted at revision {revision}")?,
             Format::Table => writeln!(out, "there was no such key")?,
+        }
+        Ok(0)
+    }
+
+    async fn all(prefix: &[u8], context: &Context, out: &mut dyn Write) -> Result<u8, Failure> {
+        if prefix.is_empty() {
+            let message = "--prefix is empty, which would remove every key: name the beginning of the keys";
+            return Err(Failure::usage(message));
+        }
+        let deleted = context.client.delete_prefix(prefix).await?;
+        match context.format {
+            Format::Json => writeln!(out, "{}", json!({ "deleted": deleted }))?,
+            Format::Table if deleted == 1 => writeln!(out, "1 key deleted")?,
+            Format::Table => writeln!(out, "{deleted} keys deleted, one after the other")?,
         }
         Ok(0)
     }

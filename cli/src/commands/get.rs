@@ -25,6 +25,10 @@ pub(crate) struct Get {
     /// With --local: wait until the node has applied this revision
     #[arg(long, value_name = "REVISION", requires = "local", default_value_t = 0)]
     min_revision: u64,
+
+    /// Read what the key was at this revision
+    #[arg(long, value_name = "REVISION", conflicts_with = "local")]
+    at: Option<u64>,
 }
 
 impl Get {
@@ -33,7 +37,11 @@ impl Get {
             true => ReadOptions::local().with_min_revision(self.min_revision),
             false => ReadOptions::default(),
         };
-        let entry = context.client.get_with(self.key.as_bytes(), options).await?;
+        let key = self.key.as_bytes();
+        let entry = match self.at {
+            Some(revision) => context.client.get_at(key, revision).await?,
+            None => context.client.get_with(key, options).await?,
+        };
         match context.format {
             _ if self.raw => out.write_all(&entry.value)?,
             Format::Table => {

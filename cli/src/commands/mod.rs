@@ -9,6 +9,7 @@ mod get;
 mod health;
 mod member;
 mod members;
+mod scan;
 mod set;
 mod shell;
 mod status;
@@ -32,6 +33,12 @@ use crate::{context::Context, output::Failure};
 pub(crate) enum Call {
     /// Print the value of a key, and a newline
     Get(get::Get),
+    /// Print the keys that begin with a prefix, with their values, in order
+    Scan(scan::Scan),
+    /// List one level of keys, as of a directory
+    Ls(scan::List),
+    /// Count the keys that begin with a prefix
+    Count(scan::Count),
     /// Create or replace a key
     #[command(visible_alias = "put")]
     Set(set::Set),
@@ -39,7 +46,7 @@ pub(crate) enum Call {
     Add(add::Add),
     /// Replace a key if it has a given revision
     Cas(cas::Cas),
-    /// Remove a key; it is no error if the key does not exist
+    /// Remove a key, or all with a prefix; it is no error if there is none
     #[command(visible_alias = "rm")]
     Delete(delete::Delete),
     /// Show the state of every node; exit status 5 without a leader or a quorum
@@ -61,6 +68,9 @@ impl Call {
     pub(crate) async fn run(&self, context: &Context, out: &mut dyn Write) -> Result<u8, Failure> {
         match self {
             Call::Get(get) => get.run(context, out).await,
+            Call::Scan(scan) => scan.run(context, out).await,
+            Call::Ls(list) => list.run(context, out).await,
+            Call::Count(count) => count.run(context, out).await,
             Call::Set(set) => set.run(context, out).await,
             Call::Add(add) => add.run(context, out).await,
             Call::Cas(cas) => cas.run(context, out).await,

@@ -132,6 +132,7 @@ struct Row {
     epoch: Option<u64>,
     last_revision: Option<u64>,
     applied_revision: Option<u64>,
+    oldest_revision: Option<u64>,
     /// The number of revisions behind the highest committed one that any node knows.
     lag: Option<u64>,
     /// Hex digits.
@@ -287,6 +288,7 @@ impl Row {
             epoch: Some(status.epoch),
             last_revision: Some(status.last_revision),
             applied_revision: Some(status.applied_revision),
+            oldest_revision: Some(status.oldest_revision),
             lag: Some(commit.saturating_sub(status.applied_revision)),
             state_hash: Some(status.state_hash.iter().map(|byte| format!("{byte:02x}")).collect()),
             votes: status.votes,
@@ -319,6 +321,7 @@ impl Row {
             epoch: None,
             last_revision: None,
             applied_revision: None,
+            oldest_revision: None,
             lag: None,
             state_hash: None,
             votes: described.votes,

@@ -5,7 +5,7 @@ use gometa_proto::{Outcome, v1::command_outcome};
 use gometa_store::{Applied, Decoded, Origin, Purpose, Table};
 use gometa_zab::{self as zab, Kind, LogEntry, StateHash};
 
-use super::Node;
+use super::{Node, Outstanding};
 use crate::{
     ahead::{Content, Upcoming},
     effect::Effect,
@@ -73,7 +73,8 @@ impl<T: Table> Node<T> {
         if let Some(batch) = self.store.take_batch() {
             self.last_batch = self.now;
             self.batches_taken += 1;
-            self.batches.push_back((bytes, self.now));
+            let applied = batch.checkpoint.applied;
+            self.batches.push_back(Outstanding { bytes, issued: self.now, applied });
             self.unstored += bytes;
             self.effects.push(Effect::Store { number: self.batches_taken, batch });
         }
@@ -105,7 +106,7 @@ impl<T: Table> Node<T> {
 
     /// Reports to the core if the table has kept entries waiting for too long, or no longer.
     pub(super) fn check_table(&mut self) {
-        let written = self.batches.front().map(|(_, issued)| *issued);
+        let written = self.batches.front().map(|batch| batch.issued);
         let oldest = self.apply_waits.into_iter().chain(written).min();
         let stalled = oldest.is_some_and(|since| self.now.since(since) > self.config.zab.timeouts.disk);
         if stalled != self.state_stalled {
@@ -204,7 +205,7 @@ impl<T: Table> Node<T> {
                 }
                 return;
             }
-            Origin::None => return,
+            Origin::Horizon | Origin::None => return,
         };
         let Some(submission) = self.requests.submission(&key) else { return };
         // The outcome of this entry is final unless an earlier attempt may be in the log as well.

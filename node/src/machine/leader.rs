@@ -121,6 +121,7 @@ impl<T: Table> Node<T> {
                 self.inbox.push(zab::Event::RelayTo { link, payload });
             }
             Some(Proposer::Clock) => probe!("session.expiry-rejected"),
+            Some(Proposer::Horizon) => self.horizon.rejected(),
             None => {}
         }
     }

@@ -9,23 +9,31 @@ use gometa_store::{Lookup, Table};
 use super::Node;
 use crate::{
     reads,
-    requests::{Ticket, Waiting, Want},
+    requests::{Ticket, Want},
 };
 
 impl<T: Table> Node<T> {
     pub(super) fn read_local(&mut self, ticket: Ticket) {
-        let Some(Waiting { want: Want::LocalRead(get), client, .. }) = self.requests.get(ticket) else {
-            return;
-        };
+        let Some(waiting) = self.requests.get(ticket) else { return };
+        let needed = waiting.want.min_revision();
         let up_to_date = planted!(self.synchronised, local_read_before_synchronised => true);
-        let applied = self.store.applied() >= get.min_revision;
+        let applied = self.store.applied() >= needed;
         if up_to_date && planted!(applied, local_read_ignores_min_revision => true) {
-            self.reads.push(*client, ticket);
+            self.read_confirmed(ticket);
         } else {
             probe!("read.local-waits-for-synchronisation", !self.synchronised);
             probe!("read.local-waits-for-revision", self.synchronised);
             // The end of the first synchronisation comes with an apply or a role.
-            self.barriers.confirm(get.min_revision, vec![ticket]);
+            self.barriers.confirm(needed, vec![ticket]);
+        }
+    }
+
+    /// Handles a read whose barrier is passed, or whose minimum revision is applied.
+    fn read_confirmed(&mut self, ticket: Ticket) {
+        let Some(waiting) = self.requests.get(ticket) else { return };
+        match waiting.want {
+            Want::Range(_) | Want::LocalRange(_) => self.range_confirmed(ticket),
+            _ => self.reads.push(waiting.client, ticket),
         }
     }
 
@@ -33,9 +41,7 @@ impl<T: Table> Node<T> {
     pub(super) fn answer_reads(&mut self) {
         if self.synchronised {
             for ticket in self.barriers.ready(self.store.applied()) {
-                if let Some(waiting) = self.requests.get(ticket) {
-                    self.reads.push(waiting.client, ticket);
-                }
+                self.read_confirmed(ticket);
             }
         }
         self.reads.begin_step();

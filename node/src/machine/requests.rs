@@ -17,7 +17,7 @@ use crate::{
     requests::{Ticket, Waiting, Want, WriteKey},
 };
 
-/// The number of abandoned requests after which `barriers`, `reads` and `fetches` forget them.
+/// The number of abandoned requests after which `barriers`, `reads`, `fetches` and `ranges` forget them.
 const ABANDONED_MAX: usize = 1_024;
 
 /// The longest deadline of a request: an hour. Longer ones are cut.
@@ -37,6 +37,7 @@ impl<T: Table> Node<T> {
         match request.operation {
             Some(ref operation) if operation.is_write() => self.write(client, deadline, request),
             Some(Operation::Get(get)) => self.get(client, id, deadline, get),
+            Some(Operation::Range(range)) => self.range(client, id, deadline, range),
             Some(Operation::Status(_)) => {
                 let status = self.sources().status(&self.store);
                 self.respond(client, id, Answer::Status(status));
@@ -110,7 +111,7 @@ impl<T: Table> Node<T> {
         if local { self.read_local(ticket) } else { self.barriers.join(ticket) }
     }
 
-    fn wait(&mut self, client: ClientId, id: u64, deadline: Ticks, want: Want) -> Option<Ticket> {
+    pub(super) fn wait(&mut self, client: ClientId, id: u64, deadline: Ticks, want: Want) -> Option<Ticket> {
         let error = if self.requests.len() >= self.config.requests_max {
             probe!("request.limit-reached");
             let message = "this node has too many requests waiting";
@@ -135,9 +136,10 @@ impl<T: Table> Node<T> {
             .is_some_and(|since| removed || self.now.since(since) > self.config.zab.timeouts.election)
     }
 
-    /// Whether a request needs a leader: all but local reads of a node that was synchronised.
+    /// Whether a request needs a leader: all but local reads of what a node that was synchronised has applied.
     fn needs_leader(&self, want: &Want) -> bool {
-        !(self.synchronised && matches!(want, Want::LocalRead(_)))
+        let is_local = matches!(want, Want::LocalRead(_) | Want::LocalRange(_));
+        !(self.synchronised && is_local && want.min_revision() <= self.store.applied())
     }
 
     pub(super) fn no_leader(&self, outcome: Outcome) -> Error {
@@ -239,6 +241,7 @@ impl<T: Table> Node<T> {
             self.barriers.retain(|ticket| requests.get(ticket).is_some());
             self.reads.retain(|ticket| requests.get(ticket).is_some());
             self.fetches.retain(|ticket| requests.get(ticket).is_some());
+            self.ranges.retain(|ticket| requests.get(ticket).is_some());
         }
     }
 
@@ -248,7 +251,7 @@ impl<T: Table> Node<T> {
                 self.requests.submission(key).map_or(Outcome::Unknown, |submission| submission.outcome())
             }
             Some(Want::Members) if self.members.may_apply(ticket) => Outcome::Unknown,
-            Some(Want::Members | Want::Read(_) | Want::LocalRead(_)) | None => Outcome::NotApplied,
+            Some(_) | None => Outcome::NotApplied,
         }
     }
 }

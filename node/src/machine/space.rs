@@ -63,7 +63,9 @@ impl<T: Table> Node<T> {
 /// sessions.
 fn frees_space(payload: &Bytes) -> bool {
     match decode_command(payload.clone()).ok().and_then(|command| command.body) {
-        Some(command::Body::CreateSession(_) | command::Body::EndSessions(_)) => true,
+        Some(
+            command::Body::CreateSession(_) | command::Body::EndSessions(_) | command::Body::RaiseHorizon(_),
+        ) => true,
         Some(command::Body::Write(request)) => matches!(request.operation, Some(Operation::Delete(_))),
         None => false,
     }

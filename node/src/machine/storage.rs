@@ -68,7 +68,9 @@ impl<T: Table> Node<T> {
         self.read_back.clear();
         self.reading = None;
         self.apply_waits = None;
+        self.table_applied = self.store.applied();
         self.look_for_records_again();
+        self.read_pages_again();
         self.batches.clear();
         self.unstored = 0;
         self.compaction = Compaction::new(self.released, self.released);

@@ -5,8 +5,10 @@ use std::{path::Path, sync::atomic::Ordering};
 
 use rocksdb::CompactOptions;
 
-use super::database::{DATA, Database, MEMTABLES_BYTES, SESSION};
+use super::database::{CHANGES, DATA, Database, MEMTABLES_BYTES, PAST, SESSION};
 
+/// The column families that become large.
+const COMPACTED: [&str; 4] = [DATA, SESSION, PAST, CHANGES];
 /// The number of files of the target size that one compaction below the first levels rewrites at most: one, and those of
 /// the next level, ten times as large, that it overlaps.
 const FILES_PER_COMPACTION: u64 = 12;
@@ -64,7 +66,7 @@ impl Database {
         let room = self.has_room()?;
         if self.compacts.swap(room, Ordering::Relaxed) != room {
             let disabled = if room { "false" } else { "true" };
-            for name in [DATA, SESSION] {
+            for name in COMPACTED {
                 self.rocks.set_options_cf(self.family(name), &[("disable_auto_compactions", disabled)])?;
             }
         }
@@ -98,7 +100,7 @@ impl Database {
         }
         let mut options = CompactOptions::default();
         options.set_exclusive_manual_compaction(false);
-        for name in [DATA, SESSION] {
+        for name in COMPACTED {
             self.rocks.compact_range_cf_opt(self.family(name), None::<&[u8]>, None::<&[u8]>, &options);
         }
         true

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use gometa_store::{Checkpoint as Applied, Space};
+use gometa_store::{Checkpoint as Applied, HISTORY_KEY, Space, revision_key, superseded_by};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DataBlockIndexType, FlushOptions,
     LogLevel, LruCacheOptions, Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
@@ -14,20 +14,30 @@ use rocksdb::{
 
 use super::{DiskError, compaction::Sizes, directory::Directory, error::one_line, failure::Failure, records};
 
-/// The checkpoint, under [`CHECKPOINT_KEY`], and the table's space with the configuration.
+/// The checkpoint, under [`CHECKPOINT_KEY`], and the table's spaces with one record: the configuration and the history.
 pub(super) const META: &str = "meta";
 /// The table's space of that name.
 pub(super) const DATA: &str = "data";
 /// The table's space of that name.
 pub(super) const SESSION: &str = "session";
+/// The superseded versions of keys.
+pub(super) const PAST: &str = "past";
+/// What each revision changed.
+pub(super) const CHANGES: &str = "changes";
+/// All column families.
+pub(super) const FAMILIES: [&str; 5] = [META, DATA, SESSION, PAST, CHANGES];
 
 pub(super) const CHECKPOINT_KEY: &[u8] = b"checkpoint";
 
 /// Whether what is under a key in the family of a space is a record of the table.
 ///
-/// The checkpoint is in the same family as the configuration.
+/// The checkpoint, the configuration and the history are in the same family.
 pub(super) fn is_record(space: Space, key: &[u8]) -> bool {
-    space != Space::Configuration || key != CHECKPOINT_KEY
+    match space {
+        Space::Data | Space::Session => true,
+        Space::History => key == HISTORY_KEY,
+        Space::Configuration => key != CHECKPOINT_KEY && key != HISTORY_KEY,
+    }
 }
 
 /// The name of the column family of one of the table's spaces.
@@ -35,7 +45,7 @@ pub(super) fn name_of(space: Space) -> &'static str {
     match space {
         Space::Data => DATA,
         Space::Session => SESSION,
-        Space::Configuration => META,
+        Space::Configuration | Space::History => META,
     }
 }
 
@@ -83,6 +93,29 @@ impl Database {
         flush(&self.rocks)
     }
 
+    /// Deletes what the table has of the history up to a horizon.
+    ///
+    /// # Errors
+    /// A description: the changes up to there cannot be read.
+    pub(super) fn drop_history(&self, horizon: u64, write: &mut WriteBatch) -> Result<(), String> {
+        let end = revision_key(horizon.saturating_add(1));
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        options.set_iterate_upper_bound(end.to_vec());
+        let mut changes = self.rocks.raw_iterator_cf_opt(self.family(CHANGES), options);
+        changes.seek_to_first();
+        while let Some((key, record)) = changes.item() {
+            let revision = parse_revision_key(key)?;
+            for past in superseded_by(revision, record).map_err(|error| error.to_string())? {
+                write.delete_cf(self.family(PAST), past);
+            }
+            changes.next();
+        }
+        changes.status().map_err(|error| one_line(&error))?;
+        write.delete_range_cf(self.family(CHANGES), revision_key(0), end);
+        Ok(())
+    }
+
     /// Makes a checkpoint of everything written so far: a directory with links to the table files.
     pub(super) fn checkpoint(&self, path: &Path) -> Result<(), rocksdb::Error> {
         // The size of the write-ahead log, which is empty, above which the memtables are flushed.
@@ -102,15 +135,17 @@ impl Database {
 
     /// The memory of all memtables, in bytes.
     pub(super) fn memtable_bytes(&self) -> u64 {
-        [META, DATA, SESSION]
-            .iter()
-            .map(|name| {
-                let size = self
-                    .rocks
-                    .property_int_value_cf(self.family(name), properties::CUR_SIZE_ACTIVE_MEM_TABLE);
-                size.ok().flatten().unwrap_or(0)
-            })
-            .sum()
+        FAMILIES.iter().map(|name| self.size_of(name, properties::CUR_SIZE_ACTIVE_MEM_TABLE)).sum()
+    }
+
+    /// About how many bytes the history takes.
+    pub(super) fn history_bytes(&self) -> u64 {
+        let sizes = [properties::ESTIMATE_LIVE_DATA_SIZE, properties::CUR_SIZE_ALL_MEM_TABLES];
+        [PAST, CHANGES].iter().flat_map(|name| sizes.iter().map(|size| self.size_of(name, size))).sum()
+    }
+
+    fn size_of(&self, family: &str, property: &properties::PropName) -> u64 {
+        self.rocks.property_int_value_cf(self.family(family), property).ok().flatten().unwrap_or(0)
     }
 
     fn property(&self, name: &properties::PropName) -> u64 {
@@ -119,10 +154,10 @@ impl Database {
 }
 
 fn flush(rocks: &DB) -> Result<(), rocksdb::Error> {
-    let families = [META, DATA, SESSION].map(|name| family(rocks, name));
+    let families = FAMILIES.map(|name| family(rocks, name));
     let mut options = FlushOptions::default();
     options.set_wait(true);
-    rocks.flush_cfs_opt(&[&families[0], &families[1], &families[2]], &options)
+    rocks.flush_cfs_opt(&families.each_ref(), &options)
 }
 
 /// One of the column families that the database was opened with.
@@ -175,19 +210,41 @@ pub(super) fn read_all(
     space: Space,
     mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), String>,
 ) -> Result<(), String> {
+    read_family(
+        rocks,
+        name_of(space),
+        |key, record| {
+            if is_record(space, key) { visit(key, record) } else { Ok(()) }
+        },
+    )
+}
+
+/// The same for a column family.
+pub(super) fn read_family(
+    rocks: &DB,
+    name: &str,
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), String>,
+) -> Result<(), String> {
     let mut options = ReadOptions::default();
     options.fill_cache(false);
     options.set_verify_checksums(true);
     options.set_readahead_size(2 << 20);
-    let mut records = rocks.raw_iterator_cf_opt(family(rocks, name_of(space)), options);
+    let mut records = rocks.raw_iterator_cf_opt(family(rocks, name), options);
     records.seek_to_first();
     while let Some((key, record)) = records.item() {
-        if is_record(space, key) {
-            visit(key, record)?;
-        }
+        visit(key, record)?;
         records.next();
     }
     records.status().map_err(|error| one_line(&error))
+}
+
+/// The revision whose changes are recorded under a key.
+///
+/// # Errors
+/// If the key is none.
+pub(super) fn parse_revision_key(key: &[u8]) -> Result<u64, String> {
+    let key = <[u8; 8]>::try_from(key).map_err(|_| format!("the changes have a record {key:02x?}"))?;
+    Ok(u64::from_be_bytes(key))
 }
 
 /// The options of every write: none goes into a write-ahead log, for the node's own log has all of it.
@@ -201,16 +258,26 @@ fn open_with(options: Options, path: &Path, cache_bytes: usize) -> Result<DB, ro
     DB::open_cf_descriptors(&options, path, families(path, cache_bytes))
 }
 
-fn families(path: &Path, cache_bytes: usize) -> [ColumnFamilyDescriptor; 3] {
+fn families(path: &Path, cache_bytes: usize) -> [ColumnFamilyDescriptor; 5] {
     let sizes = Sizes::at(path);
     let mut cache = LruCacheOptions::default();
     cache.set_capacity(cache_bytes);
     cache.set_num_shard_bits(CACHE_SHARD_BITS);
     let cache = Cache::new_lru_cache_opts(&cache);
-    let families =
-        [(META, 4 << 20, 4 << 10, false), (DATA, 32 << 20, 4 << 10, true), (SESSION, 4 << 20, 4 << 10, true)];
+    let families = [
+        (META, 4 << 20, 4 << 10, false),
+        (DATA, 32 << 20, 4 << 10, true),
+        (SESSION, 4 << 20, 4 << 10, true),
+        (PAST, 32 << 20, 4 << 10, false),
+        (CHANGES, 16 << 20, 16 << 10, false),
+    ];
     families.map(|(name, memtable_bytes, block_bytes, lookups)| {
-        ColumnFamilyDescriptor::new(name, family_options(&cache, sizes, memtable_bytes, block_bytes, lookups))
+        let mut options = family_options(&cache, sizes, memtable_bytes, block_bytes, lookups);
+        if name == PAST {
+            // What the horizon deletes is no longer read over soon.
+            options.add_compact_on_deletion_collector_factory(4_096, 2_048, 0.5);
+        }
+        ColumnFamilyDescriptor::new(name, options)
     })
 }
 

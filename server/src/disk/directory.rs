@@ -20,7 +20,7 @@ use super::{
 };
 
 /// The layout and the encoding of log entries that this program writes, and the only ones that it reads.
-const FORMAT_VERSION: u64 = 3;
+const FORMAT_VERSION: u64 = 4;
 const FORMAT_TITLE: &str = "gometa data directory";
 
 const LOCK: &str = "LOCK";

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use gometa_log::OsDirectory;
-use gometa_proto::v1::{KeyRecord, SessionRecord};
+use gometa_proto::v1::{HistoryRecord, KeyRecord, SessionRecord};
 use gometa_store::{Checkpoint, Space, record_hash};
 use gometa_zab::{Configuration, LogEntry, Recovered, Zxid};
 use prost::Message;
@@ -476,6 +476,9 @@ fn verify_state(rocks: &DB, expected: Checkpoint) -> Result<(), String> {
             Ok(())
         })?;
     }
+    for family in [database::PAST, database::CHANGES] {
+        database::read_family(rocks, family, |_, _| Ok(()))?;
+    }
     if computed == expected {
         return Ok(());
     }
@@ -493,6 +496,7 @@ fn check_record(space: Space, record: &[u8]) -> Result<(), String> {
             let decoded = Configuration::decode(record).map(drop);
             return decoded.ok_or_else(|| "it is not a configuration".to_owned());
         }
+        Space::History => HistoryRecord::decode(record).map(drop),
     };
     decoded.map_err(|error| error.to_string())
 }

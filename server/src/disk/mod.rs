@@ -1,12 +1,12 @@
 //! The data directory: all durable state of a node, in two stores.
 //!
 //! The **log** has everything that is acknowledged: log entries, hard state, founding record. It is an append-only log of our
-//! own ([`gometa_log`]). The **state** has everything that applying the log makes: keys and sessions, in a RocksDB without a
+//! own ([`gometa_log`]). The **state** has everything that applying the log makes: keys, their history and sessions, in a RocksDB without a
 //! write-ahead log. A crash leaves an earlier moment of the state, whole, and the log carries it forward.
 //!
 //! The driver submits writes to a [`LogWriter`], and batches to a [`StateWriter`]; it receives their completion through
-//! [`Hooks`]. It looks applied records up in memory through a [`RocksTable`], reads others through a [`RecordReader`], and log
-//! entries for peers through a [`LogReader`]. No other module accesses the directory.
+//! [`Hooks`]. It looks applied records up in memory through a [`RocksTable`], reads others through a [`RecordReader`], pages through a
+//! [`PageReader`], and log entries for peers through a [`LogReader`]. No other module accesses the directory.
 //!
 //! # The directory
 //!
@@ -18,7 +18,7 @@
 //! | `BOOT` | the number of times the directory was opened | replaced at each open |
 //! | `GENERATION` | the numbers of the live log and state | replaced when a snapshot is installed |
 //! | `log-1/` | the log: segments, and the mark of what is synced | always |
-//! | `state-1/` | RocksDB: column families `meta`, `data`, `session` | always |
+//! | `state-1/` | RocksDB: column families `meta`, `data`, `session`, `past`, `changes` | always |
 //! | `state-2/` | a state that is being received; with `log-2/`, the next live pair | while it is received |
 //! | `checkpoint-1/` | links to the files of a state that is being sent | while it is sent |
 //! | `DAMAGED` | the damage of a live pair, found while it was in use or at the start | at damage |
@@ -50,6 +50,7 @@ mod failure;
 mod inspection;
 mod log_reader;
 mod log_writer;
+mod page_reader;
 mod quarantine;
 mod record_reader;
 mod records;
@@ -68,6 +69,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use gometa_proto::v1::Page;
 use gometa_zab::{Incarnation, LogEntry, NodeId, Token};
 use parking_lot::Mutex;
 
@@ -79,6 +81,7 @@ pub use self::{
     error::DiskError,
     log_reader::LogReader,
     log_writer::LogWriter,
+    page_reader::PageReader,
     quarantine::Quarantine,
     record_reader::RecordReader,
     scrub::{Finding, Scrubber},
@@ -122,6 +125,8 @@ pub struct Hooks {
     /// The answer for one key of a [`RecordReader::submit`] with this id: its record, `None` if the table has none. May
     /// block until earlier answers have been taken.
     pub fetched: Box<dyn Fn(u64, Bytes, Option<Bytes>, bool) + Send + Sync>,
+    /// The answer to a [`PageReader::submit`] with this id: the page, or the horizon if the page is below it.
+    pub page_read: Box<dyn Fn(u64, Result<Page, u64>) + Send + Sync>,
 }
 
 /// A flush of the state, and what may be deleted of the log after it.
@@ -158,6 +163,8 @@ pub struct Disk {
     pub log_reader: LogReader,
     /// Reads applied records that are not in memory.
     pub record_reader: RecordReader,
+    /// Reads pages.
+    pub page_reader: PageReader,
     /// Makes and receives snapshots.
     pub snapshots: Snapshots,
 }
@@ -185,7 +192,7 @@ impl Disk {
         *directory.copied.get_mut() = copies::is_copied(&directory, founding, has_peers);
         let identity = directory.raise_boot()?;
         let directory = Arc::new(directory);
-        let Hooks { persisted, stored, flushed, failed, read, fetched } = hooks;
+        let Hooks { persisted, stored, flushed, failed, read, fetched, page_read } = hooks;
         let failure = Arc::new(Failure::new(directory.clone(), failed));
         let database = Arc::new(Database::new(rocks, failure.clone(), directory.clone()));
         let live = Arc::new(Mutex::new(log.reader()));
@@ -210,6 +217,7 @@ impl Disk {
             table: RocksTable::new(database.clone()),
             log_reader,
             record_reader: RecordReader::start(&database, fetched)?,
+            page_reader: PageReader::start(&database, page_read)?,
             log: LogWriter::start(log, &recovered, files, failure, persisted)?,
             state: snapshots.start(database, recovered.applied)?,
             snapshots,

@@ -13,14 +13,16 @@ use std::{
 };
 
 use gometa_log::ReadError;
-use gometa_store::{Checkpoint, Lookup, Space, Table, recompute_checkpoint};
+use gometa_store::{Checkpoint, Lookup, Space, Table, recompute_checkpoint, verify_changes};
 use parking_lot::{Condvar, Mutex};
 use rocksdb::{ReadOptions, Snapshot, properties};
 use tracing::{info, warn};
 
 use super::{
     DiskError, Snapshots,
-    database::{CHECKPOINT_KEY, DATA, Database, META, SESSION, is_record},
+    database::{
+        CHANGES, CHECKPOINT_KEY, Database, FAMILIES, META, PAST, is_record, name_of, parse_revision_key,
+    },
     error::one_line,
     failure::is_damage,
     records,
@@ -218,7 +220,7 @@ impl Scrub {
             return self.judge(&database, sum);
         }
         drop(database);
-        for family in [META, DATA, SESSION] {
+        for family in FAMILIES {
             let mut from = Some(Vec::new());
             while let Some(start) = from {
                 // Another state may be live by now; its records are read as well from here on.
@@ -242,9 +244,12 @@ impl Scrub {
             View { database, snapshot: database.rocks.snapshot(), scrub: self, failed: RefCell::default() };
         let computed = recompute_checkpoint(&view);
         let recorded = view.checkpoint();
+        let changes = verify_changes(&view);
+        view.read(PAST, |_, _| {});
         if let Some(what) = view.failed.take() {
             return Err(what);
         }
+        changes.map_err(|error| error.to_string())?;
         if computed != recorded {
             return Err(format!(
                 "the state is damaged: its {} records make the hash {:032x} at {}; {} records and {:032x} are recorded",
@@ -272,7 +277,7 @@ impl Scrub {
 
 /// The approximate size of a state, in bytes.
 fn size(database: &Database) -> u64 {
-    let families = [DATA, SESSION].map(|name| database.family(name));
+    let families = FAMILIES.map(|name| database.family(name));
     let names = [properties::ESTIMATE_LIVE_DATA_SIZE, properties::CUR_SIZE_ALL_MEM_TABLES];
     let sizes = families.iter().flat_map(|family| {
         names.map(|name| database.rocks.property_int_value_cf(family, name).ok().flatten().unwrap_or(0))
@@ -316,6 +321,21 @@ impl View<'_> {
     fn fail(&self, what: String) {
         self.failed.borrow_mut().get_or_insert(what);
     }
+
+    /// Reads all records of a column family.
+    fn read(&self, family: &str, mut visit: impl FnMut(&[u8], &[u8])) {
+        let mut records = self.snapshot.raw_iterator_cf_opt(self.database.family(family), options());
+        records.seek_to_first();
+        while let Some((key, value)) = records.item() {
+            visit(key, value);
+            // At the end of the process the rest is read at once.
+            let _ = self.scrub.pace(key.len() + value.len());
+            records.next();
+        }
+        if let Err(error) = records.status() {
+            self.fail(one_line(&error));
+        }
+    }
 }
 
 impl Table for View<'_> {
@@ -333,18 +353,17 @@ impl Table for View<'_> {
     }
 
     fn scan(&self, space: Space, visit: &mut dyn FnMut(&[u8], &[u8])) {
-        let mut records = self.snapshot.raw_iterator_cf_opt(self.database.space(space), options());
-        records.seek_to_first();
-        while let Some((key, value)) = records.item() {
+        self.read(name_of(space), |key, value| {
             if is_record(space, key) {
                 visit(key, value);
             }
-            // At the end of the process the rest is read at once.
-            let _ = self.scrub.pace(key.len() + value.len());
-            records.next();
-        }
-        if let Err(error) = records.status() {
-            self.fail(one_line(&error));
-        }
+        });
+    }
+
+    fn scan_changes(&self, visit: &mut dyn FnMut(u64, &[u8])) {
+        self.read(CHANGES, |key, record| match parse_revision_key(key) {
+            Ok(revision) => visit(revision, record),
+            Err(what) => self.fail(what),
+        });
     }
 }

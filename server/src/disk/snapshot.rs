@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use gometa_codec::snapshot::{self, Chunk, FileKind, Manifest};
-use gometa_node::configuration_of;
+use gometa_node::{HistoryBounds, configuration_of};
 use gometa_store::{Checkpoint, Store, Table, recompute_checkpoint};
 use gometa_zab::{Configuration, DiskSpace, LEVEL, Zxid};
 use tracing::{info, warn};
@@ -31,7 +31,7 @@ use super::{
 use crate::process::threads;
 
 /// The version of the encoding of the state's records.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// The file of a database that names its list of tables.
 const CURRENT: &str = "CURRENT";
 const REMOVE_THREAD: &str = "gometa-remove";
@@ -91,7 +91,14 @@ impl Snapshots {
 
     /// Measures the data directory. `reserve_mb` is the configured reserve, 0 for the default.
     pub(crate) fn usage(&self, reserve_mb: u64) -> Usage {
-        Usage::new(self.directory.clone(), self.last_flush.clone(), reserve_mb)
+        Usage::new(self.directory.clone(), self.last_flush.clone(), self.state.clone(), reserve_mb)
+    }
+
+    /// How much history is kept: at most a quarter of the file system.
+    pub(crate) fn history_bounds(&self) -> HistoryBounds {
+        let total = self.directory.space().map_or(u64::MAX, |(_, total)| total);
+        let default = HistoryBounds::DEFAULT;
+        HistoryBounds { bytes_max: default.bytes_max.min(total / 4), ..default }
     }
 
     /// Starts to write to a state that is durable through `applied`.

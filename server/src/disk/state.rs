@@ -15,14 +15,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gometa_store::Batch;
+use gometa_store::{Batch, revision_key};
 use parking_lot::{Condvar, Mutex};
 use rocksdb::WriteBatch;
 use tracing::debug;
 
 use super::{
     DiskError,
-    database::{CHECKPOINT_KEY, Database, META, write_options},
+    database::{CHANGES, CHECKPOINT_KEY, Database, META, PAST, write_options},
     error::one_line,
     records,
 };
@@ -233,12 +233,28 @@ impl Shared {
         while write.size_in_bytes() < WRITE_BYTES
             && let Some(Work::Batch(number, batch)) = work.front()
         {
+            // What a horizon deletes must be readable.
+            if batch.horizon.is_some() && last.is_some() {
+                break;
+            }
             for (space, key, value) in &batch.writes {
                 let family = database.space(*space);
                 match value {
                     Some(value) => write.put_cf(family, key, value),
                     None => write.delete_cf(family, key),
                 }
+            }
+            for change in batch.kept_changes() {
+                write.put_cf(database.family(CHANGES), revision_key(change.revision), change.record());
+                for (key, record) in change.superseded() {
+                    write.put_cf(database.family(PAST), key, record);
+                }
+            }
+            if let Some(horizon) = batch.horizon {
+                database
+                    .drop_history(horizon, &mut write)
+                    .map_err(|what| database.failure.fail("read from", &what))
+                    .ok()?;
             }
             last = Some((*number, batch.checkpoint));
             work.pop_front();

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gometa_store::{Checkpoint, Lookup, Space, Table};
+use gometa_store::{Checkpoint, Lookup, Space, Table, verify_changes};
 use rocksdb::{ErrorKind, ReadOptions, ReadTier};
 
 use super::{
-    database::{CHECKPOINT_KEY, Database, META, read_all},
+    database::{CHANGES, CHECKPOINT_KEY, Database, META, PAST, parse_revision_key, read_all, read_family},
     error::one_line,
     records,
 };
@@ -45,7 +45,9 @@ impl RocksTable {
         for space in Space::ALL {
             read_all(&self.database.rocks, space, |_, _| Ok(()))?;
         }
-        Ok(())
+        read_family(&self.database.rocks, PAST, |_, _| Ok(()))?;
+        read_family(&self.database.rocks, CHANGES, |_, _| Ok(()))?;
+        verify_changes(self).map_err(|error| error.to_string())
     }
 }
 
@@ -72,6 +74,16 @@ impl Table for RocksTable {
     fn scan(&self, space: Space, visit: &mut dyn FnMut(&[u8], &[u8])) {
         let read = read_all(&self.database.rocks, space, |key, record| {
             visit(key, record);
+            Ok(())
+        });
+        if let Err(error) = read {
+            self.database.failure.fail_and_park(&error);
+        }
+    }
+
+    fn scan_changes(&self, visit: &mut dyn FnMut(u64, &[u8])) {
+        let read = read_family(&self.database.rocks, CHANGES, |key, record| {
+            visit(parse_revision_key(key)?, record);
             Ok(())
         });
         if let Err(error) = read {

@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{directory::Directory, space};
+use super::{directory::Directory, scrub::LiveState, space};
 
 /// The unit of [`MetadataExt::blocks`].
 const BLOCK: u64 = 512;
@@ -39,6 +39,7 @@ impl LastFlush {
 pub(crate) struct Usage {
     directory: Arc<Directory>,
     last_flush: LastFlush,
+    state: LiveState,
     reserve_mb: u64,
 }
 
@@ -47,6 +48,8 @@ pub(crate) struct Usage {
 pub(crate) struct Measured {
     pub(crate) log_bytes: u64,
     pub(crate) state_bytes: u64,
+    /// About how many of these are history.
+    pub(crate) history_bytes: u64,
     /// The free bytes of the file system, as far as this process may use them.
     pub(crate) free_bytes: u64,
     pub(crate) reserve_bytes: u64,
@@ -58,8 +61,13 @@ pub(crate) struct Measured {
 
 impl Usage {
     /// `reserve_mb` is the configured reserve, 0 for the default.
-    pub(super) fn new(directory: Arc<Directory>, last_flush: LastFlush, reserve_mb: u64) -> Usage {
-        Usage { directory, last_flush, reserve_mb }
+    pub(super) fn new(
+        directory: Arc<Directory>,
+        last_flush: LastFlush,
+        state: LiveState,
+        reserve_mb: u64,
+    ) -> Usage {
+        Usage { directory, last_flush, state, reserve_mb }
     }
 
     /// Measures log and state, one call of the system for each file.
@@ -69,6 +77,7 @@ impl Usage {
         Measured {
             log_bytes: size(&self.directory.log()).unwrap_or(0),
             state_bytes: size(&self.directory.state()).unwrap_or(0),
+            history_bytes: self.state.lock().upgrade().map_or(0, |database| database.history_bytes()),
             free_bytes,
             reserve_bytes: space::reserve(total, self.reserve_mb),
             flushed,

@@ -72,6 +72,7 @@ pub(crate) fn status(usage: &Usage, transfers: &Transfers) -> v1::StorageStatus 
         log_end: 0,
         log_bytes: measured.log_bytes,
         state_bytes: measured.state_bytes,
+        history_bytes: measured.history_bytes,
         free_bytes: measured.free_bytes,
         reserve_bytes: measured.reserve_bytes,
         flushed_revision: measured.flushed,

@@ -123,9 +123,7 @@ impl Verb {
             b"delete" | b"rm" => Ok(Verb::Delete),
             b"get" => Ok(Verb::Get),
             b"" => Err("no command: enter Add, Set, Delete or Get".to_owned()),
-            b"ls" | b"list" => {
-                Err("listing keys is planned and not available yet; Get reads one key".to_owned())
-            }
+            b"ls" | b"list" => Err("this console lists no keys; `gometa ls` and `gometa scan` do".to_owned()),
             b"version" => Err(format!(
                 "this is gometa-server {}; enter Add, Set, Delete or Get",
                 env!("CARGO_PKG_VERSION")

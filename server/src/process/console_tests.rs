@@ -206,7 +206,7 @@ fn a_byte_order_mark_carriage_returns_and_aliases_of_commands_are_accepted() {
             "Result = revision 7, version 1".to_owned(),
             "Result = v, len(result) = 1".to_owned(),
             "Result = deleted at revision 9".to_owned(),
-            "Error : listing keys is planned and not available yet; Get reads one key".to_owned(),
+            "Error : this console lists no keys; `gometa ls` and `gometa scan` do".to_owned(),
             format!(
                 "Error : this is gometa-server {}; enter Add, Set, Delete or Get",
                 env!("CARGO_PKG_VERSION")

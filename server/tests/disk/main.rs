@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod flush;
 mod full;
+mod history;
 mod machine;
 mod quarantine;
 mod scrub;
@@ -349,12 +350,12 @@ fn another_format_is_refused() {
     drop(Opened::open(dir.path()).unwrap());
     fs::write(dir.path().join("FORMAT"), "gometa data directory\nformat 7\nwhatever comes\n").unwrap();
     let error = refusal(dir.path());
-    assert!(matches!(error, DiskError::Newer { found: 7, known: 3, .. }), "{error}");
+    assert!(matches!(error, DiskError::Newer { found: 7, known: 4, .. }), "{error}");
     assert!(error.to_string().contains("run the newer gometa-server"), "{error}");
-    for older in [1, 2] {
+    for older in [1, 2, 3] {
         fs::write(dir.path().join("FORMAT"), format!("gometa data directory\nformat {older}\n")).unwrap();
         let error = refusal(dir.path());
-        assert!(matches!(error, DiskError::Older { found, known: 3, .. } if found == older), "{error}");
+        assert!(matches!(error, DiskError::Older { found, known: 4, .. } if found == older), "{error}");
         assert!(error.to_string().contains("use an empty or a new directory"), "{error}");
     }
 }

@@ -32,7 +32,7 @@ fn first_finding(opened: &Opened) -> Finding {
 /// Writes the hash and the number of the records that there are.
 fn make_sound(opened: &mut Opened, applied: u64) {
     let checkpoint = Checkpoint { applied, ..recompute_checkpoint(&opened.disk.table) };
-    opened.write(Write::Table(Batch { checkpoint, writes: Vec::new() }));
+    opened.write(Write::Table(Batch { checkpoint, ..Batch::default() }));
 }
 
 #[test]

@@ -16,6 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use gometa_node::Purpose;
+use gometa_proto::v1::{self, Page};
 use gometa_server::disk::{Disk, DiskError, Flushed, Hooks};
 use gometa_sim::contract::{Report, Write};
 use gometa_store::{Batch, Checkpoint, Space, Table};
@@ -45,6 +46,7 @@ pub(crate) struct Callbacks {
     pub(crate) failed: Vec<String>,
     pub(crate) read: Vec<(u64, Vec<LogEntry>)>,
     pub(crate) fetched: Vec<(u64, Bytes, Option<Bytes>)>,
+    pub(crate) pages: Vec<(u64, Result<Page, u64>)>,
 }
 
 fn record((callbacks, changed): &(Mutex<Callbacks>, Condvar), change: impl FnOnce(&mut Callbacks)) {
@@ -87,6 +89,7 @@ impl Opened {
         let callbacks = Arc::new((Mutex::new(Callbacks::default()), Condvar::new()));
         let (persisted, stored, flushed) = (callbacks.clone(), callbacks.clone(), callbacks.clone());
         let (failed, read, fetched) = (callbacks.clone(), callbacks.clone(), callbacks.clone());
+        let pages = callbacks.clone();
         let hooks = Hooks {
             persisted: Box::new(move |token| {
                 record(&persisted, |callbacks| {
@@ -106,6 +109,7 @@ impl Opened {
             }),
             failed: Box::new(move |reason| record(&failed, |callbacks| callbacks.failed.push(reason))),
             read: Box::new(move |id, entries| record(&read, |callbacks| callbacks.read.push((id, entries)))),
+            page_read: Box::new(move |id, page| record(&pages, |callbacks| callbacks.pages.push((id, page)))),
             fetched: Box::new(move |id, key, found, _| {
                 record(&fetched, |callbacks| callbacks.fetched.push((id, key, found)));
             }),
@@ -177,6 +181,17 @@ impl Opened {
         };
         self.wait("records", |callbacks| of_read(callbacks).len() == count);
         of_read(&self.callbacks.0.lock().unwrap())
+    }
+
+    /// Reads a page.
+    pub(crate) fn page(&mut self, range: v1::Range) -> Result<Page, u64> {
+        self.read += 1;
+        let id = self.read;
+        self.disk.page_reader.submit(id, range);
+        self.wait("page", |callbacks| callbacks.pages.iter().any(|(read, _)| *read == id));
+        let mut callbacks = self.callbacks.0.lock().unwrap();
+        let place = callbacks.pages.iter().position(|(read, _)| *read == id).unwrap();
+        callbacks.pages.remove(place).1
     }
 
     /// All records of a space.
@@ -348,7 +363,7 @@ pub(crate) fn batch(applied: u64) -> Batch {
     if applied > 1 {
         writes.push((Space::Data, Bytes::from(format!("only {}", applied - 1)), None));
     }
-    Batch { checkpoint: checkpoint(applied), writes }
+    Batch { checkpoint: checkpoint(applied), writes, ..Batch::default() }
 }
 
 pub(crate) fn checkpoint(applied: u64) -> Checkpoint {

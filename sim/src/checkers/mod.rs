@@ -19,6 +19,7 @@
 //! | `sessions` | no session ends before its time |
 //! | `quarantines` | 22 quarantine |
 //! | `handovers` | 23 transfer |
+//! | `pages` | 24 pages |
 //! | `serving` | rule 20: a node that serves has applied what it must |
 //!
 //! 18, linearizability as clients see it, is in `history`; 21, that all this comes to an end, in `ensemble`.
@@ -32,6 +33,7 @@ mod handovers;
 mod leaders;
 mod log;
 mod model;
+mod pages;
 mod protocol;
 mod quarantines;
 mod replies;

@@ -30,6 +30,8 @@ pub(super) struct Model {
     opened: BTreeMap<Bytes, Vec<u64>>,
     /// Every write that ever happened: the entry that made it happen, and its outcome.
     done: BTreeMap<(u64, u64), (u64, CommandOutcome)>,
+    /// The highest horizon of the history so far.
+    pub(super) horizon: u64,
     /// Entries whose write had happened before.
     pub(super) suppressed: u64,
 }
@@ -57,6 +59,11 @@ impl Model {
         states.get(after.checked_sub(1)?)?.1.as_ref()
     }
 
+    /// Every key that ever was, ascending.
+    pub(super) fn all_keys(&self) -> impl Iterator<Item = &Bytes> {
+        self.keys.keys()
+    }
+
     /// Every key that is there now.
     pub(super) fn keys(&self) -> impl Iterator<Item = (&Bytes, &KeyRecord)> {
         self.keys.iter().filter_map(|(key, states)| Some((key, states.last()?.1.as_ref()?)))
@@ -82,6 +89,10 @@ impl Model {
                 for session in end.sessions {
                     self.sessions.remove(&session);
                 }
+                only(CommandOutcome::default())
+            }
+            Some(Body::RaiseHorizon(raise)) => {
+                self.horizon = self.horizon.max(raise.horizon.min(counter));
                 only(CommandOutcome::default())
             }
             Some(Body::Write(write)) => {

@@ -216,7 +216,7 @@ impl State {
     /// Applies a write.
     pub fn write(&mut self, write: &Write) {
         match write {
-            Write::Table(Batch { checkpoint, writes }) => {
+            Write::Table(Batch { checkpoint, writes, .. }) => {
                 self.checkpoint = *checkpoint;
                 self.released = self.released.max(checkpoint.applied);
                 for (space, key, value) in writes {

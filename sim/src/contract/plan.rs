@@ -212,6 +212,6 @@ impl Generator {
         });
         let writes = writes.collect();
         let checkpoint = Checkpoint { applied, hash: self.random.wide(), keys: self.random.below(100) };
-        self.write(Write::Table(Batch { checkpoint, writes }));
+        self.write(Write::Table(Batch { checkpoint, writes, ..Batch::default() }));
     }
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use gometa_proto::v1::{Page, Range};
 use gometa_store::{Batch, Checkpoint, Lookup, MemoryTable, Space, Table};
 
 use crate::random::Random;
@@ -51,6 +52,17 @@ impl TableView {
         self.records.borrow().get(Space::Data, key)
     }
 
+    /// Reads a page; or the horizon, if it is below that.
+    pub fn read_page(&self, range: &Range) -> Result<Page, u64> {
+        self.records.borrow().read_page(range, range.at_revision)
+    }
+
+    /// About how many bytes the history takes.
+    pub fn history_bytes(&self) -> u64 {
+        let (superseded, changes) = self.records.borrow().history_len();
+        (superseded + changes) as u64 * 50
+    }
+
     /// A copy that shares nothing with this one.
     pub(super) fn fork(&self) -> TableView {
         TableView::of(self.records())
@@ -87,6 +99,10 @@ impl Table for TableView {
 
     fn scan(&self, space: Space, visit: &mut dyn FnMut(&[u8], &[u8])) {
         self.records.borrow().scan(space, visit);
+    }
+
+    fn scan_changes(&self, visit: &mut dyn FnMut(u64, &[u8])) {
+        self.records.borrow().scan_changes(visit);
     }
 }
 

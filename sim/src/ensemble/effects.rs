@@ -58,6 +58,7 @@ impl Ensemble {
                 log_kept: self.settings.snapshots.log_kept,
                 log_held_max: self.settings.snapshots.log_held_max,
                 state_hash_interval: self.settings.state_hash_interval,
+                history: self.settings.history,
                 version: "simulated".to_owned(),
             }
         };
@@ -197,6 +198,15 @@ impl Ensemble {
                 self.trace.mix(id);
                 self.trace.line(now, Some(node), || format!("fetch {id} for {purpose:?}: {keys:?}"));
                 self.start_fetch(node, id, keys);
+                Ok(())
+            }
+            Effect::ReadPage { id, range } => {
+                self.trace.mix(id);
+                self.trace.line(now, Some(node), || format!("page {id}: {range:?}"));
+                let process = &mut self.processes[node];
+                let seen = self.machine.one_in(2).then(|| process.disk.table.read_page(&range));
+                let (life, at) = (process.life, now + process.disk.read_time(&mut self.machine));
+                self.schedule(at, Action::PageRead { node, life, id, range, seen });
                 Ok(())
             }
             Effect::Read { id, from, to, bytes_max } => {

@@ -74,6 +74,7 @@ impl Ensemble {
         process.disk.table.write(&Batch {
             checkpoint: process.disk.table.checkpoint(),
             writes: vec![(Space::Data, key.clone(), Some(altered))],
+            ..Batch::default()
         });
         self.counts.faults.altered_records += 1;
         self.trace.line(self.now, Some(node), || format!("has an altered record of {key:?}"));
@@ -81,7 +82,9 @@ impl Ensemble {
 
     /// What a client is sent by a node with an altered record: no value.
     pub(super) fn withhold(&self, node: usize, response: Response) -> Response {
-        if !self.processes[node].altered || !matches!(response.result, Some(response::Result::Entry(_))) {
+        let shows_values =
+            matches!(response.result, Some(response::Result::Entry(_) | response::Result::Page(_)));
+        if !self.processes[node].altered || !shows_values {
             return response;
         }
         let error = Error::new(ErrorKind::Unavailable, "withheld".to_owned(), Outcome::NotApplied);

@@ -10,7 +10,7 @@ use crate::disk::Snapshot;
 /// The table's batch of everything through a counter.
 pub(super) fn applied(counter: u64) -> Batch {
     let checkpoint = Checkpoint { applied: counter, ..Checkpoint::default() };
-    Batch { checkpoint, writes: Vec::new() }
+    Batch { checkpoint, ..Batch::default() }
 }
 
 /// The content of the message: the log's records, each behind its length. The rest follows from them.

@@ -232,6 +232,7 @@ impl Nodes {
             log_kept: u64::MAX,
             log_held_max: 0,
             state_hash_interval: gometa_node::STATE_HASH_INTERVAL,
+            history: gometa_node::HistoryBounds::DEFAULT,
             version: "scripted".to_owned(),
         };
         self.oracle.starts(index, now);
@@ -325,6 +326,7 @@ impl Nodes {
             Effect::Write { token, write, released } => self.write(index, token, write, released),
             Effect::Store { number, batch } => self.store(index, number, batch),
             Effect::Fetch { .. } => panic!("every record is in memory"),
+            Effect::ReadPage { .. } => panic!("no script reads pages"),
             Effect::Read { id, from, to, bytes_max } => {
                 self.record(Topic::Links, format!("{me} reads {from} to {to}"));
                 let machine = &self.machines[index];

@@ -39,6 +39,7 @@ pub(crate) fn command(payload: &Bytes) -> String {
     match gometa_store::decode_command(payload.clone()).ok().and_then(|command| command.body) {
         Some(command::Body::CreateSession(_)) => "open a session".to_owned(),
         Some(command::Body::EndSessions(end)) => format!("end sessions {:?}", end.sessions),
+        Some(command::Body::RaiseHorizon(raise)) => format!("raise the horizon to {}", raise.horizon),
         Some(command::Body::Write(v1::Request { write, operation: Some(what), .. })) => {
             written(write.unwrap_or_default(), &what)
         }
@@ -83,6 +84,7 @@ pub(crate) fn answer(response: &Response) -> String {
         }
         Some(Answer::Deleted(deleted)) => format!("deleted at {}", deleted.revision),
         Some(Answer::Entry(entry)) => entry_found(entry),
+        Some(Answer::Page(page)) => format!("{} entries", page.count),
         Some(Answer::Status(_)) => "its status".to_owned(),
         Some(Answer::MembersChanged(v1::MembersChanged { membership, changed })) => {
             let held = if *changed { "changed" } else { "nothing to change" };

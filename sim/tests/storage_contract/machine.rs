@@ -175,7 +175,7 @@ impl Machine {
                 });
             }
             self.stale = TableView::default();
-            self.stale.write(&Batch { checkpoint: self.disk.table.checkpoint(), writes });
+            self.stale.write(&Batch { checkpoint: self.disk.table.checkpoint(), writes, ..Batch::default() });
         }
         self.directory.opened(opening.incarnation, opening.boot)?;
         State::found(self, &opening)
@@ -281,7 +281,8 @@ impl Machine {
             Fault::BatchTorn | Fault::CheckpointFirst => {
                 let first = if fault == Fault::BatchTorn {
                     let half = batch.writes.len() / 2;
-                    Batch { checkpoint: self.submitted, writes: batch.writes[..half].to_vec() }
+                    let writes = batch.writes[..half].to_vec();
+                    Batch { checkpoint: self.submitted, writes, ..Batch::default() }
                 } else {
                     Batch { writes: Vec::new(), ..batch.clone() }
                 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use gometa_store::{Decoded, Lookup, Purpose, Space, Table, recompute_checkpoint};
+use gometa_store::{Decoded, Lookup, Purpose, Space, Table, recompute_checkpoint, record_hash};
 
 use gometa_testkit::store::{Driver, command, delete, end, open, set, write, written};
 
@@ -44,7 +44,7 @@ fn a_batch_holds_each_record_once_as_it_was_at_the_end() {
     driver.run(delete("l", None));
     let batch = driver.store.take_batch().unwrap();
     let places: BTreeSet<_> = batch.writes.iter().map(|(space, key, _)| (*space, key.clone())).collect();
-    assert_eq!((batch.writes.len(), places.len()), (3, 3));
+    assert_eq!((batch.writes.len(), places.len()), (4, 4), "with the session and the history");
     assert_eq!(batch.checkpoint.keys, 1);
     driver.table.write(&batch);
     let reopened = open(&driver.table);
@@ -132,16 +132,18 @@ fn a_damaged_record_of_a_key_ends_the_process() {
 }
 
 #[test]
-fn the_hash_of_nothing_is_0_again_once_everything_has_gone() {
+fn the_hash_of_nothing_is_that_of_the_history_once_everything_has_gone() {
     let mut driver = Driver::new();
     assert_ne!(driver.store.hash(), 0);
     driver.run(set("k", "a"));
     driver.flush();
     driver.run(delete("k", None));
     driver.apply(end(&[1]));
-    assert_eq!(driver.store.hash(), 0);
+    let hash = driver.store.hash();
     driver.flush();
-    assert_eq!(driver.store.hash(), 0);
+    let mut history = 0;
+    driver.table.scan(Space::History, &mut |key, value| history = record_hash(Space::History, key, value));
+    assert_eq!((driver.store.hash(), hash), (history, history));
     assert_eq!(recompute_checkpoint(&driver.table), driver.table.checkpoint());
 }
 
@@ -153,7 +155,9 @@ fn the_hash_is_the_sum_that_the_format_promises() {
     driver.store.configure(driver.store.applied() + 1, "configuration".into());
     driver.flush();
     let mut sum: u128 = 0;
-    for (tag, space) in [(0, Space::Data), (1, Space::Session), (2, Space::Configuration)] {
+    for (tag, space) in
+        [(0, Space::Data), (1, Space::Session), (2, Space::Configuration), (3, Space::History)]
+    {
         driver.table.scan(space, &mut |key, value| {
             let len = u32::try_from(key.len()).unwrap().to_be_bytes();
             sum = sum.wrapping_add(xxh3_128(&[&[tag], &len[..], key, value].concat()));

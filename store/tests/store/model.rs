@@ -33,6 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
         30 => (0..8_usize, number, change).prop_map(|(session, number, change)| Step::Write { session, number, change }),
         1 => vec(any::<u8>(), 0..24).prop_map(Step::AnyBytes),
         1 => Just(Step::Skip),
+        2 => (0..40_u64).prop_map(|back| Step::RaiseHorizon { back }),
         6 => Just(Step::TakeBatch),
         5 => Just(Step::WriteTable),
         5 => Just(Step::Report),

@@ -229,7 +229,8 @@ fn a_damaged_session_table_is_refused() {
         let table = gometa_testkit::store::Shared::default();
         table.records.replace(driver.table.snapshot());
         let checkpoint = Checkpoint { applied: 2, ..Checkpoint::default() };
-        table.write(&Batch { checkpoint, writes: vec![(Space::Session, key, Some(record))] });
+        let writes = vec![(Space::Session, key, Some(record))];
+        table.write(&Batch { checkpoint, writes, ..Batch::default() });
         let error = Store::open(table).err().unwrap().to_string();
         assert!(error.contains(why), "{error:?} does not contain {why:?}");
     }

@@ -4,10 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use gometa_proto::v1::{Command, CommandOutcome, ErrorKind, command::Body, request::Operation};
-use gometa_store::{
-    Applied, Batch, Lookup, Origin, Purpose, Store, Table, WriteLookup, encode_command, recompute_checkpoint,
+use gometa_proto::v1::{
+    ChangeRecord, ChangedKey, Command, CommandOutcome, Entry, ErrorKind, RaiseHorizon, Range, command::Body,
+    request::Operation,
 };
+use gometa_store::{
+    Applied, Batch, Lookup, MemoryTable, Origin, Purpose, Store, Table, WriteLookup, encode_command,
+    recompute_checkpoint, verify_changes,
+};
+use prost::Message;
 
 use super::{
     Shared, add, apply, cas, create, delete, deleted, end, failed, nonce, open, opened, set, write, written,
@@ -20,9 +25,12 @@ struct Model {
     sessions: BTreeMap<u64, ModelSession>,
     /// Every (session, seq) that has executed.
     executed: BTreeSet<(u64, u64)>,
+    /// The keys at each revision, from 0 on.
+    past: Vec<BTreeMap<Bytes, ModelKey>>,
+    horizon: u64,
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 struct ModelKey {
     value: Bytes,
     version: u64,
@@ -52,6 +60,10 @@ impl Model {
             }
             Body::EndSessions(end) => {
                 self.sessions.retain(|id, _| !end.sessions.contains(id));
+                CommandOutcome::default()
+            }
+            Body::RaiseHorizon(raise) => {
+                self.horizon = self.horizon.max(raise.horizon.min(counter));
                 CommandOutcome::default()
             }
             Body::Write(write) => {
@@ -137,6 +149,10 @@ pub enum Step {
     AnyBytes(Vec<u8>),
     /// An entry with a configuration.
     Skip,
+    /// The horizon is raised, relative to the present revision.
+    RaiseHorizon {
+        back: u64,
+    },
     /// A batch is taken from the store.
     TakeBatch,
     /// The oldest batch that was taken is written to the table.
@@ -178,8 +194,11 @@ struct Read {
     seen: Option<Option<Bytes>>,
 }
 
+/// The keys, the first of which is invalid.
+const KEYS: [&[u8]; 6] = [b"", b"a", b"a/", b"a/b", b"a\0/", b"\xff"];
+
 fn key(number: u8) -> Bytes {
-    vec![b'k'; usize::from(number)].into()
+    Bytes::from_static(KEYS[usize::from(number)])
 }
 
 /// Which seq a write carries, and how far below it lowest is.
@@ -216,9 +235,9 @@ pub enum Revision {
 
 impl Change {
     fn operation(&self, model: &Model) -> Operation {
-        let key = vec![b'k'; usize::from(self.key)];
+        let key = key(self.key).to_vec();
         let revision = self.revision.map(|revision| match revision {
-            Revision::Actual => model.keys.get(key.as_slice()).map_or(0, |key| key.modified),
+            Revision::Actual => model.keys.get(&key[..]).map_or(0, |key| key.modified),
             Revision::Any(revision) => revision,
         });
         match self.kind {
@@ -261,7 +280,7 @@ impl Comparison {
             reads: Vec::new(),
             prompt: open(&prompt_table),
             prompt_table,
-            model: Model::default(),
+            model: Model { past: vec![BTreeMap::new()], ..Model::default() },
             log: Vec::new(),
             // A session that was never created.
             used: vec![(u64::MAX, 0)],
@@ -312,6 +331,11 @@ impl Comparison {
                 }
             }
             Step::Skip => assert_eq!(self.enter(None), None),
+            Step::RaiseHorizon { back } => {
+                let horizon = self.counter().saturating_sub(*back);
+                let applied = self.apply(Body::RaiseHorizon(RaiseHorizon { horizon }));
+                assert_eq!(applied.origin, Origin::Horizon);
+            }
             Step::TakeBatch => self.in_flight.extend(self.store.take_batch()),
             Step::WriteTable => {
                 if let Some(batch) = self.in_flight.pop_front() {
@@ -372,6 +396,7 @@ impl Comparison {
             self.prompt.batch_written();
         }
         self.log.push((payload, applied.clone()));
+        self.model.past.push(self.model.keys.clone());
         applied
     }
 
@@ -406,18 +431,19 @@ impl Comparison {
         let configured = self.log.iter().rposition(|(payload, _)| payload.is_none());
         let configured = configured.map(|at| Bytes::copy_from_slice(&(at as u64 + 1).to_be_bytes()));
         assert_eq!(self.store.configuration(), configured.as_ref());
-        for key in (0..6).map(|len| vec![b'k'; len]) {
-            let entry = match self.store.get(&key) {
+        assert_eq!(self.store.horizon(), self.model.horizon);
+        for key in KEYS {
+            let entry = match self.store.get(key) {
                 Lookup::NotInMemory => {
-                    assert!(self.table.is_evicted(&key));
-                    self.prompt.get(&key).in_memory()
+                    assert!(self.table.is_evicted(key));
+                    self.prompt.get(key).in_memory()
                 }
                 found => found.in_memory(),
             };
-            assert_eq!(self.prompt.get(&key).in_memory(), entry);
+            assert_eq!(self.prompt.get(key).in_memory(), entry);
             let seen =
                 entry.map(|entry| (entry.value, entry.version, entry.create_revision, entry.mod_revision));
-            let known = self.model.keys.get(key.as_slice()).cloned();
+            let known = self.model.keys.get(key).cloned();
             assert_eq!(seen, known.map(|key| (key.value, key.version, key.created, key.modified)));
         }
         for &(session, highest) in &self.used {
@@ -442,6 +468,7 @@ impl Comparison {
         }
         assert_eq!(self.table.checkpoint(), recompute_checkpoint(&self.table));
         assert!(self.table.snapshot() == self.prompt_table.snapshot(), "the tables differ");
+        self.check_history();
         for _ in 0..self.unreported + self.in_flight.len() {
             self.store.batch_written();
         }
@@ -458,6 +485,123 @@ impl Comparison {
             (0, 0),
             "nothing is left in memory"
         );
+    }
+}
+
+/// The ranges that are compared at every revision.
+fn ranges() -> impl Iterator<Item = Range> {
+    let parts: [(&[u8], &[u8], &[u8]); 7] = [
+        (b"", b"", b""),
+        (b"a/", b"", b""),
+        (b"a\0", b"a/b", b""),
+        (b"", b"", b"a"),
+        (b"a/\0", b"a/c", b"a/"),
+        (b"", b"\xff", b"\xff"),
+        (b"b", b"", b"a"),
+    ];
+    parts.into_iter().flat_map(|(start, end, prefix)| {
+        (0..32_u8).map(move |bits| Range {
+            start: Bytes::from_static(start),
+            end: Bytes::from_static(end),
+            prefix: Bytes::from_static(prefix),
+            limit: [0, 1, 2, u64::MAX][usize::from(bits % 4)],
+            reverse: bits & 4 != 0,
+            keys_only: bits & 8 != 0,
+            delimiter: Bytes::from_static(if bits & 16 != 0 { b"/" } else { b"" }),
+            ..Range::default()
+        })
+    })
+}
+
+/// The entries of a range, without pages.
+fn entries(keys: &BTreeMap<Bytes, ModelKey>, range: &Range) -> Vec<Entry> {
+    let Range { start, end, prefix, delimiter, .. } = range;
+    let mut entries: Vec<Entry> = Vec::new();
+    for (key, known) in keys {
+        if key < start || (!end.is_empty() && key >= end) || !key.starts_with(prefix) {
+            continue;
+        }
+        let behind = &key[prefix.len()..];
+        let slash = behind.iter().position(|byte| !delimiter.is_empty() && *byte == delimiter[0]);
+        let entry = match slash {
+            Some(at) => Entry { key: key.slice(..=prefix.len() + at), is_group: true, ..Entry::default() },
+            None => Entry {
+                key: key.clone(),
+                value: if range.keys_only { Bytes::new() } else { known.value.clone() },
+                version: known.version,
+                create_revision: known.created,
+                mod_revision: known.modified,
+                is_group: false,
+            },
+        };
+        if entries.last().is_none_or(|last| last.key != entry.key) {
+            entries.push(entry);
+        }
+    }
+    if range.reverse {
+        entries.reverse();
+    }
+    entries
+}
+
+/// Reads all pages of a range, and what the pages of the same range count.
+fn scan(table: &MemoryTable, range: &Range, revision: u64) -> (Vec<Entry>, u64) {
+    let mut entries = Vec::new();
+    let mut count = 0;
+    let mut range = range.clone();
+    loop {
+        let page = table.read_page(&range, revision).unwrap_or_else(|horizon| panic!("below {horizon}"));
+        assert_eq!((page.revision, page.count), (revision, page.entries.len() as u64));
+        assert!(range.limit == 0 || page.count <= range.limit, "{range:?}");
+        let counted = table.read_page(&Range { count_only: true, ..range.clone() }, revision);
+        let counted = counted.unwrap_or_else(|horizon| panic!("below {horizon}"));
+        assert!(counted.entries.is_empty() && counted.next.is_empty());
+        if count == 0 {
+            count = counted.count;
+        }
+        entries.extend(page.entries);
+        if page.next.is_empty() {
+            return (entries, count);
+        }
+        if range.reverse { range.end = page.next } else { range.start = page.next }
+    }
+}
+
+impl Comparison {
+    /// Compares the pages at every revision, and every change, with the model.
+    fn check_history(&self) {
+        let (table, past, horizon) = (self.table.snapshot(), &self.model.past, self.model.horizon);
+        verify_changes(&table).unwrap_or_else(|error| panic!("{error}"));
+        let last = past.len() as u64 - 1;
+        if horizon > 1 {
+            assert_eq!(table.read_page(&Range::default(), horizon - 1), Err(horizon), "below the horizon");
+        }
+        // Every range at a few revisions, every revision with a few ranges.
+        for revision in horizon.max(1)..=last {
+            let all = (revision + 1 == last || revision == horizon || revision == last).then_some(1);
+            for range in ranges().step_by(all.unwrap_or(29)) {
+                let expected = entries(&past[revision as usize], &range);
+                let count = expected.len() as u64;
+                assert_eq!(scan(&table, &range, revision), (expected, count), "{range:?} at {revision}");
+            }
+        }
+        let mut changes = BTreeMap::new();
+        table.scan_changes(&mut |revision, record| {
+            let record = ChangeRecord::decode(record).unwrap_or_else(|error| panic!("{error}"));
+            changes.insert(revision, record.keys);
+        });
+        for revision in horizon + 1..=last {
+            let [before, after] = [revision - 1, revision].map(|at| &past[at as usize]);
+            let changed =
+                KEYS.iter().filter(|key| before.get(**key) != after.get(**key)).map(|key| ChangedKey {
+                    key: Bytes::from_static(key),
+                    created: !before.contains_key(*key),
+                    deleted: !after.contains_key(*key),
+                });
+            let changed: Vec<ChangedKey> = changed.collect();
+            assert_eq!(changes.remove(&revision).unwrap_or_default(), changed, "changes of {revision}");
+        }
+        assert!(changes.is_empty(), "{changes:?} are below the horizon");
     }
 }
 

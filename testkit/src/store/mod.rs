@@ -59,6 +59,10 @@ impl Table for Shared {
         self.records.borrow().lookup(space, key)
     }
 
+    fn scan_changes(&self, visit: &mut dyn FnMut(u64, &[u8])) {
+        self.records.borrow().scan_changes(visit);
+    }
+
     fn scan(&self, space: Space, visit: &mut dyn FnMut(&[u8], &[u8])) {
         self.records.borrow().scan(space, visit);
     }

@@ -30,6 +30,7 @@ mod moved;
 mod nonsense;
 mod planted;
 mod quarantined;
+mod ranges;
 mod reads;
 mod refused;
 mod self_check;

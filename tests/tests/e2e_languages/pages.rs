@@ -129,7 +129,7 @@ async fn run_page_with(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_commands_on_the_page_print_its_output() {
     let ensemble = Ensemble::start(3).await;
-    run_page("cli.md", 9, &ensemble, ensemble.scratch()).await;
+    run_page("cli.md", 10, &ensemble, ensemble.scratch()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,349 @@
+//! Reading keys in order: pages, scans, counts, earlier revisions.
+
+use std::{collections::VecDeque, fmt};
+
+use bytes::Bytes;
+use gometa_proto::{
+    ErrorKind,
+    v1::{self, request::Operation as Body, response},
+};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::{
+    client::Client,
+    error::{Error, Operation, Result},
+    types::{Consistency, Entry, ReadOptions},
+};
+
+/// The number of deletions in flight of [`Client::delete_prefix`].
+const DELETIONS_MAX: usize = 64;
+
+/// Which keys to read, and how. Keys are ordered by their bytes.
+///
+/// ```
+/// use gometa_client::Range;
+///
+/// let children = Range::prefix("services/").delimiter("/").keys_only();
+/// let last_ten = Range::all().reverse().limit(10);
+/// # drop((children, last_ten));
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
+#[must_use]
+pub struct Range {
+    start: Bytes,
+    end: Bytes,
+    prefix: Bytes,
+    at_revision: u64,
+    limit: u64,
+    reverse: bool,
+    keys_only: bool,
+    delimiter: Bytes,
+    options: ReadOptions,
+}
+
+impl Range {
+    /// All keys.
+    pub fn all() -> Range {
+        Range::default()
+    }
+
+    /// The keys that begin with these bytes.
+    pub fn prefix(prefix: impl AsRef<[u8]>) -> Range {
+        Range { prefix: copied(prefix), ..Range::default() }
+    }
+
+    /// Leaves out the keys below this one.
+    pub fn start(self, start: impl AsRef<[u8]>) -> Range {
+        Range { start: copied(start), ..self }
+    }
+
+    /// Leaves out this key and those above it. Empty: leaves out none.
+    pub fn end(self, end: impl AsRef<[u8]>) -> Range {
+        Range { end: copied(end), ..self }
+    }
+
+    /// Reads what was there at a revision; 0 is the present. It must not be older than the ensemble's history:
+    /// [`ErrorKind::Compacted`].
+    pub fn at_revision(self, revision: u64) -> Range {
+        Range { at_revision: revision, ..self }
+    }
+
+    /// Reads at most so many entries; 0 for no bound. A page has at most 1,000 in any case.
+    pub fn limit(self, limit: u64) -> Range {
+        Range { limit, ..self }
+    }
+
+    /// Reads in descending order, from the last key on.
+    pub fn reverse(self) -> Range {
+        Range { reverse: true, ..self }
+    }
+
+    /// Reads no values.
+    pub fn keys_only(self) -> Range {
+        Range { keys_only: true, ..self }
+    }
+
+    /// Reads keys that share what comes before the first occurrence of the delimiter behind the prefix as one entry, a group:
+    /// one level of a hierarchy. At most 16 bytes.
+    pub fn delimiter(self, delimiter: impl AsRef<[u8]>) -> Range {
+        Range { delimiter: copied(delimiter), ..self }
+    }
+
+    /// Sets consistency and minimum revision, of a scan those of its first page.
+    pub fn options(self, options: ReadOptions) -> Range {
+        Range { options, ..self }
+    }
+
+    /// Whether what a page has left is to be read from this key on.
+    fn continues_at(&mut self, next: Bytes, revision: u64) {
+        self.at_revision = revision;
+        *if self.reverse { &mut self.end } else { &mut self.start } = next;
+        // The first page has fixed the moment.
+        self.options = ReadOptions::local();
+    }
+}
+
+/// A part of a range, read at one revision.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
+#[non_exhaustive]
+pub struct Page {
+    /// The entries, in the order of the range.
+    pub entries: Vec<Entry>,
+    /// Where the next page begins: its `start`, or its `end` if the range is reversed. `None` after the last page. A page
+    /// may be short, even empty, and not be the last.
+    pub next: Option<Bytes>,
+    /// The revision that was read at.
+    pub revision: u64,
+}
+
+impl Client {
+    /// Reads the first page of a range: at most 1,000 entries and 1 MiB. See [`scan`](Self::scan) for all of it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for a start above the end and for a revision in the future, [`ErrorKind::TooLarge`],
+    /// [`ErrorKind::Compacted`] for a revision below the ensemble's history, with its oldest revision
+    /// ([`Error::actual_revision`]), and those of [`get`](Self::get).
+    pub async fn range(&self, range: Range) -> Result<Page> {
+        let (page, _) = self.page(range, false).await?;
+        Ok(page)
+    }
+
+    /// Reads a range in pages, all at one revision. Each page is requested while the one before is consumed.
+    pub fn scan(&self, range: Range) -> Scan {
+        Scan { client: self.clone(), pages: Pages::new(range), page: VecDeque::new(), revision: None }
+    }
+
+    /// Counts the keys of a range at one revision; with a delimiter, each group once.
+    ///
+    /// # Errors
+    /// As [`range`](Self::range).
+    pub async fn count(&self, mut range: Range) -> Result<u64> {
+        let limit = std::mem::take(&mut range.limit);
+        let mut counted = 0;
+        loop {
+            let (page, count) = self.page(range.clone(), true).await?;
+            counted += count;
+            match page.next {
+                Some(next) if limit == 0 || counted < limit => range.continues_at(next, page.revision),
+                _ => return Ok(if limit == 0 { counted } else { counted.min(limit) }),
+            }
+        }
+    }
+
+    /// Reads `key` as it was at a revision.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Compacted`] and [`ErrorKind::InvalidArgument`] as for [`range`](Self::range),
+    /// and those of [`get`](Self::get).
+    pub async fn get_at(&self, key: impl AsRef<[u8]>, revision: u64) -> Result<Entry> {
+        let error = |kind, message: &str| Error::new(kind, Operation::Get, message);
+        let key = key.as_ref();
+        if key.is_empty() {
+            return Err(error(ErrorKind::InvalidArgument, "the key is empty; keys have at least 1 byte"));
+        }
+        let range = Range::all().start(key).end([key, &[0]].concat()).at_revision(revision);
+        let page = self.range(range).await?;
+        let entry = page.entries.into_iter().next();
+        entry.ok_or_else(|| error(ErrorKind::NotFound, "there was no such key at that revision"))
+    }
+
+    /// Removes the keys that begin with `prefix`, one after the other: **not atomic**. Keys that are created meanwhile may be
+    /// left. Returns the number of removed keys.
+    ///
+    /// # Errors
+    /// Those of [`range`](Self::range) and [`delete`](Self::delete); keys that were removed before stay removed.
+    pub async fn delete_prefix(&self, prefix: impl AsRef<[u8]>) -> Result<u64> {
+        let mut keys = self.scan(Range::prefix(prefix).keys_only());
+        let mut deletions = JoinSet::new();
+        let mut deleted = 0;
+        let mut count = |ended: std::result::Result<Result<bool>, _>| match ended {
+            Ok(existed) => {
+                deleted += u64::from(existed?);
+                Ok(())
+            }
+            // It has panicked; the runtime has reported that.
+            Err(_) => Err(Error::new(ErrorKind::Internal, Operation::Delete, "a deletion was interrupted")),
+        };
+        while let Some(entry) = keys.next().await {
+            let (client, key) = (self.clone(), entry?.key);
+            if deletions.len() >= DELETIONS_MAX
+                && let Some(ended) = deletions.join_next().await
+            {
+                count(ended)?;
+            }
+            deletions.spawn(async move { Ok(client.delete(&key).await?.existed) });
+        }
+        while let Some(ended) = deletions.join_next().await {
+            count(ended)?;
+        }
+        Ok(deleted)
+    }
+
+    /// Reads the first page of a range, or counts it; returns the number of its entries too.
+    async fn page(&self, range: Range, count_only: bool) -> Result<(Page, u64)> {
+        let (consistency, min_revision) = match range.options.consistency {
+            Consistency::Linearizable => (v1::Consistency::Linearizable, 0),
+            Consistency::Local => {
+                (v1::Consistency::Local, range.options.min_revision.max(self.seen_revision()))
+            }
+        };
+        let body = v1::Range {
+            start: range.start,
+            end: range.end,
+            prefix: range.prefix,
+            at_revision: range.at_revision,
+            limit: range.limit,
+            reverse: range.reverse,
+            keys_only: range.keys_only,
+            count_only,
+            delimiter: range.delimiter,
+            consistency: consistency.into(),
+            // The revision alone tells what a later page shows.
+            min_revision: if range.at_revision == 0 { min_revision } else { 0 },
+        };
+        self.call(Body::Range(body), |result| match result {
+            response::Result::Page(v1::Page { entries, count, next, revision }) => {
+                let entries = entries.into_iter().map(Entry::from_wire).collect();
+                let next = Some(next).filter(|next| !next.is_empty());
+                Some((Page { entries, next, revision }, count))
+            }
+            _ => None,
+        })
+        .await
+    }
+}
+
+/// The pages of a range, all at one revision. Each is requested while the one before is consumed.
+///
+/// For bindings in other languages: see [`Client::scan`].
+#[doc(hidden)]
+pub struct Pages {
+    /// How many entries may follow.
+    left: u64,
+    next: Next,
+}
+
+/// What follows.
+enum Next {
+    /// A page that was not requested.
+    Page(Range),
+    /// A page that is on its way, and its range.
+    Requested(Requested, Range),
+    /// Nothing.
+    End,
+}
+
+/// A page on its way. Dropping it cancels the request.
+struct Requested(JoinHandle<Result<Page>>);
+
+impl Drop for Requested {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Pages {
+    /// The pages of a range.
+    #[must_use]
+    pub fn new(range: Range) -> Pages {
+        let left = if range.limit == 0 { u64::MAX } else { range.limit };
+        Pages { left, next: Next::Page(range) }
+    }
+
+    /// The next page; `None` after the last one, and after an error.
+    ///
+    /// # Errors
+    /// As [`Client::range`].
+    pub async fn next(&mut self, client: &Client) -> Option<Result<Page>> {
+        let (page, mut range) = match std::mem::replace(&mut self.next, Next::End) {
+            Next::End => return None,
+            Next::Page(range) => (client.range(range.clone()).await, range),
+            Next::Requested(mut requested, range) => match (&mut requested.0).await {
+                Ok(Ok(page)) => (Ok(page), range),
+                Ok(Err(error)) if !error.is_retryable() => (Err(error), range),
+                // It was requested early, and may have timed out before it was wanted.
+                Ok(Err(_)) | Err(_) => (client.range(range.clone()).await, range),
+            },
+        };
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => return Some(Err(error)),
+        };
+        self.left -= (page.entries.len() as u64).min(self.left);
+        if let Some(next) = page.next.clone().filter(|_| self.left > 0) {
+            range.continues_at(next, page.revision);
+            if range.limit > 0 {
+                range.limit = self.left;
+            }
+            let (client, ahead) = (client.clone(), range.clone());
+            let requested = tokio::spawn(async move { client.range(ahead).await });
+            self.next = Next::Requested(Requested(requested), range);
+        }
+        Some(Ok(page))
+    }
+}
+
+impl fmt::Debug for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pages").finish_non_exhaustive()
+    }
+}
+
+/// The entries of a range, see [`Client::scan`].
+#[must_use]
+#[derive(Debug)]
+pub struct Scan {
+    client: Client,
+    pages: Pages,
+    page: VecDeque<Entry>,
+    revision: Option<u64>,
+}
+
+impl Scan {
+    /// The next entry; `None` after the last one, and after an error.
+    ///
+    /// # Errors
+    /// As [`Client::range`]; also [`ErrorKind::Compacted`] if the scan takes longer than the ensemble keeps history.
+    pub async fn next(&mut self) -> Option<Result<Entry>> {
+        while self.page.is_empty() {
+            match self.pages.next(&self.client).await? {
+                Ok(page) => {
+                    self.revision = Some(page.revision);
+                    self.page.extend(page.entries);
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        self.page.pop_front().map(Ok)
+    }
+
+    /// The revision that is read at, once the first page has arrived.
+    #[must_use]
+    pub fn revision(&self) -> Option<u64> {
+        self.revision
+    }
+}
+
+fn copied(bytes: impl AsRef<[u8]>) -> Bytes {
+    Bytes::copy_from_slice(bytes.as_ref())
+}

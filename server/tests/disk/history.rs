@@ -1,0 +1,118 @@
+//! The history in the data directory, compared with that of a table in memory.
+
+use bytes::Bytes;
+use gometa_proto::v1::{RaiseHorizon, Range, command::Body};
+use gometa_sim::contract::Write;
+use gometa_store::{MemoryTable, Table, recompute_checkpoint, verify_changes};
+use gometa_testkit::store::{Driver, delete, set};
+
+use crate::support::*;
+
+/// The number of entries between two looks at the pages.
+const ENTRIES: u64 = 60;
+const KEYS: [&str; 6] = ["a", "a/", "a/b", "a/c", "b\0", "b\0c"];
+
+/// By SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
+fn range(random: &mut Random, applied: u64) -> Range {
+    let mut bound = |one_in: u64| match random.below(one_in) {
+        0 => Bytes::from_static(KEYS[random.below(6) as usize].as_bytes()),
+        _ => Bytes::new(),
+    };
+    let (start, end, prefix) = (bound(3), bound(3), bound(4));
+    let (start, end) = if !end.is_empty() && start > end { (end, start) } else { (start, end) };
+    Range {
+        start,
+        end,
+        prefix,
+        at_revision: random.below(applied + 1),
+        limit: random.below(4),
+        reverse: random.below(2) == 0,
+        keys_only: random.below(4) == 0,
+        count_only: random.below(6) == 0,
+        delimiter: if random.below(3) == 0 { "/".into() } else { Bytes::new() },
+        ..Range::default()
+    }
+}
+
+/// Whether both have the same pages, at the present and at any revision.
+fn compare(opened: &mut Opened, expected: &MemoryTable, random: &mut Random) {
+    let applied = expected.checkpoint().applied;
+    assert_eq!(opened.disk.table.checkpoint(), expected.checkpoint());
+    assert_eq!(recompute_checkpoint(&opened.disk.table), expected.checkpoint());
+    verify_changes(&opened.disk.table).unwrap();
+    for _ in 0..200 {
+        let range = range(random, applied);
+        let page = expected.read_page(&range, range.at_revision);
+        assert_eq!(opened.page(range.clone()), page, "{range:?}");
+    }
+    let (mut mine, mut theirs) = (Vec::new(), Vec::new());
+    opened.disk.table.scan_changes(&mut |revision, record| mine.push((revision, record.to_vec())));
+    expected.scan_changes(&mut |revision, record| theirs.push((revision, record.to_vec())));
+    assert_eq!(mine, theirs);
+}
+
+#[test]
+fn pages_are_those_of_a_table_in_memory_over_closings_and_crashes() {
+    for seed in 0..4 {
+        let mut random = Random(seed);
+        let mut driver = Driver::new();
+        let (dir, mut opened) = founded(0);
+        let mut dir = dir;
+        // The tables by their last applied entry; a crash leaves one of them.
+        let mut tables = vec![MemoryTable::default()];
+        let mut batches = Vec::new();
+        let mut written = 0;
+        for round in 0..8 {
+            while driver.store.applied() < (round + 1) * ENTRIES {
+                let key = KEYS[random.below(6) as usize];
+                match random.below(12) {
+                    0..3 => drop(driver.run(delete(key, None))),
+                    3 => {
+                        let horizon = driver.store.applied().saturating_sub(random.below(80));
+                        driver.apply(Body::RaiseHorizon(RaiseHorizon { horizon }));
+                    }
+                    _ => drop(driver.run(set(key, driver.store.applied().to_string()))),
+                }
+                if random.below(3) == 0 {
+                    let batch = driver.store.take_batch().unwrap();
+                    let applied = batch.checkpoint.applied;
+                    opened.append(1, written + 1..=applied);
+                    written = applied;
+                    let mut table = tables[tables.len() - 1].clone();
+                    table.write(&batch);
+                    tables.push(table);
+                    opened.write(Write::Table(batch.clone()));
+                    batches.push(batch);
+                }
+            }
+            compare(&mut opened, &tables[tables.len() - 1].clone(), &mut random);
+            if random.below(2) == 0 {
+                drop(opened);
+            } else {
+                let crash = crashed(dir.path());
+                drop(opened);
+                dir = crash;
+            }
+            opened = Opened::open(dir.path()).unwrap();
+            let applied = opened.disk.table.checkpoint().applied;
+            let place = tables.iter().position(|table| table.checkpoint().applied == applied).unwrap();
+            compare(&mut opened, &tables[place].clone(), &mut random);
+            // What a crash has lost is written again.
+            for batch in &batches[place..] {
+                opened.write(Write::Table(batch.clone()));
+            }
+        }
+    }
+}

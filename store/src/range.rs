@@ -1,0 +1,245 @@
+//! Pages: reading keys in order, at the present of a table or at an earlier revision.
+//!
+//! A key's record in the table is its latest one. If that is too new, or there is none, the version at a revision is the one
+//! that was superseded first after it, unless that one is too new as well: then the key did not exist.
+
+use bytes::Bytes;
+use gometa_proto::{
+    limits::{COUNT_KEYS_MAX, PAGE_BYTES_MAX, PAGE_ENTRIES_MAX, PAGE_KEYS_MAX},
+    v1::{Entry, KeyRecord, Page, Range},
+};
+use prost::Message;
+
+use crate::{
+    change::{parse_past_key, past_key},
+    session::Corrupt,
+};
+
+/// A place in ordered records, or behind their end.
+pub trait Cursor {
+    /// Goes to the first record whose key is this one or a higher one.
+    fn seek(&mut self, key: &[u8]);
+    /// Goes to the last record whose key is lower.
+    fn seek_before(&mut self, key: &[u8]);
+    /// Goes to the last record.
+    fn seek_to_last(&mut self);
+    /// The key and the record; `None` behind either end.
+    fn item(&self) -> Option<(&[u8], &[u8])>;
+}
+
+/// Reads a page at a revision: the present one of the table, for which `past` may be `None`, or an earlier one that is not
+/// below the horizon. `data` has the latest records, `past` the superseded ones; both of one moment of the table.
+///
+/// # Errors
+/// [`Corrupt`] if a record cannot be decoded.
+pub fn read_page<C: Cursor>(
+    range: &Range,
+    revision: u64,
+    data: &mut C,
+    past: Option<&mut C>,
+) -> Result<Page, Corrupt> {
+    let mut reader = Reader { bounds: Bounds::of(range), reverse: range.reverse, revision, data, past };
+    let mut page = Page { revision, ..Page::default() };
+    let entries_max = match range.limit {
+        0 => PAGE_ENTRIES_MAX,
+        limit => usize::try_from(limit).map_or(PAGE_ENTRIES_MAX, |limit| limit.min(PAGE_ENTRIES_MAX)),
+    };
+    let (entries_max, keys_max) = match range.count_only {
+        true => (usize::MAX, COUNT_KEYS_MAX),
+        false => (entries_max, PAGE_KEYS_MAX),
+    };
+    let mut bytes = 0;
+    let mut looked_at = 0;
+    // The end of the part of the range that is done, in the direction of reading.
+    let mut place = reader.begin();
+    while let Some(key) = reader.next_key(&place)? {
+        if page.count as usize >= entries_max || looked_at >= keys_max {
+            page.next = continuation(range, key);
+            return Ok(page);
+        }
+        looked_at += 1;
+        let record = reader.record_at(&key)?;
+        let mut group = None;
+        if let Some(record) = record {
+            group = group_of(range, &key);
+            let entry = match &group {
+                Some(group) => Entry { key: group.clone(), is_group: true, ..Entry::default() },
+                None => Entry {
+                    key: key.clone(),
+                    value: if range.keys_only || range.count_only { Bytes::new() } else { record.value },
+                    version: record.version,
+                    create_revision: record.create_revision,
+                    mod_revision: record.mod_revision,
+                    is_group: false,
+                },
+            };
+            if !range.count_only {
+                let size = entry.key.len() + entry.value.len();
+                if bytes + size > PAGE_BYTES_MAX && page.count > 0 {
+                    page.next = continuation(range, key);
+                    return Ok(page);
+                }
+                bytes += size;
+                page.entries.push(entry);
+            }
+            page.count += 1;
+        }
+        place = match (group, range.reverse) {
+            // No other key of the group is looked at.
+            (Some(group), false) => Place::behind(&group),
+            (None, false) => Place::At(successor(&key)),
+            (group, true) => Place::Below(group.unwrap_or(key)),
+        };
+    }
+    Ok(page)
+}
+
+/// The start, or in reverse the end, of the page that begins with a key.
+fn continuation(range: &Range, key: Bytes) -> Bytes {
+    let forward = planted!(key.clone(), continues_behind_next_key => successor(&key));
+    if range.reverse { successor(&key) } else { forward }
+}
+
+/// The lowest key above another one.
+fn successor(key: &[u8]) -> Bytes {
+    [key, &[0]].concat().into()
+}
+
+/// The lowest key above all that begin with a prefix; `None` if there is none.
+pub fn end_of_prefix(prefix: &[u8]) -> Option<Bytes> {
+    let kept = prefix.iter().rposition(|byte| *byte != 0xff)?;
+    let mut end = prefix[..=kept].to_vec();
+    end[kept] += 1;
+    Some(end.into())
+}
+
+/// The group of a key, if the range has a delimiter and the key contains it behind the prefix.
+fn group_of(range: &Range, key: &Bytes) -> Option<Bytes> {
+    let delimiter = &range.delimiter;
+    if delimiter.is_empty() {
+        return None;
+    }
+    let begin = range.prefix.len();
+    let at = key.get(begin..)?.windows(delimiter.len()).position(|part| part == delimiter)?;
+    Some(key.slice(..begin + at + delimiter.len()))
+}
+
+/// Where to go on reading.
+enum Place {
+    /// Ascending: at this key or above.
+    At(Bytes),
+    /// Descending: below this key.
+    Below(Bytes),
+    /// Descending: from the last key on.
+    Last,
+    /// There is nothing left.
+    End,
+}
+
+impl Place {
+    /// Ascending: behind all keys that begin with a prefix.
+    fn behind(prefix: &[u8]) -> Place {
+        end_of_prefix(prefix).map_or(Place::End, Place::At)
+    }
+}
+
+/// The lowest key of a range, and the one behind its highest, `None` for no bound.
+struct Bounds {
+    start: Bytes,
+    end: Option<Bytes>,
+}
+
+impl Bounds {
+    /// The keys between start and end that begin with the prefix.
+    fn of(range: &Range) -> Bounds {
+        let end = Some(range.end.clone()).filter(|end| !end.is_empty());
+        let prefix_end = end_of_prefix(&range.prefix);
+        let end = match (end, prefix_end) {
+            (Some(end), Some(prefix_end)) => Some(end.min(prefix_end)),
+            (end, prefix_end) => end.or(prefix_end),
+        };
+        Bounds { start: range.start.clone().max(range.prefix.clone()), end }
+    }
+}
+
+/// Reads the keys of a range in order, from both kinds of records.
+struct Reader<'a, C> {
+    bounds: Bounds,
+    reverse: bool,
+    revision: u64,
+    data: &'a mut C,
+    past: Option<&'a mut C>,
+}
+
+impl<C: Cursor> Reader<'_, C> {
+    fn begin(&self) -> Place {
+        match (self.reverse, &self.bounds.end) {
+            (false, _) => Place::At(self.bounds.start.clone()),
+            (true, Some(end)) => Place::Below(end.clone()),
+            (true, None) => Place::Last,
+        }
+    }
+
+    /// The next key of the range, which may not exist at the revision.
+    fn next_key(&mut self, place: &Place) -> Result<Option<Bytes>, Corrupt> {
+        let data = seek(self.data, place, false)?;
+        let past = match &mut self.past {
+            Some(past) => seek(&mut **past, place, true)?,
+            None => None,
+        };
+        let next = match (data, past) {
+            (Some(data), Some(past)) => Some(if self.reverse { data.max(past) } else { data.min(past) }),
+            (data, past) => data.or(past),
+        };
+        let within = |key: &Bytes| match self.reverse {
+            true => *key >= self.bounds.start,
+            false => self.bounds.end.as_ref().is_none_or(|end| key < end),
+        };
+        Ok(next.filter(within))
+    }
+
+    /// The record of a key at the revision. The cursor of the latest records is at the key, if it has it.
+    fn record_at(&mut self, key: &[u8]) -> Result<Option<KeyRecord>, Corrupt> {
+        let latest = self.data.item().filter(|(at, _)| *at == key);
+        let latest = latest.map(|(_, record)| decode(key, record)).transpose()?;
+        if let Some(latest) = latest.filter(|record| record.mod_revision <= self.revision) {
+            return Ok(Some(latest));
+        }
+        let Some(past) = &mut self.past else { return Ok(None) };
+        past.seek(&past_key(key, self.revision + 1));
+        let Some((at, record)) = past.item() else { return Ok(None) };
+        let (of, _) = parse(at)?;
+        if of != key {
+            return Ok(None);
+        }
+        let record = decode(key, record)?;
+        let existed = record.mod_revision <= self.revision;
+        Ok(planted!(existed, reads_later_version => true).then_some(record))
+    }
+}
+
+/// Goes to the first key from a place on, and returns it.
+fn seek<C: Cursor>(cursor: &mut C, place: &Place, is_past: bool) -> Result<Option<Bytes>, Corrupt> {
+    let target = |key: &Bytes| if is_past { past_key(key, 0) } else { key.clone() };
+    match place {
+        Place::At(key) => cursor.seek(&target(key)),
+        Place::Below(key) => cursor.seek_before(&target(key)),
+        Place::Last => cursor.seek_to_last(),
+        Place::End => return Ok(None),
+    }
+    match cursor.item() {
+        None => Ok(None),
+        Some((at, _)) if is_past => Ok(Some(parse(at)?.0)),
+        Some((at, _)) => Ok(Some(Bytes::copy_from_slice(at))),
+    }
+}
+
+fn parse(past: &[u8]) -> Result<(Bytes, u64), Corrupt> {
+    parse_past_key(past)
+        .ok_or_else(|| Corrupt::new(format!("the history has a record {:?}", Bytes::copy_from_slice(past))))
+}
+
+fn decode(key: &[u8], record: &[u8]) -> Result<KeyRecord, Corrupt> {
+    KeyRecord::decode(record)
+        .map_err(|error| Corrupt::new(format!("record of key {:?}: {error}", Bytes::copy_from_slice(key))))
+}
