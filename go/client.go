@@ -157,16 +157,24 @@ func (c *Client) DeleteIf(ctx context.Context, key string, revision uint64) (Del
 //
 // It returns ErrNotFound if the key does not exist, ErrInvalidArgument if it is empty, ErrTooLarge, ErrUnavailable,
 // ErrDeadlineExceeded, ErrCancelled, ErrClosed.
-func (c *Client) Get(ctx context.Context, key string, options ...GetOption) (Entry, error) {
-	reading := reading{consistency: consistencyLinearizable}
-	for _, option := range options {
-		if option == nil {
-			return Entry{}, invalid("get", "an option is nil")
-		}
-		option(&reading)
+func (c *Client) Get(ctx context.Context, key string, options ...ReadOption) (Entry, error) {
+	reading, err := readingOf("get", options)
+	if err != nil {
+		return Entry{}, err
 	}
-	call := &arguments{call: callGet, key: key, consistency: reading.consistency, revision: reading.minRevision}
-	entry, err := do(c, ctx, "get", call, (*request).entry)
+	entry, err := do(c, ctx, "get", &arguments{call: callGet, key: key, reading: reading}, (*request).entry)
+	if err == nil {
+		entry.Key = key
+	}
+	return entry, err
+}
+
+// GetAt reads a key as it was at a revision; 0 is the present.
+//
+// It returns ErrNotFound if the key did not exist at that revision, ErrCompacted, with Error.ActualRevision, if the revision
+// is older than the ensemble's history, ErrInvalidArgument if it is in the future, and the errors of Get.
+func (c *Client) GetAt(ctx context.Context, key string, revision uint64) (Entry, error) {
+	entry, err := do(c, ctx, "get", &arguments{call: callGetAt, key: key, revision: revision}, (*request).entry)
 	if err == nil {
 		entry.Key = key
 	}

@@ -40,7 +40,7 @@ const (
 	ErrPermissionDenied Kind = numberPermissionDenied
 	// ErrResourceExhausted: a limit is reached: connections, requests in flight, sessions.
 	ErrResourceExhausted Kind = numberResourceExhausted
-	// ErrCompacted: the requested revision has been compacted.
+	// ErrCompacted: the requested revision is older than the history. See Error.ActualRevision.
 	ErrCompacted Kind = numberCompacted
 	// ErrCancelled: the context was cancelled.
 	ErrCancelled Kind = numberCancelled
@@ -104,8 +104,8 @@ type Error struct {
 	Outcome Outcome
 	// Leader is the leader's client address, "host:port", if the node that refused the call sent it.
 	Leader string
-	// ActualRevision is the key's ModRevision, 0 if the key does not exist. It is set for ErrCASMismatch and
-	// ErrAlreadyExists, and nil for all other kinds.
+	// ActualRevision is, for ErrCASMismatch and ErrAlreadyExists, the key's ModRevision, 0 if the key does not exist; for
+	// ErrCompacted, the oldest revision that can be read. It is nil for all other kinds.
 	ActualRevision *uint64
 
 	cause error

@@ -94,6 +94,40 @@ func ExampleClient_Get_local() {
 	// Output: 42 <nil>
 }
 
+// Reads a level of a hierarchy, and everything below it, in order.
+func ExampleClient_Scan() {
+	client, err := gometa.New([]string{ensemble})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	ctx := context.Background()
+	for _, key := range []string{"example/tree/a", "example/tree/b/1", "example/tree/b/2"} {
+		if _, err := client.Set(ctx, key, []byte("v")); err != nil {
+			log.Fatal(err)
+		}
+	}
+
+	for _, keys := range []gometa.Range{
+		{Prefix: "example/tree/", Delimiter: "/", KeysOnly: true},
+		{Prefix: "example/tree/", Reverse: true, Limit: 2},
+	} {
+		scan := client.Scan(ctx, keys)
+		defer scan.Close()
+		for scan.Next() {
+			fmt.Println(scan.Entry().Key, scan.Entry().IsGroup)
+		}
+		if err := scan.Err(); err != nil {
+			log.Fatal(err)
+		}
+	}
+	// Output:
+	// example/tree/a false
+	// example/tree/b/ true
+	// example/tree/b/2 false
+	// example/tree/b/1 false
+}
+
 // The fields of an error. If no node could be reached before the context's deadline, its kind is ErrUnavailable.
 func ExampleError() {
 	// No node listens there.

@@ -2,7 +2,8 @@
 
 package gometa
 
-// This file and members.go are the only ones with cgo. Go calls C, a few short calls for each request; C never calls Go.
+// This file is the only one with cgo; native.h has its functions in C. Go calls C, a few short calls for each request; C
+// never calls Go.
 //
 // A request is a future of libgometa. When it is ready, its tag is in the client's queue, whose descriptor the Go runtime
 // polls like any other: an idle client holds no thread, and a waiting goroutine is parked.
@@ -13,234 +14,7 @@ package gometa
 // Go's build cache does not consider the output of pkg-config: this flag tells the two builds apart.
 #cgo gometa_static CFLAGS: -DGOMETA_STATIC
 
-#include <fcntl.h>
-#include <stdlib.h>
-#include <gometa.h>
-#include <string.h>
-
-// The fields of an error. The strings belong to it.
-typedef struct {
-    gometa_error_t *error;
-    gometa_status_t status;
-    gometa_outcome_t outcome;
-    bool retryable;
-    bool has_actual_revision;
-    uint64_t actual_revision;
-    const char *message;
-    const char *operation;
-    const char *leader;
-} failure_t;
-
-static void read_failure(gometa_error_t *error, failure_t *failure)
-{
-    failure->error = error;
-    failure->status = gometa_error_status(error);
-    failure->outcome = gometa_error_outcome(error);
-    failure->retryable = gometa_error_is_retryable(error);
-    failure->has_actual_revision = gometa_error_actual_revision(error, &failure->actual_revision);
-    failure->message = gometa_error_message(error);
-    failure->operation = gometa_error_operation(error);
-    failure->leader = gometa_error_leader_address(error);
-}
-
-// The operations, for start and take.
-enum { CALL_ADD, CALL_SET, CALL_CAS, CALL_DELETE, CALL_DELETE_IF, CALL_GET, CALL_STATUS, CALL_STATUS_OF, CALL_MEMBERS,
-       CALL_MEMBERSHIP, CALL_PROMOTE, CALL_REMOVE, CALL_REPLACE, CALL_CANCEL_PROMOTION, CALL_TRANSFER, CALL_SAFE_TO_STOP };
-
-// A request, and its result once it has completed.
-typedef struct {
-    gometa_future_t *future;
-    failure_t failure;
-    gometa_written_t written;
-    gometa_deleted_t deleted;
-    gometa_entry_t *entry;
-    const uint8_t *value;
-    size_t value_len;
-    uint64_t version, create_revision, mod_revision;
-    gometa_node_status_t *status;
-    gometa_members_t *members;
-    gometa_membership_t *membership;
-    gometa_stop_advice_t *advice;
-    uint64_t leader;
-} request_t;
-
-// Starts a request, whose tag is put into the queue when it completes. timeout_ms 0 means the client's timeout.
-static gometa_status_t start(const gometa_client_t *client, const gometa_queue_t *queue, int call, uint64_t tag,
-                             uint64_t timeout_ms, _GoString_ key, _GoString_ value, uint64_t revision,
-                             uint32_t consistency, const gometa_members_version_t *follows, request_t *request)
-{
-    const void *k = _GoStringPtr(key);
-    const void *v = _GoStringPtr(value);
-    size_t k_len = _GoStringLen(key);
-    size_t v_len = _GoStringLen(value);
-    gometa_client_t *limited = NULL;
-    gometa_read_options_t *options = NULL;
-    gometa_future_t **future = &request->future;
-    gometa_error_t *error = NULL;
-    gometa_status_t status = GOMETA_OK;
-    uint64_t replacement;
-
-    if (timeout_ms != 0) {
-        status = gometa_client_with_timeout(client, timeout_ms, &limited, &error);
-        client = limited;
-    }
-    if (status == GOMETA_OK) {
-        switch (call) {
-        case CALL_ADD:
-            status = gometa_client_add_async(client, k, k_len, v, v_len, future, &error);
-            break;
-        case CALL_SET:
-            status = gometa_client_set_async(client, k, k_len, v, v_len, future, &error);
-            break;
-        case CALL_CAS:
-            status = gometa_client_cas_async(client, k, k_len, revision, v, v_len, future, &error);
-            break;
-        case CALL_DELETE:
-            status = gometa_client_delete_async(client, k, k_len, future, &error);
-            break;
-        case CALL_DELETE_IF:
-            status = gometa_client_delete_if_async(client, k, k_len, revision, future, &error);
-            break;
-        case CALL_GET:
-            if (consistency != GOMETA_LINEARIZABLE || revision != 0) {
-                gometa_read_options_new(&options, NULL);
-                gometa_read_options_set_consistency(options, consistency, NULL);
-                gometa_read_options_set_min_revision(options, revision, NULL);
-            }
-            status = gometa_client_get_with_async(client, k, k_len, options, future, &error);
-            break;
-        case CALL_STATUS:
-            status = gometa_client_status_async(client, NULL, future, &error);
-            break;
-        case CALL_STATUS_OF:
-            // The caller has appended a zero byte.
-            status = gometa_client_status_async(client, k, future, &error);
-            break;
-        case CALL_MEMBERS:
-            status = gometa_client_members_async(client, future, &error);
-            break;
-        case CALL_MEMBERSHIP:
-            status = gometa_client_membership_async(client, future, &error);
-            break;
-        // The caller passes a node as the revision, and several as the value.
-        case CALL_PROMOTE:
-            status = gometa_client_promote_member_async(client, revision, follows, future, &error);
-            break;
-        case CALL_REMOVE:
-            status = gometa_client_remove_member_async(client, revision, follows, future, &error);
-            break;
-        case CALL_REPLACE:
-            memcpy(&replacement, v, sizeof replacement);
-            status = gometa_client_replace_member_async(client, revision, replacement, follows, future, &error);
-            break;
-        case CALL_CANCEL_PROMOTION:
-            status = gometa_client_cancel_promotion_async(client, revision, follows, future, &error);
-            break;
-        case CALL_TRANSFER:
-            status = gometa_client_transfer_leadership_async(client, revision, future, &error);
-            break;
-        case CALL_SAFE_TO_STOP:
-            status = gometa_client_safe_to_stop_async(client, v, v_len / sizeof(uint64_t), future, &error);
-            break;
-        }
-    }
-    if (status == GOMETA_OK) {
-        status = gometa_future_enqueue(request->future, queue, tag, &error);
-    }
-    if (status != GOMETA_OK) {
-        read_failure(error, &request->failure);
-    }
-    gometa_read_options_free(options);
-    gometa_client_free(limited);
-    return status;
-}
-
-// Reads the result of a request whose future is ready.
-static gometa_status_t take(int call, request_t *request)
-{
-    gometa_error_t *error = NULL;
-    gometa_status_t status;
-    switch (call) {
-    case CALL_ADD:
-    case CALL_SET:
-    case CALL_CAS:
-        status = gometa_future_written(request->future, &request->written, &error);
-        break;
-    case CALL_DELETE:
-    case CALL_DELETE_IF:
-        status = gometa_future_deleted(request->future, &request->deleted, &error);
-        break;
-    case CALL_GET:
-        status = gometa_future_entry(request->future, &request->entry, &error);
-        if (status == GOMETA_OK) {
-            request->value = gometa_entry_value(request->entry, &request->value_len);
-            request->version = gometa_entry_version(request->entry);
-            request->create_revision = gometa_entry_create_revision(request->entry);
-            request->mod_revision = gometa_entry_mod_revision(request->entry);
-        }
-        break;
-    case CALL_STATUS:
-    case CALL_STATUS_OF:
-        status = gometa_future_status(request->future, &request->status, &error);
-        break;
-    case CALL_MEMBERS:
-        status = gometa_future_members(request->future, &request->members, &error);
-        break;
-    case CALL_TRANSFER:
-        status = gometa_future_leader(request->future, &request->leader, &error);
-        break;
-    case CALL_SAFE_TO_STOP:
-        status = gometa_future_stop_advice(request->future, &request->advice, &error);
-        break;
-    default:
-        status = gometa_future_membership(request->future, &request->membership, &error);
-        break;
-    }
-    if (status != GOMETA_OK) {
-        read_failure(error, &request->failure);
-    }
-    return status;
-}
-
-// Frees a request and its result.
-static void release(request_t *request)
-{
-    gometa_future_free(request->future);
-    gometa_error_free(request->failure.error);
-    gometa_entry_free(request->entry);
-    gometa_node_status_free(request->status);
-    gometa_members_free(request->members);
-    gometa_membership_free(request->membership);
-    gometa_stop_advice_free(request->advice);
-}
-
-// Takes up to `room` tags from the queue; returns their number, or -1 if the queue is closed.
-static int tags(const gometa_queue_t *queue, uint64_t *tags, int room)
-{
-    int count = 0;
-    while (count < room) {
-        gometa_status_t status = gometa_queue_next(queue, 0, &tags[count], NULL);
-        if (status == GOMETA_OK) {
-            count++;
-        } else if (status == GOMETA_DEADLINE_EXCEEDED) {
-            break;
-        } else {
-            return -1;
-        }
-    }
-    return count;
-}
-
-// Takes the next record of a log, if there is one.
-static gometa_status_t next_record(const gometa_log_t *log, gometa_log_record_t **record)
-{
-    return gometa_log_next(log, 0, record, NULL);
-}
-
-static int duplicate(int descriptor)
-{
-    return fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
-}
+#include "native.h"
 */
 import "C"
 
@@ -305,6 +79,13 @@ const (
 	callDelete   = C.CALL_DELETE
 	callDeleteIf = C.CALL_DELETE_IF
 	callGet      = C.CALL_GET
+	callGetAt    = C.CALL_GET_AT
+
+	callRange        = C.CALL_RANGE
+	callNextPage     = C.CALL_NEXT_PAGE
+	callCount        = C.CALL_COUNT
+	callDeletePrefix = C.CALL_DELETE_PREFIX
+
 	callStatus   = C.CALL_STATUS
 	callStatusOf = C.CALL_STATUS_OF
 	callMembers  = C.CALL_MEMBERS
@@ -603,11 +384,40 @@ type arguments struct {
 	key   string
 	value []byte
 	// revision is a revision or the id of a node.
-	revision    uint64
-	consistency uint32
+	revision uint64
+	// reading is for get and the calls with a range.
+	reading reading
+	// ranged is nil without a range.
+	ranged *Range
+	// pages is for the next page of a scan.
+	pages *pages
 	// follows is nil for any version.
 	follows *MembersVersion
 	nodes   []uint64
+}
+
+// pages are the pages of a scan of libgometa, which is created with the first request.
+type pages struct {
+	scan *C.gometa_scan_t
+}
+
+// free frees the scan, if there is one.
+func (p *pages) free() {
+	C.gometa_scan_free(p.scan)
+	p.scan = nil
+}
+
+// newRange creates a range of libgometa.
+func newRange(from *Range, reading reading) (*C.gometa_range_t, error) {
+	var made *C.gometa_range_t
+	var failed *C.gometa_error_t
+	status := C.new_range(from.Prefix, from.Start, from.End, from.Delimiter, C.uint64_t(from.AtRevision),
+		C.uint64_t(from.Limit), C.bool(from.Reverse), C.bool(from.KeysOnly), C.uint32_t(reading.consistency),
+		C.uint64_t(reading.minRevision), &made, &failed)
+	if status != C.GOMETA_OK {
+		return nil, failureOf(failed)
+	}
+	return made, nil
 }
 
 // request is a started request, and its result. Its methods must not run concurrently.
@@ -632,8 +442,28 @@ func (l *library) start(call *arguments, tag uint64, timeout time.Duration) (*re
 			epoch: C.uint64_t(call.follows.Epoch), revision: C.uint64_t(call.follows.Revision),
 		}
 	}
+	revision := call.revision
+	if call.call == callGet {
+		revision = call.reading.minRevision
+	}
+	var ranged *C.gometa_range_t
+	if call.ranged != nil && (call.pages == nil || call.pages.scan == nil) {
+		made, err := newRange(call.ranged, call.reading)
+		if err != nil {
+			return nil, err
+		}
+		defer C.gometa_range_free(made)
+		ranged = made
+	}
+	var scan *C.gometa_scan_t
+	if call.pages != nil {
+		scan = call.pages.scan
+	}
 	status := C.start(l.client, l.queue, call.call, C.uint64_t(tag), milliseconds(timeout), call.key, value,
-		C.uint64_t(call.revision), C.uint32_t(call.consistency), follows, &started.raw)
+		C.uint64_t(revision), C.uint32_t(call.reading.consistency), follows, ranged, &scan, &started.raw)
+	if call.pages != nil {
+		call.pages.scan = scan
+	}
 	if status != C.GOMETA_OK {
 		defer started.release()
 		return nil, started.failure()
@@ -672,13 +502,47 @@ func (r *request) deleted() Deleted {
 	return Deleted{Existed: bool(r.raw.deleted.existed), Revision: uint64(r.raw.deleted.revision)}
 }
 
+// entry returns the entry without its key, which the caller has.
 func (r *request) entry() Entry {
+	return entryOf(&r.raw.fields)
+}
+
+func entryOf(fields *C.entry_t) Entry {
 	return Entry{
-		Value:          C.GoBytes(unsafe.Pointer(r.raw.value), C.int(r.raw.value_len)),
-		Version:        uint64(r.raw.version),
-		CreateRevision: uint64(r.raw.create_revision),
-		ModRevision:    uint64(r.raw.mod_revision),
+		Value:          C.GoBytes(unsafe.Pointer(fields.value), C.int(fields.value_len)),
+		Version:        uint64(fields.version),
+		CreateRevision: uint64(fields.create_revision),
+		ModRevision:    uint64(fields.mod_revision),
+		IsGroup:        bool(fields.is_group),
 	}
+}
+
+// page returns the page, nil after the last page of a scan.
+func (r *request) page() *Page {
+	page := r.raw.page
+	if page == nil {
+		return nil
+	}
+	var length C.size_t
+	next := C.gometa_page_next(page, &length)
+	read := &Page{
+		Entries:  make([]Entry, int(C.gometa_page_count(page))),
+		Next:     C.GoStringN((*C.char)(unsafe.Pointer(next)), C.int(length)),
+		Revision: uint64(C.gometa_page_revision(page)),
+	}
+	if len(read.Entries) > 0 {
+		fields := make([]C.entry_t, len(read.Entries))
+		C.read_entries(page, &fields[0])
+		for i := range fields {
+			read.Entries[i] = entryOf(&fields[i])
+			read.Entries[i].Key = C.GoStringN((*C.char)(unsafe.Pointer(fields[i].key)), C.int(fields[i].key_len))
+		}
+	}
+	return read
+}
+
+func (r *request) count() uint64 {
+	return uint64(r.raw.count)
 }
 
 func (r *request) nodeStatus() NodeStatus {
@@ -753,6 +617,44 @@ func (r *request) members() Members {
 		}
 	}
 	return read
+}
+
+func (r *request) membersChanged() MembersChanged {
+	membership := r.raw.membership
+	version := C.gometa_membership_version(membership)
+	read := Membership{
+		Version:   MembersVersion{Epoch: uint64(version.epoch), Revision: uint64(version.revision)},
+		Members:   make([]MemberRecord, int(C.gometa_membership_count(membership))),
+		Committed: bool(C.gometa_membership_is_committed(membership)),
+	}
+	for i := range read.Members {
+		member := C.size_t(i)
+		var length C.size_t
+		incarnation := C.gometa_membership_incarnation(membership, member, &length)
+		read.Members[i] = MemberRecord{
+			Node:            uint64(C.gometa_membership_node_id(membership, member)),
+			Incarnation:     C.GoBytes(unsafe.Pointer(incarnation), C.int(length)),
+			ElectionAddress: C.GoString(C.gometa_membership_election_address(membership, member)),
+			MessageAddress:  C.GoString(C.gometa_membership_message_address(membership, member)),
+			RequestAddress:  C.GoString(C.gometa_membership_request_address(membership, member)),
+			Votes:           bool(C.gometa_membership_is_voter(membership, member)),
+			Promised:        bool(C.gometa_membership_is_promised(membership, member)),
+			Replaces:        uint64(C.gometa_membership_replaces(membership, member)),
+		}
+	}
+	return MembersChanged{Membership: read, Changed: bool(C.gometa_membership_has_changed(membership))}
+}
+
+func (r *request) leader() uint64 {
+	return uint64(r.raw.leader)
+}
+
+func (r *request) stopAdvice() StopAdvice {
+	advice := r.raw.advice
+	return StopAdvice{
+		Safe:   bool(C.gometa_stop_advice_is_safe(advice)),
+		Reason: C.GoString(C.gometa_stop_advice_reason(advice)),
+	}
 }
 
 // failureOf reads an error and frees it.

@@ -99,24 +99,35 @@ func WithLog(level LogLevel, log func(LogRecord)) Option {
 	}
 }
 
-// reading holds the options of Get.
+// reading holds the options of a read.
 type reading struct {
 	consistency uint32
 	minRevision uint64
 }
 
-// GetOption is an option of Get.
-type GetOption func(*reading)
+// ReadOption is an option of Get, Range, Scan and Count.
+type ReadOption func(*reading)
 
-// Local makes Get read the state of the answering node: faster and possibly stale, but never older than what this client
+func readingOf(operation string, options []ReadOption) (reading, error) {
+	chosen := reading{consistency: consistencyLinearizable}
+	for _, option := range options {
+		if option == nil {
+			return chosen, invalid(operation, "an option is nil")
+		}
+		option(&chosen)
+	}
+	return chosen, nil
+}
+
+// Local makes a read show the state of the answering node: faster and possibly stale, but never older than what this client
 // has seen.
-func Local() GetOption {
+func Local() ReadOption {
 	return func(reading *reading) { reading.consistency = consistencyLocal }
 }
 
-// MinRevision makes a local Get wait until the node has applied this revision, or the highest one that the client has seen
-// if that is higher. A linearizable Get sees every write anyway.
-func MinRevision(revision uint64) GetOption {
+// MinRevision makes a local read wait until the node has applied this revision, or the highest one that the client has seen
+// if that is higher. A linearizable read sees every write anyway.
+func MinRevision(revision uint64) ReadOption {
 	return func(reading *reading) { reading.minRevision = revision }
 }
 

@@ -32,6 +32,9 @@ type Entry struct {
 	CreateRevision uint64
 	// ModRevision is the revision of the last write to the key, which CAS compares.
 	ModRevision uint64
+	// IsGroup says whether this is a group: it stands for all keys that begin with Key, which ends with Range.Delimiter. It
+	// has no value, version and revisions.
+	IsGroup bool
 }
 
 // Role is the role of a node.

@@ -29,12 +29,15 @@ TOUR = [
     "value green, version 2",
     "the key was changed: true",
     "value yellow, version 3",
+    "key: tour/go/colour",
+    "key: tour/go/99",
+    "101 keys, the value was green",
     "cancelled: true true",
     "3 members, the leader is leading",
     "the connected node has applied our write: true",
     "deleted: true",
     'gometa: get "tour/go/colour": there is no such key',
-    "calls: 114",
+    "calls: 117",
 ]
 
 

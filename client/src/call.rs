@@ -350,7 +350,7 @@ impl Call {
     fn failure(&self, kind: ErrorKind, outcome: Outcome, failure: &v1::Error) -> Error {
         let error = self.error(kind, message_of(failure)).with_outcome(outcome).with_leader(&failure.leader);
         match kind {
-            ErrorKind::AlreadyExists | ErrorKind::CasMismatch => {
+            ErrorKind::AlreadyExists | ErrorKind::CasMismatch | ErrorKind::Compacted => {
                 error.with_actual_revision(failure.actual_revision)
             }
             _ => error,

@@ -195,6 +195,31 @@ impl Request {
 }
 
 impl Client {
+    /// Makes a call and passes its result on. If the caller has given up meanwhile, `deliver` returns the result; a page of
+    /// a scan is then the result of the scan's next call.
+    pub async fn deliver(
+        self,
+        request: Request,
+        deliver: impl FnOnce(Result<Reply>) -> Option<Result<Reply>>,
+    ) {
+        let Request::NextPage(SharedPages(pages)) = request else {
+            let result = self.perform(request).await;
+            // Nobody who has the result may find that the call still uses the client.
+            drop(self);
+            drop(deliver(result));
+            return;
+        };
+        // Locked until it is known whether the page was taken.
+        let mut pages = pages.lock().await;
+        let page = pages.next(&self).await.transpose();
+        drop(self);
+        match deliver(page.map(|page| Reply::NextPage(page.map(Box::new)))) {
+            Some(Ok(Reply::NextPage(Some(page)))) => pages.put_back(Ok(*page)),
+            Some(Err(error)) => pages.put_back(Err(error)),
+            _ => {}
+        }
+    }
+
     /// Makes a call. Keys and values are not copied.
     ///
     /// # Errors

@@ -124,8 +124,8 @@ impl Error {
         self.0.leader.as_deref()
     }
 
-    /// The key's `mod_revision`, 0 if the key does not exist. Only with [`ErrorKind::CasMismatch`] and
-    /// [`ErrorKind::AlreadyExists`].
+    /// With [`ErrorKind::CasMismatch`] and [`ErrorKind::AlreadyExists`], the key's `mod_revision`, 0 if the key does not
+    /// exist; with [`ErrorKind::Compacted`], the oldest revision that can be read. `None` with all other kinds.
     #[must_use]
     pub fn actual_revision(&self) -> Option<u64> {
         self.0.actual_revision

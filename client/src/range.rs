@@ -241,6 +241,8 @@ pub struct Pages {
     /// How many entries may follow.
     left: u64,
     next: Next,
+    /// The result of a call that nobody took.
+    put_back: Option<Result<Page>>,
 }
 
 /// What follows.
@@ -267,23 +269,41 @@ impl Pages {
     #[must_use]
     pub fn new(range: Range) -> Pages {
         let left = if range.limit == 0 { u64::MAX } else { range.limit };
-        Pages { left, next: Next::Page(range) }
+        Pages { left, next: Next::Page(range), put_back: None }
     }
 
-    /// The next page; `None` after the last one, and after an error.
+    /// Makes this the result of the next call: the caller of the last one has given up.
+    pub(crate) fn put_back(&mut self, result: Result<Page>) {
+        self.put_back = Some(result);
+    }
+
+    /// The next page; `None` after the last one, and after an error. If the future is dropped, the next call reads the
+    /// same page.
     ///
     /// # Errors
     /// As [`Client::range`].
     pub async fn next(&mut self, client: &Client) -> Option<Result<Page>> {
-        let (page, mut range) = match std::mem::replace(&mut self.next, Next::End) {
+        if let Some(result) = self.put_back.take() {
+            return Some(result);
+        }
+        let page = match &mut self.next {
             Next::End => return None,
-            Next::Page(range) => (client.range(range.clone()).await, range),
-            Next::Requested(mut requested, range) => match (&mut requested.0).await {
-                Ok(Ok(page)) => (Ok(page), range),
-                Ok(Err(error)) if !error.is_retryable() => (Err(error), range),
+            Next::Page(range) => client.range(range.clone()).await,
+            Next::Requested(requested, range) => match (&mut requested.0).await {
+                Ok(Ok(page)) => Ok(page),
+                Ok(Err(error)) if !error.is_retryable() => Err(error),
                 // It was requested early, and may have timed out before it was wanted.
-                Ok(Err(_)) | Err(_) => (client.range(range.clone()).await, range),
+                Ok(Err(_)) | Err(_) => {
+                    let range = range.clone();
+                    self.next = Next::Page(range.clone());
+                    client.range(range).await
+                }
             },
+        };
+        let (Next::Page(mut range) | Next::Requested(_, mut range)) =
+            std::mem::replace(&mut self.next, Next::End)
+        else {
+            return None;
         };
         let page = match page {
             Ok(page) => page,

@@ -45,6 +45,27 @@ int main(int count, char **arguments)
     printf("value %.*s, version %" PRIu64 "\n", (int)length, (const char *)value, gometa_entry_version(entry));
     gometa_entry_free(entry);
 
+    /* The keys with a prefix, in order, all at one revision; each page is requested while the one before is used. */
+    gometa_range_t *range = NULL;
+    gometa_scan_t *scan = NULL;
+    gometa_page_t *page = NULL;
+    must(gometa_range_new(&range, &error), &error);
+    must(gometa_range_set_prefix(range, "tour/", 5, &error), &error);
+    must(gometa_client_scan(client, range, &scan, &error), &error);
+    gometa_range_free(range);
+    for (;;) {
+        must(gometa_scan_next(scan, &page, &error), &error);
+        if (page == NULL) {
+            break;
+        }
+        for (size_t i = 0; i < gometa_page_count(page); i++) {
+            const uint8_t *found = gometa_entry_key(gometa_page_entry(page, i), &length);
+            printf("key %.*s\n", (int)length, (const char *)found);
+        }
+        gometa_page_free(page);
+    }
+    gometa_scan_free(scan);
+
     /* Compare and set: writes only if the key still has this revision. */
     must(gometa_client_cas(client, key, strlen(key), written.revision, "green", 5, NULL, &error), &error);
     gometa_status_t status =

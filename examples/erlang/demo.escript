@@ -45,6 +45,14 @@ tour(Client) ->
     {ok, #{value := Local}} = gometa_raw:get(Client, Key, #{local => true}),
     io:format("local value ~s~n", [Local]),
 
+    %% A scan reads the keys of a range in order, in pages that all show one revision.
+    {ok, #{entries := Entries}} = gometa_raw:scan(Client, #{prefix => <<"erlang/">>}),
+    [io:format("scanned ~s: ~s~n", [Scanned, Now]) || #{key := Scanned, value := Now} <- Entries],
+
+    %% Any revision of the last hour can be read.
+    {ok, #{value := Before}} = gometa_raw:get(Client, Key, #{at_revision => Revision}),
+    io:format("before ~s~n", [Before]),
+
     {ok, #{existed := Existed}} = gometa_raw:delete(Client, Key),
     io:format("deleted: ~s~n", [Existed]),
     {error, #{kind := Kind, number := Number}} = gometa_raw:get(Client, Key, #{timeout => 2000}),

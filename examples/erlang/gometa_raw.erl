@@ -13,6 +13,7 @@
 
 -export([start_link/1, start_link/2, stop/1]).
 -export([add/3, add/4, set/3, set/4, cas/4, cas/5, delete/2, delete/3, get/2, get/3]).
+-export([range/2, range/3, scan/2, scan/3, count/2, count/3, delete_prefix/2, delete_prefix/3]).
 -export([status/1, status/2, view/1, view/2, cancel/2, kinds/0]).
 -export([membership/1, membership/2, promote_member/2, promote_member/3, remove_member/2, remove_member/3]).
 -export([replace_member/3, replace_member/4]).
@@ -43,8 +44,9 @@
 %% ------------------------------------------------------------------------------------------------------ calls
 %%
 %% Keys and values are binaries. Options: timeout in ms, cancel (a reference, see cancel/2); for delete revision, for
-%% get local (a boolean) and min_revision, for changes of a member follows (#{epoch, revision}). Calls return {ok, Map} or {error, Map}. An error has kind, number, retryable,
-%% outcome (not_applied or unknown), message, and depending on its kind actual_revision and leader.
+%% reads local (a boolean) and min_revision, for get at_revision, for changes of a member follows (#{epoch,
+%% revision}). Calls return {ok, Map} or {error, Map}. An error has kind, number, retryable, outcome (not_applied or
+%% unknown), message, and depending on its kind actual_revision and leader.
 
 %% Options: timeout of calls (5000 ms), connect_timeout (2000 ms), name (logged by the nodes).
 start_link(Peers) ->
@@ -103,17 +105,110 @@ delete(Client, Key, Options) ->
     write(Client, delete, Key, <<>>, blob(14, [blob(1, Key), Revision]), 13, Options).
 
 get(Client, Key) -> get(Client, Key, #{}).
+get(Client, Key, #{at_revision := Revision} = Options) ->
+    %% A range of one key: nothing is between a key and the same key with a zero byte behind it.
+    Range = #{start => Key, 'end' => <<Key/binary, 0>>, at_revision => Revision},
+    call(Client, #{name => get, key => Key}, Options, fun(Call) ->
+        case page(Call, Range, none) of
+            #{entries := [Entry]} -> Entry;
+            #{entries := []} -> fail(Call, not_found, "there was no such key at that revision")
+        end
+    end);
 get(Client, Key, Options) ->
-    Local = case Options of
-        #{local := true} ->
-            [uint(2, 1), uint(3, max(maps:get(min_revision, Options, 0), atomics:get(maps:get(seen, Client), 1)))];
-        _ -> []
+    Local = case oldest(Client, Options) of
+        none -> [];
+        Revision -> [uint(2, 1), uint(3, Revision)]
     end,
     call(Client, #{name => get, key => Key}, Options, fun(Call) ->
-        Entry = expect(Call, 14, exchange(Call, blob(15, [blob(1, Key), Local]), none)),
-        #{key => bytes(1, Entry), value => bytes(2, Entry), version => number(3, Entry),
-          create_revision => number(4, Entry), mod_revision => number(5, Entry)}
+        entry(expect(Call, 14, exchange(Call, blob(15, [blob(1, Key), Local]), none)))
     end).
+
+%% The revision that a local read must have; none for a linearizable one.
+oldest(#{seen := Seen}, #{local := true} = Options) -> max(maps:get(min_revision, Options, 0), atomics:get(Seen, 1));
+oldest(_, _) -> none.
+
+%% Reads a page of keys in the order of their bytes: what comes first in the range, at most 1,000 entries and 1 MiB.
+%%
+%% A range is a map with any of start, 'end' (not part of the range), prefix, at_revision, limit, reverse, keys_only,
+%% count_only and delimiter. A page has entries, count, the revision that was read at, and next, which is where the next
+%% page begins, or none after the last one. With a delimiter, keys that share what comes before its first occurrence
+%% behind the prefix are one entry, a group (is_group).
+range(Client, Range) -> range(Client, Range, #{}).
+range(Client, Range, Options) ->
+    call(Client, #{name => range}, Options, fun(Call) -> page(Call, Range, oldest(Client, Options)) end).
+
+%% Reads all entries of a range at one revision. The timeout is that of a page.
+scan(Client, Range) -> scan(Client, Range, #{}).
+scan(Client, Range, Options) ->
+    case range(Client, Range, Options) of
+        {ok, #{entries := Entries, revision := Revision} = Page} ->
+            case following(Range, Page) of
+                none -> {ok, #{entries => Entries, revision => Revision}};
+                Left ->
+                    %% Local, since the revision alone determines the answer.
+                    case scan(Client, Left, Options#{local => true}) of
+                        {ok, #{entries := Others} = Rest} -> {ok, Rest#{entries := Entries ++ Others}};
+                        Failed -> Failed
+                    end
+            end;
+        Failed -> Failed
+    end.
+
+%% What a page has left of a range.
+following(#{limit := Limit}, #{count := Count}) when 0 < Limit, Limit =< Count -> none;
+following(_, #{next := none}) -> none;
+following(Range, #{next := Next, count := Count, revision := Revision}) ->
+    Limit = max(maps:get(limit, Range, 0) - Count, 0),
+    Bound = case Range of #{reverse := true} -> 'end'; _ -> start end,
+    Range#{Bound => Next, limit => Limit, at_revision => Revision}.
+
+%% Counts the keys of a range at one revision, whatever its limit; with a delimiter, each group once.
+count(Client, Range) -> count(Client, Range, #{}).
+count(Client, Range, Options) ->
+    case range(Client, Range#{count_only => true, limit => 0}, Options) of
+        {ok, #{count := Count, next := none}} -> {ok, #{count => Count}};
+        {ok, #{count := Count} = Page} ->
+            case count(Client, following(Range#{limit => 0}, Page), Options#{local => true}) of
+                {ok, #{count := Others}} -> {ok, #{count => Count + Others}};
+                Failed -> Failed
+            end;
+        Failed -> Failed
+    end.
+
+%% Deletes the keys that begin with a prefix, one after the other: not atomic.
+delete_prefix(Client, Prefix) -> delete_prefix(Client, Prefix, #{}).
+delete_prefix(Client, Prefix, Options) ->
+    case scan(Client, #{prefix => Prefix, keys_only => true}, Options) of
+        {ok, #{entries := Entries}} -> delete_each(Client, [Key || #{key := Key} <- Entries], Options, 0);
+        Failed -> Failed
+    end.
+
+delete_each(_, [], _, Deleted) -> {ok, #{deleted => Deleted}};
+delete_each(Client, [Key | Others], Options, Deleted) ->
+    case delete(Client, Key, Options) of
+        {ok, #{existed := true}} -> delete_each(Client, Others, Options, Deleted + 1);
+        {ok, #{existed := false}} -> delete_each(Client, Others, Options, Deleted);
+        Failed -> Failed
+    end.
+
+page(Call, Range, Oldest) ->
+    Bytes = [blob(Field, maps:get(Name, Range, <<>>))
+             || {Field, Name} <- [{1, start}, {2, 'end'}, {3, prefix}, {9, delimiter}]],
+    Numbers = [uint(Field, maps:get(Name, Range, 0)) || {Field, Name} <- [{4, at_revision}, {5, limit}]],
+    Flags = [uint(Field, 1) || {Field, Name} <- [{6, reverse}, {7, keys_only}, {8, count_only}],
+                               maps:get(Name, Range, false)],
+    Local = case {Oldest, Range} of
+        {none, _} -> [];
+        {_, #{at_revision := At}} when At > 0 -> uint(10, 1);
+        _ -> [uint(10, 1), uint(11, Oldest)]
+    end,
+    Page = expect(Call, 21, exchange(Call, blob(26, [Bytes, Numbers, Flags, Local]), none)),
+    #{entries => [entry(Entry) || Entry <- messages(1, Page)], count => number(2, Page), revision => number(4, Page),
+      next => case bytes(3, Page) of <<>> -> none; Next -> Next end}.
+
+entry(Entry) ->
+    #{key => bytes(1, Entry), value => bytes(2, Entry), version => number(3, Entry),
+      create_revision => number(4, Entry), mod_revision => number(5, Entry), is_group => number(6, Entry) =/= 0}.
 
 status(Client) -> status(Client, #{}).
 status(Client, Options) ->
@@ -456,7 +551,7 @@ wire_error(Error) ->
     Outcome = case number(3, Error) of 1 -> not_applied; _ -> unknown end,
     Text = case bytes(2, Error) of <<>> -> atom_to_list(Kind); Given -> Given end,
     Plain = (failure(Kind, Text, Outcome))#{leader => bytes(5, Error), retry_after => number(6, Error)},
-    case lists:member(Kind, [already_exists, cas_mismatch]) of
+    case lists:member(Kind, [already_exists, cas_mismatch, compacted]) of
         true -> Plain#{actual_revision => number(4, Error)};
         false -> Plain
     end.

@@ -87,6 +87,25 @@ func tour(peers string) error {
 	}
 	calls.Wait()
 
+	// The keys with a prefix, in order, all at one revision; each page is requested while the one before is used.
+	scan := client.Scan(ctx, gometa.Range{Prefix: "tour/go/", Reverse: true, Limit: 2})
+	defer scan.Close()
+	for scan.Next() {
+		fmt.Println("key:", scan.Entry().Key)
+	}
+	if err := scan.Err(); err != nil {
+		return err
+	}
+	earlier, err := client.GetAt(ctx, key, written.Revision)
+	if err != nil {
+		return err
+	}
+	count, err := client.Count(ctx, gometa.Range{Prefix: "tour/go/"})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%d keys, the value was %s\n", count, earlier.Value)
+
 	// Cancelling a context cancels its call.
 	ended, cancel := context.WithCancel(ctx)
 	cancel()

@@ -5,7 +5,7 @@
 
 import sys
 
-from gometa_raw import Client, GometaError
+from gometa_raw import Client, GometaError, Range
 
 
 def main(peers):
@@ -34,6 +34,13 @@ def main(peers):
 
         # A local read is answered from the state of the connected node.
         print(f"local value {client.get(b'raw/colour', local=True).value.decode()}")
+
+        # A scan reads the keys of a range in order, in pages that all show one revision.
+        for entry in client.scan(Range(prefix=b"raw/")):
+            print(f"scanned {entry.key.decode()}: {entry.value.decode()}")
+
+        # Any revision of the last hour can be read.
+        print(f"before {client.get_at(b'raw/colour', written.revision).value.decode()}")
 
         print(f"deleted: {client.delete(b'raw/colour').existed}")
         try:

@@ -40,7 +40,9 @@ from gometa_wire import (
     Membership,
     MembersVersion,
     NodeStatus,
+    Page,
     Peer,
+    Range,
     Snapshot,
     StopAdvice,
     Storage,
@@ -66,7 +68,9 @@ __all__ = [
     "Membership",
     "MembersVersion",
     "NodeStatus",
+    "Page",
     "Peer",
+    "Range",
     "Snapshot",
     "StopAdvice",
     "Storage",
@@ -273,8 +277,44 @@ class Client:
         body = blob(1, key)
         if local:
             body += uint(2, 1) + uint(3, max(min_revision, self._seen))
-        entry = self._call("get", key, blob(15, body), 14, how)
-        return Entry(entry.bytes(1), entry.bytes(2), entry.uint(3), entry.uint(4), entry.uint(5))
+        return Entry.of(self._call("get", key, blob(15, body), 14, how))
+
+    def get_at(self, key, revision, **how):
+        """Reads a key as it was at a revision; NotFound if it did not exist."""
+        # A range of one key: nothing is between a key and the same key with a zero byte behind it.
+        which = Range(start=key, end=key + b"\0", at_revision=revision)
+        entries = Page.of(self._call("get", key, blob(26, which.encoded(0)), 21, how)).entries
+        if not entries:
+            raise GometaError("NotFound", "get: there was no such key at that revision")
+        return entries[0]
+
+    def range(self, which=Range(), **how):
+        """Reads a page of keys: what comes first in the range, at most 1,000 entries and 1 MiB."""
+        return Page.of(self._call("range", None, blob(26, which.encoded(self._seen)), 21, how))
+
+    def scan(self, which=Range(), **how):
+        """Yields all entries of a range, as they were at one revision. `timeout` is that of a page."""
+        while True:
+            page = self.range(which, **how)
+            yield from page.entries
+            if page.next is None or 0 < which.limit <= page.count:
+                return
+            which = which.after(page)
+
+    def count(self, which=Range(), **how):
+        """Counts the keys of a range at one revision, whatever its limit; with a delimiter, each group once."""
+        which, counted = which._replace(count_only=True, limit=0), 0
+        while True:
+            page = self.range(which, **how)
+            counted += page.count
+            if page.next is None:
+                return counted
+            which = which.after(page)
+
+    def delete_prefix(self, prefix, **how):
+        """Deletes the keys that begin with `prefix`, one after the other: not atomic. Returns their number."""
+        found = self.scan(Range(prefix, keys_only=True), **how)
+        return sum(self.delete(entry.key, **how).existed for entry in found)
 
     def status(self, **how):
         """The status of the connected node."""

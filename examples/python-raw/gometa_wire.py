@@ -143,7 +143,8 @@ class GometaError(Exception):
         self.retryable = KINDS[self.number][1]
         self.message = message
         self.outcome = outcome
-        # CasMismatch and AlreadyExists: the key's mod_revision, 0 if it does not exist.
+        # CasMismatch and AlreadyExists: the key's mod_revision, 0 if it does not exist. Compacted: the oldest
+        # revision that can be read.
         self.actual_revision = actual_revision
         # The leader's client address, if the node that refused the call sent it.
         self.leader = leader
@@ -158,7 +159,7 @@ class GometaError(Exception):
             kind,
             error.text(2) or kind,
             outcome="not_applied" if error.uint(3) == 1 else "unknown",
-            actual_revision=error.uint(4) if kind in ("CasMismatch", "AlreadyExists") else None,
+            actual_revision=error.uint(4) if kind in ("CasMismatch", "AlreadyExists", "Compacted") else None,
             leader=error.text(5),
             retry_after=error.uint(6) / 1000,
         )
@@ -180,6 +181,63 @@ class Entry(NamedTuple):
     version: int
     create_revision: int
     mod_revision: int
+    # Of a range with a delimiter: stands for all keys that begin with `key`, and has nothing else.
+    is_group: bool = False
+
+    @classmethod
+    def of(cls, entry):
+        numbers = map(entry.uint, (3, 4, 5))
+        return cls(entry.bytes(1), entry.bytes(2), *numbers, bool(entry.uint(6)))
+
+
+class Range(NamedTuple):
+    """The keys to read, in the order of their bytes, and how. An empty bound is none."""
+
+    prefix: bytes = b""
+    # The first key, and the key behind the last one.
+    start: bytes = b""
+    end: bytes = b""
+    # 0 is the present.
+    at_revision: int = 0
+    # The most entries, 0 for no bound. A page has at most 1,000.
+    limit: int = 0
+    reverse: bool = False
+    keys_only: bool = False
+    count_only: bool = False
+    # Keys that share what comes before its first occurrence behind the prefix are one entry, a group.
+    delimiter: bytes = b""
+    local: bool = False
+    min_revision: int = 0
+
+    def encoded(self, seen):
+        """The fields of the request. A local read is not older than `seen`; with at_revision that alone counts."""
+        bounds = blob(1, self.start) + blob(2, self.end) + blob(3, self.prefix) + blob(9, self.delimiter)
+        flags = uint(6, self.reverse) + uint(7, self.keys_only) + uint(8, self.count_only) + uint(10, self.local)
+        oldest = max(self.min_revision, seen) if self.local and not self.at_revision else 0
+        return bounds + uint(4, self.at_revision) + uint(5, self.limit) + flags + uint(11, oldest)
+
+    def after(self, page):
+        """What follows a page, at its revision. Local, since that revision alone determines the answer."""
+        limit = self.limit - page.count if self.limit else 0
+        left = self._replace(at_revision=page.revision, local=True, limit=limit)
+        return left._replace(end=page.next) if self.reverse else left._replace(start=page.next)
+
+
+class Page(NamedTuple):
+    """A part of a range."""
+
+    entries: list
+    # The number of entries, also if they are only counted.
+    count: int
+    # Where the next page begins, None after the last one. A page may be short, even empty, and not be the last.
+    next: Optional[bytes]
+    # The revision that was read at.
+    revision: int
+
+    @classmethod
+    def of(cls, page):
+        entries = [Entry.of(entry) for entry in page.messages(1)]
+        return cls(entries, page.uint(2), page.bytes(3) or None, page.uint(4))
 
 
 class Member(NamedTuple):

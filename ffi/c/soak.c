@@ -8,6 +8,7 @@
  */
 #include "check.h"
 #include <pthread.h>
+#include <string.h>
 #include <unistd.h>
 
 #define THREADS 16
@@ -25,6 +26,19 @@ static long resident(void)
     CHECK(statm != NULL && fscanf(statm, "%*s %ld", &pages) == 1);
     fclose(statm);
     return pages * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+/* Runs a function, which receives its share of a number of calls, in several threads. */
+static void in_threads(void *(*run)(void *), long count)
+{
+    pthread_t threads[THREADS];
+    long each = count / THREADS;
+    for (int i = 0; i < THREADS; i++) {
+        CHECK(pthread_create(&threads[i], NULL, run, &each) == 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    }
 }
 
 /* Blocking calls that succeed, by several threads. */
@@ -55,14 +69,7 @@ static void *block(void *context)
 
 static void blocking(long count)
 {
-    pthread_t threads[THREADS];
-    long each = count / THREADS;
-    for (int i = 0; i < THREADS; i++) {
-        CHECK(pthread_create(&threads[i], NULL, block, &each) == 0);
-    }
-    for (int i = 0; i < THREADS; i++) {
-        CHECK(pthread_join(threads[i], NULL) == 0);
-    }
+    in_threads(block, count);
 }
 
 /* Futures: waited for, cancelled, or freed before they are ready. */
@@ -207,14 +214,107 @@ static void *fail(void *context)
 
 static void failing(long count)
 {
-    pthread_t threads[THREADS];
-    long each = count / THREADS;
-    for (int i = 0; i < THREADS; i++) {
-        CHECK(pthread_create(&threads[i], NULL, fail, &each) == 0);
+    in_threads(fail, count);
+}
+
+/* Ranges, scans and counts, by several threads; then scans of several pages, a thousandth as many. */
+static const uint64_t future_revision = UINT64_MAX / 2;
+
+static gometa_range_t *range_of(const char *prefix)
+{
+    gometa_range_t *range = NULL;
+    CHECK(gometa_range_new(&range, NULL) == GOMETA_OK);
+    CHECK(gometa_range_set_prefix(range, prefix, strlen(prefix), NULL) == GOMETA_OK);
+    CHECK(gometa_range_set_read_options(range, local, NULL) == GOMETA_OK);
+    return range;
+}
+
+/* Reads all pages, or some of them. */
+static void scan(const gometa_range_t *range, int pages_max)
+{
+    gometa_scan_t *scan = NULL;
+    gometa_page_t *page = NULL;
+    CHECK(gometa_client_scan(client, range, &scan, NULL) == GOMETA_OK);
+    for (int i = 0; i < pages_max; i++) {
+        CHECK(gometa_scan_next(scan, &page, NULL) == GOMETA_OK);
+        if (page == NULL) {
+            break;
+        }
+        CHECK(gometa_page_count(page) > 0 && gometa_page_entry(page, 0) != NULL);
+        gometa_page_free(page);
     }
-    for (int i = 0; i < THREADS; i++) {
-        CHECK(pthread_join(threads[i], NULL) == 0);
+    gometa_scan_free(scan);
+}
+
+static void *read_ranges(void *context)
+{
+    long count = *(long *)context;
+    gometa_range_t *few = range_of("few/");
+    gometa_range_t *later = range_of("few/");
+    CHECK(gometa_range_set_at_revision(later, future_revision, NULL) == GOMETA_OK);
+    for (long i = 0; i < count; i++) {
+        gometa_error_t *error = NULL;
+        gometa_page_t *page = NULL;
+        gometa_entry_t *entry = NULL;
+        gometa_future_t *future = NULL;
+        gometa_range_t *range = NULL;
+        uint64_t number = 0;
+        switch (i % 8) {
+        case 0:
+            CHECK(gometa_client_range(client, few, &page, NULL) == GOMETA_OK && gometa_page_count(page) == 3);
+            break;
+        case 1:
+            scan(few, 2);
+            break;
+        case 2:
+            CHECK(gometa_client_count(client, few, &number, NULL) == GOMETA_OK && number == 3);
+            break;
+        case 3:
+            CHECK(gometa_client_get_at(client, "few/1", 5, 0, &entry, NULL) == GOMETA_OK);
+            break;
+        case 4:
+            CHECK(gometa_client_range_async(client, few, &future, NULL) == GOMETA_OK);
+            gometa_future_cancel(future);
+            if (gometa_future_page(future, &page, &error) != GOMETA_OK) {
+                gometa_error_free(error);
+            }
+            break;
+        case 5:
+            if (i % 64 == 5) {
+                FAILS(gometa_client_range(client, later, &page, &error), GOMETA_INVALID_ARGUMENT);
+                CHECK(gometa_client_delete_prefix(client, "absent/", 7, NULL, NULL) == GOMETA_OK);
+            }
+            break;
+        default:
+            range = range_of("few/");
+            CHECK(gometa_range_set_start(range, "few/1", 5, NULL) == GOMETA_OK);
+            CHECK(gometa_range_set_delimiter(range, "/", 1, NULL) == GOMETA_OK);
+            CHECK(gometa_client_range_async(client, range, &future, NULL) == GOMETA_OK);
+        }
+        gometa_page_free(page);
+        gometa_entry_free(entry);
+        gometa_future_free(future);
+        gometa_range_free(range);
     }
+    gometa_range_free(few);
+    gometa_range_free(later);
+    return NULL;
+}
+
+static void ranges(long count)
+{
+    static char value[700000];
+    const char *keys[] = {"large/1", "large/2", "large/3", "few/1", "few/2", "few/3"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        size_t length = i < 3 ? sizeof value : 1;
+        CHECK(gometa_client_set(client, keys[i], strlen(keys[i]), value, length, NULL, NULL) == GOMETA_OK);
+    }
+    in_threads(read_ranges, count);
+    gometa_range_t *large = range_of("large/");
+    for (long i = 0; i < 5 + count / 1000; i++) {
+        scan(large, (int)(i % 5));
+    }
+    gometa_range_free(large);
 }
 
 /* Clients, their status and members; a hundredth as many. */
@@ -260,7 +360,7 @@ int main(int count, char **given)
         void (*run)(long count);
     } forms[] = {
         {"blocking", blocking}, {"futures", futures}, {"queued", queued},
-        {"called back", called_back}, {"failing", failing}, {"clients", clients},
+        {"called back", called_back}, {"failing", failing}, {"ranges", ranges}, {"clients", clients},
     };
     client = open_client(peers, 60000);
     CHECK(gometa_read_options_new(&local, NULL) == GOMETA_OK);

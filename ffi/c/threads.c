@@ -227,12 +227,16 @@ static void share_a_queue(const char *peers)
 }
 
 /* A child: calls on inherited objects fail, calls on a client of its own succeed. */
-static void run_child(const char *peers, gometa_client_t *client, gometa_future_t *future, gometa_queue_t *queue)
+static void run_child(const char *peers, gometa_client_t *client, gometa_future_t *future, gometa_queue_t *queue,
+                      gometa_scan_t *scan)
 {
     gometa_error_t *error = NULL;
     gometa_entry_t *entry = NULL;
     gometa_client_t *other = NULL;
     gometa_future_t *started = NULL;
+    gometa_range_t *range = NULL;
+    gometa_scan_t *begun = NULL;
+    gometa_page_t *page = NULL;
     uint64_t tag = 0;
     /* A child that hangs is killed, which the parent detects. */
     alarm((unsigned)(30 * patience));
@@ -243,7 +247,14 @@ static void run_child(const char *peers, gometa_client_t *client, gometa_future_
     FAILS(gometa_future_wait(future, 1000, &error), GOMETA_FORKED);
     FAILS(gometa_future_entry(future, &entry, &error), GOMETA_FORKED);
     FAILS(gometa_queue_next(queue, 1000, &tag, &error), GOMETA_FORKED);
-    CHECK(!gometa_future_is_ready(future) && started == NULL && entry == NULL);
+    FAILS(gometa_scan_next(scan, &page, &error), GOMETA_FORKED);
+    FAILS(gometa_scan_next_async(scan, &started, &error), GOMETA_FORKED);
+    gometa_scan_free(scan);
+    CHECK(gometa_range_new(&range, &error) == GOMETA_OK);
+    FAILS(gometa_client_range(client, range, &page, &error), GOMETA_FORKED);
+    FAILS(gometa_client_scan(client, range, &begun, &error), GOMETA_FORKED);
+    gometa_range_free(range);
+    CHECK(!gometa_future_is_ready(future) && started == NULL && entry == NULL && page == NULL && begun == NULL);
     gometa_future_cancel(future);
     gometa_future_free(future);
     gometa_queue_close(queue);
@@ -262,6 +273,24 @@ static void run_child(const char *peers, gometa_client_t *client, gometa_future_
     exit(0);
 }
 
+/* A scan with a page that is read ahead: a page holds one of these values. */
+static gometa_scan_t *begin_scan(const gometa_client_t *client)
+{
+    static char value[700000];
+    gometa_range_t *range = NULL;
+    gometa_scan_t *scan = NULL;
+    gometa_page_t *page = NULL;
+    CHECK(gometa_client_set(client, "large/1", 7, value, sizeof value, NULL, NULL) == GOMETA_OK);
+    CHECK(gometa_client_set(client, "large/2", 7, value, sizeof value, NULL, NULL) == GOMETA_OK);
+    CHECK(gometa_range_new(&range, NULL) == GOMETA_OK);
+    CHECK(gometa_range_set_prefix(range, "large/", 6, NULL) == GOMETA_OK);
+    CHECK(gometa_client_scan(client, range, &scan, NULL) == GOMETA_OK);
+    gometa_range_free(range);
+    CHECK(gometa_scan_next(scan, &page, NULL) == GOMETA_OK);
+    gometa_page_free(page);
+    return scan;
+}
+
 static void forked(const char *peers)
 {
     gometa_error_t *error = NULL;
@@ -269,12 +298,14 @@ static void forked(const char *peers)
     gometa_future_t *future = NULL;
     gometa_queue_t *queue = NULL;
     gometa_entry_t *entry = NULL;
+    gometa_page_t *page = NULL;
     pthread_t threads[THREADS];
     client = open_client(peers, 20000 * patience);
     CHECK(gometa_queue_new(&queue, &error) == GOMETA_OK);
     CHECK(gometa_client_set(client, "parent", 6, "1", 1, NULL, &error) == GOMETA_OK);
     CHECK(gometa_client_set(client, "k", 1, "v", 1, NULL, &error) == GOMETA_OK);
     CHECK(gometa_client_get_async(client, "parent", 6, &future, &error) == GOMETA_OK);
+    gometa_scan_t *scan = begin_scan(client);
     /* The child inherits the locks of these threads in whatever state they are. */
     for (int i = 0; i < THREADS; i++) {
         CHECK(pthread_create(&threads[i], NULL, call_until_closed, client) == 0);
@@ -284,12 +315,15 @@ static void forked(const char *peers)
         pid_t child = fork();
         CHECK(child >= 0);
         if (child == 0) {
-            run_child(peers, client, future, queue);
+            run_child(peers, client, future, queue, scan);
         }
         int status = 0;
         CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
     }
     /* The parent is not affected. */
+    CHECK(gometa_scan_next(scan, &page, &error) == GOMETA_OK && gometa_page_count(page) == 1);
+    gometa_page_free(page);
+    gometa_scan_free(scan);
     CHECK(gometa_future_wait(future, 5000 * patience, &error) == GOMETA_OK);
     CHECK(gometa_future_entry(future, &entry, &error) == GOMETA_OK);
     gometa_entry_free(entry);

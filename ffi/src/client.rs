@@ -50,6 +50,28 @@ impl gometa_client_t {
     pub(crate) fn start(&self, request: Request) -> Result<gometa_future_t, Error> {
         gometa_future_t::start(&self.client, &self.callbacks, request)
     }
+
+    /// A second handle.
+    pub(crate) fn other(&self) -> gometa_client_t {
+        gometa_client_t { client: self.client.clone(), callbacks: self.callbacks.clone() }
+    }
+
+    /// A value on the client's runtime.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Forked`](gometa_client::ErrorKind::Forked) in a forked child.
+    pub(crate) fn hold<T>(&self, value: T) -> Result<OnSharedRuntime<T>, Error> {
+        self.client.get(Operation::Build)?;
+        Ok(self.client.map(|_| value))
+    }
+
+    /// Runs a function. A panic also closes the client, whose state may be inconsistent.
+    pub(crate) fn close_on_panic<T>(&self, body: impl FnOnce(&gometa_client_t) -> T) -> T {
+        catch_unwind(AssertUnwindSafe(|| body(self))).unwrap_or_else(|panic| {
+            self.client.close();
+            resume_unwind(panic)
+        })
+    }
 }
 
 impl Drop for gometa_client_t {
@@ -71,10 +93,7 @@ pub(crate) unsafe fn guard_client(
     let body = || {
         // SAFETY: the caller's promise.
         let client = unsafe { input::handle(operation, client, "client") }?;
-        catch_unwind(AssertUnwindSafe(|| body(client))).unwrap_or_else(|panic| {
-            client.client.close();
-            resume_unwind(panic)
-        })
+        client.close_on_panic(body)
     };
     // SAFETY: the caller's promise.
     unsafe { guard(operation, error, body) }

@@ -7,7 +7,7 @@ use crate::{
     macros::{free, optional, read},
 };
 
-/// A key, its value and its revisions (not a log entry). Free with gometa_entry_free.
+/// A key, its value and its revisions (not a log entry). Free with gometa_entry_free, unless it belongs to a page.
 pub struct gometa_entry_t {
     entry: Entry,
 }
@@ -62,7 +62,14 @@ pub unsafe extern "C" fn gometa_entry_mod_revision(entry: *const gometa_entry_t)
     read!(entry, 0, |entry| entry.entry.mod_revision)
 }
 
-/// Frees an entry. NULL is a no-op.
+/// Returns whether this is a group: it stands for all keys that begin with its key, which ends with the delimiter of
+/// the range (gometa_range_set_delimiter). It has no value, version and revisions.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_entry_is_group(entry: *const gometa_entry_t) -> bool {
+    read!(entry, false, |entry| entry.entry.is_group)
+}
+
+/// Frees an entry, but not one of a page, which gometa_page_free frees. NULL is a no-op.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_entry_free(entry: *mut gometa_entry_t) {
     free!(entry);

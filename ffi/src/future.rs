@@ -17,12 +17,13 @@ use crate::{
     entry::gometa_entry_t,
     error::gometa_error_t,
     guard::guarded,
-    input::invalid,
+    input::{Output, invalid},
     macros::{free, handle, optional, read, required},
     mailbox::WAIT_MAX,
     members::gometa_members_t,
     membership::{gometa_membership_t, gometa_stop_advice_t},
     node_status::gometa_node_status_t,
+    page::gometa_page_t,
     queue::{Mailbox, gometa_queue_t},
     status::gometa_status_t,
     types::{gometa_deleted_t, gometa_written_t},
@@ -75,12 +76,17 @@ impl Pending {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets the result, unless it is set, and notifies waiting threads and the listener.
-    fn complete(self: &Arc<Pending>, runtime: &Handle, result: Result<Reply, Error>) {
+    /// Sets the result, and notifies waiting threads and the listener. Returns the result if another one is set, or the
+    /// future was freed.
+    fn complete(
+        self: &Arc<Pending>,
+        runtime: &Handle,
+        result: Result<Reply, Error>,
+    ) -> Option<Result<Reply, Error>> {
         let listener = {
             let mut state = self.lock();
-            if state.result.is_some() {
-                return;
+            if state.result.is_some() || state.freed {
+                return Some(result);
             }
             state.result = Some(result);
             state.task = None;
@@ -90,6 +96,7 @@ impl Pending {
         if let Some(listener) = listener {
             self.notify(runtime, listener);
         }
+        None
     }
 
     fn notify(self: &Arc<Pending>, runtime: &Handle, listener: Listener) {
@@ -204,9 +211,7 @@ impl gometa_future_t {
                 CloseOnDrop { pending: Arc::clone(&pending), handle: handle.clone(), operation };
             let client = client.get(operation)?.0.clone();
             async move {
-                let result = client.perform(request).await;
-                drop(client);
-                pending.complete(&handle, result);
+                client.deliver(request, |result| pending.complete(&handle, result)).await;
                 drop(on_shutdown);
             }
         });
@@ -425,7 +430,7 @@ pub unsafe extern "C" fn gometa_future_deleted(
     result!(future, error, Deleted => deleted)
 }
 
-/// Reads the result of get or get_with, like gometa_future_written. Free `*entry` with gometa_entry_free.
+/// Reads the result of get, get_with or get_at, like gometa_future_written. Free `*entry` with gometa_entry_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_future_entry(
     future: *const gometa_future_t,
@@ -433,6 +438,45 @@ pub unsafe extern "C" fn gometa_future_entry(
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
     result!(future, error, Entry => new entry)
+}
+
+/// Writes the page of a reply to an output; NULL after the last page of a scan.
+pub(crate) fn give_page(
+    operation: Operation,
+    reply: Reply,
+    output: Output<*mut gometa_page_t>,
+) -> Result<(), Error> {
+    match reply {
+        Reply::NextPage(page) => {
+            output.give_or_null(page.map(gometa_page_t::from));
+            Ok(())
+        }
+        reply => take_reply!(operation, reply, Page => output.give),
+    }
+}
+
+/// Reads the result of range or of scan_next, like gometa_future_written; after the last page of a scan `*page` is NULL.
+/// Free `*page` with gometa_page_free.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_future_page(
+    future: *const gometa_future_t,
+    page: *mut *mut gometa_page_t,
+    error: *mut *mut gometa_error_t,
+) -> gometa_status_t {
+    guarded!(Status, error, {
+        let (future, output) = (handle!(Status, future), required!(Status, page));
+        give_page(future.operation, future.result()?, output)
+    })
+}
+
+/// Reads the result of count or delete_prefix, like gometa_future_written. `count` may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_future_count(
+    future: *const gometa_future_t,
+    count: *mut u64,
+    error: *mut *mut gometa_error_t,
+) -> gometa_status_t {
+    result!(future, error, Count => count)
 }
 
 /// Reads the result of status, like gometa_future_written. Free `*status` with gometa_node_status_free.

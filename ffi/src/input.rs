@@ -111,6 +111,14 @@ impl<T> Output<*mut T> {
             self.put(Box::into_raw(Box::new(value)));
         }
     }
+
+    /// The same for a value that may be absent: then NULL is written.
+    pub(crate) fn give_or_null(self, value: Option<T>) {
+        match value {
+            Some(value) => self.give(value),
+            None => self.put(std::ptr::null_mut()),
+        }
+    }
 }
 
 /// Takes an object back from the caller and drops it. NULL is a no-op.

@@ -319,6 +319,41 @@ pub unsafe extern "C" fn gometa_client_get_with_async(
     start!(Get, client, future, error, get(key, key_len, options))
 }
 
+unsafe fn get_at(key: *const c_void, key_len: usize, revision: u64) -> Result<Request, Error> {
+    Ok(Request::GetAt { key: bytes!(Get, key, key_len), revision })
+}
+
+/// Reads a key as it was at a revision; 0 means the present. Blocks. Free `*entry` with gometa_entry_free.
+///
+/// Returns GOMETA_NOT_FOUND if the key did not exist at that revision.
+/// Returns GOMETA_COMPACTED if the revision is older than the ensemble's history; gometa_error_actual_revision returns
+/// the oldest one that can be read.
+/// Returns GOMETA_INVALID_ARGUMENT if the revision is in the future, and otherwise the errors of gometa_client_get.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_client_get_at(
+    client: *const gometa_client_t,
+    key: *const c_void,
+    key_len: usize,
+    revision: u64,
+    entry: *mut *mut gometa_entry_t,
+    error: *mut *mut gometa_error_t,
+) -> gometa_status_t {
+    block!(Get, client, error, get_at(key, key_len, revision), Entry => new entry)
+}
+
+/// Starts gometa_client_get_at. Read the result with gometa_future_entry.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_client_get_at_async(
+    client: *const gometa_client_t,
+    key: *const c_void,
+    key_len: usize,
+    revision: u64,
+    future: *mut *mut gometa_future_t,
+    error: *mut *mut gometa_error_t,
+) -> gometa_status_t {
+    start!(Get, client, future, error, get_at(key, key_len, revision))
+}
+
 unsafe fn status_of(address: *const c_char) -> Result<Request, Error> {
     let address = if address.is_null() { None } else { Some(text!(Status, address).to_owned()) };
     Ok(Request::Status { address })

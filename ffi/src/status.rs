@@ -36,7 +36,7 @@ pub enum gometa_status_t {
     GOMETA_PERMISSION_DENIED = 12,
     /// A limit is reached: connections, requests in flight, sessions, file descriptors.
     GOMETA_RESOURCE_EXHAUSTED = 13,
-    /// The requested revision has been compacted. Not returned by this version.
+    /// The requested revision is older than the history. See gometa_error_actual_revision.
     GOMETA_COMPACTED = 14,
     /// The call was cancelled.
     GOMETA_CANCELLED = 15,

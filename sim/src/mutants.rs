@@ -212,7 +212,7 @@ mutants! {
         "section 6.10, invariant 21";
     M106 forgets_superseded_version: "the version that a write supersedes is not kept", "section 7.7, invariant 24";
     M107 drops_history_above_horizon: "more history is dropped than what is below the horizon", "section 7.7, invariant 24";
-    M108 lowers_horizon: "the horizon is lowered", "section 7.7, invariant 24";
+    M108 reads_below_horizon: "a page below the horizon is read", "section 7.8, invariant 24";
     M109 continues_behind_next_key: "a page continues behind the key after its last one", "section 7.8, invariant 24";
     M110 reads_later_version: "a page has a version that is later than its revision", "section 7.8, invariant 24";
     M111 reads_page_before_table_has_it: "a page is read before the table has what it must show", "section 7.8, invariant 24";

@@ -31,6 +31,14 @@ pub fn horizon_of(record: &[u8]) -> Result<u64, Corrupt> {
         .map_err(|error| Corrupt::new(format!("the record of the history: {error}")))
 }
 
+/// Whether a revision can be read.
+///
+/// # Errors
+/// The horizon, if the revision is below it.
+pub fn check_horizon(revision: u64, horizon: u64) -> Result<(), u64> {
+    if planted!(revision < horizon, reads_below_horizon => false) { Err(horizon) } else { Ok(()) }
+}
+
 /// The keys in the history of the versions that a revision superseded, by its record.
 ///
 /// # Errors
@@ -155,11 +163,9 @@ impl History {
 
     /// Raises the horizon; a lower one is ignored.
     pub(crate) fn raise(&mut self, horizon: u64) {
-        if planted!(horizon > self.horizon, lowers_horizon => horizon != self.horizon) {
+        if horizon > self.horizon {
             self.horizon = horizon;
             (self.changed, self.raised) = (true, true);
-        } else {
-            probe!("history.lower-horizon-ignored");
         }
     }
 

@@ -72,7 +72,7 @@ pub use apply::{Applied, Origin, Store};
 pub use change::{Change, ChangedKey, revision_key};
 pub use entry::{Decoded, Malformed, decode_command, encode_command};
 pub use hash::{recompute_checkpoint, record_hash};
-pub use history::{HISTORY_KEY, horizon_of, superseded_by, verify_changes};
+pub use history::{HISTORY_KEY, check_horizon, horizon_of, superseded_by, verify_changes};
 pub use memory::MemoryTable;
 pub use overlay::Purpose;
 pub use range::{Cursor, end_of_prefix, read_page};

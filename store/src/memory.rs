@@ -6,7 +6,7 @@ use bytes::Bytes;
 use gometa_proto::v1::{Page, Range};
 
 use crate::{
-    history::{HISTORY_KEY, horizon_of, superseded_by},
+    history::{HISTORY_KEY, check_horizon, horizon_of, superseded_by},
     range::{Cursor, read_page},
     table::{Batch, Checkpoint, Lookup, Space, Table},
 };
@@ -68,9 +68,7 @@ impl MemoryTable {
         let horizon =
             record.map_or(Ok(0), |record| horizon_of(&record)).unwrap_or_else(|error| panic!("{error}"));
         let revision = if revision == 0 { self.checkpoint.applied } else { revision };
-        if revision < horizon {
-            return Err(horizon);
-        }
+        check_horizon(revision, horizon)?;
         let [mut data, mut past] = [&self.records[Space::Data as usize], &self.past].map(MapCursor::new);
         // At the present revision every key has its latest record.
         let past = (revision < self.checkpoint.applied).then_some(&mut past);

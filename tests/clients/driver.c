@@ -6,198 +6,17 @@
  * One thread reads lines and takes results from a queue; each caller of a benchmark has its own thread, as is usual
  * with blocking calls.
  */
+#include "ranges.h"
 #include <dlfcn.h>
-#include <errno.h>
 #include <gometa.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-
-#define WORDS_MAX 16
-
-static void fail(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    fputs("c-driver: ", stderr);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
-    va_end(arguments);
-    exit(1);
-}
-
-static void *must(void *memory)
-{
-    if (memory == NULL) {
-        fail("no memory");
-    }
-    return memory;
-}
-
-static char *copy_of(const char *text)
-{
-    size_t size = strlen(text) + 1;
-    return memcpy(must(malloc(size)), text, size);
-}
-
-/* A line: number, verb and name=value fields, parsed in place. */
-typedef struct {
-    char *number, *verb;
-    char *names[WORDS_MAX], *values[WORDS_MAX];
-    int count;
-} line_t;
-
-static void parse(char *text, line_t *line)
-{
-    memset(line, 0, sizeof *line);
-    for (char *word = text; word != NULL;) {
-        char *next = strchr(word, ' ');
-        if (next != NULL) {
-            *next++ = '\0';
-        }
-        if (line->number == NULL) {
-            line->number = word;
-        } else if (line->verb == NULL) {
-            line->verb = word;
-        } else {
-            char *value = strchr(word, '=');
-            if (value == NULL || line->count == WORDS_MAX) {
-                fail("cannot understand %s of line %s", word, line->number);
-            }
-            *value = '\0';
-            line->names[line->count] = word;
-            line->values[line->count++] = value + 1;
-        }
-        word = next;
-    }
-    if (line->verb == NULL) {
-        fail("cannot understand a line");
-    }
-}
-
-/* Returns NULL if the line has no such field. */
-static char *find(const line_t *line, const char *name)
-{
-    for (int i = 0; i < line->count; i++) {
-        if (strcmp(line->names[i], name) == 0) {
-            return line->values[i];
-        }
-    }
-    return NULL;
-}
-
-static char *text_of(const line_t *line, const char *name)
-{
-    char *value = find(line, name);
-    if (value == NULL) {
-        fail("line %s: %s without %s", line->number, line->verb, name);
-    }
-    return value;
-}
-
-static uint64_t number_in(const char *text)
-{
-    char *end = NULL;
-    errno = 0;
-    unsigned long long number = strtoull(text, &end, 10);
-    if (errno != 0 || *text < '0' || *text > '9' || *end != '\0') {
-        fail("%s is no number", text);
-    }
-    return number;
-}
-
-static uint64_t number_of(const line_t *line, const char *name)
-{
-    return number_in(text_of(line, name));
-}
-
-typedef struct {
-    unsigned char *data;
-    size_t length;
-} bytes_t;
-
-static int digit(char sign)
-{
-    const char *digits = "0123456789abcdef";
-    const char *found = sign == '\0' ? NULL : strchr(digits, sign);
-    return found == NULL ? -1 : (int)(found - digits);
-}
-
-static bytes_t bytes_of(const line_t *line, const char *name)
-{
-    const char *text = text_of(line, name);
-    bytes_t bytes = {NULL, strlen(text) / 2};
-    if (strlen(text) % 2 != 0) {
-        fail("line %s: %s has half a byte", line->number, name);
-    }
-    bytes.data = must(malloc(bytes.length + 1));
-    for (size_t i = 0; i < bytes.length; i++) {
-        int high = digit(text[2 * i]), low = digit(text[2 * i + 1]);
-        if (high < 0 || low < 0) {
-            fail("line %s: %s is not hexadecimal", line->number, name);
-        }
-        bytes.data[i] = (unsigned char)(high << 4 | low);
-    }
-    return bytes;
-}
-
-/* Answers: each line is written at once, by one thread at a time. */
-static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;
-
-static void begin(void)
-{
-    pthread_mutex_lock(&writing);
-}
-
-static void end(void)
-{
-    putchar('\n');
-    if (fflush(stdout) != 0) {
-        fail("cannot write");
-    }
-    pthread_mutex_unlock(&writing);
-}
-
-static void put_hex(const void *data, size_t length)
-{
-    const unsigned char *bytes = data;
-    for (size_t i = 0; i < length; i++) {
-        putchar("0123456789abcdef"[bytes[i] >> 4]);
-        putchar("0123456789abcdef"[bytes[i] & 15]);
-    }
-}
-
-static void answer(const char *number, const char *what)
-{
-    begin();
-    printf("%s %s", number, what);
-    end();
-}
-
-/* Frees the error. */
-static void answer_error(const char *number, gometa_error_t *error)
-{
-    gometa_status_t status = gometa_error_status(error);
-    const char *outcome = gometa_error_outcome(error) == GOMETA_OUTCOME_NOT_APPLIED ? "not_applied" : "unknown";
-    const char *retryable = gometa_error_is_retryable(error) ? "true" : "false";
-    uint64_t actual = 0;
-    begin();
-    printf("%s error kind=%s number=%" PRIu32 " retryable=%s outcome=%s", number, gometa_status_name(status),
-           (uint32_t)status, retryable, outcome);
-    if (gometa_error_actual_revision(error, &actual)) {
-        printf(" actual_revision=%" PRIu64, actual);
-    }
-    printf(" message=");
-    put_hex(gometa_error_message(error), strlen(gometa_error_message(error)));
-    end();
-    gometa_error_free(error);
-}
 
 /* All clients, the newest first. They are freed at the end. */
 typedef struct client {
@@ -254,40 +73,57 @@ typedef struct call {
     struct call *next;
     uint64_t tag;
     char *number;
-    /* What its result is: w(ritten), d(eleted), e(ntry), s(tatus), m(embers), r(oles), c(hange), l(eader), a(dvice). */
+    /*
+     * What its result is: w(ritten), d(eleted), e(ntry), s(tatus), m(embers), r(oles), c(hange), l(eader), a(dvice),
+     * p(age), q(uick scan), n(umber), g(one keys).
+     */
     char kind;
     gometa_future_t *future;
+    scan_t scan;
 } call_t;
 
 static call_t *calls;
 static gometa_queue_t *queue;
 
-static uint32_t consistency_of(const line_t *line)
+/* Starts a call on a range of keys. Returns false if the line is another call. */
+static bool start_range_call(const line_t *line, const gometa_client_t *client, call_t *call, gometa_error_t **error,
+                             gometa_status_t *status)
 {
-    const char *name = text_of(line, "consistency");
-    if (strcmp(name, "linearizable") == 0) {
-        return GOMETA_LINEARIZABLE;
+    const char *verb = line->verb;
+    if (strcmp(verb, "delete_prefix") == 0) {
+        bytes_t prefix = bytes_of(line, "prefix");
+        call->kind = 'g';
+        *status = gometa_client_delete_prefix_async(client, prefix.data, prefix.length, &call->future, error);
+        free(prefix.data);
+        return true;
     }
-    if (strcmp(name, "local") != 0) {
-        fail("line %s: there is no consistency %s", line->number, name);
+    if (strcmp(verb, "range") == 0) {
+        call->kind = 'p';
+    } else if (strcmp(verb, "scan") == 0) {
+        call->kind = 'q';
+    } else if (strcmp(verb, "count") == 0) {
+        call->kind = 'n';
+    } else {
+        return false;
     }
-    return GOMETA_LOCAL;
-}
-
-/* Returns NULL if the line has no options. */
-static gometa_status_t read_options_of(const line_t *line, gometa_read_options_t **options, gometa_error_t **error)
-{
-    gometa_status_t status = GOMETA_OK;
-    if (find(line, "consistency") != NULL || find(line, "min_revision") != NULL) {
-        status = gometa_read_options_new(options, error);
+    gometa_range_t *range = NULL;
+    *status = gometa_range_new(&range, error);
+    if (*status == GOMETA_OK) {
+        *status = set_range(line, range, error);
     }
-    if (status == GOMETA_OK && find(line, "consistency") != NULL) {
-        status = gometa_read_options_set_consistency(*options, consistency_of(line), error);
+    call->scan.keys_only = flag_of(line, "keys_only");
+    if (*status == GOMETA_OK && call->kind == 'p') {
+        *status = gometa_client_range_async(client, range, &call->future, error);
+    } else if (*status == GOMETA_OK && call->kind == 'n') {
+        *status = gometa_client_count_async(client, range, &call->future, error);
+    } else if (*status == GOMETA_OK) {
+        *status = gometa_client_scan(client, range, &call->scan.handle, error);
+        if (*status == GOMETA_OK) {
+            *status = gometa_scan_next_async(call->scan.handle, &call->future, error);
+        }
     }
-    if (status == GOMETA_OK && find(line, "min_revision") != NULL) {
-        status = gometa_read_options_set_min_revision(*options, number_of(line, "min_revision"), error);
-    }
-    return status;
+    gometa_range_free(range);
+    return true;
 }
 
 /* The functions that start writes, by their arguments. */
@@ -381,7 +217,8 @@ static gometa_status_t start(const line_t *line, const gometa_client_t *client, 
         call->kind = 'm';
         return gometa_client_members_async(client, future, error);
     }
-    if (start_member_call(line, client, call, error, &started)) {
+    if (start_member_call(line, client, call, error, &started) ||
+        start_range_call(line, client, call, error, &started)) {
         return started;
     }
     bytes_t key = bytes_of(line, "key");
@@ -405,7 +242,10 @@ static gometa_status_t start(const line_t *line, const gometa_client_t *client, 
         gometa_read_options_t *options = NULL;
         call->kind = 'e';
         status = read_options_of(line, &options, error);
-        if (status == GOMETA_OK) {
+        if (status == GOMETA_OK && find(line, "at_revision") != NULL) {
+            uint64_t revision = number_of(line, "at_revision");
+            status = gometa_client_get_at_async(client, key.data, key.length, revision, future, error);
+        } else if (status == GOMETA_OK) {
             status = gometa_client_get_with_async(client, key.data, key.length, options, future, error);
         }
         gometa_read_options_free(options);
@@ -413,6 +253,18 @@ static gometa_status_t start(const line_t *line, const gometa_client_t *client, 
     free(key.data);
     free(value.data);
     return status;
+}
+
+static void free_call(call_t *call)
+{
+    for (size_t i = 0; i < call->scan.count; i++) {
+        gometa_page_free(call->scan.pages[i]);
+    }
+    gometa_scan_free(call->scan.handle);
+    gometa_future_free(call->future);
+    free(call->scan.pages);
+    free(call->number);
+    free(call);
 }
 
 static void start_call(const line_t *line)
@@ -437,8 +289,7 @@ static void start_call(const line_t *line)
     }
     if (status != GOMETA_OK) {
         answer_error(line->number, error);
-        gometa_future_free(call->future);
-        free(call);
+        free_call(call);
         return;
     }
     call->number = copy_of(line->number);
@@ -484,7 +335,30 @@ static void answer_membership(const call_t *call, const gometa_membership_t *mem
     end();
 }
 
-static void end_call(call_t *call)
+/* Takes a page; answers unless it requests another page, and then returns true. */
+static bool take_page(call_t *call, gometa_error_t **error)
+{
+    scan_t *scan = &call->scan;
+    gometa_page_t *page = NULL;
+    if (gometa_future_page(call->future, &page, error) != GOMETA_OK) {
+        return false;
+    }
+    if (page != NULL) {
+        scan->pages = must(realloc(scan->pages, (scan->count + 1) * sizeof *scan->pages));
+        scan->pages[scan->count++] = page;
+    }
+    if (call->kind == 'p' || page == NULL) {
+        answer_entries(call->number, scan);
+        return false;
+    }
+    gometa_future_free(call->future);
+    call->future = NULL;
+    return gometa_scan_next_async(scan->handle, &call->future, error) == GOMETA_OK &&
+           gometa_future_enqueue(call->future, queue, call->tag, error) == GOMETA_OK;
+}
+
+/* Returns false if the call goes on. */
+static bool end_call(call_t *call)
 {
     gometa_error_t *error = NULL;
     gometa_written_t written;
@@ -494,9 +368,23 @@ static void end_call(call_t *call)
     gometa_members_t *members = NULL;
     gometa_membership_t *membership = NULL;
     gometa_stop_advice_t *advice = NULL;
-    uint64_t leader = 0;
+    uint64_t leader = 0, count = 0;
     size_t length = 0;
     switch (call->kind) {
+    case 'p':
+    case 'q':
+        if (take_page(call, &error)) {
+            return false;
+        }
+        break;
+    case 'n':
+    case 'g':
+        if (gometa_future_count(call->future, &count, &error) == GOMETA_OK) {
+            begin();
+            printf("%s ok %s=%" PRIu64, call->number, call->kind == 'n' ? "count" : "deleted", count);
+            end();
+        }
+        break;
     case 'w':
         if (gometa_future_written(call->future, &written, &error) == GOMETA_OK) {
             begin();
@@ -572,9 +460,8 @@ static void end_call(call_t *call)
     gometa_members_free(members);
     gometa_membership_free(membership);
     gometa_stop_advice_free(advice);
-    gometa_future_free(call->future);
-    free(call->number);
-    free(call);
+    free_call(call);
+    return true;
 }
 
 /* Answers all calls that have ended. */
@@ -588,8 +475,10 @@ static void end_calls(void)
         }
         if (*place != NULL) {
             call_t *call = *place;
-            *place = call->next;
-            end_call(call);
+            call_t *next = call->next;
+            if (end_call(call)) {
+                *place = next;
+            }
         }
     }
 }
@@ -696,7 +585,7 @@ static void obey(char *text)
         cancel_call(&line);
     } else if (strcmp(line.verb, "bench") == 0) {
         start_bench(&line);
-    } else if (write_of(&line).symbol == NULL) {
+    } else if (strcmp(line.verb, "scan") != 0 && write_of(&line).symbol == NULL) {
         answer(line.number, "unsupported");
     } else {
         start_call(&line);

@@ -64,10 +64,18 @@ call(<<"delete">>, Client, #{<<"revision">> := Revision} = Fields, Options) ->
     gometa_raw:delete(Client, key(Fields), Options#{revision => binary_to_integer(Revision)});
 call(<<"delete">>, Client, Fields, Options) ->
     gometa_raw:delete(Client, key(Fields), Options);
+call(<<"get">>, Client, #{<<"at_revision">> := Revision} = Fields, Options) ->
+    gometa_raw:get(Client, key(Fields), Options#{at_revision => binary_to_integer(Revision)});
 call(<<"get">>, Client, Fields, Options) ->
-    Local = maps:get(<<"consistency">>, Fields, <<"linearizable">>) =:= <<"local">>,
-    MinRevision = binary_to_integer(maps:get(<<"min_revision">>, Fields, <<"0">>)),
-    gometa_raw:get(Client, key(Fields), Options#{local => Local, min_revision => MinRevision});
+    gometa_raw:get(Client, key(Fields), reading(Fields, Options));
+call(<<"range">>, Client, Fields, Options) ->
+    with_values(Fields, gometa_raw:range(Client, which(Fields), reading(Fields, Options)));
+call(<<"scan">>, Client, Fields, Options) ->
+    with_values(Fields, gometa_raw:scan(Client, which(Fields), reading(Fields, Options)));
+call(<<"count">>, Client, Fields, Options) ->
+    gometa_raw:count(Client, which(Fields), reading(Fields, Options));
+call(<<"delete_prefix">>, Client, #{<<"prefix">> := Prefix}, Options) ->
+    gometa_raw:delete_prefix(Client, binary:decode_hex(Prefix), Options);
 call(<<"status">>, Client, _, Options) ->
     gometa_raw:status(Client, Options);
 call(<<"members">>, Client, _, Options) ->
@@ -101,6 +109,27 @@ call(<<"bench">>, Client, #{<<"call">> := What, <<"count">> := Count, <<"callers
     Took = erlang:convert_time_unit(erlang:monotonic_time() - Begun, native, microsecond),
     {ok, #{seconds => Took / 1.0e6, failed => lists:sum(Failed)}}.
 
+reading(Fields, Options) ->
+    Local = maps:get(<<"consistency">>, Fields, <<"linearizable">>) =:= <<"local">>,
+    MinRevision = binary_to_integer(maps:get(<<"min_revision">>, Fields, <<"0">>)),
+    Options#{local => Local, min_revision => MinRevision}.
+
+%% The range of a line.
+which(Fields) ->
+    Parsers = #{<<"start">> => fun binary:decode_hex/1, <<"end">> => fun binary:decode_hex/1,
+                <<"prefix">> => fun binary:decode_hex/1, <<"delimiter">> => fun binary:decode_hex/1,
+                <<"at_revision">> => fun binary_to_integer/1, <<"limit">> => fun binary_to_integer/1,
+                <<"reverse">> => fun(Word) -> Word =:= <<"true">> end,
+                <<"keys_only">> => fun(Word) -> Word =:= <<"true">> end},
+    maps:from_list([{binary_to_atom(Name), (maps:get(Name, Parsers))(Text)}
+                    || {Name, Text} <- maps:to_list(maps:with(maps:keys(Parsers), Fields))]).
+
+%% Adds whether the answer has values. A scan has no next page.
+with_values(Fields, {ok, Page}) ->
+    KeysOnly = maps:get(<<"keys_only">>, Fields, <<"false">>) =:= <<"true">>,
+    {ok, maps:merge(#{next => none, values => not KeysOnly}, Page)};
+with_values(_, Failed) -> Failed.
+
 number(Name, Fields) -> binary_to_integer(maps:get(Name, Fields)).
 
 follows(#{<<"follows_epoch">> := _} = Fields, Options) ->
@@ -124,6 +153,17 @@ answer(Number, {ok, #{existed := Existed, revision := Revision}}) ->
 answer(Number, {ok, #{create_revision := Created, mod_revision := Changed, value := Value, version := Version}}) ->
     say([Number, <<"ok">>, pair(value, binary:encode_hex(Value)), pair(version, Version),
          pair(create_revision, Created), pair(mod_revision, Changed)]);
+answer(Number, {ok, #{entries := Entries, revision := Revision, next := Next, values := HasValues}}) ->
+    Listed = fun(Name) -> lists:join(<<",">>, [hex(maps:get(Name, Entry)) || Entry <- Entries]) end,
+    Following = [pair(next, hex(Next)) || Next =/= none],
+    Values = [[<<"values=">>, Listed(value)] || HasValues],
+    Groups = length([Entry || #{is_group := true} = Entry <- Entries]),
+    say([Number, <<"ok">>, pair(revision, Revision)] ++ Following ++ [[<<"keys=">>, Listed(key)]] ++ Values
+        ++ [pair(groups, Groups)]);
+answer(Number, {ok, #{count := Count}}) ->
+    say([Number, <<"ok">>, pair(count, Count)]);
+answer(Number, {ok, #{deleted := Deleted}}) ->
+    say([Number, <<"ok">>, pair(deleted, Deleted)]);
 answer(Number, {ok, #{role := Role, applied_revision := Applied, keys := Keys, storage := #{log_bytes := Log}}}) ->
     say([Number, <<"ok">>, pair(role, Role), pair(applied_revision, Applied), pair(keys, Keys), pair(log_bytes, Log)]);
 answer(Number, {ok, #{leader := Leader, members := Members}}) ->
@@ -155,6 +195,8 @@ listed(#{version := #{epoch := Epoch, revision := Revision}, members := Members,
     [pair(epoch, Epoch), pair(revision, Revision), pair(members, length(Members)), pair(voters, Voters),
      pair(committed, Committed) | [[<<"node">>, integer_to_binary(I), <<"=">>, integer_to_binary(Node)]
                                    || {I, Node} <- Numbered]].
+
+hex(Bytes) -> string:lowercase(binary:encode_hex(Bytes)).
 
 pair(Name, Value) ->
     Text = if

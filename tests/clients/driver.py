@@ -7,7 +7,26 @@ from concurrent.futures import ThreadPoolExecutor
 
 import gometa
 
-READS = ("get", "status", "members", "membership", "safe_to_stop")
+READS = ("get", "range", "scan", "count", "status", "members", "membership", "safe_to_stop")
+
+
+def is_true(word):
+    return word == "true"
+
+
+# The fields of a range, each with its parser.
+RANGE = {
+    "start": bytes.fromhex,
+    "end": bytes.fromhex,
+    "prefix": bytes.fromhex,
+    "at_revision": int,
+    "limit": int,
+    "reverse": is_true,
+    "keys_only": is_true,
+    "delimiter": bytes.fromhex,
+    "consistency": str,
+    "min_revision": int,
+}
 CHANGES = ("promote_member", "remove_member", "replace_member", "cancel_promotion")
 
 
@@ -37,15 +56,21 @@ class Line:
         """Returns the timeouts as arguments of a call."""
         return {"timeout": int(self["timeout_ms"]) / 1000} if "timeout_ms" in self.fields else {}
 
+    def named(self, *names):
+        """Returns those of the fields of a read that the line has, as arguments of a call."""
+        return {name: RANGE[name](self[name]) for name in names if name in self.fields}
+
     def arguments(self):
         """Returns the name and the arguments of the client's method."""
         keywords = self.seconds()
+        if self.verb == "get" and "at_revision" in self.fields:
+            return "entry_at", (self.key(), int(self["at_revision"])), keywords
         if self.verb == "get":
-            if "consistency" in self.fields:
-                keywords["consistency"] = self["consistency"]
-            if "min_revision" in self.fields:
-                keywords["min_revision"] = int(self["min_revision"])
-            return "entry", (self.key(),), keywords
+            return "entry", (self.key(),), keywords | self.named("consistency", "min_revision")
+        if self.verb in ("range", "scan", "count"):
+            return self.verb, (), keywords | self.named(*RANGE)
+        if self.verb == "delete_prefix":
+            return self.verb, (bytes.fromhex(self["prefix"]),), keywords
         if self.verb in ("status", "members", "membership"):
             return self.verb, (), keywords
         if self.verb in CHANGES:
@@ -91,13 +116,30 @@ def listed(membership):
     )
 
 
-def said(verb, result):
+def entries(line, found):
+    """Returns the entries of a range as text."""
+    keys = f"keys={','.join(entry.key.hex() for entry in found)}"
+    values = "" if line.fields.get("keys_only") == "true" else f" values={','.join(e.value.hex() for e in found)}"
+    return f"{keys}{values} groups={sum(entry.is_group for entry in found)}"
+
+
+def said(line, result):
     """Returns the result of a call as text."""
+    verb = line.verb
     if verb == "get":
         return (
             f"ok value={result.value.hex()} version={result.version} "
             f"create_revision={result.create_revision} mod_revision={result.mod_revision}"
         )
+    if verb == "range":
+        following = f" next={result.next.hex()}" if result.next is not None else ""
+        return f"ok revision={result.revision}{following} {entries(line, result.entries)}"
+    if verb == "scan":
+        return f"ok {entries(line, result)}"
+    if verb == "count":
+        return f"ok count={result}"
+    if verb == "delete_prefix":
+        return f"ok deleted={result}"
     if verb == "status":
         stored = f"keys={result.keys} log_bytes={result.storage.log_bytes}"
         return f"ok role={result.role} applied_revision={result.applied_revision} {stored}"
@@ -147,10 +189,13 @@ def call(client, line):
     name, arguments, keywords = line.arguments()
     try:
         result = getattr(client, name)(*arguments, **keywords)
+        if name == "scan":
+            # An iterator, which reads the pages.
+            result = list(result)
     except gometa.GometaError as error:
         write(f"{line.number} {failed(error)}")
     else:
-        write(f"{line.number} {said(line.verb, result)}")
+        write(f"{line.number} {said(line, result)}")
 
 
 def bench(client, line):

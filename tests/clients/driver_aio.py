@@ -12,7 +12,9 @@ from driver import READS, Line, failed, open_client, said, write
 async def call(client, line):
     name, arguments, keywords = line.arguments()
     try:
-        result = await getattr(client, name)(*arguments, **keywords)
+        result = getattr(client, name)(*arguments, **keywords)
+        # A scan is an iterator, which reads the pages.
+        result = [entry async for entry in result] if name == "scan" else await result
     except asyncio.CancelledError:
         # asyncio's own exception has no fields.
         error = gometa.CancelledError(
@@ -23,7 +25,7 @@ async def call(client, line):
     except gometa.GometaError as error:
         write(f"{line.number} {failed(error)}")
     else:
-        write(f"{line.number} {said(line.verb, result)}")
+        write(f"{line.number} {said(line, result)}")
 
 
 async def bench(client, line):

@@ -8,7 +8,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "examples", "python-raw"))
 
-from gometa_raw import Cancel, Client, GometaError  # noqa: E402
+from gometa_raw import Cancel, Client, GometaError, Range  # noqa: E402
 
 # The number of concurrent calls, each in its own thread.
 threading.stack_size(256 << 10)
@@ -94,13 +94,30 @@ class Driver:
 
     def do_get(self, client, fields, how):
         local = fields.get("consistency") == "local"
-        entry = client.get(key(fields), local, int(fields.get("min_revision", 0)), **how)
+        if "at_revision" in fields:
+            entry = client.get_at(key(fields), int(fields["at_revision"]), **how)
+        else:
+            entry = client.get(key(fields), local, int(fields.get("min_revision", 0)), **how)
         return [
             f"value={entry.value.hex()}",
             f"version={entry.version}",
             f"create_revision={entry.create_revision}",
             f"mod_revision={entry.mod_revision}",
         ]
+
+    def do_range(self, client, fields, how):
+        page = client.range(which(fields), **how)
+        following = [] if page.next is None else [f"next={page.next.hex()}"]
+        return [f"revision={page.revision}", *following, *entries(fields, page.entries)]
+
+    def do_scan(self, client, fields, how):
+        return entries(fields, list(client.scan(which(fields), **how)))
+
+    def do_count(self, client, fields, how):
+        return [f"count={client.count(which(fields), **how)}"]
+
+    def do_delete_prefix(self, client, fields, how):
+        return [f"deleted={client.delete_prefix(bytes.fromhex(fields['prefix']), **how)}"]
 
     def do_status(self, client, _fields, how):
         status = client.status(**how)
@@ -168,6 +185,22 @@ def key(fields):
 
 def value(fields):
     return bytes.fromhex(fields["value"])
+
+
+def which(fields):
+    """The range of a line."""
+    bounds = ("start", "end", "prefix", "delimiter")
+    given = {name: bytes.fromhex(fields[name]) for name in bounds if name in fields}
+    given |= {name: int(fields[name]) for name in ("at_revision", "limit", "min_revision") if name in fields}
+    given |= {name: fields[name] == "true" for name in ("reverse", "keys_only") if name in fields}
+    return Range(**given, local=fields.get("consistency") == "local")
+
+
+def entries(fields, found):
+    listed = [f"keys={','.join(entry.key.hex() for entry in found)}"]
+    if fields.get("keys_only") != "true":
+        listed.append(f"values={','.join(entry.value.hex() for entry in found)}")
+    return [*listed, f"groups={sum(entry.is_group for entry in found)}"]
 
 
 def follows(fields):

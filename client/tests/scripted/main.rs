@@ -10,4 +10,5 @@ mod late;
 mod members;
 mod node;
 mod observed;
+mod pages;
 mod routing;

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, mem, sync::Arc, thread::JoinHandle};
 
 use gometa_proto::v1::{Page, Range};
-use gometa_store::{Cursor, HISTORY_KEY, horizon_of, read_page};
+use gometa_store::{Cursor, HISTORY_KEY, check_horizon, horizon_of, read_page};
 use parking_lot::{Condvar, Mutex};
 use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions, Snapshot};
 
@@ -122,7 +122,7 @@ fn read(database: &Database, range: &Range) -> Result<Result<Page, u64>, String>
         None => 0,
     };
     let revision = if range.at_revision == 0 { applied } else { range.at_revision };
-    if revision < horizon {
+    if let Err(horizon) = check_horizon(revision, horizon) {
         return Ok(Err(horizon));
     }
     let mut data = Records::new(database, &snapshot, DATA);

@@ -91,6 +91,37 @@ func (c command) nodes() []uint64 {
 	return nodes
 }
 
+func (c command) flag(name string) bool {
+	if !c.has(name) {
+		return false
+	}
+	value, err := strconv.ParseBool(c.text(name))
+	if err != nil {
+		fail("line %s: %s: %v", c.number, name, err)
+	}
+	return value
+}
+
+// keys is the range of a line, whose fields may all be left out.
+func (c command) keys() gometa.Range {
+	text := func(name string) string {
+		if !c.has(name) {
+			return ""
+		}
+		return string(c.bytes(name))
+	}
+	number := func(name string) uint64 {
+		if !c.has(name) {
+			return 0
+		}
+		return c.unsigned(name)
+	}
+	return gometa.Range{
+		Prefix: text("prefix"), Start: text("start"), End: text("end"), Delimiter: text("delimiter"),
+		AtRevision: number("at_revision"), Limit: number("limit"), Reverse: c.flag("reverse"), KeysOnly: c.flag("keys_only"),
+	}
+}
+
 func (c command) key() string {
 	return string(c.bytes("key"))
 }
@@ -194,9 +225,24 @@ func (r *driver) do(line command) {
 func call(ctx context.Context, client *gometa.Client, line command) (string, error) {
 	switch line.verb {
 	case "get":
-		entry, err := client.Get(ctx, line.key(), reading(line)...)
+		entry, err := get(ctx, client, line)
 		return fmt.Sprintf("value=%x version=%d create_revision=%d mod_revision=%d", entry.Value, entry.Version,
 			entry.CreateRevision, entry.ModRevision), err
+	case "range":
+		page, err := client.Range(ctx, line.keys(), reading(line)...)
+		next := ""
+		if page.Next != "" {
+			next = fmt.Sprintf(" next=%x", page.Next)
+		}
+		return fmt.Sprintf("revision=%d%s %s", page.Revision, next, shown(page.Entries, line.flag("keys_only"))), err
+	case "scan":
+		return scanned(client.Scan(ctx, line.keys(), reading(line)...), line.flag("keys_only"))
+	case "count":
+		count, err := client.Count(ctx, line.keys(), reading(line)...)
+		return fmt.Sprintf("count=%d", count), err
+	case "delete_prefix":
+		deleted, err := client.DeletePrefix(ctx, string(line.bytes("prefix")))
+		return fmt.Sprintf("deleted=%d", deleted), err
 	case "status":
 		status, err := client.Status(ctx)
 		return fmt.Sprintf("role=%s applied_revision=%d keys=%d log_bytes=%d", status.Role, status.AppliedRevision,
@@ -231,6 +277,41 @@ func call(ctx context.Context, client *gometa.Client, line command) (string, err
 	default:
 		return write(ctx, client, line)
 	}
+}
+
+func get(ctx context.Context, client *gometa.Client, line command) (gometa.Entry, error) {
+	if line.has("at_revision") {
+		return client.GetAt(ctx, line.key(), line.unsigned("at_revision"))
+	}
+	return client.Get(ctx, line.key(), reading(line)...)
+}
+
+// shown is entries as text.
+func shown(entries []gometa.Entry, keysOnly bool) string {
+	var keys, values []string
+	groups := 0
+	for _, entry := range entries {
+		keys = append(keys, hex.EncodeToString([]byte(entry.Key)))
+		values = append(values, hex.EncodeToString(entry.Value))
+		if entry.IsGroup {
+			groups++
+		}
+	}
+	text := "keys=" + strings.Join(keys, ",")
+	if !keysOnly {
+		text += " values=" + strings.Join(values, ",")
+	}
+	return fmt.Sprintf("%s groups=%d", text, groups)
+}
+
+// scanned reads a scan to its end.
+func scanned(scan *gometa.Scan, keysOnly bool) (string, error) {
+	defer scan.Close()
+	var entries []gometa.Entry
+	for scan.Next() {
+		entries = append(entries, scan.Entry())
+	}
+	return fmt.Sprintf("revision=%d %s", scan.Revision(), shown(entries, keysOnly)), scan.Err()
 }
 
 func changing(line command) []gometa.ChangeOption {
@@ -290,8 +371,8 @@ func write(ctx context.Context, client *gometa.Client, line command) (string, er
 	return strings.Join(words, " "), err
 }
 
-func reading(line command) []gometa.GetOption {
-	var options []gometa.GetOption
+func reading(line command) []gometa.ReadOption {
+	var options []gometa.ReadOption
 	if line.has("consistency") {
 		switch line.text("consistency") {
 		case "linearizable":

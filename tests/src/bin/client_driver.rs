@@ -12,8 +12,8 @@ use std::{
 
 use anyhow::Context as _;
 use gometa_client::{
-    Arguments, Client, Deleted, Error, ErrorKind, MembersChanged, MembersVersion, Membership, Operation,
-    Outcome, ReadOptions, Reply, Request, Written, blocking,
+    Arguments, Client, Deleted, Entry, Error, ErrorKind, MembersChanged, MembersVersion, Membership,
+    Operation, Outcome, Range, ReadOptions, Reply, Request, Written, blocking,
 };
 use gometa_tests::{
     clients::line::{Line, hex},
@@ -126,13 +126,11 @@ async fn call(opened: Opened, line: &Line) -> anyhow::Result<Said> {
     let key = || line.bytes("key");
     Ok(match line.verb.as_str() {
         "get" => {
-            let options = match line.field("consistency") {
-                Some("local") => {
-                    ReadOptions::local().with_min_revision(line.number("min_revision")?.unwrap_or(0))
-                }
-                _ => ReadOptions::default(),
+            let entry = match line.number("at_revision")? {
+                Some(revision) => client.get_at(key()?, revision).await,
+                None => client.get_with(key()?, read_options(line)?).await,
             };
-            client.get_with(key()?, options).await.map(|entry| {
+            entry.map(|entry| {
                 format!(
                     "ok value={} version={} create_revision={} mod_revision={}",
                     hex(&entry.value),
@@ -141,6 +139,21 @@ async fn call(opened: Opened, line: &Line) -> anyhow::Result<Said> {
                     entry.mod_revision
                 )
             })
+        }
+        "range" => client.range(range(line)?).await.map(|page| {
+            let next = page.next.as_ref().map(|next| format!(" next={}", hex(next)));
+            format!(
+                "ok revision={}{} {}",
+                page.revision,
+                next.unwrap_or_default(),
+                entries(line, &page.entries)
+            )
+        }),
+        "scan" => scan(&client, line).await?,
+        "count" => client.count(range(line)?).await.map(|count| format!("ok count={count}")),
+        "delete_prefix" => {
+            let deleted = client.delete_prefix(line.bytes("prefix")?).await;
+            deleted.map(|deleted| format!("ok deleted={deleted}"))
         }
         "status" => client.status().await.map(|status| {
             let role = status.role.name();
@@ -188,6 +201,67 @@ async fn call(opened: Opened, line: &Line) -> anyhow::Result<Said> {
             })
         }
     })
+}
+
+fn read_options(line: &Line) -> anyhow::Result<ReadOptions> {
+    let min_revision = line.number("min_revision")?.unwrap_or(0);
+    Ok(match line.field("consistency") {
+        Some("local") => ReadOptions::local().with_min_revision(min_revision),
+        _ => ReadOptions::default(),
+    })
+}
+
+fn range(line: &Line) -> anyhow::Result<Range> {
+    let mut range = match line.field("prefix") {
+        Some(_) => Range::prefix(line.bytes("prefix")?),
+        None => Range::all(),
+    };
+    let setters: [(&str, fn(Range, Vec<u8>) -> Range); 3] =
+        [("start", Range::start), ("end", Range::end), ("delimiter", Range::delimiter)];
+    for (name, set) in setters {
+        if line.field(name).is_some() {
+            range = set(range, line.bytes(name)?);
+        }
+    }
+    if let Some(revision) = line.number("at_revision")? {
+        range = range.at_revision(revision);
+    }
+    if let Some(limit) = line.number("limit")? {
+        range = range.limit(limit);
+    }
+    if line.field("reverse") == Some("true") {
+        range = range.reverse();
+    }
+    if line.field("keys_only") == Some("true") {
+        range = range.keys_only();
+    }
+    Ok(range.options(read_options(line)?))
+}
+
+async fn scan(client: &Client, line: &Line) -> anyhow::Result<Said> {
+    let mut scan = client.scan(range(line)?);
+    let mut found = Vec::new();
+    while let Some(entry) = scan.next().await {
+        match entry {
+            Ok(entry) => found.push(entry),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    let revision = scan.revision().context("a page has a revision")?;
+    Ok(Ok(format!("ok revision={revision} {}", entries(line, &found))))
+}
+
+/// Entries as text.
+fn entries(line: &Line, entries: &[Entry]) -> String {
+    let listed = |bytes: fn(&Entry) -> &[u8]| {
+        entries.iter().map(|entry| hex(bytes(entry))).collect::<Vec<_>>().join(",")
+    };
+    let mut text = format!("keys={}", listed(|entry| &entry.key));
+    if line.field("keys_only") != Some("true") {
+        text += &format!(" values={}", listed(|entry| &entry.value));
+    }
+    let groups = entries.iter().filter(|entry| entry.is_group).count();
+    text + &format!(" groups={groups}")
 }
 
 fn node(line: &Line) -> anyhow::Result<u64> {

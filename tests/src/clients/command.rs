@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 use tokio::{io::AsyncWriteExt, process::Command, sync::Semaphore};
 
-use super::line::{Answer, Line, hex};
+use super::line::{Answer, Line, hex, unhex};
 use crate::{lock, program::program};
 
 /// The number of concurrent processes; more calls wait.
@@ -20,6 +20,9 @@ const PROCESSES_MAX: usize = 16;
 
 /// The length of an id as the command prints it.
 const ID_DIGITS: usize = 16;
+
+/// The verbs about ranges.
+const RANGE_VERBS: [&str; 4] = ["range", "scan", "count", "delete_prefix"];
 
 /// The words of the command for a verb about members.
 const MEMBER_VERBS: [(&str, &[&str]); 7] = [
@@ -31,6 +34,16 @@ const MEMBER_VERBS: [(&str, &[&str]); 7] = [
     ("transfer_leadership", &["leader", "transfer"]),
     ("safe_to_stop", &["member", "safe-to-stop"]),
 ];
+
+/// The process for a call.
+enum Prepared {
+    /// The call needs none.
+    None,
+    /// The command does not offer the call.
+    Unsupported,
+    /// The process, and its input.
+    Command(Command, Vec<u8>),
+}
 
 /// A driver that runs the command for each call.
 pub struct Commands {
@@ -48,7 +61,9 @@ impl Default for Commands {
             program: program("gometa"),
             clients: Mutex::default(),
             room: Arc::new(Semaphore::new(PROCESSES_MAX)),
-            without: ["cancel", "close", "bench", "many", "zero-bytes"].map(str::to_owned).into(),
+            without: ["cancel", "close", "bench", "many", "zero-bytes", "range", "count-groups"]
+                .map(str::to_owned)
+                .into(),
         }
     }
 }
@@ -59,13 +74,26 @@ impl Commands {
         &self.without
     }
 
+    /// Returns the reason why it does not support one of them.
+    pub fn why_without(&self, verb: &str) -> &str {
+        match verb {
+            "range" => "scan reads all pages",
+            "count-groups" => "count has no delimiter",
+            _ => "each call is a process of its own",
+        }
+    }
+
     /// Starts a call.
     pub fn begin(&self, line: &Line) -> impl Future<Output = anyhow::Result<Answer>> + Send + use<> {
         let prepared = self.prepare(line);
-        let opens = line.verb == "open";
+        let line = line.clone();
         let room = self.room.clone();
         async move {
-            let Some((mut command, input)) = prepared? else { return Ok(Answer::Ok(BTreeMap::new())) };
+            let (mut command, input) = match prepared? {
+                Prepared::None => return Ok(Answer::Ok(BTreeMap::new())),
+                Prepared::Unsupported => return Ok(Answer::Unsupported),
+                Prepared::Command(command, input) => (command, input),
+            };
             let _place = room.acquire().await?;
             let mut child = command.spawn().context("gometa does not start")?;
             let mut stdin = child.stdin.take().context("it has an input")?;
@@ -75,12 +103,12 @@ impl Commands {
             });
             let output = child.wait_with_output().await?;
             feeding.await?;
-            answer(opens, output.status.code(), &output.stdout, &output.stderr)
+            answer(&line, output.status.code(), &output.stdout, &output.stderr)
         }
     }
 
-    /// Returns the process for a call and its input; `None` if the call needs no process.
-    fn prepare(&self, line: &Line) -> anyhow::Result<Option<(Command, Vec<u8>)>> {
+    /// Returns the process for a call.
+    fn prepare(&self, line: &Line) -> anyhow::Result<Prepared> {
         let client = line.wanted("client")?.to_owned();
         let mut clients = lock(&self.clients);
         let opens = line.verb == "open";
@@ -89,7 +117,7 @@ impl Commands {
             clients.insert(client.clone(), (line.wanted("peers")?.to_owned(), format!("{timeout}ms")));
         } else if line.verb == "close" {
             clients.remove(&client);
-            return Ok(None);
+            return Ok(Prepared::None);
         }
         let (peers, timeout) =
             clients.get(&client).with_context(|| format!("client {client} is not open"))?;
@@ -103,27 +131,13 @@ impl Commands {
         } else if let Some((_, words)) = MEMBER_VERBS.iter().find(|(verb, _)| *verb == line.verb) {
             arguments.extend(words.iter().map(OsString::from));
             arguments.extend(about_members(line)?);
+        } else if RANGE_VERBS.contains(&line.verb.as_str()) {
+            match about_range(line)? {
+                Some(words) => arguments.extend(words),
+                None => return Ok(Prepared::Unsupported),
+            }
         } else {
-            arguments.push(line.verb.clone().into());
-            for (name, value) in &line.fields {
-                match name.as_str() {
-                    "revision" if line.verb == "delete" => {
-                        arguments.push(format!("--revision={value}").into())
-                    }
-                    "min_revision" => arguments.push(format!("--min-revision={value}").into()),
-                    "consistency" if value == "local" => arguments.push("--local".into()),
-                    _ => {}
-                }
-            }
-            if line.field("key").is_some() {
-                arguments.push("--".into());
-                arguments.push(OsString::from_vec(line.bytes("key")?));
-            }
-            if line.verb != "delete"
-                && let Some(revision) = line.field("revision")
-            {
-                arguments.push(revision.into());
-            }
+            arguments.extend(about_key(line)?);
             if line.field("value").is_some() {
                 // Long values and values with zero bytes cannot be arguments.
                 input = line.bytes("value")?;
@@ -133,8 +147,74 @@ impl Commands {
         let mut command = Command::new(&self.program);
         command.args(arguments).env_remove("GOMETA_PEERS").kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Ok(Some((command, input)))
+        Ok(Prepared::Command(command, input))
     }
+}
+
+/// The command for a call about one key, without its value.
+fn about_key(line: &Line) -> anyhow::Result<Vec<OsString>> {
+    let mut arguments = vec![OsString::from(&line.verb)];
+    for (name, value) in &line.fields {
+        match name.as_str() {
+            "revision" if line.verb == "delete" => arguments.push(format!("--revision={value}").into()),
+            "at_revision" => arguments.push(format!("--at={value}").into()),
+            "min_revision" => arguments.push(format!("--min-revision={value}").into()),
+            "consistency" if value == "local" => arguments.push("--local".into()),
+            _ => {}
+        }
+    }
+    if line.field("key").is_some() {
+        arguments.push("--".into());
+        arguments.push(OsString::from_vec(line.bytes("key")?));
+    }
+    if line.verb != "delete"
+        && let Some(revision) = line.field("revision")
+    {
+        arguments.push(revision.into());
+    }
+    Ok(arguments)
+}
+
+/// The command for a call about a range; `None` if there is none that has all of the call's fields.
+fn about_range(line: &Line) -> anyhow::Result<Option<Vec<OsString>>> {
+    // An option and its value, which may be any bytes but zero.
+    let option = |name: &str, value: Vec<u8>| OsString::from_vec([name.as_bytes(), b"=", &value].concat());
+    let word = match (line.verb.as_str(), line.field("delimiter")) {
+        ("delete_prefix", _) => {
+            return Ok(Some(vec!["delete".into(), option("--prefix", line.bytes("prefix")?)]));
+        }
+        ("scan", Some(_)) => "ls",
+        ("scan", None) => "scan",
+        ("count", None) => "count",
+        _ => return Ok(None),
+    };
+    let mut arguments = vec![OsString::from(word)];
+    let mut prefix = Vec::new();
+    for (name, value) in &line.fields {
+        arguments.push(match (name.as_str(), word) {
+            ("client" | "timeout_ms", _) => continue,
+            ("reverse" | "keys_only", _) if value == "false" => continue,
+            ("prefix", _) => {
+                prefix = unhex(value)?;
+                continue;
+            }
+            ("start" | "end", _) | ("delimiter", "ls") => option(&format!("--{name}"), unhex(value)?),
+            ("at_revision", _) => option("--at", value.clone().into_bytes()),
+            ("limit", "scan") => option("--limit", value.clone().into_bytes()),
+            ("reverse", "scan") if value == "true" => "--reverse".into(),
+            ("keys_only", "scan") if value == "true" => "--keys-only".into(),
+            // It prints no values.
+            ("keys_only", "ls") if value == "true" => continue,
+            ("consistency", _) if value == "local" => "--local".into(),
+            ("consistency", _) => continue,
+            _ => return Ok(None),
+        });
+    }
+    if word == "ls" && line.field("keys_only") != Some("true") {
+        return Ok(None);
+    }
+    arguments.extend(["--".into(), OsString::from_vec(prefix)]);
+    Ok(Some(arguments))
 }
 
 /// The arguments of a command about members.
@@ -151,16 +231,21 @@ fn about_members(line: &Line) -> anyhow::Result<Vec<OsString>> {
     Ok(arguments)
 }
 
-fn answer(opens: bool, status: Option<i32>, out: &[u8], err: &[u8]) -> anyhow::Result<Answer> {
+fn answer(line: &Line, status: Option<i32>, out: &[u8], err: &[u8]) -> anyhow::Result<Answer> {
+    // A scan that fails has printed the entries before.
+    let scan = line.verb == "scan";
+    if scan && status == Some(0) {
+        return Ok(Answer::Ok(scanned(out, line.field("keys_only") == Some("true"))?));
+    }
     // Nodes that cannot be stopped are a result, with a status of its own.
     let advice = status == Some(5) && !out.is_empty();
-    if status == Some(0) || advice {
+    if !scan && (status == Some(0) || advice) {
         let value: Value = serde_json::from_slice(out).context("gometa printed no JSON")?;
         return Ok(Answer::Ok(results(&value)));
     }
     let text = String::from_utf8_lossy(err);
     let value: Value = serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))?;
-    if opens && value["error"]["operation"].is_string() {
+    if line.verb == "open" && value["error"]["operation"].is_string() {
         return Ok(Answer::Ok(BTreeMap::new()));
     }
     let mut fields = BTreeMap::new();
@@ -208,6 +293,35 @@ fn results(value: &Value) -> BTreeMap<String, String> {
     fields
 }
 
+/// Translates the entries of a scan, one object a line, into the drivers' fields.
+fn scanned(out: &[u8], keys_only: bool) -> anyhow::Result<BTreeMap<String, String>> {
+    let (mut keys, mut values, mut groups) = (Vec::new(), Vec::new(), 0);
+    for line in out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let entry: Value = serde_json::from_slice(line).context("gometa printed no JSON")?;
+        let bytes = |name: &str| match (&entry[name], &entry[format!("{name}_base64")]) {
+            (Value::String(text), _) => Some(hex(text.as_bytes())),
+            (_, Value::String(text)) => Some(hex(&unbase64(text))),
+            _ => None,
+        };
+        keys.push(bytes("key").context("an entry has a key")?);
+        let is_group = entry["is_group"] == true;
+        groups += usize::from(is_group);
+        if keys_only || is_group {
+            anyhow::ensure!(bytes("value").is_none(), "an entry has a value that was not asked for");
+            values.push(String::new());
+        } else {
+            values.push(bytes("value").context("an entry has a value")?);
+        }
+    }
+    let mut fields = BTreeMap::new();
+    fields.insert("keys".to_owned(), keys.join(","));
+    if !keys_only {
+        fields.insert("values".to_owned(), values.join(","));
+    }
+    fields.insert("groups".to_owned(), groups.to_string());
+    Ok(fields)
+}
+
 /// An id of 16 hexadecimal digits as a decimal number; other texts as they are.
 fn decimal(text: &str) -> String {
     u64::from_str_radix(text, 16).map_or_else(|_| text.to_owned(), |id| id.to_string())
@@ -238,6 +352,50 @@ fn unbase64(text: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn calls_about_ranges_become_commands() {
+        let words = |line: &str| {
+            let (_, line) = Line::parse(line).unwrap();
+            let words = about_range(&line).unwrap()?.into_iter().map(|word| word.into_string().unwrap());
+            Some(words.collect::<Vec<_>>().join(" "))
+        };
+        for (line, command) in [
+            (
+                "7 scan client=1 start=6b end=6c prefix=6b at_revision=3 limit=2 reverse=true keys_only=true",
+                "scan --start=k --end=l --at=3 --limit=2 --reverse --keys-only -- k",
+            ),
+            (
+                "7 scan client=1 prefix=6b2f keys_only=true delimiter=2f consistency=local",
+                "ls --delimiter=/ --local -- k/",
+            ),
+            ("7 count client=1 timeout_ms=300", "count -- "),
+            ("7 delete_prefix client=1 prefix=2d", "delete --prefix=-"),
+        ] {
+            assert_eq!(words(line).as_deref(), Some(command), "{line}");
+        }
+        for line in [
+            "7 range client=1",
+            "7 scan client=1 delimiter=2f",
+            "7 scan client=1 min_revision=3",
+            "7 count client=1 delimiter=2f",
+        ] {
+            assert_eq!(words(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_entries_of_a_scan_are_read() {
+        let out = b"{\"key\":\"a\",\"value\":\"v\"}\n{\"key\":\"b/\",\"is_group\":true}\n\
+                    {\"key_base64\":\"/w==\",\"value_base64\":\"AP8=\"}\n";
+        let fields = scanned(out, false).unwrap();
+        let fields: Vec<_> = fields.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        assert_eq!(fields, [("groups", "1"), ("keys", "61,622f,ff"), ("values", "76,,00ff")]);
+        assert!(scanned(out, true).is_err());
+        assert!(scanned(b"{\"key\":\"a\"}\n", false).is_err());
+        let fields = scanned(b"", true).unwrap();
+        assert_eq!((fields["keys"].as_str(), fields.get("values")), ("", None));
+    }
 
     #[test]
     fn base64_is_read() {

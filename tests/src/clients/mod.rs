@@ -86,11 +86,11 @@ impl Driver {
         }
     }
 
-    /// Returns the reason.
-    pub fn why_without(&self) -> &str {
+    /// Returns the reason why it does not support one of them.
+    pub fn why_without(&self, verb: &str) -> &str {
         match self {
             Driver::Process(process) => process.why_without(),
-            Driver::Commands(_) => "each call is a process of its own",
+            Driver::Commands(commands) => commands.why_without(verb),
         }
     }
 

@@ -17,7 +17,7 @@ use super::{
     Driver,
     cluster::Cluster,
     line::{Answer, Line, hex, unhex},
-    scenario::{Bytes, Call, Follows, Scenario, Step, Wanted},
+    scenario::{Bytes, Call, Follows, Listed, Scenario, Step, Wanted},
 };
 use crate::wait::PATIENCE;
 
@@ -27,6 +27,8 @@ const TIMEOUT_MS: u64 = 15_000;
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// The tolerance beyond a deadline on a busy machine.
 const LATE_MAX: Duration = Duration::from_secs(3);
+/// The bytes of a key or a value that a message shows.
+const SHOWN_BYTES: usize = 80;
 
 /// The client does not have the operation of this verb.
 #[derive(Debug)]
@@ -47,7 +49,8 @@ struct Play<'a> {
     prefix: String,
     /// The timeout in milliseconds of each open client.
     clients: BTreeMap<u64, u64>,
-    saved: BTreeMap<String, u64>,
+    /// Saved results, as the answers have them.
+    saved: BTreeMap<String, String>,
     started: BTreeMap<String, Vec<Started>>,
 }
 
@@ -140,7 +143,7 @@ impl Play<'_> {
                 }
                 Step::Fault(name) => self.cluster.fault(name).await,
                 Step::Written(held) => {
-                    let value = held.value.as_ref().map(|value| bytes_of(value, 0)).transpose()?;
+                    let value = held.value.as_ref().map(|value| self.bytes(value, 0)).transpose()?;
                     self.cluster.until_written(&self.key(&held.key, 0)?, value.as_deref()).await
                 }
             }
@@ -192,8 +195,9 @@ impl Play<'_> {
             line = line.with("revision", self.number(revision)?);
         }
         if let Some(value) = &call.value {
-            line = line.with_bytes("value", &bytes_of(value, index)?);
+            line = line.with_bytes("value", &self.bytes(value, index)?);
         }
+        line = self.with_range(line, call, index)?;
         if let Some(node) = &call.node {
             line = line.with("node", self.number(node)?);
         }
@@ -232,6 +236,30 @@ impl Play<'_> {
         Ok(Started { number, call: call.clone(), index, answer })
     }
 
+    /// Adds the fields of a range.
+    fn with_range(&self, mut line: Line, call: &Call, index: usize) -> anyhow::Result<Line> {
+        for (name, bound) in [("start", &call.start), ("end", &call.end), ("prefix", &call.prefix)] {
+            if let Some(bound) = bound {
+                line = line.with_bytes(name, &self.key(bound, index)?);
+            }
+        }
+        if let Some(revision) = &call.at_revision {
+            line = line.with("at_revision", self.number(revision)?);
+        }
+        if let Some(limit) = call.limit {
+            line = line.with("limit", limit);
+        }
+        for (name, flag) in [("reverse", call.reverse), ("keys_only", call.keys_only)] {
+            if let Some(flag) = flag {
+                line = line.with(name, flag);
+            }
+        }
+        if let Some(delimiter) = &call.delimiter {
+            line = line.with_bytes("delimiter", &self.bytes(delimiter, index)?);
+        }
+        Ok(line)
+    }
+
     async fn judge(&mut self, started: Started, error: Option<&Wanted>) -> anyhow::Result<()> {
         let Started { call, index, answer, .. } = started;
         let (answer, _) = answer.await?.with_context(|| call.verb.clone())?;
@@ -254,11 +282,18 @@ impl Play<'_> {
         index: usize,
     ) -> anyhow::Result<()> {
         for (name, wanted) in call.ok.iter().flatten() {
+            if wanted.is_null() {
+                ensure!(!fields.contains_key(name), "no {name} wanted");
+                continue;
+            }
             let found = fields.get(name).with_context(|| format!("the answer has no {name}"))?;
             match (name.as_str(), wanted) {
                 ("value", wanted) => {
-                    let wanted = bytes_of(&serde_json::from_value(wanted.clone())?, index)?;
+                    let wanted = self.bytes(&serde_json::from_value(wanted.clone())?, index)?;
                     ensure!(*found == hex(&wanted), "value: {} bytes wanted", wanted.len());
+                }
+                ("keys" | "values", wanted) => {
+                    self.same_list(name, found, &serde_json::from_value::<Vec<Listed>>(wanted.clone())?)?;
                 }
                 ("reason", Value::String(words)) => {
                     let text = String::from_utf8(unhex(found)?)?;
@@ -286,8 +321,39 @@ impl Play<'_> {
         }
         for (name, saved) in &call.save {
             let found = fields.get(name).with_context(|| format!("the answer has no {name}"))?;
-            self.saved.insert(saved.clone(), found.parse()?);
+            self.saved.insert(saved.clone(), found.clone());
         }
+        Ok(())
+    }
+
+    /// Compares a list of keys or values with the expected one.
+    fn same_list(&self, name: &str, found: &str, wanted: &[Listed]) -> anyhow::Result<()> {
+        let element = |bytes: &Bytes, index| match name {
+            "keys" => self.key(bytes, index),
+            _ => self.bytes(bytes, index),
+        };
+        let mut elements = Vec::new();
+        for listed in wanted {
+            match listed {
+                Listed::One(bytes) => elements.push(element(bytes, 0)?),
+                Listed::Each { each, times, from } => {
+                    let text = Bytes::Text(each.clone());
+                    for index in *from..from + times {
+                        elements.push(element(&text, index)?);
+                    }
+                }
+            }
+        }
+        // A list of one empty element is written like an empty list.
+        let found: Vec<&str> = match found {
+            "" if elements.is_empty() => Vec::new(),
+            found => found.split(',').collect(),
+        };
+        for (index, (found, wanted)) in found.iter().zip(&elements).enumerate() {
+            let found = unhex(found)?;
+            ensure!(found == *wanted, "{name} {index}: {} wanted, not {}", shown(wanted), shown(&found));
+        }
+        ensure!(found.len() == elements.len(), "{name}: {} wanted, not {}", elements.len(), found.len());
         Ok(())
     }
 
@@ -321,24 +387,40 @@ impl Play<'_> {
         match value {
             Value::String(name) => {
                 let name = name.trim_start_matches('$');
-                self.saved.get(name).copied().with_context(|| format!("nothing was saved as {name}"))
+                self.saved(name)?.parse().with_context(|| format!("{name} is not a number"))
             }
             value => value.as_u64().with_context(|| format!("{value} is not a number")),
         }
     }
 
+    fn saved(&self, name: &str) -> anyhow::Result<&str> {
+        let saved = self.saved.get(name).with_context(|| format!("nothing was saved as {name}"))?;
+        Ok(saved)
+    }
+
     fn key(&self, key: &Bytes, index: usize) -> anyhow::Result<Vec<u8>> {
-        let bytes = bytes_of(key, index)?;
-        let own = !bytes.is_empty() && !matches!(key, Bytes::Repeated { .. });
+        let bytes = self.bytes(key, index)?;
+        let own = !bytes.is_empty() && matches!(key, Bytes::Text(_) | Bytes::Hex { .. });
         let prefix = if own { self.prefix.as_bytes() } else { b"" };
         Ok([prefix, &bytes].concat())
     }
+
+    fn bytes(&self, bytes: &Bytes, index: usize) -> anyhow::Result<Vec<u8>> {
+        Ok(match bytes {
+            Bytes::Text(text) => {
+                text.replace("{i}", &index.to_string()).replace("{i:04}", &format!("{index:04}")).into_bytes()
+            }
+            Bytes::Hex { hex } | Bytes::ExactHex { exact_hex: hex } => unhex(hex)?,
+            Bytes::Repeated { repeat, times } => repeat.repeat(*times).into_bytes(),
+            Bytes::Saved { saved } => unhex(self.saved(saved)?)?,
+        })
+    }
 }
 
-fn bytes_of(bytes: &Bytes, index: usize) -> anyhow::Result<Vec<u8>> {
-    Ok(match bytes {
-        Bytes::Text(text) => text.replace("{i}", &index.to_string()).into_bytes(),
-        Bytes::Hex { hex } => unhex(hex)?,
-        Bytes::Repeated { repeat, times } => repeat.repeat(*times).into_bytes(),
-    })
+/// Formats bytes for a message, long ones by their beginning.
+fn shown(bytes: &[u8]) -> String {
+    match bytes.get(..SHOWN_BYTES) {
+        Some(beginning) => format!("\"{}…\" ({} bytes)", beginning.escape_ascii(), bytes.len()),
+        None => format!("\"{}\"", bytes.escape_ascii()),
+    }
 }

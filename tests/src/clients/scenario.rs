@@ -91,6 +91,22 @@ pub struct Call {
     pub value: Option<Bytes>,
     /// A number, or `"$name"` for one that was saved.
     pub revision: Option<Value>,
+    /// The first key of a range.
+    pub start: Option<Bytes>,
+    /// The key behind the last one of a range.
+    pub end: Option<Bytes>,
+    /// What the keys of a range begin with.
+    pub prefix: Option<Bytes>,
+    /// The revision to read at: a number, or `"$name"` for one that was saved.
+    pub at_revision: Option<Value>,
+    /// The most entries of a range.
+    pub limit: Option<u64>,
+    /// Whether a range is in descending order.
+    pub reverse: Option<bool>,
+    /// Whether a range has no values.
+    pub keys_only: Option<bool>,
+    /// What ends a group of a range.
+    pub delimiter: Option<Bytes>,
     /// A member: its id, or `"$name"` for one that was saved.
     pub node: Option<Value>,
     /// The learner that takes the member's place.
@@ -107,8 +123,9 @@ pub struct Call {
     pub min_revision: Option<Value>,
     /// The timeout in milliseconds, the client's if absent.
     pub timeout_ms: Option<u64>,
-    /// The expected results: a number, `"$name"`, a word, any of several words, or `{"above": …}`. Of a reason, words in it;
-    /// `""` if there must be none.
+    /// The expected results: a number, `"$name"`, a word, any of several words, or `{"above": …}`; null if the answer must not
+    /// have it. `value` is [`Bytes`], `keys` and `values` are arrays of [`Listed`]. Of a reason, words in it; `""` if there must
+    /// be none.
     pub ok: Option<BTreeMap<String, Value>>,
     /// The expected failure.
     pub error: Option<Wanted>,
@@ -135,7 +152,7 @@ pub struct Start {
     pub name: String,
     /// The call with its expected result.
     pub call: Call,
-    /// The number of concurrent calls; `{i}` in key and value is the number of each, from 0.
+    /// The number of concurrent calls, each with its own `{i}`, from 0.
     #[serde(default = "once")]
     pub times: usize,
 }
@@ -194,7 +211,8 @@ impl Kinds {
 
 /// The bytes of a key or a value.
 ///
-/// A key that is a text gets a unique prefix, unless it is empty.
+/// A key gets a prefix that is unique to the scenario and the client, unless it is empty or one of the exact forms. In a text,
+/// `{i}` is the number of the call or the element, and `{i:04}` the same with four digits.
 #[derive(Clone, Deserialize, Debug)]
 #[serde(untagged)]
 pub enum Bytes {
@@ -205,6 +223,11 @@ pub enum Bytes {
         /// The digits.
         hex: String,
     },
+    /// `{"exact_hex": "ffff"}`: exactly these bytes. Other clients may have written such keys before.
+    ExactHex {
+        /// The digits.
+        exact_hex: String,
+    },
     /// `{"repeat": "k", "times": 4097}`: exactly these bytes.
     Repeated {
         /// The repeated text.
@@ -212,6 +235,29 @@ pub enum Bytes {
         /// The number of repetitions.
         times: usize,
     },
+    /// `{"saved": "next"}`: exactly the bytes of a result that was saved.
+    Saved {
+        /// The name under which it was saved.
+        saved: String,
+    },
+}
+
+/// A part of an expected list of keys or values.
+#[derive(Clone, Deserialize, Debug)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Listed {
+    /// `{"each": "k/{i:04}", "times": 1000, "from": 200}`: an element for each `{i}`, from 200 to 1199.
+    Each {
+        /// The text.
+        each: String,
+        /// The number of elements.
+        times: usize,
+        /// The first number, 0 if absent.
+        #[serde(default)]
+        from: usize,
+    },
+    /// One element.
+    One(Bytes),
 }
 
 fn usual() -> u64 {

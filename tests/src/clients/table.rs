@@ -81,7 +81,7 @@ async fn column(
     let mut driver = Driver::start(name, places).await?;
     for (number, (topic, scenario)) in rows.iter().enumerate() {
         if let Some(verb) = scenario.needs.iter().find(|verb| driver.without().contains(*verb)) {
-            cells.push(Cell::Without(format!("{name}, {verb}: {}", driver.why_without())));
+            cells.push(Cell::Without(format!("{name}, {verb}: {}", driver.why_without(verb))));
             continue;
         }
         match play(&driver, cluster, scenario, format!("{name}/{number}/")).await {

@@ -93,6 +93,7 @@ async fn the_tour_in_c_prints_its_results() {
         lines[1..],
         [
             "value red, version 1",
+            "key tour/colour",
             "the key was changed: revision 1",
             "future 7 is ready: deleted it",
             "NotFound: get \"tour/colour\": there is no such key",
@@ -143,6 +144,14 @@ async fn misuse_from_c_returns_errors() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ranges_are_read_from_c() {
+    let ensemble = Ensemble::start(3).await;
+    let ranges = compile("ffi/c/ranges.c", ensemble.scratch());
+    let command = command(&ranges, &["1", &ensemble.requests_from(0).join(",")]);
+    assert_eq!(run(command, ensemble.scratch(), "", RUN_MAX).await, "passed\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn threads_and_forks_work_in_c() {
     let (ensemble, impostors) = (Ensemble::start(3).await, Impostors::start().await);
     let threads = compile("ffi/c/threads.c", ensemble.scratch());
@@ -160,7 +169,7 @@ async fn a_hundred_thousand_calls_of_each_form_leak_no_memory() {
     let peers = ensemble.requests_from(0).join(",");
     let command = command(&soak, &["100000", GROWTH_MAX_KIB, &peers, &impostors.dead.to_string()]);
     let said = run(command, ensemble.scratch(), "", 3 * RUN_MAX).await;
-    assert!(said.ends_with("passed\n") && said.lines().count() == 7, "{said}");
+    assert!(said.ends_with("passed\n") && said.lines().count() == 8, "{said}");
 }
 
 #[test]

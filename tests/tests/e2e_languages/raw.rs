@@ -64,6 +64,8 @@ async fn the_client_in_plain_python_prints_its_results() {
             "CasMismatch: the key was changed",
             "AlreadyExists, outcome not_applied",
             "local value green",
+            "scanned raw/colour: green",
+            "before red",
             "deleted: True",
             "NotFound, number 2",
         ]
@@ -86,6 +88,8 @@ async fn the_client_in_stock_erlang_prints_its_results() {
             "the key was changed: true",
             "the key exists, outcome not_applied",
             "local value green",
+            "scanned erlang/colour: green",
+            "before red",
             "deleted: true",
             "not_found, number 2",
         ]
