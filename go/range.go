@@ -39,8 +39,8 @@ type Page struct {
 // Range reads the first page of a range: at most 1,000 entries and 1 MiB. Scan reads all of it.
 //
 // It returns ErrCompacted, with Error.ActualRevision, if AtRevision is older than the ensemble's history,
-// ErrInvalidArgument if it is in the future or Start is above End, ErrTooLarge, ErrUnavailable, ErrDeadlineExceeded,
-// ErrCancelled, ErrClosed.
+// ErrInvalidArgument if it is in the future (a local read waits for it until the deadline) or Start is above End,
+// ErrTooLarge, ErrUnavailable, ErrDeadlineExceeded, ErrCancelled, ErrClosed.
 func (c *Client) Range(ctx context.Context, keys Range, options ...ReadOption) (Page, error) {
 	reading, err := readingOf("range", options)
 	if err != nil {

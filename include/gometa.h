@@ -13,8 +13,8 @@
  * - NULL: a function returns GOMETA_INVALID_ARGUMENT if a pointer is NULL, unless its comment allows NULL. Getters
  *   of a NULL object return 0, false or "" unless they say otherwise. _free and _close of NULL are no-ops.
  * - Ownership: an object that a function creates is freed with the _free function of its type, and is independent of
- *   other objects: entries, errors and futures may be used after their client is freed. A pointer that a getter
- *   returns is valid as long as its object. Inputs are copied before the function returns.
+ *   other objects: entries, pages, scans, errors and futures may be used after their client is freed. A pointer that a
+ *   getter returns is valid as long as its object. Inputs are copied before the function returns.
  * - Bytes and strings: keys (1 to 4,096 bytes) and values (0 to 1,048,576 bytes) are a pointer and a length, and may
  *   contain zero bytes; the pointer may be NULL if the length is 0. Strings are UTF-8 and end with a zero byte.
  *   Addresses are "host:port", "[::1]:port" for IPv6.
@@ -26,13 +26,14 @@
  * - Threads: types marked thread-safe may be used by several threads at a time. Any other object may be used by one
  *   thread at a time, or by several threads that all pass it as a pointer to const. A _free must be the last use. The
  *   library starts threads of its own, needs no initialisation, and installs no signal handlers.
- * - Timeouts: a call on a client ends within its timeout, 5 seconds by default, retries included. Functions that wait
- *   for a future, a tag or a record wait for at most 365 days, also if `timeout_ms` is larger.
+ * - Timeouts: a call on a client ends within its timeout, 5 seconds by default, retries included; count and
+ *   delete_prefix make several requests, each with this timeout. Functions that wait for a future, a tag or a record
+ *   wait for at most 365 days, also if `timeout_ms` is larger.
  * - Futures: a function that ends in _async starts a call, does not block, and returns a future, to be freed with
  *   gometa_future_free. It fails only with GOMETA_INVALID_ARGUMENT, GOMETA_TOO_LARGE and GOMETA_FORKED; other errors
  *   are those of the future.
- * - Fork: in a forked child, functions on clients, futures, queues and logs of the parent return GOMETA_FORKED, and
- *   _free releases the child's copy only; getters of results work. The child creates its own client.
+ * - Fork: in a forked child, functions on clients, scans, futures, queues and logs of the parent return GOMETA_FORKED,
+ *   and _free releases the child's copy only; getters of results work. The child creates its own client.
  */
 
 #ifndef GOMETA_H
@@ -87,7 +88,7 @@ enum gometa_status_t
   GOMETA_PERMISSION_DENIED = 12,
   // A limit is reached: connections, requests in flight, sessions, file descriptors.
   GOMETA_RESOURCE_EXHAUSTED = 13,
-  // The requested revision has been compacted. Not returned by this version.
+  // The requested revision is older than the history. See gometa_error_actual_revision.
   GOMETA_COMPACTED = 14,
   // The call was cancelled.
   GOMETA_CANCELLED = 15,
@@ -213,7 +214,7 @@ typedef enum {
 // A client of an ensemble: one connection, shared by all its calls. Thread-safe. Connects on its first call.
 typedef struct gometa_client_t gometa_client_t;
 
-// A key, its value and its revisions (not a log entry). Free with gometa_entry_free.
+// A key, its value and its revisions (not a log entry). Free with gometa_entry_free, unless it belongs to a page.
 typedef struct gometa_entry_t gometa_entry_t;
 
 // The details of a failed call. Free with gometa_error_free.
@@ -240,11 +241,22 @@ typedef struct gometa_node_status_t gometa_node_status_t;
 // Options of a client. Free with gometa_options_free. Not thread-safe while they are changed.
 typedef struct gometa_options_t gometa_options_t;
 
+// A part of a range, read at one revision: at most 1,000 entries and 1 MiB. Free with gometa_page_free.
+typedef struct gometa_page_t gometa_page_t;
+
 // The tags of futures that are ready, in the order of their completion. Thread-safe. Free with gometa_queue_free.
 typedef struct gometa_queue_t gometa_queue_t;
 
+// Which keys to read, and how: those that begin with the prefix, are not below the start, and are below the end. Keys
+// are ordered by their bytes. Free with gometa_range_free. Not thread-safe while it is changed.
+typedef struct gometa_range_t gometa_range_t;
+
 // Options of a read. Free with gometa_read_options_free. Not thread-safe while it is changed.
 typedef struct gometa_read_options_t gometa_read_options_t;
+
+// The pages of a range, all at one revision. Free with gometa_scan_free. It keeps its client's connection, also after
+// the client is freed.
+typedef struct gometa_scan_t gometa_scan_t;
 
 // Whether nodes can be stopped. Free with gometa_stop_advice_free.
 typedef struct gometa_stop_advice_t gometa_stop_advice_t;
@@ -306,9 +318,10 @@ gometa_outcome_t gometa_error_outcome(const gometa_error_t *error);
 // Returns the leader's client address, if the node sent it or the call timed out and the client knows it; else "".
 const char *gometa_error_leader_address(const gometa_error_t *error);
 
-// Writes the key's mod_revision, 0 if the key does not exist, to `*revision`, which may be NULL.
+// Writes a revision to `*revision`, which may be NULL: with GOMETA_CAS_MISMATCH and GOMETA_ALREADY_EXISTS the key's
+// mod_revision, 0 if the key does not exist; with GOMETA_COMPACTED the oldest revision that can be read.
 //
-// Returns whether the error has it: GOMETA_CAS_MISMATCH and GOMETA_ALREADY_EXISTS do. Else `*revision` is unchanged.
+// Returns whether the error has it: these three do. Else `*revision` is unchanged.
 bool gometa_error_actual_revision(const gometa_error_t *error, uint64_t *revision);
 
 // Frees an error. NULL is a no-op.
@@ -532,6 +545,27 @@ gometa_status_t gometa_client_get_with_async(const gometa_client_t *client,
                                              gometa_future_t **future,
                                              gometa_error_t **error);
 
+// Reads a key as it was at a revision; 0 means the present. Blocks. Free `*entry` with gometa_entry_free.
+//
+// Returns GOMETA_NOT_FOUND if the key did not exist at that revision.
+// Returns GOMETA_COMPACTED if the revision is older than the ensemble's history; gometa_error_actual_revision returns
+// the oldest one that can be read.
+// Returns GOMETA_INVALID_ARGUMENT if the revision is in the future, and otherwise the errors of gometa_client_get.
+gometa_status_t gometa_client_get_at(const gometa_client_t *client,
+                                     const void *key,
+                                     size_t key_len,
+                                     uint64_t revision,
+                                     gometa_entry_t **entry,
+                                     gometa_error_t **error);
+
+// Starts gometa_client_get_at. Read the result with gometa_future_entry.
+gometa_status_t gometa_client_get_at_async(const gometa_client_t *client,
+                                           const void *key,
+                                           size_t key_len,
+                                           uint64_t revision,
+                                           gometa_future_t **future,
+                                           gometa_error_t **error);
+
 // Reads the status of a node. Blocks. Free `*status` with gometa_node_status_free.
 //
 // `address` is the client address of a node, "host:port", which is contacted over a connection of its own; NULL
@@ -563,6 +597,60 @@ gometa_status_t gometa_client_members(const gometa_client_t *client,
 gometa_status_t gometa_client_members_async(const gometa_client_t *client,
                                             gometa_future_t **future,
                                             gometa_error_t **error);
+
+// Reads the first page of a range: at most 1,000 entries and 1 MiB. Blocks. Free `*page` with gometa_page_free.
+// gometa_client_scan reads all pages.
+//
+// Returns GOMETA_INVALID_ARGUMENT if the start is above the end, or the revision is in the future; a GOMETA_LOCAL read
+// waits for the revision until the timeout.
+// Returns GOMETA_TOO_LARGE if the prefix, the start, the end or the delimiter exceeds its limit.
+// Returns GOMETA_COMPACTED if the revision is older than the ensemble's history; gometa_error_actual_revision returns
+// the oldest one that can be read.
+// Returns GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED and GOMETA_CLOSED like gometa_client_get.
+gometa_status_t gometa_client_range(const gometa_client_t *client,
+                                    const gometa_range_t *range,
+                                    gometa_page_t **page,
+                                    gometa_error_t **error);
+
+// Starts gometa_client_range. Read the result with gometa_future_page.
+gometa_status_t gometa_client_range_async(const gometa_client_t *client,
+                                          const gometa_range_t *range,
+                                          gometa_future_t **future,
+                                          gometa_error_t **error);
+
+// Counts the keys of a range at one revision, at most its limit; with a delimiter, each group once. Blocks. `count` may
+// be NULL. A large range takes several requests, each with the client's timeout.
+//
+// Returns the errors of gometa_client_range.
+gometa_status_t gometa_client_count(const gometa_client_t *client,
+                                    const gometa_range_t *range,
+                                    uint64_t *count,
+                                    gometa_error_t **error);
+
+// Starts gometa_client_count. Read the result with gometa_future_count.
+gometa_status_t gometa_client_count_async(const gometa_client_t *client,
+                                          const gometa_range_t *range,
+                                          gometa_future_t **future,
+                                          gometa_error_t **error);
+
+// Deletes the keys that begin with `prefix`, all keys if it is empty. NOT ATOMIC: it deletes one key after the other,
+// and keys that are created meanwhile may be left. Blocks. `count`, the number of deleted keys, may be NULL. The
+// client's timeout is that of each request.
+//
+// Returns the errors of gometa_client_range and gometa_client_delete. After an error, keys that were deleted before
+// stay deleted, whatever gometa_error_outcome returns. The same call again is safe.
+gometa_status_t gometa_client_delete_prefix(const gometa_client_t *client,
+                                            const void *prefix,
+                                            size_t prefix_len,
+                                            uint64_t *count,
+                                            gometa_error_t **error);
+
+// Starts gometa_client_delete_prefix. Read the result with gometa_future_count.
+gometa_status_t gometa_client_delete_prefix_async(const gometa_client_t *client,
+                                                  const void *prefix,
+                                                  size_t prefix_len,
+                                                  gometa_future_t **future,
+                                                  gometa_error_t **error);
 
 // Reads the members with their roles, as known to the node that the client is connected to. Blocks. Free
 // `*membership` with gometa_membership_free.
@@ -709,6 +797,51 @@ gometa_status_t gometa_read_options_set_min_revision(gometa_read_options_t *opti
                                                      uint64_t min_revision,
                                                      gometa_error_t **error);
 
+// Creates a range of all keys, read at the present. Free with gometa_range_free.
+gometa_status_t gometa_range_new(gometa_range_t **range, gometa_error_t **error);
+
+// Frees a range. NULL is a no-op.
+void gometa_range_free(gometa_range_t *range);
+
+// Sets the prefix: keys that do not begin with it are left out. Empty, the default, means no bound.
+gometa_status_t gometa_range_set_prefix(gometa_range_t *range,
+                                        const void *prefix,
+                                        size_t prefix_len,
+                                        gometa_error_t **error);
+
+// Sets the start: keys below it are left out. Empty, the default, means no bound.
+gometa_status_t gometa_range_set_start(gometa_range_t *range,
+                                       const void *start,
+                                       size_t start_len,
+                                       gometa_error_t **error);
+
+// Sets the end: this key and those above it are left out. Empty, the default, means no bound.
+gometa_status_t gometa_range_set_end(gometa_range_t *range, const void *end, size_t end_len, gometa_error_t **error);
+
+// Sets the revision to read at. 0, the default, means the present.
+gometa_status_t gometa_range_set_at_revision(gometa_range_t *range, uint64_t at_revision, gometa_error_t **error);
+
+// Sets the maximum number of entries. 0, the default, means no maximum; a page has at most 1,000 in any case.
+gometa_status_t gometa_range_set_limit(gometa_range_t *range, uint64_t limit, gometa_error_t **error);
+
+// Sets whether the range is read in descending order, from its last key on. Default false.
+gometa_status_t gometa_range_set_reverse(gometa_range_t *range, bool reverse, gometa_error_t **error);
+
+// Sets whether values are left out: the entries then have empty ones. Default false.
+gometa_status_t gometa_range_set_keys_only(gometa_range_t *range, bool keys_only, gometa_error_t **error);
+
+// Sets the delimiter, at most 16 bytes: keys that share what comes before its first occurrence behind the prefix are
+// one entry, a group (gometa_entry_is_group). So "/" reads one level of a hierarchy. Empty, the default, means none.
+gometa_status_t gometa_range_set_delimiter(gometa_range_t *range,
+                                           const void *delimiter,
+                                           size_t delimiter_len,
+                                           gometa_error_t **error);
+
+// Sets the options of the read, which are copied; of a scan, those of its first page. NULL means the defaults.
+gometa_status_t gometa_range_set_read_options(gometa_range_t *range,
+                                              const gometa_read_options_t *options,
+                                              gometa_error_t **error);
+
 // Returns the key, and its length in `*len`, which may be NULL. Valid as long as the entry. NULL if `entry` is NULL.
 const uint8_t *gometa_entry_key(const gometa_entry_t *entry, size_t *len);
 
@@ -724,8 +857,55 @@ uint64_t gometa_entry_create_revision(const gometa_entry_t *entry);
 // Returns the revision of the last write to the key, which gometa_client_cas compares.
 uint64_t gometa_entry_mod_revision(const gometa_entry_t *entry);
 
-// Frees an entry. NULL is a no-op.
+// Returns whether this is a group: it stands for all keys that begin with its key, which ends with the delimiter of
+// the range (gometa_range_set_delimiter). It has no value, version and revisions.
+bool gometa_entry_is_group(const gometa_entry_t *entry);
+
+// Frees an entry, but not one of a page, which gometa_page_free frees. NULL is a no-op.
 void gometa_entry_free(gometa_entry_t *entry);
+
+// Returns the number of entries. A page may be short, even empty, and not be the last one.
+size_t gometa_page_count(const gometa_page_t *page);
+
+// Returns an entry by index, in the order of the range. Valid as long as the page: do not free it. NULL if `index` is
+// out of range.
+const gometa_entry_t *gometa_page_entry(const gometa_page_t *page, size_t index);
+
+// Returns where the next page begins, and its length in `*len`, which may be NULL: the `start` of the next page, or
+// its `end` if the range is reversed. Valid as long as the page. NULL and 0 after the last page.
+const uint8_t *gometa_page_next(const gometa_page_t *page, size_t *len);
+
+// Returns the revision that the page was read at, for gometa_range_set_at_revision.
+uint64_t gometa_page_revision(const gometa_page_t *page);
+
+// Frees a page and its entries. NULL is a no-op.
+void gometa_page_free(gometa_page_t *page);
+
+// Creates a scan of a range, which is copied. Does no IO: gometa_scan_next reads the pages. Free `*scan` with
+// gometa_scan_free. Timeouts are those of `client`, for each page.
+//
+// Returns GOMETA_INVALID_ARGUMENT if `range` is NULL.
+gometa_status_t gometa_client_scan(const gometa_client_t *client,
+                                   const gometa_range_t *range,
+                                   gometa_scan_t **scan,
+                                   gometa_error_t **error);
+
+// Reads the next page of a scan; after the last one `*page` is NULL. Blocks. Free `*page` with gometa_page_free. The
+// first page fixes the revision of the others; each is requested while the one before is used.
+//
+// Returns the errors of gometa_client_range; GOMETA_COMPACTED also if the scan takes longer than history is kept.
+// After an error the scan has ended: further calls return GOMETA_OK and a NULL page. After the client is closed, a
+// page that has been read ahead may be returned before GOMETA_CLOSED.
+gometa_status_t gometa_scan_next(gometa_scan_t *scan, gometa_page_t **page, gometa_error_t **error);
+
+// Starts gometa_scan_next. Read the result with gometa_future_page. Start one after the other: the pages of futures
+// that are in flight together come in any order. If the future is cancelled, or freed before it is ready, the next call
+// returns the page.
+gometa_status_t gometa_scan_next_async(gometa_scan_t *scan, gometa_future_t **future, gometa_error_t **error);
+
+// Frees a scan, and cancels the request of the page that is read ahead. Futures of its pages that are in flight
+// continue. If it is the last handle of its client, it ends the session like gometa_client_free. NULL is a no-op.
+void gometa_scan_free(gometa_scan_t *scan);
 
 // Returns the role of the node that answered.
 gometa_role_t gometa_members_role(const gometa_members_t *members);
@@ -919,8 +1099,15 @@ gometa_status_t gometa_future_written(const gometa_future_t *future, gometa_writ
 // Reads the result of delete or delete_if, like gometa_future_written. `deleted` may be NULL.
 gometa_status_t gometa_future_deleted(const gometa_future_t *future, gometa_deleted_t *deleted, gometa_error_t **error);
 
-// Reads the result of get or get_with, like gometa_future_written. Free `*entry` with gometa_entry_free.
+// Reads the result of get, get_with or get_at, like gometa_future_written. Free `*entry` with gometa_entry_free.
 gometa_status_t gometa_future_entry(const gometa_future_t *future, gometa_entry_t **entry, gometa_error_t **error);
+
+// Reads the result of range or of scan_next, like gometa_future_written; after the last page of a scan `*page` is NULL.
+// Free `*page` with gometa_page_free.
+gometa_status_t gometa_future_page(const gometa_future_t *future, gometa_page_t **page, gometa_error_t **error);
+
+// Reads the result of count or delete_prefix, like gometa_future_written. `count` may be NULL.
+gometa_status_t gometa_future_count(const gometa_future_t *future, uint64_t *count, gometa_error_t **error);
 
 // Reads the result of status, like gometa_future_written. Free `*status` with gometa_node_status_free.
 gometa_status_t gometa_future_status(const gometa_future_t *future,

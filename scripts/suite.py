@@ -111,7 +111,7 @@ def stages(values, target):
             [plain_simulator, "--exhaustive", "--change", "all", "--states", "6000000"], needs="build",
         ),
         "mutants": Stage(
-            "planted faults are detected", [simulator, "--mutants", "--seeds", "10000"], needs="sim-build",
+            "planted faults are detected", [simulator, "--mutants", "--seeds", "30000"], needs="sim-build",
         ),
         "scope-mutants": Stage(
             "planted faults are found in a small ensemble",

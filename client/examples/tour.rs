@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use gometa_client::{Client, Consistency, Error, ErrorKind, Outcome, Range, ReadOptions, blocking};
+use gometa_client::{
+    Client, Compare, Consistency, Error, ErrorKind, Op, OpResult, Outcome, Range, ReadOptions, Txn, blocking,
+};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -53,6 +55,26 @@ pub(crate) async fn tour(peers: &str) -> Result<(), Error> {
         client.cas("tour/colour", entry.mod_revision, "blue").await.expect_err("the revision has changed");
     assert_eq!(error.kind(), ErrorKind::CasMismatch);
     assert_eq!(error.actual_revision(), Some(changed.revision));
+
+    // Several operations as one: those of `then` if all comparisons hold, else those of `otherwise`.
+    let moved = Txn::new()
+        .when(Compare::absent("tour/paint"))
+        .then(Op::get("tour/colour"))
+        .then(Op::set("tour/paint", "green"))
+        .otherwise(Op::get("tour/paint"));
+    let moved = client.commit(moved).await?;
+    assert!(moved.succeeded);
+    assert!(matches!(&moved.results[0], OpResult::Entry(Some(entry)) if entry.value == "green"));
+
+    // A function that is called again if another write has changed what it has read.
+    let left = client
+        .transaction(|txn| async move {
+            let paint = txn.get("tour/paint").await?;
+            txn.delete("tour/paint");
+            Ok(paint)
+        })
+        .await?;
+    assert_eq!(left.as_deref(), Some(&b"green"[..]));
 
     // A key that must not exist: `add`, or `cas` with revision 0.
     let error = client.add("tour/colour", "blue").await.expect_err("the key exists");

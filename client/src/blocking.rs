@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::{
     client::{self, Builder},
     error::{Operation, Result},
     membership::{MembersChanged, MembersVersion, Membership, StopAdvice},
     range::{self, Page, Range},
     runtime::OnSharedRuntime,
+    txn::{self, Transacted, Txn, TxnAttempts},
     types::{Counters, Deleted, Entry, Member, NodeStatus, ReadOptions, View, Written},
 };
 
@@ -174,6 +177,35 @@ impl Client {
         runtime.block_on(client.delete_prefix(prefix))
     }
 
+    /// See [`crate::Client::commit`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn commit(&self, txn: Txn) -> Result<Transacted> {
+        let (client, runtime) = self.inner.get(Operation::Txn)?;
+        runtime.block_on(client.commit(txn))
+    }
+
+    /// See [`crate::Client::transaction`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn transaction<T>(&self, function: impl Fn(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        let (client, runtime) = self.inner.get(Operation::Txn)?;
+        let attempts = TxnAttempts::new(client);
+        loop {
+            let transaction = Transaction { inner: attempts.begin(), runtime };
+            match function(&transaction) {
+                Ok(returned) => {
+                    if runtime.block_on(attempts.commit(&transaction.inner))? {
+                        return Ok(returned);
+                    }
+                }
+                Err(error) => runtime.block_on(attempts.failed(&transaction.inner, error))?,
+            }
+        }
+    }
+
     /// See [`crate::Client::status`].
     ///
     /// # Errors
@@ -293,6 +325,33 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         self.inner.release();
+    }
+}
+
+/// What the function of [`Client::transaction`] reads and writes.
+#[derive(Debug)]
+pub struct Transaction<'a> {
+    inner: txn::Transaction,
+    runtime: &'a tokio::runtime::Handle,
+}
+
+impl Transaction<'_> {
+    /// See [`crate::Transaction::get`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>> {
+        self.runtime.block_on(self.inner.get(key))
+    }
+
+    /// See [`crate::Transaction::set`].
+    pub fn set(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.inner.set(key, value);
+    }
+
+    /// See [`crate::Transaction::delete`].
+    pub fn delete(&self, key: impl AsRef<[u8]>) {
+        self.inner.delete(key);
     }
 }
 

@@ -151,7 +151,7 @@ impl Call {
         body.check_fields().map_err(|error| self.error(error.error_kind(), error.message))?;
         let deadline = self.deadline;
         let work = async {
-            if self.operation.is_write() {
+            if body.is_write() {
                 return self.write(body).await;
             }
             match self.exchange(body, None).await {
@@ -285,7 +285,7 @@ impl Call {
                 }
                 Err(failure) => failure,
             };
-            if body.kind().has_effect() {
+            if body.has_effect() {
                 self.attempts.failed(failure.error_outcome());
             }
             let message = format!("{}: {}", connection.address, message_of(&failure));
@@ -322,7 +322,7 @@ impl Call {
         self.stage = Stage::AwaitingAnswer(Arc::clone(&connection.address));
         let (deadline, attempts) = (self.deadline, &mut self.attempts);
         let build = |id| {
-            if body.kind().has_effect() {
+            if body.has_effect() {
                 attempts.sent();
             }
             let context = ticket.map(Ticket::context);
@@ -370,6 +370,7 @@ impl Shared {
         let made = match &response.result {
             Some(response::Result::Written(written)) => written.revision,
             Some(response::Result::Deleted(deleted)) => deleted.revision,
+            Some(response::Result::Txn(answer)) => answer.revision,
             _ => 0,
         };
         self.seen_revision.fetch_max(response.revision.max(made), Ordering::Relaxed);

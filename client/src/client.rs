@@ -173,6 +173,10 @@ impl Client {
         Builder::default()
     }
 
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// The same client with another timeout of calls. If it is invalid (see [`Builder::timeout`]), calls fail with
     /// [`ErrorKind::InvalidArgument`].
     #[must_use]

@@ -2,7 +2,7 @@
 //!
 //! Hidden from the documentation: see the methods of [`Client`] instead.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use gometa_proto::{
@@ -13,9 +13,10 @@ use tokio::sync::Mutex;
 
 use crate::{
     client::{Client, deleted, written},
-    error::{Operation, Result},
+    error::{Error, Operation, Result},
     membership::{MembersChanged, MembersVersion, Membership, StopAdvice},
     range::{Page, Pages, Range},
+    txn::{Transacted, Transaction, Txn, TxnAttempts},
     types::{Deleted, Entry, NodeStatus, ReadOptions, View, Written},
 };
 
@@ -49,6 +50,17 @@ pub enum Request {
         /// The prefix.
         prefix: Bytes,
     },
+    /// [`Client::commit`].
+    Commit(Box<Txn>),
+    /// A read of a transaction, see [`Client::transaction`].
+    Read {
+        /// The transaction.
+        transaction: SharedTransaction,
+        /// The key.
+        key: Bytes,
+    },
+    /// The end of an attempt of a transaction, with the error of its function if that has failed.
+    EndAttempt(SharedTransaction, Option<Error>),
     /// [`Client::status`], [`Client::status_of`].
     Status {
         /// The node's address for clients, `host:port`; `None` for the node in use.
@@ -97,6 +109,45 @@ impl PartialEq for SharedPages {
     }
 }
 
+/// The attempts of a transaction, and the present one.
+#[derive(Clone, Debug)]
+pub struct SharedTransaction(Arc<(TxnAttempts, std::sync::Mutex<Transaction>)>);
+
+impl SharedTransaction {
+    /// A transaction of a client, until its timeout.
+    #[must_use]
+    pub fn new(client: &Client) -> SharedTransaction {
+        let attempts = TxnAttempts::new(client);
+        let first = attempts.begin();
+        SharedTransaction(Arc::new((attempts, std::sync::Mutex::new(first))))
+    }
+
+    /// The present attempt.
+    #[must_use]
+    pub fn present(&self) -> Transaction {
+        self.0.1.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends the present attempt; returns whether the transaction is over. If not, another attempt has begun.
+    async fn end(&self, error: Option<Error>) -> Result<bool> {
+        let (attempts, present) = &*self.0;
+        let ended = self.present();
+        match error {
+            None if attempts.commit(&ended).await? => return Ok(true),
+            None => {}
+            Some(error) => attempts.failed(&ended, error).await?,
+        }
+        *present.lock().unwrap_or_else(PoisonError::into_inner) = attempts.begin();
+        Ok(false)
+    }
+}
+
+impl PartialEq for SharedTransaction {
+    fn eq(&self, other: &SharedTransaction) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 /// A change of one member, for [`Request::ChangeMember`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MemberChange {
@@ -129,6 +180,12 @@ pub enum Reply {
     NextPage(Option<Box<Page>>),
     /// The result of count and delete prefix.
     Count(u64),
+    /// The result of commit.
+    Transacted(Box<Transacted>),
+    /// The value that a transaction has read.
+    Value(Option<Bytes>),
+    /// The end of an attempt: whether the transaction is over.
+    Over(bool),
     /// The result of status.
     Status(Box<NodeStatus>),
     /// The result of members.
@@ -162,6 +219,7 @@ impl Request {
             Request::Get { .. } | Request::GetAt { .. } => Operation::Get,
             Request::Range(_) | Request::NextPage(_) | Request::Count(_) => Operation::Range,
             Request::DeletePrefix { .. } => Operation::Delete,
+            Request::Commit(_) | Request::Read { .. } | Request::EndAttempt(..) => Operation::Txn,
             Request::Status { .. } => Operation::Status,
             Request::Members => Operation::Members,
             Request::Membership => Operation::ListMembers,
@@ -184,6 +242,9 @@ impl Request {
             | Request::NextPage(_)
             | Request::Count(_)
             | Request::DeletePrefix { .. }
+            | Request::Commit(_)
+            | Request::Read { .. }
+            | Request::EndAttempt(..)
             | Request::Status { .. }
             | Request::Members
             | Request::Membership
@@ -236,6 +297,9 @@ impl Client {
             }
             Request::Count(range) => Reply::Count(self.count(*range).await?),
             Request::DeletePrefix { prefix } => Reply::Count(self.delete_prefix(prefix).await?),
+            Request::Commit(txn) => Reply::Transacted(Box::new(self.commit(*txn).await?)),
+            Request::Read { transaction, key } => Reply::Value(transaction.present().get(key).await?),
+            Request::EndAttempt(transaction, error) => Reply::Over(transaction.end(error).await?),
             Request::Status { address: None } => Reply::Status(Box::new(self.status().await?)),
             Request::Status { address: Some(address) } => {
                 Reply::Status(Box::new(self.status_of(&address).await?))

@@ -31,10 +31,10 @@
 //! - **Every queue and loop is bounded**: requests in flight, frames that wait to be written, concurrent dials, the
 //!   session's window, backoff.
 //!
-//! Modules, top down: [`blocking`], `runtime` and `dispatch` (for bindings); `client`; `range`; `call` (attempts and
+//! Modules, top down: [`blocking`], `runtime` and `dispatch` (for bindings); `client`; `range`, `txn`; `call` (attempts and
 //! deadline), `closing`; `retry`, `session`; `router` (the connection in use), `addresses`; `connection`, `handshake`, `transport`.
 //!
-//! Not supported yet: TLS, authentication, watches, transactions.
+//! Not supported yet: TLS, authentication, watches.
 #![deny(clippy::too_many_lines)]
 #![forbid(unsafe_code)]
 
@@ -58,11 +58,12 @@ mod router;
 mod runtime;
 mod session;
 mod transport;
+mod txn;
 mod types;
 
 pub use client::{Builder, Client};
 #[doc(hidden)]
-pub use dispatch::{MemberChange, Reply, Request, SharedPages};
+pub use dispatch::{MemberChange, Reply, Request, SharedPages, SharedTransaction};
 pub use error::{Error, Operation, Result};
 #[doc(hidden)]
 pub use gometa_proto::Arguments;
@@ -78,6 +79,9 @@ pub use range::Pages;
 pub use range::{Page, Range, Scan};
 #[doc(hidden)]
 pub use runtime::OnSharedRuntime;
+#[doc(hidden)]
+pub use txn::TxnAttempts;
+pub use txn::{Compare, Op, OpResult, Relation, Transacted, Transaction, Txn};
 pub use types::{
     Consistency, Counters, Deleted, EnsembleId, Entry, Member, NodeStatus, PeerStatus, ReadOptions, Role,
     SnapshotStatus, StorageStatus, View, Written,

@@ -94,6 +94,32 @@ impl Range {
         Range { options, ..self }
     }
 
+    /// The request for a page, without count, consistency and minimum revision.
+    fn into_wire(self) -> v1::Range {
+        let Range { start, end, prefix, at_revision, limit, reverse, keys_only, delimiter, options: _ } =
+            self;
+        v1::Range {
+            start,
+            end,
+            prefix,
+            at_revision,
+            limit,
+            reverse,
+            keys_only,
+            delimiter,
+            ..v1::Range::default()
+        }
+    }
+
+    /// The operation of a transaction. What it must not have is refused with the transaction.
+    pub(crate) fn into_operation(self) -> v1::Range {
+        let consistency = match self.options.consistency {
+            Consistency::Linearizable => v1::Consistency::Linearizable,
+            Consistency::Local => v1::Consistency::Local,
+        };
+        v1::Range { consistency: consistency.into(), ..self.into_wire() }
+    }
+
     /// Whether what a page has left is to be read from this key on.
     fn continues_at(&mut self, next: Bytes, revision: u64) {
         self.at_revision = revision;
@@ -114,6 +140,14 @@ pub struct Page {
     pub next: Option<Bytes>,
     /// The revision that was read at.
     pub revision: u64,
+}
+
+impl Page {
+    pub(crate) fn from_wire(page: v1::Page) -> Page {
+        let v1::Page { entries, next, revision, .. } = page;
+        let entries = entries.into_iter().map(Entry::from_wire).collect();
+        Page { entries, next: Some(next).filter(|next| !next.is_empty()), revision }
+    }
 }
 
 impl Client {
@@ -208,24 +242,16 @@ impl Client {
             }
         };
         let body = v1::Range {
-            start: range.start,
-            end: range.end,
-            prefix: range.prefix,
-            at_revision: range.at_revision,
-            limit: range.limit,
-            reverse: range.reverse,
-            keys_only: range.keys_only,
             count_only,
-            delimiter: range.delimiter,
             consistency: consistency.into(),
             // The revision alone tells what a later page shows.
             min_revision: if range.at_revision == 0 { min_revision } else { 0 },
+            ..range.into_wire()
         };
         self.call(Body::Range(body), |result| match result {
-            response::Result::Page(v1::Page { entries, count, next, revision }) => {
-                let entries = entries.into_iter().map(Entry::from_wire).collect();
-                let next = Some(next).filter(|next| !next.is_empty());
-                Some((Page { entries, next, revision }, count))
+            response::Result::Page(page) => {
+                let count = page.count;
+                Some((Page::from_wire(page), count))
             }
             _ => None,
         })

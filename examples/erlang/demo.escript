@@ -49,7 +49,7 @@ tour(Client) ->
     {ok, #{entries := Entries}} = gometa_raw:scan(Client, #{prefix => <<"erlang/">>}),
     [io:format("scanned ~s: ~s~n", [Scanned, Now]) || #{key := Scanned, value := Now} <- Entries],
 
-    %% Any revision of the last hour can be read.
+    %% Earlier revisions can be read too, usually those of the last hour.
     {ok, #{value := Before}} = gometa_raw:get(Client, Key, #{at_revision => Revision}),
     io:format("before ~s~n", [Before]),
 

@@ -39,7 +39,7 @@ def main(peers):
         for entry in client.scan(Range(prefix=b"raw/")):
             print(f"scanned {entry.key.decode()}: {entry.value.decode()}")
 
-        # Any revision of the last hour can be read.
+        # Earlier revisions can be read too, usually those of the last hour.
         print(f"before {client.get_at(b'raw/colour', written.revision).value.decode()}")
 
         print(f"deleted: {client.delete(b'raw/colour').existed}")

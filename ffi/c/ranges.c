@@ -96,6 +96,7 @@ static void pages(const gometa_client_t *client)
     CHECK(gometa_range_set_at_revision(range, gometa_page_revision(page), NULL) == GOMETA_OK);
     gometa_page_free(page);
     set(client, "r/d", "5", 1);
+    CHECK(gometa_range_set_limit(range, 0, NULL) == GOMETA_OK);
     CHECK(gometa_client_range(client, range, &page, NULL) == GOMETA_OK);
     has_keys(page, "r/b/2 r/c");
     CHECK(gometa_page_next(page, &length) == NULL && length == 0 && gometa_page_next(page, NULL) == NULL);
@@ -105,6 +106,7 @@ static void pages(const gometa_client_t *client)
     CHECK(gometa_range_set_start(range, NULL, 0, NULL) == GOMETA_OK);
     CHECK(gometa_range_set_at_revision(range, 0, NULL) == GOMETA_OK);
     CHECK(gometa_range_set_reverse(range, true, NULL) == GOMETA_OK);
+    CHECK(gometa_range_set_limit(range, 2, NULL) == GOMETA_OK);
     reads(client, range, "r/d r/c");
     CHECK(gometa_range_set_reverse(range, false, NULL) == GOMETA_OK);
     CHECK(gometa_range_set_limit(range, 0, NULL) == GOMETA_OK);

@@ -251,6 +251,8 @@ static void *read_ranges(void *context)
     long count = *(long *)context;
     gometa_range_t *few = range_of("few/");
     gometa_range_t *later = range_of("few/");
+    /* A local read would wait for the revision. */
+    CHECK(gometa_range_set_read_options(later, NULL, NULL) == GOMETA_OK);
     CHECK(gometa_range_set_at_revision(later, future_revision, NULL) == GOMETA_OK);
     for (long i = 0; i < count; i++) {
         gometa_error_t *error = NULL;

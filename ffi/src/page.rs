@@ -32,7 +32,10 @@ pub unsafe extern "C" fn gometa_page_count(page: *const gometa_page_t) -> usize 
 /// Returns an entry by index, in the order of the range. Valid as long as the page: do not free it. NULL if `index` is
 /// out of range.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gometa_page_entry(page: *const gometa_page_t, index: usize) -> *const gometa_entry_t {
+pub unsafe extern "C" fn gometa_page_entry(
+    page: *const gometa_page_t,
+    index: usize,
+) -> *const gometa_entry_t {
     read!(page, None, |page| page.entries.get(index)).map_or(std::ptr::null(), std::ptr::from_ref)
 }
 

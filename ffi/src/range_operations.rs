@@ -22,7 +22,8 @@ unsafe fn first_page(range: *const gometa_range_t) -> Result<Request, Error> {
 /// Reads the first page of a range: at most 1,000 entries and 1 MiB. Blocks. Free `*page` with gometa_page_free.
 /// gometa_client_scan reads all pages.
 ///
-/// Returns GOMETA_INVALID_ARGUMENT if the start is above the end, or the revision is in the future.
+/// Returns GOMETA_INVALID_ARGUMENT if the start is above the end, or the revision is in the future; a GOMETA_LOCAL read
+/// waits for the revision until the timeout.
 /// Returns GOMETA_TOO_LARGE if the prefix, the start, the end or the delimiter exceeds its limit.
 /// Returns GOMETA_COMPACTED if the revision is older than the ensemble's history; gometa_error_actual_revision returns
 /// the oldest one that can be read.

@@ -66,7 +66,8 @@ pub unsafe extern "C" fn gometa_scan_next(
     guarded!(Range, error, {
         let scan = handle!(Range, scan);
         let output = required!(Range, page);
-        scan.client.close_on_panic(|client| give_page(Operation::Range, client.call(scan.request()?)?, output))
+        scan.client
+            .close_on_panic(|client| give_page(Operation::Range, client.call(scan.request()?)?, output))
     })
 }
 

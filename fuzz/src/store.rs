@@ -7,6 +7,7 @@ use gometa_testkit::store::{
     Shared, apply,
     history::{Change, ChangeKind, Comparison, Number, Revision, Step},
     open,
+    txn::{ActKind, Acting, Comparing, Fact, TxnStep},
 };
 
 /// Steps of one history.
@@ -54,6 +55,7 @@ fn step(u: &mut Unstructured<'_>) -> Result<Step> {
         22..=24 => Step::TakeBatch,
         25..=27 => Step::WriteTable,
         28 | 29 => Step::Report,
+        30 => Step::Txn { session: u.int_in_range(0..=7)?, number: number(u)?, txn: txn(u)? },
         _ => Step::Crash,
     })
 }
@@ -78,6 +80,28 @@ fn change(u: &mut Unstructured<'_>) -> Result<Change> {
         _ => Some(Revision::Actual),
     };
     Ok(Change { kind, key, value, revision })
+}
+
+fn txn(u: &mut Unstructured<'_>) -> Result<TxnStep> {
+    let compare = |u: &mut Unstructured<'_>| {
+        let fact = match u.int_in_range(0..=4_u8)? {
+            0 => Fact::CreateRevision(u.int_in_range(0..=20)?),
+            1 => Fact::ModRevision(Revision::Any(u.int_in_range(0..=20)?)),
+            2 => Fact::Value(u.int_in_range(0..=2)?),
+            _ => Fact::ModRevision(Revision::Actual),
+        };
+        Ok(Comparing { key: u.int_in_range(0..=4)?, fact, relation: u.int_in_range(0..=3)? })
+    };
+    let act = |u: &mut Unstructured<'_>| {
+        let kind = *u.choose(&[ActKind::Set, ActKind::Set, ActKind::Delete, ActKind::Get, ActKind::Range])?;
+        Ok(Acting { kind, key: u.int_in_range(0..=4)?, value: u.int_in_range(0..=2)? })
+    };
+    Ok(TxnStep { when: several(u, compare)?, then: several(u, act)?, otherwise: several(u, act)? })
+}
+
+/// At most three.
+fn several<T>(u: &mut Unstructured<'_>, one: impl Fn(&mut Unstructured<'_>) -> Result<T>) -> Result<Vec<T>> {
+    (0..u.int_in_range(0..=3_u8)?).map(|_| one(u)).collect()
 }
 
 /// Commands of any bytes, each behind its length (one byte, and one that says what happens after it), applied by a

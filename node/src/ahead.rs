@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use gometa_proto::limits::TXN_VALUES_MAX;
 use gometa_store::Decoded;
 
 /// The most entries read ahead.
@@ -20,10 +21,15 @@ const HELD_BYTES_FULL: usize = 4 << 20;
 /// The bytes of held records at which an answer is dropped, unless the next entry waits for it.
 pub(crate) const HELD_BYTES_MAX: usize = 8 << 20;
 
+/// The bytes of held records at which an answer is dropped in any case. The next entry is a transaction then, and what it has
+/// to do with is known to be too much.
+pub(crate) const HELD_BYTES_LIMIT: usize = HELD_BYTES_MAX + TXN_VALUES_MAX + (4 << 20);
+
 /// What an entry contains.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are commands")]
 pub(crate) enum Content {
-    /// A command of the store, which holds its key.
+    /// A command of the store, which holds its keys.
     Command(Decoded),
     /// A configuration of the ensemble.
     Configuration(Bytes),
@@ -34,16 +40,16 @@ pub(crate) enum Content {
 pub(crate) struct Upcoming {
     pub(crate) counter: u64,
     pub(crate) content: Content,
-    /// The size of the payload.
+    /// The size of the payload, and of what is decoded beside it.
     pub(crate) bytes: usize,
 }
 
 impl Upcoming {
-    /// The key that the store holds for it.
-    pub(crate) fn key(&self) -> Option<&Bytes> {
+    /// The keys that the store holds for it. One may occur more than once, and is held as often.
+    pub(crate) fn keys(&self) -> &[Bytes] {
         match &self.content {
-            Content::Command(command) => command.key(),
-            Content::Configuration(_) => None,
+            Content::Command(command) => command.keys(),
+            Content::Configuration(_) => &[],
         }
     }
 }

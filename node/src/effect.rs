@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gometa_proto::v1::{self, Response, View};
-use gometa_store::{Batch, Purpose};
+use gometa_proto::v1::{Response, View};
+use gometa_store::{Batch, Purpose, Query};
 use gometa_zab::{Fault, LinkId, Message, NodeId, Notice, Role, Token, Vote, Write};
 
 use crate::event::ClientId;
@@ -42,14 +42,13 @@ pub enum Effect {
         /// The keys.
         keys: Vec<Bytes>,
     },
-    /// Read a page with [`gometa_store::read_page`], from one moment of the table, now or later: at its `at_revision`, or if
-    /// that is 0 at the revision that the table has at that moment. Answer with
-    /// [`Event::PageRead`](crate::Event::PageRead). Must not delay reads of records.
-    ReadPage {
-        /// The number of the read.
+    /// Read from one moment of the table with [`Query::read`], now or later. Answer with
+    /// [`Event::Queried`](crate::Event::Queried). Must not delay reads of records.
+    Query {
+        /// The number of the query.
         id: u64,
-        /// The range.
-        range: v1::Range,
+        /// What to read.
+        query: Box<Query>,
     },
     /// Read log entries; answer with `LogRead`.
     Read {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gometa_proto::v1::{Page, Request};
+use gometa_proto::v1::Request;
+use gometa_store::Found;
 
 /// A client's connection to this node. Numbers are never used again in a process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -41,12 +42,12 @@ pub enum Event {
         /// Keys, each with its encoded record; `None` if the table has no record.
         records: Vec<(Bytes, Option<Bytes>)>,
     },
-    /// The answer to [`Effect::ReadPage`](crate::Effect::ReadPage).
-    PageRead {
-        /// The number of the read.
+    /// The answer to [`Effect::Query`](crate::Effect::Query).
+    Queried {
+        /// The number of the query.
         id: u64,
-        /// The page; or the horizon, if the page is below it.
-        result: Result<Page, u64>,
+        /// What was read; or the horizon, if a revision below it is to be read.
+        result: Result<Found, u64>,
     },
     /// A client's Hello has been received. Clients without one are counted together.
     ClientNamed {

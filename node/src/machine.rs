@@ -279,7 +279,7 @@ impl<T: Table> Node<T> {
                 self.inbox.push(zab::Event::Persisted(token));
             }
             Event::Fetched { id, records } => self.fetched(id, records),
-            Event::PageRead { id, result } => self.page_read(id, result),
+            Event::Queried { id, result } => self.queried(id, result),
             Event::Zab(zab::Event::LogRead { id, entries }) if self.reading == Some(id) => {
                 self.reading = None;
                 self.read_back.extend(entries);

@@ -15,7 +15,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use gometa_proto::v1::{Entry, Page, Response, response::Result as Answer};
+use gometa_proto::v1::{
+    Entry, Page, Response, TxnAnswer, TxnResult, response::Result as Answer,
+    txn_result::Result as TxnAnswered,
+};
 
 use crate::{event::ClientId, requests::Ticket};
 
@@ -43,6 +46,7 @@ pub fn is_large(response: &Response) -> bool {
     match &response.result {
         Some(Answer::Entry(entry)) => size(entry) >= LARGE_MIN,
         Some(Answer::Page(page)) => page_size(page) >= LARGE_MIN,
+        Some(Answer::Txn(answer)) => txn_size(answer) >= LARGE_MIN,
         _ => false,
     }
 }
@@ -50,6 +54,16 @@ pub fn is_large(response: &Response) -> bool {
 /// The size of a page, in bytes.
 pub(crate) fn page_size(page: &Page) -> usize {
     page.entries.iter().map(|entry| PAGE_ENTRY_BYTES + size(entry)).sum()
+}
+
+/// The size of the answer to a transaction, in bytes.
+pub(crate) fn txn_size(answer: &TxnAnswer) -> usize {
+    let result = |result: &TxnResult| match &result.result {
+        Some(TxnAnswered::Entry(entry)) => size(entry),
+        Some(TxnAnswered::Page(page)) => page_size(page),
+        _ => 0,
+    };
+    answer.results.iter().map(|answered| PAGE_ENTRY_BYTES + result(answered)).sum()
 }
 
 /// The size of an entry, in bytes.

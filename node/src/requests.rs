@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use gometa_proto::{Outcome, v1};
+use gometa_store::Query;
 use gometa_zab::Ticks;
 
 use crate::event::ClientId;
@@ -35,10 +36,10 @@ pub(crate) enum Want {
     Read(v1::Get),
     /// A local read: the apply of its minimum revision.
     LocalRead(v1::Get),
-    /// A page: a barrier, the apply, and the table.
-    Range(Box<v1::Range>),
-    /// A local page: the apply of its revision, and the table.
-    LocalRange(Box<v1::Range>),
+    /// A page, or a transaction that is a read: a barrier, the apply, and the table.
+    Query(Box<Query>),
+    /// The same without a barrier: the apply of this revision, and the table. Also the results of an executed transaction.
+    LocalQuery(Box<Query>, u64),
     /// A request about the members, see `members`.
     Members,
 }
@@ -48,8 +49,8 @@ impl Want {
     pub(crate) fn min_revision(&self) -> u64 {
         match self {
             Want::LocalRead(get) => get.min_revision,
-            Want::LocalRange(range) => range.min_revision.max(range.at_revision),
-            Want::Write(_) | Want::Read(_) | Want::Range(_) | Want::Members => 0,
+            Want::LocalQuery(query, min_revision) => query.revision().max(*min_revision),
+            Want::Write(_) | Want::Read(_) | Want::Query(_) | Want::Members => 0,
         }
     }
 }
@@ -96,6 +97,11 @@ impl Submission {
     /// The outcome to return if the request ends now.
     pub(crate) fn outcome(&self) -> Outcome {
         if self.exposed || self.at != At::Held { Outcome::Unknown } else { Outcome::NotApplied }
+    }
+
+    /// The command.
+    pub(crate) fn payload(&self) -> &Bytes {
+        &self.payload
     }
 
     /// Ends the current attempt, if there is one; another may follow.

@@ -1,6 +1,6 @@
 //! The bound of what a step does to apply entries.
 
-/// The most entries looked up or applied in one step, about.
+/// The most keys, and entries without one, that are looked up or applied in one step, about.
 const STEP_KEYS_MAX: usize = 2_000;
 
 /// The bytes of payloads and records at which a step applies no more.
@@ -19,9 +19,9 @@ impl Work {
         self.keys >= STEP_KEYS_MAX || self.bytes >= STEP_BYTES_MAX
     }
 
-    /// Accounts an entry that was looked up for or applied, and the bytes that were touched.
-    pub(crate) fn add(&mut self, bytes: usize) {
-        self.keys += 1;
+    /// Accounts an entry of so many keys that was looked up for or applied, and the bytes that were touched.
+    pub(crate) fn add(&mut self, keys: usize, bytes: usize) {
+        self.keys += keys.max(1);
         self.bytes += bytes;
     }
 }

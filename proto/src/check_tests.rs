@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    limits::{CLIENT_ELEMENTS_MAX, PEER_ELEMENTS_MAX},
+    limits::{CLIENT_ELEMENTS_MAX, CLIENT_FIELDS_MAX, PEER_ELEMENTS_MAX, TXN_OPERATIONS_MAX},
     v1,
 };
 
@@ -191,7 +191,7 @@ fn elements_within_the_bound_are_small() {
 }
 
 #[test]
-fn the_only_repeated_field_of_client_frames_is_bounded() {
+fn the_repeated_fields_of_client_frames_are_bounded() {
     use v1::{client_frame::Body, request::Operation};
     let asks = |count: usize| {
         let question = v1::SafeToStop { nodes: vec![u64::MAX; count] };
@@ -208,7 +208,9 @@ fn the_only_repeated_field_of_client_frames_is_bounded() {
         });
         fields.sum()
     }
-    assert_eq!(repeated(v1::ClientFrame::SHAPE), 1, "bound the number of another one too");
+    // The nodes of SafeToStop; the comparisons and the two branches of Txn, whose operations are large.
+    assert_eq!(repeated(v1::ClientFrame::SHAPE), 4, "bound the number of another one too");
+    assert!(size_of::<v1::TxnOperation>() <= 256 && size_of::<v1::Compare>() <= 128);
 }
 
 #[test]
@@ -226,6 +228,36 @@ fn every_request_has_few_fields() {
         let frame = v1::ClientFrame { body: Some(v1::client_frame::Body::Request(request)) };
         assert_eq!(check_fields::<v1::ClientFrame>(&frame.encode_to_vec(), 11), Ok(()));
     }
+}
+
+#[test]
+fn the_largest_transaction_is_decoded() {
+    use v1::{compare::Operand, request::Operation, txn_operation};
+    let compare = v1::Compare { key: "k".into(), relation: 1, operand: Some(Operand::ModRevision(1)) };
+    let range = v1::Range {
+        start: "a".into(),
+        end: "b".into(),
+        prefix: "a".into(),
+        limit: 1,
+        reverse: true,
+        keys_only: true,
+        count_only: true,
+        delimiter: "/".into(),
+        ..Default::default()
+    };
+    let operation = v1::TxnOperation { operation: Some(txn_operation::Operation::Range(range)) };
+    let txn = v1::Txn {
+        when: vec![compare; TXN_OPERATIONS_MAX],
+        then: vec![operation.clone(); TXN_OPERATIONS_MAX],
+        otherwise: vec![operation; TXN_OPERATIONS_MAX],
+        consistency: 1,
+        min_revision: 1,
+    };
+    let write = Some(v1::WriteContext { session: 1, seq: 1, lowest: 1 });
+    let request = v1::Request { id: 1, deadline_ms: 1, write, operation: Some(Operation::Txn(txn)) };
+    let frame = v1::ClientFrame { body: Some(v1::client_frame::Body::Request(request)) }.encode_to_vec();
+    assert_eq!(check_fields::<v1::ClientFrame>(&frame, CLIENT_FIELDS_MAX), Ok(()));
+    assert!(decode::<v1::ClientFrame>(frame.into(), CLIENT_ELEMENTS_MAX).is_ok());
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub mod frame;
 pub mod from_node;
 pub mod limits;
 mod operation;
+mod range;
+mod txn;
 
 pub use error::{ErrorKind, Outcome};
 pub use operation::{Arguments, Operation};

@@ -27,6 +27,13 @@ pub const PAGE_BYTES_MAX: usize = MIB;
 pub const PAGE_KEYS_MAX: usize = 10_000;
 /// The same for a page that counts only.
 pub const COUNT_KEYS_MAX: usize = 100_000;
+/// The most comparisons of a transaction, and the most operations of each of its branches.
+pub const TXN_OPERATIONS_MAX: usize = 128;
+/// The longest encoded transaction: a key, a value, and the other fields of the largest write.
+pub const TXN_BYTES_MAX: usize = VALUE_MAX + KEY_MAX + 128;
+/// The bytes of the values that a transaction may have to do with: those of the keys that it compares or may write, as they are
+/// when it is executed. Of a key that occurs twice, twice.
+pub const TXN_VALUES_MAX: usize = 8 * MIB;
 /// The longest encoded command, the payload of a log entry: a key, a value, and the other fields.
 pub const PAYLOAD_MAX: usize = VALUE_MAX + KEY_MAX + KIB;
 
@@ -39,8 +46,9 @@ pub const DATAGRAM_MAX: usize = 512;
 
 /// The most repeated elements in one message of a client, at all depths together.
 pub const CLIENT_ELEMENTS_MAX: usize = 1024;
-/// The most fields in one frame of a client that is longer than a few KiB, at all depths together.
-pub const CLIENT_FIELDS_MAX: usize = 256;
+/// The most fields in one frame of a client that is longer than a few KiB, at all depths together. The largest transaction
+/// has four for each comparison and each write, and at most 13 for each range, in both branches, and some for itself.
+pub const CLIENT_FIELDS_MAX: usize = 4096;
 /// The most repeated elements in one message of a node, at all depths together. Above 16,384, the number of empty log
 /// entries in a leader's batch of 1 MiB.
 pub const PEER_ELEMENTS_MAX: usize = 32_768;

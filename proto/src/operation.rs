@@ -9,17 +9,20 @@ use bytes::Bytes;
 
 use crate::{
     ErrorKind,
-    limits::{DELIMITER_MAX, ID_LENGTH, KEY_MAX, MEMBERS_MAX, WINDOW_MAX, advertised},
+    limits::{ID_LENGTH, MEMBERS_MAX, WINDOW_MAX, advertised},
+    range::{check_consistency, check_range, invalid},
+    txn::{check_txn, txn_bytes, txn_size},
     v1::{self, Error, Limits, Request, WriteContext, request},
 };
 
 /// Optional facts of an operation: `key`, `revision` (and its default) and `value` are the names of those fields, in the
-/// order of its parameters; `bytes` is the name of another field of type `bytes`; `check` is a function with further checks.
+/// order of its parameters; `bytes` is the name of another field of type `bytes`; `nested` is a function that returns all
+/// fields of type `bytes` at all depths, `size` one for the memory of a message with such fields; `check` is a function with further checks.
 macro_rules! operations {
     ($($(#[$doc:meta])+ $name:ident {
         name: $text:literal, is_write: $is_write:literal
         $(, key: $key:ident)? $(, revision: $revision:ident $(or $default:literal)?)? $(, value: $value:ident)?
-        $(, bytes: $bytes:ident)? $(, check: $check:ident)?
+        $(, bytes: $bytes:ident)? $(, nested: $nested:ident, size: $size:ident)? $(, check: $check:ident)?
     })+) => {
         /// An operation of a client.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -109,11 +112,12 @@ macro_rules! operations {
                 }
             }
 
-            /// The size of its fields of type `bytes`, in bytes.
+            /// The size of its fields of type `bytes`, in bytes; of a transaction, about all its memory.
             pub fn size(&self) -> usize {
                 match self {
                     $(Self::$name(operation) => {
                         0 $(+ operation.$key.len())? $(+ operation.$value.len())? $(+ operation.$bytes.len())?
+                            $(+ $size(operation))?
                     })+
                 }
             }
@@ -125,6 +129,7 @@ macro_rules! operations {
                         $(operation.$key = Bytes::copy_from_slice(&operation.$key);)?
                         $(operation.$value = Bytes::copy_from_slice(&operation.$value);)?
                         $(operation.$bytes = Bytes::copy_from_slice(&operation.$bytes);)?
+                        $($nested(operation).into_iter().for_each(|bytes| *bytes = Bytes::copy_from_slice(bytes));)?
                     })+
                 }
             }
@@ -161,6 +166,8 @@ operations! {
     Get { name: "get", is_write: false, key: key, check: check_get }
     /// Read keys in order.
     Range { name: "range", is_write: false, check: check_range }
+    /// Execute several operations as one.
+    Txn { name: "txn", is_write: true, nested: txn_bytes, size: txn_size, check: check_txn }
     /// Describe the state of a node.
     Status { name: "status", is_write: false }
     /// End a session.
@@ -214,6 +221,7 @@ impl Operation {
             | Operation::Delete
             | Operation::Get
             | Operation::Range
+            | Operation::Txn
             | Operation::Status
             | Operation::EndSession
             | Operation::ListMembers
@@ -255,9 +263,19 @@ impl request::Operation {
         self.check_sizes(&advertised(0))
     }
 
-    /// Whether it is a write: see [`Operation::is_write`].
+    /// Whether it is a write: see [`Operation::is_write`]. A transaction that writes in neither branch is a read.
     pub fn is_write(&self) -> bool {
-        self.kind().is_write()
+        match self {
+            Self::Txn(txn) => txn.writes(),
+            other => other.kind().is_write(),
+        }
+    }
+}
+
+impl request::Operation {
+    /// Whether it may change something: see [`Operation::has_effect`].
+    pub fn has_effect(&self) -> bool {
+        self.is_write() || (!self.kind().is_write() && self.kind().has_effect())
     }
 }
 
@@ -363,38 +381,6 @@ fn check_node(node: u64) -> Result<(), Error> {
 
 fn check_get(get: &v1::Get) -> Result<(), Error> {
     check_consistency(get.consistency)
-}
-
-fn check_consistency(consistency: i32) -> Result<(), Error> {
-    v1::Consistency::try_from(consistency).map(drop).map_err(|_| {
-        let message = format!("consistency {consistency} is not known");
-        Error::not_applied(ErrorKind::Unsupported, message)
-    })
-}
-
-fn check_range(range: &v1::Range) -> Result<(), Error> {
-    check_consistency(range.consistency)?;
-    let v1::Range { start, end, prefix, delimiter, .. } = range;
-    for (what, bytes, max) in [
-        ("start", start, KEY_MAX + 1),
-        ("end", end, KEY_MAX + 1),
-        ("prefix", prefix, KEY_MAX),
-        ("delimiter", delimiter, DELIMITER_MAX),
-    ] {
-        let size = bytes.len();
-        if size > max {
-            let message = format!("a {what} of {size} bytes exceeds the limit of {max} bytes");
-            return Err(Error::not_applied(ErrorKind::TooLarge, message));
-        }
-    }
-    if !end.is_empty() && start > end {
-        return Err(invalid("the range's start is above its end"));
-    }
-    Ok(())
-}
-
-fn invalid(message: &str) -> Error {
-    Error::not_applied(ErrorKind::InvalidArgument, message)
 }
 
 #[cfg(test)]

@@ -10,11 +10,12 @@ use bytes::{Bytes, BytesMut};
 use gometa_proto::{
     ErrorKind, frame, limits,
     v1::{
-        Cancel, Cas, ClientFrame, Delete, Deleted, EndSession, EnsembleRef, Entry, Error, Get, Hello, Member,
-        MemberRecord, MembersChanged, MembersVersion, Membership, OpenSession, Page, Ping, Pong,
-        PromoteMember, Range, Request, Response, Role, ServerFrame, SessionEnded, SessionOpened, Set, Status,
-        View, Welcome, WriteContext, Written, client_frame::Body as FromClient, request::Operation,
-        response::Result as Answer, server_frame::Body as FromNode,
+        Cancel, Cas, ClientFrame, Compare, Delete, Deleted, EndSession, EnsembleRef, Entry, Error, Get,
+        Hello, Member, MemberRecord, MembersChanged, MembersVersion, Membership, OpenSession, Page, Ping,
+        Pong, PromoteMember, Range, Request, Response, Role, ServerFrame, SessionEnded, SessionOpened, Set,
+        Status, Txn, TxnAnswer, TxnOperation, TxnResult, View, Welcome, WriteContext, Written,
+        client_frame::Body as FromClient, compare::Operand, request::Operation, response::Result as Answer,
+        server_frame::Body as FromNode, txn_operation::Operation as TxnOp, txn_result::Result as TxnDone,
     },
 };
 use prost::{Message, encoding::decode_varint};
@@ -94,6 +95,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
     };
     let range = Range { prefix: "a".into(), limit: 1, at_revision: 302, ..Range::default() };
     let page = Page { entries: vec![entry()], count: 1, next: "ab".into(), revision: 302 };
+    let (txn, txn_answer) = transaction(&key);
     let promote = PromoteMember { node: 0x44, follows: Some(MembersVersion { epoch: 1, counter: 280 }) };
     let promoted = MembersChanged {
         membership: Some(Membership {
@@ -136,6 +138,8 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("deleted", answers(7, 303, Answer::Deleted(Deleted { revision: 303, existed: true }))),
         ("range", asks(10, 0, Operation::Range(range))),
         ("page", answers(10, 303, Answer::Page(page))),
+        ("txn", asks(11, 4, Operation::Txn(txn))),
+        ("txn-answer", answers(11, 306, Answer::Txn(txn_answer))),
         ("end-session", asks(8, 0, Operation::EndSession(EndSession { session: SESSION }))),
         ("session-ended", answers(8, 304, Answer::SessionEnded(SessionEnded { existed: true }))),
         ("promote-member", asks(9, 0, Operation::PromoteMember(promote))),
@@ -150,6 +154,20 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("view", node(FromNode::View(View { role: Role::Looking.into(), ..View::default() }))),
         ("connection-error", node(FromNode::Error(connection_error))),
     ]
+}
+
+/// A transaction that moves a value to another key, and its answer.
+fn transaction(key: &Bytes) -> (Txn, TxnAnswer) {
+    let when = Compare { key: key.clone(), relation: 0, operand: Some(Operand::ModRevision(300)) };
+    let delete = Delete { key: key.clone(), revision: None };
+    let set = Set { key: "l".into(), value: "v".into() };
+    let then =
+        [TxnOp::Delete(delete), TxnOp::Set(set)].map(|operation| TxnOperation { operation: Some(operation) });
+    let deleted = Deleted { revision: 306, existed: true };
+    let results = [TxnDone::Deleted(deleted), TxnDone::Written(Written { revision: 306, version: 1 })]
+        .map(|result| TxnResult { result: Some(result) });
+    let txn = Txn { when: vec![when], then: then.to_vec(), ..Txn::default() };
+    (txn, TxnAnswer { revision: 306, succeeded: true, results: results.to_vec() })
 }
 
 /// Writes bytes and what they are, a few to a line.

@@ -14,8 +14,15 @@ import logging as _logging
 
 from . import aio as aio
 from ._client import Client as Client
+from ._client import Transaction as Transaction
+from ._client import Txn as Txn
 from ._errors import *  # noqa: F403 - created from the table of errors; listed in the stub
 from ._gometa import VERSION as _version
+from ._txn import Compare as Compare
+from ._txn import Op as Op
+from ._txn import OpResult as OpResult
+from ._txn import Relation as Relation
+from ._txn import Transacted as Transacted
 from ._types import BytesLike as BytesLike
 from ._types import Consistency as Consistency
 from ._types import Counters as Counters

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import NoReturn, TypeVar, overload
 
-from ._gometa import Core, Pages
+from ._errors import CompactedError
+from ._gometa import Attempts, Core, Pages
+from ._txn import Transacted, TxnBase
 from ._types import (
     BytesLike,
     Consistency,
@@ -24,6 +26,7 @@ from ._types import (
 )
 
 _Default = TypeVar("_Default")
+_Result = TypeVar("_Result")
 _Self = TypeVar("_Self", bound="Client")
 
 
@@ -66,6 +69,43 @@ class _Base:
             "a gometa client cannot be pickled or copied: it is a connection of this process. "
             "Pass client.peers, and create a client where it is needed"
         )
+
+
+class Txn(TxnBase):
+    """A transaction that is being put together; see ``Client.txn``."""
+
+    def commit(
+        self, *, consistency: Consistency = "linearizable", min_revision: int = 0, timeout: float | None = None
+    ) -> Transacted:
+        """Executes the transaction, exactly once. ``consistency`` and ``min_revision`` have an effect only if
+        it writes in neither branch; see ``Client.get``.
+
+        Raises ``InvalidArgumentError`` for an empty key, a key that a branch writes twice, and a range between
+        two writes to its keys; ``TooLargeError`` for more than 128 comparisons, or operations in a branch, or
+        more bytes than the largest set has; and the errors of ``Client.set``.
+        """
+        return self._client._core.call("commit", self._arguments(consistency, min_revision), timeout)
+
+
+class Transaction:
+    """What the function of ``Client.transaction`` reads and writes."""
+
+    def __init__(self, core: Core, attempts: Attempts) -> None:
+        self._core = core
+        self._attempts = attempts
+
+    def get(self, key: BytesLike) -> bytes | None:
+        """Returns a key's value: the one that this transaction has set, or that of the revision that it reads at.
+        ``None`` if the key does not exist."""
+        return self._core.call("read", (self._attempts, key), None)
+
+    def set(self, key: BytesLike, value: BytesLike) -> None:
+        """Creates or replaces a key, if the transaction takes effect."""
+        self._attempts.set(key, value)
+
+    def delete(self, key: BytesLike) -> None:
+        """Removes a key, if the transaction takes effect."""
+        self._attempts.delete(key)
 
 
 class Client(_Base):
@@ -197,16 +237,27 @@ class Client(_Base):
     ) -> Page:
         """Reads the first page of a range: at most 1,000 entries and 1 MiB; ``scan`` reads all of it.
 
-        The range has the keys that begin with ``prefix``, are not below ``start``, and are below ``end``; what is
-        empty is no bound. Keys are ordered by their bytes. ``at_revision`` reads what was there at a revision; 0 is
-        the present. ``limit`` bounds the number of entries. ``reverse`` reads in descending order, ``keys_only``
-        without values. With a ``delimiter``, keys that share what comes before its first occurrence behind the
-        prefix are one entry, with ``is_group``: one level of a hierarchy.
+        The range has the keys that begin with ``prefix``, are not below ``start``, and are below ``end``; what
+        is empty is no bound. Keys are ordered by their bytes. ``at_revision`` reads what was there at a
+        revision; 0 is the present. ``limit`` bounds the number of entries. ``reverse`` reads in descending
+        order, ``keys_only`` without values. With a ``delimiter``, keys that share what comes before its first
+        occurrence behind the prefix are one entry, with ``is_group``: one level of a hierarchy.
 
         Raises ``CompactedError`` if ``at_revision`` is older than the ensemble's history; ``actual_revision`` is
         the oldest revision that can be read.
         """
-        arguments = (prefix, start, end, at_revision, limit, reverse, keys_only, delimiter, consistency, min_revision)
+        arguments = (
+            prefix,
+            start,
+            end,
+            at_revision,
+            limit,
+            reverse,
+            keys_only,
+            delimiter,
+            consistency,
+            min_revision,
+        )
         return self._core.call("range", arguments, timeout)
 
     def scan(
@@ -228,7 +279,18 @@ class Client(_Base):
         the one before is consumed. ``limit`` bounds all entries together, ``timeout`` is that of a page; see
         ``range``.
         """
-        arguments = (prefix, start, end, at_revision, limit, reverse, keys_only, delimiter, consistency, min_revision)
+        arguments = (
+            prefix,
+            start,
+            end,
+            at_revision,
+            limit,
+            reverse,
+            keys_only,
+            delimiter,
+            consistency,
+            min_revision,
+        )
         pages = Pages(arguments)
 
         def entries() -> Iterator[Entry]:
@@ -257,6 +319,36 @@ class Client(_Base):
         """Deletes the keys that begin with ``prefix``, one after the other: **not atomic**. Keys that are created
         meanwhile may be left. Returns the number of deleted keys. ``timeout`` is that of each step."""
         return self._core.call("delete_prefix", (prefix,), timeout)
+
+    def txn(self) -> Txn:
+        """Begins a transaction: several operations on any keys, executed as one, or those of another branch if a
+        comparison does not hold.
+
+            client.txn().when(Compare.absent("k")).then(Op.set("k", "v")).otherwise(Op.get("k")).commit()
+
+        A branch has at most 128 operations, and writes no key twice.
+        """
+        return Txn(self)
+
+    def transaction(self, function: Callable[[Transaction], _Result], *, timeout: float | None = None) -> _Result:
+        """Calls a function that reads and writes keys, and makes its writes take effect as one, if nothing that
+        it has read has changed meanwhile. Otherwise it is called again, until the timeout, so it must have no
+        other effects. What it reads is from one revision, with its own writes. Returns what the function
+        returns; an exception that it raises ends the transaction without effect.
+
+        Raises ``DeadlineExceededError`` with the outcome ``"not_applied"`` if other writes have changed what it
+        reads each time, and the errors of ``Txn.commit``.
+        """
+        attempts = self._core.transaction(timeout)
+        while True:
+            try:
+                result = function(Transaction(self._core, attempts))
+            except CompactedError:
+                # What it reads has left the history: it begins again, at a later revision.
+                self._core.call("end_attempt", (attempts, True), None)
+            else:
+                if self._core.call("end_attempt", (attempts, False), None):
+                    return result
 
     def status(self, address: str | None = None, *, timeout: float | None = None) -> Status:
         """Returns the status of the node at ``address``, over a connection of its own; by default, of the node

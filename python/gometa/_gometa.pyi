@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, final
 
-from ._types import Counters
+from ._types import BytesLike, Counters
 
-__all__ = ["ERROR_KINDS", "VERSION", "Core", "LoopCalls", "Pages", "ReadyLoops"]
+__all__ = ["ERROR_KINDS", "VERSION", "Attempts", "Core", "LoopCalls", "Pages", "ReadyLoops"]
 
 _Call = tuple[asyncio.Future[Any], int]
 
@@ -39,8 +39,18 @@ class Core:
     ) -> _Call:
         """Starts a call; returns its future and its id."""
 
+    def transaction(self, timeout: float | None) -> Attempts:
+        """Begins a transaction, for the operations ``read`` and ``end_attempt``."""
+
     def close(self) -> None: ...
     def start_close(self, calls: LoopCalls) -> _Call | None: ...
+
+@final
+class Attempts:
+    """The attempts of a transaction. Writes go to the present one."""
+
+    def set(self, key: BytesLike, value: BytesLike) -> None: ...
+    def delete(self, key: BytesLike) -> None: ...
 
 @final
 class Pages:

@@ -48,8 +48,8 @@ class Entry(NamedTuple):
     mod_revision: int
     """The revision of the last write to the key, which ``cas`` compares."""
     is_group: bool = False
-    """Whether this stands for all keys that begin with ``key``, which ends with the delimiter of the range. It has no
-    value, version and revisions."""
+    """Whether this stands for all keys that begin with ``key``, which ends with the delimiter of the range. It
+    has no value, version and revisions."""
 
 
 class Page(NamedTuple):

@@ -8,12 +8,14 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from ._client import _Base
-from ._gometa import LoopCalls, Pages, ReadyLoops
+from ._errors import CompactedError
+from ._gometa import Attempts, LoopCalls, Pages, ReadyLoops
+from ._txn import Transacted, TxnBase
 from ._types import (
     BytesLike,
     Consistency,
@@ -29,11 +31,12 @@ from ._types import (
     Written,
 )
 
-__all__ = ["Client"]
+__all__ = ["Client", "Transaction", "Txn"]
 
 _log = logging.getLogger("gometa")
 
 _Default = TypeVar("_Default")
+_Result = TypeVar("_Result")
 _Self = TypeVar("_Self", bound="Client")
 
 
@@ -99,6 +102,36 @@ def _register(loop: asyncio.AbstractEventLoop) -> _Loop:
         if _notifier is None:
             _notifier = _Notifier()
         return _notifier.register(loop)
+
+
+class Txn(TxnBase):
+    """See ``gometa.Txn``."""
+
+    async def commit(
+        self, *, consistency: Consistency = "linearizable", min_revision: int = 0, timeout: float | None = None
+    ) -> Transacted:
+        """See ``gometa.Txn.commit``."""
+        return await self._client._call("commit", self._arguments(consistency, min_revision), timeout)
+
+
+class Transaction:
+    """See ``gometa.Transaction``."""
+
+    def __init__(self, client: Client, attempts: Attempts) -> None:
+        self._client = client
+        self._attempts = attempts
+
+    async def get(self, key: BytesLike) -> bytes | None:
+        """See ``gometa.Transaction.get``."""
+        return await self._client._call("read", (self._attempts, key), None)
+
+    def set(self, key: BytesLike, value: BytesLike) -> None:
+        """See ``gometa.Transaction.set``."""
+        self._attempts.set(key, value)
+
+    def delete(self, key: BytesLike) -> None:
+        """See ``gometa.Transaction.delete``."""
+        self._attempts.delete(key)
 
 
 class Client(_Base):
@@ -215,7 +248,18 @@ class Client(_Base):
         timeout: float | None = None,
     ) -> Page:
         """See ``gometa.Client.range``."""
-        arguments = (prefix, start, end, at_revision, limit, reverse, keys_only, delimiter, consistency, min_revision)
+        arguments = (
+            prefix,
+            start,
+            end,
+            at_revision,
+            limit,
+            reverse,
+            keys_only,
+            delimiter,
+            consistency,
+            min_revision,
+        )
         return await self._call("range", arguments, timeout)
 
     def scan(
@@ -234,7 +278,18 @@ class Client(_Base):
         timeout: float | None = None,
     ) -> AsyncIterator[Entry]:
         """See ``gometa.Client.scan``; for ``async for``."""
-        arguments = (prefix, start, end, at_revision, limit, reverse, keys_only, delimiter, consistency, min_revision)
+        arguments = (
+            prefix,
+            start,
+            end,
+            at_revision,
+            limit,
+            reverse,
+            keys_only,
+            delimiter,
+            consistency,
+            min_revision,
+        )
         pages = Pages(arguments)
 
         async def entries() -> AsyncIterator[Entry]:
@@ -263,6 +318,24 @@ class Client(_Base):
     async def delete_prefix(self, prefix: BytesLike, *, timeout: float | None = None) -> int:
         """See ``gometa.Client.delete_prefix``."""
         return await self._call("delete_prefix", (prefix,), timeout)
+
+    def txn(self) -> Txn:
+        """See ``gometa.Client.txn``; ``commit`` is a coroutine."""
+        return Txn(self)
+
+    async def transaction(
+        self, function: Callable[[Transaction], Awaitable[_Result]], *, timeout: float | None = None
+    ) -> _Result:
+        """See ``gometa.Client.transaction``. The function is a coroutine function."""
+        attempts = self._core.transaction(timeout)
+        while True:
+            try:
+                result = await function(Transaction(self, attempts))
+            except CompactedError:
+                await self._call("end_attempt", (attempts, True), None)
+            else:
+                if await self._call("end_attempt", (attempts, False), None):
+                    return result
 
     async def status(self, address: str | None = None, *, timeout: float | None = None) -> Status:
         """See ``gometa.Client.status``."""

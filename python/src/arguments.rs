@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use gometa_client::{Consistency, MembersVersion, Operation, ReadOptions};
+use gometa_client::{Consistency, MembersVersion, Operation, Range, ReadOptions};
 use pyo3::{
     exceptions::{PyOverflowError, PyTypeError, PyUnicodeEncodeError},
     prelude::*,
@@ -115,4 +115,26 @@ pub(crate) fn read_options(
         }
     };
     Ok(options)
+}
+
+/// A range, by the order of arguments that `gometa/_client.py` uses.
+pub(crate) fn range(arguments: &Bound<'_, PyTuple>) -> PyResult<Range> {
+    let operation = Operation::Range;
+    let part = |place: usize, name| bytes(&arguments.get_item(place)?, operation, name);
+    let count = |place: usize, name| number(&arguments.get_item(place)?, operation, name);
+    let flag = |place: usize| arguments.get_item(place)?.is_truthy();
+    let mut range = Range::prefix(part(0, "prefix")?)
+        .start(part(1, "start")?)
+        .end(part(2, "end")?)
+        .at_revision(count(3, "at_revision")?)
+        .limit(count(4, "limit")?)
+        .delimiter(part(7, "delimiter")?)
+        .options(read_options(&arguments.get_item(8)?, &arguments.get_item(9)?)?);
+    if flag(5)? {
+        range = range.reverse();
+    }
+    if flag(6)? {
+        range = range.keys_only();
+    }
+    Ok(range)
 }

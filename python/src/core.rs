@@ -21,6 +21,7 @@ use crate::{
     release::release,
     reply::{self, Reply},
     request::Request,
+    txn::Attempts,
     wait::wait,
 };
 
@@ -204,6 +205,17 @@ impl Core {
         let limited = client.get(operation).map(|(client, _)| with_timeout(client, timeout));
         let limited = limited.map_err(|error| exception(py, &error))?;
         calls.get().start(py, client, operation, async move { request.perform(&limited).await })
+    }
+
+    /// Begins a transaction.
+    fn transaction(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Attempts> {
+        let operation = Operation::Txn;
+        let timeout = timeout.map(|timeout| arguments::seconds(timeout, operation, "timeout")).transpose()?;
+        let made = self.client(operation).and_then(|client| {
+            let (client, _) = client.get(operation)?;
+            Ok(Attempts::new(&with_timeout(client, timeout)))
+        });
+        made.map_err(|error| exception(py, &error))
     }
 
     /// Closes the client and ends its session, for which it blocks.

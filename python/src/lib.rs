@@ -24,6 +24,7 @@ mod log;
 mod release;
 mod reply;
 mod request;
+mod txn;
 mod wait;
 
 use pyo3::prelude::*;
@@ -37,6 +38,8 @@ mod _gometa {
     use super::core::Core;
     #[pymodule_export]
     use super::request::Pages;
+    #[pymodule_export]
+    use super::txn::Attempts;
 
     use super::*;
 

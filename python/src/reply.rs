@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use gometa_client::{
-    Counters, EnsembleId, Entry, Error, Member, MemberRecord, Membership, NodeStatus, Page, StorageStatus,
-    View,
+    Counters, EnsembleId, Entry, Error, Member, MemberRecord, Membership, NodeStatus, OpResult, Page,
+    StorageStatus, Transacted, View,
 };
 use pyo3::{
     IntoPyObjectExt,
+    exceptions::PyNotImplementedError,
     prelude::*,
     sync::PyOnceLock,
     types::{PyBytes, PyTuple},
@@ -30,6 +31,7 @@ struct Types {
     deleted: Py<PyAny>,
     entry: Py<PyAny>,
     page: Py<PyAny>,
+    transacted: Py<PyAny>,
     counters: Py<PyAny>,
     ensemble: Py<PyAny>,
     member: Py<PyAny>,
@@ -55,6 +57,7 @@ fn types(py: Python<'_>) -> PyResult<&Types> {
             deleted: get("Deleted")?,
             entry: get("Entry")?,
             page: get("Page")?,
+            transacted: py.import("gometa._txn")?.getattr("Transacted")?.unbind(),
             counters: get("Counters")?,
             ensemble: get("Ensemble")?,
             member: get("Member")?,
@@ -168,6 +171,20 @@ fn page(py: Python<'_>, page: &Page) -> PyResult<Py<PyAny>> {
     types(py)?.page.call1(py, (PyTuple::new(py, entries)?, next, page.revision))
 }
 
+fn transacted(py: Python<'_>, made: &Transacted) -> PyResult<Py<PyAny>> {
+    let result = |result: &OpResult| match result {
+        OpResult::Written(made) => types(py)?.written.call1(py, (made.revision, made.version)),
+        OpResult::Deleted(made) => types(py)?.deleted.call1(py, (made.existed, made.revision)),
+        OpResult::Entry(Some(known)) => entry(py, known),
+        OpResult::Entry(None) => Ok(py.None()),
+        OpResult::Page(made) => page(py, made),
+        OpResult::Left(error) => Ok(exception(py, error).into_value(py).into_any()),
+        other => Err(PyNotImplementedError::new_err(format!("a result of an unknown kind: {other:?}"))),
+    };
+    let results = made.results.iter().map(result).collect::<PyResult<Vec<_>>>()?;
+    types(py)?.transacted.call1(py, (made.succeeded, made.revision, PyTuple::new(py, results)?))
+}
+
 fn members(py: Python<'_>, view: &View) -> PyResult<Py<PyAny>> {
     let listed = view.members.iter().map(|known| member(py, known)).collect::<PyResult<Vec<_>>>()?;
     let arguments = (view.role.name(), view.leader.as_deref(), PyTuple::new(py, listed)?);
@@ -211,6 +228,9 @@ pub(crate) fn object(py: Python<'_>, result: Result<Reply, Error>) -> PyResult<P
         Made::Page(made) | Made::NextPage(Some(made)) => page(py, &made),
         Made::NextPage(None) => Ok(py.None()),
         Made::Count(count) => count.into_py_any(py),
+        Made::Transacted(made) => transacted(py, &made),
+        Made::Value(value) => value.map(|value| bytes(py, &value)).into_py_any(py),
+        Made::Over(is_over) => is_over.into_py_any(py),
         Made::Status(known) => status(py, &known),
         Made::Members(view) => members(py, &view),
         Made::Membership(known) => membership(py, &known),

@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use gometa_client::{
-    Arguments, Client, Error, ErrorKind, MemberChange, Operation, Range, Request as Call, SharedPages,
+    Arguments, Client, Error, ErrorKind, MemberChange, Operation, Request as Call, SharedPages,
 };
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyTuple};
 
 use crate::{
-    arguments::{bytes, follows, nodes, number, read_options, text},
+    arguments::{bytes, follows, nodes, number, range, read_options, text},
     reply::Reply,
+    txn::{Attempts, txn},
 };
 
 /// A call and its arguments.
@@ -48,28 +49,6 @@ impl Pages {
     }
 }
 
-/// A range, by the order of arguments that `gometa/_client.py` uses.
-fn range(arguments: &Bound<'_, PyTuple>) -> PyResult<Range> {
-    let operation = Operation::Range;
-    let part = |place: usize, name| bytes(&arguments.get_item(place)?, operation, name);
-    let count = |place: usize, name| number(&arguments.get_item(place)?, operation, name);
-    let flag = |place: usize| arguments.get_item(place)?.is_truthy();
-    let mut range = Range::prefix(part(0, "prefix")?)
-        .start(part(1, "start")?)
-        .end(part(2, "end")?)
-        .at_revision(count(3, "at_revision")?)
-        .limit(count(4, "limit")?)
-        .delimiter(part(7, "delimiter")?)
-        .options(read_options(&arguments.get_item(8)?, &arguments.get_item(9)?)?);
-    if flag(5)? {
-        range = range.reverse();
-    }
-    if flag(6)? {
-        range = range.keys_only();
-    }
-    Ok(range)
-}
-
 /// The request of a change of one member.
 fn change(change: MemberChange, operation: Operation, arguments: &Bound<'_, PyTuple>) -> PyResult<Call> {
     let (node, version): (Argument<'_>, Argument<'_>) = arguments.extract()?;
@@ -105,6 +84,18 @@ impl Request {
             "delete_prefix" => {
                 let (prefix,): (Argument<'_>,) = arguments.extract()?;
                 Call::DeletePrefix { prefix: bytes(&prefix, Operation::Delete, "prefix")? }
+            }
+            "commit" => Call::Commit(Box::new(txn(arguments)?)),
+            "read" => {
+                let (attempts, key): (Bound<'_, Attempts>, Argument<'_>) = arguments.extract()?;
+                let transaction = attempts.get().0.clone();
+                Call::Read { transaction, key: bytes(&key, Operation::Txn, "key")? }
+            }
+            "end_attempt" => {
+                let (attempts, is_compacted): (Bound<'_, Attempts>, bool) = arguments.extract()?;
+                let message = "what the transaction reads has left the history";
+                let error = is_compacted.then(|| Error::new(ErrorKind::Compacted, Operation::Txn, message));
+                Call::EndAttempt(attempts.get().0.clone(), error)
             }
             "status" => {
                 let (address,): (Option<Argument<'_>>,) = arguments.extract()?;

@@ -334,7 +334,11 @@ def test_both_clients_have_the_same_calls():
     blocking, awaited = calls(gometa.Client), calls(gometa.aio.Client)
     # One is for `for`, the other one for `async for`.
     assert blocking["scan"].parameters == awaited["scan"].parameters
-    assert {**blocking, "scan": None} == {**awaited, "scan": None}
+    # The functions and the builders are those of each client.
+    for differs in ("transaction", "txn"):
+        assert list(blocking[differs].parameters) == list(awaited[differs].parameters)
+    differing = dict.fromkeys(("scan", "transaction", "txn"))
+    assert {**blocking, **differing} == {**awaited, **differing}
     assert set(blocking) == {
         "add",
         "set",
@@ -347,6 +351,8 @@ def test_both_clients_have_the_same_calls():
         "scan",
         "count",
         "delete_prefix",
+        "txn",
+        "transaction",
         "status",
         "members",
         "membership",
@@ -359,7 +365,7 @@ def test_both_clients_have_the_same_calls():
         "counters",
         "close",
     }
-    waiting = set(blocking) - {"counters", "scan"}
+    waiting = set(blocking) - {"counters", "scan", "txn"}
     assert {name for name in awaited if inspect.iscoroutinefunction(getattr(gometa.aio.Client, name))} == waiting
     for name in waiting - {"close"}:
         parameter = blocking[name].parameters["timeout"]

@@ -19,6 +19,22 @@ def typed(client: gometa.Client) -> None:
     keys: list[bytes] = [entry.key for entry in client.scan("k", at_revision=page.revision)]
     count: int = client.count() + client.delete_prefix("k") + len(keys) + client.entry_at("k", 1).version
     deleted: gometa.Deleted = client.delete("k", revision + count)
+    moved: gometa.Transacted = (
+        client.txn()
+        .when(gometa.Compare.absent("k"), gometa.Compare.value("k2", "!=", b"v"))
+        .then(gometa.Op.set("k", "v"))
+        .otherwise(gometa.Op.range("k"))
+        .commit(timeout=1)
+    )
+    first_result: gometa.OpResult = moved.results[0]
+
+    def double(txn: gometa.Transaction) -> int:
+        value = txn.get("n")
+        txn.set("n", str(2 * int(value or b"1")))
+        return len(value or b"")
+
+    length: int = client.transaction(double)
+    print(first_result, length)
     key: gometa.BytesLike = "k"
     there: bool = bool(client.delete(key))
     leader: Optional[str] = client.members().leader

@@ -33,7 +33,7 @@ use tracing::{debug, info, warn};
 use crate::{
     client::registry::Clients,
     disk::{
-        Flushed, LogReader, LogWriter, PageReader, Received, RecordReader, RocksTable, Scrubber, Snapshots,
+        Flushed, LogReader, LogWriter, QueryReader, Received, RecordReader, RocksTable, Scrubber, Snapshots,
         SpaceWatch, StateWriter,
     },
     inbox::{Inbox, Item, Taken},
@@ -75,7 +75,7 @@ pub(crate) struct Environment {
     pub(crate) log_reader: LogReader,
     /// Its results are put into the inbox.
     pub(crate) record_reader: RecordReader,
-    pub(crate) page_reader: PageReader,
+    pub(crate) query_reader: QueryReader,
     pub(crate) snapshots: Snapshots,
     pub(crate) sender: SnapshotSender,
     pub(crate) receiver: SnapshotReceiver,
@@ -358,7 +358,7 @@ impl Driver {
                 Effect::Fetch { id, purpose, keys } => {
                     self.environment.record_reader.submit(id, purpose, keys);
                 }
-                Effect::ReadPage { id, range } => self.environment.page_reader.submit(id, range),
+                Effect::Query { id, query } => self.environment.query_reader.submit(id, query),
                 Effect::Read { id, from, to, bytes_max } => {
                     self.environment.log_reader.submit(id, from, to, bytes_max)
                 }
@@ -516,7 +516,7 @@ impl Driver {
         let exchanged = self.environment.snapshots.begin(*received).map_err(|error| error.to_string());
         let exchanged = exchanged.and_then(|(store, state)| {
             self.environment.record_reader.exchange(store.table());
-            self.environment.page_reader.exchange(store.table());
+            self.environment.query_reader.exchange(store.table());
             self.node.install(store);
             let old = std::mem::replace(&mut self.environment.state, state);
             self.environment.receiver.settled(true);

@@ -130,7 +130,7 @@ impl Server {
             state: disk.state,
             log_reader: disk.log_reader,
             record_reader: disk.record_reader,
-            page_reader: disk.page_reader,
+            query_reader: disk.query_reader,
             sender,
             receiver,
             _watches: watches(config, &disk.snapshots, &inbox)?,
@@ -380,7 +380,7 @@ fn scrub(config: &ServerConfig, files: &Snapshots, inbox: &Arc<Inbox>) -> Result
 /// The disk's callbacks, which put its results into the inbox.
 fn hooks(inbox: &Arc<Inbox>, shutdown: &Arc<Shutdown>) -> Hooks {
     let (persisted, stored, read, fetched) = (inbox.clone(), inbox.clone(), inbox.clone(), inbox.clone());
-    let page_read = inbox.clone();
+    let queried = inbox.clone();
     let (flushed, shutdown) = (inbox.clone(), shutdown.clone());
     Hooks {
         persisted: Box::new(move |token| persisted.put_persisted(token)),
@@ -391,8 +391,8 @@ fn hooks(inbox: &Arc<Inbox>, shutdown: &Arc<Shutdown>) -> Hooks {
             read.put_answer(Item::Event(Event::Zab(gometa_zab::Event::LogRead { id, entries })));
         }),
         fetched: Box::new(move |id, key, record, more| fetched.put_fetched((id, key, record), more)),
-        page_read: Box::new(move |id, result| {
-            page_read.put_answer(Item::Event(Event::PageRead { id, result }));
+        queried: Box::new(move |id, result| {
+            queried.put_answer(Item::Event(Event::Queried { id, result }));
         }),
     }
 }

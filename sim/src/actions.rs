@@ -1,7 +1,7 @@
 //! What can happen in a run, and the order in which it does.
 
 use bytes::Bytes;
-use gometa_proto::v1::{Page, Range};
+use gometa_store::{Found, Query};
 use gometa_zab::{LinkId, LogEntry};
 
 use crate::{client_links::ClientTransit, network::Transit};
@@ -26,7 +26,7 @@ pub(crate) enum Action {
     /// A table has read records; of some it is known what it has seen, of the others it sees them now.
     Fetched { node: usize, life: u64, id: u64, seen: Vec<(Bytes, Option<Option<Bytes>>)> },
     /// A table has read a page, as it was seen when the read began, or as it is now.
-    PageRead { node: usize, life: u64, id: u64, range: Range, seen: Option<Result<Page, u64>> },
+    Queried { node: usize, life: u64, id: u64, query: Box<Query>, seen: Option<Result<Found, u64>> },
     /// A disk has read some of the log.
     ReadDone { node: usize, life: u64, id: u64, entries: Vec<LogEntry> },
     /// A node's storage makes a snapshot, to be sent on this connection.

@@ -193,6 +193,7 @@ impl Ensemble {
             barriers: workload.barriers,
             local_reads: workload.local_reads,
             pages: workload.pages,
+            txns: workload.txns,
             writes: workload.writes,
             retried: workload.retried,
             suppressed: self.oracle.suppressed(),
@@ -303,12 +304,12 @@ impl Ensemble {
                 self.fetched(node, life, id, seen);
                 Ok(())
             }
-            Action::PageRead { node, life, id, range, seen } => {
+            Action::Queried { node, life, id, query, seen } => {
                 if self.processes[node].life == life && self.processes[node].is_up() {
                     self.trace.mix(id);
                     let table = &self.processes[node].disk.table;
-                    let result = seen.unwrap_or_else(|| table.read_page(&range));
-                    self.deliver(node, Event::PageRead { id, result });
+                    let result = seen.unwrap_or_else(|| table.query(&query));
+                    self.deliver(node, Event::Queried { id, result });
                 }
                 Ok(())
             }

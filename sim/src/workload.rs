@@ -6,6 +6,9 @@
 //! response it awaits, a write that may have been proposed never gets a new seq, and only a write that was certainly
 //! not applied ends as *not applied*.
 
+mod keys;
+mod txns;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
@@ -13,6 +16,7 @@ use gometa_proto::v1::{
     self, Consistency, ErrorKind, Outcome, Request, Response, WriteContext, request, response,
 };
 
+use self::keys::key_name;
 use crate::{
     checkers::{Check, Violation, ensure},
     history::{Action, Answer, Operation},
@@ -48,6 +52,8 @@ pub struct WorkloadCounts {
     pub local_reads: u64,
     /// Pages with a response.
     pub pages: u64,
+    /// Transactions with a response.
+    pub txns: u64,
     /// Writes with an unknown outcome.
     pub unknown: u64,
     /// Writes that were certainly not applied.
@@ -70,6 +76,18 @@ enum Call {
     Read,
     LocalRead { min_revision: u64 },
     Page(Box<v1::Range>),
+    Txn(Box<v1::Txn>),
+}
+
+impl Call {
+    /// Whether it is numbered in a session.
+    fn is_write(&self) -> bool {
+        match self {
+            Call::Write(_) => true,
+            Call::Txn(txn) => txn.writes(),
+            Call::Read | Call::LocalRead { .. } | Call::Page(_) => false,
+        }
+    }
 }
 
 /// An operation in flight.
@@ -116,6 +134,8 @@ struct Client {
     seen: u64,
     /// The last revision received for each key.
     known: Vec<u64>,
+    /// The same for the keys that transactions write.
+    known_txn: txns::Known,
     /// The next page of a scan that has begun.
     next_page: Option<Box<v1::Range>>,
     /// The only operations of this client, which belongs to the liveness phase; `None` for other clients.
@@ -138,11 +158,6 @@ pub struct Workload {
     next_value: u64,
     /// Counts of the results so far.
     pub counts: WorkloadCounts,
-}
-
-/// The name of a key.
-fn key_name(key: usize) -> Bytes {
-    Bytes::from(format!("key-{key}"))
 }
 
 impl Workload {
@@ -168,6 +183,7 @@ impl Workload {
                 silent_until: 0,
                 seen: 0,
                 known: vec![0; settings.keys],
+                known_txn: txns::Known::default(),
                 next_page: None,
                 script: (index == settings.clients).then(VecDeque::new),
                 scripted: 0,
@@ -301,8 +317,12 @@ impl Workload {
                     55..65 => Call::Write(Action::Add { value }),
                     65..70 => Call::Write(Action::Delete { expected: None }),
                     70..75 => Call::Write(Action::Delete { expected: Some(expected) }),
-                    75..86 => Call::Read,
-                    86..94 => Call::Page(match client.next_page.take().filter(|_| !random.one_in(8)) {
+                    75..82 => Call::Read,
+                    82..87 => {
+                        let (keys, seen) = (self.settings.keys, client.seen);
+                        Call::Txn(Box::new(txns::transaction(random, keys, &client.known_txn, seen, value)))
+                    }
+                    87..94 => Call::Page(match client.next_page.take().filter(|_| !random.one_in(8)) {
                         Some(mut next) => {
                             next.consistency = random.index(2) as i32;
                             next
@@ -402,7 +422,7 @@ impl Workload {
             client.session = None;
             client.nonce = Bytes::copy_from_slice(&random.wide().to_be_bytes());
         }
-        let writes = client.flights.values().any(|flight| matches!(flight.call, Call::Write(_)));
+        let writes = client.flights.values().any(|flight| flight.call.is_write());
         if writes && client.session.is_none() && client.opening.is_none() {
             let id = client.next_request;
             client.next_request += 1;
@@ -413,7 +433,7 @@ impl Workload {
         }
         // All writes get their seq before one is sent, so that `lowest` covers all of them.
         for flight in client.flights.values_mut() {
-            let unnumbered = matches!(flight.call, Call::Write(_)) && flight.seq == 0;
+            let unnumbered = flight.call.is_write() && flight.seq == 0;
             if unnumbered && let Some(session) = client.session {
                 flight.session = session;
                 flight.seq = client.next_seq;
@@ -423,7 +443,7 @@ impl Workload {
         let numbered = client.flights.values().filter(|flight| flight.seq > 0);
         let awaited: Vec<_> = numbered.map(|flight| (flight.session, flight.seq)).collect();
         for flight in client.flights.values_mut() {
-            let is_write = matches!(flight.call, Call::Write(_));
+            let is_write = flight.call.is_write();
             if flight.request.is_some() || now < flight.retry_at || (is_write && flight.seq == 0) {
                 continue;
             }
@@ -510,8 +530,13 @@ impl Workload {
                     Call::Read => self.counts.barriers += 1,
                     Call::LocalRead { .. } => self.counts.local_reads += 1,
                     Call::Page(_) => self.counts.pages += 1,
+                    Call::Txn(_) => self.counts.txns += 1,
                 }
                 let client = &mut self.clients[index];
+                if let (Call::Txn(txn), response::Result::Txn(answer)) = (&flight.call, result) {
+                    client.known_txn.learn(txn, answer);
+                    return Ok(());
+                }
                 if let (Call::Page(range), response::Result::Page(page)) = (&flight.call, result) {
                     client.next_page = next_page(range, page);
                     return Ok(());
@@ -576,7 +601,7 @@ impl Workload {
         let action = match &flight.call {
             Call::Write(action) => *action,
             Call::Read => Action::Get,
-            Call::LocalRead { .. } | Call::Page(_) => return,
+            Call::LocalRead { .. } | Call::Page(_) | Call::Txn(_) => return,
         };
         if answer == Answer::Unknown {
             if action == Action::Get {
@@ -615,6 +640,7 @@ fn settled(id: u64, result: &response::Result, flight: &InFlight) -> Result<Sett
             Answer::Found { value, revision: entry.mod_revision }
         }
         response::Result::Page(_) if matches!(flight.call, Call::Page(_)) => Answer::Missing,
+        response::Result::Txn(_) if matches!(flight.call, Call::Txn(_)) => Answer::Missing,
         response::Result::Error(error)
             if matches!(flight.call, Call::Page(_))
                 && (is(ErrorKind::Compacted, error) || is(ErrorKind::InvalidArgument, error)) =>
@@ -703,6 +729,7 @@ fn operation(key: usize, call: &Call) -> request::Operation {
     let bytes = |value: u64| Bytes::copy_from_slice(&value.to_be_bytes());
     match call.clone() {
         Call::Page(range) => request::Operation::Range(*range),
+        Call::Txn(txn) => request::Operation::Txn(*txn),
         Call::Write(Action::Set { value }) => request::Operation::Set(v1::Set { key, value: bytes(value) }),
         Call::Write(Action::Add { value }) => request::Operation::Add(v1::Add { key, value: bytes(value) }),
         Call::Write(Action::Cas { expected, value }) => {

@@ -3,8 +3,11 @@
 use bytes::Bytes;
 use gometa_proto::{
     ErrorKind,
-    limits::SESSIONS_MAX,
-    v1::{self, CommandOutcome, CreateSession, EndSessions, RaiseHorizon, Request, command::Body},
+    limits::{SESSIONS_MAX, TXN_VALUES_MAX},
+    v1::{
+        self, CommandOutcome, CreateSession, EndSessions, RaiseHorizon, Request, TxnAnswer, command::Body,
+        request::Operation,
+    },
 };
 
 use crate::{
@@ -38,6 +41,9 @@ pub struct Applied {
     pub origin: Origin,
     /// The outcome of the command. Empty for [`EndSessions`]: [`Origin::EndSessions`] holds the result.
     pub outcome: CommandOutcome,
+    /// The whole answer to a transaction whose executed branch reads nothing; `None` if it reads, if it was executed before,
+    /// and for other commands. [`Query::Results`](crate::Query::Results) reads such an answer.
+    pub answer: Option<TxnAnswer>,
 }
 
 /// The request that a command came from; of `EndSessions`, also the result.
@@ -64,6 +70,12 @@ pub enum Origin {
     Horizon,
     /// Unknown: the payload is malformed.
     None,
+}
+
+impl Applied {
+    fn new(origin: Origin, outcome: CommandOutcome) -> Applied {
+        Applied { origin, outcome, answer: None }
+    }
 }
 
 impl<T: Table> Store<T> {
@@ -115,19 +127,35 @@ impl<T: Table> Store<T> {
     }
 
     /// Applies the log entry at `counter`. A command that is malformed or exceeds a limit yields an error outcome, the
-    /// same on every node. Returns `None`, and has changed nothing, if the record of the command's
-    /// [key](Decoded::key) is not in memory: it must be read first.
+    /// same on every node. Returns `None`, and has changed nothing, if the record of one of the command's
+    /// [keys](Decoded::keys) is not in memory: it must be read first.
     ///
     /// # Panics
-    /// If `counter` is not `applied() + 1`, or if the table's record of the command's key cannot be decoded.
+    /// If `counter` is not `applied() + 1`, or if the table's record of one of the command's keys cannot be decoded.
     pub fn apply(&mut self, counter: u64, command: &Decoded) -> Option<Applied> {
-        let found = command.key().map(|key| self.keys.overlay.find(&self.table, key));
-        if matches!(found, Some(Found::NotInMemory)) {
-            return None;
+        let keys = command.keys();
+        let mut found = Vec::with_capacity(keys.len());
+        let mut bytes = 0;
+        for key in keys {
+            match self.keys.overlay.find(&self.table, key) {
+                Found::NotInMemory => {}
+                record => {
+                    bytes += record.value_bytes();
+                    found.push(record);
+                }
+            }
         }
+        // The others cannot make it less, so they need not be in memory.
+        let found = if bytes > TXN_VALUES_MAX {
+            None
+        } else if found.len() < keys.len() {
+            return None;
+        } else {
+            Some(found)
+        };
         self.advance(counter);
         Some(match &command.body {
-            Some(Body::Write(write)) => self.write(write, found.unwrap_or(Found::NotInMemory)),
+            Some(Body::Write(write)) => self.write(write, found),
             Some(Body::CreateSession(create)) => self.create_session(create),
             Some(Body::EndSessions(end)) => self.end_sessions(end),
             Some(Body::RaiseHorizon(raise)) => self.raise_horizon(raise),
@@ -154,17 +182,19 @@ impl<T: Table> Store<T> {
         self.applied = counter;
     }
 
-    fn write(&mut self, request: &Request, found: Found) -> Applied {
+    /// Applies a write; `found` are the states of its keys, `None` if they have more bytes than is allowed.
+    fn write(&mut self, request: &Request, found: Option<Vec<Found>>) -> Applied {
         let Some(context) = request.write else { return malformed() };
         let origin = Origin::Write { session: context.session, seq: context.seq };
         if context.check().is_err() {
-            return Applied { origin, outcome: failure(ErrorKind::InvalidArgument, 0) };
+            return Applied::new(origin, failure(ErrorKind::InvalidArgument, 0));
         }
+        let mut answer = None;
         let outcome = match self.sessions.begin_write(&context) {
             WriteLookup::NoSession => {
                 probe!("session.write-after-end");
                 let expired = failure(ErrorKind::SessionExpired, 0);
-                planted!(expired, executes_write_of_ended_session => self.execute(request, found))
+                planted!(expired, executes_write_of_ended_session => self.execute(request, found).0)
             }
             WriteLookup::Forgotten => {
                 probe!("session.write-below-floor");
@@ -172,31 +202,40 @@ impl<T: Table> Store<T> {
             }
             WriteLookup::Recorded(outcome) => {
                 probe!("session.write-logged-twice");
-                planted!(outcome, executes_duplicate_write => self.execute(request, found))
+                planted!(outcome, executes_duplicate_write => self.execute(request, found).0)
             }
             WriteLookup::New => {
-                let outcome = self.execute(request, found);
+                let outcome;
+                (outcome, answer) = self.execute(request, found);
                 self.sessions.record(&context, outcome);
                 outcome
             }
         };
-        Applied { origin, outcome }
+        Applied { origin, outcome, answer }
     }
 
-    fn execute(&mut self, request: &Request, found: Found) -> CommandOutcome {
-        match &request.operation {
+    /// Executes a write; of a transaction that reads nothing, returns the answer too.
+    fn execute(
+        &mut self,
+        request: &Request,
+        found: Option<Vec<Found>>,
+    ) -> (CommandOutcome, Option<TxnAnswer>) {
+        let Some(found) = found else { return (failure(ErrorKind::TooLarge, 0), None) };
+        let executed = match &request.operation {
+            Some(Operation::Txn(txn)) => self.keys.transact(&mut self.history, self.applied, txn, found),
             Some(operation) => {
-                let outcome = self.keys.execute(&mut self.history, self.applied, operation, found);
-                self.history.end_entry(self.applied);
-                outcome
+                let found = found.into_iter().next().unwrap_or(Found::NotInMemory);
+                (self.keys.execute(&mut self.history, self.applied, operation, found), None)
             }
-            None => failure(ErrorKind::Unsupported, 0),
-        }
+            None => (failure(ErrorKind::Unsupported, 0), None),
+        };
+        self.history.end_entry(self.applied);
+        executed
     }
 
     fn raise_horizon(&mut self, raise: &RaiseHorizon) -> Applied {
         self.history.raise(raise.horizon.min(self.applied));
-        Applied { origin: Origin::Horizon, outcome: CommandOutcome::default() }
+        Applied::new(Origin::Horizon, CommandOutcome::default())
     }
 
     fn create_session(&mut self, create: &CreateSession) -> Applied {
@@ -210,12 +249,12 @@ impl<T: Table> Store<T> {
             self.sessions.create(self.applied, nonce, create.timeout_ms);
             self.sessions.opened_outcome(self.applied)
         };
-        Applied { origin: Origin::CreateSession { nonce }, outcome }
+        Applied::new(Origin::CreateSession { nonce }, outcome)
     }
 
     fn end_sessions(&mut self, end: &EndSessions) -> Applied {
         let sessions = end.sessions.iter().map(|&session| (session, self.sessions.end(session))).collect();
-        Applied { origin: Origin::EndSessions { sessions }, outcome: CommandOutcome::default() }
+        Applied::new(Origin::EndSessions { sessions }, CommandOutcome::default())
     }
 
     /// Upper bound, in bytes, of the memory used by the changes since the last [`take_batch`](Store::take_batch),
@@ -332,5 +371,5 @@ impl<T: Table> Store<T> {
 }
 
 fn malformed() -> Applied {
-    Applied { origin: Origin::None, outcome: failure(ErrorKind::InvalidArgument, 0) }
+    Applied::new(Origin::None, failure(ErrorKind::InvalidArgument, 0))
 }

@@ -4,7 +4,7 @@
 //! re-encode it, because prost drops unknown fields.
 
 use bytes::Bytes;
-use gometa_proto::v1::{Command, command::Body, request::Operation};
+use gometa_proto::v1::{Command, Request, command::Body, request::Operation};
 use prost::Message;
 
 /// The error for a payload that is not an encoded command.
@@ -27,18 +27,54 @@ pub fn decode_command(payload: Bytes) -> Result<Command, Malformed> {
 pub struct Decoded {
     /// `None` if the payload is malformed.
     pub(crate) body: Option<Body>,
+    keys: Keys,
+}
+
+/// The keys whose records decide what applying a command does.
+#[derive(Clone, PartialEq, Debug)]
+enum Keys {
+    None,
+    One(Bytes),
+    /// A key may occur more than once.
+    Several(Vec<Bytes>),
 }
 
 impl Decoded {
     /// Decodes a payload. A malformed one becomes a command that fails.
     pub fn new(payload: Bytes) -> Decoded {
-        Decoded { body: decode_command(payload).ok().and_then(|command| command.body) }
+        let body = decode_command(payload).ok().and_then(|command| command.body);
+        let keys = body.as_ref().map_or(Keys::None, Keys::of);
+        Decoded { body, keys }
     }
 
-    /// The key whose record decides what applying the command does; `None` if no record does.
-    pub fn key(&self) -> Option<&Bytes> {
-        let Some(Body::Write(write)) = &self.body else { return None };
+    /// About the memory that it takes besides the payload, in bytes.
+    pub fn size(&self) -> usize {
+        match &self.body {
+            Some(Body::Write(Request { operation: Some(operation @ Operation::Txn(_)), .. })) => {
+                operation.size()
+            }
+            _ => 0,
+        }
+    }
+
+    /// The keys whose records decide what applying the command does. A key may occur more than once.
+    pub fn keys(&self) -> &[Bytes] {
+        match &self.keys {
+            Keys::None => &[],
+            Keys::One(key) => std::slice::from_ref(key),
+            Keys::Several(keys) => keys,
+        }
+    }
+}
+
+impl Keys {
+    fn of(body: &Body) -> Keys {
+        let Body::Write(write) = body else { return Keys::None };
         let sound = |operation: &&Operation| operation.is_write() && operation.check().is_ok();
-        write.operation.as_ref().filter(sound)?.key()
+        match write.operation.as_ref().filter(sound) {
+            Some(Operation::Txn(txn)) => Keys::Several(txn.decisive_keys().cloned().collect()),
+            Some(operation) => operation.key().cloned().map_or(Keys::None, Keys::One),
+            None => Keys::None,
+        }
     }
 }

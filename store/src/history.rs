@@ -142,7 +142,7 @@ impl History {
         Some(HistoryRecord { horizon: self.horizon, sum }.encode_to_vec().into())
     }
 
-    /// Adds a key that the log entry at `revision` has changed. Keys of one revision come in ascending order.
+    /// Adds a key that the log entry at `revision` has changed.
     pub(crate) fn add(&mut self, revision: u64, key: ChangedKey) {
         self.pending_bytes += key.size();
         match self.changes.last_mut() {
@@ -156,6 +156,7 @@ impl History {
         let Some(change) = self.changes.last_mut().filter(|change| change.revision == revision) else {
             return;
         };
+        change.keys.sort_by(|one, other| one.key.cmp(&other.key));
         change.sum_before = self.sum;
         self.sum = self.sum.wrapping_add(change_hash(revision, &change.changed_keys()));
         self.changed = true;

@@ -71,34 +71,29 @@ impl Keys {
         match operation {
             Operation::Add(add) => match found.record() {
                 Some(record) => failure(ErrorKind::AlreadyExists, record.mod_revision),
-                None => self.put(history, revision, &add.key, &add.value, found),
+                None => written(self.put(history, revision, &add.key, &add.value, found)),
             },
-            Operation::Set(set) => self.put(history, revision, &set.key, &set.value, found),
+            Operation::Set(set) => written(self.put(history, revision, &set.key, &set.value, found)),
             Operation::Cas(cas) => {
                 if planted!(found.revision() != cas.revision, cas_ignores_revision => false) {
                     return failure(ErrorKind::CasMismatch, found.revision());
                 }
-                self.put(history, revision, &cas.key, &cas.value, found)
+                written(self.put(history, revision, &cas.key, &cas.value, found))
             }
             Operation::Delete(delete) => {
                 if delete.revision.is_some_and(|expected| expected != found.revision()) {
                     return failure(ErrorKind::CasMismatch, found.revision());
                 }
-                let existed = found.record().is_some();
-                probe!("keys.delete-absent", !existed);
-                if existed {
-                    self.count -= 1;
-                    self.change(history, revision, &delete.key, None, found);
-                }
-                let deleted = Deleted { revision: if existed { revision } else { 0 }, existed };
+                let deleted = self.remove(history, revision, &delete.key, found);
                 CommandOutcome { result: Some(command_outcome::Result::Deleted(deleted)) }
             }
-            // Not in a write: `node` makes the commands CreateSession and EndSessions of the first two; changes of the members
-            // are log entries of their own; reads are not logged.
+            // Not here: `node` makes the commands CreateSession and EndSessions of the first two; changes of the members are
+            // log entries of their own; reads are not logged; `transact` executes transactions.
             Operation::OpenSession(_)
             | Operation::EndSession(_)
             | Operation::Get(_)
             | Operation::Range(_)
+            | Operation::Txn(_)
             | Operation::Status(_)
             | Operation::AddLearner(_)
             | Operation::PromoteMember(_)
@@ -111,14 +106,15 @@ impl Keys {
         }
     }
 
-    fn put(
+    /// Sets a key.
+    pub(crate) fn put(
         &mut self,
         history: &mut History,
         revision: u64,
         key: &Bytes,
         value: &Bytes,
         found: Found,
-    ) -> CommandOutcome {
+    ) -> Written {
         let (create_revision, version) = match found.record() {
             Some(record) => (record.create_revision, record.version + 1),
             None => {
@@ -128,7 +124,24 @@ impl Keys {
         };
         let record = KeyRecord { create_revision, mod_revision: revision, version, value: value.clone() };
         self.change(history, revision, key, Some(record), found);
-        CommandOutcome { result: Some(command_outcome::Result::Written(Written { revision, version })) }
+        Written { revision, version }
+    }
+
+    /// Removes a key, if it exists.
+    pub(crate) fn remove(
+        &mut self,
+        history: &mut History,
+        revision: u64,
+        key: &Bytes,
+        found: Found,
+    ) -> Deleted {
+        let existed = found.record().is_some();
+        probe!("keys.delete-absent", !existed);
+        if existed {
+            self.count -= 1;
+            self.change(history, revision, key, None, found);
+        }
+        Deleted { revision: if existed { revision } else { 0 }, existed }
     }
 
     /// Gives a key another record; `None` removes it.
@@ -144,4 +157,8 @@ impl Keys {
         history.add(revision, ChangedKey { key: key.clone(), deleted: record.is_none(), superseded });
         self.overlay.change(key.clone(), record, found);
     }
+}
+
+fn written(written: Written) -> CommandOutcome {
+    CommandOutcome { result: Some(command_outcome::Result::Written(written)) }
 }

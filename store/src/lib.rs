@@ -43,12 +43,12 @@
 //!
 //! # Not implemented
 //!
-//! Transactions over several keys, watches, leases.
+//! Transactions that compare or delete ranges, watches, leases.
 //!
 //! # Reading order
 //!
 //! `entry` (payloads of log entries) · `table` (storage of records) · `overlay` (records in memory) · `keys` (execution
-//! of operations) · `change`, `history` (what revisions changed and superseded) · `range` (pages) · `session` (deduplication of writes) · `configuration` · `apply` (the store itself) · `hash`.
+//! of operations) · `change`, `history` (what revisions changed and superseded) · `range` (pages) · `txn`, `query` (transactions, and reads beside apply) · `session` (deduplication of writes) · `configuration` · `apply` (the store itself) · `hash`.
 #![forbid(unsafe_code)]
 
 // `planted!(right, name => wrong)` is `right` unless a test activates the fault; `probe!` counts rare paths.
@@ -64,9 +64,11 @@ mod history;
 mod keys;
 mod memory;
 mod overlay;
+mod query;
 mod range;
 mod session;
 mod table;
+mod txn;
 
 pub use apply::{Applied, Origin, Store};
 pub use change::{Change, ChangedKey, revision_key};
@@ -75,6 +77,7 @@ pub use hash::{recompute_checkpoint, record_hash};
 pub use history::{HISTORY_KEY, check_horizon, horizon_of, superseded_by, verify_changes};
 pub use memory::MemoryTable;
 pub use overlay::Purpose;
+pub use query::{Found, Query, compacted_answer};
 pub use range::{Cursor, end_of_prefix, read_page};
 pub use session::{Corrupt, WriteLookup};
 pub use table::{Batch, Checkpoint, Lookup, Space, Table};

@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, ops::Bound};
 
 use bytes::Bytes;
-use gometa_proto::v1::{Page, Range};
 
 use crate::{
     history::{HISTORY_KEY, check_horizon, horizon_of, superseded_by},
-    range::{Cursor, read_page},
+    query::{Found, Query},
+    range::Cursor,
     table::{Batch, Checkpoint, Lookup, Space, Table},
 };
 
@@ -56,24 +56,23 @@ impl MemoryTable {
         }
     }
 
-    /// Reads a page as of a revision, 0 for the present one.
+    /// Reads at one moment.
     ///
     /// # Errors
-    /// The horizon, if the revision is below it.
+    /// The horizon, if a revision below it is to be read.
     ///
     /// # Panics
     /// If a record cannot be decoded.
-    pub fn read_page(&self, range: &Range, revision: u64) -> Result<Page, u64> {
+    pub fn read(&self, query: &Query) -> Result<Found, u64> {
         let record = self.get(Space::History, HISTORY_KEY);
         let horizon =
             record.map_or(Ok(0), |record| horizon_of(&record)).unwrap_or_else(|error| panic!("{error}"));
-        let revision = if revision == 0 { self.checkpoint.applied } else { revision };
-        check_horizon(revision, horizon)?;
+        let applied = self.checkpoint.applied;
+        check_horizon(query.lowest(applied), horizon)?;
         let [mut data, mut past] = [&self.records[Space::Data as usize], &self.past].map(MapCursor::new);
         // At the present revision every key has its latest record.
-        let past = (revision < self.checkpoint.applied).then_some(&mut past);
-        let page = read_page(range, revision, &mut data, past);
-        Ok(page.unwrap_or_else(|error| panic!("{error}")))
+        let past = (query.lowest(applied) < applied).then_some(&mut past);
+        Ok(query.read(applied, &mut data, past).unwrap_or_else(|error| panic!("{error}")))
     }
 
     /// The number of superseded versions, and of revisions whose changes are kept.

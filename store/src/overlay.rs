@@ -101,6 +101,14 @@ impl Found {
         }
     }
 
+    /// The size of the value; 0 if the key does not exist, or its record is not in memory.
+    pub(crate) fn value_bytes(&self) -> usize {
+        match self {
+            Found::InOverlay(Some(record)) | Found::InTable(Some((record, _))) => record.value.len(),
+            Found::InOverlay(None) | Found::InTable(None) | Found::NotInMemory => 0,
+        }
+    }
+
     /// The key's `mod_revision`; 0 if the key does not exist.
     pub(crate) fn revision(&self) -> u64 {
         self.record().map_or(0, |record| record.mod_revision)

@@ -27,6 +27,37 @@ pub trait Cursor {
     fn item(&self) -> Option<(&[u8], &[u8])>;
 }
 
+/// What an answer still has room for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// Entries.
+    pub(crate) entries: usize,
+    /// Bytes of keys and values.
+    pub(crate) bytes: usize,
+    /// Keys that may be looked at.
+    pub(crate) keys: usize,
+    /// Whether nothing is in it: the first entry fits whatever its size.
+    pub(crate) is_empty: bool,
+}
+
+impl Room {
+    /// The room of a page of its own.
+    pub(crate) fn of_page() -> Room {
+        Room { entries: PAGE_ENTRIES_MAX, bytes: PAGE_BYTES_MAX, keys: PAGE_KEYS_MAX, is_empty: true }
+    }
+
+    /// Takes the room of an entry with so many bytes; returns whether there was enough.
+    pub(crate) fn take(&mut self, bytes: usize) -> bool {
+        if self.entries == 0 || (bytes > self.bytes && !self.is_empty) {
+            return false;
+        }
+        self.entries -= 1;
+        self.bytes -= bytes.min(self.bytes);
+        self.is_empty = false;
+        true
+    }
+}
+
 /// Reads a page at a revision: the present one of the table, for which `past` may be `None`, or an earlier one that is not
 /// below the horizon. `data` has the latest records, `past` the superseded ones; both of one moment of the table.
 ///
@@ -38,48 +69,52 @@ pub fn read_page<C: Cursor>(
     data: &mut C,
     past: Option<&mut C>,
 ) -> Result<Page, Corrupt> {
+    let mut room = Room::of_page();
+    if range.count_only {
+        (room.entries, room.keys) = (usize::MAX, COUNT_KEYS_MAX);
+    }
+    read_page_within(&mut room, range, revision, data, past)
+}
+
+/// Reads a page that fits into the room, and takes that.
+pub(crate) fn read_page_within<C: Cursor>(
+    room: &mut Room,
+    range: &Range,
+    revision: u64,
+    data: &mut C,
+    past: Option<&mut C>,
+) -> Result<Page, Corrupt> {
     let mut reader = Reader { bounds: Bounds::of(range), reverse: range.reverse, revision, data, past };
     let mut page = Page { revision, ..Page::default() };
-    let entries_max = match range.limit {
-        0 => PAGE_ENTRIES_MAX,
-        limit => usize::try_from(limit).map_or(PAGE_ENTRIES_MAX, |limit| limit.min(PAGE_ENTRIES_MAX)),
+    let limit = match range.limit {
+        0 => u64::MAX,
+        _ if range.count_only => u64::MAX,
+        limit => limit,
     };
-    let (entries_max, keys_max) = match range.count_only {
-        true => (usize::MAX, COUNT_KEYS_MAX),
-        false => (entries_max, PAGE_KEYS_MAX),
-    };
-    let mut bytes = 0;
-    let mut looked_at = 0;
     // The end of the part of the range that is done, in the direction of reading.
     let mut place = reader.begin();
     while let Some(key) = reader.next_key(&place)? {
-        if page.count as usize >= entries_max || looked_at >= keys_max {
+        if page.count >= limit || room.keys == 0 {
             page.next = continuation(range, key);
             return Ok(page);
         }
-        looked_at += 1;
+        room.keys -= 1;
         let record = reader.record_at(&key)?;
         let mut group = None;
         if let Some(record) = record {
             group = group_of(range, &key);
             let entry = match &group {
                 Some(group) => Entry { key: group.clone(), is_group: true, ..Entry::default() },
-                None => Entry {
-                    key: key.clone(),
-                    value: if range.keys_only || range.count_only { Bytes::new() } else { record.value },
-                    version: record.version,
-                    create_revision: record.create_revision,
-                    mod_revision: record.mod_revision,
-                    is_group: false,
-                },
+                None if range.keys_only || range.count_only => {
+                    entry(key.clone(), KeyRecord { value: Bytes::new(), ..record })
+                }
+                None => entry(key.clone(), record),
             };
             if !range.count_only {
-                let size = entry.key.len() + entry.value.len();
-                if bytes + size > PAGE_BYTES_MAX && page.count > 0 {
+                if !room.take(entry.key.len() + entry.value.len()) {
                     page.next = continuation(range, key);
                     return Ok(page);
                 }
-                bytes += size;
                 page.entries.push(entry);
             }
             page.count += 1;
@@ -92,6 +127,24 @@ pub fn read_page<C: Cursor>(
         };
     }
     Ok(page)
+}
+
+/// Reads a key at a revision, as [`read_page`] does.
+pub(crate) fn read_key<C: Cursor>(
+    key: &Bytes,
+    revision: u64,
+    data: &mut C,
+    past: Option<&mut C>,
+) -> Result<Option<KeyRecord>, Corrupt> {
+    data.seek(key);
+    let bounds = Bounds { start: key.clone(), end: None };
+    Reader { bounds, reverse: false, revision, data, past }.record_at(key)
+}
+
+/// A key with its record.
+pub(crate) fn entry(key: Bytes, record: KeyRecord) -> Entry {
+    let KeyRecord { create_revision, mod_revision, version, value } = record;
+    Entry { key, value, version, create_revision, mod_revision, is_group: false }
 }
 
 /// The start, or in reverse the end, of the page that begins with a key.

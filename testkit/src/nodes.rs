@@ -324,9 +324,9 @@ impl Nodes {
                         member.inbox.push(member.fetched(fetch));
                     }
                 }
-                Effect::ReadPage { id, range } => {
-                    let result = member.storage.files.borrow().1.read_page(&range, range.at_revision);
-                    member.inbox.push(Event::PageRead { id, result });
+                Effect::Query { id, query } => {
+                    let result = member.storage.files.borrow().1.read(&query);
+                    member.inbox.push(Event::Queried { id, result });
                 }
                 Effect::Read { id, from, to, bytes_max } => {
                     let mut entries = member.storage.files.borrow().0.read(from, to, bytes_max);

@@ -75,7 +75,7 @@ typedef struct call {
     char *number;
     /*
      * What its result is: w(ritten), d(eleted), e(ntry), s(tatus), m(embers), r(oles), c(hange), l(eader), a(dvice),
-     * p(age), q(uick scan), n(umber), g(one keys).
+     * p(age), n(umber of keys); q for the pages of a scan, g for the number of deleted keys.
      */
     char kind;
     gometa_future_t *future;
@@ -631,7 +631,7 @@ int main(void)
     if (gometa_queue_new(&queue, &error) != GOMETA_OK) {
         fail("%s", gometa_error_message(error));
     }
-    puts("client c");
+    puts("client c without txn: it is not in the library yet");
     fflush(stdout);
 
     struct pollfd watched[] = {{gometa_queue_fd(queue), POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};

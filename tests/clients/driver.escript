@@ -8,7 +8,7 @@ main(_) ->
     ok = io:setopts([binary, {encoding, latin1}]),
     %% The calls in flight by their number: the process, and the reference that cancels the call.
     calls = ets:new(calls, [named_table, public]),
-    say([<<"client raw-erlang">>]),
+    say([<<"client raw-erlang without txn: the example has no transactions">>]),
     read(#{}).
 
 read(Clients) ->

@@ -71,6 +71,8 @@ class Line:
             return self.verb, (), keywords | self.named(*RANGE)
         if self.verb == "delete_prefix":
             return self.verb, (bytes.fromhex(self["prefix"]),), keywords
+        if self.verb == "txn":
+            return "txn", (), keywords | self.named("consistency", "min_revision")
         if self.verb in ("status", "members", "membership"):
             return self.verb, (), keywords
         if self.verb in CHANGES:
@@ -87,6 +89,19 @@ class Line:
         read = {"key": bytes.fromhex, "revision": int, "value": bytes.fromhex}
         arguments = [read[name](self[name]) for name in read if name in self.fields]
         return self.verb, arguments, keywords
+
+    def txn(self, client):
+        """Returns the transaction of a `txn` line."""
+        txn = client.txn()
+        for part in filter(None, self.fields.get("when", "").split(",")):
+            fact, relation, key, operand = part.split(":")
+            operand = bytes.fromhex(operand) if fact == "value" else int(operand)
+            txn.when(getattr(gometa.Compare, fact)(bytes.fromhex(key), relation, operand))
+        for name, add in (("then", txn.then), ("otherwise", txn.otherwise)):
+            for part in filter(None, self.fields.get(name, "").split(",")):
+                kind, *arguments = part.split(":")
+                add(getattr(gometa.Op, kind)(*map(bytes.fromhex, arguments)))
+        return txn
 
     def shares(self):
         """Returns the number of calls of each caller of a `bench` line."""
@@ -123,6 +138,21 @@ def entries(line, found):
     return f"{keys}{values} groups={sum(entry.is_group for entry in found)}"
 
 
+def done(result):
+    """Returns the result of an operation of a transaction as text."""
+    if result is None:
+        return "absent"
+    if isinstance(result, gometa.Written):
+        return f"written:{result.version}"
+    if isinstance(result, gometa.Deleted):
+        return f"deleted:{truth(result.existed)}"
+    if isinstance(result, gometa.Entry):
+        return f"entry:{result.value.hex()}"
+    if isinstance(result, gometa.Page):
+        return f"page:{'+'.join(entry.key.hex() for entry in result.entries)}"
+    return f"error:{result.kind}"
+
+
 def said(line, result):
     """Returns the result of a call as text."""
     verb = line.verb
@@ -140,6 +170,9 @@ def said(line, result):
         return f"ok count={result}"
     if verb == "delete_prefix":
         return f"ok deleted={result}"
+    if verb == "txn":
+        results = ",".join(map(done, result.results))
+        return f"ok succeeded={truth(result.succeeded)} revision={result.revision} results={results}"
     if verb == "status":
         stored = f"keys={result.keys} log_bytes={result.storage.log_bytes}"
         return f"ok role={result.role} applied_revision={result.applied_revision} {stored}"
@@ -188,7 +221,10 @@ def open_client(clients, line, kind):
 def call(client, line):
     name, arguments, keywords = line.arguments()
     try:
-        result = getattr(client, name)(*arguments, **keywords)
+        if name == "txn":
+            result = line.txn(client).commit(**keywords)
+        else:
+            result = getattr(client, name)(*arguments, **keywords)
         if name == "scan":
             # An iterator, which reads the pages.
             result = list(result)

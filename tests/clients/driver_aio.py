@@ -12,7 +12,10 @@ from driver import READS, Line, failed, open_client, said, write
 async def call(client, line):
     name, arguments, keywords = line.arguments()
     try:
-        result = getattr(client, name)(*arguments, **keywords)
+        if name == "txn":
+            result = line.txn(client).commit(**keywords)
+        else:
+            result = getattr(client, name)(*arguments, **keywords)
         # A scan is an iterator, which reads the pages.
         result = [entry async for entry in result] if name == "scan" else await result
     except asyncio.CancelledError:

@@ -230,7 +230,7 @@ def written(written):
 
 def main():
     driver = Driver()
-    driver.say("client raw-python")
+    driver.say("client raw-python without txn: the example has no transactions")
     for line in sys.stdin:
         driver.take(line.rstrip("\n"))
     driver.end()

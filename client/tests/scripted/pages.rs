@@ -92,6 +92,9 @@ async fn a_page_that_nobody_takes_is_that_of_the_next_call() {
         None
     });
     taking.await;
-    assert!(matches!(&taken, Some(Ok(Reply::NextPage(Some(page)))) if page.entries[0].key == "a"), "{taken:?}");
+    assert!(
+        matches!(&taken, Some(Ok(Reply::NextPage(Some(page)))) if page.entries[0].key == "a"),
+        "{taken:?}"
+    );
     assert_eq!(taken, refused);
 }

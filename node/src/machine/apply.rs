@@ -1,15 +1,20 @@
 //! Applying what is committed, and answering the requests that it settles.
 
 use bytes::Bytes;
-use gometa_proto::{Outcome, v1::command_outcome};
-use gometa_store::{Applied, Decoded, Origin, Purpose, Table};
+use gometa_proto::{
+    Outcome,
+    v1::{
+        CommandOutcome, TxnAnswer, command, command_outcome, request::Operation, response::Result as Answer,
+    },
+};
+use gometa_store::{Applied, Decoded, Origin, Purpose, Table, decode_command};
 use gometa_zab::{self as zab, Kind, LogEntry, StateHash};
 
 use super::{Node, Outstanding};
 use crate::{
     ahead::{Content, Upcoming},
     effect::Effect,
-    requests::WriteKey,
+    requests::{Waiting, WriteKey},
 };
 
 /// The time between two batches for the table, in microseconds. Each contains the whole record of every session with a
@@ -89,8 +94,9 @@ impl<T: Table> Node<T> {
                 None => {
                     probe!("apply.waits-for-record");
                     self.apply_waits.get_or_insert(self.now);
-                    let key = command.key().cloned();
-                    key.into_iter().for_each(|key| self.begin_read(key, Purpose::Apply));
+                    for key in command.keys().to_vec() {
+                        self.begin_read(key, Purpose::Apply);
+                    }
                     return false;
                 }
             },
@@ -98,7 +104,7 @@ impl<T: Table> Node<T> {
         }
         self.apply_waits = None;
         if let Some(applied) = self.ahead.pop() {
-            self.work.add(applied.bytes);
+            self.work.add(applied.keys().len(), applied.bytes);
             self.release(&applied);
         }
         true
@@ -123,22 +129,25 @@ impl<T: Table> Node<T> {
         while self.ahead.has_room(self.store.held_bytes()) && !self.work.is_full() && !self.stopped {
             let counter = self.store.applied() + self.ahead.len() + 1;
             let Some(entry) = self.entry(counter) else { break };
-            let bytes = entry.payload.len();
+            let mut bytes = entry.payload.len();
             let content = match entry.kind {
-                Kind::Command => Content::Command(Decoded::new(entry.payload)),
+                Kind::Command => {
+                    let command = Decoded::new(entry.payload);
+                    bytes += command.size();
+                    Content::Command(command)
+                }
                 Kind::Membership => Content::Configuration(entry.payload),
                 // A follower stops at it, and no log decodes it.
                 Kind::Unknown(kind) => panic!("log entry {} is of the unknown kind {kind}", entry.zxid),
             };
             let upcoming = Upcoming { counter, content, bytes };
             let held = self.store.held_bytes();
-            if let Some(key) = upcoming.key()
-                && !self.store.hold(key)
-            {
-                let key = key.clone();
-                self.begin_read(key, Purpose::Apply);
+            for key in upcoming.keys() {
+                if !self.store.hold(key) {
+                    self.begin_read(key.clone(), Purpose::Apply);
+                }
             }
-            self.work.add(self.store.held_bytes() - held);
+            self.work.add(upcoming.keys().len(), self.store.held_bytes() - held);
             self.ahead.push(upcoming);
         }
     }
@@ -167,17 +176,15 @@ impl<T: Table> Node<T> {
         while let Some(truncated) = self.ahead.pop_above(counter) {
             probe!(
                 "ahead.truncated-while-read",
-                truncated.key().is_some_and(|key| self.store.is_being_read(key))
+                truncated.keys().iter().any(|key| self.store.is_being_read(key))
             );
             self.release(&truncated);
         }
     }
 
-    /// Ends the hold on the key of an entry.
+    /// Ends the holds on the keys of an entry.
     fn release(&mut self, entry: &Upcoming) {
-        if let Some(key) = entry.key() {
-            self.store.release(key);
-        }
+        entry.keys().iter().for_each(|key| self.store.release(key));
     }
 
     fn read_log(&mut self, from: u64) {
@@ -214,10 +221,37 @@ impl<T: Table> Node<T> {
             submission.exposed && submission.at == crate::requests::At::Held
         );
         let otherwise = if submission.exposed { Outcome::Unknown } else { Outcome::NotApplied };
-        for ticket in self.requests.settle(&key) {
-            if let Some(waiting) = self.requests.remove(ticket) {
-                self.answer(waiting.client, waiting.id, &applied.outcome, otherwise);
+        self.settle_write(&key, &applied.outcome, applied.answer.as_ref(), otherwise);
+    }
+
+    /// Answers the requests for a command whose outcome is known; `whole` is the whole answer to a transaction, if that is
+    /// known too.
+    pub(super) fn settle_write(
+        &mut self,
+        key: &WriteKey,
+        outcome: &CommandOutcome,
+        whole: Option<&TxnAnswer>,
+        otherwise: Outcome,
+    ) {
+        let Some(submission) = self.requests.submission(key) else { return };
+        let operation = match (outcome.result, whole) {
+            (Some(command_outcome::Result::Txn(_)), None) => operation_of(submission.payload()),
+            _ => None,
+        };
+        for ticket in self.requests.settle(key) {
+            let Some(Waiting { client, id, deadline, .. }) = self.requests.remove(ticket) else { continue };
+            match whole {
+                Some(answer) => self.respond(client, id, Answer::Txn(answer.clone())),
+                None => self.answer_recorded(client, id, deadline, operation.as_ref(), outcome, otherwise),
             }
         }
+    }
+}
+
+/// The operation of a write.
+fn operation_of(payload: &Bytes) -> Option<Operation> {
+    match decode_command(payload.clone()).ok()?.body? {
+        command::Body::Write(request) => request.operation,
+        _ => None,
     }
 }

@@ -5,7 +5,7 @@ use gometa_store::{Purpose, Table};
 
 use super::Node;
 use crate::{
-    ahead::{HELD_BYTES_MAX, Upcoming},
+    ahead::{HELD_BYTES_LIMIT, HELD_BYTES_MAX, Upcoming},
     effect::Effect,
     fetches::Answer,
     requests::Ticket,
@@ -33,9 +33,10 @@ impl<T: Table> Node<T> {
     /// Handles records that were read.
     pub(super) fn fetched(&mut self, id: u64, records: Vec<(Bytes, Option<Bytes>)>) {
         let Some(purpose) = self.fetches.answered(id, records.len()) else { return };
-        let next = self.ahead.next().and_then(Upcoming::key);
+        let next = self.ahead.next().map_or(&[][..], Upcoming::keys);
         for (key, record) in records {
-            let fits = self.store.held_bytes() < HELD_BYTES_MAX || next == Some(&key);
+            let held = self.store.held_bytes();
+            let fits = held < HELD_BYTES_MAX || (held < HELD_BYTES_LIMIT && next.contains(&key));
             let entered = purpose == Purpose::Get || fits;
             if entered {
                 self.store.enter(&key, record);

@@ -1,10 +1,10 @@
-//! Reading pages, and raising the horizon of the history.
+//! Queries: pages and reads of transactions; raising the horizon of the history.
 
 use gometa_proto::{
     ErrorKind,
-    v1::{self, Command, Consistency, Error, Page, command, response::Result as Answer},
+    v1::{self, Command, Consistency, Error, command, response::Result as Answer},
 };
-use gometa_store::{Table, encode_command};
+use gometa_store::{Found, Query, Table, compacted_answer, encode_command};
 use gometa_zab::{self as zab, DiskSpace, Role, Ticks};
 
 use super::Node;
@@ -14,27 +14,69 @@ use crate::{
     forward::Proposer,
     horizon::Figures,
     reads,
-    requests::{Ticket, Want},
+    requests::{Ticket, Waiting, Want},
 };
 
 impl<T: Table> Node<T> {
     pub(super) fn range(&mut self, client: ClientId, id: u64, deadline: Ticks, range: v1::Range) {
-        let local = range.consistency() == Consistency::Local;
-        let range = Box::new(range);
-        let want = if local { Want::LocalRange(range) } else { Want::Range(range) };
+        let (consistency, min_revision) = (range.consistency(), range.min_revision);
+        self.query(client, id, deadline, Query::Range(range), consistency, min_revision);
+    }
+
+    /// A transaction that is a read.
+    pub(super) fn read_txn(&mut self, client: ClientId, id: u64, deadline: Ticks, txn: v1::Txn) {
+        let (consistency, min_revision) = (txn.consistency(), txn.min_revision);
+        self.query(client, id, deadline, Query::Txn(txn), consistency, min_revision);
+    }
+
+    fn query(
+        &mut self,
+        client: ClientId,
+        id: u64,
+        deadline: Ticks,
+        query: Query,
+        consistency: Consistency,
+        min_revision: u64,
+    ) {
+        let query = Box::new(query);
+        let local = consistency == Consistency::Local;
+        let want = if local { Want::LocalQuery(query, min_revision) } else { Want::Query(query) };
         let Some(ticket) = self.wait(client, id, deadline, want) else { return };
         if local { self.read_local(ticket) } else { self.barriers.join(ticket) }
     }
 
-    /// Handles a page whose barrier is passed; a local one, whose revision is applied.
-    pub(super) fn range_confirmed(&mut self, ticket: Ticket) {
+    /// Answers a transaction that was executed: its results are read.
+    pub(super) fn read_results(
+        &mut self,
+        client: ClientId,
+        id: u64,
+        deadline: Ticks,
+        txn: v1::Txn,
+        outcome: v1::TxnOutcome,
+    ) {
+        probe!("txn.results-read");
+        let want = Want::LocalQuery(Box::new(Query::Results(txn, outcome)), 0);
+        let has_room = self.requests.len() < self.config.requests_max;
+        let ticket = has_room.then(|| self.requests.add(Waiting { client, id, deadline, want })).flatten();
+        match ticket {
+            Some(ticket) => self.ranges.wait(outcome.revision, ticket),
+            None => {
+                let message = "the transaction was executed, but this node has too many requests waiting to read its results";
+                let error = Error::unknown(ErrorKind::ResourceExhausted, message).with_retry_after_ms(100);
+                self.respond(client, id, Answer::Error(error));
+            }
+        }
+    }
+
+    /// Handles a query whose barrier is passed; a local one, whose revision is applied.
+    pub(super) fn query_confirmed(&mut self, ticket: Ticket) {
         let applied = self.store.applied();
-        let Some(Want::Range(range) | Want::LocalRange(range)) =
+        let Some(Want::Query(query) | Want::LocalQuery(query, _)) =
             self.requests.get(ticket).map(|waiting| &waiting.want)
         else {
             return;
         };
-        let at = range.at_revision;
+        let at = query.revision();
         if at > applied {
             let message = format!("revision {at} is in the future, the latest one is {applied}");
             self.fail(ticket, Error::not_applied(ErrorKind::InvalidArgument, message));
@@ -44,7 +86,7 @@ impl<T: Table> Node<T> {
         }
     }
 
-    /// Has pages read, as many as may be under way.
+    /// Has queries answered, as many as may be under way.
     pub(super) fn begin_ranges(&mut self) {
         for ticket in self.ranges.take_waiting(self.table_applied) {
             if let Some(waiting) = self.requests.get(ticket) {
@@ -58,24 +100,34 @@ impl<T: Table> Node<T> {
         let reads = &self.reads;
         while let Some((id, ticket)) = self.ranges.begin(|client| reads.has_room(client)) {
             match self.requests.get(ticket).map(|waiting| &waiting.want) {
-                Some(Want::Range(range) | Want::LocalRange(range)) => {
-                    self.effects.push(Effect::ReadPage { id, range: (**range).clone() });
+                Some(Want::Query(query) | Want::LocalQuery(query, _)) => {
+                    self.effects.push(Effect::Query { id, query: query.clone() });
                 }
                 _ => drop(self.ranges.end(id)),
             }
         }
     }
 
-    /// Handles a page that was read.
-    pub(super) fn page_read(&mut self, id: u64, result: Result<Page, u64>) {
+    /// Handles the answer to a query.
+    pub(super) fn queried(&mut self, id: u64, result: Result<Found, u64>) {
         let Some(ticket) = self.ranges.end(id) else { return };
-        let Some(client) = self.requests.get(ticket).map(|waiting| waiting.client) else { return };
-        match result {
-            Ok(page) => {
+        let Some(Waiting { client, want, .. }) = self.requests.get(ticket) else { return };
+        let client = *client;
+        match (result, want) {
+            (Ok(Found::Page(page)), _) => {
                 self.reads.account(client, reads::page_size(&page));
                 self.respond_to(ticket, Answer::Page(page));
             }
-            Err(horizon) => {
+            (Ok(Found::Txn(answer)), _) => {
+                self.reads.account(client, reads::txn_size(&answer));
+                self.respond_to(ticket, Answer::Txn(answer));
+            }
+            (Err(horizon), Want::LocalQuery(query, _)) if let Query::Results(txn, outcome) = &**query => {
+                probe!("txn.results-compacted");
+                let answer = compacted_answer(txn, *outcome, horizon);
+                self.respond_to(ticket, Answer::Txn(answer));
+            }
+            (Err(horizon), _) => {
                 probe!("range.compacted");
                 let message = format!("the history begins at revision {horizon}");
                 let error = Error::not_applied(ErrorKind::Compacted, message).with_actual_revision(horizon);
@@ -84,11 +136,11 @@ impl<T: Table> Node<T> {
         }
     }
 
-    /// Reads the pages of a replaced table again.
-    pub(super) fn read_pages_again(&mut self) {
+    /// Makes the queries of a replaced table again.
+    pub(super) fn query_again(&mut self) {
         for ticket in self.ranges.forget_table() {
             probe!("range.table-replaced");
-            self.range_confirmed(ticket);
+            self.query_confirmed(ticket);
         }
     }
 

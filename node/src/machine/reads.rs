@@ -32,7 +32,7 @@ impl<T: Table> Node<T> {
     fn read_confirmed(&mut self, ticket: Ticket) {
         let Some(waiting) = self.requests.get(ticket) else { return };
         match waiting.want {
-            Want::Range(_) | Want::LocalRange(_) => self.range_confirmed(ticket),
+            Want::Query(_) | Want::LocalQuery(..) => self.query_confirmed(ticket),
             _ => self.reads.push(waiting.client, ticket),
         }
     }

@@ -2,12 +2,13 @@
 
 use gometa_proto::{
     ErrorKind, Outcome,
+    limits::TXN_VALUES_MAX,
     v1::{
         self, Command, Consistency, Error, Request, Response, command, command_outcome, request::Operation,
         response::Result as Answer,
     },
 };
-use gometa_store::{Table, WriteLookup, encode_command};
+use gometa_store::{Query, Table, WriteLookup, encode_command};
 use gometa_zab::{Role, Ticks, Zxid};
 
 use super::Node;
@@ -38,6 +39,7 @@ impl<T: Table> Node<T> {
             Some(ref operation) if operation.is_write() => self.write(client, deadline, request),
             Some(Operation::Get(get)) => self.get(client, id, deadline, get),
             Some(Operation::Range(range)) => self.range(client, id, deadline, range),
+            Some(Operation::Txn(txn)) => self.read_txn(client, id, deadline, txn),
             Some(Operation::Status(_)) => {
                 let status = self.sources().status(&self.store);
                 self.respond(client, id, Answer::Status(status));
@@ -94,7 +96,8 @@ impl<T: Table> Node<T> {
         match self.store.lookup_write(context.session, context.seq) {
             WriteLookup::Recorded(outcome) => {
                 probe!("write.answered-from-session");
-                return self.answer(client, id, &outcome, Outcome::Unknown);
+                let operation = request.operation.as_ref();
+                return self.answer_recorded(client, id, deadline, operation, &outcome, Outcome::Unknown);
             }
             WriteLookup::Forgotten => return self.respond(client, id, Answer::Error(forgotten())),
             WriteLookup::NoSession | WriteLookup::New => {}
@@ -138,7 +141,7 @@ impl<T: Table> Node<T> {
 
     /// Whether a request needs a leader: all but local reads of what a node that was synchronised has applied.
     fn needs_leader(&self, want: &Want) -> bool {
-        let is_local = matches!(want, Want::LocalRead(_) | Want::LocalRange(_));
+        let is_local = matches!(want, Want::LocalRead(_) | Want::LocalQuery(..));
         !(self.synchronised && is_local && want.min_revision() <= self.store.applied())
     }
 
@@ -193,6 +196,24 @@ impl<T: Table> Node<T> {
         }
     }
 
+    /// Answers a write whose outcome is recorded. The results of a transaction are read.
+    pub(super) fn answer_recorded(
+        &mut self,
+        client: ClientId,
+        id: u64,
+        deadline: Ticks,
+        operation: Option<&Operation>,
+        outcome: &v1::CommandOutcome,
+        otherwise: Outcome,
+    ) {
+        match (outcome.result, operation) {
+            (Some(command_outcome::Result::Txn(executed)), Some(Operation::Txn(txn))) => {
+                self.read_results(client, id, deadline, txn.clone(), executed);
+            }
+            _ => self.answer(client, id, outcome, otherwise),
+        }
+    }
+
     /// Answers with the outcome of a command. `otherwise` is the outcome of the write where the session table does not
     /// know it.
     pub(super) fn answer(
@@ -207,6 +228,12 @@ impl<T: Table> Node<T> {
             Some(command_outcome::Result::Written(written)) => Answer::Written(written),
             Some(command_outcome::Result::Deleted(deleted)) => Answer::Deleted(deleted),
             Some(command_outcome::Result::Failure(failure)) => Answer::Error(failed(failure, otherwise)),
+            Some(command_outcome::Result::Txn(v1::TxnOutcome { revision, .. })) => {
+                let message = format!(
+                    "another request of this session and seq was a transaction, at revision {revision}"
+                );
+                Answer::Error(Error::not_applied(ErrorKind::InvalidArgument, message))
+            }
             None => Answer::Error(Error::unknown(ErrorKind::Internal, "the command has no outcome")),
         };
         self.respond(client, id, answer);
@@ -251,6 +278,8 @@ impl<T: Table> Node<T> {
                 self.requests.submission(key).map_or(Outcome::Unknown, |submission| submission.outcome())
             }
             Some(Want::Members) if self.members.may_apply(ticket) => Outcome::Unknown,
+            // It was executed.
+            Some(Want::LocalQuery(query, _)) if matches!(**query, Query::Results(..)) => Outcome::Unknown,
             Some(_) | None => Outcome::NotApplied,
         }
     }
@@ -274,6 +303,12 @@ fn failed(failure: v1::Failure, otherwise: Outcome) -> Error {
         ErrorKind::SessionExpired => "the session has ended, or never was".to_owned(),
         ErrorKind::Forgotten => return forgotten(),
         ErrorKind::ResourceExhausted => "there are too many sessions".to_owned(),
+        ErrorKind::TooLarge => {
+            let max = TXN_VALUES_MAX;
+            format!(
+                "the values of the keys that the transaction compares or may write exceed {max} bytes together"
+            )
+        }
         other => other.text().to_owned(),
     };
     // A session that has ended no longer knows whether an earlier attempt took effect. All other failures are

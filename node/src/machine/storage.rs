@@ -70,7 +70,7 @@ impl<T: Table> Node<T> {
         self.apply_waits = None;
         self.table_applied = self.store.applied();
         self.look_for_records_again();
-        self.read_pages_again();
+        self.query_again();
         self.batches.clear();
         self.unstored = 0;
         self.compaction = Compaction::new(self.released, self.released);
@@ -92,11 +92,7 @@ impl<T: Table> Node<T> {
             WriteKey::Write { session, seq } => match self.store.lookup_write(*session, *seq) {
                 WriteLookup::Recorded(outcome) => {
                     probe!("install.answers-write");
-                    for ticket in self.requests.settle(key) {
-                        if let Some(waiting) = self.requests.remove(ticket) {
-                            self.answer(waiting.client, waiting.id, &outcome, Outcome::Unknown);
-                        }
-                    }
+                    self.settle_write(key, &outcome, None, Outcome::Unknown);
                 }
                 WriteLookup::Forgotten => {
                     probe!("install.write-forgotten");

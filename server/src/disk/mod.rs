@@ -6,7 +6,7 @@
 //!
 //! The driver submits writes to a [`LogWriter`], and batches to a [`StateWriter`]; it receives their completion through
 //! [`Hooks`]. It looks applied records up in memory through a [`RocksTable`], reads others through a [`RecordReader`], pages through a
-//! [`PageReader`], and log entries for peers through a [`LogReader`]. No other module accesses the directory.
+//! [`QueryReader`], and log entries for peers through a [`LogReader`]. No other module accesses the directory.
 //!
 //! # The directory
 //!
@@ -50,8 +50,8 @@ mod failure;
 mod inspection;
 mod log_reader;
 mod log_writer;
-mod page_reader;
 mod quarantine;
+mod query_reader;
 mod record_reader;
 mod records;
 mod recovery;
@@ -69,7 +69,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use gometa_proto::v1::Page;
+use gometa_store::Found;
 use gometa_zab::{Incarnation, LogEntry, NodeId, Token};
 use parking_lot::Mutex;
 
@@ -81,8 +81,8 @@ pub use self::{
     error::DiskError,
     log_reader::LogReader,
     log_writer::LogWriter,
-    page_reader::PageReader,
     quarantine::Quarantine,
+    query_reader::QueryReader,
     record_reader::RecordReader,
     scrub::{Finding, Scrubber},
     snapshot::Snapshots,
@@ -125,8 +125,8 @@ pub struct Hooks {
     /// The answer for one key of a [`RecordReader::submit`] with this id: its record, `None` if the table has none. May
     /// block until earlier answers have been taken.
     pub fetched: Box<dyn Fn(u64, Bytes, Option<Bytes>, bool) + Send + Sync>,
-    /// The answer to a [`PageReader::submit`] with this id: the page, or the horizon if the page is below it.
-    pub page_read: Box<dyn Fn(u64, Result<Page, u64>) + Send + Sync>,
+    /// The answer to a [`QueryReader::submit`] with this id: what was found, or the horizon if a revision below it is to be read.
+    pub queried: Box<dyn Fn(u64, Result<Found, u64>) + Send + Sync>,
 }
 
 /// A flush of the state, and what may be deleted of the log after it.
@@ -164,7 +164,7 @@ pub struct Disk {
     /// Reads applied records that are not in memory.
     pub record_reader: RecordReader,
     /// Reads pages.
-    pub page_reader: PageReader,
+    pub query_reader: QueryReader,
     /// Makes and receives snapshots.
     pub snapshots: Snapshots,
 }
@@ -192,7 +192,7 @@ impl Disk {
         *directory.copied.get_mut() = copies::is_copied(&directory, founding, has_peers);
         let identity = directory.raise_boot()?;
         let directory = Arc::new(directory);
-        let Hooks { persisted, stored, flushed, failed, read, fetched, page_read } = hooks;
+        let Hooks { persisted, stored, flushed, failed, read, fetched, queried } = hooks;
         let failure = Arc::new(Failure::new(directory.clone(), failed));
         let database = Arc::new(Database::new(rocks, failure.clone(), directory.clone()));
         let live = Arc::new(Mutex::new(log.reader()));
@@ -217,7 +217,7 @@ impl Disk {
             table: RocksTable::new(database.clone()),
             log_reader,
             record_reader: RecordReader::start(&database, fetched)?,
-            page_reader: PageReader::start(&database, page_read)?,
+            query_reader: QueryReader::start(&database, queried)?,
             log: LogWriter::start(log, &recovered, files, failure, persisted)?,
             state: snapshots.start(database, recovered.applied)?,
             snapshots,

@@ -86,7 +86,7 @@ fn child() {
         }),
         read: Box::new(|_, _| {}),
         fetched: Box::new(|_, _, _, _| {}),
-        page_read: Box::new(|_, _| {}),
+        queried: Box::new(|_, _| {}),
     };
     let disk = Disk::open(Path::new(&dir), NODE, true, CACHE_BYTES, hooks).unwrap();
     let last = disk.recovered.boundaries.last().copied().unwrap_or(Zxid::ZERO);

@@ -1,9 +1,12 @@
 //! The history in the data directory, compared with that of a table in memory.
 
 use bytes::Bytes;
-use gometa_proto::v1::{RaiseHorizon, Range, command::Body};
+use gometa_proto::v1::{
+    Compare, Delete, Get, RaiseHorizon, Range, Set, Txn, TxnOperation, TxnOutcome, command::Body,
+    compare::Operand, txn_operation::Operation,
+};
 use gometa_sim::contract::Write;
-use gometa_store::{MemoryTable, Table, recompute_checkpoint, verify_changes};
+use gometa_store::{MemoryTable, Query, Table, recompute_checkpoint, verify_changes};
 use gometa_testkit::store::{Driver, delete, set};
 
 use crate::support::*;
@@ -46,6 +49,23 @@ fn range(random: &mut Random, applied: u64) -> Range {
     }
 }
 
+/// A transaction with this range, as far as its results are read: it need not have been executed.
+fn txn(random: &mut Random, range: Range) -> Txn {
+    let mut key = || Bytes::from_static(KEYS[random.below(6) as usize].as_bytes());
+    let range = Range { at_revision: 0, ..range.clone() };
+    let operations = [
+        Operation::Get(Get { key: key(), ..Get::default() }),
+        Operation::Set(Set { key: key(), value: Bytes::new() }),
+        Operation::Delete(Delete { key: key(), revision: None }),
+        Operation::Get(Get { key: key(), ..Get::default() }),
+        Operation::Range(range),
+    ];
+    let operations = operations.map(|operation| TxnOperation { operation: Some(operation) }).to_vec();
+    let operand = Some(Operand::ModRevision(random.below(20)));
+    let when = vec![Compare { key: "a/".into(), relation: random.below(4) as i32, operand }];
+    Txn { when, otherwise: operations[2..].to_vec(), then: operations, ..Txn::default() }
+}
+
 /// Whether both have the same pages, at the present and at any revision.
 fn compare(opened: &mut Opened, expected: &MemoryTable, random: &mut Random) {
     let applied = expected.checkpoint().applied;
@@ -54,8 +74,15 @@ fn compare(opened: &mut Opened, expected: &MemoryTable, random: &mut Random) {
     verify_changes(&opened.disk.table).unwrap();
     for _ in 0..200 {
         let range = range(random, applied);
-        let page = expected.read_page(&range, range.at_revision);
-        assert_eq!(opened.page(range.clone()), page, "{range:?}");
+        let query = match random.below(4) {
+            0 => Query::Txn(txn(random, range)),
+            1 => {
+                let revision = 1 + random.below(applied.max(1));
+                Query::Results(txn(random, range), TxnOutcome { revision, succeeded: random.below(3) > 0 })
+            }
+            _ => Query::Range(range),
+        };
+        assert_eq!(opened.query(query.clone()), expected.read(&query), "{query:?}");
     }
     let (mut mine, mut theirs) = (Vec::new(), Vec::new());
     opened.disk.table.scan_changes(&mut |revision, record| mine.push((revision, record.to_vec())));

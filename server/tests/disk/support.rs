@@ -16,10 +16,9 @@ use std::{
 
 use bytes::Bytes;
 use gometa_node::Purpose;
-use gometa_proto::v1::{self, Page};
 use gometa_server::disk::{Disk, DiskError, Flushed, Hooks};
 use gometa_sim::contract::{Report, Write};
-use gometa_store::{Batch, Checkpoint, Space, Table};
+use gometa_store::{Batch, Checkpoint, Found, Query, Space, Table};
 use gometa_zab::{
     Addresses, EnsembleId, Epoch, Founding, Genesis, HardState, Incarnation, Kind, LogEntry, NodeId, Token,
     Voter, Zxid,
@@ -46,7 +45,7 @@ pub(crate) struct Callbacks {
     pub(crate) failed: Vec<String>,
     pub(crate) read: Vec<(u64, Vec<LogEntry>)>,
     pub(crate) fetched: Vec<(u64, Bytes, Option<Bytes>)>,
-    pub(crate) pages: Vec<(u64, Result<Page, u64>)>,
+    pub(crate) queries: Vec<(u64, Result<Found, u64>)>,
 }
 
 fn record((callbacks, changed): &(Mutex<Callbacks>, Condvar), change: impl FnOnce(&mut Callbacks)) {
@@ -89,7 +88,7 @@ impl Opened {
         let callbacks = Arc::new((Mutex::new(Callbacks::default()), Condvar::new()));
         let (persisted, stored, flushed) = (callbacks.clone(), callbacks.clone(), callbacks.clone());
         let (failed, read, fetched) = (callbacks.clone(), callbacks.clone(), callbacks.clone());
-        let pages = callbacks.clone();
+        let queries = callbacks.clone();
         let hooks = Hooks {
             persisted: Box::new(move |token| {
                 record(&persisted, |callbacks| {
@@ -109,7 +108,9 @@ impl Opened {
             }),
             failed: Box::new(move |reason| record(&failed, |callbacks| callbacks.failed.push(reason))),
             read: Box::new(move |id, entries| record(&read, |callbacks| callbacks.read.push((id, entries)))),
-            page_read: Box::new(move |id, page| record(&pages, |callbacks| callbacks.pages.push((id, page)))),
+            queried: Box::new(move |id, found| {
+                record(&queries, |callbacks| callbacks.queries.push((id, found)))
+            }),
             fetched: Box::new(move |id, key, found, _| {
                 record(&fetched, |callbacks| callbacks.fetched.push((id, key, found)));
             }),
@@ -183,15 +184,15 @@ impl Opened {
         of_read(&self.callbacks.0.lock().unwrap())
     }
 
-    /// Reads a page.
-    pub(crate) fn page(&mut self, range: v1::Range) -> Result<Page, u64> {
+    /// Carries out a query.
+    pub(crate) fn query(&mut self, query: Query) -> Result<Found, u64> {
         self.read += 1;
         let id = self.read;
-        self.disk.page_reader.submit(id, range);
-        self.wait("page", |callbacks| callbacks.pages.iter().any(|(read, _)| *read == id));
+        self.disk.query_reader.submit(id, Box::new(query));
+        self.wait("query", |callbacks| callbacks.queries.iter().any(|(read, _)| *read == id));
         let mut callbacks = self.callbacks.0.lock().unwrap();
-        let place = callbacks.pages.iter().position(|(read, _)| *read == id).unwrap();
-        callbacks.pages.remove(place).1
+        let place = callbacks.queries.iter().position(|(read, _)| *read == id).unwrap();
+        callbacks.queries.remove(place).1
     }
 
     /// All records of a space.

@@ -20,10 +20,13 @@
 //! | `quarantines` | 22 quarantine |
 //! | `handovers` | 23 transfer |
 //! | `pages` | 24 pages |
+//! | `txns` | 25 transactions |
+//! | `branches` | what a transaction comes to, naively |
 //! | `serving` | rule 20: a node that serves has applied what it must |
 //!
 //! 18, linearizability as clients see it, is in `history`; 21, that all this comes to an end, in `ensemble`.
 
+mod branches;
 mod check;
 mod commits;
 mod configurations;
@@ -42,6 +45,7 @@ mod sessions;
 mod state;
 #[cfg(test)]
 mod tests;
+mod txns;
 
 use gometa_node::Event;
 use gometa_proto::v1::{Request, Response, View};

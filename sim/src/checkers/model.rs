@@ -10,6 +10,8 @@ use gometa_proto::v1::{
 };
 use prost::Message;
 
+use super::branches;
+
 /// A session.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Session {
@@ -137,6 +139,14 @@ impl Model {
     }
 
     fn execute(&mut self, revision: u64, operation: Operation) -> CommandOutcome {
+        if let Operation::Txn(txn) = &operation {
+            let (executed, written) =
+                branches::execute(&|key, revision| self.key_at(key, revision), txn, revision);
+            for (key, record) in written {
+                self.keys.entry(key).or_default().push((revision, record));
+            }
+            return outcome(Outcome::Txn(executed));
+        }
         let key = match &operation {
             Operation::Add(add) => &add.key,
             Operation::Set(set) => &set.key,

@@ -1,6 +1,7 @@
 //! 24. **Pages**: a page has what the log made of its range at its revision, and nothing between two pages is left out; a page
 //!     is refused as compacted only if it is below a horizon that the log has.
 
+use bytes::Bytes;
 use gometa_proto::v1::{Consistency, Entry, ErrorKind, Page, Range, Response, response::Result as Answer};
 
 use super::{Check, ensure, model::Model};
@@ -65,28 +66,36 @@ pub(super) fn judge(
 }
 
 /// Whether a page has the first of these entries, and its continuation is before the next one.
-fn is_first_page(range: &Range, page: &Page, expected: &[Entry]) -> bool {
+fn is_first_page(range: &Range, page: &Page, expected: &[Expected]) -> bool {
     let count = page.count as usize;
     let Some((read, left)) = expected.split_at_checked(count) else { return false };
     let full = page.count == if range.limit == 0 { ENTRIES_MAX } else { range.limit.min(ENTRIES_MAX) };
     let right = match range.count_only {
         true => page.entries.is_empty(),
-        false => page.entries == read,
+        false => page.entries.iter().eq(read.iter().map(|expected| &expected.entry)),
     };
     let continued = match left.first() {
         None => true,
         // Whatever is left has a continuation before it.
         Some(_) if page.next.is_empty() => false,
-        Some(next) if range.reverse => next.key < page.next,
-        Some(next) => next.key >= page.next,
+        Some(next) if range.reverse => next.highest < page.next,
+        Some(next) => next.lowest >= page.next,
     };
     right && continued && (page.next.is_empty() || full)
 }
 
+/// An entry, and the keys that make it: of a group, several.
+#[derive(Debug)]
+struct Expected {
+    entry: Entry,
+    lowest: Bytes,
+    highest: Bytes,
+}
+
 /// All entries of a range at a revision, in its order.
-fn entries(model: &Model, range: &Range, revision: u64) -> Vec<Entry> {
+fn entries(model: &Model, range: &Range, revision: u64) -> Vec<Expected> {
     let Range { start, end, prefix, delimiter, .. } = range;
-    let mut entries: Vec<Entry> = Vec::new();
+    let mut entries: Vec<Expected> = Vec::new();
     for key in model.all_keys() {
         let inside = key >= start && (end.is_empty() || key < end) && key.starts_with(prefix);
         let Some(record) = model.key_at(key, revision).filter(|_| inside) else { continue };
@@ -106,8 +115,9 @@ fn entries(model: &Model, range: &Range, revision: u64) -> Vec<Entry> {
                 is_group: false,
             },
         };
-        if entries.last().is_none_or(|last| last.key != entry.key) {
-            entries.push(entry);
+        match entries.last_mut().filter(|last| last.entry.key == entry.key) {
+            Some(last) => last.highest = key.clone(),
+            None => entries.push(Expected { entry, lowest: key.clone(), highest: key.clone() }),
         }
     }
     if range.reverse {

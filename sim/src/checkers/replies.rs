@@ -11,11 +11,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gometa_proto::v1::{
-    CommandOutcome, Consistency, ErrorKind, Failure, Outcome as ErrorOutcome, Request, Response,
+    CommandOutcome, Consistency, ErrorKind, Failure, Outcome as ErrorOutcome, Request, Response, TxnOutcome,
     command_outcome::Result as Outcome, request::Operation, response::Result as Answer,
 };
 
-use super::{Check, Violation, ensure, model::Model, pages};
+use super::{Check, Violation, ensure, model::Model, pages, txns};
 
 const REPLY: &str = "18 a reply follows from the log";
 const REAL_TIME: &str = "18 real-time order";
@@ -170,6 +170,14 @@ impl Replies {
                 );
                 pages::judge(model, node, asked.shown, range, response, answer)?;
             }
+            Some(operation @ Operation::Txn(txn)) if !operation.is_write() => {
+                ensure!(
+                    up_to_date || matches!(answer, Answer::Error(_)),
+                    READ,
+                    "n{node} has not been up to date since its start, and answers {txn:?} with {answer:?}"
+                );
+                txns::judge_read(model, node, asked.shown, txn, response, answer)?;
+            }
             Some(Operation::OpenSession(open)) => {
                 if let Answer::SessionOpened(opened) = answer {
                     ensure!(
@@ -215,6 +223,7 @@ impl Replies {
         let outcome = match answer {
             Answer::Written(written) => Outcome::Written(*written),
             Answer::Deleted(deleted) => Outcome::Deleted(*deleted),
+            Answer::Txn(txn) => Outcome::Txn(TxnOutcome { revision: txn.revision, succeeded: txn.succeeded }),
             Answer::Error(error) if is_outcome(error.kind) => {
                 Outcome::Failure(Failure { kind: error.kind, actual_revision: error.actual_revision })
             }
@@ -267,6 +276,9 @@ impl Replies {
             "write {seq} of session {session} stands at {counter}, but {} was shown before it arrived",
             attempts.shown
         );
+        if let (Answer::Txn(answer), Some(Operation::Txn(txn))) = (answer, &asked.request.operation) {
+            txns::judge_executed(model, node, txn, answer)?;
+        }
         let first = *attempts.answer.get_or_insert(outcome);
         ensure!(
             first == outcome,

@@ -10,8 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use gometa_proto::v1::{Page, Range};
-use gometa_store::{Batch, Checkpoint, Lookup, MemoryTable, Space, Table};
+use gometa_store::{Batch, Checkpoint, Found, Lookup, MemoryTable, Query, Space, Table};
 
 use crate::random::Random;
 
@@ -52,9 +51,9 @@ impl TableView {
         self.records.borrow().get(Space::Data, key)
     }
 
-    /// Reads a page; or the horizon, if it is below that.
-    pub fn read_page(&self, range: &Range) -> Result<Page, u64> {
-        self.records.borrow().read_page(range, range.at_revision)
+    /// Carries out a query; or returns the horizon, if a revision below it is to be read.
+    pub fn query(&self, query: &Query) -> Result<Found, u64> {
+        self.records.borrow().read(query)
     }
 
     /// About how many bytes the history takes.

@@ -200,13 +200,13 @@ impl Ensemble {
                 self.start_fetch(node, id, keys);
                 Ok(())
             }
-            Effect::ReadPage { id, range } => {
+            Effect::Query { id, query } => {
                 self.trace.mix(id);
-                self.trace.line(now, Some(node), || format!("page {id}: {range:?}"));
+                self.trace.line(now, Some(node), || format!("query {id}: {query:?}"));
                 let process = &mut self.processes[node];
-                let seen = self.machine.one_in(2).then(|| process.disk.table.read_page(&range));
+                let seen = self.machine.one_in(2).then(|| process.disk.table.query(&query));
                 let (life, at) = (process.life, now + process.disk.read_time(&mut self.machine));
-                self.schedule(at, Action::PageRead { node, life, id, range, seen });
+                self.schedule(at, Action::Queried { node, life, id, query, seen });
                 Ok(())
             }
             Effect::Read { id, from, to, bytes_max } => {

@@ -49,7 +49,9 @@ impl Ensemble {
             if !self.may_be_lost(node) || !self.processes[node].is_up() || self.processes[node].altered {
                 continue;
             }
-            let records = records(&self.processes[node].disk.table);
+            // A transaction that compares an altered value executes another branch: what it writes would be wrong as well.
+            let mut records = records(&self.processes[node].disk.table);
+            records.retain(|(key, _)| !key.starts_with(b"txn-"));
             let chosen = match &altered {
                 Some(before) => records.into_iter().find(|record| record == before),
                 None if records.is_empty() => None,
@@ -82,12 +84,15 @@ impl Ensemble {
 
     /// What a client is sent by a node with an altered record: no value.
     pub(super) fn withhold(&self, node: usize, response: Response) -> Response {
-        let shows_values =
-            matches!(response.result, Some(response::Result::Entry(_) | response::Result::Page(_)));
-        if !self.processes[node].altered || !shows_values {
+        let outcome = match response.result {
+            Some(response::Result::Entry(_) | response::Result::Page(_)) => Outcome::NotApplied,
+            Some(response::Result::Txn(_)) => Outcome::Unknown,
+            _ => return response,
+        };
+        if !self.processes[node].altered {
             return response;
         }
-        let error = Error::new(ErrorKind::Unavailable, "withheld".to_owned(), Outcome::NotApplied);
+        let error = Error::new(ErrorKind::Unavailable, "withheld".to_owned(), outcome);
         Response { result: Some(response::Result::Error(error)), ..response }
     }
 

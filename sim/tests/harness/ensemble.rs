@@ -326,7 +326,7 @@ impl Nodes {
             Effect::Write { token, write, released } => self.write(index, token, write, released),
             Effect::Store { number, batch } => self.store(index, number, batch),
             Effect::Fetch { .. } => panic!("every record is in memory"),
-            Effect::ReadPage { .. } => panic!("no script reads pages"),
+            Effect::Query { .. } => panic!("no script has queries"),
             Effect::Read { id, from, to, bytes_max } => {
                 self.record(Topic::Links, format!("{me} reads {from} to {to}"));
                 let machine = &self.machines[index];

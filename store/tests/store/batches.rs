@@ -177,7 +177,7 @@ fn an_entry_whose_record_is_not_in_memory_changes_nothing_until_it_is_read() {
     assert_eq!(driver.store.apply(3, &command), None);
     assert_eq!((driver.store.applied(), driver.store.hash()), before);
     assert_eq!(driver.store.take_batch(), None);
-    let key = command.key().unwrap();
+    let key = &command.keys()[0];
     assert!(driver.store.begin_read(key, Purpose::Apply));
     driver.store.enter(key, driver.table.read(b"k"));
     assert_eq!(driver.store.apply(3, &command).unwrap().outcome, written(3, 2));

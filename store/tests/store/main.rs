@@ -4,3 +4,4 @@ mod batches;
 mod model;
 mod operations;
 mod sessions;
+mod txns;

@@ -7,30 +7,62 @@ use gometa_testkit::store::{
     Shared, apply,
     history::{Change, ChangeKind, Comparison, Number, Revision, Step},
     open,
+    txn::{ActKind, Acting, Comparing, Fact, TxnStep},
 };
+
+fn revision() -> impl Strategy<Value = Revision> {
+    prop_oneof![3 => Just(Revision::Actual), 1 => (0..20_u64).prop_map(Revision::Any)]
+}
+
+fn txn() -> impl Strategy<Value = TxnStep> {
+    let key = || prop_oneof![1 => Just(0_u8), 20 => 1..5_u8];
+    let fact = prop_oneof![
+        2 => (0..20_u64).prop_map(Fact::CreateRevision),
+        6 => revision().prop_map(Fact::ModRevision),
+        2 => (0..3_u8).prop_map(Fact::Value),
+    ];
+    let compare = (key(), fact, prop_oneof![4 => Just(0), 1 => 1..4_i32])
+        .prop_map(|(key, fact, relation)| Comparing { key, fact, relation });
+    let act = || {
+        let kind = prop_oneof![
+            4 => Just(ActKind::Set),
+            2 => Just(ActKind::Delete),
+            2 => Just(ActKind::Get),
+            2 => Just(ActKind::Range)
+        ];
+        (kind, key(), 0..3_u8).prop_map(|(kind, key, value)| Acting { kind, key, value })
+    };
+    (vec(compare, 0..3), vec(act(), 0..5), vec(act(), 0..3)).prop_map(|(when, then, otherwise)| TxnStep {
+        when,
+        then,
+        otherwise,
+    })
+}
 
 fn step() -> impl Strategy<Value = Step> {
     let lag = || prop_oneof![4 => 0..4_u64, 1 => 0..20_u64];
-    let number = prop_oneof![
-        6 => lag().prop_map(|lag| Number::Next { lag }),
-        2 => (0..8_u64, lag()).prop_map(|(by, lag)| Number::Ahead { by, lag }),
-        6 => (0..8_u64, lag()).prop_map(|(back, lag)| Number::Retry { back, lag }),
-        1 => (0..1_100_u64, 0..20_u64).prop_map(|(seq, lowest)| Number::Any { seq, lowest }),
-    ];
+    let number = || {
+        prop_oneof![
+            6 => lag().prop_map(|lag| Number::Next { lag }),
+            2 => (0..8_u64, lag()).prop_map(|(by, lag)| Number::Ahead { by, lag }),
+            6 => (0..8_u64, lag()).prop_map(|(back, lag)| Number::Retry { back, lag }),
+            1 => (0..1_100_u64, 0..20_u64).prop_map(|(seq, lowest)| Number::Any { seq, lowest }),
+        ]
+    };
     let kind = prop_oneof![
         Just(ChangeKind::Add),
         Just(ChangeKind::Set),
         Just(ChangeKind::Cas),
         Just(ChangeKind::Delete)
     ];
-    let revision = prop_oneof![3 => Just(Revision::Actual), 1 => (0..20_u64).prop_map(Revision::Any)];
     let key = prop_oneof![1 => Just(0_u8), 20 => 1..5_u8];
-    let change = (kind, key, vec(any::<u8>(), 0..12), option::of(revision))
+    let change = (kind, key, vec(any::<u8>(), 0..12), option::of(revision()))
         .prop_map(|(kind, key, value, revision)| Change { kind, key, value, revision });
     prop_oneof![
         4 => (0..5_u8).prop_map(|nonce| Step::Create { nonce }),
         1 => vec(0..8_usize, 0..3).prop_map(|sessions| Step::End { sessions }),
-        30 => (0..8_usize, number, change).prop_map(|(session, number, change)| Step::Write { session, number, change }),
+        30 => (0..8_usize, number(), change).prop_map(|(session, number, change)| Step::Write { session, number, change }),
+        12 => (0..8_usize, number(), txn()).prop_map(|(session, number, txn)| Step::Txn { session, number, txn }),
         1 => vec(any::<u8>(), 0..24).prop_map(Step::AnyBytes),
         1 => Just(Step::Skip),
         2 => (0..40_u64).prop_map(|back| Step::RaiseHorizon { back }),

@@ -5,17 +5,22 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use gometa_proto::v1::{
-    ChangeRecord, ChangedKey, Command, CommandOutcome, Entry, ErrorKind, RaiseHorizon, Range, command::Body,
-    request::Operation,
+    ChangeRecord, ChangedKey, Command, CommandOutcome, Entry, ErrorKind, Page, RaiseHorizon, Range, Txn,
+    TxnAnswer, command::Body, request::Operation,
 };
 use gometa_store::{
-    Applied, Batch, Lookup, MemoryTable, Origin, Purpose, Store, Table, WriteLookup, encode_command,
-    recompute_checkpoint, verify_changes,
+    Applied, Batch, Found, Lookup, MemoryTable, Origin, Purpose, Query, Store, Table, WriteLookup,
+    encode_command, recompute_checkpoint, verify_changes,
 };
 use prost::Message;
 
+pub use super::model::Revision;
 use super::{
-    Shared, add, apply, cas, create, delete, deleted, end, failed, nonce, open, opened, set, write, written,
+    Shared, add, apply, cas, create, delete, deleted, end, failed,
+    model::{KEYS, ModelKey, entries, key},
+    nonce, open, opened, set,
+    txn::{TxnStep, check_results, transact},
+    write, written,
 };
 
 /// The state, in the plainest form that the rules allow.
@@ -28,14 +33,8 @@ struct Model {
     /// The keys at each revision, from 0 on.
     past: Vec<BTreeMap<Bytes, ModelKey>>,
     horizon: u64,
-}
-
-#[derive(Clone, PartialEq)]
-struct ModelKey {
-    value: Bytes,
-    version: u64,
-    created: u64,
-    modified: u64,
+    /// Every transaction that has executed, and its answer.
+    transacted: Vec<(Txn, TxnAnswer)>,
 }
 
 struct ModelSession {
@@ -85,7 +84,14 @@ impl Model {
                     return *answer;
                 }
                 assert!(self.executed.insert((context.session, seq)), "executed twice");
-                let answer = execute(&mut self.keys, counter, operation);
+                let answer = match operation {
+                    Operation::Txn(txn) => {
+                        let (outcome, answer) = transact(&mut self.keys, counter, txn);
+                        self.transacted.extend(answer.map(|answer| (txn.clone(), answer)));
+                        outcome
+                    }
+                    operation => execute(&mut self.keys, counter, operation),
+                };
                 session.answers.insert(seq, answer);
                 answer
             }
@@ -145,6 +151,11 @@ pub enum Step {
         number: Number,
         change: Change,
     },
+    Txn {
+        session: usize,
+        number: Number,
+        txn: TxnStep,
+    },
     /// A payload of any bytes.
     AnyBytes(Vec<u8>),
     /// An entry with a configuration.
@@ -194,13 +205,6 @@ struct Read {
     seen: Option<Option<Bytes>>,
 }
 
-/// The keys, the first of which is invalid.
-const KEYS: [&[u8]; 6] = [b"", b"a", b"a/", b"a/b", b"a\0/", b"\xff"];
-
-fn key(number: u8) -> Bytes {
-    Bytes::from_static(KEYS[usize::from(number)])
-}
-
 /// Which seq a write carries, and how far below it lowest is.
 #[derive(Clone, Debug)]
 pub enum Number {
@@ -225,12 +229,6 @@ pub enum ChangeKind {
     Set,
     Cas,
     Delete,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub enum Revision {
-    Actual,
-    Any(u64),
 }
 
 impl Change {
@@ -304,23 +302,18 @@ impl Comparison {
                 self.apply(end(&ids));
             }
             Step::Write { session, number, change } => {
-                let pick = session % self.used.len();
-                let (id, highest) = self.used[pick];
-                let (seq, lowest) = match *number {
-                    Number::Next { lag } => (highest + 1, (highest + 1).saturating_sub(lag).max(1)),
-                    Number::Ahead { by, lag } => (highest + 1 + by, (highest + 1).saturating_sub(lag).max(1)),
-                    Number::Retry { back, lag } => {
-                        let seq = highest.saturating_sub(back).max(1);
-                        (seq, seq.saturating_sub(lag).max(1))
-                    }
-                    Number::Any { seq, lowest } => (seq, lowest),
-                };
-                if !matches!(number, Number::Any { .. }) {
-                    self.used[pick].1 = highest.max(seq);
-                }
                 let operation = change.operation(&self.model);
-                let applied = self.apply(write(id, seq, lowest, Some(operation)));
-                assert_eq!(applied.origin, Origin::Write { session: id, seq });
+                self.write(*session, number, operation);
+            }
+            Step::Txn { session, number, txn } => {
+                let transacted = self.model.transacted.len();
+                let txn = txn.txn(&self.model.keys);
+                let answer = self.write(*session, number, Operation::Txn(txn)).answer;
+                // What it read is not known to apply.
+                if let Some(answer) = answer {
+                    let expected = self.model.transacted.get(transacted).map(|(_, answer)| answer);
+                    assert_eq!(Some(&answer), expected);
+                }
             }
             Step::AnyBytes(bytes) => {
                 let payload = Bytes::from(bytes.clone());
@@ -376,6 +369,27 @@ impl Comparison {
             }
         }
         self.check();
+    }
+
+    /// Makes a write of a session that was used, or of none.
+    fn write(&mut self, session: usize, number: &Number, operation: Operation) -> Applied {
+        let pick = session % self.used.len();
+        let (id, highest) = self.used[pick];
+        let (seq, lowest) = match *number {
+            Number::Next { lag } => (highest + 1, (highest + 1).saturating_sub(lag).max(1)),
+            Number::Ahead { by, lag } => (highest + 1 + by, (highest + 1).saturating_sub(lag).max(1)),
+            Number::Retry { back, lag } => {
+                let seq = highest.saturating_sub(back).max(1);
+                (seq, seq.saturating_sub(lag).max(1))
+            }
+            Number::Any { seq, lowest } => (seq, lowest),
+        };
+        if !matches!(number, Number::Any { .. }) {
+            self.used[pick].1 = highest.max(seq);
+        }
+        let applied = self.apply(write(id, seq, lowest, Some(operation)));
+        assert_eq!(applied.origin, Origin::Write { session: id, seq });
+        applied
     }
 
     fn apply(&mut self, body: Body) -> Applied {
@@ -513,35 +527,13 @@ fn ranges() -> impl Iterator<Item = Range> {
     })
 }
 
-/// The entries of a range, without pages.
-fn entries(keys: &BTreeMap<Bytes, ModelKey>, range: &Range) -> Vec<Entry> {
-    let Range { start, end, prefix, delimiter, .. } = range;
-    let mut entries: Vec<Entry> = Vec::new();
-    for (key, known) in keys {
-        if key < start || (!end.is_empty() && key >= end) || !key.starts_with(prefix) {
-            continue;
-        }
-        let behind = &key[prefix.len()..];
-        let slash = behind.iter().position(|byte| !delimiter.is_empty() && *byte == delimiter[0]);
-        let entry = match slash {
-            Some(at) => Entry { key: key.slice(..=prefix.len() + at), is_group: true, ..Entry::default() },
-            None => Entry {
-                key: key.clone(),
-                value: if range.keys_only { Bytes::new() } else { known.value.clone() },
-                version: known.version,
-                create_revision: known.created,
-                mod_revision: known.modified,
-                is_group: false,
-            },
-        };
-        if entries.last().is_none_or(|last| last.key != entry.key) {
-            entries.push(entry);
-        }
+/// Reads a page at a revision.
+fn page_of(table: &MemoryTable, range: &Range, revision: u64) -> Result<Page, u64> {
+    let found = table.read(&Query::Range(Range { at_revision: revision, ..range.clone() }))?;
+    match found {
+        Found::Page(page) => Ok(page),
+        Found::Txn(answer) => panic!("a range is answered with {answer:?}"),
     }
-    if range.reverse {
-        entries.reverse();
-    }
-    entries
 }
 
 /// Reads all pages of a range, and what the pages of the same range count.
@@ -550,10 +542,10 @@ fn scan(table: &MemoryTable, range: &Range, revision: u64) -> (Vec<Entry>, u64) 
     let mut count = 0;
     let mut range = range.clone();
     loop {
-        let page = table.read_page(&range, revision).unwrap_or_else(|horizon| panic!("below {horizon}"));
+        let page = page_of(table, &range, revision).unwrap_or_else(|horizon| panic!("below {horizon}"));
         assert_eq!((page.revision, page.count), (revision, page.entries.len() as u64));
         assert!(range.limit == 0 || page.count <= range.limit, "{range:?}");
-        let counted = table.read_page(&Range { count_only: true, ..range.clone() }, revision);
+        let counted = page_of(table, &Range { count_only: true, ..range.clone() }, revision);
         let counted = counted.unwrap_or_else(|horizon| panic!("below {horizon}"));
         assert!(counted.entries.is_empty() && counted.next.is_empty());
         if count == 0 {
@@ -574,7 +566,7 @@ impl Comparison {
         verify_changes(&table).unwrap_or_else(|error| panic!("{error}"));
         let last = past.len() as u64 - 1;
         if horizon > 1 {
-            assert_eq!(table.read_page(&Range::default(), horizon - 1), Err(horizon), "below the horizon");
+            assert_eq!(page_of(&table, &Range::default(), horizon - 1), Err(horizon), "below the horizon");
         }
         // Every range at a few revisions, every revision with a few ranges.
         for revision in horizon.max(1)..=last {
@@ -585,6 +577,7 @@ impl Comparison {
                 assert_eq!(scan(&table, &range, revision), (expected, count), "{range:?} at {revision}");
             }
         }
+        check_results(&table, horizon, &self.model.transacted);
         let mut changes = BTreeMap::new();
         table.scan_changes(&mut |revision, record| {
             let record = ChangeRecord::decode(record).unwrap_or_else(|error| panic!("{error}"));
@@ -598,7 +591,8 @@ impl Comparison {
                     created: !before.contains_key(*key),
                     deleted: !after.contains_key(*key),
                 });
-            let changed: Vec<ChangedKey> = changed.collect();
+            let mut changed: Vec<ChangedKey> = changed.collect();
+            changed.sort_by(|one, other| one.key.cmp(&other.key));
             assert_eq!(changes.remove(&revision).unwrap_or_default(), changed, "changes of {revision}");
         }
         assert!(changes.is_empty(), "{changes:?} are below the horizon");

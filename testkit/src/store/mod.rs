@@ -1,6 +1,8 @@
 //! A store with a table that the test can write, and short words for commands and outcomes.
 
 pub mod history;
+mod model;
+pub mod txn;
 
 use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
 
@@ -131,24 +133,31 @@ impl Driver {
     }
 }
 
-/// Applies an entry, and has its key read first if it is not in memory.
+/// Applies an entry, and has its keys read first if they are not in memory.
 pub fn apply(store: &mut Store<Shared>, counter: u64, payload: Bytes) -> Applied {
     let command = Decoded::new(payload);
     if let Some(applied) = store.apply(counter, &command) {
         return applied;
     }
-    let (key, before) = (command.key().expect("a key is needed"), (store.applied(), store.hash()));
-    assert!(!store.hold(key), "the key is not in memory");
-    // False if the caller has begun one, which it ends.
-    let begun = store.begin_read(key, Purpose::Apply);
-    assert_eq!(before, (store.applied(), store.hash()), "nothing has changed");
-    let stored = store.table().read(key);
-    store.enter(key, stored);
-    if begun {
-        store.end_read(key, Purpose::Apply);
+    let before = (store.applied(), store.hash());
+    let mut missing = 0;
+    for key in command.keys() {
+        if store.hold(key) {
+            continue;
+        }
+        missing += 1;
+        // False if the caller has begun one, which it ends.
+        let begun = store.begin_read(key, Purpose::Apply);
+        assert_eq!(before, (store.applied(), store.hash()), "nothing has changed");
+        let stored = store.table().read(key);
+        store.enter(key, stored);
+        if begun {
+            store.end_read(key, Purpose::Apply);
+        }
     }
-    let applied = store.apply(counter, &command).expect("the key is in memory");
-    store.release(key);
+    assert!(missing > 0, "a key is needed");
+    let applied = store.apply(counter, &command).expect("the keys are in memory");
+    command.keys().iter().for_each(|key| store.release(key));
     applied
 }
 

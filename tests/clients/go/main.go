@@ -430,7 +430,7 @@ func main() {
 		cancels: map[string]context.CancelFunc{},
 		out:     bufio.NewWriter(os.Stdout),
 	}
-	r.say("client go")
+	r.say("client go without txn: it is not in the package yet")
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(make([]byte, 0, 64<<10), lineMax)
 	for lines.Scan() {

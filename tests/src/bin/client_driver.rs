@@ -13,10 +13,13 @@ use std::{
 use anyhow::Context as _;
 use gometa_client::{
     Arguments, Client, Deleted, Entry, Error, ErrorKind, MembersChanged, MembersVersion, Membership,
-    Operation, Outcome, Range, ReadOptions, Reply, Request, Written, blocking,
+    Operation, Outcome, Page, Range, ReadOptions, Reply, Request, Written, blocking,
 };
 use gometa_tests::{
-    clients::line::{Line, hex},
+    clients::{
+        line::{Line, hex},
+        txn::{transacted, txn},
+    },
     lock,
 };
 use tokio::{
@@ -140,20 +143,16 @@ async fn call(opened: Opened, line: &Line) -> anyhow::Result<Said> {
                 )
             })
         }
-        "range" => client.range(range(line)?).await.map(|page| {
-            let next = page.next.as_ref().map(|next| format!(" next={}", hex(next)));
-            format!(
-                "ok revision={}{} {}",
-                page.revision,
-                next.unwrap_or_default(),
-                entries(line, &page.entries)
-            )
-        }),
+        "range" => client.range(range(line)?).await.map(|page| page_text(line, &page)),
         "scan" => scan(&client, line).await?,
         "count" => client.count(range(line)?).await.map(|count| format!("ok count={count}")),
         "delete_prefix" => {
             let deleted = client.delete_prefix(line.bytes("prefix")?).await;
             deleted.map(|deleted| format!("ok deleted={deleted}"))
+        }
+        "txn" => {
+            let txn = txn(line)?.options(read_options(line)?);
+            client.commit(txn).await.map(|answer| transacted(&answer))
         }
         "status" => client.status().await.map(|status| {
             let role = status.role.name();
@@ -216,12 +215,14 @@ fn range(line: &Line) -> anyhow::Result<Range> {
         Some(_) => Range::prefix(line.bytes("prefix")?),
         None => Range::all(),
     };
-    let setters: [(&str, fn(Range, Vec<u8>) -> Range); 3] =
-        [("start", Range::start), ("end", Range::end), ("delimiter", Range::delimiter)];
-    for (name, set) in setters {
-        if line.field(name).is_some() {
-            range = set(range, line.bytes(name)?);
-        }
+    if line.field("start").is_some() {
+        range = range.start(line.bytes("start")?);
+    }
+    if line.field("end").is_some() {
+        range = range.end(line.bytes("end")?);
+    }
+    if line.field("delimiter").is_some() {
+        range = range.delimiter(line.bytes("delimiter")?);
     }
     if let Some(revision) = line.number("at_revision")? {
         range = range.at_revision(revision);
@@ -249,6 +250,13 @@ async fn scan(client: &Client, line: &Line) -> anyhow::Result<Said> {
     }
     let revision = scan.revision().context("a page has a revision")?;
     Ok(Ok(format!("ok revision={revision} {}", entries(line, &found))))
+}
+
+/// A page as text.
+fn page_text(line: &Line, page: &Page) -> String {
+    let next = page.next.as_ref().map(|next| format!(" next={}", hex(next)));
+    let entries = entries(line, &page.entries);
+    format!("ok revision={}{} {entries}", page.revision, next.unwrap_or_default())
 }
 
 /// Entries as text.

@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
+use anyhow::Context as _;
 use gometa_client::{Client, ErrorKind};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::proxy::Proxy;
 use crate::{ensemble::Ensemble, impostors::Impostors, wait::PATIENCE};
@@ -79,10 +80,15 @@ impl Cluster {
         }
     }
 
-    /// Injects or ends a fault by its name.
+    /// Injects or ends a fault by its name, or waits until it has had an effect.
     pub async fn fault(&mut self, name: &str) -> anyhow::Result<()> {
         match name {
-            "withhold-answers" => self.proxy.withhold(),
+            "withhold-answers" => self.proxy.withhold(0),
+            "withhold-answers-after-next" => self.proxy.withhold(1),
+            "until-answer-withheld" => {
+                let withheld = timeout(PATIENCE, self.proxy.until_withheld()).await;
+                withheld.context("no answer was withheld")?;
+            }
             "release-answers" => self.proxy.release(),
             "kill-leader" => {
                 let leader = self.ensemble.leader().await;

@@ -35,14 +35,12 @@ const MEMBER_VERBS: [(&str, &[&str]); 7] = [
     ("safe_to_stop", &["member", "safe-to-stop"]),
 ];
 
-/// The process for a call.
+/// What a call needs.
 enum Prepared {
-    /// The call needs none.
-    None,
-    /// The command does not offer the call.
-    Unsupported,
-    /// The process, and its input.
-    Command(Command, Vec<u8>),
+    /// No process: this is its answer.
+    Answer(Answer),
+    /// A process, with this input.
+    Command(Box<Command>, Vec<u8>),
 }
 
 /// A driver that runs the command for each call.
@@ -61,7 +59,7 @@ impl Default for Commands {
             program: program("gometa"),
             clients: Mutex::default(),
             room: Arc::new(Semaphore::new(PROCESSES_MAX)),
-            without: ["cancel", "close", "bench", "many", "zero-bytes", "range", "count-groups"]
+            without: ["cancel", "close", "bench", "many", "zero-bytes", "range", "count-groups", "txn"]
                 .map(str::to_owned)
                 .into(),
         }
@@ -79,6 +77,7 @@ impl Commands {
         match verb {
             "range" => "scan reads all pages",
             "count-groups" => "count has no delimiter",
+            "txn" => "there is no such command yet",
             _ => "each call is a process of its own",
         }
     }
@@ -90,8 +89,7 @@ impl Commands {
         let room = self.room.clone();
         async move {
             let (mut command, input) = match prepared? {
-                Prepared::None => return Ok(Answer::Ok(BTreeMap::new())),
-                Prepared::Unsupported => return Ok(Answer::Unsupported),
+                Prepared::Answer(answer) => return Ok(answer),
                 Prepared::Command(command, input) => (command, input),
             };
             let _place = room.acquire().await?;
@@ -107,7 +105,7 @@ impl Commands {
         }
     }
 
-    /// Returns the process for a call.
+    /// Returns what a call needs.
     fn prepare(&self, line: &Line) -> anyhow::Result<Prepared> {
         let client = line.wanted("client")?.to_owned();
         let mut clients = lock(&self.clients);
@@ -117,7 +115,7 @@ impl Commands {
             clients.insert(client.clone(), (line.wanted("peers")?.to_owned(), format!("{timeout}ms")));
         } else if line.verb == "close" {
             clients.remove(&client);
-            return Ok(Prepared::None);
+            return Ok(Prepared::Answer(Answer::Ok(BTreeMap::new())));
         }
         let (peers, timeout) =
             clients.get(&client).with_context(|| format!("client {client} is not open"))?;
@@ -134,7 +132,7 @@ impl Commands {
         } else if RANGE_VERBS.contains(&line.verb.as_str()) {
             match about_range(line)? {
                 Some(words) => arguments.extend(words),
-                None => return Ok(Prepared::Unsupported),
+                None => return Ok(Prepared::Answer(Answer::Unsupported)),
             }
         } else {
             arguments.extend(about_key(line)?);
@@ -147,7 +145,7 @@ impl Commands {
         let mut command = Command::new(&self.program);
         command.args(arguments).env_remove("GOMETA_PEERS").kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Ok(Prepared::Command(command, input))
+        Ok(Prepared::Command(Box::new(command), input))
     }
 }
 

@@ -24,6 +24,7 @@ pub mod proxy;
 pub mod scenario;
 pub mod short_lived;
 pub mod table;
+pub mod txn;
 
 use std::{collections::BTreeSet, path::Path, pin::Pin};
 

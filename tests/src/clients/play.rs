@@ -17,7 +17,7 @@ use super::{
     Driver,
     cluster::Cluster,
     line::{Answer, Line, hex, unhex},
-    scenario::{Bytes, Call, Follows, Listed, Scenario, Step, Wanted},
+    scenario::{Bytes, Call, Done, Follows, Listed, Scenario, Step, Wanted},
 };
 use crate::wait::PATIENCE;
 
@@ -198,6 +198,7 @@ impl Play<'_> {
             line = line.with_bytes("value", &self.bytes(value, index)?);
         }
         line = self.with_range(line, call, index)?;
+        line = self.with_txn(line, call, index)?;
         if let Some(node) = &call.node {
             line = line.with("node", self.number(node)?);
         }
@@ -260,6 +261,39 @@ impl Play<'_> {
         Ok(line)
     }
 
+    /// Adds the fields of a transaction.
+    fn with_txn(&self, mut line: Line, call: &Call, index: usize) -> anyhow::Result<Line> {
+        let when = call.when.iter().flatten().map(|(fact, relation, key, operand)| {
+            let operand = match fact.as_str() {
+                "value" => hex(&self.bytes(&serde_json::from_value(operand.clone())?, index)?),
+                _ => self.number(operand)?.to_string(),
+            };
+            Ok([fact, relation, &hex(&self.key(key, index)?), &operand].map(String::as_str).join(":"))
+        });
+        let when = when.collect::<anyhow::Result<Vec<String>>>()?;
+        let operation = |words: &Vec<Value>| {
+            let [Value::String(verb), key, value @ ..] = &words[..] else {
+                bail!("{words:?} is no operation")
+            };
+            let mut parts = vec![verb.clone(), hex(&self.key(&serde_json::from_value(key.clone())?, index)?)];
+            for value in value {
+                parts.push(hex(&self.bytes(&serde_json::from_value(value.clone())?, index)?));
+            }
+            Ok(parts.join(":"))
+        };
+        let branch = |branch: &Option<Vec<Vec<Value>>>| {
+            branch.iter().flatten().map(operation).collect::<anyhow::Result<Vec<String>>>()
+        };
+        for (name, parts) in
+            [("when", when), ("then", branch(&call.then)?), ("otherwise", branch(&call.otherwise)?)]
+        {
+            if !parts.is_empty() {
+                line = line.with(name, parts.join(","));
+            }
+        }
+        Ok(line)
+    }
+
     async fn judge(&mut self, started: Started, error: Option<&Wanted>) -> anyhow::Result<()> {
         let Started { call, index, answer, .. } = started;
         let (answer, _) = answer.await?.with_context(|| call.verb.clone())?;
@@ -292,8 +326,14 @@ impl Play<'_> {
                     let wanted = self.bytes(&serde_json::from_value(wanted.clone())?, index)?;
                     ensure!(*found == hex(&wanted), "value: {} bytes wanted", wanted.len());
                 }
-                ("keys" | "values", wanted) => {
+                ("keys" | "values", Value::Array(_)) => {
                     self.same_list(name, found, &serde_json::from_value::<Vec<Listed>>(wanted.clone())?)?;
+                }
+                ("results", wanted) => {
+                    let wanted: Vec<Done> = serde_json::from_value(wanted.clone())?;
+                    let wanted = wanted.iter().map(|done| self.done(done, index));
+                    let wanted = wanted.collect::<anyhow::Result<Vec<_>>>()?.join(",");
+                    ensure!(*found == wanted, "results: {} wanted", shown(wanted.as_bytes()));
                 }
                 ("reason", Value::String(words)) => {
                     let text = String::from_utf8(unhex(found)?)?;
@@ -324,6 +364,18 @@ impl Play<'_> {
             self.saved.insert(saved.clone(), found.clone());
         }
         Ok(())
+    }
+
+    /// The expected result of an operation of a transaction, as the answers have it.
+    fn done(&self, done: &Done, index: usize) -> anyhow::Result<String> {
+        Ok(match done {
+            Done::Text(text) => text.clone(),
+            Done::Entry { entry } => format!("entry:{}", hex(&self.bytes(entry, index)?)),
+            Done::Page { page } => {
+                let keys = page.iter().map(|key| Ok(hex(&self.key(key, index)?)));
+                format!("page:{}", keys.collect::<anyhow::Result<Vec<_>>>()?.join("+"))
+            }
+        })
     }
 
     /// Compares a list of keys or values with the expected one.

@@ -4,7 +4,14 @@
 //! A write whose answer is withheld has been applied without the client's knowledge; killing the node then is the case
 //! for which writes are executed exactly once.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -34,9 +41,31 @@ struct Mode {
     cuts: u64,
 }
 
+/// The answers of all nodes while they are withheld.
+#[derive(Default)]
+struct Answers {
+    /// How many more of them pass.
+    passes: AtomicU64,
+    /// How many of them were withheld.
+    withheld: watch::Sender<u64>,
+}
+
+impl Answers {
+    /// Whether the next answer is withheld.
+    fn withhold_next(&self) -> bool {
+        let passes = |passes: u64| passes.checked_sub(1);
+        let withhold = self.passes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, passes).is_err();
+        if withhold {
+            self.withheld.send_modify(|withheld| *withheld += 1);
+        }
+        withhold
+    }
+}
+
 /// Proxies, one for each node. Dropping them closes them.
 pub struct Proxy {
     modes: Vec<watch::Sender<Mode>>,
+    answers: Arc<Answers>,
     addresses: Vec<SocketAddr>,
     _tasks: JoinSet<()>,
 }
@@ -44,7 +73,12 @@ pub struct Proxy {
 impl Proxy {
     /// Starts proxies to these addresses.
     pub async fn of(targets: &[SocketAddr]) -> Proxy {
-        let mut proxy = Proxy { modes: Vec::new(), addresses: Vec::new(), _tasks: JoinSet::new() };
+        let mut proxy = Proxy {
+            modes: Vec::new(),
+            answers: Arc::default(),
+            addresses: Vec::new(),
+            _tasks: JoinSet::new(),
+        };
         // On another address than the nodes, whose ports are free until they start.
         let ip = loopback_address();
         for target in targets {
@@ -58,7 +92,7 @@ impl Proxy {
             let (mode, seen) = watch::channel(Mode::default());
             proxy.modes.push(mode);
             proxy.addresses.push(address);
-            proxy._tasks.spawn(serve(listener, *target, seen));
+            proxy._tasks.spawn(serve(listener, *target, seen, proxy.answers.clone()));
         }
         proxy
     }
@@ -68,9 +102,18 @@ impl Proxy {
         &self.addresses
     }
 
-    /// Withholds the answers of all nodes.
-    pub fn withhold(&self) {
+    /// Withholds the answers of all nodes but for the next ones, as many as `passes`.
+    pub fn withhold(&self, passes: u64) {
+        self.answers.passes.store(passes, Ordering::Relaxed);
+        self.answers.withheld.send_replace(0);
         self.modes.iter().for_each(|mode| mode.send_modify(|mode| mode.withheld = true));
+    }
+
+    /// Waits until an answer has been withheld since the last [`withhold`](Self::withhold).
+    pub async fn until_withheld(&self) {
+        let mut withheld = self.answers.withheld.subscribe();
+        // The sender lives as long as the proxy.
+        drop(withheld.wait_for(|withheld| *withheld > 0).await);
     }
 
     /// Releases all answers.
@@ -84,23 +127,34 @@ impl Proxy {
     }
 }
 
-async fn serve(listener: TcpListener, target: SocketAddr, seen: watch::Receiver<Mode>) {
+async fn serve(
+    listener: TcpListener,
+    target: SocketAddr,
+    seen: watch::Receiver<Mode>,
+    answers: Arc<Answers>,
+) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
         let Ok((stream, _)) = listener.accept().await else { continue };
         let mut cut = seen.clone();
         let (seen, cuts) = (seen.clone(), cut.borrow_and_update().cuts);
+        let answers = answers.clone();
         connections.spawn(async move {
             tokio::select! {
-                _ = carry(stream, target, seen) => {}
+                _ = carry(stream, target, seen, &answers) => {}
                 _ = cut.wait_for(|mode| mode.cuts != cuts) => {}
             }
         });
     }
 }
 
-async fn carry(stream: TcpStream, target: SocketAddr, seen: watch::Receiver<Mode>) -> io::Result<()> {
+async fn carry(
+    stream: TcpStream,
+    target: SocketAddr,
+    seen: watch::Receiver<Mode>,
+    answers: &Answers,
+) -> io::Result<()> {
     // The node is down.
     let onward = TcpStream::connect(target).await?;
     stream.set_nodelay(true)?;
@@ -109,7 +163,7 @@ async fn carry(stream: TcpStream, target: SocketAddr, seen: watch::Receiver<Mode
     // The end of one side closes the other.
     tokio::select! {
         ended = pass(near_in, far_out) => ended,
-        ended = gate(far_in, near_out, seen) => ended,
+        ended = gate(far_in, near_out, seen, answers) => ended,
     }
 }
 
@@ -124,8 +178,10 @@ async fn gate(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut seen: watch::Receiver<Mode>,
+    answers: &Answers,
 ) -> io::Result<()> {
     let (mut read, mut withheld) = (Vec::new(), Vec::new());
+    let cuts = seen.borrow().cuts;
     loop {
         tokio::select! {
             length = from.read_buf(&mut read) => if length? == 0 {
@@ -135,9 +191,14 @@ async fn gate(
                 return Ok(());
             },
         }
-        let withhold = seen.borrow_and_update().withheld;
+        let mode = *seen.borrow_and_update();
+        if mode.cuts != cuts {
+            // Otherwise answers that are released just after a cut would reach the client.
+            return Ok(());
+        }
+        let withhold = mode.withheld;
         while let Some(frame) = take_frame(&mut read) {
-            match withhold && answers_a_call(&frame[PREFIX_BYTES..]) {
+            match withhold && answers_a_call(&frame[PREFIX_BYTES..]) && answers.withhold_next() {
                 true => withheld.push(frame),
                 false => to.write_all(&frame).await?,
             }

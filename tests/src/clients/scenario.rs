@@ -107,6 +107,13 @@ pub struct Call {
     pub keys_only: Option<bool>,
     /// What ends a group of a range.
     pub delimiter: Option<Bytes>,
+    /// The comparisons of a transaction: `["mod_revision", "=", KEY, NUMBER]`, or `create_revision`, or
+    /// `["value", "=", KEY, VALUE]`.
+    pub when: Option<Vec<(String, String, Bytes, Value)>>,
+    /// The operations of a transaction: `["set", KEY, VALUE]`, `["delete", KEY]`, `["get", KEY]`, `["range", PREFIX]`.
+    pub then: Option<Vec<Vec<Value>>>,
+    /// The same, if a comparison does not hold.
+    pub otherwise: Option<Vec<Vec<Value>>>,
     /// A member: its id, or `"$name"` for one that was saved.
     pub node: Option<Value>,
     /// The learner that takes the member's place.
@@ -124,7 +131,8 @@ pub struct Call {
     /// The timeout in milliseconds, the client's if absent.
     pub timeout_ms: Option<u64>,
     /// The expected results: a number, `"$name"`, a word, any of several words, or `{"above": …}`; null if the answer must not
-    /// have it. `value` is [`Bytes`], `keys` and `values` are arrays of [`Listed`]. Of a reason, words in it; `""` if there must
+    /// have it. `value` is [`Bytes`], `keys` and `values` are arrays of [`Listed`], `results` one
+    /// of [`Done`]. Of a reason, words in it; `""` if there must
     /// be none.
     pub ok: Option<BTreeMap<String, Value>>,
     /// The expected failure.
@@ -258,6 +266,24 @@ pub enum Listed {
     },
     /// One element.
     One(Bytes),
+}
+
+/// The expected result of an operation of a transaction.
+#[derive(Clone, Deserialize, Debug)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Done {
+    /// `"written:1"` with the version, `"deleted:true"`, `"absent"`, `"error:TooLarge"`.
+    Text(String),
+    /// `{"entry": "v"}`: the value of a key.
+    Entry {
+        /// The value.
+        entry: Bytes,
+    },
+    /// `{"page": ["k/1", "k/2"]}`: the keys of a range.
+    Page {
+        /// The keys.
+        page: Vec<Bytes>,
+    },
 }
 
 fn usual() -> u64 {

@@ -38,5 +38,6 @@ mod serving;
 mod slow;
 mod snapshots;
 mod space;
+mod txns;
 mod wiped;
 mod wire;

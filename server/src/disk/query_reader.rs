@@ -1,9 +1,8 @@
-//! Reads pages, on threads of their own, each from one moment of the state.
+//! Carries out queries, on threads of their own, each from one moment of the state.
 
 use std::{collections::VecDeque, mem, sync::Arc, thread::JoinHandle};
 
-use gometa_proto::v1::{Page, Range};
-use gometa_store::{Cursor, HISTORY_KEY, check_horizon, horizon_of, read_page};
+use gometa_store::{Cursor, Found, HISTORY_KEY, Query, check_horizon, horizon_of};
 use parking_lot::{Condvar, Mutex};
 use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions, Snapshot};
 
@@ -15,37 +14,37 @@ use super::{
 };
 use crate::process::threads;
 
-/// The pages that are read at a time.
+/// The queries that are carried out at a time.
 const THREADS: usize = 4;
-const THREAD: &str = "gometa-page";
+const THREAD: &str = "gometa-query";
 
-/// The hook for an answer: the page, or the horizon if the page is below it.
-type PageRead = dyn Fn(u64, Result<Page, u64>) + Send + Sync;
+/// The hook for an answer: what was found, or the horizon if a revision below it is to be read.
+type Queried = dyn Fn(u64, Result<Found, u64>) + Send + Sync;
 
-/// Reads pages. Dropping it waits for the reads that were begun.
-pub struct PageReader {
+/// Carries out queries. Dropping it waits for those that were begun.
+pub struct QueryReader {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
 struct Shared {
-    answered: Box<PageRead>,
+    answered: Box<Queried>,
     queue: Mutex<Queue>,
     wake: Condvar,
 }
 
 struct Queue {
     database: Arc<Database>,
-    /// Bounded: the node bounds the pages that it has read.
-    pages: VecDeque<(u64, Range)>,
+    /// Bounded: the node bounds the queries that are under way.
+    queries: VecDeque<(u64, Box<Query>)>,
     closing: bool,
 }
 
-impl PageReader {
-    pub(super) fn start(database: &Arc<Database>, answered: Box<PageRead>) -> Result<PageReader, DiskError> {
-        let queue = Queue { database: database.clone(), pages: VecDeque::new(), closing: false };
+impl QueryReader {
+    pub(super) fn start(database: &Arc<Database>, answered: Box<Queried>) -> Result<QueryReader, DiskError> {
+        let queue = Queue { database: database.clone(), queries: VecDeque::new(), closing: false };
         let shared = Arc::new(Shared { answered, queue: Mutex::new(queue), wake: Condvar::new() });
-        let mut reader = PageReader { shared, threads: Vec::new() };
+        let mut reader = QueryReader { shared, threads: Vec::new() };
         for _ in 0..THREADS {
             let shared = reader.shared.clone();
             let thread = threads::spawn(THREAD, move || shared.run());
@@ -54,29 +53,28 @@ impl PageReader {
         Ok(reader)
     }
 
-    /// Requests a page as specified by [`Effect::ReadPage`](gometa_node::Effect::ReadPage). It is answered through
-    /// [`Hooks::page_read`](super::Hooks). Never blocks.
-    pub fn submit(&self, id: u64, range: Range) {
-        self.shared.queue.lock().pages.push_back((id, range));
+    /// Requests a query as specified by [`Effect::Query`](gometa_node::Effect::Query). It is answered through
+    /// [`Hooks::queried`](super::Hooks). Never blocks.
+    pub fn submit(&self, id: u64, query: Box<Query>) {
+        self.shared.queue.lock().queries.push_back((id, query));
         self.shared.wake.notify_one();
     }
 
-    /// Reads another table from now on. Pages that are being read are still answered, others that were requested before are
-    /// not.
+    /// Reads another table from now on. Queries that have begun are still answered, others that were requested before are not.
     pub fn exchange(&self, table: &RocksTable) {
         let mut queue = self.shared.queue.lock();
-        queue.pages.clear();
+        queue.queries.clear();
         let old = mem::replace(&mut queue.database, table.database.clone());
         drop(queue);
         drop(old);
     }
 }
 
-impl Drop for PageReader {
+impl Drop for QueryReader {
     fn drop(&mut self) {
         let mut queue = self.shared.queue.lock();
         queue.closing = true;
-        queue.pages.clear();
+        queue.queries.clear();
         drop(queue);
         self.shared.wake.notify_all();
         self.threads.drain(..).for_each(threads::join);
@@ -84,22 +82,22 @@ impl Drop for PageReader {
 }
 
 impl Shared {
-    fn next(&self) -> Option<(Arc<Database>, u64, Range)> {
+    fn next(&self) -> Option<(Arc<Database>, u64, Box<Query>)> {
         let mut queue = self.queue.lock();
         loop {
             if queue.closing {
                 return None;
             }
-            if let Some((id, range)) = queue.pages.pop_front() {
-                return Some((queue.database.clone(), id, range));
+            if let Some((id, query)) = queue.queries.pop_front() {
+                return Some((queue.database.clone(), id, query));
             }
             self.wake.wait(&mut queue);
         }
     }
 
     fn run(&self) {
-        while let Some((database, id, range)) = self.next() {
-            match read(&database, &range) {
+        while let Some((database, id, query)) = self.next() {
+            match read(&database, &query) {
                 Ok(result) => {
                     drop(database);
                     (self.answered)(id, result);
@@ -110,8 +108,8 @@ impl Shared {
     }
 }
 
-/// Reads a page; the inner error is the horizon.
-fn read(database: &Database, range: &Range) -> Result<Result<Page, u64>, String> {
+/// Carries out a query; the inner error is the horizon.
+fn read(database: &Database, query: &Query) -> Result<Result<Found, u64>, String> {
     let snapshot = database.rocks.snapshot();
     let meta =
         |key: &[u8]| snapshot.get_pinned_cf(database.family(META), key).map_err(|error| one_line(&error));
@@ -121,18 +119,18 @@ fn read(database: &Database, range: &Range) -> Result<Result<Page, u64>, String>
         Some(record) => horizon_of(&record).map_err(|error| error.to_string())?,
         None => 0,
     };
-    let revision = if range.at_revision == 0 { applied } else { range.at_revision };
-    if let Err(horizon) = check_horizon(revision, horizon) {
+    let lowest = query.lowest(applied);
+    if let Err(horizon) = check_horizon(lowest, horizon) {
         return Ok(Err(horizon));
     }
     let mut data = Records::new(database, &snapshot, DATA);
     // At the present revision every key has its latest record.
-    let mut past = (revision < applied).then(|| Records::new(database, &snapshot, PAST));
-    let page = read_page(range, revision, &mut data, past.as_mut());
+    let mut past = (lowest < applied).then(|| Records::new(database, &snapshot, PAST));
+    let found = query.read(applied, &mut data, past.as_mut());
     for cursor in [Some(data), past].into_iter().flatten() {
         cursor.records.status().map_err(|error| one_line(&error))?;
     }
-    page.map(Ok).map_err(|error| error.to_string())
+    found.map(Ok).map_err(|error| error.to_string())
 }
 
 /// A place in the records of one family.

@@ -1,0 +1,458 @@
+//! Transactions: several operations as one.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use gometa_proto::{
+    ErrorKind,
+    v1::{self, compare::Operand, request::Operation as Body, response, txn_operation, txn_result},
+};
+use tokio::{sync::Mutex as AsyncMutex, time::Instant};
+
+use crate::{
+    call::{deadline_in, message_of},
+    client::Client,
+    error::{Error, Operation, Result},
+    range::{Page, Range},
+    retry::Backoff,
+    types::{Consistency, Deleted, Entry, ReadOptions, Written},
+};
+
+/// How a fact of a key, on the left, relates to an operand.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Relation {
+    /// The same.
+    Equal,
+    /// Another.
+    NotEqual,
+    /// Lower. Values are ordered by their bytes.
+    Less,
+    /// Higher.
+    Greater,
+}
+
+/// A comparison of a transaction.
+#[derive(Clone, PartialEq, Debug)]
+#[must_use]
+pub struct Compare(v1::Compare);
+
+impl Compare {
+    /// Compares the revision of the last write to a key; 0 if the key does not exist.
+    pub fn mod_revision(key: impl AsRef<[u8]>, relation: Relation, revision: u64) -> Compare {
+        Compare::new(key, relation, Operand::ModRevision(revision))
+    }
+
+    /// Compares the revision at which a key was created; 0 if the key does not exist.
+    pub fn create_revision(key: impl AsRef<[u8]>, relation: Relation, revision: u64) -> Compare {
+        Compare::new(key, relation, Operand::CreateRevision(revision))
+    }
+
+    /// Compares a key's value. Never holds if the key does not exist.
+    pub fn value(key: impl AsRef<[u8]>, relation: Relation, value: impl AsRef<[u8]>) -> Compare {
+        Compare::new(key, relation, Operand::Value(copied(value)))
+    }
+
+    /// The key exists.
+    pub fn exists(key: impl AsRef<[u8]>) -> Compare {
+        Compare::mod_revision(key, Relation::Greater, 0)
+    }
+
+    /// The key does not exist.
+    pub fn absent(key: impl AsRef<[u8]>) -> Compare {
+        Compare::mod_revision(key, Relation::Equal, 0)
+    }
+
+    fn new(key: impl AsRef<[u8]>, relation: Relation, operand: Operand) -> Compare {
+        let relation = match relation {
+            Relation::Equal => v1::Relation::Equal,
+            Relation::NotEqual => v1::Relation::NotEqual,
+            Relation::Less => v1::Relation::Less,
+            Relation::Greater => v1::Relation::Greater,
+        };
+        Compare(v1::Compare { key: copied(key), relation: relation.into(), operand: Some(operand) })
+    }
+}
+
+/// An operation of a transaction.
+#[derive(Clone, PartialEq, Debug)]
+#[must_use]
+pub struct Op(v1::TxnOperation);
+
+impl Op {
+    /// Creates or replaces a key.
+    pub fn set(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Op {
+        Op::new(txn_operation::Operation::Set(v1::Set { key: copied(key), value: copied(value) }))
+    }
+
+    /// Removes a key, if it exists.
+    pub fn delete(key: impl AsRef<[u8]>) -> Op {
+        Op::new(txn_operation::Operation::Delete(v1::Delete { key: copied(key), revision: None }))
+    }
+
+    /// Reads a key.
+    pub fn get(key: impl AsRef<[u8]>) -> Op {
+        Op::new(txn_operation::Operation::Get(v1::Get { key: copied(key), ..v1::Get::default() }))
+    }
+
+    /// Reads a page of a range. The range has no revision and no options of its own. It must not stand between two writes
+    /// to its keys.
+    pub fn range(range: Range) -> Op {
+        Op::new(txn_operation::Operation::Range(range.into_operation()))
+    }
+
+    fn new(operation: txn_operation::Operation) -> Op {
+        Op(v1::TxnOperation { operation: Some(operation) })
+    }
+}
+
+/// A transaction: several operations on any keys, executed as one, or those of another branch if a comparison does not hold. A
+/// branch has at most 128 operations and writes no key twice. See [`Client::commit`].
+///
+/// ```
+/// use gometa_client::{Compare, Op, Txn};
+///
+/// let take = Txn::new()
+///     .when(Compare::exists("jobs/waiting/7"))
+///     .when(Compare::absent("jobs/running/7"))
+///     .then(Op::delete("jobs/waiting/7"))
+///     .then(Op::set("jobs/running/7", "worker-3"))
+///     .otherwise(Op::get("jobs/running/7"));
+/// # drop(take);
+/// ```
+#[derive(Clone, PartialEq, Default, Debug)]
+#[must_use = "it is executed by `commit`"]
+pub struct Txn {
+    txn: v1::Txn,
+    options: ReadOptions,
+}
+
+/// The answer to a transaction.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct Transacted {
+    /// Whether every comparison held, so that the operations of `then` were executed; else those of `otherwise` were.
+    pub succeeded: bool,
+    /// The revision at which it was executed; if it writes in neither branch, the one that was read at.
+    pub revision: u64,
+    /// The results of the executed operations, in their order.
+    pub results: Vec<OpResult>,
+}
+
+/// The result of an operation.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub enum OpResult {
+    /// Of a set.
+    Written(Written),
+    /// Of a delete.
+    Deleted(Deleted),
+    /// Of a get; `None` if the key did not exist.
+    Entry(Option<Entry>),
+    /// Of a range.
+    Page(Page),
+    /// The operation was executed, but its result is not in the answer. [`ErrorKind::TooLarge`]: the answer is full; read the
+    /// rest at the revision [`Error::actual_revision`]. [`ErrorKind::Compacted`]: the history begins behind the transaction now.
+    Left(Error),
+}
+
+impl Client {
+    /// Executes a transaction, exactly once. If it writes in neither branch, it is a read of one revision.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for an empty key, a key that a branch writes twice, and a range between two writes to
+    /// its keys; [`ErrorKind::TooLarge`] for more than 128 comparisons, or operations in a branch, or more bytes than the largest
+    /// set has; and those of [`set`](Self::set).
+    pub async fn commit(&self, txn: Txn) -> Result<Transacted> {
+        let Txn { mut txn, options } = txn;
+        if options != ReadOptions::default() {
+            let local = options.consistency == Consistency::Local;
+            txn.consistency =
+                if local { v1::Consistency::Local } else { v1::Consistency::Linearizable }.into();
+            txn.min_revision = if local { options.min_revision.max(self.seen_revision()) } else { 0 };
+        }
+        self.call(Body::Txn(txn), |result| match result {
+            response::Result::Txn(answer) => Some(Transacted::from_wire(answer)),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Calls a function that reads and writes keys, and makes its writes take effect as one, if nothing that it has read has
+    /// changed meanwhile. Otherwise it is called again, until the client's timeout. What it reads is from one revision, with its
+    /// own writes. It is also called again if that revision has left the history.
+    ///
+    /// ```no_run
+    /// # async fn example(client: gometa_client::Client) -> gometa_client::Result<()> {
+    /// let length = client
+    ///     .transaction(|txn| async move {
+    ///         let line = txn.get("line").await?.unwrap_or_default();
+    ///         txn.set("line", [&line, &b"x"[..]].concat());
+    ///         Ok(line.len() + 1)
+    ///     })
+    ///     .await?;
+    /// # drop(length);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of the function, of [`range`](Self::range) and of [`commit`](Self::commit). [`ErrorKind::DeadlineExceeded`] with
+    /// the outcome [`NotApplied`](crate::Outcome::NotApplied) if other writes have changed what it reads each time.
+    pub async fn transaction<T, F>(&self, function: impl Fn(Transaction) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let attempts = TxnAttempts::new(self);
+        loop {
+            let transaction = attempts.begin();
+            match function(transaction.clone()).await {
+                Ok(returned) => {
+                    if attempts.commit(&transaction).await? {
+                        return Ok(returned);
+                    }
+                }
+                Err(error) => attempts.failed(&transaction, error).await?,
+            }
+        }
+    }
+}
+
+/// The attempts to make a transaction take effect.
+///
+/// For bindings in other languages: see [`Client::transaction`].
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct TxnAttempts {
+    client: Client,
+    deadline: Instant,
+    conflicts: Mutex<(Backoff, u64)>,
+}
+
+impl TxnAttempts {
+    /// The attempts of a client, until its timeout.
+    #[must_use]
+    pub fn new(client: &Client) -> TxnAttempts {
+        let deadline = deadline_in(client.timeout());
+        TxnAttempts { client: client.clone(), deadline, conflicts: Mutex::default() }
+    }
+
+    /// Begins an attempt.
+    #[must_use]
+    pub fn begin(&self) -> Transaction {
+        Transaction(Arc::new(Attempt {
+            client: self.client.clone(),
+            deadline: self.deadline,
+            reads: AsyncMutex::default(),
+            written: Mutex::default(),
+        }))
+    }
+
+    /// Ends an attempt whose function has succeeded. Returns whether its writes took effect; if not, another may begin.
+    ///
+    /// # Errors
+    /// As [`Client::transaction`].
+    pub async fn commit(&self, transaction: &Transaction) -> Result<bool> {
+        if transaction.0.commit().await? {
+            return Ok(true);
+        }
+        self.pause().await.map(|()| false)
+    }
+
+    /// Ends an attempt whose function has failed. If another may begin, there is no error.
+    ///
+    /// # Errors
+    /// That of the function, and as [`Client::transaction`].
+    pub async fn failed(&self, transaction: &Transaction, error: Error) -> Result<()> {
+        let reads_past = transaction.0.reads.lock().await.revision > 0;
+        if error.kind() == ErrorKind::Compacted && reads_past { self.pause().await } else { Err(error) }
+    }
+
+    async fn pause(&self) -> Result<()> {
+        let (pause, conflicts) = {
+            let mut conflicts = lock(&self.conflicts);
+            conflicts.1 += 1;
+            (conflicts.0.pause(), conflicts.1)
+        };
+        tokio::time::sleep(pause).await;
+        if Instant::now() < self.deadline {
+            return Ok(());
+        }
+        let message = format!("other writes changed what the transaction reads, {conflicts} times");
+        Err(Error::new(ErrorKind::DeadlineExceeded, Operation::Txn, message))
+    }
+}
+
+impl Txn {
+    /// A transaction without comparisons and operations.
+    pub fn new() -> Txn {
+        Txn::default()
+    }
+
+    /// Adds a comparison. Without any, the operations of `then` are executed.
+    pub fn when(mut self, compare: Compare) -> Txn {
+        self.txn.when.push(compare.0);
+        self
+    }
+
+    /// Adds an operation that is executed if all comparisons hold. It sees what earlier ones have written.
+    pub fn then(mut self, operation: Op) -> Txn {
+        self.txn.then.push(operation.0);
+        self
+    }
+
+    /// Adds an operation that is executed if a comparison does not hold.
+    pub fn otherwise(mut self, operation: Op) -> Txn {
+        self.txn.otherwise.push(operation.0);
+        self
+    }
+
+    /// Sets consistency and minimum revision of a transaction that writes in neither branch. On others they have no effect.
+    pub fn options(self, options: ReadOptions) -> Txn {
+        Txn { options, ..self }
+    }
+}
+
+impl Transacted {
+    fn from_wire(answer: v1::TxnAnswer) -> Transacted {
+        let v1::TxnAnswer { revision, succeeded, results } = answer;
+        let results = results.into_iter().map(OpResult::from_wire).collect();
+        Transacted { succeeded, revision, results }
+    }
+}
+
+impl OpResult {
+    fn from_wire(result: v1::TxnResult) -> OpResult {
+        let left = |kind, message: &str| Error::new(kind, Operation::Txn, message);
+        match result.result {
+            Some(txn_result::Result::Written(v1::Written { revision, version })) => {
+                OpResult::Written(Written { revision, version })
+            }
+            Some(txn_result::Result::Deleted(v1::Deleted { revision, existed })) => {
+                OpResult::Deleted(Deleted { existed, revision })
+            }
+            Some(txn_result::Result::Entry(entry)) => OpResult::Entry(Some(Entry::from_wire(entry))),
+            Some(txn_result::Result::Page(page)) => OpResult::Page(Page::from_wire(page)),
+            Some(txn_result::Result::Error(error)) if error.error_kind() == ErrorKind::NotFound => {
+                OpResult::Entry(None)
+            }
+            Some(txn_result::Result::Error(error)) => {
+                let actual = error.actual_revision;
+                OpResult::Left(left(error.error_kind(), &message_of(&error)).with_actual_revision(actual))
+            }
+            None => OpResult::Left(left(ErrorKind::Internal, "the result is of an unknown kind")),
+        }
+    }
+}
+
+/// What the function of [`Client::transaction`] reads and writes. A clone is the same transaction.
+#[derive(Clone)]
+pub struct Transaction(Arc<Attempt>);
+
+/// One attempt to make a transaction take effect.
+struct Attempt {
+    client: Client,
+    deadline: Instant,
+    /// Locked while a key is read, so that all reads are at one revision.
+    reads: AsyncMutex<Reads>,
+    /// The keys that were written; `None` if they are deleted.
+    written: Mutex<BTreeMap<Bytes, Option<Bytes>>>,
+}
+
+#[derive(Default)]
+struct Reads {
+    /// The revision that is read at; 0 until something is read.
+    revision: u64,
+    /// The keys that were read, with their `mod_revision` and value.
+    keys: BTreeMap<Bytes, (u64, Option<Bytes>)>,
+}
+
+impl Transaction {
+    /// Reads a key's value: the one that this transaction has set, or that of the revision that it reads at. `None` if the key
+    /// does not exist.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DeadlineExceeded`] when the time of the whole transaction is over, and those of [`Client::range`].
+    pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>> {
+        let key = copied(key);
+        if let Some(value) = lock(&self.0.written).get(&key) {
+            return Ok(value.clone());
+        }
+        if key.is_empty() {
+            let message = "the key is empty; keys have at least 1 byte";
+            return Err(Error::new(ErrorKind::InvalidArgument, Operation::Txn, message));
+        }
+        let mut reads = self.0.reads.lock().await;
+        if let Some((_, value)) = reads.keys.get(&key) {
+            return Ok(value.clone());
+        }
+        let client = in_time(&self.0.client, self.0.deadline)?;
+        let end = [&key, &[0][..]].concat();
+        let page = client.range(Range::all().start(&key).end(end).at_revision(reads.revision)).await?;
+        reads.revision = page.revision;
+        let entry = page.entries.into_iter().next();
+        let (revision, value) = entry.map_or((0, None), |entry| (entry.mod_revision, Some(entry.value)));
+        reads.keys.insert(key, (revision, value.clone()));
+        Ok(value)
+    }
+
+    /// Creates or replaces a key, if the transaction takes effect.
+    pub fn set(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        lock(&self.0.written).insert(copied(key), Some(copied(value)));
+    }
+
+    /// Removes a key, if the transaction takes effect.
+    pub fn delete(&self, key: impl AsRef<[u8]>) {
+        lock(&self.0.written).insert(copied(key), None);
+    }
+}
+
+impl Attempt {
+    /// Makes the writes, if nothing that was read has changed; returns whether that is so.
+    async fn commit(&self) -> Result<bool> {
+        let written = std::mem::take(&mut *lock(&self.written));
+        // What was read is from one revision.
+        if written.is_empty() {
+            return Ok(true);
+        }
+        let client = in_time(&self.client, self.deadline)?;
+        let mut txn = Txn::new();
+        for (key, (revision, _)) in &self.reads.lock().await.keys {
+            txn = txn.when(Compare::mod_revision(key, Relation::Equal, *revision));
+        }
+        for (key, value) in &written {
+            txn = txn.then(match value {
+                Some(value) => Op::set(key, value),
+                None => Op::delete(key),
+            });
+        }
+        Ok(client.commit(txn).await?.succeeded)
+    }
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction").field("written", &lock(&self.0.written).len()).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A client with the time that is left.
+fn in_time(client: &Client, deadline: Instant) -> Result<Client> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        let message = "the time of the transaction is over";
+        return Err(Error::new(ErrorKind::DeadlineExceeded, Operation::Txn, message));
+    }
+    Ok(client.with_timeout(left))
+}
+
+fn copied(bytes: impl AsRef<[u8]>) -> Bytes {
+    Bytes::copy_from_slice(bytes.as_ref())
+}

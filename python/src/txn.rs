@@ -1,0 +1,83 @@
+//! Transactions from Python's arguments.
+
+use gometa_client::{Client, Compare, Op, Operation, Relation, SharedTransaction, Txn};
+use pyo3::{exceptions::PyValueError, prelude::*, types::PyTuple};
+
+use crate::arguments::{bytes, number, range, read_options, text};
+
+const OPERATION: Operation = Operation::Txn;
+
+/// The attempts of a transaction, for the operations `read` and `end_attempt`.
+#[pyclass(frozen, module = "gometa._gometa")]
+pub(crate) struct Attempts(pub(crate) SharedTransaction);
+
+impl Attempts {
+    pub(crate) fn new(client: &Client) -> Attempts {
+        Attempts(SharedTransaction::new(client))
+    }
+}
+
+#[pymethods]
+impl Attempts {
+    fn set(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.0.present().set(bytes(key, OPERATION, "key")?, bytes(value, OPERATION, "value")?);
+        Ok(())
+    }
+
+    fn delete(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.0.present().delete(bytes(key, OPERATION, "key")?);
+        Ok(())
+    }
+}
+
+/// A transaction, by the order of arguments that `gometa/_txn.py` uses.
+pub(crate) fn txn(arguments: &Bound<'_, PyTuple>) -> PyResult<Txn> {
+    let part = |place| arguments.get_item(place)?.try_iter();
+    let mut txn = Txn::new().options(read_options(&arguments.get_item(3)?, &arguments.get_item(4)?)?);
+    for comparison in part(0)? {
+        txn = txn.when(compare(&comparison?)?);
+    }
+    for operation in part(1)? {
+        txn = txn.then(op(&operation?)?);
+    }
+    for operation in part(2)? {
+        txn = txn.otherwise(op(&operation?)?);
+    }
+    Ok(txn)
+}
+
+fn compare(comparison: &Bound<'_, PyAny>) -> PyResult<Compare> {
+    type Parts<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>);
+    let (key, fact, relation, operand): Parts<'_> = comparison.extract()?;
+    let key = bytes(&key, OPERATION, "key")?;
+    let relation = match text(&relation, OPERATION, "relation")?.as_str() {
+        "=" => Relation::Equal,
+        "!=" => Relation::NotEqual,
+        "<" => Relation::Less,
+        ">" => Relation::Greater,
+        other => {
+            let message = format!("relation is {other:?}; it is one of \"=\", \"!=\", \"<\", \">\"");
+            return Err(crate::error::invalid(comparison.py(), OPERATION, message));
+        }
+    };
+    Ok(match text(&fact, OPERATION, "fact")?.as_str() {
+        "mod_revision" => Compare::mod_revision(key, relation, number(&operand, OPERATION, "revision")?),
+        "create_revision" => {
+            Compare::create_revision(key, relation, number(&operand, OPERATION, "revision")?)
+        }
+        "value" => Compare::value(key, relation, bytes(&operand, OPERATION, "value")?),
+        other => return Err(PyValueError::new_err(format!("{other:?} is no fact of a key"))),
+    })
+}
+
+fn op(operation: &Bound<'_, PyAny>) -> PyResult<Op> {
+    let (kind, arguments): (Bound<'_, PyAny>, Bound<'_, PyTuple>) = operation.extract()?;
+    let part = |place: usize, name| bytes(&arguments.get_item(place)?, OPERATION, name);
+    Ok(match text(&kind, OPERATION, "kind")?.as_str() {
+        "set" => Op::set(part(0, "key")?, part(1, "value")?),
+        "delete" => Op::delete(part(0, "key")?),
+        "get" => Op::get(part(0, "key")?),
+        "range" => Op::range(range(&arguments)?),
+        other => return Err(PyValueError::new_err(format!("{other:?} is no operation of a transaction"))),
+    })
+}

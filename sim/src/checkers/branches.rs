@@ -1,0 +1,108 @@
+//! What a transaction comes to, by the keys at any revision.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use gometa_proto::v1::{
+    Compare, Deleted, Entry, ErrorKind, KeyRecord, Relation, Txn, TxnOperation, TxnOutcome, TxnResult,
+    Written, compare::Operand, txn_operation::Operation, txn_result::Result as Outcome,
+};
+
+/// The record of a key at a revision.
+pub(super) type Keys<'a> = &'a dyn Fn(&[u8], u64) -> Option<&'a KeyRecord>;
+
+/// Executes a transaction at a revision that nothing else has written at.
+pub(super) fn execute(
+    keys: Keys<'_>,
+    txn: &Txn,
+    revision: u64,
+) -> (TxnOutcome, BTreeMap<Bytes, Option<KeyRecord>>) {
+    let succeeded = hold(keys, txn, revision);
+    let mut written = BTreeMap::new();
+    for operation in txn.branch(succeeded) {
+        act(keys, operation, revision - 1, revision, &mut written);
+    }
+    (TxnOutcome { revision, succeeded }, written)
+}
+
+pub(super) fn hold(keys: Keys<'_>, txn: &Txn, revision: u64) -> bool {
+    txn.when.iter().all(|compare| holds(compare, keys(&compare.key, revision)))
+}
+
+fn holds(compare: &Compare, record: Option<&KeyRecord>) -> bool {
+    let order = match (&compare.operand, record) {
+        (Some(Operand::CreateRevision(operand)), record) => {
+            record.map_or(0, |record| record.create_revision).cmp(operand)
+        }
+        (Some(Operand::ModRevision(operand)), record) => {
+            record.map_or(0, |record| record.mod_revision).cmp(operand)
+        }
+        (Some(Operand::Value(operand)), Some(record)) => record.value.cmp(operand),
+        (Some(Operand::Value(_)), None) | (None, _) => return false,
+    };
+    match compare.relation {
+        relation if relation == Relation::Equal as i32 => order.is_eq(),
+        relation if relation == Relation::NotEqual as i32 => order.is_ne(),
+        relation if relation == Relation::Less as i32 => order.is_lt(),
+        _ => order.is_gt(),
+    }
+}
+
+pub(super) fn results_of(
+    keys: Keys<'_>,
+    branch: &[TxnOperation],
+    before: u64,
+    revision: u64,
+) -> Vec<TxnResult> {
+    let mut written = BTreeMap::new();
+    let result = |operation| TxnResult { result: act(keys, operation, before, revision, &mut written) };
+    branch.iter().map(result).collect()
+}
+
+/// Executes one operation, behind those that have written `written`.
+fn act(
+    keys: Keys<'_>,
+    operation: &TxnOperation,
+    before: u64,
+    revision: u64,
+    written: &mut BTreeMap<Bytes, Option<KeyRecord>>,
+) -> Option<Outcome> {
+    let now = |key: &Bytes, written: &BTreeMap<Bytes, Option<KeyRecord>>| match written.get(key) {
+        Some(record) => record.clone(),
+        None => keys(key, before).cloned(),
+    };
+    Some(match operation.operation.as_ref()? {
+        Operation::Set(set) => {
+            let old = now(&set.key, written);
+            let (create_revision, version) =
+                old.map_or((revision, 1), |old| (old.create_revision, old.version + 1));
+            let value = set.value.clone();
+            let record = KeyRecord { create_revision, mod_revision: revision, version, value };
+            written.insert(set.key.clone(), Some(record));
+            Outcome::Written(Written { revision, version })
+        }
+        Operation::Delete(delete) => {
+            let existed = now(&delete.key, written).is_some();
+            if existed {
+                written.insert(delete.key.clone(), None);
+            }
+            Outcome::Deleted(Deleted { revision: if existed { revision } else { 0 }, existed })
+        }
+        Operation::Get(get) => match now(&get.key, written) {
+            Some(record) => Outcome::Entry(Entry {
+                key: get.key.clone(),
+                value: record.value,
+                version: record.version,
+                create_revision: record.create_revision,
+                mod_revision: record.mod_revision,
+                is_group: false,
+            }),
+            None => Outcome::Error(gometa_proto::v1::Error {
+                kind: ErrorKind::NotFound as u32,
+                ..Default::default()
+            }),
+        },
+        // The workload has none; the store's own tests have.
+        Operation::Range(_) => return None,
+    })
+}

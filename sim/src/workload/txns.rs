@@ -1,0 +1,107 @@
+//! Random transactions. They write keys of their own, whose history is judged against the log only; they compare and read all
+//! keys.
+
+use bytes::Bytes;
+use gometa_proto::v1::{
+    Compare, Delete, Get, Set, Txn, TxnAnswer, TxnOperation, compare::Operand, txn_operation::Operation,
+    txn_result,
+};
+
+use super::keys::key_name;
+use crate::random::Random;
+
+/// The number of keys that transactions write.
+const KEYS: usize = 4;
+
+/// The last revisions that a client has received of the keys that transactions write.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Known([u64; KEYS]);
+
+impl Known {
+    /// Learns from an answer.
+    pub(super) fn learn(&mut self, txn: &Txn, answer: &TxnAnswer) {
+        for (operation, result) in txn.branch(answer.succeeded).iter().zip(&answer.results) {
+            let revision = match &result.result {
+                Some(txn_result::Result::Written(written)) => written.revision,
+                Some(txn_result::Result::Entry(entry)) => entry.mod_revision,
+                Some(txn_result::Result::Deleted(_) | txn_result::Result::Error(_)) => 0,
+                Some(txn_result::Result::Page(_)) | None => continue,
+            };
+            let key = match &operation.operation {
+                Some(Operation::Get(get)) => Some(&get.key),
+                _ => operation.written_key(),
+            };
+            if let Some(at) = (0..KEYS).find(|at| key == Some(&written_key(*at))) {
+                self.0[at] = revision;
+            }
+        }
+    }
+}
+
+fn written_key(key: usize) -> Bytes {
+    Bytes::from(format!("txn-{key}"))
+}
+
+/// A transaction; `keys` is the number of the other keys, `value` is what it writes.
+pub(super) fn transaction(random: &mut Random, keys: usize, known: &Known, seen: u64, value: u64) -> Txn {
+    let writes = !random.one_in(4);
+    let when = (0..random.index(3)).map(|_| compare(random, keys, known, seen)).collect();
+    let mut branch = |most: usize| -> Vec<TxnOperation> {
+        let mut left: Vec<usize> = (0..KEYS).collect();
+        let count = random.index(most + 1);
+        (0..count).map(|_| operation(random, keys, &mut left, writes, value)).collect()
+    };
+    let (then, otherwise) = (branch(4), branch(2));
+    Txn {
+        when,
+        then,
+        otherwise,
+        consistency: random.index(2) as i32,
+        min_revision: if random.one_in(2) { seen } else { 0 },
+    }
+}
+
+fn compare(random: &mut Random, keys: usize, known: &Known, seen: u64) -> Compare {
+    let own = random.index(KEYS);
+    let mut key = written_key(own);
+    // Mostly one that holds.
+    let (relation, operand) = match random.index(8) {
+        0 => (3, Operand::CreateRevision(0)),
+        1 => {
+            key = key_name(random.index(keys));
+            (random.index(4) as i32, Operand::CreateRevision(random.below(seen + 2)))
+        }
+        // Not of the other keys: their values may be altered on a node, which then executes another branch.
+        2 => {
+            let value = Bytes::copy_from_slice(&random.below(seen + 2).to_be_bytes());
+            (random.index(4) as i32, Operand::Value(value))
+        }
+        _ => (0, Operand::ModRevision(known.0[own])),
+    };
+    Compare { key, relation, operand: Some(operand) }
+}
+
+/// An operation; `left` are the keys that the branch has not written.
+fn operation(
+    random: &mut Random,
+    keys: usize,
+    left: &mut Vec<usize>,
+    writes: bool,
+    value: u64,
+) -> TxnOperation {
+    let operation = match random.index(4) {
+        kind @ 0..=2 if writes && !left.is_empty() => {
+            let key = written_key(left.swap_remove(random.index(left.len())));
+            match kind {
+                0 => Operation::Delete(Delete { key, revision: None }),
+                _ => Operation::Set(Set { key, value: Bytes::copy_from_slice(&value.to_be_bytes()) }),
+            }
+        }
+        _ => {
+            let own = random.index(KEYS);
+            let key = if random.one_in(3) { key_name(random.index(keys)) } else { written_key(own) };
+            Operation::Get(Get { key, ..Get::default() })
+        }
+    };
+    TxnOperation { operation: Some(operation) }
+}

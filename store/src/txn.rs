@@ -1,0 +1,90 @@
+//! Transactions: comparisons, and the execution of a branch.
+
+use gometa_proto::{
+    ErrorKind,
+    v1::{
+        CommandOutcome, Compare, KeyRecord, Relation, Txn, TxnAnswer, TxnOperation, TxnOutcome, TxnResult,
+        command_outcome, compare::Operand, txn_operation::Operation, txn_result,
+    },
+};
+
+use crate::{failure, history::History, keys::Keys, overlay::Found};
+
+impl Keys {
+    /// Executes a transaction of the log entry at `revision`; `found` are the states of its
+    /// [decisive keys](Txn::decisive_keys), in their order. What it changes is added to the history. Returns the answer too if
+    /// the executed branch reads nothing.
+    ///
+    /// # Panics
+    /// If the transaction is valid and the record of one of these keys is not in memory.
+    pub(crate) fn transact(
+        &mut self,
+        history: &mut History,
+        revision: u64,
+        txn: &Txn,
+        found: Vec<Found>,
+    ) -> (CommandOutcome, Option<TxnAnswer>) {
+        if let Err(error) = txn.check() {
+            return (failure(error.error_kind(), 0), None);
+        }
+        if !txn.writes() {
+            return (failure(ErrorKind::Unsupported, 0), None);
+        }
+        let mut found = found.into_iter();
+        let mut holds = |compare| {
+            let found = found.next().expect("a compared key has a state");
+            compare_holds(compare, found.record())
+        };
+        let holding = txn.when.iter().filter(|compare| holds(compare)).count();
+        let succeeded = planted!(holding == txn.when.len(), one_comparison_is_enough => holding > 0);
+        probe!("txn.succeeded", succeeded);
+        probe!("txn.failed", !succeeded);
+        // The states of the keys of the other branch are left out.
+        let skipped = if succeeded { 0 } else { written_keys(&txn.then) };
+        let mut found = found.skip(skipped);
+        let branch = txn.branch(succeeded);
+        let mut results = Vec::with_capacity(branch.len());
+        for operation in branch {
+            let mut found = || found.next().expect("a written key has a state");
+            let result = match &operation.operation {
+                Some(Operation::Set(set)) => {
+                    txn_result::Result::Written(self.put(history, revision, &set.key, &set.value, found()))
+                }
+                Some(Operation::Delete(delete)) => {
+                    txn_result::Result::Deleted(self.remove(history, revision, &delete.key, found()))
+                }
+                Some(Operation::Get(_) | Operation::Range(_)) | None => continue,
+            };
+            results.push(TxnResult { result: Some(result) });
+            planted!(executes_first_write_only => break);
+        }
+        let outcome = TxnOutcome { revision, succeeded };
+        let only_writes = results.len() == branch.len();
+        let answer = only_writes.then_some(TxnAnswer { revision, succeeded, results });
+        (CommandOutcome { result: Some(command_outcome::Result::Txn(outcome)) }, answer)
+    }
+}
+
+fn written_keys(branch: &[TxnOperation]) -> usize {
+    branch.iter().filter(|operation| operation.writes()).count()
+}
+
+/// Whether a comparison holds for a key; `None` if the key does not exist.
+pub(crate) fn compare_holds(compare: &Compare, record: Option<&KeyRecord>) -> bool {
+    let relation = |found: &[u8], operand: &[u8]| match compare.relation() {
+        Relation::Equal => found == operand,
+        Relation::NotEqual => found != operand,
+        Relation::Less => found < operand,
+        Relation::Greater => found > operand,
+    };
+    match &compare.operand {
+        Some(Operand::CreateRevision(operand)) => {
+            relation(&record.map_or(0, |record| record.create_revision).to_be_bytes(), &operand.to_be_bytes())
+        }
+        Some(Operand::ModRevision(operand)) => {
+            relation(&record.map_or(0, |record| record.mod_revision).to_be_bytes(), &operand.to_be_bytes())
+        }
+        Some(Operand::Value(operand)) => record.is_some_and(|record| relation(&record.value, operand)),
+        None => false,
+    }
+}

@@ -1,0 +1,256 @@
+//! Transactions on real processes.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use gometa_client::{
+    Client, Compare, ErrorKind, Op, OpResult, Outcome, Range, ReadOptions, Relation, Result, Transaction, Txn,
+};
+use gometa_proto::v1::{self, compare::Operand, request::Operation, response, txn_operation};
+use gometa_tests::{
+    ensemble::Ensemble,
+    random,
+    wait::{PATIENCE, until},
+};
+use tokio::task::JoinSet;
+
+use crate::wire::Wire;
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_branch_is_executed_as_one_and_every_node_tells_the_same_of_it() {
+    let ensemble = Ensemble::start(3).await;
+    let client = ensemble.client(TIMEOUT);
+    let first = client.set("jobs/waiting/7", "sort").await.unwrap();
+    let take = || {
+        let txn = Txn::new().when(Compare::exists("jobs/waiting/7")).when(Compare::absent("jobs/running/7"));
+        txn.then(Op::get("jobs/waiting/7"))
+            .then(Op::delete("jobs/waiting/7"))
+            .then(Op::set("jobs/running/7", "worker-3"))
+            .then(Op::range(Range::prefix("jobs/")))
+            .otherwise(Op::get("jobs/waiting/7"))
+            .otherwise(Op::get("jobs/running/7"))
+    };
+    let taken = client.commit(take()).await.unwrap();
+    assert!(taken.succeeded && taken.revision > first.revision);
+    let [
+        OpResult::Entry(Some(before)),
+        OpResult::Deleted(deleted),
+        OpResult::Written(written),
+        OpResult::Page(page),
+    ] = &taken.results[..]
+    else {
+        panic!("{taken:?}")
+    };
+    assert_eq!((&before.value[..], before.mod_revision), (&b"sort"[..], first.revision));
+    assert_eq!((deleted.existed, deleted.revision), (true, taken.revision));
+    assert_eq!((written.revision, written.version), (taken.revision, 1));
+    assert_eq!(page.entries.iter().map(|entry| &entry.key[..]).collect::<Vec<_>>(), [b"jobs/running/7"]);
+    for node in ensemble.all() {
+        let again = ensemble.client_of(node, TIMEOUT).commit(take()).await.unwrap();
+        assert!(!again.succeeded);
+        let [OpResult::Entry(None), OpResult::Entry(Some(running))] = &again.results[..] else {
+            panic!("{again:?}")
+        };
+        assert_eq!((&running.value[..], running.mod_revision), (&b"worker-3"[..], taken.revision));
+    }
+
+    // A transaction that writes in neither branch is a read of one revision.
+    let read = Txn::new()
+        .when(Compare::value("jobs/running/7", Relation::Greater, "worker-2"))
+        .then(Op::get("jobs/running/7"))
+        .then(Op::range(Range::all().keys_only()))
+        .options(ReadOptions::local());
+    let read = client.commit(read).await.unwrap();
+    assert!(read.succeeded && read.revision >= taken.revision && read.results.len() == 2, "{read:?}");
+
+    // All keys of a full transaction are changed at one revision, and what has no room in an answer is told.
+    let value = vec![b'v'; 7_000];
+    let full = (0..128).fold(Txn::new(), |txn, number| txn.then(Op::set(format!("full/{number}"), &value)));
+    let full = client.commit(full).await.unwrap();
+    assert_eq!(client.count(Range::prefix("full/").at_revision(full.revision)).await.unwrap(), 128);
+    assert_eq!(client.count(Range::prefix("full/").at_revision(full.revision - 1)).await.unwrap(), 0);
+    client.set("large", vec![b'v'; 1 << 20]).await.unwrap();
+    let gets = Txn::new().then(Op::get("large")).then(Op::get("full/1"));
+    let gets = client.commit(gets).await.unwrap();
+    let [OpResult::Entry(Some(large)), OpResult::Left(left)] = &gets.results[..] else { panic!("{gets:?}") };
+    assert_eq!((large.value.len(), left.kind()), (1 << 20, ErrorKind::TooLarge));
+    assert_eq!(left.actual_revision(), Some(gets.revision));
+}
+
+/// Accounts, each with this much at first.
+const ACCOUNTS: u64 = 20;
+const EACH: u64 = 100;
+
+fn account(number: u64) -> String {
+    format!("bank/account/{number:03}")
+}
+
+async fn balance(txn: &Transaction, number: u64) -> Result<u64> {
+    let value = txn.get(account(number)).await?.expect("the account exists");
+    Ok(std::str::from_utf8(&value).unwrap().parse().unwrap())
+}
+
+/// Moves money between two accounts, and notes that under a key of its own; false if there is not enough.
+async fn transfer(client: &Client, name: &str, from: u64, to: u64, amount: u64) -> Result<bool> {
+    client
+        .transaction(|txn| async move {
+            let source = balance(&txn, from).await?;
+            let target = balance(&txn, to).await?;
+            if source < amount {
+                return Ok(false);
+            }
+            txn.set(account(from), (source - amount).to_string());
+            txn.set(account(to), (target + amount).to_string());
+            txn.set(name, format!("{from} {to} {amount}"));
+            Ok(true)
+        })
+        .await
+}
+
+/// The balances at a revision, ascending by account.
+async fn balances(client: &Client, revision: u64) -> Vec<u64> {
+    let page = client.range(Range::prefix("bank/account/").at_revision(revision)).await.unwrap();
+    page.entries.iter().map(|entry| std::str::from_utf8(&entry.value).unwrap().parse().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn money_is_moved_once_and_never_lost_while_leaders_are_killed() {
+    let mut ensemble = Ensemble::start(3).await;
+    let mut random = random::of_this_run("money");
+    let client = ensemble.client(TIMEOUT);
+    let opened =
+        (0..ACCOUNTS).fold(Txn::new(), |txn, number| txn.then(Op::set(account(number), EACH.to_string())));
+    let opened = client.commit(opened).await.unwrap().revision;
+    let moved = Arc::new(AtomicU64::new(0));
+    let stop = Arc::new(AtomicU64::new(0));
+    let mut tellers = JoinSet::new();
+    for teller in 0..8_u64 {
+        let (client, moved, stop) = (ensemble.client(TIMEOUT), moved.clone(), stop.clone());
+        let mut random = random::seeded(random.word());
+        tellers.spawn(async move {
+            let mut done = 0;
+            for number in 0.. {
+                if stop.load(Ordering::Relaxed) > 0 {
+                    break;
+                }
+                let from = random.below(ACCOUNTS);
+                let to = (from + 1 + random.below(ACCOUNTS - 1)) % ACCOUNTS;
+                let name = format!("bank/moved/{teller}/{number}");
+                match transfer(&client, &name, from, to, 1 + random.below(40)).await {
+                    Ok(true) => {
+                        done += 1;
+                        moved.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Ok(false) => {}
+                    Err(error) => assert_eq!(error.outcome(), Outcome::NotApplied, "{error}"),
+                }
+            }
+            done
+        });
+    }
+    let more = async |count: u64| {
+        let enough = moved.load(Ordering::Relaxed) + count;
+        until("transfers are made", PATIENCE, || async {
+            let made = moved.load(Ordering::Relaxed);
+            if made >= enough { Ok(()) } else { Err(format!("{made} of {enough}")) }
+        })
+        .await;
+    };
+    for _ in 0..4 {
+        more(100).await;
+        let leader = ensemble.leader().await;
+        ensemble.kill(leader);
+        more(50).await;
+        ensemble.restart(leader).await;
+    }
+    stop.store(1, Ordering::Relaxed);
+    let done: u64 = tellers.join_all().await.into_iter().sum();
+
+    // What was noted is what was moved, once each.
+    let mut expected: BTreeMap<u64, u64> = (0..ACCOUNTS).map(|number| (number, EACH)).collect();
+    let mut noted = client.scan(Range::prefix("bank/moved/"));
+    let mut count = 0;
+    let mut transfers = Vec::new();
+    while let Some(entry) = noted.next().await {
+        let entry = entry.unwrap();
+        assert_eq!(entry.version, 1, "{entry:?}");
+        transfers.push((entry.mod_revision, String::from_utf8(entry.value.to_vec()).unwrap()));
+        count += 1;
+    }
+    assert_eq!(count, done);
+    transfers.sort();
+    for (revision, transfer) in &transfers {
+        let parts: Vec<u64> = transfer.split(' ').map(|part| part.parse().unwrap()).collect();
+        *expected.get_mut(&parts[0]).unwrap() -= parts[2];
+        *expected.get_mut(&parts[1]).unwrap() += parts[2];
+        let found = balances(&client, *revision).await;
+        assert_eq!(found, expected.values().copied().collect::<Vec<_>>(), "at {revision}: {transfer}");
+    }
+    assert_eq!(balances(&client, opened).await, vec![EACH; ACCOUNTS as usize]);
+    ensemble.converged(&ensemble.all()).await;
+}
+
+fn compare(operand: Operand) -> v1::Compare {
+    v1::Compare { key: "k".into(), relation: 0, operand: Some(operand) }
+}
+
+fn set(key: &'static str, size: usize) -> v1::TxnOperation {
+    let set = v1::Set { key: key.into(), value: vec![0; size].into() };
+    v1::TxnOperation { operation: Some(txn_operation::Operation::Set(set)) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_makes_no_sense_is_refused_with_the_bound() {
+    let ensemble = Ensemble::start(1).await;
+    let client = ensemble.client(TIMEOUT);
+    client.set("k", "v").await.unwrap();
+    let mut wire = Wire::connect(&ensemble.request(0)).await;
+    let session = wire.open_session([7; 16]).await;
+    let then = |then: Vec<v1::TxnOperation>| v1::Txn { then, ..Default::default() };
+    let when = |when: Vec<v1::Compare>| v1::Txn { when, then: vec![set("l", 1)], ..Default::default() };
+    let revision = || compare(Operand::ModRevision(1));
+    let conditional = v1::Delete { key: "k".into(), revision: Some(1) };
+    let conditional = v1::TxnOperation { operation: Some(txn_operation::Operation::Delete(conditional)) };
+    let mut seq = 0;
+    for (txn, kind, words) in [
+        (when(vec![revision(); 129]), 9, "128"),
+        (then(vec![set("k", 0); 129]), 9, "128"),
+        (v1::Txn { otherwise: vec![set("k", 0); 129], ..Default::default() }, 9, "128"),
+        (then(vec![set("k", 0), set("k", 1)]), 1, "twice"),
+        (then(vec![set("", 0)]), 1, "empty"),
+        (then(vec![set("k", (1 << 20) + 1)]), 9, "1048576"),
+        (then(vec![set("k", 1 << 19), set("l", 1 << 19), set("m", 1 << 13)]), 9, "exceeds the limit of"),
+        (when(vec![compare(Operand::Value(vec![0; 1 << 20].into())); 1]), 0, ""),
+        (when(vec![v1::Compare { key: "k".into(), relation: 9, operand: None }]), 17, "relation 9"),
+        (when(vec![v1::Compare { key: "k".into(), relation: 0, operand: None }]), 17, "operand"),
+        (then(vec![v1::TxnOperation { operation: None }]), 17, "operation"),
+        (then(vec![set("l", 0), conditional]), 1, "revision"),
+        (v1::Txn { consistency: 7, ..then(vec![set("k", 0)]) }, 17, "consistency 7"),
+    ] {
+        seq += 1;
+        let context = v1::WriteContext { session, seq, lowest: seq };
+        let id = wire.ask(Some(context), Some(Operation::Txn(txn))).await;
+        match wire.answer(id).await {
+            response::Result::Txn(answer) => assert_eq!((kind, answer.succeeded), (0, false)),
+            response::Result::Error(error) => {
+                assert_eq!((error.kind, error.outcome), (kind, 1), "{words}: {error:?}");
+                assert!(error.message.contains(words), "{words}: {error:?}");
+            }
+            other => panic!("{words}: {other:?}"),
+        }
+    }
+    assert_eq!(client.get("k").await.unwrap().value, "v", "nothing was applied");
+    // Without a session only a read is executed.
+    let id = wire.ask(None, Some(Operation::Txn(then(vec![set("k", 0)])))).await;
+    assert!(matches!(wire.answer(id).await, response::Result::Error(error) if error.kind == 1));
+    let id = wire.ask(None, Some(Operation::Txn(v1::Txn::default()))).await;
+    assert!(matches!(wire.answer(id).await, response::Result::Txn(answer) if answer.succeeded));
+}
