@@ -122,7 +122,7 @@ class Calls(RuleBasedStateMachine):
             assert known is None
         else:
             assert entry.key == in_bytes(self.prefix + key)
-            assert entry[1:] == (known.value, known.version, known.create, known.mod)
+            assert entry[1:] == (known.value, known.version, known.create, known.mod, False)
 
     @rule()
     def another_client(self):
