@@ -67,8 +67,8 @@ func (c *Client) Count(ctx context.Context, keys Range, options ...ReadOption) (
 // DeletePrefix deletes the keys that begin with prefix, all keys if it is empty, and returns their number. It is not atomic:
 // it deletes one key after the other, and keys that are created meanwhile may be left.
 //
-// It returns the errors of Range and Delete. After an error, keys that were deleted before stay deleted, whatever
-// Error.Outcome is. The same call again is safe.
+// It returns the errors of Range and Delete. After an error, keys that were deleted before stay deleted; Error.Outcome is
+// OutcomeUnknown once a deletion has begun. The same call again is safe.
 func (c *Client) DeletePrefix(ctx context.Context, prefix string) (uint64, error) {
 	return do(c, ctx, "delete", &arguments{call: callDeletePrefix, key: prefix}, (*request).count)
 }

@@ -26,7 +26,7 @@ use crate::{
     peers,
     router::{self, Router},
     session::Sessions,
-    types::{Consistency, Counters, Deleted, Entry, Member, NodeStatus, ReadOptions, View, Written},
+    types::{Counters, Deleted, Entry, Member, NodeStatus, ReadOptions, View, Written},
 };
 
 /// The default timeout of a call.
@@ -280,10 +280,7 @@ impl Client {
     }
 
     pub(crate) async fn get_owned(&self, key: Bytes, options: ReadOptions) -> Result<Entry> {
-        let (consistency, min_revision) = match options.consistency {
-            Consistency::Linearizable => (v1::Consistency::Linearizable, 0),
-            Consistency::Local => (v1::Consistency::Local, options.min_revision.max(self.seen_revision())),
-        };
+        let (consistency, min_revision) = options.on_wire(self.seen_revision());
         let body = Body::Get(v1::Get { key, consistency: consistency.into(), min_revision });
         self.call(body, |result| match result {
             response::Result::Entry(entry) => Some(Entry::from_wire(entry)),

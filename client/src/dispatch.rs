@@ -265,7 +265,7 @@ impl Client {
     ) {
         let Request::NextPage(SharedPages(pages)) = request else {
             let result = self.perform(request).await;
-            // Nobody who has the result may find that the call still uses the client.
+            // The client is not in use any more when the result is delivered.
             drop(self);
             drop(deliver(result));
             return;

@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::{
     client::Client,
     error::{Error, Operation, Result},
-    types::{Consistency, Entry, ReadOptions},
+    types::{Entry, ReadOptions},
 };
 
 /// The number of deletions in flight of [`Client::delete_prefix`].
@@ -113,10 +113,7 @@ impl Range {
 
     /// The operation of a transaction. What it must not have is refused with the transaction.
     pub(crate) fn into_operation(self) -> v1::Range {
-        let consistency = match self.options.consistency {
-            Consistency::Linearizable => v1::Consistency::Linearizable,
-            Consistency::Local => v1::Consistency::Local,
-        };
+        let (consistency, _) = self.options.on_wire(0);
         v1::Range { consistency: consistency.into(), ..self.into_wire() }
     }
 
@@ -190,24 +187,40 @@ impl Client {
     /// [`ErrorKind::NotFound`], [`ErrorKind::Compacted`] and [`ErrorKind::InvalidArgument`] as for [`range`](Self::range),
     /// and those of [`get`](Self::get).
     pub async fn get_at(&self, key: impl AsRef<[u8]>, revision: u64) -> Result<Entry> {
-        let error = |kind, message: &str| Error::new(kind, Operation::Get, message);
         let key = key.as_ref();
+        let page = self.page_of_key(key, revision, Operation::Get).await?;
+        page.entries.into_iter().next().ok_or_else(|| {
+            let message = "there was no such key at that revision";
+            Error::new(ErrorKind::NotFound, Operation::Get, message).with_key(Some(&copied(key)))
+        })
+    }
+
+    /// Reads a key as it was at a revision, 0 for the present one, as a page of at most one entry. Errors are those of this
+    /// operation.
+    pub(crate) async fn page_of_key(&self, key: &[u8], revision: u64, operation: Operation) -> Result<Page> {
         if key.is_empty() {
-            return Err(error(ErrorKind::InvalidArgument, "the key is empty; keys have at least 1 byte"));
+            let message = "the key is empty; keys have at least 1 byte";
+            return Err(Error::new(ErrorKind::InvalidArgument, operation, message));
         }
         let range = Range::all().start(key).end([key, &[0]].concat()).at_revision(revision);
-        let page = self.range(range).await?;
-        let entry = page.entries.into_iter().next();
-        entry.ok_or_else(|| error(ErrorKind::NotFound, "there was no such key at that revision"))
+        let page = self.range(range).await;
+        page.map_err(|error| error.with_operation(operation).with_key(Some(&copied(key))))
     }
 
     /// Removes the keys that begin with `prefix`, one after the other: **not atomic**. Keys that are created meanwhile may be
     /// left. Returns the number of removed keys.
     ///
     /// # Errors
-    /// Those of [`range`](Self::range) and [`delete`](Self::delete); keys that were removed before stay removed.
+    /// Those of [`range`](Self::range) and [`delete`](Self::delete). Keys that were removed before stay removed, so the outcome
+    /// is [`Unknown`](crate::Outcome::Unknown) once a deletion has begun.
     pub async fn delete_prefix(&self, prefix: impl AsRef<[u8]>) -> Result<u64> {
-        let mut keys = self.scan(Range::prefix(prefix).keys_only());
+        let mut begun = false;
+        let result = self.delete_each(self.scan(Range::prefix(prefix).keys_only()), &mut begun).await;
+        result.map_err(|error| if begun { error.with_unknown_outcome() } else { error })
+    }
+
+    /// Removes the keys of a scan; `begun` is set before the first deletion.
+    async fn delete_each(&self, mut keys: Scan, begun: &mut bool) -> Result<u64> {
         let mut deletions = JoinSet::new();
         let mut deleted = 0;
         let mut count = |ended: std::result::Result<Result<bool>, _>| match ended {
@@ -225,6 +238,7 @@ impl Client {
             {
                 count(ended)?;
             }
+            *begun = true;
             deletions.spawn(async move { Ok(client.delete(&key).await?.existed) });
         }
         while let Some(ended) = deletions.join_next().await {
@@ -235,12 +249,7 @@ impl Client {
 
     /// Reads the first page of a range, or counts it; returns the number of its entries too.
     async fn page(&self, range: Range, count_only: bool) -> Result<(Page, u64)> {
-        let (consistency, min_revision) = match range.options.consistency {
-            Consistency::Linearizable => (v1::Consistency::Linearizable, 0),
-            Consistency::Local => {
-                (v1::Consistency::Local, range.options.min_revision.max(self.seen_revision()))
-            }
-        };
+        let (consistency, min_revision) = range.options.on_wire(self.seen_revision());
         let body = v1::Range {
             count_only,
             consistency: consistency.into(),
@@ -267,7 +276,7 @@ pub struct Pages {
     /// How many entries may follow.
     left: u64,
     next: Next,
-    /// The result of a call that nobody took.
+    /// A page that was read by a call, and not taken by its caller.
     put_back: Option<Result<Page>>,
 }
 

@@ -19,7 +19,7 @@ use crate::{
     error::{Error, Operation, Result},
     range::{Page, Range},
     retry::Backoff,
-    types::{Consistency, Deleted, Entry, ReadOptions, Written},
+    types::{Deleted, Entry, ReadOptions, Written},
 };
 
 /// How a fact of a key, on the left, relates to an operand.
@@ -168,12 +168,8 @@ impl Client {
     /// set has; and those of [`set`](Self::set).
     pub async fn commit(&self, txn: Txn) -> Result<Transacted> {
         let Txn { mut txn, options } = txn;
-        if options != ReadOptions::default() {
-            let local = options.consistency == Consistency::Local;
-            txn.consistency =
-                if local { v1::Consistency::Local } else { v1::Consistency::Linearizable }.into();
-            txn.min_revision = if local { options.min_revision.max(self.seen_revision()) } else { 0 };
-        }
+        let (consistency, min_revision) = options.on_wire(self.seen_revision());
+        (txn.consistency, txn.min_revision) = (consistency.into(), min_revision);
         self.call(Body::Txn(txn), |result| match result {
             response::Result::Txn(answer) => Some(Transacted::from_wire(answer)),
             _ => None,
@@ -381,17 +377,12 @@ impl Transaction {
         if let Some(value) = lock(&self.0.written).get(&key) {
             return Ok(value.clone());
         }
-        if key.is_empty() {
-            let message = "the key is empty; keys have at least 1 byte";
-            return Err(Error::new(ErrorKind::InvalidArgument, Operation::Txn, message));
-        }
         let mut reads = self.0.reads.lock().await;
         if let Some((_, value)) = reads.keys.get(&key) {
             return Ok(value.clone());
         }
         let client = in_time(&self.0.client, self.0.deadline)?;
-        let end = [&key, &[0][..]].concat();
-        let page = client.range(Range::all().start(&key).end(end).at_revision(reads.revision)).await?;
+        let page = client.page_of_key(&key, reads.revision, Operation::Txn).await?;
         reads.revision = page.revision;
         let entry = page.entries.into_iter().next();
         let (revision, value) = entry.map_or((0, None), |entry| (entry.mod_revision, Some(entry.value)));

@@ -87,6 +87,14 @@ impl ReadOptions {
         Self { consistency: Consistency::Local, min_revision: 0 }
     }
 
+    /// What a request has, of a client that has seen a revision.
+    pub(crate) fn on_wire(self, seen: u64) -> (v1::Consistency, u64) {
+        match self.consistency {
+            Consistency::Linearizable => (v1::Consistency::Linearizable, 0),
+            Consistency::Local => (v1::Consistency::Local, self.min_revision.max(seen)),
+        }
+    }
+
     /// Sets [`min_revision`](Self::min_revision).
     #[must_use]
     pub fn with_min_revision(self, revision: u64) -> Self {

@@ -316,8 +316,10 @@ class Client(_Base):
         return self._core.call("count", arguments, timeout)
 
     def delete_prefix(self, prefix: BytesLike, *, timeout: float | None = None) -> int:
-        """Deletes the keys that begin with ``prefix``, one after the other: **not atomic**. Keys that are created
-        meanwhile may be left. Returns the number of deleted keys. ``timeout`` is that of each step."""
+        """Deletes the keys that begin with ``prefix``, one after the other: **not atomic**. Keys that are
+        created meanwhile may be left. Returns the number of deleted keys. ``timeout`` is that of each step.
+        After an error, keys that were deleted before stay deleted: its ``outcome`` is ``"unknown"`` once a
+        deletion has begun."""
         return self._core.call("delete_prefix", (prefix,), timeout)
 
     def txn(self) -> Txn:

@@ -21,6 +21,7 @@ mod asyncio;
 mod core;
 mod error;
 mod log;
+mod own;
 mod release;
 mod reply;
 mod request;

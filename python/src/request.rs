@@ -8,6 +8,7 @@ use pyo3::{exceptions::PyValueError, prelude::*, types::PyTuple};
 
 use crate::{
     arguments::{bytes, follows, nodes, number, range, read_options, text},
+    own::Own,
     reply::Reply,
     txn::{Attempts, txn},
 };
@@ -38,14 +39,14 @@ fn write_arguments(operation: Operation, arguments: &Bound<'_, PyTuple>) -> PyRe
 
 /// The pages of a scan, for the operation `next_page`.
 #[pyclass(frozen, module = "gometa._gometa")]
-pub(crate) struct Pages(SharedPages);
+pub(crate) struct Pages(Own<SharedPages>);
 
 #[pymethods]
 impl Pages {
     /// `arguments` are those of a range.
     #[new]
     fn new(arguments: &Bound<'_, PyTuple>) -> PyResult<Pages> {
-        Ok(Pages(SharedPages::new(range(arguments)?)))
+        Ok(Pages(Own::new(SharedPages::new(range(arguments)?))))
     }
 }
 
@@ -78,7 +79,7 @@ impl Request {
             "range" => Call::Range(Box::new(range(arguments)?)),
             "next_page" => {
                 let (pages,): (Bound<'_, Pages>,) = arguments.extract()?;
-                Call::NextPage(pages.get().0.clone())
+                Call::NextPage(pages.get().0.get(arguments.py(), Operation::Range)?.clone())
             }
             "count" => Call::Count(Box::new(range(arguments)?)),
             "delete_prefix" => {
@@ -88,14 +89,14 @@ impl Request {
             "commit" => Call::Commit(Box::new(txn(arguments)?)),
             "read" => {
                 let (attempts, key): (Bound<'_, Attempts>, Argument<'_>) = arguments.extract()?;
-                let transaction = attempts.get().0.clone();
+                let transaction = attempts.get().transaction(arguments.py())?.clone();
                 Call::Read { transaction, key: bytes(&key, Operation::Txn, "key")? }
             }
             "end_attempt" => {
                 let (attempts, is_compacted): (Bound<'_, Attempts>, bool) = arguments.extract()?;
                 let message = "what the transaction reads has left the history";
                 let error = is_compacted.then(|| Error::new(ErrorKind::Compacted, Operation::Txn, message));
-                Call::EndAttempt(attempts.get().0.clone(), error)
+                Call::EndAttempt(attempts.get().transaction(arguments.py())?.clone(), error)
             }
             "status" => {
                 let (address,): (Option<Argument<'_>>,) = arguments.extract()?;

@@ -3,29 +3,37 @@
 use gometa_client::{Client, Compare, Op, Operation, Relation, SharedTransaction, Txn};
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyTuple};
 
-use crate::arguments::{bytes, number, range, read_options, text};
+use crate::{
+    arguments::{bytes, number, range, read_options, text},
+    own::Own,
+};
 
 const OPERATION: Operation = Operation::Txn;
 
 /// The attempts of a transaction, for the operations `read` and `end_attempt`.
 #[pyclass(frozen, module = "gometa._gometa")]
-pub(crate) struct Attempts(pub(crate) SharedTransaction);
+pub(crate) struct Attempts(Own<SharedTransaction>);
 
 impl Attempts {
     pub(crate) fn new(client: &Client) -> Attempts {
-        Attempts(SharedTransaction::new(client))
+        Attempts(Own::new(SharedTransaction::new(client)))
+    }
+
+    pub(crate) fn transaction(&self, py: Python<'_>) -> PyResult<&SharedTransaction> {
+        self.0.get(py, OPERATION)
     }
 }
 
 #[pymethods]
 impl Attempts {
     fn set(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.0.present().set(bytes(key, OPERATION, "key")?, bytes(value, OPERATION, "value")?);
+        let transaction = self.transaction(key.py())?.present();
+        transaction.set(bytes(key, OPERATION, "key")?, bytes(value, OPERATION, "value")?);
         Ok(())
     }
 
     fn delete(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.0.present().delete(bytes(key, OPERATION, "key")?);
+        self.transaction(key.py())?.present().delete(bytes(key, OPERATION, "key")?);
         Ok(())
     }
 }

@@ -257,3 +257,29 @@ def test_threads_and_a_fork_of_a_thread(blocking, key):
     thread.start()
     thread.join()
     assert failures == []
+
+
+def test_a_scan_and_a_transaction_do_not_cross_a_fork(blocking, key):
+    client = blocking
+    # Two pages, of which the second is requested when the first has arrived.
+    for name in "ab":
+        client.set(f"{key}/{name}", b"v" * 700_000)
+    scan = client.scan(f"{key}/")
+    assert next(scan).key == f"{key}/a".encode()
+
+    def move(txn):
+        def child():
+            with pytest.raises(gometa.ForkedError):
+                next(scan)
+            with pytest.raises(gometa.ForkedError):
+                txn.get(key)
+            with pytest.raises(gometa.ForkedError):
+                txn.set(key, "child")
+            assert client.get(f"{key}/b") == b"v" * 700_000
+
+        in_child(child)
+        txn.set(key, "parent")
+
+    client.transaction(move)
+    assert client.get(key) == b"parent"
+    assert next(scan).key == f"{key}/b".encode()

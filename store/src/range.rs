@@ -185,7 +185,7 @@ enum Place {
     Below(Bytes),
     /// Descending: from the last key on.
     Last,
-    /// There is nothing left.
+    /// No key is left.
     End,
 }
 

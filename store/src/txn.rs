@@ -71,20 +71,20 @@ fn written_keys(branch: &[TxnOperation]) -> usize {
 
 /// Whether a comparison holds for a key; `None` if the key does not exist.
 pub(crate) fn compare_holds(compare: &Compare, record: Option<&KeyRecord>) -> bool {
-    let relation = |found: &[u8], operand: &[u8]| match compare.relation() {
-        Relation::Equal => found == operand,
-        Relation::NotEqual => found != operand,
-        Relation::Less => found < operand,
-        Relation::Greater => found > operand,
+    let order = match (&compare.operand, record) {
+        (Some(Operand::CreateRevision(operand)), record) => {
+            record.map_or(0, |record| record.create_revision).cmp(operand)
+        }
+        (Some(Operand::ModRevision(operand)), record) => {
+            record.map_or(0, |record| record.mod_revision).cmp(operand)
+        }
+        (Some(Operand::Value(operand)), Some(record)) => record.value.cmp(operand),
+        (Some(Operand::Value(_)), None) | (None, _) => return false,
     };
-    match &compare.operand {
-        Some(Operand::CreateRevision(operand)) => {
-            relation(&record.map_or(0, |record| record.create_revision).to_be_bytes(), &operand.to_be_bytes())
-        }
-        Some(Operand::ModRevision(operand)) => {
-            relation(&record.map_or(0, |record| record.mod_revision).to_be_bytes(), &operand.to_be_bytes())
-        }
-        Some(Operand::Value(operand)) => record.is_some_and(|record| relation(&record.value, operand)),
-        None => false,
+    match compare.relation() {
+        Relation::Equal => order.is_eq(),
+        Relation::NotEqual => order.is_ne(),
+        Relation::Less => order.is_lt(),
+        Relation::Greater => order.is_gt(),
     }
 }

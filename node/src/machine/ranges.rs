@@ -55,6 +55,7 @@ impl<T: Table> Node<T> {
         outcome: v1::TxnOutcome,
     ) {
         probe!("txn.results-read");
+        // Not by `wait`: what that refuses is not applied.
         let want = Want::LocalQuery(Box::new(Query::Results(txn, outcome)), 0);
         let has_room = self.requests.len() < self.config.requests_max;
         let ticket = has_room.then(|| self.requests.add(Waiting { client, id, deadline, want })).flatten();

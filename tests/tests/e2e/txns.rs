@@ -71,7 +71,7 @@ async fn a_branch_is_executed_as_one_and_every_node_tells_the_same_of_it() {
     let read = client.commit(read).await.unwrap();
     assert!(read.succeeded && read.revision >= taken.revision && read.results.len() == 2, "{read:?}");
 
-    // All keys of a full transaction are changed at one revision, and what has no room in an answer is told.
+    // All keys of a full transaction are changed at one revision. A result without room in the answer is an error.
     let value = vec![b'v'; 7_000];
     let full = (0..128).fold(Txn::new(), |txn, number| txn.then(Op::set(format!("full/{number}"), &value)));
     let full = client.commit(full).await.unwrap();
