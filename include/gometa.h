@@ -638,7 +638,8 @@ gometa_status_t gometa_client_count_async(const gometa_client_t *client,
 // client's timeout is that of each request.
 //
 // Returns the errors of gometa_client_range and gometa_client_delete. After an error, keys that were deleted before
-// stay deleted; gometa_error_outcome returns GOMETA_OUTCOME_UNKNOWN once a deletion has begun. The same call again is safe.
+// stay deleted; gometa_error_outcome returns GOMETA_OUTCOME_UNKNOWN once a deletion has begun. The same call again is
+// safe.
 gometa_status_t gometa_client_delete_prefix(const gometa_client_t *client,
                                             const void *prefix,
                                             size_t prefix_len,

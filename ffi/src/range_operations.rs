@@ -87,7 +87,8 @@ unsafe fn deletion(prefix: *const c_void, prefix_len: usize) -> Result<Request, 
 /// client's timeout is that of each request.
 ///
 /// Returns the errors of gometa_client_range and gometa_client_delete. After an error, keys that were deleted before
-/// stay deleted; gometa_error_outcome returns GOMETA_OUTCOME_UNKNOWN once a deletion has begun. The same call again is safe.
+/// stay deleted; gometa_error_outcome returns GOMETA_OUTCOME_UNKNOWN once a deletion has begun. The same call again is
+/// safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_delete_prefix(
     client: *const gometa_client_t,

@@ -17,7 +17,8 @@ const REVISIONS_MIN: u64 = 2;
 /// The part of [`HistoryBounds::revisions_min`] that must be due to be dropped by age.
 const AGE_PART: u64 = 16;
 
-/// The part of the interval after which more revisions are dropped that are due, or looked at while disks are short of space.
+/// The part of the interval after which more revisions are dropped that are due, or looked at while disks are short of space or
+/// the history exceeds half of its bound.
 const SOON: u64 = 16;
 
 /// What a raise is decided from.
@@ -83,7 +84,8 @@ impl Horizon {
         probe!("history.dropped-by-size", by_size > horizon);
         probe!("history.dropped-by-space", by_space > horizon);
         let raised = wanted.min(horizon + REVISIONS_MAX);
-        let soon = short_of_space || raised < wanted;
+        // Large values can fill what is left of the bound before the interval is over.
+        let soon = short_of_space || raised < wanted || bytes > bounds.bytes_max / 2;
         self.next = now.plus(if soon { bounds.interval_us / SOON } else { bounds.interval_us });
         // While a raise is on its way, the revisions that it makes are none to be dropped.
         if horizon < self.proposed || raised < horizon + REVISIONS_MIN {
@@ -137,6 +139,7 @@ mod tests {
         let mut ages = Horizon::default();
         assert_eq!(ages.raise(Ticks(0), figures(1_000, 200, 1_000), &BOUNDS), None);
         assert_eq!(ages.raise(Ticks(160), figures(1_000, 200, 1_500), &BOUNDS), Some(600), "half of it");
+        assert!(ages.is_due(Ticks(160 + BOUNDS.interval_us / SOON)), "the next values may be large");
         ages.rejected();
         let short = Figures { short_of_space: true, ..figures(1_000, 200, 0) };
         assert_eq!(ages.raise(Ticks(320), short, &BOUNDS), Some(1_000));

@@ -94,11 +94,12 @@ impl Snapshots {
         Usage::new(self.directory.clone(), self.last_flush.clone(), self.state.clone(), reserve_mb)
     }
 
-    /// How much history is kept: at most a quarter of the file system.
+    /// How much history is kept: at most an eighth of the file system, which also has room for the log, for a snapshot that is
+    /// received, and for one that is sent.
     pub(crate) fn history_bounds(&self) -> HistoryBounds {
         let total = self.directory.space().map_or(u64::MAX, |(_, total)| total);
         let default = HistoryBounds::DEFAULT;
-        HistoryBounds { bytes_max: default.bytes_max.min(total / 4), ..default }
+        HistoryBounds { bytes_max: default.bytes_max.min(total / 8), ..default }
     }
 
     /// Starts to write to a state that is durable through `applied`.

@@ -1,8 +1,13 @@
 //! Nodes with a damaged log or state come back by themselves, without a vote, if the others have a copy.
 
-use std::{fs, os::unix::fs::FileExt, path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
-use gometa_tests::{data_directory, ensemble::Ensemble, random, say, wait::until};
+use gometa_tests::{
+    data_directory::{self, flip},
+    ensemble::Ensemble,
+    random, say,
+    wait::until,
+};
 
 use crate::behind::write;
 
@@ -13,14 +18,6 @@ const KEYS: usize = 200;
 /// More entries than a log keeps.
 const LOG_ENTRIES: u64 = 120_000;
 const QUARANTINED: &str = "data directory damaged, the node comes back without a vote";
-
-/// Flips the bits of one byte.
-fn flip(path: &Path, at: u64) {
-    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[!byte[0]], at).unwrap();
-}
 
 /// Damages the first batch of the first segment that has one (the layout is in `log/src/layout.rs`).
 fn damage_log(data: &Path) {
@@ -111,11 +108,10 @@ async fn a_node_with_a_flipped_bit_in_its_state_comes_back_without_a_vote() {
     ensemble.converged(&ensemble.all()).await;
     // An orderly end writes the state to table files.
     assert!(ensemble.terminate(node).await.success());
-    let tables = fs::read_dir(ensemble.data(node).join("state-1")).unwrap().map(|item| item.unwrap().path());
-    let tables = tables.filter(|path| path.extension().is_some_and(|extension| extension == "sst"));
-    // The one with the keys; its first block of data is read when the first key is.
-    let table = tables.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
-    flip(&table, 8);
+    // The first block of data of a table is read when its first key is.
+    let tables = data_directory::tables_with(&ensemble.data(node), b"k/000");
+    assert!(!tables.is_empty());
+    tables.iter().for_each(|table| flip(table, data_directory::DATA_BLOCK));
     ensemble.spawn(node);
     let client = ensemble.client_of(node, TIMEOUT);
     let read = tokio::select! {
@@ -148,7 +144,7 @@ async fn a_leader_finds_its_damage_when_a_follower_refuses_its_snapshot() {
     ensemble.start_all().await;
     let (leader, follower) = ensemble.leader_and_other(&mut random).await;
     let tables = data_directory::tables_with(&ensemble.data(leader), b"k/000");
-    tables.iter().for_each(|table| data_directory::flip(table, data_directory::DATA_BLOCK));
+    tables.iter().for_each(|table| flip(table, data_directory::DATA_BLOCK));
     assert!(!tables.is_empty());
 
     ensemble.kill(follower);

@@ -219,8 +219,7 @@ async fn a_transaction_that_makes_no_sense_is_refused_with_the_bound() {
     let revision = || compare(Operand::ModRevision(1));
     let conditional = v1::Delete { key: "k".into(), revision: Some(1) };
     let conditional = v1::TxnOperation { operation: Some(txn_operation::Operation::Delete(conditional)) };
-    let mut seq = 0;
-    for (txn, kind, words) in [
+    let refused = [
         (when(vec![revision(); 129]), 9, "128"),
         (then(vec![set("k", 0); 129]), 9, "128"),
         (v1::Txn { otherwise: vec![set("k", 0); 129], ..Default::default() }, 9, "128"),
@@ -234,8 +233,8 @@ async fn a_transaction_that_makes_no_sense_is_refused_with_the_bound() {
         (then(vec![v1::TxnOperation { operation: None }]), 17, "operation"),
         (then(vec![set("l", 0), conditional]), 1, "revision"),
         (v1::Txn { consistency: 7, ..then(vec![set("k", 0)]) }, 17, "consistency 7"),
-    ] {
-        seq += 1;
+    ];
+    for (seq, (txn, kind, words)) in (1..).zip(refused) {
         let context = v1::WriteContext { session, seq, lowest: seq };
         let id = wire.ask(Some(context), Some(Operation::Txn(txn))).await;
         match wire.answer(id).await {
