@@ -13,8 +13,9 @@
  * - NULL: a function returns GOMETA_INVALID_ARGUMENT if a pointer is NULL, unless its comment allows NULL. Getters
  *   of a NULL object return 0, false or "" unless they say otherwise. _free and _close of NULL are no-ops.
  * - Ownership: an object that a function creates is freed with the _free function of its type, and is independent of
- *   other objects: entries, pages, scans, errors and futures may be used after their client is freed. A pointer that a
- *   getter returns is valid as long as its object. Inputs are copied before the function returns.
+ *   other objects: entries, pages, scans, transactions and their results, errors and futures may be used after their
+ *   client is freed. A pointer that a getter returns is valid as long as its object. Inputs are copied before the
+ *   function returns.
  * - Bytes and strings: keys (1 to 4,096 bytes) and values (0 to 1,048,576 bytes) are a pointer and a length, and may
  *   contain zero bytes; the pointer may be NULL if the length is 0. Strings are UTF-8 and end with a zero byte.
  *   Addresses are "host:port", "[::1]:port" for IPv6.
@@ -27,13 +28,13 @@
  *   thread at a time, or by several threads that all pass it as a pointer to const. A _free must be the last use. The
  *   library starts threads of its own, needs no initialisation, and installs no signal handlers.
  * - Timeouts: a call on a client ends within its timeout, 5 seconds by default, retries included; count and
- *   delete_prefix make several requests, each with this timeout. Functions that wait for a future, a tag or a record
- *   wait for at most 365 days, also if `timeout_ms` is larger.
+ *   delete_prefix make several requests, each with this timeout; the attempts of a transaction share one timeout.
+ *   Functions that wait for a future, a tag or a record wait for at most 365 days, also if `timeout_ms` is larger.
  * - Futures: a function that ends in _async starts a call, does not block, and returns a future, to be freed with
  *   gometa_future_free. It fails only with GOMETA_INVALID_ARGUMENT, GOMETA_TOO_LARGE and GOMETA_FORKED; other errors
  *   are those of the future.
- * - Fork: in a forked child, functions on clients, scans, futures, queues and logs of the parent return GOMETA_FORKED,
- *   and _free releases the child's copy only; getters of results work. The child creates its own client.
+ * - Fork: in a forked child, functions on clients, scans, transactions, futures, queues and logs of the parent return
+ *   GOMETA_FORKED, and _free releases the child's copy only; getters of results work. The child creates its own client.
  */
 
 #ifndef GOMETA_H
@@ -78,7 +79,7 @@ enum gometa_status_t
   GOMETA_NOT_LEADER = 7,
   // The connection was lost before the response. Returned by gometa_client_status only.
   GOMETA_CONNECTION_LOST = 8,
-  // A key or a value exceeds its limit.
+  // A key or a value exceeds its limit, or a transaction.
   GOMETA_TOO_LARGE = 9,
   // The session ended between two attempts of a write, which may have been applied. The next write opens a new one.
   GOMETA_SESSION_EXPIRED = 10,
@@ -132,6 +133,35 @@ typedef uint32_t gometa_outcome_t;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+// What the result of an operation of a transaction is.
+enum gometa_result_kind_t
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // There is no such operation: the index is out of range.
+  GOMETA_RESULT_NONE = 0,
+  // Of a set: gometa_txn_result_written.
+  GOMETA_RESULT_WRITTEN = 1,
+  // Of a delete: gometa_txn_result_deleted.
+  GOMETA_RESULT_DELETED = 2,
+  // Of a get: gometa_txn_result_entry.
+  GOMETA_RESULT_ENTRY = 3,
+  // Of a get of a key that did not exist.
+  GOMETA_RESULT_ABSENT = 4,
+  // Of a range: gometa_txn_result_page.
+  GOMETA_RESULT_PAGE = 5,
+  // The operation was executed, but its result was left out of the response: gometa_txn_result_error.
+  GOMETA_RESULT_ERROR = 6,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum gometa_result_kind_t gometa_result_kind_t;
+#else
+typedef uint32_t gometa_result_kind_t;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 // The role of a node.
 enum gometa_role_t
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -158,6 +188,14 @@ typedef enum gometa_role_t gometa_role_t;
 typedef uint32_t gometa_role_t;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
+
+// A branch of a transaction.
+typedef enum {
+  // Executed if every comparison holds.
+  GOMETA_THEN = 0,
+  // Executed if a comparison does not hold.
+  GOMETA_OTHERWISE = 1,
+} gometa_branch_t;
 
 // The consistency of a read.
 typedef enum {
@@ -190,6 +228,18 @@ typedef enum {
   // Details: connection attempts, sessions, reconnecting to the leader.
   GOMETA_LOG_DEBUG = 3,
 } gometa_log_level_t;
+
+// How a fact of a key, on the left, relates to an operand. Values are ordered by their bytes.
+typedef enum {
+  // The same.
+  GOMETA_EQUAL = 0,
+  // Another.
+  GOMETA_NOT_EQUAL = 1,
+  // Lower.
+  GOMETA_LESS = 2,
+  // Higher.
+  GOMETA_GREATER = 3,
+} gometa_relation_t;
 
 // The figures of what a node stores, for gometa_node_status_storage. Bytes are those on disk.
 typedef enum {
@@ -260,6 +310,23 @@ typedef struct gometa_scan_t gometa_scan_t;
 
 // Whether nodes can be stopped. Free with gometa_stop_advice_free.
 typedef struct gometa_stop_advice_t gometa_stop_advice_t;
+
+// Reads and writes of keys that take effect as one, if nothing that was read has changed meanwhile. Free with
+// gometa_transaction_free. It keeps its client's connection, also after the client is freed.
+typedef struct gometa_transaction_t gometa_transaction_t;
+
+// The result of a committed transaction, and of each operation of the executed branch, in their order. Free with
+// gometa_txn_result_free.
+typedef struct gometa_txn_result_t gometa_txn_result_t;
+
+// Several operations on any keys, executed as one, for gometa_client_commit: those of GOMETA_THEN if every comparison
+// holds, which is so without any, else those of GOMETA_OTHERWISE. Each operation sees what earlier ones have written.
+// At most 128 comparisons, and 128 operations in each branch, which writes no key twice. It can be committed
+// repeatedly. Free with gometa_txn_free. Not thread-safe while it is changed.
+typedef struct gometa_txn_t gometa_txn_t;
+
+// A value that a transaction has read. Free with gometa_value_free.
+typedef struct gometa_value_t gometa_value_t;
 
 // The result of a write.
 typedef struct {
@@ -653,6 +720,95 @@ gometa_status_t gometa_client_delete_prefix_async(const gometa_client_t *client,
                                                   gometa_future_t **future,
                                                   gometa_error_t **error);
 
+// Executes a transaction, once. Blocks. If it writes in neither branch, it is a read of one revision. That a comparison
+// does not hold is not an error. Free `*result` with gometa_txn_result_free.
+//
+// Returns GOMETA_INVALID_ARGUMENT for an empty key, a key that a branch writes twice, and a range that has a revision
+// or read options, or stands between two writes to its keys.
+// Returns GOMETA_TOO_LARGE for more than 128 comparisons, or operations in a branch, or more bytes than a set may have.
+// Returns GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED, GOMETA_SESSION_EXPIRED and GOMETA_CLOSED like
+// gometa_client_set.
+gometa_status_t gometa_client_commit(const gometa_client_t *client,
+                                     const gometa_txn_t *txn,
+                                     gometa_txn_result_t **result,
+                                     gometa_error_t **error);
+
+// Starts gometa_client_commit. Read the result with gometa_future_txn_result.
+gometa_status_t gometa_client_commit_async(const gometa_client_t *client,
+                                           const gometa_txn_t *txn,
+                                           gometa_future_t **future,
+                                           gometa_error_t **error);
+
+// Begins a transaction. Does no IO. Read keys, write keys, and commit; begin again with the reads while commit returns
+// false:
+//
+//     bool committed = false;
+//     status = gometa_client_transaction(client, &transaction, &error);
+//     while (status == GOMETA_OK && !committed) {
+//         … gometa_transaction_get … gometa_transaction_set …
+//         status = gometa_transaction_commit(transaction, &committed, &error);
+//     }
+//     gometa_transaction_free(transaction);
+//
+// The timeout of `client` is that of all attempts together, and begins now. Free `*transaction` with
+// gometa_transaction_free.
+gometa_status_t gometa_client_transaction(const gometa_client_t *client,
+                                          gometa_transaction_t **transaction,
+                                          gometa_error_t **error);
+
+// Reads a key: the value that the transaction has set, or that of the revision that it reads at, which its first read
+// fixes. `*value` is NULL if the key does not exist. Blocks. Free `*value` with gometa_value_free.
+//
+// Returns GOMETA_INVALID_ARGUMENT if the key is empty, GOMETA_TOO_LARGE if it is too long.
+// Returns GOMETA_COMPACTED if the revision has left the ensemble's history. Then commit writes nothing and begins
+// another attempt.
+// Returns GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED and GOMETA_CLOSED like gometa_client_get.
+gometa_status_t gometa_transaction_get(gometa_transaction_t *transaction,
+                                       const void *key,
+                                       size_t key_len,
+                                       gometa_value_t **value,
+                                       gometa_error_t **error);
+
+// Starts gometa_transaction_get. Read the result with gometa_future_value.
+gometa_status_t gometa_transaction_get_async(gometa_transaction_t *transaction,
+                                             const void *key,
+                                             size_t key_len,
+                                             gometa_future_t **future,
+                                             gometa_error_t **error);
+
+// Notes that a key is created or replaced by commit, which also checks key and value. Does no IO.
+gometa_status_t gometa_transaction_set(gometa_transaction_t *transaction,
+                                       const void *key,
+                                       size_t key_len,
+                                       const void *value,
+                                       size_t value_len,
+                                       gometa_error_t **error);
+
+// Notes that a key is deleted by commit, if it exists. Does no IO.
+gometa_status_t gometa_transaction_delete(gometa_transaction_t *transaction,
+                                          const void *key,
+                                          size_t key_len,
+                                          gometa_error_t **error);
+
+// Makes the writes take effect, once, if nothing that was read has changed. Blocks. `*committed` is false if something
+// has changed: then nothing was written, and another attempt has begun, without reads and writes. After true, and after
+// an error, the transaction has ended: free it.
+//
+// Returns GOMETA_DEADLINE_EXCEEDED, with GOMETA_OUTCOME_NOT_APPLIED, if other writes have changed what was read each
+// time.
+// Returns the errors of gometa_client_commit; GOMETA_INVALID_ARGUMENT also if the transaction has ended.
+gometa_status_t gometa_transaction_commit(gometa_transaction_t *transaction, bool *committed, gometa_error_t **error);
+
+// Starts gometa_transaction_commit. Read the result with gometa_future_committed. If the future is cancelled, or freed
+// before it is ready, the transaction has ended, and its writes may take effect.
+gometa_status_t gometa_transaction_commit_async(gometa_transaction_t *transaction,
+                                                gometa_future_t **future,
+                                                gometa_error_t **error);
+
+// Frees a transaction; what it has not committed has no effect. Its futures continue. If it is the last handle of its
+// client, it ends the session like gometa_client_free. NULL is a no-op.
+void gometa_transaction_free(gometa_transaction_t *transaction);
+
 // Reads the members with their roles, as known to the node that the client is connected to. Blocks. Free
 // `*membership` with gometa_membership_free.
 //
@@ -843,6 +999,112 @@ gometa_status_t gometa_range_set_read_options(gometa_range_t *range,
                                               const gometa_read_options_t *options,
                                               gometa_error_t **error);
 
+// Creates a transaction without comparisons and operations. Free `*txn` with gometa_txn_free.
+gometa_status_t gometa_txn_new(gometa_txn_t **txn, gometa_error_t **error);
+
+// Frees a transaction. NULL is a no-op.
+void gometa_txn_free(gometa_txn_t *txn);
+
+// Adds a comparison of the revision of the last write to a key; 0 if the key does not exist. So GOMETA_EQUAL with 0
+// means that it does not exist, GOMETA_GREATER with 0 that it does.
+//
+// Returns GOMETA_INVALID_ARGUMENT if `relation` is not a gometa_relation_t. Keys and limits are checked by commit.
+gometa_status_t gometa_txn_when_mod_revision(gometa_txn_t *txn,
+                                             const void *key,
+                                             size_t key_len,
+                                             uint32_t relation,
+                                             uint64_t revision,
+                                             gometa_error_t **error);
+
+// Adds a comparison of the revision at which a key was created, like gometa_txn_when_mod_revision.
+gometa_status_t gometa_txn_when_create_revision(gometa_txn_t *txn,
+                                                const void *key,
+                                                size_t key_len,
+                                                uint32_t relation,
+                                                uint64_t revision,
+                                                gometa_error_t **error);
+
+// Adds a comparison of a key's value, like gometa_txn_when_mod_revision. It never holds if the key does not exist.
+gometa_status_t gometa_txn_when_value(gometa_txn_t *txn,
+                                      const void *key,
+                                      size_t key_len,
+                                      uint32_t relation,
+                                      const void *value,
+                                      size_t value_len,
+                                      gometa_error_t **error);
+
+// Adds an operation to a branch: creates or replaces a key. Its result is a GOMETA_RESULT_WRITTEN.
+//
+// Returns GOMETA_INVALID_ARGUMENT if `branch` is not a gometa_branch_t. Keys and limits are checked by commit.
+gometa_status_t gometa_txn_set(gometa_txn_t *txn,
+                               uint32_t branch,
+                               const void *key,
+                               size_t key_len,
+                               const void *value,
+                               size_t value_len,
+                               gometa_error_t **error);
+
+// Adds an operation, like gometa_txn_set: deletes a key, if it exists. Its result is a GOMETA_RESULT_DELETED.
+gometa_status_t gometa_txn_delete(gometa_txn_t *txn,
+                                  uint32_t branch,
+                                  const void *key,
+                                  size_t key_len,
+                                  gometa_error_t **error);
+
+// Adds an operation, like gometa_txn_set: reads a key. Its result is a GOMETA_RESULT_ENTRY or a GOMETA_RESULT_ABSENT.
+gometa_status_t gometa_txn_get(gometa_txn_t *txn,
+                               uint32_t branch,
+                               const void *key,
+                               size_t key_len,
+                               gometa_error_t **error);
+
+// Adds an operation, like gometa_txn_set: reads the first page of a range, which is copied. The range has no revision
+// and no read options, and must not stand between two writes to its keys. Its result is a GOMETA_RESULT_PAGE.
+gometa_status_t gometa_txn_range(gometa_txn_t *txn,
+                                 uint32_t branch,
+                                 const gometa_range_t *range,
+                                 gometa_error_t **error);
+
+// Sets the options of a transaction that writes in neither branch, which are copied. On others they have no effect.
+// NULL means the defaults.
+gometa_status_t gometa_txn_set_read_options(gometa_txn_t *txn,
+                                            const gometa_read_options_t *options,
+                                            gometa_error_t **error);
+
+// Returns whether every comparison held, so that GOMETA_THEN was executed; else GOMETA_OTHERWISE was.
+bool gometa_txn_result_succeeded(const gometa_txn_result_t *result);
+
+// Returns the revision at which the transaction was executed; if it writes in neither branch, the one that was read.
+uint64_t gometa_txn_result_revision(const gometa_txn_result_t *result);
+
+// Returns the number of operations that were executed, each of which has a result.
+size_t gometa_txn_result_count(const gometa_txn_result_t *result);
+
+// Returns what the result of an operation is, by index, in the order of the branch.
+gometa_result_kind_t gometa_txn_result_kind(const gometa_txn_result_t *result, size_t index);
+
+// Writes the result of a set to `*written`, which may be NULL. Returns whether there is one: else it is unchanged.
+bool gometa_txn_result_written(const gometa_txn_result_t *result, size_t index, gometa_written_t *written);
+
+// Writes the result of a delete to `*deleted`, which may be NULL. Returns whether there is one: else it is unchanged.
+bool gometa_txn_result_deleted(const gometa_txn_result_t *result, size_t index, gometa_deleted_t *deleted);
+
+// Returns the entry that a get has read. Valid as long as the result: do not free it. NULL if the key did not exist,
+// and if it is another result.
+const gometa_entry_t *gometa_txn_result_entry(const gometa_txn_result_t *result, size_t index);
+
+// Returns the page that a range has read. Valid as long as the result: do not free it. NULL if it is another result.
+const gometa_page_t *gometa_txn_result_page(const gometa_txn_result_t *result, size_t index);
+
+// Returns why a result was left out. Valid as long as the result: do not free it. NULL if it is another result.
+//
+// GOMETA_TOO_LARGE: the response is full; read the rest at the revision of gometa_error_actual_revision.
+// GOMETA_COMPACTED: the ensemble's history begins after the transaction by now.
+const gometa_error_t *gometa_txn_result_error(const gometa_txn_result_t *result, size_t index);
+
+// Frees a result, with its entries, pages and errors. NULL is a no-op.
+void gometa_txn_result_free(gometa_txn_result_t *result);
+
 // Returns the key, and its length in `*len`, which may be NULL. Valid as long as the entry. NULL if `entry` is NULL.
 const uint8_t *gometa_entry_key(const gometa_entry_t *entry, size_t *len);
 
@@ -864,6 +1126,13 @@ bool gometa_entry_is_group(const gometa_entry_t *entry);
 
 // Frees an entry, but not one of a page, which gometa_page_free frees. NULL is a no-op.
 void gometa_entry_free(gometa_entry_t *entry);
+
+// Returns the bytes of a value, and their length in `*len`, which may be NULL. Not NULL if it is empty. NULL and 0 if
+// `value` is NULL, as it is if the key does not exist.
+const uint8_t *gometa_value_bytes(const gometa_value_t *value, size_t *len);
+
+// Frees a value. NULL is a no-op.
+void gometa_value_free(gometa_value_t *value);
 
 // Returns the number of entries. A page may be short, even empty, and not be the last one.
 size_t gometa_page_count(const gometa_page_t *page);
@@ -1109,6 +1378,18 @@ gometa_status_t gometa_future_page(const gometa_future_t *future, gometa_page_t 
 
 // Reads the result of count or delete_prefix, like gometa_future_written. `count` may be NULL.
 gometa_status_t gometa_future_count(const gometa_future_t *future, uint64_t *count, gometa_error_t **error);
+
+// Reads the result of commit, like gometa_future_written. Free `*result` with gometa_txn_result_free.
+gometa_status_t gometa_future_txn_result(const gometa_future_t *future,
+                                         gometa_txn_result_t **result,
+                                         gometa_error_t **error);
+
+// Reads the result of transaction_get, like gometa_future_written; `*value` is NULL if the key does not exist. Free
+// `*value` with gometa_value_free.
+gometa_status_t gometa_future_value(const gometa_future_t *future, gometa_value_t **value, gometa_error_t **error);
+
+// Reads the result of transaction_commit, like gometa_future_written.
+gometa_status_t gometa_future_committed(const gometa_future_t *future, bool *committed, gometa_error_t **error);
 
 // Reads the result of status, like gometa_future_written. Free `*status` with gometa_node_status_free.
 gometa_status_t gometa_future_status(const gometa_future_t *future,

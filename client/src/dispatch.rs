@@ -232,6 +232,16 @@ impl Request {
         }
     }
 
+    /// Whether it may change something. A commit that writes in neither branch, and a read of a transaction, do not.
+    #[must_use]
+    pub fn has_effect(&self) -> bool {
+        match self {
+            Request::Commit(txn) => txn.writes(),
+            Request::Read { .. } => false,
+            _ => self.operation().has_effect(),
+        }
+    }
+
     /// The key, if the operation has one.
     #[must_use]
     pub fn key(&self) -> Option<&Bytes> {

@@ -243,15 +243,20 @@ impl TxnAttempts {
             client: self.client.clone(),
             deadline: self.deadline,
             reads: AsyncMutex::default(),
-            written: Mutex::default(),
+            written: Mutex::new(Some(BTreeMap::new())),
         }))
     }
 
-    /// Ends an attempt whose function has succeeded. Returns whether its writes took effect; if not, another may begin.
+    /// Ends an attempt whose function has succeeded. Returns whether its writes took effect; if not, another may begin. They
+    /// have no effect if what it reads had left the history, though the function has succeeded.
     ///
     /// # Errors
-    /// As [`Client::transaction`].
+    /// As [`Client::transaction`]; [`ErrorKind::InvalidArgument`] if the attempt has ended.
     pub async fn commit(&self, transaction: &Transaction) -> Result<bool> {
+        let compacted = transaction.0.reads.lock().await.compacted.clone();
+        if let Some(error) = compacted {
+            return self.failed(transaction, error).await.map(|()| false);
+        }
         if transaction.0.commit().await? {
             return Ok(true);
         }
@@ -310,6 +315,11 @@ impl Txn {
     pub fn options(self, options: ReadOptions) -> Txn {
         Txn { options, ..self }
     }
+
+    /// Whether it writes in either branch.
+    pub(crate) fn writes(&self) -> bool {
+        self.txn.writes()
+    }
 }
 
 impl Transacted {
@@ -354,8 +364,8 @@ struct Attempt {
     deadline: Instant,
     /// Locked while a key is read, so that all reads are at one revision.
     reads: AsyncMutex<Reads>,
-    /// The keys that were written; `None` if they are deleted.
-    written: Mutex<BTreeMap<Bytes, Option<Bytes>>>,
+    /// The keys that were written; `None` if they are deleted. Itself `None` once the attempt has ended.
+    written: Mutex<Option<BTreeMap<Bytes, Option<Bytes>>>>,
 }
 
 #[derive(Default)]
@@ -364,6 +374,8 @@ struct Reads {
     revision: u64,
     /// The keys that were read, with their `mod_revision` and value.
     keys: BTreeMap<Bytes, (u64, Option<Bytes>)>,
+    /// The error of a read, if the revision has left the history.
+    compacted: Option<Error>,
 }
 
 impl Transaction {
@@ -374,7 +386,7 @@ impl Transaction {
     /// [`ErrorKind::DeadlineExceeded`] when the time of the whole transaction is over, and those of [`Client::range`].
     pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>> {
         let key = copied(key);
-        if let Some(value) = lock(&self.0.written).get(&key) {
+        if let Some(value) = lock(&self.0.written).as_ref().and_then(|written| written.get(&key)) {
             return Ok(value.clone());
         }
         let mut reads = self.0.reads.lock().await;
@@ -382,7 +394,12 @@ impl Transaction {
             return Ok(value.clone());
         }
         let client = in_time(&self.0.client, self.0.deadline)?;
-        let page = client.page_of_key(&key, reads.revision, Operation::Txn).await?;
+        let page = client.page_of_key(&key, reads.revision, Operation::Txn).await;
+        let page = page.inspect_err(|error| {
+            if error.kind() == ErrorKind::Compacted {
+                reads.compacted = Some(error.clone());
+            }
+        })?;
         reads.revision = page.revision;
         let entry = page.entries.into_iter().next();
         let (revision, value) = entry.map_or((0, None), |entry| (entry.mod_revision, Some(entry.value)));
@@ -392,19 +409,29 @@ impl Transaction {
 
     /// Creates or replaces a key, if the transaction takes effect.
     pub fn set(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
-        lock(&self.0.written).insert(copied(key), Some(copied(value)));
+        self.0.write(copied(key), Some(copied(value)));
     }
 
     /// Removes a key, if the transaction takes effect.
     pub fn delete(&self, key: impl AsRef<[u8]>) {
-        lock(&self.0.written).insert(copied(key), None);
+        self.0.write(copied(key), None);
     }
 }
 
 impl Attempt {
+    /// Notes a write. Without effect once the attempt has ended.
+    fn write(&self, key: Bytes, value: Option<Bytes>) {
+        if let Some(written) = &mut *lock(&self.written) {
+            written.insert(key, value);
+        }
+    }
+
     /// Makes the writes, if nothing that was read has changed; returns whether that is so.
     async fn commit(&self) -> Result<bool> {
-        let written = std::mem::take(&mut *lock(&self.written));
+        let written = lock(&self.written).take();
+        let written = written.ok_or_else(|| {
+            Error::new(ErrorKind::InvalidArgument, Operation::Txn, "the transaction has ended")
+        })?;
         // What was read is from one revision.
         if written.is_empty() {
             return Ok(true);
@@ -426,7 +453,8 @@ impl Attempt {
 
 impl fmt::Debug for Transaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transaction").field("written", &lock(&self.0.written).len()).finish_non_exhaustive()
+        let written = lock(&self.0.written).as_ref().map(BTreeMap::len);
+        f.debug_struct("Transaction").field("written", &written).finish_non_exhaustive()
     }
 }
 

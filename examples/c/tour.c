@@ -76,6 +76,38 @@ int main(int count, char **arguments)
     }
     gometa_error_free(error);
 
+    /* A transaction: several operations as one, if the comparisons hold. */
+    gometa_txn_t *txn = NULL;
+    gometa_txn_result_t *result = NULL;
+    must(gometa_txn_new(&txn, &error), &error);
+    must(gometa_txn_when_value(txn, key, strlen(key), GOMETA_EQUAL, "green", 5, &error), &error);
+    must(gometa_txn_set(txn, GOMETA_THEN, key, strlen(key), "red", 3, &error), &error);
+    must(gometa_txn_set(txn, GOMETA_THEN, "tour/count", 10, "1", 1, &error), &error);
+    must(gometa_client_commit(client, txn, &result, &error), &error);
+    printf("both keys were written: %d\n", gometa_txn_result_succeeded(result));
+    gometa_txn_result_free(result);
+    gometa_txn_free(txn);
+
+    /* Reads and writes that take effect as one: tried again if another client has changed what was read. */
+    gometa_transaction_t *transaction = NULL;
+    bool committed = false;
+    int attempts = 0;
+    must(gometa_client_transaction(client, &transaction, &error), &error);
+    while (!committed) {
+        gometa_value_t *colour = NULL;
+        must(gometa_transaction_get(transaction, key, strlen(key), &colour, &error), &error);
+        value = gometa_value_bytes(colour, &length);
+        must(gometa_transaction_set(transaction, "tour/copy", 9, value, length, &error), &error);
+        must(gometa_transaction_set(transaction, "tour/count", 10, "2", 1, &error), &error);
+        gometa_value_free(colour);
+        must(gometa_transaction_commit(transaction, &committed, &error), &error);
+        attempts++;
+    }
+    gometa_transaction_free(transaction);
+    printf("copied by attempt %d\n", attempts);
+    must(gometa_client_delete(client, "tour/copy", 9, NULL, &error), &error);
+    must(gometa_client_delete(client, "tour/count", 10, NULL, &error), &error);
+
     /* Without blocking: a future, and a queue that receives its tag when it is ready. */
     gometa_queue_t *queue = NULL;
     gometa_future_t *future = NULL;

@@ -319,6 +319,67 @@ static void ranges(long count)
     gometa_range_free(large);
 }
 
+/* Transactions, by several threads: committed, cancelled, refused, and repeated; a tenth as many. */
+static void *transact(void *context)
+{
+    long count = *(long *)context;
+    for (long i = 0; i < count; i += 10) {
+        gometa_error_t *error = NULL;
+        gometa_txn_t *txn = NULL;
+        gometa_txn_result_t *result = NULL;
+        gometa_transaction_t *transaction = NULL;
+        gometa_value_t *value = NULL;
+        gometa_future_t *future = NULL;
+        gometa_range_t *range = range_of("few/");
+        bool committed = false;
+        CHECK(gometa_range_set_read_options(range, NULL, NULL) == GOMETA_OK);
+        CHECK(gometa_txn_new(&txn, NULL) == GOMETA_OK);
+        CHECK(gometa_txn_when_mod_revision(txn, "few/1", 5, GOMETA_GREATER, 0, NULL) == GOMETA_OK);
+        CHECK(gometa_txn_when_value(txn, "few/2", 5, GOMETA_GREATER, "", 0, NULL) == GOMETA_OK);
+        CHECK(gometa_txn_get(txn, GOMETA_THEN, "few/1", 5, NULL) == GOMETA_OK);
+        CHECK(gometa_txn_range(txn, GOMETA_THEN, range, NULL) == GOMETA_OK);
+        gometa_range_free(range);
+        CHECK(gometa_client_transaction(client, &transaction, NULL) == GOMETA_OK);
+        switch (i / 10 % 4) {
+        case 0:
+            CHECK(gometa_txn_set(txn, GOMETA_THEN, "txn", 3, "v", 1, NULL) == GOMETA_OK);
+            CHECK(gometa_client_commit(client, txn, &result, NULL) == GOMETA_OK);
+            CHECK(gometa_txn_result_count(result) == 3 && gometa_txn_result_page(result, 1) != NULL);
+            break;
+        case 1:
+            CHECK(gometa_client_commit_async(client, txn, &future, NULL) == GOMETA_OK);
+            gometa_future_cancel(future);
+            if (gometa_future_txn_result(future, &result, &error) != GOMETA_OK) {
+                gometa_error_free(error);
+            }
+            break;
+        case 2:
+            CHECK(gometa_txn_delete(txn, GOMETA_THEN, "", 0, NULL) == GOMETA_OK);
+            FAILS(gometa_client_commit(client, txn, &result, &error), GOMETA_INVALID_ARGUMENT);
+            CHECK(gometa_transaction_get_async(transaction, "txn", 3, &future, NULL) == GOMETA_OK);
+            break;
+        default:
+            do {
+                CHECK(gometa_transaction_get(transaction, "few/1", 5, &value, NULL) == GOMETA_OK && value != NULL);
+                gometa_value_free(value);
+                CHECK(gometa_transaction_set(transaction, "own", 3, "v", 1, NULL) == GOMETA_OK);
+                CHECK(gometa_transaction_delete(transaction, "txn", 3, NULL) == GOMETA_OK);
+                CHECK(gometa_transaction_commit(transaction, &committed, NULL) == GOMETA_OK);
+            } while (!committed);
+        }
+        gometa_txn_free(txn);
+        gometa_txn_result_free(result);
+        gometa_future_free(future);
+        gometa_transaction_free(transaction);
+    }
+    return NULL;
+}
+
+static void transactions(long count)
+{
+    in_threads(transact, count);
+}
+
 /* Clients, their status and members; a hundredth as many. */
 static void clients(long count)
 {
@@ -362,7 +423,8 @@ int main(int count, char **given)
         void (*run)(long count);
     } forms[] = {
         {"blocking", blocking}, {"futures", futures}, {"queued", queued},
-        {"called back", called_back}, {"failing", failing}, {"ranges", ranges}, {"clients", clients},
+        {"called back", called_back}, {"failing", failing}, {"ranges", ranges},
+        {"transactions", transactions}, {"clients", clients},
     };
     client = open_client(peers, 60000);
     CHECK(gometa_read_options_new(&local, NULL) == GOMETA_OK);

@@ -228,7 +228,7 @@ static void share_a_queue(const char *peers)
 
 /* A child: calls on inherited objects fail, calls on a client of its own succeed. */
 static void run_child(const char *peers, gometa_client_t *client, gometa_future_t *future, gometa_queue_t *queue,
-                      gometa_scan_t *scan)
+                      gometa_scan_t *scan, gometa_transaction_t *transaction)
 {
     gometa_error_t *error = NULL;
     gometa_entry_t *entry = NULL;
@@ -237,6 +237,11 @@ static void run_child(const char *peers, gometa_client_t *client, gometa_future_
     gometa_range_t *range = NULL;
     gometa_scan_t *begun = NULL;
     gometa_page_t *page = NULL;
+    gometa_txn_t *txn = NULL;
+    gometa_txn_result_t *result = NULL;
+    gometa_transaction_t *own = NULL;
+    gometa_value_t *value = NULL;
+    bool committed = false;
     uint64_t tag = 0;
     /* A child that hangs is killed, which the parent detects. */
     alarm((unsigned)(30 * patience));
@@ -250,6 +255,17 @@ static void run_child(const char *peers, gometa_client_t *client, gometa_future_
     FAILS(gometa_scan_next(scan, &page, &error), GOMETA_FORKED);
     FAILS(gometa_scan_next_async(scan, &started, &error), GOMETA_FORKED);
     gometa_scan_free(scan);
+    FAILS(gometa_transaction_get(transaction, "parent", 6, &value, &error), GOMETA_FORKED);
+    FAILS(gometa_transaction_set(transaction, "parent", 6, "2", 1, &error), GOMETA_FORKED);
+    FAILS(gometa_transaction_delete(transaction, "parent", 6, &error), GOMETA_FORKED);
+    FAILS(gometa_transaction_commit(transaction, &committed, &error), GOMETA_FORKED);
+    FAILS(gometa_transaction_commit_async(transaction, &started, &error), GOMETA_FORKED);
+    gometa_transaction_free(transaction);
+    CHECK(gometa_txn_new(&txn, &error) == GOMETA_OK);
+    FAILS(gometa_client_commit(client, txn, &result, &error), GOMETA_FORKED);
+    FAILS(gometa_client_transaction(client, &own, &error), GOMETA_FORKED);
+    gometa_txn_free(txn);
+    CHECK(value == NULL && !committed && result == NULL && own == NULL);
     CHECK(gometa_range_new(&range, &error) == GOMETA_OK);
     FAILS(gometa_client_range(client, range, &page, &error), GOMETA_FORKED);
     FAILS(gometa_client_scan(client, range, &begun, &error), GOMETA_FORKED);
@@ -299,6 +315,9 @@ static void forked(const char *peers)
     gometa_queue_t *queue = NULL;
     gometa_entry_t *entry = NULL;
     gometa_page_t *page = NULL;
+    gometa_transaction_t *transaction = NULL;
+    gometa_value_t *value = NULL;
+    bool committed = false;
     pthread_t threads[THREADS];
     client = open_client(peers, 20000 * patience);
     CHECK(gometa_queue_new(&queue, &error) == GOMETA_OK);
@@ -306,6 +325,9 @@ static void forked(const char *peers)
     CHECK(gometa_client_set(client, "k", 1, "v", 1, NULL, &error) == GOMETA_OK);
     CHECK(gometa_client_get_async(client, "parent", 6, &future, &error) == GOMETA_OK);
     gometa_scan_t *scan = begin_scan(client);
+    CHECK(gometa_client_transaction(client, &transaction, &error) == GOMETA_OK);
+    CHECK(gometa_transaction_get(transaction, "parent", 6, &value, &error) == GOMETA_OK && value != NULL);
+    gometa_value_free(value);
     /* The child inherits the locks of these threads in whatever state they are. */
     for (int i = 0; i < THREADS; i++) {
         CHECK(pthread_create(&threads[i], NULL, call_until_closed, client) == 0);
@@ -315,7 +337,7 @@ static void forked(const char *peers)
         pid_t child = fork();
         CHECK(child >= 0);
         if (child == 0) {
-            run_child(peers, client, future, queue, scan);
+            run_child(peers, client, future, queue, scan, transaction);
         }
         int status = 0;
         CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
@@ -324,6 +346,9 @@ static void forked(const char *peers)
     CHECK(gometa_scan_next(scan, &page, &error) == GOMETA_OK && gometa_page_count(page) == 1);
     gometa_page_free(page);
     gometa_scan_free(scan);
+    CHECK(gometa_transaction_set(transaction, "transaction", 11, "1", 1, &error) == GOMETA_OK);
+    CHECK(gometa_transaction_commit(transaction, &committed, &error) == GOMETA_OK && committed);
+    gometa_transaction_free(transaction);
     CHECK(gometa_future_wait(future, 5000 * patience, &error) == GOMETA_OK);
     CHECK(gometa_future_entry(future, &entry, &error) == GOMETA_OK);
     gometa_entry_free(entry);

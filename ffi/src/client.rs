@@ -60,9 +60,9 @@ impl gometa_client_t {
     ///
     /// # Errors
     /// [`ErrorKind::Forked`](gometa_client::ErrorKind::Forked) in a forked child.
-    pub(crate) fn hold<T>(&self, value: T) -> Result<OnSharedRuntime<T>, Error> {
+    pub(crate) fn hold<T>(&self, make: impl FnOnce(&Client) -> T) -> Result<OnSharedRuntime<T>, Error> {
         self.client.get(Operation::Build)?;
-        Ok(self.client.map(|_| value))
+        Ok(self.client.map(make))
     }
 
     /// Runs a function. A panic also closes the client, whose state may be inconsistent.

@@ -26,13 +26,17 @@ use crate::{
     page::gometa_page_t,
     queue::{Mailbox, gometa_queue_t},
     status::gometa_status_t,
+    txn_result::gometa_txn_result_t,
     types::{gometa_deleted_t, gometa_written_t},
+    value::gometa_value_t,
 };
 
 /// A call in flight, and its result. Free with gometa_future_free. Thread-safe.
 pub struct gometa_future_t {
     pending: OnSharedRuntime<Arc<Pending>>,
     operation: Operation,
+    /// Whether the call may change something.
+    has_effect: bool,
 }
 
 /// A function that is called when a future is ready. `context` is the pointer given to gometa_future_on_ready.
@@ -198,7 +202,7 @@ impl gometa_future_t {
         callbacks: &Callbacks,
         request: Request,
     ) -> Result<gometa_future_t, Error> {
-        let operation = request.operation();
+        let (operation, has_effect) = (request.operation(), request.has_effect());
         let (_, runtime) = client.get(operation)?;
         let pending = Arc::new(Pending {
             state: Mutex::default(),
@@ -208,7 +212,7 @@ impl gometa_future_t {
         let task = runtime.spawn({
             let (handle, pending) = (runtime.clone(), Arc::clone(&pending));
             let on_shutdown =
-                CloseOnDrop { pending: Arc::clone(&pending), handle: handle.clone(), operation };
+                CloseOnDrop { pending: Arc::clone(&pending), handle: handle.clone(), operation, has_effect };
             let client = client.get(operation)?.0.clone();
             async move {
                 client.deliver(request, |result| pending.complete(&handle, result)).await;
@@ -221,7 +225,7 @@ impl gometa_future_t {
                 state.task = Some(task.abort_handle());
             }
         }
-        Ok(gometa_future_t { pending: client.map(|_| pending), operation })
+        Ok(gometa_future_t { pending: client.map(|_| pending), operation, has_effect })
     }
 
     /// A copy of the result.
@@ -241,10 +245,8 @@ impl gometa_future_t {
     fn cancel(&self) -> Result<(), Error> {
         let (pending, runtime) = self.pending.get(self.operation)?;
         let task = pending.lock().task.take();
-        pending.complete(
-            runtime,
-            Err(interrupted(ErrorKind::Cancelled, self.operation, "the call was cancelled")),
-        );
+        let error = Error::new(ErrorKind::Cancelled, self.operation, "the call was cancelled");
+        pending.complete(runtime, Err(interrupted(error, self.has_effect)));
         if let Some(task) = task {
             task.abort();
         }
@@ -270,9 +272,8 @@ impl Drop for gometa_future_t {
 }
 
 /// The error of a call that ended without an answer.
-fn interrupted(kind: ErrorKind, operation: Operation, message: &str) -> Error {
-    let error = Error::new(kind, operation, message);
-    if operation.has_effect() { error.with_unknown_outcome() } else { error }
+fn interrupted(error: Error, has_effect: bool) -> Error {
+    if has_effect { error.with_unknown_outcome() } else { error }
 }
 
 /// Completes the future if the runtime is shut down while its task runs.
@@ -280,12 +281,13 @@ struct CloseOnDrop {
     pending: Arc<Pending>,
     handle: Handle,
     operation: Operation,
+    has_effect: bool,
 }
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        let error = interrupted(ErrorKind::Closed, self.operation, "the client is closed");
-        self.pending.complete(&self.handle, Err(error));
+        let error = Error::new(ErrorKind::Closed, self.operation, "the client is closed");
+        self.pending.complete(&self.handle, Err(interrupted(error, self.has_effect)));
     }
 }
 
@@ -477,6 +479,54 @@ pub unsafe extern "C" fn gometa_future_count(
     error: *mut *mut gometa_error_t,
 ) -> gometa_status_t {
     result!(future, error, Count => count)
+}
+
+/// Reads the result of commit, like gometa_future_written. Free `*result` with gometa_txn_result_free.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_future_txn_result(
+    future: *const gometa_future_t,
+    result: *mut *mut gometa_txn_result_t,
+    error: *mut *mut gometa_error_t,
+) -> gometa_status_t {
+    result!(future, error, Transacted => new result)
+}
+
+/// Writes the value of a reply to an output; NULL if the key does not exist.
+pub(crate) fn give_value(
+    operation: Operation,
+    reply: Reply,
+    output: Output<*mut gometa_value_t>,
+) -> Result<(), Error> {
+    let Reply::Value(value) = reply else { return Err(other_reply(operation)) };
+    output.give_or_null(value.map(gometa_value_t::from));
+    Ok(())
+}
+
+/// Reads the result of transaction_get, like gometa_future_written; `*value` is NULL if the key does not exist. Free
+/// `*value` with gometa_value_free.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_future_value(
+    future: *const gometa_future_t,
+    value: *mut *mut gometa_value_t,
+    error: *mut *mut gometa_error_t,
+) -> gometa_status_t {
+    guarded!(Status, error, {
+        let (future, output) = (handle!(Status, future), required!(Status, value));
+        give_value(future.operation, future.result()?, output)
+    })
+}
+
+/// Reads the result of transaction_commit, like gometa_future_written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_future_committed(
+    future: *const gometa_future_t,
+    committed: *mut bool,
+    error: *mut *mut gometa_error_t,
+) -> gometa_status_t {
+    guarded!(Status, error, {
+        let (future, output) = (handle!(Status, future), required!(Status, committed));
+        take_reply!(future.operation, future.result()?, Over => output.put)
+    })
 }
 
 /// Reads the result of status, like gometa_future_written. Free `*status` with gometa_node_status_free.

@@ -11,8 +11,8 @@
 //! - **Inputs are copied** before a function returns.
 //! - **A forked child does not touch** its parent's objects ([`gometa_client::OnSharedRuntime`]).
 //!
-//! Each operation is defined in [`operations`], [`range_operations`] or [`member_operations`], and a result type in a module
-//! of its own. Types have their C names. The order of the modules is that of the header.
+//! Each operation is defined in [`operations`], [`range_operations`], [`txn_operations`] or [`member_operations`], and a
+//! result type in a module of its own. Types have their C names. The order of the modules is that of the header.
 #![deny(clippy::too_many_lines)]
 #![expect(unsafe_code, reason = "this crate is the boundary to C")]
 #![expect(non_camel_case_types, reason = "types have their C names")]
@@ -40,15 +40,25 @@ pub mod operations;
 
 pub mod range_operations;
 
+pub mod txn_operations;
+
+pub mod transaction;
+
 pub mod member_operations;
 
 pub mod read_options;
 
 pub mod range;
 
+pub mod txn;
+
+pub mod txn_result;
+
 pub mod types;
 
 pub mod entry;
+
+pub mod value;
 
 pub mod page;
 

@@ -26,7 +26,7 @@ pub enum gometa_status_t {
     GOMETA_NOT_LEADER = 7,
     /// The connection was lost before the response. Returned by gometa_client_status only.
     GOMETA_CONNECTION_LOST = 8,
-    /// A key or a value exceeds its limit.
+    /// A key or a value exceeds its limit, or a transaction.
     GOMETA_TOO_LARGE = 9,
     /// The session ended between two attempts of a write, which may have been applied. The next write opens a new one.
     GOMETA_SESSION_EXPIRED = 10,

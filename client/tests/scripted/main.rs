@@ -12,3 +12,4 @@ mod node;
 mod observed;
 mod pages;
 mod routing;
+mod transactions;

@@ -95,6 +95,8 @@ async fn the_tour_in_c_prints_its_results() {
             "value red, version 1",
             "key tour/colour",
             "the key was changed: revision 1",
+            "both keys were written: 1",
+            "copied by attempt 1",
             "future 7 is ready: deleted it",
             "NotFound: get \"tour/colour\": there is no such key",
         ]
@@ -152,6 +154,14 @@ async fn ranges_are_read_from_c() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_are_executed_from_c() {
+    let ensemble = Ensemble::start(3).await;
+    let txns = compile("ffi/c/txns.c", ensemble.scratch());
+    let command = command(&txns, &["1", &ensemble.requests_from(0).join(",")]);
+    assert_eq!(run(command, ensemble.scratch(), "", RUN_MAX).await, "passed\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn threads_and_forks_work_in_c() {
     let (ensemble, impostors) = (Ensemble::start(3).await, Impostors::start().await);
     let threads = compile("ffi/c/threads.c", ensemble.scratch());
@@ -169,7 +179,7 @@ async fn a_hundred_thousand_calls_of_each_form_leak_no_memory() {
     let peers = ensemble.requests_from(0).join(",");
     let command = command(&soak, &["100000", GROWTH_MAX_KIB, &peers, &impostors.dead.to_string()]);
     let said = run(command, ensemble.scratch(), "", 3 * RUN_MAX).await;
-    assert!(said.ends_with("passed\n") && said.lines().count() == 8, "{said}");
+    assert!(said.ends_with("passed\n") && said.lines().count() == 9, "{said}");
 }
 
 #[test]
