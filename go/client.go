@@ -286,26 +286,11 @@ func (c *Client) change(
 func do[T any](
 	c *Client, ctx context.Context, operation string, call *arguments, read func(*request) T,
 ) (result T, err error) {
-	if c == nil || c.library == nil {
-		return result, invalid(operation, "the client was not created by New")
+	timeout, err := c.timeLeft(ctx, operation)
+	if err != nil {
+		return result, err
 	}
-	if ctx == nil {
-		return result, invalid(operation, "the context is nil")
-	}
-	if ended := ctx.Err(); ended != nil {
-		return result, byContext(operation, ended, OutcomeNotApplied)
-	}
-	var timeout time.Duration
 	deadline, bounded := ctx.Deadline()
-	if bounded {
-		if timeout = time.Until(deadline); timeout <= 0 {
-			return result, byContext(operation, context.DeadlineExceeded, OutcomeNotApplied)
-		}
-		if timeout > timeoutMax {
-			timeout = timeoutMax
-		}
-	}
-
 	tag, done, err := c.enter(operation)
 	if err != nil {
 		return result, err
@@ -340,6 +325,31 @@ func do[T any](
 		}
 	}
 	return result, err
+}
+
+// timeLeft returns the timeout of a call, 0 for the client's timeout; an error if the call cannot be made.
+func (c *Client) timeLeft(ctx context.Context, operation string) (time.Duration, error) {
+	if c == nil || c.library == nil {
+		return 0, invalid(operation, "the client was not created by New")
+	}
+	if ctx == nil {
+		return 0, invalid(operation, "the context is nil")
+	}
+	if ended := ctx.Err(); ended != nil {
+		return 0, byContext(operation, ended, OutcomeNotApplied)
+	}
+	deadline, bounded := ctx.Deadline()
+	if !bounded {
+		return 0, nil
+	}
+	timeout := time.Until(deadline)
+	if timeout <= 0 {
+		return 0, byContext(operation, context.DeadlineExceeded, OutcomeNotApplied)
+	}
+	if timeout > timeoutMax {
+		timeout = timeoutMax
+	}
+	return timeout, nil
 }
 
 // await ends a request whose context has ended, unless it has completed meanwhile.

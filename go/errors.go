@@ -30,7 +30,7 @@ const (
 	ErrNotLeader Kind = numberNotLeader
 	// ErrConnectionLost: the connection was lost before the answer, and the client does not retry this operation.
 	ErrConnectionLost Kind = numberConnectionLost
-	// ErrTooLarge: a key or a value exceeds its limit.
+	// ErrTooLarge: a key or a value exceeds its limit, or a transaction.
 	ErrTooLarge Kind = numberTooLarge
 	// ErrSessionExpired: the session ended between two attempts of a write. The next write opens another.
 	ErrSessionExpired Kind = numberSessionExpired

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"strconv"
 	"time"
 
 	"gometa"
@@ -126,6 +127,80 @@ func ExampleClient_Scan() {
 	// example/tree/b/ true
 	// example/tree/b/2 false
 	// example/tree/b/1 false
+}
+
+// Takes a job, unless another worker has it.
+func ExampleClient_Commit() {
+	client, err := gometa.New([]string{ensemble})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	ctx := context.Background()
+	if _, err := client.DeletePrefix(ctx, "example/jobs/"); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := client.Set(ctx, "example/jobs/waiting/7", []byte("sort")); err != nil {
+		log.Fatal(err)
+	}
+
+	for _, worker := range []string{"worker-1", "worker-2"} {
+		result, err := client.Commit(ctx, gometa.NewTxn().
+			When(gometa.CompareExists("example/jobs/waiting/7"), gometa.CompareAbsent("example/jobs/running/7")).
+			Then(gometa.OpDelete("example/jobs/waiting/7"), gometa.OpSet("example/jobs/running/7", []byte(worker))).
+			Otherwise(gometa.OpGet("example/jobs/running/7")))
+		if err != nil {
+			log.Fatal(err)
+		}
+		if result.Succeeded {
+			fmt.Println(worker, "has it, as version", result.Results[1].Written.Version)
+		} else {
+			fmt.Printf("%s is late: %s has it\n", worker, result.Results[0].Entry.Value)
+		}
+	}
+	// Output:
+	// worker-1 has it, as version 1
+	// worker-2 is late: worker-1 has it
+}
+
+// Moves an amount from one account to another. The function is called again if another client changes one of them meanwhile.
+func ExampleClient_Transaction() {
+	client, err := gometa.New([]string{ensemble})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	ctx := context.Background()
+	for key, balance := range map[string]string{"example/account/1": "100", "example/account/2": "0"} {
+		if _, err := client.Set(ctx, key, []byte(balance)); err != nil {
+			log.Fatal(err)
+		}
+	}
+
+	err = client.Transaction(ctx, func(tx *gometa.Transaction) error {
+		for key, amount := range map[string]int{"example/account/1": -30, "example/account/2": 30} {
+			value, err := tx.Get(key)
+			if err != nil {
+				return err
+			}
+			balance, err := strconv.Atoi(string(value))
+			if err != nil {
+				return err
+			}
+			tx.Set(key, []byte(strconv.Itoa(balance+amount)))
+		}
+		return nil
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, key := range []string{"example/account/1", "example/account/2"} {
+		entry, err := client.Get(ctx, key)
+		fmt.Printf("%s %v\n", entry.Value, err)
+	}
+	// Output:
+	// 70 <nil>
+	// 30 <nil>
 }
 
 // The fields of an error. If no node could be reached before the context's deadline, its kind is ErrUnavailable.

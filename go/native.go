@@ -2,8 +2,8 @@
 
 package gometa
 
-// This file is the only one with cgo; native.h has its functions in C. Go calls C, a few short calls for each request; C
-// never calls Go.
+// This file and native_results.go, which reads results, are the only ones with cgo; native.h has their functions in C. Go
+// calls C, a few short calls for each request; C never calls Go.
 //
 // A request is a future of libgometa. When it is ready, its tag is in the client's queue, whose descriptor the Go runtime
 // polls like any other: an idle client holds no thread, and a waiting goroutine is parked.
@@ -22,6 +22,7 @@ import (
 	"math"
 	"os"
 	"strings"
+	"sync"
 	"time"
 	"unsafe"
 )
@@ -67,6 +68,11 @@ const (
 	consistencyLinearizable = C.GOMETA_LINEARIZABLE
 	consistencyLocal        = C.GOMETA_LOCAL
 
+	numberEqual    = C.GOMETA_EQUAL
+	numberNotEqual = C.GOMETA_NOT_EQUAL
+	numberLess     = C.GOMETA_LESS
+	numberGreater  = C.GOMETA_GREATER
+
 	headerMajor = C.GOMETA_VERSION_MAJOR
 	headerMinor = C.GOMETA_VERSION_MINOR
 	headerPatch = C.GOMETA_VERSION_PATCH
@@ -86,6 +92,10 @@ const (
 	callCount        = C.CALL_COUNT
 	callDeletePrefix = C.CALL_DELETE_PREFIX
 
+	callCommit        = C.CALL_COMMIT
+	callReadInAttempt = C.CALL_READ_IN_ATTEMPT
+	callCommitAttempt = C.CALL_COMMIT_ATTEMPT
+
 	callStatus   = C.CALL_STATUS
 	callStatusOf = C.CALL_STATUS_OF
 	callMembers  = C.CALL_MEMBERS
@@ -101,6 +111,26 @@ const (
 
 // callNumber is one of the above.
 type callNumber = C.int
+
+// operationTxn is the name of the operation in errors of transactions.
+const operationTxn = "txn"
+
+const (
+	factModRevision    = C.FACT_MOD_REVISION
+	factCreateRevision = C.FACT_CREATE_REVISION
+	factValue          = C.FACT_VALUE
+
+	opSet    = C.OP_SET
+	opDelete = C.OP_DELETE
+	opGet    = C.OP_GET
+	opRange  = C.OP_RANGE
+)
+
+// fact is what a comparison compares; opKind is the kind of an operation of a transaction.
+type (
+	fact   = C.int
+	opKind = C.int
+)
 
 // tagsMax is the maximum number of tags that are taken from the queue at a time.
 const tagsMax = 64
@@ -385,12 +415,16 @@ type arguments struct {
 	value []byte
 	// revision is a revision or the id of a node.
 	revision uint64
-	// reading is for get and the calls with a range.
+	// reading is for get, commit and the calls with a range.
 	reading reading
 	// ranged is nil without a range.
 	ranged *Range
 	// pages is for the next page of a scan.
 	pages *pages
+	// txn is for commit.
+	txn *Txn
+	// attempts is for the calls of a transaction that is repeated.
+	attempts *attempts
 	// follows is nil for any version.
 	follows *MembersVersion
 	nodes   []uint64
@@ -418,6 +452,83 @@ func newRange(from *Range, reading reading) (*C.gometa_range_t, error) {
 		return nil, failureOf(failed)
 	}
 	return made, nil
+}
+
+// newTxn creates a transaction of libgometa.
+func newTxn(from *Txn, reading reading) (*C.gometa_txn_t, error) {
+	var made *C.gometa_txn_t
+	var failed *C.gometa_error_t
+	status := C.new_txn(C.uint32_t(reading.consistency), C.uint64_t(reading.minRevision), &made, &failed)
+	if status != C.GOMETA_OK {
+		return nil, failureOf(failed)
+	}
+	for i := 0; i < len(from.when) && status == C.GOMETA_OK; i++ {
+		compare := &from.when[i]
+		status = C.add_compare(made, compare.fact, compare.key, C.uint32_t(compare.relation), C.uint64_t(compare.revision),
+			compare.value, &failed)
+	}
+	for i := 0; i < len(from.then) && status == C.GOMETA_OK; i++ {
+		status = addOperation(made, C.GOMETA_THEN, &from.then[i], &failed)
+	}
+	for i := 0; i < len(from.otherwise) && status == C.GOMETA_OK; i++ {
+		status = addOperation(made, C.GOMETA_OTHERWISE, &from.otherwise[i], &failed)
+	}
+	if status != C.GOMETA_OK {
+		C.gometa_txn_free(made)
+		return nil, failureOf(failed)
+	}
+	return made, nil
+}
+
+func addOperation(txn *C.gometa_txn_t, branch C.uint32_t, op *Op, failed **C.gometa_error_t) C.gometa_status_t {
+	var ranged *C.gometa_range_t
+	if op.kind == opRange {
+		// Only a lack of memory makes this fail, and then ranged is nil, which is refused.
+		ranged, _ = newRange(&op.keys, reading{consistency: consistencyLinearizable})
+		defer C.gometa_range_free(ranged)
+	}
+	return C.add_operation(txn, branch, op.kind, op.key, op.value, ranged, failed)
+}
+
+// attempts is a transaction of libgometa that is repeated.
+type attempts struct {
+	mutex sync.Mutex
+	// transaction is nil before the first attempt and after the last one.
+	transaction *C.gometa_transaction_t
+}
+
+// begin begins the first attempt. Timeout 0 means the client's timeout.
+func (l *library) begin(timeout time.Duration, attempts *attempts) error {
+	var begun *C.gometa_transaction_t
+	var failed *C.gometa_error_t
+	if C.begin(l.client, milliseconds(timeout), &begun, &failed) != C.GOMETA_OK {
+		return failureOf(failed)
+	}
+	attempts.transaction = begun
+	return nil
+}
+
+func (a *attempts) set(key string, value []byte) {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	if a.transaction != nil {
+		C.set_in_attempt(a.transaction, key, *(*string)(unsafe.Pointer(&value)))
+	}
+}
+
+func (a *attempts) delete(key string) {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	if a.transaction != nil {
+		C.delete_in_attempt(a.transaction, key)
+	}
+}
+
+func (a *attempts) free() {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	C.gometa_transaction_free(a.transaction)
+	a.transaction = nil
 }
 
 // request is a started request, and its result. Its methods must not run concurrently.
@@ -455,12 +566,30 @@ func (l *library) start(call *arguments, tag uint64, timeout time.Duration) (*re
 		defer C.gometa_range_free(made)
 		ranged = made
 	}
+	var txn *C.gometa_txn_t
+	if call.txn != nil {
+		made, err := newTxn(call.txn, call.reading)
+		if err != nil {
+			return nil, err
+		}
+		defer C.gometa_txn_free(made)
+		txn = made
+	}
+	var transaction *C.gometa_transaction_t
+	if call.attempts != nil {
+		call.attempts.mutex.Lock()
+		defer call.attempts.mutex.Unlock()
+		if transaction = call.attempts.transaction; transaction == nil {
+			return nil, invalid(operationTxn, "the transaction has ended")
+		}
+	}
 	var scan *C.gometa_scan_t
 	if call.pages != nil {
 		scan = call.pages.scan
 	}
 	status := C.start(l.client, l.queue, call.call, C.uint64_t(tag), milliseconds(timeout), call.key, value,
-		C.uint64_t(revision), C.uint32_t(call.reading.consistency), follows, ranged, &scan, &started.raw)
+		C.uint64_t(revision), C.uint32_t(call.reading.consistency), follows, ranged, &scan, txn, transaction,
+		&started.raw)
 	if call.pages != nil {
 		call.pages.scan = scan
 	}
@@ -492,169 +621,6 @@ func (r *request) release() {
 
 func (r *request) failure() *Error {
 	return errorOf(&r.raw.failure)
-}
-
-func (r *request) written() Written {
-	return Written{Revision: uint64(r.raw.written.revision), Version: uint64(r.raw.written.version)}
-}
-
-func (r *request) deleted() Deleted {
-	return Deleted{Existed: bool(r.raw.deleted.existed), Revision: uint64(r.raw.deleted.revision)}
-}
-
-// entry returns the entry without its key, which the caller has.
-func (r *request) entry() Entry {
-	return entryOf(&r.raw.fields)
-}
-
-func entryOf(fields *C.entry_t) Entry {
-	return Entry{
-		Value:          C.GoBytes(unsafe.Pointer(fields.value), C.int(fields.value_len)),
-		Version:        uint64(fields.version),
-		CreateRevision: uint64(fields.create_revision),
-		ModRevision:    uint64(fields.mod_revision),
-		IsGroup:        bool(fields.is_group),
-	}
-}
-
-// page returns the page, nil after the last page of a scan.
-func (r *request) page() *Page {
-	page := r.raw.page
-	if page == nil {
-		return nil
-	}
-	var length C.size_t
-	next := C.gometa_page_next(page, &length)
-	read := &Page{
-		Entries:  make([]Entry, int(C.gometa_page_count(page))),
-		Next:     C.GoStringN((*C.char)(unsafe.Pointer(next)), C.int(length)),
-		Revision: uint64(C.gometa_page_revision(page)),
-	}
-	if len(read.Entries) > 0 {
-		fields := make([]C.entry_t, len(read.Entries))
-		C.read_entries(page, &fields[0])
-		for i := range fields {
-			read.Entries[i] = entryOf(&fields[i])
-			read.Entries[i].Key = C.GoStringN((*C.char)(unsafe.Pointer(fields[i].key)), C.int(fields[i].key_len))
-		}
-	}
-	return read
-}
-
-func (r *request) count() uint64 {
-	return uint64(r.raw.count)
-}
-
-func (r *request) nodeStatus() NodeStatus {
-	status := r.raw.status
-	var length C.size_t
-	hash := C.gometa_node_status_state_hash(status, &length)
-	read := NodeStatus{
-		Node:            uint64(C.gometa_node_status_node_id(status)),
-		Role:            Role(C.gometa_node_status_role(status)),
-		Leader:          uint64(C.gometa_node_status_leader_id(status)),
-		Epoch:           uint64(C.gometa_node_status_epoch(status)),
-		LastRevision:    uint64(C.gometa_node_status_last_revision(status)),
-		CommitRevision:  uint64(C.gometa_node_status_commit_revision(status)),
-		AppliedRevision: uint64(C.gometa_node_status_applied_revision(status)),
-		Sessions:        uint64(C.gometa_node_status_sessions(status)),
-		Keys:            uint64(C.gometa_node_status_keys(status)),
-		Votes:           bool(C.gometa_node_status_is_voter(status)),
-		Detail:          C.GoString(C.gometa_node_status_detail(status)),
-		PendingChange:   C.GoString(C.gometa_node_status_pending_change(status)),
-		Version:         C.GoString(C.gometa_node_status_version(status)),
-		StateHash:       C.GoBytes(unsafe.Pointer(hash), C.int(length)),
-		Peers:           make([]PeerStatus, int(C.gometa_node_status_peer_count(status))),
-	}
-	storage := func(figure C.uint32_t) uint64 {
-		return uint64(C.gometa_node_status_storage(status, figure))
-	}
-	read.Storage = StorageStatus{
-		LogBase:         storage(C.GOMETA_STORAGE_LOG_BASE),
-		LogEnd:          read.LastRevision,
-		LogBytes:        storage(C.GOMETA_STORAGE_LOG_BYTES),
-		StateBytes:      storage(C.GOMETA_STORAGE_STATE_BYTES),
-		FreeBytes:       storage(C.GOMETA_STORAGE_FREE_BYTES),
-		FlushedRevision: storage(C.GOMETA_STORAGE_FLUSHED_REVISION),
-		FlushAge:        time.Duration(storage(C.GOMETA_STORAGE_FLUSH_AGE_MS)) * time.Millisecond,
-	}
-	if total := storage(C.GOMETA_STORAGE_SNAPSHOT_BYTES); total > 0 {
-		read.Storage.Snapshot = &SnapshotStatus{
-			TotalBytes:       total,
-			TransferredBytes: storage(C.GOMETA_STORAGE_SNAPSHOT_DONE_BYTES),
-		}
-	}
-	for i := range read.Peers {
-		peer := C.size_t(i)
-		read.Peers[i] = PeerStatus{
-			Member: Member{
-				Node:           uint64(C.gometa_node_status_peer_id(status, peer)),
-				MessageAddress: C.GoString(C.gometa_node_status_peer_message_address(status, peer)),
-				RequestAddress: C.GoString(C.gometa_node_status_peer_request_address(status, peer)),
-			},
-			Votes:         bool(C.gometa_node_status_peer_is_voter(status, peer)),
-			Connected:     bool(C.gometa_node_status_peer_connected(status, peer)),
-			AckedRevision: uint64(C.gometa_node_status_peer_acked_revision(status, peer)),
-			Detail:        C.GoString(C.gometa_node_status_peer_detail(status, peer)),
-		}
-	}
-	return read
-}
-
-func (r *request) members() Members {
-	members := r.raw.members
-	read := Members{
-		Role:    Role(C.gometa_members_role(members)),
-		Leader:  C.GoString(C.gometa_members_leader_address(members)),
-		Members: make([]Member, int(C.gometa_members_count(members))),
-	}
-	for i := range read.Members {
-		member := C.size_t(i)
-		read.Members[i] = Member{
-			Node:           uint64(C.gometa_members_node_id(members, member)),
-			MessageAddress: C.GoString(C.gometa_members_message_address(members, member)),
-			RequestAddress: C.GoString(C.gometa_members_request_address(members, member)),
-		}
-	}
-	return read
-}
-
-func (r *request) membersChanged() MembersChanged {
-	membership := r.raw.membership
-	version := C.gometa_membership_version(membership)
-	read := Membership{
-		Version:   MembersVersion{Epoch: uint64(version.epoch), Revision: uint64(version.revision)},
-		Members:   make([]MemberRecord, int(C.gometa_membership_count(membership))),
-		Committed: bool(C.gometa_membership_is_committed(membership)),
-	}
-	for i := range read.Members {
-		member := C.size_t(i)
-		var length C.size_t
-		incarnation := C.gometa_membership_incarnation(membership, member, &length)
-		read.Members[i] = MemberRecord{
-			Node:            uint64(C.gometa_membership_node_id(membership, member)),
-			Incarnation:     C.GoBytes(unsafe.Pointer(incarnation), C.int(length)),
-			ElectionAddress: C.GoString(C.gometa_membership_election_address(membership, member)),
-			MessageAddress:  C.GoString(C.gometa_membership_message_address(membership, member)),
-			RequestAddress:  C.GoString(C.gometa_membership_request_address(membership, member)),
-			Votes:           bool(C.gometa_membership_is_voter(membership, member)),
-			Promised:        bool(C.gometa_membership_is_promised(membership, member)),
-			Replaces:        uint64(C.gometa_membership_replaces(membership, member)),
-		}
-	}
-	return MembersChanged{Membership: read, Changed: bool(C.gometa_membership_has_changed(membership))}
-}
-
-func (r *request) leader() uint64 {
-	return uint64(r.raw.leader)
-}
-
-func (r *request) stopAdvice() StopAdvice {
-	advice := r.raw.advice
-	return StopAdvice{
-		Safe:   bool(C.gometa_stop_advice_is_safe(advice)),
-		Reason: C.GoString(C.gometa_stop_advice_reason(advice)),
-	}
 }
 
 // failureOf reads an error and frees it.

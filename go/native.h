@@ -1,4 +1,5 @@
-// The calls of libgometa, for native.go: fewer calls from Go to C. Part of its preamble, which declares _GoString_.
+// The calls of libgometa, for native.go and native_results.go: fewer calls from Go to C. Part of their preambles, which
+// declare _GoString_.
 #include <fcntl.h>
 #include <stdlib.h>
 #include <gometa.h>
@@ -31,7 +32,7 @@ static void read_failure(gometa_error_t *error, failure_t *failure)
 
 // The operations, for start and take.
 enum { CALL_ADD, CALL_SET, CALL_CAS, CALL_DELETE, CALL_DELETE_IF, CALL_GET, CALL_GET_AT, CALL_RANGE, CALL_NEXT_PAGE,
-       CALL_COUNT, CALL_DELETE_PREFIX, CALL_STATUS, CALL_STATUS_OF, CALL_MEMBERS, CALL_MEMBERSHIP, CALL_PROMOTE,
+       CALL_COUNT, CALL_DELETE_PREFIX, CALL_COMMIT, CALL_READ_IN_ATTEMPT, CALL_COMMIT_ATTEMPT, CALL_STATUS, CALL_STATUS_OF, CALL_MEMBERS, CALL_MEMBERSHIP, CALL_PROMOTE,
        CALL_REMOVE, CALL_REPLACE, CALL_CANCEL_PROMOTION, CALL_TRANSFER, CALL_SAFE_TO_STOP };
 
 // The fields of an entry. The bytes belong to it.
@@ -72,6 +73,10 @@ typedef struct {
     // NULL after the last page of a scan.
     gometa_page_t *page;
     uint64_t count;
+    gometa_txn_result_t *result;
+    // NULL if the key does not exist.
+    gometa_value_t *value;
+    bool committed;
     gometa_node_status_t *status;
     gometa_members_t *members;
     gometa_membership_t *membership;
@@ -110,6 +115,91 @@ static gometa_status_t new_range(_GoString_ prefix, _GoString_ start, _GoString_
     return status;
 }
 
+// Creates a transaction with options of its read.
+static gometa_status_t new_txn(uint32_t consistency, uint64_t min_revision, gometa_txn_t **txn, gometa_error_t **error)
+{
+    gometa_read_options_t *options = NULL;
+    gometa_status_t status = gometa_read_options_new(&options, error);
+    if (status == GOMETA_OK) {
+        status = gometa_txn_new(txn, error);
+    }
+    if (status == GOMETA_OK) {
+        // No argument is NULL, so none of these fails.
+        gometa_read_options_set_consistency(options, consistency, NULL);
+        gometa_read_options_set_min_revision(options, min_revision, NULL);
+        gometa_txn_set_read_options(*txn, options, NULL);
+    }
+    gometa_read_options_free(options);
+    return status;
+}
+
+enum { FACT_MOD_REVISION, FACT_CREATE_REVISION, FACT_VALUE };
+
+// Adds a comparison to a transaction.
+static gometa_status_t add_compare(gometa_txn_t *txn, int fact, _GoString_ key, uint32_t relation, uint64_t revision,
+                                   _GoString_ value, gometa_error_t **error)
+{
+    const char *data = _GoStringPtr(key);
+    size_t length = _GoStringLen(key);
+    switch (fact) {
+    case FACT_MOD_REVISION:
+        return gometa_txn_when_mod_revision(txn, data, length, relation, revision, error);
+    case FACT_CREATE_REVISION:
+        return gometa_txn_when_create_revision(txn, data, length, relation, revision, error);
+    default:
+        return gometa_txn_when_value(txn, data, length, relation, _GoStringPtr(value), _GoStringLen(value), error);
+    }
+}
+
+enum { OP_SET, OP_DELETE, OP_GET, OP_RANGE };
+
+// Adds an operation to a branch of a transaction.
+static gometa_status_t add_operation(gometa_txn_t *txn, uint32_t branch, int kind, _GoString_ key, _GoString_ value,
+                                     const gometa_range_t *range, gometa_error_t **error)
+{
+    const char *data = _GoStringPtr(key);
+    size_t length = _GoStringLen(key);
+    switch (kind) {
+    case OP_SET:
+        return gometa_txn_set(txn, branch, data, length, _GoStringPtr(value), _GoStringLen(value), error);
+    case OP_DELETE:
+        return gometa_txn_delete(txn, branch, data, length, error);
+    case OP_GET:
+        return gometa_txn_get(txn, branch, data, length, error);
+    default:
+        return gometa_txn_range(txn, branch, range, error);
+    }
+}
+
+// Begins a transaction that is repeated. timeout_ms 0 means the client's timeout.
+static gometa_status_t begin(const gometa_client_t *client, uint64_t timeout_ms, gometa_transaction_t **transaction,
+                             gometa_error_t **error)
+{
+    gometa_client_t *limited = NULL;
+    gometa_status_t status = GOMETA_OK;
+    if (timeout_ms != 0) {
+        status = gometa_client_with_timeout(client, timeout_ms, &limited, error);
+        client = limited;
+    }
+    if (status == GOMETA_OK) {
+        status = gometa_client_transaction(client, transaction, error);
+    }
+    gometa_client_free(limited);
+    return status;
+}
+
+// These fail only for a NULL, or for more bytes than memory has.
+static void set_in_attempt(gometa_transaction_t *transaction, _GoString_ key, _GoString_ value)
+{
+    gometa_transaction_set(transaction, _GoStringPtr(key), _GoStringLen(key), _GoStringPtr(value), _GoStringLen(value),
+                           NULL);
+}
+
+static void delete_in_attempt(gometa_transaction_t *transaction, _GoString_ key)
+{
+    gometa_transaction_delete(transaction, _GoStringPtr(key), _GoStringLen(key), NULL);
+}
+
 // The arguments of a call; each uses some of them.
 typedef struct {
     const void *key, *value;
@@ -121,6 +211,8 @@ typedef struct {
     const gometa_range_t *range;
     // NULL until the first page is requested.
     gometa_scan_t **scan;
+    const gometa_txn_t *txn;
+    gometa_transaction_t *transaction;
 } arguments_t;
 
 // Starts a call about members.
@@ -203,6 +295,12 @@ static gometa_status_t start_call(const gometa_client_t *client, int call, const
         return gometa_client_count_async(client, with->range, future, error);
     case CALL_DELETE_PREFIX:
         return gometa_client_delete_prefix_async(client, key, key_len, future, error);
+    case CALL_COMMIT:
+        return gometa_client_commit_async(client, with->txn, future, error);
+    case CALL_READ_IN_ATTEMPT:
+        return gometa_transaction_get_async(with->transaction, key, key_len, future, error);
+    case CALL_COMMIT_ATTEMPT:
+        return gometa_transaction_commit_async(with->transaction, future, error);
     case CALL_STATUS:
         return gometa_client_status_async(client, NULL, future, error);
     case CALL_STATUS_OF:
@@ -217,12 +315,13 @@ static gometa_status_t start_call(const gometa_client_t *client, int call, const
 static gometa_status_t start(const gometa_client_t *client, const gometa_queue_t *queue, int call, uint64_t tag,
                              uint64_t timeout_ms, _GoString_ key, _GoString_ value, uint64_t revision,
                              uint32_t consistency, const gometa_members_version_t *follows,
-                             const gometa_range_t *range, gometa_scan_t **scan, request_t *request)
+                             const gometa_range_t *range, gometa_scan_t **scan, const gometa_txn_t *txn,
+                             gometa_transaction_t *transaction, request_t *request)
 {
     const arguments_t with = {
         .key = _GoStringPtr(key), .key_len = _GoStringLen(key), .value = _GoStringPtr(value),
         .value_len = _GoStringLen(value), .revision = revision, .consistency = consistency, .follows = follows,
-        .range = range, .scan = scan,
+        .range = range, .scan = scan, .txn = txn, .transaction = transaction,
     };
     gometa_client_t *limited = NULL;
     gometa_error_t *error = NULL;
@@ -275,6 +374,15 @@ static gometa_status_t take(int call, request_t *request)
     case CALL_DELETE_PREFIX:
         status = gometa_future_count(request->future, &request->count, &error);
         break;
+    case CALL_COMMIT:
+        status = gometa_future_txn_result(request->future, &request->result, &error);
+        break;
+    case CALL_READ_IN_ATTEMPT:
+        status = gometa_future_value(request->future, &request->value, &error);
+        break;
+    case CALL_COMMIT_ATTEMPT:
+        status = gometa_future_committed(request->future, &request->committed, &error);
+        break;
     case CALL_STATUS:
     case CALL_STATUS_OF:
         status = gometa_future_status(request->future, &request->status, &error);
@@ -305,6 +413,8 @@ static void release(request_t *request)
     gometa_error_free(request->failure.error);
     gometa_entry_free(request->entry);
     gometa_page_free(request->page);
+    gometa_txn_result_free(request->result);
+    gometa_value_free(request->value);
     gometa_node_status_free(request->status);
     gometa_members_free(request->members);
     gometa_membership_free(request->membership);

@@ -14,6 +14,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -391,10 +392,19 @@ func TestAScanSurvivesItsLeader(t *testing.T) {
 	testbed(t, "ready")
 }
 
-// compacted is a node that answers every request with the error that the history begins at revision 300. It returns its
-// address. Ensembles keep at least 10,000 revisions: too many for a test.
-func compacted(t testing.TB) string {
+// The results of a node of answering: the error that the history begins at revision 300, with its kind, message, outcome and
+// revision; a page without entries, read at revision 7.
+const (
+	compacted = "\x52\x0d\x08\x0e\x12\x04gone\x18\x01\x20\xac\x02"
+	emptyPage = "\xaa\x01\x02\x20\x07"
+)
+
+// answering is a node that answers its n-th request, from 1 on, with a result. It returns its address. Ensembles keep at least
+// 10,000 revisions: too many for a test.
+func answering(t testing.TB, result func(number int) string) string {
 	t.Helper()
+	var requests int32
+	next := func() string { return result(int(atomic.AddInt32(&requests, 1))) }
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -406,14 +416,14 @@ func compacted(t testing.TB) string {
 			if err != nil {
 				return
 			}
-			go answerCompacted(connection)
+			go answer(connection, next)
 		}
 	}()
 	return listener.Addr().String()
 }
 
-// answerCompacted answers the frames that docs/wire.md describes.
-func answerCompacted(connection net.Conn) {
+// answer answers the frames that docs/wire.md describes.
+func answer(connection net.Conn, next func() string) {
 	defer connection.Close()
 	for {
 		var length [4]byte
@@ -431,11 +441,9 @@ func answerCompacted(connection net.Conn) {
 			answer = []byte("\x0a\x2c\x08\x01\x12\x1b\x0a\x10sixteen bytes id\x11\x01\x00\x00\x00\x00\x00\x00\x00" +
 				"\x19\x11\x00\x00\x00\x00\x00\x00\x00\x32\x02\x08\x04")
 		case 0x12:
-			// Request: a Response with its id and an error of kind, message, outcome and revision. Its length and its id
-			// have one byte each.
+			// Request: a Response with its id and a result. Its length and its id have one byte each.
 			id := received[3]
-			failed := "\x08\x0e\x12\x04gone\x18\x01\x20\xac\x02"
-			body := append([]byte{0x08, id, 0x52, byte(len(failed))}, failed...)
+			body := append([]byte{0x08, id}, next()...)
 			answer = append([]byte{0x12, byte(len(body))}, body...)
 		default:
 			continue
@@ -448,7 +456,7 @@ func answerCompacted(connection net.Conn) {
 }
 
 func TestACompactedRevisionComesWithTheOldestOne(t *testing.T) {
-	client, ctx := openAt(t, []string{compacted(t)}), within(t)
+	client, ctx := openAt(t, []string{answering(t, func(int) string { return compacted })}), within(t)
 	_, ofRange := client.Range(ctx, gometa.Range{AtRevision: 7})
 	_, ofCount := client.Count(ctx, gometa.Range{AtRevision: 7})
 	_, ofGet := client.GetAt(ctx, "k", 7)

@@ -106,6 +106,28 @@ func tour(peers string) error {
 	}
 	fmt.Printf("%d keys, the value was %s\n", count, earlier.Value)
 
+	// A transaction: several operations as one, if the comparisons hold. A function that reads and writes keys is called
+	// again if another client has changed what it has read.
+	copied, err := client.Commit(ctx, gometa.NewTxn().
+		When(gometa.CompareValue(key, gometa.Equal, []byte("yellow")), gometa.CompareAbsent("tour/go/copy")).
+		Then(gometa.OpSet("tour/go/copy", []byte("yellow")), gometa.OpGet(key)))
+	if err != nil {
+		return err
+	}
+	fmt.Printf("copied: %t, the value is %s\n", copied.Succeeded, copied.Results[1].Entry.Value)
+	err = client.Transaction(ctx, func(tx *gometa.Transaction) error {
+		copied, err := tx.Get("tour/go/copy")
+		if err != nil {
+			return err
+		}
+		tx.Set("tour/go/0", copied)
+		tx.Delete("tour/go/copy")
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+
 	// Cancelling a context cancels its call.
 	ended, cancel := context.WithCancel(ctx)
 	cancel()

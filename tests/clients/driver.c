@@ -6,7 +6,7 @@
  * One thread reads lines and takes results from a queue; each caller of a benchmark has its own thread, as is usual
  * with blocking calls.
  */
-#include "ranges.h"
+#include "txns.h"
 #include <dlfcn.h>
 #include <gometa.h>
 #include <inttypes.h>
@@ -75,7 +75,7 @@ typedef struct call {
     char *number;
     /*
      * What its result is: w(ritten), d(eleted), e(ntry), s(tatus), m(embers), r(oles), c(hange), l(eader), a(dvice),
-     * p(age), n(umber of keys); q for the pages of a scan, g for the number of deleted keys.
+     * p(age), n(umber of keys), t(ransaction); q for the pages of a scan, g for the number of deleted keys.
      */
     char kind;
     gometa_future_t *future;
@@ -216,6 +216,10 @@ static gometa_status_t start(const line_t *line, const gometa_client_t *client, 
     if (strcmp(verb, "members") == 0) {
         call->kind = 'm';
         return gometa_client_members_async(client, future, error);
+    }
+    if (strcmp(verb, "txn") == 0) {
+        call->kind = 't';
+        return start_txn(line, client, future, error);
     }
     if (start_member_call(line, client, call, error, &started) ||
         start_range_call(line, client, call, error, &started)) {
@@ -376,6 +380,9 @@ static bool end_call(call_t *call)
         if (take_page(call, &error)) {
             return false;
         }
+        break;
+    case 't':
+        answer_txn(call->number, call->future, &error);
         break;
     case 'n':
     case 'g':
@@ -585,7 +592,7 @@ static void obey(char *text)
         cancel_call(&line);
     } else if (strcmp(line.verb, "bench") == 0) {
         start_bench(&line);
-    } else if (strcmp(line.verb, "scan") != 0 && write_of(&line).symbol == NULL) {
+    } else if (strcmp(line.verb, "scan") != 0 && strcmp(line.verb, "txn") != 0 && write_of(&line).symbol == NULL) {
         answer(line.number, "unsupported");
     } else {
         start_call(&line);
@@ -631,7 +638,7 @@ int main(void)
     if (gometa_queue_new(&queue, &error) != GOMETA_OK) {
         fail("%s", gometa_error_message(error));
     }
-    puts("client c without txn: it is not in the library yet");
+    puts("client c");
     fflush(stdout);
 
     struct pollfd watched[] = {{gometa_queue_fd(queue), POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};

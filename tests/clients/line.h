@@ -123,9 +123,9 @@ static int digit(char sign)
     return found == NULL ? -1 : (int)(found - digits);
 }
 
-static bytes_t bytes_of(const line_t *line, const char *name)
+/* The bytes of a text; the name is for messages. */
+static bytes_t bytes_in(const line_t *line, const char *name, const char *text)
 {
-    const char *text = text_of(line, name);
     bytes_t bytes = {NULL, strlen(text) / 2};
     if (strlen(text) % 2 != 0) {
         fail("line %s: %s has half a byte", line->number, name);
@@ -139,6 +139,11 @@ static bytes_t bytes_of(const line_t *line, const char *name)
         bytes.data[i] = (unsigned char)(high << 4 | low);
     }
     return bytes;
+}
+
+static bytes_t bytes_of(const line_t *line, const char *name)
+{
+    return bytes_in(line, name, text_of(line, name));
 }
 
 /* Returns false if the line has no such field. */

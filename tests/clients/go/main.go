@@ -195,7 +195,7 @@ func (r *driver) do(line command) {
 		}
 		r.answer(line.number, "", nil)
 	default:
-		if line.verb != "bench" && !method(r.client(line), line).IsValid() {
+		if line.verb != "bench" && line.verb != "txn" && !method(r.client(line), line).IsValid() {
 			r.say("%s unsupported", line.number)
 			return
 		}
@@ -243,6 +243,9 @@ func call(ctx context.Context, client *gometa.Client, line command) (string, err
 	case "delete_prefix":
 		deleted, err := client.DeletePrefix(ctx, string(line.bytes("prefix")))
 		return fmt.Sprintf("deleted=%d", deleted), err
+	case "txn":
+		result, err := client.Commit(ctx, line.txn(), reading(line)...)
+		return transacted(result), err
 	case "status":
 		status, err := client.Status(ctx)
 		return fmt.Sprintf("role=%s applied_revision=%d keys=%d log_bytes=%d", status.Role, status.AppliedRevision,
@@ -430,7 +433,7 @@ func main() {
 		cancels: map[string]context.CancelFunc{},
 		out:     bufio.NewWriter(os.Stdout),
 	}
-	r.say("client go without txn: it is not in the package yet")
+	r.say("client go")
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(make([]byte, 0, 64<<10), lineMax)
 	for lines.Scan() {
