@@ -38,19 +38,9 @@ impl gometa_transaction_t {
     }
 }
 
-/// Begins a transaction. Does no IO. Read keys, write keys, and commit; begin again with the reads while commit returns
-/// false:
-///
-///     bool committed = false;
-///     status = gometa_client_transaction(client, &transaction, &error);
-///     while (status == GOMETA_OK && !committed) {
-///         … gometa_transaction_get … gometa_transaction_set …
-///         status = gometa_transaction_commit(transaction, &committed, &error);
-///     }
-///     gometa_transaction_free(transaction);
-///
-/// The timeout of `client` is that of all attempts together, and begins now. Free `*transaction` with
-/// gometa_transaction_free.
+/// Begins a transaction. Does no IO. Read keys, note writes, and commit; repeat that while gometa_transaction_commit
+/// sets `*committed` to false. The timeout of `client` begins now, and is that of all attempts together. Free
+/// `*transaction` with gometa_transaction_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_transaction(
     client: *const gometa_client_t,
