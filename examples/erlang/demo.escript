@@ -53,7 +53,15 @@ tour(Client) ->
     {ok, #{value := Before}} = gometa_raw:get(Client, Key, #{at_revision => Revision}),
     io:format("before ~s~n", [Before]),
 
-    {ok, #{existed := Existed}} = gometa_raw:delete(Client, Key),
+    %% A transaction: several operations as one, if all comparisons hold.
+    Paint = <<"erlang/paint">>,
+    {ok, #{succeeded := Moved}} = gometa_raw:txn(Client, #{
+        'when' => [{value, Key, '=', <<"green">>}, {mod_revision, Paint, '=', 0}],
+        then => [{delete, Key}, {set, Paint, <<"green">>}],
+        otherwise => [{get, Key}]}),
+    io:format("moved: ~s~n", [Moved]),
+
+    {ok, #{existed := Existed}} = gometa_raw:delete(Client, Paint),
     io:format("deleted: ~s~n", [Existed]),
     {error, #{kind := Kind, number := Number}} = gometa_raw:get(Client, Key, #{timeout => 2000}),
     io:format("~s, number ~b~n", [Kind, Number]),

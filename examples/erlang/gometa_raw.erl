@@ -14,6 +14,7 @@
 -export([start_link/1, start_link/2, stop/1]).
 -export([add/3, add/4, set/3, set/4, cas/4, cas/5, delete/2, delete/3, get/2, get/3]).
 -export([range/2, range/3, scan/2, scan/3, count/2, count/3, delete_prefix/2, delete_prefix/3]).
+-export([txn/2, txn/3]).
 -export([status/1, status/2, view/1, view/2, cancel/2, kinds/0]).
 -export([membership/1, membership/2, promote_member/2, promote_member/3, remove_member/2, remove_member/3]).
 -export([replace_member/3, replace_member/4]).
@@ -38,6 +39,8 @@
 -define(DIALS_MAX, 4).
 %% The longest wait of stop/1 for the end of the session, in ms.
 -define(CLOSE_TIMEOUT, 200).
+%% The most bytes of a frame besides the operation: id, deadline, session, numbers of the write.
+-define(ENVELOPE_MAX, 64).
 %% The longest timeout that a request can carry, in ms.
 -define(TIMEOUT_MAX, 16#FFFFFFFF).
 
@@ -192,23 +195,85 @@ delete_each(Client, [Key | Others], Options, Deleted) ->
     end.
 
 page(Call, Range, Oldest) ->
-    Bytes = [blob(Field, maps:get(Name, Range, <<>>))
-             || {Field, Name} <- [{1, start}, {2, 'end'}, {3, prefix}, {9, delimiter}]],
-    Numbers = [uint(Field, maps:get(Name, Range, 0)) || {Field, Name} <- [{4, at_revision}, {5, limit}]],
-    Flags = [uint(Field, 1) || {Field, Name} <- [{6, reverse}, {7, keys_only}, {8, count_only}],
-                               maps:get(Name, Range, false)],
     Local = case {Oldest, Range} of
         {none, _} -> [];
         {_, #{at_revision := At}} when At > 0 -> uint(10, 1);
         _ -> [uint(10, 1), uint(11, Oldest)]
     end,
-    Page = expect(Call, 21, exchange(Call, blob(26, [Bytes, Numbers, Flags, Local]), none)),
+    to_page(expect(Call, 21, exchange(Call, blob(26, [range_fields(Range), Local]), none))).
+
+range_fields(Range) ->
+    Bytes = [blob(Field, maps:get(Name, Range, <<>>))
+             || {Field, Name} <- [{1, start}, {2, 'end'}, {3, prefix}, {9, delimiter}]],
+    Numbers = [uint(Field, maps:get(Name, Range, 0)) || {Field, Name} <- [{4, at_revision}, {5, limit}]],
+    Flags = [uint(Field, 1) || {Field, Name} <- [{6, reverse}, {7, keys_only}, {8, count_only}],
+                               maps:get(Name, Range, false)],
+    [Bytes, Numbers, Flags].
+
+to_page(Page) ->
     #{entries => [entry(Entry) || Entry <- messages(1, Page)], count => number(2, Page), revision => number(4, Page),
       next => case bytes(3, Page) of <<>> -> none; Next -> Next end}.
 
 entry(Entry) ->
     #{key => bytes(1, Entry), value => bytes(2, Entry), version => number(3, Entry),
       create_revision => number(4, Entry), mod_revision => number(5, Entry), is_group => number(6, Entry) =/= 0}.
+
+%% Executes several operations as one: those of then if every comparison holds, else those of otherwise.
+%%
+%% A transaction is a map with any of 'when', then and otherwise, which are lists. A comparison is {create_revision |
+%% mod_revision, Key, Relation, Revision} or {value, Key, Relation, Value}, with Relation one of '=', '!=', '<', '>'. An
+%% operation is {set, Key, Value}, {delete, Key}, {get, Key} or {range, Range}. The answer has succeeded, revision, and
+%% results, one for each executed operation: what set, delete, get and range return as a map, not_found of a get, or
+%% {error, Error} if the answer has no room for it (too_large) or the history begins behind the transaction (compacted).
+%% If neither branch writes it is a read of one revision, with the options local and min_revision.
+txn(Client, Txn) -> txn(Client, Txn, #{}).
+txn(Client, Txn, Options) ->
+    [When, Then, Otherwise] = [maps:get(Name, Txn, []) || Name <- ['when', then, otherwise]],
+    Writes = lists:any(fun(Op) -> lists:member(element(1, Op), [set, delete]) end, Then ++ Otherwise),
+    Local = case Writes orelse oldest(Client, Options) of
+        true -> [];
+        none -> [];
+        Revision -> [uint(4, 1), uint(5, Revision)]
+    end,
+    Operation = blob(27, [[blob(1, comparison(Compare)) || Compare <- When], [blob(2, operation(Op)) || Op <- Then],
+                          [blob(3, operation(Op)) || Op <- Otherwise], Local]),
+    call(Client, #{name => txn, effect => Writes}, Options, fun(Call) ->
+        Answer = expect(Call, 22, case Writes of
+            true -> once(Call, Operation, element(1, ?BACKOFF));
+            false -> exchange(Call, Operation, none)
+        end),
+        #{succeeded => number(2, Answer) =/= 0, revision => number(1, Answer),
+          results => [result(Result) || Result <- messages(3, Answer)]}
+    end).
+
+comparison({Fact, Key, Relation, Operand}) ->
+    %% One of a `oneof`: zero is encoded too.
+    Encoded = case Fact of
+        create_revision -> [varint(3 bsl 3), varint(Operand)];
+        mod_revision -> [varint(4 bsl 3), varint(Operand)];
+        value -> blob(5, Operand)
+    end,
+    [blob(1, Key), uint(2, maps:get(Relation, #{'=' => 0, '!=' => 1, '<' => 2, '>' => 3})), Encoded].
+
+operation({set, Key, Value}) -> blob(1, [blob(1, Key), blob(2, Value)]);
+operation({delete, Key}) -> blob(2, blob(1, Key));
+operation({get, Key}) -> blob(3, blob(1, Key));
+operation({range, Range}) -> blob(4, range_fields(Range)).
+
+result([{1, Written} | _]) -> written(fields(Written));
+result([{2, Deleted} | _]) -> deleted(fields(Deleted));
+result([{3, Entry} | _]) -> entry(fields(Entry));
+result([{4, Page} | _]) -> to_page(fields(Page));
+result([{5, Error} | _]) ->
+    case wire_error(fields(Error)) of
+        #{kind := not_found} -> not_found;
+        Failure -> {error, Failure}
+    end;
+result(_) -> {error, failure(internal, "the result is of an unknown kind", not_applied)}.
+
+written(Written) -> #{revision => number(1, Written), version => number(2, Written)}.
+
+deleted(Deleted) -> #{existed => number(2, Deleted) =/= 0, revision => number(1, Deleted)}.
 
 status(Client) -> status(Client, #{}).
 status(Client, Options) ->
@@ -342,8 +407,8 @@ write(Client, Name, Key, Value, Operation, Expected, Options) ->
     call(Client, Fields, Options, fun(Call) ->
         Result = expect(Call, Expected, once(Call, Operation, element(1, ?BACKOFF))),
         case Expected of
-            12 -> #{revision => number(1, Result), version => number(2, Result)};
-            13 -> #{existed => number(2, Result) =/= 0, revision => number(1, Result)}
+            12 -> written(Result);
+            13 -> deleted(Result)
         end
     end).
 
@@ -377,14 +442,17 @@ exchange(Call, Operation, Ticket) ->
 
 exchange(#{client := #{pid := Pid, seen := Seen}} = Call, Operation, Ticket, Pause) ->
     #{connection := Connection, address := Address, limits := Limits} = Node = connected(Call, Ticket),
-    check_size(Call, "key", key, maps:get(key_max, Limits)),
-    check_size(Call, "value", value, maps:get(value_max, Limits)),
+    Sizes = [{"key", byte_size(maps:get(key, Call, <<>>)), maps:get(key_max, Limits)},
+             {"value", byte_size(maps:get(value, Call, <<>>)), maps:get(value_max, Limits)},
+             %% A longer frame would close the connection.
+             {"request", iolist_size(Operation), maps:get(frame_max, Limits) - ?ENVELOPE_MAX}],
+    [check_size(Call, What, Size, Max) || {What, Size, Max} <- Sizes],
     {Open, Doubt} = get(gometa_attempts),
     put(gometa_attempts, {maps:get(effect, Call, false), Doubt orelse Open}),
     case attempt(Call, Connection, Address, Operation, maps:get(context, Node)) of
         {ok, Response} ->
-            Made = max(number(1, message(12, Response)), number(1, message(13, Response))),
-            note(Seen, max(number(2, Response), Made)),
+            Made = [number(1, message(Field, Response)) || Field <- [12, 13, 22]],
+            note(Seen, lists:max([number(2, Response) | Made])),
             Response;
         {error, #{kind := Kind, message := Message, outcome := Outcome} = Error} ->
             {WasOpen, WasDoubt} = get(gometa_attempts),
@@ -502,8 +570,7 @@ late_answer(Alias) ->
     after ?TICK -> {true, []}
     end.
 
-check_size(Call, What, Field, Max) ->
-    Size = byte_size(maps:get(Field, Call, <<>>)),
+check_size(Call, What, Size, Max) ->
     Size =< Max orelse
         fail(Call, too_large, io_lib:format("a ~s of ~b bytes exceeds the limit of ~b bytes", [What, Size, Max])).
 
@@ -551,7 +618,7 @@ wire_error(Error) ->
     Outcome = case number(3, Error) of 1 -> not_applied; _ -> unknown end,
     Text = case bytes(2, Error) of <<>> -> atom_to_list(Kind); Given -> Given end,
     Plain = (failure(Kind, Text, Outcome))#{leader => bytes(5, Error), retry_after => number(6, Error)},
-    case lists:member(Kind, [already_exists, cas_mismatch, compacted]) of
+    case lists:member(Kind, [already_exists, cas_mismatch, compacted]) orelse has(4, Error) of
         true -> Plain#{actual_revision => number(4, Error)};
         false -> Plain
     end.

@@ -5,7 +5,7 @@
 
 import sys
 
-from gometa_raw import Client, GometaError, Range
+from gometa_raw import Client, Compare, GometaError, Op, Range
 
 
 def main(peers):
@@ -42,7 +42,15 @@ def main(peers):
         # Earlier revisions can be read too, usually those of the last hour.
         print(f"before {client.get_at(b'raw/colour', written.revision).value.decode()}")
 
-        print(f"deleted: {client.delete(b'raw/colour').existed}")
+        # A transaction: several operations as one, if all comparisons hold.
+        moved = client.txn(
+            when=[Compare("value", b"raw/colour", "=", b"green"), Compare("mod_revision", b"raw/paint", "=", 0)],
+            then=[Op.delete(b"raw/colour"), Op.set(b"raw/paint", b"green")],
+            otherwise=[Op.get(b"raw/colour")],
+        )
+        print(f"moved: {moved.succeeded}")
+
+        print(f"deleted: {client.delete(b'raw/paint').existed}")
         try:
             client.get(b"raw/colour", timeout=2.0)
         except GometaError as error:

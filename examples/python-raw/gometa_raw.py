@@ -30,6 +30,7 @@ from gometa_wire import (
     PROTOCOL,
     KEEPALIVE_INTERVAL,
     VARINT,
+    Compare,
     Connection,
     Deleted,
     Entry,
@@ -40,17 +41,18 @@ from gometa_wire import (
     Membership,
     MembersVersion,
     NodeStatus,
+    Op,
     Page,
     Peer,
     Range,
     Snapshot,
     StopAdvice,
     Storage,
+    Transacted,
     View,
     Written,
     blob,
     fixed64,
-    role,
     uint,
     varint,
 )
@@ -59,6 +61,7 @@ __all__ = [
     "KINDS",
     "Cancel",
     "Client",
+    "Compare",
     "Deleted",
     "Entry",
     "GometaError",
@@ -68,12 +71,14 @@ __all__ = [
     "Membership",
     "MembersVersion",
     "NodeStatus",
+    "Op",
     "Page",
     "Peer",
     "Range",
     "Snapshot",
     "StopAdvice",
     "Storage",
+    "Transacted",
     "View",
     "Written",
 ]
@@ -269,8 +274,7 @@ class Client:
         if revision is not None:
             # An `optional` field: zero is encoded too.
             body += varint(2 << 3 | VARINT) + varint(revision)
-        result = self._call("delete", key, blob(14, body), 13, how)
-        return Deleted(bool(result.uint(2)), result.uint(1))
+        return Deleted.of(self._call("delete", key, blob(14, body), 13, how))
 
     def get(self, key, local=False, min_revision=0, **how):
         """Reads a key, linearizable or `local`; NotFound if it does not exist."""
@@ -316,19 +320,21 @@ class Client:
         found = self.scan(Range(prefix, keys_only=True), **how)
         return sum(self.delete(entry.key, **how).existed for entry in found)
 
+    def txn(self, when=(), then=(), otherwise=(), local=False, min_revision=0, **how):
+        """Executes the Ops of `then` as one if every Compare of `when` holds, else those of `otherwise`.
+
+        If neither branch writes it is a read of one revision, for which `local` and `min_revision` are.
+        """
+        body = b"".join(blob(1, compare.encoded()) for compare in when)
+        body += b"".join(blob(2, op.encoded) for op in then) + b"".join(blob(3, op.encoded) for op in otherwise)
+        write = any(op.is_write for op in (*then, *otherwise))
+        if local and not write:
+            body += uint(4, 1) + uint(5, max(min_revision, self._seen))
+        return Transacted.of(self._call("txn", None, blob(27, body), 22, how, write=write))
+
     def status(self, **how):
         """The status of the connected node."""
-        status = self._call("status", None, blob(16, b""), 15, how)
-        peers = [
-            Peer(Member.of(peer.message(1)), bool(peer.uint(2)), bool(peer.uint(3)), peer.uint(4), peer.text(5))
-            for peer in status.messages(14)
-        ]
-        numbers = [status.uint(field) for field in (3, 4, 5, 6, 7)]
-        return NodeStatus(
-            status.uint(1), role(status.uint(2)), *numbers, status.bytes(8), status.uint(9), status.uint(15),
-            bool(status.uint(10)), status.text(11), status.text(12), peers,
-            Storage.of(status.message(16)),
-        )
+        return NodeStatus.of(self._call("status", None, blob(16, b""), 15, how))
 
     def view(self, timeout=None, cancel=None):
         """Role, leader and members, from the latest View of the connected node."""
@@ -399,8 +405,7 @@ class Client:
     # Calls: attempts, sessions, retries.
 
     def _written(self, name, key, operation, value, how):
-        result = self._call(name, key, operation, 12, how, value)
-        return Written(result.uint(1), result.uint(2))
+        return Written.of(self._call(name, key, operation, 12, how, value))
 
     def _changed(self, name, field, nodes, follows, how):
         body = b"".join(fixed64(number, node) for number, node in enumerate(nodes, 1))
@@ -410,10 +415,12 @@ class Client:
         result = self._call(name, None, blob(field, body), 17, how)
         return MembersChanged(Membership.of(result.message(1)), bool(result.uint(2)))
 
-    def _call(self, name, key, operation, expected, how, value=b""):
+    def _call(self, name, key, operation, expected, how, value=b"", write=False):
         """Makes a call whose result is field `expected` of Response."""
-        write = name in ("add", "set", "cas", "delete")
-        change = name in ("promote member", "remove member", "cancel promotion", "transfer leadership")
+        write = write or name in ("add", "set", "cas", "delete")
+        change = name in (
+            "promote member", "remove member", "replace member", "cancel promotion", "transfer leadership"
+        )
         if key is not None and len(key) == 0:
             raise GometaError("InvalidArgument", f"{name}: the key is empty; keys have at least 1 byte")
 
@@ -524,9 +531,8 @@ class Client:
         pause = BACKOFF[0]
         while True:
             connection = self._connected(call)
-            for what, size, most in (("key", sizes[0], connection.key_max), ("value", sizes[1], connection.value_max)):
-                if size > most:
-                    raise call.error("TooLarge", f"a {what} of {size} bytes exceeds the limit of {most} bytes")
+            if excess := connection.excess(*sizes, operation):
+                raise call.error("TooLarge", excess)
             failure = self._attempt(call, connection, operation, session, seq)
             if not isinstance(failure, GometaError):
                 return failure
@@ -593,7 +599,7 @@ class Client:
                 # The node gave up waiting: no evidence that it works.
                 self._unanswered(connection, begun)
             return error
-        made = response.message(12).uint(1) or response.message(13).uint(1)
+        made = max(response.message(field).uint(1) for field in (12, 13, 22))
         with self._lock:
             self._seen = max(self._seen, response.uint(2), made)
         return response

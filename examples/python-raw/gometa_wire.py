@@ -6,7 +6,7 @@ import socket
 import struct
 import threading
 import time
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Union
 
 # ---------------------------------------------------------------------------------------------------- protobuf
 
@@ -129,6 +129,9 @@ KINDS = {
 }
 NUMBERS = {name: number for number, (name, _) in KINDS.items()}
 
+# Errors whose revision may be 0.
+WITH_REVISION = ("CasMismatch", "AlreadyExists", "Compacted")
+
 # Errors of a handshake that a retry does not change.
 LASTING = ("InvalidArgument", "Unauthenticated", "PermissionDenied", "Unsupported")
 
@@ -144,7 +147,7 @@ class GometaError(Exception):
         self.message = message
         self.outcome = outcome
         # CasMismatch and AlreadyExists: the key's mod_revision, 0 if it does not exist. Compacted: the oldest
-        # revision that can be read.
+        # revision that can be read. TooLarge as a result in a transaction: the revision to read it at.
         self.actual_revision = actual_revision
         # The leader's client address, if the node that refused the call sent it.
         self.leader = leader
@@ -159,7 +162,7 @@ class GometaError(Exception):
             kind,
             error.text(2) or kind,
             outcome="not_applied" if error.uint(3) == 1 else "unknown",
-            actual_revision=error.uint(4) if kind in ("CasMismatch", "AlreadyExists", "Compacted") else None,
+            actual_revision=error.uint(4) if kind in WITH_REVISION or error.has(4) else None,
             leader=error.text(5),
             retry_after=error.uint(6) / 1000,
         )
@@ -169,10 +172,18 @@ class Written(NamedTuple):
     revision: int
     version: int
 
+    @classmethod
+    def of(cls, written):
+        return cls(written.uint(1), written.uint(2))
+
 
 class Deleted(NamedTuple):
     existed: bool
     revision: int
+
+    @classmethod
+    def of(cls, deleted):
+        return cls(bool(deleted.uint(2)), deleted.uint(1))
 
 
 class Entry(NamedTuple):
@@ -238,6 +249,76 @@ class Page(NamedTuple):
     def of(cls, page):
         entries = [Entry.of(entry) for entry in page.messages(1)]
         return cls(entries, page.uint(2), page.bytes(3) or None, page.uint(4))
+
+
+# What stands between a key's fact and the operand of a comparison. Values are ordered by their bytes.
+RELATIONS = ("=", "!=", "<", ">")
+
+
+class Compare(NamedTuple):
+    """A comparison of a transaction. A key that does not exist has revisions 0, and no value that compares."""
+
+    # "create_revision", "mod_revision" or "value".
+    fact: str
+    key: bytes
+    # One of RELATIONS.
+    relation: str
+    # A revision, or the bytes of a value.
+    operand: Union[int, bytes]
+
+    def encoded(self):
+        if self.fact == "value":
+            operand = blob(5, self.operand)
+        else:
+            # One of a `oneof`: zero is encoded too.
+            field = ("create_revision", "mod_revision").index(self.fact) + 3
+            operand = varint(field << 3 | VARINT) + varint(self.operand)
+        return blob(1, self.key) + uint(2, RELATIONS.index(self.relation)) + operand
+
+
+class Op(NamedTuple):
+    """An operation of a transaction: what `set`, `delete`, `get` or `range` returns."""
+
+    encoded: bytes
+    is_write: bool
+
+    @classmethod
+    def set(cls, key, value):
+        return cls(blob(1, blob(1, key) + blob(2, value)), True)
+
+    @classmethod
+    def delete(cls, key):
+        return cls(blob(2, blob(1, key)), True)
+
+    @classmethod
+    def get(cls, key):
+        return cls(blob(3, blob(1, key)), False)
+
+    @classmethod
+    def range(cls, which):
+        """Reads a page of a Range that has no revision and is not local."""
+        return cls(blob(4, which.encoded(0)), False)
+
+
+class Transacted(NamedTuple):
+    # Whether every comparison held, so that `then` was executed; else `otherwise` was.
+    succeeded: bool
+    revision: int
+    # Of each operation: Written, Deleted, Entry or None if there was no such key, Page; or a GometaError: TooLarge
+    # if the answer had no room for it, Compacted if the history begins behind the transaction.
+    results: list
+
+    @classmethod
+    def of(cls, answer):
+        return cls(bool(answer.uint(2)), answer.uint(1), [cls._result(result) for result in answer.messages(3)])
+
+    @staticmethod
+    def _result(result):
+        for field, kind in enumerate((Written, Deleted, Entry, Page, GometaError), 1):
+            if result.has(field):
+                found = kind.of(result.message(field))
+                return None if field == 5 and found.kind == "NotFound" else found
+        return GometaError("Internal", "the result is of an unknown kind")
 
 
 class Member(NamedTuple):
@@ -364,6 +445,18 @@ class NodeStatus(NamedTuple):
     peers: list
     storage: Storage
 
+    @classmethod
+    def of(cls, status):
+        peers = [
+            Peer(Member.of(peer.message(1)), bool(peer.uint(2)), bool(peer.uint(3)), peer.uint(4), peer.text(5))
+            for peer in status.messages(14)
+        ]
+        numbers = map(status.uint, range(3, 8))
+        return cls(
+            status.uint(1), role(status.uint(2)), *numbers, status.bytes(8), status.uint(9), status.uint(15),
+            bool(status.uint(10)), status.text(11), status.text(12), peers, Storage.of(status.message(16)),
+        )
+
 
 def role(number):
     return ROLES[number] if number < len(ROLES) else ROLES[0]
@@ -380,6 +473,10 @@ KEEPALIVE_INTERVAL = 0.5
 KEEPALIVE_TIMEOUT = 1.0
 # The maximum interval of Pings on an idle connection, in seconds.
 IDLE_MAX = 5.0
+
+
+# The most bytes of a request besides the operation: id, deadline, session, numbers of the write.
+ENVELOPE_MAX = 64
 
 
 def frame(body):
@@ -468,6 +565,15 @@ class Connection:
 
     def leads(self):
         return self.view.role == "leading"
+
+    def excess(self, key, value, operation):
+        """Says which limit of the node is exceeded by a request with a key and a value of these sizes, if any."""
+        # A frame that is too long would close the connection.
+        request = len(operation) + ENVELOPE_MAX, "request", self.frame_max
+        for size, what, most in ((key, "key", self.key_max), (value, "value", self.value_max), request):
+            if size > most:
+                return f"a {what} of {size} bytes exceeds the limit of {most} bytes"
+        return None
 
     def ask(self, mailbox, request):
         """Sends the request that `request` makes for a new id. The response, or the end of the connection, is put into

@@ -8,7 +8,7 @@ main(_) ->
     ok = io:setopts([binary, {encoding, latin1}]),
     %% The calls in flight by their number: the process, and the reference that cancels the call.
     calls = ets:new(calls, [named_table, public]),
-    say([<<"client raw-erlang without txn: the example has no transactions">>]),
+    say([<<"client raw-erlang">>]),
     read(#{}).
 
 read(Clients) ->
@@ -76,6 +76,12 @@ call(<<"count">>, Client, Fields, Options) ->
     gometa_raw:count(Client, which(Fields), reading(Fields, Options));
 call(<<"delete_prefix">>, Client, #{<<"prefix">> := Prefix}, Options) ->
     gometa_raw:delete_prefix(Client, binary:decode_hex(Prefix), Options);
+call(<<"txn">>, Client, Fields, Options) ->
+    Parts = fun(Name) -> [binary:split(Part, <<":">>, [global])
+                          || Part <- binary:split(maps:get(Name, Fields, <<>>), <<",">>, [global]), Part =/= <<>>] end,
+    [Then, Otherwise] = [[operation(Part) || Part <- Parts(Name)] || Name <- [<<"then">>, <<"otherwise">>]],
+    Txn = #{'when' => [comparison(Part) || Part <- Parts(<<"when">>)], then => Then, otherwise => Otherwise},
+    gometa_raw:txn(Client, Txn, reading(Fields, Options));
 call(<<"status">>, Client, _, Options) ->
     gometa_raw:status(Client, Options);
 call(<<"members">>, Client, _, Options) ->
@@ -113,6 +119,21 @@ reading(Fields, Options) ->
     Local = maps:get(<<"consistency">>, Fields, <<"linearizable">>) =:= <<"local">>,
     MinRevision = binary_to_integer(maps:get(<<"min_revision">>, Fields, <<"0">>)),
     Options#{local => Local, min_revision => MinRevision}.
+
+comparison([Fact, Relation, Key, Operand]) ->
+    Parse = case Fact of <<"value">> -> fun binary:decode_hex/1; _ -> fun binary_to_integer/1 end,
+    {binary_to_atom(Fact), binary:decode_hex(Key), binary_to_atom(Relation), Parse(Operand)}.
+
+operation([<<"range">>, Prefix]) -> {range, #{prefix => binary:decode_hex(Prefix)}};
+operation([Verb | Arguments]) -> list_to_tuple([binary_to_atom(Verb) | [binary:decode_hex(Bytes) || Bytes <- Arguments]]).
+
+%% The result of an operation of a transaction.
+outcome(#{value := Value}) -> [<<"entry:">>, hex(Value)];
+outcome(#{version := Version}) -> [<<"written:">>, integer_to_binary(Version)];
+outcome(#{existed := Existed}) -> [<<"deleted:">>, atom_to_binary(Existed)];
+outcome(#{entries := Entries}) -> [<<"page:">>, lists:join(<<"+">>, [hex(Key) || #{key := Key} <- Entries])];
+outcome({error, #{kind := Kind}}) -> [<<"error:">>, kind(Kind)];
+outcome(not_found) -> <<"absent">>.
 
 %% The range of a line.
 which(Fields) ->
@@ -160,6 +181,9 @@ answer(Number, {ok, #{entries := Entries, revision := Revision, next := Next, va
     Groups = length([Entry || #{is_group := true} = Entry <- Entries]),
     say([Number, <<"ok">>, pair(revision, Revision)] ++ Following ++ [[<<"keys=">>, Listed(key)]] ++ Values
         ++ [pair(groups, Groups)]);
+answer(Number, {ok, #{succeeded := Succeeded, revision := Revision, results := Results}}) ->
+    say([Number, <<"ok">>, pair(succeeded, Succeeded), pair(revision, Revision),
+         [<<"results=">>, lists:join(<<",">>, [outcome(Result) || Result <- Results])]]);
 answer(Number, {ok, #{count := Count}}) ->
     say([Number, <<"ok">>, pair(count, Count)]);
 answer(Number, {ok, #{deleted := Deleted}}) ->
@@ -184,9 +208,8 @@ answer(Number, unsupported) ->
     say([Number, <<"unsupported">>]);
 answer(Number, {error, Error}) ->
     #{kind := Kind, number := Code, retryable := Retryable, outcome := Outcome, message := Message} = Error,
-    Words = [string:titlecase(Word) || Word <- string:split(atom_to_list(Kind), "_", all)],
     Actual = [pair(actual_revision, Revision) || #{actual_revision := Revision} <- [Error]],
-    say([Number, <<"error">>, pair(kind, iolist_to_binary(Words)), pair(number, Code), pair(retryable, Retryable),
+    say([Number, <<"error">>, pair(kind, kind(Kind)), pair(number, Code), pair(retryable, Retryable),
          pair(outcome, Outcome)] ++ Actual ++ [pair(message, binary:encode_hex(Message))]).
 
 listed(#{version := #{epoch := Epoch, revision := Revision}, members := Members, committed := Committed}) ->
@@ -195,6 +218,8 @@ listed(#{version := #{epoch := Epoch, revision := Revision}, members := Members,
     [pair(epoch, Epoch), pair(revision, Revision), pair(members, length(Members)), pair(voters, Voters),
      pair(committed, Committed) | [[<<"node">>, integer_to_binary(I), <<"=">>, integer_to_binary(Node)]
                                    || {I, Node} <- Numbered]].
+
+kind(Kind) -> iolist_to_binary([string:titlecase(Word) || Word <- string:split(atom_to_list(Kind), "_", all)]).
 
 hex(Bytes) -> string:lowercase(binary:encode_hex(Bytes)).
 

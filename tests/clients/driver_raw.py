@@ -8,7 +8,18 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "examples", "python-raw"))
 
-from gometa_raw import Cancel, Client, GometaError, Range  # noqa: E402
+from gometa_raw import (  # noqa: E402
+    Cancel,
+    Client,
+    Compare,
+    Deleted,
+    Entry,
+    GometaError,
+    Op,
+    Page,
+    Range,
+    Written,
+)
 
 # The number of concurrent calls, each in its own thread.
 threading.stack_size(256 << 10)
@@ -119,6 +130,17 @@ class Driver:
     def do_delete_prefix(self, client, fields, how):
         return [f"deleted={client.delete_prefix(bytes.fromhex(fields['prefix']), **how)}"]
 
+    def do_txn(self, client, fields, how):
+        when = [compare(part) for part in parts(fields, "when")]
+        then, otherwise = ([operation(part) for part in parts(fields, name)] for name in ("then", "otherwise"))
+        local = fields.get("consistency") == "local"
+        answer = client.txn(when, then, otherwise, local, int(fields.get("min_revision", 0)), **how)
+        return [
+            f"succeeded={str(answer.succeeded).lower()}",
+            f"revision={answer.revision}",
+            f"results={','.join(map(outcome, answer.results))}",
+        ]
+
     def do_status(self, client, _fields, how):
         status = client.status(**how)
         return [
@@ -203,6 +225,34 @@ def entries(fields, found):
     return [*listed, f"groups={sum(entry.is_group for entry in found)}"]
 
 
+def parts(fields, name):
+    """The comparisons or operations of a list of a transaction."""
+    return filter(None, fields.get(name, "").split(","))
+
+
+def compare(part):
+    fact, relation, key, operand = part.split(":")
+    return Compare(fact, bytes.fromhex(key), relation, bytes.fromhex(operand) if fact == "value" else int(operand))
+
+
+def operation(part):
+    verb, *arguments = part.split(":")
+    arguments = map(bytes.fromhex, arguments)
+    return Op.range(Range(*arguments)) if verb == "range" else getattr(Op, verb)(*arguments)
+
+
+def outcome(result):
+    """The result of an operation of a transaction."""
+    return {
+        Written: lambda: f"written:{result.version}",
+        Deleted: lambda: f"deleted:{str(result.existed).lower()}",
+        Entry: lambda: f"entry:{result.value.hex()}",
+        Page: lambda: f"page:{'+'.join(entry.key.hex() for entry in result.entries)}",
+        GometaError: lambda: f"error:{result.kind}",
+        type(None): lambda: "absent",
+    }[type(result)]()
+
+
 def follows(fields):
     if "follows_epoch" not in fields:
         return None
@@ -230,7 +280,7 @@ def written(written):
 
 def main():
     driver = Driver()
-    driver.say("client raw-python without txn: the example has no transactions")
+    driver.say("client raw-python")
     for line in sys.stdin:
         driver.take(line.rstrip("\n"))
     driver.end()

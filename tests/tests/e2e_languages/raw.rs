@@ -66,6 +66,7 @@ async fn the_client_in_plain_python_prints_its_results() {
             "local value green",
             "scanned raw/colour: green",
             "before red",
+            "moved: True",
             "deleted: True",
             "NotFound, number 2",
         ]
@@ -90,6 +91,7 @@ async fn the_client_in_stock_erlang_prints_its_results() {
             "local value green",
             "scanned erlang/colour: green",
             "before red",
+            "moved: true",
             "deleted: true",
             "not_found, number 2",
         ]
