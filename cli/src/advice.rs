@@ -47,6 +47,9 @@ pub(crate) fn for_error(error: &Error, source: &str) -> Option<String> {
     if about_members && error.outcome() == Outcome::Unknown {
         return Some("the change may have been made: repeat the command, which is harmless".to_owned());
     }
+    if error.operation() == Operation::Txn && error.outcome() == Outcome::Unknown {
+        return Some("read its keys before repeating the transaction".to_owned());
+    }
     if error.operation().is_write() && error.outcome() == Outcome::Unknown {
         return Some(format!("read the key before repeating the write: gometa get {key}"));
     }
@@ -86,6 +89,11 @@ pub(crate) fn for_error(error: &Error, source: &str) -> Option<String> {
         }
         (ErrorKind::Unsupported, _) => {
             "the node is older than this command; `gometa -o json status` shows the version of each node"
+                .to_owned()
+        }
+        (ErrorKind::TooLarge, _) if error.operation() == Operation::Txn => {
+            "a transaction has at most 128 comparisons, 128 operations in each branch, and 1 MiB in all; its keys have at \
+             most 8 MiB of values"
                 .to_owned()
         }
         (ErrorKind::TooLarge, _) => "keys have at most 4 KiB, values at most 1 MiB".to_owned(),
@@ -222,6 +230,12 @@ mod tests {
                 "a value of 2097152 bytes exceeds the limit of 1048576 bytes",
                 Some("1 MiB"),
             ),
+            (
+                TooLarge,
+                Operation::Txn,
+                "a transaction of 2097152 bytes exceeds the limit of 1052800 bytes",
+                Some("128 comparisons"),
+            ),
             (SessionExpired, Operation::Set, "the session has ended, or never was", Some("new session")),
             (Unauthenticated, Operation::Set, "unauthenticated", None),
             (PermissionDenied, Operation::Set, "permission denied", None),
@@ -265,7 +279,9 @@ mod tests {
             }
             if !["no such key"].iter().any(|words| message.contains(words)) && operation.is_write() {
                 let unknown = for_error(&Error::new(*kind, *operation, *message).with_unknown_outcome(), "");
-                assert!(unknown.unwrap().contains("read the key before"), "{message}");
+                let words = ["read the key before repeating", "read its keys before repeating"];
+                let unknown = unknown.unwrap();
+                assert!(words.iter().any(|words| unknown.contains(words)), "{message}: {unknown}");
             }
         }
     }

@@ -1,22 +1,20 @@
 //! What a command is executed with: the client, and how to print.
 
 use std::{
+    borrow::Cow,
     ffi::OsStr,
-    io::{self, IsTerminal, Read},
+    io::{self, IsTerminal},
     os::unix::ffi::OsStrExt,
     time::Duration,
 };
 
-use gometa_client::{Client, parse_peers};
+use gometa_client::{Client, Layout, ReadOptions, parse_peers, printable};
 
 use crate::{
     input,
     options::{Options, Source},
     output::{Failure, Format},
 };
-
-/// The number of bytes read from standard input: more than any node's limit, so that errors name the node's limit.
-const INPUT_MAX: u64 = 16 << 20;
 
 #[derive(Clone)]
 pub(crate) struct Context {
@@ -74,12 +72,31 @@ impl Context {
         if argument != "-" || !self.dash {
             return Ok(argument.as_bytes().to_vec());
         }
-        let mut value = Vec::new();
-        let input = input::lock().map_err(Failure::input)?;
-        input.take(INPUT_MAX + 1).read_to_end(&mut value).map_err(Failure::input)?;
-        if value.len() as u64 > INPUT_MAX {
-            return Err(Failure::usage(format!("standard input exceeds {INPUT_MAX} bytes")));
+        Context::standard_input()
+    }
+
+    /// All of standard input.
+    pub(crate) fn standard_input() -> Result<Vec<u8>, Failure> {
+        let read = input::lock().and_then(input::read_all);
+        read.map_err(|error| match error.kind() {
+            io::ErrorKind::FileTooLarge => Failure::usage(format!("standard input: {error}")),
+            _ => Failure::input(error),
+        })
+    }
+
+    /// Bytes of a key or a value as they are printed in a line of text: on a terminal escaped, elsewhere unchanged.
+    pub(crate) fn shown<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        match self.terminal {
+            true => printable(bytes, Layout::OneLine).into_bytes().into(),
+            false => bytes.into(),
         }
-        Ok(value)
+    }
+}
+
+/// The options of a read with the arguments `--local` and `--min-revision`.
+pub(crate) fn read_options(local: bool, min_revision: u64) -> ReadOptions {
+    match local {
+        true => ReadOptions::local().with_min_revision(min_revision),
+        false => ReadOptions::default(),
     }
 }

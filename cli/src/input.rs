@@ -1,8 +1,25 @@
 //! Standard input. A closed one is an error, not an empty input.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 
 use rustix::fs::{OFlags, fcntl_getfl, fstat, stat};
+
+/// The number of bytes read from standard input or a file: more than any node's limit, so that errors name the node's
+/// limit.
+const INPUT_MAX: u64 = 16 << 20;
+
+/// Reads all of an input.
+///
+/// # Errors
+/// [`ErrorKind::FileTooLarge`] if it exceeds 16 MiB.
+pub(crate) fn read_all(input: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    input.take(INPUT_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > INPUT_MAX {
+        return Err(io::Error::new(ErrorKind::FileTooLarge, format!("it exceeds {INPUT_MAX} bytes")));
+    }
+    Ok(bytes)
+}
 
 /// Locks standard input.
 ///

@@ -1,17 +1,20 @@
 //! `gometa`, the command line client: reads and writes the keys of an ensemble, and shows the state of its nodes.
 //!
 //! A thin layer over `gometa-client`: [`args`] and [`options`] parse the command line, [`commands`] has a module for each
-//! command, [`output`] prints results to standard output and errors to standard error. The exit status tells the kind of
+//! command, [`output`] prints results to standard output and errors to standard error. [`txn`] reads
+//! the text of transactions. The exit status tells the kind of
 //! an error, so that scripts need not parse the text.
 #![forbid(unsafe_code)]
 
 mod advice;
 mod args;
+mod base64;
 mod commands;
 mod context;
 mod input;
 mod options;
 mod output;
+mod txn;
 mod usage;
 mod words;
 

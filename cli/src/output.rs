@@ -7,12 +7,14 @@ use std::{
 };
 
 use clap::ValueEnum;
-use gometa_client::{Error, ErrorKind, Layout, Outcome, Written, controls_terminal, printable};
+use gometa_client::{Entry, Error, ErrorKind, Layout, Outcome, Written, controls_terminal, printable};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::advice;
+use crate::{advice, base64};
 
+/// The exit status of `txn` if a comparison does not hold, as that of a `cas` of another revision.
+pub(crate) const OTHERWISE: u8 = 4;
 /// The exit status of `status`, `health` and `bench` if something is wrong.
 pub(crate) const UNHEALTHY: u8 = 5;
 
@@ -92,9 +94,9 @@ impl Failure {
         match self {
             Self::Call(error) => advice::for_error(error, source),
             Self::NoAnswer(reasons) => Some(advice::for_no_answer(reasons, source)),
-            Self::Io { error, .. } if error.kind() == io::ErrorKind::NotConnected => {
-                Some("provide input, or the value as an argument; an empty value is \"\"".to_owned())
-            }
+            Self::Io { error, .. } if error.kind() == io::ErrorKind::NotConnected => Some(
+                "provide input, or the value or the file as an argument; an empty value is \"\"".to_owned(),
+            ),
             Self::Usage(_) | Self::Io { .. } => None,
         }
     }
@@ -171,7 +173,7 @@ pub(crate) fn report(failure: &Failure, format: Format, source: &str, err: &mut 
     }
 }
 
-fn put_kind(fields: &mut Map<String, Value>, kind: ErrorKind) {
+pub(crate) fn put_kind(fields: &mut Map<String, Value>, kind: ErrorKind) {
     fields.insert("kind".to_owned(), kind.name().into());
     fields.insert("number".to_owned(), kind.number().into());
     fields.insert("retryable".to_owned(), kind.retryable().into());
@@ -229,24 +231,25 @@ pub(crate) fn write_json(out: &mut dyn Write, value: &impl Serialize) -> io::Res
 pub(crate) fn put_bytes(fields: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
         Ok(text) => fields.insert(name.to_owned(), text.into()),
-        Err(_) => fields.insert(format!("{name}_base64"), base64(bytes).into()),
+        Err(_) => fields.insert(format!("{name}_base64"), base64::encode(bytes).into()),
     };
 }
 
-/// Base64 with padding (RFC 4648, section 4).
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let mut group = [0; 3];
-        group[..chunk.len()].copy_from_slice(chunk);
-        let bits = u32::from_be_bytes([0, group[0], group[1], group[2]]);
-        for position in 0..4 {
-            let letter = ALPHABET[(bits >> (18 - 6 * position)) as usize & 63];
-            text.push(if position <= chunk.len() { char::from(letter) } else { '=' });
-        }
+/// The fields of an entry of a read. A group has its key only.
+pub(crate) fn entry_fields(entry: &Entry, keys_only: bool) -> Map<String, Value> {
+    let mut fields = Map::new();
+    put_bytes(&mut fields, "key", &entry.key);
+    if entry.is_group {
+        fields.insert("is_group".to_owned(), true.into());
+        return fields;
     }
-    text
+    if !keys_only {
+        put_bytes(&mut fields, "value", &entry.value);
+    }
+    fields.insert("version".to_owned(), entry.version.into());
+    fields.insert("create_revision".to_owned(), entry.create_revision.into());
+    fields.insert("mod_revision".to_owned(), entry.mod_revision.into());
+    fields
 }
 
 /// Writes rows in aligned columns. Cells are escaped to one line each.
@@ -272,22 +275,6 @@ mod tests {
     use gometa_client::Operation;
 
     use super::*;
-
-    #[test]
-    fn base64_agrees_with_the_standards_examples() {
-        for (bytes, text) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
-        assert_eq!(base64(&[0xff, 0xfe]), "//4=");
-    }
 
     #[test]
     fn every_kind_of_error_has_a_status_and_all_its_fields() {

@@ -1,56 +1,101 @@
-//! Words of a shell line.
+//! Words of a line of the shell, or of the script of a transaction.
 
 use std::{
     ffi::OsString,
     os::unix::ffi::{OsStrExt, OsStringExt},
+    slice,
 };
 
-/// Splits a line into words at spaces. `gometa shell --help` lists quotes and escapes.
+/// A word of a line, without its quotes and escapes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Word {
+    pub(crate) bytes: Vec<u8>,
+    /// Where it begins, in characters from 1.
+    pub(crate) column: usize,
+}
+
+/// Why a line cannot be split, and where, in characters from 1.
+pub(crate) type NoWord = (usize, String);
+
+/// Where a `#` begins a comment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Comments {
+    /// Before the first word only.
+    WholeLines,
+    /// Where a word can begin.
+    BetweenWords,
+}
+
+/// Splits a line of the shell into words at spaces. `gometa shell --help` lists quotes and escapes.
 ///
 /// # Errors
 /// A message: a quote is not closed, or an escape is invalid.
 pub(crate) fn split(line: &[u8]) -> Result<Vec<OsString>, String> {
-    let mut words: Vec<Vec<u8>> = Vec::new();
-    let mut word: Option<Vec<u8>> = None;
-    let mut rest = line.iter().copied();
-    if line.trim_ascii_start().starts_with(b"#") {
-        return Ok(Vec::new());
-    }
-    while let Some(byte) = rest.next() {
+    let words = words(line, Comments::WholeLines).map_err(|(_, message)| message)?;
+    Ok(words.into_iter().map(|word| OsString::from_vec(word.bytes)).collect())
+}
+
+/// Splits a line into words at spaces.
+///
+/// # Errors
+/// A quote is not closed, or an escape is invalid.
+pub(crate) fn words(line: &[u8], comments: Comments) -> Result<Vec<Word>, NoWord> {
+    let mut words = Vec::new();
+    let mut word: Option<Word> = None;
+    let mut rest = line.iter();
+    loop {
+        let at = line.len() - rest.len();
+        let Some(byte) = rest.next().copied() else { break };
+        if byte.is_ascii_whitespace() {
+            words.extend(word.take());
+            continue;
+        }
+        let may_begin = word.is_none() && (words.is_empty() || comments == Comments::BetweenWords);
+        if byte == b'#' && may_begin {
+            break;
+        }
+        let bytes =
+            &mut word.get_or_insert_with(|| Word { bytes: Vec::new(), column: column(line, at) }).bytes;
         match byte {
-            byte if byte.is_ascii_whitespace() => words.extend(word.take()),
-            b'\'' => {
-                let word = word.get_or_insert_default();
-                loop {
-                    match rest.next() {
-                        Some(b'\'') => break,
-                        Some(byte) => word.push(byte),
-                        None => return Err("unclosed quote '".to_owned()),
-                    }
-                }
-            }
-            b'"' => {
-                let word = word.get_or_insert_default();
-                loop {
-                    match rest.next() {
-                        Some(b'"') => break,
-                        Some(b'\\') => word.push(escaped(&mut rest, false)?),
-                        Some(byte) => word.push(byte),
-                        None => return Err("unclosed quote \"".to_owned()),
-                    }
-                }
-            }
-            b'\\' => word.get_or_insert_default().push(escaped(&mut rest, true)?),
-            byte => word.get_or_insert_default().push(byte),
+            b'\'' | b'"' => quotation(line, byte, &mut rest, bytes)?,
+            b'\\' => bytes.push(escaped(&mut rest, true).map_err(|message| (column(line, at), message))?),
+            byte => bytes.push(byte),
         }
     }
     words.extend(word);
-    Ok(words.into_iter().map(OsString::from_vec).collect())
+    Ok(words)
+}
+
+/// Reads a quotation, whose quote has just been taken, into a word.
+fn quotation(
+    line: &[u8],
+    quote: u8,
+    rest: &mut slice::Iter<'_, u8>,
+    word: &mut Vec<u8>,
+) -> Result<(), NoWord> {
+    let begun = line.len() - rest.len() - 1;
+    loop {
+        let at = line.len() - rest.len();
+        match rest.next() {
+            Some(&byte) if byte == quote => return Ok(()),
+            Some(b'\\') if quote == b'"' => {
+                word.push(escaped(rest, false).map_err(|message| (column(line, at), message))?);
+            }
+            Some(&byte) => word.push(byte),
+            None => return Err((column(line, begun), format!("unclosed quote {}", char::from(quote)))),
+        }
+    }
+}
+
+/// The column of a byte of a line, in characters from 1.
+fn column(line: &[u8], at: usize) -> usize {
+    let continues = |byte: &&u8| **byte & 0xc0 == 0x80;
+    1 + at - line[..at].iter().filter(continues).count()
 }
 
 /// The byte of an escape sequence. `any`: other characters may be escaped and stand for themselves.
-fn escaped(rest: &mut impl Iterator<Item = u8>, any: bool) -> Result<u8, String> {
-    let byte = rest.next().ok_or("a backslash at the end of the line")?;
+fn escaped(rest: &mut slice::Iter<'_, u8>, any: bool) -> Result<u8, String> {
+    let byte = *rest.next().ok_or("a backslash at the end of the line")?;
     Ok(match byte {
         b'n' => b'\n',
         b't' => b'\t',
@@ -58,7 +103,7 @@ fn escaped(rest: &mut impl Iterator<Item = u8>, any: bool) -> Result<u8, String>
         b'0' => 0,
         b'\\' | b'"' => byte,
         b'x' => {
-            let mut digit = || char::from(rest.next()?).to_digit(16);
+            let mut digit = || char::from(*rest.next()?).to_digit(16);
             match (digit(), digit()) {
                 (Some(high), Some(low)) => (high * 16 + low) as u8,
                 _ => return Err("\\x must be followed by two hexadecimal digits".to_owned()),
@@ -109,6 +154,30 @@ mod tests {
         }
         for line in [&b"'a"[..], b"\"a", b"a\\", b"\\xf", b"\\xzz", b"\"\\q\""] {
             assert!(split(line).is_err(), "{:?}", line.escape_ascii().to_string());
+        }
+    }
+
+    #[test]
+    fn words_have_columns_and_comments_may_stand_behind_them() {
+        let split = |line: &str, comments| {
+            let words = words(line.as_bytes(), comments)?;
+            let text = |word: Word| (word.column, String::from_utf8(word.bytes).unwrap());
+            Ok::<_, NoWord>(words.into_iter().map(text).collect::<Vec<_>>())
+        };
+        let word = |column, text: &str| (column, text.to_owned());
+        let line = "  set é '#1' x#2 # y";
+        let before = [word(3, "set"), word(7, "é"), word(9, "#1"), word(14, "x#2")];
+        assert_eq!(split(line, Comments::BetweenWords).unwrap(), before);
+        assert_eq!(split(line, Comments::WholeLines).unwrap()[4..], [word(18, "#"), word(20, "y")]);
+        assert_eq!(split(" # a", Comments::BetweenWords).unwrap(), []);
+        for (line, column, message) in [
+            ("é \"a", 3, "unclosed quote \""),
+            ("a 'b", 3, "unclosed quote '"),
+            ("a \"b\\q\"", 5, "unknown escape \\q"),
+            ("é\\x0g", 2, "\\x must be followed by two hexadecimal digits"),
+            ("a\\", 2, "a backslash at the end of the line"),
+        ] {
+            assert_eq!(split(line, Comments::BetweenWords), Err((column, message.to_owned())), "{line}");
         }
     }
 

@@ -2,82 +2,20 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::{
-    io::Write,
-    process::{Command, Output, Stdio},
-};
+mod common;
+
+use std::process::{Command, Stdio};
 
 use gometa_proto::{
     ErrorKind,
     v1::{
-        Deleted, Error, Member, NodeStatus, PeerStatus, Request, Role, SessionEnded, SessionOpened,
-        request::Operation, response,
+        Deleted, Entry, Error, Member, NodeStatus, Page, PeerStatus, Request, Role, request::Operation,
+        response,
     },
 };
-use gometa_testkit::scripted_server::{Node, ensemble, entry, view, welcome, written};
+use gometa_testkit::scripted_server::{Node, ensemble, entry, written};
 
-fn gometa(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gometa"));
-    command.args(arguments).env_remove("GOMETA_PEERS").stdin(Stdio::null());
-    command
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
-}
-
-/// Runs the command with standard input and a node whose answers are `answer`'s.
-async fn run_with(
-    mut command: Command,
-    input: &'static [u8],
-    node: &Node,
-    mut answer: impl FnMut(&Request) -> response::Result,
-) -> Output {
-    let running = tokio::task::spawn_blocking(move || {
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        // The command may have exited before.
-        let _ = child.stdin.take().unwrap().write_all(input);
-        child.wait_with_output().unwrap()
-    });
-    let serving = async {
-        loop {
-            let leading = welcome(view(Role::Leading, &node.address, &[&node.address]));
-            let mut link = node.accept_with(leading).await;
-            while let Some(request) = link.next_request().await {
-                let result = match &request.operation {
-                    Some(Operation::OpenSession(_)) => {
-                        response::Result::SessionOpened(SessionOpened { session: 1, timeout_ms: 30_000 })
-                    }
-                    Some(Operation::EndSession(_)) => {
-                        response::Result::SessionEnded(SessionEnded { existed: true })
-                    }
-                    _ => answer(&request),
-                };
-                link.answer(&request, result).await;
-            }
-        }
-    };
-    tokio::select! {
-        output = running => output.unwrap(),
-        () = serving => unreachable!("it never ends"),
-    }
-}
-
-async fn run(
-    arguments: &[&str],
-    input: &'static [u8],
-    answer: impl FnMut(&Request) -> response::Result,
-) -> Output {
-    let node = Node::start().await;
-    let mut command = gometa(arguments);
-    command.env("GOMETA_PEERS", &node.address);
-    run_with(command, input, &node, answer).await
-}
-
-fn operation(request: &Request) -> Operation {
-    request.operation.clone().unwrap()
-}
+use crate::common::{gometa, operation, run, run_with, text};
 
 #[tokio::test]
 async fn get_prints_the_value_and_a_newline() {
@@ -724,4 +662,55 @@ async fn keys_and_values_are_bytes() {
     })
     .await;
     assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[tokio::test]
+async fn local_reads_of_ranges_have_a_minimum_revision() {
+    for command in ["scan", "ls", "count"] {
+        let output = run(&[command, "p/", "--local", "--min-revision", "9"], b"", |request| {
+            let Operation::Range(range) = operation(request) else { panic!("{request:?}") };
+            assert_eq!((range.consistency, range.min_revision, &range.prefix[..]), (1, 9, &b"p/"[..]));
+            response::Result::Page(Page { revision: 9, ..Page::default() })
+        })
+        .await;
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let output = gometa(&[command, "--min-revision", "9"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(text(&output.stderr).contains("--local"), "{output:?}");
+    }
+}
+
+#[tokio::test]
+async fn groups_are_counted_on_request() {
+    for (arguments, delimiter) in
+        [(&["count", "p/"][..], &b""[..]), (&["count", "p/", "--delimiter", "/"], b"/")]
+    {
+        let output = run(arguments, b"", |request| {
+            let Operation::Range(range) = operation(request) else { panic!("{request:?}") };
+            assert_eq!((range.count_only, &range.delimiter[..]), (true, delimiter));
+            response::Result::Page(Page { count: 3, revision: 9, ..Page::default() })
+        })
+        .await;
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "3\n"), "{output:?}");
+    }
+}
+
+#[tokio::test]
+async fn each_entry_of_a_scan_has_its_revision_in_json() {
+    let page = |request: &Request| {
+        let Operation::Range(range) = operation(request) else { panic!("{request:?}") };
+        let entry = |key: &'static str, is_group| Entry { key: key.into(), is_group, ..Entry::default() };
+        let entries = vec![entry("a", false), entry("b/", !range.delimiter.is_empty())];
+        response::Result::Page(Page { entries, count: 2, revision: 9, ..Page::default() })
+    };
+    let output = run(&["-o", "json", "scan", "--keys-only"], b"", page).await;
+    let line = |key| {
+        format!(
+            "{{\"create_revision\":0,\"key\":\"{key}\",\"mod_revision\":0,\"revision\":9,\"version\":0}}\n"
+        )
+    };
+    assert_eq!(text(&output.stdout), line("a") + &line("b/"), "{output:?}");
+    let output = run(&["-o", "json", "ls"], b"", page).await;
+    let group = "{\"is_group\":true,\"key\":\"b/\",\"revision\":9}\n";
+    assert_eq!(text(&output.stdout), line("a") + group, "{output:?}");
 }

@@ -2,12 +2,11 @@
 
 use std::{ffi::OsString, io::Write, os::unix::ffi::OsStrExt};
 
-use gometa_client::{Layout, ReadOptions, printable};
-use serde_json::{Map, Value};
+use gometa_client::{Layout, printable};
 
 use crate::{
-    context::Context,
-    output::{Failure, Format, put_bytes, write_json},
+    context::{Context, read_options},
+    output::{Failure, Format, entry_fields, write_json},
 };
 
 #[derive(clap::Args, Debug)]
@@ -33,10 +32,7 @@ pub(crate) struct Get {
 
 impl Get {
     pub(super) async fn run(&self, context: &Context, out: &mut dyn Write) -> Result<u8, Failure> {
-        let options = match self.local {
-            true => ReadOptions::local().with_min_revision(self.min_revision),
-            false => ReadOptions::default(),
-        };
+        let options = read_options(self.local, self.min_revision);
         let key = self.key.as_bytes();
         let entry = match self.at {
             Some(revision) => context.client.get_at(key, revision).await?,
@@ -51,15 +47,7 @@ impl Get {
                 }
                 out.write_all(b"\n")?;
             }
-            Format::Json => {
-                let mut fields = Map::new();
-                put_bytes(&mut fields, "key", &entry.key);
-                put_bytes(&mut fields, "value", &entry.value);
-                fields.insert("version".to_owned(), entry.version.into());
-                fields.insert("create_revision".to_owned(), entry.create_revision.into());
-                fields.insert("mod_revision".to_owned(), entry.mod_revision.into());
-                write_json(out, &Value::Object(fields))?;
-            }
+            Format::Json => write_json(out, &entry_fields(&entry, false))?,
         }
         Ok(0)
     }

@@ -14,6 +14,7 @@ mod set;
 mod shell;
 mod status;
 mod storage;
+mod txn;
 
 use std::io::Write;
 
@@ -49,6 +50,9 @@ pub(crate) enum Call {
     /// Remove a key, or all with a prefix; it is no error if there is none
     #[command(visible_alias = "rm")]
     Delete(delete::Delete),
+    /// Execute several operations as one, from a script or JSON; exit status 4 if a comparison does not hold
+    #[command(after_help = txn::SYNTAX_HELP)]
+    Txn(txn::Txn),
     /// Show the state of every node; exit status 5 without a leader or a quorum
     Status,
     /// Test whether the ensemble, or one node, serves reads: exit status 0 or 5
@@ -75,6 +79,7 @@ impl Call {
             Call::Add(add) => add.run(context, out).await,
             Call::Cas(cas) => cas.run(context, out).await,
             Call::Delete(delete) => delete.run(context, out).await,
+            Call::Txn(txn) => txn.run(context, out).await,
             Call::Status => status::run(context, out).await,
             Call::Health(health) => health.run(context, out).await,
             Call::Members => members::run(context, out).await,

@@ -1,18 +1,19 @@
 //! `gometa scan`, `gometa ls` and `gometa count`: keys in order.
 
 use std::{
+    borrow::Cow,
     ffi::OsString,
     io::{self, IsTerminal, Write},
     os::unix::ffi::OsStrExt,
     time::{Duration, Instant},
 };
 
-use gometa_client::{Entry, Layout, Range, ReadOptions, printable};
-use serde_json::{Map, Value, json};
+use gometa_client::{Entry, Range};
+use serde_json::json;
 
 use crate::{
-    context::Context,
-    output::{Failure, Format, put_bytes, write_json},
+    context::{Context, read_options},
+    output::{Failure, Format, entry_fields, write_json},
 };
 
 /// The number of entries whose columns are aligned together.
@@ -41,6 +42,10 @@ struct Keys {
     /// Read from the answering node without confirmation by a quorum: faster, possibly stale
     #[arg(long)]
     local: bool,
+
+    /// With --local: wait until the node has applied this revision
+    #[arg(long, value_name = "REVISION", requires = "local", default_value_t = 0)]
+    min_revision: u64,
 }
 
 impl Keys {
@@ -48,7 +53,7 @@ impl Keys {
         let bytes = |argument: &Option<OsString>| {
             argument.as_ref().map_or_else(Vec::new, |argument| argument.as_bytes().to_vec())
         };
-        let options = if self.local { ReadOptions::local() } else { ReadOptions::default() };
+        let options = read_options(self.local, self.min_revision);
         Range::prefix(bytes(&self.prefix))
             .start(bytes(&self.start))
             .end(bytes(&self.end))
@@ -109,11 +114,16 @@ impl List {
 pub(crate) struct Count {
     #[command(flatten)]
     keys: Keys,
+
+    /// Count keys that share what comes before this text, behind the prefix, as one: as `ls` lists them
+    #[arg(long, value_name = "TEXT")]
+    delimiter: Option<OsString>,
 }
 
 impl Count {
     pub(super) async fn run(&self, context: &Context, out: &mut dyn Write) -> Result<u8, Failure> {
-        let count = context.client.count(self.keys.range()).await?;
+        let delimiter = self.delimiter.as_deref().unwrap_or_default().as_bytes();
+        let count = context.client.count(self.keys.range().delimiter(delimiter)).await?;
         match context.format {
             Format::Table => writeln!(out, "{count}")?,
             Format::Json => writeln!(out, "{}", json!({ "count": count }))?,
@@ -130,46 +140,37 @@ async fn print(context: &Context, range: Range, keys_only: bool, out: &mut dyn W
         let entry = entry?;
         progress.count();
         match context.format {
-            Format::Json => write_json(out, &fields(&entry, keys_only))?,
+            Format::Json => {
+                let mut fields = entry_fields(&entry, keys_only);
+                fields.insert("revision".to_owned(), scan.revision().into());
+                write_json(out, &fields)?;
+            }
             Format::Table => lines.push(entry),
         }
         if lines.len() == ALIGNED {
-            table(context, &std::mem::take(&mut lines), keys_only, out)?;
+            table(context, &std::mem::take(&mut lines), keys_only, "", out)?;
         }
     }
-    table(context, &lines, keys_only, out)?;
+    table(context, &lines, keys_only, "", out)?;
     Ok(0)
 }
 
-fn fields(entry: &Entry, keys_only: bool) -> Value {
-    let mut fields = Map::new();
-    put_bytes(&mut fields, "key", &entry.key);
-    if entry.is_group {
-        fields.insert("is_group".to_owned(), true.into());
-        return Value::Object(fields);
-    }
-    if !keys_only {
-        put_bytes(&mut fields, "value", &entry.value);
-    }
-    fields.insert("version".to_owned(), entry.version.into());
-    fields.insert("create_revision".to_owned(), entry.create_revision.into());
-    fields.insert("mod_revision".to_owned(), entry.mod_revision.into());
-    Value::Object(fields)
-}
-
 /// Writes a line for each entry; the values begin in the same column.
-fn table(context: &Context, entries: &[Entry], keys_only: bool, out: &mut dyn Write) -> Result<(), Failure> {
-    let shown = |bytes: &[u8]| match context.terminal {
-        true => printable(bytes, Layout::OneLine).into_bytes(),
-        false => bytes.to_vec(),
-    };
-    let keys: Vec<Vec<u8>> = entries.iter().map(|entry| shown(&entry.key)).collect();
-    let width = keys.iter().map(Vec::len).max().unwrap_or(0);
+pub(super) fn table(
+    context: &Context,
+    entries: &[Entry],
+    keys_only: bool,
+    indent: &str,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let keys: Vec<Cow<'_, [u8]>> = entries.iter().map(|entry| context.shown(&entry.key)).collect();
+    let width = keys.iter().map(|key| key.len()).max().unwrap_or(0);
     for (entry, key) in entries.iter().zip(keys) {
+        out.write_all(indent.as_bytes())?;
         out.write_all(&key)?;
         if !keys_only && !entry.is_group {
             out.write_all(&vec![b' '; width - key.len() + 2])?;
-            out.write_all(&shown(&entry.value))?;
+            out.write_all(&context.shown(&entry.value))?;
         }
         out.write_all(b"\n")?;
     }

@@ -18,6 +18,9 @@ use crate::{lock, program::program};
 /// The number of concurrent processes; more calls wait.
 const PROCESSES_MAX: usize = 16;
 
+/// The exit status of a transaction that has executed `otherwise`.
+const OTHERWISE: i32 = 4;
+
 /// The length of an id as the command prints it.
 const ID_DIGITS: usize = 16;
 
@@ -59,9 +62,7 @@ impl Default for Commands {
             program: program("gometa"),
             clients: Mutex::default(),
             room: Arc::new(Semaphore::new(PROCESSES_MAX)),
-            without: ["cancel", "close", "bench", "many", "zero-bytes", "range", "count-groups", "txn"]
-                .map(str::to_owned)
-                .into(),
+            without: ["cancel", "close", "bench", "many", "zero-bytes", "range"].map(str::to_owned).into(),
         }
     }
 }
@@ -76,8 +77,6 @@ impl Commands {
     pub fn why_without(&self, verb: &str) -> &str {
         match verb {
             "range" => "scan reads all pages",
-            "count-groups" => "count has no delimiter",
-            "txn" => "there is no such command yet",
             _ => "each call is a process of its own",
         }
     }
@@ -129,6 +128,10 @@ impl Commands {
         } else if let Some((_, words)) = MEMBER_VERBS.iter().find(|(verb, _)| *verb == line.verb) {
             arguments.extend(words.iter().map(OsString::from));
             arguments.extend(about_members(line)?);
+        } else if line.verb == "txn" {
+            arguments.push("txn".into());
+            arguments.extend(read_options(line));
+            input = script(line)?.into_bytes();
         } else if RANGE_VERBS.contains(&line.verb.as_str()) {
             match about_range(line)? {
                 Some(words) => arguments.extend(words),
@@ -183,7 +186,7 @@ fn about_range(line: &Line) -> anyhow::Result<Option<Vec<OsString>>> {
         }
         ("scan", Some(_)) => "ls",
         ("scan", None) => "scan",
-        ("count", None) => "count",
+        ("count", _) => "count",
         _ => return Ok(None),
     };
     let mut arguments = vec![OsString::from(word)];
@@ -196,23 +199,73 @@ fn about_range(line: &Line) -> anyhow::Result<Option<Vec<OsString>>> {
                 prefix = unhex(value)?;
                 continue;
             }
-            ("start" | "end", _) | ("delimiter", "ls") => option(&format!("--{name}"), unhex(value)?),
+            ("start" | "end", _) | ("delimiter", "ls" | "count") => {
+                option(&format!("--{name}"), unhex(value)?)
+            }
             ("at_revision", _) => option("--at", value.clone().into_bytes()),
             ("limit", "scan") => option("--limit", value.clone().into_bytes()),
             ("reverse", "scan") if value == "true" => "--reverse".into(),
             ("keys_only", "scan") if value == "true" => "--keys-only".into(),
             // It prints no values.
             ("keys_only", "ls") if value == "true" => continue,
-            ("consistency", _) if value == "local" => "--local".into(),
-            ("consistency", _) => continue,
+            ("consistency" | "min_revision", _) => continue,
             _ => return Ok(None),
         });
     }
     if word == "ls" && line.field("keys_only") != Some("true") {
         return Ok(None);
     }
+    arguments.extend(read_options(line));
     arguments.extend(["--".into(), OsString::from_vec(prefix)]);
     Ok(Some(arguments))
+}
+
+/// The options for the fields `consistency` and `min_revision`. The command has a minimum revision for local reads only.
+fn read_options(line: &Line) -> Vec<OsString> {
+    if line.field("consistency") != Some("local") {
+        return Vec::new();
+    }
+    let min_revision = line.field("min_revision").map(|revision| format!("--min-revision={revision}").into());
+    ["--local".into()].into_iter().chain(min_revision).collect()
+}
+
+/// The transaction of a line as a script.
+fn script(line: &Line) -> anyhow::Result<String> {
+    let mut script = String::new();
+    for section in ["when", "then", "otherwise"] {
+        script += &format!("{section}\n");
+        for part in line.field(section).into_iter().flat_map(|parts| parts.split(',')) {
+            let words: Vec<&str> = part.split(':').collect();
+            script += &match words[..] {
+                ["value", relation, key, value] => {
+                    format!("value {} {relation} {}\n", escaped(key)?, escaped(value)?)
+                }
+                ["mod_revision", relation, key, revision] => {
+                    format!("mod-revision {} {relation} {revision}\n", escaped(key)?)
+                }
+                ["create_revision", relation, key, revision] => {
+                    format!("create-revision {} {relation} {revision}\n", escaped(key)?)
+                }
+                [verb, key] => format!("{verb} {}\n", escaped(key)?),
+                [verb, key, value] => format!("{verb} {} {}\n", escaped(key)?, escaped(value)?),
+                _ => anyhow::bail!("{part} is no part of a transaction"),
+            };
+        }
+    }
+    Ok(script)
+}
+
+/// Bytes in hexadecimal as a word of a script.
+fn escaped(text: &str) -> anyhow::Result<String> {
+    let bytes = unhex(text)?;
+    let mut word = String::with_capacity(bytes.len() * 4 + 2);
+    word.push('"');
+    for byte in bytes {
+        word.push_str("\\x");
+        word.push_str(&hex(&[byte]));
+    }
+    word.push('"');
+    Ok(word)
 }
 
 /// The arguments of a command about members.
@@ -234,6 +287,10 @@ fn answer(line: &Line, status: Option<i32>, out: &[u8], err: &[u8]) -> anyhow::R
     let scan = line.verb == "scan";
     if scan && status == Some(0) {
         return Ok(Answer::Ok(scanned(out, line.field("keys_only") == Some("true"))?));
+    }
+    // If a comparison does not hold, that is a result, with a status of its own.
+    if line.verb == "txn" && (status == Some(0) || status == Some(OTHERWISE)) {
+        return Ok(Answer::Ok(transacted(out, status == Some(0))?));
     }
     // Nodes that cannot be stopped are a result, with a status of its own.
     let advice = status == Some(5) && !out.is_empty();
@@ -291,17 +348,53 @@ fn results(value: &Value) -> BTreeMap<String, String> {
     fields
 }
 
+/// The bytes of a field, which is text or base64.
+fn bytes(fields: &Value, name: &str) -> Option<String> {
+    match (&fields[name], &fields[format!("{name}_base64")]) {
+        (Value::String(text), _) => Some(hex(text.as_bytes())),
+        (_, Value::String(text)) => Some(hex(&unbase64(text))),
+        _ => None,
+    }
+}
+
+/// Translates the answer to a transaction into the drivers' fields.
+fn transacted(out: &[u8], succeeded: bool) -> anyhow::Result<BTreeMap<String, String>> {
+    let answer: Value = serde_json::from_slice(out).context("gometa printed no JSON")?;
+    anyhow::ensure!(answer["succeeded"] == succeeded, "the exit status contradicts the result");
+    let results = answer["results"].as_array().context("it has results")?.iter().map(done);
+    let results = results.collect::<anyhow::Result<Vec<String>>>()?.join(",");
+    let fields = ["succeeded", "revision"].map(|name| (name.to_owned(), plain(&answer[name])));
+    Ok(fields.into_iter().chain([("results".to_owned(), results)]).collect())
+}
+
+/// The result of an operation of a transaction.
+fn done(result: &Value) -> anyhow::Result<String> {
+    if let Some(kind) = result["error"]["kind"].as_str() {
+        return Ok(format!("error:{kind}"));
+    }
+    Ok(match result["operation"].as_str().unwrap_or_default() {
+        "set" => format!("written:{}", result["version"]),
+        "delete" => format!("deleted:{}", result["existed"]),
+        "get" if result["exists"] == false => "absent".to_owned(),
+        "get" => format!("entry:{}", bytes(result, "value").context("an entry has a value")?),
+        "range" => {
+            let entries = result["entries"].as_array().context("a page has entries")?;
+            let keys = entries.iter().map(|entry| bytes(entry, "key").context("an entry has a key"));
+            format!("page:{}", keys.collect::<anyhow::Result<Vec<_>>>()?.join("+"))
+        }
+        _ => anyhow::bail!("{result} is no result"),
+    })
+}
+
 /// Translates the entries of a scan, one object a line, into the drivers' fields.
 fn scanned(out: &[u8], keys_only: bool) -> anyhow::Result<BTreeMap<String, String>> {
     let (mut keys, mut values, mut groups) = (Vec::new(), Vec::new(), 0);
+    let mut fields = BTreeMap::new();
     for line in out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let entry: Value = serde_json::from_slice(line).context("gometa printed no JSON")?;
-        let bytes = |name: &str| match (&entry[name], &entry[format!("{name}_base64")]) {
-            (Value::String(text), _) => Some(hex(text.as_bytes())),
-            (_, Value::String(text)) => Some(hex(&unbase64(text))),
-            _ => None,
-        };
+        let bytes = |name: &str| bytes(&entry, name);
         keys.push(bytes("key").context("an entry has a key")?);
+        fields.insert("revision".to_owned(), plain(&entry["revision"]));
         let is_group = entry["is_group"] == true;
         groups += usize::from(is_group);
         if keys_only || is_group {
@@ -311,7 +404,6 @@ fn scanned(out: &[u8], keys_only: bool) -> anyhow::Result<BTreeMap<String, Strin
             values.push(bytes("value").context("an entry has a value")?);
         }
     }
-    let mut fields = BTreeMap::new();
     fields.insert("keys".to_owned(), keys.join(","));
     if !keys_only {
         fields.insert("values".to_owned(), values.join(","));
@@ -368,27 +460,52 @@ mod tests {
                 "ls --delimiter=/ --local -- k/",
             ),
             ("7 count client=1 timeout_ms=300", "count -- "),
+            (
+                "7 count client=1 delimiter=2f consistency=local min_revision=3",
+                "count --delimiter=/ --local --min-revision=3 -- ",
+            ),
+            ("7 scan client=1 min_revision=3", "scan -- "),
             ("7 delete_prefix client=1 prefix=2d", "delete --prefix=-"),
         ] {
             assert_eq!(words(line).as_deref(), Some(command), "{line}");
         }
-        for line in [
-            "7 range client=1",
-            "7 scan client=1 delimiter=2f",
-            "7 scan client=1 min_revision=3",
-            "7 count client=1 delimiter=2f",
-        ] {
+        for line in ["7 range client=1", "7 scan client=1 delimiter=2f", "7 count client=1 limit=2"] {
             assert_eq!(words(line), None, "{line}");
         }
     }
 
     #[test]
+    fn transactions_become_scripts_and_their_answers_are_read() {
+        let (_, line) = Line::parse(
+            "7 txn client=1 when=mod_revision:=:6b:12,value:!=:6b:,create_revision:>:6b:0 then=set:6b:ff,delete:6b,range:",
+        )
+        .unwrap();
+        assert_eq!(
+            script(&line).unwrap(),
+            "when\nmod-revision \"\\x6b\" = 12\nvalue \"\\x6b\" != \"\"\ncreate-revision \"\\x6b\" > 0\n\
+             then\nset \"\\x6b\" \"\\xff\"\ndelete \"\\x6b\"\nrange \"\"\notherwise\n"
+        );
+        let out = br#"{"revision":12,"succeeded":true,"results":[{"operation":"set","key":"k","revision":12,"version":1},
+            {"operation":"delete","key":"k","existed":false,"revision":0},{"operation":"get","key":"k","exists":false},
+            {"operation":"get","key":"k","exists":true,"value_base64":"/w=="},
+            {"operation":"range","prefix":"","entries":[{"key":"a"},{"key":"b"}],"next":null},
+            {"operation":"get","key":"k","error":{"kind":"TooLarge"}}]}"#;
+        let fields = transacted(out, true).unwrap();
+        assert_eq!((&*fields["succeeded"], &*fields["revision"]), ("true", "12"));
+        assert_eq!(fields["results"], "written:1,deleted:false,absent,entry:ff,page:61+62,error:TooLarge");
+        assert!(transacted(out, false).is_err());
+    }
+
+    #[test]
     fn the_entries_of_a_scan_are_read() {
-        let out = b"{\"key\":\"a\",\"value\":\"v\"}\n{\"key\":\"b/\",\"is_group\":true}\n\
-                    {\"key_base64\":\"/w==\",\"value_base64\":\"AP8=\"}\n";
+        let out = b"{\"key\":\"a\",\"revision\":7,\"value\":\"v\"}\n{\"key\":\"b/\",\"is_group\":true,\"revision\":7}\n\
+                    {\"key_base64\":\"/w==\",\"revision\":7,\"value_base64\":\"AP8=\"}\n";
         let fields = scanned(out, false).unwrap();
         let fields: Vec<_> = fields.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-        assert_eq!(fields, [("groups", "1"), ("keys", "61,622f,ff"), ("values", "76,,00ff")]);
+        assert_eq!(
+            fields,
+            [("groups", "1"), ("keys", "61,622f,ff"), ("revision", "7"), ("values", "76,,00ff")]
+        );
         assert!(scanned(out, true).is_err());
         assert!(scanned(b"{\"key\":\"a\"}\n", false).is_err());
         let fields = scanned(b"", true).unwrap();

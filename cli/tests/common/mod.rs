@@ -1,0 +1,73 @@
+//! Runs the built command against a scripted node.
+
+use std::{
+    io::Write,
+    process::{Command, Output, Stdio},
+};
+
+use gometa_proto::v1::{Request, Role, SessionEnded, SessionOpened, request::Operation, response};
+use gometa_testkit::scripted_server::{Node, view, welcome};
+
+/// The command with these arguments, without an input and without peers.
+pub(crate) fn gometa(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gometa"));
+    command.args(arguments).env_remove("GOMETA_PEERS").stdin(Stdio::null());
+    command
+}
+
+pub(crate) fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// Runs the command with standard input and a node whose answers are `answer`'s.
+pub(crate) async fn run_with(
+    mut command: Command,
+    input: &'static [u8],
+    node: &Node,
+    mut answer: impl FnMut(&Request) -> response::Result,
+) -> Output {
+    let running = tokio::task::spawn_blocking(move || {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // The command may have exited before.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        child.wait_with_output().unwrap()
+    });
+    let serving = async {
+        loop {
+            let leading = welcome(view(Role::Leading, &node.address, &[&node.address]));
+            let mut link = node.accept_with(leading).await;
+            while let Some(request) = link.next_request().await {
+                let result = match &request.operation {
+                    Some(Operation::OpenSession(_)) => {
+                        response::Result::SessionOpened(SessionOpened { session: 1, timeout_ms: 30_000 })
+                    }
+                    Some(Operation::EndSession(_)) => {
+                        response::Result::SessionEnded(SessionEnded { existed: true })
+                    }
+                    _ => answer(&request),
+                };
+                link.answer(&request, result).await;
+            }
+        }
+    };
+    tokio::select! {
+        output = running => output.unwrap(),
+        () = serving => unreachable!("it never ends"),
+    }
+}
+
+pub(crate) async fn run(
+    arguments: &[&str],
+    input: &'static [u8],
+    answer: impl FnMut(&Request) -> response::Result,
+) -> Output {
+    let node = Node::start().await;
+    let mut command = gometa(arguments);
+    command.env("GOMETA_PEERS", &node.address);
+    run_with(command, input, &node, answer).await
+}
+
+pub(crate) fn operation(request: &Request) -> Operation {
+    request.operation.clone().unwrap()
+}
